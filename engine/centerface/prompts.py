@@ -1,0 +1,57 @@
+"""The words CenterFace serves: faces, and the five landmarks it places on each."""
+
+from engine.contract import Abilities, UnsupportedPrompt, normalise
+
+FACE = "face"
+
+_ENGLISH = {
+    f"{which}{whose}{noun}"
+    for which in ("", "a ", "the ", "any ", "all ", "all the ", "every ", "each ")
+    for whose in ("", "human ", "person's ", "person’s ", "people's ", "people’s ")
+    for noun in ("face", "faces")
+}
+# fmt: off
+_FACE = _ENGLISH | {
+    "人脸", "人臉", "脸", "臉", "脸部", "臉部", "面部", "人的脸", "顔", "人の顔", "얼굴", "visage", "visages",
+    "gesicht", "gesichter", "cara", "caras", "rostro", "rostros", "rosto", "rostos", "viso", "visi", "volto", "volti",
+    "faccia", "facce", "gezicht", "gezichten", "ansikte", "ansikten", "ansigt", "ansigter", "ansikt", "kasvot",
+    "twarz", "twarze", "лицо", "лица", "обличчя", "yüz", "yüzler", "πρόσωπο", "πρόσωπα", "פנים", "وجه", "وجوه",
+    "चेहरा", "चेहरे", "wajah", "khuôn mặt", "사람 얼굴",
+}
+# fmt: on
+
+# Part -> its words. Left and right are the picture's, as someone who looks at an upright face sees them.
+_PARTS = {
+    FACE: _FACE,
+    "left eye": {"left eye", "the left eye", "左眼"},
+    "right eye": {"right eye", "the right eye", "右眼"},
+    "eye": {"eye", "eyes", "an eye", "the eyes", "both eyes", "human eye", "human eyes", "眼睛", "眼", "目", "눈"}
+    | {"œil", "yeux", "auge", "augen", "ojo", "ojos", "глаз", "глаза"},
+    "nose": {"nose", "noses", "a nose", "the nose", "鼻子", "鼻", "코", "nez", "nase", "nasen", "nariz", "нос"},
+    "mouth": {"mouth", "mouths", "a mouth", "the mouth", "嘴", "嘴巴", "口", "입", "bouche", "mund", "boca", "рот"},
+    "mouth corner": {"mouth corner", "mouth corners", "corner of the mouth", "corners of the mouth", "嘴角"},
+}
+PARTS = {normalise(word): part for part, words in _PARTS.items() for word in words}
+
+ABILITIES = Abilities(
+    {
+        "detect": frozenset(word for word, part in PARTS.items() if part == FACE),
+        "point": frozenset(PARTS),
+    }
+)
+
+_EXAMPLES = {
+    "detect": "face, faces, human face, 人脸, 顔, visage, gesicht, cara, лицо",
+    "point": "face, eye, left eye, right eye, nose, mouth, mouth corner",
+}
+
+
+def part(skill: str, prompt: str) -> str:
+    """The part of the face that a prompt asks for, or UnsupportedPrompt. skill: "detect" or "point"."""
+    if not ABILITIES.serves(skill, prompt):
+        raise UnsupportedPrompt(
+            f"centerface can't {skill} {normalise(prompt)!r}; it knows only faces ({_EXAMPLES[skill]}, ...). "
+            "For other words use a model that takes any, with --model NAME or --model PATH; "
+            "`mdtool models list` shows them"
+        )
+    return PARTS[normalise(prompt)]

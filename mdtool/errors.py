@@ -1,0 +1,44 @@
+"""The exit codes that a pipeline can rely on, and the errors that carry them."""
+
+from enum import IntEnum, unique
+
+
+@unique
+class Exit(IntEnum):
+    OK = 0
+    SOME_FAILED = 1
+    USAGE = 2
+    NO_INPUT = 3
+    MODEL = 4
+    FOUND = 5
+    CANT_WRITE = 74
+    INTERRUPTED = 130
+    CLOSED_PIPE = 141
+
+
+class MdtoolError(Exception):
+    """A failure with a one-line message for the person at the keyboard."""
+
+    code = Exit.SOME_FAILED
+
+
+class UsageError(MdtoolError):
+    """An option or a combination of options that can't be."""
+
+    code = Exit.USAGE
+
+
+class NoInput(MdtoolError):
+    """Nothing to work on."""
+
+    code = Exit.NO_INPUT
+
+
+class InputError(MdtoolError):
+    """One input that can't be read; the others go on."""
+
+
+class OutputError(MdtoolError):
+    """The result can't be written: disk full, folder missing, no permission."""
+
+    code = Exit.CANT_WRITE

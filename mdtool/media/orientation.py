@@ -1,0 +1,56 @@
+"""How a stored picture is turned and mirrored to be shown: the eight cases that cameras write."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+Rect = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Orientation:
+    """stored -> displayed: first mirrored left to right if `mirror`, then turned counter-clockwise by `quarters` x 90."""
+
+    quarters: int = 0
+    mirror: bool = False
+
+    @property
+    def swaps_sides(self) -> bool:
+        return self.quarters % 2 == 1
+
+    def show(self, stored: np.ndarray) -> np.ndarray:
+        """HxW[xC] as stored -> as displayed (a view)."""
+        return np.rot90(stored[:, ::-1] if self.mirror else stored, self.quarters)
+
+    def to_stored(self, rect: Rect) -> Rect:
+        """(x_min, y_min, x_max, y_max) in fractions of the displayed picture -> of the stored one."""
+        x0, y0, x1, y1 = rect
+        for _ in range(self.quarters % 4):  # undo one counter-clockwise quarter: (x, y) -> (1 - y, x)
+            x0, y0, x1, y1 = 1 - y1, x0, 1 - y0, x1
+        return (1 - x1, y0, 1 - x0, y1) if self.mirror else (x0, y0, x1, y1)
+
+
+UPRIGHT = Orientation()
+
+
+def from_display_matrix(matrix: bytes) -> Orientation | None:
+    """The orientation that a 3x3 display matrix stands for (ISO/IEC 14496-12, 6.2.2; nine little-endian int32).
+
+    None if the matrix is no multiple of a quarter turn.
+    """
+    a, b, _, c, d, *_ = np.frombuffer(matrix, np.int32)[:9].tolist()
+    linear = tuple((v > 0) - (v < 0) for v in (a, b, c, d))
+    return _BY_SIGNS.get(linear)
+
+
+# Signs of (a, b, c, d), where a stored point (x, y) is shown at (a x + c y, b x + d y).
+_BY_SIGNS = {
+    (1, 0, 0, 1): Orientation(0),
+    (0, -1, 1, 0): Orientation(1),
+    (-1, 0, 0, -1): Orientation(2),
+    (0, 1, -1, 0): Orientation(3),
+    (-1, 0, 0, 1): Orientation(0, mirror=True),
+    (0, 1, 1, 0): Orientation(1, mirror=True),
+    (1, 0, 0, -1): Orientation(2, mirror=True),
+    (0, -1, -1, 0): Orientation(3, mirror=True),
+}

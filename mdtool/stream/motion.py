@@ -1,0 +1,54 @@
+"""Movement between neighbouring frames: cuts, optical flow, and what is new in a picture.
+
+All of it works on the small grey pictures of `Frame.luma`; boxes are float arrays (n, 4) of x_min, y_min, x_max, y_max
+in pixels of those pictures.
+"""
+
+import cv2
+import numpy as np
+
+CUT_DIFFERENCE = 14.0  # mean grey levels by which most of the picture must change at once
+CUT_RATIO = 2.5  # and how many times more than in the frames before
+BLOCKS = (18, 32)  # rows and columns of the coarse picture on which changes are judged
+NEW_LEVELS = 18.0  # grey levels by which a block must differ to be new
+
+
+def coarse(luma: np.ndarray) -> np.ndarray:
+    """BLOCKS of mean brightness, float32."""
+    rows, columns = BLOCKS if luma.shape[1] >= luma.shape[0] else BLOCKS[::-1]
+    return cv2.resize(luma, (columns, rows), interpolation=cv2.INTER_AREA).astype(np.float32)
+
+
+def is_cut(difference: float, recent: list[float]) -> bool:
+    """Whether a mean difference of coarse pictures starts another shot.
+
+    Low on purpose: a false cut costs two looks, a missed one shows a face.
+    """
+    usual = float(np.median(recent)) if recent else 0.0
+    return difference > max(CUT_DIFFERENCE, CUT_RATIO * usual)
+
+
+class Flow:
+    """Dense optical flow: DIS, Kroeger et al. 2016, arXiv 1603.03590."""
+
+    def __init__(self) -> None:
+        self._dis = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
+        self._dis.setUseSpatialPropagation(True)
+
+    def between(self, before: np.ndarray, after: np.ndarray) -> np.ndarray:
+        """hxwx2 float16: where each pixel of `before` went, in pixels."""
+        return self._dis.calc(before, after, None).astype(np.float16)
+
+
+def shift_of(box: np.ndarray, flow: np.ndarray) -> np.ndarray:
+    """(dx, dy) of one box: the median vector inside its middle; nothing to see there, no movement."""
+    height, width = flow.shape[:2]
+    x0, y0, x1, y1 = box
+    inset_x, inset_y = 0.1 * (x1 - x0), 0.1 * (y1 - y0)
+    left, right = int(max(0, x0 + inset_x)), int(min(width, np.ceil(x1 - inset_x)))
+    top, bottom = int(max(0, y0 + inset_y)), int(min(height, np.ceil(y1 - inset_y)))
+    if right <= left or bottom <= top:
+        return np.zeros(2)
+    step = max(1, int(((right - left) * (bottom - top)) ** 0.5 / 12))  # about 150 samples say as much as all
+    inside = flow[top:bottom:step, left:right:step].reshape(-1, 2).astype(np.float32)
+    return np.median(inside, axis=0)

@@ -1,0 +1,144 @@
+"""One object through time: from the frames on which the model saw it to those between and around them.
+
+Boxes are float arrays (4,) in pixels of the small grey pictures (`Frame.luma`).
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+
+from mdtool.stream.motion import shift_of
+from recipes.boxes import area, hull, resized, size
+
+MOTION_MARGIN = 0.35  # part of a frame's movement by which a carried box is grown
+COAST_GROWTH = 0.03  # part of its size by which a coasting box is grown on each side, a frame
+GONE_AT_ONCE = 0.45  # share of an object's look that changes in one frame when it vanishes rather than slips away
+WHOLE = 0.7  # share of an object that is in the picture, under which it is on its way out
+BETTER = 0.1  # share by which following the flow must beat going straight on
+SLIPPING = 0.45  # share of its look under which a coasting object counts as slipping away
+SLIP_FRAMES = 8  # how long a slipping object is still followed
+LOOK_CELLS, CELL_SAMPLES = 8, 3
+SAME_LEVELS = 14.0  # grey levels by which a cell of an object may change and be the same
+
+FlowBetween = Callable[[int, int], np.ndarray]  # (frame, neighbouring frame) -> flow
+LumaOf = Callable[[int], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Sighting:
+    """What the model said about one object on one frame."""
+
+    box: np.ndarray
+    label: str
+    score: float | None = None
+
+
+@dataclass
+class Track:
+    """An object that was seen at least once; `seen_at` counts the frames of the stream."""
+
+    number: int
+    sighting: Sighting
+    seen_at: int
+    box: np.ndarray  # where it was last seen, at the size that is thought to be its whole one
+    step: np.ndarray | None = None  # (dx, dy) a frame, as last measured
+    coast: "Coast | None" = None
+
+
+@dataclass
+class Coast:
+    """Where an object is thought to be while the model does not see it.
+
+    step: (dx, dy) a frame before it was lost; look: what it looked like; age: frames since.
+    """
+
+    box: np.ndarray
+    step: np.ndarray
+    look: np.ndarray
+    share: float = 1.0
+    age: int = 0
+    slipped: int = 0
+    gone: bool = field(default=False)
+
+    def covering(self) -> np.ndarray:
+        more = COAST_GROWTH * self.age * size(self.box)
+        return _grown(self.box, more + MOTION_MARGIN * np.abs(self.step))
+
+    def advance(self, luma: np.ndarray, flow: np.ndarray) -> None:
+        """One frame on: to where most of the object's look is found again, be it with the flow or straight on."""
+        self.age += 1
+        height, width = luma.shape
+        if _inside(_moved(self.box, self.step), width, height) < WHOLE:  # too little left to judge by: it is leaving
+            self.box = _moved(self.box, self.step)
+            self.gone = _inside(self.box, width, height) == 0
+            return
+        drift = shift_of(self.box, flow)
+        straight, drifting = (same_share(self.look, luma, _moved(self.box, move)) for move in (self.step, drift))
+        dropped, self.share = self.share - max(straight, drifting), max(straight, drifting)
+        if dropped > GONE_AT_ONCE:
+            self.gone = True
+            return
+        if self.share < SLIPPING:
+            self.slipped += 1
+        elif drifting > straight + BETTER:  # else what covers the object would drag its box along
+            self.step = drift
+        self.box = _moved(self.box, self.step)
+        self.gone = self.slipped > SLIP_FRAMES
+
+
+def look_of(luma: np.ndarray, box: np.ndarray) -> np.ndarray:
+    """(cells, cells) mean brightness of the object's parts, float32; NaN outside of the picture."""
+    count = LOOK_CELLS * CELL_SAMPLES
+    (x0, y0), (width, height) = box[:2], size(box)
+    to_picture = np.array([[width / count, 0, x0 + width / count / 2 - 0.5], [0, height / count, y0 + height / count / 2 - 0.5]])
+    samples = cv2.warpAffine(
+        luma.astype(np.float32), to_picture, (count, count), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        borderMode=cv2.BORDER_CONSTANT, borderValue=(float("nan"),),
+    )
+    return samples.reshape(LOOK_CELLS, CELL_SAMPLES, LOOK_CELLS, CELL_SAMPLES).mean(axis=(1, 3))
+
+
+def same_share(look: np.ndarray, luma: np.ndarray, box: np.ndarray) -> float:
+    """Share of the object's visible cells that look in this box as they did; 0 if none is in the picture."""
+    change = np.abs(look_of(luma, box) - look)
+    visible = ~np.isnan(change)
+    return float((change[visible] < SAME_LEVELS).mean()) if visible.any() else 0.0
+
+
+def carried(box: np.ndarray, start: int, end: int, flow: FlowBetween) -> list[np.ndarray]:
+    """The box on frames start, start +- 1, ..., end, moved by the flow inside it."""
+    path = [box]
+    step = 1 if end > start else -1
+    for at in range(start, end, step):
+        path.append(_moved(path[-1], shift_of(path[-1], flow(at, at + step))))
+    return path
+
+
+def between(a: np.ndarray, start: int, b: np.ndarray, end: int, flow: FlowBetween) -> Iterator[np.ndarray]:
+    """Boxes on the frames start+1 .. end-1 of an object seen as `a` at start and as `b` at end.
+
+    Both sightings are carried to each frame, their size going evenly from one to the other; the box holds both.
+    """
+    forward = carried(a, start, end, flow)
+    backward = carried(b, end, start, flow)[::-1]
+    for step in range(1, end - start):
+        part = step / (end - start)
+        sizes = size(a) * (1 - part) + size(b) * part
+        box = hull(resized(forward[step], sizes), resized(backward[step], sizes))
+        yield _grown(box, MOTION_MARGIN * np.abs(forward[step][:2] - forward[step - 1][:2]))
+
+
+def _inside(box: np.ndarray, width: int, height: int) -> float:
+    """Share of the box that lies in the picture."""
+    cut = np.array([max(0, box[0]), max(0, box[1]), min(width, box[2]), min(height, box[3])])
+    return float(area(cut) / area(box)) if area(box) > 0 else 0.0
+
+
+def _moved(box: np.ndarray, move: np.ndarray) -> np.ndarray:
+    return box + np.tile(move, 2)
+
+
+def _grown(box: np.ndarray, more: np.ndarray) -> np.ndarray:
+    return box + np.concatenate([-more, more])

@@ -1,0 +1,329 @@
+"""Make the sample clips and photos, each with the exact box of every face in a JSON file beside it.
+
+    python sample_media/make.py [OUT_FOLDER] [--only NAME ...]
+
+Everything is drawn from a portrait and textures that scikit-image carries and from plain shapes; nothing is downloaded.
+The same call makes the same ground truth, and with the same library versions the same bytes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import math
+import struct
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+from PIL import ExifTags, Image
+from scene import (
+    FACE,
+    Box,
+    Canvas,
+    Pose,
+    astronaut,
+    badge,
+    gradient,
+    portrait,
+    regular,
+    rounded,
+    smooth,
+    star,
+    texture,
+)
+
+SEED = 20250
+TICK = Fraction(1, 600)  # seconds; divides the frame times of 30 and 60 fps
+STEADY = Fraction(1, 30)
+SOUND_RATE = 44100
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A displayed picture (h, w, 3) uint8 RGB, when it comes and how long it stays (seconds), and its faces."""
+
+    time: Fraction
+    duration: Fraction
+    pixels: np.ndarray
+    boxes: dict[int, Box]
+
+
+def frame_rng(index: int) -> np.random.Generator:
+    """The noise of frame `index`: the same in each run, another one for each frame."""
+    return np.random.default_rng([SEED, index])
+
+
+def film(canvas: Canvas, index: int, light: float = 1.0) -> Frame:
+    """Take a painted canvas as frame `index` of a clip at the steady rate."""
+    return Frame(index * STEADY, STEADY, canvas.finished(light, noise=1.5, rng=frame_rng(index)), canvas.boxes())
+
+
+def crossing() -> Iterator[Frame]:
+    """Someone walks in from the left, behind a column that hides her, and out at the right."""
+    wall = texture("brick", (120, 84, 70), (206, 176, 150), (640, 300), zoom=1.25)
+    ground = texture("gravel", (84, 82, 80), (150, 146, 140), (640, 60), zoom=0.5)
+    street = np.concatenate([wall, ground])
+    column = rounded(texture("gravel", (150, 146, 136), (216, 212, 200), (116, 360), zoom=0.7))
+    for i in range(150):
+        canvas = Canvas(street)
+        step = 2 * math.pi * i / 18
+        canvas.person(1, astronaut(), Pose(-45 + 4.95 * i, 126 + 3 * math.sin(step), 72, 3 * math.sin(step / 2)))
+        canvas.block(310, 0, column)
+        yield film(canvas, i, light=smooth([(0, 1), (45, 1), (70, 0.72), (100, 0.72), (125, 1.08)], i))
+
+
+def vfr() -> Iterator[Frame]:
+    """Someone drifts over a meadow, stands still in time for half a second, dashes, and is elsewhere after a cut."""
+    sky = gradient((120, 168, 214), (214, 226, 232), (640, 210))
+    meadow = np.concatenate([sky, texture("grass", (44, 74, 30), (142, 176, 84), (640, 150), zoom=0.6)])
+    room = texture("brick", (78, 92, 112), (160, 176, 192), (640, 360), zoom=1.25)
+    steps = np.random.default_rng(SEED).choice([10, 20, 30, 40], 130, p=[0.2, 0.5, 0.2, 0.1])
+    steps[34] = 300
+    time = 120 * TICK
+    for i, step in enumerate(steps.tolist()):
+        if i < 80:
+            canvas = Canvas(meadow)
+            sway = 6 * math.sin(i / 9)
+            x = smooth([(0, 130), (60, 190)], i) + 25 * max(0, min(i - 60, 12))
+            canvas.person(1, astronaut(), Pose(x, 156 + sway, 64, sway / 2))
+        else:
+            canvas = Canvas(room)
+            canvas.person(2, astronaut().mirrored(), Pose(210 + 0.8 * (i - 80), 150, 84 + 0.2 * (i - 80), -3))
+        yield replace(film(canvas, i, light=1 + 0.06 * math.sin(i / 15)), time=time, duration=step * TICK)
+        time += step * TICK
+
+
+def phone() -> Iterator[Frame]:
+    """Two people walk up to an upright phone, behind a low wall; the one further off is the portrait mirrored."""
+    house = texture("brick", (148, 128, 108), (222, 206, 182), (360, 300), zoom=0.71)
+    backdrop = np.concatenate([gradient((112, 160, 208), (206, 222, 230), (360, 170)), house, np.zeros((170, 360, 3))])
+    wall = (
+        texture("gravel", (104, 100, 96), (178, 172, 164), (360, 170), zoom=0.6)
+        * np.linspace(1, 0.7, 170)[:, None, None]
+    )
+    for i in range(120):
+        near = i / 119
+        sway = math.sin(2 * math.pi * i / 22)
+        canvas = Canvas(backdrop)
+        canvas.person(
+            2, astronaut().mirrored(), Pose(274 - 6 * near + 2 * sway, 342 - 80 * near - sway, 40 + 20 * near, 2 * sway)
+        )
+        canvas.person(
+            1, astronaut(), Pose(96 + 10 * near - 3 * sway, 330 - 96 * near + 2 * sway, 46 + 54 * near, -3 * sway)
+        )
+        canvas.block(0, 470, wall)
+        yield film(canvas, i, light=0.92 + 0.1 * near)
+
+
+def blink() -> Iterator[Frame]:
+    """Nobody, but a ball and a star that move; twice a face flashes up, for six frames each."""
+    yard = texture("brick", (186, 174, 158), (214, 204, 190), (640, 250), zoom=1.25)
+    wall = texture("gravel", (96, 92, 92), (176, 170, 164), (640, 110), zoom=0.6)
+    backdrop = np.concatenate([yard, wall])
+    rise = [9, 4, 0, 0, 4, 9]
+    for i in range(150):
+        canvas = Canvas(backdrop)
+        canvas.polygon(regular(48, (60 + 3.6 * i, 80 + 30 * math.sin(i / 12)), 26), (212, 92, 60))
+        if 52 <= i < 58:
+            canvas.person(1, astronaut(), Pose(190, 176 + rise[i - 52], 66))
+        if 112 <= i < 118:
+            canvas.person(2, astronaut().mirrored(), Pose(560 + rise[i - 112], 150, 80, -8))
+        canvas.block(0, 250, wall)
+        canvas.polygon(star((590 - 3.2 * i, 300 + 12 * math.sin(i / 8)), 30, 4 * i), (236, 196, 74))
+        yield film(canvas, i)
+
+
+def busy() -> Iterator[Frame]:
+    """Five faces of different sizes on round badges float among shapes, while the camera pans slowly."""
+    world = texture("gravel", (176, 190, 200), (232, 236, 236), (824, 360), zoom=1.6)
+    # face width, x, y in the world; speed in pixels a frame; rim
+    badges = [
+        (24, 250, 60, 0.3, 0.2, (90, 140, 60)),
+        (34, 420, 300, -0.5, -0.3, (200, 80, 60)),
+        (46, 120, 270, 0.5, -0.2, (70, 110, 180)),
+        (64, 700, 120, -1.2, 0.3, (150, 90, 170)),
+        (90, 390, 150, 0.2, 0.15, (220, 150, 50)),
+    ]
+    rng = np.random.default_rng(SEED)
+    places = rng.uniform((0, 0), (820, 360), (22, 2))
+    speeds = rng.uniform(-1.6, 1.6, (22, 2))
+    sizes = rng.uniform(10, 34, 22)
+    colours = rng.uniform(60, 220, (22, 3))
+    for i in range(150):
+        left = smooth([(0, 0), (149, 180)], i)
+        whole = int(left)
+        share = left - whole
+        view = world[:, whole : whole + 640] * (1 - share) + world[:, whole + 1 : whole + 641] * share
+        canvas = Canvas(view)
+        for k, (place, speed, size, colour) in enumerate(zip(places, speeds, sizes, colours, strict=True)):
+            centre = tuple(place + speed * i - (left, 0))
+            corners = (regular(48, centre, size), regular(4, centre, size, 2 * i), star(centre, size, 45 - 3 * i))[
+                k % 3
+            ]
+            canvas.polygon(corners, tuple(colour))
+        for face_id, (width, x, y, dx, dy, rim) in enumerate(badges, start=1):
+            lean = 6 * math.sin(i / 20 + face_id)
+            canvas.person(face_id, badge(rim), Pose(x + dx * i - left, y + dy * i, width, lean))
+        yield film(canvas, i, light=1 - 0.08 * math.sin(i / 24))
+
+
+def sound(seconds: Fraction) -> np.ndarray:
+    """A quiet hum with a beep each second, (1, samples) float32 at `SOUND_RATE`."""
+    t = np.arange(int(seconds * SOUND_RATE)) / SOUND_RATE
+    beep = 0.3 * np.sin(2 * np.pi * 880 * t) * (t % 1 < 0.12)
+    return (0.05 * np.sin(2 * np.pi * 220 * t) + beep).astype(np.float32)[None]
+
+
+def write_clip(
+    path: Path, frames: Iterable[Frame], crf: int, rotation: int = 0, tags: dict[str, str] | None = None
+) -> None:
+    """Write H.264 and AAC into MP4, and the ground truth beside it.
+
+    `rotation`: the picture is stored so that a player has to turn it by so many degrees counter-clockwise.
+    """
+    frames = list(frames)
+    stored = [np.rot90(frame.pixels, -rotation // 90) for frame in frames]
+    with av.open(path, "w", options={"movflags": "faststart"}) as container:
+        container.metadata.update(tags or {})
+        video = container.add_stream("libx264", rate=30, options={"crf": str(crf), "preset": "slow", "g": "90"})
+        video.height, video.width = stored[0].shape[:2]
+        video.pix_fmt = "yuv420p"
+        video.codec_context.time_base = TICK
+        video.codec_context.thread_count = 1  # more threads would make other bytes
+        if rotation:
+            video.set_display_rotation(rotation)
+        audio = container.add_stream("aac", rate=SOUND_RATE, layout="mono", bit_rate=40_000)
+        for frame, pixels in zip(frames, stored, strict=True):
+            picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
+            picture.pts, picture.duration, picture.time_base = int(frame.time / TICK), int(frame.duration / TICK), TICK
+            container.mux(video.encode(picture))
+        container.mux(video.encode(None))
+        samples = av.AudioFrame.from_ndarray(sound(frames[-1].time + frames[-1].duration), format="fltp", layout="mono")
+        samples.sample_rate, samples.pts, samples.time_base = SOUND_RATE, 0, Fraction(1, SOUND_RATE)
+        container.mux(audio.encode(samples))
+        container.mux(audio.encode(None))
+    write_truth(path, frames)
+
+
+def write_truth(path: Path, frames: Iterable[Frame]) -> None:
+    """Write PATH.gt.json, a frame a line: index, time in seconds, and face boxes in pixels of the displayed picture."""
+    lines = []
+    for index, frame in enumerate(frames):
+        boxes = [{"id": face_id, "xyxy": box} for face_id, box in frame.boxes.items()]
+        lines.append(json.dumps({"index": index, "time": round(float(frame.time), 6), "boxes": boxes}))
+    head = f'"video": {json.dumps(path.name)},\n"label": "face",\n"frames": [\n'
+    path.with_name(path.name + ".gt.json").write_text("{\n" + head + ",\n".join(lines) + "\n]\n}\n")
+
+
+def write_portrait(path: Path) -> None:
+    """A photo stored on its side (EXIF orientation 6), with a made-up place, camera and a thumbnail in its EXIF."""
+    left, right, bottom, zoom = 60, 380, 400, 1.5
+    size = (int((right - left) * zoom), int(bottom * zoom))
+    upright = Image.fromarray(portrait()[:bottom, left:right]).resize(size, Image.Resampling.BICUBIC)
+    thumbnail = io.BytesIO()
+    sideways = upright.transpose(Image.Transpose.ROTATE_90)
+    sideways.resize((sideways.width // 4, sideways.height // 4)).save(thumbnail, "JPEG", quality=70)
+    sideways.save(path, quality=88, exif=exif_with_thumbnail(fictitious_exif(), thumbnail.getvalue()))
+    x0, y0, x1, y1 = FACE
+    box = ((x0 - left) * zoom, y0 * zoom, (x1 - left) * zoom, y1 * zoom)
+    write_truth(path, [Frame(Fraction(0), Fraction(0), np.asarray(upright), {1: box})])
+
+
+def fictitious_exif() -> Image.Exif:
+    """Orientation 6, and the kind of data that points at a person, none of it real (the place is in the open sea)."""
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    exif[ExifTags.Base.Make] = "Fictitious Cameras"
+    exif[ExifTags.Base.Model] = "Sample One"
+    exif[ExifTags.Base.DateTime] = "2000:01:01 00:00:00"
+    exif[ExifTags.IFD.Exif] = {
+        ExifTags.Base.BodySerialNumber: "SAMPLE-0000001",
+        ExifTags.Base.CameraOwnerName: "Nobody In Particular",
+    }
+    exif[ExifTags.IFD.GPSInfo] = {
+        ExifTags.GPS.GPSLatitudeRef: "N",
+        ExifTags.GPS.GPSLatitude: (0.0, 0.0, 36.0),
+        ExifTags.GPS.GPSLongitudeRef: "E",
+        ExifTags.GPS.GPSLongitude: (0.0, 0.0, 36.0),
+    }
+    return exif
+
+
+def exif_with_thumbnail(exif: Image.Exif, jpeg: bytes) -> bytes:
+    """The EXIF block with a second directory that holds a JPEG thumbnail; Pillow writes only the first one."""
+    prefix, tiff = exif.tobytes()[:6], bytearray(exif.tobytes()[6:])
+    tiff += b"\0" * (len(tiff) % 2)
+    (entries,) = struct.unpack_from(">H", tiff, 8)
+    struct.pack_into(">I", tiff, 10 + 12 * entries, len(tiff))
+    data_at = len(tiff) + 2 + 3 * 12 + 4
+    directory = struct.pack(">H", 3)
+    directory += struct.pack(">HHIHxx", ExifTags.Base.Compression, 3, 1, 6)
+    directory += struct.pack(">HHII", ExifTags.Base.JpegIFOffset, 4, 1, data_at)
+    directory += struct.pack(">HHII", ExifTags.Base.JpegIFByteCount, 4, 1, len(jpeg))
+    return prefix + bytes(tiff) + directory + struct.pack(">I", 0) + jpeg
+
+
+def write_group(path: Path) -> None:
+    """Four people of different sizes behind a low wall."""
+    canvas = Canvas(gradient((104, 152, 200), (226, 230, 226), (640, 400)))
+    poses = [Pose(248, 166, 44, 2), Pose(520, 152, 54, -3), Pose(130, 140, 62, 4), Pose(370, 236, 80, -2)]
+    for face_id, pose in enumerate(poses, start=1):
+        canvas.person(face_id, astronaut() if face_id % 2 else astronaut().mirrored(), pose)
+    canvas.block(0, 320, texture("brick", (116, 80, 66), (198, 160, 134), (640, 80), zoom=1.25))
+    pixels = canvas.finished()
+    Image.fromarray(pixels).save(path, optimize=True)
+    write_truth(path, [Frame(Fraction(0), Fraction(0), pixels, canvas.boxes())])
+
+
+def write_animation(path: Path) -> None:
+    """A badge swings to and fro over a plain sky; each picture stays for another while."""
+    frames, time = [], Fraction(0)
+    for i in range(20):
+        canvas = Canvas(gradient((70, 110, 150), (200, 214, 220), (240, 160)))
+        swing = math.sin(2 * math.pi * i / 20)
+        canvas.person(1, badge((220, 150, 50)), Pose(120 + 62 * swing, 84 - 14 * swing**2, 52, -10 * swing))
+        duration = Fraction((40, 80, 120, 200)[i % 4], 1000)
+        frames.append(Frame(time, duration, canvas.finished(), canvas.boxes()))
+        time += duration
+    palette = Image.fromarray(np.concatenate([frame.pixels for frame in frames[::5]])).quantize(128)
+    pictures = [Image.fromarray(frame.pixels).quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
+    durations = [int(frame.duration * 1000) for frame in frames]
+    pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=durations, loop=0)
+    write_truth(path, frames)
+
+
+PHONE_TAGS = {"location": "+00.0100+000.0100/", "title": "phone sample"}
+
+SAMPLES: dict[str, Callable[[Path], None]] = {
+    "crossing.mp4": lambda path: write_clip(path, crossing(), crf=27),
+    "vfr.mp4": lambda path: write_clip(path, vfr(), crf=26),
+    "phone.mp4": lambda path: write_clip(path, phone(), crf=27, rotation=-90, tags=PHONE_TAGS),
+    "blink.mp4": lambda path: write_clip(path, blink(), crf=26),
+    "busy.mp4": lambda path: write_clip(path, busy(), crf=27),
+    "portrait.jpg": write_portrait,
+    "group.png": write_group,
+    "animation.gif": write_animation,
+}
+
+
+def main() -> None:
+    """Read the command line and make the samples."""
+    parser = argparse.ArgumentParser(description="Make the sample clips and photos with their ground truth.")
+    parser.add_argument("out", nargs="?", type=Path, default=Path(__file__).parent, help="folder to write into")
+    parser.add_argument(
+        "--only", nargs="+", choices=SAMPLES, default=list(SAMPLES), metavar="NAME", help="make only these"
+    )
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    for name in options.only:
+        SAMPLES[name](options.out / name)
+        print(f"{name}: {(options.out / name).stat().st_size / 1000:.0f} kB")
+
+
+if __name__ == "__main__":
+    main()

@@ -17,6 +17,8 @@ from mdtool.media import exif
 from mdtool.media.palette import rgba
 from mdtool.media.photo import Source, check_size, pillow, reason, sniff, vips
 
+WEBP_SIDE = 16383  # the header of a canvas has room for more, no frame has
+
 
 @dataclass(frozen=True)
 class Animation:
@@ -85,6 +87,10 @@ def read_animation(source: Source) -> Animation:
     if kind not in ("png", "webp"):
         raise InputError("is no animated GIF, WebP or PNG")
     picture = _opened(data)
+    if kind == "webp" and max(picture.size) > WEBP_SIDE:
+        raise InputError(
+            f"is too large: {picture.width} x {picture.height} pixels, a WebP frame has {WEBP_SIDE} at most"
+        )
     info = picture.info
     turn = exif.orientation(info.get("exif", b""))
     width, height = picture.size[::-1] if turn >= 5 else picture.size

@@ -18,7 +18,6 @@ from mdtool.media.palette import indexed, packed, reduced, unpacked
 from mdtool.media.photo import pillow
 
 LOSSY_QUALITY = 90
-NO_TIME = Fraction(0)
 Box = tuple[int, int, int, int]
 
 

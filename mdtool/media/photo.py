@@ -5,6 +5,7 @@ A written photo is made from pixels and from named fields only, so nothing else 
 """
 
 import io
+import logging
 import struct
 from dataclasses import dataclass, field
 from functools import cache
@@ -49,6 +50,10 @@ class Photo:
         """HxW views, one per colour channel and none for alpha: painting on them changes the photo."""
         count = CHANNELS[self.mode] - self.mode.endswith("A")
         return [self.pixels[:, :, channel] for channel in range(count)]
+
+    def alpha(self) -> np.ndarray | None:
+        """HxW view of the opacity, or None. It can draw a face all by itself: redact it too, or make it opaque."""
+        return self.pixels[:, :, -1] if self.mode.endswith("A") else None
 
     def fill(self, rgb: tuple[int, int, int]) -> list[int]:
         """The value of each of `planes` that shows this colour (0..255 each)."""
@@ -111,6 +116,8 @@ def read_photo(source: Source) -> Photo:
         raise InputError(
             "is a HEIC photo, which can't be read here; convert it first (heif-convert, package libheif-examples)"
         )
+    if kind == "avif" and b"avis" in data[8:64] and b"moov" in data:
+        raise InputError("is an animated AVIF, which can't be read here; convert it to WebP or a video first")
     notes: list[str] = []
     image = _open(kind, data)
     encoding, comment, iptc, dpi = _details(kind, data, image, notes)
@@ -148,6 +155,7 @@ def vips() -> Any:
 
     pyvips.block_untrusted_set(True)
     pyvips.cache_set_max(0)
+    logging.getLogger("pyvips").setLevel(logging.CRITICAL)  # it says each thing twice; we raise what matters
     return pyvips
 
 
@@ -214,7 +222,11 @@ def _details(
         return encoding, b"", b"", exif.png_dpi(chunks)
     if kind == "tiff":
         tags = exif.parsed(data)
-        if {0xC612, 0x014A} & set(tags) or data[8:10] == b"CR" or not len(tags):
+        if not len(tags):
+            raise InputError("is a BigTIFF, or its header can't be read; save it as a plain TIFF first")
+        if tags.get(262) == 3:
+            notes.append("its palette became plain RGB")
+        if {0xC612, 0x014A} & set(tags) or data[8:10] == b"CR":
             raise InputError("is a camera's raw file or a TIFF with pictures inside the picture; export it first")
         encoding = {"bits": bits, "compression": tags.get(259, 1), "predictor": tags.get(317, 1)}
         encoding["exif"] = bool({exif.EXIF_IFD, exif.GPS_IFD} & set(tags))

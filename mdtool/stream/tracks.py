@@ -13,7 +13,7 @@ from mdtool.stream.motion import shift_of
 from recipes.boxes import area, hull, resized, size
 
 MOTION_MARGIN = 0.35  # part of a frame's movement by which a carried box is grown
-COAST_GROWTH = 0.03  # part of its size by which a coasting box is grown on each side, a frame
+COAST_GROWTH = 0.05  # part of its size by which a coasting box is grown on each side, a frame that shows nothing of it
 GONE_AT_ONCE = 0.45  # share of an object's look that changes in one frame when it vanishes rather than slips away
 WHOLE = 0.7  # share of an object that is in the picture, under which it is on its way out
 BETTER = 0.1  # share by which following the flow must beat going straight on
@@ -51,7 +51,8 @@ class Track:
 class Coast:
     """Where an object is thought to be while the model does not see it.
 
-    step: (dx, dy) a frame before it was lost; look: what it looked like; age: frames since.
+    step: (dx, dy) a frame before it was lost; look: what it looked like; age: frames since; doubt: how much of its
+    look was not found again, summed over those frames.
     """
 
     box: np.ndarray
@@ -59,11 +60,12 @@ class Coast:
     look: np.ndarray
     share: float = 1.0
     age: int = 0
+    doubt: float = 0.0
     slipped: int = 0
     gone: bool = field(default=False)
 
     def covering(self) -> np.ndarray:
-        more = COAST_GROWTH * self.age * size(self.box)
+        more = COAST_GROWTH * self.doubt * size(self.box)
         return _grown(self.box, more + MOTION_MARGIN * np.abs(self.step))
 
     def advance(self, luma: np.ndarray, flow: np.ndarray) -> None:
@@ -72,6 +74,7 @@ class Coast:
         height, width = luma.shape
         if _inside(_moved(self.box, self.step), width, height) < WHOLE:  # too little left to judge by: it is leaving
             self.box = _moved(self.box, self.step)
+            self.doubt += 0.5
             self.gone = _inside(self.box, width, height) == 0
             return
         drift = shift_of(self.box, flow)
@@ -80,6 +83,7 @@ class Coast:
         if dropped > GONE_AT_ONCE:
             self.gone = True
             return
+        self.doubt += 1 - self.share
         if self.share < SLIPPING:
             self.slipped += 1
         elif drifting > straight + BETTER:  # else what covers the object would drag its box along

@@ -26,8 +26,9 @@ STRIDE_SECONDS = 0.5
 AGREEMENT = 0.4  # least IoU of a box carried from one look with the same object's box in the next
 AFTERWARDS = 8  # frames after its first sighting that tell how large and fast an object is
 SHRINKING = 0.98  # how fast, a frame, an object may get smaller
-NEWS_GAP = 6  # frames between two looks below which nothing is searched for in between
+NEWS_GAP = 8  # frames between two looks below which nothing is searched for in between
 NEWS_BLOCKS = 2
+NEWS_LOOKS = 2  # a window
 LOOKS_SHARE = 0.18  # of a window's frames; beyond it, doubt is met by covering more instead of looking again
 
 
@@ -136,8 +137,10 @@ class Watcher:
         end = len(window) - 1
         start = len(window) - self._fresh - 1  # the last frame of the window before, already looked at
         self._see(self._regular(start, end))
-        while doubts := self._doubts(max(start, 0), end):
-            self._see(doubts)
+        if self._sampling.auto:
+            self._see(self._news(max(start, 0), end))
+            while doubtful := self._disagreements(max(start, 0), end):
+                self._see(doubtful)
         self._follow(max(start, 0), end, last)
         self._fresh = 0
         self._settled.clear()
@@ -167,22 +170,31 @@ class Watcher:
         for one, found in zip(held, self._look([h.frame for h in held]), strict=True):
             one.look = found
 
-    def _doubts(self, start: int, end: int) -> list[int]:
-        """Frames on which another look is worth its price, the widest gaps first."""
-        if not self._sampling.auto:
-            return []
+    def _gaps(self, start: int, end: int) -> list[tuple[int, int]]:
+        """Neighbouring looks of one shot with frames in between."""
         looked = [i for i in range(start, end + 1) if self._window[i].look is not None]
-        budget = 1 + int(LOOKS_SHARE * (self._index(end) + 1)) - self.looks
-        doubts = []
-        for a, b in pairwise(looked):
-            if b - a > 1 and (a, b) not in self._settled and not self._cut_between(a, b):
-                if self._disagree(a, b):
-                    doubts.append((0, a - b, (a + b) // 2))
-                elif (newest := self._newest(a, b)) is not None:
-                    doubts.append((1, a - b, newest))
-                else:
-                    self._settled.add((a, b))
-        return sorted(middle for *_, middle in sorted(doubts)[: max(0, budget)])
+        return [(a, b) for a, b in pairwise(looked) if b - a > 1 and not self._cut_between(a, b)]
+
+    def _affordable(self, end: int) -> int:
+        return max(0, 1 + int(LOOKS_SHARE * (self._index(end) + 1)) - self.looks)
+
+    def _disagreements(self, start: int, end: int) -> list[int]:
+        """Frames midway between looks that contradict each other, the widest gaps first."""
+        doubtful = []
+        for a, b in self._gaps(start, end):
+            if (a, b) in self._settled:
+                continue
+            if self._disagree(a, b):
+                doubtful.append((a - b, (a + b) // 2))
+            else:
+                self._settled.add((a, b))
+        return sorted(middle for _, middle in sorted(doubtful)[: self._affordable(end)])
+
+    def _news(self, start: int, end: int) -> list[int]:
+        """Frames that show most of what neither look beside them shows: something may have come and gone."""
+        news = [newest for a, b in self._gaps(start, end) if (newest := self._newest(a, b))]
+        most = min(NEWS_LOOKS, self._affordable(end))
+        return sorted(at for _, at in sorted(news, reverse=True)[:most])
 
     def _disagree(self, a: int, b: int) -> bool:
         """Whether the objects seen at a, carried to b, are not those that are seen there."""
@@ -194,14 +206,14 @@ class Watcher:
         there, here = np.array([s.box for s in last]), np.array([s.box for s in first])
         return len(match(ahead, there, AGREEMENT)) < len(last) or len(match(back, here, AGREEMENT)) < len(first)
 
-    def _newest(self, a: int, b: int) -> int | None:
-        """The frame that shows most that neither a nor b shows, if any does, away from what is followed anyway."""
+    def _newest(self, a: int, b: int) -> tuple[int, int] | None:
+        """(blocks, frame) of the frame that shows most that neither a nor b shows, away from what is followed anyway."""
         if b - a < NEWS_GAP:
             return None
-        news = [self._new_blocks(a, i) & self._new_blocks(b, i) & ~self._followed(a, b) for i in range(a + 1, b)]
-        counts = [int(blocks.sum()) for blocks in news]
-        most = int(np.argmax(counts))
-        return a + 1 + most if NEWS_BLOCKS <= counts[most] <= 0.3 * news[most].size else None
+        followed = self._followed(a, b)
+        news = [self._new_blocks(a, i) & self._new_blocks(b, i) & ~followed for i in range(a + 1, b)]
+        blocks, step = max((int(new.sum()), -step) for step, new in enumerate(news))
+        return (blocks, a + 1 - step) if NEWS_BLOCKS <= blocks <= 0.3 * followed.size else None
 
     def _followed(self, a: int, b: int) -> np.ndarray:
         """Blocks that the objects seen at a and b may cross."""
@@ -333,6 +345,7 @@ class Watcher:
         soon = list(self._window)[b : b + AFTERWARDS]
         whole = np.max([size(c.box) for held in soon for c in held.boxes if c.track == number], axis=0)
         coast = self._coast_from(hull(cover.box, resized(cover.box, whole)), b, 1)
+        cover.box[:] = coast.box
         for i in range(b - 1, -1, -1):
             if self._window[i + 1].starts_shot or coast.age >= limit:
                 break

@@ -1,7 +1,7 @@
 """Small photos and animations with known pixels and planted secrets, made by Pillow and libvips."""
 
 import io
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from PIL import Image
@@ -48,7 +48,7 @@ def camera_exif(orientation: int = 1) -> bytes:
     gps[1], gps[2] = "N", PLACE
     head = bytearray(tags.tobytes())
     # Pillow writes no thumbnail: hang an IFD1 with tags 0x0201 and 0x0202 on the end of IFD0 by hand.
-    order = "little" if head[6:8] == b"II" else "big"
+    order: Literal["little", "big"] = "little" if head[6:8] == b"II" else "big"
     ifd0 = 6 + int.from_bytes(head[10:14], order)
     link = ifd0 + 2 + 12 * int.from_bytes(head[ifd0 : ifd0 + 2], order)
     ifd1 = len(head) - 6

@@ -1,0 +1,99 @@
+"""How pictures are encoded again: codec, quality, and a pixel format that keeps what the source has."""
+
+from dataclasses import dataclass
+
+import av
+
+from mdtool.errors import UsageError
+from mdtool.media.frame import has_plain_planes
+
+DEFAULT_CODEC = "libx264"
+# Codec -> its own defaults; "crf" stands for its scale of constant quality, whatever it is called.
+DEFAULTS: dict[str, dict[str, str]] = {
+    "libx264": {"crf": "18", "preset": "medium"},
+    "libx265": {"crf": "20", "preset": "medium", "x265-params": "log-level=error"},
+    "libvpx-vp9": {"crf": "24", "deadline": "good", "cpu-used": "4", "row-mt": "1"},
+    "libvpx": {"crf": "10", "deadline": "good", "cpu-used": "4"},
+    "libsvtav1": {"crf": "24", "preset": "8"},
+    "libaom-av1": {"crf": "24", "cpu-used": "6", "row-mt": "1"},
+    "mpeg2video": {"crf": "3"},
+    "mpeg4": {"crf": "3"},
+}
+QUALITY_OPTION = {"_nvenc": "cq", "_qsv": "global_quality", "_vaapi": "qp", "_amf": "qp_i", "_videotoolbox": "q"}
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """None: the codec's default (the container's default codec, for codec)."""
+
+    codec: str | None = None
+    crf: int | None = None
+    preset: str | None = None
+    pixel_format: str | None = None
+
+    def codec_for(self, container: av.container.OutputContainer) -> str:
+        if self.codec:
+            return self.codec
+        supported = container.supported_codecs
+        if DEFAULT_CODEC in supported:
+            return DEFAULT_CODEC
+        return {"vp9": "libvpx-vp9", "vp8": "libvpx-vp9", "theora": "libtheora"}.get(
+            container.default_video_codec, container.default_video_codec
+        )
+
+    def options(self, codec: str) -> dict[str, str]:
+        options = dict(DEFAULTS.get(codec, {}))
+        if self.crf is not None:
+            options["crf"] = str(self.crf)
+        if self.preset is not None:
+            options["preset"] = self.preset
+        if "crf" in options:
+            suffix = "_" + codec.rsplit("_", 1)[-1]
+            if suffix in QUALITY_OPTION:
+                options[QUALITY_OPTION[suffix]] = options.pop("crf")
+            elif codec.startswith("mpeg"):
+                options["global_quality"] = str(118 * int(options.pop("crf")))  # lambda units of FF_QP2LAMBDA
+                options["flags"] = "+qscale"
+        return options
+
+
+def pixel_format(source: av.VideoFormat, codec: str, wanted: str | None, width: int, height: int) -> str:
+    """The format to encode in: the source's own if the codec takes it, else the one that loses least."""
+    try:
+        offered = [f for f in av.Codec(codec, "w").video_formats or [] if has_plain_planes(f)]
+    except ValueError as error:
+        raise UsageError(f"--codec {codec}: there is no such encoder here; libx264 always is") from error
+    names = [f.name for f in offered]
+    if wanted:
+        if wanted not in av.video.format.names or not has_plain_planes(av.VideoFormat(wanted)):
+            raise UsageError(f"--pixel-format {wanted}: give a planar one, such as yuv420p")
+        if names and wanted not in names:
+            raise UsageError(f"--pixel-format {wanted}: {codec} takes {', '.join(names)}")
+        return wanted
+    even = width % 2 == 0 and height % 2 == 0
+    fitting = [f for f in offered if even or not _needs_even(codec, f)] or list(offered)
+    if source.name in [f.name for f in fitting] or not fitting:
+        return source.name
+    return min(fitting, key=lambda candidate: _loss(source, candidate)).name
+
+
+def _needs_even(codec: str, layout: av.VideoFormat) -> bool:
+    """H.264 and H.265 can't say that a picture with shared chroma has an odd side."""
+    return codec.startswith(("libx26", "h264", "hevc")) and layout.chroma_width(4) < 4
+
+
+def _loss(source: av.VideoFormat, to: av.VideoFormat) -> tuple[int, ...]:
+    """Smaller is better: depth lost, colour lost, colour resolution lost, range changed, then size wasted."""
+    depth, wanted = to.components[0].bits, source.components[0].bits
+    colours, needed = len(to.components), 3 if source.has_palette else min(3, len(source.components))
+    fine = to.chroma_width(16) * to.chroma_height(16)
+    wanted_fine = source.chroma_width(16) * source.chroma_height(16)
+    full, needs_full = to.name.startswith("yuvj"), source.name.startswith("yuvj")
+    return (
+        max(0, wanted - depth),
+        max(0, needed - colours),
+        max(0, wanted_fine - fine),
+        int(full != needs_full),
+        int(to.is_rgb),
+        depth - wanted + fine - wanted_fine + abs(colours - needed),
+    )

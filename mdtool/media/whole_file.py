@@ -1,0 +1,90 @@
+"""Outputs are whole or absent: written beside their name, synced, then renamed."""
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import os
+from pathlib import Path
+
+from mdtool.errors import OutputError
+
+
+class WholeFile:
+    """A file that appears under its name only when `commit` is called. Use as a context manager.
+
+    Write to `part`, which lies in the same folder. A lock on it keeps a second run from the same output; what a
+    killed run left there is written over.
+    """
+
+    def __init__(self, target: Path, overwrite: bool) -> None:
+        self.target = target
+        self.overwrite = overwrite
+        name = f".{target.name}.part"
+        if len(os.fsencode(name)) > 250:
+            name = f".{hashlib.sha256(os.fsencode(target.name)).hexdigest()[:32]}.part"
+        self.part = target.with_name(name)
+        self._lock: int | None = None
+
+    def __enter__(self) -> "WholeFile":
+        if not self.overwrite and os.path.lexists(self.target):
+            raise OutputError(f"{self.target}: exists already; --overwrite replaces it")
+        try:
+            self._lock = os.open(self.part, os.O_RDWR | os.O_CREAT, 0o666)
+        except OSError as error:
+            raise OutputError(f"{self.target}: {cant_write(error)}") from error
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(self._lock)
+            self._lock = None
+            raise OutputError(f"{self.target}: another run is writing it") from error
+        return self
+
+    def commit(self) -> None:
+        assert self._lock is not None
+        try:
+            os.fsync(self._lock)
+            if self.overwrite:
+                os.replace(self.part, self.target)
+            else:
+                self._rename_to_new()
+            folder = os.open(self.target.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+        except FileExistsError as error:
+            raise OutputError(f"{self.target}: exists already; --overwrite replaces it") from error
+        except OSError as error:
+            raise OutputError(f"{self.target}: {cant_write(error)}") from error
+
+    def _rename_to_new(self) -> None:
+        try:
+            os.link(self.part, self.target)  # unlike a rename, refuses to replace what came up meanwhile
+        except OSError as error:
+            if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS):
+                raise
+            os.rename(self.part, self.target)
+
+    def __exit__(self, *_: object) -> None:
+        if self._lock is not None:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self.part)
+            os.close(self._lock)
+
+
+def cant_write(error: OSError) -> str:
+    """Why a file can't be written, and what to do."""
+    reasons = {
+        errno.ENOSPC: "can't be written: the disk is full",
+        errno.EDQUOT: "can't be written: the disk quota is used up",
+        errno.EFBIG: "can't be written: it would be larger than this system allows",
+        errno.EACCES: "can't be written: permission denied",
+        errno.EROFS: "can't be written: the disk is read-only",
+        errno.ENOENT: "can't be written: its folder does not exist",
+        errno.ENOTDIR: "can't be written: a part of its path is no folder",
+        errno.EISDIR: "is a folder: give a file name, or a folder that exists",
+        errno.ENAMETOOLONG: "can't be written: its name is too long",
+    }
+    return reasons.get(error.errno or 0, f"can't be written: {error.strerror or error}")

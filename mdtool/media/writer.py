@@ -1,0 +1,280 @@
+"""Writes a video: pictures encoded again, every other stream of the source copied as it is."""
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import av
+import numpy as np
+from av.codec.context import Flags
+from av.stream import Disposition
+
+from mdtool.errors import InputError, OutputError, UsageError
+from mdtool.media.encoding import Encoding, pixel_format
+from mdtool.media.frame import Frame
+from mdtool.media.reader import VideoReader, display_matrix
+from mdtool.media.whole_file import cant_write
+
+MUXERS = {
+    ".3g2": "3g2", ".3gp": "3gp", ".asf": "asf", ".avi": "avi", ".flv": "flv", ".m2ts": "mpegts", ".m4v": "mp4",
+    ".mkv": "matroska", ".mov": "mov", ".mp4": "mp4", ".mpeg": "mpeg", ".mpg": "mpeg", ".mts": "mpegts",
+    ".mxf": "mxf", ".nut": "nut", ".ogg": "ogg", ".ogv": "ogg", ".ts": "mpegts", ".webm": "webm", ".wmv": "asf",
+}  # fmt: skip
+KEPT_TAGS = ("language", "title")  # of streams; others may say who made them, where, and with what
+BT709 = 1
+
+
+def muxer_for(name: str) -> str:
+    """The container format that a file name stands for."""
+    suffix = Path(name).suffix.lower()
+    if suffix not in MUXERS:
+        raise UsageError(f"{name}: can't tell the format from its name; end it in .mp4, .mkv, .mov or .webm")
+    return MUXERS[suffix]
+
+
+@dataclass
+class _Picture:
+    """One video stream on its way out."""
+
+    stream: Any
+    time_base: Fraction
+    durations: dict[int, int] = field(default_factory=dict)
+
+
+class VideoWriter:
+    """Takes the events of a VideoReader, its frames perhaps painted on, and writes them to a new file.
+
+    `notes` says in words what could not be kept. OutputError if the file can't be written.
+    """
+
+    def __init__(
+        self, where: Path | BinaryIO, muxer: str, source: VideoReader, encoding: Encoding, keep_metadata: bool
+    ) -> None:
+        self.notes: list[str] = []
+        self._source = source
+        self._encoding = encoding
+        self._keep_metadata = keep_metadata
+        self._muxer = muxer
+        self._piped = not isinstance(where, Path)
+        target: Any = f"file:{where}" if isinstance(where, Path) else where
+        try:
+            self._container = av.open(target, "w", format=muxer, container_options=self._muxer_options())
+        except ValueError as error:
+            raise UsageError(f"--format {muxer}: there is no such format") from error
+        self._codec = encoding.codec_for(self._container)
+        self._formats: dict[int, str] = {}
+        self._first: dict[int, Frame] = {}
+        self._early: list[Frame | av.Packet] = []
+        self._pictures: dict[int, _Picture] = {}
+        self._copies: dict[int, Any] = {}
+        self._recoded: dict[int, Any] = {}
+        self._waiting: deque[av.Packet] = deque()
+        self._last_dts: dict[int, int] = {}
+
+    def _muxer_options(self) -> dict[str, str]:
+        if self._muxer not in ("mp4", "mov", "3gp", "3g2"):
+            return {}
+        tags = "+use_metadata_tags" if self._keep_metadata else ""
+        return {"movflags": ("frag_keyframe+empty_moov+default_base_moof" if self._piped else "faststart") + tags}
+
+    # -- pictures in the form in which they are encoded
+
+    def fit(self, frame: Frame) -> av.VideoFrame:
+        """The frame's picture in the pixel format of its output stream: itself, where that is the same."""
+        picture = frame.picture
+        if frame.stream not in self._formats:
+            self._formats[frame.stream] = pixel_format(
+                picture.format, self._codec, self._encoding.pixel_format, picture.width, picture.height
+            )
+            self._note_loss(picture, self._formats[frame.stream])
+        first = self._first.setdefault(frame.stream, frame).picture
+        wanted = self._formats[frame.stream]
+        if (picture.format.name, picture.width, picture.height) == (wanted, first.width, first.height):
+            return picture
+        rgb_to_yuv = picture.format.is_rgb and not wanted.startswith("gbr")
+        colours: dict[str, Any] = {"dst_colorspace": BT709} if rgb_to_yuv else {}
+        if not picture.format.is_rgb and picture.color_range:
+            colours = {"src_color_range": picture.color_range, "dst_color_range": picture.color_range}
+        return picture.reformat(width=first.width, height=first.height, format=wanted, **colours)
+
+    def _note_loss(self, picture: av.VideoFrame, wanted: str) -> None:
+        to = av.VideoFormat(wanted)
+        if picture.width % 2 + picture.height % 2 and to.chroma_width(4) == 4 and picture.format.chroma_width(4) < 4:
+            self.notes.append(
+                f"{picture.width}x{picture.height} has an odd side: encoded as {wanted}, which {self._codec} can do; "
+                "--codec libvpx-vp9 keeps the colours as they are"
+            )
+        elif to.components[0].bits < picture.format.components[0].bits:
+            self.notes.append(f"{self._codec} can't keep {picture.format.name}: encoded as {wanted}")
+
+    # -- events
+
+    def write(self, event: Frame | av.Packet) -> None:
+        """One event of the source, in its order; frames as `fit` gives them."""
+        try:
+            if self._pictures:
+                self._take(event)
+                return
+            self._early.append(event)
+            if isinstance(event, Frame):
+                self._first.setdefault(event.stream, event)
+                if len(self._first) == len(self._source.videos):
+                    self._start()
+        except OSError as error:
+            raise self._failure(error) from error
+
+    def close(self) -> None:
+        """Ends every stream and the file."""
+        try:
+            if not self._pictures:
+                self._start()
+            for picture in self._pictures.values():
+                self._mux_pictures(picture, picture.stream.encode(None))
+            self._pass_on(None)
+            for stream in self._recoded.values():
+                self._container.mux(stream.encode(None))
+            self._container.close()
+        except OSError as error:
+            raise self._failure(error) from error
+
+    def abandon(self) -> None:
+        """Lets go of the file, whose content is of no use."""
+        try:
+            self._container.close()
+        except OSError:
+            pass  # the disk may be full still
+
+    def _failure(self, error: OSError) -> Exception:
+        if isinstance(error, BrokenPipeError):
+            return error
+        return OutputError(cant_write(error))
+
+    def _start(self) -> None:
+        for stream in self._source.container.streams:
+            if stream.index in self._first:
+                self._add_picture(stream, self._first[stream.index])
+            elif stream not in self._source.videos:
+                self._add_copy(stream)
+        if self._keep_metadata:
+            self._container.metadata.update(self._source.container.metadata)
+        self._container.set_chapters(self._source.container.chapters())
+        early, self._early = self._early, []
+        for event in early:
+            self._take(event)
+
+    def _take(self, event: Frame | av.Packet) -> None:
+        if isinstance(event, Frame):
+            picture = self._pictures[event.stream]
+            fitted = self.fit(event)
+            fitted.pts, fitted.time_base = event.pts, event.time_base
+            fitted.pict_type = av.video.frame.PictureType.NONE
+            picture.durations[event.pts] = event.duration
+            self._mux_pictures(picture, picture.stream.encode(fitted))
+        elif event.stream_index in self._recoded:
+            for sound in event.decode():
+                self._container.mux(self._recoded[event.stream_index].encode(sound))
+        elif event.stream_index in self._copies:
+            self._waiting.append(event)
+
+    # -- streams
+
+    def _add_picture(self, source: Any, frame: Frame) -> None:
+        fitted = self.fit(frame)
+        options = self._encoding.options(self._codec)
+        try:
+            stream: Any = self._container.add_stream(self._codec, source.average_rate, options=options)
+        except ValueError as error:
+            raise UsageError(f"--codec {self._codec}: {error}") from error
+        context = stream.codec_context
+        context.width, context.height, context.pix_fmt = fitted.width, fitted.height, fitted.format.name
+        context.time_base = stream.time_base = source.time_base
+        context.thread_type = "FRAME"  # x264 takes "SLICE", the default, for an order to cut pictures up
+        context.flags |= Flags.frame_duration
+        stated = source.codec_context
+        context.color_range = frame.picture.color_range or stated.color_range
+        converted = frame.picture.format.is_rgb and not fitted.format.is_rgb
+        for tag in ("colorspace", "color_primaries", "color_trc"):
+            setattr(context, tag, BT709 if converted else getattr(frame.picture, tag))
+        if frame.aspect:
+            context.sample_aspect_ratio = source.sample_aspect_ratio or Fraction(0)
+        if frame.picture.interlaced_frame:
+            context.flags |= Flags.interlaced_dct | Flags.interlaced_me
+            context.field_order = stated.field_order
+        matrix = display_matrix(frame.picture)
+        if matrix:
+            stream.set_display_matrix(np.frombuffer(matrix, np.int32).tolist())
+        self._describe(source, stream)
+        try:
+            context.open()
+        except (OSError, ValueError) as error:
+            raise UsageError(f"--codec {self._codec} can't be used here with these settings: {error}") from error
+        self._pictures[source.index] = _Picture(stream, source.time_base)
+
+    def _add_copy(self, source: Any) -> None:
+        name = f"{source.type} stream {source.index}"
+        if source.disposition & Disposition.attached_pic:
+            self.notes.append(f"{name} left out: a cover picture, which may show what is hidden in the video")
+            return
+        if source.type == "attachment":
+            if "matroska" in self._container.format.name:
+                stream = self._container.add_attachment(source.name or "", source.mimetype or "", source.data)
+            else:
+                self.notes.append(f"{name} left out: {self._muxer} can't hold it")
+            return
+        if source.type not in ("audio", "subtitle") and not self._keep_metadata:
+            self.notes.append(f"{name} left out: it may say where and when this was filmed; --keep-metadata copies it")
+            return
+        try:
+            stream = self._container.add_stream_from_template(source)
+        except (ValueError, OSError):
+            self._add_substitute(source, name)
+            return
+        self._describe(source, stream)
+        self._copies[source.index] = stream
+
+    def _add_substitute(self, source: Any, name: str) -> None:
+        """Where the container can't hold a stream as it is: sound is encoded again, anything else is left out."""
+        codec = "libopus" if self._muxer in ("webm", "ogg") else "aac"
+        if source.type != "audio" or source.codec_context is None:
+            self.notes.append(f"{name} left out: {self._muxer} can't hold it")
+            return
+        stream = self._container.add_stream(codec, 48000 if codec == "libopus" else source.codec_context.sample_rate)
+        stream.codec_context.layout = source.codec_context.layout
+        stream.codec_context.bit_rate = 192_000
+        self._describe(source, stream)
+        self._recoded[source.index] = stream
+        self.notes.append(f"{name} encoded again as {codec}: {self._muxer} can't hold {source.codec_context.name}")
+
+    def _describe(self, source: Any, stream: Any) -> None:
+        tags = dict(source.metadata)
+        stream.metadata = tags if self._keep_metadata else {k: v for k, v in tags.items() if k in KEPT_TAGS}
+        stream.disposition = source.disposition
+
+    # -- packets, in the order of their times
+
+    def _mux_pictures(self, picture: _Picture, packets: Iterable[av.Packet]) -> None:
+        for packet in packets:
+            packet.duration = picture.durations.pop(packet.pts, 0) or packet.duration
+            if packet.dts is not None:
+                self._pass_on(packet.dts * packet.time_base)
+            self._container.mux_one(packet)
+
+    def _pass_on(self, until: Fraction | None) -> None:
+        """Writes the copied packets that are due before a time in seconds; None: all."""
+        while self._waiting:
+            packet = self._waiting[0]
+            moment = packet.dts if packet.dts is not None else packet.pts
+            if until is not None and moment is not None and moment * packet.time_base > until:
+                return
+            self._waiting.popleft()
+            last = self._last_dts.get(packet.stream_index)
+            if moment is not None and last is not None and moment <= last:  # a muxer takes no step back
+                packet.dts = last + 1
+                packet.pts = max(packet.pts or 0, packet.dts)
+            if packet.dts is not None:
+                self._last_dts[packet.stream_index] = packet.dts
+            packet.stream = self._copies[packet.stream_index]
+            self._container.mux_one(packet)

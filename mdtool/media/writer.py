@@ -249,8 +249,8 @@ class VideoWriter:
         self.notes.append(f"{name} encoded again as {codec}: {self._muxer} can't hold {source.codec_context.name}")
 
     def _describe(self, source: Any, stream: Any) -> None:
-        tags = dict(source.metadata)
-        stream.metadata = tags if self._keep_metadata else {k: v for k, v in tags.items() if k in KEPT_TAGS}
+        tags = source.metadata.items()
+        stream.metadata.update({key: value for key, value in tags if self._keep_metadata or key in KEPT_TAGS})
         stream.disposition = source.disposition
 
     # -- packets, in the order of their times

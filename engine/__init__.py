@@ -32,12 +32,19 @@ __all__ = [
     "ModelUnavailable",
     "Point",
     "UnsupportedPrompt",
+    "abilities",
     "load",
     "normalise",
 ]
 
 # Model -> the module whose `load` makes it; imported only when asked for, so `import engine` costs nothing.
-FAMILIES = {"centerface": "engine.centerface.model"}
+FAMILIES = {"centerface": "engine.centerface"}  # name -> its folder
+
+
+def abilities(name: str) -> Abilities:
+    """What a model of this name can do, without loading it."""
+    known: Abilities = import_module(f"{FAMILIES[name]}.prompts").ABILITIES
+    return known
 
 
 def load(
@@ -58,7 +65,7 @@ def load(
         close = get_close_matches(name, FAMILIES, n=1)
         hint = f"did you mean {close[0]!r}? " if close else ""
         raise ModelUnavailable(f"no model {name!r}; {hint}known models: {', '.join(sorted(FAMILIES))}")
-    model: Model = import_module(FAMILIES[name]).load(
+    model: Model = import_module(f"{FAMILIES[name]}.model").load(
         device=device, dtype=dtype, quantize=quantize, compile=compile, detail=detail
     )
     return model

@@ -65,8 +65,6 @@ def pixel_format(source: av.VideoFormat, codec: str, wanted: str | None, width: 
         raise UsageError(f"--codec {codec}: there is no such encoder here; libx264 always is") from error
     names = [f.name for f in offered]
     if wanted:
-        if wanted not in av.video.format.names or not has_plain_planes(av.VideoFormat(wanted)):
-            raise UsageError(f"--pixel-format {wanted}: give a planar one, such as yuv420p")
         if names and wanted not in names:
             raise UsageError(f"--pixel-format {wanted}: {codec} takes {', '.join(names)}")
         return wanted

@@ -54,9 +54,9 @@ class Frame:
         factor = max(1, round(max(picture.width, picture.height) / LUMA_SIDE))
         size = max(1, picture.width // factor), max(1, picture.height // factor)
         if has_plain_planes(picture.format):
-            small = cv2.resize(planes(picture)[0], size, interpolation=cv2.INTER_AREA)
+            small = np.asarray(cv2.resize(planes(picture)[0], size, interpolation=cv2.INTER_AREA))
             if small.dtype != np.uint8:
-                small = (small >> (picture.format.components[0].bits - 8)).astype(np.uint8)
+                small = np.right_shift(small, picture.format.components[0].bits - 8).astype(np.uint8)
         else:
             small = picture.reformat(*size, format="gray").to_ndarray()
         return np.ascontiguousarray(self.orientation.show(small))
@@ -76,7 +76,7 @@ def planes(picture: av.VideoFrame) -> list[np.ndarray]:
     Writing to them changes the picture: call `picture.make_writable()` before.
     """
     kind = np.uint16 if picture.format.components[0].bits > 8 else np.uint8
-    return [np.frombuffer(p, kind).reshape(p.height, -1)[:, : p.width] for p in picture.planes]
+    return [np.frombuffer(memoryview(p), kind).reshape(p.height, -1)[:, : p.width] for p in picture.planes]
 
 
 _PLAIN = re.compile(r"(yuvj?|yuva|gbra?)(\d{3})?p(\d{1,2}le)?|gray(\d{1,2}le)?")

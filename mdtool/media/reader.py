@@ -180,7 +180,8 @@ class _Decoder:
 
 def display_matrix(picture: av.VideoFrame) -> bytes | None:
     """The nine little-endian int32 that say how the picture is turned to be shown, if it says so."""
-    return next((bytes(d) for d in picture.side_data if d.type.name == "DISPLAYMATRIX"), None)
+    attached: Any = picture.side_data
+    return next((bytes(data) for data in attached if data.type.name == "DISPLAYMATRIX"), None)
 
 
 def _explain(error: Exception) -> str:

@@ -28,17 +28,17 @@ class WholeFile:
 
     def __enter__(self) -> "WholeFile":
         if not self.overwrite and os.path.lexists(self.target):
-            raise OutputError(f"{self.target}: exists already; --overwrite replaces it")
+            raise OutputError("exists already; --overwrite replaces it")
         try:
             self._lock = os.open(self.part, os.O_RDWR | os.O_CREAT, 0o666)
         except OSError as error:
-            raise OutputError(f"{self.target}: {cant_write(error)}") from error
+            raise OutputError(cant_write(error)) from error
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             os.close(self._lock)
             self._lock = None
-            raise OutputError(f"{self.target}: another run is writing it") from error
+            raise OutputError("another run is writing it") from error
         return self
 
     def commit(self) -> None:
@@ -55,9 +55,9 @@ class WholeFile:
             finally:
                 os.close(folder)
         except FileExistsError as error:
-            raise OutputError(f"{self.target}: exists already; --overwrite replaces it") from error
+            raise OutputError("exists already; --overwrite replaces it") from error
         except OSError as error:
-            raise OutputError(f"{self.target}: {cant_write(error)}") from error
+            raise OutputError(cant_write(error)) from error
 
     def _rename_to_new(self) -> None:
         try:

@@ -220,7 +220,7 @@ class VideoWriter:
             return
         if source.type == "attachment":
             if "matroska" in self._container.format.name:
-                stream = self._container.add_attachment(source.name or "", source.mimetype or "", source.data)
+                self._container.add_attachment(source.name or "", source.mimetype or "", source.data)
             else:
                 self.notes.append(f"{name} left out: {self._muxer} can't hold it")
             return
@@ -228,7 +228,7 @@ class VideoWriter:
             self.notes.append(f"{name} left out: it may say where and when this was filmed; --keep-metadata copies it")
             return
         try:
-            stream = self._container.add_stream_from_template(source)
+            stream: Any = self._container.add_stream_from_template(source)
         except (ValueError, OSError):
             self._add_substitute(source, name)
             return
@@ -241,7 +241,9 @@ class VideoWriter:
         if source.type != "audio" or source.codec_context is None:
             self.notes.append(f"{name} left out: {self._muxer} can't hold it")
             return
-        stream = self._container.add_stream(codec, 48000 if codec == "libopus" else source.codec_context.sample_rate)
+        stream: Any = self._container.add_stream(
+            codec, 48000 if codec == "libopus" else source.codec_context.sample_rate
+        )
         stream.codec_context.layout = source.codec_context.layout
         stream.codec_context.bit_rate = 192_000
         self._describe(source, stream)
@@ -257,7 +259,7 @@ class VideoWriter:
 
     def _mux_pictures(self, picture: _Picture, packets: Iterable[av.Packet]) -> None:
         for packet in packets:
-            packet.duration = picture.durations.pop(packet.pts, 0) or packet.duration
+            packet.duration = picture.durations.pop(packet.pts or 0, 0) or packet.duration
             if packet.dts is not None:
                 self._pass_on(packet.dts * packet.time_base)
             self._container.mux_one(packet)

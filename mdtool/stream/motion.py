@@ -32,12 +32,13 @@ class Flow:
     """Dense optical flow: DIS, Kroeger et al. 2016, arXiv 1603.03590."""
 
     def __init__(self) -> None:
-        self._dis = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
+        self._dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
         self._dis.setUseSpatialPropagation(True)
 
     def between(self, before: np.ndarray, after: np.ndarray) -> np.ndarray:
         """hxwx2 float16: where each pixel of `before` went, in pixels."""
-        return self._dis.calc(before, after, None).astype(np.float16)
+        still = np.zeros((*before.shape, 2), np.float32)
+        return np.asarray(self._dis.calc(before, after, still)).astype(np.float16)
 
 
 def shift_of(box: np.ndarray, flow: np.ndarray) -> np.ndarray:

@@ -1,21 +1,44 @@
 """Which frames the model is asked to look at."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mdtool.errors import UsageError
+
+AUTO_SECONDS = 0.5
+AUTO_FRAMES = (10, 16)
+REGULAR_SHARE = 0.6  # of a limited number of looks; the others are for what the regular ones bring up
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """stride: frames from one regular look to the next; fps: or looks a second; neither: as the picture asks for it."""
+    """stride: frames from one regular look to the next; fps: or looks a second; neither: as the picture asks for it.
+
+    at_least: frames between regular looks, where fewer would use up a limited number of looks.
+    """
 
     stride: int | None = None
     fps: float | None = None
+    at_least: int = 1
 
     @property
     def auto(self) -> bool:
         return self.stride is None and self.fps is None
+
+    def frames_between(self, rate: float) -> int:
+        """Frames from one regular look to the next, for a stream of `rate` frames a second."""
+        if self.stride is not None:
+            frames = self.stride
+        elif self.fps is not None:
+            frames = round(rate / self.fps)
+        else:
+            frames = min(max(round(AUTO_SECONDS * rate), AUTO_FRAMES[0]), AUTO_FRAMES[1])
+        return max(1, frames, self.at_least)
+
+    def limited(self, looks: int, frames: int) -> "Sampling":
+        """Spread so that `looks` are enough for about `frames` frames."""
+        share = REGULAR_SHARE if self.auto else 1.0
+        return replace(self, at_least=-(-frames // max(1, int(share * looks))))
 
 
 def parse_sampling(text: str) -> Sampling:

@@ -96,10 +96,16 @@ def look_of(luma: np.ndarray, box: np.ndarray) -> np.ndarray:
     """(cells, cells) mean brightness of the object's parts, float32; NaN outside of the picture."""
     count = LOOK_CELLS * CELL_SAMPLES
     (x0, y0), (width, height) = box[:2], size(box)
-    to_picture = np.array([[width / count, 0, x0 + width / count / 2 - 0.5], [0, height / count, y0 + height / count / 2 - 0.5]])
+    to_picture = np.array(
+        [[width / count, 0, x0 + width / count / 2 - 0.5], [0, height / count, y0 + height / count / 2 - 0.5]]
+    )
     samples = cv2.warpAffine(
-        luma.astype(np.float32), to_picture, (count, count), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-        borderMode=cv2.BORDER_CONSTANT, borderValue=(float("nan"),),
+        luma.astype(np.float32),
+        to_picture,
+        (count, count),
+        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        borderMode=cv2.BORDER_CONSTANT,
+        borderValue=(float("nan"),),
     )
     return samples.reshape(LOOK_CELLS, CELL_SAMPLES, LOOK_CELLS, CELL_SAMPLES).mean(axis=(1, 3))
 

@@ -13,6 +13,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from mdtool.findings import Region, Verdict
 from mdtool.media.frame import Frame
 from mdtool.stream import motion
 from mdtool.stream.sampling import Sampling
@@ -22,7 +23,6 @@ from recipes.boxes import hull, match, resized, size
 WINDOW_FRAMES = 48
 WINDOW_BYTES = 512 << 20
 COAST_SECONDS = 0.5
-STRIDE_SECONDS = 0.5
 AGREEMENT = 0.4  # least IoU of a box carried from one look with the same object's box in the next
 AFTERWARDS = 8  # frames after its first sighting that tell how large and fast an object is
 SHRINKING = 0.98  # how fast, a frame, an object may get smaller
@@ -32,28 +32,12 @@ NEWS_LOOKS = 2  # a window
 LOOKS_SHARE = 0.18  # of a window's frames; beyond it, doubt is met by covering more instead of looking again
 
 
-@dataclass(frozen=True)
-class Region:
-    """One object on one frame, in fractions of the displayed picture. seen: by the model itself, on this frame."""
-
-    x_min: float
-    y_min: float
-    x_max: float
-    y_max: float
-    label: str
-    track: int
-    score: float | None
-    seen: bool
-
-
 @dataclass
 class Judged:
-    """A frame and what is known of it. hidden: it could not be judged, so that nothing of it may be shown."""
+    """A frame and what is known of it."""
 
     frame: Frame
-    regions: list[Region] = field(default_factory=list)
-    looked: bool = False
-    hidden: bool = False
+    verdict: Verdict = field(default_factory=Verdict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,21 +54,36 @@ class _Held:
     coarse: np.ndarray
     starts_shot: bool
     look: list[Sighting] | None = None
+    vouched: bool = False  # looked at, or between two looks
     boxes: list[_Cover] = field(default_factory=list)
 
 
-Look = Callable[[Sequence[Frame]], list[list[Sighting]]]
+# What the model sees on each of some frames; None for a frame on which it failed.
+Look = Callable[[Sequence[Frame]], "list[list[Sighting] | None]"]
+
+
+@dataclass
+class Budget:
+    """Looks that may still be taken, by all watchers of a run together; None: any number."""
+
+    left: int | None = None
+
+    def take(self, wanted: int) -> int:
+        if self.left is None:
+            return wanted
+        granted = min(wanted, self.left)
+        self.left -= granted
+        return granted
 
 
 class Watcher:
     """Takes the frames of one stream in order and gives them back judged, later, in the same order."""
 
-    def __init__(self, look: Look, sampling: Sampling, max_calls: int | None = None, rate: float = 30.0) -> None:
+    def __init__(self, look: Look, sampling: Sampling, budget: Budget, rate: float) -> None:
         self._look = look
         self._sampling = sampling
-        self._calls_left = max_calls
-        self._rate = rate
-        self._stride = sampling.stride or int(np.clip(round(STRIDE_SECONDS * rate), 10, 16))
+        self._budget = budget
+        self._stride = sampling.frames_between(rate)
         self._coast = int(np.clip(round(COAST_SECONDS * rate), 6, 24))
         self._window: deque[_Held] = deque()
         self._fresh = 0  # frames of the window that are not judged yet: its last ones
@@ -95,6 +94,7 @@ class Watcher:
         self._next_track = 1
         self._newborn: list[tuple[int, int, int]] = []  # track, frame of its first sighting, frames to go back
         self._settled: set[tuple[int, int]] = set()
+        self._pushed = 0
         self.looks = 0
 
     # -- in and out
@@ -106,9 +106,11 @@ class Watcher:
             before = self._window[-1]
             changed = float(np.abs(coarse - before.coarse).mean()) if coarse.shape == before.coarse.shape else 255.0
             starts_shot = motion.is_cut(changed, list(self._recent)) or frame.luma.shape != before.frame.luma.shape
+            starts_shot = starts_shot or frame.corrupt or before.frame.corrupt
             self._recent.append(changed)
         self._window.append(_Held(frame, coarse, starts_shot))
         self._fresh += 1
+        self._pushed += 1
         if self._fresh >= self._chunk(frame):
             self._judge()
             yield from self._release(keep=self._coast + AFTERWARDS)
@@ -141,7 +143,7 @@ class Watcher:
             self._see(self._news(max(start, 0), end))
             while doubtful := self._disagreements(max(start, 0), end):
                 self._see(doubtful)
-        self._follow(max(start, 0), end, last)
+        self._follow(start, end, last)
         self._fresh = 0
         self._settled.clear()
 
@@ -159,13 +161,10 @@ class Watcher:
                 continue
             parts = -(-(b - a) // self._stride)
             due |= {a + round((b - a) * k / parts) for k in range(1, parts)}
-        return [i for i in sorted(due) if window[i].look is None]
+        return [i for i in sorted(due) if window[i].look is None and not window[i].frame.corrupt]
 
     def _see(self, positions: list[int]) -> None:
-        if self._calls_left is not None:
-            positions = positions[: self._calls_left]
-            self._calls_left -= len(positions)
-        held = [self._window[i] for i in positions]
+        held = [self._window[i] for i in positions[: self._budget.take(len(positions))]]
         self.looks += len(held)
         for one, found in zip(held, self._look([h.frame for h in held]), strict=True):
             one.look = found
@@ -175,8 +174,8 @@ class Watcher:
         looked = [i for i in range(start, end + 1) if self._window[i].look is not None]
         return [(a, b) for a, b in pairwise(looked) if b - a > 1 and not self._cut_between(a, b)]
 
-    def _affordable(self, end: int) -> int:
-        return max(0, 1 + int(LOOKS_SHARE * (self._index(end) + 1)) - self.looks)
+    def _affordable(self) -> int:
+        return max(0, 1 + int(LOOKS_SHARE * self._pushed) - self.looks)
 
     def _disagreements(self, start: int, end: int) -> list[int]:
         """Frames midway between looks that contradict each other, the widest gaps first."""
@@ -188,12 +187,12 @@ class Watcher:
                 doubtful.append((a - b, (a + b) // 2))
             else:
                 self._settled.add((a, b))
-        return sorted(middle for _, middle in sorted(doubtful)[: self._affordable(end)])
+        return sorted(middle for _, middle in sorted(doubtful)[: self._affordable()])
 
     def _news(self, start: int, end: int) -> list[int]:
         """Frames that show most of what neither look beside them shows: something may have come and gone."""
         news = [newest for a, b in self._gaps(start, end) if (newest := self._newest(a, b))]
-        most = min(NEWS_LOOKS, self._affordable(end))
+        most = min(NEWS_LOOKS, self._affordable())
         return sorted(at for _, at in sorted(news, reverse=True)[:most])
 
     def _disagree(self, a: int, b: int) -> bool:
@@ -207,7 +206,7 @@ class Watcher:
         return len(match(ahead, there, AGREEMENT)) < len(last) or len(match(back, here, AGREEMENT)) < len(first)
 
     def _newest(self, a: int, b: int) -> tuple[int, int] | None:
-        """(blocks, frame) of the frame that shows most that neither a nor b shows, away from what is followed anyway."""
+        """(blocks, frame) that shows most that neither a nor b shows, away from what is followed anyway."""
         if b - a < NEWS_GAP:
             return None
         followed = self._followed(a, b)
@@ -221,7 +220,7 @@ class Watcher:
         blocks = np.zeros(held.coarse.shape, bool)
         scale = np.array(blocks.shape[::-1]) / held.frame.luma.shape[::-1]
         first, last = held.look or [], self._window[b].look or []
-        for one, other in zip(first, last):
+        for one, other in zip(first, last, strict=False):
             low = np.minimum(one.box[:2], other.box[:2]) * scale - 1
             high = np.maximum(one.box[2:], other.box[2:]) * scale + 1
             x0, y0 = np.maximum(low, 0).astype(int)
@@ -246,16 +245,22 @@ class Watcher:
     # -- from looks to boxes on every frame
 
     def _follow(self, start: int, end: int, last: bool) -> None:
-        looked = [i for i in range(start, end + 1) if self._window[i].look is not None]
-        if looked and not self._index(looked[0]):
-            self._meet(looked[0], looked[0], set())
+        looked = [i for i in range(max(start, 0), end + 1) if self._window[i].look is not None]
+        if looked and looked[0] != start:
+            self._begin_shot(looked[0])
         for a, b in pairwise(looked):
             if self._cut_between(a, b):
-                self._tracks = []
-                self._meet(b, b, set())
+                self._begin_shot(b)
             else:
                 self._link(a, b)
+                for held in list(self._window)[a:b]:
+                    held.vouched = True
         self._trace_births(end, last)
+
+    def _begin_shot(self, position: int) -> None:
+        self._tracks = []
+        self._window[position].vouched = True
+        self._meet(position, position, set())
 
     def _link(self, a: int, b: int) -> None:
         """Carries the tracks from the look at a to the look at b, and begins those that are new at b."""
@@ -268,6 +273,7 @@ class Watcher:
             else:
                 self._coast_on(track, a, b)
         self._tracks = [t for t in self._tracks if t.coast is None or not t.coast.gone]
+        self._window[b].vouched = True
         self._meet(a, b, set(pairs.values()))
 
     def _last_box(self, track: Track) -> np.ndarray:
@@ -369,4 +375,4 @@ class Watcher:
             if x1 > x0 and y1 > y0:
                 said = cover.sighting
                 regions.append(Region(x0, y0, x1, y1, said.label, cover.track, said.score, cover.seen))
-        return Judged(held.frame, regions, looked=held.look is not None)
+        return Judged(held.frame, Verdict(regions, looked=held.look is not None, hidden=not held.vouched))

@@ -1,0 +1,5 @@
+"""`python -m mdtool`."""
+
+from mdtool.cli import main
+
+main()

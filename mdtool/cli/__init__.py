@@ -1,0 +1,87 @@
+"""The command line: one file a command, and here what holds for all of them."""
+
+import os
+import signal
+import sys
+from types import FrameType
+from typing import Annotated
+
+import typer
+from typer.exceptions import TyperException
+
+from mdtool import __version__
+from mdtool.cli import bench, evaluate, models, redact
+from mdtool.errors import Exit, MdtoolError
+
+app = typer.Typer(
+    name="mdtool",
+    help="Sees for you: say in plain words what to find in pictures and videos, on your own machine.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("redact")(redact.redact)
+app.add_typer(models.app, name="models")
+app.add_typer(evaluate.app, name="eval")
+app.add_typer(bench.app, name="bench")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        import av
+
+        ffmpeg = ".".join(str(part) for part in av.library_versions["libavcodec"])
+        torch = version("torch")
+        typer.echo(f"mdtool {__version__} (torch {torch}, PyAV {av.__version__}, libavcodec {ffmpeg})")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version and those of the engines.", callback=_version, is_eager=True),
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Runs the command line and ends the process with the exit code that its outcome has."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """One command; what goes wrong is told in one line on stderr and by the exit code."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        return app(arguments, prog_name="mdtool", standalone_mode=False) or Exit.OK
+    except TyperException as error:
+        message = error.format_message()
+        say(f"{message} (mdtool --help shows how)" if "\n" not in message else message)
+        return error.exit_code
+    except MdtoolError as error:
+        say(str(error))
+        return error.code
+    except BrokenPipeError:
+        # what is still buffered for it can't be written either: let nothing try
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return Exit.CLOSED_PIPE
+    except (KeyboardInterrupt, typer.Abort):
+        say("interrupted")
+        return Exit.INTERRUPTED
+
+
+def _interrupt(signum: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def say(message: str) -> None:
+    """One line for the person, on stderr."""
+    try:
+        print(message if "\n" in message else f"mdtool: {message}", file=sys.stderr, flush=True)
+    except OSError:
+        pass  # nobody listens

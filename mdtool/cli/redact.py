@@ -1,0 +1,171 @@
+"""`mdtool redact`: hides what was asked for."""
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+class StyleName(str, Enum):
+    blur = "blur"
+    pixelate = "pixelate"
+    solid = "solid"
+
+
+class ShapeName(str, Enum):
+    box = "box"
+    ellipse = "ellipse"
+
+
+class OnError(str, Enum):
+    stop = "stop"
+    blank = "blank"
+
+
+def redact(
+    inputs: Annotated[
+        list[str],
+        typer.Argument(help="Videos, photos, animations, folders, globs, or - for stdin.", metavar="INPUT..."),
+    ],
+    prompt: Annotated[list[str], typer.Option("--prompt", "-p", help="What to hide, in plain words. Repeatable.")] = [
+        "face"
+    ],  # noqa: B006
+    output: Annotated[
+        str | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="A file, a folder (the input tree is mirrored in it), or - for stdout. Default: NAME.redacted.EXT beside the input.",
+        ),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")] = False,
+    style: Annotated[
+        StyleName, typer.Option(help="What is painted: a few averaged cells, smooth or square, or one colour.")
+    ] = StyleName.blur,
+    strength: Annotated[
+        float, typer.Option(help="Size of one averaged cell, as a part of the object's shorter side: 0.1 to 1.")
+    ] = 0.25,
+    shape: Annotated[ShapeName, typer.Option(help="An ellipse goes round the box, not into it.")] = ShapeName.box,
+    margin: Annotated[
+        float | None, typer.Option(help="Added on each side, as a part of the object's width and height. Default: 0.3.")
+    ] = None,
+    feather: Annotated[
+        float, typer.Option(help="Soft edge round the covered part, as a part of the object's shorter side.")
+    ] = 0.0,
+    color: Annotated[str, typer.Option(help="For --style solid: #rrggbb or a name.")] = "black",
+    keep: Annotated[
+        list[str],
+        typer.Option(help="Leave alone what has its centre in X0,Y0,X1,Y1 (fractions or pixels). Repeatable."),
+    ] = [],  # noqa: B006
+    only: Annotated[
+        list[str], typer.Option(help="Hide only what touches X0,Y0,X1,Y1 (fractions or pixels). Repeatable.")
+    ] = [],  # noqa: B006
+    min_size: Annotated[
+        str | None,
+        typer.Option(help="Leave alone what is smaller: pixels, or a fraction of the picture's shorter side."),
+    ] = None,
+    threshold: Annotated[
+        float | None, typer.Option(help="How sure the model must be, 0 to 1, if it says so. Default: the model's.")
+    ] = None,
+    sample: Annotated[str, typer.Option(help="Frames the model looks at: auto, every, N (one in N), fps=F.")] = "auto",
+    max_calls: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Let the model look at no more frames than this; what can't be judged then is hidden whole."
+        ),
+    ] = None,
+    start: Annotated[
+        str | None,
+        typer.Option("--from", help="Work from this time on (90, 1:30 or 0:01:30.5); frames before stay as they are."),
+    ] = None,
+    end: Annotated[
+        str | None, typer.Option("--to", help="Work up to this time; frames after stay as they are.")
+    ] = None,
+    model: Annotated[str, typer.Option(help="A name from `mdtool models list`, or auto.")] = "auto",
+    detail: Annotated[
+        str, typer.Option(help="low, auto, high, or the longer side in pixels of what the model sees.")
+    ] = "auto",
+    on_error: Annotated[
+        OnError, typer.Option(help="If the model fails on a frame: stop, or blank that frame.")
+    ] = OnError.stop,
+    findings: Annotated[
+        str | None, typer.Option(help="Write what was found to this file, as JSON Lines (- for stdout).")
+    ] = None,
+    from_findings: Annotated[
+        Path | None, typer.Option(help="Hide what this file of findings says; no model is used.")
+    ] = None,
+    codec: Annotated[
+        str | None,
+        typer.Option(
+            help="Video encoder, such as libx264, libx265, h264_nvenc. Default: libx264 where the format takes it."
+        ),
+    ] = None,
+    crf: Annotated[
+        int | None, typer.Option(help="Constant quality of the encoder; lower is better. Default: 18 for libx264.")
+    ] = None,
+    preset: Annotated[
+        str | None, typer.Option(help="Speed preset of the encoder. Default: medium for libx264.")
+    ] = None,
+    pixel_format: Annotated[str | None, typer.Option(help="Pixel format to encode in. Default: the source's.")] = None,
+    format: Annotated[
+        str | None, typer.Option(help="Container format. Default: by the output's name; matroska for stdout.")
+    ] = None,
+    keep_metadata: Annotated[
+        bool, typer.Option("--keep-metadata", help="Keep tags such as place, time, device and author.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be done, and do nothing.")] = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print a summary of each input on stdout, as JSON Lines.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
+) -> None:
+    """Hide what you name in videos and photos: every frame, with sound, times and size as they were.
+
+    mdtool redact in.mp4                          every face, to in.redacted.mp4
+
+    mdtool redact in.mp4 -o out.mp4 --style solid
+    """
+    from mdtool.choice import load_model
+    from mdtool.cli.values import parsed, seconds
+    from mdtool.console import Console
+    from mdtool.findings import opened_for_writing
+    from mdtool.jobs.plan import print_plan
+    from mdtool.jobs.redact_batch import Batch, Targets
+    from mdtool.jobs.redaction import Redaction
+    from mdtool.media.colour import parse_colour
+    from mdtool.media.encoding import Encoding
+    from mdtool.media.inputs import find_inputs
+    from mdtool.stream.judge import Question
+    from mdtool.stream.sampling import parse_sampling
+    from recipes.redact import MARGIN, Style
+    from recipes.regions import parse_region, parse_size
+
+    question = Question(
+        prompts=tuple(prompt),
+        threshold=threshold,
+        sampling=parse_sampling(sample),
+        max_calls=max_calls,
+        start=parsed("--from", seconds, start),
+        end=parsed("--to", seconds, end),
+        blank_errors=on_error is OnError.blank,
+    )
+    redaction = Redaction(
+        question,
+        style=Style(style.value, strength, shape.value, feather, MARGIN if margin is None else margin),
+        colour=parsed("--color", parse_colour, color),
+        keep=tuple(parsed("--keep", parse_region, text) for text in keep),
+        only=tuple(parsed("--only", parse_region, text) for text in only),
+        min_size=parsed("--min-size", parse_size, min_size),
+        keep_metadata=keep_metadata,
+        encoding=Encoding(codec, crf, preset, pixel_format),
+        muxer=format,
+    )
+    sources = find_inputs(inputs)
+    targets = Targets(output, len(sources) > 1 or inputs != [sources[0].name], overwrite)
+    asked = None if from_findings else load_model(model, "detect", prompt, detail, threshold)
+    if dry_run:
+        print_plan(sources, targets, redaction, asked)
+        raise typer.Exit
+    with opened_for_writing(findings) as file:
+        raise typer.Exit(Batch(redaction, targets, Console(quiet, json), asked, from_findings, file).run(sources))

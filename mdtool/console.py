@@ -1,0 +1,82 @@
+"""What the person is told while work goes on: progress on a terminal, one line an input, all of it on stderr."""
+
+import json
+import sys
+import time
+from typing import Any
+
+from mdtool.jobs.report import Report
+
+SECONDS_BETWEEN_UPDATES = 0.1
+
+
+class Console:
+    """quiet: only errors; as_json: summaries go to stdout as JSON Lines instead of lines on stderr."""
+
+    def __init__(self, quiet: bool = False, as_json: bool = False) -> None:
+        self.quiet = quiet
+        self.as_json = as_json
+        self._bar: Any = None
+        self._task: Any = None
+        self._updated = 0.0
+
+    def error(self, message: str) -> None:
+        self.clear()
+        _print(f"mdtool: {message}")
+
+    def note(self, message: str) -> None:
+        if not self.quiet:
+            self.clear()
+            _print(f"mdtool: {message}")
+
+    def progress(self, report: Report, frames: int | None) -> None:
+        """Moves the bar, which there is only if stderr is a terminal."""
+        now = time.monotonic()
+        if self.quiet or now - self._updated < SECONDS_BETWEEN_UPDATES or not sys.stderr.isatty():
+            return
+        self._updated = now
+        if self._bar is None:
+            self._start(report)
+        self._bar.update(
+            self._task, completed=report.frames, total=frames, looks=report.looks, objects=len(report.tracks)
+        )
+
+    def _start(self, report: Report) -> None:
+        from rich.console import Console as RichConsole
+        from rich.markup import escape
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = (
+            TextColumn(escape(report.source)),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[objects]} objects, {task.fields[looks]} looks"),
+            TimeRemainingColumn(),
+        )
+        self._bar = Progress(*columns, console=RichConsole(stderr=True), transient=True)
+        self._task = self._bar.add_task("", total=None, looks=0, objects=0)
+        self._bar.start()
+
+    def clear(self) -> None:
+        """Takes the bar away."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+    def done(self, report: Report) -> None:
+        self.clear()
+        for note in dict.fromkeys(report.notes):
+            self.note(f"{report.source}: {note}")
+        if self.as_json:
+            print(json.dumps(report.as_dict(), ensure_ascii=False), flush=True)
+        elif not self.quiet:
+            _print(report.line())
+
+
+def _print(line: str) -> None:
+    """On stderr; names that are no text are shown with escapes."""
+    try:
+        sys.stderr.write(line.encode("utf-8", "backslashreplace").decode("utf-8") + "\n")
+        sys.stderr.flush()
+    except OSError:
+        pass  # nobody listens

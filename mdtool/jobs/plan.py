@@ -1,0 +1,65 @@
+"""What a redaction would do, told without doing it."""
+
+import sys
+import time
+from collections.abc import Iterable
+from contextlib import ExitStack
+
+import numpy as np
+
+from engine.contract import Model
+from mdtool.errors import MdtoolError
+from mdtool.jobs.redact_batch import Targets
+from mdtool.jobs.redaction import Redaction
+from mdtool.media.animation import Animation
+from mdtool.media.inputs import Input
+from mdtool.media.opening import open_medium
+from mdtool.media.reader import VideoReader
+from mdtool.stream.watch import LOOKS_SHARE
+
+
+def print_plan(sources: Iterable[Input], targets: Targets, redaction: Redaction, model: Model | None) -> None:
+    """On stdout: for each input its output, its streams, its frames, and the looks that they may take."""
+    for source in sources:
+        try:
+            with ExitStack() as stack:
+                target = targets.of(source)
+                lines = [
+                    f"{source.name} -> {target or 'stdout'}",
+                    *_lines(open_medium(source, stack), redaction, model),
+                ]
+        except MdtoolError as error:
+            lines = [f"{source.name}: {error}"]
+        sys.stdout.write("\n  ".join(lines) + "\n")
+
+
+def _lines(medium: object, redaction: Redaction, model: Model | None) -> Iterable[str]:
+    if isinstance(medium, VideoReader):
+        for stream in medium.container.streams:
+            name = stream.codec_context.name if stream.codec_context else stream.type
+            if stream in medium.videos:
+                measures = f"{stream.codec_context.width}x{stream.codec_context.height}"
+                yield f"stream {stream.index}: video {name} {measures}, {medium.rate(stream.index):.4g} frames/s: redacted"
+            else:
+                yield f"stream {stream.index}: {stream.type} {name}: copied, if the output's format can hold it"
+        first = medium.videos[0].codec_context
+        frames, rate, size = medium.frames, medium.rate(medium.videos[0].index), (first.height, first.width)
+    elif isinstance(medium, Animation):
+        frames, rate, size = medium.frame_count, 10.0, (medium.height, medium.width)
+    else:
+        yield "a photo: one look"
+        return
+    if frames is None:
+        yield "how many frames it has is not known before they are read"
+        return
+    yield f"{frames} frames"
+    if model is None:
+        yield "no looks: what is hidden is read from the findings"
+        return
+    regular = -(-frames // redaction.question.sampling.frames_between(rate)) + 1
+    most = round(LOOKS_SHARE * frames) + 1 if redaction.question.sampling.auto else regular
+    looks = [min(n, frames, redaction.question.max_calls or frames) for n in (regular, max(regular, most))]
+    begin = time.perf_counter()
+    model.encode([np.zeros((*size, 3), np.uint8)])
+    each = time.perf_counter() - begin
+    yield f"{model.name} looks at {looks[0]} to {looks[1]} of them: about {looks[1] * each:.0f} s of its time at most"

@@ -1,0 +1,79 @@
+"""Hides what was asked for in one input, whatever it is, and writes the result whole or not at all."""
+
+import shutil
+import sys
+import tempfile
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import BinaryIO
+
+from mdtool.errors import OutputError, UsageError
+from mdtool.jobs.redact_still import redact_animation, redact_photo
+from mdtool.jobs.redact_video import redact_video
+from mdtool.jobs.redaction import Run
+from mdtool.jobs.report import Report
+from mdtool.media.animation import Animation
+from mdtool.media.inputs import Input
+from mdtool.media.opening import open_medium
+from mdtool.media.photo import Photo
+from mdtool.media.reader import VideoReader
+from mdtool.media.whole_file import WholeFile, cant_write
+from mdtool.media.writer import muxer_for
+
+STILL_SUFFIXES = {
+    "jpeg": (".jpg", ".jpeg"), "png": (".png", ".apng"), "gif": (".gif",), "webp": (".webp",),
+    "tiff": (".tif", ".tiff"), "avif": (".avif",),
+}  # fmt: skip
+
+
+def redact_input(source: Input, target: Path | None, overwrite: bool, run: Run) -> Report:
+    """Writes source, redacted, to target (None: stdout), which appears only when it is whole.
+
+    Raises InputError, OutputError, EngineError or UsageError; then there is no target.
+    """
+    begin = time.perf_counter()
+    report = Report(source.name, "-" if target is None else str(target), run.model.name if run.model else "findings")
+    with ExitStack() as stack:
+        whole = stack.enter_context(WholeFile(target, overwrite)) if target else None
+        medium = open_medium(source, stack)
+        if isinstance(medium, VideoReader):
+            muxer = run.redaction.muxer or (muxer_for(target.name) if target else "matroska")
+            redact_video(medium, whole.part if whole else sys.stdout.buffer, muxer, run, report)
+        else:
+            _redact_still(medium, target, whole, run, report)
+        if whole:
+            whole.commit()
+        else:
+            sys.stdout.buffer.flush()
+    report.seconds = time.perf_counter() - begin
+    report.stages = run.clock.seconds
+    return report
+
+
+def _redact_still(
+    medium: Photo | Animation, target: Path | None, whole: WholeFile | None, run: Run, report: Report
+) -> None:
+    suffixes = STILL_SUFFIXES[medium.format]
+    if target and target.suffix.lower() not in suffixes:
+        raise UsageError(f"{target}: photos and animations keep their format; end the name in {suffixes[0]}")
+    try:
+        if whole:
+            with whole.part.open("wb") as file:
+                _write_still(medium, file, run, report)
+        else:
+            with tempfile.TemporaryFile(prefix="mdtool-") as spool:  # some formats go back to their header
+                _write_still(medium, spool, run, report)
+                spool.seek(0)
+                shutil.copyfileobj(spool, sys.stdout.buffer)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OutputError(cant_write(error)) from error
+
+
+def _write_still(medium: Photo | Animation, file: BinaryIO, run: Run, report: Report) -> None:
+    if isinstance(medium, Photo):
+        redact_photo(medium, file, run, report)
+    else:
+        redact_animation(medium, file, run, report)

@@ -1,0 +1,120 @@
+"""Redacts every input there is: one that fails is told and passed over, and shows in the exit code."""
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TextIO
+
+from engine.contract import EngineError, Model
+from mdtool.console import Console
+from mdtool.errors import Exit, MdtoolError, OutputError, UsageError
+from mdtool.findings import FindingsFile, RecordedFindings
+from mdtool.jobs.redact import redact_input
+from mdtool.jobs.redaction import Redaction, Run
+from mdtool.media.inputs import MARK, Input
+from mdtool.media.whole_file import cant_write
+
+
+@dataclass(frozen=True)
+class Targets:
+    """Where outputs go. output None: beside their inputs; "-": stdout."""
+
+    output: str | None
+    many: bool
+    overwrite: bool = False
+
+    def of(self, source: Input) -> Path | None:
+        """None: stdout."""
+        if self.output == "-":
+            if self.many:
+                raise UsageError("-o -: only one input can go to stdout")
+            return None
+        if self.output is None:
+            if source.path is None:
+                raise UsageError("-: say with -o where the result of standard input goes (-o - for stdout)")
+            return source.path.with_name(f"{source.path.stem}{MARK}{source.path.suffix}")
+        output = Path(self.output)
+        if self.many or self.output.endswith(os.sep) or output.is_dir():
+            target = output / source.relative
+            if source.path is None:
+                raise UsageError(f"-o {self.output}: is a folder; give a file name for the result of standard input")
+            return target
+        return output
+
+
+@dataclass
+class Batch:
+    """All that the inputs of one run have in common. model None: what is hidden is read from `recorded`."""
+
+    redaction: Redaction
+    targets: Targets
+    console: Console
+    model: Model | None = None
+    recorded: Path | None = None
+    findings: TextIO | None = None
+    taken: set[Path] = field(default_factory=set)
+
+    def run(self, sources: Iterable[Input]) -> Exit:
+        codes = [self._attempt(source) for source in sources]
+        failures = {code for code in codes if code}
+        if not failures:
+            return Exit.OK
+        return failures.pop() if len(codes) == 1 else Exit.SOME_FAILED
+
+    def _attempt(self, source: Input) -> Exit:
+        """One input; its failure is told, and returned as an exit code."""
+        target: Path | None = None
+        try:
+            target = self.targets.of(source)
+            return self._redact(source, target)
+        except BrokenPipeError:
+            raise
+        except OutputError as error:
+            self.console.error(f"{target or 'stdout'}: {error}")
+            return error.code
+        except UsageError as error:
+            self.console.error(str(error))
+            return error.code
+        except (MdtoolError, EngineError, ValueError) as error:
+            self.console.error(f"{source.name}: {error}")
+        except MemoryError:
+            self.console.error(f"{source.name}: needs more memory than there is")
+        return Exit.SOME_FAILED
+
+    def _redact(self, source: Input, target: Path | None) -> Exit:
+        if target is not None and not self._is_free(source, target):
+            return Exit.OK
+        run = Run(self.redaction, self.model, progress=self.console.progress)
+        if self.recorded:
+            run.recorded = RecordedFindings(self.recorded, source.name, by_name=not self.targets.many)
+        if self.findings:
+            name = self.model.name if self.model else "findings"
+            run.findings = FindingsFile(self.findings, source.name, name, self.redaction.question.prompts)
+        report = redact_input(source, target, self.targets.overwrite, run)
+        self.console.done(report)
+        if report.incomplete:
+            self.console.error(f"{source.name}: is damaged: {report.incomplete}; the output holds what could be read")
+            return Exit.SOME_FAILED
+        return Exit.OK
+
+    def _is_free(self, source: Input, target: Path) -> bool:
+        """Whether the target is to be written. False: it was, by a run before."""
+        if source.path and target.exists() and source.path.exists() and target.samefile(source.path):
+            raise UsageError(f"{source.name}: would be written over itself; give another output than {target}")
+        if target in self.taken:
+            raise OutputError("is already the output of another input; give each a folder of its own")
+        self.taken.add(target)
+        if self.targets.many:
+            if not self.targets.overwrite and os.path.lexists(target):
+                self.console.note(f"{source.name}: passed over, for {target} exists already")
+                return False
+            _make_folder(target.parent)
+        return True
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(cant_write(error)) from error

@@ -1,0 +1,76 @@
+"""What there is to work on: the paths, folders and globs of a command line, made into a list of files."""
+
+import glob
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mdtool.errors import NoInput, UsageError
+
+PHOTOS = frozenset(".avif .gif .heic .heif .jpeg .jpg .png .tif .tiff .webp".split())
+VIDEOS = frozenset(
+    ".3g2 .3gp .asf .avi .dv .flv .h264 .hevc .ivf .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .mxf .nut .ogg .ogv .ts "
+    ".webm .wmv .y4m".split()
+)
+MARK = ".redacted"  # in the names of outputs, so that they are known again
+
+
+@dataclass(frozen=True)
+class Input:
+    """One file to work on. path None: standard input. relative: where its output goes below an output folder."""
+
+    path: Path | None
+    relative: Path
+
+    @property
+    def name(self) -> str:
+        """As the person would call it."""
+        return "-" if self.path is None else str(self.path)
+
+
+def find_inputs(named: Sequence[str]) -> list[Input]:
+    """Files for what was named: themselves, all media in folders (and below), matches of globs, "-".
+
+    Hidden files and outputs of this program are passed over in folders and globs. NoInput where nothing is left.
+    """
+    found: dict[Path, Input] = {}
+    if "-" in named and len(named) > 1:
+        raise UsageError("-: standard input can't be mixed with other inputs")
+    if list(named) == ["-"]:
+        return [Input(None, Path("stdin"))]
+    for name in named:
+        path = Path(name)
+        if path.is_dir():
+            below: Iterator[Input] = _in_folder(path)
+        elif glob.has_magic(name) and not os.path.lexists(path):
+            below = _matches(name)
+        else:
+            below = iter([Input(path, Path(path.name))])
+        for one in below:
+            found.setdefault(Path(os.path.abspath(one.path or "")), one)
+    if not found:
+        raise NoInput(f"no video or photo in {', '.join(named)}")
+    return list(found.values())
+
+
+def _in_folder(folder: Path) -> Iterator[Input]:
+    """Symbolic links to folders are not followed, so that no loop of them is either."""
+    for at, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(files):
+            path = Path(at, name)
+            if is_medium(path):
+                yield Input(path, path.relative_to(folder))
+
+
+def _matches(pattern: str) -> Iterator[Input]:
+    for name in sorted(glob.glob(pattern, recursive=True)):
+        path = Path(name)
+        if path.is_file() and is_medium(path):
+            yield Input(path, Path(path.name))
+
+
+def is_medium(path: Path) -> bool:
+    hidden, own = path.name.startswith("."), path.stem.endswith(MARK)
+    return not hidden and not own and path.suffix.lower() in PHOTOS | VIDEOS

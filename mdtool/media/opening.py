@@ -1,0 +1,71 @@
+"""Finds out what an input is, by its content and not by its name, and opens it."""
+
+import shutil
+import stat
+import sys
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+from typing import BinaryIO
+
+from mdtool.errors import InputError, UsageError
+from mdtool.media.animation import Animation, is_animated, read_animation
+from mdtool.media.inputs import Input
+from mdtool.media.photo import Photo, read_photo, sniff
+from mdtool.media.reader import VideoReader
+
+HEAD_BYTES = 64
+Medium = VideoReader | Animation | Photo
+
+
+def open_medium(source: Input, stack: ExitStack) -> Medium:
+    """A video, left open until the stack is closed, or a photo or an animation. InputError for anything else."""
+    if source.path is None:
+        return _from_stdin(stack)
+    try:
+        if not stat.S_ISREG(source.path.stat().st_mode):
+            raise InputError("is a folder" if source.path.is_dir() else "is no file")
+        with source.path.open("rb") as file:
+            head = file.read(HEAD_BYTES)
+        if not head:
+            raise InputError("is empty")
+        if sniff(head):
+            return read_animation(source.path) if is_animated(source.path) else read_photo(source.path)
+    except FileNotFoundError as error:
+        raise InputError("there is no such file") from error
+    except OSError as error:
+        raise InputError(f"can't be read: {(error.strerror or str(error)).lower()}") from error
+    return stack.enter_context(VideoReader(Path(source.path).absolute()))
+
+
+def _from_stdin(stack: ExitStack) -> Medium:
+    if sys.stdin is None or sys.stdin.isatty():
+        raise UsageError("-: nothing is piped in; give a file name, or pipe a video or photo to this command")
+    stream: BinaryIO = sys.stdin.buffer
+    head = stream.peek(HEAD_BYTES) if hasattr(stream, "peek") else b""
+    if not head:
+        raise InputError("is empty")
+    if sniff(head[:HEAD_BYTES]):
+        data = stream.read()
+        return read_animation(data) if is_animated(data) else read_photo(data)
+    if not stream.seekable() and _index_at_end(head):
+        spool = stack.enter_context(tempfile.TemporaryFile(prefix="mdtool-"))
+        shutil.copyfileobj(stream, spool)
+        spool.seek(0)
+        stream = spool
+    return stack.enter_context(VideoReader(stream))
+
+
+def _index_at_end(head: bytes) -> bool:
+    """Whether an MP4 (ISO/IEC 14496-12) that begins like this has its media before its index, so must be sought in."""
+    at = 0
+    while at + 8 <= len(head):
+        size, kind = int.from_bytes(head[at : at + 4], "big"), head[at + 4 : at + 8]
+        if at == 0 and kind not in (b"ftyp", b"wide", b"mdat", b"skip", b"free"):
+            return False
+        if kind in (b"moov", b"mdat"):
+            return kind == b"mdat"
+        if size < 8:
+            return False
+        at += size
+    return False

@@ -1,0 +1,89 @@
+"""From the events of a video to the same events with every frame judged."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import av
+import numpy as np
+
+from engine.contract import Box, EngineError, Model
+from mdtool.media.frame import Frame
+from mdtool.stream.sampling import Sampling
+from mdtool.stream.stages import Stopwatch
+from mdtool.stream.tracks import Sighting
+from mdtool.stream.watch import Budget, Judged, Look, Watcher
+
+Event = Frame | av.Packet
+JudgedEvent = Judged | av.Packet
+
+
+@dataclass(frozen=True)
+class Question:
+    """What the model is asked about the frames, and which of them it is asked about.
+
+    start, end: seconds; frames outside are not judged, and count as having nothing in them.
+    """
+
+    prompts: tuple[str, ...]
+    threshold: float | None = None
+    sampling: Sampling = Sampling()
+    max_calls: int | None = None
+    start: float | None = None
+    end: float | None = None
+    blank_errors: bool = False  # a frame on which the model fails is hidden instead of ending the run
+
+
+def judge(
+    events: Iterable[Event], model: Model, question: Question, rate_of: Callable[[int], float], clock: Stopwatch
+) -> Iterator[JudgedEvent]:
+    """Every frame of every video stream judged, in order; packets of other streams pass at once.
+
+    rate_of: frames a second of a stream. Raises what the model raises, unless question.blank_errors.
+    """
+    look = _looking(model, question, clock)
+    budget = Budget(question.max_calls)
+    watchers: dict[int, Watcher] = {}
+    for event in events:
+        if not isinstance(event, Frame):
+            yield event
+        elif _outside(event, question):
+            if event.stream in watchers:
+                yield from watchers.pop(event.stream).finish()
+            yield Judged(event)
+        else:
+            if event.stream not in watchers:
+                watchers[event.stream] = Watcher(look, question.sampling, budget, rate_of(event.stream))
+            yield from watchers[event.stream].push(event)
+    for watcher in watchers.values():
+        yield from watcher.finish()
+
+
+def _outside(frame: Frame, question: Question) -> bool:
+    before = question.start is not None and frame.time < question.start
+    return before or (question.end is not None and frame.time >= question.end)
+
+
+def _looking(model: Model, question: Question, clock: Stopwatch) -> Look:
+    def look(frames: Sequence[Frame]) -> list[list[Sighting] | None]:
+        try:
+            with clock.time("model"):
+                encoded = model.encode([frame.rgb() for frame in frames])
+                found = [model.detect(encoded, prompt, question.threshold) for prompt in question.prompts]
+        except EngineError:
+            if not question.blank_errors:
+                raise
+            # alone, so that one bad frame does not take the others with it
+            return [None] if len(frames) == 1 else [look([frame])[0] for frame in frames]
+        return [_sightings(frame, boxes) for frame, *boxes in zip(frames, *found, strict=True)]
+
+    return look
+
+
+def _sightings(frame: Frame, boxes_by_prompt: Sequence[Sequence[Box]]) -> list[Sighting]:
+    height, width = frame.luma.shape
+    scale = np.array([width, height, width, height])
+    return [
+        Sighting(np.array([b.x_min, b.y_min, b.x_max, b.y_max]) * scale, b.label, b.score)
+        for boxes in boxes_by_prompt
+        for b in boxes
+    ]

@@ -1,0 +1,90 @@
+"""Stages that run side by side, each in a thread of its own, with a bounded queue behind it."""
+
+import queue
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+POLL_SECONDS = 0.1  # how soon a stage that waits for room sees that nobody wants more
+
+
+class _End(Generic[T]):
+    def __init__(self, error: BaseException | None = None) -> None:
+        self.error = error
+
+
+def ahead(items: Iterable[T], depth: int) -> Generator[T]:
+    """The same items, made in another thread up to `depth` ahead of who takes them.
+
+    What `items` raises is raised here, in its place. Closing this iterator stops and closes `items`.
+    """
+    ready: queue.Queue[T | _End] = queue.Queue(depth)
+    stopped = threading.Event()
+
+    def put(item: "T | _End") -> bool:
+        while not stopped.is_set():
+            try:
+                ready.put(item, timeout=POLL_SECONDS)
+                return True
+            except queue.Full:
+                continue
+        return False
+
+    def run() -> None:
+        end: _End = _End()
+        source = iter(items)
+        try:
+            for item in source:
+                if not put(item):
+                    break
+        except BaseException as error:
+            end = _End(error)
+        finally:
+            close = getattr(source, "close", None)
+            if close:
+                close()
+            put(end)
+
+    thread = threading.Thread(target=run, name="stage", daemon=True)
+    thread.start()
+    try:
+        while True:
+            item = ready.get()
+            if isinstance(item, _End):
+                if item.error:
+                    raise item.error
+                return
+            yield item
+    finally:
+        stopped.set()
+        thread.join()
+
+
+class Stopwatch:
+    """Seconds of work in each stage, waiting not counted."""
+
+    def __init__(self) -> None:
+        self.seconds: defaultdict[str, float] = defaultdict(float)
+
+    @contextmanager
+    def time(self, stage: str) -> Iterator[None]:
+        begin = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[stage] += time.perf_counter() - begin
+
+    def each(self, stage: str, items: Iterable[T]) -> Iterator[T]:
+        """The items, with the time it takes to make each of them."""
+        source = iter(items)
+        while True:
+            with self.time(stage):
+                try:
+                    item = next(source)
+                except StopIteration:
+                    return
+            yield item

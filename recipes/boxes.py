@@ -24,7 +24,9 @@ def match(a: np.ndarray, b: np.ndarray, least: float) -> list[tuple[int, int]]:
     pairs = []
     for flat in np.argsort(-overlap, axis=None, kind="stable"):
         i, j = np.unravel_index(flat, overlap.shape)
-        if overlap[i, j] < least or overlap[i, j] <= 0:
+        if overlap[i, j] < 0:  # one of the two is taken
+            continue
+        if overlap[i, j] < least or overlap[i, j] == 0:
             break
         pairs.append((int(i), int(j)))
         overlap[i, :] = overlap[:, j] = -1

@@ -12,8 +12,8 @@ from typing import Literal, get_args
 import cv2
 import numpy as np
 
-MARGIN = (0.32, 0.30)  # parts of the box's width and height added on each side
-MIN_STRENGTH = 0.1
+MARGIN = (0.3, 0.3)  # parts of the box's width and height added on each side
+MIN_STRENGTH = 0.15
 MIN_CELL = 4  # pixels: under it, an average would be near to the samples it hides
 STEPS = (1, 2, 4)  # pixels a side that one sample can stand for; none is above MIN_CELL
 

@@ -1,8 +1,46 @@
+"""`mdtool eval`: how well a job is done, against ground truth."""
+
+import json as json_module
+from pathlib import Path
+from typing import Annotated
+
 import typer
 
-app = typer.Typer(help="Measure how well a model or a redaction does, against ground truth.", no_args_is_help=True)
+app = typer.Typer(help="Measure how well a job is done, against ground truth.", no_args_is_help=True)
 
 
 @app.callback()
-def group() -> None:
+def evaluate() -> None:
     pass
+
+
+@app.command("redact")
+def evaluate_redact(
+    clip: Annotated[Path, typer.Argument(help="A video.")],
+    truth: Annotated[
+        Path | None, typer.Argument(help="Its ground truth, as JSON. Default: CLIP.gt.json.", metavar="GT.json")
+    ] = None,
+    prompt: Annotated[list[str], typer.Option("--prompt", "-p", help="What is hidden.")] = ["face"],  # noqa: B006
+    sample: Annotated[str, typer.Option(help="Frames the model looks at: auto, every, N (one in N), fps=F.")] = "auto",
+    margin: Annotated[float | None, typer.Option(help="As for redact.")] = None,
+    threshold: Annotated[float | None, typer.Option(help="As for redact.")] = None,
+    detail: Annotated[str, typer.Option(help="As for redact.")] = "auto",
+    model: Annotated[str, typer.Option(help="As for redact.")] = "auto",
+    json: Annotated[bool, typer.Option("--json", help="Print JSON, with every exposed object-frame.")] = False,
+) -> None:
+    """How much of the true boxes a redaction leaves bare, how much else it covers, and what it costs in looks."""
+    from mdtool.choice import load_model
+    from mdtool.jobs.evaluate_redact import evaluate_redaction, table
+    from mdtool.jobs.redaction import Redaction
+    from mdtool.stream.judge import Question
+    from mdtool.stream.sampling import parse_sampling
+    from recipes.redact import MARGIN, Style
+
+    question = Question(tuple(prompt), threshold, parse_sampling(sample))
+    redaction = Redaction(question, Style("solid", margin=MARGIN if margin is None else margin))
+    asked = load_model(model, "detect", prompt, detail, threshold)
+    exposure = evaluate_redaction(clip, truth or Path(f"{clip}.gt.json"), asked, redaction)
+    if json:
+        typer.echo(json_module.dumps(exposure.as_dict()))
+    else:
+        typer.echo("\n".join(table([exposure])))

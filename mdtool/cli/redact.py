@@ -44,7 +44,7 @@ def redact(
         StyleName, typer.Option(help="What is painted: a few averaged cells, smooth or square, or one colour.")
     ] = StyleName.blur,
     strength: Annotated[
-        float, typer.Option(help="Size of one averaged cell, as a part of the object's shorter side: 0.1 to 1.")
+        float, typer.Option(help="Size of one averaged cell, as a part of the object's shorter side: 0.15 to 1.")
     ] = 0.25,
     shape: Annotated[ShapeName, typer.Option(help="An ellipse goes round the box, not into it.")] = ShapeName.box,
     margin: Annotated[

@@ -74,7 +74,8 @@ def _painted(events: Iterable[JudgedEvent], writer: VideoWriter, run: Run, repor
             frame = event.frame
             run.note(report, frame.stream, frame.index, frame.time, event.verdict)
             with run.clock.time("paint"):
-                yield paint(event, writer.fit(frame), run.redaction)
+                painted = paint(event, writer.fit(frame), run.redaction)
+            yield painted
         else:
             yield event
 

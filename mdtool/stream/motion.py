@@ -36,9 +36,9 @@ class Flow:
         self._dis.setUseSpatialPropagation(True)
 
     def between(self, before: np.ndarray, after: np.ndarray) -> np.ndarray:
-        """hxwx2 float16: where each pixel of `before` went, in pixels."""
+        """hxwx2 float32: where each pixel of `before` went, in pixels."""
         still = np.zeros((*before.shape, 2), np.float32)
-        return np.asarray(self._dis.calc(before, after, still)).astype(np.float16)
+        return np.asarray(self._dis.calc(before, after, still))
 
 
 def shift_of(box: np.ndarray, flow: np.ndarray) -> np.ndarray:
@@ -51,5 +51,5 @@ def shift_of(box: np.ndarray, flow: np.ndarray) -> np.ndarray:
     if right <= left or bottom <= top:
         return np.zeros(2)
     step = max(1, int(((right - left) * (bottom - top)) ** 0.5 / 12))  # about 150 samples say as much as all
-    inside = flow[top:bottom:step, left:right:step].reshape(-1, 2).astype(np.float32)
+    inside = flow[top:bottom:step, left:right:step].reshape(-1, 2)
     return np.median(inside, axis=0)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from mdtool.errors import UsageError
 
 AUTO_SECONDS = 0.5
-AUTO_FRAMES = (10, 16)
+AUTO_FRAMES = (12, 16)
 REGULAR_SHARE = 0.6  # of a limited number of looks; the others are for what the regular ones bring up
 
 

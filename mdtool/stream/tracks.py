@@ -13,14 +13,15 @@ from mdtool.stream.motion import shift_of
 from recipes.boxes import area, hull, resized, size
 
 MOTION_MARGIN = 0.35  # part of a frame's movement by which a carried box is grown
-COAST_GROWTH = 0.05  # part of its size by which a coasting box is grown on each side, a frame that shows nothing of it
+COAST_GROWTH = 0.04  # part of its size by which a coasting box is grown on each side, a frame that shows nothing of it
+MOST_GROWTH = 0.15
 GONE_AT_ONCE = 0.45  # share of an object's look that changes in one frame when it vanishes rather than slips away
 WHOLE = 0.7  # share of an object that is in the picture, under which it is on its way out
 BETTER = 0.1  # share by which following the flow must beat going straight on
 SLIPPING = 0.45  # share of its look under which a coasting object counts as slipping away
-SLIP_FRAMES = 8  # how long a slipping object is still followed
+SLIP_FRAMES = 5  # how long a slipping object is still followed
 LOOK_CELLS, CELL_SAMPLES = 8, 3
-SAME_LEVELS = 14.0  # grey levels by which a cell of an object may change and be the same
+SAME_LEVELS = 9.0  # grey levels by which a cell of an object may change and be the same
 
 FlowBetween = Callable[[int, int], np.ndarray]  # (frame, neighbouring frame) -> flow
 LumaOf = Callable[[int], np.ndarray]
@@ -37,13 +38,17 @@ class Sighting:
 
 @dataclass
 class Track:
-    """An object that was seen at least once; `seen_at` counts the frames of the stream."""
+    """An object that was seen at least once.
+
+    box: where it was last seen, at the size that is thought to be its whole one; sure: the model was, at
+    least once; step: (dx, dy) a frame, as last measured; coast: where it is thought to be since it was lost.
+    """
 
     number: int
     sighting: Sighting
-    seen_at: int
-    box: np.ndarray  # where it was last seen, at the size that is thought to be its whole one
-    step: np.ndarray | None = None  # (dx, dy) a frame, as last measured
+    box: np.ndarray
+    sure: bool
+    step: np.ndarray | None = None
     coast: "Coast | None" = None
 
 
@@ -65,7 +70,7 @@ class Coast:
     gone: bool = field(default=False)
 
     def covering(self) -> np.ndarray:
-        more = COAST_GROWTH * self.doubt * size(self.box)
+        more = min(COAST_GROWTH * self.doubt, MOST_GROWTH) * size(self.box)
         return _grown(self.box, more + MOTION_MARGIN * np.abs(self.step))
 
     def advance(self, luma: np.ndarray, flow: np.ndarray) -> None:
@@ -84,7 +89,7 @@ class Coast:
             self.gone = True
             return
         self.doubt += 1 - self.share
-        if self.share < SLIPPING:
+        if self.slipped or self.share < SLIPPING:
             self.slipped += 1
         elif drifting > straight + BETTER:  # else what covers the object would drag its box along
             self.step = drift

@@ -25,9 +25,10 @@ WINDOW_BYTES = 512 << 20
 COAST_SECONDS = 0.5
 AGREEMENT = 0.4  # least IoU of a box carried from one look with the same object's box in the next
 AFTERWARDS = 8  # frames after its first sighting that tell how large and fast an object is
+SURE = 0.3
 SHRINKING = 0.98  # how fast, a frame, an object may get smaller
 NEWS_GAP = 8  # frames between two looks below which nothing is searched for in between
-NEWS_BLOCKS = 2
+NEWS_BLOCKS = 3
 NEWS_LOOKS = 2  # a window
 LOOKS_SHARE = 0.18  # of a window's frames; beyond it, doubt is met by covering more instead of looking again
 
@@ -40,7 +41,7 @@ class Judged:
     verdict: Verdict = field(default_factory=Verdict)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class _Cover:
     track: int
     box: np.ndarray
@@ -92,7 +93,7 @@ class Watcher:
         self._flows: dict[tuple[int, int], np.ndarray] = {}
         self._tracks: list[Track] = []
         self._next_track = 1
-        self._newborn: list[tuple[int, int, int]] = []  # track, frame of its first sighting, frames to go back
+        self._newborn: list[tuple[int, int, int]] = []  # track, frame of its first sighting, frames back to the look that did not see it
         self._settled: set[tuple[int, int]] = set()
         self._pushed = 0
         self.looks = 0
@@ -301,7 +302,8 @@ class Watcher:
         box = hull(sighting.box, resized(sighting.box, whole))
         for i, carried_box in zip(range(a + 1, b), between(origin, a, box, b, self._flow_between), strict=True):
             self._cover(i, track, carried_box)
-        track.sighting, track.seen_at, track.box, track.coast = sighting, self._index(b), box, None
+        track.sighting, track.box, track.coast = sighting, box, None
+        track.sure |= _is_sure(sighting)
         self._cover(b, track, box, seen=True)
 
     def _coast_on(self, track: Track, a: int, b: int) -> None:
@@ -310,7 +312,7 @@ class Watcher:
             track.coast = self._coast_from(track.box, a, -1)
             if track.step is not None:
                 track.coast.step = track.step
-        limit = max(self._coast, b - a) if b - a > 1 else self._coast
+        limit = self._coast_frames(track.sure, b - a)
         for i in range(a + 1, b + 1):
             track.coast.advance(self._window[i].frame.luma, self._flow_between(i - 1, i))
             if track.coast.age > limit:
@@ -318,6 +320,10 @@ class Watcher:
             if track.coast.gone:
                 break
             self._cover(i, track, track.coast.covering())
+
+    def _coast_frames(self, sure: bool, gap: int) -> int:
+        """For how long an object is followed where it is not seen; gap: frames to the look that did not see it."""
+        return max(self._coast, gap) if sure else gap
 
     def _coast_from(self, box: np.ndarray, at: int, behind: int) -> Coast:
         """behind: on which side of `at` its movement can be read, -1 or 1."""
@@ -331,27 +337,29 @@ class Watcher:
         for s, sighting in enumerate(self._window[b].look or []):
             if s in known:
                 continue
-            track = Track(self._next_track, sighting, self._index(b), sighting.box)
+            track = Track(self._next_track, sighting, sighting.box, _is_sure(sighting))
             self._next_track += 1
             self._tracks.append(track)
             self._cover(b, track, sighting.box, seen=True)
-            self._newborn.append((track.number, self._index(b), max(self._coast, b - a)))
+            self._newborn.append((track.number, self._index(b), b - a))
 
     def _trace_births(self, end: int, last: bool) -> None:
         """Covers what was first seen in the window on the frames before, once it is known how it went on."""
         later = [birth for birth in self._newborn if not last and birth[1] > self._index(end) - AFTERWARDS]
-        for number, first_seen, limit in self._newborn:
-            if (number, first_seen, limit) not in later:
-                self._trace_back(number, first_seen - self._index(0), limit)
+        for number, first_seen, gap in self._newborn:
+            if (number, first_seen, gap) not in later:
+                self._trace_back(number, first_seen - self._index(0), gap)
         self._newborn = later
 
-    def _trace_back(self, number: int, b: int, limit: int) -> None:
-        """Covers track `number`, first seen at b, on up to `limit` frames before, as far as it is there."""
-        cover = next(c for c in self._window[b].boxes if c.track == number)
-        soon = list(self._window)[b : b + AFTERWARDS]
-        whole = np.max([size(c.box) for held in soon for c in held.boxes if c.track == number], axis=0)
-        coast = self._coast_from(hull(cover.box, resized(cover.box, whole)), b, 1)
-        cover.box[:] = coast.box
+    def _trace_back(self, number: int, b: int, gap: int) -> None:
+        """Covers track `number`, first seen at b, on the frames before, as far as it is there."""
+        soon = [c for held in list(self._window)[b : b + AFTERWARDS] for c in held.boxes if c.track == number]
+        whole = np.max([size(cover.box) for cover in soon], axis=0)
+        for cover in soon:  # what comes into view is seen smaller than it is
+            cover.box = hull(cover.box, resized(cover.box, whole))
+        cover = soon[0]
+        limit = self._coast_frames(any(_is_sure(cover.sighting) for cover in soon), gap)
+        coast = self._coast_from(cover.box, b, 1)
         for i in range(b - 1, -1, -1):
             if self._window[i + 1].starts_shot or coast.age >= limit:
                 break
@@ -376,3 +384,7 @@ class Watcher:
                 said = cover.sighting
                 regions.append(Region(x0, y0, x1, y1, said.label, cover.track, said.score, cover.seen))
         return Judged(held.frame, Verdict(regions, looked=held.look is not None, hidden=not held.vouched))
+
+
+def _is_sure(sighting: Sighting) -> bool:
+    return sighting.score is None or sighting.score >= SURE

@@ -85,3 +85,13 @@ def test_resizing_keeps_the_centre(boxes: np.ndarray, width: float, height: floa
     assert np.allclose(size(new), [width, height])
     assert np.allclose(new[:, :2] + new[:, 2:], boxes[:, :2] + boxes[:, 2:])
     assert np.allclose(resized(boxes, size(boxes)), boxes)
+
+
+def test_a_box_that_is_taken_does_not_end_the_search() -> None:
+    a = np.array([[0.0, 0, 10, 10], [6.0, 0, 16, 10]])
+    b = np.array([[0.0, 0, 10, 10], [9.0, 0, 19, 10]])
+    assert iou(a, b)[1, 0] > 0  # the taken pair (0, 0) has a neighbour that overlaps too
+    assert sorted(match(a, b, 0.05)) == [(0, 0), (1, 1)]
+    a, b = np.array([[0.0, 0, 10, 10], [9.0, 0, 19, 10]]), np.array([[0.0, 0, 10, 10], [4.0, 0, 13, 10]])
+    assert iou(a, b)[0, 1] > iou(a, b)[1, 1] > 0.2
+    assert sorted(match(a, b, 0.2)) == [(0, 0), (1, 1)]

@@ -29,12 +29,15 @@ app.add_typer(bench.app, name="bench")
 
 def _version(wanted: bool) -> None:
     if wanted:
-        from importlib.metadata import version
+        from importlib.metadata import PackageNotFoundError, version
 
         import av
 
         ffmpeg = ".".join(str(part) for part in av.library_versions["libavcodec"])
-        torch = version("torch")
+        try:
+            torch = version("torch")
+        except PackageNotFoundError:
+            torch = "is missing"
         typer.echo(f"mdtool {__version__} (torch {torch}, PyAV {av.__version__}, libavcodec {ffmpeg})")
         raise typer.Exit
 

@@ -19,6 +19,7 @@ DEFAULTS: dict[str, dict[str, str]] = {
     "mpeg2video": {"crf": "3"},
     "mpeg4": {"crf": "3"},
 }
+PRESETS = "ultrafast superfast veryfast faster fast medium slow slower veryslow placebo".split()  # of libx264, libx265
 QUALITY_OPTION = {"_nvenc": "cq", "_qsv": "global_quality", "_vaapi": "qp", "_amf": "qp_i", "_videotoolbox": "q"}
 
 
@@ -32,14 +33,16 @@ class Encoding:
     pixel_format: str | None = None
 
     def codec_for(self, container: av.container.OutputContainer) -> str:
-        if self.codec:
-            return self.codec
-        supported = container.supported_codecs
-        if DEFAULT_CODEC in supported:
-            return DEFAULT_CODEC
-        return {"vp9": "libvpx-vp9", "vp8": "libvpx-vp9", "theora": "libtheora"}.get(
-            container.default_video_codec, container.default_video_codec
-        )
+        """The encoder to use; UsageError if there is no such one, or it does not take these settings."""
+        codec = self.codec or _usual_codec(container)
+        try:
+            if av.Codec(codec, "w").type != "video":
+                raise UsageError(f"--codec {codec}: encodes no video; libx264 does")
+        except ValueError as error:
+            raise UsageError(f"--codec {codec}: there is no such encoder here; --codec libx264 in .mkv always is") from error
+        if codec in ("libx264", "libx265") and (self.preset or "medium") not in PRESETS:
+            raise UsageError(f"--preset {self.preset}: {codec} takes {', '.join(PRESETS)}")
+        return codec
 
     def options(self, codec: str) -> dict[str, str]:
         options = dict(DEFAULTS.get(codec, {}))
@@ -57,12 +60,18 @@ class Encoding:
         return options
 
 
+def _usual_codec(container: av.container.OutputContainer) -> str:
+    if container.format.name in ("avi", "asf"):
+        return "mpeg4"  # they hold no presentation times, so that H.264 comes out late
+    if DEFAULT_CODEC in container.supported_codecs or container.format.name == "mpegts":
+        return DEFAULT_CODEC
+    usual = {"vp9": "libvpx-vp9", "vp8": "libvpx-vp9", "theora": "libtheora", "mpeg1video": "mpeg2video"}
+    return usual.get(container.default_video_codec, container.default_video_codec)
+
+
 def pixel_format(source: av.VideoFormat, codec: str, wanted: str | None, width: int, height: int) -> str:
     """The format to encode in: the source's own if the codec takes it, else the one that loses least."""
-    try:
-        offered = [f for f in av.Codec(codec, "w").video_formats or [] if has_plain_planes(f)]
-    except ValueError as error:
-        raise UsageError(f"--codec {codec}: there is no such encoder here; libx264 always is") from error
+    offered = [f for f in av.Codec(codec, "w").video_formats or [] if has_plain_planes(f)]
     names = [f.name for f in offered]
     if wanted:
         if names and wanted not in names:

@@ -140,6 +140,7 @@ class _Decoder:
         self.count = 0
         self.packets = 0
         self.last: int | None = None
+        self.matrix: bytes | None = None
         rate = stream.average_rate or stream.guessed_rate or 30
         self.step = max(1, round(1 / (rate * stream.time_base)))
 
@@ -164,7 +165,9 @@ class _Decoder:
             pts = self.last + self.step if pts is None else max(pts, self.last + 1)
         self.last = pts or 0
         self.count += 1
-        matrix = display_matrix(picture)
+        if self.count == 1:
+            # of the first only: PyAV ties a frame to its side data in a cycle, so that memory would wait for the collector
+            self.matrix = display_matrix(picture)
         return Frame(
             picture,
             index=self.count - 1,
@@ -172,7 +175,7 @@ class _Decoder:
             time_base=self.stream.time_base,
             duration=picture.duration,
             stream=self.stream.index,
-            orientation=(from_display_matrix(matrix) if matrix else None) or UPRIGHT,
+            orientation=(from_display_matrix(self.matrix) if self.matrix else None) or UPRIGHT,
             aspect=self.stream.sample_aspect_ratio or Fraction(1),
             corrupt=corrupt,
         )

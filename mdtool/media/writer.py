@@ -25,6 +25,7 @@ MUXERS = {
 }  # fmt: skip
 KEPT_TAGS = ("language", "title")  # of streams; others may say who made them, where, and with what
 BT709 = 1
+MPEG4_TICKS = 60000  # its second can be divided in a few more, which no common rate divides
 
 
 def muxer_for(name: str) -> str:
@@ -123,7 +124,7 @@ class VideoWriter:
                 self._first.setdefault(event.stream, event)
                 if len(self._first) == len(self._source.videos):
                     self._start()
-        except OSError as error:
+        except (av.FFmpegError, OSError) as error:
             raise self._failure(error) from error
 
     def close(self) -> None:
@@ -137,19 +138,21 @@ class VideoWriter:
             for stream in self._recoded.values():
                 self._container.mux(stream.encode(None))
             self._container.close()
-        except OSError as error:
+        except (av.FFmpegError, OSError) as error:
             raise self._failure(error) from error
 
     def abandon(self) -> None:
         """Lets go of the file, whose content is of no use."""
         try:
             self._container.close()
-        except OSError:
+        except (av.FFmpegError, OSError):
             pass  # the disk may be full still
 
-    def _failure(self, error: OSError) -> Exception:
+    def _failure(self, error: Exception) -> Exception:
         if isinstance(error, BrokenPipeError):
             return error
+        if not isinstance(error, OSError):  # how muxers and encoders refuse what they can't write down
+            return OutputError(f"{self._muxer} with {self._codec} can't hold these streams or times; .mkv can")
         return OutputError(cant_write(error))
 
     def _start(self) -> None:
@@ -171,7 +174,8 @@ class VideoWriter:
             fitted = self.fit(event)
             fitted.pts, fitted.time_base = event.pts, event.time_base
             fitted.pict_type = av.video.frame.PictureType.NONE
-            picture.durations[event.pts] = event.duration
+            if picture.time_base == event.time_base:
+                picture.durations[event.pts] = event.duration
             self._mux_pictures(picture, picture.stream.encode(fitted))
         elif event.stream_index in self._recoded:
             for sound in event.decode():
@@ -190,7 +194,7 @@ class VideoWriter:
             raise UsageError(f"--codec {self._codec}: {error}") from error
         context = stream.codec_context
         context.width, context.height, context.pix_fmt = fitted.width, fitted.height, fitted.format.name
-        context.time_base = stream.time_base = source.time_base
+        context.time_base = stream.time_base = self._clock(source)
         context.thread_type = "FRAME"  # x264 takes "SLICE", the default, for an order to cut pictures up
         context.flags |= Flags.frame_duration
         stated = source.codec_context
@@ -210,8 +214,19 @@ class VideoWriter:
         try:
             context.open()
         except (OSError, ValueError) as error:
-            raise UsageError(f"--codec {self._codec} can't be used here with these settings: {error}") from error
-        self._pictures[source.index] = _Picture(stream, source.time_base)
+            settings = ", ".join(f"{name} {value}" for name, value in options.items()) or "its own defaults"
+            raise UsageError(
+                f"--codec {self._codec} refuses {context.width}x{context.height} {context.pix_fmt} "
+                f"at {float(source.average_rate or 0):.4g} frames/s with {settings}"
+            ) from error
+        self._pictures[source.index] = _Picture(stream, context.time_base)
+
+    def _clock(self, source: Any) -> Fraction:
+        """What times of pictures are counted in: as the source does, but for what can only count frames."""
+        if source.average_rate and (self._muxer == "avi" or self._codec in ("mpeg1video", "mpeg2video")):
+            return 1 / source.average_rate
+        coarse = self._codec == "mpeg4" and source.time_base.denominator > MPEG4_TICKS
+        return Fraction(1, MPEG4_TICKS) if coarse else source.time_base
 
     def _add_copy(self, source: Any) -> None:
         name = f"{source.type} stream {source.index}"

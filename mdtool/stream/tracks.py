@@ -14,12 +14,12 @@ from recipes.boxes import area, hull, resized, size
 
 MOTION_MARGIN = 0.35  # part of a frame's movement by which a carried box is grown
 COAST_GROWTH = 0.04  # part of its size by which a coasting box is grown on each side, a frame that shows nothing of it
-MOST_GROWTH = 0.15
+MOST_GROWTH = 0.12
 GONE_AT_ONCE = 0.45  # share of an object's look that changes in one frame when it vanishes rather than slips away
 WHOLE = 0.7  # share of an object that is in the picture, under which it is on its way out
 BETTER = 0.1  # share by which following the flow must beat going straight on
 SLIPPING = 0.45  # share of its look under which a coasting object counts as slipping away
-SLIP_FRAMES = 5  # how long a slipping object is still followed
+SLIP_FRAMES = 4  # how long a slipping object is still followed
 LOOK_CELLS, CELL_SAMPLES = 8, 3
 SAME_LEVELS = 9.0  # grey levels by which a cell of an object may change and be the same
 

@@ -26,7 +26,7 @@ COAST_SECONDS = 0.5
 AGREEMENT = 0.4  # least IoU of a box carried from one look with the same object's box in the next
 AFTERWARDS = 8  # frames after its first sighting that tell how large and fast an object is
 SURE = 0.3
-SHRINKING = 0.98  # how fast, a frame, an object may get smaller
+SHRINKING = 0.985  # how fast, a frame, an object may get smaller
 NEWS_GAP = 8  # frames between two looks below which nothing is searched for in between
 NEWS_BLOCKS = 3
 NEWS_LOOKS = 2  # a window
@@ -198,7 +198,7 @@ class Watcher:
 
     def _disagree(self, a: int, b: int) -> bool:
         """Whether the objects seen at a, carried to b, are not those that are seen there."""
-        first, last = self._window[a].look or [], self._window[b].look or []
+        first, last = ([s for s in self._window[i].look or [] if _is_sure(s)] for i in (a, b))
         if len(first) != len(last) or not first:
             return len(first) != len(last)
         ahead = np.array([carried(s.box, a, b, self._flow_between)[-1] for s in first])

@@ -1,0 +1,127 @@
+"""Times `mdtool redact` as a whole process, beside a plain transcode and, where it is installed, deface."""
+
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+
+from mdtool.errors import MdtoolError
+
+
+@dataclass
+class Timing:
+    """Runs of one command: seconds on the clock, seconds of all cores, and peak memory of its largest process in MB."""
+
+    name: str
+    wall: list[float] = field(default_factory=list)
+    cpu: list[float] = field(default_factory=list)
+    memory: list[float] = field(default_factory=list)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {"name": self.name, "wall_s": self.wall, "cpu_s": self.cpu, "peak_mb": self.memory}
+
+
+def bench_redact(clip: Path, runs: int, frames: int | None, options: Sequence[str]) -> list[Timing]:
+    """The commands in turn, `runs` times over. frames: of a longer copy of the clip that is made first."""
+    with tempfile.TemporaryDirectory(prefix="mdtool-bench-") as folder:
+        source = clip
+        if frames:
+            source = Path(folder, f"longer{clip.suffix}")
+            lengthen(clip, source, frames)
+        commands = _commands(source, Path(folder), options)
+        timings = {name: Timing(name) for name in commands}
+        for _ in range(runs):
+            for name, command in commands.items():
+                _run(command, timings[name])
+                for left in Path(folder).glob("out*"):
+                    left.unlink()
+    return list(timings.values())
+
+
+def _commands(source: Path, folder: Path, options: Sequence[str]) -> dict[str, list[str]]:
+    target = folder / f"out{source.suffix}"
+    commands = {
+        "mdtool redact": [sys.executable, "-m", "mdtool", "redact", str(source), "-o", str(target), "-q", *options],
+        "plain transcode": _transcode(source, target),
+    }
+    deface = shutil.which("deface", path=os.path.dirname(sys.executable))
+    if deface:
+        commands["deface"] = [deface, str(source), "-o", str(target)]
+    return commands
+
+
+def _transcode(source: Path, target: Path) -> list[str]:
+    """ffmpeg with the settings that redact has by default; the ffmpeg that imageio-ffmpeg carries, if there is none."""
+    program = shutil.which("ffmpeg")
+    if program is None:
+        from imageio_ffmpeg import get_ffmpeg_exe
+
+        program = get_ffmpeg_exe()
+    settings = ["-c:v", "libx264", "-preset", "medium", "-crf", "18", "-c:a", "copy"]
+    return [program, "-v", "error", "-y", "-i", str(source), *settings, str(target)]
+
+
+def _run(command: list[str], timing: Timing) -> None:
+    begin = time.perf_counter()
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise MdtoolError(f"{timing.name} ended with code {process.returncode}: {' '.join(command)}")
+    timing.wall.append(round(time.perf_counter() - begin, 3))
+    timing.cpu.append(round(usage.ru_utime + usage.ru_stime, 3))
+    timing.memory.append(round(usage.ru_maxrss / 1024, 1))
+
+
+def lengthen(clip: Path, target: Path, frames: int) -> None:
+    """A copy of the clip's first video stream, played over and over until it has so many frames; not encoded again."""
+    written = 0
+    offset = 0
+    with av.open(str(target), "w") as out:
+        while written < frames:
+            with av.open(str(clip)) as source:
+                stream = source.streams.video[0]
+                if not out.streams:
+                    copy = out.add_stream_from_template(stream, opaque=True)
+                    step = max(1, round(1 / (stream.average_rate or 30) / (stream.time_base or Fraction(1, 90000))))
+                end = offset
+                for packet in source.demux(stream):
+                    if packet.dts is None or packet.pts is None or written >= frames:
+                        continue
+                    end = max(end, packet.pts + offset + step)
+                    packet.pts, packet.dts, packet.stream = packet.pts + offset, packet.dts + offset, copy
+                    out.mux(packet)
+                    written += 1
+                offset = end
+
+
+def machine() -> dict[str, str | int]:
+    """Where a measurement was made."""
+    return {
+        "machine": platform.machine(),
+        "system": platform.system(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 0,
+        "python": platform.python_version(),
+        "av": av.__version__,
+    }
+
+
+def table(timings: list[Timing]) -> Iterator[str]:
+    """Medians, and ratios to the first, as lines of a table in Markdown."""
+    yield "| command | wall | of all cores | peak memory | wall, against mdtool |"
+    yield "|---|---|---|---|---|"
+    own = statistics.median(timings[0].wall)
+    for timing in timings:
+        wall, cpu, memory = (statistics.median(values) for values in (timing.wall, timing.cpu, timing.memory))
+        yield f"| {timing.name} | {wall:.1f} s | {cpu:.1f} s | {memory:.0f} MB | {wall / own:.2f}x |"

@@ -1,0 +1,85 @@
+"""Runs the program as a person does: in a process of its own."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+SECONDS = 60  # more than any run here takes; one that hangs fails
+COMMAND = [sys.executable, "-m", "mdtool"]
+QUICK = ("--preset", "ultrafast")
+
+
+@dataclass
+class Outcome:
+    out: bytes
+    err: str
+    code: int
+
+    @property
+    def lines(self) -> list[str]:
+        return self.err.splitlines()
+
+    @property
+    def json(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.out.splitlines()]
+
+
+def run(
+    *arguments: str | bytes | Path,
+    stdin: bytes | IO[bytes] | int | None = None,
+    stdout: IO[bytes] | int = subprocess.PIPE,
+    cwd: Path | None = None,
+    env: dict[str, str] | None = None,
+    before: Callable[[], object] | None = None,
+    seconds: float = SECONDS,
+) -> Outcome:
+    """mdtool with these arguments; no outcome may show a traceback or the codes of a terminal. before: in the child."""
+    given = {"input": stdin} if isinstance(stdin, bytes) else {"stdin": subprocess.DEVNULL if stdin is None else stdin}
+    done: Any = subprocess.run(
+        [*COMMAND, *arguments],
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), **(env or {})},
+        preexec_fn=before,
+        timeout=seconds,
+        **given,
+    )
+    err = done.stderr.decode("utf-8", "surrogateescape")
+    assert "Traceback" not in err, err
+    assert "\x1b" not in err, err
+    return Outcome(done.stdout or b"", err, done.returncode)
+
+
+def redact(*arguments: str | bytes | Path, **how: Any) -> Outcome:
+    """Quickly, where the encoder can."""
+    return run("redact", *([] if "--preset" in arguments else QUICK), *arguments, **how)
+
+
+@contextlib.contextmanager
+def started(*arguments: str | Path, **how: Any) -> Iterator[Any]:
+    """The program while it runs; it is ended, if need be, when the block is left."""
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    how = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "env": env, **how}
+    process = subprocess.Popen([*COMMAND, *arguments], **how)
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGKILL)
+        process.communicate()
+
+
+def wait_until(true: Callable[[], object], seconds: float = 20) -> None:
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.01)

@@ -33,7 +33,7 @@ class Style:
     """
 
     name: Name = "blur"
-    strength: float = 0.25
+    strength: float = 0.33
     shape: Shape = "box"
     feather: float = 0.0
     margin: float | tuple[float, float] = MARGIN

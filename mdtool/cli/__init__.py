@@ -76,6 +76,11 @@ def run(arguments: list[str]) -> int:
     except (KeyboardInterrupt, typer.Abort):
         say("interrupted")
         return Exit.INTERRUPTED
+    except Exception as error:
+        if os.environ.get("MDTOOL_DEBUG"):
+            raise
+        say(f"unexpected {type(error).__name__}: {error} (MDTOOL_DEBUG=1 shows where)")
+        return Exit.SOME_FAILED
 
 
 def _interrupt(signum: int, frame: FrameType | None) -> None:

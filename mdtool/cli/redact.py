@@ -45,7 +45,7 @@ def redact(
     ] = StyleName.blur,
     strength: Annotated[
         float, typer.Option(help="Size of one averaged cell, as a part of the object's shorter side: 0.15 to 1.")
-    ] = 0.25,
+    ] = 0.33,
     shape: Annotated[ShapeName, typer.Option(help="An ellipse goes round the box, not into it.")] = ShapeName.box,
     margin: Annotated[
         float | None, typer.Option(help="Added on each side, as a part of the object's width and height. Default: 0.3.")

@@ -42,6 +42,14 @@ class Targets:
             return target
         return output
 
+    def hold(self, source: Input) -> bool:
+        """Whether the input is an output of a run before, in an output folder that lies in the input folder."""
+        if self.output is None or source.path is None or len(source.relative.parts) == 1:
+            return False
+        path, output = source.path.absolute(), Path(self.output).absolute()
+        folder = path.parents[len(source.relative.parts) - 1]
+        return path.is_relative_to(output) and folder in output.parents
+
 
 @dataclass
 class Batch:
@@ -80,10 +88,14 @@ class Batch:
             self.console.error(f"{source.name}: {error}")
         except MemoryError:
             self.console.error(f"{source.name}: needs more memory than there is")
+        except Exception as error:  # a fault of ours or of a library, met on this input: the others go on
+            if os.environ.get("MDTOOL_DEBUG"):
+                raise
+            self.console.error(f"{source.name}: unexpected {type(error).__name__}: {error} (MDTOOL_DEBUG=1 shows where)")
         return Exit.SOME_FAILED
 
     def _redact(self, source: Input, target: Path | None) -> Exit:
-        if target is not None and not self._is_free(source, target):
+        if self.targets.hold(source) or (target is not None and not self._is_free(source, target)):
             return Exit.OK
         run = Run(self.redaction, self.model, progress=self.console.progress)
         if self.recorded:

@@ -196,6 +196,6 @@ def _explain(error: Exception) -> str:
         return "is a folder, not a file"
     if isinstance(error, av.error.EOFError):
         return "is empty or ends before anything can be read"
-    if isinstance(error, av.error.InvalidDataError):
+    if isinstance(error, av.error.InvalidDataError | av.error.ArgumentError):
         return "is no video, photo or animation that can be read, or it is damaged at its start or end"
     return f"can't be read: {error.strerror if isinstance(error, OSError) and error.strerror else error}"

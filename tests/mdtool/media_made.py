@@ -13,6 +13,7 @@ from mdtool.media.frame import planes
 
 SAMPLES = Path(__file__).parents[2] / "sample_media"
 SIZE = (128, 96)
+FACE = (0.42, 0.13, 0.61, 0.43)  # inside the face of the portrait: x0, y0, x1, y1 in parts of its side
 TICKS = Fraction(1, 90000)
 
 TURNED = {  # display matrices (ISO/IEC 14496-12): how a stored picture is turned to be shown
@@ -47,12 +48,22 @@ def subtitles(*spans: tuple[float, float]) -> bytes:
 
 
 def with_face(picture: np.ndarray, number: int = 0) -> np.ndarray:
-    """The picture with a face in its middle, which drifts."""
+    """The picture with a portrait in its middle, which drifts to and fro."""
     side = min(picture.shape[:2]) * 3 // 4
-    top, left = (picture.shape[0] - side) // 2, (picture.shape[1] - side) // 2 + number % 8
+    top, left = (picture.shape[0] - side) // 2, (picture.shape[1] - side) // 2 + abs(number % 16 - 8)
     picture = picture.copy()
     picture[top : top + side, left : left + side] = portrait(side)[:, : picture.shape[1] - left]
     return picture
+
+
+def bare_face(frame: Any) -> bool:
+    """Whether a frame made with a face shows of it anything but black."""
+    luma = planes(frame)[0]
+    side = min(luma.shape) * 3 // 4
+    top, left = (luma.shape[0] - side) // 2, (luma.shape[1] - side) // 2
+    x0, y0, x1, y1 = FACE
+    face = luma[top + round(y0 * side) : top + round(y1 * side), left + 8 + round(x0 * side) : left + round(x1 * side)]
+    return bool((face > 45).mean() > 0.02)
 
 
 def add_video(

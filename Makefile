@@ -1,0 +1,26 @@
+# On a fresh machine with Python (3.11 or later) and make: `make demo`, `make test`.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test lint clean
+
+demo: .venv/installed
+	@mkdir -p demo
+	$(BIN)/mdtool redact sample_media/crossing.mp4 sample_media/portrait.jpg -o demo --overwrite
+	@echo "Look at the results: $(CURDIR)/demo/crossing.mp4 and $(CURDIR)/demo/portrait.jpg"
+
+test: .venv/installed
+	$(BIN)/python -m pytest
+
+lint: .venv/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+.venv/installed: pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@
+
+clean:
+	rm -rf .venv demo

@@ -1,5 +1,6 @@
 """The command line: one file a command, and here what holds for all of them."""
 
+import contextlib
 import os
 import signal
 import sys
@@ -12,6 +13,7 @@ from typer.exceptions import TyperException
 from mdtool import __version__
 from mdtool.cli import bench, evaluate, models, redact
 from mdtool.errors import Exit, MdtoolError
+from mdtool.media.piped import ENDING
 
 app = typer.Typer(
     name="mdtool",
@@ -59,7 +61,9 @@ def main() -> None:
 
 def run(arguments: list[str]) -> int:
     """One command; what goes wrong is told in one line on stderr and by the exit code."""
-    signal.signal(signal.SIGTERM, _interrupt)
+    for asked in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(asked) != signal.SIG_IGN:  # as nohup and a shell's & have it
+            signal.signal(asked, _interrupt)
     try:
         return app(arguments, prog_name="mdtool", standalone_mode=False) or Exit.OK
     except TyperException as error:
@@ -84,12 +88,14 @@ def run(arguments: list[str]) -> int:
 
 
 def _interrupt(signum: int, frame: FrameType | None) -> None:
+    """Asked once: ends what is under way, and takes it away. Asked again: at once."""
+    if ENDING.is_set():
+        os._exit(Exit.INTERRUPTED)
+    ENDING.set()
     raise KeyboardInterrupt
 
 
 def say(message: str) -> None:
     """One line for the person, on stderr."""
-    try:
+    with contextlib.suppress(OSError):  # nobody may listen
         print(message if "\n" in message else f"mdtool: {message}", file=sys.stderr, flush=True)
-    except OSError:
-        pass  # nobody listens

@@ -17,7 +17,7 @@ def bench() -> None:
 @app.command("redact", context_settings={"ignore_unknown_options": True})
 def bench_redact(
     clip: Annotated[Path, typer.Argument(help="A video.", exists=True, dir_okay=False)],
-    options: Annotated[list[str], typer.Argument(help="Options for redact.", metavar="[-- OPTIONS]")] = [],  # noqa: B006
+    options: Annotated[list[str], typer.Argument(help="Options for redact.", metavar="[-- OPTIONS]")] = [],
     runs: Annotated[int, typer.Option(min=1, help="How often each command runs.")] = 3,
     frames: Annotated[int | None, typer.Option(min=1, help="Play the clip over and over, to this many frames.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print every run, as JSON.")] = False,

@@ -20,7 +20,7 @@ def evaluate_redact(
     truth: Annotated[
         Path | None, typer.Argument(help="Its ground truth, as JSON. Default: CLIP.gt.json.", metavar="GT.json")
     ] = None,
-    prompt: Annotated[list[str], typer.Option("--prompt", "-p", help="What is hidden.")] = ["face"],  # noqa: B006
+    prompt: Annotated[list[str], typer.Option("--prompt", "-p", help="What is hidden.")] = ["face"],
     sample: Annotated[str, typer.Option(help="Frames the model looks at: auto, every, N (one in N), fps=F.")] = "auto",
     margin: Annotated[float | None, typer.Option(help="As for redact.")] = None,
     threshold: Annotated[float | None, typer.Option(help="As for redact.")] = None,

@@ -1,24 +1,24 @@
 """`mdtool redact`: hides what was asked for."""
 
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 
-class StyleName(str, Enum):
+class StyleName(StrEnum):
     blur = "blur"
     pixelate = "pixelate"
     solid = "solid"
 
 
-class ShapeName(str, Enum):
+class ShapeName(StrEnum):
     box = "box"
     ellipse = "ellipse"
 
 
-class OnError(str, Enum):
+class OnError(StrEnum):
     stop = "stop"
     blank = "blank"
 
@@ -30,13 +30,13 @@ def redact(
     ],
     prompt: Annotated[list[str], typer.Option("--prompt", "-p", help="What to hide, in plain words. Repeatable.")] = [
         "face"
-    ],  # noqa: B006
+    ],
     output: Annotated[
         str | None,
         typer.Option(
             "--output",
             "-o",
-            help="A file, a folder (the input tree is mirrored in it), or - for stdout. Default: NAME.redacted.EXT beside the input.",
+            help="A file, a folder (which mirrors the input tree), or - for stdout. Default: NAME.redacted.EXT.",
         ),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")] = False,
@@ -57,10 +57,10 @@ def redact(
     keep: Annotated[
         list[str],
         typer.Option(help="Leave alone what has its centre in X0,Y0,X1,Y1 (fractions or pixels). Repeatable."),
-    ] = [],  # noqa: B006
+    ] = [],
     only: Annotated[
         list[str], typer.Option(help="Hide only what touches X0,Y0,X1,Y1 (fractions or pixels). Repeatable.")
-    ] = [],  # noqa: B006
+    ] = [],
     min_size: Annotated[
         str | None,
         typer.Option(help="Leave alone what is smaller: pixels, or a fraction of the picture's shorter side."),

@@ -134,4 +134,3 @@ def table(rows: list[Exposure]) -> Iterator[str]:
             f"| {row.clip} | {row.looks} of {row.frames} ({row.looks / max(1, row.frames):.1%}) | {row.leak:.3%} "
             f"| {len(row.exposed)} of {row.object_frames} | {row.longest:.0f} ms | {row.over:.2f}x |"
         )
-

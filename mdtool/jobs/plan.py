@@ -39,7 +39,8 @@ def _lines(medium: object, redaction: Redaction, model: Model | None) -> Iterabl
             name = stream.codec_context.name if stream.codec_context else stream.type
             if stream in medium.videos:
                 measures = f"{stream.codec_context.width}x{stream.codec_context.height}"
-                yield f"stream {stream.index}: video {name} {measures}, {medium.rate(stream.index):.4g} frames/s: redacted"
+                speed = f"{medium.rate(stream.index):.4g} frames/s"
+                yield f"stream {stream.index}: video {name} {measures}, {speed}: redacted"
             else:
                 yield f"stream {stream.index}: {stream.type} {name}: copied, if the output's format can hold it"
         first = medium.videos[0].codec_context

@@ -91,7 +91,9 @@ class Batch:
         except Exception as error:  # a fault of ours or of a library, met on this input: the others go on
             if os.environ.get("MDTOOL_DEBUG"):
                 raise
-            self.console.error(f"{source.name}: unexpected {type(error).__name__}: {error} (MDTOOL_DEBUG=1 shows where)")
+            self.console.error(
+                f"{source.name}: unexpected {type(error).__name__}: {error} (MDTOOL_DEBUG=1 shows where)"
+            )
         return Exit.SOME_FAILED
 
     def _redact(self, source: Input, target: Path | None) -> Exit:

@@ -19,7 +19,18 @@ DEFAULTS: dict[str, dict[str, str]] = {
     "mpeg2video": {"crf": "3"},
     "mpeg4": {"crf": "3"},
 }
-PRESETS = "ultrafast superfast veryfast faster fast medium slow slower veryslow placebo".split()  # of libx264, libx265
+PRESETS = [
+    "ultrafast",
+    "superfast",
+    "veryfast",
+    "faster",
+    "fast",
+    "medium",
+    "slow",
+    "slower",
+    "veryslow",
+    "placebo",
+]  # of libx264, libx265
 QUALITY_OPTION = {"_nvenc": "cq", "_qsv": "global_quality", "_vaapi": "qp", "_amf": "qp_i", "_videotoolbox": "q"}
 
 
@@ -39,7 +50,9 @@ class Encoding:
             if av.Codec(codec, "w").type != "video":
                 raise UsageError(f"--codec {codec}: encodes no video; libx264 does")
         except ValueError as error:
-            raise UsageError(f"--codec {codec}: there is no such encoder here; --codec libx264 in .mkv always is") from error
+            raise UsageError(
+                f"--codec {codec}: there is no such encoder here; --codec libx264 in .mkv always is"
+            ) from error
         if codec in ("libx264", "libx265") and (self.preset or "medium") not in PRESETS:
             raise UsageError(f"--preset {self.preset}: {codec} takes {', '.join(PRESETS)}")
         return codec

@@ -8,11 +8,13 @@ from pathlib import Path
 
 from mdtool.errors import NoInput, UsageError
 
-PHOTOS = frozenset(".avif .gif .heic .heif .jpeg .jpg .png .tif .tiff .webp".split())
-VIDEOS = frozenset(
-    ".3g2 .3gp .asf .avi .dv .flv .h264 .hevc .ivf .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .mxf .nut .ogg .ogv .ts "
-    ".webm .wmv .y4m".split()
-)
+# fmt: off
+PHOTOS = frozenset({".avif", ".gif", ".heic", ".heif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+VIDEOS = frozenset({
+    ".3g2", ".3gp", ".asf", ".avi", ".dv", ".flv", ".h264", ".hevc", ".ivf", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4",
+    ".mpeg", ".mpg", ".mts", ".mxf", ".nut", ".ogg", ".ogv", ".ts", ".webm", ".wmv", ".y4m",
+})
+# fmt: on
 MARK = ".redacted"  # in the names of outputs, so that they are known again
 
 

@@ -6,11 +6,11 @@ import sys
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
-from typing import BinaryIO
 
 from mdtool.errors import InputError, UsageError
 from mdtool.media.animation import Animation, is_animated, read_animation
 from mdtool.media.inputs import Input
+from mdtool.media.piped import Piped
 from mdtool.media.photo import Photo, read_photo, sniff
 from mdtool.media.reader import VideoReader
 
@@ -49,7 +49,7 @@ def _from_stdin(stack: ExitStack) -> Medium:
         data = stream.read()
         return read_animation(data) if is_animated(data) else read_photo(data)
     if not stream.seekable() and _index_at_end(head):
-        spool = stack.enter_context(tempfile.TemporaryFile(prefix="mdtool-"))
+        spool = stack.enter_context(tempfile.TemporaryFile(prefix="mdtool-"))  # noqa: SIM115  the stack closes it
         shutil.copyfileobj(stream, spool)
         spool.seek(0)
         stream = spool

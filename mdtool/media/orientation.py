@@ -9,7 +9,7 @@ Rect = tuple[float, float, float, float]
 
 @dataclass(frozen=True, slots=True)
 class Orientation:
-    """stored -> displayed: first mirrored left to right if `mirror`, then turned counter-clockwise by `quarters` x 90."""
+    """stored -> displayed: mirrored left to right if `mirror`, then turned left by `quarters` x 90 degrees."""
 
     quarters: int = 0
     mirror: bool = False

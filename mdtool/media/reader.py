@@ -12,6 +12,7 @@ from av.stream import Disposition
 from mdtool.errors import InputError
 from mdtool.media.frame import Frame
 from mdtool.media.orientation import UPRIGHT, from_display_matrix
+from mdtool.media.piped import Piped
 
 # What may be opened: containers that hold their own media. Playlists and scripts (hls, concat, dash, ...) are left
 # out, for they make the demuxer open whatever they name, be it a file or an address.
@@ -45,7 +46,7 @@ class VideoReader:
     InputError, in one line, for what is no video.
     """
 
-    def __init__(self, source: Path | BinaryIO) -> None:
+    def __init__(self, source: Path | BinaryIO | Piped) -> None:
         options = {"format_whitelist": CONTAINERS, "protocol_whitelist": "file"}
         where: Any = f"file:{source}" if isinstance(source, Path) else source
         try:
@@ -166,7 +167,7 @@ class _Decoder:
         self.last = pts or 0
         self.count += 1
         if self.count == 1:
-            # of the first only: PyAV ties a frame to its side data in a cycle, so that memory would wait for the collector
+            # Only once: PyAV ties a frame to its side data in a cycle, so its memory would wait for the collector.
             self.matrix = display_matrix(picture)
         return Frame(
             picture,

@@ -1,5 +1,6 @@
 """Writes a video: pictures encoded again, every other stream of the source copied as it is."""
 
+import contextlib
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ import numpy as np
 from av.codec.context import Flags
 from av.stream import Disposition
 
-from mdtool.errors import InputError, OutputError, UsageError
+from mdtool.errors import OutputError, UsageError
 from mdtool.media.encoding import Encoding, pixel_format
 from mdtool.media.frame import Frame
 from mdtool.media.reader import VideoReader, display_matrix
@@ -143,10 +144,8 @@ class VideoWriter:
 
     def abandon(self) -> None:
         """Lets go of the file, whose content is of no use."""
-        try:
+        with contextlib.suppress(av.FFmpegError, OSError):  # the disk may be full still
             self._container.close()
-        except (av.FFmpegError, OSError):
-            pass  # the disk may be full still
 
     def _failure(self, error: Exception) -> Exception:
         if isinstance(error, BrokenPipeError):

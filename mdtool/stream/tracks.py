@@ -12,6 +12,7 @@ import numpy as np
 from mdtool.stream.motion import shift_of
 from recipes.boxes import area, hull, resized, size
 
+SURE = 0.3  # least score of a sighting to be relied on
 MOTION_MARGIN = 0.35  # part of a frame's movement by which a carried box is grown
 COAST_GROWTH = 0.04  # part of its size by which a coasting box is grown on each side, a frame that shows nothing of it
 MOST_GROWTH = 0.12
@@ -34,6 +35,11 @@ class Sighting:
     box: np.ndarray
     label: str
     score: float | None = None
+
+    @property
+    def sure(self) -> bool:
+        """False where the model may well be wrong: such a sighting is neither searched around nor followed far."""
+        return self.score is None or self.score >= SURE
 
 
 @dataclass

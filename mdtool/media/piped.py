@@ -1,0 +1,40 @@
+"""Standard input, read so that the program can end while nothing comes."""
+
+import os
+import select
+import threading
+
+ENDING = threading.Event()  # set when the person interrupts: a thread that waits for input is not woken by that
+LOOK_UP_SECONDS = 0.1
+
+
+class Piped:
+    """The bytes of a file descriptor that can't be sought in, as PyAV wants them."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._peeked = b""
+
+    def peek(self, size: int) -> bytes:
+        """The first bytes, which are read again later; fewer only if there are no more."""
+        while len(self._peeked) < size and (more := self._next(size - len(self._peeked))):
+            self._peeked += more
+        return self._peeked[:size]
+
+    def read(self, size: int = -1) -> bytes:
+        """What has come, up to `size` bytes, nothing at the end; with no size all there is."""
+        if size < 0:
+            parts = [self.read(1 << 20)]
+            while parts[-1]:
+                parts.append(self.read(1 << 20))
+            return b"".join(parts)
+        if self._peeked:
+            peeked, self._peeked = self._peeked[:size], self._peeked[size:]
+            return peeked
+        return self._next(size)
+
+    def _next(self, size: int) -> bytes:
+        while not select.select([self._descriptor], [], [], LOOK_UP_SECONDS)[0]:
+            if ENDING.is_set():
+                return b""
+        return os.read(self._descriptor, size)

@@ -42,3 +42,7 @@ class OutputError(MdtoolError):
     """The result can't be written: disk full, folder missing, no permission."""
 
     code = Exit.CANT_WRITE
+
+
+class StdoutError(OutputError):
+    """What goes to stdout can't be written, whatever became of the file."""

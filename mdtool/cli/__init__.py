@@ -12,6 +12,7 @@ from typer.exceptions import TyperException
 
 from mdtool import __version__
 from mdtool.cli import bench, evaluate, models, redact
+from mdtool.console import one_line
 from mdtool.errors import Exit, MdtoolError
 from mdtool.media.piped import ENDING
 
@@ -56,7 +57,29 @@ def options(
 
 def main() -> None:
     """Runs the command line and ends the process with the exit code that its outcome has."""
-    sys.exit(run(sys.argv[1:]))
+    _replace_closed_streams()
+    code = run(sys.argv[1:])
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        _drop_stdout()
+        if code == Exit.OK:
+            code = Exit.CLOSED_PIPE if isinstance(error, BrokenPipeError) else Exit.CANT_WRITE
+    sys.exit(code)
+
+
+def _replace_closed_streams() -> None:
+    """So that no file that is opened later takes the place of one, and gets what is said there."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            mode = os.O_RDONLY if name == "stdout" else os.O_RDWR  # results must not vanish unnoticed
+            os.open(os.devnull, mode)  # gets the lowest number that is free, which is this one's
+            setattr(sys, name, open(number, "r" if name == "stdin" else "w", closefd=False))  # noqa: SIM115
+
+
+def _drop_stdout() -> None:
+    """What is still buffered for it can't be written either: lets nothing try."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def run(arguments: list[str]) -> int:
@@ -71,11 +94,10 @@ def run(arguments: list[str]) -> int:
         say(f"{message} (mdtool --help shows how)" if "\n" not in message else message)
         return error.exit_code
     except MdtoolError as error:
-        say(str(error))
+        say(one_line(str(error)))
         return error.code
     except BrokenPipeError:
-        # what is still buffered for it can't be written either: let nothing try
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_stdout()
         return Exit.CLOSED_PIPE
     except (KeyboardInterrupt, typer.Abort):
         say("interrupted")
@@ -83,7 +105,7 @@ def run(arguments: list[str]) -> int:
     except Exception as error:
         if os.environ.get("MDTOOL_DEBUG"):
             raise
-        say(f"unexpected {type(error).__name__}: {error} (MDTOOL_DEBUG=1 shows where)")
+        say(one_line(f"unexpected {type(error).__name__}: {error} (MDTOOL_DEBUG=1 shows where)"))
         return Exit.SOME_FAILED
 
 

@@ -17,6 +17,7 @@ from mdtool.media.animation import Animation
 from mdtool.media.inputs import Input
 from mdtool.media.opening import open_medium
 from mdtool.media.photo import Photo
+from mdtool.media.piped import PipedOut
 from mdtool.media.reader import VideoReader
 from mdtool.media.whole_file import WholeFile, cant_write
 from mdtool.media.writer import muxer_for
@@ -39,13 +40,11 @@ def redact_input(source: Input, target: Path | None, overwrite: bool, run: Run) 
         medium = open_medium(source, stack)
         if isinstance(medium, VideoReader):
             muxer = run.redaction.muxer or (muxer_for(target.name) if target else "matroska")
-            redact_video(medium, whole.part if whole else sys.stdout.buffer, muxer, run, report)
+            redact_video(medium, whole.part if whole else PipedOut(sys.stdout.buffer), muxer, run, report)
         else:
             _redact_still(medium, target, whole, run, report)
         if whole:
             whole.commit()
-        else:
-            sys.stdout.buffer.flush()
     report.seconds = time.perf_counter() - begin
     report.stages = run.clock.seconds
     return report
@@ -66,6 +65,7 @@ def _redact_still(
                 _write_still(medium, spool, run, report)
                 spool.seek(0)
                 shutil.copyfileobj(spool, sys.stdout.buffer)
+                sys.stdout.buffer.flush()
     except BrokenPipeError:
         raise
     except OSError as error:

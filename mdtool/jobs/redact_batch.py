@@ -1,6 +1,7 @@
 """Redacts every input there is: one that fails is told and passed over, and shows in the exit code."""
 
 import os
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import TextIO
 
 from engine.contract import EngineError, Model
 from mdtool.console import Console
-from mdtool.errors import Exit, MdtoolError, OutputError, UsageError
+from mdtool.errors import Exit, MdtoolError, OutputError, StdoutError, UsageError
 from mdtool.findings import FindingsFile, RecordedFindings
 from mdtool.jobs.redact import redact_input
 from mdtool.jobs.redaction import Redaction, Run
@@ -35,7 +36,7 @@ class Targets:
                 raise UsageError("-: say with -o where the result of standard input goes (-o - for stdout)")
             return source.path.with_name(f"{source.path.stem}{MARK}{source.path.suffix}")
         output = Path(self.output)
-        if self.many or self.output.endswith(os.sep) or output.is_dir():
+        if self.many or self.output.endswith(os.sep) or os.path.isdir(output):
             target = output / source.relative
             if source.path is None:
                 raise UsageError(f"-o {self.output}: is a folder; give a file name for the result of standard input")
@@ -64,6 +65,8 @@ class Batch:
     taken: set[Path] = field(default_factory=set)
 
     def run(self, sources: Iterable[Input]) -> Exit:
+        if self.targets.output == "-" and (self.console.as_json or self.findings is sys.stdout):
+            raise UsageError("-o -: the result goes to stdout, so that --json and --findings - can't")
         codes = [self._attempt(source) for source in sources]
         failures = {code for code in codes if code}
         if not failures:
@@ -78,6 +81,9 @@ class Batch:
             return self._redact(source, target)
         except BrokenPipeError:
             raise
+        except StdoutError as error:
+            self.console.error(f"stdout: {error}")
+            return error.code
         except OutputError as error:
             self.console.error(f"{target or 'stdout'}: {error}")
             return error.code
@@ -114,7 +120,7 @@ class Batch:
 
     def _is_free(self, source: Input, target: Path) -> bool:
         """Whether the target is to be written. False: it was, by a run before."""
-        if source.path and target.exists() and source.path.exists() and target.samefile(source.path):
+        if source.path and os.path.exists(target) and os.path.exists(source.path) and target.samefile(source.path):
             raise UsageError(f"{source.name}: would be written over itself; give another output than {target}")
         if target in self.taken:
             raise OutputError("is already the output of another input; give each a folder of its own")

@@ -4,7 +4,6 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
-from typing import BinaryIO
 
 import av
 
@@ -12,6 +11,7 @@ from mdtool.jobs.redaction import Redaction, Run
 from mdtool.jobs.report import Report
 from mdtool.media.colour import fill_values
 from mdtool.media.frame import Frame, planes
+from mdtool.media.piped import PipedOut
 from mdtool.media.reader import VideoReader
 from mdtool.media.writer import VideoWriter
 from mdtool.stream.judge import Event, JudgedEvent, judge
@@ -21,7 +21,7 @@ from mdtool.stream.watch import Judged
 DECODED, JUDGED, PAINTED = 8, 4, 4  # frames that may wait behind each stage
 
 
-def redact_video(reader: VideoReader, where: Path | BinaryIO, muxer: str, run: Run, report: Report) -> None:
+def redact_video(reader: VideoReader, where: Path | PipedOut, muxer: str, run: Run, report: Report) -> None:
     redaction, clock = run.redaction, run.clock
     writer = VideoWriter(where, muxer, reader, redaction.encoding, redaction.keep_metadata)
     report.duration = reader.seconds

@@ -19,18 +19,9 @@ DEFAULTS: dict[str, dict[str, str]] = {
     "mpeg2video": {"crf": "3"},
     "mpeg4": {"crf": "3"},
 }
-PRESETS = [
-    "ultrafast",
-    "superfast",
-    "veryfast",
-    "faster",
-    "fast",
-    "medium",
-    "slow",
-    "slower",
-    "veryslow",
-    "placebo",
-]  # of libx264, libx265
+PRESETS = (  # of libx264 and libx265
+    "ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow", "placebo",
+)  # fmt: skip
 QUALITY_OPTION = {"_nvenc": "cq", "_qsv": "global_quality", "_vaapi": "qp", "_amf": "qp_i", "_videotoolbox": "q"}
 
 

@@ -1,6 +1,7 @@
 """One decoded picture on its way from a source to a sink."""
 
 import re
+import threading
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
@@ -8,6 +9,7 @@ from functools import cached_property
 import av
 import cv2
 import numpy as np
+from av.video.reformatter import VideoReformatter
 
 from mdtool.media.orientation import UPRIGHT, Orientation
 
@@ -58,7 +60,7 @@ class Frame:
             if small.dtype != np.uint8:
                 small = np.right_shift(small, picture.format.components[0].bits - 8).astype(np.uint8)
         else:
-            small = picture.reformat(*size, format="gray").to_ndarray()
+            small = _reformatter().reformat(picture, *size, "gray").to_ndarray()
         return np.ascontiguousarray(self.orientation.show(small))
 
     def rgb(self) -> np.ndarray:
@@ -66,8 +68,19 @@ class Frame:
         picture, width = self.picture, self.picture.width
         if self.aspect != 1:
             width = max(1, round(width * self.aspect))
-        pixels = picture.to_ndarray(format="rgb24", width=width, height=picture.height)
+        pixels = _reformatter().reformat(picture, width, picture.height, "rgb24").to_ndarray()
         return np.ascontiguousarray(self.orientation.show(pixels))
+
+
+def _reformatter() -> VideoReformatter:
+    """One a thread: a new one for each picture takes longer than the conversion."""
+    if not hasattr(_own, "reformatter"):
+        _own.reformatter = VideoReformatter()
+    made: VideoReformatter = _own.reformatter
+    return made
+
+
+_own = threading.local()
 
 
 def planes(picture: av.VideoFrame) -> list[np.ndarray]:

@@ -20,15 +20,19 @@ MARK = ".redacted"  # in the names of outputs, so that they are known again
 
 @dataclass(frozen=True)
 class Input:
-    """One file to work on. path None: standard input. relative: where its output goes below an output folder."""
+    """One file to work on. path None: standard input. relative: where its output goes below an output folder.
+
+    named: what it was called on the command line, if it was.
+    """
 
     path: Path | None
     relative: Path
+    named: str | None = None
 
     @property
     def name(self) -> str:
         """As the person would call it."""
-        return "-" if self.path is None else str(self.path)
+        return "-" if self.path is None else self.named or str(self.path)
 
 
 def find_inputs(named: Sequence[str]) -> list[Input]:
@@ -43,12 +47,12 @@ def find_inputs(named: Sequence[str]) -> list[Input]:
         return [Input(None, Path("stdin"))]
     for name in named:
         path = Path(name)
-        if path.is_dir():
+        if os.path.isdir(path):
             below: Iterator[Input] = _in_folder(path)
         elif glob.has_magic(name) and not os.path.lexists(path):
             below = _matches(name)
         else:
-            below = iter([Input(path, Path(path.name))])
+            below = iter([Input(path, Path(path.name), name)])
         for one in below:
             found.setdefault(Path(os.path.abspath(one.path or "")), one)
     if not found:
@@ -69,7 +73,7 @@ def _in_folder(folder: Path) -> Iterator[Input]:
 def _matches(pattern: str) -> Iterator[Input]:
     for name in sorted(glob.glob(pattern, recursive=True)):
         path = Path(name)
-        if path.is_file() and is_medium(path):
+        if os.path.isfile(path) and is_medium(path):
             yield Input(path, Path(path.name))
 
 

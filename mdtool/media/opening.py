@@ -6,12 +6,13 @@ import sys
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 from mdtool.errors import InputError, UsageError
 from mdtool.media.animation import Animation, is_animated, read_animation
 from mdtool.media.inputs import Input
-from mdtool.media.piped import Piped
 from mdtool.media.photo import Photo, read_photo, sniff
+from mdtool.media.piped import Piped
 from mdtool.media.reader import VideoReader
 
 HEAD_BYTES = 64
@@ -41,18 +42,21 @@ def open_medium(source: Input, stack: ExitStack) -> Medium:
 def _from_stdin(stack: ExitStack) -> Medium:
     if sys.stdin is None or sys.stdin.isatty():
         raise UsageError("-: nothing is piped in; give a file name, or pipe a video or photo to this command")
-    stream: BinaryIO = sys.stdin.buffer
-    head = stream.peek(HEAD_BYTES) if hasattr(stream, "peek") else b""
-    if not head:
-        raise InputError("is empty")
-    if sniff(head[:HEAD_BYTES]):
-        data = stream.read()
-        return read_animation(data) if is_animated(data) else read_photo(data)
-    if not stream.seekable() and _index_at_end(head):
-        spool = stack.enter_context(tempfile.TemporaryFile(prefix="mdtool-"))  # noqa: SIM115  the stack closes it
-        shutil.copyfileobj(stream, spool)
-        spool.seek(0)
-        stream = spool
+    stream: Any = sys.stdin.buffer if sys.stdin.buffer.seekable() else Piped(sys.stdin.fileno())
+    try:
+        head = stream.peek(HEAD_BYTES)[:HEAD_BYTES]
+        if not head:
+            raise InputError("is empty")
+        if sniff(head):
+            data = stream.read()
+            return read_animation(data) if is_animated(data) else read_photo(data)
+        if isinstance(stream, Piped) and _index_at_end(head):
+            spool = stack.enter_context(tempfile.TemporaryFile(prefix="mdtool-"))  # noqa: SIM115  the stack closes it
+            shutil.copyfileobj(stream, spool)
+            spool.seek(0)
+            stream = spool
+    except OSError as error:
+        raise InputError(f"can't be read: {(error.strerror or str(error)).lower()}") from error
     return stack.enter_context(VideoReader(stream))
 
 

@@ -1,15 +1,16 @@
-"""Standard input, read so that the program can end while nothing comes."""
+"""Standard input and output as PyAV wants them, which takes no error well that comes out of a file of Python's."""
 
 import os
 import select
 import threading
+from typing import BinaryIO
 
 ENDING = threading.Event()  # set when the person interrupts: a thread that waits for input is not woken by that
 LOOK_UP_SECONDS = 0.1
 
 
 class Piped:
-    """The bytes of a file descriptor that can't be sought in, as PyAV wants them."""
+    """The bytes of a file descriptor that can't be sought in, read so that the program can end while none come."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -38,3 +39,29 @@ class Piped:
             if ENDING.is_set():
                 return b""
         return os.read(self._descriptor, size)
+
+
+class PipedOut:
+    """Takes bytes for a file. What goes wrong is kept in `error`, and nothing is written any more."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.error: OSError | None = None
+
+    def write(self, data: bytes) -> int:
+        if self.error is None:
+            try:
+                self._file.write(data)
+            except OSError as error:
+                self.error = error
+        return len(data)
+
+    def flush(self) -> None:
+        """Raises what went wrong, now or before."""
+        if self.error is None:
+            try:
+                self._file.flush()
+            except OSError as error:
+                self.error = error
+        if self.error:
+            raise self.error

@@ -27,19 +27,34 @@ class WholeFile:
         self._lock: int | None = None
 
     def __enter__(self) -> "WholeFile":
-        if not self.overwrite and os.path.lexists(self.target):
-            raise OutputError("exists already; --overwrite replaces it")
+        if os.path.lexists(self.target):
+            if not self.overwrite:
+                raise OutputError("exists already; --overwrite replaces it")
+            if not self.target.is_symlink() and not self.target.is_file():
+                raise OutputError("is no file that could be replaced; -o - writes to stdout")
+        while self._lock is None:
+            self._take()
+        return self
+
+    def _take(self) -> None:
+        """Locks the part. It may be gone by then, if another run was just about to end: then there is no lock."""
         try:
-            self._lock = os.open(self.part, os.O_RDWR | os.O_CREAT, 0o666)
+            lock = os.open(self.part, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
         except OSError as error:
             raise OutputError(cant_write(error)) from error
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            os.close(self._lock)
-            self._lock = None
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(os.fstat(lock), os.stat(self.part)):
+                self._lock = lock
+        except BlockingIOError as error:
             raise OutputError("another run is writing it") from error
-        return self
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            raise OutputError(cant_write(error)) from error
+        finally:
+            if self._lock is None:
+                os.close(lock)
 
     def commit(self) -> None:
         assert self._lock is not None

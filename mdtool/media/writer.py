@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import av
 import numpy as np
@@ -16,6 +16,7 @@ from av.stream import Disposition
 from mdtool.errors import OutputError, UsageError
 from mdtool.media.encoding import Encoding, pixel_format
 from mdtool.media.frame import Frame
+from mdtool.media.piped import PipedOut
 from mdtool.media.reader import VideoReader, display_matrix
 from mdtool.media.whole_file import cant_write
 
@@ -53,14 +54,14 @@ class VideoWriter:
     """
 
     def __init__(
-        self, where: Path | BinaryIO, muxer: str, source: VideoReader, encoding: Encoding, keep_metadata: bool
+        self, where: Path | PipedOut, muxer: str, source: VideoReader, encoding: Encoding, keep_metadata: bool
     ) -> None:
         self.notes: list[str] = []
         self._source = source
         self._encoding = encoding
         self._keep_metadata = keep_metadata
         self._muxer = muxer
-        self._piped = not isinstance(where, Path)
+        self._pipe = where if isinstance(where, PipedOut) else None
         target: Any = f"file:{where}" if isinstance(where, Path) else where
         try:
             self._container = av.open(target, "w", format=muxer, container_options=self._muxer_options())
@@ -80,7 +81,7 @@ class VideoWriter:
         if self._muxer not in ("mp4", "mov", "3gp", "3g2"):
             return {}
         tags = "+use_metadata_tags" if self._keep_metadata else ""
-        return {"movflags": ("frag_keyframe+empty_moov+default_base_moof" if self._piped else "faststart") + tags}
+        return {"movflags": ("frag_keyframe+empty_moov+default_base_moof" if self._pipe else "faststart") + tags}
 
     # -- pictures in the form in which they are encoded
 
@@ -119,14 +120,20 @@ class VideoWriter:
         try:
             if self._pictures:
                 self._take(event)
-                return
-            self._early.append(event)
-            if isinstance(event, Frame):
-                self._first.setdefault(event.stream, event)
-                if len(self._first) == len(self._source.videos):
-                    self._start()
+            else:
+                self._hold(event)
+            if self._pipe and self._pipe.error:
+                raise self._pipe.error
         except (av.FFmpegError, OSError) as error:
             raise self._failure(error) from error
+
+    def _hold(self, event: Frame | av.Packet) -> None:
+        """Keeps what comes before the first frame of every stream, which says how the file is to be."""
+        self._early.append(event)
+        if isinstance(event, Frame):
+            self._first.setdefault(event.stream, event)
+            if len(self._first) == len(self._source.videos):
+                self._start()
 
     def close(self) -> None:
         """Ends every stream and the file."""
@@ -139,6 +146,8 @@ class VideoWriter:
             for stream in self._recoded.values():
                 self._container.mux(stream.encode(None))
             self._container.close()
+            if self._pipe:
+                self._pipe.flush()
         except (av.FFmpegError, OSError) as error:
             raise self._failure(error) from error
 

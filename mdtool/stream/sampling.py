@@ -7,6 +7,7 @@ from mdtool.errors import UsageError
 
 AUTO_SECONDS = 0.5
 AUTO_FRAMES = (12, 16)
+CALM_FACTOR = 2.0  # looks are that much further apart once those of a window all told the same story
 REGULAR_SHARE = 0.6  # of a limited number of looks; the others are for what the regular ones bring up
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from mdtool.findings import Region, Verdict
 from mdtool.media.frame import Frame
 from mdtool.stream.follow import Follower
-from mdtool.stream.sampling import Sampling
+from mdtool.stream.sampling import CALM_FACTOR, Sampling
 from mdtool.stream.tracks import Sighting, carried
 from mdtool.stream.window import Held, Window
 from recipes.boxes import match
@@ -65,6 +65,7 @@ class Watcher:
         self._sampling = sampling
         self._budget = budget
         self._stride = sampling.frames_between(rate)
+        self._calm = False  # all looks of the window before told the same story
         self._window = Window()
         self._follower = Follower(self._window, rate)
         self._fresh = 0  # frames of the window that are not judged yet: its last ones
@@ -96,7 +97,9 @@ class Watcher:
         if self._sampling.auto:
             self._see(self._news(start, end))
             settled: set[tuple[int, int]] = set()
+            self._calm = True
             while doubtful := self._disagreements(start, end, settled):
+                self._calm = False
                 self._see(doubtful)
         self._follower.follow(start, end, last)
         self._fresh = 0
@@ -104,6 +107,7 @@ class Watcher:
     def _regular(self, start: int, end: int) -> list[int]:
         """The looks that are due whatever the picture shows: by stride, and on both sides of every cut."""
         window = self._window
+        stride = round(self._stride * CALM_FACTOR) if self._calm else self._stride
         fresh = range(start + 1, end + 1)
         due = {i for i in fresh if window[i].starts_shot} | {i - 1 for i in fresh if window[i].starts_shot and i > 0}
         due.add(end)
@@ -113,7 +117,7 @@ class Watcher:
                 continue
             if self._sampling.auto and not any(self._window.new_blocks(a, i).any() for i in range(a + 1, b + 1)):
                 continue
-            parts = -(-(b - a) // self._stride)
+            parts = -(-(b - a) // stride)
             due |= {a + round((b - a) * k / parts) for k in range(1, parts)}
         return [i for i in sorted(due) if window[i].look is None and not window[i].frame.corrupt]
 

@@ -1,0 +1,235 @@
+"""Outputs are whole or absent, whatever is in their way; and every name of a file comes through."""
+
+import json
+import os
+import resource
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from media_made import SAMPLES, frames_of, make_video
+from program import QUICK, Outcome, redact, run, started, wait_until
+
+ODD_NAMES = [
+    "with spaces.mp4",
+    "line\nbreak.mp4",
+    "-x.mp4",
+    "smile \U0001f600.mp4",
+    "not\udcff\udcfetext.mp4",
+    "n" * 242 + ".mp4",
+    "a:b.mp4",
+    "pipe:1.mp4",
+    "http:x.mp4",
+    "x[page=2].mp4",
+    "%03d.mp4",
+    "{n}.mp4",
+    "'quoted' \"twice\".mp4",
+    "*.mp4",
+]
+
+
+@pytest.fixture
+def video(tmp_path: Path) -> Path:
+    return make_video(tmp_path / "a.mp4", 6)
+
+
+def fails(outcome: Outcome, said: str, code: int = 74) -> None:
+    assert (outcome.code, len(outcome.lines)) == (code, 1), outcome.err
+    assert said in outcome.err
+
+
+def only(folder: Path, *names: str) -> None:
+    assert sorted(p.name for p in folder.iterdir()) == sorted(names)
+
+
+@pytest.mark.parametrize("name", ["out.mp4", "out.jpg"])
+def test_what_exists_is_kept(tmp_path: Path, name: str) -> None:
+    suffix = Path(name).suffix
+    source = SAMPLES / "portrait.jpg" if suffix == ".jpg" else make_video(tmp_path / "a.mp4", 3)
+    target = tmp_path / name
+    target.write_bytes(b"precious")
+    fails(redact(source, "-o", target), "exists already")
+    assert target.read_bytes() == b"precious"
+    assert redact(source, "-o", target, "--overwrite").code == 0
+    assert target.stat().st_size > 1000
+    assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.parametrize("way", ["same", "dots", "symlink", "hardlink", "folder"])
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_never_in_place(video: Path, way: str, overwrite: bool) -> None:
+    before, target = video.read_bytes(), video.with_name("b.mp4")
+    if way == "same":
+        target = video
+    elif way == "dots":
+        target = video.parent / ".." / video.parent.name / video.name
+    elif way == "symlink":
+        target.symlink_to(video)
+    elif way == "hardlink":
+        target.hardlink_to(video)
+    else:
+        target = video.parent
+    outcome = redact(video, "-o", target, *(["--overwrite"] if overwrite else []))
+    fails(outcome, "over itself", 2)
+    assert video.read_bytes() == before
+    assert not list(video.parent.glob(".*"))
+
+
+@pytest.mark.parametrize(
+    ("target", "said"),
+    [
+        ("missing/out.mp4", "folder does not exist"),
+        ("a.mp4/out.mp4", "no folder"),
+        ("/proc/out.mp4", "can't be written"),
+        ("/sys/out.mp4", "can't be written"),
+        ("o" * 252 + ".mp4", "too long"),
+        ("/dev/full", "can't tell the format"),
+    ],
+)
+def test_places_that_take_no_file(video: Path, target: str, said: str) -> None:
+    outcome = redact(video, "-o", target, cwd=video.parent)
+    fails(outcome, said, 2 if target == "/dev/full" else 74)
+    only(video.parent, "a.mp4")
+
+
+def test_folders_that_can_not_be_made(video: Path, tmp_path: Path) -> None:
+    make_video(tmp_path / "b.mp4", 3)
+    (tmp_path / "file").write_text("words")
+    outcome = redact(video, tmp_path / "b.mp4", "-o", tmp_path / "file" / "deeper")
+    assert outcome.code == 1
+    assert [("a.mp4" in line, "b.mp4" in line) for line in outcome.lines] == [(True, False), (False, True)]
+
+
+def test_a_device_as_stdout(video: Path) -> None:
+    for source in (video, SAMPLES / "portrait.jpg", SAMPLES / "animation.gif"):
+        with open("/dev/full", "wb") as full:
+            fails(redact(source, "-o", "-", stdout=full), "disk is full")
+    with open("/dev/full", "wb") as full:
+        fails(redact(video, "-o", video.with_name("out.mp4"), "--json", "-q", stdout=full), "disk is full")
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """Of 64 KiB."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    options = ["-t", "tmpfs", "-o", "size=64k", "none", str(place)]
+    if os.getuid() != 0 or subprocess.run(["mount", *options], capture_output=True).returncode:
+        pytest.skip("this machine lets nobody mount")
+    yield place
+    subprocess.run(["umount", str(place)], check=True)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".jpg", ".gif"])
+@pytest.mark.parametrize("fullness", [0, 56_000])
+def test_full_disk(tmp_path: Path, small_disk: Path, suffix: str, fullness: int) -> None:
+    """In the midst of writing, and (where little is written) at the end."""
+    if suffix in (".jpg", ".gif"):
+        source = SAMPLES / ("portrait.jpg" if suffix == ".jpg" else "animation.gif")
+        fullness = max(fullness, 30_000)
+    else:
+        frames, size = (6, (128, 96)) if fullness else (40, (640, 480))
+        source = make_video(tmp_path / f"a{suffix}", frames, face=True, size=size, with_sound=bool(fullness))
+    if fullness:
+        (small_disk / "filler").write_bytes(bytes(fullness))
+    outcome = redact(source, "-o", small_disk / f"out{suffix}", "--crf", "1")
+    fails(outcome, f"out{suffix}: can't be written: the disk is full")
+    only(small_disk, *(["filler"] if fullness else []))
+
+
+def test_full_disk_for_findings(tmp_path: Path, video: Path) -> None:
+    outcome = redact(video, "-o", tmp_path / "out.mp4", "--findings", "/dev/full")
+    fails(outcome, "disk is full")
+    assert not (tmp_path / "out.mp4").exists()
+
+
+def test_largest_size_of_a_file(video: Path) -> None:
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+
+    for source, suffix in ((video, ".mp4"), (SAMPLES / "portrait.jpg", ".jpg")):
+        outcome = redact(source, "-o", video.with_name(f"out{suffix}"), before=limit)
+        fails(outcome, "larger than this system allows")
+    only(video.parent, "a.mp4")
+
+
+def test_two_runs_on_one_output(tmp_path: Path) -> None:
+    target = tmp_path / "out.mp4"
+    arguments = ["redact", SAMPLES / "busy.mp4", "-o", target, "--sample", "every", *QUICK]
+    with started(*arguments) as first:
+        wait_until(lambda: list(tmp_path.glob(".*.part")))
+        fails(redact(SAMPLES / "busy.mp4", "-o", target), "another run is writing it")
+        assert first.wait(60) == 0
+    assert len(frames_of(target)) == 150
+    only(tmp_path, "out.mp4")
+
+
+def test_many_inputs_for_one_name(tmp_path: Path) -> None:
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        make_video(tmp_path / folder / "a.mp4", 3)
+    outcome = redact(tmp_path / "one" / "a.mp4", tmp_path / "two" / "a.mp4", "-o", tmp_path / "out")
+    assert outcome.code == 1
+    assert "already the output of another input" in outcome.err
+    only(tmp_path / "out", "a.mp4")
+
+
+@pytest.mark.parametrize("name", ODD_NAMES, ids=range(len(ODD_NAMES)))
+def test_odd_names(tmp_path: Path, name: str) -> None:
+    make_video(tmp_path / "plain.mp4", 2).rename(tmp_path / name)
+    target = f"o{name[1:]}" if len(name) > 200 else f"out {name}"
+    for source in {f"./{name}", str(tmp_path / name)}:
+        outcome = redact("--overwrite", "--json", "--findings", "f.jsonl", "-o", f"./{target}", "--", source, cwd=tmp_path)
+        assert outcome.code == 0, outcome.err
+        assert outcome.json[0]["source"].encode("utf-8", "surrogateescape") == os.fsencode(os.path.normpath(source))
+        findings = (tmp_path / "f.jsonl").read_text("utf-8", "surrogateescape").splitlines()
+        assert json.loads(findings[0])["source"] == outcome.json[0]["source"]
+    assert len(frames_of(tmp_path / target)) == 2
+    only(tmp_path, name, target, "f.jsonl")
+
+
+def test_odd_names_in_a_folder(tmp_path: Path) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    content = make_video(tmp_path / "plain.mp4", 2).read_bytes()
+    for name in ODD_NAMES:
+        (folder / name).write_bytes(content)
+    (folder / "x[page=2].jpg").write_bytes((SAMPLES / "portrait.jpg").read_bytes())
+    (folder / "%03d.png").write_bytes((SAMPLES / "group.png").read_bytes())
+    outcome = redact(folder, "-o", out)
+    assert outcome.code == 0, outcome.err
+    only(out, *ODD_NAMES, "x[page=2].jpg", "%03d.png")
+
+
+def test_default_name_too_long(tmp_path: Path) -> None:
+    make_video(tmp_path / "a.mp4", 2).rename(tmp_path / ("n" * 250 + ".mp4"))
+    fails(redact(tmp_path / ("n" * 250 + ".mp4")), "too long")
+
+
+def test_what_is_printed(tmp_path: Path, video: Path) -> None:
+    quiet = redact(video, "-o", tmp_path / "1.mp4", "--quiet")
+    assert (quiet.code, quiet.out, quiet.err) == (0, b"", "")
+    told = redact(video, "-o", tmp_path / "2.mp4", "--json")
+    assert (told.code, told.err, len(told.json)) == (0, "", 1)
+    assert told.json[0]["frames"] == 6
+    plain = redact(video, "-o", tmp_path / "3.mp4", env={"LANG": "C", "LC_ALL": "C", "PYTHONUTF8": "0"})
+    assert (plain.code, plain.out, len(plain.lines)) == (0, b"", 1)
+    (tmp_path / "bad.mp4").write_bytes(b"words")
+    mixed = redact(video, tmp_path / "bad.mp4", "-o", tmp_path / "out", "--quiet", "--json")
+    assert (mixed.code, len(mixed.lines), [one["source"] for one in mixed.json]) == (1, 1, [str(video)])
+    rows = redact(video, "-o", tmp_path / "4.mp4", "--findings", "-")
+    assert [row["frame"] for row in rows.json] == list(range(6))
+
+
+def test_two_things_on_stdout(video: Path) -> None:
+    """Neither a video nor JSON is of use when both are mixed."""
+    for options in (["--json"], ["--findings", "-"]):
+        fails(redact(video, "-o", "-", *options), "stdout", 2)
+
+
+def test_dry_run_touches_nothing(video: Path) -> None:
+    outcome = run("redact", video, "--dry-run")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert b"a.redacted.mp4" in outcome.out
+    only(video.parent, "a.mp4")

@@ -96,7 +96,9 @@ def run(arguments: list[str]) -> int:
     except MdtoolError as error:
         say(one_line(str(error)))
         return error.code
-    except BrokenPipeError:
+    except SystemExit as error:
+        if not isinstance(error.__context__, BrokenPipeError):  # typer turns one into this
+            raise
         _drop_stdout()
         return Exit.CLOSED_PIPE
     except (KeyboardInterrupt, typer.Abort):

@@ -18,7 +18,7 @@ from mdtool.stream.follow import Follower
 from mdtool.stream.sampling import CALM_FACTOR, Sampling
 from mdtool.stream.tracks import Sighting, carried
 from mdtool.stream.window import Held, Window
-from recipes.boxes import match
+from recipes.boxes import match, size
 
 WINDOW_FRAMES = 48
 LEAST_FRAMES = 8
@@ -27,6 +27,7 @@ AGREEMENT = 0.4  # least IoU of a box carried from one look with the same object
 NEWS_GAP = 8  # frames between two looks below which nothing is searched for in between
 NEWS_BLOCKS = 3
 NEWS_LOOKS = 2  # a window
+ASTRAY = 0.5  # of its own size: how far an object that the model is not sure of must move to be looked for
 LOOKS_SHARE = 0.18  # of a window's frames; beyond it, doubt is met by covering more instead of looking again
 
 
@@ -159,14 +160,21 @@ class Watcher:
         return sorted(at for _, at in sorted(news, reverse=True)[:most])
 
     def _disagree(self, a: int, b: int) -> bool:
-        """Whether the objects seen at a, carried to b, are not those that are seen there."""
-        first, last = ([s for s in self._window[i].look or [] if s.sure] for i in (a, b))
-        if len(first) != len(last) or not first:
-            return len(first) != len(last)
-        ahead = np.array([carried(s.box, a, b, self._window.flow)[-1] for s in first])
-        back = np.array([carried(s.box, b, a, self._window.flow)[-1] for s in last])
-        there, here = np.array([s.box for s in last]), np.array([s.box for s in first])
-        return len(match(ahead, there, AGREEMENT)) < len(last) or len(match(back, here, AGREEMENT)) < len(first)
+        """Whether the objects seen at a, carried to b, are not those that are seen there, or the other way round."""
+        return self._astray(a, b) or self._astray(b, a)
+
+    def _astray(self, start: int, end: int) -> bool:
+        """Whether an object seen at `start` has no partner at `end`, where the flow carries it.
+
+        One that the model is not sure of counts only if it moves: those that stay are often no objects at all.
+        """
+        here, there = self._window[start].look or [], self._window[end].look or []
+        if not here:
+            return False
+        reached = np.array([carried(s.box, start, end, self._window.flow)[-1] for s in here])
+        partners = match(reached, np.array([s.box for s in there]).reshape(-1, 4), AGREEMENT)
+        alone = set(range(len(here))) - {i for i, _ in partners}
+        return any(here[i].sure or _moved(here[i].box, reached[i]) > ASTRAY for i in alone)
 
     def _newest(self, a: int, b: int) -> tuple[int, int] | None:
         """(blocks, frame) that shows most that neither a nor b shows, away from what is followed anyway."""
@@ -202,3 +210,8 @@ def _judged(held: Held) -> Judged:
             said = cover.sighting
             regions.append(Region(x0, y0, x1, y1, said.label, cover.track, said.score, cover.seen))
     return Judged(held.frame, Verdict(regions, looked=held.look is not None, hidden=not held.vouched))
+
+
+def _moved(before: np.ndarray, after: np.ndarray) -> float:
+    """How far a box has gone, in units of its size."""
+    return float(np.abs((after - before)[:2] / np.maximum(size(before), 1)).max())

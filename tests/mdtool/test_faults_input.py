@@ -9,6 +9,7 @@ import threading
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import ClassVar
 
 import av
 import numpy as np
@@ -194,7 +195,7 @@ def test_picture_that_is_a_bomb(tmp_path: Path, side: int) -> None:
 
 
 class Listener(http.server.BaseHTTPRequestHandler):
-    asked: list[str] = []
+    asked: ClassVar[list[str]] = []
 
     def do_GET(self) -> None:
         self.asked.append(self.path)
@@ -266,9 +267,9 @@ def assert_they_would_elsewhere(folder: Path, texts: list[str]) -> None:
     """Opened with no care, some of these do read the file that they name, and ask for the address."""
     opened = 0
     for number in range(len(texts)):
-        with contextlib.suppress(av.FFmpegError):
-            with av.open(str(folder / f"{number}.m3u8"), options=CARELESS) as container:
-                opened += bool(container.streams.video)
+        where = str(folder / f"{number}.m3u8")
+        with contextlib.suppress(av.FFmpegError), av.open(where, options=CARELESS) as container:
+            opened += bool(container.streams.video)
     assert opened
     assert Listener.asked
     Listener.asked.clear()
@@ -316,9 +317,9 @@ def test_folders(tmp_path: Path) -> None:
     (folder / "deep" / "up").symlink_to(folder)
     outcome = redact(folder, "-o", out)
     assert outcome.code == 1
-    assert [line for line in outcome.lines if line.startswith("mdtool:")] == [
-        f"mdtool: {folder}/bad.mp4: is no video, photo or animation that can be read, or it is damaged at its start or end"
-    ]
+    told = [line for line in outcome.lines if line.startswith("mdtool:")]
+    assert len(told) == 1
+    assert told[0].startswith(f"mdtool: {folder}/bad.mp4: is no video")
     made = sorted(str(p.relative_to(out)) for p in out.rglob("*") if p.is_file())
     assert made == ["A.JPG", "a.mkv", "a.mp4", "deep/a.mp4", "deep/deeper/b.mp4"]
     stamps = {name: (out / name).stat().st_mtime_ns for name in made}

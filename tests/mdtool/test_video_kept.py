@@ -2,6 +2,7 @@
 
 import io
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ import numpy as np
 import pytest
 from av.stream import Disposition
 from media_made import (
-    SAMPLES, SIZE, TURNED, add_video, frames_of, make_video, mux, packets_of, pictures, psnr, sound, steady, subtitles, times_of,
+    SAMPLES, TURNED, add_video, frames_of, make_video, mux, packets_of, pictures, psnr, sound, steady, subtitles,
+    times_of,
 )  # fmt: skip
 from program import redact, run
 
@@ -322,7 +324,7 @@ def test_files_without_times(tmp_path: Path, name: str) -> None:
     assert outcome.code == 0, outcome.err
     times = times_of(target)
     assert len(times) == len(frames_of(source)) == 12
-    steps = {round(float(b - a) * 25, 1) for a, b in zip(times, times[1:], strict=False)}
+    steps = {round(float(b - a) * 25, 1) for a, b in pairwise(times)}
     assert steps == {1.0}
 
 

@@ -88,7 +88,10 @@ def run(arguments: list[str]) -> int:
         if signal.getsignal(asked) != signal.SIG_IGN:  # as nohup and a shell's & have it
             signal.signal(asked, _interrupt)
     try:
-        return app(arguments, prog_name="mdtool", standalone_mode=False) or Exit.OK
+        code = app(arguments, prog_name="mdtool", standalone_mode=False) or Exit.OK
+        if code == Exit.INTERRUPTED:
+            say("interrupted")
+        return code
     except TyperException as error:
         message = error.format_message()
         say(f"{message} (mdtool --help shows how)" if "\n" not in message else message)
@@ -97,13 +100,10 @@ def run(arguments: list[str]) -> int:
         say(one_line(str(error)))
         return error.code
     except SystemExit as error:
-        if not isinstance(error.__context__, BrokenPipeError):  # typer turns one into this
+        if not isinstance(error.__context__, BrokenPipeError):  # typer makes this of one
             raise
         _drop_stdout()
         return Exit.CLOSED_PIPE
-    except (KeyboardInterrupt, typer.Abort):
-        say("interrupted")
-        return Exit.INTERRUPTED
     except Exception as error:
         if os.environ.get("MDTOOL_DEBUG"):
             raise

@@ -17,7 +17,7 @@ from mdtool.media.animation import Animation
 from mdtool.media.inputs import Input
 from mdtool.media.opening import open_medium
 from mdtool.media.photo import Photo
-from mdtool.media.piped import PipedOut
+from mdtool.media.piped import PipedOut, check_not_ending
 from mdtool.media.reader import VideoReader
 from mdtool.media.whole_file import WholeFile, cant_write
 from mdtool.media.writer import muxer_for
@@ -43,6 +43,7 @@ def redact_input(source: Input, target: Path | None, overwrite: bool, run: Run) 
             redact_video(medium, whole.part if whole else PipedOut(sys.stdout.buffer), muxer, run, report)
         else:
             _redact_still(medium, target, whole, run, report)
+        check_not_ending()  # for then the input may only seem to be at its end
         if whole:
             whole.commit()
     report.seconds = time.perf_counter() - begin

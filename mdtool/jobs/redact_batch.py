@@ -13,8 +13,12 @@ from mdtool.errors import Exit, MdtoolError, OutputError, StdoutError, UsageErro
 from mdtool.findings import FindingsFile, RecordedFindings
 from mdtool.jobs.redact import redact_input
 from mdtool.jobs.redaction import Redaction, Run
+from mdtool.jobs.report import Report
 from mdtool.media.inputs import MARK, Input
+from mdtool.media.piped import check_not_ending
 from mdtool.media.whole_file import cant_write
+
+HOW_TO_SEE = "MDTOOL_DEBUG=1 shows where"
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,8 @@ class Batch:
     def run(self, sources: Iterable[Input]) -> Exit:
         if self.targets.output == "-" and (self.console.as_json or self.findings is sys.stdout):
             raise UsageError("-o -: the result goes to stdout, so that --json and --findings - can't")
+        if self.targets.output == "-" and sys.stdout.isatty():
+            raise UsageError("-o -: stdout is a terminal; pipe it on, or give the name of a file")
         codes = [self._attempt(source) for source in sources]
         failures = {code for code in codes if code}
         if not failures:
@@ -77,35 +83,37 @@ class Batch:
         """One input; its failure is told, and returned as an exit code."""
         target: Path | None = None
         try:
+            check_not_ending()
             target = self.targets.of(source)
             return self._redact(source, target)
         except BrokenPipeError:
             raise
-        except StdoutError as error:
-            self.console.error(f"stdout: {error}")
-            return error.code
-        except OutputError as error:
-            self.console.error(f"{target or 'stdout'}: {error}")
-            return error.code
-        except UsageError as error:
-            self.console.error(str(error))
-            return error.code
-        except (MdtoolError, EngineError, ValueError) as error:
-            self.console.error(f"{source.name}: {error}")
-        except MemoryError:
-            self.console.error(f"{source.name}: needs more memory than there is")
-        except Exception as error:  # a fault of ours or of a library, met on this input: the others go on
-            if os.environ.get("MDTOOL_DEBUG"):
-                raise
-            self.console.error(
-                f"{source.name}: unexpected {type(error).__name__}: {error} (MDTOOL_DEBUG=1 shows where)"
-            )
-        return Exit.SOME_FAILED
+        except Exception as error:
+            check_not_ending()  # else the interruption may have come out as an error of what was under way
+            return self._tell(error, source, target)
+
+    def _tell(self, error: Exception, source: Input, target: Path | None) -> Exit:
+        match error:
+            case UsageError():
+                self.console.error(str(error))
+            case StdoutError():
+                self.console.error(f"stdout: {error}")
+            case OutputError():
+                self.console.error(f"{target or 'stdout'}: {error}")
+            case MdtoolError() | EngineError() | ValueError():
+                self.console.error(f"{source.name}: {error}")
+            case MemoryError():
+                self.console.error(f"{source.name}: needs more memory than there is")
+            case _ if os.environ.get("MDTOOL_DEBUG"):
+                raise error
+            case _:  # a fault of ours or of a library, met on this input: the others go on
+                self.console.error(f"{source.name}: unexpected {type(error).__name__}: {error} ({HOW_TO_SEE})")
+        return error.code if isinstance(error, UsageError | OutputError) else Exit.SOME_FAILED
 
     def _redact(self, source: Input, target: Path | None) -> Exit:
         if self.targets.hold(source) or (target is not None and not self._is_free(source, target)):
             return Exit.OK
-        run = Run(self.redaction, self.model, progress=self.console.progress)
+        run = Run(self.redaction, self.model, progress=self._progress)
         if self.recorded:
             run.recorded = RecordedFindings(self.recorded, source.name, by_name=not self.targets.many)
         if self.findings:
@@ -117,6 +125,10 @@ class Batch:
             self.console.error(f"{source.name}: is damaged: {report.incomplete}; the output holds what could be read")
             return Exit.SOME_FAILED
         return Exit.OK
+
+    def _progress(self, report: Report, frames: int | None) -> None:
+        check_not_ending()
+        self.console.progress(report, frames)
 
     def _is_free(self, source: Input, target: Path) -> bool:
         """Whether the target is to be written. False: it was, by a run before."""

@@ -9,6 +9,12 @@ ENDING = threading.Event()  # set when the person interrupts: a thread that wait
 LOOK_UP_SECONDS = 0.1
 
 
+def check_not_ending() -> None:
+    """KeyboardInterrupt once the person has interrupted, even if the first one was lost in a library."""
+    if ENDING.is_set():
+        raise KeyboardInterrupt
+
+
 class Piped:
     """The bytes of a file descriptor that can't be sought in, read so that the program can end while none come."""
 

@@ -55,7 +55,6 @@ class VideoReader:
             raise InputError(_explain(error)) from error
         self.damage = Damage()
         self.videos = [s for s in self.container.streams.video if not s.disposition & Disposition.attached_pic]
-        self.others = [s for s in self.container.streams if s not in self.videos]
         readable = all(s.codec_context and s.codec_context.pix_fmt and s.codec_context.width for s in self.videos)
         if not self.videos or not readable:
             self.close()

@@ -181,13 +181,12 @@ def test_many_inputs_for_one_name(tmp_path: Path) -> None:
 def test_odd_names(tmp_path: Path, name: str) -> None:
     make_video(tmp_path / "plain.mp4", 2).rename(tmp_path / name)
     target = f"o{name[1:]}" if len(name) > 200 else f"out {name}"
-    for source in {f"./{name}", str(tmp_path / name)}:
-        options = ["--overwrite", "--json", "--findings", "f.jsonl", "-o", f"./{target}"]
-        outcome = redact(*options, "--", source, cwd=tmp_path)
-        assert outcome.code == 0, outcome.err
-        assert os.fsencode(outcome.json[0]["source"]) == os.fsencode(source)
-        findings = (tmp_path / "f.jsonl").read_text("utf-8", "surrogateescape").splitlines()
-        assert json.loads(findings[0])["source"] == outcome.json[0]["source"]
+    source = name if name.startswith("-") else f"./{name}"
+    outcome = redact("--json", "--findings", "f.jsonl", "-o", f"./{target}", "--", source, cwd=tmp_path)
+    assert outcome.code == 0, outcome.err
+    assert os.fsencode(outcome.json[0]["source"]) == os.fsencode(source)
+    findings = (tmp_path / "f.jsonl").read_text("utf-8", "surrogateescape").splitlines()
+    assert json.loads(findings[0])["source"] == outcome.json[0]["source"]
     assert len(frames_of(tmp_path / target)) == 2
     only(tmp_path, name, target, "f.jsonl")
 

@@ -94,9 +94,10 @@ def test_killed_and_run_again(tmp_path: Path) -> None:
         process.send_signal(signal.SIGKILL)
         process.wait()
     assert [p.name for p in tmp_path.iterdir()] == [".out.mp4.part"]
-    assert redact(SAMPLES / "blink.mp4", "-o", target).code == 0
-    assert [p.name for p in tmp_path.iterdir()] == ["out.mp4"]
-    assert redact(SAMPLES / "blink.mp4", "-o", tmp_path / "fresh.mp4").code == 0
+    source = make_video(tmp_path / "a.mp4")
+    assert redact(source, "-o", target).code == 0
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.mp4", "out.mp4"]
+    assert redact(source, "-o", tmp_path / "fresh.mp4").code == 0
     assert target.read_bytes() == (tmp_path / "fresh.mp4").read_bytes()
 
 
@@ -164,7 +165,7 @@ def on_terminal(*arguments: str | Path, **environment: str) -> str:
 
 
 def test_a_terminal_gets_a_bar(tmp_path: Path) -> None:
-    options = ["redact", SAMPLES / "blink.mp4", *QUICK]
+    options = ["redact", make_video(tmp_path / "a.mp4"), *QUICK]
     assert "\x1b[" in on_terminal(*options, "-o", tmp_path / "1.mp4", TERM="xterm")
     assert "\x1b[" not in on_terminal(*options, "-o", tmp_path / "2.mp4", TERM="dumb")
     plain = on_terminal(*options, "-o", tmp_path / "3.mp4", TERM="xterm", NO_COLOR="1")

@@ -11,9 +11,20 @@ import numpy as np
 import pytest
 from av.stream import Disposition
 from media_made import (
-    SAMPLES, TURNED, add_video, frames_of, make_video, mux, packets_of, pictures, psnr, sound, steady, subtitles,
+    SAMPLES,
+    TURNED,
+    add_video,
+    frames_of,
+    make_video,
+    mux,
+    packets_of,
+    pictures,
+    psnr,
+    sound,
+    steady,
+    subtitles,
     times_of,
-)  # fmt: skip
+)
 from program import redact, run
 
 VARIABLE = [Fraction(n, 1000) for n in (0, 40, 55, 120, 121, 300, 333)]
@@ -43,18 +54,20 @@ def kept(source: Path, target: Path, place: int = 0) -> list[Any]:
     return after
 
 
-@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
 @pytest.mark.parametrize(
-    "times",
+    ("suffix", "times"),
     [
-        pytest.param(steady(12), id="constant"),
-        pytest.param(VARIABLE, id="variable"),
-        pytest.param(GAP, id="gap"),
-        pytest.param(steady(8, start=Fraction(3, 2)), id="late"),
-        pytest.param(steady(1), id="one"),
-        pytest.param(steady(2), id="two"),
-        pytest.param(steady(40, 240), id="240 fps"),
-        pytest.param(steady(4, 1), id="1 fps"),
+        pytest.param(".mp4", steady(12), id="constant"),
+        pytest.param(".mp4", VARIABLE, id="variable"),
+        pytest.param(".mkv", VARIABLE, id="variable, in Matroska"),
+        pytest.param(".mp4", GAP, id="gap"),
+        pytest.param(".mkv", GAP, id="gap, in Matroska"),
+        pytest.param(".mp4", steady(8, start=Fraction(3, 2)), id="late"),
+        pytest.param(".mkv", steady(8, start=Fraction(3, 2)), id="late, in Matroska"),
+        pytest.param(".mp4", steady(1), id="one"),
+        pytest.param(".mkv", steady(2), id="two"),
+        pytest.param(".mkv", steady(40, 240), id="240 fps"),
+        pytest.param(".mp4", steady(4, 1), id="1 fps"),
     ],
 )
 def test_frames_and_their_times(tmp_path: Path, suffix: str, times: list[Fraction]) -> None:
@@ -64,6 +77,22 @@ def test_frames_and_their_times(tmp_path: Path, suffix: str, times: list[Fractio
     assert len(frames) == len(times)
     assert min(psnr(a, b) for a, b in zip(frames_of(source), frames, strict=True)) > NEARLY_EQUAL
     assert packets_of(target, "audio") == packets_of(source, "audio")
+
+
+@pytest.mark.parametrize("suffix", [".wmv", ".flv", ".ts", ".3gp", ".nut"])
+def test_variable_rate_in_other_containers(tmp_path: Path, suffix: str) -> None:
+    source, target = make_video(tmp_path / "a.mkv", VARIABLE, with_sound=True), tmp_path / f"out{suffix}"
+    outcome = run("redact", source, "-o", target)
+    assert outcome.code == 0, outcome.err
+    kept(source, target)
+
+
+@pytest.mark.parametrize("name", ["out.mpg", "out.avi", "out.mxf"])
+def test_times_that_a_container_can_not_hold(tmp_path: Path, name: str) -> None:
+    """Refused, and not bent."""
+    outcome = run("redact", make_video(tmp_path / "a.mp4", VARIABLE), "-o", tmp_path / name)
+    assert (outcome.code in (2, 74), len(outcome.lines)) == (True, 1), outcome.err
+    assert [p.name for p in tmp_path.iterdir()] == ["a.mp4"]
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".ts", ".mov"])

@@ -1,0 +1,95 @@
+"""Which model answers a prompt, and what is said where none does."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from media_made import SAMPLES
+from program import redact, run
+
+from mdtool.choice import NoModel, load_model
+from mdtool.errors import Exit, UsageError
+
+
+@pytest.mark.parametrize("model", ["auto", "centerface"])
+@pytest.mark.parametrize("prompts", [["face"], ["人脸"], [" FACE "], ["face", "人脸"]])
+def test_faces_are_what_the_embedded_model_finds(model: str, prompts: list[str]) -> None:
+    chosen = load_model(model, "detect", prompts, "auto", None)
+    assert chosen.name == "centerface"
+    assert chosen.detect(chosen.encode([np.zeros((90, 160, 3), np.uint8)]), prompts[0]) == [[]]
+
+
+def test_a_prompt_that_nothing_serves_tells_how_to_mend_it() -> None:
+    with pytest.raises(NoModel, match=r"'dog'.*only faces.*mdtool models list") as caught:
+        load_model("auto", "detect", ["dog"], "auto", None)
+    assert caught.value.code == Exit.MODEL
+    assert "\n" not in str(caught.value)
+
+
+def test_all_prompts_must_be_served() -> None:
+    with pytest.raises(NoModel, match="'dog'"):
+        load_model("auto", "detect", ["face", "dog"], "auto", None)
+
+
+def test_a_model_that_does_not_know_the_prompt() -> None:
+    with pytest.raises(UsageError, match="dog") as caught:
+        load_model("centerface", "detect", ["face", "dog"], "auto", None)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("name", "hint"), [("centreface", "did you mean 'centerface'"), ("x", "known models: ")])
+def test_a_model_that_does_not_exist(name: str, hint: str) -> None:
+    with pytest.raises(NoModel, match=hint):
+        load_model(name, "detect", ["face"], "auto", None)
+
+
+@pytest.mark.parametrize("threshold", [-0.1, 0, 0.01, 1.01, float("nan"), float("inf")])
+def test_a_threshold_that_cant_be(threshold: float) -> None:
+    with pytest.raises(UsageError, match="threshold must be from"):
+        load_model("auto", "detect", ["face"], "auto", threshold)
+
+
+@pytest.mark.parametrize("detail", ["huge", "", "-64", "0", "7", "1000000", "64.5"])
+def test_a_detail_that_cant_be(detail: str) -> None:
+    with pytest.raises(UsageError, match="detail"):
+        load_model("auto", "detect", ["face"], detail, None)
+
+
+@pytest.mark.parametrize("detail", ["low", "auto", "high", "320"])
+def test_a_detail_that_can_be(detail: str) -> None:
+    assert load_model("auto", "detect", ["face"], detail, 0.5).name == "centerface"
+
+
+@pytest.mark.parametrize(
+    ("options", "code"),
+    [
+        (["-p", "dog"], 4), (["--model", "moondream9"], 4), (["--model", "centerface", "-p", "dog"], 2),
+        (["--threshold", "2"], 2), (["--detail", "huge"], 2), (["-p", ""], 4),
+    ],
+)  # fmt: skip
+def test_through_the_program(tmp_path: Path, options: list[str], code: int) -> None:
+    outcome = redact(SAMPLES / "group.png", "-o", tmp_path / "out.png", *options)
+    assert outcome.code == code
+    assert len(outcome.lines) == 1
+    assert outcome.lines[0].startswith("mdtool: ")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_prompt_in_another_language(tmp_path: Path) -> None:
+    one, other = tmp_path / "one.png", tmp_path / "other.png"
+    assert redact(SAMPLES / "group.png", "-o", one).code == 0
+    assert redact(SAMPLES / "group.png", "-o", other, "-p", "人脸").code == 0
+    assert one.read_bytes() == other.read_bytes()
+
+
+def test_the_list_of_models() -> None:
+    outcome = run("models", "list")
+    assert outcome.code == 0
+    assert any(line.startswith("centerface\t") for line in outcome.out.decode().splitlines())
+
+
+def test_the_list_of_models_loads_none() -> None:
+    code = "import sys; from mdtool.cli import run; run(['models', 'list']); sys.exit('cv2' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)

@@ -1,0 +1,330 @@
+"""Findings are written, read back, and enough to hide the same things again."""
+
+import io
+import json
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from media_made import SAMPLES, frames_of
+from program import Outcome, redact
+
+from mdtool.errors import InputError
+from mdtool.findings import SCHEMA, FindingsFile, RecordedFindings, Region, Verdict
+from mdtool.jobs.bench_redact import lengthen
+
+FRAMES = 40
+SOLID = ("--style", "solid", "--color", "#ff00ff")
+FIELDS = {"schema", "source", "stream", "frame", "time", "model", "prompts", "looked", "hidden", "objects"}
+OBJECT_FIELDS = {"label", "track", "score", "seen", "x_min", "y_min", "x_max", "y_max"}
+VERDICTS = [
+    Verdict([Region(0.1, 0.2, 0.3, 0.4, "face", 1, 0.875, True)], looked=True),
+    Verdict([Region(0.1, 0.2, 0.3, 0.4, "人脸", 1, None, False), Region(-0.1, 0, 1, 1.5, "", 2, 0.5, False)]),
+    Verdict(hidden=True),
+    Verdict(),
+]
+
+
+def write(path: Path, verdicts: Sequence[Verdict] = VERDICTS, source: str = "in/clip.mp4", stream: int = 0) -> Path:
+    with path.open("a", encoding="utf-8") as file:
+        findings = FindingsFile(file, source, "centerface", ["face", "plate"])
+        for number, verdict in enumerate(verdicts):
+            findings.write(stream, number, number / 30, verdict)
+    return path
+
+
+def entry(**changes: Any) -> dict[str, Any]:
+    file = io.StringIO()
+    FindingsFile(file, "clip.mp4", "centerface", ["face"]).write(0, 0, 0.0, VERDICTS[0])
+    return {**json.loads(file.getvalue()), **changes}
+
+
+def read(path: Path, source: str = "in/clip.mp4", by_name: bool = False) -> RecordedFindings:
+    return RecordedFindings(path, source, by_name)
+
+
+def test_what_is_written_is_read_again(tmp_path: Path) -> None:
+    recorded = read(write(tmp_path / "f"))
+    assert [recorded.of(0, number) for number in range(len(VERDICTS))] == VERDICTS
+
+
+def test_a_line_has_all_fields(tmp_path: Path) -> None:
+    lines = [json.loads(line) for line in write(tmp_path / "f").read_text("utf-8").splitlines()]
+    assert len(lines) == len(VERDICTS)
+    for line in lines:
+        assert set(line) == FIELDS
+        assert all(set(found) == OBJECT_FIELDS for found in line["objects"])
+    assert lines[0]["schema"] == SCHEMA
+    assert lines[0]["source"] == "in/clip.mp4"
+    assert lines[0]["prompts"] == ["face", "plate"]
+    assert [line["frame"] for line in lines] == [0, 1, 2, 3]
+    assert lines[1]["time"] == pytest.approx(1 / 30, abs=1e-6)
+    assert lines[1]["objects"][0]["label"] == "人脸"
+    assert "人脸" in (tmp_path / "f").read_text("utf-8")
+
+
+def test_frames_may_be_asked_for_in_another_order(tmp_path: Path) -> None:
+    recorded = read(write(tmp_path / "f"))
+    assert [recorded.of(0, number) for number in (2, 0, 3, 1)] == [VERDICTS[n] for n in (2, 0, 3, 1)]
+
+
+def test_streams_are_kept_apart(tmp_path: Path) -> None:
+    write(tmp_path / "f", VERDICTS[:2], stream=0)
+    write(tmp_path / "f", VERDICTS[2:], stream=3)
+    recorded = read(tmp_path / "f")
+    assert recorded.of(3, 0) == VERDICTS[2]
+    assert recorded.of(0, 1) == VERDICTS[1]
+
+
+def test_only_the_lines_of_its_source_count(tmp_path: Path) -> None:
+    write(tmp_path / "f", [VERDICTS[3]], "other/clip.mp4")
+    write(tmp_path / "f", [VERDICTS[0]], "in/clip.mp4")
+    assert read(tmp_path / "f").of(0, 0) == VERDICTS[0]
+
+
+def test_by_name_the_folder_does_not_count(tmp_path: Path) -> None:
+    write(tmp_path / "f", [VERDICTS[0]], "in/clip.mp4")
+    assert read(tmp_path / "f", "moved/to/clip.mp4", by_name=True).of(0, 0) == VERDICTS[0]
+    with pytest.raises(InputError, match="say nothing"):
+        read(tmp_path / "f", "moved/to/clip.mp4", by_name=False).of(0, 0)
+    with pytest.raises(InputError, match="say nothing"):
+        read(tmp_path / "f", "in/other.mp4", by_name=True).of(0, 0)
+
+
+@pytest.mark.parametrize(("stream", "frame"), [(0, 4), (1, 0), (0, -1)])
+def test_a_frame_that_is_missing_is_an_error(tmp_path: Path, stream: int, frame: int) -> None:
+    with pytest.raises(InputError, match=f"stream {stream}, frame {frame}"):
+        read(write(tmp_path / "f")).of(stream, frame)
+
+
+def test_a_file_that_is_missing_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"nowhere: can't be read: No such file"):
+        read(tmp_path / "nowhere").of(0, 0)
+
+
+@pytest.mark.parametrize("schema", ["mdtool.findings/2", "mdtool.findings", "", None, 1])
+def test_another_schema_is_refused(tmp_path: Path, schema: object) -> None:
+    path = tmp_path / "f"
+    path.write_text(json.dumps(entry(schema=schema)) + "\n")
+    with pytest.raises(InputError, match=rf"f:1: .*reads '{SCHEMA}'"):
+        read(path, "clip.mp4").of(0, 0)
+
+
+BROKEN = {
+    "cut short": json.dumps(entry())[:-9],
+    "empty": "",
+    "no JSON": "frame 0: nothing",
+    "no object": "[]",
+    "a number": "5",
+    "null": "null",
+    "no text": b"\xff\xfe",
+    "deep": "[" * 100_000,
+    "without objects": json.dumps({k: v for k, v in entry().items() if k != "objects"}),
+    "without hidden": json.dumps({k: v for k, v in entry().items() if k != "hidden"}),
+    "without schema": json.dumps({k: v for k, v in entry().items() if k != "schema"}),
+    "objects null": json.dumps(entry(objects=None)),
+    "object is no object": json.dumps(entry(objects=[3])),
+    "frame is text": json.dumps(entry(frame="first")),
+    "frame is endless": json.dumps(entry(frame=float("inf"))),
+    "track is endless": json.dumps(entry(objects=[{**entry()["objects"][0], "track": float("inf")}])),
+    "score is text": json.dumps(entry(objects=[{**entry()["objects"][0], "score": "high"}])),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_broken_line_is_an_error_that_names_its_place(tmp_path: Path, name: str) -> None:
+    path, broken = tmp_path / "f", BROKEN[name]
+    good = json.dumps(entry(frame=7)).encode() + b"\n"
+    path.write_bytes(good + (broken if isinstance(broken, bytes) else broken.encode()) + b"\n")
+    with pytest.raises(InputError, match=r"f:2: ") as caught:
+        read(path, "clip.mp4").of(0, 0)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "sides",
+    [
+        {"x_min": 0.5, "x_max": 0.4}, {"y_min": 0.5, "y_max": 0.4}, {"x_min": 0.3, "x_max": 0.3},
+        {"x_min": float("nan")}, {"y_max": float("nan")}, {"x_max": float("inf")}, {"y_min": float("-inf")},
+        {"x_max": 1e9}, {"x_min": -1e9}, {"x_max": 10**400}, {"x_max": "wide"}, {"x_max": None}, {"x_max": [1]},
+    ],
+)  # fmt: skip
+def test_boxes_that_are_none_are_refused(tmp_path: Path, sides: dict[str, Any]) -> None:
+    path = tmp_path / "f"
+    path.write_text(json.dumps(entry(objects=[{**entry()["objects"][0], **sides}])) + "\n")
+    with pytest.raises(InputError, match=r"f:1: "):
+        read(path, "clip.mp4").of(0, 0)
+
+
+# -- through the program
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("findings") / "clip.mp4"
+    lengthen(SAMPLES / "busy.mp4", path, FRAMES)
+    return path
+
+
+@pytest.fixture(scope="module")
+def first_run(clip: Path) -> tuple[Path, Path]:
+    """(findings, output) of a run that looks."""
+    findings, target = clip.with_name("findings.jsonl"), clip.with_name("first.mp4")
+    assert redact(clip, "-o", target, "--findings", findings, *SOLID).code == 0
+    return findings, target
+
+
+def again(clip: Path, findings: Path, target: Path, *options: str) -> Outcome:
+    return redact(clip, "-o", target, "--from-findings", findings, "--json", *options)
+
+
+def magenta(picture: np.ndarray) -> np.ndarray:
+    red, green, blue = np.moveaxis(picture.astype(int), -1, 0)
+    return (red > 180) & (green < 80) & (blue > 180)
+
+
+def test_a_run_writes_a_line_for_each_frame(clip: Path, first_run: tuple[Path, Path]) -> None:
+    lines = [json.loads(line) for line in first_run[0].read_text().splitlines()]
+    frames = frames_of(clip)
+    assert [line["frame"] for line in lines] == list(range(len(frames)))
+    assert [line["time"] for line in lines] == pytest.approx([f.pts * f.time_base for f in frames], abs=1e-5)
+    assert {line["source"] for line in lines} == {str(clip)}
+    assert {line["model"] for line in lines} == {"centerface"}
+    assert 2 <= sum(line["looked"] for line in lines) < len(lines) / 2
+    assert all(line["objects"] for line in lines)
+    assert {found["seen"] for line in lines if not line["looked"] for found in line["objects"]} == {False}
+
+
+def test_from_findings_the_same_is_hidden(clip: Path, first_run: tuple[Path, Path], tmp_path: Path) -> None:
+    outcome = again(clip, first_run[0], tmp_path / "out.mp4", *SOLID)
+    assert outcome.code == 0, outcome.err
+    summary = outcome.json[0]
+    assert summary["model"] == "findings"
+    assert "model" not in summary["stages"]
+    for one, other in zip(frames_of(first_run[1]), frames_of(tmp_path / "out.mp4"), strict=True):
+        pictures = [magenta(frame.to_ndarray(format="rgb24")) for frame in (one, other)]
+        assert pictures[0].mean() > 0.02
+        assert (pictures[0] != pictures[1]).mean() < 0.002
+
+
+def test_findings_decide_and_nothing_else(clip: Path, tmp_path: Path) -> None:
+    path, box = tmp_path / "f", Region(0.25, 0.5, 0.5, 0.75, "nothing", 1, None, False)
+    write(path, [Verdict([box] if n % 2 else []) for n in range(FRAMES)], str(clip))
+    assert again(clip, path, tmp_path / "out.mp4", *SOLID, "--margin", "0", "--crf", "10").code == 0
+    wanted = np.zeros((360, 640), bool)
+    wanted[180:270, 160:320] = True
+    for number, frame in enumerate(frames_of(tmp_path / "out.mp4")):
+        painted = magenta(frame.to_ndarray(format="rgb24"))
+        if number % 2:
+            assert painted[wanted].mean() > 0.97
+            assert painted[~wanted].mean() < 0.01
+        else:
+            assert not painted.any()
+
+
+def test_hidden_frames_stay_hidden(clip: Path, tmp_path: Path) -> None:
+    path = tmp_path / "f"
+    write(path, [Verdict(hidden=n == 3) for n in range(FRAMES)], str(clip))
+    outcome = again(clip, path, tmp_path / "out.mp4")
+    assert outcome.json[0]["hidden_frames"] == 1
+    levels = [frame.to_ndarray(format="gray").max() for frame in frames_of(tmp_path / "out.mp4")]
+    assert levels[3] < 40
+    assert min(levels[:3] + levels[4:]) > 100
+
+
+@pytest.mark.parametrize("cut", ["a line", "half a line", "all"])
+def test_findings_cut_short_leave_no_output(clip: Path, first_run: tuple[Path, Path], tmp_path: Path, cut: str) -> None:
+    path, whole = tmp_path / "f", first_run[0].read_bytes()
+    shorter = {"a line": whole[: whole[:-1].rindex(b"\n") + 1], "half a line": whole[:-40], "all": b""}[cut]
+    path.write_bytes(shorter)
+    outcome = again(clip, path, tmp_path / "out.mp4")
+    assert outcome.code == 1
+    assert len(outcome.lines) == 1
+    assert outcome.out == b""
+    assert [file.name for file in tmp_path.iterdir()] == ["f"]
+
+
+def test_findings_of_another_video_leave_no_output(first_run: tuple[Path, Path], tmp_path: Path) -> None:
+    outcome = again(SAMPLES / "blink.mp4", first_run[0], tmp_path / "out.mp4")
+    assert outcome.code == 1
+    assert "blink.mp4" in outcome.lines[0]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_findings_on_stdout(tmp_path: Path) -> None:
+    outcome = redact(SAMPLES / "group.png", "-o", tmp_path / "out.png", "--findings", "-")
+    assert outcome.code == 0
+    (line,) = outcome.json
+    assert set(line) == FIELDS
+    assert line["schema"] == SCHEMA
+    assert len(line["objects"]) == 4
+
+
+def test_findings_of_many_inputs_in_one_file(tmp_path: Path) -> None:
+    inputs = [SAMPLES / "group.png", SAMPLES / "portrait.jpg", SAMPLES / "animation.gif"]
+    findings, again_in = tmp_path / "f.jsonl", tmp_path / "again"
+    assert redact(*inputs, "-o", tmp_path / "out", "--findings", findings).code == 0
+    lines = [json.loads(line) for line in findings.read_text().splitlines()]
+    assert {line["source"] for line in lines} == {str(path) for path in inputs}
+    outcome = redact(*inputs, "-o", again_in, "--from-findings", findings, "--json")
+    assert outcome.code == 0, outcome.err
+    assert [summary["model"] for summary in outcome.json] == ["findings"] * 3
+    assert {path.name for path in again_in.iterdir()} == {path.name for path in inputs}
+    for name in ("group.png", "animation.gif"):
+        assert (tmp_path / "out" / name).read_bytes() == (again_in / name).read_bytes()
+
+
+@pytest.mark.parametrize("where", ["nowhere/f.jsonl", "."])
+def test_findings_that_cant_be_written(tmp_path: Path, where: str) -> None:
+    outcome = redact(SAMPLES / "group.png", "-o", tmp_path / "out.png", "--findings", tmp_path / where)
+    assert outcome.code == 74
+    assert len(outcome.lines) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("role", ["input", "output", "findings that are read"])
+def test_findings_are_not_written_over_other_parts_of_the_run(tmp_path: Path, role: str) -> None:
+    picture, target, known = tmp_path / "a.png", tmp_path / "out.png", tmp_path / "f.jsonl"
+    picture.write_bytes((SAMPLES / "group.png").read_bytes())
+    write(known, [Verdict()], "a.png")
+    files = {"input": picture, "output": target, "findings that are read": known}
+    before = {file: file.read_bytes() for file in (picture, known)}
+    options = ["--from-findings", known] if role == "findings that are read" else []
+    outcome = redact(picture, "-o", target, "--findings", files[role], *options)
+    assert outcome.code != 0
+    assert len(outcome.lines) == 1
+    assert {file: file.read_bytes() for file in (picture, known)} == before
+    assert not target.exists()
+
+
+def test_findings_and_picture_cant_both_go_to_stdout() -> None:
+    outcome = redact(SAMPLES / "group.png", "-o", "-", "--findings", "-")
+    assert outcome.code == 2
+    assert outcome.out == b""
+
+
+def test_times_are_exact_where_frames_last_unevenly(tmp_path: Path) -> None:
+    findings = tmp_path / "f.jsonl"
+    assert redact(SAMPLES / "vfr.mp4", "-o", tmp_path / "out.mp4", "--findings", findings, "--sample", "60").code == 0
+    times = [json.loads(line)["time"] for line in findings.read_text().splitlines()]
+    truth = json.loads((SAMPLES / "vfr.mp4.gt.json").read_text())["frames"]
+    assert times == pytest.approx([frame["time"] for frame in truth], abs=1e-5)
+    assert times[0] == pytest.approx(float(Fraction(1, 5)))
+
+
+def test_from_findings_turned_videos_stay_turned(tmp_path: Path) -> None:
+    clip, findings = SAMPLES / "phone.mp4", tmp_path / "f.jsonl"
+    box = Region(0.25, 0.25, 0.75, 0.5, "face", 1, None, False)
+    write(findings, [Verdict([box])] * len(frames_of(clip)), str(clip))
+    outcome = again(clip, findings, tmp_path / "out.mp4", *SOLID, "--margin", "0")
+    assert outcome.code == 0, outcome.err
+    first = frames_of(tmp_path / "out.mp4")[0]
+    assert first.rotation == frames_of(clip)[0].rotation == -90
+    painted = magenta(np.rot90(first.to_ndarray(format="rgb24"), first.rotation // 90))
+    wanted = np.zeros((640, 360), bool)
+    wanted[160:320, 90:270] = True
+    assert painted[wanted].mean() > 0.97
+    assert painted[~wanted].mean() < 0.01

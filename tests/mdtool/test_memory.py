@@ -1,0 +1,49 @@
+"""Memory does not grow with the length of a video."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from media_made import make_video
+from program import COMMAND, QUICK
+
+from mdtool.jobs.bench_redact import lengthen
+
+GROWTH = 1.1
+OPTIONS = {
+    "far looks": ["--sample", "45"],
+    "few looks allowed": ["--max-calls", "6"],
+    "from findings": [],
+}
+
+
+def peak(*arguments: str | Path) -> int:
+    """KiB that the program took at most."""
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    process = subprocess.Popen([*COMMAND, "redact", "-q", *QUICK, *arguments], env=environment)
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0
+    return usage.ru_maxrss
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """One of 200 frames, and one ten times as long."""
+    folder = tmp_path_factory.mktemp("memory")
+    clip = make_video(folder / "clip.mp4", 60, face=True, size=(320, 240), with_sound=False)
+    lengthen(clip, folder / "short.mp4", 200)
+    lengthen(clip, folder / "long.mp4", 2000)
+    return folder / "short.mp4", folder / "long.mp4"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no wait4")
+@pytest.mark.parametrize("name", OPTIONS)
+def test_ten_times_longer_takes_no_more_memory(clips: tuple[Path, Path], tmp_path: Path, name: str) -> None:
+    peaks = []
+    for clip in clips:
+        findings = ["--findings" if name != "from findings" else "--from-findings", clip.with_suffix(".jsonl")]
+        peaks.append(peak(clip, "-o", tmp_path / clip.name, *findings, *OPTIONS[name]))
+    assert peaks[1] <= GROWTH * peaks[0]

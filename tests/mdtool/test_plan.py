@@ -1,0 +1,147 @@
+"""`--dry-run` tells what would be done and does nothing; `--json` tells what was done."""
+
+import re
+from pathlib import Path
+
+import pytest
+from media_made import SAMPLES, frames_of
+from program import redact, run
+
+SUMMARY = {
+    "source", "target", "model", "frames", "looks", "hidden_frames", "objects", "seconds", "stages", "duration",
+    "speed", "incomplete", "notes",
+}  # fmt: skip
+
+
+def plan(*arguments: str | Path) -> list[str]:
+    outcome = run("redact", "--dry-run", *arguments)
+    assert outcome.code == 0, outcome.err
+    return outcome.out.decode().splitlines()
+
+
+@pytest.mark.parametrize("name", ["crossing.mp4", "animation.gif", "group.png"])
+def test_it_writes_nothing(tmp_path: Path, name: str) -> None:
+    source, target = tmp_path / name, tmp_path / "not" / f"out{Path(name).suffix}"
+    source.write_bytes((SAMPLES / name).read_bytes())
+    lines = plan(source, "-o", target, "--findings", tmp_path / "f.jsonl")
+    assert lines[0] == f"{source} -> {target}"
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert source.read_bytes() == (SAMPLES / name).read_bytes()
+
+
+def test_it_names_the_default_output(tmp_path: Path) -> None:
+    assert plan(SAMPLES / "group.png")[0].endswith("group.png -> " + str(SAMPLES / "group.redacted.png"))
+
+
+def test_it_names_all_inputs_and_outputs(tmp_path: Path) -> None:
+    names = ["group.png", "portrait.jpg", "vfr.mp4"]
+    lines = plan(*(SAMPLES / name for name in names), "-o", tmp_path / "out")
+    heads = [line for line in lines if not line.startswith(" ")]
+    assert heads == [f"{SAMPLES / name} -> {tmp_path / 'out' / name}" for name in names]
+
+
+def test_it_says_what_becomes_of_each_stream() -> None:
+    text = "\n".join(plan(SAMPLES / "crossing.mp4"))
+    assert re.search(r"stream 0: video h264 640x360, 30 frames/s: redacted", text)
+    assert re.search(r"stream 1: audio aac: copied", text)
+    assert "150 frames" in text
+
+
+def looks_planned(*arguments: str | Path) -> tuple[int, int]:
+    found = re.search(r"centerface looks at (\d+) to (\d+) of them", "\n".join(plan(*arguments)))
+    assert found
+    return int(found[1]), int(found[2])
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("crossing.mp4", []), ("crossing.mp4", ["--sample", "10"]), ("crossing.mp4", ["--max-calls", "12"]),
+        ("phone.mp4", []), ("animation.gif", []), ("animation.gif", ["--sample", "every"]),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else value,
+)  # fmt: skip
+def test_the_looks_are_as_planned(tmp_path: Path, name: str, options: list[str]) -> None:
+    clip = SAMPLES / name
+    least, most = looks_planned(clip, *options)
+    summary = redact(clip, "-o", tmp_path / name, "--json", *options).json[0]
+    assert least <= summary["looks"] <= most <= summary["frames"]
+
+
+def test_from_findings_there_are_no_looks(tmp_path: Path) -> None:
+    (tmp_path / "f.jsonl").write_text("")
+    lines = plan(SAMPLES / "crossing.mp4", "--from-findings", tmp_path / "f.jsonl")
+    assert any("no looks" in line for line in lines)
+
+
+def test_a_photo_is_one_look() -> None:
+    assert any("one look" in line for line in plan(SAMPLES / "group.png"))
+
+
+def test_what_cant_be_read_shows_in_the_exit_code(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(b"this is no video")
+    outcome = run("redact", "--dry-run", broken, SAMPLES / "group.png", "-o", tmp_path / "out")
+    assert outcome.code == 1
+    assert any(line.startswith(f"mdtool: {broken}: ") for line in outcome.lines)
+    assert b"a photo: one look" in outcome.out
+
+
+def test_wrong_usage_is_told_before_anything_is_planned() -> None:
+    outcome = run("redact", "--dry-run", SAMPLES / "crossing.mp4", "--sample", "often")
+    assert outcome.code == 2
+    assert outcome.out == b""
+
+
+# -- the summary
+
+
+def test_a_summary_of_a_video(tmp_path: Path) -> None:
+    outcome = redact(SAMPLES / "vfr.mp4", "-o", tmp_path / "out.mp4", "--json")
+    assert outcome.err == ""
+    (summary,) = outcome.json
+    assert set(summary) == SUMMARY
+    assert summary["source"] == str(SAMPLES / "vfr.mp4")
+    assert summary["target"] == str(tmp_path / "out.mp4")
+    assert summary["model"] == "centerface"
+    assert summary["frames"] == len(frames_of(SAMPLES / "vfr.mp4"))
+    assert 0 < summary["looks"] < summary["frames"] / 4
+    assert summary["objects"] >= 2
+    assert summary["hidden_frames"] == 0
+    assert set(summary["stages"]) == {"decode", "model", "paint", "encode"}
+    assert summary["duration"] == pytest.approx(5.15, abs=0.6)
+    assert summary["speed"] == pytest.approx(summary["duration"] / summary["seconds"], rel=0.02)
+    assert summary["incomplete"] == ""
+    assert summary["notes"] == []
+
+
+def test_a_summary_of_a_photo(tmp_path: Path) -> None:
+    (summary,) = redact(SAMPLES / "group.png", "-o", tmp_path / "out.png", "--json").json
+    assert set(summary) == SUMMARY
+    assert (summary["frames"], summary["looks"], summary["objects"]) == (1, 1, 4)
+    assert summary["duration"] is None
+    assert summary["speed"] is None
+
+
+def test_a_line_for_each_input(tmp_path: Path) -> None:
+    inputs = [SAMPLES / "group.png", SAMPLES / "portrait.jpg"]
+    outcome = redact(*inputs, "-o", tmp_path, "--json")
+    assert [summary["source"] for summary in outcome.json] == list(map(str, inputs))
+
+
+def test_without_it_a_line_for_the_person(tmp_path: Path) -> None:
+    outcome = redact(SAMPLES / "group.png", "-o", tmp_path / "out.png")
+    assert outcome.out == b""
+    (line,) = outcome.lines
+    assert line.startswith(f"{tmp_path / 'out.png'}: 1 picture, 1 seen by centerface, 4 objects, ")
+
+
+def test_quiet_says_nothing(tmp_path: Path) -> None:
+    outcome = redact(SAMPLES / "group.png", "-o", tmp_path / "out.png", "-q")
+    assert (outcome.code, outcome.out, outcome.err) == (0, b"", "")
+
+
+def test_frames_that_nobody_could_judge_are_counted(tmp_path: Path) -> None:
+    (summary,) = redact(SAMPLES / "animation.gif", "-o", tmp_path / "out.gif", "--max-calls", "1", "--json").json
+    assert summary["looks"] == 1
+    assert summary["hidden_frames"] > 0

@@ -1,0 +1,369 @@
+"""Every frame comes back once, in order, and with a box on whatever a perfect look would have seen there."""
+
+from fractions import Fraction
+from itertools import pairwise
+from math import cos, sin
+
+import av
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scenes_made import (
+    HEIGHT,
+    RATE,
+    WIDTH,
+    Film,
+    Path,
+    Place,
+    Scene,
+    Thing,
+    bare_shares,
+    frame_of,
+    looked_at,
+    texture,
+    watched,
+)
+
+from mdtool.media.frame import Frame
+from mdtool.stream.follow import AFTERWARDS, COAST_FRAMES
+from mdtool.stream.sampling import Sampling
+from mdtool.stream.watch import WINDOW_FRAMES, Budget, Judged, Watcher
+
+EVERY = Sampling(stride=1)
+LOOKS = 0.2  # most of the frames that the model may see
+CUT_LOOKS = 3  # a cut may cost, beyond them
+
+
+def line(x: float, y: float, dx: float = 0, dy: float = 0, start: int = 0, end: int = 10**9) -> Path:
+    """There from frame `start` on, until before frame `end`."""
+
+    def at(index: int) -> Place:
+        return (x + dx * (index - start), y + dy * (index - start)) if start <= index < end else None
+
+    return at
+
+
+COLUMN = Thing(line(170, 90), size=(60, HEIGHT), seed=5, sought=False)
+
+ONE_SHOT = {
+    "at an even pace": Scene(150, [Thing(line(30, 60, 1.6, 0.4))]),
+    "quickly through": Scene(100, [Thing(line(-20, 90, 4))]),
+    "dash": Scene(150, [Thing(lambda i: (60 + 12 * max(0, min(i - 70, 14)), 90))]),
+    "round and round": Scene(150, [Thing(lambda i: (160 + 90 * sin(i / 12), 90 + 40 * cos(i / 9)))]),
+    "appears in a gap": Scene(150, [Thing(line(100, 80, 1.2, 0.3, start=37))]),
+    "appears at once after the first": Scene(150, [Thing(line(100, 80, 1.2, 0.3, start=1))]),
+    "appears on the last frame": Scene(100, [Thing(line(100, 80, start=99))]),
+    "vanishes": Scene(150, [Thing(line(100, 80, 1.2, 0.3, end=77))]),
+    "walks in": Scene(150, [Thing(line(-20, 80, 2, start=20))]),
+    "leaves": Scene(150, [Thing(line(200, 80, 2))]),
+    "is elsewhere all at once": Scene(150, [Thing(lambda i: (80, 90) if i < 80 else (240, 90))]),
+    "two pass each other": Scene(150, [Thing(line(40, 85, 1.6)), Thing(line(280, 95, -1.6), seed=4)]),
+    "six frames": Scene(150, [Thing(line(120, 90, start=61, end=67))]),
+    "six frames, twice": Scene(
+        300, [Thing(line(120, 90, start=61, end=67)), Thing(line(220, 90, start=195, end=201), seed=9)]
+    ),
+}
+
+
+def worst(film: Film, judged: list[Judged]) -> tuple[float, int]:
+    """(largest bare part of an object, on which frame)"""
+    return max(((bare, frame) for frame, bare in bare_shares(film, judged)), default=(0.0, -1))
+
+
+def assert_whole(film: Film, judged: list[Judged]) -> None:
+    assert [one.frame.index for one in judged] == list(range(len(film.frames)))
+    assert all(one.frame is frame for one, frame in zip(judged, film.frames, strict=True))
+
+
+@pytest.mark.parametrize("name", ONE_SHOT)
+def test_what_shows_is_covered_on_every_frame(name: str) -> None:
+    film = Film(ONE_SHOT[name])
+    judged = watched(film)
+    assert_whole(film, judged)
+    bare, frame = worst(film, judged)
+    assert bare == 0, f"bare on frame {frame}"
+    assert not any(one.verdict.hidden for one in judged)
+    assert len(looked_at(judged)) <= LOOKS * len(judged)
+
+
+@pytest.mark.parametrize("pace", [1.0, 1.5, 2.5])
+def test_behind_a_column_is_covered_while_a_fifth_shows(pace: float) -> None:
+    film = Film(Scene(150, [Thing(line(60, 90, pace)), COLUMN]))
+    judged = watched(film)
+    showing = {n for n, seen in enumerate(film.truth) if any(share >= 0.2 for _, share in seen)}
+    exposed = [(n, bare) for n, bare in bare_shares(film, judged) if bare > 0.05 and n in showing]
+    assert exposed == []
+    assert any(not seen for seen in film.truth)
+    assert len(looked_at(judged)) <= LOOKS * len(judged)
+
+
+def test_what_is_gone_is_not_covered_for_long() -> None:
+    film = Film(Scene(150, [Thing(line(100, 80, 1.2, end=77))]))
+    covered = [n for n, one in enumerate(watched(film)) if one.verdict.regions]
+    assert covered == list(range(max(covered) + 1))
+    assert 76 <= max(covered) <= 76 + 3
+
+
+def test_what_comes_is_not_covered_long_before() -> None:
+    film = Film(Scene(150, [Thing(line(100, 80, 1.2, start=37))]))
+    covered = [n for n, one in enumerate(watched(film)) if one.verdict.regions]
+    assert 37 - 3 <= min(covered) <= 37
+
+
+def test_one_object_keeps_its_number() -> None:
+    film = Film(ONE_SHOT["at an even pace"])
+    assert {r.track for one in watched(film) for r in one.verdict.regions} == {1}
+
+
+def test_two_objects_keep_theirs() -> None:
+    film = Film(Scene(150, [Thing(line(40, 60, 1.5)), Thing(line(40, 130, 1.5), seed=4)]))
+    for one in watched(film):
+        tracks = {r.track: r.y_min * HEIGHT for r in one.verdict.regions}
+        assert len(tracks) == 2
+        upper, lower = sorted(tracks, key=lambda track: tracks[track])
+        assert (upper, lower) == (1, 2)
+
+
+def test_regions_say_which_were_seen() -> None:
+    for one in watched(Film(ONE_SHOT["at an even pace"])):
+        assert {r.seen for r in one.verdict.regions} == {one.verdict.looked}
+        assert {r.label for r in one.verdict.regions} == {"thing"}
+
+
+# -- shots
+
+
+def test_a_cut_is_looked_at_on_both_sides_and_nothing_crosses_it() -> None:
+    film = Film(
+        Scene(75, [Thing(line(60, 80, 1))]), Scene(80, [Thing(line(220, 100, -1), seed=3)], seed=11), Scene(70, seed=12)
+    )
+    judged = watched(film)
+    assert worst(film, judged)[0] == 0
+    assert {0, 74, 75, 154, 155} <= set(looked_at(judged))
+    shots_of: dict[int, set[int]] = {}
+    for one, shot in zip(judged, film.shot_of, strict=True):
+        for region in one.verdict.regions:
+            shots_of.setdefault(region.track, set()).add(shot)
+    assert all(len(shots) == 1 for shots in shots_of.values())
+    assert not any(one.verdict.regions for one, shot in zip(judged, film.shot_of, strict=True) if shot == 2)
+    assert len(looked_at(judged)) <= LOOKS * len(judged) + 2 * CUT_LOOKS
+
+
+def test_seen_only_on_the_last_frames_of_a_shot() -> None:
+    film = Film(Scene(50, [Thing(line(100, 80, 2, start=44))]), Scene(50, seed=11))
+    judged = watched(film)
+    assert worst(film, judged)[0] == 0
+    assert not any(one.verdict.regions for one in judged[50:])
+
+
+@pytest.mark.parametrize("gone", [1, 2, 5])
+def test_seen_only_on_the_first_frames_of_a_shot(gone: int) -> None:
+    film = Film(Scene(50, seed=11), Scene(50, [Thing(line(100, 80, 2, end=gone))]))
+    judged = watched(film)
+    assert worst(film, judged)[0] == 0
+    assert not any(one.verdict.regions for one in judged[:50])
+
+
+@pytest.mark.parametrize("only", [19, 20])
+def test_the_size_of_the_picture_may_change(only: int) -> None:
+    """Something is seen only on the last frame of one size, or only on the first of the next."""
+    film = Film()
+    pictures = [texture(7)] * 20 + [texture(8, size=(200, 300))] * 20
+    film.frames = [frame_of(picture, index) for index, picture in enumerate(pictures)]
+    film.truth = [[(np.array([82.0, 57.0, 118.0, 103.0]), 1.0)] if index == only else [] for index in range(40)]
+    judged = watched(film, EVERY)
+    assert_whole(film, judged)
+    assert judged[only].verdict.regions
+    assert not any(one.verdict.regions for one in (judged[:20] if only == 20 else judged[20:]))
+
+
+# -- how often the model looks
+
+
+def test_a_still_scene_takes_few_looks() -> None:
+    film = Film(Scene(300, [Thing(line(100, 90))]))
+    judged = watched(film)
+    assert worst(film, judged)[0] == 0
+    assert len(looked_at(judged)) <= 300 // WINDOW_FRAMES + 3
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 47, 48, 49, 100])
+def test_every_frame(count: int) -> None:
+    film = Film(Scene(count, [Thing(line(30, 60, 1.6))]))
+    judged = watched(film, EVERY)
+    assert_whole(film, judged)
+    assert looked_at(judged) == list(range(count))
+    assert sorted(film.asked) == list(range(count))
+
+
+@pytest.mark.parametrize("stride", [2, 7, 10, 60, 500])
+def test_one_in_n(stride: int) -> None:
+    film = Film(Scene(130, [Thing(line(30, 60, 1.6))]), Scene(33, seed=11))
+    looks = looked_at(watched(film, Sampling(stride=stride)))
+    assert {0, 129, 130, 162} <= set(looks)
+    assert max(b - a for a, b in pairwise(looks)) <= stride
+    windows = 163 / max(stride, WINDOW_FRAMES)
+    assert len(looks) <= 163 / stride + 2 * windows + 4
+
+
+@pytest.mark.parametrize(("fps", "apart"), [(30, 1), (10, 3), (2, 15), (0.5, 60), (100, 1)])
+def test_so_many_a_second(fps: float, apart: int) -> None:
+    film = Film(Scene(150, [Thing(line(30, 60, 1.6))]))
+    looks = looked_at(watched(film, Sampling(fps=fps)))
+    assert {0, 149} <= set(looks)
+    assert max(b - a for a, b in pairwise(looks)) <= apart
+
+
+def test_an_object_between_far_looks_is_followed_back() -> None:
+    film = Film(Scene(100, [Thing(line(60, 80, 1.5, start=33))]))
+    assert worst(film, watched(film, Sampling(stride=10)))[0] == 0
+
+
+# -- when not all can be judged
+
+
+@pytest.mark.parametrize("sampling", [Sampling(), EVERY, Sampling(stride=10)])
+@pytest.mark.parametrize("calls", [1, 2, 3, 8, 20])
+def test_no_more_looks_than_allowed(sampling: Sampling, calls: int) -> None:
+    film = Film(Scene(90, [Thing(line(30, 60, 1.6))]), Scene(60, [Thing(line(200, 60, -1), seed=3)], seed=11))
+    judged = watched(film, sampling, calls)
+    assert_whole(film, judged)
+    assert len(film.asked) <= calls
+    assert_vouched(film, judged)
+    assert worst(film, judged)[0] == 0
+
+
+def test_a_number_of_looks_is_shared_by_all_watchers() -> None:
+    film, other = Film(Scene(30)), Film(Scene(30))
+    budget = Budget(5)
+    for one in film, other:
+        watcher = Watcher(one.look, EVERY, budget, RATE)
+        for frame in one.frames:
+            list(watcher.push(frame))
+        list(watcher.finish())
+    assert len(film.asked) + len(other.asked) == 5
+
+
+def test_a_failed_look_hides_its_frame_and_no_other() -> None:
+    film = Film(Scene(60, [Thing(line(30, 60, 1.6))]), failing={20, 21, 33})
+    judged = watched(film, EVERY)
+    assert [n for n, one in enumerate(judged) if one.verdict.hidden] == [20, 21, 33]
+    assert worst(film, judged)[0] == 0
+
+
+def test_a_failed_look_among_few_hides_only_frames_beside_it() -> None:
+    scene = Scene(60, [Thing(line(30, 60, 1.6))])
+    sampling = Sampling(stride=10)
+    looks = looked_at(watched(Film(scene), sampling))
+    for failing in looks:
+        film = Film(scene, failing={failing})
+        judged = watched(film, sampling)
+        hidden = [n for n, one in enumerate(judged) if one.verdict.hidden]
+        before = max((n for n in looks if n < failing), default=-1)
+        after = min((n for n in looks if n > failing), default=60)
+        assert failing in hidden
+        assert before < min(hidden) <= max(hidden) < after
+        assert worst(film, judged)[0] == 0
+
+
+def test_where_every_look_fails_all_is_hidden() -> None:
+    film = Film(Scene(100, [Thing(line(30, 60, 1.6))]), failing=range(100))
+    judged = watched(film)
+    assert_whole(film, judged)
+    assert all(one.verdict.hidden for one in judged)
+
+
+@pytest.mark.parametrize("corrupt", [{0}, {40}, {40, 41, 42}, {47, 48}, {99}, set(range(100))])
+def test_damaged_frames_are_hidden_and_no_others(corrupt: set[int]) -> None:
+    film = Film(Scene(100, [Thing(line(30, 60, 1.6))]), corrupt=corrupt)
+    judged = watched(film)
+    assert_whole(film, judged)
+    assert {n for n, one in enumerate(judged) if one.verdict.hidden} == corrupt
+    assert not corrupt & set(film.asked)
+    assert worst(film, judged)[0] == 0
+
+
+# -- whatever comes
+
+
+def test_no_frames() -> None:
+    assert list(Watcher(Film().look, Sampling(), Budget(), RATE).finish()) == []
+
+
+@pytest.mark.parametrize("sampling", [Sampling(), EVERY, Sampling(stride=10), Sampling(fps=2)])
+def test_few_frames_are_held_back(sampling: Sampling) -> None:
+    film = Film(Scene(200, [Thing(line(30, 60, 1))]))
+    watcher = Watcher(film.look, sampling, Budget(), RATE)
+    held = given_back = 0
+    for pushed, frame in enumerate(film.frames, 1):
+        given_back += len(list(watcher.push(frame)))
+        held = max(held, pushed - given_back)
+    assert held <= WINDOW_FRAMES + COAST_FRAMES[1] + AFTERWARDS
+
+
+@pytest.mark.parametrize("sampling", [Sampling(), Sampling(stride=2000), Sampling().limited(4, 8000)])
+def test_large_pictures_are_held_back_in_smaller_numbers(sampling: Sampling) -> None:
+    film = Film()
+    film.truth = [[] for _ in range(120)]
+    big = av.VideoFrame(3840, 2160, "yuv420p")  # 12 MB, and all frames share it
+    watcher = Watcher(film.look, sampling, Budget(), RATE)
+    held = given_back = 0
+    for index in range(120):
+        given_back += len(list(watcher.push(Frame(big, index, index, Fraction(1, RATE)))))
+        held = max(held, index + 1 - given_back)
+    assert held <= WINDOW_FRAMES
+
+
+def assert_vouched(film: Film, judged: list[Judged]) -> None:
+    """A frame is shown only where it was seen, or lies between two looks of its shot."""
+    seen = {n for n in film.asked if n not in film.failing}
+    for n, one in enumerate(judged):
+        if not one.verdict.hidden:
+            shot = [m for m in seen if film.shot_of[m] == film.shot_of[n]]
+            assert n in seen or (min(shot, default=n) < n < max(shot, default=n)), n
+            assert not one.frame.corrupt
+            assert n in seen or n not in film.asked
+
+
+SAMPLINGS = st.one_of(
+    st.just(Sampling()),
+    st.builds(Sampling, stride=st.integers(1, 150)),
+    st.builds(Sampling, fps=st.floats(0.1, 60)),
+)
+PLACES = st.one_of(
+    st.none(),
+    st.tuples(st.integers(0, WIDTH), st.integers(0, HEIGHT), st.floats(-6, 6), st.floats(-4, 4), st.integers(0, 60)),
+)
+SHOTS = st.lists(st.tuples(st.integers(1, 120), PLACES), min_size=1, max_size=4)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    shots=SHOTS,
+    sampling=SAMPLINGS,
+    calls=st.one_of(st.none(), st.integers(0, 40)),
+    corrupt=st.sets(st.integers(0, 200), max_size=4),
+    failing=st.sets(st.integers(0, 200), max_size=20),
+)
+def test_each_frame_once_in_order_and_none_shown_that_nobody_vouches_for(
+    shots: list[tuple[int, tuple[int, int, float, float, int] | None]],
+    sampling: Sampling,
+    calls: int | None,
+    corrupt: set[int],
+    failing: set[int],
+) -> None:
+    scenes = [
+        Scene(count, [Thing(line(*place), seed=3 + n)] if place else [], seed=20 + n)
+        for n, (count, place) in enumerate(shots)
+    ]
+    film = Film(*scenes, corrupt=corrupt, failing=failing)
+    judged = watched(film, sampling, calls)
+    assert_whole(film, judged)
+    assert calls is None or len(film.asked) <= calls
+    assert set(looked_at(judged)) == set(film.asked) - failing
+    assert_vouched(film, judged)
+    for one in judged:
+        for region in one.verdict.regions:
+            assert 0 <= region.x_min < region.x_max <= 1
+            assert 0 <= region.y_min < region.y_max <= 1

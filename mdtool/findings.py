@@ -15,13 +15,13 @@ objects   label, track (the same number for the same object on all frames), scor
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
-from mdtool.errors import InputError, OutputError
+from mdtool.errors import InputError, OutputError, UsageError
 from mdtool.media.whole_file import cant_write
 
 SCHEMA = "mdtool.findings/1"
@@ -113,7 +113,7 @@ class RecordedFindings:
 
 def _records(path: Path) -> Iterator[dict[str, Any]]:
     try:
-        with path.open(encoding="utf-8") as file:
+        with path.open(encoding="utf-8", errors="surrogateescape") as file:
             for number, line in enumerate(file, 1):
                 yield _parsed(line, f"{path}:{number}")
     except OSError as error:
@@ -128,7 +128,7 @@ def _parsed(line: str, place: str) -> dict[str, Any]:
             raise InputError(f"{place}: is of schema {entry['schema']!r}; this version reads {SCHEMA!r}")
         _verdict(entry)
         str(entry["source"]), int(entry["stream"]), int(entry["frame"])
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise InputError(f"{place}: is no findings record ({type(error).__name__}: {error})") from error
     return entry
 
@@ -139,20 +139,31 @@ def _verdict(entry: dict[str, Any]) -> Verdict:
         x0, y0, x1, y1 = (float(found[side]) for side in SIDES)
         if not -100 < x0 < x1 < 100 or not -100 < y0 < y1 < 100:
             raise ValueError(f"a box can't be {x0}, {y0}, {x1}, {y1}")
-        regions.append(Region(x0, y0, x1, y1, found["label"], int(found["track"]), found["score"], bool(found["seen"])))
+        score = None if found["score"] is None else float(found["score"])
+        regions.append(Region(x0, y0, x1, y1, str(found["label"]), int(found["track"]), score, bool(found["seen"])))
     return Verdict(regions, bool(entry["looked"]), bool(entry["hidden"]))
 
 
 @contextmanager
-def opened_for_writing(name: str | None) -> Iterator[TextIO | None]:
-    """The file for findings, "-" for stdout, None for none. It grows as they are made, a whole line at a time."""
+def opened_for_writing(name: str | None, overwrite: bool, read: Iterable[Path]) -> Iterator[TextIO | None]:
+    """The file for findings, "-" for stdout, None for none. It grows as they are made, a whole line at a time.
+
+    read: files that are read meanwhile. OutputError if the file is one of them, exists already, or can't be made.
+    """
     if name is None:
         yield None
     elif name == "-":
         yield sys.stdout
     else:
+        path = Path(name)
+        if path.exists() and any(other.exists() and path.samefile(other) for other in read):
+            raise UsageError(f"--findings {name}: is read by this very command; give another name")
         try:
-            file = open(name, "w", encoding="utf-8", errors="surrogateescape", buffering=1)  # noqa: SIM115
+            file = open(  # noqa: SIM115
+                path, "w" if overwrite else "x", encoding="utf-8", errors="surrogateescape", buffering=1
+            )
+        except FileExistsError as error:
+            raise OutputError(f"{name}: exists already; --overwrite replaces it") from error
         except OSError as error:
             raise OutputError(f"{name}: {cant_write(error)}") from error
         with file:

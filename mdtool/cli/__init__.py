@@ -13,8 +13,8 @@ from typer.exceptions import TyperException
 from mdtool import __version__
 from mdtool.cli import bench, evaluate, models, redact
 from mdtool.console import one_line
+from mdtool.ending import ENDING, interrupt
 from mdtool.errors import Exit, MdtoolError
-from mdtool.media.piped import ENDING
 
 app = typer.Typer(
     name="mdtool",
@@ -115,8 +115,7 @@ def _interrupt(signum: int, frame: FrameType | None) -> None:
     """Asked once: ends what is under way, and takes it away. Asked again: at once."""
     if ENDING.is_set():
         os._exit(Exit.INTERRUPTED)
-    ENDING.set()
-    raise KeyboardInterrupt
+    interrupt()
 
 
 def say(message: str) -> None:

@@ -127,7 +127,7 @@ def redact(
     mdtool redact in.mp4 -o out.mp4 --style solid
     """
     from mdtool.choice import load_model
-    from mdtool.cli.values import parsed, seconds
+    from mdtool.cli.values import check_stdout, checked, parsed, seconds
     from mdtool.console import Console
     from mdtool.findings import opened_for_writing
     from mdtool.jobs.plan import print_plan
@@ -152,7 +152,7 @@ def redact(
     )
     redaction = Redaction(
         question,
-        style=Style(style.value, strength, shape.value, feather, MARGIN if margin is None else margin),
+        style=checked(Style, style.value, strength, shape.value, feather, MARGIN if margin is None else margin),
         colour=parsed("--color", parse_colour, color),
         keep=tuple(parsed("--keep", parse_region, text) for text in keep),
         only=tuple(parsed("--only", parse_region, text) for text in only),
@@ -165,7 +165,8 @@ def redact(
     targets = Targets(output, len(sources) > 1 or inputs != [sources[0].name], overwrite)
     asked = None if from_findings else load_model(model, "detect", prompt, detail, threshold)
     if dry_run:
-        print_plan(sources, targets, redaction, asked)
-        raise typer.Exit
-    with opened_for_writing(findings) as file:
+        raise typer.Exit(print_plan(sources, targets, redaction, asked))
+    check_stdout(output, findings, json)
+    read = [source.path for source in sources if source.path] + ([from_findings] if from_findings else [])
+    with opened_for_writing(findings, overwrite, read) as file:
         raise typer.Exit(Batch(redaction, targets, Console(quiet, json), asked, from_findings, file).run(sources))

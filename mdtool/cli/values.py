@@ -25,9 +25,26 @@ def parsed(option: str, parse: Callable[[str], T], text: str | None) -> T | None
         raise UsageError(f"{option}: {error}") from error
 
 
+def checked(make: Callable[..., T], *values: object) -> T:
+    """What `make` makes of the values; UsageError where they can't be."""
+    try:
+        return make(*values)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
+def check_stdout(output: str | None, findings: str | None, json: bool) -> None:
+    """UsageError if more than one thing is to go there."""
+    there = [
+        name for name, goes in (("-o -", output == "-"), ("--findings -", findings == "-"), ("--json", json)) if goes
+    ]
+    if len(there) > 1:
+        raise UsageError(f"{' and '.join(there)}: only one of them can have stdout; give the others a file name")
+
+
 def seconds(text: str) -> float:
     """From "90", "90.5", "1:30" or "0:01:30.5". Raises ValueError."""
-    if not re.fullmatch(r"(?:(?:\d+:)?[0-5]?\d:)?\d+(?:\.\d+)?", text):
+    if not re.fullmatch(r"\d+(?:\.\d+)?|(?:\d+:)?[0-5]?\d:[0-5]?\d(?:\.\d+)?", text):
         raise ValueError(f"{text!r} is no time; give seconds, or 1:30, or 0:01:30.5")
     total = 0.0
     for part in text.split(":"):

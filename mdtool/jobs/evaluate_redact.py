@@ -16,6 +16,8 @@ from mdtool.stream.judge import judge
 from mdtool.stream.stages import Stopwatch
 from mdtool.stream.watch import Judged
 
+SAME_TIME = 0.02  # seconds
+MOST_PIXELS = 1e6
 SHOWING = 0.05  # part of an object's box; above it the object counts as exposed on that frame
 
 
@@ -70,12 +72,20 @@ def evaluate_redaction(clip: Path, truth: Path, model: Model, redaction: Redacti
     wanted = _read_truth(truth)
     exposure = Exposure(clip.name)
     since: dict[int, float] = {}
-    with VideoReader(clip) as reader:
-        for judged in judge(reader, model, redaction.question, reader.rate, Stopwatch()):
-            if isinstance(judged, Judged) and judged.frame.stream == reader.videos[0].index:
-                if exposure.frames >= len(wanted):
-                    raise InputError(f"{truth}: has fewer frames than {clip}")
-                _compare(judged, wanted[exposure.frames], redaction, exposure, since)
+    end = 0.0
+    try:
+        with VideoReader(clip) as reader:
+            for judged in judge(reader, model, redaction.question, reader.rate, Stopwatch()):
+                if isinstance(judged, Judged) and judged.frame.stream == reader.videos[0].index:
+                    if exposure.frames >= len(wanted):
+                        raise InputError(f"has more frames than {truth}")
+                    if abs(wanted[exposure.frames]["time"] - judged.frame.time) > SAME_TIME:
+                        raise InputError(f"its frame {exposure.frames} is at another time than in {truth}")
+                    _compare(judged, wanted[exposure.frames], redaction, exposure, since)
+                    end = judged.frame.time + 1 / reader.rate(judged.frame.stream)
+    except InputError as error:
+        raise InputError(f"{clip}: {error}") from error
+    exposure.longest = max([exposure.longest, *(1000 * (end - begin) for begin in since.values())])
     if exposure.frames != len(wanted):
         raise InputError(f"{truth}: has {len(wanted)} frames, {clip} has {exposure.frames}")
     return exposure
@@ -116,11 +126,15 @@ def _read_truth(path: Path) -> list[dict[str, Any]]:
     try:
         frames: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["frames"]
         for frame in frames:
+            frame["time"] = float(frame["time"])
             for box in frame["boxes"]:
-                int(box["id"]), [float(side) for side in box["xyxy"]]
+                x0, y0, x1, y1 = (float(side) for side in box["xyxy"])
+                if not (x0 < x1 < MOST_PIXELS and y0 < y1 < MOST_PIXELS):
+                    raise ValueError(f"a box can't be {box['xyxy']}")
+                int(box["id"])
     except OSError as error:
         raise InputError(f"{path}: can't be read: {(error.strerror or '').lower()}") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise InputError(f"{path}: is no ground truth ({type(error).__name__}: {error})") from error
     return frames
 

@@ -8,18 +8,19 @@ from contextlib import ExitStack
 import numpy as np
 
 from engine.contract import Model
-from mdtool.errors import MdtoolError
+from mdtool.errors import Exit, MdtoolError
 from mdtool.jobs.redact_batch import Targets
 from mdtool.jobs.redaction import Redaction
 from mdtool.media.animation import Animation
 from mdtool.media.inputs import Input
 from mdtool.media.opening import open_medium
 from mdtool.media.reader import VideoReader
-from mdtool.stream.watch import LOOKS_SHARE
+from mdtool.stream.watch import LOOKS_SHARE, WINDOW_FRAMES
 
 
-def print_plan(sources: Iterable[Input], targets: Targets, redaction: Redaction, model: Model | None) -> None:
+def print_plan(sources: Iterable[Input], targets: Targets, redaction: Redaction, model: Model | None) -> Exit:
     """On stdout: for each input its output, its streams, its frames, and the looks that they may take."""
+    outcome = Exit.OK
     for source in sources:
         try:
             with ExitStack() as stack:
@@ -29,8 +30,11 @@ def print_plan(sources: Iterable[Input], targets: Targets, redaction: Redaction,
                     *_lines(open_medium(source, stack), redaction, model),
                 ]
         except MdtoolError as error:
-            lines = [f"{source.name}: {error}"]
-        sys.stdout.write("\n  ".join(lines) + "\n")
+            sys.stderr.write(f"mdtool: {source.name}: {error}\n")
+            outcome = Exit.SOME_FAILED
+        else:
+            sys.stdout.write("\n  ".join(lines) + "\n")
+    return outcome
 
 
 def _lines(medium: object, redaction: Redaction, model: Model | None) -> Iterable[str]:
@@ -57,9 +61,12 @@ def _lines(medium: object, redaction: Redaction, model: Model | None) -> Iterabl
     if model is None:
         yield "no looks: what is hidden is read from the findings"
         return
-    regular = -(-frames // redaction.question.sampling.frames_between(rate)) + 1
-    most = round(LOOKS_SHARE * frames) + 1 if redaction.question.sampling.auto else regular
-    looks = [min(n, frames, redaction.question.max_calls or frames) for n in (regular, max(regular, most))]
+    sampling = redaction.question.sampling
+    windows = -(-frames // WINDOW_FRAMES)
+    regular = -(-frames // sampling.frames_between(rate)) + windows
+    most = max(regular, round(LOOKS_SHARE * frames) + windows) if sampling.auto else regular
+    fewest = windows + 1 if sampling.auto else regular - windows
+    looks = [min(n, frames, redaction.question.max_calls or frames) for n in (fewest, most)]
     begin = time.perf_counter()
     model.encode([np.zeros((*size, 3), np.uint8)])
     each = time.perf_counter() - begin

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import BinaryIO
 
+from mdtool.ending import check_not_ending
 from mdtool.errors import OutputError, UsageError
 from mdtool.jobs.redact_still import redact_animation, redact_photo
 from mdtool.jobs.redact_video import redact_video
@@ -17,7 +18,7 @@ from mdtool.media.animation import Animation
 from mdtool.media.inputs import Input
 from mdtool.media.opening import open_medium
 from mdtool.media.photo import Photo
-from mdtool.media.piped import PipedOut, check_not_ending
+from mdtool.media.piped import PipedOut
 from mdtool.media.reader import VideoReader
 from mdtool.media.whole_file import WholeFile, cant_write
 from mdtool.media.writer import muxer_for
@@ -65,8 +66,9 @@ def _redact_still(
             with tempfile.TemporaryFile(prefix="mdtool-") as spool:  # some formats go back to their header
                 _write_still(medium, spool, run, report)
                 spool.seek(0)
-                shutil.copyfileobj(spool, sys.stdout.buffer)
-                sys.stdout.buffer.flush()
+                out = PipedOut(sys.stdout.buffer)
+                shutil.copyfileobj(spool, out)
+                out.check()
     except BrokenPipeError:
         raise
     except OSError as error:

@@ -9,13 +9,13 @@ from typing import TextIO
 
 from engine.contract import EngineError, Model
 from mdtool.console import Console
+from mdtool.ending import check_not_ending, heeded
 from mdtool.errors import Exit, MdtoolError, OutputError, StdoutError, UsageError
 from mdtool.findings import FindingsFile, RecordedFindings
 from mdtool.jobs.redact import redact_input
 from mdtool.jobs.redaction import Redaction, Run
 from mdtool.jobs.report import Report
 from mdtool.media.inputs import MARK, Input
-from mdtool.media.piped import check_not_ending
 from mdtool.media.whole_file import cant_write
 
 HOW_TO_SEE = "MDTOOL_DEBUG=1 shows where"
@@ -83,9 +83,9 @@ class Batch:
         """One input; its failure is told, and returned as an exit code."""
         target: Path | None = None
         try:
-            check_not_ending()
-            target = self.targets.of(source)
-            return self._redact(source, target)
+            with heeded():
+                target = self.targets.of(source)
+                return self._redact(source, target)
         except BrokenPipeError:
             raise
         except Exception as error:

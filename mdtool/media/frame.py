@@ -21,6 +21,7 @@ class Frame:
     """A picture as decoded, when it is shown, and how it is turned to be shown.
 
     index counts the frames of its stream from 0; pts and duration are in units of time_base seconds.
+    matrix: the display matrix that the orientation was read from, as it is stored; None where there is none.
     corrupt: the decoder could not read all of it.
     """
 
@@ -31,6 +32,7 @@ class Frame:
     duration: int = 0
     stream: int = 0
     orientation: Orientation = UPRIGHT
+    matrix: bytes | None = None
     aspect: Fraction = Fraction(1)  # width / height of one stored pixel
     corrupt: bool = False
 

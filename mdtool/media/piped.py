@@ -2,17 +2,11 @@
 
 import os
 import select
-import threading
 from typing import BinaryIO
 
-ENDING = threading.Event()  # set when the person interrupts: a thread that waits for input is not woken by that
+from mdtool.ending import ENDING
+
 LOOK_UP_SECONDS = 0.1
-
-
-def check_not_ending() -> None:
-    """KeyboardInterrupt once the person has interrupted, even if the first one was lost in a library."""
-    if ENDING.is_set():
-        raise KeyboardInterrupt
 
 
 class Piped:
@@ -48,26 +42,26 @@ class Piped:
 
 
 class PipedOut:
-    """Takes bytes for a file. What goes wrong is kept in `error`, and nothing is written any more."""
+    """Takes bytes for standard output. What goes wrong is kept in `error`, and nothing is written any more."""
 
     def __init__(self, file: BinaryIO) -> None:
-        self._file = file
+        file.flush()
+        self._descriptor = file.fileno()
         self.error: OSError | None = None
 
     def write(self, data: bytes) -> int:
-        if self.error is None:
+        rest = memoryview(data)
+        while rest and self.error is None:
             try:
-                self._file.write(data)
+                if select.select([], [self._descriptor], [], LOOK_UP_SECONDS)[1]:
+                    rest = rest[os.write(self._descriptor, rest[: select.PIPE_BUF]) :]  # as much as does not block
+                elif ENDING.is_set():
+                    self.error = InterruptedError()
             except OSError as error:
                 self.error = error
         return len(data)
 
-    def flush(self) -> None:
-        """Raises what went wrong, now or before."""
-        if self.error is None:
-            try:
-                self._file.flush()
-            except OSError as error:
-                self.error = error
+    def check(self) -> None:
+        """Raises what went wrong."""
         if self.error:
             raise self.error

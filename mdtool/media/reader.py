@@ -176,6 +176,7 @@ class _Decoder:
             duration=picture.duration,
             stream=self.stream.index,
             orientation=(from_display_matrix(self.matrix) if self.matrix else None) or UPRIGHT,
+            matrix=self.matrix,
             aspect=self.stream.sample_aspect_ratio or Fraction(1),
             corrupt=corrupt,
         )

@@ -17,7 +17,7 @@ from mdtool.errors import OutputError, UsageError
 from mdtool.media.encoding import Encoding, pixel_format
 from mdtool.media.frame import Frame
 from mdtool.media.piped import PipedOut
-from mdtool.media.reader import VideoReader, display_matrix
+from mdtool.media.reader import VideoReader
 from mdtool.media.whole_file import cant_write
 
 MUXERS = {
@@ -122,8 +122,8 @@ class VideoWriter:
                 self._take(event)
             else:
                 self._hold(event)
-            if self._pipe and self._pipe.error:
-                raise self._pipe.error
+            if self._pipe:
+                self._pipe.check()
         except (av.FFmpegError, OSError) as error:
             raise self._failure(error) from error
 
@@ -147,7 +147,7 @@ class VideoWriter:
                 self._container.mux(stream.encode(None))
             self._container.close()
             if self._pipe:
-                self._pipe.flush()
+                self._pipe.check()
         except (av.FFmpegError, OSError) as error:
             raise self._failure(error) from error
 
@@ -215,9 +215,8 @@ class VideoWriter:
         if frame.picture.interlaced_frame:
             context.flags |= Flags.interlaced_dct | Flags.interlaced_me
             context.field_order = stated.field_order
-        matrix = display_matrix(frame.picture)
-        if matrix:
-            stream.set_display_matrix(np.frombuffer(matrix, np.int32).tolist())
+        if frame.matrix:
+            stream.set_display_matrix(np.frombuffer(frame.matrix, np.int32).tolist())
         self._describe(source, stream)
         try:
             context.open()

@@ -58,11 +58,11 @@ class Follower:
     def _link(self, a: int, b: int) -> None:
         """Carries the tracks from the look at a to the look at b, and begins those that are new at b."""
         sightings = self._window[b].look or []
-        predicted = [carried(self._last_box(track), a, b, self._window.flow)[-1] for track in self._tracks]
-        pairs = self._pair(predicted, sightings)
+        paths = [carried(self._last_box(track), a, b, self._window.flow) for track in self._tracks]
+        pairs = self._pair([path[-1] for path in paths], sightings)
         for t, track in enumerate(self._tracks):
             if t in pairs:
-                self._join(track, sightings[pairs[t]], a, b)
+                self._join(track, sightings[pairs[t]], paths[t], a, b)
             else:
                 self._coast_on(track, a, b)
         self._tracks = [t for t in self._tracks if t.coast is None or not t.coast.gone]
@@ -82,16 +82,17 @@ class Follower:
                 pairs |= {tracks[i]: seen[j] for i, j in match(ends, found, PAIRING)}
         return pairs
 
-    def _join(self, track: Track, sighting: Sighting, a: int, b: int) -> None:
-        origin = self._last_box(track)
-        reached = carried(origin, a, b, self._window.flow)[-1]
+    def _join(self, track: Track, sighting: Sighting, path: list[np.ndarray], a: int, b: int) -> None:
+        """The track is seen again at b; path: where the flow carries it, from a to b."""
+        origin = path[0]
         if track.coast is None:
-            step = ((reached - origin)[:2] + (reached - origin)[2:]) / 2 / (b - a)
+            step = (path[-1] - origin)[:2] / (b - a)
             track.step = step if track.step is None else (track.step + step) / 2
         # what begins to be covered is seen smaller than it is
         whole = np.maximum(size(sighting.box), SHRINKING ** (b - a) * size(origin))
         box = hull(sighting.box, resized(sighting.box, whole))
-        for i, carried_box in zip(range(a + 1, b), between(origin, a, box, b, self._window.flow), strict=True):
+        back = carried(box, b, a, self._window.flow)[::-1]
+        for i, carried_box in zip(range(a + 1, b), between(path, back), strict=True):
             self._cover(i, track, carried_box)
         track.sighting, track.box, track.coast = sighting, box, None
         track.sure |= sighting.sure
@@ -119,8 +120,9 @@ class Follower:
     def _coast_from(self, box: np.ndarray, at: int, behind: int) -> Coast:
         """behind: on which side of `at` its movement can be read, -1 or 1."""
         step = np.zeros(2)
-        if 0 <= at + behind < len(self._window):
-            step = -shift_of(box, self._window.flow(at, at + behind))
+        side = at + behind
+        if 0 <= side < len(self._window) and not self._window.cut_between(min(at, side), max(at, side)):
+            step = -shift_of(box, self._window.flow(at, side))
         return Coast(box, step, look_of(self._window[at].frame.luma, box))
 
     def _meet(self, a: int, b: int, known: set[int]) -> None:

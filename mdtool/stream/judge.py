@@ -7,6 +7,8 @@ import av
 import numpy as np
 
 from engine.contract import Box, EngineError, Model
+from mdtool.ending import check_not_ending
+from mdtool.errors import UsageError
 from mdtool.media.frame import Frame
 from mdtool.stream.sampling import Sampling
 from mdtool.stream.stages import Stopwatch
@@ -31,6 +33,10 @@ class Question:
     start: float | None = None
     end: float | None = None
     blank_errors: bool = False  # a frame on which the model fails is hidden instead of ending the run
+
+    def __post_init__(self) -> None:
+        if self.end is not None and self.end <= (self.start or 0):
+            raise UsageError("--to: must be later than --from, or nothing would be hidden")
 
 
 def judge(
@@ -65,6 +71,7 @@ def _outside(frame: Frame, question: Question) -> bool:
 
 def _looking(model: Model, question: Question, clock: Stopwatch) -> Look:
     def look(frames: Sequence[Frame]) -> list[list[Sighting] | None]:
+        check_not_ending()
         try:
             with clock.time("model"):
                 encoded = model.encode([frame.rgb() for frame in frames])

@@ -52,4 +52,5 @@ def shift_of(box: np.ndarray, flow: np.ndarray) -> np.ndarray:
         return np.zeros(2)
     step = max(1, int(((right - left) * (bottom - top)) ** 0.5 / 12))  # about 150 samples say as much as all
     inside = flow[top:bottom:step, left:right:step].reshape(-1, 2)
-    return np.median(inside, axis=0)
+    middle = len(inside) // 2
+    return np.partition(inside, middle, axis=0)[middle].astype(float)

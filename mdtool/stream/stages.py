@@ -5,8 +5,10 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Generator, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Generic, TypeVar
+
+from mdtool.ending import check_not_ending
 
 T = TypeVar("T")
 POLL_SECONDS = 0.1  # how soon a stage that waits for room sees that nobody wants more
@@ -35,6 +37,8 @@ def ahead(items: Iterable[T], depth: int) -> Generator[T]:
         return False
 
     def run() -> None:
+        if stopped.is_set():
+            return
         end: _End = _End()
         source = iter(items)
         try:
@@ -50,10 +54,14 @@ def ahead(items: Iterable[T], depth: int) -> Generator[T]:
             put(end)
 
     thread = threading.Thread(target=run, name="stage", daemon=True)
-    thread.start()
     try:
+        thread.start()
         while True:
-            item = ready.get()
+            try:
+                item = ready.get(timeout=POLL_SECONDS)
+            except queue.Empty:
+                check_not_ending()
+                continue
             if isinstance(item, _End):
                 if item.error:
                     raise item.error
@@ -61,7 +69,8 @@ def ahead(items: Iterable[T], depth: int) -> Generator[T]:
             yield item
     finally:
         stopped.set()
-        thread.join()
+        with suppress(RuntimeError):  # interrupted before it began; it will do nothing
+            thread.join()
 
 
 class Stopwatch:

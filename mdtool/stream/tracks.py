@@ -137,16 +137,16 @@ def carried(box: np.ndarray, start: int, end: int, flow: FlowBetween) -> list[np
     return path
 
 
-def between(a: np.ndarray, start: int, b: np.ndarray, end: int, flow: FlowBetween) -> Iterator[np.ndarray]:
-    """Boxes on the frames start+1 .. end-1 of an object seen as `a` at start and as `b` at end.
+def between(forward: list[np.ndarray], backward: list[np.ndarray]) -> Iterator[np.ndarray]:
+    """Boxes between two sightings of an object, from both of them carried to all frames from one to the other.
 
-    Both sightings are carried to each frame, their size going evenly from one to the other; the box holds both.
+    forward begins with the first sighting, backward ends with the last. The size goes evenly from one to the other, and
+    each box holds both of what it is made from.
     """
-    forward = carried(a, start, end, flow)
-    backward = carried(b, end, start, flow)[::-1]
-    for step in range(1, end - start):
-        part = step / (end - start)
-        sizes = size(a) * (1 - part) + size(b) * part
+    first, last, steps = size(forward[0]), size(backward[-1]), len(forward) - 1
+    for step in range(1, steps):
+        part = step / steps
+        sizes = first * (1 - part) + last * part
         box = hull(resized(forward[step], sizes), resized(backward[step], sizes))
         yield _grown(box, MOTION_MARGIN * np.abs(forward[step][:2] - forward[step - 1][:2]))
 

@@ -21,7 +21,7 @@ from mdtool.stream.window import Held, Window
 from recipes.boxes import match, size
 
 WINDOW_FRAMES = 48
-LEAST_FRAMES = 8
+LEAST_FRAMES, MOST_FRAMES = 8, 240
 WINDOW_BYTES = 512 << 20
 AGREEMENT = 0.4  # least IoU of a box carried from one look with the same object's box in the next
 NEWS_GAP = 8  # frames between two looks below which nothing is searched for in between
@@ -87,9 +87,9 @@ class Watcher:
         yield from map(_judged, self._window.release(0))
 
     def _enough(self, frame: Frame) -> int:
-        """Frames that are judged together, so that the window holds no more than WINDOW_BYTES."""
+        """Frames that are judged together, so that the window holds no more than MOST_FRAMES and WINDOW_BYTES."""
         fitting = WINDOW_BYTES // max(1, frame.nbytes) - self._follower.needs
-        return max(self._stride, min(WINDOW_FRAMES, max(LEAST_FRAMES, fitting)))
+        return min(max(self._stride, WINDOW_FRAMES), MOST_FRAMES, max(LEAST_FRAMES, fitting))
 
     def _judge(self, last: bool) -> None:
         end = len(self._window) - 1

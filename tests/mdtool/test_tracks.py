@@ -51,7 +51,9 @@ def test_carried_nowhere_a_box_stays() -> None:
 def test_between_two_sightings_the_object_is_covered(move: tuple[int, int]) -> None:
     thing = Thing(lambda i: (160 + move[0] * (i - 5), 90 + move[1] * (i - 5)), SIZE)
     pictures = list(Scene(11, [thing]).pictures())
-    boxes = list(between(box_of(thing, 0), 0, box_of(thing, 10), 10, flows(pictures)))
+    flow = flows(pictures)
+    there, back = carried(box_of(thing, 0), 0, 10, flow), carried(box_of(thing, 10), 10, 0, flow)
+    boxes = list(between(there, back[::-1]))
     assert len(boxes) == 9
     for index, box in enumerate(boxes, 1):
         assert bare(box_of(thing, index), box) < 0.05
@@ -61,12 +63,14 @@ def test_between_two_sightings_the_object_is_covered(move: tuple[int, int]) -> N
 def test_between_the_size_goes_evenly_from_one_to_the_other() -> None:
     still = [texture(1)] * 5
     small, large = np.array([100.0, 80, 120, 100]), np.array([90.0, 70, 130, 110])
-    widths = [box[2] - box[0] for box in between(small, 0, large, 4, flows(still))]
+    flow = flows(still)
+    there, back = carried(small, 0, 4, flow), carried(large, 4, 0, flow)
+    widths = [box[2] - box[0] for box in between(there, back[::-1])]
     assert widths == pytest.approx([25, 30, 35], abs=0.5)
 
 
 def test_between_neighbours_there_is_nothing() -> None:
-    assert list(between(np.zeros(4), 0, np.ones(4), 1, flows([texture(1)] * 2))) == []
+    assert list(between([np.zeros(4), np.zeros(4)], [np.ones(4), np.ones(4)])) == []
 
 
 def coast(thing: Thing, pictures: Sequence[np.ndarray], last: int) -> Coast:
@@ -94,12 +98,13 @@ def test_what_only_the_model_lost_is_followed() -> None:
     assert max(bare(box_of(thing, index), box) for index, box in enumerate(covers, 6)) < 0.1
 
 
-def test_what_takes_a_bend_is_followed() -> None:
-    thing = Thing(lambda i: (160 - 80 * np.cos(i / 20), 70 + 50 * np.sin(i / 20)), SIZE)
+@pytest.mark.parametrize("seed", [1, 2, 3, 4])
+def test_what_takes_a_bend_is_followed_for_a_while(seed: int) -> None:
+    thing = Thing(lambda i: (160 - 80 * np.cos(i / 30), 70 + 50 * np.sin(i / 30)), SIZE, seed=seed)
     pictures = list(Scene(30, [thing]).pictures())
     covers = go_on(coast(thing, pictures, 5), pictures, 5)
-    assert len(covers) == 24
-    assert max(bare(box_of(thing, index), box) for index, box in enumerate(covers, 6)) < 0.2
+    assert len(covers) >= 8
+    assert max(bare(box_of(thing, index), box) for index, box in enumerate(covers, 6)) < 0.1
 
 
 def test_what_vanishes_at_once_is_given_up_at_once() -> None:

@@ -1,0 +1,37 @@
+"""How the program ends when the person interrupts it.
+
+Python raises KeyboardInterrupt wherever the main thread happens to be. That tears threads away from the files they read
+and write, so a job asks instead: within `heeded`, an interruption is only noted, and whoever works looks up often.
+"""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+ENDING = threading.Event()
+_heeded = threading.Event()
+
+
+def interrupt() -> None:
+    """What a signal does. KeyboardInterrupt at once, where nobody looks."""
+    ENDING.set()
+    if not _heeded.is_set():
+        raise KeyboardInterrupt
+
+
+def check_not_ending() -> None:
+    """KeyboardInterrupt if the person has interrupted."""
+    if ENDING.is_set():
+        raise KeyboardInterrupt
+
+
+@contextmanager
+def heeded() -> Iterator[None]:
+    """What is done here calls `check_not_ending`, several times a second."""
+    _heeded.set()
+    try:
+        check_not_ending()
+        yield
+    finally:
+        _heeded.clear()
+    check_not_ending()

@@ -16,7 +16,7 @@ objects   label, track (the same number for the same object on all frames), scor
 import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
@@ -81,7 +81,8 @@ class FindingsFile:
             "hidden": verdict.hidden,
             "objects": objects,
         }
-        self._file.write(json.dumps(entry, ensure_ascii=False, separators=(",", ":")) + "\n")
+        with _told("--findings"):
+            self._file.write(json.dumps(entry, ensure_ascii=False, separators=(",", ":")) + "\n")
 
 
 class RecordedFindings:
@@ -158,13 +159,26 @@ def opened_for_writing(name: str | None, overwrite: bool, read: Iterable[Path]) 
         path = Path(name)
         if path.exists() and any(other.exists() and path.samefile(other) for other in read):
             raise UsageError(f"--findings {name}: is read by this very command; give another name")
+        if path.is_file() and not overwrite:
+            raise OutputError(f"{name}: exists already; --overwrite replaces it")
+        with _told(name):
+            file = path.open("w", encoding="utf-8", errors="backslashreplace", buffering=1)
         try:
-            file = open(  # noqa: SIM115
-                path, "w" if overwrite else "x", encoding="utf-8", errors="surrogateescape", buffering=1
-            )
-        except FileExistsError as error:
-            raise OutputError(f"{name}: exists already; --overwrite replaces it") from error
-        except OSError as error:
-            raise OutputError(f"{name}: {cant_write(error)}") from error
-        with file:
             yield file
+        except BaseException:
+            with suppress(OSError):
+                file.close()
+            raise
+        with _told(name):
+            file.close()
+
+
+@contextmanager
+def _told(name: str) -> Iterator[None]:
+    """OutputError, naming the file, where it can't be written."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OutputError(f"{name}: {cant_write(error)}") from error

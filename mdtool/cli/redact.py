@@ -127,7 +127,7 @@ def redact(
     mdtool redact in.mp4 -o out.mp4 --style solid
     """
     from mdtool.choice import load_model
-    from mdtool.cli.values import check_stdout, checked, parsed, seconds
+    from mdtool.cli.values import check_outputs, checked, parsed, seconds
     from mdtool.console import Console
     from mdtool.findings import opened_for_writing
     from mdtool.jobs.plan import print_plan
@@ -166,7 +166,7 @@ def redact(
     asked = None if from_findings else load_model(model, "detect", prompt, detail, threshold)
     if dry_run:
         raise typer.Exit(print_plan(sources, targets, redaction, asked))
-    check_stdout(output, findings, json)
+    check_outputs(output, findings, json)
     read = [source.path for source in sources if source.path] + ([from_findings] if from_findings else [])
     with opened_for_writing(findings, overwrite, read) as file:
         raise typer.Exit(Batch(redaction, targets, Console(quiet, json), asked, from_findings, file).run(sources))

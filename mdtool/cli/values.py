@@ -1,5 +1,6 @@
 """Option values that need more than a type."""
 
+import os
 import re
 from collections.abc import Callable
 from typing import TypeVar, overload
@@ -33,8 +34,10 @@ def checked(make: Callable[..., T], *values: object) -> T:
         raise UsageError(str(error)) from error
 
 
-def check_stdout(output: str | None, findings: str | None, json: bool) -> None:
-    """UsageError if more than one thing is to go there."""
+def check_outputs(output: str | None, findings: str | None, json: bool) -> None:
+    """UsageError if more than one thing is to go to the same place."""
+    if output and findings and output != "-" and os.path.abspath(output) == os.path.abspath(findings):
+        raise UsageError(f"--findings {findings}: is the output too; give another name")
     there = [
         name for name, goes in (("-o -", output == "-"), ("--findings -", findings == "-"), ("--json", json)) if goes
     ]

@@ -69,8 +69,6 @@ class Batch:
     taken: set[Path] = field(default_factory=set)
 
     def run(self, sources: Iterable[Input]) -> Exit:
-        if self.targets.output == "-" and (self.console.as_json or self.findings is sys.stdout):
-            raise UsageError("-o -: the result goes to stdout, so that --json and --findings - can't")
         if self.targets.output == "-" and sys.stdout.isatty():
             raise UsageError("-o -: stdout is a terminal; pipe it on, or give the name of a file")
         codes = [self._attempt(source) for source in sources]

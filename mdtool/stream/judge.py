@@ -35,6 +35,8 @@ class Question:
     blank_errors: bool = False  # a frame on which the model fails is hidden instead of ending the run
 
     def __post_init__(self) -> None:
+        if not all(prompt.strip() for prompt in self.prompts):
+            raise UsageError("--prompt: is empty; say what to hide, such as face")
         if self.end is not None and self.end <= (self.start or 0):
             raise UsageError("--to: must be later than --from, or nothing would be hidden")
 

@@ -139,7 +139,6 @@ def test_full_disk(tmp_path: Path, small_disk: Path, suffix: str, fullness: int)
     only(small_disk, *(["filler"] if fullness else []))
 
 
-@pytest.mark.xfail(reason="what goes wrong in writing findings is not told as that", strict=True)
 def test_full_disk_for_findings(tmp_path: Path, video: Path) -> None:
     outcome = redact(video, "-o", tmp_path / "out.mp4", "--findings", "/dev/full")
     fails(outcome, "disk is full")

@@ -5,7 +5,7 @@ from itertools import pairwise
 import numpy as np
 
 from mdtool.stream.motion import shift_of
-from mdtool.stream.tracks import Coast, Sighting, Track, between, carried, look_of
+from mdtool.stream.tracks import Coast, Sighting, Track, between, carried, look_of, touches_edge
 from mdtool.stream.window import Cover, Window
 from recipes.boxes import hull, match, resized, size
 
@@ -152,7 +152,9 @@ class Follower:
         for cover in soon:  # what comes into view is seen smaller than it is
             cover.box = hull(cover.box, resized(cover.box, whole))
         cover = soon[0]
-        limit = self._coast_frames(any(cover.sighting.sure for cover in soon), gap)
+        # what comes in over the edge is seen badly at first, but is no mistake
+        sure = any(cover.sighting.sure for cover in soon) or touches_edge(cover.box, self._window[b].frame.luma)
+        limit = self._coast_frames(sure, gap)
         coast = self._coast_from(cover.box, b, 1)
         for i in range(b - 1, -1, -1):
             if self._window[i + 1].starts_shot or coast.age >= limit:

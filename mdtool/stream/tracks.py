@@ -86,7 +86,7 @@ class Coast:
         if _inside(_moved(self.box, self.step), width, height) < WHOLE:  # too little left to judge by: it is leaving
             self.box = _moved(self.box, self.step)
             self.doubt += 0.5
-            self.gone = _inside(self.box, width, height) == 0
+            self.gone = _inside(self.covering(), width, height) == 0
             return
         drift = shift_of(self.box, flow)
         straight, drifting = (same_share(self.look, luma, _moved(self.box, move)) for move in (self.step, drift))
@@ -149,6 +149,11 @@ def between(forward: list[np.ndarray], backward: list[np.ndarray]) -> Iterator[n
         sizes = first * (1 - part) + last * part
         box = hull(resized(forward[step], sizes), resized(backward[step], sizes))
         yield _grown(box, MOTION_MARGIN * np.abs(forward[step][:2] - forward[step - 1][:2]))
+
+
+def touches_edge(box: np.ndarray, luma: np.ndarray) -> bool:
+    height, width = luma.shape
+    return bool(box[:2].min() <= 1 or box[2] >= width - 1 or box[3] >= height - 1)
 
 
 def _inside(box: np.ndarray, width: int, height: int) -> float:

@@ -21,7 +21,7 @@ from mdtool.stream.window import Held, Window
 from recipes.boxes import match, size
 
 WINDOW_FRAMES = 48
-LEAST_FRAMES, MOST_FRAMES = 8, 240
+LEAST_FRAMES, MOST_FRAMES = 8, 160
 WINDOW_BYTES = 512 << 20
 AGREEMENT = 0.4  # least IoU of a box carried from one look with the same object's box in the next
 NEWS_GAP = 8  # frames between two looks below which nothing is searched for in between

@@ -9,6 +9,8 @@ from mdtool.media.frame import Frame
 from mdtool.stream import motion
 from mdtool.stream.tracks import Sighting
 
+MOST_FLOWS = 160  # that are kept; more than a usual window needs
+
 
 @dataclass(eq=False)
 class Cover:
@@ -94,6 +96,8 @@ class Window:
         """From position a to its neighbour b; computed when it is first asked for."""
         key = (self.number(a), self.number(b))
         if key not in self._flows:
+            if len(self._flows) >= MOST_FLOWS:
+                del self._flows[next(iter(self._flows))]
             self._flows[key] = self._flow.between(self._held[a].frame.luma, self._held[b].frame.luma)
         return self._flows[key]
 

@@ -66,7 +66,7 @@ def test_a_detail_that_can_be(detail: str) -> None:
     ("options", "code"),
     [
         (["-p", "dog"], 4), (["--model", "moondream9"], 4), (["--model", "centerface", "-p", "dog"], 2),
-        (["--threshold", "2"], 2), (["--detail", "huge"], 2), (["-p", ""], 4),
+        (["--threshold", "2"], 2), (["--detail", "huge"], 2), (["-p", ""], 2),
     ],
 )  # fmt: skip
 def test_through_the_program(tmp_path: Path, options: list[str], code: int) -> None:

@@ -11,12 +11,12 @@ from program import Outcome, run
 from mdtool.jobs.bench_redact import lengthen
 from mdtool.jobs.evaluate_redact import Exposure, table
 
-FRAMES = 30
+FRAMES = 29  # more would end between a frame and those that are shown before it
 
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The first second of `busy.mp4`."""
+    """About the first second of `busy.mp4`."""
     path = tmp_path_factory.mktemp("evaluate") / "clip.mp4"
     lengthen(SAMPLES / "busy.mp4", path, FRAMES)
     return path
@@ -134,7 +134,7 @@ def test_what_is_no_ground_truth_is_told_in_a_line(clip: Path, name: str) -> Non
     assert outcome.code == 1
     assert outcome.out == b""
     assert len(outcome.lines) == 1
-    assert "truth.json: " in outcome.err
+    assert "truth.json" in outcome.err
     assert "unexpected" not in outcome.err
 
 

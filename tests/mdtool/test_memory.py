@@ -45,5 +45,5 @@ def test_ten_times_longer_takes_no_more_memory(clips: tuple[Path, Path], tmp_pat
     peaks = []
     for clip in clips:
         findings = ["--findings" if name != "from findings" else "--from-findings", clip.with_suffix(".jsonl")]
-        peaks.append(peak(clip, "-o", tmp_path / clip.name, *findings, *OPTIONS[name]))
+        peaks.append(peak(clip, "-o", tmp_path / clip.name, "--overwrite", *findings, *OPTIONS[name]))
     assert peaks[1] <= GROWTH * peaks[0]

@@ -66,7 +66,7 @@ def test_different_faces_with_equal_averages_become_the_same(name: Any, shape: A
     low, high = np.indices((64, 64)).sum(0) % 2 * 100 + 50, np.indices((64, 64))[0] % 2 * 100 + 50
     low, high = low.astype(np.uint8), high.astype(np.uint8)
     assert np.array_equal(*(face.reshape(8, cell, 8, cell).mean((1, 3)) for face in (low, high)))
-    style = Style(name, shape=shape, margin=0.5)  # to the edges of the picture
+    style = Style(name, 0.25, shape, margin=0.5)  # to the edges of the picture
     assert np.array_equal(redacted(low, style, CENTRE), redacted(high, style, CENTRE))
 
 

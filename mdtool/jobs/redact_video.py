@@ -18,7 +18,8 @@ from mdtool.stream.judge import Event, JudgedEvent, judge
 from mdtool.stream.stages import ahead
 from mdtool.stream.watch import Judged
 
-DECODED, JUDGED, PAINTED = 8, 4, 4  # frames that may wait behind each stage
+# Frames that may wait behind each stage: a window of them, so that the encoder has work while the model looks.
+MOST_WAITING, LEAST_WAITING, WAITING_BYTES = 48, 2, 48 << 20
 
 
 def redact_video(reader: VideoReader, where: Path | PipedOut, muxer: str, run: Run, report: Report) -> None:
@@ -26,12 +27,13 @@ def redact_video(reader: VideoReader, where: Path | PipedOut, muxer: str, run: R
     writer = VideoWriter(where, muxer, reader, redaction.encoding, redaction.keep_metadata)
     report.duration = reader.seconds
     total = reader.frames
+    waiting = min(MOST_WAITING, max(LEAST_WAITING, WAITING_BYTES // reader.frame_bytes))
     try:
         with ExitStack() as stages:  # ended from the last to the first, before the reader is closed under them
             begin = stages.enter_context
-            decoded = begin(closing(ahead(_with_luma(clock.each("decode", reader)), DECODED)))
-            judged = begin(closing(ahead(_judged(decoded, run, reader, total), JUDGED)))
-            for event in begin(closing(ahead(_painted(judged, writer, run, report), PAINTED))):
+            decoded = begin(closing(ahead(_with_luma(clock.each("decode", reader)), waiting)))
+            judged = begin(closing(ahead(_judged(decoded, run, reader, total), waiting)))
+            for event in begin(closing(ahead(_painted(judged, writer, run, report), waiting))):
                 with clock.time("encode"):
                     writer.write(event)
                 run.progress(report, total)

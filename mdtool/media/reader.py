@@ -85,6 +85,11 @@ class VideoReader:
         """About how many frames all video streams have together, if that can be known before they are read."""
         return sum(s.frames or round((self.seconds or 0) * (s.average_rate or 0)) for s in self.videos) or None
 
+    @property
+    def frame_bytes(self) -> int:
+        """About how much memory a decoded frame takes, of the largest video stream."""
+        return max(s.codec_context.width * s.codec_context.height * 2 for s in self.videos)
+
     def rate(self, stream: int) -> float:
         """Frames a second, on average, of the video stream with this index."""
         chosen = self.container.streams[stream]

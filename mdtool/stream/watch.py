@@ -156,7 +156,7 @@ class Watcher:
     def _news(self, start: int, end: int) -> list[int]:
         """Frames that show most of what neither look beside them shows: something may have come and gone."""
         news = [newest for a, b in self._gaps(start, end) if (newest := self._newest(a, b))]
-        most = min(NEWS_LOOKS, self._affordable())
+        most = min(1 if self._calm else NEWS_LOOKS, self._affordable())
         return sorted(at for _, at in sorted(news, reverse=True)[:most])
 
     def _disagree(self, a: int, b: int) -> bool:

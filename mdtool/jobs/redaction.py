@@ -1,6 +1,6 @@
 """What is hidden in an input, and how: what the jobs for videos, photos and animations share."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -73,7 +73,3 @@ class Run:
         report.tracks |= {(stream, region.track) for region in verdict.regions}
         if self.findings:
             self.findings.write(stream, frame, time, verdict)
-
-
-def differing(notes: Iterable[str]) -> list[str]:
-    return list(dict.fromkeys(notes))

@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, NamedTuple, TextIO
 
 from mdtool.errors import InputError, OutputError, UsageError
 from mdtool.media.whole_file import cant_write
@@ -98,21 +98,28 @@ class RecordedFindings:
     def of(self, stream: int, frame: int) -> Verdict:
         """What the file says about a frame; InputError if it says nothing, for then nothing is known of it."""
         while (stream, frame) not in self._ahead:
-            entry = next(self._lines, None)
-            if entry is None:
+            line = next(self._lines, None)
+            if line is None:
                 raise InputError(
                     f"the findings say nothing of its stream {stream}, frame {frame}: "
                     "they must be those of this very file, and complete"
                 )
-            if self._is_source(entry["source"]):
-                self._ahead[entry["stream"], entry["frame"]] = _verdict(entry)
+            if self._is_source(line.source):
+                self._ahead[line.stream, line.frame] = line.verdict
         return self._ahead.pop((stream, frame))
 
     def _is_source(self, name: str) -> bool:
         return name == self._source or (self._by_name and Path(name).name == Path(self._source).name)
 
 
-def _records(path: Path) -> Iterator[dict[str, Any]]:
+class _Line(NamedTuple):
+    source: str
+    stream: int
+    frame: int
+    verdict: Verdict
+
+
+def _records(path: Path) -> Iterator[_Line]:
     try:
         with path.open(encoding="utf-8", errors="surrogateescape") as file:
             for number, line in enumerate(file, 1):
@@ -121,17 +128,15 @@ def _records(path: Path) -> Iterator[dict[str, Any]]:
         raise InputError(f"{path}: can't be read: {error.strerror}") from error
 
 
-def _parsed(line: str, place: str) -> dict[str, Any]:
+def _parsed(line: str, place: str) -> _Line:
     """A record with everything in it that is needed to hide what it names."""
     try:
         entry = json.loads(line)
         if entry["schema"] != SCHEMA:
             raise InputError(f"{place}: is of schema {entry['schema']!r}; this version reads {SCHEMA!r}")
-        _verdict(entry)
-        str(entry["source"]), int(entry["stream"]), int(entry["frame"])
+        return _Line(str(entry["source"]), int(entry["stream"]), int(entry["frame"]), _verdict(entry))
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise InputError(f"{place}: is no findings record ({type(error).__name__}: {error})") from error
-    return entry
 
 
 def _verdict(entry: dict[str, Any]) -> Verdict:

@@ -97,20 +97,19 @@ class VideoReader:
 
     def __iter__(self) -> Iterator[Frame | av.Packet]:
         decoders = {stream.index: _Decoder(stream, self.damage) for stream in self.videos}
-        ends: list[Fraction] = []
+        end = Fraction(0)
         for packet in self._packets():
             if packet.pts is not None and packet.time_base:
-                ends.append((packet.pts + (packet.duration or 0)) * packet.time_base)
-                ends = [max(ends)]
+                end = max(end, (packet.pts + (packet.duration or 0)) * packet.time_base)
             if packet.stream_index in decoders:
                 yield from decoders[packet.stream_index].decode(packet)
-            elif packet.size:
+            else:
                 yield packet
         for decoder in decoders.values():
             yield from decoder.decode(None)
         if not any(decoder.count for decoder in decoders.values()):
             raise InputError("holds no frame that can be decoded")
-        self.damage.ended_early |= self._stops_short(decoders, max(ends, default=Fraction(0)))
+        self.damage.ended_early |= self._stops_short(decoders, end)
 
     def _packets(self) -> Iterator[av.Packet]:
         packets = self.container.demux()

@@ -1,14 +1,20 @@
-"""What every model family meets: plain results, one protocol, and the errors a caller can act on.
+"""What every model family meets: plain requests and results, two protocols, and the errors a caller can act on.
 
 Coordinates are fractions of the picture, 0..1, origin top left. Pictures are HxWx3 uint8 RGB arrays.
 """
 
+import sys
 import unicodedata
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, TypeVar, overload
 
 import numpy as np
+
+T = TypeVar("T")
+
+UNLIMITED = sys.maxsize  # as max_objects: until the model stops by itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,18 +39,43 @@ class Point:
 
 
 @dataclass(frozen=True, slots=True)
+class Grounding:
+    """Places that a passage of the reasoning speaks of; `text[start:end]` is the passage."""
+
+    start: int
+    end: int
+    points: tuple[Point, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
-    """The reply to a question, and what the model reasoned on the way (empty where it does not reason)."""
+    """The reply to a question, and what the model reasoned on the way (empty where it did not reason)."""
 
     text: str
     reasoning: str = ""
+    grounding: tuple[Grounding, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """How text is made; None stands for the model's own default.
+
+    temperature: 0 takes the likeliest token each time. top_p: the nucleus that is drawn from, 0..1.
+    max_tokens: the text ends there at the latest. seed: the same seed gives the same text, batched or alone.
+    """
+
+    temperature: float | None = None
+    top_p: float | None = None
+    max_tokens: int | None = None
+    seed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Abilities:
     """What a model can do.
 
-    prompts: for each skill it has ("detect", "point", "caption", ...), the prompts it serves; None means any words.
+    prompts: for each skill it has ("detect", "point", "caption", "query", "gaze"), the prompts it serves (for
+    "caption" the lengths); None means any words.
     """
 
     prompts: dict[str, frozenset[str] | None]
@@ -60,6 +91,87 @@ class Abilities:
 EncodedImage = Any
 
 
+# What can be asked of one picture. `adapter` is a fine-tuned variant, as `LanguageModel.adapter` returns it.
+
+
+@dataclass(frozen=True, slots=True)
+class CaptionRequest:
+    image: EncodedImage
+    length: str = "normal"
+    generation: Generation = Generation()
+    adapter: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class QueryRequest:
+    """references: points (x, y) or boxes (x_min, y_min, x_max, y_max) that the question is about.
+
+    image None asks without a picture. reasoning None: as the model was made for.
+    """
+
+    image: EncodedImage | None
+    question: str
+    reasoning: bool | None = None
+    references: tuple[tuple[float, ...], ...] = ()
+    generation: Generation = Generation()
+    adapter: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class DetectRequest:
+    """max_objects None: the model's default."""
+
+    image: EncodedImage
+    prompt: str
+    max_objects: int | None = None
+    adapter: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class PointRequest:
+    """max_objects None: the model's default."""
+
+    image: EncodedImage
+    prompt: str
+    max_objects: int | None = None
+    adapter: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class GazeRequest:
+    """eye: (x, y) of the eye, or of the middle of the face, whose gaze is asked for."""
+
+    image: EncodedImage
+    eye: tuple[float, float]
+
+
+Request = CaptionRequest | QueryRequest | DetectRequest | PointRequest | GazeRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What was found, and whether the model stopped by itself (False: max_objects or the context ended it)."""
+
+    items: list[Any]  # of Box for detect, of Point for point
+    complete: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Some more text of one request: whole words."""
+
+    index: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The result of one request: str (caption), Answer (query), Found (detect, point), Point or None (gaze)."""
+
+    index: int
+    result: Any
+
+
 class Model(Protocol):
     """The contract. A list of images in, a list of results out; a batch gives what its members alone would give."""
 
@@ -71,10 +183,77 @@ class Model(Protocol):
     def encode(self, images: Sequence[np.ndarray]) -> list[EncodedImage]: ...
 
     def detect(
-        self, encoded: Sequence[EncodedImage], prompt: str, threshold: float | None = None
-    ) -> list[list[Box]]: ...
+        self,
+        encoded: Sequence[EncodedImage],
+        prompt: str,
+        threshold: float | None = None,
+        max_objects: int | None = None,
+    ) -> list[list[Box]]:
+        """max_objects None: the model's default. ObjectLimitWarning if it, and not the model, ended a list;
+        UNLIMITED leaves it to the model, and where that never stops raises EngineError."""
 
-    def point(self, encoded: Sequence[EncodedImage], prompt: str) -> list[list[Point]]: ...
+    def point(
+        self, encoded: Sequence[EncodedImage], prompt: str, max_objects: int | None = None
+    ) -> list[list[Point]]: ...
+
+
+class LanguageModel(Model, Protocol):
+    """A model that also reads and writes words.
+
+    With stream=True, `caption` and `query` give the text as it grows instead, in pieces of whole words.
+    """
+
+    @overload
+    def caption(
+        self,
+        encoded: Sequence[EncodedImage],
+        length: str = "normal",
+        generation: Generation = Generation(),
+        *,
+        stream: Literal[False] = False,
+    ) -> list[str]: ...
+
+    @overload
+    def caption(
+        self,
+        encoded: Sequence[EncodedImage],
+        length: str = "normal",
+        generation: Generation = Generation(),
+        *,
+        stream: Literal[True],
+    ) -> Iterator[Piece]: ...
+
+    @overload
+    def query(
+        self,
+        encoded: Sequence[EncodedImage | None],
+        question: str,
+        reasoning: bool | None = None,
+        references: Sequence[tuple[float, ...]] = (),
+        generation: Generation = Generation(),
+        *,
+        stream: Literal[False] = False,
+    ) -> list[Answer]: ...
+
+    @overload
+    def query(
+        self,
+        encoded: Sequence[EncodedImage | None],
+        question: str,
+        reasoning: bool | None = None,
+        references: Sequence[tuple[float, ...]] = (),
+        generation: Generation = Generation(),
+        *,
+        stream: Literal[True],
+    ) -> Iterator[Piece]: ...
+
+    def detect_gaze(
+        self, encoded: Sequence[EncodedImage], eyes: Sequence[tuple[float, float]]
+    ) -> list[Point | None]: ...
+
+    def run(self, requests: Iterable[Request], batch: int | None = None) -> Iterator[Piece | Done]:
+        """Any requests, `batch` of them at a time (None: as many as fit): each ends when it is done, and the next
+        takes its place. Requests are drawn as places come free, so the iterable may be endless."""
 
 
 class EngineError(Exception):
@@ -89,6 +268,26 @@ class ModelUnavailable(EngineError):
     """No such model, or its weights are missing or broken."""
 
 
+class ObjectLimitWarning(UserWarning):
+    """A list of objects was ended by its limit: there may be more in the picture."""
+
+
 def normalise(prompt: str) -> str:
     """Prompt without case, outer or repeated white space, or decomposed letters."""
     return " ".join(unicodedata.normalize("NFC", prompt).casefold().split())
+
+
+def limited(lists: Sequence[list[T]], max_objects: int | None) -> list[list[T]]:
+    """The first max_objects of each list (None: all), with an ObjectLimitWarning if that left some out."""
+    if max_objects is None or all(len(members) <= max_objects for members in lists):
+        return list(lists)
+    warn_of_limit(max_objects)
+    return [members[:max_objects] for members in lists]
+
+
+def warn_of_limit(max_objects: int) -> None:
+    warnings.warn(
+        f"stopped at {max_objects} objects in a picture: there may be more; raise max_objects to find them",
+        ObjectLimitWarning,
+        stacklevel=3,
+    )

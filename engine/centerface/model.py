@@ -10,7 +10,7 @@ from engine.centerface.decode import Faces, decode
 from engine.centerface.network import Network, weights_path
 from engine.centerface.prompts import ABILITIES, FACE, part
 from engine.centerface.resize import check, input_size, longer_side, resize
-from engine.contract import Abilities, Box, EngineError, Point
+from engine.contract import Abilities, Box, EngineError, Point, limited
 
 # At 640 pixels frontal faces score over 0.6 and what is no face under 0.2; profiles and backs of heads in between.
 THRESHOLD = 0.2
@@ -66,7 +66,13 @@ class CenterFace:
                 faces.update(zip(members, found, strict=True))
         return [faces[index] for index in range(len(images))]
 
-    def detect(self, encoded: Sequence[Faces], prompt: str, threshold: float | None = None) -> list[list[Box]]:
+    def detect(
+        self,
+        encoded: Sequence[Faces],
+        prompt: str,
+        threshold: float | None = None,
+        max_objects: int | None = None,
+    ) -> list[list[Box]]:
         """The faces that score over `threshold` (FLOOR to 1; THRESHOLD if None), best first, within the picture.
 
         UnsupportedPrompt for anything but faces; ValueError for a threshold out of range.
@@ -75,9 +81,9 @@ class CenterFace:
         if threshold is not None and not FLOOR <= threshold <= 1:
             raise ValueError(f"centerface: threshold must be from {FLOOR} to 1, not {threshold}")
         least = THRESHOLD if threshold is None else threshold
-        return [_boxes(faces.take(faces.scores > least), label) for faces in encoded]
+        return limited([_boxes(faces.take(faces.scores > least), label) for faces in encoded], max_objects)
 
-    def point(self, encoded: Sequence[Faces], prompt: str) -> list[list[Point]]:
+    def point(self, encoded: Sequence[Faces], prompt: str, max_objects: int | None = None) -> list[list[Point]]:
         """Eyes, nose, mouth or its corners, or the middle, of each face that scores over THRESHOLD, best face first.
 
         Left and right are the picture's, as someone who looks at an upright face sees them: the left eye of the
@@ -85,7 +91,7 @@ class CenterFace:
         left out. UnsupportedPrompt for anything else.
         """
         label = part("point", prompt)
-        return [_points(faces.take(faces.scores > THRESHOLD), label) for faces in encoded]
+        return limited([_points(faces.take(faces.scores > THRESHOLD), label) for faces in encoded], max_objects)
 
     def _see(self, inputs: list[np.ndarray]) -> list[Faces]:
         """One run of the network on inputs of one size."""

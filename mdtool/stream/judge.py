@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import av
 import numpy as np
 
-from engine.contract import Box, EngineError, Model
+from engine.contract import UNLIMITED, Box, EngineError, Model
 from mdtool.ending import check_not_ending
 from mdtool.errors import UsageError
 from mdtool.media.frame import Frame
@@ -77,7 +77,7 @@ def _looking(model: Model, question: Question, clock: Stopwatch) -> Look:
         try:
             with clock.time("model"):
                 encoded = model.encode([frame.rgb() for frame in frames])
-                found = [model.detect(encoded, prompt, question.threshold) for prompt in question.prompts]
+                found = [model.detect(encoded, prompt, question.threshold, UNLIMITED) for prompt in question.prompts]
         except EngineError:
             if not question.blank_errors:
                 raise

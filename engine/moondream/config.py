@@ -1,0 +1,267 @@
+"""What a Moondream checkpoint is made of, in the reference's own field names, read from JSON.
+
+Nothing here fixes a size: crop, grid, depth, context and ids all come from the file. A field that a file leaves out
+has the value that the reference's code gives it; for the fields where the second and the third generation differ,
+a file that describes experts (`text.moe`) is of the third.
+"""
+
+import types
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+from engine.contract import ModelUnavailable
+
+
+@dataclass(frozen=True)
+class MoeConfig:
+    """The experts of the layers from start_layer on; each token is computed by experts_per_token of them."""
+
+    num_experts: int = 64
+    start_layer: int = 4
+    experts_per_token: int = 8
+    expert_inner_dim: int = 1024
+
+
+@dataclass(frozen=True)
+class TextConfig:
+    dim: int = 2048
+    ff_dim: int = 8192
+    n_layers: int = 24
+    n_heads: int = 32
+    vocab_size: int = 51200
+    max_context: int = 2048
+    n_kv_heads: int = 32  # read as n_heads where it is missing
+    rope_theta: float = 10_000.0
+    tau: bool = False  # queries and values are scaled by token and position
+    moe: MoeConfig | None = None
+    group_size: int | None = None  # of the int4 release
+    prefix_attn: int | None = None  # follows from the crop; kept only to be checked
+
+    @property
+    def head_dim(self) -> int:
+        return self.dim // self.n_heads
+
+    @property
+    def rotary_dim(self) -> int:
+        return self.head_dim // 2
+
+
+@dataclass(frozen=True)
+class VisionConfig:
+    enc_dim: int = 1152
+    enc_n_layers: int = 27
+    enc_ff_dim: int = 4304
+    enc_n_heads: int = 16
+    proj_inner_dim: int = 8192
+    proj_out_dim: int = 2048
+    crop_size: int = 378
+    enc_patch_size: int = 14
+    in_channels: int = 3
+    max_crops: int = 12
+    overlap_margin: int = 4  # in patches
+
+    @property
+    def grid(self) -> int:
+        """Patches along a side of a crop."""
+        return self.crop_size // self.enc_patch_size
+
+
+@dataclass(frozen=True)
+class RegionConfig:
+    dim: int = 2048
+    coord_feat_dim: int = 256
+    coord_out_dim: int = 1024
+    size_feat_dim: int = 512
+    size_out_dim: int = 2048
+    inner_dim: int | None = 8192  # None: the decoders are single linears
+    group_size: int | None = None
+
+
+@dataclass(frozen=True)
+class Template:
+    prefix: tuple[int, ...]
+    suffix: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Templates:
+    """Token ids round what the user says; None where the model was not trained for that skill.
+
+    caption: whole prompts, by length.
+    """
+
+    caption: Mapping[str, tuple[int, ...]] | None = field(
+        default_factory=lambda: {
+            "short": (1, 32708, 2, 12492, 3),
+            "normal": (1, 32708, 2, 6382, 3),
+            "long": (1, 32708, 2, 4059, 3),
+        }
+    )
+    query: Template | None = Template((1, 15381, 2), (3,))
+    detect: Template | None = Template((1, 7235, 476, 2), (3,))
+    point: Template | None = Template((1, 2581, 2), (3,))
+    segment: Template | None = None
+
+
+@dataclass(frozen=True)
+class TokenizerConfig:
+    """Special ids; null in the files of the older releases, which have bos and eos only and do not reason."""
+
+    bos_id: int = 0
+    eos_id: int = 0
+    answer_id: int | None = 3
+    thinking_id: int | None = 4
+    coord_id: int | None = 5
+    size_id: int | None = 6
+    start_ground_points_id: int | None = 7
+    end_ground_id: int | None = 9
+    templates: Templates = field(default_factory=Templates)
+
+    @property
+    def reasons(self) -> bool:
+        return self.thinking_id is not None and self.answer_id is not None
+
+
+@dataclass(frozen=True)
+class Defaults:
+    """What the reference does when it is not told otherwise."""
+
+    temperature: float = 0.5
+    top_p: float = 0.3
+    max_tokens: int = 768
+    max_objects: int = 50
+    reasoning: bool = False
+
+
+@dataclass(frozen=True)
+class Config:
+    text: TextConfig = TextConfig()
+    vision: VisionConfig = VisionConfig()
+    region: RegionConfig = RegionConfig()
+    tokenizer: TokenizerConfig = TokenizerConfig()
+    defaults: Defaults = Defaults()
+
+    @property
+    def third(self) -> bool:
+        """Of the third generation: other ways to ask, to decode regions and to go on to the next object."""
+        return self.text.moe is not None
+
+    @property
+    def prefix_length(self) -> int:
+        """Positions that a picture takes in the text model: the beginning-of-text token and one per patch."""
+        return 1 + self.vision.grid**2
+
+
+def read_config(source: str, data: Any) -> Config:
+    """The config in `data`, as JSON gives it; `source` names it in errors.
+
+    ModelUnavailable for an unknown or mistyped field, and for sizes that do not fit together.
+    """
+    if not isinstance(data, dict):
+        raise ModelUnavailable(f"{source}: is not a JSON object")
+    parts = {name: data[name] for name in ("text", "vision", "region", "tokenizer", "defaults") if name in data}
+    text = parts.get("text", {})
+    third = isinstance(text, dict) and text.get("moe") is not None
+    if third:
+        parts["region"] = _under({"inner_dim": None}, parts.get("region", {}))
+        parts["defaults"] = _under({"top_p": 0.9, "max_objects": 150, "reasoning": True}, parts.get("defaults", {}))
+    heads = text.get("n_heads", TextConfig.n_heads) if isinstance(text, dict) else 0
+    parts["text"] = _under(
+        {"n_kv_heads": heads, "rope_theta": 1_500_000.0 if third else 10_000.0, "tau": third}, parts.get("text", {})
+    )
+    config: Config = _read(Config, parts, source, "")
+    _check(config, source)
+    return config
+
+
+def _under(defaults: dict[str, Any], given: Any) -> Any:
+    """What is given, over defaults that depend on the generation."""
+    return defaults | given if isinstance(given, dict) else given
+
+
+def _read(kind: Any, value: Any, source: str, path: str) -> Any:
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin in (Union, types.UnionType):
+        if value is None:
+            return None
+        return _read(next(a for a in arguments if a is not type(None)), value, source, path)
+    if hasattr(kind, "__dataclass_fields__"):
+        if not isinstance(value, dict):
+            raise ModelUnavailable(f"{source}: {path or 'it'} must be an object, not {_shown(value)}")
+        hints = get_type_hints(kind)
+        known = {f.name for f in fields(kind)}
+        inner = f"{path}." if path else ""
+        for name in value:
+            if name not in known:
+                raise ModelUnavailable(f"{source}: unknown field {inner}{name}")
+        return kind(**{name: _read(hints[name], item, source, inner + name) for name, item in value.items()})
+    if origin is tuple:
+        if not isinstance(value, list):
+            raise ModelUnavailable(f"{source}: {path} must be a list, not {_shown(value)}")
+        return tuple(_read(arguments[0], item, source, f"{path}[{i}]") for i, item in enumerate(value))
+    if origin is Mapping:
+        if not isinstance(value, dict):
+            raise ModelUnavailable(f"{source}: {path} must be an object, not {_shown(value)}")
+        return {name: _read(arguments[1], item, source, f"{path}.{name}") for name, item in value.items()}
+    fits = type(value) is kind or (kind is float and type(value) is int)
+    if not fits:
+        raise ModelUnavailable(f"{source}: {path} must be {_KINDS[kind]}, not {_shown(value)}")
+    return kind(value)
+
+
+_KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 40 else text[:37] + "..."
+
+
+def _check(config: Config, source: str) -> None:
+    text, vision, region, ids = config.text, config.vision, config.region, config.tokenizer
+
+    def need(holds: bool, what: str) -> None:
+        if not holds:
+            raise ModelUnavailable(f"{source}: {what}")
+
+    for part, name in ((text, "text"), (vision, "vision"), (region, "region"), (text.moe, "text.moe")):
+        for f in fields(part) if part else ():
+            size = getattr(part, f.name)
+            may_be_zero = f.name in ("overlap_margin", "start_layer")
+            if type(size) is int:
+                need(size > 0 or (size == 0 and may_be_zero), f"{name}.{f.name} must be positive, not {size}")
+                need(size < 2**31, f"{name}.{f.name} is far too large: {size}")
+    need(text.dim % text.n_heads == 0, "text.dim must be a multiple of text.n_heads")
+    need(text.head_dim % 4 == 0, "text.dim / text.n_heads must be a multiple of 4, for rotary pairs in half of it")
+    need(text.n_heads % text.n_kv_heads == 0, "text.n_heads must be a multiple of text.n_kv_heads")
+    need(text.rope_theta > 0, "text.rope_theta must be positive")
+    need(not (text.tau and text.n_kv_heads != text.n_heads), "text.tau needs n_kv_heads equal to n_heads")
+    need(vision.enc_dim % vision.enc_n_heads == 0, "vision.enc_dim must be a multiple of vision.enc_n_heads")
+    need(vision.crop_size % vision.enc_patch_size == 0, "vision.crop_size must be a multiple of enc_patch_size")
+    need(vision.in_channels == 3, "vision.in_channels must be 3: pictures are RGB")
+    need(2 * vision.overlap_margin < vision.grid, "vision.overlap_margin leaves nothing of a crop")
+    need(vision.proj_out_dim == text.dim, "vision.proj_out_dim must equal text.dim")
+    need(region.dim == text.dim, "region.dim must equal text.dim")
+    need(region.coord_feat_dim % 2 == 0, "region.coord_feat_dim must be even")
+    need(region.size_feat_dim % 2 == 0, "region.size_feat_dim must be even")
+    need(region.coord_out_dim > 1, "region.coord_out_dim must be over 1")
+    need(region.size_out_dim % 2 == 0 and region.size_out_dim > 2, "region.size_out_dim must be even and over 2")
+    need(config.prefix_length < text.max_context, "text.max_context is too small for a picture")
+    if text.prefix_attn is not None:
+        need(
+            text.prefix_attn == config.prefix_length,
+            f"text.prefix_attn is {text.prefix_attn}, but a picture of this crop size takes {config.prefix_length}",
+        )
+    if text.moe:
+        need(text.moe.experts_per_token <= text.moe.num_experts, "text.moe.experts_per_token is over num_experts")
+        need(text.moe.start_layer < text.n_layers, "text.moe.start_layer leaves no layer with experts")
+    for f in fields(ids):
+        value = getattr(ids, f.name)
+        if type(value) is int:
+            need(0 <= value < text.vocab_size, f"tokenizer.{f.name} must be in 0..{text.vocab_size - 1}, not {value}")
+    t = ids.templates
+    used = [ids for template in (t.query, t.detect, t.point, t.segment) if template
+            for ids in (template.prefix, template.suffix)] + list((t.caption or {}).values())  # fmt: skip
+    for token in (token for tokens in used for token in tokens):
+        need(0 <= token < text.vocab_size, f"tokenizer.templates: {token} is not in the vocabulary")

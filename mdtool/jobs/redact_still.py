@@ -8,7 +8,7 @@ from typing import BinaryIO
 import av
 import numpy as np
 
-from engine.contract import EngineError
+from engine.contract import UNLIMITED, EngineError
 from mdtool.findings import Region, Verdict
 from mdtool.jobs.redaction import Run
 from mdtool.jobs.report import Report

@@ -172,6 +172,14 @@ class Done:
     result: Any
 
 
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """One request that could not be served; the others go on."""
+
+    index: int
+    error: Exception
+
+
 class Model(Protocol):
     """The contract. A list of images in, a list of results out; a batch gives what its members alone would give."""
 
@@ -251,7 +259,11 @@ class LanguageModel(Model, Protocol):
         self, encoded: Sequence[EncodedImage], eyes: Sequence[tuple[float, float]]
     ) -> list[Point | None]: ...
 
-    def run(self, requests: Iterable[Request], batch: int | None = None) -> Iterator[Piece | Done]:
+    def detect_gaze_accurately(
+        self, encoded: Sequence[EncodedImage], mirrored: Sequence[EncodedImage], faces: Sequence[Box], seed: int = 0
+    ) -> list[Point | None]: ...
+
+    def run(self, requests: Iterable[Request], batch: int | None = None) -> Iterator[Piece | Done | Failed]:
         """Any requests, `batch` of them at a time (None: as many as fit): each ends when it is done, and the next
         takes its place. Requests are drawn as places come free, so the iterable may be endless."""
 

@@ -1,8 +1,16 @@
-"""`mdtool models`: which models there are."""
+"""`mdtool models`: which models there are, fetching them, and taking them away again."""
+
+import json as json_module
+from typing import Annotated, Any
 
 import typer
 
-app = typer.Typer(help="Show the models.", no_args_is_help=True)
+from mdtool.console import Console
+from mdtool.errors import Exit, MdtoolError, UsageError
+
+app = typer.Typer(help="Show, fetch, check and remove the models.", no_args_is_help=True)
+
+Name = Annotated[str, typer.Argument(help="A name from `mdtool models list`.")]
 
 
 @app.callback()
@@ -11,13 +19,129 @@ def models() -> None:
 
 
 @app.command("list")
-def list_models() -> None:
-    """One line a model: its name, what it can do, and how many prompts it knows if it does not take any words."""
+def list_models(
+    json: Annotated[bool, typer.Option("--json", help="Print all that is known, one JSON object a line.")] = False,
+) -> None:
+    """One line a model: its name, where it is, what it can do, what it is."""
     import engine
+    from engine import hub
+    from engine.published import published
 
-    for name in engine.FAMILIES:
-        skills = [
-            f"{skill} ({'any words' if prompts is None else f'{len(prompts)} prompts'})"
-            for skill, prompts in engine.abilities(name).prompts.items()
-        ]
-        typer.echo(f"{name}\tembedded\t{', '.join(skills)}")
+    rows = [_row(name, "embedded", engine.abilities(name), "works with nothing fetched") for name in engine.FAMILIES]
+    for model in published().values():
+        here = hub.local(model)
+        where = "here" if here else "not here" if model.source else "not published"
+        row = _row(model.name, where, model.abilities, model.summary)
+        if here:
+            row |= {"bytes": here.bytes, "commit": here.commit, "weights": str(here.weights)}
+        rows.append(row)
+    for row in rows:
+        size = f" ({row['bytes'] / 1e9:.1f} GB)" if "bytes" in row else ""
+        skills = ", ".join(_skill(skill, prompts) for skill, prompts in row["skills"].items())
+        line = f"{row['name']}\t{row['where']}{size}\t{skills}\t{row['summary']}"
+        typer.echo(json_module.dumps(row, ensure_ascii=False) if json else line)
+    if not json and any(row["where"] == "not here" for row in rows):
+        Console().note("get one that is not here with `mdtool models pull NAME`")
+
+
+@app.command()
+def pull(names: Annotated[list[str], typer.Argument(help="Names from `mdtool models list`.")]) -> None:
+    """Fetch models from the hub. What an interrupted pull has fetched already is not fetched again."""
+    from engine import hub
+    from engine.contract import ModelUnavailable
+
+    failed = False
+    for model in _published(names):
+        try:
+            here = hub.pull(model)
+        except ModelUnavailable as error:
+            Console().error(str(error))
+            failed = True
+        else:
+            Console().note(f"{model.name}: on this machine, {here.bytes / 1e9:.1f} GB, commit {here.commit}")
+    if failed:
+        raise typer.Exit(Exit.MODEL)
+
+
+@app.command()
+def path(name: Name) -> None:
+    """Print the folder that holds a model's weights."""
+    from engine import hub
+
+    [model] = _published([name])
+    here = hub.local(model)
+    if here is None:
+        raise _no_model(str(hub.not_here(model)))
+    typer.echo(here.weights.parent)
+
+
+@app.command()
+def verify(
+    names: Annotated[list[str], typer.Argument(help="Names; by default all models that are here.")] = [],
+) -> None:
+    """Compare every file of a model with its checksum on the hub; no network is needed."""
+    from engine import hub
+    from engine.contract import ModelUnavailable
+    from engine.published import published
+
+    failed = False
+    for model in _published(names) if names else [model for model in published().values() if hub.local(model)]:
+        try:
+            problems = hub.verify(model)
+        except ModelUnavailable as error:
+            problems = [str(error).removeprefix(f"{model.name}: ")]
+        for problem in problems:
+            Console().error(f"{model.name}: {problem}")
+        if not problems:
+            typer.echo(f"{model.name}\tok")
+        failed = failed or bool(problems)
+    if failed:
+        Console().note("`mdtool models rm NAME` and `mdtool models pull NAME` fetch a model anew")
+        raise typer.Exit(Exit.MODEL)
+
+
+@app.command("rm")
+def remove(name: Name) -> None:
+    """Delete a model's files from this machine."""
+    from engine import hub
+    from engine.contract import ModelUnavailable
+
+    [model] = _published([name])
+    try:
+        freed = hub.remove(model)
+    except ModelUnavailable as error:
+        raise _no_model(str(error)) from error
+    except OSError as error:
+        raise MdtoolError(f"{name}: {error}") from error
+    Console().note(f"{name}: removed, {freed / 1e9:.1f} GB freed")
+
+
+def _published(names: list[str]) -> list[Any]:
+    """The models of these names: UsageError for one that is embedded, NoModel for one that there is not."""
+    import engine
+    from engine.published import no_such_model, published
+
+    known = published()
+    for name in names:
+        if name in engine.FAMILIES and name not in known:
+            raise UsageError(f"{name} is embedded: there is nothing to fetch, check or remove")
+        if name not in known:
+            raise _no_model(str(no_such_model(name, known)))
+    return [known[name] for name in names]
+
+
+def _no_model(message: str) -> MdtoolError:
+    from mdtool.choice import NoModel
+
+    return NoModel(message)
+
+
+def _row(name: str, where: str, abilities: Any, summary: str) -> dict[str, Any]:
+    skills = {skill: None if prompts is None else sorted(prompts) for skill, prompts in abilities.prompts.items()}
+    return {"name": name, "where": where, "skills": skills, "summary": summary}
+
+
+def _skill(skill: str, prompts: list[str] | None) -> str:
+    if prompts is None:
+        return f"{skill} (any words)" if skill != "gaze" else skill
+    return f"{skill} ({', '.join(prompts) if len(prompts) <= 3 else f'{len(prompts)} prompts'})"

@@ -1,0 +1,75 @@
+"""Where and in which type a model computes, and what happens when memory runs out."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import torch
+
+from engine.contract import EngineError
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def pick_device(name: str) -> str:
+    """A torch device for "auto", "cpu", "cuda", "cuda:N" or "mps"; EngineError if this machine has it not."""
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    kind, _, number = name.partition(":")
+    if kind == "cuda" and (not number or number.isdecimal()):
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if int(number or 0) >= count:
+            raise EngineError(f"device {name!r}: this machine has {count or 'no'} CUDA devices; use cpu or auto")
+    elif name == "mps":
+        if not torch.backends.mps.is_available():
+            raise EngineError("device 'mps': this machine has no Apple GPU that torch can use; use cpu or auto")
+    elif name != "cpu":
+        raise EngineError(f"device {name!r}: must be auto, cpu, cuda, cuda:N or mps")
+    return name
+
+
+def pick_dtype(name: str | None, device: str) -> torch.dtype:
+    """The type for a name, or for None the best that the device computes fast in: bfloat16 where it can."""
+    if name is not None:
+        if name not in DTYPES:
+            raise EngineError(f"dtype {name!r}: must be one of {', '.join(DTYPES)}")
+        if DTYPES[name] == torch.bfloat16 and device.startswith("cuda") and not torch.cuda.is_bf16_supported():
+            raise EngineError("dtype 'bfloat16': this GPU can't compute in it; use float16 or float32")
+        return DTYPES[name]
+    if device.startswith("cuda"):
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+    if device == "mps":
+        return torch.float16
+    fast = torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return torch.bfloat16 if fast else torch.float32
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
+        isinstance(error, RuntimeError)
+        and any(sign in str(error) for sign in ("can't allocate memory", "not enough memory", "out of memory"))
+    )
+
+
+def in_chunks(items: Sequence[Item], size: int, work: Callable[[Sequence[Item]], Sequence[Result]]) -> list[Result]:
+    """work on `size` items at a time, and on half as many from where memory runs out.
+
+    EngineError if it runs out with a single one.
+    """
+    results: list[Any] = []
+    while len(results) < len(items):
+        try:
+            results += work(items[len(results) : len(results) + size])
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            if size == 1:
+                raise out_of_memory() from error
+            size = min(size, len(items)) // 2 or 1
+    return results
+
+
+def out_of_memory() -> EngineError:
+    return EngineError("out of memory with a single picture: use a smaller model, --dtype bfloat16, or --detail low")

@@ -1,0 +1,72 @@
+"""The text model with its region heads as batched sequences are served by it: see `engine.batching`."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from engine.cache import Prefix, Tail
+from engine.moondream.adapter import Adapter
+from engine.moondream.region import Region
+from engine.moondream.steps import Coordinate, Fed, ReadCoordinate, ReadSize, ReadToken, Size
+from engine.moondream.text import Run, Text
+
+
+class MoondreamDecoder:
+    def __init__(self, text: Text, region: Region) -> None:
+        self.text = text
+        self.region = region
+
+    def start(self, prefix: Prefix | None) -> Tail:
+        return self.text.new_tail(prefix)
+
+    def room(self, tail: Tail) -> int:
+        return self.text.config.max_context - tail.position
+
+    @torch.inference_mode()
+    def step(self, feeds: Sequence[tuple[Tail, Adapter | None, Sequence[Fed]]]) -> Tensor:
+        """The last hidden state of each, (feeds, dim)."""
+        runs, end = [], 0
+        for tail, adapter, pieces in feeds:
+            runs.append(Run(tail, slice(end, end + len(pieces)), adapter))
+            end += len(pieces)
+        hidden = self.text.extend(self.embed([piece for _, _, pieces in feeds for piece in pieces]), runs)
+        return hidden[[run.rows.stop - 1 for run in runs]]
+
+    def embed(self, pieces: Sequence[Fed]) -> Tensor:
+        """(pieces, dim)."""
+        tokens = [i for i, piece in enumerate(pieces) if isinstance(piece, int)]
+        if len(tokens) == len(pieces):
+            return self.text.embed([piece for piece in pieces if isinstance(piece, int)])
+        x = torch.empty(len(pieces), self.text.config.dim, dtype=self.text.dtype, device=self.text.device)
+        x[tokens] = self.text.embed([piece for piece in pieces if isinstance(piece, int)])
+        coordinates = {i: piece.value for i, piece in enumerate(pieces) if isinstance(piece, Coordinate)}
+        if coordinates:
+            x[list(coordinates)] = self.region.embed_coordinates(list(coordinates.values()))
+        sizes = {i: (piece.width, piece.height) for i, piece in enumerate(pieces) if isinstance(piece, Size)}
+        if sizes:
+            x[list(sizes)] = self.region.embed_sizes(list(sizes.values()))
+        return x
+
+    @torch.inference_mode()
+    def read(self, reads: Sequence[Any], hidden: Tensor) -> list[Any]:
+        """hidden: (reads, dim)."""
+        if isinstance(reads[0], ReadCoordinate):
+            return list(self.region.coordinates(hidden))
+        if isinstance(reads[0], ReadSize):
+            return list(self.region.sizes(hidden))
+        return self._tokens(reads, self.text.logits(hidden))
+
+    def _tokens(self, reads: Sequence[ReadToken], logits: Tensor) -> list[int]:
+        barred = [(row, token) for row, read in enumerate(reads) for token in read.suppressed]
+        if barred:
+            rows, tokens = zip(*barred, strict=True)
+            logits[list(rows), list(tokens)] = float("-inf")
+        best: list[int] = logits.argmax(-1).tolist()
+        for row, read in enumerate(reads):
+            if read.among:
+                best[row] = read.among[int(logits[row, list(read.among)].argmax())]
+            elif read.sampler.temperature:
+                best[row] = read.sampler.draw(logits[row])
+        return best

@@ -1,0 +1,303 @@
+"""Moondream as a LanguageModel: pictures encoded once, any number of questions about them, in batches."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, overload
+
+import numpy as np
+import torch
+
+from engine.batching import Flow, Job, run_jobs
+from engine.cache import Prefix
+from engine.contract import (
+    UNLIMITED,
+    Abilities,
+    Answer,
+    Box,
+    CaptionRequest,
+    DetectRequest,
+    Done,
+    EngineError,
+    Failed,
+    Found,
+    GazeRequest,
+    Generation,
+    Piece,
+    Point,
+    PointRequest,
+    QueryRequest,
+    Request,
+    warn_of_limit,
+)
+from engine.devices import in_chunks, pick_device, pick_dtype
+from engine.locate import Located
+from engine.moondream.adapter import Adapter, find_adapter, read_adapter
+from engine.moondream.config import Config, read_config
+from engine.moondream.crops import Crops, make_crops
+from engine.moondream.decoder import MoondreamDecoder
+from engine.moondream.flows import Flows
+from engine.moondream.gaze import agreed, eyes_in_face
+from engine.moondream.prompts import abilities
+from engine.moondream.region import Region
+from engine.moondream.text import Text
+from engine.moondream.tokenizer import Tokenizer, load_tokenizer
+from engine.moondream.vision import Vision
+from engine.moondream.weights import Source, open_weights
+from engine.resize import Resize, resizer
+
+CPU_BATCH, GPU_BATCH = 16, 64  # sequences that share a step
+GPU_CROPS, GPU_PICTURES = 32, 16  # that are encoded at once; one by one on a CPU, which loses nothing by it
+
+
+@dataclass(frozen=True, eq=False)
+class Encoded:
+    """A picture as the text model has read it: good for any number of prompts."""
+
+    prefix: Prefix
+
+
+def load(
+    located: Located,
+    device: str,
+    dtype: str | None,
+    quantize: str | None,
+    compile: bool,
+    detail: str | int,
+    resize: Literal["vips", "pillow"] | None,
+) -> "Moondream":
+    """The model whose files were located. See `engine.load`."""
+    if quantize is not None:
+        raise EngineError(f"{located.name} can't be quantized when it is loaded: quantize can't be {quantize!r}")
+    device = pick_device(device)
+    config = read_config(located.config_source, located.config)
+    tokenizer = load_tokenizer(located.tokenizer, config.tokenizer, config.text.vocab_size)
+    weights = open_weights(located.weights, config)
+    return Moondream(
+        located.name, config, weights, tokenizer, device, pick_dtype(dtype, device), compile, detail, resizer(resize)
+    )
+
+
+class Moondream:
+    """Moondream 2 or 3. See `engine.contract.LanguageModel` for the methods that are not explained here."""
+
+    def __init__(
+        self,
+        name: str,
+        config: Config,
+        weights: Source,
+        tokenizer: Tokenizer,
+        device: str,
+        dtype: torch.dtype,
+        compile: bool = False,
+        detail: str | int = "auto",
+        resize: Resize | None = None,
+    ) -> None:
+        self.name = name
+        self.config = config
+        self.device, self.dtype = device, dtype
+        self.max_crops = max_crops(config, detail)
+        self._resize = resize or resizer()
+        packed = not compile  # the compiler takes plain weights only
+        with torch.inference_mode():
+            self.vision = Vision(config.vision, weights, dtype, device, packed)
+            self.text = Text(config, weights, dtype, device, packed)
+            self.region = Region(config.region, weights, dtype, device, packed)
+        if compile:
+            self.vision.compile()
+            self.text.compile()
+        self.decoder = MoondreamDecoder(self.text, self.region)
+        self._flows = Flows(name, config, tokenizer)
+
+    @property
+    def abilities(self) -> Abilities:
+        return abilities(self.config)
+
+    def adapter(self, name_or_path: str) -> Adapter:
+        """A LoRA variant, from a file or from where the reference keeps them, for this model's requests."""
+        path = Path(name_or_path) if Path(name_or_path).exists() else find_adapter(name_or_path)
+        return read_adapter(path, self.config, self.dtype, self.device)
+
+    def encode(self, images: Sequence[np.ndarray], adapter: Adapter | None = None) -> list[Encoded]:
+        """images: HxWx3 uint8 RGB, of any sizes; ValueError for any other array."""
+        pictures = 1 if self.device == "cpu" else GPU_PICTURES
+
+        def encode_some(images: Sequence[np.ndarray]) -> list[Encoded]:
+            crops = [make_crops(image, self.config.vision, self.max_crops, self._resize) for image in images]
+            return [Encoded(prefix) for prefix in self._prefixes(self.see(crops), adapter)]
+
+        return in_chunks(images, pictures, encode_some)
+
+    @torch.inference_mode()
+    def see(self, crops: Sequence[Crops]) -> list[torch.Tensor]:
+        """The image embeddings of each picture, (grid * grid, dim)."""
+        pixels = [one for picture in crops for one in picture.pixels]
+        at_once = 1 if self.device == "cpu" else GPU_CROPS
+        features = iter(in_chunks(pixels, at_once, lambda some: list(self.vision.features(np.stack(some)))))
+        return [
+            self.vision.project(torch.stack([next(features) for _ in picture.pixels]), picture.tiling)
+            for picture in crops
+        ]
+
+    @torch.inference_mode()
+    def _prefixes(self, embeddings: Sequence[torch.Tensor], adapter: Adapter | None) -> list[Prefix]:
+        start = self.text.embed([self.config.tokenizer.bos_id])
+        return self.text.prefixes(torch.stack([torch.cat([start, one]) for one in embeddings]), adapter)[0]
+
+    @overload
+    def caption(
+        self,
+        encoded: Sequence[Encoded],
+        length: str = "normal",
+        generation: Generation = Generation(),
+        *,
+        stream: Literal[False] = False,
+    ) -> list[str]: ...
+
+    @overload
+    def caption(
+        self,
+        encoded: Sequence[Encoded],
+        length: str = "normal",
+        generation: Generation = Generation(),
+        *,
+        stream: Literal[True],
+    ) -> Iterator[Piece]: ...
+
+    def caption(
+        self,
+        encoded: Sequence[Encoded],
+        length: str = "normal",
+        generation: Generation = Generation(),
+        *,
+        stream: bool = False,
+    ) -> list[str] | Iterator[Piece]:
+        requests = [CaptionRequest(image, length, generation) for image in encoded]
+        return self._pieces(requests) if stream else self._results(requests)
+
+    @overload
+    def query(
+        self,
+        encoded: Sequence[Encoded | None],
+        question: str,
+        reasoning: bool | None = None,
+        references: Sequence[tuple[float, ...]] = (),
+        generation: Generation = Generation(),
+        *,
+        stream: Literal[False] = False,
+    ) -> list[Answer]: ...
+
+    @overload
+    def query(
+        self,
+        encoded: Sequence[Encoded | None],
+        question: str,
+        reasoning: bool | None = None,
+        references: Sequence[tuple[float, ...]] = (),
+        generation: Generation = Generation(),
+        *,
+        stream: Literal[True],
+    ) -> Iterator[Piece]: ...
+
+    def query(
+        self,
+        encoded: Sequence[Encoded | None],
+        question: str,
+        reasoning: bool | None = None,
+        references: Sequence[tuple[float, ...]] = (),
+        generation: Generation = Generation(),
+        *,
+        stream: bool = False,
+    ) -> list[Answer] | Iterator[Piece]:
+        """An image None is a question without a picture. The reasoning is not streamed."""
+        requests = [QueryRequest(image, question, reasoning, tuple(references), generation) for image in encoded]
+        return self._pieces(requests) if stream else self._results(requests)
+
+    def detect(
+        self,
+        encoded: Sequence[Encoded],
+        prompt: str,
+        threshold: float | None = None,
+        max_objects: int | None = None,
+    ) -> list[list[Box]]:
+        """Boxes may reach out of the picture, as in the reference. EngineError for a threshold: there are no scores."""
+        if threshold is not None:
+            raise EngineError(f"{self.name} gives no scores: leave the threshold out")
+        return self._lists([DetectRequest(image, prompt, max_objects) for image in encoded], max_objects)
+
+    def point(self, encoded: Sequence[Encoded], prompt: str, max_objects: int | None = None) -> list[list[Point]]:
+        return self._lists([PointRequest(image, prompt, max_objects) for image in encoded], max_objects)
+
+    def detect_gaze(self, encoded: Sequence[Encoded], eyes: Sequence[tuple[float, float]]) -> list[Point | None]:
+        return self._results([GazeRequest(image, eye) for image, eye in zip(encoded, eyes, strict=True)])
+
+    def detect_gaze_accurately(
+        self, encoded: Sequence[Encoded], mirrored: Sequence[Encoded], faces: Sequence[Box], seed: int = 0
+    ) -> list[Point | None]:
+        """Where the person with each face looks, from twenty looks at it.
+
+        mirrored: the same pictures, encoded from left to right. The same seed gives the same result.
+        """
+        gazes = []
+        for image, mirror, face in zip(encoded, mirrored, faces, strict=True):
+            plain, flipped = eyes_in_face(face, seed)
+            looks = [(image, eye) for eye in plain] + [(mirror, eye) for eye in flipped]
+            found = self._results([GazeRequest(*look) for look in looks])
+            gazes.append(agreed(found[: len(plain)], found[len(plain) :]))
+        return gazes
+
+    def run(self, requests: Iterable[Request], batch: int | None = None) -> Iterator[Piece | Done | Failed]:
+        jobs = (self._job(request) for request in requests)
+        return run_jobs(jobs, self.decoder, batch or (CPU_BATCH if self.device == "cpu" else GPU_BATCH))
+
+    def _job(self, request: Request) -> Job:
+        prefix = request.image.prefix if request.image else None
+        adapter = None if isinstance(request, GazeRequest) else request.adapter
+        return Job(lambda: self._flow(request), prefix, adapter)
+
+    def _flow(self, request: Request) -> Flow:
+        flows = self._flows
+        if isinstance(request, CaptionRequest):
+            return flows.caption(request.length, request.generation)
+        if isinstance(request, QueryRequest):
+            seen = request.image is not None
+            return flows.query(request.question, request.reasoning, request.references, request.generation, seen)
+        if isinstance(request, DetectRequest):
+            return flows.detect(request.prompt, request.max_objects)
+        if isinstance(request, PointRequest):
+            return flows.point(request.prompt, request.max_objects)
+        return flows.gaze(request.eye)
+
+    def _results(self, requests: Sequence[Request]) -> list[Any]:
+        """In order. Raises the error of the first that failed."""
+        results: dict[int, Any] = {}
+        for event in self.run(requests):
+            if isinstance(event, Failed):
+                raise event.error
+            if isinstance(event, Done):
+                results[event.index] = event.result
+        return [results[index] for index in range(len(requests))]
+
+    def _pieces(self, requests: Sequence[Request]) -> Iterator[Piece]:
+        for event in self.run(requests):
+            if isinstance(event, Failed):
+                raise event.error
+            if isinstance(event, Piece):
+                yield event
+
+    def _lists(self, requests: Sequence[Request], max_objects: int | None) -> list[list[Any]]:
+        found: list[Found] = self._results(requests)
+        if not all(one.complete for one in found):
+            if max_objects == UNLIMITED:
+                raise EngineError(f"{self.name} found no end of objects in a picture: its answer can't be trusted")
+            warn_of_limit(self.config.defaults.max_objects if max_objects is None else max_objects)
+        return [one.items for one in found]
+
+
+def max_crops(config: Config, detail: str | int) -> int:
+    """Most windows a picture is cut into, for "low" (1: the picture as a whole), "auto" (as trained), "high", or N."""
+    named = {"low": 1, "auto": config.vision.max_crops, "high": 2 * config.vision.max_crops}
+    crops = named.get(detail, 0) if isinstance(detail, str) else detail
+    if crops < 1:
+        raise ValueError(f"detail must be low, auto, high or a number of crops from 1 on, not {detail!r}")
+    return crops

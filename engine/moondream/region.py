@@ -1,0 +1,74 @@
+"""Coordinates and sizes as embeddings and back: Fourier features in (Tancik et al. 2020), bins out.
+
+A coordinate's bin b of n stands for b / n. A size's bin stands for 2 ** (b / (n - 1) * 10 - 10): from 1/1024 to 1 in
+equal ratios.
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from engine.linear import Linear
+from engine.moondream.config import RegionConfig
+from engine.moondream.parts import Take, layer_norm, linear, norm
+from engine.moondream.weights import Source
+
+
+class Region:
+    """Values are fractions of the picture; hidden states come as (rows, dim) from the text model."""
+
+    def __init__(self, config: RegionConfig, weights: Source, dtype: torch.dtype, device: str, packed: bool) -> None:
+        self.dtype, self.device = dtype, device
+        take = lambda name: weights.take(f"region.{name}", dtype, device)  # noqa: E731
+        self.coordinate_features, self.size_features = take("coord_features"), take("size_features")
+        self.coordinate_encoder = linear(take, "coord_encoder", packed)
+        self.size_encoder = linear(take, "size_encoder", packed)
+        self.coordinate_decoder = _decoder(config, take, "coord_decoder", packed)
+        self.size_decoder = _decoder(config, take, "size_decoder", packed)
+        # later checkpoints of the third generation have it
+        self.norm = norm(take, "ln") if weights.has("region.ln.weight") else None
+
+    def embed_coordinates(self, values: Sequence[float]) -> Tensor:
+        """(values, dim)."""
+        return self.coordinate_encoder(self._fourier([[value] for value in values], self.coordinate_features))
+
+    def embed_sizes(self, sizes: Sequence[tuple[float, float]]) -> Tensor:
+        """Widths and heights -> (sizes, dim)."""
+        return self.size_encoder(self._fourier(sizes, self.size_features))
+
+    def coordinates(self, hidden: Tensor) -> list[float]:
+        logits = self.coordinate_logits(hidden)
+        return [bin / logits.shape[1] for bin in logits.argmax(-1).tolist()]
+
+    def sizes(self, hidden: Tensor) -> list[tuple[float, float]]:
+        """Width and height for each row."""
+        logits = self.size_logits(hidden)
+        last = logits.shape[2] - 1
+        return [(2.0 ** (w / last * 10 - 10), 2.0 ** (h / last * 10 - 10)) for w, h in logits.argmax(-1).tolist()]
+
+    def coordinate_logits(self, hidden: Tensor) -> Tensor:
+        """(rows, bins)."""
+        return self._decode(self.coordinate_decoder, hidden)
+
+    def size_logits(self, hidden: Tensor) -> Tensor:
+        """(rows, 2, bins): width, height."""
+        return self._decode(self.size_decoder, hidden).view(hidden.shape[0], 2, -1)
+
+    def _decode(self, layers: list[Linear], hidden: Tensor) -> Tensor:
+        x = layer_norm(hidden, self.norm) if self.norm else hidden
+        for layer in layers[:-1]:
+            x = layer(x, gelu=True)
+        return layers[-1](x)
+
+    def _fourier(self, values: Sequence[Sequence[float]], features: Tensor) -> Tensor:
+        x = torch.tensor(values, dtype=self.dtype, device=self.device)
+        angles = 2 * math.pi * x @ features
+        return torch.cat([angles.cos(), angles.sin()], dim=-1)
+
+
+def _decoder(config: RegionConfig, take: Take, name: str, packed: bool) -> list[Linear]:
+    if config.inner_dim is None:
+        return [linear(take, name, packed)]
+    return [linear(take, f"{name}.fc1", packed), linear(take, f"{name}.fc2", packed)]

@@ -1,0 +1,93 @@
+"""The vision encoder: a transformer over the patches of each crop (SigLIP's, Zhai et al. 2023), and the projection.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from engine.attention import attend_all
+from engine.linear import Linear
+from engine.moondream.config import VisionConfig
+from engine.moondream.crops import normalise, pool, stitch
+from engine.moondream.parts import Norm, layer_norm, linear, norm
+from engine.moondream.weights import Source
+
+
+@dataclass(frozen=True)
+class Block:
+    norm1: Norm
+    qkv: Linear
+    proj: Linear
+    norm2: Norm
+    fc1: Linear
+    fc2: Linear
+
+
+class Vision:
+    """Crops of a picture in, one embedding for each patch of the grid out."""
+
+    def __init__(self, config: VisionConfig, weights: Source, dtype: torch.dtype, device: str, packed: bool) -> None:
+        self.config = config
+        self.dtype, self.device = dtype, device
+        take = lambda name: weights.take(f"vision.{name}", dtype, device)  # noqa: E731
+        self.patches = linear(take, "patch_emb", packed)
+        self.positions = take("pos_emb")[0]
+        self.blocks = [
+            Block(
+                norm(take, f"blocks.{i}.ln1"),
+                linear(take, f"blocks.{i}.attn.qkv", packed),
+                linear(take, f"blocks.{i}.attn.proj", packed),
+                norm(take, f"blocks.{i}.ln2"),
+                linear(take, f"blocks.{i}.mlp.fc1", packed),
+                linear(take, f"blocks.{i}.mlp.fc2", packed),
+            )
+            for i in range(config.enc_n_layers)
+        ]
+        self.post_norm = norm(take, "post_ln")
+        self._enter, self._leave = enter, leave
+        self.proj1 = linear(take, "proj_mlp.fc1", packed)
+        self.proj2 = linear(take, "proj_mlp.fc2", packed)
+
+    def compile(self) -> None:
+        """Fuses what stands between the products; attention stays as it is."""
+        self._enter, self._leave = torch.compile(enter), torch.compile(leave)
+
+    def features(self, pixels: np.ndarray) -> Tensor:
+        """(n, crop, crop, 3) uint8 -> (n, grid * grid, enc_dim): every crop by itself."""
+        grid, patch, heads = self.config.grid, self.config.enc_patch_size, self.config.enc_n_heads
+        n = len(pixels)
+        squares = normalise(pixels, self.dtype).to(self.device).view(n, -1, grid, patch, grid, patch)
+        rows = squares.permute(0, 2, 4, 1, 3, 5).reshape(n * grid * grid, -1)
+        x = self.patches(rows) + self.positions.repeat(n, 1)
+        for block in self.blocks:
+            qkv = self._enter(x, block)
+            q, k, v = qkv.view(n, grid * grid, 3, heads, -1).permute(2, 0, 3, 1, 4).contiguous()
+            x = self._leave(x, attend_all(q, k, v), block)
+        return layer_norm(x, self.post_norm).view(n, grid * grid, -1)
+
+    def project(self, features: Tensor, tiling: tuple[int, int]) -> Tensor:
+        """features: (crops, grid * grid, enc_dim) of one picture -> (grid * grid, dim of the text model).
+
+        The global crop's features go beside those of the tiles, which are stitched and pooled to the same grid.
+        """
+        grid = self.config.grid
+        whole = features[0]
+        if len(features) == 1:  # the only tile is the whole picture
+            tiled = whole
+        else:
+            tiles = features[1:].view(-1, grid, grid, self.config.enc_dim)
+            tiled = pool(stitch(tiles, tiling, self.config.overlap_margin), grid).view(grid * grid, -1)
+        return self.proj2(self.proj1(torch.cat([whole, tiled], dim=-1), gelu=True))
+
+
+def enter(x: Tensor, block: Block) -> Tensor:
+    """(rows, 3 * enc_dim): queries, keys and values."""
+    return block.qkv(layer_norm(x, block.norm1))
+
+
+def leave(x: Tensor, mixed: Tensor, block: Block) -> Tensor:
+    """x with what the block adds; mixed: attention's result, (rows, enc_dim)."""
+    x = x + block.proj(mixed)
+    return x + block.fc2(block.fc1(layer_norm(x, block.norm2), gelu=True))

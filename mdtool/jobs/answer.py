@@ -1,0 +1,107 @@
+"""Asks about every photo there is, prints what comes, and goes on where one fails."""
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from engine.contract import Box, DetectRequest, Done, EngineError, Failed, Found, Model, Point, PointRequest, Request
+from mdtool.answers import TextLines, print_places, print_record, print_table
+from mdtool.console import Console
+from mdtool.errors import Exit, InputError, MdtoolError, NoInput, OutputError
+from mdtool.jobs.ask import Asked, Event, ask
+from mdtool.jobs.marked import check_target, save_marked
+from mdtool.media.inputs import VIDEOS, Input, find_inputs
+from mdtool.media.opening import open_medium
+from mdtool.media.photo import Photo
+
+Show = Callable[[Asked, Event], None]
+
+
+def find_photos(named: Sequence[str]) -> list[Input]:
+    """As `find_inputs`, but videos in folders and globs are passed over. NoInput where nothing is left."""
+    found = [
+        source
+        for source in find_inputs(named)
+        if source.named or source.path is None or source.path.suffix.lower() not in VIDEOS
+    ]
+    if not found:
+        raise NoInput(f"no photo in {', '.join(named)}")
+    return found
+
+
+def show_as(requests: Sequence[Request], named: bool, as_json: bool, model: Model) -> Show:
+    """How answers go to stdout. named: each with the photo's name, for there are several."""
+    if as_json:
+        return partial(print_record, model=model.name)
+    if isinstance(requests[0], DetectRequest | PointRequest):
+        return print_table if sys.stdout.isatty() else print_places
+    return TextLines(named, asked=len(requests) > 1)
+
+
+def answer(
+    sources: Sequence[Input],
+    model: Model,
+    requests: Sequence[Request],
+    show: Show,
+    console: Console,
+    threshold: float | None = None,
+    save: Mapping[Input, Path] | None = None,
+    overwrite: bool = False,
+) -> Exit:
+    """requests: without their image. save: where copies go that show what was found; with overwrite over what is there.
+
+    An input that fails is named on stderr; its code is the outcome if it is the only one, else SOME_FAILED.
+    """
+    targets = save or {}
+    failures: dict[Input, Exit] = {}
+    found: list[Box | Point] = []
+
+    def read(source: Input) -> np.ndarray:
+        if source in targets:
+            check_target(targets[source], overwrite)
+        return read_rgb(source)
+
+    def failed(source: Input, error: Exception) -> None:
+        failures[source] = error.code if isinstance(error, MdtoolError) else Exit.SOME_FAILED
+        reason = "needs more memory than there is" if isinstance(error, MemoryError) else str(error)
+        console.error(reason if isinstance(error, OutputError) else f"{source.name}: {reason}")
+
+    try:
+        for asked, event in ask(sources, read, model, requests, threshold):
+            source = asked.source
+            show(asked, event)
+            if isinstance(event, Failed):
+                failed(source, event.error)
+            elif isinstance(event, Done) and isinstance(event.result, Found):
+                found += event.result.items
+                if not event.result.complete:
+                    console.note(
+                        f"{source.name}: the list ended at {len(event.result.items)} objects: "
+                        "there may be more; --max-objects raises the limit"
+                    )
+            if asked.last and isinstance(event, Done | Failed):
+                if source in targets and source not in failures:
+                    assert asked.pixels is not None
+                    try:
+                        save_marked(asked.pixels, found, targets[source], overwrite)
+                    except OutputError as error:
+                        failed(source, error)
+                found = []
+    except EngineError as error:
+        raise MdtoolError(str(error)) from error
+    if not failures:
+        return Exit.OK
+    return next(iter(failures.values())) if len(sources) == 1 else Exit.SOME_FAILED
+
+
+def read_rgb(source: Input) -> np.ndarray:
+    """HxWx3 uint8 RGB, upright. InputError for anything but a photo."""
+    with ExitStack() as stack:
+        medium = open_medium(source, stack)
+        if isinstance(medium, Photo):
+            return medium.rgb()
+    raise InputError("is a video or an animation; only `mdtool redact` takes those")

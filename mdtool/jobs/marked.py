@@ -1,0 +1,60 @@
+"""Copies of photos with what was found drawn on them."""
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from engine.contract import Box, Point
+from mdtool.errors import OutputError, UsageError
+from mdtool.media.inputs import Input
+from mdtool.media.photo import pillow
+from mdtool.media.whole_file import WholeFile, cant_write
+from recipes.draw import draw
+
+QUALITY = 92
+FORMATS = {
+    ".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".webp": "WEBP", ".tif": "TIFF", ".tiff": "TIFF", ".avif": "AVIF",
+    ".gif": "GIF",
+}  # fmt: skip
+
+
+def targets_of(sources: Iterable[Input], output: str, many: bool) -> dict[Input, Path]:
+    """Where the copy of each goes: to `output`, or below it if there are many, or if it is a folder.
+
+    UsageError if a copy would replace a photo that is asked about, or another copy.
+    """
+    in_folder = many or output.endswith(os.sep) or os.path.isdir(output)
+    targets = {source: Path(output, source.relative) if in_folder else Path(output) for source in sources}
+    originals = {os.path.realpath(source.path) for source in targets if source.path}
+    if over := next((target for target in targets.values() if os.path.realpath(target) in originals), None):
+        raise UsageError(f"--save {output}: {over} would be written over a photo that is asked about; give another name")
+    if len(set(targets.values())) < len(targets):
+        raise UsageError(f"--save {output}: two photos have the same name; ask about them one folder at a time")
+    return targets
+
+
+def check_target(target: Path, overwrite: bool) -> None:
+    """Before any work is done. UsageError for a format that can't be written, OutputError if the file is there."""
+    if target.suffix.lower() not in FORMATS:
+        raise UsageError(f"--save {target}: end the name in {', '.join(FORMATS)}")
+    if os.path.lexists(target) and not overwrite:
+        raise OutputError(f"{target}: exists already; --overwrite replaces it")
+
+
+def save_marked(pixels: np.ndarray, found: Sequence[Box | Point], target: Path, overwrite: bool) -> None:
+    """pixels: HxWx3 uint8 RGB, upright. The copy has no metadata. OutputError where it can't be written."""
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with WholeFile(target, overwrite) as whole:
+            with whole.part.open("wb") as file:
+                picture = pillow().fromarray(draw(pixels, found))
+                picture.save(file, FORMATS[target.suffix.lower()], quality=QUALITY)
+            whole.commit()
+    except OutputError as error:
+        raise OutputError(f"{target}: {error}") from error
+    except OSError as error:
+        raise OutputError(f"{target}: {cant_write(error)}") from error
+    except ValueError as error:  # as a format refuses a picture that is too large for it
+        raise OutputError(f"{target}: can't be encoded: {error}") from error

@@ -1,0 +1,18 @@
+"""Results as text on stdout: UTF-8 whatever the locale says, and out at once, for whoever reads it at the other end."""
+
+import sys
+
+from mdtool.errors import StdoutError
+from mdtool.media.whole_file import cant_write
+
+
+def put(text: str) -> None:
+    """Raises StdoutError where it can't be written; BrokenPipeError where nobody reads any more."""
+    try:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(text.encode("utf-8", "backslashreplace"))
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise StdoutError(f"stdout: {cant_write(error)}") from error

@@ -5,6 +5,8 @@ asked for, so that a broken file costs no memory.
 """
 
 import json
+import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,19 +107,21 @@ def shown(name: str) -> str:
 
 
 def _header(path: Path) -> dict[str, Entry]:
-    if not path.exists():
+    if not os.path.exists(path):
         raise ModelUnavailable(f"{path}: no such file")
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise ModelUnavailable(f"{path}: is not a file")  # a pipe would wait for ever
     entries = {}
     try:
         with safe_open(path, framework="pt") as file:
             for name in file.offset_keys():
                 stored = file.get_slice(name)
-                kind = stored.get_dtype()
+                kind, shape = stored.get_dtype(), tuple(stored.get_shape())
                 if kind not in _DTYPES:
                     raise ModelUnavailable(f"{path}: {shown(name)} has the unknown type {kind}")
-                entries[name] = Entry(path, tuple(stored.get_shape()), _DTYPES[kind])
+                if any(size >= 2**63 for size in shape):  # the format allows it beside a 0
+                    raise ModelUnavailable(f"{path}: {shown(name)} has an impossible shape")
+                entries[name] = Entry(path, shape, _DTYPES[kind])
     except (SafetensorError, OSError, ValueError) as error:
         raise ModelUnavailable(f"{path}: is not a sound safetensors file: {_reason(error)}") from error
     return entries
@@ -127,20 +131,17 @@ def _shards(index: Path) -> dict[str, Entry]:
     places = _weight_map(index)
     entries: dict[str, Entry] = {}
     for shard in dict.fromkeys(places.values()):
-        if Path(shard).name != shard or "\0" in shard:
-            raise ModelUnavailable(f"{index}: names a file outside of its folder: {shown(shard)}")
+        if not re.fullmatch(r"[\w. -]+", shard):
+            raise ModelUnavailable(f"{index}: {shown(shard)} is not the name of a file in its folder")
         held = _header(index.parent / shard)
         for name, entry in held.items():
             if name in entries:
-                raise ModelUnavailable(
-                    f"{index}: {shown(name)} is in two shards: {entries[name].file.name} and {shard}"
-                )
+                both = f"{entries[name].file.name} and {shard}"
+                raise ModelUnavailable(f"{index}: {shown(name)} is in two shards: {both}")
             entries[name] = entry
     for name, shard in places.items():
         if name not in entries or entries[name].file.name != shard:
-            raise ModelUnavailable(
-                f"{index.parent / shard}: lacks the tensor {shown(name)}, which {INDEX} places there"
-            )
+            raise ModelUnavailable(f"{index.parent / shard}: lacks {shown(name)}, which {index.name} places there")
     return entries
 
 

@@ -51,6 +51,12 @@ def local(model: Published) -> Local | None:
         return None
 
 
+def is_begun(model: Published) -> bool:
+    """Whether any weights of it are in the cache, whole or not."""
+    folder = _snapshot(model.source) if model.source else None
+    return folder is not None and any(folder.glob("*.safetensors*"))
+
+
 def cached_tokenizer(source: TokenizerSource) -> Path | None:
     """The tokenizer's file, if it is in the cache."""
     folder = _snapshot(source)
@@ -210,6 +216,8 @@ def _fetch(source: Source | TokenizerSource, wanted: Callable[[str], bool]) -> N
 
     info = HfApi().model_info(source.repo, revision=source.revision, files_metadata=True)
     files = sorted((file for file in info.siblings or () if wanted(file.rfilename)), key=lambda file: file.size or 0)
+    if not files:
+        raise ModelUnavailable(f"{source.repo} has none of the files that are needed at revision {source.revision}")
     _check_space([file for file in files if file.lfs], _repository(source.repo) / "blobs")
     for file in files:
         if file.lfs:
@@ -247,7 +255,7 @@ def _fetch_large(repo: str, commit: str, name: str, sha256: str, size: int) -> N
             )
         if _sha256(part) != sha256:
             part.unlink()
-            raise ModelUnavailable(f"{repo}: {name} was damaged on its way (its checksum is wrong); pull it again")
+            raise ModelUnavailable(f"{name} was damaged on its way (its checksum is wrong); pull it again")
         part.replace(blob)
 
 
@@ -281,8 +289,8 @@ def _told(name: str, source: Source | TokenizerSource) -> Iterator[None]:
     page = f"{constants.ENDPOINT}/{source.repo}"
     try:
         yield
-    except ModelUnavailable:
-        raise
+    except ModelUnavailable as error:
+        raise unavailable(str(error)) from error
     except errors.GatedRepoError as error:
         raise unavailable(
             f"{page} asks you to accept its terms: do so there, then set HF_TOKEN to a token of yours (or run "

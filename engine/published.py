@@ -59,7 +59,7 @@ class Published:
 @cache
 def published() -> dict[str, Published]:
     """Every model of the catalogue, by name, in the order of their names."""
-    return {path.stem: _read(path) for path in sorted(CONFIGS.glob("*.json"))}
+    return {path.stem: _read(path) for path in sorted(CONFIGS.glob("*.json"), key=lambda path: path.stem)}
 
 
 def no_such_model(name: str, known: Collection[str]) -> ModelUnavailable:

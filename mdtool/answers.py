@@ -86,7 +86,7 @@ def _rounded(place: Box | Point, names: Sequence[str]) -> dict[str, float]:
 
 
 class TextLines:
-    """Texts as they grow. One alone goes out as it is; of several each is one line, after what they differ in and a tab.
+    """Texts as they grow. One alone goes out as it is; of several each is one line, headed by what they differ in.
 
     named: begin with the name of the photo. asked: then with the question.
     """
@@ -118,14 +118,15 @@ class TextLines:
 def print_places(asked: Asked, event: Event) -> None:
     """A line for each box or point: name of the photo, label, coordinates, and for a box its score, between tabs."""
     if isinstance(event, Done):
-        put("".join("\t".join([one_line(asked.source.name), *row]) + "\n" for row in _rows(asked.request, event.result)))
+        name = one_line(asked.source.name)
+        put("".join("\t".join([name, *row]) + "\n" for row in _rows(asked.request, event.result)))
 
 
 def _rows(request: Any, found: Found) -> list[list[str]]:
     rows = []
     for one in found.items:
         names = SIDES if isinstance(one, Box) else PLACE
-        row = [one_line(one.label or request.prompt), *(f"{part:.{DECIMALS}f}" for part in _rounded(one, names).values())]
+        row = [one_line(one.label or request.prompt), *(f"{getattr(one, name):.{DECIMALS}f}" for name in names)]
         if isinstance(one, Box):
             row.append("" if one.score is None else f"{one.score:.4f}")
         rows.append(row)
@@ -150,7 +151,8 @@ def print_table(asked: Asked, event: Event) -> None:
         table.add_column(name, justify="right")
     for one, row in zip(event.result.items, _rows(asked.request, event.result), strict=True):
         table.add_row(escape(row[0]), *row[1:], _in_pixels(one, width, height))
-    Console().print(table if event.result.items else f"{table.title}: no {escape(one_line(asked.request.prompt))}")
+    nothing = f"{table.title}: no {escape(one_line(asked.request.prompt))}"
+    Console(highlight=False).print(table if event.result.items else nothing)
 
 
 def _in_pixels(one: Box | Point, width: int, height: int) -> str:

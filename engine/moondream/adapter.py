@@ -16,7 +16,7 @@ from torch import Tensor
 from engine.checkpoint import open_checkpoint, shown
 from engine.contract import ModelUnavailable
 from engine.moondream.config import Config
-from engine.moondream.weights import listed, shapes
+from engine.moondream.weights import shapes, summary
 
 # Names in the files, replaced in this order.
 _RENAMED = (
@@ -66,8 +66,11 @@ def read_adapter(path: Path, config: Config, dtype: torch.dtype, device: torch.d
         tensors[name] = tensor
     linears = _linears(config)
     _check(path, tensors, linears, config)
-    return Adapter({name: tuple(tensors[f"{name}.{part}"].to(device, dtype, copy=True) for part in "AB")
-                    for name in linears})  # fmt: skip
+
+    def own(name: str) -> Tensor:
+        return tensors[name].to(device, dtype, copy=True)
+
+    return Adapter({name: (own(f"{name}.A"), own(f"{name}.B")) for name in linears})
 
 
 def _hub_cache() -> Path:
@@ -82,12 +85,15 @@ def _safetensors(path: Path) -> dict[str, Tensor]:
 
 
 def _saved_by_torch(path: Path) -> dict[str, Tensor]:
+    if not path.is_file():
+        raise ModelUnavailable(f"{path}: no such file")
     try:
         stored: Any = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except OSError as error:
         raise ModelUnavailable(f"{path}: cannot be read: {error.strerror}") from error
     except Exception as error:  # a damaged pickle can raise any
-        raise ModelUnavailable(f"{path}: is damaged, or holds more than tensors, and was not loaded") from error
+        why = "is damaged, in torch's format before 1.6, or holds more than tensors"
+        raise ModelUnavailable(f"{path}: {why}; it was not loaded") from error
     if not isinstance(stored, dict):
         raise ModelUnavailable(f"{path}: is not a dict of tensors")
     for name, tensor in stored.items():
@@ -98,32 +104,35 @@ def _saved_by_torch(path: Path) -> dict[str, Tensor]:
 
 def _linears(config: Config) -> dict[str, tuple[int, ...]]:
     """The linears that an adapter adds to, with (outputs, inputs): all of the text model's blocks but the experts."""
-    inside = re.compile(r"(text\.blocks\.\d+\.(?:attn\.(?:qkv|proj)|mlp\.(?:fc1|fc2)))\.weight")
-    return {match[1]: shape for name, shape in shapes(config).items()
-            if len(shape) == 2 and (match := inside.fullmatch(name))}  # fmt: skip
+    made = {}
+    for name, shape in shapes(config).items():
+        linear = name.removesuffix(".weight")
+        inside = re.fullmatch(r"text\.blocks\.\d+\.(attn\.(qkv|proj)|mlp\.(fc1|fc2))", linear)
+        if inside and len(shape) == 2:
+            made[linear] = shape
+    return made
 
 
 def _check(path: Path, tensors: Mapping[str, Tensor], linears: Mapping[str, tuple[int, ...]], config: Config) -> None:
-    wanted = {f"{name}.{part}" for name in linears for part in "AB"}
+    layers, moe = config.text.n_layers, config.text.moe
     # The reference wants an adapter for the experts' layers too, and never uses it.
     ignored = {
         f"text.blocks.{i}.mlp.{part}"
-        for i in range(config.text.moe.start_layer if config.text.moe else config.text.n_layers, config.text.n_layers)
+        for i in range(moe.start_layer if moe else layers, layers)
         for part in ("fc1.A", "fc1.B", "fc2.A", "fc2.B")
     }
-    faults = {
-        "missing": sorted(wanted - tensors.keys()),
-        "unknown": [shown(name) for name in tensors if name not in wanted | ignored],
-        "of another shape": [],
-    }
+    wanted = [f"{name}.{part}" for name in linears for part in "AB"]
+    missing = [name for name in wanted if name not in tensors]
+    unknown = [shown(name) for name in tensors if name not in ignored.union(wanted)]
+    misshapen = []
     for name, (outputs, inputs) in linears.items():
         if f"{name}.A" in tensors and f"{name}.B" in tensors:
             a, b = tensors[f"{name}.A"], tensors[f"{name}.B"]
-            rank = a.shape[0] if a.ndim else 0
-            fits = a.shape == (rank, inputs) and b.shape == (outputs, rank) and 0 < rank <= min(inputs, outputs)
-            if not fits or not (a.is_floating_point() and b.is_floating_point()):
+            rank = len(a) if a.ndim else 0
+            if not 0 < rank <= min(inputs, outputs) or (a.shape, b.shape) != ((rank, inputs), (outputs, rank)):
                 found = f"{list(a.shape)} and {list(b.shape)}"
-                faults["of another shape"].append(f"{name} is {found}, not [rank, {inputs}] and [{outputs}, rank]")
-    told = [f"{kind}: {listed(names)}" for kind, names in faults.items() if names]
-    if told:
-        raise ModelUnavailable(f"{path}: does not fit the model; {'; '.join(told)}")
+                misshapen.append(f"{name} is {found}, not [rank, {inputs}] and [{outputs}, rank]")
+    whole = [name for name in wanted if name in tensors and not tensors[name].is_floating_point()]
+    faults = {"missing": missing, "unknown": unknown, "of another shape": misshapen, "not of floats": whole}
+    if any(faults.values()):
+        raise ModelUnavailable(f"{path}: does not fit the model; {summary(faults)}")

@@ -7,7 +7,7 @@ a file that describes experts (`text.moe`) is of the third.
 
 import types
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from engine.contract import ModelUnavailable
@@ -176,8 +176,10 @@ def read_config(source: str, data: Any) -> Config:
 
 
 def _under(defaults: dict[str, Any], given: Any) -> Any:
-    """What is given, over defaults that depend on the generation."""
-    return defaults | given if isinstance(given, dict) else given
+    """What is given, then defaults that depend on the generation."""
+    if not isinstance(given, dict):
+        return given
+    return given | {name: value for name, value in defaults.items() if name not in given}
 
 
 def _read(kind: Any, value: Any, source: str, path: str) -> Any:
@@ -190,12 +192,13 @@ def _read(kind: Any, value: Any, source: str, path: str) -> Any:
         if not isinstance(value, dict):
             raise ModelUnavailable(f"{source}: {path or 'it'} must be an object, not {_shown(value)}")
         hints = get_type_hints(kind)
-        known = {f.name for f in fields(kind)}
-        inner = f"{path}." if path else ""
         for name in value:
-            if name not in known:
-                raise ModelUnavailable(f"{source}: unknown field {inner}{name}")
-        return kind(**{name: _read(hints[name], item, source, inner + name) for name, item in value.items()})
+            if name not in hints:
+                raise ModelUnavailable(f"{source}: unknown field {_inside(path, name)}")
+        for f in fields(kind):
+            if f.name not in value and f.default is MISSING and f.default_factory is MISSING:
+                raise ModelUnavailable(f"{source}: {_inside(path, f.name)} is missing")
+        return kind(**{name: _read(hints[name], item, source, _inside(path, name)) for name, item in value.items()})
     if origin is tuple:
         if not isinstance(value, list):
             raise ModelUnavailable(f"{source}: {path} must be a list, not {_shown(value)}")
@@ -203,14 +206,21 @@ def _read(kind: Any, value: Any, source: str, path: str) -> Any:
     if origin is Mapping:
         if not isinstance(value, dict):
             raise ModelUnavailable(f"{source}: {path} must be an object, not {_shown(value)}")
-        return {name: _read(arguments[1], item, source, f"{path}.{name}") for name, item in value.items()}
-    fits = type(value) is kind or (kind is float and type(value) is int)
-    if not fits:
+        return {name: _read(arguments[1], item, source, _inside(path, name)) for name, item in value.items()}
+    if kind is float and type(value) in (int, float) and abs(value) < _LARGEST:  # nan is not
+        return float(value)
+    if kind is float or type(value) is not kind:
         raise ModelUnavailable(f"{source}: {path} must be {_KINDS[kind]}, not {_shown(value)}")
-    return kind(value)
+    return value
 
 
-_KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+_LARGEST = 1e30  # what float32 can hold, and to spare
+_KINDS = {int: "a whole number", float: "a finite number", bool: "true or false", str: "a text"}
+
+
+def _inside(path: str, name: str) -> str:
+    name = name if name.isidentifier() else _shown(name)
+    return f"{path}.{name}" if path else name
 
 
 def _shown(value: Any) -> str:
@@ -230,8 +240,8 @@ def _check(config: Config, source: str) -> None:
             size = getattr(part, f.name)
             may_be_zero = f.name in ("overlap_margin", "start_layer")
             if type(size) is int:
-                need(size > 0 or (size == 0 and may_be_zero), f"{name}.{f.name} must be positive, not {size}")
-                need(size < 2**31, f"{name}.{f.name} is far too large: {size}")
+                need(size > 0 or (size == 0 and may_be_zero), f"{name}.{f.name} must be positive, not {_shown(size)}")
+                need(size < 2**31, f"{name}.{f.name} is far too large: {_shown(size)}")
     need(text.dim % text.n_heads == 0, "text.dim must be a multiple of text.n_heads")
     need(text.head_dim % 4 == 0, "text.dim / text.n_heads must be a multiple of 4, for rotary pairs in half of it")
     need(text.n_heads % text.n_kv_heads == 0, "text.n_heads must be a multiple of text.n_kv_heads")
@@ -259,9 +269,20 @@ def _check(config: Config, source: str) -> None:
     for f in fields(ids):
         value = getattr(ids, f.name)
         if type(value) is int:
-            need(0 <= value < text.vocab_size, f"tokenizer.{f.name} must be in 0..{text.vocab_size - 1}, not {value}")
+            need(
+                0 <= value < text.vocab_size,
+                f"tokenizer.{f.name} must be in 0..{text.vocab_size - 1}, not {_shown(value)}",
+            )
+    need(not (text.moe and ids.coord_id is None), "tokenizer.coord_id is missing: with experts objects need it")
     t = ids.templates
+    for length, prompt in (t.caption or {}).items():
+        need(len(prompt) > 0, f"{_inside('tokenizer.templates.caption', length)} is empty")
     used = [ids for template in (t.query, t.detect, t.point, t.segment) if template
             for ids in (template.prefix, template.suffix)] + list((t.caption or {}).values())  # fmt: skip
     for token in (token for tokens in used for token in tokens):
-        need(0 <= token < text.vocab_size, f"tokenizer.templates: {token} is not in the vocabulary")
+        need(0 <= token < text.vocab_size, f"tokenizer.templates: {_shown(token)} is not in the vocabulary")
+    defaults = config.defaults
+    need(defaults.temperature >= 0, f"defaults.temperature must not be below 0: {defaults.temperature}")
+    need(0 <= defaults.top_p <= 1, f"defaults.top_p must be in 0..1, not {defaults.top_p}")
+    need(defaults.max_tokens >= 0, f"defaults.max_tokens must not be below 0: {_shown(defaults.max_tokens)}")
+    need(defaults.max_objects >= 0, f"defaults.max_objects must not be below 0: {_shown(defaults.max_objects)}")

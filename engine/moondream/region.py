@@ -21,6 +21,7 @@ class Region:
 
     def __init__(self, config: RegionConfig, weights: Source, dtype: torch.dtype, device: str, packed: bool) -> None:
         self.dtype, self.device = dtype, device
+        self._size_bins = config.size_out_dim // 2
         take = lambda name: weights.take(f"region.{name}", dtype, device)  # noqa: E731
         self.coordinate_features, self.size_features = take("coord_features"), take("size_features")
         self.coordinate_encoder = linear(take, "coord_encoder", packed)
@@ -43,10 +44,11 @@ class Region:
         return [bin / logits.shape[1] for bin in logits.argmax(-1).tolist()]
 
     def sizes(self, hidden: Tensor) -> list[tuple[float, float]]:
-        """Width and height for each row."""
-        logits = self.size_logits(hidden)
-        last = logits.shape[2] - 1
-        return [(2.0 ** (w / last * 10 - 10), 2.0 ** (h / last * 10 - 10)) for w, h in logits.argmax(-1).tolist()]
+        """Width and height for each row; rounded to float32, as in the reference."""
+        bins = self.size_logits(hidden).argmax(-1)
+        last = self._size_bins - 1
+        sizes: list[tuple[float, float]] = (2.0 ** (bins.float() / last * 10 - 10)).tolist()
+        return sizes
 
     def coordinate_logits(self, hidden: Tensor) -> Tensor:
         """(rows, bins)."""

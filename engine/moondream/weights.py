@@ -114,7 +114,7 @@ class RandomWeights:
 
     seed: int
     shapes: Mapping[str, Shape]
-    blocks: dict[tuple[torch.dtype, str], Tensor] = field(default_factory=dict, repr=False)
+    blocks: dict[tuple[torch.dtype, str], Tensor] = field(default_factory=dict, init=False, repr=False)
 
     def has(self, name: str) -> bool:
         return name in self.shapes
@@ -228,7 +228,7 @@ def _packed(plain: Mapping[str, Shape], names: Iterable[str]) -> dict[str, Shape
     return made
 
 
-# Names of the releases before 2025, and of checkpoints straight from training: replaced in this order.
+# The older naming; replaced in this order.
 _OLD = ("vision_encoder.", "text_model.", "region_model.")
 _RENAMED = (
     ("vision_encoder.encoder.model.visual.patch_embed.linear.", "vision.patch_emb."),
@@ -309,16 +309,18 @@ def _check(checkpoint: Checkpoint, places: Mapping[str, Place], wanted: Mapping[
             if not _fits(name, dtype := checkpoint.dtype(places[name].name))
         ],
     }
-    told = [f"{kind}: {listed(names)}" for kind, names in faults.items() if names]
-    if told:
-        raise ModelUnavailable(f"{checkpoint.path}: does not fit the model's config; {'; '.join(told)}")
+    if any(faults.values()):
+        raise ModelUnavailable(f"{checkpoint.path}: does not fit the model's config; {summary(faults)}")
 
 
 def _fits(name: str, dtype: torch.dtype) -> bool:
     return dtype == torch.uint8 if name.endswith(".packed") else dtype.is_floating_point
 
 
-def listed(names: list[str]) -> str:
-    """The first few, and how many more."""
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return ", ".join(names[:3]) + more
+def summary(faults: Mapping[str, list[str]]) -> str:
+    """One line: the first few of each kind, and how many more."""
+
+    def few(names: list[str]) -> str:
+        return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+    return "; ".join(f"{kind}: {few(names)}" for kind, names in faults.items() if names)

@@ -11,7 +11,7 @@ import typer
 from typer.exceptions import TyperException
 
 from mdtool import __version__
-from mdtool.cli import bench, evaluate, models, redact
+from mdtool.cli import bench, caption, detect, evaluate, models, point, query, redact
 from mdtool.console import one_line
 from mdtool.ending import ENDING, interrupt
 from mdtool.errors import Exit, MdtoolError
@@ -25,6 +25,10 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("redact")(redact.redact)
+app.command("caption")(caption.caption)
+app.command("query")(query.query)
+app.command("detect")(detect.detect)
+app.command("point")(point.point)
 app.add_typer(models.app, name="models")
 app.add_typer(evaluate.app, name="eval")
 app.add_typer(bench.app, name="bench")

@@ -77,26 +77,29 @@ def path(name: Name) -> None:
 
 @app.command()
 def verify(
-    names: Annotated[list[str], typer.Argument(help="Names; by default all models that are here.")] = [],
+    names: Annotated[list[str], typer.Argument(help="Names; by default all that are here.")] = [],
 ) -> None:
     """Compare every file of a model with its checksum on the hub; no network is needed."""
     from engine import hub
     from engine.contract import ModelUnavailable
     from engine.published import published
 
-    failed = False
-    for model in _published(names) if names else [model for model in published().values() if hub.local(model)]:
+    failed = broken = False
+    for model in _published(names) if names else filter(hub.is_begun, published().values()):
         try:
             problems = hub.verify(model)
         except ModelUnavailable as error:
-            problems = [str(error).removeprefix(f"{model.name}: ")]
+            Console().error(str(error))
+            failed = True
+            continue
         for problem in problems:
             Console().error(f"{model.name}: {problem}")
         if not problems:
             typer.echo(f"{model.name}\tok")
-        failed = failed or bool(problems)
-    if failed:
-        Console().note("`mdtool models rm NAME` and `mdtool models pull NAME` fetch a model anew")
+        broken = broken or bool(problems)
+    if broken:
+        Console().note("`mdtool models rm NAME`, then `mdtool models pull NAME`, fetches a model anew")
+    if failed or broken:
         raise typer.Exit(Exit.MODEL)
 
 

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from mdtool.cli import options
+
 
 class StyleName(StrEnum):
     blur = "blur"
@@ -82,10 +84,11 @@ def redact(
     end: Annotated[
         str | None, typer.Option("--to", help="Work up to this time; frames after stay as they are.")
     ] = None,
-    model: Annotated[str, typer.Option(help="A name from `mdtool models list`, or auto.")] = "auto",
-    detail: Annotated[
-        str, typer.Option(help="low, auto, high, or the longer side in pixels of what the model sees.")
-    ] = "auto",
+    model: options.ModelName = "auto",
+    device: options.Device = "auto",
+    dtype: options.Dtype = None,
+    detail: options.Detail = "auto",
+    resize: options.Resize = None,
     on_error: Annotated[
         OnError, typer.Option(help="If the model fails on a frame: stop, or blank that frame.")
     ] = OnError.stop,
@@ -163,7 +166,9 @@ def redact(
     )
     sources = find_inputs(inputs)
     targets = Targets(output, len(sources) > 1 or inputs != [sources[0].name], overwrite)
-    asked = None if from_findings else load_model(model, "detect", prompt, detail, threshold)
+    asked = None
+    if not from_findings:
+        asked = load_model(model, "detect", prompt, detail, threshold, device=device, dtype=dtype, resize=resize)
     if dry_run:
         raise typer.Exit(print_plan(sources, targets, redaction, asked))
     check_outputs(output, findings, json)

@@ -1,11 +1,15 @@
 """Option values that need more than a type."""
 
+import math
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TypeVar, overload
 
+from engine.contract import Generation
 from mdtool.errors import UsageError
+from mdtool.media.inputs import is_medium
 
 T = TypeVar("T")
 
@@ -43,6 +47,34 @@ def check_outputs(output: str | None, findings: str | None, json: bool) -> None:
     ]
     if len(there) > 1:
         raise UsageError(f"{' and '.join(there)}: only one of them can have stdout; give the others a file name")
+
+
+def images_and_prompts(arguments: Sequence[str], prompts: Sequence[str]) -> tuple[list[str], list[str]]:
+    """(images, prompts): the last argument is the prompt, unless options gave some. UsageError if one of them lacks."""
+    if prompts:
+        check_not_blank("--prompt", prompts)
+        return list(arguments), list(prompts)
+    *images, prompt = arguments
+    path = Path(prompt)
+    if prompt == "-" or (os.path.exists(path) and (not images or is_medium(path))):
+        raise UsageError(f"{prompt}: is an image, and what to find is missing; name it last, as in: {prompt} face")
+    if not images:
+        raise UsageError(f"{prompt!r}: no such image; name the images first and what to find last: photo.jpg face")
+    check_not_blank("PROMPT", [prompt])
+    return images, [prompt]
+
+
+def check_not_blank(option: str, texts: Sequence[str]) -> None:
+    if not all(text.strip() for text in texts):
+        raise UsageError(f"{option}: is empty; say something in plain words")
+
+
+def generation(temperature: float | None, top_p: float | None, max_tokens: int | None, seed: int) -> Generation:
+    """UsageError for what is no number; the options' own ranges see to the rest."""
+    for option, value in (("--temperature", temperature), ("--top-p", top_p)):
+        if value is not None and not math.isfinite(value):
+            raise UsageError(f"{option}: {value} is no number that can be used")
+    return Generation(temperature, top_p, max_tokens, seed)
 
 
 def seconds(text: str) -> float:

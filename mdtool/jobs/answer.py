@@ -33,8 +33,13 @@ def find_photos(named: Sequence[str]) -> list[Input]:
     return found
 
 
-def show_as(requests: Sequence[Request], named: bool, as_json: bool, model: Model) -> Show:
-    """How answers go to stdout. named: each with the photo's name, for there are several."""
+def is_one(sources: Sequence[Input], named: Sequence[str]) -> bool:
+    """Whether one photo was named, and not a folder or a glob, in which there may be one or several."""
+    return [source.name for source in sources] == list(named)
+
+
+def show_as(requests: Sequence[Request], model: Model, as_json: bool, named: bool) -> Show:
+    """How answers go to stdout. named: texts with their photo's name."""
     if as_json:
         return partial(print_record, model=model.name)
     if isinstance(requests[0], DetectRequest | PointRequest):

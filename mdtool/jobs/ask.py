@@ -50,7 +50,7 @@ def ask(
     requests: Sequence[Request],
     threshold: float | None = None,
 ) -> Iterator[tuple[Asked, Event]]:
-    """Every request about every photo: what comes of it, in the order of photos and requests, each up to Done or Failed.
+    """What comes of every request about every photo, in their order, each up to its Done or Failed.
 
     requests: without their image. A photo that `read` raises MdtoolError for, or that the model can't encode, gives
     one Failed in place of its answers.

@@ -29,7 +29,7 @@ def targets_of(sources: Iterable[Input], output: str, many: bool) -> dict[Input,
     targets = {source: Path(output, source.relative) if in_folder else Path(output) for source in sources}
     originals = {os.path.realpath(source.path) for source in targets if source.path}
     if over := next((target for target in targets.values() if os.path.realpath(target) in originals), None):
-        raise UsageError(f"--save {output}: {over} would be written over a photo that is asked about; give another name")
+        raise UsageError(f"--save {output}: {over} would replace a photo that is asked about; give another name")
     if len(set(targets.values())) < len(targets):
         raise UsageError(f"--save {output}: two photos have the same name; ask about them one folder at a time")
     return targets

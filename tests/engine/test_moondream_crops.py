@@ -3,6 +3,7 @@
 import hashlib
 import json
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -87,15 +88,26 @@ def test_the_same_crop_is_held_once() -> None:
     assert many.as_reference() is many.pixels
 
 
-@given(SIDES, SIDES, st.integers(1, 30))
-def test_windows_are_as_many_as_allowed_or_follow_a_long_picture(height: int, width: int, max_crops: int) -> None:
-    rows, columns = tiling(VISION, height, width, max_crops)
-    assert rows >= 1
-    assert columns >= 1
-    least_rows, least_columns = (-(-(side - 112) // 266) for side in (height, width))
-    assert rows * columns <= max_crops or 1 in (rows, columns)  # more only in one line
-    assert rows * columns <= max(1, max_crops, max_crops**0.5 * max(least_rows, least_columns) ** 0.5)
-    assert tiling(VISION, width, height, 1) == (1, 1)
+def test_windows_are_as_many_as_allowed_or_follow_a_long_picture() -> None:
+    window = 7
+    for height, width, max_crops in product(range(-3, 60), range(-3, 60), (1, 2, 3, 5, 6, 9, 12, 13, 24)):
+        rows, columns = select_tiling(height, width, window, max_crops)
+        count = rows * columns
+        assert min(rows, columns) >= 1
+        assert count <= max_crops or 1 in (rows, columns)  # more only in one line
+        assert count <= max(1, max_crops, (max_crops * -(-max(height, width) // window)) ** 0.5)
+        assert select_tiling(width, height, window, max_crops) == (columns, rows)
+
+
+def test_exact_squares_are_not_lost_to_rounding() -> None:
+    assert 22 * (49 / 22) < 49
+    assert select_tiling(49, 22, 20, 22) == (7, 3)
+
+
+@given(SIDES, SIDES)
+def test_one_crop_is_the_global_one_for_any_shape(height: int, width: int) -> None:
+    assert tiling(VISION, height, width, 1) == (1, 1)
+    assert tiling(VISION, 400 + height, 4000, 1) == tiling(VISION, 4000, 400 + width, 1) == (1, 1)
 
 
 @given(SIDES, st.integers(2, 30))

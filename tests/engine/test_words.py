@@ -35,7 +35,10 @@ PRINTABLE = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
 OTHERS = iter(range(0x100, 0x200))
 BYTES = [TOKENIZER.bpe.token_to_id(chr(byte if byte in PRINTABLE else next(OTHERS))) for byte in range(256)]
 IDS = st.lists(st.integers(0, VOCABULARY - 1), max_size=60)
-TEXTS = st.text(st.characters(exclude_categories=["Cs"]) | st.sampled_from(" \n中文字か한é😀\ufffd"), max_size=40)
+TEXTS = st.text(
+    st.characters(exclude_categories=["Cs"]) | st.sampled_from(" \n中文字か한é😀\ufffd㐀䶿\U0002f800\U0002fa1f"),
+    max_size=40,
+)
 
 
 def pieces(ids: Iterable[int], decode: Callable[[Sequence[int]], str] = TOKENIZER.decode) -> list[str]:
@@ -87,11 +90,19 @@ def test_half_a_character_is_never_let_out(text: str) -> None:
     """Each byte comes alone, which cuts every character that has more than one."""
     ids = [BYTES[byte] for byte in text.encode()]
     assert "".join(pieces(ids)) == text
+    assert pieces(ids) == by_the_sheet(ids)
     words, shown = WordStream(TOKENIZER.decode), ""
     for token in ids:
         shown += words.push(token)
         assert text.startswith(shown)
         assert shown == "" or shown[-1] in " \n" or "\u3400" <= shown[-1] <= "\U0002fa1f"
+
+
+@pytest.mark.parametrize(("first", "last"), [(0x4E00, 0x9FFF), (0x3400, 0x4DBF), (0x2F800, 0x2FA1F)])
+def test_an_ideograph_is_given_out_at_once(first: int, last: int) -> None:
+    for code, known in ((first - 1, False), (first, True), (last, True), (last + 1, False)):
+        text = f"a{chr(code)}b"
+        assert pieces(BYTES[byte] for byte in text.encode()) == ([text[:2], "b"] if known else [text])
 
 
 def test_what_is_incomplete_at_the_end_comes_with_the_rest() -> None:
@@ -122,10 +133,10 @@ def test_a_long_text_costs_no_more_a_token_than_a_short_one() -> None:
         decoded += len(ids)
         return TOKENIZER.decode(ids)
 
-    for unit in ("word", "かな", "😀"):
-        decoded, ids = 0, TOKENIZER.encode(unit) * 5000
+    for unit in (*map(TOKENIZER.encode, ("word", "かな", "😀")), [BYTES[0xF0]], [BYTES[0x80]], [0]):
+        decoded, ids = 0, unit * 5000
         start = time.monotonic()
-        assert pieces(ids, decode) == [unit * 5000]
+        assert "".join(pieces(ids, decode)) == TOKENIZER.decode(ids)
         assert decoded <= 4 * len(ids)
         assert time.monotonic() - start < 5
 

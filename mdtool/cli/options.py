@@ -1,0 +1,67 @@
+"""Options that several commands have, declared once."""
+
+from typing import Annotated, Literal
+
+import typer
+
+Images = Annotated[
+    list[str], typer.Argument(help="Photos, folders of them, globs, or - for one on stdin.", metavar="IMAGE...")
+]
+ImagesAndPrompt = Annotated[
+    list[str],
+    typer.Argument(
+        help="Photos, folders of them, globs, or - for one on stdin; and last what to find, in plain words.",
+        metavar="IMAGE... PROMPT",
+    ),
+]
+Prompts = Annotated[
+    list[str],
+    typer.Option("--prompt", "-p", help="What to find, in place of the last argument. Repeatable."),
+]
+
+ModelName = Annotated[
+    str,
+    typer.Option(
+        "--model", help="A name from `mdtool models list`, a file or folder of weights, or auto.", metavar="NAME|PATH"
+    ),
+]
+Device = Annotated[str, typer.Option(help="Where the model runs: auto, cpu, cuda, cuda:1, mps.")]
+Dtype = Annotated[
+    Literal["float32", "bfloat16", "float16"] | None,
+    typer.Option(help="What the model computes in. Default: what suits the model and the device."),
+]
+Detail = Annotated[
+    str,
+    typer.Option(
+        help="How much of a picture the model sees: low, auto, high, or a number "
+        "(centerface: the longer side in pixels; Moondream: the most crops)."
+    ),
+]
+Resize = Annotated[
+    Literal["vips", "pillow"] | None, typer.Option(help="What makes pictures smaller. Default: vips if it is there.")
+]
+
+Temperature = Annotated[
+    float | None, typer.Option(min=0, help="0 takes the likeliest word each time. Default: the model's.")
+]
+TopP = Annotated[
+    float | None,
+    typer.Option("--top-p", min=0, max=1, help="How much of the likely words is drawn from. Default: the model's."),
+]
+MaxTokens = Annotated[int | None, typer.Option(min=1, help="The text ends here at the latest. Default: the model's.")]
+Seed = Annotated[int, typer.Option(min=0, max=2**63 - 1, help="The same seed gives the same text.")]
+
+MaxObjects = Annotated[
+    int | None, typer.Option(min=1, help="The most that is found of one thing in a photo. Default: the model's.")
+]
+Save = Annotated[
+    str | None,
+    typer.Option(
+        help="Draw what was found on a copy: a file (the format by its name), or a folder for several photos.",
+        metavar="OUT",
+    ),
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace copies that exist.")]
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object a line for each photo (and prompt).")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Say nothing but errors.")]

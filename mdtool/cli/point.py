@@ -1,0 +1,46 @@
+"""`mdtool point`: lists where things are, as points."""
+
+import typer
+
+from mdtool.cli import options
+
+
+def point(
+    images: options.ImagesAndPrompt,
+    prompt: options.Prompts = [],
+    max_objects: options.MaxObjects = None,
+    save: options.Save = None,
+    overwrite: options.Overwrite = False,
+    model: options.ModelName = "auto",
+    device: options.Device = "auto",
+    dtype: options.Dtype = None,
+    detail: options.Detail = "auto",
+    resize: options.Resize = None,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """List the places of what you name in photos, a point each.
+
+    On a terminal a table; in a pipe a line for each point: name of the photo, label, x and y (parts of the upright
+    photo's width and height, from its top left), with tabs between them.
+
+    mdtool point photo.jpg "left eye"
+
+    mdtool point ./photos bottle --json
+    """
+    from engine.contract import PointRequest
+    from mdtool.choice import load_model
+    from mdtool.cli.values import images_and_prompts
+    from mdtool.console import Console
+    from mdtool.jobs.answer import answer, find_photos, is_one, show_as
+    from mdtool.jobs.marked import targets_of
+
+    console = Console(quiet)
+    named, prompts = images_and_prompts(images, prompt)
+    requests = [PointRequest(None, one, max_objects) for one in prompts]
+    sources = find_photos(named)
+    many = not is_one(sources, named)
+    targets = targets_of(sources, save, many) if save else None
+    asked = load_model(model, "point", prompts, detail, device=device, dtype=dtype, resize=resize, say=console.note)
+    show = show_as(requests, asked, json, many)
+    raise typer.Exit(answer(sources, asked, requests, show, console, save=targets, overwrite=overwrite))

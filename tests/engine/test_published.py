@@ -1,0 +1,95 @@
+"""The catalogue of models: complete, readable by their family, and what it says each can do."""
+
+import json
+from dataclasses import fields, is_dataclass
+from typing import Any, get_type_hints
+
+import pytest
+
+from engine.moondream.config import Config, read_config
+from engine.published import CONFIGS, Published, no_such_model, published
+
+PARTS = ("text", "vision", "region", "tokenizer", "defaults")
+
+
+def spelt_out(kind: Any, value: Any) -> bool:
+    """Whether every field is given, all the way down."""
+    if not is_dataclass(kind) or value is None:
+        return True
+    hints = get_type_hints(kind)
+    return value.keys() == {f.name for f in fields(kind)} and all(
+        spelt_out(hints[name], item) for name, item in value.items()
+    )
+
+
+@pytest.fixture(params=published().values(), ids=published())
+def model(request: pytest.FixtureRequest) -> Published:
+    return request.param
+
+
+def test_is_read_by_its_family(model: Published) -> None:
+    config = read_config(model.name, model.config)
+    assert model.family == "moondream"
+    assert spelt_out(Config, {part: model.config[part] for part in PARTS})
+    assert config.third == model.name.startswith("moondream3")
+    assert config.text.prefix_attn == config.prefix_length == 730
+
+
+def test_says_what_it_is_and_where(model: Published) -> None:
+    assert model.summary
+    assert len(model.summary) < 60
+    if model.name == "moondream-0.5b":
+        assert model.source is None
+    else:
+        assert model.source.repo.count("/") == 1
+        new = model.config["tokenizer"]["bos_id"] == 0
+        assert (model.source.tokenizer.repo == "moondream/starmie-v1") == new
+        assert new or model.source.tokenizer.repo == model.source.repo
+
+
+def test_nothing_but_models_is_there() -> None:
+    assert {path.stem for path in CONFIGS.glob("*.json")} == set(published())
+    assert list(published()) == sorted(published())
+    assert {"moondream2", "moondream-0.5b", "moondream3-preview", "moondream3.1"} <= set(published())
+
+
+@pytest.mark.parametrize("name", ["moondream2", "moondream3-preview", "moondream3.1"])
+def test_what_the_current_ones_are(name: str) -> None:
+    """Every number of the reference's defaults, which the config's own are for the second generation."""
+    config = read_config(name, published()[name].config)
+    assert config.tokenizer == Config().tokenizer
+    assert config.vision == Config().vision
+    if name == "moondream2":
+        assert (config.region, config.defaults) == (Config().region, Config().defaults)
+    else:
+        assert (config.text.moe.num_experts, config.text.rope_theta, config.text.max_context) == (64, 1.5e6, 4096)
+        assert (config.defaults.top_p, config.defaults.max_objects, config.defaults.reasoning) == (0.9, 150, True)
+        assert config.region.inner_dim is None
+
+
+def test_the_older_ones_differ_in_captions_and_bits() -> None:
+    parts = {name: json.loads(json.dumps(model.config)) for name, model in published().items()}
+    for name in ("moondream2-2025-01-09", "moondream2-2025-03-27", "moondream2-2025-04-14-4bit"):
+        captions = parts[name]["tokenizer"]["templates"]["caption"]
+        assert captions.pop("long", None) == ([198, 198, 14617, 8305, 25] if "4bit" in name else None)
+        newest = parts["moondream2-2025-04-14"]["tokenizer"]["templates"]["caption"]
+        assert captions == {length: newest[length] for length in ("short", "normal")}
+        for part in ("text", "region"):
+            assert parts[name][part].pop("group_size") == (128 if "4bit" in name else None)
+            assert parts[name][part].items() <= parts["moondream2-2025-04-14"][part].items()
+
+
+def test_abilities_follow_the_templates(model: Published) -> None:
+    abilities = model.abilities
+    assert abilities.serves("detect", "a red car")
+    assert abilities.serves("caption", "short")
+    assert abilities.serves("caption", "long") == (
+        model.name not in ("moondream-0.5b", "moondream2-2025-01-09", "moondream2-2025-03-27")
+    )
+    assert not abilities.serves("caption", "in rhyme")
+    assert set(abilities.prompts) == {"detect", "point", "query", "caption", "gaze"}
+
+
+def test_a_name_that_is_not_known() -> None:
+    assert "did you mean 'moondream2'?" in str(no_such_model("moondraem2", published()))
+    assert "did you mean" not in str(no_such_model("qwen", published()))

@@ -1,0 +1,265 @@
+"""`mdtool models` with a hub on this machine: fetched once, whole, from where it was cut; and what else is said."""
+
+import json
+import os
+import re
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hub_made import MIB, Hub, commit_of, serving
+from program import Outcome, run, started, wait_until
+
+STARMIE = ("moondream/starmie-v1", "35192e10a54e36eabe0a7cc57a2c1aab371cafc5")
+CURRENT = ("vikhyatk/moondream2", "2025-06-21")
+OLDER = ("vikhyatk/moondream2", "2025-04-14")
+FOUR_BIT = ("moondream/moondream-2b-2025-04-14-4bit", "main")
+PREVIEW = ("moondream/moondream3-preview", "main")
+
+
+def weights(size: int, fill: int = 0) -> bytes:
+    """A safetensors file with one tensor."""
+    head = json.dumps({"model.text.wte": {"dtype": "U8", "shape": [size], "data_offsets": [0, size]}}).encode()
+    return len(head).to_bytes(8, "little") + head + bytes([fill]) * size
+
+
+SINGLE = {
+    "model.safetensors": weights(12 * MIB),
+    "config.json": b"{}",
+    "tokenizer.json": b'{"stale": true}',
+    "moondream.py": b"raise SystemExit('run')",
+    "pytorch_model.bin": b"pickle",
+    "README.md": b"# Moondream",
+}
+SHARDS = {
+    "model-00001-of-00002.safetensors": weights(100, 1),
+    "model-00002-of-00002.safetensors": weights(50, 2),
+    "model.safetensors.index.json": json.dumps(
+        {"weight_map": {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}}
+    ).encode(),
+    "config.json": b"{}",
+}
+TOKENIZER = {"tokenizer.json": b'{"starmie": true}', "README.md": b"# Starmie"}
+REPOS = {
+    CURRENT: SINGLE,
+    OLDER: SINGLE | {"model.safetensors": weights(70, 3)},
+    FOUR_BIT: {"model.safetensors": weights(60, 4), "tokenizer.json": b"{}"},
+    PREVIEW: SHARDS,
+    STARMIE: TOKENIZER,
+}
+OFFLINE = {"HF_HUB_OFFLINE": "1"}
+
+
+@pytest.fixture
+def env(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, str]]:
+    """The environment of a machine with an empty cache, for a hub."""
+    for name in ("HF_TOKEN", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HUB_OFFLINE", "HF_ENDPOINT"):
+        monkeypatch.delenv(name, raising=False)
+    proxies = {"NO_PROXY": "127.0.0.1,localhost", "no_proxy": "127.0.0.1,localhost"}
+    return lambda hub, **more: {"HF_HOME": str(tmp_path / "home"), "HF_ENDPOINT": hub.url, **proxies, **more}
+
+
+def models(*arguments: str, env: dict[str, str]) -> Outcome:
+    return run("models", *arguments, env=env)
+
+
+def snapshot(tmp_path: Path, repo: tuple[str, str]) -> Path:
+    commit = repo[1] if len(repo[1]) == 40 else commit_of(*repo)
+    return tmp_path / "home/hub" / f"models--{repo[0].replace('/', '--')}" / "snapshots" / commit
+
+
+def listed(name: str, env: dict[str, str]) -> dict[str, Any]:
+    return next(row for row in models("list", "--json", env=env).json if row["name"] == name)
+
+
+def test_what_is_fetched_and_that_it_is_fetched_once(tmp_path: Path, env) -> None:
+    with serving(REPOS) as hub:
+        outcome = models("pull", "moondream2", env=env(hub))
+        assert (outcome.code, outcome.out) == (0, b""), outcome.err
+        [line] = outcome.lines
+        assert commit_of(*CURRENT) in line
+        before = len(hub.asked)
+        assert models("pull", "moondream2", env=env(hub)).code == 0
+        assert len(hub.asked) == before
+    folder = snapshot(tmp_path, CURRENT)
+    assert {path.name for path in folder.iterdir()} == {"model.safetensors", "config.json"}
+    assert (folder / "model.safetensors").read_bytes() == SINGLE["model.safetensors"]
+    assert {path.name for path in snapshot(tmp_path, STARMIE).iterdir()} == {"tokenizer.json"}
+    offline = env(hub, **OFFLINE)
+    assert models("path", "moondream2", env=offline).out.decode() == f"{folder}\n"
+    assert models("verify", env=offline).out == b"moondream2\tok\n"
+    row = listed("moondream2", offline)
+    total = len(SINGLE["model.safetensors"]) + len(TOKENIZER["tokenizer.json"])
+    assert (row["where"], row["bytes"], row["commit"]) == ("here", total, commit_of(*CURRENT))
+    assert models("pull", "moondream2", env=offline).code == 0
+
+
+def test_older_releases_have_their_own_tokenizer(tmp_path: Path, env) -> None:
+    with serving(REPOS) as hub:
+        assert models("pull", "moondream2-2025-04-14", env=env(hub)).code == 0
+    names = {path.name for path in snapshot(tmp_path, OLDER).iterdir()}
+    assert names == {"model.safetensors", "config.json", "tokenizer.json"}
+    assert not snapshot(tmp_path, STARMIE).exists()
+
+
+def test_shards_come_with_their_index_and_are_missed(tmp_path: Path, env) -> None:
+    with serving(REPOS) as hub:
+        assert models("pull", "moondream3-preview", env=env(hub)).code == 0
+        assert models("verify", env=env(hub)).code == 0
+        (snapshot(tmp_path, PREVIEW) / "model-00002-of-00002.safetensors").unlink()
+        outcome = models("verify", env=env(hub))
+        assert outcome.code == 4
+        assert "model-00002-of-00002.safetensors" in outcome.lines[0]
+        assert models("path", "moondream3-preview", env=env(hub)).code == 4
+        assert models("pull", "moondream3-preview", env=env(hub)).code == 0
+        assert models("verify", "moondream3-preview", env=env(hub)).out == b"moondream3-preview\tok\n"
+        assert len(hub.fetched("model-00001-of-00002.safetensors")) == 1
+
+
+def test_goes_on_where_the_connection_was_cut(tmp_path: Path, env) -> None:
+    with serving(REPOS, cut=11 * MIB) as hub:
+        outcome = models("pull", "moondream2", env=env(hub))
+        assert outcome.code == 0, outcome.err
+        first, second = hub.fetched("model.safetensors")
+    assert first.range is None
+    assert second.range == f"bytes={10 * MIB}-"  # what is read is written ten MiB at a time
+    assert (snapshot(tmp_path, CURRENT) / "model.safetensors").read_bytes() == SINGLE["model.safetensors"]
+
+
+def test_goes_on_where_the_person_interrupted(tmp_path: Path, env) -> None:
+    with serving(REPOS, stall=11 * MIB) as hub:
+        with started("models", "pull", "moondream2", env={**os.environ, **env(hub)}) as pull:
+            wait_until(lambda: any(part.stat().st_size for part in tmp_path.rglob("*.incomplete")))
+            pull.send_signal(signal.SIGINT)
+            assert pull.wait(20) == 130
+            assert pull.stderr.read() == b"mdtool: interrupted\n"
+        hub.go_on.set()
+        assert models("path", "moondream2", env=env(hub)).code == 4
+        assert models("pull", "moondream2", env=env(hub)).code == 0
+        assert hub.fetched("model.safetensors")[-1].range == f"bytes={10 * MIB}-"
+        assert models("verify", "moondream2", env=env(hub)).code == 0
+    assert not list(tmp_path.rglob("*.incomplete"))
+
+
+def test_damage_on_the_way_is_seen_and_thrown_away(tmp_path: Path, env) -> None:
+    with serving(REPOS, spoilt={"model.safetensors"}) as hub:
+        outcome = models("pull", "moondream2", env=env(hub))
+        assert outcome.code == 4
+        [line] = outcome.lines
+        assert re.search(r"model.safetensors was damaged on its way .* pull it again", line)
+        assert not list(tmp_path.rglob("*.incomplete"))
+        hub.spoilt.clear()
+        assert models("pull", "moondream2", env=env(hub)).code == 0
+
+
+def test_damage_on_the_disk_is_found_and_mended(tmp_path: Path, env) -> None:
+    with serving(REPOS) as hub:
+        names = ("moondream2-2025-04-14", "moondream2-2025-04-14-4bit")
+        assert models("pull", *names, env=env(hub)).code == 0
+        for name, content in (("model.safetensors", b"x" * 70), ("tokenizer.json", b"{]")):
+            (snapshot(tmp_path, OLDER) / name).resolve().write_bytes(content)
+        outcome = models("verify", env=env(hub, **OFFLINE))
+        assert (outcome.code, outcome.out) == (4, b"moondream2-2025-04-14-4bit\tok\n")
+        damaged = [line for line in outcome.lines if "damaged" in line]
+        assert [Path(line.split(": ")[2]).name for line in damaged] == ["model.safetensors", "tokenizer.json"]
+        assert models("rm", names[0], env=env(hub)).code == 0
+        assert models("pull", names[0], env=env(hub)).code == 0
+        assert models("verify", env=env(hub)).code == 0
+
+
+def test_removing_one_leaves_the_others(tmp_path: Path, env) -> None:
+    with serving(REPOS) as hub:
+        names = ["moondream2", "moondream2-2025-04-14", "moondream3-preview"]
+        assert models("pull", *names, env=env(hub)).code == 0
+        outcome = models("rm", "moondream2", env=env(hub))
+        assert outcome.code == 0
+        assert "freed" in outcome.lines[-1]
+        where = {row["name"]: row["where"] for row in models("list", "--json", env=env(hub)).json}
+        assert [where[name] for name in names] == ["not here", "here", "here"]
+        assert snapshot(tmp_path, STARMIE).exists()  # the preview needs it
+        assert models("rm", "moondream3-preview", env=env(hub)).code == 0
+        assert not snapshot(tmp_path, STARMIE).exists()
+        assert models("verify", "moondream2-2025-04-14", env=env(hub)).code == 0
+        assert models("rm", "moondream2-2025-04-14", env=env(hub)).code == 0
+        assert models("rm", "moondream2-2025-04-14", env=env(hub)).code == 4
+    assert not list((tmp_path / "home/hub").glob("models--*"))
+
+
+def test_terms_that_are_not_accepted(env) -> None:
+    with serving(REPOS, gated={PREVIEW[0]: "secret"}) as hub:
+        outcome = models("pull", "moondream3-preview", "moondream2-2025-04-14", env=env(hub))
+        assert outcome.code == 4
+        assert re.search(rf"{hub.url}/{PREVIEW[0]} asks you to accept its terms.*HF_TOKEN", outcome.lines[0])
+        assert "moondream2-2025-04-14: on this machine" in outcome.lines[1]  # the others are fetched all the same
+        assert models("pull", "moondream3-preview", env=env(hub, HF_TOKEN="secret")).code == 0
+        assert all(asked.token == "Bearer secret" for asked in hub.fetched("config.json")[-1:])
+        assert not any(asked.token for asked in hub.asked if asked.path.startswith("/large/"))  # another host
+
+
+def test_what_can_not_be_had(env, tmp_path: Path) -> None:
+    here = {STARMIE: TOKENIZER, CURRENT: {"config.json": b"{}"}, FOUR_BIT: {"moondream.py": b""}}
+    with serving(here) as hub:
+        said = {
+            "moondream3-preview": "there is no .*moondream3-preview, or it is private",
+            "moondream2-2025-04-14": "vikhyatk/moondream2 has no revision '2025-04-14'",
+            "moondream2": "was fetched, but .*no weights",
+            "moondream2-2025-04-14-4bit": "has none of the files .* revision main",
+            "moondream-0.5b": "no weights of it .*--model PATH",
+        }
+        outcome = models("pull", *said, env=env(hub))
+        assert outcome.code == 4
+        assert len(outcome.lines) == len(said)
+        for line, (name, reason) in zip(outcome.lines, said.items(), strict=True):
+            assert re.match(f"mdtool: {name}: .*{reason}", line), line
+        [line] = models("pull", "moondream3.1", env=env(hub, **OFFLINE)).lines
+        assert "HF_HUB_OFFLINE" in line
+    [line] = models("pull", "moondream2", env=env(hub)).lines  # nobody listens there any more
+    assert re.search(f"connection to {hub.url} failed", line)
+
+
+def test_no_room_and_no_permission(env, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with serving(REPOS, sizes={"model.safetensors": 10**16}) as hub:
+        outcome = models("pull", "moondream2", env=env(hub))
+        assert outcome.code == 4
+        assert re.search(r"no space for it in .*/home/hub \(10000000.0 GB are needed, .*HF_HOME", outcome.lines[0])
+        assert not hub.fetched("model.safetensors")
+        outcome = models("pull", "moondream3-preview", env=env(hub, HF_HUB_CACHE=str(tmp_path / "file/cache")))
+        assert outcome.code == 4
+        [line] = outcome.lines
+        assert re.search(r"cannot write .*file/cache", line)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["path", "moondream2"], 4, "get it with `mdtool models pull moondream2`"),
+        (["rm", "moondream2"], 4, "not on this machine"),
+        (["verify", "moondream2"], 4, "not on this machine"),
+        (["pull", "moondreem2"], 4, "did you mean 'moondream2'?"),
+        (["pull", "centerface"], 2, "embedded"),
+        (["rm"], 2, "Missing argument"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_what_is_not_here(env, arguments: list[str], code: int, said: str) -> None:
+    outcome = models(*arguments, env=env(Hub({})))
+    assert outcome.code == code
+    assert outcome.out == b""
+    assert said in outcome.lines[0]
+
+
+def test_the_list(env) -> None:
+    outcome = models("list", env=env(Hub({})))
+    rows = [line.split("\t") for line in outcome.out.decode().splitlines()]
+    assert rows[0][:2] == ["centerface", "embedded"]
+    where = {row[0]: row[1] for row in rows}
+    assert where["moondream2"] == "not here"
+    assert where["moondream-0.5b"] == "not published"
+    assert "caption (long, normal, short)" in next(row[2] for row in rows if row[0] == "moondream2")
+    assert "mdtool models pull NAME" in outcome.err
+    row = listed("moondream-0.5b", env(Hub({})))
+    assert row["skills"]["caption"] == ["normal", "short"]
+    assert row["skills"]["detect"] is None

@@ -1,12 +1,13 @@
 """Pictures and words in; boxes, points and words out. Knows no video and no command line.
 
-model = engine.load("centerface")
+model = engine.load("moondream2")
 encoded = model.encode(images)          # HxWx3 uint8 RGB arrays
 boxes = model.detect(encoded, "face")   # one list of boxes a picture
+texts = model.caption(encoded)
 """
 
-from difflib import get_close_matches
 from importlib import import_module
+from typing import Literal
 
 from engine.contract import (
     UNLIMITED,
@@ -67,35 +68,46 @@ __all__ = [
     "normalise",
 ]
 
-# Model -> the module whose `load` makes it; imported only when asked for, so `import engine` costs nothing.
-FAMILIES = {"centerface": "engine.centerface"}  # name -> its folder
+FAMILIES = {"centerface": "engine.centerface"}  # embedded model -> its folder
 
 
 def abilities(name: str) -> Abilities:
-    """What a model of this name can do, without loading it."""
-    known: Abilities = import_module(f"{FAMILIES[name]}.prompts").ABILITIES
-    return known
+    """What an embedded or published model of this name can do, without loading it."""
+    if name in FAMILIES:
+        known: Abilities = import_module(f"{FAMILIES[name]}.prompts").ABILITIES
+        return known
+    from engine.published import published
+
+    return published()[name].abilities
 
 
 def load(
-    name: str,
+    name_or_path: str,
     device: str = "auto",
     dtype: str | None = None,
     quantize: str | None = None,
     compile: bool = False,
     detail: str | int = "auto",
+    resize: Literal["vips", "pillow"] | None = None,
 ) -> Model:
-    """A model, ready to see.
+    """A model, ready to see: an embedded one, a published one that was pulled, or the weights in a file or folder.
 
-    detail: "low", "auto", "high", or the pixels of the longer side of what the model sees; more finds smaller things
-    and takes longer. Raises ModelUnavailable (unknown name; weights missing or broken), EngineError (an option the
-    model can't honour), ValueError (a detail that does not exist).
+    device: "auto", "cpu", "cuda", "cuda:N" or "mps". dtype: "float32", "bfloat16", "float16", or None for what the
+    device computes fast in. detail: "low", "auto", "high", or a number in the model's own unit (centerface: pixels of
+    the longer side of what it sees; Moondream: crops of a large picture); more finds smaller things and takes longer.
+    resize: the library that scales pictures; None: libvips, as the reference does, where it is installed.
+
+    Raises ModelUnavailable (unknown name; weights missing or broken), EngineError (an option the model can't honour),
+    ValueError (a detail that does not exist).
     """
-    if name not in FAMILIES:
-        close = get_close_matches(name, FAMILIES, n=1)
-        hint = f"did you mean {close[0]!r}? " if close else ""
-        raise ModelUnavailable(f"no model {name!r}; {hint}known models: {', '.join(sorted(FAMILIES))}")
-    model: Model = import_module(f"{FAMILIES[name]}.model").load(
-        device=device, dtype=dtype, quantize=quantize, compile=compile, detail=detail
-    )
+    options = {"device": device, "dtype": dtype, "quantize": quantize, "compile": compile, "detail": detail}
+    if name_or_path in FAMILIES:
+        if resize is not None:
+            raise EngineError(f"{name_or_path} has its own way to scale pictures: leave resize out")
+        embedded: Model = import_module(f"{FAMILIES[name_or_path]}.model").load(**options)
+        return embedded
+    from engine.locate import locate
+
+    located = locate(name_or_path)
+    model: Model = import_module(f"engine.{located.family}.model").load(located, **options, resize=resize)
     return model

@@ -95,7 +95,7 @@ def weight_files(weights: Path) -> list[Path]:
         names = set(json.loads(weights.read_text("utf-8"))["weight_map"].values())
         if any(Path(name).name != name for name in names):
             raise ValueError("a file outside of its folder")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ModelUnavailable(f"{weights}: is not a readable index of weights ({_first_line(error)})") from error
     return [weights.with_name(name) for name in sorted(names)]
 
@@ -355,11 +355,11 @@ def _sha256(path: Path) -> str:
 
 def _remove_partial(source: Source) -> int:
     """What interrupted pulls from this repository have left, but for what is being fetched right now: bytes freed."""
+    from filelock import Timeout
+    from huggingface_hub.utils import WeakFileLock
+
     freed = 0
     for part in _repository(source.repo).glob("blobs/*.incomplete"):
-        from filelock import Timeout
-        from huggingface_hub.utils import WeakFileLock
-
         try:
             with WeakFileLock(_lock(part), timeout=0.1):
                 freed += part.stat().st_size

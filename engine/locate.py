@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from engine import hub
+from engine import FAMILIES, hub
 from engine.contract import ModelUnavailable
 from engine.published import Published, no_such_model, published
 
@@ -44,7 +44,7 @@ def locate(name_or_path: str) -> Located:
     if not path.exists():
         if os.sep in name_or_path or path.suffix in (".safetensors", ".json", *_OTHER_FORMATS):
             raise ModelUnavailable(f"{name_or_path}: there is no such file or folder")
-        raise no_such_model(name_or_path, known)
+        raise no_such_model(name_or_path, [*FAMILIES, *known])
     return _located_path(path)
 
 
@@ -100,7 +100,7 @@ def _given_config(path: Path) -> dict[str, Any] | None:
         return None
     try:
         data = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelUnavailable(f"{path}: is not readable JSON ({error})") from error
     for config in (data, data.get("config")) if isinstance(data, dict) else ():
         if isinstance(config, dict) and {"text", "vision"} <= config.keys():
@@ -119,15 +119,11 @@ def _recognised(weights: Path, folder: Path) -> Published:
             f"{weights}: these are no weights of a known model ({told}); if they are, put a config.json beside them "
             'with its "text", "vision", "region" and "tokenizer"'
         )
-    code = {name: _text(folder / f"{name}.py") for name in ("moondream", "config")}  # of the reference: never run
-    old = [model for model in same if model.config["tokenizer"]["answer_id"] is None]
-    if any(key.startswith("text_model.") for key in shapes) or (
-        code["moondream"] and "starmie" not in code["moondream"]
-    ):
-        same = old or same
-    else:
-        same = [model for model in same if model not in old] or old
-    if code["config"] and '"long"' not in code["config"]:
+    # The reference's code may lie beside the weights of a release: it is read, never run.
+    code, its_config = _text(folder / "moondream.py"), _text(folder / "config.py")
+    is_old = any(name.startswith("text_model.") for name in shapes) or bool(code and "starmie" not in code)
+    same = [model for model in same if is_old == (model.config["tokenizer"]["answer_id"] is None)] or same
+    if its_config and '"long"' not in its_config:
         same = [model for model in same if "long" not in model.config["tokenizer"]["templates"]["caption"]] or same
     return max(same, key=lambda model: model.name)  # the names of releases end in their dates
 
@@ -145,40 +141,33 @@ def _sizes_of_config(config: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _sizes_of_tensors(shapes: dict[str, list[int]]) -> dict[str, Any]:
+def _sizes_of_tensors(shapes: dict[str, tuple[int, ...]]) -> dict[str, Any]:
     """The same of tensors, under the names of the current releases or those of the older ones. 0: not found."""
 
-    def shape(pattern: str) -> list[int]:
-        return next((shape for name, shape in shapes.items() if re.search(pattern, name)), [0, 0, 0])
+    def shape(pattern: str) -> tuple[int, ...]:
+        return next((shape for name, shape in shapes.items() if re.search(pattern, name)), ())
 
     def count(pattern: str) -> int:
         return len({match[1] for match in map(re.compile(pattern).search, shapes) if match})
 
-    vocabulary, width, *_ = [*shape(r"^text.*\bwte(\.weight)?$"), 0]
+    vocabulary, width, *_ = (*shape(r"^text.*\bwte(\.weight)?$"), 0, 0)
     return {
         "text width": width,
         "vocabulary": vocabulary,
         "text layers": count(r"^text.*\.(?:blocks|h)\.(\d+)\."),
-        "experts": shape(r"^text.*\.(?:router|gate)\.weight$")[0],
-        "vision width": shape(r"^vision.*\bpos_emb(ed)?$")[-1],
+        "experts": (*shape(r"^text.*\.(?:router|gate)\.weight$"), 0)[0],
+        "vision width": (0, *shape(r"^vision.*\bpos_emb(ed)?$"))[-1],
         "vision layers": count(r"^vision.*\bblocks\.(\d+)\."),
         "in 4 bits": any(name.endswith(".weight.packed") for name in shapes),
     }
 
 
-def _shapes(weights: Path) -> dict[str, list[int]]:
+def _shapes(weights: Path) -> dict[str, tuple[int, ...]]:
     """Tensor -> shape, from the headers alone. Names without the outer `model.` and what compiling has put in."""
-    from safetensors import SafetensorError, safe_open
+    from engine.checkpoint import open_checkpoint
 
-    shapes: dict[str, list[int]] = {}
-    for path in hub.weight_files(weights):
-        try:
-            with safe_open(path, framework="numpy") as file:
-                for name in file.keys():  # noqa: SIM118
-                    shapes[name.replace("._orig_mod", "").removeprefix("model.")] = file.get_slice(name).get_shape()
-        except (SafetensorError, OSError) as error:
-            raise ModelUnavailable(f"{path}: is not a whole safetensors file ({error})") from error
-    return shapes
+    entries = open_checkpoint(weights).entries
+    return {name.replace("._orig_mod", "").removeprefix("model."): entry.shape for name, entry in entries.items()}
 
 
 def _text(path: Path) -> str:

@@ -1,7 +1,7 @@
 """Text as it grows: whole words out of token ids, for a byte-level BPE of any family.
 
 What is given out ends with a space, a line, or a character of the scripts that do without spaces, as in Moondream's
-reference. Each id is decoded once, so that a long text costs no more a token than a short one.
+reference. Each id is decoded a few times at most, so that a long text costs no more a token than a short one.
 """
 
 from collections.abc import Callable, Sequence

@@ -86,7 +86,7 @@ def _rounded(place: Box | Point, names: Sequence[str]) -> dict[str, float]:
 
 
 class TextLines:
-    """Texts as they grow. One alone goes out as it is; of several each is one line, headed by what they differ in.
+    """Texts as they grow, without outer white space. Of several each is one line, headed by what they differ in.
 
     named: begin with the name of the photo. asked: then with the question.
     """
@@ -95,14 +95,15 @@ class TextLines:
         self._named = named
         self._asked = asked
         self._begun: Asked | None = None
+        self._gap: str | None = None  # white space that waits for the next word; None before the first
 
     def __call__(self, asked: Asked, event: Event) -> None:
-        if isinstance(event, Failed) and self._begun is not asked:
-            return
         if self._begun is not asked:
-            self._begun = asked
+            if isinstance(event, Failed):
+                return
+            self._begun, self._gap = asked, None
             put(self._head(asked))
-        put(self._plain(event.text) if isinstance(event, Piece) else "\n")
+        put(self._words(event.text) if isinstance(event, Piece) else "\n")
 
     def _head(self, asked: Asked) -> str:
         head = [asked.source.name] if self._named else []
@@ -110,9 +111,15 @@ class TextLines:
             head.append(asked.request.question)
         return "".join(f"{one_line(column)}\t" for column in head)
 
-    def _plain(self, text: str) -> str:
-        shown = CONTROLS.sub("", text)
-        return re.sub(r"[\n\t]", " ", shown) if self._named or self._asked else shown
+    def _words(self, text: str) -> str:
+        text = CONTROLS.sub("", text)
+        if self._named or self._asked:
+            text = re.sub(r"[\n\t]", " ", text)
+        text = text.lstrip() if self._gap is None else self._gap + text
+        words = text.rstrip()
+        if words or self._gap is not None:
+            self._gap = text[len(words) :]
+        return words
 
 
 def print_places(asked: Asked, event: Event) -> None:

@@ -104,7 +104,7 @@ def _saved_by_torch(path: Path) -> dict[str, Tensor]:
 
 def _linears(config: Config) -> dict[str, tuple[int, ...]]:
     """The linears that an adapter adds to, with (outputs, inputs): all of the text model's blocks but the experts."""
-    made = {}
+    made: dict[str, tuple[int, ...]] = {}
     for name, shape in shapes(config).items():
         linear = name.removesuffix(".weight")
         inside = re.fullmatch(r"text\.blocks\.\d+\.(attn\.(qkv|proj)|mlp\.(fc1|fc2))", linear)

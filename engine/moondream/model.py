@@ -142,7 +142,7 @@ class Moondream:
     @torch.inference_mode()
     def _prefixes(self, embeddings: Sequence[torch.Tensor], adapter: Adapter | None) -> list[Prefix]:
         start = self.text.embed([self.config.tokenizer.bos_id])
-        return self.text.prefixes(torch.stack([torch.cat([start, one]) for one in embeddings]), adapter)[0]
+        return self.text.prefixes(torch.stack([torch.cat([start, one]) for one in embeddings]), adapter)
 
     @overload
     def caption(

@@ -20,6 +20,7 @@ from engine.moondream.parts import Norm, Take, layer_norm, linear, norm
 from engine.moondream.rotary import rotary_table, rotate
 from engine.moondream.weights import Source
 
+
 @dataclass(frozen=True)
 class Run:
     """`rows` of the batch belong to one sequence and come next in its tail."""
@@ -63,14 +64,14 @@ class Text:
     def __init__(self, config: Config, weights: Source, dtype: torch.dtype, device: str, packed: bool) -> None:
         self.config = config.text
         self.dtype, self.device = dtype, device
-        take = lambda name: weights.take(name, dtype, device)  # noqa: E731
-        self.embeddings = take("text.wte")
-        self.blocks = [
-            _block(config, lambda name, i=i: take(f"text.blocks.{i}.{name}"), i, packed)
-            for i in range(config.text.n_layers)
-        ]
-        self.post_norm = norm(take, "text.post_ln")
-        self.head = linear(take, "text.lm_head", packed)
+
+        def take(name: str) -> Tensor:
+            return weights.take(f"text.{name}", dtype, device)
+
+        self.embeddings = take("wte")
+        self.blocks = [_block(config, take, layer, packed) for layer in range(config.text.n_layers)]
+        self.post_norm = norm(take, "post_ln")
+        self.head = linear(take, "lm_head", packed)
         self.cos, self.sin = rotary_table(config.text, device)
         self._enter, self._leave = enter, leave
 
@@ -86,23 +87,22 @@ class Text:
         shape = (self.config.n_layers, self.config.n_kv_heads, self.config.head_dim)
         return Tail(shape, prefix, self.dtype, self.device)
 
-    def prefixes(self, embeddings: Tensor, adapter: Adapter | None = None) -> tuple[list[Prefix], Tensor]:
-        """Reads the starts of n texts, (n, rows, dim), in each of which all rows see each other.
-
-        Also returns the hidden states, (n, rows, dim).
-        """
-        n, rows, dim = embeddings.shape
+    def prefixes(self, embeddings: Tensor, adapter: Adapter | None = None) -> list[Prefix]:
+        """Reads the starts of n texts, (n, rows, dim), in each of which all rows see each other."""
+        n, rows, _ = embeddings.shape
         shape = (self.config.n_layers, n, self.config.n_kv_heads, rows, self.config.head_dim)
         keys, values = embeddings.new_empty(shape), embeddings.new_empty(shape)
 
-        def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor | None:
             by_text = [x.unflatten(1, (n, rows)).transpose(0, 1) for x in (q, k, v)]
             keys[layer], values[layer] = by_text[1:]
+            if layer == self.config.n_layers - 1:
+                return None  # nobody asks for the hidden states of a prefix
             return attend_all(by_text[0].contiguous(), keys[layer], values[layer])
 
         positions = torch.arange(rows, device=self.device).repeat(n)
-        hidden = self._forward(embeddings.flatten(0, 1), positions, [(slice(0, n * rows), adapter)], attend)
-        return [Prefix(keys[:, i], values[:, i]) for i in range(n)], hidden.view(n, rows, dim)
+        self._forward(embeddings.flatten(0, 1), positions, [(slice(0, n * rows), adapter)], attend)
+        return [Prefix(keys[:, i], values[:, i]) for i in range(n)]
 
     def extend(self, embeddings: Tensor, runs: Sequence[Run]) -> Tensor:
         """Takes each run's rows into its tail. Returns the hidden states (rows, dim), before the last norm."""
@@ -125,26 +125,27 @@ class Text:
 
     def compile(self) -> None:
         """Fuses what stands between the products; attention, experts and adapters stay as they are."""
-        self._enter, self._leave = torch.compile(enter), torch.compile(leave)
+        self._enter, self._leave = torch.compile(enter, dynamic=True), torch.compile(leave, dynamic=True)
 
     def _forward(
         self,
         x: Tensor,
         positions: Tensor,
         adapters: Sequence[tuple[slice, Adapter | None]],
-        attend: Callable[[int, Tensor, Tensor, Tensor], Tensor],
+        attend: Callable[[int, Tensor, Tensor, Tensor], Tensor | None],
     ) -> Tensor:
+        """Layer by layer, until `attend` gives None."""
         cos, sin = self.cos[positions], self.sin[positions]
         given = [(rows, adapter) for rows, adapter in adapters if adapter]
         for layer, block in enumerate(self.blocks):
-            if given:
-                adapt = Adapt(given, f"text.blocks.{layer}")
-                h, q, k, v = enter(x, block, positions, cos, sin, adapt)
-                x = leave(x, h, attend(layer, q, k, v), block, adapt)
-            else:
-                h, q, k, v = self._enter(x, block, positions, cos, sin)
-                finish = leave if isinstance(block.mlp, Experts) else self._leave
-                x = finish(x, h, attend(layer, q, k, v), block)
+            adapt = Adapt(given, f"text.blocks.{layer}") if given else None
+            enter_block = enter if adapt else self._enter
+            leave_block = leave if adapt or isinstance(block.mlp, Experts) else self._leave
+            h, q, k, v = enter_block(x, block, positions, cos, sin, adapt)
+            mixed = attend(layer, q, k, v)
+            if mixed is None:
+                break
+            x = leave_block(x, h, mixed, block, adapt)
         return x
 
 
@@ -198,16 +199,20 @@ def leave(x: Tensor, h: Tensor, mixed: Tensor, block: Block, adapt: Adapt | None
 
 
 def _block(config: Config, take: Take, layer: int, packed: bool) -> Block:
-    moe, tau = config.text.moe, None
-    if config.text.tau:
-        tau = Tau(Linear(take("attn.tau.wq"), None, packed), Linear(take("attn.tau.wv"), None, packed),
-                  take("attn.tau.alpha"))  # fmt: skip
+    text, moe, name = config.text, config.text.moe, f"blocks.{layer}"
+
+    def plain(part: str) -> Linear:
+        return Linear(take(f"{name}.{part}"), None, packed)
+
+    tau = None
+    if text.tau:
+        tau = Tau(plain("attn.tau.wq"), plain("attn.tau.wv"), take(f"{name}.attn.tau.alpha"))
     mlp: Mlp | Experts
     if moe and layer >= moe.start_layer:
-        router = linear(take, "mlp.router", packed)
-        mlp = Experts(router, take("mlp.fc1.weight"), take("mlp.fc2.weight"), moe.experts_per_token, packed)
+        router = linear(take, f"{name}.mlp.router", packed)
+        up, down = take(f"{name}.mlp.fc1.weight"), take(f"{name}.mlp.fc2.weight")
+        mlp = Experts(router, up, down, moe.experts_per_token, packed)
     else:
-        mlp = Mlp(linear(take, "mlp.fc1", packed), linear(take, "mlp.fc2", packed))
-    qkv, proj = linear(take, "attn.qkv", packed), linear(take, "attn.proj", packed)
-    text = config.text
-    return Block(norm(take, "ln"), qkv, proj, mlp, tau, text.n_heads, text.n_kv_heads, text.head_dim)
+        mlp = Mlp(linear(take, f"{name}.mlp.fc1", packed), linear(take, f"{name}.mlp.fc2", packed))
+    qkv, proj = linear(take, f"{name}.attn.qkv", packed), linear(take, f"{name}.attn.proj", packed)
+    return Block(norm(take, f"{name}.ln"), qkv, proj, mlp, tau, text.n_heads, text.n_kv_heads, text.head_dim)

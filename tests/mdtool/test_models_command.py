@@ -81,6 +81,7 @@ def test_what_is_fetched_and_that_it_is_fetched_once(tmp_path: Path, env) -> Non
         [line] = outcome.lines
         assert commit_of(*CURRENT) in line
         before = len(hub.asked)
+        assert models("pull", "moondream2", env=env(hub, **OFFLINE)).code == 0
         assert models("pull", "moondream2", env=env(hub)).code == 0
         assert len(hub.asked) == before
     folder = snapshot(tmp_path, CURRENT)
@@ -93,7 +94,6 @@ def test_what_is_fetched_and_that_it_is_fetched_once(tmp_path: Path, env) -> Non
     row = listed("moondream2", offline)
     total = len(SINGLE["model.safetensors"]) + len(TOKENIZER["tokenizer.json"])
     assert (row["where"], row["bytes"], row["commit"]) == ("here", total, commit_of(*CURRENT))
-    assert models("pull", "moondream2", env=offline).code == 0
 
 
 def test_older_releases_have_their_own_tokenizer(tmp_path: Path, env) -> None:
@@ -107,7 +107,6 @@ def test_older_releases_have_their_own_tokenizer(tmp_path: Path, env) -> None:
 def test_shards_come_with_their_index_and_are_missed(tmp_path: Path, env) -> None:
     with serving(REPOS) as hub:
         assert models("pull", "moondream3-preview", env=env(hub)).code == 0
-        assert models("verify", env=env(hub)).code == 0
         (snapshot(tmp_path, PREVIEW) / "model-00002-of-00002.safetensors").unlink()
         outcome = models("verify", env=env(hub))
         assert outcome.code == 4
@@ -181,7 +180,6 @@ def test_removing_one_leaves_the_others(tmp_path: Path, env) -> None:
         assert snapshot(tmp_path, STARMIE).exists()  # the preview needs it
         assert models("rm", "moondream3-preview", env=env(hub)).code == 0
         assert not snapshot(tmp_path, STARMIE).exists()
-        assert models("verify", "moondream2-2025-04-14", env=env(hub)).code == 0
         assert models("rm", "moondream2-2025-04-14", env=env(hub)).code == 0
         assert models("rm", "moondream2-2025-04-14", env=env(hub)).code == 4
     assert not list((tmp_path / "home/hub").glob("models--*"))
@@ -236,11 +234,9 @@ def test_no_room_and_no_permission(env, tmp_path: Path) -> None:
     ("arguments", "code", "said"),
     [
         (["path", "moondream2"], 4, "get it with `mdtool models pull moondream2`"),
-        (["rm", "moondream2"], 4, "not on this machine"),
         (["verify", "moondream2"], 4, "not on this machine"),
         (["pull", "moondreem2"], 4, "did you mean 'moondream2'?"),
         (["pull", "centerface"], 2, "embedded"),
-        (["rm"], 2, "Missing argument"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

@@ -1,0 +1,100 @@
+"""What was found, drawn on a copy: where it is, in a colour that stays, and readable at every size."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from engine.contract import Box, Point
+from recipes.draw import COLOURS, colour_of, draw
+
+GREY = 90
+
+
+def canvas(width: int = 400, height: int = 300) -> np.ndarray:
+    return np.full((height, width, 3), GREY, np.uint8)
+
+
+def painted(image: np.ndarray) -> np.ndarray:
+    """HxW: where something was drawn."""
+    return (image != GREY).any(axis=2)
+
+
+def test_the_picture_itself_is_left_alone() -> None:
+    image = canvas()
+    marked = draw(image, [Box(0.2, 0.2, 0.8, 0.8, "face")])
+    assert not painted(image).any()
+    assert marked.shape == image.shape
+    assert marked.dtype == np.uint8
+    assert painted(marked).any()
+
+
+def test_nothing_found_is_nothing_drawn() -> None:
+    assert not painted(draw(canvas(), [])).any()
+
+
+def test_a_box_is_outlined_where_it_is_and_empty_inside() -> None:
+    marked = draw(canvas(), [Box(0.25, 0.5, 0.75, 0.9)])
+    rows, columns = np.nonzero(painted(marked))
+    assert (columns.min(), columns.max(), rows.min(), rows.max()) == (100, 300, 150, 270)
+    assert not painted(marked)[156:264, 106:294].any()
+
+
+def test_a_point_is_dotted_where_it_is() -> None:
+    rows, columns = np.nonzero(painted(draw(canvas(), [Point(0.5, 0.5)])))
+    assert abs(rows.mean() - 150) < 1
+    assert abs(columns.mean() - 200) < 1
+    assert np.ptp(rows) < 20
+
+
+def test_lines_and_letters_grow_with_the_picture() -> None:
+    def share(scale: int) -> float:
+        return float(painted(draw(canvas(400 * scale, 300 * scale), [Box(0.3, 0.3, 0.7, 0.7, "face", 0.5)])).mean())
+
+    assert share(8) == pytest.approx(share(4), rel=0.1)
+
+
+def test_the_label_is_written_beside_the_box() -> None:
+    bare, named = (painted(draw(canvas(), [Box(0.25, 0.5, 0.75, 0.9, label)])) for label in ("", "face"))
+    added = named & ~bare
+    assert added.sum() > 100
+    rows, columns = np.nonzero(added)
+    assert rows.max() <= 156
+    assert columns.min() >= 95
+
+
+def test_a_score_is_written_too() -> None:
+    without, scored = (painted(draw(canvas(), [Box(0.2, 0.5, 0.8, 0.9, "face", s)])).sum() for s in (None, 0.87))
+    assert scored > without
+
+
+def test_a_label_that_the_font_lacks_is_left_out_but_one_with_accents_is_not() -> None:
+    def ink(label: str) -> np.ndarray:
+        return painted(draw(canvas(), [Box(0.2, 0.5, 0.8, 0.9, label)]))
+
+    assert (ink("人脸") == ink("")).all()
+    assert (ink("élève") == ink("eleve")).all()
+
+
+def test_a_label_keeps_its_colour_and_labels_differ() -> None:
+    assert {colour_of(f"thing {n}") for n in range(100)} == set(COLOURS)
+    first, second = (
+        draw(canvas(), [Box(0.1, 0.3, 0.4, 0.9, "face"), Box(0.5, 0.3, 0.9, 0.9, "dog")]),
+        draw(canvas(), [Box(0.5, 0.3, 0.9, 0.9, "dog")]),
+    )
+    assert colour_of("face") != colour_of("dog")
+    for marked in (first, second):
+        assert tuple(marked[200, 200]) == colour_of("dog")
+
+
+fractions = st.floats(-3, 3)
+things = st.one_of(
+    st.builds(Box, fractions, fractions, fractions, fractions, st.text(max_size=30), st.none() | st.floats(0, 1)),
+    st.builds(Point, fractions, fractions, st.text(max_size=30)),
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(things, max_size=3), st.integers(1, 60), st.integers(1, 60))
+def test_any_finding_on_any_picture(found: list[Box | Point], width: int, height: int) -> None:
+    assert draw(canvas(width, height), found).shape == (height, width, 3)

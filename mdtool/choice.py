@@ -1,7 +1,7 @@
 """Which model answers, and what it is asked to be."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import engine
 from engine.contract import EngineError, Model, ModelUnavailable
@@ -35,8 +35,8 @@ def load_model(
     """
     try:
         chosen = _first_that_serves(skill, prompts) if name == "auto" else name
-        how: Any = {"resize": resize} if resize else {}
-        model = engine.load(chosen, device, dtype, detail=int(detail) if detail.isdecimal() else detail, **how)
+        size = int(detail) if detail.isdecimal() else detail
+        model = engine.load(chosen, device, dtype, detail=size, resize=resize)
         for prompt in prompts:  # says what is wrong with a prompt before any work is done
             _check(model, skill, prompt, threshold)
     except ModelUnavailable as error:

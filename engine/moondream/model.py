@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal, overload
 
 import numpy as np
@@ -115,8 +114,7 @@ class Moondream:
 
     def adapter(self, name_or_path: str) -> Adapter:
         """A LoRA variant, from a file or from where the reference keeps them, for this model's requests."""
-        path = Path(name_or_path) if Path(name_or_path).exists() else find_adapter(name_or_path)
-        return read_adapter(path, self.config, self.dtype, self.device)
+        return read_adapter(find_adapter(name_or_path), self.config, self.dtype, self.device)
 
     def encode(self, images: Sequence[np.ndarray], adapter: Adapter | None = None) -> list[Encoded]:
         """images: HxWx3 uint8 RGB, of any sizes; ValueError for any other array."""

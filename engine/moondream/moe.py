@@ -51,4 +51,4 @@ class Experts:
 
 def _gated(x: Tensor) -> Tensor:
     up, gate = x.chunk(2, dim=-1)
-    return F.gelu(up) * (gate + 1)
+    return F.gelu(up.contiguous()) * (gate + 1)  # torch rounds otherwise where rows do not touch

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from engine.linear import Linear
 from engine.moondream.config import RegionConfig
-from engine.moondream.parts import Take, layer_norm, linear, norm
+from engine.moondream.parts import Take, by_row, layer_norm, linear, norm
 from engine.moondream.weights import Source
 
 
@@ -67,7 +67,7 @@ class Region:
     def _fourier(self, values: Sequence[Sequence[float]], features: Tensor) -> Tensor:
         x = torch.tensor(values, dtype=self.dtype, device=self.device)
         angles = 2 * math.pi * x @ features
-        return torch.cat([angles.cos(), angles.sin()], dim=-1)
+        return torch.cat([by_row(torch.cos, angles), by_row(torch.sin, angles)], dim=-1)
 
 
 def _decoder(config: RegionConfig, take: Take, name: str, packed: bool) -> list[Linear]:

@@ -16,7 +16,7 @@ from engine.linear import Linear
 from engine.moondream.adapter import Adapter
 from engine.moondream.config import Config
 from engine.moondream.moe import Experts
-from engine.moondream.parts import Norm, Take, layer_norm, linear, norm
+from engine.moondream.parts import Norm, Take, by_row, layer_norm, linear, norm
 from engine.moondream.rotary import rotary_table, rotate
 from engine.moondream.weights import Source
 
@@ -32,12 +32,10 @@ class Run:
 
 @dataclass(frozen=True)
 class Tau:
-    """How much each head's queries and values are scaled, by the token (wq, wv: (heads, qkv width)) and the position
-    (alpha: (heads))."""
+    """How much each head's queries and values are scaled, by what the token is and by where it stands."""
 
-    wq: Linear
-    wv: Linear
-    alpha: Tensor
+    by_token: Linear  # to (2 * heads): those of the queries, then of the values
+    by_position: Tensor  # (max_context, heads)
 
 
 @dataclass(frozen=True)
@@ -172,10 +170,9 @@ def enter(
         adapt(qkv, h, "attn.qkv")
     q, k, v = qkv.view(qkv.shape[0], -1, block.head_dim).split([block.heads, block.kv_heads, block.kv_heads], dim=1)
     if tau := block.tau:
-        z = F.gelu(qkv)
-        by_position = 0.5 + torch.sigmoid(tau.alpha * (positions + 1).float().log().to(tau.alpha.dtype)[:, None])
-        q = q * (torch.tanh(tau.wq(z)) + by_position)[..., None]
-        v = v * (torch.tanh(tau.wv(z)) + by_position)[..., None]
+        for_q, for_v = by_row(torch.tanh, tau.by_token(F.gelu(qkv))).chunk(2, dim=1)
+        by_position = tau.by_position[positions]
+        q, v = q * (for_q + by_position)[..., None], v * (for_v + by_position)[..., None]
     return h, rotate(q, cos, sin).transpose(0, 1), rotate(k, cos, sin).transpose(0, 1), v.transpose(0, 1)
 
 
@@ -201,12 +198,12 @@ def leave(x: Tensor, h: Tensor, mixed: Tensor, block: Block, adapt: Adapt | None
 def _block(config: Config, take: Take, layer: int, packed: bool) -> Block:
     text, moe, name = config.text, config.text.moe, f"blocks.{layer}"
 
-    def plain(part: str) -> Linear:
-        return Linear(take(f"{name}.{part}"), None, packed)
-
     tau = None
     if text.tau:
-        tau = Tau(plain("attn.tau.wq"), plain("attn.tau.wv"), take(f"{name}.attn.tau.alpha"))
+        by_token = torch.cat([take(f"{name}.attn.tau.wq"), take(f"{name}.attn.tau.wv")])
+        alpha = take(f"{name}.attn.tau.alpha")
+        places = torch.arange(1, text.max_context + 1, dtype=torch.float32, device=alpha.device).log().to(alpha.dtype)
+        tau = Tau(Linear(by_token, None, packed), 0.5 + torch.sigmoid(alpha * places[:, None]))
     mlp: Mlp | Experts
     if moe and layer >= moe.start_layer:
         router = linear(take, f"{name}.mlp.router", packed)

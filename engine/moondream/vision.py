@@ -1,5 +1,4 @@
-"""The vision encoder: a transformer over the patches of each crop (SigLIP's, Zhai et al. 2023), and the projection.
-"""
+"""The vision encoder: a transformer over the patches of each crop (SigLIP's, Zhai et al. 2023), and the projection."""
 
 from dataclasses import dataclass
 

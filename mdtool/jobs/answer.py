@@ -35,7 +35,7 @@ def find_photos(named: Sequence[str]) -> list[Input]:
 
 def is_one(sources: Sequence[Input], named: Sequence[str]) -> bool:
     """Whether one photo was named, and not a folder or a glob, in which there may be one or several."""
-    return [source.name for source in sources] == list(named)
+    return len(named) == 1 and sources[0].name == named[0]
 
 
 def show_as(requests: Sequence[Request], model: Model, as_json: bool, named: bool) -> Show:

@@ -45,7 +45,9 @@ def _look(photo: Photo, run: Run) -> Verdict:
     try:
         with run.clock.time("model"):
             encoded = run.model.encode([photo.rgb()])
-            found = [b for p in question.prompts for b in run.model.detect(encoded, p, question.threshold, UNLIMITED)[0]]
+            found = [
+                b for p in question.prompts for b in run.model.detect(encoded, p, question.threshold, UNLIMITED)[0]
+            ]
     except EngineError:
         if not question.blank_errors:
             raise

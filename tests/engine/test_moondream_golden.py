@@ -30,7 +30,7 @@ from engine.contract import (
     Done,
     EngineError,
     Found,
-    GazeRequest,
+    Generation,
     ObjectLimitWarning,
     PointRequest,
     QueryRequest,
@@ -160,7 +160,7 @@ def test_cached_decoding_equals_one_pass_over_the_whole_text(family: str) -> Non
     whole = decoder.step([(at_once, None, tokens)])
     by_piece = decoder.start(prefix)
     for size in (7, 1, 1, 25, 1, 5):
-        last = decoder.step([(by_piece, None, tokens[: size])])
+        last = decoder.step([(by_piece, None, tokens[:size])])
         tokens = tokens[size:]
     assert not tokens
     close(last, whole, STATE_TOLERANCE[family])
@@ -260,7 +260,9 @@ def test_rotary_alone(family: str) -> None:
     close(torch.stack([cos[:8], sin[:8]], -1), wanted["rope/table_first_8"], 1e-5)
     positions = wanted["rope/positions"].long()
     x = wanted["rope/x"].view(-1, len(positions), 64).transpose(0, 1)
-    close(rotate(x, cos[positions], sin[positions]).transpose(0, 1), wanted["rope/y"].view(-1, len(positions), 64), 1e-5)
+    close(
+        rotate(x, cos[positions], sin[positions]).transpose(0, 1), wanted["rope/y"].view(-1, len(positions), 64), 1e-5
+    )
 
 
 @both
@@ -363,8 +365,6 @@ def test_a_seed_repeats_a_drawn_text_alone_or_in_a_batch(family: str) -> None:
     picture = encoded(family, "img_a")
 
     def drawn(seed: int) -> Request:
-        from engine.contract import Generation
-
         return CaptionRequest(picture, "normal", Generation(temperature=2.0, top_p=0.99, max_tokens=12, seed=seed))
 
     alone = [results(family, [drawn(seed)])[0] for seed in range(4)]

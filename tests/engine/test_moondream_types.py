@@ -9,10 +9,12 @@ import pytest
 import torch
 from golden import FAMILIES, config, encoded, expected, generation, image, model, tensors
 
-from engine.contract import CaptionRequest, DetectRequest, Done, QueryRequest
-from engine.moondream.config import Config, RegionConfig, TextConfig, VisionConfig
+from engine.contract import CaptionRequest, DetectRequest, Done, Generation, ObjectLimitWarning, QueryRequest
+from engine.moondream.config import Config, MoeConfig, RegionConfig, TextConfig, VisionConfig, read_config
+from engine.moondream.crops import make_crops
 from engine.moondream.model import Moondream
 from engine.moondream.steps import Coordinate, Fed, ReadToken, Size
+from engine.moondream.tokenizer import load_tokenizer
 from engine.moondream.weights import random_weights
 from engine.resize import with_pillow
 
@@ -33,8 +35,6 @@ HALF_TOLERANCE = {
 def test_half_precision_stays_near_the_reference(family: str, dtype: torch.dtype) -> None:
     own, wanted = model(family, dtype), tensors(family)
     features, logits = HALF_TOLERANCE[family, dtype]
-    from engine.moondream.crops import make_crops
-
     projected = own.see([make_crops(image("img_a"), own.config.vision, 12, with_pillow)])[0]
     assert projected.dtype == dtype
     assert (projected[::10].float() - wanted["img_a/projected_rows"]).abs().max() < features
@@ -61,8 +61,6 @@ def small(third: bool) -> Config:
     """Wide enough for the kernels that split their sums, and of another grid than the published models."""
     text = TextConfig(dim=256, ff_dim=2048, n_layers=2, n_heads=4, n_kv_heads=4, vocab_size=512, max_context=256)
     if third:
-        from engine.moondream.config import MoeConfig
-
         text = replace(text, tau=True, moe=MoeConfig(6, 1, 2, 128))
     vision = VisionConfig(
         enc_dim=64, enc_n_layers=2, enc_ff_dim=128, enc_n_heads=2, proj_inner_dim=128, proj_out_dim=256,
@@ -73,8 +71,6 @@ def small(third: bool) -> Config:
 
 
 def small_model(third: bool, dtype: torch.dtype) -> Moondream:
-    from engine.moondream.tokenizer import load_tokenizer
-
     own = small(third)
     path = Path(__file__).parents[1] / "golden" / "moondream2" / "tokenizer.json"
     tokenizer = load_tokenizer(path, own.tokenizer, 512)
@@ -113,11 +109,10 @@ def test_a_smaller_model_of_the_family_runs_whole() -> None:
     own = small_model(False, torch.float32)
     pictures = own.encode([image("img_a"), np.zeros((1, 1, 3), np.uint8), image("img_c")])
     assert {picture.prefix.length for picture in pictures} == {65}
-    from engine.contract import Generation
-
     short = Generation(temperature=0, max_tokens=5)
     assert len(own.caption(pictures, "short", short)) == 3
-    assert len(own.detect(pictures, "face", max_objects=2)) == 3
+    with pytest.warns(ObjectLimitWarning):
+        assert len(own.detect(pictures, "face", max_objects=2)) == 3
     assert len(own.query([*pictures, None], "what?", True, generation=short)) == 4
 
 
@@ -134,8 +129,6 @@ def test_ten_questions_about_a_picture_share_its_keys_and_values() -> None:
 def test_requests_are_drawn_as_places_come_free() -> None:
     own = small_model(False, torch.float32)
     [picture] = own.encode([image("img_a")])
-    from engine.contract import Generation
-
     drawn = []
 
     def requests():
@@ -162,8 +155,6 @@ def test_images_of_one_batch_equal_the_same_alone() -> None:
 
 
 def test_the_published_configs_read() -> None:
-    from engine.moondream.config import read_config
-
     folder = Path(__file__).parents[2] / "configs"
     for path in sorted(folder.glob("moondream*.json")):
         assert read_config(path.name, json.loads(path.read_text())).prefix_length == 730

@@ -237,7 +237,7 @@ def test_a_full_device() -> None:
         ([GROUP, "-p", ""], 2, "is empty"),
         ([], 2, "Missing argument"),
         ([GROUP, "dog"], 4, "models pull moondream2"),
-        ([GROUP, "face", "--model", "centerfold"], 4, "did you mean 'centerface'"),
+        ([GROUP, "face", "--model", "moondreem2"], 4, "did you mean 'moondream2'"),
         ([GROUP, "dog", "--model", "centerface"], 2, "can't detect 'dog'"),
         ([GROUP, "face", "--threshold", "2"], 2, "threshold"),
         ([GROUP, "face", "--max-objects", "0"], 2, "--max-objects"),

@@ -1,5 +1,6 @@
 """Which model answers a prompt, and what is said where none does."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,8 +10,33 @@ import pytest
 from media_made import SAMPLES
 from program import redact, run
 
+from engine.published import published
 from mdtool.choice import NoModel, load_model
 from mdtool.errors import Exit, UsageError
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "moondream2"
+
+
+@pytest.fixture(autouse=True)
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What was pulled: nothing."""
+    folder = tmp_path_factory.mktemp("hub")
+    monkeypatch.setenv("HF_HUB_CACHE", str(folder))
+    return folder
+
+
+def put_into(hub: Path, name: str) -> None:
+    """Something that looks pulled, under a published name; its weights are those of the small golden model."""
+    source = published()[name].source
+    assert source
+    for repo, revision, files in (
+        (source.repo, source.revision, ("model.safetensors", "config.json")),
+        (source.tokenizer.repo, source.tokenizer.revision, ("tokenizer.json",)),
+    ):
+        snapshot = hub / f"models--{repo.replace('/', '--')}" / "snapshots" / revision
+        snapshot.mkdir(parents=True, exist_ok=True)
+        for file in files:
+            shutil.copy(GOLDEN / file, snapshot)
 
 
 @pytest.mark.parametrize("model", ["auto", "centerface"])
@@ -22,10 +48,55 @@ def test_faces_are_what_the_embedded_model_finds(model: str, prompts: list[str])
 
 
 def test_a_prompt_that_nothing_serves_tells_how_to_mend_it() -> None:
-    with pytest.raises(NoModel, match=r"'dog'.*only faces.*mdtool models list") as caught:
+    with pytest.raises(
+        NoModel, match=r"'dog'.*only faces.*mdtool models pull moondream2.*mdtool models list"
+    ) as caught:
         load_model("auto", "detect", ["dog"], "auto", None)
     assert caught.value.code == Exit.MODEL
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("skill", "prompts"),
+    [("caption", ["normal"]), ("query", ["why?"]), ("detect", ["dog"]), ("point", ["face", "dog"])],
+)
+def test_what_was_pulled_serves_what_the_embedded_one_does_not(hub: Path, skill: str, prompts: list[str]) -> None:
+    """Its weights do not fit its name, so that it can't be loaded: it is the one that was chosen all the same."""
+    put_into(hub, "moondream3-preview")
+    with pytest.raises(NoModel, match=r"^(?!no model).*moondream3-preview"):
+        load_model("auto", skill, prompts)
+    put_into(hub, "moondream2")
+    with pytest.raises(NoModel, match=r"^(?!no model).*moondream2\b"):
+        load_model("auto", skill, prompts)
+
+
+def test_faces_stay_with_the_embedded_one(hub: Path) -> None:
+    put_into(hub, "moondream2")
+    said: list[str] = []
+    assert load_model("auto", "detect", ["face"], say=said.append).name == "centerface"
+    assert said == ["the model is centerface"]
+
+
+def test_nothing_is_said_of_a_model_that_was_named() -> None:
+    said: list[str] = []
+    load_model("centerface", "detect", ["face"], say=said.append)
+    assert said == []
+
+
+def test_a_folder_of_weights() -> None:
+    chosen = load_model(str(GOLDEN), "detect", ["any words at all"], "low", device="cpu", dtype="float32")
+    assert chosen.name == "moondream2"
+
+
+@pytest.mark.parametrize(("skill", "prompt"), [("caption", "normal"), ("query", "why?"), ("gaze", "eye")])
+def test_a_skill_that_a_model_lacks(skill: str, prompt: str) -> None:
+    with pytest.raises(UsageError, match=f"centerface can't {skill}"):
+        load_model("centerface", skill, [prompt])
+
+
+def test_a_length_that_a_model_lacks() -> None:
+    with pytest.raises(UsageError, match="can't caption 'endless'; it knows long, normal, short"):
+        load_model(str(GOLDEN), "caption", ["endless"], device="cpu")
 
 
 def test_all_prompts_must_be_served() -> None:
@@ -66,10 +137,11 @@ def test_a_detail_that_can_be(detail: str) -> None:
     ("options", "code"),
     [
         (["-p", "dog"], 4), (["--model", "moondream9"], 4), (["--model", "centerface", "-p", "dog"], 2),
-        (["--threshold", "2"], 2), (["--detail", "huge"], 2), (["-p", ""], 2),
+        (["--threshold", "2"], 2), (["--detail", "huge"], 2), (["-p", ""], 2), (["--device", "cuda:99"], 2),
+        (["--dtype", "bfloat16"], 2), (["--resize", "magic"], 2), (["--model", GOLDEN, "--threshold", "0.5"], 2),
     ],
 )  # fmt: skip
-def test_through_the_program(tmp_path: Path, options: list[str], code: int) -> None:
+def test_through_the_program(tmp_path: Path, options: list[str | Path], code: int) -> None:
     outcome = redact(SAMPLES / "group.png", "-o", tmp_path / "out.png", *options)
     assert outcome.code == code
     assert len(outcome.lines) == 1

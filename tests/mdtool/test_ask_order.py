@@ -1,0 +1,149 @@
+"""Answers come in the order of the photos and prompts, however the model finishes them, and each as soon as it can."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from engine.contract import (
+    Answer,
+    CaptionRequest,
+    Done,
+    Failed,
+    Found,
+    Grounding,
+    Piece,
+    Point,
+    QueryRequest,
+    Request,
+)
+from mdtool.answers import TextLines, record
+from mdtool.errors import InputError
+from mdtool.jobs.ask import ENCODED_TOGETHER, Asked, Event, ask
+from mdtool.media.inputs import Input
+
+PIXELS = np.zeros((2, 3, 3), np.uint8)
+
+
+def photos(*names: str) -> list[Input]:
+    return [Input(Path(name), Path(name), name) for name in names]
+
+
+class Scripted:
+    """Takes all requests at once, and then plays these events; the real one's order depends on what it says."""
+
+    name = "scripted"
+
+    def __init__(self, events: Sequence[Event]) -> None:
+        self.events = events
+        self.requests: list[Request] = []
+        self.batches: list[int] = []
+
+    def encode(self, images: Sequence[np.ndarray]) -> list[int]:
+        self.batches.append(len(images))
+        return [sum(self.batches) - len(images) + number for number in range(len(images))]
+
+    def run(self, requests: Iterable[Request]) -> Iterator[Event]:
+        self.requests += requests
+        yield from self.events
+
+
+def played(model: Scripted, sources: Sequence[Input], requests: Sequence[Request]) -> list[tuple[str, Event]]:
+    def read(source: Input) -> np.ndarray:
+        if source.name == "broken":
+            raise InputError("is damaged")
+        return PIXELS
+
+    return [(asked.source.name, event) for asked, event in ask(sources, read, model, requests)]  # type: ignore[arg-type]
+
+
+def test_what_comes_out_of_order_waits_for_its_turn() -> None:
+    events = [Piece(1, "b"), Piece(0, "a"), Done(2, "C"), Done(1, "B"), Piece(0, "aa"), Done(0, "A")]
+    out = played(Scripted(events), photos("0", "1", "2"), [CaptionRequest(None)])
+    assert out == [
+        ("0", Piece(0, "a")), ("0", Piece(0, "aa")), ("0", Done(0, "A")),
+        ("1", Piece(1, "b")), ("1", Done(1, "B")), ("2", Done(2, "C")),
+    ]  # fmt: skip
+
+
+def test_the_first_in_turn_is_passed_on_at_once() -> None:
+    model = Scripted([Piece(0, "a"), Piece(0, "b"), Done(0, "ab")])
+    stream = ask(photos("0"), lambda source: PIXELS, model, [CaptionRequest(None)])  # type: ignore[arg-type]
+    assert next(stream)[1] == Piece(0, "a")
+
+
+def test_each_photo_is_encoded_once_for_all_questions() -> None:
+    names = [str(number) for number in range(ENCODED_TOGETHER + 1)]
+    model = Scripted([Done(index, index) for index in reversed(range(2 * len(names)))])
+    out = played(model, photos(*names), [QueryRequest(None, "x"), QueryRequest(None, "y")])
+    assert model.batches == [ENCODED_TOGETHER, 1]
+    assert [event.index for _, event in out] == list(range(2 * len(names)))
+    asked = [(r.image, r.question) for r in model.requests if isinstance(r, QueryRequest)]
+    assert asked == [(number, question) for number in range(len(names)) for question in "xy"]
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_a_photo_that_cannot_be_read_fails_in_its_turn(place: int) -> None:
+    names = ["0", "1"]
+    names.insert(place, "broken")
+    out = played(Scripted([Done(1, "B"), Done(0, "A")]), photos(*names), [CaptionRequest(None)])
+    assert [name for name, _ in out] == names
+    assert isinstance(out[place][1], Failed)
+
+
+def test_nothing_but_broken_photos() -> None:
+    out = played(Scripted([]), photos("broken"), [CaptionRequest(None), CaptionRequest(None, "short")])
+    assert [type(event) for _, event in out] == [Failed]
+
+
+def asked(request: Request, name: str = "a.jpg") -> Asked:
+    return Asked(photos(name)[0], PIXELS, request, last=True)
+
+
+def printed(lines: TextLines, events: Iterable[tuple[Asked, Event]], capfd: pytest.CaptureFixture[str]) -> str:
+    for one, event in events:
+        lines(one, event)
+    return capfd.readouterr().out
+
+
+def test_text_is_printed_piece_by_piece(capfd: pytest.CaptureFixture[str]) -> None:
+    one, lines = asked(CaptionRequest(None)), TextLines(named=False, asked=False)
+    events = [*(Piece(0, text) for text in ("\n ", " Two dogs ", "run.\n\n", "\x1bFast.\n")), Done(0, "")]
+    steps = [printed(lines, [(one, event)], capfd) for event in events]
+    assert steps == ["", "Two dogs", " run.", "\n\nFast.", "\n"]
+
+
+def test_of_several_texts_each_is_a_line(capfd: pytest.CaptureFixture[str]) -> None:
+    first, second = asked(QueryRequest(None, "q\t1")), asked(QueryRequest(None, "q2"), "b\n.jpg")
+    events = [Piece(0, " one\n"), Piece(0, "two\tthree\n"), Done(0, "")]
+    lines = TextLines(named=True, asked=True)
+    out = printed(lines, [(one, event) for one in (first, second) for event in events], capfd)
+    assert out == "a.jpg\tq\\t1\tone two three\nb\\n.jpg\tq2\tone two three\n"
+
+
+def test_no_text_is_an_empty_line(capfd: pytest.CaptureFixture[str]) -> None:
+    assert printed(TextLines(True, False), [(asked(CaptionRequest(None)), Done(0, ""))], capfd) == "a.jpg\t\n"
+
+
+def test_a_failure_ends_the_line_that_was_begun(capfd: pytest.CaptureFixture[str]) -> None:
+    one, other = asked(CaptionRequest(None)), asked(CaptionRequest(None))
+    events: list[tuple[Asked, Event]] = [(one, Piece(0, "half")), (one, Failed(0, ValueError()))]
+    out = printed(TextLines(False, False), [*events, (other, Failed(1, ValueError()))], capfd)
+    assert out == "half\n"
+
+
+def test_the_record_of_an_answer_that_was_reasoned() -> None:
+    passage = Grounding(4, 9, (Point(1 / 3, 0.5), Point(0.25, 1.0)))
+    entry = record(asked(QueryRequest(None, "how many?")), Answer("Two.", "The dogs.", (passage,)), "moondream3")
+    assert entry == {
+        "schema": "mdtool.answers/1", "input": "a.jpg", "width": 3, "height": 2, "model": "moondream3",
+        "question": "how many?", "answer": "Two.", "reasoning": "The dogs.",
+        "grounding": [{"start": 4, "end": 9, "points": [{"x": 0.333333, "y": 0.5}, {"x": 0.25, "y": 1.0}]}],
+    }  # fmt: skip
+
+
+def test_found_in_no_picture() -> None:
+    from engine.contract import PointRequest
+
+    assert record(asked(PointRequest(None, "dog")), Found([], True), "m")["points"] == []

@@ -8,7 +8,7 @@ import unicodedata
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, TypeVar, overload
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -211,27 +211,14 @@ class LanguageModel(Model, Protocol):
     With stream=True, `caption` and `query` give the text as it grows instead, in pieces of whole words.
     """
 
-    @overload
     def caption(
         self,
         encoded: Sequence[EncodedImage],
         length: str = "normal",
         generation: Generation = Generation(),
-        *,
-        stream: Literal[False] = False,
-    ) -> list[str]: ...
+        stream: bool = False,
+    ) -> list[str] | Iterator[Piece]: ...
 
-    @overload
-    def caption(
-        self,
-        encoded: Sequence[EncodedImage],
-        length: str = "normal",
-        generation: Generation = Generation(),
-        *,
-        stream: Literal[True],
-    ) -> Iterator[Piece]: ...
-
-    @overload
     def query(
         self,
         encoded: Sequence[EncodedImage | None],
@@ -239,21 +226,8 @@ class LanguageModel(Model, Protocol):
         reasoning: bool | None = None,
         references: Sequence[tuple[float, ...]] = (),
         generation: Generation = Generation(),
-        *,
-        stream: Literal[False] = False,
-    ) -> list[Answer]: ...
-
-    @overload
-    def query(
-        self,
-        encoded: Sequence[EncodedImage | None],
-        question: str,
-        reasoning: bool | None = None,
-        references: Sequence[tuple[float, ...]] = (),
-        generation: Generation = Generation(),
-        *,
-        stream: Literal[True],
-    ) -> Iterator[Piece]: ...
+        stream: bool = False,
+    ) -> list[Answer] | Iterator[Piece]: ...
 
     def detect_gaze(
         self, encoded: Sequence[EncodedImage], eyes: Sequence[tuple[float, float]]

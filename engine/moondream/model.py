@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, overload
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -142,38 +142,16 @@ class Moondream:
         start = self.text.embed([self.config.tokenizer.bos_id])
         return self.text.prefixes(torch.stack([torch.cat([start, one]) for one in embeddings]), adapter)
 
-    @overload
     def caption(
         self,
         encoded: Sequence[Encoded],
         length: str = "normal",
         generation: Generation = Generation(),
-        *,
-        stream: Literal[False] = False,
-    ) -> list[str]: ...
-
-    @overload
-    def caption(
-        self,
-        encoded: Sequence[Encoded],
-        length: str = "normal",
-        generation: Generation = Generation(),
-        *,
-        stream: Literal[True],
-    ) -> Iterator[Piece]: ...
-
-    def caption(
-        self,
-        encoded: Sequence[Encoded],
-        length: str = "normal",
-        generation: Generation = Generation(),
-        *,
         stream: bool = False,
     ) -> list[str] | Iterator[Piece]:
         requests = [CaptionRequest(image, length, generation) for image in encoded]
         return self._pieces(requests) if stream else self._results(requests)
 
-    @overload
     def query(
         self,
         encoded: Sequence[Encoded | None],
@@ -181,30 +159,6 @@ class Moondream:
         reasoning: bool | None = None,
         references: Sequence[tuple[float, ...]] = (),
         generation: Generation = Generation(),
-        *,
-        stream: Literal[False] = False,
-    ) -> list[Answer]: ...
-
-    @overload
-    def query(
-        self,
-        encoded: Sequence[Encoded | None],
-        question: str,
-        reasoning: bool | None = None,
-        references: Sequence[tuple[float, ...]] = (),
-        generation: Generation = Generation(),
-        *,
-        stream: Literal[True],
-    ) -> Iterator[Piece]: ...
-
-    def query(
-        self,
-        encoded: Sequence[Encoded | None],
-        question: str,
-        reasoning: bool | None = None,
-        references: Sequence[tuple[float, ...]] = (),
-        generation: Generation = Generation(),
-        *,
         stream: bool = False,
     ) -> list[Answer] | Iterator[Piece]:
         """An image None is a question without a picture. The reasoning is not streamed."""

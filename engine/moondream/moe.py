@@ -10,7 +10,6 @@ from torch import Tensor
 
 from engine.linear import Linear
 
-
 FEW = 8  # rows; a GPU copies the experts that so few have chosen rather than launch a product for each expert
 
 

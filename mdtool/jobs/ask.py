@@ -94,19 +94,23 @@ def _encoded(
 ) -> Iterator[tuple[Input, np.ndarray | None, Any]]:
     """(source, pixels, what the model made of them, or the error in its place) of each."""
     images: dict[Input, np.ndarray] = {}
-    errors: dict[Input, Exception] = {}
+    made: dict[Input, Any] = {}
     for source in sources:
         try:
             images[source] = read(source)
         except (MdtoolError, MemoryError) as error:
-            errors[source] = error
-    try:
-        encoded = dict(zip(images, model.encode(list(images.values())), strict=True)) if images else {}
-    except (EngineError, ValueError) as error:
-        errors |= dict.fromkeys(images, error)
-        encoded = {}
+            made[source] = error
+    made |= zip(images, _encode(model, list(images.values())), strict=True)
     for source in sources:
-        yield source, images.get(source), errors.get(source) or encoded.pop(source)
+        yield source, images.get(source), made.pop(source)
+
+
+def _encode(model: Model, images: Sequence[np.ndarray]) -> list[Any]:
+    """What the model made of each, or the error in its place."""
+    try:
+        return model.encode(images) if images else []
+    except (EngineError, ValueError) as error:
+        return [error] if len(images) == 1 else [one for image in images for one in _encode(model, [image])]
 
 
 def _run(model: Model, requests: Iterable[Request], threshold: float | None) -> Iterator[Event]:

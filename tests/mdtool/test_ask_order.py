@@ -10,6 +10,7 @@ from engine.contract import (
     Answer,
     CaptionRequest,
     Done,
+    EngineError,
     Failed,
     Found,
     Grounding,
@@ -41,6 +42,8 @@ class Scripted:
         self.batches: list[int] = []
 
     def encode(self, images: Sequence[np.ndarray]) -> list[int]:
+        if any(image.size == 0 for image in images):
+            raise EngineError("can't be seen")
         self.batches.append(len(images))
         return [sum(self.batches) - len(images) + number for number in range(len(images))]
 
@@ -53,7 +56,7 @@ def played(model: Scripted, sources: Sequence[Input], requests: Sequence[Request
     def read(source: Input) -> np.ndarray:
         if source.name == "broken":
             raise InputError("is damaged")
-        return PIXELS
+        return PIXELS[:0] if source.name == "empty" else PIXELS
 
     return [(asked.source.name, event) for asked, event in ask(sources, read, model, requests)]  # type: ignore[arg-type]
 
@@ -84,9 +87,10 @@ def test_each_photo_is_encoded_once_for_all_questions() -> None:
 
 
 @pytest.mark.parametrize("place", [0, 1, 2])
-def test_a_photo_that_cannot_be_read_fails_in_its_turn(place: int) -> None:
+@pytest.mark.parametrize("fault", ["broken", "empty"])
+def test_a_photo_that_cannot_be_read_or_encoded_fails_in_its_turn(place: int, fault: str) -> None:
     names = ["0", "1"]
-    names.insert(place, "broken")
+    names.insert(place, fault)
     out = played(Scripted([Done(1, "B"), Done(0, "A")]), photos(*names), [CaptionRequest(None)])
     assert [name for name, _ in out] == names
     assert isinstance(out[place][1], Failed)

@@ -10,6 +10,7 @@ What is done with one sequence is written as a generator, a flow. It yields step
 and what it returns is the sequence's result. All flows that wait for the same kind of step are served together.
 """
 
+import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -18,7 +19,7 @@ import torch
 from torch import Tensor
 
 from engine.contract import Done, EngineError, Failed, Piece
-from engine.devices import is_out_of_memory, out_of_memory
+from engine.devices import in_chunks, is_out_of_memory, out_of_memory
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,8 @@ class Feed:
 class Say:
     text: str
 
+
+PATIENCE = 0.1  # seconds that drawing jobs, which may encode pictures, keeps the others from their next step
 
 Flow = Generator[Any, Any, Any]
 
@@ -84,9 +87,12 @@ def run_jobs(jobs: Iterable[Job], decoder: Decoder, batch: int) -> Iterator[Piec
     active: list[_Sequence] = []
     again: list[_Sequence] = []
     while True:
+        begin = time.monotonic()
         while len(active) < batch and (sequence := _next(again, source, decoder)):
             active.append(sequence)
             _advance(sequence, None, decoder)
+            if time.monotonic() - begin > PATIENCE:
+                break
         if not active:
             return
         _serve_reads(active, decoder)
@@ -127,11 +133,15 @@ def _restarted(sequence: _Sequence, decoder: Decoder) -> _Sequence:
 
 def _serve_reads(active: Sequence[_Sequence], decoder: Decoder) -> None:
     """Until every flow has ended or waits for a Feed."""
+
+    def read(some: Sequence[_Sequence]) -> list[Any]:
+        hidden = torch.stack([s.hidden for s in some if s.hidden is not None])
+        return decoder.read([s.waiting for s in some], hidden)
+
     while readers := [s for s in active if s.waiting and not isinstance(s.waiting, Feed)]:
         for kind in {type(s.waiting) for s in readers}:
             alike = [s for s in readers if type(s.waiting) is kind]
-            hidden = torch.stack([s.hidden for s in alike if s.hidden is not None])
-            for sequence, result in zip(alike, decoder.read([s.waiting for s in alike], hidden), strict=True):
+            for sequence, result in zip(alike, in_chunks(alike, len(alike), read), strict=True):
                 _advance(sequence, result, decoder)
 
 

@@ -184,6 +184,7 @@ class Model(Protocol):
     """The contract. A list of images in, a list of results out; a batch gives what its members alone would give."""
 
     name: str
+    pictures_at_once: int  # are best encoded together; more would only wait for one another
 
     @property
     def abilities(self) -> Abilities: ...

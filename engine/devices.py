@@ -49,8 +49,13 @@ def pick_dtype(name: str | None, device: str) -> torch.dtype:
 def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
         isinstance(error, RuntimeError)
-        and any(sign in str(error) for sign in ("can't allocate memory", "not enough memory", "out of memory"))
+        and (str(error) in _ONEDNN_SIGNS or any(sign in str(error) for sign in _MEMORY_SIGNS))
     )
+
+
+_MEMORY_SIGNS = ("can't allocate memory", "not enough memory", "out of memory", "bad_alloc")
+# oneDNN tells no reasons; once it has found a kernel ("... a primitive descriptor" if not), these are want of memory
+_ONEDNN_SIGNS = ("could not create a primitive", "could not execute a primitive", "could not create a memory object")
 
 
 def in_chunks(items: Sequence[Item], size: int, work: Callable[[Sequence[Item]], Sequence[Result]]) -> list[Result]:

@@ -1,6 +1,7 @@
 """Which model answers, and what it is asked to be."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Literal
 
 import engine
@@ -33,19 +34,26 @@ def load_model(
     prompts: for "caption" the lengths. The other options are those of `engine.load`. say: told which model "auto" is.
     NoModel if there is none; UsageError if it can't do what the options say.
     """
-    try:
+    with model_errors():
         chosen = _first_that_serves(skill, prompts) if name == "auto" else name
         size = int(detail) if detail.isdecimal() else detail
         model = engine.load(chosen, device, dtype, detail=size, resize=resize)
         for prompt in prompts:  # says what is wrong with a prompt before any work is done
             _check(model, skill, prompt, threshold)
+    if name == "auto":
+        say(f"the model is {model.name}")
+    return model
+
+
+@contextmanager
+def model_errors() -> Iterator[None]:
+    """What the engine raises while a model is chosen and loaded, as the program's errors."""
+    try:
+        yield
     except ModelUnavailable as error:
         raise NoModel(str(error)) from error
     except (EngineError, ValueError) as error:
         raise UsageError(str(error)) from error
-    if name == "auto":
-        say(f"the model is {model.name}")
-    return model
 
 
 def _check(model: Model, skill: str, prompt: str, threshold: float | None) -> None:

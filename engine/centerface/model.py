@@ -39,6 +39,7 @@ class CenterFace:
     """The Model that finds faces. What it encodes is the faces of a picture, so many prompts cost one network run."""
 
     name = "centerface"
+    pictures_at_once = 2
 
     def __init__(self, network: Network, detail: str | int = "auto") -> None:
         self._network = network

@@ -45,7 +45,7 @@ from engine.moondream.vision import Vision
 from engine.moondream.weights import Source, open_weights
 from engine.resize import Resize, resizer
 
-CPU_BATCH, GPU_BATCH = 16, 64  # sequences that share a step
+CPU_BATCH, GPU_BATCH = 8, 64  # sequences that share a step
 GPU_CROPS, GPU_PICTURES = 32, 16  # that are encoded at once; one by one on a CPU, which loses nothing by it
 
 
@@ -95,6 +95,7 @@ class Moondream:
         self.name = name
         self.config = config
         self.device, self.dtype = device, dtype
+        self.pictures_at_once = 1 if device == "cpu" else GPU_PICTURES
         self.max_crops = max_crops(config, detail)
         self._resize = resize or resizer()
         packed = not compile  # the compiler takes plain weights only
@@ -118,13 +119,12 @@ class Moondream:
 
     def encode(self, images: Sequence[np.ndarray], adapter: Adapter | None = None) -> list[Encoded]:
         """images: HxWx3 uint8 RGB, of any sizes; ValueError for any other array."""
-        pictures = 1 if self.device == "cpu" else GPU_PICTURES
 
         def encode_some(images: Sequence[np.ndarray]) -> list[Encoded]:
             crops = [make_crops(image, self.config.vision, self.max_crops, self._resize) for image in images]
-            return [Encoded(prefix) for prefix in self._prefixes(self.see(crops), adapter)]
+            return [Encoded(prefix) for prefix in self.prefixes(self.see(crops), adapter)]
 
-        return in_chunks(images, pictures, encode_some)
+        return in_chunks(images, self.pictures_at_once, encode_some)
 
     @torch.inference_mode()
     def see(self, crops: Sequence[Crops]) -> list[torch.Tensor]:
@@ -138,7 +138,8 @@ class Moondream:
         ]
 
     @torch.inference_mode()
-    def _prefixes(self, embeddings: Sequence[torch.Tensor], adapter: Adapter | None) -> list[Prefix]:
+    def prefixes(self, embeddings: Sequence[torch.Tensor], adapter: Adapter | None = None) -> list[Prefix]:
+        """What the text model keeps of each picture, from its image embeddings."""
         start = self.text.embed([self.config.tokenizer.bos_id])
         return self.text.prefixes(torch.stack([torch.cat([start, one]) for one in embeddings]), adapter)
 

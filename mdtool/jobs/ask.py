@@ -24,8 +24,6 @@ from engine.contract import (
 from mdtool.errors import MdtoolError
 from mdtool.media.inputs import Input
 
-ENCODED_TOGETHER = 4  # photos; the engine holds what it made of them until they are asked about
-
 Event = Piece | Done | Failed
 
 
@@ -61,7 +59,7 @@ def ask(
 
     def drawn() -> Iterator[Request]:
         rest = iter(sources)
-        while chunk := list(islice(rest, ENCODED_TOGETHER)):
+        while chunk := list(islice(rest, model.pictures_at_once)):
             for source, pixels, encoded in _encoded(chunk, read, model):
                 if isinstance(encoded, Exception):
                     failed = Failed(-1, encoded)

@@ -1,0 +1,230 @@
+"""Times a Moondream step by step: loading, seeing, reading the picture, writing tokens, and whole requests."""
+
+import json
+import math
+import resource
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import tokenizers
+import torch
+
+import engine
+from engine.contract import DetectRequest, EngineError, Generation
+from engine.linear import Linear
+from engine.moondream.config import Config, read_config
+from engine.moondream.crops import Crops
+from engine.moondream.model import Moondream
+from engine.moondream.steps import ReadToken
+from engine.moondream.weights import random_weights, shapes
+from engine.published import no_such_model, published
+from mdtool.errors import OutputError
+from mdtool.jobs.bench_redact import machine
+from mdtool.media.whole_file import cant_write
+
+LARGE = (3, 4)  # tiles of a large picture: thirteen crops
+CAPTION = Generation(temperature=0, max_tokens=60)
+OBJECTS = 2
+DECODED = 20  # tokens
+
+
+@dataclass(frozen=True)
+class Step:
+    """seconds: the median. tflop: what its products come to, in 10^12 operations, where that is known."""
+
+    name: str
+    seconds: float
+    tflop: float | None = None
+
+
+@dataclass(frozen=True)
+class Timings:
+    """memory_gb: of the process after a caption of one picture, as the first thing it does. tflops: 10^12 operations
+    a second in one product of the prefill's shape, the ceiling for the steps."""
+
+    model: str
+    settings: dict[str, Any]
+    machine: dict[str, Any]
+    load_seconds: float
+    weights_gb: float
+    memory_gb: float
+    tflops: float
+    steps: list[Step]
+
+
+@contextmanager
+def random_checkpoint(name: str) -> Iterator[Path]:
+    """A published model as a folder of its name: the real shapes, in bfloat16, never trained.
+
+    ModelUnavailable if there is no such model; OutputError if the temporary folder has no room for it.
+    """
+    known = published()
+    if name not in known:
+        raise no_such_model(name, known)
+    with tempfile.TemporaryDirectory(prefix="mdtool-bench-") as temporary:
+        folder = Path(temporary, name)
+        try:
+            folder.mkdir()
+            (folder / "config.json").write_text(json.dumps(known[name].config))
+            _byte_tokenizer().save(str(folder / "tokenizer.json"))
+            with (folder / "model.safetensors").open("wb") as file:
+                _write_weights(read_config(name, known[name].config), file)
+        except OSError as error:
+            raise OutputError(f"{cant_write(error)} in {temporary}; TMPDIR may name another place") from error
+        yield folder
+
+
+def _write_weights(config: Config, file: BinaryIO) -> None:
+    """One tensor at a time, so that the memory of loading can be measured in the same process."""
+    weights, header, end = random_weights(config), {}, 0
+    for name, shape in shapes(config).items():
+        begin, end = end, end + 2 * math.prod(shape)
+        header[f"model.{name}"] = {"dtype": "BF16", "shape": shape, "data_offsets": [begin, end]}
+    text = json.dumps(header).encode()
+    file.write(len(text).to_bytes(8, "little") + text)
+    for name in shapes(config):
+        file.write(weights.take(name, torch.bfloat16).flatten().view(torch.uint8).numpy().data)
+
+
+def _byte_tokenizer() -> tokenizers.Tokenizer:
+    """Texts as their bytes: the weights know no words anyway."""
+    letters = sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet())
+    made = tokenizers.Tokenizer(tokenizers.models.BPE({letter: 10 + i for i, letter in enumerate(letters)}, []))
+    made.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.decoder = tokenizers.decoders.ByteLevel()
+    return made
+
+
+def bench_model(name_or_path: str, device: str, dtype: str | None, compile: bool, batch: int, runs: int) -> Timings:
+    """batch: pictures at a time. Raises what `engine.load` raises, and EngineError for a model of another family."""
+    begin = time.perf_counter()
+    model = engine.load(name_or_path, device, dtype, compile=compile)
+    loaded = time.perf_counter() - begin
+    if not isinstance(model, Moondream):
+        raise EngineError(f"{model.name} has no steps that could be timed; give a Moondream")
+    side = model.config.vision.crop_size
+    model.caption(model.encode([np.zeros((side, side, 3), np.uint8)]), generation=CAPTION)
+    memory = _memory_gb()
+    rate = _product_rate(model)
+    where = machine() | {"torch": torch.__version__, "threads": torch.get_num_threads()}
+    if model.device.startswith("cuda"):
+        where["gpu"] = torch.cuda.get_device_name(model.device)
+    settings = {"device": model.device, "dtype": str(model.dtype).removeprefix("torch."), "compile": compile}
+    sizes = sum(math.prod(shape) for shape in shapes(model.config).values())
+    return Timings(
+        model.name, settings | {"batch": batch}, where, loaded, 1e-9 * model.dtype.itemsize * sizes, memory, rate,
+        list(_steps(model, batch, runs)),
+    )  # fmt: skip
+
+
+def _steps(model: Moondream, batch: int, runs: int) -> Iterator[Step]:
+    vision, decoder = model.config.vision, model.decoder
+    draw = np.random.default_rng(0)
+
+    def crops(count: int, tiles: tuple[int, int]) -> list[Crops]:
+        shape = (count, vision.crop_size, vision.crop_size, 3)
+        return [Crops(draw.integers(0, 256, shape, dtype=np.uint8), tiles) for _ in range(batch)]
+
+    def timed(name: str, work: Callable[[], Any], tflop: float | None = None) -> Step:
+        times = [_seconds(work, model.device) for _ in range(runs + 1)]
+        return Step(name, statistics.median(times[1:]), tflop)  # the first one warms up
+
+    crop, projection, prefix = (batch * tflop for tflop in _tflop(model.config))
+    once = crops(1, (1, 1))
+    different, large = crops(2, (1, 1)), crops(1 + LARGE[0] * LARGE[1], LARGE)
+    yield timed("vision, two crops that differ", lambda: model.see(different), 2 * crop + projection)
+    yield timed("vision, two equal crops (any picture of one tile)", lambda: model.see(once), crop + projection)
+    yield timed("vision, thirteen crops", lambda: model.see(large), 13 * crop + projection)
+    embeddings = model.see(once)
+    yield timed(f"prefill, {model.config.prefix_length} tokens", lambda: model.prefixes(embeddings), prefix)
+
+    tails = [decoder.start(prefix) for prefix in model.prefixes(embeddings)]
+    decoder.step([(tail, None, range(10, 20)) for tail in tails])  # about as long as a prompt
+
+    def write() -> None:
+        decoder.read([ReadToken()] * batch, decoder.step([(tail, None, [20]) for tail in tails]))
+
+    yield Step("decode, one token", statistics.median(_seconds(write, model.device) for _ in range(DECODED)))
+
+    images = list(draw.integers(0, 256, (batch, vision.crop_size, vision.crop_size, 3), dtype=np.uint8))
+    yield timed("caption of 60 tokens, from pixels", lambda: model.caption(model.encode(images), generation=CAPTION))
+
+    def detect(prompts: int) -> None:
+        encoded = model.encode(images)
+        list(model.run(DetectRequest(image, "face", OBJECTS) for image in encoded for _ in range(prompts)))
+
+    yield timed(f"detect, {OBJECTS} objects, from pixels", lambda: detect(1))
+    yield timed(f"ten prompts, {OBJECTS} objects each, from pixels", lambda: detect(10))
+
+
+def _seconds(work: Callable[[], Any], device: str) -> float:
+    begin = time.perf_counter()
+    work()
+    if device.startswith("cuda"):
+        torch.cuda.synchronize()
+    elif device == "mps":
+        torch.mps.synchronize()
+    return time.perf_counter() - begin
+
+
+def _tflop(config: Config) -> tuple[float, float, float]:
+    """Of the products, attention's too, for one crop, one projection and one prefix."""
+    vision, text = config.vision, config.text
+    patches, prefix = vision.grid**2, config.prefix_length
+    weights = {name: shape for name, shape in shapes(config).items() if name.endswith("weight")}
+
+    def used(start: str) -> float:
+        """Weights that each row goes through; of the experts only the chosen."""
+        chosen = text.moe.experts_per_token / text.moe.num_experts if text.moe else 1
+        of = [shape for name, shape in weights.items() if name.startswith(start)]
+        return sum(math.prod(shape) * (chosen if len(shape) == 3 else 1) for shape in of)
+
+    last = f"text.blocks.{text.n_layers - 1}."  # only its keys and values are computed
+    blocks = used("text.blocks.") - used(last) + used(f"{last}attn.qkv")
+    seen = 2 * vision.enc_n_layers * patches * patches * vision.enc_dim
+    read = 2 * (text.n_layers - 1) * prefix * prefix * text.dim
+    encoder = patches * (used("vision.blocks.") + used("vision.patch_emb")) + seen
+    return 2e-12 * encoder, 2e-12 * patches * used("vision.proj_mlp"), 2e-12 * (prefix * blocks + read)
+
+
+def _product_rate(model: Moondream) -> float:
+    text = model.config.text
+    rows = model.config.prefix_length * (1 if model.device == "cpu" else 16)  # one picture would not fill a GPU
+    weight = torch.randn(text.ff_dim, text.dim, device=model.device).to(model.dtype)
+    layer, x = Linear(weight, None, packed=True), torch.randn(rows, text.dim, device=model.device).to(model.dtype)
+    seconds = statistics.median(_seconds(lambda: layer(x), model.device) for _ in range(10))
+    return 2e-12 * rows * text.dim * text.ff_dim / seconds
+
+
+def _memory_gb() -> float:
+    """What the process holds in memory; at its highest, where the system does not tell what it is now."""
+    try:
+        status = Path("/proc/self/status").read_text()
+    except OSError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1e-9 if sys.platform == "darwin" else 1024e-9)
+    return next(int(line.split()[1]) * 1024e-9 for line in status.splitlines() if line.startswith("VmRSS"))
+
+
+def table(timings: Timings) -> Iterator[str]:
+    """Lines in Markdown."""
+    for part in (timings.settings, timings.machine):
+        yield ", ".join(f"{name} {value}" for name, value in part.items())
+    yield (
+        f"{timings.model} loaded in {timings.load_seconds:.1f} s; weights {timings.weights_gb:.2f} GB, "
+        f"the process {timings.memory_gb:.2f} GB; one product of the prefill's shape {timings.tflops:.2f} TFLOP/s"
+    )
+    yield ""
+    yield "| step | time | share of that |"
+    yield "|---|---|---|"
+    for step in timings.steps:
+        spent = f"{step.seconds:.2f} s" if step.seconds >= 1 else f"{step.seconds * 1e3:.1f} ms"
+        share = f"{step.tflop / step.seconds / timings.tflops:.0%}" if step.tflop else ""
+        yield f"| {step.name} | {spent} | {share} |"

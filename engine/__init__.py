@@ -38,7 +38,7 @@ from engine.contract import (
 )
 
 __all__ = [
-    "FAMILIES",
+    "EMBEDDED",
     "UNLIMITED",
     "Abilities",
     "Answer",
@@ -68,13 +68,13 @@ __all__ = [
     "normalise",
 ]
 
-FAMILIES = {"centerface": "engine.centerface"}  # embedded model -> its folder
+EMBEDDED = {"centerface": "engine.centerface"}  # embedded model -> its folder
 
 
 def abilities(name: str) -> Abilities:
     """What an embedded or published model of this name can do, without loading it."""
-    if name in FAMILIES:
-        known: Abilities = import_module(f"{FAMILIES[name]}.prompts").ABILITIES
+    if name in EMBEDDED:
+        known: Abilities = import_module(f"{EMBEDDED[name]}.prompts").ABILITIES
         return known
     from engine.published import published
 
@@ -101,10 +101,10 @@ def load(
     ValueError (a detail that does not exist).
     """
     options = {"device": device, "dtype": dtype, "quantize": quantize, "compile": compile, "detail": detail}
-    if name_or_path in FAMILIES:
+    if name_or_path in EMBEDDED:
         if resize is not None:
             raise EngineError(f"{name_or_path} has its own way to scale pictures: leave resize out")
-        embedded: Model = import_module(f"{FAMILIES[name_or_path]}.model").load(**options)
+        embedded: Model = import_module(f"{EMBEDDED[name_or_path]}.model").load(**options)
         return embedded
     from engine.locate import locate
 

@@ -82,7 +82,10 @@ def run_jobs(jobs: Iterable[Job], decoder: Decoder, batch: int) -> Iterator[Piec
     """Events of all jobs, numbered in their order, as they come. A job that fails ends alone, as Failed.
 
     Out of memory, half of the sequences wait and are started again later; EngineError when a single one does not fit.
+    ValueError for a batch below 1.
     """
+    if batch < 1:
+        raise ValueError(f"batch must be 1 or more, not {batch}")
     source = enumerate(jobs)
     active: list[_Sequence] = []
     again: list[_Sequence] = []
@@ -99,9 +102,9 @@ def run_jobs(jobs: Iterable[Job], decoder: Decoder, batch: int) -> Iterator[Piec
         for sequence in active:
             yield from sequence.events
             sequence.events.clear()
-        active = [sequence for sequence in active if sequence.waiting]
-        if not active:
-            continue
+        if not all(sequence.waiting for sequence in active):
+            active = [sequence for sequence in active if sequence.waiting]
+            continue  # others take the free places before the next step
         try:
             hidden = decoder.step([(s.tail, s.job.adapter, s.waiting.pieces) for s in active])
         except Exception as error:

@@ -276,5 +276,5 @@ def warn_of_limit(max_objects: int) -> None:
     warnings.warn(
         f"stopped at {max_objects} objects in a picture: there may be more; raise max_objects to find them",
         ObjectLimitWarning,
-        stacklevel=3,
+        stacklevel=4,
     )

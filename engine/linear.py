@@ -5,7 +5,9 @@ weights, and GELU is computed on the way. One row alone would go through another
 differently; it is computed as two, so that a row's result never depends on what else is in the batch.
 """
 
+import ctypes
 import platform
+from collections.abc import Callable
 from functools import cache
 
 import torch
@@ -20,6 +22,8 @@ class Linear:
         self.bias = bias
         self.packed = packed and _packs(weight.dtype) and weight.device.type == "cpu"
         self.weight = torch.ops.mkldnn._reorder_linear_weight(weight) if self.packed else weight
+        if self.packed:
+            _malloc_trim()(0)
 
     def __call__(self, x: Tensor, gelu: bool = False) -> Tensor:
         """x: (rows, in) -> (rows, out), through the tanh approximation of GELU if asked."""
@@ -44,3 +48,11 @@ def _packs(dtype: torch.dtype) -> bool:
     if dtype == torch.float16:
         return bool(torch.ops.mkldnn._is_mkldnn_fp16_supported())
     return dtype == torch.float32
+
+
+@cache
+def _malloc_trim() -> Callable[[int], object]:
+    """Gives freed memory back to the system: glibc would keep a tenth of the model's, which plain weights had."""
+    if platform.system() != "Linux":
+        return lambda keep: None
+    return getattr(ctypes.CDLL(None), "malloc_trim", lambda keep: None)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from engine import FAMILIES, hub
+from engine import EMBEDDED, hub
 from engine.contract import ModelUnavailable
 from engine.published import Published, no_such_model, published
 
@@ -44,7 +44,7 @@ def locate(name_or_path: str) -> Located:
     if not path.exists():
         if os.sep in name_or_path or path.suffix in (".safetensors", ".json", *_OTHER_FORMATS):
             raise ModelUnavailable(f"{name_or_path}: there is no such file or folder")
-        raise no_such_model(name_or_path, [*FAMILIES, *known])
+        raise no_such_model(name_or_path, [*EMBEDDED, *known])
     return _located_path(path)
 
 

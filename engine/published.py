@@ -5,6 +5,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -46,14 +47,9 @@ class Published:
 
     @property
     def abilities(self) -> Abilities:
-        """What it can do, without loading it: what its config has templates for, and gaze, which needs none."""
-        templates = self.config["tokenizer"]["templates"]
-        prompts: dict[str, frozenset[str] | None] = {
-            skill: None for skill in ("detect", "point", "query") if templates[skill]
-        }
-        if templates["caption"]:
-            prompts["caption"] = frozenset(templates["caption"])
-        return Abilities(prompts | {"gaze": None})
+        """What it can do, without loading it."""
+        told: Abilities = import_module(f"engine.{self.family}.prompts").abilities(f"{self.name}.json", self.config)
+        return told
 
 
 @cache

@@ -70,7 +70,7 @@ def _check(model: Model, skill: str, prompt: str, threshold: float | None) -> No
 
 
 def _first_that_serves(skill: str, prompts: Sequence[str]) -> str:
-    for candidate in engine.FAMILIES:
+    for candidate in engine.EMBEDDED:
         if all(engine.abilities(candidate).serves(skill, prompt) for prompt in prompts):
             return candidate
     from engine import hub

@@ -3,11 +3,12 @@
 Generators for `engine.batching`. All prompts are made of the config's templates.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from engine.batching import ContextFull, Feed, Flow, Say
-from engine.contract import Answer, Box, Found, Generation, Grounding, Point, UnsupportedPrompt
+from engine.contract import Answer, Box, EngineError, Found, Generation, Grounding, Point, UnsupportedPrompt
 from engine.moondream.config import Config, Template
 from engine.moondream.steps import Coordinate, Fed, ReadCoordinate, ReadSize, ReadToken, Size
 from engine.moondream.tokenizer import Tokenizer
@@ -69,12 +70,17 @@ class Flows:
     def gaze(self, eye: tuple[float, float]) -> Flow:
         """Where the person whose eye that is looks, or None where the model says out of the picture."""
         before, after = self.tokenizer.encode("\n\nPoint:"), self.tokenizer.encode(" gaze\n\n")
-        yield Feed([*before, Coordinate(eye[0]), Coordinate(eye[1]), *after])
+        yield Feed([*before, *_coordinates(*eye), *after])
         if (yield ReadToken()) == self.config.tokenizer.eos_id:
             return None
         x = yield ReadCoordinate()
         yield Feed([Coordinate(x)])
         return Point(x, (yield ReadCoordinate()))
+
+    def unseen(self) -> Flow:
+        """What is asked of a picture that is not there."""
+        yield from ()
+        raise ValueError("only a question can be asked without a picture")
 
     def _template(self, skill: str, template: Template | None) -> Template:
         if template is None:
@@ -109,6 +115,8 @@ class Flows:
             if piece := words.push(token):
                 text.append(piece)
                 yield Say(piece)
+            if count == most:
+                break
             try:
                 yield Feed([token])
             except ContextFull:
@@ -137,7 +145,10 @@ class Flows:
                 value = yield ReadCoordinate()
                 passages[-1].coordinates.append(value)
                 fed = Coordinate(value)
-            yield Feed([fed])
+            try:
+                yield Feed([fed])
+            except ContextFull:
+                raise EngineError("the model's thoughts filled its context: lower max_tokens, or go without") from None
             token = yield ReadToken(sampler, suppressed)
         text, grounding = "", []
         for passage in passages:
@@ -188,11 +199,16 @@ class _Passage:
 def _referred(references: Sequence[Numbers]) -> Iterator[Fed]:
     for place in references:
         if len(place) == 2:
-            x, y = place
-            yield from (Coordinate(x), Coordinate(y))
+            yield from _coordinates(*place)
         elif len(place) == 4:
             x_min, y_min, x_max, y_max = place
-            yield from (Coordinate((x_min + x_max) / 2), Coordinate((y_min + y_max) / 2))
+            yield from _coordinates((x_min + x_max) / 2, (y_min + y_max) / 2)
             yield Size(x_max - x_min, y_max - y_min)
         else:
             raise ValueError(f"a place must be a point (2 numbers) or a box (4 numbers), not {len(place)} numbers")
+
+
+def _coordinates(x: float, y: float) -> tuple[Coordinate, Coordinate]:
+    if not (math.isfinite(x) and math.isfinite(y)):
+        raise ValueError(f"a place must be of finite numbers, not {x}, {y}")
+    return Coordinate(x), Coordinate(y)

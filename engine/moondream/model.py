@@ -37,7 +37,7 @@ from engine.moondream.crops import Crops, make_crops
 from engine.moondream.decoder import MoondreamDecoder
 from engine.moondream.flows import Flows
 from engine.moondream.gaze import agreed, eyes_in_face
-from engine.moondream.prompts import abilities
+from engine.moondream.prompts import abilities_of
 from engine.moondream.region import Region
 from engine.moondream.text import Text
 from engine.moondream.tokenizer import Tokenizer, load_tokenizer
@@ -111,7 +111,7 @@ class Moondream:
 
     @property
     def abilities(self) -> Abilities:
-        return abilities(self.config)
+        return abilities_of(self.config)
 
     def adapter(self, name_or_path: str) -> Adapter:
         """A LoRA variant, from a file or from where the reference keeps them, for this model's requests."""
@@ -210,11 +210,13 @@ class Moondream:
 
     def _flow(self, request: Request) -> Flow:
         flows = self._flows
-        if isinstance(request, CaptionRequest):
-            return flows.caption(request.length, request.generation)
         if isinstance(request, QueryRequest):
             seen = request.image is not None
             return flows.query(request.question, request.reasoning, request.references, request.generation, seen)
+        if request.image is None:
+            return flows.unseen()
+        if isinstance(request, CaptionRequest):
+            return flows.caption(request.length, request.generation)
         if isinstance(request, DetectRequest):
             return flows.detect(request.prompt, request.max_objects)
         if isinstance(request, PointRequest):

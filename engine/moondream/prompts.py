@@ -1,10 +1,18 @@
 """What a Moondream can be asked, told from its config alone."""
 
+from typing import Any
+
 from engine.contract import Abilities
-from engine.moondream.config import Config
+from engine.moondream.config import Config, read_config
 
 
-def abilities(config: Config) -> Abilities:
+def abilities(source: str, config: Any) -> Abilities:
+    """config: as `read_config` takes it, with `source` to name it in errors."""
+    return abilities_of(read_config(source, config))
+
+
+def abilities_of(config: Config) -> Abilities:
+    """What its templates are for; and gaze, which has none."""
     templates = config.tokenizer.templates
     prompts: dict[str, frozenset[str] | None] = {}
     if templates.caption:
@@ -12,6 +20,4 @@ def abilities(config: Config) -> Abilities:
     for skill in ("query", "detect", "point"):
         if getattr(templates, skill):
             prompts[skill] = None
-    if "point" in prompts:
-        prompts["gaze"] = None
-    return Abilities(prompts)
+    return Abilities(prompts | {"gaze": None})

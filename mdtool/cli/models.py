@@ -27,7 +27,7 @@ def list_models(
     from engine import hub
     from engine.published import published
 
-    rows = [_row(name, "embedded", engine.abilities(name), "works with nothing fetched") for name in engine.FAMILIES]
+    rows = [_row(name, "embedded", engine.abilities(name), "works with nothing fetched") for name in engine.EMBEDDED]
     for model in published().values():
         here = hub.local(model)
         where = "here" if here else "not here" if model.source else "not published"
@@ -126,7 +126,7 @@ def _published(names: list[str]) -> list[Any]:
 
     known = published()
     for name in names:
-        if name in engine.FAMILIES and name not in known:
+        if name in engine.EMBEDDED and name not in known:
             raise UsageError(f"{name} is embedded: there is nothing to fetch, check or remove")
         if name not in known:
             raise _no_model(str(no_such_model(name, known)))

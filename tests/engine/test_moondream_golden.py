@@ -330,6 +330,12 @@ def test_what_was_not_trained_or_makes_no_sense_is_said() -> None:
         own.query([picture], " ")
     with pytest.raises(ValueError, match="2 numbers"):
         own.query([picture], "what is it?", references=[(1.0, 2.0, 3.0)])
+    with pytest.raises(ValueError, match="finite"):
+        own.query([picture], "what is it?", references=[(0.5, float("nan"))])
+    with pytest.raises(ValueError, match="finite"):
+        own.detect_gaze([picture], [(float("inf"), 0.5)])
+    with pytest.raises(ValueError, match="without a picture"):
+        own.detect([None], "face")
     with pytest.raises(EngineError, match="too long"):
         own.query([picture], "what is it? " * 2000)
     with pytest.raises(EngineError, match="no scores"):

@@ -1,0 +1,340 @@
+"""Continuous batching with a decoder of a few lines: its hidden state is a checksum of all that a sequence was fed."""
+
+import itertools
+import random
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from engine.batching import ContextFull, Feed, Flow, Job, Say, run_jobs
+from engine.contract import Done, EngineError, Failed, Piece
+
+ABSURD = 1 << 60  # bytes
+
+
+@dataclass(frozen=True)
+class ReadSum:
+    """The checksum, 0..96."""
+
+
+@dataclass(frozen=True)
+class ReadParity:
+    """Of the checksum: "even" or "odd"."""
+
+
+@dataclass
+class Checksums:
+    """most_fed, most_read: with more sequences than that it asks for more memory than there is."""
+
+    context: int = 1000
+    most_fed: int = 1000
+    most_read: int = 1000
+    fed: list[int] = field(default_factory=list)  # sequences of each step
+
+    def start(self, prefix: Any) -> list[int]:
+        return [prefix or 0]
+
+    def room(self, tail: list[int]) -> int:
+        return self.context - len(tail)
+
+    def step(self, feeds: Sequence[tuple[list[int], Any, Sequence[int]]]) -> Tensor:
+        if len(feeds) > self.most_fed:
+            torch.empty(ABSURD, dtype=torch.uint8)
+        self.fed.append(len(feeds))
+        for tail, adapter, pieces in feeds:
+            tail.extend(piece + (adapter or 0) for piece in pieces)
+        return torch.tensor([[sum(i * x for i, x in enumerate(tail, start=1))] for tail, _, _ in feeds])
+
+    def read(self, reads: Sequence[Any], hidden: Tensor) -> list[Any]:
+        if len(reads) > self.most_read:
+            torch.empty(ABSURD, dtype=torch.uint8)
+        sums = (hidden[:, 0] % 97).tolist()
+        return ["odd" if x % 2 else "even" for x in sums] if isinstance(reads[0], ReadParity) else sums
+
+
+def counting(seed: int, turns: int) -> Flow:
+    """Feeds what it reads, in one or two pieces, and tells it; reads both kinds."""
+    chance, told = random.Random(seed), []
+    yield Feed([seed, *range(chance.randint(0, 5))])
+    for _ in range(turns):
+        value = yield ReadSum()
+        parity = yield ReadParity()
+        assert parity == ["even", "odd"][value % 2]
+        told.append(value)
+        if chance.random() < 0.7:
+            yield Say(f"{value} ")
+        yield Feed([value] * chance.randint(1, 2))
+    return told
+
+
+def counted(seed: int, turns: int, prefix: int = 0, adapter: int = 0) -> Job:
+    return Job(lambda: counting(seed, turns), prefix, adapter)
+
+
+def jobs(count: int, seed: int = 0) -> list[Job]:
+    chance = random.Random(seed)
+    return [counted(i, chance.randint(0, 12), chance.randrange(50), chance.randrange(3)) for i in range(count)]
+
+
+def results(events: Sequence[Any]) -> dict[int, Any]:
+    return {event.index: event.result for event in events if isinstance(event, Done)}
+
+
+def texts(events: Sequence[Any]) -> dict[int, str]:
+    made: dict[int, str] = {}
+    for event in events:
+        if isinstance(event, Piece):
+            made[event.index] = made.get(event.index, "") + event.text
+    return made
+
+
+def alone(wanted: Sequence[Job]) -> tuple[dict[int, Any], dict[int, str]]:
+    events = [list(run_jobs([job], Checksums(), 1)) for job in wanted]
+    return (
+        {i: results(one)[0] for i, one in enumerate(events)},
+        {i: texts(one)[0] for i, one in enumerate(events) if texts(one)},
+    )
+
+
+@pytest.mark.parametrize("batch", [1, 2, 7, 100])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_each_gets_what_it_gets_alone(batch: int, seed: int) -> None:
+    wanted = jobs(30, seed)
+    decoder = Checksums()
+    events = list(run_jobs(wanted, decoder, batch))
+    assert (results(events), texts(events)) == alone(wanted)
+    assert max(decoder.fed) == min(batch, 30)
+    ended = set()
+    for event in events:
+        assert event.index not in ended
+        if isinstance(event, Done):
+            ended.add(event.index)
+    assert ended == set(range(30))
+
+
+def test_pieces_come_as_they_are_said_and_the_result_after_them() -> None:
+    def speaking(words: Sequence[str]) -> Flow:
+        yield Say("well, ")
+        for word in words:
+            yield Feed([1])
+            yield Say(word)
+            yield Say(" ")
+        return len(words)
+
+    decoder = Checksums()
+    spoken = [Job(lambda: speaking(["one", "two"])), Job(lambda: speaking(["uno"]))]
+    steps = [(event, len(decoder.fed)) for event in run_jobs(spoken, decoder, 2)]
+    assert steps == [
+        (Piece(0, "well, "), 0),
+        (Piece(1, "well, "), 0),
+        (Piece(0, "one"), 1),
+        (Piece(0, " "), 1),
+        (Piece(1, "uno"), 1),
+        (Piece(1, " "), 1),
+        (Done(1, 1), 1),
+        (Piece(0, "two"), 2),
+        (Piece(0, " "), 2),
+        (Done(0, 2), 2),
+    ]
+
+
+def test_the_place_of_one_that_is_done_is_taken_at_once() -> None:
+    decoder = Checksums()
+    turns = [9, 1, 1, 4, 1, 2, 0]
+    events = list(run_jobs([counted(i, n) for i, n in enumerate(turns)], decoder, 2))
+    assert sum(decoder.fed) == sum(n + 1 for n in turns)
+    assert decoder.fed == [2] * (len(decoder.fed) - 1) + [1]
+    order = [event.index for event in events if isinstance(event, Done)]
+    assert order.index(0) > order.index(3)
+
+
+def test_jobs_are_drawn_as_places_come_free() -> None:
+    drawn = 0
+
+    def endless() -> Iterator[Job]:
+        nonlocal drawn
+        for seed in itertools.count():
+            drawn += 1
+            yield counted(seed, seed % 5)
+
+    done = 0
+    running = run_jobs(endless(), Checksums(), 4)
+    assert drawn == 0
+    for event in running:
+        if isinstance(event, Done):
+            done += 1
+            assert drawn <= done + 4
+        if done == 40:
+            break
+    running.close()
+    assert drawn <= 44
+
+
+def test_closing_early_ends_every_flow() -> None:
+    ended = []
+
+    def lasting(name: int) -> Flow:
+        try:
+            while True:
+                yield Feed([1])
+                yield Say("on ")
+        finally:
+            ended.append(name)
+
+    running = run_jobs((Job(lambda name=name: lasting(name)) for name in itertools.count()), Checksums(), 3)
+    for _ in range(10):
+        next(running)
+    running.close()
+    assert sorted(ended) == [0, 1, 2]
+    assert list(running) == []
+
+
+def test_no_jobs_and_flows_without_steps() -> None:
+    def silent() -> Flow:
+        return "nothing to do"
+        yield
+
+    assert list(run_jobs([], Checksums(), 3)) == []
+    decoder = Checksums()
+    assert list(run_jobs([Job(silent)] * 5, decoder, 2)) == [Done(i, "nothing to do") for i in range(5)]
+    assert decoder.fed == []
+
+
+@pytest.mark.parametrize("batch", [0, -1])
+def test_a_batch_of_none_would_never_end(batch: int) -> None:
+    with pytest.raises(ValueError, match="batch must be 1 or more"):
+        list(run_jobs(jobs(3), Checksums(), batch))
+
+
+@pytest.mark.parametrize("error", [ValueError("no such length"), EngineError("no such skill")])
+@pytest.mark.parametrize("when", ["at once", "after a feed", "after a piece", "after a read"])
+def test_one_that_fails_fails_alone(error: Exception, when: str) -> None:
+    def failing() -> Flow:
+        if when == "at once":
+            raise error
+        yield Feed([1])
+        if when == "after a feed":
+            raise error
+        if when == "after a piece":
+            yield Say("so ")
+            raise error
+        yield ReadSum()
+        raise error
+
+    wanted = jobs(6)
+    events = list(run_jobs([*wanted[:2], Job(failing), *wanted[2:]], Checksums(), 3))
+    assert [event for event in events if isinstance(event, Failed)] == [Failed(2, error)]
+    assert [event for event in events if isinstance(event, Piece) and event.index == 2] == (
+        [Piece(2, "so ")] if when == "after a piece" else []
+    )
+    got = results(events)
+    expected, _ = alone(wanted)
+    assert [got[i] for i in (0, 1, 3, 4, 5, 6)] == list(expected.values())
+
+
+def test_a_full_context_is_told_to_the_flow() -> None:
+    def growing(patient: bool) -> Flow:
+        fed = 0
+        try:
+            while True:
+                yield Feed([1, 2])
+                fed += 2
+        except ContextFull:
+            if not patient:
+                raise
+        yield Say("full")
+        yield Feed([3])  # which there is room for
+        return fed + 1
+
+    events = list(run_jobs([Job(lambda: growing(True)), Job(lambda: growing(False))], Checksums(context=12), 2))
+    assert results(events) == {0: 11}
+    [failed] = [event for event in events if isinstance(event, Failed)]
+    assert (failed.index, type(failed.error)) == (1, ContextFull)
+    assert "too long" in str(failed.error)
+    assert len(str(failed.error).splitlines()) == 1
+
+
+def test_what_fits_exactly_is_fed() -> None:
+    def whole(count: int) -> Flow:
+        yield Feed([1] * count)
+        return "fits"
+
+    events = list(run_jobs([Job(lambda n=n: whole(n)) for n in (11, 12, 10)], Checksums(context=12), 3))
+    assert results(events) == {0: "fits", 2: "fits"}
+
+
+@pytest.mark.parametrize("most", [1, 2, 3, 5])
+@pytest.mark.parametrize("part", ["most_fed", "most_read"])
+def test_out_of_memory_fewer_go_on_at_a_time_and_nothing_is_said_twice(most: int, part: str) -> None:
+    wanted = jobs(25, seed=3)
+    decoder = Checksums(**{part: most})
+    events = list(run_jobs(wanted, decoder, 16))
+    assert (results(events), texts(events)) == alone(wanted)
+    if part == "most_fed":
+        assert max(decoder.fed) <= most
+
+
+def test_out_of_memory_in_the_middle() -> None:
+    """Sequences that have said half of their words already are started again: in silence until they are as far."""
+
+    @dataclass
+    class Shrinking(Checksums):
+        def step(self, feeds: Sequence[tuple[list[int], Any, Sequence[int]]]) -> Tensor:
+            self.most_fed = {6: 5, 16: 2, 40: 1}.get(len(self.fed), self.most_fed)  # as others take the memory
+            return super().step(feeds)
+
+    wanted = [counted(seed, 10 + seed) for seed in range(12)]
+    starts = [0] * len(wanted)
+
+    def counting_starts(index: int) -> Callable[[], Flow]:
+        def flow() -> Flow:
+            starts[index] += 1
+            return (yield from counting(index, 10 + index))
+
+        return flow
+
+    watched = [Job(counting_starts(i), job.prefix, job.adapter) for i, job in enumerate(wanted)]
+    events = list(run_jobs(watched, Shrinking(), 8))
+    assert (results(events), texts(events)) == alone(wanted)
+    assert starts[:4] == [1, 1, 1, 1]
+    assert max(starts) > 2  # before they were as far as at first
+    assert all(event.text for event in events if isinstance(event, Piece))
+
+
+@pytest.mark.parametrize("part", ["most_fed", "most_read"])
+def test_when_one_alone_does_not_fit_it_is_said_in_one_line(part: str) -> None:
+    with pytest.raises(EngineError, match="out of memory") as error:
+        list(run_jobs(jobs(5), Checksums(**{part: 0}), 4))
+    assert len(str(error.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("where", ["flow", "step", "read", "jobs"])
+def test_faults_of_other_kinds_are_not_hidden(where: str) -> None:
+    class Faulty(Checksums):
+        def step(self, feeds: Sequence[tuple[list[int], Any, Sequence[int]]]) -> Tensor:
+            if where == "step":
+                raise RuntimeError("shapes cannot be multiplied")
+            return super().step(feeds)
+
+        def read(self, reads: Sequence[Any], hidden: Tensor) -> list[Any]:
+            if where == "read":
+                raise RuntimeError("shapes cannot be multiplied")
+            return super().read(reads, hidden)
+
+    def broken() -> Flow:
+        yield Feed([1])
+        if where == "flow":
+            raise RuntimeError("shapes cannot be multiplied")
+
+    def drawn() -> Iterator[Job]:
+        yield counted(3, 3)
+        yield Job(broken)
+        if where == "jobs":
+            raise RuntimeError("shapes cannot be multiplied")
+
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+        list(run_jobs(drawn(), Faulty(), 4))

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from engine.contract import Done, EngineError, Failed, Piece
-from engine.devices import in_chunks, is_out_of_memory, out_of_memory
+from engine.devices import OutOfMemory, in_chunks, is_out_of_memory
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ def run_jobs(jobs: Iterable[Job], decoder: Decoder, batch: int) -> Iterator[Piec
             if not is_out_of_memory(error):
                 raise
             if len(active) == 1:
-                raise out_of_memory() from error
+                raise OutOfMemory from error
             batch = len(active) // 2
             again = [_restarted(sequence, decoder) for sequence in active[batch:]] + again
             active = active[:batch]

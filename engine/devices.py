@@ -10,6 +10,14 @@ from engine.contract import EngineError
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+
+class OutOfMemory(EngineError):
+    """Even for a single picture."""
+
+    def __init__(self) -> None:
+        super().__init__("out of memory with a single picture: use a smaller model, --dtype bfloat16, or --detail low")
+
+
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -47,7 +55,7 @@ def pick_dtype(name: str | None, device: str) -> torch.dtype:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError, OutOfMemory)) or (
         isinstance(error, RuntimeError)
         and (str(error) in _ONEDNN_SIGNS or any(sign in str(error) for sign in _MEMORY_SIGNS))
     )
@@ -71,10 +79,6 @@ def in_chunks(items: Sequence[Item], size: int, work: Callable[[Sequence[Item]],
             if not is_out_of_memory(error):
                 raise
             if size == 1:
-                raise out_of_memory() from error
+                raise OutOfMemory from error
             size = min(size, len(items)) // 2 or 1
     return results
-
-
-def out_of_memory() -> EngineError:
-    return EngineError("out of memory with a single picture: use a smaller model, --dtype bfloat16, or --detail low")

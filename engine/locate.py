@@ -41,7 +41,7 @@ def locate(name_or_path: str) -> Located:
     if name_or_path in known:
         return _located_published(known[name_or_path])
     path = Path(name_or_path).expanduser()
-    if not path.exists():
+    if not name_or_path or not path.exists():
         if os.sep in name_or_path or path.suffix in (".safetensors", ".json", *_OTHER_FORMATS):
             raise ModelUnavailable(f"{name_or_path}: there is no such file or folder")
         raise no_such_model(name_or_path, [*EMBEDDED, *known])

@@ -167,8 +167,9 @@ def read_config(source: str, data: Any) -> Config:
         parts["region"] = _under({"inner_dim": None}, parts.get("region", {}))
         parts["defaults"] = _under({"top_p": 0.9, "max_objects": 150, "reasoning": True}, parts.get("defaults", {}))
     heads = text.get("n_heads", TextConfig.n_heads) if isinstance(text, dict) else 0
+    theta, context = (1_500_000.0, 4096) if third else (10_000.0, 2048)
     parts["text"] = _under(
-        {"n_kv_heads": heads, "rope_theta": 1_500_000.0 if third else 10_000.0, "tau": third}, parts.get("text", {})
+        {"n_kv_heads": heads, "rope_theta": theta, "tau": third, "max_context": context}, parts.get("text", {})
     )
     config: Config = _read(Config, parts, source, "")
     _check(config, source)
@@ -277,6 +278,8 @@ def _check(config: Config, source: str) -> None:
     t = ids.templates
     for length, prompt in (t.caption or {}).items():
         need(len(prompt) > 0, f"{_inside('tokenizer.templates.caption', length)} is empty")
+    if t.query and ids.reasons:
+        need(len(t.query.suffix) > 0, "tokenizer.templates.query.suffix is empty: nothing would start the answer")
     used = [ids for template in (t.query, t.detect, t.point, t.segment) if template
             for ids in (template.prefix, template.suffix)] + list((t.caption or {}).values())  # fmt: skip
     for token in (token for tokens in used for token in tokens):

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from engine.batching import ContextFull, Feed, Flow, Say
-from engine.contract import Answer, Box, EngineError, Found, Generation, Grounding, Point, UnsupportedPrompt
+from engine.contract import Answer, Box, EngineError, Found, Generation, Grounding, Point, UnsupportedPrompt, normalise
 from engine.moondream.config import Config, Template
 from engine.moondream.steps import Coordinate, Fed, ReadCoordinate, ReadSize, ReadToken, Size
 from engine.moondream.tokenizer import Tokenizer
@@ -28,10 +28,11 @@ class Flows:
 
     def caption(self, length: str, generation: Generation) -> Flow:
         lengths = self.config.tokenizer.templates.caption or {}
+        length = normalise(length)
         if length not in lengths:
             known = f"it knows {', '.join(lengths)}" if lengths else "it can't caption"
             raise UnsupportedPrompt(f"{self.name} has no caption of length {length!r}: {known}")
-        return (yield from self._text(list(lengths[length]), generation))
+        return (yield from self._text(list(lengths[length]), *self._sampler(generation)))
 
     def query(
         self, question: str, reasoning: bool | None, references: Sequence[Numbers], generation: Generation, seen: bool
@@ -54,10 +55,11 @@ class Flows:
             tail = suffix if self.config.third else suffix * 2  # as the second generation was trained
         start = [] if seen else [ids.bos_id]
         prompt = [*start, *template.prefix, *_referred(references), *self.tokenizer.encode(question), *tail]
+        sampler, most = self._sampler(generation)
         if not reasons:
-            return Answer((yield from self._text(prompt, generation)))
-        thought, grounding = yield from self._reason(prompt, generation)
-        return Answer((yield from self._text(suffix, generation)), thought, grounding)
+            return Answer((yield from self._text(prompt, sampler, most)))
+        thought, grounding = yield from self._reason(prompt, sampler, most)
+        return Answer((yield from self._text(suffix, sampler, most)), thought, grounding)
 
     def detect(self, prompt: str, max_objects: int | None) -> Flow:
         template = self._template("detect", self.config.tokenizer.templates.detect)
@@ -102,10 +104,9 @@ class Flows:
         top_p = defaults.top_p if generation.top_p is None else generation.top_p
         return Sampler(temperature, top_p, generation.seed), most
 
-    def _text(self, prompt: Sequence[Fed], generation: Generation) -> Flow:
-        """Until the end-of-text token, and at most as long as it may be."""
+    def _text(self, prompt: Sequence[Fed], sampler: Sampler, most: int) -> Flow:
+        """Until the end-of-text token, and at most as many tokens."""
         ids = self.config.tokenizer
-        sampler, most = self._sampler(generation)
         suppressed = () if ids.answer_id is None else (ids.answer_id,)
         words, text, count = WordStream(self.tokenizer.decode), [], 0
         yield Feed(prompt)
@@ -127,10 +128,9 @@ class Flows:
             yield Say(piece)
         return "".join(text)
 
-    def _reason(self, prompt: Sequence[Fed], generation: Generation) -> Flow:
+    def _reason(self, prompt: Sequence[Fed], sampler: Sampler, most: int) -> Flow:
         """Thoughts up to the token that starts the answer. Returns their text and what passages are grounded where."""
         ids = self.config.tokenizer
-        sampler, most = self._sampler(generation)
         suppressed = tuple(token for token in (ids.eos_id, ids.size_id) if token is not None)
         passages, count = [_Passage()], 0
         yield Feed(prompt)

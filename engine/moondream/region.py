@@ -66,7 +66,8 @@ class Region:
 
     def _fourier(self, values: Sequence[Sequence[float]], features: Tensor) -> Tensor:
         x = torch.tensor(values, dtype=self.dtype, device=self.device)
-        angles = 2 * math.pi * x @ features
+        # not as a product of matrices, in which the number of rows would change the rounding
+        angles = ((2 * math.pi * x).float()[:, :, None] * features.float()).sum(1).to(self.dtype)
         return torch.cat([by_row(torch.cos, angles), by_row(torch.sin, angles)], dim=-1)
 
 

@@ -88,19 +88,20 @@ class Text:
     def prefixes(self, embeddings: Tensor, adapter: Adapter | None = None) -> list[Prefix]:
         """Reads the starts of n texts, (n, rows, dim), in each of which all rows see each other."""
         n, rows, _ = embeddings.shape
-        shape = (self.config.n_layers, n, self.config.n_kv_heads, rows, self.config.head_dim)
-        keys, values = embeddings.new_empty(shape), embeddings.new_empty(shape)
+        shape = (self.config.n_layers, self.config.n_kv_heads, rows, self.config.head_dim)
+        prefixes = [Prefix(embeddings.new_empty(shape), embeddings.new_empty(shape)) for _ in range(n)]
 
         def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor | None:
-            by_text = [x.unflatten(1, (n, rows)).transpose(0, 1) for x in (q, k, v)]
-            keys[layer], values[layer] = by_text[1:]
+            q, k, v = (x.unflatten(1, (n, rows)).transpose(0, 1).contiguous() for x in (q, k, v))
+            for prefix, own_keys, own_values in zip(prefixes, k, v, strict=True):
+                prefix.keys[layer], prefix.values[layer] = own_keys, own_values
             if layer == self.config.n_layers - 1:
                 return None  # nobody asks for the hidden states of a prefix
-            return attend_all(by_text[0].contiguous(), keys[layer], values[layer])
+            return attend_all(q, k, v)
 
         positions = torch.arange(rows, device=self.device).repeat(n)
         self._forward(embeddings.flatten(0, 1), positions, [(slice(0, n * rows), adapter)], attend)
-        return [Prefix(keys[:, i], values[:, i]) for i in range(n)]
+        return prefixes
 
     def extend(self, embeddings: Tensor, runs: Sequence[Run]) -> Tensor:
         """Takes each run's rows into its tail. Returns the hidden states (rows, dim), before the last norm."""

@@ -3,7 +3,6 @@
 import json
 import math
 import resource
-import statistics
 import sys
 import tempfile
 import time
@@ -27,7 +26,9 @@ from engine.moondream.steps import ReadToken
 from engine.moondream.weights import random_weights, shapes
 from engine.published import no_such_model, published
 from mdtool.errors import OutputError
+from mdtool.jobs.bench_eager import eager_seconds
 from mdtool.jobs.bench_redact import machine
+from mdtool.jobs.stopwatch import median_seconds
 from mdtool.media.whole_file import cant_write
 
 LARGE = (3, 4)  # tiles of a large picture: thirteen crops
@@ -38,11 +39,15 @@ DECODED = 20  # tokens
 
 @dataclass(frozen=True)
 class Step:
-    """seconds: the median. tflop: what its products come to, in 10^12 operations, where that is known."""
+    """seconds: the median. tflop: what its products come to, in 10^12 operations, where that is known.
+
+    eager: seconds of the same by plain torch, as the reference does it, where that is known.
+    """
 
     name: str
     seconds: float
     tflop: float | None = None
+    eager: float | None = None
 
 
 @dataclass(frozen=True)
@@ -133,18 +138,21 @@ def _steps(model: Moondream, batch: int, runs: int) -> Iterator[Step]:
         shape = (count, vision.crop_size, vision.crop_size, 3)
         return [Crops(draw.integers(0, 256, shape, dtype=np.uint8), tiles) for _ in range(batch)]
 
-    def timed(name: str, work: Callable[[], Any], tflop: float | None = None) -> Step:
-        times = [_seconds(work, model.device) for _ in range(runs + 1)]
-        return Step(name, statistics.median(times[1:]), tflop)  # the first one warms up
+    def timed(name: str, work: Callable[[], Any], tflop: float | None = None, eager: float | None = None) -> Step:
+        return Step(name, median_seconds(work, model.device, runs), tflop, eager)
 
     crop, projection, prefix = (batch * tflop for tflop in _tflop(model.config))
     once = crops(1, (1, 1))
     different, large = crops(2, (1, 1)), crops(1 + LARGE[0] * LARGE[1], LARGE)
-    yield timed("vision, two crops that differ", lambda: model.see(different), 2 * crop + projection)
-    yield timed("vision, two equal crops (any picture of one tile)", lambda: model.see(once), crop + projection)
+    eager = eager_seconds(model.config, model.device, model.dtype, batch, runs)
+    yield timed("vision, two crops that differ", lambda: model.see(different), 2 * crop + projection, eager.vision)
+    yield timed(
+        "vision, two equal crops (any picture of one tile)", lambda: model.see(once), crop + projection, eager.vision
+    )
     yield timed("vision, thirteen crops", lambda: model.see(large), 13 * crop + projection)
     embeddings = model.see(once)
-    yield timed(f"prefill, {model.config.prefix_length} tokens", lambda: model.prefixes(embeddings), prefix)
+    name = f"prefill, {model.config.prefix_length} tokens"
+    yield timed(name, lambda: model.prefixes(embeddings), prefix, eager.prefill)
 
     tails = [decoder.start(prefix) for prefix in model.prefixes(embeddings)]
     decoder.step([(tail, None, range(10, 20)) for tail in tails])  # about as long as a prompt
@@ -152,7 +160,7 @@ def _steps(model: Moondream, batch: int, runs: int) -> Iterator[Step]:
     def write() -> None:
         decoder.read([ReadToken()] * batch, decoder.step([(tail, None, [20]) for tail in tails]))
 
-    yield Step("decode, one token", statistics.median(_seconds(write, model.device) for _ in range(DECODED)))
+    yield Step("decode, one token", median_seconds(write, model.device, DECODED), None, eager.decode)
 
     images = list(draw.integers(0, 256, (batch, vision.crop_size, vision.crop_size, 3), dtype=np.uint8))
     yield timed("caption of 60 tokens, from pixels", lambda: model.caption(model.encode(images), generation=CAPTION))
@@ -163,16 +171,6 @@ def _steps(model: Moondream, batch: int, runs: int) -> Iterator[Step]:
 
     yield timed(f"detect, {OBJECTS} objects, from pixels", lambda: detect(1))
     yield timed(f"ten prompts, {OBJECTS} objects each, from pixels", lambda: detect(10))
-
-
-def _seconds(work: Callable[[], Any], device: str) -> float:
-    begin = time.perf_counter()
-    work()
-    if device.startswith("cuda"):
-        torch.cuda.synchronize()
-    elif device == "mps":
-        torch.mps.synchronize()
-    return time.perf_counter() - begin
 
 
 def _tflop(config: Config) -> tuple[float, float, float]:
@@ -200,8 +198,7 @@ def _product_rate(model: Moondream) -> float:
     rows = model.config.prefix_length * (1 if model.device == "cpu" else 16)  # one picture would not fill a GPU
     weight = torch.randn(text.ff_dim, text.dim, device=model.device).to(model.dtype)
     layer, x = Linear(weight, None, packed=True), torch.randn(rows, text.dim, device=model.device).to(model.dtype)
-    seconds = statistics.median(_seconds(lambda: layer(x), model.device) for _ in range(10))
-    return 2e-12 * rows * text.dim * text.ff_dim / seconds
+    return 2e-12 * rows * text.dim * text.ff_dim / median_seconds(lambda: layer(x), model.device, 10)
 
 
 def _memory_gb() -> float:
@@ -222,9 +219,13 @@ def table(timings: Timings) -> Iterator[str]:
         f"the process {timings.memory_gb:.2f} GB; one product of the prefill's shape {timings.tflops:.2f} TFLOP/s"
     )
     yield ""
-    yield "| step | time | share of that |"
-    yield "|---|---|---|"
+    yield "| step | time | share of that rate | plain torch | times as fast |"
+    yield "|---|---|---|---|---|"
     for step in timings.steps:
-        spent = f"{step.seconds:.2f} s" if step.seconds >= 1 else f"{step.seconds * 1e3:.1f} ms"
         share = f"{step.tflop / step.seconds / timings.tflops:.0%}" if step.tflop else ""
-        yield f"| {step.name} | {spent} | {share} |"
+        eager, ratio = (_shown(step.eager), f"{step.eager / step.seconds:.1f}x") if step.eager else ("", "")
+        yield f"| {step.name} | {_shown(step.seconds)} | {share} | {eager} | {ratio} |"
+
+
+def _shown(seconds: float) -> str:
+    return f"{seconds:.2f} s" if seconds >= 1 else f"{seconds * 1e3:.1f} ms"

@@ -1,0 +1,23 @@
+"""Seconds that a computation takes on a device."""
+
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+
+def median_seconds(work: Callable[[], Any], device: str, runs: int) -> float:
+    """The median of `runs`, after one to warm up."""
+    return statistics.median([_seconds(work, device) for _ in range(runs + 1)][1:])
+
+
+def _seconds(work: Callable[[], Any], device: str) -> float:
+    begin = time.perf_counter()
+    work()
+    if device.startswith("cuda"):
+        torch.cuda.synchronize()
+    elif device == "mps":
+        torch.mps.synchronize()
+    return time.perf_counter() - begin

@@ -72,12 +72,14 @@ EMBEDDED = {"centerface": "engine.centerface"}  # embedded model -> its folder
 
 
 def abilities(name: str) -> Abilities:
-    """What an embedded or published model of this name can do, without loading it."""
+    """What a model can do, embedded or published, without loading it; ModelUnavailable for a name of neither."""
     if name in EMBEDDED:
         known: Abilities = import_module(f"{EMBEDDED[name]}.prompts").ABILITIES
         return known
-    from engine.published import published
+    from engine.published import no_such_model, published
 
+    if name not in published():
+        raise no_such_model(name, [*EMBEDDED, *published()])
     return published()[name].abilities
 
 

@@ -21,18 +21,18 @@ from torch import Tensor
 from engine.contract import Done, EngineError, Failed, Piece
 from engine.devices import OutOfMemory, in_chunks, is_out_of_memory
 
+PATIENCE = 0.1  # seconds that drawing jobs, which may encode pictures, keeps the others from their next step
+
 
 @dataclass(frozen=True)
 class Feed:
-    pieces: Sequence[Any]  # of the kinds that the decoder's `embed` knows
+    pieces: Sequence[Any]  # of the kinds that the decoder's `step` knows
 
 
 @dataclass(frozen=True)
 class Say:
     text: str
 
-
-PATIENCE = 0.1  # seconds that drawing jobs, which may encode pictures, keeps the others from their next step
 
 Flow = Generator[Any, Any, Any]
 
@@ -81,7 +81,7 @@ class _Sequence:
 def run_jobs(jobs: Iterable[Job], decoder: Decoder, batch: int) -> Iterator[Piece | Done | Failed]:
     """Events of all jobs, numbered in their order, as they come. A job that fails ends alone, as Failed.
 
-    Out of memory, half of the sequences wait and are started again later; EngineError when a single one does not fit.
+    Out of memory, half of the sequences wait and are started again later; OutOfMemory when a single one does not fit.
     ValueError for a batch below 1.
     """
     if batch < 1:
@@ -166,5 +166,6 @@ def _advance(sequence: _Sequence, result: Any, decoder: Decoder) -> None:
     except StopIteration as end:
         sequence.events.append(Done(sequence.index, end.value))
     except (EngineError, ValueError) as error:
-        sequence.events.append(Failed(sequence.index, error))
+        # its traceback would keep the sequence, with its picture, for as long as the caller keeps the event
+        sequence.events.append(Failed(sequence.index, error.with_traceback(None)))
     sequence.waiting = None

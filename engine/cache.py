@@ -22,10 +22,6 @@ class Prefix:
     def length(self) -> int:
         return self.keys.shape[2]
 
-    @property
-    def nbytes(self) -> int:
-        return self.keys.nbytes + self.values.nbytes
-
 
 class Tail:
     """What one sequence adds after its prefix (None: it starts at position 0). Grows as it is written."""

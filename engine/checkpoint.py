@@ -4,20 +4,17 @@ Format: https://github.com/huggingface/safetensors. Nothing in a file is execute
 asked for, so that a broken file costs no memory.
 """
 
-import json
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 
 from engine.contract import ModelUnavailable
-
-INDEX = "model.safetensors.index.json"
+from engine.one_line import reason, shown
+from engine.shards import weight_map
 
 _DTYPES = {
     "F64": torch.float64,
@@ -73,7 +70,7 @@ class Checkpoint:
                     raise ModelUnavailable(f"{entry.file}: changed while it was read: {shown(name)} has another shape")
                 return stored.to(device, dtype or entry.dtype, copy=True)
         except (SafetensorError, OSError, ValueError) as error:
-            raise ModelUnavailable(f"{entry.file}: cannot read {shown(name)}: {_reason(error)}") from error
+            raise ModelUnavailable(f"{entry.file}: cannot read {shown(name)}: {reason(error)}") from error
 
     def _entry(self, name: str) -> Entry:
         if name not in self.entries:
@@ -82,28 +79,11 @@ class Checkpoint:
 
 
 def open_checkpoint(path: Path) -> Checkpoint:
-    """The checkpoint in a file, in shards with an index (.json), or in a folder with either.
+    """The checkpoint in a file, or in shards with an index (.json).
 
     Every header is checked at once. ModelUnavailable for anything missing or broken, with the file and the tensor.
     """
-    file = _in_folder(path) if path.is_dir() else path
-    return Checkpoint(path, _shards(file) if file.suffix == ".json" else _header(file))
-
-
-def _in_folder(folder: Path) -> Path:
-    for name in (INDEX, "model.safetensors"):
-        if (folder / name).exists():
-            return folder / name
-    found = sorted(folder.glob("*.safetensors"))
-    if len(found) != 1:
-        count = "more than one" if found else "no"
-        raise ModelUnavailable(f"{folder}: holds {count} .safetensors file, and neither {INDEX} nor model.safetensors")
-    return found[0]
-
-
-def shown(name: str) -> str:
-    """A name out of a file, made fit for one line of an error."""
-    return repr(name if len(name) <= 100 else name[:97] + "...")
+    return Checkpoint(path, _shards(path) if path.suffix == ".json" else _header(path))
 
 
 def _header(path: Path) -> dict[str, Entry]:
@@ -123,18 +103,15 @@ def _header(path: Path) -> dict[str, Entry]:
                     raise ModelUnavailable(f"{path}: {shown(name)} has an impossible shape")
                 entries[name] = Entry(path, shape, _DTYPES[kind])
     except (SafetensorError, OSError, ValueError) as error:
-        raise ModelUnavailable(f"{path}: is not a sound safetensors file: {_reason(error)}") from error
+        raise ModelUnavailable(f"{path}: is not a sound safetensors file: {reason(error)}") from error
     return entries
 
 
 def _shards(index: Path) -> dict[str, Entry]:
-    places = _weight_map(index)
+    places = weight_map(index)
     entries: dict[str, Entry] = {}
     for shard in dict.fromkeys(places.values()):
-        if not re.fullmatch(r"[\w. -]+", shard):
-            raise ModelUnavailable(f"{index}: {shown(shard)} is not the name of a file in its folder")
-        held = _header(index.parent / shard)
-        for name, entry in held.items():
+        for name, entry in _header(index.parent / shard).items():
             if name in entries:
                 both = f"{entries[name].file.name} and {shard}"
                 raise ModelUnavailable(f"{index}: {shown(name)} is in two shards: {both}")
@@ -143,21 +120,3 @@ def _shards(index: Path) -> dict[str, Entry]:
         if name not in entries or entries[name].file.name != shard:
             raise ModelUnavailable(f"{index.parent / shard}: lacks {shown(name)}, which {index.name} places there")
     return entries
-
-
-def _weight_map(index: Path) -> dict[str, str]:
-    try:
-        data: Any = json.loads(index.read_bytes())
-    except OSError as error:
-        raise ModelUnavailable(f"{index}: cannot be read: {_reason(error)}") from error
-    except (ValueError, RecursionError) as error:
-        raise ModelUnavailable(f"{index}: is not JSON") from error
-    places = data.get("weight_map") if isinstance(data, dict) else None
-    if not isinstance(places, dict) or not all(isinstance(shard, str) for shard in places.values()):
-        raise ModelUnavailable(f"{index}: its weight_map must be an object of tensor names and file names")
-    return places
-
-
-def _reason(error: Exception) -> str:
-    line = " ".join(str(error).split())
-    return line if len(line) <= 200 else line[:197] + "..."

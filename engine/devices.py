@@ -1,7 +1,7 @@
 """Where and in which type a model computes, and what happens when memory runs out."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 
@@ -69,9 +69,9 @@ _ONEDNN_SIGNS = ("could not create a primitive", "could not execute a primitive"
 def in_chunks(items: Sequence[Item], size: int, work: Callable[[Sequence[Item]], Sequence[Result]]) -> list[Result]:
     """work on `size` items at a time, and on half as many from where memory runs out.
 
-    EngineError if it runs out with a single one.
+    OutOfMemory if it runs out with a single one.
     """
-    results: list[Any] = []
+    results: list[Result] = []
     while len(results) < len(items):
         try:
             results += work(items[len(results) : len(results) + size])

@@ -7,7 +7,6 @@ is resolved once: the cache keeps the commit in `refs`, and a model that is here
 
 import errno
 import hashlib
-import json
 import os
 import re
 import shutil
@@ -18,12 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from engine.contract import ModelUnavailable
+from engine.one_line import reason
 from engine.published import Published, Source, TokenizerSource, published
+from engine.shards import weight_files, weights_in
 
-INDEX = "model.safetensors.index.json"
-WEIGHTS = "model.safetensors"
 _CONFIG = "config.json"
-_SHARD = re.compile(r"-\d{5}-of-\d{5}$")
 
 
 @dataclass(frozen=True)
@@ -61,43 +59,6 @@ def cached_tokenizer(source: TokenizerSource) -> Path | None:
     """The tokenizer's file, if it is in the cache."""
     folder = _snapshot(source)
     return folder / source.file if folder and (folder / source.file).is_file() else None
-
-
-def weights_in(folder: Path) -> Path:
-    """The shard index, or the one file of weights, in a folder; ModelUnavailable if not all of it is there."""
-    index, single = folder / INDEX, folder / WEIGHTS
-    if index.is_file():
-        missing = [shard.name for shard in weight_files(index) if not shard.is_file()]
-        if missing:
-            raise ModelUnavailable(f"{folder}: {INDEX} names files that are not there: {', '.join(missing)}")
-        return index
-    if single.is_file():
-        return single
-    found = sorted(path for path in folder.glob("*.safetensors") if path.is_file())
-    if not found:
-        raise ModelUnavailable(f"{folder}: there are no weights (*.safetensors) in this folder")
-    if _SHARD.search(found[0].stem):
-        raise ModelUnavailable(f"{folder}: there are shards of weights, but not their index, {INDEX}")
-    if len(found) > 1:
-        names = ", ".join(path.name for path in found)
-        raise ModelUnavailable(f"{folder}: which of these weights? name the file: {names}")
-    return found[0]
-
-
-def weight_files(weights: Path) -> list[Path]:
-    """The files that hold tensors: `weights` itself, or those that it names if it is an index.
-
-    ModelUnavailable for an index that can't be read.
-    """
-    if weights.suffix != ".json":
-        return [weights]
-    try:
-        names = set(json.loads(weights.read_text("utf-8"))["weight_map"].values())
-        if any(Path(name).name != name for name in names):
-            raise ValueError("a file outside of its folder")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise ModelUnavailable(f"{weights}: is not a readable index of weights ({_first_line(error)})") from error
-    return [weights.with_name(name) for name in sorted(names)]
 
 
 def pull(model: Published) -> Local:
@@ -283,8 +244,8 @@ def _told(name: str, source: Source | TokenizerSource) -> Iterator[None]:
     """What may go wrong with the hub, the network and the disk, each as one line that says what to do."""
     from huggingface_hub import constants, errors
 
-    def unavailable(reason: str) -> ModelUnavailable:
-        return ModelUnavailable(f"{name}: {reason}")
+    def unavailable(why: str) -> ModelUnavailable:
+        return ModelUnavailable(f"{name}: {why}")
 
     page = f"{constants.ENDPOINT}/{source.repo}"
     try:
@@ -324,13 +285,9 @@ def _not_reached(error: Exception) -> str:
     from huggingface_hub import constants
 
     return (
-        f"the connection to {constants.ENDPOINT} failed ({_first_line(error)}); "
+        f"the connection to {constants.ENDPOINT} failed ({reason(error)}); "
         "pull again to go on with what is still missing"
     )
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [""])[0] or type(error).__name__
 
 
 def _check(path: Path) -> str | None:

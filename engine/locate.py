@@ -10,6 +10,7 @@ from typing import Any
 from engine import EMBEDDED, hub
 from engine.contract import ModelUnavailable
 from engine.published import Published, no_such_model, published
+from engine.shards import weight_files, weights_in
 
 _OTHER_FORMATS = (".pt", ".pth", ".bin", ".ckpt", ".gguf", ".ggml", ".onnx", ".mf", ".pkl")
 _END_OF_TEXT = "<|endoftext|>"
@@ -40,9 +41,9 @@ def locate(name_or_path: str) -> Located:
     known = published()
     if name_or_path in known:
         return _located_published(known[name_or_path])
-    path = Path(name_or_path).expanduser()
-    if not name_or_path or not path.exists():
-        if os.sep in name_or_path or path.suffix in (".safetensors", ".json", *_OTHER_FORMATS):
+    path = Path(os.path.expanduser(name_or_path))
+    if not name_or_path or not os.path.exists(path):  # which, unlike Path.exists, takes names that can't be
+        if path.name != name_or_path or path.suffix in (".safetensors", ".json", *_OTHER_FORMATS):
             raise ModelUnavailable(f"{name_or_path}: there is no such file or folder")
         raise no_such_model(name_or_path, [*EMBEDDED, *known])
     return _located_path(path)
@@ -71,7 +72,7 @@ def _located_path(path: Path) -> Located:
 
 def _weights_in(folder: Path) -> Path:
     try:
-        return hub.weights_in(folder)
+        return weights_in(folder)
     except ModelUnavailable as error:
         others = sorted(path.name for path in folder.iterdir() if path.suffix in _OTHER_FORMATS)
         if others and not any(folder.glob("*.safetensors*")):
@@ -84,7 +85,7 @@ def _weights_file(path: Path) -> Path:
         raise _other_format(path)
     if not path.name.endswith((".safetensors", ".safetensors.index.json")):
         raise ModelUnavailable(f"{path}: is neither weights (*.safetensors), nor their index, nor a folder of them")
-    missing = [file.name for file in hub.weight_files(path) if not file.is_file()]
+    missing = [file.name for file in weight_files(path) if not file.is_file()]
     if missing:
         raise ModelUnavailable(f"{path}: names files that are not there: {', '.join(missing)}")
     return path

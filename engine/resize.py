@@ -32,22 +32,24 @@ def resizer(library: Literal["vips", "pillow"] | None = None) -> Resize:
 
 
 def with_vips(image: np.ndarray, width: int, height: int) -> np.ndarray:
+    """ValueError for what is no picture."""
     import pyvips
 
-    check(image)
+    check_picture(image)
     picture = pyvips.Image.new_from_array(image)
     resized: np.ndarray = picture.resize(width / image.shape[1], vscale=height / image.shape[0]).numpy()
     return resized
 
 
 def with_pillow(image: np.ndarray, width: int, height: int) -> np.ndarray:
+    """ValueError for what is no picture."""
     from PIL import Image
 
-    check(image)
+    check_picture(image)
     return np.array(Image.fromarray(image).resize((width, height), Image.Resampling.LANCZOS))
 
 
-def check(image: np.ndarray) -> None:
+def check_picture(image: np.ndarray) -> None:
     """ValueError unless it is an HxWx3 uint8 array with pixels."""
     if not isinstance(image, np.ndarray):
         raise ValueError(f"a picture must be an HxWx3 uint8 array, not {type(image).__name__}")

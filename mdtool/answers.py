@@ -13,7 +13,6 @@ question       with answer, and if the model reasoned: reasoning, and grounding:
 length         with caption
 """
 
-import json
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -33,7 +32,7 @@ from engine.contract import (
 )
 from mdtool.console import one_line
 from mdtool.jobs.ask import Asked, Event
-from mdtool.stdout import put
+from mdtool.stdout import put, put_record
 
 SCHEMA = "mdtool.answers/1"
 DECIMALS = 6
@@ -44,13 +43,12 @@ CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # could command a termi
 
 def print_record(asked: Asked, event: Event, model: str) -> None:
     if isinstance(event, Done):
-        put(json.dumps(record(asked, event.result, model), ensure_ascii=False) + "\n")
+        put_record(record(asked, event.result, model))
 
 
 def record(asked: Asked, result: Any, model: str) -> dict[str, Any]:
     """See above. result: as `Done` has it."""
-    assert asked.pixels is not None
-    height, width = asked.pixels.shape[:2]
+    width, height = asked.size
     about = {"schema": SCHEMA, "input": asked.source.name, "width": width, "height": height, "model": model}
     match asked.request:
         case CaptionRequest(length=length):
@@ -148,8 +146,7 @@ def print_table(asked: Asked, event: Event) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    assert asked.pixels is not None
-    height, width = asked.pixels.shape[:2]
+    width, height = asked.size
     assert isinstance(asked.request, DetectRequest | PointRequest)
     boxes = isinstance(asked.request, DetectRequest)
     names = [*SIDES, "score", "size in pixels"] if boxes else [*PLACE, "in pixels"]

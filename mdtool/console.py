@@ -1,14 +1,12 @@
 """What the person is told while work goes on: progress on a terminal, one line an input, all of it on stderr."""
 
 import contextlib
-import json
 import sys
 import time
 from typing import Any
 
-from mdtool.errors import StdoutError
 from mdtool.jobs.report import Report
-from mdtool.media.whole_file import cant_write
+from mdtool.stdout import put_record
 
 SECONDS_BETWEEN_UPDATES = 0.1
 
@@ -71,7 +69,7 @@ class Console:
         for note in dict.fromkeys(report.notes):
             self.note(f"{report.source}: {note}")
         if self.as_json:
-            _print_row(report.as_dict())
+            put_record(report.as_dict())
         elif not self.quiet:
             _print(report.line())
 
@@ -79,19 +77,6 @@ class Console:
 def one_line(text: str) -> str:
     """The text with escapes for what would break a line, command a terminal, or is no text (as names may hold)."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
-def _print_row(row: dict[str, Any]) -> None:
-    """As JSON, on stdout. Of names that are no text the bytes are escaped in JSON's own way."""
-    line = json.dumps(row, ensure_ascii=False).encode("utf-8", "backslashreplace")
-    try:
-        sys.stdout.flush()
-        sys.stdout.buffer.write(line + b"\n")
-        sys.stdout.buffer.flush()
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        raise StdoutError(cant_write(error)) from error
 
 
 def _print(line: str) -> None:

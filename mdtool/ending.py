@@ -4,9 +4,11 @@ Python raises KeyboardInterrupt wherever the main thread happens to be. That tea
 and write, so a job asks instead: within `heeded`, an interruption is only noted, and whoever works looks up often.
 """
 
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 ENDING = threading.Event()
 _heeded = threading.Event()
@@ -23,6 +25,12 @@ def check_not_ending() -> None:
     """KeyboardInterrupt if the person has interrupted."""
     if ENDING.is_set():
         raise KeyboardInterrupt
+
+
+def tell_of_lost(lost: Any) -> None:
+    """For sys.unraisablehook: a KeyboardInterrupt that is lost where C calls Python is not told; ENDING has it."""
+    if lost.exc_type is not KeyboardInterrupt:
+        sys.__unraisablehook__(lost)
 
 
 @contextmanager

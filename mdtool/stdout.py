@@ -1,6 +1,8 @@
 """Results as text on stdout: UTF-8 whatever the locale says, and out at once, for whoever reads it at the other end."""
 
+import json
 import sys
+from typing import Any
 
 from mdtool.errors import StdoutError
 from mdtool.media.whole_file import cant_write
@@ -16,3 +18,8 @@ def put(text: str) -> None:
         raise
     except OSError as error:
         raise StdoutError(f"stdout: {cant_write(error)}") from error
+
+
+def put_record(record: dict[str, Any]) -> None:
+    """As a line of JSON. Of names that are no text the bytes are escaped in JSON's own way."""
+    put(json.dumps(record, ensure_ascii=False) + "\n")

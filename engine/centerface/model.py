@@ -9,8 +9,9 @@ import numpy as np
 from engine.centerface.decode import Faces, decode
 from engine.centerface.network import Network, weights_path
 from engine.centerface.prompts import ABILITIES, FACE, part
-from engine.centerface.resize import check, input_size, longer_side, resize
+from engine.centerface.resize import input_size, longer_side, resize
 from engine.contract import Abilities, Box, EngineError, Point, limited
+from engine.resize import check_picture
 
 # At 640 pixels frontal faces score over 0.6 and what is no face under 0.2; profiles and backs of heads in between.
 THRESHOLD = 0.2
@@ -56,7 +57,7 @@ class CenterFace:
         """
         alike = defaultdict(list)  # size of the network's input -> which pictures
         for index, image in enumerate(images):
-            check(image)
+            check_picture(image)
             alike[input_size(image.shape[1], image.shape[0], self._detail)].append(index)
         faces: dict[int, Faces] = {}
         for size, indices in alike.items():

@@ -30,14 +30,6 @@ def input_size(width: int, height: int, detail: str | int) -> tuple[int, int]:
     return columns, rows
 
 
-def check(image: np.ndarray) -> None:
-    """ValueError unless it is an HxWx3 uint8 array with pixels."""
-    if not isinstance(image, np.ndarray):
-        raise ValueError(f"a picture must be an HxWx3 uint8 array, not {type(image).__name__}")
-    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
-        raise ValueError(f"a picture must be an HxWx3 uint8 array, not {image.dtype} of shape {image.shape}")
-
-
 def resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """The picture at `size`, (width, height)."""
     shrinks = size[0] < image.shape[1] and size[1] < image.shape[0]

@@ -13,10 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from engine.checkpoint import open_checkpoint, shown
+from engine.checkpoint import open_checkpoint
 from engine.contract import ModelUnavailable
+from engine.hub import cache_folder
 from engine.moondream.config import Config
-from engine.moondream.weights import shapes, summary
+from engine.moondream.weights import shapes
+from engine.one_line import shown, summary
 
 # Names in the files, replaced in this order.
 _RENAMED = (
@@ -45,7 +47,7 @@ def find_adapter(name_or_path: str) -> Path:
     name, _, step = name_or_path.partition("/")
     if not all(re.fullmatch(r"[\w-][\w.-]*", part) for part in (name, step or "final")):
         raise ModelUnavailable(f"no adapter {shown(name_or_path)}: no such file, and not the id of a variant")
-    file = _hub_cache() / "md_variants" / name / f"{step or 'final'}.pt"
+    file = cache_folder() / "md_variants" / name / f"{step or 'final'}.pt"
     if not os.path.isfile(file):
         raise ModelUnavailable(f"no adapter {shown(name_or_path)}: neither a file of that name nor {file} is there")
     return file
@@ -71,12 +73,6 @@ def read_adapter(path: Path, config: Config, dtype: torch.dtype, device: torch.d
         return tensors[name].to(device, dtype, copy=True)
 
     return Adapter({name: (own(f"{name}.A"), own(f"{name}.B")) for name in linears})
-
-
-def _hub_cache() -> Path:
-    if cache := os.environ.get("HF_HUB_CACHE"):
-        return Path(cache).expanduser()
-    return Path(os.environ.get("HF_HOME") or "~/.cache/huggingface").expanduser() / "hub"
 
 
 def _safetensors(path: Path) -> dict[str, Tensor]:

@@ -8,9 +8,13 @@ a file that describes experts (`text.moe`) is of the third.
 import types
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
+from itertools import chain
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from engine.contract import ModelUnavailable
+
+_LARGEST = 1e30  # what float32 can hold, and to spare
+_KINDS = {int: "a whole number", float: "a finite number", bool: "true or false", str: "a text"}
 
 
 @dataclass(frozen=True)
@@ -215,10 +219,6 @@ def _read(kind: Any, value: Any, source: str, path: str) -> Any:
     return value
 
 
-_LARGEST = 1e30  # what float32 can hold, and to spare
-_KINDS = {int: "a whole number", float: "a finite number", bool: "true or false", str: "a text"}
-
-
 def _inside(path: str, name: str) -> str:
     name = name if name.isidentifier() else _shown(name)
     return f"{path}.{name}" if path else name
@@ -280,9 +280,9 @@ def _check(config: Config, source: str) -> None:
         need(len(prompt) > 0, f"{_inside('tokenizer.templates.caption', length)} is empty")
     if t.query and ids.reasons:
         need(len(t.query.suffix) > 0, "tokenizer.templates.query.suffix is empty: nothing would start the answer")
-    used = [ids for template in (t.query, t.detect, t.point, t.segment) if template
-            for ids in (template.prefix, template.suffix)] + list((t.caption or {}).values())  # fmt: skip
-    for token in (token for tokens in used for token in tokens):
+    around = [(s.prefix, s.suffix) for s in (t.query, t.detect, t.point, t.segment) if s]
+    prompts = [*chain.from_iterable(around), *(t.caption or {}).values()]
+    for token in chain.from_iterable(prompts):
         need(0 <= token < text.vocab_size, f"tokenizer.templates: {_shown(token)} is not in the vocabulary")
     defaults = config.defaults
     need(defaults.temperature >= 0, f"defaults.temperature must not be below 0: {defaults.temperature}")

@@ -4,20 +4,15 @@ The whole picture is squeezed into one crop, and, where it is larger than that, 
 window is a crop without its margins; margins are seen twice, and kept only along the picture's border.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
+from torch.nn.functional import adaptive_avg_pool2d
 
 from engine.moondream.config import VisionConfig
-
-if TYPE_CHECKING:
-    import torch
-
-    from engine.resize import Resize
+from engine.resize import Resize
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,10 +24,6 @@ class Crops:
 
     pixels: np.ndarray
     tiling: tuple[int, int]
-
-    def as_reference(self) -> np.ndarray:
-        """(1 + rows * columns, S, S, 3): with the window of a (1, 1) tiling too."""
-        return np.concatenate([self.pixels, self.pixels]) if len(self.pixels) == 1 else self.pixels
 
 
 def select_tiling(height: int, width: int, window: int, max_crops: int) -> tuple[int, int]:
@@ -81,8 +72,6 @@ def make_crops(image: np.ndarray, vision: VisionConfig, max_crops: int, resize: 
 
 def normalise(pixels: np.ndarray | torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     """(n, S, S, 3) uint8 to (n, 3, S, S) in -1..1; each of the three steps is rounded to dtype, as in the reference."""
-    import torch
-
     values = torch.as_tensor(pixels).permute(0, 3, 1, 2).to(dtype, memory_format=torch.contiguous_format)
     return values.div_(255).sub_(0.5).div_(0.5)
 
@@ -92,8 +81,6 @@ def stitch(features: torch.Tensor, tiling: tuple[int, int], margin: int) -> torc
 
     margin: in patches; a window keeps it only on the picture's border.
     """
-    import torch
-
     rows, columns = tiling
     grid = features.shape[1]
 
@@ -109,8 +96,6 @@ def stitch(features: torch.Tensor, tiling: tuple[int, int], margin: int) -> torc
 
 def pool(features: torch.Tensor, grid: int) -> torch.Tensor:
     """A map (H, W, E) as (grid, grid, E): cell k is the mean of floor(k H / grid) up to ceil((k + 1) H / grid)."""
-    from torch.nn.functional import adaptive_avg_pool2d
-
     return adaptive_avg_pool2d(features.permute(2, 0, 1), grid).permute(1, 2, 0)
 
 

@@ -101,7 +101,7 @@ class Moondream:
         packed = not compile  # the compiler takes plain weights only
         with torch.inference_mode():
             self.vision = Vision(config.vision, weights, dtype, device, packed)
-            self.text = Text(config, weights, dtype, device, packed)
+            self.text = Text(config.text, weights, dtype, device, packed)
             self.region = Region(config.region, weights, dtype, device, packed)
         if compile:
             self.vision.compile()
@@ -200,11 +200,12 @@ class Moondream:
         return gazes
 
     def run(self, requests: Iterable[Request], batch: int | None = None) -> Iterator[Piece | Done | Failed]:
-        jobs = (self._job(request) for request in requests)
-        return run_jobs(jobs, self.decoder, batch or (CPU_BATCH if self.device == "cpu" else GPU_BATCH))
+        if batch is None:
+            batch = CPU_BATCH if self.device == "cpu" else GPU_BATCH
+        return run_jobs((self._job(request) for request in requests), self.decoder, batch)
 
     def _job(self, request: Request) -> Job:
-        prefix = request.image.prefix if request.image else None
+        prefix = None if request.image is None else request.image.prefix
         adapter = None if isinstance(request, GazeRequest) else request.adapter
         return Job(lambda: self._flow(request), prefix, adapter)
 

@@ -2,13 +2,20 @@
 
 from collections.abc import Callable
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from engine.linear import Linear
+from engine.moondream.weights import Source
 
 Take = Callable[[str], Tensor]
-Norm = tuple[Tensor, Tensor]
+Norm = tuple[Tensor, Tensor]  # weight, bias
+
+
+def taken_from(weights: Source, part: str, dtype: torch.dtype, device: str) -> Take:
+    """What takes the tensors of a part ("text", ...) by their names within it."""
+    return lambda name: weights.take(f"{part}.{name}", dtype, device)
 
 
 def linear(take: Take, name: str, packed: bool) -> Linear:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from engine.linear import Linear
 from engine.moondream.config import RegionConfig
-from engine.moondream.parts import Take, by_row, layer_norm, linear, norm
+from engine.moondream.parts import Take, by_row, layer_norm, linear, norm, taken_from
 from engine.moondream.weights import Source
 
 
@@ -22,7 +22,7 @@ class Region:
     def __init__(self, config: RegionConfig, weights: Source, dtype: torch.dtype, device: str, packed: bool) -> None:
         self.dtype, self.device = dtype, device
         self._size_bins = config.size_out_dim // 2
-        take = lambda name: weights.take(f"region.{name}", dtype, device)  # noqa: E731
+        take = taken_from(weights, "region", dtype, device)
         self.coordinate_features, self.size_features = take("coord_features"), take("size_features")
         self.coordinate_encoder = linear(take, "coord_encoder", packed)
         self.size_encoder = linear(take, "size_encoder", packed)

@@ -10,7 +10,7 @@ from engine.attention import attend_all
 from engine.linear import Linear
 from engine.moondream.config import VisionConfig
 from engine.moondream.crops import normalise, pool, stitch
-from engine.moondream.parts import Norm, layer_norm, linear, norm
+from engine.moondream.parts import Norm, layer_norm, linear, norm, taken_from
 from engine.moondream.weights import Source
 
 
@@ -30,7 +30,7 @@ class Vision:
     def __init__(self, config: VisionConfig, weights: Source, dtype: torch.dtype, device: str, packed: bool) -> None:
         self.config = config
         self.dtype, self.device = dtype, device
-        take = lambda name: weights.take(f"vision.{name}", dtype, device)  # noqa: E731
+        take = taken_from(weights, "vision", dtype, device)
         self.patches = linear(take, "patch_emb", packed)
         self.positions = take("pos_emb")[0]
         self.blocks = [
@@ -45,9 +45,9 @@ class Vision:
             for i in range(config.enc_n_layers)
         ]
         self.post_norm = norm(take, "post_ln")
-        self._enter, self._leave = enter, leave
         self.proj1 = linear(take, "proj_mlp.fc1", packed)
         self.proj2 = linear(take, "proj_mlp.fc2", packed)
+        self._enter, self._leave = enter, leave
 
     def compile(self) -> None:
         """Fuses what stands between the products; attention stays as it is."""

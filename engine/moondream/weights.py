@@ -4,21 +4,20 @@ The names are those of the hub releases without their "model." prefix, such as "
 releases name them otherwise, and the 4-bit release packs them; both are seen from the names in the file.
 """
 
-import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
-from zlib import crc32
 
 import torch
 from torch import Tensor
 
-from engine.checkpoint import Checkpoint, open_checkpoint, shown
+from engine.checkpoint import Checkpoint, open_checkpoint
 from engine.contract import ModelUnavailable
 from engine.moondream.config import Config
 from engine.moondream.int4 import packed_shapes, unpack
+from engine.one_line import shown, summary
 
 Shape = tuple[int, ...]
 
@@ -42,7 +41,7 @@ def shapes(config: Config, int4: bool = False) -> dict[str, Shape]:
 
 
 def open_weights(path: Path, config: Config) -> "Weights":
-    """The weights in a file or folder, all of them checked against the config.
+    """The weights in a file, or in shards with an index, all of them checked against the config.
 
     ModelUnavailable in one line for tensors that are missing, unknown or of another shape or type, and for FP8.
     """
@@ -106,45 +105,6 @@ class Place:
         if self.transposed:
             return stored.T.contiguous()
         return stored if self.half is None else stored.chunk(2)[self.half].clone()
-
-
-@dataclass(frozen=True)
-class RandomWeights:
-    """Made-up tensors of a plausible scale, for measuring speed: each is cut out of one block of random numbers."""
-
-    seed: int
-    shapes: Mapping[str, Shape]
-    blocks: dict[tuple[torch.dtype, str], Tensor] = field(default_factory=dict, init=False, repr=False)
-
-    def has(self, name: str) -> bool:
-        return name in self.shapes
-
-    def take(self, name: str, dtype: torch.dtype, device: torch.device | str = "cpu") -> Tensor:
-        """The tensor: the same for the same seed and name, in whatever order they are taken."""
-        shape = self.shapes[name]
-        if re.search(r"ln\d?\.", name):
-            return torch.full(shape, float(name.endswith(".weight")), dtype=dtype, device=device)
-        std = 1 / math.sqrt(shape[-1]) if len(shape) > 1 else 0.02
-        block = self._block(dtype, str(device))
-        made = torch.empty(shape, dtype=dtype, device=device)
-        pieces = made.view(-1).split(len(block) // 2)
-        # Each piece begins elsewhere in the block, so that no two matrices, and hardly two rows, are alike.
-        generator = torch.Generator().manual_seed(crc32(f"{self.seed} {name}".encode()))
-        starts = torch.randint(len(block) // 2, (len(pieces),), generator=generator).tolist()
-        for piece, start in zip(pieces, starts, strict=True):
-            torch.mul(block[start : start + len(piece)], std, out=piece)
-        return made
-
-    def _block(self, dtype: torch.dtype, device: str) -> Tensor:
-        if (dtype, device) not in self.blocks:
-            made = torch.randn(1 << 23, generator=torch.Generator().manual_seed(self.seed))
-            self.blocks[dtype, device] = made.to(device, dtype)
-        return self.blocks[dtype, device]
-
-
-def random_weights(config: Config, seed: int = 0) -> RandomWeights:
-    """A model of this config that was never trained: matrices with std 1/sqrt(inputs), small biases, plain norms."""
-    return RandomWeights(seed, shapes(config))
 
 
 def _tensors(config: Config) -> Iterator[tuple[str, Shape]]:
@@ -315,12 +275,3 @@ def _check(checkpoint: Checkpoint, places: Mapping[str, Place], wanted: Mapping[
 
 def _fits(name: str, dtype: torch.dtype) -> bool:
     return dtype == torch.uint8 if name.endswith(".packed") else dtype.is_floating_point
-
-
-def summary(faults: Mapping[str, list[str]]) -> str:
-    """One line: the first few of each kind, and how many more."""
-
-    def few(names: list[str]) -> str:
-        return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-
-    return "; ".join(f"{kind}: {few(names)}" for kind, names in faults.items() if names)

@@ -13,8 +13,9 @@ from typer.exceptions import TyperException
 from mdtool import __version__
 from mdtool.cli import bench, caption, detect, evaluate, models, point, query, redact
 from mdtool.console import one_line
-from mdtool.ending import ENDING, interrupt
+from mdtool.ending import ENDING, interrupt, tell_of_lost
 from mdtool.errors import Exit, MdtoolError
+from mdtool.stdout import put
 
 app = typer.Typer(
     name="mdtool",
@@ -45,7 +46,7 @@ def _version(wanted: bool) -> None:
             torch = version("torch")
         except PackageNotFoundError:
             torch = "is missing"
-        typer.echo(f"mdtool {__version__} (torch {torch}, PyAV {av.__version__}, libavcodec {ffmpeg})")
+        put(f"mdtool {__version__} (torch {torch}, PyAV {av.__version__}, libavcodec {ffmpeg})\n")
         raise typer.Exit
 
 
@@ -62,6 +63,7 @@ def options(
 def main() -> None:
     """Runs the command line and ends the process with the exit code that its outcome has."""
     _replace_closed_streams()
+    sys.unraisablehook = tell_of_lost
     code = run(sys.argv[1:])
     try:
         sys.stdout.flush()

@@ -47,7 +47,7 @@ def detect(
     requests = [DetectRequest(None, one, max_objects) for one in prompts]
     sources = find_photos(named)
     many = not is_one(sources, named)
-    targets = targets_of(sources, save, many) if save else None
+    targets = None if save is None else targets_of(sources, save, many, overwrite)
     asked = load_model(
         model, "detect", prompts, detail, threshold, device=device, dtype=dtype, resize=resize, say=console.note
     )

@@ -1,12 +1,12 @@
 """`mdtool models`: which models there are, fetching them, and taking them away again."""
 
-import json as json_module
 from typing import Annotated, Any
 
 import typer
 
 from mdtool.console import Console
 from mdtool.errors import Exit, MdtoolError, UsageError
+from mdtool.stdout import put, put_record
 
 app = typer.Typer(help="Show, fetch, check and remove the models.", no_args_is_help=True)
 
@@ -36,10 +36,12 @@ def list_models(
             row |= {"bytes": here.bytes, "commit": here.commit, "weights": str(here.weights)}
         rows.append(row)
     for row in rows:
+        if json:
+            put_record(row)
+            continue
         size = f" ({row['bytes'] / 1e9:.1f} GB)" if "bytes" in row else ""
         skills = ", ".join(_skill(skill, prompts) for skill, prompts in row["skills"].items())
-        line = f"{row['name']}\t{row['where']}{size}\t{skills}\t{row['summary']}"
-        typer.echo(json_module.dumps(row, ensure_ascii=False) if json else line)
+        put(f"{row['name']}\t{row['where']}{size}\t{skills}\t{row['summary']}\n")
     if not json and any(row["where"] == "not here" for row in rows):
         Console().note("get one that is not here with `mdtool models pull NAME`")
 
@@ -72,7 +74,7 @@ def path(name: Name) -> None:
     here = hub.local(model)
     if here is None:
         raise _no_model(str(hub.not_here(model)))
-    typer.echo(here.weights.parent)
+    put(f"{here.weights.parent}\n")
 
 
 @app.command()
@@ -95,7 +97,7 @@ def verify(
         for problem in problems:
             Console().error(f"{model.name}: {problem}")
         if not problems:
-            typer.echo(f"{model.name}\tok")
+            put(f"{model.name}\tok\n")
         broken = broken or bool(problems)
     if broken:
         Console().note("`mdtool models rm NAME`, then `mdtool models pull NAME`, fetches a model anew")

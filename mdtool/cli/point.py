@@ -40,7 +40,7 @@ def point(
     requests = [PointRequest(None, one, max_objects) for one in prompts]
     sources = find_photos(named)
     many = not is_one(sources, named)
-    targets = targets_of(sources, save, many) if save else None
+    targets = None if save is None else targets_of(sources, save, many, overwrite)
     asked = load_model(model, "point", prompts, detail, device=device, dtype=dtype, resize=resize, say=console.note)
     show = show_as(requests, asked, json, many)
     raise typer.Exit(answer(sources, asked, requests, show, console, save=targets, overwrite=overwrite))

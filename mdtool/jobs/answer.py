@@ -11,6 +11,7 @@ import numpy as np
 from engine.contract import Box, DetectRequest, Done, EngineError, Failed, Found, Model, Point, PointRequest, Request
 from mdtool.answers import TextLines, print_places, print_record, print_table
 from mdtool.console import Console
+from mdtool.ending import check_not_ending
 from mdtool.errors import Exit, InputError, MdtoolError, NoInput, OutputError
 from mdtool.jobs.ask import Asked, Event, ask
 from mdtool.jobs.marked import check_target, save_marked
@@ -66,6 +67,7 @@ def answer(
     found: list[Box | Point] = []
 
     def read(source: Input) -> np.ndarray:
+        check_not_ending()
         if source in targets:
             check_target(targets[source], overwrite)
         return read_rgb(source)
@@ -76,7 +78,8 @@ def answer(
         console.error(reason if isinstance(error, OutputError) else f"{source.name}: {reason}")
 
     try:
-        for asked, event in ask(sources, read, model, requests, threshold):
+        for asked, event in ask(sources, read, model, requests, threshold, keep_pixels=bool(targets)):
+            check_not_ending()
             source = asked.source
             show(asked, event)
             if isinstance(event, Failed):

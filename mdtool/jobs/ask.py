@@ -29,15 +29,17 @@ Event = Piece | Done | Failed
 
 @dataclass(frozen=True, eq=False)
 class Asked:
-    """One request about one photo. pixels: HxWx3 uint8 RGB, upright; None if the photo could not be read.
+    """One request about one photo.
 
-    last: no other request about this photo comes after it.
+    size: width and height in pixels, upright; (0, 0) if the photo could not be read. last: no other request about this
+    photo comes after it. pixels: HxWx3 uint8 RGB, if they are kept: a long answer can make many others wait.
     """
 
     source: Input
-    pixels: np.ndarray | None
     request: Request
+    size: tuple[int, int]
     last: bool
+    pixels: np.ndarray | None = None
     events: deque[Event] = field(default_factory=deque)  # that were not passed on yet
 
 
@@ -47,6 +49,7 @@ def ask(
     model: Model,
     requests: Sequence[Request],
     threshold: float | None = None,
+    keep_pixels: bool = False,
 ) -> Iterator[tuple[Asked, Event]]:
     """What comes of every request about every photo, in their order, each up to its Done or Failed.
 
@@ -63,10 +66,12 @@ def ask(
             for source, pixels, encoded in _encoded(chunk, read, model):
                 if isinstance(encoded, Exception):
                     failed = Failed(-1, encoded)
-                    waiting.append(Asked(source, None, requests[0], last=True, events=deque([failed])))
+                    waiting.append(Asked(source, requests[0], (0, 0), last=True, events=deque([failed])))
                     continue
+                assert pixels is not None
+                size, kept = (pixels.shape[1], pixels.shape[0]), pixels if keep_pixels else None
                 for number, request in enumerate(requests, 1):
-                    one = Asked(source, pixels, request, last=number == len(requests))
+                    one = Asked(source, request, size, last=number == len(requests), pixels=kept)
                     waiting.append(one)
                     asked[next(indices)] = one
                     yield replace(request, image=encoded)

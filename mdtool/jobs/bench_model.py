@@ -22,8 +22,9 @@ from engine.linear import Linear
 from engine.moondream.config import Config, read_config
 from engine.moondream.crops import Crops
 from engine.moondream.model import Moondream
+from engine.moondream.random_weights import random_weights
 from engine.moondream.steps import ReadToken
-from engine.moondream.weights import random_weights, shapes
+from engine.moondream.weights import shapes
 from engine.published import no_such_model, published
 from mdtool.errors import OutputError
 from mdtool.jobs.bench_eager import eager_seconds

@@ -92,10 +92,8 @@ class Batch:
 
     def _tell(self, error: Exception, source: Input, target: Path | None) -> Exit:
         match error:
-            case UsageError():
+            case UsageError() | StdoutError():
                 self.console.error(str(error))
-            case StdoutError():
-                self.console.error(f"stdout: {error}")
             case OutputError():
                 self.console.error(f"{target or 'stdout'}: {error}")
             case MdtoolError() | EngineError() | ValueError():

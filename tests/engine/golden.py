@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 
 from engine.contract import Answer, Generation
 from engine.moondream.config import Config, read_config
+from engine.moondream.crops import Crops
 from engine.moondream.model import Moondream
 from engine.moondream.tokenizer import load_tokenizer
 from engine.moondream.weights import Source, open_weights
@@ -65,6 +66,11 @@ def encoded(family: str, name: str, dtype: torch.dtype = torch.float32, compile:
 def generation(call: dict[str, Any]) -> Generation:
     settings = call["settings"]
     return replace(Generation(), temperature=settings["temperature"], max_tokens=settings["max_tokens"])
+
+
+def with_window(crops: Crops) -> np.ndarray:
+    """As the reference has them, (1 + rows * columns, S, S, 3): with the window of a (1, 1) tiling too."""
+    return np.concatenate([crops.pixels, crops.pixels]) if crops.tiling == (1, 1) else crops.pixels
 
 
 def as_reference(answer: Answer) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import itertools
 import random
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -234,6 +235,27 @@ def test_one_that_fails_fails_alone(error: Exception, when: str) -> None:
     got = results(events)
     expected, _ = alone(wanted)
     assert [got[i] for i in (0, 1, 3, 4, 5, 6)] == list(expected.values())
+
+
+def test_a_failure_that_is_kept_keeps_no_picture() -> None:
+    class Picture:
+        """Stands for the keys and values of one."""
+
+    def failing() -> Flow:
+        yield Feed([1])
+        raise ValueError("no such length")
+
+    class Seeing(Checksums):
+        def start(self, prefix: Any) -> list[int]:
+            return [0]
+
+    picture = Picture()
+    gone = weakref.ref(picture)
+    events = run_jobs(iter([Job(failing, picture)]), Seeing(), 1)
+    del picture
+    [failed] = events
+    assert str(failed.error) == "no such length"
+    assert gone() is None
 
 
 def test_a_full_context_is_told_to_the_flow() -> None:

@@ -201,6 +201,23 @@ def test_a_name(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("", "no model ''"),
+        ("no\0name", "no model"),
+        ("x" * 5000, "no model"),
+        ("~no-such-user", "no model"),
+        ("~no-such-user/weights", "no such file or folder"),
+        ("moondream2/", "no such file or folder"),
+    ],
+)
+def test_names_of_nothing(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, said: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ModelUnavailable, match=said):
+        locate(name)
+
+
+@pytest.mark.parametrize(
     ("files", "asked", "said"),
     [
         ({}, "", "no weights"),
@@ -211,7 +228,7 @@ def test_a_name(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         ({"notes.txt": b"x"}, "notes.txt", "neither weights"),
         ({"a.safetensors": b"x", "b.safetensors": b"x"}, "", r"which .* a.safetensors, b.safetensors"),
         ({"model-00001-of-00002.safetensors": b"x"}, "", "not their index"),
-        ({"model.safetensors.index.json": b"{"}, "", "not a readable index"),
+        ({"model.safetensors.index.json": b"{"}, "", "index.json: is not JSON"),
         ({"model.safetensors": b"x"}, "", "not a sound safetensors file"),
         ({"model.safetensors": b"\xff" * 64}, "", "not a sound safetensors file"),
         ({"model.safetensors": b"", "config.json": b"{"}, "", "config.json: is not readable JSON"),

@@ -1,6 +1,5 @@
 """Low-rank adapters: read from both formats, looked up as the reference does, refused where they are not plain."""
 
-import json
 import os
 import pickle
 from collections.abc import Callable
@@ -8,20 +7,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from golden import FAMILIES, GOLDEN, config, expected
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from engine.contract import ModelUnavailable
 from engine.moondream.adapter import Adapter, find_adapter, read_adapter
-from engine.moondream.config import Config, read_config
 
-GOLDEN = Path(__file__).parents[1] / "golden"
-MODELS = ["moondream2", "moondream3"]
 QKV = "text_model.transformer.h.0.mixer.Wqkv.parametrizations.weight.0"
-
-
-def config_of(model: str) -> Config:
-    return read_config(model, json.loads((GOLDEN / model / "config.json").read_text()))
 
 
 def stored(model: str = "moondream2") -> dict[str, Tensor]:
@@ -29,7 +22,7 @@ def stored(model: str = "moondream2") -> dict[str, Tensor]:
 
 
 def read(path: Path, model: str = "moondream2", dtype: torch.dtype = torch.float32) -> Adapter:
-    return read_adapter(path, config_of(model), dtype)
+    return read_adapter(path, config(model), dtype)
 
 
 def refused(path: Path, model: str = "moondream2") -> str:
@@ -54,11 +47,11 @@ def save(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[dict[str, 
     return save
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", FAMILIES)
 def test_the_reference_s_adapter(model: str, save: Callable[[dict[str, Tensor]], Path]) -> None:
-    expected = json.loads((GOLDEN / model / "expected.json").read_text())["lora"]
+    lora = expected(model)["lora"]
     adapter = read(save(stored(model)), model)
-    used = {name for name in expected["nested_keys"] if model == "moondream2" or not is_expert(name)}
+    used = {name for name in lora["nested_keys"] if model == "moondream2" or not is_expert(name)}
     assert {f"{name}.{part}" for name in adapter.pairs for part in "AB"} == used
     a, b = adapter.pairs["text.blocks.0.attn.qkv"]
     assert torch.equal(a, stored(model)[f"{QKV}.A"])
@@ -66,7 +59,7 @@ def test_the_reference_s_adapter(model: str, save: Callable[[dict[str, Tensor]],
     inside = "text_model.transformer.h.1.{}.parametrizations.weight.0.A"
     for new, old in [("attn.proj", "mixer.out_proj"), ("mlp.fc1", "mlp.fc1"), ("mlp.fc2", "mlp.fc2")]:
         assert torch.equal(adapter.pairs[f"text.blocks.1.{new}"][0], stored(model)[inside.format(old)])
-    assert all(a.shape[0] == b.shape[1] == expected["rank"] for a, b in adapter.pairs.values())
+    assert all(a.shape[0] == b.shape[1] == lora["rank"] for a, b in adapter.pairs.values())
 
 
 def is_expert(name: str) -> bool:

@@ -207,7 +207,7 @@ def unpacked(name: str) -> MoondreamDecoder:
     own, plain = models(name)
     given = Given(plain.tensors)
     return MoondreamDecoder(
-        Text(own.config, given, torch.float32, "cpu", packed=False),
+        Text(own.config.text, given, torch.float32, "cpu", packed=False),
         Region(own.config.region, given, torch.float32, "cpu", packed=False),
     )
 
@@ -320,7 +320,7 @@ def test_features_and_embeddings_of_pictures(name: str) -> None:
         assert crops.tiling == shape
         wanted = plain.features(pixels)
         with torch.inference_mode():
-            close(own.vision.features(crops.as_reference()), wanted)
+            close(own.vision.features(golden.with_window(crops)), wanted)
         close(embeddings, plain.project(wanted, shape))
 
 

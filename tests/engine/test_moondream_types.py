@@ -13,9 +13,9 @@ from engine.contract import CaptionRequest, DetectRequest, Done, Generation, Obj
 from engine.moondream.config import Config, MoeConfig, RegionConfig, TextConfig, VisionConfig, read_config
 from engine.moondream.crops import make_crops
 from engine.moondream.model import Moondream
+from engine.moondream.random_weights import random_weights
 from engine.moondream.steps import Coordinate, Fed, ReadToken, Size
 from engine.moondream.tokenizer import load_tokenizer
-from engine.moondream.weights import random_weights
 from engine.resize import with_pillow
 
 both = pytest.mark.parametrize("family", FAMILIES)
@@ -142,6 +142,11 @@ def test_requests_are_drawn_as_places_come_free() -> None:
             done += 1
             assert len(drawn) <= done + 3
     assert done == 12
+
+
+def test_a_batch_of_none_is_refused() -> None:
+    with pytest.raises(ValueError, match="batch must be 1 or more"):
+        list(model("moondream2").run([CaptionRequest(encoded("moondream2", "img_a"))], batch=0))
 
 
 def test_images_of_one_batch_equal_the_same_alone() -> None:

@@ -9,21 +9,18 @@ from pathlib import Path
 
 import pytest
 import torch
+from golden import FAMILIES, GOLDEN
+from golden import config as config_of
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from engine.contract import ModelUnavailable
-from engine.moondream.config import Config, read_config
+from engine.moondream.config import Config
 from engine.moondream.int4 import packed_shapes, unpack
-from engine.moondream.weights import Weights, open_weights, random_weights, shapes
+from engine.moondream.random_weights import random_weights
+from engine.moondream.weights import Weights, open_weights, shapes
 
-GOLDEN = Path(__file__).parents[1] / "golden"
-MODELS = ["moondream2", "moondream3"]
 Tensors = dict[str, Tensor]
-
-
-def config_of(model: str) -> Config:
-    return read_config(model, json.loads((GOLDEN / model / "config.json").read_text()))
 
 
 def tensors_of(model: str) -> Tensors:
@@ -55,7 +52,7 @@ def assert_same(weights: Weights, wanted: Tensors) -> None:
         assert taken.untyped_storage().nbytes() == tensor.nbytes
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", FAMILIES)
 def test_shapes_are_those_of_the_reference(model: str) -> None:
     assert shapes(config_of(model)) == {name: tuple(tensor.shape) for name, tensor in tensors_of(model).items()}
 
@@ -73,7 +70,7 @@ def test_fewer_key_and_value_heads() -> None:
     assert shapes(config)["text.blocks.0.attn.qkv.bias"] == (3072,)
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", FAMILIES)
 @pytest.mark.parametrize(
     "named",
     [
@@ -178,11 +175,12 @@ def test_shards(tmp_path: Path) -> None:
     places = {f"model.{name}": f"{i % 3}.safetensors" for i, name in enumerate(tensors)}
     for file in set(places.values()):
         save_file({name: tensors[name[6:]] for name, at in places.items() if at == file}, tmp_path / file)
-    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": places}))
-    assert_same(open_weights(tmp_path, config_of("moondream3")), tensors)
+    index = tmp_path / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": places}))
+    assert_same(open_weights(index, config_of("moondream3")), tensors)
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", FAMILIES)
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_unpacking_is_the_reference_s(model: str, dtype: str) -> None:
     golden = load_file(GOLDEN / model / "expected.safetensors")
@@ -303,7 +301,7 @@ def test_fp8_experts_are_refused(tmp_path: Path) -> None:
     assert "FP8 experts are not supported" in refused(tmp_path, "moondream3", tensors)
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", FAMILIES)
 def test_random_weights(model: str) -> None:
     config = config_of(model)
     one, same, other = random_weights(config, 1), random_weights(config, 1), random_weights(config, 2)

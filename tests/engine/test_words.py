@@ -7,26 +7,17 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import pytest
+from golden import FAMILIES, GOLDEN, config, expected
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.contract import ModelUnavailable
-from engine.moondream.config import Config, TokenizerConfig, read_config
+from engine.moondream.config import TokenizerConfig
 from engine.moondream.tokenizer import load_tokenizer
 from engine.words import WordStream
 
-GOLDEN = Path(__file__).parents[1] / "golden"
-MODELS = ("moondream2", "moondream3")
 FILE = GOLDEN / "moondream2" / "tokenizer.json"
 VOCABULARY = 512
-
-
-def config(model: str) -> Config:
-    return read_config(model, json.loads((GOLDEN / model / "config.json").read_text()))
-
-
-def expected(model: str) -> dict:
-    return json.loads((GOLDEN / model / "expected.json").read_text())
 
 
 TOKENIZER = load_tokenizer(FILE, config("moondream2").tokenizer, VOCABULARY)
@@ -68,7 +59,7 @@ def by_the_sheet(ids: Iterable[int]) -> list[str]:
     return [piece for piece in [*given_out, text[done:]] if piece]
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", FAMILIES)
 def test_streams_are_the_references(model: str) -> None:
     cases = expected(model)
     for case in cases["streaming"]:
@@ -141,7 +132,7 @@ def test_a_long_text_costs_no_more_a_token_than_a_short_one() -> None:
         assert time.monotonic() - start < 5
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", FAMILIES)
 def test_prompts_and_replies_are_the_references(model: str) -> None:
     settings = config(model)
     tokenizer = load_tokenizer(GOLDEN / model / "tokenizer.json", settings.tokenizer, settings.text.vocab_size)

@@ -21,7 +21,7 @@ from engine.contract import (
 )
 from mdtool.answers import TextLines, record
 from mdtool.errors import InputError
-from mdtool.jobs.ask import ENCODED_TOGETHER, Asked, Event, ask
+from mdtool.jobs.ask import Asked, Event, ask
 from mdtool.media.inputs import Input
 
 PIXELS = np.zeros((2, 3, 3), np.uint8)
@@ -35,6 +35,7 @@ class Scripted:
     """Takes all requests at once, and then plays these events; the real one's order depends on what it says."""
 
     name = "scripted"
+    pictures_at_once = 3
 
     def __init__(self, events: Sequence[Event]) -> None:
         self.events = events
@@ -70,6 +71,14 @@ def test_what_comes_out_of_order_waits_for_its_turn() -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("keep", [True, False])
+def test_pixels_are_kept_only_where_copies_are_wanted(keep: bool) -> None:
+    model = Scripted([Done(0, "A")])
+    ((asked, _),) = ask(photos("0"), lambda source: PIXELS, model, [CaptionRequest(None)], keep_pixels=keep)  # type: ignore[arg-type]
+    assert asked.size == (3, 2)
+    assert (asked.pixels is PIXELS) == keep
+
+
 def test_the_first_in_turn_is_passed_on_at_once() -> None:
     model = Scripted([Piece(0, "a"), Piece(0, "b"), Done(0, "ab")])
     stream = ask(photos("0"), lambda source: PIXELS, model, [CaptionRequest(None)])  # type: ignore[arg-type]
@@ -77,10 +86,10 @@ def test_the_first_in_turn_is_passed_on_at_once() -> None:
 
 
 def test_each_photo_is_encoded_once_for_all_questions() -> None:
-    names = [str(number) for number in range(ENCODED_TOGETHER + 1)]
+    names = [str(number) for number in range(Scripted.pictures_at_once + 1)]
     model = Scripted([Done(index, index) for index in reversed(range(2 * len(names)))])
     out = played(model, photos(*names), [QueryRequest(None, "x"), QueryRequest(None, "y")])
-    assert model.batches == [ENCODED_TOGETHER, 1]
+    assert model.batches == [Scripted.pictures_at_once, 1]
     assert [event.index for _, event in out] == list(range(2 * len(names)))
     asked = [(r.image, r.question) for r in model.requests if isinstance(r, QueryRequest)]
     assert asked == [(number, question) for number in range(len(names)) for question in "xy"]
@@ -102,7 +111,7 @@ def test_nothing_but_broken_photos() -> None:
 
 
 def asked(request: Request, name: str = "a.jpg") -> Asked:
-    return Asked(photos(name)[0], PIXELS, request, last=True)
+    return Asked(photos(name)[0], request, size=(3, 2), last=True)
 
 
 def printed(lines: TextLines, events: Iterable[tuple[Asked, Event]], capfd: pytest.CaptureFixture[str]) -> str:

@@ -4,6 +4,8 @@ import json
 import os
 import pty
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from program import Outcome, run
 import mdtool.cli
 from recipes.draw import colour_of
 
+ROOT = Path(__file__).parents[2]
 GROUP = SAMPLES / "group.png"
 PORTRAIT = SAMPLES / "portrait.jpg"
 TRUTH = json.loads(Path(f"{GROUP}.gt.json").read_text())["frames"][0]["boxes"]
@@ -196,7 +199,9 @@ def test_two_photos_of_one_name_want_one_copy(ask: Ask, folder: Path, tmp_path: 
 
 
 def test_places_where_no_copy_can_be(ask: Ask, tmp_path: Path) -> None:
-    fails(ask("detect", GROUP, "face", "--quiet", "--save", tmp_path / "out.mp4"), 2, "end the name in .jpg")
+    fails(ask("detect", GROUP, "face", "--save", tmp_path / "out.mp4"), 2, "end the name in .jpg")
+    fails(ask("detect", GROUP, "face", "--save", "-"), 2, "end the name in .jpg")
+    fails(ask("point", GROUP, PORTRAIT, "face", "--save", ""), 2, "--save: is empty")
     (tmp_path / "file").write_text("words")
     outcome = ask("detect", GROUP, "face", "--quiet", "--save", tmp_path / "file" / "out.png")
     assert (outcome.code, len(rows(outcome)), len(outcome.lines)) == (74, 4, 1)
@@ -219,11 +224,37 @@ def test_nobody_reads_any_more() -> None:
     assert (outcome.code, outcome.err) == (141, "")
 
 
-def test_a_full_device() -> None:
+@pytest.mark.parametrize("command", [["detect", GROUP, "face", "--quiet"], ["models", "list", "--json"], ["--version"]])
+def test_a_full_device(command: list[str | Path]) -> None:
     with open("/dev/full", "wb") as full:
-        outcome = run("detect", GROUP, "face", "--quiet", stdout=full)
+        outcome = run(*command, stdout=full)
     assert (outcome.code, len(outcome.lines)) == (74, 1)
     assert "disk is full" in outcome.err
+
+
+INTERRUPTED_AMID_C = """
+import ctypes, signal
+import mdtool.cli
+import mdtool.jobs.answer as job
+
+@ctypes.CFUNCTYPE(None)
+def interrupted():
+    signal.raise_signal(signal.SIGINT)
+
+def read(source, read=job.read_rgb):
+    interrupted()
+    return read(source)
+
+job.read_rgb = read
+mdtool.cli.main()
+"""
+
+
+def test_an_interruption_counts_where_c_calls_python() -> None:
+    """There the exception is dropped, as when libvips logs something."""
+    command = [sys.executable, "-c", INTERRUPTED_AMID_C, "detect", GROUP, PORTRAIT, "face", "--quiet"]
+    done = subprocess.run(command, capture_output=True, timeout=60, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"mdtool: interrupted\n")
 
 
 @pytest.mark.parametrize(

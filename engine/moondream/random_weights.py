@@ -1,0 +1,54 @@
+"""Weights of a model that was never trained, for measuring speed and for tests."""
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from zlib import crc32
+
+import torch
+from torch import Tensor
+
+from engine.moondream.config import Config
+from engine.moondream.weights import Shape, shapes
+
+BLOCK = 1 << 23  # random numbers
+
+
+def random_weights(config: Config, seed: int = 0) -> "RandomWeights":
+    """For a model of this config: matrices with std 1 / sqrt(inputs), small biases, plain norms."""
+    return RandomWeights(seed, shapes(config))
+
+
+@dataclass(frozen=True)
+class RandomWeights:
+    """A `Source` of made-up tensors, each cut out of one block of random numbers."""
+
+    seed: int
+    shapes: Mapping[str, Shape]
+    blocks: dict[tuple[torch.dtype, str], Tensor] = field(default_factory=dict, init=False, repr=False)
+
+    def has(self, name: str) -> bool:
+        return name in self.shapes
+
+    def take(self, name: str, dtype: torch.dtype, device: torch.device | str = "cpu") -> Tensor:
+        """The tensor: the same for the same seed and name, in whatever order they are taken."""
+        shape = self.shapes[name]
+        if re.search(r"ln\d?\.", name):
+            return torch.full(shape, float(name.endswith(".weight")), dtype=dtype, device=device)
+        std = 1 / math.sqrt(shape[-1]) if len(shape) > 1 else 0.02
+        block = self._block(dtype, str(device))
+        made = torch.empty(shape, dtype=dtype, device=device)
+        pieces = made.view(-1).split(BLOCK // 2)
+        # Each piece begins elsewhere in the block, so that no two matrices, and hardly two rows, are alike.
+        generator = torch.Generator().manual_seed(crc32(f"{self.seed} {name}".encode()))
+        starts = torch.randint(BLOCK // 2, (len(pieces),), generator=generator).tolist()
+        for piece, start in zip(pieces, starts, strict=True):
+            torch.mul(block[start : start + len(piece)], std, out=piece)
+        return made
+
+    def _block(self, dtype: torch.dtype, device: str) -> Tensor:
+        if (dtype, device) not in self.blocks:
+            made = torch.randn(BLOCK, generator=torch.Generator().manual_seed(self.seed))
+            self.blocks[dtype, device] = made.to(device, dtype)
+        return self.blocks[dtype, device]

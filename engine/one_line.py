@@ -1,0 +1,21 @@
+"""What comes from elsewhere, made fit for an error of one line: names out of files, other errors, lists of faults."""
+
+from collections.abc import Mapping
+
+
+def shown(name: str) -> str:
+    return repr(name if len(name) <= 100 else name[:97] + "...")
+
+
+def reason(error: Exception) -> str:
+    line = " ".join(str(error).split()) or type(error).__name__
+    return line if len(line) <= 200 else line[:197] + "..."
+
+
+def summary(faults: Mapping[str, list[str]]) -> str:
+    """The first few of each kind, and how many more."""
+
+    def few(names: list[str]) -> str:
+        return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+    return "; ".join(f"{kind}: {few(names)}" for kind, names in faults.items() if names)

@@ -1,5 +1,7 @@
 """Where and in which type a model computes, and what happens when memory runs out."""
 
+import os
+import shutil
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -52,6 +54,12 @@ def pick_dtype(name: str | None, device: str) -> torch.dtype:
         return torch.float16
     fast = torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
     return torch.bfloat16 if fast else torch.float32
+
+
+def check_compiler(device: str) -> None:
+    """EngineError where torch.compile could not work."""
+    if device == "cpu" and not any(shutil.which(name) for name in (os.environ.get("CXX", "c++"), "g++", "clang++")):
+        raise EngineError("compiling for the CPU needs a C++ compiler, such as g++: install one, or leave compile off")
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -29,7 +29,7 @@ from engine.contract import (
     Request,
     warn_of_limit,
 )
-from engine.devices import in_chunks, pick_device, pick_dtype
+from engine.devices import check_compiler, in_chunks, pick_device, pick_dtype
 from engine.locate import Located
 from engine.moondream.adapter import Adapter, find_adapter, read_adapter
 from engine.moondream.config import Config, read_config
@@ -69,6 +69,8 @@ def load(
     if quantize is not None:
         raise EngineError(f"{located.name} can't be quantized when it is loaded: quantize can't be {quantize!r}")
     device = pick_device(device)
+    if compile:
+        check_compiler(device)
     config = read_config(located.config_source, located.config)
     tokenizer = load_tokenizer(located.tokenizer, config.tokenizer, config.text.vocab_size)
     weights = open_weights(located.weights, config)

@@ -1,5 +1,6 @@
 """`mdtool models`: which models there are, fetching them, and taking them away again."""
 
+import sys
 from typing import Annotated, Any
 
 import typer
@@ -42,7 +43,7 @@ def list_models(
         size = f" ({row['bytes'] / 1e9:.1f} GB)" if "bytes" in row else ""
         skills = ", ".join(_skill(skill, prompts) for skill, prompts in row["skills"].items())
         put(f"{row['name']}\t{row['where']}{size}\t{skills}\t{row['summary']}\n")
-    if not json and any(row["where"] == "not here" for row in rows):
+    if sys.stdout.isatty() and not json and any(row["where"] == "not here" for row in rows):
         Console().note("get one that is not here with `mdtool models pull NAME`")
 
 

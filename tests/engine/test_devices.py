@@ -1,6 +1,7 @@
 """Devices and types by name, and work in chunks that shrink where memory really runs out."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.contract import EngineError
-from engine.devices import DTYPES, in_chunks, is_out_of_memory, pick_device, pick_dtype
+from engine.devices import DTYPES, check_compiler, in_chunks, is_out_of_memory, pick_device, pick_dtype
 
 ABSURD = 1 << 60  # bytes
 
@@ -132,3 +133,10 @@ def test_other_faults_pass_through() -> None:
     with pytest.raises(RuntimeError, match="shapes"):
         in_chunks(range(8), 4, work)
     assert calls == [4]
+
+
+def test_without_a_compiler_compiling_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(EngineError, match=r"C\+\+ compiler"):
+        check_compiler("cpu")
+    check_compiler("cuda")

@@ -1,6 +1,7 @@
 """Other number types, the compiler, and what must not change a result: the batch, and who asks beside."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -47,6 +48,7 @@ def test_half_precision_stays_near_the_reference(family: str, dtype: torch.dtype
         assert error.abs().max() < logits, name
 
 
+@pytest.mark.skipif(not any(map(shutil.which, ("c++", "g++", "clang++"))), reason="no C++ compiler")
 def test_the_compiled_model_agrees_with_the_eager_one() -> None:
     family = "moondream2"
     compiled = model(family, compile=True)

@@ -7,7 +7,8 @@ input          the photo, as it was named
 width, height  pixels, upright
 model          that answered
 prompt         with objects (label, x_min, y_min, x_max, y_max, and score from a model that has one)
-               or points (label, x, y): in fractions of the upright photo, origin top left
+               or points (label, x, y): in fractions of the upright photo, origin top left; and complete: false if
+               a limit ended the list, so that there may be more
 question       with answer, and if the model reasoned: reasoning, and grounding: start and end of a passage of the
                reasoning, and the points (x, y) it speaks of
 length         with caption
@@ -56,10 +57,11 @@ def record(asked: Asked, result: Any, model: str) -> dict[str, Any]:
         case QueryRequest(question=question):
             return about | {"question": question} | _answer(result)
         case DetectRequest(prompt=prompt):
-            return about | {"prompt": prompt, "objects": [_object(box, prompt) for box in result.items]}
+            objects = [_object(box, prompt) for box in result.items]
+            return about | {"prompt": prompt, "objects": objects, "complete": result.complete}
         case PointRequest(prompt=prompt):
             points = [{"label": point.label or prompt, **_rounded(point, PLACE)} for point in result.items]
-            return about | {"prompt": prompt, "points": points}
+            return about | {"prompt": prompt, "points": points, "complete": result.complete}
     raise TypeError(f"no record for {asked.request}")
 
 

@@ -214,6 +214,9 @@ def test_a_list_that_is_cut_says_so(ask: Ask) -> None:
         f"mdtool: {GROUP}: the list ended at 3 objects: there may be more; --max-objects raises the limit"
     ]
     assert len(ask("detect", GROUP, "face", "--max-objects", "4").lines) == 1
+    for most, complete in (("3", False), ("4", True)):
+        [record] = ask("detect", GROUP, "face", "--max-objects", most, "--json").json
+        assert record["complete"] is complete
 
 
 def test_nobody_reads_any_more() -> None:

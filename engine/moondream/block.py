@@ -13,8 +13,8 @@ from torch import Tensor
 from engine.linear import Linear
 from engine.moondream.adapter import Adapter
 from engine.moondream.config import TextConfig
+from engine.moondream.layers import Norm, Take, by_row, layer_norm, linear, norm
 from engine.moondream.moe import Experts
-from engine.moondream.parts import Norm, Take, by_row, layer_norm, linear, norm
 from engine.moondream.rotary import rotate
 
 

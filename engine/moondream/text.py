@@ -14,8 +14,8 @@ from engine.cache import Prefix, Tail
 from engine.moondream.adapter import Adapter
 from engine.moondream.block import Adapt, enter, leave, text_block
 from engine.moondream.config import TextConfig
+from engine.moondream.layers import layer_norm, linear, norm, taken_from
 from engine.moondream.moe import Experts
-from engine.moondream.parts import layer_norm, linear, norm, taken_from
 from engine.moondream.rotary import rotary_table
 from engine.moondream.weights import Source
 

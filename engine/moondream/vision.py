@@ -10,7 +10,7 @@ from engine.attention import attend_all
 from engine.linear import Linear
 from engine.moondream.config import VisionConfig
 from engine.moondream.crops import normalise, pool, stitch
-from engine.moondream.parts import Norm, layer_norm, linear, norm, taken_from
+from engine.moondream.layers import Norm, layer_norm, linear, norm, taken_from
 from engine.moondream.weights import Source
 
 

@@ -200,13 +200,17 @@ def _tokenizer(folder: Path, config: dict[str, Any], model: Published | None) ->
 
 
 def _belongs(path: Path, config: dict[str, Any]) -> bool:
-    """Whether the end of text has the id that the config gives it; a tokenizer that has no such token is believed."""
+    """Whether its end of text, if it has one, has the id that the config gives it, or it has as many entries.
+
+    The old tokenizer in the hub's current repository fails both.
+    """
     from tokenizers import Tokenizer
 
     try:
         tokenizer = Tokenizer.from_file(str(path))
     except Exception as error:  # the library raises this very class
         raise ModelUnavailable(f"{path}: is not a readable tokenizer ({error})") from error
-    ids = config.get("tokenizer")
+    ids, text = config.get("tokenizer"), config.get("text")
     expected = ids.get("bos_id", 0) if isinstance(ids, dict) else 0
-    return tokenizer.token_to_id(_END_OF_TEXT) in (None, expected)
+    entries = text.get("vocab_size") if isinstance(text, dict) else None
+    return tokenizer.token_to_id(_END_OF_TEXT) in (None, expected) or tokenizer.get_vocab_size() == entries

@@ -40,7 +40,7 @@ class TextConfig:
     tau: bool = False  # queries and values are scaled by token and position
     moe: MoeConfig | None = None
     group_size: int | None = None  # of the int4 release
-    prefix_attn: int | None = None  # follows from the crop; kept only to be checked
+    prefix_attn: int | None = None  # not used: the length follows from the crop
 
     @property
     def head_dim(self) -> int:
@@ -259,11 +259,6 @@ def _check(config: Config, source: str) -> None:
     need(region.coord_out_dim > 1, "region.coord_out_dim must be over 1")
     need(region.size_out_dim % 2 == 0 and region.size_out_dim > 2, "region.size_out_dim must be even and over 2")
     need(config.prefix_length < text.max_context, "text.max_context is too small for a picture")
-    if text.prefix_attn is not None:
-        need(
-            text.prefix_attn == config.prefix_length,
-            f"text.prefix_attn is {text.prefix_attn}, but a picture of this crop size takes {config.prefix_length}",
-        )
     if text.moe:
         need(text.moe.experts_per_token <= text.moe.num_experts, "text.moe.experts_per_token is over num_experts")
         need(text.moe.start_layer < text.n_layers, "text.moe.start_layer leaves no layer with experts")

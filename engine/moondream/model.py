@@ -72,7 +72,7 @@ def load(
     if compile:
         check_compiler(device)
     config = read_config(located.config_source, located.config)
-    tokenizer = load_tokenizer(located.tokenizer, config.tokenizer, config.text.vocab_size)
+    tokenizer = load_tokenizer(located.tokenizer, config.text.vocab_size)
     weights = open_weights(located.weights, config)
     return Moondream(
         located.name, config, weights, tokenizer, device, pick_dtype(dtype, device), compile, detail, resizer(resize)

@@ -7,9 +7,6 @@ from pathlib import Path
 import tokenizers
 
 from engine.contract import ModelUnavailable
-from engine.moondream.config import TokenizerConfig
-
-END_OF_TEXT = "<|endoftext|>"
 
 
 @dataclass(frozen=True)
@@ -34,9 +31,8 @@ class Tokenizer:
         return text
 
 
-def load_tokenizer(path: Path, config: TokenizerConfig, vocab_size: int) -> Tokenizer:
-    """The tokenizer in a file of the `tokenizers` package; ModelUnavailable if it is missing, broken or of another
-    release than the config (older Moondream repositories hold a stale one)."""
+def load_tokenizer(path: Path, vocab_size: int) -> Tokenizer:
+    """The tokenizer in a file of the `tokenizers` package; ModelUnavailable if it is missing, broken or too large."""
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -50,12 +46,6 @@ def load_tokenizer(path: Path, config: TokenizerConfig, vocab_size: int) -> Toke
     if most >= vocab_size:
         raise ModelUnavailable(
             f"{path}: has id {most}, but the model knows {vocab_size} ids: they do not belong together"
-        )
-    end = bpe.token_to_id(END_OF_TEXT)
-    if end is not None and end != config.bos_id:
-        raise ModelUnavailable(
-            f"{path}: {END_OF_TEXT} is {end}, but the config's bos_id is {config.bos_id}: "
-            "the tokenizer is of another release than the weights"
         )
     bpe.no_truncation()
     bpe.no_padding()

@@ -38,7 +38,7 @@ def model(family: str, dtype: torch.dtype = torch.float32, compile: bool = False
 
 def built(family: str, weights: Source, dtype: torch.dtype = torch.float32, compile: bool = False) -> Moondream:
     own = config(family)
-    tokenizer = load_tokenizer(GOLDEN / family / "tokenizer.json", own.tokenizer, own.text.vocab_size)
+    tokenizer = load_tokenizer(GOLDEN / family / "tokenizer.json", own.text.vocab_size)
     return Moondream(family, own, weights, tokenizer, "cpu", dtype, compile, resize=with_pillow)
 
 

@@ -146,6 +146,19 @@ def test_old_releases_are_known_by_what_lies_there(shapes, files: dict[str, str]
     assert locate(str(folder)).config == published()[name].config
 
 
+def test_a_tokenizer_of_the_right_size_is_believed_whatever_its_end_of_text(tmp_path: Path) -> None:
+    within = tmp_path / "mine"
+    shutil.copytree(GOLDEN / "moondream2", within)
+    config = json.loads((within / "config.json").read_text())
+    config["tokenizer"] |= {"bos_id": 511, "eos_id": 511}
+    (within / "config.json").write_text(json.dumps(config))
+    assert locate(str(within)).tokenizer == within / "tokenizer.json"
+    config["text"]["vocab_size"] = 600
+    (within / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ModelUnavailable, match="of another model"):
+        locate(str(within))
+
+
 def test_a_stale_tokenizer_is_not_used(folder: Path, cache: Path) -> None:
     write_shapes(folder / "model.safetensors", current_shapes("moondream2"))
     for stale in (True, False):

@@ -138,7 +138,6 @@ def test_any_unknown_field_is_named(golden: dict) -> None:
         (("text", "rope_theta"), float("nan"), "text.rope_theta"),
         (("text", "rope_theta"), -1.0, "text.rope_theta"),
         (("text", "max_context"), 730, "max_context is too small"),
-        (("text", "prefix_attn"), 729, "text.prefix_attn is 729"),
         (("text", "moe"), {"experts_per_token": 65}, "experts_per_token is over"),
         (("text", "moe"), {"start_layer": 3}, "start_layer leaves no layer"),
         (("text", "moe"), [], "text.moe must be an object"),

@@ -75,7 +75,7 @@ def small(third: bool) -> Config:
 def small_model(third: bool, dtype: torch.dtype) -> Moondream:
     own = small(third)
     path = Path(__file__).parents[1] / "golden" / "moondream2" / "tokenizer.json"
-    tokenizer = load_tokenizer(path, own.tokenizer, 512)
+    tokenizer = load_tokenizer(path, 512)
     return Moondream("small", own, random_weights(own, 3), tokenizer, "cpu", dtype, resize=with_pillow)
 
 

@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.contract import ModelUnavailable
-from engine.moondream.config import TokenizerConfig
 from engine.moondream.tokenizer import load_tokenizer
 from engine.words import WordStream
 
@@ -20,7 +19,7 @@ FILE = GOLDEN / "moondream2" / "tokenizer.json"
 VOCABULARY = 512
 
 
-TOKENIZER = load_tokenizer(FILE, config("moondream2").tokenizer, VOCABULARY)
+TOKENIZER = load_tokenizer(FILE, VOCABULARY)
 # The byte-level alphabet: printable Latin-1 stands for itself, the other bytes for the characters from U+0100 on.
 PRINTABLE = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
 OTHERS = iter(range(0x100, 0x200))
@@ -135,7 +134,7 @@ def test_a_long_text_costs_no_more_a_token_than_a_short_one() -> None:
 @pytest.mark.parametrize("model", FAMILIES)
 def test_prompts_and_replies_are_the_references(model: str) -> None:
     settings = config(model)
-    tokenizer = load_tokenizer(GOLDEN / model / "tokenizer.json", settings.tokenizer, settings.text.vocab_size)
+    tokenizer = load_tokenizer(GOLDEN / model / "tokenizer.json", settings.text.vocab_size)
     seen = set()
     for name, flow in expected(model)["flows"].items():
         for call, generation in zip(flow["calls"], flow.get("generations", ()), strict=False):
@@ -185,14 +184,14 @@ def test_a_file_that_cuts_or_pads_does_not(tmp_path: Path) -> None:
         "strategy": {"Fixed": 64}, "direction": "Right", "pad_to_multiple_of": None,
         "pad_id": 0, "pad_type_id": 0, "pad_token": "<|endoftext|>",
     }  # fmt: skip
-    tokenizer = load_tokenizer(edited(tmp_path, truncation=cut, padding=pad), TokenizerConfig(), VOCABULARY)
+    tokenizer = load_tokenizer(edited(tmp_path, truncation=cut, padding=pad), VOCABULARY)
     text = "the quick brown fox"
     assert tokenizer.encode(text) == TOKENIZER.encode(text)
 
 
-def refused(path: Path, vocabulary: int = VOCABULARY, **ids: int) -> str:
+def refused(path: Path, vocabulary: int = VOCABULARY) -> str:
     with pytest.raises(ModelUnavailable) as caught:
-        load_tokenizer(path, TokenizerConfig(**ids), vocabulary)
+        load_tokenizer(path, vocabulary)
     message = str(caught.value)
     assert str(path) in message
     assert "\n" not in message
@@ -201,7 +200,6 @@ def refused(path: Path, vocabulary: int = VOCABULARY, **ids: int) -> str:
 
 def test_a_tokenizer_that_does_not_belong_to_the_weights_is_refused() -> None:
     assert "511" in refused(FILE, vocabulary=511)
-    assert "bos_id is 50256" in refused(FILE, bos_id=50256, eos_id=50256)
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[]", "null", "{", '{"model": 3}', '{"version": "9.0"}', "\x00"])
@@ -229,5 +227,5 @@ def test_a_damaged_file_is_refused_or_works(tmp_path_factory: pytest.TempPathFac
     path = tmp_path_factory.getbasetemp() / "damaged.json"
     path.write_bytes(damaged)
     with contextlib.suppress(ModelUnavailable):
-        tokenizer = load_tokenizer(path, TokenizerConfig(), VOCABULARY)
+        tokenizer = load_tokenizer(path, VOCABULARY)
         tokenizer.decode(tokenizer.encode("the quick <|endoftext|>"))

@@ -36,11 +36,12 @@ class MoondreamDecoder:
 
     def embed(self, pieces: Sequence[Fed]) -> Tensor:
         """(pieces, dim)."""
-        tokens = [i for i, piece in enumerate(pieces) if isinstance(piece, int)]
+        tokens = {i: piece for i, piece in enumerate(pieces) if isinstance(piece, int)}
         if len(tokens) == len(pieces):
-            return self.text.embed([piece for piece in pieces if isinstance(piece, int)])
+            return self.text.embed(list(tokens.values()))
         x = torch.empty(len(pieces), self.text.config.dim, dtype=self.text.dtype, device=self.text.device)
-        x[tokens] = self.text.embed([piece for piece in pieces if isinstance(piece, int)])
+        if tokens:
+            x[list(tokens)] = self.text.embed(list(tokens.values()))
         coordinates = {i: piece.value for i, piece in enumerate(pieces) if isinstance(piece, Coordinate)}
         if coordinates:
             x[list(coordinates)] = self.region.embed_coordinates(list(coordinates.values()))

@@ -1,6 +1,5 @@
 """`mdtool bench`: how fast this machine does a job."""
 
-import json as json_module
 from pathlib import Path
 from typing import Annotated
 
@@ -8,6 +7,7 @@ import typer
 
 from mdtool.cli import options
 from mdtool.errors import UsageError
+from mdtool.stdout import put, put_record
 
 app = typer.Typer(help="Measure how fast this machine does a job.", no_args_is_help=True)
 
@@ -31,9 +31,9 @@ def bench_redact(
     timings = job.bench_redact(clip, runs, frames, arguments)
     if json:
         report = {**job.machine(), "clip": clip.name, "frames": frames, "runs": [t.as_dict() for t in timings]}
-        typer.echo(json_module.dumps(report))
+        put_record(report)
     else:
-        typer.echo("\n".join(job.table(timings)))
+        put("\n".join(job.table(timings)) + "\n")
 
 
 @app.command("model")
@@ -61,4 +61,7 @@ def bench_model(
         raise UsageError("say which model: --model NAME or PATH, or --config NAME --random-weights")
     with model_errors(), job.random_checkpoint(config) if config else nullcontext(model) as name:
         timings = job.bench_model(str(name), device, dtype, compile, batch, runs)
-    typer.echo(json_module.dumps(asdict(timings)) if json else "\n".join(job.table(timings)))
+    if json:
+        put_record(asdict(timings))
+    else:
+        put("\n".join(job.table(timings)) + "\n")

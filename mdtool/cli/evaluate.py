@@ -1,10 +1,11 @@
 """`mdtool eval`: how well a job is done, against ground truth."""
 
-import json as json_module
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from mdtool.stdout import put, put_record
 
 app = typer.Typer(help="Measure how well a job is done, against ground truth.", no_args_is_help=True)
 
@@ -41,6 +42,6 @@ def evaluate_redact(
     asked = load_model(model, "detect", prompt, detail, threshold)
     exposure = evaluate_redaction(clip, truth or Path(f"{clip}.gt.json"), asked, redaction)
     if json:
-        typer.echo(json_module.dumps(exposure.as_dict()))
+        put_record(exposure.as_dict())
     else:
-        typer.echo("\n".join(table([exposure])))
+        put("\n".join(table([exposure])) + "\n")

@@ -12,6 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+import pytest
+
+import mdtool.cli
+
 SECONDS = 60  # more than any run here takes; one that hangs fails
 COMMAND = [sys.executable, "-m", "mdtool"]
 QUICK = ("--preset", "ultrafast")
@@ -30,6 +34,20 @@ class Outcome:
     @property
     def json(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.out.splitlines()]
+
+
+Run = Callable[..., Outcome]
+
+
+def run_here(capture: pytest.CaptureFixture[str]) -> Run:
+    """As `run`, but without a process of its own."""
+
+    def here(*arguments: str | Path) -> Outcome:
+        code = mdtool.cli.run([str(argument) for argument in arguments])
+        out, err = capture.readouterr()
+        return Outcome(out.encode(), err, code)
+
+    return here
 
 
 def run(

@@ -6,7 +6,6 @@ import pty
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +13,8 @@ import pytest
 from media_made import SAMPLES, make_video, portrait
 from photos_made import saved
 from PIL import Image
-from program import Outcome, run
+from program import Outcome, Run, run, run_here
 
-import mdtool.cli
 from recipes.draw import colour_of
 
 ROOT = Path(__file__).parents[2]
@@ -33,19 +31,9 @@ def nothing_pulled(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.Tem
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path_factory.mktemp("hub")))
 
 
-Ask = Callable[..., Outcome]
-
-
 @pytest.fixture
-def ask(capfd: pytest.CaptureFixture[str]) -> Ask:
-    """As `run`, but without a process of its own."""
-
-    def run_here(*arguments: str | Path) -> Outcome:
-        code = mdtool.cli.run([str(argument) for argument in arguments])
-        out, err = capfd.readouterr()
-        return Outcome(out.encode(), err, code)
-
-    return run_here
+def ask(capfd: pytest.CaptureFixture[str]) -> Run:
+    return run_here(capfd)
 
 
 def rows(outcome: Outcome) -> list[list[str]]:
@@ -72,14 +60,14 @@ def test_boxes_in_a_pipe_are_lines_with_tabs() -> None:
     assert all(0 < float(row[6]) <= 1 for row in found)
 
 
-def test_points_in_a_pipe(ask: Ask) -> None:
+def test_points_in_a_pipe(ask: Run) -> None:
     outcome = ask("point", GROUP, "-p", "left eye", "-p", "nose", "--quiet")
     assert (outcome.code, outcome.err) == (0, "")
     assert [row[1] for row in rows(outcome)] == ["left eye"] * 4 + ["nose"] * 4
     assert all(len(row) == 4 for row in rows(outcome))
 
 
-def test_records(ask: Ask) -> None:
+def test_records(ask: Run) -> None:
     boxes, points = (ask(skill, GROUP, PORTRAIT, "face", "--json", "--quiet").json for skill in SKILLS)
     assert [record["input"] for record in boxes] == [str(GROUP), str(PORTRAIT)]
     first = boxes[0]
@@ -92,7 +80,7 @@ def test_records(ask: Ask) -> None:
     assert point["label"] == "face"
 
 
-def test_a_record_for_each_prompt(ask: Ask) -> None:
+def test_a_record_for_each_prompt(ask: Run) -> None:
     records = ask("point", PORTRAIT, "-p", "nose", "-p", "eye", "--json").json
     assert [(record["prompt"], len(record["points"])) for record in records] == [("nose", 1), ("eye", 2)]
 
@@ -115,7 +103,7 @@ def test_a_photo_on_stdin() -> None:
     assert rows(outcome)[0][0] == "-"
 
 
-def test_a_sideways_photo_is_seen_upright(ask: Ask, tmp_path: Path) -> None:
+def test_a_sideways_photo_is_seen_upright(ask: Run, tmp_path: Path) -> None:
     tags = Image.Exif()
     tags[0x0112] = 6  # shown a quarter turned to the right
     sideways = tmp_path / "sideways.jpg"
@@ -141,7 +129,7 @@ def folder(tmp_path: Path) -> Path:
     return place
 
 
-def test_a_broken_photo_does_not_stop_the_others(ask: Ask, folder: Path) -> None:
+def test_a_broken_photo_does_not_stop_the_others(ask: Run, folder: Path) -> None:
     outcome = ask("detect", folder, "face", "--quiet")
     assert outcome.code == 1
     assert len(outcome.lines) == 1
@@ -149,7 +137,7 @@ def test_a_broken_photo_does_not_stop_the_others(ask: Ask, folder: Path) -> None
     assert [row[0] for row in rows(outcome)] == [f"{folder}/a.png"] * 4 + [f"{folder}/sub/c.jpg"]
 
 
-def test_copies_of_a_folder(ask: Ask, folder: Path, tmp_path: Path) -> None:
+def test_copies_of_a_folder(ask: Run, folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "marked"
     assert ask("detect", folder, "face", "--quiet", "--save", out).code == 1
     assert sorted(str(p.relative_to(out)) for p in out.rglob("*") if p.is_file()) == ["a.png", "sub/c.jpg"]
@@ -161,7 +149,7 @@ def test_copies_of_a_folder(ask: Ask, folder: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tif", ".avif", ".gif"])
-def test_a_copy_shows_the_boxes(ask: Ask, tmp_path: Path, suffix: str) -> None:
+def test_a_copy_shows_the_boxes(ask: Run, tmp_path: Path, suffix: str) -> None:
     target = tmp_path / f"out{suffix}"
     (record,) = ask("detect", GROUP, "face", "--json", "--save", target).json
     with Image.open(target) as copy, Image.open(GROUP) as original:
@@ -172,14 +160,14 @@ def test_a_copy_shows_the_boxes(ask: Ask, tmp_path: Path, suffix: str) -> None:
         assert np.abs(edge - colour_of("face")).max() < 100
 
 
-def test_a_copy_shows_the_points(ask: Ask, tmp_path: Path) -> None:
+def test_a_copy_shows_the_points(ask: Run, tmp_path: Path) -> None:
     (record,) = ask("point", GROUP, "nose", "--json", "--save", tmp_path / "out.png").json
     with Image.open(tmp_path / "out.png") as copy:
         for point in record["points"]:
             assert copy.convert("RGB").getpixel((int(point["x"] * 640), int(point["y"] * 400))) == colour_of("nose")
 
 
-def test_copies_never_replace_what_is_there(ask: Ask, tmp_path: Path) -> None:
+def test_copies_never_replace_what_is_there(ask: Run, tmp_path: Path) -> None:
     target, own = tmp_path / "out.png", tmp_path / "own.png"
     target.write_bytes(b"precious")
     shutil.copy(GROUP, own)
@@ -192,13 +180,13 @@ def test_copies_never_replace_what_is_there(ask: Ask, tmp_path: Path) -> None:
     assert own.read_bytes() == GROUP.read_bytes()
 
 
-def test_two_photos_of_one_name_want_one_copy(ask: Ask, folder: Path, tmp_path: Path) -> None:
+def test_two_photos_of_one_name_want_one_copy(ask: Run, folder: Path, tmp_path: Path) -> None:
     shutil.copy(PORTRAIT, folder / "c.jpg")
     fails(ask("detect", folder / "c.jpg", folder / "sub" / "c.jpg", "face", "--save", tmp_path / "o"), 2, "same name")
     assert not (tmp_path / "o").exists()
 
 
-def test_places_where_no_copy_can_be(ask: Ask, tmp_path: Path) -> None:
+def test_places_where_no_copy_can_be(ask: Run, tmp_path: Path) -> None:
     fails(ask("detect", GROUP, "face", "--save", tmp_path / "out.mp4"), 2, "end the name in .jpg")
     fails(ask("detect", GROUP, "face", "--save", "-"), 2, "end the name in .jpg")
     fails(ask("point", GROUP, PORTRAIT, "face", "--save", ""), 2, "--save: is empty")
@@ -207,7 +195,7 @@ def test_places_where_no_copy_can_be(ask: Ask, tmp_path: Path) -> None:
     assert (outcome.code, len(rows(outcome)), len(outcome.lines)) == (74, 4, 1)
 
 
-def test_a_list_that_is_cut_says_so(ask: Ask) -> None:
+def test_a_list_that_is_cut_says_so(ask: Run) -> None:
     outcome = ask("detect", GROUP, "face", "--max-objects", "3")
     assert len(rows(outcome)) == 3
     assert outcome.lines[1:] == [
@@ -284,7 +272,7 @@ def test_an_interruption_counts_where_c_calls_python() -> None:
     ],
     ids=lambda value: " ".join(map(str, value)) if isinstance(value, list) else None,
 )
-def test_wrong_usage(ask: Ask, arguments: list[str | Path], code: int, said: str) -> None:
+def test_wrong_usage(ask: Run, arguments: list[str | Path], code: int, said: str) -> None:
     fails(ask("detect", *arguments), code, said)
 
 
@@ -292,18 +280,18 @@ def test_wrong_usage(ask: Ask, arguments: list[str | Path], code: int, said: str
     ("name", "said"),
     [("missing.jpg", "no such file"), ("clip.mp4", "only `mdtool redact` takes those"), ("words.jpg", "words.jpg")],
 )
-def test_inputs_that_are_no_photos(ask: Ask, tmp_path: Path, name: str, said: str) -> None:
+def test_inputs_that_are_no_photos(ask: Run, tmp_path: Path, name: str, said: str) -> None:
     make_video(tmp_path / "clip.mp4", 3)
     (tmp_path / "words.jpg").write_text("words")
     fails(ask("detect", tmp_path / name, "face", "--quiet"), 1, said)
 
 
-def test_a_folder_of_videos_only(ask: Ask, tmp_path: Path) -> None:
+def test_a_folder_of_videos_only(ask: Run, tmp_path: Path) -> None:
     make_video(tmp_path / "clip.mp4", 3)
     fails(ask("detect", tmp_path, "face"), 3, "no photo in")
 
 
-def test_odd_names_break_no_line(ask: Ask, tmp_path: Path) -> None:
+def test_odd_names_break_no_line(ask: Run, tmp_path: Path) -> None:
     odd = tmp_path / "line\nbreak\tand\x1bmore \udcff.jpg"
     shutil.copy(PORTRAIT, odd)
     (row,) = rows(ask("detect", odd, "face"))

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import cast
@@ -10,10 +9,9 @@ from typing import cast
 import numpy as np
 import pytest
 from PIL import Image
-from program import Outcome, run
+from program import Run, run, run_here
 
 import engine
-import mdtool.cli
 from engine.contract import Generation, LanguageModel
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -22,19 +20,10 @@ A, B = GOLDEN / "images" / "img_a.png", GOLDEN / "images" / "img_b.png"
 CPU = ("--device", "cpu", "--detail", "low")
 GREEDY = ("--temperature", "0", "--max-tokens", "8", *CPU)
 
-Ask = Callable[..., Outcome]
-
 
 @pytest.fixture
-def ask(capfd: pytest.CaptureFixture[str]) -> Ask:
-    """As `run`, but without a process of its own."""
-
-    def run_here(*arguments: str | Path) -> Outcome:
-        code = mdtool.cli.run([str(argument) for argument in arguments])
-        out, err = capfd.readouterr()
-        return Outcome(out.encode(), err, code)
-
-    return run_here
+def ask(capfd: pytest.CaptureFixture[str]) -> Run:
+    return run_here(capfd)
 
 
 @cache
@@ -53,13 +42,13 @@ def alone(path: Path, photo: Path, question: str = "") -> str:
     return loaded(path).caption(encoded, generation=how)[0]
 
 
-def test_a_caption_is_the_text_alone(ask: Ask) -> None:
+def test_a_caption_is_the_text_alone(ask: Run) -> None:
     outcome = ask("caption", A, "--model", SECOND, *GREEDY)
     assert (outcome.code, outcome.err) == (0, "")
     assert outcome.out.decode() == alone(SECOND, A).strip() + "\n"
 
 
-def test_captions_of_several_are_lines_in_the_order_of_the_photos(ask: Ask, tmp_path: Path) -> None:
+def test_captions_of_several_are_lines_in_the_order_of_the_photos(ask: Run, tmp_path: Path) -> None:
     (tmp_path / "broken.png").write_bytes(A.read_bytes()[:3000])
     outcome = ask("caption", B, tmp_path / "broken.png", A, "--model", SECOND, *GREEDY)
     assert outcome.code == 1
@@ -69,19 +58,19 @@ def test_captions_of_several_are_lines_in_the_order_of_the_photos(ask: Ask, tmp_
     assert outcome.out.decode() == wanted
 
 
-def test_a_folder_of_one_is_named_too(ask: Ask, tmp_path: Path) -> None:
+def test_a_folder_of_one_is_named_too(ask: Run, tmp_path: Path) -> None:
     shutil.copy(A, tmp_path)
     outcome = ask("caption", tmp_path, "--model", SECOND, *GREEDY)
     assert outcome.out.decode().startswith(f"{tmp_path}/{A.name}\t")
 
 
-def test_a_caption_as_a_record(ask: Ask) -> None:
+def test_a_caption_as_a_record(ask: Run) -> None:
     (record,) = ask("caption", A, "--length", "short", "--model", SECOND, *GREEDY, "--json").json
     assert list(record) == ["schema", "input", "width", "height", "model", "length", "caption"]
     assert (record["width"], record["height"], record["length"]) == (300, 200, "short")
 
 
-def test_questions_and_photos(ask: Ask) -> None:
+def test_questions_and_photos(ask: Run) -> None:
     questions = ("what?", "who is there?")
     asked = [part for question in questions for part in ("-q", question)]
     outcome = ask("query", A, B, *asked, "--no-reasoning", "--model", SECOND, *GREEDY, "--json")
@@ -95,13 +84,13 @@ def test_questions_and_photos(ask: Ask) -> None:
 
 
 @pytest.mark.parametrize("reasoning", [True, False])
-def test_reasoning(ask: Ask, reasoning: bool) -> None:
+def test_reasoning(ask: Run, reasoning: bool) -> None:
     option = "--reasoning" if reasoning else "--no-reasoning"
     (record,) = ask("query", A, "-q", "what?", option, "--model", THIRD, *GREEDY, "--json").json
     assert ("reasoning" in record, "grounding" in record) == (reasoning, reasoning)
 
 
-def test_the_seed_makes_the_text(ask: Ask) -> None:
+def test_the_seed_makes_the_text(ask: Run) -> None:
     drawn = ("--temperature", "2", "--top-p", "1", "--max-tokens", "8", *CPU, "--json")
     texts = [
         ask("caption", A, B, "--model", SECOND, "--seed", seed, *drawn).json[0]["caption"] for seed in ("1", "1", "2")
@@ -109,7 +98,7 @@ def test_the_seed_makes_the_text(ask: Ask) -> None:
     assert texts[0] == texts[1] != texts[2]
 
 
-def test_any_words_can_be_found(ask: Ask, tmp_path: Path) -> None:
+def test_any_words_can_be_found(ask: Run, tmp_path: Path) -> None:
     limit = ("--max-objects", "1", "--model", SECOND, *CPU)
     outcome = ask("detect", A, "red mug", *limit, "--json", "--save", tmp_path / "out.png")
     (record,) = outcome.json
@@ -146,7 +135,7 @@ def test_any_words_can_be_found(ask: Ask, tmp_path: Path) -> None:
     ids=lambda value: " ".join(Path(part).name for part in value) if isinstance(value, list) else None,
 )
 def test_wrong_usage(
-    ask: Ask, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, arguments: list[str | Path], code: int, said: str
+    ask: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, arguments: list[str | Path], code: int, said: str
 ) -> None:
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
     if arguments[-1] == "nowhere/":
@@ -157,7 +146,7 @@ def test_wrong_usage(
     assert "unexpected" not in outcome.err
 
 
-def test_weights_that_are_broken(ask: Ask, tmp_path: Path) -> None:
+def test_weights_that_are_broken(ask: Run, tmp_path: Path) -> None:
     for name in ("config.json", "tokenizer.json"):
         shutil.copy(SECOND / name, tmp_path)
     (tmp_path / "model.safetensors").write_bytes((SECOND / "model.safetensors").read_bytes()[:5000])

@@ -1,0 +1,162 @@
+"""Pictures of scenes, and where each thing is in them."""
+
+import math
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from engine.pocket.scene import FACE, SIGN, Background, Colour, Scene, Thing
+
+Box = tuple[float, float, float, float]
+
+SUBPIXEL = 4  # bits after the point in OpenCV's coordinates
+DARK: Colour = (25, 20, 20)
+LIGHT: Colour = (250, 250, 250)
+EYE_APART, EYE_UP, EYE = 0.19, 0.06, 0.17  # of a head's size: from its middle, above its middle, radius
+PUPIL, GLANCE = 0.52, 0.46  # of an eye's radius: the pupil's radius, how far it turns aside
+
+
+@dataclass(frozen=True, eq=False)
+class Drawing:
+    """pixels: (height, width, 3) uint8 RGB. owners: (height, width) uint8, 1 + the index of the thing seen there, or 0.
+
+    boxes: of each thing, in pixels, also where another covers it.
+    """
+
+    pixels: np.ndarray
+    owners: np.ndarray
+    boxes: tuple[Box, ...]
+
+
+def draw(scene: Scene) -> Drawing:
+    """The same for the same scene."""
+    picture = _background(scene.background, scene.width, scene.height)
+    owners = np.zeros((scene.height, scene.width), np.uint8)
+    boxes = []
+    for i, thing in enumerate(scene.things):
+        outlines = outline(thing)
+        _fill(owners, outlines, i + 1, cv2.LINE_8)
+        if thing.kind == FACE:
+            look = scene.things[thing.looks_at] if thing.looks_at is not None else None
+            _draw_face(picture, thing, outlines, look)
+        else:
+            _fill(picture, outlines, thing.rgb)
+            if thing.kind == SIGN:
+                _draw_digits(picture, thing)
+        corners = np.concatenate(outlines)
+        (x0, y0), (x1, y1) = corners.min(0).tolist(), corners.max(0).tolist()
+        boxes.append((max(x0, 0.0), max(y0, 0.0), min(x1, float(scene.width)), min(y1, float(scene.height))))
+    return Drawing(_worn(picture, scene), owners, tuple(boxes))
+
+
+def outline(thing: Thing) -> list[np.ndarray]:
+    """Closed outlines, each (corners, 2), in pixels; where two lie in one another, the inner one is a hole."""
+    unit = [np.array(corners) for corners in _UNIT[thing.kind]]
+    cos, sin = math.cos(thing.angle), math.sin(thing.angle)
+    turn = np.array([[cos, sin], [-sin, cos]])
+    return [corners @ turn * (thing.size / 2) + (thing.x, thing.y) for corners in unit]
+
+
+def _regular(corners: int, radius: float = 1.0, start: float = -math.pi / 2) -> np.ndarray:
+    angles = start + np.arange(corners) * (math.tau / corners)
+    return radius * np.stack([np.cos(angles), np.sin(angles)], axis=1)
+
+
+def _star() -> np.ndarray:
+    corners = np.empty((10, 2))
+    corners[0::2] = _regular(5)
+    corners[1::2] = _regular(5, 0.45, -math.pi / 2 + math.pi / 5)
+    return corners
+
+
+def _heart() -> np.ndarray:
+    t = np.linspace(0, math.tau, 40, endpoint=False)
+    x = 16 * np.sin(t) ** 3
+    y = -(13 * np.cos(t) - 5 * np.cos(2 * t) - 2 * np.cos(3 * t) - np.cos(4 * t))
+    return np.stack([x, y + 2.5], axis=1) / 17.5
+
+
+_ARM = 0.3
+# fmt: off
+_CROSS = [(-_ARM, -.94), (_ARM, -.94), (_ARM, -_ARM), (.94, -_ARM), (.94, _ARM), (_ARM, _ARM),
+          (_ARM, .94), (-_ARM, .94), (-_ARM, _ARM), (-.94, _ARM), (-.94, -_ARM), (-_ARM, -_ARM)]
+# fmt: on
+_UNIT = {  # within 1 of the middle
+    "circle": [_regular(48)],
+    "square": [_regular(4, 0.98, math.pi / 4)],
+    "triangle": [_regular(3)],
+    "star": [_star()],
+    "ring": [_regular(48), _regular(48, 0.55)],
+    "cross": [np.array(_CROSS)],
+    "heart": [_heart()],
+    SIGN: [np.array([(-1, -0.68), (1, -0.68), (1, 0.68), (-1, 0.68)])],
+    FACE: [_regular(48) * (0.8, 1)],
+}
+
+
+def _fill(picture: np.ndarray, outlines: list[np.ndarray], colour: Colour | int, line: int = cv2.LINE_AA) -> None:
+    # OpenCV counts from the middle of a pixel
+    fixed = [np.round((corners - 0.5) * (1 << SUBPIXEL)).astype(np.int32) for corners in outlines]
+    cv2.fillPoly(picture, fixed, colour, line, SUBPIXEL)
+
+
+def _disc(picture: np.ndarray, x: float, y: float, radius: float, colour: Colour) -> None:
+    _fill(picture, [_regular(24, radius) + np.array((x, y))], colour)
+
+
+def _draw_face(picture: np.ndarray, face: Thing, outlines: list[np.ndarray], look: Thing | None) -> None:
+    size = face.size
+    _fill(picture, outlines, face.rgb)
+    hair = outlines[0][outlines[0][:, 1] < face.y - 0.29 * size]
+    _fill(picture, [hair], DARK)
+    aside = np.zeros(2)
+    if look:
+        towards = np.array([look.x - face.x, look.y - face.y])
+        aside = towards / np.hypot(*towards) * GLANCE * EYE * size
+    for side in (-1, 1):
+        x, y = face.x + side * EYE_APART * size, face.y - EYE_UP * size
+        _disc(picture, x, y, EYE * size, LIGHT)
+        _disc(picture, x + aside[0], y + aside[1], PUPIL * EYE * size, DARK)
+    mouth = np.array([(-0.15, 0.26), (0.15, 0.26), (0.08, 0.34), (-0.08, 0.34)]) * size + (face.x, face.y)
+    _fill(picture, [mouth], (150, 40, 50))
+
+
+def _draw_digits(picture: np.ndarray, sign: Thing) -> None:
+    ink = DARK if sum(sign.rgb) > 330 else LIGHT
+    font, thickness = cv2.FONT_HERSHEY_SIMPLEX, max(1, round(sign.size * 0.055))
+    (width, height), _ = cv2.getTextSize(sign.digits, font, 1.0, 1)
+    scale = min(0.44 * sign.size / height, 0.78 * sign.size / width)
+    left, bottom = sign.x - width * scale / 2, sign.y + height * scale / 2
+    cv2.putText(picture, sign.digits, (round(left), round(bottom)), font, scale, ink, thickness, cv2.LINE_AA)
+
+
+def _background(background: Background, width: int, height: int) -> np.ndarray:
+    first, second = np.array(background.first, np.float32), np.array(background.second, np.float32)
+    if background.kind == "plain":
+        return np.full((height, width, 3), background.first, np.uint8)
+    y, x = np.mgrid[:height, :width].astype(np.float32)
+    cos, sin = math.cos(background.angle), math.sin(background.angle)
+    along, across = x * cos + y * sin, y * cos - x * sin
+    if background.kind == "gradient":
+        share = (along - along.min()) / max(float(np.ptp(along)), 1)
+    else:
+        waves = np.sin(along * (math.pi / background.period)), np.sin(across * (math.pi / background.period))
+        pattern = {"striped": waves[0], "checked": waves[0] * waves[1], "spotted": waves[0] * waves[1] - 0.45}
+        share = np.clip(pattern[background.kind] * 4 + 0.5, 0, 1)
+    return np.rint(first + share[..., None] * (second - first)).astype(np.uint8)
+
+
+def _worn(picture: np.ndarray, scene: Scene) -> np.ndarray:
+    wear = scene.wear
+    if wear.blur:
+        picture = cv2.GaussianBlur(picture, (0, 0), wear.blur)
+    if wear.noise:
+        noise = np.random.default_rng(scene.seed).normal(0, wear.noise, picture.shape)
+        picture = np.clip(np.rint(picture + noise), 0, 255).astype(np.uint8)
+    if wear.jpeg is not None:
+        _, packed = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, wear.jpeg])
+        unpacked = cv2.imdecode(packed, cv2.IMREAD_COLOR)
+        assert unpacked is not None
+        picture = np.ascontiguousarray(unpacked[..., ::-1])
+    return picture

@@ -1,0 +1,62 @@
+"""Muon (Jordan et al. 2024) for the matrices of the blocks, AdamW (Loshchilov and Hutter 2019) for all else."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+from torch.optim import AdamW, Optimizer
+
+MATCH = 0.2  # an orthogonal step scaled so is as long as AdamW's usually are (Liu et al. 2025)
+
+
+class Muon(Optimizer):
+    """Steps along the momentum with all its singular values made about equal.
+
+    The parameters of a group have one shape. parts: how many matrices lie above each other in each (3 for queries,
+    keys and values).
+    """
+
+    def __init__(self, groups: Iterable[dict], lr: float, momentum: float = 0.95, weight_decay: float = 0.0) -> None:
+        super().__init__(groups, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "parts": 1})
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        for group in self.param_groups:
+            parameters = [parameter for parameter in group["params"] if parameter.grad is not None]
+            if not parameters:
+                continue
+            momenta = [self.state[p].setdefault("momentum", torch.zeros_like(p)) for p in parameters]
+            gradients = [p.grad for p in parameters]
+            torch._foreach_lerp_(momenta, gradients, 1 - group["momentum"])
+            ahead = torch.stack(torch._foreach_lerp(gradients, momenta, group["momentum"]))
+            rows = ahead.shape[1] // group["parts"]
+            steps = orthogonal(ahead.view(-1, rows, ahead.shape[2])) * (MATCH * max(rows, ahead.shape[2]) ** 0.5)
+            torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
+            torch._foreach_sub_(parameters, list(steps.view_as(ahead).mul_(group["lr"])))
+
+
+def orthogonal(matrices: Tensor, steps: int = 5) -> Tensor:
+    """(n, rows, columns) with singular values moved close to 1, by a Newton-Schulz iteration of the fifth order."""
+    a, b, c = 3.4445, -4.7750, 2.0315
+    x = matrices.mT if matrices.shape[1] > matrices.shape[2] else matrices
+    x = (x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)).bfloat16()
+    for _ in range(steps):
+        square = x @ x.mT
+        x = a * x + (b * square + c * square @ square) @ x
+    x = x.to(matrices.dtype)
+    return x.mT if matrices.shape[1] > matrices.shape[2] else x
+
+
+def optimisers(modules: Iterable[nn.Module], rate: float, weight_decay: float) -> list[Optimizer]:
+    """For all parameters of the modules, each in one of them."""
+    named = [pair for module in modules for pair in module.named_parameters()]
+    hidden = defaultdict(list)
+    others = []
+    for name, parameter in named:
+        if ".blocks." in name and parameter.dim() == 2:
+            hidden[tuple(parameter.shape), 3 if "qkv" in name else 1].append(parameter)
+        else:
+            others.append(parameter)
+    groups = [{"params": parameters, "parts": parts} for (_, parts), parameters in hidden.items()]
+    return [Muon(groups, rate, weight_decay=weight_decay), AdamW(others, rate, betas=(0.9, 0.98), weight_decay=0.0)]

@@ -1,0 +1,182 @@
+"""Makes `pocket` from nothing: `python -m engine.pocket.train`.
+
+First the vision encoder learns to tell what is in each patch; then the whole model learns its lessons. A run that was
+stopped goes on from its last checkpoint when it is called again with the same folder. Each line of log.jsonl has the
+mean losses since the one before.
+"""
+
+import argparse
+import json
+import os
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import tokenizers
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.utils.data import DataLoader, IterableDataset
+
+from engine.devices import pick_device
+from engine.moondream.config import Config, read_config
+from engine.moondream.tokenizer import Tokenizer
+from engine.pocket.examples import Batch, Teacher
+from engine.pocket.losses import PatchHead, told
+from engine.pocket.optimiser import optimisers
+from engine.pocket.student import Student
+from engine.pocket.vocabulary import make_tokenizer
+
+HERE = Path(__file__).parent
+CONFIG = HERE / "config.json"
+FIRST_SCENE = 1_000_000  # seeds below are for tests and exams
+
+
+@dataclass(frozen=True)
+class Plan:
+    """steps: in all, of which look_steps train vision alone. rate: of learning, at its highest."""
+
+    steps: int
+    look_steps: int
+    pictures: int = 24
+    rate: float = 2e-3
+    warm_up: int = 200
+    decay: float = 0.35  # the share of the steps over which the rate falls to nothing
+    weight_decay: float = 0.05
+
+    def rate_at(self, step: int) -> float:
+        since = step if step < self.look_steps else step - self.look_steps
+        rising = min(1.0, (since + 1) / self.warm_up)
+        falling = min(1.0, (self.steps - step) / (self.decay * self.steps))
+        return self.rate * rising * falling
+
+
+@dataclass
+class Course:
+    """A training under way, and its place on disk."""
+
+    student: Student
+    head: PatchHead
+    plan: Plan
+    folder: Path
+    device: str
+    step: int = 0
+
+    def __post_init__(self) -> None:
+        self.optimisers = optimisers([self.student, self.head], self.plan.rate, self.plan.weight_decay)
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        with torch.autocast(self.device.split(":")[0], torch.bfloat16):
+            pictures = self.student.vision(batch.pixels, batch.tilings)
+            losses: dict[str, Tensor] = self.head(pictures, batch)
+            if self.step >= self.plan.look_steps:
+                losses |= told(self.student, self.student(pictures, batch), batch)
+        return losses
+
+    def learn(self, batch: Batch) -> dict[str, float]:
+        losses = self.losses(batch.to(self.device))
+        torch.stack(list(losses.values())).sum().backward()
+        parameters = [*self.student.parameters(), *self.head.parameters()]
+        norm = torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        for optimiser in self.optimisers:
+            for group in optimiser.param_groups:
+                group["lr"] = self.plan.rate_at(self.step)
+            optimiser.step()
+            optimiser.zero_grad()
+        self.step += 1
+        return {name: value.item() for name, value in losses.items()} | {"gradient": norm.item()}
+
+    def save(self) -> None:
+        """Whole or not at all."""
+        state = {
+            "step": self.step,
+            "student": self.student.state_dict(),
+            "head": self.head.state_dict(),
+            "optimisers": [optimiser.state_dict() for optimiser in self.optimisers],
+        }
+        beside = self.folder / "checkpoint.pt.part"
+        torch.save(state, beside)
+        os.replace(beside, self.folder / "checkpoint.pt")
+
+    def resume(self) -> None:
+        path = self.folder / "checkpoint.pt"
+        if path.exists():
+            state: dict[str, Any] = torch.load(path, map_location=self.device, weights_only=True)
+            self.step = state["step"]
+            self.student.load_state_dict(state["student"])
+            self.head.load_state_dict(state["head"])
+            for optimiser, saved in zip(self.optimisers, state["optimisers"], strict=True):
+                optimiser.load_state_dict(saved)
+
+    def write_weights(self, path: Path) -> None:
+        """As a checkpoint in bfloat16."""
+        state = {name: tensor.detach().bfloat16().contiguous() for name, tensor in self.student.state_dict().items()}
+        save_file({name: tensor.cpu() for name, tensor in state.items()}, path)
+
+
+class Stream(IterableDataset[Batch]):
+    """A teacher's batches, made in a process of their own."""
+
+    def __init__(self, config: Config, tokenizer: Path, first: int, size: int) -> None:
+        self.make = partial(_batches, config, tokenizer, first, size)
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self.make()
+
+
+def _batches(config: Config, tokenizer: Path, first: int, size: int) -> Iterator[Batch]:
+    torch.set_num_threads(1)
+    return Teacher(config, Tokenizer(tokenizers.Tokenizer.from_file(str(tokenizer)))).batches(first, size)
+
+
+def train(plan: Plan, folder: Path, seed: int, device: str, say_every: int = 50, save_every: int = 500) -> None:
+    """Trains until plan.steps, from where a former run in the folder was stopped."""
+    folder.mkdir(parents=True, exist_ok=True)
+    config = read_config(CONFIG.name, json.loads(CONFIG.read_text()))
+    tokenizer = folder / "tokenizer.json"
+    if not tokenizer.exists():
+        make_tokenizer().save(str(tokenizer))
+    torch.manual_seed(seed)
+    course = Course(Student(config).to(device), PatchHead(config.text.dim).to(device), plan, folder, device)
+    course.resume()
+    first = FIRST_SCENE + seed * 1_000_000_000 + course.step * plan.pictures
+    stream = DataLoader(Stream(config, tokenizer, first, plan.pictures), batch_size=None, num_workers=1)
+    sums: dict[str, float] = defaultdict(float)
+    began = time.monotonic()
+    for batch in stream:
+        if course.step >= plan.steps:
+            break
+        for name, value in course.learn(batch).items():
+            sums[name] += value / say_every
+        if course.step % say_every == 0:
+            seconds = (time.monotonic() - began) / say_every
+            line = {"step": course.step, "seconds_a_step": round(seconds, 3), "rate": plan.rate_at(course.step)}
+            line |= {name: round(value, 4) for name, value in sums.items()}
+            with (folder / "log.jsonl").open("a") as log:
+                log.write(json.dumps(line) + "\n")
+            sums.clear()
+            began = time.monotonic()
+        if course.step % save_every == 0 or course.step == plan.steps:
+            course.save()
+    course.write_weights(folder / "model.safetensors")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m engine.pocket.train", description="Train the pocket model.")
+    parser.add_argument("--out", type=Path, default=Path("pocket-training"), help="folder of checkpoints and weights")
+    parser.add_argument("--steps", type=int, default=11000)
+    parser.add_argument("--look-steps", type=int, default=2000, help="of these, how many train vision alone")
+    parser.add_argument("--rate", type=float, default=Plan.rate, help="of learning")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", default="auto")
+    given = parser.parse_args()
+    plan = Plan(given.steps, given.look_steps, rate=given.rate)
+    train(plan, given.out, given.seed, pick_device(given.device))
+
+
+if __name__ == "__main__":
+    main()

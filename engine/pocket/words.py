@@ -1,0 +1,65 @@
+"""What things are called: in prompts, questions and answers, English and Chinese."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from engine.pocket.scene import COLOURS, FACE, KINDS, SHAPES, SIGN, Thing
+
+ANY_SHAPE = "shape"  # the word for a shape of any kind
+
+_CHINESE = {
+    **{"circle": "圆形", "square": "正方形", "triangle": "三角形", "star": "星形", "ring": "圆环", "cross": "十字"},
+    **{"heart": "心形", SIGN: "牌子", FACE: "脸", ANY_SHAPE: "形状"},
+    **{"red": "红色", "orange": "橙色", "yellow": "黄色", "green": "绿色", "blue": "蓝色", "purple": "紫色"},
+    **{"black": "黑色", "white": "白色"},
+}
+
+
+@dataclass(frozen=True)
+class Noun:
+    """What is looked for: things of a kind, or of any shape, and of a colour if that is not ""."""
+
+    kind: str
+    colour: str = ""
+
+    def means(self, thing: Thing) -> bool:
+        kind = thing.kind == self.kind or (self.kind == ANY_SHAPE and thing.kind in SHAPES)
+        return kind and self.colour in ("", thing.colour)
+
+    @property
+    def one(self) -> str:
+        """ "red circle"."""
+        return f"{self.colour} {self.kind}".strip()
+
+    @property
+    def many(self) -> str:
+        """ "red crosses"."""
+        return self.one + ("es" if self.kind == "cross" else "s")
+
+    @property
+    def article(self) -> str:
+        return "an" if self.one[0] in "aeiou" else "a"
+
+    @property
+    def chinese(self) -> str:
+        return (f"{_CHINESE[self.colour]}的" if self.colour else "") + _CHINESE[self.kind]
+
+
+NOUNS = tuple(
+    Noun(kind, colour) for kind in (*KINDS, ANY_SHAPE) for colour in ("", *COLOURS) if kind != FACE or not colour
+)
+
+
+def noun_of(thing: Thing) -> Noun:
+    return Noun(thing.kind, thing.colour)
+
+
+def described(thing: Thing) -> str:
+    """ "a red circle", "a yellow sign that says 42", "a face"."""
+    noun = noun_of(thing)
+    return f"{noun.article} {noun.one}" + (f" that says {thing.digits}" if thing.kind == SIGN else "")
+
+
+def listed(items: Sequence[str]) -> str:
+    """ "one, two and three"."""
+    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"

@@ -1,0 +1,143 @@
+"""What is trained is what the engine runs: a student's answers, before any training, are the engine's to the token."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tokenizers
+import torch
+
+from engine.contract import Generation
+from engine.moondream.config import read_config
+from engine.moondream.model import Moondream
+from engine.moondream.text import Run
+from engine.moondream.tokenizer import Tokenizer
+from engine.moondream.weights import open_weights
+from engine.pocket.draw import draw
+from engine.pocket.examples import Batch, Teacher
+from engine.pocket.lessons import Caption, Detect, Gaze, Lesson, PointAt, Query
+from engine.pocket.losses import PatchHead
+from engine.pocket.scene import imagine
+from engine.pocket.student import Student
+from engine.pocket.train import CONFIG, Course, Plan
+
+TOKENIZER = CONFIG.parent / "tokenizer.json"
+SCENE = 7
+
+
+@pytest.fixture(scope="module")
+def teacher() -> Teacher:
+    config = read_config("config.json", json.loads(CONFIG.read_text()))
+    return Teacher(config, Tokenizer(tokenizers.Tokenizer.from_file(str(TOKENIZER))))
+
+
+@pytest.fixture(scope="module")
+def student(teacher: Teacher) -> Student:
+    torch.manual_seed(5)
+    student = Student(teacher.config)
+    with torch.no_grad():  # as written and read again
+        for tensor in student.state_dict().values():
+            tensor.copy_(tensor.bfloat16())
+    return student
+
+
+@pytest.fixture(scope="module")
+def model(teacher: Teacher, student: Student, tmp_path_factory: pytest.TempPathFactory) -> Moondream:
+    folder = tmp_path_factory.mktemp("student")
+    head = PatchHead(teacher.config.text.dim)
+    Course(student, head, Plan(1, 0), folder, "cpu").write_weights(folder / "model.safetensors")
+    weights = open_weights(folder / "model.safetensors", teacher.config)
+    return Moondream("student", teacher.config, weights, teacher.tokenizer, "cpu", torch.float32)
+
+
+def told_after(teacher: Teacher, student: Student, seed: int, lesson: Lesson) -> tuple[Batch, torch.Tensor]:
+    """The lesson alone behind its picture, and the student's hidden states there."""
+    batch = teacher.batch([seed])
+    for name, column in teacher.row([lesson]).items():
+        setattr(batch, name, torch.from_numpy(column[None]))
+    with torch.no_grad():
+        return batch, student(student.vision(batch.pixels, batch.tilings), batch)
+
+
+@pytest.mark.parametrize("seed", [SCENE, 3, 5])  # of one crop and of several
+def test_the_hidden_states_of_words_are_the_same(
+    teacher: Teacher, student: Student, model: Moondream, seed: int
+) -> None:
+    (encoded,) = model.encode([draw(imagine(seed)).pixels])
+    for lesson in (Caption("long", "A red circle."), Query("有几个红色的圆形？", "3", "count")):
+        batch, hidden = told_after(teacher, student, seed, lesson)
+        taught = batch.lesson[0] > 0
+        tokens = batch.tokens[0, taught].tolist()
+        with torch.inference_mode():
+            run = Run(model.text.new_tail(encoded.prefix), slice(0, len(tokens)))
+            engine_hidden = model.text.extend(model.text.embed(tokens), [run])
+        torch.testing.assert_close(hidden[0, taught], engine_hidden, atol=2e-5, rtol=1e-5)
+
+
+def test_a_question_is_put_as_the_engine_puts_it(teacher: Teacher, model: Moondream) -> None:
+    """The prompt that the engine feeds, and then the answer."""
+    batch = teacher.row([Query("How many?", "12", "count")])
+    ids = batch["tokens"][batch["lesson"] > 0].tolist()
+    flow = model._flows.query("How many?", None, (), Generation(), seen=True)
+    prompt = next(flow).pieces
+    assert ids == [*prompt, *teacher.tokenizer.encode("12")]
+    assert batch["next_token"][len(prompt) - 1 : len(ids)].tolist() == [*teacher.tokenizer.encode("12"), 0]
+
+
+def test_the_places_are_the_same(teacher: Teacher, student: Student, model: Moondream) -> None:
+    encoded = model.encode([draw(imagine(SCENE)).pixels])
+    with pytest.warns(UserWarning):
+        ((box, *_),) = model.detect(encoded, "red circle", max_objects=1)
+        ((point, *_),) = model.point(encoded, "star", max_objects=1)
+    (gaze,) = model.detect_gaze(encoded, [(0.3, 0.4)])
+    assert gaze is not None
+    middle = ((box.x_min + box.x_max) / 2, (box.y_min + box.y_max) / 2)
+    size = (box.x_max - box.x_min, box.y_max - box.y_min)
+    for lesson in (
+        Detect("red circle", ((middle, size),)),
+        PointAt("star", ((point.x, point.y),)),
+        Gaze((0.3, 0.4), (gaze.x, gaze.y)),
+    ):
+        batch, hidden = told_after(teacher, student, SCENE, lesson)
+        where = batch.next_coordinate >= 0
+        bins = student.region.coord_decoder(hidden[where]).argmax(-1)
+        assert bins.tolist() == pytest.approx((batch.next_coordinate[where] * 512).tolist(), abs=0.01)
+        of_size = batch.next_size[..., 0] >= 0
+        if isinstance(lesson, Detect):
+            sizes = student.region.size_decoder(hidden[of_size]).view(2, -1)
+            assert (2 ** (sizes.argmax(-1) / 511 * 10 - 10)).tolist() == pytest.approx(size, abs=1e-6)
+        else:
+            assert not of_size.any()
+
+
+def test_lessons_of_a_picture_do_not_see_each_other(teacher: Teacher, student: Student) -> None:
+    batch = teacher.batch([SCENE])
+    count = int(batch.lesson.max())
+    assert count >= 5
+    with torch.no_grad():
+        pictures = student.vision(batch.pixels, batch.tilings)
+        before = student(pictures, batch)
+        second = batch.lesson == 2
+        batch.tokens[second] = 42
+        after = student(pictures, batch)
+    torch.testing.assert_close(before[~second], after[~second])
+    assert not np.allclose(before[second], after[second])
+
+
+def test_a_stopped_run_goes_on_where_it_was(teacher: Teacher, tmp_path: Path) -> None:
+    def course() -> Course:
+        torch.manual_seed(1)
+        return Course(Student(teacher.config), PatchHead(teacher.config.text.dim), Plan(9, 1, 2), tmp_path, "cpu")
+
+    batches = [teacher.batch([n, n + 1]) for n in (0, 2, 4)]
+    whole = course()
+    for batch in batches[:2]:
+        whole.learn(batch)
+    whole.save()
+    stopped = course()
+    stopped.resume()
+    assert stopped.step == 2
+    assert whole.learn(batches[2]) == stopped.learn(batches[2])
+    for mine, other in zip(whole.student.parameters(), stopped.student.parameters(), strict=True):
+        assert torch.equal(mine, other)

@@ -66,9 +66,11 @@ __all__ = [
     "abilities",
     "load",
     "normalise",
+    "summary",
 ]
 
-EMBEDDED = {"centerface": "engine.centerface"}  # embedded model -> its folder
+# embedded model -> its folder
+EMBEDDED = {"centerface": "engine.centerface", "pocket": "engine.pocket"}
 
 
 def abilities(name: str) -> Abilities:
@@ -83,6 +85,12 @@ def abilities(name: str) -> Abilities:
     return published()[name].abilities
 
 
+def summary(name: str) -> str:
+    """What an embedded model is, in a few words."""
+    told: str = import_module(f"{EMBEDDED[name]}.prompts").SUMMARY
+    return told
+
+
 def load(
     name_or_path: str,
     device: str = "auto",
@@ -95,7 +103,8 @@ def load(
     """A model, ready to see: an embedded one, a published one that was pulled, or the weights in a file or folder.
 
     device: "auto", "cpu", "cuda", "cuda:N" or "mps". dtype: "float32", "bfloat16", "float16", or None for what the
-    device computes fast in. detail: "low", "auto", "high", or a number in the model's own unit (centerface: pixels of
+    device computes fast in. quantize: "int4" (matrices of the text model in 4 bits, of the vision encoder in 8), "int8"
+    (both in 8 bits), or None. detail: "low", "auto", "high", or a number in the model's own unit (centerface: pixels of
     the longer side of what it sees; Moondream: crops of a large picture); more finds smaller things and takes longer.
     resize: the library that scales pictures; None: libvips, as the reference does, where it is installed.
 
@@ -103,13 +112,12 @@ def load(
     ValueError (a detail that does not exist).
     """
     options = {"device": device, "dtype": dtype, "quantize": quantize, "compile": compile, "detail": detail}
+    options["resize"] = resize
     if name_or_path in EMBEDDED:
-        if resize is not None:
-            raise EngineError(f"{name_or_path} has its own way to scale pictures: leave resize out")
         embedded: Model = import_module(f"{EMBEDDED[name_or_path]}.model").load(**options)
         return embedded
     from engine.locate import locate
 
     located = locate(name_or_path)
-    model: Model = import_module(f"engine.{located.family}.model").load(located, **options, resize=resize)
+    model: Model = import_module(f"engine.{located.family}.model").load(located, **options)
     return model

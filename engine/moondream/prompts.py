@@ -1,5 +1,6 @@
 """What a Moondream can be asked, told from its config alone."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from engine.contract import Abilities
@@ -11,13 +12,13 @@ def abilities(source: str, config: Any) -> Abilities:
     return abilities_of(read_config(source, config))
 
 
-def abilities_of(config: Config) -> Abilities:
-    """What its templates are for; and gaze, which has none."""
+def abilities_of(config: Config, vocabulary: Mapping[str, str] | None = None) -> Abilities:
+    """What its templates are for; and gaze, which has none. vocabulary: the only words that it can look for."""
     templates = config.tokenizer.templates
     prompts: dict[str, frozenset[str] | None] = {}
     if templates.caption:
         prompts["caption"] = frozenset(templates.caption)
     for skill in ("query", "detect", "point"):
         if getattr(templates, skill):
-            prompts[skill] = None
+            prompts[skill] = None if vocabulary is None or skill == "query" else frozenset(vocabulary)
     return Abilities(prompts | {"gaze": None})

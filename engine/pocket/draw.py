@@ -11,9 +11,11 @@ from engine.pocket.scene import FACE, SIGN, Background, Colour, Scene, Thing
 Box = tuple[float, float, float, float]
 
 SUBPIXEL = 4  # bits after the point in OpenCV's coordinates
+EDGE = 0.5  # pixels: OpenCV fills a shape with its outline
 DARK: Colour = (25, 20, 20)
 LIGHT: Colour = (250, 250, 250)
 EYE_APART, EYE_UP, EYE = 0.19, 0.06, 0.17  # of a head's size: from its middle, above its middle, radius
+DIGIT_WIDTH, DIGIT_APART = 0.21, 0.36  # of a sign's size; digits are twice as high as wide
 PUPIL, GLANCE = 0.52, 0.46  # of an eye's radius: the pupil's radius, how far it turns aside
 
 
@@ -45,7 +47,7 @@ def draw(scene: Scene) -> Drawing:
             if thing.kind == SIGN:
                 _draw_digits(picture, thing)
         corners = np.concatenate(outlines)
-        (x0, y0), (x1, y1) = corners.min(0).tolist(), corners.max(0).tolist()
+        (x0, y0), (x1, y1) = (corners.min(0) - EDGE).tolist(), (corners.max(0) + EDGE).tolist()
         boxes.append((max(x0, 0.0), max(y0, 0.0), min(x1, float(scene.width)), min(y1, float(scene.height))))
     return Drawing(_worn(picture, scene), owners, tuple(boxes))
 
@@ -82,6 +84,19 @@ _ARM = 0.3
 _CROSS = [(-_ARM, -.94), (_ARM, -.94), (_ARM, -_ARM), (.94, -_ARM), (.94, _ARM), (_ARM, _ARM),
           (_ARM, .94), (-_ARM, .94), (-_ARM, _ARM), (-.94, _ARM), (-.94, -_ARM), (-_ARM, -_ARM)]
 # fmt: on
+# In a box of 1 x 2, y down.
+_STROKES: dict[str, list[list[tuple[float, float]]]] = {
+    "0": [[(0, 0), (1, 0), (1, 2), (0, 2), (0, 0)]],
+    "1": [[(0.1, 0.5), (0.6, 0), (0.6, 2)]],
+    "2": [[(0, 0), (1, 0), (1, 1), (0, 1), (0, 2), (1, 2)]],
+    "3": [[(0, 0), (1, 0), (1, 2), (0, 2)], [(0.3, 1), (1, 1)]],
+    "4": [[(0, 0), (0, 1.2), (1, 1.2)], [(0.75, 0.4), (0.75, 2)]],
+    "5": [[(1, 0), (0, 0), (0, 1), (1, 1), (1, 2), (0, 2)]],
+    "6": [[(1, 0), (0, 0), (0, 2), (1, 2), (1, 1), (0, 1)]],
+    "7": [[(0, 0), (1, 0), (0.35, 2)]],
+    "8": [[(0, 1), (0, 0), (1, 0), (1, 2), (0, 2), (0, 1), (1, 1)]],
+    "9": [[(1, 1), (0, 1), (0, 0), (1, 0), (1, 2), (0, 2)]],
+}
 _UNIT = {  # within 1 of the middle
     "circle": [_regular(48)],
     "square": [_regular(4, 0.98, math.pi / 4)],
@@ -123,12 +138,15 @@ def _draw_face(picture: np.ndarray, face: Thing, outlines: list[np.ndarray], loo
 
 
 def _draw_digits(picture: np.ndarray, sign: Thing) -> None:
-    ink = DARK if sum(sign.rgb) > 330 else LIGHT
-    font, thickness = cv2.FONT_HERSHEY_SIMPLEX, max(1, round(sign.size * 0.055))
-    (width, height), _ = cv2.getTextSize(sign.digits, font, 1.0, 1)
-    scale = min(0.44 * sign.size / height, 0.78 * sign.size / width)
-    left, bottom = sign.x - width * scale / 2, sign.y + height * scale / 2
-    cv2.putText(picture, sign.digits, (round(left), round(bottom)), font, scale, ink, thickness, cv2.LINE_AA)
+    red, green, blue = sign.rgb
+    ink = DARK if 0.3 * red + 0.59 * green + 0.11 * blue > 130 else LIGHT
+    thickness = max(1, round(sign.size * 0.065))
+    for place, digit in enumerate(sign.digits):
+        x = sign.x + (place - (len(sign.digits) - 1) / 2) * DIGIT_APART * sign.size
+        for stroke in _STROKES[digit]:
+            corners = (np.array(stroke) - (0.5, 1)) * DIGIT_WIDTH * sign.size + (x, sign.y)
+            fixed = np.round((corners - 0.5) * (1 << SUBPIXEL)).astype(np.int32)
+            cv2.polylines(picture, [fixed], False, ink, thickness, cv2.LINE_AA, SUBPIXEL)
 
 
 def _background(background: Background, width: int, height: int) -> np.ndarray:

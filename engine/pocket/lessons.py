@@ -10,10 +10,9 @@ import numpy as np
 
 from engine.pocket.draw import Box
 from engine.pocket.scene import FACE, SIGN, Scene, Thing
-from engine.pocket.words import ANY_SHAPE, NOUNS, Noun, described, listed, noun_of
+from engine.pocket.words import ANY_SHAPE, LENGTHS, NOUNS, Noun, described, listed, noun_of
 
 Place = tuple[float, float]  # of the picture's width and height
-LENGTHS = ("short", "normal", "long")
 CLEARLY = 0.03  # of the width: how much further left a thing must be than another to be called left of it
 
 

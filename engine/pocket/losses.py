@@ -70,5 +70,5 @@ class PatchHead(nn.Module):
             "patch colour": by_class("colour", batch.patch_colour, covered),
             "patch box": 10 * apart("box", batch.patch_box, covered),
             "patch look": apart("look", batch.patch_look, is_face),
-            "patch digits": (by_class("tens", digits[..., 0], is_sign) + by_class("ones", digits[..., 1], is_sign)) / 4,
+            "patch digits": by_class("tens", digits[..., 0], is_sign) + by_class("ones", digits[..., 1], is_sign),
         }

@@ -67,7 +67,7 @@ class Thing:
 
 @dataclass(frozen=True)
 class Background:
-    """first, second: its colours. period: of its pattern, in pixels. angle: of stripes and gradients."""
+    """first, second: its colours. period: the width of a stripe or spot, in pixels. angle: of stripes and gradients."""
 
     kind: str
     first: Colour

@@ -1,8 +1,8 @@
 """Makes `pocket` from nothing: `python -m engine.pocket.train`.
 
 First the vision encoder learns to tell what is in each patch; then the whole model learns its lessons. A run that was
-stopped goes on from its last checkpoint when it is called again with the same folder. Each line of log.jsonl has the
-mean losses since the one before.
+stopped goes on from its last checkpoint when it is called again with the same folder. A line of log.jsonl has the mean
+losses since the one before, or how well the engine answers with the weights so far.
 """
 
 import argparse
@@ -16,7 +16,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import tokenizers
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
@@ -24,7 +23,10 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from engine.devices import pick_device
 from engine.moondream.config import Config, read_config
-from engine.moondream.tokenizer import Tokenizer
+from engine.moondream.model import Moondream
+from engine.moondream.tokenizer import load_tokenizer
+from engine.moondream.weights import open_weights
+from engine.pocket.exam import examine
 from engine.pocket.examples import Batch, Teacher
 from engine.pocket.losses import PatchHead, told
 from engine.pocket.optimiser import optimisers
@@ -34,6 +36,7 @@ from engine.pocket.vocabulary import make_tokenizer
 HERE = Path(__file__).parent
 CONFIG = HERE / "config.json"
 FIRST_SCENE = 1_000_000  # seeds below are for tests and exams
+TRIAL_SCENES = range(90_000, 90_040)  # asked about on the way
 
 
 @dataclass(frozen=True)
@@ -117,6 +120,14 @@ class Course:
         state = {name: tensor.detach().bfloat16().contiguous() for name, tensor in self.student.state_dict().items()}
         save_file({name: tensor.cpu() for name, tensor in state.items()}, path)
 
+    def try_out(self, teacher: Teacher) -> dict[str, float]:
+        """Scores of the engine with the weights so far, in bfloat16."""
+        path = self.folder / "model.safetensors"
+        self.write_weights(path)
+        weights = open_weights(path, teacher.config)
+        model = Moondream("student", teacher.config, weights, teacher.tokenizer, self.device, torch.bfloat16)
+        return examine(model, TRIAL_SCENES).scores()
+
 
 class Stream(IterableDataset[Batch]):
     """A teacher's batches, made in a process of their own."""
@@ -130,16 +141,26 @@ class Stream(IterableDataset[Batch]):
 
 def _batches(config: Config, tokenizer: Path, first: int, size: int) -> Iterator[Batch]:
     torch.set_num_threads(1)
-    return Teacher(config, Tokenizer(tokenizers.Tokenizer.from_file(str(tokenizer)))).batches(first, size)
+    return Teacher(config, load_tokenizer(tokenizer, config.text.vocab_size)).batches(first, size)
 
 
-def train(plan: Plan, folder: Path, seed: int, device: str, say_every: int = 50, save_every: int = 500) -> None:
+def train(
+    plan: Plan,
+    folder: Path,
+    seed: int,
+    device: str,
+    say_every: int = 50,
+    save_every: int = 500,
+    try_every: int = 1000,
+) -> None:
     """Trains until plan.steps, from where a former run in the folder was stopped."""
+    torch.set_flush_denormal(True)  # the small weights of a trained attention would slow the products down
     folder.mkdir(parents=True, exist_ok=True)
     config = read_config(CONFIG.name, json.loads(CONFIG.read_text()))
     tokenizer = folder / "tokenizer.json"
     if not tokenizer.exists():
         make_tokenizer().save(str(tokenizer))
+    teacher = Teacher(config, load_tokenizer(tokenizer, config.text.vocab_size))
     torch.manual_seed(seed)
     course = Course(Student(config).to(device), PatchHead(config.text.dim).to(device), plan, folder, device)
     course.resume()
@@ -147,6 +168,11 @@ def train(plan: Plan, folder: Path, seed: int, device: str, say_every: int = 50,
     stream = DataLoader(Stream(config, tokenizer, first, plan.pictures), batch_size=None, num_workers=1)
     sums: dict[str, float] = defaultdict(float)
     began = time.monotonic()
+
+    def log(line: dict[str, Any]) -> None:
+        with (folder / "log.jsonl").open("a") as file:
+            file.write(json.dumps({"step": course.step} | line) + "\n")
+
     for batch in stream:
         if course.step >= plan.steps:
             break
@@ -154,15 +180,15 @@ def train(plan: Plan, folder: Path, seed: int, device: str, say_every: int = 50,
             sums[name] += value / say_every
         if course.step % say_every == 0:
             seconds = (time.monotonic() - began) / say_every
-            line = {"step": course.step, "seconds_a_step": round(seconds, 3), "rate": plan.rate_at(course.step)}
-            line |= {name: round(value, 4) for name, value in sums.items()}
-            with (folder / "log.jsonl").open("a") as log:
-                log.write(json.dumps(line) + "\n")
+            losses = {name: round(value, 4) for name, value in sums.items()}
+            log({"seconds_a_step": round(seconds, 3), "rate": plan.rate_at(course.step)} | losses)
             sums.clear()
             began = time.monotonic()
         if course.step % save_every == 0 or course.step == plan.steps:
             course.save()
-    course.write_weights(folder / "model.safetensors")
+        if (course.step % try_every == 0 or course.step == plan.steps) and course.step > plan.look_steps:
+            log({"scores": {name: round(score, 3) for name, score in course.try_out(teacher).items()}})
+            began = time.monotonic()
 
 
 def main() -> None:

@@ -1,6 +1,7 @@
 """The tokenizer of `pocket`: byte-level BPE (Sennrich et al. 2016), learnt from what is said in the lessons.
 
-Every text can be written in it, and each word of the lessons is one token.
+Every text can be written in it, and each English word of the lessons is one token. The tokenizer beside this file is
+that of the weights: one made from another world would number its tokens otherwise.
 """
 
 from collections.abc import Iterator

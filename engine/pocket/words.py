@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from engine.pocket.scene import COLOURS, FACE, KINDS, SHAPES, SIGN, Thing
 
+LENGTHS = ("short", "normal", "long")  # of captions
 ANY_SHAPE = "shape"  # the word for a shape of any kind
 
 _CHINESE = {

@@ -1,10 +1,11 @@
 """`mdtool eval`: how well a job is done, against ground truth."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
+from mdtool.cli import options
 from mdtool.stdout import put, put_record
 
 app = typer.Typer(help="Measure how well a job is done, against ground truth.", no_args_is_help=True)
@@ -21,7 +22,9 @@ def evaluate_redact(
     truth: Annotated[
         Path | None, typer.Argument(help="Its ground truth, as JSON. Default: CLIP.gt.json.", metavar="GT.json")
     ] = None,
-    prompt: Annotated[list[str], typer.Option("--prompt", "-p", help="What is hidden.")] = ["face"],
+    prompt: Annotated[
+        list[str], typer.Option("--prompt", "-p", help="What is hidden; true boxes labelled otherwise do not count.")
+    ] = ["face"],
     sample: Annotated[str, typer.Option(help="Frames the model looks at: auto, every, N (one in N), fps=F.")] = "auto",
     margin: Annotated[float | None, typer.Option(help="As for redact.")] = None,
     threshold: Annotated[float | None, typer.Option(help="As for redact.")] = None,
@@ -45,3 +48,36 @@ def evaluate_redact(
         put_record(exposure.as_dict())
     else:
         put("\n".join(table([exposure])) + "\n")
+
+
+@app.command("pocket")
+def evaluate_pocket(
+    model: options.ModelName = "pocket",
+    device: options.Device = "auto",
+    dtype: options.Dtype = None,
+    quantize: Annotated[
+        Literal["int4", "int8"] | None, typer.Option(help="Round the weights of the blocks to so many bits.")
+    ] = None,
+    compile: Annotated[bool, typer.Option("--compile", help="With torch.compile.")] = False,
+    scenes: Annotated[int, typer.Option(min=1, help="How many drawn scenes are asked about.")] = 400,
+    at_once: Annotated[int, typer.Option(min=1, help="How many of them are in a batch.")] = 4,
+    json: options.Json = False,
+) -> None:
+    """How well a model answers about drawn scenes that `pocket` was not trained on.
+
+    mdtool eval pocket --quantize int4
+
+    mdtool eval pocket --scenes 100 --json | jq .scores
+    """
+    from engine.pocket.exam import examine, seeds
+    from mdtool.choice import load_language_model
+
+    asked = load_language_model(model, device=device, dtype=dtype, quantize=quantize, compile=compile)
+    report = examine(asked, seeds(scenes), at_once)
+    if json:
+        settings = {"model": asked.name, "quantize": quantize, "compile": compile, "scenes": scenes}
+        put_record(settings | {"scores": report.scores(), "answers": report.answers(), "wrong": report.wrong})
+        return
+    put("| score | | of |\n|---|---|---|\n")
+    for name, score in report.scores().items():
+        put(f"| {name} | {score:.1%} | {report.answers()[name]} |\n")

@@ -28,7 +28,7 @@ def list_models(
     from engine import hub
     from engine.published import published
 
-    rows = [_row(name, "embedded", engine.abilities(name), "works with nothing fetched") for name in engine.EMBEDDED]
+    rows = [_row(name, "embedded", engine.abilities(name), engine.summary(name)) for name in engine.EMBEDDED]
     for model in published().values():
         here = hub.local(model)
         where = "here" if here else "not here" if model.source else "not published"

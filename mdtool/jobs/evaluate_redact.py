@@ -1,14 +1,14 @@
 """How well a redaction covers what a ground truth says is there, and how much else."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from engine.contract import Model
+from engine.contract import Model, normalise
 from mdtool.errors import InputError
 from mdtool.jobs.redaction import Redaction
 from mdtool.media.reader import VideoReader
@@ -67,9 +67,10 @@ def evaluate_redaction(clip: Path, truth: Path, model: Model, redaction: Redacti
     """Redacts the clip, without writing it, and compares what is painted with the boxes of the truth.
 
     truth: JSON with "frames", one a frame of the clip: "index", "time" in seconds, and "boxes" with "id" and "xyxy" in
-    pixels of the displayed picture. InputError where it is not that, or not of this clip.
+    pixels of the displayed picture. A box may have a "label", and is to be hidden only if that is one of the prompts.
+    InputError where it is not that, or not of this clip, or where there are labels and none is a prompt.
     """
-    wanted = _read_truth(truth)
+    wanted = _asked_for(_read_truth(truth), redaction.question.prompts, truth)
     exposure = Exposure(clip.name)
     since: dict[int, float] = {}
     end = 0.0
@@ -132,11 +133,24 @@ def _read_truth(path: Path) -> list[dict[str, Any]]:
                 if not (x0 < x1 < MOST_PIXELS and y0 < y1 < MOST_PIXELS):
                     raise ValueError(f"a box can't be {box['xyxy']}")
                 int(box["id"])
+                normalise(box.get("label", ""))
     except OSError as error:
         raise InputError(f"{path}: can't be read: {(error.strerror or '').lower()}") from error
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise InputError(f"{path}: is no ground truth ({type(error).__name__}: {error})") from error
     return frames
+
+
+def _asked_for(frames: list[dict[str, Any]], prompts: Sequence[str], path: Path) -> list[dict[str, Any]]:
+    """The frames with those boxes alone that have a prompt as their label, or no label."""
+    asked = {normalise(prompt) for prompt in prompts}
+    labels = {normalise(box["label"]) for frame in frames for box in frame["boxes"] if "label" in box}
+    if labels and not labels & asked:
+        raise InputError(f"{path}: has no box of {' or '.join(sorted(asked))}, only of {', '.join(sorted(labels))}")
+    return [
+        {**frame, "boxes": [box for box in frame["boxes"] if "label" not in box or normalise(box["label"]) in asked]}
+        for frame in frames
+    ]
 
 
 def table(rows: list[Exposure]) -> Iterator[str]:

@@ -8,7 +8,7 @@ import pytest
 import tokenizers
 import torch
 
-from engine.contract import Generation
+from engine.contract import Generation, ObjectLimitWarning
 from engine.moondream.config import read_config
 from engine.moondream.model import Moondream
 from engine.moondream.text import Run
@@ -87,8 +87,9 @@ def test_a_question_is_put_as_the_engine_puts_it(teacher: Teacher, model: Moondr
 
 def test_the_places_are_the_same(teacher: Teacher, student: Student, model: Moondream) -> None:
     encoded = model.encode([draw(imagine(SCENE)).pixels])
-    with pytest.warns(UserWarning):
+    with pytest.warns(ObjectLimitWarning):
         ((box, *_),) = model.detect(encoded, "red circle", max_objects=1)
+    with pytest.warns(ObjectLimitWarning):
         ((point, *_),) = model.point(encoded, "star", max_objects=1)
     (gaze,) = model.detect_gaze(encoded, [(0.3, 0.4)])
     assert gaze is not None

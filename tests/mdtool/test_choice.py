@@ -49,7 +49,7 @@ def test_faces_are_what_the_embedded_model_finds(model: str, prompts: list[str])
 
 def test_a_prompt_that_nothing_serves_tells_how_to_mend_it() -> None:
     with pytest.raises(
-        NoModel, match=r"'dog'.*only faces.*mdtool models pull moondream2.*mdtool models list"
+        NoModel, match=r"'dog'.*faces \(centerface\).*drawn scenes.*mdtool models pull moondream2.*mdtool models list"
     ) as caught:
         load_model("auto", "detect", ["dog"], "auto", None)
     assert caught.value.code == Exit.MODEL
@@ -75,6 +75,37 @@ def test_faces_stay_with_the_embedded_one(hub: Path) -> None:
     said: list[str] = []
     assert load_model("auto", "detect", ["face"], say=said.append).name == "centerface"
     assert said == ["the model is centerface"]
+
+
+@pytest.mark.parametrize(
+    ("skill", "prompts"),
+    [
+        ("caption", ["short"]),
+        ("query", ["why?"]),
+        ("detect", ["red circle", "The blue STARS"]),
+        ("point", ["红色的圆形"]),
+    ],
+)
+def test_drawn_things_are_for_pocket_when_nothing_was_pulled(skill: str, prompts: list[str]) -> None:
+    said: list[str] = []
+    assert load_model("auto", skill, prompts, say=said.append).name == "pocket"
+    (line,) = said
+    assert line.startswith("the model is pocket, which knows drawn scenes only, no photographs")
+    assert "`mdtool models pull moondream2`" in line
+
+
+@pytest.mark.parametrize("prompts", [["face", "red circle"], ["sign"], ["red sign"], ["red circle", "dog"]])
+@pytest.mark.parametrize("skill", ["detect", "point"])
+def test_what_photographs_show_is_never_left_to_pocket(skill: str, prompts: list[str]) -> None:
+    """It would find no face in a photograph, and redacting would leave it bare."""
+    with pytest.raises(NoModel, match="no model on this machine can"):
+        load_model("auto", skill, prompts)
+
+
+def test_pocket_by_name_knows_its_faces_and_signs_and_nothing_else() -> None:
+    assert load_model("pocket", "detect", ["face", "signs", "yellow sign"]).name == "pocket"
+    with pytest.raises(UsageError, match=r"pocket can't detect 'dog'; it knows face, ring, "):
+        load_model("pocket", "detect", ["face", "dog"])
 
 
 def test_nothing_is_said_of_a_model_that_was_named() -> None:

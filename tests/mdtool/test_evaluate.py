@@ -95,6 +95,43 @@ def test_boxes_out_of_the_picture_count_as_far_as_they_are_in_it(clip: Path, tru
     assert found["leak"] == 1
 
 
+def labelled(truth: dict[str, Any], labels: dict[int, str]) -> dict[str, Any]:
+    """The truth with a label on the boxes of some objects, by their id."""
+
+    def with_label(box: dict[str, Any]) -> dict[str, Any]:
+        return {**box, "label": labels[box["id"]]} if box["id"] in labels else box
+
+    return {**truth, "frames": [{**f, "boxes": [with_label(box) for box in f["boxes"]]} for f in truth["frames"]]}
+
+
+def boxes_of(truth: dict[str, Any], *ids: int) -> int:
+    return sum(box["id"] in ids for frame in truth["frames"] for box in frame["boxes"])
+
+
+def test_what_has_another_label_is_not_to_be_hidden(clip: Path, truth: dict[str, Any]) -> None:
+    labels = {1: "face", 2: "Face ", 3: "badge", 4: "face of a badge", 5: ""}
+    found = numbers(clip, labelled(truth, labels), "--margin", "0")
+    assert found["object_frames"] == boxes_of(truth, 1, 2)
+    assert {one["object"] for one in found["exposed"]} == {1, 2}
+    assert found["over_redaction"] > 5 * numbers(clip, truth, "--margin", "0")["over_redaction"]
+
+
+def test_labels_of_all_prompts_count_and_boxes_without_a_label(clip: Path, truth: dict[str, Any]) -> None:
+    labels = {1: "human face", 2: "badge", 3: "faces", 4: "badge"}
+    prompts = ("-p", "Human  Face", "-p", "faces")
+    found = numbers(clip, labelled(truth, labels), *prompts, "--threshold", "1")
+    assert found["object_frames"] == boxes_of(truth, 1, 3, 5)
+    assert {one["object"] for one in found["exposed"]} == {1, 3, 5}
+
+
+def test_labels_none_of_which_is_asked_for(clip: Path, truth: dict[str, Any]) -> None:
+    outcome = evaluate(clip, labelled(truth, {1: "badge", 2: "Nose", 3: "badge"}), "-p", "face", "-p", "Visage")
+    assert outcome.code == 1
+    assert outcome.out == b""
+    (line,) = outcome.lines
+    assert line.endswith("truth.json: has no box of face or visage, only of badge, nose")
+
+
 def test_every_frame_seen(clip: Path, truth: dict[str, Any]) -> None:
     assert numbers(clip, truth, "--sample", "every")["looks"] == FRAMES
 
@@ -118,13 +155,15 @@ WRONG = {
     "a list": "[]",
     "empty": "",
     "no frames": "{}",
-    "too few frames": '{"frames": []}',
-    "a frame without boxes": '{"frames": [{}]}',
-    "boxes without sides": '{"frames": [{"boxes": [{"id": 1}]}]}',
-    "boxes of three sides": '{"frames": [{"boxes": [{"id": 1, "xyxy": [1, 2, 3]}]}]}',
-    "sides that are no number": '{"frames": [{"boxes": [{"id": 1, "xyxy": [1, 2, NaN, 4]}]}]}',
-    "sides without end": '{"frames": [{"boxes": [{"id": 1, "xyxy": [1, 2, Infinity, 4]}]}]}',
-    "sides in words": '{"frames": [{"boxes": [{"id": 1, "xyxy": ["a", 2, 3, 4]}]}]}',
+    "a frame without a time": '{"frames": [{"boxes": []}]}',
+    "a frame without boxes": '{"frames": [{"time": 0}]}',
+    "boxes without sides": '{"frames": [{"time": 0, "boxes": [{"id": 1}]}]}',
+    "boxes without an id": '{"frames": [{"time": 0, "boxes": [{"xyxy": [1, 2, 3, 4]}]}]}',
+    "boxes of three sides": '{"frames": [{"time": 0, "boxes": [{"id": 1, "xyxy": [1, 2, 3]}]}]}',
+    "sides that are no number": '{"frames": [{"time": 0, "boxes": [{"id": 1, "xyxy": [1, 2, NaN, 4]}]}]}',
+    "sides without end": '{"frames": [{"time": 0, "boxes": [{"id": 1, "xyxy": [1, 2, Infinity, 4]}]}]}',
+    "sides in words": '{"frames": [{"time": 0, "boxes": [{"id": 1, "xyxy": ["a", 2, 3, 4]}]}]}',
+    "a label that is no word": '{"frames": [{"time": 0, "boxes": [{"id": 1, "xyxy": [1, 2, 3, 4], "label": 7}]}]}',
 }
 
 
@@ -134,8 +173,14 @@ def test_what_is_no_ground_truth_is_told_in_a_line(clip: Path, name: str) -> Non
     assert outcome.code == 1
     assert outcome.out == b""
     assert len(outcome.lines) == 1
-    assert "truth.json" in outcome.err
-    assert "unexpected" not in outcome.err
+    assert "truth.json: is no ground truth" in outcome.err
+
+
+def test_too_few_frames(clip: Path, truth: dict[str, Any]) -> None:
+    outcome = evaluate(clip, {"frames": truth["frames"][:-1]})
+    assert outcome.code == 1
+    assert "clip.mp4: has more frames than" in outcome.err
+    assert len(outcome.lines) == 1
 
 
 def test_too_many_frames(clip: Path, truth: dict[str, Any]) -> None:

@@ -11,7 +11,8 @@ from media_made import SAMPLES, frames_of, packets_of, times_of
 from program import redact, run
 
 SHARED = Path(__file__).parents[3] / "shared" / "media"
-CLIPS = [*sorted(SAMPLES.glob("*.mp4")), *sorted(SHARED.glob("gt_*.mp4"))]
+FACES = [clip for clip in sorted(SAMPLES.glob("*.mp4")) if clip.stem != "shapes"]
+CLIPS = [*FACES, *sorted(SHARED.glob("gt_*.mp4"))]
 LEAK = 0.001
 OVER = 1.2  # times the true area that is covered beyond it
 LOOKS = 0.2

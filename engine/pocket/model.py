@@ -1,0 +1,26 @@
+"""The trained `pocket`: the weights beside this file, run as any Moondream 2."""
+
+import json
+from pathlib import Path
+from typing import Literal
+
+from engine.locate import Located
+from engine.moondream import model as moondream
+from engine.pocket.prompts import VOCABULARY
+
+HERE = Path(__file__).parent
+CONFIG, WEIGHTS, TOKENIZER = HERE / "config.json", HERE / "model.safetensors", HERE / "tokenizer.json"
+
+
+def load(
+    device: str,
+    dtype: str | None,
+    quantize: str | None,
+    compile: bool,
+    detail: str | int,
+    resize: Literal["vips", "pillow"] | None,
+) -> moondream.Moondream:
+    """See `engine.load`."""
+    config = json.loads(CONFIG.read_text("utf-8"))
+    located = Located("pocket", "moondream", config, str(CONFIG), WEIGHTS, TOKENIZER)
+    return moondream.load(located, device, dtype, quantize, compile, detail, resize, VOCABULARY)

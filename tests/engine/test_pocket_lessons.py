@@ -1,0 +1,431 @@
+"""What is asked about scenes is worded as it is meant, and its answers are true."""
+
+import re
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from engine.pocket.draw import Box, draw
+from engine.pocket.lessons import (
+    COUNTING,
+    LENGTHS,
+    Caption,
+    Detect,
+    Gaze,
+    Lesson,
+    PointAt,
+    Query,
+    Sight,
+    caption,
+    colours,
+    count,
+    curriculum,
+    detect,
+    gazes,
+    lefts,
+    point,
+    presence,
+    questions,
+    signs,
+)
+from engine.pocket.scene import COLOURS, FACE, KINDS, SHAPES, SIGN, SKIN, Background, Scene, Thing, imagine
+from engine.pocket.words import ANY_SHAPE, NOUNS, Noun, described, listed
+
+SEEDS = range(200)
+Ask = Callable[[Sight, np.random.Generator], list[Lesson]]
+
+
+def thing(kind: str, colour: str = "", digits: str = "", looks_at: int | None = None) -> Thing:
+    """Where it is does not matter here: its box says it."""
+    return Thing(kind, colour, COLOURS.get(colour, SKIN[0]), 0, 0, 20, digits=digits, looks_at=looks_at)
+
+
+def sight_of(*placed: tuple[Thing, Box]) -> Sight:
+    """Of a picture of 200 x 100 pixels, and the box of each thing in it."""
+    things, boxes = zip(*placed, strict=True)
+    return Sight.of(Scene(200, 100, Background("striped", (90, 90, 90), (120, 120, 120)), things), boxes)
+
+
+def in_a_row(*placed: tuple[Thing, float]) -> Sight:
+    """Things with their middles so far to the right, as shares of the width."""
+    return sight_of(*((thing, (200 * x - 5, 45, 200 * x + 5, 55)) for thing, x in placed))
+
+
+LEFT_CIRCLE, RIGHT_CIRCLE = thing("circle", "red"), replace(thing("circle", "red"), angle=0.1)
+STAR, CROSS, SIGN_42 = thing("star", "orange"), thing("cross", "green"), thing(SIGN, "yellow", "42")
+LOOKING = thing(FACE, looks_at=2)
+SIGHT = sight_of(
+    (LEFT_CIRCLE, (20, 40, 40, 60)),
+    (STAR, (90, 70, 110, 90)),
+    (RIGHT_CIRCLE, (130, 10, 150, 30)),
+    (CROSS, (50, 0, 70, 20)),
+    (SIGN_42, (155, 60, 195, 90)),
+    (LOOKING, (72, 30, 88, 50)),
+)
+ALONE = sight_of((thing(FACE), (80, 40, 120, 60)))
+
+
+def test_a_sight_goes_from_left_to_right() -> None:
+    assert SIGHT.things == (LEFT_CIRCLE, CROSS, LOOKING, STAR, RIGHT_CIRCLE, SIGN_42)
+    assert SIGHT.middles == ((0.15, 0.5), (0.3, 0.1), (0.4, 0.4), (0.5, 0.8), (0.7, 0.2), (0.875, 0.75))
+    assert SIGHT.sizes == ((0.1, 0.2), (0.1, 0.2), (0.08, 0.2), (0.1, 0.2), (0.1, 0.2), (0.2, 0.3))
+    above, below = thing("heart", "blue"), thing("ring", "blue")
+    assert sight_of((below, (0, 50, 20, 70)), (above, (0, 10, 20, 30))).things == (above, below)
+
+
+def test_captions() -> None:
+    names = "A red circle, a green cross, a face, an orange star, a red circle and a yellow sign that says 42"
+    assert caption(SIGHT, "short") == Caption("short", f"{names}.")
+    assert caption(SIGHT, "normal") == Caption("normal", f"{names} on a striped background.")
+    assert caption(SIGHT, "long") == Caption(
+        "long",
+        "A drawing of 6 things on a striped background: a red circle at the left, a green cross at the top left, "
+        "a face at the middle, an orange star at the bottom, a red circle at the top right and "
+        "a yellow sign that says 42 at the bottom right.",
+    )
+
+
+def test_captions_of_one_thing() -> None:
+    assert caption(ALONE, "short").answer == "A face."
+    assert caption(ALONE, "normal").answer == "A face on a striped background."
+    text = "A drawing of 1 thing on a striped background: a face at the middle."
+    assert caption(ALONE, "long").answer == text
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "where"),
+    [
+        *((0.3, 0.3, "top left"), (0.4, 0.3, "top"), (0.7, 0.3, "top right")),
+        *((0.3, 0.6, "left"), (0.6, 0.4, "middle"), (0.7, 0.5, "right")),
+        *((0.3, 0.7, "bottom left"), (0.6, 0.7, "bottom"), (0.7, 0.7, "bottom right")),
+    ],
+)
+def test_places_are_told_by_thirds(x: float, y: float, where: str) -> None:
+    sight = sight_of((thing("star", "red"), (200 * x - 4, 100 * y - 4, 200 * x + 4, 100 * y + 4)))
+    text = f"A drawing of 1 thing on a striped background: a red star at the {where}."
+    assert caption(sight, "long").answer == text
+
+
+def test_lists() -> None:
+    assert [listed("a"), listed("ab"), listed("abc")] == ["a", "a and b", "a, b and c"]
+
+
+def test_detections_are_all_there_are() -> None:
+    circles = ((0.15, 0.5), (0.1, 0.2)), ((0.7, 0.2), (0.1, 0.2))
+    assert detect(SIGHT, Noun("circle", "red")) == Detect("red circle", circles)
+    assert detect(SIGHT, Noun("circle"), "circles") == Detect("circles", circles)
+    assert detect(SIGHT, Noun("circle", "blue")) == Detect("blue circle", ())
+    assert detect(SIGHT, Noun(SIGN)) == Detect("sign", (((0.875, 0.75), (0.2, 0.3)),))
+    shapes = [middle for middle, _ in detect(SIGHT, Noun(ANY_SHAPE)).answer]
+    assert shapes == [(0.15, 0.5), (0.3, 0.1), (0.5, 0.8), (0.7, 0.2)]
+
+
+def test_points_are_the_middles() -> None:
+    assert point(SIGHT, Noun(ANY_SHAPE, "red")) == PointAt("red shape", ((0.15, 0.5), (0.7, 0.2)))
+    assert point(SIGHT, Noun(FACE), "faces") == PointAt("faces", ((0.4, 0.4),))
+    assert point(SIGHT, Noun("heart")) == PointAt("heart", ())
+
+
+def test_counts_in_every_wording() -> None:
+    assert count(SIGHT, Noun(SIGN)) == Query("How many signs are there?", "1", "count")
+    assert [count(SIGHT, Noun("circle", "red"), wording) for wording in COUNTING] == [
+        Query("How many red circles are there?", "2", "count"),
+        Query("How many red circles?", "2", "count"),
+        Query("有几个红色的圆形？", "2", "count"),
+        Query("图中有多少个红色的圆形？", "2", "count"),
+    ]
+    assert count(SIGHT, Noun("cross"), COUNTING[1]) == Query("How many crosses?", "1", "count")
+    assert count(SIGHT, Noun(ANY_SHAPE), COUNTING[2]) == Query("有几个形状？", "4", "count")
+    assert count(SIGHT, Noun("heart", "black")) == Query("How many black hearts are there?", "0", "count")
+
+
+def test_presence() -> None:
+    assert presence(SIGHT, Noun("star", "orange")) == Query("Is there an orange star?", "yes", "presence")
+    assert presence(SIGHT, Noun("star", "purple")) == Query("Is there a purple star?", "no", "presence")
+    assert presence(SIGHT, Noun(FACE)) == Query("Is there a face?", "yes", "presence")
+    assert presence(SIGHT, Noun(ANY_SHAPE, "yellow")) == Query("Is there a yellow shape?", "no", "presence")
+
+
+def test_colours_are_asked_of_the_only_one_of_a_kind() -> None:
+    assert colours(SIGHT) == [
+        Query("What color is the cross?", "green", "colour"),
+        Query("What colour is the cross?", "green", "colour"),
+        Query("What color is the star?", "orange", "colour"),
+        Query("What colour is the star?", "orange", "colour"),
+        Query("What color is the sign?", "yellow", "colour"),
+        Query("What colour is the sign?", "yellow", "colour"),
+    ]
+    assert colours(ALONE) == []
+    assert colours(in_a_row((thing("ring", "red"), 0.2), (thing("ring", "blue"), 0.8))) == []
+
+
+def test_signs_are_read_where_there_is_one() -> None:
+    assert signs(SIGHT) == [
+        Query("What does the sign say?", "42", "sign"),
+        Query("What number is on the sign?", "42", "sign"),
+    ]
+    assert signs(ALONE) == []
+    assert signs(in_a_row((SIGN_42, 0.2), (thing(SIGN, "red", "7"), 0.8))) == []
+
+
+def test_what_is_left_of_things_with_a_name_of_their_own() -> None:
+    assert lefts(SIGHT) == [
+        Query("What is left of the green cross?", "a red circle", "left"),
+        Query("What is left of the face?", "a green cross", "left"),
+        Query("What is left of the orange star?", "a face", "left"),
+        Query("What is left of the yellow sign?", "a red circle", "left"),
+    ]
+    assert lefts(ALONE) == [Query("What is left of the face?", "nothing", "left")]
+    after_a_sign = in_a_row((SIGN_42, 0.2), (STAR, 0.4))
+    assert [query.answer for query in lefts(after_a_sign)] == ["nothing", "a yellow sign that says 42"]
+
+
+@pytest.mark.parametrize(
+    ("x", "asked"),
+    [
+        ((0.1, 0.3, 0.5, 0.7), ["heart", "star", "cross", "sign"]),
+        ((0.1, 0.3, 0.34, 0.7), ["heart", "star", "cross", "sign"]),
+        ((0.1, 0.3, 0.32, 0.7), ["heart", "star"]),  # which of two is nearer to the last is not clear
+        ((0.1, 0.12, 0.3, 0.7), ["heart", "sign"]),
+        ((0.1, 0.3, 0.5, 0.52), ["heart", "star", "cross"]),
+    ],
+)
+def test_left_is_asked_only_where_it_is_clear(x: tuple[float, ...], asked: list[str]) -> None:
+    sight = in_a_row(*zip((thing("heart", "blue"), STAR, CROSS, SIGN_42), x, strict=True))
+    assert [query.question.rstrip("?").split()[-1] for query in lefts(sight)] == asked
+
+
+def test_gazes_end_at_the_middle_of_what_is_looked_at() -> None:
+    assert gazes(SIGHT) == [Gaze((0.4, 0.4), (0.7, 0.2))]
+    assert gazes(ALONE) == [Gaze((0.5, 0.5), None)]
+    (gaze,) = gazes(SIGHT, lambda: (0.25, 0.75))
+    assert gaze.eye == pytest.approx((0.38, 0.45))
+    assert gazes(in_a_row((STAR, 0.2), (CROSS, 0.4))) == []
+
+
+def test_nouns_mean_things() -> None:
+    assert len(set(NOUNS)) == len(NOUNS) == 10 * 9 - 8  # kinds and "shape" by colours and none; faces have no colour
+    of = {noun.one: noun for noun in NOUNS}
+    for word, means in {
+        "circle": [LEFT_CIRCLE, RIGHT_CIRCLE],
+        "red circle": [LEFT_CIRCLE, RIGHT_CIRCLE],
+        "blue circle": [],
+        "shape": [LEFT_CIRCLE, CROSS, STAR, RIGHT_CIRCLE],
+        "orange shape": [STAR],
+        "yellow shape": [],
+        "sign": [SIGN_42],
+        "yellow sign": [SIGN_42],
+        "face": [LOOKING],
+    }.items():
+        assert [thing for thing in SIGHT.things if of[word].means(thing)] == means, word
+
+
+def test_nouns_are_worded() -> None:
+    noun = Noun("cross", "orange")
+    assert (noun.one, noun.many, noun.article, noun.chinese) == (
+        "orange cross",
+        "orange crosses",
+        "an",
+        "橙色的十字",
+    )
+    noun = Noun(FACE)
+    assert (noun.one, noun.many, noun.article, noun.chinese) == ("face", "faces", "a", "脸")
+    assert [noun.article for noun in NOUNS if noun.colour == "orange"] == ["an"] * 9
+    assert {noun.article for noun in NOUNS if noun.colour != "orange"} == {"a"}
+    assert described(STAR) == "an orange star"
+    assert described(SIGN_42) == "a yellow sign that says 42"
+
+
+CHINESE_KINDS = {
+    **{"circle": "圆形", "square": "正方形", "triangle": "三角形", "star": "星形", "ring": "圆环", "cross": "十字"},
+    **{"heart": "心形", "sign": "牌子", "face": "脸", "shape": "形状"},
+}
+CHINESE_COLOURS = {
+    **{"red": "红色", "orange": "橙色", "yellow": "黄色", "green": "绿色", "blue": "蓝色", "purple": "紫色"},
+    **{"black": "黑色", "white": "白色"},
+}
+
+
+def test_chinese_nouns() -> None:
+    for noun in NOUNS:
+        colour = f"{CHINESE_COLOURS[noun.colour]}的" if noun.colour else ""
+        assert noun.chinese == colour + CHINESE_KINDS[noun.kind]
+    assert len({noun.chinese for noun in NOUNS}) == len(NOUNS)
+
+
+@pytest.mark.parametrize("ask", [curriculum, questions])
+def test_what_is_asked_is_settled_by_the_seed_and_asked_once(ask: Ask) -> None:
+    differ = 0
+    for seed in SEEDS[:60]:
+        scene = imagine(seed)
+        sight = Sight.of(scene, draw(scene).boxes)
+        asked = ask(sight, np.random.default_rng(seed))
+        assert asked == ask(sight, np.random.default_rng(seed))
+        assert len(set(asked)) == len(asked)
+        differ += asked != ask(sight, np.random.default_rng(seed + 1))
+    assert differ > 55
+
+
+def test_a_curriculum_begins_with_what_is_most_useful() -> None:
+    lessons = curriculum(SIGHT, np.random.default_rng(0))
+    assert [type(lesson) for lesson in lessons[:3]] == [Detect, Caption, Query]
+    of_faces = [i for i, lesson in enumerate(lessons) if isinstance(lesson, Gaze)]
+    assert of_faces == [of_faces[0]]
+    assert of_faces[0] in (3, 4)  # the second detection may be the first again
+    (gaze,) = [lesson for lesson in lessons if isinstance(lesson, Gaze)]
+    assert gaze.answer == (0.7, 0.2)
+    x, y = gaze.eye
+    assert abs(x - 0.4) <= 0.3 * 0.08
+    assert abs(y - 0.4) <= 0.3 * 0.2
+    about = {lesson.about for lesson in lessons if isinstance(lesson, Query)}
+    assert about == {"count", "presence", "colour", "sign", "left"}
+
+
+def test_an_exam_asks_of_every_skill() -> None:
+    asked = questions(SIGHT, np.random.default_rng(3))
+    assert asked[:3] == [caption(SIGHT, length) for length in LENGTHS]
+    skills = Counter(type(lesson) for lesson in asked)
+    assert skills[Detect] in (2, 3, 4)
+    assert skills[PointAt] in (1, 2)
+    about = Counter(lesson.about for lesson in asked if isinstance(lesson, Query))
+    assert about == {"count": 2, "presence": 1, "colour": 1, "sign": 1, "left": 1}
+    counted = [lesson.question for lesson in asked if isinstance(lesson, Query) and lesson.about == "count"]
+    assert [question[:3] for question in counted] == ["How", "有几个"]
+    assert asked[-1] == Gaze((0.4, 0.4), (0.7, 0.2))
+
+
+# A second reading of what is asked, from the words alone.
+
+PLURALS = {"crosses": "cross"} | {f"{kind}s": kind for kind in (*KINDS, ANY_SHAPE) if kind != "cross"}
+SAID = {  # what is said of a thing in Chinese, to its colour and kind
+    (f"{CHINESE_COLOURS[colour]}的" if colour else "") + CHINESE_KINDS[kind]: (colour, kind)
+    for kind in CHINESE_KINDS
+    for colour in ("", *CHINESE_COLOURS)
+}
+
+
+def meant(words: str) -> tuple[str, str]:
+    """The colour, or "", and the kind."""
+    *colour, kind = words.split()
+    return " ".join(colour), PLURALS.get(kind, kind)
+
+
+def which(scene: Scene, colour: str, kind: str) -> list[int]:
+    """The things of the scene that are meant."""
+    kinds = SHAPES if kind == "shape" else (kind,)
+    return [i for i, thing in enumerate(scene.things) if thing.kind in kinds and colour in ("", thing.colour)]
+
+
+def name(thing: Thing) -> str:
+    article = "an" if thing.colour == "orange" else "a"
+    says = f" that says {thing.digits}" if thing.digits else ""
+    return f"{article} {thing.colour} {thing.kind}{says}".replace("  ", " ")
+
+
+def check_words(scene: Scene, middles: np.ndarray, question: str, answer: str) -> str:
+    """Answers a question once more; gives what it is about."""
+    in_order = [scene.things[i] for i in np.lexsort(middles.T[::-1])]
+    if words := re.fullmatch(r"How many (.+?)(?: are there)?\?", question):
+        assert answer == str(len(which(scene, *meant(words[1]))))
+        return "count"
+    if words := re.fullmatch(r"(?:有几个|图中有多少个)(.+)？", question):
+        assert answer == str(len(which(scene, *SAID[words[1]])))
+        return "count"
+    if words := re.fullmatch(r"Is there (an?) (.+)\?", question):
+        assert (words[1] == "an") == words[2].startswith("orange")
+        assert answer == ("yes" if which(scene, *meant(words[2])) else "no")
+        return "presence"
+    if words := re.fullmatch(r"What colou?r is the (\w+)\?", question):
+        (of,) = which(scene, "", words[1])
+        assert answer == scene.things[of].colour
+        return "colour"
+    if question in ("What does the sign say?", "What number is on the sign?"):
+        (of,) = which(scene, "", "sign")
+        assert answer == scene.things[of].digits
+        return "sign"
+    words = re.fullmatch(r"What is left of the (.+)\?", question)
+    assert words
+    (of,) = which(scene, *meant(words[1]))
+    before = in_order.index(scene.things[of]) - 1
+    assert answer == ("nothing" if before < 0 else name(in_order[before]))
+    return "left"
+
+
+def check(scene: Scene, boxes: np.ndarray, lesson: Lesson) -> str:
+    """boxes: (things, 4) as fractions of the picture. Gives what the lesson is about."""
+    middles, sizes = (boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]
+    order = np.lexsort(middles.T[::-1])
+    if isinstance(lesson, Caption):
+        told = re.sub(r" at the (?:(?:top|bottom|left|right|middle) ?)+(?=,| and|\.)", "", lesson.answer)
+        names = [name(scene.things[i]) for i in order]
+        text = ", ".join(names[:-1]) + (" and " if names[:-1] else "") + names[-1]
+        ground = f" on a {scene.background.kind} background"
+        things = "1 thing" if len(names) == 1 else f"{len(names)} things"
+        right = {
+            "short": f"{text}.",
+            "normal": f"{text}{ground}.",
+            "long": f"a drawing of {things}{ground}: {text}.",
+        }[lesson.length]
+        assert told == right[0].upper() + right[1:]
+        return lesson.length
+    if isinstance(lesson, Query):
+        about = check_words(scene, middles, lesson.question, lesson.answer)
+        assert about == lesson.about
+        return about
+    if isinstance(lesson, Gaze):
+        (of,) = [
+            i
+            for i, (x0, y0, x1, y1) in enumerate(boxes)
+            if x0 < lesson.eye[0] < x1 and y0 < lesson.eye[1] < y1 and scene.things[i].kind == FACE
+        ]
+        looks_at = scene.things[of].looks_at
+        assert lesson.answer == (None if looks_at is None else pytest.approx(tuple(middles[looks_at])))
+        return "gaze"
+    found = [i for i in order if i in which(scene, *meant(lesson.prompt))]
+    if isinstance(lesson, PointAt):
+        np.testing.assert_allclose(np.reshape(lesson.answer, (-1, 2)), middles[found])
+        return "point"
+    places = np.concatenate([middles[found], sizes[found]], axis=1)
+    np.testing.assert_allclose(np.reshape(lesson.answer, (-1, 4)), places)
+    return "detect"
+
+
+@pytest.mark.parametrize("ask", [curriculum, questions])
+def test_answers_are_true(ask: Ask) -> None:
+    checked: Counter[str] = Counter()
+    for seed in SEEDS:
+        scene = imagine(seed)
+        boxes = draw(scene).boxes
+        sides = np.array((scene.width, scene.height) * 2)
+        for lesson in ask(Sight.of(scene, boxes), np.random.default_rng(seed)):
+            checked[check(scene, np.array(boxes) / sides, lesson)] += 1
+    about = {"count", "presence", "colour", "sign", "left", "gaze", "point", "detect", *LENGTHS}
+    assert set(checked) == about
+    assert min(checked.values()) >= 20
+
+
+def test_training_asks_for_one_and_for_all() -> None:
+    prompts = [
+        lesson.prompt
+        for seed in range(400)
+        for lesson in curriculum(SIGHT, np.random.default_rng(seed))
+        if isinstance(lesson, Detect | PointAt)
+    ]
+    many = sum(prompt.split()[-1] in PLURALS for prompt in prompts)
+    assert many / len(prompts) == pytest.approx(0.2, abs=0.05)
+    asked = [lesson for lesson in questions(SIGHT, np.random.default_rng(0)) if isinstance(lesson, Detect | PointAt)]
+    assert not any(lesson.prompt.split()[-1] in PLURALS for lesson in asked)
+
+
+def test_none_one_and_many_are_all_looked_for() -> None:
+    """So no model is right that always finds the same number."""
+    found: Counter[int] = Counter()
+    for seed in SEEDS:
+        scene = imagine(seed)
+        for lesson in questions(Sight.of(scene, draw(scene).boxes), np.random.default_rng(seed)):
+            if isinstance(lesson, Detect):
+                found[min(len(lesson.answer), 2)] += 1
+    assert min(found[0], found[1], found[2]) > 0.1 * found.total()

@@ -7,7 +7,9 @@ BIN := .venv/bin
 demo: .venv/installed
 	@mkdir -p demo
 	$(BIN)/mdtool redact sample_media/crossing.mp4 sample_media/portrait.jpg -o demo --overwrite
-	@echo "Look at the results: $(CURDIR)/demo/crossing.mp4 and $(CURDIR)/demo/portrait.jpg"
+	$(BIN)/mdtool redact sample_media/shapes.mp4 --prompt "red circle" -o demo --overwrite
+	$(BIN)/mdtool caption sample_media/scenes
+	@echo "Look at the results: $(CURDIR)/demo/crossing.mp4, $(CURDIR)/demo/portrait.jpg and $(CURDIR)/demo/shapes.mp4"
 
 test: .venv/installed
 	$(BIN)/python -m pytest

@@ -1,13 +1,14 @@
 """Makes `pocket` from nothing: `python -m engine.pocket.train`.
 
 First the vision encoder learns to tell what is in each patch; then the whole model learns its lessons. A run that was
-stopped goes on from its last checkpoint when it is called again with the same folder. A line of log.jsonl has the mean
-losses since the one before, or how well the engine answers with the weights so far.
+stopped goes on from its last checkpoint when it is called again with the same folder. A line of log.jsonl, and of the
+output, has the mean losses since the one before, or how well the engine answers with the weights so far.
 """
 
 import argparse
 import json
 import os
+import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterator
@@ -156,6 +157,7 @@ def train(
     """Trains until plan.steps, from where a former run in the folder was stopped."""
     torch.set_flush_denormal(True)  # the small weights of a trained attention would slow the products down
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / CONFIG.name).write_text(CONFIG.read_text())  # with which the folder is a model that can be loaded
     config = read_config(CONFIG.name, json.loads(CONFIG.read_text()))
     tokenizer = folder / "tokenizer.json"
     if not tokenizer.exists():
@@ -170,8 +172,10 @@ def train(
     began = time.monotonic()
 
     def log(line: dict[str, Any]) -> None:
+        text = json.dumps({"step": course.step} | line)
+        print(text, flush=True)
         with (folder / "log.jsonl").open("a") as file:
-            file.write(json.dumps({"step": course.step} | line) + "\n")
+            file.write(text + "\n")
 
     for batch in stream:
         if course.step >= plan.steps:
@@ -201,7 +205,10 @@ def main() -> None:
     parser.add_argument("--device", default="auto")
     given = parser.parse_args()
     plan = Plan(given.steps, given.look_steps, rate=given.rate)
-    train(plan, given.out, given.seed, pick_device(given.device))
+    try:
+        train(plan, given.out, given.seed, pick_device(given.device))
+    except KeyboardInterrupt:
+        sys.exit(f"stopped: call it again to go on from the last checkpoint in {given.out}")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,53 @@
+"""How well pocket answers about scenes that it never saw, in every way the engine can run it.
+
+The bounds are a little below what was measured; docs/pocket.md has the scores over more scenes.
+"""
+
+import shutil
+from typing import Any, cast
+
+import pytest
+
+import engine
+from engine.contract import LanguageModel
+from engine.pocket.exam import Report, examine, seeds
+
+SCENES = 40
+BOUNDS = {
+    "detect mAP@0.5": 0.85,
+    "points inside": 0.95,
+    "points found": 0.9,
+    "count": 0.95,
+    "colour": 0.95,
+    "captions (short)": 0.85,
+    "captions (normal)": 0.85,
+    "captions (long)": 0.85,
+    "gaze": 0.85,
+    "presence": 0.95,
+    "left": 0.8,
+    "sign": 0.8,
+}
+
+
+def report(scenes: int = SCENES, at_once: int = 4, **options: Any) -> Report:
+    return examine(cast(LanguageModel, engine.load("pocket", device="cpu", **options)), seeds(scenes), at_once)
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"dtype": "float32"}, {"quantize": "int8"}, {"quantize": "int4"}], ids=lambda o: str(o or "plain")
+)
+def test_the_scores_hold(options: dict[str, str]) -> None:
+    scores = report(**options).scores()
+    assert {name: score for name, score in scores.items() if score < BOUNDS[name]} == {}
+    assert scores.keys() == BOUNDS.keys()
+
+
+def test_a_batch_gives_what_its_members_alone_give() -> None:
+    alone, together = report(12, at_once=1), report(12, at_once=12)
+    assert (alone.scores(), sorted(alone.wrong)) == (together.scores(), sorted(together.wrong))
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+def test_compiled_it_answers_as_well() -> None:
+    plain, compiled = report(12, dtype="float32"), report(12, dtype="float32", compile=True)
+    assert compiled.scores() == pytest.approx(plain.scores(), abs=0.1)

@@ -14,18 +14,18 @@ from engine.pocket.exam import Report, examine, seeds
 
 SCENES = 40
 BOUNDS = {
-    "detect mAP@0.5": 0.85,
-    "points inside": 0.95,
-    "points found": 0.9,
-    "count": 0.95,
+    "detect mAP@0.5": 0.75,
+    "points inside": 0.92,
+    "points found": 0.85,
+    "count": 0.85,
     "colour": 0.95,
-    "captions (short)": 0.85,
-    "captions (normal)": 0.85,
-    "captions (long)": 0.85,
-    "gaze": 0.85,
-    "presence": 0.95,
+    "captions (short)": 0.55,
+    "captions (normal)": 0.55,
+    "captions (long)": 0.5,
+    "gaze": 0.75,
+    "presence": 0.9,
     "left": 0.8,
-    "sign": 0.8,
+    "sign": 0.4,
 }
 
 

@@ -5,18 +5,13 @@ Only the rounding so far: products are computed in the model's own type, and mem
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from engine.source import Source
+
 GROUPS = (128, 64, 32)  # the largest that divides a row is taken
-
-
-class Source(Protocol):
-    def has(self, name: str) -> bool: ...
-
-    def take(self, name: str, dtype: torch.dtype, device: torch.device | str = "cpu") -> Tensor: ...
 
 
 def int4(weight: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from engine.linear import Linear
-from engine.moondream.weights import Source
+from engine.source import Source
 
 Take = Callable[[str], Tensor]
 Norm = tuple[Tensor, Tensor]  # weight, bias

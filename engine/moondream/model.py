@@ -42,8 +42,9 @@ from engine.moondream.region import Region
 from engine.moondream.text import Text
 from engine.moondream.tokenizer import Tokenizer, load_tokenizer
 from engine.moondream.vision import Vision
-from engine.moondream.weights import Source, open_weights
+from engine.moondream.weights import open_weights
 from engine.resize import Resize, resizer
+from engine.source import Source
 
 CPU_BATCH, GPU_BATCH = 8, 64  # sequences that share a step
 GPU_CROPS, GPU_PICTURES = 32, 16  # that are encoded at once; one by one on a CPU, which loses nothing by it

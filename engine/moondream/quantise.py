@@ -5,7 +5,8 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from engine.quantise import Quantised, Source, int4, int8
+from engine.quantise import Quantised, int4, int8
+from engine.source import Source
 
 _MATRIX = re.compile(r"(text|vision)\.blocks\.\d+\.(attn|mlp)\.(qkv|proj|fc1|fc2)\.weight")
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from engine.linear import Linear
 from engine.moondream.config import RegionConfig
 from engine.moondream.layers import Take, by_row, layer_norm, linear, norm, taken_from
-from engine.moondream.weights import Source
+from engine.source import Source
 
 
 class Region:

@@ -17,7 +17,7 @@ from engine.moondream.config import TextConfig
 from engine.moondream.layers import layer_norm, linear, norm, taken_from
 from engine.moondream.moe import Experts
 from engine.moondream.rotary import rotary_table
-from engine.moondream.weights import Source
+from engine.source import Source
 
 
 @dataclass(frozen=True)

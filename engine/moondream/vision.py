@@ -11,7 +11,7 @@ from engine.linear import Linear
 from engine.moondream.config import VisionConfig
 from engine.moondream.crops import normalise, pool, stitch
 from engine.moondream.layers import Norm, layer_norm, linear, norm, taken_from
-from engine.moondream.weights import Source
+from engine.source import Source
 
 
 @dataclass(frozen=True)

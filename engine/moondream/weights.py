@@ -8,7 +8,6 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -20,15 +19,6 @@ from engine.moondream.int4 import packed_shapes, unpack
 from engine.one_line import shown, summary
 
 Shape = tuple[int, ...]
-
-
-class Source(Protocol):
-    """Where the parts of a model get their tensors from, by canonical name."""
-
-    def has(self, name: str) -> bool: ...
-
-    def take(self, name: str, dtype: torch.dtype, device: torch.device | str = "cpu") -> Tensor:
-        """The tensor, in memory of its own."""
 
 
 def shapes(config: Config, int4: bool = False) -> dict[str, Shape]:

@@ -6,7 +6,7 @@ Any model that meets the contract can sit it; the scenes and questions of a seed
 import math
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -140,9 +140,9 @@ def grade(report: Report, sight: Sight, lesson: Lesson, result: str | Answer | F
         right = _points_found(sight, lesson, result.items)
         report.point.add(right, len(result.items), len(lesson.answer))
         return right == len(result.items) == len(lesson.answer)
-    for name, holds in _judged(sight, lesson, result):
-        report.told[name].add(holds)
-    return all(holds for _, holds in _judged(sight, lesson, result))
+    name, holds = _judged(sight, lesson, result)
+    report.told[name].add(holds)
+    return holds
 
 
 def named(text: str) -> Counter[tuple[str, str]]:
@@ -150,16 +150,16 @@ def named(text: str) -> Counter[tuple[str, str]]:
     return Counter((colour, kind) for colour, kind in _NAMED.findall(text))
 
 
-def _judged(sight: Sight, lesson: Lesson, result: object) -> Iterator[tuple[str, bool]]:
+def _judged(sight: Sight, lesson: Caption | Query | Gaze, result: object) -> tuple[str, bool]:
+    """The name of its score, and whether it is right."""
     if isinstance(lesson, Caption):
         there = Counter((thing.colour, thing.kind) for thing in sight.things)
-        yield f"captions ({lesson.length})", named(str(result)) == there
-    elif isinstance(lesson, Query):
+        return f"captions ({lesson.length})", named(str(result)) == there
+    if isinstance(lesson, Query):
         assert isinstance(result, Answer)
-        yield lesson.about, result.text.strip().lower() == lesson.answer
-    elif isinstance(lesson, Gaze):
-        assert result is None or isinstance(result, Point)
-        yield "gaze", _is_near(sight, lesson, result)
+        return lesson.about, result.text.strip().lower() == lesson.answer
+    assert result is None or isinstance(result, Point)
+    return "gaze", _is_near(sight, lesson, result)
 
 
 def _is_near(sight: Sight, lesson: Gaze, result: Point | None) -> bool:

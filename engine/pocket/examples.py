@@ -174,23 +174,14 @@ class Teacher:
         ids = self.config.tokenizer
         assert ids.coord_id is not None
         steps = list(prompt)
-
-        def go_on(index: int) -> None:
-            """Tells at the last step whether there is one more place, and its x."""
-            last = steps[-1]
-            if index < len(places):
-                x = places[index][0][0]
-                steps[-1] = Step(last.token, last.value, last.kind, next_token=ids.coord_id or 0, next_coordinate=x)
-            elif ends or not places:
-                steps[-1] = Step(last.token, last.value, last.kind, next_token=ids.eos_id)
-
-        go_on(0)
-        for index, ((x, y), size) in enumerate(places):
+        for (x, y), size in places:
+            steps[-1] = replace(steps[-1], next_token=ids.coord_id, next_coordinate=x)
             steps.append(Step(value=(x, 0.0), kind=COORDINATE, next_coordinate=y))
             steps.append(Step(value=(y, 0.0), kind=COORDINATE, next_size=size or (NONE, NONE)))
             if size:
                 steps.append(Step(value=size, kind=SIZE))
-            go_on(index + 1)
+        if ends or not places:
+            steps[-1] = replace(steps[-1], next_token=ids.eos_id)
         return steps
 
 

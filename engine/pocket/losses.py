@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from engine.pocket.examples import Batch
-from engine.pocket.scene import COLOURS, KINDS
+from engine.pocket.scene import COLOURS, FACE, KINDS, SIGN
 from engine.pocket.student import Student
 
 COORDINATE_SPREAD, SIZE_SPREAD = 1.5 / 512, 4 / 512  # of the soft targets over the bins, as a share of all bins
@@ -55,8 +55,8 @@ class PatchHead(nn.Module):
         """pictures: (B, P, E). Mean losses."""
         split = self.linear(pictures).float().split(list(self.parts.values()), dim=-1)
         told = dict(zip(self.parts, split, strict=True))
-        covered, is_face = batch.patch_kind > 0, batch.patch_kind == 1 + KINDS.index("face")
-        is_sign = batch.patch_kind == 1 + KINDS.index("sign")
+        covered = batch.patch_kind > 0
+        is_face, is_sign = (batch.patch_kind == 1 + KINDS.index(kind) for kind in (FACE, SIGN))
 
         def by_class(name: str, target: Tensor, where: Tensor) -> Tensor:
             return F.cross_entropy(told[name][where], target[where]) if where.any() else told[name].sum() * 0
@@ -66,7 +66,7 @@ class PatchHead(nn.Module):
 
         digits = batch.patch_digits
         return {
-            "patch kind": by_class("kind", batch.patch_kind, covered | ~covered),
+            "patch kind": F.cross_entropy(told["kind"].flatten(0, 1), batch.patch_kind.flatten()),
             "patch colour": by_class("colour", batch.patch_colour, covered),
             "patch box": 10 * apart("box", batch.patch_box, covered),
             "patch look": apart("look", batch.patch_look, is_face),

@@ -1,15 +1,13 @@
 """The trained `pocket`: the weights beside this file, run as any Moondream 2."""
 
 import json
-from pathlib import Path
 from typing import Literal
 
 from engine.locate import Located
 from engine.moondream import model as moondream
-from engine.pocket.prompts import VOCABULARY
+from engine.pocket.prompts import CONFIG, VOCABULARY
 
-HERE = Path(__file__).parent
-CONFIG, WEIGHTS, TOKENIZER = HERE / "config.json", HERE / "model.safetensors", HERE / "tokenizer.json"
+WEIGHTS, TOKENIZER = CONFIG.with_name("model.safetensors"), CONFIG.with_name("tokenizer.json")
 
 
 def load(

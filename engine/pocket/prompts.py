@@ -1,8 +1,13 @@
 """The words that `pocket` looks for, as people put them."""
 
-from engine.contract import Abilities, normalise
+import json
+from pathlib import Path
+
+from engine.contract import normalise
+from engine.moondream.config import read_config
+from engine.moondream.prompts import abilities_of
 from engine.pocket.scene import FACE, SIGN
-from engine.pocket.words import LENGTHS, NOUNS, Noun
+from engine.pocket.words import NOUNS, Noun
 
 SUMMARY = "drawn scenes only, no photographs: shapes, signs with digits, drawn heads"
 
@@ -19,12 +24,5 @@ VOCABULARY = {normalise(said): put for noun in NOUNS for said, put in _wordings(
 # Words of which nobody expects that they are found in a photograph, as they would a face or a sign.
 DRAWN_ONLY = frozenset(normalise(said) for noun in NOUNS if noun.kind not in (FACE, SIGN) for said in _wordings(noun))
 
-ABILITIES = Abilities(
-    {
-        "caption": frozenset(LENGTHS),
-        "query": None,
-        "detect": frozenset(VOCABULARY),
-        "point": frozenset(VOCABULARY),
-        "gaze": None,
-    }
-)
+CONFIG = Path(__file__).with_name("config.json")
+ABILITIES = abilities_of(read_config(str(CONFIG), json.loads(CONFIG.read_text("utf-8"))), VOCABULARY)

@@ -31,11 +31,10 @@ from engine.pocket.exam import examine
 from engine.pocket.examples import Batch, Teacher
 from engine.pocket.losses import PatchHead, told
 from engine.pocket.optimiser import optimisers
+from engine.pocket.prompts import CONFIG
 from engine.pocket.student import Student
 from engine.pocket.vocabulary import make_tokenizer
 
-HERE = Path(__file__).parent
-CONFIG = HERE / "config.json"
 FIRST_SCENE = 1_000_000  # seeds below are for tests and exams
 TRIAL_SCENES = range(90_000, 90_040)  # asked about on the way
 

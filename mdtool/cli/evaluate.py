@@ -74,10 +74,11 @@ def evaluate_pocket(
 
     asked = load_language_model(model, device=device, dtype=dtype, quantize=quantize, compile=compile)
     report = examine(asked, seeds(scenes), at_once)
+    scores, answers = report.scores(), report.answers()
     if json:
         settings = {"model": asked.name, "quantize": quantize, "compile": compile, "scenes": scenes}
-        put_record(settings | {"scores": report.scores(), "answers": report.answers(), "wrong": report.wrong})
+        put_record(settings | {"scores": scores, "answers": answers, "wrong": report.wrong})
         return
     put("| score | | of |\n|---|---|---|\n")
-    for name, score in report.scores().items():
-        put(f"| {name} | {score:.1%} | {report.answers()[name]} |\n")
+    for name, score in scores.items():
+        put(f"| {name} | {score:.1%} | {answers[name]} |\n")

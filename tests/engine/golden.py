@@ -1,12 +1,14 @@
 """The golden models, loaded once, and what the reference made of them."""
 
 import json
+import shutil
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
@@ -16,13 +18,16 @@ from engine.moondream.config import Config, read_config
 from engine.moondream.crops import Crops
 from engine.moondream.model import Moondream
 from engine.moondream.tokenizer import load_tokenizer
-from engine.moondream.weights import Source, open_weights
+from engine.moondream.weights import open_weights
 from engine.resize import with_pillow
+from engine.source import Source
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 FAMILIES = ("moondream2", "moondream3")
 TOLERANCE = {"moondream2": 2e-4, "moondream3": 3e-4}  # of features, projections and logits
 STATE_TOLERANCE = {"moondream2": 5e-4, "moondream3": 2e-3}  # of hidden states, cached keys and values
+
+needs_compiler = pytest.mark.skipif(not any(map(shutil.which, ("c++", "g++", "clang++"))), reason="no C++ compiler")
 
 
 @cache

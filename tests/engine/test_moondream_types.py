@@ -1,14 +1,13 @@
 """Other number types, the compiler, and what must not change a result: the batch, and who asks beside."""
 
 import json
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from golden import FAMILIES, config, encoded, expected, generation, image, model, tensors
+from golden import FAMILIES, config, encoded, expected, generation, image, model, needs_compiler, tensors
 
 from engine.contract import CaptionRequest, DetectRequest, Done, Generation, ObjectLimitWarning, QueryRequest
 from engine.moondream.config import Config, MoeConfig, RegionConfig, TextConfig, VisionConfig, read_config
@@ -48,7 +47,7 @@ def test_half_precision_stays_near_the_reference(family: str, dtype: torch.dtype
         assert error.abs().max() < logits, name
 
 
-@pytest.mark.skipif(not any(map(shutil.which, ("c++", "g++", "clang++"))), reason="no C++ compiler")
+@needs_compiler
 def test_the_compiled_model_agrees_with_the_eager_one() -> None:
     family = "moondream2"
     compiled = model(family, compile=True)

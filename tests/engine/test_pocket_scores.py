@@ -3,10 +3,10 @@
 The bounds are a little below what was measured; docs/pocket.md has the scores over more scenes.
 """
 
-import shutil
 from typing import Any, cast
 
 import pytest
+from golden import needs_compiler
 
 import engine
 from engine.contract import LanguageModel
@@ -47,7 +47,7 @@ def test_a_batch_gives_what_its_members_alone_give() -> None:
     assert (alone.scores(), sorted(alone.wrong)) == (together.scores(), sorted(together.wrong))
 
 
-@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+@needs_compiler
 def test_compiled_it_answers_as_well() -> None:
     plain, compiled = report(12, dtype="float32"), report(12, dtype="float32", compile=True)
     assert compiled.scores() == pytest.approx(plain.scores(), abs=0.1)

@@ -18,9 +18,10 @@ from engine.pocket.draw import draw
 from engine.pocket.examples import Batch, Teacher
 from engine.pocket.lessons import Caption, Detect, Gaze, Lesson, PointAt, Query
 from engine.pocket.losses import PatchHead
+from engine.pocket.prompts import CONFIG
 from engine.pocket.scene import imagine
 from engine.pocket.student import Student
-from engine.pocket.train import CONFIG, Course, Plan
+from engine.pocket.train import Course, Plan
 
 TOKENIZER = CONFIG.parent / "tokenizer.json"
 SCENE = 7

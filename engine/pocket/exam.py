@@ -30,12 +30,13 @@ from engine.contract import (
 from engine.pocket.draw import draw
 from engine.pocket.lessons import Caption, Detect, Gaze, Lesson, PointAt, Query, Sight, questions
 from engine.pocket.scene import COLOURS, KINDS, imagine
+from engine.pocket.words import NUMBERS
 
 FIRST_SCENE = 100_000  # training takes its scenes from far above
 OVERLAP = 0.5  # a box is right from this intersection over union on
 NEAR = 0.1  # a gaze is right within this share of the picture's width
 
-_NAMED = re.compile(rf"(?:\b({'|'.join(COLOURS)}) )?\b({'|'.join(KINDS)})\b")
+_NAMED = re.compile(rf"(?:\b({'|'.join(NUMBERS)}) )?(?:\b({'|'.join(COLOURS)}) )?\b({'|'.join(KINDS)})(?:e?s)?\b")
 
 
 @dataclass
@@ -147,7 +148,10 @@ def grade(report: Report, sight: Sight, lesson: Lesson, result: str | Answer | F
 
 def named(text: str) -> Counter[tuple[str, str]]:
     """The colours and kinds of what a caption names."""
-    return Counter((colour, kind) for colour, kind in _NAMED.findall(text))
+    names: Counter[tuple[str, str]] = Counter()
+    for number, colour, kind in _NAMED.findall(text.lower()):
+        names[colour, kind] += NUMBERS.index(number) if number else 1
+    return names
 
 
 def _judged(sight: Sight, lesson: Caption | Query | Gaze, result: object) -> tuple[str, bool]:

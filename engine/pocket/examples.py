@@ -22,7 +22,7 @@ from engine.pocket.scene import COLOURS, FACE, KINDS, SIGN, Scene, imagine
 from engine.resize import Resize, resizer
 
 ROOM = 160  # positions for the lessons of a picture
-UNSURE = 0.006  # what is read back of a coordinate is so far off, as what the model finds itself will be
+UNSURE = 0.003  # what is read back of a coordinate is so far off, as what the model finds itself will be
 SIZES_OFF = 4  # times as far, as a share of the size
 SAMPLES = 4  # a side, within a patch of the grid: how its owner is told
 LEAST_SAMPLES = 2
@@ -37,6 +37,7 @@ class Batch:
     pixels: (C, S, S, 3) uint8, a picture's crops one after the other; tilings: of each picture.
     tokens: (B, R) ids; values: (B, R, 2), kinds: (B, R) what a position is: a token, a coordinate or a size.
     lesson: (B, R) from 1 on, 0 where there is nothing; position: (B, R) from 0 in each lesson.
+    weight: (B, R) of what is told there, so that a short answer does not drown among long captions.
     next_token: (B, R) ids, or -1; next_coordinate: (B, R), or -1; next_size: (B, R, 2), or -1.
     patch_kind, patch_colour: (B, P) 0 for none; patch_box: (B, P, 4) middle and size; patch_look: (B, P, 2) a unit
     vector, or 0, 0; patch_digits: (B, P, 2) 0 for none. What the thing in each patch is.
@@ -49,6 +50,7 @@ class Batch:
     kinds: Tensor
     lesson: Tensor
     position: Tensor
+    weight: Tensor
     next_token: Tensor
     next_coordinate: Tensor
     next_size: Tensor
@@ -119,15 +121,19 @@ class Teacher:
                 taught += [(number, position, step) for position, step in enumerate(steps)]
         taught += [(0, 0, Step())] * (ROOM - len(taught))
         kinds = np.array([step.kind for *_, step in taught])
+        numbers = np.array([number for number, *_ in taught])
+        tokens = np.array([step.next_token for *_, step in taught])
+        told = np.bincount(numbers[tokens >= 0], minlength=len(taught) + 1)[numbers]
         values = np.array([step.value for *_, step in taught])
         values = np.where(kinds[:, None] == SIZE, values * (1 + SIZES_OFF * off), values + off)
         return {
             "tokens": np.array([step.token for *_, step in taught]),
             "values": values.clip(0, 1).astype(np.float32),
             "kinds": kinds,
-            "lesson": np.array([number for number, *_ in taught]),
+            "lesson": numbers,
             "position": np.array([position for _, position, _ in taught]),
-            "next_token": np.array([step.next_token for *_, step in taught]),
+            "weight": (np.maximum(told, 1) ** -0.5).astype(np.float32),
+            "next_token": tokens,
             "next_coordinate": np.array([step.next_coordinate for *_, step in taught], np.float32),
             "next_size": np.array([step.next_size for *_, step in taught], np.float32),
         }

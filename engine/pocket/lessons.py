@@ -1,6 +1,6 @@
 """What is asked about a scene, with the right answers.
 
-Everything that is told or listed goes from left to right.
+Boxes and points are listed from left to right.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,9 +10,14 @@ import numpy as np
 
 from engine.pocket.draw import Box
 from engine.pocket.scene import FACE, SIGN, Scene, Thing
-from engine.pocket.words import ANY_SHAPE, LENGTHS, NOUNS, Noun, described, listed, noun_of
+from engine.pocket.words import ANY_SHAPE, LENGTHS, NOUNS, Noun, described, inventory, listed, noun_of
 
 Place = tuple[float, float]  # of the picture's width and height
+PLACES = (
+    *("top left", "top", "top right"),
+    *("left", "middle", "right"),
+    *("bottom left", "bottom", "bottom right"),
+)
 CLEARLY = 0.03  # of the width: how much further left a thing must be than another to be called left of it
 
 
@@ -79,23 +84,26 @@ class Sight:
 
 
 def caption(sight: Sight, length: str) -> Caption:
-    names = [described(thing) for thing in sight.things]
+    """What there is, in a fixed order; the long one goes through the picture place by place."""
     ground = f"on a {sight.scene.background.kind} background"
     if length == "short":
-        text = listed(names)
+        text = listed(inventory(sight.things))
     elif length == "normal":
-        text = f"{listed(names)} {ground}"
+        text = f"{listed(inventory(sight.things))} {ground}"
     else:
-        count = f"{len(names)} thing{'s' if len(names) > 1 else ''}"
-        placed = [f"{name} at the {_where(*middle)}" for name, middle in zip(names, sight.middles, strict=True)]
+        count = f"{len(sight.things)} thing{'s' if len(sight.things) > 1 else ''}"
+        where = [_where(*middle) for middle in sight.middles]
+        there = {
+            place: inventory(thing for thing, at in zip(sight.things, where, strict=True) if at == place)
+            for place in PLACES
+        }
+        placed = [f"{listed(names)} at the {place}" for place, names in there.items() if names]
         text = f"a drawing of {count} {ground}: {listed(placed)}"
     return Caption(length, f"{text[0].upper()}{text[1:]}.")
 
 
 def _where(x: float, y: float) -> str:
-    row = "top" if y < 1 / 3 else "bottom" if y > 2 / 3 else ""
-    column = "left" if x < 1 / 3 else "right" if x > 2 / 3 else ""
-    return f"{row} {column}".strip() or "middle"
+    return PLACES[3 * min(int(3 * y), 2) + min(int(3 * x), 2)]
 
 
 def detect(sight: Sight, noun: Noun, prompt: str | None = None) -> Detect:

@@ -17,7 +17,7 @@ SMALLEST = 1 / 1024  # a size's first bin; each of ten octaves takes a tenth of 
 
 
 def told(student: Student, hidden: Tensor, batch: Batch) -> dict[str, Tensor]:
-    """Mean losses of tokens, coordinates and sizes over the positions where each is to be told."""
+    """Mean losses of tokens (weighted), coordinates and sizes over the positions where each is to be told."""
     text, region = student.text, student.region
     of_token = batch.next_token >= 0
     logits = text.lm_head(text.post_ln(hidden[of_token])).float()
@@ -25,8 +25,10 @@ def told(student: Student, hidden: Tensor, batch: Batch) -> dict[str, Tensor]:
     x = region.coord_decoder(hidden[of_coordinate]).float()
     sizes = region.size_decoder(hidden[of_size]).float().unflatten(-1, (2, -1))
     octaves = 1 + batch.next_size[of_size].clamp(min=SMALLEST).log2() / 10  # 0..1
+    weight = batch.weight[of_token]
+    tokens = F.cross_entropy(logits, batch.next_token[of_token], reduction="none")
     return {
-        "token": F.cross_entropy(logits, batch.next_token[of_token]),
+        "token": (weight * tokens).sum() / weight.sum(),
         "coordinate": soft_cross_entropy(x, batch.next_coordinate[of_coordinate] * x.shape[-1], COORDINATE_SPREAD),
         "size": soft_cross_entropy(sizes, octaves * (sizes.shape[-1] - 1), SIZE_SPREAD),
     }

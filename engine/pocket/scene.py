@@ -30,10 +30,10 @@ SKIN: tuple[Colour, ...] = ((255, 220, 185), (235, 190, 150), (205, 150, 105), (
 BACKGROUNDS = ("plain", "gradient", "striped", "checked", "spotted")
 
 MOST_THINGS = 8
-HOW_MANY = (0.14, 0.17, 0.17, 0.15, 0.13, 0.10, 0.08, 0.06)  # the share of scenes with 1, 2, ... things
+HOW_MANY = (0.15, 0.18, 0.18, 0.15, 0.12, 0.09, 0.07, 0.06)  # the share of scenes with 1, 2, ... things
 LEAST_SIDE, LONGEST_SIDE, LONGEST_ASPECT = 96, 480, 3.0
 LEAST_SIZE, LEAST_WITH_DETAIL = 12, 26  # shapes; signs and faces
-SHARE_CUT, MOST_CUT = 0.2, 0.3  # of shapes that may be cut by the edge; of half of its size, how near its middle comes
+SHARE_CUT, MOST_CUT = 0.15, 0.5  # of shapes that may be cut by the edge; of half of its size, how near its middle comes
 CONE = math.radians(28)  # what a head looks at has no other thing this close to the line of sight
 
 
@@ -166,7 +166,7 @@ def _thing(rng: np.random.Generator, colours: Sequence[str], kinds: Sequence[str
         return Thing(SIGN, colour, rgb, 0, 0, rng.uniform(0.26, 0.44), digits=digits)
     kind = str(rng.choice(kinds))
     turned = 0.0 if kind in ("circle", "ring") else rng.uniform(-0.4, 0.4)
-    return Thing(kind, colour, rgb, 0, 0, math.exp(rng.uniform(math.log(0.12), math.log(0.4))), turned)
+    return Thing(kind, colour, rgb, 0, 0, math.exp(rng.uniform(math.log(0.14), math.log(0.42))), turned)
 
 
 def _placed(rng: np.random.Generator, thing: Thing, width: int, height: int, shrink: float) -> Thing | None:

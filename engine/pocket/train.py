@@ -48,7 +48,7 @@ class Plan:
     pictures: int = 24
     rate: float = 2e-3
     warm_up: int = 200
-    decay: float = 0.35  # the share of the steps over which the rate falls to nothing
+    decay: float = 0.6  # the share of the steps over which the rate falls to nothing
     weight_decay: float = 0.05
 
     def rate_at(self, step: int) -> float:
@@ -197,8 +197,8 @@ def train(
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m engine.pocket.train", description="Train the pocket model.")
     parser.add_argument("--out", type=Path, default=Path("pocket-training"), help="folder of checkpoints and weights")
-    parser.add_argument("--steps", type=int, default=11000)
-    parser.add_argument("--look-steps", type=int, default=2000, help="of these, how many train vision alone")
+    parser.add_argument("--steps", type=int, default=9500)
+    parser.add_argument("--look-steps", type=int, default=1500, help="of these, how many train vision alone")
     parser.add_argument("--rate", type=float, default=Plan.rate, help="of learning")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="auto")

@@ -1,11 +1,13 @@
 """What things are called: in prompts, questions and answers, English and Chinese."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 from engine.pocket.scene import COLOURS, FACE, KINDS, SHAPES, SIGN, Thing
 
 LENGTHS = ("short", "normal", "long")  # of captions
+NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight")
 ANY_SHAPE = "shape"  # the word for a shape of any kind
 
 _CHINESE = {
@@ -59,6 +61,20 @@ def described(thing: Thing) -> str:
     """ "a red circle", "a yellow sign that says 42", "a face"."""
     noun = noun_of(thing)
     return f"{noun.article} {noun.one}" + (f" that says {thing.digits}" if thing.kind == SIGN else "")
+
+
+def inventory(things: Iterable[Thing]) -> list[str]:
+    """What there is, kind by kind and colour by colour: "two red circles", "a blue star"; each sign by itself."""
+    kinds, colours = list(KINDS), ["", *COLOURS]
+    ordered = sorted(things, key=lambda thing: (kinds.index(thing.kind), colours.index(thing.colour), thing.digits))
+    names = []
+    for noun, group in groupby(ordered, noun_of):
+        alike = list(group)
+        if len(alike) == 1 or noun.kind == SIGN:
+            names += [described(thing) for thing in alike]
+        else:
+            names.append(f"{NUMBERS[len(alike)]} {noun.many}")
+    return names
 
 
 def listed(items: Sequence[str]) -> str:

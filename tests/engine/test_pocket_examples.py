@@ -33,7 +33,7 @@ def taught(*lessons: Lesson) -> dict[str, list]:
     """The columns of a row up to its last lesson; behind it there is nothing."""
     row = TEACHER.row(lessons)
     length = int((row["lesson"] > 0).sum())
-    empty = {"next_token": -1, "next_coordinate": -1, "next_size": -1}
+    empty = {"next_token": -1, "next_coordinate": -1, "next_size": -1, "weight": 1}
     for name, column in row.items():
         assert len(column) == ROOM
         assert (column[length:] == empty.get(name, 0)).all(), name
@@ -172,6 +172,7 @@ def test_a_batch_has_the_shapes_that_it_says() -> None:
         "kinds": ((3, ROOM), whole),
         "lesson": ((3, ROOM), whole),
         "position": ((3, ROOM), whole),
+        "weight": ((3, ROOM), single),
         "next_token": ((3, ROOM), whole),
         "next_coordinate": ((3, ROOM), single),
         "next_size": ((3, ROOM, 2), single),
@@ -186,6 +187,16 @@ def test_a_batch_has_the_shapes_that_it_says() -> None:
     for name, (shape, dtype) in shapes.items():
         tensor = getattr(batch, name)
         assert (tuple(tensor.shape), tensor.dtype) == (shape, dtype), name
+
+
+def test_a_short_answer_weighs_as_much_as_its_length_lets_it() -> None:
+    """One over the root of how many tokens are told, at each of them."""
+    short, long = Query("How many?", "3", "count"), Caption("short", "A red circle and a blue star.")
+    row = taught(short, long, PointAt("star", ()))
+    for number, lesson in ((1, short), (2, long), (3, None)):
+        told = 1 + (len(ids(lesson.answer)) if lesson else 0)
+        weights = [weight for weight, of in zip(row["weight"], row["lesson"], strict=True) if of == number]
+        assert weights == pytest.approx([told**-0.5] * len(weights))
 
 
 def test_batches_go_on_from_the_first_seed() -> None:

@@ -77,14 +77,26 @@ def test_a_sight_goes_from_left_to_right() -> None:
 
 
 def test_captions() -> None:
-    names = "A red circle, a green cross, a face, an orange star, a red circle and a yellow sign that says 42"
+    names = "Two red circles, an orange star, a green cross, a yellow sign that says 42 and a face"
     assert caption(SIGHT, "short") == Caption("short", f"{names}.")
     assert caption(SIGHT, "normal") == Caption("normal", f"{names} on a striped background.")
     assert caption(SIGHT, "long") == Caption(
         "long",
-        "A drawing of 6 things on a striped background: a red circle at the left, a green cross at the top left, "
-        "a face at the middle, an orange star at the bottom, a red circle at the top right and "
+        "A drawing of 6 things on a striped background: a green cross at the top left, a red circle at the top right, "
+        "a red circle at the left, a face at the middle, an orange star at the bottom and "
         "a yellow sign that says 42 at the bottom right.",
+    )
+
+
+def test_captions_put_together_what_is_alike() -> None:
+    signs = [(thing(SIGN, "red", digits), 0.1 * i) for i, digits in enumerate(("7", "12"), 1)]
+    crosses = [(thing("cross", colour), 0.3 + 0.1 * i) for i, colour in enumerate(("white", "red", "white"))]
+    faces = [(thing(FACE), 0.8), (thing(FACE), 0.9)]
+    assert caption(in_a_row(*signs, *crosses, *faces), "short").answer == (
+        "A red cross, two white crosses, a red sign that says 12, a red sign that says 7 and two faces."
+    )
+    assert caption(in_a_row(*faces, (thing("star", "blue"), 0.85)), "long").answer == (
+        "A drawing of 3 things on a striped background: a blue star and two faces at the right."
     )
 
 
@@ -354,22 +366,53 @@ def check_words(scene: Scene, middles: np.ndarray, question: str, answer: str) -
     return "left"
 
 
+_NUMBER = "an?|two|three|four|five|six|seven|eight"
+TOLD = re.compile(rf"({_NUMBER}) (?:({'|'.join(COLOURS)}) )?({'|'.join(KINDS)})(?:e?s)?(?: that says (\d+))?")
+AT = re.compile(r"(.+?) at the ((?:top|bottom)(?: left| right)?|left|right|middle)(?:, | and |$)")
+ROWS, COLUMNS = ("top", "", "bottom"), ("left", "", "right")
+
+
+def counted(text: str) -> Counter[tuple[str, ...]]:
+    """What a list names; nothing else is in it."""
+    assert TOLD.sub("#", text) in {"#", "# and #", *(", ".join("#" * n) + " and #" for n in range(2, 8))}, text
+    numbers = ["", "a", "two", "three", "four", "five", "six", "seven", "eight"]
+    named: Counter[tuple[str, ...]] = Counter()
+    for number, *what in TOLD.findall(text):
+        assert tuple(what) not in named or what[1] == SIGN
+        named[tuple(what)] += numbers.index(number.removesuffix("n") if number == "an" else number)
+    return named
+
+
+def check_caption(scene: Scene, middles: np.ndarray, lesson: Caption) -> None:
+    def there(things: tuple[Thing, ...]) -> Counter[tuple[str, ...]]:
+        return Counter((thing.colour, thing.kind, thing.digits) for thing in things)
+
+    told = lesson.answer[0].lower() + lesson.answer[1:].removesuffix(".")
+    ground = f" on a {scene.background.kind} background"
+    if lesson.length != "long":
+        assert told.endswith(ground) == (lesson.length == "normal")
+        assert counted(told.removesuffix(ground)) == there(scene.things)
+        return
+    count = "1 thing" if len(scene.things) == 1 else f"{len(scene.things)} things"
+    head, told = told.split(": ")
+    assert head == f"a drawing of {count}{ground}"
+    at = [f"{ROWS[int(3 * y)]} {COLUMNS[int(3 * x)]}".strip() or "middle" for x, y in middles]
+    places = AT.findall(told)
+    assert AT.sub("", told) == ""
+    assert len({place for _, place in places}) == len(places)
+    assert {place for _, place in places} == set(at)
+    for names, place in places:
+        assert counted(names) == there(
+            tuple(thing for thing, its in zip(scene.things, at, strict=True) if its == place)
+        )
+
+
 def check(scene: Scene, boxes: np.ndarray, lesson: Lesson) -> str:
     """boxes: (things, 4) as fractions of the picture. Gives what the lesson is about."""
     middles, sizes = (boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]
     order = np.lexsort(middles.T[::-1])
     if isinstance(lesson, Caption):
-        told = re.sub(r" at the (?:(?:top|bottom|left|right|middle) ?)+(?=,| and|\.)", "", lesson.answer)
-        names = [name(scene.things[i]) for i in order]
-        text = ", ".join(names[:-1]) + (" and " if names[:-1] else "") + names[-1]
-        ground = f" on a {scene.background.kind} background"
-        things = "1 thing" if len(names) == 1 else f"{len(names)} things"
-        right = {
-            "short": f"{text}.",
-            "normal": f"{text}{ground}.",
-            "long": f"a drawing of {things}{ground}: {text}.",
-        }[lesson.length]
-        assert told == right[0].upper() + right[1:]
+        check_caption(scene, middles, lesson)
         return lesson.length
     if isinstance(lesson, Query):
         about = check_words(scene, middles, lesson.question, lesson.answer)

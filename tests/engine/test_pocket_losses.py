@@ -79,6 +79,7 @@ def test_what_is_told_is_held_against_the_next_things(batch: Batch) -> None:
     batch.next_size[sized] = batch.next_size[sized].index_fill(0, torch.tensor(0), 1e-4)  # less than the first bin
     region = student.region
     sums: dict[str, list[float]] = {"token": [], "coordinate": [], "size": []}
+    weights: list[float] = []
     with torch.no_grad():
         losses = told(student, hidden, batch)
         for picture, row in np.ndindex(2, batch.tokens.shape[1]):
@@ -86,7 +87,9 @@ def test_what_is_told_is_held_against_the_next_things(batch: Batch) -> None:
             token, coordinate = int(batch.next_token[picture, row]), float(batch.next_coordinate[picture, row])
             if token >= 0:
                 logits = student.text.lm_head(student.text.post_ln(x)).double().numpy()
-                sums["token"].append(-math.log(softmax(logits)[token]))
+                weight = float(batch.weight[picture, row])
+                sums["token"].append(-weight * math.log(softmax(logits)[token]))
+                weights.append(weight)
             if coordinate >= 0:
                 logits = region.coord_decoder(x).double().numpy()
                 sums["coordinate"].append(divergence(logits, gaussian(512, coordinate * 512, 1.5)))
@@ -99,7 +102,8 @@ def test_what_is_told_is_held_against_the_next_things(batch: Batch) -> None:
     assert all(len(each) > 2 for each in sums.values())
     assert losses.keys() == sums.keys()
     for name, each in sums.items():
-        assert losses[name].item() == pytest.approx(np.mean(each), rel=2e-5), name
+        of = sum(weights) if name == "token" else len(each)
+        assert losses[name].item() == pytest.approx(sum(each) / of, rel=2e-5), name
 
 
 def head_that_says(said: dict[str, torch.Tensor]) -> tuple[PatchHead, torch.Tensor]:

@@ -11,7 +11,7 @@ import typer
 from typer.exceptions import TyperException
 
 from mdtool import __version__
-from mdtool.cli import bench, caption, detect, evaluate, models, point, query, redact
+from mdtool.cli import bench, caption, config, detect, evaluate, models, point, query, redact
 from mdtool.console import one_line
 from mdtool.ending import ENDING, interrupt, tell_of_lost
 from mdtool.errors import Exit, MdtoolError
@@ -19,6 +19,7 @@ from mdtool.stdout import put
 
 app = typer.Typer(
     name="mdtool",
+    cls=config.ConfiguredGroup,
     help="Sees for you: say in plain words what to find in pictures and videos, on your own machine.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -33,6 +34,7 @@ app.command("point")(point.point)
 app.add_typer(models.app, name="models")
 app.add_typer(evaluate.app, name="eval")
 app.add_typer(bench.app, name="bench")
+app.add_typer(config.app, name="config")
 
 
 def _version(wanted: bool) -> None:
@@ -103,7 +105,7 @@ def run(arguments: list[str]) -> int:
         say(f"{message} (mdtool --help shows how)" if "\n" not in message else message)
         return error.exit_code
     except MdtoolError as error:
-        say(one_line(str(error)))
+        say(one_line("; ".join([str(error), *getattr(error, "__notes__", [])])))
         return error.code
     except SystemExit as error:
         if not isinstance(error.__context__, BrokenPipeError):  # typer makes this of one

@@ -4,6 +4,20 @@ from typing import Annotated, Literal
 
 import typer
 
+
+def model_names() -> list[str]:
+    """For the completion of shells. Paths are left to the shell."""
+    from engine import EMBEDDED
+    from engine.published import published
+
+    return ["auto", *EMBEDDED, *published()]
+
+
+def device_names() -> list[str]:
+    """For the completion of shells: whether a device is there is not asked, which would take long."""
+    return ["auto", "cpu", "cuda", "mps"]
+
+
 Images = Annotated[
     list[str], typer.Argument(help="Photos, folders of them, globs, or - for one on stdin.", metavar="IMAGE...")
 ]
@@ -22,10 +36,16 @@ Prompts = Annotated[
 ModelName = Annotated[
     str,
     typer.Option(
-        "--model", help="A name from `mdtool models list`, a file or folder of weights, or auto.", metavar="NAME|PATH"
+        "--model",
+        help="A name from `mdtool models list`, a file or folder of weights, or auto.",
+        metavar="NAME|PATH",
+        autocompletion=model_names,
     ),
 ]
-Device = Annotated[str, typer.Option(help="Where the model runs: auto, cpu, cuda, cuda:1, mps.")]
+Device = Annotated[
+    str,
+    typer.Option(help="Where the model runs: auto, cpu, cuda, cuda:1, mps.", autocompletion=device_names),
+]
 Dtype = Annotated[
     Literal["float32", "bfloat16", "float16"] | None,
     typer.Option(help="What the model computes in. Default: what suits the model and the device."),

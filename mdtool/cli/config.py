@@ -1,0 +1,196 @@
+"""`mdtool config`: which settings hold, and where they are from; and how they come to the commands."""
+
+import json as json_module
+import re
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import takewhile
+from typing import Annotated, Any, TypeVar, cast
+
+import typer
+from typer.core import TyperGroup
+
+from mdtool import settings
+from mdtool.console import Console, one_line
+from mdtool.errors import MdtoolError, UsageError
+from mdtool.settings import Commands, Place, Settings, Words
+from mdtool.stdout import put, put_record
+
+T = TypeVar("T")
+
+
+class CommandContext(typer.Context):
+    """Of a command that settings hold for: tells where those are from that an error speaks of."""
+
+    def invoke(self, callback: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
+        try:
+            return super().invoke(callback, *args, **kwargs)
+        except MdtoolError as error:
+            for key, where in self._named_in(str(error)):
+                error.add_note(f"{key} is from {where}")
+            raise
+
+    def _named_in(self, message: str) -> Iterator[tuple[str, Place | str]]:
+        command = cast(Any, self.command)
+        for key, option in settings.options_of(command).items():
+            where = settings.origin(self, _words(self), option, self.obj or {})
+            values = self.params[option.name] if option.multiple else [self.params[option.name]]
+            told = any(isinstance(value, str) and value and value in message for value in values)
+            if where and (told or re.search(rf"(?<![\w-]){key}(?![\w-])", message.replace("--", ""))):
+                yield key, where
+
+
+def _words(ctx: typer.Context) -> Words:
+    parent = cast(typer.Context | None, ctx.parent)
+    return () if parent is None else (*_words(parent), ctx.info_name or "")
+
+
+class ConfiguredGroup(TyperGroup):
+    """The program: files and the environment give its options values. `mdtool config` alone takes none."""
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        settings.take_variables(_commands(self))
+        for command in _commands(self).values():
+            command.context_class = CommandContext
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Where no help is asked for, UsageError if a setting is wrong."""
+        name, command, rest = super().resolve_command(ctx, args)
+        if name != "config" and not ctx.resilient_parsing:
+            try:
+                ctx.obj = settings.read(_commands(self))
+                ctx.default_map = settings.default_map(ctx.obj)
+            except UsageError:
+                if set(takewhile(lambda word: word != "--", rest)).isdisjoint(ctx.help_option_names):
+                    raise
+        return name, command, rest
+
+
+def _commands(program: TyperGroup) -> Commands:
+    return {words: one for words, one in settings.commands_of(program).items() if words[0] != "config"}
+
+
+def _program(ctx: typer.Context) -> TyperGroup:
+    return cast(TyperGroup, ctx.find_root().command)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One option: its value as the command gets it, and where it is from; None for the built-in default."""
+
+    command: str
+    option: str
+    value: Any
+    where: Place | str | None
+
+    def as_dict(self) -> dict[str, Any]:
+        told = {"command": self.command, "option": self.option, "value": self.value}
+        if isinstance(self.where, Place):
+            return told | {"from": "file", "path": str(self.where.path), "line": self.where.line}
+        if self.where:
+            return told | {"from": "environment", "variable": self.where}
+        return told | {"from": "default"}
+
+    def columns(self) -> list[str]:
+        value = self.value if isinstance(self.value, str) else json_module.dumps(self.value, ensure_ascii=False)
+        texts = (self.command, self.option, "" if self.value is None else value, self.where or "default")
+        return [one_line(str(text)) for text in texts]
+
+
+def _rows(commands: Commands, given: Settings) -> Iterator[Row]:
+    defaults = settings.default_map(given)
+    for words, command in commands.items():
+        table = defaults
+        for word in words:
+            table = table.get(word, {})
+        ctx: Any = command.make_context(words[-1], [], default_map=table, resilient_parsing=True)
+        for key, option in settings.options_of(command).items():
+            where = settings.origin(ctx, words, option, given)
+            yield Row(" ".join(words), key, _plain(ctx.params[option.name]), where)
+
+
+def _plain(value: Any) -> Any:
+    """As JSON has it: of an enumeration the text, of a tuple a list, of a path its name."""
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    return value if value is None or isinstance(value, bool | int | float) else str(value)
+
+
+def _print_table(rows: list[Row]) -> None:
+    from rich.console import Console as RichConsole
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table("command", "option", "value", "from")
+    for row in rows:
+        table.add_row(*map(escape, row.columns()))
+    RichConsole(highlight=False).print(table)
+
+
+def _next_words(ctx: typer.Context) -> list[str]:
+    """What may come next in the name of a command."""
+    given = tuple(ctx.params.get("command") or ())
+    known = [words for words in _commands(_program(ctx)) if words[: len(given)] == given and len(words) > len(given)]
+    return list(dict.fromkeys(words[len(given)] for words in known))
+
+
+app = typer.Typer(help="Show the settings of files and the environment.", no_args_is_help=True)
+
+
+@app.callback()
+def config() -> None:
+    pass
+
+
+@app.command()
+def show(
+    ctx: typer.Context,
+    command: Annotated[
+        list[str],
+        typer.Argument(
+            help="Show all options of this one; by default those of all commands that settings give.",
+            metavar="[COMMAND]",
+            autocompletion=_next_words,
+        ),
+    ] = [],
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line for each option.")] = False,
+) -> None:
+    """Show the values of options, and where they are from.
+
+    On a terminal a table; in a pipe a line for each option: command, option, value, and the file and line, the
+    variable, or "default", with tabs between them.
+
+    mdtool config show redact
+    """
+    commands, words = _commands(_program(ctx)), tuple(command)
+    chosen = {known: one for known, one in commands.items() if known[: len(words)] == words}
+    if not chosen:
+        name = " ".join(words)
+        raise UsageError(
+            f"{name!r}: no such command takes settings; {settings.near(name, [' '.join(one) for one in commands])}"
+        )
+    rows = list(_rows(chosen, settings.read(commands)))
+    if not words:
+        rows = [row for row in rows if row.where]
+    if json:
+        for row in rows:
+            put_record(row.as_dict())
+    elif not rows:
+        Console().note("no settings: every option has its built-in default (`mdtool config show redact` lists some)")
+    elif sys.stdout.isatty():
+        _print_table(rows)
+    else:
+        put("".join("\t".join(row.columns()) + "\n" for row in rows))
+
+
+@app.command()
+def path() -> None:
+    """Print the files that are read, a line each; what the first says goes before what the second says."""
+    found = settings.files()
+    put("".join(f"{file}\n" for file in found))
+    if not found:
+        user = settings.user_file()
+        places = f"{settings.FILE} here or in a folder above" + (f", {user}" if user else "")
+        Console().note(f"no settings file: there could be {places}")

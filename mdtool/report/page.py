@@ -1,0 +1,109 @@
+"""The page: a chapter for each input, in one text that needs nothing else."""
+
+from collections.abc import Iterable, Sequence
+
+from mdtool import __version__
+from mdtool.report.contents import Chapter, Example
+from mdtool.report.markup import image, number, plain, section, shown
+from mdtool.report.style import STYLE
+from mdtool.report.tables import attention, counts, pill, verdicts
+from mdtool.report.timeline import timeline
+from mdtool.report.times import clock
+
+# A second lock besides the escaping: the browser itself is to run nothing, and to fetch nothing.
+POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+
+
+def page(title: str, chapters: Sequence[Chapter]) -> str:
+    """A whole HTML document, without a script or a reference to anything outside of it. It can be written as UTF-8."""
+    body = "".join(_chapter(place, chapter) for place, chapter in enumerate(chapters, 1))
+    return f"""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="{POLICY}">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{plain(title)}</title>
+<style>{STYLE}</style>
+</head>
+<body>
+<header>
+<h1>{shown(title)}</h1>
+{_contents(chapters) if len(chapters) > 1 else ""}</header>
+<main>
+{body}</main>
+<footer>Made by mdtool {__version__}.</footer>
+</body>
+</html>
+"""
+
+
+def _contents(chapters: Sequence[Chapter]) -> str:
+    lines = (
+        f'<li><a href="#input-{place}">{shown(chapter.source)}</a> {_verdict(chapter)}</li>\n'
+        for place, chapter in enumerate(chapters, 1)
+    )
+    return f'<nav aria-label="inputs"><ol>\n{"".join(lines)}</ol></nav>\n'
+
+
+def _chapter(place: int, chapter: Chapter) -> str:
+    verdict = _verdict(chapter)
+    parts = [
+        f'<article id="input-{place}">\n<h2>{shown(chapter.source)}</h2>\n',
+        f'<p class="verdict">{verdict}</p>\n' if verdict else "",
+        _facts(chapter),
+        "".join(f'<p class="note">{shown(note)}</p>\n' for note in chapter.notes),
+        section("Findings", verdicts(chapter.rows)),
+        section("Timeline", timeline(chapter)),
+        section("Examples", _examples(chapter.examples)),
+        section("Heat map", _heat(chapter)),
+        section("Objects", counts(chapter.counts)),
+        section("Attention", attention(chapter.attention)),
+        "</article>\n",
+    ]
+    return "".join(parts)
+
+
+def _verdict(chapter: Chapter) -> str:
+    """Empty where there were no rules to judge by."""
+    rules = [row for row in chapter.rows if row.hit is not None]
+    hits = [row for row in rules if row.hit]
+    if not rules:
+        return ""
+    which = f": {_list(row.name for row in hits)}" if hits else ""
+    return f"{pill(bool(hits))} {number(len(hits))} of {number(len(rules))} rules hit{which}"
+
+
+def _facts(chapter: Chapter) -> str:
+    facts = [
+        ("Model", shown(chapter.model) if chapter.model else ""),
+        ("Prompts", _list(chapter.prompts)),
+        ("Length", clock(chapter.duration) if chapter.duration else ""),
+        ("Frames", number(chapter.frames) if chapter.frames else ""),
+        ("Seen by the model", number(chapter.looks) if chapter.frames else ""),
+    ]
+    lines = "".join(f"<div><dt>{name}</dt><dd>{fact}</dd></div>\n" for name, fact in facts if fact)
+    return f"<dl>\n{lines}</dl>\n" if lines else ""
+
+
+def _examples(examples: Sequence[Example]) -> str:
+    return f'<div class="sheet">\n{"".join(map(_example, examples))}</div>' if examples else ""
+
+
+def _example(example: Example) -> str:
+    alt, caption = ", ".join(example.labels) or "frame", _list(example.labels)
+    if example.time is not None:
+        time = clock(example.time)
+        alt, caption = f"{alt} at {time}", f"<b>{time}</b> {caption}"
+    return f"<figure>{image(example.picture, alt)}<figcaption>{caption}</figcaption></figure>\n"
+
+
+def _heat(chapter: Chapter) -> str:
+    if chapter.heat is None:
+        return ""
+    picture = image(chapter.heat, "heat map over the picture")
+    return f"<figure>{picture}<figcaption>Where in the picture, over all frames.</figcaption></figure>"
+
+
+def _list(words: Iterable[str]) -> str:
+    return ", ".join(map(shown, words))

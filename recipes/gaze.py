@@ -1,0 +1,211 @@
+"""Where people look: at whom or at what, smoothly over time, and for how long."""
+
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, get_args
+
+from engine.contract import Box, Point
+
+FACE_MARGIN = 0.15  # part of a face's width and height by which it is grown on each side, since gazes miss a little
+
+REST, SLOPE = 0.5, 8.0  # see Smoother: at 30 frames a second noise falls to 0.4, and a jump is followed in two frames
+SPEED_CUTOFF = 1.0  # hertz
+LONGEST_GAP = 0.5  # seconds
+
+NAMED_BY = {"person": "person", "target": "label"}  # kind of target -> key of its name
+DIGITS = 4
+
+Method = Literal["model", "head"]
+Sides = tuple[float, float, float, float]  # x_min, y_min, x_max, y_max
+
+
+@dataclass(frozen=True, slots=True)
+class Gaze:
+    """One person's gaze on one frame, in fractions of the picture.
+
+    track: the person's number, the same on all frames. eye: the place that was asked about, the middle of the face as
+    a rule. target: the point looked at, None where there is none in the picture. in_frame: False where the person looks
+    out of the picture, None where that is not known. method: "model", or "head" for the direction of the head, whose
+    target is only the end of a line that is looked along. looks_at: another person's track, the label of a named
+    target, or None. Raises ValueError where a value can't be.
+    """
+
+    track: int
+    face: Box
+    eye: Point
+    target: Point | None
+    in_frame: bool | None
+    method: Method = "model"
+    looks_at: int | str | None = None
+
+    def __post_init__(self) -> None:
+        if (self.target is not None) != (self.in_frame is True):
+            raise ValueError(f"person {self.track}: a gaze has a target if it is in the picture, and only then")
+        if self.method not in get_args(Method):
+            raise ValueError(f"no gaze is told by {self.method!r}; there are {', '.join(get_args(Method))}")
+        places = [_sides(self.face), *((p.x, p.y) for p in (self.eye, self.target) if p)]
+        if not all(math.isfinite(number) for place in places for number in place):
+            raise ValueError(f"person {self.track}: a place in the picture that is no number")
+
+
+def who_looks_at(people: Sequence[Gaze], targets: Sequence[Box] = ()) -> list[Gaze]:
+    """The same people, each with the person or named target looked at.
+
+    A target point belongs to the smallest box that holds it, of the other faces, slightly grown, and the named targets;
+    where two are equally small, to a face. A head's line belongs to the first box that it meets, but to none
+    that it starts in, since nothing tells how far it goes. Nobody looks at their own face.
+    """
+    faces = [(one.track, _grown(one.face)) for one in people]
+    named = [(box.label, _sides(box)) for box in targets]
+    return [
+        replace(one, looks_at=_looked_at(one, [*(face for face in faces if face[0] != one.track), *named]))
+        for one in people
+    ]
+
+
+def mutual(people: Sequence[Gaze]) -> list[tuple[int, int]]:
+    """The tracks of those who look at each other, each pair once, the lower number first, in order."""
+    looks = {(one.track, one.looks_at) for one in people}
+    return sorted((a, b) for a, b in looks if isinstance(b, int) and a < b and (b, a) in looks)
+
+
+def _sides(box: Box) -> Sides:
+    return box.x_min, box.y_min, box.x_max, box.y_max
+
+
+def _grown(face: Box) -> Sides:
+    x, y = FACE_MARGIN * (face.x_max - face.x_min), FACE_MARGIN * (face.y_max - face.y_min)
+    return face.x_min - x, face.y_min - y, face.x_max + x, face.y_max + y
+
+
+def _looked_at(one: Gaze, boxes: Sequence[tuple[int | str, Sides]]) -> int | str | None:
+    if one.target is None:
+        return None
+    found = []
+    for name, sides in boxes:
+        met = _along(one.eye, one.target, sides) if one.method == "head" else _held(one.target, sides)
+        if met is not None:
+            found.append((met, (sides[2] - sides[0]) * (sides[3] - sides[1]), name))
+    return min(found, key=lambda each: each[:2])[2] if found else None
+
+
+def _held(point: Point, sides: Sides) -> float | None:
+    """0 if the box holds the point, else None."""
+    return 0.0 if sides[0] <= point.x <= sides[2] and sides[1] <= point.y <= sides[3] else None
+
+
+def _along(start: Point, end: Point, sides: Sides) -> float | None:
+    """The part of the line after which it enters the box; None where it does not, or starts in it (slab method)."""
+    if _held(start, sides) is not None:
+        return None
+    enter, leave = 0.0, 1.0
+    for at, to, low, high in ((start.x, end.x, sides[0], sides[2]), (start.y, end.y, sides[1], sides[3])):
+        if at == to:
+            if not low <= at <= high:
+                return None
+            continue
+        first, last = sorted(((low - at) / (to - at), (high - at) / (to - at)))
+        enter, leave = max(enter, first), min(leave, last)
+    return enter if enter <= leave else None
+
+
+class Smoother:
+    """Steadies each person's target over time without lagging on jumps: One Euro filter (Casiez et al. 2012).
+
+    A low-pass filter of first order, whose cutoff in hertz rises with the speed of what it follows, in pictures a
+    second:
+
+        cutoff = REST + SLOPE * speed     the speed itself is filtered at SPEED_CUTOFF
+
+    It begins anew at a cut, after a gap of more than LONGEST_GAP, after a look out of the picture, where the method
+    changes and where time does not go on. Only the past counts, at any frame rate, a variable one too.
+    """
+
+    def __init__(self) -> None:
+        self._past: dict[int, _Past] = {}
+
+    def __call__(self, time: float, people: Sequence[Gaze]) -> list[Gaze]:
+        """The people of the next frame, at `time` in seconds, with their targets smoothed."""
+        self._past = {track: past for track, past in self._past.items() if 0 < time - past.time <= LONGEST_GAP}
+        return [self._smoothed(time, one) for one in people]
+
+    def cut(self) -> None:
+        """The next frame is of another scene."""
+        self._past.clear()
+
+    def _smoothed(self, time: float, one: Gaze) -> Gaze:
+        past = self._past.get(one.track)
+        if one.target is None:
+            if one.in_frame is False:
+                self._past.pop(one.track, None)
+            return one
+        at, speed = complex(one.target.x, one.target.y), 0j
+        if past and past.method == one.method:
+            step = time - past.time
+            speed = past.speed + _weight(SPEED_CUTOFF, step) * ((at - past.at) / step - past.speed)
+            at = past.at + _weight(REST + SLOPE * abs(speed), step) * (at - past.at)
+        self._past[one.track] = _Past(time, one.method, at, speed)
+        return replace(one, target=replace(one.target, x=at.real, y=at.imag))
+
+
+@dataclass(frozen=True, slots=True)
+class _Past:
+    """What the filter knows of one person. at, and speed a second: x + iy."""
+
+    time: float
+    method: Method
+    at: complex
+    speed: complex
+
+
+def _weight(cutoff: float, step: float) -> float:
+    """Of what is new, in a low-pass filter of first order. cutoff: hertz. step: seconds."""
+    return 1 / (1 + 1 / (2 * math.pi * cutoff * step))
+
+
+class Attention:
+    """Seconds that each person looked at each other person, at each named target, elsewhere in the picture, and out."""
+
+    def __init__(self) -> None:
+        self._seconds: dict[int, dict[tuple[str, int | str | None], float]] = defaultdict(lambda: defaultdict(float))
+
+    def add(self, people: Sequence[Gaze], seconds: float) -> None:
+        """One frame, shown for so long, with `looks_at` known. Time in which a gaze is not known counts for nothing."""
+        if not 0 <= seconds < math.inf:
+            raise ValueError(f"a frame is shown for 0 seconds or more, not {seconds}")
+        for one in people:
+            if one.in_frame is not None:
+                self._seconds[one.track][_kind(one), one.looks_at] += seconds
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON: the people by track; for each the seconds known, and the targets, longest first.
+
+        A target has a `kind` ("person", "target", "elsewhere", "out_of_frame"), the `person` (track) or `label` that
+        it is, `seconds`, and its `share` of the seconds known, 0..1 (null where those are none).
+        """
+        return {"people": [_summary(track, targets) for track, targets in sorted(self._seconds.items())]}
+
+
+def _kind(one: Gaze) -> str:
+    if one.looks_at is None:
+        return "elsewhere" if one.in_frame else "out_of_frame"
+    return "person" if isinstance(one.looks_at, int) else "target"
+
+
+def _summary(track: int, targets: Mapping[tuple[str, int | str | None], float]) -> dict[str, Any]:
+    total = sum(targets.values())
+    return {
+        "track": track,
+        "seconds": round(total, DIGITS),
+        "targets": [
+            {
+                "kind": kind,
+                **({NAMED_BY[kind]: name} if kind in NAMED_BY else {}),
+                "seconds": round(seconds, DIGITS),
+                "share": round(seconds / total, DIGITS) if total else None,
+            }
+            for (kind, name), seconds in sorted(targets.items(), key=lambda each: (-each[1], str(each[0])))
+        ],
+    }

@@ -1,0 +1,184 @@
+"""Drawing where people look: a box round each face, a line that fades in towards the target, and the target.
+
+A person is all in one colour, which is the same for the same number in every run. Sizes grow with the picture.
+"""
+
+import math
+from collections.abc import Sequence
+from functools import lru_cache
+
+import cv2
+import numpy as np
+
+from engine.contract import Point
+from recipes.draw import Colour
+from recipes.gaze import Gaze
+
+UNIT, LEAST_UNIT = 1 / 270, 1.0  # of the picture's shorter side, pixels: the lengths below are so many units
+BOX_LINE = 1.0  # width
+LINE, FADE = (0.8, 2.4), (0.15, 0.95)  # width and opacity at the eye and at the target
+HEAD_LINE, HEAD_FADE = (1.8, 1.8), (0.95, 0.35)  # of a head's direction, at the eye and at its end
+DASH = 12.0  # from one dash to the next
+TARGET, CORE = 4.5, 2.0  # radius, and that of the white core
+OUT = 4.5  # radius of the mark of a look out of the picture
+RIM = 0.8  # width of the dark edge that shows marks on any ground
+LETTERS, LEAST_LETTERS = 10.0, 11  # units, pixels
+
+GOLDEN_ANGLE = math.pi * (3 - math.sqrt(5))
+FIRST_HUE = -math.pi / 12  # this with the next two: any eight people in a row differ by 30 (CIE 1976)
+LIGHTNESS = 70, 85, 58  # by turns, so that hues which come near to each other again still differ
+CHROMA = 56
+BLACK, WHITE = (0, 0, 0), (255, 255, 255)
+
+FAR = 4.0  # pictures: what lies farther out is drawn as if it were there, since OpenCV counts in 32 bits
+SHIFT = 4  # bits after the point in OpenCV's coordinates
+
+Place = tuple[float, float]  # x, y in pixels; whole numbers are the centres of pixels
+
+
+def draw_gaze(image: np.ndarray, people: Sequence[Gaze]) -> None:
+    """Draw all people on the picture (HxWx3 uint8 RGB), in place.
+
+    A look out of the picture is a barred disc on the corner of the face's box, and the word "out". A head's direction
+    is a dashed line without a target, since nothing tells how far it goes, and the word "head". Where a gaze is not
+    known, the face alone is drawn. ValueError for an array that can't be drawn on.
+    """
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+        raise ValueError(f"gazes are drawn on a picture of HxWx3 uint8, not on an array {image.shape} {image.dtype}")
+    if not (image.flags.c_contiguous and image.flags.writeable):
+        raise ValueError("gazes are drawn on a picture in one writable piece of memory: copy it first")
+    unit = max(min(image.shape[:2]) * UNIT, LEAST_UNIT)
+    for step in (_face, _look, _label):  # no box over a target, no target over a label
+        for one in people:
+            step(image, one, unit)
+
+
+@lru_cache(maxsize=1024)
+def colour_of_track(track: int) -> Colour:
+    """Hues a golden angle apart, so that any few tracks in a row differ; light enough for black letters (CIE LCh)."""
+    hue = FIRST_HUE + track * GOLDEN_ANGLE
+    lch = LIGHTNESS[track % len(LIGHTNESS)], CHROMA * math.cos(hue), CHROMA * math.sin(hue)
+    red, green, blue = cv2.cvtColor(np.array([[lch]], np.float32), cv2.COLOR_LAB2RGB)[0, 0].tolist()
+    return round(255 * red), round(255 * green), round(255 * blue)
+
+
+def _face(image: np.ndarray, one: Gaze, unit: float) -> None:
+    """Its box, as far as it lies in the picture; on its lower right corner the mark of a look out of the picture."""
+    first, last = _corners(image, one)
+    colour = colour_of_track(one.track)
+    cv2.rectangle(image, first, last, colour, _width(BOX_LINE * unit))
+    if one.in_frame is False:
+        _out_mark(image, last, colour, unit)
+
+
+def _look(image: np.ndarray, one: Gaze, unit: float) -> None:
+    if one.target is None:
+        return
+    colour, eye, target = colour_of_track(one.track), _place(image, one.eye), _place(image, one.target)
+    if one.method == "head":
+        _line(image, eye, target, colour, (HEAD_LINE[0] * unit, HEAD_LINE[1] * unit), HEAD_FADE, DASH * unit)
+        return
+    _line(image, eye, target, colour, (LINE[0] * unit, LINE[1] * unit), FADE)
+    for radius, fill in ((TARGET + RIM, BLACK), (TARGET, colour), (CORE, WHITE)):
+        cv2.circle(image, _fixed(target), round(radius * unit * 2**SHIFT), fill, cv2.FILLED, cv2.LINE_AA, SHIFT)
+
+
+def _out_mark(image: np.ndarray, corner: tuple[int, int], colour: Colour, unit: float) -> None:
+    """On the corner, or as near to it as shows all of it."""
+    x, y = (min(at, size - (OUT + RIM) * unit) for at, size in zip(corner, image.shape[1::-1], strict=True))
+    for radius, fill in ((OUT + RIM, BLACK), (OUT, colour)):
+        cv2.circle(image, _fixed((x, y)), round(radius * unit * 2**SHIFT), fill, cv2.FILLED, cv2.LINE_AA, SHIFT)
+    end = OUT * unit * math.sqrt(0.5)
+    bar = _fixed((x - end, y - end)), _fixed((x + end, y + end))
+    cv2.line(image, *bar, BLACK, _width(2 * RIM * unit), cv2.LINE_AA, SHIFT)
+
+
+def _line(
+    image: np.ndarray,
+    start: Place,
+    end: Place,
+    colour: Colour,
+    widths: tuple[float, float],
+    fade: tuple[float, float],
+    dash: float | None = None,
+) -> None:
+    """A smooth line whose width and opacity go evenly from one end to the other; only the pixels along it are touched.
+
+    dash: pixels from one dash to the next.
+    """
+    (x0, y0), (dx, dy) = start, (end[0] - start[0], end[1] - start[1])
+    length = math.hypot(dx, dy)
+    if length < 1:
+        return
+    x, y = _strip(image, start, (dx, dy), max(widths) / 2 + 1)
+    along = ((x - x0) * dx + (y - y0) * dy) / length
+    part = (along / length).clip(0, 1)
+    beside = np.hypot(x - x0 - part * dx, y - y0 - part * dy)
+    cover = ((widths[0] + part * (widths[1] - widths[0])) / 2 + 0.5 - beside).clip(0, 1)
+    cover *= fade[0] + part * (fade[1] - fade[0])
+    if dash is not None:
+        cover *= (along % dash) < 0.6 * dash
+    below = image[y, x]
+    image[y, x] = np.rint(below + cover[:, None] * (np.array(colour) - below)).astype(np.uint8)
+
+
+def _strip(image: np.ndarray, start: Place, step: Place, half: float) -> tuple[np.ndarray, np.ndarray]:
+    """x and y of the picture's pixels that lie within about `half` of the line from `start` by `step`."""
+    major = 0 if abs(step[0]) >= abs(step[1]) else 1  # the axis along which it goes farther
+    sizes = image.shape[1], image.shape[0]
+    low, high = sorted((start[major], start[major] + step[major]))
+    along = np.arange(max(0, math.floor(low - half)), min(sizes[major], math.ceil(high + half) + 1))
+    middle = start[1 - major] + (along - start[major]) * (step[1 - major] / step[major])
+    reach = math.ceil(half * math.sqrt(2))
+    across = np.rint(middle).astype(int)[:, None] + np.arange(-reach, reach + 1)
+    inside = (across >= 0) & (across < sizes[1 - major])
+    pair = np.broadcast_to(along[:, None], across.shape)[inside], across[inside]
+    return (pair[0], pair[1]) if major == 0 else (pair[1], pair[0])
+
+
+def _label(image: np.ndarray, one: Gaze, unit: float) -> None:
+    """Above the face, its left sides in line; moved so that it stays in the picture."""
+    words = [f"P{one.track}"]
+    if one.in_frame is not None:
+        words += ["head"] * (one.method == "head") + ["out"] * (not one.in_frame)
+    height, width = image.shape[:2]
+    plate = _plate(" ".join(words), max(LEAST_LETTERS, round(LETTERS * unit)), colour_of_track(one.track))
+    plate = plate[:height, :width]
+    (left, top), _ = _corners(image, one)
+    x, y = min(left, width - plate.shape[1]), min(max(0, top - plate.shape[0]), height - plate.shape[0])
+    image[y : y + plate.shape[0], x : x + plate.shape[1]] = plate
+
+
+@lru_cache(maxsize=256)
+def _plate(text: str, letters: int, colour: Colour) -> np.ndarray:
+    """(height, width, 3) uint8: black letters of that size in pixels on a ground of the colour."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    font = ImageFont.load_default(letters)
+    left, top, right, bottom = (round(side) for side in font.getbbox(text))
+    pad = max(2, letters // 5)
+    plate = Image.new("RGB", (right - left + 2 * pad, bottom - top + 2 * pad), colour)
+    ImageDraw.Draw(plate).text((pad - left, pad - top), text, fill=BLACK, font=font)
+    return np.asarray(plate)
+
+
+def _corners(image: np.ndarray, one: Gaze) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Upper left and lower right pixel of the face, in the picture."""
+    height, width = image.shape[:2]
+    x0, x1 = (min(max(int(x * width), 0), width - 1) for x in (one.face.x_min, one.face.x_max))
+    y0, y1 = (min(max(int(y * height), 0), height - 1) for y in (one.face.y_min, one.face.y_max))
+    return (x0, y0), (x1, y1)
+
+
+def _place(image: np.ndarray, point: Point) -> Place:
+    x, y = (min(max(at, -FAR), 1 + FAR) for at in (point.x, point.y))
+    return x * image.shape[1] - 0.5, y * image.shape[0] - 0.5
+
+
+def _fixed(place: Place) -> tuple[int, int]:
+    """For OpenCV, in parts of a pixel."""
+    return round(place[0] * 2**SHIFT), round(place[1] * 2**SHIFT)
+
+
+def _width(pixels: float) -> int:
+    return max(1, round(pixels))

@@ -1,0 +1,256 @@
+"""Who looks at whom or what, steadily over time, and for how long."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.contract import Box, Point
+from recipes.gaze import FACE_MARGIN, LONGEST_GAP, Attention, Gaze, Method, Smoother, mutual, who_looks_at
+
+SIDE = 0.1
+
+
+def person(
+    track: int, x: float, y: float, target: tuple[float, float] | None, method: Method = "model", side: float = SIDE
+) -> Gaze:
+    """With a face of that side round (x, y); without a target, looking out of the picture."""
+    face = Box(x - side / 2, y - side / 2, x + side / 2, y + side / 2, "face")
+    return Gaze(track, face, Point(x, y), target and Point(*target), target is not None, method)
+
+
+def looks(people: Sequence[Gaze], *targets: Box) -> dict[int, int | str | None]:
+    return {one.track: one.looks_at for one in who_looks_at(people, targets)}
+
+
+def test_a_target_in_another_face_is_that_person() -> None:
+    people = [person(1, 0.2, 0.5, (0.8, 0.5)), person(2, 0.8, 0.5, (0.5, 0.1)), person(3, 0.5, 0.9, None)]
+    assert looks(people) == {1: 2, 2: None, 3: None}
+
+
+def test_a_face_reaches_a_little_beyond_its_box() -> None:
+    edge, margin = 0.8 - SIDE / 2, FACE_MARGIN * SIDE
+    for x, expected in ((edge - 0.9 * margin, 2), (edge - 1.1 * margin, None)):
+        assert looks([person(1, 0.2, 0.5, (x, 0.5)), person(2, 0.8, 0.5, None)])[1] == expected
+
+
+def test_nobody_looks_at_themselves() -> None:
+    assert looks([person(1, 0.5, 0.5, (0.5, 0.52))]) == {1: None}
+    behind = person(2, 0.5, 0.5, None, side=0.4)  # whose face holds the first one
+    assert looks([person(1, 0.5, 0.5, (0.5, 0.52)), behind])[1] == 2
+
+
+def test_a_named_target_is_looked_at_and_the_smallest_box_wins() -> None:
+    one = [person(1, 0.1, 0.1, (0.6, 0.6))]
+    table, cup = Box(0.3, 0.3, 0.9, 0.9, "table"), Box(0.55, 0.55, 0.65, 0.65, "cup")
+    assert looks(one, table) == {1: "table"}
+    assert looks(one, table, cup) == looks(one, cup, table) == {1: "cup"}
+    assert looks(one, Box(0.7, 0.7, 0.8, 0.8, "plate")) == {1: None}
+    assert looks([*one, person(2, 0.6, 0.6, None)], table)[1] == 2
+    assert looks([*one, person(2, 0.6, 0.6, None)], cup)[1] == "cup"
+
+
+def test_of_equal_boxes_the_face_wins() -> None:
+    low, high = 0.25 - FACE_MARGIN * 0.5, 0.75 + FACE_MARGIN * 0.5
+    screen = Box(low, low, high, high, "screen")
+    assert looks([person(1, 0.1, 0.1, (0.5, 0.5)), person(2, 0.5, 0.5, None, side=0.5)], screen)[1] == 2
+
+
+def test_a_heads_line_ends_at_the_first_thing_that_it_meets() -> None:
+    turned = person(1, 0.1, 0.5, (1.0, 0.5), "head")
+    near, far = person(2, 0.4, 0.52, None), person(3, 0.8, 0.5, None, side=0.05)
+    assert looks([turned, far, near])[1] == 2
+    assert looks([turned, far])[1] == 3
+    assert looks([turned, person(2, 0.4, 0.7, None)])[1] is None
+    assert looks([turned], Box(0.0, 0.0, 1.0, 1.0, "room")) == {1: None}
+    assert looks([turned], Box(0.9, 0.0, 1.0, 1.0, "wall")) == {1: "wall"}
+    assert looks([person(1, 0.5, 0.9, (0.5, 0.0), "head")], Box(0.4, 0.1, 0.6, 0.2, "lamp")) == {1: "lamp"}
+    behind = person(1, 0.5, 0.5, (1.0, 0.5), "head")
+    assert looks([behind, person(2, 0.2, 0.5, None)])[1] is None
+
+
+def test_all_else_is_left_as_it_was() -> None:
+    people = [person(1, 0.2, 0.5, (0.8, 0.5)), person(2, 0.8, 0.5, None)]
+    named = who_looks_at(people)
+    assert [replace(one, looks_at=None) for one in named] == people
+    assert [one.looks_at for one in who_looks_at([replace(one, target=None, in_frame=False) for one in named])] == [
+        None,
+        None,
+    ]
+
+
+def test_those_who_look_at_each_other() -> None:
+    def looking(track: int, at: int | str | None) -> Gaze:
+        return replace(person(track, 0.5, 0.5, (0.1, 0.1)), looks_at=at)
+
+    assert mutual([looking(4, 1), looking(1, 4), looking(2, 1), looking(3, "cup"), looking(5, None)]) == [(1, 4)]
+    assert mutual([looking(1, 2), looking(2, 3), looking(3, 1)]) == []
+    assert mutual([looking(6, 5), looking(5, 6), looking(2, 1), looking(1, 2)]) == [(1, 2), (5, 6)]
+    assert mutual([]) == []
+
+
+def test_a_gaze_that_can_not_be_is_refused() -> None:
+    good = person(1, 0.5, 0.5, (0.1, 0.1))
+    assert replace(good, target=None, in_frame=None).in_frame is None
+    for change in ({"target": None}, {"in_frame": False}, {"in_frame": None}):
+        with pytest.raises(ValueError, match="only then"):
+            replace(good, **change)
+    for place in ({"eye": Point(float("nan"), 0)}, {"target": Point(0, float("inf"))}, {"face": Box(0, 0, 1, np.nan)}):
+        with pytest.raises(ValueError, match="no number"):
+            replace(good, **place)
+    with pytest.raises(ValueError, match="model, head"):
+        replace(good, method="eyes")  # type: ignore[arg-type]
+
+
+def smoothed(times: Sequence[float], places: Sequence[tuple[float, float] | None], steady: Smoother) -> np.ndarray:
+    """(n, 2) the targets of one person; NaN where there is none."""
+    found = []
+    for time, place in zip(times, places, strict=True):
+        (one,) = steady(time, [person(1, 0.5, 0.5, place)])
+        found.append((one.target.x, one.target.y) if one.target else (np.nan, np.nan))
+    return np.array(found)
+
+
+def steps(rate: float, seconds: float) -> list[float]:
+    return [frame / rate for frame in range(int(rate * seconds))]
+
+
+@pytest.mark.parametrize("rate", [10, 25, 60])
+def test_a_gaze_at_rest_is_steadied(rate: float) -> None:
+    times = steps(rate, 20)
+    places = np.random.default_rng(1).normal(0.5, 0.015, (len(times), 2))
+    calm = smoothed(times, [tuple(place) for place in places], Smoother())[len(times) // 10 :]
+    assert (calm.std(axis=0) < 0.6 * places.std(axis=0)).all()
+    assert np.allclose(calm.mean(axis=0), 0.5, atol=0.01)
+
+
+@pytest.mark.parametrize("rate", [10, 25, 60])
+def test_a_jump_is_followed_at_once(rate: float) -> None:
+    times = steps(rate, 4)
+    places = [(0.2, 0.7) if time < 2 else (0.7, 0.4) for time in times]
+    found = smoothed(times, places, Smoother())
+    late = np.searchsorted(times, 2.0) + max(1, round(0.05 * rate))
+    assert np.abs(found[late:] - (0.7, 0.4)).max() < 0.1
+    assert np.abs(found[-1] - (0.7, 0.4)).max() < 0.005
+
+
+def test_only_the_past_counts_and_every_run_gives_the_same() -> None:
+    times = steps(25, 4)
+    places = [tuple(place) for place in np.random.default_rng(2).uniform(0, 1, (len(times), 2))]
+    whole = smoothed(times, places, Smoother())
+    assert (smoothed(times[:40], places[:40], Smoother()) == whole[:40]).all()
+
+
+def test_a_variable_frame_rate_is_smoothed_by_its_times() -> None:
+    even = steps(30, 6)
+    uneven = [time for index, time in enumerate(even) if index % 7 not in (2, 3, 5)]
+
+    def slow(time: float) -> tuple[float, float]:
+        return 0.5 + 0.1 * np.sin(time), 0.5
+
+    a, b = (smoothed(times, [slow(time) for time in times], Smoother()) for times in (even, uneven))
+    shared = [even.index(time) for time in uneven]
+    assert np.abs(a[shared] - b)[len(b) // 6 :].max() < 0.01
+
+
+@pytest.mark.parametrize("how", ["cut", "gap", "out", "back", "method"])
+def test_it_begins_anew(how: str) -> None:
+    steady, time = Smoother(), 0.0
+    for frame in range(30):
+        time = frame / 30
+        steady(time, [person(1, 0.5, 0.5, (0.2, 0.2))])
+    after = time + 1 / 30
+    if how == "cut":
+        steady.cut()
+    elif how == "gap":
+        after = time + LONGEST_GAP + 0.01
+    elif how == "out":
+        (one,) = steady(after, [person(1, 0.5, 0.5, None)])
+        assert one.target is None
+        after += 1 / 30
+    elif how == "back":
+        after = time
+    (one,) = steady(after, [person(1, 0.5, 0.5, (0.23, 0.2), "head" if how == "method" else "model")])
+    assert one.target == Point(0.23, 0.2)
+
+
+def test_it_goes_on_over_a_frame_on_which_the_gaze_is_not_known() -> None:
+    steady = Smoother()
+    steady(0.0, [person(1, 0.5, 0.5, (0.2, 0.2))])
+    unknown = replace(person(1, 0.5, 0.5, None), in_frame=None)
+    assert steady(0.04, [unknown]) == [unknown]
+    (one,) = steady(0.08, [person(1, 0.5, 0.5, (0.22, 0.2))])
+    assert one.target
+    assert 0.2 < one.target.x < 0.22
+
+
+def test_people_are_smoothed_apart() -> None:
+    both, alone = Smoother(), Smoother()
+    for frame, x in enumerate((0.2, 0.25, 0.2, 0.24)):
+        first = person(1, 0.5, 0.5, (x, 0.5))
+        pair = [person(2, 0.5, 0.5, (1 - x / 2, 0.9)), first]
+        assert both(frame / 30, pair)[1] == alone(frame / 30, [first])[0]
+
+
+@given(
+    st.lists(st.tuples(st.floats(-1, 9), st.none() | st.tuples(st.floats(0, 1), st.floats(0, 1))), max_size=12),
+)
+def test_any_times_and_targets_stay_in_the_picture(frames: list[tuple[float, tuple[float, float] | None]]) -> None:
+    found = smoothed([time for time, _ in frames], [place for _, place in frames], Smoother())
+    for (_, place), (x, y) in zip(frames, found, strict=True):
+        assert np.isnan(x) if place is None else (-1e-9 <= x <= 1 + 1e-9 and -1e-9 <= y <= 1 + 1e-9)
+
+
+def test_attention_is_counted_in_seconds_and_shares() -> None:
+    attention = Attention()
+    at = replace(person(1, 0.5, 0.5, (0.1, 0.1)), looks_at=2)
+    out = person(2, 0.5, 0.5, None)
+    for _ in range(30):
+        attention.add([at, out], 0.1)
+    attention.add([replace(at, looks_at="screen"), out], 0.75)
+    attention.add([replace(at, looks_at=None), replace(out, in_frame=None)], 0.25)
+    attention.add([replace(at, target=None, in_frame=False, looks_at=None)], 1)
+    assert attention.as_dict() == {
+        "people": [
+            {
+                "track": 1,
+                "seconds": 5.0,
+                "targets": [
+                    {"kind": "person", "person": 2, "seconds": 3.0, "share": 0.6},
+                    {"kind": "out_of_frame", "seconds": 1.0, "share": 0.2},
+                    {"kind": "target", "label": "screen", "seconds": 0.75, "share": 0.15},
+                    {"kind": "elsewhere", "seconds": 0.25, "share": 0.05},
+                ],
+            },
+            {"track": 2, "seconds": 3.75, "targets": [{"kind": "out_of_frame", "seconds": 3.75, "share": 1.0}]},
+        ]
+    }
+    assert json.loads(json.dumps(attention.as_dict())) == attention.as_dict()
+
+
+def test_a_target_may_be_called_anything() -> None:
+    attention = Attention()
+    for name in ("elsewhere", "out_of_frame", "2"):
+        attention.add([replace(person(1, 0.5, 0.5, (0.1, 0.1)), looks_at=name)], 1)
+    attention.add([replace(person(1, 0.5, 0.5, (0.1, 0.1)), looks_at=2)], 1)
+    attention.add([person(1, 0.5, 0.5, (0.1, 0.1))], 1)
+    (one,) = attention.as_dict()["people"]
+    assert [target["share"] for target in one["targets"]] == [0.2] * 5
+
+
+def test_a_photo_has_attention_without_seconds() -> None:
+    attention = Attention()
+    attention.add([person(1, 0.5, 0.5, (0.1, 0.1))], 0)
+    (one,) = attention.as_dict()["people"]
+    assert one["targets"] == [{"kind": "elsewhere", "seconds": 0, "share": None}]
+    assert Attention().as_dict() == {"people": []}
+
+
+@pytest.mark.parametrize("seconds", [-0.1, float("nan"), float("inf")])
+def test_a_frame_of_no_length_is_refused(seconds: float) -> None:
+    with pytest.raises(ValueError, match="0 seconds or more"):
+        Attention().add([], seconds)

@@ -1,0 +1,178 @@
+"""Gazes as they are drawn: where, in which colour, and what can be told apart."""
+
+from dataclasses import replace
+from itertools import combinations
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from engine.contract import Box, Point
+from recipes.gaze import Gaze
+from recipes.gaze_draw import colour_of_track, draw_gaze
+
+GREY = 90
+LEFT = Gaze(1, Box(0.05, 0.4, 0.2, 0.6), Point(0.125, 0.5), Point(0.8, 0.5), True)
+OUT = replace(LEFT, target=None, in_frame=False)
+UNKNOWN = replace(LEFT, target=None, in_frame=None)
+HEAD = replace(LEFT, target=Point(1.0, 0.5), method="head")
+
+
+def drawn(*people: Gaze, width: int = 400, height: int = 300) -> np.ndarray:
+    image = np.full((height, width, 3), GREY, np.uint8)
+    draw_gaze(image, people)
+    return image
+
+
+def painted(image: np.ndarray) -> np.ndarray:
+    """HxW: where something was drawn."""
+    return (image != GREY).any(axis=2)
+
+
+def away_from_grey(image: np.ndarray, x: int) -> int:
+    """How strongly the line is drawn in that column, on the row of the eye."""
+    return int(np.abs(image[150, x].astype(int) - GREY).max())
+
+
+def test_the_picture_is_drawn_on_in_place_and_nobody_leaves_it_as_it_was() -> None:
+    assert painted(drawn(LEFT)).any()
+    assert not painted(drawn()).any()
+
+
+def test_the_face_is_boxed_where_it_is() -> None:
+    image = drawn(UNKNOWN)
+    colour = colour_of_track(1)
+    for row, column in ((150, 20), (150, 80), (180, 50)):
+        assert tuple(image[row, column]) == colour
+    assert not painted(image)[125:175, 25:75].any()
+
+
+def test_the_line_is_brighter_and_thicker_towards_the_target() -> None:
+    image = drawn(LEFT)
+    strengths = [away_from_grey(image, x) for x in (100, 160, 220, 280)]
+    assert strengths == sorted(strengths)
+    assert strengths[0] < 0.6 * strengths[-1]
+    assert painted(image)[100:200, 290].sum() > painted(image)[100:200, 100].sum()
+    assert not painted(image)[:, 340:].any()
+
+
+def test_the_line_hits_the_target_from_every_side() -> None:
+    for x, y in ((0.9, 0.5), (0.1, 0.5), (0.5, 0.1), (0.5, 0.9), (0.9, 0.9), (0.2, 0.9), (0.4, 0.1), (0.6, 0.95)):
+        one = Gaze(1, Box(0.48, 0.48, 0.52, 0.52), Point(0.5, 0.5), Point(x, y), True)
+        image = drawn(one)
+        for part in (0.3, 0.5, 0.7):
+            row, column = round((0.5 + part * (y - 0.5)) * 300), round((0.5 + part * (x - 0.5)) * 400)
+            assert painted(image)[row - 1 : row + 2, column - 1 : column + 2].any()
+        assert image[min(round(y * 300), 299), round(x * 400)].min() > 240  # the white core
+
+
+def test_the_target_has_a_white_core_in_the_persons_colour() -> None:
+    image = drawn(LEFT)
+    assert image[149, 319].min() > 240
+    ring = [tuple(pixel) for pixel in image[149, 320:330]]
+    assert colour_of_track(1) in ring
+
+
+def white(image: np.ndarray) -> np.ndarray:
+    return image.min(axis=2) > 240
+
+
+def test_a_look_out_of_the_picture_is_marked_at_the_face_and_is_no_target() -> None:
+    image = drawn(OUT)
+    assert not white(image).any()
+    rows, columns = np.nonzero(painted(image))
+    assert columns.max() < 110
+    assert rows.max() < 200
+    assert painted(image).sum() > painted(drawn(UNKNOWN)).sum() + 50
+
+
+def test_a_look_out_of_the_picture_does_not_cover_who_looks_there() -> None:
+    other = Gaze(2, Box(0.7, 0.4, 0.8, 0.6), Point(0.75, 0.5), Point(0.125, 0.5), True)
+    for people in ((OUT, other), (other, OUT)):
+        assert drawn(*people)[150, 50].min() > 240
+
+
+def test_no_box_lies_over_a_target() -> None:
+    other = Gaze(2, Box(0.8, 0.4, 0.9, 0.6), Point(0.85, 0.5), None, None)
+    for people in ((LEFT, other), (other, LEFT)):
+        assert drawn(*people)[150, 320].min() > 240
+
+
+def test_a_heads_direction_is_dashed_has_no_target_and_says_so() -> None:
+    image = drawn(HEAD)
+    line = painted(image)[150, 90:400]
+    assert np.count_nonzero(np.diff(line.astype(int))) > 20
+    assert not white(image).any()
+    whole = painted(drawn(LEFT))[150, 90:300]
+    assert whole.all()
+    assert painted(image)[:118].sum() > painted(drawn(LEFT))[:118].sum()  # a longer label
+
+
+def test_a_person_keeps_the_colour_whoever_else_is_there() -> None:
+    other = Gaze(7, Box(0.7, 0.7, 0.9, 0.9), Point(0.8, 0.8), None, None)
+    for people in ([LEFT, other], [other, LEFT], [other]):
+        assert tuple(drawn(*people)[250, 280]) == colour_of_track(7)
+
+
+def test_colours_are_steady_far_apart_and_readable_under_black() -> None:
+    assert colour_of_track(0) == pytest.approx((252, 130, 199), abs=2)
+    lab = cv2.cvtColor(np.array([[colour_of_track(n) for n in range(60)]], np.float32) / 255, cv2.COLOR_RGB2LAB)[0]
+    for start in range(5):
+        for a, b in combinations(lab[start : start + 8], 2):
+            assert np.linalg.norm(a - b) > 30
+    assert lab[:, 0].min() > 50  # contrast of black on it is over 4.5
+
+
+@pytest.mark.parametrize("corner", [(0.0, 0.0), (0.9, 0.0), (0.0, 0.9), (0.9, 0.9), (-0.1, -0.1), (0.97, 0.97)])
+def test_the_label_stays_in_the_picture(corner: tuple[float, float]) -> None:
+    x, y = corner
+    one = Gaze(12, Box(x, y, x + 0.1, y + 0.1), Point(x + 0.05, y + 0.05), None, False)
+    inside = Gaze(12, Box(0.4, 0.4, 0.5, 0.5), Point(0.45, 0.45), None, False)
+
+    def plate(image: np.ndarray) -> tuple[int, int]:
+        """Width and height of the label: rows and columns with much of its ground."""
+        ground = (image == colour_of_track(12)).all(axis=2)
+        return int((ground.sum(axis=0) >= 4).sum()), int((ground.sum(axis=1) >= 20).sum())
+
+    assert plate(drawn(one))[0] >= plate(drawn(inside))[0] - 12
+
+
+def test_sizes_grow_with_the_picture() -> None:
+    small, large = (painted(drawn(LEFT, width=400 * n, height=300 * n)).mean() for n in (2, 6))
+    assert large == pytest.approx(small, rel=0.1)
+
+
+def test_a_line_over_a_large_picture_touches_little_of_it() -> None:
+    one = Gaze(1, Box(0, 0, 0.01, 0.01), Point(0.0, 0.0), Point(1.0, 1.0), True)
+    image = drawn(one, width=3000, height=2000)
+    assert painted(image).mean() < 0.02
+    assert painted(image)[np.arange(100, 1990, 10), (np.arange(100, 1990, 10) * 1.5).astype(int)].all()
+
+
+def test_an_array_that_can_not_be_drawn_on_is_refused() -> None:
+    good = np.zeros((30, 40, 3), np.uint8)
+    locked = good.copy()
+    locked.flags.writeable = False
+    for bad in (good[..., 0], good.astype(float), np.zeros((30, 40, 4), np.uint8), np.zeros((0, 40, 3), np.uint8)):
+        with pytest.raises(ValueError, match="HxWx3 uint8"):
+            draw_gaze(bad, [LEFT])
+    for bad in (locked, good[:, ::-1], good[:, :20]):
+        with pytest.raises(ValueError, match="copy it first"):
+            draw_gaze(bad, [LEFT])
+
+
+anywhere = st.floats(-3, 3) | st.sampled_from([-1e30, 1e30, 0.0, 1.0])
+points = st.builds(Point, anywhere, anywhere)
+boxes = st.builds(Box, anywhere, anywhere, anywhere, anywhere)
+gazes = st.one_of(
+    st.builds(Gaze, st.integers(-5, 10**9), boxes, points, points, st.just(True), st.sampled_from(["model", "head"])),
+    st.builds(Gaze, st.integers(0, 99), boxes, points, st.none(), st.sampled_from([False, None])),
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(gazes, max_size=3), st.integers(1, 60), st.integers(1, 60))
+def test_any_gaze_on_any_picture(people: list[Gaze], width: int, height: int) -> None:
+    drawn(*people, width=width, height=height)

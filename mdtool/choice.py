@@ -29,10 +29,12 @@ def load_model(
     dtype: str | None = None,
     resize: Literal["vips", "pillow"] | None = None,
     say: Callable[[str], object] = lambda line: None,
+    warn: Callable[[str], object] | None = None,
 ) -> Model:
     """The model of that name or at that path, or for "auto" the first on this machine that serves all the prompts.
 
-    prompts: for "caption" the lengths. The other options are those of `engine.load`. say: told which model "auto" is.
+    prompts: for "caption" the lengths. The other options are those of `engine.load`. say: told which model "auto" is;
+    warn: told if that is one that can only stand in for a better one (None: `say` is).
     NoModel if there is none; UsageError if it can't do what the options say.
     """
     with model_errors():
@@ -42,7 +44,7 @@ def load_model(
         for prompt in prompts:  # says what is wrong with a prompt before any work is done
             _check(model, skill, prompt, threshold)
     if chosen == DRAWN and name == "auto":
-        say(f"the model is {DRAWN}, which knows {engine.summary(DRAWN)}; {_how_to_get_one('knows more')}")
+        (warn or say)(f"the model is {DRAWN}, which knows {engine.summary(DRAWN)}; {_how_to_get_one('knows more')}")
     elif name == "auto":
         say(f"the model is {model.name}")
     return model

@@ -9,8 +9,14 @@ model     that looked
 prompts   what it was asked for
 looked    true: the model saw this very frame; false: what is said of it was carried here from frames around it
 hidden    true: the frame could not be judged, so that none of it may be shown
+cut       true: a shot begins with this frame, so that tracks do too
+duration  seconds for which the frame is shown; 0 where that is not known, and for photos
+size      width and height of the displayed picture, in pixels
 objects   label, track (the same number for the same object on all frames), score (or null), seen (by the model,
-          on this frame), and x_min, y_min, x_max, y_max in fractions of the displayed picture, origin top left
+          on this frame), and x_min, y_min, x_max, y_max in fractions of the displayed picture, origin top left;
+          for a face whose gaze was asked for also gaze: method ("model", or "head" for the head's direction),
+          in_frame (null where that is not known), and x and y of what is looked at, if it is in the picture
+replies   to questions about the whole picture, by question; left out where none was asked
 """
 
 import json
@@ -19,18 +25,34 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, TextIO
+from typing import Any, Literal, TextIO
 
 from mdtool.errors import InputError, OutputError, UsageError
 from mdtool.media.whole_file import cant_write
 
 SCHEMA = "mdtool.findings/1"
 SIDES = ("x_min", "y_min", "x_max", "y_max")
+MOST_SECONDS = 1e9
+
+
+@dataclass(frozen=True)
+class Gazed:
+    """Where a face looks, in fractions of the displayed picture; see the schema above.
+
+    target: None if it is not in the picture, or not known.
+    """
+
+    target: tuple[float, float] | None
+    in_frame: bool | None
+    method: Literal["model", "head"] = "model"
 
 
 @dataclass(frozen=True)
 class Region:
-    """One object on one frame, in fractions of the displayed picture. seen: by the model itself, on this frame."""
+    """One object on one frame, in fractions of the displayed picture. seen: by the model itself, on this frame.
+
+    gaze: as it was where the object was last seen, on this frame or before.
+    """
 
     x_min: float
     y_min: float
@@ -40,6 +62,7 @@ class Region:
     track: int
     score: float | None
     seen: bool
+    gaze: Gazed | None = None
 
 
 @dataclass
@@ -49,6 +72,19 @@ class Verdict:
     regions: list[Region] = field(default_factory=list)
     looked: bool = False
     hidden: bool = False
+    cut: bool = False
+    replies: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Moment:
+    """Which frame it is. time, duration: seconds; size: (width, height) in pixels, as displayed."""
+
+    stream: int = 0
+    frame: int = 0
+    time: float = 0.0
+    duration: float = 0.0
+    size: tuple[int, int] = (0, 0)
 
 
 class FindingsFile:
@@ -59,30 +95,39 @@ class FindingsFile:
         self._about = {"schema": SCHEMA, "source": source}
         self._asked = {"model": model, "prompts": list(prompts)}
 
-    def write(self, stream: int, frame: int, time: float, verdict: Verdict) -> None:
-        """time: seconds."""
-        objects = [
-            {
-                "label": region.label,
-                "track": region.track,
-                "score": None if region.score is None else round(region.score, 4),
-                "seen": region.seen,
-                **{side: round(getattr(region, side), 5) for side in SIDES},
-            }
-            for region in verdict.regions
-        ]
+    def write(self, moment: Moment, verdict: Verdict) -> None:
         entry = {
             **self._about,
-            "stream": stream,
-            "frame": frame,
-            "time": round(time, 6),
+            "stream": moment.stream,
+            "frame": moment.frame,
+            "time": round(moment.time, 6),
+            "duration": round(moment.duration, 6),
+            "size": moment.size,
             **self._asked,
             "looked": verdict.looked,
             "hidden": verdict.hidden,
-            "objects": objects,
+            "cut": verdict.cut,
+            "objects": [_object(region) for region in verdict.regions],
+            **({"replies": verdict.replies} if verdict.replies else {}),
         }
         with _told("--findings"):
             self._file.write(json.dumps(entry, ensure_ascii=False, separators=(",", ":")) + "\n")
+
+
+def _object(region: Region) -> dict[str, Any]:
+    return {
+        "label": region.label,
+        "track": region.track,
+        "score": None if region.score is None else round(region.score, 4),
+        "seen": region.seen,
+        **{side: round(getattr(region, side), 5) for side in SIDES},
+        **({"gaze": _gaze(region.gaze)} if region.gaze else {}),
+    }
+
+
+def _gaze(look: Gazed) -> dict[str, Any]:
+    place = {} if look.target is None else {"x": round(look.target[0], 5), "y": round(look.target[1], 5)}
+    return {"method": look.method, "in_frame": look.in_frame, **place}
 
 
 class RecordedFindings:
@@ -90,7 +135,7 @@ class RecordedFindings:
 
     def __init__(self, path: Path, source: str, by_name: bool) -> None:
         """by_name: the file's name is enough to be the source, in whatever folder it was."""
-        self._lines = _records(path)
+        self._lines = records(path)
         self._source = source
         self._by_name = by_name
         self._ahead: dict[tuple[int, int], Verdict] = {}
@@ -98,56 +143,95 @@ class RecordedFindings:
     def of(self, stream: int, frame: int) -> Verdict:
         """What the file says about a frame; InputError if it says nothing, for then nothing is known of it."""
         while (stream, frame) not in self._ahead:
-            line = next(self._lines, None)
-            if line is None:
+            record = next(self._lines, None)
+            if record is None:
                 raise InputError(
                     f"the findings say nothing of its stream {stream}, frame {frame}: "
                     "they must be those of this very file, and complete"
                 )
-            if self._is_source(line.source):
-                self._ahead[line.stream, line.frame] = line.verdict
+            if self._is_source(record.source):
+                self._ahead[record.moment.stream, record.moment.frame] = record.verdict
         return self._ahead.pop((stream, frame))
 
     def _is_source(self, name: str) -> bool:
         return name == self._source or (self._by_name and Path(name).name == Path(self._source).name)
 
 
-class _Line(NamedTuple):
+@dataclass(frozen=True)
+class Record:
+    """One line of findings. prompts: what the model was asked for."""
+
     source: str
-    stream: int
-    frame: int
+    moment: Moment
     verdict: Verdict
+    model: str = ""
+    prompts: tuple[str, ...] = ()
 
 
-def _records(path: Path) -> Iterator[_Line]:
+def records(path: Path) -> Iterator[Record]:
+    """All there are in a file ("-": stdin), as they come. InputError for what is no findings."""
     try:
-        with path.open(encoding="utf-8", errors="surrogateescape") as file:
+        with sys.stdin if str(path) == "-" else path.open(encoding="utf-8", errors="surrogateescape") as file:
             for number, line in enumerate(file, 1):
                 yield _parsed(line, f"{path}:{number}")
-    except OSError as error:
-        raise InputError(f"{path}: can't be read: {error.strerror}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: can't be read: {getattr(error, 'strerror', None) or 'is no text'}") from error
 
 
-def _parsed(line: str, place: str) -> _Line:
+def _parsed(line: str, place: str) -> Record:
     """A record with everything in it that is needed to hide what it names."""
     try:
         entry = json.loads(line)
         if entry["schema"] != SCHEMA:
             raise InputError(f"{place}: is of schema {entry['schema']!r}; this version reads {SCHEMA!r}")
-        return _Line(str(entry["source"]), int(entry["stream"]), int(entry["frame"]), _verdict(entry))
-    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
+        width, height = (int(side) for side in entry.get("size", (0, 0)))
+        moment = Moment(
+            int(entry["stream"]),
+            int(entry["frame"]),
+            _seconds(entry.get("time", 0.0)),
+            _seconds(entry.get("duration", 0.0)),
+            (width, height),
+        )
+        prompts = tuple(str(prompt) for prompt in entry.get("prompts", ()))
+        return Record(str(entry["source"]), moment, _verdict(entry), str(entry.get("model", "")), prompts)
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise InputError(f"{place}: is no findings record ({type(error).__name__}: {error})") from error
 
 
+def _seconds(value: Any) -> float:
+    seconds = float(value)
+    if not -MOST_SECONDS < seconds < MOST_SECONDS:  # NaN too
+        raise ValueError(f"a time can't be {value}")
+    return seconds
+
+
 def _verdict(entry: dict[str, Any]) -> Verdict:
-    regions = []
-    for found in entry["objects"]:
-        x0, y0, x1, y1 = (float(found[side]) for side in SIDES)
-        if not -100 < x0 < x1 < 100 or not -100 < y0 < y1 < 100:
-            raise ValueError(f"a box can't be {x0}, {y0}, {x1}, {y1}")
-        score = None if found["score"] is None else float(found["score"])
-        regions.append(Region(x0, y0, x1, y1, str(found["label"]), int(found["track"]), score, bool(found["seen"])))
-    return Verdict(regions, bool(entry["looked"]), bool(entry["hidden"]))
+    replies = {str(question): str(reply) for question, reply in entry.get("replies", {}).items()}
+    regions = [_region(found) for found in entry["objects"]]
+    return Verdict(regions, bool(entry["looked"]), bool(entry["hidden"]), bool(entry.get("cut")), replies)
+
+
+def _region(found: dict[str, Any]) -> Region:
+    x0, y0, x1, y1 = (float(found[side]) for side in SIDES)
+    if not -100 < x0 < x1 < 100 or not -100 < y0 < y1 < 100:
+        raise ValueError(f"a box can't be {x0}, {y0}, {x1}, {y1}")
+    score = None if found["score"] is None else float(found["score"])
+    look = _look(found["gaze"]) if found.get("gaze") else None
+    return Region(x0, y0, x1, y1, str(found["label"]), int(found["track"]), score, bool(found["seen"]), look)
+
+
+def _look(gaze: dict[str, Any]) -> Gazed:
+    target = None
+    if "x" in gaze:
+        target = float(gaze["x"]), float(gaze["y"])
+        if not all(-100 < place < 100 for place in target):
+            raise ValueError(f"nobody can look at {target}")
+    in_frame = None if gaze["in_frame"] is None else bool(gaze["in_frame"])
+    if (target is not None) != (in_frame is True):
+        raise ValueError("a gaze has x and y if it is in the frame, and only then")
+    if gaze["method"] not in ("model", "head"):
+        raise ValueError(f"no gaze is told by {gaze['method']!r}")
+    return Gazed(target, in_frame, gaze["method"])
 
 
 @contextmanager

@@ -41,9 +41,9 @@ def evaluate_redact(
     from recipes.redact import MARGIN, Style
 
     question = Question(tuple(prompt), threshold, parse_sampling(sample))
-    redaction = Redaction(question, Style("solid", margin=MARGIN if margin is None else margin))
+    redaction = Redaction(Style("solid", margin=MARGIN if margin is None else margin))
     asked = load_model(model, "detect", prompt, detail, threshold)
-    exposure = evaluate_redaction(clip, truth or Path(f"{clip}.gt.json"), asked, redaction)
+    exposure = evaluate_redaction(clip, truth or Path(f"{clip}.gt.json"), asked, question, redaction)
     if json:
         put_record(exposure.as_dict())
     else:

@@ -134,13 +134,16 @@ def redact(
     from mdtool.console import Console
     from mdtool.findings import opened_for_writing
     from mdtool.jobs.plan import print_plan
-    from mdtool.jobs.redact_batch import Batch, Targets
+    from mdtool.jobs.redact import Redacting
     from mdtool.jobs.redaction import Redaction
+    from mdtool.jobs.run import Form, Inquiry
+    from mdtool.jobs.targets import Targets, is_many
     from mdtool.media.colour import parse_colour
     from mdtool.media.encoding import Encoding
     from mdtool.media.inputs import find_inputs
     from mdtool.stream.judge import Question
     from mdtool.stream.sampling import parse_sampling
+    from mdtool.stream.sight import finding
     from recipes.redact import MARGIN, Style
     from recipes.regions import parse_region, parse_size
 
@@ -154,24 +157,26 @@ def redact(
         blank_errors=on_error is OnError.blank,
     )
     redaction = Redaction(
-        question,
         style=checked(Style, style.value, strength, shape.value, feather, MARGIN if margin is None else margin),
         colour=parsed("--color", parse_colour, color),
         keep=tuple(parsed("--keep", parse_region, text) for text in keep),
         only=tuple(parsed("--only", parse_region, text) for text in only),
         min_size=parsed("--min-size", parse_size, min_size),
-        keep_metadata=keep_metadata,
-        encoding=Encoding(codec, crf, preset, pixel_format),
-        muxer=format,
     )
+    form = Form(Encoding(codec, crf, preset, pixel_format), format, keep_metadata)
+    console = Console(quiet, json)
     sources = find_inputs(inputs)
-    targets = Targets(output, len(sources) > 1 or inputs != [sources[0].name], overwrite)
+    targets = Targets(output, ".redacted", is_many(sources, inputs), overwrite)
     asked = None
     if not from_findings:
-        asked = load_model(model, "detect", prompt, detail, threshold, device=device, dtype=dtype, resize=resize)
+        asked = load_model(
+            model, "detect", prompt, detail, threshold, warn=console.note, device=device, dtype=dtype, resize=resize
+        )
     if dry_run:
-        raise typer.Exit(print_plan(sources, targets, redaction, asked))
+        raise typer.Exit(print_plan(sources, targets, question, asked))
     check_outputs(output, findings, json)
+    known = Inquiry(question, finding(asked, prompt, threshold), asked.name) if asked else from_findings
+    assert known
     read = [source.path for source in sources if source.path] + ([from_findings] if from_findings else [])
     with opened_for_writing(findings, overwrite, read) as file:
-        raise typer.Exit(Batch(redaction, targets, Console(quiet, json), asked, from_findings, file).run(sources))
+        raise typer.Exit(Redacting(redaction, known, prompt, form, targets, console, file).run(sources))

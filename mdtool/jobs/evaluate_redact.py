@@ -11,8 +11,10 @@ import numpy as np
 from engine.contract import Model, normalise
 from mdtool.errors import InputError
 from mdtool.jobs.redaction import Redaction
+from mdtool.media.canvas import of_rgba
 from mdtool.media.reader import VideoReader
-from mdtool.stream.judge import judge
+from mdtool.stream.judge import Question, judge
+from mdtool.stream.sight import finding
 from mdtool.stream.stages import Stopwatch
 from mdtool.stream.watch import Judged
 
@@ -63,20 +65,21 @@ class Exposure:
         }
 
 
-def evaluate_redaction(clip: Path, truth: Path, model: Model, redaction: Redaction) -> Exposure:
+def evaluate_redaction(clip: Path, truth: Path, model: Model, question: Question, redaction: Redaction) -> Exposure:
     """Redacts the clip, without writing it, and compares what is painted with the boxes of the truth.
 
     truth: JSON with "frames", one a frame of the clip: "index", "time" in seconds, and "boxes" with "id" and "xyxy" in
     pixels of the displayed picture. A box may have a "label", and is to be hidden only if that is one of the prompts.
     InputError where it is not that, or not of this clip, or where there are labels and none is a prompt.
     """
-    wanted = _asked_for(_read_truth(truth), redaction.question.prompts, truth)
+    wanted = _asked_for(_read_truth(truth), question.prompts, truth)
     exposure = Exposure(clip.name)
+    see = finding(model, question.prompts, question.threshold)
     since: dict[int, float] = {}
     end = 0.0
     try:
         with VideoReader(clip) as reader:
-            for judged in judge(reader, model, redaction.question, reader.rate, Stopwatch()):
+            for judged in judge(reader, see, question, reader.rate, Stopwatch()):
                 if isinstance(judged, Judged) and judged.frame.stream == reader.videos[0].index:
                     if exposure.frames >= len(wanted):
                         raise InputError(f"has more frames than {truth}")
@@ -96,8 +99,9 @@ def _compare(
     judged: Judged, truth: dict[str, Any], redaction: Redaction, exposure: Exposure, since: dict[int, float]
 ) -> None:
     width, height = judged.frame.shown_size
-    painted = np.zeros((height, width), np.uint8)
-    redaction.hide([painted], [255], judged.verdict, (width, height))
+    painted = np.zeros((height, width, 4), np.uint8)
+    redaction.paint(of_rgba(painted), judged.moment, judged.verdict)
+    painted = painted[:, :, 3]
     covered = painted > 0
     true = np.zeros_like(covered)
     exposed_now = set()

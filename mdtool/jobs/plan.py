@@ -9,16 +9,16 @@ import numpy as np
 
 from engine.contract import Model
 from mdtool.errors import Exit, MdtoolError
-from mdtool.jobs.redact_batch import Targets
-from mdtool.jobs.redaction import Redaction
+from mdtool.jobs.targets import Targets
 from mdtool.media.animation import Animation
 from mdtool.media.inputs import Input
 from mdtool.media.opening import open_medium
 from mdtool.media.reader import VideoReader
+from mdtool.stream.judge import Question
 from mdtool.stream.watch import LOOKS_SHARE, WINDOW_FRAMES
 
 
-def print_plan(sources: Iterable[Input], targets: Targets, redaction: Redaction, model: Model | None) -> Exit:
+def print_plan(sources: Iterable[Input], targets: Targets, question: Question, model: Model | None) -> Exit:
     """On stdout: for each input its output, its streams, its frames, and the looks that they may take."""
     outcome = Exit.OK
     for source in sources:
@@ -27,7 +27,7 @@ def print_plan(sources: Iterable[Input], targets: Targets, redaction: Redaction,
                 target = targets.of(source)
                 lines = [
                     f"{source.name} -> {target or 'stdout'}",
-                    *_lines(open_medium(source, stack), redaction, model),
+                    *_lines(open_medium(source, stack), question, model),
                 ]
         except MdtoolError as error:
             sys.stderr.write(f"mdtool: {source.name}: {error}\n")
@@ -37,7 +37,7 @@ def print_plan(sources: Iterable[Input], targets: Targets, redaction: Redaction,
     return outcome
 
 
-def _lines(medium: object, redaction: Redaction, model: Model | None) -> Iterable[str]:
+def _lines(medium: object, question: Question, model: Model | None) -> Iterable[str]:
     if isinstance(medium, VideoReader):
         for stream in medium.container.streams:
             name = stream.codec_context.name if stream.codec_context else stream.type
@@ -61,12 +61,12 @@ def _lines(medium: object, redaction: Redaction, model: Model | None) -> Iterabl
     if model is None:
         yield "no looks: what is hidden is read from the findings"
         return
-    sampling = redaction.question.sampling
+    sampling = question.sampling
     windows = -(-frames // WINDOW_FRAMES)
     regular = -(-frames // sampling.frames_between(rate)) + windows
     most = max(regular, round(LOOKS_SHARE * frames) + windows) if sampling.auto else regular
     fewest = windows + 1 if sampling.auto else regular - windows
-    looks = [min(n, frames, redaction.question.max_calls or frames) for n in (fewest, most)]
+    looks = [min(n, frames, question.max_calls or frames) for n in (fewest, most)]
     begin = time.perf_counter()
     model.encode([np.zeros((*size, 3), np.uint8)])
     each = time.perf_counter() - begin

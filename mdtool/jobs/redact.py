@@ -1,82 +1,61 @@
-"""Hides what was asked for in one input, whatever it is, and writes the result whole or not at all."""
+"""Redacts every input there is."""
 
-import shutil
-import sys
-import tempfile
-import time
-from contextlib import ExitStack
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import TextIO
 
+from mdtool.console import Console
 from mdtool.ending import check_not_ending
-from mdtool.errors import OutputError, UsageError
-from mdtool.jobs.redact_still import redact_animation, redact_photo
-from mdtool.jobs.redact_video import redact_video
-from mdtool.jobs.redaction import Run
+from mdtool.errors import Exit
+from mdtool.findings import FindingsFile, RecordedFindings
+from mdtool.jobs.batch import each_input
+from mdtool.jobs.redaction import Redaction
 from mdtool.jobs.report import Report
-from mdtool.media.animation import Animation
+from mdtool.jobs.rework import rework
+from mdtool.jobs.run import Form, Inquiry, Run
+from mdtool.jobs.targets import Targets
 from mdtool.media.inputs import Input
-from mdtool.media.opening import open_medium
-from mdtool.media.photo import Photo
-from mdtool.media.piped import PipedOut
-from mdtool.media.reader import VideoReader
-from mdtool.media.whole_file import WholeFile, cant_write
-from mdtool.media.writer import muxer_for
-
-STILL_SUFFIXES = {
-    "jpeg": (".jpg", ".jpeg"), "png": (".png", ".apng"), "gif": (".gif",), "webp": (".webp",),
-    "tiff": (".tif", ".tiff"), "avif": (".avif",),
-}  # fmt: skip
 
 
-def redact_input(source: Input, target: Path | None, overwrite: bool, run: Run) -> Report:
-    """Writes source, redacted, to target (None: stdout), which appears only when it is whole.
+@dataclass(frozen=True)
+class Redacting:
+    """All that the inputs of one command have in common. known: an inquiry, or a file of findings."""
 
-    Raises InputError, OutputError, EngineError or UsageError; then there is no target.
-    """
-    begin = time.perf_counter()
-    report = Report(source.name, "-" if target is None else str(target), run.model.name if run.model else "findings")
-    with ExitStack() as stack:
-        whole = stack.enter_context(WholeFile(target, overwrite)) if target else None
-        medium = open_medium(source, stack)
-        if isinstance(medium, VideoReader):
-            muxer = run.redaction.muxer or (muxer_for(target.name) if target else "matroska")
-            redact_video(medium, whole.part if whole else PipedOut(sys.stdout.buffer), muxer, run, report)
-        else:
-            _redact_still(medium, target, whole, run, report)
-        check_not_ending()  # for then the input may only seem to be at its end
-        if whole:
-            whole.commit()
-    report.seconds = time.perf_counter() - begin
-    report.stages = run.clock.seconds
-    return report
+    redaction: Redaction
+    known: Inquiry | Path
+    prompts: Sequence[str]
+    form: Form
+    targets: Targets
+    console: Console
+    findings: TextIO | None = None
 
+    def run(self, sources: Sequence[Input]) -> Exit:
+        return each_input(sources, self._redact, self.console)
 
-def _redact_still(
-    medium: Photo | Animation, target: Path | None, whole: WholeFile | None, run: Run, report: Report
-) -> None:
-    suffixes = STILL_SUFFIXES[medium.format]
-    if target and target.suffix.lower() not in suffixes:
-        raise UsageError(f"{target}: photos and animations keep their format; end the name in {suffixes[0]}")
-    try:
-        if whole:
-            with whole.part.open("wb") as file:
-                _write_still(medium, file, run, report)
-        else:
-            with tempfile.TemporaryFile(prefix="mdtool-") as spool:  # some formats go back to their header
-                _write_still(medium, spool, run, report)
-                spool.seek(0)
-                out = PipedOut(sys.stdout.buffer)
-                shutil.copyfileobj(spool, out)
-                out.check()
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        raise OutputError(cant_write(error)) from error
+    def _redact(self, source: Input) -> Exit:
+        target = self.targets.of(source)
+        if target is not None and not self.targets.take(source, target, self.console):
+            return Exit.OK
+        known = recorded(self.known, source, self.targets) if isinstance(self.known, Path) else self.known
+        run = Run(known, self.redaction, self.form, progress=self._progress)
+        if self.findings:
+            run.findings = FindingsFile(self.findings, source.name, run.model, self.prompts)
+        return finished(rework(source, target, self.targets.overwrite, run), self.console)
+
+    def _progress(self, report: Report, frames: int | None) -> None:
+        check_not_ending()
+        self.console.progress(report, frames)
 
 
-def _write_still(medium: Photo | Animation, file: BinaryIO, run: Run, report: Report) -> None:
-    if isinstance(medium, Photo):
-        redact_photo(medium, file, run, report)
-    else:
-        redact_animation(medium, file, run, report)
+def recorded(findings: Path, source: Input, targets: Targets) -> RecordedFindings:
+    return RecordedFindings(findings, source.name, by_name=not targets.many)
+
+
+def finished(report: Report, console: Console) -> Exit:
+    """Tells what was done."""
+    console.done(report)
+    if report.incomplete:
+        console.error(f"{report.source}: is damaged: {report.incomplete}; the output holds what could be read")
+        return Exit.SOME_FAILED
+    return Exit.OK

@@ -67,9 +67,14 @@ def fill_values(rgb: tuple[int, int, int], picture: av.VideoFrame) -> list[int]:
     return [min(round(value), top) for value in values[:count]]
 
 
+def matrix_of(picture: av.VideoFrame) -> int:
+    """The number of its matrix (ITU-T H.273, 8.3), or where it says none that is known, of that which players take."""
+    said = int(picture.colorspace)
+    return said if said in _SHARES else 1 if picture.height >= _HD_HEIGHT else 6
+
+
 def _shares(picture: av.VideoFrame) -> tuple[float, float]:
-    unsaid = _BT709 if picture.height >= _HD_HEIGHT else _BT601
-    return _SHARES.get(int(picture.colorspace), unsaid)
+    return _SHARES[matrix_of(picture)]
 
 
 def _is_full(picture: av.VideoFrame) -> bool:

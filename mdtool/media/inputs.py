@@ -15,7 +15,7 @@ VIDEOS = frozenset({
     ".mpeg", ".mpg", ".mts", ".mxf", ".nut", ".ogg", ".ogv", ".ts", ".webm", ".wmv", ".y4m",
 })
 # fmt: on
-MARK = ".redacted"  # in the names of outputs, so that they are known again
+MARKS = (".redacted", ".moderated", ".gaze", ".drawn")  # in the names of outputs, so that they are known again
 
 
 @dataclass(frozen=True)
@@ -78,5 +78,5 @@ def _matches(pattern: str) -> Iterator[Input]:
 
 
 def is_medium(path: Path) -> bool:
-    hidden, own = path.name.startswith("."), path.stem.endswith(MARK)
+    hidden, own = path.name.startswith("."), path.stem.endswith(MARKS)
     return not hidden and not own and path.suffix.lower() in PHOTOS | VIDEOS

@@ -22,6 +22,11 @@ class Orientation:
         """HxW[xC] as stored -> as displayed (a view)."""
         return np.rot90(stored[:, ::-1] if self.mirror else stored, self.quarters)
 
+    def store(self, shown: np.ndarray) -> np.ndarray:
+        """HxW[xC] as displayed -> as stored (a view)."""
+        turned = np.rot90(shown, -self.quarters)
+        return turned[:, ::-1] if self.mirror else turned
+
     def to_stored(self, rect: Rect) -> Rect:
         """(x_min, y_min, x_max, y_max) in fractions of the displayed picture -> of the stored one."""
         x0, y0, x1, y1 = rect

@@ -78,6 +78,21 @@ class Photo:
             colours = _over_grey(colours, pixels[:, :, -1:])
         return np.ascontiguousarray(np.broadcast_to(colours, (*pixels.shape[:2], 3)))
 
+    def set_rgb(self, rgb: np.ndarray, where: np.ndarray) -> None:
+        """Takes over colours, HxWx3 uint8, where the mask HxW says so, and makes the photo opaque there."""
+        colours = rgb[where].astype(self.pixels.dtype)
+        if self.mode in ("L", "LA"):
+            colours = np.rint(colours @ (0.299, 0.587, 0.114))[:, None].astype(self.pixels.dtype)
+        elif self.mode == "CMYK":
+            light = colours.max(axis=1, keepdims=True, initial=0)
+            ink = 255 * (light - colours.astype(np.int32)) // np.maximum(light, 1)
+            colours = np.hstack([ink, 255 - light]).astype(self.pixels.dtype)
+        if self.pixels.dtype == np.uint16:
+            colours *= 257
+        self.pixels[where, : colours.shape[1]] = colours
+        if (alpha := self.alpha()) is not None:
+            alpha[where] = np.iinfo(alpha.dtype).max
+
 
 def sniff(head: bytes) -> str | None:
     """The picture format that a file begins like (its first 64 bytes do): "jpeg", "png", "gif", "webp", "tiff",

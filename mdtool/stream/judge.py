@@ -1,16 +1,17 @@
 """From the events of a video to the same events with every frame judged."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import av
 import numpy as np
 
-from engine.contract import UNLIMITED, Box, EngineError, Model
+from engine.contract import EngineError
 from mdtool.ending import check_not_ending
 from mdtool.errors import UsageError
 from mdtool.media.frame import Frame
 from mdtool.stream.sampling import Sampling
+from mdtool.stream.sight import See, Sight
 from mdtool.stream.stages import Stopwatch
 from mdtool.stream.tracks import Sighting
 from mdtool.stream.watch import Budget, Judged, Look, Watcher
@@ -42,13 +43,13 @@ class Question:
 
 
 def judge(
-    events: Iterable[Event], model: Model, question: Question, rate_of: Callable[[int], float], clock: Stopwatch
+    events: Iterable[Event], see: See, question: Question, rate_of: Callable[[int], float], clock: Stopwatch
 ) -> Iterator[JudgedEvent]:
     """Every frame of every video stream judged, in order; packets of other streams pass at once.
 
-    rate_of: frames a second of a stream. Raises what the model raises, unless question.blank_errors.
+    rate_of: frames a second of a stream. Raises what `see` raises, unless question.blank_errors.
     """
-    look = _looking(model, question, clock)
+    look = _looking(see, question, clock)
     budget = Budget(question.max_calls)
     watchers: dict[int, Watcher] = {}
     for event in events:
@@ -71,28 +72,26 @@ def _outside(frame: Frame, question: Question) -> bool:
     return before or (question.end is not None and frame.time >= question.end)
 
 
-def _looking(model: Model, question: Question, clock: Stopwatch) -> Look:
-    def look(frames: Sequence[Frame]) -> list[list[Sighting] | None]:
+def _looking(see: See, question: Question, clock: Stopwatch) -> Look:
+    def look(frames: Sequence[Frame]) -> list[tuple[list[Sighting], Mapping[str, str]] | None]:
         check_not_ending()
         try:
             with clock.time("model"):
-                encoded = model.encode([frame.rgb() for frame in frames])
-                found = [model.detect(encoded, prompt, question.threshold, UNLIMITED) for prompt in question.prompts]
+                seen = see([frame.rgb() for frame in frames])
         except EngineError:
             if not question.blank_errors:
                 raise
             # alone, so that one bad frame does not take the others with it
             return [None] if len(frames) == 1 else [look([frame])[0] for frame in frames]
-        return [_sightings(frame, boxes) for frame, *boxes in zip(frames, *found, strict=True)]
+        return [(_sightings(frame, sight), sight.replies) for frame, sight in zip(frames, seen, strict=True)]
 
     return look
 
 
-def _sightings(frame: Frame, boxes_by_prompt: Sequence[Sequence[Box]]) -> list[Sighting]:
+def _sightings(frame: Frame, sight: Sight) -> list[Sighting]:
     height, width = frame.luma.shape
     scale = np.array([width, height, width, height])
+    boxes = [(one.box, one.gaze) for one in sight.objects]
     return [
-        Sighting(np.array([b.x_min, b.y_min, b.x_max, b.y_max]) * scale, b.label, b.score)
-        for boxes in boxes_by_prompt
-        for b in boxes
+        Sighting(np.array([b.x_min, b.y_min, b.x_max, b.y_max]) * scale, b.label, b.score, gaze) for b, gaze in boxes
     ]

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
+from mdtool.findings import Gazed
 from mdtool.stream.motion import shift_of
 from recipes.boxes import area, hull, resized, size
 
@@ -35,6 +36,7 @@ class Sighting:
     box: np.ndarray
     label: str
     score: float | None = None
+    gaze: Gazed | None = None
 
     @property
     def sure(self) -> bool:

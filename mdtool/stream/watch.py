@@ -6,13 +6,13 @@ optical flow; where the two disagree, or where something new shows in between, t
 An object that is seen for the first time is also followed back in time, and one that is lost is followed on.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
 import numpy as np
 
-from mdtool.findings import Region, Verdict
+from mdtool.findings import Moment, Region, Verdict
 from mdtool.media.frame import Frame
 from mdtool.stream.follow import Follower
 from mdtool.stream.sampling import CALM_FACTOR, Sampling
@@ -38,9 +38,14 @@ class Judged:
     frame: Frame
     verdict: Verdict = field(default_factory=Verdict)
 
+    @property
+    def moment(self) -> Moment:
+        one = self.frame
+        return Moment(one.stream, one.index, one.time, float(one.duration * one.time_base), one.shown_size)
 
-# What the model sees on each of some frames; None for a frame on which it failed.
-Look = Callable[[Sequence[Frame]], "list[list[Sighting] | None]"]
+
+# What is seen on each of some frames, and replied to questions; None for a frame on which the model failed.
+Look = Callable[[Sequence[Frame]], "list[tuple[list[Sighting], Mapping[str, str]] | None]"]
 
 
 @dataclass
@@ -125,8 +130,11 @@ class Watcher:
     def _see(self, positions: list[int]) -> None:
         held = [self._window[i] for i in positions[: self._budget.take(len(positions))]]
         self._looks += len(held)
-        for one, found in zip(held, self._look([h.frame for h in held]), strict=True):
-            one.look, one.failed = found, found is None
+        for one, seen in zip(held, self._look([h.frame for h in held]), strict=True):
+            if seen is None:
+                one.failed = True
+            else:
+                one.look, one.replies = seen
 
     def _gaps(self, start: int, end: int) -> list[tuple[int, int]]:
         """Neighbouring looks of one shot with frames in between."""
@@ -208,8 +216,9 @@ def _judged(held: Held) -> Judged:
         x1, y1 = np.clip(cover.box[2:] / (width, height), 0, 1).tolist()
         if x1 > x0 and y1 > y0:
             said = cover.sighting
-            regions.append(Region(x0, y0, x1, y1, said.label, cover.track, said.score, cover.seen))
-    return Judged(held.frame, Verdict(regions, looked=held.look is not None, hidden=not held.vouched))
+            regions.append(Region(x0, y0, x1, y1, said.label, cover.track, said.score, cover.seen, said.gaze))
+    looked, hidden = held.look is not None, not held.vouched
+    return Judged(held.frame, Verdict(regions, looked, hidden, held.starts_shot, dict(held.replies)))
 
 
 def _moved(before: np.ndarray, after: np.ndarray) -> float:

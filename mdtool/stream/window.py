@@ -1,6 +1,6 @@
 """The frames that are held back, and what is known of each."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -24,7 +24,8 @@ class Cover:
 
 @dataclass(eq=False)
 class Held:
-    """look: what the model sees on the frame, None if it was not asked; failed: it was, to no avail.
+    """look: what the model sees on the frame, None if it was not asked; failed: it was, to no avail; replies: to
+    questions about all of it.
 
     vouched: there are looks enough to know what to hide.
     """
@@ -34,6 +35,7 @@ class Held:
     starts_shot: bool
     look: list[Sighting] | None = None
     failed: bool = False
+    replies: Mapping[str, str] = field(default_factory=dict)
     vouched: bool = False
     covers: list[Cover] = field(default_factory=list)
 

@@ -109,10 +109,10 @@ class Film:
                 self.truth.append(shot.visible(index))
                 self.shot_of.append(number)
 
-    def look(self, frames: Sequence[Frame]) -> list[list[Sighting] | None]:
+    def look(self, frames: Sequence[Frame]) -> list[tuple[list[Sighting], dict[str, str]] | None]:
         """What shows of each frame, save on those where it fails; it is the `Look` that a Watcher asks for."""
         self.asked += [frame.index for frame in frames]
-        return [None if frame.index in self.failing else self._seen(frame.index) for frame in frames]
+        return [None if frame.index in self.failing else (self._seen(frame.index), {}) for frame in frames]
 
     def _seen(self, index: int) -> list[Sighting]:
         return [Sighting(box, "thing", 0.9) for box, share in self.truth[index] if share >= VISIBLE]

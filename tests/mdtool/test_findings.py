@@ -13,12 +13,15 @@ from media_made import SAMPLES, frames_of
 from program import Outcome, redact
 
 from mdtool.errors import InputError
-from mdtool.findings import SCHEMA, FindingsFile, RecordedFindings, Region, Verdict
+from mdtool.findings import SCHEMA, FindingsFile, Gazed, Moment, RecordedFindings, Region, Verdict, records
 from mdtool.jobs.bench_redact import lengthen
 
 FRAMES = 40
 SOLID = ("--style", "solid", "--color", "#ff00ff")
-FIELDS = {"schema", "source", "stream", "frame", "time", "model", "prompts", "looked", "hidden", "objects"}
+FIELDS = {
+    *("schema", "source", "stream", "frame", "time", "duration", "size", "model", "prompts", "looked", "hidden", "cut"),
+    "objects",
+}
 OBJECT_FIELDS = {"label", "track", "score", "seen", "x_min", "y_min", "x_max", "y_max"}
 VERDICTS = [
     Verdict([Region(0.1, 0.2, 0.3, 0.4, "face", 1, 0.875, True)], looked=True),
@@ -32,13 +35,13 @@ def write(path: Path, verdicts: Sequence[Verdict] = VERDICTS, source: str = "in/
     with path.open("a", encoding="utf-8") as file:
         findings = FindingsFile(file, source, "centerface", ["face", "plate"])
         for number, verdict in enumerate(verdicts):
-            findings.write(stream, number, number / 30, verdict)
+            findings.write(Moment(stream, number, number / 30, 1 / 30, (640, 480)), verdict)
     return path
 
 
 def entry(**changes: Any) -> dict[str, Any]:
     file = io.StringIO()
-    FindingsFile(file, "clip.mp4", "centerface", ["face"]).write(0, 0, 0.0, VERDICTS[0])
+    FindingsFile(file, "clip.mp4", "centerface", ["face"]).write(Moment(), VERDICTS[0])
     return {**json.loads(file.getvalue()), **changes}
 
 
@@ -64,6 +67,43 @@ def test_a_line_has_all_fields(tmp_path: Path) -> None:
     assert lines[1]["time"] == pytest.approx(1 / 30, abs=1e-6)
     assert lines[1]["objects"][0]["label"] == "人脸"
     assert "人脸" in (tmp_path / "f").read_text("utf-8")
+
+
+def test_gazes_replies_and_cuts_are_read_again(tmp_path: Path) -> None:
+    looks = [Gazed((0.25, 1.5), True), Gazed(None, False), Gazed((0.5, 0.5), True, "head"), Gazed(None, None, "head")]
+    faces = [Region(0.1, 0.1, 0.3, 0.3, "face", n, None, True, look) for n, look in enumerate(looks)]
+    verdict = Verdict(faces, looked=True, cut=True, replies={"Is it raining?": "No, \n not at all"})
+    assert read(write(tmp_path / "f", [verdict])).of(0, 0) == verdict
+
+
+def test_records_say_when_and_how_large(tmp_path: Path) -> None:
+    read_again = list(records(write(tmp_path / "f", stream=2)))
+    assert [record.moment.frame for record in read_again] == [0, 1, 2, 3]
+    assert read_again[1].moment == Moment(
+        2, 1, pytest.approx(1 / 30, abs=1e-6), pytest.approx(1 / 30, abs=1e-6), (640, 480)
+    )
+    assert {(record.source, record.model, record.prompts) for record in read_again} == {
+        ("in/clip.mp4", "centerface", ("face", "plate"))
+    }
+
+
+@pytest.mark.parametrize(
+    "gaze",
+    [
+        {"method": "model", "in_frame": True},
+        {"method": "model", "in_frame": False, "x": 0.5, "y": 0.5},
+        {"method": "guess", "in_frame": None},
+        {"method": "model", "in_frame": True, "x": float("nan"), "y": 0.5},
+        {"in_frame": False},
+        7,
+    ],
+)
+def test_a_gaze_that_can_not_be_is_refused(tmp_path: Path, gaze: object) -> None:
+    line = entry()
+    line["objects"][0]["gaze"] = gaze
+    (tmp_path / "f").write_text(json.dumps(line))
+    with pytest.raises(InputError, match="f:1: is no findings record"):
+        list(records(tmp_path / "f"))
 
 
 def test_frames_may_be_asked_for_in_another_order(tmp_path: Path) -> None:

@@ -1,16 +1,15 @@
-"""Hides what was asked for in a video: read, judge, paint and write, side by side."""
+"""Makes a treated copy of a video: read, judge, paint and write, side by side."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
 
-import av
-
-from mdtool.jobs.redaction import Redaction, Run
+from mdtool.findings import RecordedFindings
 from mdtool.jobs.report import Report
-from mdtool.media.colour import fill_values
-from mdtool.media.frame import Frame, planes
+from mdtool.jobs.run import Run
+from mdtool.media.canvas import of_frame
+from mdtool.media.frame import Frame
 from mdtool.media.piped import PipedOut
 from mdtool.media.reader import VideoReader
 from mdtool.media.writer import VideoWriter
@@ -22,9 +21,9 @@ from mdtool.stream.watch import Judged
 MOST_WAITING, LEAST_WAITING, WAITING_BYTES = 48, 2, 48 << 20
 
 
-def redact_video(reader: VideoReader, where: Path | PipedOut, muxer: str, run: Run, report: Report) -> None:
-    redaction, clock = run.redaction, run.clock
-    writer = VideoWriter(where, muxer, reader, redaction.encoding, redaction.keep_metadata)
+def rework_video(reader: VideoReader, where: Path | PipedOut, muxer: str, run: Run, report: Report) -> None:
+    clock = run.clock
+    writer = VideoWriter(where, muxer, reader, run.form.encoding, run.form.keep_metadata)
     report.duration = reader.seconds
     total = reader.frames
     waiting = min(MOST_WAITING, max(LEAST_WAITING, WAITING_BYTES // reader.frame_bytes))
@@ -32,7 +31,7 @@ def redact_video(reader: VideoReader, where: Path | PipedOut, muxer: str, run: R
         with ExitStack() as stages:  # ended from the last to the first, before the reader is closed under them
             begin = stages.enter_context
             decoded = begin(closing(ahead(_with_luma(clock.each("decode", reader)), waiting)))
-            judged = begin(closing(ahead(_judged(decoded, run, reader, total), waiting)))
+            judged = begin(closing(ahead(judged_video(decoded, run, reader), waiting)))
             for event in begin(closing(ahead(_painted(judged, writer, run, report), waiting))):
                 with clock.time("encode"):
                     writer.write(event)
@@ -55,40 +54,30 @@ def _with_luma(events: Iterable[Event]) -> Iterator[Event]:
         yield event
 
 
-def _judged(events: Iterable[Event], run: Run, reader: VideoReader, total: int | None) -> Iterator[JudgedEvent]:
-    if run.recorded:
+def judged_video(events: Iterable[Event], run: Run, reader: VideoReader) -> Iterator[JudgedEvent]:
+    """The events with what is known of every frame."""
+    known = run.known
+    if isinstance(known, RecordedFindings):
         for event in events:
             if isinstance(event, Frame):
-                yield Judged(event, run.recorded.of(event.stream, event.index))
+                yield Judged(event, known.of(event.stream, event.index))
             else:
                 yield event
         return
-    assert run.model is not None
-    question = run.redaction.question
+    question, total = known.question, reader.frames
     if question.max_calls is not None and total:
         question = replace(question, sampling=question.sampling.limited(question.max_calls, total))
-    yield from judge(events, run.model, question, reader.rate, run.clock)
+    yield from judge(events, known.see, question, reader.rate, run.clock)
 
 
 def _painted(events: Iterable[JudgedEvent], writer: VideoWriter, run: Run, report: Report) -> Iterator[Event]:
     for event in events:
         if isinstance(event, Judged):
-            frame = event.frame
-            run.note(report, frame.stream, frame.index, frame.time, event.verdict)
+            frame, moment = event.frame, event.moment
+            run.note(report, moment, event.verdict)
             with run.clock.time("paint"):
-                painted = paint(event, writer.fit(frame), run.redaction)
-            yield painted
+                picture = writer.fit(frame)
+                run.treatment.paint(of_frame(picture, frame.orientation), moment, event.verdict)
+            yield replace(frame, picture=picture)
         else:
             yield event
-
-
-def paint(judged: Judged, picture: av.VideoFrame, redaction: Redaction) -> Frame:
-    """The frame with what is to be hidden painted over; picture: its own, in the format to be encoded."""
-    verdict, frame = judged.verdict, judged.frame
-    if verdict.regions or verdict.hidden:
-        picture.make_writable()  # the decoder may still build later frames on it
-        canvas = planes(picture)
-        fill = fill_values(redaction.colour, picture)
-        opaque = [(1 << picture.format.components[0].bits) - 1] * (len(canvas) - len(fill))
-        redaction.hide(canvas, fill + opaque, verdict, frame.shown_size, frame.orientation)
-    return replace(frame, picture=picture)

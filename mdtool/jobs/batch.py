@@ -1,0 +1,49 @@
+"""Works on every input there is: one that fails is told and passed over, and shows in the exit code."""
+
+import os
+from collections.abc import Callable, Iterable
+
+from engine.contract import EngineError
+from mdtool.console import Console
+from mdtool.ending import check_not_ending, heeded
+from mdtool.errors import Exit, MdtoolError, OutputError, UsageError
+from mdtool.media.inputs import Input
+
+HOW_TO_SEE = "MDTOOL_DEBUG=1 shows where"
+
+
+def each_input(sources: Iterable[Input], work: Callable[[Input], Exit], console: Console) -> Exit:
+    """The code of the only input, else SOME_FAILED if any failed, else FOUND if that came of any."""
+    codes = [_attempt(source, work, console) for source in sources]
+    failures = {code for code in codes if code not in (Exit.OK, Exit.FOUND)}
+    if failures:
+        return failures.pop() if len(codes) == 1 else Exit.SOME_FAILED
+    return max(codes, default=Exit.OK)
+
+
+def _attempt(source: Input, work: Callable[[Input], Exit], console: Console) -> Exit:
+    """One input; its failure is told, and returned as an exit code."""
+    try:
+        with heeded():
+            return work(source)
+    except BrokenPipeError:
+        raise
+    except Exception as error:
+        check_not_ending()  # else the interruption may have come out as an error of what was under way
+        return _tell(error, source, console)
+
+
+def _tell(error: Exception, source: Input, console: Console) -> Exit:
+    match error:
+        case UsageError() | OutputError():
+            console.error(str(error))
+            return error.code
+        case MdtoolError() | EngineError() | ValueError():
+            console.error(f"{source.name}: {error}")
+        case MemoryError():
+            console.error(f"{source.name}: needs more memory than there is")
+        case _ if os.environ.get("MDTOOL_DEBUG"):
+            raise error
+        case _:  # a fault of ours or of a library, met on this input: the others go on
+            console.error(f"{source.name}: unexpected {type(error).__name__}: {error} ({HOW_TO_SEE})")
+    return Exit.SOME_FAILED

@@ -1,0 +1,91 @@
+"""Makes a treated copy of one input, whatever it is, and writes it whole or not at all."""
+
+import shutil
+import sys
+import tempfile
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import BinaryIO
+
+from mdtool.ending import check_not_ending
+from mdtool.errors import OutputError, StdoutError, UsageError
+from mdtool.jobs.report import Report
+from mdtool.jobs.rework_still import rework_animation, rework_photo
+from mdtool.jobs.rework_video import rework_video
+from mdtool.jobs.run import Run
+from mdtool.media.animation import Animation
+from mdtool.media.inputs import Input
+from mdtool.media.opening import open_medium
+from mdtool.media.photo import Photo
+from mdtool.media.piped import PipedOut
+from mdtool.media.reader import VideoReader
+from mdtool.media.whole_file import WholeFile, cant_write
+from mdtool.media.writer import muxer_for
+
+STILL_SUFFIXES = {
+    "jpeg": (".jpg", ".jpeg"), "png": (".png", ".apng"), "gif": (".gif",), "webp": (".webp",),
+    "tiff": (".tif", ".tiff"), "avif": (".avif",),
+}  # fmt: skip
+
+
+def rework(source: Input, target: Path | None, overwrite: bool, run: Run) -> Report:
+    """Writes source, treated, to target (None: stdout), which appears only when it is whole.
+
+    Raises InputError, OutputError, EngineError or UsageError; then there is no target.
+    """
+    try:
+        return _rework(source, target, overwrite, run)
+    except StdoutError:
+        raise
+    except OutputError as error:
+        raise OutputError(f"{target or 'stdout'}: {error}") from error
+
+
+def _rework(source: Input, target: Path | None, overwrite: bool, run: Run) -> Report:
+    begin = time.perf_counter()
+    report = Report(source.name, "-" if target is None else str(target), run.model)
+    with ExitStack() as stack:
+        whole = stack.enter_context(WholeFile(target, overwrite)) if target else None
+        medium = open_medium(source, stack)
+        if isinstance(medium, VideoReader):
+            muxer = run.form.muxer or (muxer_for(target.name) if target else "matroska")
+            rework_video(medium, whole.part if whole else PipedOut(sys.stdout.buffer), muxer, run, report)
+        else:
+            _rework_still(medium, target, whole, run, report)
+        check_not_ending()  # for then the input may only seem to be at its end
+        if whole:
+            whole.commit()
+    report.seconds = time.perf_counter() - begin
+    report.stages = run.clock.seconds
+    return report
+
+
+def _rework_still(
+    medium: Photo | Animation, target: Path | None, whole: WholeFile | None, run: Run, report: Report
+) -> None:
+    suffixes = STILL_SUFFIXES[medium.format]
+    if target and target.suffix.lower() not in suffixes:
+        raise UsageError(f"{target}: photos and animations keep their format; end the name in {suffixes[0]}")
+    try:
+        if whole:
+            with whole.part.open("wb") as file:
+                _write_still(medium, file, run, report)
+        else:
+            with tempfile.TemporaryFile(prefix="mdtool-") as spool:  # some formats go back to their header
+                _write_still(medium, spool, run, report)
+                spool.seek(0)
+                out = PipedOut(sys.stdout.buffer)
+                shutil.copyfileobj(spool, out)
+                out.check()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OutputError(cant_write(error)) from error
+
+
+def _write_still(medium: Photo | Animation, file: BinaryIO, run: Run, report: Report) -> None:
+    if isinstance(medium, Photo):
+        rework_photo(medium, file, run, report)
+    else:
+        rework_animation(medium, file, run, report)

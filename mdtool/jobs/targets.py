@@ -1,0 +1,82 @@
+"""Where outputs go."""
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mdtool.console import Console
+from mdtool.errors import OutputError, UsageError
+from mdtool.media.inputs import MARKS, Input
+from mdtool.media.whole_file import cant_write
+
+
+@dataclass(frozen=True)
+class Targets:
+    """output None: beside their inputs, with the mark in their names; "-": stdout. many: output is a folder."""
+
+    output: str | None
+    mark: str
+    many: bool
+    overwrite: bool = False
+    taken: set[Path] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        assert self.mark in MARKS  # else outputs would be taken for inputs
+        if self.output == "-" and sys.stdout.isatty():
+            raise UsageError("-o -: stdout is a terminal; pipe it on, or give the name of a file")
+
+    def of(self, source: Input) -> Path | None:
+        """None: stdout."""
+        if self.output == "-":
+            if self.many:
+                raise UsageError("-o -: only one input can go to stdout")
+            return None
+        if self.output is None:
+            if source.path is None:
+                raise UsageError("-: say with -o where the result of standard input goes (-o - for stdout)")
+            return source.path.with_name(f"{source.path.stem}{self.mark}{source.path.suffix}")
+        output = Path(self.output)
+        if self.many or self.output.endswith(os.sep) or os.path.isdir(output):
+            target = output / source.relative
+            if source.path is None:
+                raise UsageError(f"-o {self.output}: is a folder; give a file name for the result of standard input")
+            return target
+        return output
+
+    def take(self, source: Input, target: Path, console: Console) -> bool:
+        """Whether the target is to be written; then its folder is there. False: it was, by a run before."""
+        if self._hold(source):
+            return False
+        if source.path and os.path.exists(target) and os.path.exists(source.path) and target.samefile(source.path):
+            raise UsageError(f"{source.name}: would be written over itself; give another output than {target}")
+        if target in self.taken:
+            raise OutputError(f"{target}: is already the output of another input; give each a folder of its own")
+        self.taken.add(target)
+        if self.many:
+            if not self.overwrite and os.path.lexists(target):
+                console.note(f"{source.name}: passed over, for {target} exists already")
+                return False
+            _make_folder(target.parent)
+        return True
+
+    def _hold(self, source: Input) -> bool:
+        """Whether the input is an output of a run before, in an output folder that lies in the input folder."""
+        if self.output is None or source.path is None or len(source.relative.parts) == 1:
+            return False
+        path, output = source.path.absolute(), Path(self.output).absolute()
+        folder = path.parents[len(source.relative.parts) - 1]
+        return path.is_relative_to(output) and folder in output.parents
+
+
+def is_many(sources: Sequence[Input], named: Sequence[str]) -> bool:
+    """Whether more than one file was named, or a folder or a glob, in which there may be one or several."""
+    return len(sources) > 1 or list(named) != [sources[0].name]
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder}: {cant_write(error)}") from error

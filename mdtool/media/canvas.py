@@ -1,0 +1,107 @@
+"""A picture to paint on, however it is stored: of a video, a photo or an animation."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import av
+import numpy as np
+
+from mdtool.media.colour import colour_planes, fill_values, matrix_of
+from mdtool.media.frame import planes
+from mdtool.media.orientation import UPRIGHT, Orientation
+from mdtool.media.photo import Photo
+
+Colour = tuple[int, int, int]  # red, green, blue, 0..255
+Paint = Callable[[np.ndarray], None]  # on HxWx3 uint8 RGB, in place
+
+
+@dataclass(frozen=True)
+class Canvas:
+    """planes: views on the stored picture, as `recipes.redact` takes them; fill: a colour's value in each.
+
+    shown_size: (width, height) as displayed. orientation: how the planes are turned to be displayed.
+    draw: lets a function paint on the picture as displayed; only what that changed is changed in the planes.
+    """
+
+    planes: list[np.ndarray]
+    fill: Callable[[Colour], list[int]]
+    shown_size: tuple[int, int]
+    draw: Callable[[Paint], None]
+    orientation: Orientation = UPRIGHT
+
+
+def of_frame(picture: av.VideoFrame, orientation: Orientation) -> Canvas:
+    """On a video's picture, in a format with a plane for each component."""
+    picture.make_writable()  # the decoder may still build later frames on it
+    own = planes(picture)
+    opaque = [(1 << picture.format.components[0].bits) - 1] * (len(own) - colour_planes(picture))
+
+    def draw(paint: Paint) -> None:
+        stored = picture.reformat(format="rgb24", **_matrix(picture, "src")).to_ndarray()
+        shown = orientation.show(stored).copy(order="C")
+        paint(shown)
+        drawn = np.ascontiguousarray(orientation.store(shown))
+        changed = (drawn != stored).any(axis=2)
+        if not changed.any():
+            return
+        encoded = av.VideoFrame.from_ndarray(drawn, "rgb24").reformat(
+            format=picture.format.name, **_matrix(picture, "dst")
+        )
+        for plane, new in zip(own, planes(encoded), strict=True):
+            np.copyto(plane, new, where=_blocks(changed, plane.shape))
+
+    width, height = picture.width, picture.height
+    shown_size = (height, width) if orientation.swaps_sides else (width, height)
+    return Canvas(own, lambda colour: fill_values(colour, picture) + opaque, shown_size, draw, orientation)
+
+
+def of_photo(photo: Photo) -> Canvas:
+    alpha = photo.alpha()
+    hidden = [] if alpha is None else [alpha]  # it can draw a face all by itself
+
+    def fill(colour: Colour) -> list[int]:
+        return photo.fill(colour) + [int(np.iinfo(plane.dtype).max) for plane in hidden]
+
+    def draw(paint: Paint) -> None:
+        before = photo.rgb()
+        drawn = before.copy()
+        paint(drawn)
+        changed = (drawn != before).any(axis=2)
+        photo.set_rgb(drawn, changed)
+
+    height, width = photo.pixels.shape[:2]
+    return Canvas([*photo.planes(), *hidden], fill, (width, height), draw)
+
+
+def of_rgba(pixels: np.ndarray) -> Canvas:
+    """On HxWx4 uint8."""
+
+    def draw(paint: Paint) -> None:
+        drawn = pixels[:, :, :3].copy(order="C")
+        paint(drawn)
+        changed = (drawn != pixels[:, :, :3]).any(axis=2)
+        pixels[changed, :3] = drawn[changed]
+        pixels[changed, 3] = 255
+
+    height, width = pixels.shape[:2]
+    return Canvas([pixels[:, :, channel] for channel in range(4)], lambda rgb: [*rgb, 255], (width, height), draw)
+
+
+def _matrix(picture: av.VideoFrame, end: str) -> dict[str, Any]:
+    """How to convert from ("src") or to ("dst") a picture with its colours."""
+    if picture.format.is_rgb:
+        return {}
+    return {f"{end}_colorspace": matrix_of(picture)} | (
+        {f"{end}_color_range": int(picture.color_range)} if picture.color_range else {}
+    )
+
+
+def _blocks(changed: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Which samples of a plane of that shape stand for a pixel that is changed."""
+    (height, width), (rows, columns) = changed.shape, shape
+    if (rows, columns) == (height, width):
+        return changed
+    down, across = -(-height // rows), -(-width // columns)
+    padded = np.pad(changed, ((0, rows * down - height), (0, columns * across - width)))
+    return np.asarray(padded.reshape(rows, down, columns, across).any(axis=(1, 3)))

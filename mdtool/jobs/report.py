@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from mdtool.findings import Moment, Verdict
+
 
 @dataclass
 class Report:
@@ -24,6 +26,13 @@ class Report:
     duration: float | None = None
     incomplete: str = ""
     notes: list[str] = field(default_factory=list)
+
+    def count(self, moment: Moment, verdict: Verdict) -> None:
+        """One more frame, and what is known of it."""
+        self.frames += 1
+        self.looks += verdict.looked
+        self.hidden += verdict.hidden
+        self.tracks |= {(moment.stream, region.track) for region in verdict.regions}
 
     def as_dict(self) -> dict[str, Any]:
         speed = self.duration / self.seconds if self.duration and self.seconds else None

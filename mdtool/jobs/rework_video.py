@@ -7,17 +7,17 @@ from pathlib import Path
 
 from mdtool.findings import RecordedFindings
 from mdtool.jobs.report import Report
-from mdtool.jobs.run import Run
+from mdtool.jobs.run import Inquiry, Run
 from mdtool.media.canvas import of_frame
 from mdtool.media.frame import Frame
 from mdtool.media.piped import PipedOut
 from mdtool.media.reader import VideoReader
 from mdtool.media.writer import VideoWriter
 from mdtool.stream.judge import Event, JudgedEvent, judge
-from mdtool.stream.stages import ahead
+from mdtool.stream.stages import Stopwatch, ahead
 from mdtool.stream.watch import Judged
 
-# Frames that may wait behind each stage: a window of them, so that the encoder has work while the model looks.
+# A window of frames, so that the encoder has work while the model looks.
 MOST_WAITING, LEAST_WAITING, WAITING_BYTES = 48, 2, 48 << 20
 
 
@@ -26,12 +26,12 @@ def rework_video(reader: VideoReader, where: Path | PipedOut, muxer: str, run: R
     writer = VideoWriter(where, muxer, reader, run.form.encoding, run.form.keep_metadata)
     report.duration = reader.seconds
     total = reader.frames
-    waiting = min(MOST_WAITING, max(LEAST_WAITING, WAITING_BYTES // reader.frame_bytes))
+    waiting = frames_waiting(reader)
     try:
         with ExitStack() as stages:  # ended from the last to the first, before the reader is closed under them
             begin = stages.enter_context
-            decoded = begin(closing(ahead(_with_luma(clock.each("decode", reader)), waiting)))
-            judged = begin(closing(ahead(judged_video(decoded, run, reader), waiting)))
+            decoded = begin(closing(ahead(with_luma(clock.each("decode", reader)), waiting)))
+            judged = begin(closing(ahead(judged_video(decoded, run.known, reader, clock), waiting)))
             for event in begin(closing(ahead(_painted(judged, writer, run, report), waiting))):
                 with clock.time("encode"):
                     writer.write(event)
@@ -47,16 +47,22 @@ def rework_video(reader: VideoReader, where: Path | PipedOut, muxer: str, run: R
         report.notes.append("damaged frames are hidden whole, for they can't be judged")
 
 
-def _with_luma(events: Iterable[Event]) -> Iterator[Event]:
+def frames_waiting(reader: VideoReader) -> int:
+    """How many frames may wait behind each stage."""
+    return min(MOST_WAITING, max(LEAST_WAITING, WAITING_BYTES // reader.frame_bytes))
+
+
+def with_luma(events: Iterable[Event]) -> Iterator[Event]:
     for event in events:
         if isinstance(event, Frame):
             event.luma  # noqa: B018  made here, in the decoding thread
         yield event
 
 
-def judged_video(events: Iterable[Event], run: Run, reader: VideoReader) -> Iterator[JudgedEvent]:
+def judged_video(
+    events: Iterable[Event], known: Inquiry | RecordedFindings, reader: VideoReader, clock: Stopwatch
+) -> Iterator[JudgedEvent]:
     """The events with what is known of every frame."""
-    known = run.known
     if isinstance(known, RecordedFindings):
         for event in events:
             if isinstance(event, Frame):
@@ -67,7 +73,7 @@ def judged_video(events: Iterable[Event], run: Run, reader: VideoReader) -> Iter
     question, total = known.question, reader.frames
     if question.max_calls is not None and total:
         question = replace(question, sampling=question.sampling.limited(question.max_calls, total))
-    yield from judge(events, known.see, question, reader.rate, run.clock)
+    yield from judge(events, known.see, question, reader.rate, clock)
 
 
 def _painted(events: Iterable[JudgedEvent], writer: VideoWriter, run: Run, report: Report) -> Iterator[Event]:

@@ -57,9 +57,6 @@ class Run:
 
     def note(self, report: Report, moment: Moment, verdict: Verdict) -> None:
         """Counts and records what is known of one frame."""
-        report.frames += 1
-        report.looks += verdict.looked
-        report.hidden += verdict.hidden
-        report.tracks |= {(moment.stream, region.track) for region in verdict.regions}
+        report.count(moment, verdict)
         if self.findings:
             self.findings.write(moment, verdict)

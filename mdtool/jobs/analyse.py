@@ -1,0 +1,62 @@
+"""Finds out what an input shows, and records it: the first half of the jobs that can't decide before they know all."""
+
+import time
+from collections.abc import Callable, Generator
+from contextlib import ExitStack, closing
+
+from mdtool.ending import check_not_ending
+from mdtool.findings import FindingsFile, Moment, Verdict
+from mdtool.jobs.report import Report
+from mdtool.jobs.rework_still import judged_animation, judged_photo
+from mdtool.jobs.rework_video import frames_waiting, judged_video, with_luma
+from mdtool.jobs.run import Inquiry
+from mdtool.media.inputs import Input
+from mdtool.media.opening import Medium, open_medium
+from mdtool.media.photo import Photo
+from mdtool.media.reader import VideoReader
+from mdtool.stream.stages import Stopwatch, ahead
+from mdtool.stream.watch import Judged
+
+
+def analyse(
+    source: Input,
+    inquiry: Inquiry,
+    findings: FindingsFile,
+    progress: Callable[[Report, int | None], None] = lambda report, frames: None,
+) -> Report:
+    """Records what is known of every frame, in order. Raises InputError, OutputError or EngineError."""
+    begin, clock = time.perf_counter(), Stopwatch()
+    report = Report(source.name, "", inquiry.model)
+    with ExitStack() as stack:
+        medium = open_medium(source, stack)
+        for moment, verdict in stack.enter_context(closing(_judged(medium, inquiry, clock))):
+            report.count(moment, verdict)
+            findings.write(moment, verdict)
+            report.duration = max(report.duration or 0.0, moment.time + moment.duration) or None
+            progress(report, _frames(medium))
+        check_not_ending()  # for then the input may only seem to be at its end
+    if isinstance(medium, VideoReader):
+        report.incomplete = str(medium.damage) if medium.damage else ""
+    else:
+        report.notes += medium.notes
+    report.seconds, report.stages = time.perf_counter() - begin, clock.seconds
+    return report
+
+
+def _judged(medium: Medium, inquiry: Inquiry, clock: Stopwatch) -> Generator[tuple[Moment, Verdict]]:
+    if isinstance(medium, Photo):
+        yield judged_photo(medium, inquiry, clock)
+    elif isinstance(medium, VideoReader):
+        with closing(ahead(with_luma(clock.each("decode", medium)), frames_waiting(medium))) as decoded:
+            for event in judged_video(decoded, inquiry, medium, clock):
+                if isinstance(event, Judged):
+                    yield event.moment, event.verdict
+    else:
+        for judged, *_ in judged_animation(medium, inquiry, clock):
+            yield judged.moment, judged.verdict
+
+
+def _frames(medium: Medium) -> int | None:
+    if isinstance(medium, VideoReader):
+        return medium.frames
+    return 1 if isinstance(medium, Photo) else medium.frame_count

@@ -28,7 +28,9 @@ class OnError(StrEnum):
 def redact(
     inputs: Annotated[
         list[str],
-        typer.Argument(help="Videos, photos, animations, folders, globs, or - for stdin.", metavar="INPUT..."),
+        typer.Argument(
+            help="Videos, photos, animations, folders, globs, addresses, camera:0, or - for stdin.", metavar="INPUT..."
+        ),
     ],
     prompt: Annotated[list[str], typer.Option("--prompt", "-p", help="What to hide, in plain words. Repeatable.")] = [
         "face"
@@ -117,6 +119,13 @@ def redact(
     keep_metadata: Annotated[
         bool, typer.Option("--keep-metadata", help="Keep tags such as place, time, device and author.")
     ] = False,
+    delay: Annotated[
+        str, typer.Option(help="For cameras and streams: how long a frame waits until it is known what it shows.")
+    ] = "1",
+    duration: Annotated[str | None, typer.Option(help="For cameras and streams: end after this time.")] = None,
+    segment: Annotated[
+        str | None, typer.Option(help="For cameras and streams: begin another file each time this has passed (10m).")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be done, and do nothing.")] = False,
     json: Annotated[
         bool, typer.Option("--json", help="Print a summary of each input on stdout, as JSON Lines.")
@@ -130,13 +139,13 @@ def redact(
     mdtool redact in.mp4 -o out.mp4 --style solid
     """
     from mdtool.choice import load_model
-    from mdtool.cli.values import check_outputs, checked, parsed, seconds
+    from mdtool.cli.values import check_outputs, checked, parsed, positive, seconds
     from mdtool.console import Console
     from mdtool.findings import opened_for_writing
     from mdtool.jobs.plan import print_plan
     from mdtool.jobs.redact import Redacting
     from mdtool.jobs.redaction import Redaction
-    from mdtool.jobs.run import Form, Inquiry
+    from mdtool.jobs.run import Form, Inquiry, Live
     from mdtool.jobs.targets import Targets, is_many
     from mdtool.media.colour import parse_colour
     from mdtool.media.encoding import Encoding
@@ -163,6 +172,7 @@ def redact(
         only=tuple(parsed("--only", parse_region, text) for text in only),
         min_size=parsed("--min-size", parse_size, min_size),
     )
+    live = Live(positive("--delay", delay), positive("--duration", duration), positive("--segment", segment))
     form = Form(Encoding(codec, crf, preset, pixel_format), format, keep_metadata)
     console = Console(quiet, json)
     sources = find_inputs(inputs)
@@ -179,4 +189,4 @@ def redact(
     assert known
     read = [source.path for source in sources if source.path] + ([from_findings] if from_findings else [])
     with opened_for_writing(findings, overwrite, read) as file:
-        raise typer.Exit(Redacting(redaction, known, prompt, form, targets, console, file).run(sources))
+        raise typer.Exit(Redacting(redaction, known, prompt, form, live, targets, console, file).run(sources))

@@ -78,10 +78,24 @@ def generation(temperature: float | None, top_p: float | None, max_tokens: int |
 
 
 def seconds(text: str) -> float:
-    """From "90", "90.5", "1:30" or "0:01:30.5". Raises ValueError."""
+    """From "90", "90.5", "1:30" or "0:01:30.5", or "90s", "10m", "1.5h". Raises ValueError."""
+    if with_unit := re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", text):
+        return float(with_unit[1]) * {"s": 1, "m": 60, "h": 3600}[with_unit[2]]
     if not re.fullmatch(r"\d+(?:\.\d+)?|(?:\d+:)?[0-5]?\d:[0-5]?\d(?:\.\d+)?", text):
-        raise ValueError(f"{text!r} is no time; give seconds, or 1:30, or 0:01:30.5")
+        raise ValueError(f"{text!r} is no time; give seconds, or 1:30, or 0:01:30.5, or 10m")
     total = 0.0
     for part in text.split(":"):
         total = total * 60 + float(part)
     return total
+
+
+@overload
+def positive(option: str, text: str) -> float: ...
+@overload
+def positive(option: str, text: str | None) -> float | None: ...
+def positive(option: str, text: str | None) -> float | None:
+    """A time in seconds above 0, None if it was not given."""
+    time = parsed(option, seconds, text)
+    if time == 0:
+        raise UsageError(f"{option}: must be more than 0")
+    return time

@@ -13,7 +13,7 @@ from mdtool.jobs.batch import each_input
 from mdtool.jobs.redaction import Redaction
 from mdtool.jobs.report import Report
 from mdtool.jobs.rework import rework
-from mdtool.jobs.run import Form, Inquiry, Run
+from mdtool.jobs.run import Form, Inquiry, Live, Run
 from mdtool.jobs.targets import Targets
 from mdtool.media.inputs import Input
 
@@ -26,6 +26,7 @@ class Redacting:
     known: Inquiry | Path
     prompts: Sequence[str]
     form: Form
+    live: Live
     targets: Targets
     console: Console
     findings: TextIO | None = None
@@ -35,10 +36,10 @@ class Redacting:
 
     def _redact(self, source: Input) -> Exit:
         target = self.targets.of(source)
-        if target is not None and not self.targets.take(source, target, self.console):
+        if not self.targets.take(source, target, self.console):
             return Exit.OK
         known = recorded(self.known, source, self.targets) if isinstance(self.known, Path) else self.known
-        run = Run(known, self.redaction, self.form, progress=self._progress)
+        run = Run(known, self.redaction, self.form, self.live, progress=self._progress)
         if self.findings:
             run.findings = FindingsFile(self.findings, source.name, run.model, self.prompts)
         return finished(rework(source, target, self.targets.overwrite, run), self.console)

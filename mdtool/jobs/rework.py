@@ -11,12 +11,15 @@ from typing import BinaryIO
 from mdtool.ending import check_not_ending
 from mdtool.errors import OutputError, StdoutError, UsageError
 from mdtool.jobs.report import Report
+from mdtool.jobs.rework_live import rework_live
 from mdtool.jobs.rework_still import rework_animation, rework_photo
 from mdtool.jobs.rework_video import rework_video
 from mdtool.jobs.run import Run
+from mdtool.jobs.targets import Target
+from mdtool.media.address import Address
 from mdtool.media.animation import Animation
 from mdtool.media.inputs import Input
-from mdtool.media.opening import open_medium
+from mdtool.media.opening import open_live, open_medium
 from mdtool.media.photo import Photo
 from mdtool.media.piped import PipedOut
 from mdtool.media.reader import VideoReader
@@ -29,10 +32,11 @@ STILL_SUFFIXES = {
 }  # fmt: skip
 
 
-def rework(source: Input, target: Path | None, overwrite: bool, run: Run) -> Report:
-    """Writes source, treated, to target (None: stdout), which appears only when it is whole.
+def rework(source: Input, target: Target, overwrite: bool, run: Run) -> Report:
+    """Writes source, treated, to target, which appears only when it is whole.
 
-    Raises InputError, OutputError, EngineError or UsageError; then there is no target.
+    Raises InputError, OutputError, EngineError or UsageError; then there is no target, save what a source that plays
+    live had given before it was lost.
     """
     try:
         return _rework(source, target, overwrite, run)
@@ -42,23 +46,35 @@ def rework(source: Input, target: Path | None, overwrite: bool, run: Run) -> Rep
         raise OutputError(f"{target or 'stdout'}: {error}") from error
 
 
-def _rework(source: Input, target: Path | None, overwrite: bool, run: Run) -> Report:
+def _rework(source: Input, target: Target, overwrite: bool, run: Run) -> Report:
     begin = time.perf_counter()
     report = Report(source.name, "-" if target is None else str(target), run.model)
     with ExitStack() as stack:
-        whole = stack.enter_context(WholeFile(target, overwrite)) if target else None
-        medium = open_medium(source, stack)
-        if isinstance(medium, VideoReader):
-            muxer = run.form.muxer or (muxer_for(target.name) if target else "matroska")
-            rework_video(medium, whole.part if whole else PipedOut(sys.stdout.buffer), muxer, run, report)
+        live = open_live(source, stack, run.live.duration)
+        if live:
+            rework_live(live, target, overwrite, run, report)
+        elif isinstance(target, Address):
+            raise UsageError(f"-o {target}: takes only what plays live; give a file name for the result of a file")
         else:
-            _rework_still(medium, target, whole, run, report)
-        check_not_ending()  # for then the input may only seem to be at its end
-        if whole:
-            whole.commit()
+            _rework_file(source, target, overwrite, run, report, stack)
     report.seconds = time.perf_counter() - begin
     report.stages = run.clock.seconds
     return report
+
+
+def _rework_file(
+    source: Input, target: Path | None, overwrite: bool, run: Run, report: Report, stack: ExitStack
+) -> None:
+    whole = stack.enter_context(WholeFile(target, overwrite)) if target else None
+    medium = open_medium(source, stack)
+    if isinstance(medium, VideoReader):
+        muxer = run.form.muxer or (muxer_for(target.name) if target else "matroska")
+        rework_video(medium, whole.part if whole else PipedOut(sys.stdout.buffer), muxer, run, report)
+    else:
+        _rework_still(medium, target, whole, run, report)
+    check_not_ending()  # for then the input may only seem to be at its end
+    if whole:
+        whole.commit()
 
 
 def _rework_still(

@@ -37,6 +37,16 @@ class Inquiry:
     model: str
 
 
+@dataclass(frozen=True)
+class Live:
+    """How a source that plays now is worked on. delay: seconds for which a frame may wait until it is known what it
+    shows. duration: seconds after which it ends; segment: after which another file is begun."""
+
+    delay: float = 1.0
+    duration: float | None = None
+    segment: float | None = None
+
+
 @dataclass
 class Run:
     """What one input is worked on with. known: an inquiry, or findings that were recorded before.
@@ -47,6 +57,7 @@ class Run:
     known: Inquiry | RecordedFindings
     treatment: Treatment
     form: Form = Form()
+    live: Live = Live()
     findings: FindingsFile | None = None
     progress: Callable[[Report, int | None], None] = lambda report, frames: None
     clock: Stopwatch = field(default_factory=Stopwatch)

@@ -8,8 +8,11 @@ from pathlib import Path
 
 from mdtool.console import Console
 from mdtool.errors import OutputError, UsageError
+from mdtool.media.address import MUXERS, Address, parse_address
 from mdtool.media.inputs import MARKS, Input
 from mdtool.media.whole_file import cant_write
+
+Target = Path | Address | None  # None: stdout
 
 
 @dataclass(frozen=True)
@@ -27,26 +30,32 @@ class Targets:
         if self.output == "-" and sys.stdout.isatty():
             raise UsageError("-o -: stdout is a terminal; pipe it on, or give the name of a file")
 
-    def of(self, source: Input) -> Path | None:
-        """None: stdout."""
+    def of(self, source: Input) -> Target:
         if self.output == "-":
             if self.many:
                 raise UsageError("-o -: only one input can go to stdout")
             return None
+        if self.output and (address := parse_address(self.output)):
+            if self.many or address.scheme not in MUXERS:
+                raise UsageError(f"-o {address}: takes one input, and is rtsp, rtmp, udp, rtp, tcp or srt")
+            return address
         if self.output is None:
             if source.path is None:
-                raise UsageError("-: say with -o where the result of standard input goes (-o - for stdout)")
+                what = "standard input" if source.address is None else "it"
+                raise UsageError(f"{source.name}: say with -o where the result of {what} goes (-o - for stdout)")
             return source.path.with_name(f"{source.path.stem}{self.mark}{source.path.suffix}")
         output = Path(self.output)
         if self.many or self.output.endswith(os.sep) or os.path.isdir(output):
             target = output / source.relative
-            if source.path is None:
+            if source.path is None and source.address is None:
                 raise UsageError(f"-o {self.output}: is a folder; give a file name for the result of standard input")
             return target
         return output
 
-    def take(self, source: Input, target: Path, console: Console) -> bool:
+    def take(self, source: Input, target: Target, console: Console) -> bool:
         """Whether the target is to be written; then its folder is there. False: it was, by a run before."""
+        if not isinstance(target, Path):
+            return True
         if self._hold(source):
             return False
         if source.path and os.path.exists(target) and os.path.exists(source.path) and target.samefile(source.path):
@@ -72,7 +81,7 @@ class Targets:
 
 def is_many(sources: Sequence[Input], named: Sequence[str]) -> bool:
     """Whether more than one file was named, or a folder or a glob, in which there may be one or several."""
-    return len(sources) > 1 or list(named) != [sources[0].name]
+    return len(sources) > 1 or list(named) != [sources[0].named or "-"]
 
 
 def _make_folder(folder: Path) -> None:

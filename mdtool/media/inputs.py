@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mdtool.errors import NoInput, UsageError
+from mdtool.media.address import Address, parse_address
 
 # fmt: off
 PHOTOS = frozenset({".avif", ".gif", ".heic", ".heif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
@@ -20,7 +21,8 @@ MARKS = (".redacted", ".moderated", ".gaze", ".drawn")  # in the names of output
 
 @dataclass(frozen=True)
 class Input:
-    """One file to work on. path None: standard input. relative: where its output goes below an output folder.
+    """One file to work on. path None: standard input, or what has an address. relative: where its output goes below
+    an output folder.
 
     named: what it was called on the command line, if it was.
     """
@@ -28,24 +30,30 @@ class Input:
     path: Path | None
     relative: Path
     named: str | None = None
+    address: Address | None = None
 
     @property
     def name(self) -> str:
         """As the person would call it."""
+        if self.address:
+            return str(self.address)
         return "-" if self.path is None else self.named or str(self.path)
 
 
 def find_inputs(named: Sequence[str]) -> list[Input]:
-    """Files for what was named: themselves, all media in folders (and below), matches of globs, "-".
+    """Files for what was named: themselves, all media in folders (and below), matches of globs, addresses, "-".
 
     Hidden files and outputs of this program are passed over in folders and globs. NoInput where nothing is left.
     """
-    found: dict[Path, Input] = {}
+    found: dict[Path | Address, Input] = {}
     if "-" in named and len(named) > 1:
         raise UsageError("-: standard input can't be mixed with other inputs")
     if list(named) == ["-"]:
         return [Input(None, Path("stdin"))]
     for name in named:
+        if address := parse_address(name):
+            found[address] = Input(None, address.file_name, name, address)
+            continue
         path = Path(name)
         if os.path.isdir(path):
             below: Iterator[Input] = _in_folder(path)

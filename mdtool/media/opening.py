@@ -1,26 +1,44 @@
 """Finds out what an input is, by its content and not by its name, and opens it."""
 
+import base64
+import http.client
 import shutil
 import stat
 import sys
 import tempfile
-from contextlib import ExitStack
+import urllib.parse
+import urllib.request
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
 from mdtool.errors import InputError, UsageError
+from mdtool.media.address import Address
 from mdtool.media.animation import Animation, is_animated, read_animation
 from mdtool.media.inputs import Input
+from mdtool.media.live import OPEN_SECONDS, LiveReader, open_address
 from mdtool.media.photo import Photo, read_photo, sniff
 from mdtool.media.piped import Piped
 from mdtool.media.reader import VideoReader
 
 HEAD_BYTES = 64
+MOST_DOWNLOADED = 256 << 20  # bytes of a picture
 Medium = VideoReader | Animation | Photo
+
+
+def open_live(source: Input, stack: ExitStack, duration: float | None) -> LiveReader | None:
+    """A camera or stream that plays now; None for anything else. duration: seconds after which it ends."""
+    if source.address is None or not (source.address.in_real_time or is_endless(source.address)):
+        return None
+    return stack.enter_context(closing(LiveReader(source.address, duration)))
 
 
 def open_medium(source: Input, stack: ExitStack) -> Medium:
     """A video, left open until the stack is closed, or a photo or an animation. InputError for anything else."""
+    if source.address is not None:
+        if source.address.in_real_time:
+            raise InputError("plays live, which this command can't follow; `mdtool redact` can")
+        return _picture_from_web(source.address) or stack.enter_context(VideoReader(open_address(source.address)))
     if source.path is None:
         return _from_stdin(stack)
     try:
@@ -37,6 +55,37 @@ def open_medium(source: Input, stack: ExitStack) -> Medium:
     except OSError as error:
         raise InputError(f"can't be read: {(error.strerror or str(error)).lower()}") from error
     return stack.enter_context(VideoReader(Path(source.path).absolute()))
+
+
+def is_endless(address: Address) -> bool:
+    """Whether what a server gives is a video that has no end. InputError where it gives nothing."""
+    if _picture_from_web(address):
+        return False
+    with closing(open_address(address)) as container:
+        return container.duration is None
+
+
+def _picture_from_web(address: Address) -> Photo | Animation | None:
+    """None where there is something else."""
+    try:
+        with urllib.request.urlopen(_request(address), timeout=OPEN_SECONDS) as response:
+            head = response.read(HEAD_BYTES)
+            if sniff(head):
+                data = head + response.read(MOST_DOWNLOADED)
+                if len(data) > MOST_DOWNLOADED:
+                    raise InputError(f"is larger than {MOST_DOWNLOADED >> 20} MB, which no picture is")
+                return read_animation(data) if is_animated(data) else read_photo(data)
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        raise InputError(f"can't be read: {getattr(error, 'reason', None) or error}") from error
+    return None
+
+
+def _request(address: Address) -> urllib.request.Request:
+    parts = urllib.parse.urlsplit(address.text)
+    user, _, place = parts.netloc.rpartition("@")
+    login = base64.b64encode(urllib.parse.unquote(user).encode()).decode()
+    plain = urllib.parse.urlunsplit((parts.scheme, place, parts.path, parts.query, ""))
+    return urllib.request.Request(plain, headers={"Authorization": f"Basic {login}"} if user else {})
 
 
 def _from_stdin(stack: ExitStack) -> Medium:

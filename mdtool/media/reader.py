@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import av
+from av.container import InputContainer
 from av.stream import Disposition
 
 from mdtool.errors import InputError
@@ -46,13 +47,9 @@ class VideoReader:
     InputError, in one line, for what is no video.
     """
 
-    def __init__(self, source: Path | BinaryIO | Piped) -> None:
-        options = {"format_whitelist": CONTAINERS, "protocol_whitelist": "file"}
-        where: Any = f"file:{source}" if isinstance(source, Path) else source
-        try:
-            self.container = av.open(where, "r", options=options, metadata_errors="replace")
-        except (av.FFmpegError, OSError) as error:
-            raise InputError(_explain(error)) from error
+    def __init__(self, source: Path | BinaryIO | Piped | InputContainer) -> None:
+        """source: also a container that is open already."""
+        self.container = source if isinstance(source, InputContainer) else _opened(source)
         self.damage = Damage()
         self.videos = [s for s in self.container.streams.video if not s.disposition & Disposition.attached_pic]
         readable = all(s.codec_context and s.codec_context.pix_fmt and s.codec_context.width for s in self.videos)
@@ -74,6 +71,18 @@ class VideoReader:
 
     def close(self) -> None:
         self.container.close()
+
+    @property
+    def streams(self) -> list[Any]:
+        return list(self.container.streams)
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        return dict(self.container.metadata)
+
+    @property
+    def chapters(self) -> list[Any]:
+        return self.container.chapters()
 
     @property
     def seconds(self) -> float | None:
@@ -135,6 +144,15 @@ class VideoReader:
         return False
 
 
+def _opened(source: Path | BinaryIO | Piped) -> InputContainer:
+    options = {"format_whitelist": CONTAINERS, "protocol_whitelist": "file"}
+    where: Any = f"file:{source}" if isinstance(source, Path) else source
+    try:
+        return av.open(where, "r", options=options, metadata_errors="replace")
+    except (av.FFmpegError, OSError) as error:
+        raise InputError(explain(error)) from error
+
+
 class _Decoder:
     """Frames of one stream, with times that always go on."""
 
@@ -192,7 +210,7 @@ def display_matrix(picture: av.VideoFrame) -> bytes | None:
     return next((bytes(data) for data in attached if data.type.name == "DISPLAYMATRIX"), None)
 
 
-def _explain(error: Exception) -> str:
+def explain(error: Exception) -> str:
     if isinstance(error, FileNotFoundError):
         return "there is no such file"
     if isinstance(error, PermissionError):

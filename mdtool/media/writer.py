@@ -14,8 +14,10 @@ from av.codec.context import Flags
 from av.stream import Disposition
 
 from mdtool.errors import OutputError, UsageError
+from mdtool.media.address import Address
 from mdtool.media.encoding import Encoding, pixel_format
 from mdtool.media.frame import Frame
+from mdtool.media.live import LiveReader
 from mdtool.media.piped import PipedOut
 from mdtool.media.reader import VideoReader
 from mdtool.media.whole_file import cant_write
@@ -54,7 +56,12 @@ class VideoWriter:
     """
 
     def __init__(
-        self, where: Path | PipedOut, muxer: str, source: VideoReader, encoding: Encoding, keep_metadata: bool
+        self,
+        where: Path | PipedOut | Address,
+        muxer: str,
+        source: VideoReader | LiveReader,
+        encoding: Encoding,
+        keep_metadata: bool,
     ) -> None:
         self.notes: list[str] = []
         self._source = source
@@ -63,6 +70,8 @@ class VideoWriter:
         self._muxer = muxer
         self._pipe = where if isinstance(where, PipedOut) else None
         target: Any = f"file:{where}" if isinstance(where, Path) else where
+        if isinstance(where, Address):
+            target = where.text
         try:
             self._container = av.open(target, "w", format=muxer, container_options=self._muxer_options())
         except ValueError as error:
@@ -164,14 +173,14 @@ class VideoWriter:
         return OutputError(cant_write(error))
 
     def _start(self) -> None:
-        for stream in self._source.container.streams:
+        for stream in self._source.streams:
             if stream.index in self._first:
                 self._add_picture(stream, self._first[stream.index])
             elif stream not in self._source.videos:
                 self._add_copy(stream)
         if self._keep_metadata:
-            self._container.metadata.update(self._source.container.metadata)
-        self._container.set_chapters(self._source.container.chapters())
+            self._container.metadata.update(self._source.metadata)
+        self._container.set_chapters(self._source.chapters)
         early, self._early = self._early, []
         for event in early:
             self._take(event)
@@ -202,7 +211,7 @@ class VideoWriter:
             raise UsageError(f"--codec {self._codec}: {error}") from error
         context = stream.codec_context
         context.width, context.height, context.pix_fmt = fitted.width, fitted.height, fitted.format.name
-        context.time_base = stream.time_base = self._clock(source)
+        context.time_base = stream.time_base = self._clock(source, frame)
         context.thread_type = "FRAME"  # x264 takes "SLICE", the default, for an order to cut pictures up
         context.flags |= Flags.frame_duration
         stated = source.codec_context
@@ -228,12 +237,12 @@ class VideoWriter:
             ) from error
         self._pictures[source.index] = _Picture(stream, context.time_base)
 
-    def _clock(self, source: Any) -> Fraction:
+    def _clock(self, source: Any, frame: Frame) -> Fraction:
         """What times of pictures are counted in: as the source does, but for what can only count frames."""
         if source.average_rate and (self._muxer == "avi" or self._codec in ("mpeg1video", "mpeg2video")):
             return 1 / source.average_rate
-        coarse = self._codec == "mpeg4" and source.time_base.denominator > MPEG4_TICKS
-        return Fraction(1, MPEG4_TICKS) if coarse else source.time_base
+        coarse = self._codec == "mpeg4" and frame.time_base.denominator > MPEG4_TICKS
+        return Fraction(1, MPEG4_TICKS) if coarse else frame.time_base
 
     def _add_copy(self, source: Any) -> None:
         name = f"{source.type} stream {source.index}"

@@ -19,19 +19,18 @@ PAIRING = 0.15  # least IoU of a track, carried to a look, with what is seen the
 class Follower:
     """Keeps the tracks of one stream from window to window."""
 
-    def __init__(self, window: Window, rate: float) -> None:
-        """rate: frames a second."""
+    def __init__(self, window: Window, rate: float, needs: int | None = None) -> None:
+        """rate: frames a second. needs: frames of the window that must be kept, for what is first seen after them;
+        None: as many as are of use."""
         self._window = window
         self._coast = int(np.clip(round(COAST_SECONDS * rate), *COAST_FRAMES))
+        most = self._coast + AFTERWARDS
+        self.needs = most if needs is None else min(needs, most)
+        self._afterwards = min(AFTERWARDS, self.needs // 3)
         self._tracks: list[Track] = []
         self._next = 1
         # track, number of the frame on which it was first seen, frames back to the look that did not see it
         self._newborn: list[tuple[int, int, int]] = []
-
-    @property
-    def needs(self) -> int:
-        """How many frames of the window must be kept, for what is first seen after them."""
-        return self._coast + AFTERWARDS
 
     def follow(self, start: int, end: int, last: bool) -> None:
         """Covers what the looks from start to end tell, on all frames up to end.
@@ -138,7 +137,8 @@ class Follower:
 
     def _trace_births(self, end: int, last: bool) -> None:
         """Covers what was first seen in the window on the frames before, once it is known how it went on."""
-        later = [birth for birth in self._newborn if not last and birth[1] > self._window.number(end) - AFTERWARDS]
+        settled = self._window.number(end) - self._afterwards
+        later = [birth for birth in self._newborn if not last and birth[1] > settled]
         for number, first_seen, gap in self._newborn:
             if (number, first_seen, gap) not in later:
                 self._trace_back(number, self._window.position(first_seen), gap)
@@ -146,7 +146,7 @@ class Follower:
 
     def _trace_back(self, number: int, b: int, gap: int) -> None:
         """Covers track `number`, first seen at b, on the frames before, as far as it is there."""
-        shortly = range(b, min(b + AFTERWARDS, len(self._window)))
+        shortly = range(b, min(b + self._afterwards, len(self._window)))
         soon = [cover for i in shortly for cover in self._window[i].covers if cover.track == number]
         whole = np.max([size(cover.box) for cover in soon], axis=0)
         for cover in soon:  # what comes into view is seen smaller than it is

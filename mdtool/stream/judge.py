@@ -1,6 +1,6 @@
 """From the events of a video to the same events with every frame judged."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import av
@@ -14,7 +14,7 @@ from mdtool.stream.sampling import Sampling
 from mdtool.stream.sight import See, Sight
 from mdtool.stream.stages import Stopwatch
 from mdtool.stream.tracks import Sighting
-from mdtool.stream.watch import Budget, Judged, Look, Watcher
+from mdtool.stream.watch import Budget, Judged, Look, Seen, Watcher
 
 Event = Frame | av.Packet
 JudgedEvent = Judged | av.Packet
@@ -49,7 +49,7 @@ def judge(
 
     rate_of: frames a second of a stream. Raises what `see` raises, unless question.blank_errors.
     """
-    look = _looking(see, question, clock)
+    look = looking(see, question, clock)
     budget = Budget(question.max_calls)
     watchers: dict[int, Watcher] = {}
     for event in events:
@@ -72,8 +72,10 @@ def _outside(frame: Frame, question: Question) -> bool:
     return before or (question.end is not None and frame.time >= question.end)
 
 
-def _looking(see: See, question: Question, clock: Stopwatch) -> Look:
-    def look(frames: Sequence[Frame]) -> list[tuple[list[Sighting], Mapping[str, str]] | None]:
+def looking(see: See, question: Question, clock: Stopwatch) -> Look:
+    """How a watcher's looks are taken. Raises what `see` raises, unless question.blank_errors."""
+
+    def look(frames: Sequence[Frame]) -> list[Seen | None]:
         check_not_ending()
         try:
             with clock.time("model"):

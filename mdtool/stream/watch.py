@@ -44,8 +44,8 @@ class Judged:
         return Moment(one.stream, one.index, one.time, float(one.duration * one.time_base), one.shown_size)
 
 
-# What is seen on each of some frames, and replied to questions; None for a frame on which the model failed.
-Look = Callable[[Sequence[Frame]], "list[tuple[list[Sighting], Mapping[str, str]] | None]"]
+Seen = tuple[list[Sighting], Mapping[str, str]]  # the objects on a frame, and replies to questions about it
+Look = Callable[[Sequence[Frame]], "list[Seen | None]"]  # None for a frame on which the model failed
 
 
 @dataclass
@@ -65,15 +65,25 @@ class Budget:
 class Watcher:
     """Takes the frames of one stream in order and gives them back judged, later, in the same order."""
 
-    def __init__(self, look: Look, sampling: Sampling, budget: Budget, rate: float) -> None:
-        """rate: frames a second."""
+    def __init__(
+        self,
+        look: Look,
+        sampling: Sampling,
+        budget: Budget,
+        rate: float,
+        window: int | None = None,
+        tail: int | None = None,
+    ) -> None:
+        """rate: frames a second. window: frames that are judged together, and may be changed at any time; tail: those
+        that are kept for what is first seen after them; None for both: what serves best where there is time."""
+        self.window = window
         self._look = look
         self._sampling = sampling
         self._budget = budget
         self._stride = sampling.frames_between(rate)
         self._calm = False  # all looks of the window before told the same story
         self._window = Window()
-        self._follower = Follower(self._window, rate)
+        self._follower = Follower(self._window, rate, tail)
         self._fresh = 0  # frames of the window that are not judged yet: its last ones
         self._pushed = 0
         self._looks = 0
@@ -94,6 +104,8 @@ class Watcher:
     def _enough(self, frame: Frame) -> int:
         """Frames that are judged together, so that the window holds no more than MOST_FRAMES and WINDOW_BYTES."""
         fitting = WINDOW_BYTES // max(1, frame.nbytes) - self._follower.needs
+        if self.window is not None:
+            return min(self.window, max(1, fitting))
         return min(max(self._stride, WINDOW_FRAMES), MOST_FRAMES, max(LEAST_FRAMES, fitting))
 
     def _judge(self, last: bool) -> None:

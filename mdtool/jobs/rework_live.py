@@ -1,0 +1,141 @@
+"""Makes a treated copy of what plays now, in files that are whole whenever it ends, or on its way to somewhere else."""
+
+import sys
+from contextlib import ExitStack, closing
+from dataclasses import replace
+from pathlib import Path
+
+import av
+
+from mdtool.errors import InputError, UsageError
+from mdtool.findings import RecordedFindings
+from mdtool.jobs.report import Report
+from mdtool.jobs.run import Run
+from mdtool.jobs.targets import Target
+from mdtool.media.address import MUXERS, Address
+from mdtool.media.canvas import of_frame
+from mdtool.media.encoding import Encoding
+from mdtool.media.frame import Frame
+from mdtool.media.live import LiveReader
+from mdtool.media.piped import PipedOut
+from mdtool.media.whole_file import WholeFile
+from mdtool.media.writer import VideoWriter, muxer_for
+from mdtool.stream.live import LiveJudge
+from mdtool.stream.watch import Judged
+
+FAST = "veryfast"  # preset: to keep up with what comes
+
+
+def rework_live(reader: LiveReader, target: Target, overwrite: bool, run: Run, report: Report) -> None:
+    """Until it ends, is lost, or the person interrupts: then the file that is under way is finished.
+
+    InputError if it was lost: what came before is kept.
+    """
+    if isinstance(run.known, RecordedFindings):
+        raise UsageError("--from-findings: what plays live was not there before; leave it out")
+    judge = LiveJudge(reader, run.known.see, run.known.question, run.live.delay, run.clock)
+    out = _Out(reader, target, overwrite, run)
+    lost: InputError | None = None
+    with closing(out):
+        try:
+            with closing(judge.events()) as events:
+                for event in events:
+                    if isinstance(event, Judged):
+                        run.note(report, event.moment, event.verdict)
+                        report.duration = event.moment.time
+                    out.write(event)
+                    run.progress(report, None)
+        except InputError as error:
+            lost = error
+        except KeyboardInterrupt:  # as whoever works raises it where the person has interrupted
+            pass
+        out.finish()
+    report.notes += [*out.notes, _told(judge, reader)]
+    if lost:
+        raise lost
+
+
+def _told(judge: LiveJudge, reader: LiveReader) -> str:
+    pace = judge.pace
+    parts = [f"delay {pace.total / max(1, pace.frames):.2f} s, at most {pace.most:.2f} s"]
+    parts += [f"{reader.dropped} frames dropped, for newer ones were there"] if reader.dropped else []
+    parts += [f"{pace.late} hidden whole, for they were not judged in time"] if pace.late else []
+    parts += [f"connected again {reader.reconnects} times"] if reader.reconnects else []
+    return ", ".join(parts)
+
+
+class _Out:
+    """One file after another, or a single stream."""
+
+    def __init__(self, reader: LiveReader, target: Target, overwrite: bool, run: Run) -> None:
+        self._reader = reader
+        self._target = target
+        self._overwrite = overwrite
+        self._segment = run.live.segment
+        self._run = run
+        self._encoding = _fast(run.form.encoding)
+        self._count = 0
+        self._began = 0.0
+        self._stack = ExitStack()
+        self._whole: WholeFile | None = None
+        self._writer: VideoWriter | None = None
+        self.notes: list[str] = []
+
+    def write(self, event: Judged | av.Packet) -> None:
+        if isinstance(event, Judged):
+            frame = event.frame
+            if self._writer and self._segment is not None and frame.time - self._began >= self._segment:
+                self.finish()
+            writer = self._writer or self._begin(frame)
+            with self._run.clock.time("paint"):
+                picture = writer.fit(frame)
+                self._run.treatment.paint(of_frame(picture, frame.orientation), event.moment, event.verdict)
+            with self._run.clock.time("encode"):
+                writer.write(replace(frame, picture=picture, pts=self._since(frame)))
+        elif self._writer:  # sound before the first picture is no use
+            ticks = round(self._began / event.time_base)
+            if event.pts is not None and event.pts >= ticks:
+                event.pts -= ticks
+                event.dts = event.dts - ticks if event.dts is not None else None
+                self._writer.write(event)
+
+    def _since(self, frame: Frame) -> int:
+        return frame.pts - round(self._began / frame.time_base)
+
+    def _begin(self, frame: Frame) -> VideoWriter:
+        self._count += 1
+        self._began = frame.time
+        target = self._target
+        if isinstance(target, Address):
+            where: Path | PipedOut | Address = target
+            muxer = self._run.form.muxer or MUXERS[target.scheme]
+        elif target is None:
+            where, muxer = PipedOut(sys.stdout.buffer), self._run.form.muxer or "matroska"
+        else:
+            name = f"{target.stem}-{self._count:04}{target.suffix}" if self._segment is not None else target.name
+            self._whole = self._stack.enter_context(WholeFile(target.with_name(name), self._overwrite))
+            where, muxer = self._whole.part, self._run.form.muxer or muxer_for(target.name)
+        form = self._run.form
+        self._writer = VideoWriter(where, muxer, self._reader, self._encoding, form.keep_metadata)
+        return self._writer
+
+    def finish(self) -> None:
+        """Ends the file that is under way."""
+        if self._writer:
+            writer, self._writer = self._writer, None
+            writer.close()
+            self.notes += [note for note in writer.notes if note not in self.notes]
+            if self._whole:
+                self._whole.commit()
+                self._whole = None
+            self._stack.close()
+
+    def close(self) -> None:
+        """Lets go of a file that could not be finished."""
+        if self._writer:
+            self._writer.abandon()
+        self._stack.close()
+
+
+def _fast(encoding: Encoding) -> Encoding:
+    return encoding if encoding.codec or encoding.preset else replace(encoding, preset=FAST)

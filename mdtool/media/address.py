@@ -12,7 +12,7 @@ MUXERS = {
 }  # fmt: skip
 _ADDRESS = re.compile(rf"(?P<scheme>{'|'.join((*REAL_TIME, *WEB))})://\S+", re.IGNORECASE)
 _CAMERA = re.compile(r"camera:(\d{1,3})")
-_SECRET = re.compile(r"(?<=://)([^/@\s]*:)[^/@\s]*(?=@)")
+_SECRET = re.compile(r"(?<=://)([^/:\s]*:)[^/\s]*(?=@)")
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,9 @@ class Feed(Protocol):
 
 def open_address(address: Address) -> InputContainer:
     """InputError where there is nothing that can be read. What is read can name nothing on this machine's disk."""
-    options = {"format_whitelist": FORMATS, "protocol_whitelist": PROTOCOLS, "fflags": "nobuffer"}
+    options = {"format_whitelist": FORMATS, "protocol_whitelist": PROTOCOLS}
+    if address.in_real_time:
+        options["fflags"] = "nobuffer"
     if address.scheme.startswith("rtsp"):
         options["rtsp_transport"] = "tcp"
     try:

@@ -26,7 +26,7 @@ class Follower:
         self._coast = int(np.clip(round(COAST_SECONDS * rate), *COAST_FRAMES))
         most = self._coast + AFTERWARDS
         self.needs = most if needs is None else min(needs, most)
-        self._afterwards = min(AFTERWARDS, self.needs // 3)
+        self._afterwards = min(AFTERWARDS, max(1, self.needs // 3))
         self._tracks: list[Track] = []
         self._next = 1
         # track, number of the frame on which it was first seen, frames back to the look that did not see it

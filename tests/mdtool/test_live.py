@@ -1,0 +1,243 @@
+"""Cameras and streams: what is recorded plays at the speed of life, nothing shows, and what is lost is got back."""
+
+import itertools
+import shutil
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from media_made import SAMPLES, frames_of, times_of
+from program import redact, run, started, wait_until
+from streams_made import mpegts, rtsp, serving, web_folder
+
+from mdtool.media.address import Address, parse_address
+from mdtool.media.live import Stamps
+from mdtool.media.photo import read_photo
+
+CLIP = SAMPLES / "crossing.mp4"
+SECONDS = ("--duration", "2")
+
+
+def seconds_of(path: Path) -> float:
+    times = times_of(path)
+    return float(times[-1] - times[0])
+
+
+@pytest.mark.parametrize("protocol", ["tcp", "rtsp"])
+def test_a_stream_is_recorded_at_its_own_speed(tmp_path: Path, protocol: str) -> None:
+    target = tmp_path / "out.mp4"
+    with serving(mpegts(CLIP) if protocol == "tcp" else rtsp(CLIP)) as server:
+        outcome = redact(f"{protocol}://127.0.0.1:{server.port}/live", "-o", target, *SECONDS)
+    assert outcome.code == 0, outcome.err
+    assert "delay" in outcome.err
+    assert seconds_of(target) == pytest.approx(2, abs=0.5)
+    times = times_of(target)
+    assert all(a < b for a, b in itertools.pairwise(times))
+
+
+def test_nothing_shows_of_a_face(tmp_path: Path) -> None:
+    """A frame is hidden whole, or where the same frame of the clip has its faces."""
+    target = tmp_path / "out.mkv"
+    with serving(mpegts(CLIP)) as server:
+        outcome = redact(f"tcp://127.0.0.1:{server.port}", "-o", target, *SECONDS, "--style", "solid", "--crf", "1")
+    assert outcome.code == 0, outcome.err
+    clean = [frame.to_ndarray(format="gray") for frame in frames_of(CLIP)]
+    known = [frame.to_ndarray(format="gray") for frame in frames_of(redacted(tmp_path))]
+    shown = 0
+    for frame in frames_of(target):
+        picture = frame.to_ndarray(format="gray").astype(int)
+        if picture.max() < 40:
+            continue
+        nearest = int(np.argmin([np.median(np.abs(picture - one)) + np.abs(picture - one).mean() for one in clean]))
+        hidden = known[nearest] < 20
+        assert (picture[hidden] < 40).mean() > 0.9
+        shown += 1
+    assert shown > 10
+
+
+def redacted(folder: Path) -> Path:
+    target = folder / "known.mkv"
+    assert redact(CLIP, "-o", target, "--style", "solid", "--margin", "0", "--sample", "every", "--crf", "1").code == 0
+    return target
+
+
+def test_what_is_not_judged_in_time_is_hidden_whole(tmp_path: Path) -> None:
+    target = tmp_path / "out.mkv"
+    with serving(mpegts(CLIP)) as server:
+        address = f"tcp://127.0.0.1:{server.port}"
+        outcome = redact(address, "-o", target, *SECONDS, "--delay", "0.05", "--detail", "high", "--style", "solid")
+    assert outcome.code == 0, outcome.err
+    pictures = [frame.to_ndarray(format="gray") for frame in frames_of(target)]
+    assert any(picture.max() < 40 for picture in pictures)
+
+
+def test_a_stream_that_is_cut_is_got_back(tmp_path: Path) -> None:
+    target = tmp_path / "out.mp4"
+    with serving(rtsp(CLIP)) as server:
+        address = f"rtsp://127.0.0.1:{server.port}/live"
+        with started("redact", address, "-o", target, "--duration", "6", "--preset", "ultrafast") as process:
+            wait_until(lambda: server.served and (tmp_path / ".out.mp4.part").exists())
+            time.sleep(1)
+            server.cut()
+            assert process.wait(40) == 0
+            err = process.stderr.read().decode()
+    assert "connected again 1 time" in err
+    assert 4 < seconds_of(target) < 7
+
+
+def test_one_that_stays_away_ends_with_what_there_was(tmp_path: Path) -> None:
+    target = tmp_path / "out.mp4"
+    with serving(rtsp(CLIP)) as server:
+        address = f"rtsp://127.0.0.1:{server.port}/live"
+        with started("redact", address, "-o", target, "--preset", "ultrafast") as process:
+            wait_until(lambda: server.served and (tmp_path / ".out.mp4.part").exists())
+            time.sleep(1.5)
+            server.close()
+            assert process.wait(50) == 1
+            err = process.stderr.read().decode()
+    assert "was lost" in err
+    assert seconds_of(target) > 0.5
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_segments_are_whole_when_it_is_stopped(tmp_path: Path, signum: signal.Signals) -> None:
+    with serving(mpegts(CLIP)) as server:
+        address = f"tcp://127.0.0.1:{server.port}"
+        options = ("--segment", "1", "--preset", "ultrafast")
+        with started("redact", address, "-o", tmp_path / "out.mp4", *options) as process:
+            wait_until(lambda: (tmp_path / "out-0002.mp4").exists())
+            process.send_signal(signum)
+            assert process.wait(20) == 130
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names[:2] == ["out-0001.mp4", "out-0002.mp4"]
+    assert not [name for name in names if name.endswith(".part")]
+    assert all(times_of(tmp_path / name) for name in names)
+    assert seconds_of(tmp_path / "out-0001.mp4") == pytest.approx(1, abs=0.2)
+    assert times_of(tmp_path / "out-0002.mp4")[0] < 0.2
+
+
+def test_to_stdout(tmp_path: Path) -> None:
+    with serving(mpegts(CLIP)) as server:
+        outcome = redact(f"tcp://127.0.0.1:{server.port}", "-o", "-", "--duration", "1")
+    assert outcome.code == 0, outcome.err
+    (tmp_path / "out.mkv").write_bytes(outcome.out)
+    assert seconds_of(tmp_path / "out.mkv") > 0.5
+
+
+def test_to_an_address(tmp_path: Path) -> None:
+    received = tmp_path / "received.ts"
+
+    def receive(client: Any, server: Any) -> None:
+        with received.open("wb") as file:
+            while data := client.recv(1 << 16):
+                file.write(data)
+
+    with serving(receive) as sink, serving(mpegts(CLIP)) as server:
+        to = f"tcp://127.0.0.1:{sink.port}"
+        outcome = redact(f"tcp://127.0.0.1:{server.port}", "-o", to, "--duration", "1.5")
+        assert outcome.code == 0, outcome.err
+        wait_until(lambda: received.exists() and received.stat().st_size > 1000)
+    assert seconds_of(received) > 0.5
+
+
+def test_a_video_on_a_server_is_redacted_as_a_file_is(tmp_path: Path) -> None:
+    with web_folder(SAMPLES) as address:
+        outcome = redact(f"{address}/vfr.mp4", "-o", tmp_path / "out.mp4")
+    assert outcome.code == 0, outcome.err
+    assert times_of(tmp_path / "out.mp4") == times_of(SAMPLES / "vfr.mp4")
+
+
+def test_a_photo_on_a_server(tmp_path: Path) -> None:
+    with web_folder(SAMPLES) as address:
+        outcome = redact(f"{address}/group.png", "-o", tmp_path / "out.png")
+        assert outcome.code == 0, outcome.err
+        (record,) = run("detect", f"{address}/group.png", "face", "--json").json
+    assert record["objects"]
+    assert read_photo(tmp_path / "out.png").pixels.shape == read_photo(SAMPLES / "group.png").pixels.shape
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("http://127.0.0.1:1/clip.mp4", "can't be read"),
+        ("rtsp://127.0.0.1:1/live", "can't be read"),
+        ("rtsp://somebody:secret@127.0.0.1:1/live", "rtsp://somebody:***@127.0.0.1:1/live"),
+        ("camera:99", "no camera 99"),
+    ],
+)
+def test_a_source_that_is_not_there(tmp_path: Path, source: str, message: str) -> None:
+    outcome = redact(source, "-o", tmp_path / "out.mp4")
+    assert outcome.code == 1
+    assert message in outcome.lines[-1]
+    assert "secret" not in outcome.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_page_is_no_video(tmp_path: Path) -> None:
+    (tmp_path / "page.html").write_text("<html>no video</html>")
+    with web_folder(tmp_path) as address:
+        outcome = redact(f"{address}/page.html", "-o", tmp_path / "out.mp4")
+    assert outcome.code == 1
+    assert "is no video" in outcome.err
+
+
+def test_a_playlist_can_not_name_files_of_this_machine(tmp_path: Path) -> None:
+    shutil.copy(CLIP, tmp_path / "secret.mp4")
+    lines = ("#EXTM3U", "#EXT-X-TARGETDURATION:5", "#EXTINF:5,", f"file://{tmp_path}/secret.mp4", "#EXT-X-ENDLIST", "")
+    (tmp_path / "list.m3u8").write_text("\n".join(lines))
+    with web_folder(tmp_path) as address:
+        outcome = redact(f"{address}/list.m3u8", "-o", tmp_path / "out.mp4")
+    assert outcome.code == 1
+    assert not (tmp_path / "out.mp4").exists()
+
+
+@pytest.mark.parametrize("option", ["--delay", "--duration", "--segment"])
+def test_a_time_of_nothing_is_refused(option: str) -> None:
+    outcome = run("redact", "camera:99", "-o", "out.mp4", option, "0")
+    assert outcome.code == 2
+    assert f"{option}: must be more than 0" in outcome.err
+
+
+def test_where_it_goes_must_be_said() -> None:
+    outcome = run("redact", "rtsp://127.0.0.1:1/live")
+    assert outcome.code == 2
+    assert "say with -o" in outcome.err
+
+
+@pytest.mark.parametrize(
+    "text", ["clip.mp4", "camera:", "camera:x", "C:\\clip.mp4", "file:///etc/passwd", "concat:a|b"]
+)
+def test_what_is_no_address(text: str) -> None:
+    assert parse_address(text) is None
+
+
+def test_passwords_are_not_shown() -> None:
+    address = parse_address("rtsp://me:se@cret@host:554/live?key=1")
+    assert address is not None
+    assert "cret" not in str(address)
+    assert address.file_name == Path("host-554-live")
+    assert parse_address("camera:2") == Address("camera:2", 2)
+
+
+def test_times_follow_the_source_as_long_as_it_keeps_to_the_clock() -> None:
+    stamps = Stamps(start=100.0, paced=False)
+    assert stamps.at(7.0, 100.0) == 0
+    assert stamps.at(7.04, 100.09) == pytest.approx(0.04)  # late on its way
+    assert stamps.at(7.08, 100.10) == pytest.approx(0.08)
+
+
+def test_times_are_set_anew_after_a_gap() -> None:
+    stamps = Stamps(start=0.0, paced=False)
+    stamps.at(0.0, 0.0)
+    assert stamps.at(0.04, 5.0) == pytest.approx(5.0)
+    assert stamps.at(0.08, 5.04) == pytest.approx(5.04)
+    assert stamps.at(900.0, 5.08) == pytest.approx(5.08)
+
+
+def test_times_always_go_on() -> None:
+    stamps = Stamps(start=0.0, paced=True)
+    times = [stamps.at(said, now) for said, now in [(1.0, 0.0), (1.0, 0.01), (0.5, 0.02), (None, 0.01), (9.0, 0.03)]]
+    assert all(a < b for a, b in itertools.pairwise(times))

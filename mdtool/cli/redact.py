@@ -185,7 +185,8 @@ def redact(
     if dry_run:
         raise typer.Exit(print_plan(sources, targets, question, asked))
     check_outputs(output, findings, json)
-    known = Inquiry(question, finding(asked, prompt, threshold), asked.name) if asked else from_findings
+    options = (device, dtype, detail, resize)
+    known = Inquiry(question, finding(asked, prompt, threshold), asked.name, options) if asked else from_findings
     assert known
     read = [source.path for source in sources if source.path] + ([from_findings] if from_findings else [])
     with opened_for_writing(findings, overwrite, read) as file:

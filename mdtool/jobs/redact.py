@@ -1,20 +1,24 @@
 """Redacts every input there is."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TextIO
 
+from mdtool import __version__
 from mdtool.console import Console
 from mdtool.ending import check_not_ending
 from mdtool.errors import Exit
 from mdtool.findings import FindingsFile, RecordedFindings
 from mdtool.jobs.batch import each_input
+from mdtool.jobs.journal import settings_of
 from mdtool.jobs.redaction import Redaction
 from mdtool.jobs.report import Report
 from mdtool.jobs.rework import rework
 from mdtool.jobs.run import Form, Inquiry, Live, Run
-from mdtool.jobs.targets import Targets
+from mdtool.jobs.targets import Target, Targets
+from mdtool.jobs.work import Work, is_long
 from mdtool.media.inputs import Input
 
 
@@ -42,11 +46,29 @@ class Redacting:
         run = Run(known, self.redaction, self.form, self.live, progress=self._progress)
         if self.findings:
             run.findings = FindingsFile(self.findings, source.name, run.model, self.prompts)
-        return finished(rework(source, target, self.targets.overwrite, run), self.console)
+        with ExitStack() as stack:
+            if work := worth_keeping(source, target, self.redaction, self.form, self.known):
+                run.work = stack.enter_context(work)
+                if work.known:
+                    self.console.note(f"{source.name}: goes on where a run before was ended")
+                if isinstance(known, Inquiry):
+                    run.known = replace(known, see=work.seeing(known.see))
+            report = rework(source, target, self.targets.overwrite, run)
+            if work:
+                work.done()
+        return finished(report, self.console)
 
     def _progress(self, report: Report, frames: int | None) -> None:
         check_not_ending()
         self.console.progress(report, frames)
+
+
+def worth_keeping(source: Input, target: Target, *settings: object) -> Work | None:
+    """Where the work on a long video is kept. settings: all that has a say in the result, beside the source."""
+    if source.path is None or not isinstance(target, Path) or not is_long(source.path):
+        return None
+    told = [setting.told if isinstance(setting, Inquiry) else setting for setting in settings]
+    return Work(target, settings_of(__version__, source.path, *told))
 
 
 def recorded(findings: Path, source: Input, targets: Targets) -> RecordedFindings:

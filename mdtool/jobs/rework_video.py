@@ -23,7 +23,8 @@ MOST_WAITING, LEAST_WAITING, WAITING_BYTES = 48, 2, 48 << 20
 
 def rework_video(reader: VideoReader, where: Path | PipedOut, muxer: str, run: Run, report: Report) -> None:
     clock = run.clock
-    writer = VideoWriter(where, muxer, reader, run.form.encoding, run.form.keep_metadata)
+    kept = run.work.kept if run.work else None
+    writer = VideoWriter(where, muxer, reader, run.form.encoding, run.form.keep_metadata, kept)
     report.duration = reader.seconds
     total = reader.frames
     waiting = frames_waiting(reader)
@@ -81,6 +82,9 @@ def _painted(events: Iterable[JudgedEvent], writer: VideoWriter, run: Run, repor
         if isinstance(event, Judged):
             frame, moment = event.frame, event.moment
             run.note(report, moment, event.verdict)
+            if writer.knows(frame):
+                yield frame
+                continue
             with run.clock.time("paint"):
                 picture = writer.fit(frame)
                 run.treatment.paint(of_frame(picture, frame.orientation), moment, event.verdict)

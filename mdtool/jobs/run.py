@@ -6,6 +6,7 @@ from typing import Protocol
 
 from mdtool.findings import FindingsFile, Moment, RecordedFindings, Verdict
 from mdtool.jobs.report import Report
+from mdtool.jobs.work import Work
 from mdtool.media.canvas import Canvas
 from mdtool.media.encoding import Encoding
 from mdtool.stream.judge import Question
@@ -30,11 +31,17 @@ class Form:
 
 @dataclass(frozen=True)
 class Inquiry:
-    """How it is found out what pictures show: what is asked, and who answers."""
+    """How it is found out what pictures show: what is asked, and who answers, loaded with which options."""
 
     question: Question
     see: See
     model: str
+    options: tuple[object, ...] = ()
+
+    @property
+    def told(self) -> tuple[object, ...]:
+        """All of it that has a say in what is found, with a telling repr."""
+        return self.question, self.model, self.options
 
 
 @dataclass(frozen=True)
@@ -51,13 +58,15 @@ class Live:
 class Run:
     """What one input is worked on with. known: an inquiry, or findings that were recorded before.
 
-    findings: where those of this run go. progress: told now and then, with how many frames there are if that is known.
+    work: where what is done is kept until all is. findings: where those of this run go. progress: told now and then,
+    with how many frames there are if that is known.
     """
 
     known: Inquiry | RecordedFindings
     treatment: Treatment
     form: Form = Form()
     live: Live = Live()
+    work: Work | None = None
     findings: FindingsFile | None = None
     progress: Callable[[Report, int | None], None] = lambda report, frames: None
     clock: Stopwatch = field(default_factory=Stopwatch)

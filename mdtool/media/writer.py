@@ -3,8 +3,8 @@
 import contextlib
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,9 @@ from mdtool.errors import OutputError, UsageError
 from mdtool.media.address import Address
 from mdtool.media.encoding import Encoding, pixel_format
 from mdtool.media.frame import Frame
+from mdtool.media.kept import Kept, stretch_at
 from mdtool.media.live import LiveReader
+from mdtool.media.picture_stream import PictureStream
 from mdtool.media.piped import PipedOut
 from mdtool.media.reader import VideoReader
 from mdtool.media.whole_file import cant_write
@@ -40,15 +42,6 @@ def muxer_for(name: str) -> str:
     return MUXERS[suffix]
 
 
-@dataclass
-class _Picture:
-    """One video stream on its way out."""
-
-    stream: Any
-    time_base: Fraction
-    durations: dict[int, int] = field(default_factory=dict)
-
-
 class VideoWriter:
     """Takes the events of a VideoReader, its frames perhaps painted on, and writes them to a new file.
 
@@ -62,7 +55,9 @@ class VideoWriter:
         source: VideoReader | LiveReader,
         encoding: Encoding,
         keep_metadata: bool,
+        kept: Kept | None = None,
     ) -> None:
+        """kept: where encoded pictures are kept, for a run that goes on where this one is ended."""
         self.notes: list[str] = []
         self._source = source
         self._encoding = encoding
@@ -80,7 +75,8 @@ class VideoWriter:
         self._formats: dict[int, str] = {}
         self._first: dict[int, Frame] = {}
         self._early: list[Frame | av.Packet] = []
-        self._pictures: dict[int, _Picture] = {}
+        self._pictures: dict[int, PictureStream] = {}
+        self._kept = kept
         self._copies: dict[int, Any] = {}
         self._recoded: dict[int, Any] = {}
         self._waiting: deque[av.Packet] = deque()
@@ -124,6 +120,13 @@ class VideoWriter:
 
     # -- events
 
+    def knows(self, frame: Frame) -> bool:
+        """Whether the frame is kept already, as it is to be: then its picture is not looked at."""
+        if self._kept is None:
+            return False
+        begin = self._first.setdefault(frame.stream, frame)
+        return self._kept.has(frame.stream, stretch_at((frame.pts - begin.pts) * frame.time_base))
+
     def write(self, event: Frame | av.Packet) -> None:
         """One event of the source, in its order; frames as `fit` gives them."""
         try:
@@ -150,7 +153,7 @@ class VideoWriter:
             if not self._pictures:
                 self._start()
             for picture in self._pictures.values():
-                self._mux_pictures(picture, picture.stream.encode(None))
+                self._mux_pictures(picture.end())
             self._pass_on(None)
             for stream in self._recoded.values():
                 self._container.mux(stream.encode(None))
@@ -187,13 +190,10 @@ class VideoWriter:
 
     def _take(self, event: Frame | av.Packet) -> None:
         if isinstance(event, Frame):
-            picture = self._pictures[event.stream]
             fitted = self.fit(event)
             fitted.pts, fitted.time_base = event.pts, event.time_base
             fitted.pict_type = av.video.frame.PictureType.NONE
-            if picture.time_base == event.time_base:
-                picture.durations[event.pts] = event.duration
-            self._mux_pictures(picture, picture.stream.encode(fitted))
+            self._mux_pictures(self._pictures[event.stream].take(fitted, event.duration))
         elif event.stream_index in self._recoded:
             for sound in event.decode():
                 self._container.mux(self._recoded[event.stream_index].encode(sound))
@@ -209,9 +209,30 @@ class VideoWriter:
             stream: Any = self._container.add_stream(self._codec, source.average_rate, options=options)
         except ValueError as error:
             raise UsageError(f"--codec {self._codec}: {error}") from error
-        context = stream.codec_context
+        settle = partial(self._settle, source, frame, fitted)
+        settle(stream.codec_context)
+        stream.time_base = stream.codec_context.time_base
+        if frame.matrix:
+            stream.set_display_matrix(np.frombuffer(frame.matrix, np.int32).tolist())
+        self._describe(source, stream)
+        self._open(stream.codec_context, options, source)
+
+        def another() -> Any:
+            context: Any = av.CodecContext.create(self._codec, "w")
+            context.framerate = stream.codec_context.framerate
+            context.options = options
+            settle(context)
+            context.flags = stream.codec_context.flags
+            self._open(context, options, source)
+            return context
+
+        start = frame.pts * frame.time_base
+        self._pictures[source.index] = PictureStream(stream, another, self._kept, source.index, start)
+
+    def _settle(self, source: Any, frame: Frame, fitted: av.VideoFrame, context: Any) -> None:
+        """Tells an encoder what pictures it will get. fitted: the frame's, as it will be encoded."""
         context.width, context.height, context.pix_fmt = fitted.width, fitted.height, fitted.format.name
-        context.time_base = stream.time_base = self._clock(source, frame)
+        context.time_base = self._clock(source, frame)
         context.thread_type = "FRAME"  # x264 takes "SLICE", the default, for an order to cut pictures up
         context.flags |= Flags.frame_duration
         stated = source.codec_context
@@ -224,9 +245,8 @@ class VideoWriter:
         if frame.picture.interlaced_frame:
             context.flags |= Flags.interlaced_dct | Flags.interlaced_me
             context.field_order = stated.field_order
-        if frame.matrix:
-            stream.set_display_matrix(np.frombuffer(frame.matrix, np.int32).tolist())
-        self._describe(source, stream)
+
+    def _open(self, context: Any, options: dict[str, str], source: Any) -> None:
         try:
             context.open()
         except (OSError, ValueError) as error:
@@ -235,7 +255,6 @@ class VideoWriter:
                 f"--codec {self._codec} refuses {context.width}x{context.height} {context.pix_fmt} "
                 f"at {float(source.average_rate or 0):.4g} frames/s with {settings}"
             ) from error
-        self._pictures[source.index] = _Picture(stream, context.time_base)
 
     def _clock(self, source: Any, frame: Frame) -> Fraction:
         """What times of pictures are counted in: as the source does, but for what can only count frames."""
@@ -288,9 +307,8 @@ class VideoWriter:
 
     # -- packets, in the order of their times
 
-    def _mux_pictures(self, picture: _Picture, packets: Iterable[av.Packet]) -> None:
+    def _mux_pictures(self, packets: Iterable[av.Packet]) -> None:
         for packet in packets:
-            packet.duration = picture.durations.pop(packet.pts or 0, 0) or packet.duration
             if packet.dts is not None:
                 self._pass_on(packet.dts * packet.time_base)
             self._container.mux_one(packet)

@@ -1,0 +1,109 @@
+"""A model is not asked again what it has said already, and what is kept of that survives being cut short."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from engine.contract import Box, EngineError
+from mdtool.errors import OutputError
+from mdtool.findings import Gazed
+from mdtool.jobs.journal import Journal, settings_of
+from mdtool.stream.sight import Sight, Sighted
+
+PICTURES = [np.full((8, 12, 3), level, np.uint8) for level in range(5)]
+THIRD = 1 / 3  # is not told exactly in a few digits
+
+
+class Seer:
+    """Says of a picture what its brightness is, and counts how often it is asked."""
+
+    def __init__(self, fails_on: int | None = None) -> None:
+        self.asked: list[int] = []
+        self.fails_on = fails_on
+
+    def see(self, images: Sequence[np.ndarray]) -> list[Sight]:
+        levels = [int(image[0, 0, 0]) for image in images]
+        if self.fails_on in levels:
+            raise EngineError("fails")
+        self.asked += levels
+        return [told(level) for level in levels]
+
+
+def told(level: int) -> Sight:
+    looks = [Gazed((THIRD, 1.5), True), Gazed(None, False), Gazed(None, None, "head"), None]
+    faces = [Sighted(Box(0.1, THIRD, 0.9, 1.0, "face", score), look) for look in looks for score in (None, THIRD)]
+    return Sight(faces[: level + 1], {"Is it dark?": f"yes, {level} \n"} if level else {})
+
+
+def test_what_was_said_is_said_again_to_the_last_bit(tmp_path: Path) -> None:
+    first, second = Seer(), Seer()
+    with Journal(tmp_path / "j", "s") as journal:
+        said = journal.seeing(first.see)(PICTURES[:3])
+    with Journal(tmp_path / "j", "s") as journal:
+        assert len(journal) == 3
+        again = journal.seeing(second.see)(list(reversed(PICTURES)))
+    assert first.asked == [0, 1, 2]
+    assert second.asked == [4, 3]
+    assert [list(sight.objects) for sight in again[4:1:-1]] == [list(sight.objects) for sight in said]
+    assert [sight.replies for sight in again] == [told(level).replies for level in (4, 3, 2, 1, 0)]
+
+
+def test_the_same_picture_is_asked_about_once(tmp_path: Path) -> None:
+    seer = Seer()
+    with Journal(tmp_path / "j", "s") as journal:
+        assert journal.seeing(seer.see)([PICTURES[1]] * 3) == [told(1)] * 3
+    assert seer.asked == [1]
+
+
+def test_pictures_of_the_same_bytes_but_another_shape_differ(tmp_path: Path) -> None:
+    seer = Seer()
+    with Journal(tmp_path / "j", "s") as journal:
+        journal.seeing(seer.see)([PICTURES[1], PICTURES[1].reshape(12, 8, 3)])
+    assert seer.asked == [1, 1]
+
+
+@pytest.mark.parametrize("cut", [1, 10, 150])
+def test_a_line_that_was_cut_short_is_asked_again(tmp_path: Path, cut: int) -> None:
+    path = tmp_path / "j"
+    with Journal(path, "s") as journal:
+        journal.seeing(Seer().see)(PICTURES)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-cut])
+    seer = Seer()
+    with Journal(path, "s") as journal:
+        journal.seeing(seer.see)(PICTURES)
+    assert seer.asked == [4]
+    assert path.read_bytes() == whole
+
+
+def test_what_was_said_under_other_settings_does_not_count(tmp_path: Path) -> None:
+    seer = Seer()
+    for settings in ("one", "other"):
+        with Journal(tmp_path / "j", settings) as journal:
+            journal.seeing(seer.see)(PICTURES[:2])
+    assert seer.asked == [0, 1, 0, 1]
+
+
+def test_a_failure_is_not_remembered(tmp_path: Path) -> None:
+    with Journal(tmp_path / "j", "s") as journal:
+        with pytest.raises(EngineError):
+            journal.seeing(Seer(fails_on=1).see)(PICTURES[:2])
+        assert len(journal) == 0
+        assert journal.seeing(Seer().see)(PICTURES[:2]) == [told(0), told(1)]
+
+
+def test_a_folder_that_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="folder does not exist"):
+        Journal(tmp_path / "nowhere" / "j", "s")
+
+
+def test_settings_tell_values_and_files_apart(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("one")
+    before = settings_of("blur", 0.3, tmp_path / "a")
+    assert settings_of("blur", 0.3, tmp_path / "a") == before
+    assert settings_of("blur", 0.31, tmp_path / "a") != before
+    assert settings_of("blu", "r0.3", tmp_path / "a") != before
+    (tmp_path / "a").write_text("other")
+    assert settings_of("blur", 0.3, tmp_path / "a") != before

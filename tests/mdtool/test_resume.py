@@ -1,0 +1,91 @@
+"""A run that is killed goes on when it is called again, and its result is that of a run that was not."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from media_made import SAMPLES, frames_of, times_of
+from program import redact, started, wait_until
+
+from mdtool.jobs.bench_redact import lengthen
+
+FRAMES = 2000
+OPTIONS = ("--preset", "ultrafast", "--crf", "30")
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Over a minute, with sound."""
+    target = tmp_path_factory.mktemp("long") / "long.mp4"
+    lengthen(SAMPLES / "crossing.mp4", target, FRAMES)
+    return target
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(clip: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    target = tmp_path_factory.mktemp("whole") / "out.mp4"
+    assert redact(clip, "-o", target, *OPTIONS).code == 0
+    assert [path.name for path in target.parent.iterdir()] == ["out.mp4"]
+    return target
+
+
+def stretches(target: Path) -> list[str]:
+    return sorted(path.name for path in (target.parent / f".{target.name}.work").glob("*.packets"))
+
+
+def end(clip: Path, target: Path, signum: signal.Signals, after: int) -> None:
+    """A run that is ended once so many stretches are whole."""
+    with started("redact", clip, "-o", target, *OPTIONS) as process:
+        wait_until(lambda: len(stretches(target)) >= after, 60)
+        process.send_signal(signum)
+        process.wait(20)
+    assert not target.exists()
+    assert len(stretches(target)) >= after
+
+
+@pytest.mark.parametrize(("signum", "after"), [(signal.SIGKILL, 1), (signal.SIGKILL, 2), (signal.SIGINT, 1)])
+def test_the_same_bytes_come_out(
+    clip: Path, uninterrupted: Path, tmp_path: Path, signum: signal.Signals, after: int
+) -> None:
+    target = tmp_path / "out.mp4"
+    end(clip, target, signum, after)
+    outcome = redact(clip, "-o", target, *OPTIONS)
+    assert outcome.code == 0, outcome.err
+    assert "goes on where a run before was ended" in outcome.err
+    assert target.read_bytes() == uninterrupted.read_bytes()
+    assert [path.name for path in tmp_path.iterdir()] == ["out.mp4"]
+
+
+def test_what_was_encoded_is_not_encoded_again(clip: Path, tmp_path: Path) -> None:
+    """Were it looked at again, the picture that is kept in its place would not be in the result."""
+    target = tmp_path / "out.mp4"
+    end(clip, target, signal.SIGKILL, 2)
+    folder = tmp_path / ".out.mp4.work"
+    os.replace(folder / "0-000001.packets", folder / "0-000000.packets")
+    assert redact(clip, "-o", target, *OPTIONS).code == 0
+    first = next(frames_of(target))
+    assert len(times_of(target)) != FRAMES or first.pts != 0
+
+
+def test_other_settings_begin_anew(clip: Path, uninterrupted: Path, tmp_path: Path) -> None:
+    target = tmp_path / "out.mp4"
+    end(clip, target, signal.SIGKILL, 1)
+    outcome = redact(clip, "-o", target, *OPTIONS, "--style", "solid")
+    assert outcome.code == 0
+    assert "goes on" not in outcome.err
+    assert target.read_bytes() != uninterrupted.read_bytes()
+
+
+def test_another_input_begins_anew(clip: Path, uninterrupted: Path, tmp_path: Path) -> None:
+    target, own = tmp_path / "out.mp4", tmp_path / "own.mp4"
+    own.write_bytes(clip.read_bytes())
+    end(own, target, signal.SIGKILL, 1)
+    own.touch()
+    outcome = redact(own, "-o", target, *OPTIONS)
+    assert "goes on" not in outcome.err
+    assert target.read_bytes() == uninterrupted.read_bytes()
+
+
+def test_times_are_those_of_the_clip(clip: Path, uninterrupted: Path) -> None:
+    assert times_of(uninterrupted) == times_of(clip)

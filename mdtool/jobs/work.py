@@ -75,11 +75,11 @@ class Work:
     @property
     def known(self) -> int:
         """How many pictures the model has seen already."""
-        return len(self._journal) if self._journal else 0
+        return 0 if self._journal is None else len(self._journal)
 
     def seeing(self, see: See) -> See:
         """The same, but what was seen once is not asked again."""
-        assert self._journal
+        assert self._journal is not None
         return self._journal.seeing(see)
 
     def done(self) -> None:
@@ -87,7 +87,7 @@ class Work:
         self._done = True
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if self._journal:
+        if self._journal is not None:
             self._journal.__exit__()
         if self._done or isinstance(error, OutputError) or not self.kept.any():
             shutil.rmtree(self.folder, ignore_errors=True)

@@ -38,8 +38,15 @@ def bench_redact(
 
 @app.command("model")
 def bench_model(
-    model: Annotated[str | None, typer.Option(help="A name from `mdtool models list` that is here, or a path.")] = None,
-    config: Annotated[str | None, typer.Option(help="A published config, for --random-weights.")] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="A name from `mdtool models list` that is here, or a path.", autocompletion=options.model_names
+        ),
+    ] = None,
+    config: Annotated[
+        str | None, typer.Option(help="A published config, for --random-weights; it goes before --model.")
+    ] = None,
     random_weights: Annotated[
         bool, typer.Option("--random-weights", help="Weights of the config's shapes, never trained: as fast, no use.")
     ] = False,
@@ -57,7 +64,7 @@ def bench_model(
     from mdtool.choice import model_errors
     from mdtool.jobs import bench_model as job
 
-    if (config is not None) != random_weights or (config is None) == (model is None):
+    if (config is not None) != random_weights or (config is None and model is None):
         raise UsageError("say which model: --model NAME or PATH, or --config NAME --random-weights")
     with model_errors(), job.random_checkpoint(config) if config else nullcontext(model) as name:
         timings = job.bench_model(str(name), device, dtype, compile, batch, runs)

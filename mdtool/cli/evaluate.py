@@ -29,7 +29,7 @@ def evaluate_redact(
     margin: Annotated[float | None, typer.Option(help="As for redact.")] = None,
     threshold: Annotated[float | None, typer.Option(help="As for redact.")] = None,
     detail: Annotated[str, typer.Option(help="As for redact.")] = "auto",
-    model: Annotated[str, typer.Option(help="As for redact.")] = "auto",
+    model: options.ModelName = "auto",
     json: Annotated[bool, typer.Option("--json", help="Print JSON, with every exposed object-frame.")] = False,
 ) -> None:
     """How much of the true boxes a redaction leaves bare, how much else it covers, and what it costs in looks."""

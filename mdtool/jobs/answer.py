@@ -16,7 +16,8 @@ from mdtool.errors import Exit, InputError, MdtoolError, NoInput, OutputError
 from mdtool.jobs.ask import Asked, Event, ask
 from mdtool.jobs.marked import check_target, save_marked
 from mdtool.media.inputs import VIDEOS, Input, find_inputs
-from mdtool.media.opening import open_medium
+from mdtool.media.live import next_frame
+from mdtool.media.opening import open_live, open_medium
 from mdtool.media.photo import Photo
 
 Show = Callable[[Asked, Event], None]
@@ -107,8 +108,10 @@ def answer(
 
 
 def read_rgb(source: Input) -> np.ndarray:
-    """HxWx3 uint8 RGB, upright. InputError for anything but a photo."""
+    """HxWx3 uint8 RGB, upright; of what plays live the picture that comes next. InputError for videos."""
     with ExitStack() as stack:
+        if live := open_live(source, stack, duration=None):
+            return next_frame(live).rgb()
         medium = open_medium(source, stack)
         if isinstance(medium, Photo):
             return medium.rgb()

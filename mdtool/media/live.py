@@ -17,6 +17,7 @@ import av
 import numpy as np
 from av.container import InputContainer
 
+from mdtool.ending import check_not_ending
 from mdtool.errors import InputError
 from mdtool.media.address import Address
 from mdtool.media.frame import Frame
@@ -30,6 +31,7 @@ WELL_AGAIN = 10.0  # seconds of pictures after which a loss counts as the first 
 BEHIND, AHEAD = 0.5, 30.0  # seconds that the source's clock may be off the wall clock before it is set anew
 OPEN_SECONDS, SILENT_SECONDS = 10.0, 10.0
 USUAL_RATE = 30.0
+POLL_SECONDS = 0.1
 PROTOCOLS = "http,https,httpproxy,tcp,udp,rtp,rtsp,rtsps,rtmp,rtmps,srt,tls,crypto,data"
 FORMATS = CONTAINERS + ",hls,rtsp,rtp,sdp,mpjpeg"
 
@@ -329,3 +331,16 @@ class LiveReader:
                 self._ready.remove(frames[0])
                 self.dropped += 1
             self._changed.notify_all()
+
+
+def next_frame(reader: LiveReader) -> Frame:
+    """The first that comes. InputError where none does."""
+    for _ in range(round(SILENT_SECONDS / POLL_SECONDS)):
+        check_not_ending()
+        try:
+            event = reader.take(POLL_SECONDS)
+        except StopIteration:
+            break
+        if isinstance(event, Frame):
+            return event
+    raise InputError("gives no picture")

@@ -18,6 +18,7 @@ import mdtool.cli
 
 SECONDS = 60  # more than any run here takes; one that hangs fails
 COMMAND = [sys.executable, "-m", "mdtool"]
+ROOT = Path(__file__).parents[2]
 QUICK = ("--preset", "ultrafast")
 
 
@@ -50,6 +51,12 @@ def run_here(capture: pytest.CaptureFixture[str]) -> Run:
     return here
 
 
+def environment() -> dict[str, str]:
+    """Of this process, without the person's own settings."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("MDTOOL_")}
+    return {**kept, "PYTHONPATH": str(ROOT), "XDG_CONFIG_HOME": str(ROOT / "tests" / "no-settings")}
+
+
 def run(
     *arguments: str | bytes | Path,
     stdin: bytes | IO[bytes] | int | None = None,
@@ -66,7 +73,7 @@ def run(
         stdout=stdout,
         stderr=subprocess.PIPE,
         cwd=cwd,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), **(env or {})},
+        env={**environment(), **(env or {})},
         preexec_fn=before,
         timeout=seconds,
         **given,
@@ -85,8 +92,8 @@ def redact(*arguments: str | bytes | Path, **how: Any) -> Outcome:
 @contextlib.contextmanager
 def started(*arguments: str | Path, **how: Any) -> Iterator[Any]:
     """The program while it runs; it is ended, if need be, when the block is left."""
-    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-    how = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "env": env, **how}
+    how = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **how}
+    how.setdefault("env", environment())
     process = subprocess.Popen([*COMMAND, *arguments], **how)
     try:
         yield process

@@ -17,18 +17,25 @@ import av
 HOST = "127.0.0.1"
 CLOCK = 90_000  # of RTP for video, ticks a second
 MOST_PAYLOAD = 1200  # bytes of an RTP packet
-PLAYING = 10.0  # seconds after which every server stops by itself
+PLAYING = 20.0  # seconds after which every server stops by itself
 
 
-class Server:
+class Pace:
+    """Whether what plays goes on."""
+
+    def __init__(self) -> None:
+        self.stopped = threading.Event()
+        self.silent = threading.Event()
+
+
+class Server(Pace):
     """Serves one client after another in threads of its own. `cut` throws out whoever is connected."""
 
     def __init__(self, serve: Callable[[socket.socket, "Server"], None]) -> None:
+        super().__init__()
         self._listener = socket.create_server((HOST, 0))
         self._serve = serve
         self._clients: list[socket.socket] = []
-        self.stopped = threading.Event()
-        self.silent = threading.Event()
         self.served = 0
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
@@ -74,7 +81,7 @@ def serving(serve: Callable[[socket.socket, Server], None]) -> Iterator[Server]:
         server.close()
 
 
-def played(clip: Path, server: Server) -> Iterator[av.Packet]:
+def played(clip: Path, pace: Pace) -> Iterator[av.Packet]:
     """The clip's pictures as packets, over and over, each when it is due."""
     begin, shift = time.monotonic(), 0.0
     for _ in itertools.count():
@@ -85,10 +92,10 @@ def played(clip: Path, server: Server) -> Iterator[av.Packet]:
                 if packet.pts is None:
                     continue
                 due = shift + float(packet.dts * packet.time_base)
-                while time.monotonic() - begin < due or server.silent.is_set():
-                    if server.stopped.wait(0.005):
+                while time.monotonic() - begin < due or pace.silent.is_set():
+                    if pace.stopped.wait(0.005):
                         return
-                if server.stopped.is_set() or time.monotonic() - begin > PLAYING:
+                if pace.stopped.is_set() or time.monotonic() - begin > PLAYING:
                     return
                 end = max(end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
                 packet.pts += round(shift / packet.time_base)
@@ -179,6 +186,30 @@ def _payloads(unit: bytes) -> Iterator[bytes]:
     for start in range(0, len(rest), MOST_PAYLOAD):
         first, last = start == 0, start + MOST_PAYLOAD >= len(rest)
         yield bytes([kind & 0xE0 | 28, first << 7 | last << 6 | kind & 0x1F]) + rest[start : start + MOST_PAYLOAD]
+
+
+@contextlib.contextmanager
+def hls(clip: Path, folder: Path) -> Iterator[str]:
+    """The address of a playlist that grows and forgets, as a live one does (RFC 8216)."""
+    options = {"hls_time": "1", "hls_list_size": "4", "hls_flags": "delete_segments+omit_endlist"}
+
+    def write() -> None:
+        playlist = str(folder / "live.m3u8")
+        with av.open(str(clip)) as source, av.open(playlist, "w", "hls", options=options) as container:
+            stream = container.add_stream_from_template(source.streams.video[0])
+            for packet in played(clip, pace):
+                packet.stream = stream
+                container.mux(packet)
+
+    pace = Pace()
+    thread = threading.Thread(target=write, daemon=True)
+    thread.start()
+    try:
+        with web_folder(folder) as address:
+            yield f"{address}/live.m3u8"
+    finally:
+        pace.stopped.set()
+        thread.join(5)
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from media_made import SAMPLES, frames_of, times_of
 from program import redact, run, started, wait_until
-from streams_made import mpegts, rtsp, serving, web_folder
+from streams_made import hls, mpegts, rtsp, serving, web_folder
 
 from mdtool.media.address import Address, parse_address
 from mdtool.media.live import Stamps
@@ -117,6 +117,26 @@ def test_segments_are_whole_when_it_is_stopped(tmp_path: Path, signum: signal.Si
     assert all(times_of(tmp_path / name) for name in names)
     assert seconds_of(tmp_path / "out-0001.mp4") == pytest.approx(1, abs=0.2)
     assert times_of(tmp_path / "out-0002.mp4")[0] < 0.2
+
+
+def test_a_live_playlist_plays_at_its_own_speed(tmp_path: Path) -> None:
+    folder, target = tmp_path / "served", tmp_path / "out.mp4"
+    folder.mkdir()
+    with hls(CLIP, folder) as address:
+        wait_until(lambda: len(list(folder.glob("*.ts"))) > 2)
+        outcome = redact(address, "-o", target, "--duration", "3")
+    assert outcome.code == 0, outcome.err
+    times = times_of(target)
+    assert seconds_of(target) == pytest.approx(3, abs=0.7)
+    assert max(b - a for a, b in itertools.pairwise(times)) < 0.5
+
+
+def test_the_picture_that_comes_next_is_asked_about() -> None:
+    with serving(rtsp(CLIP)) as server:
+        outcome = run("detect", f"rtsp://127.0.0.1:{server.port}/live", "face", "--json")
+    assert outcome.code == 0, outcome.err
+    (record,) = outcome.json
+    assert record["objects"]
 
 
 def test_to_stdout(tmp_path: Path) -> None:

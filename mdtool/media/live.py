@@ -228,10 +228,6 @@ class LiveReader:
         self._taken += 1
         return replace(event, index=self._taken - 1)
 
-    def stop(self) -> None:
-        """Takes no more pictures; those that are there can still be taken."""
-        self._closed.set()
-
     def close(self) -> None:
         self._closed.set()
         self._thread.join(SILENT_SECONDS)

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 import av
 
 from mdtool.ending import check_not_ending
+from mdtool.errors import InputError
 from mdtool.findings import Verdict
 from mdtool.media.frame import Frame
 from mdtool.media.live import LiveReader
@@ -111,22 +112,28 @@ class LiveJudge:
             thread.join()
 
     def _judged(self) -> Iterator[JudgedEvent]:
+        lost: InputError | None = None
         ended = False
         while not ended or self._waiting:
             check_not_ending()
-            try:
-                event = None if ended else self.reader.take(POLL_SECONDS)
-            except StopIteration:
-                event, ended = None, True
-                self._end()
+            event: Frame | av.Packet | None = None
             if ended:
                 time.sleep(POLL_SECONDS)
+            else:
+                try:
+                    event = self.reader.take(POLL_SECONDS)
+                except (StopIteration, InputError) as error:
+                    lost = error if isinstance(error, InputError) else None
+                    ended = True
+                    self._end()
             if isinstance(event, av.Packet):
                 yield event
             elif event is not None:
                 self._give(event)
             self._collect()
             yield from self._leave(time.monotonic())
+        if lost:
+            raise lost
 
     def _end(self) -> None:
         with suppress(queue.Full):

@@ -1,12 +1,13 @@
 """What the jobs that change pictures share: who paints, who says what is to be seen, and what is told of it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from mdtool.findings import FindingsFile, Moment, RecordedFindings, Verdict
 from mdtool.jobs.report import Report
 from mdtool.media.canvas import Canvas
+from mdtool.media.edits import UNEDITED, Edit
 from mdtool.media.encoding import Encoding
 from mdtool.stream.judge import Question
 from mdtool.stream.sight import See
@@ -41,12 +42,16 @@ class Inquiry:
 class Run:
     """What one input is worked on with. known: an inquiry, or findings that were recorded before.
 
+    edit: what is left out of it, and where it is silent. covers_unjudged: the treatment covers frames that could not
+    be judged.
     findings: where those of this run go. progress: told now and then, with how many frames there are if that is known.
     """
 
     known: Inquiry | RecordedFindings
     treatment: Treatment
     form: Form = Form()
+    edit: Edit = UNEDITED
+    covers_unjudged: bool = True
     findings: FindingsFile | None = None
     progress: Callable[[Report, int | None], None] = lambda report, frames: None
     clock: Stopwatch = field(default_factory=Stopwatch)
@@ -57,6 +62,6 @@ class Run:
 
     def note(self, report: Report, moment: Moment, verdict: Verdict) -> None:
         """Counts and records what is known of one frame."""
-        report.count(moment, verdict)
+        report.count(moment, verdict if self.covers_unjudged else replace(verdict, hidden=False))
         if self.findings:
             self.findings.write(moment, verdict)

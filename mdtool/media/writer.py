@@ -284,7 +284,7 @@ class VideoWriter:
             return
         codec = sound_encoder(source.codec_context) or self._usual_sound()
         try:
-            self._add_sound(source, codec, source.codec_context.bit_rate or SOUND_BITS)
+            self._add_sound(source, codec, max(source.codec_context.bit_rate or 0, SOUND_BITS))
         except ValueError:  # the container holds it, but only as it came
             codec = self._usual_sound()
             self._add_sound(source, codec, SOUND_BITS)

@@ -2,9 +2,12 @@
 
 from difflib import get_close_matches
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mdtool.errors import UsageError
-from recipes.policy import Policy, parse_policy
+
+if TYPE_CHECKING:
+    from recipes.policy import Policy
 
 PRESETS = Path(__file__).parents[1] / "configs" / "policies"
 
@@ -14,8 +17,10 @@ def presets() -> list[str]:
     return sorted(path.stem for path in PRESETS.glob("*.toml"))
 
 
-def load_policy(name_or_path: str) -> Policy:
+def load_policy(name_or_path: str) -> "Policy":
     """The preset of that name, or what a TOML file says. UsageError, in one line, where there is none."""
+    from recipes.policy import parse_policy  # not for the names alone, which shells ask for
+
     path = PRESETS / f"{name_or_path}.toml" if name_or_path in presets() else Path(name_or_path)
     try:
         return parse_policy(path.read_text("utf-8-sig"), name_or_path)

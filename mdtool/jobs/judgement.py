@@ -13,6 +13,7 @@ from recipes.verdict import Reply, Ruling, Seen, Tally, Verdict
 
 Found = Mapping[str, Sequence[Seen] | Reply] | None
 NO_REPLIES: Mapping[str, str] = {}
+ROUNDING = 0.002  # seconds by which a frame may seem to end before the next, where clocks count milliseconds
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,8 @@ class _Clip:
         if self._newest:
             newest, known = self._newest
             self._step = max(0.0, moment.time - newest.time)
-            self._count(newest, known, newest.duration or self._step)
+            whole = not newest.duration or self._step - newest.duration < ROUNDING
+            self._count(newest, known, self._step if whole else newest.duration)
         else:
             self.first = moment.time
         self._newest, self.last = (moment, found), moment.time

@@ -18,12 +18,10 @@ ROUNDING = 0.002  # seconds by which a frame may seem to end before the next, wh
 
 @dataclass(frozen=True)
 class Judgement:
-    """unjudged: when frames could not be judged. first, last: the times of the first and the last frame, in seconds."""
+    """unjudged: when frames could not be judged."""
 
     verdict: Verdict
     unjudged: Spans
-    first: float
-    last: float
 
     def spans(self, *actions: str) -> Spans:
         """Those of all rules that are hit and have one of the actions."""
@@ -45,12 +43,7 @@ def judgement(records: Iterable[Record], policy: Policy) -> Judgement:
     if not clips:
         raise InputError("the findings say nothing of it")
     verdicts = [clip.finished() for clip in clips.values()]
-    return Judgement(
-        _together(verdicts),
-        joined(span for clip in clips.values() for span in clip.unjudged),
-        min(clip.first for clip in clips.values()),
-        max(clip.last for clip in clips.values()),
-    )
+    return Judgement(_together(verdicts), joined(span for clip in clips.values() for span in clip.unjudged))
 
 
 def check_asked(record: Record, policy: Policy) -> None:
@@ -75,7 +68,6 @@ class _Clip:
 
     def __init__(self, policy: Policy) -> None:
         self.unjudged: list[tuple[float, float]] = []
-        self.first = self.last = 0.0
         self._policy = policy
         self._tally = Tally(policy)
         self._before: Mapping[str, str] | None = None  # what was replied at the last look of this shot
@@ -115,9 +107,7 @@ class _Clip:
             self._step = max(0.0, moment.time - newest.time)
             whole = not newest.duration or self._step - newest.duration < ROUNDING
             self._count(newest, known, self._step if whole else newest.duration)
-        else:
-            self.first = moment.time
-        self._newest, self.last = (moment, found), moment.time
+        self._newest = moment, found
 
     def _count(self, moment: Moment, found: Found, duration: float) -> None:
         self._tally.add(moment.frame, moment.time, duration, found)

@@ -69,6 +69,8 @@ class Moderating:
                     whole.commit()
         except OutputError as error:
             raise OutputError(f"{self.page}: {error}") from error
+        except BrokenPipeError:
+            raise
         except OSError as error:
             raise OutputError(f"{self.page}: {cant_write(error)}") from error
         return outcome
@@ -80,8 +82,8 @@ class Moderating:
                 return Exit.OK
             target = self.targets.of(source)
             if target is not None:
-                self._check_target(target)
                 writes = self.targets.take(source, target, self.console)
+                self._check_target(target)
         if not writes and not self._verdict_wanted:
             return Exit.OK
         with ExitStack() as stack:
@@ -146,8 +148,9 @@ class Moderating:
         if judged.verdict.unjudged:
             covered = ", and are covered whole" if moderation.covers_unjudged else ""
             report.notes.append(f"{_frames(judged.verdict.unjudged)} could not be judged{covered}")
-        if moderation.leaves_nothing:
-            report.notes.append("all of it is cut: there is no output")
+        cut = moderation.edit.cut
+        if cut and all(cut.holds(record.moment.time) for record in records(found)):
+            report.notes.append("all of it is cut: nothing is written")
             return
         known = RecordedFindings(found, source.name, by_name=False)
         run = Run(known, moderation, self.form, moderation.edit, moderation.covers_unjudged, progress=self._progress)
@@ -206,8 +209,8 @@ class _Both:
 def _record(report: Report, verdict: Verdict) -> dict[str, Any]:
     """For JSON: the verdict, and under "run" what the report has besides."""
     told, run = verdict.as_dict(), report.as_dict()
-    about = {"schema": told.pop("schema"), **{key: run.pop(key) for key in ("source", "target", "model")}}
-    return {**about, **told, "run": run}
+    about = {key: run.pop(key) or None for key in ("source", "target", "model")}
+    return {"schema": told.pop("schema"), **about, **told, "run": run}
 
 
 def _line(ruling: Ruling) -> str:

@@ -33,11 +33,6 @@ class Moderation:
             mute = joined([*mute.parts, *self.judgement.unjudged.parts])
         return Edit(mute, self.judgement.spans("cut"))
 
-    @property
-    def leaves_nothing(self) -> bool:
-        """Whether every frame is cut."""
-        return self.edit.cut.hold_all(self.judgement.first, self.judgement.last)
-
     @cached_property
     def _hits(self) -> list[tuple[Rule, Spans]]:
         """Rules that are hit and change pictures, and when."""

@@ -32,10 +32,6 @@ class Spans:
         place = bisect_right(self.parts, time, key=lambda part: part[0]) - 1
         return place >= 0 and (time < self.parts[place][1] or time == self.parts[place][0])
 
-    def hold_all(self, first: float, last: float) -> bool:
-        """Whether one of them reaches from the one time to the other."""
-        return any(one.holds(first) and one.holds(last) for one in (Spans((part,)) for part in self.parts))
-
 
 def joined(spans: Iterable[tuple[float, float]]) -> Spans:
     """Those that overlap or touch become one."""

@@ -250,5 +250,3 @@ def test_times_are_compared_to_the_microsecond() -> None:
     assert not span.holds(2 / 30)
     assert joined([(0.0, 0.0)]).holds(0.0)  # a photo
     assert not Spans().holds(0.0)
-    assert joined([(0, 1), (2, 3)]).hold_all(0, 0.9)
-    assert not joined([(0, 1), (2, 3)]).hold_all(0, 2.5)

@@ -318,8 +318,8 @@ def test_cut_spans_are_gone_from_pictures_and_sound(desk: Desk) -> None:
 def test_where_all_is_cut_there_is_no_output(desk: Desk) -> None:
     source = clip(desk.folder / "in.mkv", red=range(30))
     assert desk.moderate(source, red("cut"), fail_on=["any"]) == Exit.FOUND
-    assert desk.record["target"] == ""
-    assert desk.record["run"]["notes"] == ["all of it is cut: there is no output"]
+    assert desk.record["target"] is None
+    assert desk.record["run"]["notes"] == ["all of it is cut: nothing is written"]
     assert [path.name for path in desk.folder.iterdir()] == ["in.mkv"]
 
 
@@ -327,7 +327,7 @@ def test_photos(desk: Desk) -> None:
     photo = desk.folder / "in.png"
     Image.fromarray(picture(0, {0})).save(photo)
     desk.moderate(photo, red("cut"))
-    assert desk.record["target"] == ""
+    assert desk.record["target"] is None
     desk.moderate(photo, red("cover", min_seconds=9.0, min_times=2))  # which ask nothing of a photo
     assert desk.rule["spans"] == [[0.0, 0.0]]
     assert not np.asarray(Image.open(desk.folder / "in.moderated.png")).any()

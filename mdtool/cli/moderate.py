@@ -57,7 +57,7 @@ def moderate(
     ] = None,
     min_share: Annotated[
         float | None,
-        typer.Option(help="With --prompt: nor do frames of which less is covered, 0 to 1. Default: all do."),
+        typer.Option(help="With --prompt: frames of which less shows it, 0 to 1, do not count. Default: all do."),
     ] = None,
     min_times: Annotated[
         int | None, typer.Option(help="With --prompt: the model must see it on so many frames. Default: one is enough.")

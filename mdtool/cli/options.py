@@ -107,16 +107,24 @@ OverwriteOutputs = Annotated[bool, typer.Option("--overwrite", help="Replace out
 
 Strength = Annotated[
     float | None,
-    typer.Option(help="Size of one averaged cell, as a part of the object's shorter side: 0.15 to 1. Default: 0.33."),
+    typer.Option(
+        help="Size of one averaged cell, as a part of the object's shorter side: 0.15 to 1. Default: 0.33.",
+        show_default=False,
+    ),
 ]
-Shape = Annotated[ShapeName | None, typer.Option(help="An ellipse goes round the box, not into it. Default: box.")]
+Shape = Annotated[
+    ShapeName | None,
+    typer.Option(help="An ellipse goes round the box, not into it. Default: box.", show_default=False),
+]
 Margin = Annotated[
     float | None,
     typer.Option(help="Added on each side, as a part of the object's width and height. Default: 0.3."),
 ]
 Feather = Annotated[
     float | None,
-    typer.Option(help="Soft edge round the covered part, as a part of the object's shorter side. Default: 0."),
+    typer.Option(
+        help="Soft edge round the covered part, as a part of the object's shorter side. Default: 0.", show_default=False
+    ),
 ]
 
 Sample = Annotated[str, typer.Option(help="Frames the model looks at: auto, every, N (one in N), fps=F.")]

@@ -32,10 +32,10 @@ def redact(
     style: Annotated[
         StyleName, typer.Option(help="What is painted: a few averaged cells, smooth or square, or one colour.")
     ] = StyleName.blur,
-    strength: options.Strength = None,
-    shape: options.Shape = None,
+    strength: options.Strength = 0.33,
+    shape: options.Shape = options.ShapeName.box,
     margin: options.Margin = None,
-    feather: options.Feather = None,
+    feather: options.Feather = 0.0,
     color: Annotated[str, typer.Option(help="For --style solid: #rrggbb or a name.")] = "black",
     keep: Annotated[
         list[str],

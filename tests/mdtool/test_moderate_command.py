@@ -394,6 +394,15 @@ def test_a_model_that_fails_ends_it_and_leaves_nothing(desk: Desk, monkeypatch: 
     assert sorted(path.name for path in desk.folder.rglob("*")) == ["in.mkv", "tmp"]
 
 
+def test_a_damaged_video_is_no_success(desk: Desk) -> None:
+    whole, source = clip(desk.folder / "whole.mkv", red=range(10, 60), frames=60), desk.folder / "in.mkv"
+    source.write_bytes(whole.read_bytes()[: whole.stat().st_size * 2 // 5])
+    assert desk.moderate(source, red("cover"), fail_on=["any"]) == Exit.SOME_FAILED
+    assert "only what could be read was judged" in desk.err
+    assert desk.record["hit"]
+    assert covered(desk.folder / "in.moderated.mkv") == set(range(10, desk.record["frames"]))
+
+
 def test_frames_that_are_left_over_when_calls_run_out(desk: Desk) -> None:
     source = clip(desk.folder / "in.mkv")
     assert desk.moderate(source, red("cover"), sample="1", max_calls=1, fail_on=["any"]) == Exit.FOUND

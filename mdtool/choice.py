@@ -25,6 +25,7 @@ def load_model(
     detail: str = "auto",
     threshold: float | None = None,
     *,
+    questions: Sequence[str] = (),
     device: str = "auto",
     dtype: str | None = None,
     resize: Literal["vips", "pillow"] | None = None,
@@ -33,16 +34,19 @@ def load_model(
 ) -> Model:
     """The model of that name or at that path, or for "auto" the first on this machine that serves all the prompts.
 
-    prompts: for "caption" the lengths. The other options are those of `engine.load`. say: told which model "auto" is;
-    warn: told if that is one that can only stand in for a better one (None: `say` is).
+    prompts: for "caption" the lengths. questions: that it is to answer besides. The other options are those
+    of `engine.load`. say: told which model "auto" is; warn: told if that is one that can only stand in for a better one
+    (None: `say` is).
     NoModel if there is none; UsageError if it can't do what the options say.
     """
     with model_errors():
-        chosen = _first_that_serves(skill, prompts) if name == "auto" else name
+        chosen = _first_that_serves(skill, prompts, questions) if name == "auto" else name
         size = int(detail) if detail.isdecimal() else detail
         model = engine.load(chosen, device, dtype, detail=size, resize=resize)
         for prompt in prompts:  # says what is wrong with a prompt before any work is done
             _check(model, skill, prompt, threshold)
+        for question in questions:
+            _check(model, "query", question, None)
     if chosen == DRAWN and name == "auto":
         (warn or say)(f"the model is {DRAWN}, which knows {engine.summary(DRAWN)}; {_how_to_get_one('knows more')}")
     elif name == "auto":
@@ -97,9 +101,12 @@ def _some(prompts: Iterable[str]) -> str:
     return ", ".join(sorted(known, key=lambda prompt: (not prompt.isascii(), len(prompt), prompt))[:8]) + ", ..."
 
 
-def _first_that_serves(skill: str, prompts: Sequence[str]) -> str:
+def _first_that_serves(skill: str, prompts: Sequence[str], questions: Sequence[str]) -> str:
+    places = skill in ("detect", "point")
+
     def serves(abilities: Abilities) -> bool:
-        return all(abilities.serves(skill, prompt) for prompt in prompts)
+        answers = all(abilities.serves("query", question) for question in questions)
+        return answers and all(abilities.serves(skill, prompt) for prompt in prompts)
 
     if serves(engine.abilities(FACES)):
         return FACES
@@ -111,19 +118,21 @@ def _first_that_serves(skill: str, prompts: Sequence[str]) -> str:
     for model in (published()[name] for name in names):
         if serves(model.abilities) and hub.local(model):
             return model.name
-    if serves(engine.abilities(DRAWN)) and (skill not in ("detect", "point") or _drawn_only(prompts)):
+    if serves(engine.abilities(DRAWN)) and (not places or _drawn_only(prompts)):
         return DRAWN
-    asked = f" {', '.join(map(repr, prompts))}" if skill in ("detect", "point") else ""
+    asked = [f"{skill} {', '.join(map(repr, prompts))}" if places else skill] if prompts else []
+    asked += ["answer questions"] if questions else []
     raise ModelUnavailable(
-        f"no model on this machine can {skill}{asked}: the embedded ones know only faces ({FACES}) "
+        f"no model on this machine can {' and '.join(asked)}: the embedded ones know only faces ({FACES}) "
         f"and {engine.summary(DRAWN).partition(':')[0]} ({DRAWN}); {_how_to_get_one()}"
     )
 
 
-def _drawn_only(prompts: Iterable[str]) -> bool:
+def _drawn_only(prompts: Sequence[str]) -> bool:
+    """Whether only drawn scenes can be meant: no prompt at all does not say so."""
     from engine.pocket.prompts import DRAWN_ONLY
 
-    return all(normalise(prompt) in DRAWN_ONLY for prompt in prompts)
+    return bool(prompts) and all(normalise(prompt) in DRAWN_ONLY for prompt in prompts)
 
 
 def _how_to_get_one(that: str = "can") -> str:

@@ -64,12 +64,13 @@ class Console:
             self._bar.stop()
             self._bar = None
 
-    def done(self, report: Report) -> None:
+    def done(self, report: Report, record: dict[str, Any] | None = None) -> None:
+        """record: what goes to stdout if summaries do; None: the report's own."""
         self.clear()
         for note in dict.fromkeys(report.notes):
             self.note(f"{report.source}: {note}")
         if self.as_json:
-            put_record(report.as_dict())
+            put_record(report.as_dict() if record is None else record)
         elif not self.quiet:
             _print(report.line())
 

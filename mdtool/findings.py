@@ -20,9 +20,11 @@ replies   to questions about the whole picture, by question; left out where none
 """
 
 import json
+import shutil
 import sys
+import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TextIO
@@ -135,26 +137,36 @@ class RecordedFindings:
 
     def __init__(self, path: Path, source: str, by_name: bool) -> None:
         """by_name: the file's name is enough to be the source, in whatever folder it was."""
-        self._lines = records(path)
-        self._source = source
-        self._by_name = by_name
+        self._records = records_of(path, source, by_name)
         self._ahead: dict[tuple[int, int], Verdict] = {}
 
     def of(self, stream: int, frame: int) -> Verdict:
         """What the file says about a frame; InputError if it says nothing, for then nothing is known of it."""
         while (stream, frame) not in self._ahead:
-            record = next(self._lines, None)
+            record = next(self._records, None)
             if record is None:
                 raise InputError(
                     f"the findings say nothing of its stream {stream}, frame {frame}: "
                     "they must be those of this very file, and complete"
                 )
-            if self._is_source(record.source):
-                self._ahead[record.moment.stream, record.moment.frame] = record.verdict
+            self._ahead[record.moment.stream, record.moment.frame] = record.verdict
         return self._ahead.pop((stream, frame))
 
-    def _is_source(self, name: str) -> bool:
-        return name == self._source or (self._by_name and Path(name).name == Path(self._source).name)
+
+def kept_findings(path: Path, stack: ExitStack, stdin_taken: bool) -> Path:
+    """The same findings, to be read any number of times until the stack is closed: "-" as a file.
+
+    UsageError if stdin is an input already.
+    """
+    if str(path) != "-":
+        return path
+    if stdin_taken:
+        raise UsageError("-: standard input can't be both an input and its findings")
+    spool = stack.enter_context(tempfile.NamedTemporaryFile(prefix="mdtool-"))  # noqa: SIM115  the stack closes it
+    with _told("--from-findings -"):
+        shutil.copyfileobj(sys.stdin.buffer, spool)
+        spool.flush()
+    return Path(spool.name)
 
 
 @dataclass(frozen=True)
@@ -176,6 +188,13 @@ def records(path: Path) -> Iterator[Record]:
                 yield _parsed(line, f"{path}:{number}")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: can't be read: {getattr(error, 'strerror', None) or 'is no text'}") from error
+
+
+def records_of(path: Path, source: str, by_name: bool) -> Iterator[Record]:
+    """Those of one source. by_name: the file's name is enough to be the source, in whatever folder it was."""
+    for record in records(path):
+        if record.source == source or (by_name and Path(record.source).name == Path(source).name):
+            yield record
 
 
 def _parsed(line: str, place: str) -> Record:

@@ -1,8 +1,19 @@
 """Options that several commands have, declared once."""
 
+from enum import StrEnum
 from typing import Annotated, Literal
 
 import typer
+
+
+class ShapeName(StrEnum):
+    box = "box"
+    ellipse = "ellipse"
+
+
+class OnError(StrEnum):
+    stop = "stop"
+    blank = "blank"
 
 
 def model_names() -> list[str]:
@@ -85,3 +96,61 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace copies tha
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object a line for each photo (and prompt).")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Say nothing but errors.")]
+
+# Of the commands that make changed copies of photos, videos and animations.
+
+Media = Annotated[
+    list[str],
+    typer.Argument(help="Videos, photos, animations, folders, globs, or - for stdin.", metavar="INPUT..."),
+]
+OverwriteOutputs = Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")]
+
+Strength = Annotated[
+    float | None,
+    typer.Option(
+        help="Size of one averaged cell, as a part of the object's shorter side: 0.15 to 1. Default: 0.33.",
+        show_default=False,
+    ),
+]
+Shape = Annotated[
+    ShapeName | None,
+    typer.Option(help="An ellipse goes round the box, not into it. Default: box.", show_default=False),
+]
+Margin = Annotated[
+    float | None,
+    typer.Option(help="Added on each side, as a part of the object's width and height. Default: 0.3."),
+]
+Feather = Annotated[
+    float | None,
+    typer.Option(
+        help="Soft edge round the covered part, as a part of the object's shorter side. Default: 0.", show_default=False
+    ),
+]
+
+Sample = Annotated[str, typer.Option(help="Frames the model looks at: auto, every, N (one in N), fps=F.")]
+Start = Annotated[
+    str | None,
+    typer.Option("--from", help="Work from this time on (90, 1:30 or 0:01:30.5); frames before stay as they are."),
+]
+End = Annotated[str | None, typer.Option("--to", help="Work up to this time; frames after stay as they are.")]
+IfModelFails = Annotated[OnError, typer.Option(help="If the model fails on a frame: stop, or blank that frame.")]
+Findings = Annotated[str | None, typer.Option(help="Write what was found to this file, as JSON Lines (- for stdout).")]
+
+Codec = Annotated[
+    str | None,
+    typer.Option(
+        help="Video encoder, such as libx264, libx265, h264_nvenc. Default: libx264 where the format takes it."
+    ),
+]
+Crf = Annotated[
+    int | None, typer.Option(help="Constant quality of the encoder; lower is better. Default: 18 for libx264.")
+]
+Preset = Annotated[str | None, typer.Option(help="Speed preset of the encoder. Default: medium for libx264.")]
+PixelFormat = Annotated[str | None, typer.Option(help="Pixel format to encode in. Default: the source's.")]
+Format = Annotated[
+    str | None, typer.Option(help="Container format. Default: by the output's name; matroska for stdout.")
+]
+KeepMetadata = Annotated[
+    bool, typer.Option("--keep-metadata", help="Keep tags such as place, time, device and author.")
+]
+QuietToo = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]

@@ -15,23 +15,8 @@ class StyleName(StrEnum):
     solid = "solid"
 
 
-class ShapeName(StrEnum):
-    box = "box"
-    ellipse = "ellipse"
-
-
-class OnError(StrEnum):
-    stop = "stop"
-    blank = "blank"
-
-
 def redact(
-    inputs: Annotated[
-        list[str],
-        typer.Argument(
-            help="Videos, photos, animations, folders, globs, addresses, camera:0, or - for stdin.", metavar="INPUT..."
-        ),
-    ],
+    inputs: options.Media,
     prompt: Annotated[list[str], typer.Option("--prompt", "-p", help="What to hide, in plain words. Repeatable.")] = [
         "face"
     ],
@@ -43,20 +28,14 @@ def redact(
             help="A file, a folder (which mirrors the input tree), or - for stdout. Default: NAME.redacted.EXT.",
         ),
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")] = False,
+    overwrite: options.OverwriteOutputs = False,
     style: Annotated[
         StyleName, typer.Option(help="What is painted: a few averaged cells, smooth or square, or one colour.")
     ] = StyleName.blur,
-    strength: Annotated[
-        float, typer.Option(help="Size of one averaged cell, as a part of the object's shorter side: 0.15 to 1.")
-    ] = 0.33,
-    shape: Annotated[ShapeName, typer.Option(help="An ellipse goes round the box, not into it.")] = ShapeName.box,
-    margin: Annotated[
-        float | None, typer.Option(help="Added on each side, as a part of the object's width and height. Default: 0.3.")
-    ] = None,
-    feather: Annotated[
-        float, typer.Option(help="Soft edge round the covered part, as a part of the object's shorter side.")
-    ] = 0.0,
+    strength: options.Strength = 0.33,
+    shape: options.Shape = options.ShapeName.box,
+    margin: options.Margin = None,
+    feather: options.Feather = 0.0,
     color: Annotated[str, typer.Option(help="For --style solid: #rrggbb or a name.")] = "black",
     keep: Annotated[
         list[str],
@@ -72,53 +51,31 @@ def redact(
     threshold: Annotated[
         float | None, typer.Option(help="How sure the model must be, 0 to 1, if it says so. Default: the model's.")
     ] = None,
-    sample: Annotated[str, typer.Option(help="Frames the model looks at: auto, every, N (one in N), fps=F.")] = "auto",
+    sample: options.Sample = "auto",
     max_calls: Annotated[
         int | None,
         typer.Option(
             min=1, help="Let the model look at no more frames than this; what can't be judged then is hidden whole."
         ),
     ] = None,
-    start: Annotated[
-        str | None,
-        typer.Option("--from", help="Work from this time on (90, 1:30 or 0:01:30.5); frames before stay as they are."),
-    ] = None,
-    end: Annotated[
-        str | None, typer.Option("--to", help="Work up to this time; frames after stay as they are.")
-    ] = None,
+    start: options.Start = None,
+    end: options.End = None,
     model: options.ModelName = "auto",
     device: options.Device = "auto",
     dtype: options.Dtype = None,
     detail: options.Detail = "auto",
     resize: options.Resize = None,
-    on_error: Annotated[
-        OnError, typer.Option(help="If the model fails on a frame: stop, or blank that frame.")
-    ] = OnError.stop,
-    findings: Annotated[
-        str | None, typer.Option(help="Write what was found to this file, as JSON Lines (- for stdout).")
-    ] = None,
+    on_error: options.IfModelFails = options.OnError.stop,
+    findings: options.Findings = None,
     from_findings: Annotated[
         Path | None, typer.Option(help="Hide what this file of findings says; no model is used.")
     ] = None,
-    codec: Annotated[
-        str | None,
-        typer.Option(
-            help="Video encoder, such as libx264, libx265, h264_nvenc. Default: libx264 where the format takes it."
-        ),
-    ] = None,
-    crf: Annotated[
-        int | None, typer.Option(help="Constant quality of the encoder; lower is better. Default: 18 for libx264.")
-    ] = None,
-    preset: Annotated[
-        str | None, typer.Option(help="Speed preset of the encoder. Default: medium for libx264.")
-    ] = None,
-    pixel_format: Annotated[str | None, typer.Option(help="Pixel format to encode in. Default: the source's.")] = None,
-    format: Annotated[
-        str | None, typer.Option(help="Container format. Default: by the output's name; matroska for stdout.")
-    ] = None,
-    keep_metadata: Annotated[
-        bool, typer.Option("--keep-metadata", help="Keep tags such as place, time, device and author.")
-    ] = False,
+    codec: options.Codec = None,
+    crf: options.Crf = None,
+    preset: options.Preset = None,
+    pixel_format: options.PixelFormat = None,
+    format: options.Format = None,
+    keep_metadata: options.KeepMetadata = False,
     delay: Annotated[
         str, typer.Option(help="For cameras and streams: how long a frame waits until it is known what it shows.")
     ] = "1",
@@ -130,7 +87,7 @@ def redact(
     json: Annotated[
         bool, typer.Option("--json", help="Print a summary of each input on stdout, as JSON Lines.")
     ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
+    quiet: options.QuietToo = False,
 ) -> None:
     """Hide what you name in videos and photos: every frame, with sound, times and size as they were.
 
@@ -139,7 +96,7 @@ def redact(
     mdtool redact in.mp4 -o out.mp4 --style solid
     """
     from mdtool.choice import load_model
-    from mdtool.cli.values import check_outputs, checked, parsed, positive, seconds
+    from mdtool.cli.values import check_outputs, checked, given, parsed, positive, seconds
     from mdtool.console import Console
     from mdtool.findings import opened_for_writing
     from mdtool.jobs.plan import print_plan
@@ -153,7 +110,7 @@ def redact(
     from mdtool.stream.judge import Question
     from mdtool.stream.sampling import parse_sampling
     from mdtool.stream.sight import finding
-    from recipes.redact import MARGIN, Style
+    from recipes.redact import Style
     from recipes.regions import parse_region, parse_size
 
     question = Question(
@@ -163,10 +120,10 @@ def redact(
         max_calls=max_calls,
         start=parsed("--from", seconds, start),
         end=parsed("--to", seconds, end),
-        blank_errors=on_error is OnError.blank,
+        blank_errors=on_error is options.OnError.blank,
     )
     redaction = Redaction(
-        style=checked(Style, style.value, strength, shape.value, feather, MARGIN if margin is None else margin),
+        style=checked(Style, name=style.value, **given(strength=strength, shape=shape, feather=feather, margin=margin)),
         colour=parsed("--color", parse_colour, color),
         keep=tuple(parsed("--keep", parse_region, text) for text in keep),
         only=tuple(parsed("--only", parse_region, text) for text in only),
@@ -185,8 +142,8 @@ def redact(
     if dry_run:
         raise typer.Exit(print_plan(sources, targets, question, asked))
     check_outputs(output, findings, json)
-    options = (device, dtype, detail, resize)
-    known = Inquiry(question, finding(asked, prompt, threshold), asked.name, options) if asked else from_findings
+    loaded = (device, dtype, detail, resize)
+    known = Inquiry(question, finding(asked, prompt, threshold), asked.name, loaded) if asked else from_findings
     assert known
     read = [source.path for source in sources if source.path] + ([from_findings] if from_findings else [])
     with opened_for_writing(findings, overwrite, read) as file:

@@ -4,6 +4,7 @@ import math
 import os
 import re
 from collections.abc import Callable, Sequence
+from enum import Enum
 from pathlib import Path
 from typing import TypeVar, overload
 
@@ -30,10 +31,17 @@ def parsed(option: str, parse: Callable[[str], T], text: str | None) -> T | None
         raise UsageError(f"{option}: {error}") from error
 
 
-def checked(make: Callable[..., T], *values: object) -> T:
+def given(**options: object) -> dict[str, object]:
+    """Those that have a value, enumerations as their text; `None` leaves an option to its default."""
+    return {
+        name: value.value if isinstance(value, Enum) else value for name, value in options.items() if value is not None
+    }
+
+
+def checked(make: Callable[..., T], *values: object, **named: object) -> T:
     """What `make` makes of the values; UsageError where they can't be."""
     try:
-        return make(*values)
+        return make(*values, **named)
     except ValueError as error:
         raise UsageError(str(error)) from error
 
@@ -47,6 +55,18 @@ def check_outputs(output: str | None, findings: str | None, json: bool) -> None:
     ]
     if len(there) > 1:
         raise UsageError(f"{' and '.join(there)}: only one of them can have stdout; give the others a file name")
+
+
+def check_report(report: Path | None, written: Sequence[str | None], read: Sequence[Path]) -> None:
+    """UsageError if the report is to go where something else goes, or over what is read."""
+    if report is None:
+        return
+    if str(report) == "-":
+        raise UsageError("--report -: is a page, not for stdout; give a file name such as report.html")
+    if os.path.abspath(report) in [os.path.abspath(name) for name in written if name and name != "-"]:
+        raise UsageError(f"--report {report}: is another output too; give another name")
+    if report.exists() and any(other.exists() and report.samefile(other) for other in read):
+        raise UsageError(f"--report {report}: is read by this very command; give another name")
 
 
 def images_and_prompts(arguments: Sequence[str], prompts: Sequence[str]) -> tuple[list[str], list[str]]:

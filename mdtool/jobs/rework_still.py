@@ -62,6 +62,8 @@ def rework_animation(animation: Animation, file: BinaryIO, run: Run, report: Rep
         for judged, before, milliseconds in judged_animation(animation, run.known, run.clock):
             moment = judged.moment
             run.note(report, moment, judged.verdict)
+            if run.edit.cut.holds(moment.time):
+                continue
             pixels = before.copy()
             with run.clock.time("paint"):
                 run.treatment.paint(of_rgba(pixels), moment, judged.verdict)

@@ -9,6 +9,7 @@ from mdtool.findings import RecordedFindings
 from mdtool.jobs.report import Report
 from mdtool.jobs.run import Inquiry, Run
 from mdtool.media.canvas import of_frame
+from mdtool.media.edits import edited
 from mdtool.media.frame import Frame
 from mdtool.media.piped import PipedOut
 from mdtool.media.reader import VideoReader
@@ -24,7 +25,7 @@ MOST_WAITING, LEAST_WAITING, WAITING_BYTES = 48, 2, 48 << 20
 def rework_video(reader: VideoReader, where: Path | PipedOut, muxer: str, run: Run, report: Report) -> None:
     clock = run.clock
     kept = run.work.kept if run.work else None
-    writer = VideoWriter(where, muxer, reader, run.form.encoding, run.form.keep_metadata, kept)
+    writer = VideoWriter(where, muxer, reader, run.form.encoding, run.form.keep_metadata, run.edit, kept)
     report.duration = reader.seconds
     total = reader.frames
     waiting = frames_waiting(reader)
@@ -33,7 +34,8 @@ def rework_video(reader: VideoReader, where: Path | PipedOut, muxer: str, run: R
             begin = stages.enter_context
             decoded = begin(closing(ahead(with_luma(clock.each("decode", reader)), waiting)))
             judged = begin(closing(ahead(judged_video(decoded, run.known, reader, clock), waiting)))
-            for event in begin(closing(ahead(_painted(judged, writer, run, report), waiting))):
+            painted = begin(closing(ahead(_painted(judged, writer, run, report), waiting)))
+            for event in edited(painted, run.edit, report.notes) if run.edit else painted:
                 with clock.time("encode"):
                     writer.write(event)
                 run.progress(report, total)
@@ -44,7 +46,7 @@ def rework_video(reader: VideoReader, where: Path | PipedOut, muxer: str, run: R
         raise
     report.notes += writer.notes
     report.incomplete = str(reader.damage) if reader.damage else ""
-    if reader.damage.frames:
+    if reader.damage.frames and run.covers_unjudged:
         report.notes.append("damaged frames are hidden whole, for they can't be judged")
 
 

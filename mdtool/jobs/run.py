@@ -1,13 +1,14 @@
 """What the jobs that change pictures share: who paints, who says what is to be seen, and what is told of it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from mdtool.findings import FindingsFile, Moment, RecordedFindings, Verdict
 from mdtool.jobs.report import Report
 from mdtool.jobs.work import Work
 from mdtool.media.canvas import Canvas
+from mdtool.media.edits import UNEDITED, Edit
 from mdtool.media.encoding import Encoding
 from mdtool.stream.judge import Question
 from mdtool.stream.sight import See
@@ -58,8 +59,9 @@ class Live:
 class Run:
     """What one input is worked on with. known: an inquiry, or findings that were recorded before.
 
-    work: where what is done is kept until all is. findings: where those of this run go. progress: told now and then,
-    with how many frames there are if that is known.
+    edit: what is left out of it, and where it is silent. covers_unjudged: the treatment covers frames that could not
+    be judged. work: where what is done is kept until all is.
+    findings: where those of this run go. progress: told now and then, with how many frames there are if that is known.
     """
 
     known: Inquiry | RecordedFindings
@@ -67,6 +69,8 @@ class Run:
     form: Form = Form()
     live: Live = Live()
     work: Work | None = None
+    edit: Edit = UNEDITED
+    covers_unjudged: bool = True
     findings: FindingsFile | None = None
     progress: Callable[[Report, int | None], None] = lambda report, frames: None
     clock: Stopwatch = field(default_factory=Stopwatch)
@@ -77,6 +81,6 @@ class Run:
 
     def note(self, report: Report, moment: Moment, verdict: Verdict) -> None:
         """Counts and records what is known of one frame."""
-        report.count(moment, verdict)
+        report.count(moment, verdict if self.covers_unjudged else replace(verdict, hidden=False))
         if self.findings:
             self.findings.write(moment, verdict)

@@ -56,7 +56,7 @@ class Targets:
         """Whether the target is to be written; then its folder is there. False: it was, by a run before."""
         if not isinstance(target, Path):
             return True
-        if self._hold(source):
+        if self.hold(source):
             return False
         if source.path and os.path.exists(target) and os.path.exists(source.path) and target.samefile(source.path):
             raise UsageError(f"{source.name}: would be written over itself; give another output than {target}")
@@ -70,7 +70,7 @@ class Targets:
             _make_folder(target.parent)
         return True
 
-    def _hold(self, source: Input) -> bool:
+    def hold(self, source: Input) -> bool:
         """Whether the input is an output of a run before, in an output folder that lies in the input folder."""
         if self.output is None or source.path is None or len(source.relative.parts) == 1:
             return False

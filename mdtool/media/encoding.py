@@ -1,8 +1,9 @@
-"""How pictures are encoded again: codec, quality, and a pixel format that keeps what the source has."""
+"""How pictures and sound are encoded again: codec, quality, and a pixel format that keeps what the source has."""
 
 from dataclasses import dataclass
 
 import av
+from av.codec.codec import Capabilities
 
 from mdtool.errors import UsageError
 from mdtool.media.frame import has_plain_planes
@@ -23,6 +24,8 @@ PRESETS = (  # of libx264 and libx265
     "ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow", "placebo",
 )  # fmt: skip
 QUALITY_OPTION = {"_nvenc": "cq", "_qsv": "global_quality", "_vaapi": "qp", "_amf": "qp_i", "_videotoolbox": "q"}
+# Of sound, where FFmpeg's own encoder is none, or is still on trial.
+SOUND_ENCODERS = {"mp3": "libmp3lame", "opus": "libopus", "vorbis": "libvorbis"}
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,17 @@ def _usual_codec(container: av.container.OutputContainer) -> str:
         return DEFAULT_CODEC
     usual = {"vp9": "libvpx-vp9", "vp8": "libvpx-vp9", "theora": "libtheora", "mpeg1video": "mpeg2video"}
     return usual.get(container.default_video_codec, container.default_video_codec)
+
+
+def sound_encoder(source: av.AudioCodecContext) -> str | None:
+    """The encoder of the codec that the source is in; None if there is none here that takes its rate."""
+    kind = source.codec.canonical_name
+    try:
+        codec = av.Codec(SOUND_ENCODERS.get(kind, kind), "w")
+    except ValueError:
+        return None
+    takes_rate = not codec.audio_rates or source.sample_rate in codec.audio_rates
+    return codec.name if takes_rate and not codec.capabilities & Capabilities.experimental else None
 
 
 def pixel_format(source: av.VideoFormat, codec: str, wanted: str | None, width: int, height: int) -> str:

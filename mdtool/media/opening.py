@@ -88,10 +88,27 @@ def _request(address: Address) -> urllib.request.Request:
     return urllib.request.Request(plain, headers={"Authorization": f"Basic {login}"} if user else {})
 
 
-def _from_stdin(stack: ExitStack) -> Medium:
+def kept(source: Input, stack: ExitStack) -> Input:
+    """The same input, to be opened any number of times until the stack is closed: standard input as a file."""
+    if source.path is not None:
+        return source
+    spool = stack.enter_context(tempfile.NamedTemporaryFile(prefix="mdtool-"))  # noqa: SIM115  the stack closes it
+    try:
+        shutil.copyfileobj(_stdin(), spool)
+        spool.flush()
+    except OSError as error:
+        raise InputError(f"can't be kept for a second look: {(error.strerror or str(error)).lower()}") from error
+    return Input(Path(spool.name), source.relative, source.name)
+
+
+def _stdin() -> Any:
     if sys.stdin is None or sys.stdin.isatty():
         raise UsageError("-: nothing is piped in; give a file name, or pipe a video or photo to this command")
-    stream: Any = sys.stdin.buffer if sys.stdin.buffer.seekable() else Piped(sys.stdin.fileno())
+    return sys.stdin.buffer if sys.stdin.buffer.seekable() else Piped(sys.stdin.fileno())
+
+
+def _from_stdin(stack: ExitStack) -> Medium:
+    stream = _stdin()
     try:
         head = stream.peek(HEAD_BYTES)[:HEAD_BYTES]
         if not head:

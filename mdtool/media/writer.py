@@ -15,7 +15,8 @@ from av.stream import Disposition
 
 from mdtool.errors import OutputError, UsageError
 from mdtool.media.address import Address
-from mdtool.media.encoding import Encoding, pixel_format
+from mdtool.media.edits import UNEDITED, Edit, Sound
+from mdtool.media.encoding import Encoding, pixel_format, sound_encoder
 from mdtool.media.frame import Frame
 from mdtool.media.kept import Kept, stretch_at
 from mdtool.media.live import LiveReader
@@ -30,6 +31,7 @@ MUXERS = {
     ".mxf": "mxf", ".nut": "nut", ".ogg": "ogg", ".ogv": "ogg", ".ts": "mpegts", ".webm": "webm", ".wmv": "asf",
 }  # fmt: skip
 KEPT_TAGS = ("language", "title")  # of streams; others may say who made them, where, and with what
+SOUND_BITS = 192_000  # a second
 BT709 = 1
 MPEG4_TICKS = 60000  # its second can be divided in a few more, which no common rate divides
 
@@ -45,6 +47,7 @@ def muxer_for(name: str) -> str:
 class VideoWriter:
     """Takes the events of a VideoReader, its frames perhaps painted on, and writes them to a new file.
 
+    edit: what was done to the events, which then have sound in place of packets of sound.
     `notes` says in words what could not be kept. OutputError if the file can't be written.
     """
 
@@ -55,6 +58,7 @@ class VideoWriter:
         source: VideoReader | LiveReader,
         encoding: Encoding,
         keep_metadata: bool,
+        edit: Edit = UNEDITED,
         kept: Kept | None = None,
     ) -> None:
         """kept: where encoded pictures are kept, for a run that goes on where this one is ended."""
@@ -62,6 +66,7 @@ class VideoWriter:
         self._source = source
         self._encoding = encoding
         self._keep_metadata = keep_metadata
+        self._edit = edit
         self._muxer = muxer
         self._pipe = where if isinstance(where, PipedOut) else None
         target: Any = f"file:{where}" if isinstance(where, Path) else where
@@ -74,7 +79,7 @@ class VideoWriter:
         self._codec = encoding.codec_for(self._container)
         self._formats: dict[int, str] = {}
         self._first: dict[int, Frame] = {}
-        self._early: list[Frame | av.Packet] = []
+        self._early: list[Frame | av.Packet | Sound] = []
         self._pictures: dict[int, PictureStream] = {}
         self._kept = kept
         self._copies: dict[int, Any] = {}
@@ -127,7 +132,7 @@ class VideoWriter:
         begin = self._first.setdefault(frame.stream, frame)
         return self._kept.has(frame.stream, stretch_at((frame.pts - begin.pts) * frame.time_base))
 
-    def write(self, event: Frame | av.Packet) -> None:
+    def write(self, event: Frame | av.Packet | Sound) -> None:
         """One event of the source, in its order; frames as `fit` gives them."""
         try:
             if self._pictures:
@@ -139,7 +144,7 @@ class VideoWriter:
         except (av.FFmpegError, OSError) as error:
             raise self._failure(error) from error
 
-    def _hold(self, event: Frame | av.Packet) -> None:
+    def _hold(self, event: Frame | av.Packet | Sound) -> None:
         """Keeps what comes before the first frame of every stream, which says how the file is to be."""
         self._early.append(event)
         if isinstance(event, Frame):
@@ -183,17 +188,24 @@ class VideoWriter:
                 self._add_copy(stream)
         if self._keep_metadata:
             self._container.metadata.update(self._source.metadata)
-        self._container.set_chapters(self._source.chapters)
+        chapters = self._source.chapters
+        if self._edit.cut and chapters:
+            self.notes.append("chapters left out: their times are those of the uncut video")
+        else:
+            self._container.set_chapters(chapters)
         early, self._early = self._early, []
         for event in early:
             self._take(event)
 
-    def _take(self, event: Frame | av.Packet) -> None:
+    def _take(self, event: Frame | av.Packet | Sound) -> None:
         if isinstance(event, Frame):
             fitted = self.fit(event)
             fitted.pts, fitted.time_base = event.pts, event.time_base
             fitted.pict_type = av.video.frame.PictureType.NONE
             self._mux_pictures(self._pictures[event.stream].take(fitted, event.duration))
+        elif isinstance(event, Sound):
+            if event.stream in self._recoded:
+                self._container.mux(self._recoded[event.stream].encode(event.frame))
         elif event.stream_index in self._recoded:
             for sound in event.decode():
                 self._container.mux(self._recoded[event.stream_index].encode(sound))
@@ -277,6 +289,9 @@ class VideoWriter:
         if source.type not in ("audio", "subtitle") and not self._keep_metadata:
             self.notes.append(f"{name} left out: it may say where and when this was filmed; --keep-metadata copies it")
             return
+        if self._edit and source.type == "audio":
+            self._add_edited(source, name)
+            return
         try:
             stream: Any = self._container.add_stream_from_template(source)
         except (ValueError, OSError):
@@ -285,20 +300,41 @@ class VideoWriter:
         self._describe(source, stream)
         self._copies[source.index] = stream
 
+    def _add_edited(self, source: Any, name: str) -> None:
+        """Sound of which parts are silenced or cut: encoded again, with its own codec if there is an encoder for it."""
+        if source.codec_context is None:
+            self.notes.append(f"{name} left out: it can't be decoded to be changed")
+            return
+        codec = sound_encoder(source.codec_context) or self._usual_sound()
+        try:
+            self._add_sound(source, codec, max(source.codec_context.bit_rate or 0, SOUND_BITS))
+        except ValueError:  # the container holds it, but only as it came
+            codec = self._usual_sound()
+            self._add_sound(source, codec, SOUND_BITS)
+        self.notes.append(f"{name} encoded again as {codec}, for parts of it are changed")
+
     def _add_substitute(self, source: Any, name: str) -> None:
         """Where the container can't hold a stream as it is: sound is encoded again, anything else is left out."""
-        codec = "libopus" if self._muxer in ("webm", "ogg") else "aac"
         if source.type != "audio" or source.codec_context is None:
             self.notes.append(f"{name} left out: {self._muxer} can't hold it")
             return
-        stream: Any = self._container.add_stream(
-            codec, 48000 if codec == "libopus" else source.codec_context.sample_rate
-        )
-        stream.codec_context.layout = source.codec_context.layout
-        stream.codec_context.bit_rate = 192_000
+        codec = self._usual_sound()
+        self._add_sound(source, codec, SOUND_BITS)
+        self.notes.append(f"{name} encoded again as {codec}: {self._muxer} can't hold {source.codec_context.name}")
+
+    def _usual_sound(self) -> str:
+        return "libopus" if self._muxer in ("webm", "ogg") else "aac"
+
+    def _add_sound(self, source: Any, codec: str, bits: int) -> None:
+        """bits: a second, for a codec that loses some. ValueError where the container does not take the codec."""
+        given = source.codec_context
+        stream: Any = self._container.add_stream(codec, 48000 if codec == "libopus" else given.sample_rate)
+        context = stream.codec_context
+        context.layout, context.bit_rate = given.layout, bits
+        if given.format and given.format.name in [form.name for form in context.codec.audio_formats or []]:
+            context.format = given.format
         self._describe(source, stream)
         self._recoded[source.index] = stream
-        self.notes.append(f"{name} encoded again as {codec}: {self._muxer} can't hold {source.codec_context.name}")
 
     def _describe(self, source: Any, stream: Any) -> None:
         tags = source.metadata.items()

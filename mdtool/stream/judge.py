@@ -9,6 +9,7 @@ import numpy as np
 from engine.contract import EngineError
 from mdtool.ending import check_not_ending
 from mdtool.errors import UsageError
+from mdtool.findings import Verdict
 from mdtool.media.frame import Frame
 from mdtool.stream.sampling import Sampling
 from mdtool.stream.sight import See, Sight
@@ -56,9 +57,10 @@ def judge(
         if not isinstance(event, Frame):
             yield event
         elif _outside(event, question):
-            if event.stream in watchers:
+            leaving = event.stream in watchers
+            if leaving:
                 yield from watchers.pop(event.stream).finish()
-            yield Judged(event)
+            yield Judged(event, Verdict(cut=leaving))  # what was replied before holds no longer
         else:
             if event.stream not in watchers:
                 watchers[event.stream] = Watcher(look, question.sampling, budget, rate_of(event.stream))

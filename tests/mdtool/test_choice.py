@@ -196,3 +196,23 @@ def test_the_list_of_models() -> None:
 def test_the_list_of_models_loads_none() -> None:
     code = "import sys; from mdtool.cli import run; run(['models', 'list']); sys.exit('cv2' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
+
+
+QUESTION = "Is it day?"
+
+
+def test_one_model_must_both_find_and_answer(hub: Path) -> None:
+    with pytest.raises(NoModel, match="can detect 'face' and answer questions: the embedded ones"):
+        load_model("auto", "detect", ["face"], questions=[QUESTION])
+    with pytest.raises(UsageError, match="centerface can't query"):
+        load_model("centerface", "detect", ["face"], questions=[QUESTION])
+    put_into(hub, "moondream2")
+    with pytest.raises(NoModel, match=r"^(?!no model).*moondream2\b"):
+        load_model("auto", "detect", ["face"], questions=[QUESTION])
+
+
+def test_questions_alone_are_not_left_to_the_model_of_drawn_scenes() -> None:
+    with pytest.raises(NoModel, match="can answer questions: the embedded ones"):
+        load_model("auto", "detect", [], questions=[QUESTION])
+    assert load_model("auto", "detect", ["red circle"], questions=[QUESTION]).name == "pocket"
+    assert load_model("pocket", "detect", [], questions=[QUESTION]).name == "pocket"

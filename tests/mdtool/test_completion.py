@@ -54,7 +54,7 @@ def complete(request: pytest.FixtureRequest) -> Complete:
 
 
 def test_commands(complete: Complete) -> None:
-    every = {"redact", "caption", "query", "detect", "point", "models", "eval", "bench", "config"}
+    every = {"redact", "moderate", "caption", "query", "detect", "point", "models", "eval", "bench", "config"}
     assert every <= complete("mdtool", "")
     assert complete("mdtool", "re") & every == {"redact"}
     assert complete("mdtool", "bench", "") == {"redact", "model"}
@@ -84,6 +84,8 @@ def test_a_path_of_weights_is_left_to_the_shell(complete: Complete) -> None:
     [
         (["redact", "--style", ""], {"blur", "pixelate", "solid"}),
         (["redact", "--style", "p"], {"pixelate"}),
+        (["moderate", "--policy", ""], {"broadcast", "family", "workplace"}),
+        (["moderate", "--action", "c"], {"cover", "cut"}),
         (["caption", "--length", ""], {"short", "normal", "long"}),
         (["caption", "photo.jpg", "--device", ""], {"auto", "cpu", "cuda", "mps"}),
         (["bench", "model", "--device", "c"], {"cpu", "cuda"}),
@@ -104,7 +106,10 @@ def test_settings_that_are_wrong_are_no_matter(complete: Complete, tmp_path: Pat
     assert complete("mdtool", "redact", "--style", "", cwd=tmp_path, env=env) == {"blur", "pixelate", "solid"}
 
 
-@pytest.mark.parametrize("words", ["mdtool caption --model ", "mdtool redact --style ", "mdtool caption --device "])
+@pytest.mark.parametrize(
+    "words",
+    ["mdtool caption --model ", "mdtool redact --style ", "mdtool caption --device ", "mdtool moderate --policy "],
+)
 def test_nothing_heavy_is_loaded(words: str) -> None:
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM],

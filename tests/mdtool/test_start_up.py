@@ -33,7 +33,14 @@ def loaded_by(*arguments: str | Path) -> set[str]:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--help"], ["redact", "--help"], ["eval", "redact", "--help"], ["models", "--help"], ["models", "list"]],
+    [
+        ["--help"],
+        ["redact", "--help"],
+        ["moderate", "--help"],
+        ["eval", "redact", "--help"],
+        ["models", "--help"],
+        ["models", "list"],
+    ],
     ids=" ".join,
 )
 def test_help_loads_nothing_heavy(arguments: list[str]) -> None:

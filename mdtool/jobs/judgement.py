@@ -1,0 +1,150 @@
+"""From the findings of an input to what a policy says of it."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from engine.contract import normalise
+from mdtool.errors import InputError, UsageError
+from mdtool.findings import Moment, Record
+from mdtool.findings import Verdict as Known
+from mdtool.media.edits import Spans, joined
+from recipes.policy import Policy, Rule, objects_of
+from recipes.verdict import Reply, Ruling, Seen, Tally, Verdict
+
+Found = Mapping[str, Sequence[Seen] | Reply] | None
+NO_REPLIES: Mapping[str, str] = {}
+ROUNDING = 0.002  # seconds by which a frame may seem to end before the next, where clocks count milliseconds
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """unjudged: when frames could not be judged."""
+
+    verdict: Verdict
+    unjudged: Spans
+
+    def spans(self, *actions: str) -> Spans:
+        """Those of all rules that are hit and have one of the actions."""
+        hits = [ruling for ruling in self.verdict.rulings if ruling.rule.action in actions]
+        return joined(span for ruling in hits for span in ruling.spans)
+
+
+def judgement(records: Iterable[Record], policy: Policy) -> Judgement:
+    """records: of one source, in the order of its frames; of several video streams each is tallied by itself.
+
+    Raises InputError if there are none, ValueError for a region that the picture has nothing of.
+    """
+    clips: dict[int, _Clip] = {}
+    for record in records:
+        stream = record.moment.stream
+        if stream not in clips:
+            clips[stream] = _Clip(policy)
+        clips[stream].add(record.moment, record.verdict)
+    if not clips:
+        raise InputError("the findings say nothing of it")
+    verdicts = [clip.finished() for clip in clips.values()]
+    return Judgement(_together(verdicts), joined(span for clip in clips.values() for span in clip.unjudged))
+
+
+def check_asked(record: Record, policy: Policy) -> None:
+    """UsageError if what a record says of its frame is not enough to judge by the policy."""
+    asked = {normalise(prompt) for prompt in record.prompts}
+    lacking = [prompt for prompt in policy.prompts if normalise(prompt) not in asked]
+    if record.verdict.looked:
+        lacking += [question for question in policy.questions if question not in record.verdict.replies]
+    if lacking:
+        raise UsageError(
+            f"--from-findings: {record.source} was not searched for {', '.join(map(repr, lacking))}; "
+            "run it again without, so that a model is asked"
+        )
+
+
+class _Clip:
+    """The frames of one stream on their way into a tally.
+
+    A frame waits until it is known when the next one comes, and what is replied at the next look of its shot: on
+    frames between two looks a reply counts if that of either fits, since the change may have come at any time.
+    """
+
+    def __init__(self, policy: Policy) -> None:
+        self.unjudged: list[tuple[float, float]] = []
+        self._policy = policy
+        self._tally = Tally(policy)
+        self._before: Mapping[str, str] | None = None  # what was replied at the last look of this shot
+        self._waiting: list[tuple[Moment, Known]] = []
+        self._newest: tuple[Moment, Found] | None = None
+        self._step = 0.0  # seconds from frame to frame, as last seen
+
+    def add(self, moment: Moment, known: Known) -> None:
+        if known.cut:
+            self._settle(NO_REPLIES)
+            self._before = None
+        if known.looked:
+            self._settle(known.replies)
+            self._before = known.replies
+        self._waiting.append((moment, known))
+        if self._before is None or known.looked or not self._policy.questions:
+            self._settle(NO_REPLIES)
+
+    def finished(self) -> Verdict:
+        self._settle(NO_REPLIES)
+        if self._newest:
+            self._count(*self._newest, self._newest[0].duration or self._step)
+        return self._tally.verdict()
+
+    def _settle(self, after: Mapping[str, str]) -> None:
+        """Passes on what waits. after: what is replied at the look that comes next."""
+        before = self._before or NO_REPLIES
+        for moment, known in self._waiting:
+            found = None if known.hidden else {rule.name: _found(rule, moment, known, before, after)
+                                               for rule in self._policy.rules}  # fmt: skip
+            self._pass_on(moment, found)
+        self._waiting = []
+
+    def _pass_on(self, moment: Moment, found: Found) -> None:
+        if self._newest:
+            newest, known = self._newest
+            self._step = max(0.0, moment.time - newest.time)
+            whole = not newest.duration or self._step - newest.duration < ROUNDING
+            self._count(newest, known, self._step if whole else newest.duration)
+        self._newest = moment, found
+
+    def _count(self, moment: Moment, found: Found, duration: float) -> None:
+        self._tally.add(moment.frame, moment.time, duration, found)
+        if found is not None:
+            return
+        end = moment.time + duration
+        if self.unjudged and moment.time <= self.unjudged[-1][1]:
+            self.unjudged[-1] = self.unjudged[-1][0], max(end, self.unjudged[-1][1])
+        else:
+            self.unjudged.append((moment.time, end))
+
+
+def _found(
+    rule: Rule, moment: Moment, known: Known, before: Mapping[str, str], after: Mapping[str, str]
+) -> Sequence[Seen] | Reply:
+    if not rule.question:
+        return objects_of(rule, known.regions, *moment.size)
+    if known.looked:
+        return Reply(known.replies.get(rule.question, ""))
+    replies = [replies.get(rule.question, "") for replies in (before, after)]
+    return Reply(next((reply for reply in replies if rule.fits(reply)), replies[0]), seen=False)
+
+
+def _together(verdicts: Sequence[Verdict]) -> Verdict:
+    """Of the video streams of one file: what is against any of them is against the file."""
+    if len(verdicts) == 1:
+        return verdicts[0]
+    rulings = [_united(each) for each in zip(*(verdict.rulings for verdict in verdicts), strict=True)]
+    frames, unjudged = sum(v.frames for v in verdicts), sum(v.unjudged for v in verdicts)
+    return Verdict(tuple(rulings), frames, unjudged, max(verdict.seconds for verdict in verdicts))
+
+
+def _united(rulings: Sequence[Ruling]) -> Ruling:
+    hits = [ruling for ruling in rulings if ruling.hit]
+    if not hits:
+        return rulings[0]
+    largest = max(hits, key=lambda ruling: ruling.area or 0.0)
+    spans = joined(span for ruling in hits for span in ruling.spans)
+    frames, seen = sum(ruling.frames for ruling in hits), sum(ruling.seen for ruling in hits)
+    return Ruling(rulings[0].rule, spans.parts, frames, seen, largest.area, largest.example)

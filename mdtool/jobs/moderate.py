@@ -1,0 +1,236 @@
+"""Holds every input there is against a policy: judges it first, then makes a copy with what the policy wants done."""
+
+import os
+import tempfile
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TextIO, cast
+
+from engine.contract import normalise
+from mdtool.console import Console
+from mdtool.ending import check_not_ending
+from mdtool.errors import Exit, OutputError, UsageError
+from mdtool.findings import FindingsFile, RecordedFindings, records, records_of
+from mdtool.jobs.analyse import analyse
+from mdtool.jobs.batch import each_input
+from mdtool.jobs.chapter import chapter
+from mdtool.jobs.judgement import Judgement, check_asked, judgement
+from mdtool.jobs.moderation import Moderation
+from mdtool.jobs.report import Report
+from mdtool.jobs.rework import STILL_SUFFIXES, rework
+from mdtool.jobs.run import Form, Inquiry, Run
+from mdtool.jobs.targets import Targets
+from mdtool.media.address import Address
+from mdtool.media.canvas import Colour
+from mdtool.media.inputs import Input
+from mdtool.media.opening import kept
+from mdtool.media.whole_file import WholeFile, cant_write
+from mdtool.media.writer import muxer_for
+from mdtool.report.contents import Chapter
+from mdtool.report.page import page
+from mdtool.report.times import clock
+from recipes.policy import ANY, Policy
+from recipes.verdict import Ruling, Verdict
+
+MOST_SPANS = 3  # that are told one by one in a line
+
+
+@dataclass(frozen=True)
+class Moderating:
+    """All that the inputs of one command have in common. known: an inquiry, or a file of findings.
+
+    report_only: nothing is written to targets. fail_on: rules, or `recipes.policy.ANY`, that make the outcome FOUND.
+    findings: where those that are made go besides. page: where the report goes, with a chapter for each input.
+    """
+
+    policy: Policy
+    known: Inquiry | Path
+    form: Form
+    targets: Targets
+    console: Console
+    report_only: bool = False
+    colour: Colour = (0, 0, 0)
+    fail_on: Sequence[str] = ()
+    findings: TextIO | None = None
+    page: Path | None = None
+    _chapters: list[Chapter] = field(default_factory=list)
+
+    def run(self, sources: Sequence[Input], title: str) -> Exit:
+        """title: of the report."""
+        if self.page is None:
+            return each_input(sources, self._moderate, self.console)
+        try:
+            with WholeFile(self.page, self.targets.overwrite) as whole:
+                outcome = each_input(sources, self._moderate, self.console)
+                if self._chapters:
+                    whole.part.write_text(page(title, self._chapters), "utf-8")
+                    whole.commit()
+        except OutputError as error:
+            raise OutputError(f"{self.page}: {error}") from error
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise OutputError(f"{self.page}: {cant_write(error)}") from error
+        return outcome
+
+    def _moderate(self, source: Input) -> Exit:
+        writes, target = not self.report_only, None
+        if writes:
+            if self.targets.hold(source):
+                return Exit.OK
+            target = self.targets.of(source)
+            if isinstance(target, Address):
+                raise UsageError(f"-o {target}: only `mdtool redact` can send on what it makes; give a file name")
+            if target is not None:
+                writes = self.targets.take(source, target, self.console)
+                self._check_target(target)
+        if not writes and not self._verdict_wanted:
+            return Exit.OK
+        with ExitStack() as stack:
+            once = kept(source, stack) if writes or self.page else source
+            file = stack.enter_context(
+                tempfile.NamedTemporaryFile("w", encoding="utf-8", errors="backslashreplace", prefix="mdtool-")
+            )
+            report = self._find(once, cast(TextIO, file))
+            file.flush()
+            found = Path(file.name)
+            judged = judgement(records(found), self.policy)
+            if writes:
+                self._write(once, found, target, judged, report)
+            elif judged.verdict.unjudged:
+                report.notes.append(f"{_frames(judged.verdict.unjudged)} could not be judged")
+            if self.page:
+                self._chapters.append(chapter(once, found, report.model, judged.verdict))
+        return self._tell(report, judged.verdict)
+
+    @property
+    def _verdict_wanted(self) -> bool:
+        """Whether an input is judged even if its output is there already."""
+        return self.report_only or bool(self.fail_on or self.page or self.console.as_json)
+
+    def _check_target(self, target: Path) -> None:
+        """Before the input is looked at, which takes long. Raises OutputError or UsageError."""
+        if not self.targets.many and not self.targets.overwrite and os.path.lexists(target):
+            raise OutputError(f"{target}: exists already; --overwrite replaces it")
+        if self.form.muxer is None and not any(target.suffix.lower() in known for known in STILL_SUFFIXES.values()):
+            muxer_for(target.name)
+
+    # -- the first pass
+
+    def _find(self, source: Input, file: TextIO) -> Report:
+        """Writes down what is known of each frame of the source."""
+        if isinstance(self.known, Path):
+            return self._find_again(self.known, source, file)
+        both = cast(TextIO, _Both([file, self.findings])) if self.findings else file
+        kept_findings = FindingsFile(both, source.name, self.known.model, self.policy.prompts)
+        report = analyse(source, self.known, kept_findings, self._progress)
+        report.hidden = 0  # nothing is yet
+        self.console.clear()
+        return report
+
+    def _find_again(self, findings: Path, source: Input, file: TextIO) -> Report:
+        """Writes down what other findings say of the source."""
+        report = Report(source.name, "", "findings")
+        for record in records_of(findings, source.name, by_name=not self.targets.many):
+            check_asked(record, self.policy)
+            check_not_ending()
+            FindingsFile(file, source.name, record.model, record.prompts).write(record.moment, record.verdict)
+            report.count(record.moment, record.verdict)
+            report.duration = max(report.duration or 0.0, record.moment.time + record.moment.duration) or None
+        report.hidden = 0
+        return report
+
+    # -- the second pass
+
+    def _write(self, source: Input, found: Path, target: Path | None, judged: Judgement, report: Report) -> None:
+        """Makes the copy, and adds what is to be told of that to the report."""
+        moderation = Moderation(self.policy, judged, self.colour)
+        if judged.verdict.unjudged:
+            covered = ", and are covered whole" if moderation.covers_unjudged else ""
+            report.notes.append(f"{_frames(judged.verdict.unjudged)} could not be judged{covered}")
+        cut = moderation.edit.cut
+        if cut and all(cut.holds(record.moment.time) for record in records(found)):
+            report.notes.append("all of it is cut: nothing is written")
+            return
+        known = RecordedFindings(found, source.name, by_name=False)
+        run = Run(
+            known,
+            moderation,
+            self.form,
+            edit=moderation.edit,
+            covers_unjudged=moderation.covers_unjudged,
+            progress=self._progress,
+        )
+        done = rework(source, target, self.targets.overwrite, run)
+        report.target, report.hidden, report.incomplete = done.target, done.hidden, done.incomplete
+        report.seconds += done.seconds
+        report.stages = dict(Counter(report.stages) + Counter(done.stages))
+        report.notes += done.notes
+
+    def _progress(self, report: Report, frames: int | None) -> None:
+        check_not_ending()
+        self.console.progress(report, frames)
+
+    # -- what is told
+
+    def _tell(self, report: Report, verdict: Verdict) -> Exit:
+        if not self.console.as_json:
+            for ruling in verdict.rulings:
+                if ruling.hit:
+                    self.console.note(f"{report.source}: {_line(ruling)}")
+        self.console.done(report, _record(report, verdict))
+        if report.incomplete:
+            self.console.error(f"{report.source}: is damaged: {report.incomplete}; only what could be read was judged")
+            return Exit.SOME_FAILED
+        return self._outcome(verdict)
+
+    def _outcome(self, verdict: Verdict) -> Exit:
+        feared = {normalise(name) for name in self.fail_on}
+        if any(ruling.hit and feared & {ANY, normalise(ruling.rule.name)} for ruling in verdict.rulings):
+            return Exit.FOUND
+        if ANY in feared and verdict.unjudged:
+            self.console.note("what could not be judged counts as found")
+            return Exit.FOUND
+        return Exit.OK
+
+
+def check_rules(policy: Policy, names: Sequence[str]) -> None:
+    """UsageError if one of the names is no rule of the policy."""
+    known = [ANY, *(rule.name for rule in policy.rules)]
+    for name in names:
+        if normalise(name) not in map(normalise, known):
+            raise UsageError(f"--fail-on {name}: there is no such rule; known: {', '.join(known)}")
+
+
+class _Both:
+    """Writes to several files at once."""
+
+    def __init__(self, files: Sequence[TextIO]) -> None:
+        self._files = files
+
+    def write(self, text: str) -> None:
+        for file in self._files:
+            file.write(text)
+
+
+def _record(report: Report, verdict: Verdict) -> dict[str, Any]:
+    """For JSON: the verdict, and under "run" what the report has besides."""
+    told, run = verdict.as_dict(), report.as_dict()
+    about = {key: run.pop(key) or None for key in ("source", "target", "model")}
+    return {"schema": told.pop("schema"), **about, **told, "run": run}
+
+
+def _line(ruling: Ruling) -> str:
+    """A rule that is hit, for a person."""
+    spans = [f"{clock(start)} to {clock(end)}" for start, end in ruling.spans if end > start]
+    more = f" and {len(spans) - MOST_SPANS} more" if len(spans) > MOST_SPANS else ""
+    when = f" {', '.join(spans[:MOST_SPANS])}{more}" if spans else ""
+    area = "" if ruling.area is None else f", up to {ruling.area:.1%} of the picture"
+    return f"{ruling.rule.name} ({ruling.rule.action}):{when} {_frames(ruling.frames)}{area}"
+
+
+def _frames(count: int) -> str:
+    return f"{count} frame{'s' * (count != 1)}"

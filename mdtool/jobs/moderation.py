@@ -1,0 +1,49 @@
+"""Hides what breaks a policy: the treatment that `mdtool moderate` gives."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from mdtool.findings import Moment, Verdict
+from mdtool.jobs.judgement import Judgement
+from mdtool.jobs.redaction import hide
+from mdtool.media.canvas import Canvas, Colour
+from mdtool.media.edits import Edit, Spans, joined
+from recipes.policy import HIDING, Policy, Rule, objects_of
+from recipes.redact import blank
+
+
+@dataclass(frozen=True)
+class Moderation:
+    """colour: of what is solid or covered whole."""
+
+    policy: Policy
+    judgement: Judgement
+    colour: Colour = (0, 0, 0)
+
+    @cached_property
+    def covers_unjudged(self) -> bool:
+        """Whether frames that could not be judged are covered whole: if the policy has anything to hide or cut."""
+        return any(rule.action in (*HIDING, "cover", "cut") for rule in self.policy.rules)
+
+    @cached_property
+    def edit(self) -> Edit:
+        """What is left out and silenced. What could not be judged is silenced too, if the policy silences anything."""
+        mute = self.judgement.spans("mute")
+        if any(rule.action == "mute" for rule in self.policy.rules):
+            mute = joined([*mute.parts, *self.judgement.unjudged.parts])
+        return Edit(mute, self.judgement.spans("cut"))
+
+    @cached_property
+    def _hits(self) -> list[tuple[Rule, Spans]]:
+        """Rules that are hit and change pictures, and when."""
+        rulings = [ruling for ruling in self.judgement.verdict.rulings if ruling.hit]
+        return [(r.rule, Spans(r.spans)) for r in rulings if r.rule.style or r.rule.action == "cover"]
+
+    def paint(self, canvas: Canvas, moment: Moment, verdict: Verdict) -> None:
+        hits = [rule for rule, spans in self._hits if spans.holds(moment.time)]
+        if (verdict.hidden and self.covers_unjudged) or any(rule.action == "cover" for rule in hits):
+            blank(canvas.planes, canvas.fill(self.colour))
+            return
+        for rule in hits:
+            if rule.style:
+                hide(canvas, objects_of(rule, verdict.regions, *canvas.shown_size), rule.style, self.colour)

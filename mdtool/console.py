@@ -71,7 +71,8 @@ class Console:
         if self.as_json:
             put_record(report.as_dict())
         elif not self.quiet:
-            _print(report.line())
+            for line in report.lines():
+                _print(line)
 
 
 def one_line(text: str) -> str:

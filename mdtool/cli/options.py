@@ -33,6 +33,42 @@ Prompts = Annotated[
     typer.Option("--prompt", "-p", help="What to find, in place of the last argument. Repeatable."),
 ]
 
+Media = Annotated[
+    list[str],
+    typer.Argument(help="Videos, photos, animations, folders, globs, or - for stdin.", metavar="INPUT..."),
+]
+OverwriteOutputs = Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")]
+Threshold = Annotated[
+    float | None, typer.Option(help="How sure the model must be, 0 to 1, if it says so. Default: the model's.")
+]
+Sample = Annotated[str, typer.Option(help="Frames the model looks at: auto, every, N (one in N), fps=F.")]
+From = Annotated[
+    str | None,
+    typer.Option("--from", help="Work from this time on (90, 1:30 or 0:01:30.5); frames before stay as they are."),
+]
+To = Annotated[str | None, typer.Option("--to", help="Work up to this time; frames after stay as they are.")]
+Findings = Annotated[str | None, typer.Option(help="Write what was found to this file, as JSON Lines (- for stdout).")]
+
+Codec = Annotated[
+    str | None,
+    typer.Option(
+        help="Video encoder, such as libx264, libx265, h264_nvenc. Default: libx264 where the format takes it."
+    ),
+]
+Crf = Annotated[
+    int | None, typer.Option(help="Constant quality of the encoder; lower is better. Default: 18 for libx264.")
+]
+Preset = Annotated[str | None, typer.Option(help="Speed preset of the encoder. Default: medium for libx264.")]
+PixelFormat = Annotated[str | None, typer.Option(help="Pixel format to encode in. Default: the source's.")]
+Container = Annotated[
+    str | None,
+    typer.Option("--format", help="Container format. Default: by the output's name; matroska for stdout."),
+]
+KeepMetadata = Annotated[
+    bool, typer.Option("--keep-metadata", help="Keep tags such as place, time, device and author.")
+]
+Summaries = Annotated[bool, typer.Option("--json", help="Print a summary of each input on stdout, as JSON Lines.")]
+
 ModelName = Annotated[
     str,
     typer.Option(
@@ -85,3 +121,4 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace copies tha
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object a line for each photo (and prompt).")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Say nothing but errors.")]
+QuietOrQ = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]

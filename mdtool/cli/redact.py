@@ -26,10 +26,7 @@ class OnError(StrEnum):
 
 
 def redact(
-    inputs: Annotated[
-        list[str],
-        typer.Argument(help="Videos, photos, animations, folders, globs, or - for stdin.", metavar="INPUT..."),
-    ],
+    inputs: options.Media,
     prompt: Annotated[list[str], typer.Option("--prompt", "-p", help="What to hide, in plain words. Repeatable.")] = [
         "face"
     ],
@@ -41,7 +38,7 @@ def redact(
             help="A file, a folder (which mirrors the input tree), or - for stdout. Default: NAME.redacted.EXT.",
         ),
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")] = False,
+    overwrite: options.OverwriteOutputs = False,
     style: Annotated[
         StyleName, typer.Option(help="What is painted: a few averaged cells, smooth or square, or one colour.")
     ] = StyleName.blur,
@@ -67,23 +64,16 @@ def redact(
         str | None,
         typer.Option(help="Leave alone what is smaller: pixels, or a fraction of the picture's shorter side."),
     ] = None,
-    threshold: Annotated[
-        float | None, typer.Option(help="How sure the model must be, 0 to 1, if it says so. Default: the model's.")
-    ] = None,
-    sample: Annotated[str, typer.Option(help="Frames the model looks at: auto, every, N (one in N), fps=F.")] = "auto",
+    threshold: options.Threshold = None,
+    sample: options.Sample = "auto",
     max_calls: Annotated[
         int | None,
         typer.Option(
             min=1, help="Let the model look at no more frames than this; what can't be judged then is hidden whole."
         ),
     ] = None,
-    start: Annotated[
-        str | None,
-        typer.Option("--from", help="Work from this time on (90, 1:30 or 0:01:30.5); frames before stay as they are."),
-    ] = None,
-    end: Annotated[
-        str | None, typer.Option("--to", help="Work up to this time; frames after stay as they are.")
-    ] = None,
+    start: options.From = None,
+    end: options.To = None,
     model: options.ModelName = "auto",
     device: options.Device = "auto",
     dtype: options.Dtype = None,
@@ -92,36 +82,19 @@ def redact(
     on_error: Annotated[
         OnError, typer.Option(help="If the model fails on a frame: stop, or blank that frame.")
     ] = OnError.stop,
-    findings: Annotated[
-        str | None, typer.Option(help="Write what was found to this file, as JSON Lines (- for stdout).")
-    ] = None,
+    findings: options.Findings = None,
     from_findings: Annotated[
         Path | None, typer.Option(help="Hide what this file of findings says; no model is used.")
     ] = None,
-    codec: Annotated[
-        str | None,
-        typer.Option(
-            help="Video encoder, such as libx264, libx265, h264_nvenc. Default: libx264 where the format takes it."
-        ),
-    ] = None,
-    crf: Annotated[
-        int | None, typer.Option(help="Constant quality of the encoder; lower is better. Default: 18 for libx264.")
-    ] = None,
-    preset: Annotated[
-        str | None, typer.Option(help="Speed preset of the encoder. Default: medium for libx264.")
-    ] = None,
-    pixel_format: Annotated[str | None, typer.Option(help="Pixel format to encode in. Default: the source's.")] = None,
-    format: Annotated[
-        str | None, typer.Option(help="Container format. Default: by the output's name; matroska for stdout.")
-    ] = None,
-    keep_metadata: Annotated[
-        bool, typer.Option("--keep-metadata", help="Keep tags such as place, time, device and author.")
-    ] = False,
+    codec: options.Codec = None,
+    crf: options.Crf = None,
+    preset: options.Preset = None,
+    pixel_format: options.PixelFormat = None,
+    format: options.Container = None,
+    keep_metadata: options.KeepMetadata = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be done, and do nothing.")] = False,
-    json: Annotated[
-        bool, typer.Option("--json", help="Print a summary of each input on stdout, as JSON Lines.")
-    ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
+    json: options.Summaries = False,
+    quiet: options.QuietOrQ = False,
 ) -> None:
     """Hide what you name in videos and photos: every frame, with sound, times and size as they were.
 

@@ -44,7 +44,7 @@ def rework_video(reader: VideoReader, where: Path | PipedOut, muxer: str, run: R
     report.notes += writer.notes
     report.incomplete = str(reader.damage) if reader.damage else ""
     if reader.damage.frames:
-        report.notes.append("damaged frames are hidden whole, for they can't be judged")
+        report.notes.append(f"damaged frames are {run.unjudged}, for they can't be judged")
 
 
 def frames_waiting(reader: VideoReader) -> int:

@@ -42,6 +42,7 @@ class Run:
     """What one input is worked on with. known: an inquiry, or findings that were recorded before.
 
     findings: where those of this run go. progress: told now and then, with how many frames there are if that is known.
+    unjudged: what becomes of frames that could not be judged.
     """
 
     known: Inquiry | RecordedFindings
@@ -50,6 +51,7 @@ class Run:
     findings: FindingsFile | None = None
     progress: Callable[[Report, int | None], None] = lambda report, frames: None
     clock: Stopwatch = field(default_factory=Stopwatch)
+    unjudged: str = "hidden whole"
 
     @property
     def model(self) -> str:

@@ -5,6 +5,7 @@ import stat
 import sys
 import tempfile
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,10 +40,28 @@ def open_medium(source: Input, stack: ExitStack) -> Medium:
     return stack.enter_context(VideoReader(Path(source.path).absolute()))
 
 
-def _from_stdin(stack: ExitStack) -> Medium:
+def spooled(source: Input, stack: ExitStack) -> Input:
+    """The same input as a file, which can be opened again: stdin is copied into one that lasts as long as the stack."""
+    if source.path:
+        return source
+    stream = _stdin()
+    try:
+        file = stack.enter_context(tempfile.NamedTemporaryFile(prefix="mdtool-"))  # noqa: SIM115  the stack closes it
+        shutil.copyfileobj(stream, file)
+        file.flush()
+    except OSError as error:
+        raise InputError(f"can't be copied to read it twice: {(error.strerror or str(error)).lower()}") from error
+    return replace(source, path=Path(file.name), named=source.name)
+
+
+def _stdin() -> Any:
     if sys.stdin is None or sys.stdin.isatty():
         raise UsageError("-: nothing is piped in; give a file name, or pipe a video or photo to this command")
-    stream: Any = sys.stdin.buffer if sys.stdin.buffer.seekable() else Piped(sys.stdin.fileno())
+    return sys.stdin.buffer if sys.stdin.buffer.seekable() else Piped(sys.stdin.fileno())
+
+
+def _from_stdin(stack: ExitStack) -> Medium:
+    stream = _stdin()
     try:
         head = stream.peek(HEAD_BYTES)[:HEAD_BYTES]
         if not head:

@@ -1,0 +1,154 @@
+"""Follows where people look in every input there is: first all of it is looked at, then it is drawn and summed up."""
+
+import os
+import tempfile
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+from mdtool.console import Console
+from mdtool.ending import check_not_ending
+from mdtool.errors import Exit, InputError, OutputError, UsageError
+from mdtool.findings import FindingsFile, Lines, RecordedFindings
+from mdtool.jobs.analyse import analyse
+from mdtool.jobs.batch import each_input
+from mdtool.jobs.gaze_account import Account, GazeDrawing
+from mdtool.jobs.gaze_lines import GazeLines
+from mdtool.jobs.gaze_report import GazeReport
+from mdtool.jobs.marked import save_picture
+from mdtool.jobs.redact import finished
+from mdtool.jobs.report import Report
+from mdtool.jobs.rework import check_target, rework
+from mdtool.jobs.run import Form, Inquiry, Run
+from mdtool.jobs.targets import Targets
+from mdtool.media.inputs import Input
+from mdtool.media.middle import middle_picture
+from mdtool.media.opening import spooled
+from mdtool.stream.between_looks import between_looks
+from recipes.heat import HeatMap
+
+
+@dataclass(frozen=True)
+class HeatMaps:
+    """Where they go: to `output`, or for many inputs below it, each under the name of its input."""
+
+    output: str
+    many: bool
+    overwrite: bool
+
+    def of(self, source: Input) -> Path:
+        """UsageError or OutputError if there can be none."""
+        target = Path(self.output)
+        if self.many or target.is_dir():
+            target = target / source.relative.with_name(f"{source.relative.name}.png")
+        elif target.suffix.lower() != ".png":
+            raise UsageError(f"--heat {target}: end the name in .png, or name a folder that is there")
+        if os.path.lexists(target) and not self.overwrite:
+            raise OutputError(f"{target}: exists already; --overwrite replaces it")
+        return target
+
+    def save(self, source: Input, heat: HeatMap) -> None:
+        save_picture(heat.over(middle_picture(source)), self.of(source), self.overwrite)
+
+
+@dataclass(frozen=True)
+class Gazing:
+    """All that the inputs of one command have in common.
+
+    known: an inquiry, or a file of findings. prompts: what is looked for. targets: None where nothing is drawn.
+    findings, lines: where the raw findings and the smoothed gazes go.
+    """
+
+    known: Inquiry | Path
+    prompts: Sequence[str]
+    form: Form
+    targets: Targets | None
+    many: bool
+    heat: HeatMaps | None
+    console: Console
+    findings: TextIO | None = None
+    lines: TextIO | None = None
+
+    def run(self, sources: Sequence[Input]) -> Exit:
+        return each_input(sources, self._gaze, self.console)
+
+    def _gaze(self, source: Input) -> Exit:
+        target = self.targets.of(source) if self.targets else None
+        if self.targets and target is not None and not self.targets.take(source, target, self.console):
+            return Exit.OK
+        if self.heat:
+            self.heat.of(source)
+        with ExitStack() as stack:
+            if isinstance(self.known, Inquiry) or self.heat:
+                source = spooled(source, stack)
+            looked: Report | None = None
+            if isinstance(self.known, Inquiry):
+                if self.targets and target is not None:
+                    check_target(source, target, self.targets.overwrite, self.form)
+                looked, findings = self._look(source, self.known, stack)
+            else:
+                findings = self.known
+            known = RecordedFindings(findings, source.name, looked is None and not self.many, between_looks)
+            account = Account(GazeLines(self.lines, source.name) if self.lines else None)
+            if self.targets:
+                run = Run(known, GazeDrawing(account), self.form, progress=self._progress, unjudged="left as they are")
+                report = rework(source, target, self.targets.overwrite, run)
+            else:
+                report = self._read(source, known, account)
+            account.finish()
+            if self.heat and account.heat:
+                self.heat.save(source, account.heat)
+        told = GazeReport(**vars(report), attention=account.as_dict())
+        if looked:
+            _add(told, looked)
+        return finished(told, self.console)
+
+    def _look(self, source: Input, inquiry: Inquiry, stack: ExitStack) -> tuple[Report, Path | TextIO]:
+        """What was done, and the findings, which last as long as the stack."""
+        # without a name, so that nothing is left of it however the program ends
+        spool = stack.enter_context(tempfile.TemporaryFile("w+", encoding="utf-8", errors="backslashreplace"))  # noqa: SIM115
+        findings = FindingsFile(_Both(spool, self.findings), source.name, inquiry.model, self.prompts)
+        looked = analyse(source, inquiry, findings, self._progress)
+        self.console.clear()
+        return looked, spool
+
+    def _read(self, source: Input, known: RecordedFindings, account: Account) -> Report:
+        """Nothing is drawn, so that the input itself is not needed."""
+        report = Report(source.name, "", "findings")
+        for record in known:
+            report.count(record.moment, record.verdict)
+            account.people(record.moment, record.verdict)
+            report.duration = max(report.duration or 0.0, record.moment.time + record.moment.duration) or None
+            self._progress(report, None)
+        if not report.frames:
+            raise InputError("the findings say nothing of it")
+        return report
+
+    def _progress(self, report: Report, frames: int | None) -> None:
+        check_not_ending()
+        self.console.progress(report, frames)
+
+
+@dataclass(frozen=True)
+class _Both:
+    """Lines that are kept for a while, and perhaps for good."""
+
+    one: Lines
+    other: Lines | None
+
+    def write(self, text: str) -> None:
+        self.one.write(text)
+        if self.other:
+            self.other.write(text)
+
+
+def _add(report: Report, looked: Report) -> None:
+    """To what was made of the findings, how they were found."""
+    report.model = looked.model
+    report.seconds += looked.seconds
+    names = [*looked.stages, *report.stages]
+    report.stages = {name: looked.stages.get(name, 0.0) + report.stages.get(name, 0.0) for name in names}
+    report.notes = [*looked.notes, *report.notes]
+    report.incomplete = report.incomplete or looked.incomplete

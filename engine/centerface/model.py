@@ -119,8 +119,11 @@ def _over(threshold: float | None, encoded: Sequence[Faces]) -> list[Faces]:
 
 def _boxes(faces: Faces, label: str) -> list[Box]:
     """Those parts of them that lie in the picture."""
-    clipped = zip(faces.boxes.clip(0, 1).tolist(), faces.scores.tolist(), strict=True)
-    return [Box(*sides, label=label, score=score) for sides, score in clipped]
+    clipped = faces.boxes.clip(0, 1).tolist()
+    return [
+        Box(x_min, y_min, x_max, y_max, label, score)
+        for (x_min, y_min, x_max, y_max), score in zip(clipped, faces.scores.tolist(), strict=True)
+    ]
 
 
 def _points(faces: Faces, label: str) -> list[Point]:

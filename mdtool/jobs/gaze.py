@@ -47,6 +47,8 @@ class HeatMaps:
             raise UsageError(f"--heat {target}: end the name in .png, or name a folder that is there")
         if os.path.lexists(target) and not self.overwrite:
             raise OutputError(f"{target}: exists already; --overwrite replaces it")
+        if source.path and target.exists() and target.samefile(source.path):
+            raise UsageError(f"--heat {target}: would replace its own input; give another name")
         return target
 
     def save(self, source: Input, heat: HeatMap) -> None:
@@ -81,38 +83,36 @@ class Gazing:
         if self.heat:
             self.heat.of(source)
         with ExitStack() as stack:
-            if isinstance(self.known, Inquiry) or self.heat:
-                source = spooled(source, stack)
-            looked: Report | None = None
-            if isinstance(self.known, Inquiry):
-                if self.targets and target is not None:
-                    check_target(source, target, self.targets.overwrite, self.form)
-                looked, findings = self._look(source, self.known, stack)
-            else:
-                findings = self.known
-            known = RecordedFindings(findings, source.name, looked is None and not self.many, between_looks)
-            account = Account(GazeLines(self.lines, source.name) if self.lines else None)
-            if self.targets:
-                run = Run(known, GazeDrawing(account), self.form, progress=self._progress, unjudged="left as they are")
-                report = rework(source, target, self.targets.overwrite, run)
-            else:
-                report = self._read(source, known, account)
-            account.finish()
-            if self.heat and account.heat:
-                self.heat.save(source, account.heat)
-        told = GazeReport(**vars(report), attention=account.as_dict())
-        if looked:
-            _add(told, looked)
+            if isinstance(self.known, Path):
+                return finished(
+                    self._show(spooled(source, stack) if self.heat else source, target, self.known), self.console
+                )
+            source = spooled(source, stack)
+            if self.targets and target is not None:
+                check_target(source, target, self.targets.overwrite, self.form)
+            # without a name, so that nothing is left of it however the program ends
+            spool = stack.enter_context(tempfile.TemporaryFile("w+", encoding="utf-8", errors="backslashreplace"))
+            findings = FindingsFile(_Both(spool, self.findings), source.name, self.known.model, self.prompts)
+            looked = analyse(source, self.known, findings, self._progress)
+            self.console.clear()
+            told = self._show(source, target, spool)
+        _add(told, looked)
         return finished(told, self.console)
 
-    def _look(self, source: Input, inquiry: Inquiry, stack: ExitStack) -> tuple[Report, Path | TextIO]:
-        """What was done, and the findings, which last as long as the stack."""
-        # without a name, so that nothing is left of it however the program ends
-        spool = stack.enter_context(tempfile.TemporaryFile("w+", encoding="utf-8", errors="backslashreplace"))  # noqa: SIM115
-        findings = FindingsFile(_Both(spool, self.findings), source.name, inquiry.model, self.prompts)
-        looked = analyse(source, inquiry, findings, self._progress)
-        self.console.clear()
-        return looked, spool
+    def _show(self, source: Input, target: Path | None, findings: Path | TextIO) -> GazeReport:
+        """Draws and sums up what the findings say. target None: stdout, if anything is drawn."""
+        by_name = isinstance(findings, Path) and not self.many
+        known = RecordedFindings(findings, source.name, by_name, between_looks)
+        account = Account(GazeLines(self.lines, source.name) if self.lines else None)
+        if self.targets:
+            run = Run(known, GazeDrawing(account), self.form, progress=self._progress, unjudged="left as they are")
+            report = rework(source, target, self.targets.overwrite, run)
+        else:
+            report = self._read(source, known, account)
+        account.finish()
+        if self.heat and account.heat:
+            self.heat.save(source, account.heat)
+        return GazeReport(**vars(report), attention=account.as_dict())
 
     def _read(self, source: Input, known: RecordedFindings, account: Account) -> Report:
         """Nothing is drawn, so that the input itself is not needed."""

@@ -65,7 +65,7 @@ class Report:
         if self.duration and self.seconds:
             parts[-1] += f" = {self.duration / self.seconds:.1f} x real time"
         stages = ", ".join(f"{name} {spent:.1f}" for name, spent in self.stages.items())
-        return f"{self.target or self.source}: {', '.join(parts)} ({stages})"
+        return f"{self.target or self.source}: {', '.join(parts)}" + (f" ({stages})" if stages else "")
 
     def lines(self) -> list[str]:
         """All that a person is told."""

@@ -1,4 +1,7 @@
-"""Where people look between two looks of the model at them."""
+"""Where people look between two looks of the model at them, and how large their faces are.
+
+In between, a face was followed with a box that covers it for certain: its middle is right, its size is too large.
+"""
 
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -6,14 +9,14 @@ from dataclasses import replace
 
 from mdtool.findings import Gazed, Record, Region
 
-LONGEST = 2.0  # seconds between two looks over which a gaze is taken to have gone evenly from the one to the other
+LONGEST = 2.0  # seconds between two looks over which a face is taken to have changed evenly from the one to the other
 MOST_HELD = 1024  # frames, where their times do not go on
 
 
 def between_looks(records: Iterable[Record]) -> Iterator[Record]:
-    """The same records of one source, with gazes that go evenly from one look to the next at the same face.
+    """The same records of one source, with gazes and sizes that go evenly from one look to the next at the same face.
 
-    Where it is out of the picture at one of the two, or not known, it stays as it was at the first. The order of each
+    A gaze that is out of the picture at one of the two, or not known, stays as it was at the first. The order of each
     stream is kept; LONGEST seconds of its frames are held back.
     """
     streams: dict[int, _Held] = {}
@@ -48,16 +51,33 @@ class _Held:
             if begin < record.moment.time < end:
                 part = (record.moment.time - begin) / (end - begin)
                 regions = [
-                    replace(region, gaze=_between(first.gaze, last.gaze, part))
-                    if region.track == first.track
-                    else region
+                    _between(first, last, part, region) if region.track == first.track else region
                     for region in record.verdict.regions
                 ]
                 self.frames[at] = replace(record, verdict=replace(record.verdict, regions=regions))
 
 
-def _between(first: Gazed | None, last: Gazed | None, part: float) -> Gazed | None:
-    """part: of the way from the first to the last, 0..1."""
+def _between(first: Region, last: Region, part: float, region: Region) -> Region:
+    """The region that was carried there, as large as the face is, with its gaze. part: of the way to the last, 0..1."""
+    spans = [
+        ((low + high) / 2, (1 - part) * before + part * after)
+        for low, high, before, after in (
+            (region.x_min, region.x_max, first.x_max - first.x_min, last.x_max - last.x_min),
+            (region.y_min, region.y_max, first.y_max - first.y_min, last.y_max - last.y_min),
+        )
+    ]
+    (x, width), (y, height) = spans
+    return replace(
+        region,
+        x_min=x - width / 2,
+        y_min=y - height / 2,
+        x_max=x + width / 2,
+        y_max=y + height / 2,
+        gaze=_gaze_between(first.gaze, last.gaze, part),
+    )
+
+
+def _gaze_between(first: Gazed | None, last: Gazed | None, part: float) -> Gazed | None:
     if not (first and last and first.target and last.target and first.method == last.method):
         return first
     (x0, y0), (x1, y1) = first.target, last.target

@@ -24,10 +24,9 @@ from mdtool.jobs.rework import check_target, rework
 from mdtool.jobs.run import Form, Inquiry, Run
 from mdtool.jobs.targets import Targets
 from mdtool.media.inputs import Input
-from mdtool.media.middle import middle_picture
 from mdtool.media.opening import spooled
+from mdtool.media.still import picture_at
 from mdtool.stream.between_looks import between_looks
-from recipes.heat import HeatMap
 
 
 @dataclass(frozen=True)
@@ -51,8 +50,10 @@ class HeatMaps:
             raise UsageError(f"--heat {target}: would replace its own input; give another name")
         return target
 
-    def save(self, source: Input, heat: HeatMap) -> None:
-        save_picture(heat.over(middle_picture(source)), self.of(source), self.overwrite)
+    def save(self, source: Input, account: Account) -> None:
+        heat, place = account.heat, account.middle
+        if heat and place:
+            save_picture(heat.over(picture_at(source, *place)), self.of(source), self.overwrite)
 
 
 @dataclass(frozen=True)
@@ -110,8 +111,8 @@ class Gazing:
         else:
             report = self._read(source, known, account)
         account.finish()
-        if self.heat and account.heat:
-            self.heat.save(source, account.heat)
+        if self.heat:
+            self.heat.save(source, account)
         return GazeReport(**vars(report), attention=account.as_dict())
 
     def _read(self, source: Input, known: RecordedFindings, account: Account) -> Report:

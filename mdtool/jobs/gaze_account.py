@@ -37,6 +37,7 @@ class Account:
         self._lines = lines
         self._streams: dict[int, _Stream] = {}
         self.heat: HeatMap | None = None  # of the first stream; None before its first frame
+        self._peopled: tuple[float, float] | None = None  # when somebody shows in it first and last
 
     def people(self, moment: Moment, verdict: Verdict) -> list[Gaze]:
         """Those on the next frame, smoothly over time, with whom or what they look at."""
@@ -70,8 +71,17 @@ class Account:
             if self.heat is None:
                 width, height = moment.size
                 self.heat = HeatMap(width / height if width and height else 1.0)
+            if people:
+                self._peopled = (self._peopled or (moment.time,))[0], moment.time
             for one in people:
                 _warm(self.heat, one, seconds)
+
+    @property
+    def middle(self) -> tuple[int, float] | None:
+        """The first stream, and the time midway between where somebody shows first and last; None before any frame."""
+        if not self._streams:
+            return None
+        return next(iter(self._streams)), sum(self._peopled or (0.0, 0.0)) / 2
 
     def as_dict(self) -> dict[str, Any]:
         """`Attention.as_dict`, with the stream that each person is in."""

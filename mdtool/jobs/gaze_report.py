@@ -24,7 +24,7 @@ class GazeReport(Report):
         people = sorted(self.attention["people"], key=lambda one: -one["seconds"])
         told = sorted(people[:MOST_PEOPLE], key=lambda one: (one["stream"], one["track"]))
         more = len(people) - len(told)
-        return [self.line(), *map(self._shares, told), *([f"  and {more} more, seen for less time"] if more else [])]
+        return [self.line(), *map(self._shares, told), *([f"  and {more} more"] if more else [])]
 
     def _shares(self, person: dict[str, Any]) -> str:
         """Of one person, such as "  P1, 4.2 s: P2 61 %, screen 30 %, elsewhere 9 %"."""

@@ -31,13 +31,12 @@ def gazing(
 
     A model that has no gaze must have `Landmarks`: then it is the direction of the head that is told.
     """
-    look = (
-        _by_model(cast(LanguageModel, model), accuracy)
-        if "gaze" in model.abilities.prompts
-        else _by_head(model, threshold)
-    )
+    if "gaze" in model.abilities.prompts:
+        look = _by_model(cast(LanguageModel, model), accuracy)
+    else:
+        look = _by_head(model, threshold)
 
-    def see(images: Sequence[np.ndarray]) -> list[Sight]:
+    def see_some(images: Sequence[np.ndarray]) -> list[Sight]:
         encoded = model.encode(images)
         faces = [[_inside(box) for box in boxes] for boxes in model.detect(encoded, FACE, threshold, UNLIMITED)]
         gazes = look(images, encoded, faces)
@@ -46,6 +45,11 @@ def gazing(
             for sight, boxes in zip(sights, model.detect(encoded, target, threshold, UNLIMITED), strict=True):
                 sight += [Sighted(replace(box, label=target)) for box in boxes]
         return [Sight(sight) for sight in sights]
+
+    def see(images: Sequence[np.ndarray]) -> list[Sight]:
+        """A few at a time, for what is encoded takes much memory."""
+        step = model.pictures_at_once
+        return [sight for at in range(0, len(images), step) for sight in see_some(images[at : at + step])]
 
     return see
 

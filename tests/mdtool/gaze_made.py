@@ -16,12 +16,12 @@ LEVELS = 6  # of grey, from one frame's number to the next
 TARGET = Callable[[int, tuple[float, float]], Point | None]
 
 
-def numbered_clip(path: Path, count: int, rate: int = 30, shots: Sequence[int] = ()) -> Path:
-    """Frames that differ in one corner, which counts them from 0 to 41; shots: frames that begin a new scene."""
+def numbered_clip(path: Path, count: int, rate: int = 30, shots: Sequence[int] = (), start: int = 0) -> Path:
+    """Frames that differ in one corner, which counts them from 0 to 41. shots: where a new scene begins."""
     with av.open(f"file:{path}", "w") as container:
         stream = add_video(container, size=SIZE, rate=rate, options={"crf": "1"})
         packets, seed = [], 1
-        for number, time in enumerate(steady(count, rate)):
+        for number, time in enumerate(steady(count, rate, start)):
             seed += number in shots
             picture = np.repeat(texture(seed, size=SIZE)[:, :, None], 3, axis=2)
             picture[:12, :12] = LEVELS * number

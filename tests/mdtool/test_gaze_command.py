@@ -175,6 +175,11 @@ def test_through_a_pipe(clip: Path, tmp_path: Path) -> None:
     assert {entry["source"] for entry in lines_of(lines)} == {"-"}
 
 
+def test_an_empty_pipe() -> None:
+    outcome = run("gaze", "-", "-o", "-", "-q", stdin=b"")
+    assert (outcome.code, outcome.lines, outcome.out) == (1, ["mdtool: -: is empty"], b"")
+
+
 # -- with a model that knows drawn eyes
 
 
@@ -333,6 +338,33 @@ def test_shares_are_those_of_the_time(mdtool: Run, tmp_path: Path) -> None:
     outcome = mdtool("clip.mp4", "--no-video", "--from-findings", found)
     assert outcome.code == 0, outcome.err
     assert outcome.lines[-1] == "  P7, 0.3 s: elsewhere in the picture 75%, out of the picture 25%"
+
+
+def test_people_of_several_video_streams_are_kept_apart(mdtool: Run, tmp_path: Path) -> None:
+    found, looks = tmp_path / "f", {0: Gazed((0.9, 0.9), True), 2: Gazed(None, False)}
+    with found.open("w") as file:
+        findings = FindingsFile(file, "clip.mp4", "planned", [FACE])
+        for number in range(4):
+            for stream, look in looks.items():
+                face = Region(0.3, 0.3, 0.7, 0.7, FACE, 1, None, True, look)
+                findings.write(Moment(stream, number, number / 30, 1 / 30, SIZE), Verdict([face]))
+    outcome = mdtool("clip.mp4", "--no-video", "--from-findings", found, "--json")
+    people = outcome.json[0]["attention"]["people"]
+    assert [(one["stream"], one["track"], one["targets"][0]["kind"]) for one in people] == [
+        (0, 1, "elsewhere"),
+        (2, 1, "out_of_frame"),
+    ]
+
+
+def test_frames_that_do_not_say_how_long_they_last(mdtool: Run, tmp_path: Path) -> None:
+    found, times = tmp_path / "f", [0.0, 0.1, 0.5, 0.75]
+    with found.open("w") as file:
+        findings = FindingsFile(file, "clip.mp4", "planned", [FACE])
+        for number, time in enumerate(times):
+            face = Region(0.3, 0.3, 0.7, 0.7, FACE, 1, None, True, Gazed(None, False))
+            findings.write(Moment(0, number, time, 0.0, SIZE), Verdict([face]))
+    outcome = mdtool("clip.mp4", "--no-video", "--from-findings", found, "--json")
+    assert outcome.json[0]["attention"]["people"][0]["seconds"] == pytest.approx(0.75 + 0.25)
 
 
 def test_findings_without_gazes_are_refused(mdtool: Run, tmp_path: Path) -> None:

@@ -14,10 +14,11 @@ LEFT, RIGHT = Box(0.1, 0.2, 0.3, 0.4, "person", 0.9), Box(0.7, 0.2, 0.9, 0.6, "p
 BLANK = np.zeros((48, 64, 3), np.uint8)
 
 
-def test_each_face_is_asked_about_in_its_middle_and_all_at_once() -> None:
+def test_each_face_is_asked_about_in_its_middle_with_those_of_some_pictures_at_once() -> None:
     model = Planned({"face": [LEFT, RIGHT]}, lambda number, eye: Point(eye[1], eye[0]))
-    seen = gazing(model)([BLANK, BLANK])
-    assert model.asked == [4]
+    seen = gazing(model)([BLANK] * 6)
+    assert model.asked == [8, 4]  # four pictures, then two
+    assert len(seen) == 6
     for sight in seen:
         assert [one.box.label for one in sight.objects] == ["face", "face"]
         assert [one.box.score for one in sight.objects] == [0.9, 0.8]

@@ -8,7 +8,7 @@ import unicodedata
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 
@@ -204,6 +204,15 @@ class Model(Protocol):
     def point(
         self, encoded: Sequence[EncodedImage], prompt: str, max_objects: int | None = None
     ) -> list[list[Point]]: ...
+
+
+@runtime_checkable
+class Landmarks(Protocol):
+    """What a model has besides that knows where the parts of a face are."""
+
+    def landmarks(self, encoded: Sequence[EncodedImage], threshold: float | None = None) -> list[np.ndarray]:
+        """Of the faces that `detect` gives at this threshold, in its order: (faces, 5, 2), x y of the eyes, the nose
+        and the corners of the mouth; of each pair first the one on the left in a picture of an upright face."""
 
 
 class LanguageModel(Model, Protocol):

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from typing import Any, Literal, cast
 
 import engine
-from engine.contract import Abilities, EngineError, LanguageModel, Model, ModelUnavailable, normalise
+from engine.contract import Abilities, EngineError, Landmarks, LanguageModel, Model, ModelUnavailable, normalise
 from mdtool.errors import Exit, MdtoolError, UsageError
 
 PREFERRED = "moondream2"
@@ -41,8 +41,7 @@ def load_model(
     """
     with model_errors():
         chosen = _first_that_serves(skill, prompts, questions) if name == "auto" else name
-        size = int(detail) if detail.isdecimal() else detail
-        model = engine.load(chosen, device, dtype, detail=size, resize=resize)
+        model = engine.load(chosen, device, dtype, detail=_size(detail), resize=resize)
         for prompt in prompts:  # says what is wrong with a prompt before any work is done
             _check(model, skill, prompt, threshold)
         for question in questions:
@@ -52,6 +51,42 @@ def load_model(
     elif name == "auto":
         say(f"the model is {model.name}")
     return model
+
+
+def load_gazer(
+    name: str,
+    prompts: Sequence[str],
+    accurate: bool = False,
+    detail: str = "auto",
+    threshold: float | None = None,
+    *,
+    device: str = "auto",
+    dtype: str | None = None,
+    resize: Literal["vips", "pillow"] | None = None,
+    say: Callable[[str], object] = lambda line: None,
+) -> Model:
+    """A model that finds all the prompts, of which a face is one, and knows where faces look.
+
+    "auto" is one that was pulled, else the embedded one for faces, which has `Landmarks` and so the head's direction
+    only; that is told, whoever chose it. accurate: it is not enough. Else, and in what it raises, as `load_model`.
+    """
+    with model_errors():
+        chosen = _first_gazer(prompts, accurate) if name == "auto" else name
+        model = engine.load(chosen, device, dtype, detail=_size(detail), resize=resize)
+        for prompt in prompts:
+            _check(model, "detect", prompt, threshold)
+    if "gaze" in model.abilities.prompts:
+        if name == "auto":
+            say(f"the model is {model.name}")
+        return model
+    if accurate or not isinstance(model, Landmarks):
+        _needs(model, "gaze")
+    say(f"{model.name} tells the direction of the head, not that of the eyes; {_how_to_get_one('tells that')}")
+    return model
+
+
+def _size(detail: str) -> str | int:
+    return int(detail) if detail.isdecimal() else detail
 
 
 @contextmanager
@@ -110,14 +145,8 @@ def _first_that_serves(skill: str, prompts: Sequence[str], questions: Sequence[s
 
     if serves(engine.abilities(FACES)):
         return FACES
-    from engine import hub
-    from engine.published import published
-
-    # Newest first: the names of later ones come later.
-    names = sorted(published(), key=lambda name: (name == PREFERRED, name), reverse=True)
-    for model in (published()[name] for name in names):
-        if serves(model.abilities) and hub.local(model):
-            return model.name
+    if pulled := _pulled(serves):
+        return pulled
     if serves(engine.abilities(DRAWN)) and (not places or _drawn_only(prompts)):
         return DRAWN
     asked = [f"{skill} {', '.join(map(repr, prompts))}" if places else skill] if prompts else []
@@ -126,6 +155,31 @@ def _first_that_serves(skill: str, prompts: Sequence[str], questions: Sequence[s
         f"no model on this machine can {' and '.join(asked)}: the embedded ones know only faces ({FACES}) "
         f"and {engine.summary(DRAWN).partition(':')[0]} ({DRAWN}); {_how_to_get_one()}"
     )
+
+
+def _first_gazer(prompts: Sequence[str], accurate: bool) -> str:
+    def finds(abilities: Abilities) -> bool:
+        return all(abilities.serves("detect", prompt) for prompt in prompts)
+
+    if pulled := _pulled(lambda abilities: "gaze" in abilities.prompts and finds(abilities)):
+        return pulled
+    if not accurate and finds(engine.abilities(FACES)):
+        return FACES
+    raise ModelUnavailable(
+        f"no model on this machine can tell where people look{' accurately' * accurate} and detect "
+        f"{', '.join(map(repr, prompts))}: {FACES} knows only faces and the direction of heads; {_how_to_get_one()}"
+    )
+
+
+def _pulled(serves: Callable[[Abilities], bool]) -> str | None:
+    """The best published model on this machine that does."""
+    from engine import hub
+    from engine.published import published
+
+    # Newest first: the names of later ones come later.
+    names = sorted(published(), key=lambda name: (name == PREFERRED, name), reverse=True)
+    models = (published()[name] for name in names)
+    return next((model.name for model in models if serves(model.abilities) and hub.local(model)), None)
 
 
 def _drawn_only(prompts: Sequence[str]) -> bool:

@@ -72,7 +72,8 @@ class Console:
         if self.as_json:
             put_record(report.as_dict() if record is None else record)
         elif not self.quiet:
-            _print(report.line())
+            for line in report.lines():
+                _print(line)
 
 
 def one_line(text: str) -> str:

@@ -23,11 +23,11 @@ import json
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TextIO
+from typing import Any, Literal, Protocol, TextIO
 
 from mdtool.errors import InputError, OutputError, UsageError
 from mdtool.media.whole_file import cant_write
@@ -89,10 +89,16 @@ class Moment:
     size: tuple[int, int] = (0, 0)
 
 
+class Lines(Protocol):
+    """What takes lines of text: a file, or several."""
+
+    def write(self, text: str, /) -> object: ...
+
+
 class FindingsFile:
     """Writes the findings of one input as they are made."""
 
-    def __init__(self, file: TextIO, source: str, model: str, prompts: Sequence[str]) -> None:
+    def __init__(self, file: Lines, source: str, model: str, prompts: Sequence[str]) -> None:
         self._file = file
         self._about = {"schema": SCHEMA, "source": source}
         self._asked = {"model": model, "prompts": list(prompts)}
@@ -112,7 +118,7 @@ class FindingsFile:
             "objects": [_object(region) for region in verdict.regions],
             **({"replies": verdict.replies} if verdict.replies else {}),
         }
-        with _told("--findings"):
+        with told("--findings"):
             self._file.write(json.dumps(entry, ensure_ascii=False, separators=(",", ":")) + "\n")
 
 
@@ -135,10 +141,23 @@ def _gaze(look: Gazed) -> dict[str, Any]:
 class RecordedFindings:
     """Findings read back for the frames of one source, in about the order in which they are asked for."""
 
-    def __init__(self, path: Path, source: str, by_name: bool) -> None:
-        """by_name: the file's name is enough to be the source, in whatever folder it was."""
-        self._records = records_of(path, source, by_name)
+    def __init__(
+        self,
+        file: Path | TextIO,
+        source: str,
+        by_name: bool,
+        refined: Callable[[Iterator["Record"]], Iterator["Record"]] = iter,
+    ) -> None:
+        """by_name: the file's name is enough to be the source, in whatever folder it was.
+
+        refined: what is made of the source's records before they are used.
+        """
+        self._records = refined(records_of(file, source, by_name))
         self._ahead: dict[tuple[int, int], Verdict] = {}
+
+    def __iter__(self) -> Iterator["Record"]:
+        """All that were not asked for yet."""
+        return self._records
 
     def of(self, stream: int, frame: int) -> Verdict:
         """What the file says about a frame; InputError if it says nothing, for then nothing is known of it."""
@@ -163,7 +182,7 @@ def kept_findings(path: Path, stack: ExitStack, stdin_taken: bool) -> Path:
     if stdin_taken:
         raise UsageError("-: standard input can't be both an input and its findings")
     spool = stack.enter_context(tempfile.NamedTemporaryFile(prefix="mdtool-"))  # noqa: SIM115  the stack closes it
-    with _told("--from-findings -"):
+    with told("--from-findings -"):
         shutil.copyfileobj(sys.stdin.buffer, spool)
         spool.flush()
     return Path(spool.name)
@@ -180,19 +199,27 @@ class Record:
     prompts: tuple[str, ...] = ()
 
 
-def records(path: Path) -> Iterator[Record]:
-    """All there are in a file ("-": stdin), as they come. InputError for what is no findings."""
+def records(file: Path | TextIO) -> Iterator[Record]:
+    """All there are in a file ("-": stdin), as they come; of an open one from its start. InputError for no findings."""
+    name = str(file) if isinstance(file, Path) else "the findings"
     try:
-        with sys.stdin if str(path) == "-" else path.open(encoding="utf-8", errors="surrogateescape") as file:
-            for number, line in enumerate(file, 1):
-                yield _parsed(line, f"{path}:{number}")
+        with _opened(file) as lines:
+            for number, line in enumerate(lines, 1):
+                yield _parsed(line, f"{name}:{number}")
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: can't be read: {getattr(error, 'strerror', None) or 'is no text'}") from error
+        raise InputError(f"{name}: can't be read: {getattr(error, 'strerror', None) or 'is no text'}") from error
 
 
-def records_of(path: Path, source: str, by_name: bool) -> Iterator[Record]:
+def _opened(file: Path | TextIO) -> AbstractContextManager[TextIO]:
+    if not isinstance(file, Path):
+        file.seek(0)
+        return nullcontext(file)
+    return sys.stdin if str(file) == "-" else file.open(encoding="utf-8", errors="surrogateescape")
+
+
+def records_of(file: Path | TextIO, source: str, by_name: bool) -> Iterator[Record]:
     """Those of one source. by_name: the file's name is enough to be the source, in whatever folder it was."""
-    for record in records(path):
+    for record in records(file):
         if record.source == source or (by_name and Path(record.source).name == Path(source).name):
             yield record
 
@@ -254,7 +281,9 @@ def _look(gaze: dict[str, Any]) -> Gazed:
 
 
 @contextmanager
-def opened_for_writing(name: str | None, overwrite: bool, read: Iterable[Path]) -> Iterator[TextIO | None]:
+def opened_for_writing(
+    name: str | None, overwrite: bool, read: Iterable[Path], option: str = "--findings"
+) -> Iterator[TextIO | None]:
     """The file for findings, "-" for stdout, None for none. It grows as they are made, a whole line at a time.
 
     read: files that are read meanwhile. OutputError if the file is one of them, exists already, or can't be made.
@@ -266,10 +295,10 @@ def opened_for_writing(name: str | None, overwrite: bool, read: Iterable[Path]) 
     else:
         path = Path(name)
         if path.exists() and any(other.exists() and path.samefile(other) for other in read):
-            raise UsageError(f"--findings {name}: is read by this very command; give another name")
+            raise UsageError(f"{option} {name}: is read by this very command; give another name")
         if path.is_file() and not overwrite:
             raise OutputError(f"{name}: exists already; --overwrite replaces it")
-        with _told(name):
+        with told(name):
             file = path.open("w", encoding="utf-8", errors="backslashreplace", buffering=1)
         try:
             yield file
@@ -277,12 +306,12 @@ def opened_for_writing(name: str | None, overwrite: bool, read: Iterable[Path]) 
             with suppress(OSError):
                 file.close()
             raise
-        with _told(name):
+        with told(name):
             file.close()
 
 
 @contextmanager
-def _told(name: str) -> Iterator[None]:
+def told(name: str) -> Iterator[None]:
     """OutputError, naming the file, where it can't be written."""
     try:
         yield

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from engine.centerface.decode import Faces, decode
+from engine.centerface.decode import Faces, area, decode
 from engine.centerface.network import Network, weights_path
 from engine.centerface.prompts import ABILITIES, FACE, part
 from engine.centerface.resize import input_size, longer_side, resize
@@ -84,10 +84,11 @@ class CenterFace:
         UnsupportedPrompt for anything but faces; ValueError for a threshold out of range.
         """
         label = part("detect", prompt)
-        if threshold is not None and not FLOOR <= threshold <= 1:
-            raise ValueError(f"centerface: threshold must be from {FLOOR} to 1, not {threshold}")
-        least = THRESHOLD if threshold is None else threshold
-        return limited([_boxes(faces.take(faces.scores > least), label) for faces in encoded], max_objects)
+        return limited([_boxes(faces, label) for faces in _over(threshold, encoded)], max_objects)
+
+    def landmarks(self, encoded: Sequence[Faces], threshold: float | None = None) -> list[np.ndarray]:
+        """See `engine.contract.Landmarks`. Those of a face that is cut by the edge may lie out of the picture."""
+        return [faces.landmarks for faces in _over(threshold, encoded)]
 
     def point(self, encoded: Sequence[Faces], prompt: str, max_objects: int | None = None) -> list[list[Point]]:
         """Eyes, nose, mouth or its corners, or the middle, of each face that scores over THRESHOLD, best face first.
@@ -97,7 +98,7 @@ class CenterFace:
         left out. UnsupportedPrompt for anything else.
         """
         label = part("point", prompt)
-        return limited([_points(faces.take(faces.scores > THRESHOLD), label) for faces in encoded], max_objects)
+        return limited([_points(faces, label) for faces in _over(None, encoded)], max_objects)
 
     def _see(self, inputs: list[np.ndarray]) -> list[Faces]:
         """One run of the network on inputs of one size."""
@@ -108,12 +109,20 @@ class CenterFace:
         return [replace(f, boxes=f.boxes / np.tile(size, 2), landmarks=f.landmarks / size) for f in pixels]
 
 
+def _over(threshold: float | None, encoded: Sequence[Faces]) -> list[Faces]:
+    """Of each picture the faces that score over the threshold and show in it."""
+    if threshold is not None and not FLOOR <= threshold <= 1:
+        raise ValueError(f"centerface: threshold must be from {FLOOR} to 1, not {threshold}")
+    least = THRESHOLD if threshold is None else threshold
+    return [faces.take((faces.scores > least) & (area(faces.boxes.clip(0, 1)) > 0)) for faces in encoded]
+
+
 def _boxes(faces: Faces, label: str) -> list[Box]:
+    """Those parts of them that lie in the picture."""
     clipped = faces.boxes.clip(0, 1).tolist()
     return [
         Box(x_min, y_min, x_max, y_max, label, score)
         for (x_min, y_min, x_max, y_max), score in zip(clipped, faces.scores.tolist(), strict=True)
-        if x_min < x_max and y_min < y_max
     ]
 
 

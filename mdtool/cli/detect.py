@@ -1,7 +1,5 @@
 """`mdtool detect`: lists where things are, as boxes."""
 
-from typing import Annotated
-
 import typer
 
 from mdtool.cli import options
@@ -10,9 +8,7 @@ from mdtool.cli import options
 def detect(
     images: options.ImagesAndPrompt,
     prompt: options.Prompts = [],
-    threshold: Annotated[
-        float | None, typer.Option(help="How sure the model must be, 0 to 1, if it says so. Default: the model's.")
-    ] = None,
+    threshold: options.Threshold = None,
     max_objects: options.MaxObjects = None,
     save: options.Save = None,
     overwrite: options.Overwrite = False,

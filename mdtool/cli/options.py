@@ -101,7 +101,9 @@ Quiet = Annotated[bool, typer.Option("--quiet", help="Say nothing but errors.")]
 
 Media = Annotated[
     list[str],
-    typer.Argument(help="Videos, photos, animations, folders, globs, or - for stdin.", metavar="INPUT..."),
+    typer.Argument(
+        help="Videos, photos, animations, folders, globs, addresses, camera:0, or - for stdin.", metavar="INPUT..."
+    ),
 ]
 OverwriteOutputs = Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")]
 
@@ -127,6 +129,9 @@ Feather = Annotated[
     ),
 ]
 
+Threshold = Annotated[
+    float | None, typer.Option(help="How sure the model must be, 0 to 1, if it says so. Default: the model's.")
+]
 Sample = Annotated[str, typer.Option(help="Frames the model looks at: auto, every, N (one in N), fps=F.")]
 Start = Annotated[
     str | None,
@@ -154,3 +159,4 @@ KeepMetadata = Annotated[
     bool, typer.Option("--keep-metadata", help="Keep tags such as place, time, device and author.")
 ]
 QuietToo = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
+Summaries = Annotated[bool, typer.Option("--json", help="Print a summary of each input on stdout, as JSON Lines.")]

@@ -48,9 +48,7 @@ def redact(
         str | None,
         typer.Option(help="Leave alone what is smaller: pixels, or a fraction of the picture's shorter side."),
     ] = None,
-    threshold: Annotated[
-        float | None, typer.Option(help="How sure the model must be, 0 to 1, if it says so. Default: the model's.")
-    ] = None,
+    threshold: options.Threshold = None,
     sample: options.Sample = "auto",
     max_calls: Annotated[
         int | None,
@@ -84,9 +82,7 @@ def redact(
         str | None, typer.Option(help="For cameras and streams: begin another file each time this has passed (10m).")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be done, and do nothing.")] = False,
-    json: Annotated[
-        bool, typer.Option("--json", help="Print a summary of each input on stdout, as JSON Lines.")
-    ] = False,
+    json: options.Summaries = False,
     quiet: options.QuietToo = False,
 ) -> None:
     """Hide what you name in videos and photos: every frame, with sound, times and size as they were.

@@ -46,13 +46,18 @@ def checked(make: Callable[..., T], *values: object, **named: object) -> T:
         raise UsageError(str(error)) from error
 
 
-def check_outputs(output: str | None, findings: str | None, json: bool) -> None:
-    """UsageError if more than one thing is to go to the same place."""
-    if output and findings and output != "-" and os.path.abspath(output) == os.path.abspath(findings):
-        raise UsageError(f"--findings {findings}: is the output too; give another name")
-    there = [
-        name for name, goes in (("-o -", output == "-"), ("--findings -", findings == "-"), ("--json", json)) if goes
-    ]
+def check_outputs(output: str | None, findings: str | None, json: bool, **others: str | None) -> None:
+    """UsageError if more than one thing is to go to the same place. others: by the names of their options."""
+    named = {"-o": output, "--findings": findings, **{f"--{option}": name for option, name in others.items()}}
+    files: dict[str, str] = {}  # by path, what is written there
+    for option, name in named.items():
+        if name and name != "-":
+            other = files.setdefault(os.path.abspath(name), option)
+            if other != option:
+                raise UsageError(
+                    f"{option} {name}: is {'the output' if other == '-o' else other} too; give another name"
+                )
+    there = [f"{option} -" for option, name in named.items() if name == "-"] + ["--json"] * json
     if len(there) > 1:
         raise UsageError(f"{' and '.join(there)}: only one of them can have stdout; give the others a file name")
 

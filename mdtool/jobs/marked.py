@@ -50,12 +50,16 @@ def check_target(target: Path, overwrite: bool) -> None:
 
 def save_marked(pixels: np.ndarray, found: Sequence[Box | Point], target: Path, overwrite: bool) -> None:
     """pixels: HxWx3 uint8 RGB, upright. The copy has no metadata. OutputError where it can't be written."""
+    save_picture(draw(pixels, found), target, overwrite)
+
+
+def save_picture(pixels: np.ndarray, target: Path, overwrite: bool) -> None:
+    """HxWx3 uint8 RGB, whole or not at all, in the format that the name tells. OutputError where it can't be."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with WholeFile(target, overwrite) as whole:
             with whole.part.open("wb") as file:
-                picture = pillow().fromarray(draw(pixels, found))
-                picture.save(file, FORMATS[target.suffix.lower()], quality=QUALITY)
+                pillow().fromarray(pixels).save(file, FORMATS[target.suffix.lower()], quality=QUALITY)
             whole.commit()
     except OutputError as error:
         raise OutputError(f"{target}: {error}") from error

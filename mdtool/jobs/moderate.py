@@ -23,10 +23,9 @@ from mdtool.jobs.report import Report
 from mdtool.jobs.rework import STILL_SUFFIXES, rework
 from mdtool.jobs.run import Form, Inquiry, Run
 from mdtool.jobs.targets import Targets
-from mdtool.media.address import Address
 from mdtool.media.canvas import Colour
 from mdtool.media.inputs import Input
-from mdtool.media.opening import kept
+from mdtool.media.opening import spooled
 from mdtool.media.whole_file import WholeFile, cant_write
 from mdtool.media.writer import muxer_for
 from mdtool.report.contents import Chapter
@@ -81,16 +80,14 @@ class Moderating:
         if writes:
             if self.targets.hold(source):
                 return Exit.OK
-            target = self.targets.of(source)
-            if isinstance(target, Address):
-                raise UsageError(f"-o {target}: only `mdtool redact` can send on what it makes; give a file name")
+            target = self.targets.file_of(source)
             if target is not None:
                 writes = self.targets.take(source, target, self.console)
                 self._check_target(target)
         if not writes and not self._verdict_wanted:
             return Exit.OK
         with ExitStack() as stack:
-            once = kept(source, stack) if writes or self.page else source
+            once = spooled(source, stack) if writes or self.page else source
             file = stack.enter_context(
                 tempfile.NamedTemporaryFile("w", encoding="utf-8", errors="backslashreplace", prefix="mdtool-")
             )

@@ -1,7 +1,7 @@
 """What a run did to one input."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from mdtool.findings import Moment, Verdict
 
@@ -27,6 +27,8 @@ class Report:
     duration: float | None = None
     incomplete: str = ""
     notes: list[str] = field(default_factory=list)
+
+    unjudged: ClassVar = "hidden whole"  # frames that could not be judged
 
     def count(self, moment: Moment, verdict: Verdict) -> None:
         """One more frame, and what is known of it."""
@@ -59,9 +61,13 @@ class Report:
         parts.append(f"{self.looks} seen by {self.model}")
         parts.append(f"{len(self.tracks)} object{'s' * (len(self.tracks) != 1)}")
         if self.hidden:
-            parts.append(f"{self.hidden} frames hidden whole")
+            parts.append(f"{self.hidden} frames {self.unjudged}")
         parts.append(f"{self.seconds:.1f} s")
         if self.duration and self.seconds:
             parts[-1] += f" = {self.duration / self.seconds:.1f} x real time"
         stages = ", ".join(f"{name} {spent:.1f}" for name, spent in self.stages.items())
-        return f"{self.target or self.source}: {', '.join(parts)} ({stages})"
+        return f"{self.target or self.source}: {', '.join(parts)}" + (f" ({stages})" if stages else "")
+
+    def lines(self) -> list[str]:
+        """All that a person is told."""
+        return [self.line()]

@@ -4,7 +4,8 @@ import shutil
 import sys
 import tempfile
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -14,7 +15,7 @@ from mdtool.jobs.report import Report
 from mdtool.jobs.rework_live import rework_live
 from mdtool.jobs.rework_still import rework_animation, rework_photo
 from mdtool.jobs.rework_video import rework_video
-from mdtool.jobs.run import Run
+from mdtool.jobs.run import Form, Run
 from mdtool.jobs.targets import Target
 from mdtool.media.address import Address
 from mdtool.media.animation import Animation
@@ -24,7 +25,7 @@ from mdtool.media.photo import Photo
 from mdtool.media.piped import PipedOut
 from mdtool.media.reader import VideoReader
 from mdtool.media.whole_file import WholeFile, cant_write
-from mdtool.media.writer import muxer_for
+from mdtool.media.writer import VideoWriter, muxer_for
 
 STILL_SUFFIXES = {
     "jpeg": (".jpg", ".jpeg"), "png": (".png", ".apng"), "gif": (".gif",), "webp": (".webp",),
@@ -38,8 +39,27 @@ def rework(source: Input, target: Target, overwrite: bool, run: Run) -> Report:
     Raises InputError, OutputError, EngineError or UsageError; then there is no target, save what a source that plays
     live had given before it was lost.
     """
-    try:
+    with _named(target):
         return _rework(source, target, overwrite, run)
+
+
+def check_target(source: Input, target: Path, overwrite: bool, form: Form) -> None:
+    """Raises what `rework` would where the target can't be written, for those who have much to do before."""
+    with _named(target), ExitStack() as stack:
+        whole = stack.enter_context(WholeFile(target, overwrite))
+        medium = open_medium(source, stack)
+        if isinstance(medium, VideoReader):
+            muxer = form.muxer or muxer_for(target.name)
+            VideoWriter(whole.part, muxer, medium, form.encoding, form.keep_metadata).abandon()
+        else:
+            _check_suffix(medium, target)
+
+
+@contextmanager
+def _named(target: Target) -> Iterator[None]:
+    """Errors of the output say which it is."""
+    try:
+        yield
     except StdoutError:
         raise
     except OutputError as error:
@@ -80,9 +100,8 @@ def _rework_file(
 def _rework_still(
     medium: Photo | Animation, target: Path | None, whole: WholeFile | None, run: Run, report: Report
 ) -> None:
-    suffixes = STILL_SUFFIXES[medium.format]
-    if target and target.suffix.lower() not in suffixes:
-        raise UsageError(f"{target}: photos and animations keep their format; end the name in {suffixes[0]}")
+    if target:
+        _check_suffix(medium, target)
     try:
         if whole:
             with whole.part.open("wb") as file:
@@ -98,6 +117,12 @@ def _rework_still(
         raise
     except OSError as error:
         raise OutputError(cant_write(error)) from error
+
+
+def _check_suffix(medium: Photo | Animation, target: Path) -> None:
+    suffixes = STILL_SUFFIXES[medium.format]
+    if target.suffix.lower() not in suffixes:
+        raise UsageError(f"{target}: photos and animations keep their format; end the name in {suffixes[0]}")
 
 
 def _write_still(medium: Photo | Animation, file: BinaryIO, run: Run, report: Report) -> None:

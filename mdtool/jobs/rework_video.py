@@ -46,8 +46,9 @@ def rework_video(reader: VideoReader, where: Path | PipedOut, muxer: str, run: R
         raise
     report.notes += writer.notes
     report.incomplete = str(reader.damage) if reader.damage else ""
-    if reader.damage.frames and run.covers_unjudged:
-        report.notes.append("damaged frames are hidden whole, for they can't be judged")
+    if reader.damage.frames:
+        became = "hidden whole" if run.covers_unjudged else "left as they are"
+        report.notes.append(f"damaged frames are {became}, for they can't be judged")
 
 
 def frames_waiting(reader: VideoReader) -> int:

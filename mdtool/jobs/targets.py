@@ -52,6 +52,13 @@ class Targets:
             return target
         return output
 
+    def file_of(self, source: Input) -> Path | None:
+        """As `of`, for jobs that read their input twice, so that nothing can be sent on while it comes."""
+        target = self.of(source)
+        if isinstance(target, Address):
+            raise UsageError(f"-o {target}: only `mdtool redact` sends on what it makes; give a file name")
+        return target
+
     def take(self, source: Input, target: Target, console: Console) -> bool:
         """Whether the target is to be written; then its folder is there. False: it was, by a run before."""
         if not isinstance(target, Path):

@@ -9,6 +9,7 @@ import tempfile
 import urllib.parse
 import urllib.request
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -88,17 +89,18 @@ def _request(address: Address) -> urllib.request.Request:
     return urllib.request.Request(plain, headers={"Authorization": f"Basic {login}"} if user else {})
 
 
-def kept(source: Input, stack: ExitStack) -> Input:
-    """The same input, to be opened any number of times until the stack is closed: standard input as a file."""
-    if source.path is not None:
+def spooled(source: Input, stack: ExitStack) -> Input:
+    """The same input as one that can be opened again: stdin is copied to a file that lasts as long as the stack."""
+    if source.path or source.address:
         return source
-    spool = stack.enter_context(tempfile.NamedTemporaryFile(prefix="mdtool-"))  # noqa: SIM115  the stack closes it
+    stream = _stdin()
     try:
-        shutil.copyfileobj(_stdin(), spool)
-        spool.flush()
+        file = stack.enter_context(tempfile.NamedTemporaryFile(prefix="mdtool-"))  # noqa: SIM115  the stack closes it
+        shutil.copyfileobj(stream, file)
+        file.flush()
     except OSError as error:
-        raise InputError(f"can't be kept for a second look: {(error.strerror or str(error)).lower()}") from error
-    return Input(Path(spool.name), source.relative, source.name)
+        raise InputError(f"can't be copied to read it twice: {(error.strerror or str(error)).lower()}") from error
+    return replace(source, path=Path(file.name), named=source.name)
 
 
 def _stdin() -> Any:

@@ -40,7 +40,7 @@ class Question:
         if not all(prompt.strip() for prompt in self.prompts):
             raise UsageError("--prompt: is empty; say what to hide, such as face")
         if self.end is not None and self.end <= (self.start or 0):
-            raise UsageError("--to: must be later than --from, or nothing would be hidden")
+            raise UsageError("--to: must be later than --from, or there is nothing to do")
 
 
 def judge(

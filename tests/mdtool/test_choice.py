@@ -11,7 +11,7 @@ from media_made import SAMPLES
 from program import redact, run
 
 from engine.published import published
-from mdtool.choice import NoModel, load_model
+from mdtool.choice import NoModel, load_gazer, load_model
 from mdtool.errors import Exit, UsageError
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "moondream2"
@@ -162,6 +162,46 @@ def test_a_detail_that_cant_be(detail: str) -> None:
 @pytest.mark.parametrize("detail", ["low", "auto", "high", "320"])
 def test_a_detail_that_can_be(detail: str) -> None:
     assert load_model("auto", "detect", ["face"], detail, 0.5).name == "centerface"
+
+
+@pytest.mark.parametrize("model", ["auto", "centerface"])
+def test_heads_are_for_the_embedded_model_when_nothing_was_pulled(model: str) -> None:
+    said: list[str] = []
+    assert load_gazer(model, ["face"], say=said.append).name == "centerface"
+    (line,) = said
+    assert line.startswith("centerface tells the direction of the head")
+    assert "`mdtool models pull moondream2`" in line
+
+
+@pytest.mark.parametrize(("prompts", "accurate"), [(["face"], False), (["face", "cup"], False), (["face"], True)])
+def test_eyes_are_for_what_was_pulled(hub: Path, prompts: list[str], accurate: bool) -> None:
+    """Its weights do not fit its name: it is the one that was chosen all the same."""
+    put_into(hub, "moondream2")
+    with pytest.raises(NoModel, match=r"^(?!no model).*moondream2\b"):
+        load_gazer("auto", prompts, accurate)
+
+
+@pytest.mark.parametrize(
+    ("prompts", "accurate", "told"),
+    [(["face", "red circle"], False, "look and detect 'face', 'red circle'"), (["face"], True, "look accurately")],
+)
+def test_eyes_that_nothing_knows(prompts: list[str], accurate: bool, told: str) -> None:
+    with pytest.raises(NoModel, match=rf"{told}.*mdtool models pull moondream2") as caught:
+        load_gazer("auto", prompts, accurate)
+    assert "\n" not in str(caught.value)
+
+
+def test_drawn_eyes_are_for_pocket_when_it_is_named() -> None:
+    said: list[str] = []
+    assert load_gazer("pocket", ["face", "red circle"], accurate=True, say=said.append).name == "pocket"
+    assert said == []
+    with pytest.raises(UsageError, match="can't detect 'dog'"):
+        load_gazer("pocket", ["face", "dog"])
+
+
+def test_heads_can_not_be_accurate() -> None:
+    with pytest.raises(UsageError, match="centerface can't gaze"):
+        load_gazer("centerface", ["face"], accurate=True)
 
 
 @pytest.mark.parametrize(

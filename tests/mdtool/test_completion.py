@@ -54,7 +54,7 @@ def complete(request: pytest.FixtureRequest) -> Complete:
 
 
 def test_commands(complete: Complete) -> None:
-    every = {"redact", "moderate", "caption", "query", "detect", "point", "models", "eval", "bench", "config"}
+    every = {"redact", "moderate", "gaze", "caption", "query", "detect", "point", "models", "eval", "bench", "config"}
     assert every <= complete("mdtool", "")
     assert complete("mdtool", "re") & every == {"redact"}
     assert complete("mdtool", "bench", "") == {"redact", "model"}
@@ -65,7 +65,7 @@ def test_options(complete: Complete) -> None:
     assert complete("mdtool", "redact", "--st") == {"--style", "--strength"}
 
 
-@pytest.mark.parametrize("command", ["redact", "caption", "query", "detect", "point"])
+@pytest.mark.parametrize("command", ["redact", "gaze", "caption", "query", "detect", "point"])
 def test_models(complete: Complete, command: str) -> None:
     assert complete("mdtool", command, "--model", "") >= MODELS
 

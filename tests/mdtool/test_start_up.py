@@ -37,6 +37,7 @@ def loaded_by(*arguments: str | Path) -> set[str]:
         ["--help"],
         ["redact", "--help"],
         ["moderate", "--help"],
+        ["gaze", "--help"],
         ["eval", "redact", "--help"],
         ["models", "--help"],
         ["models", "list"],
@@ -55,6 +56,12 @@ def test_redact_never_loads_torch(tmp_path: Path, name: str) -> None:
     assert (tmp_path / name).exists()
     assert "cv2" in modules
     assert not modules & {"torch", "huggingface_hub", "tokenizers", "safetensors", "skimage"}
+
+
+def test_the_direction_of_heads_never_loads_torch(tmp_path: Path) -> None:
+    modules = loaded_by("gaze", SAMPLES / "group.png", "-o", tmp_path / "out.png", "--heat", tmp_path / "heat.png")
+    assert (tmp_path / "heat.png").exists()
+    assert not modules & {"torch", "tokenizers", "safetensors", "skimage", "matplotlib", "rich"}
 
 
 def test_redact_loads_no_terminal_graphics_where_there_is_no_terminal(tmp_path: Path) -> None:

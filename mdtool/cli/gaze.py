@@ -1,0 +1,124 @@
+"""`mdtool gaze`: shows where people look, and at whom or what."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mdtool.cli import options
+
+
+def gaze(
+    inputs: options.Media,
+    output: Annotated[
+        str | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="A file, a folder (which mirrors the input tree), or - for stdout. Default: NAME.gaze.EXT.",
+        ),
+    ] = None,
+    overwrite: options.OverwriteOutputs = False,
+    no_video: Annotated[bool, typer.Option("--no-video", help="Draw nothing: only the data is wanted.")] = False,
+    targets: Annotated[
+        list[str],
+        typer.Option("--targets", "-t", help="A thing that may be looked at, in plain words. Repeatable."),
+    ] = [],
+    accurate: Annotated[
+        bool,
+        typer.Option("--accurate", help="Take the mean of twenty gazes for each face and look, half of them mirrored."),
+    ] = False,
+    seed: Annotated[
+        int, typer.Option(min=0, max=2**63 - 1, help="For --accurate: the same seed gives the same gazes.")
+    ] = 0,
+    jsonl: Annotated[
+        str | None,
+        typer.Option(help="Write who looks where, steadied, to this file, as JSON Lines (- for stdout)."),
+    ] = None,
+    heat: Annotated[
+        str | None,
+        typer.Option(help="Write a heat map of where people look, over a picture of the input: FILE.png, or a folder."),
+    ] = None,
+    threshold: options.Threshold = None,
+    sample: options.Sample = "fps=5",
+    start: options.Start = None,
+    end: options.End = None,
+    model: options.ModelName = "auto",
+    device: options.Device = "auto",
+    dtype: options.Dtype = None,
+    detail: options.Detail = "auto",
+    resize: options.Resize = None,
+    findings: options.Findings = None,
+    from_findings: Annotated[
+        Path | None, typer.Option(help="Show what this file of findings says; no model is used.")
+    ] = None,
+    codec: options.Codec = None,
+    crf: options.Crf = None,
+    preset: options.Preset = None,
+    pixel_format: options.PixelFormat = None,
+    format: options.Format = None,
+    keep_metadata: options.KeepMetadata = False,
+    json: options.Summaries = False,
+    quiet: options.QuietToo = False,
+) -> None:
+    """Show where people look in videos and photos: each face, a line, and the point that is looked at.
+
+    A Moondream tells where the eyes look; the embedded face model the direction of the head, drawn as a dashed line.
+    At the end comes how long each person looked at whom or what.
+
+    mdtool gaze in.mp4                            to in.gaze.mp4
+
+    mdtool gaze in.mp4 -t screen -t cup --jsonl gaze.jsonl --heat heat.png
+    """
+    from mdtool.choice import load_gazer
+    from mdtool.cli.values import check_not_blank, check_outputs, parsed, seconds
+    from mdtool.console import Console
+    from mdtool.errors import UsageError
+    from mdtool.findings import opened_for_writing
+    from mdtool.jobs.gaze import Gazing, HeatMaps
+    from mdtool.jobs.gazing import FACE, Accuracy, gazing
+    from mdtool.jobs.run import Form, Inquiry
+    from mdtool.jobs.targets import Targets, is_many
+    from mdtool.media.encoding import Encoding
+    from mdtool.media.inputs import find_inputs
+    from mdtool.stream.judge import Question
+    from mdtool.stream.sampling import parse_sampling
+
+    check_not_blank("--targets", targets)
+    prompts = (FACE, *dict.fromkeys(targets))
+    if FACE in targets:
+        raise UsageError(f"--targets {FACE}: faces are found anyway; name other things")
+    if no_video and output:
+        raise UsageError(f"-o {output}: nothing is drawn with --no-video; leave one of them out")
+    if findings and from_findings:
+        raise UsageError(f"--findings {findings}: would be those of --from-findings; leave one of them out")
+    check_outputs(output, findings, json, jsonl=jsonl, heat=heat)
+    question = Question(
+        prompts=prompts,
+        threshold=threshold,
+        sampling=parse_sampling(sample),
+        start=parsed("--from", seconds, start),
+        end=parsed("--to", seconds, end),
+    )
+    console = Console(quiet, json)
+    sources = find_inputs(inputs)
+    many = is_many(sources, inputs)
+    known: Inquiry | Path
+    if from_findings:
+        known = from_findings
+    else:
+        asked = load_gazer(
+            model, prompts, accurate, detail, threshold, device=device, dtype=dtype, resize=resize, say=console.note
+        )
+        see = gazing(asked, prompts[1:], threshold, Accuracy(seed) if accurate else None)
+        known = Inquiry(question, see, asked.name)
+    form = Form(Encoding(codec, crf, preset, pixel_format), format, keep_metadata)
+    drawn = None if no_video else Targets(output, ".gaze", many, overwrite)
+    maps = HeatMaps(heat, many, overwrite) if heat else None
+    read = [source.path for source in sources if source.path] + ([from_findings] if from_findings else [])
+    with (
+        opened_for_writing(findings, overwrite, read) as found,
+        opened_for_writing(jsonl, overwrite, read, "--jsonl") as lines,
+    ):
+        job = Gazing(known, prompts, form, drawn, many, maps, console, found, lines)
+        raise typer.Exit(job.run(sources))

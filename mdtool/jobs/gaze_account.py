@@ -1,0 +1,138 @@
+"""What is known of the gazes of one input, frame by frame, and what it comes to in the end."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from engine.contract import Box, Point
+from mdtool.errors import InputError
+from mdtool.findings import Moment, Verdict
+from mdtool.jobs.gaze_lines import GazeLines
+from mdtool.jobs.gazing import FACE
+from mdtool.media.canvas import Canvas
+from recipes.gaze import Attention, Gaze, Smoother, who_looks_at
+from recipes.gaze_draw import draw_gaze
+from recipes.heat import CELLS, HeatMap
+
+ALONE = 1.0  # seconds that a photo counts for
+
+
+@dataclass
+class _Stream:
+    """One video stream. waiting: its last frame, which lasts until the next; step: seconds between the two before."""
+
+    smoother: Smoother = field(default_factory=Smoother)
+    attention: Attention = field(default_factory=Attention)
+    waiting: tuple[Moment, Sequence[Gaze]] | None = None
+    step: float = 0.0
+
+
+class Account:
+    """Takes the frames of one input, in the order of each stream, and sums up whom and what people look at."""
+
+    def __init__(self, lines: GazeLines | None = None) -> None:
+        """lines: where each frame is written too."""
+        self._lines = lines
+        self._streams: dict[int, _Stream] = {}
+        self.heat: HeatMap | None = None  # of the first stream; None before its first frame
+        self._peopled: tuple[float, float] | None = None  # when somebody shows in it first and last
+
+    def people(self, moment: Moment, verdict: Verdict) -> list[Gaze]:
+        """Those on the next frame, smoothly over time, with whom or what they look at."""
+        stream = self._streams.setdefault(moment.stream, _Stream())
+        if verdict.cut:
+            stream.smoother.cut()
+        faces, targets = seen_in(verdict)
+        people = who_looks_at(stream.smoother(moment.time, faces), targets)
+        if stream.waiting:
+            stream.step = max(moment.time - stream.waiting[0].time, 0.0)
+        self._settle(stream, stream.step)
+        stream.waiting = moment, people
+        if self._lines:
+            self._lines.write(moment, verdict.hidden, people)
+        return people
+
+    def finish(self) -> None:
+        """No frame comes after."""
+        for stream in self._streams.values():
+            self._settle(stream, stream.step or ALONE)
+
+    def _settle(self, stream: _Stream, step: float) -> None:
+        """Counts the frame that waits. step: seconds that it lasts if it does not say so itself."""
+        if stream.waiting is None:
+            return
+        moment, people = stream.waiting
+        stream.waiting = None
+        seconds = moment.duration or step
+        stream.attention.add(people, seconds)
+        if stream is next(iter(self._streams.values())):
+            if self.heat is None:
+                width, height = moment.size
+                self.heat = HeatMap(width / height if width and height else 1.0)
+            if people:
+                self._peopled = (self._peopled or (moment.time,))[0], moment.time
+            for one in people:
+                _warm(self.heat, one, seconds)
+
+    @property
+    def middle(self) -> tuple[int, float] | None:
+        """The first stream, and the time midway between where somebody shows first and last; None before any frame."""
+        if not self._streams:
+            return None
+        return next(iter(self._streams)), sum(self._peopled or (0.0, 0.0)) / 2
+
+    def as_dict(self) -> dict[str, Any]:
+        """`Attention.as_dict`, with the stream that each person is in."""
+        return {
+            "people": [
+                {"stream": index, **person}
+                for index, stream in sorted(self._streams.items())
+                for person in stream.attention.as_dict()["people"]
+            ]
+        }
+
+
+@dataclass(frozen=True)
+class GazeDrawing:
+    """Draws where people look: the treatment that `mdtool gaze` gives."""
+
+    account: Account
+
+    def paint(self, canvas: Canvas, moment: Moment, verdict: Verdict) -> None:
+        people = self.account.people(moment, verdict)
+        if people:
+            canvas.draw(lambda image: draw_gaze(image, people))
+
+
+def seen_in(verdict: Verdict) -> tuple[list[Gaze], list[Box]]:
+    """The people on a frame, and the named things; neither where it could not be judged."""
+    people, things = [], []
+    for region in [] if verdict.hidden else verdict.regions:
+        box = Box(region.x_min, region.y_min, region.x_max, region.y_max, region.label, region.score)
+        look = region.gaze
+        if look is None and region.label == FACE:
+            raise InputError(
+                "its findings hold faces without gazes: `mdtool gaze --findings` makes those that have them"
+            )
+        if look is None:
+            things.append(box)
+            continue
+        eye = Point((box.x_min + box.x_max) / 2, (box.y_min + box.y_max) / 2)
+        target = Point(*look.target) if look.target else None
+        people.append(Gaze(region.track, box, eye, target, look.in_frame, look.method))
+    return people, things
+
+
+def _warm(heat: HeatMap, one: Gaze, seconds: float) -> None:
+    """Of a head all of its line beyond the face, for nothing tells how far it looks."""
+    if one.target is None:
+        return
+    if one.method == "model":
+        heat.add(one.target.x, one.target.y, seconds)
+        return
+    for part in np.linspace(0, 1, CELLS):
+        x, y = one.eye.x + part * (one.target.x - one.eye.x), one.eye.y + part * (one.target.y - one.eye.y)
+        if not (one.face.x_min <= x <= one.face.x_max and one.face.y_min <= y <= one.face.y_max):
+            heat.add(x, y, seconds / CELLS)

@@ -20,13 +20,14 @@ replies   to questions about the whole picture, by question; left out where none
 """
 
 import json
-import sys
+import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TextIO
+from typing import Any, Literal, Protocol
 
+from mdtool import stdin, stdout
 from mdtool.errors import InputError, OutputError, UsageError
 from mdtool.media.whole_file import cant_write
 
@@ -87,10 +88,16 @@ class Moment:
     size: tuple[int, int] = (0, 0)
 
 
+class Lines(Protocol):
+    """What takes lines of text: a file, or several."""
+
+    def write(self, text: str, /) -> object: ...
+
+
 class FindingsFile:
     """Writes the findings of one input as they are made."""
 
-    def __init__(self, file: TextIO, source: str, model: str, prompts: Sequence[str]) -> None:
+    def __init__(self, file: Lines, source: str, model: str, prompts: Sequence[str]) -> None:
         self._file = file
         self._about = {"schema": SCHEMA, "source": source}
         self._asked = {"model": model, "prompts": list(prompts)}
@@ -110,7 +117,7 @@ class FindingsFile:
             "objects": [_object(region) for region in verdict.regions],
             **({"replies": verdict.replies} if verdict.replies else {}),
         }
-        with _told("--findings"):
+        with _told("findings"):
             self._file.write(json.dumps(entry, ensure_ascii=False, separators=(",", ":")) + "\n")
 
 
@@ -171,11 +178,36 @@ class Record:
 def records(path: Path) -> Iterator[Record]:
     """All there are in a file ("-": stdin), as they come. InputError for what is no findings."""
     try:
-        with sys.stdin if str(path) == "-" else path.open(encoding="utf-8", errors="surrogateescape") as file:
-            for number, line in enumerate(file, 1):
-                yield _parsed(line, f"{path}:{number}")
+        for number, line in enumerate(_lines(path), 1):
+            yield _parsed(line, f"{path}:{number}")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: can't be read: {getattr(error, 'strerror', None) or 'is no text'}") from error
+
+
+def _lines(path: Path) -> Iterator[str]:
+    if is_stdin(path):
+        yield from stdin.lines()
+    else:
+        with path.open(encoding="utf-8", errors="surrogateescape") as file:
+            yield from file
+
+
+def is_stdin(path: Path) -> bool:
+    return str(path) == "-"
+
+
+@contextmanager
+def spooled(path: Path) -> Iterator[Path]:
+    """The same findings where they can be read more than once: of stdin a copy. InputError for what is no findings."""
+    if not is_stdin(path):
+        yield path
+        return
+    with tempfile.NamedTemporaryFile("w", prefix="mdtool-", encoding="utf-8", errors="surrogateescape") as spool:
+        for number, line in enumerate(stdin.lines(), 1):
+            _parsed(line, f"{path}:{number}")
+            spool.write(line)
+        spool.flush()
+        yield Path(spool.name)
 
 
 def _parsed(line: str, place: str) -> Record:
@@ -235,19 +267,22 @@ def _look(gaze: dict[str, Any]) -> Gazed:
 
 
 @contextmanager
-def opened_for_writing(name: str | None, overwrite: bool, read: Iterable[Path]) -> Iterator[TextIO | None]:
+def opened_for_writing(
+    name: str | None, overwrite: bool, read: Iterable[Path], option: str = "--findings"
+) -> Iterator[Lines | None]:
     """The file for findings, "-" for stdout, None for none. It grows as they are made, a whole line at a time.
 
     read: files that are read meanwhile. OutputError if the file is one of them, exists already, or can't be made.
+    option: that names the file.
     """
     if name is None:
         yield None
     elif name == "-":
-        yield sys.stdout
+        yield stdout.Lines()
     else:
         path = Path(name)
         if path.exists() and any(other.exists() and path.samefile(other) for other in read):
-            raise UsageError(f"--findings {name}: is read by this very command; give another name")
+            raise UsageError(f"{option} {name}: is read by this very command; give another name")
         if path.is_file() and not overwrite:
             raise OutputError(f"{name}: exists already; --overwrite replaces it")
         with _told(name):

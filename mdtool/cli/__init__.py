@@ -11,7 +11,7 @@ import typer
 from typer.exceptions import TyperException
 
 from mdtool import __version__
-from mdtool.cli import bench, caption, config, detect, evaluate, models, point, query, redact
+from mdtool.cli import bench, caption, config, detect, evaluate, models, point, query, redact, render, report
 from mdtool.console import one_line
 from mdtool.ending import ENDING, interrupt, tell_of_lost
 from mdtool.errors import Exit, MdtoolError
@@ -27,6 +27,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("redact")(redact.redact)
+app.command("render")(render.render)
+app.command("report")(report.report)
 app.command("caption")(caption.caption)
 app.command("query")(query.query)
 app.command("detect")(detect.detect)

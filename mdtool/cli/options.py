@@ -1,8 +1,14 @@
 """Options that several commands have, declared once."""
 
+from enum import StrEnum
 from typing import Annotated, Literal
 
 import typer
+
+
+class ShapeName(StrEnum):
+    box = "box"
+    ellipse = "ellipse"
 
 
 def model_names() -> list[str]:
@@ -81,7 +87,60 @@ Save = Annotated[
         metavar="OUT",
     ),
 ]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace copies that exist.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")]
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object a line for each photo (and prompt).")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Say nothing but errors.")]
+
+# Of the commands that write treated copies
+
+Media = Annotated[
+    list[str],
+    typer.Argument(help="Videos, photos, animations, folders, globs, or - for stdin.", metavar="INPUT..."),
+]
+Strength = Annotated[
+    float, typer.Option(help="Size of one averaged cell, as a part of the object's shorter side: 0.15 to 1.")
+]
+Shape = Annotated[ShapeName, typer.Option(help="An ellipse goes round the box, not into it.")]
+Margin = Annotated[
+    float | None, typer.Option(help="Added on each side, as a part of the object's width and height. Default: 0.3.")
+]
+Feather = Annotated[
+    float, typer.Option(help="Soft edge round the covered part, as a part of the object's shorter side.")
+]
+Keep = Annotated[
+    list[str],
+    typer.Option(help="Leave alone what has its centre in X0,Y0,X1,Y1 (fractions or pixels). Repeatable."),
+]
+MinSize = Annotated[
+    str | None,
+    typer.Option(help="Leave alone what is smaller: pixels, or a fraction of the picture's shorter side."),
+]
+Threshold = Annotated[
+    float | None, typer.Option(help="How sure the model must be, 0 to 1, if it says so. Default: the model's.")
+]
+Tiles = Annotated[
+    str | None,
+    typer.Option(
+        help="Let the model see so many overlapping tiles too, COLUMNSxROWS such as 2x2, for small objects.",
+        metavar="CxR",
+    ),
+]
+Codec = Annotated[
+    str | None,
+    typer.Option(
+        help="Video encoder, such as libx264, libx265, h264_nvenc. Default: libx264 where the format takes it."
+    ),
+]
+Crf = Annotated[
+    int | None, typer.Option(help="Constant quality of the encoder; lower is better. Default: 18 for libx264.")
+]
+Preset = Annotated[str | None, typer.Option(help="Speed preset of the encoder. Default: medium for libx264.")]
+PixelFormat = Annotated[str | None, typer.Option(help="Pixel format to encode in. Default: the source's.")]
+Format = Annotated[
+    str | None, typer.Option(help="Container format. Default: by the output's name; matroska for stdout.")
+]
+KeepMetadata = Annotated[
+    bool, typer.Option("--keep-metadata", help="Keep tags such as place, time, device and author.")
+]
+Summaries = Annotated[bool, typer.Option("--json", help="Print a summary of each input on stdout, as JSON Lines.")]

@@ -13,11 +13,7 @@ class StyleName(StrEnum):
     blur = "blur"
     pixelate = "pixelate"
     solid = "solid"
-
-
-class ShapeName(StrEnum):
-    box = "box"
-    ellipse = "ellipse"
+    obfuscate = "obfuscate"
 
 
 class OnError(StrEnum):
@@ -26,10 +22,7 @@ class OnError(StrEnum):
 
 
 def redact(
-    inputs: Annotated[
-        list[str],
-        typer.Argument(help="Videos, photos, animations, folders, globs, or - for stdin.", metavar="INPUT..."),
-    ],
+    inputs: options.Media,
     prompt: Annotated[list[str], typer.Option("--prompt", "-p", help="What to hide, in plain words. Repeatable.")] = [
         "face"
     ],
@@ -43,33 +36,23 @@ def redact(
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")] = False,
     style: Annotated[
-        StyleName, typer.Option(help="What is painted: a few averaged cells, smooth or square, or one colour.")
+        StyleName,
+        typer.Option(
+            help="What is painted: a few averaged cells, smooth or square, one colour, "
+            "or cells nearly lost in the colour around."
+        ),
     ] = StyleName.blur,
-    strength: Annotated[
-        float, typer.Option(help="Size of one averaged cell, as a part of the object's shorter side: 0.15 to 1.")
-    ] = 0.33,
-    shape: Annotated[ShapeName, typer.Option(help="An ellipse goes round the box, not into it.")] = ShapeName.box,
-    margin: Annotated[
-        float | None, typer.Option(help="Added on each side, as a part of the object's width and height. Default: 0.3.")
-    ] = None,
-    feather: Annotated[
-        float, typer.Option(help="Soft edge round the covered part, as a part of the object's shorter side.")
-    ] = 0.0,
+    strength: options.Strength = 0.33,
+    shape: options.Shape = options.ShapeName.box,
+    margin: options.Margin = None,
+    feather: options.Feather = 0.0,
     color: Annotated[str, typer.Option(help="For --style solid: #rrggbb or a name.")] = "black",
-    keep: Annotated[
-        list[str],
-        typer.Option(help="Leave alone what has its centre in X0,Y0,X1,Y1 (fractions or pixels). Repeatable."),
-    ] = [],
+    keep: options.Keep = [],
     only: Annotated[
         list[str], typer.Option(help="Hide only what touches X0,Y0,X1,Y1 (fractions or pixels). Repeatable.")
     ] = [],
-    min_size: Annotated[
-        str | None,
-        typer.Option(help="Leave alone what is smaller: pixels, or a fraction of the picture's shorter side."),
-    ] = None,
-    threshold: Annotated[
-        float | None, typer.Option(help="How sure the model must be, 0 to 1, if it says so. Default: the model's.")
-    ] = None,
+    min_size: options.MinSize = None,
+    threshold: options.Threshold = None,
     sample: Annotated[str, typer.Option(help="Frames the model looks at: auto, every, N (one in N), fps=F.")] = "auto",
     max_calls: Annotated[
         int | None,
@@ -77,6 +60,7 @@ def redact(
             min=1, help="Let the model look at no more frames than this; what can't be judged then is hidden whole."
         ),
     ] = None,
+    tiles: options.Tiles = None,
     start: Annotated[
         str | None,
         typer.Option("--from", help="Work from this time on (90, 1:30 or 0:01:30.5); frames before stay as they are."),
@@ -96,31 +80,17 @@ def redact(
         str | None, typer.Option(help="Write what was found to this file, as JSON Lines (- for stdout).")
     ] = None,
     from_findings: Annotated[
-        Path | None, typer.Option(help="Hide what this file of findings says; no model is used.")
+        Path | None,
+        typer.Option(help="Hide what this file of findings says (- for stdin, as they come); no model is used."),
     ] = None,
-    codec: Annotated[
-        str | None,
-        typer.Option(
-            help="Video encoder, such as libx264, libx265, h264_nvenc. Default: libx264 where the format takes it."
-        ),
-    ] = None,
-    crf: Annotated[
-        int | None, typer.Option(help="Constant quality of the encoder; lower is better. Default: 18 for libx264.")
-    ] = None,
-    preset: Annotated[
-        str | None, typer.Option(help="Speed preset of the encoder. Default: medium for libx264.")
-    ] = None,
-    pixel_format: Annotated[str | None, typer.Option(help="Pixel format to encode in. Default: the source's.")] = None,
-    format: Annotated[
-        str | None, typer.Option(help="Container format. Default: by the output's name; matroska for stdout.")
-    ] = None,
-    keep_metadata: Annotated[
-        bool, typer.Option("--keep-metadata", help="Keep tags such as place, time, device and author.")
-    ] = False,
+    codec: options.Codec = None,
+    crf: options.Crf = None,
+    preset: options.Preset = None,
+    pixel_format: options.PixelFormat = None,
+    format: options.Format = None,
+    keep_metadata: options.KeepMetadata = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be done, and do nothing.")] = False,
-    json: Annotated[
-        bool, typer.Option("--json", help="Print a summary of each input on stdout, as JSON Lines.")
-    ] = False,
+    json: options.Summaries = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
 ) -> None:
     """Hide what you name in videos and photos: every frame, with sound, times and size as they were.
@@ -130,11 +100,11 @@ def redact(
     mdtool redact in.mp4 -o out.mp4 --style solid
     """
     from mdtool.choice import load_model
-    from mdtool.cli.values import check_outputs, checked, parsed, seconds
+    from mdtool.cli.values import check_findings_in, check_outputs, checked, parsed, seconds
     from mdtool.console import Console
     from mdtool.findings import opened_for_writing
     from mdtool.jobs.plan import print_plan
-    from mdtool.jobs.redact import Redacting
+    from mdtool.jobs.redact import Redacting, rereadable
     from mdtool.jobs.redaction import Redaction
     from mdtool.jobs.run import Form, Inquiry
     from mdtool.jobs.targets import Targets, is_many
@@ -144,6 +114,7 @@ def redact(
     from mdtool.stream.judge import Question
     from mdtool.stream.sampling import parse_sampling
     from mdtool.stream.sight import finding
+    from mdtool.stream.tiles import parse_tiles, tiled
     from recipes.redact import MARGIN, Style
     from recipes.regions import parse_region, parse_size
 
@@ -156,6 +127,7 @@ def redact(
         end=parsed("--to", seconds, end),
         blank_errors=on_error is OnError.blank,
     )
+    grid = parsed("--tiles", parse_tiles, tiles)
     redaction = Redaction(
         style=checked(Style, style.value, strength, shape.value, feather, MARGIN if margin is None else margin),
         colour=parsed("--color", parse_colour, color),
@@ -167,16 +139,21 @@ def redact(
     console = Console(quiet, json)
     sources = find_inputs(inputs)
     targets = Targets(output, ".redacted", is_many(sources, inputs), overwrite)
-    asked = None
+    inquiry = None
     if not from_findings:
         asked = load_model(
             model, "detect", prompt, detail, threshold, warn=console.note, device=device, dtype=dtype, resize=resize
         )
+        inquiry = Inquiry(question, tiled(finding(asked, prompt, threshold), grid), asked.name)
     if dry_run:
-        raise typer.Exit(print_plan(sources, targets, question, asked))
+        raise typer.Exit(print_plan(sources, targets, question, inquiry))
     check_outputs(output, findings, json)
-    known = Inquiry(question, finding(asked, prompt, threshold), asked.name) if asked else from_findings
-    assert known
+    check_findings_in(from_findings, inputs)
     read = [source.path for source in sources if source.path] + ([from_findings] if from_findings else [])
-    with opened_for_writing(findings, overwrite, read) as file:
+    with (
+        opened_for_writing(findings, overwrite, read) as file,
+        rereadable(from_findings, sources) as recorded,
+    ):
+        known = inquiry or recorded
+        assert known
         raise typer.Exit(Redacting(redaction, known, prompt, form, targets, console, file).run(sources))

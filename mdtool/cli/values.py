@@ -3,7 +3,7 @@
 import math
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar, overload
 
@@ -47,6 +47,19 @@ def check_outputs(output: str | None, findings: str | None, json: bool) -> None:
     ]
     if len(there) > 1:
         raise UsageError(f"{' and '.join(there)}: only one of them can have stdout; give the others a file name")
+
+
+def check_apart(option: str, others: Mapping[str, object]) -> None:
+    """UsageError if one of the others, given by name and value, stands beside an option that leaves no room for it."""
+    for other, value in others.items():
+        if value:
+            raise UsageError(f"{other}: does not go together with {option}")
+
+
+def check_findings_in(findings: Path | None, inputs: Sequence[str]) -> None:
+    """UsageError if the findings and the pictures are both to come from stdin."""
+    if findings and str(findings) == "-" and "-" in inputs:
+        raise UsageError("-: findings and pictures can't both come from stdin; give one of them as a file")
 
 
 def images_and_prompts(arguments: Sequence[str], prompts: Sequence[str]) -> tuple[list[str], list[str]]:

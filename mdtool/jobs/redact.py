@@ -1,14 +1,14 @@
 """Redacts every input there is."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
 
 from mdtool.console import Console
 from mdtool.ending import check_not_ending
 from mdtool.errors import Exit
-from mdtool.findings import FindingsFile, RecordedFindings
+from mdtool.findings import FindingsFile, Lines, RecordedFindings, spooled
 from mdtool.jobs.batch import each_input
 from mdtool.jobs.redaction import Redaction
 from mdtool.jobs.report import Report
@@ -28,7 +28,7 @@ class Redacting:
     form: Form
     targets: Targets
     console: Console
-    findings: TextIO | None = None
+    findings: Lines | None = None
 
     def run(self, sources: Sequence[Input]) -> Exit:
         return each_input(sources, self._redact, self.console)
@@ -46,6 +46,16 @@ class Redacting:
     def _progress(self, report: Report, frames: int | None) -> None:
         check_not_ending()
         self.console.progress(report, frames)
+
+
+@contextmanager
+def rereadable(findings: Path | None, sources: Sequence[Input]) -> Iterator[Path | None]:
+    """Findings that can be read for each of the sources; what is piped in for a single one is taken as it comes."""
+    if findings is None or len(sources) == 1:
+        yield findings
+    else:
+        with spooled(findings) as copy:
+            yield copy
 
 
 def recorded(findings: Path, source: Input, targets: Targets) -> RecordedFindings:

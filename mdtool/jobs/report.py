@@ -8,7 +8,8 @@ from mdtool.findings import Moment, Verdict
 
 @dataclass
 class Report:
-    """frames: pictures judged; looks: of them, those that the model saw; hidden: those covered whole.
+    """target: empty where none is made. frames: pictures judged; looks: of them, those that the model saw; hidden:
+    those covered whole.
 
     objects: tracks; seconds: in all; stages: seconds of work in each; duration: of the video, in seconds; incomplete:
     why the result lacks a part of the input; notes: sentences for the person.
@@ -63,4 +64,4 @@ class Report:
         if self.duration and self.seconds:
             parts[-1] += f" = {self.duration / self.seconds:.1f} x real time"
         stages = ", ".join(f"{name} {spent:.1f}" for name, spent in self.stages.items())
-        return f"{self.target}: {', '.join(parts)} ({stages})"
+        return f"{self.target or self.source}: {', '.join(parts)} ({stages})"

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from recipes.redact import MIN_CELL, Area, Style, blank, redact
 
-STYLES = ["blur", "pixelate", "solid"]
+STYLES = ["blur", "pixelate", "solid", "obfuscate"]
 CENTRE = Area(0.25, 0.25, 0.75, 0.75)
 BARE = 0.0  # no margin
 
@@ -60,7 +60,7 @@ def test_pixelate_leaves_one_value_a_cell(strength: float) -> None:
 
 
 @pytest.mark.parametrize("shape", ["box", "ellipse"])
-@pytest.mark.parametrize("name", ["blur", "pixelate"])
+@pytest.mark.parametrize("name", ["blur", "pixelate", "obfuscate"])
 def test_different_faces_with_equal_averages_become_the_same(name: Any, shape: Any) -> None:
     cell = 8  # a quarter of the 32 pixels of the object
     low, high = np.indices((64, 64)).sum(0) % 2 * 100 + 50, np.indices((64, 64))[0] % 2 * 100 + 50
@@ -70,7 +70,7 @@ def test_different_faces_with_equal_averages_become_the_same(name: Any, shape: A
     assert np.array_equal(redacted(low, style, CENTRE), redacted(high, style, CENTRE))
 
 
-@pytest.mark.parametrize("name", ["blur", "pixelate"])
+@pytest.mark.parametrize("name", ["blur", "pixelate", "obfuscate"])
 def test_detail_does_not_shine_through(name: Any) -> None:
     plane = noise(96, 96)
     inside = (slice(24, 72), slice(24, 72))
@@ -350,7 +350,7 @@ def test_planes_that_cant_be_painted_are_refused(planes: list[np.ndarray], fill:
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ({"name": "swirl"}, "blur, pixelate, solid"),
+        ({"name": "swirl"}, "blur, pixelate, solid, obfuscate"),
         ({"shape": "star"}, "box, ellipse"),
         ({"strength": 0.05}, "could be undone"),
         ({"strength": 1.1}, "strength goes from"),

@@ -102,7 +102,7 @@ def _legend(one: Marked) -> str:
     words = [latin(one.label)[:LONGEST_LABEL], f"#{one.track}"]
     if one.score is not None:
         words.append(f"{one.score:.2f}")
-    return " ".join(filter(None, words))
+    return "  ".join(filter(None, words))
 
 
 def _letters(image: np.ndarray) -> int:

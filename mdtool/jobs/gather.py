@@ -12,7 +12,7 @@ from recipes.policy import objects_of
 from recipes.verdict import BRIDGE, Ruling, Verdict, share
 
 MOST_CANDIDATES = 48  # for example frames
-FIRST_SLOT = 0.5  # seconds
+FIRST_SLOT = 0.25  # seconds
 SLACK = 1e-4  # seconds: times in findings are rounded
 
 

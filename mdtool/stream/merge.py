@@ -134,15 +134,14 @@ def _pairs(here: Sequence[Found], there: Sequence[Found]) -> list[tuple[int, int
 
 
 def _united(group: Sequence[Found], width: int, height: int) -> Found:
-    """The largest box that no border cuts, else the hull of the parts, as if all their tiles were one."""
-    complete = [one for one in group if not one.cut]
-    if complete:
-        return _scored(max(complete, key=lambda one: float(area(one.box))), group)
-    box, sides = group[0].box, group[0].view.sides
-    for one in group[1:]:
+    """The hull of all that borders cut and of the largest of the others, as if all their tiles were one."""
+    complete = sorted((one for one in group if not one.cut), key=lambda one: -float(area(one.box)))
+    first, *others = [*complete[:1], *(one for one in group if one.cut)]
+    box, sides = first.box, first.view.sides
+    for one in others:
         box, sides = hull(box, one.box), hull(sides, one.view.sides)
     view = View(*sides.astype(int).tolist())
-    return _scored(Found(box, view, group[0].sighted, view.cuts(box, width, height)), group)
+    return _scored(Found(box, view, first.sighted, view.cuts(box, width, height)), group)
 
 
 def _without_slivers(found: Sequence[Found]) -> list[Found]:

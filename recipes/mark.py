@@ -54,8 +54,10 @@ def mark_unjudged(image: np.ndarray) -> None:
 
 
 def _outline(image: np.ndarray, one: Marked, colour: Colour | None) -> None:
+    """On even pixels, or the halved colour planes of a video would make the lines pale."""
     x0, y0, x1, y1 = _corners(image, one)
-    line = max(LEAST_LINE, round(min(image.shape[:2]) * LINE))
+    x0, y0, x1, y1 = x0 & ~1, y0 & ~1, x1 | 1, y1 | 1
+    line = 2 * max(LEAST_LINE // 2, round(min(image.shape[:2]) * LINE / 2))
     paint = colour or colour_of_track(one.track)
     for rows, columns in (
         (slice(y0, y0 + line), slice(x0, x1 + 1)),

@@ -43,7 +43,7 @@ def painted(image: np.ndarray) -> np.ndarray:
 
 def test_a_box_is_outlined_where_it_is_and_empty_inside() -> None:
     image = marked("boxes", MIDDLE)
-    assert {tuple(image[y, x]) for y, x in ((120, 299), (269, 200), (200, 100), (200, 300))} == {colour_of_track(1)}
+    assert {tuple(image[y, x]) for y, x in ((120, 299), (270, 200), (200, 100), (200, 300))} == {colour_of_track(1)}
     assert not painted(image)[126:264, 106:294].any()
     assert not painted(image)[272:].any()
 
@@ -73,12 +73,12 @@ def test_words_stay_in_the_picture(name: Any, thing: Thing) -> None:
 
 def test_a_track_keeps_its_colour_and_others_have_their_own() -> None:
     for things in ([MIDDLE], [Thing(0.1, 0.1, 0.2, 0.2, track=2), MIDDLE]):
-        assert tuple(marked("boxes", *things)[269, 200]) == colour_of_track(1)
+        assert tuple(marked("boxes", *things)[270, 200]) == colour_of_track(1)
     assert colour_of_track(1) != colour_of_track(2)
 
 
 def test_a_colour_that_is_asked_for_is_taken() -> None:
-    assert tuple(marked("boxes", MIDDLE, colour=(255, 0, 255))[269, 200]) == (255, 0, 255)
+    assert tuple(marked("boxes", MIDDLE, colour=(255, 0, 255))[270, 200]) == (255, 0, 255)
     assert (marked("hitmarker", MIDDLE, colour=(255, 0, 255)) == (255, 0, 255)).all(axis=2).any()
 
 

@@ -154,7 +154,7 @@ class Gathered:
 
     def _hit_at(self, time: float) -> Iterator[Ruling]:
         for ruling in self._hit:
-            if any(start - SLACK <= time <= end + SLACK for start, end in ruling.spans):
+            if any(start - SLACK <= time < max(end - SLACK, start + SLACK) for start, end in ruling.spans):
                 yield ruling
 
     def _close(self, record: Record, seconds: float) -> None:

@@ -33,7 +33,15 @@ def loaded_by(*arguments: str | Path) -> set[str]:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--help"], ["redact", "--help"], ["eval", "redact", "--help"], ["models", "--help"], ["models", "list"]],
+    [
+        ["--help"],
+        ["redact", "--help"],
+        ["render", "--help"],
+        ["report", "--help"],
+        ["eval", "redact", "--help"],
+        ["models", "--help"],
+        ["models", "list"],
+    ],
     ids=" ".join,
 )
 def test_help_loads_nothing_heavy(arguments: list[str]) -> None:

@@ -207,7 +207,7 @@ def test_a_working_directory_that_is_gone(here: Path) -> None:
 
 
 WRONG = [
-    ('[redact]\nstile = "blur"\n', ":2: [redact] stile: no such option; did you mean style?"),
+    ('[redact]\nstyl = "blur"\n', ":2: [redact] styl: no such option; did you mean style?"),
     ("[redact]\nmax_calls = 3\n", ":2: [redact] max_calls: no such option; did you mean max-calls?"),
     ('[redact]\ntoken = "x"\n', ":2: [redact] token: no such option; `mdtool redact --help` shows what there is"),
     ("[redact]\nhelp = true\n", ":2: [redact] help: no such option"),

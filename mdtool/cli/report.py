@@ -15,6 +15,7 @@ def report(
         typer.Option("--output", "-o", help="A file, or - for stdout. Default: NAME.html beside the findings."),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a report that exists.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
 ) -> None:
     """Make of findings one page of HTML: timelines, example frames, heat maps and counts. It needs no network.
 
@@ -22,6 +23,11 @@ def report(
 
     mdtool detect in.mp4 face --jsonl - | mdtool report - -o report.html
     """
+    from mdtool.console import Console
     from mdtool.jobs.report_file import report_target, write_report
 
-    write_report(findings, report_target(findings, output), overwrite)
+    target = report_target(findings, output)
+    chapters = write_report(findings, target, overwrite)
+    frames = sum(len(chapter.examples) for chapter in chapters)
+    inputs = f"{len(chapters)} input{'s' * (len(chapters) != 1)}"
+    Console(quiet).note(f"{target or 'stdout'}: {inputs}, {frames} example frame{'s' * (frames != 1)}")

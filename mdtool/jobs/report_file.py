@@ -8,6 +8,7 @@ from mdtool.jobs.chapter import MOST_EXAMPLES, chapter_of
 from mdtool.jobs.gather import Gathered
 from mdtool.media.inputs import Input
 from mdtool.media.whole_file import WholeFile, cant_write
+from mdtool.report.contents import Chapter
 from mdtool.report.page import page
 from mdtool.stdout import put
 
@@ -26,23 +27,27 @@ def report_target(findings: Path, output: str | None) -> Path | None:
     return target
 
 
-def write_report(findings: Path, target: Path | None, overwrite: bool) -> None:
-    """Raises InputError for what is no findings, NoInput where there are none, OutputError."""
+def write_report(findings: Path, target: Path | None, overwrite: bool) -> list[Chapter]:
+    """What is on it. Raises InputError for what is no findings, NoInput where there are none, OutputError."""
+    title = "Findings" if is_stdin(findings) else findings.name
     if target is None:
-        put(report_of(findings))
-        return
+        chapters = chapters_of(findings)
+        put(page(title, chapters))
+        return chapters
     try:
         with WholeFile(target, overwrite) as whole:
-            whole.part.write_text(report_of(findings), "utf-8")
+            chapters = chapters_of(findings)
+            whole.part.write_text(page(title, chapters), "utf-8")
             whole.commit()
     except OutputError as error:
         raise OutputError(f"{target}: {error}") from error
     except OSError as error:
         raise OutputError(f"{target}: {cant_write(error)}") from error
+    return chapters
 
 
-def report_of(findings: Path) -> str:
-    """The text of the page."""
+def chapters_of(findings: Path) -> list[Chapter]:
+    """One for each input, in their order."""
     sources: dict[str, Gathered] = {}
     for record in records(findings):
         sources.setdefault(record.source, Gathered()).add(record)
@@ -54,5 +59,4 @@ def report_of(findings: Path) -> str:
         gathered.finish()
         path = None if name == "-" else Path(name)
         chapters.append(chapter_of(Input(path, Path("stdin"), name), gathered, most=most))
-    title = "Findings" if is_stdin(findings) else findings.name
-    return page(title, chapters)
+    return chapters

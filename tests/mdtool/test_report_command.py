@@ -332,6 +332,7 @@ def findings(here: Path) -> Path:
 def test_one_page_for_all_inputs_beside_the_findings(findings: Path, mdtool: Run) -> None:
     outcome = mdtool("report", findings)
     assert (outcome.code, outcome.out) == (0, b"")
+    assert re.fullmatch(r"mdtool: .*found\.html: 3 inputs, \d+ example frames\n", outcome.err)
     html = findings.with_suffix(".html").read_text("utf-8")
     assert html.startswith("<!DOCTYPE html>")
     assert html.count("<article ") == 3
@@ -347,8 +348,8 @@ def test_one_page_for_all_inputs_beside_the_findings(findings: Path, mdtool: Run
 
 def test_where_the_report_goes(findings: Path, here: Path, mdtool: Run) -> None:
     assert mdtool("report", findings, "-o", "r.html").code == 0
-    shown = mdtool("report", findings, "-o", "-")
-    assert shown.code == 0
+    shown = mdtool("report", findings, "-o", "-", "--quiet")
+    assert (shown.code, shown.err) == (0, "")
     assert shown.out == (here / "r.html").read_bytes()
     assert not findings.with_suffix(".html").exists()
 

@@ -313,7 +313,7 @@ def test_what_the_command_line_says_is_traced_to_no_file(here: Path, mdtool: Run
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("MDTOOL_REDACT_STILE", "blur", "sets no option; did you mean MDTOOL_REDACT_STYLE?"),
+        ("MDTOOL_REDACT_STYL", "blur", "sets no option; did you mean MDTOOL_REDACT_STYLE?"),
         ("MDTOOL_NOTHING_OF_OURS", "", "sets no option; `mdtool --help` shows what there is"),
         ("MDTOOL_REDACT_INPUTS", "a.png", "sets no option"),
         ("MDTOOL_CONFIG_SHOW_JSON", "1", "sets no option"),

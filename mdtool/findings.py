@@ -20,15 +20,14 @@ replies   to questions about the whole picture, by question; left out where none
 """
 
 import json
-import shutil
-import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol, TextIO
 
+from mdtool import stdin, stdout
 from mdtool.errors import InputError, OutputError, UsageError
 from mdtool.media.whole_file import cant_write
 
@@ -118,7 +117,7 @@ class FindingsFile:
             "objects": [_object(region) for region in verdict.regions],
             **({"replies": verdict.replies} if verdict.replies else {}),
         }
-        with told("--findings"):
+        with told("findings"):
             self._file.write(json.dumps(entry, ensure_ascii=False, separators=(",", ":")) + "\n")
 
 
@@ -172,22 +171,6 @@ class RecordedFindings:
         return self._ahead.pop((stream, frame))
 
 
-def kept_findings(path: Path, stack: ExitStack, stdin_taken: bool) -> Path:
-    """The same findings, to be read any number of times until the stack is closed: "-" as a file.
-
-    UsageError if stdin is an input already.
-    """
-    if str(path) != "-":
-        return path
-    if stdin_taken:
-        raise UsageError("-: standard input can't be both an input and its findings")
-    spool = stack.enter_context(tempfile.NamedTemporaryFile(prefix="mdtool-"))  # noqa: SIM115  the stack closes it
-    with told("--from-findings -"):
-        shutil.copyfileobj(sys.stdin.buffer, spool)
-        spool.flush()
-    return Path(spool.name)
-
-
 @dataclass(frozen=True)
 class Record:
     """One line of findings. prompts: what the model was asked for."""
@@ -203,18 +186,10 @@ def records(file: Path | TextIO) -> Iterator[Record]:
     """All there are in a file ("-": stdin), as they come; of an open one from its start. InputError for no findings."""
     name = str(file) if isinstance(file, Path) else "the findings"
     try:
-        with _opened(file) as lines:
-            for number, line in enumerate(lines, 1):
-                yield _parsed(line, f"{name}:{number}")
+        for number, line in enumerate(_lines(file), 1):
+            yield _parsed(line, f"{name}:{number}")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{name}: can't be read: {getattr(error, 'strerror', None) or 'is no text'}") from error
-
-
-def _opened(file: Path | TextIO) -> AbstractContextManager[TextIO]:
-    if not isinstance(file, Path):
-        file.seek(0)
-        return nullcontext(file)
-    return sys.stdin if str(file) == "-" else file.open(encoding="utf-8", errors="surrogateescape")
 
 
 def records_of(file: Path | TextIO, source: str, by_name: bool) -> Iterator[Record]:
@@ -222,6 +197,35 @@ def records_of(file: Path | TextIO, source: str, by_name: bool) -> Iterator[Reco
     for record in records(file):
         if record.source == source or (by_name and Path(record.source).name == Path(source).name):
             yield record
+
+
+def _lines(file: Path | TextIO) -> Iterator[str]:
+    if not isinstance(file, Path):
+        file.seek(0)
+        yield from file
+    elif is_stdin(file):
+        yield from stdin.lines()
+    else:
+        with file.open(encoding="utf-8", errors="surrogateescape") as opened:
+            yield from opened
+
+
+def is_stdin(path: Path) -> bool:
+    return str(path) == "-"
+
+
+@contextmanager
+def spooled(path: Path) -> Iterator[Path]:
+    """The same findings where they can be read more than once: of stdin a copy. InputError for what is no findings."""
+    if not is_stdin(path):
+        yield path
+        return
+    with tempfile.NamedTemporaryFile("w", prefix="mdtool-", encoding="utf-8", errors="surrogateescape") as spool:
+        for number, line in enumerate(stdin.lines(), 1):
+            _parsed(line, f"{path}:{number}")
+            spool.write(line)
+        spool.flush()
+        yield Path(spool.name)
 
 
 def _parsed(line: str, place: str) -> Record:
@@ -283,15 +287,16 @@ def _look(gaze: dict[str, Any]) -> Gazed:
 @contextmanager
 def opened_for_writing(
     name: str | None, overwrite: bool, read: Iterable[Path], option: str = "--findings"
-) -> Iterator[TextIO | None]:
+) -> Iterator[Lines | None]:
     """The file for findings, "-" for stdout, None for none. It grows as they are made, a whole line at a time.
 
     read: files that are read meanwhile. OutputError if the file is one of them, exists already, or can't be made.
+    option: that names the file.
     """
     if name is None:
         yield None
     elif name == "-":
-        yield sys.stdout
+        yield stdout.Lines()
     else:
         path = Path(name)
         if path.exists() and any(other.exists() and path.samefile(other) for other in read):

@@ -23,3 +23,10 @@ def put(text: str) -> None:
 def put_record(record: dict[str, Any]) -> None:
     """As a line of JSON. Of names that are no text the bytes are escaped in JSON's own way."""
     put(json.dumps(record, ensure_ascii=False) + "\n")
+
+
+class Lines:
+    """Takes text as a file does. What `put` raises is raised."""
+
+    def write(self, text: str, /) -> None:
+        put(text)

@@ -1,6 +1,5 @@
 """Marking boxes and points in a picture, each with its label, so that a person sees what was found."""
 
-import unicodedata
 import zlib
 from collections.abc import Sequence
 from typing import Any
@@ -8,8 +7,7 @@ from typing import Any
 import numpy as np
 
 from engine.contract import Box, Point
-
-Colour = tuple[int, int, int]  # red, green, blue, 0..255
+from recipes.plates import Colour, contrast, latin
 
 # Far apart for most eyes (Okabe & Ito 2008, Color Universal Design), without their black.
 COLOURS: tuple[Colour, ...] = (
@@ -61,7 +59,7 @@ def _outline(canvas: Any, size: tuple[int, int], box: Box, colour: Colour, line:
 def _dot(canvas: Any, size: tuple[int, int], point: Point, colour: Colour, line: int) -> tuple[int, int]:
     """Draws it, with a rim that shows on any ground; where its label goes."""
     centre = _pixel(point.x, size[0]), _pixel(point.y, size[1])
-    canvas.circle(centre, 2 * line, fill=colour, outline=_contrast(colour), width=max(1, line // 2))
+    canvas.circle(centre, 2 * line, fill=colour, outline=contrast(colour), width=max(1, line // 2))
     return centre[0] + 3 * line, centre[1]
 
 
@@ -70,10 +68,8 @@ def _pixel(part: float, length: int) -> int:
 
 
 def _legend(one: Box | Point) -> str:
-    letters = (c for c in unicodedata.normalize("NFKD", one.label) if not unicodedata.combining(c))
-    plain = " ".join("".join(letters).split())
     score = f"{one.score:.2f}" if isinstance(one, Box) and one.score is not None else ""
-    return f"{plain if plain.isascii() else ''} {score}".strip()
+    return f"{latin(one.label)} {score}".strip()
 
 
 def _write(canvas: Any, size: tuple[int, int], at: tuple[int, int], text: str, colour: Colour, font: Any) -> None:
@@ -86,10 +82,4 @@ def _write(canvas: Any, size: tuple[int, int], at: tuple[int, int], text: str, c
     x = max(0, min(at[0], size[0] - int(wide)))
     y = max(0, min(at[1] - int(high), size[1] - int(high)))
     canvas.rectangle((x, y, x + wide, y + high), fill=colour)
-    canvas.text((x + pad - left, y + pad - top), text, fill=_contrast(colour), font=font)
-
-
-def _contrast(colour: Colour) -> Colour:
-    """Black or white, whichever is read more easily on it."""
-    red, green, blue = colour
-    return (0, 0, 0) if 0.299 * red + 0.587 * green + 0.114 * blue > 128 else (255, 255, 255)
+    canvas.text((x + pad - left, y + pad - top), text, fill=contrast(colour), font=font)

@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 
 from engine.contract import Point
-from recipes.draw import Colour
 from recipes.gaze import Gaze
+from recipes.plates import BLACK, WHITE, Colour, lay, plate
 
 UNIT, LEAST_UNIT = 1 / 270, 1.0  # of the picture's shorter side, pixels: the lengths below are so many units
 BOX_LINE = 1.0  # width
@@ -28,7 +28,6 @@ GOLDEN_ANGLE = math.pi * (3 - math.sqrt(5))
 FIRST_HUE = -math.pi / 12  # this with the next two: any eight people in a row differ by 30 (CIE 1976)
 LIGHTNESS = 70, 85, 58  # by turns, so that hues which come near to each other again still differ
 CHROMA = 56
-BLACK, WHITE = (0, 0, 0), (255, 255, 255)
 
 FAR = 4.0  # pictures: what lies farther out is drawn as if it were there, since OpenCV counts in 32 bits
 SHIFT = 4  # bits after the point in OpenCV's coordinates
@@ -141,25 +140,9 @@ def _label(image: np.ndarray, one: Gaze, unit: float) -> None:
     words = [f"P{one.track}"]
     if one.in_frame is not None:
         words += ["head"] * (one.method == "head") + ["out"] * (not one.in_frame)
-    height, width = image.shape[:2]
-    plate = _plate(" ".join(words), max(LEAST_LETTERS, round(LETTERS * unit)), colour_of_track(one.track))
-    plate = plate[:height, :width]
     (left, top), _ = _corners(image, one)
-    x, y = min(left, width - plate.shape[1]), min(max(0, top - plate.shape[0]), height - plate.shape[0])
-    image[y : y + plate.shape[0], x : x + plate.shape[1]] = plate
-
-
-@lru_cache(maxsize=256)
-def _plate(text: str, letters: int, colour: Colour) -> np.ndarray:
-    """(height, width, 3) uint8: black letters of that size in pixels on a ground of the colour."""
-    from PIL import Image, ImageDraw, ImageFont
-
-    font = ImageFont.load_default(letters)
-    left, top, right, bottom = (round(side) for side in font.getbbox(text))
-    pad = max(2, letters // 5)
-    plate = Image.new("RGB", (right - left + 2 * pad, bottom - top + 2 * pad), colour)
-    ImageDraw.Draw(plate).text((pad - left, pad - top), text, fill=BLACK, font=font)
-    return np.asarray(plate)
+    letters = max(LEAST_LETTERS, round(LETTERS * unit))
+    lay(image, plate(" ".join(words), letters, colour_of_track(one.track)), left, top)
 
 
 def _corners(image: np.ndarray, one: Gaze) -> tuple[tuple[int, int], tuple[int, int]]:

@@ -25,11 +25,11 @@ A policy is a TOML file (toml.io, version 1.0) with a table [[rule]] for each th
 
 `name`, `action`, and either `prompt` or `question` with `answer` must be there. The actions:
 
-    flag                     changes nothing: it is in the verdict
-    blur, pixelate, solid    hide what was found, as `recipes.redact.Style` has it
-    cover                    hides the whole frame
-    mute                     silences the sound of the span
-    cut                      leaves the span out
+    flag                                changes nothing: it is in the verdict
+    blur, pixelate, solid, obfuscate    hide what was found, as `recipes.redact.Style` has it
+    cover                               hides the whole frame
+    mute                                silences the sound of the span
+    cut                                 leaves the span out
 
 A question finds no place in the picture, so its action is none of those that hide what was found, and it has
 no regions, min_share or min_score. One answer fits a reply that has its words in a row, anywhere; but "yes" and
@@ -48,7 +48,7 @@ from engine.contract import normalise
 from recipes.redact import Name, Style
 from recipes.regions import Rectangle, Region, chosen, parse_region
 
-Action = Literal["flag", "blur", "pixelate", "solid", "cover", "mute", "cut"]
+Action = Literal["flag", "blur", "pixelate", "solid", "obfuscate", "cover", "mute", "cut"]
 ACTIONS = get_args(Action)
 HIDING = get_args(Name)  # the actions that hide what was found
 ANY = "any"  # stands for all rules, so that none can be called so

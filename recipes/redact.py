@@ -15,11 +15,13 @@ import numpy as np
 MARGIN = (0.3, 0.3)  # parts of the box's width and height added on each side
 MIN_STRENGTH = 0.15
 MIN_CELL = 4  # pixels: under it, an average would be near to the samples it hides
+LEAST_GROWTH = 0.1  # of a box that is obfuscated, on each side: else its edges would show where the object is
+SUNK = 0.9  # part that the colour around has in an obfuscated cell
 STEPS = (1, 2, 4)  # pixels a side that one sample can stand for; none is above MIN_CELL
 
-Name = Literal["blur", "pixelate", "solid"]
+Name = Literal["blur", "pixelate", "solid", "obfuscate"]
 Shape = Literal["box", "ellipse"]
-Value = int | Sequence[int]  # one sample, or one per channel
+Value = int | Sequence[int] | np.ndarray  # one sample, or one per channel
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,8 @@ class Style:
     strength: side of one averaged cell, as a part of the object's shorter side.
     feather: width of the soft edge round the shape, as a part of the same.
     margin: parts of the box's (width, height) by which it is grown on each side; one number stands for both.
-    An ellipse goes through the corners of the grown box. Raises ValueError where a value can't be.
+    An ellipse goes through the corners of the grown box. What is obfuscated is nearly lost in the mean colour of a ring
+    around, so that its place is hidden too. Raises ValueError where a value can't be.
     """
 
     name: Name = "blur"
@@ -53,7 +56,8 @@ class Style:
     @property
     def margins(self) -> tuple[float, float]:
         """(x, y)"""
-        return self.margin if isinstance(self.margin, tuple) else (self.margin, self.margin)
+        x, y = self.margin if isinstance(self.margin, tuple) else (self.margin, self.margin)
+        return (max(x, LEAST_GROWTH), max(y, LEAST_GROWTH)) if self.name == "obfuscate" else (x, y)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +159,8 @@ def _paint(plane: np.ndarray, step: tuple[int, int], cover: _Cover, name: Name, 
         (start // each, -(-end // each)) for (start, end), each in zip(cover.painted, step, strict=True)
     )
     under = plane[top:bottom, left:right]
-    paint = _PAINTS[name](under, cover.cells, value)
+    behind = _around(plane, (left, right), (top, bottom), cover.cells) if name == "obfuscate" else value
+    paint = _PAINTS[name](under, cover.cells, behind)
     if not cover.soft and not cover.ellipse:
         under[...] = paint
         return
@@ -178,6 +183,11 @@ def _pixelated(under: np.ndarray, cells: tuple[int, int], value: Value) -> np.nd
     return _scaled(_averages(under, cells), under, cv2.INTER_NEAREST)
 
 
+def _obfuscated(under: np.ndarray, cells: tuple[int, int], value: Value) -> np.ndarray:
+    faint = _averages(under, cells) * np.float32(1 - SUNK) + np.asarray(value, np.float32) * np.float32(SUNK)
+    return _scaled(np.rint(faint).astype(under.dtype), under, cv2.INTER_NEAREST)
+
+
 def _solid(under: np.ndarray, cells: tuple[int, int], value: Value) -> np.ndarray:
     return np.asarray(value, under.dtype)
 
@@ -186,7 +196,24 @@ _PAINTS: dict[str, Callable[[np.ndarray, tuple[int, int], Value], np.ndarray]] =
     "blur": _blurred,
     "pixelate": _pixelated,
     "solid": _solid,
+    "obfuscate": _obfuscated,
 }
+
+
+def _around(plane: np.ndarray, x: tuple[int, int], y: tuple[int, int], cells: tuple[int, int]) -> np.ndarray:
+    """The mean, for each channel, of a ring as wide as a cell; of the part itself where it leaves no room for one."""
+    (left, right), (top, bottom) = x, y
+    wide, high = -(-(right - left) // cells[0]), -(-(bottom - top) // cells[1])
+    start, end, first, last = max(0, left - wide), right + wide, max(0, top - high), bottom + high
+    ring: tuple[np.ndarray, ...] = (
+        plane[first:top, start:end],
+        plane[bottom:last, start:end],
+        plane[top:bottom, start:left],
+        plane[top:bottom, right:end],
+    )
+    if not any(side.size for side in ring):
+        ring = (plane[top:bottom, left:right],)
+    return np.asarray(np.concatenate([side.reshape(-1, *plane.shape[2:]) for side in ring]).mean(axis=0))
 
 
 def _averages(under: np.ndarray, cells: tuple[int, int]) -> np.ndarray:

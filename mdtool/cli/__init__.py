@@ -11,7 +11,21 @@ import typer
 from typer.exceptions import TyperException
 
 from mdtool import __version__
-from mdtool.cli import bench, caption, config, detect, evaluate, gaze, models, moderate, point, query, redact
+from mdtool.cli import (
+    bench,
+    caption,
+    config,
+    detect,
+    evaluate,
+    gaze,
+    models,
+    moderate,
+    point,
+    query,
+    redact,
+    render,
+    report,
+)
 from mdtool.console import one_line
 from mdtool.ending import ENDING, interrupt, tell_of_lost
 from mdtool.errors import Exit, MdtoolError
@@ -29,6 +43,8 @@ app = typer.Typer(
 app.command("redact")(redact.redact)
 app.command("moderate")(moderate.moderate)
 app.command("gaze")(gaze.gaze)
+app.command("render")(render.render)
+app.command("report")(report.report)
 app.command("caption")(caption.caption)
 app.command("query")(query.query)
 app.command("detect")(detect.detect)

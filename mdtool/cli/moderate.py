@@ -134,10 +134,10 @@ def moderate(
     from contextlib import ExitStack
 
     from mdtool.choice import load_model
-    from mdtool.cli.values import check_outputs, check_report, checked, given, parsed, seconds
+    from mdtool.cli.values import check_findings_in, check_outputs, check_report, checked, given, parsed, seconds
     from mdtool.console import Console
     from mdtool.errors import UsageError
-    from mdtool.findings import kept_findings, opened_for_writing
+    from mdtool.findings import opened_for_writing, spooled
     from mdtool.jobs.moderate import Moderating, check_rules
     from mdtool.jobs.run import Form, Inquiry
     from mdtool.jobs.targets import Targets, is_many
@@ -192,10 +192,11 @@ def moderate(
     targets = Targets(output, ".moderated", is_many(sources, inputs), overwrite)
     check_outputs(output, findings, json)
     read = [source.path for source in sources if source.path] + ([from_findings] if from_findings else [])
+    check_findings_in(from_findings, inputs)
     check_report(report, [output, findings], read)
     with ExitStack() as stack:
         if from_findings:
-            known: Inquiry | Path = kept_findings(from_findings, stack, sources[0].path is None)
+            known: Inquiry | Path = stack.enter_context(spooled(from_findings))
         else:
             asked = load_model(
                 model, "detect", rules.prompts, detail,

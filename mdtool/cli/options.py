@@ -92,7 +92,7 @@ Save = Annotated[
         metavar="OUT",
     ),
 ]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace copies that exist.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")]
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object a line for each photo (and prompt).")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Say nothing but errors.")]
@@ -129,6 +129,14 @@ Feather = Annotated[
     ),
 ]
 
+Keep = Annotated[
+    list[str],
+    typer.Option(help="Leave alone what has its centre in X0,Y0,X1,Y1 (fractions or pixels). Repeatable."),
+]
+MinSize = Annotated[
+    str | None,
+    typer.Option(help="Leave alone what is smaller: pixels, or a fraction of the picture's shorter side."),
+]
 Threshold = Annotated[
     float | None, typer.Option(help="How sure the model must be, 0 to 1, if it says so. Default: the model's.")
 ]
@@ -141,6 +149,13 @@ End = Annotated[str | None, typer.Option("--to", help="Work up to this time; fra
 IfModelFails = Annotated[OnError, typer.Option(help="If the model fails on a frame: stop, or blank that frame.")]
 Findings = Annotated[str | None, typer.Option(help="Write what was found to this file, as JSON Lines (- for stdout).")]
 
+Tiles = Annotated[
+    str | None,
+    typer.Option(
+        help="Let the model see so many overlapping tiles too, COLUMNSxROWS such as 2x2, for small objects.",
+        metavar="CxR",
+    ),
+]
 Codec = Annotated[
     str | None,
     typer.Option(

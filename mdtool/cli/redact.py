@@ -13,6 +13,7 @@ class StyleName(StrEnum):
     blur = "blur"
     pixelate = "pixelate"
     solid = "solid"
+    obfuscate = "obfuscate"
 
 
 def redact(
@@ -30,24 +31,22 @@ def redact(
     ] = None,
     overwrite: options.OverwriteOutputs = False,
     style: Annotated[
-        StyleName, typer.Option(help="What is painted: a few averaged cells, smooth or square, or one colour.")
+        StyleName,
+        typer.Option(
+            help="What is painted: a few averaged cells, smooth or square, one colour, "
+            "or cells nearly lost in the colour around."
+        ),
     ] = StyleName.blur,
     strength: options.Strength = 0.33,
     shape: options.Shape = options.ShapeName.box,
     margin: options.Margin = None,
     feather: options.Feather = 0.0,
     color: Annotated[str, typer.Option(help="For --style solid: #rrggbb or a name.")] = "black",
-    keep: Annotated[
-        list[str],
-        typer.Option(help="Leave alone what has its centre in X0,Y0,X1,Y1 (fractions or pixels). Repeatable."),
-    ] = [],
+    keep: options.Keep = [],
     only: Annotated[
         list[str], typer.Option(help="Hide only what touches X0,Y0,X1,Y1 (fractions or pixels). Repeatable.")
     ] = [],
-    min_size: Annotated[
-        str | None,
-        typer.Option(help="Leave alone what is smaller: pixels, or a fraction of the picture's shorter side."),
-    ] = None,
+    min_size: options.MinSize = None,
     threshold: options.Threshold = None,
     sample: options.Sample = "auto",
     max_calls: Annotated[
@@ -56,6 +55,7 @@ def redact(
             min=1, help="Let the model look at no more frames than this; what can't be judged then is hidden whole."
         ),
     ] = None,
+    tiles: options.Tiles = None,
     start: options.Start = None,
     end: options.End = None,
     model: options.ModelName = "auto",
@@ -66,7 +66,8 @@ def redact(
     on_error: options.IfModelFails = options.OnError.stop,
     findings: options.Findings = None,
     from_findings: Annotated[
-        Path | None, typer.Option(help="Hide what this file of findings says; no model is used.")
+        Path | None,
+        typer.Option(help="Hide what this file of findings says (- for stdin, as they come); no model is used."),
     ] = None,
     codec: options.Codec = None,
     crf: options.Crf = None,
@@ -92,11 +93,11 @@ def redact(
     mdtool redact in.mp4 -o out.mp4 --style solid
     """
     from mdtool.choice import load_model
-    from mdtool.cli.values import check_outputs, checked, given, parsed, positive, seconds
+    from mdtool.cli.values import check_findings_in, check_outputs, checked, given, parsed, positive, seconds
     from mdtool.console import Console
     from mdtool.findings import opened_for_writing
     from mdtool.jobs.plan import print_plan
-    from mdtool.jobs.redact import Redacting
+    from mdtool.jobs.redact import Redacting, rereadable
     from mdtool.jobs.redaction import Redaction
     from mdtool.jobs.run import Form, Inquiry, Live
     from mdtool.jobs.targets import Targets, is_many
@@ -106,6 +107,7 @@ def redact(
     from mdtool.stream.judge import Question
     from mdtool.stream.sampling import parse_sampling
     from mdtool.stream.sight import finding
+    from mdtool.stream.tiles import parse_tiles, tiled
     from recipes.redact import Style
     from recipes.regions import parse_region, parse_size
 
@@ -118,6 +120,7 @@ def redact(
         end=parsed("--to", seconds, end),
         blank_errors=on_error is options.OnError.blank,
     )
+    grid = parsed("--tiles", parse_tiles, tiles)
     redaction = Redaction(
         style=checked(Style, name=style.value, **given(strength=strength, shape=shape, feather=feather, margin=margin)),
         colour=parsed("--color", parse_colour, color),
@@ -130,17 +133,22 @@ def redact(
     console = Console(quiet, json)
     sources = find_inputs(inputs)
     targets = Targets(output, ".redacted", is_many(sources, inputs), overwrite)
-    asked = None
+    inquiry = None
     if not from_findings:
         asked = load_model(
             model, "detect", prompt, detail, threshold, warn=console.note, device=device, dtype=dtype, resize=resize
         )
+        loaded = (device, dtype, detail, resize, tiles)
+        inquiry = Inquiry(question, tiled(finding(asked, prompt, threshold), grid), asked.name, loaded)
     if dry_run:
-        raise typer.Exit(print_plan(sources, targets, question, asked))
+        raise typer.Exit(print_plan(sources, targets, question, inquiry))
     check_outputs(output, findings, json)
-    loaded = (device, dtype, detail, resize)
-    known = Inquiry(question, finding(asked, prompt, threshold), asked.name, loaded) if asked else from_findings
-    assert known
+    check_findings_in(from_findings, inputs)
     read = [source.path for source in sources if source.path] + ([from_findings] if from_findings else [])
-    with opened_for_writing(findings, overwrite, read) as file:
+    with (
+        opened_for_writing(findings, overwrite, read) as file,
+        rereadable(from_findings, sources) as recorded,
+    ):
+        known = inquiry or recorded
+        assert known
         raise typer.Exit(Redacting(redaction, known, prompt, form, live, targets, console, file).run(sources))

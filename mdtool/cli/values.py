@@ -3,7 +3,7 @@
 import math
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from pathlib import Path
 from typing import TypeVar, overload
@@ -72,6 +72,19 @@ def check_report(report: Path | None, written: Sequence[str | None], read: Seque
         raise UsageError(f"--report {report}: is another output too; give another name")
     if report.exists() and any(other.exists() and report.samefile(other) for other in read):
         raise UsageError(f"--report {report}: is read by this very command; give another name")
+
+
+def check_apart(option: str, others: Mapping[str, object]) -> None:
+    """UsageError if one of the others, given by name and value, stands beside an option that leaves no room for it."""
+    for other, value in others.items():
+        if value:
+            raise UsageError(f"{other}: does not go together with {option}")
+
+
+def check_findings_in(findings: Path | None, inputs: Sequence[str]) -> None:
+    """UsageError if the findings and the pictures are both to come from stdin."""
+    if findings and str(findings) == "-" and "-" in inputs:
+        raise UsageError("-: findings and pictures can't both come from stdin; give one of them as a file")
 
 
 def images_and_prompts(arguments: Sequence[str], prompts: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -71,8 +71,8 @@ class Gazing:
     many: bool
     heat: HeatMaps | None
     console: Console
-    findings: TextIO | None = None
-    lines: TextIO | None = None
+    findings: Lines | None = None
+    lines: Lines | None = None
 
     def run(self, sources: Sequence[Input]) -> Exit:
         return each_input(sources, self._gaze, self.console)

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TextIO, cast
+from typing import Any, cast
 
 from engine.contract import normalise
 from mdtool.console import Console
 from mdtool.ending import check_not_ending
 from mdtool.errors import Exit, OutputError, UsageError
-from mdtool.findings import FindingsFile, RecordedFindings, records, records_of
+from mdtool.findings import FindingsFile, Lines, RecordedFindings, records, records_of
 from mdtool.jobs.analyse import analyse
 from mdtool.jobs.batch import each_input
 from mdtool.jobs.chapter import chapter
@@ -53,7 +53,7 @@ class Moderating:
     report_only: bool = False
     colour: Colour = (0, 0, 0)
     fail_on: Sequence[str] = ()
-    findings: TextIO | None = None
+    findings: Lines | None = None
     page: Path | None = None
     _chapters: list[Chapter] = field(default_factory=list)
 
@@ -91,7 +91,7 @@ class Moderating:
             file = stack.enter_context(
                 tempfile.NamedTemporaryFile("w", encoding="utf-8", errors="backslashreplace", prefix="mdtool-")
             )
-            report = self._find(once, cast(TextIO, file))
+            report = self._find(once, cast(Lines, file))
             file.flush()
             found = Path(file.name)
             judged = judgement(records(found), self.policy)
@@ -117,18 +117,18 @@ class Moderating:
 
     # -- the first pass
 
-    def _find(self, source: Input, file: TextIO) -> Report:
+    def _find(self, source: Input, file: Lines) -> Report:
         """Writes down what is known of each frame of the source."""
         if isinstance(self.known, Path):
             return self._find_again(self.known, source, file)
-        both = cast(TextIO, _Both([file, self.findings])) if self.findings else file
+        both = _Both([file, self.findings]) if self.findings else file
         kept_findings = FindingsFile(both, source.name, self.known.model, self.policy.prompts)
         report = analyse(source, self.known, kept_findings, self._progress)
         report.hidden = 0  # nothing is yet
         self.console.clear()
         return report
 
-    def _find_again(self, findings: Path, source: Input, file: TextIO) -> Report:
+    def _find_again(self, findings: Path, source: Input, file: Lines) -> Report:
         """Writes down what other findings say of the source."""
         report = Report(source.name, "", "findings")
         for record in records_of(findings, source.name, by_name=not self.targets.many):
@@ -205,7 +205,7 @@ def check_rules(policy: Policy, names: Sequence[str]) -> None:
 class _Both:
     """Writes to several files at once."""
 
-    def __init__(self, files: Sequence[TextIO]) -> None:
+    def __init__(self, files: Sequence[Lines]) -> None:
         self._files = files
 
     def write(self, text: str) -> None:

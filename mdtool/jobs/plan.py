@@ -7,8 +7,8 @@ from contextlib import ExitStack
 
 import numpy as np
 
-from engine.contract import Model
 from mdtool.errors import Exit, MdtoolError
+from mdtool.jobs.run import Inquiry
 from mdtool.jobs.targets import Targets
 from mdtool.media.animation import Animation
 from mdtool.media.inputs import Input
@@ -18,7 +18,7 @@ from mdtool.stream.judge import Question
 from mdtool.stream.watch import LOOKS_SHARE, WINDOW_FRAMES
 
 
-def print_plan(sources: Iterable[Input], targets: Targets, question: Question, model: Model | None) -> Exit:
+def print_plan(sources: Iterable[Input], targets: Targets, question: Question, inquiry: Inquiry | None) -> Exit:
     """On stdout: for each input its output, its streams, its frames, and the looks that they may take."""
     outcome = Exit.OK
     for source in sources:
@@ -27,7 +27,7 @@ def print_plan(sources: Iterable[Input], targets: Targets, question: Question, m
                 target = targets.of(source)
                 lines = [
                     f"{source.name} -> {target or 'stdout'}",
-                    *_lines(open_medium(source, stack), question, model),
+                    *_lines(open_medium(source, stack), question, inquiry),
                 ]
         except MdtoolError as error:
             sys.stderr.write(f"mdtool: {source.name}: {error}\n")
@@ -37,7 +37,7 @@ def print_plan(sources: Iterable[Input], targets: Targets, question: Question, m
     return outcome
 
 
-def _lines(medium: object, question: Question, model: Model | None) -> Iterable[str]:
+def _lines(medium: object, question: Question, inquiry: Inquiry | None) -> Iterable[str]:
     if isinstance(medium, VideoReader):
         for stream in medium.container.streams:
             name = stream.codec_context.name if stream.codec_context else stream.type
@@ -58,7 +58,7 @@ def _lines(medium: object, question: Question, model: Model | None) -> Iterable[
         yield "how many frames it has is not known before they are read"
         return
     yield f"{frames} frames"
-    if model is None:
+    if inquiry is None:
         yield "no looks: what is hidden is read from the findings"
         return
     sampling = question.sampling
@@ -68,6 +68,7 @@ def _lines(medium: object, question: Question, model: Model | None) -> Iterable[
     fewest = windows + 1 if sampling.auto else regular - windows
     looks = [min(n, frames, question.max_calls or frames) for n in (fewest, most)]
     begin = time.perf_counter()
-    model.encode([np.zeros((*size, 3), np.uint8)])
+    inquiry.see([np.zeros((*size, 3), np.uint8)])
     each = time.perf_counter() - begin
-    yield f"{model.name} looks at {looks[0]} to {looks[1]} of them: about {looks[1] * each:.0f} s of its time at most"
+    most_seconds = looks[1] * each
+    yield f"{inquiry.model} looks at {looks[0]} to {looks[1]} of them: about {most_seconds:.0f} s of its time at most"

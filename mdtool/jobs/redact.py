@@ -1,16 +1,15 @@
 """Redacts every input there is."""
 
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TextIO
 
 from mdtool import __version__
 from mdtool.console import Console
 from mdtool.ending import check_not_ending
 from mdtool.errors import Exit
-from mdtool.findings import FindingsFile, RecordedFindings
+from mdtool.findings import FindingsFile, Lines, RecordedFindings, spooled
 from mdtool.jobs.batch import each_input
 from mdtool.jobs.journal import settings_of
 from mdtool.jobs.redaction import Redaction
@@ -33,7 +32,7 @@ class Redacting:
     live: Live
     targets: Targets
     console: Console
-    findings: TextIO | None = None
+    findings: Lines | None = None
 
     def run(self, sources: Sequence[Input]) -> Exit:
         return each_input(sources, self._redact, self.console)
@@ -69,6 +68,16 @@ def worth_keeping(source: Input, target: Target, *settings: object) -> Work | No
         return None
     told = [setting.told if isinstance(setting, Inquiry) else setting for setting in settings]
     return Work(target, settings_of(__version__, source.path, *told))
+
+
+@contextmanager
+def rereadable(findings: Path | None, sources: Sequence[Input]) -> Iterator[Path | None]:
+    """Findings that can be read for each of the sources; what is piped in for a single one is taken as it comes."""
+    if findings is None or len(sources) == 1:
+        yield findings
+    else:
+        with spooled(findings) as copy:
+            yield copy
 
 
 def recorded(findings: Path, source: Input, targets: Targets) -> RecordedFindings:

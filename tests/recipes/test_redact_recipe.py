@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from recipes.redact import MIN_CELL, Area, Style, blank, redact
 
-STYLES = ["blur", "pixelate", "solid"]
+STYLES = ["blur", "pixelate", "solid", "obfuscate"]
 CENTRE = Area(0.25, 0.25, 0.75, 0.75)
 BARE = 0.0  # no margin
 
@@ -60,7 +60,7 @@ def test_pixelate_leaves_one_value_a_cell(strength: float) -> None:
 
 
 @pytest.mark.parametrize("shape", ["box", "ellipse"])
-@pytest.mark.parametrize("name", ["blur", "pixelate"])
+@pytest.mark.parametrize("name", ["blur", "pixelate", "obfuscate"])
 def test_different_faces_with_equal_averages_become_the_same(name: Any, shape: Any) -> None:
     cell = 8  # a quarter of the 32 pixels of the object
     low, high = np.indices((64, 64)).sum(0) % 2 * 100 + 50, np.indices((64, 64))[0] % 2 * 100 + 50
@@ -70,7 +70,7 @@ def test_different_faces_with_equal_averages_become_the_same(name: Any, shape: A
     assert np.array_equal(redacted(low, style, CENTRE), redacted(high, style, CENTRE))
 
 
-@pytest.mark.parametrize("name", ["blur", "pixelate"])
+@pytest.mark.parametrize("name", ["blur", "pixelate", "obfuscate"])
 def test_detail_does_not_shine_through(name: Any) -> None:
     plane = noise(96, 96)
     inside = (slice(24, 72), slice(24, 72))
@@ -190,7 +190,7 @@ def test_outside_nothing_changes(name: Any, shape: Any, dtype: Any) -> None:
     assert changed[25:36, 34:49].mean() > 0.9
 
 
-@pytest.mark.parametrize("name", STYLES)
+@pytest.mark.parametrize("name", ["blur", "pixelate", "solid"])
 @pytest.mark.parametrize(
     "area", [Area(-0.5, 0.2, -0.2, 0.6), Area(1.2, 0, 1.4, 1), Area(0, -2, 1, -1), Area(0, 1.0, 1, 1.5)]
 )
@@ -350,7 +350,7 @@ def test_planes_that_cant_be_painted_are_refused(planes: list[np.ndarray], fill:
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ({"name": "swirl"}, "blur, pixelate, solid"),
+        ({"name": "swirl"}, "blur, pixelate, solid, obfuscate"),
         ({"shape": "star"}, "box, ellipse"),
         ({"strength": 0.05}, "could be undone"),
         ({"strength": 1.1}, "strength goes from"),
@@ -375,3 +375,56 @@ def test_it_keeps_up_with_video() -> None:
         redact(planes, areas, Style(), [16, 128, 128])
         seconds.append(time.perf_counter() - start)
     assert min(seconds) < 0.03  # about 0.004 on a slow core: room for a busy machine
+
+
+# --- obfuscation
+
+
+def test_what_is_obfuscated_is_nearly_the_colour_around() -> None:
+    plane = np.full((200, 200, 3), (60, 120, 180), np.uint8)
+    plane[80:120, 80:120] = noise(40, 40, 3)
+    hidden = redacted(plane, Style("obfuscate"), Area(0.4, 0.4, 0.6, 0.6))
+    assert np.abs(hidden.astype(int) - (60, 120, 180)).max() < 0.1 * 200
+    plain = redacted(plane, Style("pixelate"), Area(0.4, 0.4, 0.6, 0.6))
+    assert hidden[80:120, 80:120].std(axis=(0, 1)).max() < plain[80:120, 80:120].std(axis=(0, 1)).max() / 5
+
+
+def test_the_colour_around_is_that_of_a_ring_and_not_of_the_object() -> None:
+    plane = np.full((200, 200), 50, np.uint8)
+    plane[80:120, 80:120] = 250
+    far = plane.copy()
+    far[:20], far[180:] = 255, 255
+    style, area = Style("obfuscate", 0.2, margin=BARE), Area(0.4, 0.4, 0.6, 0.6)
+    hidden = redacted(plane, style, area)
+    assert (hidden[100, 100], hidden[0, 0]) == (70, 50)  # a tenth of the object's, nine of the ring's
+    assert (redacted(far, style, area)[60:140, 60:140] == hidden[60:140, 60:140]).all()
+
+
+@pytest.mark.parametrize("margin", [0.0, (0.0, 0.05)])
+def test_an_obfuscated_box_is_grown_in_any_case(margin: Any) -> None:
+    plane = noise(200, 200)
+    changed = np.argwhere(redacted(plane, Style("obfuscate", margin=margin), Area(0.4, 0.4, 0.6, 0.6)) != plane)
+    assert changed.min(axis=0).tolist() == [76, 76]
+    assert changed.max(axis=0).tolist() == [123, 123]
+
+
+def test_a_box_that_is_grown_into_the_picture_is_obfuscated_there() -> None:
+    plane = noise(30, 40)
+    assert np.array_equal(redacted(plane, Style("obfuscate", margin=BARE), Area(0, 1.1, 1, 1.5)), plane)
+    hidden = redacted(plane, Style("obfuscate", margin=BARE), Area(0, 1.0, 1, 1.5))
+    assert np.argwhere(hidden != plane)[:, 0].min() == 28
+
+
+def test_a_picture_that_leaves_no_room_for_a_ring() -> None:
+    plane = noise(40, 40, 3)
+    hidden = redacted(plane, Style("obfuscate"), Area(0, 0, 1, 1))
+    assert np.abs(hidden - plane.mean(axis=(0, 1))).max() < 15
+
+
+def test_objects_that_differ_a_little_can_no_longer_be_told_apart() -> None:
+    """Eight bits can't hold what is left of a difference of a few levels between the averages of two faces."""
+    one = np.full((200, 200), 100, np.uint8)
+    other = one.copy()
+    one[80:120, 80:120], other[80:120, 80:120] = 130, 133
+    style, area = Style("obfuscate", margin=BARE), Area(0.4, 0.4, 0.6, 0.6)
+    assert (redacted(one, style, area) == redacted(other, style, area)).all()

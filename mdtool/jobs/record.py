@@ -1,0 +1,35 @@
+"""Records what every input shows, and makes no pictures."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mdtool.console import Console
+from mdtool.ending import check_not_ending
+from mdtool.errors import Exit
+from mdtool.findings import FindingsFile, Lines
+from mdtool.jobs.analyse import analyse
+from mdtool.jobs.batch import each_input
+from mdtool.jobs.redact import finished
+from mdtool.jobs.report import Report
+from mdtool.jobs.run import Inquiry
+from mdtool.media.inputs import Input
+
+
+@dataclass(frozen=True)
+class Recording:
+    """All that the inputs of one command have in common."""
+
+    inquiry: Inquiry
+    file: Lines
+    console: Console
+
+    def run(self, sources: Sequence[Input]) -> Exit:
+        return each_input(sources, self._record, self.console)
+
+    def _record(self, source: Input) -> Exit:
+        findings = FindingsFile(self.file, source.name, self.inquiry.model, self.inquiry.question.prompts)
+        return finished(analyse(source, self.inquiry, findings, self._progress), self.console)
+
+    def _progress(self, report: Report, frames: int | None) -> None:
+        check_not_ending()
+        self.console.progress(report, frames)

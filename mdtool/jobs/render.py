@@ -1,0 +1,88 @@
+"""Draws findings again, on every input they are of."""
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from engine.contract import normalise
+from mdtool.console import Console
+from mdtool.ending import check_not_ending
+from mdtool.errors import Exit, NoInput, UsageError
+from mdtool.findings import records
+from mdtool.jobs.batch import each_input
+from mdtool.jobs.redact import finished, recorded
+from mdtool.jobs.report import Report
+from mdtool.jobs.rework import rework
+from mdtool.jobs.run import Form, Run, Treatment
+from mdtool.jobs.targets import Targets
+from mdtool.media.inputs import Input
+
+
+@dataclass(frozen=True)
+class Rendering:
+    """All that the inputs of one command have in common."""
+
+    treatment: Treatment
+    findings: Path
+    form: Form
+    targets: Targets
+    console: Console
+
+    def run(self, sources: Sequence[Input]) -> Exit:
+        return each_input(sources, self._render, self.console)
+
+    def _render(self, source: Input) -> Exit:
+        target = self.targets.of(source)
+        if target is not None and not self.targets.take(source, target, self.console):
+            return Exit.OK
+        known = recorded(self.findings, source, self.targets)
+        run = Run(known, self.treatment, self.form, progress=self._progress)
+        return finished(rework(source, target, self.targets.overwrite, run), self.console)
+
+    def _progress(self, report: Report, frames: int | None) -> None:
+        check_not_ending()
+        self.console.progress(report, frames)
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What findings are of: sources in their order, and labels, normalised, with how they are written."""
+
+    sources: dict[str, None] = field(default_factory=dict)
+    labels: dict[str, str] = field(default_factory=dict)
+
+
+def contents_of(findings: Path) -> Contents:
+    """InputError for what is no findings, NoInput where there are none."""
+    contents = Contents()
+    for record in records(findings):
+        contents.sources.setdefault(record.source)
+        for region in record.verdict.regions:
+            contents.labels.setdefault(normalise(region.label), region.label)
+    if not contents.sources:
+        raise NoInput(f"{findings}: holds no findings")
+    return contents
+
+
+def check_labels(wanted: Iterable[str], contents: Contents) -> None:
+    """UsageError for a label that nothing has: a slip would hide nothing."""
+    for label in wanted:
+        if normalise(label) not in contents.labels:
+            known = ", ".join(sorted(contents.labels.values())) or "no labels"
+            raise UsageError(f"--label {label}: nothing has this label; the findings have {known}")
+
+
+def sources_of(contents: Contents, console: Console) -> list[Input]:
+    """The files that the findings name, if they are there; of the others the person is told. NoInput if none is."""
+    names = [name for name in contents.sources if name != "-"]
+    common = os.path.commonpath([os.path.abspath(os.path.dirname(name)) for name in names]) if names else ""
+    here = []
+    for name in names:
+        if os.path.exists(name):
+            here.append(Input(Path(name), Path(os.path.relpath(os.path.abspath(name), common)), name))
+        else:
+            console.note(f"{name}: is named in the findings, but it is not here")
+    if not here:
+        raise NoInput("none of the files that the findings name is here; name them after the findings")
+    return here

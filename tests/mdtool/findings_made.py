@@ -1,0 +1,42 @@
+"""Findings that say what a test wants."""
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+from mdtool.findings import FindingsFile, Gazed, Moment, Region, Verdict
+
+SIZE = (64, 48)
+RATE = 30
+
+
+def region(
+    x_min: float,
+    y_min: float,
+    x_max: float,
+    y_max: float,
+    label: str = "face",
+    track: int = 1,
+    score: float | None = 0.9,
+    gaze: Gazed | None = None,
+) -> Region:
+    return Region(x_min, y_min, x_max, y_max, label, track, score, seen=True, gaze=gaze)
+
+
+def lines_of(
+    source: str | Path,
+    verdicts: Sequence[Verdict],
+    size: tuple[int, int] = SIZE,
+    rate: float = RATE,
+    start: float = 0.0,
+    prompts: Sequence[str] = ("face",),
+    still: bool = False,
+    stream: int = 0,
+) -> str:
+    """A verdict a frame, of a clip of so many frames a second; still: of photos, which have no duration."""
+    file = io.StringIO()
+    findings = FindingsFile(file, str(source), "centerface", prompts)
+    for number, verdict in enumerate(verdicts):
+        duration = 0.0 if still else 1 / rate
+        findings.write(Moment(stream, number, start + number / rate, duration, size), verdict)
+    return file.getvalue()

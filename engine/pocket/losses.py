@@ -12,6 +12,9 @@ from engine.pocket.examples import Batch
 from engine.pocket.scene import COLOURS, FACE, KINDS, SIGN
 from engine.pocket.student import Student
 
+# What a shape is, is what a student finds hardest and needs most; a sign's digits would drown it, though few patches
+# show any.
+WEIGHTS = {"patch kind": 3.0, "patch digits": 0.2}
 COORDINATE_SPREAD, SIZE_SPREAD = 1.5 / 512, 4 / 512  # of the soft targets over the bins, as a share of all bins
 SMALLEST = 1 / 1024  # a size's first bin; each of ten octaves takes a tenth of them
 

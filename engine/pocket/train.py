@@ -29,7 +29,7 @@ from engine.moondream.tokenizer import load_tokenizer
 from engine.moondream.weights import open_weights
 from engine.pocket.exam import examine
 from engine.pocket.examples import Batch, Teacher
-from engine.pocket.losses import PatchHead, told
+from engine.pocket.losses import WEIGHTS, PatchHead, told
 from engine.pocket.optimiser import optimisers
 from engine.pocket.prompts import CONFIG
 from engine.pocket.student import Student
@@ -82,7 +82,7 @@ class Course:
 
     def learn(self, batch: Batch) -> dict[str, float]:
         losses = self.losses(batch.to(self.device))
-        torch.stack(list(losses.values())).sum().backward()
+        torch.stack([WEIGHTS.get(name, 1.0) * loss for name, loss in losses.items()]).sum().backward()
         parameters = [*self.student.parameters(), *self.head.parameters()]
         norm = torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         for optimiser in self.optimisers:
@@ -197,8 +197,8 @@ def train(
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m engine.pocket.train", description="Train the pocket model.")
     parser.add_argument("--out", type=Path, default=Path("pocket-training"), help="folder of checkpoints and weights")
-    parser.add_argument("--steps", type=int, default=9500)
-    parser.add_argument("--look-steps", type=int, default=1500, help="of these, how many train vision alone")
+    parser.add_argument("--steps", type=int, default=11000)
+    parser.add_argument("--look-steps", type=int, default=4000, help="of these, how many train vision alone")
     parser.add_argument("--rate", type=float, default=Plan.rate, help="of learning")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="auto")

@@ -162,7 +162,8 @@ class Moderating:
             progress=self._progress,
         )
         done = rework(source, target, self.targets.overwrite, run)
-        report.target, report.hidden, report.incomplete = done.target, done.hidden, done.incomplete
+        report.target, report.incomplete = done.target, done.incomplete
+        report.hidden = done.hidden if moderation.covers_unjudged else 0
         report.seconds += done.seconds
         report.stages = dict(Counter(report.stages) + Counter(done.stages))
         report.notes += done.notes

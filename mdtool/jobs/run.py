@@ -1,7 +1,7 @@
 """What the jobs that change pictures share: who paints, who says what is to be seen, and what is told of it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from mdtool.findings import FindingsFile, Moment, RecordedFindings, Verdict
@@ -81,6 +81,6 @@ class Run:
 
     def note(self, report: Report, moment: Moment, verdict: Verdict) -> None:
         """Counts and records what is known of one frame."""
-        report.count(moment, verdict if self.covers_unjudged else replace(verdict, hidden=False))
+        report.count(moment, verdict)
         if self.findings:
             self.findings.write(moment, verdict)

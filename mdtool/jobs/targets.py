@@ -74,7 +74,7 @@ class Targets:
             if not self.overwrite and os.path.lexists(target):
                 console.note(f"{source.name}: passed over, for {target} exists already")
                 return False
-            _make_folder(target.parent)
+            _make_folder_of(target)
         return True
 
     def hold(self, source: Input) -> bool:
@@ -91,8 +91,8 @@ def is_many(sources: Sequence[Input], named: Sequence[str]) -> bool:
     return len(sources) > 1 or list(named) != [sources[0].named or "-"]
 
 
-def _make_folder(folder: Path) -> None:
+def _make_folder_of(target: Path) -> None:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputError(f"{folder}: {cant_write(error)}") from error
+        raise OutputError(f"{target}: {cant_write(error)}") from error

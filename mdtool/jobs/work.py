@@ -7,6 +7,7 @@ away when the output is there, and does not count for other settings or another 
 import fcntl
 import os
 import shutil
+import stat
 from pathlib import Path
 
 from mdtool.errors import InputError, OutputError
@@ -23,6 +24,8 @@ LEAST_SECONDS = 60.0  # a shorter video is not worth the files
 def is_long(path: Path) -> bool:
     """Whether a file is a video of at least LEAST_SECONDS; what can't be read is told elsewhere."""
     try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            return False
         with path.open("rb") as file:
             if sniff(file.read(64)):
                 return False

@@ -26,7 +26,7 @@ class Follower:
         self._coast = int(np.clip(round(COAST_SECONDS * rate), *COAST_FRAMES))
         most = self._coast + AFTERWARDS
         self.needs = most if needs is None else min(needs, most)
-        self._afterwards = min(AFTERWARDS, max(1, self.needs // 3))
+        self._afterwards = min(AFTERWARDS, self.needs // 3)
         self._tracks: list[Track] = []
         self._next = 1
         # track, number of the frame on which it was first seen, frames back to the look that did not see it
@@ -146,7 +146,7 @@ class Follower:
 
     def _trace_back(self, number: int, b: int, gap: int) -> None:
         """Covers track `number`, first seen at b, on the frames before, as far as it is there."""
-        shortly = range(b, min(b + self._afterwards, len(self._window)))
+        shortly = range(b, min(b + max(1, self._afterwards), len(self._window)))
         soon = [cover for i in shortly for cover in self._window[i].covers if cover.track == number]
         whole = np.max([size(cover.box) for cover in soon], axis=0)
         for cover in soon:  # what comes into view is seen smaller than it is

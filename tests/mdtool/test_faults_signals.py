@@ -24,8 +24,7 @@ def working(folder: Path) -> bool:
 
 @pytest.mark.parametrize("asked", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_interrupted(tmp_path: Path, asked: signal.Signals) -> None:
-    heard: Any = {"preexec_fn": lambda: signal.signal(asked, signal.SIG_DFL)}  # also where these tests run under nohup
-    with started(*SLOW, "-o", tmp_path / "out.mp4", **heard) as process:
+    with started(*SLOW, "-o", tmp_path / "out.mp4") as process:
         wait_until(lambda: working(tmp_path))
         process.send_signal(asked)
         begin = time.monotonic()

@@ -128,8 +128,10 @@ def test_findings_come_before_the_input_is_at_its_end(tmp_path: Path) -> None:
         first = json.loads(process.stdout.readline())
         assert (first["source"], first["frame"]) == ("-", 0)
         feeding.join(SECONDS)
-        rest, _ = process.communicate(data[len(data) * 3 // 4 :], timeout=SECONDS)
-    assert process.returncode == 0
+        process.stdin.write(data[len(data) * 3 // 4 :])
+        process.stdin.close()
+        rest = process.stdout.read()
+        assert process.wait(SECONDS) == 0
     assert len(rest.splitlines()) == 239
 
 

@@ -130,6 +130,7 @@ def test_findings_come_before_the_input_is_at_its_end(tmp_path: Path) -> None:
         feeding.join(SECONDS)
         process.stdin.write(data[len(data) * 3 // 4 :])
         process.stdin.close()
+        process.stdin = None
         rest = process.stdout.read()
         assert process.wait(SECONDS) == 0
     assert len(rest.splitlines()) == 239

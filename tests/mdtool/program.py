@@ -89,7 +89,7 @@ def redact(*arguments: str | bytes | Path, **how: Any) -> Outcome:
     return run("redact", *([] if "--preset" in arguments else QUICK), *arguments, **how)
 
 
-def _hear() -> None:
+def hear_signals() -> None:
     """Signals, which a shell's & and nohup have this process ignore."""
     for asked in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(asked, signal.SIG_DFL)
@@ -100,7 +100,7 @@ def started(*arguments: str | Path, **how: Any) -> Iterator[Any]:
     """The program while it runs; it is ended, if need be, when the block is left."""
     how = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **how}
     how.setdefault("env", environment())
-    how.setdefault("preexec_fn", _hear)
+    how.setdefault("preexec_fn", hear_signals)
     process = subprocess.Popen([*COMMAND, *arguments], **how)
     try:
         yield process

@@ -13,7 +13,7 @@ import pytest
 from media_made import SAMPLES, make_video, portrait
 from photos_made import saved
 from PIL import Image
-from program import Outcome, Run, run, run_here
+from program import Outcome, Run, hear_signals, run, run_here
 
 from recipes.draw import colour_of
 
@@ -244,7 +244,8 @@ mdtool.cli.main()
 def test_an_interruption_counts_where_c_calls_python() -> None:
     """There the exception is dropped, as when libvips logs something."""
     command = [sys.executable, "-c", INTERRUPTED_AMID_C, "detect", GROUP, PORTRAIT, "face", "--quiet"]
-    done = subprocess.run(command, capture_output=True, timeout=60, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, capture_output=True, timeout=60, env=env, preexec_fn=hear_signals)
     assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"mdtool: interrupted\n")
 
 

@@ -32,7 +32,7 @@ from engine.contract import (
     QueryRequest,
 )
 from mdtool.console import one_line
-from mdtool.jobs.ask import Asked, Event
+from mdtool.jobs.asking.ask import Asked, Event
 from mdtool.stdout import put, put_record
 
 SCHEMA = "mdtool.answers/1"

@@ -5,7 +5,7 @@ import sys
 import time
 from typing import Any
 
-from mdtool.jobs.report import Report
+from mdtool.jobs.rework.report import Report
 from mdtool.stdout import put_record
 
 SECONDS_BETWEEN_UPDATES = 0.1

@@ -26,7 +26,7 @@ def bench_redact(
     json: Annotated[bool, typer.Option("--json", help="Print every run, as JSON.")] = False,
 ) -> None:
     """Whole processes in turn: redact, a plain transcode with the same encoder settings, and deface if installed."""
-    from mdtool.jobs import bench_redact as job
+    from mdtool.jobs.measure import bench_redact as job
 
     timings = job.bench_redact(clip, runs, frames, arguments)
     if json:
@@ -62,7 +62,7 @@ def bench_model(
     from dataclasses import asdict
 
     from mdtool.choice import model_errors
-    from mdtool.jobs import bench_model as job
+    from mdtool.jobs.measure import bench_model as job
 
     if (config is not None) != random_weights or (config is None and model is None):
         raise UsageError("say which model: --model NAME or PATH, or --config NAME --random-weights")

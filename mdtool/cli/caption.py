@@ -34,7 +34,7 @@ def caption(
     from mdtool.choice import load_model
     from mdtool.cli.values import generation
     from mdtool.console import Console
-    from mdtool.jobs.answer import answer, find_photos, is_one, show_as
+    from mdtool.jobs.asking.answer import answer, find_photos, is_one, show_as
 
     console = Console(quiet)
     request = CaptionRequest(None, length, generation(temperature, top_p, max_tokens, seed))

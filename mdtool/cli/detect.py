@@ -56,15 +56,15 @@ def detect(
     from mdtool.cli.values import check_apart, images_and_prompts, parsed, seconds
     from mdtool.console import Console
     from mdtool.errors import UsageError
-    from mdtool.jobs.answer import answer, find_photos, is_one, show_as
-    from mdtool.jobs.marked import targets_of
+    from mdtool.jobs.asking.answer import answer, find_photos, is_one, show_as
+    from mdtool.jobs.asking.marked import targets_of
 
     console = Console(quiet)
     named, prompts = images_and_prompts(images, prompt)
     if jsonl is not None:
         from mdtool.findings import opened_for_writing
         from mdtool.jobs.record import Recording
-        from mdtool.jobs.run import Inquiry
+        from mdtool.jobs.rework.run import Inquiry
         from mdtool.media.inputs import find_inputs
         from mdtool.stream.judge import Question
         from mdtool.stream.sampling import parse_sampling

@@ -34,8 +34,8 @@ def evaluate_redact(
 ) -> None:
     """How much of the true boxes a redaction leaves bare, how much else it covers, and what it costs in looks."""
     from mdtool.choice import load_model
-    from mdtool.jobs.evaluate_redact import evaluate_redaction, table
-    from mdtool.jobs.redaction import Redaction
+    from mdtool.jobs.measure.evaluate_redact import evaluate_redaction, table
+    from mdtool.jobs.redact.treatment import Redaction
     from mdtool.stream.judge import Question
     from mdtool.stream.sampling import parse_sampling
     from recipes.redact import MARGIN, Style

@@ -75,9 +75,9 @@ def gaze(
     from mdtool.console import Console
     from mdtool.errors import UsageError
     from mdtool.findings import opened_for_writing
-    from mdtool.jobs.gaze import Gazing, HeatMaps
-    from mdtool.jobs.gazing import FACE, Accuracy, gazing
-    from mdtool.jobs.run import Form, Inquiry
+    from mdtool.jobs.gaze.job import Gazing, HeatMaps
+    from mdtool.jobs.gaze.see import FACE, Accuracy, gazing
+    from mdtool.jobs.rework.run import Form, Inquiry
     from mdtool.jobs.targets import Targets, is_many
     from mdtool.media.encoding import Encoding
     from mdtool.media.inputs import find_inputs

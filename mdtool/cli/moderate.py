@@ -138,8 +138,8 @@ def moderate(
     from mdtool.console import Console
     from mdtool.errors import UsageError
     from mdtool.findings import opened_for_writing, spooled
-    from mdtool.jobs.moderate import Moderating, check_rules
-    from mdtool.jobs.run import Form, Inquiry
+    from mdtool.jobs.moderate.job import Moderating, check_rules
+    from mdtool.jobs.rework.run import Form, Inquiry
     from mdtool.jobs.targets import Targets, is_many
     from mdtool.media.colour import parse_colour
     from mdtool.media.encoding import Encoding

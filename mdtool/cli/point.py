@@ -32,8 +32,8 @@ def point(
     from mdtool.choice import load_model
     from mdtool.cli.values import images_and_prompts
     from mdtool.console import Console
-    from mdtool.jobs.answer import answer, find_photos, is_one, show_as
-    from mdtool.jobs.marked import targets_of
+    from mdtool.jobs.asking.answer import answer, find_photos, is_one, show_as
+    from mdtool.jobs.asking.marked import targets_of
 
     console = Console(quiet)
     named, prompts = images_and_prompts(images, prompt)

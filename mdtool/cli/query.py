@@ -39,7 +39,7 @@ def query(
     from mdtool.choice import load_model
     from mdtool.cli.values import check_not_blank, generation
     from mdtool.console import Console
-    from mdtool.jobs.answer import answer, find_photos, is_one, show_as
+    from mdtool.jobs.asking.answer import answer, find_photos, is_one, show_as
 
     console = Console(quiet)
     check_not_blank("--question", question)

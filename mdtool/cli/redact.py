@@ -96,10 +96,11 @@ def redact(
     from mdtool.cli.values import check_findings_in, check_outputs, checked, given, parsed, positive, seconds
     from mdtool.console import Console
     from mdtool.findings import opened_for_writing
-    from mdtool.jobs.plan import print_plan
-    from mdtool.jobs.redact import Redacting, rereadable
-    from mdtool.jobs.redaction import Redaction
-    from mdtool.jobs.run import Form, Inquiry, Live
+    from mdtool.jobs.recorded import rereadable
+    from mdtool.jobs.redact.job import Redacting
+    from mdtool.jobs.redact.plan import print_plan
+    from mdtool.jobs.redact.treatment import Redaction
+    from mdtool.jobs.rework.run import Form, Inquiry, Live
     from mdtool.jobs.targets import Targets, is_many
     from mdtool.media.colour import parse_colour
     from mdtool.media.encoding import Encoding

@@ -80,10 +80,10 @@ def render(
     from mdtool.cli.values import check_findings_in, check_outputs, checked, given, parsed
     from mdtool.console import Console
     from mdtool.findings import spooled
-    from mdtool.jobs.marking import Marking, OnlyLabelled
-    from mdtool.jobs.redaction import Redaction
-    from mdtool.jobs.render import Rendering, check_labels, contents_of, sources_of
-    from mdtool.jobs.run import Form, Treatment
+    from mdtool.jobs.redact.treatment import Redaction
+    from mdtool.jobs.render.job import Rendering, check_labels, contents_of, sources_of
+    from mdtool.jobs.render.treatment import Marking, OnlyLabelled
+    from mdtool.jobs.rework.run import Form, Treatment
     from mdtool.jobs.targets import Targets, is_many
     from mdtool.media.colour import parse_colour
     from mdtool.media.encoding import Encoding

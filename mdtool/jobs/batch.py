@@ -7,6 +7,7 @@ from engine.contract import EngineError
 from mdtool.console import Console
 from mdtool.ending import check_not_ending, heeded
 from mdtool.errors import Exit, MdtoolError, OutputError, UsageError
+from mdtool.jobs.rework.report import Report
 from mdtool.media.inputs import Input
 
 HOW_TO_SEE = "MDTOOL_DEBUG=1 shows where"
@@ -47,3 +48,12 @@ def _tell(error: Exception, source: Input, console: Console) -> Exit:
         case _:  # a fault of ours or of a library, met on this input: the others go on
             console.error(f"{source.name}: unexpected {type(error).__name__}: {error} ({HOW_TO_SEE})")
     return Exit.SOME_FAILED
+
+
+def finished(report: Report, console: Console) -> Exit:
+    """Tells what was done."""
+    console.done(report)
+    if report.incomplete:
+        console.error(f"{report.source}: is damaged: {report.incomplete}; the output holds what could be read")
+        return Exit.SOME_FAILED
+    return Exit.OK

@@ -7,11 +7,10 @@ from mdtool.console import Console
 from mdtool.ending import check_not_ending
 from mdtool.errors import Exit
 from mdtool.findings import FindingsFile, Lines
-from mdtool.jobs.analyse import analyse
-from mdtool.jobs.batch import each_input
-from mdtool.jobs.redact import finished
-from mdtool.jobs.report import Report
-from mdtool.jobs.run import Inquiry
+from mdtool.jobs.batch import each_input, finished
+from mdtool.jobs.rework.analyse import analyse
+from mdtool.jobs.rework.report import Report
+from mdtool.jobs.rework.run import Inquiry
 from mdtool.media.inputs import Input
 
 

@@ -21,7 +21,7 @@ from engine.contract import (
 )
 from mdtool.answers import TextLines, record
 from mdtool.errors import InputError
-from mdtool.jobs.ask import Asked, Event, ask
+from mdtool.jobs.asking.ask import Asked, Event, ask
 from mdtool.media.inputs import Input
 
 PIXELS = np.zeros((2, 3, 3), np.uint8)

@@ -226,7 +226,7 @@ def test_a_full_device(command: list[str | Path]) -> None:
 INTERRUPTED_AMID_C = """
 import ctypes, signal
 import mdtool.cli
-import mdtool.jobs.answer as job
+import mdtool.jobs.asking.answer as job
 
 @ctypes.CFUNCTYPE(None)
 def interrupted():

@@ -17,9 +17,9 @@ from engine.contract import Box, Point
 from mdtool.console import Console
 from mdtool.errors import Exit
 from mdtool.findings import FindingsFile, Gazed, Moment, Region, Verdict, records
-from mdtool.jobs.gaze import Gazing
-from mdtool.jobs.gazing import FACE, gazing
-from mdtool.jobs.run import Form, Inquiry
+from mdtool.jobs.gaze.job import Gazing
+from mdtool.jobs.gaze.see import FACE, gazing
+from mdtool.jobs.rework.run import Form, Inquiry
 from mdtool.jobs.targets import Targets
 from mdtool.media.encoding import Encoding
 from mdtool.media.inputs import Input

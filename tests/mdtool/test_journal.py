@@ -9,7 +9,7 @@ import pytest
 from engine.contract import Box, EngineError
 from mdtool.errors import OutputError
 from mdtool.findings import Gazed
-from mdtool.jobs.journal import Journal, settings_of
+from mdtool.jobs.rework.journal import Journal, settings_of
 from mdtool.stream.sight import Sight, Sighted
 
 PICTURES = [np.full((8, 12, 3), level, np.uint8) for level in range(5)]

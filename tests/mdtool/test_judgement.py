@@ -7,7 +7,7 @@ import pytest
 
 from mdtool.errors import InputError, UsageError
 from mdtool.findings import Moment, Record, Region, Verdict
-from mdtool.jobs.judgement import check_asked, judgement
+from mdtool.jobs.moderate.judgement import check_asked, judgement
 from recipes.policy import parse_policy
 from recipes.verdict import Verdict as Judged
 

@@ -19,8 +19,8 @@ from program import QUICK, Run, run, run_here
 from engine.contract import Abilities, Answer, Box, EngineError
 from mdtool.console import Console
 from mdtool.errors import Exit
-from mdtool.jobs.moderate import Moderating
-from mdtool.jobs.run import Form, Inquiry
+from mdtool.jobs.moderate.job import Moderating
+from mdtool.jobs.rework.run import Form, Inquiry
 from mdtool.jobs.targets import Targets
 from mdtool.media.encoding import Encoding
 from mdtool.media.inputs import find_inputs

@@ -17,8 +17,8 @@ from PIL import Image
 from program import Run, run, run_here
 
 from mdtool.findings import Gazed, Moment, Record, Region, Verdict, records
-from mdtool.jobs.chapter import EXAMPLE_SIDE, MOST_EXAMPLES, chapter
-from mdtool.jobs.gather import MOST_CANDIDATES, Gathered
+from mdtool.jobs.reporting.chapter import EXAMPLE_SIDE, MOST_EXAMPLES, chapter
+from mdtool.jobs.reporting.gather import MOST_CANDIDATES, Gathered
 from mdtool.media.inputs import Input
 from mdtool.report.contents import Chapter, Picture
 from recipes import verdict as rulings

@@ -12,16 +12,15 @@ from mdtool.console import Console
 from mdtool.ending import check_not_ending
 from mdtool.errors import Exit, InputError, OutputError, UsageError
 from mdtool.findings import FindingsFile, Lines, RecordedFindings
-from mdtool.jobs.analyse import analyse
-from mdtool.jobs.batch import each_input
-from mdtool.jobs.gaze_account import Account, GazeDrawing
-from mdtool.jobs.gaze_lines import GazeLines
-from mdtool.jobs.gaze_report import GazeReport
-from mdtool.jobs.marked import save_picture
-from mdtool.jobs.redact import finished
-from mdtool.jobs.report import Report
-from mdtool.jobs.rework import check_target, rework
-from mdtool.jobs.run import Form, Inquiry, Run
+from mdtool.jobs.asking.marked import save_picture
+from mdtool.jobs.batch import each_input, finished
+from mdtool.jobs.gaze.account import Account, GazeDrawing
+from mdtool.jobs.gaze.lines import GazeLines
+from mdtool.jobs.gaze.summary import GazeReport
+from mdtool.jobs.rework.analyse import analyse
+from mdtool.jobs.rework.dispatch import check_target, rework
+from mdtool.jobs.rework.report import Report
+from mdtool.jobs.rework.run import Form, Inquiry, Run
 from mdtool.jobs.targets import Targets
 from mdtool.media.inputs import Input
 from mdtool.media.opening import spooled

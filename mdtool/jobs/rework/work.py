@@ -10,8 +10,11 @@ import shutil
 import stat
 from pathlib import Path
 
+from mdtool import __version__
 from mdtool.errors import InputError, OutputError
-from mdtool.jobs.journal import Journal
+from mdtool.jobs.rework.journal import Journal, settings_of
+from mdtool.jobs.targets import Target
+from mdtool.media.inputs import Input
 from mdtool.media.kept import Kept
 from mdtool.media.photo import sniff
 from mdtool.media.reader import VideoReader
@@ -100,3 +103,13 @@ class Work:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
+
+
+def worth_keeping(source: Input, target: Target, *settings: object) -> Work | None:
+    """Where the work on a long video is kept; None where that is not worth it.
+
+    settings: all that has a say in the result beside the source, as `settings_of` takes it.
+    """
+    if source.path is None or not isinstance(target, Path) or not is_long(source.path):
+        return None
+    return Work(target, settings_of(__version__, source.path, *settings))

@@ -6,8 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from mdtool.findings import RecordedFindings
-from mdtool.jobs.report import Report
-from mdtool.jobs.run import Inquiry, Run
+from mdtool.jobs.rework.report import Report
+from mdtool.jobs.rework.run import Inquiry, Run
 from mdtool.media.canvas import of_frame
 from mdtool.media.edits import edited
 from mdtool.media.frame import Frame

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 import numpy as np
 
 from mdtool.errors import Exit, MdtoolError
-from mdtool.jobs.run import Inquiry
+from mdtool.jobs.rework.run import Inquiry
 from mdtool.jobs.targets import Targets
 from mdtool.media.animation import Animation
 from mdtool.media.inputs import Input

@@ -10,8 +10,8 @@ import numpy as np
 
 from engine.contract import EngineError
 from mdtool.findings import Moment, RecordedFindings, Region, Verdict
-from mdtool.jobs.report import Report
-from mdtool.jobs.run import Inquiry, Run
+from mdtool.jobs.rework.report import Report
+from mdtool.jobs.rework.run import Inquiry, Run
 from mdtool.media.animation import Animation
 from mdtool.media.animation_write import AnimationWriter
 from mdtool.media.canvas import of_photo, of_rgba

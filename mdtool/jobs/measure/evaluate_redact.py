@@ -10,7 +10,7 @@ import numpy as np
 
 from engine.contract import Model, normalise
 from mdtool.errors import InputError
-from mdtool.jobs.redaction import Redaction
+from mdtool.jobs.redact.treatment import Redaction
 from mdtool.media.canvas import of_rgba
 from mdtool.media.reader import VideoReader
 from mdtool.stream.judge import Question, judge

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from mdtool.findings import Moment, Verdict
-from mdtool.jobs.judgement import Judgement
-from mdtool.jobs.redaction import hide
+from mdtool.jobs.moderate.judgement import Judgement
+from mdtool.jobs.redact.treatment import hide
 from mdtool.media.canvas import Canvas, Colour
 from mdtool.media.edits import Edit, Spans, joined
 from recipes.policy import HIDING, Policy, Rule, objects_of

@@ -10,11 +10,11 @@ from mdtool.console import Console
 from mdtool.ending import check_not_ending
 from mdtool.errors import Exit, NoInput, UsageError
 from mdtool.findings import records
-from mdtool.jobs.batch import each_input
-from mdtool.jobs.redact import finished, recorded
-from mdtool.jobs.report import Report
-from mdtool.jobs.rework import rework
-from mdtool.jobs.run import Form, Run, Treatment
+from mdtool.jobs.batch import each_input, finished
+from mdtool.jobs.recorded import recorded
+from mdtool.jobs.rework.dispatch import rework
+from mdtool.jobs.rework.report import Report
+from mdtool.jobs.rework.run import Form, Run, Treatment
 from mdtool.jobs.targets import Targets
 from mdtool.media.inputs import Input
 

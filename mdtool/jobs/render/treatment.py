@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 from engine.contract import normalise
 from mdtool.findings import Moment, Verdict
-from mdtool.jobs.run import Treatment
+from mdtool.jobs.rework.run import Treatment
 from mdtool.media.canvas import Canvas, Colour
 from recipes.mark import Name, mark, mark_unjudged
 from recipes.regions import Region, Size, chosen

@@ -27,9 +27,9 @@ from engine.moondream.steps import ReadToken
 from engine.moondream.weights import shapes
 from engine.published import no_such_model, published
 from mdtool.errors import OutputError
-from mdtool.jobs.bench_eager import eager_seconds
-from mdtool.jobs.bench_redact import machine
-from mdtool.jobs.stopwatch import median_seconds
+from mdtool.jobs.measure.bench_eager import eager_seconds
+from mdtool.jobs.measure.bench_redact import machine
+from mdtool.jobs.measure.stopwatch import median_seconds
 from mdtool.media.whole_file import cant_write
 
 LARGE = (3, 4)  # tiles of a large picture: thirteen crops

@@ -14,14 +14,14 @@ from mdtool.console import Console
 from mdtool.ending import check_not_ending
 from mdtool.errors import Exit, OutputError, UsageError
 from mdtool.findings import FindingsFile, Lines, RecordedFindings, records, records_of
-from mdtool.jobs.analyse import analyse
 from mdtool.jobs.batch import each_input
-from mdtool.jobs.chapter import chapter
-from mdtool.jobs.judgement import Judgement, check_asked, judgement
-from mdtool.jobs.moderation import Moderation
-from mdtool.jobs.report import Report
-from mdtool.jobs.rework import STILL_SUFFIXES, rework
-from mdtool.jobs.run import Form, Inquiry, Run
+from mdtool.jobs.moderate.judgement import Judgement, check_asked, judgement
+from mdtool.jobs.moderate.treatment import Moderation
+from mdtool.jobs.reporting.chapter import chapter
+from mdtool.jobs.rework.analyse import analyse
+from mdtool.jobs.rework.dispatch import STILL_SUFFIXES, rework
+from mdtool.jobs.rework.report import Report
+from mdtool.jobs.rework.run import Form, Inquiry, Run
 from mdtool.jobs.targets import Targets
 from mdtool.media.canvas import Colour
 from mdtool.media.inputs import Input

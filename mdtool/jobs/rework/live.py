@@ -9,8 +9,8 @@ import av
 
 from mdtool.errors import InputError, UsageError
 from mdtool.findings import RecordedFindings
-from mdtool.jobs.report import Report
-from mdtool.jobs.run import Run
+from mdtool.jobs.rework.report import Report
+from mdtool.jobs.rework.run import Run
 from mdtool.jobs.targets import Target
 from mdtool.media.address import MUXERS, Address
 from mdtool.media.canvas import of_frame

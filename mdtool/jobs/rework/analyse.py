@@ -6,10 +6,10 @@ from contextlib import ExitStack, closing
 
 from mdtool.ending import check_not_ending
 from mdtool.findings import FindingsFile, Moment, Verdict
-from mdtool.jobs.report import Report
-from mdtool.jobs.rework_still import judged_animation, judged_photo
-from mdtool.jobs.rework_video import frames_waiting, judged_video, with_luma
-from mdtool.jobs.run import Inquiry
+from mdtool.jobs.rework.report import Report
+from mdtool.jobs.rework.run import Inquiry
+from mdtool.jobs.rework.still import judged_animation, judged_photo
+from mdtool.jobs.rework.video import frames_waiting, judged_video, with_luma
 from mdtool.media.inputs import Input
 from mdtool.media.opening import Medium, open_medium
 from mdtool.media.photo import Photo

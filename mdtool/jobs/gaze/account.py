@@ -9,8 +9,8 @@ import numpy as np
 from engine.contract import Box, Point
 from mdtool.errors import InputError
 from mdtool.findings import Moment, Verdict
-from mdtool.jobs.gaze_lines import GazeLines
-from mdtool.jobs.gazing import FACE
+from mdtool.jobs.gaze.lines import GazeLines
+from mdtool.jobs.gaze.see import FACE
 from mdtool.media.canvas import Canvas
 from recipes.gaze import Attention, Gaze, Smoother, who_looks_at
 from recipes.gaze_draw import draw_gaze

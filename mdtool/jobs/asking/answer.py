@@ -13,8 +13,8 @@ from mdtool.answers import TextLines, print_places, print_record, print_table
 from mdtool.console import Console
 from mdtool.ending import check_not_ending
 from mdtool.errors import Exit, InputError, MdtoolError, NoInput, OutputError
-from mdtool.jobs.ask import Asked, Event, ask
-from mdtool.jobs.marked import check_target, save_marked
+from mdtool.jobs.asking.ask import Asked, Event, ask
+from mdtool.jobs.asking.marked import check_target, save_marked
 from mdtool.media.inputs import VIDEOS, Input, find_inputs
 from mdtool.media.live import next_frame
 from mdtool.media.opening import open_live, open_medium

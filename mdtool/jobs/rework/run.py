@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from mdtool.findings import FindingsFile, Moment, RecordedFindings, Verdict
-from mdtool.jobs.report import Report
-from mdtool.jobs.work import Work
+from mdtool.jobs.rework.report import Report
+from mdtool.jobs.rework.work import Work
 from mdtool.media.canvas import Canvas
 from mdtool.media.edits import UNEDITED, Edit
 from mdtool.media.encoding import Encoding

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from engine.moondream.config import Config
-from mdtool.jobs.stopwatch import median_seconds
+from mdtool.jobs.measure.stopwatch import median_seconds
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import numpy as np
 from engine.contract import EngineError
 from mdtool.errors import MdtoolError
 from mdtool.findings import records
-from mdtool.jobs.gather import Candidate, Gathered, box_of
+from mdtool.jobs.reporting.gather import Candidate, Gathered, box_of
 from mdtool.media.inputs import Input
 from mdtool.media.photo import pillow
 from mdtool.media.stills import pictures_at

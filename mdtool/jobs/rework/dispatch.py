@@ -11,11 +11,11 @@ from typing import BinaryIO
 
 from mdtool.ending import check_not_ending
 from mdtool.errors import OutputError, StdoutError, UsageError
-from mdtool.jobs.report import Report
-from mdtool.jobs.rework_live import rework_live
-from mdtool.jobs.rework_still import rework_animation, rework_photo
-from mdtool.jobs.rework_video import rework_video
-from mdtool.jobs.run import Form, Run
+from mdtool.jobs.rework.live import rework_live
+from mdtool.jobs.rework.report import Report
+from mdtool.jobs.rework.run import Form, Run
+from mdtool.jobs.rework.still import rework_animation, rework_photo
+from mdtool.jobs.rework.video import rework_video
 from mdtool.jobs.targets import Target
 from mdtool.media.address import Address
 from mdtool.media.animation import Animation

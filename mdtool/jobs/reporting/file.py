@@ -4,8 +4,8 @@ from pathlib import Path
 
 from mdtool.errors import NoInput, OutputError, UsageError
 from mdtool.findings import is_stdin, records
-from mdtool.jobs.chapter import MOST_EXAMPLES, chapter_of
-from mdtool.jobs.gather import Gathered
+from mdtool.jobs.reporting.chapter import MOST_EXAMPLES, chapter_of
+from mdtool.jobs.reporting.gather import Gathered
 from mdtool.media.inputs import Input
 from mdtool.media.whole_file import WholeFile, cant_write
 from mdtool.report.contents import Chapter

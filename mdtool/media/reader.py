@@ -129,9 +129,20 @@ class VideoReader:
         chosen: Any = self.container.streams[stream]
         with suppress(av.FFmpegError):
             self.container.seek(round(seconds / chosen.time_base), stream=chosen)
-        decoder = _Decoder(chosen, self.damage)
+        frames = self._frames_of(chosen)
+        first = next(frames, None)
+        if first is None or first.time > seconds:  # not every container is sought in well
+            with suppress(av.FFmpegError):
+                self.container.seek(self.container.start_time or 0)
+                frames, first = self._frames_of(chosen), None
+        if first:
+            yield first
+        yield from frames
+
+    def _frames_of(self, stream: Any) -> Iterator[Frame]:
+        decoder = _Decoder(stream, self.damage)
         for packet in self._packets():
-            if packet.stream_index == stream:
+            if packet.stream_index == stream.index:
                 yield from decoder.decode(packet)
         yield from decoder.decode(None)
 

@@ -1,7 +1,7 @@
-"""A few pictures out of an input that may have very many, for a report."""
+"""A few pictures out of an input that may have very many."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 
 import numpy as np
@@ -34,6 +34,44 @@ def pictures_at(source: Input, moments: Sequence[Moment]) -> Iterator[tuple[Mome
             yield from _of_video(medium, sorted(moments, key=lambda one: (one.stream, one.time)))
         else:
             yield from _of_animation(medium, {moment.frame: moment for moment in moments})
+
+
+def picture_at(source: Input, stream: int, time: float) -> np.ndarray:
+    """The first picture of a video stream at that time (seconds) or later, else its last; or the photo.
+
+    HxWx3 uint8 RGB, upright. InputError where there is none.
+    """
+    with ExitStack() as stack:
+        medium = open_medium(source, stack)
+        if isinstance(medium, Photo):
+            return medium.rgb()
+        if isinstance(medium, Animation):
+            return _shown_at(medium, time)
+        known = any(video.index == stream for video in medium.videos)
+        frame = _first_at(medium.frames_from(stream, time), time) if known else None
+    if frame is None:
+        raise InputError(f"its stream {stream} shows nothing")
+    return frame.rgb()
+
+
+def _first_at(frames: Iterable[Frame], time: float) -> Frame | None:
+    """At that time or later; if all are earlier the last. One that was read well, if there is one."""
+    found: Frame | None = None
+    for frame in frames:
+        if found is None or not frame.corrupt:
+            found = frame
+            if frame.time >= time and not frame.corrupt:
+                break
+    return found
+
+
+def _shown_at(animation: Animation, time: float) -> np.ndarray:
+    end = 0.0
+    for pixels, milliseconds in animation.frames():
+        shown, end = pixels, end + float(milliseconds) / 1000
+        if end > time:
+            break
+    return shown[:, :, :3].copy()
 
 
 def _of_video(reader: VideoReader, moments: Sequence[Moment]) -> Iterator[tuple[Moment, np.ndarray]]:

@@ -24,7 +24,7 @@ from mdtool.jobs.rework.run import Form, Inquiry, Run
 from mdtool.jobs.targets import Targets
 from mdtool.media.inputs import Input
 from mdtool.media.opening import spooled
-from mdtool.media.still import picture_at
+from mdtool.media.stills import picture_at
 from mdtool.stream.between_looks import between_looks
 
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from mdtool.errors import InputError
 from mdtool.media.inputs import Input
-from mdtool.media.still import picture_at
+from mdtool.media.stills import picture_at
 
 RATE = 30
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from itertools import count, islice
 
+import numpy as np
 import pytest
 
 from mdtool.findings import Gazed, Moment, Record, Region, Verdict
@@ -59,6 +60,17 @@ def test_a_jump_is_told_to_half_the_time_between_two_looks(jumps: int) -> None:
     found = targets(between_looks(looks))
     assert set(found) == {0.2, 0.8}
     assert [one == other for one, other in zip(found, truth, strict=True)].count(False) == abs(jumps - 3)
+
+
+def test_of_gazes_that_jump_few_are_far_off() -> None:
+    """Two minutes of looks at one thing after another, for about 0.75 s each; the model looks five times a second."""
+    draw, truth, step = np.random.default_rng(5), [], RATE // 5
+    while len(truth) < 120 * RATE:
+        truth += [draw.uniform(0.0, 1.0)] * max(4, round(RATE * draw.gamma(3, 0.25)))
+    seen = [x + draw.normal(0, 0.02) for x in truth[::step]]
+    records = [record(number, face(seen[number // step], number % step == 0)) for number in range(len(truth))]
+    found = np.array(targets(between_looks(records)), float)
+    assert (np.abs(found - truth) > 0.1).mean() < 0.08
 
 
 def test_where_a_face_is_followed_by_the_camera_its_gaze_goes_evenly() -> None:

@@ -11,8 +11,8 @@ from recipes.regions import Rectangle
 
 FACE_MARGIN = 0.15  # part of a face's width and height by which it is grown on each side, since gazes miss a little
 
-# See jumped. Of made gazes that jump, looked at five times a second, 15 % of the time are off by more than a tenth if
-# no jump is known, and 7 % with any JUMP from 0.03 to 0.15; larger ones leave more noise and slow movement as it was.
+# See jumped. Of the made gazes in tests/mdtool/test_between_looks.py 10 % are off by more than a tenth if no jump is
+# known, and 6 % with any JUMP from 0.03 to 0.15; the larger it is, the more slow movement and noise are smoothed.
 JUMP = 0.1  # of the picture's width and height
 FACE_JUMP = 0.5  # of the face's width and height, if that is more: where faces are large, all moves farther
 

@@ -1,6 +1,7 @@
 """Drawing where people look: a box round each face, a line that fades in towards the target, and the target.
 
-A person is all in one colour, which is the same for the same number in every run. Sizes grow with the picture.
+A person is all in one colour, which is the same for the same number in every run. Named targets are grey until somebody
+looks at them. Sizes grow with the picture.
 """
 
 import math
@@ -10,12 +11,14 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from engine.contract import Point
-from recipes.gaze import Gaze
-from recipes.plates import BLACK, WHITE, Colour, lay, plate
+from engine.contract import Box, Point
+from recipes.gaze import Gaze, lookers
+from recipes.plates import BLACK, WHITE, Colour, Pixels, latin, lay, place_of, plate
 
 UNIT, LEAST_UNIT = 1 / 270, 1.0  # of the picture's shorter side, pixels: the lengths below are so many units
 BOX_LINE = 1.0  # width
+NAMED_LINE, LOOKED_LINE = 0.5, 1.5  # width of the box round a named target, and round one that is looked at
+NAMED_RIM = 0.3  # width of the dark edges of both, and of their names'
 LINE, FADE = (0.8, 2.4), (0.15, 0.95)  # width and opacity at the eye and at the target
 HEAD_LINE, HEAD_FADE = (1.8, 1.8), (0.95, 0.35)  # of a head's direction, at the eye and at its end
 DASH = 12.0  # from one dash to the next
@@ -23,6 +26,8 @@ TARGET, CORE = 4.5, 2.0  # radius, and that of the white core
 OUT = 4.5  # radius of the mark of a look out of the picture
 RIM = 0.8  # width of the dark edge that shows marks on any ground
 LETTERS, LEAST_LETTERS = 10.0, 11  # units, pixels
+LONGEST_NAME = 40  # letters
+NEUTRAL = (190, 190, 190)
 
 GOLDEN_ANGLE = math.pi * (3 - math.sqrt(5))
 FIRST_HUE = -math.pi / 12  # this with the next two: any eight people in a row differ by 30 (CIE 1976)
@@ -35,21 +40,29 @@ SHIFT = 4  # bits after the point in OpenCV's coordinates
 Place = tuple[float, float]  # x, y in pixels; whole numbers are the centres of pixels
 
 
-def draw_gaze(image: np.ndarray, people: Sequence[Gaze]) -> None:
-    """Draw all people on the picture (HxWx3 uint8 RGB), in place.
+def draw_gaze(image: np.ndarray, people: Sequence[Gaze], targets: Sequence[Box] = ()) -> None:
+    """Draw all people and named targets on the picture (HxWx3 uint8 RGB), in place.
 
     A look out of the picture is a barred disc on the corner of the face's box, and the word "out". A head's direction
     is a dashed line without a target, since nothing tells how far it goes, and the word "head". Where a gaze is not
-    known, the face alone is drawn. ValueError for an array that can't be drawn on.
+    known, the face alone is drawn. A named target that is looked at is in the colour of who does, white for several.
+    Its name covers no face, and is left out where it would everywhere. ValueError for an array that can't be drawn on.
     """
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
         raise ValueError(f"gazes are drawn on a picture of HxWx3 uint8, not on an array {image.shape} {image.dtype}")
     if not (image.flags.c_contiguous and image.flags.writeable):
         raise ValueError("gazes are drawn on a picture in one writable piece of memory: copy it first")
     unit = max(min(image.shape[:2]) * UNIT, LEAST_UNIT)
-    for step in (_face, _look, _label):  # no box over a target, no target over a label
+    named = sorted(zip(targets, lookers(people, targets), strict=True), key=lambda each: len(each[1]))
+    for target, tracks in named:  # those that are looked at over the others, faces over all of them
+        _outline(image, target, tracks, unit)
+    for step in (_face, _look):  # no box over a target
         for one in people:
             step(image, one, unit)
+    taken = [_around(image, one.face, _width((OUT + RIM) * unit)) for one in people]  # with the marks on their corners
+    taken += [_label(image, one, unit) for one in people]
+    for target, tracks in reversed(named):
+        _name(image, target, tracks, unit, taken)
 
 
 @lru_cache(maxsize=1024)
@@ -61,9 +74,31 @@ def colour_of_track(track: int) -> Colour:
     return round(255 * red), round(255 * green), round(255 * blue)
 
 
+def _outline(image: np.ndarray, target: Box, tracks: Sequence[int], unit: float) -> None:
+    """Round a named target that those tracks look at, with dark edges, so that it shows on any ground."""
+    line, rim = _width((LOOKED_LINE if tracks else NAMED_LINE) * unit), _width(NAMED_RIM * unit)
+    _frame(image, _around(image, target, rim), BLACK, line + (2 * rim if tracks else rim))
+    _frame(image, _around(image, target, 0), _paint(tracks), line)
+
+
+def _frame(image: np.ndarray, place: Pixels, colour: Colour, width: int) -> None:
+    """Along the edges of the place, inside it."""
+    x0, y0, x1, y1 = place
+    inside = image[max(0, y0) : y1, max(0, x0) : x1]
+    for edge in (inside[:width], inside[-width:], inside[:, :width], inside[:, -width:]):
+        edge[...] = colour
+
+
+def _paint(tracks: Sequence[int]) -> Colour:
+    """Of a named target that those tracks look at."""
+    if len(tracks) == 1:
+        return colour_of_track(tracks[0])
+    return WHITE if tracks else NEUTRAL
+
+
 def _face(image: np.ndarray, one: Gaze, unit: float) -> None:
     """Its box, as far as it lies in the picture; on its lower right corner the mark of a look out of the picture."""
-    first, last = _corners(image, one)
+    first, last = _corners(image, one.face)
     colour = colour_of_track(one.track)
     cv2.rectangle(image, first, last, colour, _width(BOX_LINE * unit))
     if one.in_frame is False:
@@ -135,21 +170,52 @@ def _strip(image: np.ndarray, start: Place, step: Place, half: float) -> tuple[n
     return (pair[0], pair[1]) if major == 0 else (pair[1], pair[0])
 
 
-def _label(image: np.ndarray, one: Gaze, unit: float) -> None:
-    """Above the face, its left sides in line; moved so that it stays in the picture."""
+def _label(image: np.ndarray, one: Gaze, unit: float) -> Pixels:
+    """Above the face, its left sides in line; moved so that it stays in the picture. What it covers."""
     words = [f"P{one.track}"]
     if one.in_frame is not None:
         words += ["head"] * (one.method == "head") + ["out"] * (not one.in_frame)
-    (left, top), _ = _corners(image, one)
-    letters = max(LEAST_LETTERS, round(LETTERS * unit))
-    lay(image, plate(" ".join(words), letters, colour_of_track(one.track)), left, top)
+    (left, top), _ = _corners(image, one.face)
+    return lay(image, plate(" ".join(words), _letters(unit), colour_of_track(one.track)), left, top)
 
 
-def _corners(image: np.ndarray, one: Gaze) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Upper left and lower right pixel of the face, in the picture."""
+def _name(image: np.ndarray, target: Box, tracks: Sequence[int], unit: float, taken: list[Pixels]) -> None:
+    """Above or below its box, right or left of it, or in it: the first place that is not taken, which then is."""
+    text = latin(target.label)[:LONGEST_NAME]
+    if not text:
+        return
+    words = plate(text, _letters(unit), _paint(tracks))
+    (x0, y0), (x1, y1) = _corners(image, target)
+    high, wide = words.shape[:2]
+    for left, bottom in ((x0, y0), (x0, y1 + 1 + high), (x1 + 1, y0 + high), (x0 - wide, y0 + high), (x0, y0 + high)):
+        place = place_of(image, words, left, bottom)
+        if not any(_meet(place, other) for other in taken):
+            lay(image, words, left, bottom)
+            _frame(image, place, BLACK, _width(NAMED_RIM * unit))
+            taken.append(place)
+            return
+
+
+def _around(image: np.ndarray, box: Box, more: int) -> Pixels:
+    """A face or a thing, and so many pixels more on each side."""
+    (x0, y0), (x1, y1) = _corners(image, box)
+    return x0 - more, y0 - more, x1 + 1 + more, y1 + 1 + more
+
+
+def _meet(a: Pixels, b: Pixels) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+
+
+def _letters(unit: float) -> int:
+    """Their size in pixels."""
+    return max(LEAST_LETTERS, round(LETTERS * unit))
+
+
+def _corners(image: np.ndarray, box: Box) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Upper left and lower right pixel of a face or a thing, in the picture."""
     height, width = image.shape[:2]
-    x0, x1 = (min(max(int(x * width), 0), width - 1) for x in (one.face.x_min, one.face.x_max))
-    y0, y1 = (min(max(int(y * height), 0), height - 1) for y in (one.face.y_min, one.face.y_max))
+    x0, x1 = (min(max(int(x * width), 0), width - 1) for x in (box.x_min, box.x_max))
+    y0, y1 = (min(max(int(y * height), 0), height - 1) for y in (box.y_min, box.y_max))
     return (x0, y0), (x1, y1)
 
 

@@ -6,6 +6,7 @@ from functools import lru_cache
 import numpy as np
 
 Colour = tuple[int, int, int]  # red, green, blue, 0..255
+Pixels = tuple[int, int, int, int]  # x0, y0, x1, y1: columns and rows of a rectangle, without the last ones
 BLACK, WHITE = (0, 0, 0), (255, 255, 255)
 
 
@@ -22,13 +23,21 @@ def plate(text: str, letters: int, ground: Colour, ink: Colour = BLACK) -> np.nd
     return np.asarray(made)
 
 
-def lay(image: np.ndarray, words: np.ndarray, left: int, bottom: int) -> None:
-    """Put a plate with its lower left corner there, moved so that it stays in the picture (HxWx3 uint8), in place."""
-    height, width = image.shape[:2]
-    words = words[:height, :width]
-    x = min(max(0, left), width - words.shape[1])
-    y = min(max(0, bottom - words.shape[0]), height - words.shape[0])
-    image[y : y + words.shape[0], x : x + words.shape[1]] = words
+def lay(image: np.ndarray, words: np.ndarray, left: int, bottom: int) -> Pixels:
+    """Put a plate with its lower left corner there, moved so that it stays in the picture (HxWx3 uint8), in place.
+
+    What it covers is returned.
+    """
+    x0, y0, x1, y1 = covered = place_of(image, words, left, bottom)
+    image[y0:y1, x0:x1] = words[: y1 - y0, : x1 - x0]
+    return covered
+
+
+def place_of(image: np.ndarray, words: np.ndarray, left: int, bottom: int) -> Pixels:
+    """What `lay` would cover."""
+    (height, width), (high, wide) = image.shape[:2], words.shape[:2]
+    x, y = max(0, min(left, width - wide)), max(0, min(bottom, height) - high)
+    return x, y, min(x + wide, width), min(y + high, height)
 
 
 def contrast(colour: Colour) -> Colour:

@@ -1,23 +1,26 @@
-"""Where people look between two looks of the model at them, and how large their faces are.
+"""Where people look between two looks of the model at them, and how large their faces and the things around them are.
 
-In between, a face was followed with a box that covers it for certain: its middle is right, its size is too large.
+In between, these were followed with boxes that cover them for certain: the middle is right, the size is too large.
 """
 
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
+from engine.contract import Point
 from mdtool.findings import Gazed, Record, Region
+from recipes.gaze import jumped
 
-LONGEST = 2.0  # seconds between two looks over which a face is taken to have changed evenly from the one to the other
+LONGEST = 2.0  # seconds between two looks over which what they saw tells about the frames in between
 MOST_HELD = 1024  # frames, where their times do not go on
 
 
 def between_looks(records: Iterable[Record]) -> Iterator[Record]:
-    """The same records of one source, with gazes and sizes that go evenly from one look to the next at the same face.
+    """The same records of one source, with sizes and gazes that go evenly from one look to the next at the same object.
 
-    A gaze that is out of the picture at one of the two, or not known, stays as it was at the first. The order of each
-    stream is kept; LONGEST seconds of its frames are held back.
+    A gaze that jumped, went out of the picture or came back, or that was not known at one of the two looks, did so at
+    a time that nobody knows: it is held until midway, and is from there on as it is at the second look. The order of
+    each stream is kept; LONGEST seconds of its frames are held back.
     """
     streams: dict[int, _Held] = {}
     for record in records:
@@ -37,7 +40,7 @@ class _Held:
         now = record.moment.time
         self._seen = {track: seen for track, seen in self._seen.items() if now - seen[0] <= LONGEST}
         for region in record.verdict.regions:
-            if region.seen and region.gaze:
+            if region.seen:
                 if region.track in self._seen:
                     self._even_out(*self._seen[region.track], now, region)
                 self._seen[region.track] = now, region
@@ -46,7 +49,7 @@ class _Held:
             yield self.frames.popleft()
 
     def _even_out(self, begin: float, first: Region, end: float, last: Region) -> None:
-        """Between two looks at the same face, at the times `begin` and `end`."""
+        """Between two looks at the same object, at the times `begin` and `end`."""
         for at, record in enumerate(self.frames):
             if begin < record.moment.time < end:
                 part = (record.moment.time - begin) / (end - begin)
@@ -58,7 +61,7 @@ class _Held:
 
 
 def _between(first: Region, last: Region, part: float, region: Region) -> Region:
-    """The region that was carried there, as large as the face is, with its gaze. part: of the way to the last, 0..1."""
+    """The region that was carried there, as large as its object, with its gaze. part: of the way to the last, 0..1."""
     spans = [
         ((low + high) / 2, (1 - part) * before + part * after)
         for low, high, before, after in (
@@ -73,12 +76,15 @@ def _between(first: Region, last: Region, part: float, region: Region) -> Region
         y_min=y - height / 2,
         x_max=x + width / 2,
         y_max=y + height / 2,
-        gaze=_gaze_between(first.gaze, last.gaze, part),
+        gaze=_gaze_between(first, last, part),
     )
 
 
-def _gaze_between(first: Gazed | None, last: Gazed | None, part: float) -> Gazed | None:
-    if not (first and last and first.target and last.target and first.method == last.method):
-        return first
-    (x0, y0), (x1, y1) = first.target, last.target
-    return replace(first, target=(x0 + part * (x1 - x0), y0 + part * (y1 - y0)))
+def _gaze_between(first: Region, last: Region, part: float) -> Gazed | None:
+    one, other = first.gaze, last.gaze
+    if one and other and one.target and other.target and one.method == other.method:
+        target, target_after = Point(*one.target), Point(*other.target)
+        if not jumped(one.method, first, target, last, target_after):
+            x, y = target.x + part * (target_after.x - target.x), target.y + part * (target_after.y - target.y)
+            return replace(one, target=(x, y))
+    return one if part < 0.5 else other

@@ -208,6 +208,23 @@ def test_a_drawn_face_looks_at_what_was_named(mdtool: Run, tmp_path: Path) -> No
     assert warmer[-20:].max() == 0
 
 
+def test_what_was_named_is_drawn_even_where_nobody_is(mdtool: Run, tmp_path: Path) -> None:
+    drawn = {}
+    for name in ("tall.png", "many.png"):
+        assert mdtool(SCENES / name, "--model", "pocket", "-t", "star", "-o", tmp_path / name, "-q").code == 0
+        drawn[name] = (pixels_of(tmp_path / name) != pixels_of(SCENES / name)).any(axis=2)
+    stars = [
+        (scene["file"], [round(side) for side in thing["xyxy"]])
+        for scene in json.loads((SCENES / "scenes.gt.json").read_text())["scenes"]
+        for thing in scene["things"]
+        if scene["file"] in drawn and thing["kind"] == "star"
+    ]
+    assert len(stars) == 4
+    for name, (x0, y0, x1, y1) in stars:
+        assert drawn[name][max(0, y0 - 5) : y0 + 5, x0:x1].any(axis=0).mean() > 0.8
+        assert drawn[name][y0:y1, max(0, x0 - 5) : x0 + 5].any(axis=1).mean() > 0.8
+
+
 def test_accurately_the_same_seed_gives_the_same(mdtool: Run) -> None:
     found = [
         mdtool(
@@ -251,15 +268,31 @@ def targets_of(lines: Sequence[dict[str, Any]]) -> list[float | None]:
 
 
 def test_between_looks_a_gaze_goes_evenly_and_is_steadied(tmp_path: Path) -> None:
-    lines, even, model = told(tmp_path, lambda number, eye: Point(0.2 + 0.03 * number, 0.5), {FACE: [HERE]})
+    lines, even, model = told(tmp_path, lambda number, eye: Point(0.4 + 0.01 * number, 0.5), {FACE: [HERE]})
     assert len(model.asked) < COUNT / 3
     raw = [verdict.regions[0].gaze for verdict in even]
-    wanted = [0.2 + 0.03 * number for number in range(COUNT)]
+    wanted = [0.4 + 0.01 * number for number in range(COUNT)]
     assert [gaze.target[0] if gaze and gaze.target else None for gaze in raw] == pytest.approx(wanted, abs=1e-4)
-    assert targets_of(lines) == pytest.approx(wanted, abs=0.05)
+    assert targets_of(lines) == pytest.approx(wanted, abs=0.02)
     assert {one["track"] for entry in lines for one in entry["people"]} == {1}
     assert {frozenset(entry) for entry in lines} == {frozenset(FIELDS)}
     assert [entry["time"] for entry in lines] == pytest.approx([n / 30 for n in range(COUNT)], abs=1e-5)
+
+
+def test_a_jump_between_two_looks_is_midway_and_counts_for_no_other_place(tmp_path: Path) -> None:
+    """From one cup to the other, over a plate that nobody looks at."""
+    left, right, plate = Box(0.0, 0.8, 0.1, 1.0), Box(0.9, 0.8, 1.0, 1.0), Box(0.2, 0.7, 0.8, 1.0)
+    lines, even, _ = told(
+        tmp_path,
+        lambda number, eye: Point(0.05 if number < 13 else 0.95, 0.9),
+        {FACE: [HERE], "cup": [left, right], "plate": [plate]},
+    )
+    looked = [number for number, verdict in enumerate(even) if verdict.looked]
+    before, after = max(n for n in looked if n < 13), min(n for n in looked if n >= 13)
+    jump = (before + after + 1) // 2
+    assert after - before > 2
+    assert targets_of(lines) == pytest.approx([0.05] * jump + [0.95] * (COUNT - jump), abs=1e-4)
+    assert [entry["people"][0]["looks_at"] for entry in lines] == [{"target": "cup"}] * COUNT
 
 
 def test_what_trembles_is_steadied(tmp_path: Path) -> None:

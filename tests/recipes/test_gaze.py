@@ -10,7 +10,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.contract import Box, Point
-from recipes.gaze import FACE_MARGIN, LONGEST_GAP, Attention, Gaze, Method, Smoother, mutual, who_looks_at
+from recipes.gaze import (
+    FACE_JUMP,
+    FACE_MARGIN,
+    JUMP,
+    LONGEST_GAP,
+    Attention,
+    Gaze,
+    Method,
+    Smoother,
+    jumped,
+    lookers,
+    mutual,
+    who_looks_at,
+)
 
 SIDE = 0.1
 
@@ -93,6 +106,41 @@ def test_those_who_look_at_each_other() -> None:
     assert mutual([]) == []
 
 
+def test_of_things_of_one_name_the_very_one_is_looked_at() -> None:
+    cups = [Box(0.1, 0.8, 0.2, 0.9, "cup"), Box(0.7, 0.4, 0.8, 0.5, "cup")]
+    table = Box(0.5, 0.3, 0.9, 0.9, "table")
+    people = [person(1, 0.2, 0.2, (0.75, 0.45)), person(4, 0.2, 0.45, (1.0, 0.45), "head"), person(3, 0.9, 0.1, None)]
+    people = who_looks_at([*people, person(2, 0.4, 0.1, (0.15, 0.85)), person(5, 0.3, 0.1, (0.6, 0.7))], [*cups, table])
+    assert lookers(people, [*cups, table]) == [[2], [1], [4, 5]]
+    assert lookers(people, []) == []
+    assert lookers([], cups) == [[], []]
+
+
+def moved(
+    by: tuple[float, float], face_by: tuple[float, float] = (0, 0), side: float = SIDE, method: Method = "model"
+) -> bool:
+    """Whether a gaze from the middle to (0.7, 0.6) jumped when its target and the face went as far as that."""
+    one, other = (person(1, 0.5 + x, 0.5 + y, None, side=side).face for x, y in ((0, 0), face_by))
+    return jumped(method, one, Point(0.7, 0.6), other, Point(0.7 + by[0], 0.6 + by[1]))
+
+
+def test_a_gaze_jumps_if_it_goes_far_in_the_picture_and_from_the_face() -> None:
+    less, more = 0.99 * JUMP, 1.01 * JUMP
+    assert [moved(by) for by in ((less, 0), (0, -less), (more, 0), (0, -more))] == [False, False, True, True]
+    assert [moved((part * JUMP, part * JUMP)) for part in (0.7, 0.72)] == [False, True]
+    assert not moved((0.3, 0), face_by=(0.3, 0))  # the camera pans
+    assert not moved((0, 0), face_by=(0.3, 0))  # who looks goes by
+    assert moved((0.3, 0), face_by=(-0.3, 0))
+    assert [moved((part * FACE_JUMP * 0.5, 0), side=0.5) for part in (0.99, 1.01)] == [False, True]
+
+
+def test_a_head_jumps_by_a_right_angle() -> None:
+    assert not moved((-0.1, 0.3), method="head")
+    assert not moved((0.3, -0.3), method="head")
+    assert moved((-0.5, 0), method="head")
+    assert moved((-0.31, 0.1), method="head")
+
+
 def test_a_gaze_that_can_not_be_is_refused() -> None:
     good = person(1, 0.5, 0.5, (0.1, 0.1))
     assert replace(good, target=None, in_frame=None).in_frame is None
@@ -133,9 +181,25 @@ def test_a_jump_is_followed_at_once(rate: float) -> None:
     times = steps(rate, 4)
     places = [(0.2, 0.7) if time < 2 else (0.7, 0.4) for time in times]
     found = smoothed(times, places, Smoother())
-    late = np.searchsorted(times, 2.0) + max(1, round(0.05 * rate))
-    assert np.abs(found[late:] - (0.7, 0.4)).max() < 0.1
-    assert np.abs(found[-1] - (0.7, 0.4)).max() < 0.005
+    assert found == pytest.approx(np.array(places), abs=1e-12)
+
+
+def test_a_jump_leaves_noise_as_steady_as_before() -> None:
+    times = steps(30, 8)
+    noise = np.random.default_rng(3).normal(0, 0.015, (len(times), 2))
+    places = noise + [(0.2, 0.7) if time < 4 else (0.7, 0.4) for time in times]
+    found = smoothed(times, [tuple(place) for place in places], Smoother())
+    for part in (slice(30, 120), slice(150, 240)):
+        assert (found[part].std(axis=0) < 0.6 * places[part].std(axis=0)).all()
+    assert np.linalg.norm(found - places, axis=1).max() < 0.06
+
+
+@pytest.mark.parametrize("speed", [0.05, 0.3, 1.0])
+def test_what_moves_smoothly_is_followed_closely(speed: float) -> None:
+    """speed: pictures a second."""
+    times = steps(30, 0.8 / speed)
+    places = [(0.1 + speed * time, 0.5) for time in times]
+    assert np.abs(smoothed(times, places, Smoother()) - places).max() < 0.04
 
 
 def test_only_the_past_counts_and_every_run_gives_the_same() -> None:

@@ -1,5 +1,6 @@
 """Gazes as they are drawn: where, in which colour, and what can be told apart."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import combinations
 
@@ -10,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.contract import Box, Point
-from recipes.gaze import Gaze
-from recipes.gaze_draw import colour_of_track, draw_gaze
+from recipes.gaze import Gaze, who_looks_at
+from recipes.gaze_draw import NEUTRAL, colour_of_track, draw_gaze
+from recipes.plates import BLACK, WHITE
 
 GREY = 90
 LEFT = Gaze(1, Box(0.05, 0.4, 0.2, 0.6), Point(0.125, 0.5), Point(0.8, 0.5), True)
@@ -23,6 +25,12 @@ HEAD = replace(LEFT, target=Point(1.0, 0.5), method="head")
 def drawn(*people: Gaze, width: int = 400, height: int = 300) -> np.ndarray:
     image = np.full((height, width, 3), GREY, np.uint8)
     draw_gaze(image, people)
+    return image
+
+
+def with_targets(people: Sequence[Gaze], *targets: Box, ground: int = GREY) -> np.ndarray:
+    image = np.full((300, 400, 3), ground, np.uint8)
+    draw_gaze(image, who_looks_at(people, targets), targets)
     return image
 
 
@@ -110,6 +118,80 @@ def test_a_heads_direction_is_dashed_has_no_target_and_says_so() -> None:
     assert painted(image)[:118].sum() > painted(drawn(LEFT))[:118].sum()  # a longer label
 
 
+CUP = Box(0.7, 0.4, 0.9, 0.6, "cup")  # which LEFT looks at
+
+
+@pytest.mark.parametrize("ground", [0, GREY, 255])
+def test_a_named_target_is_boxed_in_grey_with_dark_edges(ground: int) -> None:
+    image = with_targets([], CUP, ground=ground)
+    for row, column in ((150, 280), (150, 360), (180, 300)):
+        assert tuple(image[row, column]) == NEUTRAL
+    for row, column in ((150, 279), (150, 361), (181, 300)):
+        assert tuple(image[row, column]) == BLACK
+    assert (image[125:175, 285:355] == ground).all()
+
+
+def test_a_named_target_that_is_looked_at_stands_out_in_the_colour_of_who_does() -> None:
+    other = Gaze(2, Box(0.4, 0.05, 0.5, 0.2), Point(0.45, 0.12), Point(0.85, 0.55), True)
+    for people, paint in (([LEFT], colour_of_track(1)), ([other], colour_of_track(2)), ([LEFT, other], WHITE)):
+        thin, thick = with_targets([], CUP), with_targets(people, CUP)
+        assert (thick[180, 281:340] == paint).all()
+        assert painted(thick)[170:, 300].sum() > painted(thin)[170:, 300].sum()
+    assert tuple(with_targets([HEAD], CUP)[180, 300]) == colour_of_track(1)
+
+
+def test_only_the_cup_that_is_looked_at_stands_out() -> None:
+    image = with_targets([LEFT], CUP, Box(0.5, 0.8, 0.6, 0.95, "cup"))
+    assert tuple(image[180, 300]) == colour_of_track(1)
+    assert tuple(image[260, 200]) == NEUTRAL
+
+
+def plates_of(image: np.ndarray) -> list[tuple[slice, slice]]:
+    """Rows and columns of the grey labels, without those letters that stand alone."""
+    count, _, found, _ = cv2.connectedComponentsWithStats((image == NEUTRAL).all(axis=2).astype(np.uint8))
+    plates = [each for each in found[1:count] if each[4] > max(100, 0.4 * each[2] * each[3])]
+    return [(slice(y, y + high), slice(x, x + wide)) for x, y, wide, high, _ in plates]
+
+
+@pytest.mark.parametrize("ground", [0, GREY, 255])
+def test_a_named_target_has_its_name_above_it_in_black_on_grey(ground: int) -> None:
+    image = with_targets([], CUP, ground=ground)
+    [(rows, columns)] = plates_of(image)
+    assert 105 < rows.stop <= 120
+    assert 280 <= columns.start < 285
+    assert (image[rows, columns].max(axis=2) < 40).sum() > 20  # the letters
+    assert tuple(image[rows.start - 1, columns.start + 3]) == BLACK
+
+
+def test_names_cover_no_face_and_no_label() -> None:
+    """Below, beside or in its box, where a face is above it; nowhere, where faces are all round."""
+    face = Gaze(7, Box(0.6, 0.1, 0.95, 0.37), Point(0.8, 0.25), None, None)
+    [(rows, _)] = plates_of(with_targets([face], CUP))
+    assert rows.start > 180
+    below = Gaze(8, Box(0.6, 0.63, 0.95, 0.9), Point(0.8, 0.75), None, None)
+    [(rows, columns)] = plates_of(with_targets([face, below], CUP))
+    assert rows.start >= 119
+    assert columns.start > 360
+    for people in ([face], [face, below], [Gaze(9, Box(0.3, 0.2, 1.0, 0.9), Point(0.6, 0.5), None, False)]):
+        bare, image = with_targets(people), with_targets(people, CUP)
+        for one in people:
+            colour = (bare == colour_of_track(one.track)).all(axis=2)
+            assert (image[colour] == bare[colour]).all()  # boxes and labels show as they did
+    inside = with_targets([Gaze(9, Box(0.3, 0.2, 1.0, 0.9), Point(0.6, 0.5), None, False)], CUP)
+    assert plates_of(inside) == []
+
+
+def test_names_do_not_cover_each_other() -> None:
+    same = [replace(CUP, label=name) for name in ("cup", "mug", "jar")]
+    assert len(plates_of(with_targets([], *same))) == 3
+
+
+def test_a_name_that_can_not_be_written_is_left_out() -> None:
+    image = with_targets([], replace(CUP, label="\u676f"))
+    assert not painted(image)[:118].any()
+    assert painted(image)[150, 280]
+
+
 def test_a_person_keeps_the_colour_whoever_else_is_there() -> None:
     other = Gaze(7, Box(0.7, 0.7, 0.9, 0.9), Point(0.8, 0.8), None, None)
     for people in ([LEFT, other], [other, LEFT], [other]):
@@ -172,7 +254,10 @@ gazes = st.one_of(
 )
 
 
+named = st.builds(Box, anywhere, anywhere, anywhere, anywhere, st.sampled_from(["cup", "", "a" * 99]))
+
+
 @settings(max_examples=150, deadline=None)
-@given(st.lists(gazes, max_size=3), st.integers(1, 60), st.integers(1, 60))
-def test_any_gaze_on_any_picture(people: list[Gaze], width: int, height: int) -> None:
-    drawn(*people, width=width, height=height)
+@given(st.lists(gazes, max_size=3), st.lists(named, max_size=3), st.integers(1, 60), st.integers(1, 60))
+def test_any_gaze_on_any_picture(people: list[Gaze], targets: list[Box], width: int, height: int) -> None:
+    draw_gaze(np.full((height, width, 3), GREY, np.uint8), who_looks_at(people, targets), targets)

@@ -96,14 +96,14 @@ class Account:
 
 @dataclass(frozen=True)
 class GazeDrawing:
-    """Draws where people look: the treatment that `mdtool gaze` gives."""
+    """Draws where people look, and the things that were named: the treatment that `mdtool gaze` gives."""
 
     account: Account
 
     def paint(self, canvas: Canvas, moment: Moment, verdict: Verdict) -> None:
-        people = self.account.people(moment, verdict)
-        if people:
-            canvas.draw(lambda image: draw_gaze(image, people))
+        people, (_, targets) = self.account.people(moment, verdict), seen_in(verdict)
+        if people or targets:
+            canvas.draw(lambda image: draw_gaze(image, people, targets))
 
 
 def seen_in(verdict: Verdict) -> tuple[list[Gaze], list[Box]]:

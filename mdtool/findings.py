@@ -22,14 +22,14 @@ replies   to questions about the whole picture, by question; left out where none
 import json
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol, TextIO
 
 from mdtool import stdin, stdout
 from mdtool.errors import InputError, OutputError, UsageError
-from mdtool.media.whole_file import cant_write
+from mdtool.media.whole_file import WholeFile, named
 
 SCHEMA = "mdtool.findings/1"
 SIDES = ("x_min", "y_min", "x_max", "y_max")
@@ -94,6 +94,19 @@ class Lines(Protocol):
     def write(self, text: str, /) -> object: ...
 
 
+@dataclass(frozen=True)
+class Both:
+    """Lines that go to two places; None: to one."""
+
+    one: Lines
+    other: Lines | None
+
+    def write(self, text: str) -> None:
+        self.one.write(text)
+        if self.other:
+            self.other.write(text)
+
+
 class FindingsFile:
     """Writes the findings of one input as they are made."""
 
@@ -117,7 +130,7 @@ class FindingsFile:
             "objects": [_object(region) for region in verdict.regions],
             **({"replies": verdict.replies} if verdict.replies else {}),
         }
-        with told("findings"):
+        with named("findings"):
             self._file.write(json.dumps(entry, ensure_ascii=False, separators=(",", ":")) + "\n")
 
 
@@ -286,9 +299,10 @@ def _look(gaze: dict[str, Any]) -> Gazed:
 
 @contextmanager
 def opened_for_writing(
-    name: str | None, overwrite: bool, read: Iterable[Path], option: str = "--findings"
+    name: str | None, overwrite: bool, read: Iterable[Path], option: str = "--findings", live: bool = False
 ) -> Iterator[Lines | None]:
-    """The file for findings, "-" for stdout, None for none. It grows as they are made, a whole line at a time.
+    """The file for findings, "-" for stdout, None for none. A file is there when all is in it, but if `live`, or where
+    it is no plain file, it grows as they are made, a whole line at a time.
 
     read: files that are read meanwhile. OutputError if the file is one of them, exists already, or can't be made.
     option: that names the file.
@@ -303,24 +317,21 @@ def opened_for_writing(
             raise UsageError(f"{option} {name}: is read by this very command; give another name")
         if path.is_file() and not overwrite:
             raise OutputError(f"{name}: exists already; --overwrite replaces it")
-        with told(name):
-            file = path.open("w", encoding="utf-8", errors="backslashreplace", buffering=1)
-        try:
-            yield file
-        except BaseException:
-            with suppress(OSError):
+        whole = None if live or (path.exists() and not path.is_file()) else WholeFile(path, overwrite)
+        with ExitStack() as stack:
+            with named(name):
+                if whole:
+                    stack.enter_context(whole)
+                file = (whole.part if whole else path).open(
+                    "w", encoding="utf-8", errors="backslashreplace", buffering=1
+                )
+            try:
+                yield file
+            except BaseException:
+                with suppress(OSError):
+                    file.close()
+                raise
+            with named(name):
                 file.close()
-            raise
-        with told(name):
-            file.close()
-
-
-@contextmanager
-def told(name: str) -> Iterator[None]:
-    """OutputError, naming the file, where it can't be written."""
-    try:
-        yield
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        raise OutputError(f"{name}: {cant_write(error)}") from error
+                if whole:
+                    whole.commit()

@@ -51,6 +51,7 @@ from recipes.regions import Rectangle, Region, chosen, parse_region
 Action = Literal["flag", "blur", "pixelate", "solid", "obfuscate", "cover", "mute", "cut"]
 ACTIONS = get_args(Action)
 HIDING = get_args(Name)  # the actions that hide what was found
+SILENT = ("mute", "cut")  # those after which nothing is heard
 ANY = "any"  # stands for all rules, so that none can be called so
 _STYLE = Style()
 _FIRST_WORDS = (["yes"], ["no"])  # "Yes, there is no doubt" is a yes
@@ -162,6 +163,16 @@ class Policy:
             for prompt in rule.prompts:
                 prompts.setdefault(normalise(prompt), prompt)
         return list(prompts.values())
+
+    @property
+    def hides(self) -> bool:
+        """Whether it wants anything hidden, covered or cut."""
+        return any(rule.action in (*HIDING, "cover", "cut") for rule in self.rules)
+
+    @property
+    def silences(self) -> bool:
+        """Whether it wants any sound away."""
+        return any(rule.action in SILENT for rule in self.rules)
 
     @property
     def questions(self) -> list[str]:

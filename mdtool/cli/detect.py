@@ -30,6 +30,9 @@ def detect(
         str | None, typer.Option("--from", help="With --jsonl: look from this time on (90, 1:30 or 0:01:30.5).")
     ] = None,
     end: Annotated[str | None, typer.Option("--to", help="With --jsonl: look up to this time.")] = None,
+    duration: Annotated[
+        str | None, typer.Option(help="With --jsonl, for cameras and streams: end after this time.")
+    ] = None,
     model: options.ModelName = "auto",
     device: options.Device = "auto",
     dtype: options.Dtype = None,
@@ -62,6 +65,7 @@ def detect(
     console = Console(quiet)
     named, prompts = images_and_prompts(images, prompt)
     if jsonl is not None:
+        from mdtool.cli.live import checked_live
         from mdtool.findings import opened_for_writing
         from mdtool.jobs.record import Recording
         from mdtool.jobs.rework.run import Inquiry
@@ -81,9 +85,10 @@ def detect(
         )
         inquiry = Inquiry(question, tiled(finding(asked, prompts, threshold), grid), asked.name)
         read = [source.path for source in inputs if source.path]
-        with opened_for_writing(jsonl, overwrite, read, "--jsonl") as file:
+        with opened_for_writing(jsonl, overwrite, read, "--jsonl", any(source.address for source in inputs)) as file:
             assert file
-            raise typer.Exit(Recording(inquiry, file, console).run(inputs))
+            code = Recording(inquiry, file, console, checked_live(duration=duration)).run(inputs)
+        raise typer.Exit(code)
 
     if tiles is not None:
         raise UsageError("--tiles: only together with --jsonl")

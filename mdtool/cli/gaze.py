@@ -58,6 +58,9 @@ def gaze(
     pixel_format: options.PixelFormat = None,
     format: options.Format = None,
     keep_metadata: options.KeepMetadata = False,
+    delay: options.Delay = "1",
+    duration: options.Duration = None,
+    segment: options.Segment = None,
     json: options.Summaries = False,
     quiet: options.QuietToo = False,
 ) -> None:
@@ -71,6 +74,7 @@ def gaze(
     mdtool gaze in.mp4 -t screen -t cup --jsonl gaze.jsonl --heat heat.png
     """
     from mdtool.choice import load_gazer
+    from mdtool.cli.live import checked_live
     from mdtool.cli.values import check_not_blank, check_outputs, parsed, seconds
     from mdtool.console import Console
     from mdtool.errors import UsageError
@@ -100,6 +104,7 @@ def gaze(
         start=parsed("--from", seconds, start),
         end=parsed("--to", seconds, end),
     )
+    live = checked_live(delay, duration, segment)
     console = Console(quiet, json)
     sources = find_inputs(inputs)
     many = is_many(sources, inputs)
@@ -111,14 +116,17 @@ def gaze(
             model, prompts, accurate, detail, threshold, device=device, dtype=dtype, resize=resize, say=console.note
         )
         see = gazing(asked, prompts[1:], threshold, Accuracy(seed) if accurate else None)
-        known = Inquiry(question, see, asked.name)
+        known = Inquiry(question, see, asked.name, (device, dtype, detail, resize, accurate, seed))
     form = Form(Encoding(codec, crf, preset, pixel_format), format, keep_metadata)
     drawn = None if no_video else Targets(output, ".gaze", many, overwrite)
     maps = HeatMaps(heat, many, overwrite) if heat else None
+    plays = any(source.address for source in sources)
     read = [source.path for source in sources if source.path] + ([from_findings] if from_findings else [])
+    beside = next((Path(name) for name in (jsonl, findings, heat) if name and name != "-"), None)
     with (
-        opened_for_writing(findings, overwrite, read) as found,
-        opened_for_writing(jsonl, overwrite, read, "--jsonl") as lines,
+        opened_for_writing(findings, overwrite, read, live=plays) as found,
+        opened_for_writing(jsonl, overwrite, read, "--jsonl", plays) as lines,
     ):
-        job = Gazing(known, prompts, form, drawn, many, maps, console, found, lines)
-        raise typer.Exit(job.run(sources))
+        job = Gazing(known, prompts, form, drawn, many, maps, console, live, found, lines, beside)
+        code = job.run(sources)
+    raise typer.Exit(code)

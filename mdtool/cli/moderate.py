@@ -98,6 +98,7 @@ def moderate(
         int | None,
         typer.Option(min=1, help="Let the model look at no more frames than this; the others can't be judged then."),
     ] = None,
+    tiles: options.Tiles = None,
     start: options.Start = None,
     end: options.End = None,
     model: options.ModelName = "auto",
@@ -116,6 +117,9 @@ def moderate(
     pixel_format: options.PixelFormat = None,
     format: options.Format = None,
     keep_metadata: options.KeepMetadata = False,
+    delay: options.Delay = "1",
+    duration: options.Duration = None,
+    segment: options.Segment = None,
     json: Annotated[
         bool, typer.Option("--json", help="Print the verdict on each input on stdout, as JSON Lines.")
     ] = False,
@@ -134,6 +138,7 @@ def moderate(
     from contextlib import ExitStack
 
     from mdtool.choice import load_model
+    from mdtool.cli.live import checked_live
     from mdtool.cli.values import check_findings_in, check_outputs, check_report, checked, given, parsed, seconds
     from mdtool.console import Console
     from mdtool.errors import UsageError
@@ -148,6 +153,7 @@ def moderate(
     from mdtool.stream.judge import Question
     from mdtool.stream.sampling import parse_sampling
     from mdtool.stream.sight import asking
+    from mdtool.stream.tiles import parse_tiles, tiled
     from recipes.policy import Thresholds, of_prompts
     from recipes.redact import Style
     from recipes.regions import parse_region
@@ -185,12 +191,15 @@ def moderate(
         end=parsed("--to", seconds, end),
         blank_errors=on_error is options.OnError.blank,
     )
+    grid = parsed("--tiles", parse_tiles, tiles)
     colour = parsed("--color", parse_colour, color)
     form = Form(Encoding(codec, crf, preset, pixel_format), format, keep_metadata)
+    live = checked_live(delay, duration, segment)
     console = Console(quiet, json)
     sources = find_inputs(inputs)
     targets = Targets(output, ".moderated", is_many(sources, inputs), overwrite)
     check_outputs(output, findings, json)
+    plays = any(source.address for source in sources)
     read = [source.path for source in sources if source.path] + ([from_findings] if from_findings else [])
     check_findings_in(from_findings, inputs)
     check_report(report, [output, findings], read)
@@ -202,8 +211,10 @@ def moderate(
                 model, "detect", rules.prompts, detail,
                 questions=rules.questions, warn=console.note, device=device, dtype=dtype, resize=resize,
             )  # fmt: skip
-            known = Inquiry(question, asking(asked, rules.prompts, rules.questions), asked.name)
-        file = stack.enter_context(opened_for_writing(findings, overwrite, read))
-        moderating = Moderating(rules, known, form, targets, console, report_only, colour, fail_on, file, report)
+            see = tiled(asking(asked, rules.prompts, rules.questions), grid, of_tiles=asking(asked, rules.prompts))
+            known = Inquiry(question, see, asked.name, (device, dtype, detail, resize, tiles))
+        file = stack.enter_context(opened_for_writing(findings, overwrite, read, live=plays))
+        moderating = Moderating(rules, known, form, targets, console, live, report_only, colour, fail_on, file, report)
         title = f"Moderation: {policy or ', '.join(prompt)}"
-        raise typer.Exit(moderating.run(sources, title))
+        code = moderating.run(sources, title)
+    raise typer.Exit(code)

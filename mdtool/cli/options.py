@@ -156,6 +156,13 @@ Tiles = Annotated[
         metavar="CxR",
     ),
 ]
+Delay = Annotated[
+    str, typer.Option(help="For cameras and streams: how long a frame waits until it is known what it shows.")
+]
+Duration = Annotated[str | None, typer.Option(help="For cameras and streams: end after this time.")]
+Segment = Annotated[
+    str | None, typer.Option(help="For cameras and streams: begin another file each time this has passed (10m).")
+]
 Codec = Annotated[
     str | None,
     typer.Option(

@@ -75,13 +75,9 @@ def redact(
     pixel_format: options.PixelFormat = None,
     format: options.Format = None,
     keep_metadata: options.KeepMetadata = False,
-    delay: Annotated[
-        str, typer.Option(help="For cameras and streams: how long a frame waits until it is known what it shows.")
-    ] = "1",
-    duration: Annotated[str | None, typer.Option(help="For cameras and streams: end after this time.")] = None,
-    segment: Annotated[
-        str | None, typer.Option(help="For cameras and streams: begin another file each time this has passed (10m).")
-    ] = None,
+    delay: options.Delay = "1",
+    duration: options.Duration = None,
+    segment: options.Segment = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be done, and do nothing.")] = False,
     json: options.Summaries = False,
     quiet: options.QuietToo = False,
@@ -93,14 +89,15 @@ def redact(
     mdtool redact in.mp4 -o out.mp4 --style solid
     """
     from mdtool.choice import load_model
-    from mdtool.cli.values import check_findings_in, check_outputs, checked, given, parsed, positive, seconds
+    from mdtool.cli.live import checked_live
+    from mdtool.cli.values import check_findings_in, check_outputs, checked, given, parsed, seconds
     from mdtool.console import Console
     from mdtool.findings import opened_for_writing
     from mdtool.jobs.recorded import rereadable
     from mdtool.jobs.redact.job import Redacting
     from mdtool.jobs.redact.plan import print_plan
     from mdtool.jobs.redact.treatment import Redaction
-    from mdtool.jobs.rework.run import Form, Inquiry, Live
+    from mdtool.jobs.rework.run import Form, Inquiry
     from mdtool.jobs.targets import Targets, is_many
     from mdtool.media.colour import parse_colour
     from mdtool.media.encoding import Encoding
@@ -129,7 +126,7 @@ def redact(
         only=tuple(parsed("--only", parse_region, text) for text in only),
         min_size=parsed("--min-size", parse_size, min_size),
     )
-    live = Live(positive("--delay", delay), positive("--duration", duration), positive("--segment", segment))
+    live = checked_live(delay, duration, segment)
     form = Form(Encoding(codec, crf, preset, pixel_format), format, keep_metadata)
     console = Console(quiet, json)
     sources = find_inputs(inputs)
@@ -145,11 +142,13 @@ def redact(
         raise typer.Exit(print_plan(sources, targets, question, inquiry))
     check_outputs(output, findings, json)
     check_findings_in(from_findings, inputs)
+    plays = any(source.address for source in sources)
     read = [source.path for source in sources if source.path] + ([from_findings] if from_findings else [])
     with (
-        opened_for_writing(findings, overwrite, read) as file,
+        opened_for_writing(findings, overwrite, read, live=plays) as file,
         rereadable(from_findings, sources) as recorded,
     ):
         known = inquiry or recorded
         assert known
-        raise typer.Exit(Redacting(redaction, known, prompt, form, live, targets, console, file).run(sources))
+        code = Redacting(redaction, known, prompt, form, live, targets, console, file).run(sources)
+    raise typer.Exit(code)

@@ -54,6 +54,6 @@ def finished(report: Report, console: Console) -> Exit:
     """Tells what was done."""
     console.done(report)
     if report.incomplete:
-        console.error(f"{report.source}: is damaged: {report.incomplete}; the output holds what could be read")
+        console.error(f"{report.source}: {report.incomplete}; the output holds what could be read")
         return Exit.SOME_FAILED
     return Exit.OK

@@ -10,7 +10,7 @@ from mdtool.findings import FindingsFile, Lines
 from mdtool.jobs.batch import each_input, finished
 from mdtool.jobs.rework.analyse import analyse
 from mdtool.jobs.rework.report import Report
-from mdtool.jobs.rework.run import Inquiry
+from mdtool.jobs.rework.run import Inquiry, Live
 from mdtool.media.inputs import Input
 
 
@@ -21,13 +21,14 @@ class Recording:
     inquiry: Inquiry
     file: Lines
     console: Console
+    live: Live
 
     def run(self, sources: Sequence[Input]) -> Exit:
         return each_input(sources, self._record, self.console)
 
     def _record(self, source: Input) -> Exit:
         findings = FindingsFile(self.file, source.name, self.inquiry.model, self.inquiry.question.prompts)
-        return finished(analyse(source, self.inquiry, findings, self._progress), self.console)
+        return finished(analyse(source, self.inquiry, findings.write, self._progress, self.live), self.console)
 
     def _progress(self, report: Report, frames: int | None) -> None:
         check_not_ending()

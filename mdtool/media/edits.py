@@ -66,18 +66,40 @@ class Sound:
     frame: av.AudioFrame
 
 
-def edited(events: Iterable[Frame | av.Packet], edit: Edit, notes: list[str]) -> Iterator[Frame | av.Packet | Sound]:
-    """The events without what is cut, at their new times, and with sound in place of packets of sound.
+class Pictures:
+    """The pictures of a video, moved up where some are cut.
 
-    notes: gets a sentence about what could not be decoded.
+    Times go on, also where a cut is not at a picture of a stream.
     """
-    pictures: dict[int, _Pictures] = {}
+
+    def __init__(self, cut: Spans) -> None:
+        self._cut = cut
+        self._ticks: dict[int, _Ticks] = {}  # of each stream
+        self._last: dict[int, int] = {}
+
+    def moved(self, frame: Frame) -> Frame | None:
+        """At its new time; None: it is cut. Takes those of each stream in their order."""
+        if not self._cut:
+            return frame
+        if self._cut.holds(frame.time):
+            return None
+        ticks = self._ticks.setdefault(frame.stream, _Ticks(self._cut, frame.time_base))
+        start, end = ticks.without(frame.pts), ticks.without(frame.pts + frame.duration)
+        if frame.stream in self._last:
+            start = max(start, self._last[frame.stream] + 1)
+        self._last[frame.stream] = start
+        return replace(frame, pts=start, duration=end - start)
+
+
+def edited(events: Iterable[Frame | av.Packet], edit: Edit, notes: list[str]) -> Iterator[Frame | av.Packet | Sound]:
+    """What comes beside the pictures without what is cut, at its new times, with sound in place of packets of sound.
+
+    Pictures stay as they are, for they are moved before. notes: gets a sentence about what could not be decoded.
+    """
     sounds: dict[int, _Sounds] = {}
     for event in events:
         if isinstance(event, Frame):
-            if event.stream not in pictures:
-                pictures[event.stream] = _Pictures(edit.cut, event.time_base)
-            yield from pictures[event.stream].moved(event)
+            yield event
         elif event.stream.type == "audio":
             if event.stream_index not in sounds:
                 sounds[event.stream_index] = _Sounds(edit, event.stream)
@@ -112,22 +134,6 @@ class _Ticks:
         """The parts of spans that lie from start to end."""
         first, last = bisect_right(self._ends, start), bisect_left(self._starts, end)
         return [(max(start, self._starts[i]), min(end, self._ends[i])) for i in range(first, last)]
-
-
-class _Pictures:
-    """The pictures of one stream, moved up. Times go on, also where a cut is not at a picture of this stream."""
-
-    def __init__(self, cut: Spans, time_base: Fraction) -> None:
-        self._cut = cut
-        self._ticks = _Ticks(cut, time_base)
-        self._last: int | None = None
-
-    def moved(self, frame: Frame) -> Iterator[Frame]:
-        if self._cut.holds(frame.time):
-            return
-        start, end = self._ticks.without(frame.pts), self._ticks.without(frame.pts + frame.duration)
-        self._last = start if self._last is None else max(start, self._last + 1)
-        yield replace(frame, pts=self._last, duration=end - start)
 
 
 class _Sounds:

@@ -252,10 +252,14 @@ class LiveReader:
             reason = "it ended"
             try:
                 for event in self._feed:
+                    if self._closed.is_set():
+                        return
                     now = time.monotonic()
+                    if self._stamps is None and isinstance(event, av.Packet):
+                        continue  # the clock starts with the first picture, which may take a while to come
                     if self._stamps is None:
                         self._stamps = Stamps(now, paced=not self._address.in_real_time)
-                    if self._closed.is_set() or self._is_over(now - self._stamps.start):
+                    if self._is_over(now - self._stamps.start):
                         return
                     self._pass_on(event, self._stamps, now)
             except InputError as error:

@@ -27,9 +27,14 @@ MOST_DOWNLOADED = 256 << 20  # bytes of a picture
 Medium = VideoReader | Animation | Photo
 
 
+def is_live(source: Input) -> bool:
+    """Whether it is a camera or a stream that plays now. InputError where a server gives nothing."""
+    return source.address is not None and (source.address.in_real_time or is_endless(source.address))
+
+
 def open_live(source: Input, stack: ExitStack, duration: float | None) -> LiveReader | None:
-    """A camera or stream that plays now; None for anything else. duration: seconds after which it ends."""
-    if source.address is None or not (source.address.in_real_time or is_endless(source.address)):
+    """What plays now; None for anything else. duration: seconds after which it ends."""
+    if source.address is None or not is_live(source):
         return None
     return stack.enter_context(closing(LiveReader(source.address, duration)))
 
@@ -38,7 +43,9 @@ def open_medium(source: Input, stack: ExitStack) -> Medium:
     """A video, left open until the stack is closed, or a photo or an animation. InputError for anything else."""
     if source.address is not None:
         if source.address.in_real_time:
-            raise InputError("plays live, which this command can't follow; `mdtool redact` can")
+            raise InputError(
+                "plays live, which this command can't follow; redact, moderate, gaze and detect --jsonl can"
+            )
         return _picture_from_web(source.address) or stack.enter_context(VideoReader(open_address(source.address)))
     if source.path is None:
         return _from_stdin(stack)

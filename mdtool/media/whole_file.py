@@ -5,9 +5,10 @@ import errno
 import fcntl
 import hashlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
-from mdtool.errors import OutputError
+from mdtool.errors import OutputError, StdoutError
 
 
 class WholeFile:
@@ -87,6 +88,19 @@ class WholeFile:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(self.part)
             os.close(self._lock)
+
+
+@contextlib.contextmanager
+def named(target: object) -> Iterator[None]:
+    """What can't be written is told with the name of what it is, as an OutputError."""
+    try:
+        yield
+    except (StdoutError, BrokenPipeError):
+        raise
+    except OutputError as error:
+        raise OutputError(f"{target}: {error}") from error
+    except OSError as error:
+        raise OutputError(f"{target}: {cant_write(error)}") from error
 
 
 def cant_write(error: OSError) -> str:

@@ -1,7 +1,7 @@
 """From what a live source gives to the same with every frame judged in time.
 
 Frames leave in their order, each at most `delay` seconds after it came. One that is not judged by then, since the model
-is slow or has yet to see what comes after, leaves with nothing to be seen of it.
+is slow or has yet to see what comes after, leaves as one that could not be judged.
 """
 
 import math
@@ -64,6 +64,7 @@ class LiveJudge:
     question: Question
     delay: float
     clock: Stopwatch
+    blanks: bool = True  # what is not judged in time leaves with nothing to be seen of it, else as it came
     pace: Pace = field(default_factory=Pace)
 
     def __post_init__(self) -> None:
@@ -166,10 +167,20 @@ class LiveJudge:
                 return
             self._waiting.popleft()
             self.pace.add(now - first.came, late)
-            if first.judged is None:
-                yield Judged(replace(first.frame, picture=_blank_like(first.frame.picture)), Verdict(hidden=True))
-            else:
-                yield Judged(first.frame, first.judged.verdict)
+            frame = first.frame
+            if late and self.blanks:
+                frame = replace(frame, picture=_blank_like(frame.picture))
+            yield Judged(frame, first.judged.verdict if first.judged else Verdict(hidden=True))
+
+    def told(self) -> str:
+        """How it went, for a person."""
+        pace, reader = self.pace, self.reader
+        parts = [f"delay {pace.total / max(1, pace.frames):.2f} s, at most {pace.most:.2f} s"]
+        parts += [f"{reader.dropped} frames dropped, for newer ones were there"] if reader.dropped else []
+        became = "hidden whole" if self.blanks else "left as they came"
+        parts += [f"{pace.late} {became}, for they were not judged in time"] if pace.late else []
+        parts += [f"connected again {reader.reconnects} times"] if reader.reconnects else []
+        return ", ".join(parts)
 
     # -- in the thread that judges
 

@@ -42,21 +42,26 @@ def parse_tiles(text: str) -> Tiles:
     return Tiles(int(numbers[1]), int(numbers[2]))
 
 
-def tiled(see: See, tiles: Tiles | None) -> See:
-    """The same, but with tiles beside the whole picture; replies and gazes are those to the whole picture."""
+def tiled(see: See, tiles: Tiles | None, of_tiles: See | None = None) -> See:
+    """The same, but with tiles beside the whole picture; replies and gazes are those to the whole picture.
+
+    of_tiles: sees the same things on tiles, where they need not be asked for all; None: `see`.
+    """
     if tiles is None:
         return see
 
     def see_all(images: Sequence[np.ndarray]) -> list[Sight]:
-        return [_seen(image, tiles, see) for image in images]  # one after the other: each is many pictures already
+        # one after the other: each is many pictures already
+        return [_seen(image, tiles, see, of_tiles) for image in images]
 
     return see_all
 
 
-def _seen(image: np.ndarray, tiles: Tiles, see: See) -> Sight:
+def _seen(image: np.ndarray, tiles: Tiles, see: See, of_tiles: See | None) -> Sight:
     height, width = image.shape[:2]
     views = tiles.views(width, height)
-    whole, *parts = see([image, *(np.ascontiguousarray(image[v.y0 : v.y1, v.x0 : v.x1]) for v in views)])
+    cuttings = [np.ascontiguousarray(image[v.y0 : v.y1, v.x0 : v.x1]) for v in views]
+    whole, *parts = see([image]) + of_tiles(cuttings) if of_tiles else see([image, *cuttings])
     everywhere = [View(0, 0, width, height), *views]
     found = [
         Found(_in_picture(one.box, view), view, one)

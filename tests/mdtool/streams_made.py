@@ -17,6 +17,7 @@ import av
 HOST = "127.0.0.1"
 CLOCK = 90_000  # of RTP for video, ticks a second
 MOST_PAYLOAD = 1200  # bytes of an RTP packet
+PRIMING = 0.05  # seconds by which sound may begin before the pictures
 PLAYING = 20.0  # seconds after which every server stops by itself
 
 
@@ -81,14 +82,13 @@ def serving(serve: Callable[[socket.socket, Server], None]) -> Iterator[Server]:
         server.close()
 
 
-def played(clip: Path, pace: Pace) -> Iterator[av.Packet]:
-    """The clip's pictures as packets, over and over, each when it is due."""
+def played(clip: Path, pace: Pace, sound: bool = False) -> Iterator[av.Packet]:
+    """The clip's pictures, and sound if that is wanted, as packets, over and over, each when it is due."""
     begin, shift = time.monotonic(), 0.0
     for _ in itertools.count():
         with av.open(str(clip)) as container:
-            (stream,) = container.streams.video
             end = 0.0
-            for packet in container.demux(stream):
+            for packet in container.demux([one for one in container.streams if sound or one.type == "video"]):
                 if packet.pts is None:
                     continue
                 due = shift + float(packet.dts * packet.time_base)
@@ -101,7 +101,7 @@ def played(clip: Path, pace: Pace) -> Iterator[av.Packet]:
                 packet.pts += round(shift / packet.time_base)
                 packet.dts += round(shift / packet.time_base)
                 yield packet
-            shift += end
+            shift += end + (PRIMING if sound else 0)
 
 
 def mpegts(clip: Path) -> Callable[[socket.socket, Server], None]:
@@ -110,9 +110,9 @@ def mpegts(clip: Path) -> Callable[[socket.socket, Server], None]:
     def serve(client: socket.socket, server: Server) -> None:
         out = io.BytesIO()
         with av.open(str(clip)) as source, av.open(out, "w", "mpegts") as container:
-            stream = container.add_stream_from_template(source.streams.video[0])
-            for packet in played(clip, server):
-                packet.stream = stream
+            streams = [container.add_stream_from_template(stream) for stream in source.streams]
+            for packet in played(clip, server, sound=True):
+                packet.stream = streams[packet.stream_index]
                 container.mux(packet)
                 client.sendall(out.getvalue())
                 out.seek(0)

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from media_made import add_video, frames_of, mux, pictures, psnr, sound, steady, subtitles, times_of
 
-from mdtool.media.edits import Edit, Sound, Spans, edited, joined
+from mdtool.media.edits import Edit, Pictures, Sound, Spans, edited, joined
 from mdtool.media.encoding import Encoding, sound_encoder
+from mdtool.media.frame import Frame
 from mdtool.media.reader import VideoReader
 from mdtool.media.writer import VideoWriter, muxer_for
 
@@ -27,8 +28,11 @@ def edit(source: Path, target: Path, mute: Sequence[Any] = (), cut: Sequence[Any
     notes: list[str] = []
     with VideoReader(source) as reader:
         writer = VideoWriter(target, muxer_for(target.name), reader, QUICK, False, wanted)
+        pictures = Pictures(wanted.cut)
         for event in edited(reader, wanted, notes):
-            writer.write(event)
+            kept = pictures.moved(event) if isinstance(event, Frame) else event
+            if kept is not None:
+                writer.write(kept)
         writer.close()
     return notes + writer.notes
 

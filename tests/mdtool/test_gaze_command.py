@@ -255,7 +255,7 @@ def told(
     targets = Targets(str(tmp_path / "out.mp4"), ".gaze", many=False)
     form = Form(Encoding(preset="ultrafast"))
     with (tmp_path / "found").open("w") as found, (tmp_path / "lines").open("w") as lines:
-        job = Gazing(inquiry, [*boxes], form, targets, False, None, Console(quiet=True), found, lines)
+        job = Gazing(inquiry, [*boxes], form, targets, False, None, Console(quiet=True), findings=found, lines=lines)
         assert job.run([Input(clip, Path(clip.name))]) == Exit.OK
     even = [record.verdict for record in between_looks(records(tmp_path / "found"))]
     return lines_of(tmp_path / "lines"), even, model

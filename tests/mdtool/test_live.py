@@ -40,11 +40,16 @@ def test_a_stream_is_recorded_at_its_own_speed(tmp_path: Path, protocol: str) ->
     assert all(a < b for a, b in itertools.pairwise(times))
 
 
-def test_nothing_shows_of_a_face(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "command",
+    [("redact", "--style", "solid"), ("moderate", "-p", "face", "--action", "solid", "--margin", "0.3")],
+    ids=lambda command: command[0],
+)
+def test_nothing_shows_of_a_face(tmp_path: Path, command: tuple[str, ...]) -> None:
     """A frame is hidden whole, or where the truth has a face on the frame of the clip that it is."""
     target = tmp_path / "out.mkv"
     with serving(mpegts(CLIP)) as server:
-        outcome = redact(f"tcp://127.0.0.1:{server.port}", "-o", target, *SECONDS, "--style", "solid", "--crf", "1")
+        outcome = run(*command, f"tcp://127.0.0.1:{server.port}", "-o", target, *SECONDS, "--crf", "1")
     assert outcome.code == 0, outcome.err
     clean = [frame.to_ndarray(format="gray").astype(int) for frame in frames_of(CLIP)]
     truth = json.loads(Path(f"{CLIP}.gt.json").read_text())["frames"]

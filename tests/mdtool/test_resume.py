@@ -6,12 +6,17 @@ from pathlib import Path
 
 import pytest
 from media_made import SAMPLES, frames_of, times_of
-from program import redact, started, wait_until
+from program import redact, run, started, wait_until
 
 from mdtool.jobs.measure.bench_redact import lengthen
 
 FRAMES = 2000
 OPTIONS = ("--preset", "ultrafast", "--crf", "30")
+COMMANDS = {
+    "moderate": ("moderate", "-p", "face", "--action", "blur"),
+    "moderate-cut": ("moderate", "-p", "face", "--action", "cut", "--only", "0,0,0.25,1"),
+    "gaze": ("gaze", "--jsonl", "lines.jsonl"),
+}
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +60,33 @@ def test_the_same_bytes_come_out(
     assert "goes on where a run before was ended" in outcome.err
     assert target.read_bytes() == uninterrupted.read_bytes()
     assert [path.name for path in tmp_path.iterdir()] == ["out.mp4"]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_of_every_recipe(clip: Path, tmp_path: Path, name: str) -> None:
+    """Killed in the first pass, then in the second, it gives what it gives at one go."""
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    target = killed / "out.mp4"
+    whole.mkdir()
+    killed.mkdir()
+    command = (*COMMANDS[name], clip, "-o", "out.mp4", *OPTIONS)
+    assert run(*command, cwd=whole).code == 0
+    journal = killed / ".out.mp4.work" / "journal.jsonl"
+    for reached in (
+        lambda: journal.exists() and journal.read_bytes().count(b"\n") > 20,
+        lambda: len(stretches(target)) >= 1,
+    ):
+        with started(*command, cwd=killed) as process:
+            wait_until(reached, 60)
+            process.kill()
+            process.wait(20)
+        assert [path.name for path in killed.iterdir() if not path.name.startswith(".")] == []
+    outcome = run(*command, cwd=killed)
+    assert outcome.code == 0, outcome.err
+    assert "goes on where a run before was ended" in outcome.err
+    assert sorted(path.name for path in killed.iterdir()) == sorted(path.name for path in whole.iterdir())
+    for path in whole.iterdir():
+        assert path.read_bytes() == (killed / path.name).read_bytes(), path.name
 
 
 def test_what_was_encoded_is_not_encoded_again(clip: Path, tmp_path: Path) -> None:

@@ -219,6 +219,20 @@ def test_each_picture_is_seen_with_its_tiles_in_one_go() -> None:
     assert asked == [[(900, 900, 3), *[(500, 500, 3)] * 4]] * 2
 
 
+def test_what_is_asked_of_the_whole_need_not_be_asked_of_tiles() -> None:
+    asked: list[tuple[str, int]] = []
+
+    def seeing(name: str) -> See:
+        def see(images: Sequence[np.ndarray]) -> list[Sight]:
+            asked.append((name, len(images)))
+            return [Sight()] * len(images)
+
+        return see
+
+    tiled(seeing("all"), GRID, of_tiles=seeing("boxes"))([PLACES])
+    assert asked == [("all", 1), ("boxes", 4)]
+
+
 def test_without_a_grid_nothing_is_added() -> None:
     see = seeing()
     assert tiled(see, None) is see
@@ -305,13 +319,16 @@ def test_large_faces_are_the_same_with_tiles_and_without(grid: Tiles) -> None:
     assert (iou(without, with_tiles).max(axis=1) > 0.7).all()
 
 
-def test_through_the_program(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "command",
+    [("redact", "--style", "solid"), ("moderate", "-p", "face", "--action", "solid", "--margin", "0.3")],
+    ids=lambda command: command[0],
+)
+def test_through_the_program(tmp_path: Path, command: tuple[str, ...]) -> None:
     image, truth = crowd()
     photo, findings = tmp_path / "crowd.png", tmp_path / "f.jsonl"
     Image.fromarray(image).save(photo)
-    outcome = run(
-        "redact", photo, "-o", tmp_path / "out.png", "--tiles", "4x4", "--style", "solid", "--findings", findings
-    )
+    outcome = run(*command, photo, "-o", tmp_path / "out.png", "--tiles", "4x4", "--findings", findings)
     assert outcome.code == 0, outcome.err
     (record,) = records(findings)
     assert len(record.verdict.regions) > 0.95 * len(truth)

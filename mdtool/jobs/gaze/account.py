@@ -37,22 +37,23 @@ class Account:
         self._lines = lines
         self._streams: dict[int, _Stream] = {}
         self.heat: HeatMap | None = None  # of the first stream; None before its first frame
+        self.people: list[Gaze] = []  # on the frame that was taken last, with whom or what they look at
+        self.things: list[Box] = []  # on the same frame, those that were named
         self._peopled: tuple[float, float] | None = None  # when somebody shows in it first and last
 
-    def people(self, moment: Moment, verdict: Verdict) -> list[Gaze]:
-        """Those on the next frame, smoothly over time, with whom or what they look at."""
+    def take(self, moment: Moment, verdict: Verdict) -> None:
+        """The next frame."""
         stream = self._streams.setdefault(moment.stream, _Stream())
         if verdict.cut:
             stream.smoother.cut()
-        faces, targets = seen_in(verdict)
-        people = who_looks_at(stream.smoother(moment.time, faces), targets)
+        faces, self.things = seen_in(verdict)
+        people = self.people = who_looks_at(stream.smoother(moment.time, faces), self.things)
         if stream.waiting:
             stream.step = max(moment.time - stream.waiting[0].time, 0.0)
         self._settle(stream, stream.step)
         stream.waiting = moment, people
         if self._lines:
             self._lines.write(moment, verdict.hidden, people)
-        return people
 
     def finish(self) -> None:
         """No frame comes after."""
@@ -96,14 +97,15 @@ class Account:
 
 @dataclass(frozen=True)
 class GazeDrawing:
-    """Draws where people look, and the things that were named: the treatment that `mdtool gaze` gives."""
+    """Draws where people look, and the things that were named, on the frame that the account took last: the treatment
+    that `mdtool gaze` gives."""
 
     account: Account
 
     def paint(self, canvas: Canvas, moment: Moment, verdict: Verdict) -> None:
-        people, (_, targets) = self.account.people(moment, verdict), seen_in(verdict)
-        if people or targets:
-            canvas.draw(lambda image: draw_gaze(image, people, targets))
+        people, things = self.account.people, self.account.things
+        if people or things:
+            canvas.draw(lambda image: draw_gaze(image, people, things))
 
 
 def seen_in(verdict: Verdict) -> tuple[list[Gaze], list[Box]]:

@@ -11,7 +11,7 @@ from typing import TextIO
 from mdtool.console import Console
 from mdtool.ending import check_not_ending
 from mdtool.errors import Exit, InputError, OutputError, UsageError
-from mdtool.findings import FindingsFile, Lines, RecordedFindings
+from mdtool.findings import Both, FindingsFile, Lines, Moment, RecordedFindings, Verdict
 from mdtool.jobs.asking.marked import save_picture
 from mdtool.jobs.batch import each_input, finished
 from mdtool.jobs.gaze.account import Account, GazeDrawing
@@ -20,12 +20,16 @@ from mdtool.jobs.gaze.summary import GazeReport
 from mdtool.jobs.rework.analyse import analyse
 from mdtool.jobs.rework.dispatch import check_target, rework
 from mdtool.jobs.rework.report import Report
-from mdtool.jobs.rework.run import Form, Inquiry, Run
-from mdtool.jobs.targets import Targets
+from mdtool.jobs.rework.resume import resumable
+from mdtool.jobs.rework.run import Form, Inquiry, Live, Run
+from mdtool.jobs.rework.work import Work
+from mdtool.jobs.targets import Target, Targets
+from mdtool.media.address import Address
 from mdtool.media.inputs import Input
-from mdtool.media.opening import spooled
+from mdtool.media.opening import is_live, spooled
 from mdtool.media.stills import picture_at
 from mdtool.stream.between_looks import between_looks
+from mdtool.stream.since_look import SinceLook
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,8 @@ class Gazing:
     """All that the inputs of one command have in common.
 
     known: an inquiry, or a file of findings. prompts: what is looked for. targets: None where nothing is drawn.
-    findings, lines: where the raw findings and the smoothed gazes go.
+    findings, lines: where the raw findings and the smoothed gazes go. beside: a file that comes of it even where
+    nothing is drawn.
     """
 
     known: Inquiry | Path
@@ -70,42 +75,84 @@ class Gazing:
     many: bool
     heat: HeatMaps | None
     console: Console
+    live: Live = Live()
     findings: Lines | None = None
     lines: Lines | None = None
+    beside: Path | None = None
 
     def run(self, sources: Sequence[Input]) -> Exit:
         return each_input(sources, self._gaze, self.console)
 
     def _gaze(self, source: Input) -> Exit:
-        target = self.targets.file_of(source) if self.targets else None
+        live = is_live(source)
+        target = (self.targets.of(source) if live else self.targets.file_of(source)) if self.targets else None
         if self.targets and target is not None and not self.targets.take(source, target, self.console):
             return Exit.OK
         if self.heat:
             self.heat.of(source)
+        if live:
+            return finished(self._follow(source, target), self.console)
+        assert not isinstance(target, Address)
+        settings = (self.form, self.targets is None)
+        with resumable(source, self._place(source, target), self.known, settings, self.console) as (known, work):
+            report = self._look_and_show(source, target, known, work)
+        return finished(report, self.console)
+
+    def _place(self, source: Input, target: Path | None) -> Path | None:
+        """Beside what is kept of the work on it: the copy that is drawn, else another output, which many may share."""
+        if target or not self.beside:
+            return target
+        return self.beside.with_name(f"{self.beside.name}.{source.relative.name}")
+
+    def _follow(self, source: Input, target: Target) -> GazeReport:
+        """What plays live, in one go."""
+        if isinstance(self.known, Path):
+            raise UsageError("--from-findings: what plays live was not there before; leave it out")
+        if self.heat:
+            raise UsageError("--heat: goes over a picture of the input, which plays live; make it of a recording")
+        account, since = self._account(source), SinceLook()
+        findings = FindingsFile(self.findings, source.name, self.known.model, self.prompts) if self.findings else None
+
+        def noted(moment: Moment, verdict: Verdict) -> None:
+            if findings:
+                findings.write(moment, verdict)
+            account.take(moment, since.refined(moment, verdict))
+
+        if self.targets:
+            run = self._run(self.known, account)
+            run.noted = noted
+            report = rework(source, target, self.targets.overwrite, run)
+        else:
+            report = analyse(source, self.known, noted, self._progress, self.live)
+        account.finish()
+        return GazeReport(**vars(report), attention=account.as_dict())
+
+    def _look_and_show(self, source: Input, target: Path | None, known: Inquiry | Path, work: Work | None) -> Report:
         with ExitStack() as stack:
-            if isinstance(self.known, Path):
-                return finished(
-                    self._show(spooled(source, stack) if self.heat else source, target, self.known), self.console
-                )
+            if isinstance(known, Path):
+                return self._show(spooled(source, stack) if self.heat else source, target, known, work)
             source = spooled(source, stack)
             if self.targets and target is not None:
                 check_target(source, target, self.targets.overwrite, self.form)
             # without a name, so that nothing is left of it however the program ends
             spool = stack.enter_context(tempfile.TemporaryFile("w+", encoding="utf-8", errors="backslashreplace"))
-            findings = FindingsFile(_Both(spool, self.findings), source.name, self.known.model, self.prompts)
-            looked = analyse(source, self.known, findings, self._progress)
+            findings = FindingsFile(Both(spool, self.findings), source.name, known.model, self.prompts)
+            looked = analyse(source, known, findings.write, self._progress, self.live)
             self.console.clear()
-            told = self._show(source, target, spool)
+            told = self._show(source, target, spool, work)
         _add(told, looked)
-        return finished(told, self.console)
+        return told
 
-    def _show(self, source: Input, target: Path | None, findings: Path | TextIO) -> GazeReport:
+    def _show(
+        self, source: Input, target: Path | None, findings: Path | TextIO, work: Work | None = None
+    ) -> GazeReport:
         """Draws and sums up what the findings say. target None: stdout, if anything is drawn."""
         by_name = isinstance(findings, Path) and not self.many
         known = RecordedFindings(findings, source.name, by_name, between_looks)
-        account = Account(GazeLines(self.lines, source.name) if self.lines else None)
+        account = self._account(source)
         if self.targets:
-            run = Run(known, GazeDrawing(account), self.form, progress=self._progress, covers_unjudged=False)
+            run = self._run(known, account)
+            run.work, run.noted = work, account.take
             report = rework(source, target, self.targets.overwrite, run)
         else:
             report = self._read(source, known, account)
@@ -114,12 +161,18 @@ class Gazing:
             self.heat.save(source, account)
         return GazeReport(**vars(report), attention=account.as_dict())
 
+    def _account(self, source: Input) -> Account:
+        return Account(GazeLines(self.lines, source.name) if self.lines else None)
+
+    def _run(self, known: Inquiry | RecordedFindings, account: Account) -> Run:
+        return Run(known, GazeDrawing(account), self.form, self.live, covers_unjudged=False, progress=self._progress)
+
     def _read(self, source: Input, known: RecordedFindings, account: Account) -> Report:
         """Nothing is drawn, so that the input itself is not needed."""
         report = Report(source.name, "", "findings")
         for record in known:
             report.count(record.moment, record.verdict)
-            account.people(record.moment, record.verdict)
+            account.take(record.moment, record.verdict)
             report.duration = max(report.duration or 0.0, record.moment.time + record.moment.duration) or None
             self._progress(report, None)
         if not report.frames:
@@ -129,19 +182,6 @@ class Gazing:
     def _progress(self, report: Report, frames: int | None) -> None:
         check_not_ending()
         self.console.progress(report, frames)
-
-
-@dataclass(frozen=True)
-class _Both:
-    """Lines that are kept for a while, and perhaps for good."""
-
-    one: Lines
-    other: Lines | None
-
-    def write(self, text: str) -> None:
-        self.one.write(text)
-        if self.other:
-            self.other.write(text)
 
 
 def _add(report: Report, looked: Report) -> None:

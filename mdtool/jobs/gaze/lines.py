@@ -21,7 +21,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from engine.contract import Point
-from mdtool.findings import SIDES, Lines, Moment, told
+from mdtool.findings import SIDES, Lines, Moment
+from mdtool.media.whole_file import named
 from recipes.gaze import Gaze, mutual
 
 SCHEMA = "mdtool.gaze/1"
@@ -46,7 +47,7 @@ class GazeLines:
             "people": [_person(one) for one in people],
             "mutual": mutual(people),
         }
-        with told("--jsonl"):
+        with named("--jsonl"):
             self._file.write(json.dumps(entry, ensure_ascii=False, separators=(",", ":")) + "\n")
 
 

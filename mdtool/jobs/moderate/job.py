@@ -7,26 +7,30 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TextIO, cast
 
 from engine.contract import normalise
 from mdtool.console import Console
 from mdtool.ending import check_not_ending
 from mdtool.errors import Exit, OutputError, UsageError
-from mdtool.findings import FindingsFile, Lines, RecordedFindings, records, records_of
+from mdtool.findings import Both, FindingsFile, Lines, Moment, RecordedFindings, records, records_of
+from mdtool.findings import Verdict as Seen
 from mdtool.jobs.batch import each_input
-from mdtool.jobs.moderate.judgement import Judgement, check_asked, judgement
+from mdtool.jobs.moderate.judgement import Judgement, Judging, check_asked, judgement
+from mdtool.jobs.moderate.live import LiveModeration
 from mdtool.jobs.moderate.treatment import Moderation
 from mdtool.jobs.reporting.chapter import chapter
 from mdtool.jobs.rework.analyse import analyse
 from mdtool.jobs.rework.dispatch import STILL_SUFFIXES, rework
 from mdtool.jobs.rework.report import Report
-from mdtool.jobs.rework.run import Form, Inquiry, Run
+from mdtool.jobs.rework.resume import resumable
+from mdtool.jobs.rework.run import Form, Inquiry, Live, Run
+from mdtool.jobs.rework.work import Work
 from mdtool.jobs.targets import Targets
 from mdtool.media.canvas import Colour
 from mdtool.media.inputs import Input
-from mdtool.media.opening import spooled
-from mdtool.media.whole_file import WholeFile, cant_write
+from mdtool.media.opening import is_live, spooled
+from mdtool.media.whole_file import WholeFile, named
 from mdtool.media.writer import muxer_for
 from mdtool.report.contents import Chapter
 from mdtool.report.page import page
@@ -50,6 +54,7 @@ class Moderating:
     form: Form
     targets: Targets
     console: Console
+    live: Live = Live()
     report_only: bool = False
     colour: Colour = (0, 0, 0)
     fail_on: Sequence[str] = ()
@@ -61,21 +66,16 @@ class Moderating:
         """title: of the report."""
         if self.page is None:
             return each_input(sources, self._moderate, self.console)
-        try:
-            with WholeFile(self.page, self.targets.overwrite) as whole:
-                outcome = each_input(sources, self._moderate, self.console)
-                if self._chapters:
-                    whole.part.write_text(page(title, self._chapters), "utf-8")
-                    whole.commit()
-        except OutputError as error:
-            raise OutputError(f"{self.page}: {error}") from error
-        except BrokenPipeError:
-            raise
-        except OSError as error:
-            raise OutputError(f"{self.page}: {cant_write(error)}") from error
+        with named(self.page), WholeFile(self.page, self.targets.overwrite) as whole:
+            outcome = each_input(sources, self._moderate, self.console)
+            if self._chapters:
+                whole.part.write_text(page(title, self._chapters), "utf-8")
+                whole.commit()
         return outcome
 
     def _moderate(self, source: Input) -> Exit:
+        if is_live(source):
+            return self._moderate_live(source)
         writes, target = not self.report_only, None
         if writes:
             if self.targets.hold(source):
@@ -86,22 +86,70 @@ class Moderating:
                 self._check_target(target)
         if not writes and not self._verdict_wanted:
             return Exit.OK
-        with ExitStack() as stack:
+        settings = (self.policy, self.colour, self.form, writes)
+        with (
+            resumable(source, self._place(source, target), self.known, settings, self.console) as (known, work),
+            ExitStack() as stack,
+        ):
             once = spooled(source, stack) if writes or self.page else source
-            file = stack.enter_context(
-                tempfile.NamedTemporaryFile("w", encoding="utf-8", errors="backslashreplace", prefix="mdtool-")
-            )
-            report = self._find(once, cast(Lines, file))
-            file.flush()
-            found = Path(file.name)
+            file, found = _temporary(stack)
+            report = self._find(once, known, file)
             judged = judgement(records(found), self.policy)
             if writes:
-                self._write(once, found, target, judged, report)
+                self._write(once, found, target, judged, report, work)
             elif judged.verdict.unjudged:
                 report.notes.append(f"{_frames(judged.verdict.unjudged)} could not be judged")
-            if self.page:
-                self._chapters.append(chapter(once, found, report.model, judged.verdict))
+            self._add_chapter(once, found, report, judged.verdict)
         return self._tell(report, judged.verdict)
+
+    def _place(self, source: Input, target: Path | None) -> Path | None:
+        """Beside what is kept of the work on it: the copy, else the page, which many may share."""
+        if target or not self.page:
+            return target
+        return self.page.with_name(f"{self.page.name}.{source.relative.name}")
+
+    def _moderate_live(self, source: Input) -> Exit:
+        """What plays now, in one go."""
+        if isinstance(self.known, Path):
+            raise UsageError("--from-findings: what plays live was not there before; leave it out")
+        target = None if self.report_only else self.targets.of(source)
+        if not self.report_only and not self.targets.take(source, target, self.console):
+            return Exit.OK
+        moderation, judging = LiveModeration(self.policy, self.colour), Judging(self.policy)
+        with ExitStack() as stack:
+            spool, found = _temporary(stack)
+            outputs = [Both(spool, self.findings)] if self.page else [self.findings] if self.findings else []
+            files = [FindingsFile(file, source.name, self.known.model, self.policy.prompts) for file in outputs]
+
+            def noted(moment: Moment, verdict: Seen) -> None:
+                for file in files:
+                    file.write(moment, verdict)
+                judging.add(moment, verdict)
+                moderation.take(moment, verdict)
+
+            if self.report_only:
+                report = analyse(source, self.known, noted, self._progress, self.live)
+            else:
+                run = Run(
+                    self.known,
+                    moderation,
+                    self.form,
+                    self.live,
+                    is_silent=moderation.is_silent if self.policy.silences else None,
+                    covers_unjudged=self.policy.hides,
+                    noted=noted,
+                    progress=self._progress,
+                )
+                report = rework(source, target, self.targets.overwrite, run)
+            report.hidden = report.hidden if self.policy.hides and not self.report_only else 0
+            judged = judging.finished()
+            spool.flush()
+            self._add_chapter(source, found, report, judged.verdict)
+        return self._tell(report, judged.verdict)
+
+    def _add_chapter(self, source: Input, found: Path, report: Report, verdict: Verdict) -> None:
+        if self.page:
+            self._chapters.append(chapter(source, found, report.model, verdict))
 
     @property
     def _verdict_wanted(self) -> bool:
@@ -117,15 +165,16 @@ class Moderating:
 
     # -- the first pass
 
-    def _find(self, source: Input, file: Lines) -> Report:
+    def _find(self, source: Input, known: Inquiry | Path, file: TextIO) -> Report:
         """Writes down what is known of each frame of the source."""
-        if isinstance(self.known, Path):
-            return self._find_again(self.known, source, file)
-        both = _Both([file, self.findings]) if self.findings else file
-        kept_findings = FindingsFile(both, source.name, self.known.model, self.policy.prompts)
-        report = analyse(source, self.known, kept_findings, self._progress)
+        if isinstance(known, Path):
+            report = self._find_again(known, source, file)
+        else:
+            findings = FindingsFile(Both(file, self.findings), source.name, known.model, self.policy.prompts)
+            report = analyse(source, known, findings.write, self._progress, self.live)
+            self.console.clear()
         report.hidden = 0  # nothing is yet
-        self.console.clear()
+        file.flush()
         return report
 
     def _find_again(self, findings: Path, source: Input, file: Lines) -> Report:
@@ -137,16 +186,17 @@ class Moderating:
             FindingsFile(file, source.name, record.model, record.prompts).write(record.moment, record.verdict)
             report.count(record.moment, record.verdict)
             report.duration = max(report.duration or 0.0, record.moment.time + record.moment.duration) or None
-        report.hidden = 0
         return report
 
     # -- the second pass
 
-    def _write(self, source: Input, found: Path, target: Path | None, judged: Judgement, report: Report) -> None:
+    def _write(
+        self, source: Input, found: Path, target: Path | None, judged: Judgement, report: Report, work: Work | None
+    ) -> None:
         """Makes the copy, and adds what is to be told of that to the report."""
         moderation = Moderation(self.policy, judged, self.colour)
         if judged.verdict.unjudged:
-            covered = ", and are covered whole" if moderation.covers_unjudged else ""
+            covered = ", and are covered whole" if self.policy.hides else ""
             report.notes.append(f"{_frames(judged.verdict.unjudged)} could not be judged{covered}")
         cut = moderation.edit.cut
         if cut and all(cut.holds(record.moment.time) for record in records(found)):
@@ -157,13 +207,14 @@ class Moderating:
             known,
             moderation,
             self.form,
+            work=work,
             edit=moderation.edit,
-            covers_unjudged=moderation.covers_unjudged,
+            covers_unjudged=self.policy.hides,
             progress=self._progress,
         )
         done = rework(source, target, self.targets.overwrite, run)
         report.target, report.incomplete = done.target, done.incomplete
-        report.hidden = done.hidden if moderation.covers_unjudged else 0
+        report.hidden = done.hidden if self.policy.hides else 0
         report.seconds += done.seconds
         report.stages = dict(Counter(report.stages) + Counter(done.stages))
         report.notes += done.notes
@@ -181,7 +232,7 @@ class Moderating:
                     self.console.note(f"{report.source}: {_line(ruling)}")
         self.console.done(report, _record(report, verdict))
         if report.incomplete:
-            self.console.error(f"{report.source}: is damaged: {report.incomplete}; only what could be read was judged")
+            self.console.error(f"{report.source}: {report.incomplete}; only what could be read was judged")
             return Exit.SOME_FAILED
         return self._outcome(verdict)
 
@@ -203,15 +254,11 @@ def check_rules(policy: Policy, names: Sequence[str]) -> None:
             raise UsageError(f"--fail-on {name}: there is no such rule; known: {', '.join(known)}")
 
 
-class _Both:
-    """Writes to several files at once."""
-
-    def __init__(self, files: Sequence[Lines]) -> None:
-        self._files = files
-
-    def write(self, text: str) -> None:
-        for file in self._files:
-            file.write(text)
+def _temporary(stack: ExitStack) -> tuple[TextIO, Path]:
+    """A file for findings that lasts as long as the stack."""
+    made = tempfile.NamedTemporaryFile("w", encoding="utf-8", errors="backslashreplace", prefix="mdtool-")  # noqa: SIM115
+    file = stack.enter_context(made)
+    return cast(TextIO, file), Path(file.name)
 
 
 def _record(report: Report, verdict: Verdict) -> dict[str, Any]:

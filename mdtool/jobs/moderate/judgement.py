@@ -34,16 +34,31 @@ def judgement(records: Iterable[Record], policy: Policy) -> Judgement:
 
     Raises InputError if there are none, ValueError for a region that the picture has nothing of.
     """
-    clips: dict[int, _Clip] = {}
+    judging = Judging(policy)
     for record in records:
-        stream = record.moment.stream
-        if stream not in clips:
-            clips[stream] = _Clip(policy)
-        clips[stream].add(record.moment, record.verdict)
-    if not clips:
-        raise InputError("the findings say nothing of it")
-    verdicts = [clip.finished() for clip in clips.values()]
-    return Judgement(_together(verdicts), joined(span for clip in clips.values() for span in clip.unjudged))
+        judging.add(record.moment, record.verdict)
+    return judging.finished()
+
+
+class Judging:
+    """The same, frame by frame."""
+
+    def __init__(self, policy: Policy) -> None:
+        self._policy = policy
+        self._clips: dict[int, _Clip] = {}
+
+    def add(self, moment: Moment, known: Known) -> None:
+        if moment.stream not in self._clips:
+            self._clips[moment.stream] = _Clip(self._policy)
+        self._clips[moment.stream].add(moment, known)
+
+    def finished(self) -> Judgement:
+        """InputError if there were no frames."""
+        clips = self._clips.values()
+        if not clips:
+            raise InputError("the findings say nothing of it")
+        verdicts = [clip.finished() for clip in clips]
+        return Judgement(_together(verdicts), joined(span for clip in clips for span in clip.unjudged))
 
 
 def check_asked(record: Record, policy: Policy) -> None:
@@ -96,7 +111,7 @@ class _Clip:
         """Passes on what waits. after: what is replied at the look that comes next."""
         before = self._before or NO_REPLIES
         for moment, known in self._waiting:
-            found = None if known.hidden else {rule.name: _found(rule, moment, known, before, after)
+            found = None if known.hidden else {rule.name: found_by(rule, moment, known, before, after)
                                                for rule in self._policy.rules}  # fmt: skip
             self._pass_on(moment, found)
         self._waiting = []
@@ -120,9 +135,10 @@ class _Clip:
             self.unjudged.append((moment.time, end))
 
 
-def _found(
+def found_by(
     rule: Rule, moment: Moment, known: Known, before: Mapping[str, str], after: Mapping[str, str]
 ) -> Sequence[Seen] | Reply:
+    """What counts for the rule on a frame. before, after: the replies at the looks around it."""
     if not rule.question:
         return objects_of(rule, known.regions, *moment.size)
     if known.looked:

@@ -8,7 +8,7 @@ from mdtool.jobs.moderate.judgement import Judgement
 from mdtool.jobs.redact.treatment import hide
 from mdtool.media.canvas import Canvas, Colour
 from mdtool.media.edits import Edit, Spans, joined
-from recipes.policy import HIDING, Policy, Rule, objects_of
+from recipes.policy import Policy, Rule, objects_of
 from recipes.redact import blank
 
 
@@ -19,11 +19,6 @@ class Moderation:
     policy: Policy
     judgement: Judgement
     colour: Colour = (0, 0, 0)
-
-    @cached_property
-    def covers_unjudged(self) -> bool:
-        """Whether frames that could not be judged are covered whole: if the policy has anything to hide or cut."""
-        return any(rule.action in (*HIDING, "cover", "cut") for rule in self.policy.rules)
 
     @cached_property
     def edit(self) -> Edit:
@@ -41,7 +36,7 @@ class Moderation:
 
     def paint(self, canvas: Canvas, moment: Moment, verdict: Verdict) -> None:
         hits = [rule for rule, spans in self._hits if spans.holds(moment.time)]
-        if (verdict.hidden and self.covers_unjudged) or any(rule.action == "cover" for rule in hits):
+        if (verdict.hidden and self.policy.hides) or any(rule.action == "cover" for rule in hits):
             blank(canvas.planes, canvas.fill(self.colour))
             return
         for rule in hits:

@@ -1,8 +1,7 @@
 """Redacts every input there is."""
 
 from collections.abc import Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from mdtool.console import Console
@@ -14,8 +13,8 @@ from mdtool.jobs.recorded import recorded
 from mdtool.jobs.redact.treatment import Redaction
 from mdtool.jobs.rework.dispatch import rework
 from mdtool.jobs.rework.report import Report
+from mdtool.jobs.rework.resume import resumable
 from mdtool.jobs.rework.run import Form, Inquiry, Live, Run
-from mdtool.jobs.rework.work import worth_keeping
 from mdtool.jobs.targets import Targets
 from mdtool.media.inputs import Input
 
@@ -40,21 +39,18 @@ class Redacting:
         target = self.targets.of(source)
         if not self.targets.take(source, target, self.console):
             return Exit.OK
-        known = recorded(self.known, source, self.targets) if isinstance(self.known, Path) else self.known
-        run = Run(known, self.redaction, self.form, self.live, progress=self._progress)
-        if self.findings:
-            run.findings = FindingsFile(self.findings, source.name, run.model, self.prompts)
-        told = self.known.told if isinstance(self.known, Inquiry) else self.known
-        with ExitStack() as stack:
-            if work := worth_keeping(source, target, self.redaction, self.form, told):
-                run.work = stack.enter_context(work)
-                if work.known:
-                    self.console.note(f"{source.name}: goes on where a run before was ended")
-                if isinstance(known, Inquiry):
-                    run.known = replace(known, see=work.seeing(known.see))
+        with resumable(source, target, self.known, (self.redaction, self.form), self.console) as (known, work):
+            run = Run(
+                recorded(known, source, self.targets) if isinstance(known, Path) else known,
+                self.redaction,
+                self.form,
+                self.live,
+                work,
+                progress=self._progress,
+            )
+            if self.findings:
+                run.findings = FindingsFile(self.findings, source.name, run.model, self.prompts)
             report = rework(source, target, self.targets.overwrite, run)
-            if work:
-                work.done()
         return finished(report, self.console)
 
     def _progress(self, report: Report, frames: int | None) -> None:

@@ -1,19 +1,21 @@
-"""Finds out what an input shows, and records it: the first half of the jobs that can't decide before they know all."""
+"""Finds out what an input shows: all there is to do where no picture is made, else the first half."""
 
 import time
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, closing
 
 from mdtool.ending import check_not_ending
-from mdtool.findings import FindingsFile, Moment, Verdict
+from mdtool.errors import InputError
+from mdtool.findings import Moment, Verdict
 from mdtool.jobs.rework.report import Report
-from mdtool.jobs.rework.run import Inquiry
+from mdtool.jobs.rework.run import Inquiry, Live
 from mdtool.jobs.rework.still import judged_animation, judged_photo
 from mdtool.jobs.rework.video import frames_waiting, judged_video, with_luma
 from mdtool.media.inputs import Input
-from mdtool.media.opening import Medium, open_medium
+from mdtool.media.opening import Medium, open_live, open_medium
 from mdtool.media.photo import Photo
 from mdtool.media.reader import VideoReader
+from mdtool.stream.live import LiveJudge
 from mdtool.stream.stages import Stopwatch, ahead
 from mdtool.stream.watch import Judged
 
@@ -21,24 +23,46 @@ from mdtool.stream.watch import Judged
 def analyse(
     source: Input,
     inquiry: Inquiry,
-    findings: FindingsFile,
-    progress: Callable[[Report, int | None], None] = lambda report, frames: None,
+    noted: Callable[[Moment, Verdict], None],
+    progress: Callable[[Report, int | None], None],
+    live: Live,
 ) -> Report:
-    """Records what is known of every frame, in order. Raises InputError, OutputError or EngineError."""
+    """noted: is told of every frame, in order. What plays live is followed until it ends or the person interrupts.
+
+    Raises InputError, OutputError or EngineError.
+    """
     begin, clock = time.perf_counter(), Stopwatch()
     report = Report(source.name, "", inquiry.model)
+
+    def note(moment: Moment, verdict: Verdict, frames: int | None) -> None:
+        report.count(moment, verdict)
+        noted(moment, verdict)
+        report.duration = max(report.duration or 0.0, moment.time + moment.duration) or None
+        progress(report, frames)
+
     with ExitStack() as stack:
-        medium = open_medium(source, stack)
-        for moment, verdict in stack.enter_context(closing(_judged(medium, inquiry, clock))):
-            report.count(moment, verdict)
-            findings.write(moment, verdict)
-            report.duration = max(report.duration or 0.0, moment.time + moment.duration) or None
-            progress(report, _frames(medium))
-        check_not_ending()  # for then the input may only seem to be at its end
-    if isinstance(medium, VideoReader):
-        report.incomplete = str(medium.damage) if medium.damage else ""
-    else:
-        report.notes += medium.notes
+        if reader := open_live(source, stack, live.duration):
+            judge = LiveJudge(reader, inquiry.see, inquiry.question, live.delay, clock, blanks=False)
+            try:
+                for event in stack.enter_context(closing(judge.events())):
+                    if isinstance(event, Judged):
+                        note(event.moment, event.verdict, None)
+            except KeyboardInterrupt:  # as whoever works raises it where the person has interrupted
+                pass
+            except InputError as lost:
+                if not report.frames:
+                    raise
+                report.incomplete = str(lost)
+            report.notes.append(judge.told())
+        else:
+            medium = open_medium(source, stack)
+            for moment, verdict in stack.enter_context(closing(_judged(medium, inquiry, clock))):
+                note(moment, verdict, _frames(medium))
+            check_not_ending()  # for then the input may only seem to be at its end
+            if isinstance(medium, VideoReader):
+                report.incomplete = f"is damaged: {medium.damage}" if medium.damage else ""
+            else:
+                report.notes += medium.notes
     report.seconds, report.stages = time.perf_counter() - begin, clock.seconds
     return report
 

@@ -4,13 +4,12 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import BinaryIO
 
 from mdtool.ending import check_not_ending
-from mdtool.errors import OutputError, StdoutError, UsageError
+from mdtool.errors import OutputError, UsageError
 from mdtool.jobs.rework.live import rework_live
 from mdtool.jobs.rework.report import Report
 from mdtool.jobs.rework.run import Form, Run
@@ -24,7 +23,7 @@ from mdtool.media.opening import open_live, open_medium
 from mdtool.media.photo import Photo
 from mdtool.media.piped import PipedOut
 from mdtool.media.reader import VideoReader
-from mdtool.media.whole_file import WholeFile, cant_write
+from mdtool.media.whole_file import WholeFile, cant_write, named
 from mdtool.media.writer import VideoWriter, muxer_for
 
 STILL_SUFFIXES = {
@@ -39,13 +38,13 @@ def rework(source: Input, target: Target, overwrite: bool, run: Run) -> Report:
     Raises InputError, OutputError, EngineError or UsageError; then there is no target, save what a source that plays
     live had given before it was lost.
     """
-    with _named(target):
+    with named(target or "stdout"):
         return _rework(source, target, overwrite, run)
 
 
 def check_target(source: Input, target: Path, overwrite: bool, form: Form) -> None:
     """Raises what `rework` would where the target can't be written, for those who have much to do before."""
-    with _named(target), ExitStack() as stack:
+    with named(target), ExitStack() as stack:
         whole = stack.enter_context(WholeFile(target, overwrite))
         medium = open_medium(source, stack)
         if isinstance(medium, VideoReader):
@@ -53,17 +52,6 @@ def check_target(source: Input, target: Path, overwrite: bool, form: Form) -> No
             VideoWriter(whole.part, muxer, medium, form.encoding, form.keep_metadata).abandon()
         else:
             _check_suffix(medium, target)
-
-
-@contextmanager
-def _named(target: Target) -> Iterator[None]:
-    """Errors of the output say which it is."""
-    try:
-        yield
-    except StdoutError:
-        raise
-    except OutputError as error:
-        raise OutputError(f"{target or 'stdout'}: {error}") from error
 
 
 def _rework(source: Input, target: Target, overwrite: bool, run: Run) -> Report:

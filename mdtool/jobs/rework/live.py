@@ -11,6 +11,7 @@ from mdtool.errors import InputError, UsageError
 from mdtool.findings import RecordedFindings
 from mdtool.jobs.rework.report import Report
 from mdtool.jobs.rework.run import Run
+from mdtool.jobs.rework.silence import Silencer
 from mdtool.jobs.targets import Target
 from mdtool.media.address import MUXERS, Address
 from mdtool.media.canvas import of_frame
@@ -29,12 +30,13 @@ FAST = "veryfast"  # preset: to keep up with what comes
 def rework_live(reader: LiveReader, target: Target, overwrite: bool, run: Run, report: Report) -> None:
     """Until it ends, is lost, or the person interrupts: then the file that is under way is finished.
 
-    InputError if it was lost: what came before is kept.
+    What came before it was lost is kept. InputError if nothing did.
     """
     if isinstance(run.known, RecordedFindings):
         raise UsageError("--from-findings: what plays live was not there before; leave it out")
-    judge = LiveJudge(reader, run.known.see, run.known.question, run.live.delay, run.clock)
+    judge = LiveJudge(reader, run.known.see, run.known.question, run.live.delay, run.clock, run.covers_unjudged)
     out = _Out(reader, target, overwrite, run)
+    silencer = Silencer()
     lost: InputError | None = None
     with closing(out):
         try:
@@ -43,6 +45,11 @@ def rework_live(reader: LiveReader, target: Target, overwrite: bool, run: Run, r
                     if isinstance(event, Judged):
                         run.note(report, event.moment, event.verdict)
                         report.duration = event.moment.time
+                        for packet in silencer.known(event.moment.time, run.is_silent()) if run.is_silent else ():
+                            out.write(packet)
+                    elif run.is_silent and event.stream.type == "audio":
+                        silencer.take(event)
+                        continue
                     out.write(event)
                     run.progress(report, None)
         except InputError as error:
@@ -50,18 +57,10 @@ def rework_live(reader: LiveReader, target: Target, overwrite: bool, run: Run, r
         except KeyboardInterrupt:  # as whoever works raises it where the person has interrupted
             pass
         out.finish()
-    report.notes += [*out.notes, _told(judge, reader)]
-    if lost:
+    report.notes += [*out.notes, judge.told()]
+    if lost and not report.frames:
         raise lost
-
-
-def _told(judge: LiveJudge, reader: LiveReader) -> str:
-    pace = judge.pace
-    parts = [f"delay {pace.total / max(1, pace.frames):.2f} s, at most {pace.most:.2f} s"]
-    parts += [f"{reader.dropped} frames dropped, for newer ones were there"] if reader.dropped else []
-    parts += [f"{pace.late} hidden whole, for they were not judged in time"] if pace.late else []
-    parts += [f"connected again {reader.reconnects} times"] if reader.reconnects else []
-    return ", ".join(parts)
+    report.incomplete = str(lost or "")
 
 
 class _Out:

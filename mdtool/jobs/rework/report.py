@@ -12,7 +12,7 @@ class Report:
     those covered whole.
 
     objects: tracks; seconds: in all; stages: seconds of work in each; duration: of the video, in seconds; incomplete:
-    why the result lacks a part of the input; notes: sentences for the person.
+    what is wrong with the input, so that the result lacks a part of it; notes: sentences for the person.
     """
 
     source: str

@@ -59,9 +59,11 @@ class Live:
 class Run:
     """What one input is worked on with. known: an inquiry, or findings that were recorded before.
 
-    edit: what is left out of it, and where it is silent. covers_unjudged: the treatment covers frames that could not
-    be judged. work: where what is done is kept until all is.
-    findings: where those of this run go. progress: told now and then, with how many frames there are if that is known.
+    edit: what is left out of it, and where it is silent; of what plays live nothing is left out, and `is_silent` tells
+    whether it is from the frame noted last to the next. covers_unjudged: the treatment covers frames that could not be
+    judged. work: where what is done is kept until all is.
+    findings: where those of this run go. noted: told of every frame, before it is painted or found done already.
+    progress: told now and then, with how many frames there are if that is known.
     """
 
     known: Inquiry | RecordedFindings
@@ -70,8 +72,10 @@ class Run:
     live: Live = Live()
     work: Work | None = None
     edit: Edit = UNEDITED
+    is_silent: Callable[[], bool] | None = None
     covers_unjudged: bool = True
     findings: FindingsFile | None = None
+    noted: Callable[[Moment, Verdict], None] = lambda moment, verdict: None
     progress: Callable[[Report, int | None], None] = lambda report, frames: None
     clock: Stopwatch = field(default_factory=Stopwatch)
 
@@ -84,3 +88,4 @@ class Run:
         report.count(moment, verdict)
         if self.findings:
             self.findings.write(moment, verdict)
+        self.noted(moment, verdict)

@@ -9,7 +9,7 @@ from mdtool.findings import RecordedFindings
 from mdtool.jobs.rework.report import Report
 from mdtool.jobs.rework.run import Inquiry, Run
 from mdtool.media.canvas import of_frame
-from mdtool.media.edits import edited
+from mdtool.media.edits import Pictures, edited
 from mdtool.media.frame import Frame
 from mdtool.media.piped import PipedOut
 from mdtool.media.reader import VideoReader
@@ -45,7 +45,7 @@ def rework_video(reader: VideoReader, where: Path | PipedOut, muxer: str, run: R
         writer.abandon()
         raise
     report.notes += writer.notes
-    report.incomplete = str(reader.damage) if reader.damage else ""
+    report.incomplete = f"is damaged: {reader.damage}" if reader.damage else ""
     if reader.damage.frames:
         became = "hidden whole" if run.covers_unjudged else "left as they are"
         report.notes.append(f"damaged frames are {became}, for they can't be judged")
@@ -81,16 +81,18 @@ def judged_video(
 
 
 def _painted(events: Iterable[JudgedEvent], writer: VideoWriter, run: Run, report: Report) -> Iterator[Event]:
+    pictures = Pictures(run.edit.cut)
     for event in events:
         if isinstance(event, Judged):
-            frame, moment = event.frame, event.moment
-            run.note(report, moment, event.verdict)
-            if writer.knows(frame):
-                yield frame
+            run.note(report, event.moment, event.verdict)
+            frame = pictures.moved(event.frame)
+            if frame is None:
                 continue
-            with run.clock.time("paint"):
-                picture = writer.fit(frame)
-                run.treatment.paint(of_frame(picture, frame.orientation), moment, event.verdict)
-            yield replace(frame, picture=picture)
+            if not writer.knows(frame):
+                with run.clock.time("paint"):
+                    picture = writer.fit(frame)
+                    run.treatment.paint(of_frame(picture, frame.orientation), event.moment, event.verdict)
+                frame = replace(frame, picture=picture)
+            yield frame
         else:
             yield event

@@ -7,35 +7,16 @@ away when the output is there, and does not count for other settings or another 
 import fcntl
 import os
 import shutil
-import stat
+import time
 from pathlib import Path
 
-from mdtool import __version__
-from mdtool.errors import InputError, OutputError
-from mdtool.jobs.rework.journal import Journal, settings_of
-from mdtool.jobs.targets import Target
-from mdtool.media.inputs import Input
+from mdtool.errors import OutputError
+from mdtool.jobs.rework.journal import Journal
 from mdtool.media.kept import Kept
-from mdtool.media.photo import sniff
-from mdtool.media.reader import VideoReader
 from mdtool.media.whole_file import cant_write
 from mdtool.stream.sight import See
 
-LEAST_SECONDS = 60.0  # a shorter video is not worth the files
-
-
-def is_long(path: Path) -> bool:
-    """Whether a file is a video of at least LEAST_SECONDS; what can't be read is told elsewhere."""
-    try:
-        if not stat.S_ISREG(path.stat().st_mode):
-            return False
-        with path.open("rb") as file:
-            if sniff(file.read(64)):
-                return False
-        with VideoReader(path.absolute()) as reader:
-            return (reader.seconds or 0.0) >= LEAST_SECONDS
-    except (OSError, InputError):
-        return False
+LEAST_SECONDS = 10.0  # shorter work is not worth the files
 
 
 class Work:
@@ -48,6 +29,8 @@ class Work:
         self._lock: int | None = None
         self._journal: Journal | None = None
         self._done = False
+        self._begun = time.monotonic()
+        self._begun_before = False
 
     def __enter__(self) -> "Work":
         try:
@@ -73,6 +56,7 @@ class Work:
             part.write_text(self._settings, "utf-8")
             part.replace(said)
         self._journal = Journal(self.folder / "journal.jsonl", self._settings)
+        self._begun_before = bool(len(self._journal))
 
     @property
     def kept(self) -> Kept:
@@ -95,21 +79,15 @@ class Work:
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if self._journal is not None:
             self._journal.__exit__()
-        if self._done or isinstance(error, OutputError) or not self.kept.any():
+        if self._done or isinstance(error, OutputError) or not self._is_much:
             shutil.rmtree(self.folder, ignore_errors=True)
         self._unlock()
+
+    @property
+    def _is_much(self) -> bool:
+        return self.kept.any() or self._begun_before or time.monotonic() - self._begun >= LEAST_SECONDS
 
     def _unlock(self) -> None:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
-
-
-def worth_keeping(source: Input, target: Target, *settings: object) -> Work | None:
-    """Where the work on a long video is kept; None where that is not worth it.
-
-    settings: all that has a say in the result beside the source, as `settings_of` takes it.
-    """
-    if source.path is None or not isinstance(target, Path) or not is_long(source.path):
-        return None
-    return Work(target, settings_of(__version__, source.path, *settings))

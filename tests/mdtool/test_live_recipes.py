@@ -1,0 +1,129 @@
+"""What plays live is moderated, followed with the eyes, and recorded as data, as it comes."""
+
+import json
+import time
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import pytest
+from media_made import SAMPLES, frames_of
+from program import QUICK, run, started, wait_until
+from streams_made import mpegts, rtsp, serving
+
+from mdtool.jobs.rework.silence import Silencer
+
+CLIP = SAMPLES / "crossing.mp4"
+SECONDS = ("--duration", "2")
+
+
+@pytest.fixture
+def address() -> Iterator[str]:
+    with serving(mpegts(CLIP)) as server:
+        yield f"tcp://127.0.0.1:{server.port}"
+
+
+def test_a_verdict_comes_with_no_picture_made(address: str, tmp_path: Path) -> None:
+    page, found = tmp_path / "page.html", tmp_path / "found.jsonl"
+    outputs = ("--report", page, "--findings", found)
+    outcome = run("moderate", address, "-p", "face", "--report-only", "--fail-on", "any", *outputs, *SECONDS, "--json")
+    assert outcome.code == 5, outcome.err
+    (verdict,) = outcome.json
+    (rule,) = verdict["rules"]
+    assert verdict["source"] == address
+    assert rule["hit"]
+    assert 0.5 < rule["seconds"] < 3
+    assert "face" in page.read_text()
+    assert len(found.read_text().splitlines()) == verdict["frames"]
+
+
+def test_no_rule_is_hit_and_nothing_is_hidden(address: str, tmp_path: Path) -> None:
+    """No face fills nearly all of the picture."""
+    target = tmp_path / "out.mp4"
+    rule = ("-p", "face", "--action", "cover", "--min-share", "0.9", "--fail-on", "any")
+    outcome = run("moderate", address, *rule, "-o", target, *SECONDS, *QUICK, "--json")
+    assert outcome.code == 0, outcome.err
+    assert not outcome.json[0]["hit"]
+    assert all(frame.to_ndarray(format="gray").max() > 100 for frame in frames_of(target))
+
+
+@pytest.mark.parametrize(("action", "heard"), [("flag", True), ("mute", False), ("cut", False)])
+def test_there_is_no_sound_where_it_is_silenced(address: str, tmp_path: Path, action: str, heard: bool) -> None:
+    """There are faces all the time."""
+    target = tmp_path / "out.mkv"
+    outcome = run("moderate", address, "-p", "face", "--action", action, "-o", target, *SECONDS, *QUICK)
+    assert outcome.code == 0, outcome.err
+    with av.open(str(target)) as container:
+        packets = [packet for packet in container.demux() if packet.size and packet.stream.type == "audio"]
+    assert bool(packets) == heard
+    dark = [frame.to_ndarray(format="gray").max() < 40 for frame in frames_of(target)]
+    assert all(dark) if action == "cut" else not any(dark)
+
+
+def test_one_that_is_lost_has_its_verdict_told(tmp_path: Path) -> None:
+    with serving(rtsp(CLIP)) as server:
+        address, found = f"rtsp://127.0.0.1:{server.port}/live", tmp_path / "found.jsonl"
+        command = ("moderate", address, "-p", "face", "--report-only", "--json", "--findings", found)
+        with started(*command) as process:
+            wait_until(lambda: found.exists() and found.read_text().count("\n") > 15)
+            server.close()
+            assert process.wait(50) == 1
+            out, err = process.stdout.read(), process.stderr.read().decode()
+    assert json.loads(out)["hit"]
+    assert "was lost" in err
+
+
+def test_where_people_look_is_drawn_and_told_while_it_plays(address: str, tmp_path: Path) -> None:
+    target, lines = tmp_path / "out.mp4", tmp_path / "gaze.jsonl"
+    with started("gaze", address, "-o", target, "--jsonl", lines, "--duration", "3", *QUICK) as process:
+        wait_until(lambda: lines.exists() and lines.read_text().count("\n") > 10)
+        assert not target.exists()
+        assert process.wait(30) == 0
+    told = [json.loads(line) for line in lines.read_text().splitlines()]
+    assert len(told) == len(list(frames_of(target)))
+    assert sum(bool(line["people"]) for line in told) > len(told) / 2
+
+
+def test_where_people_look_is_told_without_a_picture(address: str) -> None:
+    outcome = run("gaze", address, "--no-video", "--jsonl", "-", *SECONDS)
+    assert outcome.code == 0, outcome.err
+    assert any(line["people"] for line in outcome.json)
+
+
+def test_a_heat_map_of_what_plays_live_is_refused(address: str, tmp_path: Path) -> None:
+    outcome = run("gaze", address, "--no-video", "--heat", tmp_path / "heat.png", *SECONDS)
+    assert outcome.code == 2
+    assert "make it of a recording" in outcome.lines[-1]
+
+
+def test_what_is_found_is_recorded_as_it_comes(address: str) -> None:
+    begin = time.monotonic()
+    outcome = run("detect", address, "face", "--jsonl", "-", *SECONDS)
+    assert outcome.code == 0, outcome.err
+    assert any(line["objects"] for line in outcome.json)
+    assert time.monotonic() - begin > 2
+
+
+def sound(number: int) -> av.Packet:
+    """Of 20 milliseconds, the first at 0."""
+    packet = av.Packet(b"sound")
+    packet.pts, packet.duration, packet.time_base = 20 * number, 20, Fraction(1, 1000)
+    return packet
+
+
+def test_silence_begins_and_ends_a_packet_early_and_late() -> None:
+    """Frames every 50 milliseconds, silent from 0.1 to 0.2."""
+    silencer, heard = Silencer(), []
+    for number in range(20):
+        silencer.take(sound(number))
+    for frame in range(9):
+        heard += [packet.pts for packet in silencer.known(frame * 0.05, silent=frame in (2, 3))]
+    assert heard == [0, 20, 40, 60, *range(220, 361, 20)]
+
+
+def test_nothing_is_heard_before_it_is_known() -> None:
+    silencer = Silencer()
+    silencer.take(sound(0))
+    assert list(silencer.known(0.0, silent=False)) == []
+    assert [packet.pts for packet in silencer.known(0.05, silent=False)] == [0]

@@ -228,6 +228,14 @@ def test_people_on_examples_are_drawn_with_their_gazes(here: Path) -> None:
     assert np.abs(picture[50:130, 288] - colour_of_track(2)).mean() < 40
 
 
+def test_what_people_on_examples_look_at_has_their_colour(here: Path) -> None:
+    make_video(here / "clip.mp4", 2, size=(480, 360))
+    screen = region(0.5, 0.5, 0.9, 0.9, "screen", 9, None)
+    picture = pixels(told(here, [Verdict([looking(1, 0.1, Gazed((0.8, 0.8), True)), screen])] * 2).examples[0].picture)
+    edge = np.abs(picture[185:319, 236:246] - colour_of_track(1)).sum(axis=2).min(axis=1)
+    assert np.median(edge) < 90
+
+
 def test_pictures_of_a_video_that_is_turned_are_upright(here: Path) -> None:
     make_video(here / "clip.mp4", 6, size=(64, 48), matrix=TURNED["90"])
     made = told(here, [Verdict([LARGE])] * 6, size=(48, 64))

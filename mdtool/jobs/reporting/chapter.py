@@ -17,6 +17,7 @@ from mdtool.media.photo import pillow
 from mdtool.media.stills import pictures_at
 from mdtool.report.contents import Attention, Chapter, Example, Picture, Row
 from recipes.draw import colours_of, draw
+from recipes.gaze import who_looks_at
 from recipes.gaze_draw import draw_gaze
 from recipes.heat import HeatMap
 from recipes.plates import Colour
@@ -132,10 +133,14 @@ def _pictures(source: Input, candidates: list[Candidate]) -> Iterator[tuple[Cand
 
 
 def _example(candidate: Candidate, picture: np.ndarray, still: bool, colours: Mapping[str, Colour]) -> Example:
-    """People who look somewhere are drawn with their numbers, as those stand where it is told who looked at what."""
+    """Where people look somewhere, it is drawn as `mdtool gaze` draws it: with the numbers that the tables have."""
     boxes = [box_of(region) for region in candidate.regions if not region.gaze]
-    drawn = draw(_scaled(picture, EXAMPLE_SIDE), boxes, colours).copy()
-    draw_gaze(drawn, [gaze_of(region) for region in candidate.regions if region.gaze])
+    people = who_looks_at([gaze_of(region) for region in candidate.regions if region.gaze], boxes)
+    drawn = _scaled(picture, EXAMPLE_SIDE).copy()
+    if people:
+        draw_gaze(drawn, people, boxes)
+    else:
+        drawn = draw(drawn, boxes, colours)
     return Example(_jpeg(drawn), candidate.labels, None if still else candidate.moment.time)
 
 

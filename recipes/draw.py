@@ -1,7 +1,7 @@
 """Marking boxes and points in a picture, each with its label, so that a person sees what was found."""
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,11 +18,11 @@ TEXT = 1 / 28
 LEAST_LINE, LEAST_TEXT = 2, 11  # pixels
 
 
-def draw(image: np.ndarray, found: Sequence[Box | Point]) -> np.ndarray:
+def draw(image: np.ndarray, found: Sequence[Box | Point], colours: Mapping[str, Colour] | None = None) -> np.ndarray:
     """A copy of the picture (HxWx3 uint8 RGB) with the boxes outlined and the points dotted, labels beside them.
 
-    Lines and letters grow with the picture. A label always has the same colour. A label in letters that
-    Pillow's built-in font lacks (any but Latin ones) is left out.
+    Lines and letters grow with the picture. A label always has the same colour, if `colours` gives it no other. A label
+    in letters that Pillow's built-in font lacks (any but Latin ones) is left out.
     """
     from PIL import Image, ImageDraw, ImageFont
 
@@ -32,7 +32,7 @@ def draw(image: np.ndarray, found: Sequence[Box | Point]) -> np.ndarray:
     line = max(LEAST_LINE, round(side * LINE))
     font = ImageFont.load_default(max(LEAST_TEXT, round(side * TEXT)))
     for one in found:
-        colour = colour_of(one.label)
+        colour = (colours or {}).get(one.label) or colour_of(one.label)
         if isinstance(one, Box):
             corner = _outline(canvas, picture.size, one, colour, line)
         else:
@@ -43,7 +43,21 @@ def draw(image: np.ndarray, found: Sequence[Box | Point]) -> np.ndarray:
 
 def colour_of(label: str) -> Colour:
     """The same for the same label, on every machine."""
-    return COLOURS[zlib.crc32(label.encode("utf-8", "surrogatepass")) % len(COLOURS)]
+    return COLOURS[_place_of(label)]
+
+
+def colours_of(labels: Iterable[str]) -> dict[str, Colour]:
+    """One for each, no two alike while there are enough: its own if none before it has that, else the next free one."""
+    chosen: dict[str, Colour] = {}
+    for label in dict.fromkeys(labels):
+        place = _place_of(label)
+        free = (colour for colour in (*COLOURS[place:], *COLOURS[:place]) if colour not in chosen.values())
+        chosen[label] = next(free, COLOURS[place])
+    return chosen
+
+
+def _place_of(label: str) -> int:
+    return zlib.crc32(label.encode("utf-8", "surrogatepass")) % len(COLOURS)
 
 
 def _outline(canvas: Any, size: tuple[int, int], box: Box, colour: Colour, line: int) -> tuple[int, int]:

@@ -5,6 +5,8 @@ import math
 import cv2
 import numpy as np
 
+from recipes.gaze import Gaze
+
 CELLS = 96  # along the grid's longer side
 SPREAD = 0.025  # of the same: how far a point's heat spreads (standard deviation)
 POWER = 0.4  # under 1: a place with a hundredth of the most heat still shows, at a sixth of the scale
@@ -52,6 +54,19 @@ class HeatMap:
         overlay = self.overlay(width, height)
         alpha = overlay[..., 3:] / np.float32(255)
         return _bytes((picture * (1 - alpha) + overlay[..., :3] * alpha) / 255)
+
+
+def warm(heat: HeatMap, one: Gaze, seconds: float) -> None:
+    """Heat what somebody looks at; of a head all of its line beyond the face, for nothing tells how far it looks."""
+    if one.target is None:
+        return
+    if one.method == "model":
+        heat.add(one.target.x, one.target.y, seconds)
+        return
+    for part in np.linspace(0, 1, CELLS):
+        x, y = one.eye.x + part * (one.target.x - one.eye.x), one.eye.y + part * (one.target.y - one.eye.y)
+        if not (one.face.x_min <= x <= one.face.x_max and one.face.y_min <= y <= one.face.y_max):
+            heat.add(x, y, seconds / CELLS)
 
 
 def _bytes(parts: np.ndarray) -> np.ndarray:

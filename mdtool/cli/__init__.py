@@ -119,7 +119,7 @@ def run(arguments: list[str]) -> int:
             say("interrupted")
         return code
     except TyperException as error:
-        message = error.format_message()
+        message = error.format_message().replace(": Value error, ", ": ", 1)  # typer puts that before what is wrong
         say(f"{message} (mdtool --help shows how)" if "\n" not in message else message)
         return error.exit_code
     except MdtoolError as error:

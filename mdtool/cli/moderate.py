@@ -14,6 +14,7 @@ class ActionName(StrEnum):
     blur = "blur"
     pixelate = "pixelate"
     solid = "solid"
+    obfuscate = "obfuscate"
     cover = "cover"
     mute = "mute"
     cut = "cut"

@@ -72,7 +72,8 @@ class Chapter:
 
     start: time of the first frame. duration: None for a photo. frames: how many there are; looks: of them, those that
     the model saw. notes: sentences that a reader has to know, such as what could not be judged.
-    cuts: times of scene cuts. heat: a heat map over the picture. counts: objects of each label.
+    cuts: times of scene cuts. heat: a heat map over the picture, of where things were or where people looked, as
+    heat_shows says. counts: objects of each label.
     Raises ValueError where a time can't be.
     """
 
@@ -88,6 +89,7 @@ class Chapter:
     cuts: Sequence[float] = ()
     examples: Sequence[Example] = ()
     heat: Picture | None = None
+    heat_shows: Literal["things", "looks"] = "things"
     counts: Mapping[str, int] = field(default_factory=dict)
     attention: Sequence[Attention] = ()
 

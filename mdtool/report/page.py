@@ -102,7 +102,8 @@ def _heat(chapter: Chapter) -> str:
     if chapter.heat is None:
         return ""
     picture = image(chapter.heat, "heat map over the picture")
-    return f"<figure>{picture}<figcaption>Where in the picture, over all frames.</figcaption></figure>"
+    where = "Where things were" if chapter.heat_shows == "things" else "Where people looked"
+    return f"<figure>{picture}<figcaption>{where}, over all frames.</figcaption></figure>"
 
 
 def _list(words: Iterable[str]) -> str:

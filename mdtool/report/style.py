@@ -33,10 +33,10 @@ th,td{padding:.5rem 1.25rem .5rem 0;text-align:right;vertical-align:top;overflow
 border-bottom:1px solid var(--line)}
 th:first-child,tbody th,.words,.bars{text-align:left}
 thead th{font-weight:500;white-space:nowrap}
-tbody th{font-weight:600;min-width:6rem;overflow-wrap:anywhere}
+tbody th{font-weight:600;min-width:8rem;overflow-wrap:anywhere}
 td.words:last-child{min-width:14rem}
 td span,figcaption b{white-space:nowrap}
-.bars{width:50%;min-width:6rem}
+.bars{width:45%;min-width:6rem}
 svg{display:block;width:100%;height:1.25rem;overflow:visible}
 .bar{height:.75rem;margin-top:.4rem}
 rect{fill:var(--accent);stroke:var(--accent)}
@@ -50,10 +50,9 @@ rect{fill:var(--accent);stroke:var(--accent)}
 .axis svg{background:none}
 .grid line{stroke:var(--line)}
 text{font-size:.72rem;fill:var(--soft)}
-.sheet{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(15rem,100%),1fr));gap:1.25rem}
+.sheet{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(20rem,100%),1fr));gap:1.25rem}
 figure{margin:0}
-img{display:block;max-width:100%;border-radius:4px;margin-bottom:.4rem}
-.sheet img{width:100%}
+img{display:block;max-width:100%;max-height:32rem;border-radius:4px;margin-bottom:.4rem}
 figcaption b{color:var(--ink);margin-right:.4em}
 footer{margin-top:3rem;font-size:.85rem;color:var(--soft)}
 @media (max-width:40rem){body{padding:1.5rem 1rem}h1{font-size:1.5rem}.lane{grid-template-columns:minmax(0,1fr)}}

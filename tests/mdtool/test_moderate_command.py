@@ -6,7 +6,7 @@ import tempfile
 import tomllib
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import av
 import numpy as np
@@ -17,6 +17,7 @@ from PIL import Image
 from program import QUICK, Run, run, run_here
 
 from engine.contract import Abilities, Answer, Box, EngineError
+from mdtool.cli.moderate import ActionName
 from mdtool.console import Console
 from mdtool.errors import Exit
 from mdtool.jobs.moderate.job import Moderating
@@ -259,7 +260,7 @@ def test_all_prompts_and_questions_are_asked_of_one_encoded_frame(desk: Desk) ->
 # What is written
 
 
-@pytest.mark.parametrize("action", ["blur", "pixelate", "solid"])
+@pytest.mark.parametrize("action", ["blur", "pixelate", "solid", "obfuscate"])
 def test_what_was_found_is_hidden_within_the_span_and_nothing_else(desk: Desk, action: Action) -> None:
     source, target = clip(desk.folder / "in.mkv", red=range(10, 20)), desk.folder / "out.mkv"
     desk.moderate(source, red(action), str(target))
@@ -587,6 +588,10 @@ def test_an_action_that_does_not_exist(here: Run) -> None:
     outcome = here("moderate", GROUP, "-p", "face", "--action", "explode")
     assert outcome.code == Exit.USAGE
     assert "explode" in outcome.err
+
+
+def test_every_action_of_a_policy_is_one_of_the_command_line() -> None:
+    assert {name.value for name in ActionName} == set(get_args(Action))
 
 
 def test_without_a_model_that_knows_the_things(here: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

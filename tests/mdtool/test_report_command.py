@@ -22,7 +22,8 @@ from mdtool.jobs.reporting.gather import MOST_CANDIDATES, Gathered
 from mdtool.media.inputs import Input
 from mdtool.report.contents import Chapter, Picture
 from recipes import verdict as rulings
-from recipes.draw import colour_of
+from recipes.draw import colour_of, colours_of
+from recipes.gaze_draw import colour_of_track
 from recipes.policy import Policy, Rule, Thresholds
 
 SMALL, LARGE = region(0.1, 0.1, 0.2, 0.2, score=0.5), region(0.25, 0.25, 0.75, 0.75, track=2)
@@ -209,6 +210,32 @@ def test_an_example_shows_its_frame_with_boxes(here: Path) -> None:
     assert np.abs(picture[270, 130:340] - colour_of("face")).mean() < 30
 
 
+def test_labels_on_examples_have_colours_of_their_own(here: Path) -> None:
+    make_video(here / "clip.mp4", 2, size=(480, 360))
+    assert colour_of("red circle") == colour_of("star")
+    found = [region(0.1, 0.3, 0.4, 0.9, "red circle"), region(0.6, 0.3, 0.9, 0.9, "star", 2)]
+    made = told(here, [Verdict(found)] * 2, prompts=["red circle", "star"])
+    picture = pixels(made.examples[0].picture)
+    assert np.abs(picture[323, 50:190] - colour_of("red circle")).mean() < 30
+    assert np.abs(picture[323, 290:430] - colours_of(["red circle", "star"])["star"]).mean() < 30
+
+
+def test_people_on_examples_are_drawn_with_their_gazes(here: Path) -> None:
+    make_video(here / "clip.mp4", 2, size=(480, 360))
+    both = [looking(1, 0.1, Gazed((0.8, 0.8), True)), looking(2, 0.6, Gazed(None, False))]
+    picture = pixels(told(here, [Verdict(both)] * 2).examples[0].picture)
+    assert picture[287:290, 383:386].min() > 150  # the white core of what is looked at
+    assert np.abs(picture[50:130, 288] - colour_of_track(2)).mean() < 40
+
+
+def test_what_people_on_examples_look_at_has_their_colour(here: Path) -> None:
+    make_video(here / "clip.mp4", 2, size=(480, 360))
+    screen = region(0.5, 0.5, 0.9, 0.9, "screen", 9, None)
+    picture = pixels(told(here, [Verdict([looking(1, 0.1, Gazed((0.8, 0.8), True)), screen])] * 2).examples[0].picture)
+    edge = np.abs(picture[185:319, 236:246] - colour_of_track(1)).sum(axis=2).min(axis=1)
+    assert np.median(edge) < 90
+
+
 def test_pictures_of_a_video_that_is_turned_are_upright(here: Path) -> None:
     make_video(here / "clip.mp4", 6, size=(64, 48), matrix=TURNED["90"])
     made = told(here, [Verdict([LARGE])] * 6, size=(48, 64))
@@ -271,6 +298,15 @@ def test_of_gazes_the_heat_is_where_people_look(here: Path) -> None:
     difference = np.abs(pixels(one.heat) - pixels(other.heat)).sum(axis=2)
     assert difference[186:198, 250:262].mean() > 100
     assert difference[48:72, 52:76].mean() < 30  # the face itself
+    assert (one.heat_shows, told(here, [Verdict([LARGE])] * 30).heat_shows) == ("looks", "things")
+
+
+def test_faces_on_frames_without_gazes_do_not_warm_what_people_look_at(here: Path) -> None:
+    make_video(here / "clip.mp4", 30, size=(320, 240))
+    gaze, bare = looking(1, 0.1, Gazed((0.8, 0.8), True)), looking(1, 0.1, None)
+    made = told(here, [Verdict([bare if n % 2 else gaze]) for n in range(30)], size=(320, 240))
+    only = told(here, [Verdict([gaze])] * 30, size=(320, 240))
+    assert np.abs(pixels(made.heat) - pixels(only.heat)).max() < 30
 
 
 @pytest.mark.parametrize("gone", ["missing", "no video", "a pipe"])

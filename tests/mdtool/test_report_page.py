@@ -271,6 +271,11 @@ def test_what_is_lacking_is_left_out() -> None:
     ]  # fmt: skip
 
 
+def test_a_heat_map_says_what_it_shows() -> None:
+    assert "Where things were, over all frames." in page("found", [chapter()])
+    assert "Where people looked, over all frames." in page("found", [replace(chapter(), heat_shows="looks")])
+
+
 def test_several_inputs_have_a_list_with_anchors() -> None:
     assert not read(page("One", [chapter()])).all("nav")
     clear = Chapter("b.mp4", rows=[Row("gun", False)])

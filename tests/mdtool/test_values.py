@@ -69,6 +69,14 @@ def test_wrong_values_are_wrong_usage(tmp_path: Path, capfd: pytest.CaptureFixtu
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_is_wrong_is_told_in_the_words_of_the_command_line(capfd: pytest.CaptureFixture[str]) -> None:
+    assert run(["redact", str(GROUP), "--style", "foo"]) == 2
+    assert capfd.readouterr().err == (
+        "mdtool: Invalid value for '--style': 'foo' is not one of 'blur', 'pixelate', 'solid', 'obfuscate'."
+        " (mdtool --help shows how)\n"
+    )
+
+
 def pixels(path: Path) -> np.ndarray:
     with Image.open(path) as picture:
         return np.asarray(picture.convert("RGB")).astype(int)

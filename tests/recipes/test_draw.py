@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.contract import Box, Point
-from recipes.draw import COLOURS, colour_of, draw
+from recipes.draw import COLOURS, colour_of, colours_of, draw
 
 GREY = 90
 
@@ -82,6 +82,19 @@ def test_a_label_keeps_its_colour_and_labels_differ() -> None:
     assert colour_of("face") != colour_of("nose")
     for found in ([face, nose], [nose, face], [nose]):
         assert tuple(draw(canvas(), found)[200, 200]) == colour_of("nose")
+
+
+def test_labels_whose_colours_are_the_same_get_different_ones() -> None:
+    labels = ["red circle", "blue circle", "star", "face", "nose", "mouth", "eye"]
+    assert len({colour_of(label) for label in labels}) < len(COLOURS)
+    chosen = colours_of(labels)
+    assert list(chosen) == labels
+    assert set(chosen.values()) == set(COLOURS)
+    assert chosen["red circle"] == colour_of("red circle")
+    assert colours_of(["star"])["star"] == colour_of("star")
+    assert colours_of([*labels, "one more"])["one more"] == colour_of("one more")
+    marked = draw(canvas(), [Box(0.1, 0.3, 0.4, 0.9, "star")], chosen)
+    assert tuple(marked[200, 40]) == chosen["star"] != colour_of("star")
 
 
 fractions = st.floats(-3, 3)

@@ -5,7 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recipes.heat import CELLS, HeatMap
+from engine.contract import Box, Point
+from recipes.gaze import Gaze
+from recipes.heat import CELLS, HeatMap, warm
 
 
 def alpha_at(heat: HeatMap, x: float, y: float) -> int:
@@ -50,6 +52,21 @@ def test_seconds_add_up() -> None:
         heat.add(0.8, 0.8, 2)
         assert heat.grid.sum() == pytest.approx(7)
     assert np.allclose(often.levels(), once.levels())
+
+
+def test_a_gaze_is_hot_at_its_target_and_a_head_along_its_line() -> None:
+    face, eye, end = Box(0.0, 0.4, 0.2, 0.6), Point(0.1, 0.5), Point(1.0, 0.5)
+    look, head = HeatMap(1), HeatMap(1)
+    warm(look, Gaze(1, face, eye, end, True), 2)
+    warm(head, Gaze(1, face, eye, end, True, "head"), 2)
+    for heat in (look, head):
+        warm(heat, Gaze(1, face, eye, None, False), 2)
+    assert look.grid.sum() == pytest.approx(2)
+    assert look.grid[48, -1] == pytest.approx(2)
+    line = head.grid[48]
+    assert line[:19].sum() == 0  # the face itself
+    assert line[25:].min() > 0
+    assert line.max() < 0.1
 
 
 def test_longer_is_hotter_and_brighter() -> None:

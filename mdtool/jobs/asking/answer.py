@@ -19,6 +19,7 @@ from mdtool.media.inputs import VIDEOS, Input, find_inputs
 from mdtool.media.live import next_frame
 from mdtool.media.opening import open_live, open_medium
 from mdtool.media.photo import Photo
+from recipes.draw import colours_of
 
 Show = Callable[[Asked, Event], None]
 
@@ -66,6 +67,7 @@ def answer(
     targets = save or {}
     failures: dict[Input, Exit] = {}
     found: list[Box | Point] = []
+    colours = colours_of(one.prompt for one in requests if isinstance(one, DetectRequest | PointRequest))
 
     def read(source: Input) -> np.ndarray:
         check_not_ending()
@@ -96,7 +98,7 @@ def answer(
                 if source in targets and source not in failures:
                     assert asked.pixels is not None
                     try:
-                        save_marked(asked.pixels, found, targets[source], overwrite)
+                        save_marked(asked.pixels, found, targets[source], overwrite, colours)
                     except OutputError as error:
                         failed(source, error)
                 found = []

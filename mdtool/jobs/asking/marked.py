@@ -1,7 +1,7 @@
 """Copies of photos with what was found drawn on them."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ from mdtool.media.inputs import Input
 from mdtool.media.photo import pillow
 from mdtool.media.whole_file import WholeFile, cant_write
 from recipes.draw import draw
+from recipes.plates import Colour
 
 QUALITY = 92
 FORMATS = {
@@ -48,9 +49,12 @@ def check_target(target: Path, overwrite: bool) -> None:
         raise OutputError(f"{target}: exists already; --overwrite replaces it")
 
 
-def save_marked(pixels: np.ndarray, found: Sequence[Box | Point], target: Path, overwrite: bool) -> None:
-    """pixels: HxWx3 uint8 RGB, upright. The copy has no metadata. OutputError where it can't be written."""
-    save_picture(draw(pixels, found), target, overwrite)
+def save_marked(
+    pixels: np.ndarray, found: Sequence[Box | Point], target: Path, overwrite: bool, colours: Mapping[str, Colour]
+) -> None:
+    """pixels: HxWx3 uint8 RGB, upright. colours: of labels. The copy has no metadata. OutputError where it can't be
+    written."""
+    save_picture(draw(pixels, found, colours), target, overwrite)
 
 
 def save_picture(pixels: np.ndarray, target: Path, overwrite: bool) -> None:

@@ -1,8 +1,9 @@
 """Makes of the findings of one input its chapter in a report, with pictures where the input can still be read."""
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -10,12 +11,16 @@ import numpy as np
 from engine.contract import EngineError
 from mdtool.errors import MdtoolError
 from mdtool.findings import records
-from mdtool.jobs.reporting.gather import Candidate, Gathered, box_of
+from mdtool.jobs.reporting.gather import Candidate, Gathered, box_of, gaze_of
 from mdtool.media.inputs import Input
 from mdtool.media.photo import pillow
 from mdtool.media.stills import pictures_at
 from mdtool.report.contents import Attention, Chapter, Example, Picture, Row
-from recipes.draw import draw
+from recipes.draw import colours_of, draw
+from recipes.gaze import who_looks_at
+from recipes.gaze_draw import draw_gaze
+from recipes.heat import HeatMap
+from recipes.plates import Colour
 from recipes.verdict import Verdict
 
 MOST_EXAMPLES = 12
@@ -41,11 +46,13 @@ def chapter_of(source: Input, gathered: Gathered, model: str = "", most: int = M
     """model: empty for the one that the findings name. most: example frames."""
     notes = _notes(gathered)
     examples, heat = [], None
+    shows, heat_map = _heat_map(gathered)
+    colours = colours_of([*gathered.prompts, *gathered.presences])
     try:
         for candidate, picture in _pictures(source, gathered.candidates.best(most)):
-            examples.append(_example(candidate, picture, gathered.still))
-            if heat is None and gathered.heat and gathered.heat.grid.any():
-                heat = _jpeg(gathered.heat.over(_scaled(picture, HEAT_SIDE)))
+            examples.append(_example(candidate, picture, gathered.still, colours))
+            if heat is None and heat_map and heat_map.grid.any():
+                heat = _jpeg(heat_map.over(_scaled(picture, HEAT_SIDE)))
     except (MdtoolError, EngineError, MemoryError) as error:
         reason = str(error) or "needs more memory than there is"
         notes.append(f"There are no pictures, for the input can't be read any more: {reason}.")
@@ -65,9 +72,17 @@ def chapter_of(source: Input, gathered: Gathered, model: str = "", most: int = M
         cuts=gathered.cuts,
         examples=examples,
         heat=heat,
+        heat_shows=shows,
         counts={one.name: len(one.tracks) for one in gathered.presences.values()},
         attention=_attention(gathered),
     )
+
+
+def _heat_map(gathered: Gathered) -> tuple[Literal["things", "looks"], HeatMap | None]:
+    """Where people look if that is known, else where things are."""
+    if gathered.looked_at and gathered.looked_at.grid.any():
+        return "looks", gathered.looked_at
+    return "things", gathered.heat
 
 
 def _notes(gathered: Gathered) -> list[str]:
@@ -117,8 +132,15 @@ def _pictures(source: Input, candidates: list[Candidate]) -> Iterator[tuple[Cand
             yield by_moment[moment], picture
 
 
-def _example(candidate: Candidate, picture: np.ndarray, still: bool) -> Example:
-    drawn = draw(_scaled(picture, EXAMPLE_SIDE), [box_of(region) for region in candidate.regions])
+def _example(candidate: Candidate, picture: np.ndarray, still: bool, colours: Mapping[str, Colour]) -> Example:
+    """Where people look somewhere, it is drawn as `mdtool gaze` draws it: with the numbers that the tables have."""
+    boxes = [box_of(region) for region in candidate.regions if not region.gaze]
+    people = who_looks_at([gaze_of(region) for region in candidate.regions if region.gaze], boxes)
+    drawn = _scaled(picture, EXAMPLE_SIDE).copy()
+    if people:
+        draw_gaze(drawn, people, boxes)
+    else:
+        drawn = draw(drawn, boxes, colours)
     return Example(_jpeg(drawn), candidate.labels, None if still else candidate.moment.time)
 
 
@@ -134,5 +156,5 @@ def _scaled(picture: np.ndarray, side: int) -> np.ndarray:
 
 def _jpeg(picture: np.ndarray) -> Picture:
     file = io.BytesIO()
-    pillow().fromarray(picture).save(file, "JPEG", quality=QUALITY)
+    pillow().fromarray(picture).save(file, "JPEG", quality=QUALITY, subsampling=0)  # thin lines keep their colours
     return Picture(file.getvalue())

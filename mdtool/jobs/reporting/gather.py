@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from engine.contract import Box, Point, normalise
 from mdtool.findings import Moment, Record, Region
 from recipes.gaze import Attention, Gaze, who_looks_at
-from recipes.heat import HeatMap
+from recipes.heat import HeatMap, warm
 from recipes.policy import objects_of
 from recipes.verdict import BRIDGE, Ruling, Verdict, share
 
@@ -102,7 +102,8 @@ class Gathered:
         self.candidates = Candidates()
         self.attention: dict[int, Attention] = {}  # by stream
         self.by_head = False  # some gazes are only the direction of the head
-        self.heat: HeatMap | None = None
+        self.looked_at: HeatMap | None = None
+        self.heat: HeatMap | None = None  # where things were
         self._faces: set[str] = set()  # labels of what has a gaze
         self._open: dict[int, Record] = {}  # stream -> its last record, whose duration may have to be told by the next
         self._hit = [ruling for ruling in verdict.rulings if ruling.hit] if verdict else []
@@ -161,18 +162,18 @@ class Gathered:
         """Heat and attention of a frame, now that it is known for how long it is shown."""
         regions = record.verdict.regions
         looking = [region for region in regions if region.gaze]
-        if self.heat is None:
+        if self.heat is None or self.looked_at is None:
             width, height = record.moment.size
-            self.heat = HeatMap(width / height if width and height else 1.0)
+            aspect = width / height if width and height else 1.0
+            self.heat, self.looked_at = HeatMap(aspect), HeatMap(aspect)
         for region in regions:
-            if region.gaze and region.gaze.target:
-                self.heat.add(*region.gaze.target, seconds)
-            elif not looking:
-                self.heat.add((region.x_min + region.x_max) / 2, (region.y_min + region.y_max) / 2, seconds)
+            self.heat.add((region.x_min + region.x_max) / 2, (region.y_min + region.y_max) / 2, seconds)
+        for region in looking:
+            warm(self.looked_at, gaze_of(region), seconds)
         if looking:
             self._faces |= {region.label for region in looking}
             self.by_head |= any(region.gaze and region.gaze.method == "head" for region in looking)
-            people = [_gaze(region) for region in regions if region.label in self._faces]
+            people = [gaze_of(region) for region in regions if region.label in self._faces]
             things = [box_of(region) for region in regions if region.label not in self._faces]
             of_stream = self.attention.setdefault(record.moment.stream, Attention())
             of_stream.add(who_looks_at(people, things), seconds)
@@ -189,7 +190,7 @@ def _worth(region: Region) -> float:
     return math.sqrt(width * height) * (1.0 if region.score is None else region.score)
 
 
-def _gaze(region: Region) -> Gaze:
+def gaze_of(region: Region) -> Gaze:
     eye = Point((region.x_min + region.x_max) / 2, (region.y_min + region.y_max) / 2)
     look = region.gaze
     target = Point(*look.target) if look and look.target else None

@@ -1,5 +1,6 @@
 """`mdtool bench`: how fast this machine does a job."""
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -17,23 +18,71 @@ def bench() -> None:
     pass
 
 
-@app.command("redact", context_settings={"ignore_unknown_options": True})
-def bench_redact(
-    clip: Annotated[Path, typer.Argument(help="A video.", exists=True, dir_okay=False)],
-    arguments: Annotated[list[str], typer.Argument(help="Options for redact.", metavar="[-- OPTIONS]")] = [],
-    runs: Annotated[int, typer.Option(min=1, help="How often each command runs.")] = 3,
-    frames: Annotated[int | None, typer.Option(min=1, help="Play the clip over and over, to this many frames.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print every run, as JSON.")] = False,
-) -> None:
-    """Whole processes in turn: redact, a plain transcode with the same encoder settings, and deface if installed."""
-    from mdtool.jobs.measure import bench_redact as job
+Clip = Annotated[Path, typer.Argument(help="A video.", exists=True, dir_okay=False)]
+Rest = Annotated[list[str], typer.Argument(help="Options for the command that is measured.", metavar="[-- OPTIONS]")]
+Runs = Annotated[int, typer.Option(min=1, help="How often each command runs.")]
+Frames = Annotated[int | None, typer.Option(min=1, help="Play the clip over and over, to this many frames.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print every run, as JSON.")]
+PASSED_ON = {"ignore_unknown_options": True}
 
-    timings = job.bench_redact(clip, runs, frames, arguments)
-    if json:
+
+@app.command("redact", context_settings=PASSED_ON)
+def bench_redact(clip: Clip, arguments: Rest = [], runs: Runs = 3, frames: Frames = None, json: AsJson = False) -> None:
+    """Whole processes in turn: redact, a plain transcode with the same encoder settings, and deface if installed."""
+    _bench_recipe("redact", clip, arguments, runs, frames, json)
+
+
+@app.command("moderate", context_settings=PASSED_ON)
+def bench_moderate(
+    clip: Clip, arguments: Rest = [], runs: Runs = 3, frames: Frames = None, json: AsJson = False
+) -> None:
+    """Whole processes in turn: moderate, and a plain transcode with the same encoder settings.
+
+    mdtool bench moderate in.mp4 --frames 108000 --runs 1 -- -p face --action blur
+    """
+    _bench_recipe("moderate", clip, arguments, runs, frames, json)
+
+
+def _bench_recipe(recipe: str, clip: Path, arguments: list[str], runs: int, frames: int | None, as_json: bool) -> None:
+    from mdtool.jobs.measure import bench_recipe as job
+
+    timings = job.bench_recipe(recipe, clip, runs, frames, arguments)
+    if as_json:
         report = {**job.machine(), "clip": clip.name, "frames": frames, "runs": [t.as_dict() for t in timings]}
         put_record(report)
     else:
         put("\n".join(job.table(timings)) + "\n")
+
+
+@app.command("live", context_settings=PASSED_ON)
+def bench_live(
+    clip: Clip,
+    arguments: Rest = [],
+    seconds: Annotated[float, typer.Option(min=1, help="How long it plays.")] = 120,
+    size: Annotated[str, typer.Option(help="Pixels, WIDTHxHEIGHT.")] = "1280x720",
+    rate: Annotated[int, typer.Option(min=1, max=240, help="Pictures a second.")] = 30,
+    json: AsJson = False,
+) -> None:
+    """How long after it was filmed a picture comes out of a live redaction: a clip plays over and over."""
+    from dataclasses import asdict
+
+    from mdtool.cli.values import parsed
+    from mdtool.jobs.measure import bench_live as job
+    from mdtool.jobs.measure.bench_recipe import machine
+
+    delays = job.bench_live(clip, seconds, parsed("--size", _size, size), rate, arguments)
+    if json:
+        put_record({**machine(), "clip": clip.name, **asdict(delays)})
+    else:
+        put("\n".join(job.table(delays)) + "\n")
+
+
+def _size(text: str) -> tuple[int, int]:
+    """From "1280x720". Raises ValueError."""
+    numbers = re.fullmatch(r"(\d{2,4})x(\d{2,4})", text)
+    if not numbers:
+        raise ValueError(f"{text!r} is no size; give width and height in pixels, such as 1280x720")
+    return int(numbers[1]), int(numbers[2])
 
 
 @app.command("model")

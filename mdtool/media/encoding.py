@@ -30,12 +30,16 @@ SOUND_ENCODERS = {"mp3": "libmp3lame", "opus": "libopus", "vorbis": "libvorbis"}
 
 @dataclass(frozen=True)
 class Encoding:
-    """None: the codec's default (the container's default codec, for codec)."""
+    """None: the codec's default (the container's default codec, for codec).
+
+    at_once: no picture is held back to encode it with those that come after, as far as the codec can be told.
+    """
 
     codec: str | None = None
     crf: int | None = None
     preset: str | None = None
     pixel_format: str | None = None
+    at_once: bool = False
 
     def codec_for(self, container: av.container.OutputContainer) -> str:
         """The encoder to use; UsageError if there is no such one, or it does not take these settings."""
@@ -57,6 +61,8 @@ class Encoding:
             options["crf"] = str(self.crf)
         if self.preset is not None:
             options["preset"] = self.preset
+        if self.at_once and codec in ("libx264", "libx265"):
+            options["tune"] = "zerolatency"
         if "crf" in options:
             suffix = "_" + codec.rsplit("_", 1)[-1]
             if suffix in QUALITY_OPTION:

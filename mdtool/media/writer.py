@@ -69,6 +69,7 @@ class VideoWriter:
         self._edit = edit
         self._muxer = muxer
         self._pipe = where if isinstance(where, PipedOut) else None
+        self._sends = isinstance(where, Address)
         target: Any = f"file:{where}" if isinstance(where, Path) else where
         if isinstance(where, Address):
             target = where.text
@@ -88,6 +89,8 @@ class VideoWriter:
         self._last_dts: dict[int, int] = {}
 
     def _muxer_options(self) -> dict[str, str]:
+        if self._sends:
+            return {"flush_packets": "1"}
         if self._muxer not in ("mp4", "mov", "3gp", "3g2"):
             return {}
         tags = "+use_metadata_tags" if self._keep_metadata else ""

@@ -82,10 +82,13 @@ def serving(serve: Callable[[socket.socket, Server], None]) -> Iterator[Server]:
         server.close()
 
 
-def played(clip: Path, pace: Pace, sound: bool = False) -> Iterator[av.Packet]:
-    """The clip's pictures, and sound if that is wanted, as packets, over and over, each when it is due."""
+def played(clip: Path, pace: Pace, sound: bool = False, times: int | None = None) -> Iterator[av.Packet]:
+    """The clip's pictures, and sound if that is wanted, as packets, over and over, each when it is due.
+
+    times: how often; None: until it is stopped.
+    """
     begin, shift = time.monotonic(), 0.0
-    for _ in itertools.count():
+    for _ in itertools.count() if times is None else range(times):
         with av.open(str(clip)) as container:
             end = 0.0
             for packet in container.demux([one for one in container.streams if sound or one.type == "video"]):
@@ -104,14 +107,18 @@ def played(clip: Path, pace: Pace, sound: bool = False) -> Iterator[av.Packet]:
             shift += end + (PRIMING if sound else 0)
 
 
-def mpegts(clip: Path) -> Callable[[socket.socket, Server], None]:
-    """Serves the clip as an MPEG transport stream."""
+def mpegts(*clips: Path) -> Callable[[socket.socket, Server], None]:
+    """Serves the clips as one MPEG transport stream: each once, and the last over and over."""
 
     def serve(client: socket.socket, server: Server) -> None:
+        for clip in clips:
+            send(clip, client, server, None if clip == clips[-1] else 1)
+
+    def send(clip: Path, client: socket.socket, server: Server, times: int | None) -> None:
         out = io.BytesIO()
         with av.open(str(clip)) as source, av.open(out, "w", "mpegts") as container:
             streams = [container.add_stream_from_template(stream) for stream in source.streams]
-            for packet in played(clip, server, sound=True):
+            for packet in played(clip, server, True, times):
                 packet.stream = streams[packet.stream_index]
                 container.mux(packet)
                 client.sendall(out.getvalue())

@@ -8,7 +8,7 @@ import pytest
 from media_made import SAMPLES
 from program import Outcome, run
 
-from mdtool.jobs.measure.bench_redact import lengthen
+from mdtool.jobs.measure.bench_recipe import lengthen
 from mdtool.jobs.measure.evaluate_redact import Exposure, table
 
 FRAMES = 29  # more would end between a frame and those that are shown before it

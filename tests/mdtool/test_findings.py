@@ -14,7 +14,7 @@ from program import Outcome, redact
 
 from mdtool.errors import InputError
 from mdtool.findings import SCHEMA, FindingsFile, Gazed, Moment, RecordedFindings, Region, Verdict, records
-from mdtool.jobs.measure.bench_redact import lengthen
+from mdtool.jobs.measure.bench_recipe import lengthen
 
 FRAMES = 40
 SOLID = ("--style", "solid", "--color", "#ff00ff")

@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from media_made import SAMPLES, frames_of, times_of
+from media_made import SAMPLES, frames_of, make_video, times_of
 from program import redact, run, started, wait_until
-from streams_made import hls, mpegts, rtsp, serving, web_folder
+from streams_made import Server, hls, mpegts, rtsp, serving, web_folder
 
+from mdtool.jobs.measure.bench_recipe import lengthen
 from mdtool.media.address import Address, parse_address
-from mdtool.media.live import Stamps
+from mdtool.media.live import SILENT_SECONDS, Stamps
 from mdtool.media.photo import read_photo
 
 CLIP = SAMPLES / "crossing.mp4"
@@ -89,6 +90,50 @@ def test_a_stream_that_is_cut_is_got_back(tmp_path: Path) -> None:
             err = process.stderr.read().decode()
     assert "connected again 1 time" in err
     assert 4 < seconds_of(target) < 7
+
+
+def test_one_that_falls_silent_is_got_back(tmp_path: Path) -> None:
+    target = tmp_path / "out.mp4"
+    with serving(rtsp(CLIP)) as server:
+        address = f"rtsp://127.0.0.1:{server.port}/live"
+        with started("redact", address, "-o", target, "--duration", "16", "--preset", "ultrafast") as process:
+            wait_until(lambda: (tmp_path / ".out.mp4.part").exists())
+            time.sleep(1)
+            server.silent.set()
+            wait_until(lambda: server.served > 1, SILENT_SECONDS + 10)
+            server.silent.clear()
+            assert process.wait(40) == 0
+            err = process.stderr.read().decode()
+    assert "connected again 1 time" in err
+    times = times_of(target)
+    assert max(b - a for a, b in itertools.pairwise(times)) > SILENT_SECONDS - 2  # the gap stays where it was
+    assert seconds_of(target) == pytest.approx(16, abs=2)
+
+
+@pytest.mark.parametrize("cut", [True, False], ids=["when it is got back", "while it plays"])
+def test_one_that_changes_its_size_keeps_that_of_the_recording(tmp_path: Path, cut: bool) -> None:
+    """And nothing shows of the faces in either."""
+    other = make_video(tmp_path / "other.mp4", 60, face=True, size=(320, 240))
+    short = tmp_path / "short.mp4"
+    lengthen(CLIP, short, 45)
+    clips = iter([CLIP, other])
+    target = tmp_path / "out.mkv"
+
+    def serve(client: Any, server: Server) -> None:
+        (mpegts(next(clips)) if cut else mpegts(short, other))(client, server)
+
+    with serving(serve) as server:
+        options = ("--duration", "5", "--preset", "ultrafast", "--style", "solid")
+        with started("redact", f"tcp://127.0.0.1:{server.port}", "-o", target, *options) as process:
+            wait_until(lambda: (tmp_path / ".out.mkv.part").exists())
+            if cut:
+                time.sleep(1.5)
+                server.cut()
+            assert process.wait(40) == 0, process.stderr.read().decode()
+    assert {(frame.width, frame.height) for frame in frames_of(target)} == {(640, 360)}
+    assert seconds_of(target) == pytest.approx(5, abs=1.5)
+    found = run("detect", target, "face", "--jsonl", "-").json
+    assert not [line for line in found if line["objects"]]
 
 
 def test_one_that_stays_away_ends_with_what_there_was(tmp_path: Path) -> None:

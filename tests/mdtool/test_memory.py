@@ -9,20 +9,23 @@ import pytest
 from media_made import make_video
 from program import COMMAND, QUICK
 
-from mdtool.jobs.measure.bench_redact import lengthen
+from mdtool.jobs.measure.bench_recipe import lengthen
 
 GROWTH = 1.1
-OPTIONS = {
-    "far looks": ["--sample", "45"],
-    "few looks allowed": ["--max-calls", "6"],
-    "from findings": [],
+COMMANDS = {
+    "far looks": ["redact", "--sample", "45"],
+    "few looks allowed": ["redact", "--max-calls", "6"],
+    "from findings": ["redact"],
+    "moderate": ["moderate", "-p", "face", "--action", "blur"],
+    "moderate and cut": ["moderate", "-p", "face", "--action", "cut", "--only", "0,0,0.3,1"],
+    "gaze": ["gaze"],
 }
 
 
 def peak(*arguments: str | Path) -> int:
     """KiB that the program took at most."""
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-    process = subprocess.Popen([*COMMAND, "redact", "-q", *QUICK, *arguments], env=environment)
+    process = subprocess.Popen([*COMMAND, *arguments, "-q", *QUICK], env=environment)
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     assert process.returncode == 0
@@ -40,10 +43,10 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no wait4")
-@pytest.mark.parametrize("name", OPTIONS)
+@pytest.mark.parametrize("name", COMMANDS)
 def test_ten_times_longer_takes_no_more_memory(clips: tuple[Path, Path], tmp_path: Path, name: str) -> None:
     peaks = []
     for clip in clips:
         findings = ["--findings" if name != "from findings" else "--from-findings", clip.with_suffix(".jsonl")]
-        peaks.append(peak(clip, "-o", tmp_path / clip.name, "--overwrite", *findings, *OPTIONS[name]))
+        peaks.append(peak(*COMMANDS[name], clip, "-o", tmp_path / clip.name, "--overwrite", *findings))
     assert peaks[1] <= GROWTH * peaks[0]

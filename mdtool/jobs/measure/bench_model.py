@@ -28,7 +28,7 @@ from engine.moondream.weights import shapes
 from engine.published import no_such_model, published
 from mdtool.errors import OutputError
 from mdtool.jobs.measure.bench_eager import eager_seconds
-from mdtool.jobs.measure.bench_redact import machine
+from mdtool.jobs.measure.bench_recipe import machine
 from mdtool.jobs.measure.stopwatch import median_seconds
 from mdtool.media.whole_file import cant_write
 

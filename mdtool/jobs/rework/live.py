@@ -72,7 +72,7 @@ class _Out:
         self._overwrite = overwrite
         self._segment = run.live.segment
         self._run = run
-        self._encoding = _fast(run.form.encoding)
+        self._encoding = _fast(run.form.encoding, at_once=not isinstance(target, Path))
         self._count = 0
         self._began = 0.0
         self._stack = ExitStack()
@@ -136,5 +136,6 @@ class _Out:
         self._stack.close()
 
 
-def _fast(encoding: Encoding) -> Encoding:
-    return encoding if encoding.codec or encoding.preset else replace(encoding, preset=FAST)
+def _fast(encoding: Encoding, at_once: bool) -> Encoding:
+    preset = encoding.preset if encoding.codec or encoding.preset else FAST
+    return replace(encoding, preset=preset, at_once=at_once)

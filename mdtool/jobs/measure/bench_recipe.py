@@ -1,4 +1,4 @@
-"""Times `mdtool redact` as a whole process, beside a plain transcode and, where it is installed, deface."""
+"""Times a recipe as a whole process, beside a plain transcode and, for redact, deface where it is installed."""
 
 import os
 import platform
@@ -32,14 +32,14 @@ class Timing:
         return {"name": self.name, "wall_s": self.wall, "cpu_s": self.cpu, "peak_mb": self.memory}
 
 
-def bench_redact(clip: Path, runs: int, frames: int | None, options: Sequence[str]) -> list[Timing]:
+def bench_recipe(recipe: str, clip: Path, runs: int, frames: int | None, options: Sequence[str]) -> list[Timing]:
     """The commands in turn, `runs` times over. frames: of a longer copy of the clip that is made first."""
     with tempfile.TemporaryDirectory(prefix="mdtool-bench-") as folder:
         source = clip
         if frames:
             source = Path(folder, f"longer{clip.suffix}")
             lengthen(clip, source, frames)
-        commands = _commands(source, Path(folder), options)
+        commands = _commands(recipe, source, Path(folder), options)
         timings = {name: Timing(name) for name in commands}
         for _ in range(runs):
             for name, command in commands.items():
@@ -49,14 +49,14 @@ def bench_redact(clip: Path, runs: int, frames: int | None, options: Sequence[st
     return list(timings.values())
 
 
-def _commands(source: Path, folder: Path, options: Sequence[str]) -> dict[str, list[str]]:
+def _commands(recipe: str, source: Path, folder: Path, options: Sequence[str]) -> dict[str, list[str]]:
     target = folder / f"out{source.suffix}"
     commands = {
-        "mdtool redact": [sys.executable, "-m", "mdtool", "redact", str(source), "-o", str(target), "-q", *options],
+        f"mdtool {recipe}": [sys.executable, "-m", "mdtool", recipe, str(source), "-o", str(target), "-q", *options],
         "plain transcode": _transcode(source, target),
     }
     deface = shutil.which("deface", path=os.path.dirname(sys.executable))
-    if deface:
+    if deface and recipe == "redact":
         commands["deface"] = [deface, str(source), "-o", str(target)]
     return commands
 

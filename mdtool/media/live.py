@@ -77,12 +77,15 @@ class Stream:
         (video,) = self.videos
         packets = self.container.demux()
         while True:
+            asked = time.monotonic()
             try:
                 packet = next(packets)
             except StopIteration:
                 return
             except (av.FFmpegError, OSError) as error:
                 raise InputError(explain(error)) from error
+            if time.monotonic() - asked >= SILENT_SECONDS:  # FFmpeg gave what it had when it gave up, to wait again
+                raise InputError(f"nothing came for {SILENT_SECONDS:.0f} seconds")
             if not packet.size:
                 continue
             if packet.stream_index != video.index:

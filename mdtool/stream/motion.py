@@ -7,8 +7,9 @@ in pixels of those pictures.
 import cv2
 import numpy as np
 
-CUT_DIFFERENCE = 14.0  # mean grey levels by which most of the picture must change at once
+CUT_DIFFERENCE = 14.0  # mean grey levels, at FULL_CONTRAST, by which most of the picture must change at once
 CUT_RATIO = 2.5  # and how many times more than in the frames before
+FULL_CONTRAST, LEAST_CONTRAST = 35.0, 8.0  # standard deviations in grey levels: dark pictures change by fewer of them
 BLOCKS = (18, 32)  # rows and columns of the coarse picture on which changes are judged
 NEW_LEVELS = 18.0  # grey levels by which a block must differ to be new
 
@@ -19,8 +20,14 @@ def coarse(luma: np.ndarray) -> np.ndarray:
     return cv2.resize(luma, (columns, rows), interpolation=cv2.INTER_AREA).astype(np.float32)
 
 
+def change(before: np.ndarray, after: np.ndarray) -> float:
+    """Mean difference of two coarse pictures in grey levels; more, where both have little contrast."""
+    contrast = float(np.clip(max(before.std(), after.std()), LEAST_CONTRAST, FULL_CONTRAST))
+    return float(np.abs(after - before).mean()) * FULL_CONTRAST / contrast
+
+
 def is_cut(difference: float, recent: list[float]) -> bool:
-    """Whether a mean difference of coarse pictures starts another shot.
+    """Whether a `change`, after those of the frames before, starts another shot.
 
     Low on purpose: a false cut costs two looks, a missed one shows a face.
     """

@@ -66,7 +66,7 @@ class Window:
         before = self._held[-1]
         if frame.luma.shape != before.frame.luma.shape or frame.corrupt or before.frame.corrupt:
             return True
-        change = float(np.abs(coarse - before.coarse).mean())
+        change = motion.change(before.coarse, coarse)
         is_cut = motion.is_cut(change, self._changes)
         self._changes = [*self._changes[-7:], change]
         return is_cut

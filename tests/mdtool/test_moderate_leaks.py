@@ -7,13 +7,19 @@ import pytest
 from media_made import SAMPLES, frames_of, times_of
 from program import QUICK, redact, run
 
+BORDER = 0.005  # of a picture: findings are rounded, so that a box may end a row of pixels earlier or later
+
 
 @pytest.mark.parametrize("clip", ["busy.mp4", "blink.mp4", "phone.mp4", "vfr.mp4"])
 def test_every_frame_is_that_of_redact(tmp_path: Path, clip: str) -> None:
     one, other = tmp_path / "redacted.mkv", tmp_path / "moderated.mkv"
-    assert redact(SAMPLES / clip, "-o", one, *QUICK, "--crf", "10").code == 0
+    found, judged = tmp_path / "found.jsonl", tmp_path / "judged.jsonl"
+    quality = (*QUICK, "--crf", "10")
+    assert redact(SAMPLES / clip, "-o", one, "--findings", found, *quality).code == 0
     rule = ("-p", "face", "--action", "blur")
-    assert run("moderate", SAMPLES / clip, *rule, "-o", other, *QUICK, "--crf", "10").code == 0
+    assert run("moderate", SAMPLES / clip, *rule, "-o", other, "--findings", judged, *quality).code == 0
+    assert found.read_text() == judged.read_text()
     assert times_of(one) == times_of(other)
     for redacted, moderated in zip(frames_of(one), frames_of(other), strict=True):
-        assert np.array_equal(redacted.to_ndarray(format="rgb24"), moderated.to_ndarray(format="rgb24"))
+        apart = np.abs(redacted.to_ndarray(format="rgb24").astype(int) - moderated.to_ndarray(format="rgb24"))
+        assert (apart > 16).mean() < BORDER

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 from scenes_made import HEIGHT, WIDTH, Scene, Thing, texture
 
+from mdtool.stream import motion
 from mdtool.stream.motion import BLOCKS, Flow, coarse, is_cut, shift_of
 
 
 def change(before: np.ndarray, after: np.ndarray) -> float:
-    return float(np.abs(coarse(before) - coarse(after)).mean())
+    return motion.change(coarse(before), coarse(after))
 
 
 @pytest.mark.parametrize(("size", "shape"), [((320, 180), BLOCKS), ((180, 320), BLOCKS[::-1]), ((100, 100), BLOCKS)])
@@ -29,6 +30,18 @@ def test_coarse_pictures_of_any_size(size: tuple[int, int]) -> None:
 @pytest.mark.parametrize("recent", [[], [0.5] * 8, [5.0] * 8])
 def test_another_scene_is_a_cut(recent: list[float]) -> None:
     assert is_cut(change(texture(1), texture(2)), recent)
+
+
+@pytest.mark.parametrize("light", [0.5, 0.2])
+def test_another_scene_is_a_cut_in_the_dark_too(light: float) -> None:
+    one, other = ((texture(number) * light).astype(np.uint8) for number in (1, 2))
+    assert is_cut(change(one, other), [0.2] * 8)
+
+
+def test_noise_in_the_dark_is_no_cut() -> None:
+    random = np.random.default_rng(0)
+    one, other = (random.normal(12, 8, (HEIGHT, WIDTH)).clip(0, 255).astype(np.uint8) for _ in range(2))
+    assert not is_cut(change(one, other), [])
 
 
 @pytest.mark.parametrize("recent", [[], [0.0] * 8])

@@ -197,7 +197,7 @@ def train(
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m engine.pocket.train", description="Train the pocket model.")
     parser.add_argument("--out", type=Path, default=Path("pocket-training"), help="folder of checkpoints and weights")
-    parser.add_argument("--steps", type=int, default=8000)
+    parser.add_argument("--steps", type=int, default=11000)
     parser.add_argument("--look-steps", type=int, default=2500, help="of these, how many train vision alone")
     parser.add_argument("--rate", type=float, default=Plan.rate, help="of learning")
     parser.add_argument("--seed", type=int, default=0)

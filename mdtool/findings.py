@@ -331,7 +331,7 @@ def opened_for_writing(
                 with suppress(OSError):
                     file.close()
                 raise
-            with named(name):
+            with named(name), suppress(OSError):  # a line that can't be written is told already, and fails again here
                 file.close()
                 if whole:
                     whole.commit()

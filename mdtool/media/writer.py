@@ -33,6 +33,9 @@ MUXERS = {
 KEPT_TAGS = ("language", "title")  # of streams; others may say who made them, where, and with what
 SOUND_BITS = 192_000  # a second
 BT709 = 1
+AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350)
+# By what FFmpeg calls it: how many times its core's rate is doubled, and the type of its core.
+AAC_KINDS = {"Main": (1, 1), "LC": (1, 2), "SSR": (1, 3), "LTP": (1, 4), "HE-AAC": (2, 2), "HE-AACv2": (2, 2)}
 MPEG4_TICKS = 60000  # its second can be divided in a few more, which no common rate divides
 
 
@@ -300,6 +303,8 @@ class VideoWriter:
         except (ValueError, OSError):
             self._add_substitute(source, name)
             return
+        if self._pipe and self._muxer == "matroska" and (setup := _aac_setup(source)):
+            stream.codec_context.extradata = setup  # in a file it can be filled in later
         self._describe(source, stream)
         self._copies[source.index] = stream
 
@@ -368,3 +373,17 @@ class VideoWriter:
                 self._last_dts[packet.stream_index] = packet.dts
             packet.stream = self._copies[packet.stream_index]
             self._container.mux_one(packet)
+
+
+def _aac_setup(source: Any) -> bytes | None:
+    """What AAC from a transport stream (ADTS) says of itself in each packet, as containers want it to be said ahead:
+    the AudioSpecificConfig of ISO/IEC 14496-3. None where it is there already, or can't be told."""
+    context = source.codec_context
+    if source.type != "audio" or context is None or context.name != "aac" or context.extradata:
+        return None
+    doubled, kind = AAC_KINDS.get(context.profile or "", (1, 0))
+    rate = context.sample_rate // doubled
+    if not kind or rate not in AAC_RATES:
+        return None
+    channels = 1 if context.profile == "HE-AACv2" else context.layout.nb_channels
+    return (kind << 11 | AAC_RATES.index(rate) << 7 | channels << 3).to_bytes(2, "big")

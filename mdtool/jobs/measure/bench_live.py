@@ -156,7 +156,7 @@ def _play(client: socket.socket, numbered: Path, sent: dict[int, float]) -> None
 def _receive(sink: socket.socket, size: tuple[int, int], received: dict[int, float]) -> None:
     client, _ = sink.accept()
     with client, client.makefile("rb") as file, suppress(av.FFmpegError, OSError):
-        options = {"fflags": "nobuffer", "probesize": "32768"}
+        options = {"fflags": "nobuffer", "probesize": "8192", "analyzeduration": "100000"}
         with av.open(file, "r", "mpegts", options=options, buffer_size=4096) as container:
             container.streams.video[0].thread_type = "SLICE"
             for frame in container.decode(video=0):

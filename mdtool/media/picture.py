@@ -16,13 +16,13 @@ from mdtool.media.photo import Photo, check_size, pillow, reason, sniff, vips
 # fmt: off
 PICTURES = (
     *sorted(PHOTOS),
-    ".apng", ".bmp", ".cur", ".dds", ".dib", ".hif", ".icns", ".ico", ".j2c", ".j2k", ".jfif", ".jp2", ".jpc", ".jpe",
+    ".apng", ".bmp", ".dds", ".dib", ".hif", ".icns", ".ico", ".j2c", ".j2k", ".jfif", ".jp2", ".jpc", ".jpe",
     ".jpf", ".jpx", ".pbm", ".pcx", ".pfm", ".pgm", ".pnm", ".ppm", ".psd", ".qoi", ".ras", ".sgi", ".tga",
 )
 _MAGIC = {  # how files begin, and which of Pillow's formats they are
     b"BM": "BMP", b"P1": "PPM", b"P2": "PPM", b"P3": "PPM", b"P4": "PPM", b"P5": "PPM", b"P6": "PPM", b"Pf": "PPM",
     b"\0\0\0\x0cjP  ": "JPEG2000", b"\xff\x4f\xff\x51": "JPEG2000", b"DDS ": "DDS", b"8BPS": "PSD", b"qoif": "QOI",
-    b"\0\0\1\0": "ICO", b"\0\0\2\0": "CUR", b"icns": "ICNS", b"\x01\xda": "SGI", b"\x59\xa6\x6a\x95": "SUN",
+    b"\0\0\1\0": "ICO", b"icns": "ICNS", b"\x01\xda": "SGI", b"\x59\xa6\x6a\x95": "SUN",
     b"\x0a\0\1": "PCX", b"\x0a\2\1": "PCX", b"\x0a\3\1": "PCX", b"\x0a\4\1": "PCX", b"\x0a\5\1": "PCX",
 }
 # fmt: on
@@ -70,17 +70,18 @@ def _read_by_vips(kind: str, data: bytes, at_least: int | None) -> np.ndarray:
     loader = getattr(pyvips.Image, {"avif": "heif"}.get(kind, kind) + "load_buffer")
     try:
         # Of libjpeg's warnings only "premature end" is as bad as an error: the rest of the picture is grey.
-        image = loader(data, fail_on="warning" if kind == "jpeg" else "error")
+        options: dict[str, Any] = {"access": "sequential", "fail_on": "warning" if kind == "jpeg" else "error"}
+        image = loader(data, **options)
         check_size(image.width, image.height)
-        shrink = _shrink(min(image.width, image.height), at_least) if kind == "jpeg" else 1
-        if shrink > 1:
-            image = loader(data, fail_on="warning", shrink=shrink)
+        if kind == "jpeg" and (shrink := _shrink(min(image.width, image.height), at_least)) > 1:
+            options["shrink"] = shrink
+            image = loader(data, **options)
         try:
             pixels, mode = _pixels(image)
         except pyvips.Error as error:
             if kind != "jpeg" or "premature end" in str(error):
                 raise
-            image = loader(data, fail_on="error", shrink=shrink)
+            image = loader(data, **{**options, "fail_on": "error"})
             pixels, mode = _pixels(image)
     except pyvips.Error as error:
         raise InputError(f"is damaged: {reason(error)}") from error

@@ -148,12 +148,12 @@ def test_a_tar_that_is_cut_short(tmp_path: Path, mode: str, share: float) -> Non
     whole = tar_of(CONTENTS, tmp_path / "a.tar", mode).read_bytes()
     path = tmp_path / "cut.tar"
     path.write_bytes(whole[: int(len(whole) * share)])
-    came = []
+    came: list[bytes] = []
     with pytest.raises(InputError, match=r"^is damaged: [^\n]+$"):
-        for member in members(path):
-            came.append(read_member(path, member))
+        came.extend(read_member(path, member) for member in members(path))
     assert came == list(CONTENTS.values())[: len(came)]
-    assert len(came) > 40 * share - 5
+    if mode != "w:bz2":  # whose blocks are larger than all of this
+        assert len(came) > 40 * share - 5
 
 
 def test_flipped_bytes_give_one_error_or_other_content(tmp_path: Path) -> None:
@@ -164,9 +164,8 @@ def test_flipped_bytes_give_one_error_or_other_content(tmp_path: Path) -> None:
         for _ in range(20):
             bad = bytearray(whole)
             for _ in range(3):
-                bad[chance.choice([chance.randrange(len(bad)), chance.randrange(600), -chance.randrange(1, 3000)])] ^= (
-                    255
-                )
+                start, end = chance.choice([(0, len(bad)), (0, 600), (len(bad) - 3000, len(bad))])
+                bad[chance.randrange(start, end)] ^= 255
             (tmp_path / "bad").write_bytes(bad)
             try:
                 for member in members(tmp_path / "bad"):

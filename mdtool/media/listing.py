@@ -72,18 +72,19 @@ def _named(named: Sequence[str], chosen: Filter) -> Iterator[Input]:
     if list(named) == ["-"]:
         yield Input(None, Path("stdin"))
         return
-    places = {_place(name) for name in named if not _is_glob(name)}  # each is walked for its own name, not for others
+    places = {name: _place(name) for name in named if not _is_glob(name)}
+    apart = set(places.values())  # they come for their own name, not with the folder that they are in
     came: set[str] = set()
     globs: list[Glob] = []
     for name in named:
-        if _is_glob(name):
+        if name not in places:
             glob = Glob(name)
-            if not _lies_in(os.path.realpath(glob.folder), places):
-                yield from _matches(glob, chosen, places, tuple(globs))
+            if not _lies_in(os.path.realpath(glob.folder), apart):
+                yield from _matches(glob, chosen, apart, tuple(globs))
             globs.append(glob)
-        elif (place := _place(name)) not in came:
-            came.add(place)
-            yield from _outright(name, Path(name).name, chosen, places)
+        elif places[name] not in came:
+            came.add(places[name])
+            yield from _outright(name, Path(name).name, chosen, apart)
 
 
 def _from_list(names: Piped, nul: bool, chosen: Filter) -> Iterator[Input]:
@@ -113,11 +114,11 @@ def _matches(glob: Glob, chosen: Filter, passed_over: Container[str], before: Se
     if not os.path.isdir(glob.folder):
         return
 
+    roots = [os.path.join(os.path.realpath(other.folder), "") for other in before]
+
     def has_come(path: Path) -> bool:
-        place = _place(str(path))
-        for other in before:
-            root = os.path.join(os.path.realpath(other.folder), "")
-            inside = place.removeprefix(root)
+        for other, root in zip(before, roots, strict=True):
+            inside = (place := _place(str(path))).removeprefix(root)
             if inside != place and other.matches(inside) and chosen.takes(inside):
                 return True
         return False

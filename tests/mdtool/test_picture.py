@@ -1,8 +1,12 @@
 """Pictures for a model to look at: formats, depths, colours, turns, smaller sizes, and what is damaged."""
 
+import contextlib
+import http.server
 import io
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -18,11 +22,13 @@ from test_photo import deep
 
 from mdtool.errors import InputError
 from mdtool.media.inputs import Input
+from mdtool.media.listing import Selection, listed
 from mdtool.media.opening import open_picture
 from mdtool.media.photo import read_photo
 from mdtool.media.picture import begins_picture, read_picture
 
 NEAR = 8  # levels of 255
+pytestmark = pytest.mark.filterwarnings(r"ignore:::PIL\.")  # as the program does; pytest undoes that
 
 
 def tiff(pixels: np.ndarray, interpretation: str = "b-w", **options: Any) -> bytes:
@@ -248,6 +254,21 @@ def test_random_damage_gives_a_picture_or_one_line() -> None:
                 assert "\n" not in str(error)  # noqa: PT017
 
 
+def test_pillow_says_nothing_of_its_own(tmp_path: Path) -> None:
+    data = bytearray(saved(smooth(), "TIFF"))
+    at = int.from_bytes(data[4:8], "little") + 2
+    data[at + 2 : at + 8] = b"\2\0\xff\xff\xff\x7f"  # its first tag: text, far longer than the file
+    (tmp_path / "a.tiff").write_bytes(data)
+    code = (
+        "import sys; from mdtool.media.picture import *\n"
+        "try: read_picture(Path(sys.argv[1]))\n"
+        "except InputError as error: print(error)"
+    )
+    told = subprocess.run([sys.executable, "-c", code, str(tmp_path / "a.tiff")], capture_output=True, cwd=ROOT)
+    assert (told.returncode, told.stderr) == (0, b"")
+    assert told.stdout.startswith(b"is damaged")
+
+
 @pytest.mark.parametrize(
     ("data", "said"),
     [
@@ -275,6 +296,53 @@ def test_of_a_long_file_that_is_no_picture_only_the_beginning_is_read(tmp_path: 
         file.truncate(1 << 36)
     with pytest.raises(InputError, match="is no picture"):
         open_picture(Input(tmp_path / "a.mp4", Path("a.mp4")))
+
+
+@contextlib.contextmanager
+def served(files: dict[str, bytes]) -> Iterator[str]:
+    """A web server's address."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            data = files.get(self.path.strip("/"))
+            self.send_response(404 if data is None else 200)
+            self.end_headers()
+            self.wfile.write(data or b"")
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def test_pictures_of_addresses(tmp_path: Path) -> None:
+    with served({"a": saved(smooth(), "BMP"), "b": b"words" * 99, "c": saved(noise(48, 64, 3), "PNG")[:500]}) as at:
+        named = [f"{at}/{name}" for name in "abcd"] + ["rtsp://127.0.0.1/live"]
+        good, *bad = listed(Selection(named))
+        assert far(open_picture(good), smooth()) == 0
+        for source, said in zip(bad, ["no picture", "is damaged", "Not Found", "no picture"], strict=True):
+            with pytest.raises(InputError, match=said):
+                open_picture(source)
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (saved(smooth(), "BMP"), b"(48, 64, 3)\n"),
+        (b"", b"is empty\n"),
+        (b"words " * 50000, b"is no picture of a kind that mdtool reads\n"),
+    ],
+)
+def test_a_picture_that_is_piped_in(data: bytes, said: bytes) -> None:
+    code = (
+        "from mdtool.media.opening import *\n"
+        "try: print(open_picture(Input(None, Path('stdin'))).shape)\n"
+        "except InputError as error: print(error)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], input=data, capture_output=True, cwd=ROOT).stdout == said
 
 
 # --- HEIC

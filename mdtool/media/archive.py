@@ -107,7 +107,7 @@ def _packing(path: Path) -> str:
     return next((packing for magic, packing in _MAGIC.items() if head.startswith(magic)), "none")
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=4)
 def _zip(path: Path, changed: int, size: int) -> zipfile.ZipFile:
     return zipfile.ZipFile(path)
 
@@ -150,7 +150,7 @@ def _tar_members(stream: IO[bytes]) -> Iterator[Member]:
             raise tarfile.ReadError("a header in it can't be read")
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=4)
 def _tar(path: Path, changed: int, size: int) -> "_PackedTar":
     return _PackedTar(path)
 

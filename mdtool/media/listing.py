@@ -164,12 +164,13 @@ def _walk(top: str, passed_over: Container[str], enters: Callable[[str], bool]) 
             failed = f"can't be read: {(error.strerror or str(error)).lower()}"
             yield Input(Path(top, inside), Path(inside), failed=failed)
             continue
+        before = f"{inside}/" if inside else ""
         for name in files:
-            below = os.path.join(inside, name)
+            below = before + name
             if _is_known(name, KNOWN) and os.path.join(place, below) not in passed_over:
                 yield Input(Path(top, below), Path(below))
         for name in reversed(folders):
-            below = os.path.join(inside, name)
+            below = before + name
             if os.path.join(place, below) not in passed_over and enters(below):
                 waiting.append(below)
 

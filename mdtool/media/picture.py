@@ -37,12 +37,16 @@ def read_picture(source: bytes | Path, at_least: int | None = None) -> np.ndarra
 
     What is transparent shows grey. 16 bits keep their upper 8; other numbers are scaled as `_scaled` says.
     at_least: how many pixels the shorter side needs; a JPEG is then decoded at 1/2, 1/4 or 1/8 if that leaves so many.
-    Raises InputError: no picture, damaged or cut short, too large.
+    Raises InputError: no picture, damaged or cut short, too large; and OSError where there is no such file.
     """
     if isinstance(source, Path):
         with source.open("rb") as file:
             head = file.read(HEAD_BYTES)
-            data = head + (file.read() if begins_picture(head) or source.suffix.lower() == ".tga" else b"")
+            if begins_picture(head) or source.suffix.lower() == ".tga":
+                file.seek(0)
+                data = file.read()
+            else:
+                data = head
     else:
         data, head = source, source[:HEAD_BYTES]
     if not head:
@@ -124,6 +128,8 @@ def _scaled(pixels: np.ndarray) -> np.ndarray:
 
 def _shown(pixels: np.ndarray, mode: str, icc: bytes) -> np.ndarray:
     """HxWx3 uint8 sRGB of pixels in the colours that their profile, if any, says."""
+    if mode in ("LA", "RGBA") and (pixels[:, :, -1] == np.iinfo(pixels.dtype).max).all():
+        pixels, mode = pixels[:, :, :-1], mode[:-1]  # as screenshots have it
     opacity = pixels[:, :, -1:] if mode in ("LA", "RGBA") else None
     if icc and not _is_srgb(icc):
         colours = pixels if opacity is None else pixels[:, :, :-1]
@@ -212,7 +218,7 @@ def _read_heic(data: bytes) -> np.ndarray:
         held = reader.open_heif(data)
         image = held[held.primary_index]
         check_size(*image.size)
-        pixels = np.asarray(image)[:, : image.size[0]]
+        pixels = np.array(image)[:, : image.size[0]]  # a copy: its own memory goes when it does
     except (InputError, MemoryError):
         raise
     except Exception as error:  # its errors have no common class

@@ -2,11 +2,13 @@
 
 import contextlib
 import http.server
+import importlib.util
 import io
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -106,6 +108,8 @@ def test_what_read_photo_reads_comes_out_the_same() -> None:
         saved(noise(40, 50, 1), "PNG"),
         saved(noise(40, 50, 2), "PNG", "LA"),
         saved(noise(40, 50, 4), "PNG"),
+        saved(np.dstack([noise(40, 50, 3), np.full((40, 50), 255, np.uint8)]), "PNG"),
+        saved(np.dstack([noise(40, 50, 1), np.full((40, 50), 255, np.uint8)]), "PNG", "LA"),
         deep(noise(40, 50, 1, np.uint16), "png"),
         deep(noise(40, 50, 4, np.uint16), "png"),
         saved(noise(40, 50, 4), "WEBP", lossless=True, exact=True),
@@ -425,6 +429,18 @@ def test_a_heic_photo_is_read_and_turned_where_the_extra_is_there() -> None:
         data = heic(pixels)
         with pytest.raises(InputError, match=r"^is damaged[^\n]+$"):
             read_picture(data[: int(len(data) * share)])
+
+
+def test_pictures_read_in_threads_are_the_same_and_stay_so() -> None:
+    kinds = [
+        saved(noise(90, 120, 3), form) for form in ("JPEG", "PNG", "WEBP", "GIF", "AVIF", "TIFF", "BMP", "JPEG2000")
+    ]
+    if importlib.util.find_spec("pi_heif"):
+        kinds.append(heic(smooth(96, 128)))
+    wanted = [read_picture(data) for data in kinds]
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(read_picture, kinds * 8))
+    assert all(np.array_equal(one, other) for one, other in zip(found, wanted * 8, strict=True))
 
 
 def test_without_the_extra_heic_names_it(tmp_path: Path) -> None:

@@ -46,8 +46,8 @@ def listed(selection: Selection) -> Iterator[Input]:
     Each file comes once, however folders and globs and files that are named overlap. A list is not compared with
     itself nor with them, nor are links with what they link to.
 
-    A folder or archive that can't be read, a name in the list that is none, is an Input whose `failed` says so. Raises
-    UsageError at once, and NoInput at the end if nothing came.
+    A folder or archive that can't be read is an Input whose `failed` says so, after what could be read of it; one that
+    is named and not there fails when it is opened. Raises UsageError at once, and NoInput at the end if nothing came.
     """
     if "-" in selection.named and (len(selection.named) > 1 or selection.files_from):
         raise UsageError("-: standard input can't be mixed with other inputs")
@@ -110,16 +110,14 @@ def _outright(name: str, relative: str | Path, chosen: Filter, passed_over: Cont
 
 def _matches(glob: Glob, chosen: Filter, passed_over: Container[str], before: Sequence[Glob]) -> Iterator[Input]:
     """before: the globs whose matches have come already."""
-
     if not os.path.isdir(glob.folder):
         return
-
     roots = [os.path.join(os.path.realpath(other.folder), "") for other in before]
 
     def has_come(path: Path) -> bool:
         for other, root in zip(before, roots, strict=True):
             inside = (place := _place(str(path))).removeprefix(root)
-            if inside != place and other.matches(inside) and chosen.takes(inside):
+            if inside != place and other.matches(inside) and _may_take(chosen, inside):
                 return True
         return False
 
@@ -132,11 +130,12 @@ def _taken(found: Input, chosen: Filter) -> Iterator[Input]:
     path = found.relative.as_posix()
     if found.failed:
         yield found
-    elif not is_archive(path):
-        if chosen.takes(path):
-            yield found
-    elif chosen.enters(path):
-        yield from _in_archive(found, chosen, f"{path}/")
+    elif _may_take(chosen, path):
+        yield from _in_archive(found, chosen, f"{path}/") if is_archive(path) else (found,)
+
+
+def _may_take(chosen: Filter, path: str) -> bool:
+    return chosen.enters(path) if is_archive(path) else chosen.takes(path)
 
 
 def _in_archive(archive: Input, chosen: Filter, before: str) -> Iterator[Input]:

@@ -251,6 +251,12 @@ def test_the_pictures_in_archives_are_listed_and_read(tree: Path, end: str) -> N
     assert names(f"sub/*.{end}", include=("1.png",)) == [f"sub/p.{end}/a/1.png"]
 
 
+def test_what_is_in_an_archive_comes_once(tree: Path) -> None:
+    pack(tree / "sub" / "p.zip", {"1.png": b"", "2.png": b""})
+    for named in (["*/*.zip", "sub/p*"], ["sub/p.zip", "sub", "sub/./p.zip", "**/*.zip"], ["sub", "*/*.zip"]):
+        assert names(*named, include=("1.png",)) == ["sub/p.zip/1.png"]
+
+
 def test_a_damaged_archive_fails_once_and_the_others_go_on(tree: Path) -> None:
     picture = saved(smooth(), "PNG")
     pack(tree / "cut.tar.gz", {f"{n}.png": os.urandom(40000) + picture for n in range(20)})

@@ -162,6 +162,7 @@ def pillow() -> Any:
 
     Image.MAX_IMAGE_PIXELS = MAX_PIXELS
     warnings.filterwarnings("ignore", module=r"PIL\.")  # what matters of it comes as an error too
+    logging.getLogger("PIL").setLevel(logging.CRITICAL)
     return Image
 
 

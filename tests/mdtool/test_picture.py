@@ -270,6 +270,8 @@ def test_pillow_says_nothing_of_its_own(tmp_path: Path) -> None:
     data = bytearray(saved(smooth(), "TIFF"))
     at = int.from_bytes(data[4:8], "little") + 2
     data[at + 2 : at + 8] = b"\2\0\xff\xff\xff\x7f"  # its first tag: text, far longer than the file
+    samples = data.find(b"\x15\1\3\0\1\0\0\0")
+    data[samples + 9] = 8  # 2051 samples a pixel
     (tmp_path / "a.tiff").write_bytes(data)
     code = (
         "import sys; from mdtool.media.picture import *\n"

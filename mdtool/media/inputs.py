@@ -20,24 +20,40 @@ MARKS = (".redacted", ".moderated", ".gaze", ".drawn")  # in the names of output
 
 
 @dataclass(frozen=True)
+class Member:
+    """One file in an archive.
+
+    at: where its content begins, in bytes of the unpacked tar, or where its header does in a zip. size: in bytes.
+    """
+
+    name: str
+    at: int
+    size: int
+
+
+@dataclass(frozen=True)
 class Input:
     """One file to work on. path None: standard input, or what has an address. relative: where its output goes below
     an output folder.
 
-    named: what it was called on the command line, if it was.
+    named: what it was called on the command line, if it was. member: the part of the archive `path` that is meant.
+    failed: why there is nothing to read, if that is known already.
     """
 
     path: Path | None
     relative: Path
     named: str | None = None
     address: Address | None = None
+    member: Member | None = None
+    failed: str | None = None
 
     @property
     def name(self) -> str:
         """As the person would call it."""
         if self.address:
             return str(self.address)
-        return "-" if self.path is None else self.named or str(self.path)
+        name = "-" if self.path is None else self.named or str(self.path)
+        return f"{name}/{self.member.name}" if self.member else name
 
 
 def find_inputs(named: Sequence[str]) -> list[Input]:

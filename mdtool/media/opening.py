@@ -8,17 +8,22 @@ import sys
 import tempfile
 import urllib.parse
 import urllib.request
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from mdtool.errors import InputError, UsageError
 from mdtool.media.address import Address
 from mdtool.media.animation import Animation, is_animated, read_animation
+from mdtool.media.archive import read_member
 from mdtool.media.inputs import Input
 from mdtool.media.live import OPEN_SECONDS, LiveReader, open_address
 from mdtool.media.photo import Photo, read_photo, sniff
+from mdtool.media.picture import begins_picture, read_picture
 from mdtool.media.piped import Piped
 from mdtool.media.reader import VideoReader
 
@@ -41,48 +46,93 @@ def open_live(source: Input, stack: ExitStack, duration: float | None) -> LiveRe
 
 def open_medium(source: Input, stack: ExitStack) -> Medium:
     """A video, left open until the stack is closed, or a photo or an animation. InputError for anything else."""
+    if source.failed:
+        raise InputError(source.failed)
+    if source.member and source.path:
+        return _still_or_moving(read_member(source.path, source.member))
     if source.address is not None:
         if source.address.in_real_time:
             raise InputError(
                 "plays live, which this command can't follow; redact, moderate, gaze and detect --jsonl can"
             )
-        return _picture_from_web(source.address) or stack.enter_context(VideoReader(open_address(source.address)))
+        if data := _picture_from_web(source.address, sniff):
+            return _still_or_moving(data)
+        return stack.enter_context(VideoReader(open_address(source.address)))
     if source.path is None:
         return _from_stdin(stack)
+    with _telling():
+        if sniff(_head(source.path)):
+            return _still_or_moving(source.path)
+    return stack.enter_context(VideoReader(Path(source.path).absolute()))
+
+
+def open_picture(source: Input, at_least: int | None = None) -> np.ndarray:
+    """HxWx3 uint8 sRGB, upright, of a picture of any kind that `read_picture` reads, and at_least as there.
+
+    InputError for anything else. May be called from several threads.
+    """
+    if source.failed:
+        raise InputError(source.failed)
+    if source.member and source.path:
+        return read_picture(read_member(source.path, source.member), at_least)
+    if source.address:
+        data = None if source.address.in_real_time else _picture_from_web(source.address, begins_picture)
+        if data is None:
+            raise InputError("gives no picture of a kind that mdtool reads")
+        return read_picture(data, at_least)
+    with _telling():
+        if source.path is None:
+            stream = _stdin()
+            head = stream.peek(HEAD_BYTES)[:HEAD_BYTES]
+            return read_picture(stream.read() if begins_picture(head) else head, at_least)
+        _head(source.path)
+        return read_picture(source.path, at_least)
+
+
+def _still_or_moving(picture: bytes | Path) -> Animation | Photo:
+    return read_animation(picture) if is_animated(picture) else read_photo(picture)
+
+
+def _head(path: Path) -> bytes:
+    """The first bytes of a file. InputError for what is no file, and for an empty one."""
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise InputError("is a folder" if path.is_dir() else "is no file")
+    with path.open("rb") as file:
+        head = file.read(HEAD_BYTES)
+    if not head:
+        raise InputError("is empty")
+    return head
+
+
+@contextmanager
+def _telling() -> Iterator[None]:
+    """What the system says of a file as an InputError."""
     try:
-        if not stat.S_ISREG(source.path.stat().st_mode):
-            raise InputError("is a folder" if source.path.is_dir() else "is no file")
-        with source.path.open("rb") as file:
-            head = file.read(HEAD_BYTES)
-        if not head:
-            raise InputError("is empty")
-        if sniff(head):
-            return read_animation(source.path) if is_animated(source.path) else read_photo(source.path)
+        yield
     except FileNotFoundError as error:
         raise InputError("there is no such file") from error
     except OSError as error:
         raise InputError(f"can't be read: {(error.strerror or str(error)).lower()}") from error
-    return stack.enter_context(VideoReader(Path(source.path).absolute()))
 
 
 def is_endless(address: Address) -> bool:
     """Whether what a server gives is a video that has no end. InputError where it gives nothing."""
-    if _picture_from_web(address):
+    if _picture_from_web(address, sniff):
         return False
     with closing(open_address(address)) as container:
         return container.duration is None
 
 
-def _picture_from_web(address: Address) -> Photo | Animation | None:
-    """None where there is something else."""
+def _picture_from_web(address: Address, is_picture: Callable[[bytes], object]) -> bytes | None:
+    """None where there is something else, as `is_picture` says of the first bytes."""
     try:
         with urllib.request.urlopen(_request(address), timeout=OPEN_SECONDS) as response:
             head = response.read(HEAD_BYTES)
-            if sniff(head):
+            if is_picture(head):
                 data = head + response.read(MOST_DOWNLOADED)
                 if len(data) > MOST_DOWNLOADED:
                     raise InputError(f"is larger than {MOST_DOWNLOADED >> 20} MB, which no picture is")
-                return read_animation(data) if is_animated(data) else read_photo(data)
+                return data
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise InputError(f"can't be read: {getattr(error, 'reason', None) or error}") from error
     return None
@@ -123,8 +173,7 @@ def _from_stdin(stack: ExitStack) -> Medium:
         if not head:
             raise InputError("is empty")
         if sniff(head):
-            data = stream.read()
-            return read_animation(data) if is_animated(data) else read_photo(data)
+            return _still_or_moving(stream.read())
         if isinstance(stream, Piped) and _index_at_end(head):
             spool = stack.enter_context(tempfile.TemporaryFile(prefix="mdtool-"))  # noqa: SIM115  the stack closes it
             shutil.copyfileobj(stream, spool)

@@ -7,6 +7,7 @@ A written photo is made from pixels and from named fields only, so nothing else 
 import io
 import logging
 import struct
+import warnings
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -160,6 +161,8 @@ def pillow() -> Any:
     from PIL import Image
 
     Image.MAX_IMAGE_PIXELS = MAX_PIXELS
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # what matters of it comes as an error too
+    logging.getLogger("PIL").setLevel(logging.CRITICAL)
     return Image
 
 

@@ -55,15 +55,21 @@ def _jpeg_kind(data: bytes, marker: int, begin: int) -> str:
     return "photoshop" if marker == 0xED and data.startswith(PHOTOSHOP_HEAD, begin + 4) else ""
 
 
+def _only(packets: list[bytes]) -> bytes:
+    if len(packets) > 1:
+        raise InputError("holds several XMP packets; it is not known which one counts")
+    return packets[0] if packets else b""
+
+
 def _jpeg_read(data: bytes) -> Blocks:
-    xmp, resources = b"", b""
+    packets, resources = [], b""
     for marker, begin, end in _jpeg_segments(data):
         kind = _jpeg_kind(data, marker, begin)
         if kind == "xmp":
-            xmp = data[begin + 4 + len(XMP_HEAD) : end]
+            packets.append(data[begin + 4 + len(XMP_HEAD) : end])
         elif kind:
             resources += data[begin + 4 + len(PHOTOSHOP_HEAD) : end]
-    return Blocks(xmp, records_in(resources))
+    return Blocks(_only(packets), records_in(resources))
 
 
 def _jpeg_write(data: bytes, blocks: Blocks) -> bytes:
@@ -134,7 +140,7 @@ def _png_xmp(kind: bytes, data: bytes) -> bytes | None:
 
 
 def _png_read(data: bytes) -> Blocks:
-    return Blocks(next((xmp for chunk in png_chunks(data) if (xmp := _png_xmp(*chunk)) is not None), b""), b"")
+    return Blocks(_only([xmp for chunk in png_chunks(data) if (xmp := _png_xmp(*chunk)) is not None]), b"")
 
 
 def _png_write(data: bytes, blocks: Blocks) -> bytes:
@@ -155,7 +161,7 @@ def _png_write(data: bytes, blocks: Blocks) -> bytes:
 
 
 def _webp_read(data: bytes) -> Blocks:
-    return Blocks(next((body for kind, body in riff_chunks(_riff(data)) if kind == b"XMP "), b""), b"")
+    return Blocks(_only([body for kind, body in riff_chunks(_riff(data)) if kind == b"XMP "]), b"")
 
 
 def _webp_write(data: bytes, blocks: Blocks) -> bytes:

@@ -103,7 +103,7 @@ def _checked(entry: Record) -> Record:
 
 def _check(entry: dict[str, Any], needed: Sequence[str]) -> None:
     """ValueError for a field of the wrong kind. Those that are not needed may also be null or missing."""
-    for name in {*needed, *entry}:
+    for name in dict.fromkeys([*needed, *entry]):
         value = entry[name]
         if value is None and name not in needed:
             continue

@@ -60,6 +60,8 @@ def write_sidecar(target: Path, texts: Sequence[str], mode: Mode) -> bool:
 
 def _joined(there: bytes, new: bytes, mode: Mode) -> bytes:
     """As if each began on a new line. Line breaks at the end don't count when it is looked for."""
+    if not new and mode != "overwrite":
+        return there
     if mode == "append":
         ended = there if not there or there.endswith(b"\n") else there + b"\n"
         is_there = (b"\n" + there.replace(b"\r\n", b"\n").rstrip(b"\n")).endswith(b"\n" + new.rstrip(b"\n"))

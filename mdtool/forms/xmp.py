@@ -51,7 +51,8 @@ def with_description(packet: bytes, text: str) -> bytes:
         return packet[:begin] + shown.encode() + packet[begin:]
     if places.described:
         begin, end = places.described
-        return packet[:begin] + texts.encode() + packet[_tag(packet, end).end() :]
+        last = begin if _is_empty(packet, places.described) else end
+        return packet[:begin] + texts.encode() + packet[_tag(packet, last).end() :]
     if places.about is not None and places.rdf:
         return packet[: places.rdf[1]] + subject.encode() + packet[places.rdf[1] :]
     return (PACKET % (RDF, subject)).encode()

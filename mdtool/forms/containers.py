@@ -8,6 +8,7 @@ import struct
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import takewhile
 
 from mdtool.errors import InputError
 from mdtool.forms.iptc import records_in, with_records
@@ -37,22 +38,24 @@ class Container:
     write: Callable[[bytes, Blocks], bytes]
 
 
-def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
-    """(marker, begin, end) of each up to the coded picture, with the marker (T.81, B.1.1.4)."""
+def _jpeg_segments(data: bytes) -> Iterator[tuple[str, int, int]]:
+    """(kind, begin, end) of each up to the coded picture, with the marker (T.81, B.1.1.4).
+
+    kind: "xmp", "photoshop"; "head" for those that must come first; "" for others.
+    """
     at = 2
     while at + 4 <= len(data) and data[at] == 0xFF and data[at + 1] != 0xDA:
-        if data[at + 1] == 0xFF:  # fill
+        marker, end = data[at + 1], at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+        if marker == 0xFF:  # fill
             at += 1
             continue
-        end = at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
-        yield data[at + 1], at, end
+        if marker == 0xE1 and data.startswith(XMP_HEAD, at + 4):
+            yield "xmp", at, end
+        elif marker == 0xED and data.startswith(PHOTOSHOP_HEAD, at + 4):
+            yield "photoshop", at, end
+        else:
+            yield "head" if marker in (0xE0, 0xE1) else "", at, end
         at = end
-
-
-def _jpeg_kind(data: bytes, marker: int, begin: int) -> str:
-    if marker == 0xE1 and data.startswith(XMP_HEAD, begin + 4):
-        return "xmp"
-    return "photoshop" if marker == 0xED and data.startswith(PHOTOSHOP_HEAD, begin + 4) else ""
 
 
 def _only(packets: list[bytes]) -> bytes:
@@ -62,54 +65,35 @@ def _only(packets: list[bytes]) -> bytes:
 
 
 def _jpeg_read(data: bytes) -> Blocks:
-    packets, resources = [], b""
-    for marker, begin, end in _jpeg_segments(data):
-        kind = _jpeg_kind(data, marker, begin)
-        if kind == "xmp":
-            packets.append(data[begin + 4 + len(XMP_HEAD) : end])
-        elif kind:
-            resources += data[begin + 4 + len(PHOTOSHOP_HEAD) : end]
-    return Blocks(_only(packets), records_in(resources))
+    packets = [data[begin + 4 + len(XMP_HEAD) : end] for kind, begin, end in _jpeg_segments(data) if kind == "xmp"]
+    return Blocks(_only(packets), records_in(_jpeg_resources(data)))
+
+
+def _jpeg_resources(data: bytes) -> bytes:
+    parts = (data[begin:end] for kind, begin, end in _jpeg_segments(data) if kind == "photoshop")
+    return b"".join(part[4 + len(PHOTOSHOP_HEAD) :] for part in parts)
 
 
 def _jpeg_write(data: bytes, blocks: Blocks) -> bytes:
     """Where they were, else behind the segments that must come first."""
-    resources, first = b"", 2
-    for marker, begin, end in _jpeg_segments(data):
-        kind = _jpeg_kind(data, marker, begin)
-        if kind == "photoshop":
-            resources += data[begin + 4 + len(PHOTOSHOP_HEAD) : end]
-        elif marker in (0xE0, 0xE1) and not kind and begin == first:
-            first = end
-    resources = with_records(resources, blocks.iptc)
-    room = SEGMENT - len(PHOTOSHOP_HEAD)
     if len(XMP_HEAD + blocks.xmp) > SEGMENT:
         raise InputError("its XMP would be too long for a JPEG")
+    resources, room = with_records(_jpeg_resources(data), blocks.iptc), SEGMENT - len(PHOTOSHOP_HEAD)
     parts = [resources[at : at + room] for at in range(0, len(resources), room)]
     new = {
         "xmp": _jpeg_segment(0xE1, XMP_HEAD + blocks.xmp),
         "photoshop": b"".join(_jpeg_segment(0xED, PHOTOSHOP_HEAD + part) for part in parts),
     }
     segments = list(_jpeg_segments(data))
-    there = {_jpeg_kind(data, marker, begin) for marker, begin, _ in segments}
-    made, at = bytearray(data[:2]), 2
-
-    def put_new() -> None:
-        for kind in [kind for kind in new if kind not in there]:
-            made.extend(new.pop(kind))
-
-    for marker, begin, end in segments:
-        made += data[at:begin]
-        if begin >= first:
-            put_new()
-        if kind := _jpeg_kind(data, marker, begin):
-            made += new.pop(kind, b"")
-        else:
-            made += data[begin:end]
+    pieces, at = [], 2
+    for kind, _, end in segments:
+        pieces.append(new.pop(kind, b"") if kind in ("xmp", "photoshop") else data[at:end])
         at = end
-    put_new()
-    _check_offsets(data, bytes(made) + data[at:])
-    return bytes(made) + data[at:]
+    first = len(list(takewhile(lambda segment: segment[0] == "head", segments)))
+    pieces[first:first] = new.values()
+    made = data[:2] + b"".join(pieces) + data[at:]
+    _check_offsets(data, made)
+    return made
 
 
 def _jpeg_segment(marker: int, body: bytes) -> bytes:
@@ -121,7 +105,7 @@ def _check_offsets(before: bytes, after: bytes) -> None:
     a segment that begins with MPF (CIPA DC-007)."""
     tails = []
     for data in (before, after):
-        begins = [begin for marker, begin, _ in _jpeg_segments(data) if data.startswith(b"MPF\0", begin + 4)]
+        begins = [begin for _, begin, _ in _jpeg_segments(data) if data.startswith(b"MPF\0", begin + 4)]
         tails.append(len(data) - begins[0] if begins else 0)
     if tails[0] != tails[1]:
         raise InputError("the further pictures in it would be lost")

@@ -14,7 +14,7 @@ from mdtool.forms.records import Tally, answered
 from mdtool.forms.rows import COLUMNS, rows
 from mdtool.media.whole_file import WholeFile, named
 
-ROWS = 20_000  # in memory at a time; long texts make some 50 MB of it
+ROWS = 20_000  # in memory at a time
 INTEGERS = {"width", "height"}
 TEXTS = {"input", "sha256", "model", "revision", "settings", "kind", "asked", "text", "reasoning", "label"}
 

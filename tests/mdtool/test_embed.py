@@ -93,6 +93,15 @@ def iptc(path: Path) -> dict[tuple[int, int], Any]:
         return IptcImagePlugin.getiptcinfo(picture) or {}
 
 
+def jpeg_segments(data: bytes) -> Iterator[bytes]:
+    """Those before the coded picture."""
+    at = 2
+    while data[at + 1] != 0xDA:
+        end = at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+        yield data[at:end]
+        at = end
+
+
 def coded(data: bytes) -> Iterator[bytes]:
     """All of a file that is neither XMP nor IPTC nor the frame for them."""
     kind = sniff(data[:64])
@@ -101,13 +110,10 @@ def coded(data: bytes) -> Iterator[bytes]:
     elif kind == "webp":
         yield from (name + body for name, body in riff_chunks(data) if name not in (b"VP8X", b"XMP "))
     elif kind == "jpeg":
-        at = 2
-        while data[at + 1] != 0xDA:
-            end = at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
-            if not data[at + 4 : end].startswith((b"http://ns.adobe.com/xap/1.0/\0", b"Photoshop 3.0\0")):
-                yield data[at:end]
-            at = end
-        yield data[at:]
+        segments = list(jpeg_segments(data))
+        ours = (b"http://ns.adobe.com/xap/1.0/\0", b"Photoshop 3.0\0")
+        yield from (segment for segment in segments if not segment[4:].startswith(ours))
+        yield data[2 + sum(map(len, segments)) :]
     else:
         with Image.open(io.BytesIO(data)) as picture:
             tags = picture.tag_v2  # type: ignore[attr-defined]
@@ -221,6 +227,23 @@ def test_other_resources_of_photoshop_stay(tmp_path: Path) -> None:
     with Image.open(path) as picture:
         assert picture.info["photoshop"][0x0421] == b"xyz"
         assert picture.info["photoshop"][0x0425] != b"d" * 16  # the digest of the records that are there now
+
+
+def test_resources_that_are_longer_than_a_segment(tmp_path: Path) -> None:
+    large = noise(1, 70_000, 1).tobytes()
+    resources = b"8BIM\x04\x21\0\0" + len(large).to_bytes(4, "big") + large
+    parts = [b"Photoshop 3.0\0" + resources[at : at + 50_000] for at in (0, 50_000)]
+    segments = b"".join(b"\xff\xed" + (len(part) + 2).to_bytes(2, "big") + part for part in parts)
+    plain = PICTURES["plain.jpg"]
+    path = write(tmp_path, "a.jpg", plain[:20] + segments + plain[20:])
+    embed_caption(path, TEXT)
+    read = CONTAINERS["jpeg"].read(path.read_bytes())
+    assert read.iptc.endswith(b"\x1c\x02\x78" + len(TEXT.encode()).to_bytes(2, "big") + TEXT.encode())
+    assert list(coded(path.read_bytes())) == list(coded(plain))
+    after = path.read_bytes()
+    joined = b"".join(part.split(b"Photoshop 3.0\0")[1] for part in jpeg_segments(after) if b"Photoshop 3.0\0" in part)
+    assert joined.startswith(resources)
+    assert not embed_caption(path, TEXT)
 
 
 def test_a_long_caption(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import sys
 import tracemalloc
 from pathlib import Path
 
@@ -116,7 +117,7 @@ def test_no_records(tmp_path: Path) -> None:
 
 
 def test_without_pyarrow_it_is_said_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(UsageError, match=r"pip install 'mdtool\[parquet\]'"):
         write_parquet(all_kinds(tmp_path / "in.jsonl"), tmp_path / "out.parquet", overwrite=False)
 

@@ -123,8 +123,23 @@ def _png_xmp(kind: bytes, data: bytes) -> bytes | None:
         raise InputError("its XMP is damaged") from error
 
 
+def _png_raw_xmp(kind: bytes, data: bytes) -> bytes:
+    """As ImageMagick used to keep it, in hexadecimal after its name and size; empty for another chunk."""
+    keyword, _, text = data.partition(b"\0")
+    if kind not in (b"tEXt", b"zTXt") or keyword != b"Raw profile type xmp":
+        return b""
+    try:
+        text = zlib.decompress(text[1:]) if kind == b"zTXt" else text
+        return bytes.fromhex(text.split(b"\n", 3)[3].decode("ascii"))
+    except (zlib.error, ValueError, IndexError) as error:
+        raise InputError("its XMP is damaged") from error
+
+
 def _png_read(data: bytes) -> Blocks:
-    return Blocks(_only([xmp for chunk in png_chunks(data) if (xmp := _png_xmp(*chunk)) is not None]), b"")
+    """What an older place holds is read too, but never written: programs look there last."""
+    packets = [xmp for chunk in png_chunks(data) if (xmp := _png_xmp(*chunk)) is not None]
+    raw = (xmp for chunk in png_chunks(data) if (xmp := _png_raw_xmp(*chunk)))
+    return Blocks(_only(packets) if packets else next(raw, b""), b"")
 
 
 def _png_write(data: bytes, blocks: Blocks) -> bytes:

@@ -203,6 +203,19 @@ def test_compressed_xmp_in_a_png(tmp_path: Path) -> None:
     assert said(path) == {"x-default": TEXT, "de": "Alt"}
 
 
+def test_xmp_in_the_old_place_of_a_png(tmp_path: Path) -> None:
+    plain = PICTURES["plain.png"]
+    held = packet(old(("x-default", "Old"), ("de", "Alt")))
+    text = f"\nxmp\n{len(held):8}\n" + "\n".join(held.hex()[at : at + 72] for at in range(0, 2 * len(held), 72)) + "\n"
+    chunk = png_chunk(b"zTXt", b"Raw profile type xmp\0\0" + zlib.compress(text.encode()))
+    path = write(tmp_path, "a.png", plain[:33] + chunk + plain[33:])
+    embed_caption(path, TEXT)
+    assert said(path) == {"x-default": TEXT, "de": "Alt"}
+    assert OTHERS in path.read_bytes()
+    assert chunk in path.read_bytes()
+    assert not embed_caption(path, TEXT)
+
+
 def test_other_iptc_stays_and_becomes_utf8(tmp_path: Path) -> None:
     records = (
         b"\x1c\x02\x00\x00\x02\x00\x04\x1c\x02\x5a\x00\x04K\xf6ln\x1c\x02\x19\x00\x01a\x1c\x02\x19\x00\x02\xc3\xa9"

@@ -10,6 +10,7 @@ import urllib.parse
 import urllib.request
 from contextlib import ExitStack, closing
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,7 @@ def open_medium(source: Input, stack: ExitStack) -> Medium:
     return stack.enter_context(VideoReader(Path(source.path).absolute()))
 
 
+@cache
 def is_endless(address: Address) -> bool:
     """Whether what a server gives is a video that has no end. InputError where it gives nothing."""
     if _picture_from_web(address):

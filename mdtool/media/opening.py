@@ -11,6 +11,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +116,7 @@ def _telling() -> Iterator[None]:
         raise InputError(f"can't be read: {(error.strerror or str(error)).lower()}") from error
 
 
+@cache
 def is_endless(address: Address) -> bool:
     """Whether what a server gives is a video that has no end. InputError where it gives nothing."""
     if _picture_from_web(address, sniff):

@@ -62,22 +62,15 @@ class _Held:
 
 def _between(first: Region, last: Region, part: float, region: Region) -> Region:
     """The region that was carried there, as large as its object, with its gaze. part: of the way to the last, 0..1."""
-    spans = [
-        ((low + high) / 2, (1 - part) * before + part * after)
-        for low, high, before, after in (
-            (region.x_min, region.x_max, first.x_max - first.x_min, last.x_max - last.x_min),
-            (region.y_min, region.y_max, first.y_max - first.y_min, last.y_max - last.y_min),
-        )
-    ]
-    (x, width), (y, height) = spans
-    return replace(
-        region,
-        x_min=x - width / 2,
-        y_min=y - height / 2,
-        x_max=x + width / 2,
-        y_max=y + height / 2,
-        gaze=_gaze_between(first, last, part),
-    )
+    width = (1 - part) * (first.x_max - first.x_min) + part * (last.x_max - last.x_min)
+    height = (1 - part) * (first.y_max - first.y_min) + part * (last.y_max - last.y_min)
+    return replace(sized(region, width, height), gaze=_gaze_between(first, last, part))
+
+
+def sized(region: Region, width: float, height: float) -> Region:
+    """The same of that size, with its middle where it was."""
+    x, y = (region.x_min + region.x_max) / 2, (region.y_min + region.y_max) / 2
+    return replace(region, x_min=x - width / 2, y_min=y - height / 2, x_max=x + width / 2, y_max=y + height / 2)
 
 
 def _gaze_between(first: Region, last: Region, part: float) -> Gazed | None:

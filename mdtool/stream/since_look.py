@@ -6,8 +6,7 @@ In between, one was followed with a box that covers it for certain: its middle i
 from dataclasses import replace
 
 from mdtool.findings import Moment, Region, Verdict
-
-LONGEST = 2.0  # seconds for which a size is remembered
+from mdtool.stream.between_looks import LONGEST, sized
 
 
 class SinceLook:
@@ -28,5 +27,4 @@ class SinceLook:
         if region.seen or track not in self._sizes:
             return region
         _, width, height = self._sizes[track]
-        x, y = (region.x_min + region.x_max) / 2, (region.y_min + region.y_max) / 2
-        return replace(region, x_min=x - width / 2, y_min=y - height / 2, x_max=x + width / 2, y_max=y + height / 2)
+        return sized(region, width, height)

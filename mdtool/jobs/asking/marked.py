@@ -10,7 +10,7 @@ from engine.contract import Box, Point
 from mdtool.errors import OutputError, UsageError
 from mdtool.media.inputs import Input
 from mdtool.media.photo import pillow
-from mdtool.media.whole_file import WholeFile, cant_write
+from mdtool.media.whole_file import WholeFile, named
 from recipes.draw import draw
 from recipes.plates import Colour
 
@@ -59,15 +59,12 @@ def save_marked(
 
 def save_picture(pixels: np.ndarray, target: Path, overwrite: bool) -> None:
     """HxWx3 uint8 RGB, whole or not at all, in the format that the name tells. OutputError where it can't be."""
-    try:
+    with named(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         with WholeFile(target, overwrite) as whole:
-            with whole.part.open("wb") as file:
-                pillow().fromarray(pixels).save(file, FORMATS[target.suffix.lower()], quality=QUALITY)
+            try:
+                with whole.part.open("wb") as file:
+                    pillow().fromarray(pixels).save(file, FORMATS[target.suffix.lower()], quality=QUALITY)
+            except ValueError as error:  # as a format refuses a picture that is too large for it
+                raise OutputError(f"can't be encoded: {error}") from error
             whole.commit()
-    except OutputError as error:
-        raise OutputError(f"{target}: {error}") from error
-    except OSError as error:
-        raise OutputError(f"{target}: {cant_write(error)}") from error
-    except ValueError as error:  # as a format refuses a picture that is too large for it
-        raise OutputError(f"{target}: can't be encoded: {error}") from error

@@ -4,17 +4,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
-from engine.contract import Box, Point
+from engine.contract import Box
 from mdtool.errors import InputError
 from mdtool.findings import Moment, Verdict
 from mdtool.jobs.gaze.lines import GazeLines
 from mdtool.jobs.gaze.see import FACE
+from mdtool.jobs.reporting.gather import box_of, gaze_of
 from mdtool.media.canvas import Canvas
 from recipes.gaze import Attention, Gaze, Smoother, who_looks_at
 from recipes.gaze_draw import draw_gaze
-from recipes.heat import CELLS, HeatMap
+from recipes.heat import HeatMap, warm
 
 ALONE = 1.0  # seconds that a photo counts for
 
@@ -75,7 +74,7 @@ class Account:
             if people:
                 self._peopled = (self._peopled or (moment.time,))[0], moment.time
             for one in people:
-                _warm(self.heat, one, seconds)
+                warm(self.heat, one, seconds)
 
     @property
     def middle(self) -> tuple[int, float] | None:
@@ -112,29 +111,12 @@ def seen_in(verdict: Verdict) -> tuple[list[Gaze], list[Box]]:
     """The people on a frame, and the named things; neither where it could not be judged."""
     people, things = [], []
     for region in [] if verdict.hidden else verdict.regions:
-        box = Box(region.x_min, region.y_min, region.x_max, region.y_max, region.label, region.score)
-        look = region.gaze
-        if look is None and region.label == FACE:
+        if region.gaze:
+            people.append(gaze_of(region))
+        elif region.label == FACE:
             raise InputError(
                 "its findings hold faces without gazes: `mdtool gaze --findings` makes those that have them"
             )
-        if look is None:
-            things.append(box)
-            continue
-        eye = Point((box.x_min + box.x_max) / 2, (box.y_min + box.y_max) / 2)
-        target = Point(*look.target) if look.target else None
-        people.append(Gaze(region.track, box, eye, target, look.in_frame, look.method))
+        else:
+            things.append(box_of(region))
     return people, things
-
-
-def _warm(heat: HeatMap, one: Gaze, seconds: float) -> None:
-    """Of a head all of its line beyond the face, for nothing tells how far it looks."""
-    if one.target is None:
-        return
-    if one.method == "model":
-        heat.add(one.target.x, one.target.y, seconds)
-        return
-    for part in np.linspace(0, 1, CELLS):
-        x, y = one.eye.x + part * (one.target.x - one.eye.x), one.eye.y + part * (one.target.y - one.eye.y)
-        if not (one.face.x_min <= x <= one.face.x_max and one.face.y_min <= y <= one.face.y_max):
-            heat.add(x, y, seconds / CELLS)

@@ -94,15 +94,9 @@ class Gazing:
             return finished(self._follow(source, target), self.console)
         assert not isinstance(target, Address)
         settings = (self.form, self.targets is None)
-        with resumable(source, self._place(source, target), self.known, settings, self.console) as (known, work):
+        with resumable(source, target, self.known, settings, self.console, self.beside) as (known, work):
             report = self._look_and_show(source, target, known, work)
         return finished(report, self.console)
-
-    def _place(self, source: Input, target: Path | None) -> Path | None:
-        """Beside what is kept of the work on it: the copy that is drawn, else another output, which many may share."""
-        if target or not self.beside:
-            return target
-        return self.beside.with_name(f"{self.beside.name}.{source.relative.name}")
 
     def _follow(self, source: Input, target: Target) -> GazeReport:
         """What plays live, in one go."""
@@ -173,7 +167,7 @@ class Gazing:
         for record in known:
             report.count(record.moment, record.verdict)
             account.take(record.moment, record.verdict)
-            report.duration = max(report.duration or 0.0, record.moment.time + record.moment.duration) or None
+            report.reach(record.moment)
             self._progress(report, None)
         if not report.frames:
             raise InputError("the findings say nothing of it")

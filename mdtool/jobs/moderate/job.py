@@ -88,7 +88,7 @@ class Moderating:
             return Exit.OK
         settings = (self.policy, self.colour, self.form, writes)
         with (
-            resumable(source, self._place(source, target), self.known, settings, self.console) as (known, work),
+            resumable(source, target, self.known, settings, self.console, self.page) as (known, work),
             ExitStack() as stack,
         ):
             once = spooled(source, stack) if writes or self.page else source
@@ -101,12 +101,6 @@ class Moderating:
                 report.notes.append(f"{_frames(judged.verdict.unjudged)} could not be judged")
             self._add_chapter(once, found, report, judged.verdict)
         return self._tell(report, judged.verdict)
-
-    def _place(self, source: Input, target: Path | None) -> Path | None:
-        """Beside what is kept of the work on it: the copy, else the page, which many may share."""
-        if target or not self.page:
-            return target
-        return self.page.with_name(f"{self.page.name}.{source.relative.name}")
 
     def _moderate_live(self, source: Input) -> Exit:
         """What plays now, in one go."""
@@ -185,7 +179,7 @@ class Moderating:
             check_not_ending()
             FindingsFile(file, source.name, record.model, record.prompts).write(record.moment, record.verdict)
             report.count(record.moment, record.verdict)
-            report.duration = max(report.duration or 0.0, record.moment.time + record.moment.duration) or None
+            report.reach(record.moment)
         return report
 
     # -- the second pass

@@ -5,10 +5,9 @@ from dataclasses import dataclass, field
 
 from mdtool.findings import Moment, Verdict
 from mdtool.jobs.moderate.judgement import NO_REPLIES, found_by
-from mdtool.jobs.redact.treatment import hide
+from mdtool.jobs.moderate.treatment import act
 from mdtool.media.canvas import Canvas, Colour
-from recipes.policy import SILENT, Policy, Rule, objects_of
-from recipes.redact import blank
+from recipes.policy import SILENT, Policy, Rule
 from recipes.verdict import hit
 
 
@@ -33,8 +32,10 @@ class LiveModeration:
         elif verdict.cut:
             self._replies = NO_REPLIES
         self._unjudged = verdict.hidden
-        found = {rule.name: found_by(rule, moment, verdict, self._replies, NO_REPLIES) for rule in self.policy.rules}
-        self._hits = [] if verdict.hidden else [rule for rule in self.policy.rules if hit(rule, found[rule.name])]
+        self._hits = [rule for rule in self.policy.rules if not verdict.hidden and self._is_hit(rule, moment, verdict)]
+
+    def _is_hit(self, rule: Rule, moment: Moment, verdict: Verdict) -> bool:
+        return hit(rule, found_by(rule, moment, verdict, self._replies, NO_REPLIES)) is not None
 
     def is_silent(self) -> bool:
         """From the frame taken last to the next."""
@@ -42,9 +43,4 @@ class LiveModeration:
         return any(rule.action in SILENT for rule in rules)
 
     def paint(self, canvas: Canvas, moment: Moment, verdict: Verdict) -> None:
-        if (self._unjudged and self.policy.hides) or any(rule.action in ("cover", "cut") for rule in self._hits):
-            blank(canvas.planes, canvas.fill(self.colour))
-            return
-        for rule in self._hits:
-            if rule.style:
-                hide(canvas, objects_of(rule, verdict.regions, *canvas.shown_size), rule.style, self.colour)
+        act(self._hits, self.policy, canvas, verdict, self.colour)

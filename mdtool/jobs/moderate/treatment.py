@@ -1,5 +1,6 @@
 """Hides what breaks a policy: the treatment that `mdtool moderate` gives."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -36,9 +37,14 @@ class Moderation:
 
     def paint(self, canvas: Canvas, moment: Moment, verdict: Verdict) -> None:
         hits = [rule for rule, spans in self._hits if spans.holds(moment.time)]
-        if (verdict.hidden and self.policy.hides) or any(rule.action == "cover" for rule in hits):
-            blank(canvas.planes, canvas.fill(self.colour))
-            return
-        for rule in hits:
-            if rule.style:
-                hide(canvas, objects_of(rule, verdict.regions, *canvas.shown_size), rule.style, self.colour)
+        act(hits, self.policy, canvas, verdict, self.colour)
+
+
+def act(hits: Sequence[Rule], policy: Policy, canvas: Canvas, verdict: Verdict, colour: Colour) -> None:
+    """Does to a picture what the rules that are hit on it want; what is to be cut and is still there is covered."""
+    if (verdict.hidden and policy.hides) or any(rule.action in ("cover", "cut") for rule in hits):
+        blank(canvas.planes, canvas.fill(colour))
+        return
+    for rule in hits:
+        if rule.style:
+            hide(canvas, objects_of(rule, verdict.regions, *canvas.shown_size), rule.style, colour)

@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from mdtool.errors import NoInput, OutputError, UsageError
+from mdtool.errors import NoInput, UsageError
 from mdtool.findings import is_stdin, records
 from mdtool.jobs.reporting.chapter import MOST_EXAMPLES, chapter_of
 from mdtool.jobs.reporting.gather import Gathered
 from mdtool.media.inputs import Input
-from mdtool.media.whole_file import WholeFile, cant_write
+from mdtool.media.whole_file import WholeFile, named
 from mdtool.report.contents import Chapter
 from mdtool.report.page import page
 from mdtool.stdout import put
@@ -34,15 +34,10 @@ def write_report(findings: Path, target: Path | None, overwrite: bool) -> list[C
         chapters = chapters_of(findings)
         put(page(title, chapters))
         return chapters
-    try:
-        with WholeFile(target, overwrite) as whole:
-            chapters = chapters_of(findings)
-            whole.part.write_text(page(title, chapters), "utf-8")
-            whole.commit()
-    except OutputError as error:
-        raise OutputError(f"{target}: {error}") from error
-    except OSError as error:
-        raise OutputError(f"{target}: {cant_write(error)}") from error
+    with named(target), WholeFile(target, overwrite) as whole:
+        chapters = chapters_of(findings)
+        whole.part.write_text(page(title, chapters), "utf-8")
+        whole.commit()
     return chapters
 
 

@@ -5,8 +5,8 @@ from collections.abc import Callable, Generator
 from contextlib import ExitStack, closing
 
 from mdtool.ending import check_not_ending
-from mdtool.errors import InputError
 from mdtool.findings import Moment, Verdict
+from mdtool.jobs.rework.live import followed
 from mdtool.jobs.rework.report import Report
 from mdtool.jobs.rework.run import Inquiry, Live
 from mdtool.jobs.rework.still import judged_animation, judged_photo
@@ -37,22 +37,16 @@ def analyse(
     def note(moment: Moment, verdict: Verdict, frames: int | None) -> None:
         report.count(moment, verdict)
         noted(moment, verdict)
-        report.duration = max(report.duration or 0.0, moment.time + moment.duration) or None
+        report.reach(moment)
         progress(report, frames)
 
     with ExitStack() as stack:
         if reader := open_live(source, stack, live.duration):
             judge = LiveJudge(reader, inquiry.see, inquiry.question, live.delay, clock, blanks=False)
-            try:
-                for event in stack.enter_context(closing(judge.events())):
+            with followed(judge, report) as events:
+                for event in events:
                     if isinstance(event, Judged):
                         note(event.moment, event.verdict, None)
-            except KeyboardInterrupt:  # as whoever works raises it where the person has interrupted
-                pass
-            except InputError as lost:
-                if not report.frames:
-                    raise
-                report.incomplete = str(lost)
             report.notes.append(judge.told())
         else:
             medium = open_medium(source, stack)

@@ -1,7 +1,8 @@
 """Makes a treated copy of what plays now, in files that are whole whenever it ends, or on its way to somewhere else."""
 
 import sys
-from contextlib import ExitStack, closing
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from mdtool.media.live import LiveReader
 from mdtool.media.piped import PipedOut
 from mdtool.media.whole_file import WholeFile
 from mdtool.media.writer import VideoWriter, muxer_for
+from mdtool.stream.judge import JudgedEvent
 from mdtool.stream.live import LiveJudge
 from mdtool.stream.watch import Judged
 
@@ -37,30 +39,38 @@ def rework_live(reader: LiveReader, target: Target, overwrite: bool, run: Run, r
     judge = LiveJudge(reader, run.known.see, run.known.question, run.live.delay, run.clock, run.covers_unjudged)
     out = _Out(reader, target, overwrite, run)
     silencer = Silencer()
-    lost: InputError | None = None
     with closing(out):
-        try:
-            with closing(judge.events()) as events:
-                for event in events:
-                    if isinstance(event, Judged):
-                        run.note(report, event.moment, event.verdict)
-                        report.duration = event.moment.time
-                        for packet in silencer.known(event.moment.time, run.is_silent()) if run.is_silent else ():
-                            out.write(packet)
-                    elif run.is_silent and event.stream.type == "audio":
-                        silencer.take(event)
-                        continue
-                    out.write(event)
-                    run.progress(report, None)
-        except InputError as error:
-            lost = error
-        except KeyboardInterrupt:  # as whoever works raises it where the person has interrupted
-            pass
+        with followed(judge, report) as events:
+            for event in events:
+                if isinstance(event, Judged):
+                    run.note(report, event.moment, event.verdict)
+                    report.duration = event.moment.time
+                    for packet in silencer.known(event.moment.time, run.is_silent()) if run.is_silent else ():
+                        out.write(packet)
+                elif run.is_silent and event.stream.type == "audio":
+                    silencer.take(event)
+                    continue
+                out.write(event)
+                run.progress(report, None)
         out.finish()
     report.notes += [*out.notes, judge.told()]
-    if lost and not report.frames:
-        raise lost
-    report.incomplete = str(lost or "")
+
+
+@contextmanager
+def followed(judge: LiveJudge, report: Report) -> Iterator[Iterator[JudgedEvent]]:
+    """The events, until the person interrupts, or the source ends or is lost: then the report says so.
+
+    InputError if it is lost before any frame came.
+    """
+    try:
+        with closing(judge.events()) as events:
+            yield events
+    except KeyboardInterrupt:  # as whoever works raises it where the person has interrupted
+        pass
+    except InputError as lost:
+        if not report.frames:
+            raise
+        report.incomplete = str(lost)
 
 
 class _Out:

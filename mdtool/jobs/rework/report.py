@@ -37,6 +37,10 @@ class Report:
         self.hidden += verdict.hidden
         self.tracks |= {(moment.stream, region.track) for region in verdict.regions}
 
+    def reach(self, moment: Moment) -> None:
+        """The duration takes this frame in; a photo has none."""
+        self.duration = max(self.duration or 0.0, moment.time + moment.duration) or None
+
     def as_dict(self) -> dict[str, Any]:
         speed = self.duration / self.seconds if self.duration and self.seconds else None
         return {

@@ -21,13 +21,21 @@ LEAST_SECONDS = 60.0  # a shorter video is not worth the files
 
 @contextmanager
 def resumable(
-    source: Input, place: object, known: Inquiry | Path, settings: tuple[object, ...], console: Console
+    source: Input,
+    target: object,
+    known: Inquiry | Path,
+    settings: tuple[object, ...],
+    console: Console,
+    beside: Path | None = None,
 ) -> Iterator[tuple[Inquiry | Path, Work | None]]:
     """What is known, with what a run before had found out already, and the work to be kept; None: it is not worth it.
 
-    place: a file that will be there in the end, if it is one. settings: all that has a say in the result beside the
-    source and what is known, as `settings_of` takes it.
+    target: what will be there in the end, if it is a file; beside: else another file that will be, which many sources
+    may share. settings: all that has a say in the result but the source and what is known, as `settings_of` takes it.
     """
+    place = target
+    if target is None and beside:
+        place = beside.with_name(f"{beside.name}.{source.relative.name}")
     findings = known if isinstance(known, Path) else None
     if not isinstance(place, Path) or source.path is None or not is_long(source.path) or not _is_file(findings):
         yield known, None

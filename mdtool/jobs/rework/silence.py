@@ -17,7 +17,6 @@ class Silencer:
     def __init__(self) -> None:
         self._waiting: deque[av.Packet] = deque()
         self._silent: deque[tuple[float, float]] = deque()  # from, to; seconds
-        self._known = 0.0  # until when
 
     def known(self, time: float, silent: bool) -> Iterator[av.Packet]:
         """A frame was judged: since the one before it was as told then, and from `time` (seconds) it is `silent`.
@@ -28,14 +27,13 @@ class Silencer:
             self._silent[-1] = self._silent[-1][0], time
         if silent:
             self._silent.append((time, float("inf")))
-        self._known = time
-        yield from self._due()
+        yield from self._due(time)
 
     def take(self, packet: av.Packet) -> None:
         self._waiting.append(packet)
 
-    def _due(self) -> Iterator[av.Packet]:
-        while self._waiting and self._end(self._waiting[0]) <= self._known:
+    def _due(self, known: float) -> Iterator[av.Packet]:
+        while self._waiting and self._end(self._waiting[0]) <= known:
             packet = self._waiting.popleft()
             start, end = self._start(packet), self._end(packet)
             while self._silent and self._silent[0][1] <= start:

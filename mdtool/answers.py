@@ -30,6 +30,7 @@ from engine.contract import (
     Point,
     PointRequest,
     QueryRequest,
+    Request,
 )
 from mdtool.console import one_line
 from mdtool.jobs.asking.ask import Asked, Event
@@ -51,18 +52,26 @@ def record(asked: Asked, result: Any, model: str) -> dict[str, Any]:
     """See above. result: as `Done` has it."""
     width, height = asked.size
     about = {"schema": SCHEMA, "input": asked.source.name, "width": width, "height": height, "model": model}
-    match asked.request:
+    return about | told(asked.request, result)
+
+
+def told(request: Request, result: Any) -> dict[str, Any]:
+    """What was asked and answered; result: as `Done` has it."""
+    match request:
         case CaptionRequest(length=length):
-            return about | {"length": length, "caption": result}
+            return {"length": length, "caption": result}
         case QueryRequest(question=question):
-            return about | {"question": question} | _answer(result)
+            return {"question": question} | _answer(result)
         case DetectRequest(prompt=prompt):
-            objects = [_object(box, prompt) for box in result.items]
-            return about | {"prompt": prompt, "objects": objects, "complete": result.complete}
+            return {
+                "prompt": prompt,
+                "objects": [_object(b, prompt) for b in result.items],
+                "complete": result.complete,
+            }
         case PointRequest(prompt=prompt):
             points = [{"label": point.label or prompt, **_rounded(point, PLACE)} for point in result.items]
-            return about | {"prompt": prompt, "points": points, "complete": result.complete}
-    raise TypeError(f"no record for {asked.request}")
+            return {"prompt": prompt, "points": points, "complete": result.complete}
+    raise TypeError(f"no record for {request}")
 
 
 def _answer(answer: Answer) -> dict[str, Any]:

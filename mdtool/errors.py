@@ -12,6 +12,7 @@ class Exit(IntEnum):
     MODEL = 4
     FOUND = 5
     CANT_WRITE = 74
+    INCOMPLETE = 75
     INTERRUPTED = 130
     CLOSED_PIPE = 141
 

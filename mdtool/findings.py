@@ -17,6 +17,8 @@ objects   label, track (the same number for the same object on all frames), scor
           for a face whose gaze was asked for also gaze: method ("model", or "head" for the head's direction),
           in_frame (null where that is not known), and x and y of what is looked at, if it is in the picture
 replies   to questions about the whole picture, by question; left out where none was asked
+
+Records of pictures as `mdtool detect --jsonl` writes them ("mdtool.batch/1") are read as findings too.
 """
 
 import json
@@ -32,6 +34,7 @@ from mdtool.errors import InputError, OutputError, UsageError
 from mdtool.media.whole_file import WholeFile, named
 
 SCHEMA = "mdtool.findings/1"
+BATCH_SCHEMA = "mdtool.batch/1"
 SIDES = ("x_min", "y_min", "x_max", "y_max")
 MOST_SECONDS = 1e9
 
@@ -200,7 +203,8 @@ def records(file: Path | TextIO) -> Iterator[Record]:
     name = str(file) if isinstance(file, Path) else "the findings"
     try:
         for number, line in enumerate(_lines(file), 1):
-            yield _parsed(line, f"{name}:{number}")
+            if record := _parsed(line, f"{name}:{number}"):
+                yield record
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{name}: can't be read: {getattr(error, 'strerror', None) or 'is no text'}") from error
 
@@ -241,10 +245,12 @@ def spooled(path: Path) -> Iterator[Path]:
         yield Path(spool.name)
 
 
-def _parsed(line: str, place: str) -> Record:
-    """A record with everything in it that is needed to hide what it names."""
+def _parsed(line: str, place: str) -> Record | None:
+    """A record with everything in it that is needed to hide what it names; None for what tells nothing of a picture."""
     try:
         entry = json.loads(line)
+        if entry["schema"] == BATCH_SCHEMA:
+            return _of_batch(entry)
         if entry["schema"] != SCHEMA:
             raise InputError(f"{place}: is of schema {entry['schema']!r}; this version reads {SCHEMA!r}")
         width, height = (int(side) for side in entry.get("size", (0, 0)))
@@ -259,6 +265,21 @@ def _parsed(line: str, place: str) -> Record:
         return Record(str(entry["source"]), moment, _verdict(entry), str(entry.get("model", "")), prompts)
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise InputError(f"{place}: is no findings record ({type(error).__name__}: {error})") from error
+
+
+def _of_batch(entry: dict[str, Any]) -> Record | None:
+    """Of a picture. That a video was looked at tells nothing that its findings don't; nor does a failure."""
+    if "error" in entry or "frames" in entry:
+        return None
+    if entry.get("time") is not None or not all("objects" in answer for answer in entry["answers"]):
+        raise ValueError("it is not of boxes in a picture, as `mdtool detect` finds them")
+    if not all(answer["complete"] for answer in entry["answers"]):
+        raise ValueError("a limit ended its list of objects, so that there may be more")
+    found = [one for answer in entry["answers"] for one in answer["objects"]]
+    regions = [_region({"score": None, **one, "track": n, "seen": True}) for n, one in enumerate(found, 1)]
+    moment = Moment(size=(int(entry["width"]), int(entry["height"])))
+    prompts = tuple(str(answer["prompt"]) for answer in entry["answers"])
+    return Record(str(entry["input"]), moment, Verdict(regions, looked=True), str(entry["model"]), prompts)
 
 
 def _seconds(value: Any) -> float:

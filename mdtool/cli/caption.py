@@ -5,10 +5,12 @@ from typing import Annotated, Literal
 import typer
 
 from mdtool.cli import options
+from mdtool.cli.batch import Asking, TextOptions, films_of, run_batch, selection_of, with_options
 
 
+@with_options(TextOptions)
 def caption(
-    images: options.Images,
+    images: options.Images = [],
     length: Annotated[Literal["short", "normal", "long"], typer.Option(help="How long the text is.")] = "normal",
     model: options.ModelName = "auto",
     device: options.Device = "auto",
@@ -21,6 +23,8 @@ def caption(
     seed: options.Seed = 0,
     json: options.Json = False,
     quiet: options.Quiet = False,
+    *,
+    batch: TextOptions,
 ) -> None:
     """Say what photos show.
 
@@ -28,17 +32,27 @@ def caption(
 
     mdtool caption photo.jpg --length short
 
-    mdtool caption ./photos --json > captions.jsonl
+    mdtool caption ./photos --jsonl captions.jsonl
     """
+    from functools import partial
+
     from engine.contract import CaptionRequest
     from mdtool.choice import load_model
-    from mdtool.cli.values import generation
+    from mdtool.cli.values import check_apart, generation
     from mdtool.console import Console
     from mdtool.jobs.asking.answer import answer, find_photos, is_one, show_as
 
     console = Console(quiet)
     request = CaptionRequest(None, length, generation(temperature, top_p, max_tokens, seed))
-    sources = find_photos(images)
-    asked = load_model(model, "caption", [length], detail, device=device, dtype=dtype, resize=resize, say=console.note)
+    selection = selection_of(batch, images)
+    load = partial(
+        load_model, model, "caption", [length], detail, device=device, dtype=dtype, resize=resize, say=console.note
+    )
+    if batch.wanted:
+        check_apart("--jsonl", {"--json": json})
+        asking = Asking("caption", [request], films_of(batch), load, options=(dtype, detail, resize, batch.moments))
+        raise typer.Exit(run_batch(batch, selection, asking, console))
+    sources = find_photos(selection)
+    asked = load()
     show = show_as([request], asked, json, named=not is_one(sources, images))
     raise typer.Exit(answer(sources, asked, [request], show, console))

@@ -3,14 +3,15 @@
 import typer
 
 from mdtool.cli import options
+from mdtool.cli.batch import Asking, PointOptions, films_of, run_batch, selection_of, with_options
 
 
+@with_options(PointOptions)
 def point(
-    images: options.ImagesAndPrompt,
+    images: options.ImagesAndPrompt = [],
     prompt: options.Prompts = [],
     max_objects: options.MaxObjects = None,
     save: options.Save = None,
-    overwrite: options.Overwrite = False,
     model: options.ModelName = "auto",
     device: options.Device = "auto",
     dtype: options.Dtype = None,
@@ -18,6 +19,8 @@ def point(
     resize: options.Resize = None,
     json: options.Json = False,
     quiet: options.Quiet = False,
+    *,
+    batch: PointOptions,
 ) -> None:
     """List the places of what you name in photos, a point each.
 
@@ -28,19 +31,29 @@ def point(
 
     mdtool point ./photos bottle --json
     """
+    from functools import partial
+
     from engine.contract import PointRequest
     from mdtool.choice import load_model
-    from mdtool.cli.values import images_and_prompts
+    from mdtool.cli.values import check_apart, images_and_prompts
     from mdtool.console import Console
     from mdtool.jobs.asking.answer import answer, find_photos, is_one, show_as
     from mdtool.jobs.asking.marked import targets_of
 
     console = Console(quiet)
-    named, prompts = images_and_prompts(images, prompt)
+    named, prompts = images_and_prompts(images, prompt, batch.files_from)
     requests = [PointRequest(None, one, max_objects) for one in prompts]
-    sources = find_photos(named)
+    selection = selection_of(batch, named)
+    load = partial(
+        load_model, model, "point", prompts, detail, device=device, dtype=dtype, resize=resize, say=console.note
+    )
+    if batch.wanted:
+        check_apart("--jsonl", {"--json": json, "--save": save})
+        asking = Asking("point", requests, films_of(batch), load, options=(dtype, detail, resize, batch.moments))
+        raise typer.Exit(run_batch(batch, selection, asking, console))
+    sources = find_photos(selection)
     many = not is_one(sources, named)
-    targets = None if save is None else targets_of(sources, save, many, overwrite)
-    asked = load_model(model, "point", prompts, detail, device=device, dtype=dtype, resize=resize, say=console.note)
+    targets = None if save is None else targets_of(sources, save, many, batch.overwrite)
+    asked = load()
     show = show_as(requests, asked, json, many)
-    raise typer.Exit(answer(sources, asked, requests, show, console, save=targets, overwrite=overwrite))
+    raise typer.Exit(answer(sources, asked, requests, show, console, save=targets, overwrite=batch.overwrite))

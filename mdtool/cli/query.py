@@ -5,11 +5,13 @@ from typing import Annotated
 import typer
 
 from mdtool.cli import options
+from mdtool.cli.batch import Asking, TextOptions, films_of, run_batch, selection_of, with_options
 
 
+@with_options(TextOptions)
 def query(
-    images: options.Images,
     question: Annotated[list[str], typer.Option("--question", "-q", help="What to ask. Repeatable.")],
+    images: options.Images = [],
     reasoning: Annotated[
         bool | None,
         typer.Option("--reasoning/--no-reasoning", help="Think first; --json has the thoughts. Default: the model's."),
@@ -25,6 +27,8 @@ def query(
     seed: options.Seed = 0,
     json: options.Json = False,
     quiet: options.Quiet = False,
+    *,
+    batch: TextOptions,
 ) -> None:
     """Answer questions about photos.
 
@@ -35,9 +39,11 @@ def query(
 
     mdtool query *.jpg -q "is it day or night?" -q "how many people are there?"
     """
+    from functools import partial
+
     from engine.contract import QueryRequest
     from mdtool.choice import load_model
-    from mdtool.cli.values import check_not_blank, generation
+    from mdtool.cli.values import check_apart, check_not_blank, generation
     from mdtool.console import Console
     from mdtool.jobs.asking.answer import answer, find_photos, is_one, show_as
 
@@ -45,7 +51,15 @@ def query(
     check_not_blank("--question", question)
     how = generation(temperature, top_p, max_tokens, seed)
     requests = [QueryRequest(None, one, reasoning, generation=how) for one in question]
-    sources = find_photos(images)
-    asked = load_model(model, "query", question, detail, device=device, dtype=dtype, resize=resize, say=console.note)
+    selection = selection_of(batch, images)
+    load = partial(
+        load_model, model, "query", question, detail, device=device, dtype=dtype, resize=resize, say=console.note
+    )
+    if batch.wanted:
+        check_apart("--jsonl", {"--json": json})
+        asking = Asking("query", requests, films_of(batch), load, options=(dtype, detail, resize, batch.moments))
+        raise typer.Exit(run_batch(batch, selection, asking, console))
+    sources = find_photos(selection)
+    asked = load()
     show = show_as(requests, asked, json, named=not is_one(sources, images))
     raise typer.Exit(answer(sources, asked, requests, show, console))

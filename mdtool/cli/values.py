@@ -87,16 +87,23 @@ def check_findings_in(findings: Path | None, inputs: Sequence[str]) -> None:
         raise UsageError("-: findings and pictures can't both come from stdin; give one of them as a file")
 
 
-def images_and_prompts(arguments: Sequence[str], prompts: Sequence[str]) -> tuple[list[str], list[str]]:
-    """(images, prompts): the last argument is the prompt, unless options gave some. UsageError if one of them lacks."""
+def images_and_prompts(
+    arguments: Sequence[str], prompts: Sequence[str], others: str | None = None
+) -> tuple[list[str], list[str]]:
+    """(images, prompts): the last argument is the prompt, unless options gave some. UsageError if one of them lacks.
+
+    others: a list of more images, if there is one.
+    """
     if prompts:
         check_not_blank("--prompt", prompts)
         return list(arguments), list(prompts)
+    if not arguments:
+        raise UsageError("what to find is missing; name it last, after the images: photo.jpg face")
     *images, prompt = arguments
     path = Path(prompt)
     if prompt == "-" or (os.path.exists(path) and (not images or is_medium(path))):
         raise UsageError(f"{prompt}: is an image, and what to find is missing; name it last, as in: {prompt} face")
-    if not images:
+    if not images and not others:
         raise UsageError(f"{prompt!r}: no such image; name the images first and what to find last: photo.jpg face")
     check_not_blank("PROMPT", [prompt])
     return images, [prompt]

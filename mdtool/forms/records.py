@@ -1,19 +1,25 @@
 """What a model said about many inputs, read back from JSON Lines, a record at a time.
 
-A record is one line of JSON, for one input:
+A record is one line of JSON, for one picture, or one frame of a video:
 
 schema         "mdtool.batch/1"
-input          the photo or video, as it was named
-sha256         of the file's bytes, in hexadecimal
-width, height  pixels, upright
+input          the picture or video, as it was named
 time           seconds; only of a frame of a video
+frames         only of a video itself: how many frames were asked about. Its answers are an empty list, and the record
+               comes after those of its frames
+sha256         of the file's bytes, in hexadecimal
+bytes          the size of the file, and
+modified       when it was changed last, in nanoseconds since 1970, as it was read; null of what is no file
+width, height  pixels, upright
 model          that answered, and its revision
 settings       a short digest of all that has a say in the answers
-milliseconds   that it took
+milliseconds   from when work on it began to its last answer; pictures that are asked about together overlap
 answers        a list; each as in an "mdtool.answers/1" record: length with caption; question with answer; or prompt
                with objects (label, x_min, y_min, x_max, y_max, and score from a model that has one) or points
                (label, x, y), in fractions of the upright picture, and complete
-error          in place of answers, of an input that failed: code, and cause in one line
+error          in place of answers, of an input that failed: code ("input": it can't be read; "slow": not in the time
+               that it had; "memory"; "model": it can't be answered; "output": what was to be written beside the record
+               could not be), and cause in one line
 """
 
 import json
@@ -25,8 +31,9 @@ from typing import Any
 
 from mdtool.answers import PLACE, SIDES
 from mdtool.errors import InputError
+from mdtool.findings import BATCH_SCHEMA as SCHEMA
+from mdtool.findings import SCHEMA as FINDINGS_SCHEMA
 
-SCHEMA = "mdtool.batch/1"
 SIZES = {"width", "height"}
 TEXTS = {"input", "sha256", "model", "revision", "settings"}
 TEXTS |= {"length", "caption", "question", "answer", "reasoning", "prompt", "label"}
@@ -65,7 +72,8 @@ def records(path: Path) -> Iterator[Record]:
                     if not line.endswith("\n"):
                         return
                     raise
-                yield _checked(entry)
+                if entry["schema"] != FINDINGS_SCHEMA:  # of a video, before its record
+                    yield _checked(entry)
     except OSError as error:
         raise InputError(f"{path}: can't be read: {(error.strerror or str(error)).lower()}") from error
     except InputError as error:

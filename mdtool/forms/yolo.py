@@ -26,15 +26,16 @@ from mdtool.media.whole_file import named
 DECIMALS = 6
 
 
-def write_yolo(source: Path, folder: Path) -> Tally:
-    """Made of a file of records. The folder is there when all is in it; it must be new, or empty.
+def write_yolo(source: Path, folder: Path, overwrite: bool = False) -> Tally:
+    """Made of a file of records. The folder is there when all is in it; it must be new, or empty, or one that this has
+    made, if it is to be written over.
 
     InputError for a file that is none, and for two pictures whose names differ only in their endings: they have the
     same labels file. OutputError where it can't be written.
     """
     tally = Tally()
     with named(folder):
-        if folder.is_symlink() or (folder.exists() and (not folder.is_dir() or any(folder.iterdir()))):
+        if os.path.lexists(folder) and not (_is_empty(folder) or (overwrite and _is_own(folder))):
             raise OutputError("exists already, and is no empty folder; give a new name")
         with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent) as part:
             made = Path(part, "made")
@@ -44,8 +45,18 @@ def write_yolo(source: Path, folder: Path) -> Tally:
             classes, common = _write_labels(source, tree, tally)
             Path(tree, *common).rename(made / "labels")
             _write_names(list(classes), made)
+            if folder.exists():
+                folder.rename(Path(part, "old"))
             made.rename(folder)
     return tally
+
+
+def _is_empty(folder: Path) -> bool:
+    return folder.is_dir() and not folder.is_symlink() and not any(folder.iterdir())
+
+
+def _is_own(folder: Path) -> bool:
+    return {path.name for path in folder.iterdir()} <= {"labels", "data.yaml", "classes.txt", "images"}
 
 
 def _write_labels(source: Path, tree: Path, tally: Tally) -> tuple[dict[str, int], tuple[str, ...]]:

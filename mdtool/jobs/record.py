@@ -7,7 +7,7 @@ from mdtool.console import Console
 from mdtool.ending import check_not_ending
 from mdtool.errors import Exit
 from mdtool.findings import FindingsFile, Lines
-from mdtool.jobs.batch import each_input, finished
+from mdtool.jobs.each_input import each_input, finished
 from mdtool.jobs.rework.analyse import analyse
 from mdtool.jobs.rework.report import Report
 from mdtool.jobs.rework.run import Inquiry, Live

@@ -67,27 +67,41 @@ def open_medium(source: Input, stack: ExitStack) -> Medium:
     return stack.enter_context(VideoReader(Path(source.path).absolute()))
 
 
+def picture_bytes(source: Input) -> bytes | None:
+    """The file of a picture of any kind that `read_picture` reads; None for anything else, as a video.
+
+    InputError for what can't be read at all. May be called from several threads.
+    """
+    if source.failed:
+        raise InputError(source.failed)
+    if source.member and source.path:
+        return read_member(source.path, source.member)
+    if source.address:
+        return None if source.address.in_real_time else _picture_from_web(source.address, begins_picture)
+    with _telling():
+        if source.path is None:
+            stream = _stdin()
+            head = stream.peek(HEAD_BYTES)[:HEAD_BYTES]
+            if not head:
+                raise InputError("is empty")
+            if not begins_picture(head):
+                return None
+            data: bytes = stream.read()
+            return data
+        if not begins_picture(_head(source.path)) and source.path.suffix.lower() != ".tga":
+            return None
+        return source.path.read_bytes()
+
+
 def open_picture(source: Input, at_least: int | None = None) -> np.ndarray:
     """HxWx3 uint8 sRGB, upright, of a picture of any kind that `read_picture` reads, and at_least as there.
 
     InputError for anything else. May be called from several threads.
     """
-    if source.failed:
-        raise InputError(source.failed)
-    if source.member and source.path:
-        return read_picture(read_member(source.path, source.member), at_least)
-    if source.address:
-        data = None if source.address.in_real_time else _picture_from_web(source.address, begins_picture)
-        if data is None:
-            raise InputError("gives no picture of a kind that mdtool reads")
-        return read_picture(data, at_least)
-    with _telling():
-        if source.path is None:
-            stream = _stdin()
-            head = stream.peek(HEAD_BYTES)[:HEAD_BYTES]
-            return read_picture(stream.read() if begins_picture(head) else head, at_least)
-        _head(source.path)
-        return read_picture(source.path, at_least)
+    data = picture_bytes(source)
+    if data is None:
+        raise InputError("is no picture of a kind that mdtool reads")
+    return read_picture(data, at_least)
 
 
 def _still_or_moving(picture: bytes | Path) -> Animation | Photo:

@@ -35,6 +35,20 @@ def is_cut(difference: float, recent: list[float]) -> bool:
     return difference > max(CUT_DIFFERENCE, CUT_RATIO * usual)
 
 
+class Cuts:
+    """Tells where shots begin in a stream, of which it is shown one pair of neighbours after the other."""
+
+    def __init__(self) -> None:
+        self._changes: list[float] = []  # of late
+
+    def between(self, before: np.ndarray, after: np.ndarray) -> bool:
+        """before, after: coarse."""
+        difference = change(before, after)
+        found = is_cut(difference, self._changes)
+        self._changes = [*self._changes[-7:], difference]
+        return found
+
+
 class Flow:
     """Dense optical flow: DIS, Kroeger et al. 2016, arXiv 1603.03590."""
 

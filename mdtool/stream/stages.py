@@ -5,7 +5,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Generator, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from typing import Generic, TypeVar
 
 from mdtool.ending import check_not_ending
@@ -24,6 +24,14 @@ def ahead(items: Iterable[T], depth: int) -> Generator[T]:
 
     What `items` raises is raised here, in its place. Closing this iterator stops and closes `items`.
     """
+    with closing(ahead_or_none(items, depth)) as made:
+        for item in made:
+            if item is not None:
+                yield item
+
+
+def ahead_or_none(items: Iterable[T], depth: int) -> Generator[T | None]:
+    """As `ahead`, and None whenever nothing came for POLL_SECONDS."""
     ready: queue.Queue[T | _End] = queue.Queue(depth)
     stopped = threading.Event()
 
@@ -61,6 +69,7 @@ def ahead(items: Iterable[T], depth: int) -> Generator[T]:
                 item = ready.get(timeout=POLL_SECONDS)
             except queue.Empty:
                 check_not_ending()
+                yield None
                 continue
             if isinstance(item, _End):
                 if item.error:

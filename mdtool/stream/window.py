@@ -45,7 +45,7 @@ class Window:
 
     def __init__(self) -> None:
         self._held: list[Held] = []
-        self._changes: list[float] = []  # from one frame to the next, of late
+        self._cuts = motion.Cuts()
         self._flow = motion.Flow()
         self._flows: dict[tuple[int, int], np.ndarray] = {}  # by the frames' numbers in the stream
 
@@ -66,10 +66,7 @@ class Window:
         before = self._held[-1]
         if frame.luma.shape != before.frame.luma.shape or frame.corrupt or before.frame.corrupt:
             return True
-        change = motion.change(before.coarse, coarse)
-        is_cut = motion.is_cut(change, self._changes)
-        self._changes = [*self._changes[-7:], change]
-        return is_cut
+        return self._cuts.between(before.coarse, coarse)
 
     def release(self, keep: int) -> Iterator[Held]:
         """Lets go of the oldest frames until `keep` are left."""

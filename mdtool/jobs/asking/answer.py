@@ -13,26 +13,25 @@ from mdtool.answers import TextLines, print_places, print_record, print_table
 from mdtool.console import Console
 from mdtool.ending import check_not_ending
 from mdtool.errors import Exit, InputError, MdtoolError, NoInput, OutputError
-from mdtool.jobs.asking.ask import Asked, Event, ask
+from mdtool.jobs.asking.ask import Asked, Event, ask, in_order
 from mdtool.jobs.asking.marked import check_target, save_marked
-from mdtool.media.inputs import VIDEOS, Input, find_inputs
+from mdtool.jobs.asking.reading import read_ahead
+from mdtool.jobs.asking.shot import Shot
+from mdtool.media.inputs import VIDEOS, Input
+from mdtool.media.listing import Selection, listed
 from mdtool.media.live import next_frame
-from mdtool.media.opening import open_live, open_medium
-from mdtool.media.photo import Photo
+from mdtool.media.opening import open_live, picture_bytes
+from mdtool.media.picture import read_picture
 from recipes.draw import colours_of
 
 Show = Callable[[Asked, Event], None]
 
 
-def find_photos(named: Sequence[str]) -> list[Input]:
-    """As `find_inputs`, but videos in folders and globs are passed over. NoInput where nothing is left."""
-    found = [
-        source
-        for source in find_inputs(named)
-        if source.named or source.path is None or source.path.suffix.lower() not in VIDEOS
-    ]
+def find_photos(selection: Selection) -> list[Input]:
+    """As `listed`, but videos in folders and globs are passed over. NoInput where nothing is left."""
+    found = [one for one in listed(selection) if one.named or one.relative.suffix.lower() not in VIDEOS]
     if not found:
-        raise NoInput(f"no photo in {', '.join(named)}")
+        raise NoInput(f"no photo in {', '.join(selection.named)}")
     return found
 
 
@@ -69,19 +68,19 @@ def answer(
     found: list[Box | Point] = []
     colours = colours_of(one.prompt for one in requests if isinstance(one, DetectRequest | PointRequest))
 
-    def read(source: Input) -> np.ndarray:
-        check_not_ending()
+    def read(source: Input) -> Shot:
         if source in targets:
             check_target(targets[source], overwrite)
-        return read_rgb(source)
+        return Shot(source, read_rgb(source))
 
     def failed(source: Input, error: Exception) -> None:
         failures[source] = error.code if isinstance(error, MdtoolError) else Exit.SOME_FAILED
         reason = "needs more memory than there is" if isinstance(error, MemoryError) else str(error)
         console.error(reason if isinstance(error, OutputError) else f"{source.name}: {reason}")
 
+    shots = filter(None, read_ahead(sources, read, model.pictures_at_once))
     try:
-        for asked, event in ask(sources, read, model, requests, threshold, keep_pixels=bool(targets)):
+        for asked, event in in_order(ask(shots, model, requests, threshold, keep_pixels=bool(targets))):
             check_not_ending()
             source = asked.source
             show(asked, event)
@@ -96,9 +95,9 @@ def answer(
                     )
             if asked.last and isinstance(event, Done | Failed):
                 if source in targets and source not in failures:
-                    assert asked.pixels is not None
+                    assert asked.shot.pixels is not None
                     try:
-                        save_marked(asked.pixels, found, targets[source], overwrite, colours)
+                        save_marked(asked.shot.pixels, found, targets[source], overwrite, colours)
                     except OutputError as error:
                         failed(source, error)
                 found = []
@@ -110,11 +109,10 @@ def answer(
 
 
 def read_rgb(source: Input) -> np.ndarray:
-    """HxWx3 uint8 RGB, upright; of what plays live the picture that comes next. InputError for videos."""
+    """HxWx3 uint8 sRGB, upright; of what plays live the picture that comes next. InputError for other videos."""
     with ExitStack() as stack:
         if live := open_live(source, stack, duration=None):
             return next_frame(live).rgb()
-        medium = open_medium(source, stack)
-        if isinstance(medium, Photo):
-            return medium.rgb()
-    raise InputError("is a video or an animation; only `mdtool redact` takes those")
+    if (data := picture_bytes(source)) is not None:
+        return read_picture(data)
+    raise InputError("is no picture; --jsonl asks about frames of videos")

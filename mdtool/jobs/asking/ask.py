@@ -1,9 +1,10 @@
-"""Asks a model about photos. They are read and encoded a few at a time, asked about together, and answered in order."""
+"""Asks a model about photos. They are encoded a few at a time, and asked about together."""
 
+import time
 import warnings
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections import defaultdict, deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import count, islice
 from typing import Any
 
@@ -21,7 +22,7 @@ from engine.contract import (
     PointRequest,
     Request,
 )
-from mdtool.errors import MdtoolError
+from mdtool.jobs.asking.shot import Shot
 from mdtool.media.inputs import Input
 
 Event = Piece | Done | Failed
@@ -31,81 +32,81 @@ Event = Piece | Done | Failed
 class Asked:
     """One request about one photo.
 
-    size: width and height in pixels, upright; (0, 0) if the photo could not be read. last: no other request about this
-    photo comes after it. pixels: HxWx3 uint8 RGB, if they are kept: a long answer can make many others wait.
+    index: counts all requests from 0, in their order. shot: with its pixels if they are kept, for a long answer can
+    make many others wait. number: counts the requests about a photo from 0. size: width and height in pixels, upright;
+    (0, 0) if the photo could not be read. last: no other request about this photo comes after it. since: when work on
+    it began, on the clock of `time.perf_counter`.
     """
 
-    source: Input
+    index: int
+    shot: Shot
     request: Request
+    number: int
     size: tuple[int, int]
     last: bool
-    pixels: np.ndarray | None = None
-    events: deque[Event] = field(default_factory=deque)  # that were not passed on yet
+    since: float
+
+    @property
+    def source(self) -> Input:
+        return self.shot.source
 
 
 def ask(
-    sources: Iterable[Input],
-    read: Callable[[Input], np.ndarray],
+    shots: Iterable[Shot],
     model: Model,
     requests: Sequence[Request],
     threshold: float | None = None,
     keep_pixels: bool = False,
 ) -> Iterator[tuple[Asked, Event]]:
-    """What comes of every request about every photo, in their order, each up to its Done or Failed.
+    """What comes of every request about every photo, as it comes, each up to its Done or Failed.
 
-    requests: without their image. A photo that `read` raises MdtoolError for, or that the model can't encode, gives
-    one Failed in place of its answers.
+    requests: without their image. A photo that could not be read, or that the model can't encode, gives one Failed in
+    place of its answers.
     """
-    waiting: deque[Asked] = deque()
     asked: dict[int, Asked] = {}  # by the engine's index, until they are done
-    indices = count()
+    failed: deque[tuple[Asked, Failed]] = deque()
+    theirs, ours = count(), count()
 
     def drawn() -> Iterator[Request]:
-        rest = iter(sources)
+        rest = iter(shots)
         while chunk := list(islice(rest, model.pictures_at_once)):
-            for source, pixels, encoded in _encoded(chunk, read, model):
+            since = time.perf_counter()
+            for shot, encoded in zip(chunk, _encoded(chunk, model), strict=True):
+                kept = shot if keep_pixels else replace(shot, pixels=None)
                 if isinstance(encoded, Exception):
-                    failed = Failed(-1, encoded)
-                    waiting.append(Asked(source, requests[0], (0, 0), last=True, events=deque([failed])))
+                    one = Asked(next(ours), kept, requests[0], 0, shot.size, True, since)
+                    failed.append((one, Failed(-1, encoded)))
                     continue
-                assert pixels is not None
-                size, kept = (pixels.shape[1], pixels.shape[0]), pixels if keep_pixels else None
-                for number, request in enumerate(requests, 1):
-                    one = Asked(source, request, size, last=number == len(requests), pixels=kept)
-                    waiting.append(one)
-                    asked[next(indices)] = one
+                for number, request in enumerate(requests):
+                    last = number == len(requests) - 1
+                    asked[next(theirs)] = Asked(next(ours), kept, request, number, shot.size, last, since)
                     yield replace(request, image=encoded)
 
     for event in _run(model, drawn(), threshold):
-        one = asked[event.index] if isinstance(event, Piece) else asked.pop(event.index)
-        one.events.append(event)
-        yield from _in_order(waiting)
-    yield from _in_order(waiting)
+        yield (asked[event.index] if isinstance(event, Piece) else asked.pop(event.index)), event
+        while failed:
+            yield failed.popleft()
+    yield from failed
 
 
-def _in_order(waiting: deque[Asked]) -> Iterator[tuple[Asked, Event]]:
-    """What has come of the first request, and if that is done, of the next."""
-    while waiting and waiting[0].events:
-        event = waiting[0].events.popleft()
-        yield waiting[0], event
-        if not isinstance(event, Piece):
-            waiting.popleft()
+def in_order(answers: Iterable[tuple[Asked, Event]]) -> Iterator[tuple[Asked, Event]]:
+    """What `ask` gives in the order of the requests: all of the first, as it comes, and then all of the next."""
+    held: defaultdict[int, deque[tuple[Asked, Event]]] = defaultdict(deque)
+    due = 0
+    for asked, event in answers:
+        held[asked.index].append((asked, event))
+        while held[due]:
+            one, next_event = held[due].popleft()
+            yield one, next_event
+            if not isinstance(next_event, Piece):
+                del held[due]
+                due += 1
 
 
-def _encoded(
-    sources: Sequence[Input], read: Callable[[Input], np.ndarray], model: Model
-) -> Iterator[tuple[Input, np.ndarray | None, Any]]:
-    """(source, pixels, what the model made of them, or the error in its place) of each."""
-    images: dict[Input, np.ndarray] = {}
-    made: dict[Input, Any] = {}
-    for source in sources:
-        try:
-            images[source] = read(source)
-        except (MdtoolError, MemoryError) as error:
-            made[source] = error
-    made |= zip(images, _encode(model, list(images.values())), strict=True)
-    for source in sources:
-        yield source, images.get(source), made.pop(source)
+def _encoded(shots: Sequence[Shot], model: Model) -> list[Any]:
+    """What the model made of each, or the error in its place."""
+    made = iter(_encode(model, [shot.pixels for shot in shots if shot.pixels is not None]))
+    return [shot.error if shot.pixels is None else next(made) for shot in shots]
 
 
 def _encode(model: Model, images: Sequence[np.ndarray]) -> list[Any]:

@@ -13,7 +13,7 @@ from mdtool.ending import check_not_ending
 from mdtool.errors import Exit, InputError, OutputError, UsageError
 from mdtool.findings import Both, FindingsFile, Lines, Moment, RecordedFindings, Verdict
 from mdtool.jobs.asking.marked import save_picture
-from mdtool.jobs.batch import each_input, finished
+from mdtool.jobs.each_input import each_input, finished
 from mdtool.jobs.gaze.account import Account, GazeDrawing
 from mdtool.jobs.gaze.lines import GazeLines
 from mdtool.jobs.gaze.summary import GazeReport

@@ -15,7 +15,7 @@ from mdtool.ending import check_not_ending
 from mdtool.errors import Exit, OutputError, UsageError
 from mdtool.findings import Both, FindingsFile, Lines, Moment, RecordedFindings, records, records_of
 from mdtool.findings import Verdict as Seen
-from mdtool.jobs.batch import each_input
+from mdtool.jobs.each_input import each_input
 from mdtool.jobs.moderate.judgement import Judgement, Judging, check_asked, judgement
 from mdtool.jobs.moderate.live import LiveModeration
 from mdtool.jobs.moderate.treatment import Moderation

@@ -8,7 +8,7 @@ from mdtool.console import Console
 from mdtool.ending import check_not_ending
 from mdtool.errors import Exit
 from mdtool.findings import FindingsFile, Lines
-from mdtool.jobs.batch import each_input, finished
+from mdtool.jobs.each_input import each_input, finished
 from mdtool.jobs.recorded import recorded
 from mdtool.jobs.redact.treatment import Redaction
 from mdtool.jobs.rework.dispatch import rework

@@ -10,7 +10,7 @@ from mdtool.console import Console
 from mdtool.ending import check_not_ending
 from mdtool.errors import Exit, NoInput, UsageError
 from mdtool.findings import records
-from mdtool.jobs.batch import each_input, finished
+from mdtool.jobs.each_input import each_input, finished
 from mdtool.jobs.recorded import recorded
 from mdtool.jobs.rework.dispatch import rework
 from mdtool.jobs.rework.report import Report

@@ -1,0 +1,305 @@
+"""The records of a batch in a file that tells by itself what is done, so that a run that was killed can go on.
+
+JSON Lines, of the schema in `mdtool.forms.records`; a video's are preceded by records of its frames, or by its findings
+(`mdtool.findings`). An input is done when there is a record of it, without a time, for the same settings and content.
+Lines are only ever added. What no longer holds is left out when the file is opened and when it is closed, by putting a
+copy without it in its place: the half of a line that a killed run left, errors, which are tried again, what was said of
+other content under the same name, and findings of a video that is not done.
+"""
+
+import fcntl
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from mdtool import findings
+from mdtool.errors import OutputError
+from mdtool.forms.records import SCHEMA, Record
+from mdtool.jobs.asking.shot import Version
+from mdtool.media.whole_file import named
+
+SECONDS_BETWEEN_SYNCS = 2.0
+COPIED_AT_ONCE = 1 << 20  # bytes
+Range = tuple[int, int]  # of bytes in the file: from, to
+
+
+def line_of(record: Record) -> str:
+    return json.dumps(record, ensure_ascii=False, separators=(",", ":")) + "\n"
+
+
+@dataclass(slots=True)
+class Entry:
+    """What there is of one input. whole: it is done. times: of its frames, of a video that is not."""
+
+    version: Version
+    ranges: list[Range] = field(default_factory=list)
+    whole: bool = False
+    times: set[float] = field(default_factory=set)
+
+
+class Sink(Protocol):
+    """Where records go. As a file, `write` takes the findings of a video, which its record will follow."""
+
+    def entry(self, name: str) -> Entry | None:
+        """What there is of the input with this name. May be called from any thread."""
+
+    def records(self) -> Iterator[Record]:
+        """Those of all inputs that are done."""
+
+    def add(self, record: Record) -> None:
+        """Whole or not at all. OutputError where it can't be written."""
+
+    def refresh(self, name: str, version: Version) -> None:
+        """The file of an input that is done was touched, and has the same content."""
+
+    def write(self, text: str, /) -> object: ...
+
+
+class Stream:
+    """Records for whoever reads them at the other end; what is done is known while the run lasts."""
+
+    def __init__(self, put: Callable[[str], object]) -> None:
+        self._put = put
+        self._entries: dict[str, Entry] = {}
+
+    def entry(self, name: str) -> Entry | None:
+        return self._entries.get(name)
+
+    def records(self) -> Iterator[Record]:
+        return iter(())
+
+    def add(self, record: Record) -> None:
+        self._put(line_of(record))
+        if record.get("sha256") and "error" not in record and "time" not in record:
+            self._entries[record["input"]] = Entry(version_of(record), whole=True)
+
+    def refresh(self, name: str, version: Version) -> None:
+        self._entries[name].version = version
+
+    def write(self, text: str, /) -> None:
+        self._put(text)
+
+
+class Ledger:
+    """A file of records; see above. Use as a context manager. Another run on the same file is refused."""
+
+    def __init__(self, path: Path, settings: str, overwrite: bool) -> None:
+        """settings: the digest that records have for which work is done. overwrite: what is there is thrown away."""
+        self.path = path
+        self._place = Path(os.path.realpath(path))
+        self._settings = settings
+        self._overwrite = overwrite
+        self._file = -1
+        self._synced = time.monotonic()
+        self._forget()
+
+    def _forget(self) -> None:
+        self._end = 0
+        self._entries: dict[str, Entry] = {}
+        self._errors: dict[str, Range] = {}
+        self._dropped: list[Range] = []
+        self._findings: tuple[str, Range] | None = None  # of a video that has no record yet
+
+    def __enter__(self) -> "Ledger":
+        with ExitStack() as stack:
+            stack.enter_context(named(self.path))
+            self._file = _locked(self._place)
+            stack.callback(lambda: os.close(self._file))
+            if self._overwrite:
+                os.ftruncate(self._file, 0)
+            self._read()
+            self._dropped += self._errors.values()
+            if self._compact():
+                self._forget()
+                self._read()
+            stack.pop_all()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            with named(self.path):
+                self._drop_findings()
+                self._compact()
+                os.fsync(self._file)
+        except OutputError:
+            if kind is None:  # else that is told
+                raise
+        finally:
+            os.close(self._file)
+
+    # -- what is there
+
+    def entry(self, name: str) -> Entry | None:
+        return self._entries.get(name)
+
+    def records(self) -> Iterator[Record]:
+        return (self.record_of(entry) for entry in list(self._entries.values()) if entry.whole)
+
+    def record_of(self, entry: Entry) -> Record:
+        """Of an input that is done."""
+        start, end = entry.ranges[-1]
+        record: Record = json.loads(os.pread(self._file, end - start, start))
+        return record
+
+    def _read(self) -> None:
+        """OutputError for a file that holds anything else."""
+        with os.fdopen(os.dup(self._file), "rb") as file:
+            file.seek(0)
+            for number, line in enumerate(file, 1):
+                span, self._end = (self._end, self._end + len(line)), self._end + len(line)
+                if not line.endswith(b"\n"):
+                    self._dropped.append(span)
+                    break
+                try:
+                    record = json.loads(line)
+                    if record["schema"] == findings.SCHEMA:
+                        self._take_findings(record["source"], span)
+                    elif record["schema"] == SCHEMA:
+                        self._take(record, span)
+                    else:
+                        raise ValueError
+                except (ValueError, KeyError, TypeError, AttributeError) as error:
+                    raise OutputError(
+                        f"its line {number} is no record of this version of mdtool; give another name, "
+                        "or --overwrite to begin anew"
+                    ) from error
+        self._drop_findings()
+
+    # -- what is added
+
+    def add(self, record: Record) -> None:
+        self._take(record, self._append(line_of(record)))
+        if time.monotonic() - self._synced > SECONDS_BETWEEN_SYNCS:
+            with named(self.path):
+                os.fsync(self._file)
+            self._synced = time.monotonic()
+
+    def refresh(self, name: str, version: Version) -> None:
+        record = self.record_of(self._entries[name])
+        if "frames" not in record:  # else those of its frames would have to be written again too
+            self.add(record | fields_of(version))
+
+    def write(self, text: str, /) -> None:
+        self._take_findings(json.loads(text)["source"], self._append(text))
+
+    def _append(self, text: str) -> Range:
+        data = text.encode("utf-8", "backslashreplace")
+        begin = self._end
+        with named(self.path):
+            try:
+                while data:
+                    written = os.write(self._file, data)
+                    data, self._end = data[written:], self._end + written
+            except OSError:
+                with suppress(OSError):
+                    os.ftruncate(self._file, begin)
+                self._end = begin
+                raise
+        return begin, self._end
+
+    # -- which lines hold
+
+    def _take_findings(self, name: str, span: Range) -> None:
+        if self._findings and self._findings[0] == name:
+            span = self._findings[1][0], span[1]
+        else:
+            self._drop_findings()
+        self._findings = name, span
+
+    def _drop_findings(self) -> None:
+        if self._findings:
+            self._dropped.append(self._findings[1])
+        self._findings = None
+
+    def _take(self, record: Record, span: Range) -> None:
+        name, failed = record["input"], "error" in record
+        if self._findings and self._findings[0] == name and not failed:
+            span = self._findings[1][0], span[1]
+            self._findings = None
+        self._drop_findings()
+        if record["settings"] != self._settings:
+            return
+        if error := self._errors.pop(name, None):
+            self._dropped.append(error)
+        if failed:
+            self._errors[name] = span
+            return
+        version = version_of(record)
+        if not version.sha256:
+            return
+        entry = self._entries.get(name)
+        if entry is None or entry.whole or entry.version.sha256 != version.sha256:
+            self._dropped += entry.ranges if entry else []
+            entry = self._entries[name] = Entry(version)
+        entry.ranges.append(span)
+        if "time" in record:
+            entry.times.add(record["time"])
+        else:
+            entry.whole, entry.times = True, set()
+
+    def _compact(self) -> bool:
+        """Whether lines were moved: what does not hold is cut off at the end, or left out of a copy in its place."""
+        dropped = sorted(self._dropped)
+        self._dropped = []
+        while dropped and dropped[-1][1] == self._end:
+            self._end = dropped.pop()[0]
+            os.ftruncate(self._file, self._end)
+        if not dropped:
+            return False
+        part = self._place.with_name(f".{self._place.name}.part")
+        try:
+            copy = os.open(part, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND, os.fstat(self._file).st_mode)
+            try:
+                fcntl.flock(copy, fcntl.LOCK_EX)
+                self._copy_but(dropped, copy)
+                os.fsync(copy)
+                os.replace(part, self._place)
+            except BaseException:
+                os.close(copy)
+                raise
+        except BaseException:
+            with suppress(OSError):
+                os.unlink(part)
+            raise
+        os.close(self._file)
+        self._file = copy
+        return True
+
+    def _copy_but(self, dropped: Sequence[Range], copy: int) -> None:
+        starts = [0, *(end for _, end in dropped)]
+        ends = [*(start for start, _ in dropped), self._end]
+        for start, end in zip(starts, ends, strict=True):
+            while data := os.pread(self._file, min(COPIED_AT_ONCE, end - start), start):
+                start += len(data)
+                while data:
+                    data = data[os.write(copy, data) :]
+
+
+def fields_of(version: Version) -> Record:
+    return {"sha256": version.sha256, "bytes": version.size, "modified": version.modified}
+
+
+def version_of(record: Record) -> Version:
+    return Version(record["sha256"], record.get("bytes"), record.get("modified"))
+
+
+def _locked(path: Path) -> int:
+    """An open file that no other run has. OutputError if one has."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(os.fstat(file), os.stat(path)):  # not one that another run has just replaced
+                return file
+        except BlockingIOError as error:
+            os.close(file)
+            raise OutputError("another run is writing it; wait for it, or give another name") from error
+        except FileNotFoundError:
+            pass
+        os.close(file)

@@ -1,0 +1,55 @@
+"""Reads one input of a batch: its content's digest, and its pixels if they are needed."""
+
+import hashlib
+from collections.abc import Callable
+from contextlib import ExitStack
+
+from mdtool.jobs.asking.shot import UNKNOWN, Shot, Version
+from mdtool.jobs.batch.beside import Beside
+from mdtool.jobs.batch.ledger import Sink
+from mdtool.jobs.batch.work_list import state_of
+from mdtool.media.animation import is_animated
+from mdtool.media.inputs import Input
+from mdtool.media.live import next_frame
+from mdtool.media.opening import is_live, open_live, picture_bytes
+from mdtool.media.picture import read_picture
+
+
+def reader(sink: Sink, beside: Beside, moving: bool, tiled: bool) -> Callable[[Input], Shot]:
+    """What reads an input, in any thread. A shot without pixels has content that is done.
+
+    moving: animations are videos; else their first picture counts. tiled: so is all else. Raises InputError.
+    """
+
+    def read(source: Input) -> Shot:
+        beside.check_apart(source)
+        if source.address and is_live(source):
+            return Shot(source, version=UNKNOWN, film=True) if moving else _live(source)
+        state = state_of(source) or (None, None)
+        data = picture_bytes(source)
+        film = data is None or tiled or (moving and is_animated(data))
+        version = Version(hashlib.sha256(data).hexdigest(), *state) if data else _version_of_film(source, state)
+        entry = sink.entry(source.name)
+        if entry and entry.whole and entry.version.sha256 == version.sha256 != "":
+            return Shot(source, version=version)
+        if film:
+            return Shot(source, version=version, film=True)
+        assert data is not None
+        return Shot(source, read_picture(data), version=version)
+
+    return read
+
+
+def _version_of_film(source: Input, state: tuple[int | None, int | None]) -> Version:
+    if source.path is None:
+        return UNKNOWN
+    with source.path.open("rb") as file:
+        return Version(hashlib.file_digest(file, "sha256").hexdigest(), *state)
+
+
+def _live(source: Input) -> Shot:
+    """The picture that comes next."""
+    with ExitStack() as stack:
+        live = open_live(source, stack, duration=None)
+        assert live
+        return Shot(source, next_frame(live).rgb(), version=UNKNOWN)

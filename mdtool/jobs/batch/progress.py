@@ -1,0 +1,135 @@
+"""How far a batch has come: a bar on a terminal, else a line a minute, or JSON Lines for machines; all on stderr."""
+
+import json
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from mdtool.console import Console
+
+Form = Literal["auto", "json"]
+SECONDS_BETWEEN = {"bar": 0.1, "lines": 60.0, "json": 1.0}
+
+
+@dataclass
+class Progress:
+    """asked, failed: inputs that this run has finished; before: that were done already. waited: seconds for which the
+    model waited for input. count: tells how many inputs there are, which may take a while; None: nobody knows.
+    """
+
+    console: Console
+    form: Form = "auto"
+    count: Callable[[], int] | None = None
+    asked: int = 0
+    failed: int = 0
+    before: int = 0
+    waited: float = 0.0
+    total: int | None = None
+    begun: float = field(default_factory=time.monotonic)
+    _counting: threading.Lock = field(default_factory=threading.Lock)
+
+    def __post_init__(self) -> None:
+        on_terminal = sys.stderr.isatty()
+        self._kind = "json" if self.form == "json" else "bar" if on_terminal else "lines"
+        self._told = self.begun
+        self._bar: Any = None
+
+    @contextmanager
+    def shown(self) -> Iterator[None]:
+        """While this lasts, `tick` shows it."""
+        if self.count and not self.console.quiet:
+            threading.Thread(target=self._count, name="counter", daemon=True).start()
+        try:
+            yield
+        finally:
+            if self._bar:
+                self._bar.stop()
+            if self._kind == "json":
+                self._put_json()
+
+    def _count(self) -> None:
+        assert self.count
+        with suppress(Exception):  # what is wrong with the inputs is told elsewhere
+            self.total = self.count()
+
+    def skip(self) -> None:
+        """One more that was done before; from any thread."""
+        with self._counting:
+            self.before += 1
+
+    def tick(self) -> None:
+        now = time.monotonic()
+        if (self.console.quiet and self._kind != "json") or now - self._told < SECONDS_BETWEEN[self._kind]:
+            return
+        self._told = now
+        if self._kind == "json":
+            self._put_json()
+        elif self._kind == "lines":
+            self.console.note(self._line())
+        else:
+            self._show_bar()
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self.begun
+
+    @property
+    def rate(self) -> float:
+        """Inputs a second."""
+        return (self.asked + self.failed) / self.seconds if self.seconds else 0.0
+
+    @property
+    def left(self) -> float | None:
+        """Seconds."""
+        if self.total is None or not self.rate:
+            return None
+        return max(0, self.total - self.asked - self.failed - self.before) / self.rate
+
+    def summary(self) -> str:
+        """One line for a person, when all is done."""
+        parts = [f"{self.asked} asked about"]
+        parts += [f"{self.failed} failed"] if self.failed else []
+        parts += [f"{self.before} done before"] if self.before else []
+        parts += [f"{self.seconds:.1f} s", f"{self.rate:.1f} a second"]
+        parts += [f"{self.waited / self.seconds:.1%} of it waiting for input"] if self.seconds else []
+        return ", ".join(parts)
+
+    def _line(self) -> str:
+        done = self.asked + self.failed + self.before
+        parts = [f"{done} of {self.total}" if self.total is not None else f"{done} done", f"{self.rate:.1f} a second"]
+        parts += [f"{_told_time(self.left)} left"] if self.left is not None else []
+        parts += [f"{self.failed} failed"] if self.failed else []
+        return ", ".join(parts)
+
+    def _put_json(self) -> None:
+        told = {
+            "asked": self.asked, "failed": self.failed, "before": self.before, "total": self.total,
+            "seconds": round(self.seconds, 1), "rate": round(self.rate, 2),
+            "left": None if self.left is None else round(self.left), "waited": round(self.waited, 1),
+        }  # fmt: skip
+        with suppress(OSError):  # nobody may listen
+            print(json.dumps(told), file=sys.stderr, flush=True)
+
+    def _show_bar(self) -> None:
+        if self._bar is None:
+            from rich.console import Console as RichConsole
+            from rich.progress import BarColumn, TextColumn
+            from rich.progress import Progress as Bar
+
+            columns = BarColumn(), TextColumn("{task.description}")
+            self._bar = Bar(*columns, console=RichConsole(stderr=True), transient=True)
+            self._task = self._bar.add_task("", total=None)
+            self._bar.start()
+        done = self.asked + self.failed + self.before
+        self._bar.update(self._task, description=self._line(), completed=done, total=self.total)
+
+
+def _told_time(seconds: float) -> str:
+    minutes, hours = round(seconds / 60), int(seconds // 3600)
+    if hours:
+        return f"{hours} h {minutes - 60 * hours} min"
+    return f"{minutes} min" if minutes else f"{seconds:.0f} s"

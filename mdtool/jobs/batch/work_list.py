@@ -1,0 +1,81 @@
+"""What a batch has to do: all that is listed and not done yet, once, or as it appears."""
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+
+from mdtool.errors import NoInput
+from mdtool.jobs.batch.ledger import Sink
+from mdtool.jobs.batch.progress import Progress
+from mdtool.media.inputs import Input
+from mdtool.media.listing import Selection, listed
+
+WATCH_SECONDS = 1.0  # from one look for new files to the next, and for which a file must not have changed
+State = tuple[int, int]
+
+
+def state_of(source: Input) -> State | None:
+    """Size in bytes and time of the last change in nanoseconds; None of what is no file, or is not there."""
+    try:
+        status = os.stat(source.path) if source.path else None
+    except (OSError, ValueError):
+        return None
+    return (status.st_size, status.st_mtime_ns) if status else None
+
+
+class WorkList:
+    """Iterate it, in any one thread; `stop` ends that from another. watch: it goes on for files that appear.
+
+    seconds: after which nothing is begun any more; `incomplete` tells if there was something left.
+    """
+
+    def __init__(
+        self, selection: Selection, sink: Sink, progress: Progress, watch: bool = False, seconds: float | None = None
+    ) -> None:
+        self._selection = selection
+        self._sink = sink
+        self._progress = progress
+        self._watch = watch
+        self._seconds = seconds
+        self._met: dict[str, State | None] = {}
+        self._stopped = threading.Event()
+        self.incomplete = False
+
+    def stop(self) -> None:
+        self._stopped.set()
+
+    def __iter__(self) -> Iterator[Input]:
+        yield from self._left()
+        while self._watch and not self._stopped.wait(WATCH_SECONDS) and not self._is_late():
+            yield from self._left()
+
+    def _left(self) -> Iterator[Input]:
+        with suppress(*[NoInput] * self._watch):
+            for source in listed(self._selection):
+                if self._stopped.is_set():
+                    return
+                if self._is_done(source):
+                    continue
+                if self._is_late():
+                    self.incomplete = True
+                    return
+                yield source
+
+    def _is_late(self) -> bool:
+        return self._seconds is not None and self._progress.seconds > self._seconds
+
+    def _is_done(self, source: Input) -> bool:
+        state = state_of(source)
+        if self._watch:
+            if state and time.time_ns() - state[1] < WATCH_SECONDS * 1e9:
+                return True  # for it may still be written; it is met again
+            if source.name in self._met and self._met[source.name] == state:
+                return True
+            self._met[source.name] = state
+        entry = self._sink.entry(source.name)
+        if entry and entry.whole and state and state == (entry.version.size, entry.version.modified):
+            self._progress.skip()
+            return True
+        return False

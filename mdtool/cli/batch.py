@@ -1,6 +1,7 @@
 """The options that asking about thousands of pictures has, and how they become a batch."""
 
 import inspect
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import wraps
@@ -159,6 +160,8 @@ def selection_of(batch: BatchOptions, named: Sequence[str]) -> "Selection":
     if batch.null and not batch.files_from:
         raise UsageError("-0: is about the list that --files-from reads; give one")
     files_from = Path(batch.files_from) if batch.files_from else None
+    if files_from and batch.files_from != "-" and not os.access(files_from, os.R_OK):
+        raise UsageError(f"--files-from {files_from}: there is no such file, or it may not be read")
     return Selection(named, files_from, batch.null, batch.include, batch.exclude)
 
 
@@ -175,11 +178,13 @@ def films_of(batch: BatchOptions) -> "Films":
 
 @dataclass(frozen=True)
 class Asking:
-    """What one command asks. options: all that has a say in the answers besides the model and the requests."""
+    """What one command asks. films: what the model is asked about videos. options: all that has a say in the answers
+    besides the model and the requests.
+    """
 
     command: str
     requests: Sequence[Request]
-    films: "Films"
+    films: "Callable[[Model], Films]"
     load: Callable[[], Model]
     threshold: float | None = None
     options: tuple[object, ...] = ()
@@ -231,7 +236,7 @@ def run_batch(batch: BatchOptions, selection: "Selection", asking: Asking, conso
                 check_new(place, form)
         job = Batch(
             selection, model, asking.requests, asking.threshold, sink, about, console,
-            Progress(console, batch.progress, counted), beside, asking.films, Limits(batch.max_errors, *times),
+            Progress(console, batch.progress, counted), beside, asking.films(model), Limits(batch.max_errors, *times),
             batch.ordered, batch.dedupe, batch.watch,
         )  # fmt: skip
         code = job.run()

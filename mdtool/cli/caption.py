@@ -49,8 +49,9 @@ def caption(
         load_model, model, "caption", [length], detail, device=device, dtype=dtype, resize=resize, say=console.note
     )
     if batch.wanted:
+        films = films_of(batch)
         check_apart("--jsonl", {"--json": json})
-        asking = Asking("caption", [request], films_of(batch), load, options=(dtype, detail, resize, batch.moments))
+        asking = Asking("caption", [request], lambda _: films, load, options=(dtype, detail, resize, batch.moments))
         raise typer.Exit(run_batch(batch, selection, asking, console))
     sources = find_photos(selection)
     asked = load()

@@ -45,7 +45,7 @@ def detect(
     from dataclasses import replace
     from functools import partial
 
-    from engine.contract import DetectRequest
+    from engine.contract import DetectRequest, Model
     from mdtool.choice import load_model
     from mdtool.cli.values import check_apart, images_and_prompts, parsed
     from mdtool.console import Console
@@ -63,6 +63,7 @@ def detect(
     )  # fmt: skip
     if batch.wanted:
         from mdtool.cli.live import checked_live
+        from mdtool.jobs.batch.job import Films
         from mdtool.jobs.rework.run import Inquiry
         from mdtool.stream.judge import Question
         from mdtool.stream.sight import finding
@@ -71,12 +72,14 @@ def detect(
         check_apart("--jsonl", {"--json": json, "--save": save, "--max-objects": max_objects})
         films = films_of(batch)
         grid, live = parsed("--tiles", parse_tiles, tiles), checked_live(duration=duration)
-        asked = load()
         question = Question(tuple(prompts), threshold, films.sampling, None, films.start, films.end)
-        inquiry = Inquiry(question, tiled(finding(asked, prompts, threshold), grid), asked.name)
-        films = replace(films, inquiry=inquiry, tiled=grid is not None, live=live)
+
+        def films_by(asked: Model) -> Films:
+            inquiry = Inquiry(question, tiled(finding(asked, prompts, threshold), grid), asked.name)
+            return replace(films, inquiry=inquiry, tiled=grid is not None, live=live)
+
         told = (dtype, detail, resize, batch.moments, tiles, duration)
-        asking = Asking("detect", requests, films, lambda: asked, threshold, told)
+        asking = Asking("detect", requests, films_by, load, threshold, told)
         raise typer.Exit(run_batch(batch, selection, asking, console))
     if tiles is not None:
         raise UsageError("--tiles: only together with --jsonl")

@@ -48,8 +48,9 @@ def point(
         load_model, model, "point", prompts, detail, device=device, dtype=dtype, resize=resize, say=console.note
     )
     if batch.wanted:
+        films = films_of(batch)
         check_apart("--jsonl", {"--json": json, "--save": save})
-        asking = Asking("point", requests, films_of(batch), load, options=(dtype, detail, resize, batch.moments))
+        asking = Asking("point", requests, lambda _: films, load, options=(dtype, detail, resize, batch.moments))
         raise typer.Exit(run_batch(batch, selection, asking, console))
     sources = find_photos(selection)
     many = not is_one(sources, named)

@@ -56,8 +56,9 @@ def query(
         load_model, model, "query", question, detail, device=device, dtype=dtype, resize=resize, say=console.note
     )
     if batch.wanted:
+        films = films_of(batch)
         check_apart("--jsonl", {"--json": json})
-        asking = Asking("query", requests, films_of(batch), load, options=(dtype, detail, resize, batch.moments))
+        asking = Asking("query", requests, lambda _: films, load, options=(dtype, detail, resize, batch.moments))
         raise typer.Exit(run_batch(batch, selection, asking, console))
     sources = find_photos(selection)
     asked = load()

@@ -21,14 +21,23 @@ from engine.contract import (
 )
 from mdtool.answers import TextLines, record
 from mdtool.errors import InputError
-from mdtool.jobs.asking.ask import Asked, Event, ask
+from mdtool.jobs.asking.ask import Asked, Event, ask, in_order
+from mdtool.jobs.asking.shot import Shot
 from mdtool.media.inputs import Input
 
 PIXELS = np.zeros((2, 3, 3), np.uint8)
 
 
-def photos(*names: str) -> list[Input]:
-    return [Input(Path(name), Path(name), name) for name in names]
+def photos(*names: str) -> list[Shot]:
+    """With pixels, but "broken" could not be read, and the model sees nothing in "empty"."""
+    return [photo(name) for name in names]
+
+
+def photo(name: str) -> Shot:
+    source = Input(Path(name), Path(name), name)
+    if name == "broken":
+        return Shot(source, error=InputError("is damaged"))
+    return Shot(source, PIXELS[:0] if name == "empty" else PIXELS)
 
 
 class Scripted:
@@ -53,13 +62,8 @@ class Scripted:
         yield from self.events
 
 
-def played(model: Scripted, sources: Sequence[Input], requests: Sequence[Request]) -> list[tuple[str, Event]]:
-    def read(source: Input) -> np.ndarray:
-        if source.name == "broken":
-            raise InputError("is damaged")
-        return PIXELS[:0] if source.name == "empty" else PIXELS
-
-    return [(asked.source.name, event) for asked, event in ask(sources, read, model, requests)]  # type: ignore[arg-type]
+def played(model: Scripted, shots: Sequence[Shot], requests: Sequence[Request]) -> list[tuple[str, Event]]:
+    return [(asked.source.name, event) for asked, event in in_order(ask(shots, model, requests))]  # type: ignore[arg-type]
 
 
 def test_what_comes_out_of_order_waits_for_its_turn() -> None:
@@ -71,17 +75,25 @@ def test_what_comes_out_of_order_waits_for_its_turn() -> None:
     ]  # fmt: skip
 
 
+def test_out_of_order_all_comes_as_it_comes() -> None:
+    events = [Piece(1, "b"), Piece(0, "a"), Done(1, "B"), Done(0, "A")]
+    stream = ask(photos("0", "broken", "1"), Scripted(events), [CaptionRequest(None)])  # type: ignore[arg-type]
+    assert [(one.source.name, type(event)) for one, event in stream] == [
+        ("1", Piece), ("broken", Failed), ("0", Piece), ("1", Done), ("0", Done),
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize("keep", [True, False])
 def test_pixels_are_kept_only_where_copies_are_wanted(keep: bool) -> None:
     model = Scripted([Done(0, "A")])
-    ((asked, _),) = ask(photos("0"), lambda source: PIXELS, model, [CaptionRequest(None)], keep_pixels=keep)  # type: ignore[arg-type]
+    ((asked, _),) = ask(photos("0"), model, [CaptionRequest(None)], keep_pixels=keep)  # type: ignore[arg-type]
     assert asked.size == (3, 2)
-    assert (asked.pixels is PIXELS) == keep
+    assert (asked.shot.pixels is PIXELS) == keep
 
 
 def test_the_first_in_turn_is_passed_on_at_once() -> None:
     model = Scripted([Piece(0, "a"), Piece(0, "b"), Done(0, "ab")])
-    stream = ask(photos("0"), lambda source: PIXELS, model, [CaptionRequest(None)])  # type: ignore[arg-type]
+    stream = in_order(ask(photos("0"), model, [CaptionRequest(None)]))  # type: ignore[arg-type]
     assert next(stream)[1] == Piece(0, "a")
 
 
@@ -111,7 +123,7 @@ def test_nothing_but_broken_photos() -> None:
 
 
 def asked(request: Request, name: str = "a.jpg") -> Asked:
-    return Asked(photos(name)[0], request, size=(3, 2), last=True)
+    return Asked(0, photo(name), request, number=0, size=(3, 2), last=True, since=0.0)
 
 
 def printed(lines: TextLines, events: Iterable[tuple[Asked, Event]], capfd: pytest.CaptureFixture[str]) -> str:

@@ -25,6 +25,7 @@ from mdtool.media.whole_file import named
 
 SECONDS_BETWEEN_SYNCS = 2.0
 COPIED_AT_ONCE = 1 << 20  # bytes
+HEAD = b'{"schema":"mdtool.'  # what such a file begins with
 Range = tuple[int, int]  # of bytes in the file: from, to
 
 
@@ -34,10 +35,13 @@ def line_of(record: Record) -> str:
 
 @dataclass(slots=True)
 class Entry:
-    """What there is of one input. whole: it is done. times: of its frames, of a video that is not."""
+    """What there is of one input. ranges: all its lines; record: the last of them. whole: it is done. times: of its
+    frames, of a video that is not.
+    """
 
     version: Version
     ranges: list[Range] = field(default_factory=list)
+    record: Range = (0, 0)
     whole: bool = False
     times: set[float] = field(default_factory=set)
 
@@ -95,6 +99,7 @@ class Ledger:
         self._settings = settings
         self._overwrite = overwrite
         self._file = -1
+        self._is_new = False
         self._synced = time.monotonic()
         self._forget()
 
@@ -108,8 +113,12 @@ class Ledger:
     def __enter__(self) -> "Ledger":
         with ExitStack() as stack:
             stack.enter_context(named(self.path))
+            self._is_new = not os.path.lexists(self._place)
             self._file = _locked(self._place)
             stack.callback(lambda: os.close(self._file))
+            head = os.pread(self._file, len(HEAD), 0)
+            if not HEAD.startswith(head):
+                raise OutputError("holds something else than records of mdtool; give another name")
             if self._overwrite:
                 os.ftruncate(self._file, 0)
             self._read()
@@ -126,6 +135,8 @@ class Ledger:
                 self._drop_findings()
                 self._compact()
                 os.fsync(self._file)
+                if self._is_new and not self._end:
+                    os.unlink(self._place)
         except OutputError:
             if kind is None:  # else that is told
                 raise
@@ -142,7 +153,7 @@ class Ledger:
 
     def record_of(self, entry: Entry) -> Record:
         """Of an input that is done."""
-        start, end = entry.ranges[-1]
+        start, end = entry.record
         record: Record = json.loads(os.pread(self._file, end - start, start))
         return record
 
@@ -217,7 +228,7 @@ class Ledger:
         self._findings = None
 
     def _take(self, record: Record, span: Range) -> None:
-        name, failed = record["input"], "error" in record
+        name, failed, own = record["input"], "error" in record, span
         if self._findings and self._findings[0] == name and not failed:
             span = self._findings[1][0], span[1]
             self._findings = None
@@ -237,6 +248,7 @@ class Ledger:
             self._dropped += entry.ranges if entry else []
             entry = self._entries[name] = Entry(version)
         entry.ranges.append(span)
+        entry.record = own
         if "time" in record:
             entry.times.add(record["time"])
         else:

@@ -1,0 +1,41 @@
+"""Runs mdtool again and again with the same arguments, and kills it at some moment, until it ends by itself.
+
+    python killed.py KILLS SEED ARGUMENT...
+
+Each run is a fork of this process, which has loaded the program but begun nothing, so that the moment falls into the
+work and not into the loading. Prints how many runs were killed.
+"""
+
+import importlib
+import os
+import random
+import signal
+import sys
+import time
+
+import mdtool.cli
+
+LOADED = ("mdtool.choice", "mdtool.cli.live", "mdtool.jobs.batch.job", "mdtool.jobs.batch.output", "engine.centerface")
+LONGEST = 0.5  # seconds until a run is killed
+
+
+def killed(kills: int, seed: int, arguments: list[str]) -> int:
+    moments = random.Random(seed)
+    for done in range(kills):
+        child = os.fork()
+        if not child:
+            os._exit(mdtool.cli.run(arguments))
+        end = time.monotonic() + moments.uniform(0, LONGEST)
+        while time.monotonic() < end:
+            if os.waitpid(child, os.WNOHANG)[0]:
+                return done
+            time.sleep(0.001)
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    return kills
+
+
+if __name__ == "__main__":
+    for name in LOADED:
+        importlib.import_module(name)
+    print(killed(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3:]))

@@ -1,0 +1,334 @@
+"""Thousands of pictures: a record of each, what is made beside it, and how a run ends and goes on."""
+
+import http.server
+import json
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import threading
+import time
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from media_made import SAMPLES, make_video
+from PIL import Image
+from program import COMMAND, Outcome, Run, environment, run, run_here, started, wait_until
+
+SECONDS = 50
+FACE = SAMPLES / "portrait.jpg"
+
+
+@pytest.fixture
+def mdtool(capfd: pytest.CaptureFixture[str]) -> Run:
+    return run_here(capfd)
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Five small pictures, the last in a folder of its own."""
+    folder = tmp_path / "photos"
+    (folder / "deep").mkdir(parents=True)
+    portrait = Image.open(FACE).convert("RGB")
+    portrait.thumbnail((160, 160))
+    for number, name in enumerate(["a.jpg", "b.png", "c.bmp", "d.webp", "deep/e.jpg"]):
+        portrait.crop((number, 0, portrait.width, portrait.height)).save(folder / name)
+    return folder
+
+
+def records(path: Path) -> list[dict[str, Any]]:
+    data = path.read_bytes()
+    assert data.endswith(b"\n") or not data
+    return [json.loads(line) for line in data.splitlines()]
+
+
+def names(path: Path) -> list[str]:
+    return [Path(one["input"]).name for one in records(path)]
+
+
+def ok(outcome: Outcome) -> Outcome:
+    assert outcome.code == 0, outcome.err
+    return outcome
+
+
+def test_each_picture_has_one_record(photos: Path, tmp_path: Path, mdtool: Run) -> None:
+    out = tmp_path / "out.jsonl"
+    assert ok(mdtool("detect", photos, "face", "--jsonl", out)).out == b""
+    assert sorted(names(out)) == ["a.jpg", "b.png", "c.bmp", "d.webp", "e.jpg"]
+    one = next(one for one in records(out) if one["input"].endswith("a.jpg"))
+    assert one["schema"] == "mdtool.batch/1"
+    assert one["input"] == str(photos / "a.jpg")
+    assert (one["bytes"], one["modified"]) == ((photos / "a.jpg").stat().st_size, (photos / "a.jpg").stat().st_mtime_ns)
+    assert (one["model"], len(one["sha256"]), one["milliseconds"] > 0) == ("centerface", 64, True)
+    (answer,) = one["answers"]
+    assert (answer["prompt"], answer["complete"], len(answer["objects"])) == ("face", True, 1)
+
+
+def test_what_is_done_is_not_done_again(photos: Path, tmp_path: Path, mdtool: Run) -> None:
+    out = tmp_path / "out.jsonl"
+    ok(mdtool("detect", photos, "face", "--jsonl", out))
+    before = out.read_bytes()
+    assert "0 asked about, 5 done before" in ok(mdtool("detect", photos, "face", "--jsonl", out)).err
+    assert out.read_bytes() == before
+    os.utime(photos / "a.jpg")
+    assert "0 asked about, 5 done before" in ok(mdtool("detect", photos, "face", "--jsonl", out)).err
+    shutil.copy(photos / "deep" / "e.jpg", photos / "a.jpg")
+    (photos / "f.jpg").write_bytes((photos / "a.jpg").read_bytes())
+    assert "2 asked about, 4 done before" in ok(mdtool("detect", photos, "face", "--jsonl", out)).err
+    assert sorted(names(out)) == ["a.jpg", "b.png", "c.bmp", "d.webp", "e.jpg", "f.jpg"]
+    settings = {one["settings"] for one in records(out)}
+    assert "6 asked about" in ok(mdtool("detect", photos, "face", "--threshold", "0.7", "--jsonl", out)).err
+    assert len(records(out)) == 12
+    assert len({one["settings"] for one in records(out)} - settings) == 1
+    assert "6 asked about" in ok(mdtool("detect", photos, "face", "--jsonl", out, "--overwrite")).err
+    assert len(records(out)) == 6
+
+
+def test_a_failed_input_has_a_record_and_is_tried_again(photos: Path, tmp_path: Path, mdtool: Run) -> None:
+    out, bad = tmp_path / "out.jsonl", photos / "b.png"
+    good = bad.read_bytes()
+    bad.write_bytes(good[:200])
+    outcome = mdtool("detect", photos, "face", "--jsonl", out)
+    assert outcome.code == 1
+    assert f"mdtool: {bad}: is damaged" in outcome.err
+    assert "4 asked about, 1 failed" in outcome.err
+    (failed,) = (one for one in records(out) if "error" in one)
+    assert (failed["input"], failed["error"]["code"]) == (str(bad), "input")
+    bad.write_bytes(good)
+    assert "1 asked about, 4 done before" in ok(mdtool("detect", photos, "face", "--jsonl", out)).err
+    assert sorted(names(out)) == ["a.jpg", "b.png", "c.bmp", "d.webp", "e.jpg"]
+    assert not any("error" in one for one in records(out))
+
+
+def test_in_the_order_of_the_inputs(photos: Path, tmp_path: Path, mdtool: Run) -> None:
+    (photos / "b.png").write_bytes(b"no picture")
+    shutil.copy(photos / "c.bmp", photos / "cc.bmp")
+    outcome = mdtool("detect", photos, "face", "--jsonl", "-", "--ordered", "--dedupe")
+    assert [Path(one["input"]).name for one in outcome.json] == ["a.jpg", "b.png", "c.bmp", "cc.bmp", "d.webp", "e.jpg"]
+
+
+def test_the_pictures_of_a_list_an_archive_and_a_pattern(photos: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "more.zip", "w") as archive:
+        archive.write(photos / "a.jpg", "in/a.jpg")
+    listed = f"{photos / 'b.png'}\0{tmp_path / 'more.zip'}\0{photos / 'deep'}\0".encode()
+    outcome = ok(run("detect", "-p", "face", "--files-from", "-", "-0", "--exclude", "e.*", "--ordered", stdin=listed))
+    assert [one["input"] for one in outcome.json] == [str(photos / "b.png"), f"{tmp_path / 'more.zip'}/in/a.jpg"]
+    assert (
+        outcome.json[1]["answers"][0]["objects"]
+        == ok(run("detect", photos / "a.jpg", "face", "--jsonl", "-")).json[0]["answers"][0]["objects"]
+    )
+
+
+def test_many_questions_make_one_record(tmp_path: Path, mdtool: Run) -> None:
+    asked = ("-q", "How many circles are there?", "-q", "Is there a star?")
+    ok(mdtool("query", SAMPLES / "scenes" / "one.png", *asked, "--jsonl", f"{tmp_path}/", "--quiet"))
+    (one,) = records(tmp_path / "query.jsonl")
+    assert [answer["question"] for answer in one["answers"]] == list(asked[1::2])
+    assert one["answers"][1]["answer"].lower().startswith("yes")
+
+
+def test_the_moments_of_a_video(tmp_path: Path, mdtool: Run) -> None:
+    clip = make_video(tmp_path / "clip.mp4", 30, size=(96, 64))
+    out = tmp_path / "out.jsonl"
+    asking = ("caption", clip, "--length", "short", "--sample", "10", "--jsonl", out)
+    ok(mdtool(*asking))
+    *frames, whole = records(out)
+    assert [one["time"] for one in frames] == pytest.approx([0, 1 / 3, 2 / 3], abs=1e-3)
+    assert all(one["answers"][0]["caption"] for one in frames)
+    assert (whole["frames"], whole["answers"]) == (3, [])
+    lines = out.read_bytes().splitlines(keepends=True)
+    out.write_bytes(lines[0] + lines[1] + lines[2][:30])
+    ok(mdtool(*asking))
+    again = records(out)
+    assert [one.get("time") for one in again] == [one.get("time") for one in [*frames, whole]]
+    assert "0 asked about, 1 done before" in ok(mdtool(*asking)).err
+
+
+def test_a_video_that_breaks_off(tmp_path: Path, mdtool: Run) -> None:
+    clip = make_video(tmp_path / "clip.mkv", 240, size=(96, 64))
+    clip.write_bytes(clip.read_bytes()[: clip.stat().st_size * 2 // 3])
+    outcome = mdtool("point", clip, "circle", "--sample", "60", "--jsonl", "-")
+    assert outcome.code == 1
+    assert "the output holds what could be read" in outcome.err
+    assert "is damaged" in outcome.json[-1]["incomplete"]
+    assert len(outcome.json) == outcome.json[-1]["frames"] + 1
+
+
+def test_equal_pictures_are_asked_about_once(photos: Path, tmp_path: Path, mdtool: Run) -> None:
+    out = tmp_path / "out.jsonl"
+    for name in ("x.jpg", "y.jpg"):
+        shutil.copy(photos / "a.jpg", photos / name)
+    ok(mdtool("detect", photos, "face", "--jsonl", out, "--dedupe"))
+    spent = {Path(one["input"]).name: one["milliseconds"] for one in records(out)}
+    assert len(spent) == 7
+    assert spent["a.jpg"] == spent["x.jpg"] == spent["y.jpg"] != spent["b.png"]
+    shutil.copy(photos / "a.jpg", photos / "z.jpg")
+    ok(mdtool("detect", photos, "face", "--jsonl", out, "--dedupe"))
+    assert records(out)[-1]["milliseconds"] == spent["a.jpg"]
+
+
+def test_other_forms(photos: Path, tmp_path: Path, mdtool: Run) -> None:
+    out = tmp_path / "out.jsonl"
+    for form, made in (("csv", "out.csv"), ("coco", "out.coco.json"), ("yolo", "out.yolo")):
+        ok(mdtool("detect", photos, "face", "--jsonl", out, "--format", form))
+        assert (tmp_path / made).exists()
+        ok(mdtool("detect", photos, "face", "--jsonl", out, "--format", form))
+    assert len((tmp_path / "out.csv").read_text().splitlines()) == 6
+    assert len(json.loads((tmp_path / "out.coco.json").read_text())["annotations"]) == 5
+    assert (tmp_path / "out.yolo" / "labels" / "deep" / "e.txt").read_text().startswith("0 ")
+    (tmp_path / "new.csv").write_text("mine")
+    outcome = mdtool("detect", photos, "face", "--jsonl", tmp_path / "new.jsonl", "--format", "csv")
+    assert outcome.code == 74
+    assert (tmp_path / "new.csv").read_text() == "mine"
+    assert mdtool("detect", photos, "face", "--format", "csv").code == 2
+
+
+def test_texts_beside_the_pictures(tmp_path: Path, mdtool: Run) -> None:
+    picture, text = tmp_path / "one.png", tmp_path / "one.txt"
+    shutil.copy(SAMPLES / "scenes" / "one.png", picture)
+    asking = ("caption", picture, "--length", "short", "--jsonl", tmp_path / "out", "--sidecar", "txt")
+    ok(mdtool(*asking))
+    said = text.read_text().strip()
+    assert said == records(tmp_path / "out")[0]["answers"][0]["caption"].strip()
+    text.write_text("mine\n")
+    ok(mdtool(*asking, "--overwrite"))
+    assert text.read_text() == "mine\n"
+    ok(mdtool(*asking, "--overwrite", "--sidecar-mode", "append"))
+    assert text.read_text() == f"mine\n{said}\n"
+    ok(mdtool(*asking, "--overwrite", "--sidecar-mode", "overwrite"))
+    assert text.read_text() == f"{said}\n"
+
+
+def test_two_pictures_with_one_text(tmp_path: Path, mdtool: Run) -> None:
+    for name in ("one.png", "one.webp"):
+        Image.open(SAMPLES / "scenes" / "one.png").save(tmp_path / name)
+    outcome = mdtool("caption", tmp_path, "--length", "short", "--jsonl", tmp_path / "out", "--sidecar", "txt")
+    assert outcome.code == 1
+    assert "would go to" in outcome.err
+    assert len([one for one in records(tmp_path / "out") if "error" in one]) == 1
+
+
+def test_a_caption_in_the_picture_itself(tmp_path: Path, mdtool: Run) -> None:
+    picture, out = tmp_path / "one.png", tmp_path / "out"
+    shutil.copy(SAMPLES / "scenes" / "one.png", picture)
+    ok(mdtool("caption", picture, "--length", "short", "--jsonl", out, "--embed"))
+    (one,) = records(out)
+    assert one["answers"][0]["caption"].strip().encode() in picture.read_bytes()
+    assert one["bytes"] == picture.stat().st_size
+    assert "1 done before" in ok(mdtool("caption", picture, "--length", "short", "--jsonl", out, "--embed")).err
+
+
+def test_copies_with_boxes_and_crops(photos: Path, tmp_path: Path, mdtool: Run) -> None:
+    asking = ("detect", photos, "face", "--jsonl", tmp_path / "out.jsonl")
+    made = ("--draw", tmp_path / "drawn", "--save-crops", tmp_path / "crops")
+    ok(mdtool(*asking, *made))
+    drawn = Image.open(tmp_path / "drawn" / "deep" / "e.jpg")
+    assert drawn.size == Image.open(photos / "deep" / "e.jpg").size
+    assert (tmp_path / "drawn" / "c.bmp.jpg").exists()
+    assert sorted(path.name for path in (tmp_path / "crops" / "face").rglob("*.jpg"))[0] == "a.jpg-0.jpg"
+    ok(mdtool(*asking, *made))
+    outcome = mdtool("detect", photos, "face", "--jsonl", "-", "--draw", photos)
+    assert outcome.code == 74
+    assert "is not empty" in outcome.err
+
+
+def test_the_time_runs_out(photos: Path, tmp_path: Path, mdtool: Run) -> None:
+    asking = ("detect", photos, "face", "--jsonl", tmp_path / "out.jsonl")
+    outcome = mdtool(*asking, "--time-budget", "0.000001")
+    assert outcome.code == 75
+    assert "the same command goes on" in outcome.err
+    ok(mdtool(*asking, "--time-budget", "1h"))
+    assert len(records(tmp_path / "out.jsonl")) == 5
+    ok(mdtool(*asking, "--time-budget", "0.000001"))
+
+
+def test_too_many_failures_end_it(photos: Path, tmp_path: Path, mdtool: Run) -> None:
+    for name in ("a.jpg", "b.png", "c.bmp"):
+        (photos / name).write_bytes(b"no picture")
+    outcome = mdtool("detect", photos, "face", "--jsonl", "-", "--max-errors", "1", "--ordered")
+    assert outcome.code == 1
+    assert "mdtool: ended, as more than 1 inputs failed" in outcome.err
+    assert len(outcome.json) == 2
+    assert mdtool("detect", photos, "face", "--jsonl", "-", "--max-errors", "3").code == 1
+
+
+@pytest.fixture
+def slow() -> Iterator[str]:
+    """The address of a server that never answers."""
+    release = threading.Event()
+
+    class Silent(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            release.wait(SECONDS)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Silent)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/photo.jpg"
+    release.set()
+    server.shutdown()
+    server.server_close()
+
+
+def test_an_input_that_takes_too_long_is_given_up(slow: str, photos: Path) -> None:
+    begin = time.monotonic()
+    outcome = run("detect", slow, photos, "face", "--jsonl", "-", "--timeout", "1", seconds=SECONDS)
+    assert time.monotonic() - begin < SECONDS / 2
+    assert outcome.code == 1
+    assert {one.get("error", {}).get("code") for one in outcome.json} == {None, "slow"}
+    assert len(outcome.json) == 6
+
+
+def test_pictures_that_appear(photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.jsonl"
+    with started("detect", photos, "face", "--jsonl", out, "--watch") as process:
+        wait_until(lambda: out.exists() and len(out.read_bytes().splitlines()) == 5, SECONDS)
+        refused = run("detect", photos, "face", "--jsonl", out)
+        assert refused.code == 74
+        assert "another run is writing it" in refused.err
+        shutil.copy(photos / "a.jpg", photos / "new.jpg")
+        wait_until(lambda: len(out.read_bytes().splitlines()) == 6, SECONDS)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(SECONDS) == 130
+    assert sorted(names(out))[-1] == "new.jpg"
+
+
+def test_progress_for_machines(photos: Path, tmp_path: Path) -> None:
+    outcome = ok(run("detect", photos, "face", "--jsonl", tmp_path / "out", "--progress", "json"))
+    told = [json.loads(line) for line in outcome.lines if line.startswith("{")]
+    assert (told[-1]["asked"], told[-1]["failed"], told[-1]["before"]) == (5, 0, 0)
+
+
+def test_nobody_reads_on(photos: Path, tmp_path: Path) -> None:
+    command = f"{shlex.join(COMMAND)} detect {photos} face --jsonl - | head -1; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], env=environment(), capture_output=True, timeout=SECONDS, text=True)
+    first, code = done.stdout.splitlines()
+    assert json.loads(first)["schema"] == "mdtool.batch/1"
+    assert code == "141"
+    assert "Error" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "options",
+    [["-0"], ["--files-from", "gone"], ["--time-budget", "soon"], ["--watch", "--files-from", "-"], ["--json"]],
+    ids=" ".join,
+)
+def test_wrong_usage(photos: Path, tmp_path: Path, mdtool: Run, options: list[str]) -> None:
+    outcome = mdtool("detect", photos, "face", "--jsonl", tmp_path / "out", *options)
+    assert outcome.code == 2
+    assert len(outcome.lines) == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_no_picture_at_all(tmp_path: Path, mdtool: Run) -> None:
+    (tmp_path / "empty").mkdir()
+    assert mdtool("detect", tmp_path / "empty", "face", "--jsonl", "-").code == 3
+    outcome = mdtool("caption")
+    assert outcome.code == 2
+    assert len(outcome.lines) == 1

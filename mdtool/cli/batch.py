@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 import typer
 
-from engine.contract import DetectRequest, Model, PointRequest, Request
 from mdtool.cli import options
-from mdtool.cli.values import parsed, positive, seconds
-from mdtool.console import Console
 from mdtool.errors import Exit, UsageError
 
-if TYPE_CHECKING:  # torch and the codecs take long to load, and not every command needs them
+if TYPE_CHECKING:  # what takes long to load, and --help does not need
+    from engine.contract import Model, Request
+    from mdtool.console import Console
     from mdtool.jobs.batch.job import Films
     from mdtool.media.listing import Selection
 
@@ -167,6 +166,7 @@ def selection_of(batch: BatchOptions, named: Sequence[str]) -> "Selection":
 
 def films_of(batch: BatchOptions) -> "Films":
     """Which moments of videos are asked about. UsageError for what is none."""
+    from mdtool.cli.values import parsed, seconds
     from mdtool.jobs.batch.job import Films
     from mdtool.stream.sampling import parse_sampling
 
@@ -183,15 +183,17 @@ class Asking:
     """
 
     command: str
-    requests: Sequence[Request]
+    requests: "Sequence[Request]"
     films: "Callable[[Model], Films]"
-    load: Callable[[], Model]
+    load: "Callable[[], Model]"
     threshold: float | None = None
     options: tuple[object, ...] = ()
 
 
-def run_batch(batch: BatchOptions, selection: "Selection", asking: Asking, console: Console) -> Exit:
+def run_batch(batch: BatchOptions, selection: "Selection", asking: Asking, console: "Console") -> Exit:
     """Asks about all that is selected, and makes of the records what else is wanted."""
+    from engine.contract import DetectRequest, PointRequest
+    from mdtool.cli.values import positive
     from mdtool.jobs.batch.beside import Beside
     from mdtool.jobs.batch.job import Batch, Limits
     from mdtool.jobs.batch.output import check_new, make_form, opened, place_of

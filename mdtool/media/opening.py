@@ -179,7 +179,13 @@ def spooled(source: Input, stack: ExitStack) -> Input:
 def _stdin() -> Any:
     if sys.stdin is None or sys.stdin.isatty():
         raise UsageError("-: nothing is piped in; give a file name, or pipe a video or photo to this command")
-    return sys.stdin.buffer if sys.stdin.buffer.seekable() else Piped(sys.stdin.fileno())
+    return sys.stdin.buffer if sys.stdin.buffer.seekable() else _piped(sys.stdin.fileno())
+
+
+@cache
+def _piped(file: int) -> Piped:
+    """The same each time, for it holds what was peeked at."""
+    return Piped(file)
 
 
 def _from_stdin(stack: ExitStack) -> Medium:

@@ -24,14 +24,18 @@ def ahead(items: Iterable[T], depth: int) -> Generator[T]:
 
     What `items` raises is raised here, in its place. Closing this iterator stops and closes `items`.
     """
-    with closing(ahead_or_none(items, depth)) as made:
+    with closing(ahead_with_pauses(items, depth)) as made:
         for item in made:
-            if item is not None:
+            if not isinstance(item, Pause):
                 yield item
 
 
-def ahead_or_none(items: Iterable[T], depth: int) -> Generator[T | None]:
-    """As `ahead`, and None whenever nothing came for POLL_SECONDS."""
+class Pause:
+    """Nothing came for POLL_SECONDS."""
+
+
+def ahead_with_pauses(items: Iterable[T], depth: int) -> Generator[T | Pause]:
+    """As `ahead`, and tells whenever there is nothing yet."""
     ready: queue.Queue[T | _End] = queue.Queue(depth)
     stopped = threading.Event()
 
@@ -69,7 +73,7 @@ def ahead_or_none(items: Iterable[T], depth: int) -> Generator[T | None]:
                 item = ready.get(timeout=POLL_SECONDS)
             except queue.Empty:
                 check_not_ending()
-                yield None
+                yield Pause()
                 continue
             if isinstance(item, _End):
                 if item.error:

@@ -258,7 +258,7 @@ def test_an_interruption_counts_where_c_calls_python() -> None:
         (["face"], 2, "'face': no such image"),
         ([GROUP, " "], 2, "is empty"),
         ([GROUP, "-p", ""], 2, "is empty"),
-        ([], 2, "Missing argument"),
+        ([], 2, "what to find is missing"),
         ([GROUP, "dog"], 4, "models pull moondream2"),
         ([GROUP, "face", "--model", "moondreem2"], 4, "did you mean 'moondream2'"),
         ([GROUP, "dog", "--model", "centerface"], 2, "can't detect 'dog'"),
@@ -269,7 +269,7 @@ def test_an_interruption_counts_where_c_calls_python() -> None:
         ([GROUP, "face", "--dtype", "bfloat16"], 2, "'bfloat16'"),
         ([GROUP, "face", "--dtype", "int3"], 2, "--dtype"),
         ([GROUP, "face", "--resize", "magic"], 2, "--resize"),
-        (["nowhere/*.jpg", "face"], 3, "no video or photo"),
+        (["nowhere/*.jpg", "face"], 3, "no picture or video"),
     ],
     ids=lambda value: " ".join(map(str, value)) if isinstance(value, list) else None,
 )
@@ -279,7 +279,7 @@ def test_wrong_usage(ask: Run, arguments: list[str | Path], code: int, said: str
 
 @pytest.mark.parametrize(
     ("name", "said"),
-    [("missing.jpg", "no such file"), ("clip.mp4", "only `mdtool redact` takes those"), ("words.jpg", "words.jpg")],
+    [("missing.jpg", "no such file"), ("clip.mp4", "--jsonl asks about frames of videos"), ("words.jpg", "words.jpg")],
 )
 def test_inputs_that_are_no_photos(ask: Run, tmp_path: Path, name: str, said: str) -> None:
     make_video(tmp_path / "clip.mp4", 3)

@@ -82,7 +82,7 @@ def test_wrong_usage(clip: Path, tmp_path: Path, mdtool: Run, options: list[str]
 def test_without_it_videos_are_refused_as_before(clip: Path, mdtool: Run) -> None:
     outcome = mdtool("detect", clip, "face")
     assert outcome.code == 1
-    assert "is a video" in outcome.err
+    assert "is no picture; --jsonl asks about frames of videos" in outcome.err
     assert mdtool("detect", SAMPLES / "group.png", "face", "--tiles", "2x2").code == 2
     assert len(mdtool("detect", SAMPLES / "group.png", "face").out.splitlines()) == 4
 

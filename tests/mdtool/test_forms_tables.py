@@ -143,7 +143,7 @@ def test_a_last_line_that_breaks_off_is_passed_over(tmp_path: Path) -> None:
         ("{}", "is no record"),
         ("no json", "is no record"),
         ("[" * 100_000, "is no record"),
-        ('{"schema": "mdtool.findings/1"}', "this version reads 'mdtool.batch/1'"),
+        ('{"schema": "mdtool.answers/1"}', "this version reads 'mdtool.batch/1'"),
         (json.dumps(record("a", {"prompt": "x"})), "caption"),
         (json.dumps(record("a", caption("a"), width=0)), "width can't be 0"),
         (json.dumps(record("a", detected("x", box("x", 0, 0, 1, float("nan"))))), "y_max can't be nan"),

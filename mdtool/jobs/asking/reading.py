@@ -11,7 +11,7 @@ from mdtool.ending import check_not_ending
 from mdtool.errors import InputError, MdtoolError
 from mdtool.jobs.asking.shot import Shot
 from mdtool.media.inputs import Input
-from mdtool.stream.stages import POLL_SECONDS, ahead_or_none
+from mdtool.stream.stages import POLL_SECONDS, Pause, ahead_with_pauses
 
 READERS = min(4, max(2, os.cpu_count() or 2))
 
@@ -66,16 +66,19 @@ def read_ahead(
     for _ in range(READERS):
         begin_work()
     try:
-        with closing(ahead_or_none(row(), depth)) as slots:
+        with closing(ahead_with_pauses(row(), depth)) as slots:
             for slot in slots:
-                while slot and not slot.full.wait(POLL_SECONDS):
+                if isinstance(slot, Pause):
+                    yield None
+                    continue
+                while not slot.full.wait(POLL_SECONDS):
                     check_not_ending()
                     if timeout and slot.begun and time.monotonic() - slot.begun > timeout:
                         begin_work()  # in place of the one that may be stuck for ever
                         slot.shot = Shot(slot.source, error=TooSlow(f"was not read within {timeout:g} s"))
                         break
                     yield None
-                yield slot.shot if slot else None
+                yield slot.shot
     finally:
         for _ in range(READERS):
             todo.put(None)

@@ -33,7 +33,7 @@ from mdtool.media.listing import Selection
 from mdtool.media.opening import open_medium
 from mdtool.media.reader import VideoReader
 from mdtool.stream.sampling import Sampling
-from mdtool.stream.stages import ahead_or_none
+from mdtool.stream.stages import Pause, ahead_with_pauses
 
 FRAMES_AHEAD = 2
 
@@ -158,9 +158,9 @@ class _Running:
         entry = self.batch.sink.entry(shot.source.name)
         done = entry.times if entry and entry.version.sha256 == shot.version.sha256 else set()
         try:
-            with closing(ahead_or_none(self._moments(film), FRAMES_AHEAD)) as pictures:
+            with closing(ahead_with_pauses(self._moments(film), FRAMES_AHEAD)) as pictures:
                 for picture in pictures:
-                    if picture is None:
+                    if isinstance(picture, Pause):
                         yield None
                         continue
                     at, pixels = picture

@@ -71,6 +71,32 @@ class Generation:
 
 
 @dataclass(frozen=True, slots=True)
+class Choices:
+    """What an answer is one of, to the letter.
+
+    ValueError for fewer than two, and for one that is there twice, is empty, or has white space round it.
+    """
+
+    texts: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.texts) < 2:
+            raise ValueError("two choices are needed at least")
+        for text in self.texts:
+            if not text.strip():
+                raise ValueError("a choice is empty")
+            if text != text.strip():
+                raise ValueError(f"the choice {text!r} has white space round it")
+            if self.texts.count(text) > 1:
+                raise ValueError(f"the choice {text!r} is there twice")
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """That an answer is a number: digits, and maybe a minus before them and a fraction behind a point."""
+
+
+@dataclass(frozen=True, slots=True)
 class Abilities:
     """What a model can do.
 
@@ -106,7 +132,9 @@ class CaptionRequest:
 class QueryRequest:
     """references: points (x, y) or boxes (x_min, y_min, x_max, y_max) that the question is about.
 
-    image None asks without a picture. reasoning None: as the model was made for.
+    image None asks without a picture. reasoning None: as the model was made for. allowed: what the answer can only be,
+    None for any text; a choice is always whole, whatever max_tokens is, and a number has one token at least. The
+    thoughts are free.
     """
 
     image: EncodedImage | None
@@ -115,6 +143,7 @@ class QueryRequest:
     references: tuple[tuple[float, ...], ...] = ()
     generation: Generation = Generation()
     adapter: Any = None
+    allowed: Choices | Number | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,6 +266,7 @@ class LanguageModel(Model, Protocol):
         references: Sequence[tuple[float, ...]] = (),
         generation: Generation = Generation(),
         stream: bool = False,
+        allowed: Choices | Number | None = None,
     ) -> list[Answer] | Iterator[Piece]: ...
 
     def detect_gaze(

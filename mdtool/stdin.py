@@ -1,4 +1,4 @@
-"""Text that is piped in, a line at a time."""
+"""Text that is piped in."""
 
 import sys
 from collections.abc import Iterator
@@ -9,15 +9,20 @@ from mdtool.media.piped import Piped
 CHUNK_BYTES = 1 << 16
 
 
+def piped(what: str) -> Piped:
+    """UsageError, which names what could be, where nothing is piped in."""
+    if sys.stdin is None or sys.stdin.isatty():
+        raise UsageError(f"-: nothing is piped in; give a file name, or pipe {what} to this command")
+    return Piped(sys.stdin.fileno())
+
+
 def lines() -> Iterator[str]:
-    """As they come: UTF-8 whatever the locale says, and the program can end while none come.
+    """Of findings, as they come: UTF-8 whatever the locale says, and the program can end while none come.
 
     UsageError where nothing is piped in.
     """
-    if sys.stdin is None or sys.stdin.isatty():
-        raise UsageError("-: nothing is piped in; give a file name, or pipe findings to this command")
-    piped, rest = Piped(sys.stdin.fileno()), b""
-    while chunk := piped.read(CHUNK_BYTES):
+    findings, rest = piped("findings"), b""
+    while chunk := findings.read(CHUNK_BYTES):
         *whole, rest = (rest + chunk).split(b"\n")
         yield from (line.decode("utf-8", "surrogateescape") + "\n" for line in whole)
     if rest:

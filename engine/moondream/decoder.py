@@ -11,6 +11,7 @@ from engine.moondream.adapter import Adapter
 from engine.moondream.region import Region
 from engine.moondream.steps import Coordinate, Fed, ReadCoordinate, ReadSize, ReadToken, Size
 from engine.moondream.text import Run, Text
+from engine.sampling import Sampler
 
 
 class MoondreamDecoder:
@@ -67,7 +68,11 @@ class MoondreamDecoder:
         best: list[int] = logits.argmax(-1).tolist()
         for row, read in enumerate(reads):
             if read.among:
-                best[row] = read.among[int(logits[row, list(read.among)].argmax())]
+                best[row] = read.among[_chosen(read.sampler, logits[row, list(read.among)])]
             elif read.sampler.temperature:
                 best[row] = read.sampler.draw(logits[row])
         return best
+
+
+def _chosen(sampler: Sampler, logits: Tensor) -> int:
+    return sampler.draw(logits) if sampler.temperature else int(logits.argmax())

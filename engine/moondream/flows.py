@@ -6,9 +6,23 @@ Generators for `engine.batching`. All prompts are made of the config's templates
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from engine.batching import ContextFull, Feed, Flow, Say
-from engine.contract import Answer, Box, EngineError, Found, Generation, Grounding, Point, UnsupportedPrompt, normalise
+from engine.constrain import Constraint, Numeral, OneOf
+from engine.contract import (
+    Answer,
+    Box,
+    Choices,
+    EngineError,
+    Found,
+    Generation,
+    Grounding,
+    Number,
+    Point,
+    UnsupportedPrompt,
+    normalise,
+)
 from engine.moondream.config import Config, Template
 from engine.moondream.steps import Coordinate, Fed, ReadCoordinate, ReadSize, ReadToken, Size
 from engine.moondream.tokenizer import Tokenizer
@@ -36,9 +50,15 @@ class Flows:
         return (yield from self._text(list(lengths[length]), *self._sampler(generation)))
 
     def query(
-        self, question: str, reasoning: bool | None, references: Sequence[Numbers], generation: Generation, seen: bool
+        self,
+        question: str,
+        reasoning: bool | None,
+        references: Sequence[Numbers],
+        generation: Generation,
+        seen: bool,
+        allowed: Choices | Number | None = None,
     ) -> Flow:
-        """seen: whether there is a picture before the question."""
+        """seen: whether there is a picture before the question. allowed: see `QueryRequest`."""
         ids = self.config.tokenizer
         template = self._template("query", ids.templates.query)
         if not question.strip():
@@ -57,10 +77,17 @@ class Flows:
         start = [] if seen else [ids.bos_id]
         prompt = [*start, *template.prefix, *_referred(references), *self.tokenizer.encode(question), *tail]
         sampler, most = self._sampler(generation)
+        constraint = self._constraint(allowed)
+
+        def answer(prompt: Sequence[Fed]) -> Flow:
+            if constraint is None:
+                return self._text(prompt, sampler, most)
+            return self._allowed(prompt, sampler, most, constraint)
+
         if not reasons:
-            return Answer((yield from self._text(prompt, sampler, most)))
+            return Answer((yield from answer(prompt)))
         thought, grounding = yield from self._reason(prompt, sampler, most)
-        return Answer((yield from self._text(suffix, sampler, most)), thought, grounding)
+        return Answer((yield from answer(suffix)), thought, grounding)
 
     def detect(self, prompt: str, max_objects: int | None) -> Flow:
         template = self._template("detect", self.config.tokenizer.templates.detect)
@@ -109,6 +136,15 @@ class Flows:
         top_p = defaults.top_p if generation.top_p is None else generation.top_p
         return Sampler(temperature, top_p, generation.seed), most
 
+    @cached_property
+    def _numeral(self) -> Numeral:
+        return Numeral(self.tokenizer.texts(), self.config.tokenizer.eos_id)
+
+    def _constraint(self, allowed: Choices | Number | None) -> Constraint | None:
+        if isinstance(allowed, Choices):
+            return OneOf(allowed, self.tokenizer, self.config.tokenizer.eos_id)
+        return self._numeral if allowed else None
+
     def _text(self, prompt: Sequence[Fed], sampler: Sampler, most: int) -> Flow:
         """Until the end-of-text token, and at most as many tokens."""
         ids = self.config.tokenizer
@@ -132,6 +168,16 @@ class Flows:
             text.append(piece)
             yield Say(piece)
         return "".join(text)
+
+    def _allowed(self, prompt: Sequence[Fed], sampler: Sampler, most: int, constraint: Constraint) -> Flow:
+        """Until the answer is settled; it is said as a whole."""
+        tokens: list[int] = []
+        while among := constraint.following(tokens, most - len(tokens)):
+            yield Feed(tokens[-1:] or prompt)
+            tokens.append((yield ReadToken(sampler, among=among)))
+        answer = constraint.answer(tokens)
+        yield Say(answer)
+        return answer
 
     def _reason(self, prompt: Sequence[Fed], sampler: Sampler, most: int) -> Flow:
         """Thoughts up to the token that starts the answer. Returns their text and what passages are grounded where."""

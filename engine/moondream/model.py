@@ -14,6 +14,7 @@ from engine.contract import (
     Answer,
     Box,
     CaptionRequest,
+    Choices,
     DetectRequest,
     Done,
     EngineError,
@@ -21,6 +22,7 @@ from engine.contract import (
     Found,
     GazeRequest,
     Generation,
+    Number,
     Piece,
     Point,
     PointRequest,
@@ -174,9 +176,11 @@ class Moondream:
         references: Sequence[tuple[float, ...]] = (),
         generation: Generation = Generation(),
         stream: bool = False,
+        allowed: Choices | Number | None = None,
     ) -> list[Answer] | Iterator[Piece]:
         """An image None is a question without a picture. The reasoning is not streamed."""
-        requests = [QueryRequest(image, question, reasoning, tuple(references), generation) for image in encoded]
+        places = tuple(references)
+        requests = [QueryRequest(image, question, reasoning, places, generation, allowed=allowed) for image in encoded]
         return self._pieces(requests) if stream else self._results(requests)
 
     def detect(
@@ -226,7 +230,9 @@ class Moondream:
         flows = self._flows
         if isinstance(request, QueryRequest):
             seen = request.image is not None
-            return flows.query(request.question, request.reasoning, request.references, request.generation, seen)
+            return flows.query(
+                request.question, request.reasoning, request.references, request.generation, seen, request.allowed
+            )
         if request.image is None:
             return flows.unseen()
         if isinstance(request, CaptionRequest):

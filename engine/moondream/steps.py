@@ -25,7 +25,7 @@ Fed = int | Coordinate | Size  # int: a token
 
 @dataclass(frozen=True)
 class ReadToken:
-    """The next token: never one of `suppressed`; one of `among`, if that is given, the first of equals."""
+    """The next token: never one of `suppressed`; one of `among`, if that is given, and of equals the first there."""
 
     sampler: Sampler = GREEDY
     suppressed: tuple[int, ...] = ()

@@ -30,6 +30,10 @@ class Tokenizer:
         text: str = self.bpe.decode(ids, skip_special_tokens=True)
         return text
 
+    def texts(self) -> dict[int, str]:
+        """What each id says alone, in the order of the ids."""
+        return {token: self.decode([token]) for token in sorted(self.bpe.get_vocab().values())}
+
 
 def load_tokenizer(path: Path, vocab_size: int) -> Tokenizer:
     """The tokenizer in a file of the `tokenizers` package; ModelUnavailable if it is missing, broken or too large."""

@@ -10,8 +10,21 @@ from mdtool.cli.batch import Asking, TextOptions, films_of, run_batch, selection
 
 @with_options(TextOptions)
 def query(
-    question: Annotated[list[str], typer.Option("--question", "-q", help="What to ask. Repeatable.")],
     images: options.Images = [],
+    question: Annotated[list[str], typer.Option("--question", "-q", help="What to ask. Repeatable.")] = [],
+    questions: Annotated[
+        str | None,
+        typer.Option(help="Ask what is in this file too, a question a line (- for stdin).", metavar="FILE"),
+    ] = None,
+    template: Annotated[
+        str | None,
+        typer.Option(help="Ask this, with each question in place of {}.", metavar="TEXT"),
+    ] = None,
+    choices: Annotated[
+        list[str],
+        typer.Option(help="The answer is one of these, whole and as written here: yes,no. Repeatable.", metavar="A,B"),
+    ] = [],
+    number: Annotated[bool, typer.Option("--number", help="The answer is a number.")] = False,
     reasoning: Annotated[
         bool | None,
         typer.Option("--reasoning/--no-reasoning", help="Think first; --json has the thoughts. Default: the model's."),
@@ -33,28 +46,29 @@ def query(
     """Answer questions about photos.
 
     The answer goes to stdout as it grows. Of several answers each is one line: the name of the photo if there are
-    several, the question if there are several, and the answer, with tabs between them.
+    several, the question if there are several, and the answer, with tabs between them. With --choices or --number it
+    can't be anything else, and --max-tokens cuts no choice.
 
     mdtool query photo.jpg -q "what colour is the car?"
 
     mdtool query *.jpg -q "is it day or night?" -q "how many people are there?"
+
+    mdtool query *.jpg -q dog -q cat --template "is there a {} here?" --choices yes,no
     """
     from functools import partial
 
-    from engine.contract import QueryRequest
     from mdtool.choice import load_model
-    from mdtool.cli.values import check_apart, check_not_blank, generation
+    from mdtool.cli.questions import query_requests
+    from mdtool.cli.values import check_apart, generation
     from mdtool.console import Console
     from mdtool.jobs.asking.answer import answer, find_photos, is_one, show_as
 
     console = Console(quiet)
-    check_not_blank("--question", question)
     how = generation(temperature, top_p, max_tokens, seed)
-    requests = [QueryRequest(None, one, reasoning, generation=how) for one in question]
+    requests = query_requests(question, questions, template, choices, number, reasoning, how, images)
+    put = [request.question for request in requests]
     selection = selection_of(batch, images)
-    load = partial(
-        load_model, model, "query", question, detail, device=device, dtype=dtype, resize=resize, say=console.note
-    )
+    load = partial(load_model, model, "query", put, detail, device=device, dtype=dtype, resize=resize, say=console.note)
     if batch.wanted:
         films = films_of(batch)
         check_apart("--jsonl", {"--json": json})

@@ -1,0 +1,72 @@
+"""What `mdtool query` asks, made of its options."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from engine.contract import Choices, Generation, Number, QueryRequest
+from mdtool import stdin
+from mdtool.cli.values import check_apart, check_not_blank, parsed
+from mdtool.errors import NoInput, UsageError
+
+BLANK = "{}"  # of a template
+
+
+def query_requests(
+    asked: Sequence[str],
+    file: str | None,
+    template: str | None,
+    choices: Sequence[str],
+    number: bool,
+    reasoning: bool | None,
+    how: Generation,
+    images: Sequence[str],
+) -> list[QueryRequest]:
+    """A request without its image for each question: first those asked outright, then those of the file.
+
+    UsageError for options that can't be, or not together; NoInput for a file without questions.
+    """
+    allowed = _allowed(choices, number)
+    check_not_blank("--question", asked)
+    if template is not None and BLANK not in template:
+        raise UsageError(f"--template: has no {BLANK} for the question; write it as in 'is there {BLANK} here?'")
+    if file == "-" and "-" in images:
+        raise UsageError("--questions -: questions and a photo can't both come from stdin; give one of them as a file")
+    if file == "":
+        raise UsageError("--questions: is empty; give the name of a file")
+    questions = [*asked, *(_read(file) if file is not None else [])]
+    if not questions:
+        raise UsageError("--question or --questions is missing: say what to ask, as in -q 'what is this?'")
+    if template is not None:
+        questions = [template.replace(BLANK, question) for question in questions]
+    return [QueryRequest(None, question, reasoning, generation=how, allowed=allowed) for question in questions]
+
+
+def _allowed(choices: Sequence[str], number: bool) -> Choices | Number | None:
+    if number:
+        check_apart("--number", {"--choices": choices})
+        return Number()
+    return parsed("--choices", _choices, ",".join(choices)) if choices else None
+
+
+def _choices(text: str) -> Choices:
+    return Choices(tuple(choice.strip() for choice in text.split(",")))
+
+
+def _read(file: str) -> list[str]:
+    """The lines of a file ("-": stdin) that are not blank."""
+    option = f"--questions {file}"
+    try:
+        data = stdin.piped("questions").read() if file == "-" else Path(file).read_bytes()
+        text = data.decode("utf-8-sig")
+    except FileNotFoundError as error:
+        raise NoInput(f"{option}: there is no such file") from error
+    except OSError as error:
+        raise UsageError(f"{option}: can't be read: {(error.strerror or str(error)).lower()}") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{option}: is no text in UTF-8") from error
+    if "\0" in text:
+        raise UsageError(f"{option}: is no text")
+    questions = [line.strip() for line in text.split("\n") if line.strip()]
+    if not questions:
+        raise NoInput(f"{option}: has no question in it; write one a line")
+    return questions

@@ -1,0 +1,92 @@
+"""What `mdtool query` is asked, and what it may answer: files of questions, templates, choices and numbers."""
+
+import re
+from pathlib import Path
+
+import pytest
+from media_made import SAMPLES
+from program import Outcome, run
+
+SCENES = SAMPLES / "scenes"
+ONE = SCENES / "one.png"
+POCKET = ("--model", "pocket", "--device", "cpu", "--temperature", "0")
+NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?")
+
+
+def query(*arguments: str | Path, stdin: bytes | None = None) -> Outcome:
+    return run("query", *arguments, *POCKET, stdin=stdin)
+
+
+def rows(outcome: Outcome) -> list[list[str]]:
+    assert (outcome.code, outcome.err) == (0, "")
+    return [line.split("\t") for line in outcome.out.decode().splitlines()]
+
+
+def test_the_answers_are_choices_as_they_were_written() -> None:
+    questions = ("-q", "Is there a red circle?", "-q", "What colour is the square?")
+    outcome = query(SCENES, *questions, "--choices", "An Elephant, nothing,no", "--choices", "象", "--json")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert len(outcome.json) == 16
+    assert {record["answer"] for record in outcome.json} <= {"An Elephant", "nothing", "no", "象"}
+    assert list(outcome.json[0]) == ["schema", "input", "width", "height", "model", "question", "answer"]
+
+
+def test_a_number_even_of_what_is_no_number_and_the_seed_repeats_it() -> None:
+    how = (SCENES, "-q", "What colour is the square?", "--number", "--model", "pocket", "--device", "cpu")
+    drawn = ("--temperature", "5", "--top-p", "1", "--max-tokens", "5", "--seed", "3")
+    first = rows(run("query", *how, *drawn))
+    assert len(first) == 8
+    assert all(NUMBER.fullmatch(answer) for _, answer in first)
+    assert rows(run("query", *how, *drawn)) == first
+
+
+def test_questions_of_a_file_come_after_those_asked_outright_and_all_go_into_the_template(tmp_path: Path) -> None:
+    file = tmp_path / "things.txt"
+    file.write_bytes("\ufeffcircle\r\n\n  \n\t红色的圆形 \r\n{square}".encode())
+    template = ("--template", "Is there a {}? A {}!", "--choices", "yes,no")
+    made = rows(query(ONE, "-q", "star", "--questions", file, *template))
+    things = ("star", "circle", "红色的圆形", "{square}")
+    assert [question for question, _ in made] == [f"Is there a {thing}? A {thing}!" for thing in things]
+    assert {answer for _, answer in made} <= {"yes", "no"}
+
+
+def test_questions_from_stdin() -> None:
+    made = rows(query(ONE, "--questions", "-", stdin=b"How many circles are there?\nIs there a star?\n"))
+    assert [question for question, _ in made] == ["How many circles are there?", "Is there a star?"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["-q", "x", "--choices", "yes"], 2, "--choices: two choices are needed"),
+        (["-q", "x", "--choices", ""], 2, "--choices: two choices are needed"),
+        (["-q", "x", "--choices", "yes,,no"], 2, "--choices: a choice is empty"),
+        (["-q", "x", "--choices", "yes, no", "--choices", " yes "], 2, "--choices: the choice 'yes' is there twice"),
+        (["-q", "x", "--choices", "yes,no", "--number"], 2, "--choices: does not go together with --number"),
+        (["-q", "x", "--template", "is there one?"], 2, "--template: has no {}"),
+        (["-q", "x", "--template", ""], 2, "--template: has no {}"),
+        (["--template", "is there a {}?"], 2, "--question or --questions is missing"),
+        (["--questions", "nowhere.txt"], 3, "--questions nowhere.txt: there is no such file"),
+        (["--questions", ""], 2, "--questions: is empty"),
+        (["--questions", "folder"], 2, "--questions folder: can't be read: is a directory"),
+        (["--questions", "blank.txt", "-q", "x"], 3, "--questions blank.txt: has no question"),
+        (["--questions", "binary"], 2, "--questions binary: is no text"),
+        (["--questions", "wide.txt"], 2, "--questions wide.txt: is no text"),
+        (["--questions", "-"], 3, "--questions -: has no question"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_what_can_not_be_asked(tmp_path: Path, arguments: list[str], code: int, said: str) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "blank.txt").write_bytes(b"\n \r\n")
+    (tmp_path / "binary").write_bytes(ONE.read_bytes())
+    (tmp_path / "wide.txt").write_bytes("what?\n".encode("utf-16-le"))
+    outcome = run("query", ONE, *arguments, cwd=tmp_path)
+    assert (outcome.code, outcome.out, len(outcome.lines)) == (code, b"", 1), outcome.err
+    assert said in outcome.err
+
+
+def test_a_photo_and_questions_do_not_both_come_from_stdin() -> None:
+    outcome = query("-", "--questions", "-", stdin=b"what?")
+    assert (outcome.code, len(outcome.lines)) == (2, 1)
+    assert "can't both come from stdin" in outcome.err

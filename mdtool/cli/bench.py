@@ -79,10 +79,31 @@ def bench_live(
 
 def _size(text: str) -> tuple[int, int]:
     """From "1280x720". Raises ValueError."""
-    numbers = re.fullmatch(r"(\d{2,4})x(\d{2,4})", text)
+    numbers = re.fullmatch(r"(\d{2,5})x(\d{2,5})", text)
     if not numbers:
         raise ValueError(f"{text!r} is no size; give width and height in pixels, such as 1280x720")
     return int(numbers[1]), int(numbers[2])
+
+
+@app.command("batch")
+def bench_batch(
+    photo: Annotated[Path, typer.Argument(help="The photo that is made into many.")],
+    pictures: Annotated[int, typer.Option(min=1, help="How many.")] = 1000,
+    size: Annotated[str, typer.Option(help="Pixels, WIDTHxHEIGHT.")] = "1632x1224",
+    json: AsJson = False,
+) -> None:
+    """How fast thousands of pictures are read and recorded, round a model that takes no time."""
+    from dataclasses import asdict
+
+    from mdtool.cli.values import parsed
+    from mdtool.jobs.measure import bench_batch as job
+    from mdtool.jobs.measure.bench_recipe import machine
+
+    timing = job.bench_batch(photo, pictures, parsed("--size", _size, size))
+    if json:
+        put_record({**machine(), **asdict(timing)})
+    else:
+        put("\n".join(job.table(timing)) + "\n")
 
 
 @app.command("model")

@@ -50,8 +50,8 @@ class Beside:
                 if any(folder.iterdir()):
                     raise OutputError(f"{folder}: is not empty; give another name, or --overwrite")
 
-    def check_apart(self, source: Input) -> None:
-        """InputError if what is made of another input has the same place, or if there is none."""
+    def claim(self, source: Input) -> None:
+        """Its places are no other input's from now on. InputError if one is taken already, or if there is none."""
         places = [sidecar_of(source, None)] if self.sidecar else []
         places += [folder / source.relative for folder in (self.draw, self.crops) if folder]
         if self.embed and (source.path is None or source.member):

@@ -19,7 +19,7 @@ from mdtool.errors import Exit, InputError, MdtoolError, OutputError
 from mdtool.findings import FindingsFile
 from mdtool.forms.records import SCHEMA, Record
 from mdtool.jobs.asking.ask import Asked, Event, ask
-from mdtool.jobs.asking.reading import TooSlow, read_ahead
+from mdtool.jobs.asking.reading import READERS, TooSlow, read_ahead
 from mdtool.jobs.asking.shot import Shot, Version
 from mdtool.jobs.batch.beside import Beside
 from mdtool.jobs.batch.ledger import Sink, fields_of
@@ -122,9 +122,11 @@ class _Running:
         batch = self.batch
         if batch.dedupe:
             self._answers |= {one["sha256"]: one for one in batch.sink.records() if "frames" not in one}
-        work = WorkList(batch.selection, batch.sink, batch.progress, batch.watch, batch.limits.seconds)
-        read = reader(batch.sink, batch.beside, batch.films.inquiry is not None, batch.films.tiled)
-        shots = read_ahead(work, read, batch.model.pictures_at_once, batch.limits.timeout)
+        work = WorkList(
+            batch.selection, batch.sink, batch.progress, batch.beside.claim, batch.watch, batch.limits.seconds
+        )
+        read = reader(batch.sink, batch.films.inquiry is not None, batch.films.tiled)
+        shots = read_ahead(work, read, max(READERS, batch.model.pictures_at_once), batch.limits.timeout)
         with batch.progress.shown(), closing(shots), closing(self._with_frames(shots)) as ready:
             try:
                 while not self._all_read:

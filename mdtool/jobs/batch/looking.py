@@ -5,7 +5,6 @@ from collections.abc import Callable
 from contextlib import ExitStack
 
 from mdtool.jobs.asking.shot import UNKNOWN, Shot, Version
-from mdtool.jobs.batch.beside import Beside
 from mdtool.jobs.batch.ledger import Sink
 from mdtool.jobs.batch.work_list import state_of
 from mdtool.media.animation import is_animated
@@ -15,14 +14,13 @@ from mdtool.media.opening import is_live, open_live, picture_bytes
 from mdtool.media.picture import read_picture
 
 
-def reader(sink: Sink, beside: Beside, moving: bool, tiled: bool) -> Callable[[Input], Shot]:
+def reader(sink: Sink, moving: bool, tiled: bool) -> Callable[[Input], Shot]:
     """What reads an input, in any thread. A shot without pixels has content that is done.
 
     moving: animations are videos; else their first picture counts. tiled: so is all else. Raises InputError.
     """
 
     def read(source: Input) -> Shot:
-        beside.check_apart(source)
         if source.address and is_live(source):
             return Shot(source, version=UNKNOWN, film=True) if moving else _live(source)
         state = state_of(source) or (None, None)

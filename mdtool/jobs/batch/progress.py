@@ -30,6 +30,7 @@ class Progress:
     waited: float = 0.0
     total: int | None = None
     begun: float = field(default_factory=time.monotonic)
+    ended: float | None = None
     _counting: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
@@ -46,6 +47,7 @@ class Progress:
         try:
             yield
         finally:
+            self.ended = time.monotonic()
             if self._bar:
                 self._bar.stop()
             if self._kind == "json":
@@ -75,7 +77,7 @@ class Progress:
 
     @property
     def seconds(self) -> float:
-        return time.monotonic() - self.begun
+        return (self.ended or time.monotonic()) - self.begun
 
     @property
     def rate(self) -> float:

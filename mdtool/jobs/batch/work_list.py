@@ -3,10 +3,11 @@
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 
-from mdtool.errors import NoInput
+from mdtool.errors import InputError, NoInput
 from mdtool.jobs.batch.ledger import Sink
 from mdtool.jobs.batch.progress import Progress
 from mdtool.media.inputs import Input
@@ -26,17 +27,25 @@ def state_of(source: Input) -> State | None:
 
 
 class WorkList:
-    """Iterate it, in any one thread; `stop` ends that from another. watch: it goes on for files that appear.
+    """Iterate it, in any one thread; `stop` ends that from another.
 
-    seconds: after which nothing is begun any more; `incomplete` tells if there was something left.
+    claim: is told of every input there is, in their order, and raises InputError where one can't be worked on. watch:
+    it goes on for files that appear. seconds: after which nothing is begun; `incomplete` tells if something was left.
     """
 
     def __init__(
-        self, selection: Selection, sink: Sink, progress: Progress, watch: bool = False, seconds: float | None = None
+        self,
+        selection: Selection,
+        sink: Sink,
+        progress: Progress,
+        claim: Callable[[Input], None],
+        watch: bool = False,
+        seconds: float | None = None,
     ) -> None:
         self._selection = selection
         self._sink = sink
         self._progress = progress
+        self._claim = claim
         self._watch = watch
         self._seconds = seconds
         self._met: dict[str, State | None] = {}
@@ -56,12 +65,20 @@ class WorkList:
             for source in listed(self._selection):
                 if self._stopped.is_set():
                     return
+                claimed = self._claimed(source)
                 if self._is_done(source):
                     continue
                 if self._is_late():
                     self.incomplete = True
                     return
-                yield source
+                yield claimed
+
+    def _claimed(self, source: Input) -> Input:
+        try:
+            self._claim(source)
+        except InputError as error:
+            return replace(source, failed=str(error))
+        return source
 
     def _is_late(self) -> bool:
         return self._seconds is not None and self._progress.seconds > self._seconds

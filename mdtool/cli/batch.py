@@ -16,7 +16,7 @@ from mdtool.errors import Exit, UsageError
 if TYPE_CHECKING:  # what takes long to load, and --help does not need
     from engine.contract import Model, Request
     from mdtool.console import Console
-    from mdtool.jobs.batch.job import Films
+    from mdtool.jobs.batch.films import Films
     from mdtool.media.listing import Selection
 
 
@@ -167,7 +167,7 @@ def selection_of(batch: BatchOptions, named: Sequence[str]) -> "Selection":
 def films_of(batch: BatchOptions) -> "Films":
     """Which moments of videos are asked about. UsageError for what is none."""
     from mdtool.cli.values import parsed, seconds
-    from mdtool.jobs.batch.job import Films
+    from mdtool.jobs.batch.films import Films
     from mdtool.stream.sampling import parse_sampling
 
     start, end = parsed("--from", seconds, batch.start), parsed("--to", seconds, batch.end)

@@ -63,7 +63,7 @@ def detect(
     )  # fmt: skip
     if batch.wanted:
         from mdtool.cli.live import checked_live
-        from mdtool.jobs.batch.job import Films
+        from mdtool.jobs.batch.films import Films
         from mdtool.jobs.rework.run import Inquiry
         from mdtool.stream.judge import Question
         from mdtool.stream.sight import finding

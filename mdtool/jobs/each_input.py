@@ -11,6 +11,7 @@ from mdtool.jobs.rework.report import Report
 from mdtool.media.inputs import Input
 
 HOW_TO_SEE = "MDTOOL_DEBUG=1 shows where"
+EXPECTED = (MdtoolError, EngineError, ValueError, MemoryError)
 
 
 def each_input(sources: Iterable[Input], work: Callable[[Input], Exit], console: Console) -> Exit:
@@ -35,19 +36,22 @@ def _attempt(source: Input, work: Callable[[Input], Exit], console: Console) -> 
 
 
 def _tell(error: Exception, source: Input, console: Console) -> Exit:
-    match error:
-        case UsageError() | OutputError():
-            console.error(str(error))
-            return error.code
-        case MdtoolError() | EngineError() | ValueError():
-            console.error(f"{source.name}: {error}")
-        case MemoryError():
-            console.error(f"{source.name}: needs more memory than there is")
-        case _ if os.environ.get("MDTOOL_DEBUG"):
-            raise error
-        case _:  # a fault of ours or of a library, met on this input: the others go on
-            console.error(f"{source.name}: unexpected {type(error).__name__}: {error} ({HOW_TO_SEE})")
+    if isinstance(error, UsageError | OutputError):
+        console.error(str(error))
+        return error.code
+    if not isinstance(error, EXPECTED) and os.environ.get("MDTOOL_DEBUG"):
+        raise error
+    console.error(f"{source.name}: {cause_of(error)}")
     return Exit.SOME_FAILED
+
+
+def cause_of(error: Exception) -> str:
+    """Why an input failed, in one line; be it a fault of ours or of a library, the others go on."""
+    if isinstance(error, MemoryError):
+        return "needs more memory than there is"
+    if isinstance(error, EXPECTED):
+        return str(error)
+    return f"unexpected {type(error).__name__}: {error} ({HOW_TO_SEE})"
 
 
 def finished(report: Report, console: Console) -> Exit:

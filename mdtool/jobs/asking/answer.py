@@ -17,6 +17,7 @@ from mdtool.jobs.asking.ask import Asked, Event, ask, in_order
 from mdtool.jobs.asking.marked import check_target, save_marked
 from mdtool.jobs.asking.reading import read_ahead
 from mdtool.jobs.asking.shot import Shot
+from mdtool.jobs.each_input import cause_of
 from mdtool.media.inputs import VIDEOS, Input
 from mdtool.media.listing import Selection, listed
 from mdtool.media.live import next_frame
@@ -75,8 +76,7 @@ def answer(
 
     def failed(source: Input, error: Exception) -> None:
         failures[source] = error.code if isinstance(error, MdtoolError) else Exit.SOME_FAILED
-        reason = "needs more memory than there is" if isinstance(error, MemoryError) else str(error)
-        console.error(reason if isinstance(error, OutputError) else f"{source.name}: {reason}")
+        console.error(str(error) if isinstance(error, OutputError) else f"{source.name}: {cause_of(error)}")
 
     shots = filter(None, read_ahead(sources, read, model.pictures_at_once))
     try:

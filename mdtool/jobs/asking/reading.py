@@ -8,7 +8,7 @@ from contextlib import closing
 from queue import SimpleQueue
 
 from mdtool.ending import check_not_ending
-from mdtool.errors import InputError, MdtoolError
+from mdtool.errors import InputError
 from mdtool.jobs.asking.shot import Shot
 from mdtool.media.inputs import Input
 from mdtool.stream.stages import POLL_SECONDS, Pause, ahead_with_pauses
@@ -33,10 +33,8 @@ class _Slot:
         self.begun = time.monotonic()
         try:
             self.shot = read(self.source)
-        except (MdtoolError, MemoryError) as error:
+        except Exception as error:  # be it a fault of ours or of a library: the other inputs go on
             self.shot = Shot(self.source, error=error)
-        except Exception as error:  # a fault of ours or of a library, met on this input: the others go on
-            self.shot = Shot(self.source, error=InputError(f"unexpected {type(error).__name__}: {error}"))
         self.full.set()
 
 

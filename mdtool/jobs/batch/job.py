@@ -1,41 +1,32 @@
 """Asks about thousands of pictures, one record each, and goes on where a run before was ended."""
 
-import hashlib
 import time
 from collections import defaultdict
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import ExitStack, closing
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from itertools import count
-from typing import Any
 
-import numpy as np
-
-from engine.contract import EngineError, Failed, Model, Piece, Request
+from engine.contract import Done, EngineError, Failed, Model, Piece, Request
 from mdtool.answers import told
 from mdtool.console import Console
 from mdtool.ending import check_not_ending, heeded
 from mdtool.errors import Exit, InputError, MdtoolError, OutputError
-from mdtool.findings import FindingsFile
-from mdtool.forms.records import SCHEMA, Record
-from mdtool.jobs.asking.ask import Asked, Event, ask
-from mdtool.jobs.asking.reading import READERS, TooSlow, read_ahead
-from mdtool.jobs.asking.shot import Shot, Version
+from mdtool.findings import FindingsFile, Moment, Verdict
+from mdtool.forms.records import Record
+from mdtool.jobs.asking.ask import Asked, ask
+from mdtool.jobs.asking.reading import READERS, read_ahead
+from mdtool.jobs.asking.shot import Shot
 from mdtool.jobs.batch.beside import Beside
-from mdtool.jobs.batch.ledger import Sink, fields_of
-from mdtool.jobs.batch.looking import reader
-from mdtool.jobs.batch.moments import moments
+from mdtool.jobs.batch.films import Film, Films, frames_of
+from mdtool.jobs.batch.ledger import Sink
+from mdtool.jobs.batch.looking import read_again, reader
 from mdtool.jobs.batch.progress import Progress
-from mdtool.jobs.batch.work_list import WorkList, state_of
+from mdtool.jobs.batch.record import of_failure, of_film, of_picture, said
+from mdtool.jobs.batch.work_list import WorkList
+from mdtool.jobs.each_input import cause_of
 from mdtool.jobs.rework.analyse import analyse
-from mdtool.jobs.rework.run import Inquiry, Live
 from mdtool.media.listing import Selection
-from mdtool.media.opening import open_medium
-from mdtool.media.reader import VideoReader
-from mdtool.stream.sampling import Sampling
-from mdtool.stream.stages import Pause, ahead_with_pauses
-
-FRAMES_AHEAD = 2
 
 
 @dataclass(frozen=True)
@@ -46,36 +37,6 @@ class Limits:
     errors: int | None = None
     seconds: float | None = None
     timeout: float | None = None
-
-
-@dataclass(frozen=True)
-class Films:
-    """What of a video is asked about: which frames, between which times (seconds).
-
-    inquiry: finds things in all frames, and findings are written then, not records of frames; tiled: in photos too.
-    live: how that is done with what plays now.
-    """
-
-    sampling: Sampling = Sampling()
-    start: float | None = None
-    end: float | None = None
-    inquiry: Inquiry | None = None
-    tiled: bool = False
-    live: Live = Live()
-
-
-@dataclass
-class _Film:
-    """A video that is asked about frame by frame."""
-
-    shot: Shot
-    size: tuple[int, int] = (0, 0)
-    frames: int = 0
-    finished: int = 0
-    ended: bool = False
-    error: Exception | None = None
-    incomplete: str = ""
-    since: float = field(default_factory=time.perf_counter)
 
 
 @dataclass
@@ -110,11 +71,11 @@ class _Running:
         self._numbers = count()
         self._due = 0
         self._held: dict[int, list[Record]] = {}  # that wait for their turn
-        self._results: defaultdict[Shot, dict[int, Event]] = defaultdict(dict)
+        self._results: defaultdict[Shot, dict[int, Done | Failed]] = defaultdict(dict)
         self._in_flight = 0
         self._all_read = False
         self._film: Shot | None = None  # to be looked at whole, when nothing else is under way
-        self._films: dict[str, _Film] = {}
+        self._films: dict[str, Film] = {}
         self._answers: dict[str, Record] = {}  # by content, if pictures that are equal are answered once
         self._twins: dict[str, list[Shot]] = {}  # that wait for the answers to one like them
 
@@ -146,50 +107,19 @@ class _Running:
 
     # -- what there is to ask about
 
-    def _with_frames(self, shots: Iterator[Shot | None]) -> Generator[Shot | None]:
-        """With frames in place of a video, if these are asked about; None: there is nothing yet."""
+    def _with_frames(self, shots: Iterator[Shot | None]) -> Generator[Shot | Film | None]:
+        """With frames in place of a video, and then the video, if these are asked about; None: there is nothing yet."""
         for shot in shots:
             if shot and shot.film and not self.batch.films.inquiry:
-                yield from self._frames(shot)
+                entry = self.batch.sink.entry(shot.source.name)
+                same = entry and entry.version.sha256 == shot.version.sha256
+                film = self._films[shot.source.name] = Film(shot)
+                yield from frames_of(film, self.batch.films, entry.times if entry and same else set(), self._numbers)
+                yield film
             else:
                 yield shot and replace(shot, number=next(self._numbers))
 
-    def _frames(self, shot: Shot) -> Iterator[Shot | None]:
-        """Those that were not answered yet."""
-        film = self._films[shot.source.name] = _Film(shot)
-        entry = self.batch.sink.entry(shot.source.name)
-        done = entry.times if entry and entry.version.sha256 == shot.version.sha256 else set()
-        try:
-            with closing(ahead_with_pauses(self._moments(film), FRAMES_AHEAD)) as pictures:
-                for picture in pictures:
-                    if isinstance(picture, Pause):
-                        yield None
-                        continue
-                    at, pixels = picture
-                    film.frames += 1
-                    film.size = pixels.shape[1], pixels.shape[0]
-                    if at in done:
-                        film.finished += 1
-                    else:
-                        number = next(self._numbers)
-                        yield Shot(shot.source, pixels, version=shot.version, time=at, number=number)
-        except (InputError, MemoryError) as error:
-            film.error = error
-        film.ended = True
-        film.shot = replace(shot, number=next(self._numbers))
-        self._close(film)
-
-    def _moments(self, film: _Film) -> Iterator[tuple[float, np.ndarray]]:
-        films = self.batch.films
-        with ExitStack() as stack:
-            video = open_medium(film.shot.source, stack)
-            if not isinstance(video, VideoReader):
-                raise InputError("is no picture or video of a kind that mdtool reads")
-            for frame in moments(video, films.sampling, films.start, films.end):
-                yield round(frame.time, 3), frame.rgb()
-            film.incomplete = f"is damaged: {video.damage}" if video.damage else ""
-
-    def _ready(self, shots: Iterator[Shot | None]) -> Iterator[Shot]:
+    def _ready(self, shots: Iterator[Shot | Film | None]) -> Iterator[Shot]:
         """What the model is to be asked about; ends rather than let it wait with answers under way."""
         progress = self.batch.progress
         while True:
@@ -202,10 +132,12 @@ class _Running:
             finally:
                 progress.waited += time.perf_counter() - begin
                 progress.tick()
-            if shot and shot.film:
+            if isinstance(shot, Film):
+                self._close(shot)
+            elif shot and shot.film:
                 self._film = shot
                 return
-            if shot and self._needs_asking(shot):
+            elif shot and self._needs_asking(shot):
                 self._in_flight += 1
                 yield shot
             elif shot is None and self._in_flight:
@@ -232,7 +164,7 @@ class _Running:
 
     # -- asking
 
-    def _ask(self, shots: Iterator[Shot | None]) -> None:
+    def _ask(self, shots: Iterator[Shot | Film | None]) -> None:
         """About all that is read by now, and what comes while the model is at it."""
         batch = self.batch
         keep = batch.beside.needs_pixels
@@ -242,7 +174,7 @@ class _Running:
                 with heeded():
                     self._take(asked, event)
 
-    def _take(self, asked: Asked, event: Event) -> None:
+    def _take(self, asked: Asked, event: Done | Failed) -> None:
         shot, requests = asked.shot, self.batch.requests
         results = self._results[shot]
         results[asked.number] = event
@@ -257,14 +189,13 @@ class _Running:
             for one in (shot, *twins):
                 self._fail(one, failed.error)
             return
-        answers = [told(request, results[n].result) for n, request in enumerate(requests)]  # type: ignore[union-attr]
-        spent = 1000 * (time.perf_counter() - asked.since)
-        width, height = asked.size
-        said = {"width": width, "height": height, "milliseconds": round(spent, 1), "answers": answers}
+        done = [one for _, one in sorted(results.items()) if isinstance(one, Done)]
+        answers = [told(request, one.result) for request, one in zip(requests, done, strict=True)]
+        what = said(asked.size, asked.since, answers)
         if self.batch.dedupe and shot.time is None:
-            self._answers[shot.version.sha256] = said
+            self._answers[shot.version.sha256] = what
         for one in (shot, *twins):
-            self._finish(one, said)
+            self._finish(one, what)
 
     def _look_at(self, shot: Shot) -> None:
         """Finds things in all frames of a video."""
@@ -274,45 +205,42 @@ class _Running:
         findings = FindingsFile(self.batch.sink, shot.source.name, inquiry.model, inquiry.question.prompts)
         size = (0, 0)
 
-        def note(moment: Any, verdict: Any) -> None:
+        def note(moment: Moment, verdict: Verdict) -> None:
             nonlocal size
             size = moment.size
             findings.write(moment, verdict)
 
+        def tick(*_: object) -> None:
+            check_not_ending()
+            self.batch.progress.tick()
+
         try:
             with heeded():
-                report = analyse(shot.source, inquiry, note, lambda *_: self.batch.progress.tick(), films.live)
-        except (InputError, EngineError, MemoryError) as error:
+                report = analyse(shot.source, inquiry, note, tick, films.live)
+        except (OutputError, BrokenPipeError):
+            raise
+        except Exception as error:
+            check_not_ending()
             self._fail(shot, error)
             return
-        film = _Film(shot, size, report.looks, ended=True, incomplete=report.incomplete, since=begin)
-        film.finished = film.frames
+        film = Film(shot, size, report.looks, report.looks, ended=True, incomplete=report.incomplete, since=begin)
         self._close(film)
 
     # -- writing
 
-    def _finish(self, shot: Shot, said: Record) -> None:
-        """said: size, milliseconds and answers."""
-        version = shot.version
+    def _finish(self, shot: Shot, what: Record) -> None:
+        """what: as `said`."""
         try:
-            if self.batch.beside.make(shot, said["answers"]) and shot.source.path:
-                state = state_of(shot.source) or (None, None)
-                version = Version(hashlib.sha256(shot.source.path.read_bytes()).hexdigest(), *state)
+            if self.batch.beside.make(shot, what["answers"]):
+                shot = read_again(shot)
         except (InputError, OutputError, OSError) as error:
             self._fail(shot, error)
             return
-        self._put(shot, [self._record(shot, version, said)])
+        self._put(shot, [of_picture(shot, self.batch.about, what)])
         if shot.time is None:
             self.batch.progress.asked += 1
         else:
             self._count_frame(shot)
-
-    def _record(self, shot: Shot, version: Version, said: Record) -> Record:
-        at = {} if shot.time is None else {"time": shot.time}
-        kept = ("width", "height", "milliseconds", "answers")
-        head = {"schema": SCHEMA, "input": shot.source.name, **at, **fields_of(version)}
-        told_about = {name: said[name] for name in kept}
-        return {**head, **self.batch.about, **told_about}
 
     def _count_frame(self, shot: Shot, error: Exception | None = None) -> None:
         film = self._films[shot.source.name]
@@ -320,40 +248,33 @@ class _Running:
         film.error = film.error or error
         self._close(film)
 
-    def _close(self, film: _Film) -> None:
+    def _close(self, film: Film) -> None:
         """Once all of its frames are answered."""
-        if not film.ended or film.finished < film.frames:
+        if not film.is_done:
             return
         self._films.pop(film.shot.source.name, None)
         if film.error:
             self._fail(film.shot, film.error)
             return
-        spent = round(1000 * (time.perf_counter() - film.since), 1)
-        width, height = film.size
-        said = {"width": width, "height": height, "milliseconds": spent, "answers": []}
-        record = self._record(film.shot, film.shot.version, said) | {"frames": film.frames}
+        self._put(film.shot, [of_film(film, self.batch.about)])
         if film.incomplete:
-            record["incomplete"] = film.incomplete
             self._tell(film.shot, InputError(f"{film.incomplete}; the output holds what could be read"))
         else:
             self.batch.progress.asked += 1
-        self._put(film.shot, [record])
 
     def _fail(self, shot: Shot, error: Exception) -> None:
         if shot.time is not None:
             self._put(shot, [])
             self._count_frame(shot, error)
             return
-        cause = self._tell(shot, error)
-        head = {"schema": SCHEMA, "input": shot.source.name}
-        self._put(shot, [{**head, **self.batch.about, "error": {"code": _code(error), "cause": cause}}])
+        self._put(shot, [of_failure(shot, self.batch.about, error, self._tell(shot, error))])
         most = self.batch.limits.errors
         if most is not None and self.batch.progress.failed > most:
             raise MdtoolError(f"ended, as more than {most} inputs failed")
 
     def _tell(self, shot: Shot, error: Exception) -> str:
         """The cause, which the person is told too."""
-        cause = "needs more memory than there is" if isinstance(error, MemoryError) else str(error)
+        cause = cause_of(error)
         self.batch.console.error(f"{shot.source.name}: {cause}")
         self.batch.progress.failed += 1
         return cause
@@ -371,8 +292,3 @@ class _Running:
     def _write(self, records: list[Record]) -> None:
         for record in records:
             self.batch.sink.add(record)
-
-
-def _code(error: Exception) -> str:
-    codes = {TooSlow: "slow", MemoryError: "memory", EngineError: "model", OutputError: "output", OSError: "output"}
-    return next((code for kind, code in codes.items() if isinstance(error, kind)), "input")

@@ -21,6 +21,7 @@ from mdtool import findings
 from mdtool.errors import OutputError
 from mdtool.forms.records import SCHEMA, Record
 from mdtool.jobs.asking.shot import Version
+from mdtool.jobs.batch.record import fields_of, version_of
 from mdtool.media.whole_file import named
 
 SECONDS_BETWEEN_SYNCS = 2.0
@@ -290,14 +291,6 @@ class Ledger:
                 start += len(data)
                 while data:
                     data = data[os.write(copy, data) :]
-
-
-def fields_of(version: Version) -> Record:
-    return {"sha256": version.sha256, "bytes": version.size, "modified": version.modified}
-
-
-def version_of(record: Record) -> Version:
-    return Version(record["sha256"], record.get("bytes"), record.get("modified"))
 
 
 def _locked(path: Path) -> int:

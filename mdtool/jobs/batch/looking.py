@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 
 from mdtool.jobs.asking.shot import UNKNOWN, Shot, Version
 from mdtool.jobs.batch.ledger import Sink
@@ -36,6 +37,13 @@ def reader(sink: Sink, moving: bool, tiled: bool) -> Callable[[Input], Shot]:
         return Shot(source, read_picture(data), version=version)
 
     return read
+
+
+def read_again(shot: Shot) -> Shot:
+    """The same with the version of its file as it is now, after it was changed on purpose."""
+    assert shot.source.path
+    state = state_of(shot.source) or (None, None)
+    return replace(shot, version=Version(hashlib.sha256(shot.source.path.read_bytes()).hexdigest(), *state))
 
 
 def _version_of_film(source: Input, state: tuple[int | None, int | None]) -> Version:

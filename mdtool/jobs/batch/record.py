@@ -1,0 +1,44 @@
+"""The records that a batch writes, as `mdtool.forms.records` describes them."""
+
+import time
+from typing import Any
+
+from engine.contract import EngineError
+from mdtool.errors import OutputError
+from mdtool.forms.records import SCHEMA, Record
+from mdtool.jobs.asking.reading import TooSlow
+from mdtool.jobs.asking.shot import Shot, Version
+from mdtool.jobs.batch.films import Film
+
+CODES = {TooSlow: "slow", MemoryError: "memory", EngineError: "model", OutputError: "output", OSError: "output"}
+
+
+def said(size: tuple[int, int], since: float, answers: list[dict[str, Any]]) -> Record:
+    """What equal pictures have in common. since: when work on it began, on the clock of `time.perf_counter`."""
+    spent = round(1000 * (time.perf_counter() - since), 1)
+    return {"width": size[0], "height": size[1], "milliseconds": spent, "answers": answers}
+
+
+def of_picture(shot: Shot, about: Record, what: Record) -> Record:
+    """about: what all records have; what: as `said`."""
+    at = {} if shot.time is None else {"time": shot.time}
+    kept = {name: what[name] for name in ("width", "height", "milliseconds", "answers")}
+    return {"schema": SCHEMA, "input": shot.source.name, **at, **fields_of(shot.version), **about, **kept}
+
+
+def of_film(film: Film, about: Record) -> Record:
+    record = of_picture(film.shot, about, said(film.size, film.since, [])) | {"frames": film.frames}
+    return record | {"incomplete": film.incomplete} if film.incomplete else record
+
+
+def of_failure(shot: Shot, about: Record, error: Exception, cause: str) -> Record:
+    code = next((code for kind, code in CODES.items() if isinstance(error, kind)), "input")
+    return {"schema": SCHEMA, "input": shot.source.name, **about, "error": {"code": code, "cause": cause}}
+
+
+def fields_of(version: Version) -> Record:
+    return {"sha256": version.sha256, "bytes": version.size, "modified": version.modified}
+
+
+def version_of(record: Record) -> Version:
+    return Version(record["sha256"], record.get("bytes"), record.get("modified"))

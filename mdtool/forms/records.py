@@ -17,6 +17,7 @@ milliseconds   from when work on it began to its last answer; pictures that are 
 answers        a list; each as in an "mdtool.answers/1" record: length with caption; question with answer; or prompt
                with objects (label, x_min, y_min, x_max, y_max, and score from a model that has one) or points
                (label, x, y), in fractions of the upright picture, and complete
+made           what was made of it beside this record ("sidecar", "draw", "crops", "embed"), if anything was
 error          in place of answers, of an input that failed: code ("input": it can't be read; "slow": not in the time
                that it had; "memory"; "model": it can't be answered; "output": what was to be written beside the record
                could not be), and cause in one line

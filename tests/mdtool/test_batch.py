@@ -203,6 +203,19 @@ def test_texts_beside_the_pictures(tmp_path: Path, mdtool: Run) -> None:
     assert text.read_text() == f"{said}\n"
 
 
+def test_what_is_made_later_asks_nothing(tmp_path: Path, mdtool: Run) -> None:
+    picture, out = tmp_path / "one.png", tmp_path / "out"
+    shutil.copy(SAMPLES / "scenes" / "one.png", picture)
+    asking = ("detect", picture, "star", "--model", "pocket", "--jsonl", out)
+    ok(mdtool(*asking))
+    (first,) = records(out)
+    ok(mdtool(*asking, "--draw", tmp_path / "drawn"))
+    (second,) = records(out)
+    assert second == first | {"made": ["draw"]}
+    assert Image.open(tmp_path / "drawn" / "one.png").tobytes() != Image.open(picture).convert("RGB").tobytes()
+    assert "0 asked about, 1 done before" in ok(mdtool(*asking, "--draw", tmp_path / "drawn")).err
+
+
 def test_two_pictures_with_one_text(tmp_path: Path, mdtool: Run) -> None:
     for name in ("one.png", "one.webp"):
         Image.open(SAMPLES / "scenes" / "one.png").save(tmp_path / name)

@@ -38,6 +38,12 @@ class Beside:
     _claimed: dict[str, str] = field(default_factory=dict)
 
     @property
+    def kinds(self) -> list[str]:
+        """What is made, as records name it."""
+        wanted = {"sidecar": self.sidecar, "draw": self.draw, "crops": self.crops, "embed": self.embed}
+        return [kind for kind, how in wanted.items() if how]
+
+    @property
     def needs_pixels(self) -> bool:
         return bool(self.draw or self.crops)
 

@@ -27,6 +27,7 @@ from mdtool.jobs.batch.work_list import WorkList
 from mdtool.jobs.each_input import cause_of
 from mdtool.jobs.rework.analyse import analyse
 from mdtool.media.listing import Selection
+from mdtool.media.opening import open_picture
 
 
 @dataclass(frozen=True)
@@ -83,9 +84,7 @@ class _Running:
         batch = self.batch
         if batch.dedupe:
             self._answers |= {one["sha256"]: one for one in batch.sink.records() if "frames" not in one}
-        work = WorkList(
-            batch.selection, batch.sink, batch.progress, batch.beside.claim, batch.watch, batch.limits.seconds
-        )
+        work = WorkList(batch.selection, batch.sink, batch.progress, batch.beside, batch.watch, batch.limits.seconds)
         read = reader(batch.sink, batch.films.inquiry is not None, batch.films.tiled)
         shots = read_ahead(work, read, max(READERS, batch.model.pictures_at_once), batch.limits.timeout)
         with batch.progress.shown(), closing(shots), closing(self._with_frames(shots)) as ready:
@@ -148,9 +147,7 @@ class _Running:
         if shot.error:
             self._fail(shot, shot.error)
         elif shot.pixels is None:
-            self.batch.sink.refresh(shot.source.name, shot.version)
-            self.batch.progress.skip()
-            self._put(shot, [])
+            self._note_done(shot)
         elif not self.batch.dedupe or shot.time is not None:
             return True
         elif content in self._answers:
@@ -161,6 +158,23 @@ class _Running:
             self._twins[content] = []
             return True
         return False
+
+    def _note_done(self, shot: Shot) -> None:
+        """An input that is answered; what is lacking beside its record is made."""
+        batch, entry = self.batch, self.batch.sink.entry(shot.source.name)
+        assert entry
+        lacks = not set(batch.beside.kinds) <= set(entry.made)
+        record = batch.sink.record_of(entry) if lacks else None
+        if record and "frames" not in record:
+            try:
+                pixels = open_picture(shot.source) if batch.beside.needs_pixels else None
+                self._finish(replace(shot, pixels=pixels), record)
+            except InputError as error:
+                self._fail(shot, error)
+            return
+        batch.sink.refresh(shot.source.name, shot.version)
+        batch.progress.skip()
+        self._put(shot, [])
 
     # -- asking
 
@@ -236,7 +250,7 @@ class _Running:
         except (InputError, OutputError, OSError) as error:
             self._fail(shot, error)
             return
-        self._put(shot, [of_picture(shot, self.batch.about, what)])
+        self._put(shot, [of_picture(shot, self.batch.about, what, self.batch.beside.kinds)])
         if shot.time is None:
             self.batch.progress.asked += 1
         else:
@@ -256,7 +270,7 @@ class _Running:
         if film.error:
             self._fail(film.shot, film.error)
             return
-        self._put(film.shot, [of_film(film, self.batch.about)])
+        self._put(film.shot, [of_film(film, self.batch.about, self.batch.beside.kinds)])
         if film.incomplete:
             self._tell(film.shot, InputError(f"{film.incomplete}; the output holds what could be read"))
         else:

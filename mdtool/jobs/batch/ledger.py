@@ -36,14 +36,15 @@ def line_of(record: Record) -> str:
 
 @dataclass(slots=True)
 class Entry:
-    """What there is of one input. ranges: all its lines; record: the last of them. whole: it is done. times: of its
-    frames, of a video that is not.
+    """What there is of one input. ranges: all its lines; record: the last of them. whole: it is done; made: what was
+    made beside its record. times: of its frames, of a video that is not done.
     """
 
     version: Version
     ranges: list[Range] = field(default_factory=list)
     record: Range = (0, 0)
     whole: bool = False
+    made: tuple[str, ...] = ()
     times: set[float] = field(default_factory=set)
 
 
@@ -52,6 +53,9 @@ class Sink(Protocol):
 
     def entry(self, name: str) -> Entry | None:
         """What there is of the input with this name. May be called from any thread."""
+
+    def record_of(self, entry: Entry) -> Record | None:
+        """Of an input that is done, if it is still to be had."""
 
     def records(self) -> Iterator[Record]:
         """Those of all inputs that are done."""
@@ -75,13 +79,17 @@ class Stream:
     def entry(self, name: str) -> Entry | None:
         return self._entries.get(name)
 
+    def record_of(self, entry: Entry) -> Record | None:
+        return None
+
     def records(self) -> Iterator[Record]:
         return iter(())
 
     def add(self, record: Record) -> None:
         self._put(line_of(record))
         if record.get("sha256") and "error" not in record and "time" not in record:
-            self._entries[record["input"]] = Entry(version_of(record), whole=True)
+            made = tuple(record.get("made", ()))
+            self._entries[record["input"]] = Entry(version_of(record), whole=True, made=made)
 
     def refresh(self, name: str, version: Version) -> None:
         self._entries[name].version = version
@@ -153,7 +161,6 @@ class Ledger:
         return (self.record_of(entry) for entry in list(self._entries.values()) if entry.whole)
 
     def record_of(self, entry: Entry) -> Record:
-        """Of an input that is done."""
         start, end = entry.record
         record: Record = json.loads(os.pread(self._file, end - start, start))
         return record
@@ -253,7 +260,7 @@ class Ledger:
         if "time" in record:
             entry.times.add(record["time"])
         else:
-            entry.whole, entry.times = True, set()
+            entry.whole, entry.made, entry.times = True, tuple(record.get("made", ())), set()
 
     def _compact(self) -> bool:
         """Whether lines were moved: what does not hold is cut off at the end, or left out of a copy in its place."""

@@ -1,6 +1,7 @@
 """The records that a batch writes, as `mdtool.forms.records` describes them."""
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from engine.contract import EngineError
@@ -19,15 +20,16 @@ def said(size: tuple[int, int], since: float, answers: list[dict[str, Any]]) -> 
     return {"width": size[0], "height": size[1], "milliseconds": spent, "answers": answers}
 
 
-def of_picture(shot: Shot, about: Record, what: Record) -> Record:
-    """about: what all records have; what: as `said`."""
+def of_picture(shot: Shot, about: Record, what: Record, made: Sequence[str]) -> Record:
+    """about: what all records have; what: as `said`; made: beside it."""
     at = {} if shot.time is None else {"time": shot.time}
     kept = {name: what[name] for name in ("width", "height", "milliseconds", "answers")}
-    return {"schema": SCHEMA, "input": shot.source.name, **at, **fields_of(shot.version), **about, **kept}
+    head = {"schema": SCHEMA, "input": shot.source.name, **at, **fields_of(shot.version), **about, **kept}
+    return head | {"made": list(made)} if made else head
 
 
-def of_film(film: Film, about: Record) -> Record:
-    record = of_picture(film.shot, about, said(film.size, film.since, [])) | {"frames": film.frames}
+def of_film(film: Film, about: Record, made: Sequence[str]) -> Record:
+    record = of_picture(film.shot, about, said(film.size, film.since, []), made) | {"frames": film.frames}
     return record | {"incomplete": film.incomplete} if film.incomplete else record
 
 

@@ -3,11 +3,12 @@
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 
 from mdtool.errors import InputError, NoInput
+from mdtool.jobs.batch.beside import Beside
 from mdtool.jobs.batch.ledger import Sink
 from mdtool.jobs.batch.progress import Progress
 from mdtool.media.inputs import Input
@@ -29,8 +30,8 @@ def state_of(source: Input) -> State | None:
 class WorkList:
     """Iterate it, in any one thread; `stop` ends that from another.
 
-    claim: is told of every input there is, in their order, and raises InputError where one can't be worked on. watch:
-    it goes on for files that appear. seconds: after which nothing is begun; `incomplete` tells if something was left.
+    beside: claims the places of every input, in their order; an input whose places are taken has failed. watch: it goes
+    on for files that appear. seconds: after which nothing is begun; `incomplete` tells if something was left.
     """
 
     def __init__(
@@ -38,14 +39,14 @@ class WorkList:
         selection: Selection,
         sink: Sink,
         progress: Progress,
-        claim: Callable[[Input], None],
+        beside: Beside,
         watch: bool = False,
         seconds: float | None = None,
     ) -> None:
         self._selection = selection
         self._sink = sink
         self._progress = progress
-        self._claim = claim
+        self._beside = beside
         self._watch = watch
         self._seconds = seconds
         self._met: dict[str, State | None] = {}
@@ -75,7 +76,7 @@ class WorkList:
 
     def _claimed(self, source: Input) -> Input:
         try:
-            self._claim(source)
+            self._beside.claim(source)
         except InputError as error:
             return replace(source, failed=str(error))
         return source
@@ -92,7 +93,9 @@ class WorkList:
                 return True
             self._met[source.name] = state
         entry = self._sink.entry(source.name)
-        if entry and entry.whole and state and state == (entry.version.size, entry.version.modified):
-            self._progress.skip()
-            return True
-        return False
+        if not entry or not entry.whole or not state or state != (entry.version.size, entry.version.modified):
+            return False
+        if not set(self._beside.kinds) <= set(entry.made):
+            return False
+        self._progress.skip()
+        return True

@@ -184,6 +184,7 @@ class Model(Protocol):
     """The contract. A list of images in, a list of results out; a batch gives what its members alone would give."""
 
     name: str
+    revision: str  # another one where the weights are: the hub's commit, or a digest; "" if they are in no file
     pictures_at_once: int  # are best encoded together; more would only wait for one another
 
     @property

@@ -89,6 +89,7 @@ def load(
         detail,
         resizer(resize),
         vocabulary,
+        located.revision,
     )
 
 
@@ -107,8 +108,9 @@ class Moondream:
         detail: str | int = "auto",
         resize: Resize | None = None,
         vocabulary: Mapping[str, str] | None = None,
+        revision: str = "",
     ) -> None:
-        self.name = name
+        self.name, self.revision = name, revision
         self.config = config
         self.abilities = abilities_of(config, vocabulary)
         self.device, self.dtype = device, dtype

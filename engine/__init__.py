@@ -34,6 +34,7 @@ from engine.contract import (
     PointRequest,
     QueryRequest,
     Request,
+    Seeing,
     UnsupportedPrompt,
     normalise,
 )
@@ -64,6 +65,7 @@ __all__ = [
     "PointRequest",
     "QueryRequest",
     "Request",
+    "Seeing",
     "UnsupportedPrompt",
     "abilities",
     "load",

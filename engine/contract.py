@@ -8,9 +8,12 @@ import unicodedata
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
+
+if TYPE_CHECKING:  # not every model needs torch, which takes long to load
+    from torch import Tensor
 
 T = TypeVar("T")
 
@@ -214,6 +217,21 @@ class Landmarks(Protocol):
     def landmarks(self, encoded: Sequence[EncodedImage], threshold: float | None = None) -> list[np.ndarray]:
         """Of the faces that `detect` gives at this threshold, in its order: (faces, 5, 2), x y of the eyes, the nose
         and the corners of the mouth; of each pair first the one on the left in a picture of an upright face."""
+
+
+@runtime_checkable
+class Seeing(Protocol):
+    """What a model has besides that encodes in two steps, between which a picture is small enough to be kept.
+
+    encode(images) is encode_seen(see(images)), to the last bit.
+    """
+
+    sight: str  # another one wherever `see` may give other bits: other weights, settings, libraries or processors
+
+    def see(self, images: Sequence[np.ndarray]) -> list["Tensor"]: ...
+
+    def encode_seen(self, seen: Sequence["Tensor"]) -> list[EncodedImage]:
+        """seen: on any device."""
 
 
 class LanguageModel(Model, Protocol):

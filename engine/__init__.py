@@ -36,6 +36,7 @@ from engine.contract import (
     PointRequest,
     QueryRequest,
     Request,
+    Seeing,
     UnsupportedPrompt,
     normalise,
 )
@@ -68,6 +69,7 @@ __all__ = [
     "PointRequest",
     "QueryRequest",
     "Request",
+    "Seeing",
     "UnsupportedPrompt",
     "abilities",
     "load",

@@ -8,9 +8,12 @@ import unicodedata
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
+
+if TYPE_CHECKING:  # not every model needs torch, which takes long to load
+    from torch import Tensor
 
 T = TypeVar("T")
 
@@ -213,6 +216,7 @@ class Model(Protocol):
     """The contract. A list of images in, a list of results out; a batch gives what its members alone would give."""
 
     name: str
+    revision: str  # another one where the weights are: the hub's commit, or a digest; "" if they are in no file
     pictures_at_once: int  # are best encoded together; more would only wait for one another
 
     @property
@@ -242,6 +246,21 @@ class Landmarks(Protocol):
     def landmarks(self, encoded: Sequence[EncodedImage], threshold: float | None = None) -> list[np.ndarray]:
         """Of the faces that `detect` gives at this threshold, in its order: (faces, 5, 2), x y of the eyes, the nose
         and the corners of the mouth; of each pair first the one on the left in a picture of an upright face."""
+
+
+@runtime_checkable
+class Seeing(Protocol):
+    """What a model has besides that encodes in two steps, between which a picture is small enough to be kept.
+
+    encode(images) is encode_seen(see(images)), to the last bit.
+    """
+
+    sight: str  # another one wherever `see` may give other bits: other weights, settings, libraries or processors
+
+    def see(self, images: Sequence[np.ndarray]) -> list["Tensor"]: ...
+
+    def encode_seen(self, seen: Sequence["Tensor"]) -> list[EncodedImage]:
+        """seen: on any device."""
 
 
 class LanguageModel(Model, Protocol):

@@ -1,8 +1,10 @@
 """Where and in which type a model computes, and what happens when memory runs out."""
 
 import os
+import platform
 import shutil
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TypeVar
 
 import torch
@@ -54,6 +56,22 @@ def pick_dtype(name: str | None, device: str) -> torch.dtype:
         return torch.float16
     fast = torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
     return torch.bfloat16 if fast else torch.float32
+
+
+def arithmetic(device: str) -> str:
+    """All that has a say in how a device rounds: torch, the processor, and the threads that share a sum."""
+    if device.startswith("cuda"):
+        return f"{torch.__version__} {torch.cuda.get_device_name(device)}"
+    kernels = torch.backends.cpu.get_cpu_capability()
+    return f"{torch.__version__} {device} {_processor()} {kernels} {torch.get_num_threads()}"
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    return next((line for line in lines if line.startswith("model name")), platform.processor())
 
 
 def check_compiler(device: str) -> None:

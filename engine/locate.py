@@ -10,6 +10,7 @@ from typing import Any
 from engine import EMBEDDED, hub
 from engine.contract import ModelUnavailable
 from engine.published import Published, no_such_model, published
+from engine.revision import revision_of
 from engine.shards import weight_files, weights_in
 
 _OTHER_FORMATS = (".pt", ".pth", ".bin", ".ckpt", ".gguf", ".ggml", ".onnx", ".mf", ".pkl")
@@ -20,7 +21,7 @@ _END_OF_TEXT = "<|endoftext|>"
 class Located:
     """config: as the family's config reader takes it; config_source names it in errors.
 
-    weights: a safetensors file, or the index of shards beside it.
+    weights: a safetensors file, or the index of shards beside it. commit: of the hub's repository they are from.
     """
 
     name: str
@@ -29,6 +30,12 @@ class Located:
     config_source: str
     weights: Path
     tokenizer: Path
+    commit: str | None = None
+
+    @property
+    def revision(self) -> str:
+        """The commit, or else a digest of the files. ModelUnavailable if one can't be read."""
+        return self.commit or revision_of(self.weights, self.tokenizer, self.config)
 
 
 def locate(name_or_path: str) -> Located:
@@ -53,7 +60,9 @@ def _located_published(model: Published) -> Located:
     here = hub.local(model) if model.source else hub.pull(model)  # which says that there is nothing to pull
     if here is None:
         raise hub.not_here(model)
-    return Located(model.name, model.family, model.config, f"{model.name}.json", here.weights, here.tokenizer)
+    return Located(
+        model.name, model.family, model.config, f"{model.name}.json", here.weights, here.tokenizer, here.commit
+    )
 
 
 def _located_path(path: Path) -> Located:

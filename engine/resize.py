@@ -31,6 +31,17 @@ def resizer(library: Literal["vips", "pillow"] | None = None) -> Resize:
     return with_vips
 
 
+def version(resize: Resize) -> str:
+    """Of the library that `resizer` gave: another may round otherwise."""
+    if resize is with_vips:
+        import pyvips
+
+        return "libvips " + ".".join(str(pyvips.version(part)) for part in range(3))
+    import PIL
+
+    return f"pillow {PIL.__version__}"
+
+
 def with_vips(image: np.ndarray, width: int, height: int) -> np.ndarray:
     """ValueError for what is no picture."""
     import pyvips

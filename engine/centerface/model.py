@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from engine.centerface.decode import Faces, area, decode
-from engine.centerface.network import Network, weights_path
+from engine.centerface.network import SHA256, Network, weights_path
 from engine.centerface.prompts import ABILITIES, FACE, part
 from engine.centerface.resize import input_size, longer_side, resize
 from engine.contract import Abilities, Box, EngineError, Point, limited
@@ -44,6 +44,7 @@ class CenterFace:
     """The Model that finds faces. What it encodes is the faces of a picture, so many prompts cost one network run."""
 
     name = "centerface"
+    revision = SHA256[:16]
     pictures_at_once = 2
 
     def __init__(self, network: Network, detail: str | int = "auto") -> None:

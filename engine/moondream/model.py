@@ -1,5 +1,6 @@
 """Moondream as a LanguageModel: pictures encoded once, any number of questions about them, in batches."""
 
+import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -30,7 +31,7 @@ from engine.contract import (
     Request,
     warn_of_limit,
 )
-from engine.devices import check_compiler, in_chunks, pick_device, pick_dtype
+from engine.devices import arithmetic, check_compiler, in_chunks, pick_device, pick_dtype
 from engine.locate import Located
 from engine.moondream.adapter import Adapter, find_adapter, read_adapter
 from engine.moondream.config import Config, read_config
@@ -45,7 +46,7 @@ from engine.moondream.text import Text
 from engine.moondream.tokenizer import Tokenizer, load_tokenizer
 from engine.moondream.vision import Vision
 from engine.moondream.weights import open_weights
-from engine.resize import Resize, resizer
+from engine.resize import Resize, resizer, version
 from engine.source import Source
 
 CPU_BATCH, GPU_BATCH = 8, 64  # sequences that share a step
@@ -91,6 +92,8 @@ def load(
         detail,
         resizer(resize),
         vocabulary,
+        located.revision,
+        quantize,
     )
 
 
@@ -109,14 +112,19 @@ class Moondream:
         detail: str | int = "auto",
         resize: Resize | None = None,
         vocabulary: Mapping[str, str] | None = None,
+        revision: str = "",
+        quantize: str | None = None,
     ) -> None:
-        self.name = name
+        """quantize: how `weights` were rounded."""
+        self.name, self.revision = name, revision
         self.config = config
         self.abilities = abilities_of(config, vocabulary)
         self.device, self.dtype = device, dtype
         self.pictures_at_once = 1 if device == "cpu" else GPU_PICTURES
         self.max_crops = max_crops(config, detail)
         self._resize = resize or resizer()
+        decides = (revision, quantize, config.vision, dtype, compile, self.max_crops, version(self._resize))
+        self.sight = hashlib.sha256(repr((*decides, arithmetic(device))).encode()).hexdigest()[:16]
         packed = not compile  # the compiler takes plain weights only
         with torch.inference_mode():
             self.vision = Vision(config.vision, weights, dtype, device, packed)
@@ -134,15 +142,25 @@ class Moondream:
 
     def encode(self, images: Sequence[np.ndarray], adapter: Adapter | None = None) -> list[Encoded]:
         """images: HxWx3 uint8 RGB, of any sizes; ValueError for any other array."""
+        return in_chunks(images, self.pictures_at_once, lambda some: self._encode(self._see(some), adapter))
 
-        def encode_some(images: Sequence[np.ndarray]) -> list[Encoded]:
-            crops = [make_crops(image, self.config.vision, self.max_crops, self._resize) for image in images]
-            return [Encoded(prefix) for prefix in self.prefixes(self.see(crops), adapter)]
+    def see(self, images: Sequence[np.ndarray]) -> list[torch.Tensor]:
+        """The image embeddings of each picture, as `embeddings` gives them. images: as for `encode`."""
+        return in_chunks(images, self.pictures_at_once, self._see)
 
-        return in_chunks(images, self.pictures_at_once, encode_some)
+    def encode_seen(self, seen: Sequence[torch.Tensor]) -> list[Encoded]:
+        return in_chunks(seen, self.pictures_at_once, self._encode)
+
+    def _see(self, images: Sequence[np.ndarray]) -> list[torch.Tensor]:
+        return self.embeddings(
+            [make_crops(image, self.config.vision, self.max_crops, self._resize) for image in images]
+        )
+
+    def _encode(self, seen: Sequence[torch.Tensor], adapter: Adapter | None = None) -> list[Encoded]:
+        return [Encoded(prefix) for prefix in self.prefixes([one.to(self.device) for one in seen], adapter)]
 
     @torch.inference_mode()
-    def see(self, crops: Sequence[Crops]) -> list[torch.Tensor]:
+    def embeddings(self, crops: Sequence[Crops]) -> list[torch.Tensor]:
         """The image embeddings of each picture, (grid * grid, dim)."""
         pixels = [one for picture in crops for one in picture.pixels]
         at_once = 1 if self.device == "cpu" else GPU_CROPS

@@ -134,6 +134,17 @@ def seconds(text: str) -> float:
     return total
 
 
+def size_in_bytes(text: str) -> int:
+    """From "10GB", "1.5 TB" or "500mb", with units of a thousand; above 0. Raises ValueError."""
+    number = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?) ?([KMGT])B?", text.strip(), re.ASCII | re.IGNORECASE)
+    if not number:
+        raise ValueError(f"{text!r} is no size; give a number and KB, MB, GB or TB, such as 10GB")
+    count = int(float(number[1]) * 1000 ** (1 + "KMGT".index(number[2].upper())))
+    if not count:
+        raise ValueError(f"{text!r} is nothing; give more, such as 10GB")
+    return count
+
+
 @overload
 def positive(option: str, text: str) -> float: ...
 @overload

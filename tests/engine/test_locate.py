@@ -208,6 +208,7 @@ def test_a_name(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     (tmp_path / "moondream2").mkdir()  # a name is a name, whatever lies here
     located = locate("moondream2")
     assert (located.weights, located.tokenizer) == (snapshot / "model.safetensors", starmie)
+    assert located.revision == "c" * 40
     assert located.config == published()["moondream2"].config
     with pytest.raises(ModelUnavailable, match="no weights"):
         locate("./moondream2")

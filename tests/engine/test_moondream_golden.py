@@ -141,10 +141,10 @@ def test_vision_projection_and_prefix(family: str) -> None:
         else:
             close(features[:, ::27], wanted[f"{name}/vision_features_rows"], TOLERANCE[family])
         close(projected[::10], wanted[f"{name}/projected_rows"], TOLERANCE[family])
-        close(own.see([crops])[0], projected, 0)
+        close(own.embeddings([crops])[0], projected, 0)
     start = own.text.embed([own.config.tokenizer.bos_id])
     with torch.inference_mode():
-        projected = own.see([make_crops(image("img_a"), own.config.vision, 12, own._resize)])[0]
+        projected = own.embeddings([make_crops(image("img_a"), own.config.vision, 12, own._resize)])[0]
         [prefix] = own.text.prefixes(torch.cat([start, projected])[None])
     for kind, cached in (("k", prefix.keys), ("v", prefix.values)):
         close(cached[0, :, ::10], wanted[f"img_a/prefix_{kind}_layer0_rows"], STATE_TOLERANCE[family])

@@ -315,7 +315,7 @@ def test_tilings() -> None:
 def test_features_and_embeddings_of_pictures(name: str) -> None:
     own, plain = models(name)
     cut = [make_crops(picture, own.config.vision, own.max_crops, with_pillow) for picture in pictures()]
-    for picture, crops, embeddings in zip(pictures(), cut, own.see(cut), strict=True):
+    for picture, crops, embeddings in zip(pictures(), cut, own.embeddings(cut), strict=True):
         pixels, shape = plain.crops(picture)
         assert crops.tiling == shape
         wanted = plain.features(pixels)

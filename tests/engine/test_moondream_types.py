@@ -35,7 +35,7 @@ HALF_TOLERANCE = {
 def test_half_precision_stays_near_the_reference(family: str, dtype: torch.dtype) -> None:
     own, wanted = model(family, dtype), tensors(family)
     features, logits = HALF_TOLERANCE[family, dtype]
-    projected = own.see([make_crops(image("img_a"), own.config.vision, 12, with_pillow)])[0]
+    projected = own.embeddings([make_crops(image("img_a"), own.config.vision, 12, with_pillow)])[0]
     assert projected.dtype == dtype
     assert (projected[::10].float() - wanted["img_a/projected_rows"]).abs().max() < features
     for name in ("caption_short_img_a", "detect_img_a", "query_img_a"):

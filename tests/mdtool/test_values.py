@@ -9,7 +9,7 @@ from PIL import Image
 from program import redact
 
 from mdtool.cli import run
-from mdtool.cli.values import parsed, seconds
+from mdtool.cli.values import parsed, seconds, size_in_bytes
 from mdtool.errors import UsageError
 from mdtool.jobs.measure.bench_recipe import lengthen
 
@@ -36,6 +36,27 @@ def test_times(text: str, value: float) -> None:
 def test_what_is_no_time(text: str) -> None:
     with pytest.raises(ValueError, match=r"is no time; give seconds, or 1:30, or 0:01:30\.5"):
         seconds(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("10GB", 10**10), ("1.5 TB", 15 * 10**11), ("500mb", 5 * 10**8), ("2k", 2000), (" 0.001KB ", 1)],
+)
+def test_sizes(text: str, value: int) -> None:
+    assert size_in_bytes(text) == value
+
+
+@pytest.mark.parametrize(
+    "text", ["", "GB", "10", "10B", "-1GB", "1e3GB", "1,5GB", "10GBs", "10 G B", "٣GB", "9" * 99 + "GB"]
+)
+def test_what_is_no_size(text: str) -> None:
+    with pytest.raises(ValueError, match=r"is no size; give a number and KB, MB, GB or TB, such as 10GB"):
+        size_in_bytes(text)
+
+
+def test_a_size_of_nothing() -> None:
+    with pytest.raises(ValueError, match=r"'0GB' is nothing; give more"):
+        size_in_bytes("0GB")
 
 
 def test_an_option_that_was_not_given() -> None:

@@ -146,12 +146,17 @@ def _steps(model: Moondream, batch: int, runs: int) -> Iterator[Step]:
     once = crops(1, (1, 1))
     different, large = crops(2, (1, 1)), crops(1 + LARGE[0] * LARGE[1], LARGE)
     eager = eager_seconds(model.config, model.device, model.dtype, batch, runs)
-    yield timed("vision, two crops that differ", lambda: model.see(different), 2 * crop + projection, eager.vision)
     yield timed(
-        "vision, two equal crops (any picture of one tile)", lambda: model.see(once), crop + projection, eager.vision
+        "vision, two crops that differ", lambda: model.embeddings(different), 2 * crop + projection, eager.vision
     )
-    yield timed("vision, thirteen crops", lambda: model.see(large), 13 * crop + projection)
-    embeddings = model.see(once)
+    yield timed(
+        "vision, two equal crops (any picture of one tile)",
+        lambda: model.embeddings(once),
+        crop + projection,
+        eager.vision,
+    )
+    yield timed("vision, thirteen crops", lambda: model.embeddings(large), 13 * crop + projection)
+    embeddings = model.embeddings(once)
     name = f"prefill, {model.config.prefix_length} tokens"
     yield timed(name, lambda: model.prefixes(embeddings), prefix, eager.prefill)
 

@@ -68,7 +68,7 @@ class Journal:
         """The same, but what is known already is not asked again."""
 
         def remembering(images: Sequence[np.ndarray]) -> list[Sight]:
-            digests = [_digest(image) for image in images]
+            digests = [digest_of(image) for image in images]
             new = {digest: image for digest, image in zip(digests, images, strict=True) if digest not in self._known}
             if new:
                 for digest, sight in zip(new, see(list(new.values())), strict=True):
@@ -105,7 +105,8 @@ def settings_of(*parts: object) -> str:
     return digest.hexdigest()
 
 
-def _digest(image: np.ndarray) -> str:
+def digest_of(image: np.ndarray) -> str:
+    """Of a picture's pixels and their layout."""
     shape = "x".join(map(str, image.shape)).encode()
     return hashlib.blake2b(np.ascontiguousarray(image).data, digest_size=16, person=shape[:16]).hexdigest()
 

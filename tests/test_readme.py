@@ -52,6 +52,7 @@ def test_an_example(example: str, here: Path) -> None:
         **{name: value for name, value in os.environ.items() if not name.startswith("MDTOOL_")},
         "PATH": f"{here / 'bin'}:{os.environ['PATH']}",
         "PYTHONPATH": str(ROOT),
+        "HOME": str(here),
         "XDG_CONFIG_HOME": str(here / "no-settings"),
     }
     if watches:

@@ -16,6 +16,7 @@ from mdtool.errors import Exit, UsageError
 if TYPE_CHECKING:  # what takes long to load, and --help does not need
     from engine.contract import Model, Request
     from mdtool.console import Console
+    from mdtool.jobs.batch.beside import Beside
     from mdtool.jobs.batch.films import Films
     from mdtool.media.listing import Selection
 
@@ -58,6 +59,11 @@ class BatchOptions:
         bool, typer.Option("--ordered", help="Write records in the order of the inputs, not as they finish.")
     ] = False
     dedupe: Annotated[bool, typer.Option("--dedupe", help="Ask only once about pictures that are equal.")] = False
+    cache: Annotated[
+        str | None,
+        typer.Option(help="Keep what the model sees of pictures here, for asking about them again.", metavar="DIR"),
+    ] = None
+    cache_size: Annotated[str, typer.Option(help="What is kept takes no more room than this.")] = "10GB"
     watch: Annotated[bool, typer.Option("--watch", help="Go on with pictures as they appear, until interrupted.")] = (
         False
     )
@@ -192,57 +198,56 @@ class Asking:
 
 def run_batch(batch: BatchOptions, selection: "Selection", asking: Asking, console: "Console") -> Exit:
     """Asks about all that is selected, and makes of the records what else is wanted."""
-    from engine.contract import DetectRequest, PointRequest
-    from mdtool.cli.values import positive
-    from mdtool.jobs.batch.beside import Beside
+    from mdtool.cli.values import parsed, positive, size_in_bytes
     from mdtool.jobs.batch.job import Batch, Limits
     from mdtool.jobs.batch.output import check_new, make_form, opened, place_of
     from mdtool.jobs.batch.progress import Progress
     from mdtool.jobs.rework.journal import settings_of
     from mdtool.media.listing import listed
-    from recipes.draw import colours_of
 
     form = None if batch.format == "jsonl" else batch.format
     place = place_of(batch.jsonl or "-", asking.command)
     if batch.watch and batch.files_from == "-":
         raise UsageError("--watch: a list that is piped in can't be read again; give folders, or a file of names")
-    if form and (place is None or not place.parent.is_dir()):
+    if form and place is None:
         raise UsageError(f"--format {form}: is made beside a file of records; name that by --jsonl")
     times = positive("--time-budget", batch.time_budget), positive("--timeout", batch.timeout)
-    draw, crops = getattr(batch, "draw", None), getattr(batch, "save_crops", None)
-    prompts = [one.prompt for one in asking.requests if isinstance(one, DetectRequest | PointRequest)]
-    beside = Beside(
-        batch.sidecar_mode if isinstance(batch, TextOptions) and batch.sidecar else None,
-        Path(draw) if draw else None,
-        Path(crops) if crops else None,
-        isinstance(batch, TextOptions) and batch.embed,
-        colours_of(prompts),
-    )
+    room, encode = parsed("--cache-size", size_in_bytes, batch.cache_size), None
+    beside = _beside(batch, asking)
     model = asking.load()
-    told = (
-        model.name,
-        getattr(model, "revision", ""),
-        asking.command,
-        asking.requests,
-        asking.threshold,
-        asking.options,
+    if batch.cache:
+        from mdtool.jobs.asking.seen import encoder  # which loads torch
+
+        encode = encoder(model, Path(batch.cache), room, console.note)
+    told = asking.command, asking.requests, asking.threshold, asking.options
+    settings = settings_of(model.name, model.revision, *told)[:16]
+    about = {"model": model.name, "revision": model.revision, "settings": settings}
+    can_be_counted = "-" not in selection.named and batch.files_from != "-" and not batch.watch
+    progress = Progress(
+        console, batch.progress, (lambda: sum(1 for _ in listed(selection))) if can_be_counted else None
     )
-    settings = settings_of(*told)[:16]
-    about = {"model": model.name, "revision": getattr(model, "revision", ""), "settings": settings}
-    relists = "-" not in selection.named and batch.files_from != "-" and not batch.watch
-    counted = (lambda: sum(1 for _ in listed(selection))) if relists else None
     with opened(place, settings, batch.overwrite) as sink:
         if not batch.overwrite and next(sink.records(), None) is None:
             beside.check_new()
             if form and place:
                 check_new(place, form)
-        job = Batch(
-            selection, model, asking.requests, asking.threshold, sink, about, console,
-            Progress(console, batch.progress, counted), beside, asking.films(model), Limits(batch.max_errors, *times),
-            batch.ordered, batch.dedupe, batch.watch,
-        )  # fmt: skip
-        code = job.run()
+        code = Batch(
+            selection, model, asking.requests, asking.threshold, sink, about, console, progress, beside,
+            asking.films(model), Limits(batch.max_errors, *times), batch.ordered, batch.dedupe, batch.watch, encode,
+        ).run()  # fmt: skip
     if form and place:
         target, tally = make_form(place, form)
         console.note(f"{target}: {tally.written} inputs")
     return code
+
+
+def _beside(batch: BatchOptions, asking: Asking) -> "Beside":
+    from engine.contract import DetectRequest, PointRequest
+    from mdtool.jobs.batch.beside import Beside
+    from recipes.draw import colours_of
+
+    colours = colours_of(one.prompt for one in asking.requests if isinstance(one, DetectRequest | PointRequest))
+    if isinstance(batch, TextOptions):
+        return Beside(batch.sidecar_mode if batch.sidecar else None, embed=batch.embed)
+    draw, crops = getattr(batch, "draw", None), getattr(batch, "save_crops", None)
+    return Beside(draw=Path(draw) if draw else None, crops=Path(crops) if crops else None, colours=colours)

@@ -351,3 +351,19 @@ def test_no_picture_at_all(tmp_path: Path, mdtool: Run) -> None:
     outcome = mdtool("caption")
     assert outcome.code == 2
     assert len(outcome.lines) == 1
+
+
+def test_what_was_seen_is_kept_for_other_questions(tmp_path: Path, mdtool: Run) -> None:
+    scenes, kept = SAMPLES / "scenes", tmp_path / "kept"
+    plain, first, second = (tmp_path / name for name in ("plain", "first", "second"))
+    for out, options in ((plain, ()), (first, ("--cache", kept)), (second, ("--cache", kept))):
+        ok(mdtool("caption", scenes, "--length", "short", "--jsonl", out, *options))
+    entries = {path: path.stat().st_mtime_ns for path in kept.rglob("*.safetensors")}
+    assert len(entries) == len(list(scenes.glob("*.png")))
+    texts = [
+        sorted((one["input"], one["answers"][0]["caption"]) for one in records(out)) for out in (plain, first, second)
+    ]
+    assert texts[0] == texts[1] == texts[2]
+    ok(mdtool("query", scenes, "-q", "How many stars are there?", "--jsonl", "-", "--cache", kept))
+    assert set(kept.rglob("*.safetensors")) == entries.keys()
+    assert mdtool("caption", scenes, "--jsonl", "-", "--cache", kept, "--cache-size", "huge").code == 2

@@ -3,7 +3,7 @@
 import time
 import warnings
 from collections import defaultdict, deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import count, islice
 from typing import Any
@@ -26,6 +26,7 @@ from mdtool.jobs.asking.shot import Shot
 from mdtool.media.inputs import Input
 
 Event = Piece | Done | Failed
+Encode = Callable[[Sequence[np.ndarray]], list[Any]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,11 +58,12 @@ def ask(
     requests: Sequence[Request],
     threshold: float | None = None,
     keep_pixels: bool = False,
+    encode: Encode | None = None,
 ) -> Iterator[tuple[Asked, Event]]:
     """What comes of every request about every photo, as it comes, each up to its Done or Failed.
 
-    requests: without their image. A photo that could not be read, or that the model can't encode, gives one Failed in
-    place of its answers.
+    requests: without their image. encode: in place of the model's own. A photo that could not be read, or that the
+    model can't encode, gives one Failed in place of its answers.
     """
     asked: dict[int, Asked] = {}  # by the engine's index, until they are done
     failed: deque[tuple[Asked, Failed]] = deque()
@@ -71,7 +73,7 @@ def ask(
         rest = iter(shots)
         while chunk := list(islice(rest, model.pictures_at_once)):
             since = time.perf_counter()
-            for shot, encoded in zip(chunk, _encoded(chunk, model), strict=True):
+            for shot, encoded in zip(chunk, _encoded(chunk, encode or model.encode), strict=True):
                 kept = shot if keep_pixels else replace(shot, pixels=None)
                 if isinstance(encoded, Exception):
                     one = Asked(next(ours), kept, requests[0], 0, shot.size, True, since)
@@ -103,18 +105,18 @@ def in_order(answers: Iterable[tuple[Asked, Event]]) -> Iterator[tuple[Asked, Ev
                 due += 1
 
 
-def _encoded(shots: Sequence[Shot], model: Model) -> list[Any]:
+def _encoded(shots: Sequence[Shot], encode: Encode) -> list[Any]:
     """What the model made of each, or the error in its place."""
-    made = iter(_encode(model, [shot.pixels for shot in shots if shot.pixels is not None]))
+    made = iter(_encode([shot.pixels for shot in shots if shot.pixels is not None], encode))
     return [shot.error if shot.pixels is None else next(made) for shot in shots]
 
 
-def _encode(model: Model, images: Sequence[np.ndarray]) -> list[Any]:
+def _encode(images: Sequence[np.ndarray], encode: Encode) -> list[Any]:
     """What the model made of each, or the error in its place."""
     try:
-        return model.encode(images) if images else []
+        return encode(images) if images else []
     except (EngineError, ValueError) as error:
-        return [error] if len(images) == 1 else [one for image in images for one in _encode(model, [image])]
+        return [error] if len(images) == 1 else [one for image in images for one in _encode([image], encode)]
 
 
 def _run(model: Model, requests: Iterable[Request], threshold: float | None) -> Iterator[Event]:

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from engine.contract import EncodedImage, Model, Seeing
 from mdtool import __version__
+from mdtool.jobs.rework.journal import digest_of
 from mdtool.media.whole_file import cant_write
 
 FULL = 0.9  # of the limit is what stays when room is made, so that it is seldom made
@@ -125,6 +126,14 @@ class SeenCache:
                 with suppress(FileNotFoundError):
                     state = path.lstat()
                     yield state.st_mtime_ns, state.st_size, path
+
+
+def encoder(
+    model: Model, folder: Path, limit_bytes: int, warn: Callable[[str], object]
+) -> Callable[[Sequence[np.ndarray]], list[EncodedImage]]:
+    """What encodes images for this model with a cache in this folder; as `SeenCache` takes them."""
+    cache = SeenCache(folder, limit_bytes, model.sight, warn) if isinstance(model, Seeing) else None
+    return lambda images: encode(model, images, [digest_of(image) for image in images], cache)
 
 
 def encode(

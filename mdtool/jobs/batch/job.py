@@ -14,7 +14,7 @@ from mdtool.ending import check_not_ending, heeded
 from mdtool.errors import Exit, InputError, MdtoolError, OutputError
 from mdtool.findings import FindingsFile, Moment, Verdict
 from mdtool.forms.records import Record
-from mdtool.jobs.asking.ask import Asked, ask
+from mdtool.jobs.asking.ask import Asked, Encode, ask
 from mdtool.jobs.asking.reading import READERS, read_ahead
 from mdtool.jobs.asking.shot import Shot
 from mdtool.jobs.batch.beside import Beside
@@ -42,7 +42,7 @@ class Limits:
 
 @dataclass
 class Batch:
-    """All that one command asks. about: the fields that all its records have."""
+    """All that one command asks. about: the fields that all its records have. encode: in place of the model's own."""
 
     selection: Selection
     model: Model
@@ -58,6 +58,7 @@ class Batch:
     ordered: bool = False
     dedupe: bool = False
     watch: bool = False
+    encode: Encode | None = None
 
     def run(self) -> Exit:
         """OutputError where records can't be written; MdtoolError if too many inputs fail."""
@@ -182,7 +183,8 @@ class _Running:
         """About all that is read by now, and what comes while the model is at it."""
         batch = self.batch
         keep = batch.beside.needs_pixels
-        for asked, event in ask(self._ready(shots), batch.model, batch.requests, batch.threshold, keep):
+        events = ask(self._ready(shots), batch.model, batch.requests, batch.threshold, keep, batch.encode)
+        for asked, event in events:
             check_not_ending()
             if not isinstance(event, Piece):
                 with heeded():

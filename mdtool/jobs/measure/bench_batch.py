@@ -31,6 +31,7 @@ class StandIn:
     """A model that says nothing, at once."""
 
     name = "stand-in"
+    revision = ""
     pictures_at_once = 1
     abilities = Abilities({"caption": None})
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 
+from mdtool.ending import ENDING
 from mdtool.errors import InputError, NoInput
 from mdtool.jobs.batch.beside import Beside
 from mdtool.jobs.batch.ledger import Sink
@@ -58,13 +59,16 @@ class WorkList:
 
     def __iter__(self) -> Iterator[Input]:
         yield from self._left()
-        while self._watch and not self._stopped.wait(WATCH_SECONDS) and not self._is_late():
+        while self._watch and not self._is_late():
+            self._stopped.wait(WATCH_SECONDS)
+            if self._is_over():
+                return
             yield from self._left()
 
     def _left(self) -> Iterator[Input]:
         with suppress(*[NoInput] * self._watch):
             for source in listed(self._selection):
-                if self._stopped.is_set():
+                if self._is_over():
                     return
                 claimed = self._claimed(source)
                 if self._is_done(source):
@@ -80,6 +84,9 @@ class WorkList:
         except InputError as error:
             return replace(source, failed=str(error))
         return source
+
+    def _is_over(self) -> bool:
+        return self._stopped.is_set() or ENDING.is_set()
 
     def _is_late(self) -> bool:
         return self._seconds is not None and self._progress.seconds > self._seconds

@@ -125,6 +125,10 @@ def bench_model(
     compile: Annotated[bool, typer.Option("--compile", help="Compile the model with torch.compile.")] = False,
     batch: Annotated[int, typer.Option(min=1, help="Pictures at a time.")] = 1,
     runs: Annotated[int, typer.Option(min=1, help="How often each step runs, after once to warm up.")] = 3,
+    cache: Annotated[
+        bool,
+        typer.Option("--cache", help="Measure what a cache of encoded pictures on disk saves, in place of the steps."),
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the measurements as JSON.")] = False,
 ) -> None:
     """One model, step by step: vision, prefill, decode, whole captions and detections, memory."""
@@ -137,7 +141,7 @@ def bench_model(
     if (config is not None) != random_weights or (config is None and model is None):
         raise UsageError("say which model: --model NAME or PATH, or --config NAME --random-weights")
     with model_errors(), job.random_checkpoint(config) if config else nullcontext(model) as name:
-        timings = job.bench_model(str(name), device, dtype, compile, batch, runs)
+        timings = job.bench_model(str(name), device, dtype, compile, batch, runs, cache)
     if json:
         put_record(asdict(timings))
     else:

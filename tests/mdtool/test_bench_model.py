@@ -1,8 +1,9 @@
 """`mdtool bench model`: it runs, and its numbers are of the model that was asked for. Nothing is timed here."""
 
+import json
 from pathlib import Path
 
-from program import run
+from program import ROOT, run
 from safetensors.numpy import load_file
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -22,6 +23,17 @@ def test_it_measures_every_step_of_a_model() -> None:
     crops = [steps[name]["tflop"] for name in ("vision, two crops that differ", "vision, thirteen crops")]
     one = crops[0] - steps["vision, two equal crops (any picture of one tile)"]["tflop"]
     assert abs(crops[1] - crops[0] - 11 * one) < 1e-9
+
+
+def test_it_measures_what_the_cache_saves() -> None:
+    done = run("bench", "model", "--model", "pocket", "--cache", "--runs", "1", "--json")
+    assert done.code == 0, done.err
+    [report] = done.json
+    steps = {step["name"]: step["seconds"] for step in report["steps"]}
+    assert all(seconds > 0 for seconds in steps.values())
+    side = json.loads((ROOT / "engine" / "pocket" / "config.json").read_text())["vision"]["crop_size"]
+    for size in (f"{side}x{side}", "2000x1500"):
+        assert {f"encode {size}", f"encode {size}, known to the cache"} <= steps.keys()
 
 
 def test_it_says_which_model_is_missing() -> None:

@@ -6,9 +6,10 @@ import resource
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -27,12 +28,15 @@ from engine.moondream.steps import ReadToken
 from engine.moondream.weights import shapes
 from engine.published import no_such_model, published
 from mdtool.errors import OutputError
+from mdtool.jobs.asking.seen import SeenCache, encode
 from mdtool.jobs.measure.bench_eager import eager_seconds
 from mdtool.jobs.measure.bench_recipe import machine
 from mdtool.jobs.measure.stopwatch import median_seconds
+from mdtool.jobs.rework.journal import digest_of
 from mdtool.media.whole_file import cant_write
 
 LARGE = (3, 4)  # tiles of a large picture: thirteen crops
+PHOTO = (2000, 1500)  # pixels, which give as many
 CAPTION = Generation(temperature=0, max_tokens=60)
 OBJECTS = 2
 DECODED = 20  # tokens
@@ -109,8 +113,13 @@ def _byte_tokenizer() -> tokenizers.Tokenizer:
     return made
 
 
-def bench_model(name_or_path: str, device: str, dtype: str | None, compile: bool, batch: int, runs: int) -> Timings:
-    """batch: pictures at a time. Raises what `engine.load` raises, and EngineError for a model of another family."""
+def bench_model(
+    name_or_path: str, device: str, dtype: str | None, compile: bool, batch: int, runs: int, cache: bool = False
+) -> Timings:
+    """batch: pictures at a time. cache: encoding with and without `SeenCache`, in place of the steps.
+
+    Raises what `engine.load` raises, EngineError for a model of another family, OutputError where there is no room.
+    """
     begin = time.perf_counter()
     model = engine.load(name_or_path, device, dtype, compile=compile)
     loaded = time.perf_counter() - begin
@@ -127,7 +136,7 @@ def bench_model(name_or_path: str, device: str, dtype: str | None, compile: bool
     sizes = sum(math.prod(shape) for shape in shapes(model.config).values())
     return Timings(
         model.name, settings | {"batch": batch}, where, loaded, 1e-9 * model.dtype.itemsize * sizes, memory, rate,
-        list(_steps(model, batch, runs)),
+        list((_cache_steps if cache else _steps)(model, batch, runs)),
     )  # fmt: skip
 
 
@@ -177,6 +186,33 @@ def _steps(model: Moondream, batch: int, runs: int) -> Iterator[Step]:
 
     yield timed(f"detect, {OBJECTS} objects, from pixels", lambda: detect(1))
     yield timed(f"ten prompts, {OBJECTS} objects each, from pixels", lambda: detect(10))
+
+
+def _cache_steps(model: Moondream, batch: int, runs: int) -> Iterator[Step]:
+    """Files are read from the system's memory, if that has room for them."""
+    draw, side = np.random.default_rng(0), model.config.vision.crop_size
+
+    def no_room(line: str) -> None:
+        raise OutputError(line)
+
+    def timed(name: str, work: Callable[[], Any]) -> Step:
+        return Step(name, median_seconds(work, model.device, runs))
+
+    def encoded(images: Sequence[np.ndarray]) -> None:
+        encode(model, images, [digest_of(image) for image in images], cache)
+
+    with tempfile.TemporaryDirectory(prefix="mdtool-bench-") as folder:
+        cache = SeenCache(Path(folder), sys.maxsize, model.sight, no_room)
+        for width, height in ((side, side), PHOTO):
+            images = list(draw.integers(0, 256, (batch, height, width, 3), dtype=np.uint8))
+            yield timed(f"encode {width}x{height}", partial(model.encode, images))
+            yield timed(f"encode {width}x{height}, known to the cache", partial(encoded, images))  # once it has run
+        key, pixels = digest_of(images[0]), images[0]
+        seen = cache.get(key)
+        assert seen is not None
+        yield timed(f"digest of {PHOTO[0]}x{PHOTO[1]} pixels", lambda: digest_of(pixels))
+        yield timed(f"read {seen.nbytes * 1e-6:.2f} MB that were seen", lambda: cache.get(key))
+        yield timed("write them", lambda: cache.put(key, seen))
 
 
 def _tflop(config: Config) -> tuple[float, float, float]:

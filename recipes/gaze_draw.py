@@ -5,7 +5,7 @@ looks at them. Sizes grow with the picture.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
 import cv2
@@ -13,7 +13,7 @@ import numpy as np
 
 from engine.contract import Box, Point
 from recipes.gaze import Gaze, lookers
-from recipes.plates import BLACK, WHITE, Colour, Pixels, latin, lay, place_of, plate
+from recipes.plates import BLACK, WHITE, Colour, Pixels, free, latin, lay, lay_free, places_by, plate
 
 UNIT, LEAST_UNIT = 1 / 270, 1.0  # of the picture's shorter side, pixels: the lengths below are so many units
 BOX_LINE = 1.0  # width
@@ -46,7 +46,8 @@ def draw_gaze(image: np.ndarray, people: Sequence[Gaze], targets: Sequence[Box] 
     A look out of the picture is a barred disc on the corner of the face's box, and the word "out". A head's direction
     is a dashed line without a target, since nothing tells how far it goes, and the word "head". Where a gaze is not
     known, the face alone is drawn. A named target that is looked at is in the colour of who does, white for several.
-    Its name covers no face, and is left out where it would everywhere. ValueError for an array that can't be drawn on.
+    Labels cover neither each other nor faces and marks where there is room; a target's name is left out where it would
+    cover a face or a label everywhere. ValueError for an array that can't be drawn on.
     """
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
         raise ValueError(f"gazes are drawn on a picture of HxWx3 uint8, not on an array {image.shape} {image.dtype}")
@@ -59,10 +60,13 @@ def draw_gaze(image: np.ndarray, people: Sequence[Gaze], targets: Sequence[Box] 
     for step in (_face, _look):  # no box over a target
         for one in people:
             step(image, one, unit)
-    taken = [_around(image, one.face, _width((OUT + RIM) * unit)) for one in people]  # with the marks on their corners
-    taken += [_label(image, one, unit) for one in people]
+    faces, marks = [_around(image, one.face, 0) for one in people], [*_marks(image, people, unit)]
+    labels: list[Pixels] = []
+    for one in people:
+        _label(image, one, unit, labels, [*faces, *marks])
+    taken = [*faces, *labels]
     for target, tracks in reversed(named):
-        _name(image, target, tracks, unit, taken)
+        _name(image, target, tracks, unit, taken, marks)
 
 
 @lru_cache(maxsize=1024)
@@ -98,11 +102,10 @@ def _paint(tracks: Sequence[int]) -> Colour:
 
 def _face(image: np.ndarray, one: Gaze, unit: float) -> None:
     """Its box, as far as it lies in the picture; on its lower right corner the mark of a look out of the picture."""
-    first, last = _corners(image, one.face)
     colour = colour_of_track(one.track)
-    cv2.rectangle(image, first, last, colour, _width(BOX_LINE * unit))
+    cv2.rectangle(image, *_corners(image, one.face), colour, _width(BOX_LINE * unit))
     if one.in_frame is False:
-        _out_mark(image, last, colour, unit)
+        _out_mark(image, _out_place(image, one, unit), colour, unit)
 
 
 def _look(image: np.ndarray, one: Gaze, unit: float) -> None:
@@ -117,9 +120,14 @@ def _look(image: np.ndarray, one: Gaze, unit: float) -> None:
         cv2.circle(image, _fixed(target), round(radius * unit * 2**SHIFT), fill, cv2.FILLED, cv2.LINE_AA, SHIFT)
 
 
-def _out_mark(image: np.ndarray, corner: tuple[int, int], colour: Colour, unit: float) -> None:
-    """On the corner, or as near to it as shows all of it."""
-    x, y = (min(at, size - (OUT + RIM) * unit) for at, size in zip(corner, image.shape[1::-1], strict=True))
+def _out_place(image: np.ndarray, one: Gaze, unit: float) -> Place:
+    """The lower right corner of the face, or as near to it as shows all of the mark."""
+    corner, (height, width) = _corners(image, one.face)[1], image.shape[:2]
+    return min(corner[0], width - (OUT + RIM) * unit), min(corner[1], height - (OUT + RIM) * unit)
+
+
+def _out_mark(image: np.ndarray, place: Place, colour: Colour, unit: float) -> None:
+    x, y = place
     for radius, fill in ((OUT + RIM, BLACK), (OUT, colour)):
         cv2.circle(image, _fixed((x, y)), round(radius * unit * 2**SHIFT), fill, cv2.FILLED, cv2.LINE_AA, SHIFT)
     end = OUT * unit * math.sqrt(0.5)
@@ -170,40 +178,47 @@ def _strip(image: np.ndarray, start: Place, step: Place, half: float) -> tuple[n
     return (pair[0], pair[1]) if major == 0 else (pair[1], pair[0])
 
 
-def _label(image: np.ndarray, one: Gaze, unit: float) -> Pixels:
-    """Above the face, its left sides in line; moved so that it stays in the picture. What it covers."""
+def _marks(image: np.ndarray, people: Sequence[Gaze], unit: float) -> Iterator[Pixels]:
+    """What the marks of targets and of looks out of the picture cover."""
+    for one in people:
+        if one.in_frame is False:
+            place, radius = _out_place(image, one, unit), math.ceil((OUT + RIM) * unit)
+        elif one.target and one.method == "model":
+            place, radius = _place(image, one.target), math.ceil((TARGET + RIM) * unit)
+        else:
+            continue
+        x, y = round(place[0]), round(place[1])
+        yield x - radius, y - radius, x + radius + 1, y + radius + 1
+
+
+def _label(image: np.ndarray, one: Gaze, unit: float, labels: list[Pixels], shunned: Sequence[Pixels]) -> None:
+    """Above the face, their left sides in line, or where else there is room; the labels then have it."""
     words = [f"P{one.track}"]
     if one.in_frame is not None:
         words += ["head"] * (one.method == "head") + ["out"] * (not one.in_frame)
-    (left, top), _ = _corners(image, one.face)
-    return lay(image, plate(" ".join(words), _letters(unit), colour_of_track(one.track)), left, top)
+    made = plate(" ".join(words), _letters(unit), colour_of_track(one.track))
+    lay_free(image, made, places_by(image, made, _around(image, one.face, 0)), labels, shunned)
 
 
-def _name(image: np.ndarray, target: Box, tracks: Sequence[int], unit: float, taken: list[Pixels]) -> None:
-    """Above or below its box, right or left of it, or in it: the first place that is not taken, which then is."""
+def _name(
+    image: np.ndarray, target: Box, tracks: Sequence[int], unit: float, taken: list[Pixels], shunned: Sequence[Pixels]
+) -> None:
+    """By its box, in the first place that is not taken, which then is, and not shunned if there is such a one."""
     text = latin(target.label)[:LONGEST_NAME]
     if not text:
         return
     words = plate(text, _letters(unit), _paint(tracks))
-    (x0, y0), (x1, y1) = _corners(image, target)
-    high, wide = words.shape[:2]
-    for left, bottom in ((x0, y0), (x0, y1 + 1 + high), (x1 + 1, y0 + high), (x0 - wide, y0 + high), (x0, y0 + high)):
-        place = place_of(image, words, left, bottom)
-        if not any(_meet(place, other) for other in taken):
-            lay(image, words, left, bottom)
-            _frame(image, place, BLACK, _width(NAMED_RIM * unit))
-            taken.append(place)
-            return
+    places = places_by(image, words, _around(image, target, 0))
+    if place := free(places, [*taken, *shunned]) or free(places, taken):
+        lay(image, words, place)
+        _frame(image, place, BLACK, _width(NAMED_RIM * unit))
+        taken.append(place)
 
 
 def _around(image: np.ndarray, box: Box, more: int) -> Pixels:
     """A face or a thing, and so many pixels more on each side."""
     (x0, y0), (x1, y1) = _corners(image, box)
     return x0 - more, y0 - more, x1 + 1 + more, y1 + 1 + more
-
-
-def _meet(a: Pixels, b: Pixels) -> bool:
-    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
 def _letters(unit: float) -> int:

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from plates_seen import seen
 
 from engine.contract import Box, Point
 from recipes.gaze import Gaze, who_looks_at
-from recipes.gaze_draw import NEUTRAL, colour_of_track, draw_gaze
-from recipes.plates import BLACK, WHITE
+from recipes.gaze_draw import LEAST_LETTERS, NEUTRAL, colour_of_track, draw_gaze
+from recipes.plates import BLACK, WHITE, plate
 
 GREY = 90
 LEFT = Gaze(1, Box(0.05, 0.4, 0.2, 0.6), Point(0.125, 0.5), Point(0.8, 0.5), True)
@@ -184,6 +185,19 @@ def test_names_cover_no_face_and_no_label() -> None:
 def test_names_do_not_cover_each_other() -> None:
     same = [replace(CUP, label=name) for name in ("cup", "mug", "jar")]
     assert len(plates_of(with_targets([], *same))) == 3
+
+
+def test_labels_of_people_cover_neither_each_other_nor_faces_nor_what_is_looked_at() -> None:
+    at = {1: (0.3, 0.4), 2: (0.37, 0.4), 3: (0.44, 0.4), 4: (0.38, 0.75)}
+    people = [
+        Gaze(track, Box(x, y, x + 0.06, y + 0.2), Point(x + 0.03, y + 0.1), None, False) for track, (x, y) in at.items()
+    ]
+    looking = Gaze(5, Box(0.8, 0.4, 0.9, 0.6), Point(0.85, 0.5), Point(0.4, 0.36), True)  # above the second
+    image = drawn(*people, looking)
+    for track, (x, y) in at.items():
+        assert seen(image, plate(f"P{track} out", LEAST_LETTERS, colour_of_track(track)))
+        assert tuple(image[round((y + 0.1) * 300), round((x + 0.03) * 400)]) == (GREY,) * 3
+    assert image[107, 159].min() > 240  # the white core
 
 
 def test_a_name_that_can_not_be_written_is_left_out() -> None:

@@ -20,11 +20,12 @@ BOX_LINE = 1.0  # width
 NAMED_LINE, LOOKED_LINE = 0.5, 1.5  # width of the box round a named target, and round one that is looked at
 NAMED_RIM = 0.3  # width of the dark edges of both, and of their names'
 LINE, FADE = (0.8, 2.4), (0.15, 0.95)  # width and opacity at the eye and at the target
-HEAD_LINE, HEAD_FADE = (1.8, 1.8), (0.95, 0.35)  # of a head's direction, at the eye and at its end
+HEAD_LINE, HEAD_FADE = (1.8, 1.8), (0.95, 0.6)  # of a head's direction, at the eye and at its end
 DASH = 12.0  # from one dash to the next
 TARGET, CORE = 4.5, 2.0  # radius, and that of the white core
 OUT = 4.5  # radius of the mark of a look out of the picture
 RIM = 0.8  # width of the dark edge that shows marks on any ground
+LINE_RIM = 0.6  # the same of lines
 LETTERS, LEAST_LETTERS = 10.0, 11  # units, pixels
 LONGEST_NAME = 40  # letters
 NEUTRAL = (190, 190, 190)
@@ -113,9 +114,9 @@ def _look(image: np.ndarray, one: Gaze, unit: float) -> None:
         return
     colour, eye, target = colour_of_track(one.track), _place(image, one.eye), _place(image, one.target)
     if one.method == "head":
-        _line(image, eye, target, colour, (HEAD_LINE[0] * unit, HEAD_LINE[1] * unit), HEAD_FADE, DASH * unit)
+        _line(image, eye, target, colour, HEAD_LINE, HEAD_FADE, unit, DASH * unit)
         return
-    _line(image, eye, target, colour, (LINE[0] * unit, LINE[1] * unit), FADE)
+    _line(image, eye, target, colour, LINE, FADE, unit)
     for radius, fill in ((TARGET + RIM, BLACK), (TARGET, colour), (CORE, WHITE)):
         cv2.circle(image, _fixed(target), round(radius * unit * 2**SHIFT), fill, cv2.FILLED, cv2.LINE_AA, SHIFT)
 
@@ -142,26 +143,31 @@ def _line(
     colour: Colour,
     widths: tuple[float, float],
     fade: tuple[float, float],
-    dash: float | None = None,
+    unit: float,
+    dash: float = math.inf,
 ) -> None:
-    """A smooth line whose width and opacity go evenly from one end to the other; only the pixels along it are touched.
+    """A smooth line, with dark edges, whose width and opacity go evenly from one end to the other.
 
-    dash: pixels from one dash to the next.
+    Only the pixels along it are touched. widths: in units. dash: pixels from one dash to the next.
     """
     (x0, y0), (dx, dy) = start, (end[0] - start[0], end[1] - start[1])
     length = math.hypot(dx, dy)
     if length < 1:
         return
-    x, y = _strip(image, start, (dx, dy), max(widths) / 2 + 1)
-    along = ((x - x0) * dx + (y - y0) * dy) / length
+    rim = LINE_RIM * unit
+    x, y = _strip(image, start, (dx, dy), max(widths) / 2 * unit + rim + 1)
+    right, down = x.astype(np.float32) - x0, y.astype(np.float32) - y0
+    along = (right * dx + down * dy) / length
     part = (along / length).clip(0, 1)
-    beside = np.hypot(x - x0 - part * dx, y - y0 - part * dy)
-    cover = ((widths[0] + part * (widths[1] - widths[0])) / 2 + 0.5 - beside).clip(0, 1)
-    cover *= fade[0] + part * (fade[1] - fade[0])
-    if dash is not None:
-        cover *= (along % dash) < 0.6 * dash
-    below = image[y, x]
-    image[y, x] = np.rint(below + cover[:, None] * (np.array(colour) - below)).astype(np.uint8)
+    beside = np.hypot(right - part * dx, down - part * dy)
+    half = (widths[0] + part * (widths[1] - widths[0])) / 2 * unit
+    opacity = fade[0] + part * (fade[1] - fade[0])
+    inked, dark = (
+        opacity * (half + more + 0.5 - beside).clip(0, 1) * ((along + more) % dash < 0.6 * dash + 2 * more)
+        for more in (0.0, rim)
+    )
+    shown = (1 - dark)[:, None] * image[y, x] + inked[:, None] * np.array(colour, np.float32)
+    image[y, x] = np.rint(shown).astype(np.uint8)
 
 
 def _strip(image: np.ndarray, start: Place, step: Place, half: float) -> tuple[np.ndarray, np.ndarray]:

@@ -63,8 +63,9 @@ def test_the_line_is_brighter_and_thicker_towards_the_target() -> None:
     strengths = [away_from_grey(image, x) for x in (100, 160, 220, 280)]
     assert strengths == sorted(strengths)
     assert strengths[0] < 0.6 * strengths[-1]
-    assert painted(image)[100:200, 290].sum() > painted(image)[100:200, 100].sum()
     assert not painted(image)[:, 340:].any()
+    large = painted(drawn(LEFT, width=1600, height=1200))
+    assert large[400:800, 1160].sum() > large[400:800, 400].sum()
 
 
 def test_the_line_hits_the_target_from_every_side() -> None:
@@ -117,6 +118,17 @@ def test_a_heads_direction_is_dashed_has_no_target_and_says_so() -> None:
     whole = painted(drawn(LEFT))[150, 90:300]
     assert whole.all()
     assert painted(image)[:118].sum() > painted(drawn(LEFT))[:118].sum()  # a longer label
+
+
+@pytest.mark.parametrize("one", [HEAD, LEFT])
+def test_a_line_shows_on_a_ground_that_is_as_light_as_itself(one: Gaze) -> None:
+    """By its dark edges, along all of a head's line, and along the second half of the other, that fades in."""
+    light = cv2.cvtColor(np.array([[colour_of_track(1)]], np.uint8), cv2.COLOR_RGB2GRAY)[0, 0]
+    image = np.full((300, 400, 3), light, np.uint8)
+    draw_gaze(image, [one])
+    contrast = np.abs(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[140:160].astype(int) - light).max(axis=0)
+    start, end = (90, 390) if one is HEAD else (200, 300)
+    assert min(contrast[at : at + 15].max() for at in range(start, end, 15)) > 40
 
 
 CUP = Box(0.7, 0.4, 0.9, 0.6, "cup")  # which LEFT looks at

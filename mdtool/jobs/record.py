@@ -4,12 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mdtool.console import Console
-from mdtool.ending import check_not_ending
 from mdtool.errors import Exit
 from mdtool.findings import FindingsFile, Lines
-from mdtool.jobs.batch import each_input, finished
+from mdtool.jobs.batch import each_input, finished, progress_on
 from mdtool.jobs.rework.analyse import analyse
-from mdtool.jobs.rework.report import Report
 from mdtool.jobs.rework.run import Inquiry, Live
 from mdtool.media.inputs import Input
 
@@ -28,8 +26,5 @@ class Recording:
 
     def _record(self, source: Input) -> Exit:
         findings = FindingsFile(self.file, source.name, self.inquiry.model, self.inquiry.question.prompts)
-        return finished(analyse(source, self.inquiry, findings.write, self._progress, self.live), self.console)
-
-    def _progress(self, report: Report, frames: int | None) -> None:
-        check_not_ending()
-        self.console.progress(report, frames)
+        report = analyse(source, self.inquiry, findings.write, progress_on(self.console), self.live)
+        return finished(report, self.console)

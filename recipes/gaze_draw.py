@@ -63,7 +63,7 @@ def draw_gaze(image: np.ndarray, people: Sequence[Gaze], targets: Sequence[Box] 
             step(image, one, unit)
     faces, marks = [_around(image, one.face, 0) for one in people], [*_marks(image, people, unit)]
     labels: list[Pixels] = []
-    for one in people:
+    for one in sorted(people, key=lambda each: each.track):  # the same places from frame to frame
         _label(image, one, unit, labels, [*faces, *marks])
     taken = [*faces, *labels]
     for target, tracks in reversed(named):

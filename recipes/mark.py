@@ -46,7 +46,7 @@ def mark(image: np.ndarray, objects: Sequence[Marked], name: Name, colour: Colou
     for one in shown:
         stroke(image, one, colour)
     taken: list[Pixels] = []  # by labels, which no line goes over, nor another label where there is room
-    for one in shown:
+    for one in sorted(shown, key=lambda each: each.track):  # the same places from frame to frame
         label(image, one, colour, taken)
 
 

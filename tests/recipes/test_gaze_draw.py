@@ -212,6 +212,11 @@ def test_labels_of_people_cover_neither_each_other_nor_faces_nor_what_is_looked_
     assert image[107, 159].min() > 240  # the white core
 
 
+def test_labels_keep_their_places_in_whatever_order_people_come() -> None:
+    people = [replace(OUT, track=n, face=Box(x, 0.4, x + 0.06, 0.6)) for n, x in ((1, 0.3), (2, 0.38), (3, 0.46))]
+    assert (drawn(*people) == drawn(*reversed(people))).all()
+
+
 def test_a_name_that_can_not_be_written_is_left_out() -> None:
     image = with_targets([], replace(CUP, label="\u676f"))
     assert not painted(image)[:118].any()

@@ -140,6 +140,12 @@ def test_no_label_covers_another_where_there_is_room(name: Any, things: list[Thi
     assert [readable(image, name, one) for one in things] == [True] * len(things)
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_labels_keep_their_places_in_whatever_order_objects_come(name: Any) -> None:
+    things = [Thing(x, 0.4, x + 0.06, 0.5, track=n) for n, x in ((1, 0.3), (2, 0.38), (3, 0.46))]
+    assert (marked(name, *things) == marked(name, *reversed(things))).all()
+
+
 def test_what_could_not_be_judged_is_told() -> None:
     image = np.full((300, 400, 3), GREY, np.uint8)
     mark_unjudged(image)

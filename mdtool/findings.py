@@ -55,7 +55,8 @@ class Gazed:
 class Region:
     """One object on one frame, in fractions of the displayed picture. seen: by the model itself, on this frame.
 
-    gaze: as it was where the object was last seen, on this frame or before.
+    label, score, gaze: as the model told them when it last saw the object, on this frame or before; on frames before it
+    first saw it, as it did then. Between two looks `mdtool.stream.between_looks` has gazes go from one to the other.
     """
 
     x_min: float

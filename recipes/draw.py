@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from engine.contract import Box, Point
-from recipes.plates import Colour, contrast, latin
+from recipes.plates import Colour, Pixels, contrast, latin, lay_free, place_of, places_by, plate
 
 # Far apart for most eyes (Okabe & Ito 2008, Color Universal Design), without their black.
 COLOURS: tuple[Colour, ...] = (
@@ -21,24 +21,32 @@ LEAST_LINE, LEAST_TEXT = 2, 11  # pixels
 def draw(image: np.ndarray, found: Sequence[Box | Point], colours: Mapping[str, Colour] | None = None) -> np.ndarray:
     """A copy of the picture (HxWx3 uint8 RGB) with the boxes outlined and the points dotted, labels beside them.
 
-    Lines and letters grow with the picture. A label always has the same colour, if `colours` gives it no other. A label
-    in letters that Pillow's built-in font lacks (any but Latin ones) is left out.
+    Lines and letters grow with the picture. A label always has the same colour, if `colours` gives it no other. Labels
+    cover neither each other nor a point where there is room. One in letters that Pillow's built-in font lacks (any but
+    Latin ones) is left out.
     """
-    from PIL import Image, ImageDraw, ImageFont
+    from PIL import Image, ImageDraw
 
     picture = Image.fromarray(image)
     canvas = ImageDraw.Draw(picture)
     side = min(picture.size)
-    line = max(LEAST_LINE, round(side * LINE))
-    font = ImageFont.load_default(max(LEAST_TEXT, round(side * TEXT)))
-    for one in found:
-        colour = (colours or {}).get(one.label) or colour_of(one.label)
-        if isinstance(one, Box):
-            corner = _outline(canvas, picture.size, one, colour, line)
-        else:
-            corner = _dot(canvas, picture.size, one, colour, line)
-        _write(canvas, picture.size, corner, _legend(one), colour, font)
-    return np.asarray(picture)
+    line, letters = max(LEAST_LINE, round(side * LINE)), max(LEAST_TEXT, round(side * TEXT))
+    paints = [(colours or {}).get(one.label) or colour_of(one.label) for one in found]
+    places = [
+        _outline(canvas, picture.size, one, colour, line)
+        if isinstance(one, Box)
+        else _dot(canvas, picture.size, one, colour, line)
+        for one, colour in zip(found, paints, strict=True)
+    ]
+    marked = np.array(picture)
+    dots = [place for one, place in zip(found, places, strict=True) if isinstance(one, Point)]
+    taken: list[Pixels] = []
+    for one, colour, place in zip(found, paints, places, strict=True):
+        if text := _legend(one):
+            words = plate(text, letters, colour, contrast(colour))
+            beside = places_by if isinstance(one, Box) else _places_by_dot
+            lay_free(marked, words, beside(marked, words, place), taken, dots)
+    return marked
 
 
 def colour_of(label: str) -> Colour:
@@ -60,21 +68,33 @@ def _place_of(label: str) -> int:
     return zlib.crc32(label.encode("utf-8", "surrogatepass")) % len(COLOURS)
 
 
-def _outline(canvas: Any, size: tuple[int, int], box: Box, colour: Colour, line: int) -> tuple[int, int]:
-    """Draws it, as far as it lies in the picture; where its label goes."""
+def _outline(canvas: Any, size: tuple[int, int], box: Box, colour: Colour, line: int) -> Pixels:
+    """Draws it, as far as it lies in the picture; what it goes round."""
     (x0, x1), (y0, y1) = (
         sorted(_pixel(part, length) for part in ends)
         for ends, length in zip(((box.x_min, box.x_max), (box.y_min, box.y_max)), size, strict=True)
     )
     canvas.rectangle((x0, y0, x1, y1), outline=colour, width=line)
-    return x0, y0
+    return x0, y0, x1 + 1, y1 + 1
 
 
-def _dot(canvas: Any, size: tuple[int, int], point: Point, colour: Colour, line: int) -> tuple[int, int]:
-    """Draws it, with a rim that shows on any ground; where its label goes."""
-    centre = _pixel(point.x, size[0]), _pixel(point.y, size[1])
-    canvas.circle(centre, 2 * line, fill=colour, outline=contrast(colour), width=max(1, line // 2))
-    return centre[0] + 3 * line, centre[1]
+def _dot(canvas: Any, size: tuple[int, int], point: Point, colour: Colour, line: int) -> Pixels:
+    """Draws it, with a rim that shows on any ground; what it covers."""
+    x, y = _pixel(point.x, size[0]), _pixel(point.y, size[1])
+    canvas.circle((x, y), 2 * line, fill=colour, outline=contrast(colour), width=max(1, line // 2))
+    return x - 2 * line, y - 2 * line, x + 2 * line + 1, y + 2 * line + 1
+
+
+def _places_by_dot(image: np.ndarray, words: np.ndarray, dot: Pixels) -> list[Pixels]:
+    """Where a plate can lie that names a point: beside it, a little higher or lower, or above or below it."""
+    (x0, y0, x1, y1), (high, wide), gap = dot, words.shape[:2], (dot[2] - dot[0]) // 4
+    right, left, over, middle = x1 + gap, x0 - gap - wide, (x0 + x1 - wide) // 2, (y0 + y1) // 2
+    corners = (
+        *((right, middle), (right, middle + high)),
+        *((left, middle), (left, middle + high)),
+        *((over, y0 - gap), (over, y1 + gap + high)),
+    )
+    return [place_of(image, words, *corner) for corner in corners]
 
 
 def _pixel(part: float, length: int) -> int:
@@ -84,16 +104,3 @@ def _pixel(part: float, length: int) -> int:
 def _legend(one: Box | Point) -> str:
     score = f"{one.score:.2f}" if isinstance(one, Box) and one.score is not None else ""
     return f"{latin(one.label)} {score}".strip()
-
-
-def _write(canvas: Any, size: tuple[int, int], at: tuple[int, int], text: str, colour: Colour, font: Any) -> None:
-    """The text on a ground of its colour, above and right of `at`; moved so that it stays in the picture."""
-    if not text:
-        return
-    left, top, right, bottom = canvas.textbbox((0, 0), text, font=font)
-    pad = max(1, round(font.size / 6))
-    wide, high = right - left + 2 * pad, bottom - top + 2 * pad
-    x = max(0, min(at[0], size[0] - int(wide)))
-    y = max(0, min(at[1] - int(high), size[1] - int(high)))
-    canvas.rectangle((x, y, x + wide, y + high), fill=colour)
-    canvas.text((x + pad - left, y + pad - top), text, fill=contrast(colour), font=font)

@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeVar, get_args
 from engine.contract import Box, Point
 from recipes.regions import Rectangle
 
-FACE_MARGIN = 0.15  # part of a face's width and height by which it is grown on each side, since gazes miss a little
+MARGIN = 0.15  # part of a face's or thing's width and height that is added on each side, since gazes miss a little
 
 # See jumped. Of the made gazes in tests/mdtool/test_between_looks.py 10 % are off by more than a tenth if no jump is
 # known, and 6 % with any JUMP from 0.03 to 0.15; the larger it is, the more slow movement and noise are smoothed.
@@ -19,6 +19,8 @@ FACE_JUMP = 0.5  # of the face's width and height, if that is more: where faces 
 REST, SLOPE = 0.5, 8.0  # see Smoother: at 30 frames a second noise falls to 0.4
 SPEED_CUTOFF = 1.0  # hertz
 LONGEST_GAP = 0.5  # seconds
+
+ALONE = 1.0  # seconds of attention that a photo counts for
 
 NAMED_BY = {"person": "person", "target": "label"}  # kind of target -> key of its name
 DIGITS = 4
@@ -60,12 +62,13 @@ class Gaze:
 def who_looks_at(people: Sequence[Gaze], targets: Sequence[Box] = ()) -> list[Gaze]:
     """The same people, each with the person or named target looked at.
 
-    A target point belongs to the smallest box that holds it, of the other faces, slightly grown, and the named targets;
-    where two are equally small, to a face. A head's line belongs to the first box that it meets, but to none
+    A target point belongs to the smallest box that holds it, of those of the other faces and the named targets as they
+    are, and of the same grown by MARGIN, so that what it hits goes before a neighbour as large that it just misses;
+    where two are equally small, to a face. A head's line belongs to the first of these boxes that it meets, but to none
     that it starts in, since nothing tells how far it goes. Nobody looks at their own face.
     """
-    faces: list[tuple[int | str, Sides]] = [(one.track, _grown(one.face)) for one in people]
-    named: list[tuple[int | str, Sides]] = [(box.label, _sides(box)) for box in targets]
+    faces: list[tuple[int | str, Box]] = [(one.track, one.face) for one in people]
+    named: list[tuple[int | str, Box]] = [(box.label, box) for box in targets]
     return [
         replace(one, looks_at=_looked_at(one, [*(face for face in faces if face[0] != one.track), *named]))
         for one in people
@@ -82,8 +85,7 @@ def lookers(people: Sequence[Gaze], targets: Sequence[Box]) -> list[list[int]]:
     """Of each named target the tracks of those who look at it, as `who_looks_at` says: of two cups at the very one."""
     found: list[list[int]] = [[] for _ in targets]
     for one in people:
-        named = [(index, _sides(box)) for index, box in enumerate(targets) if box.label == one.looks_at]
-        index = _looked_at(one, named)
+        index = _looked_at(one, [(index, box) for index, box in enumerate(targets) if box.label == one.looks_at])
         if index is not None:
             found[index].append(one.track)
     return found
@@ -114,16 +116,16 @@ def _sides(box: Box) -> Sides:
     return box.x_min, box.y_min, box.x_max, box.y_max
 
 
-def _grown(face: Box) -> Sides:
-    x, y = FACE_MARGIN * (face.x_max - face.x_min), FACE_MARGIN * (face.y_max - face.y_min)
-    return face.x_min - x, face.y_min - y, face.x_max + x, face.y_max + y
+def _grown(box: Box) -> Sides:
+    x, y = MARGIN * (box.x_max - box.x_min), MARGIN * (box.y_max - box.y_min)
+    return box.x_min - x, box.y_min - y, box.x_max + x, box.y_max + y
 
 
-def _looked_at(one: Gaze, boxes: Sequence[tuple[Name, Sides]]) -> Name | None:
+def _looked_at(one: Gaze, boxes: Sequence[tuple[Name, Box]]) -> Name | None:
     if one.target is None:
         return None
     found = []
-    for name, sides in boxes:
+    for name, sides in ((name, sides) for name, box in boxes for sides in (_sides(box), _grown(box))):
         met = _along(one.eye, one.target, sides) if one.method == "head" else _held(one.target, sides)
         if met is not None:
             found.append((met, (sides[2] - sides[0]) * (sides[3] - sides[1]), name))

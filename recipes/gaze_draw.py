@@ -5,7 +5,7 @@ looks at them. Sizes grow with the picture.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
 import cv2
@@ -13,18 +13,19 @@ import numpy as np
 
 from engine.contract import Box, Point
 from recipes.gaze import Gaze, lookers
-from recipes.plates import BLACK, WHITE, Colour, Pixels, latin, lay, place_of, plate
+from recipes.plates import BLACK, WHITE, Colour, Pixels, free, latin, lay, lay_free, places_by, plate
 
 UNIT, LEAST_UNIT = 1 / 270, 1.0  # of the picture's shorter side, pixels: the lengths below are so many units
 BOX_LINE = 1.0  # width
 NAMED_LINE, LOOKED_LINE = 0.5, 1.5  # width of the box round a named target, and round one that is looked at
 NAMED_RIM = 0.3  # width of the dark edges of both, and of their names'
 LINE, FADE = (0.8, 2.4), (0.15, 0.95)  # width and opacity at the eye and at the target
-HEAD_LINE, HEAD_FADE = (1.8, 1.8), (0.95, 0.35)  # of a head's direction, at the eye and at its end
+HEAD_LINE, HEAD_FADE = (1.8, 1.8), (0.95, 0.6)  # of a head's direction, at the eye and at its end
 DASH = 12.0  # from one dash to the next
 TARGET, CORE = 4.5, 2.0  # radius, and that of the white core
 OUT = 4.5  # radius of the mark of a look out of the picture
 RIM = 0.8  # width of the dark edge that shows marks on any ground
+LINE_RIM = 0.6  # the same of lines
 LETTERS, LEAST_LETTERS = 10.0, 11  # units, pixels
 LONGEST_NAME = 40  # letters
 NEUTRAL = (190, 190, 190)
@@ -46,7 +47,8 @@ def draw_gaze(image: np.ndarray, people: Sequence[Gaze], targets: Sequence[Box] 
     A look out of the picture is a barred disc on the corner of the face's box, and the word "out". A head's direction
     is a dashed line without a target, since nothing tells how far it goes, and the word "head". Where a gaze is not
     known, the face alone is drawn. A named target that is looked at is in the colour of who does, white for several.
-    Its name covers no face, and is left out where it would everywhere. ValueError for an array that can't be drawn on.
+    Labels cover neither each other nor faces and marks where there is room; a target's name is left out where it would
+    cover a face or a label everywhere. ValueError for an array that can't be drawn on.
     """
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
         raise ValueError(f"gazes are drawn on a picture of HxWx3 uint8, not on an array {image.shape} {image.dtype}")
@@ -59,10 +61,13 @@ def draw_gaze(image: np.ndarray, people: Sequence[Gaze], targets: Sequence[Box] 
     for step in (_face, _look):  # no box over a target
         for one in people:
             step(image, one, unit)
-    taken = [_around(image, one.face, _width((OUT + RIM) * unit)) for one in people]  # with the marks on their corners
-    taken += [_label(image, one, unit) for one in people]
+    faces, marks = [_around(image, one.face, 0) for one in people], [*_marks(image, people, unit)]
+    labels: list[Pixels] = []
+    for one in sorted(people, key=lambda each: each.track):  # the same places from frame to frame
+        _label(image, one, unit, labels, [*faces, *marks])
+    taken = [*faces, *labels]
     for target, tracks in reversed(named):
-        _name(image, target, tracks, unit, taken)
+        _name(image, target, tracks, unit, taken, marks)
 
 
 @lru_cache(maxsize=1024)
@@ -98,11 +103,10 @@ def _paint(tracks: Sequence[int]) -> Colour:
 
 def _face(image: np.ndarray, one: Gaze, unit: float) -> None:
     """Its box, as far as it lies in the picture; on its lower right corner the mark of a look out of the picture."""
-    first, last = _corners(image, one.face)
     colour = colour_of_track(one.track)
-    cv2.rectangle(image, first, last, colour, _width(BOX_LINE * unit))
+    cv2.rectangle(image, *_corners(image, one.face), colour, _width(BOX_LINE * unit))
     if one.in_frame is False:
-        _out_mark(image, last, colour, unit)
+        _out_mark(image, _out_place(image, one, unit), colour, unit)
 
 
 def _look(image: np.ndarray, one: Gaze, unit: float) -> None:
@@ -110,16 +114,21 @@ def _look(image: np.ndarray, one: Gaze, unit: float) -> None:
         return
     colour, eye, target = colour_of_track(one.track), _place(image, one.eye), _place(image, one.target)
     if one.method == "head":
-        _line(image, eye, target, colour, (HEAD_LINE[0] * unit, HEAD_LINE[1] * unit), HEAD_FADE, DASH * unit)
+        _line(image, eye, target, colour, HEAD_LINE, HEAD_FADE, unit, DASH * unit)
         return
-    _line(image, eye, target, colour, (LINE[0] * unit, LINE[1] * unit), FADE)
+    _line(image, eye, target, colour, LINE, FADE, unit)
     for radius, fill in ((TARGET + RIM, BLACK), (TARGET, colour), (CORE, WHITE)):
         cv2.circle(image, _fixed(target), round(radius * unit * 2**SHIFT), fill, cv2.FILLED, cv2.LINE_AA, SHIFT)
 
 
-def _out_mark(image: np.ndarray, corner: tuple[int, int], colour: Colour, unit: float) -> None:
-    """On the corner, or as near to it as shows all of it."""
-    x, y = (min(at, size - (OUT + RIM) * unit) for at, size in zip(corner, image.shape[1::-1], strict=True))
+def _out_place(image: np.ndarray, one: Gaze, unit: float) -> Place:
+    """The lower right corner of the face, or as near to it as shows all of the mark."""
+    corner, (height, width) = _corners(image, one.face)[1], image.shape[:2]
+    return min(corner[0], width - (OUT + RIM) * unit), min(corner[1], height - (OUT + RIM) * unit)
+
+
+def _out_mark(image: np.ndarray, place: Place, colour: Colour, unit: float) -> None:
+    x, y = place
     for radius, fill in ((OUT + RIM, BLACK), (OUT, colour)):
         cv2.circle(image, _fixed((x, y)), round(radius * unit * 2**SHIFT), fill, cv2.FILLED, cv2.LINE_AA, SHIFT)
     end = OUT * unit * math.sqrt(0.5)
@@ -134,26 +143,31 @@ def _line(
     colour: Colour,
     widths: tuple[float, float],
     fade: tuple[float, float],
-    dash: float | None = None,
+    unit: float,
+    dash: float = math.inf,
 ) -> None:
-    """A smooth line whose width and opacity go evenly from one end to the other; only the pixels along it are touched.
+    """A smooth line, with dark edges, whose width and opacity go evenly from one end to the other.
 
-    dash: pixels from one dash to the next.
+    Only the pixels along it are touched. widths: in units. dash: pixels from one dash to the next.
     """
     (x0, y0), (dx, dy) = start, (end[0] - start[0], end[1] - start[1])
     length = math.hypot(dx, dy)
     if length < 1:
         return
-    x, y = _strip(image, start, (dx, dy), max(widths) / 2 + 1)
-    along = ((x - x0) * dx + (y - y0) * dy) / length
+    rim = LINE_RIM * unit
+    x, y = _strip(image, start, (dx, dy), max(widths) / 2 * unit + rim + 1)
+    right, down = x.astype(np.float32) - x0, y.astype(np.float32) - y0
+    along = (right * dx + down * dy) / length
     part = (along / length).clip(0, 1)
-    beside = np.hypot(x - x0 - part * dx, y - y0 - part * dy)
-    cover = ((widths[0] + part * (widths[1] - widths[0])) / 2 + 0.5 - beside).clip(0, 1)
-    cover *= fade[0] + part * (fade[1] - fade[0])
-    if dash is not None:
-        cover *= (along % dash) < 0.6 * dash
-    below = image[y, x]
-    image[y, x] = np.rint(below + cover[:, None] * (np.array(colour) - below)).astype(np.uint8)
+    beside = np.hypot(right - part * dx, down - part * dy)
+    half = (widths[0] + part * (widths[1] - widths[0])) / 2 * unit
+    opacity = fade[0] + part * (fade[1] - fade[0])
+    inked, dark = (
+        opacity * (half + more + 0.5 - beside).clip(0, 1) * ((along + more) % dash < 0.6 * dash + 2 * more)
+        for more in (0.0, rim)
+    )
+    shown = (1 - dark)[:, None] * image[y, x] + inked[:, None] * np.array(colour, np.float32)
+    image[y, x] = np.rint(shown).astype(np.uint8)
 
 
 def _strip(image: np.ndarray, start: Place, step: Place, half: float) -> tuple[np.ndarray, np.ndarray]:
@@ -170,40 +184,47 @@ def _strip(image: np.ndarray, start: Place, step: Place, half: float) -> tuple[n
     return (pair[0], pair[1]) if major == 0 else (pair[1], pair[0])
 
 
-def _label(image: np.ndarray, one: Gaze, unit: float) -> Pixels:
-    """Above the face, its left sides in line; moved so that it stays in the picture. What it covers."""
+def _marks(image: np.ndarray, people: Sequence[Gaze], unit: float) -> Iterator[Pixels]:
+    """What the marks of targets and of looks out of the picture cover."""
+    for one in people:
+        if one.in_frame is False:
+            place, radius = _out_place(image, one, unit), math.ceil((OUT + RIM) * unit)
+        elif one.target and one.method == "model":
+            place, radius = _place(image, one.target), math.ceil((TARGET + RIM) * unit)
+        else:
+            continue
+        x, y = round(place[0]), round(place[1])
+        yield x - radius, y - radius, x + radius + 1, y + radius + 1
+
+
+def _label(image: np.ndarray, one: Gaze, unit: float, labels: list[Pixels], shunned: Sequence[Pixels]) -> None:
+    """Above the face, their left sides in line, or where else there is room; the labels then have it."""
     words = [f"P{one.track}"]
     if one.in_frame is not None:
         words += ["head"] * (one.method == "head") + ["out"] * (not one.in_frame)
-    (left, top), _ = _corners(image, one.face)
-    return lay(image, plate(" ".join(words), _letters(unit), colour_of_track(one.track)), left, top)
+    made = plate(" ".join(words), _letters(unit), colour_of_track(one.track))
+    lay_free(image, made, places_by(image, made, _around(image, one.face, 0)), labels, shunned)
 
 
-def _name(image: np.ndarray, target: Box, tracks: Sequence[int], unit: float, taken: list[Pixels]) -> None:
-    """Above or below its box, right or left of it, or in it: the first place that is not taken, which then is."""
+def _name(
+    image: np.ndarray, target: Box, tracks: Sequence[int], unit: float, taken: list[Pixels], shunned: Sequence[Pixels]
+) -> None:
+    """By its box, in the first place that is not taken, which then is, and not shunned if there is such a one."""
     text = latin(target.label)[:LONGEST_NAME]
     if not text:
         return
     words = plate(text, _letters(unit), _paint(tracks))
-    (x0, y0), (x1, y1) = _corners(image, target)
-    high, wide = words.shape[:2]
-    for left, bottom in ((x0, y0), (x0, y1 + 1 + high), (x1 + 1, y0 + high), (x0 - wide, y0 + high), (x0, y0 + high)):
-        place = place_of(image, words, left, bottom)
-        if not any(_meet(place, other) for other in taken):
-            lay(image, words, left, bottom)
-            _frame(image, place, BLACK, _width(NAMED_RIM * unit))
-            taken.append(place)
-            return
+    places = places_by(image, words, _around(image, target, 0))
+    if place := free(places, [*taken, *shunned]) or free(places, taken):
+        lay(image, words, place)
+        _frame(image, place, BLACK, _width(NAMED_RIM * unit))
+        taken.append(place)
 
 
 def _around(image: np.ndarray, box: Box, more: int) -> Pixels:
     """A face or a thing, and so many pixels more on each side."""
     (x0, y0), (x1, y1) = _corners(image, box)
     return x0 - more, y0 - more, x1 + 1 + more, y1 + 1 + more
-
-
-def _meet(a: Pixels, b: Pixels) -> bool:
-    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
 def _letters(unit: float) -> int:

@@ -11,7 +11,7 @@ import numpy as np
 
 from recipes.draw import LEAST_LINE, LEAST_TEXT, LINE, TEXT
 from recipes.gaze_draw import colour_of_track
-from recipes.plates import BLACK, WHITE, Colour, contrast, latin, lay, plate
+from recipes.plates import BLACK, WHITE, Colour, Pixels, contrast, latin, lay, lay_free, place_of, places_by, plate
 from recipes.regions import Rectangle
 
 LONGEST_LABEL = 40  # letters
@@ -42,15 +42,18 @@ def mark(image: np.ndarray, objects: Sequence[Marked], name: Name, colour: Colou
     colour None: boxes have that of their track, hitmarkers are white.
     """
     shown = [one for one in objects if one.x_min < 1 and one.y_min < 1 and one.x_max > 0 and one.y_max > 0]
-    for step in _STEPS[name]:  # no line over a label
-        for one in shown:
-            step(image, one, colour)
+    stroke, label = _STEPS[name]
+    for one in shown:
+        stroke(image, one, colour)
+    taken: list[Pixels] = []  # by labels, which no line goes over, nor another label where there is room
+    for one in sorted(shown, key=lambda each: each.track):  # the same places from frame to frame
+        label(image, one, colour, taken)
 
 
 def mark_unjudged(image: np.ndarray) -> None:
     """Say on the picture that nobody knows what it shows, in place."""
     words = plate("not judged", _letters(image), DARK, WHITE)
-    lay(image, words, 0, len(words))
+    lay(image, words, place_of(image, words, 0, len(words)))
 
 
 def _outline(image: np.ndarray, one: Marked, colour: Colour | None) -> None:
@@ -68,11 +71,12 @@ def _outline(image: np.ndarray, one: Marked, colour: Colour | None) -> None:
         image[rows, columns] = paint
 
 
-def _label(image: np.ndarray, one: Marked, colour: Colour | None) -> None:
-    """Above the box, their left sides in line."""
-    x0, y0, *_ = _corners(image, one)
+def _label(image: np.ndarray, one: Marked, colour: Colour | None, taken: list[Pixels]) -> None:
+    """Above the box, their left sides in line, or where else there is room."""
+    x0, y0, x1, y1 = _corners(image, one)
     ground = colour or colour_of_track(one.track)
-    lay(image, plate(_legend(one), _letters(image), ground, contrast(ground)), x0, y0)
+    words = plate(_legend(one), _letters(image), ground, contrast(ground))
+    lay_free(image, words, places_by(image, words, (x0, y0, x1 + 1, y1 + 1)), taken)
 
 
 def _cross(image: np.ndarray, one: Marked, colour: Colour | None) -> None:
@@ -88,16 +92,22 @@ def _cross(image: np.ndarray, one: Marked, colour: Colour | None) -> None:
                 cv2.line(image, start, end, paint, stroke, cv2.LINE_AA, SHIFT)
 
 
-def _small_label(image: np.ndarray, one: Marked, colour: Colour | None) -> None:
-    """Under the cross."""
+def _small_label(image: np.ndarray, one: Marked, colour: Colour | None, taken: list[Pixels]) -> None:
+    """Under the cross, or above it, or beside it."""
     (x, y), arm = _centre(image, one), _arm(image, one)
     words = plate(_legend(one), max(LEAST_TEXT, round(SMALL * _letters(image))), DARK, WHITE)
     height, width = words.shape[:2]
-    lay(image, words, round(x - width / 2), round(y + 1.5 * arm) + height)
+    left, middle, reach = round(x - width / 2), round(y + height / 2), 1.5 * arm
+    corners = (
+        *((left, round(y + reach) + height), (left, round(y - reach))),
+        *((round(x + reach), middle), (round(x - reach) - width, middle)),
+    )
+    lay_free(image, words, [place_of(image, words, *corner) for corner in corners], taken)
 
 
-_Step = Callable[[np.ndarray, Marked, Colour | None], None]
-_STEPS: dict[Name, tuple[_Step, ...]] = {"boxes": (_outline, _label), "hitmarker": (_cross, _small_label)}
+_Stroke = Callable[[np.ndarray, Marked, Colour | None], None]
+_Label = Callable[[np.ndarray, Marked, Colour | None, list[Pixels]], None]
+_STEPS: dict[Name, tuple[_Stroke, _Label]] = {"boxes": (_outline, _label), "hitmarker": (_cross, _small_label)}
 
 
 def _legend(one: Marked) -> str:

@@ -1,6 +1,7 @@
 """Words on a plate of one colour, made once and then laid on as many frames as have them."""
 
 import unicodedata
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -23,21 +24,50 @@ def plate(text: str, letters: int, ground: Colour, ink: Colour = BLACK) -> np.nd
     return np.asarray(made)
 
 
-def lay(image: np.ndarray, words: np.ndarray, left: int, bottom: int) -> Pixels:
-    """Put a plate with its lower left corner there, moved so that it stays in the picture (HxWx3 uint8), in place.
-
-    What it covers is returned.
-    """
-    x0, y0, x1, y1 = covered = place_of(image, words, left, bottom)
+def lay(image: np.ndarray, words: np.ndarray, place: Pixels) -> None:
+    """Put a plate there, in place, on a picture (HxWx3 uint8)."""
+    x0, y0, x1, y1 = place
     image[y0:y1, x0:x1] = words[: y1 - y0, : x1 - x0]
-    return covered
+
+
+def lay_free(
+    image: np.ndarray, words: np.ndarray, places: Sequence[Pixels], taken: list[Pixels], shunned: Sequence[Pixels] = ()
+) -> None:
+    """Put a plate on the first of the places that is not taken, which then is; on the first of all if there is none.
+
+    shunned: what it covers only where that is the way to a place that is not taken.
+    """
+    place = free(places, [*taken, *shunned]) or free(places, taken) or places[0]
+    lay(image, words, place)
+    taken.append(place)
+
+
+def free(places: Sequence[Pixels], taken: Sequence[Pixels]) -> Pixels | None:
+    """The first of the places that has nothing in common with any that is taken."""
+    return next((place for place in places if not any(_meet(place, other) for other in taken)), None)
 
 
 def place_of(image: np.ndarray, words: np.ndarray, left: int, bottom: int) -> Pixels:
-    """What `lay` would cover."""
+    """Where a plate lies whose lower left corner is there, but for what it is moved so that it stays in the picture."""
     (height, width), (high, wide) = image.shape[:2], words.shape[:2]
     x, y = max(0, min(left, width - wide)), max(0, min(bottom, height) - high)
     return x, y, min(x + wide, width), min(y + high, height)
+
+
+def places_by(image: np.ndarray, words: np.ndarray, box: Pixels) -> list[Pixels]:
+    """Where a plate can lie that names a box: above it or below, right or left, or in it; the best place first."""
+    (x0, y0, x1, y1), (high, wide) = box, words.shape[:2]
+    corners = (
+        *((x0, y0), (x0, y1 + high)),
+        *((x1 - wide, y0), (x1 - wide, y1 + high)),
+        *((x1, y0 + high), (x0 - wide, y0 + high)),
+        *((x0, y0 + high), (x0, y1)),
+    )
+    return [place_of(image, words, *corner) for corner in corners]
+
+
+def _meet(a: Pixels, b: Pixels) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
 def contrast(colour: Colour) -> Colour:

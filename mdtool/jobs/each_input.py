@@ -54,6 +54,16 @@ def cause_of(error: Exception) -> str:
     return f"unexpected {type(error).__name__}: {error} ({HOW_TO_SEE})"
 
 
+def progress_on(console: Console) -> Callable[[Report, int | None], None]:
+    """What is told now and then how far an input is: shows it. KeyboardInterrupt if the person has interrupted."""
+
+    def progress(report: Report, frames: int | None) -> None:
+        check_not_ending()
+        console.progress(report, frames)
+
+    return progress
+
+
 def finished(report: Report, console: Console) -> Exit:
     """Tells what was done."""
     console.done(report)

@@ -35,6 +35,7 @@ SOUND_BITS = 192_000  # a second
 BT709 = 1
 AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350)
 # By what FFmpeg calls it: how many times its core's rate is doubled, and the type of its core.
+AAC_LAYOUTS = ("mono", "stereo", "3.0", "4.0", "5.0", "5.1", "7.1")  # from 1 on; others are told in more than a number
 AAC_KINDS = {"Main": (1, 1), "LC": (1, 2), "SSR": (1, 3), "LTP": (1, 4), "HE-AAC": (2, 2), "HE-AACv2": (2, 2)}
 MPEG4_TICKS = 60000  # its second can be divided in a few more, which no common rate divides
 
@@ -298,13 +299,20 @@ class VideoWriter:
         if self._edit and source.type == "audio":
             self._add_edited(source, name)
             return
+        setup = None
+        if self._pipe and self._muxer == "matroska" and _is_adts(source):  # in a file it can be filled in later
+            setup = _aac_setup(source.codec_context)
+            if setup is None and source.codec_context.sample_rate:
+                layout = source.codec_context.layout.name
+                self._add_substitute(source, name, f"AAC in {layout} can't go into a pipe as it is")
+                return
         try:
             stream: Any = self._container.add_stream_from_template(source)
         except (ValueError, OSError):
             self._add_substitute(source, name)
             return
-        if self._pipe and self._muxer == "matroska" and (setup := _aac_setup(source)):
-            stream.codec_context.extradata = setup  # in a file it can be filled in later
+        if setup:
+            stream.codec_context.extradata = setup
         self._describe(source, stream)
         self._copies[source.index] = stream
 
@@ -321,14 +329,15 @@ class VideoWriter:
             self._add_sound(source, codec, SOUND_BITS)
         self.notes.append(f"{name} encoded again as {codec}, for parts of it are changed")
 
-    def _add_substitute(self, source: Any, name: str) -> None:
+    def _add_substitute(self, source: Any, name: str, why: str = "") -> None:
         """Where the container can't hold a stream as it is: sound is encoded again, anything else is left out."""
         if source.type != "audio" or source.codec_context is None:
             self.notes.append(f"{name} left out: {self._muxer} can't hold it")
             return
         codec = self._usual_sound()
         self._add_sound(source, codec, SOUND_BITS)
-        self.notes.append(f"{name} encoded again as {codec}: {self._muxer} can't hold {source.codec_context.name}")
+        why = why or f"{self._muxer} can't hold {source.codec_context.name}"
+        self.notes.append(f"{name} encoded again as {codec}: {why}")
 
     def _usual_sound(self) -> str:
         return "libopus" if self._muxer in ("webm", "ogg") else "aac"
@@ -375,15 +384,19 @@ class VideoWriter:
             self._container.mux_one(packet)
 
 
-def _aac_setup(source: Any) -> bytes | None:
-    """What AAC from a transport stream (ADTS) says of itself in each packet, as containers want it to be said ahead:
-    the AudioSpecificConfig of ISO/IEC 14496-3. None where it is there already, or can't be told."""
+def _is_adts(source: Any) -> bool:
+    """Whether it is AAC that says what it is in each packet, as in a transport stream, and not ahead."""
     context = source.codec_context
-    if source.type != "audio" or context is None or context.name != "aac" or context.extradata:
-        return None
+    return bool(source.type == "audio" and context and context.name == "aac" and not context.extradata)
+
+
+def _aac_setup(context: Any) -> bytes | None:
+    """What such AAC says of itself as containers want it to be said ahead: the AudioSpecificConfig of ISO/IEC 14496-3.
+    None where it can't be told."""
     doubled, kind = AAC_KINDS.get(context.profile or "", (1, 0))
     rate = context.sample_rate // doubled
-    if not kind or rate not in AAC_RATES:
+    layout = "mono" if context.profile == "HE-AACv2" else context.layout.name
+    if not kind or rate not in AAC_RATES or layout not in AAC_LAYOUTS:
         return None
-    channels = 1 if context.profile == "HE-AACv2" else context.layout.nb_channels
+    channels = AAC_LAYOUTS.index(layout) + 1
     return (kind << 11 | AAC_RATES.index(rate) << 7 | channels << 3).to_bytes(2, "big")

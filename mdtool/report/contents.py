@@ -60,7 +60,10 @@ class Example:
 
 @dataclass(frozen=True)
 class Attention:
-    """seconds: how long this person looked at each of these: at someone, at something, or out of the frame."""
+    """seconds: how long this person looked at each of these: at someone, at something, or out of the frame.
+
+    Of a photo it is only told at which.
+    """
 
     person: str
     seconds: Mapping[str, float]

@@ -58,7 +58,7 @@ def _chapter(place: int, chapter: Chapter) -> str:
         section("Examples", _examples(chapter.examples)),
         section("Heat map", _heat(chapter)),
         section("Objects", counts(chapter.counts)),
-        section("Attention", attention(chapter.attention)),
+        section("Attention", attention(chapter.attention, timed=chapter.duration is not None)),
         "</article>\n",
     ]
     return "".join(parts)

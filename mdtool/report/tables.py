@@ -53,21 +53,24 @@ def counts(of: Mapping[str, int]) -> str:
     return table("objects", f"{_head('Label', '', 'Objects')}<tbody>{''.join(body)}</tbody>") if of else ""
 
 
-def attention(people: Sequence[Attention]) -> str:
-    """For each person, where they looked, longest first."""
-    bodies = "".join(_attention_of(one) for one in people if sum(one.seconds.values()) > 0)
-    return table("attention", _head("Person", "Looks at", "", "Share", "Seconds") + bodies) if bodies else ""
+def attention(people: Sequence[Attention], timed: bool) -> str:
+    """For each person, where they looked, longest first; not `timed`, as of a photo: without how long that was."""
+    bodies = "".join(_attention_of(one, timed) for one in people if sum(one.seconds.values()) > 0)
+    times = ("", "Share", "Seconds") if timed else ()
+    return table("attention", _head("Person", "Looks at", *times) + bodies) if bodies else ""
 
 
-def _attention_of(one: Attention) -> str:
-    total = sum(one.seconds.values())
+def _attention_of(one: Attention, timed: bool) -> str:
     lines = [
-        f'<th scope="row">{shown(target)}</th><td class="bars">{bar(spent / total)}</td>'
-        f"<td>{share(spent / total)}</td><td>{spent:,.1f}</td></tr>\n"
+        f'<th scope="row">{shown(target)}</th>{_times(spent, sum(one.seconds.values())) if timed else ""}</tr>\n'
         for target, spent in sorted(one.seconds.items(), key=lambda item: -item[1])
     ]
     person = f'<tr><th scope="rowgroup" rowspan="{len(lines)}">{shown(one.person)}</th>'
     return f"<tbody>{person}{'<tr>'.join(lines)}</tbody>"
+
+
+def _times(spent: float, total: float) -> str:
+    return f'<td class="bars">{bar(spent / total)}</td><td>{share(spent / total)}</td><td>{spent:,.1f}</td>'
 
 
 def _seconds(spans: Sequence[Span]) -> str:

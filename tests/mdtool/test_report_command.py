@@ -382,6 +382,18 @@ def test_one_page_for_all_inputs_beside_the_findings(findings: Path, mdtool: Run
     assert not re.search(r"https?://", html)
 
 
+def test_a_photo_has_a_table_of_who_looks_where(here: Path, mdtool: Run) -> None:
+    three = [looking(1, 0.1, Gazed((0.8, 0.2), True)), looking(2, 0.7, Gazed(None, False)), looking(3, 0.4, None)]
+    (here / "f.jsonl").write_text(lines_of(SAMPLES / "group.png", [Verdict(three)], size=(640, 400), still=True))
+    assert mdtool("report", "f.jsonl", "-o", "r.html").code == 0
+    html = (here / "r.html").read_text("utf-8")
+    table = html.partition("<h3>Attention")[2]
+    assert [re.findall("<bdi>([^<]+)", line) for line in table.splitlines() if "<bdi>" in line] == [
+        ["person 1", "person 2"], ["person 2", "out of the picture"],
+    ]  # fmt: skip
+    assert "Heat map" not in html
+
+
 def test_where_the_report_goes(findings: Path, here: Path, mdtool: Run) -> None:
     assert mdtool("report", findings, "-o", "r.html").code == 0
     shown = mdtool("report", findings, "-o", "-", "--quiet")

@@ -374,12 +374,18 @@ def test_counts_are_bars_longest_first() -> None:
 
 def test_attention_is_in_shares_of_each_person() -> None:
     people = [Attention("P1", {"P2": 1.0, "screen": 3.0}), Attention("P2", {"out of frame": 2.0}), Attention("P3", {})]
-    root = read(page("", [Chapter("a.mp4", attention=people)]))
+    root = read(page("", [Chapter("a.mp4", duration=4.0, attention=people)]))
     assert rows_of(root)[1:] == [
         ["P1", "screen", "", "75.0\u00a0%", "3.0"],
         ["P2", "", "25.0\u00a0%", "1.0"],
         ["P2", "out of frame", "", "100.0\u00a0%", "2.0"],
     ]
+
+
+def test_of_a_photo_it_is_told_where_people_look_and_not_for_how_long() -> None:
+    people = [Attention("person 1", {"person 2": 1.0}), Attention("person 2", {"out of the picture": 1.0})]
+    root = read(page("", [Chapter("a.jpg", attention=people)]))
+    assert rows_of(root) == [["Person", "Looks at"], ["person 1", "person 2"], ["person 2", "out of the picture"]]
 
 
 def test_tables_and_drawings_can_be_read_aloud() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+from adts_made import adts, he_aac, transport_stream
 from av.stream import Disposition
 from media_made import (
     SAMPLES,
@@ -285,6 +286,55 @@ def test_sound_that_the_container_refuses_is_encoded_again(tmp_path: Path) -> No
         assert container.streams.audio[0].codec_context.name == "opus"
         seconds = sum(f.samples for f in container.decode(audio=0)) / 48000
     assert seconds == pytest.approx(1.0, abs=0.1)
+
+
+def heard(path: Path) -> tuple[str | None, str, int, int]:
+    """Profile, layout, rate and how many samples."""
+    with av.open(str(path)) as container:
+        context = container.streams.audio[0].codec_context
+        frames = list(container.decode(audio=0))
+        return context.profile, context.layout.name, context.sample_rate, sum(frame.samples for frame in frames)
+
+
+@pytest.mark.parametrize(
+    ("rate", "layout", "setup", "doubled"),
+    [  # five bits: AAC-LC, the core, is 2; four: the core's rate in a table; four: channels; three of 0
+        (48000, "stereo", "00010 0011 0010 000", False),
+        (44100, "mono", "00010 0100 0001 000", False),
+        (48000, "5.1", "00010 0011 0110 000", False),
+        (24000, "stereo", "00010 0110 0010 000", True),
+        (24000, "5.1", "00010 0110 0110 000", True),
+        (22050, "mono", "00010 0111 0001 000", True),  # which decoders make stereo
+    ],
+)
+def test_sound_of_a_transport_stream_in_a_pipe(
+    tmp_path: Path, rate: int, layout: str, setup: str, doubled: bool
+) -> None:
+    """The AudioSpecificConfig (ISO/IEC 14496-3, 1.6.2.1) stands ahead, and the sound is copied."""
+    made = adts(rate, layout)
+    source = transport_stream(tmp_path / "a.ts", he_aac(made) if doubled else made)
+    outcome = redact(source, "-o", "-")
+    assert (outcome.code, len(outcome.lines)) == (0, 1), outcome.err
+    target = tmp_path / "out.mkv"
+    target.write_bytes(outcome.out)
+    with av.open(str(target)) as container:
+        extradata = container.streams.audio[0].codec_context.extradata
+    assert extradata == int(setup.replace(" ", ""), 2).to_bytes(2, "big")
+    assert heard(target) == heard(source)
+    assert heard(target)[0] == ("HE-AAC" if doubled else "LC")
+    assert heard(target)[2] == rate * (1 + doubled)
+
+
+def test_sound_of_a_transport_stream_that_a_pipe_can_not_take_is_encoded_again(tmp_path: Path) -> None:
+    """Its channels are told in more than a number."""
+    source = transport_stream(tmp_path / "a.ts", adts(48000, "quad"))
+    outcome = redact(source, "-o", "-")
+    assert outcome.code == 0, outcome.err
+    assert "audio stream 1 encoded again as aac: AAC in quad can't go into a pipe as it is" in outcome.err
+    target = tmp_path / "out.mkv"
+    target.write_bytes(outcome.out)
+    assert heard(target)[:3] == ("LC", "quad", 48000)
+    assert heard(target)[3] >= heard(source)[3]
 
 
 @pytest.mark.parametrize("codec", ["libx265", "libvpx-vp9", "mpeg4", "libsvtav1"])

@@ -1,5 +1,6 @@
 """Every frame comes back once, in order, and with a box on whatever a perfect look would have seen there."""
 
+from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
 from math import cos, sin
@@ -25,9 +26,11 @@ from scenes_made import (
     watched,
 )
 
+from mdtool.findings import Gazed
 from mdtool.media.frame import Frame
 from mdtool.stream.follow import AFTERWARDS, COAST_FRAMES
 from mdtool.stream.sampling import Sampling
+from mdtool.stream.tracks import Sighting
 from mdtool.stream.watch import MOST_FRAMES, WINDOW_FRAMES, Budget, Judged, Watcher
 
 EVERY = Sampling(stride=1)
@@ -129,6 +132,20 @@ def test_regions_say_which_were_seen() -> None:
     for one in watched(Film(ONE_SHOT["at an even pace"])):
         assert {r.seen for r in one.verdict.regions} == {one.verdict.looked}
         assert {r.label for r in one.verdict.regions} == {"thing"}
+
+
+def test_a_gaze_is_that_of_the_last_look_and_before_the_first_that_of_the_first() -> None:
+    class Looking(Film):
+        def _seen(self, index: int) -> list[Sighting]:
+            """The gaze tells the frame on which it was seen."""
+            return [replace(one, gaze=Gazed((index / 100, 0.5), True)) for one in super()._seen(index)]
+
+    judged = watched(Looking(Scene(100, [Thing(line(60, 80, 1.5, start=33))])), Sampling(stride=10))
+    told = {n: region.gaze for n, one in enumerate(judged) for region in one.verdict.regions}
+    assert set(range(33, 100)) <= set(told)
+    looks = [n for n in looked_at(judged) if n >= 33]
+    for n, gaze in told.items():
+        assert gaze == Gazed((max([looks[0], *(look for look in looks if look <= n)]) / 100, 0.5), True)
 
 
 # -- shots

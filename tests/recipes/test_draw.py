@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from plates_seen import seen
 
 from engine.contract import Box, Point
-from recipes.draw import COLOURS, colour_of, colours_of, draw
+from recipes.draw import COLOURS, LEAST_TEXT, TEXT, colour_of, colours_of, draw
+from recipes.plates import contrast, plate
 
 GREY = 90
 
@@ -61,6 +63,37 @@ def test_the_label_is_written_beside_the_box() -> None:
     rows, columns = np.nonzero(added)
     assert rows.max() <= 156
     assert columns.min() >= 95
+
+
+def readable(image: np.ndarray, one: Box | Point) -> bool:
+    """Its label in full."""
+    score = f" {one.score:.2f}" if isinstance(one, Box) and one.score is not None else ""
+    letters = max(LEAST_TEXT, round(min(image.shape[:2]) * TEXT))
+    colour = colour_of(one.label)
+    return seen(image, plate(f"{one.label}{score}", letters, colour, contrast(colour)))
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        [Box(0.2, 0.4, 0.26, 0.6, "face", 0.5), Box(0.28, 0.4, 0.34, 0.6, "nose", 0.5)],  # narrower than their words
+        [Box(0.2, 0.4, 0.8, 0.8, name) for name in ("face", "nose", "mouth", "left ear", "chin")],  # all at one place
+        [Box(0.8, 0.0, 1.0, 0.4, "face"), Box(0.83, 0.05, 0.99, 0.3, "nose")],  # where the picture ends
+        [Point(0.5, 0.5, "face"), Point(0.53, 0.49, "nose"), Point(0.47, 0.52, "chin")],
+        [Point(0.99, 0.99, "face"), Point(0.94, 0.9, "nose")],
+    ],
+)
+def test_labels_cover_neither_each_other_nor_points_where_there_is_room(found: list[Box | Point]) -> None:
+    image = draw(canvas(), found)
+    for one in found:
+        assert readable(image, one)
+        if isinstance(one, Point):
+            assert tuple(image[int(one.y * 300), int(one.x * 400)]) == colour_of(one.label)
+
+
+def test_labels_without_room_are_written_all_the_same() -> None:
+    found = [Box(0.1, 0.1, 0.9, 0.9, "face", n / 100) for n in range(40)]
+    assert readable(draw(canvas(60, 40), found), found[-1])
 
 
 def test_a_score_is_written_too() -> None:

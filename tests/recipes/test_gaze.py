@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from engine.contract import Box, Point
 from recipes.gaze import (
     FACE_JUMP,
-    FACE_MARGIN,
     JUMP,
     LONGEST_GAP,
+    MARGIN,
     Attention,
     Gaze,
     Method,
@@ -45,10 +45,22 @@ def test_a_target_in_another_face_is_that_person() -> None:
     assert looks(people) == {1: 2, 2: None, 3: None}
 
 
-def test_a_face_reaches_a_little_beyond_its_box() -> None:
-    edge, margin = 0.8 - SIDE / 2, FACE_MARGIN * SIDE
-    for x, expected in ((edge - 0.9 * margin, 2), (edge - 1.1 * margin, None)):
-        assert looks([person(1, 0.2, 0.5, (x, 0.5)), person(2, 0.8, 0.5, None)])[1] == expected
+@pytest.mark.parametrize("method", ["model", "head"])
+def test_faces_and_named_targets_reach_a_little_beyond_their_boxes(method: Method) -> None:
+    edge, margin = 0.5 - SIDE / 2, MARGIN * SIDE
+    other, cup = person(2, 0.8, 0.5, None), Box(0.8 - SIDE / 2, 0.5 - SIDE / 2, 0.8 + SIDE / 2, 0.5 + SIDE / 2, "cup")
+    for y, hit in ((edge - 0.9 * margin, True), (edge - 1.1 * margin, False)):
+        one = person(1, 0.2, y, (0.8, y), method)
+        assert looks([one, other])[1] == (2 if hit else None)
+        assert looks([one], cup)[1] == ("cup" if hit else None)
+        assert lookers(who_looks_at([one], [cup]), [cup]) == [[1] if hit else []]
+
+
+def test_what_is_hit_goes_before_a_neighbour_that_is_just_missed() -> None:
+    left, right = Box(0.2, 0.2, 0.5, 0.5, "left screen"), Box(0.5, 0.21, 0.79, 0.5, "right screen")
+    assert [looks([person(1, 0.5, 0.9, (x, 0.3))], left, right)[1] for x in (0.49, 0.51)] == [left.label, right.label]
+    before = person(2, 0.3, 0.3, None)
+    assert looks([person(1, 0.5, 0.9, (0.36, 0.3)), before], left)[1] == 2  # just missed, in front of what is large
 
 
 def test_nobody_looks_at_themselves() -> None:
@@ -59,7 +71,7 @@ def test_nobody_looks_at_themselves() -> None:
 
 def test_a_named_target_is_looked_at_and_the_smallest_box_wins() -> None:
     one = [person(1, 0.1, 0.1, (0.6, 0.6))]
-    table, cup = Box(0.3, 0.3, 0.9, 0.9, "table"), Box(0.55, 0.55, 0.65, 0.65, "cup")
+    table, cup = Box(0.3, 0.3, 0.9, 0.9, "table"), Box(0.56, 0.56, 0.64, 0.64, "cup")
     assert looks(one, table) == {1: "table"}
     assert looks(one, table, cup) == looks(one, cup, table) == {1: "cup"}
     assert looks(one, Box(0.7, 0.7, 0.8, 0.8, "plate")) == {1: None}
@@ -68,8 +80,7 @@ def test_a_named_target_is_looked_at_and_the_smallest_box_wins() -> None:
 
 
 def test_of_equal_boxes_the_face_wins() -> None:
-    low, high = 0.25 - FACE_MARGIN * 0.5, 0.75 + FACE_MARGIN * 0.5
-    screen = Box(low, low, high, high, "screen")
+    screen = Box(0.25, 0.25, 0.75, 0.75, "screen")
     assert looks([person(1, 0.1, 0.1, (0.5, 0.5)), person(2, 0.5, 0.5, None, side=0.5)], screen)[1] == 2
 
 

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from plates_seen import seen
 
 from engine.contract import Box, Point
 from recipes.gaze import Gaze, who_looks_at
-from recipes.gaze_draw import NEUTRAL, colour_of_track, draw_gaze
-from recipes.plates import BLACK, WHITE
+from recipes.gaze_draw import LEAST_LETTERS, NEUTRAL, colour_of_track, draw_gaze
+from recipes.plates import BLACK, WHITE, plate
 
 GREY = 90
 LEFT = Gaze(1, Box(0.05, 0.4, 0.2, 0.6), Point(0.125, 0.5), Point(0.8, 0.5), True)
@@ -62,8 +63,9 @@ def test_the_line_is_brighter_and_thicker_towards_the_target() -> None:
     strengths = [away_from_grey(image, x) for x in (100, 160, 220, 280)]
     assert strengths == sorted(strengths)
     assert strengths[0] < 0.6 * strengths[-1]
-    assert painted(image)[100:200, 290].sum() > painted(image)[100:200, 100].sum()
     assert not painted(image)[:, 340:].any()
+    large = painted(drawn(LEFT, width=1600, height=1200))
+    assert large[400:800, 1160].sum() > large[400:800, 400].sum()
 
 
 def test_the_line_hits_the_target_from_every_side() -> None:
@@ -116,6 +118,17 @@ def test_a_heads_direction_is_dashed_has_no_target_and_says_so() -> None:
     whole = painted(drawn(LEFT))[150, 90:300]
     assert whole.all()
     assert painted(image)[:118].sum() > painted(drawn(LEFT))[:118].sum()  # a longer label
+
+
+@pytest.mark.parametrize("one", [HEAD, LEFT])
+def test_a_line_shows_on_a_ground_that_is_as_light_as_itself(one: Gaze) -> None:
+    """By its dark edges, along all of a head's line, and along the second half of the other, that fades in."""
+    light = cv2.cvtColor(np.array([[colour_of_track(1)]], np.uint8), cv2.COLOR_RGB2GRAY)[0, 0]
+    image = np.full((300, 400, 3), light, np.uint8)
+    draw_gaze(image, [one])
+    contrast = np.abs(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[140:160].astype(int) - light).max(axis=0)
+    start, end = (90, 390) if one is HEAD else (200, 300)
+    assert min(contrast[at : at + 15].max() for at in range(start, end, 15)) > 40
 
 
 CUP = Box(0.7, 0.4, 0.9, 0.6, "cup")  # which LEFT looks at
@@ -184,6 +197,24 @@ def test_names_cover_no_face_and_no_label() -> None:
 def test_names_do_not_cover_each_other() -> None:
     same = [replace(CUP, label=name) for name in ("cup", "mug", "jar")]
     assert len(plates_of(with_targets([], *same))) == 3
+
+
+def test_labels_of_people_cover_neither_each_other_nor_faces_nor_what_is_looked_at() -> None:
+    at = {1: (0.3, 0.4), 2: (0.37, 0.4), 3: (0.44, 0.4), 4: (0.38, 0.75)}
+    people = [
+        Gaze(track, Box(x, y, x + 0.06, y + 0.2), Point(x + 0.03, y + 0.1), None, False) for track, (x, y) in at.items()
+    ]
+    looking = Gaze(5, Box(0.8, 0.4, 0.9, 0.6), Point(0.85, 0.5), Point(0.4, 0.36), True)  # above the second
+    image = drawn(*people, looking)
+    for track, (x, y) in at.items():
+        assert seen(image, plate(f"P{track} out", LEAST_LETTERS, colour_of_track(track)))
+        assert tuple(image[round((y + 0.1) * 300), round((x + 0.03) * 400)]) == (GREY,) * 3
+    assert image[107, 159].min() > 240  # the white core
+
+
+def test_labels_keep_their_places_in_whatever_order_people_come() -> None:
+    people = [replace(OUT, track=n, face=Box(x, 0.4, x + 0.06, 0.6)) for n, x in ((1, 0.3), (2, 0.38), (3, 0.46))]
+    assert (drawn(*people) == drawn(*reversed(people))).all()
 
 
 def test_a_name_that_can_not_be_written_is_left_out() -> None:

@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from plates_seen import seen
 
+from recipes.draw import LEAST_TEXT, TEXT
 from recipes.gaze_draw import colour_of_track
 from recipes.mark import LONGEST_LABEL, mark, mark_unjudged
-from recipes.plates import BLACK, WHITE, contrast, latin, lay, plate
+from recipes.plates import BLACK, WHITE, contrast, latin, lay, place_of, plate
 
 GREY = 90
 NAMES: list[Any] = ["boxes", "hitmarker"]
@@ -115,6 +117,35 @@ def test_no_line_goes_over_a_label() -> None:
     assert (behind[rows, columns] == marked("boxes", MIDDLE)[rows, columns]).all()
 
 
+def readable(image: np.ndarray, name: Any, one: Thing) -> bool:
+    """Its label in full."""
+    letters, ground, ink = LEAST_TEXT, (40, 40, 40), WHITE
+    if name == "boxes":
+        letters, ground = max(LEAST_TEXT, round(min(image.shape[:2]) * TEXT)), colour_of_track(one.track)
+        ink = contrast(ground)
+    return seen(image, plate(f"face  #{one.track}  0.87", letters, ground, ink))
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "things",
+    [
+        [Thing(0.3, 0.4, 0.36, 0.5), Thing(0.38, 0.4, 0.44, 0.5, track=3), Thing(0.46, 0.4, 0.52, 0.5, track=5)],
+        [Thing(0.3, 0.4, 0.8, 0.8, track=n) for n in range(4)],
+        [Thing(0.8, 0, 1, 0.3), Thing(0.82, 0.02, 1, 0.25, track=3)],
+    ],
+)
+def test_no_label_covers_another_where_there_is_room(name: Any, things: list[Thing]) -> None:
+    image = marked(name, *things)
+    assert [readable(image, name, one) for one in things] == [True] * len(things)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_labels_keep_their_places_in_whatever_order_objects_come(name: Any) -> None:
+    things = [Thing(x, 0.4, x + 0.06, 0.5, track=n) for n, x in ((1, 0.3), (2, 0.38), (3, 0.46))]
+    assert (marked(name, *things) == marked(name, *reversed(things))).all()
+
+
 def test_what_could_not_be_judged_is_told() -> None:
     image = np.full((300, 400, 3), GREY, np.uint8)
     mark_unjudged(image)
@@ -160,13 +191,14 @@ def test_a_plate_has_its_ground_and_its_letters() -> None:
 @pytest.mark.parametrize(("left", "bottom"), [(50, 90), (-30, 0), (500, 500), (190, 90), (0, -500)])
 def test_a_plate_is_laid_in_the_picture(left: int, bottom: int) -> None:
     image, words = np.full((100, 200, 3), GREY, np.uint8), plate("face", 12, (255, 200, 0))
-    lay(image, words, left, bottom)
+    lay(image, words, place_of(image, words, left, bottom))
     assert painted(image).sum() == words.shape[0] * words.shape[1]
 
 
 def test_a_plate_larger_than_the_picture_is_cut() -> None:
     image = np.full((5, 7, 3), GREY, np.uint8)
-    lay(image, plate("face", 30, (255, 200, 0)), 2, 3)
+    words = plate("face", 30, (255, 200, 0))
+    lay(image, words, place_of(image, words, 2, 3))
     assert painted(image).all()
 
 

@@ -11,11 +11,9 @@ from mdtool.jobs.gaze.lines import GazeLines
 from mdtool.jobs.gaze.see import FACE
 from mdtool.jobs.reporting.gather import box_of, gaze_of
 from mdtool.media.canvas import Canvas
-from recipes.gaze import Attention, Gaze, Smoother, who_looks_at
+from recipes.gaze import ALONE, Attention, Gaze, Smoother, who_looks_at
 from recipes.gaze_draw import draw_gaze
 from recipes.heat import HeatMap, warm
-
-ALONE = 1.0  # seconds that a photo counts for
 
 
 @dataclass

@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import TextIO
 
 from mdtool.console import Console
-from mdtool.ending import check_not_ending
 from mdtool.errors import Exit, InputError, OutputError, UsageError
 from mdtool.findings import Both, FindingsFile, Lines, Moment, RecordedFindings, Verdict
 from mdtool.jobs.asking.marked import save_picture
-from mdtool.jobs.each_input import each_input, finished
+from mdtool.jobs.each_input import each_input, finished, progress_on
 from mdtool.jobs.gaze.account import Account, GazeDrawing
 from mdtool.jobs.gaze.lines import GazeLines
 from mdtool.jobs.gaze.summary import GazeReport
@@ -117,7 +116,7 @@ class Gazing:
             run.noted = noted
             report = rework(source, target, self.targets.overwrite, run)
         else:
-            report = analyse(source, self.known, noted, self._progress, self.live)
+            report = analyse(source, self.known, noted, progress_on(self.console), self.live)
         account.finish()
         return GazeReport(**vars(report), attention=account.as_dict())
 
@@ -131,7 +130,7 @@ class Gazing:
             # without a name, so that nothing is left of it however the program ends
             spool = stack.enter_context(tempfile.TemporaryFile("w+", encoding="utf-8", errors="backslashreplace"))
             findings = FindingsFile(Both(spool, self.findings), source.name, known.model, self.prompts)
-            looked = analyse(source, known, findings.write, self._progress, self.live)
+            looked = analyse(source, known, findings.write, progress_on(self.console), self.live)
             self.console.clear()
             told = self._show(source, target, spool, work)
         _add(told, looked)
@@ -159,23 +158,20 @@ class Gazing:
         return Account(GazeLines(self.lines, source.name) if self.lines else None)
 
     def _run(self, known: Inquiry | RecordedFindings, account: Account) -> Run:
-        return Run(known, GazeDrawing(account), self.form, self.live, covers_unjudged=False, progress=self._progress)
+        progress = progress_on(self.console)
+        return Run(known, GazeDrawing(account), self.form, self.live, covers_unjudged=False, progress=progress)
 
     def _read(self, source: Input, known: RecordedFindings, account: Account) -> Report:
         """Nothing is drawn, so that the input itself is not needed."""
-        report = Report(source.name, "", "findings")
+        report, progress = Report(source.name, "", "findings"), progress_on(self.console)
         for record in known:
             report.count(record.moment, record.verdict)
             account.take(record.moment, record.verdict)
             report.reach(record.moment)
-            self._progress(report, None)
+            progress(report, None)
         if not report.frames:
             raise InputError("the findings say nothing of it")
         return report
-
-    def _progress(self, report: Report, frames: int | None) -> None:
-        check_not_ending()
-        self.console.progress(report, frames)
 
 
 def _add(report: Report, looked: Report) -> None:

@@ -15,7 +15,7 @@ from mdtool.ending import check_not_ending
 from mdtool.errors import Exit, OutputError, UsageError
 from mdtool.findings import Both, FindingsFile, Lines, Moment, RecordedFindings, records, records_of
 from mdtool.findings import Verdict as Seen
-from mdtool.jobs.each_input import each_input
+from mdtool.jobs.each_input import each_input, progress_on
 from mdtool.jobs.moderate.judgement import Judgement, Judging, check_asked, judgement
 from mdtool.jobs.moderate.live import LiveModeration
 from mdtool.jobs.moderate.treatment import Moderation
@@ -122,7 +122,7 @@ class Moderating:
                 moderation.take(moment, verdict)
 
             if self.report_only:
-                report = analyse(source, self.known, noted, self._progress, self.live)
+                report = analyse(source, self.known, noted, progress_on(self.console), self.live)
             else:
                 run = Run(
                     self.known,
@@ -132,7 +132,7 @@ class Moderating:
                     is_silent=moderation.is_silent if self.policy.silences else None,
                     covers_unjudged=self.policy.hides,
                     noted=noted,
-                    progress=self._progress,
+                    progress=progress_on(self.console),
                 )
                 report = rework(source, target, self.targets.overwrite, run)
             report.hidden = report.hidden if self.policy.hides and not self.report_only else 0
@@ -165,7 +165,7 @@ class Moderating:
             report = self._find_again(known, source, file)
         else:
             findings = FindingsFile(Both(file, self.findings), source.name, known.model, self.policy.prompts)
-            report = analyse(source, known, findings.write, self._progress, self.live)
+            report = analyse(source, known, findings.write, progress_on(self.console), self.live)
             self.console.clear()
         report.hidden = 0  # nothing is yet
         file.flush()
@@ -204,7 +204,7 @@ class Moderating:
             work=work,
             edit=moderation.edit,
             covers_unjudged=self.policy.hides,
-            progress=self._progress,
+            progress=progress_on(self.console),
         )
         done = rework(source, target, self.targets.overwrite, run)
         report.target, report.incomplete = done.target, done.incomplete
@@ -212,10 +212,6 @@ class Moderating:
         report.seconds += done.seconds
         report.stages = dict(Counter(report.stages) + Counter(done.stages))
         report.notes += done.notes
-
-    def _progress(self, report: Report, frames: int | None) -> None:
-        check_not_ending()
-        self.console.progress(report, frames)
 
     # -- what is told
 

@@ -5,14 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mdtool.console import Console
-from mdtool.ending import check_not_ending
 from mdtool.errors import Exit
 from mdtool.findings import FindingsFile, Lines
-from mdtool.jobs.each_input import each_input, finished
+from mdtool.jobs.each_input import each_input, finished, progress_on
 from mdtool.jobs.recorded import recorded
 from mdtool.jobs.redact.treatment import Redaction
 from mdtool.jobs.rework.dispatch import rework
-from mdtool.jobs.rework.report import Report
 from mdtool.jobs.rework.resume import resumable
 from mdtool.jobs.rework.run import Form, Inquiry, Live, Run
 from mdtool.jobs.targets import Targets
@@ -46,13 +44,9 @@ class Redacting:
                 self.form,
                 self.live,
                 work,
-                progress=self._progress,
+                progress=progress_on(self.console),
             )
             if self.findings:
                 run.findings = FindingsFile(self.findings, source.name, run.model, self.prompts)
             report = rework(source, target, self.targets.overwrite, run)
         return finished(report, self.console)
-
-    def _progress(self, report: Report, frames: int | None) -> None:
-        check_not_ending()
-        self.console.progress(report, frames)

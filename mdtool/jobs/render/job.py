@@ -7,13 +7,11 @@ from pathlib import Path
 
 from engine.contract import normalise
 from mdtool.console import Console
-from mdtool.ending import check_not_ending
 from mdtool.errors import Exit, NoInput, UsageError
 from mdtool.findings import records
-from mdtool.jobs.each_input import each_input, finished
+from mdtool.jobs.each_input import each_input, finished, progress_on
 from mdtool.jobs.recorded import recorded
 from mdtool.jobs.rework.dispatch import rework
-from mdtool.jobs.rework.report import Report
 from mdtool.jobs.rework.run import Form, Run, Treatment
 from mdtool.jobs.targets import Targets
 from mdtool.media.inputs import Input
@@ -37,12 +35,8 @@ class Rendering:
         if target is not None and not self.targets.take(source, target, self.console):
             return Exit.OK
         known = recorded(self.findings, source, self.targets)
-        run = Run(known, self.treatment, self.form, progress=self._progress)
+        run = Run(known, self.treatment, self.form, progress=progress_on(self.console))
         return finished(rework(source, target, self.targets.overwrite, run), self.console)
-
-    def _progress(self, report: Report, frames: int | None) -> None:
-        check_not_ending()
-        self.console.progress(report, frames)
 
 
 @dataclass(frozen=True)

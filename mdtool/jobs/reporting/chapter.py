@@ -51,7 +51,7 @@ def chapter_of(source: Input, gathered: Gathered, model: str = "", most: int = M
     try:
         for candidate, picture in _pictures(source, gathered.candidates.best(most)):
             examples.append(_example(candidate, picture, gathered.still, colours))
-            if heat is None and heat_map and heat_map.grid.any():
+            if heat is None and not gathered.still and heat_map and heat_map.grid.any():
                 heat = _jpeg(heat_map.over(_scaled(picture, HEAT_SIDE)))
     except (MdtoolError, EngineError, MemoryError) as error:
         reason = str(error) or "needs more memory than there is"

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from engine.contract import Box, Point, normalise
 from mdtool.findings import Moment, Record, Region
-from recipes.gaze import Attention, Gaze, who_looks_at
+from recipes.gaze import ALONE, Attention, Gaze, who_looks_at
 from recipes.heat import HeatMap, warm
 from recipes.policy import objects_of
 from recipes.verdict import BRIDGE, Ruling, Verdict, share
@@ -132,7 +132,7 @@ class Gathered:
 
     def finish(self) -> None:
         for record in self._open.values():
-            self._close(record, record.moment.duration)
+            self._close(record, ALONE if self.still else record.moment.duration)
 
     def _offer(self, record: Record) -> None:
         """The frame as an example."""

@@ -2,6 +2,7 @@
 
 schema    "mdtool.findings/1"
 source    the input, as it was named
+settings  a digest of all that has a say in the findings; only beside the records of a batch
 stream    index of the video stream in the file; 0 for photos and animations
 frame     counts the frames of that stream from 0
 time      seconds
@@ -114,9 +115,11 @@ class Both:
 class FindingsFile:
     """Writes the findings of one input as they are made."""
 
-    def __init__(self, file: Lines, source: str, model: str, prompts: Sequence[str]) -> None:
+    def __init__(
+        self, file: Lines, source: str, model: str, prompts: Sequence[str], settings: str | None = None
+    ) -> None:
         self._file = file
-        self._about = {"schema": SCHEMA, "source": source}
+        self._about = {"schema": SCHEMA, "source": source, **({"settings": settings} if settings else {})}
         self._asked = {"model": model, "prompts": list(prompts)}
 
     def write(self, moment: Moment, verdict: Verdict) -> None:

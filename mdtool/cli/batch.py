@@ -70,7 +70,9 @@ class BatchOptions:
     time_budget: Annotated[
         str | None, typer.Option(help="Begin nothing after this time (6h, 90m), and end with code 75 if more is left.")
     ] = None
-    timeout: Annotated[str | None, typer.Option(help="Give an input up that takes longer to read.")] = None
+    timeout: Annotated[
+        str | None, typer.Option(help="Give an input up that takes longer to read (its frames not counted).")
+    ] = None
     max_errors: Annotated[int | None, typer.Option(min=0, help="End when more inputs than this have failed.")] = None
     progress: Annotated[
         Literal["auto", "json"], typer.Option(help="How progress is told on stderr; json: an object a second.")
@@ -200,17 +202,20 @@ def run_batch(batch: BatchOptions, selection: "Selection", asking: Asking, conso
     """Asks about all that is selected, and makes of the records what else is wanted."""
     from mdtool.cli.values import parsed, positive, size_in_bytes
     from mdtool.jobs.batch.job import Batch, Limits
-    from mdtool.jobs.batch.output import check_new, make_form, opened, place_of
+    from mdtool.jobs.batch.output import check_form, make_form, opened, place_of
     from mdtool.jobs.batch.progress import Progress
     from mdtool.jobs.rework.journal import settings_of
     from mdtool.media.listing import listed
 
     form = None if batch.format == "jsonl" else batch.format
     place = place_of(batch.jsonl or "-", asking.command)
-    if batch.watch and batch.files_from == "-":
-        raise UsageError("--watch: a list that is piped in can't be read again; give folders, or a file of names")
+    rereadable = "-" not in selection.named and (not selection.files_from or selection.files_from.is_file())
+    if batch.watch and not rereadable:
+        raise UsageError("--watch: what is piped in can't be read again; give folders, or a file of names")
     if form and place is None:
         raise UsageError(f"--format {form}: is made beside a file of records; name that by --jsonl")
+    if form and place:
+        check_form(place, form, batch.overwrite)
     times = positive("--time-budget", batch.time_budget), positive("--timeout", batch.timeout)
     room, encode = parsed("--cache-size", size_in_bytes, batch.cache_size), None
     beside = _beside(batch, asking)
@@ -222,21 +227,17 @@ def run_batch(batch: BatchOptions, selection: "Selection", asking: Asking, conso
     told = asking.command, asking.requests, asking.threshold, asking.options
     settings = settings_of(model.name, model.revision, *told)[:16]
     about = {"model": model.name, "revision": model.revision, "settings": settings}
-    can_be_counted = "-" not in selection.named and batch.files_from != "-" and not batch.watch
     progress = Progress(
-        console, batch.progress, (lambda: sum(1 for _ in listed(selection))) if can_be_counted else None
+        console, batch.progress, (lambda: sum(1 for _ in listed(selection))) if rereadable and not batch.watch else None
     )
     with opened(place, settings, batch.overwrite) as sink:
-        if not batch.overwrite and next(sink.records(), None) is None:
-            beside.check_new()
-            if form and place:
-                check_new(place, form)
+        beside.open_folders(batch.overwrite)
         code = Batch(
             selection, model, asking.requests, asking.threshold, sink, about, console, progress, beside,
             asking.films(model), Limits(batch.max_errors, *times), batch.ordered, batch.dedupe, batch.watch, encode,
         ).run()  # fmt: skip
     if form and place:
-        target, tally = make_form(place, form)
+        target, tally = make_form(place, form, settings)
         console.note(f"{target}: {tally.written} inputs")
     return code
 

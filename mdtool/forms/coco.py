@@ -15,6 +15,7 @@ asked for boxes are not. Boxes are clipped to their picture.
 import json
 import shutil
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import IO, Any
 
@@ -23,16 +24,20 @@ from mdtool.forms.records import Record, Tally, answered
 from mdtool.media.whole_file import WholeFile, named
 
 DECIMALS = 2  # of a pixel
+HEAD = '{"info":{"description":"boxes that mdtool found"},"licenses":[],"images":['
 
 
-def write_coco(source: Path, target: Path, overwrite: bool) -> Tally:
-    """Made of a file of records. InputError for what is none, OutputError where it can't be written."""
+def write_coco(source: Path, target: Path, overwrite: bool, settings: str | None = None) -> Tally:
+    """Made of a file of records, or of those with these settings.
+
+    InputError for what is none, OutputError where it can't be written.
+    """
     tally = Tally()
     with named(target), WholeFile(target, overwrite) as whole:
         text: dict[str, Any] = {"encoding": "utf-8", "errors": "backslashreplace"}
         with whole.part.open("w", **text) as file, tempfile.TemporaryFile("w+", **text) as annotations:
-            file.write('{"info":{"description":"boxes that mdtool found"},"licenses":[],"images":[')
-            categories = _write_images(source, file, annotations, tally)
+            file.write(HEAD)
+            categories = _write_images(answered(source, tally, settings), file, annotations, tally)
             file.write('\n],"annotations":[')
             annotations.seek(0)
             shutil.copyfileobj(annotations, file)
@@ -44,11 +49,11 @@ def write_coco(source: Path, target: Path, overwrite: bool) -> Tally:
     return tally
 
 
-def _write_images(source: Path, file: IO[str], annotations: IO[str], tally: Tally) -> dict[str, int]:
+def _write_images(records: Iterable[Record], file: IO[str], annotations: IO[str], tally: Tally) -> dict[str, int]:
     """Returns the ids of all labels."""
     categories: dict[str, int] = {}
     count = 0
-    for record in answered(source, tally):
+    for record in records:
         if not is_about_boxes(record["answers"]):
             tally.passed_over += 1
             continue

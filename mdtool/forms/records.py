@@ -7,6 +7,8 @@ input          the picture or video, as it was named
 time           seconds; only of a frame of a video
 frames         only of a video itself: how many frames were asked about. Its answers are an empty list, and the record
                comes after those of its frames
+incomplete     only of a video: what is wrong with it, so that a part of it could not be asked about
+live           true: it played while it was asked about, so that it can't be asked about again
 sha256         of the file's bytes, in hexadecimal
 bytes          the size of the file, and
 modified       when it was changed last, in nanoseconds since 1970, as it was read; null of what is no file
@@ -57,8 +59,8 @@ class Tally:
     passed_over: int = 0
 
 
-def records(path: Path) -> Iterator[Record]:
-    """All of a file, as they come. InputError for what is none.
+def records(path: Path, settings: str | None = None) -> Iterator[Record]:
+    """All of a file, as they come, or those with these settings. InputError for what is none.
 
     A last line that breaks off is passed over: it is still being written, or the run was killed there.
     """
@@ -73,8 +75,10 @@ def records(path: Path) -> Iterator[Record]:
                     if not line.endswith("\n"):
                         return
                     raise
-                if entry["schema"] != FINDINGS_SCHEMA:  # of a video, before its record
-                    yield _checked(entry)
+                if entry["schema"] == FINDINGS_SCHEMA:  # of a video, before its record
+                    continue
+                if settings in (None, _checked(entry).get("settings")):
+                    yield entry
     except OSError as error:
         raise InputError(f"{path}: can't be read: {(error.strerror or str(error)).lower()}") from error
     except InputError as error:
@@ -83,9 +87,9 @@ def records(path: Path) -> Iterator[Record]:
         raise InputError(f"{path}:{number}: is no record of answers ({type(error).__name__}: {error})") from error
 
 
-def answered(path: Path, tally: Tally) -> Iterator[Record]:
+def answered(path: Path, tally: Tally, settings: str | None = None) -> Iterator[Record]:
     """As `records`, but without inputs that failed, which are counted."""
-    for record in records(path):
+    for record in records(path, settings):
         if "error" in record:
             tally.failed += 1
         else:
@@ -98,6 +102,8 @@ def _checked(entry: Record) -> Record:
         raise InputError(f"is of schema {entry['schema']!r}; this version reads {SCHEMA!r}")
     if "error" in entry:
         _check(entry, ["input"])
+        return entry
+    if "frames" in entry:
         return entry
     _check(entry, ["input", "width", "height"])
     for answer in entry["answers"]:

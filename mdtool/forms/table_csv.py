@@ -19,14 +19,17 @@ from mdtool.media.whole_file import WholeFile, named
 FORMULA = tuple("=+-@＝＋－＠\t\r\n")  # what a text begins with that a spreadsheet would run
 
 
-def write_csv(source: Path, target: Path, overwrite: bool) -> Tally:
-    """Made of a file of records. InputError for what is none, OutputError where it can't be written."""
+def write_csv(source: Path, target: Path, overwrite: bool, settings: str | None = None) -> Tally:
+    """Made of a file of records, or of those with these settings.
+
+    InputError for what is none, OutputError where it can't be written.
+    """
     tally = Tally()
     with named(target), WholeFile(target, overwrite) as whole:
         with whole.part.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
             table = csv.writer(file)
             table.writerow(COLUMNS)
-            for record in answered(source, tally):
+            for record in answered(source, tally, settings):
                 table.writerows([_cell(value) for value in row.values()] for row in rows(record))
                 tally.written += 1
         whole.commit()

@@ -19,8 +19,11 @@ INTEGERS = {"width", "height"}
 TEXTS = {"input", "sha256", "model", "revision", "settings", "kind", "asked", "text", "reasoning", "label"}
 
 
-def write_parquet(source: Path, target: Path, overwrite: bool) -> Tally:
-    """Made of a file of records. InputError for what is none, OutputError where it can't be written."""
+def write_parquet(source: Path, target: Path, overwrite: bool, settings: str | None = None) -> Tally:
+    """Made of a file of records, or of those with these settings.
+
+    InputError for what is none, OutputError where it can't be written.
+    """
     try:
         import pyarrow
         from pyarrow import parquet
@@ -30,7 +33,7 @@ def write_parquet(source: Path, target: Path, overwrite: bool) -> Tally:
     tally = Tally()
 
     def all_rows() -> Iterator[dict[str, Any]]:
-        for record in answered(source, tally):
+        for record in answered(source, tally, settings):
             yield from map(_as_text, rows(record))
             tally.written += 1
 

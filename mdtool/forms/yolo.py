@@ -26,9 +26,10 @@ from mdtool.media.whole_file import named
 DECIMALS = 6
 
 
-def write_yolo(source: Path, folder: Path, overwrite: bool = False) -> Tally:
-    """Made of a file of records. The folder is there when all is in it; it must be new, or empty, or one that this has
-    made, if it is to be written over.
+def write_yolo(source: Path, folder: Path, overwrite: bool = False, settings: str | None = None) -> Tally:
+    """Made of a file of records, or of those with these settings. The folder is there when all is in it.
+
+    It must be new, or empty, or one that this has made, if it is to be written over.
 
     InputError for a file that is none, and for two pictures whose names differ only in their endings: they have the
     same labels file. OutputError where it can't be written.
@@ -42,7 +43,7 @@ def write_yolo(source: Path, folder: Path, overwrite: bool = False) -> Tally:
             tree = Path(part, "tree")
             made.mkdir()
             tree.mkdir()
-            classes, common = _write_labels(source, tree, tally)
+            classes, common = _write_labels(source, tree, tally, settings)
             Path(tree, *common).rename(made / "labels")
             _write_names(list(classes), made)
             if folder.exists():
@@ -59,11 +60,13 @@ def _is_own(folder: Path) -> bool:
     return {path.name for path in folder.iterdir()} <= {"labels", "data.yaml", "classes.txt", "images"}
 
 
-def _write_labels(source: Path, tree: Path, tally: Tally) -> tuple[dict[str, int], tuple[str, ...]]:
+def _write_labels(
+    source: Path, tree: Path, tally: Tally, settings: str | None
+) -> tuple[dict[str, int], tuple[str, ...]]:
     """(the number of each label, the folders that are common to all)."""
     classes: dict[str, int] = {}
     common: tuple[str, ...] | None = None
-    for record in answered(source, tally):
+    for record in answered(source, tally, settings):
         if not is_about_boxes(record["answers"]):
             tally.passed_over += 1
             continue

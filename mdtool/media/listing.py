@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path, PurePosixPath
 
+from mdtool.ending import ENDING
 from mdtool.errors import InputError, NoInput, UsageError
 from mdtool.media.address import parse_address
 from mdtool.media.archive import ARCHIVES, is_archive, members
@@ -34,7 +35,7 @@ class Selection:
     exclude: Sequence[str] = ()
 
 
-def listed(selection: Selection) -> Iterator[Input]:
+def listed(selection: Selection, ended: Callable[[], bool] = ENDING.is_set) -> Iterator[Input]:
     """What is selected, in the order of the names; of a folder its files by name, then its folders.
 
     Found as it is asked for, so memory holds the names of one folder at most, and the index of a zip. In folders,
@@ -48,12 +49,13 @@ def listed(selection: Selection) -> Iterator[Input]:
 
     A folder or archive that can't be read is an Input whose `failed` says so, after what could be read of it; one that
     is named and not there fails when it is opened. Raises UsageError at once, and NoInput at the end if nothing came.
+    ended: tells that nobody waits for more of a list that is piped in.
     """
     if "-" in selection.named and (len(selection.named) > 1 or selection.files_from):
         raise UsageError("-: standard input can't be mixed with other inputs")
     chosen = Filter(selection.include, selection.exclude)
     stack = ExitStack()
-    names = _list_of_names(selection.files_from, stack) if selection.files_from else None
+    names = _list_of_names(selection.files_from, stack, ended) if selection.files_from else None
     return _listed(selection, chosen, names, stack)
 
 
@@ -213,15 +215,15 @@ def _inside(name: str) -> Path:
     return Path(*(part for part in PurePosixPath(name).parts if part.strip("/") and part != ".."))
 
 
-def _list_of_names(path: Path, stack: ExitStack) -> Piped:
+def _list_of_names(path: Path, stack: ExitStack, ended: Callable[[], bool]) -> Piped:
     """stack: what closes it."""
     if str(path) == "-":
         if sys.stdin is None or sys.stdin.isatty():
             raise UsageError("-: nothing is piped in; pipe a list of names to this command, or give a file of them")
-        return Piped(sys.stdin.fileno())
+        return Piped(sys.stdin.fileno(), ended)
     try:
         file = stack.enter_context(path.open("rb", buffering=0))
-        return Piped(file.fileno())
+        return Piped(file.fileno(), ended)
     except OSError as error:
         raise UsageError(f"{path}: can't be read as a list: {(error.strerror or str(error)).lower()}") from error
 

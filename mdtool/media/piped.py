@@ -2,6 +2,7 @@
 
 import os
 import select
+from collections.abc import Callable
 from typing import BinaryIO
 
 from mdtool.ending import ENDING
@@ -12,8 +13,10 @@ LOOK_UP_SECONDS = 0.1
 class Piped:
     """The bytes of a file descriptor that can't be sought in, read so that the program can end while none come."""
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, ended: Callable[[], bool] = ENDING.is_set) -> None:
+        """ended: tells that nobody waits for more, which is then the end."""
         self._descriptor = descriptor
+        self._ended = ended
         self._peeked = b""
 
     def peek(self, size: int) -> bytes:
@@ -36,7 +39,7 @@ class Piped:
 
     def _next(self, size: int) -> bytes:
         while not select.select([self._descriptor], [], [], LOOK_UP_SECONDS)[0]:
-            if ENDING.is_set():
+            if self._ended():
                 return b""
         return os.read(self._descriptor, size)
 

@@ -57,6 +57,15 @@ class WholeFile:
             if self._lock is None:
                 os.close(lock)
 
+    def keep(self) -> int:
+        """The part, open and locked for as long as whoever goes on writing to it keeps it so; what is written is added
+        at its end. It is empty now."""
+        assert self._lock is not None
+        os.ftruncate(self._lock, 0)
+        file = os.dup(self._lock)  # which shares the lock
+        fcntl.fcntl(file, fcntl.F_SETFL, fcntl.fcntl(file, fcntl.F_GETFL) | os.O_APPEND)
+        return file
+
     def commit(self) -> None:
         assert self._lock is not None
         try:

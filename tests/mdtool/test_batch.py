@@ -185,6 +185,11 @@ def test_other_forms(photos: Path, tmp_path: Path, mdtool: Run) -> None:
     assert outcome.code == 74
     assert (tmp_path / "new.csv").read_text() == "mine"
     assert mdtool("detect", photos, "face", "--format", "csv").code == 2
+    assert mdtool("detect", photos, "face", "--jsonl", tmp_path / "same.csv", "--format", "csv").code == 2
+    ok(mdtool("detect", photos, "face", "--threshold", "0.7", "--jsonl", out, "--format", "csv"))
+    assert len((tmp_path / "out.csv").read_text().splitlines()) == 6
+    clip = make_video(tmp_path / "clip.mp4", 5, size=(96, 64))
+    ok(mdtool("detect", clip, "face", "--from", "3", "--jsonl", tmp_path / "v.jsonl", "--format", "csv"))
 
 
 def test_texts_beside_the_pictures(tmp_path: Path, mdtool: Run) -> None:
@@ -316,6 +321,31 @@ def test_pictures_that_appear(photos: Path, tmp_path: Path) -> None:
         process.send_signal(signal.SIGINT)
         assert process.wait(SECONDS) == 130
     assert sorted(names(out))[-1] == "new.jpg"
+
+
+def test_names_from_a_pipe_that_is_no_stdin(photos: Path, tmp_path: Path) -> None:
+    command = f"{shlex.join(COMMAND)} detect -p face --jsonl - --files-from <(find {photos} -type f)"
+    done = subprocess.run(["bash", "-c", command], env=environment(), capture_output=True, timeout=SECONDS)
+    assert len(done.stdout.splitlines()) == 5, done.stderr
+
+
+@pytest.mark.parametrize(("options", "code"), [(("--max-errors", "0"), 1), (("--time-budget", "2"), 75)])
+def test_a_list_whose_end_does_not_come(tmp_path: Path, options: tuple[str, ...], code: int) -> None:
+    begin = time.monotonic()
+    asking = ("detect", "-p", "face", "--jsonl", "-", "--files-from", "-", *options)
+    with started(*asking, stdin=subprocess.PIPE) as process:
+        process.stdin.write(f"{tmp_path / 'missing.jpg'}\n".encode())
+        process.stdin.flush()
+        assert process.wait(SECONDS) == code
+    assert time.monotonic() - begin < SECONDS / 2
+
+
+def test_a_video_that_is_listed_twice(tmp_path: Path) -> None:
+    clip = make_video(tmp_path / "clip.mp4", 30, size=(96, 64))
+    outcome = ok(
+        run("point", "-p", "circle", "--sample", "10", "--files-from", "-", stdin=f"{clip}\n{clip}\n".encode())
+    )
+    assert [one.get("time") for one in outcome.json] == [0.0, 0.333, 0.667, None]
 
 
 def test_progress_for_machines(photos: Path, tmp_path: Path) -> None:

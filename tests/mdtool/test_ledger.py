@@ -24,8 +24,9 @@ def failed(name: str, settings: str = MINE) -> dict[str, Any]:
     return {"schema": "mdtool.batch/1", "input": name, "settings": settings, "error": error}
 
 
-def finding(name: str, frame: int) -> str:
-    return json.dumps({"schema": "mdtool.findings/1", "source": name, "frame": frame}, separators=(",", ":")) + "\n"
+def finding(name: str, frame: int, settings: str = MINE) -> str:
+    entry = {"schema": "mdtool.findings/1", "source": name, "settings": settings, "frame": frame}
+    return json.dumps(entry, separators=(",", ":")) + "\n"
 
 
 def filled(path: Path, *records: dict[str, Any]) -> None:
@@ -46,7 +47,7 @@ def test_what_was_added_is_done(tmp_path: Path) -> None:
         entry = ledger.entry("b.jpg")
         assert entry
         assert (entry.whole, entry.version) == (True, Version("22", 5, 7))
-        assert [one["input"] for one in ledger.records()] == ["a.jpg", "b.jpg"]
+        assert [name for name, _ in ledger.entries()] == ["a.jpg", "b.jpg"]
         assert ledger.entry("c.jpg") is None
 
 
@@ -79,7 +80,7 @@ def test_failures_stay_until_they_are_tried_again(tmp_path: Path) -> None:
     assert names(path) == ["a.jpg", "b.jpg", "c.jpg", "d.jpg"]
     with Ledger(path, MINE, overwrite=False) as ledger:
         assert names(path) == ["a.jpg", "c.jpg", "d.jpg"]
-        assert [one["input"] for one in ledger.records()] == ["a.jpg", "d.jpg"]
+        assert [name for name, _ in ledger.entries()] == ["a.jpg", "d.jpg"]
         ledger.add(record("b.jpg"))
     assert names(path) == ["a.jpg", "c.jpg", "d.jpg", "b.jpg"]
 
@@ -97,7 +98,7 @@ def test_of_changed_content_the_last_record_stays(tmp_path: Path) -> None:
         entry = ledger.entry("a.jpg")
         assert entry
         assert entry.version.sha256 == "22"
-        assert ledger.record_of(entry)["sha256"] == "22"
+        assert ledger.record_of("a.jpg")["sha256"] == "22"
 
 
 def test_frames_of_a_video_are_known_until_it_is_done(tmp_path: Path) -> None:
@@ -128,7 +129,7 @@ def test_findings_stay_with_the_record_that_follows_them(tmp_path: Path) -> None
         ledger.write(finding("w.mp4", 0))
     assert names(path) == ["v.mp4#0", "v.mp4#1", "v.mp4"]
     with Ledger(path, MINE, overwrite=False) as ledger:
-        assert [one["frames"] for one in ledger.records()] == [2]
+        assert ledger.record_of("v.mp4")["frames"] == 2
     filled(path, record("v.mp4", "22", frames=0))
     assert names(path) == ["v.mp4"]
 
@@ -141,18 +142,62 @@ def test_findings_that_a_killed_run_left_are_cut_off(tmp_path: Path) -> None:
     assert names(path) == ["a.jpg", "b.jpg"]
 
 
-def test_what_plays_live_is_never_done(tmp_path: Path) -> None:
+def test_what_played_live_stays(tmp_path: Path) -> None:
     path = tmp_path / "out"
-    filled(path, record("camera:0", ""), record("camera:0", ""))
-    with Ledger(path, MINE, overwrite=False) as ledger:
-        assert ledger.entry("camera:0") is None
-    assert names(path) == ["camera:0"] * 2
+    filled(path, record("camera:0", "", live=True), record("camera:0", "", live=True))
+    filled(path, record("camera:0", "", live=True))
+    assert names(path) == ["camera:0"] * 3
+
+
+def test_of_content_that_is_not_known_the_last_record_stays(tmp_path: Path) -> None:
+    path = tmp_path / "out"
+    filled(path, record("http://a/v.mp4", "", time=0.0), record("http://a/v.mp4", "", frames=1), record("a.jpg"))
+    filled(path, record("http://a/v.mp4", "", time=0.0), record("http://a/v.mp4", "", frames=1))
+    assert names(path) == ["a.jpg", "http://a/v.mp4", "http://a/v.mp4"]
+
+
+@pytest.mark.parametrize("again", [record("b.jpg"), failed("b.jpg")])
+def test_a_failure_that_came_last_is_tried_again(tmp_path: Path, again: dict[str, Any]) -> None:
+    path = tmp_path / "out"
+    filled(path, record("a.jpg"), failed("b.jpg"))
+    filled(path, again)
+    assert [json.loads(line) for line in path.read_text().splitlines()] == [record("a.jpg"), again]
+
+
+def test_a_failure_ends_what_was_said_of_other_content(tmp_path: Path) -> None:
+    filled(tmp_path / "out", record("a.jpg"), record("b.jpg"), failed("a.jpg"))
+    assert names(tmp_path / "out") == ["b.jpg", "a.jpg"]
+
+
+def test_findings_of_another_command_are_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "out"
+    path.write_text('{"schema":"mdtool.findings/1","source":"v.mp4","frame":0}\n')
+    with pytest.raises(OutputError, match="line 1 is no record of a batch"):
+        Ledger(path, MINE, overwrite=False).__enter__()
+    assert len(path.read_text().splitlines()) == 1
+
+
+def test_findings_with_other_settings_stay_unfinished(tmp_path: Path) -> None:
+    path = tmp_path / "out"
+    path.write_text(finding("v.mp4", 0, OTHER))
+    filled(path, record("a.jpg"))
+    assert names(path) == ["v.mp4#0", "a.jpg"]
+
+
+def test_a_file_that_is_taken_away_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "out"
+    ledger = Ledger(path, MINE, overwrite=False).__enter__()
+    ledger.add(record("a.jpg"))
+    path.rename(tmp_path / "elsewhere")
+    with pytest.raises(OutputError, match="was removed or replaced"):
+        ledger.__exit__(None)
 
 
 def test_a_touched_file_gets_its_new_time(tmp_path: Path) -> None:
     path = tmp_path / "out"
     filled(path, record("a.jpg"))
     with Ledger(path, MINE, overwrite=False) as ledger:
+        ledger.refresh("a.jpg", Version("11", 5, 8))
         ledger.refresh("a.jpg", Version("11", 5, 8))
     assert [json.loads(line)["modified"] for line in path.read_text().splitlines()] == [8]
 

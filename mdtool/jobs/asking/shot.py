@@ -1,6 +1,7 @@
 """One picture to ask about."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -28,7 +29,7 @@ class Shot:
     """pixels: HxWx3 uint8 RGB, upright; None of one that could not be read, or that are no longer kept.
 
     error: why it could not be read. film: it is a video, of which no frame was read yet. time: seconds, of a frame of
-    a video. number: its place among those that are asked about.
+    a video; part_of: that video. number: its place among those that are asked about.
     """
 
     source: Input
@@ -37,6 +38,7 @@ class Shot:
     version: Version = UNKNOWN
     film: bool = False
     time: float | None = None
+    part_of: Any = None
     number: int = 0
 
     @property

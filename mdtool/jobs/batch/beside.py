@@ -17,8 +17,10 @@ from mdtool.forms.sidecar import Mode, sidecar_of, texts_of, write_sidecar
 from mdtool.jobs.asking.marked import FORMATS, save_marked
 from mdtool.jobs.asking.shot import Shot
 from mdtool.media.inputs import Input
+from mdtool.media.whole_file import named
 from recipes.plates import Colour
 
+MARK = ".filled-by-mdtool"
 Answers = Sequence[dict[str, Any]]
 
 
@@ -47,14 +49,18 @@ class Beside:
     def needs_pixels(self) -> bool:
         return bool(self.draw or self.crops)
 
-    def check_new(self) -> None:
-        """OutputError if there is anything already in a folder that is to be filled."""
+    def open_folders(self, overwrite: bool) -> None:
+        """Makes the folders that are to be filled, with a mark in them by which they are known again.
+
+        OutputError if one is there, has something in it, and no mark.
+        """
         for folder in (self.draw, self.crops):
-            if folder and folder.exists():
-                if not folder.is_dir():
-                    raise OutputError(f"{folder}: is no folder")
-                if any(folder.iterdir()):
-                    raise OutputError(f"{folder}: is not empty; give another name, or --overwrite")
+            if folder:
+                with named(folder):
+                    folder.mkdir(parents=True, exist_ok=True)
+                    if not overwrite and not (folder / MARK).exists() and any(folder.iterdir()):
+                        raise OutputError("is not empty; give another name, or --overwrite")
+                    (folder / MARK).touch()
 
     def claim(self, source: Input) -> None:
         """Its places are no other input's from now on. InputError if one is taken already, or if there is none."""

@@ -1,7 +1,7 @@
 """The moments of a video that a model is asked about."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from itertools import count
@@ -52,6 +52,7 @@ class Film:
     ended: bool = False
     error: Exception | None = None
     incomplete: str = ""
+    is_live: bool = False
     since: float = field(default_factory=time.perf_counter)
 
     @property
@@ -59,12 +60,19 @@ class Film:
         return self.ended and self.finished == self.frames
 
 
-def frames_of(film: Film, films: Films, answered: set[float], numbers: "count[int]") -> Iterator[Shot | None]:
-    """Those that are not answered; None: there is nothing yet. answered: the times of those that are."""
+def frames_of(
+    film: Film, films: Films, answered: set[float], numbers: "count[int]", is_late: Callable[[], bool]
+) -> Iterator[Shot | None]:
+    """Those that are not answered; None: there is nothing yet. answered: the times of those that are.
+
+    is_late: tells that no other is to be begun; the film does not end then.
+    """
     shot = film.shot
     try:
         with closing(ahead_with_pauses(_pictures(film, films), FRAMES_AHEAD)) as pictures:
             for picture in pictures:
+                if is_late():
+                    return
                 if isinstance(picture, Pause):
                     yield None
                     continue
@@ -74,7 +82,8 @@ def frames_of(film: Film, films: Films, answered: set[float], numbers: "count[in
                 if at in answered:
                     film.finished += 1
                 else:
-                    yield Shot(shot.source, pixels, version=shot.version, time=at, number=next(numbers))
+                    number = next(numbers)
+                    yield Shot(shot.source, pixels, version=shot.version, time=at, part_of=film, number=number)
     except Exception as error:
         check_not_ending()  # else the interruption may have come out as an error of what was under way
         film.error = error

@@ -11,7 +11,7 @@ from engine.contract import Done, EngineError, Failed, Model, Piece, Request
 from mdtool.answers import told
 from mdtool.console import Console
 from mdtool.ending import check_not_ending, heeded
-from mdtool.errors import Exit, InputError, MdtoolError, OutputError
+from mdtool.errors import Exit, MdtoolError, OutputError
 from mdtool.findings import FindingsFile, Moment, Verdict
 from mdtool.forms.records import Record
 from mdtool.jobs.asking.ask import Asked, Encode, ask
@@ -27,7 +27,7 @@ from mdtool.jobs.batch.work_list import WorkList
 from mdtool.jobs.each_input import cause_of
 from mdtool.jobs.rework.analyse import analyse
 from mdtool.media.listing import Selection
-from mdtool.media.opening import open_picture
+from mdtool.media.opening import is_live, open_picture
 
 
 @dataclass(frozen=True)
@@ -72,22 +72,22 @@ class _Running:
         self.batch = batch
         self._numbers = count()
         self._due = 0
+        seconds = batch.limits.seconds
+        self._work = WorkList(batch.selection, batch.sink, batch.progress, batch.beside, batch.watch, seconds)
         self._held: dict[int, list[Record]] = {}  # that wait for their turn
         self._results: defaultdict[Shot, dict[int, Done | Failed]] = defaultdict(dict)
         self._in_flight = 0
         self._all_read = False
         self._film: Shot | None = None  # to be looked at whole, when nothing else is under way
-        self._films: dict[str, Film] = {}
-        self._answers: dict[str, Record] = {}  # by content, if pictures that are equal are answered once
+        self._names: dict[str, str] = {}  # of inputs by their content, if pictures that are equal are answered once
         self._twins: dict[str, list[Shot]] = {}  # that wait for the answers to one like them
 
     def run(self) -> Exit:
         batch = self.batch
         if batch.dedupe:
-            self._answers |= {one["sha256"]: one for one in batch.sink.records() if "frames" not in one}
-        work = WorkList(batch.selection, batch.sink, batch.progress, batch.beside, batch.watch, batch.limits.seconds)
-        read = reader(batch.sink, batch.films.inquiry is not None, batch.films.tiled)
-        shots = read_ahead(work, read, max(READERS, batch.model.pictures_at_once), batch.limits.timeout)
+            self._names |= {entry.version.sha256: name for name, entry in batch.sink.entries() if entry.whole}
+        read = reader(batch.sink, batch.beside, batch.films.inquiry is not None, batch.films.tiled)
+        shots = read_ahead(self._work, read, max(READERS, batch.model.pictures_at_once), batch.limits.timeout)
         with batch.progress.shown(), closing(shots), closing(self._with_frames(shots)) as ready:
             try:
                 while not self._all_read:
@@ -98,9 +98,9 @@ class _Running:
             except EngineError as error:
                 raise MdtoolError(str(error)) from error
             finally:
-                work.stop()
+                self._work.stop()
         batch.console.note(batch.progress.summary())
-        if work.incomplete:
+        if self._work.incomplete:
             batch.console.note("the time is up; the same command goes on")
             return Exit.INCOMPLETE
         return Exit.SOME_FAILED if batch.progress.failed else Exit.OK
@@ -113,8 +113,10 @@ class _Running:
             if shot and shot.film and not self.batch.films.inquiry:
                 entry = self.batch.sink.entry(shot.source.name)
                 same = entry and entry.version.sha256 == shot.version.sha256
-                film = self._films[shot.source.name] = Film(shot)
-                yield from frames_of(film, self.batch.films, entry.times if entry and same else set(), self._numbers)
+                answered = (entry.times if entry and same else None) or set()
+                film = Film(shot)
+                yield from frames_of(film, self.batch.films, answered, self._numbers, self._work.is_late)
+                self._work.incomplete |= not film.ended
                 yield film
             else:
                 yield shot and replace(shot, number=next(self._numbers))
@@ -149,29 +151,32 @@ class _Running:
             self._fail(shot, shot.error)
         elif shot.pixels is None:
             self._note_done(shot)
-        elif not self.batch.dedupe or shot.time is not None:
+        elif not self.batch.dedupe or not content or shot.time is not None:
             return True
-        elif content in self._answers:
-            self._finish(shot, self._answers[content])
         elif content in self._twins:
-            self._twins[content].append(shot if self.batch.beside.needs_pixels else replace(shot, pixels=None))
+            self._twins[content].append(replace(shot, pixels=None))
+        elif answered := self._answered(content):
+            self._finish(shot, answered)
         else:
             self._twins[content] = []
             return True
         return False
+
+    def _answered(self, content: str) -> Record | None:
+        """The record of a picture with this content."""
+        name = self._names.get(content, "")
+        entry = self.batch.sink.entry(name)
+        record = self.batch.sink.record_of(name) if entry and entry.version.sha256 == content else None
+        return None if record is None or "frames" in record else record
 
     def _note_done(self, shot: Shot) -> None:
         """An input that is answered; what is lacking beside its record is made."""
         batch, entry = self.batch, self.batch.sink.entry(shot.source.name)
         assert entry
         lacks = not set(batch.beside.kinds) <= set(entry.made)
-        record = batch.sink.record_of(entry) if lacks else None
+        record = batch.sink.record_of(shot.source.name) if lacks else None
         if record and "frames" not in record:
-            try:
-                pixels = open_picture(shot.source) if batch.beside.needs_pixels else None
-                self._finish(replace(shot, pixels=pixels), record)
-            except InputError as error:
-                self._fail(shot, error)
+            self._finish(shot, record)
             return
         batch.sink.refresh(shot.source.name, shot.version)
         batch.progress.skip()
@@ -186,9 +191,9 @@ class _Running:
         events = ask(self._ready(shots), batch.model, batch.requests, batch.threshold, keep, batch.encode)
         for asked, event in events:
             check_not_ending()
+            batch.progress.tick()
             if not isinstance(event, Piece):
-                with heeded():
-                    self._take(asked, event)
+                self._take(asked, event)
 
     def _take(self, asked: Asked, event: Done | Failed) -> None:
         shot, requests = asked.shot, self.batch.requests
@@ -209,7 +214,7 @@ class _Running:
         answers = [told(request, one.result) for request, one in zip(requests, done, strict=True)]
         what = said(asked.size, asked.since, answers)
         if self.batch.dedupe and shot.time is None:
-            self._answers[shot.version.sha256] = what
+            self._names[shot.version.sha256] = shot.source.name
         for one in (shot, *twins):
             self._finish(one, what)
 
@@ -218,7 +223,8 @@ class _Running:
         films, inquiry = self.batch.films, self.batch.films.inquiry
         assert inquiry
         begin = time.perf_counter()
-        findings = FindingsFile(self.batch.sink, shot.source.name, inquiry.model, inquiry.question.prompts)
+        asked, settings = inquiry.question.prompts, self.batch.about["settings"]
+        findings = FindingsFile(self.batch.sink, shot.source.name, inquiry.model, asked, settings)
         size = (0, 0)
 
         def note(moment: Moment, verdict: Verdict) -> None:
@@ -240,16 +246,21 @@ class _Running:
             self._fail(shot, error)
             return
         film = Film(shot, size, report.looks, report.looks, ended=True, incomplete=report.incomplete, since=begin)
+        film.is_live = shot.source.address is not None and is_live(shot.source)
         self._close(film)
 
     # -- writing
 
     def _finish(self, shot: Shot, what: Record) -> None:
         """what: as `said`."""
+        beside = self.batch.beside
         try:
-            if self.batch.beside.make(shot, what["answers"]):
+            if beside.needs_pixels and shot.pixels is None:
+                shot = replace(shot, pixels=open_picture(shot.source))
+            if beside.make(shot, what["answers"]):
                 shot = read_again(shot)
-        except (InputError, OutputError, OSError) as error:
+        except Exception as error:  # be it a fault of ours or of a library: the other inputs go on
+            check_not_ending()
             self._fail(shot, error)
             return
         self._put(shot, [of_picture(shot, self.batch.about, what, self.batch.beside.kinds)])
@@ -259,7 +270,7 @@ class _Running:
             self._count_frame(shot)
 
     def _count_frame(self, shot: Shot, error: Exception | None = None) -> None:
-        film = self._films[shot.source.name]
+        film: Film = shot.part_of
         film.finished += 1
         film.error = film.error or error
         self._close(film)
@@ -268,13 +279,12 @@ class _Running:
         """Once all of its frames are answered."""
         if not film.is_done:
             return
-        self._films.pop(film.shot.source.name, None)
         if film.error:
             self._fail(film.shot, film.error)
             return
         self._put(film.shot, [of_film(film, self.batch.about, self.batch.beside.kinds)])
         if film.incomplete:
-            self._tell(film.shot, InputError(f"{film.incomplete}; the output holds what could be read"))
+            self._count_failure(film.shot, f"{film.incomplete}; the output holds what could be read")
         else:
             self.batch.progress.asked += 1
 
@@ -283,17 +293,15 @@ class _Running:
             self._put(shot, [])
             self._count_frame(shot, error)
             return
-        self._put(shot, [of_failure(shot, self.batch.about, error, self._tell(shot, error))])
+        self._put(shot, [of_failure(shot, self.batch.about, error)])
+        self._count_failure(shot, cause_of(error))
+
+    def _count_failure(self, shot: Shot, cause: str) -> None:
+        self.batch.console.error(f"{shot.source.name}: {cause}")
+        self.batch.progress.failed += 1
         most = self.batch.limits.errors
         if most is not None and self.batch.progress.failed > most:
             raise MdtoolError(f"ended, as more than {most} inputs failed")
-
-    def _tell(self, shot: Shot, error: Exception) -> str:
-        """The cause, which the person is told too."""
-        cause = cause_of(error)
-        self.batch.console.error(f"{shot.source.name}: {cause}")
-        self.batch.progress.failed += 1
-        return cause
 
     def _put(self, shot: Shot, records: list[Record]) -> None:
         """Writes the records of a shot, in its turn if that is asked for."""
@@ -306,5 +314,6 @@ class _Running:
             self._due += 1
 
     def _write(self, records: list[Record]) -> None:
-        for record in records:
-            self.batch.sink.add(record)
+        with heeded():
+            for record in records:
+                self.batch.sink.add(record)

@@ -11,7 +11,7 @@ import fcntl
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,10 +22,11 @@ from mdtool.errors import OutputError
 from mdtool.forms.records import SCHEMA, Record
 from mdtool.jobs.asking.shot import Version
 from mdtool.jobs.batch.record import fields_of, version_of
-from mdtool.media.whole_file import named
+from mdtool.media.whole_file import WholeFile, named
 
 SECONDS_BETWEEN_SYNCS = 2.0
 COPIED_AT_ONCE = 1 << 20  # bytes
+REMEMBERED = 10_000  # records that went to stdout
 HEAD = b'{"schema":"mdtool.'  # what such a file begins with
 Range = tuple[int, int]  # of bytes in the file: from, to
 
@@ -36,16 +37,15 @@ def line_of(record: Record) -> str:
 
 @dataclass(slots=True)
 class Entry:
-    """What there is of one input. ranges: all its lines; record: the last of them. whole: it is done; made: what was
-    made beside its record. times: of its frames, of a video that is not done.
+    """What there is of one input. ranges: all its lines, the last of them its record. whole: it is done, if its version
+    is known; made: what was made beside its record. times: of its frames, of a video that is not done.
     """
 
     version: Version
     ranges: list[Range] = field(default_factory=list)
-    record: Range = (0, 0)
     whole: bool = False
     made: tuple[str, ...] = ()
-    times: set[float] = field(default_factory=set)
+    times: set[float] | None = None
 
 
 class Sink(Protocol):
@@ -54,11 +54,11 @@ class Sink(Protocol):
     def entry(self, name: str) -> Entry | None:
         """What there is of the input with this name. May be called from any thread."""
 
-    def record_of(self, entry: Entry) -> Record | None:
+    def record_of(self, name: str) -> Record | None:
         """Of an input that is done, if it is still to be had."""
 
-    def records(self) -> Iterator[Record]:
-        """Those of all inputs that are done."""
+    def entries(self) -> Iterable[tuple[str, Entry]]:
+        """Of all inputs, with their names."""
 
     def add(self, record: Record) -> None:
         """Whole or not at all. OutputError where it can't be written."""
@@ -75,20 +75,24 @@ class Stream:
     def __init__(self, put: Callable[[str], object]) -> None:
         self._put = put
         self._entries: dict[str, Entry] = {}
+        self._records: dict[str, Record] = {}  # the last ones
 
     def entry(self, name: str) -> Entry | None:
         return self._entries.get(name)
 
-    def record_of(self, entry: Entry) -> Record | None:
-        return None
+    def record_of(self, name: str) -> Record | None:
+        return self._records.get(name)
 
-    def records(self) -> Iterator[Record]:
-        return iter(())
+    def entries(self) -> Iterable[tuple[str, Entry]]:
+        return self._entries.items()
 
     def add(self, record: Record) -> None:
         self._put(line_of(record))
         if record.get("sha256") and "error" not in record and "time" not in record:
             made = tuple(record.get("made", ()))
+            self._records[record["input"]] = record
+            if len(self._records) > REMEMBERED:
+                self._records.pop(next(iter(self._records)))
             self._entries[record["input"]] = Entry(version_of(record), whole=True, made=made)
 
     def refresh(self, name: str, version: Version) -> None:
@@ -117,7 +121,7 @@ class Ledger:
         self._entries: dict[str, Entry] = {}
         self._errors: dict[str, Range] = {}
         self._dropped: list[Range] = []
-        self._findings: tuple[str, Range] | None = None  # of a video that has no record yet
+        self._findings: tuple[str, str, Range] | None = None  # of a video that has no record yet, and their settings
 
     def __enter__(self) -> "Ledger":
         with ExitStack() as stack:
@@ -132,6 +136,7 @@ class Ledger:
                 os.ftruncate(self._file, 0)
             self._read()
             self._dropped += self._errors.values()
+            self._errors.clear()
             if self._compact():
                 self._forget()
                 self._read()
@@ -141,9 +146,9 @@ class Ledger:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         try:
             with named(self.path):
+                self._sync()
                 self._drop_findings()
                 self._compact()
-                os.fsync(self._file)
                 if self._is_new and not self._end:
                     os.unlink(self._place)
         except OutputError:
@@ -157,11 +162,11 @@ class Ledger:
     def entry(self, name: str) -> Entry | None:
         return self._entries.get(name)
 
-    def records(self) -> Iterator[Record]:
-        return (self.record_of(entry) for entry in list(self._entries.values()) if entry.whole)
+    def entries(self) -> Iterable[tuple[str, Entry]]:
+        return self._entries.items()
 
-    def record_of(self, entry: Entry) -> Record:
-        start, end = entry.record
+    def record_of(self, name: str) -> Record:
+        start, end = self._entries[name].ranges[-1]
         record: Record = json.loads(os.pread(self._file, end - start, start))
         return record
 
@@ -177,14 +182,14 @@ class Ledger:
                 try:
                     record = json.loads(line)
                     if record["schema"] == findings.SCHEMA:
-                        self._take_findings(record["source"], span)
+                        self._take_findings(record["source"], record["settings"], span)
                     elif record["schema"] == SCHEMA:
                         self._take(record, span)
                     else:
                         raise ValueError
                 except (ValueError, KeyError, TypeError, AttributeError) as error:
                     raise OutputError(
-                        f"its line {number} is no record of this version of mdtool; give another name, "
+                        f"its line {number} is no record of a batch of this version; give another name, "
                         "or --overwrite to begin anew"
                     ) from error
         self._drop_findings()
@@ -195,16 +200,28 @@ class Ledger:
         self._take(record, self._append(line_of(record)))
         if time.monotonic() - self._synced > SECONDS_BETWEEN_SYNCS:
             with named(self.path):
-                os.fsync(self._file)
-            self._synced = time.monotonic()
+                self._sync()
 
     def refresh(self, name: str, version: Version) -> None:
-        record = self.record_of(self._entries[name])
-        if "frames" not in record:  # else those of its frames would have to be written again too
-            self.add(record | fields_of(version))
+        entry = self._entries[name]
+        if entry.version == version:
+            return
+        record = self.record_of(name) | fields_of(version)
+        self._dropped.append(entry.ranges.pop())
+        entry.ranges.append(self._append(line_of(record)))
+        entry.version = version
 
     def write(self, text: str, /) -> None:
-        self._take_findings(json.loads(text)["source"], self._append(text))
+        self._take_findings(json.loads(text)["source"], self._settings, self._append(text))
+
+    def _sync(self) -> None:
+        """OutputError if nobody could find what was written."""
+        os.fsync(self._file)
+        self._synced = time.monotonic()
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(self._file), os.stat(self._place)):
+                return
+        raise OutputError("was removed or replaced while it was written; run it again")
 
     def _append(self, text: str) -> Range:
         data = text.encode("utf-8", "backslashreplace")
@@ -223,44 +240,45 @@ class Ledger:
 
     # -- which lines hold
 
-    def _take_findings(self, name: str, span: Range) -> None:
-        if self._findings and self._findings[0] == name:
-            span = self._findings[1][0], span[1]
+    def _take_findings(self, name: str, settings: str, span: Range) -> None:
+        if self._findings and self._findings[:2] == (name, settings):
+            span = self._findings[2][0], span[1]
         else:
             self._drop_findings()
-        self._findings = name, span
+        self._findings = name, settings, span
 
     def _drop_findings(self) -> None:
-        if self._findings:
-            self._dropped.append(self._findings[1])
+        """Of a video that is not done; what other settings found is theirs."""
+        if self._findings and self._findings[1] == self._settings:
+            self._dropped.append(self._findings[2])
         self._findings = None
 
     def _take(self, record: Record, span: Range) -> None:
-        name, failed, own = record["input"], "error" in record, span
-        if self._findings and self._findings[0] == name and not failed:
-            span = self._findings[1][0], span[1]
+        name, spans = record["input"], [span]
+        if self._findings and self._findings[:2] == (name, record["settings"]) and "error" not in record:
+            spans.insert(0, self._findings[2])
             self._findings = None
         self._drop_findings()
         if record["settings"] != self._settings:
             return
         if error := self._errors.pop(name, None):
             self._dropped.append(error)
-        if failed:
+        entry = self._entries.get(name)
+        if "error" in record:
             self._errors[name] = span
+            if entry and entry.whole:  # of content that it has no longer
+                self._dropped += self._entries.pop(name).ranges
             return
         version = version_of(record)
-        if not version.sha256:
-            return
-        entry = self._entries.get(name)
         if entry is None or entry.whole or entry.version.sha256 != version.sha256:
-            self._dropped += entry.ranges if entry else []
+            if entry and not record.get("live"):  # what played live is over, and stays
+                self._dropped += entry.ranges
             entry = self._entries[name] = Entry(version)
-        entry.ranges.append(span)
-        entry.record = own
+        entry.ranges += spans
         if "time" in record:
-            entry.times.add(record["time"])
+            entry.times = (entry.times or set()) | {record["time"]}
         else:
-            entry.whole, entry.made, entry.times = True, tuple(record.get("made", ())), set()
+            entry.whole, entry.made, entry.times = True, tuple(record.get("made", ())), None
 
     def _compact(self) -> bool:
         """Whether lines were moved: what does not hold is cut off at the end, or left out of a copy in its place."""
@@ -271,21 +289,15 @@ class Ledger:
             os.ftruncate(self._file, self._end)
         if not dropped:
             return False
-        part = self._place.with_name(f".{self._place.name}.part")
-        try:
-            copy = os.open(part, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND, os.fstat(self._file).st_mode)
+        with WholeFile(self._place, overwrite=True) as whole:
+            copy = whole.keep()
             try:
-                fcntl.flock(copy, fcntl.LOCK_EX)
+                os.fchmod(copy, os.fstat(self._file).st_mode)
                 self._copy_but(dropped, copy)
-                os.fsync(copy)
-                os.replace(part, self._place)
+                whole.commit()
             except BaseException:
                 os.close(copy)
                 raise
-        except BaseException:
-            with suppress(OSError):
-                os.unlink(part)
-            raise
         os.close(self._file)
         self._file = copy
         return True

@@ -6,6 +6,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 
 from mdtool.jobs.asking.shot import UNKNOWN, Shot, Version
+from mdtool.jobs.batch.beside import Beside
 from mdtool.jobs.batch.ledger import Sink
 from mdtool.jobs.batch.work_list import state_of
 from mdtool.media.animation import is_animated
@@ -15,21 +16,22 @@ from mdtool.media.opening import is_live, open_live, picture_bytes
 from mdtool.media.picture import read_picture
 
 
-def reader(sink: Sink, moving: bool, tiled: bool) -> Callable[[Input], Shot]:
+def reader(sink: Sink, beside: Beside, moving: bool, tiled: bool) -> Callable[[Input], Shot]:
     """What reads an input, in any thread. A shot without pixels has content that is done.
 
     moving: animations are videos; else their first picture counts. tiled: so is all else. Raises InputError.
     """
 
     def read(source: Input) -> Shot:
-        if source.address and is_live(source):
-            return Shot(source, version=UNKNOWN, film=True) if moving else _live(source)
         state = state_of(source) or (None, None)
         data = picture_bytes(source)
+        if data is None and source.address and is_live(source):
+            return Shot(source, version=UNKNOWN, film=True) if moving else _live(source)
         film = data is None or tiled or (moving and is_animated(data))
         version = Version(hashlib.sha256(data).hexdigest(), *state) if data else _version_of_film(source, state)
         entry = sink.entry(source.name)
-        if entry and entry.whole and entry.version.sha256 == version.sha256 != "":
+        is_known = entry and entry.whole and entry.version.sha256 == version.sha256 != ""
+        if entry and is_known and (not film or set(beside.kinds) <= set(entry.made)):
             return Shot(source, version=version)
         if film:
             return Shot(source, version=version, film=True)

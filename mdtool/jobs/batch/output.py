@@ -5,9 +5,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from mdtool.errors import OutputError
+from mdtool.errors import OutputError, UsageError
+from mdtool.forms import coco
 from mdtool.forms.coco import write_coco
 from mdtool.forms.records import Tally
+from mdtool.forms.rows import COLUMNS
 from mdtool.forms.table_csv import write_csv
 from mdtool.forms.table_parquet import write_parquet
 from mdtool.forms.yolo import write_yolo
@@ -15,13 +17,13 @@ from mdtool.jobs.batch.ledger import Ledger, Sink, Stream
 from mdtool.media.whole_file import named
 from mdtool.stdout import put
 
-WRITERS: dict[str, Callable[[Path, Path, bool], Tally]] = {
-    "csv": write_csv,
-    "parquet": write_parquet,
-    "coco": write_coco,
-    "yolo": write_yolo,
+Writer = Callable[[Path, Path, bool, str | None], Tally]
+WRITERS: dict[str, tuple[str, Writer]] = {  # what the name ends in
+    "csv": (".csv", write_csv),
+    "parquet": (".parquet", write_parquet),
+    "coco": (".coco.json", write_coco),
+    "yolo": (".yolo", write_yolo),
 }
-ENDINGS = {"csv": ".csv", "parquet": ".parquet", "coco": ".coco.json", "yolo": ".yolo"}
 
 
 def place_of(out: str, command: str) -> Path | None:
@@ -44,14 +46,35 @@ def opened(place: Path | None, settings: str, overwrite: bool) -> Iterator[Sink]
             yield ledger
 
 
-def check_new(place: Path, form: str) -> None:
-    """OutputError if what would be made of the records is there."""
-    target = place.with_suffix(ENDINGS[form])
-    if target.exists():
+def check_form(place: Path, form: str, overwrite: bool) -> None:
+    """OutputError if what would be made of the records is there, and was not made of records."""
+    target = _target(place, form)
+    if target == place:
+        raise UsageError(f"--format {form}: would go to {place}, where the records are; give that another name")
+    if target.exists() and not overwrite and not _is_own(target, form):
         raise OutputError(f"{target}: exists already; --overwrite replaces it")
 
 
-def make_form(place: Path, form: str) -> tuple[Path, Tally]:
-    """What was made of the records, in place of what is there; and what is in it."""
-    target = place.with_suffix(ENDINGS[form])
-    return target, WRITERS[form](place, target, True)
+def _is_own(target: Path, form: str) -> bool:
+    if form == "yolo":
+        return target.is_dir()  # its writer looks into it
+    if form == "parquet":
+        from pyarrow import ArrowInvalid, parquet
+
+        try:
+            return tuple(parquet.read_schema(target).names) == COLUMNS
+        except (ArrowInvalid, OSError):
+            return False
+    begin = coco.HEAD if form == "coco" else ",".join(COLUMNS)
+    with named(target), target.open("rb") as file:
+        return file.read(len(begin)) == begin.encode()
+
+
+def make_form(place: Path, form: str, settings: str) -> tuple[Path, Tally]:
+    """What was made of the records with these settings, in place of what is there; and what is in it."""
+    target = _target(place, form)
+    return target, WRITERS[form][1](place, target, True, settings)
+
+
+def _target(place: Path, form: str) -> Path:
+    return place.with_suffix(WRITERS[form][0])

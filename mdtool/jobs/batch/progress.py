@@ -42,7 +42,7 @@ class Progress:
     @contextmanager
     def shown(self) -> Iterator[None]:
         """While this lasts, `tick` shows it."""
-        if self.count and not self.console.quiet:
+        if self.count and (self._kind == "json" or not self.console.quiet):
             threading.Thread(target=self._count, name="counter", daemon=True).start()
         try:
             yield

@@ -10,6 +10,7 @@ from mdtool.forms.records import SCHEMA, Record
 from mdtool.jobs.asking.reading import TooSlow
 from mdtool.jobs.asking.shot import Shot, Version
 from mdtool.jobs.batch.films import Film
+from mdtool.jobs.each_input import cause_of
 
 CODES = {TooSlow: "slow", MemoryError: "memory", EngineError: "model", OutputError: "output", OSError: "output"}
 
@@ -30,12 +31,14 @@ def of_picture(shot: Shot, about: Record, what: Record, made: Sequence[str]) -> 
 
 def of_film(film: Film, about: Record, made: Sequence[str]) -> Record:
     record = of_picture(film.shot, about, said(film.size, film.since, []), made) | {"frames": film.frames}
+    if film.is_live:
+        record["live"] = True
     return record | {"incomplete": film.incomplete} if film.incomplete else record
 
 
-def of_failure(shot: Shot, about: Record, error: Exception, cause: str) -> Record:
+def of_failure(shot: Shot, about: Record, error: Exception) -> Record:
     code = next((code for kind, code in CODES.items() if isinstance(error, kind)), "input")
-    return {"schema": SCHEMA, "input": shot.source.name, **about, "error": {"code": code, "cause": cause}}
+    return {"schema": SCHEMA, "input": shot.source.name, **about, "error": {"code": code, "cause": cause_of(error)}}
 
 
 def fields_of(version: Version) -> Record:

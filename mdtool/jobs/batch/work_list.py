@@ -4,7 +4,6 @@ import os
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import replace
 
 from mdtool.ending import ENDING
@@ -50,6 +49,7 @@ class WorkList:
         self._beside = beside
         self._watch = watch
         self._seconds = seconds
+        self._is_piped = selection.files_from is not None and not selection.files_from.is_file()
         self._met: dict[str, State | None] = {}
         self._stopped = threading.Event()
         self.incomplete = False
@@ -59,24 +59,29 @@ class WorkList:
 
     def __iter__(self) -> Iterator[Input]:
         yield from self._left()
-        while self._watch and not self._is_late():
+        while self._watch and not self.is_late():
             self._stopped.wait(WATCH_SECONDS)
             if self._is_over():
                 return
             yield from self._left()
 
     def _left(self) -> Iterator[Input]:
-        with suppress(*[NoInput] * self._watch):
-            for source in listed(self._selection):
+        try:
+            for source in listed(self._selection, self._is_ending):
                 if self._is_over():
                     return
                 claimed = self._claimed(source)
                 if self._is_done(source):
                     continue
-                if self._is_late():
+                if self.is_late():
                     self.incomplete = True
                     return
                 yield claimed
+            if self.is_late() and self._is_piped:
+                self.incomplete = True  # for more may have come
+        except NoInput:
+            if not self._watch and not self._is_ending():
+                raise
 
     def _claimed(self, source: Input) -> Input:
         try:
@@ -88,16 +93,19 @@ class WorkList:
     def _is_over(self) -> bool:
         return self._stopped.is_set() or ENDING.is_set()
 
-    def _is_late(self) -> bool:
+    def _is_ending(self) -> bool:
+        return self._is_over() or self.is_late()
+
+    def is_late(self) -> bool:
         return self._seconds is not None and self._progress.seconds > self._seconds
 
     def _is_done(self, source: Input) -> bool:
         state = state_of(source)
-        if self._watch:
-            if state and time.time_ns() - state[1] < WATCH_SECONDS * 1e9:
-                return True  # for it may still be written; it is met again
-            if source.name in self._met and self._met[source.name] == state:
-                return True
+        if self._watch and state and 0 <= time.time_ns() - state[1] < WATCH_SECONDS * 1e9:
+            return True  # for it may still be written; it is met again
+        if self._watch or self._selection.files_from:
+            if source.name in self._met and (not self._watch or self._met[source.name] == state):
+                return True  # it was listed before
             self._met[source.name] = state
         entry = self._sink.entry(source.name)
         if not entry or not entry.whole or not state or state != (entry.version.size, entry.version.modified):

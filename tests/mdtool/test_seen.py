@@ -1,17 +1,18 @@
 """What is seen of pictures is kept on disk: exactly, within its bound, and whatever else happens there."""
 
+import contextlib
 import os
 import resource
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from program import environment
+from program import SECONDS, environment
 
 import engine
 from engine.contract import DetectRequest, Generation, Seeing
@@ -208,30 +209,34 @@ def test_a_total_that_can_t_be_read_is_counted_anew(opened, tmp_path: Path, told
     assert opened(10).get("new") is not None
 
 
+@contextlib.contextmanager
+def writers(folder: Path, limit: int, turns: Sequence[int]) -> Iterator[list[subprocess.Popen]]:
+    """Processes that begin at the same time; they end with the block."""
+    with contextlib.ExitStack() as stack:
+        processes = []
+        for seed, count in enumerate(turns):
+            command = [sys.executable, "-c", WRITER, folder, str(seed), str(count), str(limit)]
+            pipe = subprocess.PIPE
+            process = stack.enter_context(subprocess.Popen(command, stdin=pipe, stdout=pipe, env=environment()))
+            stack.callback(process.kill)
+            processes.append(process)
+        for process in processes:
+            assert process.stdout.readline() == b"ready\n"
+        for process in processes:
+            process.stdin.write(b"go\n")
+            process.stdin.flush()
+        yield processes
+
+
 def test_several_processes_share_it_and_one_is_killed(opened, tmp_path: Path) -> None:
     limit = int(12 * 1.02 * SIZE)
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", WRITER, tmp_path, str(seed), str(turns), str(limit)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env=environment(),
-        )
-        for seed, turns in ((1, 500), (2, 500), (3, 10**9))
-    ]
-    for process in processes:
-        assert process.stdout.readline() == b"ready\n"
-    for process in processes:
-        process.stdin.write(b"go\n")
-        process.stdin.flush()
-    *steady, endless = processes
-    for process in steady:
-        process.communicate(timeout=60)
-        assert in_all(tmp_path) <= limit
-    assert endless.poll() is None
-    endless.kill()
-    endless.communicate()
-    assert [process.returncode for process in steady] == [0, 0]
+    with writers(tmp_path, limit, [100, 100, 10**9]) as (first, second, endless):
+        for process in (first, second):
+            process.communicate(timeout=3 * SECONDS)
+            assert process.returncode == 0
+        assert endless.poll() is None
+        endless.kill()
+    assert in_all(tmp_path) <= limit
     cache = opened(12)
     kept = [number for number in range(40) if cache.get(str(number)) is not None]
     assert all(torch.equal(cache.get(str(number)), some(number)) for number in kept)

@@ -183,21 +183,24 @@ def busy() -> Iterator[Frame]:
 
 
 def shapes() -> Iterator[Frame]:
-    """Drawn things float about; a red circle comes in at the left, turns back, and goes out at the top."""
+    """Drawn things float about; a red circle comes in at the left, turns back, and goes out at the top.
+
+    It keeps so far off the others that its margin touches none of them.
+    """
     width, height = 640, 360
     ground = Background("striped", (178, 180, 186), (152, 154, 162), period=34, angle=0.9)
     for i in range(150):
         turn = math.sin(i / 14)
-        x, y = smooth([(10, -60), (70, 440), (104, 260)], i), smooth([(10, 205), (50, 165), (96, 190), (136, -60)], i)
+        x, y = smooth([(10, -60), (70, 395), (104, 248)], i), smooth([(10, 182), (50, 172), (96, 180), (136, -60)], i)
         inside = 0 < x < width and 0 < y < height
         things = (
             painted("circle", "red", x, y, 90),
-            painted("square", "red", 96 + 0.3 * i, 62 + 8 * turn, 74, 0.25 * turn),
-            painted("circle", "blue", 70 + 0.9 * i, 292 + 1.1 * max(0, i - 40), 84),
-            painted("star", "green", 330 + 0.35 * i, 58 - 8 * turn, 88, 0.02 * i),
-            painted("triangle", "yellow", 690 - 1.2 * i, 290 + 6 * turn, 86, 0.3 * turn),
-            replace(painted(SIGN, "purple", 556 - 8 * turn, 92 + 0.25 * i, 112), digits="27"),
-            Thing(HEAD, "", SKIN[1], 330 + 8 * turn, 300, 100, looks_at=0 if inside else None),
+            painted("square", "red", 78 + 0.3 * i, 48 + 5 * turn, 74, 0.25 * turn),
+            painted("circle", "blue", 150 + 0.8 * i, 310 + 1.1 * max(0, i - 40), 84),
+            painted("star", "green", 338 + 0.35 * i, 52 - 4 * turn, 88, 0.02 * i),
+            painted("triangle", "yellow", 690 - 1.2 * i, 302 + 6 * turn, 86, 0.3 * turn),
+            replace(painted(SIGN, "purple", 562 - 6 * turn, 92 + 0.25 * i, 130), digits="27"),
+            Thing(HEAD, "", SKIN[1], 330 + 8 * turn, 308, 104, looks_at=0 if inside else None),
         )
         drawing = draw(Scene(width, height, ground, things, Wear(noise=3), seed=i))
         rounded_boxes = enumerate(map(tenths, drawing.boxes), start=1)

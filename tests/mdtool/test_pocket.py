@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import numpy as np
 import pytest
-from media_made import SAMPLES
-from program import Outcome, run
+from media_made import SAMPLES, frames_of, times_of
+from program import Outcome, redact, run
 
 from engine.pocket.exam import named
 
@@ -19,7 +20,7 @@ TRUTH: dict[str, list[dict[str, Any]]] = {
 CLIP = SAMPLES / "shapes.mp4"
 CLIP_TRUTH: list[dict[str, Any]] = json.loads(Path(f"{CLIP}.gt.json").read_text())["frames"]
 LEAK = 0.005
-OVER = 1.2
+OVER = 2.4  # of which the usual margin of 0.3 on each side is 1.56
 
 
 @pytest.fixture(scope="module")
@@ -49,15 +50,21 @@ def test_a_folder_of_scenes_is_captioned(bare: dict[str, str]) -> None:
         if named(record["caption"])
         == Counter((thing["colour"], thing["kind"]) for thing in TRUTH[Path(record["input"]).name])
     ]
-    assert len(right) >= 4
+    assert len(right) >= 5
 
 
-def test_things_are_counted(bare: dict[str, str]) -> None:
-    records = told(run("query", SCENES, "-q", "How many circles are there?", "--json", env=bare))
+@pytest.mark.parametrize("question", ["How many circles are there?", "有几个圆形？"])
+def test_things_are_counted(bare: dict[str, str], question: str) -> None:
+    records = told(run("query", SCENES, "-q", question, "--json", env=bare))
     right = [
         record for record in records if record["answer"] == str(len(of_kind(Path(record["input"]).name, "circle")))
     ]
     assert len(right) >= 7
+
+
+def test_what_a_sign_says(bare: dict[str, str]) -> None:
+    (record,) = told(run("query", SCENES / "sign.png", "-q", "What does the sign say?", "--json", env=bare))
+    assert record["answer"] == of_kind("sign.png", "sign")[0]["digits"]
 
 
 @pytest.mark.parametrize(("skill", "items"), [("detect", "objects"), ("point", "points")])
@@ -77,3 +84,37 @@ def test_circles_are_found(bare: dict[str, str], skill: str, items: str) -> None
 def test_nothing_is_found_where_nothing_is(bare: dict[str, str]) -> None:
     (record,) = told(run("detect", SCENES / "one.png", "red circle", "--json", env=bare))
     assert record["objects"] == []
+
+
+def test_little_of_the_red_circle_shows(bare: dict[str, str]) -> None:
+    outcome = run("eval", "redact", CLIP, "--prompt", "red circle", "--json", env=bare)
+    assert outcome.code == 0, outcome.err
+    (found,) = outcome.json
+    assert found["frames"] == len(CLIP_TRUTH)
+    assert found["leak"] <= LEAK
+    assert found["over_redaction"] <= OVER
+
+
+def test_the_red_circle_is_hidden_and_nothing_else(bare: dict[str, str], tmp_path: Path) -> None:
+    target = tmp_path / "out.mp4"
+    style = ("--style", "solid", "--color", "#ff00ff", "--crf", "12")
+    outcome = redact(CLIP, "--prompt", "red circle", "-o", target, *style, env=bare)
+    assert outcome.code == 0, outcome.err
+    assert times_of(target) == times_of(CLIP)
+    hidden = kept = 0
+    for before, after, truth in zip(frames_of(CLIP), frames_of(target), CLIP_TRUTH, strict=True):
+        one, other = (frame.to_ndarray(format="rgb24").astype(int) for frame in (before, after))
+        for box in truth["boxes"]:
+            x0, y0, x1, y1 = (round(edge) for edge in box["xyxy"])
+            if x1 - x0 < 12 or y1 - y0 < 12:
+                continue
+            inner = np.s_[y0 + 4 : y1 - 4, x0 + 4 : x1 - 4]
+            if box["label"] == "red circle":
+                red, green, blue = np.moveaxis(other[inner], -1, 0)
+                assert ((red > 180) & (green < 80) & (blue > 180)).mean() >= 0.95, truth["index"]
+                hidden += 1
+            else:
+                assert np.abs(one[inner] - other[inner]).mean() < 8, (truth["index"], box["label"])
+                kept += 1
+    assert hidden >= 95
+    assert kept >= 700

@@ -134,7 +134,7 @@ def test_many_questions_make_one_record(tmp_path: Path, mdtool: Run) -> None:
 def test_the_moments_of_a_video(tmp_path: Path, mdtool: Run) -> None:
     clip = make_video(tmp_path / "clip.mp4", 30, size=(96, 64))
     out = tmp_path / "out.jsonl"
-    asking = ("caption", clip, "--length", "short", "--sample", "10", "--jsonl", out)
+    asking = ("caption", clip, "--length", "short", "--sample", "10", "--jsonl", out, "--ordered")
     ok(mdtool(*asking))
     *frames, whole = records(out)
     assert [one["time"] for one in frames] == pytest.approx([0, 1 / 3, 2 / 3], abs=1e-3)
@@ -342,9 +342,8 @@ def test_a_list_whose_end_does_not_come(tmp_path: Path, options: tuple[str, ...]
 
 def test_a_video_that_is_listed_twice(tmp_path: Path) -> None:
     clip = make_video(tmp_path / "clip.mp4", 30, size=(96, 64))
-    outcome = ok(
-        run("point", "-p", "circle", "--sample", "10", "--files-from", "-", stdin=f"{clip}\n{clip}\n".encode())
-    )
+    asking = ("point", "-p", "circle", "--sample", "10", "--files-from", "-", "--ordered")
+    outcome = ok(run(*asking, stdin=f"{clip}\n{clip}\n".encode()))
     assert [one.get("time") for one in outcome.json] == [0.0, 0.333, 0.667, None]
 
 

@@ -61,7 +61,7 @@ def test_commands(complete: Complete) -> None:
     }
     assert every <= complete("mdtool", "")
     assert complete("mdtool", "re") & every == {"redact", "render", "report"}
-    assert complete("mdtool", "bench", "") == {"redact", "moderate", "live", "model"}
+    assert complete("mdtool", "bench", "") == {"redact", "moderate", "live", "batch", "model"}
     assert complete("mdtool", "config", "") == {"show", "path"}
 
 
@@ -95,7 +95,7 @@ def test_a_path_of_weights_is_left_to_the_shell(complete: Complete) -> None:
         (["bench", "model", "--device", "c"], {"cpu", "cuda"}),
         (["query", "--dtype", "b"], {"bfloat16"}),
         (["config", "show", "b"], {"bench"}),
-        (["config", "show", "bench", ""], {"redact", "moderate", "live", "model"}),
+        (["config", "show", "bench", ""], {"redact", "moderate", "live", "batch", "model"}),
         (["config", "show", "caption", ""], set()),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

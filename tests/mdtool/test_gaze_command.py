@@ -214,13 +214,14 @@ def test_what_was_named_is_drawn_even_where_nobody_is(mdtool: Run, tmp_path: Pat
         assert mdtool(SCENES / name, "--model", "pocket", "-t", "star", "-o", tmp_path / name, "-q").code == 0
         drawn[name] = (pixels_of(tmp_path / name) != pixels_of(SCENES / name)).any(axis=2)
     stars = [
-        (scene["file"], [round(side) for side in thing["xyxy"]])
-        for scene in json.loads((SCENES / "scenes.gt.json").read_text())["scenes"]
-        for thing in scene["things"]
-        if scene["file"] in drawn and thing["kind"] == "star"
+        (Path(one["input"]).name, one["width"], one["height"], found)
+        for one in run("detect", *(SCENES / name for name in drawn), "star", "--model", "pocket", "--json").json
+        for found in one["objects"]
     ]
     assert len(stars) == 4
-    for name, (x0, y0, x1, y1) in stars:
+    for name, width, height, found in stars:
+        x0, x1 = (round(found[side] * width) for side in ("x_min", "x_max"))
+        y0, y1 = (round(found[side] * height) for side in ("y_min", "y_max"))
         assert drawn[name][max(0, y0 - 5) : y0 + 5, x0:x1].any(axis=0).mean() > 0.8
         assert drawn[name][y0:y1, max(0, x0 - 5) : x0 + 5].any(axis=1).mean() > 0.8
 

@@ -397,6 +397,7 @@ def test_show_of_a_group_of_commands(mdtool: Run) -> None:
         "bench redact",
         "bench moderate",
         "bench live",
+        "bench batch",
         "bench model",
     }
     assert {command for command, _ in shown(mdtool, "bench", "redact")} == {"bench redact"}

@@ -45,6 +45,10 @@ class Beside:
         wanted = {"sidecar": self.sidecar, "draw": self.draw, "crops": self.crops, "embed": self.embed}
         return [kind for kind, how in wanted.items() if how]
 
+    def is_made(self, made: Sequence[str]) -> bool:
+        """Whether nothing is lacking where `made` was, as records name it."""
+        return set(self.kinds) <= set(made)
+
     @property
     def needs_pixels(self) -> bool:
         return bool(self.draw or self.crops)

@@ -173,8 +173,7 @@ class _Running:
         """An input that is answered; what is lacking beside its record is made."""
         batch, entry = self.batch, self.batch.sink.entry(shot.source.name)
         assert entry
-        lacks = not set(batch.beside.kinds) <= set(entry.made)
-        record = batch.sink.record_of(shot.source.name) if lacks else None
+        record = None if batch.beside.is_made(entry.made) else batch.sink.record_of(shot.source.name)
         if record and "frames" not in record:
             self._finish(shot, record)
             return

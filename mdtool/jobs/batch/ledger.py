@@ -276,7 +276,9 @@ class Ledger:
             entry = self._entries[name] = Entry(version)
         entry.ranges += spans
         if "time" in record:
-            entry.times = (entry.times or set()) | {record["time"]}
+            if entry.times is None:
+                entry.times = set()
+            entry.times.add(record["time"])
         else:
             entry.whole, entry.made, entry.times = True, tuple(record.get("made", ())), None
 

@@ -31,7 +31,7 @@ def reader(sink: Sink, beside: Beside, moving: bool, tiled: bool) -> Callable[[I
         version = Version(hashlib.sha256(data).hexdigest(), *state) if data else _version_of_film(source, state)
         entry = sink.entry(source.name)
         is_known = entry and entry.whole and entry.version.sha256 == version.sha256 != ""
-        if entry and is_known and (not film or set(beside.kinds) <= set(entry.made)):
+        if entry and is_known and (not film or beside.is_made(entry.made)):
             return Shot(source, version=version)
         if film:
             return Shot(source, version=version, film=True)

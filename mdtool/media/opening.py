@@ -22,7 +22,7 @@ from mdtool.media.address import Address
 from mdtool.media.animation import Animation, is_animated, read_animation
 from mdtool.media.archive import read_member
 from mdtool.media.inputs import Input
-from mdtool.media.live import OPEN_SECONDS, LiveReader, open_address
+from mdtool.media.live import OPEN_SECONDS, LiveReader, next_frame, open_address
 from mdtool.media.photo import Photo, read_photo, sniff
 from mdtool.media.picture import begins_picture, read_picture
 from mdtool.media.piped import Piped
@@ -43,6 +43,13 @@ def open_live(source: Input, stack: ExitStack, duration: float | None) -> LiveRe
     if source.address is None or not is_live(source):
         return None
     return stack.enter_context(closing(LiveReader(source.address, duration)))
+
+
+def live_picture(source: Input) -> np.ndarray | None:
+    """HxWx3 uint8, upright, the picture that comes next of what plays live; None for anything else."""
+    with ExitStack() as stack:
+        live = open_live(source, stack, duration=None)
+        return next_frame(live).rgb() if live else None
 
 
 def open_medium(source: Input, stack: ExitStack) -> Medium:

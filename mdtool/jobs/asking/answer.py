@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
@@ -20,8 +19,7 @@ from mdtool.jobs.asking.shot import Shot
 from mdtool.jobs.each_input import cause_of
 from mdtool.media.inputs import VIDEOS, Input
 from mdtool.media.listing import Selection, listed
-from mdtool.media.live import next_frame
-from mdtool.media.opening import open_live, picture_bytes
+from mdtool.media.opening import live_picture, picture_bytes
 from mdtool.media.picture import read_picture
 from recipes.draw import colours_of
 
@@ -110,9 +108,8 @@ def answer(
 
 def read_rgb(source: Input) -> np.ndarray:
     """HxWx3 uint8 sRGB, upright; of what plays live the picture that comes next. InputError for other videos."""
-    with ExitStack() as stack:
-        if live := open_live(source, stack, duration=None):
-            return next_frame(live).rgb()
     if (data := picture_bytes(source)) is not None:
         return read_picture(data)
+    if (pixels := live_picture(source)) is not None:
+        return pixels
     raise InputError("is no picture; --jsonl asks about frames of videos")

@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Callable
-from contextlib import ExitStack
 from dataclasses import replace
 
 from mdtool.jobs.asking.shot import UNKNOWN, Shot, Version
@@ -11,8 +10,7 @@ from mdtool.jobs.batch.ledger import Sink
 from mdtool.jobs.batch.work_list import state_of
 from mdtool.media.animation import is_animated
 from mdtool.media.inputs import Input
-from mdtool.media.live import next_frame
-from mdtool.media.opening import is_live, open_live, picture_bytes
+from mdtool.media.opening import is_live, live_picture, picture_bytes
 from mdtool.media.picture import read_picture
 
 
@@ -26,7 +24,7 @@ def reader(sink: Sink, beside: Beside, moving: bool, tiled: bool) -> Callable[[I
         state = state_of(source) or (None, None)
         data = picture_bytes(source)
         if data is None and source.address and is_live(source):
-            return Shot(source, version=UNKNOWN, film=True) if moving else _live(source)
+            return Shot(source, None if moving else live_picture(source), version=UNKNOWN, film=moving)
         film = data is None or tiled or (moving and is_animated(data))
         version = Version(hashlib.sha256(data).hexdigest(), *state) if data else _version_of_film(source, state)
         entry = sink.entry(source.name)
@@ -53,11 +51,3 @@ def _version_of_film(source: Input, state: tuple[int | None, int | None]) -> Ver
         return UNKNOWN
     with source.path.open("rb") as file:
         return Version(hashlib.file_digest(file, "sha256").hexdigest(), *state)
-
-
-def _live(source: Input) -> Shot:
-    """The picture that comes next."""
-    with ExitStack() as stack:
-        live = open_live(source, stack, duration=None)
-        assert live
-        return Shot(source, next_frame(live).rgb(), version=UNKNOWN)

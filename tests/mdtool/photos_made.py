@@ -1,6 +1,7 @@
 """Small photos and animations with known pixels and planted secrets, made by Pillow and libvips."""
 
 import io
+from functools import cache
 from typing import Any, Literal
 
 import numpy as np
@@ -75,6 +76,7 @@ def xmp(orientation: int = 6) -> bytes:
     ).encode()
 
 
+@cache  # it holds the time at which it was made
 def icc() -> bytes:
     from PIL import ImageCms
 

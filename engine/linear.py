@@ -15,7 +15,25 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from engine.int4_linear import Int4Linear, has_int4_products
+from engine.int8_linear import Int8Linear, has_int8_products
+from engine.quantise import Int4, Int8, Matrix
+
 LEAST_ROWS = 4
+
+Product = Callable[..., Tensor]  # (x, gelu=False), as `Linear`
+
+
+def product(weight: Matrix, bias: Tensor | None, dtype: torch.dtype, packed: bool) -> Product:
+    """x W^T + b in this type, computed with W as it is where the device has the kernels, else with W restored."""
+    if isinstance(weight, Tensor):
+        return Linear(weight, bias, packed)
+    if packed and dtype in (torch.float32, torch.bfloat16):
+        if isinstance(weight, Int8) and weight.values.device.type == "cpu" and has_int8_products():
+            return Int8Linear(weight, bias)
+        if isinstance(weight, Int4) and weight.nibbles.device.type == "cpu" and has_int4_products(weight):
+            return Int4Linear(weight, bias, dtype)
+    return Linear(weight.restored(dtype), bias, packed)
 
 
 class Linear:

@@ -1,53 +1,90 @@
-"""Weights in few bits, as a source of a model's tensors: each matrix rounded to the values that the bits can tell.
+"""Matrices in few bits: whole numbers with scales, and the rounding that makes them.
 
-Only the rounding so far: products are computed in the model's own type, and memory is not saved.
+Where a CPU has products for them, `engine.int4_linear` and `engine.int8_linear` compute with them as they are.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from engine.source import Source
-
-GROUPS = (128, 64, 32)  # the largest that divides a row is taken
+GROUPS = (128, 64, 32)  # that torch has products for
 
 
-def int4(weight: Tensor) -> Tensor:
-    """Groups of a row, each with a scale and a zero point of its own: 16 values from its least to its greatest.
+@dataclass(frozen=True, eq=False)
+class Int4:
+    """A weight is (nibble - zero) * scale of its group, a run of weights in a row.
 
-    weight: (rows, columns). ValueError if no group size divides a row.
+    nibbles: (rows, columns / 2) uint8, of which the low halves are the first half of a row. scale, zero: (rows,
+    groups), of any float type. exact: products with it leave the other factor as it is.
     """
-    size = next((size for size in GROUPS if weight.shape[1] % size == 0), None)
+
+    nibbles: Tensor
+    scale: Tensor
+    zero: Tensor
+    exact: bool = False
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.nibbles.shape[0], 2 * self.nibbles.shape[1]
+
+    @property
+    def group(self) -> int:
+        return self.shape[1] // self.scale.shape[1]
+
+    def values(self) -> Tensor:
+        """The nibbles, each in a byte: (rows, columns) uint8."""
+        return torch.cat([self.nibbles & 15, self.nibbles >> 4], 1)
+
+    def restored(self, dtype: torch.dtype) -> Tensor:
+        """(rows, columns), each step of the arithmetic rounded to dtype."""
+        rows, columns = self.shape
+        weight = self.values().view(rows, -1, self.group).to(dtype)
+        return weight.sub_(self.zero[..., None]).mul_(self.scale[..., None]).view(rows, columns)
+
+
+@dataclass(frozen=True, eq=False)
+class Int8:
+    """A weight is value * scale of its row. values: (rows, columns) int8; scale: (rows), of any float type."""
+
+    values: Tensor
+    scale: Tensor
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.values.shape[0], self.values.shape[1]
+
+    def restored(self, dtype: torch.dtype) -> Tensor:
+        """(rows, columns)."""
+        return (self.values.float() * self.scale.float()[:, None]).to(dtype)
+
+
+Matrix = Tensor | Int4 | Int8
+
+
+def int4(weight: Tensor, group: int = GROUPS[0]) -> Int4:
+    """16 values a group, from its least to its greatest. weight: (rows, columns).
+
+    group: of so many weights, or of as many fewer as divide a row. ValueError if no size that torch knows does.
+    """
+    rows, columns = weight.shape
+    size = next((size for size in GROUPS if size <= group and columns % size == 0), None)
     if size is None:
-        raise ValueError(f"a row of {weight.shape[1]} weights can't be cut into groups of {GROUPS}")
-    groups = weight.float().view(-1, size)
-    low = groups.amin(1, keepdim=True).clamp(max=0)
-    high = groups.amax(1, keepdim=True).clamp(min=0)
-    scale = ((high - low) / 15).clamp(min=torch.finfo(torch.float32).tiny)
-    zero = (-low / scale).round()
-    return ((groups / scale + zero).round().clamp(0, 15) - zero).mul(scale).view_as(weight).to(weight.dtype)
+        raise ValueError(f"a row of {columns} weights can't be cut into groups of {GROUPS}")
+    groups = weight.float().view(rows, -1, size)
+    low = groups.amin(2).clamp(max=0)
+    high = groups.amax(2).clamp(min=0)
+    # in bfloat16, as the products of that type take it: what is rounded here is made up for by the nibbles
+    scale = ((high - low) / 15).clamp(min=torch.finfo(torch.float32).tiny).bfloat16()
+    step = scale.float()
+    zero = (-low / step).round().clamp(0, 15)
+    values = (groups / step[..., None] + zero[..., None]).round_().clamp_(0, 15).to(torch.uint8).view(rows, columns)
+    first, second = values.chunk(2, dim=1)
+    return Int4(first | second << 4, scale, zero.bfloat16())
 
 
-def int8(weight: Tensor) -> Tensor:
+def int8(weight: Tensor) -> Int8:
     """Each row with a scale of its own, the same on both sides of 0. weight: (rows, columns)."""
     rows = weight.float()
-    scale = (rows.abs().amax(1, keepdim=True) / 127).clamp(min=torch.finfo(torch.float32).tiny)
-    return (rows / scale).round().mul(scale).to(weight.dtype)
-
-
-@dataclass(frozen=True)
-class Quantised:
-    """Another source, with the matrices that `rounding` has something for."""
-
-    source: Source
-    rounding: Callable[[str], Callable[[Tensor], Tensor] | None]
-
-    def has(self, name: str) -> bool:
-        return self.source.has(name)
-
-    def take(self, name: str, dtype: torch.dtype, device: torch.device | str = "cpu") -> Tensor:
-        tensor = self.source.take(name, dtype, device)
-        rounded = self.rounding(name)
-        return rounded(tensor) if rounded else tensor
+    scale = (rows.abs().amax(1) / 127).clamp(min=torch.finfo(torch.float32).tiny)
+    return Int8((rows / scale[:, None]).round_().to(torch.int8), scale)

@@ -5,6 +5,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from engine.quantise import Matrix
+
 
 class Source(Protocol):
     """Tensors by the names that the family uses, whatever a file calls them."""
@@ -13,3 +15,6 @@ class Source(Protocol):
 
     def take(self, name: str, dtype: torch.dtype, device: torch.device | str = "cpu") -> Tensor:
         """The tensor, in memory of its own."""
+
+    def matrix(self, name: str, dtype: torch.dtype, device: torch.device | str = "cpu") -> Matrix:
+        """The weights of a linear, (out, in): in few bits if the source has them so, else as `take` gives them."""

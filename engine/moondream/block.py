@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from engine.linear import Linear
+from engine.linear import Linear, Product
 from engine.moondream.adapter import Adapter
 from engine.moondream.config import TextConfig
 from engine.moondream.layers import Norm, Take, by_row, layer_norm, linear, norm
@@ -28,15 +28,15 @@ class Tau:
 
 @dataclass(frozen=True)
 class Mlp:
-    fc1: Linear
-    fc2: Linear
+    fc1: Product
+    fc2: Product
 
 
 @dataclass(frozen=True)
 class Block:
     norm: Norm
-    qkv: Linear
-    proj: Linear
+    qkv: Product
+    proj: Product
     mlp: Mlp | Experts
     tau: Tau | None
     heads: int

@@ -8,6 +8,8 @@ Row r of the packed bytes holds two groups: r in the high nibbles, and r + group
 import torch
 from torch import Tensor
 
+from engine.quantise import Int4
+
 GROUP = 128
 
 
@@ -25,8 +27,18 @@ def unpack(packed: Tensor, scale: Tensor, zero_point: Tensor, shape: tuple[int, 
 
     packed: (groups / 2, 128) uint8. scale, zero_point: (groups, 1), any float type.
     """
-    half = len(packed)
-    weight = torch.empty(2 * half, GROUP, dtype=dtype, device=packed.device)
-    weight[:half] = packed >> 4
-    weight[half:] = packed & 15
-    return weight.sub_(zero_point).mul_(scale).reshape(shape)
+    return _nibbles(packed).to(dtype).sub_(zero_point).mul_(scale).reshape(shape)
+
+
+def as_int4(packed: Tensor, scale: Tensor, zero_point: Tensor, shape: tuple[int, ...]) -> Int4 | None:
+    """The same without arithmetic; None where a group goes on in another row."""
+    rows, columns = shape
+    if columns % GROUP:
+        return None
+    first, second = _nibbles(packed).view(rows, columns).chunk(2, dim=1)
+    return Int4(first | second << 4, scale.view(rows, -1), zero_point.view(rows, -1), exact=True)
+
+
+def _nibbles(packed: Tensor) -> Tensor:
+    """(groups, 128) uint8."""
+    return torch.cat([packed >> 4, packed & 15])

@@ -1,25 +1,37 @@
 """What every part of the model is made of: layers from their named weights, and functions of rows."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from engine.linear import Linear
+from engine.linear import Product, product
+from engine.quantise import Matrix
 from engine.source import Source
 
-Take = Callable[[str], Tensor]
 Norm = tuple[Tensor, Tensor]  # weight, bias
 
 
-def taken_from(weights: Source, part: str, dtype: torch.dtype, device: str) -> Take:
-    """What takes the tensors of a part ("text", ...) by their names within it."""
-    return lambda name: weights.take(f"{part}.{name}", dtype, device)
+@dataclass(frozen=True)
+class Take:
+    """Takes the tensors of a part ("text", ...) by their names within it."""
+
+    weights: Source
+    part: str
+    dtype: torch.dtype
+    device: str
+
+    def __call__(self, name: str) -> Tensor:
+        return self.weights.take(f"{self.part}.{name}", self.dtype, self.device)
+
+    def matrix(self, name: str) -> Matrix:
+        return self.weights.matrix(f"{self.part}.{name}", self.dtype, self.device)
 
 
-def linear(take: Take, name: str, packed: bool) -> Linear:
-    return Linear(take(f"{name}.weight"), take(f"{name}.bias"), packed)
+def linear(take: Take, name: str, packed: bool) -> Product:
+    return product(take.matrix(f"{name}.weight"), take(f"{name}.bias"), take.dtype, packed)
 
 
 def norm(take: Take, name: str) -> Norm:

@@ -40,7 +40,7 @@ from engine.moondream.decoder import MoondreamDecoder
 from engine.moondream.flows import Flows
 from engine.moondream.gaze import agreed, eyes_in_face
 from engine.moondream.prompts import abilities_of
-from engine.moondream.quantise import quantised
+from engine.moondream.quantise import KINDS, Quantised
 from engine.moondream.region import Region
 from engine.moondream.text import Text
 from engine.moondream.tokenizer import Tokenizer, load_tokenizer
@@ -71,8 +71,10 @@ def load(
     vocabulary: Mapping[str, str] | None = None,
 ) -> "Moondream":
     """The model whose files were located. See `engine.load`; vocabulary: as for `Flows`."""
-    if quantize not in (None, "int4", "int8"):
-        raise EngineError(f"{located.name} can't be quantized to {quantize!r}: quantize must be int4 or int8")
+    if quantize is not None and quantize not in KINDS:
+        raise EngineError(
+            f"{located.name} can't be quantized to {quantize!r}: quantize must be one of {', '.join(KINDS)}"
+        )
     device = pick_device(device)
     if compile:
         check_compiler(device)
@@ -80,7 +82,7 @@ def load(
     tokenizer = load_tokenizer(located.tokenizer, config.text.vocab_size)
     weights: Source = open_weights(located.weights, config)
     if quantize is not None:
-        weights = quantised(weights, quantize)
+        weights = Quantised(weights, quantize)
     return Moondream(
         located.name,
         config,
@@ -115,7 +117,7 @@ class Moondream:
         revision: str = "",
         quantize: str | None = None,
     ) -> None:
-        """quantize: how `weights` were rounded."""
+        """quantize: what `weights` were quantized to."""
         self.name, self.revision = name, revision
         self.config = config
         self.abilities = abilities_of(config, vocabulary)

@@ -1,26 +1,48 @@
-"""Which of a Moondream's matrices are rounded to how many bits."""
+"""Which of a Moondream's matrices are kept in how many bits."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor
 
-from engine.quantise import Quantised, int4, int8
+from engine.contract import EngineError
+from engine.quantise import GROUPS, Int4, Matrix, int4, int8
 from engine.source import Source
 
-_MATRIX = re.compile(r"(text|vision)\.blocks\.\d+\.(attn|mlp)\.(qkv|proj|fc1|fc2)\.weight")
+# what can be asked for -> the group of a matrix in 4 bits; None: 8 bits
+KINDS: Mapping[str, int | None] = (
+    {"int4": GROUPS[0]} | {f"int4-{group}": group for group in GROUPS[1:]} | {"int8": None}
+)
+
+_MATRIX = re.compile(r"(text|vision)\.blocks\.\d+\.(attn|mlp)\.(qkv|proj|fc1|fc2)\.weight|text\.lm_head\.weight")
 
 
-def quantised(weights: Source, to: str) -> Source:
-    """to: "int4": the text model's blocks in 4 bits and the vision encoder's in 8; "int8": both in 8.
+@dataclass(frozen=True)
+class Quantised:
+    """Another source, whose matrices are kept in few bits, each rounded as it is taken.
 
-    Experts stay as they are.
+    kind: "int4": the text model's blocks in 4 bits, those of the vision encoder and the head of the text model in 8;
+    "int8": all of them in 8. Experts, the region model and the embeddings stay as they are.
     """
 
-    def rounding(name: str) -> Callable[[Tensor], Tensor] | None:
-        found = _MATRIX.fullmatch(name)
-        if found is None:
-            return None
-        return int4 if to == "int4" and found[1] == "text" else int8
+    source: Source
+    kind: str
 
-    return Quantised(weights, rounding)
+    def has(self, name: str) -> bool:
+        return self.source.has(name)
+
+    def take(self, name: str, dtype: torch.dtype, device: torch.device | str = "cpu") -> Tensor:
+        return self.source.take(name, dtype, device)
+
+    def matrix(self, name: str, dtype: torch.dtype, device: torch.device | str = "cpu") -> Matrix:
+        """EngineError if it is in 4 bits already, and 8 are asked for."""
+        kept, group = self.source.matrix(name, dtype, device), KINDS[self.kind]
+        if isinstance(kept, Int4):
+            if group is None:
+                raise EngineError("the weights are in 4 bits already: they can't be quantized to int8; leave that out")
+            return replace(kept, exact=False)
+        if not isinstance(kept, Tensor) or not _MATRIX.fullmatch(name):
+            return kept
+        return int4(kept, group) if group and name.startswith("text.blocks.") else int8(kept)

@@ -47,6 +47,8 @@ class RandomWeights:
             torch.mul(block[start : start + len(piece)], std, out=piece)
         return made
 
+    matrix = take
+
     def _block(self, dtype: torch.dtype, device: str) -> Tensor:
         if (dtype, device) not in self.blocks:
             made = torch.randn(BLOCK, generator=torch.Generator().manual_seed(self.seed))

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from engine.linear import Linear
+from engine.linear import Product
 from engine.moondream.config import RegionConfig
-from engine.moondream.layers import Take, by_row, layer_norm, linear, norm, taken_from
+from engine.moondream.layers import Take, by_row, layer_norm, linear, norm
 from engine.source import Source
 
 
@@ -22,7 +22,7 @@ class Region:
     def __init__(self, config: RegionConfig, weights: Source, dtype: torch.dtype, device: str, packed: bool) -> None:
         self.dtype, self.device = dtype, device
         self._size_bins = config.size_out_dim // 2
-        take = taken_from(weights, "region", dtype, device)
+        take = Take(weights, "region", dtype, device)
         self.coordinate_features, self.size_features = take("coord_features"), take("size_features")
         self.coordinate_encoder = linear(take, "coord_encoder", packed)
         self.size_encoder = linear(take, "size_encoder", packed)
@@ -58,7 +58,7 @@ class Region:
         """(rows, 2, bins): width, height."""
         return self._decode(self.size_decoder, hidden).view(hidden.shape[0], 2, -1)
 
-    def _decode(self, layers: list[Linear], hidden: Tensor) -> Tensor:
+    def _decode(self, layers: list[Product], hidden: Tensor) -> Tensor:
         x = layer_norm(hidden, self.norm) if self.norm else hidden
         for layer in layers[:-1]:
             x = layer(x, gelu=True)
@@ -71,7 +71,7 @@ class Region:
         return torch.cat([by_row(torch.cos, angles), by_row(torch.sin, angles)], dim=-1)
 
 
-def _decoder(config: RegionConfig, take: Take, name: str, packed: bool) -> list[Linear]:
+def _decoder(config: RegionConfig, take: Take, name: str, packed: bool) -> list[Product]:
     if config.inner_dim is None:
         return [linear(take, name, packed)]
     return [linear(take, f"{name}.fc1", packed), linear(take, f"{name}.fc2", packed)]

@@ -4,17 +4,18 @@ Rows of several sequences go through the linears together; attention is each seq
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from engine.attention import attend_all, attend_tail
 from engine.cache import Prefix, Tail
+from engine.int4_linear import MANY, Int4Linear
 from engine.moondream.adapter import Adapter
 from engine.moondream.block import Adapt, enter, leave, text_block
 from engine.moondream.config import TextConfig
-from engine.moondream.layers import layer_norm, linear, norm, taken_from
+from engine.moondream.layers import Take, layer_norm, linear, norm
 from engine.moondream.moe import Experts
 from engine.moondream.rotary import rotary_table
 from engine.source import Source
@@ -28,6 +29,10 @@ class Run:
     rows: slice
     adapter: Adapter | None = None
 
+    @property
+    def count(self) -> int:
+        return self.rows.stop - self.rows.start
+
 
 class Text:
     """Embeddings (rows, dim) in, hidden states (rows, dim) out; logits from those."""
@@ -35,13 +40,14 @@ class Text:
     def __init__(self, config: TextConfig, weights: Source, dtype: torch.dtype, device: str, packed: bool) -> None:
         self.config = config
         self.dtype, self.device = dtype, device
-        take = taken_from(weights, "text", dtype, device)
+        take = Take(weights, "text", dtype, device)
         self.embeddings = take("wte")
         self.blocks = [text_block(config, take, layer, packed) for layer in range(config.n_layers)]
         self.post_norm = norm(take, "post_ln")
         self.head = linear(take, "lm_head", packed)
         self.cos, self.sin = rotary_table(config, device)
         self._enter, self._leave = enter, leave
+        self._few = MANY if isinstance(self.blocks[0].qkv, Int4Linear) else None
 
     def embed(self, tokens: Sequence[int]) -> Tensor:
         """(tokens, dim)."""
@@ -76,8 +82,28 @@ class Text:
     def extend(self, embeddings: Tensor, runs: Sequence[Run]) -> Tensor:
         """Takes each run's rows into its tail. Returns the hidden states (rows, dim), before the last norm."""
         for run in runs:
-            run.tail.reserve(run.rows.stop - run.rows.start)
-        starts = [(run.tail.position, run.rows.stop - run.rows.start) for run in runs]
+            run.tail.reserve(run.count)
+        hidden = [self._extend(embeddings[some[0].rows.start : some[-1].rows.stop], some) for some in self._alike(runs)]
+        for run in runs:
+            run.tail.length += run.count
+        return hidden[0] if len(hidden) == 1 else torch.cat(hidden)
+
+    def _alike(self, runs: Sequence[Run]) -> list[list[Run]]:
+        """Runs that go through one kernel each: which one a run's rows take must not depend on the other runs."""
+        parts: list[list[Run]] = [[]]
+        rows = 0
+        for run in runs:
+            if parts[-1] and self._few and rows + run.count >= self._few:
+                parts.append([])
+                rows = 0
+            parts[-1].append(run)
+            rows += run.count
+        return parts
+
+    def _extend(self, embeddings: Tensor, runs: Sequence[Run]) -> Tensor:
+        first = runs[0].rows.start
+        runs = [replace(run, rows=slice(run.rows.start - first, run.rows.stop - first)) for run in runs]
+        starts = [(run.tail.position, run.count) for run in runs]
         positions = torch.cat([torch.arange(at, at + count) for at, count in starts]).to(self.device)
 
         def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -87,10 +113,7 @@ class Text:
                 mixed.append(attend_tail(q[:, run.rows], run.tail, layer))
             return mixed[0] if len(mixed) == 1 else torch.cat(mixed)
 
-        hidden = self._forward(embeddings, positions, [(run.rows, run.adapter) for run in runs], attend)
-        for run, (_, count) in zip(runs, starts, strict=True):
-            run.tail.length += count
-        return hidden
+        return self._forward(embeddings, positions, [(run.rows, run.adapter) for run in runs], attend)
 
     def compile(self) -> None:
         """Fuses what stands between the products; attention, experts and adapters stay as they are."""

@@ -7,21 +7,21 @@ import torch
 from torch import Tensor
 
 from engine.attention import attend_all
-from engine.linear import Linear
+from engine.linear import Product
 from engine.moondream.config import VisionConfig
 from engine.moondream.crops import normalise, pool, stitch
-from engine.moondream.layers import Norm, layer_norm, linear, norm, taken_from
+from engine.moondream.layers import Norm, Take, layer_norm, linear, norm
 from engine.source import Source
 
 
 @dataclass(frozen=True)
 class Block:
     norm1: Norm
-    qkv: Linear
-    proj: Linear
+    qkv: Product
+    proj: Product
     norm2: Norm
-    fc1: Linear
-    fc2: Linear
+    fc1: Product
+    fc2: Product
 
 
 class Vision:
@@ -30,7 +30,7 @@ class Vision:
     def __init__(self, config: VisionConfig, weights: Source, dtype: torch.dtype, device: str, packed: bool) -> None:
         self.config = config
         self.dtype, self.device = dtype, device
-        take = taken_from(weights, "vision", dtype, device)
+        take = Take(weights, "vision", dtype, device)
         self.patches = linear(take, "patch_emb", packed)
         self.positions = take("pos_emb")[0]
         self.blocks = [

@@ -1,7 +1,8 @@
 """A model's tensors under one set of names, wherever they come from.
 
 The names are those of the hub releases without their "model." prefix, such as "text.blocks.0.attn.qkv.weight". Older
-releases name them otherwise, and the 4-bit release packs them; both are seen from the names in the file.
+releases name them otherwise, the 4-bit release packs them, and what was quantised here has the parts of its matrices
+under names of their own; all of this is seen from the names in the file.
 """
 
 import re
@@ -15,8 +16,9 @@ from torch import Tensor
 from engine.checkpoint import Checkpoint, open_checkpoint
 from engine.contract import ModelUnavailable
 from engine.moondream.config import Config
-from engine.moondream.int4 import packed_shapes, unpack
+from engine.moondream.int4 import as_int4, packed_shapes, unpack
 from engine.one_line import shown, summary
+from engine.quantise import GROUPS, Int4, Int8, Matrix
 
 Shape = tuple[int, ...]
 
@@ -45,6 +47,7 @@ def open_weights(path: Path, config: Config) -> "Weights":
         wanted = _packed(plain, [name for name in plain if f"{name}.packed" in places])
     except ValueError as error:
         raise ModelUnavailable(f"{path}: {error}") from error
+    wanted = _quantised(wanted, places, checkpoint)
     _check(checkpoint, places, wanted)
     return Weights(checkpoint, places, plain)
 
@@ -53,7 +56,7 @@ def open_weights(path: Path, config: Config) -> "Weights":
 class Weights:
     """The checked tensors of a checkpoint.
 
-    places: canonical name -> where it lies, the parts of packed matrices ("….weight.packed") by names of their own.
+    places: canonical name -> where it lies, the parts of matrices in few bits ("….weight.packed") by their own.
     """
 
     checkpoint: Checkpoint
@@ -64,17 +67,33 @@ class Weights:
         return name in self.shapes or name in self.places
 
     def take(self, name: str, dtype: torch.dtype, device: torch.device | str = "cpu") -> Tensor:
-        """The tensor, in memory of its own; a packed matrix is unpacked in the arithmetic of dtype."""
-        if name not in self.places and f"{name}.packed" in self.places:
-            packed, scale, zero_point = (
-                self.checkpoint.read(self.places[f"{name}.{part}"].name, None, device)
-                for part in ("packed", "scale", "zero_point")
-            )
+        """The tensor, in memory of its own; one in few bits is restored in the arithmetic of dtype."""
+        if name in self.places:
+            place = self.places[name]
+            return place.of(self.checkpoint.read(place.name, dtype, device))
+        if f"{name}.packed" in self.places:
+            packed, scale, zero_point = self._parts(name, device, "packed", "scale", "zero_point")
             return unpack(packed, scale, zero_point, self.shapes[name], dtype)
-        if name not in self.places:
-            raise ModelUnavailable(f"{self.checkpoint.path}: has no tensor {shown(name)}")
-        place = self.places[name]
-        return place.of(self.checkpoint.read(place.name, dtype, device))
+        kept = self.matrix(name, dtype, device)
+        return kept if isinstance(kept, Tensor) else kept.restored(dtype)
+
+    def matrix(self, name: str, dtype: torch.dtype, device: torch.device | str = "cpu") -> Matrix:
+        if f"{name}.nibbles" in self.places:
+            nibbles, scale, zero = self._parts(name, device, "nibbles", "scale", "zero")
+            return Int4(nibbles, scale, zero)
+        if f"{name}.values" in self.places:
+            values, scale = self._parts(name, device, "values", "scale")
+            return Int8(values, scale)
+        if f"{name}.packed" in self.places:
+            packed, scale, zero_point = self._parts(name, device, "packed", "scale", "zero_point")
+            kept = as_int4(packed, scale, zero_point, self.shapes[name])
+            return kept or self.take(name, dtype, device)
+        if name in self.places:
+            return self.take(name, dtype, device)
+        raise ModelUnavailable(f"{self.checkpoint.path}: has no tensor {shown(name)}")
+
+    def _parts(self, name: str, device: torch.device | str, *parts: str) -> list[Tensor]:
+        return [self.checkpoint.read(self.places[f"{name}.{part}"].name, None, device) for part in parts]
 
 
 @dataclass(frozen=True)
@@ -178,6 +197,23 @@ def _packed(plain: Mapping[str, Shape], names: Iterable[str]) -> dict[str, Shape
     return made
 
 
+def _quantised(wanted: Mapping[str, Shape], places: Mapping[str, "Place"], checkpoint: Checkpoint) -> dict[str, Shape]:
+    """The same, matrices that were quantised here in their parts: see `engine.quantise.Int4` and `Int8`."""
+    made: dict[str, Shape] = {}
+    for name, shape in wanted.items():
+        if len(shape) == 2 and f"{name}.nibbles" in places:
+            rows, columns = shape
+            stored = checkpoint.shape(places[f"{name}.scale"].name) if f"{name}.scale" in places else ()
+            sizes = [size for size in GROUPS if columns % size == 0] or [columns]
+            groups = (rows, columns // next((size for size in sizes if (rows, columns // size) == stored), sizes[0]))
+            made |= {f"{name}.nibbles": (rows, columns // 2), f"{name}.scale": groups, f"{name}.zero": groups}
+        elif len(shape) == 2 and f"{name}.values" in places:
+            made |= {f"{name}.values": shape, f"{name}.scale": shape[:1]}
+        else:
+            made[name] = shape
+    return made
+
+
 # The older naming; replaced in this order.
 _OLD = ("vision_encoder.", "text_model.", "region_model.")
 _RENAMED = (
@@ -264,4 +300,6 @@ def _check(checkpoint: Checkpoint, places: Mapping[str, Place], wanted: Mapping[
 
 
 def _fits(name: str, dtype: torch.dtype) -> bool:
-    return dtype == torch.uint8 if name.endswith(".packed") else dtype.is_floating_point
+    whole = {".packed": torch.uint8, ".nibbles": torch.uint8, ".values": torch.int8}
+    wanted = next((kind for ending, kind in whole.items() if name.endswith(ending)), None)
+    return dtype == wanted if wanted else dtype.is_floating_point

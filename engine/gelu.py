@@ -1,0 +1,21 @@
+"""GELU in its tanh approximation (Hendrycks and Gimpel 2016), where no product computes it on the way."""
+
+import math
+
+import torch
+from torch import Tensor
+
+_ROWS = 64  # at a time: what they take stays in the cache
+
+
+def gelu_(x: Tensor) -> Tensor:
+    """In place, by the sigmoid, which torch computes in a third of the time of tanh: 0.5 (1 + tanh u) is sigmoid 2u."""
+    for rows in x.split(_ROWS):
+        y = rows.float()
+        inner = torch.addcmul(_LINEAR, y, y, value=_CUBIC).mul_(y)
+        rows.copy_(inner.sigmoid_().mul_(y))
+    return x
+
+
+_LINEAR = torch.tensor(2 * math.sqrt(2 / math.pi))
+_CUBIC = 0.044715 * 2 * math.sqrt(2 / math.pi)

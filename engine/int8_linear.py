@@ -1,0 +1,57 @@
+"""The matrix product with weights in 8 bits, x W^T + b, of whole numbers: x is rounded on the way.
+
+Each row of x gets a scale of its own (dynamic quantisation, as in LLM.int8(), Dettmers et al. 2022), so that a row's
+result does not depend on what else is in the batch; sums of whole numbers are exact whatever their order.
+"""
+
+from functools import cache
+
+import torch
+from torch import Tensor
+
+from engine.gelu import gelu_
+from engine.quantise import Int8
+
+_MIDDLE = 128  # oneDNN's fast products take x in bytes without a sign
+_LARGEST = 126  # of a row's numbers, so that 127 holds them when their unit has been rounded
+_ROWS = 64  # at a time: what they take stays in the cache
+
+
+@cache
+def has_int8_products() -> bool:
+    """Whether this CPU multiplies bytes faster than floats, and without overflowing on the way."""
+    return torch.backends.mkldnn.is_available() and torch.cpu._is_vnni_supported()
+
+
+def in_bytes(x: Tensor, signed: bool) -> tuple[Tensor, Tensor]:
+    """x, rounded to bytes, (rows, columns), and what a unit of each row's is, (rows, 1) of x's type.
+
+    signed: int8; else uint8, in which 128 stands for 0.
+    """
+    numbers = torch.empty_like(x, dtype=torch.int8 if signed else torch.uint8)
+    units = x.new_empty(x.shape[0], 1)
+    for rows, unit, made in zip(x.split(_ROWS), units.split(_ROWS), numbers.split(_ROWS), strict=True):
+        torch.div(rows.abs().amax(1, keepdim=True), _LARGEST, out=unit)
+        unit.clamp_(min=torch.finfo(x.dtype).tiny)
+        wide = rows * unit.float().reciprocal()
+        made.copy_(wide.round_() if signed else wide.add_(_MIDDLE + 0.5))
+    return numbers, units
+
+
+class Int8Linear:
+    """bias: (out) or None. Only where `has_int8_products`."""
+
+    def __init__(self, weight: Int8, bias: Tensor | None) -> None:
+        self.bias = bias
+        self.weight = torch.ops.onednn.qlinear_prepack(weight.values, None)
+        self.scale = weight.scale.float()
+        self.zeros = torch.zeros(len(self.scale), dtype=torch.int32)
+
+    def __call__(self, x: Tensor, gelu: bool = False) -> Tensor:
+        """x: (rows, in) bfloat16 or float32 -> (rows, out), through the tanh approximation of GELU if asked."""
+        numbers, unit = in_bytes(x, signed=False)
+        y = torch.ops.onednn.qlinear_pointwise(
+            numbers, 1.0, _MIDDLE, self.weight, self.scale, self.zeros, None, 1.0, 0, x.dtype, "none", [], ""
+        )
+        y = y.mul_(unit) if self.bias is None else torch.addcmul(self.bias, y, unit, out=y)
+        return gelu_(y) if gelu else y

@@ -19,6 +19,8 @@ def load(
     resize: Literal["vips", "pillow"] | None,
 ) -> moondream.Moondream:
     """See `engine.load`."""
-    config = json.loads(CONFIG.read_text("utf-8"))
-    located = Located("pocket", "moondream", config, str(CONFIG), WEIGHTS, TOKENIZER)
-    return moondream.load(located, device, dtype, quantize, compile, detail, resize, VOCABULARY)
+    return moondream.load(located(), device, dtype, quantize, compile, detail, resize, VOCABULARY)
+
+
+def located() -> Located:
+    return Located("pocket", "moondream", json.loads(CONFIG.read_text("utf-8")), str(CONFIG), WEIGHTS, TOKENIZER)

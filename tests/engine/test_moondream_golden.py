@@ -211,6 +211,8 @@ class Louder:
                 tensor[token] += value
         return tensor
 
+    matrix = take
+
 
 @both
 def test_reasoning_grounded_in_places(family: str) -> None:

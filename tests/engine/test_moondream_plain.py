@@ -163,6 +163,8 @@ class Given:
     def take(self, name: str, dtype: torch.dtype, device: torch.device | str = "cpu") -> Tensor:
         return self.tensors[name].to(device, dtype, copy=True)
 
+    matrix = take
+
 
 def drawn(config: Config, seed: int, region_norm: bool, raised: Raised) -> dict[str, Tensor]:
     """Random weights of which none can be left out unseen: norms, biases and tau's alpha too."""

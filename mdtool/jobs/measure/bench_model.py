@@ -18,6 +18,7 @@ import tokenizers
 import torch
 
 import engine
+from engine.checkpoint_write import write_checkpoint
 from engine.contract import DetectRequest, EngineError, Generation
 from engine.linear import Linear
 from engine.moondream.config import Config, read_config
@@ -94,14 +95,8 @@ def random_checkpoint(name: str) -> Iterator[Path]:
 
 def _write_weights(config: Config, file: BinaryIO) -> None:
     """One tensor at a time, so that the memory of loading can be measured in the same process."""
-    weights, header, end = random_weights(config), {}, 0
-    for name, shape in shapes(config).items():
-        begin, end = end, end + 2 * math.prod(shape)
-        header[f"model.{name}"] = {"dtype": "BF16", "shape": shape, "data_offsets": [begin, end]}
-    text = json.dumps(header).encode()
-    file.write(len(text).to_bytes(8, "little") + text)
-    for name in shapes(config):
-        file.write(weights.take(name, torch.bfloat16).flatten().view(torch.uint8).numpy().data)
+    weights, names = random_weights(config), shapes(config)
+    write_checkpoint(file, names, ((name, weights.take(name, torch.bfloat16)) for name in names))
 
 
 def _byte_tokenizer() -> tokenizers.Tokenizer:

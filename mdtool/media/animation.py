@@ -14,8 +14,9 @@ import numpy as np
 
 from mdtool.errors import InputError
 from mdtool.media import exif
+from mdtool.media.libvips import reason, vips
 from mdtool.media.palette import rgba
-from mdtool.media.photo import Source, check_size, pillow, reason, sniff, vips
+from mdtool.media.photo import Photo, Source, check_size, pillow, sniff
 
 WEBP_SIDE = 16383  # the header of a canvas has room for more, no frame has
 
@@ -55,6 +56,10 @@ class Animation:
             yield pixels, milliseconds
         if count != self.frame_count:
             raise InputError(f"is damaged: it has {count} of its {self.frame_count} frames")
+
+    def srgb(self, pixels: np.ndarray) -> np.ndarray:
+        """HxWx3 uint8 of a frame, as `Photo.srgb` gives it."""
+        return Photo(pixels, "RGBA", self.format, self.icc).srgb()
 
 
 def is_animated(source: Source) -> bool:

@@ -17,7 +17,9 @@ import numpy as np
 
 from mdtool.errors import InputError
 from mdtool.media import exif
+from mdtool.media.libvips import reason, vips
 from mdtool.media.palette import packed, rgba
+from mdtool.media.profile import to_srgb
 
 MAX_PIXELS = 250_000_000  # the largest phone cameras make 200 million
 GREY_BEHIND = 128  # shows both black and white drawings on a transparent ground
@@ -68,16 +70,27 @@ class Photo:
             values = [red, green, blue]
         return [value * 257 for value in values] if self.pixels.dtype == np.uint16 else values
 
+    def srgb(self) -> np.ndarray:
+        """HxWx3 uint8 for a model to look at: sRGB, as the profile, if any, says. What is transparent shows grey."""
+        colours = self.pixels[:, :, : len(self.planes())]
+        if not self.icc or (converted := to_srgb(colours, self.mode, self.icc)) is None:
+            return self.rgb()
+        return self._on_grey(converted)
+
     def rgb(self) -> np.ndarray:
-        """HxWx3 uint8 for a model to look at."""
-        pixels = self.pixels if self.pixels.dtype == np.uint8 else (self.pixels >> 8).astype(np.uint8)
+        """The same in the photo's own values, to draw on. Of opaque RGB in 8 bits it may be `pixels` itself."""
         if self.mode == "CMYK":
-            light = 255 - pixels.astype(np.uint16)
+            light = 255 - _eight_bits(self.pixels).astype(np.uint16)
             return ((light[:, :, :3] * light[:, :, 3:] + 127) // 255).astype(np.uint8)
-        colours = pixels[:, :, : len(self.planes())]
-        if self.mode.endswith("A"):
-            colours = _over_grey(colours, pixels[:, :, -1:])
-        return np.ascontiguousarray(np.broadcast_to(colours, (*pixels.shape[:2], 3)))
+        colours = self._on_grey(_eight_bits(self.pixels[:, :, : len(self.planes())]))
+        return np.ascontiguousarray(colours if colours.shape[2] == 3 else colours.repeat(3, axis=2))
+
+    def _on_grey(self, colours: np.ndarray) -> np.ndarray:
+        """What is seen of the photo's colours, HxWxC uint8."""
+        alpha = self.alpha()
+        if alpha is None or (alpha == np.iinfo(alpha.dtype).max).all():  # the latter as screenshots have it
+            return colours
+        return _over_grey(colours, _eight_bits(alpha)[:, :, None])
 
     def set_rgb(self, rgb: np.ndarray, where: np.ndarray) -> None:
         """Takes over colours, HxWx3 uint8, where the mask HxW says so, and makes the photo opaque there."""
@@ -164,17 +177,6 @@ def pillow() -> Any:
     warnings.filterwarnings("ignore", module=r"PIL\.")  # what matters of it comes as an error too
     logging.getLogger("PIL").setLevel(logging.CRITICAL)
     return Image
-
-
-@cache
-def vips() -> Any:
-    """pyvips, with the loaders switched off that aren't safe on files from strangers, and no cache of old photos."""
-    import pyvips
-
-    pyvips.block_untrusted_set(True)
-    pyvips.cache_set_max(0)
-    logging.getLogger("pyvips").setLevel(logging.CRITICAL)  # it says each thing twice; we raise what matters
-    return pyvips
 
 
 def check_size(width: int, height: int) -> None:
@@ -293,6 +295,10 @@ def _jpeg_end(data: bytes) -> int:
     return len(data)
 
 
+def _eight_bits(values: np.ndarray) -> np.ndarray:
+    return values if values.dtype == np.uint8 else (values >> 8).astype(np.uint8)
+
+
 def _over_grey(colours: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     """What is seen of HxWxC uint8 colours on a grey ground. Where nothing is seen at all the colours can still be had
     back from the file, so if they are more than one flat colour they count as seen."""
@@ -310,12 +316,3 @@ def _blob(image: Any, name: str) -> bytes:
 
 def _count(image: Any) -> int:
     return image.get("n-pages") if image.get_typeof("n-pages") else 1
-
-
-def reason(error: Exception) -> str:
-    """The line of libvips's message that tells most."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    told = [
-        line for line in lines if not line.startswith(("unable to", "source: bad seek")) and "load error" not in line
-    ]
-    return (told or lines or ["it can't be read"])[0]

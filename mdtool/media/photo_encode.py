@@ -9,8 +9,9 @@ import numpy as np
 
 from mdtool.errors import OutputError
 from mdtool.media import exif
+from mdtool.media.libvips import reason, vips
 from mdtool.media.palette import indexed, packed, rgba, unpacked
-from mdtool.media.photo import Photo, pillow, reason, vips
+from mdtool.media.photo import Photo, pillow
 
 LOSSY_QUALITY = 90  # for WebP, AVIF and JPEG in TIFF, whose files don't tell what quality they were made with
 AVIF_EFFORT = 2  # 12 million pixels in about 2 seconds; 4, the default, takes ten times as long for 2/3 of the bytes

@@ -2,7 +2,6 @@
 
 import importlib
 import io
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,8 @@ import numpy as np
 from mdtool.errors import InputError
 from mdtool.media import exif
 from mdtool.media.inputs import PHOTOS
-from mdtool.media.photo import Photo, check_size, pillow, reason, sniff, vips
+from mdtool.media.libvips import reason, vips
+from mdtool.media.photo import Photo, check_size, pillow, sniff
 
 # fmt: off
 PICTURES = (
@@ -29,7 +29,6 @@ _MAGIC = {  # how files begin, and which of Pillow's formats they are
 JXL = (b"\xff\x0a", b"\0\0\0\x0cJXL ")
 HEAD_BYTES = 64
 SHRINKS = (8, 4, 2)  # what a JPEG can be divided by while it is decoded
-NOTICED = 3  # levels of 255 by which colours must differ for a profile to count as another than sRGB
 
 
 def read_picture(source: bytes | Path, at_least: int | None = None) -> np.ndarray:
@@ -90,7 +89,7 @@ def _read_by_vips(kind: str, data: bytes, at_least: int | None) -> np.ndarray:
     except pyvips.Error as error:
         raise InputError(f"is damaged: {reason(error)}") from error
     icc = bytes(image.get("icc-profile-data")) if image.get_typeof("icc-profile-data") else b""
-    shown = _shown(pixels, mode, icc)
+    shown = Photo(pixels, mode, kind, icc).srgb()
     turn = 1 if kind == "avif" else _orientation(image)  # AVIF is turned by its own boxes, in the decoder
     return shown if turn == 1 else exif.upright(shown, turn)
 
@@ -124,49 +123,6 @@ def _scaled(pixels: np.ndarray) -> np.ndarray:
     tops = (1, 255, 65535) if pixels.dtype.kind == "f" else (255, 65535)
     low, high = min(least, 0.0), next((top for top in tops if most <= top), most)
     return np.rint((values - low) * (255 / (high - low))).astype(np.uint8)
-
-
-def _shown(pixels: np.ndarray, mode: str, icc: bytes) -> np.ndarray:
-    """HxWx3 uint8 sRGB of pixels in the colours that their profile, if any, says."""
-    if mode in ("LA", "RGBA") and (pixels[:, :, -1] == np.iinfo(pixels.dtype).max).all():
-        pixels, mode = pixels[:, :, :-1], mode[:-1]  # as screenshots have it
-    opacity = pixels[:, :, -1:] if mode in ("LA", "RGBA") else None
-    if icc and not _is_srgb(icc):
-        colours = pixels if opacity is None else pixels[:, :, :-1]
-        if (converted := _to_srgb(colours, mode, icc)) is not None:
-            if opacity is None:
-                return converted
-            eight = opacity if opacity.dtype == np.uint8 else (opacity >> 8).astype(np.uint8)
-            pixels, mode = np.concatenate([converted, eight], 2), "RGBA"
-    if mode == "RGB" and pixels.dtype == np.uint8:
-        return np.ascontiguousarray(pixels)
-    return Photo(pixels, mode, "").rgb()
-
-
-def _to_srgb(pixels: np.ndarray, mode: str, icc: bytes) -> np.ndarray | None:
-    """HxWx3 uint8; None where the profile does not fit the pixels."""
-    pyvips = vips()
-    deep = pixels.dtype == np.uint16
-    spaces = {"L": ("b-w", "grey16"), "LA": ("b-w", "grey16"), "CMYK": ("cmyk", "cmyk")}
-    image = pyvips.Image.new_from_array(np.ascontiguousarray(pixels)).copy(
-        interpretation=spaces.get(mode, ("srgb", "rgb16"))[deep]
-    )
-    image.set_type(pyvips.GValue.blob_type, "icc-profile-data", icc)
-    try:
-        return image.icc_transform("srgb", embedded=True, depth=8).numpy().reshape(*pixels.shape[:2], 3)
-    except (pyvips.Error, ValueError):
-        return None
-
-
-@lru_cache(maxsize=64)
-def _is_srgb(icc: bytes) -> bool:
-    """Whether RGB colours look the same with this profile and without any."""
-    if icc[16:20] != b"RGB ":
-        return False
-    steps = np.linspace(0, 255, 9).round().astype(np.uint8)
-    colours = np.stack(np.meshgrid(steps, steps, steps), -1).reshape(1, -1, 3)
-    converted = _to_srgb(colours, "RGB", icc)
-    return converted is None or int(np.abs(converted.astype(int) - colours).max()) < NOTICED
 
 
 def _read_by_pillow(data: bytes, form: str) -> np.ndarray:
@@ -204,7 +160,7 @@ def _of_pillow(image: Any) -> np.ndarray:
         pixels = np.asarray(image if image.mode == wanted else image.convert(wanted))
     pixels = pixels.reshape(*pixels.shape[:2], -1)
     mode = "CMYK" if image.mode == "CMYK" else ("L", "LA", "RGB", "RGBA")[pixels.shape[2] - 1]
-    shown = _shown(pixels, mode, image.info.get("icc_profile") or b"")
+    shown = Photo(pixels, mode, "", image.info.get("icc_profile")).srgb()
     turn = exif.orientation(image.info.get("exif") or b"")
     return shown if turn == 1 else exif.upright(shown, turn)
 
@@ -225,4 +181,4 @@ def _read_heic(data: bytes) -> np.ndarray:
         raise InputError(f"is damaged, or of a kind that can't be read: {_line(error)}") from error
     pixels = pixels.reshape(*pixels.shape[:2], -1)
     mode = ("L", "LA", "RGB", "RGBA")[pixels.shape[2] - 1]
-    return _shown(pixels, mode, image.info.get("icc_profile") or b"")
+    return Photo(pixels, mode, "heic", image.info.get("icc_profile")).srgb()

@@ -20,7 +20,7 @@ SAME_TIME = 1e-4  # seconds
 
 
 def pictures_at(source: Input, moments: Sequence[Moment]) -> Iterator[tuple[Moment, np.ndarray]]:
-    """HxWx3 uint8 RGB as displayed, of those moments for which the input has a frame, in about their order.
+    """HxWx3 uint8 sRGB as displayed, of those moments for which the input has a frame, in about their order.
 
     InputError where it can't be read.
     """
@@ -29,7 +29,7 @@ def pictures_at(source: Input, moments: Sequence[Moment]) -> Iterator[tuple[Mome
     with ExitStack() as stack:
         medium = open_medium(source, stack)
         if isinstance(medium, Photo):
-            yield moments[0], medium.rgb()
+            yield moments[0], medium.srgb()
         elif isinstance(medium, VideoReader):
             yield from _of_video(medium, sorted(moments, key=lambda one: (one.stream, one.time)))
         else:
@@ -39,12 +39,12 @@ def pictures_at(source: Input, moments: Sequence[Moment]) -> Iterator[tuple[Mome
 def picture_at(source: Input, stream: int, time: float) -> np.ndarray:
     """The first picture of a video stream at that time (seconds) or later, else its last; or the photo.
 
-    HxWx3 uint8 RGB, upright. InputError where there is none.
+    HxWx3 uint8 sRGB, upright. InputError where there is none.
     """
     with ExitStack() as stack:
         medium = open_medium(source, stack)
         if isinstance(medium, Photo):
-            return medium.rgb()
+            return medium.srgb()
         if isinstance(medium, Animation):
             return _shown_at(medium, time)
         known = any(video.index == stream for video in medium.videos)
@@ -71,7 +71,7 @@ def _shown_at(animation: Animation, time: float) -> np.ndarray:
         shown, end = pixels, end + float(milliseconds) / 1000
         if end > time:
             break
-    return shown[:, :, :3].copy()
+    return animation.srgb(shown)
 
 
 def _of_video(reader: VideoReader, moments: Sequence[Moment]) -> Iterator[tuple[Moment, np.ndarray]]:
@@ -94,6 +94,6 @@ def _of_video(reader: VideoReader, moments: Sequence[Moment]) -> Iterator[tuple[
 def _of_animation(animation: Animation, by_frame: dict[int, Moment]) -> Iterator[tuple[Moment, np.ndarray]]:
     for index, (pixels, _) in enumerate(animation.frames()):
         if index in by_frame:
-            yield by_frame[index], np.ascontiguousarray(pixels[:, :, :3])
+            yield by_frame[index], animation.srgb(pixels)
         if index >= max(by_frame):
             return

@@ -81,3 +81,13 @@ def icc() -> bytes:
     from PIL import ImageCms
 
     return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+
+
+@cache
+def turned_icc() -> bytes:
+    """A profile with red and blue changed round, so that what it does is seen well."""
+    turned = bytearray(icc())
+    table = {bytes(turned[at : at + 4]): at for at in range(132, 132 + 12 * int.from_bytes(turned[128:132], "big"), 12)}
+    red, blue = table[b"rXYZ"], table[b"bXYZ"]
+    turned[red + 4 : red + 12], turned[blue + 4 : blue + 12] = turned[blue + 4 : blue + 12], turned[red + 4 : red + 12]
+    return bytes(turned)

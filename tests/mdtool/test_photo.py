@@ -113,18 +113,20 @@ def test_a_cmyk_jpeg_stays_cmyk_and_is_painted_right() -> None:
 
 
 def test_sixteen_bits_are_scaled_for_the_model() -> None:
-    assert (read_photo(deep(np.full((4, 4, 1), 0x80FF, np.uint16), "png")).rgb() == 0x80).all()
+    assert (read_photo(deep(np.full((4, 4, 1), 0x80FF, np.uint16), "png")).srgb() == 0x80).all()
+    inks = pyvips.Image.new_from_array(np.full((4, 4, 4), 0x80FF, np.uint16)).copy(interpretation="cmyk")
+    assert (read_photo(inks.tiffsave_buffer()).srgb() == round(127 * 127 / 255)).all()
 
 
 def test_the_model_sees_through_alpha() -> None:
     pixels = np.zeros((30, 40, 4), np.uint8)
     pixels[5:9, 5:9] = (0, 0, 0, 255)
-    shape = read_photo(saved(pixels, "PNG")).rgb()
+    shape = read_photo(saved(pixels, "PNG")).srgb()
     assert (shape[0, 0] == 128).all()
     assert (shape[6, 6] == 0).all()
     hidden = noise(30, 40, 4)
     hidden[:, :, 3] = 0
-    assert np.array_equal(read_photo(saved(hidden, "PNG")).rgb(), hidden[:, :, :3])
+    assert np.array_equal(read_photo(saved(hidden, "PNG")).srgb(), hidden[:, :, :3])
 
 
 def test_colour_values_suit_the_mode() -> None:

@@ -17,7 +17,7 @@ import av
 import numpy as np
 import pytest
 import pyvips
-from photos_made import icc, noise, saved, smooth
+from photos_made import icc, noise, saved, smooth, turned_icc
 from PIL import Image, ImageCms, ImageOps
 from program import ROOT
 from test_photo import deep
@@ -174,12 +174,7 @@ def test_palettes_and_alpha_show_grey_behind() -> None:
 
 
 def test_colours_of_another_space_become_srgb() -> None:
-    """A profile with red and blue changed round, so that what it does is seen well."""
-    turned = bytearray(icc())
-    table = {bytes(turned[at : at + 4]): at for at in range(132, 132 + 12 * int.from_bytes(turned[128:132], "big"), 12)}
-    red, blue = table[b"rXYZ"], table[b"bXYZ"]
-    turned[red + 4 : red + 12], turned[blue + 4 : blue + 12] = turned[blue + 4 : blue + 12], turned[red + 4 : red + 12]
-    profile = bytes(turned)
+    profile = turned_icc()
     for form in ("PNG", "TIFF", "WEBP", "JPEG2000"):
         data = saved(smooth(), form, icc_profile=profile, **({"lossless": True} if form == "WEBP" else {}))
         if form == "JPEG2000" and "icc_profile" not in Image.open(io.BytesIO(data)).info:

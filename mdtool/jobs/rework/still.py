@@ -43,7 +43,7 @@ def judged_photo(photo: Photo, known: Inquiry | RecordedFindings, clock: Stopwat
         return moment, known.of(0, 0)
     try:
         with clock.time("model"):
-            sight = known.see([photo.rgb()])[0]
+            sight = known.see([photo.srgb()])[0]
     except EngineError:
         if not known.question.blank_errors:
             raise
@@ -84,7 +84,7 @@ def judged_animation(
         at = Fraction(0)
         for index, (pixels, milliseconds) in enumerate(animation.frames()):
             canvases.append((pixels, milliseconds))
-            picture = av.VideoFrame.from_ndarray(pixels, format="rgba")
+            picture = av.VideoFrame.from_ndarray(animation.srgb(pixels), format="rgb24")
             yield Frame(picture, index, round(at), MILLISECONDS, round(milliseconds))
             at += milliseconds
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from mdtool.errors import InputError, UsageError
+from mdtool.errors import InputError
 from mdtool.media.address import Address
 from mdtool.media.animation import Animation, is_animated, read_animation
 from mdtool.media.archive import read_member
@@ -27,6 +27,7 @@ from mdtool.media.photo import Photo, read_photo, sniff
 from mdtool.media.picture import begins_picture, read_picture
 from mdtool.media.piped import Piped
 from mdtool.media.reader import VideoReader
+from mdtool.stdin import check_piped
 
 HEAD_BYTES = 64
 MOST_DOWNLOADED = 256 << 20  # bytes of a picture
@@ -100,15 +101,15 @@ def picture_bytes(source: Input) -> bytes | None:
         return source.path.read_bytes()
 
 
-def open_picture(source: Input, at_least: int | None = None) -> np.ndarray:
-    """HxWx3 uint8 sRGB, upright, of a picture of any kind that `read_picture` reads, and at_least as there.
+def open_picture(source: Input) -> np.ndarray:
+    """HxWx3 uint8 sRGB, upright, of a picture of any kind that `read_picture` reads.
 
     InputError for anything else. May be called from several threads.
     """
     data = picture_bytes(source)
     if data is None:
         raise InputError("is no picture of a kind that mdtool reads")
-    return read_picture(data, at_least)
+    return read_picture(data)
 
 
 def _still_or_moving(picture: bytes | Path) -> Animation | Photo:
@@ -184,8 +185,7 @@ def spooled(source: Input, stack: ExitStack) -> Input:
 
 
 def _stdin() -> Any:
-    if sys.stdin is None or sys.stdin.isatty():
-        raise UsageError("-: nothing is piped in; give a file name, or pipe a video or photo to this command")
+    check_piped("a video or photo")
     return sys.stdin.buffer if sys.stdin.buffer.seekable() else _piped(sys.stdin.fileno())
 
 

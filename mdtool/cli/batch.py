@@ -219,22 +219,22 @@ def run_batch(batch: BatchOptions, selection: "Selection", asking: Asking, conso
     times = positive("--time-budget", batch.time_budget), positive("--timeout", batch.timeout)
     room, encode = parsed("--cache-size", size_in_bytes, batch.cache_size), None
     beside = _beside(batch, asking)
-    model = asking.load()
-    if batch.cache:
-        from mdtool.jobs.asking.seen import encoder  # which loads torch
+    with opened(place, batch.overwrite) as sink:
+        model = asking.load()
+        if batch.cache:
+            from mdtool.jobs.asking.seen import encoder  # which loads torch
 
-        encode = encoder(model, Path(batch.cache), room, console.note)
-    told = asking.command, asking.requests, asking.threshold, asking.options
-    settings = settings_of(model.name, model.revision, *told)[:16]
-    about = {"model": model.name, "revision": model.revision, "settings": settings}
-    progress = Progress(
-        console, batch.progress, (lambda: sum(1 for _ in listed(selection))) if rereadable and not batch.watch else None
-    )
-    with opened(place, settings, batch.overwrite) as sink:
+            encode = encoder(model, Path(batch.cache), room, console.note)
+        told = asking.command, asking.requests, asking.threshold, asking.options
+        settings = settings_of(model.name, model.revision, *told)[:16]
+        about = {"model": model.name, "revision": model.revision, "settings": settings}
+        count = (lambda: sum(1 for _ in listed(selection))) if rereadable and not batch.watch else None
+        sink.begin(settings)
         beside.open_folders(batch.overwrite)
         code = Batch(
-            selection, model, asking.requests, asking.threshold, sink, about, console, progress, beside,
-            asking.films(model), Limits(batch.max_errors, *times), batch.ordered, batch.dedupe, batch.watch, encode,
+            selection, model, asking.requests, asking.threshold, sink, about, console,
+            Progress(console, batch.progress, count), beside, asking.films(model), Limits(batch.max_errors, *times),
+            batch.ordered, batch.dedupe, batch.watch, encode,
         ).run()  # fmt: skip
     if form and place:
         target, tally = make_form(place, form, settings)

@@ -313,9 +313,10 @@ def test_pictures_that_appear(photos: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.jsonl"
     with started("detect", photos, "face", "--jsonl", out, "--watch") as process:
         wait_until(lambda: out.exists() and len(out.read_bytes().splitlines()) == 5, SECONDS)
-        refused = run("detect", photos, "face", "--jsonl", out)
-        assert refused.code == 74
-        assert "another run is writing it" in refused.err
+        for model in ("auto", "none-of-this-name"):  # which is not even looked for
+            refused = run("detect", photos, "face", "--jsonl", out, "--model", model)
+            assert refused.code == 74
+            assert "another run is writing it" in refused.err
         shutil.copy(photos / "a.jpg", photos / "new.jpg")
         wait_until(lambda: len(out.read_bytes().splitlines()) == 6, SECONDS)
         process.send_signal(signal.SIGINT)
@@ -345,6 +346,17 @@ def test_a_video_that_is_listed_twice(tmp_path: Path) -> None:
     asking = ("point", "-p", "circle", "--sample", "10", "--files-from", "-", "--ordered")
     outcome = ok(run(*asking, stdin=f"{clip}\n{clip}\n".encode()))
     assert [one.get("time") for one in outcome.json] == [0.0, 0.333, 0.667, None]
+
+
+def test_without_a_model_the_records_stay(photos: Path, tmp_path: Path, mdtool: Run) -> None:
+    out, new = tmp_path / "out.jsonl", tmp_path / "new.jsonl"
+    ok(mdtool("detect", photos, "face", "--jsonl", out))
+    before = out.read_bytes()
+    for place in (out, new):
+        asking = ("detect", photos, "face", "--jsonl", place, "--overwrite", "--model", "none-of-this-name")
+        assert mdtool(*asking).code == 4
+    assert out.read_bytes() == before
+    assert not new.exists()
 
 
 def test_progress_for_machines(photos: Path, tmp_path: Path) -> None:

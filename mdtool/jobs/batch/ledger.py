@@ -51,6 +51,9 @@ class Entry:
 class Sink(Protocol):
     """Where records go. As a file, `write` takes the findings of a video, which its record will follow."""
 
+    def begin(self, settings: str) -> None:
+        """Before all else. settings: the digest that records have for which work is done."""
+
     def entry(self, name: str) -> Entry | None:
         """What there is of the input with this name. May be called from any thread."""
 
@@ -76,6 +79,9 @@ class Stream:
         self._put = put
         self._entries: dict[str, Entry] = {}
         self._records: dict[str, Record] = {}  # the last ones
+
+    def begin(self, settings: str) -> None:
+        """All that it knows was done in this run, and has these settings."""
 
     def entry(self, name: str) -> Entry | None:
         return self._entries.get(name)
@@ -105,14 +111,14 @@ class Stream:
 class Ledger:
     """A file of records; see above. Use as a context manager. Another run on the same file is refused."""
 
-    def __init__(self, path: Path, settings: str, overwrite: bool) -> None:
-        """settings: the digest that records have for which work is done. overwrite: what is there is thrown away."""
+    def __init__(self, path: Path, overwrite: bool) -> None:
+        """overwrite: what is there is thrown away when this begins."""
         self.path = path
         self._place = Path(os.path.realpath(path))
-        self._settings = settings
+        self._settings = ""
         self._overwrite = overwrite
         self._file = -1
-        self._is_new = False
+        self._is_new = self._has_begun = False
         self._synced = time.monotonic()
         self._forget()
 
@@ -132,6 +138,13 @@ class Ledger:
             head = os.pread(self._file, len(HEAD), 0)
             if not HEAD.startswith(head):
                 raise OutputError("holds something else than records of mdtool; give another name")
+            stack.pop_all()
+        return self
+
+    def begin(self, settings: str) -> None:
+        """OutputError for a file that holds anything else than records."""
+        self._settings = settings
+        with named(self.path):
             if self._overwrite:
                 os.ftruncate(self._file, 0)
             self._read()
@@ -140,16 +153,16 @@ class Ledger:
             if self._compact():
                 self._forget()
                 self._read()
-            stack.pop_all()
-        return self
+        self._has_begun = True
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         try:
             with named(self.path):
-                self._sync()
-                self._drop_findings()
-                self._compact()
-                if self._is_new and not self._end:
+                if self._has_begun:  # else it is not known which lines hold
+                    self._sync()
+                    self._drop_findings()
+                    self._compact()
+                if self._is_new and not os.fstat(self._file).st_size:
                     os.unlink(self._place)
         except OutputError:
             if kind is None:  # else that is told

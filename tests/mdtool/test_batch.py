@@ -151,11 +151,16 @@ def test_the_moments_of_a_video(tmp_path: Path, mdtool: Run) -> None:
 def test_a_video_that_breaks_off(tmp_path: Path, mdtool: Run) -> None:
     clip = make_video(tmp_path / "clip.mkv", 240, size=(96, 64))
     clip.write_bytes(clip.read_bytes()[: clip.stat().st_size * 2 // 3])
-    outcome = mdtool("point", clip, "circle", "--sample", "60", "--jsonl", "-")
-    assert outcome.code == 1
-    assert "the output holds what could be read" in outcome.err
-    assert "is damaged" in outcome.json[-1]["incomplete"]
-    assert len(outcome.json) == outcome.json[-1]["frames"] + 1
+    out = tmp_path / "out.jsonl"
+    for told in ("0 asked about, 1 failed", "0 asked about, 1 failed"):
+        outcome = mdtool("point", clip, "circle", "--sample", "60", "--jsonl", out)
+        assert outcome.code == 1
+        assert f"{clip}: is damaged" in outcome.err
+        assert "the output holds what could be read" in outcome.err
+        assert told in outcome.err
+    *frames, whole = records(out)
+    assert "is damaged" in whole["incomplete"]
+    assert len(frames) == whole["frames"]
 
 
 def test_equal_pictures_are_asked_about_once(photos: Path, tmp_path: Path, mdtool: Run) -> None:
@@ -268,6 +273,19 @@ def test_the_time_runs_out(photos: Path, tmp_path: Path, mdtool: Run) -> None:
     ok(mdtool(*asking, "--time-budget", "1h"))
     assert len(records(tmp_path / "out.jsonl")) == 5
     ok(mdtool(*asking, "--time-budget", "0.000001"))
+
+
+def test_the_time_runs_out_within_a_video(photos: Path, tmp_path: Path, mdtool: Run) -> None:
+    clip, out = make_video(tmp_path / "clip.mp4", 300, size=(96, 64)), tmp_path / "out.jsonl"
+    asking = ("detect", clip, photos, "face", "--sample", "every", "--ordered", "--jsonl", out)
+    outcome = mdtool(*asking, "--time-budget", "0.3")
+    assert outcome.code == 75, outcome.err
+    assert "the same command goes on" in outcome.err
+    assert not out.exists() or str(clip) not in out.read_text()
+    ok(mdtool(*asking))
+    assert [one["frame"] for one in records(out) if "frame" in one] == list(range(300))
+    assert [one["frames"] for one in records(out) if "frames" in one] == [300]
+    assert len(records(out)) == 306
 
 
 def test_too_many_failures_end_it(photos: Path, tmp_path: Path, mdtool: Run) -> None:

@@ -65,6 +65,10 @@ class Batch:
         return _Running(self).run()
 
 
+class _TimeIsUp(Exception):
+    """In the midst of a video."""
+
+
 class _Running:
     """A batch under way: what was read, what is being asked, and what waits to be written."""
 
@@ -178,8 +182,11 @@ class _Running:
             self._finish(shot, record)
             return
         batch.sink.refresh(shot.source.name, shot.version)
-        batch.progress.skip()
         self._put(shot, [])
+        if entry.incomplete:
+            self._count_incomplete(shot, entry.incomplete)
+        else:
+            batch.progress.skip()
 
     # -- asking
 
@@ -221,31 +228,37 @@ class _Running:
         """Finds things in all frames of a video."""
         films, inquiry = self.batch.films, self.batch.films.inquiry
         assert inquiry
-        begin = time.perf_counter()
+        film = Film(shot)
         asked, settings = inquiry.question.prompts, self.batch.about["settings"]
         findings = FindingsFile(self.batch.sink, shot.source.name, inquiry.model, asked, settings)
-        size = (0, 0)
 
         def note(moment: Moment, verdict: Verdict) -> None:
-            nonlocal size
-            size = moment.size
+            film.size = moment.size
             findings.write(moment, verdict)
 
         def tick(*_: object) -> None:
             check_not_ending()
             self.batch.progress.tick()
+            if self._work.is_late() and not film.is_live:  # which can't be begun again
+                raise _TimeIsUp
 
         try:
+            film.is_live = is_live(shot.source)
             with heeded():
+                tick()
                 report = analyse(shot.source, inquiry, note, tick, films.live)
         except (OutputError, BrokenPipeError):
             raise
+        except _TimeIsUp:
+            self._work.incomplete = True
+            self._put(shot, [])
+            return
         except Exception as error:
             check_not_ending()
             self._fail(shot, error)
             return
-        film = Film(shot, size, report.looks, report.looks, ended=True, incomplete=report.incomplete, since=begin)
-        film.is_live = shot.source.address is not None and is_live(shot.source)
+        film.frames = film.finished = report.looks
+        film.ended, film.incomplete = True, report.incomplete
         self._close(film)
 
     # -- writing
@@ -283,7 +296,7 @@ class _Running:
             return
         self._put(film.shot, [of_film(film, self.batch.about, self.batch.beside.kinds)])
         if film.incomplete:
-            self._count_failure(film.shot, f"{film.incomplete}; the output holds what could be read")
+            self._count_incomplete(film.shot, film.incomplete)
         else:
             self.batch.progress.asked += 1
 
@@ -294,6 +307,9 @@ class _Running:
             return
         self._put(shot, [of_failure(shot, self.batch.about, error)])
         self._count_failure(shot, cause_of(error))
+
+    def _count_incomplete(self, shot: Shot, cause: str) -> None:
+        self._count_failure(shot, f"{cause}; the output holds what could be read")
 
     def _count_failure(self, shot: Shot, cause: str) -> None:
         self.batch.console.error(f"{shot.source.name}: {cause}")

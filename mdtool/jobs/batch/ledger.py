@@ -38,14 +38,21 @@ def line_of(record: Record) -> str:
 @dataclass(slots=True)
 class Entry:
     """What there is of one input. ranges: all its lines, the last of them its record. whole: it is done, if its version
-    is known; made: what was made beside its record. times: of its frames, of a video that is not done.
+    is known; made: what was made beside its record. incomplete: what is wrong with a video that was done as far as it
+    could be read. times: of its frames, of a video that is not done.
     """
 
     version: Version
     ranges: list[Range] = field(default_factory=list)
     whole: bool = False
     made: tuple[str, ...] = ()
+    incomplete: str = ""
     times: set[float] | None = None
+
+    def end(self, record: Record) -> None:
+        """record: of all of the input."""
+        self.whole, self.times = True, None
+        self.made, self.incomplete = tuple(record.get("made", ())), record.get("incomplete", "")
 
 
 class Sink(Protocol):
@@ -95,11 +102,11 @@ class Stream:
     def add(self, record: Record) -> None:
         self._put(line_of(record))
         if record.get("sha256") and "error" not in record and "time" not in record:
-            made = tuple(record.get("made", ()))
             self._records[record["input"]] = record
             if len(self._records) > REMEMBERED:
                 self._records.pop(next(iter(self._records)))
-            self._entries[record["input"]] = Entry(version_of(record), whole=True, made=made)
+            self._entries[record["input"]] = Entry(version_of(record))
+            self._entries[record["input"]].end(record)
 
     def refresh(self, name: str, version: Version) -> None:
         self._entries[name].version = version
@@ -293,7 +300,7 @@ class Ledger:
                 entry.times = set()
             entry.times.add(record["time"])
         else:
-            entry.whole, entry.made, entry.times = True, tuple(record.get("made", ())), None
+            entry.end(record)
 
     def _compact(self) -> bool:
         """Whether lines were moved: what does not hold is cut off at the end, or left out of a copy in its place."""

@@ -110,7 +110,7 @@ class WorkList:
         entry = self._sink.entry(source.name)
         if not entry or not entry.whole or not state or state != (entry.version.size, entry.version.modified):
             return False
-        if not self._beside.is_made(entry.made):
+        if entry.incomplete or not self._beside.is_made(entry.made):
             return False
         self._progress.skip()
         return True

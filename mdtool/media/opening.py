@@ -11,6 +11,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
+from email.message import Message
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ from mdtool.stdin import check_piped
 HEAD_BYTES = 64
 MOST_DOWNLOADED = 256 << 20  # bytes of a picture
 Medium = VideoReader | Animation | Photo
+_VIDEOS: dict[Address, str] = {}  # on the web, no pictures, with their versions: so each is asked for that but once
 
 
 def is_live(source: Input) -> bool:
@@ -149,6 +151,8 @@ def is_endless(address: Address) -> bool:
 
 def _picture_from_web(address: Address, is_picture: Callable[[bytes], object]) -> bytes | None:
     """None where there is something else, as `is_picture` says of the first bytes."""
+    if address in _VIDEOS:
+        return None
     try:
         with urllib.request.urlopen(_request(address), timeout=OPEN_SECONDS) as response:
             head = response.read(HEAD_BYTES)
@@ -157,9 +161,23 @@ def _picture_from_web(address: Address, is_picture: Callable[[bytes], object]) -
                 if len(data) > MOST_DOWNLOADED:
                     raise InputError(f"is larger than {MOST_DOWNLOADED >> 20} MB, which no picture is")
                 return data
+            if not begins_picture(head):
+                _VIDEOS[address] = _version(response.headers)
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise InputError(f"can't be read: {getattr(error, 'reason', None) or error}") from error
     return None
+
+
+def served_version(address: Address) -> str:
+    """What its server told of the version of a video, once `picture_bytes` said that it is no picture; it may be
+    nothing."""
+    return _VIDEOS.get(address, "")
+
+
+def _version(headers: Message) -> str:
+    """Empty where a server tells no more than a size, which another version may have too."""
+    told = [headers[name] for name in ("ETag", "Last-Modified", "Content-Length")]
+    return " ".join(filter(None, told)) if any(told[:2]) else ""
 
 
 def _request(address: Address) -> urllib.request.Request:

@@ -1,5 +1,6 @@
 """Thousands of pictures: a record of each, what is made beside it, and how a run ends and goes on."""
 
+import contextlib
 import http.server
 import json
 import os
@@ -325,6 +326,56 @@ def test_an_input_that_takes_too_long_is_given_up(slow: str, photos: Path) -> No
     assert outcome.code == 1
     assert {one.get("error", {}).get("code") for one in outcome.json} == {None, "slow"}
     assert len(outcome.json) == 6
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[tuple[Path, str, dict[str, str], list[str]]]:
+    """A clip, its address on a server, what that tells besides its size, and which requests it had."""
+    clip, told, asked = make_video(tmp_path / "clip.mp4", 30, size=(96, 64)), dict[str, str](), list[str]()
+
+    class Telling(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.headers.get("User-Agent", ""))
+            data = clip.read_bytes()
+            self.send_response(200)
+            for name, value in {"Content-Length": str(len(data)), **told}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            with contextlib.suppress(OSError):
+                self.wfile.write(data)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Telling)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield clip, f"http://127.0.0.1:{server.server_port}/clip.mp4", told, asked
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.parametrize("command", ["detect", "point"])
+def test_a_video_on_a_server_is_known_again(
+    served: tuple[Path, str, dict[str, str], list[str]], tmp_path: Path, command: str
+) -> None:
+    clip, address, told, asked = served
+    asking = (command, address, "face", "--sample", "10", "--jsonl", tmp_path / "out.jsonl")
+    for _ in range(2):  # without a word of its version it is asked about each time
+        assert "1 asked about" in ok(run(*asking)).err
+    told["ETag"] = '"one"'
+    asked.clear()
+    assert "1 asked about" in ok(run(*asking)).err
+    assert len(asked) <= 3
+    asked.clear()
+    assert "0 asked about, 1 done before" in ok(run(*asking)).err
+    assert len(asked) == 1
+    lines = len(records(tmp_path / "out.jsonl"))
+    told["ETag"] = '"two"'
+    assert "1 asked about" in ok(run(*asking)).err
+    assert len(records(tmp_path / "out.jsonl")) == lines
+    assert {one["served"] for one in records(tmp_path / "out.jsonl") if "frames" in one} == {
+        f'"two" {clip.stat().st_size}'
+    }
 
 
 def test_pictures_that_appear(photos: Path, tmp_path: Path) -> None:

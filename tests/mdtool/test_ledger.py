@@ -165,6 +165,13 @@ def test_of_content_that_is_not_known_the_last_record_stays(tmp_path: Path) -> N
     assert names(path) == ["a.jpg", "http://a/v.mp4", "http://a/v.mp4"]
 
 
+def test_frames_of_content_that_is_not_known_are_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "out"
+    filled(path, record("-", "", time=0.0), record("a.jpg"))
+    filled(path, record("-", "", time=0.0, answers=["other"]), record("-", "", frames=1))
+    assert names(path) == ["a.jpg", "-", "-"]
+
+
 @pytest.mark.parametrize("again", [record("b.jpg"), failed("b.jpg")])
 def test_a_failure_that_came_last_is_tried_again(tmp_path: Path, again: dict[str, Any]) -> None:
     path = tmp_path / "out"
@@ -226,9 +233,13 @@ def test_another_run_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "content",
     [
-        "mine\n", "{}\n", '{"schema":"mdtool.answers/1"}\n', '{"schema":"mdtool.batch/1"}\n',
-        f"{json.dumps(failed('a.jpg'))}\n{{}}\n", f"{finding('v.mp4', 0)}mine\n",
-    ],  # fmt: skip
+        "mine\n",
+        "{}\n",
+        '{"schema":"mdtool.answers/1"}\n',
+        '{"schema":"mdtool.batch/1"}\n',
+        f"{json.dumps(failed('a.jpg'))}\n{{}}\n",
+        f"{finding('v.mp4', 0)}mine\n",
+    ],
 )
 def test_what_is_something_else_is_left_alone(tmp_path: Path, content: str) -> None:
     path = tmp_path / "out"

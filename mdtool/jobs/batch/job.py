@@ -116,7 +116,7 @@ class _Running:
         for shot in shots:
             if shot and shot.film and not self.batch.films.inquiry:
                 entry = self.batch.sink.entry(shot.source.name)
-                same = entry and entry.version.sha256 == shot.version.sha256
+                same = entry and entry.version.identity == shot.version.identity
                 answered = (entry.times if entry and same else None) or set()
                 film = Film(shot)
                 yield from frames_of(film, self.batch.films, answered, self._numbers, self._work.is_late)

@@ -4,7 +4,7 @@ JSON Lines, of the schema in `mdtool.forms.records`; a video's are preceded by r
 (`mdtool.findings`). An input is done when there is a record of it, without a time, for the same settings and content.
 Lines are only ever added. What no longer holds is left out when the file is opened and when it is closed, by putting a
 copy without it in its place: the half of a line that a killed run left, errors, which are tried again, what was said of
-other content under the same name, and findings of a video that is not done.
+other content under the same name, findings of a video that is not done, and frames of one that can't be known again.
 """
 
 import fcntl
@@ -101,7 +101,7 @@ class Stream:
 
     def add(self, record: Record) -> None:
         self._put(line_of(record))
-        if record.get("sha256") and "error" not in record and "time" not in record:
+        if "error" not in record and "time" not in record and version_of(record).identity:
             self._records[record["input"]] = record
             if len(self._records) > REMEMBERED:
                 self._records.pop(next(iter(self._records)))
@@ -157,6 +157,9 @@ class Ledger:
             self._read()
             self._dropped += self._errors.values()
             self._errors.clear()
+            for name, entry in list(self._entries.items()):
+                if not entry.whole and not entry.version.identity:
+                    self._dropped += self._entries.pop(name).ranges
             if self._compact():
                 self._forget()
                 self._read()
@@ -290,7 +293,7 @@ class Ledger:
                 self._dropped += self._entries.pop(name).ranges
             return
         version = version_of(record)
-        if entry is None or entry.whole or entry.version.sha256 != version.sha256:
+        if entry is None or entry.whole or entry.version.identity != version.identity:
             if entry and not record.get("live"):  # what played live is over, and stays
                 self._dropped += entry.ranges
             entry = self._entries[name] = Entry(version)

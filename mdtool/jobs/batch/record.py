@@ -42,8 +42,9 @@ def of_failure(shot: Shot, about: Record, error: Exception) -> Record:
 
 
 def fields_of(version: Version) -> Record:
-    return {"sha256": version.sha256, "bytes": version.size, "modified": version.modified}
+    fields = {"sha256": version.sha256, "bytes": version.size, "modified": version.modified}
+    return fields | {"served": version.served} if version.served else fields
 
 
 def version_of(record: Record) -> Version:
-    return Version(record["sha256"], record.get("bytes"), record.get("modified"))
+    return Version(record["sha256"], record.get("bytes"), record.get("modified"), record.get("served", ""))

@@ -71,7 +71,7 @@ class BatchOptions:
         str | None, typer.Option(help="Begin nothing after this time (6h, 90m), and end with code 75 if more is left.")
     ] = None
     timeout: Annotated[
-        str | None, typer.Option(help="Give an input up that takes longer to read (its frames not counted).")
+        str | None, typer.Option(help="Give an input up that takes longer to read, or a frame of it in videos.")
     ] = None
     max_errors: Annotated[int | None, typer.Option(min=0, help="End when more inputs than this have failed.")] = None
     progress: Annotated[

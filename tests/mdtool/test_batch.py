@@ -12,6 +12,7 @@ import threading
 import time
 import zipfile
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -328,54 +329,81 @@ def test_an_input_that_takes_too_long_is_given_up(slow: str, photos: Path) -> No
     assert len(outcome.json) == 6
 
 
+@dataclass
+class Served:
+    """A clip on a server. told: what that says besides its size; asked: which requests it had. stalls: it gives a part,
+    and then no more."""
+
+    clip: Path
+    address: str = ""
+    told: dict[str, str] = field(default_factory=dict)
+    asked: list[str] = field(default_factory=list)
+    stalls: bool = False
+    ended: threading.Event = field(default_factory=threading.Event)
+
+
 @pytest.fixture
-def served(tmp_path: Path) -> Iterator[tuple[Path, str, dict[str, str], list[str]]]:
-    """A clip, its address on a server, what that tells besides its size, and which requests it had."""
-    clip, told, asked = make_video(tmp_path / "clip.mp4", 30, size=(96, 64)), dict[str, str](), list[str]()
+def served(tmp_path: Path) -> Iterator[Served]:
+    one = Served(make_video(tmp_path / "clip.mkv", 120, size=(96, 64)))
 
     class Telling(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            asked.append(self.headers.get("User-Agent", ""))
-            data = clip.read_bytes()
+            one.asked.append(self.path)
+            data = one.clip.read_bytes()
             self.send_response(200)
-            for name, value in {"Content-Length": str(len(data)), **told}.items():
+            for name, value in {"Content-Length": str(len(data)), **one.told}.items():
                 self.send_header(name, value)
             self.end_headers()
             with contextlib.suppress(OSError):
-                self.wfile.write(data)
+                self.wfile.write(data[: len(data) * 2 // 3] if one.stalls else data)
+                one.ended.wait(SECONDS if one.stalls else 0)
 
         def log_message(self, *_: object) -> None:
             pass
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Telling)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield clip, f"http://127.0.0.1:{server.server_port}/clip.mp4", told, asked
+    one.address = f"http://127.0.0.1:{server.server_port}/clip.mkv"
+    yield one
+    one.ended.set()
     server.shutdown()
     server.server_close()
 
 
 @pytest.mark.parametrize("command", ["detect", "point"])
-def test_a_video_on_a_server_is_known_again(
-    served: tuple[Path, str, dict[str, str], list[str]], tmp_path: Path, command: str
-) -> None:
-    clip, address, told, asked = served
-    asking = (command, address, "face", "--sample", "10", "--jsonl", tmp_path / "out.jsonl")
+def test_a_video_on_a_server_is_known_again(served: Served, tmp_path: Path, command: str) -> None:
+    asking = (command, served.address, "face", "--sample", "60", "--jsonl", tmp_path / "out.jsonl")
     for _ in range(2):  # without a word of its version it is asked about each time
         assert "1 asked about" in ok(run(*asking)).err
-    told["ETag"] = '"one"'
-    asked.clear()
+    served.told["ETag"] = '"one"'
+    served.asked.clear()
     assert "1 asked about" in ok(run(*asking)).err
-    assert len(asked) <= 3
-    asked.clear()
+    assert len(served.asked) <= 3
+    served.asked.clear()
     assert "0 asked about, 1 done before" in ok(run(*asking)).err
-    assert len(asked) == 1
+    assert len(served.asked) == 1
     lines = len(records(tmp_path / "out.jsonl"))
-    told["ETag"] = '"two"'
+    served.told["ETag"] = '"two"'
     assert "1 asked about" in ok(run(*asking)).err
     assert len(records(tmp_path / "out.jsonl")) == lines
-    assert {one["served"] for one in records(tmp_path / "out.jsonl") if "frames" in one} == {
-        f'"two" {clip.stat().st_size}'
-    }
+    (known,) = (one["served"] for one in records(tmp_path / "out.jsonl") if "frames" in one)
+    assert known == f'"two" {served.clip.stat().st_size}'
+
+
+@pytest.mark.parametrize("command", ["detect", "point"])
+def test_a_video_that_takes_too_long_is_given_up(served: Served, photos: Path, tmp_path: Path, command: str) -> None:
+    served.stalls, served.told["ETag"] = True, '"one"'
+    asking = (command, served.address, photos / "a.jpg", "-p", "face", "--sample", "60", "--jsonl", tmp_path / "out")
+    outcome = run(*asking, "--timeout", "2")
+    assert outcome.code == 1
+    assert f"{served.address}: was not read within 2 s" in outcome.err
+    codes = {one["input"]: one.get("error", {}).get("code") for one in records(tmp_path / "out") if "input" in one}
+    assert codes == {served.address: "slow", str(photos / "a.jpg"): None}
+    served.stalls = False
+    assert "1 asked about, 1 done before" in ok(run(*asking, "--timeout", "30s")).err
+    told = [one.get("frame", one.get("time")) for one in records(tmp_path / "out")]
+    assert told.count(None) == 2
+    assert len(told) == len({*told}) + 1 == (122 if command == "detect" else 4)
 
 
 def test_pictures_that_appear(photos: Path, tmp_path: Path) -> None:

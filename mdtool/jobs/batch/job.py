@@ -33,7 +33,7 @@ from mdtool.media.opening import is_live, open_picture
 @dataclass(frozen=True)
 class Limits:
     """errors: the batch ends when more inputs have failed. seconds: after which no other input is begun. timeout:
-    seconds that reading one may take."""
+    seconds that reading one may take, or a frame of a video."""
 
     errors: int | None = None
     seconds: float | None = None
@@ -119,7 +119,8 @@ class _Running:
                 same = entry and entry.version.identity == shot.version.identity
                 answered = (entry.times if entry and same else None) or set()
                 film = Film(shot)
-                yield from frames_of(film, self.batch.films, answered, self._numbers, self._work.is_late)
+                timeout = self.batch.limits.timeout
+                yield from frames_of(film, self.batch.films, answered, self._numbers, self._work.is_late, timeout)
                 self._work.incomplete |= not film.ended
                 yield film
             else:
@@ -246,7 +247,7 @@ class _Running:
             film.is_live = is_live(shot.source)
             with heeded():
                 tick()
-                report = analyse(shot.source, inquiry, note, tick, films.live)
+                report = analyse(shot.source, inquiry, note, tick, films.live, self.batch.limits.timeout)
         except (OutputError, BrokenPipeError):
             raise
         except _TimeIsUp:

@@ -5,9 +5,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from engine.contract import EngineError
-from mdtool.errors import OutputError
+from mdtool.errors import OutputError, TooSlow
 from mdtool.forms.records import SCHEMA, Record
-from mdtool.jobs.asking.reading import TooSlow
 from mdtool.jobs.asking.shot import Shot, Version
 from mdtool.jobs.batch.films import Film
 from mdtool.jobs.each_input import cause_of

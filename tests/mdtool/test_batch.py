@@ -1,6 +1,7 @@
 """Thousands of pictures: a record of each, what is made beside it, and how a run ends and goes on."""
 
 import contextlib
+import hashlib
 import http.server
 import json
 import os
@@ -11,15 +12,27 @@ import subprocess
 import threading
 import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from media_made import SAMPLES, make_video
 from PIL import Image
 from program import COMMAND, Outcome, Run, environment, run, run_here, started, wait_until
+
+from engine.contract import Abilities, CaptionRequest, Done, Request
+from mdtool.console import Console
+from mdtool.errors import MdtoolError
+from mdtool.jobs.batch import work_list
+from mdtool.jobs.batch.films import Films
+from mdtool.jobs.batch.job import Batch
+from mdtool.jobs.batch.output import opened
+from mdtool.jobs.batch.progress import Progress
+from mdtool.media.listing import Selection
+from mdtool.stream.sampling import Sampling
 
 SECONDS = 50
 FACE = SAMPLES / "portrait.jpg"
@@ -419,6 +432,87 @@ def test_pictures_that_appear(photos: Path, tmp_path: Path) -> None:
         process.send_signal(signal.SIGINT)
         assert process.wait(SECONDS) == 130
     assert sorted(names(out))[-1] == "new.jpg"
+
+
+def test_a_video_that_is_still_written(tmp_path: Path) -> None:
+    """It changes after it was answered, and then while it is asked about."""
+    clip, out = tmp_path / "in" / "clip.mkv", tmp_path / "out.jsonl"
+    clip.parent.mkdir()
+    first, second, third = (
+        make_video(tmp_path / f"{frames}.mkv", frames, size=(96, 64)).read_bytes() for frames in (2, 12, 5)
+    )
+    second = second[: len(second) * 9 // 10]
+
+    def told(content: bytes, field: str) -> bool:
+        digest = hashlib.sha256(content).hexdigest()
+        lines = map(json.loads, out.read_bytes().split(b"\n")[:-1] if out.exists() else ())
+        return any(one["sha256"] == digest and field in one for one in lines)
+
+    asking = ("point", clip.parent, "circle", "--model", "pocket", "--sample", "every", "--jsonl", out)
+    with started(*asking, "--watch") as process:
+        for content, field in ((first, "frames"), (second, "time"), (third, "frames")):
+            clip.write_bytes(content)
+            wait_until(lambda content=content, field=field: told(content, field), SECONDS)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(SECONDS) == 130
+    assert "0 asked about, 1 done before" in ok(run(*asking)).err
+    *frames, whole = records(out)
+    assert len({one["time"] for one in frames}) == len(frames) == whole["frames"] == 5
+
+
+class LastFirst:
+    """A model that answers what it is asked last first. change: called when it is asked for the second time."""
+
+    name, revision, pictures_at_once = "last-first", "", 1
+    abilities = Abilities({"caption": None})
+
+    def __init__(self, change: Callable[[], None]) -> None:
+        self.change = change
+        self.asked = 0
+
+    def encode(self, images: Sequence[np.ndarray]) -> list[None]:
+        return [None] * len(images)
+
+    def run(self, requests: Iterable[Request]) -> Iterator[Done]:
+        indices = []
+        for index, _ in enumerate(requests):
+            self.asked += 1
+            if self.asked == 2:
+                self.change()
+            indices.append(index)
+        yield from (Done(index, "") for index in reversed(indices))
+
+
+@dataclass
+class TwoInputs(Progress):
+    """Ends the batch when two are done."""
+
+    def tick(self) -> None:
+        if self.asked == 2:
+            raise MdtoolError("two are done")
+
+
+def test_a_video_that_changes_while_it_is_asked_about(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(work_list, "WATCH_SECONDS", 0.05)
+    clip, out, console = make_video(tmp_path / "clip.mp4", 9, size=(96, 64)), tmp_path / "out", Console(quiet=True)
+
+    def change() -> None:
+        make_video(clip, 3, size=(96, 64))
+        time.sleep(1)  # in which it is met again
+
+    model: Any = LastFirst(change)
+    with opened(out, overwrite=False) as sink:
+        sink.begin("mine")
+        about = {"model": model.name, "revision": "", "settings": "mine"}
+        batch = Batch(
+            Selection([str(clip)]), model, [CaptionRequest(None)], None, sink, about, console, TwoInputs(console),
+            films=Films(Sampling(stride=1)), watch=True,
+        )  # fmt: skip
+        with pytest.raises(MdtoolError, match="two are done"):
+            batch.run()
+    *frames, whole = records(out)
+    assert whole["sha256"] == hashlib.sha256(clip.read_bytes()).hexdigest()
+    assert sorted(one["time"] for one in frames) == [0.0, 0.033, 0.067]
 
 
 def test_names_from_a_pipe_that_is_no_stdin(photos: Path, tmp_path: Path) -> None:

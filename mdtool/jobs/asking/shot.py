@@ -27,6 +27,10 @@ class Version:
         """The same for the same content; empty where nobody knows."""
         return self.sha256 or self.served
 
+    @property
+    def state(self) -> tuple[int | None, int | None]:
+        return self.size, self.modified
+
 
 UNKNOWN = Version("")  # of what can't be read again, as a camera
 

@@ -23,7 +23,7 @@ from mdtool.jobs.batch.ledger import Sink
 from mdtool.jobs.batch.looking import read_again, reader
 from mdtool.jobs.batch.progress import Progress
 from mdtool.jobs.batch.record import of_failure, of_film, of_picture, said
-from mdtool.jobs.batch.work_list import WorkList
+from mdtool.jobs.batch.work_list import WorkList, state_of
 from mdtool.jobs.each_input import cause_of
 from mdtool.jobs.rework.analyse import analyse
 from mdtool.media.listing import Selection
@@ -82,6 +82,7 @@ class _Running:
         self._results: defaultdict[Shot, dict[int, Done | Failed]] = defaultdict(dict)
         self._in_flight = 0
         self._all_read = False
+        self._films: dict[str, Film] = {}  # by name; of these all frames are asked about, if not yet answered
         self._film: Shot | None = None  # to be looked at whole, when nothing else is under way
         self._names: dict[str, str] = {}  # of inputs by their content, if pictures that are equal are answered once
         self._twins: dict[str, list[Shot]] = {}  # that wait for the answers to one like them
@@ -114,6 +115,10 @@ class _Running:
     def _with_frames(self, shots: Iterator[Shot | None]) -> Generator[Shot | Film | None]:
         """With frames in place of a video, and then the video, if these are asked about; None: there is nothing yet."""
         for shot in shots:
+            while shot and (before := self._films.get(shot.source.name)) and not before.is_done:
+                yield None  # a video that has changed since: the records of one version come after those of another
+            if shot and shot.film and self._has_changed(shot):
+                continue
             if shot and shot.film and not self.batch.films.inquiry:
                 entry = self.batch.sink.entry(shot.source.name)
                 same = entry and entry.version.identity == shot.version.identity
@@ -121,10 +126,17 @@ class _Running:
                 film = Film(shot)
                 timeout = self.batch.limits.timeout
                 yield from frames_of(film, self.batch.films, answered, self._numbers, self._work.is_late, timeout)
-                self._work.incomplete |= not film.ended
+                if film.ended:
+                    self._films[shot.source.name] = film
+                else:
+                    self._work.incomplete = True
                 yield film
             else:
                 yield shot and replace(shot, number=next(self._numbers))
+
+    def _has_changed(self, shot: Shot) -> bool:
+        """Whether a video is still being written, so that it will be met again."""
+        return self.batch.watch and shot.source.path is not None and state_of(shot.source) != shot.version.state
 
     def _ready(self, shots: Iterator[Shot | Film | None]) -> Iterator[Shot]:
         """What the model is to be asked about; ends rather than let it wait with answers under way."""

@@ -108,7 +108,7 @@ class WorkList:
                 return True  # it was listed before
             self._met[source.name] = state
         entry = self._sink.entry(source.name)
-        if not entry or not entry.whole or not state or state != (entry.version.size, entry.version.modified):
+        if not entry or not entry.whole or not state or state != entry.version.state:
             return False
         if entry.incomplete or not self._beside.is_made(entry.made):
             return False

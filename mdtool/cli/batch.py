@@ -68,7 +68,8 @@ class BatchOptions:
         False
     )
     time_budget: Annotated[
-        str | None, typer.Option(help="Begin nothing after this time (6h, 90m), and end with code 75 if more is left.")
+        str | None,
+        typer.Option(help="Begin nothing, not even a frame, after this time (6h, 90m); code 75 if more is left."),
     ] = None
     timeout: Annotated[
         str | None, typer.Option(help="Give an input up that takes longer to read, or a frame of it in videos.")

@@ -75,12 +75,13 @@ def ahead_with_pauses(items: Iterable[T | Pause], depth: int, timeout: float | N
     thread = threading.Thread(target=run, name="stage", daemon=True)
     try:
         thread.start()
+        asked = time.monotonic()
         while True:
             try:
                 item = ready.get(timeout=POLL_SECONDS)
             except queue.Empty:
                 check_not_ending()
-                if timeout and time.monotonic() - begun > timeout:
+                if timeout and time.monotonic() - max(begun, asked) > timeout:
                     is_stuck = True
                     raise TooSlow(timeout) from None
                 yield Pause()
@@ -90,6 +91,7 @@ def ahead_with_pauses(items: Iterable[T | Pause], depth: int, timeout: float | N
                     raise item.error
                 return
             yield item
+            asked = time.monotonic()
     finally:
         stopped.set()
         if not is_stuck:

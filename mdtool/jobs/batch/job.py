@@ -32,8 +32,8 @@ from mdtool.media.opening import is_live, open_picture
 
 @dataclass(frozen=True)
 class Limits:
-    """errors: the batch ends when more inputs have failed. seconds: after which no other input is begun. timeout:
-    seconds that reading one may take, or a frame of a video."""
+    """errors: the batch ends when more inputs have failed. seconds: after which no other input, or frame of a video,
+    is begun. timeout: seconds that reading one may take."""
 
     errors: int | None = None
     seconds: float | None = None
@@ -82,7 +82,7 @@ class _Running:
         self._results: defaultdict[Shot, dict[int, Done | Failed]] = defaultdict(dict)
         self._in_flight = 0
         self._all_read = False
-        self._films: dict[str, Film] = {}  # by name; of these all frames are asked about, if not yet answered
+        self._films: dict[str, Film] = {}  # by name, that have no more frames, but may wait for answers
         self._film: Shot | None = None  # to be looked at whole, when nothing else is under way
         self._names: dict[str, str] = {}  # of inputs by their content, if pictures that are equal are answered once
         self._twins: dict[str, list[Shot]] = {}  # that wait for the answers to one like them

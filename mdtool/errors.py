@@ -39,6 +39,13 @@ class InputError(MdtoolError):
     """One input that can't be read; the others go on."""
 
 
+class TooSlow(InputError):
+    """An input that did not come in the time that it had."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"was not read within {seconds:g} s")
+
+
 class OutputError(MdtoolError):
     """The result can't be written: disk full, folder missing, no permission."""
 

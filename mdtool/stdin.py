@@ -1,19 +1,25 @@
-"""Text that is piped in."""
+"""What is piped in."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
+from mdtool.ending import ENDING
 from mdtool.errors import UsageError
 from mdtool.media.piped import Piped
 
 CHUNK_BYTES = 1 << 16
 
 
-def piped(what: str) -> Piped:
+def check_piped(what: str) -> None:
     """UsageError, which names what could be, where nothing is piped in."""
     if sys.stdin is None or sys.stdin.isatty():
         raise UsageError(f"-: nothing is piped in; give a file name, or pipe {what} to this command")
-    return Piped(sys.stdin.fileno())
+
+
+def piped(what: str, ended: Callable[[], bool] = ENDING.is_set) -> Piped:
+    """As `check_piped`; ended: as `Piped` has it."""
+    check_piped(what)
+    return Piped(sys.stdin.fileno(), ended)
 
 
 def lines() -> Iterator[str]:

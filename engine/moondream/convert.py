@@ -5,7 +5,6 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from engine.checkpoint_write import write_checkpoint
@@ -21,8 +20,8 @@ _PARTS = ("nibbles", "scale", "zero", "values")
 def write_quantised(located: Located, kind: str, folder: Path, told: Callable[[float], object]) -> None:
     """Weights, config and tokenizer into a folder that is there, for `engine.load`. kind: of `Quantised`.
 
-    told: how much has been written, 0..1, now and then. Raises ModelUnavailable (weights missing or broken), EngineError
-    (in 4 bits already, and 8 are asked for), OSError (the folder can't be written).
+    told: how much has been written, 0..1, now and then. Raises ModelUnavailable (weights missing or broken),
+    EngineError (in 4 bits already, and 8 are asked for), OSError (the folder can't be written).
     """
     weights = open_weights(located.weights, read_config(located.config_source, located.config))
     names = [part for name in weights.shapes for part in (name, *(f"{name}.{part}" for part in _PARTS))]

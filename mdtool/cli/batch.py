@@ -68,10 +68,11 @@ class BatchOptions:
         False
     )
     time_budget: Annotated[
-        str | None, typer.Option(help="Begin nothing after this time (6h, 90m), and end with code 75 if more is left.")
+        str | None,
+        typer.Option(help="Begin nothing, not even a frame, after this time (6h, 90m); code 75 if more is left."),
     ] = None
     timeout: Annotated[
-        str | None, typer.Option(help="Give an input up that takes longer to read (its frames not counted).")
+        str | None, typer.Option(help="Give an input up that takes longer to read, or a frame of it in videos.")
     ] = None
     max_errors: Annotated[int | None, typer.Option(min=0, help="End when more inputs than this have failed.")] = None
     progress: Annotated[
@@ -219,22 +220,22 @@ def run_batch(batch: BatchOptions, selection: "Selection", asking: Asking, conso
     times = positive("--time-budget", batch.time_budget), positive("--timeout", batch.timeout)
     room, encode = parsed("--cache-size", size_in_bytes, batch.cache_size), None
     beside = _beside(batch, asking)
-    model = asking.load()
-    if batch.cache:
-        from mdtool.jobs.asking.seen import encoder  # which loads torch
+    with opened(place, batch.overwrite) as sink:
+        model = asking.load()
+        if batch.cache:
+            from mdtool.jobs.asking.seen import encoder  # which loads torch
 
-        encode = encoder(model, Path(batch.cache), room, console.note)
-    told = asking.command, asking.requests, asking.threshold, asking.options
-    settings = settings_of(model.name, model.revision, *told)[:16]
-    about = {"model": model.name, "revision": model.revision, "settings": settings}
-    progress = Progress(
-        console, batch.progress, (lambda: sum(1 for _ in listed(selection))) if rereadable and not batch.watch else None
-    )
-    with opened(place, settings, batch.overwrite) as sink:
+            encode = encoder(model, Path(batch.cache), room, console.note)
+        told = asking.command, asking.requests, asking.threshold, asking.options
+        settings = settings_of(model.name, model.revision, *told)[:16]
+        about = {"model": model.name, "revision": model.revision, "settings": settings}
+        count = (lambda: sum(1 for _ in listed(selection))) if rereadable and not batch.watch else None
+        sink.begin(settings)
         beside.open_folders(batch.overwrite)
         code = Batch(
-            selection, model, asking.requests, asking.threshold, sink, about, console, progress, beside,
-            asking.films(model), Limits(batch.max_errors, *times), batch.ordered, batch.dedupe, batch.watch, encode,
+            selection, model, asking.requests, asking.threshold, sink, about, console,
+            Progress(console, batch.progress, count), beside, asking.films(model), Limits(batch.max_errors, *times),
+            batch.ordered, batch.dedupe, batch.watch, encode,
         ).run()  # fmt: skip
     if form and place:
         target, tally = make_form(place, form, settings)

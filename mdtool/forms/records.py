@@ -9,7 +9,8 @@ frames         only of a video itself: how many frames were asked about. Its ans
                comes after those of its frames
 incomplete     only of a video: what is wrong with it, so that a part of it could not be asked about
 live           true: it played while it was asked about, so that it can't be asked about again
-sha256         of the file's bytes, in hexadecimal
+sha256         of the file's bytes, in hexadecimal; empty of a video on the web, and of what can't be read again
+served         only of a video on the web: what the server tells of its version (ETag, Last-Modified, Content-Length)
 bytes          the size of the file, and
 modified       when it was changed last, in nanoseconds since 1970, as it was read; null of what is no file
 width, height  pixels, upright
@@ -38,7 +39,7 @@ from mdtool.findings import BATCH_SCHEMA as SCHEMA
 from mdtool.findings import SCHEMA as FINDINGS_SCHEMA
 
 SIZES = {"width", "height"}
-TEXTS = {"input", "sha256", "model", "revision", "settings"}
+TEXTS = {"input", "sha256", "served", "model", "revision", "settings"}
 TEXTS |= {"length", "caption", "question", "answer", "reasoning", "prompt", "label"}
 NUMBERS = {"time", "milliseconds", "score", *SIDES, *PLACE}
 NEEDED = {

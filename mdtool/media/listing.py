@@ -1,7 +1,6 @@
 """What there is to ask about, found while it is asked: files, folders, globs, lists of names, archives, addresses."""
 
 import os
-import sys
 from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -16,6 +15,7 @@ from mdtool.media.inputs import MARKS, VIDEOS, Input
 from mdtool.media.patterns import MAGIC, Filter, Glob
 from mdtool.media.picture import PICTURES
 from mdtool.media.piped import Piped
+from mdtool.stdin import piped
 
 CHUNK_BYTES = 1 << 16
 KNOWN = (*PICTURES, *VIDEOS, *ARCHIVES)
@@ -218,9 +218,7 @@ def _inside(name: str) -> Path:
 def _list_of_names(path: Path, stack: ExitStack, ended: Callable[[], bool]) -> Piped:
     """stack: what closes it."""
     if str(path) == "-":
-        if sys.stdin is None or sys.stdin.isatty():
-            raise UsageError("-: nothing is piped in; pipe a list of names to this command, or give a file of them")
-        return Piped(sys.stdin.fileno(), ended)
+        return piped("a list of names", ended)
     try:
         file = stack.enter_context(path.open("rb", buffering=0))
         return Piped(file.fileno(), ended)

@@ -11,13 +11,14 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
+from email.message import Message
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mdtool.errors import InputError, UsageError
+from mdtool.errors import InputError
 from mdtool.media.address import Address
 from mdtool.media.animation import Animation, is_animated, read_animation
 from mdtool.media.archive import read_member
@@ -27,10 +28,12 @@ from mdtool.media.photo import Photo, read_photo, sniff
 from mdtool.media.picture import begins_picture, read_picture
 from mdtool.media.piped import Piped
 from mdtool.media.reader import VideoReader
+from mdtool.stdin import check_piped
 
 HEAD_BYTES = 64
 MOST_DOWNLOADED = 256 << 20  # bytes of a picture
 Medium = VideoReader | Animation | Photo
+_VIDEOS: dict[Address, str] = {}  # on the web, no pictures, with their versions: so each is asked for that but once
 
 
 def is_live(source: Input) -> bool:
@@ -100,15 +103,15 @@ def picture_bytes(source: Input) -> bytes | None:
         return source.path.read_bytes()
 
 
-def open_picture(source: Input, at_least: int | None = None) -> np.ndarray:
-    """HxWx3 uint8 sRGB, upright, of a picture of any kind that `read_picture` reads, and at_least as there.
+def open_picture(source: Input) -> np.ndarray:
+    """HxWx3 uint8 sRGB, upright, of a picture of any kind that `read_picture` reads.
 
     InputError for anything else. May be called from several threads.
     """
     data = picture_bytes(source)
     if data is None:
         raise InputError("is no picture of a kind that mdtool reads")
-    return read_picture(data, at_least)
+    return read_picture(data)
 
 
 def _still_or_moving(picture: bytes | Path) -> Animation | Photo:
@@ -148,6 +151,8 @@ def is_endless(address: Address) -> bool:
 
 def _picture_from_web(address: Address, is_picture: Callable[[bytes], object]) -> bytes | None:
     """None where there is something else, as `is_picture` says of the first bytes."""
+    if address in _VIDEOS:
+        return None
     try:
         with urllib.request.urlopen(_request(address), timeout=OPEN_SECONDS) as response:
             head = response.read(HEAD_BYTES)
@@ -156,9 +161,23 @@ def _picture_from_web(address: Address, is_picture: Callable[[bytes], object]) -
                 if len(data) > MOST_DOWNLOADED:
                     raise InputError(f"is larger than {MOST_DOWNLOADED >> 20} MB, which no picture is")
                 return data
+            if not begins_picture(head):
+                _VIDEOS[address] = _version(response.headers)
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise InputError(f"can't be read: {getattr(error, 'reason', None) or error}") from error
     return None
+
+
+def served_version(address: Address) -> str:
+    """What its server told of the version of a video, once `picture_bytes` said that it is no picture; it may be
+    nothing."""
+    return _VIDEOS.get(address, "")
+
+
+def _version(headers: Message) -> str:
+    """Empty where a server tells no more than a size, which another version may have too."""
+    told = [headers[name] for name in ("ETag", "Last-Modified", "Content-Length")]
+    return " ".join(filter(None, told)) if any(told[:2]) else ""
 
 
 def _request(address: Address) -> urllib.request.Request:
@@ -184,8 +203,7 @@ def spooled(source: Input, stack: ExitStack) -> Input:
 
 
 def _stdin() -> Any:
-    if sys.stdin is None or sys.stdin.isatty():
-        raise UsageError("-: nothing is piped in; give a file name, or pipe a video or photo to this command")
+    check_piped("a video or photo")
     return sys.stdin.buffer if sys.stdin.buffer.seekable() else _piped(sys.stdin.fileno())
 
 

@@ -28,14 +28,12 @@ _MAGIC = {  # how files begin, and which of Pillow's formats they are
 # fmt: on
 JXL = (b"\xff\x0a", b"\0\0\0\x0cJXL ")
 HEAD_BYTES = 64
-SHRINKS = (8, 4, 2)  # what a JPEG can be divided by while it is decoded
 
 
-def read_picture(source: bytes | Path, at_least: int | None = None) -> np.ndarray:
+def read_picture(source: bytes | Path) -> np.ndarray:
     """HxWx3 uint8 sRGB, upright, of the first or only picture in a file or in the bytes of one.
 
     What is transparent shows grey. 16 bits keep their upper 8; other numbers are scaled as `_scaled` says.
-    at_least: how many pixels the shorter side needs; a JPEG is then decoded at 1/2, 1/4 or 1/8 if that leaves so many.
     Raises InputError: no picture, damaged or cut short, too large; and OSError where there is no such file.
     """
     if isinstance(source, Path):
@@ -56,7 +54,7 @@ def read_picture(source: bytes | Path, at_least: int | None = None) -> np.ndarra
     if kind is None:
         return _read_by_pillow(data, next((form for magic, form in _MAGIC.items() if head.startswith(magic)), "TGA"))
     try:
-        return _read_by_vips(kind, data, at_least)
+        return _read_by_vips(kind, data)
     except InputError:
         if kind not in ("tiff", "avif"):
             raise
@@ -68,7 +66,7 @@ def begins_picture(head: bytes) -> bool:
     return sniff(head) is not None or head.startswith((*_MAGIC, *JXL))
 
 
-def _read_by_vips(kind: str, data: bytes, at_least: int | None) -> np.ndarray:
+def _read_by_vips(kind: str, data: bytes) -> np.ndarray:
     pyvips = vips()
     loader = getattr(pyvips.Image, {"avif": "heif"}.get(kind, kind) + "load_buffer")
     try:
@@ -76,9 +74,6 @@ def _read_by_vips(kind: str, data: bytes, at_least: int | None) -> np.ndarray:
         options: dict[str, Any] = {"access": "sequential", "fail_on": "warning" if kind == "jpeg" else "error"}
         image = loader(data, **options)
         check_size(image.width, image.height)
-        if kind == "jpeg" and (shrink := _shrink(min(image.width, image.height), at_least)) > 1:
-            options["shrink"] = shrink
-            image = loader(data, **options)
         try:
             pixels, mode = _pixels(image)
         except pyvips.Error as error:
@@ -92,10 +87,6 @@ def _read_by_vips(kind: str, data: bytes, at_least: int | None) -> np.ndarray:
     shown = Photo(pixels, mode, kind, icc).srgb()
     turn = 1 if kind == "avif" else _orientation(image)  # AVIF is turned by its own boxes, in the decoder
     return shown if turn == 1 else exif.upright(shown, turn)
-
-
-def _shrink(side: int, at_least: int | None) -> int:
-    return next((shrink for shrink in SHRINKS if at_least and side // shrink >= at_least), 1)
 
 
 def _orientation(image: Any) -> int:

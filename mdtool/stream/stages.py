@@ -9,6 +9,7 @@ from contextlib import closing, contextmanager, suppress
 from typing import Generic, TypeVar
 
 from mdtool.ending import check_not_ending
+from mdtool.errors import TooSlow
 
 T = TypeVar("T")
 POLL_SECONDS = 0.1  # how soon a stage that waits for room sees that nobody wants more
@@ -19,12 +20,13 @@ class _End(Generic[T]):
         self.error = error
 
 
-def ahead(items: Iterable[T], depth: int) -> Generator[T]:
+def ahead(items: Iterable[T], depth: int, timeout: float | None = None) -> Generator[T]:
     """The same items, made in another thread up to `depth` ahead of who takes them.
 
-    What `items` raises is raised here, in its place. Closing this iterator stops and closes `items`.
+    What `items` raises is raised here, in its place. Closing this iterator stops and closes `items`. timeout: seconds
+    that making one may take; TooSlow is raised then, and the other thread is left to itself, with all that it uses.
     """
-    with closing(ahead_with_pauses(items, depth)) as made:
+    with closing(ahead_with_pauses(items, depth, timeout)) as made:
         for item in made:
             if not isinstance(item, Pause):
                 yield item
@@ -34,12 +36,15 @@ class Pause:
     """Nothing came for POLL_SECONDS."""
 
 
-def ahead_with_pauses(items: Iterable[T], depth: int) -> Generator[T | Pause]:
-    """As `ahead`, and tells whenever there is nothing yet."""
+def ahead_with_pauses(items: Iterable[T | Pause], depth: int, timeout: float | None = None) -> Generator[T | Pause]:
+    """As `ahead`, and tells whenever there is nothing yet. Items may be a Pause, where there is work but no result."""
     ready: queue.Queue[T | _End] = queue.Queue(depth)
     stopped = threading.Event()
+    is_stuck, begun = False, time.monotonic()
 
-    def put(item: "T | _End") -> bool:
+    def put(item: "T | Pause | _End") -> bool:
+        if isinstance(item, Pause):
+            return not stopped.is_set()
         while not stopped.is_set():
             try:
                 ready.put(item, timeout=POLL_SECONDS)
@@ -49,6 +54,7 @@ def ahead_with_pauses(items: Iterable[T], depth: int) -> Generator[T | Pause]:
         return False
 
     def run() -> None:
+        nonlocal begun
         if stopped.is_set():
             return
         end: _End = _End()
@@ -57,6 +63,7 @@ def ahead_with_pauses(items: Iterable[T], depth: int) -> Generator[T | Pause]:
             for item in source:
                 if not put(item):
                     break
+                begun = time.monotonic()
         except BaseException as error:
             end = _End(error)
         finally:
@@ -68,11 +75,15 @@ def ahead_with_pauses(items: Iterable[T], depth: int) -> Generator[T | Pause]:
     thread = threading.Thread(target=run, name="stage", daemon=True)
     try:
         thread.start()
+        asked = time.monotonic()
         while True:
             try:
                 item = ready.get(timeout=POLL_SECONDS)
             except queue.Empty:
                 check_not_ending()
+                if timeout and time.monotonic() - max(begun, asked) > timeout:
+                    is_stuck = True
+                    raise TooSlow(timeout) from None
                 yield Pause()
                 continue
             if isinstance(item, _End):
@@ -80,10 +91,12 @@ def ahead_with_pauses(items: Iterable[T], depth: int) -> Generator[T | Pause]:
                     raise item.error
                 return
             yield item
+            asked = time.monotonic()
     finally:
         stopped.set()
-        with suppress(RuntimeError):  # interrupted before it began; it will do nothing
-            thread.join()
+        if not is_stuck:
+            with suppress(RuntimeError):  # interrupted before it began; it will do nothing
+                thread.join()
 
 
 class Stopwatch:

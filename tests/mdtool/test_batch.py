@@ -1,5 +1,7 @@
 """Thousands of pictures: a record of each, what is made beside it, and how a run ends and goes on."""
 
+import contextlib
+import hashlib
 import http.server
 import json
 import os
@@ -10,14 +12,27 @@ import subprocess
 import threading
 import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from media_made import SAMPLES, make_video
 from PIL import Image
 from program import COMMAND, Outcome, Run, environment, run, run_here, started, wait_until
+
+from engine.contract import Abilities, CaptionRequest, Done, Request
+from mdtool.console import Console
+from mdtool.errors import MdtoolError
+from mdtool.jobs.batch import work_list
+from mdtool.jobs.batch.films import Films
+from mdtool.jobs.batch.job import Batch
+from mdtool.jobs.batch.output import opened
+from mdtool.jobs.batch.progress import Progress
+from mdtool.media.listing import Selection
+from mdtool.stream.sampling import Sampling
 
 SECONDS = 50
 FACE = SAMPLES / "portrait.jpg"
@@ -151,11 +166,16 @@ def test_the_moments_of_a_video(tmp_path: Path, mdtool: Run) -> None:
 def test_a_video_that_breaks_off(tmp_path: Path, mdtool: Run) -> None:
     clip = make_video(tmp_path / "clip.mkv", 240, size=(96, 64))
     clip.write_bytes(clip.read_bytes()[: clip.stat().st_size * 2 // 3])
-    outcome = mdtool("point", clip, "circle", "--sample", "60", "--jsonl", "-")
-    assert outcome.code == 1
-    assert "the output holds what could be read" in outcome.err
-    assert "is damaged" in outcome.json[-1]["incomplete"]
-    assert len(outcome.json) == outcome.json[-1]["frames"] + 1
+    out = tmp_path / "out.jsonl"
+    for told in ("0 asked about, 1 failed", "0 asked about, 1 failed"):
+        outcome = mdtool("point", clip, "circle", "--sample", "60", "--jsonl", out)
+        assert outcome.code == 1
+        assert f"{clip}: is damaged" in outcome.err
+        assert "the output holds what could be read" in outcome.err
+        assert told in outcome.err
+    *frames, whole = records(out)
+    assert "is damaged" in whole["incomplete"]
+    assert len(frames) == whole["frames"]
 
 
 def test_equal_pictures_are_asked_about_once(photos: Path, tmp_path: Path, mdtool: Run) -> None:
@@ -270,6 +290,19 @@ def test_the_time_runs_out(photos: Path, tmp_path: Path, mdtool: Run) -> None:
     ok(mdtool(*asking, "--time-budget", "0.000001"))
 
 
+def test_the_time_runs_out_within_a_video(photos: Path, tmp_path: Path, mdtool: Run) -> None:
+    clip, out = make_video(tmp_path / "clip.mp4", 300, size=(96, 64)), tmp_path / "out.jsonl"
+    asking = ("detect", clip, photos, "face", "--sample", "every", "--ordered", "--jsonl", out)
+    outcome = mdtool(*asking, "--time-budget", "0.3")
+    assert outcome.code == 75, outcome.err
+    assert "the same command goes on" in outcome.err
+    assert not out.exists() or str(clip) not in out.read_text()
+    ok(mdtool(*asking))
+    assert [one["frame"] for one in records(out) if "frame" in one] == list(range(300))
+    assert [one["frames"] for one in records(out) if "frames" in one] == [300]
+    assert len(records(out)) == 306
+
+
 def test_too_many_failures_end_it(photos: Path, tmp_path: Path, mdtool: Run) -> None:
     for name in ("a.jpg", "b.png", "c.bmp"):
         (photos / name).write_bytes(b"no picture")
@@ -309,18 +342,177 @@ def test_an_input_that_takes_too_long_is_given_up(slow: str, photos: Path) -> No
     assert len(outcome.json) == 6
 
 
+@dataclass
+class Served:
+    """A clip on a server. told: what that says besides its size; asked: which requests it had. stalls: it gives a part,
+    and then no more."""
+
+    clip: Path
+    address: str = ""
+    told: dict[str, str] = field(default_factory=dict)
+    asked: list[str] = field(default_factory=list)
+    stalls: bool = False
+    ended: threading.Event = field(default_factory=threading.Event)
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[Served]:
+    one = Served(make_video(tmp_path / "clip.mkv", 120, size=(96, 64)))
+
+    class Telling(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            one.asked.append(self.path)
+            data = one.clip.read_bytes()
+            self.send_response(200)
+            for name, value in {"Content-Length": str(len(data)), **one.told}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            with contextlib.suppress(OSError):
+                self.wfile.write(data[: len(data) * 2 // 3] if one.stalls else data)
+                one.ended.wait(SECONDS if one.stalls else 0)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Telling)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    one.address = f"http://127.0.0.1:{server.server_port}/clip.mkv"
+    yield one
+    one.ended.set()
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.parametrize("command", ["detect", "point"])
+def test_a_video_on_a_server_is_known_again(served: Served, tmp_path: Path, command: str) -> None:
+    asking = (command, served.address, "face", "--sample", "60", "--jsonl", tmp_path / "out.jsonl")
+    for _ in range(2):  # without a word of its version it is asked about each time
+        assert "1 asked about" in ok(run(*asking)).err
+    served.told["ETag"] = '"one"'
+    served.asked.clear()
+    assert "1 asked about" in ok(run(*asking)).err
+    assert len(served.asked) <= 3
+    served.asked.clear()
+    assert "0 asked about, 1 done before" in ok(run(*asking)).err
+    assert len(served.asked) == 1
+    lines = len(records(tmp_path / "out.jsonl"))
+    served.told["ETag"] = '"two"'
+    assert "1 asked about" in ok(run(*asking)).err
+    assert len(records(tmp_path / "out.jsonl")) == lines
+    (known,) = (one["served"] for one in records(tmp_path / "out.jsonl") if "frames" in one)
+    assert known == f'"two" {served.clip.stat().st_size}'
+
+
+@pytest.mark.parametrize("command", ["detect", "point"])
+def test_a_video_that_takes_too_long_is_given_up(served: Served, photos: Path, tmp_path: Path, command: str) -> None:
+    served.stalls, served.told["ETag"] = True, '"one"'
+    asking = (command, served.address, photos / "a.jpg", "-p", "face", "--sample", "60", "--jsonl", tmp_path / "out")
+    outcome = run(*asking, "--timeout", "2")
+    assert outcome.code == 1
+    assert f"{served.address}: was not read within 2 s" in outcome.err
+    codes = {one["input"]: one.get("error", {}).get("code") for one in records(tmp_path / "out") if "input" in one}
+    assert codes == {served.address: "slow", str(photos / "a.jpg"): None}
+    served.stalls = False
+    assert "1 asked about, 1 done before" in ok(run(*asking, "--timeout", "30s")).err
+    told = [one.get("frame", one.get("time")) for one in records(tmp_path / "out")]
+    assert told.count(None) == 2
+    assert len(told) == len({*told}) + 1 == (122 if command == "detect" else 4)
+
+
 def test_pictures_that_appear(photos: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.jsonl"
     with started("detect", photos, "face", "--jsonl", out, "--watch") as process:
         wait_until(lambda: out.exists() and len(out.read_bytes().splitlines()) == 5, SECONDS)
-        refused = run("detect", photos, "face", "--jsonl", out)
-        assert refused.code == 74
-        assert "another run is writing it" in refused.err
+        for model in ("auto", "none-of-this-name"):  # which is not even looked for
+            refused = run("detect", photos, "face", "--jsonl", out, "--model", model)
+            assert refused.code == 74
+            assert "another run is writing it" in refused.err
         shutil.copy(photos / "a.jpg", photos / "new.jpg")
         wait_until(lambda: len(out.read_bytes().splitlines()) == 6, SECONDS)
         process.send_signal(signal.SIGINT)
         assert process.wait(SECONDS) == 130
     assert sorted(names(out))[-1] == "new.jpg"
+
+
+def test_a_video_that_is_still_written(tmp_path: Path) -> None:
+    """It changes after it was answered, and then while it is asked about."""
+    clip, out = tmp_path / "in" / "clip.mkv", tmp_path / "out.jsonl"
+    clip.parent.mkdir()
+    first, second, third = (
+        make_video(tmp_path / f"{frames}.mkv", frames, size=(96, 64)).read_bytes() for frames in (2, 12, 5)
+    )
+    second = second[: len(second) * 9 // 10]
+
+    def told(content: bytes, field: str) -> bool:
+        digest = hashlib.sha256(content).hexdigest()
+        lines = map(json.loads, out.read_bytes().split(b"\n")[:-1] if out.exists() else ())
+        return any(one["sha256"] == digest and field in one for one in lines)
+
+    asking = ("point", clip.parent, "circle", "--model", "pocket", "--sample", "every", "--jsonl", out)
+    with started(*asking, "--watch") as process:
+        for content, field in ((first, "frames"), (second, "time"), (third, "frames")):
+            clip.write_bytes(content)
+            wait_until(lambda content=content, field=field: told(content, field), SECONDS)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(SECONDS) == 130
+    assert "0 asked about, 1 done before" in ok(run(*asking)).err
+    *frames, whole = records(out)
+    assert len({one["time"] for one in frames}) == len(frames) == whole["frames"] == 5
+
+
+class LastFirst:
+    """A model that answers what it is asked last first. change: called when it is asked for the second time."""
+
+    name, revision, pictures_at_once = "last-first", "", 1
+    abilities = Abilities({"caption": None})
+
+    def __init__(self, change: Callable[[], None]) -> None:
+        self.change = change
+        self.asked = 0
+
+    def encode(self, images: Sequence[np.ndarray]) -> list[None]:
+        return [None] * len(images)
+
+    def run(self, requests: Iterable[Request]) -> Iterator[Done]:
+        indices = []
+        for index, _ in enumerate(requests):
+            self.asked += 1
+            if self.asked == 2:
+                self.change()
+            indices.append(index)
+        yield from (Done(index, "") for index in reversed(indices))
+
+
+@dataclass
+class TwoInputs(Progress):
+    """Ends the batch when two are done."""
+
+    def tick(self) -> None:
+        if self.asked == 2:
+            raise MdtoolError("two are done")
+
+
+def test_a_video_that_changes_while_it_is_asked_about(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(work_list, "WATCH_SECONDS", 0.05)
+    clip, out, console = make_video(tmp_path / "clip.mp4", 9, size=(96, 64)), tmp_path / "out", Console(quiet=True)
+
+    def change() -> None:
+        make_video(clip, 3, size=(96, 64))
+        time.sleep(1)  # in which it is met again
+
+    model: Any = LastFirst(change)
+    with opened(out, overwrite=False) as sink:
+        sink.begin("mine")
+        about = {"model": model.name, "revision": "", "settings": "mine"}
+        batch = Batch(
+            Selection([str(clip)]), model, [CaptionRequest(None)], None, sink, about, console, TwoInputs(console),
+            films=Films(Sampling(stride=1)), watch=True,
+        )  # fmt: skip
+        with pytest.raises(MdtoolError, match="two are done"):
+            batch.run()
+    *frames, whole = records(out)
+    assert whole["sha256"] == hashlib.sha256(clip.read_bytes()).hexdigest()
+    assert sorted(one["time"] for one in frames) == [0.0, 0.033, 0.067]
 
 
 def test_names_from_a_pipe_that_is_no_stdin(photos: Path, tmp_path: Path) -> None:
@@ -345,6 +537,17 @@ def test_a_video_that_is_listed_twice(tmp_path: Path) -> None:
     asking = ("point", "-p", "circle", "--sample", "10", "--files-from", "-", "--ordered")
     outcome = ok(run(*asking, stdin=f"{clip}\n{clip}\n".encode()))
     assert [one.get("time") for one in outcome.json] == [0.0, 0.333, 0.667, None]
+
+
+def test_without_a_model_the_records_stay(photos: Path, tmp_path: Path, mdtool: Run) -> None:
+    out, new = tmp_path / "out.jsonl", tmp_path / "new.jsonl"
+    ok(mdtool("detect", photos, "face", "--jsonl", out))
+    before = out.read_bytes()
+    for place in (out, new):
+        asking = ("detect", photos, "face", "--jsonl", place, "--overwrite", "--model", "none-of-this-name")
+        assert mdtool(*asking).code == 4
+    assert out.read_bytes() == before
+    assert not new.exists()
 
 
 def test_progress_for_machines(photos: Path, tmp_path: Path) -> None:

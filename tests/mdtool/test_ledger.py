@@ -2,6 +2,8 @@
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +31,15 @@ def finding(name: str, frame: int, settings: str = MINE) -> str:
     return json.dumps(entry, separators=(",", ":")) + "\n"
 
 
+@contextmanager
+def begun(path: Path, settings: str = MINE, overwrite: bool = False) -> Iterator[Ledger]:
+    with Ledger(path, overwrite) as ledger:
+        ledger.begin(settings)
+        yield ledger
+
+
 def filled(path: Path, *records: dict[str, Any]) -> None:
-    with Ledger(path, MINE, overwrite=False) as ledger:
+    with begun(path) as ledger:
         for one in records:
             ledger.add(one)
 
@@ -43,7 +52,7 @@ def names(path: Path) -> list[str]:
 def test_what_was_added_is_done(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "er" / "out.jsonl"
     filled(path, record("a.jpg"), record("b.jpg", "22"))
-    with Ledger(path, MINE, overwrite=False) as ledger:
+    with begun(path) as ledger:
         entry = ledger.entry("b.jpg")
         assert entry
         assert (entry.whole, entry.version) == (True, Version("22", 5, 7))
@@ -54,7 +63,7 @@ def test_what_was_added_is_done(tmp_path: Path) -> None:
 def test_other_settings_count_for_nothing_and_stay(tmp_path: Path) -> None:
     path = tmp_path / "out"
     filled(path, record("a.jpg"))
-    with Ledger(path, OTHER, overwrite=False) as ledger:
+    with begun(path, OTHER) as ledger:
         assert ledger.entry("a.jpg") is None
         ledger.add(record("a.jpg", settings=OTHER))
     assert names(path) == ["a.jpg", "a.jpg"]
@@ -67,7 +76,7 @@ def test_a_torn_line_is_cut_off(tmp_path: Path, cut: int) -> None:
     whole = path.read_bytes()
     first = whole.index(b"\n") + 1
     path.write_bytes(whole[: max(first + 1, len(whole) - cut)])
-    with Ledger(path, MINE, overwrite=False) as ledger:
+    with begun(path) as ledger:
         assert ledger.entry("b.jpg") is None
         assert ledger.entry("a.jpg")
         ledger.add(record("b.jpg"))
@@ -78,7 +87,7 @@ def test_failures_stay_until_they_are_tried_again(tmp_path: Path) -> None:
     path = tmp_path / "out"
     filled(path, record("a.jpg"), failed("b.jpg"), failed("c.jpg", OTHER), record("d.jpg"))
     assert names(path) == ["a.jpg", "b.jpg", "c.jpg", "d.jpg"]
-    with Ledger(path, MINE, overwrite=False) as ledger:
+    with begun(path) as ledger:
         assert names(path) == ["a.jpg", "c.jpg", "d.jpg"]
         assert [name for name, _ in ledger.entries()] == ["a.jpg", "d.jpg"]
         ledger.add(record("b.jpg"))
@@ -94,7 +103,7 @@ def test_of_changed_content_the_last_record_stays(tmp_path: Path) -> None:
     path = tmp_path / "out"
     filled(path, record("a.jpg"), record("b.jpg"), record("a.jpg", "22"))
     assert names(path) == ["b.jpg", "a.jpg"]
-    with Ledger(path, MINE, overwrite=False) as ledger:
+    with begun(path) as ledger:
         entry = ledger.entry("a.jpg")
         assert entry
         assert entry.version.sha256 == "22"
@@ -104,7 +113,7 @@ def test_of_changed_content_the_last_record_stays(tmp_path: Path) -> None:
 def test_frames_of_a_video_are_known_until_it_is_done(tmp_path: Path) -> None:
     path = tmp_path / "out"
     filled(path, record("v.mp4", time=0.5), record("a.jpg"), record("v.mp4", time=1.0))
-    with Ledger(path, MINE, overwrite=False) as ledger:
+    with begun(path) as ledger:
         entry = ledger.entry("v.mp4")
         assert entry
         assert (entry.whole, entry.times) == (False, {0.5, 1.0})
@@ -122,13 +131,13 @@ def test_frames_of_a_video_that_changed_are_left_out(tmp_path: Path) -> None:
 
 def test_findings_stay_with_the_record_that_follows_them(tmp_path: Path) -> None:
     path = tmp_path / "out"
-    with Ledger(path, MINE, overwrite=False) as ledger:
+    with begun(path) as ledger:
         ledger.write(finding("v.mp4", 0))
         ledger.write(finding("v.mp4", 1))
         ledger.add(record("v.mp4", frames=2))
         ledger.write(finding("w.mp4", 0))
     assert names(path) == ["v.mp4#0", "v.mp4#1", "v.mp4"]
-    with Ledger(path, MINE, overwrite=False) as ledger:
+    with begun(path) as ledger:
         assert ledger.record_of("v.mp4")["frames"] == 2
     filled(path, record("v.mp4", "22", frames=0))
     assert names(path) == ["v.mp4"]
@@ -156,6 +165,13 @@ def test_of_content_that_is_not_known_the_last_record_stays(tmp_path: Path) -> N
     assert names(path) == ["a.jpg", "http://a/v.mp4", "http://a/v.mp4"]
 
 
+def test_frames_of_content_that_is_not_known_are_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "out"
+    filled(path, record("-", "", time=0.0), record("a.jpg"))
+    filled(path, record("-", "", time=0.0, answers=["other"]), record("-", "", frames=1))
+    assert names(path) == ["a.jpg", "-", "-"]
+
+
 @pytest.mark.parametrize("again", [record("b.jpg"), failed("b.jpg")])
 def test_a_failure_that_came_last_is_tried_again(tmp_path: Path, again: dict[str, Any]) -> None:
     path = tmp_path / "out"
@@ -173,7 +189,7 @@ def test_findings_of_another_command_are_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "out"
     path.write_text('{"schema":"mdtool.findings/1","source":"v.mp4","frame":0}\n')
     with pytest.raises(OutputError, match="line 1 is no record of a batch"):
-        Ledger(path, MINE, overwrite=False).__enter__()
+        filled(path)
     assert len(path.read_text().splitlines()) == 1
 
 
@@ -186,7 +202,8 @@ def test_findings_with_other_settings_stay_unfinished(tmp_path: Path) -> None:
 
 def test_a_file_that_is_taken_away_is_told(tmp_path: Path) -> None:
     path = tmp_path / "out"
-    ledger = Ledger(path, MINE, overwrite=False).__enter__()
+    ledger = Ledger(path, overwrite=False).__enter__()
+    ledger.begin(MINE)
     ledger.add(record("a.jpg"))
     path.rename(tmp_path / "elsewhere")
     with pytest.raises(OutputError, match="was removed or replaced"):
@@ -196,7 +213,7 @@ def test_a_file_that_is_taken_away_is_told(tmp_path: Path) -> None:
 def test_a_touched_file_gets_its_new_time(tmp_path: Path) -> None:
     path = tmp_path / "out"
     filled(path, record("a.jpg"))
-    with Ledger(path, MINE, overwrite=False) as ledger:
+    with begun(path) as ledger:
         ledger.refresh("a.jpg", Version("11", 5, 8))
         ledger.refresh("a.jpg", Version("11", 5, 8))
     assert [json.loads(line)["modified"] for line in path.read_text().splitlines()] == [8]
@@ -205,22 +222,30 @@ def test_a_touched_file_gets_its_new_time(tmp_path: Path) -> None:
 def test_another_run_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "out"
     filled(path, failed("a.jpg"))
-    with Ledger(path, MINE, overwrite=False):  # which puts a copy in its place
+    with begun(path):  # which puts a copy in its place
         for overwrite in (False, True):
             with pytest.raises(OutputError, match="another run is writing it"):
-                Ledger(path, MINE, overwrite).__enter__()
-    with Ledger(path, MINE, overwrite=False):
+                Ledger(path, overwrite).__enter__()
+    with begun(path):
         pass
 
 
 @pytest.mark.parametrize(
-    "content", ["mine\n", "{}\n", '{"schema":"mdtool.answers/1"}\n', '{"schema":"mdtool.batch/1"}\n']
+    "content",
+    [
+        "mine\n",
+        "{}\n",
+        '{"schema":"mdtool.answers/1"}\n',
+        '{"schema":"mdtool.batch/1"}\n',
+        f"{json.dumps(failed('a.jpg'))}\n{{}}\n",
+        f"{finding('v.mp4', 0)}mine\n",
+    ],
 )
 def test_what_is_something_else_is_left_alone(tmp_path: Path, content: str) -> None:
     path = tmp_path / "out"
     path.write_text(content)
     with pytest.raises(OutputError, match=str(path)):
-        Ledger(path, MINE, overwrite=False).__enter__()
+        filled(path)
     assert path.read_text() == content
     assert os.listdir(tmp_path) == ["out"]
 
@@ -228,7 +253,7 @@ def test_what_is_something_else_is_left_alone(tmp_path: Path, content: str) -> N
 def test_overwritten_it_begins_anew(tmp_path: Path) -> None:
     path = tmp_path / "out"
     filled(path, record("a.jpg"))
-    with Ledger(path, MINE, overwrite=True) as ledger:
+    with begun(path, overwrite=True) as ledger:
         assert ledger.entry("a.jpg") is None
     assert path.read_bytes() == b""
 
@@ -251,7 +276,7 @@ def test_a_full_disk_leaves_whole_lines(tmp_path: Path) -> None:
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     try:
-        with Ledger(path, MINE, overwrite=False) as ledger:
+        with begun(path) as ledger:
             ledger.add(record("a.jpg"))
             size = path.stat().st_size
             resource.setrlimit(resource.RLIMIT_FSIZE, (size + 50, limits[1]))

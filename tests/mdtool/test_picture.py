@@ -208,24 +208,6 @@ def test_inks_with_a_profile_and_profiles_that_do_not_fit() -> None:
     assert far(read_picture(saved(smooth()[:, :, :1], "PNG", icc_profile=icc())), smooth()[:, :, :1].repeat(3, 2)) == 0
 
 
-# --- smaller
-
-
-@pytest.mark.parametrize("progressive", [False, True])
-def test_a_jpeg_may_come_smaller_but_not_too_small(progressive: bool) -> None:
-    tags = Image.Exif()
-    tags[0x0112] = 6
-    data = saved(smooth(600, 805), "JPEG", quality=95, exif=tags, progressive=progressive)
-    full = read_picture(data)
-    assert full.shape == (805, 600, 3)
-    for at_least, shrink in ((None, 1), (301, 1), (300, 2), (151, 2), (150, 4), (75, 8), (1, 8)):
-        small = read_picture(data, at_least)
-        assert small.shape == (805 // shrink, 600 // shrink, 3)
-        wanted = np.asarray(Image.fromarray(full).reduce(shrink))[: 805 // shrink]
-        assert np.abs(small.astype(int) - wanted).mean() < 3
-    assert read_picture(saved(smooth(600, 805), "PNG"), 10).shape == (600, 805, 3)
-
-
 # --- what can't be read
 
 
@@ -244,7 +226,6 @@ def test_a_slightly_damaged_jpeg_is_read_as_read_photo_does() -> None:
     data[data.find(b"\xff\xd3") : data.find(b"\xff\xd3") + 2] = b"\xff\xd5"
     assert read_photo(bytes(data)).notes
     assert far(read_picture(bytes(data)), read_photo(bytes(data)).rgb()) == 0
-    assert read_picture(bytes(data), 100).shape == (100, 100, 3)
 
 
 def test_random_damage_gives_a_picture_or_one_line() -> None:

@@ -8,16 +8,12 @@ from contextlib import closing
 from queue import SimpleQueue
 
 from mdtool.ending import check_not_ending
-from mdtool.errors import InputError
+from mdtool.errors import TooSlow
 from mdtool.jobs.asking.shot import Shot
 from mdtool.media.inputs import Input
 from mdtool.stream.stages import POLL_SECONDS, Pause, ahead_with_pauses
 
 READERS = min(4, max(2, os.cpu_count() or 2))
-
-
-class TooSlow(InputError):
-    """An input that was not read in the time that it had."""
 
 
 class _Slot:
@@ -73,7 +69,7 @@ def read_ahead(
                     check_not_ending()
                     if timeout and slot.begun and time.monotonic() - slot.begun > timeout:
                         begin_work()  # in place of the one that may be stuck for ever
-                        slot.shot = Shot(slot.source, error=TooSlow(f"was not read within {timeout:g} s"))
+                        slot.shot = Shot(slot.source, error=TooSlow(timeout))
                         break
                     yield None
                 yield slot.shot

@@ -61,15 +61,21 @@ class Film:
 
 
 def frames_of(
-    film: Film, films: Films, answered: set[float], numbers: "count[int]", is_late: Callable[[], bool]
+    film: Film,
+    films: Films,
+    answered: set[float],
+    numbers: "count[int]",
+    is_late: Callable[[], bool],
+    timeout: float | None,
 ) -> Iterator[Shot | None]:
     """Those that are not answered; None: there is nothing yet. answered: the times of those that are.
 
-    is_late: tells that no other is to be begun; the film does not end then.
+    is_late: tells that no other is to be begun; the film does not end then. timeout: seconds that reading a frame may
+    take, those between the ones that are asked about too.
     """
     shot = film.shot
     try:
-        with closing(ahead_with_pauses(_pictures(film, films), FRAMES_AHEAD)) as pictures:
+        with closing(ahead_with_pauses(_pictures(film, films), FRAMES_AHEAD, timeout)) as pictures:
             for picture in pictures:
                 if is_late():
                     return
@@ -91,29 +97,33 @@ def frames_of(
     film.shot = replace(shot, number=next(numbers))
 
 
-def _pictures(film: Film, films: Films) -> Iterator[tuple[float, np.ndarray]]:
+def _pictures(film: Film, films: Films) -> Iterator[tuple[float, np.ndarray] | Pause]:
     """Times in seconds, and HxWx3 uint8 RGB."""
     with ExitStack() as stack:
         video = open_medium(film.shot.source, stack)
         if not isinstance(video, VideoReader):
             raise InputError("is no picture or video of a kind that mdtool reads")
         for frame in moments(video, films.sampling, films.start, films.end):
-            yield round(frame.time, 3), frame.rgb()
+            yield (round(frame.time, 3), frame.rgb()) if frame else Pause()
         film.incomplete = f"is damaged: {video.damage}" if video.damage else ""
 
 
 def moments(
     video: VideoReader, sampling: Sampling, start: float | None = None, end: float | None = None
-) -> Iterator[Frame]:
-    """Frames of its first stream of pictures; of "auto" the first of each shot, and then one every AUTO_SECONDS."""
+) -> Iterator[Frame | None]:
+    """Frames of its first stream of pictures; of "auto" the first of each shot, and then one every AUTO_SECONDS.
+
+    None for each that is passed over.
+    """
     shots = _shots(video) if sampling.auto else ((frame, False) for frame in _frames(video))
     due = start or 0.0
     for frame, is_first in shots:
         if end is not None and frame.time >= end:
             return
-        if start is not None and frame.time < start:
-            continue
-        if frame.index % sampling.stride == 0 if sampling.stride else is_first or frame.time >= due:
+        is_due = frame.index % sampling.stride == 0 if sampling.stride else is_first or frame.time >= due
+        if not is_due or (start is not None and frame.time < start):
+            yield None
+        else:
             yield frame
             due = frame.time + AUTO_SECONDS if sampling.fps is None else max(due + 1 / sampling.fps, frame.time)
 

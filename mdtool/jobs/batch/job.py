@@ -23,7 +23,7 @@ from mdtool.jobs.batch.ledger import Sink
 from mdtool.jobs.batch.looking import read_again, reader
 from mdtool.jobs.batch.progress import Progress
 from mdtool.jobs.batch.record import of_failure, of_film, of_picture, said
-from mdtool.jobs.batch.work_list import WorkList
+from mdtool.jobs.batch.work_list import WorkList, state_of
 from mdtool.jobs.each_input import cause_of
 from mdtool.jobs.rework.analyse import analyse
 from mdtool.media.listing import Selection
@@ -32,8 +32,8 @@ from mdtool.media.opening import is_live, open_picture
 
 @dataclass(frozen=True)
 class Limits:
-    """errors: the batch ends when more inputs have failed. seconds: after which no other input is begun. timeout:
-    seconds that reading one may take."""
+    """errors: the batch ends when more inputs have failed. seconds: after which no other input, or frame of a video,
+    is begun. timeout: seconds that reading one may take."""
 
     errors: int | None = None
     seconds: float | None = None
@@ -65,6 +65,10 @@ class Batch:
         return _Running(self).run()
 
 
+class _TimeIsUp(Exception):
+    """In the midst of a video."""
+
+
 class _Running:
     """A batch under way: what was read, what is being asked, and what waits to be written."""
 
@@ -78,6 +82,7 @@ class _Running:
         self._results: defaultdict[Shot, dict[int, Done | Failed]] = defaultdict(dict)
         self._in_flight = 0
         self._all_read = False
+        self._films: dict[str, Film] = {}  # by name, that have no more frames, but may wait for answers
         self._film: Shot | None = None  # to be looked at whole, when nothing else is under way
         self._names: dict[str, str] = {}  # of inputs by their content, if pictures that are equal are answered once
         self._twins: dict[str, list[Shot]] = {}  # that wait for the answers to one like them
@@ -110,16 +115,28 @@ class _Running:
     def _with_frames(self, shots: Iterator[Shot | None]) -> Generator[Shot | Film | None]:
         """With frames in place of a video, and then the video, if these are asked about; None: there is nothing yet."""
         for shot in shots:
+            while shot and (before := self._films.get(shot.source.name)) and not before.is_done:
+                yield None  # a video that has changed since: the records of one version come after those of another
+            if shot and shot.film and self._has_changed(shot):
+                continue
             if shot and shot.film and not self.batch.films.inquiry:
                 entry = self.batch.sink.entry(shot.source.name)
-                same = entry and entry.version.sha256 == shot.version.sha256
+                same = entry and entry.version.identity == shot.version.identity
                 answered = (entry.times if entry and same else None) or set()
                 film = Film(shot)
-                yield from frames_of(film, self.batch.films, answered, self._numbers, self._work.is_late)
-                self._work.incomplete |= not film.ended
+                timeout = self.batch.limits.timeout
+                yield from frames_of(film, self.batch.films, answered, self._numbers, self._work.is_late, timeout)
+                if film.ended:
+                    self._films[shot.source.name] = film
+                else:
+                    self._work.incomplete = True
                 yield film
             else:
                 yield shot and replace(shot, number=next(self._numbers))
+
+    def _has_changed(self, shot: Shot) -> bool:
+        """Whether a video is still being written, so that it will be met again."""
+        return self.batch.watch and shot.source.path is not None and state_of(shot.source) != shot.version.state
 
     def _ready(self, shots: Iterator[Shot | Film | None]) -> Iterator[Shot]:
         """What the model is to be asked about; ends rather than let it wait with answers under way."""
@@ -178,8 +195,11 @@ class _Running:
             self._finish(shot, record)
             return
         batch.sink.refresh(shot.source.name, shot.version)
-        batch.progress.skip()
         self._put(shot, [])
+        if entry.incomplete:
+            self._count_incomplete(shot, entry.incomplete)
+        else:
+            batch.progress.skip()
 
     # -- asking
 
@@ -221,31 +241,37 @@ class _Running:
         """Finds things in all frames of a video."""
         films, inquiry = self.batch.films, self.batch.films.inquiry
         assert inquiry
-        begin = time.perf_counter()
+        film = Film(shot)
         asked, settings = inquiry.question.prompts, self.batch.about["settings"]
         findings = FindingsFile(self.batch.sink, shot.source.name, inquiry.model, asked, settings)
-        size = (0, 0)
 
         def note(moment: Moment, verdict: Verdict) -> None:
-            nonlocal size
-            size = moment.size
+            film.size = moment.size
             findings.write(moment, verdict)
 
         def tick(*_: object) -> None:
             check_not_ending()
             self.batch.progress.tick()
+            if self._work.is_late() and not film.is_live:  # which can't be begun again
+                raise _TimeIsUp
 
         try:
+            film.is_live = is_live(shot.source)
             with heeded():
-                report = analyse(shot.source, inquiry, note, tick, films.live)
+                tick()
+                report = analyse(shot.source, inquiry, note, tick, films.live, self.batch.limits.timeout)
         except (OutputError, BrokenPipeError):
             raise
+        except _TimeIsUp:
+            self._work.incomplete = True
+            self._put(shot, [])
+            return
         except Exception as error:
             check_not_ending()
             self._fail(shot, error)
             return
-        film = Film(shot, size, report.looks, report.looks, ended=True, incomplete=report.incomplete, since=begin)
-        film.is_live = shot.source.address is not None and is_live(shot.source)
+        film.frames = film.finished = report.looks
+        film.ended, film.incomplete = True, report.incomplete
         self._close(film)
 
     # -- writing
@@ -283,7 +309,7 @@ class _Running:
             return
         self._put(film.shot, [of_film(film, self.batch.about, self.batch.beside.kinds)])
         if film.incomplete:
-            self._count_failure(film.shot, f"{film.incomplete}; the output holds what could be read")
+            self._count_incomplete(film.shot, film.incomplete)
         else:
             self.batch.progress.asked += 1
 
@@ -294,6 +320,9 @@ class _Running:
             return
         self._put(shot, [of_failure(shot, self.batch.about, error)])
         self._count_failure(shot, cause_of(error))
+
+    def _count_incomplete(self, shot: Shot, cause: str) -> None:
+        self._count_failure(shot, f"{cause}; the output holds what could be read")
 
     def _count_failure(self, shot: Shot, cause: str) -> None:
         self.batch.console.error(f"{shot.source.name}: {cause}")

@@ -4,7 +4,7 @@ JSON Lines, of the schema in `mdtool.forms.records`; a video's are preceded by r
 (`mdtool.findings`). An input is done when there is a record of it, without a time, for the same settings and content.
 Lines are only ever added. What no longer holds is left out when the file is opened and when it is closed, by putting a
 copy without it in its place: the half of a line that a killed run left, errors, which are tried again, what was said of
-other content under the same name, and findings of a video that is not done.
+other content under the same name, findings of a video that is not done, and frames of one that can't be known again.
 """
 
 import fcntl
@@ -38,18 +38,28 @@ def line_of(record: Record) -> str:
 @dataclass(slots=True)
 class Entry:
     """What there is of one input. ranges: all its lines, the last of them its record. whole: it is done, if its version
-    is known; made: what was made beside its record. times: of its frames, of a video that is not done.
+    is known; made: what was made beside its record. incomplete: what is wrong with a video that was done as far as it
+    could be read. times: of its frames, of a video that is not done.
     """
 
     version: Version
     ranges: list[Range] = field(default_factory=list)
     whole: bool = False
     made: tuple[str, ...] = ()
+    incomplete: str = ""
     times: set[float] | None = None
+
+    def end(self, record: Record) -> None:
+        """record: of all of the input."""
+        self.whole, self.times = True, None
+        self.made, self.incomplete = tuple(record.get("made", ())), record.get("incomplete", "")
 
 
 class Sink(Protocol):
     """Where records go. As a file, `write` takes the findings of a video, which its record will follow."""
+
+    def begin(self, settings: str) -> None:
+        """Before all else. settings: the digest that records have for which work is done."""
 
     def entry(self, name: str) -> Entry | None:
         """What there is of the input with this name. May be called from any thread."""
@@ -77,6 +87,9 @@ class Stream:
         self._entries: dict[str, Entry] = {}
         self._records: dict[str, Record] = {}  # the last ones
 
+    def begin(self, settings: str) -> None:
+        """All that it knows was done in this run, and has these settings."""
+
     def entry(self, name: str) -> Entry | None:
         return self._entries.get(name)
 
@@ -88,12 +101,12 @@ class Stream:
 
     def add(self, record: Record) -> None:
         self._put(line_of(record))
-        if record.get("sha256") and "error" not in record and "time" not in record:
-            made = tuple(record.get("made", ()))
+        if "error" not in record and "time" not in record and version_of(record).identity:
             self._records[record["input"]] = record
             if len(self._records) > REMEMBERED:
                 self._records.pop(next(iter(self._records)))
-            self._entries[record["input"]] = Entry(version_of(record), whole=True, made=made)
+            self._entries[record["input"]] = Entry(version_of(record))
+            self._entries[record["input"]].end(record)
 
     def refresh(self, name: str, version: Version) -> None:
         self._entries[name].version = version
@@ -105,14 +118,14 @@ class Stream:
 class Ledger:
     """A file of records; see above. Use as a context manager. Another run on the same file is refused."""
 
-    def __init__(self, path: Path, settings: str, overwrite: bool) -> None:
-        """settings: the digest that records have for which work is done. overwrite: what is there is thrown away."""
+    def __init__(self, path: Path, overwrite: bool) -> None:
+        """overwrite: what is there is thrown away when this begins."""
         self.path = path
         self._place = Path(os.path.realpath(path))
-        self._settings = settings
+        self._settings = ""
         self._overwrite = overwrite
         self._file = -1
-        self._is_new = False
+        self._is_new = self._has_begun = False
         self._synced = time.monotonic()
         self._forget()
 
@@ -132,24 +145,34 @@ class Ledger:
             head = os.pread(self._file, len(HEAD), 0)
             if not HEAD.startswith(head):
                 raise OutputError("holds something else than records of mdtool; give another name")
+            stack.pop_all()
+        return self
+
+    def begin(self, settings: str) -> None:
+        """OutputError for a file that holds anything else than records."""
+        self._settings = settings
+        with named(self.path):
             if self._overwrite:
                 os.ftruncate(self._file, 0)
             self._read()
             self._dropped += self._errors.values()
             self._errors.clear()
+            for name, entry in list(self._entries.items()):
+                if not entry.whole and not entry.version.identity:
+                    self._dropped += self._entries.pop(name).ranges
             if self._compact():
                 self._forget()
                 self._read()
-            stack.pop_all()
-        return self
+        self._has_begun = True
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         try:
             with named(self.path):
-                self._sync()
-                self._drop_findings()
-                self._compact()
-                if self._is_new and not self._end:
+                if self._has_begun:  # else it is not known which lines hold
+                    self._sync()
+                    self._drop_findings()
+                    self._compact()
+                if self._is_new and not os.fstat(self._file).st_size:
                     os.unlink(self._place)
         except OutputError:
             if kind is None:  # else that is told
@@ -270,7 +293,7 @@ class Ledger:
                 self._dropped += self._entries.pop(name).ranges
             return
         version = version_of(record)
-        if entry is None or entry.whole or entry.version.sha256 != version.sha256:
+        if entry is None or entry.whole or entry.version.identity != version.identity:
             if entry and not record.get("live"):  # what played live is over, and stays
                 self._dropped += entry.ranges
             entry = self._entries[name] = Entry(version)
@@ -280,7 +303,7 @@ class Ledger:
                 entry.times = set()
             entry.times.add(record["time"])
         else:
-            entry.whole, entry.made, entry.times = True, tuple(record.get("made", ())), None
+            entry.end(record)
 
     def _compact(self) -> bool:
         """Whether lines were moved: what does not hold is cut off at the end, or left out of a copy in its place."""

@@ -10,7 +10,7 @@ from mdtool.jobs.batch.ledger import Sink
 from mdtool.jobs.batch.work_list import state_of
 from mdtool.media.animation import is_animated
 from mdtool.media.inputs import Input
-from mdtool.media.opening import is_live, live_picture, picture_bytes
+from mdtool.media.opening import is_live, live_picture, picture_bytes, served_version
 from mdtool.media.picture import read_picture
 
 
@@ -23,14 +23,15 @@ def reader(sink: Sink, beside: Beside, moving: bool, tiled: bool) -> Callable[[I
     def read(source: Input) -> Shot:
         state = state_of(source) or (None, None)
         data = picture_bytes(source)
-        if data is None and source.address and is_live(source):
-            return Shot(source, None if moving else live_picture(source), version=UNKNOWN, film=moving)
         film = data is None or tiled or (moving and is_animated(data))
         version = Version(hashlib.sha256(data).hexdigest(), *state) if data else _version_of_film(source, state)
         entry = sink.entry(source.name)
-        is_known = entry and entry.whole and entry.version.sha256 == version.sha256 != ""
-        if entry and is_known and (not film or beside.is_made(entry.made)):
+        is_known = entry and entry.whole and entry.version.identity == version.identity != ""
+        cut_off = entry and entry.incomplete and version.served  # perhaps by the network
+        if entry and is_known and not cut_off and (not film or beside.is_made(entry.made)):
             return Shot(source, version=version)
+        if data is None and is_live(source):
+            return Shot(source, None if moving else live_picture(source), version=UNKNOWN, film=moving)
         if film:
             return Shot(source, version=version, film=True)
         assert data is not None
@@ -47,6 +48,8 @@ def read_again(shot: Shot) -> Shot:
 
 
 def _version_of_film(source: Input, state: tuple[int | None, int | None]) -> Version:
+    if source.address:
+        return Version("", served=served_version(source.address))
     if source.path is None:
         return UNKNOWN
     with source.path.open("rb") as file:

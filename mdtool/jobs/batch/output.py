@@ -34,15 +34,15 @@ def place_of(out: str, command: str) -> Path | None:
 
 
 @contextmanager
-def opened(place: Path | None, settings: str, overwrite: bool) -> Iterator[Sink]:
-    """settings: the digest that records have for which work is done. OutputError where it can't be written."""
+def opened(place: Path | None, overwrite: bool) -> Iterator[Sink]:
+    """A sink that has not begun, and that no other run writes to. OutputError where it can't be written."""
     if place is None:
         yield Stream(put)
     elif place.exists() and not place.is_file():  # a named pipe, or /dev/null
         with named(place), place.open("w", encoding="utf-8", errors="backslashreplace", buffering=1) as file:
             yield Stream(file.write)
     else:
-        with Ledger(place, settings, overwrite) as ledger:
+        with Ledger(place, overwrite) as ledger:
             yield ledger
 
 

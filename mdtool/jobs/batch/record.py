@@ -5,9 +5,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from engine.contract import EngineError
-from mdtool.errors import OutputError
+from mdtool.errors import OutputError, TooSlow
 from mdtool.forms.records import SCHEMA, Record
-from mdtool.jobs.asking.reading import TooSlow
 from mdtool.jobs.asking.shot import Shot, Version
 from mdtool.jobs.batch.films import Film
 from mdtool.jobs.each_input import cause_of
@@ -42,8 +41,9 @@ def of_failure(shot: Shot, about: Record, error: Exception) -> Record:
 
 
 def fields_of(version: Version) -> Record:
-    return {"sha256": version.sha256, "bytes": version.size, "modified": version.modified}
+    fields = {"sha256": version.sha256, "bytes": version.size, "modified": version.modified}
+    return fields | {"served": version.served} if version.served else fields
 
 
 def version_of(record: Record) -> Version:
-    return Version(record["sha256"], record.get("bytes"), record.get("modified"))
+    return Version(record["sha256"], record.get("bytes"), record.get("modified"), record.get("served", ""))

@@ -108,9 +108,9 @@ class WorkList:
                 return True  # it was listed before
             self._met[source.name] = state
         entry = self._sink.entry(source.name)
-        if not entry or not entry.whole or not state or state != (entry.version.size, entry.version.modified):
+        if not entry or not entry.whole or not state or state != entry.version.state:
             return False
-        if not self._beside.is_made(entry.made):
+        if entry.incomplete or not self._beside.is_made(entry.made):
             return False
         self._progress.skip()
         return True

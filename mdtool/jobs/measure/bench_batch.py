@@ -76,7 +76,8 @@ def bench_batch(photo: Path, pictures: int, size: tuple[int, int]) -> Timing:
 def _run(folder: Path) -> Progress:
     console = Console(quiet=True)
     progress = Progress(console)
-    with opened(folder / "out.jsonl", "bench", overwrite=False) as sink:
+    with opened(folder / "out.jsonl", overwrite=False) as sink:
+        sink.begin("bench")
         about = {"model": StandIn.name, "revision": "", "settings": "bench"}
         model: Any = StandIn()
         Batch(Selection([str(folder)]), model, [CaptionRequest(None)], None, sink, about, console, progress).run()

@@ -5,6 +5,7 @@ from collections.abc import Callable, Generator
 from contextlib import ExitStack, closing
 
 from mdtool.ending import check_not_ending
+from mdtool.errors import TooSlow
 from mdtool.findings import Moment, Verdict
 from mdtool.jobs.rework.live import followed
 from mdtool.jobs.rework.report import Report
@@ -26,8 +27,10 @@ def analyse(
     noted: Callable[[Moment, Verdict], None],
     progress: Callable[[Report, int | None], None],
     live: Live,
+    timeout: float | None = None,
 ) -> Report:
     """noted: is told of every frame, in order. What plays live is followed until it ends or the person interrupts.
+    timeout: seconds that reading a frame of anything else may take.
 
     Raises InputError, OutputError or EngineError.
     """
@@ -50,8 +53,12 @@ def analyse(
             report.notes.append(judge.told())
         else:
             medium = open_medium(source, stack)
-            for moment, verdict in stack.enter_context(closing(_judged(medium, inquiry, clock))):
-                note(moment, verdict, _frames(medium))
+            try:
+                for moment, verdict in stack.enter_context(closing(_judged(medium, inquiry, clock, timeout))):
+                    note(moment, verdict, _frames(medium))
+            except TooSlow:
+                stack.pop_all()  # for who reads it may be in the midst of it
+                raise
             check_not_ending()  # for then the input may only seem to be at its end
             if isinstance(medium, VideoReader):
                 report.incomplete = f"is damaged: {medium.damage}" if medium.damage else ""
@@ -61,11 +68,13 @@ def analyse(
     return report
 
 
-def _judged(medium: Medium, inquiry: Inquiry, clock: Stopwatch) -> Generator[tuple[Moment, Verdict]]:
+def _judged(
+    medium: Medium, inquiry: Inquiry, clock: Stopwatch, timeout: float | None
+) -> Generator[tuple[Moment, Verdict]]:
     if isinstance(medium, Photo):
         yield judged_photo(medium, inquiry, clock)
     elif isinstance(medium, VideoReader):
-        with closing(ahead(with_luma(clock.each("decode", medium)), frames_waiting(medium))) as decoded:
+        with closing(ahead(with_luma(clock.each("decode", medium)), frames_waiting(medium), timeout)) as decoded:
             for event in judged_video(decoded, inquiry, medium, clock):
                 if isinstance(event, Judged):
                     yield event.moment, event.verdict

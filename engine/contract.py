@@ -218,6 +218,7 @@ class Model(Protocol):
     name: str
     revision: str  # another one where the weights are: the hub's commit, or a digest; "" if they are in no file
     pictures_at_once: int  # are best encoded together; more would only wait for one another
+    setup: tuple[str, ...]  # what it computes with, and why, in lines for people
 
     @property
     def abilities(self) -> Abilities: ...

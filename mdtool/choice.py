@@ -2,11 +2,14 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal, cast
+from dataclasses import dataclass
+from typing import Literal, cast
 
 import engine
 from engine.contract import Abilities, EngineError, Landmarks, LanguageModel, Model, ModelUnavailable, normalise
 from mdtool.errors import Exit, MdtoolError, UsageError
+
+Say = Callable[[str], object]  # is told a line for the person
 
 PREFERRED = "moondream2"
 FACES, DRAWN = "centerface", "pocket"  # embedded: the one goes before what was pulled, the other stands in for it
@@ -18,30 +21,57 @@ class NoModel(MdtoolError):
     code = Exit.MODEL
 
 
+def _ignore(line: str) -> None:
+    pass
+
+
+@dataclass(frozen=True)
+class Computing:
+    """How a model computes: options of `engine.load`, as they are on the command line."""
+
+    device: str = "auto"
+    dtype: str | None = None
+    quantize: str = "none"
+    compile: bool = False
+    detail: str = "auto"
+    resize: Literal["vips", "pillow"] | None = None
+
+    def load(self, name: str, explain: Say = _ignore) -> Model:
+        """explain: told what the model computes with. Raises as `engine.load` does."""
+        quantize = None if self.quantize == "none" else self.quantize
+        detail = int(self.detail) if self.detail.isdecimal() else self.detail
+        model = engine.load(name, self.device, self.dtype, quantize, self.compile, detail, self.resize)
+        for line in model.setup:
+            explain(f"{model.name}: {line}")
+        return model
+
+    @property
+    def decides(self) -> tuple[object, ...]:
+        """What has a say in whether older answers hold: not where they were computed, nor whether by compiled code."""
+        return self.dtype, self.quantize, self.detail, self.resize
+
+
 def load_model(
     name: str,
     skill: str,
     prompts: Sequence[str],
-    detail: str = "auto",
+    computing: Computing = Computing(),
     threshold: float | None = None,
     *,
     questions: Sequence[str] = (),
-    device: str = "auto",
-    dtype: str | None = None,
-    resize: Literal["vips", "pillow"] | None = None,
-    say: Callable[[str], object] = lambda line: None,
-    warn: Callable[[str], object] | None = None,
+    say: Say = _ignore,
+    warn: Say | None = None,
+    explain: Say = _ignore,
 ) -> Model:
     """The model of that name or at that path, or for "auto" the first on this machine that serves all the prompts.
 
-    prompts: for "caption" the lengths. questions: that it is to answer besides. The other options are those
-    of `engine.load`. say: told which model "auto" is; warn: told if that is one that can only stand in for a better one
-    (None: `say` is).
+    prompts: for "caption" the lengths. questions: that it is to answer besides. say: told which model "auto" is; warn:
+    told if that is one that can only stand in for a better one (None: `say` is). explain: as for `Computing.load`.
     NoModel if there is none; UsageError if it can't do what the options say.
     """
     with model_errors():
         chosen = _first_that_serves(skill, prompts, questions) if name == "auto" else name
-        model = engine.load(chosen, device, dtype, detail=_size(detail), resize=resize)
+        model = _load(chosen, name, computing, explain)
         for prompt in prompts:  # says what is wrong with a prompt before any work is done
             _check(model, skill, prompt, threshold)
         for question in questions:
@@ -57,13 +87,11 @@ def load_gazer(
     name: str,
     prompts: Sequence[str],
     accurate: bool = False,
-    detail: str = "auto",
+    computing: Computing = Computing(),
     threshold: float | None = None,
     *,
-    device: str = "auto",
-    dtype: str | None = None,
-    resize: Literal["vips", "pillow"] | None = None,
-    say: Callable[[str], object] = lambda line: None,
+    say: Say = _ignore,
+    explain: Say = _ignore,
 ) -> Model:
     """A model that finds all the prompts, of which a face is one, and knows where faces look.
 
@@ -72,7 +100,7 @@ def load_gazer(
     """
     with model_errors():
         chosen = _first_gazer(prompts, accurate) if name == "auto" else name
-        model = engine.load(chosen, device, dtype, detail=_size(detail), resize=resize)
+        model = _load(chosen, name, computing, explain)
         for prompt in prompts:
             _check(model, "detect", prompt, threshold)
     if "gaze" in model.abilities.prompts:
@@ -85,8 +113,16 @@ def load_gazer(
     return model
 
 
-def _size(detail: str) -> str | int:
-    return int(detail) if detail.isdecimal() else detail
+def _load(chosen: str, name: str, computing: Computing, explain: Say) -> Model:
+    """chosen: what the name stands for."""
+    try:
+        return computing.load(chosen, explain)
+    except ModelUnavailable:
+        raise
+    except EngineError as error:
+        if name == "auto" and chosen == FACES:
+            raise UsageError(f"{error}; auto takes {FACES} for faces, --model names another") from error
+        raise
 
 
 @contextmanager
@@ -100,10 +136,10 @@ def model_errors() -> Iterator[None]:
         raise UsageError(str(error)) from error
 
 
-def load_language_model(name: str, **options: Any) -> LanguageModel:
-    """A model that has every skill. options: of `engine.load`. NoModel or UsageError, as for `load_model`."""
+def load_language_model(name: str, computing: Computing, explain: Say) -> LanguageModel:
+    """A model that has every skill. NoModel or UsageError, as for `load_model`."""
     with model_errors():
-        model = engine.load(name, **options)
+        model = computing.load(name, explain)
     for skill in ("caption", "query", "detect", "point", "gaze"):
         _needs(model, skill)
     return cast(LanguageModel, model)

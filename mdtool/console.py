@@ -5,6 +5,7 @@ import sys
 import time
 from typing import Any
 
+from mdtool.errors import UsageError
 from mdtool.jobs.rework.report import Report
 from mdtool.stdout import put_record
 
@@ -12,11 +13,17 @@ SECONDS_BETWEEN_UPDATES = 0.1
 
 
 class Console:
-    """quiet: only errors; as_json: summaries go to stdout as JSON Lines instead of lines on stderr."""
+    """quiet: only errors; as_json: summaries go to stdout as JSON Lines instead of lines on stderr.
 
-    def __init__(self, quiet: bool = False, as_json: bool = False) -> None:
+    verbose: what explains itself is told too; UsageError together with quiet.
+    """
+
+    def __init__(self, quiet: bool = False, as_json: bool = False, verbose: bool = False) -> None:
+        if quiet and verbose:
+            raise UsageError("--verbose: does not go together with --quiet")
         self.quiet = quiet
         self.as_json = as_json
+        self.verbose = verbose
         self._bar: Any = None
         self._task: Any = None
         self._updated = 0.0
@@ -29,6 +36,10 @@ class Console:
         if not self.quiet:
             self.clear()
             _print(f"mdtool: {message}")
+
+    def explain(self, message: str) -> None:
+        if self.verbose:
+            self.note(message)
 
     def progress(self, report: Report, frames: int | None) -> None:
         """Moves the bar, which there is only if stderr is a terminal."""

@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 
+import cv2
 import numpy as np
 
 from engine.centerface.decode import Faces, area, decode
@@ -31,7 +32,7 @@ def load(
     if dtype not in (None, "float32"):
         raise EngineError(f"centerface computes in float32 only: dtype can't be {dtype!r}")
     if quantize is not None:
-        raise EngineError(f"centerface can't be quantized: quantize can't be {quantize!r}")
+        raise EngineError("centerface can't be quantized: leave quantize out")
     if compile:
         raise EngineError("centerface can't be compiled: leave compile off")
     if resize is not None:
@@ -50,6 +51,7 @@ class CenterFace:
     def __init__(self, network: Network, detail: str | int = "auto") -> None:
         self._network = network
         self._detail = detail
+        self.setup = (f"cpu, float32; OpenCV {cv2.__version__}, threads {cv2.getNumThreads()}",)
 
     @property
     def abilities(self) -> Abilities:

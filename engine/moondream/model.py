@@ -123,6 +123,8 @@ class Moondream:
         self.abilities = abilities_of(config, vocabulary)
         self.device, self.dtype = device, dtype
         self.pictures_at_once = 1 if device == "cpu" else GPU_PICTURES
+        rounded = (f"weights rounded to {quantize}",) if quantize else ()
+        self.setup: tuple[str, ...] = (", ".join((device, str(dtype).removeprefix("torch."), *rounded)),)
         self.max_crops = max_crops(config, detail)
         self._resize = resize or resizer()
         decides = (revision, quantize, config.vision, dtype, compile, self.max_crops, version(self._resize))

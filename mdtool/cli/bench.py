@@ -122,7 +122,8 @@ def bench_model(
     ] = False,
     device: options.Device = "auto",
     dtype: options.Dtype = None,
-    compile: Annotated[bool, typer.Option("--compile", help="Compile the model with torch.compile.")] = False,
+    quantize: options.Quantize = "none",
+    compile: options.Compile = False,
     batch: Annotated[int, typer.Option(min=1, help="Pictures at a time.")] = 1,
     runs: Annotated[int, typer.Option(min=1, help="How often each step runs, after once to warm up.")] = 3,
     cache: Annotated[
@@ -130,18 +131,21 @@ def bench_model(
         typer.Option("--cache", help="Measure what a cache of encoded pictures on disk saves, in place of the steps."),
     ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the measurements as JSON.")] = False,
+    verbose: options.Verbose = False,
 ) -> None:
     """One model, step by step: vision, prefill, decode, whole captions and detections, memory."""
     from contextlib import nullcontext
     from dataclasses import asdict
 
-    from mdtool.choice import model_errors
+    from mdtool.choice import Computing, model_errors
+    from mdtool.console import Console
     from mdtool.jobs.measure import bench_model as job
 
     if (config is not None) != random_weights or (config is None and model is None):
         raise UsageError("say which model: --model NAME or PATH, or --config NAME --random-weights")
+    computing, explain = Computing(device, dtype, quantize, compile), Console(verbose=verbose).explain
     with model_errors(), job.random_checkpoint(config) if config else nullcontext(model) as name:
-        timings = job.bench_model(str(name), device, dtype, compile, batch, runs, cache)
+        timings = job.bench_model(str(name), computing, batch, runs, cache, explain)
     if json:
         put_record(asdict(timings))
     else:

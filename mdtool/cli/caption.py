@@ -15,6 +15,8 @@ def caption(
     model: options.ModelName = "auto",
     device: options.Device = "auto",
     dtype: options.Dtype = None,
+    quantize: options.Quantize = "none",
+    compile: options.Compile = False,
     detail: options.Detail = "auto",
     resize: options.Resize = None,
     temperature: options.Temperature = None,
@@ -23,6 +25,7 @@ def caption(
     seed: options.Seed = 0,
     json: options.Json = False,
     quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
     *,
     batch: TextOptions,
 ) -> None:
@@ -37,21 +40,20 @@ def caption(
     from functools import partial
 
     from engine.contract import CaptionRequest
-    from mdtool.choice import load_model
+    from mdtool.choice import Computing, load_model
     from mdtool.cli.values import check_apart, generation
     from mdtool.console import Console
     from mdtool.jobs.asking.answer import answer, find_photos, is_one, show_as
 
-    console = Console(quiet)
+    console = Console(quiet, verbose=verbose)
     request = CaptionRequest(None, length, generation(temperature, top_p, max_tokens, seed))
     selection = selection_of(batch, images)
-    load = partial(
-        load_model, model, "caption", [length], detail, device=device, dtype=dtype, resize=resize, say=console.note
-    )
+    computing = Computing(device, dtype, quantize, compile, detail, resize)
+    load = partial(load_model, model, "caption", [length], computing, say=console.note, explain=console.explain)
     if batch.wanted:
         films = films_of(batch)
         check_apart("--jsonl", {"--json": json})
-        asking = Asking("caption", [request], lambda _: films, load, options=(dtype, detail, resize, batch.moments))
+        asking = Asking("caption", [request], lambda _: films, load, options=(computing.decides, batch.moments))
         raise typer.Exit(run_batch(batch, selection, asking, console))
     sources = find_photos(selection)
     asked = load()

@@ -22,10 +22,13 @@ def detect(
     model: options.ModelName = "auto",
     device: options.Device = "auto",
     dtype: options.Dtype = None,
+    quantize: options.Quantize = "none",
+    compile: options.Compile = False,
     detail: options.Detail = "auto",
     resize: options.Resize = None,
     json: options.Json = False,
     quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
     *,
     batch: BoxOptions,
 ) -> None:
@@ -46,21 +49,21 @@ def detect(
     from functools import partial
 
     from engine.contract import DetectRequest, Model
-    from mdtool.choice import load_model
+    from mdtool.choice import Computing, load_model
     from mdtool.cli.values import check_apart, images_and_prompts, parsed
     from mdtool.console import Console
     from mdtool.errors import UsageError
     from mdtool.jobs.asking.answer import answer, find_photos, is_one, show_as
     from mdtool.jobs.asking.marked import targets_of
 
-    console = Console(quiet)
+    console = Console(quiet, verbose=verbose)
     named, prompts = images_and_prompts(images, prompt, batch.files_from)
     requests = [DetectRequest(None, one, max_objects) for one in prompts]
     selection = selection_of(batch, named)
+    computing = Computing(device, dtype, quantize, compile, detail, resize)
     load = partial(
-        load_model,
-        model, "detect", prompts, detail, threshold, device=device, dtype=dtype, resize=resize, say=console.note,
-    )  # fmt: skip
+        load_model, model, "detect", prompts, computing, threshold, say=console.note, explain=console.explain
+    )
     if batch.wanted:
         from mdtool.cli.live import checked_live
         from mdtool.jobs.batch.films import Films
@@ -78,7 +81,7 @@ def detect(
             inquiry = Inquiry(question, tiled(finding(asked, prompts, threshold), grid), asked.name)
             return replace(films, inquiry=inquiry, tiled=grid is not None, live=live)
 
-        told = (dtype, detail, resize, batch.moments, tiles, duration)
+        told = (computing.decides, batch.moments, tiles, duration)
         asking = Asking("detect", requests, films_by, load, threshold, told)
         raise typer.Exit(run_batch(batch, selection, asking, console))
     if tiles is not None:

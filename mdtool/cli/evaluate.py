@@ -1,7 +1,7 @@
 """`mdtool eval`: how well a job is done, against ground truth."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
@@ -33,7 +33,7 @@ def evaluate_redact(
     json: Annotated[bool, typer.Option("--json", help="Print JSON, with every exposed object-frame.")] = False,
 ) -> None:
     """How much of the true boxes a redaction leaves bare, how much else it covers, and what it costs in looks."""
-    from mdtool.choice import load_model
+    from mdtool.choice import Computing, load_model
     from mdtool.jobs.measure.evaluate_redact import evaluate_redaction, table
     from mdtool.jobs.redact.treatment import Redaction
     from mdtool.stream.judge import Question
@@ -42,7 +42,7 @@ def evaluate_redact(
 
     question = Question(tuple(prompt), threshold, parse_sampling(sample))
     redaction = Redaction(Style("solid", margin=MARGIN if margin is None else margin))
-    asked = load_model(model, "detect", prompt, detail, threshold)
+    asked = load_model(model, "detect", prompt, Computing(detail=detail), threshold)
     exposure = evaluate_redaction(clip, truth or Path(f"{clip}.gt.json"), asked, question, redaction)
     if json:
         put_record(exposure.as_dict())
@@ -55,13 +55,12 @@ def evaluate_pocket(
     model: options.ModelName = "pocket",
     device: options.Device = "auto",
     dtype: options.Dtype = None,
-    quantize: Annotated[
-        Literal["int4", "int8"] | None, typer.Option(help="Round the weights of the blocks to so many bits.")
-    ] = None,
-    compile: Annotated[bool, typer.Option("--compile", help="With torch.compile.")] = False,
+    quantize: options.Quantize = "none",
+    compile: options.Compile = False,
     scenes: Annotated[int, typer.Option(min=1, help="How many drawn scenes are asked about.")] = 400,
     at_once: Annotated[int, typer.Option(min=1, help="How many of them are in a batch.")] = 4,
     json: options.Json = False,
+    verbose: options.Verbose = False,
 ) -> None:
     """How well a model answers about drawn scenes that `pocket` was not trained on.
 
@@ -70,9 +69,11 @@ def evaluate_pocket(
     mdtool eval pocket --scenes 100 --json | jq .scores
     """
     from engine.pocket.exam import examine, seeds
-    from mdtool.choice import load_language_model
+    from mdtool.choice import Computing, load_language_model
+    from mdtool.console import Console
 
-    asked = load_language_model(model, device=device, dtype=dtype, quantize=quantize, compile=compile)
+    computing = Computing(device, dtype, quantize, compile)
+    asked = load_language_model(model, computing, Console(verbose=verbose).explain)
     report = examine(asked, seeds(scenes), at_once)
     scores, answers = report.scores(), report.answers()
     if json:

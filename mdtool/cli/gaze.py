@@ -46,6 +46,8 @@ def gaze(
     model: options.ModelName = "auto",
     device: options.Device = "auto",
     dtype: options.Dtype = None,
+    quantize: options.Quantize = "none",
+    compile: options.Compile = False,
     detail: options.Detail = "auto",
     resize: options.Resize = None,
     findings: options.Findings = None,
@@ -63,6 +65,7 @@ def gaze(
     segment: options.Segment = None,
     json: options.Summaries = False,
     quiet: options.QuietToo = False,
+    verbose: options.Verbose = False,
 ) -> None:
     """Show where people look in videos and photos: each face, a line, and the point that is looked at.
 
@@ -73,7 +76,7 @@ def gaze(
 
     mdtool gaze in.mp4 -t screen -t cup --jsonl gaze.jsonl --heat heat.png
     """
-    from mdtool.choice import load_gazer
+    from mdtool.choice import Computing, load_gazer
     from mdtool.cli.live import checked_live
     from mdtool.cli.values import check_not_blank, check_outputs, parsed, seconds
     from mdtool.console import Console
@@ -105,18 +108,17 @@ def gaze(
         end=parsed("--to", seconds, end),
     )
     live = checked_live(delay, duration, segment)
-    console = Console(quiet, json)
+    console = Console(quiet, json, verbose)
     sources = find_inputs(inputs)
     many = is_many(sources, inputs)
     known: Inquiry | Path
     if from_findings:
         known = from_findings
     else:
-        asked = load_gazer(
-            model, prompts, accurate, detail, threshold, device=device, dtype=dtype, resize=resize, say=console.note
-        )
+        computing = Computing(device, dtype, quantize, compile, detail, resize)
+        asked = load_gazer(model, prompts, accurate, computing, threshold, say=console.note, explain=console.explain)
         see = gazing(asked, prompts[1:], threshold, Accuracy(seed) if accurate else None)
-        known = Inquiry(question, see, asked.name, (device, dtype, detail, resize, accurate, seed))
+        known = Inquiry(question, see, asked.name, (computing, accurate, seed))
     form = Form(Encoding(codec, crf, preset, pixel_format), format, keep_metadata)
     drawn = None if no_video else Targets(output, ".gaze", many, overwrite)
     maps = HeatMaps(heat, many, overwrite) if heat else None

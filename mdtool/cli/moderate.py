@@ -105,6 +105,8 @@ def moderate(
     model: options.ModelName = "auto",
     device: options.Device = "auto",
     dtype: options.Dtype = None,
+    quantize: options.Quantize = "none",
+    compile: options.Compile = False,
     detail: options.Detail = "auto",
     resize: options.Resize = None,
     on_error: options.IfModelFails = options.OnError.stop,
@@ -125,6 +127,7 @@ def moderate(
         bool, typer.Option("--json", help="Print the verdict on each input on stdout, as JSON Lines.")
     ] = False,
     quiet: options.QuietToo = False,
+    verbose: options.Verbose = False,
 ) -> None:
     """Judge videos and photos by a policy, and hide, mute or cut what breaks it.
 
@@ -138,7 +141,7 @@ def moderate(
     """
     from contextlib import ExitStack
 
-    from mdtool.choice import load_model
+    from mdtool.choice import Computing, load_model
     from mdtool.cli.live import checked_live
     from mdtool.cli.values import check_findings_in, check_outputs, check_report, checked, given, parsed, seconds
     from mdtool.console import Console
@@ -196,7 +199,7 @@ def moderate(
     colour = parsed("--color", parse_colour, color)
     form = Form(Encoding(codec, crf, preset, pixel_format), format, keep_metadata)
     live = checked_live(delay, duration, segment)
-    console = Console(quiet, json)
+    console = Console(quiet, json, verbose)
     sources = find_inputs(inputs)
     targets = Targets(output, ".moderated", is_many(sources, inputs), overwrite)
     check_outputs(output, findings, json)
@@ -208,12 +211,13 @@ def moderate(
         if from_findings:
             known: Inquiry | Path = stack.enter_context(spooled(from_findings))
         else:
+            computing = Computing(device, dtype, quantize, compile, detail, resize)
             asked = load_model(
-                model, "detect", rules.prompts, detail,
-                questions=rules.questions, warn=console.note, device=device, dtype=dtype, resize=resize,
+                model, "detect", rules.prompts, computing,
+                questions=rules.questions, warn=console.note, explain=console.explain,
             )  # fmt: skip
             see = tiled(asking(asked, rules.prompts, rules.questions), grid, of_tiles=asking(asked, rules.prompts))
-            known = Inquiry(question, see, asked.name, (device, dtype, detail, resize, tiles))
+            known = Inquiry(question, see, asked.name, (computing, tiles))
         file = stack.enter_context(opened_for_writing(findings, overwrite, read, live=plays))
         moderating = Moderating(rules, known, form, targets, console, live, report_only, colour, fail_on, file, report)
         title = f"Moderation: {policy or ', '.join(prompt)}"

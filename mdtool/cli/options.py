@@ -61,6 +61,15 @@ Dtype = Annotated[
     Literal["float32", "bfloat16", "float16"] | None,
     typer.Option(help="What the model computes in. Default: what suits the model and the device."),
 ]
+Quantize = Annotated[
+    Literal["none", "int8", "int4", "int4-64", "int4-32"],
+    typer.Option(
+        help="Round a Moondream's weights to so many bits; int4-64 and int4-32 do it in smaller groups, more finely."
+    ),
+]
+Compile = Annotated[
+    bool, typer.Option("--compile", help="Have torch compile the model: it takes long to start, and less from then on.")
+]
 Detail = Annotated[
     str,
     typer.Option(
@@ -96,6 +105,7 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object a line for each photo (and prompt).")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Say nothing but errors.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say what the model computes with, and why, on stderr.")]
 
 # Of the commands that make changed copies of photos, videos and animations.
 

@@ -15,10 +15,13 @@ def point(
     model: options.ModelName = "auto",
     device: options.Device = "auto",
     dtype: options.Dtype = None,
+    quantize: options.Quantize = "none",
+    compile: options.Compile = False,
     detail: options.Detail = "auto",
     resize: options.Resize = None,
     json: options.Json = False,
     quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
     *,
     batch: PointOptions,
 ) -> None:
@@ -34,23 +37,22 @@ def point(
     from functools import partial
 
     from engine.contract import PointRequest
-    from mdtool.choice import load_model
+    from mdtool.choice import Computing, load_model
     from mdtool.cli.values import check_apart, images_and_prompts
     from mdtool.console import Console
     from mdtool.jobs.asking.answer import answer, find_photos, is_one, show_as
     from mdtool.jobs.asking.marked import targets_of
 
-    console = Console(quiet)
+    console = Console(quiet, verbose=verbose)
     named, prompts = images_and_prompts(images, prompt, batch.files_from)
     requests = [PointRequest(None, one, max_objects) for one in prompts]
     selection = selection_of(batch, named)
-    load = partial(
-        load_model, model, "point", prompts, detail, device=device, dtype=dtype, resize=resize, say=console.note
-    )
+    computing = Computing(device, dtype, quantize, compile, detail, resize)
+    load = partial(load_model, model, "point", prompts, computing, say=console.note, explain=console.explain)
     if batch.wanted:
         films = films_of(batch)
         check_apart("--jsonl", {"--json": json, "--save": save})
-        asking = Asking("point", requests, lambda _: films, load, options=(dtype, detail, resize, batch.moments))
+        asking = Asking("point", requests, lambda _: films, load, options=(computing.decides, batch.moments))
         raise typer.Exit(run_batch(batch, selection, asking, console))
     sources = find_photos(selection)
     many = not is_one(sources, named)

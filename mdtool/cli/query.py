@@ -32,6 +32,8 @@ def query(
     model: options.ModelName = "auto",
     device: options.Device = "auto",
     dtype: options.Dtype = None,
+    quantize: options.Quantize = "none",
+    compile: options.Compile = False,
     detail: options.Detail = "auto",
     resize: options.Resize = None,
     temperature: options.Temperature = None,
@@ -40,6 +42,7 @@ def query(
     seed: options.Seed = 0,
     json: options.Json = False,
     quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
     *,
     batch: TextOptions,
 ) -> None:
@@ -57,22 +60,23 @@ def query(
     """
     from functools import partial
 
-    from mdtool.choice import load_model
+    from mdtool.choice import Computing, load_model
     from mdtool.cli.questions import query_requests
     from mdtool.cli.values import check_apart, generation
     from mdtool.console import Console
     from mdtool.jobs.asking.answer import answer, find_photos, is_one, show_as
 
-    console = Console(quiet)
+    console = Console(quiet, verbose=verbose)
     how = generation(temperature, top_p, max_tokens, seed)
     requests = query_requests(question, questions, template, choices, number, reasoning, how, images)
     put = [request.question for request in requests]
     selection = selection_of(batch, images)
-    load = partial(load_model, model, "query", put, detail, device=device, dtype=dtype, resize=resize, say=console.note)
+    computing = Computing(device, dtype, quantize, compile, detail, resize)
+    load = partial(load_model, model, "query", put, computing, say=console.note, explain=console.explain)
     if batch.wanted:
         films = films_of(batch)
         check_apart("--jsonl", {"--json": json})
-        asking = Asking("query", requests, lambda _: films, load, options=(dtype, detail, resize, batch.moments))
+        asking = Asking("query", requests, lambda _: films, load, options=(computing.decides, batch.moments))
         raise typer.Exit(run_batch(batch, selection, asking, console))
     sources = find_photos(selection)
     asked = load()

@@ -61,6 +61,8 @@ def redact(
     model: options.ModelName = "auto",
     device: options.Device = "auto",
     dtype: options.Dtype = None,
+    quantize: options.Quantize = "none",
+    compile: options.Compile = False,
     detail: options.Detail = "auto",
     resize: options.Resize = None,
     on_error: options.IfModelFails = options.OnError.stop,
@@ -81,6 +83,7 @@ def redact(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be done, and do nothing.")] = False,
     json: options.Summaries = False,
     quiet: options.QuietToo = False,
+    verbose: options.Verbose = False,
 ) -> None:
     """Hide what you name in videos and photos: every frame, with sound, times and size as they were.
 
@@ -88,7 +91,7 @@ def redact(
 
     mdtool redact in.mp4 -o out.mp4 --style solid
     """
-    from mdtool.choice import load_model
+    from mdtool.choice import Computing, load_model
     from mdtool.cli.live import checked_live
     from mdtool.cli.values import check_findings_in, check_outputs, checked, given, parsed, seconds
     from mdtool.console import Console
@@ -128,16 +131,15 @@ def redact(
     )
     live = checked_live(delay, duration, segment)
     form = Form(Encoding(codec, crf, preset, pixel_format), format, keep_metadata)
-    console = Console(quiet, json)
+    console = Console(quiet, json, verbose)
     sources = find_inputs(inputs)
     targets = Targets(output, ".redacted", is_many(sources, inputs), overwrite)
     inquiry = None
     if not from_findings:
-        asked = load_model(
-            model, "detect", prompt, detail, threshold, warn=console.note, device=device, dtype=dtype, resize=resize
-        )
-        loaded = (device, dtype, detail, resize, tiles)
-        inquiry = Inquiry(question, tiled(finding(asked, prompt, threshold), grid), asked.name, loaded)
+        computing = Computing(device, dtype, quantize, compile, detail, resize)
+        asked = load_model(model, "detect", prompt, computing, threshold, warn=console.note, explain=console.explain)
+        see = tiled(finding(asked, prompt, threshold), grid)
+        inquiry = Inquiry(question, see, asked.name, (computing, tiles))
     if dry_run:
         raise typer.Exit(print_plan(sources, targets, question, inquiry))
     check_outputs(output, findings, json)

@@ -13,7 +13,8 @@ def test_it_measures_every_step_of_a_model() -> None:
     done = run("bench", "model", "--model", GOLDEN / "moondream2", "--runs", "1", "--dtype", "float32", "--json")
     assert done.code == 0, done.err
     [report] = done.json
-    assert report["settings"] == {"device": "cpu", "dtype": "float32", "compile": False, "batch": 1}
+    settings = {"device": "cpu", "dtype": "float32", "quantize": "none", "compile": False, "batch": 1}
+    assert report["settings"] == settings
     sizes = [tensor.nbytes for tensor in load_file(GOLDEN / "moondream2" / "model.safetensors").values()]
     assert round(report["weights_gb"] * 1e9) == sum(sizes)
     steps = {step["name"]: step for step in report["steps"]}

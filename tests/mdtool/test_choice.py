@@ -11,7 +11,7 @@ from media_made import SAMPLES
 from program import redact, run
 
 from engine.published import published
-from mdtool.choice import NoModel, load_gazer, load_model
+from mdtool.choice import Computing, NoModel, load_gazer, load_model
 from mdtool.errors import Exit, UsageError
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "moondream2"
@@ -42,7 +42,7 @@ def put_into(hub: Path, name: str) -> None:
 @pytest.mark.parametrize("model", ["auto", "centerface"])
 @pytest.mark.parametrize("prompts", [["face"], ["人脸"], [" FACE "], ["face", "人脸"]])
 def test_faces_are_what_the_embedded_model_finds(model: str, prompts: list[str]) -> None:
-    chosen = load_model(model, "detect", prompts, "auto", None)
+    chosen = load_model(model, "detect", prompts)
     assert chosen.name == "centerface"
     assert chosen.detect(chosen.encode([np.zeros((90, 160, 3), np.uint8)]), prompts[0]) == [[]]
 
@@ -51,7 +51,7 @@ def test_a_prompt_that_nothing_serves_tells_how_to_mend_it() -> None:
     with pytest.raises(
         NoModel, match=r"'dog'.*faces \(centerface\).*drawn scenes.*mdtool models pull moondream2.*mdtool models list"
     ) as caught:
-        load_model("auto", "detect", ["dog"], "auto", None)
+        load_model("auto", "detect", ["dog"])
     assert caught.value.code == Exit.MODEL
     assert "\n" not in str(caught.value)
 
@@ -115,7 +115,7 @@ def test_nothing_is_said_of_a_model_that_was_named() -> None:
 
 
 def test_a_folder_of_weights() -> None:
-    chosen = load_model(str(GOLDEN), "detect", ["any words at all"], "low", device="cpu", dtype="float32")
+    chosen = load_model(str(GOLDEN), "detect", ["any words at all"], Computing("cpu", "float32", detail="low"))
     assert chosen.name == "moondream2"
 
 
@@ -127,41 +127,41 @@ def test_a_skill_that_a_model_lacks(skill: str, prompt: str) -> None:
 
 def test_a_length_that_a_model_lacks() -> None:
     with pytest.raises(UsageError, match="can't caption 'endless'; it knows long, normal, short"):
-        load_model(str(GOLDEN), "caption", ["endless"], device="cpu")
+        load_model(str(GOLDEN), "caption", ["endless"], Computing("cpu"))
 
 
 def test_all_prompts_must_be_served() -> None:
     with pytest.raises(NoModel, match="'dog'"):
-        load_model("auto", "detect", ["face", "dog"], "auto", None)
+        load_model("auto", "detect", ["face", "dog"])
 
 
 def test_a_model_that_does_not_know_the_prompt() -> None:
     with pytest.raises(UsageError, match="dog") as caught:
-        load_model("centerface", "detect", ["face", "dog"], "auto", None)
+        load_model("centerface", "detect", ["face", "dog"])
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(("name", "hint"), [("centreface", "did you mean 'centerface'"), ("x", "known models: ")])
 def test_a_model_that_does_not_exist(name: str, hint: str) -> None:
     with pytest.raises(NoModel, match=hint):
-        load_model(name, "detect", ["face"], "auto", None)
+        load_model(name, "detect", ["face"])
 
 
 @pytest.mark.parametrize("threshold", [-0.1, 0, 0.01, 1.01, float("nan"), float("inf")])
 def test_a_threshold_that_cant_be(threshold: float) -> None:
     with pytest.raises(UsageError, match="threshold must be from"):
-        load_model("auto", "detect", ["face"], "auto", threshold)
+        load_model("auto", "detect", ["face"], threshold=threshold)
 
 
 @pytest.mark.parametrize("detail", ["huge", "", "-64", "0", "7", "1000000", "64.5"])
 def test_a_detail_that_cant_be(detail: str) -> None:
     with pytest.raises(UsageError, match="detail"):
-        load_model("auto", "detect", ["face"], detail, None)
+        load_model("auto", "detect", ["face"], Computing(detail=detail))
 
 
 @pytest.mark.parametrize("detail", ["low", "auto", "high", "320"])
 def test_a_detail_that_can_be(detail: str) -> None:
-    assert load_model("auto", "detect", ["face"], detail, 0.5).name == "centerface"
+    assert load_model("auto", "detect", ["face"], Computing(detail=detail), 0.5).name == "centerface"
 
 
 @pytest.mark.parametrize("model", ["auto", "centerface"])

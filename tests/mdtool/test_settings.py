@@ -379,7 +379,8 @@ def test_show_has_every_option_of_a_command(here: Path, mdtool: Run) -> None:
     assert ["caption", "temperature", "", "default"] in rows
     assert ["caption", "json", "false", "default"] in rows
     options = {row[1] for row in rows}
-    assert {"top-p", "max-tokens", "seed", "quiet", "device", "dtype", "detail", "resize"} < options
+    assert {"top-p", "max-tokens", "seed", "quiet", "verbose"} < options
+    assert {"device", "dtype", "quantize", "compile", "detail", "resize"} < options
     assert not options & {"images", "help"}
 
 

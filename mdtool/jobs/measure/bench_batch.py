@@ -33,6 +33,7 @@ class StandIn:
     name = "stand-in"
     revision = ""
     pictures_at_once = 1
+    setup = ()
     abilities = Abilities({"caption": None})
 
     def encode(self, images: Sequence[np.ndarray]) -> list[None]:

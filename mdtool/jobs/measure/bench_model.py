@@ -17,7 +17,6 @@ import numpy as np
 import tokenizers
 import torch
 
-import engine
 from engine.checkpoint_write import write_checkpoint
 from engine.contract import DetectRequest, EngineError, Generation
 from engine.linear import Linear
@@ -28,6 +27,7 @@ from engine.moondream.random_weights import random_weights
 from engine.moondream.steps import ReadToken
 from engine.moondream.weights import shapes
 from engine.published import no_such_model, published
+from mdtool.choice import Computing, Say
 from mdtool.errors import OutputError
 from mdtool.jobs.asking.seen import SeenCache, encode
 from mdtool.jobs.measure.bench_eager import eager_seconds
@@ -108,15 +108,14 @@ def _byte_tokenizer() -> tokenizers.Tokenizer:
     return made
 
 
-def bench_model(
-    name_or_path: str, device: str, dtype: str | None, compile: bool, batch: int, runs: int, cache: bool = False
-) -> Timings:
-    """batch: pictures at a time. cache: encoding with and without `SeenCache`, in place of the steps.
+def bench_model(name_or_path: str, computing: Computing, batch: int, runs: int, cache: bool, explain: Say) -> Timings:
+    """batch: pictures at a time. cache: encoding with and without `SeenCache`, in place of the steps. explain: as for
+    `Computing.load`.
 
     Raises what `engine.load` raises, EngineError for a model of another family, OutputError where there is no room.
     """
     begin = time.perf_counter()
-    model = engine.load(name_or_path, device, dtype, compile=compile)
+    model = computing.load(name_or_path, explain)
     loaded = time.perf_counter() - begin
     if not isinstance(model, Moondream):
         raise EngineError(f"{model.name} has no steps that could be timed; give a Moondream")
@@ -127,10 +126,16 @@ def bench_model(
     where = machine() | {"torch": torch.__version__, "threads": torch.get_num_threads()}
     if model.device.startswith("cuda"):
         where["gpu"] = torch.cuda.get_device_name(model.device)
-    settings = {"device": model.device, "dtype": str(model.dtype).removeprefix("torch."), "compile": compile}
+    settings = {
+        "device": model.device,
+        "dtype": str(model.dtype).removeprefix("torch."),
+        "quantize": computing.quantize,
+        "compile": computing.compile,
+        "batch": batch,
+    }
     sizes = sum(math.prod(shape) for shape in shapes(model.config).values())
     return Timings(
-        model.name, settings | {"batch": batch}, where, loaded, 1e-9 * model.dtype.itemsize * sizes, memory, rate,
+        model.name, settings, where, loaded, 1e-9 * model.dtype.itemsize * sizes, memory, rate,
         list((_cache_steps if cache else _steps)(model, batch, runs)),
     )  # fmt: skip
 

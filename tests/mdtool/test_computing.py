@@ -1,0 +1,140 @@
+"""What a model computes with: the options that say so, what is told of it, and which work they leave as done."""
+
+from pathlib import Path
+
+import pytest
+from media_made import SAMPLES
+from program import Run, redact, run, run_here
+
+from mdtool.choice import Computing
+
+SCENE = SAMPLES / "scenes" / "one.png"
+POCKET = ("--model", "pocket", "--device", "cpu")
+COMMANDS = [
+    ["redact", SCENE, "-p", "star"],
+    ["moderate", SCENE, "-p", "star", "--report-only"],
+    ["gaze", SCENE, "--no-video"],
+    ["caption", SCENE, "--length", "short"],
+    ["query", SCENE, "-q", "How many stars are there?"],
+    ["detect", SCENE, "star"],
+    ["point", SCENE, "star"],
+    ["detect", SCENE, "star", "--jsonl", "-"],
+    ["bench", "model", "--runs", "1", "--cache"],
+    ["eval", "pocket", "--scenes", "1"],
+]
+
+
+@pytest.fixture
+def mdtool(capfd: pytest.CaptureFixture[str]) -> Run:
+    return run_here(capfd)
+
+
+def said_by_pocket(lines: list[str]) -> str:
+    """What it computes with."""
+    (line,) = (line for line in lines if line.startswith("mdtool: pocket: "))
+    return line.removeprefix("mdtool: pocket: ")
+
+
+def test_a_caption_by_rounded_weights() -> None:
+    outcome = run("caption", SCENE, "--length", "short", *POCKET, "--dtype", "float32", "--quantize", "int4", "-v")
+    assert outcome.code == 0, outcome.err
+    assert outcome.lines == ["mdtool: pocket: cpu, float32, weights rounded to int4"]
+    assert b"star" in outcome.out
+
+
+@pytest.mark.parametrize("way", ["environment", "file"])
+def test_weights_are_rounded_by_settings(
+    tmp_path: Path, mdtool: Run, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if way == "file":
+        (tmp_path / "mdtool.toml").write_text('[defaults]\nquantize = "int4"\n')
+    else:
+        monkeypatch.setenv("MDTOOL_QUANTIZE", "int4")
+    outcome = mdtool("caption", SCENE, "--length", "short", *POCKET, "-v")
+    assert outcome.code == 0, outcome.err
+    assert said_by_pocket(outcome.lines).endswith("weights rounded to int4")
+    assert b"star" in outcome.out
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: " ".join(Path(part).name for part in command))
+def test_every_command_hands_them_to_the_model(
+    tmp_path: Path, mdtool: Run, monkeypatch: pytest.MonkeyPatch, command: list[str | Path]
+) -> None:
+    place = ["-o", tmp_path / "out.png"] if command[0] == "redact" else []
+    outcome = mdtool(*command, *place, *POCKET, "--quantize", "int8", "--verbose")
+    assert outcome.code == 0, outcome.err
+    assert said_by_pocket(outcome.lines).endswith("weights rounded to int8")
+    monkeypatch.setenv("CXX", "none")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    outcome = mdtool(*command, *place, *POCKET, "--compile")
+    assert outcome.code == 2
+    assert "compiling for the CPU needs a C++ compiler" in outcome.err
+
+
+def test_nothing_is_told_unasked(mdtool: Run) -> None:
+    assert mdtool("caption", SCENE, *POCKET, "--quantize", "none").err == ""
+
+
+def test_a_redaction_says_what_it_computes_with(tmp_path: Path) -> None:
+    outcome = redact(SAMPLES / "group.png", "-o", tmp_path / "out.png", "-v")
+    assert outcome.code == 0
+    assert outcome.lines[0].startswith("mdtool: centerface: cpu, float32; OpenCV ")
+
+
+@pytest.mark.parametrize("quiet", ["-q", "--quiet"])
+def test_not_both_much_and_nothing(tmp_path: Path, quiet: str) -> None:
+    outcome = redact(SAMPLES / "group.png", "-o", tmp_path / "out.png", "-v", quiet)
+    assert (outcome.code, outcome.lines) == (2, ["mdtool: --verbose: does not go together with --quiet"])
+
+
+@pytest.mark.parametrize(("value", "named"), [("int5", "int5"), ("4", "4"), ("INT4", "INT4"), ("", "")])
+def test_bits_that_there_are_not(value: str, named: str) -> None:
+    outcome = run("caption", SCENE, *POCKET, "--quantize", value)
+    assert (outcome.code, outcome.out, len(outcome.lines)) == (2, b"", 1)
+    assert f"'--quantize': '{named}' is not one of 'none', 'int8', 'int4', 'int4-64', 'int4-32'" in outcome.err
+
+
+def test_bits_that_there_are_not_in_the_environment() -> None:
+    outcome = run("caption", SCENE, *POCKET, env={"MDTOOL_QUANTIZE": "int5"})
+    assert (outcome.code, outcome.out, len(outcome.lines)) == (2, b"", 1)
+    assert outcome.lines[0].startswith("mdtool: MDTOOL_QUANTIZE: 'int5' is not one of 'none', 'int8'")
+
+
+@pytest.mark.parametrize("options", [["--quantize", "int4"], ["--compile"], ["--dtype", "float16"]], ids=" ".join)
+@pytest.mark.parametrize("command", ["redact", "gaze"])
+def test_what_the_model_of_faces_can_not(tmp_path: Path, mdtool: Run, command: str, options: list[str]) -> None:
+    """Where it was not named, it is told that another one can be."""
+    arguments = (command, SAMPLES / "group.png", "-o", tmp_path / "out.png", *options)
+    named, chosen = mdtool(*arguments, "--model", "centerface"), mdtool(*arguments)
+    assert (named.code, chosen.code) == (2, 2)
+    (line,) = named.lines
+    assert "centerface" in line
+    assert chosen.lines == [f"{line}; auto takes centerface for faces, --model names another"]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_where_bits_are_from_that_a_model_can_not(tmp_path: Path) -> None:
+    (tmp_path / "mdtool.toml").write_text('[defaults]\nquantize = "int8"\n')
+    outcome = redact(SAMPLES / "group.png", "-o", "out.png", cwd=tmp_path)
+    assert (outcome.code, len(outcome.lines)) == (2, 1)
+    assert outcome.lines[0].endswith(f"; quantize is from {tmp_path / 'mdtool.toml'}:2")
+
+
+def test_a_batch_asks_other_weights_again(tmp_path: Path, mdtool: Run) -> None:
+    command = ("detect", SCENE, "star", "--jsonl", tmp_path / "out.jsonl", *POCKET)
+    for options, told in [
+        (["--quantize", "none"], "1 asked about"),
+        ([], "0 asked about, 1 done before"),
+        (["--quantize", "int8"], "1 asked about"),
+        (["--quantize", "int8"], "0 asked about, 1 done before"),
+        (["--quantize", "none"], "0 asked about, 1 done before"),
+    ]:
+        outcome = mdtool(*command, *options)
+        assert outcome.code == 0
+        assert told in outcome.err
+    assert len((tmp_path / "out.jsonl").read_text().splitlines()) == 2
+
+
+def test_where_and_how_it_is_computed_leaves_work_done() -> None:
+    assert Computing("cuda", compile=True).decides == Computing().decides

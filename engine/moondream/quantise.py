@@ -16,15 +16,18 @@ KINDS: Mapping[str, int | None] = (
     {"int4": GROUPS[0]} | {f"int4-{group}": group for group in GROUPS[1:]} | {"int8": None}
 )
 
-_MATRIX = re.compile(r"(text|vision)\.blocks\.\d+\.(attn|mlp)\.(qkv|proj|fc1|fc2)\.weight|text\.lm_head\.weight")
+_MATRIX = re.compile(
+    r"((text|vision)\.blocks\.\d+\.(attn|mlp)\.(qkv|proj|fc1|fc2)|text\.lm_head|vision\.proj_mlp\.fc[12]"
+    r"|region\.(coord|size)_decoder\.fc[12])\.weight"
+)
 
 
 @dataclass(frozen=True)
 class Quantised:
     """Another source, whose matrices are kept in few bits, each rounded as it is taken.
 
-    kind: "int4": the text model's blocks in 4 bits, those of the vision encoder and the head of the text model in 8;
-    "int8": all of them in 8. Experts, the region model and the embeddings stay as they are.
+    kind: "int4": the text model's blocks in 4 bits, what else is large in 8; "int8": all of it in 8. Embeddings,
+    experts, and what reads patches and coordinates stay as they are.
     """
 
     source: Source

@@ -250,6 +250,20 @@ class Landmarks(Protocol):
 
 
 @runtime_checkable
+class ManyPrompts(Protocol):
+    """What a model has besides that looks for several things at once faster than for one after another."""
+
+    def detect_each(
+        self,
+        encoded: Sequence[EncodedImage],
+        prompts: Sequence[str],
+        threshold: float | None = None,
+        max_objects: int | None = None,
+    ) -> list[list[list[Box]]]:
+        """For each prompt what `detect` gives."""
+
+
+@runtime_checkable
 class Seeing(Protocol):
     """What a model has besides that encodes in two steps, between which a picture is small enough to be kept.
 

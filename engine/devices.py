@@ -80,6 +80,35 @@ def check_compiler(device: str) -> None:
         raise EngineError("compiling for the CPU needs a C++ compiler, such as g++: install one, or leave compile off")
 
 
+def free_memory(device: str) -> int | None:
+    """Bytes that could be had now; None where the system does not tell."""
+    if device.startswith("cuda"):
+        return (
+            torch.cuda.mem_get_info(device)[0]
+            + torch.cuda.memory_reserved(device)
+            - torch.cuda.memory_allocated(device)
+        )
+    told = [_available(), _left_to_group()] if device == "cpu" else []
+    return min((bytes_ for bytes_ in told if bytes_ is not None), default=None)
+
+
+def _available() -> int | None:
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return None
+    return next((1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")), None)
+
+
+def _left_to_group(folder: Path = Path("/sys/fs/cgroup")) -> int | None:
+    """Of what a container may use (control groups, version 2); None without a limit."""
+    try:
+        most, used = ((folder / name).read_text().strip() for name in ("memory.max", "memory.current"))
+        return max(0, int(most) - int(used))
+    except (OSError, ValueError):
+        return None
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, (torch.OutOfMemoryError, MemoryError, OutOfMemory)) or (
         isinstance(error, RuntimeError)

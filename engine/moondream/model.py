@@ -31,7 +31,7 @@ from engine.contract import (
     Request,
     warn_of_limit,
 )
-from engine.devices import arithmetic, check_compiler, in_chunks, pick_device, pick_dtype
+from engine.devices import arithmetic, check_compiler, free_memory, in_chunks, pick_device, pick_dtype
 from engine.locate import Located
 from engine.moondream.adapter import Adapter, find_adapter, read_adapter
 from engine.moondream.config import Config, read_config
@@ -49,7 +49,9 @@ from engine.moondream.weights import open_weights
 from engine.resize import Resize, resizer, version
 from engine.source import Source
 
-CPU_BATCH, GPU_BATCH = 8, 64  # sequences that share a step
+CPU_BATCH, GPU_BATCH = 16, 128  # the most sequences that share a step; more hardly gain
+ANSWER = 256  # positions that an answer is reckoned with
+SHARE = 0.5  # of the free memory that is for keys and values
 GPU_CROPS, GPU_PICTURES = 32, 16  # that are encoded at once; one by one on a CPU, which loses nothing by it
 
 
@@ -213,9 +215,20 @@ class Moondream:
         max_objects: int | None = None,
     ) -> list[list[Box]]:
         """Boxes may reach out of the picture, as in the reference. EngineError for a threshold: there are no scores."""
-        if threshold is not None:
-            raise EngineError(f"{self.name} gives no scores: leave the threshold out")
+        self._check_threshold(threshold)
         return self._lists([DetectRequest(image, prompt, max_objects) for image in encoded], max_objects)
+
+    def detect_each(
+        self,
+        encoded: Sequence[Encoded],
+        prompts: Sequence[str],
+        threshold: float | None = None,
+        max_objects: int | None = None,
+    ) -> list[list[list[Box]]]:
+        self._check_threshold(threshold)
+        asked = [DetectRequest(image, prompt, max_objects) for image in encoded for prompt in prompts]
+        found = self._lists(asked, max_objects)
+        return [found[number :: len(prompts)] for number in range(len(prompts))]
 
     def point(self, encoded: Sequence[Encoded], prompt: str, max_objects: int | None = None) -> list[list[Point]]:
         return self._lists([PointRequest(image, prompt, max_objects) for image in encoded], max_objects)
@@ -240,8 +253,20 @@ class Moondream:
 
     def run(self, requests: Iterable[Request], batch: int | None = None) -> Iterator[Piece | Done | Failed]:
         if batch is None:
-            batch = CPU_BATCH if self.device == "cpu" else GPU_BATCH
+            batch = self._fitting()
         return run_jobs((self._job(request) for request in requests), self.decoder, batch)
+
+    def _fitting(self) -> int:
+        """As many sequences as memory has room for, each with a picture of its own."""
+        most, free = CPU_BATCH if self.device == "cpu" else GPU_BATCH, free_memory(self.device)
+        return most if free is None else max(1, min(most, int(SHARE * free) // self.sequence_bytes))
+
+    @property
+    def sequence_bytes(self) -> int:
+        """Of the keys and values of a picture and an answer."""
+        text = self.config.text
+        each = 2 * text.n_layers * text.n_kv_heads * text.head_dim * self.dtype.itemsize
+        return each * min(self.config.prefix_length + ANSWER, text.max_context)
 
     def _job(self, request: Request) -> Job:
         prefix = None if request.image is None else request.image.prefix
@@ -281,6 +306,10 @@ class Moondream:
                 raise event.error
             if isinstance(event, Piece):
                 yield event
+
+    def _check_threshold(self, threshold: float | None) -> None:
+        if threshold is not None:
+            raise EngineError(f"{self.name} gives no scores: leave the threshold out")
 
     def _lists(self, requests: Sequence[Request], max_objects: int | None) -> list[list[Any]]:
         found: list[Found] = self._results(requests)

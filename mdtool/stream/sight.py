@@ -6,7 +6,7 @@ from typing import cast
 
 import numpy as np
 
-from engine.contract import UNLIMITED, Answer, Box, Generation, LanguageModel, Model
+from engine.contract import UNLIMITED, Answer, Box, EncodedImage, Generation, LanguageModel, ManyPrompts, Model
 from mdtool.findings import Gazed
 
 LIKELIEST = Generation(temperature=0)
@@ -36,8 +36,7 @@ def finding(model: Model, prompts: Sequence[str], threshold: float | None = None
     """Finds all that the prompts name."""
 
     def see(images: Sequence[np.ndarray]) -> list[Sight]:
-        encoded = model.encode(images)
-        found = [model.detect(encoded, prompt, threshold, UNLIMITED) for prompt in prompts]
+        found = _detected(model, model.encode(images), prompts, threshold)
         return [Sight([Sighted(box) for boxes in of_one for box in boxes]) for of_one in zip(*found, strict=True)]
 
     return see
@@ -53,8 +52,8 @@ def asking(model: Model, prompts: Sequence[str], questions: Sequence[str] = ()) 
     def see(images: Sequence[np.ndarray]) -> list[Sight]:
         encoded = model.encode(images)
         objects: list[list[Sighted]] = [[] for _ in images]
-        for prompt in prompts:
-            for found, boxes in zip(objects, model.detect(encoded, prompt, None, UNLIMITED), strict=True):
+        for prompt, lists in zip(prompts, _detected(model, encoded, prompts, None), strict=True):
+            for found, boxes in zip(objects, lists, strict=True):
                 found += [Sighted(replace(box, label=prompt)) for box in boxes]
         replies: list[dict[str, str]] = [{} for _ in images]
         for question in questions:
@@ -64,3 +63,12 @@ def asking(model: Model, prompts: Sequence[str], questions: Sequence[str] = ()) 
         return [Sight(*both) for both in zip(objects, replies, strict=True)]
 
     return see
+
+
+def _detected(
+    model: Model, encoded: Sequence[EncodedImage], prompts: Sequence[str], threshold: float | None
+) -> list[list[list[Box]]]:
+    """For each prompt the boxes on each picture."""
+    if isinstance(model, ManyPrompts):
+        return model.detect_each(encoded, prompts, threshold, UNLIMITED)
+    return [model.detect(encoded, prompt, threshold, UNLIMITED) for prompt in prompts]

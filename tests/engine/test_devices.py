@@ -1,5 +1,6 @@
 """Devices and types by name, and work in chunks that shrink where memory really runs out."""
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -10,7 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.contract import EngineError
-from engine.devices import DTYPES, check_compiler, in_chunks, is_out_of_memory, pick_device, pick_dtype
+from engine.devices import (
+    DTYPES,
+    _left_to_group,
+    check_compiler,
+    free_memory,
+    in_chunks,
+    is_out_of_memory,
+    pick_device,
+    pick_dtype,
+)
 
 ABSURD = 1 << 60  # bytes
 
@@ -140,3 +150,20 @@ def test_without_a_compiler_compiling_is_refused(monkeypatch: pytest.MonkeyPatch
     with pytest.raises(EngineError, match=r"C\+\+ compiler"):
         check_compiler("cpu")
     check_compiler("cuda")
+
+
+def test_free_memory_is_what_could_really_be_had() -> None:
+    free = free_memory("cpu")
+    if free is None:
+        pytest.skip("this system does not tell")
+    assert 1 << 20 < free < os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+@pytest.mark.parametrize(
+    ("most", "used", "left"), [("4096", "1000", 3096), ("max", "1000", None), ("4096", "5000", 0), ("", "1", None)]
+)
+def test_what_a_container_leaves(tmp_path: Path, most: str, used: str, left: int | None) -> None:
+    (tmp_path / "memory.max").write_text(most + "\n")
+    (tmp_path / "memory.current").write_text(used + "\n")
+    assert _left_to_group(tmp_path) == left
+    assert _left_to_group(tmp_path / "none") is None

@@ -127,6 +127,27 @@ def test_ten_questions_about_a_picture_share_its_keys_and_values() -> None:
     assert sum(tail.keys.nbytes for tail in tails) < 10 * picture.prefix.keys.nbytes
 
 
+def test_several_prompts_at_once_find_what_each_finds_alone() -> None:
+    own, prompts = model("moondream2"), ["face", "dog", "red car"]
+    pictures = [encoded("moondream2", name) for name in ("img_a", "img_b")]
+    alone = [own.detect(pictures, prompt, max_objects=3) for prompt in prompts]
+    assert own.detect_each(pictures, prompts, max_objects=3) == alone
+    assert own.detect_each(pictures, []) == []
+    assert own.detect_each([], prompts) == [[], [], []]
+
+
+def test_as_many_sequences_share_a_step_as_memory_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    own, steps = model("moondream2"), []
+    step = own.decoder.step
+    monkeypatch.setattr(own.decoder, "step", lambda feeds: (steps.append(len(feeds)), step(feeds))[1])
+    picture = encoded("moondream2", "img_a")
+    for free, most in ((None, 16), (1 << 40, 16), (2 * 5 * own.sequence_bytes, 5), (0, 1)):
+        monkeypatch.setattr("engine.moondream.model.free_memory", lambda device, free=free: free)
+        steps.clear()
+        own.detect([picture] * 20, "face", max_objects=1)
+        assert max(steps) == most, free
+
+
 def test_requests_are_drawn_as_places_come_free() -> None:
     own = small_model(False, torch.float32)
     [picture] = own.encode([image("img_a")])

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from mdtool.cli import options
+from mdtool.errors import InputError
 from mdtool.stdout import put, put_record
 
 app = typer.Typer(help="Measure how well a job is done, against ground truth.", no_args_is_help=True)
@@ -83,3 +84,54 @@ def evaluate_pocket(
     put("| score | | of |\n|---|---|---|\n")
     for name, score in scores.items():
         put(f"| {name} | {score:.1%} | {answers[name]} |\n")
+
+
+@app.command("quantize")
+def evaluate_quantize(
+    images: Annotated[
+        list[str],
+        typer.Argument(help="Photos, folders of them, or globs. Default: drawn scenes.", metavar="[IMAGE]..."),
+    ] = [],
+    prompt: Annotated[
+        list[str], typer.Option("--prompt", "-p", help="What is looked for. Default: what drawn scenes have.")
+    ] = [],
+    model: options.ModelName = "pocket",
+    device: options.Device = "auto",
+    dtype: options.Dtype = None,
+    quantize: Annotated[
+        list[options.FewBits], typer.Option(help="What is compared. Repeatable. Default: all that there is.")
+    ] = list(options.FewBits),
+    scenes: Annotated[int, typer.Option(min=1, help="How many scenes are drawn.")] = 40,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line for each.")] = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """How far a model in few bits answers as the same model does unquantised.
+
+    mdtool eval quantize photos/*.jpg --model moondream2 -p face -p dog --quantize int4
+    """
+    from dataclasses import asdict
+
+    from engine.pocket.draw import draw
+    from engine.pocket.exam import seeds
+    from engine.pocket.scene import imagine
+    from mdtool.choice import Computing
+    from mdtool.console import Console
+    from mdtool.jobs.asking.answer import read_rgb
+    from mdtool.jobs.measure.evaluate_quantised import compare_quantised, table
+    from mdtool.media.inputs import find_inputs
+
+    pictures = [] if images else [draw(imagine(seed)).pixels for seed in seeds(scenes)]
+    for source in find_inputs(images) if images else ():
+        try:
+            pictures.append(read_rgb(source))
+        except InputError as error:
+            raise InputError(f"{source.name}: {error}") from error
+    prompts = prompt or ["circle", "red shape", "star", "face"]
+    computing, explain = Computing(device, dtype), Console(verbose=verbose).explain
+    agreements = compare_quantised(model, [kind.value for kind in quantize], computing, pictures, prompts, explain)
+    if json:
+        for agreement in agreements:
+            put_record({"model": model, **asdict(agreement)})
+    else:
+        for line in table(agreements):
+            put(line + "\n")

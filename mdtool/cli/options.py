@@ -11,6 +11,13 @@ class ShapeName(StrEnum):
     ellipse = "ellipse"
 
 
+class FewBits(StrEnum):
+    int8 = "int8"
+    int4 = "int4"
+    int4_64 = "int4-64"
+    int4_32 = "int4-32"
+
+
 class OnError(StrEnum):
     stop = "stop"
     blank = "blank"

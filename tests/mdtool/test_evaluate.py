@@ -8,7 +8,11 @@ import pytest
 from media_made import SAMPLES
 from program import Outcome, run
 
+from engine.pocket.draw import draw
+from engine.pocket.scene import imagine
+from mdtool.choice import Computing
 from mdtool.jobs.measure.bench_recipe import lengthen
+from mdtool.jobs.measure.evaluate_quantised import compare_quantised
 from mdtool.jobs.measure.evaluate_redact import Exposure, table
 
 FRAMES = 29  # more would end between a frame and those that are shown before it
@@ -211,3 +215,37 @@ def test_files_that_are_missing_are_named(tmp_path: Path) -> None:
     outcome = run("eval", "redact", SAMPLES / "busy.mp4", tmp_path / "nowhere.json")
     assert outcome.code == 1
     assert "nowhere.json" in outcome.err
+
+
+def test_few_bits_change_little_and_none_change_nothing() -> None:
+    pictures = [draw(imagine(seed)).pixels for seed in range(3)]
+    same, few = compare_quantised(
+        "pocket", ["none", "int8"], Computing("cpu"), pictures, ["face", "star"], lambda line: None
+    )
+    assert (same.captions, same.words) == (1, 1)
+    assert same.boxes in (1, None)
+    assert (few.quantize, few.asked) == ("int8", 3)
+    assert few.words > 0.5
+
+
+def test_what_few_bits_change_on_photos() -> None:
+    scenes = [SAMPLES / "scenes" / name for name in ("tall.png", "many.png")]
+    outcome = run("eval", "quantize", *scenes, "-p", "star", "--quantize", "int8", "--quantize", "int4", "--json")
+    assert outcome.code == 0, outcome.err
+    assert [(one["model"], one["quantize"], one["asked"]) for one in outcome.json] == [
+        ("pocket", "int8", 2), ("pocket", "int4", 2),
+    ]  # fmt: skip
+    eight, four = outcome.json
+    assert (eight["found"], eight["boxes"]) == (4, 1)
+    assert eight["overlap"] > four["overlap"] > 0.75
+    assert four["boxes"] >= 0.5
+
+
+def test_few_bits_of_what_is_no_photo(tmp_path: Path) -> None:
+    (tmp_path / "words.png").write_text("no picture")
+    outcome = run("eval", "quantize", tmp_path / "words.png")
+    assert outcome.code == 1
+    assert outcome.err.startswith(f"mdtool: {tmp_path / 'words.png'}: ")
+    assert len(outcome.err.splitlines()) == 1
+    outcome = run("eval", "quantize", "--model", "centerface", SAMPLES / "portrait.jpg")
+    assert (outcome.code, len(outcome.err.splitlines())) == (2, 1)

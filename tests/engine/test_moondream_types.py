@@ -13,10 +13,12 @@ from engine.contract import CaptionRequest, DetectRequest, Done, Generation, Obj
 from engine.moondream.config import Config, MoeConfig, RegionConfig, TextConfig, VisionConfig, read_config
 from engine.moondream.crops import make_crops
 from engine.moondream.model import Moondream
+from engine.moondream.quantise import Quantised
 from engine.moondream.random_weights import random_weights
 from engine.moondream.steps import Coordinate, Fed, ReadToken, Size
 from engine.moondream.tokenizer import load_tokenizer
 from engine.resize import with_pillow
+from engine.source import Source
 
 both = pytest.mark.parametrize("family", FAMILIES)
 
@@ -71,17 +73,23 @@ def small(third: bool) -> Config:
     return replace(config("moondream3" if third else "moondream2"), text=text, vision=vision, region=region)
 
 
-def small_model(third: bool, dtype: torch.dtype) -> Moondream:
+def small_model(third: bool, dtype: torch.dtype, kind: str | None = None) -> Moondream:
     own = small(third)
     path = Path(__file__).parents[1] / "golden" / "moondream2" / "tokenizer.json"
     tokenizer = load_tokenizer(path, 512)
-    return Moondream("small", own, random_weights(own, 3), tokenizer, "cpu", dtype, resize=with_pillow)
+    weights: Source = random_weights(own, 3)
+    if kind:
+        weights = Quantised(weights, kind)
+    return Moondream("small", own, weights, tokenizer, "cpu", dtype, resize=with_pillow)
 
 
 @pytest.mark.parametrize("third", [False, True])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_a_step_is_the_same_to_the_last_bit_alone_and_in_a_batch(third: bool, dtype: torch.dtype) -> None:
-    own = small_model(third, dtype)
+@pytest.mark.parametrize("kind", [None, "int8", "int4"])
+def test_a_step_is_the_same_to_the_last_bit_alone_and_in_a_batch(
+    third: bool, dtype: torch.dtype, kind: str | None
+) -> None:
+    own = small_model(third, dtype, kind)
     pictures = own.encode([image("img_a"), image("img_b")])
     alone_first = own.encode([image("img_b")])[0]
     assert torch.equal(alone_first.prefix.keys, pictures[1].prefix.keys)
@@ -89,7 +97,7 @@ def test_a_step_is_the_same_to_the_last_bit_alone_and_in_a_batch(third: bool, dt
         [[5, 6, 7], [8], [9]],
         [[11], [12, 13], [14]],
         [[Coordinate(0.25), Coordinate(0.5), Size(0.1, 0.9)], [3, 4, 5, 6, 7, 8, 9], [1]],
-        [[40] * 30, [41], [42]],
+        [[40] * 30, [41] * 70, [42]],
         [[5, 6, 7], [8], [9]],
     ]  # fmt: skip
     places = [pictures[0], pictures[0], pictures[1], None, pictures[1]]

@@ -62,15 +62,21 @@ class Int8:
 Matrix = Tensor | Int4 | Int8
 
 
+def group_of(columns: int, most: int) -> int:
+    """The largest group that divides a row; ValueError if there is none."""
+    for size in GROUPS:
+        if size <= most and columns % size == 0:
+            return size
+    raise ValueError(f"a row of {columns} weights can't be cut into groups of {GROUPS}")
+
+
 def int4(weight: Tensor, group: int = GROUPS[0]) -> Int4:
     """16 values a group, from its least to its greatest. weight: (rows, columns).
 
     group: of so many weights, or of as many fewer as divide a row. ValueError if no size that torch knows does.
     """
     rows, columns = weight.shape
-    size = next((size for size in GROUPS if size <= group and columns % size == 0), None)
-    if size is None:
-        raise ValueError(f"a row of {columns} weights can't be cut into groups of {GROUPS}")
+    size = group_of(columns, group)
     groups = weight.float().view(rows, -1, size)
     low = groups.amin(2).clamp(max=0)
     high = groups.amax(2).clamp(min=0)

@@ -1,5 +1,6 @@
 """Which of a Moondream's matrices are kept in how many bits."""
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -8,7 +9,7 @@ import torch
 from torch import Tensor
 
 from engine.contract import EngineError
-from engine.quantise import GROUPS, Int4, Matrix, int4, int8
+from engine.quantise import GROUPS, Int4, Matrix, group_of, int4, int8
 from engine.source import Source
 
 # what can be asked for -> the group of a matrix in 4 bits; None: 8 bits
@@ -20,6 +21,7 @@ _MATRIX = re.compile(
     r"((text|vision)\.blocks\.\d+\.(attn|mlp)\.(qkv|proj|fc1|fc2)|text\.lm_head|vision\.proj_mlp\.fc[12]"
     r"|region\.(coord|size)_decoder\.fc[12])\.weight"
 )
+_IN_FOUR = "text.blocks."
 
 
 @dataclass(frozen=True)
@@ -48,4 +50,17 @@ class Quantised:
             return replace(kept, exact=False)
         if not isinstance(kept, Tensor) or not _MATRIX.fullmatch(name):
             return kept
-        return int4(kept, group) if group and name.startswith("text.blocks.") else int8(kept)
+        return int4(kept, group) if group and name.startswith(_IN_FOUR) else int8(kept)
+
+
+def weights_bytes(shapes: Mapping[str, tuple[int, ...]], itemsize: int, kind: str | None = None) -> int:
+    """What all tensors of a model take, with matrices in few bits if a kind says so, and the rest of so many bytes."""
+    total = 0
+    for name, shape in shapes.items():
+        if kind is None or not _MATRIX.fullmatch(name):
+            total += itemsize * math.prod(shape)
+        elif (group := KINDS[kind]) and name.startswith(_IN_FOUR):
+            total += math.prod(shape) // 2 + 2 * itemsize * shape[0] * (shape[1] // group_of(shape[1], group))
+        else:
+            total += math.prod(shape) + 4 * shape[0]
+    return total

@@ -23,6 +23,7 @@ from engine.linear import Linear
 from engine.moondream.config import Config, read_config
 from engine.moondream.crops import Crops
 from engine.moondream.model import Moondream
+from engine.moondream.quantise import weights_bytes
 from engine.moondream.random_weights import random_weights
 from engine.moondream.steps import ReadToken
 from engine.moondream.weights import shapes
@@ -133,9 +134,10 @@ def bench_model(name_or_path: str, computing: Computing, batch: int, runs: int, 
         "compile": computing.compile,
         "batch": batch,
     }
-    sizes = sum(math.prod(shape) for shape in shapes(model.config).values())
+    kind = None if computing.quantize == "none" else computing.quantize
+    weights = weights_bytes(shapes(model.config), model.dtype.itemsize, kind)
     return Timings(
-        model.name, settings, where, loaded, 1e-9 * model.dtype.itemsize * sizes, memory, rate,
+        model.name, settings, where, loaded, 1e-9 * weights, memory, rate,
         list((_cache_steps if cache else _steps)(model, batch, runs)),
     )  # fmt: skip
 
@@ -178,7 +180,13 @@ def _steps(model: Moondream, batch: int, runs: int) -> Iterator[Step]:
     yield Step("decode, one token", median_seconds(write, model.device, DECODED), None, eager.decode)
 
     images = list(draw.integers(0, 256, (batch, vision.crop_size, vision.crop_size, 3), dtype=np.uint8))
-    yield timed("caption of 60 tokens, from pixels", lambda: model.caption(model.encode(images), generation=CAPTION))
+
+    def caption(some: Sequence[np.ndarray]) -> None:
+        model.caption(model.encode(some), generation=CAPTION)
+
+    yield timed("caption of 60 tokens, from pixels", lambda: caption(images))
+    if batch > 1:
+        yield timed("the same, one by one", lambda: [caption([image]) for image in images])
 
     def detect(prompts: int) -> None:
         encoded = model.encode(images)

@@ -9,12 +9,11 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from engine.gelu import gelu_
+from engine.gelu import AT_ONCE, gelu_
 from engine.quantise import Int8
 
 _MIDDLE = 128  # oneDNN's fast products take x in bytes without a sign
 _LARGEST = 126  # of a row's numbers, so that 127 holds them when their unit has been rounded
-_ROWS = 64  # at a time: what they take stays in the cache
 
 
 @cache
@@ -30,7 +29,8 @@ def in_bytes(x: Tensor, signed: bool) -> tuple[Tensor, Tensor]:
     """
     numbers = torch.empty_like(x, dtype=torch.int8 if signed else torch.uint8)
     units = x.new_empty(x.shape[0], 1)
-    for rows, unit, made in zip(x.split(_ROWS), units.split(_ROWS), numbers.split(_ROWS), strict=True):
+    step = max(1, AT_ONCE // x.shape[1])
+    for rows, unit, made in zip(x.split(step), units.split(step), numbers.split(step), strict=True):
         torch.div(rows.abs().amax(1, keepdim=True), _LARGEST, out=unit)
         unit.clamp_(min=torch.finfo(x.dtype).tiny)
         wide = rows * unit.float().reciprocal()

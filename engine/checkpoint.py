@@ -16,7 +16,7 @@ from engine.contract import ModelUnavailable
 from engine.one_line import reason, shown
 from engine.shards import weight_map
 
-_DTYPES = {
+DTYPES = {  # by their codes in the format
     "F64": torch.float64,
     "F32": torch.float32,
     "F16": torch.float16,
@@ -97,11 +97,11 @@ def _header(path: Path) -> dict[str, Entry]:
             for name in file.offset_keys():
                 stored = file.get_slice(name)
                 kind, shape = stored.get_dtype(), tuple(stored.get_shape())
-                if kind not in _DTYPES:
+                if kind not in DTYPES:
                     raise ModelUnavailable(f"{path}: {shown(name)} has the unknown type {kind}")
                 if any(size >= 2**63 for size in shape):  # the format allows it beside a 0
                     raise ModelUnavailable(f"{path}: {shown(name)} has an impossible shape")
-                entries[name] = Entry(path, shape, _DTYPES[kind])
+                entries[name] = Entry(path, shape, DTYPES[kind])
     except (SafetensorError, OSError, ValueError) as error:
         raise ModelUnavailable(f"{path}: is not a sound safetensors file: {reason(error)}") from error
     return entries

@@ -10,14 +10,16 @@ from typing import Any, BinaryIO
 import torch
 from torch import Tensor
 
-_CODES = {torch.float32: "F32", torch.bfloat16: "BF16", torch.float16: "F16", torch.uint8: "U8", torch.int8: "I8"}
+from engine.checkpoint import DTYPES
+
+_CODES = {dtype: code for code, dtype in DTYPES.items()}
 _PER_TENSOR = 192  # bytes of header beside its name: type, shape, and where it lies
 
 
 def write_checkpoint(file: BinaryIO, names: Iterable[str], tensors: Iterable[tuple[str, Tensor]]) -> None:
     """tensors: name and tensor, each drawn when the one before has been written. names: all of theirs, in any order.
 
-    The file must be seekable. OSError if it can't be written.
+    The file must be seekable. Raises OSError (it can't be written), ValueError (tensors that are not among the names).
     """
     room = 64 + sum(len(json.dumps(name)) + _PER_TENSOR for name in names)
     room += -room % 8
@@ -29,5 +31,7 @@ def write_checkpoint(file: BinaryIO, names: Iterable[str], tensors: Iterable[tup
         header[name] = {"dtype": _CODES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [begin, end]}
         file.write(tensor.contiguous().flatten().view(torch.uint8).numpy().data)
     text = json.dumps(header).encode().ljust(room)
+    if len(text) > room:
+        raise ValueError(f"there is no room for the names of {len(header)} tensors")
     file.seek(0)
     file.write(len(text).to_bytes(8, "little") + text)

@@ -3,6 +3,7 @@
 import contextlib
 import sys
 import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from mdtool.errors import UsageError
@@ -52,6 +53,21 @@ class Console:
         self._bar.update(
             self._task, completed=report.frames, total=frames, looks=report.looks, objects=len(report.tracks)
         )
+
+    @contextlib.contextmanager
+    def bar(self, label: str) -> Iterator[Callable[[float], None]]:
+        """Gives what is to be told how much is done, 0..1, for a bar that there is only if stderr is a terminal."""
+        if self.quiet or not sys.stderr.isatty():
+            yield lambda share: None
+            return
+        from rich.console import Console as RichConsole
+        from rich.markup import escape
+        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+        columns = TextColumn(escape(label)), BarColumn(), TaskProgressColumn(), TimeRemainingColumn()
+        with Progress(*columns, console=RichConsole(stderr=True), transient=True) as shown:
+            task = shown.add_task("", total=1.0)
+            yield lambda share: shown.update(task, completed=share)
 
     def _start(self, report: Report) -> None:
         from rich.console import Console as RichConsole

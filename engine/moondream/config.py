@@ -140,11 +140,14 @@ class Defaults:
 
 @dataclass(frozen=True)
 class Config:
+    """vocabulary: the only words that it looks for, normalised -> how they are put to it; None: it takes any."""
+
     text: TextConfig = TextConfig()
     vision: VisionConfig = VisionConfig()
     region: RegionConfig = RegionConfig()
     tokenizer: TokenizerConfig = TokenizerConfig()
     defaults: Defaults = Defaults()
+    vocabulary: Mapping[str, str] | None = None
 
     @property
     def third(self) -> bool:
@@ -164,7 +167,7 @@ def read_config(source: str, data: Any) -> Config:
     """
     if not isinstance(data, dict):
         raise ModelUnavailable(f"{source}: is not a JSON object")
-    parts = {name: data[name] for name in ("text", "vision", "region", "tokenizer", "defaults") if name in data}
+    parts = {name: data[name] for name in (f.name for f in fields(Config)) if name in data}
     text = parts.get("text", {})
     third = isinstance(text, dict) and text.get("moe") is not None
     if third:

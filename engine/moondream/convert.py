@@ -8,9 +8,10 @@ from pathlib import Path
 from torch import Tensor
 
 from engine.checkpoint_write import write_checkpoint
+from engine.contract import EngineError
 from engine.locate import Located
 from engine.moondream.config import read_config
-from engine.moondream.quantise import Quantised
+from engine.moondream.quantise import KINDS, Quantised, is_rounded
 from engine.moondream.weights import Weights, open_weights
 from engine.quantise import Int4, Int8
 
@@ -21,14 +22,26 @@ def write_quantised(located: Located, kind: str, folder: Path, told: Callable[[f
     """Weights, config and tokenizer into a folder that is there, for `engine.load`. kind: of `Quantised`.
 
     told: how much has been written, 0..1, now and then. Raises ModelUnavailable (weights missing or broken),
-    EngineError (in 4 bits already, and 8 are asked for), OSError (the folder can't be written).
+    EngineError (in few bits already), ValueError (a matrix that has no form in 4 bits), OSError (the folder can't be
+    written).
     """
     weights = open_weights(located.weights, read_config(located.config_source, located.config))
-    names = [part for name in weights.shapes for part in (name, *(f"{name}.{part}" for part in _PARTS))]
+    _check(weights, kind)
+    names = [*weights.shapes]
+    names += [f"{name}.{part}" for name, shape in weights.shapes.items() if len(shape) == 2 for part in _PARTS]
     (folder / "config.json").write_text(json.dumps(located.config, indent=2) + "\n")
     shutil.copyfile(located.tokenizer, folder / "tokenizer.json")
     with (folder / "model.safetensors").open("wb") as file:
         write_checkpoint(file, names, _tensors(weights, Quantised(weights, kind), told))
+
+
+def _check(weights: Weights, kind: str) -> None:
+    """That there is something to round, and nothing in 4 bits where 8 are asked for."""
+    four = any(name.endswith((".nibbles", ".packed")) for name in weights.places)
+    left = (name for name, shape in weights.shapes.items() if len(shape) == 2 and name in weights.places)
+    if (four and KINDS[kind] is None) or not any(map(is_rounded, left)):
+        path, bits = weights.checkpoint.path, 4 if four else 8
+        raise EngineError(f"{path}: these weights are in {bits} bits already; give the model that they were made from")
 
 
 def _tensors(weights: Weights, quantised: Quantised, told: Callable[[float], object]) -> Iterator[tuple[str, Tensor]]:

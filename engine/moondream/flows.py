@@ -4,7 +4,7 @@ Generators for `engine.batching`. All prompts are made of the config's templates
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -39,7 +39,6 @@ class Flows:
     name: str
     config: Config
     tokenizer: Tokenizer
-    vocabulary: Mapping[str, str] | None = None  # the only words it looks for -> how they are put to it
 
     def caption(self, length: str, generation: Generation) -> Flow:
         lengths = self.config.tokenizer.templates.caption or {}
@@ -120,10 +119,11 @@ class Flows:
     def _asked(self, template: Template, prompt: str) -> list[Fed]:
         if not prompt.strip():
             raise ValueError("the prompt is empty: say what to look for")
-        if self.vocabulary is not None:
-            if normalise(prompt) not in self.vocabulary:
+        vocabulary = self.config.vocabulary
+        if vocabulary is not None:
+            if normalise(prompt) not in vocabulary:
                 raise UnsupportedPrompt(f"{self.name} does not know {normalise(prompt)!r}")
-            prompt = self.vocabulary[normalise(prompt)]
+            prompt = vocabulary[normalise(prompt)]
         return [*template.prefix, *self.tokenizer.encode(" " + prompt), *template.suffix]
 
     def _sampler(self, generation: Generation) -> tuple[Sampler, int]:

@@ -1,7 +1,7 @@
 """Moondream as a LanguageModel: pictures encoded once, any number of questions about them, in batches."""
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -70,9 +70,8 @@ def load(
     compile: bool,
     detail: str | int,
     resize: Literal["vips", "pillow"] | None,
-    vocabulary: Mapping[str, str] | None = None,
 ) -> "Moondream":
-    """The model whose files were located. See `engine.load`; vocabulary: as for `Flows`."""
+    """The model whose files were located. See `engine.load`."""
     if quantize is not None and quantize not in KINDS:
         raise EngineError(
             f"{located.name} can't be quantized to {quantize!r}: quantize must be one of {', '.join(KINDS)}"
@@ -95,7 +94,6 @@ def load(
         compile,
         detail,
         resizer(resize),
-        vocabulary,
         located.revision,
         quantize,
     )
@@ -115,14 +113,13 @@ class Moondream:
         compile: bool = False,
         detail: str | int = "auto",
         resize: Resize | None = None,
-        vocabulary: Mapping[str, str] | None = None,
         revision: str = "",
         quantize: str | None = None,
     ) -> None:
         """quantize: what `weights` were quantized to."""
         self.name, self.revision = name, revision
         self.config = config
-        self.abilities = abilities_of(config, vocabulary)
+        self.abilities = abilities_of(config)
         self.device, self.dtype = device, dtype
         self.pictures_at_once = 1 if device == "cpu" else GPU_PICTURES
         rounded = (f"weights rounded to {quantize}",) if quantize else ()
@@ -140,7 +137,7 @@ class Moondream:
             self.vision.compile()
             self.text.compile()
         self.decoder = MoondreamDecoder(self.text, self.region)
-        self._flows = Flows(name, config, tokenizer, vocabulary)
+        self._flows = Flows(name, config, tokenizer)
 
     def adapter(self, name_or_path: str) -> Adapter:
         """A LoRA variant, from a file or from where the reference keeps them, for this model's requests."""

@@ -1,6 +1,5 @@
 """What a Moondream can be asked, told from its config alone."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from engine.contract import Abilities
@@ -12,9 +11,9 @@ def abilities(source: str, config: Any) -> Abilities:
     return abilities_of(read_config(source, config))
 
 
-def abilities_of(config: Config, vocabulary: Mapping[str, str] | None = None) -> Abilities:
-    """What its templates are for; and gaze, which has none. vocabulary: the only words that it can look for."""
-    templates = config.tokenizer.templates
+def abilities_of(config: Config) -> Abilities:
+    """What its templates are for; and gaze, which has none."""
+    templates, vocabulary = config.tokenizer.templates, config.vocabulary
     prompts: dict[str, frozenset[str] | None] = {}
     if templates.caption:
         prompts["caption"] = frozenset(templates.caption)

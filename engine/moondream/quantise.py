@@ -24,6 +24,11 @@ _MATRIX = re.compile(
 _IN_FOUR = "text.blocks."
 
 
+def is_rounded(name: str) -> bool:
+    """Whether a matrix of this name is kept in few bits."""
+    return _MATRIX.fullmatch(name) is not None
+
+
 @dataclass(frozen=True)
 class Quantised:
     """Another source, whose matrices are kept in few bits, each rounded as it is taken.
@@ -48,7 +53,7 @@ class Quantised:
             if group is None:
                 raise EngineError("the weights are in 4 bits already: they can't be quantized to int8; leave that out")
             return replace(kept, exact=False)
-        if not isinstance(kept, Tensor) or not _MATRIX.fullmatch(name):
+        if not isinstance(kept, Tensor) or not is_rounded(name):
             return kept
         return int4(kept, group) if group and name.startswith(_IN_FOUR) else int8(kept)
 

@@ -67,8 +67,8 @@ class Weights:
         return name in self.shapes or name in self.places
 
     def dtype(self, name: str) -> torch.dtype:
-        """What the tensor is stored in; for one in few bits, bfloat16."""
-        return self.checkpoint.dtype(self.places[name].name) if name in self.places else torch.bfloat16
+        """What the tensor is stored in; for one in few bits, float32."""
+        return self.checkpoint.dtype(self.places[name].name) if name in self.places else torch.float32
 
     def take(self, name: str, dtype: torch.dtype, device: torch.device | str = "cpu") -> Tensor:
         """The tensor, in memory of its own; one in few bits is restored in the arithmetic of dtype."""

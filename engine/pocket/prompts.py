@@ -4,8 +4,7 @@ import json
 from pathlib import Path
 
 from engine.contract import normalise
-from engine.moondream.config import read_config
-from engine.moondream.prompts import abilities_of
+from engine.moondream.prompts import abilities
 from engine.pocket.scene import FACE, SIGN
 from engine.pocket.words import NOUNS, Noun
 
@@ -25,4 +24,5 @@ VOCABULARY = {normalise(said): put for noun in NOUNS for said, put in _wordings(
 DRAWN_ONLY = frozenset(normalise(said) for noun in NOUNS if noun.kind not in (FACE, SIGN) for said in _wordings(noun))
 
 CONFIG = Path(__file__).with_name("config.json")
-ABILITIES = abilities_of(read_config(str(CONFIG), json.loads(CONFIG.read_text("utf-8"))), VOCABULARY)
+DATA = json.loads(CONFIG.read_text("utf-8")) | {"vocabulary": VOCABULARY}
+ABILITIES = abilities(str(CONFIG), DATA)

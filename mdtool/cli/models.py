@@ -1,15 +1,17 @@
-"""`mdtool models`: which models there are, fetching them, and taking them away again."""
+"""`mdtool models`: which models there are, fetching them, making them smaller, and taking them away again."""
 
 import sys
-from typing import Annotated, Any
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import typer
 
+from mdtool.cli import options
 from mdtool.console import Console
 from mdtool.errors import Exit, MdtoolError, UsageError
 from mdtool.stdout import put, put_record
 
-app = typer.Typer(help="Show, fetch, check and remove the models.", no_args_is_help=True)
+app = typer.Typer(help="Show, fetch, check, shrink and remove the models.", no_args_is_help=True)
 
 Name = Annotated[str, typer.Argument(help="A name from `mdtool models list`.")]
 
@@ -122,6 +124,34 @@ def remove(name: Name) -> None:
     Console().note(f"{name}: removed, {freed / 1e9:.1f} GB freed")
 
 
+@app.command("quantize")
+def quantize_model(
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="A name from `mdtool models list`, or a file or folder of weights.", autocompletion=options.model_names
+        ),
+    ],
+    to: Annotated[
+        Literal["int8", "int4", "int4-64", "int4-32"],
+        typer.Option(help="In how many bits the weights are kept, as --quantize has them."),
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="The folder to write: a new one, or one that is empty.")
+    ],
+) -> None:
+    """Write a Moondream with its weights rounded: a folder that --model takes, and that loads as it is.
+
+    mdtool models quantize moondream2 --to int4 -o ./moondream2-int4
+    """
+    from mdtool.jobs.quantise import quantise
+
+    console = Console()
+    with console.bar(str(output)) as told:
+        before, after = quantise(model, to, output, told)
+    console.note(f"{output}: the weights were {_size(before)}, and are {_size(after)}")
+
+
 def _published(names: list[str]) -> list[Any]:
     """The models of these names: UsageError for one that is embedded, NoModel for one that there is not."""
     import engine
@@ -140,6 +170,10 @@ def _no_model(message: str) -> MdtoolError:
     from mdtool.choice import NoModel
 
     return NoModel(message)
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
 
 
 def _row(name: str, where: str, abilities: Any, summary: str) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from mdtool.forms.boxes import clipped_boxes, is_about_boxes
 from mdtool.forms.places import timed
 from mdtool.forms.records import Record, Tally, answered
 from mdtool.media.whole_file import named
+from mdtool.media.whole_folder import is_empty
 
 DECIMALS = 6
 
@@ -36,7 +37,7 @@ def write_yolo(source: Path, folder: Path, overwrite: bool = False, settings: st
     """
     tally = Tally()
     with named(folder):
-        if os.path.lexists(folder) and not (_is_empty(folder) or (overwrite and _is_own(folder))):
+        if os.path.lexists(folder) and not (is_empty(folder) or (overwrite and _is_own(folder))):
             raise OutputError("exists already, and is no empty folder; give a new name")
         with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent) as part:
             made = Path(part, "made")
@@ -50,10 +51,6 @@ def write_yolo(source: Path, folder: Path, overwrite: bool = False, settings: st
                 folder.rename(Path(part, "old"))
             made.rename(folder)
     return tally
-
-
-def _is_empty(folder: Path) -> bool:
-    return folder.is_dir() and not folder.is_symlink() and not any(folder.iterdir())
 
 
 def _is_own(folder: Path) -> bool:

@@ -11,6 +11,14 @@ from pathlib import Path
 from mdtool.errors import OutputError, StdoutError
 
 
+def part_of(target: Path) -> Path:
+    """What is being written, until it is whole: hidden, and in the same folder."""
+    name = f".{target.name}.part"
+    if len(os.fsencode(name)) > 250:
+        name = f".{hashlib.sha256(os.fsencode(target.name)).hexdigest()[:32]}.part"
+    return target.with_name(name)
+
+
 class WholeFile:
     """A file that appears under its name only when `commit` is called. Use as a context manager.
 
@@ -21,10 +29,7 @@ class WholeFile:
     def __init__(self, target: Path, overwrite: bool) -> None:
         self.target = target
         self.overwrite = overwrite
-        name = f".{target.name}.part"
-        if len(os.fsencode(name)) > 250:
-            name = f".{hashlib.sha256(os.fsencode(target.name)).hexdigest()[:32]}.part"
-        self.part = target.with_name(name)
+        self.part = part_of(target)
         self._lock: int | None = None
 
     def __enter__(self) -> "WholeFile":
@@ -74,11 +79,7 @@ class WholeFile:
                 os.replace(self.part, self.target)
             else:
                 self._rename_to_new()
-            folder = os.open(self.target.parent, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+            sync(self.target.parent)
         except FileExistsError as error:
             raise OutputError("exists already; --overwrite replaces it") from error
         except OSError as error:
@@ -97,6 +98,15 @@ class WholeFile:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(self.part)
             os.close(self._lock)
+
+
+def sync(path: Path) -> None:
+    """A file's content, or the names in a folder, to the disk. Raises OSError."""
+    opened = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
 
 
 @contextlib.contextmanager

@@ -164,6 +164,8 @@ def test_any_unknown_field_is_named(golden: dict) -> None:
         (("defaults",), {"top_p": 1.1}, "defaults.top_p"),
         (("defaults",), {"max_tokens": -1}, "defaults.max_tokens"),
         (("defaults",), {"max_objects": -1}, "defaults.max_objects"),
+        (("vocabulary",), ["star"], "vocabulary must be an object"),
+        (("vocabulary",), {"star": 1}, "vocabulary.star must be a text, not 1"),
     ],
 )
 def test_sizes_that_do_not_fit_are_refused(path: tuple[str, ...], value: Any, message: str) -> None:

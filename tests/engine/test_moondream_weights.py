@@ -12,21 +12,13 @@ import torch
 from golden import FAMILIES, GOLDEN
 from golden import config as config_of
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from weights_made import REGION, TEXT, Tensors, int4_release, tensors_of
 
 from engine.contract import ModelUnavailable
 from engine.moondream.config import Config
 from engine.moondream.int4 import packed_shapes, unpack
 from engine.moondream.random_weights import random_weights
 from engine.moondream.weights import Weights, open_weights, shapes
-
-Tensors = dict[str, Tensor]
-
-
-def tensors_of(model: str) -> Tensors:
-    """By canonical name."""
-    stored = load_file(GOLDEN / model / "model.safetensors")
-    return {name.removeprefix("model."): tensor for name, tensor in stored.items()}
 
 
 def opened(tmp_path: Path, model: str, tensors: Tensors) -> Weights:
@@ -187,32 +179,6 @@ def test_unpacking_is_the_reference_s(model: str, dtype: str) -> None:
     packed, scale, zero_point = (golden[f"int4/{part}"] for part in ("packed", "scale", "zero_point"))
     made = unpack(packed, scale, zero_point, (24, 256), getattr(torch, dtype))
     assert torch.equal(made, golden["int4/weight_f32" if dtype == "float32" else "int4/weight_bf16"])
-
-
-def packed(name: str, weight: Tensor) -> Tensors:
-    """Quantised as the 4-bit release is: groups of 128, the first half of them in the high nibbles."""
-    groups = weight.reshape(-1, 128)
-    low, high = groups.amin(1, keepdim=True), groups.amax(1, keepdim=True)
-    scale = (high - low) / 15
-    zero_point = -low / scale
-    nibbles = (groups / scale + zero_point).round().clamp(0, 15).to(torch.uint8)
-    half = len(nibbles) // 2
-    return {
-        f"{name}.packed": nibbles[:half] << 4 | nibbles[half:],
-        f"{name}.scale": scale,
-        f"{name}.zero_point": zero_point,
-    }
-
-
-def int4_release(tensors: Tensors, chosen: str) -> Tensors:
-    made: Tensors = {}
-    for name, tensor in tensors.items():
-        made |= packed(name, tensor) if re.fullmatch(chosen, name) else {name: tensor}
-    return made
-
-
-TEXT = r"text\.blocks\..*\.(qkv|proj|fc1|fc2)\.weight"
-REGION = r"region\..*\.weight"
 
 
 @pytest.mark.parametrize(

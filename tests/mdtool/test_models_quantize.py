@@ -1,0 +1,226 @@
+"""`mdtool models quantize`: a folder that is the rounded model, whole or not there at all."""
+
+import json
+import os
+import pty
+import resource
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+import torch
+from media_made import SAMPLES
+from program import COMMAND, Outcome, environment, run, started, wait_until
+from safetensors.torch import load_file, save_file
+
+import engine.pocket
+from engine.checkpoint_write import write_checkpoint
+from engine.moondream.config import read_config
+from engine.moondream.random_weights import random_weights
+
+SCENES = [SAMPLES / "scenes" / name for name in ("many.png", "wide.png")]
+POCKET = Path(engine.pocket.__file__).parent
+
+
+def quantize(model: str | Path, folder: Path, kind: str = "int4", **how) -> Outcome:
+    return run("models", "quantize", model, "--to", kind, "-o", folder, **how)
+
+
+def fails(outcome: Outcome, said: str, code: int) -> None:
+    assert (outcome.code, outcome.out, len(outcome.lines)) == (code, b"", 1), outcome.err
+    assert said in outcome.err
+
+
+@pytest.fixture(scope="module")
+def rounded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """pocket in 4 bits."""
+    folder = tmp_path_factory.mktemp("models") / "rounded"
+    outcome = quantize("pocket", folder)
+    assert (outcome.code, outcome.out) == (0, b"")
+    assert outcome.lines == [f"mdtool: {folder}: the weights were 7.9 MB, and are 3.3 MB"]
+    return folder
+
+
+def test_what_is_written(rounded: Path) -> None:
+    assert sorted(path.name for path in rounded.iterdir()) == ["config.json", "model.safetensors", "tokenizer.json"]
+    assert [path.name for path in rounded.parent.iterdir()] == ["rounded"]
+    assert (rounded / "model.safetensors").stat().st_size < 0.45 * (POCKET / "model.safetensors").stat().st_size
+    ordinary = rounded.parent / "ordinary"
+    ordinary.mkdir()
+    assert rounded.stat().st_mode == ordinary.stat().st_mode
+    ordinary.rmdir()
+
+
+def test_it_finds_what_the_model_finds_that_is_rounded_as_it_is_loaded(rounded: Path) -> None:
+    """Its words are known by it too, however they are put."""
+    prompts = ["-p", "star", "-p", "the hearts", "-p", "圆环", "-p", "red circle"]
+    asked = ["detect", *SCENES, *prompts, "--device", "cpu", "--dtype", "float32"]
+    one, other = run(*asked, "--model", rounded), run(*asked, "--model", "pocket", "--quantize", "int4")
+    assert (one.code, one.out) == (other.code, other.out)
+    assert one.err == other.err.replace("pocket", "rounded")
+    assert one.code == 0
+    assert all(one.out.count(word.encode()) >= 2 for word in prompts[1:6:2])
+
+
+def test_words_that_it_does_not_know(rounded: Path) -> None:
+    fails(run("detect", SCENES[0], "dog", "--model", rounded), "rounded can't detect 'dog'; it knows face, ", 2)
+
+
+@pytest.mark.parametrize("kind", ["int8", "int4-32"])
+def test_every_kind(tmp_path: Path, rounded: Path, kind: str) -> None:
+    folder = tmp_path / "out"
+    assert quantize("pocket", folder, kind).code == 0
+    smaller, larger = (place.stat().st_size for place in (rounded / "model.safetensors", folder / "model.safetensors"))
+    assert smaller < larger < 0.6 * (POCKET / "model.safetensors").stat().st_size
+    outcome = run("query", SAMPLES / "scenes" / "one.png", "-q", "How many stars are there?", "--model", folder)
+    assert (outcome.code, outcome.out) == (0, b"1\n")
+
+
+def test_what_exists_is_kept(tmp_path: Path, rounded: Path) -> None:
+    before = {path.name: path.stat().st_mtime_ns for path in rounded.iterdir()}
+    fails(quantize("pocket", rounded), "exists already, and is no empty folder", 74)
+    assert {path.name: path.stat().st_mtime_ns for path in rounded.iterdir()} == before
+    (tmp_path / "file").write_text("precious")
+    (tmp_path / "link").symlink_to(tmp_path)
+    for name in ("file", "link", "."):
+        fails(quantize("pocket", Path(name), cwd=tmp_path), f"{name}: exists already, and is no empty folder", 74)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "link"]
+    assert (tmp_path / "file").read_text() == "precious"
+
+
+@pytest.mark.parametrize(
+    ("target", "said"),
+    [
+        ("missing/out", "folder does not exist"),
+        ("file/out", "no folder"),
+        ("/proc/out", "can't be written"),
+        ("o" * 256, "too long"),
+    ],
+)
+def test_places_that_take_no_folder(tmp_path: Path, target: str, said: str) -> None:
+    (tmp_path / "file").write_text("")
+    fails(quantize("pocket", Path(target), cwd=tmp_path), said, 74)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_an_empty_folder_of_the_longest_name(tmp_path: Path) -> None:
+    folder = tmp_path / ("n" * 255)
+    folder.mkdir()
+    assert quantize("pocket", folder).code == 0
+    assert list(tmp_path.iterdir()) == [folder]
+    assert len(list(folder.iterdir())) == 3
+
+
+def test_a_full_disk(tmp_path: Path) -> None:
+    """As good as: a file that may not grow so large."""
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
+
+    fails(quantize("pocket", tmp_path / "out", before=limit), "larger than this system allows", 74)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_models_that_can_not(tmp_path: Path, rounded: Path) -> None:
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken/model.safetensors").write_bytes(b"words")
+    offline = {"HF_HOME": str(tmp_path / "none"), "HF_HUB_CACHE": str(tmp_path / "none")}
+    out = tmp_path / "out"
+    fails(quantize("centerface", out), "centerface can't be quantized: give a Moondream", 2)
+    fails(quantize("pocket", out, "int3"), "'int3' is not one of", 2)
+    fails(quantize(rounded, out, "int8"), "in 4 bits already", 2)
+    fails(quantize("moondreem2", out), "did you mean 'moondream2'?", 4)
+    fails(quantize("moondream2", out, env=offline), "get it with `mdtool models pull moondream2`", 4)
+    fails(quantize("./nowhere", out), "no such file or folder", 4)
+    fails(quantize(tmp_path / "broken", out), "not a sound safetensors file", 4)
+    assert [path.name for path in tmp_path.iterdir()] == ["broken"]
+
+
+def test_weights_that_are_not_all_there(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    shutil.copytree(POCKET, source, ignore=shutil.ignore_patterns("*.py"))
+    tensors = load_file(source / "model.safetensors")
+    del tensors["text.wte"]
+    save_file(tensors, source / "model.safetensors")
+    fails(quantize(source, tmp_path / "out"), "missing: text.wte", 4)
+    assert [path.name for path in tmp_path.iterdir()] == ["source"]
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that takes a while."""
+    folder = tmp_path_factory.mktemp("large") / "model"
+    folder.mkdir()
+    shutil.copyfile(POCKET / "tokenizer.json", folder / "tokenizer.json")
+    data = json.loads((POCKET / "config.json").read_text())
+    data["text"] |= {"n_layers": 60}
+    (folder / "config.json").write_text(json.dumps(data))
+    weights = random_weights(read_config("config.json", data))
+    with (folder / "model.safetensors").open("wb") as file:
+        write_checkpoint(file, weights.shapes, ((name, weights.take(name, torch.bfloat16)) for name in weights.shapes))
+    return folder
+
+
+def writing(folder: Path) -> bool:
+    return (folder / ".out.part/model.safetensors").exists()
+
+
+def quantizing(large: Path, folder: Path) -> list[str | Path]:
+    return ["models", "quantize", large, "--to", "int4", "-o", folder / "out"]
+
+
+@pytest.mark.parametrize("asked", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted(tmp_path: Path, large: Path, asked: signal.Signals) -> None:
+    with started(*quantizing(large, tmp_path)) as process:
+        wait_until(lambda: writing(tmp_path))
+        process.send_signal(asked)
+        _, err = process.communicate(timeout=20)
+    assert (process.returncode, err) == (130, b"mdtool: interrupted\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_killed_and_run_again(tmp_path: Path, large: Path) -> None:
+    with started(*quantizing(large, tmp_path)) as process:
+        wait_until(lambda: writing(tmp_path))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert [path.name for path in tmp_path.iterdir()] == [".out.part"]
+    (tmp_path / ".out.part/other").write_text("left")
+    assert quantize("pocket", tmp_path / "out").code == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "config.json",
+        "model.safetensors",
+        "tokenizer.json",
+    ]
+
+
+def test_two_runs_on_one_output(tmp_path: Path, large: Path) -> None:
+    with started(*quantizing(large, tmp_path)) as first:
+        wait_until(lambda: writing(tmp_path))
+        first.send_signal(signal.SIGSTOP)
+        fails(quantize("pocket", tmp_path / "out"), "another run is writing it", 74)
+        assert writing(tmp_path)
+        first.send_signal(signal.SIGCONT)
+        assert first.wait(60) == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_terminal_gets_a_bar(tmp_path: Path) -> None:
+    leader, follower = pty.openpty()
+    options = ["models", "quantize", "pocket", "--to", "int8", "-o", tmp_path / "out"]
+    env = {**environment(), "TERM": "xterm", "COLUMNS": "100"}
+    process = subprocess.Popen([*COMMAND, *options], stdin=follower, stderr=follower, env=env)
+    os.close(follower)
+    shown = b""
+    try:
+        while chunk := os.read(leader, 1 << 16):
+            shown += chunk
+    except OSError:
+        pass  # how a terminal ends
+    os.close(leader)
+    assert process.wait(60) == 0
+    assert b"%" in shown
+    assert b"are 4.3 MB" in shown

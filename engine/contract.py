@@ -278,6 +278,16 @@ class Seeing(Protocol):
         """seen: on any device."""
 
 
+@runtime_checkable
+class Compiles(Protocol):
+    """What a model has besides that torch can compile."""
+
+    compiled: bool
+
+    def warm_up(self) -> None:
+        """Compiles what is compiled, so that no answer waits for it."""
+
+
 class LanguageModel(Model, Protocol):
     """A model that also reads and writes words.
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from engine.gelu import gelu_
-from engine.int8_linear import has_int8_products, in_bytes
+from engine.int8_linear import has_int8_products, in_bytes, in_bytes_compiled
 from engine.quantise import Int4
 
 MANY = 64  # rows from which widening the weights first is faster
@@ -42,10 +42,11 @@ def has_int4_products(weight: Int4) -> bool:
 class Int4Linear:
     """bias: (out) or None. Only for what `has_int4_products`."""
 
-    def __init__(self, weight: Int4, bias: Tensor | None, dtype: torch.dtype) -> None:
+    def __init__(self, weight: Int4, bias: Tensor | None, dtype: torch.dtype, compiled: bool = False) -> None:
         block = packed_block()
         assert block is not None
         self.bias, self.group = bias, weight.group
+        self.in_bytes = in_bytes_compiled if compiled else in_bytes
         self.whole = not weight.exact and has_int8_products()
         rows, columns = weight.shape
         self.blocks = _packed(weight.values(), block)
@@ -74,7 +75,7 @@ class Int4Linear:
 
     def _many(self, x: Tensor, gelu: bool) -> Tensor:
         y = x.new_empty(x.shape[0], len(self.unit))
-        x, unit = in_bytes(x, signed=True) if self.whole else (x, None)
+        x, unit = self.in_bytes(x, signed=True) if self.whole else (x, None)
         blocks, columns, half = self.blocks.shape
         step = max(1, _AT_ONCE // (2 * half * columns))
         for first in range(0, blocks, step):

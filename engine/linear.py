@@ -24,16 +24,24 @@ LEAST_ROWS = 4
 Product = Callable[..., Tensor]  # (x, gelu=False), as `Linear`
 
 
-def product(weight: Matrix, bias: Tensor | None, dtype: torch.dtype, packed: bool) -> Product:
-    """x W^T + b in this type, computed with W as it is where the device has the kernels, else with W restored."""
+def product(weight: Matrix, bias: Tensor | None, dtype: torch.dtype, packed: bool, compiled: bool = False) -> Product:
+    """x W^T + b in this type, computed with W as it is where the device has the kernels, else with W restored.
+
+    compiled: what is done to x before a product of whole numbers.
+    """
     if isinstance(weight, Tensor):
         return Linear(weight, bias, packed)
     if packed and dtype in (torch.float32, torch.bfloat16):
         if isinstance(weight, Int8) and weight.values.device.type == "cpu" and has_int8_products():
-            return Int8Linear(weight, bias)
+            return Int8Linear(weight, bias, compiled)
         if isinstance(weight, Int4) and weight.nibbles.device.type == "cpu" and has_int4_products(weight):
-            return Int4Linear(weight, bias, dtype)
+            return Int4Linear(weight, bias, dtype, compiled)
     return Linear(weight.restored(dtype), bias, packed)
+
+
+def gains_by_compiling(linear: Product) -> bool:
+    """Whether it is one of whole numbers, at least where rows are many."""
+    return isinstance(linear, Int8Linear) or (isinstance(linear, Int4Linear) and linear.whole)
 
 
 class Linear:

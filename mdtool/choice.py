@@ -1,12 +1,22 @@
 """Which model answers, and what it is asked to be."""
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal, cast
 
 import engine
-from engine.contract import Abilities, EngineError, Landmarks, LanguageModel, Model, ModelUnavailable, normalise
+from engine.contract import (
+    Abilities,
+    Compiles,
+    EngineError,
+    Landmarks,
+    LanguageModel,
+    Model,
+    ModelUnavailable,
+    normalise,
+)
 from mdtool.errors import Exit, MdtoolError, UsageError
 
 Say = Callable[[str], object]  # is told a line for the person
@@ -36,19 +46,31 @@ class Computing:
     detail: str = "auto"
     resize: Literal["vips", "pillow"] | None = None
 
-    def load(self, name: str, explain: Say = _ignore) -> Model:
-        """explain: told what the model computes with. Raises as `engine.load` does."""
+    def load(self, name: str, explain: Say = _ignore, note: Say = _ignore) -> Model:
+        """explain: told what the model computes with; note: what takes long. Raises as `engine.load` does."""
         quantize = None if self.quantize == "none" else self.quantize
         detail = int(self.detail) if self.detail.isdecimal() else self.detail
         model = engine.load(name, self.device, self.dtype, quantize, self.compile, detail, self.resize)
         for line in model.setup:
             explain(f"{model.name}: {line}")
+        if self.compile and isinstance(model, Compiles):
+            _warm_up(model, explain, note)
         return model
 
     @property
     def decides(self) -> tuple[object, ...]:
         """What has a say in whether older answers hold: not where they were computed, nor whether by compiled code."""
         return self.dtype, self.quantize, self.detail, self.resize
+
+
+def _warm_up(model: Compiles, explain: Say, note: Say) -> None:
+    if not model.compiled:
+        note("--compile changes nothing here, -v says why")
+        return
+    note("compiling for this machine, which takes a minute the first time")
+    begin = time.monotonic()
+    model.warm_up()
+    explain(f"compiled in {time.monotonic() - begin:.1f} s")
 
 
 def load_model(
@@ -71,7 +93,7 @@ def load_model(
     """
     with model_errors():
         chosen = _first_that_serves(skill, prompts, questions) if name == "auto" else name
-        model = _load(chosen, name, computing, explain)
+        model = _load(chosen, name, computing, explain, warn or say)
         for prompt in prompts:  # says what is wrong with a prompt before any work is done
             _check(model, skill, prompt, threshold)
         for question in questions:
@@ -100,7 +122,7 @@ def load_gazer(
     """
     with model_errors():
         chosen = _first_gazer(prompts, accurate) if name == "auto" else name
-        model = _load(chosen, name, computing, explain)
+        model = _load(chosen, name, computing, explain, say)
         for prompt in prompts:
             _check(model, "detect", prompt, threshold)
     if "gaze" in model.abilities.prompts:
@@ -113,10 +135,10 @@ def load_gazer(
     return model
 
 
-def _load(chosen: str, name: str, computing: Computing, explain: Say) -> Model:
+def _load(chosen: str, name: str, computing: Computing, explain: Say, note: Say) -> Model:
     """chosen: what the name stands for."""
     try:
-        return computing.load(chosen, explain)
+        return computing.load(chosen, explain, note)
     except ModelUnavailable:
         raise
     except EngineError as error:
@@ -136,10 +158,10 @@ def model_errors() -> Iterator[None]:
         raise UsageError(str(error)) from error
 
 
-def load_language_model(name: str, computing: Computing, explain: Say) -> LanguageModel:
+def load_language_model(name: str, computing: Computing, explain: Say, note: Say) -> LanguageModel:
     """A model that has every skill. NoModel or UsageError, as for `load_model`."""
     with model_errors():
-        model = computing.load(name, explain)
+        model = computing.load(name, explain, note)
     for skill in ("caption", "query", "detect", "point", "gaze"):
         _needs(model, skill)
     return cast(LanguageModel, model)

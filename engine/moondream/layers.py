@@ -22,6 +22,7 @@ class Take:
     part: str
     dtype: torch.dtype
     device: str
+    compiled: bool = False  # as for `product`
 
     def __call__(self, name: str) -> Tensor:
         return self.weights.take(f"{self.part}.{name}", self.dtype, self.device)
@@ -31,7 +32,7 @@ class Take:
 
 
 def linear(take: Take, name: str, packed: bool) -> Product:
-    return product(take.matrix(f"{name}.weight"), take(f"{name}.bias"), take.dtype, packed)
+    return product(take.matrix(f"{name}.weight"), take(f"{name}.bias"), take.dtype, packed, take.compiled)
 
 
 def norm(take: Take, name: str) -> Norm:

@@ -10,6 +10,7 @@ import torch
 
 from engine.batching import Flow, Job, run_jobs
 from engine.cache import Prefix
+from engine.compiling import keep_compiled_code, told
 from engine.contract import (
     UNLIMITED,
     Answer,
@@ -32,6 +33,8 @@ from engine.contract import (
     warn_of_limit,
 )
 from engine.devices import arithmetic, check_compiler, free_memory, in_chunks, pick_device, pick_dtype
+from engine.int8_linear import MANY
+from engine.linear import gains_by_compiling
 from engine.locate import Located
 from engine.moondream.adapter import Adapter, find_adapter, read_adapter
 from engine.moondream.config import Config, read_config
@@ -123,21 +126,47 @@ class Moondream:
         self.device, self.dtype = device, dtype
         self.pictures_at_once = 1 if device == "cpu" else GPU_PICTURES
         rounded = (f"weights rounded to {quantize}",) if quantize else ()
-        self.setup: tuple[str, ...] = (", ".join((device, str(dtype).removeprefix("torch."), *rounded)),)
         self.max_crops = max_crops(config, detail)
         self._resize = resize or resizer()
         decides = (revision, quantize, config.vision, dtype, compile, self.max_crops, version(self._resize))
         self.sight = hashlib.sha256(repr((*decides, arithmetic(device))).encode()).hexdigest()[:16]
-        packed = not compile  # the compiler takes plain weights only
+        packed = device == "cpu" or not compile  # the compiler takes plain weights only
         with torch.inference_mode():
-            self.vision = Vision(config.vision, weights, dtype, device, packed)
-            self.text = Text(config.text, weights, dtype, device, packed)
-            self.region = Region(config.region, weights, dtype, device, packed)
-        if compile:
+            self.vision = Vision(config.vision, weights, dtype, device, packed, compile)
+            self.text = Text(config.text, weights, dtype, device, packed, compile)
+            self.region = Region(config.region, weights, dtype, device, packed, compile)
+        gains = device != "cpu" or gains_by_compiling(self.vision.blocks[0].qkv)
+        self.compiled = compile and gains
+        if self.compiled:
+            keep_compiled_code()
+        if compile and device != "cpu":
             self.vision.compile()
             self.text.compile()
+        arranged = ", ".join((device, str(dtype).removeprefix("torch."), *rounded))
+        self.setup: tuple[str, ...] = (arranged, told(device, compile, gains))
         self.decoder = MoondreamDecoder(self.text, self.region)
         self._flows = Flows(name, config, tokenizer)
+
+    @torch.inference_mode()
+    def warm_up(self) -> None:
+        """Compiles what is compiled, so that no answer waits for it."""
+        if self.device == "cpu":  # products of many rows only, and one of each part brings about all
+            for linear, columns in (
+                (self.vision.blocks[0].qkv, self.config.vision.enc_dim),
+                (self.text.blocks[0].qkv, self.config.text.dim),
+            ):
+                linear(torch.ones(MANY, columns, dtype=self.dtype))
+        else:
+            self.take_every_step()
+
+    @torch.inference_mode()
+    def take_every_step(self) -> None:
+        """Of a blank picture: vision, prefix, a prompt, a token, a batch."""
+        side = self.config.vision.crop_size
+        [picture] = self.encode([np.zeros((side, side, 3), np.uint8)])
+        first, second = (self.decoder.start(picture.prefix) for _ in range(2))
+        for feeds in ([(first, None, [1, 2, 3])], [(first, None, [4])], [(first, None, [5]), (second, None, [1, 2])]):
+            self.decoder.step(feeds)
 
     def adapter(self, name_or_path: str) -> Adapter:
         """A LoRA variant, from a file or from where the reference keeps them, for this model's requests."""

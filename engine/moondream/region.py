@@ -19,10 +19,19 @@ from engine.source import Source
 class Region:
     """Values are fractions of the picture; hidden states come as (rows, dim) from the text model."""
 
-    def __init__(self, config: RegionConfig, weights: Source, dtype: torch.dtype, device: str, packed: bool) -> None:
+    def __init__(
+        self,
+        config: RegionConfig,
+        weights: Source,
+        dtype: torch.dtype,
+        device: str,
+        packed: bool,
+        compiled: bool = False,
+    ) -> None:
+        """compiled: as for `product`."""
         self.dtype, self.device = dtype, device
         self._size_bins = config.size_out_dim // 2
-        take = Take(weights, "region", dtype, device)
+        take = Take(weights, "region", dtype, device, compiled)
         self.coordinate_features, self.size_features = take("coord_features"), take("size_features")
         self.coordinate_encoder = linear(take, "coord_encoder", packed)
         self.size_encoder = linear(take, "size_encoder", packed)

@@ -37,10 +37,19 @@ class Run:
 class Text:
     """Embeddings (rows, dim) in, hidden states (rows, dim) out; logits from those."""
 
-    def __init__(self, config: TextConfig, weights: Source, dtype: torch.dtype, device: str, packed: bool) -> None:
+    def __init__(
+        self,
+        config: TextConfig,
+        weights: Source,
+        dtype: torch.dtype,
+        device: str,
+        packed: bool,
+        compiled: bool = False,
+    ) -> None:
+        """compiled: as for `product`."""
         self.config = config
         self.dtype, self.device = dtype, device
-        take = Take(weights, "text", dtype, device)
+        take = Take(weights, "text", dtype, device, compiled)
         self.embeddings = take("wte")
         self.blocks = [text_block(config, take, layer, packed) for layer in range(config.n_layers)]
         self.post_norm = norm(take, "post_ln")

@@ -27,10 +27,19 @@ class Block:
 class Vision:
     """Crops of a picture in, one embedding for each patch of the grid out."""
 
-    def __init__(self, config: VisionConfig, weights: Source, dtype: torch.dtype, device: str, packed: bool) -> None:
+    def __init__(
+        self,
+        config: VisionConfig,
+        weights: Source,
+        dtype: torch.dtype,
+        device: str,
+        packed: bool,
+        compiled: bool = False,
+    ) -> None:
+        """compiled: as for `product`."""
         self.config = config
         self.dtype, self.device = dtype, device
-        take = Take(weights, "vision", dtype, device)
+        take = Take(weights, "vision", dtype, device, compiled)
         self.patches = linear(take, "patch_emb", packed)
         self.positions = take("pos_emb")[0]
         self.blocks = [

@@ -74,7 +74,8 @@ def evaluate_pocket(
     from mdtool.console import Console
 
     computing = Computing(device, dtype, quantize, compile)
-    asked = load_language_model(model, computing, Console(verbose=verbose).explain)
+    console = Console(verbose=verbose)
+    asked = load_language_model(model, computing, console.explain, console.note)
     report = examine(asked, seeds(scenes), at_once)
     scores, answers = report.scores(), report.answers()
     if json:

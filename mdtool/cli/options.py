@@ -75,7 +75,10 @@ Quantize = Annotated[
     ),
 ]
 Compile = Annotated[
-    bool, typer.Option("--compile", help="Have torch compile the model: it takes long to start, and less from then on.")
+    bool,
+    typer.Option(
+        "--compile", help="Have torch compile what gains by it. It takes long to start, the first time longest."
+    ),
 ]
 Detail = Annotated[
     str,

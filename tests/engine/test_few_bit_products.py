@@ -2,11 +2,12 @@
 
 import pytest
 import torch
+from golden import needs_compiler
 from torch import Tensor
 
 from engine.gelu import gelu_
 from engine.int4_linear import MANY, Int4Linear, has_int4_products, packed_block
-from engine.int8_linear import Int8Linear, has_int8_products, in_bytes
+from engine.int8_linear import Int8Linear, has_int8_products, in_bytes, in_bytes_compiled
 from engine.linear import Linear, Product, product
 from engine.quantise import Int4, Int8, int4, int8
 
@@ -111,6 +112,18 @@ def test_rows_in_bytes(dtype: torch.dtype, signed: bool) -> None:
     back = (numbers.double() - (0 if signed else 128)) * units.double()
     assert (back - x.double()).abs().le(units.double() * 0.51).all()
     assert (numbers[3] == (0 if signed else 128)).all()
+
+
+@needs_compiler
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("signed", [True, False])
+def test_rows_in_bytes_are_the_same_by_compiled_code(dtype: torch.dtype, signed: bool) -> None:
+    for rows, columns in ((130, 256), (MANY, 300), (MANY - 1, 300), (131, 131)):
+        x = made(rows, columns, dtype)
+        x[3], x[4, 5], x[-1] = 0, 1e4, x[-1] * 1e-6
+        for mine, wanted in zip(in_bytes_compiled(x, signed), in_bytes(x, signed), strict=True):
+            assert torch.equal(mine, wanted)
+            assert mine.dtype == wanted.dtype
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

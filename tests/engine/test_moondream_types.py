@@ -7,16 +7,33 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from golden import FAMILIES, config, encoded, expected, generation, image, model, needs_compiler, tensors
+from golden import (
+    FAMILIES,
+    GOLDEN,
+    STATE_TOLERANCE,
+    built,
+    config,
+    encoded,
+    expected,
+    image,
+    model,
+    needs_compiler,
+    tensors,
+)
 
 from engine.contract import CaptionRequest, DetectRequest, Done, Generation, ObjectLimitWarning, QueryRequest
+from engine.int8_linear import has_int8_products
 from engine.moondream.config import Config, MoeConfig, RegionConfig, TextConfig, VisionConfig, read_config
 from engine.moondream.crops import make_crops
+from engine.moondream.decoder import MoondreamDecoder
 from engine.moondream.model import Moondream
 from engine.moondream.quantise import Quantised
 from engine.moondream.random_weights import random_weights
 from engine.moondream.steps import Coordinate, Fed, ReadToken, Size
+from engine.moondream.text import Text
 from engine.moondream.tokenizer import load_tokenizer
+from engine.moondream.vision import Vision
+from engine.moondream.weights import open_weights
 from engine.resize import with_pillow
 from engine.source import Source
 
@@ -50,14 +67,45 @@ def test_half_precision_stays_near_the_reference(family: str, dtype: torch.dtype
 
 
 @needs_compiler
-def test_the_compiled_model_agrees_with_the_eager_one() -> None:
-    family = "moondream2"
-    compiled = model(family, compile=True)
-    picture = encoded(family, "img_a", compile=True)
-    torch.testing.assert_close(picture.prefix.keys, encoded(family, "img_a").prefix.keys, atol=5e-4, rtol=0)
-    flows = expected(family)["flows"]
-    call = flows["caption_short_img_a"]["calls"][0]
-    assert compiled.caption([picture], "short", generation(call)) == [flows["caption_short_img_a"]["result"]["caption"]]
+@pytest.mark.parametrize("kind", [None, "int8", "int4"])
+def test_the_compiled_model_agrees_with_the_eager_one_and_is_never_compiled_again(kind: str | None) -> None:
+    plain = open_weights(GOLDEN / "moondream2" / "model.safetensors", config("moondream2"))
+    weights = Quantised(plain, kind) if kind else plain
+    eager, compiled = (built("moondream2", weights, compile=compile) for compile in (False, True))
+    assert compiled.compiled == (kind is not None and has_int8_products())
+    compiled.warm_up()
+    with torch.compiler.set_stance("fail_on_recompile"):
+        [wanted], [made] = (one.encode([image("img_b")]) for one in (eager, compiled))
+        assert torch.equal(made.prefix.keys, wanted.prefix.keys)
+        for rows in (1, 47, 100):
+            for image_or_none in ((wanted, made), (None, None)):
+                hidden = []
+                for one, picture in zip((eager, compiled), image_or_none, strict=True):
+                    tails = [one.decoder.start(picture and picture.prefix) for _ in range(2)]
+                    hidden.append(one.decoder.step([(tail, None, [3] * rows) for tail in tails]))
+                assert torch.equal(*hidden)
+
+
+@needs_compiler
+def test_what_a_gpu_computes_is_compiled_once_for_any_number_of_rows() -> None:
+    """On a CPU, with plain weights as a GPU has them."""
+    own = built("moondream2", open_weights(GOLDEN / "moondream2" / "model.safetensors", config("moondream2")))
+    given = open_weights(GOLDEN / "moondream2" / "model.safetensors", own.config)
+    own.vision = Vision(own.config.vision, given, torch.float32, "cpu", packed=False)
+    own.text = Text(own.config.text, given, torch.float32, "cpu", packed=False)
+    own.vision.compile()
+    own.text.compile()
+    own.decoder = MoondreamDecoder(own.text, own.region)
+    own.take_every_step()
+    with torch.compiler.set_stance("fail_on_recompile"):
+        [picture] = own.encode([image("img_a")])
+        for rows in (2, 10, 47, 1):
+            for prefix in (None, picture.prefix):
+                own.decoder.step([(own.decoder.start(prefix), None, [3] * rows)] * 2)
+                own.decoder.step([(own.decoder.start(prefix), None, [3] * rows)])
+    torch.testing.assert_close(
+        picture.prefix.keys, encoded("moondream2", "img_a").prefix.keys, atol=STATE_TOLERANCE["moondream2"], rtol=0
+    )
 
 
 def small(third: bool) -> Config:

@@ -1,11 +1,14 @@
 """What a model computes with: the options that say so, what is told of it, and which work they leave as done."""
 
+import re
+import shutil
 from pathlib import Path
 
 import pytest
 from media_made import SAMPLES
 from program import Run, redact, run, run_here
 
+from engine.int8_linear import has_int8_products
 from mdtool.choice import Computing
 
 SCENE = SAMPLES / "scenes" / "one.png"
@@ -31,7 +34,8 @@ def mdtool(capfd: pytest.CaptureFixture[str]) -> Run:
 
 def said_by_pocket(lines: list[str]) -> str:
     """What it computes with."""
-    (line,) = (line for line in lines if line.startswith("mdtool: pocket: "))
+    line, compiled = (line for line in lines if line.startswith("mdtool: pocket: "))
+    assert compiled.startswith("mdtool: pocket: not compiled: on a CPU ")
     return line.removeprefix("mdtool: pocket: ")
 
 
@@ -138,3 +142,22 @@ def test_a_batch_asks_other_weights_again(tmp_path: Path, mdtool: Run) -> None:
 
 def test_where_and_how_it_is_computed_leaves_work_done() -> None:
     assert Computing("cuda", compile=True).decides == Computing().decides
+
+
+@pytest.mark.skipif(not has_int8_products() or not shutil.which("g++"), reason="nothing that could be compiled")
+def test_compiled_code_is_kept_for_the_next_run(tmp_path: Path, mdtool: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
+    command = [*("caption", SCENE, "--length", "short"), *POCKET, "--quantize", "int8"]
+    eager = run(*command)
+    compiled = run(*command, "--compile", "-v")
+    assert compiled.out == eager.out
+    assert "mdtool: compiling for this machine, which takes a minute the first time" in compiled.lines
+    assert any(re.fullmatch(r"mdtool: compiled in [0-9.]+ s", line) for line in compiled.lines)
+    [kept] = (tmp_path / "mdtool").iterdir()
+    assert any(kept.rglob("*.so"))
+
+
+def test_what_would_gain_nothing_is_not_compiled(mdtool: Run) -> None:
+    outcome = mdtool("caption", SCENE, *POCKET, "--device", "cpu", "--compile")
+    assert outcome.err == "mdtool: --compile changes nothing here, -v says why\n"

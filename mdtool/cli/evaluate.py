@@ -128,8 +128,10 @@ def evaluate_quantize(
         except InputError as error:
             raise InputError(f"{source.name}: {error}") from error
     prompts = prompt or ["circle", "red shape", "star", "face"]
-    computing, explain = Computing(device, dtype), Console(verbose=verbose).explain
-    agreements = compare_quantised(model, [kind.value for kind in quantize], computing, pictures, prompts, explain)
+    computing, console = Computing(device, dtype), Console(verbose=verbose)
+    agreements = compare_quantised(
+        model, [kind.value for kind in quantize], computing, pictures, prompts, console.explain, console.note
+    )
     if json:
         for agreement in agreements:
             put_record({"model": model, **asdict(agreement)})

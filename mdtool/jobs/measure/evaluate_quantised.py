@@ -39,15 +39,16 @@ def compare_quantised(
     images: Sequence[np.ndarray],
     prompts: Sequence[str],
     explain: Say,
+    note: Say,
 ) -> Iterator[Agreement]:
-    """For each kind. images: HxWx3 uint8 RGB, each captioned and searched for all the prompts. explain: as for
-    `Computing.load`.
+    """For each kind. images: HxWx3 uint8 RGB, each captioned and searched for all the prompts. explain, note: as
+    for `Computing.load`.
 
     One model is in memory at a time. Raises what loading one does, and MdtoolError where one fails on a picture.
     """
-    captions, boxes = _answers(name, replace(computing, quantize="none"), images, prompts, explain)
+    captions, boxes = _answers(name, replace(computing, quantize="none"), images, prompts, explain, note)
     for kind in kinds:
-        other_captions, other_boxes = _answers(name, replace(computing, quantize=kind), images, prompts, explain)
+        other_captions, other_boxes = _answers(name, replace(computing, quantize=kind), images, prompts, explain, note)
         words = [_in_common(a.split(), b.split()) for a, b in zip(captions, other_captions, strict=True)]
         same, found = [], 0
         for a, b in zip(boxes, other_boxes, strict=True):
@@ -76,10 +77,10 @@ def table(agreements: Iterable[Agreement]) -> Iterator[str]:
 
 
 def _answers(
-    name: str, computing: Computing, images: Sequence[np.ndarray], prompts: Sequence[str], explain: Say
+    name: str, computing: Computing, images: Sequence[np.ndarray], prompts: Sequence[str], *say: Say
 ) -> tuple[list[str], list[np.ndarray]]:
     """Captions, and for each picture and prompt the boxes, (boxes, 4)."""
-    model = load_language_model(name, computing, explain)
+    model = load_language_model(name, computing, *say)
 
     def requests() -> Iterator[CaptionRequest | DetectRequest]:
         for image in images:

@@ -16,7 +16,7 @@ from engine.quantise import Int4
 
 MANY = 64  # rows from which widening the weights first is faster
 _FRACTION = 64  # of a unit of 8 bits, in which scales are told in 16
-_AT_ONCE = 1 << 21  # weights that are widened before they are used
+_AT_ONCE = 1 << 22  # weights that are widened before they are used
 
 
 @cache

@@ -33,9 +33,9 @@ def product(weight: Matrix, bias: Tensor | None, dtype: torch.dtype, packed: boo
         return Linear(weight, bias, packed)
     if packed and dtype in (torch.float32, torch.bfloat16):
         if isinstance(weight, Int8) and weight.values.device.type == "cpu" and has_int8_products():
-            return Int8Linear(weight, bias, compiled)
+            return _trimmed(Int8Linear(weight, bias, compiled))
         if isinstance(weight, Int4) and weight.nibbles.device.type == "cpu" and has_int4_products(weight):
-            return Int4Linear(weight, bias, dtype, compiled)
+            return _trimmed(Int4Linear(weight, bias, dtype, compiled))
     return Linear(weight.restored(dtype), bias, packed)
 
 
@@ -52,7 +52,7 @@ class Linear:
         self.packed = packed and _packs(weight.dtype) and weight.device.type == "cpu"
         self.weight = torch.ops.mkldnn._reorder_linear_weight(weight) if self.packed else weight
         if self.packed:
-            _malloc_trim()(0)
+            _trimmed(self)
 
     def __call__(self, x: Tensor, gelu: bool = False) -> Tensor:
         """x: (rows, in) -> (rows, out), through the tanh approximation of GELU if asked."""
@@ -77,6 +77,12 @@ def _packs(dtype: torch.dtype) -> bool:
     if dtype == torch.float16:
         return bool(torch.ops.mkldnn._is_mkldnn_fp16_supported())
     return dtype == torch.float32
+
+
+def _trimmed(linear: Product) -> Product:
+    """The same, once the memory that its plain weights took has been given back."""
+    _malloc_trim()(0)
+    return linear
 
 
 @cache

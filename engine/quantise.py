@@ -56,7 +56,11 @@ class Int8:
 
     def restored(self, dtype: torch.dtype) -> Tensor:
         """(rows, columns)."""
-        return (self.values.float() * self.scale.float()[:, None]).to(dtype)
+        return self.rows(slice(None), dtype)
+
+    def rows(self, which: Tensor | slice, dtype: torch.dtype) -> Tensor:
+        """Some rows, restored."""
+        return (self.values[which].float() * self.scale[which].float()[:, None]).to(dtype)
 
 
 Matrix = Tensor | Int4 | Int8

@@ -19,7 +19,7 @@ KINDS: Mapping[str, int | None] = (
 
 _MATRIX = re.compile(
     r"((text|vision)\.blocks\.\d+\.(attn|mlp)\.(qkv|proj|fc1|fc2)|text\.lm_head|vision\.proj_mlp\.fc[12]"
-    r"|region\.(coord|size)_decoder\.fc[12])\.weight"
+    r"|region\.(coord|size)_decoder\.fc[12])\.weight|text\.wte"
 )
 _IN_FOUR = "text.blocks."
 
@@ -33,8 +33,8 @@ def is_rounded(name: str) -> bool:
 class Quantised:
     """Another source, whose matrices are kept in few bits, each rounded as it is taken.
 
-    kind: "int4": the text model's blocks in 4 bits, what else is large in 8; "int8": all of it in 8. Embeddings,
-    experts, and what reads patches and coordinates stay as they are.
+    kind: "int4": the text model's blocks in 4 bits, what else is large in 8; "int8": all of it in 8. Experts, and what
+    reads patches and coordinates, stay as they are.
     """
 
     source: Source

@@ -18,6 +18,7 @@ from engine.moondream.config import TextConfig
 from engine.moondream.layers import Take, layer_norm, linear, norm
 from engine.moondream.moe import Experts
 from engine.moondream.rotary import rotary_table
+from engine.quantise import Int4
 from engine.source import Source
 
 
@@ -50,7 +51,8 @@ class Text:
         self.config = config
         self.dtype, self.device = dtype, device
         take = Take(weights, "text", dtype, device, compiled)
-        self.embeddings = take("wte")
+        kept = take.matrix("wte")
+        self.embeddings = kept.restored(dtype) if isinstance(kept, Int4) else kept
         self.blocks = [text_block(config, take, layer, packed) for layer in range(config.n_layers)]
         self.post_norm = norm(take, "post_ln")
         self.head = linear(take, "lm_head", packed)
@@ -60,7 +62,10 @@ class Text:
 
     def embed(self, tokens: Sequence[int]) -> Tensor:
         """(tokens, dim)."""
-        return self.embeddings[torch.tensor(tokens, dtype=torch.long, device=self.device)]
+        rows = torch.tensor(tokens, dtype=torch.long, device=self.device)
+        if isinstance(self.embeddings, Tensor):
+            return self.embeddings[rows]
+        return self.embeddings.rows(rows, self.dtype)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """(rows, dim) -> (rows, vocabulary)."""

@@ -219,9 +219,8 @@ def test_files_that_are_missing_are_named(tmp_path: Path) -> None:
 
 def test_few_bits_change_little_and_none_change_nothing() -> None:
     pictures = [draw(imagine(seed)).pixels for seed in range(3)]
-    same, few = compare_quantised(
-        "pocket", ["none", "int8"], Computing("cpu"), pictures, ["face", "star"], lambda line: None
-    )
+    kinds, prompts, mute = ["none", "int8"], ["face", "star"], lambda line: None
+    same, few = compare_quantised("pocket", kinds, Computing("cpu"), pictures, prompts, mute, mute)
     assert (same.captions, same.words) == (1, 1)
     assert same.boxes in (1, None)
     assert (few.quantize, few.asked) == ("int8", 3)

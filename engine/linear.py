@@ -39,6 +39,16 @@ def product(weight: Matrix, bias: Tensor | None, dtype: torch.dtype, packed: boo
     return Linear(weight.restored(dtype), bias, packed)
 
 
+def kernel_of(linear: Product) -> str:
+    """What computes it, for people."""
+    if isinstance(linear, Int8Linear):
+        return "products of 8 bits"
+    if isinstance(linear, Int4Linear):
+        many = "as 8 bits" if linear.whole else "as floats"
+        return f"torch's kernel for 4 bits, and many rows {many}"
+    return "oneDNN's packed products" if isinstance(linear, Linear) and linear.packed else "plain products"
+
+
 def gains_by_compiling(linear: Product) -> bool:
     """Whether it is one of whole numbers, at least where rows are many."""
     return isinstance(linear, Int8Linear) or (isinstance(linear, Int4Linear) and linear.whole)

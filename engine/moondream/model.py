@@ -34,7 +34,7 @@ from engine.contract import (
 )
 from engine.devices import arithmetic, check_compiler, free_memory, in_chunks, pick_device, pick_dtype
 from engine.int8_linear import MANY
-from engine.linear import gains_by_compiling
+from engine.linear import gains_by_compiling, kernel_of
 from engine.locate import Located
 from engine.moondream.adapter import Adapter, find_adapter, read_adapter
 from engine.moondream.config import Config, read_config
@@ -143,7 +143,9 @@ class Moondream:
             self.vision.compile()
             self.text.compile()
         arranged = ", ".join((device, str(dtype).removeprefix("torch."), *rounded))
-        self.setup: tuple[str, ...] = (arranged, told(device, compile, gains))
+        parts = {"vision": self.vision.blocks[0].qkv, "text": self.text.blocks[0].qkv}
+        kernels = ", ".join(f"{part} by {kernel_of(linear)}" for part, linear in parts.items())
+        self.setup: tuple[str, ...] = (arranged, kernels, told(device, compile, gains))
         self.decoder = MoondreamDecoder(self.text, self.region)
         self._flows = Flows(name, config, tokenizer)
 

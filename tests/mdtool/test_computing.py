@@ -34,7 +34,8 @@ def mdtool(capfd: pytest.CaptureFixture[str]) -> Run:
 
 def said_by_pocket(lines: list[str]) -> str:
     """What it computes with."""
-    line, compiled = (line for line in lines if line.startswith("mdtool: pocket: "))
+    line, kernels, compiled = (line for line in lines if line.startswith("mdtool: pocket: "))
+    assert re.fullmatch(r"mdtool: pocket: vision by .+, text by .+", kernels)
     assert compiled.startswith("mdtool: pocket: not compiled: on a CPU ")
     return line.removeprefix("mdtool: pocket: ")
 

@@ -99,7 +99,7 @@ def evaluate_quantize(
     model: options.ModelName = "pocket",
     device: options.Device = "auto",
     dtype: options.Dtype = None,
-    quantize: Annotated[
+    to: Annotated[
         list[options.FewBits], typer.Option(help="What is compared. Repeatable. Default: all that there is.")
     ] = list(options.FewBits),
     scenes: Annotated[int, typer.Option(min=1, help="How many scenes are drawn.")] = 40,
@@ -108,7 +108,7 @@ def evaluate_quantize(
 ) -> None:
     """How far a model in few bits answers as the same model does unquantised.
 
-    mdtool eval quantize photos/*.jpg --model moondream2 -p face -p dog --quantize int4
+    mdtool eval quantize photos/*.jpg --model moondream2 -p face -p dog --to int4
     """
     from dataclasses import asdict
 
@@ -130,7 +130,7 @@ def evaluate_quantize(
     prompts = prompt or ["circle", "red shape", "star", "face"]
     computing, console = Computing(device, dtype), Console(verbose=verbose)
     agreements = compare_quantised(
-        model, [kind.value for kind in quantize], computing, pictures, prompts, console.explain, console.note
+        model, [kind.value for kind in to], computing, pictures, prompts, console.explain, console.note
     )
     if json:
         for agreement in agreements:

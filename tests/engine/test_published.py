@@ -30,7 +30,8 @@ def model(request: pytest.FixtureRequest) -> Published:
 def test_is_read_by_its_family(model: Published) -> None:
     config = read_config(model.name, model.config)
     assert model.family == "moondream"
-    assert spelt_out(Config, {part: model.config[part] for part in PARTS})
+    assert spelt_out(Config, {part: model.config[part] for part in PARTS} | {"vocabulary": None})
+    assert config.vocabulary is None
     assert config.third == model.name.startswith("moondream3")
     assert config.text.prefix_attn == config.prefix_length == 730
 

@@ -15,7 +15,7 @@ from engine.centerface.network import weights_path
 from engine.contract import ModelUnavailable
 from engine.locate import locate
 from engine.pocket.model import TOKENIZER, WEIGHTS
-from engine.pocket.prompts import CONFIG
+from engine.pocket.prompts import DATA
 from engine.revision import END, revision_of
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "moondream2"
@@ -113,7 +113,7 @@ def test_a_file_that_went_away_is_told(folder: Path) -> None:
 
 def test_of_the_embedded_models() -> None:
     pocket = engine.load("pocket", "cpu")
-    assert pocket.revision == revision_of(WEIGHTS, TOKENIZER, json.loads(CONFIG.read_text("utf-8")))
+    assert pocket.revision == revision_of(WEIGHTS, TOKENIZER, DATA)
     faces = engine.load("centerface").revision
     assert hashlib.sha256(weights_path().read_bytes()).hexdigest().startswith(faces)
     assert len(faces) == 16

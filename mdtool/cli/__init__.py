@@ -4,6 +4,7 @@ import contextlib
 import os
 import signal
 import sys
+import threading
 from types import FrameType
 from typing import Annotated
 
@@ -91,6 +92,11 @@ def main() -> None:
         _drop_stdout()
         if code == Exit.OK:
             code = Exit.CLOSED_PIPE if isinstance(error, BrokenPipeError) else Exit.CANT_WRITE
+    others = set(threading.enumerate()) - {threading.current_thread()}
+    if others and all(thread.daemon for thread in others):
+        with contextlib.suppress(OSError):
+            sys.stderr.flush()
+        os._exit(code)  # one that is held up inside a library could crash there while Python is taken down
     sys.exit(code)
 
 

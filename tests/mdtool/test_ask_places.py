@@ -228,12 +228,16 @@ import ctypes, signal
 import mdtool.cli
 import mdtool.jobs.asking.answer as job
 
+sent = []
+
 @ctypes.CFUNCTYPE(None)
 def interrupted():
+    sent.append(True)
     signal.raise_signal(signal.SIGINT)
 
 def read(source, read=job.read_rgb):
-    interrupted()
+    if not sent:  # a second one would end it at once
+        interrupted()
     return read(source)
 
 job.read_rgb = read

@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 
@@ -133,7 +133,7 @@ def quantize_model(
         ),
     ],
     to: Annotated[
-        Literal["int8", "int4", "int4-64", "int4-32"],
+        options.FewBits,
         typer.Option(help="In how many bits the weights are kept, as --quantize has them."),
     ],
     output: Annotated[
@@ -148,7 +148,7 @@ def quantize_model(
 
     console = Console()
     with console.bar(str(output)) as told:
-        before, after = quantise(model, to, output, told)
+        before, after = quantise(model, to.value, output, told)
     console.note(f"{output}: the weights were {_size(before)}, and are {_size(after)}")
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -115,3 +116,22 @@ def wait_until(true: Callable[[], object], seconds: float = 20) -> None:
     while not true():
         assert time.monotonic() < end, "waited in vain"
         time.sleep(0.01)
+
+
+def on_terminal(*arguments: str | Path, **variables: str) -> str:
+    """What the program shows on a terminal of 20 columns; variables: of its environment."""
+    leader, follower = pty.openpty()
+    told = {**environment(), "COLUMNS": "20", **variables}
+    process = subprocess.Popen(
+        [*COMMAND, *arguments], stdin=follower, stdout=subprocess.DEVNULL, stderr=follower, env=told
+    )
+    os.close(follower)
+    shown = b""
+    try:
+        while chunk := os.read(leader, 1 << 16):
+            shown += chunk
+    except OSError:
+        pass  # how a terminal ends
+    os.close(leader)
+    assert process.wait(60) == 0
+    return shown.decode()

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from media_made import SAMPLES, frames_of, make_video
-from program import COMMAND, QUICK, redact, run, started, wait_until
+from program import QUICK, on_terminal, redact, run, started, wait_until
 
 SLOW = ["redact", SAMPLES / "busy.mp4", "--sample", "every", *QUICK]  # some seconds of work
 PROMPTLY = 5  # seconds
@@ -142,26 +142,6 @@ def test_a_stream_that_is_closed(tmp_path: Path, name: str) -> None:
     if name == "stdin":
         outcome = redact("-", "-o", "-", before=lambda: os.close(0))
         assert (outcome.code, len(outcome.lines), outcome.out) == (1, 1, b"")
-
-
-def on_terminal(*arguments: str | Path, **environment: str) -> str:
-    """What the program shows on a terminal of 20 columns."""
-    leader, follower = pty.openpty()
-    python_path = str(Path(__file__).parents[2])
-    environment = {**os.environ, "PYTHONPATH": python_path, "COLUMNS": "20", **environment}
-    process = subprocess.Popen(
-        [*COMMAND, *arguments], stdin=follower, stdout=subprocess.DEVNULL, stderr=follower, env=environment
-    )
-    os.close(follower)
-    shown = b""
-    try:
-        while chunk := os.read(leader, 1 << 16):
-            shown += chunk
-    except OSError:
-        pass  # how a terminal ends
-    os.close(leader)
-    assert process.wait(60) == 0
-    return shown.decode()
 
 
 def test_a_terminal_gets_a_bar(tmp_path: Path) -> None:

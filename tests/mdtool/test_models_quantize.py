@@ -1,18 +1,15 @@
 """`mdtool models quantize`: a folder that is the rounded model, whole or not there at all."""
 
 import json
-import os
-import pty
 import resource
 import shutil
 import signal
-import subprocess
 from pathlib import Path
 
 import pytest
 import torch
 from media_made import SAMPLES
-from program import COMMAND, Outcome, environment, run, started, wait_until
+from program import Outcome, on_terminal, run, started, wait_until
 from safetensors.torch import load_file, save_file
 
 import engine.pocket
@@ -209,18 +206,7 @@ def test_two_runs_on_one_output(tmp_path: Path, large: Path) -> None:
 
 
 def test_a_terminal_gets_a_bar(tmp_path: Path) -> None:
-    leader, follower = pty.openpty()
     options = ["models", "quantize", "pocket", "--to", "int8", "-o", tmp_path / "out"]
-    env = {**environment(), "TERM": "xterm", "COLUMNS": "100"}
-    process = subprocess.Popen([*COMMAND, *options], stdin=follower, stderr=follower, env=env)
-    os.close(follower)
-    shown = b""
-    try:
-        while chunk := os.read(leader, 1 << 16):
-            shown += chunk
-    except OSError:
-        pass  # how a terminal ends
-    os.close(leader)
-    assert process.wait(60) == 0
-    assert b"%" in shown
-    assert b"are 4.2 MB" in shown
+    shown = on_terminal(*options, TERM="xterm", COLUMNS="100")
+    assert "%" in shown
+    assert "are 4.2 MB" in shown

@@ -44,7 +44,7 @@ class Block:
     head_dim: int
 
 
-def text_block(text: TextConfig, take: Take, layer: int, packed: bool) -> Block:
+def text_block(text: TextConfig, take: Take, layer: int) -> Block:
     """The block of a layer; from moe.start_layer on with experts."""
     moe, name = text.moe, f"blocks.{layer}"
     tau = None
@@ -52,15 +52,15 @@ def text_block(text: TextConfig, take: Take, layer: int, packed: bool) -> Block:
         by_token = torch.cat([take(f"{name}.attn.tau.wq"), take(f"{name}.attn.tau.wv")])
         alpha = take(f"{name}.attn.tau.alpha")
         places = torch.arange(1, text.max_context + 1, dtype=torch.float32, device=alpha.device).log().to(alpha.dtype)
-        tau = Tau(Linear(by_token, None, packed), 0.5 + torch.sigmoid(alpha * places[:, None]))
+        tau = Tau(Linear(by_token, None, take.packed), 0.5 + torch.sigmoid(alpha * places[:, None]))
     mlp: Mlp | Experts
     if moe and layer >= moe.start_layer:
-        router = linear(take, f"{name}.mlp.router", packed)
+        router = linear(take, f"{name}.mlp.router")
         up, down = take(f"{name}.mlp.fc1.weight"), take(f"{name}.mlp.fc2.weight")
-        mlp = Experts(router, up, down, moe.experts_per_token, packed)
+        mlp = Experts(router, up, down, moe.experts_per_token, take.packed)
     else:
-        mlp = Mlp(linear(take, f"{name}.mlp.fc1", packed), linear(take, f"{name}.mlp.fc2", packed))
-    qkv, proj = linear(take, f"{name}.attn.qkv", packed), linear(take, f"{name}.attn.proj", packed)
+        mlp = Mlp(linear(take, f"{name}.mlp.fc1"), linear(take, f"{name}.mlp.fc2"))
+    qkv, proj = linear(take, f"{name}.attn.qkv"), linear(take, f"{name}.attn.proj")
     return Block(norm(take, f"{name}.ln"), qkv, proj, mlp, tau, text.n_heads, text.n_kv_heads, text.head_dim)
 
 

@@ -22,7 +22,8 @@ class Take:
     part: str
     dtype: torch.dtype
     device: str
-    compiled: bool = False  # as for `product`
+    packed: bool = False  # and the next: as for `product`
+    compiled: bool = False
 
     def __call__(self, name: str) -> Tensor:
         return self.weights.take(f"{self.part}.{name}", self.dtype, self.device)
@@ -31,8 +32,8 @@ class Take:
         return self.weights.matrix(f"{self.part}.{name}", self.dtype, self.device)
 
 
-def linear(take: Take, name: str, packed: bool) -> Product:
-    return product(take.matrix(f"{name}.weight"), take(f"{name}.bias"), take.dtype, packed, take.compiled)
+def linear(take: Take, name: str) -> Product:
+    return product(take.matrix(f"{name}.weight"), take(f"{name}.bias"), take.dtype, take.packed, take.compiled)
 
 
 def norm(take: Take, name: str) -> Norm:

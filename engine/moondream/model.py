@@ -42,6 +42,7 @@ from engine.moondream.crops import Crops, make_crops
 from engine.moondream.decoder import MoondreamDecoder
 from engine.moondream.flows import Flows
 from engine.moondream.gaze import agreed, eyes_in_face
+from engine.moondream.layers import Take
 from engine.moondream.prompts import abilities_of
 from engine.moondream.quantise import KINDS, Quantised
 from engine.moondream.region import Region
@@ -132,9 +133,12 @@ class Moondream:
         self.sight = hashlib.sha256(repr((*decides, arithmetic(device))).encode()).hexdigest()[:16]
         packed = device == "cpu" or not compile  # the compiler takes plain weights only
         with torch.inference_mode():
-            self.vision = Vision(config.vision, weights, dtype, device, packed, compile)
-            self.text = Text(config.text, weights, dtype, device, packed, compile)
-            self.region = Region(config.region, weights, dtype, device, packed, compile)
+            vision, text, region = (
+                Take(weights, part, dtype, device, packed, compile) for part in ("vision", "text", "region")
+            )
+            self.vision = Vision(config.vision, vision)
+            self.text = Text(config.text, text)
+            self.region = Region(config.region, region)
         gains = device != "cpu" or gains_by_compiling(self.vision.blocks[0].qkv)
         self.compiled = compile and gains
         if self.compiled:

@@ -62,7 +62,7 @@ def weights_bytes(shapes: Mapping[str, tuple[int, ...]], itemsize: int, kind: st
     """What all tensors of a model take, with matrices in few bits if a kind says so, and the rest of so many bytes."""
     total = 0
     for name, shape in shapes.items():
-        if kind is None or not _MATRIX.fullmatch(name):
+        if kind is None or not is_rounded(name):
             total += itemsize * math.prod(shape)
         elif (group := KINDS[kind]) and name.startswith(_IN_FOUR):
             total += math.prod(shape) // 2 + 2 * itemsize * shape[0] * (shape[1] // group_of(shape[1], group))

@@ -13,32 +13,21 @@ from torch import Tensor
 from engine.linear import Product
 from engine.moondream.config import RegionConfig
 from engine.moondream.layers import Take, by_row, layer_norm, linear, norm
-from engine.source import Source
 
 
 class Region:
     """Values are fractions of the picture; hidden states come as (rows, dim) from the text model."""
 
-    def __init__(
-        self,
-        config: RegionConfig,
-        weights: Source,
-        dtype: torch.dtype,
-        device: str,
-        packed: bool,
-        compiled: bool = False,
-    ) -> None:
-        """compiled: as for `product`."""
-        self.dtype, self.device = dtype, device
+    def __init__(self, config: RegionConfig, take: Take) -> None:
+        self.dtype, self.device = take.dtype, take.device
         self._size_bins = config.size_out_dim // 2
-        take = Take(weights, "region", dtype, device, compiled)
         self.coordinate_features, self.size_features = take("coord_features"), take("size_features")
-        self.coordinate_encoder = linear(take, "coord_encoder", packed)
-        self.size_encoder = linear(take, "size_encoder", packed)
-        self.coordinate_decoder = _decoder(config, take, "coord_decoder", packed)
-        self.size_decoder = _decoder(config, take, "size_decoder", packed)
+        self.coordinate_encoder = linear(take, "coord_encoder")
+        self.size_encoder = linear(take, "size_encoder")
+        self.coordinate_decoder = _decoder(config, take, "coord_decoder")
+        self.size_decoder = _decoder(config, take, "size_decoder")
         # later checkpoints of the third generation have it
-        self.norm = norm(take, "ln") if weights.has("region.ln.weight") else None
+        self.norm = norm(take, "ln") if take.weights.has("region.ln.weight") else None
 
     def embed_coordinates(self, values: Sequence[float]) -> Tensor:
         """(values, dim)."""
@@ -80,7 +69,7 @@ class Region:
         return torch.cat([by_row(torch.cos, angles), by_row(torch.sin, angles)], dim=-1)
 
 
-def _decoder(config: RegionConfig, take: Take, name: str, packed: bool) -> list[Product]:
+def _decoder(config: RegionConfig, take: Take, name: str) -> list[Product]:
     if config.inner_dim is None:
-        return [linear(take, name, packed)]
-    return [linear(take, f"{name}.fc1", packed), linear(take, f"{name}.fc2", packed)]
+        return [linear(take, name)]
+    return [linear(take, f"{name}.fc1"), linear(take, f"{name}.fc2")]

@@ -19,7 +19,6 @@ from engine.moondream.layers import Take, layer_norm, linear, norm
 from engine.moondream.moe import Experts
 from engine.moondream.rotary import rotary_table
 from engine.quantise import Int4
-from engine.source import Source
 
 
 @dataclass(frozen=True)
@@ -38,25 +37,15 @@ class Run:
 class Text:
     """Embeddings (rows, dim) in, hidden states (rows, dim) out; logits from those."""
 
-    def __init__(
-        self,
-        config: TextConfig,
-        weights: Source,
-        dtype: torch.dtype,
-        device: str,
-        packed: bool,
-        compiled: bool = False,
-    ) -> None:
-        """compiled: as for `product`."""
+    def __init__(self, config: TextConfig, take: Take) -> None:
         self.config = config
-        self.dtype, self.device = dtype, device
-        take = Take(weights, "text", dtype, device, compiled)
+        self.dtype, self.device = take.dtype, take.device
         kept = take.matrix("wte")
-        self.embeddings = kept.restored(dtype) if isinstance(kept, Int4) else kept
-        self.blocks = [text_block(config, take, layer, packed) for layer in range(config.n_layers)]
+        self.embeddings = kept.restored(take.dtype) if isinstance(kept, Int4) else kept
+        self.blocks = [text_block(config, take, layer) for layer in range(config.n_layers)]
         self.post_norm = norm(take, "post_ln")
-        self.head = linear(take, "lm_head", packed)
-        self.cos, self.sin = rotary_table(config, device)
+        self.head = linear(take, "lm_head")
+        self.cos, self.sin = rotary_table(config, take.device)
         self._enter, self._leave = enter, leave
         self._few = MANY if isinstance(self.blocks[0].qkv, Int4Linear) else None
 

@@ -11,7 +11,6 @@ from engine.linear import Product
 from engine.moondream.config import VisionConfig
 from engine.moondream.crops import normalise, pool, stitch
 from engine.moondream.layers import Norm, Take, layer_norm, linear, norm
-from engine.source import Source
 
 
 @dataclass(frozen=True)
@@ -27,35 +26,25 @@ class Block:
 class Vision:
     """Crops of a picture in, one embedding for each patch of the grid out."""
 
-    def __init__(
-        self,
-        config: VisionConfig,
-        weights: Source,
-        dtype: torch.dtype,
-        device: str,
-        packed: bool,
-        compiled: bool = False,
-    ) -> None:
-        """compiled: as for `product`."""
+    def __init__(self, config: VisionConfig, take: Take) -> None:
         self.config = config
-        self.dtype, self.device = dtype, device
-        take = Take(weights, "vision", dtype, device, compiled)
-        self.patches = linear(take, "patch_emb", packed)
+        self.dtype, self.device = take.dtype, take.device
+        self.patches = linear(take, "patch_emb")
         self.positions = take("pos_emb")[0]
         self.blocks = [
             Block(
                 norm(take, f"blocks.{i}.ln1"),
-                linear(take, f"blocks.{i}.attn.qkv", packed),
-                linear(take, f"blocks.{i}.attn.proj", packed),
+                linear(take, f"blocks.{i}.attn.qkv"),
+                linear(take, f"blocks.{i}.attn.proj"),
                 norm(take, f"blocks.{i}.ln2"),
-                linear(take, f"blocks.{i}.mlp.fc1", packed),
-                linear(take, f"blocks.{i}.mlp.fc2", packed),
+                linear(take, f"blocks.{i}.mlp.fc1"),
+                linear(take, f"blocks.{i}.mlp.fc2"),
             )
             for i in range(config.enc_n_layers)
         ]
         self.post_norm = norm(take, "post_ln")
-        self.proj1 = linear(take, "proj_mlp.fc1", packed)
-        self.proj2 = linear(take, "proj_mlp.fc2", packed)
+        self.proj1 = linear(take, "proj_mlp.fc1")
+        self.proj2 = linear(take, "proj_mlp.fc2")
         self._enter, self._leave = enter, leave
 
     def compile(self) -> None:

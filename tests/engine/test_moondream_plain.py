@@ -52,6 +52,7 @@ from engine.moondream.config import (
 from engine.moondream.crops import make_crops, tiling
 from engine.moondream.decoder import MoondreamDecoder
 from engine.moondream.flows import Flows
+from engine.moondream.layers import Take
 from engine.moondream.model import Encoded, Moondream
 from engine.moondream.region import Region
 from engine.moondream.steps import Coordinate, Fed, ReadToken, Size
@@ -209,8 +210,8 @@ def unpacked(name: str) -> MoondreamDecoder:
     own, plain = models(name)
     given = Given(plain.tensors)
     return MoondreamDecoder(
-        Text(own.config.text, given, torch.float32, "cpu", packed=False),
-        Region(own.config.region, given, torch.float32, "cpu", packed=False),
+        Text(own.config.text, Take(given, "text", torch.float32, "cpu")),
+        Region(own.config.region, Take(given, "region", torch.float32, "cpu")),
     )
 
 

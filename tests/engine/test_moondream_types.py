@@ -26,6 +26,7 @@ from engine.int8_linear import has_int8_products
 from engine.moondream.config import Config, MoeConfig, RegionConfig, TextConfig, VisionConfig, read_config
 from engine.moondream.crops import make_crops
 from engine.moondream.decoder import MoondreamDecoder
+from engine.moondream.layers import Take
 from engine.moondream.model import Moondream
 from engine.moondream.quantise import Quantised
 from engine.moondream.random_weights import random_weights
@@ -91,8 +92,8 @@ def test_what_a_gpu_computes_is_compiled_once_for_any_number_of_rows() -> None:
     """On a CPU, with plain weights as a GPU has them."""
     own = built("moondream2", open_weights(GOLDEN / "moondream2" / "model.safetensors", config("moondream2")))
     given = open_weights(GOLDEN / "moondream2" / "model.safetensors", own.config)
-    own.vision = Vision(own.config.vision, given, torch.float32, "cpu", packed=False)
-    own.text = Text(own.config.text, given, torch.float32, "cpu", packed=False)
+    own.vision = Vision(own.config.vision, Take(given, "vision", torch.float32, "cpu"))
+    own.text = Text(own.config.text, Take(given, "text", torch.float32, "cpu"))
     own.vision.compile()
     own.text.compile()
     own.decoder = MoondreamDecoder(own.text, own.region)

@@ -1,9 +1,12 @@
 """Softmax(q k^T / sqrt(d)) v, in the form that is fastest where it runs.
 
 On a CPU torch's fused attention is far from the limit of the machine; plain products over a few heads at a time, whose
-scores stay in the cache, take a third of its time. Each sequence is computed by itself there, so that its result does
-not depend on the batch.
+scores stay in the cache, take a third of its time. A sequence's result does not depend on the batch there.
 """
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
 
 import torch
 import torch.nn.functional as F
@@ -43,24 +46,64 @@ def _attend_by_heads(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     return out
 
 
-def attend_tail(q: Tensor, tail: Tail, layer: int) -> Tensor:
-    """The last rows of one sequence over its prefix and, causally, over its tail, where they are written already.
+@dataclass(frozen=True)
+class Reading:
+    """`rows` of a batch, which are written into a tail behind its `length`, over its prefix and, causally, the tail."""
 
-    q: (heads, rows, dim), for the positions from tail.length on. Returns (rows, heads * dim).
+    tail: Tail
+    rows: slice
+    unseen: Tensor  # (rows, the tail's room): 0, or -inf for what a row must not see
+
+    @classmethod
+    def of(cls, tail: Tail, rows: slice) -> "Reading":
+        """Only once the tail has room for them."""
+        shape = (rows.stop - rows.start, tail.keys.shape[2])
+        unseen = torch.full(shape, float("-inf"), dtype=tail.keys.dtype, device=tail.keys.device)
+        return cls(tail, rows, unseen.triu_(tail.length + 1))
+
+
+def attend_tails(q: Tensor, readings: Sequence[Reading], layer: int) -> Tensor:
+    """q: (heads, rows, dim), of which each reading takes the rows behind the last one's. -> (rows, heads * dim).
+
+    All of a tail's room is read, not what is written of it: shapes that change with each token would have oneDNN make
+    new kernels for each.
     """
-    heads, rows, dim = q.shape
-    end = tail.length + rows
-    k, v = tail.keys[layer, :, :end], tail.values[layer, :, :end]
-    groups = heads // k.shape[0]
-    q = q.reshape(k.shape[0], groups * rows, dim) * dim**-0.5
-    scores = q @ k.transpose(1, 2)
-    if rows > 1:
-        unseen = torch.ones(rows, end, dtype=torch.bool, device=q.device).triu(tail.length + 1)
-        scores.view(k.shape[0], groups, rows, end).masked_fill_(unseen, float("-inf"))
-    if tail.prefix is None:
-        mixed = torch.softmax(scores, -1) @ v
+    q = q * q.shape[2] ** -0.5
+    by_prefix = [list(some) for _, some in groupby(readings, lambda one: _shares(one, q))]
+    mixed = [_attend_prefix(q[:, some[0].rows.start : some[-1].rows.stop], some, layer) for some in by_prefix]
+    return (mixed[0] if len(mixed) == 1 else torch.cat(mixed, 1)).transpose(0, 1).flatten(1)
+
+
+def _shares(reading: Reading, q: Tensor) -> int:
+    """Equal for sequences that read their prefix together, as fast as one: not where that changes their rounding."""
+    alone = q.device.type == "cpu" and q.dtype != torch.bfloat16
+    return id(reading if alone or reading.tail.prefix is None else reading.tail.prefix)
+
+
+def _attend_prefix(q: Tensor, readings: Sequence[Reading], layer: int) -> Tensor:
+    """Readings after one prefix. q: scaled, (heads, rows, dim); returns the same shape."""
+    prefix, kv_heads = readings[0].tail.prefix, readings[0].tail.keys.shape[1]
+    grouped = q.unflatten(0, (kv_heads, -1))
+    if prefix:
+        scores = (grouped.flatten(1, 2) @ prefix.keys[layer].transpose(1, 2)).unflatten(1, grouped.shape[1:3])
     else:
-        before, first = tail.prefix.keys[layer], tail.prefix.length
-        weights = torch.softmax(torch.cat([q @ before.transpose(1, 2), scores], -1), -1)
-        mixed = weights[:, :, :first] @ tail.prefix.values[layer] + weights[:, :, first:] @ v
-    return mixed.view(heads, rows, dim).transpose(0, 1).reshape(rows, heads * dim)
+        scores = grouped[..., :0]
+    parts, start = [], readings[0].rows.start
+    for one in readings:
+        some = slice(one.rows.start - start, one.rows.stop - start)
+        parts.append(_attend_own(grouped[:, :, some], scores[:, :, some], one, layer))
+    mixed, weights = parts[0] if len(parts) == 1 else (torch.cat(x, 2) for x in zip(*parts, strict=True))
+    if prefix:
+        mixed += (weights.flatten(1, 2) @ prefix.values[layer]).view_as(mixed)
+    return mixed.flatten(0, 1)
+
+
+def _attend_own(q: Tensor, scores: Tensor, reading: Reading, layer: int) -> tuple[Tensor, Tensor]:
+    """What rows take from their own tail, and the weights that are left to their prefix.
+
+    q: (kv heads, group, rows, dim), as the first result; scores: (..., prefix), as the second.
+    """
+    keys, values = reading.tail.keys[layer], reading.tail.values[layer]
+    own = (q.flatten(1, 2) @ keys.transpose(1, 2)).unflatten(1, q.shape[1:3]) + reading.unseen
+    before, own = torch.softmax(torch.cat([scores, own], -1), -1).tensor_split([scores.shape[3]], -1)
+    return (own.flatten(1, 2) @ values).view_as(q), before

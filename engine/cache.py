@@ -24,15 +24,15 @@ class Prefix:
 
 
 class Tail:
-    """What one sequence adds after its prefix (None: it starts at position 0). Grows as it is written."""
+    """What one sequence adds after its prefix (None: it starts at position 0). Grows as it is written, by zeros."""
 
     def __init__(self, shape: tuple[int, int, int], prefix: Prefix | None, dtype: torch.dtype, device: str) -> None:
         """shape: layers, kv heads, head dim."""
         layers, heads, dim = shape
         self.prefix = prefix
         self.length = 0
-        self.keys = torch.empty(layers, heads, 0, dim, dtype=dtype, device=device)
-        self.values = torch.empty_like(self.keys)
+        self.keys = torch.zeros(layers, heads, 0, dim, dtype=dtype, device=device)
+        self.values = torch.zeros_like(self.keys)
 
     @property
     def position(self) -> int:
@@ -55,6 +55,6 @@ class Tail:
 
 
 def _longer(cached: Tensor, room: int) -> Tensor:
-    longer = cached.new_empty(*cached.shape[:2], cached.shape[2] + room, cached.shape[3])
+    longer = cached.new_zeros(*cached.shape[:2], cached.shape[2] + room, cached.shape[3])
     longer[:, :, : cached.shape[2]] = cached
     return longer

@@ -89,14 +89,17 @@ class Int4Linear:
         return y
 
     def _widened(self, some: slice, dtype: torch.dtype) -> Tensor:
-        """These blocks of W, transposed: (in, rows)."""
+        """These blocks of W, transposed, (in, rows) of the dtype: int8 if they go into products of whole numbers."""
         blocks, scale, offset = self.blocks[some], self.scale[some], self.offset[some]
+        count, columns, half = blocks.shape
         nibbles = torch.stack([blocks & 15, blocks >> 4], 1)
-        wide = nibbles.to(scale.dtype).view(*nibbles.shape[:2], -1, self.group, nibbles.shape[3])
+        wide = nibbles.to(scale.dtype).view(count, 2, -1, self.group, half)
         torch.addcmul(offset, wide, scale, out=wide)
         if self.whole:
             wide >>= _FRACTION.bit_length() - 1
-        return torch.cat(list(wide.to(dtype).view(-1, *nibbles.shape[2:])), 1)
+        weight = torch.empty(columns, 2 * count, half, dtype=dtype)
+        weight.transpose(0, 1).copy_(wide.view(2 * count, columns, half))
+        return weight.flatten(1)
 
 
 def _packed(values: Tensor, block: int) -> Tensor:

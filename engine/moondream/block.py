@@ -85,12 +85,14 @@ def enter(
     qkv = block.qkv(h)
     if adapt:
         adapt(qkv, h, "attn.qkv")
-    q, k, v = qkv.view(qkv.shape[0], -1, block.head_dim).split([block.heads, block.kv_heads, block.kv_heads], dim=1)
+    qk, v = qkv.view(qkv.shape[0], -1, block.head_dim).tensor_split([block.heads + block.kv_heads], dim=1)
     if tau := block.tau:
         for_q, for_v = by_row(torch.tanh, tau.by_token(F.gelu(qkv))).chunk(2, dim=1)
         by_position = tau.by_position[positions]
-        q, v = q * (for_q + by_position)[..., None], v * (for_v + by_position)[..., None]
-    return h, rotate(q, cos, sin).transpose(0, 1), rotate(k, cos, sin).transpose(0, 1), v.transpose(0, 1)
+        qk[:, : block.heads] *= (for_q + by_position)[..., None]
+        v *= (for_v + by_position)[..., None]
+    q, k = rotate(qk, cos, sin).transpose(0, 1).tensor_split([block.heads])
+    return h, q, k, v.transpose(0, 1)
 
 
 def leave(x: Tensor, h: Tensor, mixed: Tensor, block: Block, adapt: Adapt | None = None) -> Tensor:

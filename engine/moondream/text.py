@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from engine.attention import attend_all, attend_tail
+from engine.attention import Reading, attend_all, attend_tails
 from engine.cache import Prefix, Tail
 from engine.int4_linear import MANY, Int4Linear
 from engine.moondream.adapter import Adapter
@@ -109,12 +109,12 @@ class Text:
         starts = [(run.tail.position, run.count) for run in runs]
         positions = torch.cat([torch.arange(at, at + count) for at, count in starts]).to(self.device)
 
+        readings = [Reading.of(run.tail, run.rows) for run in runs]
+
         def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-            mixed = []
             for run in runs:
                 run.tail.write(layer, k[:, run.rows], v[:, run.rows])
-                mixed.append(attend_tail(q[:, run.rows], run.tail, layer))
-            return mixed[0] if len(mixed) == 1 else torch.cat(mixed)
+            return attend_tails(q, readings, layer)
 
         return self._forward(embeddings, positions, [(run.rows, run.adapter) for run in runs], attend)
 

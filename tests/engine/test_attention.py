@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from engine.attention import attend_all, attend_tail
+from engine.attention import Reading, attend_all, attend_tails
 from engine.cache import Prefix, Tail
 
 # query heads, kv heads; the last has more query heads to one kv head than are computed at once
@@ -78,7 +78,7 @@ def test_a_tail_sees_its_prefix_and_what_came_before_it() -> None:
             tail.reserve(rows)
             for layer in range(layers):
                 tail.write(layer, k[layer, :, some], v[layer, :, some])
-                mixed = attend_tail(q[layer, :, some], tail, layer)
+                mixed = attend_tails(q[layer, :, some], [Reading.of(tail, slice(0, rows))], layer)
                 assert mixed.shape == (rows, heads * dim)
                 assert mixed.dtype == dtype
                 keys, values = k[layer], v[layer]
@@ -94,6 +94,32 @@ def test_a_tail_sees_its_prefix_and_what_came_before_it() -> None:
             tail.length += rows
 
 
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize(("heads", "kv_heads"), HEADS)
+def test_sequences_of_one_step_do_not_change_each_other(dtype: torch.dtype, heads: int, kv_heads: int) -> None:
+    """Some go on from one prefix, some from another, some from none; to the last bit what each gets alone."""
+    dim = 64
+    shared, other = (
+        Prefix(*(drawn(1, kv_heads, length, dim, dtype=dtype, seed=seed) for seed in (1, 2))) for length in (90, 31)
+    )
+    sequences = [(shared, 3, 1), (shared, 70, 1), (shared, 0, 5), (None, 4, 2), (None, 0, 1), (other, 5, 1)]
+    tails, rows, end = [], [], 0
+    for prefix, before, count in [*sequences, (shared, 9, 1)]:
+        tail = Tail((1, kv_heads, dim), prefix, dtype, "cpu")
+        tail.reserve(before + count)
+        seed = len(tails)
+        tail.write(0, *(drawn(kv_heads, before + count, dim, dtype=dtype, seed=seed + some) for some in (20, 40)))
+        tail.length = before
+        tails.append(tail)
+        rows.append(slice(end, end + count))
+        end += count
+    q = drawn(heads, end, dim, dtype=dtype, seed=3)
+    together = attend_tails(q, [Reading.of(*one) for one in zip(tails, rows, strict=True)], 0)
+    for tail, some in zip(tails, rows, strict=True):
+        alone = attend_tails(q[:, some], [Reading.of(tail, slice(0, some.stop - some.start))], 0)
+        assert torch.equal(together[some], alone)
+
+
 def test_a_tail_after_a_prefix_equals_one_that_holds_it() -> None:
     """The same positions, kept in the one or in the other: the last row's result is the same."""
     k, v = (drawn(1, 2, 40, 64, dtype=torch.float64, seed=seed) for seed in (1, 2))
@@ -104,6 +130,6 @@ def test_a_tail_after_a_prefix_equals_one_that_holds_it() -> None:
         tail.reserve(40 - before)
         tail.write(0, k[0, :, before:], v[0, :, before:])
         tail.length = 39 - before
-        results.append(attend_tail(q, tail, 0))
+        results.append(attend_tails(q, [Reading.of(tail, slice(0, 1))], 0))
     for result in results[1:]:
         torch.testing.assert_close(result, results[0], atol=1e-12, rtol=0)

@@ -29,7 +29,11 @@ def in_bytes(x: Tensor, signed: bool) -> tuple[Tensor, Tensor]:
 
     signed: int8; else uint8, in which 128 stands for 0.
     """
-    numbers = torch.empty_like(x, dtype=torch.int8 if signed else torch.uint8)
+    dtype = torch.int8 if signed else torch.uint8
+    if x.numel() <= AT_ONCE:
+        unit = _units(x)
+        return _in_units(x, unit, signed).to(dtype), unit
+    numbers = torch.empty_like(x, dtype=dtype)
     units = x.new_empty(x.shape[0], 1)
     step = max(1, AT_ONCE // x.shape[1])
     for rows, unit, made in zip(x.split(step), units.split(step), numbers.split(step), strict=True):

@@ -30,4 +30,7 @@ def told(device: str, asked: bool, gains: bool) -> str:
             if asked
             else "not compiled: on a CPU it saves little (docs/engine.md has how much); --compile asks for it"
         )
-    return "compiled: all between products and attention" if asked else "not compiled: --compile asks for it"
+    if not asked:
+        return "not compiled: --compile asks for it"
+    graphs = ", and steps of few rows are CUDA graphs" if device.startswith("cuda") else ""
+    return f"compiled: all between products and attention{graphs}"

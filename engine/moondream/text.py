@@ -13,11 +13,12 @@ from engine.attention import Reading, attend_all, attend_tails
 from engine.cache import Prefix, Tail
 from engine.int4_linear import MANY, Int4Linear
 from engine.moondream.adapter import Adapter
-from engine.moondream.block import Adapt, enter, leave, text_block
+from engine.moondream.block import Adapt, Block, enter, leave, text_block
 from engine.moondream.config import TextConfig
 from engine.moondream.layers import Take, layer_norm, linear, norm
 from engine.moondream.moe import Experts
 from engine.moondream.rotary import rotary_table
+from engine.moondream.step_graphs import StepGraphs
 from engine.quantise import Int4
 
 
@@ -47,6 +48,7 @@ class Text:
         self.head = linear(take, "lm_head")
         self.cos, self.sin = rotary_table(config, take.device)
         self._enter, self._leave = enter, leave
+        self._graphs: StepGraphs | None = None
         self._few = MANY if isinstance(self.blocks[0].qkv, Int4Linear) else None
 
     def embed(self, tokens: Sequence[int]) -> Tensor:
@@ -116,11 +118,21 @@ class Text:
                 run.tail.write(layer, k[:, run.rows], v[:, run.rows])
             return attend_tails(q, readings, layer)
 
+        if self._graphs and len(embeddings) <= self._graphs.most_rows and not any(run.adapter for run in runs):
+            return self._graphs(embeddings, positions, attend)
         return self._forward(embeddings, positions, [(run.rows, run.adapter) for run in runs], attend)
 
     def compile(self) -> None:
-        """Fuses what stands between the products; attention, experts and adapters stay as they are."""
+        """Fuses what stands between the products; attention, experts and adapters stay as they are.
+
+        Where there is CUDA, steps of few rows become graphs too.
+        """
         self._enter, self._leave = torch.compile(enter, dynamic=True), torch.compile(leave, dynamic=True)
+        if self.device.startswith("cuda"):
+            self._graphs = StepGraphs(self.blocks, self.cos, self.sin, self._enter, self._leave_of)
+
+    def _leave_of(self, block: Block) -> Callable[..., Tensor]:
+        return leave if isinstance(block.mlp, Experts) else self._leave
 
     def _forward(
         self,
@@ -135,7 +147,7 @@ class Text:
         for layer, block in enumerate(self.blocks):
             adapt = Adapt(given, f"text.blocks.{layer}") if given else None
             enter_block = enter if adapt else self._enter
-            leave_block = leave if adapt or isinstance(block.mlp, Experts) else self._leave
+            leave_block = leave if adapt else self._leave_of(block)
             h, q, k, v = enter_block(x, block, positions, cos, sin, adapt)
             mixed = attend(layer, q, k, v)
             if mixed is None:

@@ -129,7 +129,8 @@ class Moondream:
         rounded = (f"weights rounded to {quantize}",) if quantize else ()
         self.max_crops = max_crops(config, detail)
         self._resize = resize or resizer()
-        decides = (revision, quantize, config.vision, dtype, compile, self.max_crops, version(self._resize))
+        fused = compile and device != "cpu"  # on a CPU compiled code gives the same bits
+        decides = (revision, quantize, config.vision, dtype, fused, self.max_crops, version(self._resize))
         self.sight = hashlib.sha256(repr((*decides, arithmetic(device))).encode()).hexdigest()[:16]
         packed = device == "cpu" or not compile  # the compiler takes plain weights only
         with torch.inference_mode():

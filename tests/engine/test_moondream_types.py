@@ -74,6 +74,7 @@ def test_the_compiled_model_agrees_with_the_eager_one_and_is_never_compiled_agai
     weights = Quantised(plain, kind) if kind else plain
     eager, compiled = (built("moondream2", weights, compile=compile) for compile in (False, True))
     assert compiled.compiled == (kind is not None and has_int8_products())
+    assert compiled.sight == eager.sight
     compiled.warm_up()
     with torch.compiler.set_stance("fail_on_recompile"):
         [wanted], [made] = (one.encode([image("img_b")]) for one in (eager, compiled))

@@ -4,7 +4,7 @@ On a CPU torch's fused attention is far from the limit of the machine; plain pro
 scores stay in the cache, take a third of its time. A sequence's result does not depend on the batch there.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -54,42 +54,46 @@ class Reading:
     rows: slice
     unseen: Tensor  # (rows, the tail's room): 0, or -inf for what a row must not see
 
-    @classmethod
-    def of(cls, tail: Tail, rows: slice) -> "Reading":
-        """Only once the tail has room for them."""
+
+def readings(of: Iterable[tuple[Tail, slice]]) -> list[list[Reading]]:
+    """Of tails that have room for their rows, one behind the other; those that read one prefix together in one list.
+
+    Alone where that would change their rounding.
+    """
+    made = []
+    for tail, rows in of:
         shape = (rows.stop - rows.start, tail.keys.shape[2])
         unseen = torch.full(shape, float("-inf"), dtype=tail.keys.dtype, device=tail.keys.device)
-        return cls(tail, rows, unseen.triu_(tail.length + 1))
+        made.append(Reading(tail, rows, unseen.triu_(tail.length + 1)))
+
+    def prefix(one: Reading) -> int:
+        alone = one.tail.keys.device.type == "cpu" and one.tail.keys.dtype != torch.bfloat16
+        return id(one if alone or one.tail.prefix is None else one.tail.prefix)
+
+    return [list(some) for _, some in groupby(made, prefix)]
 
 
-def attend_tails(q: Tensor, readings: Sequence[Reading], layer: int) -> Tensor:
-    """q: (heads, rows, dim), of which each reading takes the rows behind the last one's. -> (rows, heads * dim).
+def attend_tails(q: Tensor, by_prefix: Sequence[Sequence[Reading]], layer: int) -> Tensor:
+    """q: (heads, rows, dim). by_prefix: the `readings` of all those rows. -> (rows, heads * dim).
 
     All of a tail's room is read, not what is written of it: shapes that change with each token would have oneDNN make
     new kernels for each.
     """
     q = q * q.shape[2] ** -0.5
-    by_prefix = [list(some) for _, some in groupby(readings, lambda one: _shares(one, q))]
     mixed = [_attend_prefix(q[:, some[0].rows.start : some[-1].rows.stop], some, layer) for some in by_prefix]
     return (mixed[0] if len(mixed) == 1 else torch.cat(mixed, 1)).transpose(0, 1).flatten(1)
 
 
-def _shares(reading: Reading, q: Tensor) -> int:
-    """Equal for sequences that read their prefix together, as fast as one: not where that changes their rounding."""
-    alone = q.device.type == "cpu" and q.dtype != torch.bfloat16
-    return id(reading if alone or reading.tail.prefix is None else reading.tail.prefix)
-
-
-def _attend_prefix(q: Tensor, readings: Sequence[Reading], layer: int) -> Tensor:
+def _attend_prefix(q: Tensor, together: Sequence[Reading], layer: int) -> Tensor:
     """Readings after one prefix. q: scaled, (heads, rows, dim); returns the same shape."""
-    prefix, kv_heads = readings[0].tail.prefix, readings[0].tail.keys.shape[1]
+    prefix, kv_heads = together[0].tail.prefix, together[0].tail.keys.shape[1]
     grouped = q.unflatten(0, (kv_heads, -1))
     if prefix:
         scores = (grouped.flatten(1, 2) @ prefix.keys[layer].transpose(1, 2)).unflatten(1, grouped.shape[1:3])
     else:
         scores = grouped[..., :0]
-    parts, start = [], readings[0].rows.start
-    for one in readings:
+    parts, start = [], together[0].rows.start
+    for one in together:
         some = slice(one.rows.start - start, one.rows.stop - start)
         parts.append(_attend_own(grouped[:, :, some], scores[:, :, some], one, layer))
     mixed, weights = parts[0] if len(parts) == 1 else (torch.cat(x, 2) for x in zip(*parts, strict=True))

@@ -17,8 +17,6 @@ from engine.moondream.moe import FEW, Experts
 
 MOST_ROWS = 128
 
-Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor | None]
-
 
 @dataclass(frozen=True)
 class _Recorded:
@@ -50,7 +48,7 @@ class StepGraphs:
         self.most_rows = FEW if of_experts else MOST_ROWS  # more rows of experts are counted on the CPU
         self._recorded: dict[int, _Recorded] = {}
 
-    def __call__(self, x: Tensor, positions: Tensor, attend: Attend) -> Tensor:
+    def __call__(self, x: Tensor, positions: Tensor, attend: Callable[[int, Tensor, Tensor, Tensor], Tensor]) -> Tensor:
         """(rows, dim) -> (rows, dim), calling attend(layer, q, k, v) as `Text` does."""
         rows = x.shape[0]
         size = 1 << (rows - 1).bit_length()
@@ -61,9 +59,7 @@ class StepGraphs:
         step.x[:rows], step.positions[:rows] = x, positions
         for layer, (q, k, v) in enumerate(step.states):
             step.graphs[layer].replay()
-            mixed = attend(layer, q[:, :rows], k[:, :rows], v[:, :rows])
-            assert mixed is not None
-            step.mixed[:rows] = mixed
+            step.mixed[:rows] = attend(layer, q[:, :rows], k[:, :rows], v[:, :rows])
         step.graphs[-1].replay()
         return step.hidden[:rows].clone()
 

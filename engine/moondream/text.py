@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from engine.attention import Reading, attend_all, attend_tails
+from engine.attention import attend_all, attend_tails, readings
 from engine.cache import Prefix, Tail
 from engine.int4_linear import MANY, Int4Linear
 from engine.moondream.adapter import Adapter
@@ -111,12 +111,12 @@ class Text:
         starts = [(run.tail.position, run.count) for run in runs]
         positions = torch.cat([torch.arange(at, at + count) for at, count in starts]).to(self.device)
 
-        readings = [Reading.of(run.tail, run.rows) for run in runs]
+        by_prefix = readings((run.tail, run.rows) for run in runs)
 
         def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
             for run in runs:
                 run.tail.write(layer, k[:, run.rows], v[:, run.rows])
-            return attend_tails(q, readings, layer)
+            return attend_tails(q, by_prefix, layer)
 
         if self._graphs and len(embeddings) <= self._graphs.most_rows and not any(run.adapter for run in runs):
             return self._graphs(embeddings, positions, attend)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from engine.attention import Reading, attend_all, attend_tails
+from engine.attention import attend_all, attend_tails, readings
 from engine.cache import Prefix, Tail
 
 # query heads, kv heads; the last has more query heads to one kv head than are computed at once
@@ -78,7 +78,7 @@ def test_a_tail_sees_its_prefix_and_what_came_before_it() -> None:
             tail.reserve(rows)
             for layer in range(layers):
                 tail.write(layer, k[layer, :, some], v[layer, :, some])
-                mixed = attend_tails(q[layer, :, some], [Reading.of(tail, slice(0, rows))], layer)
+                mixed = attend_tails(q[layer, :, some], readings([(tail, slice(0, rows))]), layer)
                 assert mixed.shape == (rows, heads * dim)
                 assert mixed.dtype == dtype
                 keys, values = k[layer], v[layer]
@@ -114,9 +114,9 @@ def test_sequences_of_one_step_do_not_change_each_other(dtype: torch.dtype, head
         rows.append(slice(end, end + count))
         end += count
     q = drawn(heads, end, dim, dtype=dtype, seed=3)
-    together = attend_tails(q, [Reading.of(*one) for one in zip(tails, rows, strict=True)], 0)
+    together = attend_tails(q, readings(zip(tails, rows, strict=True)), 0)
     for tail, some in zip(tails, rows, strict=True):
-        alone = attend_tails(q[:, some], [Reading.of(tail, slice(0, some.stop - some.start))], 0)
+        alone = attend_tails(q[:, some], readings([(tail, slice(0, some.stop - some.start))]), 0)
         assert torch.equal(together[some], alone)
 
 
@@ -130,6 +130,6 @@ def test_a_tail_after_a_prefix_equals_one_that_holds_it() -> None:
         tail.reserve(40 - before)
         tail.write(0, k[0, :, before:], v[0, :, before:])
         tail.length = 39 - before
-        results.append(attend_tails(q, [Reading.of(tail, slice(0, 1))], 0))
+        results.append(attend_tails(q, readings([(tail, slice(0, 1))]), 0))
     for result in results[1:]:
         torch.testing.assert_close(result, results[0], atol=1e-12, rtol=0)

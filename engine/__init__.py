@@ -86,9 +86,9 @@ EMBEDDED = {"centerface": "engine.centerface", "pocket": "engine.pocket"}
 def abilities(name: str) -> Abilities:
     """What a model can do, embedded or published, without loading it; ModelUnavailable for a name of neither."""
     if name in EMBEDDED:
-        known: Abilities = import_module(f"{EMBEDDED[name]}.prompts").ABILITIES
+        known: Abilities = import_module(f"{EMBEDDED[name]}.abilities").ABILITIES
         return known
-    from engine.published import no_such_model, published
+    from engine.catalog.published import no_such_model, published
 
     if name not in published():
         raise no_such_model(name, [*EMBEDDED, *published()])
@@ -97,7 +97,7 @@ def abilities(name: str) -> Abilities:
 
 def summary(name: str) -> str:
     """What an embedded model is, in a few words."""
-    told: str = import_module(f"{EMBEDDED[name]}.prompts").SUMMARY
+    told: str = import_module(f"{EMBEDDED[name]}.abilities").SUMMARY
     return told
 
 
@@ -126,7 +126,7 @@ def load(
     if name_or_path in EMBEDDED:
         embedded: Model = import_module(f"{EMBEDDED[name_or_path]}.model").load(**options)
         return embedded
-    from engine.locate import locate
+    from engine.catalog.locate import locate
 
     located = locate(name_or_path)
     model: Model = import_module(f"engine.{located.family}.model").load(located, **options)

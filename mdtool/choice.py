@@ -231,8 +231,8 @@ def _first_gazer(prompts: Sequence[str], accurate: bool) -> str:
 
 def _pulled(serves: Callable[[Abilities], bool]) -> str | None:
     """The best published model on this machine that does."""
-    from engine import hub
-    from engine.published import published
+    from engine.catalog import hub
+    from engine.catalog.published import published
 
     # Newest first: the names of later ones come later.
     names = sorted(published(), key=lambda name: (name == PREFERRED, name), reverse=True)
@@ -242,7 +242,7 @@ def _pulled(serves: Callable[[Abilities], bool]) -> str | None:
 
 def _drawn_only(prompts: Sequence[str]) -> bool:
     """Whether only drawn scenes can be meant: no prompt at all does not say so."""
-    from engine.pocket.prompts import DRAWN_ONLY
+    from engine.pocket.abilities import DRAWN_ONLY
 
     return bool(prompts) and all(normalise(prompt) in DRAWN_ONLY for prompt in prompts)
 

@@ -7,9 +7,9 @@ from dataclasses import replace
 import cv2
 import numpy as np
 
+from engine.centerface.abilities import ABILITIES, FACE, part
 from engine.centerface.decode import Faces, area, decode
 from engine.centerface.network import SHA256, Network, weights_path
-from engine.centerface.prompts import ABILITIES, FACE, part
 from engine.centerface.resize import input_size, longer_side, resize
 from engine.contract import Abilities, Box, EngineError, Point, limited
 from engine.resize import check_picture

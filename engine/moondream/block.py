@@ -10,11 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from engine.linear import Linear, Product
-from engine.moondream.adapter import Adapter
+from engine.layers.linear import Linear, Product
+from engine.layers.lora import Adapter
+from engine.layers.parameters import Norm, Take, by_row, layer_norm, linear, norm
 from engine.moondream.config import TextConfig
-from engine.moondream.layers import Norm, Take, by_row, layer_norm, linear, norm
-from engine.moondream.moe import Experts
+from engine.moondream.experts import Experts
 from engine.moondream.rotary import rotate
 
 

@@ -1,4 +1,4 @@
-"""The text model with its region heads as batched sequences are served by it: see `engine.batching`."""
+"""The text model with its region heads as batched sequences are served by it: see `engine.generation.scheduler`."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,12 +6,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from engine.cache import Prefix, Tail
-from engine.moondream.adapter import Adapter
+from engine.generation.sampling import Sampler
+from engine.generation.steps import Coordinate, Fed, ReadCoordinate, ReadSize, ReadToken, Size
+from engine.layers.kv_cache import Prefix, Tail
+from engine.layers.lora import Adapter
 from engine.moondream.region import Region
-from engine.moondream.steps import Coordinate, Fed, ReadCoordinate, ReadSize, ReadToken, Size
 from engine.moondream.text import Run, Text
-from engine.sampling import Sampler
 
 
 class MoondreamDecoder:

@@ -1,6 +1,6 @@
 """How each skill goes on, token by token: what is fed, what is read, when it ends.
 
-Generators for `engine.batching`. All prompts are made of the config's templates.
+Generators for `engine.generation.scheduler`. All prompts are made of the config's templates.
 """
 
 import math
@@ -8,8 +8,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from engine.batching import ContextFull, Feed, Flow, Say
-from engine.constrain import Constraint, Numeral, OneOf
 from engine.contract import (
     Answer,
     Box,
@@ -23,11 +21,13 @@ from engine.contract import (
     UnsupportedPrompt,
     normalise,
 )
+from engine.generation.constraints import Constraint, Numeral, OneOf
+from engine.generation.detokenizer import WordStream
+from engine.generation.sampling import Sampler
+from engine.generation.scheduler import ContextFull, Feed, Flow, Say
+from engine.generation.steps import Coordinate, Fed, ReadCoordinate, ReadSize, ReadToken, Size
+from engine.generation.tokenizer import Tokenizer
 from engine.moondream.config import Config, Template
-from engine.moondream.steps import Coordinate, Fed, ReadCoordinate, ReadSize, ReadToken, Size
-from engine.moondream.tokenizer import Tokenizer
-from engine.sampling import Sampler
-from engine.words import WordStream
 
 Numbers = Sequence[float]
 

@@ -8,8 +8,8 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from engine.batching import Flow, Job, run_jobs
-from engine.cache import Prefix
+from engine.catalog.locate import Located
+from engine.checkpoints.source import Source
 from engine.compiling import keep_compiled_code, told
 from engine.contract import (
     UNLIMITED,
@@ -33,25 +33,25 @@ from engine.contract import (
     warn_of_limit,
 )
 from engine.devices import arithmetic, check_compiler, free_memory, in_chunks, pick_device, pick_dtype
-from engine.int8_linear import MANY
-from engine.linear import gains_by_compiling, kernel_of
-from engine.locate import Located
-from engine.moondream.adapter import Adapter, find_adapter, read_adapter
+from engine.generation.scheduler import Flow, Job, run_jobs
+from engine.generation.tokenizer import Tokenizer, load_tokenizer
+from engine.layers.int8_linear import MANY
+from engine.layers.kv_cache import Prefix
+from engine.layers.linear import gains_by_compiling, kernel_of
+from engine.layers.lora import Adapter, find_adapter, read_adapter
+from engine.layers.parameters import Take
+from engine.moondream.abilities import abilities_of
 from engine.moondream.config import Config, read_config
-from engine.moondream.crops import Crops, make_crops
 from engine.moondream.decoder import MoondreamDecoder
 from engine.moondream.flows import Flows
 from engine.moondream.gaze import agreed, eyes_in_face
-from engine.moondream.layers import Take
-from engine.moondream.prompts import abilities_of
-from engine.moondream.quantise import KINDS, Quantised
+from engine.moondream.preprocess import Crops, make_crops
 from engine.moondream.region import Region
 from engine.moondream.text import Text
-from engine.moondream.tokenizer import Tokenizer, load_tokenizer
 from engine.moondream.vision import Vision
 from engine.moondream.weights import open_weights
+from engine.quantization.matrices import KINDS, Quantised
 from engine.resize import Resize, resizer, version
-from engine.source import Source
 
 CPU_BATCH, GPU_BATCH = 16, 128  # the most sequences that share a step; more hardly gain
 ANSWER = 256  # positions that an answer is reckoned with

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from engine.linear import Product
+from engine.layers.linear import Product
+from engine.layers.parameters import Take, by_row, layer_norm, linear, norm
 from engine.moondream.config import RegionConfig
-from engine.moondream.layers import Take, by_row, layer_norm, linear, norm
 
 
 class Region:

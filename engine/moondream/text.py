@@ -9,17 +9,17 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from engine.attention import attend_all, attend_tails, readings
-from engine.cache import Prefix, Tail
-from engine.int4_linear import MANY, Int4Linear
-from engine.moondream.adapter import Adapter
+from engine.generation.step_graphs import StepGraphs
+from engine.layers.attention import attend_all, attend_tails, readings
+from engine.layers.int4_linear import MANY, Int4Linear
+from engine.layers.kv_cache import Prefix, Tail
+from engine.layers.lora import Adapter
+from engine.layers.parameters import Take, layer_norm, linear, norm
 from engine.moondream.block import Adapt, Block, enter, leave, text_block
 from engine.moondream.config import TextConfig
-from engine.moondream.layers import Take, layer_norm, linear, norm
-from engine.moondream.moe import Experts
+from engine.moondream.experts import Experts
 from engine.moondream.rotary import rotary_table
-from engine.moondream.step_graphs import StepGraphs
-from engine.quantise import Int4
+from engine.quantization.formats import Int4
 
 
 @dataclass(frozen=True)

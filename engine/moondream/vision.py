@@ -6,11 +6,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from engine.attention import attend_all
-from engine.linear import Product
+from engine.layers.attention import attend_all
+from engine.layers.linear import Product
+from engine.layers.parameters import Norm, Take, layer_norm, linear, norm
 from engine.moondream.config import VisionConfig
-from engine.moondream.crops import normalise, pool, stitch
-from engine.moondream.layers import Norm, Take, layer_norm, linear, norm
+from engine.moondream.preprocess import normalise, pool, stitch
 
 
 @dataclass(frozen=True)

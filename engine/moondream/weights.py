@@ -13,12 +13,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from engine.checkpoint import Checkpoint, open_checkpoint
+from engine.checkpoints.reader import Checkpoint, open_checkpoint
 from engine.contract import ModelUnavailable
+from engine.error_text import shown, summary
 from engine.moondream.config import Config
-from engine.moondream.int4 import as_int4, packed_shapes, unpack
-from engine.one_line import shown, summary
-from engine.quantise import GROUPS, Int4, Int8, Matrix
+from engine.moondream.int4_release import as_int4, packed_shapes, unpack
+from engine.quantization.formats import GROUPS, Int4, Int8, Matrix
 
 Shape = tuple[int, ...]
 
@@ -202,7 +202,7 @@ def _packed(plain: Mapping[str, Shape], names: Iterable[str]) -> dict[str, Shape
 
 
 def _quantised(wanted: Mapping[str, Shape], places: Mapping[str, "Place"], checkpoint: Checkpoint) -> dict[str, Shape]:
-    """The same, matrices that were quantised here in their parts: see `engine.quantise.Int4` and `Int8`."""
+    """The same, matrices that were quantised here in their parts: see `engine.quantization.formats.Int4` and `Int8`."""
     made: dict[str, Shape] = {}
     for name, shape in wanted.items():
         if len(shape) == 2 and f"{name}.nibbles" in places:

@@ -2,9 +2,9 @@
 
 from typing import Literal
 
-from engine.locate import Located
+from engine.catalog.locate import Located
 from engine.moondream import model as moondream
-from engine.pocket.prompts import CONFIG, DATA
+from engine.pocket.abilities import CONFIG, DATA
 
 WEIGHTS, TOKENIZER = CONFIG.with_name("model.safetensors"), CONFIG.with_name("tokenizer.json")
 

@@ -27,8 +27,8 @@ def list_models(
 ) -> None:
     """One line a model: its name, where it is, what it can do, what it is."""
     import engine
-    from engine import hub
-    from engine.published import published
+    from engine.catalog import hub
+    from engine.catalog.published import published
 
     rows = [_row(name, "embedded", engine.abilities(name), engine.summary(name)) for name in engine.EMBEDDED]
     for model in published().values():
@@ -52,7 +52,7 @@ def list_models(
 @app.command()
 def pull(names: Annotated[list[str], typer.Argument(help="Names from `mdtool models list`.")]) -> None:
     """Fetch models from the hub. What an interrupted pull has fetched already is not fetched again."""
-    from engine import hub
+    from engine.catalog import hub
     from engine.contract import ModelUnavailable
 
     failed = False
@@ -71,7 +71,7 @@ def pull(names: Annotated[list[str], typer.Argument(help="Names from `mdtool mod
 @app.command()
 def path(name: Name) -> None:
     """Print the folder that holds a model's weights."""
-    from engine import hub
+    from engine.catalog import hub
 
     [model] = _published([name])
     here = hub.local(model)
@@ -85,9 +85,9 @@ def verify(
     names: Annotated[list[str], typer.Argument(help="Names; by default all that are here.")] = [],
 ) -> None:
     """Compare every file of a model with its checksum on the hub; no network is needed."""
-    from engine import hub
+    from engine.catalog import hub
+    from engine.catalog.published import published
     from engine.contract import ModelUnavailable
-    from engine.published import published
 
     failed = broken = False
     for model in _published(names) if names else filter(hub.is_begun, published().values()):
@@ -111,7 +111,7 @@ def verify(
 @app.command("rm")
 def remove(name: Name) -> None:
     """Delete a model's files from this machine."""
-    from engine import hub
+    from engine.catalog import hub
     from engine.contract import ModelUnavailable
 
     [model] = _published([name])
@@ -155,7 +155,7 @@ def quantize_model(
 def _published(names: list[str]) -> list[Any]:
     """The models of these names: UsageError for one that is embedded, NoModel for one that there is not."""
     import engine
-    from engine.published import no_such_model, published
+    from engine.catalog.published import no_such_model, published
 
     known = published()
     for name in names:

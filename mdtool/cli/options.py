@@ -26,7 +26,7 @@ class OnError(StrEnum):
 def model_names() -> list[str]:
     """For the completion of shells. Paths are left to the shell."""
     from engine import EMBEDDED
-    from engine.published import published
+    from engine.catalog.published import published
 
     return ["auto", *EMBEDDED, *published()]
 

@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from engine.locate import Located, locate
-from engine.moondream.convert import write_quantised
+from engine.catalog.locate import Located, locate
+from engine.checkpoints.conversion import write_quantised
+from engine.checkpoints.shards import weight_files, weights_in
 from engine.pocket import model as pocket
-from engine.shards import weight_files, weights_in
 from mdtool.choice import DRAWN, FACES, model_errors
 from mdtool.ending import check_not_ending, heeded
 from mdtool.errors import UsageError

@@ -13,14 +13,14 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
+from engine.checkpoints.source import Source
 from engine.contract import Answer, Generation
+from engine.generation.tokenizer import load_tokenizer
 from engine.moondream.config import Config, read_config
-from engine.moondream.crops import Crops
 from engine.moondream.model import Moondream
-from engine.moondream.tokenizer import load_tokenizer
+from engine.moondream.preprocess import Crops
 from engine.moondream.weights import open_weights
 from engine.resize import with_pillow
-from engine.source import Source
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 FAMILIES = ("moondream2", "moondream3")

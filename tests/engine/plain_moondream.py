@@ -15,8 +15,8 @@ from torch import Tensor
 from torch.nn.functional import gelu
 
 from engine.contract import Answer, Box, Found, Grounding, Point
+from engine.generation.tokenizer import Tokenizer
 from engine.moondream.config import Config
-from engine.moondream.tokenizer import Tokenizer
 
 Pairs = Mapping[str, tuple[Tensor, Tensor]]  # a LoRA variant: linear -> A, B
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from engine.attention import attend_all, attend_tails, readings
-from engine.cache import Prefix, Tail
+from engine.layers.attention import attend_all, attend_tails, readings
+from engine.layers.kv_cache import Prefix, Tail
 
 # query heads, kv heads; the last has more query heads to one kv head than are computed at once
 HEADS = [(1, 1), (2, 2), (5, 5), (16, 16), (8, 2), (6, 3), (4, 1), (14, 2)]

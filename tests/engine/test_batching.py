@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from engine.batching import ContextFull, Feed, Flow, Job, Say, run_jobs
 from engine.contract import Done, EngineError, Failed, Piece
+from engine.generation.scheduler import ContextFull, Feed, Flow, Job, Say, run_jobs
 
 ABSURD = 1 << 60  # bytes
 

@@ -5,7 +5,7 @@ import random
 import pytest
 import torch
 
-from engine.cache import GROWTH, Prefix, Tail
+from engine.layers.kv_cache import GROWTH, Prefix, Tail
 
 SHAPE = (3, 2, 8)  # layers, kv heads, head dim
 

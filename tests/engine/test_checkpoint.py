@@ -13,9 +13,9 @@ import pytest
 import torch
 from safetensors.torch import save, save_file
 
-from engine.checkpoint import open_checkpoint
+from engine.checkpoints.reader import open_checkpoint
+from engine.checkpoints.shards import INDEX
 from engine.contract import ModelUnavailable
-from engine.shards import INDEX
 
 TENSORS = {
     "a.weight": torch.arange(6.0).reshape(2, 3),
@@ -233,7 +233,7 @@ def test_reading_costs_the_tensors_and_one_more(tmp_path: Path) -> None:
     code = """
 import sys, torch
 from pathlib import Path
-from engine.checkpoint import open_checkpoint
+from engine.checkpoints.reader import open_checkpoint
 def megabytes(key):
     return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith(key)) / 1024
 checkpoint = open_checkpoint(Path(sys.argv[1]))

@@ -9,8 +9,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from engine.checkpoint import DTYPES, open_checkpoint
-from engine.checkpoint_write import write_checkpoint
+from engine.checkpoints.reader import DTYPES, open_checkpoint
+from engine.checkpoints.writer import write_checkpoint
 
 Tensors = dict[str, Tensor]
 

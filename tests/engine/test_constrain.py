@@ -13,15 +13,15 @@ import tokenizers
 import torch
 
 import engine
-from engine.constrain import Constraint, Numeral, OneOf
 from engine.contract import Answer, Choices, Done, Failed, Generation, LanguageModel, Number, Piece, QueryRequest
-from engine.moondream.steps import ReadToken
-from engine.moondream.tokenizer import Tokenizer, load_tokenizer
+from engine.generation.constraints import Constraint, Numeral, OneOf
+from engine.generation.sampling import Sampler
+from engine.generation.steps import ReadToken
+from engine.generation.tokenizer import Tokenizer, load_tokenizer
 from engine.pocket.draw import draw
 from engine.pocket.exam import seeds
 from engine.pocket.scene import imagine
 from engine.pocket.words import COLOURS
-from engine.sampling import Sampler
 
 ROOT = Path(__file__).parents[2]
 FILES = [ROOT / "tests" / "golden" / "moondream2" / "tokenizer.json", ROOT / "engine" / "pocket" / "tokenizer.json"]

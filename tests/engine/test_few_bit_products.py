@@ -5,11 +5,11 @@ import torch
 from golden import needs_compiler
 from torch import Tensor
 
-from engine.gelu import gelu_
-from engine.int4_linear import MANY, Int4Linear, has_int4_products, packed_block
-from engine.int8_linear import Int8Linear, has_int8_products, in_bytes, in_bytes_compiled
-from engine.linear import Linear, Product, product
-from engine.quantise import Int4, Int8, int4, int8
+from engine.layers.gelu import gelu_
+from engine.layers.int4_linear import MANY, Int4Linear, has_int4_products, packed_block
+from engine.layers.int8_linear import Int8Linear, has_int8_products, in_bytes, in_bytes_compiled
+from engine.layers.linear import Linear, Product, product
+from engine.quantization.formats import Int4, Int8, int4, int8
 
 DTYPES = (torch.float32, torch.bfloat16)
 FEW_AND_MANY = (1, 3, MANY - 1, MANY, 130)

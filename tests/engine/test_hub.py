@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from engine import hub
+from engine.catalog import hub
+from engine.catalog.published import Published, Source, TokenizerSource, published
 from engine.contract import ModelUnavailable
-from engine.published import Published, Source, TokenizerSource, published
 
 SHARDED = published()["moondream3-preview"]
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -67,12 +67,12 @@ def put_sharded(cache: Path, *without: str) -> Path:
 )
 def test_looks_where_huggingface_hub_looks(env: dict[str, str]) -> None:
     code = (
-        "import sys; from engine import hub; here = str(hub.cache_folder())\n"
+        "import sys; from engine.catalog import hub; here = str(hub.cache_folder())\n"
         "assert 'huggingface_hub' not in sys.modules\n"
         "from huggingface_hub import constants; assert here == constants.HF_HUB_CACHE, (here, constants.HF_HUB_CACHE)"
     )
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HUGGINGFACE", "XDG"))}
-    root = str(Path(hub.__file__).parents[1])
+    root = str(Path(hub.__file__).parents[2])
     subprocess.run([sys.executable, "-c", code], check=True, env={**kept, **env, "HOME": "/x/me"}, cwd=root)
 
 

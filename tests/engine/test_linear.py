@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from engine.linear import Linear
+from engine.layers.linear import Linear
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 

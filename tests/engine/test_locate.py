@@ -8,10 +8,10 @@ import pytest
 from tokenizers import Tokenizer
 from tokenizers.models import BPE
 
+from engine.catalog.locate import locate
+from engine.catalog.published import TokenizerSource, published
 from engine.contract import ModelUnavailable
-from engine.locate import locate
 from engine.moondream.config import read_config
-from engine.published import TokenizerSource, published
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 STARMIE = published()["moondream2"].source.tokenizer

@@ -12,14 +12,14 @@ from safetensors.torch import load_file, save_file
 from weights_made import REGION, TEXT, Tensors, int4_release, tensors_of
 
 import engine
+from engine.catalog.locate import locate
+from engine.checkpoints.conversion import write_quantised
+from engine.checkpoints.source import Source
 from engine.contract import EngineError, Generation, ModelUnavailable
-from engine.locate import locate
-from engine.moondream.convert import write_quantised
 from engine.moondream.model import Moondream
-from engine.moondream.quantise import KINDS, Quantised
 from engine.moondream.weights import open_weights
-from engine.quantise import Int4, Int8
-from engine.source import Source
+from engine.quantization.formats import Int4, Int8
+from engine.quantization.matrices import KINDS, Quantised
 
 pytestmark = pytest.mark.filterwarnings("ignore::engine.contract.ObjectLimitWarning")
 WRITING = Generation(temperature=0, max_tokens=12)

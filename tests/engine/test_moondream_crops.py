@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.moondream.config import VisionConfig
-from engine.moondream.crops import Crops, make_crops, normalise, pool, select_tiling, stitch, tiling
+from engine.moondream.preprocess import Crops, make_crops, normalise, pool, select_tiling, stitch, tiling
 from engine.resize import resizer
 
 EXPECTED, TENSORS = expected("moondream2"), tensors("moondream2")

@@ -37,13 +37,13 @@ from engine.contract import (
     Request,
     UnsupportedPrompt,
 )
-from engine.moondream.crops import make_crops
+from engine.generation.sampling import nucleus
+from engine.generation.steps import ReadToken
+from engine.moondream.experts import Experts
 from engine.moondream.gaze import without_outliers
-from engine.moondream.moe import Experts
+from engine.moondream.preprocess import make_crops
 from engine.moondream.rotary import rotary_table, rotate
-from engine.moondream.steps import ReadToken
 from engine.moondream.weights import open_weights
-from engine.sampling import nucleus
 
 both = pytest.mark.parametrize("family", FAMILIES)
 SPECIAL = {"query_reasoning_grounded", "gaze_prioritize_accuracy", "gaze_force", "gaze"}

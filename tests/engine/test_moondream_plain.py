@@ -20,7 +20,6 @@ from plain_moondream import tiling as plain_tiling
 from safetensors.torch import save_file
 from torch import Tensor
 
-from engine.batching import Feed, Flow, Say
 from engine.contract import (
     UNLIMITED,
     Answer,
@@ -38,6 +37,10 @@ from engine.contract import (
     Request,
     UnsupportedPrompt,
 )
+from engine.generation.scheduler import Feed, Flow, Say
+from engine.generation.steps import Coordinate, Fed, ReadToken, Size
+from engine.generation.tokenizer import Tokenizer
+from engine.layers.parameters import Take
 from engine.moondream.config import (
     Config,
     Defaults,
@@ -49,15 +52,12 @@ from engine.moondream.config import (
     TokenizerConfig,
     VisionConfig,
 )
-from engine.moondream.crops import make_crops, tiling
 from engine.moondream.decoder import MoondreamDecoder
 from engine.moondream.flows import Flows
-from engine.moondream.layers import Take
 from engine.moondream.model import Encoded, Moondream
+from engine.moondream.preprocess import make_crops, tiling
 from engine.moondream.region import Region
-from engine.moondream.steps import Coordinate, Fed, ReadToken, Size
 from engine.moondream.text import Text
-from engine.moondream.tokenizer import Tokenizer
 from engine.moondream.weights import shapes
 from engine.resize import with_pillow
 

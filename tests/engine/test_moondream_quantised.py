@@ -12,12 +12,12 @@ from test_moondream_weights import REGION, TEXT, int4_release, tensors_of
 
 import engine
 from engine.contract import Generation
-from engine.int4_linear import Int4Linear, packed_block
-from engine.int8_linear import Int8Linear, has_int8_products
-from engine.moondream.crops import make_crops
+from engine.layers.int4_linear import Int4Linear, packed_block
+from engine.layers.int8_linear import Int8Linear, has_int8_products
 from engine.moondream.model import Moondream
-from engine.moondream.quantise import KINDS, Quantised
+from engine.moondream.preprocess import make_crops
 from engine.moondream.weights import open_weights
+from engine.quantization.matrices import KINDS, Quantised
 from engine.resize import with_pillow
 
 # Of features, keys and logits: the root of the mean square of what is off, as a part of the reference's own. The golden

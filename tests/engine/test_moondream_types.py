@@ -21,22 +21,22 @@ from golden import (
     tensors,
 )
 
+from engine.checkpoints.random_weights import random_weights
+from engine.checkpoints.source import Source
 from engine.contract import CaptionRequest, DetectRequest, Done, Generation, ObjectLimitWarning, QueryRequest
-from engine.int8_linear import has_int8_products
+from engine.generation.steps import Coordinate, Fed, ReadToken, Size
+from engine.generation.tokenizer import load_tokenizer
+from engine.layers.int8_linear import has_int8_products
+from engine.layers.parameters import Take
 from engine.moondream.config import Config, MoeConfig, RegionConfig, TextConfig, VisionConfig, read_config
-from engine.moondream.crops import make_crops
 from engine.moondream.decoder import MoondreamDecoder
-from engine.moondream.layers import Take
 from engine.moondream.model import Moondream
-from engine.moondream.quantise import Quantised
-from engine.moondream.random_weights import random_weights
-from engine.moondream.steps import Coordinate, Fed, ReadToken, Size
+from engine.moondream.preprocess import make_crops
 from engine.moondream.text import Text
-from engine.moondream.tokenizer import load_tokenizer
 from engine.moondream.vision import Vision
 from engine.moondream.weights import open_weights
+from engine.quantization.matrices import Quantised
 from engine.resize import with_pillow
-from engine.source import Source
 
 both = pytest.mark.parametrize("family", FAMILIES)
 

@@ -14,10 +14,10 @@ from golden import config as config_of
 from safetensors.torch import load_file, save_file
 from weights_made import REGION, TEXT, Tensors, int4_release, tensors_of
 
+from engine.checkpoints.random_weights import random_weights
 from engine.contract import ModelUnavailable
 from engine.moondream.config import Config
-from engine.moondream.int4 import packed_shapes, unpack
-from engine.moondream.random_weights import random_weights
+from engine.moondream.int4_release import packed_shapes, unpack
 from engine.moondream.weights import Weights, open_weights, shapes
 
 

@@ -27,7 +27,7 @@ from engine.pocket.draw import draw
 from engine.pocket.exam import Report, examine, grade, intersection_over_union, named, seeds
 from engine.pocket.lessons import Caption, Detect, Gaze, Lesson, PointAt, Query, Sight, caption, questions
 from engine.pocket.scene import COLOURS, FACE, SIGN, SKIN, Background, Scene, Thing, imagine
-from engine.pocket.train import FIRST_SCENE
+from engine.pocket.training.course import FIRST_SCENE
 
 SEEDS = seeds(12)
 ALL = {

@@ -9,12 +9,12 @@ import pytest
 import torch
 
 import engine.pocket
+from engine.generation.tokenizer import load_tokenizer
 from engine.moondream.config import read_config
-from engine.moondream.tokenizer import load_tokenizer
 from engine.pocket.draw import Drawing, draw
-from engine.pocket.examples import COORDINATE, ROOM, SIZE, TOKEN, UNSURE, Batch, Teacher, _patches
 from engine.pocket.lessons import Caption, Detect, Gaze, Lesson, PointAt, Query, Sight, curriculum
 from engine.pocket.scene import COLOURS, FACE, KINDS, SIGN, SKIN, Background, Scene, Thing, imagine
+from engine.pocket.training.examples import COORDINATE, ROOM, SIZE, TOKEN, UNSURE, Batch, Teacher, _patches
 
 HERE = Path(engine.pocket.__file__).parent
 CONFIG = read_config("config.json", json.loads((HERE / "config.json").read_text()))

@@ -9,12 +9,12 @@ import pytest
 import torch
 
 import engine.pocket
+from engine.generation.tokenizer import load_tokenizer
 from engine.moondream.config import read_config
-from engine.moondream.tokenizer import load_tokenizer
-from engine.pocket.examples import Batch, Teacher
-from engine.pocket.losses import PatchHead, soft_cross_entropy, told
 from engine.pocket.scene import FACE, KINDS, SIGN
-from engine.pocket.student import Student
+from engine.pocket.training.examples import Batch, Teacher
+from engine.pocket.training.losses import PatchHead, soft_cross_entropy, told
+from engine.pocket.training.student import Student
 
 HERE = Path(engine.pocket.__file__).parent
 CONFIG = read_config("config.json", json.loads((HERE / "config.json").read_text()))

@@ -9,9 +9,9 @@ from torch.optim import AdamW
 
 import engine.pocket
 from engine.moondream.config import read_config
-from engine.pocket.losses import PatchHead
-from engine.pocket.optimiser import Muon, optimisers, orthogonal
-from engine.pocket.student import Student
+from engine.pocket.training.losses import PatchHead
+from engine.pocket.training.optimizer import Muon, optimisers, orthogonal
+from engine.pocket.training.student import Student
 
 HERE = Path(engine.pocket.__file__).parent
 CONFIG = read_config("config.json", json.loads((HERE / "config.json").read_text()))

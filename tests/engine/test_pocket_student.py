@@ -9,19 +9,19 @@ import tokenizers
 import torch
 
 from engine.contract import Generation, ObjectLimitWarning
+from engine.generation.tokenizer import Tokenizer
 from engine.moondream.config import read_config
 from engine.moondream.model import Moondream
 from engine.moondream.text import Run
-from engine.moondream.tokenizer import Tokenizer
 from engine.moondream.weights import open_weights
+from engine.pocket.abilities import CONFIG
 from engine.pocket.draw import draw
-from engine.pocket.examples import Batch, Teacher
 from engine.pocket.lessons import Caption, Detect, Gaze, Lesson, PointAt, Query
-from engine.pocket.losses import PatchHead
-from engine.pocket.prompts import CONFIG
 from engine.pocket.scene import imagine
-from engine.pocket.student import Student
-from engine.pocket.train import Course, Plan
+from engine.pocket.training.course import Course, Plan
+from engine.pocket.training.examples import Batch, Teacher
+from engine.pocket.training.losses import PatchHead
+from engine.pocket.training.student import Student
 
 TOKENIZER = CONFIG.parent / "tokenizer.json"
 SCENE = 7

@@ -9,9 +9,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 import engine.pocket
+from engine.generation.tokenizer import load_tokenizer
 from engine.moondream.config import read_config
-from engine.moondream.tokenizer import load_tokenizer
-from engine.pocket.vocabulary import SIZE, SPECIAL, make_tokenizer
+from engine.pocket.training.vocabulary import SIZE, SPECIAL, make_tokenizer
 from engine.pocket.words import NOUNS
 
 HERE = Path(engine.pocket.__file__).parent

@@ -6,8 +6,8 @@ from typing import Any, get_type_hints
 
 import pytest
 
+from engine.catalog.published import CONFIGS, Published, no_such_model, published
 from engine.moondream.config import Config, read_config
-from engine.published import CONFIGS, Published, no_such_model, published
 
 PARTS = ("text", "vision", "region", "tokenizer", "defaults")
 

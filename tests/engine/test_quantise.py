@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 import engine
+from engine.checkpoints.random_weights import random_weights
 from engine.contract import EngineError
 from engine.moondream.config import Config
-from engine.moondream.quantise import Quantised
-from engine.moondream.random_weights import random_weights
-from engine.quantise import Int4, Int8, int4, int8
+from engine.quantization.formats import Int4, Int8, int4, int8
+from engine.quantization.matrices import Quantised
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "moondream2"
 

@@ -11,12 +11,12 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import engine
+from engine.catalog.locate import locate
+from engine.catalog.revision import END, revision_of
 from engine.centerface.network import weights_path
 from engine.contract import ModelUnavailable
-from engine.locate import locate
+from engine.pocket.abilities import DATA
 from engine.pocket.model import TOKENIZER, WEIGHTS
-from engine.pocket.prompts import DATA
-from engine.revision import END, revision_of
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "moondream2"
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from golden import FAMILIES, GOLDEN, STATE_TOLERANCE, config
 
-from engine.moondream.layers import Take
+from engine.layers.parameters import Take
 from engine.moondream.text import Run, Text
 from engine.moondream.weights import open_weights
 

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.sampling import GREEDY, Sampler, nucleus
+from engine.generation.sampling import GREEDY, Sampler, nucleus
 
 
 def kept(probabilities: list[float], top_p: float) -> list[float]:

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.contract import ModelUnavailable
-from engine.moondream.tokenizer import load_tokenizer
-from engine.words import WordStream
+from engine.generation.detokenizer import WordStream
+from engine.generation.tokenizer import load_tokenizer
 
 FILE = GOLDEN / "moondream2" / "tokenizer.json"
 VOCABULARY = 512

@@ -10,7 +10,7 @@ import pytest
 from media_made import SAMPLES
 from program import redact, run
 
-from engine.published import published
+from engine.catalog.published import published
 from mdtool.choice import Computing, NoModel, load_gazer, load_model
 from mdtool.errors import Exit, UsageError
 

@@ -8,7 +8,7 @@ import pytest
 from media_made import SAMPLES
 from program import Run, redact, run, run_here
 
-from engine.int8_linear import has_int8_products
+from engine.layers.int8_linear import has_int8_products
 from mdtool.choice import Computing
 
 SCENE = SAMPLES / "scenes" / "one.png"

@@ -13,9 +13,9 @@ from program import Outcome, on_terminal, run, started, wait_until
 from safetensors.torch import load_file, save_file
 
 import engine.pocket
-from engine.checkpoint_write import write_checkpoint
+from engine.checkpoints.random_weights import random_weights
+from engine.checkpoints.writer import write_checkpoint
 from engine.moondream.config import read_config
-from engine.moondream.random_weights import random_weights
 
 SCENES = [SAMPLES / "scenes" / name for name in ("many.png", "wide.png")]
 POCKET = Path(engine.pocket.__file__).parent

@@ -17,17 +17,17 @@ import numpy as np
 import tokenizers
 import torch
 
-from engine.checkpoint_write import write_checkpoint
+from engine.catalog.published import no_such_model, published
+from engine.checkpoints.random_weights import random_weights
+from engine.checkpoints.writer import write_checkpoint
 from engine.contract import DetectRequest, EngineError, Generation
-from engine.linear import Linear
+from engine.generation.steps import ReadToken
+from engine.layers.linear import Linear
 from engine.moondream.config import Config, read_config
-from engine.moondream.crops import Crops
 from engine.moondream.model import Moondream
-from engine.moondream.quantise import weights_bytes
-from engine.moondream.random_weights import random_weights
-from engine.moondream.steps import ReadToken
+from engine.moondream.preprocess import Crops
 from engine.moondream.weights import shapes
-from engine.published import no_such_model, published
+from engine.quantization.matrices import weights_bytes
 from mdtool.choice import Computing, Say
 from mdtool.errors import OutputError
 from mdtool.jobs.asking.seen import SeenCache, encode

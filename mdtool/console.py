@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from mdtool.errors import UsageError
-from mdtool.jobs.rework.report import Report
+from mdtool.records.run_report import Report
 from mdtool.stdout import put_record
 
 SECONDS_BETWEEN_UPDATES = 0.1

@@ -5,7 +5,7 @@ import sys
 from typing import Any
 
 from mdtool.errors import StdoutError
-from mdtool.media.whole_file import cant_write
+from mdtool.media.files.atomic_file import cant_write
 
 
 def put(text: str) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from engine.contract import Box, Point
-from recipes.plates import Colour, Pixels, contrast, latin, lay_free, place_of, places_by, plate
+from recipes.text_labels import Colour, Pixels, contrast, latin, lay_free, place_of, places_by, plate
 
 # Far apart for most eyes (Okabe & Ito 2008, Color Universal Design), without their black.
 COLOURS: tuple[Colour, ...] = (

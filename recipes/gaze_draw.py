@@ -13,7 +13,7 @@ import numpy as np
 
 from engine.contract import Box, Point
 from recipes.gaze import Gaze, lookers
-from recipes.plates import BLACK, WHITE, Colour, Pixels, free, latin, lay, lay_free, places_by, plate
+from recipes.text_labels import BLACK, WHITE, Colour, Pixels, free, latin, lay, lay_free, places_by, plate
 
 UNIT, LEAST_UNIT = 1 / 270, 1.0  # of the picture's shorter side, pixels: the lengths below are so many units
 BOX_LINE = 1.0  # width

@@ -28,8 +28,8 @@ from mdtool.cli import (
     report,
 )
 from mdtool.console import one_line
-from mdtool.ending import ENDING, interrupt, tell_of_lost
 from mdtool.errors import Exit, MdtoolError
+from mdtool.interruption import ENDING, interrupt, tell_of_lost
 from mdtool.stdout import put
 
 app = typer.Typer(

@@ -16,9 +16,9 @@ from mdtool.errors import Exit, UsageError
 if TYPE_CHECKING:  # what takes long to load, and --help does not need
     from engine.contract import Model, Request
     from mdtool.console import Console
-    from mdtool.jobs.batch.beside import Beside
-    from mdtool.jobs.batch.films import Films
-    from mdtool.media.listing import Selection
+    from mdtool.jobs.batch.side_outputs import Beside
+    from mdtool.jobs.batch.video_frames import Films
+    from mdtool.media.sources.discover import Selection
 
 
 MADE_BESIDE = typer.Option(help="Make this of the records too, beside them.")
@@ -161,7 +161,7 @@ def with_options(kind: type[BatchOptions]) -> Callable[[Callable[..., None]], Ca
 
 def selection_of(batch: BatchOptions, named: Sequence[str]) -> "Selection":
     """UsageError if nothing is named."""
-    from mdtool.media.listing import Selection
+    from mdtool.media.sources.discover import Selection
 
     if not named and not batch.files_from:
         raise UsageError("no picture is named: give files, folders or globs, or a list by --files-from")
@@ -176,8 +176,8 @@ def selection_of(batch: BatchOptions, named: Sequence[str]) -> "Selection":
 def films_of(batch: BatchOptions) -> "Films":
     """Which moments of videos are asked about. UsageError for what is none."""
     from mdtool.cli.values import parsed, seconds
-    from mdtool.jobs.batch.films import Films
-    from mdtool.stream.sampling import parse_sampling
+    from mdtool.jobs.batch.video_frames import Films
+    from mdtool.tracking.sampling import parse_sampling
 
     start, end = parsed("--from", seconds, batch.start), parsed("--to", seconds, batch.end)
     if end is not None and end <= (start or 0):
@@ -203,10 +203,10 @@ def run_batch(batch: BatchOptions, selection: "Selection", asking: Asking, conso
     """Asks about all that is selected, and makes of the records what else is wanted."""
     from mdtool.cli.values import parsed, positive, size_in_bytes
     from mdtool.jobs.batch.job import Batch, Limits
-    from mdtool.jobs.batch.output import check_form, make_form, opened, place_of
+    from mdtool.jobs.batch.output_format import check_form, make_form, opened, place_of
     from mdtool.jobs.batch.progress import Progress
-    from mdtool.jobs.rework.journal import settings_of
-    from mdtool.media.listing import listed
+    from mdtool.media.sources.discover import listed
+    from mdtool.pipeline.prediction_log import settings_of
 
     form = None if batch.format == "jsonl" else batch.format
     place = place_of(batch.jsonl or "-", asking.command)
@@ -223,7 +223,7 @@ def run_batch(batch: BatchOptions, selection: "Selection", asking: Asking, conso
     with opened(place, batch.overwrite) as sink:
         model = asking.load()
         if batch.cache:
-            from mdtool.jobs.asking.seen import encoder  # which loads torch
+            from mdtool.jobs.inference.embedding_cache import encoder  # which loads torch
 
             encode = encoder(model, Path(batch.cache), room, console.note)
         told = asking.command, asking.requests, asking.threshold, asking.options
@@ -245,7 +245,7 @@ def run_batch(batch: BatchOptions, selection: "Selection", asking: Asking, conso
 
 def _beside(batch: BatchOptions, asking: Asking) -> "Beside":
     from engine.contract import DetectRequest, PointRequest
-    from mdtool.jobs.batch.beside import Beside
+    from mdtool.jobs.batch.side_outputs import Beside
     from recipes.draw import colours_of
 
     colours = colours_of(one.prompt for one in asking.requests if isinstance(one, DetectRequest | PointRequest))

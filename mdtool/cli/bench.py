@@ -44,7 +44,7 @@ def bench_moderate(
 
 
 def _bench_recipe(recipe: str, clip: Path, arguments: list[str], runs: int, frames: int | None, as_json: bool) -> None:
-    from mdtool.jobs.measure import bench_recipe as job
+    from mdtool.jobs.bench import recipe as job
 
     timings = job.bench_recipe(recipe, clip, runs, frames, arguments)
     if as_json:
@@ -67,8 +67,8 @@ def bench_live(
     from dataclasses import asdict
 
     from mdtool.cli.values import parsed
-    from mdtool.jobs.measure import bench_live as job
-    from mdtool.jobs.measure.bench_recipe import machine
+    from mdtool.jobs.bench import live as job
+    from mdtool.jobs.bench.recipe import machine
 
     delays = job.bench_live(clip, seconds, parsed("--size", _size, size), rate, arguments)
     if json:
@@ -96,8 +96,8 @@ def bench_batch(
     from dataclasses import asdict
 
     from mdtool.cli.values import parsed
-    from mdtool.jobs.measure import bench_batch as job
-    from mdtool.jobs.measure.bench_recipe import machine
+    from mdtool.jobs.bench import batch as job
+    from mdtool.jobs.bench.recipe import machine
 
     timing = job.bench_batch(photo, pictures, parsed("--size", _size, size))
     if json:
@@ -137,9 +137,9 @@ def bench_model(
     from contextlib import nullcontext
     from dataclasses import asdict
 
-    from mdtool.choice import Computing, model_errors
     from mdtool.console import Console
-    from mdtool.jobs.measure import bench_model as job
+    from mdtool.jobs.bench import model as job
+    from mdtool.model_selection import Computing, model_errors
 
     if (config is not None) != random_weights or (config is None and model is None):
         raise UsageError("say which model: --model NAME or PATH, or --config NAME --random-weights")

@@ -49,12 +49,12 @@ def detect(
     from functools import partial
 
     from engine.contract import DetectRequest, Model
-    from mdtool.choice import Computing, load_model
     from mdtool.cli.values import check_apart, images_and_prompts, parsed
     from mdtool.console import Console
     from mdtool.errors import UsageError
-    from mdtool.jobs.asking.answer import answer, find_photos, is_one, show_as
-    from mdtool.jobs.asking.marked import targets_of
+    from mdtool.exports.annotated_image import targets_of
+    from mdtool.jobs.inference.answer import answer, find_photos, is_one, show_as
+    from mdtool.model_selection import Computing, load_model
 
     console = Console(quiet, verbose=verbose)
     named, prompts = images_and_prompts(images, prompt, batch.files_from)
@@ -66,11 +66,11 @@ def detect(
     )
     if batch.wanted:
         from mdtool.cli.live import checked_live
-        from mdtool.jobs.batch.films import Films
-        from mdtool.jobs.rework.run import Inquiry
-        from mdtool.stream.judge import Question
-        from mdtool.stream.sight import finding
-        from mdtool.stream.tiles import parse_tiles, tiled
+        from mdtool.jobs.batch.video_frames import Films
+        from mdtool.pipeline.annotate import Question
+        from mdtool.pipeline.run import Inquiry
+        from mdtool.tracking.detector import finding
+        from mdtool.tracking.tiles import parse_tiles, tiled
 
         check_apart("--jsonl", {"--json": json, "--save": save, "--max-objects": max_objects})
         films = films_of(batch)

@@ -34,11 +34,11 @@ def evaluate_redact(
     json: Annotated[bool, typer.Option("--json", help="Print JSON, with every exposed object-frame.")] = False,
 ) -> None:
     """How much of the true boxes a redaction leaves bare, how much else it covers, and what it costs in looks."""
-    from mdtool.choice import Computing, load_model
-    from mdtool.jobs.measure.evaluate_redact import evaluate_redaction, table
-    from mdtool.jobs.redact.treatment import Redaction
-    from mdtool.stream.judge import Question
-    from mdtool.stream.sampling import parse_sampling
+    from mdtool.jobs.evals.redaction import evaluate_redaction, table
+    from mdtool.jobs.redact.effect import Redaction
+    from mdtool.model_selection import Computing, load_model
+    from mdtool.pipeline.annotate import Question
+    from mdtool.tracking.sampling import parse_sampling
     from recipes.redact import MARGIN, Style
 
     question = Question(tuple(prompt), threshold, parse_sampling(sample))
@@ -70,8 +70,8 @@ def evaluate_pocket(
     mdtool eval pocket --scenes 100 --json | jq .scores
     """
     from engine.pocket.exam import examine, seeds
-    from mdtool.choice import Computing, load_language_model
     from mdtool.console import Console
+    from mdtool.model_selection import Computing, load_language_model
 
     computing = Computing(device, dtype, quantize, compile)
     console = Console(verbose=verbose)
@@ -115,11 +115,11 @@ def evaluate_quantize(
     from engine.pocket.draw import draw
     from engine.pocket.exam import seeds
     from engine.pocket.scene import imagine
-    from mdtool.choice import Computing
     from mdtool.console import Console
-    from mdtool.jobs.asking.answer import read_rgb
-    from mdtool.jobs.measure.evaluate_quantised import compare_quantised, table
-    from mdtool.media.inputs import find_inputs
+    from mdtool.jobs.evals.quantization import compare_quantised, table
+    from mdtool.jobs.inference.answer import read_rgb
+    from mdtool.media.sources.inputs import find_inputs
+    from mdtool.model_selection import Computing
 
     pictures = [] if images else [draw(imagine(seed)).pixels for seed in seeds(scenes)]
     for source in find_inputs(images) if images else ():

@@ -76,20 +76,20 @@ def gaze(
 
     mdtool gaze in.mp4 -t screen -t cup --jsonl gaze.jsonl --heat heat.png
     """
-    from mdtool.choice import Computing, load_gazer
     from mdtool.cli.live import checked_live
     from mdtool.cli.values import check_not_blank, check_outputs, parsed, seconds
     from mdtool.console import Console
     from mdtool.errors import UsageError
-    from mdtool.findings import opened_for_writing
+    from mdtool.jobs.gaze.detector import FACE, Accuracy, gazing
     from mdtool.jobs.gaze.job import Gazing, HeatMaps
-    from mdtool.jobs.gaze.see import FACE, Accuracy, gazing
-    from mdtool.jobs.rework.run import Form, Inquiry
-    from mdtool.jobs.targets import Targets, is_many
-    from mdtool.media.encoding import Encoding
-    from mdtool.media.inputs import find_inputs
-    from mdtool.stream.judge import Question
-    from mdtool.stream.sampling import parse_sampling
+    from mdtool.media.sources.inputs import find_inputs
+    from mdtool.media.video.encoding import Encoding
+    from mdtool.model_selection import Computing, load_gazer
+    from mdtool.pipeline.annotate import Question
+    from mdtool.pipeline.run import Form, Inquiry
+    from mdtool.pipeline.targets import Targets, is_many
+    from mdtool.records.findings import opened_for_writing
+    from mdtool.tracking.sampling import parse_sampling
 
     check_not_blank("--targets", targets)
     prompts = (FACE, *dict.fromkeys(targets))

@@ -1,7 +1,7 @@
 """From options to how a camera or stream is worked on."""
 
 from mdtool.cli.values import positive
-from mdtool.jobs.rework.run import Live
+from mdtool.pipeline.run import Live
 
 
 def checked_live(delay: str = "1", duration: str | None = None, segment: str | None = None) -> Live:

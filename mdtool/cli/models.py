@@ -144,7 +144,7 @@ def quantize_model(
 
     mdtool models quantize moondream2 --to int4 -o ./moondream2-int4
     """
-    from mdtool.jobs.quantise import quantise
+    from mdtool.jobs.quantize_model import quantise
 
     console = Console()
     with console.bar(str(output)) as told:
@@ -167,7 +167,7 @@ def _published(names: list[str]) -> list[Any]:
 
 
 def _no_model(message: str) -> MdtoolError:
-    from mdtool.choice import NoModel
+    from mdtool.model_selection import NoModel
 
     return NoModel(message)
 

@@ -22,7 +22,7 @@ class ActionName(StrEnum):
 
 def policy_names() -> list[str]:
     """For the completion of shells. Paths are left to the shell."""
-    from mdtool.policies import presets
+    from mdtool.jobs.moderate.policy_file import presets
 
     return presets()
 
@@ -141,23 +141,23 @@ def moderate(
     """
     from contextlib import ExitStack
 
-    from mdtool.choice import Computing, load_model
     from mdtool.cli.live import checked_live
     from mdtool.cli.values import check_findings_in, check_outputs, check_report, checked, given, parsed, seconds
     from mdtool.console import Console
     from mdtool.errors import UsageError
-    from mdtool.findings import opened_for_writing, spooled
     from mdtool.jobs.moderate.job import Moderating, check_rules
-    from mdtool.jobs.rework.run import Form, Inquiry
-    from mdtool.jobs.targets import Targets, is_many
+    from mdtool.jobs.moderate.policy_file import load_policy
     from mdtool.media.colour import parse_colour
-    from mdtool.media.encoding import Encoding
-    from mdtool.media.inputs import find_inputs
-    from mdtool.policies import load_policy
-    from mdtool.stream.judge import Question
-    from mdtool.stream.sampling import parse_sampling
-    from mdtool.stream.sight import asking
-    from mdtool.stream.tiles import parse_tiles, tiled
+    from mdtool.media.sources.inputs import find_inputs
+    from mdtool.media.video.encoding import Encoding
+    from mdtool.model_selection import Computing, load_model
+    from mdtool.pipeline.annotate import Question
+    from mdtool.pipeline.run import Form, Inquiry
+    from mdtool.pipeline.targets import Targets, is_many
+    from mdtool.records.findings import opened_for_writing, spooled
+    from mdtool.tracking.detector import asking
+    from mdtool.tracking.sampling import parse_sampling
+    from mdtool.tracking.tiles import parse_tiles, tiled
     from recipes.policy import Thresholds, of_prompts
     from recipes.redact import Style
     from recipes.regions import parse_region

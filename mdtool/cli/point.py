@@ -37,11 +37,11 @@ def point(
     from functools import partial
 
     from engine.contract import PointRequest
-    from mdtool.choice import Computing, load_model
     from mdtool.cli.values import check_apart, images_and_prompts
     from mdtool.console import Console
-    from mdtool.jobs.asking.answer import answer, find_photos, is_one, show_as
-    from mdtool.jobs.asking.marked import targets_of
+    from mdtool.exports.annotated_image import targets_of
+    from mdtool.jobs.inference.answer import answer, find_photos, is_one, show_as
+    from mdtool.model_selection import Computing, load_model
 
     console = Console(quiet, verbose=verbose)
     named, prompts = images_and_prompts(images, prompt, batch.files_from)

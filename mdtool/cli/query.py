@@ -60,11 +60,11 @@ def query(
     """
     from functools import partial
 
-    from mdtool.choice import Computing, load_model
     from mdtool.cli.questions import query_requests
     from mdtool.cli.values import check_apart, generation
     from mdtool.console import Console
-    from mdtool.jobs.asking.answer import answer, find_photos, is_one, show_as
+    from mdtool.jobs.inference.answer import answer, find_photos, is_one, show_as
+    from mdtool.model_selection import Computing, load_model
 
     console = Console(quiet, verbose=verbose)
     how = generation(temperature, top_p, max_tokens, seed)

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from engine.contract import Choices, Generation, Number, QueryRequest
-from mdtool import stdin
 from mdtool.cli.values import check_apart, check_not_blank, parsed
 from mdtool.errors import NoInput, UsageError
+from mdtool.media.files import stdin
 
 BLANK = "{}"  # of a template
 

@@ -91,24 +91,24 @@ def redact(
 
     mdtool redact in.mp4 -o out.mp4 --style solid
     """
-    from mdtool.choice import Computing, load_model
     from mdtool.cli.live import checked_live
     from mdtool.cli.values import check_findings_in, check_outputs, checked, given, parsed, seconds
     from mdtool.console import Console
-    from mdtool.findings import opened_for_writing
-    from mdtool.jobs.recorded import rereadable
+    from mdtool.jobs.recorded_findings import rereadable
+    from mdtool.jobs.redact.dry_run import print_plan
+    from mdtool.jobs.redact.effect import Redaction
     from mdtool.jobs.redact.job import Redacting
-    from mdtool.jobs.redact.plan import print_plan
-    from mdtool.jobs.redact.treatment import Redaction
-    from mdtool.jobs.rework.run import Form, Inquiry
-    from mdtool.jobs.targets import Targets, is_many
     from mdtool.media.colour import parse_colour
-    from mdtool.media.encoding import Encoding
-    from mdtool.media.inputs import find_inputs
-    from mdtool.stream.judge import Question
-    from mdtool.stream.sampling import parse_sampling
-    from mdtool.stream.sight import finding
-    from mdtool.stream.tiles import parse_tiles, tiled
+    from mdtool.media.sources.inputs import find_inputs
+    from mdtool.media.video.encoding import Encoding
+    from mdtool.model_selection import Computing, load_model
+    from mdtool.pipeline.annotate import Question
+    from mdtool.pipeline.run import Form, Inquiry
+    from mdtool.pipeline.targets import Targets, is_many
+    from mdtool.records.findings import opened_for_writing
+    from mdtool.tracking.detector import finding
+    from mdtool.tracking.sampling import parse_sampling
+    from mdtool.tracking.tiles import parse_tiles, tiled
     from recipes.redact import Style
     from recipes.regions import parse_region, parse_size
 

@@ -79,15 +79,15 @@ def render(
     from engine.contract import normalise
     from mdtool.cli.values import check_findings_in, check_outputs, checked, given, parsed
     from mdtool.console import Console
-    from mdtool.findings import spooled
-    from mdtool.jobs.redact.treatment import Redaction
+    from mdtool.jobs.redact.effect import Redaction
+    from mdtool.jobs.render.effect import Marking, OnlyLabelled
     from mdtool.jobs.render.job import Rendering, check_labels, contents_of, sources_of
-    from mdtool.jobs.render.treatment import Marking, OnlyLabelled
-    from mdtool.jobs.rework.run import Form, Treatment
-    from mdtool.jobs.targets import Targets, is_many
     from mdtool.media.colour import parse_colour
-    from mdtool.media.encoding import Encoding
-    from mdtool.media.inputs import find_inputs
+    from mdtool.media.sources.inputs import find_inputs
+    from mdtool.media.video.encoding import Encoding
+    from mdtool.pipeline.run import Form, Treatment
+    from mdtool.pipeline.targets import Targets, is_many
+    from mdtool.records.findings import spooled
     from recipes.redact import Style
     from recipes.regions import parse_region, parse_size
 

@@ -10,7 +10,7 @@ from typing import TypeVar, overload
 
 from engine.contract import Generation
 from mdtool.errors import UsageError
-from mdtool.media.inputs import is_medium
+from mdtool.media.sources.inputs import is_medium
 
 T = TypeVar("T")
 

@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterable
 
 from engine.contract import EngineError
 from mdtool.console import Console
-from mdtool.ending import check_not_ending, heeded
 from mdtool.errors import Exit, MdtoolError, OutputError, UsageError
-from mdtool.jobs.rework.report import Report
-from mdtool.media.inputs import Input
+from mdtool.interruption import check_not_ending, heeded
+from mdtool.media.sources.inputs import Input
+from mdtool.records.run_report import Report
 
 HOW_TO_SEE = "MDTOOL_DEBUG=1 shows where"
 EXPECTED = (MdtoolError, EngineError, ValueError, MemoryError)

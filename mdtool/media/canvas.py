@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 
 from mdtool.media.colour import colour_planes, fill_values, matrix_of
-from mdtool.media.frame import planes, reformatter
-from mdtool.media.orientation import UPRIGHT, Orientation
-from mdtool.media.photo import Photo
+from mdtool.media.image.image_file import Photo
+from mdtool.media.image.orientation import UPRIGHT, Orientation
+from mdtool.media.video.frame import planes, reformatter
 
 Colour = tuple[int, int, int]  # red, green, blue, 0..255
 Paint = Callable[[np.ndarray], None]  # on HxWx3 uint8 RGB, in place

@@ -4,7 +4,7 @@ import re
 
 import av
 
-from mdtool.media.frame import has_plain_planes
+from mdtool.media.video.frame import has_plain_planes
 
 NAMES = {
     "black": (0, 0, 0),

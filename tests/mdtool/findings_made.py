@@ -4,7 +4,7 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
-from mdtool.findings import FindingsFile, Gazed, Moment, Region, Verdict
+from mdtool.records.findings import FindingsFile, Gazed, Moment, Region, Verdict
 
 SIZE = (64, 48)
 RATE = 30

@@ -15,7 +15,13 @@ import time
 
 import mdtool.cli
 
-LOADED = ("mdtool.choice", "mdtool.cli.live", "mdtool.jobs.batch.job", "mdtool.jobs.batch.output", "engine.centerface")
+LOADED = (
+    "mdtool.model_selection",
+    "mdtool.cli.live",
+    "mdtool.jobs.batch.job",
+    "mdtool.jobs.batch.output_format",
+    "engine.centerface",
+)
 LONGEST = 0.5  # seconds until a run is killed
 
 

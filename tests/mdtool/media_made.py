@@ -9,7 +9,7 @@ import av
 import numpy as np
 from PIL import Image, ImageOps
 
-from mdtool.media.frame import planes
+from mdtool.media.video.frame import planes
 
 SAMPLES = Path(__file__).parents[2] / "sample_media"
 SIZE = (128, 96)

@@ -8,10 +8,10 @@ import av
 import cv2
 import numpy as np
 
-from mdtool.media.frame import Frame
-from mdtool.stream.sampling import Sampling
-from mdtool.stream.tracks import Sighting
-from mdtool.stream.watch import Budget, Judged, Watcher
+from mdtool.media.video.frame import Frame
+from mdtool.tracking.keyframe_sampler import Budget, Judged, Watcher
+from mdtool.tracking.sampling import Sampling
+from mdtool.tracking.tracks import Sighting
 from recipes.redact import Area, Style, redact
 
 WIDTH, HEIGHT = 320, 180

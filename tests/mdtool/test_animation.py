@@ -13,9 +13,9 @@ from photos_made import SERIAL, camera_exif, icc, noise, saved, smooth, thumbnai
 from PIL import GifImagePlugin, Image
 
 from mdtool.errors import InputError
-from mdtool.media.animation import Animation, is_animated, read_animation
-from mdtool.media.animation_write import AnimationWriter
-from mdtool.media.photo import read_photo
+from mdtool.media.image.animation import Animation, is_animated, read_animation
+from mdtool.media.image.animation_writer import AnimationWriter
+from mdtool.media.image.image_file import read_photo
 
 MEDIA = Path(__file__).parents[3] / "shared" / "media"
 BOX = (slice(4, 12), slice(6, 20))

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from mdtool.errors import InputError
-from mdtool.media import archive
-from mdtool.media.archive import MOST_BYTES, members, read_member
-from mdtool.media.inputs import Member
+from mdtool.media.sources import archive
+from mdtool.media.sources.archive import MOST_BYTES, members, read_member
+from mdtool.media.sources.inputs import Member
 
 CONTENTS = {f"{number}.jpg": random.Random(number).randbytes(number * 1000) for number in range(40)}
 

@@ -19,11 +19,11 @@ from engine.contract import (
     QueryRequest,
     Request,
 )
-from mdtool.answers import TextLines, record
 from mdtool.errors import InputError
-from mdtool.jobs.asking.ask import Asked, Event, ask, in_order
-from mdtool.jobs.asking.shot import Shot
-from mdtool.media.inputs import Input
+from mdtool.jobs.inference.image_input import Shot
+from mdtool.jobs.inference.requests import Asked, Event, ask, in_order
+from mdtool.media.sources.inputs import Input
+from mdtool.records.answers import TextLines, record
 
 PIXELS = np.zeros((2, 3, 3), np.uint8)
 

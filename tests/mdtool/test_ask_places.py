@@ -226,7 +226,7 @@ def test_a_full_device(command: list[str | Path]) -> None:
 INTERRUPTED_AMID_C = """
 import ctypes, signal
 import mdtool.cli
-import mdtool.jobs.asking.answer as job
+import mdtool.jobs.inference.answer as job
 
 sent = []
 

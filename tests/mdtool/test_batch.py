@@ -26,13 +26,13 @@ from program import COMMAND, Outcome, Run, environment, run, run_here, started, 
 from engine.contract import Abilities, CaptionRequest, Done, Request
 from mdtool.console import Console
 from mdtool.errors import MdtoolError
-from mdtool.jobs.batch import work_list
-from mdtool.jobs.batch.films import Films
+from mdtool.jobs.batch import work_queue
 from mdtool.jobs.batch.job import Batch
-from mdtool.jobs.batch.output import opened
+from mdtool.jobs.batch.output_format import opened
 from mdtool.jobs.batch.progress import Progress
-from mdtool.media.listing import Selection
-from mdtool.stream.sampling import Sampling
+from mdtool.jobs.batch.video_frames import Films
+from mdtool.media.sources.discover import Selection
+from mdtool.tracking.sampling import Sampling
 
 SECONDS = 50
 FACE = SAMPLES / "portrait.jpg"
@@ -493,7 +493,7 @@ class TwoInputs(Progress):
 
 
 def test_a_video_that_changes_while_it_is_asked_about(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(work_list, "WATCH_SECONDS", 0.05)
+    monkeypatch.setattr(work_queue, "WATCH_SECONDS", 0.05)
     clip, out, console = make_video(tmp_path / "clip.mp4", 9, size=(96, 64)), tmp_path / "out", Console(quiet=True)
 
     def change() -> None:

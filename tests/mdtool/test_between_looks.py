@@ -7,8 +7,8 @@ from itertools import count, islice
 import numpy as np
 import pytest
 
-from mdtool.findings import Gazed, Moment, Record, Region, Verdict
-from mdtool.stream.between_looks import LONGEST, MOST_HELD, between_looks
+from mdtool.records.findings import Gazed, Moment, Record, Region, Verdict
+from mdtool.tracking.interpolation import LONGEST, MOST_HELD, between_looks
 
 RATE = 30
 

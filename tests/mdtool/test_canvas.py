@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from mdtool.media.canvas import Canvas, of_frame, of_photo, of_rgba
-from mdtool.media.frame import planes
-from mdtool.media.orientation import Orientation
-from mdtool.media.photo import Photo
+from mdtool.media.image.image_file import Photo
+from mdtool.media.image.orientation import Orientation
+from mdtool.media.video.frame import planes
 
 RED = (255, 0, 0)
 TURNS = [Orientation(quarters, mirror) for quarters in range(4) for mirror in (False, True)]

@@ -11,8 +11,8 @@ from media_made import SAMPLES
 from program import redact, run
 
 from engine.catalog.published import published
-from mdtool.choice import Computing, NoModel, load_gazer, load_model
 from mdtool.errors import Exit, UsageError
+from mdtool.model_selection import Computing, NoModel, load_gazer, load_model
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "moondream2"
 

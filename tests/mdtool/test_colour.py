@@ -8,7 +8,7 @@ import pytest
 from av.video.reformatter import ColorRange, Colorspace, Interpolation
 
 from mdtool.media.colour import NAMES, colour_planes, fill_values, parse_colour
-from mdtool.media.frame import planes
+from mdtool.media.video.frame import planes
 
 COLOURS = [(0, 0, 0), (255, 255, 255), (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 0, 255), (12, 200, 77)]
 MATRICES = {1: Colorspace.ITU709, 5: Colorspace.ITU601, 6: Colorspace.ITU601, 9: Colorspace.BT2020}

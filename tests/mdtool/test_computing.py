@@ -9,7 +9,7 @@ from media_made import SAMPLES
 from program import Run, redact, run, run_here
 
 from engine.layers.int8_linear import has_int8_products
-from mdtool.choice import Computing
+from mdtool.model_selection import Computing
 
 SCENE = SAMPLES / "scenes" / "one.png"
 POCKET = ("--model", "pocket", "--device", "cpu")

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from media_made import add_video, frames_of, mux, pictures, psnr, sound, steady, subtitles, times_of
 
-from mdtool.media.edits import Edit, Pictures, Sound, Spans, edited, joined
-from mdtool.media.encoding import Encoding, sound_encoder
-from mdtool.media.frame import Frame
-from mdtool.media.reader import VideoReader
-from mdtool.media.writer import VideoWriter, muxer_for
+from mdtool.media.video.edits import Edit, Pictures, Sound, Spans, edited, joined
+from mdtool.media.video.encoding import Encoding, sound_encoder
+from mdtool.media.video.frame import Frame
+from mdtool.media.video.reader import VideoReader
+from mdtool.media.video.writer import VideoWriter, muxer_for
 
 QUICK = Encoding(preset="ultrafast", crf=12)
 RATE = 48000

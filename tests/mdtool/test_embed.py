@@ -15,10 +15,10 @@ from photos_made import camera_exif, icc, noise, saved, smooth, xmp
 from PIL import Image, IptcImagePlugin
 
 from mdtool.errors import InputError, OutputError
-from mdtool.forms.containers import CONTAINERS
-from mdtool.forms.embed import embed_caption
-from mdtool.media.exif import jpeg_with_iptc, png_chunk, png_chunks, riff_chunks
-from mdtool.media.photo import sniff
+from mdtool.media.image.exif import jpeg_with_iptc, png_chunk, png_chunks, riff_chunks
+from mdtool.media.image.image_file import sniff
+from mdtool.metadata.containers import CONTAINERS
+from mdtool.metadata.embed_caption import embed_caption
 
 TEXT = "Ein <Mädchen> & 'eine' \"猫\""
 DC = "{http://purl.org/dc/elements/1.1/}"

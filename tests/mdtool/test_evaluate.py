@@ -10,10 +10,10 @@ from program import Outcome, run
 
 from engine.pocket.draw import draw
 from engine.pocket.scene import imagine
-from mdtool.choice import Computing
-from mdtool.jobs.measure.bench_recipe import lengthen
-from mdtool.jobs.measure.evaluate_quantised import compare_quantised
-from mdtool.jobs.measure.evaluate_redact import Exposure, table
+from mdtool.jobs.bench.recipe import lengthen
+from mdtool.jobs.evals.quantization import compare_quantised
+from mdtool.jobs.evals.redaction import Exposure, table
+from mdtool.model_selection import Computing
 
 FRAMES = 29  # more would end between a frame and those that are shown before it
 

@@ -13,8 +13,8 @@ from media_made import SAMPLES, frames_of
 from program import Outcome, redact
 
 from mdtool.errors import InputError
-from mdtool.findings import SCHEMA, FindingsFile, Gazed, Moment, RecordedFindings, Region, Verdict, records
-from mdtool.jobs.measure.bench_recipe import lengthen
+from mdtool.jobs.bench.recipe import lengthen
+from mdtool.records.findings import SCHEMA, FindingsFile, Gazed, Moment, RecordedFindings, Region, Verdict, records
 
 FRAMES = 40
 SOLID = ("--style", "solid", "--color", "#ff00ff")
@@ -145,7 +145,7 @@ def test_a_file_that_is_missing_is_an_error(tmp_path: Path) -> None:
         read(tmp_path / "nowhere").of(0, 0)
 
 
-@pytest.mark.parametrize("schema", ["mdtool.findings/2", "mdtool.findings", "", None, 1])
+@pytest.mark.parametrize("schema", ["mdtool.findings/2", "mdtool.records.findings", "", None, 1])
 def test_another_schema_is_refused(tmp_path: Path, schema: object) -> None:
     path = tmp_path / "f"
     path.write_text(json.dumps(entry(schema=schema)) + "\n")

@@ -8,9 +8,9 @@ import yaml
 from forms_made import box, caption, detected, failed, lines, record
 
 from mdtool.errors import InputError, OutputError
-from mdtool.forms.coco import write_coco
-from mdtool.forms.records import Tally
-from mdtool.forms.yolo import write_yolo
+from mdtool.exports.coco import write_coco
+from mdtool.exports.yolo import write_yolo
+from mdtool.records.batch import Tally
 
 FACE = box("face", 0.1, 0.2, 0.3, 0.4, score=0.75)
 OVER = box("cat", -0.5, 0.5, 0.25, 1.5)  # a part lies outside

@@ -9,10 +9,10 @@ from forms_made import box, caption, detected, pointed, reply
 from PIL import Image
 
 from mdtool.errors import OutputError, UsageError
-from mdtool.forms.crops import write_crops
-from mdtool.forms.places import check_apart, folder_name
-from mdtool.forms.sidecar import Mode, sidecar_of, texts_of, write_sidecar
-from mdtool.media.inputs import Input, find_inputs
+from mdtool.exports.crops import write_crops
+from mdtool.exports.paths import check_apart, folder_name
+from mdtool.exports.sidecar import Mode, sidecar_of, texts_of, write_sidecar
+from mdtool.media.sources.inputs import Input, find_inputs
 
 A_CAT = ["A cat.", "It is 猫."]
 WRITTEN = "A cat.\nIt is 猫.\n"

@@ -10,11 +10,11 @@ import pytest
 from forms_made import box, caption, detected, failed, lines, pointed, record, reply
 
 from mdtool.errors import InputError, OutputError, UsageError
-from mdtool.forms import table_parquet
-from mdtool.forms.records import Tally
-from mdtool.forms.rows import COLUMNS
-from mdtool.forms.table_csv import write_csv
-from mdtool.forms.table_parquet import write_parquet
+from mdtool.exports import parquet_table
+from mdtool.exports.csv_table import write_csv
+from mdtool.exports.parquet_table import write_parquet
+from mdtool.exports.rows import COLUMNS
+from mdtool.records.batch import Tally
 
 LONG = 'He said "hi",\nthen left; 猫 '
 
@@ -91,11 +91,11 @@ def test_parquet_has_the_same_rows_with_types(tmp_path: Path) -> None:
 
 def test_parquet_is_written_in_groups(tmp_path: Path) -> None:
     parquet = pytest.importorskip("pyarrow.parquet")
-    many = (record(f"{number}.jpg", caption("a cat")) for number in range(table_parquet.ROWS + 5))
+    many = (record(f"{number}.jpg", caption("a cat")) for number in range(parquet_table.ROWS + 5))
     source = lines(tmp_path / "in.jsonl", *many)
     write_parquet(source, tmp_path / "out.parquet", overwrite=False)
     told = parquet.ParquetFile(tmp_path / "out.parquet").metadata
-    assert [told.row_group(number).num_rows for number in range(told.num_row_groups)] == [table_parquet.ROWS, 5]
+    assert [told.row_group(number).num_rows for number in range(told.num_row_groups)] == [parquet_table.ROWS, 5]
 
 
 def test_names_that_are_no_text(tmp_path: Path) -> None:

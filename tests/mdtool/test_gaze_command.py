@@ -16,16 +16,16 @@ from program import QUICK, Outcome, Run, run, run_here
 from engine.contract import Box, Point
 from mdtool.console import Console
 from mdtool.errors import Exit
-from mdtool.findings import FindingsFile, Gazed, Moment, Region, Verdict, records
+from mdtool.jobs.gaze.detector import FACE, gazing
 from mdtool.jobs.gaze.job import Gazing
-from mdtool.jobs.gaze.see import FACE, gazing
-from mdtool.jobs.rework.run import Form, Inquiry
-from mdtool.jobs.targets import Targets
-from mdtool.media.encoding import Encoding
-from mdtool.media.inputs import Input
-from mdtool.stream.between_looks import between_looks
-from mdtool.stream.judge import Question
-from mdtool.stream.sampling import parse_sampling
+from mdtool.media.sources.inputs import Input
+from mdtool.media.video.encoding import Encoding
+from mdtool.pipeline.annotate import Question
+from mdtool.pipeline.run import Form, Inquiry
+from mdtool.pipeline.targets import Targets
+from mdtool.records.findings import FindingsFile, Gazed, Moment, Region, Verdict, records
+from mdtool.tracking.interpolation import between_looks
+from mdtool.tracking.sampling import parse_sampling
 
 FIELDS = {"schema", "source", "stream", "frame", "time", "hidden", "people", "mutual"}
 PERSON = {"track", "face", "eye", "method", "in_frame", "target", "looks_at"}

@@ -7,8 +7,8 @@ from media_made import portrait
 
 import engine
 from engine.contract import Box, Model, Point
-from mdtool.findings import Gazed
-from mdtool.jobs.gaze.see import Accuracy, gazing
+from mdtool.jobs.gaze.detector import Accuracy, gazing
+from mdtool.records.findings import Gazed
 
 LEFT, RIGHT = Box(0.1, 0.2, 0.3, 0.4, "person", 0.9), Box(0.7, 0.2, 0.9, 0.6, "person", 0.8)
 BLANK = np.zeros((48, 64, 3), np.uint8)

@@ -8,9 +8,9 @@ import pytest
 
 from engine.contract import Box, EngineError
 from mdtool.errors import OutputError
-from mdtool.findings import Gazed
-from mdtool.jobs.rework.journal import Journal, settings_of
-from mdtool.stream.sight import Sight, Sighted
+from mdtool.pipeline.prediction_log import Journal, settings_of
+from mdtool.records.findings import Gazed
+from mdtool.tracking.detector import Sight, Sighted
 
 PICTURES = [np.full((8, 12, 3), level, np.uint8) for level in range(5)]
 THIRD = 1 / 3  # is not told exactly in a few digits

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from mdtool.errors import InputError, UsageError
-from mdtool.findings import Moment, Record, Region, Verdict
 from mdtool.jobs.moderate.judgement import check_asked, judgement
+from mdtool.records.findings import Moment, Record, Region, Verdict
 from recipes.policy import parse_policy
 from recipes.verdict import Verdict as Judged
 

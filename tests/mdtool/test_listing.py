@@ -12,9 +12,9 @@ from photos_made import saved, smooth
 from program import ROOT
 
 from mdtool.errors import InputError, NoInput, UsageError
-from mdtool.media.inputs import find_inputs
-from mdtool.media.listing import Selection, listed
-from mdtool.media.opening import open_picture
+from mdtool.media.sources.discover import Selection, listed
+from mdtool.media.sources.inputs import find_inputs
+from mdtool.media.sources.open_media import open_picture
 
 TREE = (
     "b.jpg", "a.PNG", "a.txt", "z.mp4", "a.redacted.png", ".hidden.jpg", ".cache/c.jpg", "sub/c.webp", "sub/d.tga",
@@ -155,7 +155,7 @@ def test_where_outputs_of_a_list_go_is_inside(tree: Path) -> None:
 def test_names_are_read_as_they_are_piped_in(tree: Path) -> None:
     """The first comes before the second is written."""
     code = (
-        "from mdtool.media.listing import *\n"
+        "from mdtool.media.sources.discover import *\n"
         "for source in listed(Selection(files_from=Path('-'), nul=True)): print(source.name, flush=True)"
     )
     with subprocess.Popen(
@@ -190,7 +190,7 @@ def test_stdin_and_wrong_selections(tree: Path) -> None:
 @pytest.mark.skipif(sys.platform == "win32", reason="folders have no such permissions")
 def test_a_folder_that_may_not_be_read_is_one_failure(tree: Path) -> None:
     code = (
-        "from mdtool.media.listing import *\n"
+        "from mdtool.media.sources.discover import *\n"
         "if os.getuid() == 0: os.setuid(65534)  # root may read every folder\n"
         "for source in listed(Selection(['.', 'raw/**/*.jpg'])): print(source.name, source.failed)"
     )
@@ -275,7 +275,7 @@ def test_a_damaged_archive_fails_once_and_the_others_go_on(tree: Path) -> None:
 
 PEAK = """
 import resource, sys
-from mdtool.media.listing import *
+from mdtool.media.sources.discover import *
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 count = sum(1 for _ in listed(Selection(sys.argv[1:])))
 print(count, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)

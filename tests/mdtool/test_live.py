@@ -14,9 +14,9 @@ from media_made import SAMPLES, bare_face, frames_of, make_video, times_of
 from program import redact, run, started, wait_until
 from streams_made import Server, hls, mpegts, rtsp, serving, web_folder
 
-from mdtool.media.address import Address, parse_address
-from mdtool.media.live import SILENT_SECONDS, Stamps
-from mdtool.media.photo import read_photo
+from mdtool.media.image.image_file import read_photo
+from mdtool.media.sources.address import Address, parse_address
+from mdtool.media.sources.live import SILENT_SECONDS, Stamps
 
 CLIP = SAMPLES / "crossing.mp4"
 SECONDS = ("--duration", "2")

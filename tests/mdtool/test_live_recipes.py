@@ -12,7 +12,7 @@ from media_made import SAMPLES, frames_of
 from program import QUICK, run, started, wait_until
 from streams_made import mpegts, rtsp, serving
 
-from mdtool.jobs.rework.silence import Silencer
+from mdtool.pipeline.silence import Silencer
 
 CLIP = SAMPLES / "crossing.mp4"
 SECONDS = ("--duration", "2")

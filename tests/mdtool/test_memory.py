@@ -9,7 +9,7 @@ import pytest
 from media_made import make_video
 from program import COMMAND, QUICK
 
-from mdtool.jobs.measure.bench_recipe import lengthen
+from mdtool.jobs.bench.recipe import lengthen
 
 GROWTH = 1.1
 COMMANDS = {

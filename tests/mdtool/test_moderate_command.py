@@ -21,14 +21,14 @@ from mdtool.cli.moderate import ActionName
 from mdtool.console import Console
 from mdtool.errors import Exit
 from mdtool.jobs.moderate.job import Moderating
-from mdtool.jobs.rework.run import Form, Inquiry
-from mdtool.jobs.targets import Targets
-from mdtool.media.encoding import Encoding
-from mdtool.media.inputs import find_inputs
-from mdtool.policies import PRESETS, load_policy, presets
-from mdtool.stream.judge import Question
-from mdtool.stream.sampling import parse_sampling
-from mdtool.stream.sight import asking
+from mdtool.jobs.moderate.policy_file import PRESETS, load_policy, presets
+from mdtool.media.sources.inputs import find_inputs
+from mdtool.media.video.encoding import Encoding
+from mdtool.pipeline.annotate import Question
+from mdtool.pipeline.run import Form, Inquiry
+from mdtool.pipeline.targets import Targets
+from mdtool.tracking.detector import asking
+from mdtool.tracking.sampling import parse_sampling
 from recipes.policy import Action, Policy, of_prompts, parse_policy
 
 ROOT = Path(__file__).parents[2]

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from scenes_made import HEIGHT, WIDTH, Scene, Thing, texture
 
-from mdtool.stream import motion
-from mdtool.stream.motion import BLOCKS, Flow, coarse, is_cut, shift_of
+from mdtool.tracking import optical_flow
+from mdtool.tracking.optical_flow import BLOCKS, Flow, coarse, is_cut, shift_of
 
 
 def change(before: np.ndarray, after: np.ndarray) -> float:
-    return motion.change(coarse(before), coarse(after))
+    return optical_flow.change(coarse(before), coarse(after))
 
 
 @pytest.mark.parametrize(("size", "shape"), [((320, 180), BLOCKS), ((180, 320), BLOCKS[::-1]), ((100, 100), BLOCKS)])

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from mdtool.errors import UsageError
-from mdtool.media.patterns import Filter, Glob
+from mdtool.media.sources.patterns import Filter, Glob
 
 PATHS = ["a.jpg", "b.JPG", "c.png", "raw/a.jpg", "raw/deep/a.jpg", "x/raw/a.jpg", "x/y/c1.png", "x/raw.jpg", "n\nl.jpg"]
 

@@ -15,8 +15,8 @@ from PIL import Image, ImageOps, PngImagePlugin
 from PIL.JpegImagePlugin import get_sampling
 
 from mdtool.errors import InputError
-from mdtool.media.photo import Photo, read_photo, sniff
-from mdtool.media.photo_encode import write_photo
+from mdtool.media.image.image_encoder import write_photo
+from mdtool.media.image.image_file import Photo, read_photo, sniff
 
 BOX = (slice(8, 20), slice(10, 30))
 
@@ -272,7 +272,7 @@ def uncompressed(data: bytes) -> bytes:
     """The file, and its compressed PNG texts opened."""
     if not data.startswith(b"\x89PNG"):
         return data
-    from mdtool.media.exif import png_chunks
+    from mdtool.media.image.exif import png_chunks
 
     for kind, body in png_chunks(data):
         if kind in (b"zTXt", b"iTXt"):

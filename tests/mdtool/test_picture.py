@@ -23,11 +23,11 @@ from program import ROOT
 from test_photo import deep
 
 from mdtool.errors import InputError
-from mdtool.media.inputs import Input
-from mdtool.media.listing import Selection, listed
-from mdtool.media.opening import open_picture
-from mdtool.media.photo import read_photo
-from mdtool.media.picture import begins_picture, read_picture
+from mdtool.media.image.decode_image import begins_picture, read_picture
+from mdtool.media.image.image_file import read_photo
+from mdtool.media.sources.discover import Selection, listed
+from mdtool.media.sources.inputs import Input
+from mdtool.media.sources.open_media import open_picture
 
 NEAR = 8  # levels of 255
 pytestmark = pytest.mark.filterwarnings(r"ignore:::PIL\.")  # as the program does; pytest undoes that
@@ -250,7 +250,7 @@ def test_pillow_says_nothing_of_its_own(tmp_path: Path) -> None:
     data[samples + 9] = 8  # 2051 samples a pixel
     (tmp_path / "a.tiff").write_bytes(data)
     code = (
-        "import sys; from mdtool.media.picture import *\n"
+        "import sys; from mdtool.media.image.decode_image import *\n"
         "try: read_picture(Path(sys.argv[1]))\n"
         "except InputError as error: print(error)"
     )
@@ -328,7 +328,7 @@ def test_pictures_of_addresses(tmp_path: Path) -> None:
 )
 def test_a_picture_that_is_piped_in(data: bytes, said: bytes) -> None:
     code = (
-        "from mdtool.media.opening import *\n"
+        "from mdtool.media.sources.open_media import *\n"
         "try: print(open_picture(Input(None, Path('stdin'))).shape)\n"
         "except InputError as error: print(error)"
     )
@@ -424,7 +424,7 @@ def test_pictures_read_in_threads_are_the_same_and_stay_so() -> None:
 def test_without_the_extra_heic_names_it(tmp_path: Path) -> None:
     (tmp_path / "a.heic").write_bytes(heic(smooth(96, 128)))
     code = (
-        "import sys; sys.modules['pi_heif'] = None; from mdtool.media.picture import *\n"
+        "import sys; sys.modules['pi_heif'] = None; from mdtool.media.image.decode_image import *\n"
         "try: read_picture(Path(sys.argv[1]))\n"
         "except InputError as error: print(error)"
     )

@@ -12,12 +12,12 @@ from photos_made import icc, noise, saved, smooth, turned_icc
 from PIL import Image
 from program import Run, run_here
 
-from mdtool.findings import records
-from mdtool.media.animation import read_animation
-from mdtool.media.inputs import Input
-from mdtool.media.photo import read_photo
-from mdtool.media.picture import read_picture
-from mdtool.media.stills import picture_at
+from mdtool.media.image.animation import read_animation
+from mdtool.media.image.decode_image import read_picture
+from mdtool.media.image.image_file import read_photo
+from mdtool.media.sources.inputs import Input
+from mdtool.media.video.frame_grabber import picture_at
+from mdtool.records.findings import records
 
 SCENE = np.asarray(Image.open(SAMPLES / "scenes" / "tall.png"))
 STORED = np.ascontiguousarray(SCENE[:, :, ::-1])  # that `turned_icc` shows as the scene

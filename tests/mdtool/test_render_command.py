@@ -10,7 +10,7 @@ from media_made import SAMPLES, frames_of, make_video, packets_of, times_of
 from PIL import Image
 from program import QUICK, Run, run, run_here
 
-from mdtool.findings import Gazed, Verdict
+from mdtool.records.findings import Gazed, Verdict
 from recipes.gaze_draw import colour_of_track
 
 FRAMES = 12

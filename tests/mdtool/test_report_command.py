@@ -16,10 +16,10 @@ from media_made import SAMPLES, TURNED, make_video, steady
 from PIL import Image
 from program import Run, run, run_here
 
-from mdtool.findings import Gazed, Moment, Record, Region, Verdict, records
-from mdtool.jobs.reporting.chapter import EXAMPLE_SIDE, MOST_EXAMPLES, chapter
-from mdtool.jobs.reporting.gather import MOST_CANDIDATES, Gathered
-from mdtool.media.inputs import Input
+from mdtool.jobs.report.chapter import EXAMPLE_SIDE, MOST_EXAMPLES, chapter
+from mdtool.jobs.report.gather import MOST_CANDIDATES, Gathered
+from mdtool.media.sources.inputs import Input
+from mdtool.records.findings import Gazed, Moment, Record, Region, Verdict, records
 from mdtool.report.contents import Chapter, Picture
 from recipes import verdict as rulings
 from recipes.draw import colour_of, colours_of

@@ -8,7 +8,7 @@ import pytest
 from media_made import SAMPLES, frames_of, times_of
 from program import redact, run, started, wait_until
 
-from mdtool.jobs.measure.bench_recipe import lengthen
+from mdtool.jobs.bench.recipe import lengthen
 
 FRAMES = 2000
 OPTIONS = ("--preset", "ultrafast", "--crf", "30")

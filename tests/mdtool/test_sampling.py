@@ -3,7 +3,7 @@
 import pytest
 
 from mdtool.errors import UsageError
-from mdtool.stream.sampling import AUTO_FRAMES, Sampling, parse_sampling
+from mdtool.tracking.sampling import AUTO_FRAMES, Sampling, parse_sampling
 
 
 @pytest.mark.parametrize(

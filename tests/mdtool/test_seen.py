@@ -16,8 +16,8 @@ from program import SECONDS, environment
 
 import engine
 from engine.contract import DetectRequest, Generation, Seeing
-from mdtool.jobs.asking.seen import SeenCache, encode
-from mdtool.jobs.rework.journal import digest_of
+from mdtool.jobs.inference.embedding_cache import SeenCache, encode
+from mdtool.pipeline.prediction_log import digest_of
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 SIZE = 20_000  # bytes of an entry, about
@@ -25,7 +25,7 @@ WRITER = """
 import random, sys
 from pathlib import Path
 import torch
-from mdtool.jobs.asking.seen import SeenCache
+from mdtool.jobs.inference.embedding_cache import SeenCache
 
 folder, seed, turns, limit = Path(sys.argv[1]), *map(int, sys.argv[2:])
 draw, said = random.Random(seed), []

@@ -7,7 +7,7 @@ from contextlib import closing
 
 import pytest
 
-from mdtool.stream.stages import Stopwatch, ahead
+from mdtool.pipeline.stages import Stopwatch, ahead
 
 THREADS = "stage"
 

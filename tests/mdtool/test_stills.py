@@ -9,8 +9,8 @@ from media_made import SAMPLES, times_of
 from PIL import Image
 
 from mdtool.errors import InputError
-from mdtool.media.inputs import Input
-from mdtool.media.stills import picture_at
+from mdtool.media.sources.inputs import Input
+from mdtool.media.video.frame_grabber import picture_at
 
 RATE = 30
 

@@ -14,10 +14,10 @@ from program import run, run_here
 
 import engine
 from engine.contract import Box
-from mdtool.findings import Gazed, records
-from mdtool.stream.merge import View
-from mdtool.stream.sight import See, Sight, Sighted, finding
-from mdtool.stream.tiles import LEAST_SIDE, OVERLAP, Tiles, parse_tiles, tiled
+from mdtool.records.findings import Gazed, records
+from mdtool.tracking.detector import See, Sight, Sighted, finding
+from mdtool.tracking.merge_tiles import View
+from mdtool.tracking.tiles import LEAST_SIDE, OVERLAP, Tiles, parse_tiles, tiled
 from recipes.boxes import iou
 
 WIDTH, HEIGHT = 900, 900

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scenes_made import HEIGHT, WIDTH, Scene, Thing, texture
 
-from mdtool.stream.motion import Flow
-from mdtool.stream.tracks import SLIP_FRAMES, Coast, FlowBetween, Sighting, between, carried, look_of, same_share
+from mdtool.tracking.optical_flow import Flow
+from mdtool.tracking.tracks import SLIP_FRAMES, Coast, FlowBetween, Sighting, between, carried, look_of, same_share
 
 SIZE = (40, 50)
 

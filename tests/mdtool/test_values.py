@@ -11,7 +11,7 @@ from program import redact
 from mdtool.cli import run
 from mdtool.cli.values import parsed, seconds, size_in_bytes
 from mdtool.errors import UsageError
-from mdtool.jobs.measure.bench_recipe import lengthen
+from mdtool.jobs.bench.recipe import lengthen
 
 GROUP = SAMPLES / "group.png"
 FACES = {1: (226, 138, 270, 194), 2: (493, 118, 547, 186), 3: (99, 101, 161, 179), 4: (330, 185, 410, 287)}  # by size

@@ -26,12 +26,12 @@ from scenes_made import (
     watched,
 )
 
-from mdtool.findings import Gazed
-from mdtool.media.frame import Frame
-from mdtool.stream.follow import AFTERWARDS, COAST_FRAMES
-from mdtool.stream.sampling import Sampling
-from mdtool.stream.tracks import Sighting
-from mdtool.stream.watch import MOST_FRAMES, WINDOW_FRAMES, Budget, Judged, Watcher
+from mdtool.media.video.frame import Frame
+from mdtool.records.findings import Gazed
+from mdtool.tracking.keyframe_sampler import MOST_FRAMES, WINDOW_FRAMES, Budget, Judged, Watcher
+from mdtool.tracking.sampling import Sampling
+from mdtool.tracking.tracker import AFTERWARDS, COAST_FRAMES
+from mdtool.tracking.tracks import Sighting
 
 EVERY = Sampling(stride=1)
 LOOKS = 0.2  # most of the frames that the model may see

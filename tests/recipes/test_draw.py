@@ -8,7 +8,7 @@ from plates_seen import seen
 
 from engine.contract import Box, Point
 from recipes.draw import COLOURS, LEAST_TEXT, TEXT, colour_of, colours_of, draw
-from recipes.plates import contrast, plate
+from recipes.text_labels import contrast, plate
 
 GREY = 90
 

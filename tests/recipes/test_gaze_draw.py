@@ -14,7 +14,7 @@ from plates_seen import seen
 from engine.contract import Box, Point
 from recipes.gaze import Gaze, who_looks_at
 from recipes.gaze_draw import LEAST_LETTERS, NEUTRAL, colour_of_track, draw_gaze
-from recipes.plates import BLACK, WHITE, plate
+from recipes.text_labels import BLACK, WHITE, plate
 
 GREY = 90
 LEFT = Gaze(1, Box(0.05, 0.4, 0.2, 0.6), Point(0.125, 0.5), Point(0.8, 0.5), True)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from engine.contract import Box, Point
 from recipes.gaze import Gaze
-from recipes.heat import CELLS, HeatMap, warm
+from recipes.heatmap import CELLS, HeatMap, warm
 
 
 def alpha_at(heat: HeatMap, x: float, y: float) -> int:

@@ -11,8 +11,8 @@ from plates_seen import seen
 
 from recipes.draw import LEAST_TEXT, TEXT
 from recipes.gaze_draw import colour_of_track
-from recipes.mark import LONGEST_LABEL, mark, mark_unjudged
-from recipes.plates import BLACK, WHITE, contrast, latin, lay, place_of, plate
+from recipes.overlay import LONGEST_LABEL, mark, mark_unjudged
+from recipes.text_labels import BLACK, WHITE, contrast, latin, lay, place_of, plate
 
 GREY = 90
 NAMES: list[Any] = ["boxes", "hitmarker"]

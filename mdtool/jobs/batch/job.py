@@ -8,26 +8,26 @@ from dataclasses import dataclass, field, replace
 from itertools import count
 
 from engine.contract import Done, EngineError, Failed, Model, Piece, Request
-from mdtool.answers import told
 from mdtool.console import Console
-from mdtool.ending import check_not_ending, heeded
 from mdtool.errors import Exit, MdtoolError, OutputError
-from mdtool.findings import FindingsFile, Moment, Verdict
-from mdtool.forms.records import Record
-from mdtool.jobs.asking.ask import Asked, Encode, ask
-from mdtool.jobs.asking.reading import READERS, read_ahead
-from mdtool.jobs.asking.shot import Shot
-from mdtool.jobs.batch.beside import Beside
-from mdtool.jobs.batch.films import Film, Films, frames_of
-from mdtool.jobs.batch.ledger import Sink
-from mdtool.jobs.batch.looking import read_again, reader
+from mdtool.interruption import check_not_ending, heeded
+from mdtool.jobs.batch.batch_records import of_failure, of_film, of_picture, said
+from mdtool.jobs.batch.image_reader import read_again, reader
 from mdtool.jobs.batch.progress import Progress
-from mdtool.jobs.batch.record import of_failure, of_film, of_picture, said
-from mdtool.jobs.batch.work_list import WorkList, state_of
+from mdtool.jobs.batch.results_log import Sink
+from mdtool.jobs.batch.side_outputs import Beside
+from mdtool.jobs.batch.video_frames import Film, Films, frames_of
+from mdtool.jobs.batch.work_queue import WorkList, state_of
 from mdtool.jobs.each_input import cause_of
-from mdtool.jobs.rework.analyse import analyse
-from mdtool.media.listing import Selection
-from mdtool.media.opening import is_live, open_picture
+from mdtool.jobs.inference.image_input import Shot
+from mdtool.jobs.inference.read_ahead import READERS, read_ahead
+from mdtool.jobs.inference.requests import Asked, Encode, ask
+from mdtool.media.sources.discover import Selection
+from mdtool.media.sources.open_media import is_live, open_picture
+from mdtool.pipeline.analyse import analyse
+from mdtool.records.answers import told
+from mdtool.records.batch import Record
+from mdtool.records.findings import FindingsFile, Moment, Verdict
 
 
 @dataclass(frozen=True)

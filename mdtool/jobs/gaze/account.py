@@ -6,14 +6,14 @@ from typing import Any
 
 from engine.contract import Box
 from mdtool.errors import InputError
-from mdtool.findings import Moment, Verdict
+from mdtool.jobs.gaze.detector import FACE
 from mdtool.jobs.gaze.lines import GazeLines
-from mdtool.jobs.gaze.see import FACE
-from mdtool.jobs.reporting.gather import box_of, gaze_of
+from mdtool.jobs.report.gather import box_of, gaze_of
 from mdtool.media.canvas import Canvas
+from mdtool.records.findings import Moment, Verdict
 from recipes.gaze import ALONE, Attention, Gaze, Smoother, who_looks_at
 from recipes.gaze_draw import draw_gaze
-from recipes.heat import HeatMap, warm
+from recipes.heatmap import HeatMap, warm
 
 
 @dataclass

@@ -21,8 +21,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from engine.contract import Point
-from mdtool.findings import SIDES, Lines, Moment
-from mdtool.media.whole_file import named
+from mdtool.media.files.atomic_file import named
+from mdtool.records.findings import SIDES, Lines, Moment
 from recipes.gaze import Gaze, mutual
 
 SCHEMA = "mdtool.gaze/1"

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from mdtool.jobs.rework.report import Report
+from mdtool.records.run_report import Report
 
 MOST_PEOPLE = 12  # that a person is told of; the data has all
 LEAST_SHARE = 0.005

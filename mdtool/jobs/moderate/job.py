@@ -11,27 +11,27 @@ from typing import Any, TextIO, cast
 
 from engine.contract import normalise
 from mdtool.console import Console
-from mdtool.ending import check_not_ending
 from mdtool.errors import Exit, OutputError, UsageError
-from mdtool.findings import Both, FindingsFile, Lines, Moment, RecordedFindings, records, records_of
-from mdtool.findings import Verdict as Seen
+from mdtool.interruption import check_not_ending
 from mdtool.jobs.each_input import each_input, progress_on
+from mdtool.jobs.moderate.effect import Moderation
 from mdtool.jobs.moderate.judgement import Judgement, Judging, check_asked, judgement
 from mdtool.jobs.moderate.live import LiveModeration
-from mdtool.jobs.moderate.treatment import Moderation
-from mdtool.jobs.reporting.chapter import chapter
-from mdtool.jobs.rework.analyse import analyse
-from mdtool.jobs.rework.dispatch import STILL_SUFFIXES, rework
-from mdtool.jobs.rework.report import Report
-from mdtool.jobs.rework.resume import resumable
-from mdtool.jobs.rework.run import Form, Inquiry, Live, Run
-from mdtool.jobs.rework.work import Work
-from mdtool.jobs.targets import Targets
+from mdtool.jobs.report.chapter import chapter
 from mdtool.media.canvas import Colour
-from mdtool.media.inputs import Input
-from mdtool.media.opening import is_live, spooled
-from mdtool.media.whole_file import WholeFile, named
-from mdtool.media.writer import muxer_for
+from mdtool.media.files.atomic_file import WholeFile, named
+from mdtool.media.sources.inputs import Input
+from mdtool.media.sources.open_media import is_live, spooled
+from mdtool.media.video.writer import muxer_for
+from mdtool.pipeline.analyse import analyse
+from mdtool.pipeline.process_input import STILL_SUFFIXES, rework
+from mdtool.pipeline.resume import resumable
+from mdtool.pipeline.run import Form, Inquiry, Live, Run
+from mdtool.pipeline.targets import Targets
+from mdtool.pipeline.work_folder import Work
+from mdtool.records.findings import Both, FindingsFile, Lines, Moment, RecordedFindings, records, records_of
+from mdtool.records.findings import Verdict as Seen
+from mdtool.records.run_report import Report
 from mdtool.report.contents import Chapter
 from mdtool.report.page import page
 from mdtool.report.times import clock

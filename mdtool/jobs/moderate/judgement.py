@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from engine.contract import normalise
 from mdtool.errors import InputError, UsageError
-from mdtool.findings import Moment, Record
-from mdtool.findings import Verdict as Known
-from mdtool.media.edits import Spans, joined
+from mdtool.media.video.edits import Spans, joined
+from mdtool.records.findings import Moment, Record
+from mdtool.records.findings import Verdict as Known
 from recipes.policy import Policy, Rule, objects_of
 from recipes.verdict import Reply, Ruling, Seen, Tally, Verdict
 

@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from mdtool.findings import Moment, Verdict
+from mdtool.jobs.moderate.effect import act
 from mdtool.jobs.moderate.judgement import NO_REPLIES, found_by
-from mdtool.jobs.moderate.treatment import act
 from mdtool.media.canvas import Canvas, Colour
+from mdtool.records.findings import Moment, Verdict
 from recipes.policy import SILENT, Policy, Rule
 from recipes.verdict import hit
 

@@ -6,15 +6,15 @@ from pathlib import Path
 
 from mdtool.console import Console
 from mdtool.errors import Exit
-from mdtool.findings import FindingsFile, Lines
 from mdtool.jobs.each_input import each_input, finished, progress_on
-from mdtool.jobs.recorded import recorded
-from mdtool.jobs.redact.treatment import Redaction
-from mdtool.jobs.rework.dispatch import rework
-from mdtool.jobs.rework.resume import resumable
-from mdtool.jobs.rework.run import Form, Inquiry, Live, Run
-from mdtool.jobs.targets import Targets
-from mdtool.media.inputs import Input
+from mdtool.jobs.recorded_findings import recorded
+from mdtool.jobs.redact.effect import Redaction
+from mdtool.media.sources.inputs import Input
+from mdtool.pipeline.process_input import rework
+from mdtool.pipeline.resume import resumable
+from mdtool.pipeline.run import Form, Inquiry, Live, Run
+from mdtool.pipeline.targets import Targets
+from mdtool.records.findings import FindingsFile, Lines
 
 
 @dataclass(frozen=True)

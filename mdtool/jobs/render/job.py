@@ -8,13 +8,13 @@ from pathlib import Path
 from engine.contract import normalise
 from mdtool.console import Console
 from mdtool.errors import Exit, NoInput, UsageError
-from mdtool.findings import records
 from mdtool.jobs.each_input import each_input, finished, progress_on
-from mdtool.jobs.recorded import recorded
-from mdtool.jobs.rework.dispatch import rework
-from mdtool.jobs.rework.run import Form, Run, Treatment
-from mdtool.jobs.targets import Targets
-from mdtool.media.inputs import Input
+from mdtool.jobs.recorded_findings import recorded
+from mdtool.media.sources.inputs import Input
+from mdtool.pipeline.process_input import rework
+from mdtool.pipeline.run import Form, Run, Treatment
+from mdtool.pipeline.targets import Targets
+from mdtool.records.findings import records
 
 
 @dataclass(frozen=True)

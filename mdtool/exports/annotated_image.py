@@ -1,0 +1,70 @@
+"""Copies of photos with what was found drawn on them."""
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from engine.contract import Box, Point
+from mdtool.errors import OutputError, UsageError
+from mdtool.media.files.atomic_file import WholeFile, named
+from mdtool.media.image.image_file import pillow
+from mdtool.media.sources.inputs import Input
+from recipes.draw import draw
+from recipes.text_labels import Colour
+
+QUALITY = 92
+FORMATS = {
+    ".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".webp": "WEBP", ".tif": "TIFF", ".tiff": "TIFF", ".avif": "AVIF",
+    ".gif": "GIF",
+}  # fmt: skip
+
+
+def targets_of(sources: Iterable[Input], output: str, many: bool, overwrite: bool) -> dict[Input, Path]:
+    """Where the copy of each goes: to `output`, or below it if there are many, or if it is a folder.
+
+    UsageError if a copy would replace a photo that is asked about, or another copy; and what `check_target` raises
+    if there is but one.
+    """
+    if not output:
+        raise UsageError("--save: is empty; give the name of a file, or of a folder for several photos")
+    in_folder = many or output.endswith(os.sep) or os.path.isdir(output)
+    targets = {source: Path(output, source.relative) if in_folder else Path(output) for source in sources}
+    originals = {os.path.realpath(source.path) for source in targets if source.path}
+    if over := next((target for target in targets.values() if os.path.realpath(target) in originals), None):
+        raise UsageError(f"--save {output}: {over} would replace a photo that is asked about; give another name")
+    if not in_folder:
+        check_target(Path(output), overwrite)
+    if len(set(targets.values())) < len(targets):
+        raise UsageError(f"--save {output}: two photos have the same name; ask about them one folder at a time")
+    return targets
+
+
+def check_target(target: Path, overwrite: bool) -> None:
+    """UsageError for a format that can't be written, OutputError if the file is there."""
+    if target.suffix.lower() not in FORMATS:
+        raise UsageError(f"--save {target}: end the name in {', '.join(FORMATS)}")
+    if os.path.lexists(target) and not overwrite:
+        raise OutputError(f"{target}: exists already; --overwrite replaces it")
+
+
+def save_marked(
+    pixels: np.ndarray, found: Sequence[Box | Point], target: Path, overwrite: bool, colours: Mapping[str, Colour]
+) -> None:
+    """pixels: HxWx3 uint8 RGB, upright. colours: of labels. The copy has no metadata. OutputError where it can't be
+    written."""
+    save_picture(draw(pixels, found, colours), target, overwrite)
+
+
+def save_picture(pixels: np.ndarray, target: Path, overwrite: bool) -> None:
+    """HxWx3 uint8 RGB, whole or not at all, in the format that the name tells. OutputError where it can't be."""
+    with named(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with WholeFile(target, overwrite) as whole:
+            try:
+                with whole.part.open("wb") as file:
+                    pillow().fromarray(pixels).save(file, FORMATS[target.suffix.lower()], quality=QUALITY)
+            except ValueError as error:  # as a format refuses a picture that is too large for it
+                raise OutputError(f"can't be encoded: {error}") from error
+            whole.commit()

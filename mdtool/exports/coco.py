@@ -1,0 +1,91 @@
+"""Boxes as COCO detection JSON (cocodataset.org), one object:
+
+info         description
+licenses     an empty list
+images       id, file_name (the input, as it was named), width, height; of a frame of a video also time (seconds)
+annotations  id, image_id, category_id, bbox ([x, y, width, height] in pixels, from the top left corner), area (of the
+             box, in pixels), iscrowd (0), segmentation (an empty list), and score from a model that has one
+categories   id, name (the label)
+
+Ids count from 1 in the order of the records. So they are the same each time that the same file is made into this, and
+when that has grown, what was in it before keeps its ids. Images without boxes are listed too; inputs that were not
+asked for boxes are not. Boxes are clipped to their picture.
+"""
+
+import json
+import shutil
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import IO, Any
+
+from mdtool.exports.boxes import Clipped, clipped_boxes, is_about_boxes
+from mdtool.media.files.atomic_file import WholeFile, named
+from mdtool.records.batch import Record, Tally, answered
+
+DECIMALS = 2  # of a pixel
+HEAD = '{"info":{"description":"boxes that mdtool found"},"licenses":[],"images":['
+
+
+def write_coco(source: Path, target: Path, overwrite: bool, settings: str | None = None) -> Tally:
+    """Made of a file of records, or of those with these settings.
+
+    InputError for what is none, OutputError where it can't be written.
+    """
+    tally = Tally()
+    with named(target), WholeFile(target, overwrite) as whole:
+        text: dict[str, Any] = {"encoding": "utf-8", "errors": "backslashreplace"}
+        with whole.part.open("w", **text) as file, tempfile.TemporaryFile("w+", **text) as annotations:
+            file.write(HEAD)
+            categories = _write_images(answered(source, tally, settings), file, annotations, tally)
+            file.write('\n],"annotations":[')
+            annotations.seek(0)
+            shutil.copyfileobj(annotations, file)
+            file.write('\n],"categories":[')
+            for label, number in categories.items():
+                _put(file, {"id": number, "name": label}, number)
+            file.write("\n]}\n")
+        whole.commit()
+    return tally
+
+
+def _write_images(records: Iterable[Record], file: IO[str], annotations: IO[str], tally: Tally) -> dict[str, int]:
+    """Returns the ids of all labels."""
+    categories: dict[str, int] = {}
+    count = 0
+    for record in records:
+        if not is_about_boxes(record["answers"]):
+            tally.passed_over += 1
+            continue
+        tally.written += 1
+        _put(file, _image(record, tally.written), tally.written)
+        for box in clipped_boxes(record["answers"]):
+            count += 1
+            category = categories.setdefault(box.label, len(categories) + 1)
+            about = {"id": count, "image_id": tally.written, "category_id": category}
+            _put(annotations, about | _annotation(box, record), count)
+    return categories
+
+
+def _image(record: Record, number: int) -> dict[str, Any]:
+    image = {"id": number, "file_name": record["input"], "width": record["width"], "height": record["height"]}
+    return image if record.get("time") is None else image | {"time": record["time"]}
+
+
+def _annotation(box: Clipped, record: Record) -> dict[str, Any]:
+    width, height = record["width"], record["height"]
+    corner = box.x_min * width, box.y_min * height
+    size = (box.x_max - box.x_min) * width, (box.y_max - box.y_min) * height
+    annotation = {
+        "bbox": [round(value, DECIMALS) for value in (*corner, *size)],
+        "area": round(size[0] * size[1], DECIMALS),
+        "iscrowd": 0,
+        "segmentation": [],
+    }
+    return annotation if box.score is None else annotation | {"score": box.score}
+
+
+def _put(file: IO[str], entry: dict[str, Any], number: int) -> None:
+    """number: counts those of a list from 1."""
+    comma = "" if number == 1 else ","
+    file.write(f"{comma}\n{json.dumps(entry, ensure_ascii=False, separators=(',', ':'))}")

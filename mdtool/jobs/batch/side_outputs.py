@@ -1,0 +1,99 @@
+"""What is made of each picture beside its record: a text, a copy with boxes, crops, a caption in its own file."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from engine.contract import Box, Point
+from mdtool.errors import InputError, OutputError
+from mdtool.exports.annotated_image import FORMATS, save_marked
+from mdtool.exports.crops import write_crops
+from mdtool.exports.paths import timed
+from mdtool.exports.sidecar import Mode, sidecar_of, texts_of, write_sidecar
+from mdtool.jobs.inference.image_input import Shot
+from mdtool.media.files.atomic_file import named
+from mdtool.media.sources.inputs import Input
+from mdtool.metadata.embed_caption import embed_caption
+from recipes.text_labels import Colour
+
+MARK = ".filled-by-mdtool"
+Answers = Sequence[dict[str, Any]]
+
+
+@dataclass
+class Beside:
+    """sidecar: how a text beside the picture is written; None: not. draw, crops: folders; embed: a caption in the
+    picture's own file. colours: of labels.
+
+    Made again of the same answers all of it is the same, so that a run that was killed may do so.
+    """
+
+    sidecar: Mode | None = None
+    draw: Path | None = None
+    crops: Path | None = None
+    embed: bool = False
+    colours: Mapping[str, Colour] = field(default_factory=dict)
+    _claimed: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def kinds(self) -> list[str]:
+        """What is made, as records name it."""
+        wanted = {"sidecar": self.sidecar, "draw": self.draw, "crops": self.crops, "embed": self.embed}
+        return [kind for kind, how in wanted.items() if how]
+
+    def is_made(self, made: Sequence[str]) -> bool:
+        """Whether nothing is lacking where `made` was, as records name it."""
+        return set(self.kinds) <= set(made)
+
+    @property
+    def needs_pixels(self) -> bool:
+        return bool(self.draw or self.crops)
+
+    def open_folders(self, overwrite: bool) -> None:
+        """Makes the folders that are to be filled, with a mark in them by which they are known again.
+
+        OutputError if one is there, has something in it, and no mark.
+        """
+        for folder in (self.draw, self.crops):
+            if folder:
+                with named(folder):
+                    folder.mkdir(parents=True, exist_ok=True)
+                    if not overwrite and not (folder / MARK).exists() and any(folder.iterdir()):
+                        raise OutputError("is not empty; give another name, or --overwrite")
+                    (folder / MARK).touch()
+
+    def claim(self, source: Input) -> None:
+        """Its places are no other input's from now on. InputError if one is taken already, or if there is none."""
+        places = [sidecar_of(source, None)] if self.sidecar else []
+        places += [folder / source.relative for folder in (self.draw, self.crops) if folder]
+        if self.embed and (source.path is None or source.member):
+            raise InputError("has no file of its own that a caption could be written into")
+        for place in map(os.fspath, places):
+            other = self._claimed.setdefault(place, source.name)
+            if other != source.name:
+                raise InputError(f"what is made of it would go to {place}, as for {other}; rename one")
+
+    def make(self, shot: Shot, answers: Answers) -> bool:
+        """Whether the picture's own file was changed. InputError and OutputError where it can't be made."""
+        if self.sidecar:
+            write_sidecar(sidecar_of(shot.source, None, shot.time), texts_of(answers), self.sidecar)
+        if self.crops and shot.pixels is not None:
+            write_crops(shot.pixels, answers, self.crops, shot.source.relative, shot.time)
+        if self.draw and shot.pixels is not None:
+            self._draw(shot.pixels, answers, self.draw / timed(str(shot.source.relative), shot.time))
+        if self.embed and shot.source.path:
+            return embed_caption(shot.source.path, "\n".join(texts_of(answers)))
+        return False
+
+    def _draw(self, pixels: np.ndarray, answers: Answers, target: Path) -> None:
+        found: list[Box | Point] = []
+        for answer in answers:
+            found += [Box(**one) for one in answer.get("objects", ())]
+            found += [Point(**one) for one in answer.get("points", ())]
+        if target.suffix.lower() not in FORMATS:
+            target = target.with_name(target.name + ".jpg")
+        save_marked(pixels, found, target, overwrite=True, colours=self.colours)

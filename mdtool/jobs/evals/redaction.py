@@ -1,0 +1,168 @@
+"""How well a redaction covers what a ground truth says is there, and how much else."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from engine.contract import Model, normalise
+from mdtool.errors import InputError
+from mdtool.jobs.redact.effect import Redaction
+from mdtool.media.canvas import of_rgba
+from mdtool.media.video.reader import VideoReader
+from mdtool.pipeline.annotate import Question, judge
+from mdtool.pipeline.stages import Stopwatch
+from mdtool.tracking.detector import finding
+from mdtool.tracking.keyframe_sampler import Judged
+
+SAME_TIME = 0.02  # seconds
+MOST_PIXELS = 1e6
+SHOWING = 0.05  # part of an object's box; above it the object counts as exposed on that frame
+
+
+@dataclass
+class Exposure:
+    """What a redaction left open. Areas are in pixels of the displayed picture, summed over all frames.
+
+    exposed: (object, frame, part of its box that is bare) where that is above SHOWING; longest: milliseconds for which
+    one object was exposed without a break.
+    """
+
+    clip: str
+    frames: int = 0
+    looks: int = 0
+    object_frames: int = 0
+    area: int = 0
+    bare: int = 0
+    beyond: int = 0
+    exposed: list[tuple[int, int, float]] = field(default_factory=list)
+    longest: float = 0.0
+
+    @property
+    def leak(self) -> float:
+        """Part of the ground-truth area that is not covered."""
+        return self.bare / self.area if self.area else 0.0
+
+    @property
+    def over(self) -> float:
+        """Covered area outside of the ground truth, in units of the ground truth's area."""
+        return self.beyond / self.area if self.area else 0.0
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "clip": self.clip,
+            "frames": self.frames,
+            "looks": self.looks,
+            "looks_share": round(self.looks / max(1, self.frames), 4),
+            "leak": round(self.leak, 6),
+            "object_frames": self.object_frames,
+            "exposed": [{"object": o, "frame": f, "bare": round(part, 4)} for o, f, part in self.exposed],
+            "longest_exposure_ms": round(self.longest, 1),
+            "over_redaction": round(self.over, 4),
+        }
+
+
+def evaluate_redaction(clip: Path, truth: Path, model: Model, question: Question, redaction: Redaction) -> Exposure:
+    """Redacts the clip, without writing it, and compares what is painted with the boxes of the truth.
+
+    truth: JSON with "frames", one a frame of the clip: "index", "time" in seconds, and "boxes" with "id" and "xyxy" in
+    pixels of the displayed picture. A box may have a "label", and is to be hidden only if that is one of the prompts.
+    InputError where it is not that, or not of this clip, or where there are labels and none is a prompt.
+    """
+    wanted = _asked_for(_read_truth(truth), question.prompts, truth)
+    exposure = Exposure(clip.name)
+    see = finding(model, question.prompts, question.threshold)
+    since: dict[int, float] = {}
+    end = 0.0
+    try:
+        with VideoReader(clip) as reader:
+            for judged in judge(reader, see, question, reader.rate, Stopwatch()):
+                if isinstance(judged, Judged) and judged.frame.stream == reader.videos[0].index:
+                    if exposure.frames >= len(wanted):
+                        raise InputError(f"has more frames than {truth}")
+                    if abs(wanted[exposure.frames]["time"] - judged.frame.time) > SAME_TIME:
+                        raise InputError(f"its frame {exposure.frames} is at another time than in {truth}")
+                    _compare(judged, wanted[exposure.frames], redaction, exposure, since)
+                    end = judged.frame.time + 1 / reader.rate(judged.frame.stream)
+    except InputError as error:
+        raise InputError(f"{clip}: {error}") from error
+    exposure.longest = max([exposure.longest, *(1000 * (end - begin) for begin in since.values())])
+    if exposure.frames != len(wanted):
+        raise InputError(f"{truth}: has {len(wanted)} frames, {clip} has {exposure.frames}")
+    return exposure
+
+
+def _compare(
+    judged: Judged, truth: dict[str, Any], redaction: Redaction, exposure: Exposure, since: dict[int, float]
+) -> None:
+    width, height = judged.frame.shown_size
+    painted = np.zeros((height, width, 4), np.uint8)
+    redaction.paint(of_rgba(painted), judged.moment, judged.verdict)
+    painted = painted[:, :, 3]
+    covered = painted > 0
+    true = np.zeros_like(covered)
+    exposed_now = set()
+    for box in truth["boxes"]:
+        x0, y0, x1, y1 = (max(0, round(side)) for side in box["xyxy"])
+        true[y0:y1, x0:x1] = True
+        inside = covered[y0:y1, x0:x1]
+        if not inside.size:
+            continue
+        bare = int(inside.size - inside.sum())
+        exposure.object_frames += 1
+        exposure.area += inside.size
+        exposure.bare += bare
+        if bare > SHOWING * inside.size:
+            exposure.exposed.append((box["id"], judged.frame.index, bare / inside.size))
+            exposed_now.add(box["id"])
+    for known in set(since) - exposed_now:
+        exposure.longest = max(exposure.longest, 1000 * (judged.frame.time - since.pop(known)))
+    for one in exposed_now:
+        since.setdefault(one, judged.frame.time)
+    exposure.beyond += int((covered & ~true).sum())
+    exposure.frames += 1
+    exposure.looks += judged.verdict.looked
+
+
+def _read_truth(path: Path) -> list[dict[str, Any]]:
+    try:
+        frames: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["frames"]
+        for frame in frames:
+            frame["time"] = float(frame["time"])
+            for box in frame["boxes"]:
+                x0, y0, x1, y1 = (float(side) for side in box["xyxy"])
+                if not (x0 < x1 < MOST_PIXELS and y0 < y1 < MOST_PIXELS):
+                    raise ValueError(f"a box can't be {box['xyxy']}")
+                int(box["id"])
+                normalise(box.get("label", ""))
+    except OSError as error:
+        raise InputError(f"{path}: can't be read: {(error.strerror or '').lower()}") from error
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
+        raise InputError(f"{path}: is no ground truth ({type(error).__name__}: {error})") from error
+    return frames
+
+
+def _asked_for(frames: list[dict[str, Any]], prompts: Sequence[str], path: Path) -> list[dict[str, Any]]:
+    """The frames with those boxes alone that have a prompt as their label, or no label."""
+    asked = {normalise(prompt) for prompt in prompts}
+    labels = {normalise(box["label"]) for frame in frames for box in frame["boxes"] if "label" in box}
+    if labels and not labels & asked:
+        raise InputError(f"{path}: has no box of {' or '.join(sorted(asked))}, only of {', '.join(sorted(labels))}")
+    return [
+        {**frame, "boxes": [box for box in frame["boxes"] if "label" not in box or normalise(box["label"]) in asked]}
+        for frame in frames
+    ]
+
+
+def table(rows: list[Exposure]) -> Iterator[str]:
+    """Lines of a table in Markdown."""
+    yield "| clip | frames seen by the model | leak | object-frames exposed | longest exposure | over-redaction |"
+    yield "|---|---|---|---|---|---|"
+    for row in rows:
+        yield (
+            f"| {row.clip} | {row.looks} of {row.frames} ({row.looks / max(1, row.frames):.1%}) | {row.leak:.3%} "
+            f"| {len(row.exposed)} of {row.object_frames} | {row.longest:.0f} ms | {row.over:.2f}x |"
+        )

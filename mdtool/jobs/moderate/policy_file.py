@@ -1,0 +1,36 @@
+"""Policies by name: the presets, which are data of the program, and the files that people write."""
+
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mdtool.errors import UsageError
+
+if TYPE_CHECKING:
+    from recipes.policy import Policy
+
+PRESETS = Path(__file__).parents[3] / "configs" / "policies"
+
+
+def presets() -> list[str]:
+    """Their names; a file each, `configs/policies/NAME.toml`."""
+    return sorted(path.stem for path in PRESETS.glob("*.toml"))
+
+
+def load_policy(name_or_path: str) -> "Policy":
+    """The preset of that name, or what a TOML file says. UsageError, in one line, where there is none."""
+    from recipes.policy import parse_policy  # not for the names alone, which shells ask for
+
+    path = PRESETS / f"{name_or_path}.toml" if name_or_path in presets() else Path(name_or_path)
+    try:
+        return parse_policy(path.read_text("utf-8-sig"), name_or_path)
+    except FileNotFoundError as error:
+        close = get_close_matches(name_or_path, presets(), n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"presets: {', '.join(presets())}"
+        raise UsageError(f"--policy {name_or_path}: there is no such file or preset; {hint}") from error
+    except OSError as error:
+        raise UsageError(f"--policy {name_or_path}: can't be read: {(error.strerror or str(error)).lower()}") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"--policy {name_or_path}: is no text in UTF-8") from error
+    except ValueError as error:
+        raise UsageError(f"--policy {error}") from error

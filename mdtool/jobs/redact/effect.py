@@ -1,0 +1,35 @@
+"""Hides what was found: the treatment that `mdtool redact` gives."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from mdtool.media.canvas import Canvas, Colour
+from mdtool.records.findings import Moment, Verdict
+from recipes.redact import Area, Style, blank, redact
+from recipes.regions import Rectangle, Region, Size, chosen
+
+
+@dataclass(frozen=True)
+class Redaction:
+    """keep, only, min_size: as `recipes.regions.chosen` has them."""
+
+    style: Style = Style()
+    colour: Colour = (0, 0, 0)
+    keep: tuple[Region, ...] = ()
+    only: tuple[Region, ...] = ()
+    min_size: Size | None = None
+
+    def paint(self, canvas: Canvas, moment: Moment, verdict: Verdict) -> None:
+        if verdict.hidden:
+            blank(canvas.planes, canvas.fill(self.colour))
+            return
+        chosen_ones = chosen(verdict.regions, *canvas.shown_size, self.keep, self.only, self.min_size)
+        hide(canvas, chosen_ones, self.style, self.colour)
+
+
+def hide(canvas: Canvas, regions: Iterable[Rectangle], style: Style, colour: Colour) -> None:
+    """Paints over the regions, in fractions of the picture as displayed."""
+    turned = canvas.orientation
+    areas = [Area(*turned.to_stored((r.x_min, r.y_min, r.x_max, r.y_max))) for r in regions]
+    x, y = style.margins
+    redact(canvas.planes, areas, replace(style, margin=(y, x)) if turned.swaps_sides else style, canvas.fill(colour))

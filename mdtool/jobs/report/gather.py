@@ -1,0 +1,202 @@
+"""What a report says of one input, gathered in one pass over its findings: memory does not grow with their length."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from engine.contract import Box, Point, normalise
+from mdtool.records.findings import Moment, Record, Region
+from recipes.gaze import ALONE, Attention, Gaze, who_looks_at
+from recipes.heatmap import HeatMap, warm
+from recipes.policy import objects_of
+from recipes.verdict import BRIDGE, Ruling, Verdict, share
+
+MOST_CANDIDATES = 48  # for example frames
+FIRST_SLOT = 0.25  # seconds
+SLACK = 1e-4  # seconds: times in findings are rounded
+
+
+@dataclass
+class Presence:
+    """Of one label. tracks: with their streams; largest: area on any frame, as a part of it; spans: [start, end]."""
+
+    name: str
+    tracks: set[tuple[int, int]] = field(default_factory=set)
+    frames: int = 0
+    largest: float = 0.0
+    spans: list[list[float]] = field(default_factory=list)
+    last: dict[int, int] = field(default_factory=dict)  # stream -> frame
+
+    def add(self, moment: Moment, regions: Sequence[Region]) -> None:
+        self.tracks |= {(moment.stream, region.track) for region in regions}
+        self.frames += 1
+        self.largest = max(self.largest, share(regions))
+        start, end = moment.time, moment.time + moment.duration
+        in_row = self.last.get(moment.stream) == moment.frame - 1
+        self.last[moment.stream] = moment.frame
+        if self.spans and (in_row or start - self.spans[-1][1] <= BRIDGE):
+            span = self.spans[-1]
+            span[:] = min(start, span[0]), max(end, span[1])
+        else:
+            self.spans.append([start, end])
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A frame that may be shown as an example, the worthier the better."""
+
+    worth: tuple[bool, bool, float]
+    moment: Moment
+    regions: Sequence[Region]
+    labels: Sequence[str]
+
+
+class Candidates:
+    """The worthiest frames, spread over the time: one for each slot, and slots grow with the time."""
+
+    def __init__(self) -> None:
+        self._slots: dict[int, Candidate] = {}
+        self._seconds = FIRST_SLOT
+
+    def add(self, one: Candidate) -> None:
+        self._take(one)
+        while len(self._slots) > MOST_CANDIDATES:
+            self._seconds *= 2
+            before, self._slots = self._slots, {}
+            for each in before.values():
+                self._take(each)
+
+    def _take(self, one: Candidate) -> None:
+        slot = math.floor(one.moment.time / self._seconds)
+        if slot not in self._slots or one.worth > self._slots[slot].worth:
+            self._slots[slot] = one
+
+    def best(self, count: int) -> list[Candidate]:
+        """As many, in the order of time: the worthiest of each of so many equal parts of the time, then of all."""
+        every = sorted(self._slots.values(), key=lambda one: one.moment.time)
+        if len(every) <= count:
+            return every
+        start, end = every[0].moment.time, every[-1].moment.time
+        parts: dict[int, Candidate] = {}
+        for one in sorted(every, key=lambda one: one.worth, reverse=True):
+            parts.setdefault(min(count - 1, int((one.moment.time - start) / (end - start) * count)), one)
+        chosen = list(parts.values())[:count]
+        rest = sorted((one for one in every if one not in chosen), key=lambda one: one.worth, reverse=True)
+        return sorted([*chosen, *rest[: count - len(chosen)]], key=lambda one: one.moment.time)
+
+
+class Gathered:
+    """Takes the records of one input as they come.
+
+    verdict: of a policy on this input; examples are then of the rules that it says are hit.
+    """
+
+    def __init__(self, verdict: Verdict | None = None) -> None:
+        self.verdict = verdict
+        self.model = ""
+        self.prompts: dict[str, None] = {}
+        self.frames = self.looks = self.unjudged = 0
+        self.start, self.end = math.inf, -math.inf
+        self.cuts: list[float] = []
+        self.presences: dict[str, Presence] = {}  # by label
+        self.candidates = Candidates()
+        self.attention: dict[int, Attention] = {}  # by stream
+        self.by_head = False  # some gazes are only the direction of the head
+        self.looked_at: HeatMap | None = None
+        self.heat: HeatMap | None = None  # where things were
+        self._faces: set[str] = set()  # labels of what has a gaze
+        self._open: dict[int, Record] = {}  # stream -> its last record, whose duration may have to be told by the next
+        self._hit = [ruling for ruling in verdict.rulings if ruling.hit] if verdict else []
+
+    @property
+    def still(self) -> bool:
+        return self.frames == 1 and self.end == self.start
+
+    def add(self, record: Record) -> None:
+        moment, verdict = record.moment, record.verdict
+        self.model = self.model or record.model
+        self.prompts |= dict.fromkeys(record.prompts)
+        self.frames += 1
+        self.looks += verdict.looked
+        self.unjudged += verdict.hidden
+        self.start, self.end = min(self.start, moment.time), max(self.end, moment.time + moment.duration)
+        if verdict.cut and moment.stream in self._open:
+            self.cuts.append(moment.time)
+        for label in dict.fromkeys(region.label for region in verdict.regions):
+            presence = self.presences.setdefault(label, Presence(label))
+            presence.add(moment, [region for region in verdict.regions if region.label == label])
+        self._offer(record)
+        if before := self._open.get(moment.stream):
+            self._close(before, before.moment.duration or max(0.0, moment.time - before.moment.time))
+        self._open[moment.stream] = record
+
+    def finish(self) -> None:
+        for record in self._open.values():
+            self._close(record, ALONE if self.still else record.moment.duration)
+
+    def _offer(self, record: Record) -> None:
+        """The frame as an example."""
+        labels, regions, wanted = [], list(record.verdict.regions), False
+        if self.verdict is None:
+            labels = sorted({region.label for region in regions})
+        else:
+            regions = []
+            for ruling in self._hit_at(record.moment.time):
+                width, height = record.moment.size
+                own = objects_of(ruling.rule, record.verdict.regions, width or 1, height or 1)
+                if own or ruling.rule.question:
+                    labels.append(ruling.rule.name)
+                    regions += own
+                    wanted |= bool(ruling.example and abs(ruling.example.time - record.moment.time) <= SLACK)
+        if labels:
+            seen = any(region.seen for region in regions)
+            worth = max((_worth(region) for region in regions), default=0.0)
+            self.candidates.add(Candidate((wanted, seen, worth), record.moment, regions, labels))
+
+    def _hit_at(self, time: float) -> Iterator[Ruling]:
+        for ruling in self._hit:
+            if any(start - SLACK <= time < max(end - SLACK, start + SLACK) for start, end in ruling.spans):
+                yield ruling
+
+    def _close(self, record: Record, seconds: float) -> None:
+        """Heat and attention of a frame, now that it is known for how long it is shown."""
+        regions = record.verdict.regions
+        looking = [region for region in regions if region.gaze]
+        if self.heat is None or self.looked_at is None:
+            width, height = record.moment.size
+            aspect = width / height if width and height else 1.0
+            self.heat, self.looked_at = HeatMap(aspect), HeatMap(aspect)
+        for region in regions:
+            self.heat.add((region.x_min + region.x_max) / 2, (region.y_min + region.y_max) / 2, seconds)
+        for region in looking:
+            warm(self.looked_at, gaze_of(region), seconds)
+        if looking:
+            self._faces |= {region.label for region in looking}
+            self.by_head |= any(region.gaze and region.gaze.method == "head" for region in looking)
+            people = [gaze_of(region) for region in regions if region.label in self._faces]
+            things = [box_of(region) for region in regions if region.label not in self._faces]
+            of_stream = self.attention.setdefault(record.moment.stream, Attention())
+            of_stream.add(who_looks_at(people, things), seconds)
+
+    def missing(self) -> list[str]:
+        """Prompts for which nothing was found."""
+        found = {normalise(label) for label in self.presences}
+        return [prompt for prompt in self.prompts if normalise(prompt) not in found]
+
+
+def _worth(region: Region) -> float:
+    """Of an example: how large and how sure it is."""
+    width, height = min(1.0, region.x_max - region.x_min), min(1.0, region.y_max - region.y_min)
+    return math.sqrt(width * height) * (1.0 if region.score is None else region.score)
+
+
+def gaze_of(region: Region) -> Gaze:
+    eye = Point((region.x_min + region.x_max) / 2, (region.y_min + region.y_max) / 2)
+    look = region.gaze
+    target = Point(*look.target) if look and look.target else None
+    in_frame, method = (look.in_frame, look.method) if look else (None, "model")
+    return Gaze(region.track, box_of(region), eye, target, in_frame, method)
+
+
+def box_of(region: Region) -> Box:
+    return Box(region.x_min, region.y_min, region.x_max, region.y_max, region.label, region.score)

@@ -1,0 +1,53 @@
+"""Folders of outputs are whole or absent, as files are: filled beside their name, synced, then renamed."""
+
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from mdtool.errors import OutputError
+from mdtool.media.files.atomic_file import named, part_of, sync
+
+
+@contextmanager
+def whole_folder(target: Path) -> Iterator[Path]:
+    """A folder to fill with files, which is taken away if that fails, and else gets the target's name.
+
+    A lock on it keeps a second run from the same output; what a killed run left there is thrown away. OutputError,
+    with the target's name, for all that can't be written, and for a target that is there and no empty folder.
+    """
+    with named(target):
+        if os.path.lexists(target) and not (target.name and is_empty(target)):
+            raise OutputError("exists already, and is no empty folder; give a new name")
+        part = part_of(target)
+        part.mkdir(exist_ok=True)
+        lock = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        try:
+            _take(lock)
+            try:
+                for path in part.iterdir():
+                    path.unlink()
+                yield part
+                for path in (*part.iterdir(), part):
+                    sync(path)
+                part.rename(target)
+            except BaseException:
+                shutil.rmtree(part, ignore_errors=True)
+                raise
+            sync(target.parent)
+        finally:
+            os.close(lock)
+
+
+def is_empty(folder: Path) -> bool:
+    """Whether it is a folder, and nothing is in it."""
+    return folder.is_dir() and not folder.is_symlink() and not any(folder.iterdir())
+
+
+def _take(lock: int) -> None:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise OutputError("another run is writing it") from error

@@ -1,0 +1,175 @@
+"""Pictures for a model to look at: every format that libvips and Pillow read safely, made into upright sRGB."""
+
+import importlib
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mdtool.errors import InputError
+from mdtool.media.image import exif
+from mdtool.media.image.image_file import Photo, check_size, pillow, sniff
+from mdtool.media.image.libvips import reason, vips
+from mdtool.media.sources.inputs import PHOTOS
+
+# fmt: off
+PICTURES = (
+    *sorted(PHOTOS),
+    ".apng", ".bmp", ".dds", ".dib", ".hif", ".icns", ".ico", ".j2c", ".j2k", ".jfif", ".jp2", ".jpc", ".jpe",
+    ".jpf", ".jpx", ".pbm", ".pcx", ".pfm", ".pgm", ".pnm", ".ppm", ".psd", ".qoi", ".ras", ".sgi", ".tga",
+)
+_MAGIC = {  # how files begin, and which of Pillow's formats they are
+    b"BM": "BMP", b"P1": "PPM", b"P2": "PPM", b"P3": "PPM", b"P4": "PPM", b"P5": "PPM", b"P6": "PPM", b"Pf": "PPM",
+    b"\0\0\0\x0cjP  ": "JPEG2000", b"\xff\x4f\xff\x51": "JPEG2000", b"DDS ": "DDS", b"8BPS": "PSD", b"qoif": "QOI",
+    b"\0\0\1\0": "ICO", b"icns": "ICNS", b"\x01\xda": "SGI", b"\x59\xa6\x6a\x95": "SUN",
+    b"\x0a\0\1": "PCX", b"\x0a\2\1": "PCX", b"\x0a\3\1": "PCX", b"\x0a\4\1": "PCX", b"\x0a\5\1": "PCX",
+}
+# fmt: on
+JXL = (b"\xff\x0a", b"\0\0\0\x0cJXL ")
+HEAD_BYTES = 64
+
+
+def read_picture(source: bytes | Path) -> np.ndarray:
+    """HxWx3 uint8 sRGB, upright, of the first or only picture in a file or in the bytes of one.
+
+    What is transparent shows grey. 16 bits keep their upper 8; other numbers are scaled as `_scaled` says.
+    Raises InputError: no picture, damaged or cut short, too large; and OSError where there is no such file.
+    """
+    if isinstance(source, Path):
+        with source.open("rb") as file:
+            head = file.read(HEAD_BYTES)
+            if begins_picture(head) or source.suffix.lower() == ".tga":
+                file.seek(0)
+                data = file.read()
+            else:
+                data = head
+    else:
+        data, head = source, source[:HEAD_BYTES]
+    if not head:
+        raise InputError("is empty")
+    kind = sniff(head)
+    if kind == "heic":
+        return _read_heic(data)
+    if kind is None:
+        return _read_by_pillow(data, next((form for magic, form in _MAGIC.items() if head.startswith(magic)), "TGA"))
+    try:
+        return _read_by_vips(kind, data)
+    except InputError:
+        if kind not in ("tiff", "avif"):
+            raise
+        return _read_by_pillow(data, kind.upper())  # which reads a few kinds more
+
+
+def begins_picture(head: bytes) -> bool:
+    """Whether a file that begins so (64 bytes) is one of the pictures that tell it there; a TGA does not."""
+    return sniff(head) is not None or head.startswith((*_MAGIC, *JXL))
+
+
+def _read_by_vips(kind: str, data: bytes) -> np.ndarray:
+    pyvips = vips()
+    loader = getattr(pyvips.Image, {"avif": "heif"}.get(kind, kind) + "load_buffer")
+    try:
+        # Of libjpeg's warnings only "premature end" is as bad as an error: the rest of the picture is grey.
+        options: dict[str, Any] = {"access": "sequential", "fail_on": "warning" if kind == "jpeg" else "error"}
+        image = loader(data, **options)
+        check_size(image.width, image.height)
+        try:
+            pixels, mode = _pixels(image)
+        except pyvips.Error as error:
+            if kind != "jpeg" or "premature end" in str(error):
+                raise
+            image = loader(data, **{**options, "fail_on": "error"})
+            pixels, mode = _pixels(image)
+    except pyvips.Error as error:
+        raise InputError(f"is damaged: {reason(error)}") from error
+    icc = bytes(image.get("icc-profile-data")) if image.get_typeof("icc-profile-data") else b""
+    shown = Photo(pixels, mode, kind, icc).srgb()
+    turn = 1 if kind == "avif" else _orientation(image)  # AVIF is turned by its own boxes, in the decoder
+    return shown if turn == 1 else exif.upright(shown, turn)
+
+
+def _orientation(image: Any) -> int:
+    turn = image.get("orientation") if image.get_typeof("orientation") else 1
+    return turn if turn in range(1, 9) else 1
+
+
+def _pixels(image: Any) -> tuple[np.ndarray, str]:
+    """HxWxC uint8 or uint16, and their mode as in `Photo`."""
+    if image.interpretation in ("lab", "labs", "labq", "xyz", "scrgb"):
+        image = image.colourspace("srgb")
+    bands = 4 if image.interpretation == "cmyk" else min(image.bands, 4)
+    pixels = image.numpy().reshape(image.height, image.width, image.bands)[:, :, :bands]
+    mode = "CMYK" if image.interpretation == "cmyk" else ("L", "LA", "RGB", "RGBA")[bands - 1]
+    return _scaled(pixels), mode
+
+
+def _scaled(pixels: np.ndarray) -> np.ndarray:
+    """uint8 and uint16 as they are; other numbers as uint8. These are taken to go from 0 (or their least, below that)
+    up to the first of 1 (of fractions only), 255 and 65535 that none of them is above, or to their most."""
+    if pixels.dtype in (np.uint8, np.uint16):
+        return pixels
+    values = np.nan_to_num(pixels.astype(np.float32), posinf=0, neginf=0)
+    least, most = float(values.min()), float(values.max())
+    tops = (1, 255, 65535) if pixels.dtype.kind == "f" else (255, 65535)
+    low, high = min(least, 0.0), next((top for top in tops if most <= top), most)
+    return np.rint((values - low) * (255 / (high - low))).astype(np.uint8)
+
+
+def _read_by_pillow(data: bytes, form: str) -> np.ndarray:
+    try:
+        image = pillow().open(io.BytesIO(data), formats=[form])
+        check_size(*image.size)
+        image.load()
+    except (InputError, MemoryError):
+        raise
+    except Exception as error:  # Pillow's errors have no common class
+        if form == "TGA":
+            raise InputError(_no_picture(data)) from error
+        raise InputError(f"is damaged, or of a kind that can't be read: {_line(error)}") from error
+    return _of_pillow(image)
+
+
+def _no_picture(data: bytes) -> str:
+    if data.startswith(JXL):
+        return "is a JPEG XL picture, which can't be read here; convert it first (djxl, package libjxl-tools)"
+    return "is no picture of a kind that mdtool reads"
+
+
+def _line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
+def _of_pillow(image: Any) -> np.ndarray:
+    """A decoded picture of Pillow's, as `read_picture` gives it."""
+    if image.mode == "I":
+        pixels = np.clip(np.asarray(image), 0, 65535).astype(np.uint16)  # as its PGM and PNG readers fill it
+    elif image.mode.startswith("I;16") or image.mode == "F":
+        pixels = _scaled(np.asarray(image).astype(np.float32 if image.mode == "F" else np.uint16))
+    else:
+        wanted = "RGBA" if image.has_transparency_data else {"1": "L", "L": "L", "CMYK": "CMYK"}.get(image.mode, "RGB")
+        pixels = np.asarray(image if image.mode == wanted else image.convert(wanted))
+    pixels = pixels.reshape(*pixels.shape[:2], -1)
+    mode = "CMYK" if image.mode == "CMYK" else ("L", "LA", "RGB", "RGBA")[pixels.shape[2] - 1]
+    shown = Photo(pixels, mode, "", image.info.get("icc_profile")).srgb()
+    turn = exif.orientation(image.info.get("exif") or b"")
+    return shown if turn == 1 else exif.upright(shown, turn)
+
+
+def _read_heic(data: bytes) -> np.ndarray:
+    try:
+        reader = importlib.import_module("pi_heif")
+    except ImportError as error:
+        raise InputError("is a HEIC photo, which needs an extra: pip install 'mdtool[heic]'") from error
+    try:
+        held = reader.open_heif(data)
+        image = held[held.primary_index]
+        check_size(*image.size)
+        pixels = np.array(image)[:, : image.size[0]]  # a copy: its own memory goes when it does
+    except (InputError, MemoryError):
+        raise
+    except Exception as error:  # its errors have no common class
+        raise InputError(f"is damaged, or of a kind that can't be read: {_line(error)}") from error
+    pixels = pixels.reshape(*pixels.shape[:2], -1)
+    mode = ("L", "LA", "RGB", "RGBA")[pixels.shape[2] - 1]
+    return Photo(pixels, mode, "heic", image.info.get("icc_profile")).srgb()

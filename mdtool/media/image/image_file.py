@@ -1,0 +1,318 @@
+"""Still photos: read with their quality and metadata known, written the way they came.
+
+JPEG (ITU T.81, JFIF, Exif), PNG (third edition), WebP (RFC 9649), TIFF 6.0, AVIF, and GIF89a with one frame.
+A written photo is made from pixels and from named fields only, so nothing else of the source can slip through.
+"""
+
+import io
+import logging
+import struct
+import warnings
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mdtool.errors import InputError
+from mdtool.media.image import exif
+from mdtool.media.image.icc_profile import to_srgb
+from mdtool.media.image.libvips import reason, vips
+from mdtool.media.image.palette import packed, rgba
+
+MAX_PIXELS = 250_000_000  # the largest phone cameras make 200 million
+GREY_BEHIND = 128  # shows both black and white drawings on a transparent ground
+
+Source = bytes | Path
+
+CHANNELS = {"L": 1, "LA": 2, "RGB": 3, "RGBA": 4, "CMYK": 4}
+
+
+@dataclass
+class Photo:
+    """One picture, upright.
+
+    pixels: HxWxC, uint8 or uint16, as displayed (EXIF orientation applied).
+    mode: "L", "LA", "RGB", "RGBA" or "CMYK" (ink, 0 = none); it fixes C.
+    format: as `sniff` says it. dpi: pixels per inch, across and down.
+    encoding: what the writer of this format needs to keep depth, compression and quality.
+    notes: sentences about what could not be kept, for the person; reading and writing add to them.
+    """
+
+    pixels: np.ndarray
+    mode: str
+    format: str
+    icc: bytes | None = None
+    dpi: tuple[float, float] | None = None
+    encoding: dict[str, Any] = field(default_factory=dict)
+    metadata: exif.Metadata = field(default_factory=exif.Metadata)
+    notes: list[str] = field(default_factory=list)
+
+    def planes(self) -> list[np.ndarray]:
+        """HxW views, one per colour channel and none for alpha: painting on them changes the photo."""
+        count = CHANNELS[self.mode] - self.mode.endswith("A")
+        return [self.pixels[:, :, channel] for channel in range(count)]
+
+    def alpha(self) -> np.ndarray | None:
+        """HxW view of the opacity, or None. It can draw a face all by itself: redact it too, or make it opaque."""
+        return self.pixels[:, :, -1] if self.mode.endswith("A") else None
+
+    def fill(self, rgb: tuple[int, int, int]) -> list[int]:
+        """The value of each of `planes` that shows this colour (0..255 each)."""
+        red, green, blue = rgb
+        if self.mode in ("L", "LA"):
+            values = [round(0.299 * red + 0.587 * green + 0.114 * blue)]
+        elif self.mode == "CMYK":
+            light = max(rgb)
+            values = [round(255 * (light - part) / light) if light else 0 for part in rgb] + [255 - light]
+        else:
+            values = [red, green, blue]
+        return [value * 257 for value in values] if self.pixels.dtype == np.uint16 else values
+
+    def srgb(self) -> np.ndarray:
+        """HxWx3 uint8 for a model to look at: sRGB, as the profile, if any, says. What is transparent shows grey."""
+        colours = self.pixels[:, :, : len(self.planes())]
+        if not self.icc or (converted := to_srgb(colours, self.mode, self.icc)) is None:
+            return self.rgb()
+        return self._on_grey(converted)
+
+    def rgb(self) -> np.ndarray:
+        """The same in the photo's own values, to draw on. Of opaque RGB in 8 bits it may be `pixels` itself."""
+        if self.mode == "CMYK":
+            light = 255 - _eight_bits(self.pixels).astype(np.uint16)
+            return ((light[:, :, :3] * light[:, :, 3:] + 127) // 255).astype(np.uint8)
+        colours = self._on_grey(_eight_bits(self.pixels[:, :, : len(self.planes())]))
+        return np.ascontiguousarray(colours if colours.shape[2] == 3 else colours.repeat(3, axis=2))
+
+    def _on_grey(self, colours: np.ndarray) -> np.ndarray:
+        """What is seen of the photo's colours, HxWxC uint8."""
+        alpha = self.alpha()
+        if alpha is None or (alpha == np.iinfo(alpha.dtype).max).all():  # the latter as screenshots have it
+            return colours
+        return _over_grey(colours, _eight_bits(alpha)[:, :, None])
+
+    def set_rgb(self, rgb: np.ndarray, where: np.ndarray) -> None:
+        """Takes over colours, HxWx3 uint8, where the mask HxW says so, and makes the photo opaque there."""
+        colours = rgb[where].astype(self.pixels.dtype)
+        if self.mode in ("L", "LA"):
+            colours = np.rint(colours @ (0.299, 0.587, 0.114))[:, None].astype(self.pixels.dtype)
+        elif self.mode == "CMYK":
+            light = colours.max(axis=1, keepdims=True, initial=0)
+            ink = 255 * (light - colours.astype(np.int32)) // np.maximum(light, 1)
+            colours = np.hstack([ink, 255 - light]).astype(self.pixels.dtype)
+        if self.pixels.dtype == np.uint16:
+            colours *= 257
+        self.pixels[where, : colours.shape[1]] = colours
+        if (alpha := self.alpha()) is not None:
+            alpha[where] = np.iinfo(alpha.dtype).max
+
+
+def sniff(head: bytes) -> str | None:
+    """The picture format that a file begins like (its first 64 bytes do): "jpeg", "png", "gif", "webp", "tiff",
+    "avif" or "heic"; None for anything else."""
+    if head.startswith(b"\xff\xd8\xff"):
+        return "jpeg"
+    if head.startswith(b"\x89PNG\r\n\x1a\n"):
+        return "png"
+    if head.startswith((b"GIF87a", b"GIF89a")):
+        return "gif"
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return "webp"
+    if head.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")):
+        return "tiff"
+    if head[4:8] == b"ftyp":
+        brands = {head[8:12]} | {head[at : at + 4] for at in range(16, min(64, int.from_bytes(head[:4], "big")), 4)}
+        if brands & {b"avif", b"avis"}:
+            return "avif"
+        if brands & {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}:
+            return "heic"
+    return None
+
+
+def read_photo(source: Source) -> Photo:
+    """The photo in a file, or in the bytes of one.
+
+    Raises InputError: no photo, damaged or cut short, too large, or of a kind whose every picture can't be redacted.
+    """
+    data = source if isinstance(source, bytes) else source.read_bytes()
+    kind = sniff(data[:64])
+    if not data:
+        raise InputError("is empty")
+    if kind is None:
+        raise InputError("is no photo that mdtool reads: JPEG, PNG, WebP, TIFF, AVIF or GIF")
+    if kind == "heic":
+        raise InputError(
+            "is a HEIC photo, which can't be read here; convert it first (heif-convert, package libheif-examples)"
+        )
+    if kind == "avif" and b"avis" in data[8:64] and b"moov" in data:
+        raise InputError("is an animated AVIF, which can't be read here; convert it to WebP or a video first")
+    notes: list[str] = []
+    image = _open(kind, data)
+    encoding, comment, iptc, dpi = _details(kind, data, image, notes)
+    pixels = _pixels(kind, data, image, notes)
+    turn = exif.parsed(data).get(exif.ORIENTATION, 1) if kind == "tiff" else exif.orientation(_blob(image, "exif-data"))
+    pixels = exif.upright(pixels, 1 if kind == "avif" else turn)  # AVIF is turned by its own boxes, in the decoder
+    if turn >= 5 and dpi:
+        dpi = dpi[::-1]
+    metadata = exif.Metadata(
+        exif=_blob(image, "exif-data"),
+        xmp=_blob(image, "xmp-data"),
+        iptc=iptc,
+        comment=comment,
+        texts=exif.png_texts(data) if kind == "png" else (),
+    )
+    icc = _blob(image, "icc-profile-data") or None
+    if encoding.get("palette"):
+        encoding["colours"] = np.unique(packed(rgba(pixels)))
+    return Photo(pixels, _mode(image), kind, icc, dpi, encoding, metadata, notes)
+
+
+@cache
+def pillow() -> Any:
+    """PIL.Image, with our limit in place of its lower one."""
+    from PIL import Image
+
+    Image.MAX_IMAGE_PIXELS = MAX_PIXELS
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # what matters of it comes as an error too
+    logging.getLogger("PIL").setLevel(logging.CRITICAL)
+    return Image
+
+
+def check_size(width: int, height: int) -> None:
+    """InputError for a picture too large to decode safely."""
+    if width * height > MAX_PIXELS:
+        limit = MAX_PIXELS // 1_000_000
+        raise InputError(f"is too large: {width} x {height} pixels, the limit is {limit} million; scale it down first")
+
+
+def _open(kind: str, data: bytes, **options: Any) -> Any:
+    """A libvips image of the first picture; its header is read and checked, its pixels are not decoded yet."""
+    pyvips = vips()
+    loader = getattr(pyvips.Image, {"avif": "heif"}.get(kind, kind) + "load_buffer")
+    # Of libjpeg's warnings "premature end" is as bad as an error: the rest of the picture is grey.
+    try:
+        image = loader(data, fail_on="warning" if kind == "jpeg" else "error", **options)
+    except pyvips.Error as error:
+        raise InputError(f"is damaged: {reason(error)}") from error
+    check_size(image.width, image.height)
+    if image.format not in ("uchar", "ushort") or image.interpretation in ("lab", "labs") or image.bands > 4:
+        raise InputError(f"has pixels of a kind mdtool can't redact ({image.bands} x {image.format}); convert it first")
+    if _count(image) > 1:
+        raise InputError(f"holds {_count(image)} pictures where one was looked for; split it into single ones first")
+    return image
+
+
+def _pixels(kind: str, data: bytes, image: Any, notes: list[str]) -> np.ndarray:
+    pyvips = vips()
+    try:
+        pixels = image.numpy()
+    except pyvips.Error as error:
+        if kind != "jpeg" or "premature end" in str(error):
+            raise InputError(f"is damaged: {reason(error)}") from error
+        try:
+            pixels = pyvips.Image.jpegload_buffer(data, fail_on="error").numpy()
+        except pyvips.Error as second:
+            raise InputError(f"is damaged: {reason(second)}") from second
+        notes.append(f"is slightly damaged ({reason(error)})")
+    return pixels.reshape(image.height, image.width, image.bands)
+
+
+def _mode(image: Any) -> str:
+    return "CMYK" if image.interpretation == "cmyk" else ("L", "LA", "RGB", "RGBA")[image.bands - 1]
+
+
+def _details(
+    kind: str, data: bytes, image: Any, notes: list[str]
+) -> tuple[dict[str, Any], bytes, bytes, tuple[float, float] | None]:
+    """(encoding, comment, IPTC, dpi): what only the format itself can tell."""
+    bits = image.get("bits-per-sample") if image.get_typeof("bits-per-sample") else 8
+    if kind == "jpeg":
+        return _jpeg_details(data, notes)
+    if kind == "png":
+        chunks = [chunk for chunk in exif.png_chunks(data) if chunk[0] != b"IDAT"]
+        if any(name == b"acTL" for name, _ in chunks):
+            raise InputError("is an animated PNG where a photo was looked for")
+        encoding = {
+            "bits": bits,
+            "palette": bool(image.get_typeof("palette")),
+            "interlace": bool(image.get_typeof("interlaced")),
+            "chunks": [chunk for chunk in chunks if chunk[0] in exif.COLOUR_CHUNKS],
+        }
+        return encoding, b"", b"", exif.png_dpi(chunks)
+    if kind == "tiff":
+        tags = exif.parsed(data)
+        if not len(tags):
+            raise InputError("is a BigTIFF, or its header can't be read; save it as a plain TIFF first")
+        if tags.get(262) == 3:
+            notes.append("its palette became plain RGB")
+        if {0xC612, 0x014A} & set(tags) or data[8:10] == b"CR":
+            raise InputError("is a camera's raw file or a TIFF with pictures inside the picture; export it first")
+        encoding = {"bits": bits, "compression": tags.get(259, 1), "predictor": tags.get(317, 1)}
+        encoding["exif"] = bool({exif.EXIF_IFD, exif.GPS_IFD} & set(tags))
+        dpi = (image.xres * 25.4, image.yres * 25.4) if image.get_typeof("resolution-unit") else None
+        return encoding, b"", _blob(image, "iptc-data"), dpi
+    if kind == "webp":
+        return {"lossless": any(chunk == b"VP8L" for chunk, _ in exif.riff_chunks(data))}, b"", b"", None
+    return {"bits": bits, "palette": kind == "gif"}, b"", b"", None
+
+
+def _jpeg_details(data: bytes, notes: list[str]) -> tuple[dict[str, Any], bytes, bytes, tuple[float, float] | None]:
+    from PIL import JpegImagePlugin
+
+    try:
+        header = pillow().open(io.BytesIO(data), formats=["JPEG"])
+    except (OSError, SyntaxError, ValueError, struct.error) as error:
+        raise InputError(f"is damaged: {error}") from error
+    encoding = {
+        "qtables": header.quantization,
+        "subsampling": max(0, JpegImagePlugin.get_sampling(header)),
+        "progressive": bool(header.info.get("progressive")),
+        "keep_rgb": header.info.get("adobe_transform") == 0 and header.mode == "RGB",
+    }
+    if "mp" in header.info:
+        notes.append("the further pictures in it (preview, depth or gain map) were left out")
+    elif len(data) - _jpeg_end(data) > 64:  # a little padding is common
+        notes.append("what follows the picture in the file (a motion photo's film, say) was left out")
+    blocks = header.info.get("photoshop", {})
+    iptc = blocks.get(0x0404, b"") if isinstance(blocks, dict) else b""
+    return encoding, header.info.get("comment", b""), iptc, header.info.get("dpi")
+
+
+def _jpeg_end(data: bytes) -> int:
+    """Where the first picture's end marker ends (T.81, B.1.1: FF 00 and FF D0..D7 are part of the coded picture)."""
+    at = 2
+    while at + 4 <= len(data):
+        marker = data[at + 1]
+        if data[at] == 0xFF and marker == 0xD9:
+            return at + 2
+        if data[at] != 0xFF or marker in (0x00, 0xFF) or 0xD0 <= marker <= 0xD7:
+            at = data.find(b"\xff", at + 1)
+            if at < 0:
+                break
+            continue
+        at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    return len(data)
+
+
+def _eight_bits(values: np.ndarray) -> np.ndarray:
+    return values if values.dtype == np.uint8 else (values >> 8).astype(np.uint8)
+
+
+def _over_grey(colours: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """What is seen of HxWxC uint8 colours on a grey ground. Where nothing is seen at all the colours can still be had
+    back from the file, so if they are more than one flat colour they count as seen."""
+    hidden = alpha[:, :, 0] == 0
+    secret = colours[hidden]
+    seen = ((colours.astype(np.uint16) * alpha + GREY_BEHIND * (255 - alpha.astype(np.uint16))) // 255).astype(np.uint8)
+    if len(secret) and (secret != secret[0]).any():
+        seen[hidden] = secret
+    return seen
+
+
+def _blob(image: Any, name: str) -> bytes:
+    return bytes(image.get(name)) if image.get_typeof(name) else b""
+
+
+def _count(image: Any) -> int:
+    return image.get("n-pages") if image.get_typeof("n-pages") else 1

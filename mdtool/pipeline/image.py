@@ -1,0 +1,97 @@
+"""Makes a treated copy of a photo or an animation."""
+
+from collections import deque
+from collections.abc import Iterator
+from fractions import Fraction
+from typing import BinaryIO
+
+import av
+import numpy as np
+
+from engine.contract import EngineError
+from mdtool.media.canvas import of_photo, of_rgba
+from mdtool.media.image.animation import Animation
+from mdtool.media.image.animation_writer import AnimationWriter
+from mdtool.media.image.image_encoder import write_photo
+from mdtool.media.image.image_file import Photo
+from mdtool.media.video.frame import Frame
+from mdtool.pipeline.annotate import judge
+from mdtool.pipeline.run import Inquiry, Run
+from mdtool.pipeline.stages import Stopwatch
+from mdtool.records.findings import Moment, RecordedFindings, Region, Verdict
+from mdtool.records.run_report import Report
+from mdtool.tracking.keyframe_sampler import Judged
+
+MILLISECONDS = Fraction(1, 1000)
+RATE = 10.0  # frames a second of an animation, more or less
+
+
+def rework_photo(photo: Photo, file: BinaryIO, run: Run, report: Report) -> None:
+    moment, verdict = judged_photo(photo, run.known, run.clock)
+    run.note(report, moment, verdict)
+    with run.clock.time("paint"):
+        run.treatment.paint(of_photo(photo), moment, verdict)
+    with run.clock.time("encode"):
+        write_photo(photo, file, run.form.keep_metadata)
+    report.notes += photo.notes
+
+
+def judged_photo(photo: Photo, known: Inquiry | RecordedFindings, clock: Stopwatch) -> tuple[Moment, Verdict]:
+    height, width = photo.pixels.shape[:2]
+    moment = Moment(size=(width, height))
+    if isinstance(known, RecordedFindings):
+        return moment, known.of(0, 0)
+    try:
+        with clock.time("model"):
+            sight = known.see([photo.srgb()])[0]
+    except EngineError:
+        if not known.question.blank_errors:
+            raise
+        return moment, Verdict(hidden=True)
+    regions = [
+        Region(b.x_min, b.y_min, b.x_max, b.y_max, b.label, number, b.score, seen=True, gaze=one.gaze)
+        for number, one in enumerate(sight.objects, 1)
+        for b in [one.box]
+    ]
+    return moment, Verdict(regions, looked=True, cut=True, replies=dict(sight.replies))
+
+
+def rework_animation(animation: Animation, file: BinaryIO, run: Run, report: Report) -> None:
+    """The same way as a video, but for the codec: frames are whole pictures with transparency."""
+    with AnimationWriter(file, like=animation, keep_metadata=run.form.keep_metadata) as writer:
+        for judged, before, milliseconds in judged_animation(animation, run.known, run.clock):
+            moment = judged.moment
+            run.note(report, moment, judged.verdict)
+            if run.edit.cut.holds(moment.time):
+                continue
+            pixels = before.copy()
+            with run.clock.time("paint"):
+                run.treatment.paint(of_rgba(pixels), moment, judged.verdict)
+            with run.clock.time("encode"):
+                writer.add(pixels, milliseconds, before=before)
+            report.duration = moment.time + moment.duration
+            run.progress(report, animation.frame_count)
+    report.notes += animation.notes
+
+
+def judged_animation(
+    animation: Animation, known: Inquiry | RecordedFindings, clock: Stopwatch
+) -> Iterator[tuple[Judged, np.ndarray, Fraction]]:
+    """Each frame with what is known of it, its pixels (HxWx4 uint8), and for how many milliseconds it is shown."""
+    canvases: deque[tuple[np.ndarray, Fraction]] = deque()  # of the frames that are being judged
+
+    def frames() -> Iterator[Frame]:
+        at = Fraction(0)
+        for index, (pixels, milliseconds) in enumerate(animation.frames()):
+            canvases.append((pixels, milliseconds))
+            picture = av.VideoFrame.from_ndarray(animation.srgb(pixels), format="rgb24")
+            yield Frame(picture, index, round(at), MILLISECONDS, round(milliseconds))
+            at += milliseconds
+
+    if isinstance(known, RecordedFindings):
+        events: Iterator[Judged | av.Packet] = (Judged(f, known.of(0, f.index)) for f in frames())
+    else:
+        events = judge(frames(), known.see, known.question, lambda stream: RATE, clock)
+    for judged in events:
+        assert isinstance(judged, Judged)
+        yield judged, *canvases.popleft()

@@ -1,0 +1,203 @@
+"""From what a live source gives to the same with every frame judged in time.
+
+Frames leave in their order, each at most `delay` seconds after it came. One that is not judged by then, since the model
+is slow or has yet to see what comes after, leaves as one that could not be judged.
+"""
+
+import math
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+
+import av
+
+from mdtool.errors import InputError
+from mdtool.interruption import check_not_ending
+from mdtool.media.sources.live import LiveReader
+from mdtool.media.video.frame import Frame
+from mdtool.pipeline.annotate import JudgedEvent, Question, looking
+from mdtool.pipeline.stages import Stopwatch
+from mdtool.records.findings import Verdict
+from mdtool.tracking.detector import See
+from mdtool.tracking.keyframe_sampler import Budget, Judged, Look, Seen, Watcher
+
+POLL_SECONDS = 0.02
+WINDOW_SHARE, TAIL_SHARE = 0.25, 0.4  # of the frames in `delay`: judged together, and kept for what is seen after them
+SPARE = 1.3  # how much longer than the model's last look a window is made, so that it keeps up
+
+
+@dataclass
+class Pace:
+    """How long frames took from coming to leaving, in seconds; late: those that were hidden for it."""
+
+    frames: int = 0
+    late: int = 0
+    total: float = 0.0
+    most: float = 0.0
+
+    def add(self, seconds: float, late: bool) -> None:
+        self.frames += 1
+        self.late += late
+        self.total += seconds
+        self.most = max(self.most, seconds)
+
+
+@dataclass
+class _Waiting:
+    """A frame on its way; came: when, on the monotonic clock."""
+
+    frame: Frame
+    came: float
+    judged: Judged | None = None
+
+
+@dataclass
+class LiveJudge:
+    """Judges in a thread of its own while frames come and go; `pace` tells how that goes."""
+
+    reader: LiveReader
+    see: See
+    question: Question
+    delay: float
+    clock: Stopwatch
+    blanks: bool = True  # what is not judged in time leaves with nothing to be seen of it, else as it came
+    pace: Pace = field(default_factory=Pace)
+
+    def __post_init__(self) -> None:
+        stream = self.reader.videos[0].index
+        rate = self.reader.rate(stream)
+        held = max(2, int(self.delay * rate))
+        self._rate = rate
+        self._least_window, self._most_window = max(1, int(WINDOW_SHARE * held)), max(1, held // 2)
+        self._watcher = Watcher(
+            self._timed(looking(self.see, self.question, self.clock)),
+            self.question.sampling,
+            Budget(self.question.max_calls),
+            rate,
+            window=self._least_window,
+            tail=int(TAIL_SHARE * held),
+        )
+        self._todo: queue.Queue[Frame | None] = queue.Queue(held)
+        self._done: queue.SimpleQueue[Judged | BaseException] = queue.SimpleQueue()
+        self._stopped = threading.Event()
+        self._waiting: deque[_Waiting] = deque()
+        self._numbered: dict[int, _Waiting] = {}  # by the number that the judge knows a frame by
+        self._given = 0
+
+    def _timed(self, look: Look) -> Look:
+        """The same, and the window is made as wide as the model needs to keep up."""
+
+        def timed(frames: Sequence[Frame]) -> list[Seen | None]:
+            begin = time.monotonic()
+            seen = look(frames)
+            meanwhile = math.ceil(SPARE * self._rate * (time.monotonic() - begin))
+            self._watcher.window = min(max(self._least_window, meanwhile), self._most_window)
+            return seen
+
+        return timed
+
+    def events(self) -> Generator[JudgedEvent]:
+        """Those of the reader, once. Raises what it and the model raise, and KeyboardInterrupt when asked to end."""
+        thread = threading.Thread(target=self._judge, name="judge", daemon=True)
+        thread.start()
+        try:
+            yield from self._judged()
+        finally:
+            self._stopped.set()
+            with suppress(queue.Full):
+                self._todo.put_nowait(None)
+            thread.join()
+
+    def _judged(self) -> Iterator[JudgedEvent]:
+        lost: InputError | None = None
+        ended = False
+        while not ended or self._waiting:
+            check_not_ending()
+            event: Frame | av.Packet | None = None
+            if ended:
+                time.sleep(POLL_SECONDS)
+            else:
+                try:
+                    event = self.reader.take(POLL_SECONDS)
+                except (StopIteration, InputError) as error:
+                    lost = error if isinstance(error, InputError) else None
+                    ended = True
+                    self._end()
+            if isinstance(event, av.Packet):
+                yield event
+            elif event is not None:
+                self._give(event)
+            self._collect()
+            yield from self._leave(time.monotonic())
+        if lost:
+            raise lost
+
+    def _end(self) -> None:
+        with suppress(queue.Full):
+            self._todo.put(None, timeout=self.delay)
+
+    def _give(self, frame: Frame) -> None:
+        """To the judge, if there is room; without it, nobody will know what the frame shows."""
+        one = _Waiting(frame, time.monotonic())
+        self._waiting.append(one)
+        with suppress(queue.Full):
+            self._todo.put_nowait(replace(frame, index=self._given))
+            self._numbered[self._given] = one
+            self._given += 1
+
+    def _collect(self) -> None:
+        while True:
+            try:
+                judged = self._done.get_nowait()
+            except queue.Empty:
+                return
+            if isinstance(judged, BaseException):
+                raise judged
+            self._numbered.pop(judged.frame.index).judged = judged
+
+    def _leave(self, now: float) -> Iterator[Judged]:
+        while self._waiting:
+            first = self._waiting[0]
+            late = first.judged is None
+            if late and now - first.came < self.delay:
+                return
+            self._waiting.popleft()
+            self.pace.add(now - first.came, late)
+            frame = first.frame
+            if late and self.blanks:
+                frame = replace(frame, picture=_blank_like(frame.picture))
+            yield Judged(frame, first.judged.verdict if first.judged else Verdict(hidden=True))
+
+    def told(self) -> str:
+        """How it went, for a person."""
+        pace, reader = self.pace, self.reader
+        parts = [f"delay {pace.total / max(1, pace.frames):.2f} s, at most {pace.most:.2f} s"]
+        parts += [f"{reader.dropped} frames dropped, for newer ones were there"] if reader.dropped else []
+        became = "hidden whole" if self.blanks else "left as they came"
+        parts += [f"{pace.late} {became}, for they were not judged in time"] if pace.late else []
+        parts += [f"connected again {reader.reconnects} times"] if reader.reconnects else []
+        return ", ".join(parts)
+
+    # -- in the thread that judges
+
+    def _judge(self) -> None:
+        try:
+            while not self._stopped.is_set() and (frame := self._todo.get()) is not None:
+                for judged in self._watcher.push(frame):
+                    self._done.put(judged)
+            if not self._stopped.is_set():
+                for judged in self._watcher.finish():
+                    self._done.put(judged)
+        except BaseException as error:
+            self._done.put(error)
+
+
+def _blank_like(picture: av.VideoFrame) -> av.VideoFrame:
+    """In place of a picture that is to be painted over while the judge may still look at it."""
+    blank = av.VideoFrame(picture.width, picture.height, picture.format.name)
+    blank.colorspace, blank.color_range = picture.colorspace, picture.color_range
+    return blank

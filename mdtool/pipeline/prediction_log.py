@@ -1,0 +1,125 @@
+"""What a model has said already, kept on disk, so that a run that was killed need not ask again.
+
+JSON Lines: first the settings that the answers hold for, then an object a picture: a digest of its pixels, and what was
+seen. A picture is known again by its pixels, so that it does not matter in which order it is asked about.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from engine.contract import Box
+from mdtool.errors import OutputError
+from mdtool.media.files.atomic_file import cant_write
+from mdtool.records.findings import Gazed
+from mdtool.tracking.detector import See, Sight, Sighted
+
+SCHEMA = "mdtool.journal/1"
+
+
+class Journal:
+    """Use as a context manager. Written by one run at a time; the caller sees to that."""
+
+    def __init__(self, path: Path, settings: str) -> None:
+        """settings: what must be the same for the answers to hold. Answers for others are thrown away.
+
+        OutputError if it can't be written.
+        """
+        self._known: dict[str, Sight] = {}
+        head = json.dumps({"schema": SCHEMA, "settings": settings}) + "\n"
+        try:
+            length = self._read(path, head) if path.exists() else 0
+            self._file = path.open("r+b" if length else "wb")
+            self._file.seek(length)
+            self._file.truncate()
+            if not length:
+                self._file.write(head.encode())
+        except OSError as error:
+            raise OutputError(cant_write(error)) from error
+
+    def _read(self, path: Path, head: str) -> int:
+        """How many bytes of the file can be used: whole lines, as the last may not be, after the right first one."""
+        with path.open("rb") as file:
+            if file.readline() != head.encode():
+                return 0
+            length = file.tell()
+            for line in file:
+                if not line.endswith(b"\n"):
+                    break
+                try:
+                    entry = json.loads(line)
+                    self._known[entry["picture"]] = _sight(entry)
+                except (ValueError, KeyError, TypeError):
+                    break
+                length = file.tell()
+        return length
+
+    def __len__(self) -> int:
+        """How many pictures are known."""
+        return len(self._known)
+
+    def seeing(self, see: See) -> See:
+        """The same, but what is known already is not asked again."""
+
+        def remembering(images: Sequence[np.ndarray]) -> list[Sight]:
+            digests = [digest_of(image) for image in images]
+            new = {digest: image for digest, image in zip(digests, images, strict=True) if digest not in self._known}
+            if new:
+                for digest, sight in zip(new, see(list(new.values())), strict=True):
+                    self._add(digest, sight)
+            return [self._known[digest] for digest in digests]
+
+        return remembering
+
+    def _add(self, digest: str, sight: Sight) -> None:
+        self._known[digest] = sight
+        entry = {"picture": digest, "objects": [asdict(one) for one in sight.objects], "replies": dict(sight.replies)}
+        try:
+            self._file.write((json.dumps(entry) + "\n").encode())
+            self._file.flush()
+        except OSError as error:
+            raise OutputError(cant_write(error)) from error
+
+    def __enter__(self) -> "Journal":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+
+def settings_of(*parts: object) -> str:
+    """A digest of all that has a say in a result: values with a telling repr, and files."""
+    digest = hashlib.sha256()
+    for part in parts:
+        told = repr(part)
+        if isinstance(part, Path):
+            state = os.stat(part)
+            told = f"{os.path.abspath(part)} {state.st_size} {state.st_mtime_ns}"
+        digest.update(told.encode("utf-8", "surrogateescape") + b"\0")
+    return digest.hexdigest()
+
+
+def digest_of(image: np.ndarray) -> str:
+    """Of a picture's pixels and their layout."""
+    shape = "x".join(map(str, image.shape)).encode()
+    return hashlib.blake2b(np.ascontiguousarray(image).data, digest_size=16, person=shape[:16]).hexdigest()
+
+
+def _sight(entry: dict[str, Any]) -> Sight:
+    return Sight(
+        [Sighted(Box(**one["box"]), _gazed(one["gaze"])) for one in entry["objects"]],
+        entry["replies"],
+    )
+
+
+def _gazed(gaze: dict[str, Any] | None) -> Gazed | None:
+    if gaze is None:
+        return None
+    target = gaze["target"] and (gaze["target"][0], gaze["target"][1])
+    return Gazed(target, gaze["in_frame"], gaze["method"])

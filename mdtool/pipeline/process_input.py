@@ -1,0 +1,120 @@
+"""Makes a treated copy of one input, whatever it is, and writes it whole or not at all."""
+
+import shutil
+import sys
+import tempfile
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import BinaryIO
+
+from mdtool.errors import OutputError, UsageError
+from mdtool.interruption import check_not_ending
+from mdtool.media.files.atomic_file import WholeFile, cant_write, named
+from mdtool.media.files.pipe import PipedOut
+from mdtool.media.image.animation import Animation
+from mdtool.media.image.image_file import Photo
+from mdtool.media.sources.address import Address
+from mdtool.media.sources.inputs import Input
+from mdtool.media.sources.open_media import open_live, open_medium
+from mdtool.media.video.reader import VideoReader
+from mdtool.media.video.writer import VideoWriter, muxer_for
+from mdtool.pipeline.image import rework_animation, rework_photo
+from mdtool.pipeline.live_output import rework_live
+from mdtool.pipeline.run import Form, Run
+from mdtool.pipeline.targets import Target
+from mdtool.pipeline.video import rework_video
+from mdtool.records.run_report import Report
+
+STILL_SUFFIXES = {
+    "jpeg": (".jpg", ".jpeg"), "png": (".png", ".apng"), "gif": (".gif",), "webp": (".webp",),
+    "tiff": (".tif", ".tiff"), "avif": (".avif",),
+}  # fmt: skip
+
+
+def rework(source: Input, target: Target, overwrite: bool, run: Run) -> Report:
+    """Writes source, treated, to target, which appears only when it is whole.
+
+    Raises InputError, OutputError, EngineError or UsageError; then there is no target, save what a source that plays
+    live had given before it was lost.
+    """
+    with named(target or "stdout"):
+        return _rework(source, target, overwrite, run)
+
+
+def check_target(source: Input, target: Path, overwrite: bool, form: Form) -> None:
+    """Raises what `rework` would where the target can't be written, for those who have much to do before."""
+    with named(target), ExitStack() as stack:
+        whole = stack.enter_context(WholeFile(target, overwrite))
+        medium = open_medium(source, stack)
+        if isinstance(medium, VideoReader):
+            muxer = form.muxer or muxer_for(target.name)
+            VideoWriter(whole.part, muxer, medium, form.encoding, form.keep_metadata).abandon()
+        else:
+            _check_suffix(medium, target)
+
+
+def _rework(source: Input, target: Target, overwrite: bool, run: Run) -> Report:
+    begin = time.perf_counter()
+    report = Report(source.name, "-" if target is None else str(target), run.model)
+    with ExitStack() as stack:
+        live = open_live(source, stack, run.live.duration)
+        if live:
+            rework_live(live, target, overwrite, run, report)
+        elif isinstance(target, Address):
+            raise UsageError(f"-o {target}: takes only what plays live; give a file name for the result of a file")
+        else:
+            _rework_file(source, target, overwrite, run, report, stack)
+    report.seconds = time.perf_counter() - begin
+    report.stages = run.clock.seconds
+    return report
+
+
+def _rework_file(
+    source: Input, target: Path | None, overwrite: bool, run: Run, report: Report, stack: ExitStack
+) -> None:
+    whole = stack.enter_context(WholeFile(target, overwrite)) if target else None
+    medium = open_medium(source, stack)
+    if isinstance(medium, VideoReader):
+        muxer = run.form.muxer or (muxer_for(target.name) if target else "matroska")
+        rework_video(medium, whole.part if whole else PipedOut(sys.stdout.buffer), muxer, run, report)
+    else:
+        _rework_still(medium, target, whole, run, report)
+    check_not_ending()  # for then the input may only seem to be at its end
+    if whole:
+        whole.commit()
+
+
+def _rework_still(
+    medium: Photo | Animation, target: Path | None, whole: WholeFile | None, run: Run, report: Report
+) -> None:
+    if target:
+        _check_suffix(medium, target)
+    try:
+        if whole:
+            with whole.part.open("wb") as file:
+                _write_still(medium, file, run, report)
+        else:
+            with tempfile.TemporaryFile(prefix="mdtool-") as spool:  # some formats go back to their header
+                _write_still(medium, spool, run, report)
+                spool.seek(0)
+                out = PipedOut(sys.stdout.buffer)
+                shutil.copyfileobj(spool, out)
+                out.check()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OutputError(cant_write(error)) from error
+
+
+def _check_suffix(medium: Photo | Animation, target: Path) -> None:
+    suffixes = STILL_SUFFIXES[medium.format]
+    if target.suffix.lower() not in suffixes:
+        raise UsageError(f"{target}: photos and animations keep their format; end the name in {suffixes[0]}")
+
+
+def _write_still(medium: Photo | Animation, file: BinaryIO, run: Run, report: Report) -> None:
+    if isinstance(medium, Photo):
+        rework_photo(medium, file, run, report)
+    else:
+        rework_animation(medium, file, run, report)

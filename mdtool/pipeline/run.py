@@ -1,0 +1,91 @@
+"""What the jobs that change pictures share: who paints, who says what is to be seen, and what is told of it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from mdtool.media.canvas import Canvas
+from mdtool.media.video.edits import UNEDITED, Edit
+from mdtool.media.video.encoding import Encoding
+from mdtool.pipeline.annotate import Question
+from mdtool.pipeline.stages import Stopwatch
+from mdtool.pipeline.work_folder import Work
+from mdtool.records.findings import FindingsFile, Moment, RecordedFindings, Verdict
+from mdtool.records.run_report import Report
+from mdtool.tracking.detector import See
+
+
+class Treatment(Protocol):
+    """What a recipe makes of a picture, in place, once it is known what it shows."""
+
+    def paint(self, canvas: Canvas, moment: Moment, verdict: Verdict) -> None: ...
+
+
+@dataclass(frozen=True)
+class Form:
+    """How results are written. muxer None: what the output's name says, Matroska on stdout."""
+
+    encoding: Encoding = Encoding()
+    muxer: str | None = None
+    keep_metadata: bool = False
+
+
+@dataclass(frozen=True)
+class Inquiry:
+    """How it is found out what pictures show: what is asked, and who answers, loaded with which options."""
+
+    question: Question
+    see: See
+    model: str
+    options: tuple[object, ...] = ()
+
+    @property
+    def told(self) -> tuple[object, ...]:
+        """All of it that has a say in what is found, with a telling repr."""
+        return self.question, self.model, self.options
+
+
+@dataclass(frozen=True)
+class Live:
+    """How a source that plays now is worked on. delay: seconds for which a frame may wait until it is known what it
+    shows. duration: seconds after which it ends; segment: after which another file is begun."""
+
+    delay: float = 1.0
+    duration: float | None = None
+    segment: float | None = None
+
+
+@dataclass
+class Run:
+    """What one input is worked on with. known: an inquiry, or findings that were recorded before.
+
+    edit: what is left out of it, and where it is silent; of what plays live nothing is left out, and `is_silent` tells
+    whether it is from the frame noted last to the next. covers_unjudged: the treatment covers frames that could not be
+    judged. work: where what is done is kept until all is.
+    findings: where those of this run go. noted: told of every frame, before it is painted or found done already.
+    progress: told now and then, with how many frames there are if that is known.
+    """
+
+    known: Inquiry | RecordedFindings
+    treatment: Treatment
+    form: Form = Form()
+    live: Live = Live()
+    work: Work | None = None
+    edit: Edit = UNEDITED
+    is_silent: Callable[[], bool] | None = None
+    covers_unjudged: bool = True
+    findings: FindingsFile | None = None
+    noted: Callable[[Moment, Verdict], None] = lambda moment, verdict: None
+    progress: Callable[[Report, int | None], None] = lambda report, frames: None
+    clock: Stopwatch = field(default_factory=Stopwatch)
+
+    @property
+    def model(self) -> str:
+        return self.known.model if isinstance(self.known, Inquiry) else "findings"
+
+    def note(self, report: Report, moment: Moment, verdict: Verdict) -> None:
+        """Counts and records what is known of one frame."""
+        report.count(moment, verdict)
+        if self.findings:
+            self.findings.write(moment, verdict)
+        self.noted(moment, verdict)

@@ -1,0 +1,98 @@
+"""Makes a treated copy of a video: read, judge, paint and write, side by side."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, closing
+from dataclasses import replace
+from pathlib import Path
+
+from mdtool.media.canvas import of_frame
+from mdtool.media.files.pipe import PipedOut
+from mdtool.media.video.edits import Pictures, edited
+from mdtool.media.video.frame import Frame
+from mdtool.media.video.reader import VideoReader
+from mdtool.media.video.writer import VideoWriter
+from mdtool.pipeline.annotate import Event, JudgedEvent, judge
+from mdtool.pipeline.run import Inquiry, Run
+from mdtool.pipeline.stages import Stopwatch, ahead
+from mdtool.records.findings import RecordedFindings
+from mdtool.records.run_report import Report
+from mdtool.tracking.keyframe_sampler import Judged
+
+# A window of frames, so that the encoder has work while the model looks.
+MOST_WAITING, LEAST_WAITING, WAITING_BYTES = 48, 2, 48 << 20
+
+
+def rework_video(reader: VideoReader, where: Path | PipedOut, muxer: str, run: Run, report: Report) -> None:
+    clock = run.clock
+    kept = run.work.kept if run.work else None
+    writer = VideoWriter(where, muxer, reader, run.form.encoding, run.form.keep_metadata, run.edit, kept)
+    report.duration = reader.seconds
+    total = reader.frames
+    waiting = frames_waiting(reader)
+    try:
+        with ExitStack() as stages:  # ended from the last to the first, before the reader is closed under them
+            begin = stages.enter_context
+            decoded = begin(closing(ahead(with_luma(clock.each("decode", reader)), waiting)))
+            judged = begin(closing(ahead(judged_video(decoded, run.known, reader, clock), waiting)))
+            painted = begin(closing(ahead(_painted(judged, writer, run, report), waiting)))
+            for event in edited(painted, run.edit, report.notes) if run.edit else painted:
+                with clock.time("encode"):
+                    writer.write(event)
+                run.progress(report, total)
+        with clock.time("encode"):
+            writer.close()
+    except BaseException:
+        writer.abandon()
+        raise
+    report.notes += writer.notes
+    report.incomplete = f"is damaged: {reader.damage}" if reader.damage else ""
+    if reader.damage.frames:
+        became = "hidden whole" if run.covers_unjudged else "left as they are"
+        report.notes.append(f"damaged frames are {became}, for they can't be judged")
+
+
+def frames_waiting(reader: VideoReader) -> int:
+    """How many frames may wait behind each stage."""
+    return min(MOST_WAITING, max(LEAST_WAITING, WAITING_BYTES // reader.frame_bytes))
+
+
+def with_luma(events: Iterable[Event]) -> Iterator[Event]:
+    for event in events:
+        if isinstance(event, Frame):
+            event.luma  # noqa: B018  made here, in the decoding thread
+        yield event
+
+
+def judged_video(
+    events: Iterable[Event], known: Inquiry | RecordedFindings, reader: VideoReader, clock: Stopwatch
+) -> Iterator[JudgedEvent]:
+    """The events with what is known of every frame."""
+    if isinstance(known, RecordedFindings):
+        for event in events:
+            if isinstance(event, Frame):
+                yield Judged(event, known.of(event.stream, event.index))
+            else:
+                yield event
+        return
+    question, total = known.question, reader.frames
+    if question.max_calls is not None and total:
+        question = replace(question, sampling=question.sampling.limited(question.max_calls, total))
+    yield from judge(events, known.see, question, reader.rate, clock)
+
+
+def _painted(events: Iterable[JudgedEvent], writer: VideoWriter, run: Run, report: Report) -> Iterator[Event]:
+    pictures = Pictures(run.edit.cut)
+    for event in events:
+        if isinstance(event, Judged):
+            run.note(report, event.moment, event.verdict)
+            frame = pictures.moved(event.frame)
+            if frame is None:
+                continue
+            if not writer.knows(frame):
+                with run.clock.time("paint"):
+                    picture = writer.fit(frame)
+                    run.treatment.paint(of_frame(picture, frame.orientation), event.moment, event.verdict)
+                frame = replace(frame, picture=picture)
+            yield frame
+        else:
+            yield event

@@ -1,0 +1,93 @@
+"""What is kept of work that is under way, so that a run that was killed goes on where it was.
+
+It lies in a hidden folder beside the output: what the model has said, and the pictures that are encoded. It is taken
+away when the output is there, and does not count for other settings or another input.
+"""
+
+import fcntl
+import os
+import shutil
+import time
+from pathlib import Path
+
+from mdtool.errors import OutputError
+from mdtool.media.files.atomic_file import cant_write
+from mdtool.media.video.encoded_segments import Kept
+from mdtool.pipeline.prediction_log import Journal
+from mdtool.tracking.detector import See
+
+LEAST_SECONDS = 10.0  # shorter work is not worth the files
+
+
+class Work:
+    """Use as a context manager, with `done` called at the end of what went well. OutputError if it can't be kept."""
+
+    def __init__(self, target: Path, settings: str) -> None:
+        """settings: what must be the same for the work to count, as `settings_of` tells it."""
+        self.folder = target.with_name(f".{target.name}.work")
+        self._settings = settings
+        self._lock: int | None = None
+        self._journal: Journal | None = None
+        self._done = False
+        self._begun = time.monotonic()
+        self._begun_before = False
+
+    def __enter__(self) -> "Work":
+        try:
+            self.folder.mkdir(exist_ok=True)
+            self._lock = os.open(self.folder, os.O_RDONLY)
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._begin()
+        except BlockingIOError as error:
+            self._unlock()
+            raise OutputError("another run is writing it") from error
+        except OSError as error:
+            self._unlock()
+            raise OutputError(cant_write(error)) from error
+        return self
+
+    def _begin(self) -> None:
+        """Throws away what is of other settings."""
+        said = self.folder / "settings"
+        if not said.exists() or said.read_text("utf-8") != self._settings:
+            for path in self.folder.iterdir():
+                path.unlink()
+            part = said.with_suffix(".part")
+            part.write_text(self._settings, "utf-8")
+            part.replace(said)
+        self._journal = Journal(self.folder / "journal.jsonl", self._settings)
+        self._begun_before = bool(len(self._journal))
+
+    @property
+    def kept(self) -> Kept:
+        return Kept(self.folder)
+
+    @property
+    def known(self) -> int:
+        """How many pictures the model has seen already."""
+        return 0 if self._journal is None else len(self._journal)
+
+    def seeing(self, see: See) -> See:
+        """The same, but what was seen once is not asked again."""
+        assert self._journal is not None
+        return self._journal.seeing(see)
+
+    def done(self) -> None:
+        """The output is there: nothing more is needed."""
+        self._done = True
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if self._journal is not None:
+            self._journal.__exit__()
+        if self._done or isinstance(error, OutputError) or not self._is_much:
+            shutil.rmtree(self.folder, ignore_errors=True)
+        self._unlock()
+
+    @property
+    def _is_much(self) -> bool:
+        return self.kept.any() or self._begun_before or time.monotonic() - self._begun >= LEAST_SECONDS
+
+    def _unlock(self) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None

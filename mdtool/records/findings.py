@@ -1,0 +1,363 @@
+"""Findings as data: JSON Lines, one object a frame (or photo), written as they are made.
+
+schema    "mdtool.findings/1"
+source    the input, as it was named
+settings  a digest of all that has a say in the findings; only beside the records of a batch
+stream    index of the video stream in the file; 0 for photos and animations
+frame     counts the frames of that stream from 0
+time      seconds
+model     that looked
+prompts   what it was asked for
+looked    true: the model saw this very frame; false: what is said of it was carried here from frames around it
+hidden    true: the frame could not be judged, so that none of it may be shown
+cut       true: a shot begins with this frame, so that tracks do too
+duration  seconds for which the frame is shown; 0 where that is not known, and for photos
+size      width and height of the displayed picture, in pixels
+objects   label, track (the same number for the same object on all frames), score (or null), seen (by the model,
+          on this frame), and x_min, y_min, x_max, y_max in fractions of the displayed picture, origin top left;
+          for a face whose gaze was asked for also gaze: method ("model", or "head" for the head's direction),
+          in_frame (null where that is not known), and x and y of what is looked at, if it is in the picture
+replies   to questions about the whole picture, by question; left out where none was asked
+
+Records of pictures as `mdtool detect --jsonl` writes them ("mdtool.batch/1") are read as findings too.
+"""
+
+import json
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol, TextIO
+
+from mdtool import stdout
+from mdtool.errors import InputError, OutputError, UsageError
+from mdtool.media.files import stdin
+from mdtool.media.files.atomic_file import WholeFile, named
+
+SCHEMA = "mdtool.findings/1"
+BATCH_SCHEMA = "mdtool.batch/1"
+SIDES = ("x_min", "y_min", "x_max", "y_max")
+MOST_SECONDS = 1e9
+
+
+@dataclass(frozen=True)
+class Gazed:
+    """Where a face looks, in fractions of the displayed picture; see the schema above.
+
+    target: None if it is not in the picture, or not known.
+    """
+
+    target: tuple[float, float] | None
+    in_frame: bool | None
+    method: Literal["model", "head"] = "model"
+
+
+@dataclass(frozen=True)
+class Region:
+    """One object on one frame, in fractions of the displayed picture. seen: by the model itself, on this frame.
+
+    label, score, gaze: as the model told them when it last saw the object, on this frame or before; on frames before it
+    first saw it, as it did then. Between two looks `mdtool.tracking.interpolation` has gazes go from one to the other.
+    """
+
+    x_min: float
+    y_min: float
+    x_max: float
+    y_max: float
+    label: str
+    track: int
+    score: float | None
+    seen: bool
+    gaze: Gazed | None = None
+
+
+@dataclass
+class Verdict:
+    """What is known of one frame; see the schema above."""
+
+    regions: list[Region] = field(default_factory=list)
+    looked: bool = False
+    hidden: bool = False
+    cut: bool = False
+    replies: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Moment:
+    """Which frame it is. time, duration: seconds; size: (width, height) in pixels, as displayed."""
+
+    stream: int = 0
+    frame: int = 0
+    time: float = 0.0
+    duration: float = 0.0
+    size: tuple[int, int] = (0, 0)
+
+
+class Lines(Protocol):
+    """What takes lines of text: a file, or several."""
+
+    def write(self, text: str, /) -> object: ...
+
+
+@dataclass(frozen=True)
+class Both:
+    """Lines that go to two places; None: to one."""
+
+    one: Lines
+    other: Lines | None
+
+    def write(self, text: str) -> None:
+        self.one.write(text)
+        if self.other:
+            self.other.write(text)
+
+
+class FindingsFile:
+    """Writes the findings of one input as they are made."""
+
+    def __init__(
+        self, file: Lines, source: str, model: str, prompts: Sequence[str], settings: str | None = None
+    ) -> None:
+        self._file = file
+        self._about = {"schema": SCHEMA, "source": source, **({"settings": settings} if settings else {})}
+        self._asked = {"model": model, "prompts": list(prompts)}
+
+    def write(self, moment: Moment, verdict: Verdict) -> None:
+        entry = {
+            **self._about,
+            "stream": moment.stream,
+            "frame": moment.frame,
+            "time": round(moment.time, 6),
+            "duration": round(moment.duration, 6),
+            "size": moment.size,
+            **self._asked,
+            "looked": verdict.looked,
+            "hidden": verdict.hidden,
+            "cut": verdict.cut,
+            "objects": [_object(region) for region in verdict.regions],
+            **({"replies": verdict.replies} if verdict.replies else {}),
+        }
+        with named("findings"):
+            self._file.write(json.dumps(entry, ensure_ascii=False, separators=(",", ":")) + "\n")
+
+
+def _object(region: Region) -> dict[str, Any]:
+    return {
+        "label": region.label,
+        "track": region.track,
+        "score": None if region.score is None else round(region.score, 4),
+        "seen": region.seen,
+        **{side: round(getattr(region, side), 5) for side in SIDES},
+        **({"gaze": _gaze(region.gaze)} if region.gaze else {}),
+    }
+
+
+def _gaze(look: Gazed) -> dict[str, Any]:
+    place = {} if look.target is None else {"x": round(look.target[0], 5), "y": round(look.target[1], 5)}
+    return {"method": look.method, "in_frame": look.in_frame, **place}
+
+
+class RecordedFindings:
+    """Findings read back for the frames of one source, in about the order in which they are asked for."""
+
+    def __init__(
+        self,
+        file: Path | TextIO,
+        source: str,
+        by_name: bool,
+        refined: Callable[[Iterator["Record"]], Iterator["Record"]] = iter,
+    ) -> None:
+        """by_name: the file's name is enough to be the source, in whatever folder it was.
+
+        refined: what is made of the source's records before they are used.
+        """
+        self._records = refined(records_of(file, source, by_name))
+        self._ahead: dict[tuple[int, int], Verdict] = {}
+
+    def __iter__(self) -> Iterator["Record"]:
+        """All that were not asked for yet."""
+        return self._records
+
+    def of(self, stream: int, frame: int) -> Verdict:
+        """What the file says about a frame; InputError if it says nothing, for then nothing is known of it."""
+        while (stream, frame) not in self._ahead:
+            record = next(self._records, None)
+            if record is None:
+                raise InputError(
+                    f"the findings say nothing of its stream {stream}, frame {frame}: "
+                    "they must be those of this very file, and complete"
+                )
+            self._ahead[record.moment.stream, record.moment.frame] = record.verdict
+        return self._ahead.pop((stream, frame))
+
+
+@dataclass(frozen=True)
+class Record:
+    """One line of findings. prompts: what the model was asked for."""
+
+    source: str
+    moment: Moment
+    verdict: Verdict
+    model: str = ""
+    prompts: tuple[str, ...] = ()
+
+
+def records(file: Path | TextIO) -> Iterator[Record]:
+    """All there are in a file ("-": stdin), as they come; of an open one from its start. InputError for no findings."""
+    name = str(file) if isinstance(file, Path) else "the findings"
+    try:
+        for number, line in enumerate(_lines(file), 1):
+            if record := _parsed(line, f"{name}:{number}"):
+                yield record
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{name}: can't be read: {getattr(error, 'strerror', None) or 'is no text'}") from error
+
+
+def records_of(file: Path | TextIO, source: str, by_name: bool) -> Iterator[Record]:
+    """Those of one source. by_name: the file's name is enough to be the source, in whatever folder it was."""
+    for record in records(file):
+        if record.source == source or (by_name and Path(record.source).name == Path(source).name):
+            yield record
+
+
+def _lines(file: Path | TextIO) -> Iterator[str]:
+    if not isinstance(file, Path):
+        file.seek(0)
+        yield from file
+    elif is_stdin(file):
+        yield from stdin.lines()
+    else:
+        with file.open(encoding="utf-8", errors="surrogateescape") as opened:
+            yield from opened
+
+
+def is_stdin(path: Path) -> bool:
+    return str(path) == "-"
+
+
+@contextmanager
+def spooled(path: Path) -> Iterator[Path]:
+    """The same findings where they can be read more than once: of stdin a copy. InputError for what is no findings."""
+    if not is_stdin(path):
+        yield path
+        return
+    with tempfile.NamedTemporaryFile("w", prefix="mdtool-", encoding="utf-8", errors="surrogateescape") as spool:
+        for number, line in enumerate(stdin.lines(), 1):
+            _parsed(line, f"{path}:{number}")
+            spool.write(line)
+        spool.flush()
+        yield Path(spool.name)
+
+
+def _parsed(line: str, place: str) -> Record | None:
+    """A record with everything in it that is needed to hide what it names; None for what tells nothing of a picture."""
+    try:
+        entry = json.loads(line)
+        if entry["schema"] == BATCH_SCHEMA:
+            return _of_batch(entry)
+        if entry["schema"] != SCHEMA:
+            raise InputError(f"{place}: is of schema {entry['schema']!r}; this version reads {SCHEMA!r}")
+        width, height = (int(side) for side in entry.get("size", (0, 0)))
+        moment = Moment(
+            int(entry["stream"]),
+            int(entry["frame"]),
+            _seconds(entry.get("time", 0.0)),
+            _seconds(entry.get("duration", 0.0)),
+            (width, height),
+        )
+        prompts = tuple(str(prompt) for prompt in entry.get("prompts", ()))
+        return Record(str(entry["source"]), moment, _verdict(entry), str(entry.get("model", "")), prompts)
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+        raise InputError(f"{place}: is no findings record ({type(error).__name__}: {error})") from error
+
+
+def _of_batch(entry: dict[str, Any]) -> Record | None:
+    """Of a picture. That a video was looked at tells nothing that its findings don't; nor does a failure."""
+    if "error" in entry or "frames" in entry:
+        return None
+    if entry.get("time") is not None or not all("objects" in answer for answer in entry["answers"]):
+        raise ValueError("it is not of boxes in a picture, as `mdtool detect` finds them")
+    if not all(answer["complete"] for answer in entry["answers"]):
+        raise ValueError("a limit ended its list of objects, so that there may be more")
+    found = [one for answer in entry["answers"] for one in answer["objects"]]
+    regions = [_region({"score": None, **one, "track": n, "seen": True}) for n, one in enumerate(found, 1)]
+    moment = Moment(size=(int(entry["width"]), int(entry["height"])))
+    prompts = tuple(str(answer["prompt"]) for answer in entry["answers"])
+    return Record(str(entry["input"]), moment, Verdict(regions, looked=True), str(entry["model"]), prompts)
+
+
+def _seconds(value: Any) -> float:
+    seconds = float(value)
+    if not -MOST_SECONDS < seconds < MOST_SECONDS:  # NaN too
+        raise ValueError(f"a time can't be {value}")
+    return seconds
+
+
+def _verdict(entry: dict[str, Any]) -> Verdict:
+    replies = {str(question): str(reply) for question, reply in entry.get("replies", {}).items()}
+    regions = [_region(found) for found in entry["objects"]]
+    return Verdict(regions, bool(entry["looked"]), bool(entry["hidden"]), bool(entry.get("cut")), replies)
+
+
+def _region(found: dict[str, Any]) -> Region:
+    x0, y0, x1, y1 = (float(found[side]) for side in SIDES)
+    if not -100 < x0 < x1 < 100 or not -100 < y0 < y1 < 100:
+        raise ValueError(f"a box can't be {x0}, {y0}, {x1}, {y1}")
+    score = None if found["score"] is None else float(found["score"])
+    look = _look(found["gaze"]) if found.get("gaze") else None
+    return Region(x0, y0, x1, y1, str(found["label"]), int(found["track"]), score, bool(found["seen"]), look)
+
+
+def _look(gaze: dict[str, Any]) -> Gazed:
+    target = None
+    if "x" in gaze:
+        target = float(gaze["x"]), float(gaze["y"])
+        if not all(-100 < place < 100 for place in target):
+            raise ValueError(f"nobody can look at {target}")
+    in_frame = None if gaze["in_frame"] is None else bool(gaze["in_frame"])
+    if (target is not None) != (in_frame is True):
+        raise ValueError("a gaze has x and y if it is in the frame, and only then")
+    if gaze["method"] not in ("model", "head"):
+        raise ValueError(f"no gaze is told by {gaze['method']!r}")
+    return Gazed(target, in_frame, gaze["method"])
+
+
+@contextmanager
+def opened_for_writing(
+    name: str | None, overwrite: bool, read: Iterable[Path], option: str = "--findings", live: bool = False
+) -> Iterator[Lines | None]:
+    """The file for findings, "-" for stdout, None for none. A file is there when all is in it, but if `live`, or where
+    it is no plain file, it grows as they are made, a whole line at a time.
+
+    read: files that are read meanwhile. OutputError if the file is one of them, exists already, or can't be made.
+    option: that names the file.
+    """
+    if name is None:
+        yield None
+    elif name == "-":
+        yield stdout.Lines()
+    else:
+        path = Path(name)
+        if path.exists() and any(other.exists() and path.samefile(other) for other in read):
+            raise UsageError(f"{option} {name}: is read by this very command; give another name")
+        if path.is_file() and not overwrite:
+            raise OutputError(f"{name}: exists already; --overwrite replaces it")
+        whole = None if live or (path.exists() and not path.is_file()) else WholeFile(path, overwrite)
+        with ExitStack() as stack:
+            with named(name):
+                if whole:
+                    stack.enter_context(whole)
+                file = (whole.part if whole else path).open(
+                    "w", encoding="utf-8", errors="backslashreplace", buffering=1
+                )
+            try:
+                yield file
+            except BaseException:
+                with suppress(OSError):
+                    file.close()
+                raise
+            with named(name), suppress(OSError):  # a line that can't be written is told already, and fails again here
+                file.close()
+                if whole:
+                    whole.commit()

@@ -1,0 +1,77 @@
+"""What a run did to one input."""
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from mdtool.records.findings import Moment, Verdict
+
+
+@dataclass
+class Report:
+    """target: empty if nothing was written. frames: pictures judged; looks: of them, those that the model saw; hidden:
+    those covered whole.
+
+    objects: tracks; seconds: in all; stages: seconds of work in each; duration: of the video, in seconds; incomplete:
+    what is wrong with the input, so that the result lacks a part of it; notes: sentences for the person.
+    """
+
+    source: str
+    target: str
+    model: str = ""
+    frames: int = 0
+    looks: int = 0
+    hidden: int = 0
+    tracks: set[tuple[int, int]] = field(default_factory=set)
+    seconds: float = 0.0
+    stages: dict[str, float] = field(default_factory=dict)
+    duration: float | None = None
+    incomplete: str = ""
+    notes: list[str] = field(default_factory=list)
+
+    unjudged: ClassVar = "hidden whole"  # frames that could not be judged
+
+    def count(self, moment: Moment, verdict: Verdict) -> None:
+        """One more frame, and what is known of it."""
+        self.frames += 1
+        self.looks += verdict.looked
+        self.hidden += verdict.hidden
+        self.tracks |= {(moment.stream, region.track) for region in verdict.regions}
+
+    def reach(self, moment: Moment) -> None:
+        """The duration takes this frame in; a photo has none."""
+        self.duration = max(self.duration or 0.0, moment.time + moment.duration) or None
+
+    def as_dict(self) -> dict[str, Any]:
+        speed = self.duration / self.seconds if self.duration and self.seconds else None
+        return {
+            "source": self.source,
+            "target": self.target,
+            "model": self.model,
+            "frames": self.frames,
+            "looks": self.looks,
+            "hidden_frames": self.hidden,
+            "objects": len(self.tracks),
+            "seconds": round(self.seconds, 3),
+            "stages": {name: round(spent, 3) for name, spent in self.stages.items()},
+            "duration": None if self.duration is None else round(self.duration, 3),
+            "speed": None if speed is None else round(speed, 2),
+            "incomplete": self.incomplete,
+            "notes": self.notes,
+        }
+
+    def line(self) -> str:
+        """One line for a person."""
+        parts = [f"{self.frames} frames" if self.frames != 1 else "1 picture"]
+        parts.append(f"{self.looks} seen by {self.model}")
+        parts.append(f"{len(self.tracks)} object{'s' * (len(self.tracks) != 1)}")
+        if self.hidden:
+            parts.append(f"{self.hidden} frames {self.unjudged}")
+        parts.append(f"{self.seconds:.1f} s")
+        if self.duration and self.seconds:
+            parts[-1] += f" = {self.duration / self.seconds:.1f} x real time"
+        stages = ", ".join(f"{name} {spent:.1f}" for name, spent in self.stages.items())
+        return f"{self.target or self.source}: {', '.join(parts)}" + (f" ({stages})" if stages else "")
+
+    def lines(self) -> list[str]:
+        """All that a person is told."""
+        return [self.line()]

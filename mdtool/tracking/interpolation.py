@@ -1,0 +1,83 @@
+"""Where people look between two looks of the model at them, and how large their faces and the things around them are.
+
+In between, these were followed with boxes that cover them for certain: the middle is right, the size is too large.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+from engine.contract import Point
+from mdtool.records.findings import Gazed, Record, Region
+from recipes.gaze import jumped
+
+LONGEST = 2.0  # seconds between two looks over which what they saw tells about the frames in between
+MOST_HELD = 1024  # frames, where their times do not go on
+
+
+def between_looks(records: Iterable[Record]) -> Iterator[Record]:
+    """The same records of one source, with sizes and gazes that go evenly from one look to the next at the same object.
+
+    A gaze that jumped, went out of the picture or came back, or that was not known at one of the two looks, did so at
+    a time that nobody knows: it is held until midway, and is from there on as it is at the second look. The order of
+    each stream is kept; LONGEST seconds of its frames are held back.
+    """
+    streams: dict[int, _Held] = {}
+    for record in records:
+        yield from streams.setdefault(record.moment.stream, _Held()).push(record)
+    for held in streams.values():
+        yield from held.frames
+
+
+class _Held:
+    """Frames of one stream that the next look may still tell about. seen: each track at its last look."""
+
+    def __init__(self) -> None:
+        self.frames: deque[Record] = deque()
+        self._seen: dict[int, tuple[float, Region]] = {}
+
+    def push(self, record: Record) -> Iterator[Record]:
+        now = record.moment.time
+        self._seen = {track: seen for track, seen in self._seen.items() if now - seen[0] <= LONGEST}
+        for region in record.verdict.regions:
+            if region.seen:
+                if region.track in self._seen:
+                    self._even_out(*self._seen[region.track], now, region)
+                self._seen[region.track] = now, region
+        self.frames.append(record)
+        while now - self.frames[0].moment.time >= LONGEST or len(self.frames) > MOST_HELD:
+            yield self.frames.popleft()
+
+    def _even_out(self, begin: float, first: Region, end: float, last: Region) -> None:
+        """Between two looks at the same object, at the times `begin` and `end`."""
+        for at, record in enumerate(self.frames):
+            if begin < record.moment.time < end:
+                part = (record.moment.time - begin) / (end - begin)
+                regions = [
+                    _between(first, last, part, region) if region.track == first.track else region
+                    for region in record.verdict.regions
+                ]
+                self.frames[at] = replace(record, verdict=replace(record.verdict, regions=regions))
+
+
+def _between(first: Region, last: Region, part: float, region: Region) -> Region:
+    """The region that was carried there, as large as its object, with its gaze. part: of the way to the last, 0..1."""
+    width = (1 - part) * (first.x_max - first.x_min) + part * (last.x_max - last.x_min)
+    height = (1 - part) * (first.y_max - first.y_min) + part * (last.y_max - last.y_min)
+    return replace(sized(region, width, height), gaze=_gaze_between(first, last, part))
+
+
+def sized(region: Region, width: float, height: float) -> Region:
+    """The same of that size, with its middle where it was."""
+    x, y = (region.x_min + region.x_max) / 2, (region.y_min + region.y_max) / 2
+    return replace(region, x_min=x - width / 2, y_min=y - height / 2, x_max=x + width / 2, y_max=y + height / 2)
+
+
+def _gaze_between(first: Region, last: Region, part: float) -> Gazed | None:
+    one, other = first.gaze, last.gaze
+    if one and other and one.target and other.target and one.method == other.method:
+        target, target_after = Point(*one.target), Point(*other.target)
+        if not jumped(one.method, first, target, last, target_after):
+            x, y = target.x + part * (target_after.x - target.x), target.y + part * (target_after.y - target.y)
+            return replace(one, target=(x, y))
+    return one if part < 0.5 else other

@@ -1,0 +1,96 @@
+"""Small objects: the model sees a picture as a whole and in overlapping tiles, and what it says of them becomes one."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from engine.contract import Box
+from mdtool.tracking.detector import See, Sight, Sighted
+from mdtool.tracking.merge_tiles import Found, View, merged
+
+MOST = 8  # tiles a side
+OVERLAP = 0.2  # of a tile, that it shares with the next
+LEAST_SIDE = 64  # pixels: smaller tiles show too little of anything
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """Raises ValueError where there can't be so many."""
+
+    columns: int
+    rows: int
+
+    def __post_init__(self) -> None:
+        if not (1 <= self.columns <= MOST and 1 <= self.rows <= MOST):
+            raise ValueError(f"there can be 1 to {MOST} columns and rows of tiles, not {self.columns}x{self.rows}")
+
+    def views(self, width: int, height: int) -> list[View]:
+        """Of a picture of so many pixels; none where one tile would be all of it. A small picture has fewer."""
+        across, down = _spans(width, self.columns), _spans(height, self.rows)
+        if len(across) == len(down) == 1:
+            return []
+        return [View(x0, y0, x1, y1) for y0, y1 in down for x0, x1 in across]
+
+
+def parse_tiles(text: str) -> Tiles:
+    """From "2x3": columns and rows. Raises ValueError with one line."""
+    numbers = re.fullmatch(r"(\d{1,3})x(\d{1,3})", text)
+    if not numbers:
+        raise ValueError(f"{text!r} is no grid of tiles; give columns and rows, such as 2x2")
+    return Tiles(int(numbers[1]), int(numbers[2]))
+
+
+def tiled(see: See, tiles: Tiles | None, of_tiles: See | None = None) -> See:
+    """The same, but with tiles beside the whole picture; replies and gazes are those to the whole picture.
+
+    of_tiles: sees the same things on tiles, where they need not be asked for all; None: `see`.
+    """
+    if tiles is None:
+        return see
+
+    def see_all(images: Sequence[np.ndarray]) -> list[Sight]:
+        # one after the other: each is many pictures already
+        return [_seen(image, tiles, see, of_tiles) for image in images]
+
+    return see_all
+
+
+def _seen(image: np.ndarray, tiles: Tiles, see: See, of_tiles: See | None) -> Sight:
+    height, width = image.shape[:2]
+    views = tiles.views(width, height)
+    cuttings = [np.ascontiguousarray(image[v.y0 : v.y1, v.x0 : v.x1]) for v in views]
+    whole, *parts = see([image]) + of_tiles(cuttings) if of_tiles else see([image, *cuttings])
+    everywhere = [View(0, 0, width, height), *views]
+    found = [
+        Found(_in_picture(one.box, view), view, one)
+        for view, sight in zip(everywhere, [whole, *parts], strict=True)
+        for one in sight.objects
+    ]
+    objects = [_sighted(one, width, height) for one in merged(found, width, height)]
+    return Sight(objects, whole.replies)
+
+
+def _in_picture(box: Box, view: View) -> np.ndarray:
+    """x0, y0, x1, y1 in pixels of the picture."""
+    corner, size = np.array([view.x0, view.y0] * 2), np.array([view.width, view.height] * 2)
+    return corner + size * [box.x_min, box.y_min, box.x_max, box.y_max]
+
+
+def _sighted(one: Found, width: int, height: int) -> Sighted:
+    x0, y0, x1, y1 = (one.box / [width, height, width, height]).tolist()
+    box = replace(one.sighted.box, x_min=x0, y_min=y0, x_max=x1, y_max=y1, score=one.score)
+    return Sighted(box, one.sighted.gaze if one.view.whole_of(width, height) else None)
+
+
+def _spans(side: int, count: int) -> list[tuple[int, int]]:
+    """(start, end) of as many overlapping tiles, fewer if they would be too small, that cover so many pixels."""
+    while count > 1 and _length(side, count) < LEAST_SIDE:
+        count -= 1
+    length = _length(side, count)
+    return [(start, start + length) for start in (round(i * (side - length) / max(1, count - 1)) for i in range(count))]
+
+
+def _length(side: int, count: int) -> int:
+    return min(side, int(np.ceil(side / (1 + (count - 1) * (1 - OVERLAP)))))

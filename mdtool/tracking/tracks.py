@@ -1,0 +1,172 @@
+"""One object through time: from the frames on which the model saw it to those between and around them.
+
+Boxes are float arrays (4,) in pixels of the small grey pictures (`Frame.luma`).
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+
+from mdtool.records.findings import Gazed
+from mdtool.tracking.optical_flow import shift_of
+from recipes.boxes import area, hull, resized, size
+
+SURE = 0.3  # least score of a sighting to be relied on
+MOTION_MARGIN = 0.35  # part of a frame's movement by which a carried box is grown
+COAST_GROWTH = 0.04  # part of its size by which a coasting box is grown on each side, a frame that shows nothing of it
+MOST_GROWTH = 0.12
+GONE_AT_ONCE = 0.45  # share of an object's look that changes in one frame when it vanishes rather than slips away
+WHOLE = 0.7  # share of an object that is in the picture, under which it is on its way out
+BETTER = 0.1  # share by which following the flow must beat going straight on
+SLIPPING = 0.45  # share of its look under which a coasting object counts as slipping away
+SLIP_FRAMES = 4  # how long a slipping object is still followed
+LOOK_CELLS, CELL_SAMPLES = 8, 3
+SAME_LEVELS = 9.0  # grey levels by which a cell of an object may change and be the same
+
+FlowBetween = Callable[[int, int], np.ndarray]  # (frame, neighbouring frame) -> flow
+LumaOf = Callable[[int], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Sighting:
+    """What the model said about one object on one frame."""
+
+    box: np.ndarray
+    label: str
+    score: float | None = None
+    gaze: Gazed | None = None
+
+    @property
+    def sure(self) -> bool:
+        """False where the model may well be wrong: such a sighting is neither searched around nor followed far."""
+        return self.score is None or self.score >= SURE
+
+
+@dataclass
+class Track:
+    """An object that was seen at least once.
+
+    box: where it was last seen, at the size that is thought to be its whole one; sure: the model was, at
+    least once; step: (dx, dy) a frame, as last measured; coast: where it is thought to be since it was lost.
+    """
+
+    number: int
+    sighting: Sighting
+    box: np.ndarray
+    sure: bool
+    step: np.ndarray | None = None
+    coast: "Coast | None" = None
+
+
+@dataclass
+class Coast:
+    """Where an object is thought to be while the model does not see it.
+
+    step: (dx, dy) a frame before it was lost; look: what it looked like; age: frames since; doubt: how much of its
+    look was not found again, summed over those frames.
+    """
+
+    box: np.ndarray
+    step: np.ndarray
+    look: np.ndarray
+    share: float = 1.0
+    age: int = 0
+    doubt: float = 0.0
+    slipped: int = 0
+    gone: bool = field(default=False)
+
+    def covering(self) -> np.ndarray:
+        more = min(COAST_GROWTH * self.doubt, MOST_GROWTH) * size(self.box)
+        return _grown(self.box, more + MOTION_MARGIN * np.abs(self.step))
+
+    def advance(self, luma: np.ndarray, flow: np.ndarray) -> None:
+        """One frame on: to where most of the object's look is found again, be it with the flow or straight on."""
+        self.age += 1
+        height, width = luma.shape
+        if _inside(_moved(self.box, self.step), width, height) < WHOLE:  # too little left to judge by: it is leaving
+            self.box = _moved(self.box, self.step)
+            self.doubt += 0.5
+            self.gone = _inside(self.covering(), width, height) == 0
+            return
+        drift = shift_of(self.box, flow)
+        straight, drifting = (same_share(self.look, luma, _moved(self.box, move)) for move in (self.step, drift))
+        dropped, self.share = self.share - max(straight, drifting), max(straight, drifting)
+        if dropped > GONE_AT_ONCE:
+            self.gone = True
+            return
+        self.doubt += 1 - self.share
+        if self.slipped or self.share < SLIPPING:
+            self.slipped += 1
+        elif drifting > straight + BETTER:  # else what covers the object would drag its box along
+            self.step = drift
+        self.box = _moved(self.box, self.step)
+        self.gone = self.slipped > SLIP_FRAMES
+
+
+def look_of(luma: np.ndarray, box: np.ndarray) -> np.ndarray:
+    """(cells, cells) mean brightness of the object's parts, float32; NaN outside of the picture."""
+    count = LOOK_CELLS * CELL_SAMPLES
+    (x0, y0), (width, height) = box[:2], size(box)
+    to_picture = np.array(
+        [[width / count, 0, x0 + width / count / 2 - 0.5], [0, height / count, y0 + height / count / 2 - 0.5]]
+    )
+    samples = cv2.warpAffine(
+        luma.astype(np.float32),
+        to_picture,
+        (count, count),
+        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        borderMode=cv2.BORDER_CONSTANT,
+        borderValue=(float("nan"),),
+    )
+    return samples.reshape(LOOK_CELLS, CELL_SAMPLES, LOOK_CELLS, CELL_SAMPLES).mean(axis=(1, 3))
+
+
+def same_share(look: np.ndarray, luma: np.ndarray, box: np.ndarray) -> float:
+    """Share of the object's visible cells that look in this box as they did; 0 if none is in the picture."""
+    change = np.abs(look_of(luma, box) - look)
+    visible = ~np.isnan(change)
+    return float((change[visible] < SAME_LEVELS).mean()) if visible.any() else 0.0
+
+
+def carried(box: np.ndarray, start: int, end: int, flow: FlowBetween) -> list[np.ndarray]:
+    """The box on frames start, start +- 1, ..., end, moved by the flow inside it."""
+    path = [box]
+    step = 1 if end > start else -1
+    for at in range(start, end, step):
+        path.append(_moved(path[-1], shift_of(path[-1], flow(at, at + step))))
+    return path
+
+
+def between(forward: list[np.ndarray], backward: list[np.ndarray]) -> Iterator[np.ndarray]:
+    """Boxes between two sightings of an object, from both of them carried to all frames from one to the other.
+
+    forward begins with the first sighting, backward ends with the last. The size goes evenly from one to the other, and
+    each box holds both of what it is made from.
+    """
+    first, last, steps = size(forward[0]), size(backward[-1]), len(forward) - 1
+    for step in range(1, steps):
+        part = step / steps
+        sizes = first * (1 - part) + last * part
+        box = hull(resized(forward[step], sizes), resized(backward[step], sizes))
+        yield _grown(box, MOTION_MARGIN * np.abs(forward[step][:2] - forward[step - 1][:2]))
+
+
+def touches_edge(box: np.ndarray, luma: np.ndarray) -> bool:
+    height, width = luma.shape
+    return bool(box[:2].min() <= 1 or box[2] >= width - 1 or box[3] >= height - 1)
+
+
+def _inside(box: np.ndarray, width: int, height: int) -> float:
+    """Share of the box that lies in the picture."""
+    cut = np.array([max(0, box[0]), max(0, box[1]), min(width, box[2]), min(height, box[3])])
+    return float(area(cut) / area(box)) if area(box) > 0 else 0.0
+
+
+def _moved(box: np.ndarray, move: np.ndarray) -> np.ndarray:
+    return box + np.tile(move, 2)
+
+
+def _grown(box: np.ndarray, more: np.ndarray) -> np.ndarray:
+    return box + np.concatenate([-more, more])

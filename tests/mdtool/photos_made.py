@@ -5,6 +5,7 @@ from functools import cache
 from typing import Any, Literal
 
 import numpy as np
+import pyvips
 from PIL import Image
 
 SERIAL = b"SN-4711-SECRET"
@@ -91,3 +92,10 @@ def turned_icc() -> bytes:
     red, blue = table[b"rXYZ"], table[b"bXYZ"]
     turned[red + 4 : red + 12], turned[blue + 4 : blue + 12] = turned[blue + 4 : blue + 12], turned[red + 4 : red + 12]
     return bytes(turned)
+
+
+def deep(pixels: np.ndarray, name: str, **options: Any) -> bytes:
+    """16-bit files, which Pillow can't write."""
+    names = {1: "grey16", 3: "rgb16", 4: "rgb16"}
+    image = pyvips.Image.new_from_array(pixels).copy(interpretation=names[pixels.shape[2]])
+    return getattr(image, name + "save_buffer")(**options)

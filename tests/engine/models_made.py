@@ -1,0 +1,36 @@
+"""Small models of random weights."""
+
+from dataclasses import replace
+
+import torch
+from golden import GOLDEN, config
+
+from engine.checkpoints.random_weights import random_weights
+from engine.checkpoints.source import Source
+from engine.generation.tokenizer import load_tokenizer
+from engine.moondream.config import Config, MoeConfig, RegionConfig, TextConfig, VisionConfig
+from engine.moondream.model import Moondream
+from engine.quantization.matrices import Quantised
+from engine.resize import with_pillow
+
+
+def small(third: bool) -> Config:
+    """Wide enough for the kernels that split their sums, and of another grid than the published models."""
+    text = TextConfig(dim=256, ff_dim=2048, n_layers=2, n_heads=4, n_kv_heads=4, vocab_size=512, max_context=256)
+    if third:
+        text = replace(text, tau=True, moe=MoeConfig(6, 1, 2, 128))
+    vision = VisionConfig(
+        enc_dim=64, enc_n_layers=2, enc_ff_dim=128, enc_n_heads=2, proj_inner_dim=128, proj_out_dim=256,
+        crop_size=64, enc_patch_size=8, max_crops=4, overlap_margin=1,
+    )  # fmt: skip
+    region = RegionConfig(dim=256, coord_feat_dim=32, size_feat_dim=32, inner_dim=None if third else 2048)
+    return replace(config("moondream3" if third else "moondream2"), text=text, vision=vision, region=region)
+
+
+def small_model(third: bool, dtype: torch.dtype, kind: str | None = None) -> Moondream:
+    own = small(third)
+    tokenizer = load_tokenizer(GOLDEN / "moondream2" / "tokenizer.json", 512)
+    weights: Source = random_weights(own, 3)
+    if kind:
+        weights = Quantised(weights, kind)
+    return Moondream("small", own, weights, tokenizer, "cpu", dtype, resize=with_pillow)

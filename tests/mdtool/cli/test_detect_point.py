@@ -1,0 +1,314 @@
+"""`mdtool detect` and `mdtool point`: what they print, what they save, and what they say where something is wrong."""
+
+import json
+import os
+import pty
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from media_made import SAMPLES, make_video, portrait
+from photos_made import saved
+from PIL import Image
+from program import Outcome, Run, hear_signals, run, run_here
+
+from recipes.draw import colour_of
+
+ROOT = Path(__file__).parents[3]
+GROUP = SAMPLES / "group.png"
+PORTRAIT = SAMPLES / "portrait.jpg"
+TRUTH = json.loads(Path(f"{GROUP}.gt.json").read_text())["frames"][0]["boxes"]
+FACES = sorted(box["xyxy"] for box in TRUTH)  # pixels, from left to right
+SIDES = ("x_min", "y_min", "x_max", "y_max")
+SKILLS = ("detect", "point")
+
+
+@pytest.fixture(autouse=True)
+def nothing_pulled(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path_factory.mktemp("hub")))
+
+
+@pytest.fixture
+def ask(capfd: pytest.CaptureFixture[str]) -> Run:
+    return run_here(capfd)
+
+
+def rows(outcome: Outcome) -> list[list[str]]:
+    return [line.split("\t") for line in outcome.out.decode().splitlines()]
+
+
+def fails(outcome: Outcome, code: int, said: str) -> None:
+    assert (outcome.code, outcome.out) == (code, b""), outcome.err
+    assert len(outcome.lines) == 1
+    assert outcome.lines[0].startswith("mdtool: ")
+    assert said in outcome.err
+    assert "unexpected" not in outcome.err
+
+
+def test_boxes_in_a_pipe_are_lines_with_tabs() -> None:
+    outcome = run("detect", GROUP, "face")
+    assert outcome.code == 0
+    assert outcome.lines == ["mdtool: the model is centerface"]
+    found = rows(outcome)
+    assert {(row[0], row[1], len(row)) for row in found} == {(str(GROUP), "face", 7)}
+    for row, face in zip(sorted(found, key=lambda row: float(row[2])), FACES, strict=True):
+        box = np.array(row[2:6], float) * [640, 400, 640, 400]
+        assert np.abs(box - face).max() < 25
+    assert all(0 < float(row[6]) <= 1 for row in found)
+
+
+def test_points_in_a_pipe(ask: Run) -> None:
+    outcome = ask("point", GROUP, "-p", "left eye", "-p", "nose", "--quiet")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert [row[1] for row in rows(outcome)] == ["left eye"] * 4 + ["nose"] * 4
+    assert all(len(row) == 4 for row in rows(outcome))
+
+
+def test_records(ask: Run) -> None:
+    boxes, points = (ask(skill, GROUP, PORTRAIT, "face", "--json", "--quiet").json for skill in SKILLS)
+    assert [record["input"] for record in boxes] == [str(GROUP), str(PORTRAIT)]
+    first = boxes[0]
+    assert (first["width"], first["height"], first["model"], first["prompt"]) == (640, 400, "centerface", "face")
+    assert first["schema"] == "mdtool.answers/1"
+    assert list(first["objects"][0]) == ["label", *SIDES, "score"]
+    assert [len(record["points"]) for record in points] == [4, 1]
+    box, point = first["objects"][0], points[0]["points"][0]
+    assert point["x"] == pytest.approx((box["x_min"] + box["x_max"]) / 2, abs=1e-5)
+    assert point["label"] == "face"
+
+
+def test_a_record_for_each_prompt(ask: Run) -> None:
+    records = ask("point", PORTRAIT, "-p", "nose", "-p", "eye", "--json").json
+    assert [(record["prompt"], len(record["points"])) for record in records] == [("nose", 1), ("eye", 2)]
+
+
+def test_a_table_on_a_terminal() -> None:
+    main, terminal = pty.openpty()
+    with os.fdopen(main, "rb", 0) as screen:
+        assert run("detect", GROUP, "face", stdout=terminal).code == 0
+        os.close(terminal)
+        shown = screen.read(65536).decode()
+    assert "640 x 400" in shown
+    assert "size in pixels" in shown
+    assert shown.count("face") == 4
+
+
+def test_a_photo_on_stdin() -> None:
+    outcome = run("detect", "-", "face", stdin=PORTRAIT.read_bytes())
+    named = run("detect", PORTRAIT, "face")
+    assert [row[1:] for row in rows(outcome)] == [row[1:] for row in rows(named)]
+    assert rows(outcome)[0][0] == "-"
+
+
+def test_a_sideways_photo_is_seen_upright(ask: Run, tmp_path: Path) -> None:
+    tags = Image.Exif()
+    tags[0x0112] = 6  # shown a quarter turned to the right
+    sideways = tmp_path / "sideways.jpg"
+    stored = np.rot90(portrait(300)).copy()
+    sideways.write_bytes(saved(stored[:, :240], "JPEG", exif=tags.tobytes(), quality=95))
+    (record,) = ask("detect", sideways, "face", "--json", "--save", tmp_path / "out.jpg").json
+    assert (record["width"], record["height"]) == (300, 240)
+    assert len(record["objects"]) == 1
+    with Image.open(tmp_path / "out.jpg") as copy:
+        assert copy.size == (300, 240)
+        assert not copy.getexif()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Two photos, a broken one between them, and a video."""
+    place = tmp_path / "photos"
+    (place / "sub").mkdir(parents=True)
+    shutil.copy(GROUP, place / "a.png")
+    (place / "b.jpg").write_bytes(PORTRAIT.read_bytes()[:2000])
+    shutil.copy(PORTRAIT, place / "sub" / "c.jpg")
+    make_video(place / "clip.mp4", 3)
+    return place
+
+
+def test_a_broken_photo_does_not_stop_the_others(ask: Run, folder: Path) -> None:
+    outcome = ask("detect", folder, "face", "--quiet")
+    assert outcome.code == 1
+    assert len(outcome.lines) == 1
+    assert f"{folder}/b.jpg: is damaged" in outcome.err
+    assert [row[0] for row in rows(outcome)] == [f"{folder}/a.png"] * 4 + [f"{folder}/sub/c.jpg"]
+
+
+def test_copies_of_a_folder(ask: Run, folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "marked"
+    assert ask("detect", folder, "face", "--quiet", "--save", out).code == 1
+    assert sorted(str(p.relative_to(out)) for p in out.rglob("*") if p.is_file()) == ["a.png", "sub/c.jpg"]
+    again = ask("detect", folder / "a.png", folder / "sub" / "c.jpg", "face", "--quiet", "--save", out / "sub")
+    assert again.code == 1  # c.jpg is there already
+    assert "exists already" in again.err
+    assert [row[0] for row in rows(again)] == [f"{folder}/a.png"] * 4
+    assert not list(tmp_path.rglob(".*.part"))
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tif", ".avif", ".gif"])
+def test_a_copy_shows_the_boxes(ask: Run, tmp_path: Path, suffix: str) -> None:
+    target = tmp_path / f"out{suffix}"
+    (record,) = ask("detect", GROUP, "face", "--json", "--save", target).json
+    with Image.open(target) as copy, Image.open(GROUP) as original:
+        assert copy.size == original.size
+        marked = np.asarray(copy.convert("RGB")).astype(int)
+    for box in record["objects"]:
+        edge = marked[int((box["y_min"] + box["y_max"]) / 2 * 400), int(box["x_min"] * 640)]
+        assert np.abs(edge - colour_of("face")).max() < 100
+
+
+def test_a_copy_shows_the_points(ask: Run, tmp_path: Path) -> None:
+    (record,) = ask("point", GROUP, "nose", "--json", "--save", tmp_path / "out.png").json
+    with Image.open(tmp_path / "out.png") as copy:
+        for point in record["points"]:
+            assert copy.convert("RGB").getpixel((int(point["x"] * 640), int(point["y"] * 400))) == colour_of("nose")
+
+
+def test_copies_never_replace_what_is_there(ask: Run, tmp_path: Path) -> None:
+    target, own = tmp_path / "out.png", tmp_path / "own.png"
+    target.write_bytes(b"precious")
+    shutil.copy(GROUP, own)
+    fails(ask("detect", GROUP, "face", "--quiet", "--save", target), 74, "exists already; --overwrite replaces it")
+    assert target.read_bytes() == b"precious"
+    assert ask("detect", GROUP, "face", "--quiet", "--save", target, "--overwrite").code == 0
+    assert target.stat().st_size > 1000
+    fails(ask("detect", own, "face", "--save", own, "--overwrite"), 2, "would replace a photo")
+    fails(ask("detect", own, "face", "--save", tmp_path, "--overwrite"), 2, "would replace a photo")
+    assert own.read_bytes() == GROUP.read_bytes()
+
+
+def test_two_photos_of_one_name_want_one_copy(ask: Run, folder: Path, tmp_path: Path) -> None:
+    shutil.copy(PORTRAIT, folder / "c.jpg")
+    fails(ask("detect", folder / "c.jpg", folder / "sub" / "c.jpg", "face", "--save", tmp_path / "o"), 2, "same name")
+    assert not (tmp_path / "o").exists()
+
+
+def test_places_where_no_copy_can_be(ask: Run, tmp_path: Path) -> None:
+    fails(ask("detect", GROUP, "face", "--save", tmp_path / "out.mp4"), 2, "end the name in .jpg")
+    fails(ask("detect", GROUP, "face", "--save", "-"), 2, "end the name in .jpg")
+    fails(ask("point", GROUP, PORTRAIT, "face", "--save", ""), 2, "--save: is empty")
+    (tmp_path / "file").write_text("words")
+    outcome = ask("detect", GROUP, "face", "--quiet", "--save", tmp_path / "file" / "out.png")
+    assert (outcome.code, len(rows(outcome)), len(outcome.lines)) == (74, 4, 1)
+
+
+def test_a_list_that_is_cut_says_so(ask: Run) -> None:
+    outcome = ask("detect", GROUP, "face", "--max-objects", "3")
+    assert len(rows(outcome)) == 3
+    assert outcome.lines[1:] == [
+        f"mdtool: {GROUP}: the list ended at 3 objects: there may be more; --max-objects raises the limit"
+    ]
+    assert len(ask("detect", GROUP, "face", "--max-objects", "4").lines) == 1
+    for most, complete in (("3", False), ("4", True)):
+        [record] = ask("detect", GROUP, "face", "--max-objects", most, "--json").json
+        assert record["complete"] is complete
+
+
+def test_nobody_reads_any_more() -> None:
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "wb") as closed:
+        outcome = run("detect", GROUP, "face", "--quiet", stdout=closed)
+    assert (outcome.code, outcome.err) == (141, "")
+
+
+@pytest.mark.parametrize("command", [["detect", GROUP, "face", "--quiet"], ["models", "list", "--json"], ["--version"]])
+def test_a_full_device(command: list[str | Path]) -> None:
+    with open("/dev/full", "wb") as full:
+        outcome = run(*command, stdout=full)
+    assert (outcome.code, len(outcome.lines)) == (74, 1)
+    assert "disk is full" in outcome.err
+
+
+INTERRUPTED_AMID_C = """
+import ctypes, signal
+import mdtool.cli
+import mdtool.jobs.inference.answer as job
+
+sent = []
+
+@ctypes.CFUNCTYPE(None)
+def interrupted():
+    sent.append(True)
+    signal.raise_signal(signal.SIGINT)
+
+def read(source, read=job.read_rgb):
+    if not sent:  # a second one would end it at once
+        interrupted()
+    return read(source)
+
+job.read_rgb = read
+mdtool.cli.main()
+"""
+
+
+def test_an_interruption_counts_where_c_calls_python() -> None:
+    """There the exception is dropped, as when libvips logs something."""
+    command = [sys.executable, "-c", INTERRUPTED_AMID_C, "detect", GROUP, PORTRAIT, "face", "--quiet"]
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, capture_output=True, timeout=60, env=env, preexec_fn=hear_signals)
+    assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"mdtool: interrupted\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        ([GROUP], 2, "what to find is missing"),
+        ([GROUP, PORTRAIT], 2, "what to find is missing"),
+        (["-"], 2, "what to find is missing"),
+        (["face"], 2, "'face': no such image"),
+        ([GROUP, " "], 2, "is empty"),
+        ([GROUP, "-p", ""], 2, "is empty"),
+        ([], 2, "what to find is missing"),
+        ([GROUP, "dog"], 4, "models pull moondream2"),
+        ([GROUP, "face", "--model", "moondreem2"], 4, "did you mean 'moondream2'"),
+        ([GROUP, "dog", "--model", "centerface"], 2, "can't detect 'dog'"),
+        ([GROUP, "face", "--threshold", "2"], 2, "threshold"),
+        ([GROUP, "face", "--max-objects", "0"], 2, "--max-objects"),
+        ([GROUP, "face", "--detail", "huge"], 2, "detail"),
+        ([GROUP, "face", "--device", "cuda:77"], 2, "device"),
+        ([GROUP, "face", "--dtype", "bfloat16"], 2, "'bfloat16'"),
+        ([GROUP, "face", "--dtype", "int3"], 2, "--dtype"),
+        ([GROUP, "face", "--resize", "magic"], 2, "--resize"),
+        (["nowhere/*.jpg", "face"], 3, "no picture or video"),
+    ],
+    ids=lambda value: " ".join(map(str, value)) if isinstance(value, list) else None,
+)
+def test_wrong_usage(ask: Run, arguments: list[str | Path], code: int, said: str) -> None:
+    fails(ask("detect", *arguments), code, said)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("missing.jpg", "no such file"), ("clip.mp4", "--jsonl asks about frames of videos"), ("words.jpg", "words.jpg")],
+)
+def test_inputs_that_are_no_photos(ask: Run, tmp_path: Path, name: str, said: str) -> None:
+    make_video(tmp_path / "clip.mp4", 3)
+    (tmp_path / "words.jpg").write_text("words")
+    fails(ask("detect", tmp_path / name, "face", "--quiet"), 1, said)
+
+
+def test_a_folder_of_videos_only(ask: Run, tmp_path: Path) -> None:
+    make_video(tmp_path / "clip.mp4", 3)
+    fails(ask("detect", tmp_path, "face"), 3, "no photo in")
+
+
+def test_odd_names_break_no_line(ask: Run, tmp_path: Path) -> None:
+    odd = tmp_path / "line\nbreak\tand\x1bmore \udcff.jpg"
+    shutil.copy(PORTRAIT, odd)
+    (row,) = rows(ask("detect", odd, "face"))
+    assert len(row) == 7
+    (record,) = ask("detect", odd, "face", "--json").json
+    assert record["input"].startswith(f"{tmp_path}/line\nbreak\tand\x1bmore")
+
+
+@pytest.mark.parametrize("skill", ["caption", "query", "detect", "point"])
+def test_help_and_faces_load_nothing_they_do_not_need(skill: str) -> None:
+    from test_start_up import HEAVY, loaded_by
+
+    assert not loaded_by(skill, "--help") & HEAVY
+    if skill in SKILLS:
+        assert not loaded_by(skill, GROUP, "face") & {"torch", "huggingface_hub", "tokenizers", "safetensors", "rich"}

@@ -1,0 +1,432 @@
+"""Pictures for a model to look at: formats, depths, colours, turns, smaller sizes, and what is damaged."""
+
+import contextlib
+import http.server
+import importlib.util
+import io
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+import pyvips
+from photos_made import deep, icc, noise, saved, smooth, turned_icc
+from PIL import Image, ImageCms, ImageOps
+from program import ROOT
+
+from mdtool.errors import InputError
+from mdtool.media.image.decode_image import begins_picture, read_picture
+from mdtool.media.image.image_file import read_photo
+from mdtool.media.sources.discover import Selection, listed
+from mdtool.media.sources.inputs import Input
+from mdtool.media.sources.open_media import open_picture
+
+NEAR = 8  # levels of 255
+pytestmark = pytest.mark.filterwarnings(r"ignore:::PIL\.")  # as the program does; pytest undoes that
+
+
+def tiff(pixels: np.ndarray, interpretation: str = "b-w", **options: Any) -> bytes:
+    return pyvips.Image.new_from_array(pixels).copy(interpretation=interpretation).tiffsave_buffer(**options)
+
+
+def film(form: str) -> bytes:
+    """Of two pictures: the ramp, and its negative."""
+    frames = [Image.fromarray(smooth()), Image.fromarray(255 - smooth())]
+    options: dict[str, Any] = {"lossless": True} if form == "WEBP" else {}
+    buffer = io.BytesIO()
+    frames[0].save(buffer, form, save_all=True, append_images=frames[1:], **options)
+    return buffer.getvalue()
+
+
+def far(pixels: np.ndarray, wanted: np.ndarray) -> int:
+    assert (pixels.shape, pixels.dtype) == ((*wanted.shape[:2], 3), np.uint8)
+    return int(np.abs(pixels.astype(int) - wanted).max())
+
+
+# --- formats
+
+
+@pytest.mark.parametrize("form", ["BMP", "DDS", "ICO", "JPEG2000", "PCX", "PNG", "PPM", "QOI", "SGI", "TGA", "TIFF"])
+def test_lossless_formats_give_the_pixels(form: str, tmp_path: Path) -> None:
+    data = saved(smooth(), form, **({"sizes": [(64, 48)]} if form == "ICO" else {}))
+    assert far(read_picture(data), smooth()) == 0
+    path = tmp_path / f"a.{form.lower()}"
+    path.write_bytes(data)
+    assert far(open_picture(Input(path, Path(path.name))), smooth()) == 0
+    assert begins_picture(data[:64]) or form == "TGA"
+
+
+@pytest.mark.parametrize("form", ["JPEG", "WEBP", "AVIF", "GIF"])
+def test_other_formats_give_nearly_the_pixels(form: str) -> None:
+    assert np.abs(read_picture(saved(smooth(), form)).astype(int) - smooth()).mean() < 5
+
+
+@pytest.mark.parametrize(
+    "kind", [b"P1 2 2 1 0 0 1", b"P4 2 2 \x80\x40", b"P2 2 2 9 0 9 9 0", b"P5 2 2 255 \0\xff\xff\0"]
+)
+def test_plain_and_packed_portable_maps(kind: bytes) -> None:
+    black = np.array([[0, 255], [255, 0]])
+    assert far(read_picture(kind), np.repeat(black[:, :, None], 3, 2)) == 0
+
+
+@pytest.mark.parametrize(("form", "off"), [("GIF", 5), ("WEBP", 0.01), ("PNG", 0.01), ("TIFF", 0.01), ("AVIF", 3)])
+def test_of_several_pictures_the_first(form: str, off: float) -> None:
+    assert np.abs(read_picture(film(form)).astype(int) - smooth()).mean() < off
+
+
+def test_a_bigtiff_and_one_in_tiles() -> None:
+    for options in ({"bigtiff": True}, {"tile": True, "pyramid": True}, {"compression": "lzw", "predictor": 2}):
+        assert far(read_picture(tiff(smooth(), "srgb", **options)), smooth()) == 0
+    assert far(read_picture(tiff(smooth(), "srgb", compression="jpeg", Q=100)), smooth()) < NEAR
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("turn", range(1, 9))
+def test_orientation(form: str, turn: int) -> None:
+    tags = Image.Exif()
+    tags[0x0112] = turn
+    data = saved(smooth(), form, exif=tags, **({"lossless": True} if form == "WEBP" else {}))
+    wanted = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(data))))
+    assert far(read_picture(data), wanted) == 0
+    assert far(read_picture(data), read_photo(data).rgb()) == 0
+    assert read_picture(data).flags.c_contiguous
+
+
+# --- depth and alpha
+
+
+def test_what_read_photo_reads_comes_out_the_same() -> None:
+    for data in (
+        saved(noise(40, 50, 1), "PNG"),
+        saved(noise(40, 50, 2), "PNG", "LA"),
+        saved(noise(40, 50, 4), "PNG"),
+        saved(np.dstack([noise(40, 50, 3), np.full((40, 50), 255, np.uint8)]), "PNG"),
+        saved(np.dstack([noise(40, 50, 1), np.full((40, 50), 255, np.uint8)]), "PNG", "LA"),
+        deep(noise(40, 50, 1, np.uint16), "png"),
+        deep(noise(40, 50, 4, np.uint16), "png"),
+        saved(noise(40, 50, 4), "WEBP", lossless=True, exact=True),
+        saved(noise(40, 50, 4), "TIFF", "CMYK", compression="packbits"),
+        saved(noise(40, 50, 4), "JPEG", "CMYK"),
+        saved(noise(40, 50, 1), "JPEG"),
+        saved(noise(41, 51, 3), "JPEG", subsampling=2, progressive=True),
+        saved(noise(41, 51, 3), "JPEG", keep_rgb=True),
+        saved(smooth(), "AVIF"),
+        saved(smooth(), "PNG", icc_profile=icc()),
+    ):
+        assert far(read_picture(data), read_photo(data).rgb()) == 0
+
+
+@pytest.mark.parametrize(
+    ("pixels", "wanted"),
+    [
+        (np.array([[0, 0.5, 1]], np.float32), [0, 128, 255]),
+        (np.array([[0, 100, 200.0]], np.float32), [0, 100, 200]),
+        (np.array([[0, 32768, 65535.0]], np.float32), [0, 128, 255]),
+        (np.array([[-1, -0.5, np.nan, 1]], np.float32), [0, 64, 128, 255]),
+        (np.array([[0, 1e6, 3e6]], np.float32), [0, 85, 255]),
+        (np.array([[0, 0, 0]], np.float32), [0, 0, 0]),
+        (np.array([[-100, 0, 155]], np.int16), [0, 72, 183]),
+        (np.array([[0, 65535, 32768]], np.int32), [0, 255, 128]),
+        (np.array([[0, 1, 200]], np.uint32), [0, 1, 200]),
+        (np.array([[0, 65535, 32768]], np.uint16), [0, 255, 128]),
+    ],
+)
+def test_other_numbers_are_scaled(pixels: np.ndarray, wanted: list[int]) -> None:
+    assert read_picture(tiff(pixels))[0, :, 0].tolist() == wanted
+
+
+def test_sixteen_bits_and_floats_of_pillows_formats() -> None:
+    assert read_picture(b"P5 2 1 65535 \x80\xff\x01\x00")[0, :, 0].tolist() == [0x80, 1]
+    assert read_picture(b"P6 1 1 65535 \x80\xff\x01\x00\xff\xff")[0, 0].tolist() == [0x80, 1, 255]
+    data = saved(noise(8, 8, 1, np.uint16), "JPEG2000", irreversible=False)
+    assert far(read_picture(data), np.repeat(noise(8, 8, 1, np.uint16) >> 8, 3, 2)) == 0
+    assert read_picture(b"Pf\n2 1\n-1.0\n" + np.array([0, 1], "<f4").tobytes())[0, :, 0].tolist() == [0, 255]
+
+
+def test_lab() -> None:
+    lab = pyvips.Image.new_from_array(smooth()).copy(interpretation="srgb").colourspace("lab")
+    assert far(read_picture(lab.tiffsave_buffer()), smooth()) < NEAR
+
+
+def test_palettes_and_alpha_show_grey_behind() -> None:
+    clear = Image.fromarray(noise(8, 8, 1)[:, :, 0] // 64)
+    clear.putpalette([255, 0, 0, 0, 255, 0, 0, 0, 255, 9, 9, 9])
+    for form in ("PNG", "GIF"):
+        buffer = io.BytesIO()
+        clear.save(buffer, form, transparency=3)
+        seen = read_picture(buffer.getvalue())
+        assert (seen[noise(8, 8, 1)[:, :, 0] // 64 == 3] == 128).all()
+        assert (seen[noise(8, 8, 1)[:, :, 0] // 64 == 0] == (255, 0, 0)).all()
+    half = np.full((4, 4, 4), (255, 255, 255, 128), np.uint8)
+    for form in ("TGA", "JPEG2000", "QOI", "DDS"):
+        assert far(read_picture(saved(half, form)), np.full((4, 4, 3), 191)) <= 1
+
+
+# --- colours
+
+
+def test_colours_of_another_space_become_srgb() -> None:
+    profile = turned_icc()
+    for form in ("PNG", "TIFF", "WEBP", "JPEG2000"):
+        data = saved(smooth(), form, icc_profile=profile, **({"lossless": True} if form == "WEBP" else {}))
+        if form == "JPEG2000" and "icc_profile" not in Image.open(io.BytesIO(data)).info:
+            continue
+        assert far(read_picture(data), smooth()[:, :, ::-1]) < 3
+    clear = saved(np.dstack([smooth(), np.full((48, 64), 255, np.uint8)]), "PNG", icc_profile=profile)
+    assert far(read_picture(clear), smooth()[:, :, ::-1]) < 3
+    wide = saved(smooth(), "JPEG", quality=95, icc_profile=profile)
+    assert np.abs(read_picture(wide)[:, :, ::-1].astype(int) - smooth()).mean() < 3
+    sixteen = pyvips.Image.new_from_array(smooth().astype(np.uint16) * 257).copy(interpretation="rgb16")
+    sixteen.set_type(pyvips.GValue.blob_type, "icc-profile-data", profile)
+    assert far(read_picture(sixteen.pngsave_buffer()), smooth()[:, :, ::-1]) < 3
+
+
+def test_what_phones_take_in_display_p3_becomes_srgb() -> None:
+    wide = pyvips.Image.new_from_array(smooth()).copy(interpretation="srgb")
+    wide = wide.icc_transform("p3", input_profile="srgb")
+    assert np.abs(wide.numpy().astype(int) - smooth()).max() > 50
+    for data in (wide.pngsave_buffer(keep="icc"), wide.jpegsave_buffer(keep="icc", Q=100)):
+        assert np.abs(read_picture(data).astype(int) - smooth()).mean() < 1
+
+
+def test_inks_with_a_profile_and_profiles_that_do_not_fit() -> None:
+    inks = pyvips.Image.new_from_array(smooth()).copy(interpretation="srgb").icc_export(output_profile="cmyk")
+    again = read_picture(inks.jpegsave_buffer(Q=100, keep="icc")).astype(int)
+    shown = inks.icc_transform("srgb", embedded=True).numpy()
+    assert np.abs(again - shown).mean() < 3
+    lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
+    for profile in (lab, b"no profile" * 30, icc()[:400]):
+        assert far(read_picture(saved(smooth(), "PNG", icc_profile=profile)), smooth()) == 0
+    assert far(read_picture(saved(smooth()[:, :, :1], "PNG", icc_profile=icc())), smooth()[:, :, :1].repeat(3, 2)) == 0
+
+
+# --- what can't be read
+
+
+@pytest.mark.parametrize(
+    "form", ["BMP", "JPEG", "PNG", "WEBP", "TIFF", "GIF", "AVIF", "PPM", "JPEG2000", "TGA", "QOI", "PSD"]
+)
+def test_what_is_cut_short_is_one_line(form: str) -> None:
+    data = b"8BPS\0\1" + bytes(40) if form == "PSD" else saved(noise(60, 80, 3), form)
+    for share in (0.03, 0.5, 0.9):
+        with pytest.raises(InputError, match=r"^is (damaged|no picture)[^\n]+$"):
+            read_picture(data[: int(len(data) * share)])
+
+
+def test_a_slightly_damaged_jpeg_is_read_as_read_photo_does() -> None:
+    data = bytearray(saved(smooth(200, 200), "JPEG", quality=90, restart_marker_blocks=4))
+    data[data.find(b"\xff\xd3") : data.find(b"\xff\xd3") + 2] = b"\xff\xd5"
+    assert read_photo(bytes(data)).notes
+    assert far(read_picture(bytes(data)), read_photo(bytes(data)).rgb()) == 0
+
+
+def test_random_damage_gives_a_picture_or_one_line() -> None:
+    chance = np.random.default_rng(0)
+    for form in ("BMP", "DDS", "ICO", "JPEG2000", "PCX", "PPM", "QOI", "SGI", "TGA", "TIFF", "GIF"):
+        data = saved(smooth(), form)
+        for _ in range(15):
+            bad = np.frombuffer(data, np.uint8).copy()
+            bad[chance.integers(0, len(bad), 3)] = chance.integers(0, 256, 3)
+            bad[chance.integers(0, 60, 1)] = chance.integers(0, 256, 1)
+            try:
+                read_picture(bad.tobytes())
+            except InputError as error:
+                assert "\n" not in str(error)  # noqa: PT017
+
+
+def test_pillow_says_nothing_of_its_own(tmp_path: Path) -> None:
+    data = bytearray(saved(smooth(), "TIFF"))
+    at = int.from_bytes(data[4:8], "little") + 2
+    data[at + 2 : at + 8] = b"\2\0\xff\xff\xff\x7f"  # its first tag: text, far longer than the file
+    samples = data.find(b"\x15\1\3\0\1\0\0\0")
+    data[samples + 9] = 8  # 2051 samples a pixel
+    (tmp_path / "a.tiff").write_bytes(data)
+    code = (
+        "import sys; from mdtool.media.image.decode_image import *\n"
+        "try: read_picture(Path(sys.argv[1]))\n"
+        "except InputError as error: print(error)"
+    )
+    told = subprocess.run([sys.executable, "-c", code, str(tmp_path / "a.tiff")], capture_output=True, cwd=ROOT)
+    assert (told.returncode, told.stderr) == (0, b"")
+    assert told.stdout.startswith(b"is damaged")
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"", "is empty"),
+        (b"words " * 50, "is no picture of a kind"),
+        (bytes(5000), "is no picture of a kind"),
+        (b"\0\0\0\x18ftypmp42" + bytes(500), "is no picture of a kind"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "is no picture of a kind"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "is no picture of a kind"),
+        (b"\xff\x0a" + bytes(500), "is a JPEG XL picture"),
+        (b"BM" + bytes(500), "is damaged"),
+        (b"P5 20000 20000 255 ", "is too large: 20000 x 20000 pixels"),
+    ],
+)
+def test_what_is_no_picture(data: bytes, said: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=said):
+        read_picture(data)
+    (tmp_path / "a.jpg").write_bytes(data)
+    with pytest.raises(InputError, match=said):
+        open_picture(Input(tmp_path / "a.jpg", Path("a.jpg")))
+
+
+def test_of_a_long_file_that_is_no_picture_only_the_beginning_is_read(tmp_path: Path) -> None:
+    with (tmp_path / "a.mp4").open("wb") as file:
+        file.truncate(1 << 36)
+    with pytest.raises(InputError, match="is no picture"):
+        open_picture(Input(tmp_path / "a.mp4", Path("a.mp4")))
+
+
+@contextlib.contextmanager
+def served(files: dict[str, bytes]) -> Iterator[str]:
+    """A web server's address."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            data = files.get(self.path.strip("/"))
+            self.send_response(404 if data is None else 200)
+            self.end_headers()
+            self.wfile.write(data or b"")
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def test_pictures_of_addresses(tmp_path: Path) -> None:
+    with served({"a": saved(smooth(), "BMP"), "b": b"words" * 99, "c": saved(noise(48, 64, 3), "PNG")[:500]}) as at:
+        named = [f"{at}/{name}" for name in "abcd"] + ["rtsp://127.0.0.1/live"]
+        good, *bad = listed(Selection(named))
+        assert far(open_picture(good), smooth()) == 0
+        for source, said in zip(bad, ["no picture", "is damaged", "Not Found", "no picture"], strict=True):
+            with pytest.raises(InputError, match=said):
+                open_picture(source)
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (saved(smooth(), "BMP"), b"(48, 64, 3)\n"),
+        (b"", b"is empty\n"),
+        (b"words " * 50000, b"is no picture of a kind that mdtool reads\n"),
+    ],
+)
+def test_a_picture_that_is_piped_in(data: bytes, said: bytes) -> None:
+    code = (
+        "from mdtool.media.sources.open_media import *\n"
+        "try: print(open_picture(Input(None, Path('stdin'))).shape)\n"
+        "except InputError as error: print(error)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], input=data, capture_output=True, cwd=ROOT).stdout == said
+
+
+# --- HEIC
+
+
+def box(kind: bytes, *parts: bytes) -> bytes:
+    body = b"".join(parts)
+    return (8 + len(body)).to_bytes(4, "big") + kind + body
+
+
+def heic(pixels: np.ndarray, quarters: int = 0) -> bytes:
+    """One HEVC picture in a HEIF (ISO/IEC 23008-12), turned left by quarters."""
+    height, width = pixels.shape[:2]
+    movie = io.BytesIO()
+    with av.open(movie, "w", "matroska") as container:
+        stream = container.add_stream("libx265", 1, options={"crf": "1", "x265-params": "log-level=0:bframes=0"})
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        stream.time_base = Fraction(1)
+        frame = av.VideoFrame.from_ndarray(pixels)
+        frame.pts = 0
+        for packet in (*stream.encode(frame), *stream.encode()):
+            container.mux(packet)
+    movie.seek(0)
+    with av.open(movie) as container:
+        settings = bytes(container.streams.video[0].codec_context.extradata or b"")
+        coded = next(bytes(packet) for packet in container.demux(video=0))
+
+    def number(value: int, size: int = 2) -> bytes:
+        return value.to_bytes(size, "big")
+
+    def described(at: int) -> bytes:
+        whole = bytes(4)  # version and flags
+        size = box(b"ispe", whole, number(width, 4), number(height, 4))
+        uses = [0x81, 2, 3] if quarters else [0x81, 2]
+        turn = box(b"irot", number(quarters, 1))
+        return box(
+            b"meta",
+            whole,
+            box(b"hdlr", whole, bytes(4), b"pict", bytes(13)),
+            box(b"pitm", whole, number(1)),
+            box(
+                b"iloc",
+                whole,
+                b"\x44\0",
+                number(1),
+                number(1),
+                number(0),
+                number(1),
+                number(at, 4),
+                number(len(coded), 4),
+            ),
+            box(b"iinf", whole, number(1), box(b"infe", b"\2\0\0\0", number(1), number(0), b"hvc1\0")),
+            box(
+                b"iprp",
+                box(b"ipco", box(b"hvcC", settings), size, turn),
+                box(b"ipma", whole, number(1, 4), number(1), number(len(uses), 1), bytes(uses)),
+            ),
+        )
+
+    kind = box(b"ftyp", b"heic", bytes(4), b"mif1heic")
+    return kind + described(len(kind) + len(described(0)) + 8) + box(b"mdat", coded)
+
+
+def test_a_heic_photo_is_read_and_turned_where_the_extra_is_there() -> None:
+    pytest.importorskip("pi_heif")
+    pixels = smooth(96, 128)
+    assert np.abs(read_picture(heic(pixels)).astype(int) - pixels).mean() < NEAR
+    turned = read_picture(heic(pixels, 1))
+    assert turned.shape == (128, 96, 3)
+    assert np.abs(turned.astype(int) - np.rot90(pixels)).mean() < NEAR
+    for share in (0.2, 0.9):
+        data = heic(pixels)
+        with pytest.raises(InputError, match=r"^is damaged[^\n]+$"):
+            read_picture(data[: int(len(data) * share)])
+
+
+def test_pictures_read_in_threads_are_the_same_and_stay_so() -> None:
+    kinds = [
+        saved(noise(90, 120, 3), form) for form in ("JPEG", "PNG", "WEBP", "GIF", "AVIF", "TIFF", "BMP", "JPEG2000")
+    ]
+    if importlib.util.find_spec("pi_heif"):
+        kinds.append(heic(smooth(96, 128)))
+    wanted = [read_picture(data) for data in kinds]
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(read_picture, kinds * 8))
+    assert all(np.array_equal(one, other) for one, other in zip(found, wanted * 8, strict=True))
+
+
+def test_without_the_extra_heic_names_it(tmp_path: Path) -> None:
+    (tmp_path / "a.heic").write_bytes(heic(smooth(96, 128)))
+    code = (
+        "import sys; sys.modules['pi_heif'] = None; from mdtool.media.image.decode_image import *\n"
+        "try: read_picture(Path(sys.argv[1]))\n"
+        "except InputError as error: print(error)"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "a.heic")]
+    told = subprocess.run(command, capture_output=True, check=True, cwd=ROOT).stdout
+    assert told == b"is a HEIC photo, which needs an extra: pip install 'mdtool[heic]'\n"

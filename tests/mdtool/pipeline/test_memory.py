@@ -1,0 +1,52 @@
+"""Memory does not grow with the length of a video."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from media_made import make_video
+from program import COMMAND, QUICK
+
+from mdtool.jobs.bench.recipe import lengthen
+
+GROWTH = 1.1
+COMMANDS = {
+    "far looks": ["redact", "--sample", "45"],
+    "few looks allowed": ["redact", "--max-calls", "6"],
+    "from findings": ["redact"],
+    "moderate": ["moderate", "-p", "face", "--action", "blur"],
+    "moderate and cut": ["moderate", "-p", "face", "--action", "cut", "--only", "0,0,0.3,1"],
+    "gaze": ["gaze"],
+}
+
+
+def peak(*arguments: str | Path) -> int:
+    """KiB that the program took at most."""
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
+    process = subprocess.Popen([*COMMAND, *arguments, "-q", *QUICK], env=environment)
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0
+    return usage.ru_maxrss
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """One of 200 frames, and one ten times as long."""
+    folder = tmp_path_factory.mktemp("memory")
+    clip = make_video(folder / "clip.mp4", 60, face=True, size=(320, 240), with_sound=False)
+    lengthen(clip, folder / "short.mp4", 200)
+    lengthen(clip, folder / "long.mp4", 2000)
+    return folder / "short.mp4", folder / "long.mp4"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no wait4")
+@pytest.mark.parametrize("name", COMMANDS)
+def test_ten_times_longer_takes_no_more_memory(clips: tuple[Path, Path], tmp_path: Path, name: str) -> None:
+    peaks = []
+    for clip in clips:
+        findings = ["--findings" if name != "from findings" else "--from-findings", clip.with_suffix(".jsonl")]
+        peaks.append(peak(*COMMANDS[name], clip, "-o", tmp_path / clip.name, "--overwrite", *findings))
+    assert peaks[1] <= GROWTH * peaks[0]

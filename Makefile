@@ -7,8 +7,8 @@ BIN := .venv/bin
 demo: .venv/installed
 	@mkdir -p demo
 	$(BIN)/mdtool redact sample_media/crossing.mp4 sample_media/portrait.jpg -o demo --overwrite
-	$(BIN)/mdtool redact sample_media/shapes.mp4 --prompt "red circle" -o demo --overwrite
-	$(BIN)/mdtool caption sample_media/scenes
+	$(BIN)/mdtool redact sample_media/shapes.mp4 --model pocket --prompt "red circle" -o demo --overwrite
+	$(BIN)/mdtool caption sample_media/scenes --model pocket
 	@echo "Look at the results: $(CURDIR)/demo/crossing.mp4, $(CURDIR)/demo/portrait.jpg and $(CURDIR)/demo/shapes.mp4"
 
 test: .venv/installed

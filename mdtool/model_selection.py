@@ -15,14 +15,13 @@ from engine.contract import (
     LanguageModel,
     Model,
     ModelUnavailable,
-    normalise,
 )
 from mdtool.errors import Exit, MdtoolError, UsageError
 
 Say = Callable[[str], object]  # is told a line for the person
 
 PREFERRED = "moondream2"
-FACES, DRAWN = "centerface", "pocket"  # embedded: the one goes before what was pulled, the other stands in for it
+FACES, DRAWN = "centerface", "pocket"  # embedded: the one goes before what was pulled, the other is never "auto"
 
 
 class NoModel(MdtoolError):
@@ -82,25 +81,23 @@ def load_model(
     *,
     questions: Sequence[str] = (),
     say: Say = _ignore,
-    warn: Say | None = None,
+    note: Say = _ignore,
     explain: Say = _ignore,
 ) -> Model:
-    """The model of that name or at that path, or for "auto" the first on this machine that serves all the prompts.
+    """The model of that name or at that path, or for "auto" one that serves all the prompts: for faces the
+    embedded one, else the best that was pulled.
 
-    prompts: for "caption" the lengths. questions: that it is to answer besides. say: told which model "auto" is; warn:
-    told if that is one that can only stand in for a better one (None: `say` is). explain: as for `Computing.load`.
-    NoModel if there is none; UsageError if it can't do what the options say.
+    prompts: for "caption" the lengths. questions: that it is to answer besides. say: told which model "auto" is. note,
+    explain: as for `Computing.load`. NoModel if there is none; UsageError if it can't do what the options say.
     """
     with model_errors():
         chosen = _first_that_serves(skill, prompts, questions) if name == "auto" else name
-        model = _load(chosen, name, computing, explain, warn or say)
+        model = _load(chosen, name, computing, explain, note)
         for prompt in prompts:  # says what is wrong with a prompt before any work is done
             _check(model, skill, prompt, threshold)
         for question in questions:
             _check(model, "query", question, None)
-    if chosen == DRAWN and name == "auto":
-        (warn or say)(f"the model is {DRAWN}, which knows {engine.summary(DRAWN)}; {_how_to_get_one('knows more')}")
-    elif name == "auto":
+    if name == "auto":
         say(f"the model is {model.name}")
     return model
 
@@ -195,8 +192,6 @@ def _some(prompts: Iterable[str]) -> str:
 
 
 def _first_that_serves(skill: str, prompts: Sequence[str], questions: Sequence[str]) -> str:
-    places = skill in ("detect", "point")
-
     def serves(abilities: Abilities) -> bool:
         answers = all(abilities.serves("query", question) for question in questions)
         return answers and all(abilities.serves(skill, prompt) for prompt in prompts)
@@ -205,13 +200,13 @@ def _first_that_serves(skill: str, prompts: Sequence[str], questions: Sequence[s
         return FACES
     if pulled := _pulled(serves):
         return pulled
-    if serves(engine.abilities(DRAWN)) and (not places or _drawn_only(prompts)):
-        return DRAWN
-    asked = [f"{skill} {', '.join(map(repr, prompts))}" if places else skill] if prompts else []
+    asked = []
+    if prompts:
+        asked += [f"{skill} {', '.join(map(repr, prompts))}" if skill in ("detect", "point") else skill]
     asked += ["answer questions"] if questions else []
     raise ModelUnavailable(
         f"no model on this machine can {' and '.join(asked)}: the embedded ones know only faces ({FACES}) "
-        f"and {engine.summary(DRAWN).partition(':')[0]} ({DRAWN}); {_how_to_get_one()}"
+        f"and, where it is named, drawn scenes (--model {DRAWN}); {_how_to_get_one()}"
     )
 
 
@@ -238,13 +233,6 @@ def _pulled(serves: Callable[[Abilities], bool]) -> str | None:
     names = sorted(published(), key=lambda name: (name == PREFERRED, name), reverse=True)
     models = (published()[name] for name in names)
     return next((model.name for model in models if serves(model.abilities) and hub.local(model)), None)
-
-
-def _drawn_only(prompts: Sequence[str]) -> bool:
-    """Whether only drawn scenes can be meant: no prompt at all does not say so."""
-    from engine.pocket.abilities import DRAWN_ONLY
-
-    return bool(prompts) and all(normalise(prompt) in DRAWN_ONLY for prompt in prompts)
 
 
 def _how_to_get_one(that: str = "can") -> str:

@@ -12,7 +12,8 @@ from recipes.regions import Rectangle
 MARGIN = 0.15  # part of a face's or thing's width and height that is added on each side, since gazes miss a little
 
 # See jumped. Of the made gazes in tests/mdtool/tracking/test_interpolation.py 10 % are off by more than a tenth if no
-# jump is known, and 6 % with any JUMP from 0.03 to 0.15; the larger it is, the more slow movement and noise are smoothed.
+# jump is known, and 6 % with any JUMP from 0.03 to 0.15; the larger it is, the more slow movement
+# and noise are smoothed.
 JUMP = 0.1  # of the picture's width and height
 FACE_JUMP = 0.5  # of the face's width and height, if that is more: where faces are large, all moves farther
 

@@ -49,7 +49,10 @@ def caption(
     request = CaptionRequest(None, length, generation(temperature, top_p, max_tokens, seed))
     selection = selection_of(batch, images)
     computing = Computing(device, dtype, quantize, compile, detail, resize)
-    load = partial(load_model, model, "caption", [length], computing, say=console.note, explain=console.explain)
+    load = partial(
+        load_model, model, "caption", [length], computing,
+        say=console.note, note=console.note, explain=console.explain,
+    )  # fmt: skip
     if batch.wanted:
         films = films_of(batch)
         check_apart("--jsonl", {"--json": json})

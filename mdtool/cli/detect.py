@@ -62,8 +62,9 @@ def detect(
     selection = selection_of(batch, named)
     computing = Computing(device, dtype, quantize, compile, detail, resize)
     load = partial(
-        load_model, model, "detect", prompts, computing, threshold, say=console.note, explain=console.explain
-    )
+        load_model, model, "detect", prompts, computing, threshold,
+        say=console.note, note=console.note, explain=console.explain,
+    )  # fmt: skip
     if batch.wanted:
         from mdtool.cli.live import checked_live
         from mdtool.jobs.batch.video_frames import Films

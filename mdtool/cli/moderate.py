@@ -214,7 +214,7 @@ def moderate(
             computing = Computing(device, dtype, quantize, compile, detail, resize)
             asked = load_model(
                 model, "detect", rules.prompts, computing,
-                questions=rules.questions, warn=console.note, explain=console.explain,
+                questions=rules.questions, note=console.note, explain=console.explain,
             )  # fmt: skip
             see = tiled(asking(asked, rules.prompts, rules.questions), grid, of_tiles=asking(asked, rules.prompts))
             known = Inquiry(question, see, asked.name, (computing, tiles))

@@ -55,7 +55,8 @@ ModelName = Annotated[
     str,
     typer.Option(
         "--model",
-        help="A name from `mdtool models list`, a file or folder of weights, or auto.",
+        help="A name from `mdtool models list`, a file or folder of weights, or auto: centerface (for faces) or "
+        "a Moondream that was pulled.",
         metavar="NAME|PATH",
         autocompletion=model_names,
     ),

@@ -48,7 +48,10 @@ def point(
     requests = [PointRequest(None, one, max_objects) for one in prompts]
     selection = selection_of(batch, named)
     computing = Computing(device, dtype, quantize, compile, detail, resize)
-    load = partial(load_model, model, "point", prompts, computing, say=console.note, explain=console.explain)
+    load = partial(
+        load_model, model, "point", prompts, computing,
+        say=console.note, note=console.note, explain=console.explain,
+    )  # fmt: skip
     if batch.wanted:
         films = films_of(batch)
         check_apart("--jsonl", {"--json": json, "--save": save})

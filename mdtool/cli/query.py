@@ -72,7 +72,10 @@ def query(
     put = [request.question for request in requests]
     selection = selection_of(batch, images)
     computing = Computing(device, dtype, quantize, compile, detail, resize)
-    load = partial(load_model, model, "query", put, computing, say=console.note, explain=console.explain)
+    load = partial(
+        load_model, model, "query", put, computing,
+        say=console.note, note=console.note, explain=console.explain,
+    )  # fmt: skip
     if batch.wanted:
         films = films_of(batch)
         check_apart("--jsonl", {"--json": json})

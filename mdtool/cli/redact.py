@@ -137,7 +137,7 @@ def redact(
     inquiry = None
     if not from_findings:
         computing = Computing(device, dtype, quantize, compile, detail, resize)
-        asked = load_model(model, "detect", prompt, computing, threshold, warn=console.note, explain=console.explain)
+        asked = load_model(model, "detect", prompt, computing, threshold, note=console.note, explain=console.explain)
         see = tiled(finding(asked, prompt, threshold), grid)
         inquiry = Inquiry(question, see, asked.name, (computing, tiles))
     if dry_run:

@@ -86,12 +86,12 @@ def test_faces_stay_with_the_embedded_one(hub: Path) -> None:
         ("point", ["红色的圆形"]),
     ],
 )
-def test_drawn_things_are_for_pocket_when_nothing_was_pulled(skill: str, prompts: list[str]) -> None:
+def test_drawn_things_are_for_pocket_when_it_is_named(skill: str, prompts: list[str]) -> None:
     said: list[str] = []
-    assert load_model("auto", skill, prompts, say=said.append).name == "pocket"
-    (line,) = said
-    assert line.startswith("the model is pocket, which knows drawn scenes only, no photographs")
-    assert "`mdtool models pull moondream2`" in line
+    assert load_model("pocket", skill, prompts, say=said.append, note=said.append).name == "pocket"
+    assert said == []
+    with pytest.raises(NoModel, match=r"no model on this machine can .*--model pocket.*mdtool models pull moondream2"):
+        load_model("auto", skill, prompts)
 
 
 @pytest.mark.parametrize("prompts", [["face", "red circle"], ["sign"], ["red sign"], ["red circle", "dog"]])
@@ -251,8 +251,48 @@ def test_one_model_must_both_find_and_answer(hub: Path) -> None:
         load_model("auto", "detect", ["face"], questions=[QUESTION])
 
 
-def test_questions_alone_are_not_left_to_the_model_of_drawn_scenes() -> None:
+def test_questions_are_not_left_to_the_model_of_drawn_scenes_unless_it_is_named() -> None:
     with pytest.raises(NoModel, match="can answer questions: the embedded ones"):
         load_model("auto", "detect", [], questions=[QUESTION])
-    assert load_model("auto", "detect", ["red circle"], questions=[QUESTION]).name == "pocket"
+    with pytest.raises(NoModel, match="can detect 'red circle' and answer questions: the embedded ones"):
+        load_model("auto", "detect", ["red circle"], questions=[QUESTION])
+    assert load_model("pocket", "detect", ["red circle"], questions=[QUESTION]).name == "pocket"
     assert load_model("pocket", "detect", [], questions=[QUESTION]).name == "pocket"
+
+
+SCENE, CLIP = SAMPLES / "scenes" / "one.png", SAMPLES / "shapes.mp4"
+UNSERVED: dict[str, list[str | Path]] = {
+    "caption": ["caption", SCENE],
+    "caption of many": ["caption", SAMPLES / "scenes", "--jsonl", "out.jsonl", "--sidecar", "txt"],
+    "query": ["query", SCENE, "-q", "How many circles are there?"],
+    "query of many": ["query", SCENE, "-q", "How many circles are there?", "--jsonl", "out/"],
+    "detect": ["detect", SCENE, "red circle", "--save", "out.png"],
+    "detect in a video": ["detect", CLIP, "red circle", "--jsonl", "out.jsonl", "--format", "csv"],
+    "point": ["point", SCENE, "red circle", "--json"],
+    "moderate": ["moderate", CLIP, "-p", "red circle", "-o", "out.mp4", "--findings", "out.jsonl", "--json"],
+    "redact": ["redact", CLIP, "--prompt", "red circle", "-o", "out.mp4", "--findings", "out.jsonl", "--json"],
+    "gaze": ["gaze", SCENE, "-t", "star", "-o", "out.png", "--json"],
+    "eval redact": ["eval", "redact", CLIP, "-p", "red circle"],
+}
+
+
+@pytest.mark.parametrize("command", UNSERVED.values(), ids=UNSERVED)
+def test_without_a_model_no_command_answers_and_one_line_says_how_to_get_one(
+    command: list[str | Path], tmp_path: Path
+) -> None:
+    outcome = run(*command, cwd=tmp_path)
+    assert (outcome.code, outcome.out, len(outcome.lines)) == (Exit.MODEL, b"", 1), outcome.err
+    assert outcome.err.startswith("mdtool: no model on this machine can ")
+    assert "`mdtool models pull moondream2`" in outcome.err
+    assert not [path for path in tmp_path.rglob("*") if not path.is_dir()]
+
+
+@pytest.mark.parametrize("where", ["command line", "file", "environment"])
+def test_pocket_answers_wherever_it_is_named(where: str, tmp_path: Path) -> None:
+    """In a file it is named for all commands."""
+    if where == "file":
+        (tmp_path / "mdtool.toml").write_text('[defaults]\nmodel = "pocket"\n')
+    options = ["--model", "pocket"] if where == "command line" else []
+    env = {"MDTOOL_MODEL": "pocket"} if where == "environment" else {}
+    outcome = run("caption", SCENE, "--length", "short", *options, cwd=tmp_path, env=env)
+    assert (outcome.code, outcome.out, outcome.err) == (0, b"A purple star.\n", "")

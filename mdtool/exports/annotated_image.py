@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from engine.contract import Box, Point
-from mdtool.errors import OutputError, UsageError
-from mdtool.media.files.atomic_file import WholeFile, named
+from mdtool.errors import OutputError, UsageError, named
+from mdtool.media.files.atomic_file import WholeFile
 from mdtool.media.image.image_file import pillow
 from mdtool.media.sources.inputs import Input
 from recipes.draw import draw

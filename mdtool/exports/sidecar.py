@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from mdtool.errors import UsageError
+from mdtool.errors import UsageError, named
 from mdtool.exports.paths import timed
-from mdtool.media.files.atomic_file import WholeFile, named
+from mdtool.media.files.atomic_file import WholeFile
 from mdtool.media.sources.inputs import Input
 from mdtool.records.answers import CONTROLS
 

@@ -16,8 +16,8 @@ import os
 import shutil
 from pathlib import Path
 
-from mdtool.errors import InputError
-from mdtool.media.files.atomic_file import WholeFile, named
+from mdtool.errors import InputError, named
+from mdtool.media.files.atomic_file import WholeFile
 from mdtool.media.image.image_file import Photo, read_photo, sniff
 from mdtool.metadata.containers import CONTAINERS, Blocks, Container
 from mdtool.metadata.iptc import with_caption

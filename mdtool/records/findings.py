@@ -31,9 +31,9 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, TextIO
 
 from mdtool import stdout
-from mdtool.errors import InputError, OutputError, UsageError
+from mdtool.errors import InputError, OutputError, UsageError, named
 from mdtool.media.files import stdin
-from mdtool.media.files.atomic_file import WholeFile, named
+from mdtool.media.files.atomic_file import WholeFile
 
 SCHEMA = "mdtool.findings/1"
 BATCH_SCHEMA = "mdtool.batch/1"

@@ -11,7 +11,7 @@ from typing import Any, TextIO, cast
 
 from engine.contract import normalise
 from mdtool.console import Console
-from mdtool.errors import Exit, OutputError, UsageError
+from mdtool.errors import Exit, OutputError, UsageError, named
 from mdtool.interruption import check_not_ending
 from mdtool.jobs.each_input import each_input, progress_on
 from mdtool.jobs.moderate.effect import Moderation
@@ -19,7 +19,7 @@ from mdtool.jobs.moderate.judgement import Judgement, Judging, check_asked, judg
 from mdtool.jobs.moderate.live import LiveModeration
 from mdtool.jobs.report.chapter import chapter
 from mdtool.media.canvas import Colour
-from mdtool.media.files.atomic_file import WholeFile, named
+from mdtool.media.files.atomic_file import WholeFile
 from mdtool.media.sources.inputs import Input
 from mdtool.media.sources.open_media import is_live, spooled
 from mdtool.media.video.writer import muxer_for

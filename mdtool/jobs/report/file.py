@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from mdtool.errors import NoInput, UsageError
+from mdtool.errors import NoInput, UsageError, named
 from mdtool.jobs.report.chapter import MOST_EXAMPLES, chapter_of
 from mdtool.jobs.report.gather import Gathered
-from mdtool.media.files.atomic_file import WholeFile, named
+from mdtool.media.files.atomic_file import WholeFile
 from mdtool.media.sources.inputs import Input
 from mdtool.records.findings import is_stdin, records
 from mdtool.report.contents import Chapter

@@ -13,7 +13,7 @@ from engine.contract import normalise
 from mdtool.console import Console
 from mdtool.errors import Exit, OutputError, UsageError, named
 from mdtool.interruption import check_not_ending
-from mdtool.jobs.each_input import each_input, progress_on
+from mdtool.jobs.each_input import each_input, progress_on, summarise
 from mdtool.jobs.moderate.effect import Moderation
 from mdtool.jobs.moderate.judgement import Judgement, Judging, check_asked, judgement
 from mdtool.jobs.moderate.live import LiveModeration
@@ -220,7 +220,7 @@ class Moderating:
             for ruling in verdict.rulings:
                 if ruling.hit:
                     self.console.note(f"{report.source}: {_line(ruling)}")
-        self.console.done(report, _record(report, verdict))
+        summarise(report, self.console, _record(report, verdict))
         if report.incomplete:
             self.console.error(f"{report.source}: {report.incomplete}; only what could be read was judged")
             return Exit.SOME_FAILED

@@ -20,12 +20,13 @@ from mdtool.media.sources.inputs import Input
 from mdtool.media.sources.open_media import is_live, spooled
 from mdtool.media.video.frame_grabber import picture_at
 from mdtool.pipeline.analyse import analyse
+from mdtool.pipeline.findings_file import RecordedFindings
 from mdtool.pipeline.process_input import check_target, rework
 from mdtool.pipeline.resume import resumable
 from mdtool.pipeline.run import Form, Inquiry, Live, Run
 from mdtool.pipeline.targets import Target, Targets
 from mdtool.pipeline.work_folder import Work
-from mdtool.records.findings import Both, FindingsFile, Lines, Moment, RecordedFindings, Verdict
+from mdtool.records.findings import Both, FindingsFile, Lines, Moment, Verdict
 from mdtool.records.run_report import Report
 from mdtool.tracking.interpolation import between_looks
 from mdtool.tracking.since_keyframe import SinceLook

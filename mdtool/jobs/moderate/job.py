@@ -24,12 +24,13 @@ from mdtool.media.sources.inputs import Input
 from mdtool.media.sources.open_media import is_live, spooled
 from mdtool.media.video.writer import muxer_for
 from mdtool.pipeline.analyse import analyse
+from mdtool.pipeline.findings_file import RecordedFindings, records, records_of
 from mdtool.pipeline.process_input import STILL_SUFFIXES, rework
 from mdtool.pipeline.resume import resumable
 from mdtool.pipeline.run import Form, Inquiry, Live, Run
 from mdtool.pipeline.targets import Targets
 from mdtool.pipeline.work_folder import Work
-from mdtool.records.findings import Both, FindingsFile, Lines, Moment, RecordedFindings, records, records_of
+from mdtool.records.findings import Both, FindingsFile, Lines, Moment
 from mdtool.records.findings import Verdict as Seen
 from mdtool.records.run_report import Report
 from mdtool.report.contents import Chapter

@@ -7,7 +7,7 @@ from mdtool.jobs.report.chapter import MOST_EXAMPLES, chapter_of
 from mdtool.jobs.report.gather import Gathered
 from mdtool.media.files.atomic_file import WholeFile
 from mdtool.media.sources.inputs import Input
-from mdtool.records.findings import is_stdin, records
+from mdtool.pipeline.findings_file import is_stdin, records
 from mdtool.report.contents import Chapter
 from mdtool.report.page import page
 from mdtool.stdout import put

@@ -10,11 +10,11 @@ from typing import TextIO
 
 from mdtool.console import Console
 from mdtool.errors import Exit, InputError, OutputError, UsageError
-from mdtool.exports.annotated_image import save_picture
 from mdtool.jobs.each_input import each_input, finished, progress_on
 from mdtool.jobs.gaze.account import Account, GazeDrawing
 from mdtool.jobs.gaze.lines import GazeLines
 from mdtool.jobs.gaze.summary import GazeReport
+from mdtool.media.image.save_picture import save_picture
 from mdtool.media.sources.address import Address
 from mdtool.media.sources.inputs import Input
 from mdtool.media.sources.open_media import is_live, spooled

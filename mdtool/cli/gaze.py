@@ -86,9 +86,9 @@ def gaze(
     from mdtool.media.video.encoding import Encoding
     from mdtool.model_selection import Computing, load_gazer
     from mdtool.pipeline.annotate import Question
+    from mdtool.pipeline.findings_file import opened_for_writing
     from mdtool.pipeline.run import Form, Inquiry
     from mdtool.pipeline.targets import Targets, is_many
-    from mdtool.records.findings import opened_for_writing
     from mdtool.tracking.sampling import parse_sampling
 
     check_not_blank("--targets", targets)

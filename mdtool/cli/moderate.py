@@ -152,9 +152,9 @@ def moderate(
     from mdtool.media.video.encoding import Encoding
     from mdtool.model_selection import Computing, load_model
     from mdtool.pipeline.annotate import Question
+    from mdtool.pipeline.findings_file import opened_for_writing, spooled
     from mdtool.pipeline.run import Form, Inquiry
     from mdtool.pipeline.targets import Targets, is_many
-    from mdtool.records.findings import opened_for_writing, spooled
     from mdtool.tracking.detector import asking
     from mdtool.tracking.sampling import parse_sampling
     from mdtool.tracking.tiles import parse_tiles, tiled

@@ -85,9 +85,9 @@ def render(
     from mdtool.media.colour import parse_colour
     from mdtool.media.sources.inputs import find_inputs
     from mdtool.media.video.encoding import Encoding
+    from mdtool.pipeline.findings_file import spooled
     from mdtool.pipeline.run import Form, Treatment
     from mdtool.pipeline.targets import Targets, is_many
-    from mdtool.records.findings import spooled
     from recipes.redact import Style
     from recipes.regions import parse_region, parse_size
 

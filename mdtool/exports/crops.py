@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from mdtool.exports.annotated_image import save_picture
 from mdtool.exports.boxes import Clipped, clipped_boxes
 from mdtool.exports.paths import folder_name, timed
+from mdtool.media.image.save_picture import save_picture
 
 
 def write_crops(

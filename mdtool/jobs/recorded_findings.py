@@ -5,8 +5,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from mdtool.media.sources.inputs import Input
+from mdtool.pipeline.findings_file import RecordedFindings, spooled
 from mdtool.pipeline.targets import Targets
-from mdtool.records.findings import RecordedFindings, spooled
 
 
 @contextmanager

@@ -16,9 +16,10 @@ from mdtool.media.image.image_encoder import write_photo
 from mdtool.media.image.image_file import Photo
 from mdtool.media.video.frame import Frame
 from mdtool.pipeline.annotate import judge
+from mdtool.pipeline.findings_file import RecordedFindings
 from mdtool.pipeline.run import Inquiry, Run
 from mdtool.pipeline.stages import Stopwatch
-from mdtool.records.findings import Moment, RecordedFindings, Region, Verdict
+from mdtool.records.findings import Moment, Region, Verdict
 from mdtool.records.run_report import Report
 from mdtool.tracking.keyframe_sampler import Judged
 

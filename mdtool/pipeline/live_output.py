@@ -18,11 +18,11 @@ from mdtool.media.video.encoding import Encoding
 from mdtool.media.video.frame import Frame
 from mdtool.media.video.writer import VideoWriter, muxer_for
 from mdtool.pipeline.annotate import JudgedEvent
+from mdtool.pipeline.findings_file import RecordedFindings
 from mdtool.pipeline.live import LiveJudge
 from mdtool.pipeline.run import Run
 from mdtool.pipeline.silence import Silencer
 from mdtool.pipeline.targets import Target
-from mdtool.records.findings import RecordedFindings
 from mdtool.records.run_report import Report
 from mdtool.tracking.keyframe_sampler import Judged
 

@@ -15,8 +15,7 @@ from typing import Any
 import numpy as np
 
 from engine.contract import Box
-from mdtool.errors import OutputError
-from mdtool.media.files.atomic_file import cant_write
+from mdtool.errors import OutputError, cant_write
 from mdtool.records.findings import Gazed
 from mdtool.tracking.detector import See, Sight, Sighted
 

@@ -8,9 +8,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import BinaryIO
 
-from mdtool.errors import OutputError, UsageError
+from mdtool.errors import OutputError, UsageError, cant_write, named
 from mdtool.interruption import check_not_ending
-from mdtool.media.files.atomic_file import WholeFile, cant_write, named
+from mdtool.media.files.atomic_file import WholeFile
 from mdtool.media.files.pipe import PipedOut
 from mdtool.media.image.animation import Animation
 from mdtool.media.image.image_file import Photo

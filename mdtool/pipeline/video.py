@@ -12,9 +12,9 @@ from mdtool.media.video.frame import Frame
 from mdtool.media.video.reader import VideoReader
 from mdtool.media.video.writer import VideoWriter
 from mdtool.pipeline.annotate import Event, JudgedEvent, judge
+from mdtool.pipeline.findings_file import RecordedFindings
 from mdtool.pipeline.run import Inquiry, Run
 from mdtool.pipeline.stages import Stopwatch, ahead
-from mdtool.records.findings import RecordedFindings
 from mdtool.records.run_report import Report
 from mdtool.tracking.keyframe_sampler import Judged
 

@@ -10,8 +10,7 @@ import shutil
 import time
 from pathlib import Path
 
-from mdtool.errors import OutputError
-from mdtool.media.files.atomic_file import cant_write
+from mdtool.errors import OutputError, cant_write
 from mdtool.media.video.encoded_segments import Kept
 from mdtool.pipeline.prediction_log import Journal
 from mdtool.tracking.detector import See

@@ -28,12 +28,11 @@ from engine.moondream.model import Moondream
 from engine.moondream.preprocess import Crops
 from engine.moondream.weights import shapes
 from engine.quantization.matrices import weights_bytes
-from mdtool.errors import OutputError
+from mdtool.errors import OutputError, cant_write
 from mdtool.jobs.bench.eager import eager_seconds
 from mdtool.jobs.bench.recipe import machine
 from mdtool.jobs.bench.timing import median_seconds
 from mdtool.jobs.inference.embedding_cache import SeenCache, encode
-from mdtool.media.files.atomic_file import cant_write
 from mdtool.model_selection import Computing, Say
 from mdtool.pipeline.prediction_log import digest_of
 

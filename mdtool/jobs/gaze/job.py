@@ -10,22 +10,23 @@ from typing import TextIO
 
 from mdtool.console import Console
 from mdtool.errors import Exit, InputError, OutputError, UsageError
-from mdtool.exports.annotated_image import save_picture
 from mdtool.jobs.each_input import each_input, finished, progress_on
 from mdtool.jobs.gaze.account import Account, GazeDrawing
 from mdtool.jobs.gaze.lines import GazeLines
 from mdtool.jobs.gaze.summary import GazeReport
+from mdtool.media.image.save_picture import save_picture
 from mdtool.media.sources.address import Address
 from mdtool.media.sources.inputs import Input
 from mdtool.media.sources.open_media import is_live, spooled
 from mdtool.media.video.frame_grabber import picture_at
 from mdtool.pipeline.analyse import analyse
+from mdtool.pipeline.findings_file import RecordedFindings
 from mdtool.pipeline.process_input import check_target, rework
 from mdtool.pipeline.resume import resumable
 from mdtool.pipeline.run import Form, Inquiry, Live, Run
 from mdtool.pipeline.targets import Target, Targets
 from mdtool.pipeline.work_folder import Work
-from mdtool.records.findings import Both, FindingsFile, Lines, Moment, RecordedFindings, Verdict
+from mdtool.records.findings import Both, FindingsFile, Lines, Moment, Verdict
 from mdtool.records.run_report import Report
 from mdtool.tracking.interpolation import between_looks
 from mdtool.tracking.since_keyframe import SinceLook

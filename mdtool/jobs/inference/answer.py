@@ -14,13 +14,13 @@ from mdtool.exports.annotated_image import check_target, save_marked
 from mdtool.interruption import check_not_ending
 from mdtool.jobs.each_input import cause_of
 from mdtool.jobs.inference.image_input import Shot
+from mdtool.jobs.inference.print_answers import TextLines, print_places, print_record, print_table
 from mdtool.jobs.inference.read_ahead import read_ahead
 from mdtool.jobs.inference.requests import Asked, Event, ask, in_order
 from mdtool.media.image.decode_image import read_picture
 from mdtool.media.sources.discover import Selection, listed
 from mdtool.media.sources.inputs import VIDEOS, Input
 from mdtool.media.sources.open_media import live_picture, picture_bytes
-from mdtool.records.answers import TextLines, print_places, print_record, print_table
 from recipes.draw import colours_of
 
 Show = Callable[[Asked, Event], None]

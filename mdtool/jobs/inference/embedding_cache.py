@@ -23,7 +23,7 @@ from torch import Tensor
 
 from engine.contract import EncodedImage, Model, Seeing
 from mdtool import __version__
-from mdtool.media.files.atomic_file import cant_write
+from mdtool.errors import cant_write
 from mdtool.pipeline.prediction_log import digest_of
 
 FULL = 0.9  # of the limit is what stays when room is made, so that it is seldom made

@@ -11,25 +11,26 @@ from typing import Any, TextIO, cast
 
 from engine.contract import normalise
 from mdtool.console import Console
-from mdtool.errors import Exit, OutputError, UsageError
+from mdtool.errors import Exit, OutputError, UsageError, named
 from mdtool.interruption import check_not_ending
-from mdtool.jobs.each_input import each_input, progress_on
+from mdtool.jobs.each_input import each_input, progress_on, summarise
 from mdtool.jobs.moderate.effect import Moderation
 from mdtool.jobs.moderate.judgement import Judgement, Judging, check_asked, judgement
 from mdtool.jobs.moderate.live import LiveModeration
 from mdtool.jobs.report.chapter import chapter
 from mdtool.media.canvas import Colour
-from mdtool.media.files.atomic_file import WholeFile, named
+from mdtool.media.files.atomic_file import WholeFile
 from mdtool.media.sources.inputs import Input
 from mdtool.media.sources.open_media import is_live, spooled
 from mdtool.media.video.writer import muxer_for
 from mdtool.pipeline.analyse import analyse
+from mdtool.pipeline.findings_file import RecordedFindings, records, records_of
 from mdtool.pipeline.process_input import STILL_SUFFIXES, rework
 from mdtool.pipeline.resume import resumable
 from mdtool.pipeline.run import Form, Inquiry, Live, Run
 from mdtool.pipeline.targets import Targets
 from mdtool.pipeline.work_folder import Work
-from mdtool.records.findings import Both, FindingsFile, Lines, Moment, RecordedFindings, records, records_of
+from mdtool.records.findings import Both, FindingsFile, Lines, Moment
 from mdtool.records.findings import Verdict as Seen
 from mdtool.records.run_report import Report
 from mdtool.report.contents import Chapter
@@ -220,7 +221,7 @@ class Moderating:
             for ruling in verdict.rulings:
                 if ruling.hit:
                     self.console.note(f"{report.source}: {_line(ruling)}")
-        self.console.done(report, _record(report, verdict))
+        summarise(report, self.console, _record(report, verdict))
         if report.incomplete:
             self.console.error(f"{report.source}: {report.incomplete}; only what could be read was judged")
             return Exit.SOME_FAILED

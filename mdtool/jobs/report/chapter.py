@@ -10,11 +10,12 @@ import numpy as np
 
 from engine.contract import EngineError
 from mdtool.errors import MdtoolError
-from mdtool.jobs.report.gather import Candidate, Gathered, box_of, gaze_of
+from mdtool.jobs.report.gather import Candidate, Gathered
 from mdtool.media.image.image_file import pillow
 from mdtool.media.sources.inputs import Input
 from mdtool.media.video.frame_grabber import pictures_at
-from mdtool.records.findings import records
+from mdtool.pipeline.findings_file import records
+from mdtool.records.regions import box_of, gaze_of
 from mdtool.report.contents import Attention, Chapter, Example, Picture, Row
 from recipes.draw import colours_of, draw
 from recipes.gaze import who_looks_at

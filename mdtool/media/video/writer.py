@@ -13,8 +13,7 @@ import numpy as np
 from av.codec.context import Flags
 from av.stream import Disposition
 
-from mdtool.errors import OutputError, UsageError
-from mdtool.media.files.atomic_file import cant_write
+from mdtool.errors import OutputError, UsageError, cant_write
 from mdtool.media.files.pipe import PipedOut
 from mdtool.media.sources.address import Address
 from mdtool.media.sources.live import LiveReader

@@ -14,7 +14,8 @@ from program import Outcome, redact
 
 from mdtool.errors import InputError
 from mdtool.jobs.bench.recipe import lengthen
-from mdtool.records.findings import SCHEMA, FindingsFile, Gazed, Moment, RecordedFindings, Region, Verdict, records
+from mdtool.pipeline.findings_file import RecordedFindings, records
+from mdtool.records.findings import SCHEMA, FindingsFile, Gazed, Moment, Region, Verdict
 
 FRAMES = 40
 SOLID = ("--style", "solid", "--color", "#ff00ff")

@@ -21,9 +21,10 @@ from mdtool.jobs.gaze.job import Gazing
 from mdtool.media.sources.inputs import Input
 from mdtool.media.video.encoding import Encoding
 from mdtool.pipeline.annotate import Question
+from mdtool.pipeline.findings_file import records
 from mdtool.pipeline.run import Form, Inquiry
 from mdtool.pipeline.targets import Targets
-from mdtool.records.findings import FindingsFile, Gazed, Moment, Region, Verdict, records
+from mdtool.records.findings import FindingsFile, Gazed, Moment, Region, Verdict
 from mdtool.tracking.interpolation import between_looks
 from mdtool.tracking.sampling import parse_sampling
 

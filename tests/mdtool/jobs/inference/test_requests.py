@@ -7,23 +7,19 @@ import numpy as np
 import pytest
 
 from engine.contract import (
-    Answer,
     CaptionRequest,
     Done,
     EngineError,
     Failed,
-    Found,
-    Grounding,
     Piece,
-    Point,
     QueryRequest,
     Request,
 )
 from mdtool.errors import InputError
 from mdtool.jobs.inference.image_input import Shot
+from mdtool.jobs.inference.print_answers import TextLines
 from mdtool.jobs.inference.requests import Asked, Event, ask, in_order
 from mdtool.media.sources.inputs import Input
-from mdtool.records.answers import TextLines, record
 
 PIXELS = np.zeros((2, 3, 3), np.uint8)
 
@@ -156,19 +152,3 @@ def test_a_failure_ends_the_line_that_was_begun(capfd: pytest.CaptureFixture[str
     events: list[tuple[Asked, Event]] = [(one, Piece(0, "half")), (one, Failed(0, ValueError()))]
     out = printed(TextLines(False, False), [*events, (other, Failed(1, ValueError()))], capfd)
     assert out == "half\n"
-
-
-def test_the_record_of_an_answer_that_was_reasoned() -> None:
-    passage = Grounding(4, 9, (Point(1 / 3, 0.5), Point(0.25, 1.0)))
-    entry = record(asked(QueryRequest(None, "how many?")), Answer("Two.", "The dogs.", (passage,)), "moondream3")
-    assert entry == {
-        "schema": "mdtool.answers/1", "input": "a.jpg", "width": 3, "height": 2, "model": "moondream3",
-        "question": "how many?", "answer": "Two.", "reasoning": "The dogs.",
-        "grounding": [{"start": 4, "end": 9, "points": [{"x": 0.333333, "y": 0.5}, {"x": 0.25, "y": 1.0}]}],
-    }  # fmt: skip
-
-
-def test_found_in_no_picture() -> None:
-    from engine.contract import PointRequest
-
-    assert record(asked(PointRequest(None, "dog")), Found([], True), "m")["points"] == []

@@ -19,7 +19,8 @@ from program import Run, run, run_here
 from mdtool.jobs.report.chapter import EXAMPLE_SIDE, MOST_EXAMPLES, chapter
 from mdtool.jobs.report.gather import MOST_CANDIDATES, Gathered
 from mdtool.media.sources.inputs import Input
-from mdtool.records.findings import Gazed, Moment, Record, Region, Verdict, records
+from mdtool.pipeline.findings_file import records
+from mdtool.records.findings import Gazed, Moment, Record, Region, Verdict
 from mdtool.report.contents import Chapter, Picture
 from recipes import verdict as rulings
 from recipes.draw import colour_of, colours_of

@@ -185,6 +185,7 @@ def of_prompts(
     action: Action = "flag",
     style: Style = _STYLE,
     thresholds: Thresholds = Thresholds(),
+    *,
     only: Sequence[Region] = (),
     keep: Sequence[Region] = (),
 ) -> Policy:

@@ -45,7 +45,7 @@ class Delays:
         return np.array_split(np.array([delay for _, delay in self.times]), count)
 
 
-def bench_live(clip: Path, seconds: float, size: tuple[int, int], rate: int, options: Sequence[str]) -> Delays:
+def bench_live(clip: Path, options: Sequence[str], *, seconds: float, size: tuple[int, int], rate: int) -> Delays:
     """The clip, over and over, for so long, scaled to size (width, height), at rate pictures a second.
 
     MdtoolError where the redaction fails.

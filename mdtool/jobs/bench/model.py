@@ -34,7 +34,7 @@ from mdtool.jobs.bench.recipe import machine
 from mdtool.jobs.bench.timing import median_seconds
 from mdtool.jobs.inference.embedding_cache import SeenCache, encode
 from mdtool.media.files.atomic_file import cant_write
-from mdtool.model_selection import Computing, Say
+from mdtool.model_selection import Computing, Notices
 from mdtool.pipeline.prediction_log import digest_of
 
 LARGE = (3, 4)  # tiles of a large picture: thirteen crops
@@ -109,14 +109,15 @@ def _byte_tokenizer() -> tokenizers.Tokenizer:
     return made
 
 
-def bench_model(name_or_path: str, computing: Computing, batch: int, runs: int, cache: bool, explain: Say) -> Timings:
-    """batch: pictures at a time. cache: encoding with and without `SeenCache`, in place of the steps. explain: as for
-    `Computing.load`.
+def bench_model(
+    name_or_path: str, computing: Computing, notices: Notices, *, batch: int, runs: int, cache: bool
+) -> Timings:
+    """batch: pictures at a time. cache: encoding with and without `SeenCache`, in place of the steps.
 
     Raises what `engine.load` raises, EngineError for a model of another family, OutputError where there is no room.
     """
     begin = time.perf_counter()
-    model = computing.load(name_or_path, explain)
+    model = computing.load(name_or_path, notices)
     loaded = time.perf_counter() - begin
     if not isinstance(model, Moondream):
         raise EngineError(f"{model.name} has no steps that could be timed; give a Moondream")

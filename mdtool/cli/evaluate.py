@@ -47,7 +47,7 @@ def evaluate_redact(
     question = Question(tuple(prompt), threshold, parse_sampling(sample))
     redaction = Redaction(Style("solid", margin=MARGIN if margin is None else margin))
     asked = load_model(model, "detect", prompt, Computing(detail=detail), threshold=threshold)
-    exposure = evaluate_redaction(clip, truth or Path(f"{clip}.gt.json"), asked, question, redaction)
+    exposure = evaluate_redaction(clip, truth or Path(f"{clip}.gt.json"), asked, question=question, redaction=redaction)
     if json:
         put_record(exposure.as_dict())
     else:

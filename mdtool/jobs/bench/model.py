@@ -157,7 +157,7 @@ def _steps(model: Moondream, batch: int, runs: int) -> Iterator[Step]:
     crop, projection, prefix = (batch * tflop for tflop in _tflop(model.config))
     once = crops(1, (1, 1))
     different, large = crops(2, (1, 1)), crops(1 + LARGE[0] * LARGE[1], LARGE)
-    eager = eager_seconds(model.config, model.device, model.dtype, batch, runs)
+    eager = eager_seconds(model.config, model.device, model.dtype, batch=batch, runs=runs)
     yield timed(
         "vision, two crops that differ", lambda: model.embeddings(different), 2 * crop + projection, eager.vision
     )

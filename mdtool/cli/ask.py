@@ -48,7 +48,7 @@ class Task:
 
 
 def ask(task: Task, model: ModelOptions, printing: AnswerPrinting, batch: BatchOptions) -> Exit:
-    """Records the answers if an option makes a batch of it, else prints them.
+    """Record the answers if an option makes a batch of it, else print them.
 
     Raises:
         UsageError: Options that can't be, or not together.

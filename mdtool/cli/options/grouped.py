@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import MISSING, fields, is_dataclass
 from functools import wraps
-from typing import Any, get_type_hints
+from typing import Any
 
 
 def grouped(command: Callable[..., None]) -> Callable[..., None]:
@@ -43,7 +43,6 @@ def _is_group(annotation: Any) -> bool:
 
 def _options_of(group: inspect.Parameter) -> Iterator[inspect.Parameter]:
     """A parameter for each field, by name only."""
-    hints = get_type_hints(group.annotation, include_extras=True)
     for field in fields(group.annotation):
         default = inspect.Parameter.empty
         if group.default is not inspect.Parameter.empty:
@@ -52,6 +51,4 @@ def _options_of(group: inspect.Parameter) -> Iterator[inspect.Parameter]:
             default = field.default
         elif field.default_factory is not MISSING:
             default = field.default_factory()
-        yield inspect.Parameter(
-            field.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=hints[field.name]
-        )
+        yield inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=field.type)

@@ -55,7 +55,9 @@ class Limits:
     @property
     def given(self) -> dict[str, object]:
         """Those that have a value, by name."""
-        return {name: value for name, value in vars(self).items() if value is not None}
+        from mdtool.cli.values import given
+
+        return given(**vars(self))
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,7 @@ class StyleOptions:
         """Those that have a value, by name."""
         from mdtool.cli.values import given
 
-        return given(strength=self.strength, shape=self.shape, margin=self.margin, feather=self.feather)
+        return given(**vars(self))
 
     def style(self, name: str) -> "Style":
         """UsageError for values that can't be."""

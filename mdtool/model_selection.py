@@ -35,6 +35,16 @@ def _ignore(line: str) -> None:
 
 
 @dataclass(frozen=True)
+class Notices:
+    """Who is told what while a model is chosen and loaded. say: which model "auto" is; note: what takes long; explain:
+    what the model computes with."""
+
+    say: Say = _ignore
+    note: Say = _ignore
+    explain: Say = _ignore
+
+
+@dataclass(frozen=True)
 class Computing:
     """How a model computes: options of `engine.load`, as they are on the command line."""
 
@@ -45,15 +55,15 @@ class Computing:
     detail: str = "auto"
     resize: Literal["vips", "pillow"] | None = None
 
-    def load(self, name: str, explain: Say = _ignore, note: Say = _ignore) -> Model:
-        """explain: told what the model computes with; note: what takes long. Raises as `engine.load` does."""
+    def load(self, name: str, notices: Notices = Notices()) -> Model:
+        """Raises as `engine.load` does."""
         quantize = None if self.quantize == "none" else self.quantize
         detail = int(self.detail) if self.detail.isdecimal() else self.detail
         model = engine.load(name, self.device, self.dtype, quantize, self.compile, detail, self.resize)
         for line in model.setup:
-            explain(f"{model.name}: {line}")
+            notices.explain(f"{model.name}: {line}")
         if self.compile and isinstance(model, Compiles):
-            _warm_up(model, explain, note)
+            _warm_up(model, notices)
         return model
 
     @property
@@ -62,14 +72,14 @@ class Computing:
         return self.dtype, self.quantize, self.detail, self.resize
 
 
-def _warm_up(model: Compiles, explain: Say, note: Say) -> None:
+def _warm_up(model: Compiles, notices: Notices) -> None:
     if not model.compiled:
-        note("--compile changes nothing here, -v says why")
+        notices.note("--compile changes nothing here, -v says why")
         return
-    note("compiling for this machine, which takes a minute the first time")
+    notices.note("compiling for this machine, which takes a minute the first time")
     begin = time.monotonic()
     model.warm_up()
-    explain(f"compiled in {time.monotonic() - begin:.1f} s")
+    notices.explain(f"compiled in {time.monotonic() - begin:.1f} s")
 
 
 def load_model(
@@ -77,40 +87,37 @@ def load_model(
     skill: str,
     prompts: Sequence[str],
     computing: Computing = Computing(),
-    threshold: float | None = None,
     *,
+    threshold: float | None = None,
     questions: Sequence[str] = (),
-    say: Say = _ignore,
-    note: Say = _ignore,
-    explain: Say = _ignore,
+    notices: Notices = Notices(),
 ) -> Model:
     """The model of that name or at that path, or for "auto" one that serves all the prompts: for faces the
     embedded one, else the best that was pulled.
 
-    prompts: for "caption" the lengths. questions: that it is to answer besides. say: told which model "auto" is. note,
-    explain: as for `Computing.load`. NoModel if there is none; UsageError if it can't do what the options say.
+    prompts: for "caption" the lengths. questions: that it is to answer besides. NoModel if there is none;
+    UsageError if it can't do what the options say.
     """
     with model_errors():
         chosen = _first_that_serves(skill, prompts, questions) if name == "auto" else name
-        model = _load(chosen, name, computing, explain, note)
+        model = _load(chosen, name, computing, notices)
         for prompt in prompts:  # says what is wrong with a prompt before any work is done
             _check(model, skill, prompt, threshold)
         for question in questions:
             _check(model, "query", question, None)
     if name == "auto":
-        say(f"the model is {model.name}")
+        notices.say(f"the model is {model.name}")
     return model
 
 
 def load_gazer(
     name: str,
     prompts: Sequence[str],
-    accurate: bool = False,
     computing: Computing = Computing(),
-    threshold: float | None = None,
     *,
-    say: Say = _ignore,
-    explain: Say = _ignore,
+    accurate: bool = False,
+    threshold: float | None = None,
+    notices: Notices = Notices(),
 ) -> Model:
     """A model that finds all the prompts, of which a face is one, and knows where faces look.
 
@@ -119,23 +126,23 @@ def load_gazer(
     """
     with model_errors():
         chosen = _first_gazer(prompts, accurate) if name == "auto" else name
-        model = _load(chosen, name, computing, explain, say)
+        model = _load(chosen, name, computing, notices)
         for prompt in prompts:
             _check(model, "detect", prompt, threshold)
     if "gaze" in model.abilities.prompts:
         if name == "auto":
-            say(f"the model is {model.name}")
+            notices.say(f"the model is {model.name}")
         return model
     if accurate or not isinstance(model, Landmarks):
         _needs(model, "gaze")
-    say(f"{model.name} tells the direction of the head, not that of the eyes; {_how_to_get_one('tells that')}")
+    notices.say(f"{model.name} tells the direction of the head, not that of the eyes; {_how_to_get_one('tells that')}")
     return model
 
 
-def _load(chosen: str, name: str, computing: Computing, explain: Say, note: Say) -> Model:
+def _load(chosen: str, name: str, computing: Computing, notices: Notices) -> Model:
     """chosen: what the name stands for."""
     try:
-        return computing.load(chosen, explain, note)
+        return computing.load(chosen, notices)
     except ModelUnavailable:
         raise
     except EngineError as error:
@@ -155,10 +162,10 @@ def model_errors() -> Iterator[None]:
         raise UsageError(str(error)) from error
 
 
-def load_language_model(name: str, computing: Computing, explain: Say, note: Say) -> LanguageModel:
+def load_language_model(name: str, computing: Computing, notices: Notices) -> LanguageModel:
     """A model that has every skill. NoModel or UsageError, as for `load_model`."""
     with model_errors():
-        model = computing.load(name, explain, note)
+        model = computing.load(name, notices)
     for skill in ("caption", "query", "detect", "point", "gaze"):
         _needs(model, skill)
     return cast(LanguageModel, model)

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mdtool.cli import options
+from mdtool.cli.options.model import FewBits, model_names
 from mdtool.console import Console
 from mdtool.errors import Exit, MdtoolError, UsageError
 from mdtool.stdout import put, put_record
@@ -129,11 +129,11 @@ def quantize_model(
     model: Annotated[
         str,
         typer.Argument(
-            help="A name from `mdtool models list`, or a file or folder of weights.", autocompletion=options.model_names
+            help="A name from `mdtool models list`, or a file or folder of weights.", autocompletion=model_names
         ),
     ],
     to: Annotated[
-        options.FewBits,
+        FewBits,
         typer.Option(help="In how many bits the weights are kept, as --quantize has them."),
     ],
     output: Annotated[

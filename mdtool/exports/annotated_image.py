@@ -43,7 +43,7 @@ def check_target(target: Path, overwrite: bool) -> None:
 
 
 def save_marked(
-    pixels: np.ndarray, found: Sequence[Box | Point], target: Path, overwrite: bool, colours: Mapping[str, Colour]
+    pixels: np.ndarray, found: Sequence[Box | Point], target: Path, *, overwrite: bool, colours: Mapping[str, Colour]
 ) -> None:
     """pixels: HxWx3 uint8 RGB, upright. colours: of labels. The copy has no metadata. OutputError where it can't be
     written."""

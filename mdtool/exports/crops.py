@@ -21,7 +21,7 @@ from mdtool.media.image.save_picture import save_picture
 
 
 def write_crops(
-    pixels: np.ndarray, answers: Sequence[dict[str, Any]], folder: Path, relative: Path, time: float | None = None
+    pixels: np.ndarray, answers: Sequence[dict[str, Any]], folder: Path, relative: Path, *, time: float | None = None
 ) -> list[Path]:
     """Those that were written. A crop that is there is written over, so doing it again changes nothing.
 

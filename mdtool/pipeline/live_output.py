@@ -125,7 +125,9 @@ class _Out:
             self._whole = self._stack.enter_context(WholeFile(target.with_name(name), self._overwrite))
             where, muxer = self._whole.part, self._run.form.muxer or muxer_for(target.name)
         form = self._run.form
-        self._writer = VideoWriter(where, muxer, self._reader, self._encoding, form.keep_metadata)
+        self._writer = VideoWriter(
+            where, muxer, self._reader, encoding=self._encoding, keep_metadata=form.keep_metadata
+        )
         return self._writer
 
     def finish(self) -> None:

@@ -49,7 +49,7 @@ def check_target(source: Input, target: Path, overwrite: bool, form: Form) -> No
         medium = open_medium(source, stack)
         if isinstance(medium, VideoReader):
             muxer = form.muxer or muxer_for(target.name)
-            VideoWriter(whole.part, muxer, medium, form.encoding, form.keep_metadata).abandon()
+            VideoWriter(whole.part, muxer, medium, encoding=form.encoding, keep_metadata=form.keep_metadata).abandon()
         else:
             _check_suffix(medium, target)
 

@@ -25,7 +25,10 @@ MOST_WAITING, LEAST_WAITING, WAITING_BYTES = 48, 2, 48 << 20
 def rework_video(reader: VideoReader, where: Path | PipedOut, muxer: str, run: Run, report: Report) -> None:
     clock = run.clock
     kept = run.work.kept if run.work else None
-    writer = VideoWriter(where, muxer, reader, run.form.encoding, run.form.keep_metadata, run.edit, kept)
+    writer = VideoWriter(
+        where, muxer, reader,
+        encoding=run.form.encoding, keep_metadata=run.form.keep_metadata, edit=run.edit, kept=kept,
+    )  # fmt: skip
     report.duration = reader.seconds
     total = reader.frames
     waiting = frames_waiting(reader)

@@ -82,7 +82,7 @@ class Beside:
         if self.sidecar:
             write_sidecar(sidecar_of(shot.source, None, shot.time), texts_of(answers), self.sidecar)
         if self.crops and shot.pixels is not None:
-            write_crops(shot.pixels, answers, self.crops, shot.source.relative, shot.time)
+            write_crops(shot.pixels, answers, self.crops, shot.source.relative, time=shot.time)
         if self.draw and shot.pixels is not None:
             self._draw(shot.pixels, answers, self.draw / timed(str(shot.source.relative), shot.time))
         if self.embed and shot.source.path:

@@ -33,7 +33,7 @@ from mdtool.jobs.bench.eager import eager_seconds
 from mdtool.jobs.bench.recipe import machine
 from mdtool.jobs.bench.timing import median_seconds
 from mdtool.jobs.inference.embedding_cache import SeenCache, encode
-from mdtool.model_selection import Computing, Say
+from mdtool.model_selection import Computing, Notices
 from mdtool.pipeline.prediction_log import digest_of
 
 LARGE = (3, 4)  # tiles of a large picture: thirteen crops
@@ -108,14 +108,15 @@ def _byte_tokenizer() -> tokenizers.Tokenizer:
     return made
 
 
-def bench_model(name_or_path: str, computing: Computing, batch: int, runs: int, cache: bool, explain: Say) -> Timings:
-    """batch: pictures at a time. cache: encoding with and without `SeenCache`, in place of the steps. explain: as for
-    `Computing.load`.
+def bench_model(
+    name_or_path: str, computing: Computing, notices: Notices, *, batch: int, runs: int, cache: bool
+) -> Timings:
+    """batch: pictures at a time. cache: encoding with and without `SeenCache`, in place of the steps.
 
     Raises what `engine.load` raises, EngineError for a model of another family, OutputError where there is no room.
     """
     begin = time.perf_counter()
-    model = computing.load(name_or_path, explain)
+    model = computing.load(name_or_path, notices)
     loaded = time.perf_counter() - begin
     if not isinstance(model, Moondream):
         raise EngineError(f"{model.name} has no steps that could be timed; give a Moondream")
@@ -155,7 +156,7 @@ def _steps(model: Moondream, batch: int, runs: int) -> Iterator[Step]:
     crop, projection, prefix = (batch * tflop for tflop in _tflop(model.config))
     once = crops(1, (1, 1))
     different, large = crops(2, (1, 1)), crops(1 + LARGE[0] * LARGE[1], LARGE)
-    eager = eager_seconds(model.config, model.device, model.dtype, batch, runs)
+    eager = eager_seconds(model.config, model.device, model.dtype, batch=batch, runs=runs)
     yield timed(
         "vision, two crops that differ", lambda: model.embeddings(different), 2 * crop + projection, eager.vision
     )

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from engine.contract import CaptionRequest, DetectRequest, Done, Failed, Found, Generation
+from engine.contract import CaptionRequest, DetectRequest, Done, Failed, Found, Generation, LanguageModel
 from mdtool.errors import MdtoolError
-from mdtool.model_selection import Computing, Say, load_language_model
+from mdtool.model_selection import Computing, Notices, load_language_model
 from recipes.boxes import iou, match
 
 SAME_BOX = 0.5  # from this intersection over union on
@@ -35,20 +35,23 @@ class Agreement:
 def compare_quantised(
     name: str,
     kinds: Sequence[str],
-    computing: Computing,
     images: Sequence[np.ndarray],
     prompts: Sequence[str],
-    explain: Say,
-    note: Say,
+    *,
+    computing: Computing,
+    notices: Notices,
 ) -> Iterator[Agreement]:
-    """For each kind. images: HxWx3 uint8 RGB, each captioned and searched for all the prompts. explain, note: as
-    for `Computing.load`.
+    """For each kind. images: HxWx3 uint8 RGB, each captioned and searched for all the prompts.
 
     One model is in memory at a time. Raises what loading one does, and MdtoolError where one fails on a picture.
     """
-    captions, boxes = _answers(name, replace(computing, quantize="none"), images, prompts, explain, note)
+
+    def answers(kind: str) -> tuple[list[str], list[np.ndarray]]:
+        return _answers(load_language_model(name, replace(computing, quantize=kind), notices), images, prompts)
+
+    captions, boxes = answers("none")
     for kind in kinds:
-        other_captions, other_boxes = _answers(name, replace(computing, quantize=kind), images, prompts, explain, note)
+        other_captions, other_boxes = answers(kind)
         words = [_in_common(a.split(), b.split()) for a, b in zip(captions, other_captions, strict=True)]
         same, found = [], 0
         for a, b in zip(boxes, other_boxes, strict=True):
@@ -77,10 +80,9 @@ def table(agreements: Iterable[Agreement]) -> Iterator[str]:
 
 
 def _answers(
-    name: str, computing: Computing, images: Sequence[np.ndarray], prompts: Sequence[str], *say: Say
+    model: LanguageModel, images: Sequence[np.ndarray], prompts: Sequence[str]
 ) -> tuple[list[str], list[np.ndarray]]:
     """Captions, and for each picture and prompt the boxes, (boxes, 4)."""
-    model = load_language_model(name, computing, *say)
 
     def requests() -> Iterator[CaptionRequest | DetectRequest]:
         for image in images:

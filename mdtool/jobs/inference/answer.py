@@ -95,7 +95,7 @@ def answer(
                 if source in targets and source not in failures:
                     assert asked.shot.pixels is not None
                     try:
-                        save_marked(asked.shot.pixels, found, targets[source], overwrite, colours)
+                        save_marked(asked.shot.pixels, found, targets[source], overwrite=overwrite, colours=colours)
                     except OutputError as error:
                         failed(source, error)
                 found = []

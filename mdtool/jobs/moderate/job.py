@@ -97,7 +97,7 @@ class Moderating:
             report = self._find(once, known, file)
             judged = judgement(records(found), self.policy)
             if writes:
-                self._write(once, found, target, judged, report, work)
+                self._write(once, target, found=found, judged=judged, report=report, work=work)
             elif judged.verdict.unjudged:
                 report.notes.append(f"{_frames(judged.verdict.unjudged)} could not be judged")
             self._add_chapter(once, found, report, judged.verdict)
@@ -186,7 +186,7 @@ class Moderating:
     # -- the second pass
 
     def _write(
-        self, source: Input, found: Path, target: Path | None, judged: Judgement, report: Report, work: Work | None
+        self, source: Input, target: Path | None, *, found: Path, judged: Judgement, report: Report, work: Work | None
     ) -> None:
         """Makes the copy, and adds what is to be told of that to the report."""
         moderation = Moderation(self.policy, judged, self.colour)

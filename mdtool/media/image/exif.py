@@ -126,6 +126,7 @@ def png_chunk(kind: bytes, data: bytes) -> bytes:
 
 def png_dressed(
     png: bytes,
+    *,
     icc: bytes | None,
     dpi: tuple[float, float] | None,
     colour: Iterable[tuple[bytes, bytes]],

@@ -97,3 +97,8 @@ def test_four_bits_are_not_made_eight() -> None:
     four = QuantizedSource(RandomWeights(shapes(Config())), MATRIX_PLAN, "int4")
     with pytest.raises(EngineError, match="in 4 bits already"):
         QuantizedSource(four, MATRIX_PLAN, "int8").matrix("text.blocks.0.attn.qkv.weight", torch.float32)
+
+
+def test_bits_that_there_are_not() -> None:
+    with pytest.raises(EngineError, match=r"'int2'.*must be one of int4, int4-64, int4-32, int8"):
+        engine.load(str(GOLDEN), quantize="int2")

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ class Convertible:
 
     weights: TensorMap
     plan: MatrixPlan
-    config: Mapping[str, Any]
+    config: dict[str, Any]
     tokenizer: Path
 
 

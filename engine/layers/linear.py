@@ -36,7 +36,7 @@ def product(weight: Matrix, bias: Tensor | None, dtype: torch.dtype, packed: boo
             return _trimmed(Int8Linear(weight, bias, compiled))
         if isinstance(weight, Int4) and weight.nibbles.device.type == "cpu" and has_int4_products(weight):
             return _trimmed(Int4Linear(weight, bias, dtype, compiled))
-    return Linear(weight.restored(dtype), bias, packed)
+    return Linear(weight.dequantize(dtype), bias, packed)
 
 
 def kernel_of(linear: Product) -> str:

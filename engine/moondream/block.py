@@ -10,9 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from engine.layers.elementwise import by_row
 from engine.layers.linear import Linear, Product
 from engine.layers.lora import Adapter
-from engine.layers.parameters import Norm, Take, by_row, layer_norm, linear, norm
+from engine.layers.norms import Norm, layer_norm
+from engine.layers.parameters import ParameterReader
 from engine.moondream.config import TextConfig
 from engine.moondream.experts import Experts
 from engine.moondream.rotary import rotate
@@ -44,24 +46,24 @@ class Block:
     head_dim: int
 
 
-def text_block(text: TextConfig, take: Take, layer: int) -> Block:
+def text_block(text: TextConfig, reader: ParameterReader, layer: int) -> Block:
     """The block of a layer; from moe.start_layer on with experts."""
     moe, name = text.moe, f"blocks.{layer}"
     tau = None
     if text.tau:
-        by_token = torch.cat([take(f"{name}.attn.tau.wq"), take(f"{name}.attn.tau.wv")])
-        alpha = take(f"{name}.attn.tau.alpha")
+        by_token = torch.cat([reader(f"{name}.attn.tau.wq"), reader(f"{name}.attn.tau.wv")])
+        alpha = reader(f"{name}.attn.tau.alpha")
         places = torch.arange(1, text.max_context + 1, dtype=torch.float32, device=alpha.device).log().to(alpha.dtype)
-        tau = Tau(Linear(by_token, None, take.packed), 0.5 + torch.sigmoid(alpha * places[:, None]))
+        tau = Tau(Linear(by_token, None, reader.packed), 0.5 + torch.sigmoid(alpha * places[:, None]))
     mlp: Mlp | Experts
     if moe and layer >= moe.start_layer:
-        router = linear(take, f"{name}.mlp.router")
-        up, down = take(f"{name}.mlp.fc1.weight"), take(f"{name}.mlp.fc2.weight")
-        mlp = Experts(router, up, down, moe.experts_per_token, take.packed)
+        router = reader.linear(f"{name}.mlp.router")
+        up, down = reader(f"{name}.mlp.fc1.weight"), reader(f"{name}.mlp.fc2.weight")
+        mlp = Experts(router, up, down, moe.experts_per_token, reader.packed)
     else:
-        mlp = Mlp(linear(take, f"{name}.mlp.fc1"), linear(take, f"{name}.mlp.fc2"))
-    qkv, proj = linear(take, f"{name}.attn.qkv"), linear(take, f"{name}.attn.proj")
-    return Block(norm(take, f"{name}.ln"), qkv, proj, mlp, tau, text.n_heads, text.n_kv_heads, text.head_dim)
+        mlp = Mlp(reader.linear(f"{name}.mlp.fc1"), reader.linear(f"{name}.mlp.fc2"))
+    qkv, proj = reader.linear(f"{name}.attn.qkv"), reader.linear(f"{name}.attn.proj")
+    return Block(reader.norm(f"{name}.ln"), qkv, proj, mlp, tau, text.n_heads, text.n_kv_heads, text.head_dim)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from engine.catalog.locate import Located
-from engine.checkpoints.source import Source
+from engine.checkpoints.source import TensorSource
 from engine.compiling import keep_compiled_code, told
 from engine.contract import (
     UNLIMITED,
@@ -39,7 +39,7 @@ from engine.layers.int8_linear import MANY
 from engine.layers.kv_cache import Prefix
 from engine.layers.linear import gains_by_compiling, kernel_of
 from engine.layers.lora import Adapter, find_adapter, read_adapter
-from engine.layers.parameters import Take
+from engine.layers.parameters import ParameterReader
 from engine.moondream.abilities import abilities_of
 from engine.moondream.config import Config, read_config
 from engine.moondream.decoder import MoondreamDecoder
@@ -49,8 +49,8 @@ from engine.moondream.preprocess import Crops, make_crops
 from engine.moondream.region import Region
 from engine.moondream.text import Text
 from engine.moondream.vision import Vision
-from engine.moondream.weights import open_weights
-from engine.quantization.matrices import KINDS, Quantised
+from engine.moondream.weights import MATRIX_PLAN, open_weights
+from engine.quantization.matrices import KINDS, QuantizedSource
 from engine.resize import Resize, resizer, version
 
 CPU_BATCH, GPU_BATCH = 16, 128  # the most sequences that share a step; more hardly gain
@@ -85,9 +85,9 @@ def load(
         check_compiler(device)
     config = read_config(located.config_source, located.config)
     tokenizer = load_tokenizer(located.tokenizer, config.text.vocab_size)
-    weights: Source = open_weights(located.weights, config)
+    weights: TensorSource = open_weights(located.weights, config)
     if quantize is not None:
-        weights = Quantised(weights, quantize)
+        weights = QuantizedSource(weights, MATRIX_PLAN, quantize)
     return Moondream(
         located.name,
         config,
@@ -110,7 +110,7 @@ class Moondream:
         self,
         name: str,
         config: Config,
-        weights: Source,
+        weights: TensorSource,
         tokenizer: Tokenizer,
         device: str,
         dtype: torch.dtype,
@@ -135,7 +135,7 @@ class Moondream:
         packed = device == "cpu" or not compile  # the compiler takes plain weights only
         with torch.inference_mode():
             vision, text, region = (
-                Take(weights, part, dtype, device, packed, compile) for part in ("vision", "text", "region")
+                ParameterReader(weights, part, dtype, device, packed, compile) for part in ("vision", "text", "region")
             )
             self.vision = Vision(config.vision, vision)
             self.text = Text(config.text, text)

@@ -14,7 +14,8 @@ from engine.layers.attention import attend_all, attend_tails, readings
 from engine.layers.int4_linear import MANY, Int4Linear
 from engine.layers.kv_cache import Prefix, Tail
 from engine.layers.lora import Adapter
-from engine.layers.parameters import Take, layer_norm, linear, norm
+from engine.layers.norms import layer_norm
+from engine.layers.parameters import ParameterReader
 from engine.moondream.block import Adapt, Block, enter, leave, text_block
 from engine.moondream.config import TextConfig
 from engine.moondream.experts import Experts
@@ -38,15 +39,15 @@ class Run:
 class Text:
     """Embeddings (rows, dim) in, hidden states (rows, dim) out; logits from those."""
 
-    def __init__(self, config: TextConfig, take: Take) -> None:
+    def __init__(self, config: TextConfig, reader: ParameterReader) -> None:
         self.config = config
-        self.dtype, self.device = take.dtype, take.device
-        kept = take.matrix("wte")
-        self.embeddings = kept.restored(take.dtype) if isinstance(kept, Int4) else kept
-        self.blocks = [text_block(config, take, layer) for layer in range(config.n_layers)]
-        self.post_norm = norm(take, "post_ln")
-        self.head = linear(take, "lm_head")
-        self.cos, self.sin = rotary_table(config, take.device)
+        self.dtype, self.device = reader.dtype, reader.device
+        kept = reader.matrix("wte")
+        self.embeddings = kept.dequantize(reader.dtype) if isinstance(kept, Int4) else kept
+        self.blocks = [text_block(config, reader, layer) for layer in range(config.n_layers)]
+        self.post_norm = reader.norm("post_ln")
+        self.head = reader.linear("lm_head")
+        self.cos, self.sin = rotary_table(config, reader.device)
         self._enter, self._leave = enter, leave
         self._graphs: StepGraphs | None = None
         self._few = MANY if isinstance(self.blocks[0].qkv, Int4Linear) else None

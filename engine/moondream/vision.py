@@ -8,7 +8,8 @@ from torch import Tensor
 
 from engine.layers.attention import attend_all
 from engine.layers.linear import Product
-from engine.layers.parameters import Norm, Take, layer_norm, linear, norm
+from engine.layers.norms import Norm, layer_norm
+from engine.layers.parameters import ParameterReader
 from engine.moondream.config import VisionConfig
 from engine.moondream.preprocess import normalise, pool, stitch
 
@@ -26,25 +27,25 @@ class Block:
 class Vision:
     """Crops of a picture in, one embedding for each patch of the grid out."""
 
-    def __init__(self, config: VisionConfig, take: Take) -> None:
+    def __init__(self, config: VisionConfig, reader: ParameterReader) -> None:
         self.config = config
-        self.dtype, self.device = take.dtype, take.device
-        self.patches = linear(take, "patch_emb")
-        self.positions = take("pos_emb")[0]
+        self.dtype, self.device = reader.dtype, reader.device
+        self.patches = reader.linear("patch_emb")
+        self.positions = reader("pos_emb")[0]
         self.blocks = [
             Block(
-                norm(take, f"blocks.{i}.ln1"),
-                linear(take, f"blocks.{i}.attn.qkv"),
-                linear(take, f"blocks.{i}.attn.proj"),
-                norm(take, f"blocks.{i}.ln2"),
-                linear(take, f"blocks.{i}.mlp.fc1"),
-                linear(take, f"blocks.{i}.mlp.fc2"),
+                reader.norm(f"blocks.{i}.ln1"),
+                reader.linear(f"blocks.{i}.attn.qkv"),
+                reader.linear(f"blocks.{i}.attn.proj"),
+                reader.norm(f"blocks.{i}.ln2"),
+                reader.linear(f"blocks.{i}.mlp.fc1"),
+                reader.linear(f"blocks.{i}.mlp.fc2"),
             )
             for i in range(config.enc_n_layers)
         ]
-        self.post_norm = norm(take, "post_ln")
-        self.proj1 = linear(take, "proj_mlp.fc1")
-        self.proj2 = linear(take, "proj_mlp.fc2")
+        self.post_norm = reader.norm("post_ln")
+        self.proj1 = reader.linear("proj_mlp.fc1")
+        self.proj2 = reader.linear("proj_mlp.fc2")
         self._enter, self._leave = enter, leave
 
     def compile(self) -> None:

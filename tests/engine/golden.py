@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from engine.checkpoints.source import Source
+from engine.checkpoints.source import TensorSource
 from engine.contract import Answer, Generation
 from engine.generation.tokenizer import load_tokenizer
 from engine.moondream.config import Config, read_config
@@ -41,7 +41,7 @@ def model(family: str, dtype: torch.dtype = torch.float32, compile: bool = False
     return built(family, open_weights(GOLDEN / family / "model.safetensors", config(family)), dtype, compile)
 
 
-def built(family: str, weights: Source, dtype: torch.dtype = torch.float32, compile: bool = False) -> Moondream:
+def built(family: str, weights: TensorSource, dtype: torch.dtype = torch.float32, compile: bool = False) -> Moondream:
     own = config(family)
     tokenizer = load_tokenizer(GOLDEN / family / "tokenizer.json", own.text.vocab_size)
     return Moondream(family, own, weights, tokenizer, "cpu", dtype, compile, resize=with_pillow)

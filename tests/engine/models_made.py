@@ -5,12 +5,13 @@ from dataclasses import replace
 import torch
 from golden import GOLDEN, config
 
-from engine.checkpoints.random_weights import random_weights
-from engine.checkpoints.source import Source
+from engine.checkpoints.random_weights import RandomWeights
+from engine.checkpoints.source import TensorSource
 from engine.generation.tokenizer import load_tokenizer
 from engine.moondream.config import Config, MoeConfig, RegionConfig, TextConfig, VisionConfig
 from engine.moondream.model import Moondream
-from engine.quantization.matrices import Quantised
+from engine.moondream.weights import MATRIX_PLAN, shapes
+from engine.quantization.matrices import QuantizedSource
 from engine.resize import with_pillow
 
 
@@ -30,7 +31,7 @@ def small(third: bool) -> Config:
 def small_model(third: bool, dtype: torch.dtype, kind: str | None = None) -> Moondream:
     own = small(third)
     tokenizer = load_tokenizer(GOLDEN / "moondream2" / "tokenizer.json", 512)
-    weights: Source = random_weights(own, 3)
+    weights: TensorSource = RandomWeights(shapes(own), 3)
     if kind:
-        weights = Quantised(weights, kind)
+        weights = QuantizedSource(weights, MATRIX_PLAN, kind)
     return Moondream("small", own, weights, tokenizer, "cpu", dtype, resize=with_pillow)

@@ -204,14 +204,14 @@ class Louder:
     def has(self, name: str) -> bool:
         return self.weights.has(name)
 
-    def take(self, name: str, dtype: torch.dtype, device: torch.device | str = "cpu") -> torch.Tensor:
-        tensor = self.weights.take(name, dtype, device)
+    def tensor(self, name: str, dtype: torch.dtype, device: torch.device | str = "cpu") -> torch.Tensor:
+        tensor = self.weights.tensor(name, dtype, device)
         if name == "text.lm_head.bias":
             for token, value in self.added.items():
                 tensor[token] += value
         return tensor
 
-    matrix = take
+    matrix = tensor
 
 
 @both
@@ -281,7 +281,7 @@ def test_nucleus_alone(family: str) -> None:
 def test_experts_alone(packed: bool) -> None:
     wanted = tensors("moondream3")
     weights = open_weights(GOLDEN / "moondream3" / "model.safetensors", config("moondream3"))
-    fc1, fc2 = (weights.take(f"text.blocks.2.mlp.fc{i}.weight", torch.float32) for i in (1, 2))
+    fc1, fc2 = (weights.tensor(f"text.blocks.2.mlp.fc{i}.weight", torch.float32) for i in (1, 2))
     experts = model("moondream3").text.blocks[2].mlp
     assert isinstance(experts, Experts)
     own = Experts(experts.router, fc1, fc2, experts.per_token, packed)
@@ -293,7 +293,7 @@ def test_experts_alone(packed: bool) -> None:
 
 def test_few_rows_through_gathered_experts_or_one_by_one_are_equal() -> None:
     weights = open_weights(GOLDEN / "moondream3" / "model.safetensors", config("moondream3"))
-    fc1, fc2 = (weights.take(f"text.blocks.3.mlp.fc{i}.weight", torch.float32) for i in (1, 2))
+    fc1, fc2 = (weights.tensor(f"text.blocks.3.mlp.fc{i}.weight", torch.float32) for i in (1, 2))
     experts = model("moondream3").text.blocks[3].mlp
     assert isinstance(experts, Experts)
     own = Experts(experts.router, fc1, fc2, experts.per_token, packed=False)

@@ -18,7 +18,7 @@ import tokenizers
 import torch
 
 from engine.catalog.published import no_such_model, published
-from engine.checkpoints.random_weights import random_weights
+from engine.checkpoints.random_weights import RandomWeights
 from engine.checkpoints.writer import write_checkpoint
 from engine.contract import DetectRequest, EngineError, Generation
 from engine.generation.steps import ReadToken
@@ -26,7 +26,7 @@ from engine.layers.linear import Linear
 from engine.moondream.config import Config, read_config
 from engine.moondream.model import Moondream
 from engine.moondream.preprocess import Crops
-from engine.moondream.weights import shapes
+from engine.moondream.weights import MATRIX_PLAN, shapes
 from engine.quantization.matrices import weights_bytes
 from mdtool.errors import OutputError, cant_write
 from mdtool.jobs.bench.eager import eager_seconds
@@ -95,8 +95,8 @@ def random_checkpoint(name: str) -> Iterator[Path]:
 
 def _write_weights(config: Config, file: BinaryIO) -> None:
     """One tensor at a time, so that the memory of loading can be measured in the same process."""
-    weights, names = random_weights(config), shapes(config)
-    write_checkpoint(file, names, ((name, weights.take(name, torch.bfloat16)) for name in names))
+    weights = RandomWeights(shapes(config))
+    write_checkpoint(file, weights.shapes, ((name, weights.tensor(name, torch.bfloat16)) for name in weights.shapes))
 
 
 def _byte_tokenizer() -> tokenizers.Tokenizer:
@@ -135,7 +135,7 @@ def bench_model(
         "batch": batch,
     }
     kind = None if computing.quantize == "none" else computing.quantize
-    weights = weights_bytes(shapes(model.config), model.dtype.itemsize, kind)
+    weights = weights_bytes(shapes(model.config), model.dtype.itemsize, MATRIX_PLAN, kind)
     return Timings(
         model.name, settings, where, loaded, 1e-9 * weights, memory, rate,
         list((_cache_steps if cache else _steps)(model, batch, runs)),

@@ -4,7 +4,7 @@ import pytest
 import torch
 from golden import FAMILIES, GOLDEN, STATE_TOLERANCE, config
 
-from engine.layers.parameters import Take
+from engine.layers.parameters import ParameterReader
 from engine.moondream.text import Run, Text
 from engine.moondream.weights import open_weights
 
@@ -15,7 +15,8 @@ def text(family: str) -> Text:
     own = config(family)
     with torch.inference_mode():
         return Text(
-            own.text, Take(open_weights(GOLDEN / family / "model.safetensors", own), "text", torch.float32, "cuda")
+            own.text,
+            ParameterReader(open_weights(GOLDEN / family / "model.safetensors", own), "text", torch.float32, "cuda"),
         )
 
 

@@ -40,7 +40,7 @@ from engine.contract import (
 from engine.generation.scheduler import Feed, Flow, Say
 from engine.generation.steps import Coordinate, Fed, ReadToken, Size
 from engine.generation.tokenizer import Tokenizer
-from engine.layers.parameters import Take
+from engine.layers.parameters import ParameterReader
 from engine.moondream.config import (
     Config,
     Defaults,
@@ -153,7 +153,7 @@ every_model = pytest.mark.parametrize("name", MODELS)
 
 
 class Given:
-    """Tensors as a Source."""
+    """Tensors as a TensorSource."""
 
     def __init__(self, tensors: Mapping[str, Tensor]) -> None:
         self.tensors = tensors
@@ -161,10 +161,10 @@ class Given:
     def has(self, name: str) -> bool:
         return name in self.tensors
 
-    def take(self, name: str, dtype: torch.dtype, device: torch.device | str = "cpu") -> Tensor:
+    def tensor(self, name: str, dtype: torch.dtype, device: torch.device | str = "cpu") -> Tensor:
         return self.tensors[name].to(device, dtype, copy=True)
 
-    matrix = take
+    matrix = tensor
 
 
 def drawn(config: Config, seed: int, region_norm: bool, raised: Raised) -> dict[str, Tensor]:
@@ -210,8 +210,8 @@ def unpacked(name: str) -> MoondreamDecoder:
     own, plain = models(name)
     given = Given(plain.tensors)
     return MoondreamDecoder(
-        Text(own.config.text, Take(given, "text", torch.float32, "cpu")),
-        Region(own.config.region, Take(given, "region", torch.float32, "cpu")),
+        Text(own.config.text, ParameterReader(given, "text", torch.float32, "cpu")),
+        Region(own.config.region, ParameterReader(given, "region", torch.float32, "cpu")),
     )
 
 

@@ -16,8 +16,8 @@ from engine.layers.int4_linear import Int4Linear, packed_block
 from engine.layers.int8_linear import Int8Linear, has_int8_products
 from engine.moondream.model import Moondream
 from engine.moondream.preprocess import make_crops
-from engine.moondream.weights import open_weights
-from engine.quantization.matrices import KINDS, Quantised
+from engine.moondream.weights import MATRIX_PLAN, open_weights
+from engine.quantization.matrices import KINDS, QuantizedSource
 from engine.resize import with_pillow
 
 # Of features, keys and logits: the root of the mean square of what is off, as a part of the reference's own. The golden
@@ -35,7 +35,7 @@ CAPTION = Generation(temperature=0, max_tokens=20)
 
 def quantised(family: str, kind: str, dtype: torch.dtype) -> Moondream:
     weights = open_weights(GOLDEN / family / "model.safetensors", config(family))
-    return built_from(family, Quantised(weights, kind), dtype)
+    return built_from(family, QuantizedSource(weights, MATRIX_PLAN, kind), dtype)
 
 
 def off(made: torch.Tensor, wanted: torch.Tensor) -> float:
@@ -75,7 +75,7 @@ def test_a_release_in_four_bits_gives_what_its_weights_give(tmp_path: Path) -> N
     stored = int4_release(tensors_of("moondream2"), f"{TEXT}|{REGION}")
     save_file(stored, tmp_path / "model.safetensors")
     packed = open_weights(tmp_path / "model.safetensors", own)
-    plain = {name: packed.take(name, torch.float32) for name in packed.shapes}
+    plain = {name: packed.tensor(name, torch.float32) for name in packed.shapes}
     save_file(plain, tmp_path / "plain.safetensors")
     release = built_from("moondream2", packed)
     restored = built_from("moondream2", open_weights(tmp_path / "plain.safetensors", own))

@@ -24,14 +24,14 @@ from models_made import small_model
 from engine.contract import CaptionRequest, DetectRequest, Done, Generation, ObjectLimitWarning, QueryRequest
 from engine.generation.steps import Coordinate, Fed, ReadToken, Size
 from engine.layers.int8_linear import has_int8_products
-from engine.layers.parameters import Take
+from engine.layers.parameters import ParameterReader
 from engine.moondream.config import read_config
 from engine.moondream.decoder import MoondreamDecoder
 from engine.moondream.preprocess import make_crops
 from engine.moondream.text import Text
 from engine.moondream.vision import Vision
-from engine.moondream.weights import open_weights
-from engine.quantization.matrices import Quantised
+from engine.moondream.weights import MATRIX_PLAN, open_weights
+from engine.quantization.matrices import QuantizedSource
 from engine.resize import with_pillow
 
 both = pytest.mark.parametrize("family", FAMILIES)
@@ -67,7 +67,7 @@ def test_half_precision_stays_near_the_reference(family: str, dtype: torch.dtype
 @pytest.mark.parametrize("kind", [None, "int8", "int4"])
 def test_the_compiled_model_agrees_with_the_eager_one_and_is_never_compiled_again(kind: str | None) -> None:
     plain = open_weights(GOLDEN / "moondream2" / "model.safetensors", config("moondream2"))
-    weights = Quantised(plain, kind) if kind else plain
+    weights = QuantizedSource(plain, MATRIX_PLAN, kind) if kind else plain
     eager, compiled = (built("moondream2", weights, compile=compile) for compile in (False, True))
     assert compiled.compiled == (kind is not None and has_int8_products())
     assert compiled.sight == eager.sight
@@ -89,8 +89,8 @@ def test_what_a_gpu_computes_is_compiled_once_for_any_number_of_rows() -> None:
     """On a CPU, with plain weights as a GPU has them."""
     own = built("moondream2", open_weights(GOLDEN / "moondream2" / "model.safetensors", config("moondream2")))
     given = open_weights(GOLDEN / "moondream2" / "model.safetensors", own.config)
-    own.vision = Vision(own.config.vision, Take(given, "vision", torch.float32, "cpu"))
-    own.text = Text(own.config.text, Take(given, "text", torch.float32, "cpu"))
+    own.vision = Vision(own.config.vision, ParameterReader(given, "vision", torch.float32, "cpu"))
+    own.text = Text(own.config.text, ParameterReader(given, "text", torch.float32, "cpu"))
     own.vision.compile()
     own.text.compile()
     own.decoder = MoondreamDecoder(own.text, own.region)

@@ -10,8 +10,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from engine.layers.activations import by_row
 from engine.layers.linear import Product
-from engine.layers.parameters import Take, by_row, layer_norm, linear, norm
+from engine.layers.norms import layer_norm
+from engine.layers.parameters import Take, linear, norm
 from engine.moondream.config import RegionConfig
 
 

@@ -12,7 +12,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from engine.contract import ModelUnavailable
-from engine.layers.lora import Adapter, find_adapter, read_adapter
+from engine.layers.lora import Adapter
+from engine.moondream.adapter import find_adapter, read_adapter
 
 QKV = "text_model.transformer.h.0.mixer.Wqkv.parametrizations.weight.0"
 

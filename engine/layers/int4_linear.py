@@ -10,7 +10,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from engine.layers.gelu import gelu_
+from engine.layers.activations import gelu_
 from engine.layers.int8_linear import has_int8_products, in_bytes, in_bytes_compiled
 from engine.quantization.formats import Int4
 

@@ -8,10 +8,11 @@ from torch import Tensor
 
 from engine.generation.sampling import Sampler
 from engine.generation.steps import Coordinate, Fed, ReadCoordinate, ReadSize, ReadToken, Size
-from engine.layers.kv_cache import Prefix, Tail
+from engine.generation.transformer import Run
+from engine.layers.kv_cache import PrefixCache, SequenceCache
 from engine.layers.lora import Adapter
 from engine.moondream.region import Region
-from engine.moondream.text import Run, Text
+from engine.moondream.text import Text
 
 
 class MoondreamDecoder:
@@ -19,20 +20,20 @@ class MoondreamDecoder:
         self.text = text
         self.region = region
 
-    def start(self, prefix: Prefix | None) -> Tail:
-        return self.text.new_tail(prefix)
+    def start(self, prefix: PrefixCache | None) -> SequenceCache:
+        return self.text.transformer.new_cache(prefix)
 
-    def room(self, tail: Tail) -> int:
-        return self.text.config.max_context - tail.position
+    def room(self, tail: SequenceCache) -> int:
+        return self.text.config.max_context - tail.next_position
 
     @torch.inference_mode()
-    def step(self, feeds: Sequence[tuple[Tail, Adapter | None, Sequence[Fed]]]) -> Tensor:
+    def step(self, feeds: Sequence[tuple[SequenceCache, Adapter | None, Sequence[Fed]]]) -> Tensor:
         """The last hidden state of each, (feeds, dim)."""
         runs, end = [], 0
         for tail, adapter, pieces in feeds:
-            runs.append(Run(tail, slice(end, end + len(pieces)), adapter))
+            runs.append(Run(tail, slice(end, end + len(pieces)), adapter=adapter))
             end += len(pieces)
-        hidden = self.text.extend(self.embed([piece for _, _, pieces in feeds for piece in pieces]), runs)
+        hidden = self.text.transformer.extend(self.embed([piece for _, _, pieces in feeds for piece in pieces]), runs)
         return hidden[[run.rows.stop - 1 for run in runs]]
 
     def embed(self, pieces: Sequence[Fed]) -> Tensor:

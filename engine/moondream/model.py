@@ -36,11 +36,12 @@ from engine.devices import arithmetic, check_compiler, free_memory, in_chunks, p
 from engine.generation.scheduler import Flow, Job, run_jobs
 from engine.generation.tokenizer import Tokenizer, load_tokenizer
 from engine.layers.int8_linear import MANY
-from engine.layers.kv_cache import Prefix
+from engine.layers.kv_cache import PrefixCache
 from engine.layers.linear import gains_by_compiling, kernel_of
-from engine.layers.lora import Adapter, find_adapter, read_adapter
+from engine.layers.lora import Adapter
 from engine.layers.parameters import ParameterReader
 from engine.moondream.abilities import abilities_of
+from engine.moondream.adapter import find_adapter, read_adapter
 from engine.moondream.config import Config, read_config
 from engine.moondream.decoder import MoondreamDecoder
 from engine.moondream.flows import Flows
@@ -63,7 +64,7 @@ GPU_CROPS, GPU_PICTURES = 32, 16  # that are encoded at once; one by one on a CP
 class Encoded:
     """A picture as the text model has read it: good for any number of prompts."""
 
-    prefix: Prefix
+    prefix: PrefixCache
 
 
 def load(
@@ -140,15 +141,15 @@ class Moondream:
             self.vision = Vision(config.vision, vision)
             self.text = Text(config.text, text)
             self.region = Region(config.region, region)
-        gains = device != "cpu" or gains_by_compiling(self.vision.blocks[0].qkv)
+        gains = device != "cpu" or gains_by_compiling(self.vision.encoder.blocks[0].qkv)
         self.compiled = compile and gains
         if self.compiled:
             keep_compiled_code()
         if compile and device != "cpu":
-            self.vision.compile()
-            self.text.compile()
+            self.vision.encoder.compile()
+            self.text.transformer.compile()
         arranged = ", ".join((device, str(dtype).removeprefix("torch."), *rounded))
-        parts = {"vision": self.vision.blocks[0].qkv, "text": self.text.blocks[0].qkv}
+        parts = {"vision": self.vision.encoder.blocks[0].qkv, "text": self.text.blocks[0].qkv}
         kernels = ", ".join(f"{part} by {kernel_of(linear)}" for part, linear in parts.items())
         self.setup: tuple[str, ...] = (arranged, kernels, told(device, compile, gains))
         self.decoder = MoondreamDecoder(self.text, self.region)
@@ -159,7 +160,7 @@ class Moondream:
         """Compiles what is compiled, so that no answer waits for it."""
         if self.device == "cpu":  # products of many rows only, and one of each part brings about all
             for linear, columns in (
-                (self.vision.blocks[0].qkv, self.config.vision.enc_dim),
+                (self.vision.encoder.blocks[0].qkv, self.config.vision.enc_dim),
                 (self.text.blocks[0].qkv, self.config.text.dim),
             ):
                 linear(torch.ones(MANY, columns, dtype=self.dtype))
@@ -210,7 +211,7 @@ class Moondream:
         ]
 
     @torch.inference_mode()
-    def prefixes(self, embeddings: Sequence[torch.Tensor], adapter: Adapter | None = None) -> list[Prefix]:
+    def prefixes(self, embeddings: Sequence[torch.Tensor], adapter: Adapter | None = None) -> list[PrefixCache]:
         """What the text model keeps of each picture, from its image embeddings."""
         start = self.text.embed([self.config.tokenizer.bos_id])
         return self.text.prefixes(torch.stack([torch.cat([start, one]) for one in embeddings]), adapter)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from engine.layers.elementwise import by_row
+from engine.layers.activations import by_row
 from engine.layers.linear import Product
 from engine.layers.norms import layer_norm
 from engine.layers.parameters import ParameterReader

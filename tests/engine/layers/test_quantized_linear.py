@@ -5,7 +5,7 @@ import torch
 from golden import needs_compiler
 from torch import Tensor
 
-from engine.layers.gelu import gelu_
+from engine.layers.activations import gelu_
 from engine.layers.int4_linear import MANY, Int4Linear, has_int4_products, packed_block
 from engine.layers.int8_linear import Int8Linear, has_int8_products, in_bytes, in_bytes_compiled
 from engine.layers.linear import Linear, Product, product

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from caches import keys
 from golden import FAMILIES, GOLDEN, config, encoded, image, model, tensors
 from golden import built as built_from
 from safetensors.torch import save_file
@@ -47,12 +48,12 @@ def off(made: torch.Tensor, wanted: torch.Tensor) -> float:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_few_bits_stay_near_the_reference(family: str, kind: str, dtype: torch.dtype) -> None:
     own, wanted = quantised(family, kind, dtype), tensors(family)
-    features, keys, logits = OFF[family, kind.partition("-")[0]]
+    features, cached, logits = OFF[family, kind.partition("-")[0]]
     embedding = own.embeddings([make_crops(image("img_a"), own.config.vision, 12, with_pillow)])[0]
     assert off(embedding[::10], wanted["img_a/projected_rows"]) < features
     [picture] = own.encode([image("img_a")])
     plain = encoded(family, "img_a")
-    assert off(picture.prefix.keys, plain.prefix.keys) < keys
+    assert off(keys(picture.prefix), keys(plain.prefix)) < cached
     hidden, plainly = (
         of.decoder.step([(of.decoder.start(seen.prefix), None, [5, 6, 7])])
         for of, seen in ((own, picture), (model(family), plain))
@@ -65,7 +66,7 @@ def test_few_bits_stay_near_the_reference(family: str, kind: str, dtype: torch.d
 def test_products_are_of_few_bits_where_this_cpu_has_them(family: str) -> None:
     own = quantised(family, "int4", torch.bfloat16)
     assert isinstance(own.text.blocks[0].qkv, Int4Linear) == (packed_block() is not None)
-    assert isinstance(own.vision.blocks[0].fc1, Int8Linear) == has_int8_products()
+    assert isinstance(own.vision.encoder.blocks[0].fc1, Int8Linear) == has_int8_products()
     assert isinstance(own.text.head, Int8Linear) == has_int8_products()
 
 
@@ -82,7 +83,7 @@ def test_a_release_in_four_bits_gives_what_its_weights_give(tmp_path: Path) -> N
     assert isinstance(release.text.blocks[0].qkv, Int4Linear) == (packed_block() is not None)
     for name in ("img_a", "img_b"):
         [seen], [wanted] = release.encode([image(name)]), restored.encode([image(name)])
-        assert off(seen.prefix.keys, wanted.prefix.keys) < 1e-5
+        assert off(keys(seen.prefix), keys(wanted.prefix)) < 1e-5
         assert release.caption([seen], "short", CAPTION) == restored.caption([wanted], "short", CAPTION)
         boxes = [of.detect([it], "face", max_objects=4) for of, it in ((release, seen), (restored, wanted))]
         assert boxes[0] == boxes[1]

@@ -4,18 +4,11 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import Literal
 
 import engine
-from engine.contract import (
-    Abilities,
-    Compiles,
-    EngineError,
-    Landmarks,
-    LanguageModel,
-    Model,
-    ModelUnavailable,
-)
+from engine.contract import (Abilities, Compiles, DetectRequest, EngineError, Landmarks, LoadOptions, ModelUnavailable, PointRequest)
+from engine.generation.verbs import VisionModel
 from mdtool.errors import Exit, MdtoolError, UsageError
 
 Say = Callable[[str], object]  # is told a line for the person
@@ -45,11 +38,12 @@ class Computing:
     detail: str = "auto"
     resize: Literal["vips", "pillow"] | None = None
 
-    def load(self, name: str, explain: Say = _ignore, note: Say = _ignore) -> Model:
+    def load(self, name: str, explain: Say = _ignore, note: Say = _ignore) -> VisionModel:
         """explain: told what the model computes with; note: what takes long. Raises as `engine.load` does."""
         quantize = None if self.quantize == "none" else self.quantize
         detail = int(self.detail) if self.detail.isdecimal() else self.detail
-        model = engine.load(name, self.device, self.dtype, quantize, self.compile, detail, self.resize)
+        options = LoadOptions(self.device, self.dtype, quantize, self.compile, detail, self.resize)
+        model = engine.load(name, options)
         for line in model.setup:
             explain(f"{model.name}: {line}")
         if self.compile and isinstance(model, Compiles):
@@ -83,7 +77,7 @@ def load_model(
     say: Say = _ignore,
     note: Say = _ignore,
     explain: Say = _ignore,
-) -> Model:
+) -> VisionModel:
     """The model of that name or at that path, or for "auto" one that serves all the prompts: for faces the
     embedded one, else the best that was pulled.
 
@@ -111,7 +105,7 @@ def load_gazer(
     *,
     say: Say = _ignore,
     explain: Say = _ignore,
-) -> Model:
+) -> VisionModel:
     """A model that finds all the prompts, of which a face is one, and knows where faces look.
 
     "auto" is one that was pulled, else the embedded one for faces, which has `Landmarks` and so the head's direction
@@ -132,7 +126,7 @@ def load_gazer(
     return model
 
 
-def _load(chosen: str, name: str, computing: Computing, explain: Say, note: Say) -> Model:
+def _load(chosen: str, name: str, computing: Computing, explain: Say, note: Say) -> VisionModel:
     """chosen: what the name stands for."""
     try:
         return computing.load(chosen, explain, note)
@@ -155,28 +149,27 @@ def model_errors() -> Iterator[None]:
         raise UsageError(str(error)) from error
 
 
-def load_language_model(name: str, computing: Computing, explain: Say, note: Say) -> LanguageModel:
+def load_language_model(name: str, computing: Computing, explain: Say, note: Say) -> VisionModel:
     """A model that has every skill. NoModel or UsageError, as for `load_model`."""
     with model_errors():
         model = computing.load(name, explain, note)
     for skill in ("caption", "query", "detect", "point", "gaze"):
         _needs(model, skill)
-    return cast(LanguageModel, model)
+    return model
 
 
-def _needs(model: Model, skill: str) -> None:
+def _needs(model: VisionModel, skill: str) -> None:
     if skill not in model.abilities.prompts:
         raise UsageError(f"{model.name} can't {skill}; {_how_to_get_one()}")
 
 
-def _check(model: Model, skill: str, prompt: str, threshold: float | None) -> None:
+def _check(model: VisionModel, skill: str, prompt: str, threshold: float | None) -> None:
     """Raises EngineError or ValueError if the model can't do this."""
+    _needs(model, skill)
     if skill == "detect":
-        model.detect([], prompt, threshold)
+        model.check(DetectRequest(None, prompt, threshold=threshold))
     elif skill == "point":
-        model.point([], prompt)
-    else:
-        _needs(model, skill)
+        model.check(PointRequest(None, prompt))
     if not model.abilities.serves(skill, prompt):
         raise UsageError(
             f"{model.name} can't {skill} {prompt!r}; it knows {_some(model.abilities.prompts[skill] or ())}"

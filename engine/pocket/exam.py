@@ -21,12 +21,12 @@ from engine.contract import (
     Failed,
     Found,
     GazeRequest,
-    LanguageModel,
     Point,
     PointRequest,
     QueryRequest,
     Request,
 )
+from engine.generation.verbs import VisionModel
 from engine.pocket.draw import draw
 from engine.pocket.lessons import Caption, Detect, Gaze, Lesson, PointAt, Query, Sight, questions
 from engine.pocket.scene import COLOURS, KINDS, imagine
@@ -95,7 +95,7 @@ def seeds(scenes: int) -> range:
     return range(FIRST_SCENE, FIRST_SCENE + scenes)
 
 
-def examine(model: LanguageModel, seeds: Sequence[int], at_once: int = 4) -> Report:
+def examine(model: VisionModel, seeds: Sequence[int], at_once: int = 4) -> Report:
     """Asks about the scenes of these seeds, so many pictures at a time."""
     report = Report()
     for first in range(0, len(seeds), at_once):

@@ -193,8 +193,8 @@ class Asking:
 
     command: str
     requests: "Sequence[Request]"
-    films: "Callable[[Model], Films]"
-    load: "Callable[[], Model]"
+    films: "Callable[[VisionModel], Films]"
+    load: "Callable[[], VisionModel]"
     threshold: float | None = None
     options: tuple[object, ...] = ()
 

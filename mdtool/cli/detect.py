@@ -48,7 +48,8 @@ def detect(
     from dataclasses import replace
     from functools import partial
 
-    from engine.contract import DetectRequest, Model
+    from engine.contract import DetectRequest
+    from engine.generation.verbs import VisionModel
     from mdtool.cli.values import check_apart, images_and_prompts, parsed
     from mdtool.console import Console
     from mdtool.errors import UsageError
@@ -78,7 +79,7 @@ def detect(
         grid, live = parsed("--tiles", parse_tiles, tiles), checked_live(duration=duration)
         question = Question(tuple(prompts), threshold, films.sampling, None, films.start, films.end)
 
-        def films_by(asked: Model) -> Films:
+        def films_by(asked: VisionModel) -> Films:
             inquiry = Inquiry(question, tiled(finding(asked, prompts, threshold), grid), asked.name)
             return replace(films, inquiry=inquiry, tiled=grid is not None, live=live)
 

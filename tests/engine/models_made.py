@@ -6,12 +6,10 @@ import torch
 from golden import GOLDEN, config
 
 from engine.checkpoints.random_weights import random_weights
-from engine.checkpoints.source import Source
+from engine.contract import LoadOptions
 from engine.generation.tokenizer import load_tokenizer
 from engine.moondream.config import Config, MoeConfig, RegionConfig, TextConfig, VisionConfig
 from engine.moondream.model import Moondream
-from engine.quantization.matrices import Quantised
-from engine.resize import with_pillow
 
 
 def small(third: bool) -> Config:
@@ -30,7 +28,5 @@ def small(third: bool) -> Config:
 def small_model(third: bool, dtype: torch.dtype, kind: str | None = None) -> Moondream:
     own = small(third)
     tokenizer = load_tokenizer(GOLDEN / "moondream2" / "tokenizer.json", 512)
-    weights: Source = random_weights(own, 3)
-    if kind:
-        weights = Quantised(weights, kind)
-    return Moondream("small", own, weights, tokenizer, "cpu", dtype, resize=with_pillow)
+    options = LoadOptions("cpu", str(dtype).removeprefix("torch."), kind, resize="pillow")
+    return Moondream("small", own, random_weights(own, 3), tokenizer, options=options)

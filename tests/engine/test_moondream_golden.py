@@ -37,10 +37,10 @@ from engine.contract import (
     Request,
     UnsupportedPrompt,
 )
+from engine.generation.gaze import without_outliers
 from engine.generation.sampling import nucleus
 from engine.generation.steps import ReadToken
 from engine.moondream.experts import Experts
-from engine.moondream.gaze import without_outliers
 from engine.moondream.preprocess import make_crops
 from engine.moondream.rotary import rotary_table, rotate
 from engine.moondream.weights import open_weights
@@ -227,7 +227,7 @@ def test_reasoning_grounded_in_places(family: str) -> None:
 @both
 def test_adapters(family: str) -> None:
     own = model(family)
-    adapter = own.adapter(str(GOLDEN / family / "lora.safetensors"))
+    adapter = str(GOLDEN / family / "lora.safetensors")
     flows, wanted = expected(family)["flows"], tensors(family)
     [adapted] = own.encode([image("img_a")], adapter)
     close(adapted.prefix.keys[-1, :, ::73], wanted["lora/prefix_k_last_rows"], STATE_TOLERANCE[family])
@@ -361,7 +361,7 @@ def test_one_request_that_fails_does_not_take_the_others_with_it(family: str) ->
 def test_streamed_pieces_are_the_text(family: str) -> None:
     call = expected(family)["flows"]["caption_short_img_b"]["calls"][0]
     pictures = [encoded(family, "img_b"), encoded(family, "img_a")]
-    pieces = list(model(family).caption(pictures, "short", generation(call), stream=True))
+    pieces = list(model(family).stream_caption(pictures, "short", generation(call)))
     for index, name in enumerate(("caption_short_img_b", "caption_short_img_a")):
         text = "".join(piece.text for piece in pieces if piece.index == index)
         assert text == expected(family)["flows"][name]["result"]["caption"]

@@ -15,7 +15,7 @@ import engine
 from engine.catalog.locate import locate
 from engine.checkpoints.conversion import write_quantised
 from engine.checkpoints.source import Source
-from engine.contract import EngineError, Generation, ModelUnavailable
+from engine.contract import EngineError, Generation, LoadOptions, ModelUnavailable
 from engine.moondream.model import Moondream
 from engine.moondream.weights import open_weights
 from engine.quantization.formats import Int4, Int8
@@ -28,7 +28,7 @@ SEEN = "vision.blocks.0.attn.qkv.weight"
 
 
 def model_of(path: Path, quantize: str | None = None) -> Moondream:
-    loaded = engine.load(str(path), "cpu", "float32", quantize, detail="low", resize="pillow")
+    loaded = engine.load(str(path), LoadOptions("cpu", "float32", quantize, detail="low", resize="pillow"))
     assert isinstance(loaded, Moondream)
     return loaded
 

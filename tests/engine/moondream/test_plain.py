@@ -31,6 +31,7 @@ from engine.contract import (
     Found,
     GazeRequest,
     Generation,
+    LoadOptions,
     ObjectLimitWarning,
     PointRequest,
     QueryRequest,
@@ -202,7 +203,8 @@ def tokenizer() -> Tokenizer:
 
 def pair(config: Config, seed: int, region_norm: bool, raised: Raised) -> tuple[Moondream, Plain]:
     tensors = drawn(config, seed, region_norm, raised)
-    own = Moondream("drawn", config, Given(tensors), tokenizer(), "cpu", torch.float32, resize=with_pillow)
+    options = LoadOptions("cpu", "float32", resize="pillow")
+    own = Moondream("drawn", config, Given(tensors), tokenizer(), options=options)
     return own, Plain(config, {name: tensor.double() for name, tensor in tensors.items()}, tokenizer())
 
 
@@ -277,7 +279,7 @@ def adapters(own: Moondream, folder: Path, ranks: Sequence[int]) -> Sequence[tup
         }
         path = folder / f"{rank}.safetensors"
         save_file({f"{name}.{part}": t for name, ab in pairs.items() for part, t in zip("AB", ab, strict=True)}, path)
-        made.append((own.adapter(str(path)), {name: (a.double(), b.double()) for name, (a, b) in pairs.items()}))
+        made.append((str(path), {name: (a.double(), b.double()) for name, (a, b) in pairs.items()}))
     return made
 
 
@@ -352,7 +354,7 @@ def test_hidden_states_and_logits_of_a_mixed_batch(name: str, packed: bool, tmp_
         [[11], [12], [13], [14]],
     ]
     for turn in turns:
-        feeds = zip(tails, (second, first, first, None), turn, strict=True)
+        feeds = zip(tails, map(own.adapter, (second, first, first, None)), turn, strict=True)
         hidden = decoder.step(list(feeds))
         for talk, pieces in zip(talks, turn, strict=True):
             talk.feed(*(embedding(talk, piece) for piece in pieces))

@@ -16,13 +16,13 @@ from engine.contract import (
     EngineError,
     Failed,
     Found,
-    LanguageModel,
     Piece,
     Point,
     PointRequest,
     QueryRequest,
     Request,
 )
+from engine.generation.verbs import VisionModel
 from engine.pocket.draw import draw
 from engine.pocket.exam import Report, examine, grade, intersection_over_union, named, seeds
 from engine.pocket.lessons import Caption, Detect, Gaze, Lesson, PointAt, Query, Sight, caption, questions
@@ -91,7 +91,7 @@ class Knowing:
 
 
 def sat(model: Knowing, at_once: int = 4) -> Report:
-    return examine(cast(LanguageModel, model), SEEDS, at_once)
+    return examine(cast(VisionModel, model), SEEDS, at_once)
 
 
 def damaged(damage: Damage) -> set[str]:

@@ -1,13 +1,25 @@
 """Which model answers, and what it is asked to be."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
 import engine
-from engine.contract import (Abilities, Compiles, DetectRequest, EngineError, Landmarks, LoadOptions, ModelUnavailable, PointRequest)
+from engine.contract import (
+    Abilities,
+    CaptionRequest,
+    Compiles,
+    DetectRequest,
+    EngineError,
+    Landmarks,
+    LoadOptions,
+    ModelUnavailable,
+    PointRequest,
+    QueryRequest,
+    Request,
+)
 from engine.generation.verbs import VisionModel
 from mdtool.errors import Exit, MdtoolError, UsageError
 
@@ -166,22 +178,13 @@ def _needs(model: VisionModel, skill: str) -> None:
 def _check(model: VisionModel, skill: str, prompt: str, threshold: float | None) -> None:
     """Raises EngineError or ValueError if the model can't do this."""
     _needs(model, skill)
-    if skill == "detect":
-        model.check(DetectRequest(None, prompt, threshold=threshold))
-    elif skill == "point":
-        model.check(PointRequest(None, prompt))
-    if not model.abilities.serves(skill, prompt):
-        raise UsageError(
-            f"{model.name} can't {skill} {prompt!r}; it knows {_some(model.abilities.prompts[skill] or ())}"
-        )
-
-
-def _some(prompts: Iterable[str]) -> str:
-    """All of a few, or the shortest of many."""
-    known = sorted(prompts)
-    if len(known) <= 8:
-        return ", ".join(known)
-    return ", ".join(sorted(known, key=lambda prompt: (not prompt.isascii(), len(prompt), prompt))[:8]) + ", ..."
+    requests: dict[str, Request] = {
+        "caption": CaptionRequest(None, prompt),
+        "query": QueryRequest(None, prompt),
+        "detect": DetectRequest(None, prompt, threshold=threshold),
+        "point": PointRequest(None, prompt),
+    }
+    model.check(requests[skill])
 
 
 def _first_that_serves(skill: str, prompts: Sequence[str], questions: Sequence[str]) -> str:

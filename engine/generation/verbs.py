@@ -72,8 +72,7 @@ class VisionModel(Protocol):
             raise EngineError(f"{self.name} can't {skill}")
         prompt = request.length if isinstance(request, CaptionRequest) else getattr(request, "prompt", "")
         if not self.abilities.serves(skill, prompt):
-            known = ", ".join(sorted(self.abilities.prompts[skill] or ()))
-            raise UnsupportedPrompt(f"{self.name} can't {skill} {prompt!r}; it knows {known}")
+            raise UnsupportedPrompt(f"{self.name} can't {skill} {prompt!r}; it knows {_some(self.abilities, skill)}")
 
     def run(self, requests: Iterable[Request], batch: int | None = None) -> Iterator[Event]:
         return run_requests(self.scheduler(batch), requests)
@@ -97,8 +96,8 @@ class VisionModel(Protocol):
         question: str,
         reasoning: bool | None = None,
         references: Sequence[tuple[float, ...]] = (),
-        *,
         generation: Generation = Generation(),
+        *,
         allowed: Choices | Number | None = None,
     ) -> list[Answer]:
         """Answer a question about each image, or without one (None). The arguments are those of `QueryRequest`."""
@@ -113,8 +112,8 @@ class VisionModel(Protocol):
         question: str,
         reasoning: bool | None = None,
         references: Sequence[tuple[float, ...]] = (),
-        *,
         generation: Generation = Generation(),
+        *,
         allowed: Choices | Number | None = None,
     ) -> Iterator[Piece]:
         """Answer as `query` does; the text comes as it grows. The reasoning is not streamed."""
@@ -225,3 +224,11 @@ class VisionModel(Protocol):
                 raise EngineError(f"{self.name} found no end of objects in a picture: its answer can't be trusted")
             warn_of_limit(max(len(one.items) for one in found if not one.complete))
         return [one.items for one in found]
+
+
+def _some(abilities: Abilities, skill: str) -> str:
+    """All prompts of a few, or the shortest of many."""
+    known = sorted(abilities.prompts[skill] or ())
+    if len(known) <= 8:
+        return ", ".join(known)
+    return ", ".join(sorted(known, key=lambda prompt: (not prompt.isascii(), len(prompt), prompt))[:8]) + ", ..."

@@ -200,6 +200,7 @@ class Moondream(VisionModel):
         return self.text.prefixes(torch.stack([torch.cat([start, one]) for one in embeddings]), adapter)
 
     def check(self, request: Request) -> None:
+        super().check(request)
         if not isinstance(request, ChatRequest | GazeRequest):
             self.adapter(request.adapter)
         flow = self._flow(request, seen=True)

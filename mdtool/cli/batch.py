@@ -14,7 +14,8 @@ from mdtool.cli import options
 from mdtool.errors import Exit, UsageError
 
 if TYPE_CHECKING:  # what takes long to load, and --help does not need
-    from engine.contract import Model, Request
+    from engine.contract import Request
+    from engine.generation.verbs import VisionModel
     from mdtool.console import Console
     from mdtool.jobs.batch.side_outputs import Beside
     from mdtool.jobs.batch.video_frames import Films

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from engine.contract import (DetectRequest, Done, EncodedImage, EngineError, Failed, Model, Piece, Request)
+from engine.contract import DetectRequest, Done, EncodedImage, EngineError, Failed, Model, Piece, Request
 from mdtool.jobs.inference.image_input import Shot
 from mdtool.media.sources.inputs import Input
 

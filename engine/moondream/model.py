@@ -33,7 +33,7 @@ from engine.contract import (
     warn_of_limit,
 )
 from engine.devices import arithmetic, check_compiler, free_memory, in_chunks, pick_device, pick_dtype
-from engine.generation.scheduler import Flow, Job, run_jobs
+from engine.generation.scheduler import Flow, Job, Scheduler, run_requests
 from engine.generation.tokenizer import Tokenizer, load_tokenizer
 from engine.layers.int8_linear import MANY
 from engine.layers.kv_cache import Prefix
@@ -223,7 +223,7 @@ class Moondream:
         stream: bool = False,
     ) -> list[str] | Iterator[Piece]:
         requests = [CaptionRequest(image, length, generation) for image in encoded]
-        return self._pieces(requests) if stream else self._results(requests)
+        return self._pieces(requests) if stream else [answer.text for answer in self._results(requests)]
 
     def query(
         self,
@@ -287,7 +287,7 @@ class Moondream:
     def run(self, requests: Iterable[Request], batch: int | None = None) -> Iterator[Piece | Done | Failed]:
         if batch is None:
             batch = self._fitting()
-        return run_jobs((self._job(request) for request in requests), self.decoder, batch)
+        return run_requests(Scheduler(self.decoder, batch, self._job), requests)
 
     def _fitting(self) -> int:
         """As many sequences as memory has room for, each with a picture of its own."""

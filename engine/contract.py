@@ -48,27 +48,51 @@ class Grounding:
     points: tuple[Point, ...]
 
 
+Finish = Literal["stop", "length", "cancelled"]
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The reply to a question, and what the model reasoned on the way (empty where it did not reason)."""
+    """Text that was generated: a caption, or the reply to a question.
+
+    text: the answer. reasoning: what the model reasoned on the way, empty where it did not; grounding: places that it
+    speaks of. tokens: the ids that were generated, those of the reasoning first, without the tokens that ended either,
+    but with those whose text a stop string cut off. prompt_tokens: positions that the model had read before the first
+    generated token, those of the picture included. finish: "stop" where the model ended the text, or a stop string
+    did; "length" where max_tokens or the model's context did; "cancelled" where the request was cancelled.
+    """
 
     text: str
     reasoning: str = ""
     grounding: tuple[Grounding, ...] = ()
+    tokens: tuple[int, ...] = ()
+    prompt_tokens: int = 0
+    finish: Finish = "stop"
 
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """How text is made; None stands for the model's own default.
+    """How text is generated; None stands for the model's own default.
 
-    temperature: 0 takes the likeliest token each time. top_p: the nucleus that is drawn from, 0..1.
-    max_tokens: the text ends there at the latest. seed: the same seed gives the same text, batched or alone.
+    temperature: 0 is greedy decoding. top_p: the nucleus that is drawn from, 0..1. max_tokens: the text ends there at
+    the latest. seed: the same seed gives the same text, batched or alone.
+
+    top_k: only so many of the likeliest tokens are drawn from, 1 or more. min_p: only tokens that are at least so
+    likely, as a share of the likeliest, 0..1. repetition_penalty: over 1 makes tokens of the prompt and of the text so
+    far less likely, under 1 more. presence_penalty: is taken off the logit of each token in the text so far, -2..2.
+    stop: the text ends before the first of these strings that is complete in it. It has no say in reasoning, nor in an
+    answer that can only be a choice or a number.
     """
 
     temperature: float | None = None
     top_p: float | None = None
     max_tokens: int | None = None
     seed: int = 0
+    top_k: int | None = None
+    min_p: float | None = None
+    repetition_penalty: float | None = None
+    presence_penalty: float | None = None
+    stop: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,9 +251,10 @@ class LoadOptions:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What was found, and whether the model stopped by itself (False: max_objects or the context ended it)."""
+    """What was found (boxes by detect, points by point), and whether the model stopped by itself (False: max_objects
+    or the context ended it)."""
 
-    items: list[Any]  # of Box for detect, of Point for point
+    items: list[Box] | list[Point]
     complete: bool
 
 
@@ -243,10 +268,10 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """The result of one request: str (caption), Answer (query), Found (detect, point), Point or None (gaze)."""
+    """The result of one request: Answer (caption, query), Found (detect, point), Point or None (gaze)."""
 
     index: int
-    result: Any
+    result: Answer | Found | Point | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -366,6 +391,13 @@ class UnsupportedPrompt(EngineError):
 
 class ModelUnavailable(EngineError):
     """No such model, or its weights are missing or broken."""
+
+
+class Cancelled(EngineError):
+    """The request was cancelled before it had a result."""
+
+    def __init__(self) -> None:
+        super().__init__("the request was cancelled")
 
 
 class ObjectLimitWarning(UserWarning):

@@ -3,7 +3,6 @@
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -26,8 +25,6 @@ from engine.contract import (
 from engine.generation.requests import ImmediateScheduler
 from engine.generation.verbs import VisionModel
 from engine.resize import check_picture
-
-T = TypeVar("T")
 
 # At 640 pixels frontal faces score over 0.6 and what is no face under 0.2; profiles and backs of heads in between.
 THRESHOLD = 0.2
@@ -116,9 +113,9 @@ class CenterFace(VisionModel):
             raise ValueError("the image was not encoded by centerface")
         if isinstance(request, DetectRequest):
             label = part("detect", request.prompt)
-            return limited(_boxes(_over(request.threshold, request.image), label), request.max_objects)
+            return _limited(_boxes(_over(request.threshold, request.image), label), request.max_objects)
         label = part("point", request.prompt)
-        return limited(_points(_over(None, request.image), label), request.max_objects)
+        return _limited(_points(_over(None, request.image), label), request.max_objects)
 
     def _see(self, inputs: list[np.ndarray]) -> list[Faces]:
         """One run of the network on inputs of one size."""
@@ -129,7 +126,7 @@ class CenterFace(VisionModel):
         return [replace(f, boxes=f.boxes / np.tile(size, 2), landmarks=f.landmarks / size) for f in pixels]
 
 
-def limited(items: list[T], max_objects: int | None) -> Found:
+def _limited(items: list[Box] | list[Point], max_objects: int | None) -> Found:
     """The first max_objects of them, or all for None."""
     if max_objects is None or len(items) <= max_objects:
         return Found(items, complete=True)

@@ -4,9 +4,11 @@ Knows nothing of torch, which takes long to import and which not every model nee
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 
 from engine.contract import Done, EngineError, Event, Failed, Request, Result, Scheduler
+from engine.generation.request_source import RequestSource
 
 
 class ImmediateScheduler:
@@ -45,13 +47,33 @@ class ImmediateScheduler:
 
 
 def run_requests(scheduler: Scheduler, requests: Iterable[Request]) -> Iterator[Event]:
-    """Serve requests as places come free, and give their events as they come."""
-    source = iter(requests)
-    more = True
-    while more or not scheduler.idle:
-        while more and scheduler.free_places:
-            request = next(source, None)
-            more = request is not None
-            if request is not None:
-                scheduler.add(request)
-        yield from scheduler.step()
+    """Events of all requests, numbered in their order, as they come.
+
+    Requests are drawn as places come free, so the iterable may be endless. It is drawn on a thread of its own, and may
+    take its time: the sequences under way go on. What it raises is raised here. Closing this does not wait long for it.
+    Faults of ours, unlike what is wrong with a request, are raised too.
+    """
+    if isinstance(requests, Sequence):  # they are all there
+        for request in requests:
+            scheduler.add(request)
+        while not scheduler.idle:
+            yield from _without_faults(scheduler.step())
+        return
+    with closing(RequestSource(requests)) as source:
+        while True:
+            while scheduler.free_places and not source.ended:
+                drawn = source.get(wait=scheduler.idle)
+                if drawn is None:
+                    break
+                scheduler.add(drawn)
+                del drawn  # it has a picture
+            if scheduler.idle:
+                return
+            yield from _without_faults(scheduler.step())
+
+
+def _without_faults(events: Iterable[Event]) -> Iterator[Event]:
+    for event in events:
+        if isinstance(event, Failed) and not isinstance(event.error, (EngineError, ValueError)):
+            raise event.error
+        yield event

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from engine.contract import CaptionRequest, DetectRequest, Done, Failed, Found, Generation
+from engine.contract import Answer, Box, CaptionRequest, DetectRequest, Done, Failed, Found, Generation
 from mdtool.errors import MdtoolError
 from mdtool.model_selection import Computing, Say, load_language_model
 from recipes.boxes import iou, match
@@ -95,9 +95,9 @@ def _answers(
         if isinstance(event, Done):
             results[event.index] = event.result
     in_order = [results[index] for index in range(len(results))]
-    found = [result.items for result in in_order if isinstance(result, Found)]
+    found = [[b for b in result.items if isinstance(b, Box)] for result in in_order if isinstance(result, Found)]
     boxes = [np.array([[b.x_min, b.y_min, b.x_max, b.y_max] for b in items]).reshape(-1, 4) for items in found]
-    return [result for result in in_order if isinstance(result, str)], boxes
+    return [result.text for result in in_order if isinstance(result, Answer)], boxes
 
 
 def _in_common(a: Sequence[str], b: Sequence[str]) -> float:

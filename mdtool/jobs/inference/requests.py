@@ -2,7 +2,7 @@
 
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import count, islice
 from typing import Any
@@ -47,11 +47,12 @@ def ask(
     threshold: float | None = None,
     keep_pixels: bool = False,
     encode: Encode | None = None,
-) -> Iterator[tuple[Asked, Event]]:
+) -> Generator[tuple[Asked, Event]]:
     """What comes of every request about every photo, as it comes, each up to its Done or Failed.
 
-    requests: without their image. encode: in place of the model's own. A photo that could not be read, or that the
-    model can't encode, gives one Failed in place of its answers.
+    requests: without their image. shots: may be drawn on another thread than the caller's. encode: in place of the
+    model's own. A photo that could not be read, or that the model can't encode, gives one Failed in place of its
+    answers.
     """
     asked: dict[int, Asked] = {}  # by the engine's index, until they are done
     failed: deque[tuple[Asked, Failed]] = deque()
@@ -82,7 +83,7 @@ def ask(
     yield from failed
 
 
-def in_order(answers: Iterable[tuple[Asked, Event]]) -> Iterator[tuple[Asked, Event]]:
+def in_order(answers: Iterable[tuple[Asked, Event]]) -> Generator[tuple[Asked, Event]]:
     """What `ask` gives in the order of the requests: all of the first, as it comes, and then all of the next."""
     held: defaultdict[int, deque[tuple[Asked, Event]]] = defaultdict(deque)
     due = 0

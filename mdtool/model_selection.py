@@ -1,21 +1,26 @@
 """Which model answers, and what it is asked to be."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import Literal
 
 import engine
 from engine.contract import (
     Abilities,
+    CaptionRequest,
     Compiles,
+    DetectRequest,
     EngineError,
     Landmarks,
-    LanguageModel,
-    Model,
+    LoadOptions,
     ModelUnavailable,
+    PointRequest,
+    QueryRequest,
+    Request,
 )
+from engine.generation.verbs import VisionModel
 from mdtool.errors import Exit, MdtoolError, UsageError
 
 Say = Callable[[str], object]  # is told a line for the person
@@ -55,11 +60,12 @@ class Computing:
     detail: str = "auto"
     resize: Literal["vips", "pillow"] | None = None
 
-    def load(self, name: str, notices: Notices = Notices()) -> Model:
+    def load(self, name: str, notices: Notices = Notices()) -> VisionModel:
         """Raises as `engine.load` does."""
         quantize = None if self.quantize == "none" else self.quantize
         detail = int(self.detail) if self.detail.isdecimal() else self.detail
-        model = engine.load(name, self.device, self.dtype, quantize, self.compile, detail, self.resize)
+        options = LoadOptions(self.device, self.dtype, quantize, self.compile, detail, self.resize)
+        model = engine.load(name, options)
         for line in model.setup:
             notices.explain(f"{model.name}: {line}")
         if self.compile and isinstance(model, Compiles):
@@ -91,7 +97,7 @@ def load_model(
     threshold: float | None = None,
     questions: Sequence[str] = (),
     notices: Notices = Notices(),
-) -> Model:
+) -> VisionModel:
     """The model of that name or at that path, or for "auto" one that serves all the prompts: for faces the
     embedded one, else the best that was pulled.
 
@@ -118,7 +124,7 @@ def load_gazer(
     accurate: bool = False,
     threshold: float | None = None,
     notices: Notices = Notices(),
-) -> Model:
+) -> VisionModel:
     """A model that finds all the prompts, of which a face is one, and knows where faces look.
 
     "auto" is one that was pulled, else the embedded one for faces, which has `Landmarks` and so the head's direction
@@ -139,7 +145,7 @@ def load_gazer(
     return model
 
 
-def _load(chosen: str, name: str, computing: Computing, notices: Notices) -> Model:
+def _load(chosen: str, name: str, computing: Computing, notices: Notices) -> VisionModel:
     """chosen: what the name stands for."""
     try:
         return computing.load(chosen, notices)
@@ -162,40 +168,30 @@ def model_errors() -> Iterator[None]:
         raise UsageError(str(error)) from error
 
 
-def load_language_model(name: str, computing: Computing, notices: Notices) -> LanguageModel:
+def load_language_model(name: str, computing: Computing, notices: Notices) -> VisionModel:
     """A model that has every skill. NoModel or UsageError, as for `load_model`."""
     with model_errors():
         model = computing.load(name, notices)
     for skill in ("caption", "query", "detect", "point", "gaze"):
         _needs(model, skill)
-    return cast(LanguageModel, model)
+    return model
 
 
-def _needs(model: Model, skill: str) -> None:
+def _needs(model: VisionModel, skill: str) -> None:
     if skill not in model.abilities.prompts:
         raise UsageError(f"{model.name} can't {skill}; {_how_to_get_one()}")
 
 
-def _check(model: Model, skill: str, prompt: str, threshold: float | None) -> None:
+def _check(model: VisionModel, skill: str, prompt: str, threshold: float | None) -> None:
     """Raises EngineError or ValueError if the model can't do this."""
-    if skill == "detect":
-        model.detect([], prompt, threshold)
-    elif skill == "point":
-        model.point([], prompt)
-    else:
-        _needs(model, skill)
-    if not model.abilities.serves(skill, prompt):
-        raise UsageError(
-            f"{model.name} can't {skill} {prompt!r}; it knows {_some(model.abilities.prompts[skill] or ())}"
-        )
-
-
-def _some(prompts: Iterable[str]) -> str:
-    """All of a few, or the shortest of many."""
-    known = sorted(prompts)
-    if len(known) <= 8:
-        return ", ".join(known)
-    return ", ".join(sorted(known, key=lambda prompt: (not prompt.isascii(), len(prompt), prompt))[:8]) + ", ..."
+    _needs(model, skill)
+    requests: dict[str, Request] = {
+        "caption": CaptionRequest(None, prompt),
+        "query": QueryRequest(None, prompt),
+        "detect": DetectRequest(None, prompt, threshold=threshold),
+        "point": PointRequest(None, prompt),
+    }
+    model.check(requests[skill])
 
 
 def _first_that_serves(skill: str, prompts: Sequence[str], questions: Sequence[str]) -> str:

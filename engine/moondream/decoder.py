@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from engine.generation.sampling import Sampler
-from engine.generation.steps import Coordinate, Fed, ReadCoordinate, ReadSize, ReadToken, Size
+from engine.generation.next_token import choose_tokens
+from engine.generation.steps import Coordinate, Fed, ReadCoordinate, ReadSize, Size
 from engine.generation.transformer import Run
 from engine.layers.kv_cache import PrefixCache, SequenceCache
 from engine.layers.lora import Adapter
@@ -59,21 +59,4 @@ class MoondreamDecoder:
             return list(self.region.coordinates(hidden))
         if isinstance(reads[0], ReadSize):
             return list(self.region.sizes(hidden))
-        return self._tokens(reads, self.text.logits(hidden))
-
-    def _tokens(self, reads: Sequence[ReadToken], logits: Tensor) -> list[int]:
-        barred = [(row, token) for row, read in enumerate(reads) for token in read.suppressed]
-        if barred:
-            rows, tokens = zip(*barred, strict=True)
-            logits[list(rows), list(tokens)] = float("-inf")
-        best: list[int] = logits.argmax(-1).tolist()
-        for row, read in enumerate(reads):
-            if read.among:
-                best[row] = read.among[_chosen(read.sampler, logits[row, list(read.among)])]
-            elif read.sampler.temperature:
-                best[row] = read.sampler.draw(logits[row])
-        return best
-
-
-def _chosen(sampler: Sampler, logits: Tensor) -> int:
-    return sampler.draw(logits) if sampler.temperature else int(logits.argmax())
+        return choose_tokens(reads, self.text.logits(hidden))

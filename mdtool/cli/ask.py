@@ -11,13 +11,14 @@ from mdtool.cli.options.printing import AnswerPrinting
 from mdtool.errors import Exit
 
 if TYPE_CHECKING:  # what takes long to load, and --help does not need
-    from engine.contract import Model, Request
+    from engine.contract import Request
+    from engine.generation.verbs import VisionModel
     from mdtool.console import Console
     from mdtool.jobs.batch.video_frames import Films
     from mdtool.media.sources.discover import Selection
 
 
-def _by_frames(model: "Model", films: "Films") -> "Films":
+def _by_frames(model: "VisionModel", films: "Films") -> "Films":
     return films
 
 
@@ -42,7 +43,7 @@ class Task:
     prompts: Sequence[str]
     threshold: float | None = None
     save: str | None = None
-    films: "Callable[[Model, Films], Films]" = _by_frames
+    films: "Callable[[VisionModel, Films], Films]" = _by_frames
     options: tuple[object, ...] = ()
     unrecorded: Mapping[str, object] = field(default_factory=dict)
 
@@ -78,7 +79,7 @@ def ask(task: Task, model: ModelOptions, printing: AnswerPrinting, batch: BatchO
 def _print_answers(
     task: Task,
     selection: "Selection",
-    load: "Callable[[], Model]",
+    load: "Callable[[], VisionModel]",
     console: "Console",
     *,
     as_json: bool,

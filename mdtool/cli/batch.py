@@ -10,7 +10,8 @@ from mdtool.cli.options.batch import BatchOptions, TextOptions
 from mdtool.errors import Exit, UsageError
 
 if TYPE_CHECKING:  # what takes long to load, and --help does not need
-    from engine.contract import Model, Request
+    from engine.contract import Request
+    from engine.generation.verbs import VisionModel
     from mdtool.console import Console
     from mdtool.jobs.batch.side_outputs import Beside
     from mdtool.jobs.batch.video_frames import Films
@@ -51,8 +52,8 @@ class Asking:
 
     command: str
     requests: "Sequence[Request]"
-    films: "Callable[[Model], Films]"
-    load: "Callable[[], Model]"
+    films: "Callable[[VisionModel], Films]"
+    load: "Callable[[], VisionModel]"
     threshold: float | None = None
     options: tuple[object, ...] = ()
 

@@ -15,7 +15,7 @@ from mdtool.cli.options.photos import ImagesAndPrompt, MaxObjects, Prompts, Save
 from mdtool.cli.options.printing import AnswerPrinting
 
 if TYPE_CHECKING:
-    from engine.contract import Model
+    from engine.generation.verbs import VisionModel
     from mdtool.jobs.batch.video_frames import Films
 
 
@@ -64,7 +64,7 @@ def detect(
 
 def _tracked(
     prompts: Sequence[str], threshold: float | None, tiles: str | None, duration: str | None
-) -> "Callable[[Model, Films], Films]":
+) -> "Callable[[VisionModel, Films], Films]":
     """Of videos it is told what is where on every frame, as redact finds it. UsageError for options that can't be."""
     from mdtool.cli.options.copies import LiveOptions
     from mdtool.cli.values import parsed
@@ -75,7 +75,7 @@ def _tracked(
 
     grid, live = parsed("--tiles", parse_tiles, tiles), LiveOptions(duration=duration).live
 
-    def films_by(model: "Model", films: "Films") -> "Films":
+    def films_by(model: "VisionModel", films: "Films") -> "Films":
         question = Question(tuple(prompts), threshold, films.sampling, None, films.start, films.end)
         inquiry = Inquiry(question, tiled(finding(model, prompts, threshold), grid), model.name)
         return replace(films, inquiry=inquiry, tiled=grid is not None, live=live)

@@ -30,7 +30,7 @@ def list_models(
     from engine.catalog import hub
     from engine.catalog.published import published
 
-    rows = [_row(name, "embedded", engine.abilities(name), engine.summary(name)) for name in engine.EMBEDDED]
+    rows = [_row(name, "embedded", engine.abilities(name), engine.embedded_summary(name)) for name in engine.EMBEDDED]
     for model in published().values():
         here = hub.local(model)
         where = "here" if here else "not here" if model.source else "not published"

@@ -53,7 +53,7 @@ def told(request: Request, result: Any) -> dict[str, Any]:
     """What was asked and answered; result: as `Done` has it."""
     match request:
         case CaptionRequest(length=length):
-            return {"length": length, "caption": result}
+            return {"length": length, "caption": result.text}
         case QueryRequest(question=question):
             return {"question": question} | _answer(result)
         case DetectRequest(prompt=prompt):

@@ -6,13 +6,11 @@ import torch
 from golden import GOLDEN, config
 
 from engine.checkpoints.random_weights import RandomWeights
-from engine.checkpoints.source import TensorSource
+from engine.contract import LoadOptions
 from engine.generation.tokenizer import load_tokenizer
 from engine.moondream.config import Config, MoeConfig, RegionConfig, TextConfig, VisionConfig
 from engine.moondream.model import Moondream
-from engine.moondream.weights import MATRIX_PLAN, shapes
-from engine.quantization.matrices import QuantizedSource
-from engine.resize import with_pillow
+from engine.moondream.weights import shapes
 
 
 def small(third: bool) -> Config:
@@ -31,7 +29,5 @@ def small(third: bool) -> Config:
 def small_model(third: bool, dtype: torch.dtype, kind: str | None = None) -> Moondream:
     own = small(third)
     tokenizer = load_tokenizer(GOLDEN / "moondream2" / "tokenizer.json", 512)
-    weights: TensorSource = RandomWeights(shapes(own), 3)
-    if kind:
-        weights = QuantizedSource(weights, MATRIX_PLAN, kind)
-    return Moondream("small", own, weights, tokenizer, "cpu", dtype, resize=with_pillow)
+    options = LoadOptions("cpu", str(dtype).removeprefix("torch."), kind, resize="pillow")
+    return Moondream("small", own, RandomWeights(shapes(own), 3), tokenizer, options=options)

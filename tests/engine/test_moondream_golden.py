@@ -1,6 +1,7 @@
 """Every token, box and point equal to the reference's, and the numbers on the way within its tolerances."""
 
 import json
+from itertools import takewhile
 from typing import Any
 
 import numpy as np
@@ -38,11 +39,11 @@ from engine.contract import (
     Request,
     UnsupportedPrompt,
 )
+from engine.generation.gaze import without_outliers
 from engine.generation.sampling import nucleus
 from engine.generation.steps import ReadToken
 from engine.layers.rotary import rotary_table
 from engine.moondream.experts import Experts
-from engine.moondream.gaze import without_outliers
 from engine.moondream.preprocess import make_crops
 from engine.moondream.rotary import rotate
 from engine.moondream.weights import open_weights
@@ -68,9 +69,9 @@ def request(call: dict[str, Any], picture: Any, adapter: Any = None) -> Request:
     return kind(picture, call["object"], call["settings"]["max_objects"], adapter)
 
 
-def in_reference_form(result: Any) -> Any:
-    if isinstance(result, str):
-        return {"caption": result}
+def in_reference_form(request: Request, result: Any) -> Any:
+    if isinstance(request, CaptionRequest):
+        return {"caption": result.text}
     if isinstance(result, Found):
         if result.items and isinstance(result.items[0], Box):
             keys = ("x_min", "y_min", "x_max", "y_max")
@@ -93,9 +94,33 @@ def flow_requests(family: str, names: list[str]) -> list[Request]:
 @pytest.mark.parametrize("flow", PLAIN)
 def test_each_skill_gives_the_references_result(family: str, flow: str) -> None:
     wanted = expected(family)["flows"][flow]["result"]
-    [result] = results(family, flow_requests(family, [flow]))
-    got = in_reference_form(result)
+    [request] = flow_requests(family, [flow])
+    [result] = results(family, [request])
+    got = in_reference_form(request, result)
     assert got == wanted or (not result.items and list(wanted.values()) == [[]])
+
+
+@both
+def test_an_answer_has_the_references_tokens_and_tells_what_ended_it(family: str) -> None:
+    """Where the reference stops at max_tokens, it has chosen one token more."""
+    ended = set()
+    for name in PLAIN:
+        flow = expected(family)["flows"][name]
+        if flow["calls"][0]["skill"] not in ("caption", "query"):
+            continue
+        [answer] = results(family, flow_requests(family, [name]))
+        most = flow["calls"][0]["settings"]["max_tokens"]
+        ids, [first, *_] = config(family).tokenizer, flow["generations"]
+        ends = [ids.answer_id] * (len(flow["generations"]) - 1) + [ids.eos_id]  # of thoughts and of the answer
+        made = [
+            list(takewhile(lambda token, end=end: token != end, one["tokens"][:most]))
+            for one, end in zip(flow["generations"], ends, strict=True)
+        ]
+        assert answer.tokens == tuple(token for tokens in made for token in tokens), name
+        assert answer.prompt_tokens == first["start_pos"] + len(first["prompt"]), name
+        assert answer.finish == ("length" if len(made[-1]) == most else "stop"), name
+        ended.add(answer.finish)
+    assert ended == {"length", "stop"}
 
 
 @both
@@ -229,7 +254,7 @@ def test_reasoning_grounded_in_places(family: str) -> None:
 @both
 def test_adapters(family: str) -> None:
     own = model(family)
-    adapter = own.adapter(str(GOLDEN / family / "lora.safetensors"))
+    adapter = str(GOLDEN / family / "lora.safetensors")
     flows, wanted = expected(family)["flows"], tensors(family)
     [adapted] = own.encode([image("img_a")], adapter)
     close(keys(adapted.prefix)[-1, :, ::73], wanted["lora/prefix_k_last_rows"], STATE_TOLERANCE[family])
@@ -241,7 +266,7 @@ def test_adapters(family: str) -> None:
     ]
     # others without an adapter in the same batch
     requests += flow_requests(family, ["caption_short_img_a", "detect_img_b"])
-    got = [in_reference_form(result) for result in results(family, requests)]
+    got = [in_reference_form(*one) for one in zip(requests, results(family, requests), strict=True)]
     assert got == [flows[name]["result"] for name in (*names, "caption_short_img_a", "detect_img_b")]
 
 
@@ -357,14 +382,14 @@ def test_one_request_that_fails_does_not_take_the_others_with_it(family: str) ->
     failed = [event for event in events if not hasattr(event, "text") and not hasattr(event, "result")]
     assert [event.index for event in failed] == [1]
     wanted = expected(family)["flows"]["caption_short_img_a"]["result"]["caption"]
-    assert [event.result for event in events if isinstance(event, Done)] == [wanted, wanted]
+    assert [event.result.text for event in events if isinstance(event, Done)] == [wanted, wanted]
 
 
 @both
 def test_streamed_pieces_are_the_text(family: str) -> None:
     call = expected(family)["flows"]["caption_short_img_b"]["calls"][0]
     pictures = [encoded(family, "img_b"), encoded(family, "img_a")]
-    pieces = list(model(family).caption(pictures, "short", generation(call), stream=True))
+    pieces = list(model(family).stream_caption(pictures, "short", generation(call)))
     for index, name in enumerate(("caption_short_img_b", "caption_short_img_a")):
         text = "".join(piece.text for piece in pieces if piece.index == index)
         assert text == expected(family)["flows"][name]["result"]["caption"]

@@ -1,5 +1,6 @@
 """Asks about thousands of pictures, one record each, and goes on where a run before was ended."""
 
+import threading
 import time
 from collections import defaultdict
 from collections.abc import Generator, Iterator, Sequence
@@ -80,7 +81,9 @@ class _Running:
         self._work = WorkList(batch.selection, batch.sink, batch.progress, batch.beside, batch.watch, seconds)
         self._held: dict[int, list[Record]] = {}  # that wait for their turn
         self._results: defaultdict[Shot, dict[int, Done | Failed]] = defaultdict(dict)
+        self._lock = threading.RLock()  # the model draws what to ask about on a thread of its own
         self._in_flight = 0
+        self._ended = False
         self._all_read = False
         self._films: dict[str, Film] = {}  # by name, that have no more frames, but may wait for answers
         self._film: Shot | None = None  # to be looked at whole, when nothing else is under way
@@ -141,26 +144,30 @@ class _Running:
     def _ready(self, shots: Iterator[Shot | Film | None]) -> Iterator[Shot]:
         """What the model is to be asked about; ends rather than let it wait with answers under way."""
         progress = self.batch.progress
-        while True:
-            begin = time.perf_counter()
+        while not self._ended:
+            begin, model_waits = time.perf_counter(), not self._in_flight
             try:
                 shot = next(shots)
             except StopIteration:
                 self._all_read = True
                 return
             finally:
-                progress.waited += time.perf_counter() - begin
+                if model_waits:
+                    progress.waited += time.perf_counter() - begin
+            with self._lock:
                 progress.tick()
-            if isinstance(shot, Film):
-                self._close(shot)
-            elif shot and shot.film:
-                self._film = shot
-                return
-            elif shot and self._needs_asking(shot):
-                self._in_flight += 1
+                if isinstance(shot, Film):
+                    self._close(shot)
+                    continue
+                if shot and shot.film:
+                    self._film = shot
+                    return
+                if shot is None and self._in_flight:
+                    return
+                is_new = shot and self._needs_asking(shot)
+                self._in_flight += bool(is_new)
+            if shot and is_new:
                 yield shot
-            elif shot is None and self._in_flight:
-                return
 
     def _needs_asking(self, shot: Shot) -> bool:
         content = shot.version.sha256
@@ -208,11 +215,18 @@ class _Running:
         batch = self.batch
         keep = batch.beside.needs_pixels
         events = ask(self._ready(shots), batch.model, batch.requests, batch.threshold, keep, batch.encode)
-        for asked, event in events:
-            check_not_ending()
-            batch.progress.tick()
-            if not isinstance(event, Piece):
-                self._take(asked, event)
+        try:
+            for asked, event in events:
+                check_not_ending()
+                with self._lock:
+                    batch.progress.tick()
+                    if not isinstance(event, Piece):
+                        self._take(asked, event)
+        except BaseException:
+            self._ended = True
+            raise
+        finally:
+            events.close()
 
     def _take(self, asked: Asked, event: Done | Failed) -> None:
         shot, requests = asked.shot, self.batch.requests

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from engine.contract import Abilities, CaptionRequest, Done, Request
+from engine.contract import Abilities, Answer, CaptionRequest, Done, Request
 from mdtool.console import Console
 from mdtool.errors import InputError
 from mdtool.jobs.batch.job import Batch
@@ -41,7 +41,7 @@ class StandIn:
 
     def run(self, requests: Iterable[Request]) -> Iterator[Done]:
         for index, _ in enumerate(requests):
-            yield Done(index, "")
+            yield Done(index, Answer(""))
 
 
 @dataclass(frozen=True)

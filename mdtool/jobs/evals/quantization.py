@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from engine.contract import CaptionRequest, DetectRequest, Done, Failed, Found, Generation, LanguageModel
+from engine.contract import Answer, Box, CaptionRequest, DetectRequest, Done, Failed, Found, Generation
+from engine.generation.verbs import VisionModel
 from mdtool.errors import MdtoolError
 from mdtool.model_selection import Computing, Notices, load_language_model
 from recipes.boxes import iou, match
@@ -80,7 +81,7 @@ def table(agreements: Iterable[Agreement]) -> Iterator[str]:
 
 
 def _answers(
-    model: LanguageModel, images: Sequence[np.ndarray], prompts: Sequence[str]
+    model: VisionModel, images: Sequence[np.ndarray], prompts: Sequence[str]
 ) -> tuple[list[str], list[np.ndarray]]:
     """Captions, and for each picture and prompt the boxes, (boxes, 4)."""
 
@@ -97,9 +98,9 @@ def _answers(
         if isinstance(event, Done):
             results[event.index] = event.result
     in_order = [results[index] for index in range(len(results))]
-    found = [result.items for result in in_order if isinstance(result, Found)]
+    found = [[b for b in result.items if isinstance(b, Box)] for result in in_order if isinstance(result, Found)]
     boxes = [np.array([[b.x_min, b.y_min, b.x_max, b.y_max] for b in items]).reshape(-1, 4) for items in found]
-    return [result for result in in_order if isinstance(result, str)], boxes
+    return [result.text for result in in_order if isinstance(result, Answer)], boxes
 
 
 def _in_common(a: Sequence[str], b: Sequence[str]) -> float:

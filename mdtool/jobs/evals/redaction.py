@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from engine.contract import Model, normalise
+from engine.contract import normalise
+from engine.generation.verbs import VisionModel
 from mdtool.errors import InputError
 from mdtool.jobs.redact.effect import Redaction
 from mdtool.media.canvas import of_rgba
@@ -65,7 +66,9 @@ class Exposure:
         }
 
 
-def evaluate_redaction(clip: Path, truth: Path, model: Model, *, question: Question, redaction: Redaction) -> Exposure:
+def evaluate_redaction(
+    clip: Path, truth: Path, model: VisionModel, *, question: Question, redaction: Redaction
+) -> Exposure:
     """Redacts the clip, without writing it, and compares what is painted with the boxes of the truth.
 
     truth: JSON with "frames", one a frame of the clip: "index", "time" in seconds, and "boxes" with "id" and "xyxy" in

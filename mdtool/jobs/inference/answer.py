@@ -77,8 +77,9 @@ def answer(
         console.error(str(error) if isinstance(error, OutputError) else f"{source.name}: {cause_of(error)}")
 
     shots = filter(None, read_ahead(sources, read, model.pictures_at_once))
+    answers = in_order(ask(shots, model, requests, threshold, keep_pixels=bool(targets)))
     try:
-        for asked, event in in_order(ask(shots, model, requests, threshold, keep_pixels=bool(targets))):
+        for asked, event in answers:
             check_not_ending()
             source = asked.source
             show(asked, event)
@@ -101,6 +102,8 @@ def answer(
                 found = []
     except EngineError as error:
         raise MdtoolError(str(error)) from error
+    finally:
+        answers.close()
     if not failures:
         return Exit.OK
     return next(iter(failures.values())) if len(sources) == 1 else Exit.SOME_FAILED

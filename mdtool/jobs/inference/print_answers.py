@@ -1,6 +1,7 @@
 """Answers on stdout: records for machines, lines for pipes, tables for people."""
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from engine.contract import Box, DetectRequest, Done, Failed, Found, Piece, Point, PointRequest, QueryRequest
@@ -56,6 +57,7 @@ def print_places(asked: Asked, event: Event) -> None:
     """A line for each box or point: name of the photo, label, coordinates, and for a box its score, between tabs."""
     if isinstance(event, Done):
         name = one_line(asked.source.name)
+        assert isinstance(event.result, Found)
         put("".join("\t".join([name, *row]) + "\n" for row in _rows(asked.request, event.result)))
 
 
@@ -79,16 +81,19 @@ def print_table(asked: Asked, event: Event) -> None:
     from rich.table import Table
 
     width, height = asked.size
+    found = event.result
+    assert isinstance(found, Found)
     assert isinstance(asked.request, DetectRequest | PointRequest)
     boxes = isinstance(asked.request, DetectRequest)
     names = [*SIDES, "score", "size in pixels"] if boxes else [*PLACE, "in pixels"]
     table = Table("label", title=f"{escape(one_line(asked.source.name))} ({width} x {height})", title_justify="left")
     for name in names:
         table.add_column(name, justify="right")
-    for one, row in zip(event.result.items, _rows(asked.request, event.result), strict=True):
+    items: Sequence[Box | Point] = found.items
+    for one, row in zip(items, _rows(asked.request, found), strict=True):
         table.add_row(escape(row[0]), *row[1:], _in_pixels(one, width, height))
     nothing = f"{table.title}: no {escape(one_line(asked.request.prompt))}"
-    Console(highlight=False).print(table if event.result.items else nothing)
+    Console(highlight=False).print(table if found.items else nothing)
 
 
 def _in_pixels(one: Box | Point, width: int, height: int) -> str:

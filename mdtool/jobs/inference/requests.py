@@ -1,32 +1,20 @@
 """Asks a model about photos. They are encoded a few at a time, and asked about together."""
 
 import time
-import warnings
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import count, islice
 from typing import Any
 
 import numpy as np
 
-from engine.contract import (
-    DetectRequest,
-    Done,
-    EngineError,
-    Failed,
-    Found,
-    Model,
-    ObjectLimitWarning,
-    Piece,
-    PointRequest,
-    Request,
-)
+from engine.contract import DetectRequest, Done, EncodedImage, EngineError, Failed, Model, Piece, Request
 from mdtool.jobs.inference.image_input import Shot
 from mdtool.media.sources.inputs import Input
 
 Event = Piece | Done | Failed
-Encode = Callable[[Sequence[np.ndarray]], list[Any]]
+Encode = Callable[[Sequence[np.ndarray]], Sequence[EncodedImage]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,11 +47,12 @@ def ask(
     threshold: float | None = None,
     keep_pixels: bool = False,
     encode: Encode | None = None,
-) -> Iterator[tuple[Asked, Event]]:
+) -> Generator[tuple[Asked, Event]]:
     """What comes of every request about every photo, as it comes, each up to its Done or Failed.
 
-    requests: without their image. encode: in place of the model's own. A photo that could not be read, or that the
-    model can't encode, gives one Failed in place of its answers.
+    requests: without their image. shots: may be drawn on another thread than the caller's. encode: in place of the
+    model's own. A photo that could not be read, or that the model can't encode, gives one Failed in place of its
+    answers.
     """
     asked: dict[int, Asked] = {}  # by the engine's index, until they are done
     failed: deque[tuple[Asked, Failed]] = deque()
@@ -82,16 +71,19 @@ def ask(
                 for number, request in enumerate(requests):
                     last = number == len(requests) - 1
                     asked[next(theirs)] = Asked(next(ours), kept, request, number, shot.size, last, since)
-                    yield replace(request, image=encoded)
+                    if isinstance(request, DetectRequest):
+                        yield replace(request, image=encoded, threshold=threshold)
+                    else:
+                        yield replace(request, image=encoded)
 
-    for event in _run(model, drawn(), threshold):
+    for event in model.run(drawn()):
         yield (asked[event.index] if isinstance(event, Piece) else asked.pop(event.index)), event
         while failed:
             yield failed.popleft()
     yield from failed
 
 
-def in_order(answers: Iterable[tuple[Asked, Event]]) -> Iterator[tuple[Asked, Event]]:
+def in_order(answers: Iterable[tuple[Asked, Event]]) -> Generator[tuple[Asked, Event]]:
     """What `ask` gives in the order of the requests: all of the first, as it comes, and then all of the next."""
     held: defaultdict[int, deque[tuple[Asked, Event]]] = defaultdict(deque)
     due = 0
@@ -114,29 +106,6 @@ def _encoded(shots: Sequence[Shot], encode: Encode) -> list[Any]:
 def _encode(images: Sequence[np.ndarray], encode: Encode) -> list[Any]:
     """What the model made of each, or the error in its place."""
     try:
-        return encode(images) if images else []
+        return list(encode(images)) if images else []
     except (EngineError, ValueError) as error:
         return [error] if len(images) == 1 else [one for image in images for one in _encode([image], encode)]
-
-
-def _run(model: Model, requests: Iterable[Request], threshold: float | None) -> Iterator[Event]:
-    """As `LanguageModel.run`, for any model."""
-    if run := getattr(model, "run", None):
-        yield from run(requests)
-        return
-    for index, request in enumerate(requests):
-        assert isinstance(request, DetectRequest | PointRequest)
-        try:
-            yield Done(index, _found(model, request, threshold))
-        except (EngineError, ValueError) as error:
-            yield Failed(index, error)
-
-
-def _found(model: Model, request: DetectRequest | PointRequest, threshold: float | None) -> Found:
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", ObjectLimitWarning)
-        if isinstance(request, DetectRequest):
-            items: list[Any] = model.detect([request.image], request.prompt, threshold, request.max_objects)[0]
-        else:
-            items = model.point([request.image], request.prompt, request.max_objects)[0]
-    return Found(items, complete=not any(issubclass(w.category, ObjectLimitWarning) for w in caught))

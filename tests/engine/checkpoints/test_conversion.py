@@ -16,7 +16,7 @@ import engine
 from engine.catalog.locate import locate
 from engine.checkpoints.conversion import write_quantized
 from engine.checkpoints.source import TensorSource
-from engine.contract import EngineError, Generation, ModelUnavailable
+from engine.contract import EngineError, Generation, LoadOptions, ModelUnavailable
 from engine.moondream.conversion import convertible
 from engine.moondream.model import Moondream
 from engine.moondream.weights import MATRIX_PLAN, open_weights
@@ -30,7 +30,7 @@ SEEN = "vision.blocks.0.attn.qkv.weight"
 
 
 def model_of(path: Path, quantize: str | None = None) -> Moondream:
-    loaded = engine.load(str(path), "cpu", "float32", quantize, detail="low", resize="pillow")
+    loaded = engine.load(str(path), LoadOptions("cpu", "float32", quantize, detail="low", resize="pillow"))
     assert isinstance(loaded, Moondream)
     return loaded
 

@@ -3,7 +3,7 @@
 import itertools
 import random
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,8 +11,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from engine.contract import Done, EngineError, Failed, Piece
-from engine.generation.scheduler import ContextFull, Feed, Flow, Job, Say, run_jobs
+from engine.contract import Done, EngineError, Event, Failed, Piece
+from engine.generation.requests import run_requests
+from engine.generation.scheduler import ContextFull, Feed, Flow, Job, Say, Scheduler
 
 ABSURD = 1 << 60  # bytes
 
@@ -79,6 +80,10 @@ def counted(seed: int, turns: int, prefix: int = 0, adapter: int = 0) -> Job:
 def jobs(count: int, seed: int = 0) -> list[Job]:
     chance = random.Random(seed)
     return [counted(i, chance.randint(0, 12), chance.randrange(50), chance.randrange(3)) for i in range(count)]
+
+
+def run_jobs(wanted: Iterable[Job], decoder: Checksums, batch: int) -> Iterator[Event]:
+    return run_requests(Scheduler(decoder, batch, lambda job: job), wanted)
 
 
 def results(events: Sequence[Any]) -> dict[int, Any]:

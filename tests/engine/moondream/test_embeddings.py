@@ -11,7 +11,7 @@ from golden import GOLDEN, image
 from models_made import small_model
 
 import engine
-from engine.contract import Seeing
+from engine.contract import LoadOptions, Seeing
 
 
 @pytest.mark.parametrize("third", [False, True])
@@ -38,7 +38,7 @@ def test_what_is_no_picture_is_not_seen() -> None:
 
 
 def sight(path: str | Path = "pocket", **options) -> str:
-    model = engine.load(str(path), "cpu", **{"dtype": "float32", **options})
+    model = engine.load(str(path), LoadOptions("cpu", **{"dtype": "float32", **options}))
     assert isinstance(model, Seeing)
     return model.sight
 

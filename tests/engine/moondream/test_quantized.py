@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from weights_made import REGION, TEXT, int4_release, tensors_of
 
 import engine
-from engine.contract import Generation
+from engine.contract import Generation, LoadOptions
 from engine.layers.int4_linear import Int4Linear, packed_block
 from engine.layers.int8_linear import Int8Linear, has_int8_products
 from engine.moondream.model import Moondream
@@ -91,5 +91,5 @@ def test_a_release_in_four_bits_gives_what_its_weights_give(tmp_path: Path) -> N
 
 def test_options_that_name_few_bits_reach_the_model() -> None:
     path = str(GOLDEN / "moondream2")
-    with_bits = [engine.load(path, device="cpu", dtype="float32", quantize=kind) for kind in (None, "int4", "int4-32")]
+    with_bits = [engine.load(path, LoadOptions("cpu", "float32", kind)) for kind in (None, "int4", "int4-32")]
     assert len({one.sight for one in with_bits if isinstance(one, Moondream)}) == 3

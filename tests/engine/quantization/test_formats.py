@@ -8,7 +8,7 @@ from torch import Tensor
 
 import engine
 from engine.checkpoints.random_weights import RandomWeights
-from engine.contract import EngineError
+from engine.contract import EngineError, LoadOptions
 from engine.moondream.config import Config
 from engine.moondream.weights import MATRIX_PLAN, shapes
 from engine.quantization.formats import Int4, Int8, quantize_int4, quantize_int8
@@ -101,4 +101,4 @@ def test_four_bits_are_not_made_eight() -> None:
 
 def test_bits_that_there_are_not() -> None:
     with pytest.raises(EngineError, match=r"'int2'.*must be one of int4, int4-64, int4-32, int8"):
-        engine.load(str(GOLDEN), quantize="int2")
+        engine.load(str(GOLDEN), LoadOptions(quantize="int2"))

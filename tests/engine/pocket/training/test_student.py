@@ -8,7 +8,7 @@ import pytest
 import tokenizers
 import torch
 
-from engine.contract import Generation, ObjectLimitWarning
+from engine.contract import Generation, LoadOptions, ObjectLimitWarning
 from engine.generation.tokenizer import Tokenizer
 from engine.generation.transformer import Run
 from engine.moondream.config import read_config
@@ -49,7 +49,7 @@ def model(teacher: Teacher, student: Student, tmp_path_factory: pytest.TempPathF
     head = PatchHead(teacher.config.text.dim)
     Course(student, head, Plan(1, 0), folder, "cpu").write_weights(folder / "model.safetensors")
     weights = open_weights(folder / "model.safetensors", teacher.config)
-    return Moondream("student", teacher.config, weights, teacher.tokenizer, "cpu", torch.float32)
+    return Moondream("student", teacher.config, weights, teacher.tokenizer, options=LoadOptions("cpu", "float32"))
 
 
 def told_after(teacher: Teacher, student: Student, seed: int, lesson: Lesson) -> tuple[Batch, torch.Tensor]:

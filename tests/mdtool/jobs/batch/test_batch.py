@@ -23,7 +23,7 @@ from media_made import SAMPLES, make_video
 from PIL import Image
 from program import COMMAND, Outcome, Run, environment, run, run_here, started, wait_until
 
-from engine.contract import Abilities, CaptionRequest, Done, Request
+from engine.contract import Abilities, Answer, CaptionRequest, Done, Request
 from mdtool.console import Console
 from mdtool.errors import MdtoolError
 from mdtool.jobs.batch import work_queue
@@ -480,7 +480,7 @@ class LastFirst:
             if self.asked == 2:
                 self.change()
             indices.append(index)
-        yield from (Done(index, "") for index in reversed(indices))
+        yield from (Done(index, Answer("")) for index in reversed(indices))
 
 
 @dataclass

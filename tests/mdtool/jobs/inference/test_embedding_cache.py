@@ -16,7 +16,7 @@ from PIL import Image
 from program import SECONDS, environment
 
 import engine
-from engine.contract import DetectRequest, Generation, Seeing
+from engine.contract import DetectRequest, Generation, LoadOptions, Seeing
 from mdtool.jobs.inference.embedding_cache import SeenCache, encode
 from mdtool.pipeline.prediction_log import digest_of
 
@@ -69,7 +69,7 @@ def opened(tmp_path: Path) -> Callable[..., SeenCache]:
 @pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
 @pytest.mark.parametrize("name", ["moondream2", "moondream3", "pocket"])
 def test_answers_are_those_without_it(name: str, dtype: str, opened, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = engine.load(name if name == "pocket" else str(GOLDEN / name), "cpu", dtype)
+    model = engine.load(name if name == "pocket" else str(GOLDEN / name), LoadOptions("cpu", dtype))
     picture = np.array(Image.open(GOLDEN / "images" / "img_a.png").convert("RGB"))
     images = [picture, np.random.default_rng(1).integers(0, 256, (400, 420, 3), dtype=np.uint8)]  # of four tiles
     keys = [digest_of(image) for image in images]

@@ -13,7 +13,7 @@ from pathlib import Path
 from mdtool.errors import OutputError
 from mdtool.jobs.rework.journal import Journal
 from mdtool.media.kept import Kept
-from mdtool.media.whole_file import cant_write
+from mdtool.media.whole_file import cant_write, open_fresh
 from mdtool.stream.sight import See
 
 LEAST_SECONDS = 10.0  # shorter work is not worth the files
@@ -53,7 +53,8 @@ class Work:
             for path in self.folder.iterdir():
                 path.unlink()
             part = said.with_suffix(".part")
-            part.write_text(self._settings, "utf-8")
+            with open_fresh(part) as file:
+                file.write(self._settings.encode())
             part.replace(said)
         self._journal = Journal(self.folder / "journal.jsonl", self._settings)
         self._begun_before = bool(len(self._journal))

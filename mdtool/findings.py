@@ -2,6 +2,7 @@
 
 schema    "mdtool.findings/1"
 source    the input, as it was named
+sha256    of its file's bytes, in hexadecimal; left out for what is no file, as a stream
 settings  a digest of all that has a say in the findings; only beside the records of a batch
 stream    index of the video stream in the file; 0 for photos and animations
 frame     counts the frames of that stream from 0
@@ -20,6 +21,9 @@ objects   label, track (the same number for the same object on all frames), scor
 replies   to questions about the whole picture, by question; left out where none was asked
 
 Records of pictures as `mdtool detect --jsonl` writes them ("mdtool.batch/1") are read as findings too.
+
+They hold for this very input: one with another SHA-256, another size, or more or fewer frames is refused. Objects may
+be changed by hand, added and taken out; what says nothing of sha256 or size is not compared by it.
 """
 
 import json
@@ -27,6 +31,8 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, Protocol, TextIO
 
@@ -84,13 +90,17 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Moment:
-    """Which frame it is. time, duration: seconds; size: (width, height) in pixels, as displayed."""
+    """Which frame it is. time, duration: seconds; size: (width, height) in pixels, as displayed; (0, 0): not known."""
 
     stream: int = 0
     frame: int = 0
     time: float = 0.0
     duration: float = 0.0
     size: tuple[int, int] = (0, 0)
+
+    def may_have(self, size: tuple[int, int]) -> bool:
+        """Whether nothing says that it is of another size."""
+        return self.size in ((0, 0), size)
 
 
 class Lines(Protocol):
@@ -113,13 +123,20 @@ class Both:
 
 
 class FindingsFile:
-    """Writes the findings of one input as they are made."""
+    """Writes the findings of one input as they are made. sha256: of its file, if it has one."""
 
     def __init__(
-        self, file: Lines, source: str, model: str, prompts: Sequence[str], settings: str | None = None
+        self,
+        file: Lines,
+        source: str,
+        model: str,
+        prompts: Sequence[str],
+        settings: str | None = None,
+        sha256: str = "",
     ) -> None:
         self._file = file
-        self._about = {"schema": SCHEMA, "source": source, **({"settings": settings} if settings else {})}
+        told = {"sha256": sha256, "settings": settings}
+        self._about = {"schema": SCHEMA, "source": source, **{name: value for name, value in told.items() if value}}
         self._asked = {"model": model, "prompts": list(prompts)}
 
     def write(self, moment: Moment, verdict: Verdict) -> None:
@@ -165,21 +182,26 @@ class RecordedFindings:
         file: Path | TextIO,
         source: str,
         by_name: bool,
+        digest: Callable[[], str] = str,
         refined: Callable[[Iterator["Record"]], Iterator["Record"]] = iter,
     ) -> None:
-        """by_name: the file's name is enough to be the source, in whatever folder it was.
+        """by_name, digest: as `records_of` has them.
 
         refined: what is made of the source's records before they are used.
         """
-        self._records = refined(records_of(file, source, by_name))
-        self._ahead: dict[tuple[int, int], Verdict] = {}
+        self._records = refined(records_of(file, source, by_name, digest))
+        self._ahead: dict[tuple[int, int], Record] = {}
+        self._last: dict[int, int] = {}  # stream -> the last frame that was asked for
 
     def __iter__(self) -> Iterator["Record"]:
         """All that were not asked for yet."""
         return self._records
 
-    def of(self, stream: int, frame: int) -> Verdict:
-        """What the file says about a frame; InputError if it says nothing, for then nothing is known of it."""
+    def of(self, stream: int, frame: int, size: tuple[int, int] | None = None) -> Verdict:
+        """What the file says about a frame of this size, (width, height) in pixels, as displayed.
+
+        InputError if it says nothing, for then nothing is known of it, or if it is of another size.
+        """
         while (stream, frame) not in self._ahead:
             record = next(self._records, None)
             if record is None:
@@ -187,19 +209,33 @@ class RecordedFindings:
                     f"the findings say nothing of its stream {stream}, frame {frame}: "
                     "they must be those of this very file, and complete"
                 )
-            self._ahead[record.moment.stream, record.moment.frame] = record.verdict
-        return self._ahead.pop((stream, frame))
+            self._ahead[record.moment.stream, record.moment.frame] = record
+        record = self._ahead.pop((stream, frame))
+        if size and not record.moment.may_have(size):
+            then, now = ("x".join(map(str, one)) for one in (record.moment.size, size))
+            raise InputError(_other_than(f"they say {then} pixels, and it has {now}"))
+        self._last[stream] = max(frame, self._last.get(stream, 0))
+        return record.verdict
+
+    def check_end(self) -> None:
+        """InputError if the file says something of frames after those that were asked for."""
+        for record in chain(self._ahead.values(), self._records):
+            stream, frame = record.moment.stream, record.moment.frame
+            if frame > self._last.get(stream, -1):
+                count = self._last.get(stream, -1) + 1
+                raise InputError(_other_than(f"they have a frame {frame} in stream {stream}, and it has {count} there"))
 
 
 @dataclass(frozen=True)
 class Record:
-    """One line of findings. prompts: what the model was asked for."""
+    """One line of findings. prompts: what the model was asked for. sha256: of the source's file; empty: not known."""
 
     source: str
     moment: Moment
     verdict: Verdict
     model: str = ""
     prompts: tuple[str, ...] = ()
+    sha256: str = ""
 
 
 def records(file: Path | TextIO) -> Iterator[Record]:
@@ -213,11 +249,27 @@ def records(file: Path | TextIO) -> Iterator[Record]:
         raise InputError(f"{name}: can't be read: {getattr(error, 'strerror', None) or 'is no text'}") from error
 
 
-def records_of(file: Path | TextIO, source: str, by_name: bool) -> Iterator[Record]:
-    """Those of one source. by_name: the file's name is enough to be the source, in whatever folder it was."""
+def records_of(file: Path | TextIO, source: str, by_name: bool, digest: Callable[[], str] = str) -> Iterator[Record]:
+    """Those of one source, with the content that it has now.
+
+    by_name: the file's name is enough to be the source, in whatever folder it was. digest: tells the SHA-256 of its
+    file, in hexadecimal, or nothing; it is asked if the findings know theirs. InputError where all are of another.
+    """
+    now, other, some = cache(digest), "", False
     for record in records(file):
-        if record.source == source or (by_name and Path(record.source).name == Path(source).name):
+        if record.source != source and not (by_name and Path(record.source).name == Path(source).name):
+            continue
+        if record.sha256 and now() not in ("", record.sha256):
+            other = record.sha256
+        else:
+            some = True
             yield record
+    if other and not some:
+        raise InputError(_other_than(f"they say SHA-256 {other[:12]}..., and it has {now()[:12]}..."))
+
+
+def _other_than(difference: str) -> str:
+    return f"is not what the findings are of: {difference}; detect again, or give the file that they were made from"
 
 
 def _lines(file: Path | TextIO) -> Iterator[str]:
@@ -266,7 +318,8 @@ def _parsed(line: str, place: str) -> Record | None:
             (width, height),
         )
         prompts = tuple(str(prompt) for prompt in entry.get("prompts", ()))
-        return Record(str(entry["source"]), moment, _verdict(entry), str(entry.get("model", "")), prompts)
+        model, sha256 = str(entry.get("model", "")), str(entry.get("sha256", ""))
+        return Record(str(entry["source"]), moment, _verdict(entry), model, prompts, sha256)
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise InputError(f"{place}: is no findings record ({type(error).__name__}: {error})") from error
 
@@ -283,7 +336,8 @@ def _of_batch(entry: dict[str, Any]) -> Record | None:
     regions = [_region({"score": None, **one, "track": n, "seen": True}) for n, one in enumerate(found, 1)]
     moment = Moment(size=(int(entry["width"]), int(entry["height"])))
     prompts = tuple(str(answer["prompt"]) for answer in entry["answers"])
-    return Record(str(entry["input"]), moment, Verdict(regions, looked=True), str(entry["model"]), prompts)
+    verdict, sha256 = Verdict(regions, looked=True), str(entry.get("sha256", ""))
+    return Record(str(entry["input"]), moment, verdict, str(entry["model"]), prompts, sha256)
 
 
 def _seconds(value: Any) -> float:

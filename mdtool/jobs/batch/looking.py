@@ -10,7 +10,7 @@ from mdtool.jobs.batch.ledger import Sink
 from mdtool.jobs.batch.work_list import state_of
 from mdtool.media.animation import is_animated
 from mdtool.media.inputs import Input
-from mdtool.media.opening import is_live, live_picture, picture_bytes, served_version
+from mdtool.media.opening import content_digest, is_live, live_picture, picture_bytes, served_version
 from mdtool.media.picture import read_picture
 
 
@@ -52,5 +52,4 @@ def _version_of_film(source: Input, state: tuple[int | None, int | None]) -> Ver
         return Version("", served=served_version(source.address))
     if source.path is None:
         return UNKNOWN
-    with source.path.open("rb") as file:
-        return Version(hashlib.file_digest(file, "sha256").hexdigest(), *state)
+    return Version(content_digest(source), *state)

@@ -5,6 +5,7 @@ import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TextIO
 
@@ -25,7 +26,7 @@ from mdtool.jobs.rework.work import Work
 from mdtool.jobs.targets import Target, Targets
 from mdtool.media.address import Address
 from mdtool.media.inputs import Input
-from mdtool.media.opening import is_live, spooled
+from mdtool.media.opening import content_digest, is_live, spooled
 from mdtool.media.stills import picture_at
 from mdtool.stream.between_looks import between_looks
 from mdtool.stream.since_look import SinceLook
@@ -129,7 +130,8 @@ class Gazing:
                 check_target(source, target, self.targets.overwrite, self.form)
             # without a name, so that nothing is left of it however the program ends
             spool = stack.enter_context(tempfile.TemporaryFile("w+", encoding="utf-8", errors="backslashreplace"))
-            findings = FindingsFile(Both(spool, self.findings), source.name, known.model, self.prompts)
+            sha256 = content_digest(source) if self.findings else ""
+            findings = FindingsFile(Both(spool, self.findings), source.name, known.model, self.prompts, sha256=sha256)
             looked = analyse(source, known, findings.write, progress_on(self.console), self.live)
             self.console.clear()
             told = self._show(source, target, spool, work)
@@ -141,7 +143,7 @@ class Gazing:
     ) -> GazeReport:
         """Draws and sums up what the findings say. target None: stdout, if anything is drawn."""
         by_name = isinstance(findings, Path) and not self.many
-        known = RecordedFindings(findings, source.name, by_name, between_looks)
+        known = RecordedFindings(findings, source.name, by_name, partial(content_digest, source), between_looks)
         account = self._account(source)
         if self.targets:
             run = self._run(known, account)

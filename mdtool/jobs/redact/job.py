@@ -15,6 +15,7 @@ from mdtool.jobs.rework.resume import resumable
 from mdtool.jobs.rework.run import Form, Inquiry, Live, Run
 from mdtool.jobs.targets import Targets
 from mdtool.media.inputs import Input
+from mdtool.media.opening import content_digest
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,8 @@ class Redacting:
                 progress=progress_on(self.console),
             )
             if self.findings:
-                run.findings = FindingsFile(self.findings, source.name, run.model, self.prompts)
+                run.findings = FindingsFile(
+                    self.findings, source.name, run.model, self.prompts, sha256=content_digest(source)
+                )
             report = rework(source, target, self.targets.overwrite, run)
         return finished(report, self.console)

@@ -12,6 +12,7 @@ from engine.contract import EngineError
 from mdtool.findings import Moment, RecordedFindings, Region, Verdict
 from mdtool.jobs.rework.report import Report
 from mdtool.jobs.rework.run import Inquiry, Run
+from mdtool.jobs.rework.video import recorded_frames
 from mdtool.media.animation import Animation
 from mdtool.media.animation_write import AnimationWriter
 from mdtool.media.canvas import of_photo, of_rgba
@@ -40,7 +41,7 @@ def judged_photo(photo: Photo, known: Inquiry | RecordedFindings, clock: Stopwat
     height, width = photo.pixels.shape[:2]
     moment = Moment(size=(width, height))
     if isinstance(known, RecordedFindings):
-        return moment, known.of(0, 0)
+        return moment, known.of(0, 0, moment.size)
     try:
         with clock.time("model"):
             sight = known.see([photo.srgb()])[0]
@@ -89,7 +90,7 @@ def judged_animation(
             at += milliseconds
 
     if isinstance(known, RecordedFindings):
-        events: Iterator[Judged | av.Packet] = (Judged(f, known.of(0, f.index)) for f in frames())
+        events: Iterator[Judged | av.Packet] = recorded_frames(frames(), known)
     else:
         events = judge(frames(), known.see, known.question, lambda stream: RATE, clock)
     for judged in events:

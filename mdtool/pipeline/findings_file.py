@@ -3,6 +3,8 @@
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import TextIO
 
@@ -21,21 +23,26 @@ class RecordedFindings:
         file: Path | TextIO,
         source: str,
         by_name: bool,
+        digest: Callable[[], str] = str,
         refined: Callable[[Iterator[Record]], Iterator[Record]] = iter,
     ) -> None:
-        """by_name: the file's name is enough to be the source, in whatever folder it was.
+        """by_name, digest: as `records_of` has them.
 
         refined: what is made of the source's records before they are used.
         """
-        self._records = refined(records_of(file, source, by_name))
-        self._ahead: dict[tuple[int, int], Verdict] = {}
+        self._records = refined(records_of(file, source, by_name, digest))
+        self._ahead: dict[tuple[int, int], Record] = {}
+        self._last: dict[int, int] = {}  # stream -> the last frame that was asked for
 
     def __iter__(self) -> Iterator[Record]:
         """All that were not asked for yet."""
         return self._records
 
-    def of(self, stream: int, frame: int) -> Verdict:
-        """What the file says about a frame; InputError if it says nothing, for then nothing is known of it."""
+    def of(self, stream: int, frame: int, size: tuple[int, int] | None = None) -> Verdict:
+        """What the file says about a frame of this size, (width, height) in pixels, as displayed.
+
+        InputError if it says nothing, for then nothing is known of it, or if it is of another size.
+        """
         while (stream, frame) not in self._ahead:
             record = next(self._records, None)
             if record is None:
@@ -43,8 +50,21 @@ class RecordedFindings:
                     f"the findings say nothing of its stream {stream}, frame {frame}: "
                     "they must be those of this very file, and complete"
                 )
-            self._ahead[record.moment.stream, record.moment.frame] = record.verdict
-        return self._ahead.pop((stream, frame))
+            self._ahead[record.moment.stream, record.moment.frame] = record
+        record = self._ahead.pop((stream, frame))
+        if size and not record.moment.may_have(size):
+            then, now = ("x".join(map(str, one)) for one in (record.moment.size, size))
+            raise InputError(_other_than(f"they say {then} pixels, and it has {now}"))
+        self._last[stream] = max(frame, self._last.get(stream, 0))
+        return record.verdict
+
+    def check_end(self) -> None:
+        """InputError if the file says something of frames after those that were asked for."""
+        for record in chain(self._ahead.values(), self._records):
+            stream, frame = record.moment.stream, record.moment.frame
+            if frame > self._last.get(stream, -1):
+                count = self._last.get(stream, -1) + 1
+                raise InputError(_other_than(f"they have a frame {frame} in stream {stream}, and it has {count} there"))
 
 
 def records(file: Path | TextIO) -> Iterator[Record]:
@@ -58,11 +78,27 @@ def records(file: Path | TextIO) -> Iterator[Record]:
         raise InputError(f"{name}: can't be read: {getattr(error, 'strerror', None) or 'is no text'}") from error
 
 
-def records_of(file: Path | TextIO, source: str, by_name: bool) -> Iterator[Record]:
-    """Those of one source. by_name: the file's name is enough to be the source, in whatever folder it was."""
+def records_of(file: Path | TextIO, source: str, by_name: bool, digest: Callable[[], str] = str) -> Iterator[Record]:
+    """Those of one source, with the content that it has now.
+
+    by_name: the file's name is enough to be the source, in whatever folder it was. digest: tells the SHA-256 of its
+    file, in hexadecimal, or nothing; it is asked if the findings know theirs. InputError where all are of another.
+    """
+    now, other, some = cache(digest), "", False
     for record in records(file):
-        if record.source == source or (by_name and Path(record.source).name == Path(source).name):
+        if record.source != source and not (by_name and Path(record.source).name == Path(source).name):
+            continue
+        if record.sha256 and now() not in ("", record.sha256):
+            other = record.sha256
+        else:
+            some = True
             yield record
+    if other and not some:
+        raise InputError(_other_than(f"they say SHA-256 {other[:12]}..., and it has {now()[:12]}..."))
+
+
+def _other_than(difference: str) -> str:
+    return f"is not what the findings are of: {difference}; detect again, or give the file that they were made from"
 
 
 def _lines(file: Path | TextIO) -> Iterator[str]:

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 from mdtool.errors import OutputError, cant_write
+from mdtool.media.files.atomic_file import open_fresh
 from mdtool.media.video.encoded_segments import Kept
 from mdtool.pipeline.prediction_log import Journal
 from mdtool.tracking.detector import See
@@ -52,7 +53,8 @@ class Work:
             for path in self.folder.iterdir():
                 path.unlink()
             part = said.with_suffix(".part")
-            part.write_text(self._settings, "utf-8")
+            with open_fresh(part) as file:
+                file.write(self._settings.encode())
             part.replace(said)
         self._journal = Journal(self.folder / "journal.jsonl", self._settings)
         self._begun_before = bool(len(self._journal))

@@ -2,6 +2,7 @@
 
 schema    "mdtool.findings/1"
 source    the input, as it was named
+sha256    of its file's bytes, in hexadecimal; left out for what is no file, as a stream
 settings  a digest of all that has a say in the findings; only beside the records of a batch
 stream    index of the video stream in the file; 0 for photos and animations
 frame     counts the frames of that stream from 0
@@ -20,6 +21,9 @@ objects   label, track (the same number for the same object on all frames), scor
 replies   to questions about the whole picture, by question; left out where none was asked
 
 Records of pictures as `mdtool detect --jsonl` writes them ("mdtool.batch/1") are read as findings too.
+
+They hold for this very input: one with another SHA-256, another size, or more or fewer frames is refused. Objects may
+be changed by hand, added and taken out; what says nothing of sha256 or size is not compared by it.
 """
 
 import json
@@ -79,13 +83,17 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Moment:
-    """Which frame it is. time, duration: seconds; size: (width, height) in pixels, as displayed."""
+    """Which frame it is. time, duration: seconds; size: (width, height) in pixels, as displayed; (0, 0): not known."""
 
     stream: int = 0
     frame: int = 0
     time: float = 0.0
     duration: float = 0.0
     size: tuple[int, int] = (0, 0)
+
+    def may_have(self, size: tuple[int, int]) -> bool:
+        """Whether nothing says that it is of another size."""
+        return self.size in ((0, 0), size)
 
 
 class Lines(Protocol):
@@ -108,13 +116,20 @@ class Both:
 
 
 class FindingsFile:
-    """Writes the findings of one input as they are made."""
+    """Writes the findings of one input as they are made. sha256: of its file, if it has one."""
 
     def __init__(
-        self, file: Lines, source: str, model: str, prompts: Sequence[str], settings: str | None = None
+        self,
+        file: Lines,
+        source: str,
+        model: str,
+        prompts: Sequence[str],
+        settings: str | None = None,
+        sha256: str = "",
     ) -> None:
         self._file = file
-        self._about = {"schema": SCHEMA, "source": source, **({"settings": settings} if settings else {})}
+        told = {"sha256": sha256, "settings": settings}
+        self._about = {"schema": SCHEMA, "source": source, **{name: value for name, value in told.items() if value}}
         self._asked = {"model": model, "prompts": list(prompts)}
 
     def write(self, moment: Moment, verdict: Verdict) -> None:
@@ -154,13 +169,14 @@ def _gaze(look: Gazed) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Record:
-    """One line of findings. prompts: what the model was asked for."""
+    """One line of findings. prompts: what the model was asked for. sha256: of the source's file; empty: not known."""
 
     source: str
     moment: Moment
     verdict: Verdict
     model: str = ""
     prompts: tuple[str, ...] = ()
+    sha256: str = ""
 
 
 def parsed(line: str, place: str) -> Record | None:
@@ -180,7 +196,8 @@ def parsed(line: str, place: str) -> Record | None:
             (width, height),
         )
         prompts = tuple(str(prompt) for prompt in entry.get("prompts", ()))
-        return Record(str(entry["source"]), moment, _verdict(entry), str(entry.get("model", "")), prompts)
+        model, sha256 = str(entry.get("model", "")), str(entry.get("sha256", ""))
+        return Record(str(entry["source"]), moment, _verdict(entry), model, prompts, sha256)
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise InputError(f"{place}: is no findings record ({type(error).__name__}: {error})") from error
 
@@ -197,7 +214,8 @@ def _of_batch(entry: dict[str, Any]) -> Record | None:
     regions = [_region({"score": None, **one, "track": n, "seen": True}) for n, one in enumerate(found, 1)]
     moment = Moment(size=(int(entry["width"]), int(entry["height"])))
     prompts = tuple(str(answer["prompt"]) for answer in entry["answers"])
-    return Record(str(entry["input"]), moment, Verdict(regions, looked=True), str(entry["model"]), prompts)
+    verdict, sha256 = Verdict(regions, looked=True), str(entry.get("sha256", ""))
+    return Record(str(entry["input"]), moment, verdict, str(entry["model"]), prompts, sha256)
 
 
 def _seconds(value: Any) -> float:

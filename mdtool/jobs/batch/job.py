@@ -257,7 +257,8 @@ class _Running:
         assert inquiry
         film = Film(shot)
         asked, settings = inquiry.question.prompts, self.batch.about["settings"]
-        findings = FindingsFile(self.batch.sink, shot.source.name, inquiry.model, asked, settings)
+        content = shot.version.sha256
+        findings = FindingsFile(self.batch.sink, shot.source.name, inquiry.model, asked, settings, content)
 
         def note(moment: Moment, verdict: Verdict) -> None:
             film.size = moment.size

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, TextIO, cast
 
@@ -21,7 +22,7 @@ from mdtool.jobs.report.chapter import chapter
 from mdtool.media.canvas import Colour
 from mdtool.media.files.atomic_file import WholeFile
 from mdtool.media.sources.inputs import Input
-from mdtool.media.sources.open_media import is_live, spooled
+from mdtool.media.sources.open_media import content_digest, is_live, spooled
 from mdtool.media.video.writer import muxer_for
 from mdtool.pipeline.analyse import analyse
 from mdtool.pipeline.findings_file import RecordedFindings, records, records_of
@@ -165,7 +166,10 @@ class Moderating:
         if isinstance(known, Path):
             report = self._find_again(known, source, file)
         else:
-            findings = FindingsFile(Both(file, self.findings), source.name, known.model, self.policy.prompts)
+            sha256 = content_digest(source) if self.findings else ""
+            findings = FindingsFile(
+                Both(file, self.findings), source.name, known.model, self.policy.prompts, sha256=sha256
+            )
             report = analyse(source, known, findings.write, progress_on(self.console), self.live)
             self.console.clear()
         report.hidden = 0  # nothing is yet
@@ -175,7 +179,8 @@ class Moderating:
     def _find_again(self, findings: Path, source: Input, file: Lines) -> Report:
         """Writes down what other findings say of the source."""
         report = Report(source.name, "", "findings")
-        for record in records_of(findings, source.name, by_name=not self.targets.many):
+        digest = partial(content_digest, source)
+        for record in records_of(findings, source.name, not self.targets.many, digest):
             check_asked(record, self.policy)
             check_not_ending()
             FindingsFile(file, source.name, record.model, record.prompts).write(record.moment, record.verdict)

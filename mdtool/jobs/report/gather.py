@@ -94,7 +94,7 @@ class Gathered:
 
     def __init__(self, verdict: Verdict | None = None) -> None:
         self.verdict = verdict
-        self.model = ""
+        self.model = self.sha256 = ""
         self.prompts: dict[str, None] = {}
         self.frames = self.looks = self.unjudged = 0
         self.start, self.end = math.inf, -math.inf
@@ -116,6 +116,7 @@ class Gathered:
     def add(self, record: Record) -> None:
         moment, verdict = record.moment, record.verdict
         self.model = self.model or record.model
+        self.sha256 = record.sha256 or self.sha256
         self.prompts |= dict.fromkeys(record.prompts)
         self.frames += 1
         self.looks += verdict.looked

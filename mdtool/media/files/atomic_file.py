@@ -6,6 +6,7 @@ import fcntl
 import hashlib
 import os
 from pathlib import Path
+from typing import BinaryIO
 
 from mdtool.errors import OutputError, cant_write
 
@@ -22,7 +23,8 @@ class WholeFile:
     """A file that appears under its name only when `commit` is called. Use as a context manager.
 
     Write to `part`, which lies in the same folder. A lock on it keeps a second run from the same output; what a
-    killed run left there is written over.
+    killed run left there is written over, unless it has another name by now, as a finished output: then it is only
+    unlinked here.
     """
 
     def __init__(self, target: Path, overwrite: bool) -> None:
@@ -42,14 +44,20 @@ class WholeFile:
         return self
 
     def _take(self) -> None:
-        """Locks the part. It may be gone by then, if another run was just about to end: then there is no lock."""
+        """Locks the part. It may be gone by then, if another run was just about to end, and it may be another file too,
+        if a run was killed while it gave it its name: then it is gone from here, and there is no lock."""
         try:
             lock = os.open(self.part, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
         except OSError as error:
             raise OutputError(cant_write(error)) from error
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.path.samestat(os.fstat(lock), os.stat(self.part)):
+            state = os.fstat(lock)
+            if not os.path.samestat(state, os.stat(self.part)):
+                return
+            if state.st_nlink > 1:
+                os.unlink(self.part)
+            else:
                 self._lock = lock
         except BlockingIOError as error:
             raise OutputError("another run is writing it") from error
@@ -97,6 +105,15 @@ class WholeFile:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(self.part)
             os.close(self._lock)
+
+
+def open_fresh(part: Path) -> BinaryIO:
+    """A new file to write and read, in place of what a killed run left here, which may be a link to another file.
+
+    Raises OSError.
+    """
+    part.unlink(missing_ok=True)
+    return part.open("x+b")
 
 
 def sync(path: Path) -> None:

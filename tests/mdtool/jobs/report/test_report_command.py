@@ -1,5 +1,6 @@
 """`mdtool report`, and the chapter of one input: what findings say, in numbers and in pictures."""
 
+import hashlib
 import io
 import re
 import tracemalloc
@@ -91,7 +92,7 @@ def test_spans_are_bridged_over_half_a_second_and_no_more(here: Path) -> None:
 
 def test_frames_in_a_row_are_one_span_whatever_is_known_of_their_times(here: Path) -> None:
     """As of frames that last two seconds each, which they don't say."""
-    made = told(here, [Verdict([SMALL])] * 5, rate=0.5, still=True)
+    made = told(here, [Verdict([SMALL])] * 5, rate=0.5, rate=None)
     assert made.rows[0].spans == [(0, 8)]
 
 
@@ -175,7 +176,7 @@ def test_the_direction_of_a_head_is_called_that(here: Path) -> None:
 
 
 def test_frames_that_do_not_say_how_long_they_last_do_so_until_the_next(here: Path) -> None:
-    made = told(here, [Verdict([looking(1, 0.1, Gazed(None, False))])] * 5, rate=0.5, still=True)
+    made = told(here, [Verdict([looking(1, 0.1, Gazed(None, False))])] * 5, rate=0.5, rate=None)
     assert made.attention[0].seconds == {"out of the picture": 8.0}
 
 
@@ -201,7 +202,7 @@ def test_what_the_model_saw_itself_goes_before_what_was_carried(here: Path) -> N
 
 def test_an_example_shows_its_frame_with_boxes(here: Path) -> None:
     make_video(here / "clip.mp4", 40, size=(960, 720))
-    made = told(here, [Verdict([LARGE] if n == 30 else []) for n in range(40)])
+    made = told(here, [Verdict([LARGE] if n == 30 else []) for n in range(40)], size=(960, 720))
     (example,) = made.examples
     assert example.time == pytest.approx(30 / RATE, abs=1e-4)
     assert example.labels == ["face"]
@@ -215,7 +216,7 @@ def test_labels_on_examples_have_colours_of_their_own(here: Path) -> None:
     make_video(here / "clip.mp4", 2, size=(480, 360))
     assert colour_of("red circle") == colour_of("star")
     found = [region(0.1, 0.3, 0.4, 0.9, "red circle"), region(0.6, 0.3, 0.9, 0.9, "star", 2)]
-    made = told(here, [Verdict(found)] * 2, prompts=["red circle", "star"])
+    made = told(here, [Verdict(found)] * 2, prompts=["red circle", "star"], size=(480, 360))
     picture = pixels(made.examples[0].picture)
     assert np.abs(picture[323, 50:190] - colour_of("red circle")).mean() < 30
     assert np.abs(picture[323, 290:430] - colours_of(["red circle", "star"])["star"]).mean() < 30
@@ -224,7 +225,7 @@ def test_labels_on_examples_have_colours_of_their_own(here: Path) -> None:
 def test_people_on_examples_are_drawn_with_their_gazes(here: Path) -> None:
     make_video(here / "clip.mp4", 2, size=(480, 360))
     both = [looking(1, 0.1, Gazed((0.8, 0.8), True)), looking(2, 0.6, Gazed(None, False))]
-    picture = pixels(told(here, [Verdict(both)] * 2).examples[0].picture)
+    picture = pixels(told(here, [Verdict(both)] * 2, size=(480, 360)).examples[0].picture)
     assert picture[287:290, 383:386].min() > 150  # the white core of what is looked at
     assert np.abs(picture[50:130, 288] - colour_of_track(2)).mean() < 40
 
@@ -232,7 +233,8 @@ def test_people_on_examples_are_drawn_with_their_gazes(here: Path) -> None:
 def test_what_people_on_examples_look_at_has_their_colour(here: Path) -> None:
     make_video(here / "clip.mp4", 2, size=(480, 360))
     screen = region(0.5, 0.5, 0.9, 0.9, "screen", 9, None)
-    picture = pixels(told(here, [Verdict([looking(1, 0.1, Gazed((0.8, 0.8), True)), screen])] * 2).examples[0].picture)
+    verdicts = [Verdict([looking(1, 0.1, Gazed((0.8, 0.8), True)), screen])] * 2
+    picture = pixels(told(here, verdicts, size=(480, 360)).examples[0].picture)
     edge = np.abs(picture[185:319, 236:246] - colour_of_track(1)).sum(axis=2).min(axis=1)
     assert np.median(edge) < 90
 
@@ -268,7 +270,7 @@ def test_a_variable_rate_and_a_late_start(here: Path) -> None:
 
 def test_a_photo(here: Path) -> None:
     source = str(SAMPLES / "group.png")
-    made = told(here, [Verdict([SMALL, LARGE], looked=True, cut=True)], source=source, size=(640, 400), still=True)
+    made = told(here, [Verdict([SMALL, LARGE], looked=True, cut=True)], source=source, size=(640, 400), rate=None)
     (example,) = made.examples
     assert example.time is None
     assert pixels(example.picture).shape == (300, 480, 3)
@@ -277,7 +279,9 @@ def test_a_photo(here: Path) -> None:
 
 def test_an_animation(here: Path) -> None:
     source = str(SAMPLES / "animation.gif")
-    made = told(here, [Verdict([LARGE] if n in (2, 9) else []) for n in range(20)], source=source, rate=10)
+    made = told(
+        here, [Verdict([LARGE] if n in (2, 9) else []) for n in range(20)], source=source, rate=10, size=(240, 160)
+    )
     assert [example.time for example in made.examples] == pytest.approx([0.2, 0.9])
     assert made.heat
 
@@ -330,6 +334,22 @@ def test_another_video_of_that_name_has_no_pictures(here: Path) -> None:
     assert any("does not have the frames" in note for note in made.notes)
 
 
+@pytest.mark.parametrize("changed", ["size", "bytes"])
+def test_an_input_that_has_changed_has_no_pictures(here: Path, changed: str) -> None:
+    clip = make_video(here / "clip.mp4", 5, size=(64, 48))
+    digest = hashlib.sha256(clip.read_bytes()).hexdigest()
+    told_of = {"sha256": digest}
+    assert told(here, [Verdict([LARGE])] * 5, **told_of).examples
+    if changed == "size":
+        told_of = {"size": (48, 64)}
+    else:
+        make_video(here / "clip.mp4", 5, size=(64, 48), face=True)
+    made = told(here, [Verdict([LARGE])] * 5, **told_of)
+    assert (made.examples, made.heat) == ([], None)
+    assert any("does not have the frames" in note for note in made.notes)
+    assert made.rows[0].frames == 5
+
+
 def test_memory_does_not_grow_with_the_findings() -> None:
     def most(frames: int) -> int:
         gathered = Gathered()
@@ -360,7 +380,7 @@ def findings(here: Path) -> Path:
     path = here / "found.jsonl"
     path.write_text(
         lines_of("clip.mp4", [Verdict([LARGE], cut=n == 20) for n in range(40)])
-        + lines_of(photo, [Verdict([SMALL, PLATE])], still=True)
+        + lines_of(photo, [Verdict([SMALL, PLATE])], rate=None)
         + lines_of("gone <b>.mp4", [Verdict([PLATE])] * 5)
     )
     return path
@@ -385,7 +405,7 @@ def test_one_page_for_all_inputs_beside_the_findings(findings: Path, mdtool: Run
 
 def test_a_photo_has_a_table_of_who_looks_where(here: Path, mdtool: Run) -> None:
     three = [looking(1, 0.1, Gazed((0.8, 0.2), True)), looking(2, 0.7, Gazed(None, False)), looking(3, 0.4, None)]
-    (here / "f.jsonl").write_text(lines_of(SAMPLES / "group.png", [Verdict(three)], size=(640, 400), still=True))
+    (here / "f.jsonl").write_text(lines_of(SAMPLES / "group.png", [Verdict(three)], size=(640, 400), rate=None))
     assert mdtool("report", "f.jsonl", "-o", "r.html").code == 0
     html = (here / "r.html").read_text("utf-8")
     table = html.partition("<h3>Attention")[2]

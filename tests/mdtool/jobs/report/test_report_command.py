@@ -92,7 +92,7 @@ def test_spans_are_bridged_over_half_a_second_and_no_more(here: Path) -> None:
 
 def test_frames_in_a_row_are_one_span_whatever_is_known_of_their_times(here: Path) -> None:
     """As of frames that last two seconds each, which they don't say."""
-    made = told(here, [Verdict([SMALL])] * 5, rate=0.5, rate=None)
+    made = told(here, [Verdict([SMALL])] * 5, rate=0.5, still=True)
     assert made.rows[0].spans == [(0, 8)]
 
 
@@ -176,7 +176,7 @@ def test_the_direction_of_a_head_is_called_that(here: Path) -> None:
 
 
 def test_frames_that_do_not_say_how_long_they_last_do_so_until_the_next(here: Path) -> None:
-    made = told(here, [Verdict([looking(1, 0.1, Gazed(None, False))])] * 5, rate=0.5, rate=None)
+    made = told(here, [Verdict([looking(1, 0.1, Gazed(None, False))])] * 5, rate=0.5, still=True)
     assert made.attention[0].seconds == {"out of the picture": 8.0}
 
 
@@ -270,7 +270,7 @@ def test_a_variable_rate_and_a_late_start(here: Path) -> None:
 
 def test_a_photo(here: Path) -> None:
     source = str(SAMPLES / "group.png")
-    made = told(here, [Verdict([SMALL, LARGE], looked=True, cut=True)], source=source, size=(640, 400), rate=None)
+    made = told(here, [Verdict([SMALL, LARGE], looked=True, cut=True)], source=source, size=(640, 400), still=True)
     (example,) = made.examples
     assert example.time is None
     assert pixels(example.picture).shape == (300, 480, 3)
@@ -380,7 +380,7 @@ def findings(here: Path) -> Path:
     path = here / "found.jsonl"
     path.write_text(
         lines_of("clip.mp4", [Verdict([LARGE], cut=n == 20) for n in range(40)])
-        + lines_of(photo, [Verdict([SMALL, PLATE])], rate=None)
+        + lines_of(photo, [Verdict([SMALL, PLATE])], still=True)
         + lines_of("gone <b>.mp4", [Verdict([PLATE])] * 5)
     )
     return path
@@ -405,7 +405,7 @@ def test_one_page_for_all_inputs_beside_the_findings(findings: Path, mdtool: Run
 
 def test_a_photo_has_a_table_of_who_looks_where(here: Path, mdtool: Run) -> None:
     three = [looking(1, 0.1, Gazed((0.8, 0.2), True)), looking(2, 0.7, Gazed(None, False)), looking(3, 0.4, None)]
-    (here / "f.jsonl").write_text(lines_of(SAMPLES / "group.png", [Verdict(three)], size=(640, 400), rate=None))
+    (here / "f.jsonl").write_text(lines_of(SAMPLES / "group.png", [Verdict(three)], size=(640, 400), still=True))
     assert mdtool("report", "f.jsonl", "-o", "r.html").code == 0
     html = (here / "r.html").read_text("utf-8")
     table = html.partition("<h3>Attention")[2]

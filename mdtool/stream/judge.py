@@ -12,6 +12,7 @@ from mdtool.errors import UsageError
 from mdtool.findings import Verdict
 from mdtool.media.frame import Frame
 from mdtool.stream.sampling import Sampling
+from mdtool.stream.shapes import seen_in_each_shape
 from mdtool.stream.sight import See, Sight
 from mdtool.stream.stages import Stopwatch
 from mdtool.stream.tracks import Sighting
@@ -81,7 +82,7 @@ def looking(see: See, question: Question, clock: Stopwatch) -> Look:
         check_not_ending()
         try:
             with clock.time("model"):
-                seen = see([frame.rgb() for frame in frames])
+                seen = seen_in_each_shape(see, frames)
         except EngineError:
             if not question.blank_errors:
                 raise

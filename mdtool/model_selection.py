@@ -56,11 +56,6 @@ class Computing:
             _warm_up(model, explain, note)
         return model
 
-    @property
-    def decides(self) -> tuple[object, ...]:
-        """What has a say in whether older answers hold: not where they were computed, nor whether by compiled code."""
-        return self.dtype, self.quantize, self.detail, self.resize
-
 
 def _warm_up(model: Compiles, explain: Say, note: Say) -> None:
     if not model.compiled:

@@ -2,7 +2,7 @@
 
 import inspect
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import wraps
 from pathlib import Path
@@ -85,9 +85,9 @@ class BatchOptions:
         return replace(self, overwrite=False) != type(self)()
 
     @property
-    def moments(self) -> tuple[str | None, ...]:
+    def moments(self) -> dict[str, object]:
         """What has a say in which moments of videos are asked about."""
-        return self.sample, self.start, self.end
+        return {"sample": self.sample, "start": self.start, "end": self.end}
 
 
 Table = Annotated[Literal["jsonl", "csv", "parquet"] | None, MADE_BESIDE]
@@ -188,7 +188,7 @@ def films_of(batch: BatchOptions) -> "Films":
 @dataclass(frozen=True)
 class Asking:
     """What one command asks. films: what the model is asked about videos. options: all that has a say in the answers
-    besides the model and the requests.
+    besides the model and the requests, by the names of a BATCH fingerprint.
     """
 
     command: str
@@ -196,7 +196,7 @@ class Asking:
     films: "Callable[[Model], Films]"
     load: "Callable[[], Model]"
     threshold: float | None = None
-    options: tuple[object, ...] = ()
+    options: Mapping[str, object] = field(default_factory=dict)
 
 
 def run_batch(batch: BatchOptions, selection: "Selection", asking: Asking, console: "Console") -> Exit:
@@ -206,7 +206,7 @@ def run_batch(batch: BatchOptions, selection: "Selection", asking: Asking, conso
     from mdtool.jobs.batch.output_format import check_form, make_form, opened, place_of
     from mdtool.jobs.batch.progress import Progress
     from mdtool.media.sources.discover import listed
-    from mdtool.pipeline.prediction_log import settings_of
+    from mdtool.records.fingerprint import BATCH, fingerprint
 
     form = None if batch.format == "jsonl" else batch.format
     place = place_of(batch.jsonl or "-", asking.command)
@@ -226,11 +226,18 @@ def run_batch(batch: BatchOptions, selection: "Selection", asking: Asking, conso
             from mdtool.jobs.inference.embedding_cache import encoder  # which loads torch
 
             encode = encoder(model, Path(batch.cache), room, console.note)
-        told = asking.command, asking.requests, asking.threshold, asking.options
-        settings = settings_of(model.name, model.revision, *told)[:16]
+        settings = fingerprint(
+            BATCH, command=asking.command, model=model.name, revision=model.revision, requests=asking.requests,
+            threshold=asking.threshold, **asking.options,
+        )  # fmt: skip
         about = {"model": model.name, "revision": model.revision, "settings": settings}
         count = (lambda: sum(1 for _ in listed(selection))) if rereadable and not batch.watch else None
         sink.begin(settings)
+        if sink.unrecognised:
+            console.note(
+                f"{place}: {sink.unrecognised} records there are of another version of mdtool, so that nobody knows if "
+                "they hold: they stay, and their inputs are done again"
+            )
         beside.open_folders(batch.overwrite)
         code = Batch(
             selection, model, asking.requests, asking.threshold, sink, about, console,

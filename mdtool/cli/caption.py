@@ -56,7 +56,7 @@ def caption(
     if batch.wanted:
         films = films_of(batch)
         check_apart("--jsonl", {"--json": json})
-        asking = Asking("caption", [request], lambda _: films, load, options=(computing.decides, batch.moments))
+        asking = Asking("caption", [request], lambda _: films, load, options={"computing": computing, **batch.moments})
         raise typer.Exit(run_batch(batch, selection, asking, console))
     sources = find_photos(selection)
     asked = load()

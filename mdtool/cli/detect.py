@@ -82,8 +82,8 @@ def detect(
             inquiry = Inquiry(question, tiled(finding(asked, prompts, threshold), grid), asked.name)
             return replace(films, inquiry=inquiry, tiled=grid is not None, live=live)
 
-        told = (computing.decides, batch.moments, tiles, duration)
-        asking = Asking("detect", requests, films_by, load, threshold, told)
+        decides = {"computing": computing, **batch.moments, "tiles": tiles, "duration": duration}
+        asking = Asking("detect", requests, films_by, load, threshold, decides)
         raise typer.Exit(run_batch(batch, selection, asking, console))
     if tiles is not None:
         raise UsageError("--tiles: only together with --jsonl")

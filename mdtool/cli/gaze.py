@@ -118,7 +118,7 @@ def gaze(
         computing = Computing(device, dtype, quantize, compile, detail, resize)
         asked = load_gazer(model, prompts, accurate, computing, threshold, say=console.note, explain=console.explain)
         see = gazing(asked, prompts[1:], threshold, Accuracy(seed) if accurate else None)
-        known = Inquiry(question, see, asked.name, (computing, accurate, seed))
+        known = Inquiry(question, see, asked.name, {"computing": computing, "accurate": accurate, "seed": seed})
     form = Form(Encoding(codec, crf, preset, pixel_format), format, keep_metadata)
     drawn = None if no_video else Targets(output, ".gaze", many, overwrite)
     maps = HeatMaps(heat, many, overwrite) if heat else None

@@ -217,7 +217,7 @@ def moderate(
                 questions=rules.questions, note=console.note, explain=console.explain,
             )  # fmt: skip
             see = tiled(asking(asked, rules.prompts, rules.questions), grid, of_tiles=asking(asked, rules.prompts))
-            known = Inquiry(question, see, asked.name, (computing, tiles))
+            known = Inquiry(question, see, asked.name, {"computing": computing, "tiles": tiles})
         file = stack.enter_context(opened_for_writing(findings, overwrite, read, live=plays))
         moderating = Moderating(rules, known, form, targets, console, live, report_only, colour, fail_on, file, report)
         title = f"Moderation: {policy or ', '.join(prompt)}"

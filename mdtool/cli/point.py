@@ -55,7 +55,7 @@ def point(
     if batch.wanted:
         films = films_of(batch)
         check_apart("--jsonl", {"--json": json, "--save": save})
-        asking = Asking("point", requests, lambda _: films, load, options=(computing.decides, batch.moments))
+        asking = Asking("point", requests, lambda _: films, load, options={"computing": computing, **batch.moments})
         raise typer.Exit(run_batch(batch, selection, asking, console))
     sources = find_photos(selection)
     many = not is_one(sources, named)

@@ -79,7 +79,7 @@ def query(
     if batch.wanted:
         films = films_of(batch)
         check_apart("--jsonl", {"--json": json})
-        asking = Asking("query", requests, lambda _: films, load, options=(computing.decides, batch.moments))
+        asking = Asking("query", requests, lambda _: films, load, options={"computing": computing, **batch.moments})
         raise typer.Exit(run_batch(batch, selection, asking, console))
     sources = find_photos(selection)
     asked = load()

@@ -139,7 +139,7 @@ def redact(
         computing = Computing(device, dtype, quantize, compile, detail, resize)
         asked = load_model(model, "detect", prompt, computing, threshold, note=console.note, explain=console.explain)
         see = tiled(finding(asked, prompt, threshold), grid)
-        inquiry = Inquiry(question, see, asked.name, (computing, tiles))
+        inquiry = Inquiry(question, see, asked.name, {"computing": computing, "tiles": tiles})
     if dry_run:
         raise typer.Exit(print_plan(sources, targets, question, inquiry))
     check_outputs(output, findings, json)

@@ -104,6 +104,21 @@ def test_what_is_done_is_not_done_again(photos: Path, tmp_path: Path, mdtool: Ru
     assert len(records(out)) == 6
 
 
+def test_records_of_another_version_stay_and_are_told(photos: Path, tmp_path: Path, mdtool: Run) -> None:
+    out = tmp_path / "out.jsonl"
+    ok(mdtool("detect", photos, "face", "--jsonl", out))
+    new = records(out)[0]["settings"]
+    out.write_text(out.read_text().replace(new, "9f86d081884c7d65"))
+    again = ok(mdtool("detect", photos, "face", "--jsonl", out))
+    assert "5 asked about" in again.err
+    assert f"{out}: 5 records there are of another version of mdtool" in again.err
+    assert sorted(one["settings"] for one in records(out)) == [new] * 5 + ["9f86d081884c7d65"] * 5
+    other = ok(mdtool("detect", photos, "face", "--jsonl", tmp_path / "new.jsonl", "--threshold", "0.7"))
+    assert "another version" not in other.err
+    ok(mdtool("detect", photos, "face", "--jsonl", out, "--overwrite"))
+    assert "another version" not in ok(mdtool("detect", photos, "face", "--jsonl", out, "--threshold", "0.7")).err
+
+
 def test_a_failed_input_has_a_record_and_is_tried_again(photos: Path, tmp_path: Path, mdtool: Run) -> None:
     out, bad = tmp_path / "out.jsonl", photos / "b.png"
     good = bad.read_bytes()

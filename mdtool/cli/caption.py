@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 import typer
 
 from mdtool.cli import options
-from mdtool.cli.batch import Asking, TextOptions, films_of, run_batch, selection_of, with_options
+from mdtool.cli.batch import Asking, TextOptions, run_batch, selection_of, video_task, with_options
 
 
 @with_options(TextOptions)
@@ -54,9 +54,9 @@ def caption(
         say=console.note, note=console.note, explain=console.explain,
     )  # fmt: skip
     if batch.wanted:
-        films = films_of(batch)
+        videos = video_task(batch)
         check_apart("--jsonl", {"--json": json})
-        asking = Asking("caption", [request], lambda _: films, load, options={"computing": computing, **batch.moments})
+        asking = Asking("caption", [request], videos, load, options={"computing": computing, **batch.moments})
         raise typer.Exit(run_batch(batch, selection, asking, console))
     sources = find_photos(selection)
     asked = load()

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from mdtool.cli import options
-from mdtool.cli.batch import Asking, BoxOptions, films_of, run_batch, selection_of, with_options
+from mdtool.cli.batch import Asking, BoxOptions, run_batch, selection_of, video_task, with_options
 
 
 @with_options(BoxOptions)
@@ -48,7 +48,7 @@ def detect(
     from dataclasses import replace
     from functools import partial
 
-    from engine.contract import DetectRequest, Model
+    from engine.contract import DetectRequest
     from mdtool.cli.values import check_apart, images_and_prompts, parsed
     from mdtool.console import Console
     from mdtool.errors import UsageError
@@ -67,23 +67,16 @@ def detect(
     )  # fmt: skip
     if batch.wanted:
         from mdtool.cli.live import checked_live
-        from mdtool.jobs.batch.video_frames import Films
         from mdtool.pipeline.annotate import Question
-        from mdtool.pipeline.run import Inquiry
-        from mdtool.tracking.detector import finding
-        from mdtool.tracking.tiles import parse_tiles, tiled
+        from mdtool.tracking.tiles import parse_tiles
 
         check_apart("--jsonl", {"--json": json, "--save": save, "--max-objects": max_objects})
-        films = films_of(batch)
+        frames = video_task(batch)
         grid, live = parsed("--tiles", parse_tiles, tiles), checked_live(duration=duration)
-        question = Question(tuple(prompts), threshold, films.sampling, None, films.start, films.end)
-
-        def films_by(asked: Model) -> Films:
-            inquiry = Inquiry(question, tiled(finding(asked, prompts, threshold), grid), asked.name)
-            return replace(films, inquiry=inquiry, tiled=grid is not None, live=live)
-
+        question = Question(tuple(prompts), threshold, frames.sampling, None, frames.start, frames.end)
+        videos = replace(frames, find=question, tiles=grid, live=live)
         decides = {"computing": computing, **batch.moments, "tiles": tiles, "duration": duration}
-        asking = Asking("detect", requests, films_by, load, threshold, decides)
+        asking = Asking("detect", requests, videos, load, threshold, decides)
         raise typer.Exit(run_batch(batch, selection, asking, console))
     if tiles is not None:
         raise UsageError("--tiles: only together with --jsonl")

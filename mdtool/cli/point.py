@@ -3,7 +3,7 @@
 import typer
 
 from mdtool.cli import options
-from mdtool.cli.batch import Asking, PointOptions, films_of, run_batch, selection_of, with_options
+from mdtool.cli.batch import Asking, PointOptions, run_batch, selection_of, video_task, with_options
 
 
 @with_options(PointOptions)
@@ -53,9 +53,9 @@ def point(
         say=console.note, note=console.note, explain=console.explain,
     )  # fmt: skip
     if batch.wanted:
-        films = films_of(batch)
+        videos = video_task(batch)
         check_apart("--jsonl", {"--json": json, "--save": save})
-        asking = Asking("point", requests, lambda _: films, load, options={"computing": computing, **batch.moments})
+        asking = Asking("point", requests, videos, load, options={"computing": computing, **batch.moments})
         raise typer.Exit(run_batch(batch, selection, asking, console))
     sources = find_photos(selection)
     many = not is_one(sources, named)

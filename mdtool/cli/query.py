@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from mdtool.cli import options
-from mdtool.cli.batch import Asking, TextOptions, films_of, run_batch, selection_of, with_options
+from mdtool.cli.batch import Asking, TextOptions, run_batch, selection_of, video_task, with_options
 
 
 @with_options(TextOptions)
@@ -77,9 +77,9 @@ def query(
         say=console.note, note=console.note, explain=console.explain,
     )  # fmt: skip
     if batch.wanted:
-        films = films_of(batch)
+        videos = video_task(batch)
         check_apart("--jsonl", {"--json": json})
-        asking = Asking("query", requests, lambda _: films, load, options={"computing": computing, **batch.moments})
+        asking = Asking("query", requests, videos, load, options={"computing": computing, **batch.moments})
         raise typer.Exit(run_batch(batch, selection, asking, console))
     sources = find_photos(selection)
     asked = load()

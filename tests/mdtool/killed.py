@@ -18,7 +18,7 @@ import mdtool.cli
 LOADED = (
     "mdtool.model_selection",
     "mdtool.cli.live",
-    "mdtool.jobs.batch.job",
+    "mdtool.jobs.batch.coordinator",
     "mdtool.jobs.batch.output_format",
     "engine.centerface",
 )

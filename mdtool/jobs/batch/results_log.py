@@ -20,7 +20,7 @@ from typing import Protocol
 
 from mdtool.errors import OutputError
 from mdtool.jobs.batch.batch_records import fields_of, version_of
-from mdtool.jobs.inference.image_input import Version
+from mdtool.jobs.batch.content_version import Version
 from mdtool.media.files.atomic_file import WholeFile, named
 from mdtool.records import findings
 from mdtool.records.batch import SCHEMA, Record

@@ -17,7 +17,9 @@ from PIL import Image
 from engine.contract import Abilities, CaptionRequest, Done, Request
 from mdtool.console import Console
 from mdtool.errors import InputError
-from mdtool.jobs.batch.job import Batch
+from mdtool.jobs.batch.coordinator import Coordinator, Plan
+from mdtool.jobs.batch.executor import ThreadExecutor
+from mdtool.jobs.batch.messages import Task
 from mdtool.jobs.batch.output_format import opened
 from mdtool.jobs.batch.progress import Progress
 from mdtool.media.sources.discover import Selection
@@ -81,7 +83,8 @@ def _run(folder: Path) -> Progress:
         sink.begin("bench")
         about = {"model": StandIn.name, "revision": "", "settings": "bench"}
         model: Any = StandIn()
-        Batch(Selection([str(folder)]), model, [CaptionRequest(None)], None, sink, about, console, progress).run()
+        plan, task = Plan(Selection([str(folder)]), about), Task([CaptionRequest(None)])
+        Coordinator(plan, task, ThreadExecutor(model), sink, progress).run()
     return progress
 
 

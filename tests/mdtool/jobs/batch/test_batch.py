@@ -26,11 +26,12 @@ from program import COMMAND, Outcome, Run, environment, run, run_here, started, 
 from engine.contract import Abilities, CaptionRequest, Done, Request
 from mdtool.console import Console
 from mdtool.errors import MdtoolError
-from mdtool.jobs.batch import work_queue
-from mdtool.jobs.batch.job import Batch
+from mdtool.jobs.batch import work_list
+from mdtool.jobs.batch.coordinator import Coordinator, Plan
+from mdtool.jobs.batch.executor import ThreadExecutor
+from mdtool.jobs.batch.messages import Task, VideoTask
 from mdtool.jobs.batch.output_format import opened
 from mdtool.jobs.batch.progress import Progress
-from mdtool.jobs.batch.video_frames import Films
 from mdtool.media.sources.discover import Selection
 from mdtool.tracking.sampling import Sampling
 
@@ -508,7 +509,7 @@ class TwoInputs(Progress):
 
 
 def test_a_video_that_changes_while_it_is_asked_about(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(work_queue, "WATCH_SECONDS", 0.05)
+    monkeypatch.setattr(work_list, "WATCH_SECONDS", 0.05)
     clip, out, console = make_video(tmp_path / "clip.mp4", 9, size=(96, 64)), tmp_path / "out", Console(quiet=True)
 
     def change() -> None:
@@ -519,12 +520,10 @@ def test_a_video_that_changes_while_it_is_asked_about(tmp_path: Path, monkeypatc
     with opened(out, overwrite=False) as sink:
         sink.begin("mine")
         about = {"model": model.name, "revision": "", "settings": "mine"}
-        batch = Batch(
-            Selection([str(clip)]), model, [CaptionRequest(None)], None, sink, about, console, TwoInputs(console),
-            films=Films(Sampling(stride=1)), watch=True,
-        )  # fmt: skip
+        task = Task([CaptionRequest(None)], videos=VideoTask(Sampling(stride=1)))
+        plan = Plan(Selection([str(clip)]), about, watch=True)
         with pytest.raises(MdtoolError, match="two are done"):
-            batch.run()
+            Coordinator(plan, task, ThreadExecutor(model), sink, TwoInputs(console)).run()
     *frames, whole = records(out)
     assert whole["sha256"] == hashlib.sha256(clip.read_bytes()).hexdigest()
     assert sorted(one["time"] for one in frames) == [0.0, 0.033, 0.067]

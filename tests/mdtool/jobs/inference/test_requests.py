@@ -20,7 +20,7 @@ from engine.contract import (
     Request,
 )
 from mdtool.errors import InputError
-from mdtool.jobs.inference.image_input import Shot
+from mdtool.jobs.inference.picture import Picture
 from mdtool.jobs.inference.requests import Asked, Event, ask, in_order
 from mdtool.media.sources.inputs import Input
 from mdtool.records.answers import TextLines, record
@@ -28,16 +28,16 @@ from mdtool.records.answers import TextLines, record
 PIXELS = np.zeros((2, 3, 3), np.uint8)
 
 
-def photos(*names: str) -> list[Shot]:
+def photos(*names: str) -> list[Picture]:
     """With pixels, but "broken" could not be read, and the model sees nothing in "empty"."""
     return [photo(name) for name in names]
 
 
-def photo(name: str) -> Shot:
+def photo(name: str) -> Picture:
     source = Input(Path(name), Path(name), name)
     if name == "broken":
-        return Shot(source, error=InputError("is damaged"))
-    return Shot(source, PIXELS[:0] if name == "empty" else PIXELS)
+        return Picture(source, error=InputError("is damaged"))
+    return Picture(source, PIXELS[:0] if name == "empty" else PIXELS)
 
 
 class Scripted:
@@ -62,8 +62,8 @@ class Scripted:
         yield from self.events
 
 
-def played(model: Scripted, shots: Sequence[Shot], requests: Sequence[Request]) -> list[tuple[str, Event]]:
-    return [(asked.source.name, event) for asked, event in in_order(ask(shots, model, requests))]  # type: ignore[arg-type]
+def played(model: Scripted, pictures: Sequence[Picture], requests: Sequence[Request]) -> list[tuple[str, Event]]:
+    return [(asked.source.name, event) for asked, event in in_order(ask(pictures, model, requests))]  # type: ignore[arg-type]
 
 
 def test_what_comes_out_of_order_waits_for_its_turn() -> None:
@@ -88,7 +88,7 @@ def test_pixels_are_kept_only_where_copies_are_wanted(keep: bool) -> None:
     model = Scripted([Done(0, "A")])
     ((asked, _),) = ask(photos("0"), model, [CaptionRequest(None)], keep_pixels=keep)  # type: ignore[arg-type]
     assert asked.size == (3, 2)
-    assert (asked.shot.pixels is PIXELS) == keep
+    assert (asked.picture.pixels is PIXELS) == keep
 
 
 def test_the_first_in_turn_is_passed_on_at_once() -> None:

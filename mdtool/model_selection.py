@@ -72,11 +72,6 @@ class Computing:
             _warm_up(model, notices)
         return model
 
-    @property
-    def decides(self) -> tuple[object, ...]:
-        """What has a say in whether older answers hold: not where they were computed, nor whether by compiled code."""
-        return self.dtype, self.quantize, self.detail, self.resize
-
 
 def _warm_up(model: Compiles, notices: Notices) -> None:
     if not model.compiled:

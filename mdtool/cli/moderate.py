@@ -193,7 +193,7 @@ def moderate(
                 questions=rules.questions, notices=Notices(note=console.note, explain=console.explain),
             )  # fmt: skip
             see = tiled(asking(asked, rules.prompts, rules.questions), grid, of_tiles=asking(asked, rules.prompts))
-            known = Inquiry(question, see, asked.name, (computing, frames.tiles))
+            known = Inquiry(question, see, asked.name, {"computing": computing, "tiles": frames.tiles})
         file = stack.enter_context(opened_for_writing(findings, overwrite, read, live=plays))
         moderating = Moderating(
             rules, known, encoding.form, targets, console, played, report_only, colour, fail_on, file, report

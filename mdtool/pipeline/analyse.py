@@ -34,12 +34,25 @@ def analyse(
 
     Raises InputError, OutputError or EngineError.
     """
-    begin, clock = time.perf_counter(), Stopwatch()
     report = Report(source.name, "", inquiry.model)
+    with closing(analysed(source, inquiry, report, progress, live, timeout)) as frames:
+        for moment, verdict in frames:
+            noted(moment, verdict)
+    return report
 
-    def note(moment: Moment, verdict: Verdict, frames: int | None) -> None:
-        report.count(moment, verdict)
-        noted(moment, verdict)
+
+def analysed(
+    source: Input,
+    inquiry: Inquiry,
+    report: Report,
+    progress: Callable[[Report, int | None], None],
+    live: Live,
+    timeout: float | None = None,
+) -> Generator[tuple[Moment, Verdict]]:
+    """As `analyse`, a frame at a time. The report is whole when they have ended."""
+    begin, clock = time.perf_counter(), Stopwatch()
+
+    def reached(moment: Moment, frames: int | None) -> None:
         report.reach(moment)
         progress(report, frames)
 
@@ -49,13 +62,17 @@ def analyse(
             with followed(judge, report) as events:
                 for event in events:
                     if isinstance(event, Judged):
-                        note(event.moment, event.verdict, None)
+                        report.count(event.moment, event.verdict)
+                        yield event.moment, event.verdict
+                        reached(event.moment, None)
             report.notes.append(judge.told())
         else:
             medium = open_medium(source, stack)
             try:
                 for moment, verdict in stack.enter_context(closing(_judged(medium, inquiry, clock, timeout))):
-                    note(moment, verdict, _frames(medium))
+                    report.count(moment, verdict)
+                    yield moment, verdict
+                    reached(moment, _frames(medium))
             except TooSlow:
                 stack.pop_all()  # for who reads it may be in the midst of it
                 raise
@@ -65,7 +82,6 @@ def analyse(
             else:
                 report.notes += medium.notes
     report.seconds, report.stages = time.perf_counter() - begin, clock.seconds
-    return report
 
 
 def _judged(

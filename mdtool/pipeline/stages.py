@@ -6,6 +6,7 @@ import time
 from collections import defaultdict
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from mdtool.errors import TooSlow
@@ -36,8 +37,18 @@ class Pause:
     """Nothing came for POLL_SECONDS."""
 
 
-def ahead_with_pauses(items: Iterable[T | Pause], depth: int, timeout: float | None = None) -> Generator[T | Pause]:
+@dataclass
+class Patience:
+    """How long, in seconds, a stage is waited for before a Pause; may be changed while it goes on."""
+
+    seconds: float = POLL_SECONDS
+
+
+def ahead_with_pauses(
+    items: Iterable[T | Pause], depth: int, timeout: float | None = None, patience: Patience | None = None
+) -> Generator[T | Pause]:
     """As `ahead`, and tells whenever there is nothing yet. Items may be a Pause, where there is work but no result."""
+    patience = patience or Patience()
     ready: queue.Queue[T | _End] = queue.Queue(depth)
     stopped = threading.Event()
     is_stuck, begun = False, time.monotonic()
@@ -78,7 +89,7 @@ def ahead_with_pauses(items: Iterable[T | Pause], depth: int, timeout: float | N
         asked = time.monotonic()
         while True:
             try:
-                item = ready.get(timeout=POLL_SECONDS)
+                item = ready.get(timeout=patience.seconds)
             except queue.Empty:
                 check_not_ending()
                 if timeout and time.monotonic() - max(begun, asked) > timeout:

@@ -94,7 +94,7 @@ class Gazing:
         if live:
             return finished(self._follow(source, target), self.console)
         assert not isinstance(target, Address)
-        settings = (self.form, self.targets is None)
+        settings = {"form": self.form, "writes": self.targets is not None}
         with resumable(source, target, self.known, settings, self.console, self.beside) as (known, work):
             report = self._look_and_show(source, target, known, work)
         return finished(report, self.console)

@@ -1,17 +1,18 @@
-"""Asks a model about photos. They are encoded a few at a time, and asked about together."""
+"""Asks a model about pictures. They are encoded a few at a time, and asked about together."""
 
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import count, islice
+from itertools import count
 from typing import Any
 
 import numpy as np
 
-from engine.contract import DetectRequest, Done, EncodedImage, EngineError, Failed, Model, Piece, Request
-from mdtool.jobs.inference.image_input import Shot
+from engine.contract import Done, EncodedImage, EngineError, Failed, Model, Piece, Request
+from mdtool.jobs.inference.picture import Picture
 from mdtool.media.sources.inputs import Input
+from mdtool.pipeline.stages import POLL_SECONDS, Patience
 
 Event = Piece | Done | Failed
 Encode = Callable[[Sequence[np.ndarray]], Sequence[EncodedImage]]
@@ -19,16 +20,16 @@ Encode = Callable[[Sequence[np.ndarray]], Sequence[EncodedImage]]
 
 @dataclass(frozen=True, eq=False)
 class Asked:
-    """One request about one photo.
+    """One request about one picture.
 
-    index: counts all requests from 0, in their order. shot: with its pixels if they are kept, for a long answer can
-    make many others wait. number: counts the requests about a photo from 0. size: width and height in pixels, upright;
-    (0, 0) if the photo could not be read. last: no other request about this photo comes after it. since: when work on
-    it began, on the clock of `time.perf_counter`.
+    index: counts all requests from 0, in their order. picture: with its pixels if they are kept, for a long answer can
+    make many others wait. number: counts the requests about a picture from 0. size: width and height in pixels,
+    upright; (0, 0) if the picture could not be read. last: no other request about this picture comes after it. since:
+    when work on it began, on the clock of `time.perf_counter`.
     """
 
     index: int
-    shot: Shot
+    picture: Picture
     request: Request
     number: int
     size: tuple[int, int]
@@ -37,53 +38,72 @@ class Asked:
 
     @property
     def source(self) -> Input:
-        return self.shot.source
+        return self.picture.source
 
 
 def ask(
-    shots: Iterable[Shot],
+    pictures: Iterable[Picture | None],
     model: Model,
     requests: Sequence[Request],
-    threshold: float | None = None,
+    *,
     keep_pixels: bool = False,
     encode: Encode | None = None,
-) -> Generator[tuple[Asked, Event]]:
-    """What comes of every request about every photo, as it comes, each up to its Done or Failed.
+    patience: Patience | None = None,
+) -> Iterator[tuple[Asked, Event] | None]:
+    """What comes of every request about every picture, as it comes, each up to its Done or Failed.
 
-    requests: without their image. shots: may be drawn on another thread than the caller's. encode: in place of the
-    model's own. A photo that could not be read, or that the model can't encode, gives one Failed in place of its
-    answers.
+    Pictures may come slowly: None stands for there being none yet. What is under way goes on meanwhile, and new
+    pictures take the places that come free. A picture that could not be read, or that the model can't encode, gives one
+    Failed in place of its answers.
+
+    Args:
+        pictures: each is asked about once; None is passed on where nothing is under way.
+        model: is driven here, and nowhere else meanwhile.
+        requests: without their image.
+        keep_pixels: whether `Asked.picture` keeps them.
+        encode: in place of the model's own.
+        patience: how long the pictures wait before they give None; set to no time while answers are under way.
     """
-    asked: dict[int, Asked] = {}  # by the engine's index, until they are done
+    scheduler = model.scheduler()
+    asked: dict[int, Asked] = {}  # by ticket, until they are done
     failed: deque[tuple[Asked, Failed]] = deque()
-    theirs, ours = count(), count()
-
-    def drawn() -> Iterator[Request]:
-        rest = iter(shots)
-        while chunk := list(islice(rest, model.pictures_at_once)):
-            since = time.perf_counter()
-            for shot, encoded in zip(chunk, _encoded(chunk, encode or model.encode), strict=True):
-                kept = shot if keep_pixels else replace(shot, pixels=None)
-                if isinstance(encoded, Exception):
-                    one = Asked(next(ours), kept, requests[0], 0, shot.size, True, since)
-                    failed.append((one, Failed(-1, encoded)))
-                    continue
-                for number, request in enumerate(requests):
-                    last = number == len(requests) - 1
-                    asked[next(theirs)] = Asked(next(ours), kept, request, number, shot.size, last, since)
-                    if isinstance(request, DetectRequest):
-                        yield replace(request, image=encoded, threshold=threshold)
-                    else:
-                        yield replace(request, image=encoded)
-
-    for event in model.run(drawn()):
-        yield (asked[event.index] if isinstance(event, Piece) else asked.pop(event.index)), event
+    source, numbers, more = iter(pictures), count(), True
+    while more or not scheduler.idle:
+        if patience:
+            patience.seconds = POLL_SECONDS if scheduler.idle else 0.0
+        chunk: list[Picture] = []
+        waits = False
+        while more and not waits and scheduler.free_places and len(chunk) < model.pictures_at_once:
+            try:
+                picture = next(source)
+            except StopIteration:
+                more = False
+                break
+            waits = picture is None
+            if picture is not None:
+                chunk.append(picture)
+        since = time.perf_counter()
+        for picture, encoded in zip(chunk, _encoded(chunk, encode or model.encode), strict=True):
+            kept = picture if keep_pixels else replace(picture, pixels=None)
+            if isinstance(encoded, Exception):
+                one = Asked(next(numbers), kept, requests[0], 0, picture.size, True, since)
+                failed.append((one, Failed(-1, encoded)))
+                continue
+            for number, request in enumerate(requests):
+                last = number == len(requests) - 1
+                ticket = scheduler.add(replace(request, image=encoded))
+                asked[ticket] = Asked(next(numbers), kept, request, number, picture.size, last, since)
+        if scheduler.idle and waits:
+            yield None
+        for event in scheduler.step():
+            yield (asked[event.index] if isinstance(event, Piece) else asked.pop(event.index)), event
+            while failed:
+                yield failed.popleft()
         while failed:
             yield failed.popleft()
-    yield from failed
 
 
-def in_order(answers: Iterable[tuple[Asked, Event]]) -> Generator[tuple[Asked, Event]]:
+def in_order(answers: Iterable[tuple[Asked, Event]]) -> Iterator[tuple[Asked, Event]]:
     """What `ask` gives in the order of the requests: all of the first, as it comes, and then all of the next."""
     held: defaultdict[int, deque[tuple[Asked, Event]]] = defaultdict(deque)
     due = 0
@@ -97,10 +117,10 @@ def in_order(answers: Iterable[tuple[Asked, Event]]) -> Generator[tuple[Asked, E
                 due += 1
 
 
-def _encoded(shots: Sequence[Shot], encode: Encode) -> list[Any]:
+def _encoded(pictures: Sequence[Picture], encode: Encode) -> list[Any]:
     """What the model made of each, or the error in its place."""
-    made = iter(_encode([shot.pixels for shot in shots if shot.pixels is not None], encode))
-    return [shot.error if shot.pixels is None else next(made) for shot in shots]
+    made = iter(_encode([picture.pixels for picture in pictures if picture.pixels is not None], encode))
+    return [picture.error if picture.pixels is None else next(made) for picture in pictures]
 
 
 def _encode(images: Sequence[np.ndarray], encode: Encode) -> list[Any]:

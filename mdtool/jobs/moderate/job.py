@@ -88,7 +88,7 @@ class Moderating:
                 self._check_target(target)
         if not writes and not self._verdict_wanted:
             return Exit.OK
-        settings = (self.policy, self.colour, self.form, writes)
+        settings = {"policy": self.policy, "colour": self.colour, "form": self.form, "writes": writes}
         with (
             resumable(source, target, self.known, settings, self.console, self.page) as (known, work),
             ExitStack() as stack,

@@ -38,7 +38,8 @@ class Redacting:
         target = self.targets.of(source)
         if not self.targets.take(source, target, self.console):
             return Exit.OK
-        with resumable(source, target, self.known, (self.redaction, self.form), self.console) as (known, work):
+        settings = {"redaction": self.redaction, "form": self.form}
+        with resumable(source, target, self.known, settings, self.console) as (known, work):
             run = Run(
                 recorded(known, source, self.targets) if isinstance(known, Path) else known,
                 self.redaction,

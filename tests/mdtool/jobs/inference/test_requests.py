@@ -1,6 +1,6 @@
 """Answers come in the order of the photos and prompts, however the model finishes them, and each as soon as it can."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ from engine.contract import (
     Request,
 )
 from mdtool.errors import InputError
-from mdtool.jobs.inference.image_input import Shot
+from mdtool.jobs.inference.picture import Picture
 from mdtool.jobs.inference.print_answers import TextLines
 from mdtool.jobs.inference.requests import Asked, Event, ask, in_order
 from mdtool.media.sources.inputs import Input
@@ -24,26 +24,27 @@ from mdtool.media.sources.inputs import Input
 PIXELS = np.zeros((2, 3, 3), np.uint8)
 
 
-def photos(*names: str) -> list[Shot]:
+def photos(*names: str) -> list[Picture]:
     """With pixels, but "broken" could not be read, and the model sees nothing in "empty"."""
     return [photo(name) for name in names]
 
 
-def photo(name: str) -> Shot:
+def photo(name: str) -> Picture:
     source = Input(Path(name), Path(name), name)
     if name == "broken":
-        return Shot(source, error=InputError("is damaged"))
-    return Shot(source, PIXELS[:0] if name == "empty" else PIXELS)
+        return Picture(source, error=InputError("is damaged"))
+    return Picture(source, PIXELS[:0] if name == "empty" else PIXELS)
 
 
 class Scripted:
-    """Takes all requests at once, and then plays these events; the real one's order depends on what it says."""
+    """Takes all requests at once, and plays these events in turn, each once there is a request that it can be of; the
+    real one's order depends on what it says."""
 
     name = "scripted"
     pictures_at_once = 3
 
     def __init__(self, events: Sequence[Event]) -> None:
-        self.events = events
+        self.events = list(events)
         self.requests: list[Request] = []
         self.batches: list[int] = []
 
@@ -53,13 +54,26 @@ class Scripted:
         self.batches.append(len(images))
         return [sum(self.batches) - len(images) + number for number in range(len(images))]
 
-    def run(self, requests: Iterable[Request]) -> Iterator[Event]:
-        self.requests += requests
-        yield from self.events
+    free_places = 1 << 30
+
+    def scheduler(self) -> "Scripted":
+        return self
+
+    @property
+    def idle(self) -> bool:
+        return not self.events or not self.requests
+
+    def add(self, request: Request) -> int:
+        self.requests.append(request)
+        return len(self.requests) - 1
+
+    def step(self) -> list[Event]:
+        is_due = self.events and self.events[0].index < len(self.requests)
+        return [self.events.pop(0)] if is_due else []
 
 
-def played(model: Scripted, shots: Sequence[Shot], requests: Sequence[Request]) -> list[tuple[str, Event]]:
-    return [(asked.source.name, event) for asked, event in in_order(ask(shots, model, requests))]  # type: ignore[arg-type]
+def played(model: Scripted, pictures: Sequence[Picture], requests: Sequence[Request]) -> list[tuple[str, Event]]:
+    return [(asked.source.name, event) for asked, event in in_order(filter(None, ask(pictures, model, requests)))]  # type: ignore[arg-type]
 
 
 def test_what_comes_out_of_order_waits_for_its_turn() -> None:
@@ -84,12 +98,12 @@ def test_pixels_are_kept_only_where_copies_are_wanted(keep: bool) -> None:
     model = Scripted([Done(0, "A")])
     ((asked, _),) = ask(photos("0"), model, [CaptionRequest(None)], keep_pixels=keep)  # type: ignore[arg-type]
     assert asked.size == (3, 2)
-    assert (asked.shot.pixels is PIXELS) == keep
+    assert (asked.picture.pixels is PIXELS) == keep
 
 
 def test_the_first_in_turn_is_passed_on_at_once() -> None:
     model = Scripted([Piece(0, "a"), Piece(0, "b"), Done(0, "ab")])
-    stream = in_order(ask(photos("0"), model, [CaptionRequest(None)]))  # type: ignore[arg-type]
+    stream = in_order(filter(None, ask(photos("0"), model, [CaptionRequest(None)])))  # type: ignore[arg-type]
     assert next(stream)[1] == Piece(0, "a")
 
 

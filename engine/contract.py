@@ -1,6 +1,6 @@
-"""What every model family meets: plain requests and results, two protocols, and the errors a caller can act on.
+"""What every model family meets: requests, results, protocols, and the errors a caller can act on.
 
-Coordinates are fractions of the picture, 0..1, origin top left. Pictures are HxWx3 uint8 RGB arrays.
+Coordinates are fractions of the upright image, 0..1, origin top left. Images are HxWx3 uint8 RGB arrays.
 """
 
 import sys
@@ -8,14 +8,12 @@ import unicodedata
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 
 if TYPE_CHECKING:  # not every model needs torch, which takes long to load
     from torch import Tensor
-
-T = TypeVar("T")
 
 UNLIMITED = sys.maxsize  # as max_objects: until the model stops by itself
 
@@ -50,27 +48,51 @@ class Grounding:
     points: tuple[Point, ...]
 
 
+Finish = Literal["stop", "length", "cancelled"]
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The reply to a question, and what the model reasoned on the way (empty where it did not reason)."""
+    """Text that was generated: a caption, or the reply to a question.
+
+    text: the answer. reasoning: what the model reasoned on the way, empty where it did not; grounding: places that it
+    speaks of. tokens: the ids that were generated, those of the reasoning first, without the tokens that ended either,
+    but with those whose text a stop string cut off. prompt_tokens: positions that the model had read before the first
+    generated token, those of the picture included. finish: "stop" where the model ended the text, or a stop string
+    did; "length" where max_tokens or the model's context did; "cancelled" where the request was cancelled.
+    """
 
     text: str
     reasoning: str = ""
     grounding: tuple[Grounding, ...] = ()
+    tokens: tuple[int, ...] = ()
+    prompt_tokens: int = 0
+    finish: Finish = "stop"
 
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """How text is made; None stands for the model's own default.
+    """How text is generated; None stands for the model's own default.
 
-    temperature: 0 takes the likeliest token each time. top_p: the nucleus that is drawn from, 0..1.
-    max_tokens: the text ends there at the latest. seed: the same seed gives the same text, batched or alone.
+    temperature: 0 is greedy decoding. top_p: the nucleus that is drawn from, 0..1. max_tokens: the text ends there at
+    the latest. seed: the same seed gives the same text, batched or alone.
+
+    top_k: only so many of the likeliest tokens are drawn from, 1 or more. min_p: only tokens that are at least so
+    likely, as a share of the likeliest, 0..1. repetition_penalty: over 1 makes tokens of the prompt and of the text so
+    far less likely, under 1 more. presence_penalty: is taken off the logit of each token in the text so far, -2..2.
+    stop: the text ends before the first of these strings that is complete in it. It has no say in reasoning, nor in an
+    answer that can only be a choice or a number.
     """
 
     temperature: float | None = None
     top_p: float | None = None
     max_tokens: int | None = None
     seed: int = 0
+    top_k: int | None = None
+    min_p: float | None = None
+    repetition_penalty: float | None = None
+    presence_penalty: float | None = None
+    stop: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,26 +138,26 @@ class Abilities:
         return known is None or normalise(prompt) in known
 
 
-# What `encode` returns is private to each family: one value a picture, good for any number of prompts.
-EncodedImage = Any
+class EncodedImage:
+    """One image as a model has encoded it, good for any number of requests; what it holds is private to each family."""
 
 
-# What can be asked of one picture. `adapter` is a fine-tuned variant, as `LanguageModel.adapter` returns it.
+# What can be asked. `adapter`: the LoRA adapter that answers, by name or path; None: that of `LoadOptions`.
 
 
 @dataclass(frozen=True, slots=True)
 class CaptionRequest:
-    image: EncodedImage
+    image: EncodedImage | None
     length: str = "normal"
     generation: Generation = Generation()
-    adapter: Any = None
+    adapter: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class QueryRequest:
     """references: points (x, y) or boxes (x_min, y_min, x_max, y_max) that the question is about.
 
-    image None asks without a picture. reasoning None: as the model was made for. allowed: what the answer can only be,
+    image None asks without an image. reasoning None: as the model was made for. allowed: what the answer can only be,
     None for any text; a choice is always whole, whatever max_tokens is, and a number has one token at least. The
     thoughts are free.
     """
@@ -145,46 +167,94 @@ class QueryRequest:
     reasoning: bool | None = None
     references: tuple[tuple[float, ...], ...] = ()
     generation: Generation = Generation()
-    adapter: Any = None
+    adapter: str | None = None
+    allowed: Choices | Number | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a conversation; its parts in the order in which they are read."""
+
+    role: Literal["system", "user", "assistant"]
+    parts: tuple[str | EncodedImage, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ChatRequest:
+    """The next turn of the assistant after these messages. allowed: as in `QueryRequest`."""
+
+    messages: tuple[Message, ...]
+    generation: Generation = Generation()
+    adapter: str | None = None
     allowed: Choices | Number | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class DetectRequest:
-    """max_objects None: the model's default."""
+    """max_objects, threshold None: the model's defaults. threshold: least score of a box, 0..1."""
 
-    image: EncodedImage
+    image: EncodedImage | None
     prompt: str
     max_objects: int | None = None
-    adapter: Any = None
+    adapter: str | None = None
+    threshold: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class PointRequest:
     """max_objects None: the model's default."""
 
-    image: EncodedImage
+    image: EncodedImage | None
     prompt: str
     max_objects: int | None = None
-    adapter: Any = None
+    adapter: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class GazeRequest:
     """eye: (x, y) of the eye, or of the middle of the face, whose gaze is asked for."""
 
-    image: EncodedImage
+    image: EncodedImage | None
     eye: tuple[float, float]
 
 
-Request = CaptionRequest | QueryRequest | DetectRequest | PointRequest | GazeRequest
+Request = CaptionRequest | QueryRequest | ChatRequest | DetectRequest | PointRequest | GazeRequest
+SKILLS: dict[type[Any], str] = {
+    CaptionRequest: "caption",
+    QueryRequest: "query",
+    ChatRequest: "chat",
+    DetectRequest: "detect",
+    PointRequest: "point",
+    GazeRequest: "gaze",
+}
+
+
+@dataclass(frozen=True)
+class LoadOptions:
+    """How a model is loaded; an option that the model can't honour is an EngineError.
+
+    device: "auto", "cpu", "cuda", "cuda:N" or "mps". dtype: "float32", "bfloat16", "float16", or None for what the
+    device computes fast in. quantize: "int4" (also "int4-64", "int4-32": the group size), "int8", or None. compile: use
+    torch.compile. detail: "low", "auto", "high", or a number in the model's own unit (centerface: pixels of the longer
+    side of its input; Moondream: crops of a large image). resize: the library that scales images, None: libvips where
+    it is installed, as the reference does. adapter: the LoRA adapter, by name or path, of requests that name none.
+    """
+
+    device: str = "auto"
+    dtype: str | None = None
+    quantize: str | None = None
+    compile: bool = False
+    detail: str | int = "auto"
+    resize: Literal["vips", "pillow"] | None = None
+    adapter: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What was found, and whether the model stopped by itself (False: max_objects or the context ended it)."""
+    """What was found (boxes by detect, points by point), and whether the model stopped by itself (False: max_objects
+    or the context ended it)."""
 
-    items: list[Any]  # of Box for detect, of Point for point
+    items: list[Box] | list[Point]
     complete: bool
 
 
@@ -198,10 +268,10 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """The result of one request: str (caption), Answer (query), Found (detect, point), Point or None (gaze)."""
+    """The result of one request: Answer (caption, query), Found (detect, point), Point or None (gaze)."""
 
     index: int
-    result: Any
+    result: Answer | Found | Point | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,8 +282,39 @@ class Failed:
     error: Exception
 
 
+Result = Answer | Found | Point | None  # of caption, query and chat; of detect and point; of gaze
+Event = Piece | Done | Failed
+
+
+class Scheduler(Protocol):
+    """Requests in, events out; the caller decides when the model computes.
+
+    Tickets number the requests from 0 in the order in which they were added; an event's index is its request's ticket.
+    """
+
+    @property
+    def idle(self) -> bool:
+        """Whether no request waits or is under way."""
+
+    @property
+    def free_places(self) -> int:
+        """How many more requests would be begun at the next step."""
+
+    def add(self, request: Request) -> int:
+        """Take a request, to be begun when there is a place, and return its ticket."""
+
+    def step(self) -> list[Event]:
+        """Compute one step for all requests under way; [] where there is nothing to do."""
+
+    def cancel(self, ticket: int) -> None:
+        """End a request early and free its memory before the next step; one that has ended is left alone."""
+
+
 class Model(Protocol):
-    """The contract. A list of images in, a list of results out; a batch gives what its members alone would give."""
+    """The contract. A batch gives each of its members what it gets alone, on a CPU to the last bit.
+
+    The verbs (caption, query, detect, ...) are shared code over `run`: see `engine.generation.verbs`.
+    """
 
     name: str
     revision: str  # another one where the weights are: the hub's commit, or a digest; "" if they are in no file
@@ -223,21 +324,27 @@ class Model(Protocol):
     @property
     def abilities(self) -> Abilities: ...
 
-    def encode(self, images: Sequence[np.ndarray]) -> list[EncodedImage]: ...
+    def encode(self, images: Sequence[np.ndarray]) -> Sequence[EncodedImage]:
+        """Encode images of any sizes once, for any number of requests.
 
-    def detect(
-        self,
-        encoded: Sequence[EncodedImage],
-        prompt: str,
-        threshold: float | None = None,
-        max_objects: int | None = None,
-    ) -> list[list[Box]]:
-        """max_objects None: the model's default. ObjectLimitWarning if it, and not the model, ended a list;
-        UNLIMITED leaves it to the model, and where that never stops raises EngineError."""
+        Raises:
+            ValueError: an array is not HxWx3 uint8.
+        """
 
-    def point(
-        self, encoded: Sequence[EncodedImage], prompt: str, max_objects: int | None = None
-    ) -> list[list[Point]]: ...
+    def check(self, request: Request) -> None:
+        """Raise what `run` would answer the request with as Failed, as far as that can be told without computing.
+
+        The image may be None: it is not checked.
+        """
+
+    def scheduler(self, batch: int | None = None) -> Scheduler:
+        """Make a scheduler of at most `batch` requests a step; None: as many as fit."""
+
+    def run(self, requests: Iterable[Request], batch: int | None = None) -> Iterator[Event]:
+        """Serve requests, `batch` at a time (None: as many as fit); as one ends, the next takes its place.
+
+        Requests are drawn as places come free, so the iterable may be endless; a slow one stalls nothing under way.
+        """
 
 
 @runtime_checkable
@@ -247,20 +354,6 @@ class Landmarks(Protocol):
     def landmarks(self, encoded: Sequence[EncodedImage], threshold: float | None = None) -> list[np.ndarray]:
         """Of the faces that `detect` gives at this threshold, in its order: (faces, 5, 2), x y of the eyes, the nose
         and the corners of the mouth; of each pair first the one on the left in a picture of an upright face."""
-
-
-@runtime_checkable
-class ManyPrompts(Protocol):
-    """What a model has besides that looks for several things at once faster than for one after another."""
-
-    def detect_each(
-        self,
-        encoded: Sequence[EncodedImage],
-        prompts: Sequence[str],
-        threshold: float | None = None,
-        max_objects: int | None = None,
-    ) -> list[list[list[Box]]]:
-        """For each prompt what `detect` gives."""
 
 
 @runtime_checkable
@@ -288,44 +381,6 @@ class Compiles(Protocol):
         """Compiles what is compiled, so that no answer waits for it."""
 
 
-class LanguageModel(Model, Protocol):
-    """A model that also reads and writes words.
-
-    With stream=True, `caption` and `query` give the text as it grows instead, in pieces of whole words.
-    """
-
-    def caption(
-        self,
-        encoded: Sequence[EncodedImage],
-        length: str = "normal",
-        generation: Generation = Generation(),
-        stream: bool = False,
-    ) -> list[str] | Iterator[Piece]: ...
-
-    def query(
-        self,
-        encoded: Sequence[EncodedImage | None],
-        question: str,
-        reasoning: bool | None = None,
-        references: Sequence[tuple[float, ...]] = (),
-        generation: Generation = Generation(),
-        stream: bool = False,
-        allowed: Choices | Number | None = None,
-    ) -> list[Answer] | Iterator[Piece]: ...
-
-    def detect_gaze(
-        self, encoded: Sequence[EncodedImage], eyes: Sequence[tuple[float, float]]
-    ) -> list[Point | None]: ...
-
-    def detect_gaze_accurately(
-        self, encoded: Sequence[EncodedImage], mirrored: Sequence[EncodedImage], faces: Sequence[Box], seed: int = 0
-    ) -> list[Point | None]: ...
-
-    def run(self, requests: Iterable[Request], batch: int | None = None) -> Iterator[Piece | Done | Failed]:
-        """Any requests, `batch` of them at a time (None: as many as fit): each ends when it is done, and the next
-        takes its place. Requests are drawn as places come free, so the iterable may be endless."""
-
-
 class EngineError(Exception):
     """Anything the engine can't do; the message says what and how to mend it, in one line."""
 
@@ -338,6 +393,13 @@ class ModelUnavailable(EngineError):
     """No such model, or its weights are missing or broken."""
 
 
+class Cancelled(EngineError):
+    """The request was cancelled before it had a result."""
+
+    def __init__(self) -> None:
+        super().__init__("the request was cancelled")
+
+
 class ObjectLimitWarning(UserWarning):
     """A list of objects was ended by its limit: there may be more in the picture."""
 
@@ -345,14 +407,6 @@ class ObjectLimitWarning(UserWarning):
 def normalise(prompt: str) -> str:
     """Prompt without case, outer or repeated white space, or decomposed letters."""
     return " ".join(unicodedata.normalize("NFC", prompt).casefold().split())
-
-
-def limited(lists: Sequence[list[T]], max_objects: int | None) -> list[list[T]]:
-    """The first max_objects of each list (None: all), with an ObjectLimitWarning if that left some out."""
-    if max_objects is None or all(len(members) <= max_objects for members in lists):
-        return list(lists)
-    warn_of_limit(max_objects)
-    return [members[:max_objects] for members in lists]
 
 
 def warn_of_limit(max_objects: int) -> None:

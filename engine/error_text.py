@@ -1,10 +1,17 @@
 """What comes from elsewhere, made fit for an error of one line: names out of files, other errors, lists of faults."""
 
 from collections.abc import Mapping
+from typing import Any
 
 
 def shown(name: str) -> str:
     return repr(name if len(name) <= 100 else name[:97] + "...")
+
+
+def short_repr(value: Any) -> str:
+    """Return what a file gives as a value, cut where it is long."""
+    text = repr(value)
+    return text if len(text) <= 40 else text[:37] + "..."
 
 
 def reason(error: Exception) -> str:

@@ -1,16 +1,17 @@
 """What the person is told while work goes on: progress on a terminal, one line an input, all of it on stderr."""
 
 import contextlib
+import re
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from mdtool.errors import UsageError
-from mdtool.records.run_report import Report
 from mdtool.stdout import put_record
 
 SECONDS_BETWEEN_UPDATES = 0.1
+CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # could command a terminal
 
 
 class Console:
@@ -42,17 +43,18 @@ class Console:
         if self.verbose:
             self.note(message)
 
-    def progress(self, report: Report, frames: int | None) -> None:
-        """Moves the bar, which there is only if stderr is a terminal."""
+    def progress(self, source: str, frames: int, total: int | None, counts: str) -> None:
+        """Moves the bar of a source, which there is only if stderr is a terminal.
+
+        frames: that are done, of a total that may not be known. counts: what was found up to here, in words.
+        """
         now = time.monotonic()
         if self.quiet or now - self._updated < SECONDS_BETWEEN_UPDATES or not sys.stderr.isatty():
             return
         self._updated = now
         if self._bar is None:
-            self._start(report)
-        self._bar.update(
-            self._task, completed=report.frames, total=frames, looks=report.looks, objects=len(report.tracks)
-        )
+            self._start(source)
+        self._bar.update(self._task, completed=frames, total=total, counts=counts)
 
     @contextlib.contextmanager
     def bar(self, label: str) -> Iterator[Callable[[float], None]]:
@@ -69,20 +71,20 @@ class Console:
             task = shown.add_task("", total=1.0)
             yield lambda share: shown.update(task, completed=share)
 
-    def _start(self, report: Report) -> None:
+    def _start(self, source: str) -> None:
         from rich.console import Console as RichConsole
         from rich.markup import escape
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
         columns = (
-            TextColumn(escape(report.source)),
+            TextColumn(escape(source)),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[objects]} objects, {task.fields[looks]} looks"),
+            TextColumn("{task.fields[counts]}"),
             TimeRemainingColumn(),
         )
         self._bar = Progress(*columns, console=RichConsole(stderr=True), transient=True)
-        self._task = self._bar.add_task("", total=None, looks=0, objects=0)
+        self._task = self._bar.add_task("", total=None, counts="")
         self._bar.start()
 
     def clear(self) -> None:
@@ -91,15 +93,13 @@ class Console:
             self._bar.stop()
             self._bar = None
 
-    def done(self, report: Report, record: dict[str, Any] | None = None) -> None:
-        """record: what goes to stdout if summaries do; None: the report's own."""
+    def summary(self, lines: Iterable[str], record: dict[str, Any]) -> None:
+        """What was done to one input: lines for a person, or the record, as the summaries go."""
         self.clear()
-        for note in dict.fromkeys(report.notes):
-            self.note(f"{report.source}: {note}")
         if self.as_json:
-            put_record(report.as_dict() if record is None else record)
+            put_record(record)
         elif not self.quiet:
-            for line in report.lines():
+            for line in lines:
                 _print(line)
 
 

@@ -1,5 +1,8 @@
-"""The exit codes that a pipeline can rely on, and the errors that carry them."""
+"""The exit codes that a pipeline can rely on, the errors that carry them, and why a file can't be written."""
 
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import IntEnum, unique
 
 
@@ -54,3 +57,32 @@ class OutputError(MdtoolError):
 
 class StdoutError(OutputError):
     """What goes to stdout can't be written, whatever became of the file."""
+
+
+@contextmanager
+def named(target: object) -> Iterator[None]:
+    """What can't be written is told with the name of what it is, as an OutputError."""
+    try:
+        yield
+    except (StdoutError, BrokenPipeError):
+        raise
+    except OutputError as error:
+        raise OutputError(f"{target}: {error}") from error
+    except OSError as error:
+        raise OutputError(f"{target}: {cant_write(error)}") from error
+
+
+def cant_write(error: OSError) -> str:
+    """Why a file can't be written, and what to do."""
+    reasons = {
+        errno.ENOSPC: "can't be written: the disk is full",
+        errno.EDQUOT: "can't be written: the disk quota is used up",
+        errno.EFBIG: "can't be written: it would be larger than this system allows",
+        errno.EACCES: "can't be written: permission denied",
+        errno.EROFS: "can't be written: the disk is read-only",
+        errno.ENOENT: "can't be written: its folder does not exist",
+        errno.ENOTDIR: "can't be written: a part of its path is no folder",
+        errno.EISDIR: "is a folder: give a file name, or a folder that exists",
+        errno.ENAMETOOLONG: "can't be written: its name is too long",
+    }
+    return reasons.get(error.errno or 0, f"can't be written: {error.strerror or error}")

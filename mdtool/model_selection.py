@@ -1,21 +1,26 @@
 """Which model answers, and what it is asked to be."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import Literal
 
 import engine
 from engine.contract import (
     Abilities,
+    CaptionRequest,
     Compiles,
+    DetectRequest,
     EngineError,
     Landmarks,
-    LanguageModel,
-    Model,
+    LoadOptions,
     ModelUnavailable,
+    PointRequest,
+    QueryRequest,
+    Request,
 )
+from engine.generation.verbs import VisionModel
 from mdtool.errors import Exit, MdtoolError, UsageError
 
 Say = Callable[[str], object]  # is told a line for the person
@@ -35,6 +40,16 @@ def _ignore(line: str) -> None:
 
 
 @dataclass(frozen=True)
+class Notices:
+    """Who is told what while a model is chosen and loaded. say: which model "auto" is; note: what takes long; explain:
+    what the model computes with."""
+
+    say: Say = _ignore
+    note: Say = _ignore
+    explain: Say = _ignore
+
+
+@dataclass(frozen=True)
 class Computing:
     """How a model computes: options of `engine.load`, as they are on the command line."""
 
@@ -45,26 +60,27 @@ class Computing:
     detail: str = "auto"
     resize: Literal["vips", "pillow"] | None = None
 
-    def load(self, name: str, explain: Say = _ignore, note: Say = _ignore) -> Model:
-        """explain: told what the model computes with; note: what takes long. Raises as `engine.load` does."""
+    def load(self, name: str, notices: Notices = Notices()) -> VisionModel:
+        """Raises as `engine.load` does."""
         quantize = None if self.quantize == "none" else self.quantize
         detail = int(self.detail) if self.detail.isdecimal() else self.detail
-        model = engine.load(name, self.device, self.dtype, quantize, self.compile, detail, self.resize)
+        options = LoadOptions(self.device, self.dtype, quantize, self.compile, detail, self.resize)
+        model = engine.load(name, options)
         for line in model.setup:
-            explain(f"{model.name}: {line}")
+            notices.explain(f"{model.name}: {line}")
         if self.compile and isinstance(model, Compiles):
-            _warm_up(model, explain, note)
+            _warm_up(model, notices)
         return model
 
 
-def _warm_up(model: Compiles, explain: Say, note: Say) -> None:
+def _warm_up(model: Compiles, notices: Notices) -> None:
     if not model.compiled:
-        note("--compile changes nothing here, -v says why")
+        notices.note("--compile changes nothing here, -v says why")
         return
-    note("compiling for this machine, which takes a minute the first time")
+    notices.note("compiling for this machine, which takes a minute the first time")
     begin = time.monotonic()
     model.warm_up()
-    explain(f"compiled in {time.monotonic() - begin:.1f} s")
+    notices.explain(f"compiled in {time.monotonic() - begin:.1f} s")
 
 
 def load_model(
@@ -72,41 +88,38 @@ def load_model(
     skill: str,
     prompts: Sequence[str],
     computing: Computing = Computing(),
-    threshold: float | None = None,
     *,
+    threshold: float | None = None,
     questions: Sequence[str] = (),
-    say: Say = _ignore,
-    note: Say = _ignore,
-    explain: Say = _ignore,
-) -> Model:
+    notices: Notices = Notices(),
+) -> VisionModel:
     """The model of that name or at that path, or for "auto" one that serves all the prompts: for faces the
     embedded one, else the best that was pulled.
 
-    prompts: for "caption" the lengths. questions: that it is to answer besides. say: told which model "auto" is. note,
-    explain: as for `Computing.load`. NoModel if there is none; UsageError if it can't do what the options say.
+    prompts: for "caption" the lengths. questions: that it is to answer besides. NoModel if there is none;
+    UsageError if it can't do what the options say.
     """
     with model_errors():
         chosen = _first_that_serves(skill, prompts, questions) if name == "auto" else name
-        model = _load(chosen, name, computing, explain, note)
+        model = _load(chosen, name, computing, notices)
         for prompt in prompts:  # says what is wrong with a prompt before any work is done
             _check(model, skill, prompt, threshold)
         for question in questions:
             _check(model, "query", question, None)
     if name == "auto":
-        say(f"the model is {model.name}")
+        notices.say(f"the model is {model.name}")
     return model
 
 
 def load_gazer(
     name: str,
     prompts: Sequence[str],
-    accurate: bool = False,
     computing: Computing = Computing(),
-    threshold: float | None = None,
     *,
-    say: Say = _ignore,
-    explain: Say = _ignore,
-) -> Model:
+    accurate: bool = False,
+    threshold: float | None = None,
+    notices: Notices = Notices(),
+) -> VisionModel:
     """A model that finds all the prompts, of which a face is one, and knows where faces look.
 
     "auto" is one that was pulled, else the embedded one for faces, which has `Landmarks` and so the head's direction
@@ -114,23 +127,23 @@ def load_gazer(
     """
     with model_errors():
         chosen = _first_gazer(prompts, accurate) if name == "auto" else name
-        model = _load(chosen, name, computing, explain, say)
+        model = _load(chosen, name, computing, notices)
         for prompt in prompts:
             _check(model, "detect", prompt, threshold)
     if "gaze" in model.abilities.prompts:
         if name == "auto":
-            say(f"the model is {model.name}")
+            notices.say(f"the model is {model.name}")
         return model
     if accurate or not isinstance(model, Landmarks):
         _needs(model, "gaze")
-    say(f"{model.name} tells the direction of the head, not that of the eyes; {_how_to_get_one('tells that')}")
+    notices.say(f"{model.name} tells the direction of the head, not that of the eyes; {_how_to_get_one('tells that')}")
     return model
 
 
-def _load(chosen: str, name: str, computing: Computing, explain: Say, note: Say) -> Model:
+def _load(chosen: str, name: str, computing: Computing, notices: Notices) -> VisionModel:
     """chosen: what the name stands for."""
     try:
-        return computing.load(chosen, explain, note)
+        return computing.load(chosen, notices)
     except ModelUnavailable:
         raise
     except EngineError as error:
@@ -150,40 +163,30 @@ def model_errors() -> Iterator[None]:
         raise UsageError(str(error)) from error
 
 
-def load_language_model(name: str, computing: Computing, explain: Say, note: Say) -> LanguageModel:
+def load_language_model(name: str, computing: Computing, notices: Notices) -> VisionModel:
     """A model that has every skill. NoModel or UsageError, as for `load_model`."""
     with model_errors():
-        model = computing.load(name, explain, note)
+        model = computing.load(name, notices)
     for skill in ("caption", "query", "detect", "point", "gaze"):
         _needs(model, skill)
-    return cast(LanguageModel, model)
+    return model
 
 
-def _needs(model: Model, skill: str) -> None:
+def _needs(model: VisionModel, skill: str) -> None:
     if skill not in model.abilities.prompts:
         raise UsageError(f"{model.name} can't {skill}; {_how_to_get_one()}")
 
 
-def _check(model: Model, skill: str, prompt: str, threshold: float | None) -> None:
+def _check(model: VisionModel, skill: str, prompt: str, threshold: float | None) -> None:
     """Raises EngineError or ValueError if the model can't do this."""
-    if skill == "detect":
-        model.detect([], prompt, threshold)
-    elif skill == "point":
-        model.point([], prompt)
-    else:
-        _needs(model, skill)
-    if not model.abilities.serves(skill, prompt):
-        raise UsageError(
-            f"{model.name} can't {skill} {prompt!r}; it knows {_some(model.abilities.prompts[skill] or ())}"
-        )
-
-
-def _some(prompts: Iterable[str]) -> str:
-    """All of a few, or the shortest of many."""
-    known = sorted(prompts)
-    if len(known) <= 8:
-        return ", ".join(known)
-    return ", ".join(sorted(known, key=lambda prompt: (not prompt.isascii(), len(prompt), prompt))[:8]) + ", ..."
+    _needs(model, skill)
+    requests: dict[str, Request] = {
+        "caption": CaptionRequest(None, prompt),
+        "query": QueryRequest(None, prompt),
+        "detect": DetectRequest(None, prompt, threshold=threshold),
+        "point": PointRequest(None, prompt),
+    }
+    model.check(requests[skill])
 
 
 def _first_that_serves(skill: str, prompts: Sequence[str], questions: Sequence[str]) -> str:

@@ -4,8 +4,7 @@ import json
 import sys
 from typing import Any
 
-from mdtool.errors import StdoutError
-from mdtool.media.files.atomic_file import cant_write
+from mdtool.errors import StdoutError, cant_write
 
 
 def put(text: str) -> None:

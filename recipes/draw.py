@@ -33,9 +33,9 @@ def draw(image: np.ndarray, found: Sequence[Box | Point], colours: Mapping[str, 
     line, letters = max(LEAST_LINE, round(side * LINE)), max(LEAST_TEXT, round(side * TEXT))
     paints = [(colours or {}).get(one.label) or colour_of(one.label) for one in found]
     places = [
-        _outline(canvas, picture.size, one, colour, line)
+        _outline(canvas, picture.size, one, colour=colour, line=line)
         if isinstance(one, Box)
-        else _dot(canvas, picture.size, one, colour, line)
+        else _dot(canvas, picture.size, one, colour=colour, line=line)
         for one, colour in zip(found, paints, strict=True)
     ]
     marked = np.array(picture)
@@ -45,7 +45,7 @@ def draw(image: np.ndarray, found: Sequence[Box | Point], colours: Mapping[str, 
         if text := _legend(one):
             words = plate(text, letters, colour, contrast(colour))
             beside = places_by if isinstance(one, Box) else _places_by_dot
-            lay_free(marked, words, beside(marked, words, place), taken, dots)
+            lay_free(marked, words, beside(marked, words, place), taken, shunned=dots)
     return marked
 
 
@@ -68,7 +68,7 @@ def _place_of(label: str) -> int:
     return zlib.crc32(label.encode("utf-8", "surrogatepass")) % len(COLOURS)
 
 
-def _outline(canvas: Any, size: tuple[int, int], box: Box, colour: Colour, line: int) -> Pixels:
+def _outline(canvas: Any, size: tuple[int, int], box: Box, *, colour: Colour, line: int) -> Pixels:
     """Draws it, as far as it lies in the picture; what it goes round."""
     (x0, x1), (y0, y1) = (
         sorted(_pixel(part, length) for part in ends)
@@ -78,7 +78,7 @@ def _outline(canvas: Any, size: tuple[int, int], box: Box, colour: Colour, line:
     return x0, y0, x1 + 1, y1 + 1
 
 
-def _dot(canvas: Any, size: tuple[int, int], point: Point, colour: Colour, line: int) -> Pixels:
+def _dot(canvas: Any, size: tuple[int, int], point: Point, *, colour: Colour, line: int) -> Pixels:
     """Draws it, with a rim that shows on any ground; what it covers."""
     x, y = _pixel(point.x, size[0]), _pixel(point.y, size[1])
     canvas.circle((x, y), 2 * line, fill=colour, outline=contrast(colour), width=max(1, line // 2))

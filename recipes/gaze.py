@@ -92,13 +92,16 @@ def lookers(people: Sequence[Gaze], targets: Sequence[Box]) -> list[list[int]]:
     return found
 
 
-def jumped(method: Method, face: Rectangle, target: Point, face_after: Rectangle, target_after: Point) -> bool:
+def jumped(method: Method, one: tuple[Rectangle, Point], other: tuple[Rectangle, Point]) -> bool:
     """Whether a gaze left one thing for another at once, rather than followed it or trembled.
+
+    one, other: the face then, and the place that it looked at.
 
     Eyes jump in less than a tenth of a second, so nothing in between was looked at. What is farther than JUMP and
     FACE_JUMP, in the picture and as seen from the face too (when the camera pans, all moves but that), is another
     thing. Heads turn slowly, so a head's direction only jumps by a right angle or more: it then turned past the camera.
     """
+    (face, target), (face_after, target_after) = one, other
     (x, y), (x_after, y_after) = _middle(face), _middle(face_after)
     before, after = (target.x - x, target.y - y), (target_after.x - x_after, target_after.y - y_after)
     if method == "head":
@@ -185,7 +188,7 @@ class Smoother:
                 self._past.pop(one.track, None)
             return one
         target, speed = one.target, 0j
-        if past and past.method == one.method and not jumped(one.method, past.face, past.target, one.face, target):
+        if past and past.method == one.method and not jumped(one.method, (past.face, past.target), (one.face, target)):
             step, before = time - past.time, complex(past.target.x, past.target.y)
             moved = complex(target.x, target.y) - before
             speed = past.speed + _weight(SPEED_CUTOFF, step) * (moved / step - past.speed)

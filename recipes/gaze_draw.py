@@ -64,10 +64,10 @@ def draw_gaze(image: np.ndarray, people: Sequence[Gaze], targets: Sequence[Box] 
     faces, marks = [_around(image, one.face, 0) for one in people], [*_marks(image, people, unit)]
     labels: list[Pixels] = []
     for one in sorted(people, key=lambda each: each.track):  # the same places from frame to frame
-        _label(image, one, unit, labels, [*faces, *marks])
+        _label(image, one, unit, labels=labels, shunned=[*faces, *marks])
     taken = [*faces, *labels]
     for target, tracks in reversed(named):
-        _name(image, target, tracks, unit, taken, marks)
+        _name(image, target, tracks, unit, taken=taken, shunned=marks)
 
 
 @lru_cache(maxsize=1024)
@@ -114,9 +114,9 @@ def _look(image: np.ndarray, one: Gaze, unit: float) -> None:
         return
     colour, eye, target = colour_of_track(one.track), _place(image, one.eye), _place(image, one.target)
     if one.method == "head":
-        _line(image, eye, target, colour, HEAD_LINE, HEAD_FADE, unit, DASH * unit)
+        _line(image, eye, target, colour, widths=HEAD_LINE, fade=HEAD_FADE, unit=unit, dash=DASH * unit)
         return
-    _line(image, eye, target, colour, LINE, FADE, unit)
+    _line(image, eye, target, colour, widths=LINE, fade=FADE, unit=unit)
     for radius, fill in ((TARGET + RIM, BLACK), (TARGET, colour), (CORE, WHITE)):
         cv2.circle(image, _fixed(target), round(radius * unit * 2**SHIFT), fill, cv2.FILLED, cv2.LINE_AA, SHIFT)
 
@@ -141,6 +141,7 @@ def _line(
     start: Place,
     end: Place,
     colour: Colour,
+    *,
     widths: tuple[float, float],
     fade: tuple[float, float],
     unit: float,
@@ -197,17 +198,23 @@ def _marks(image: np.ndarray, people: Sequence[Gaze], unit: float) -> Iterator[P
         yield x - radius, y - radius, x + radius + 1, y + radius + 1
 
 
-def _label(image: np.ndarray, one: Gaze, unit: float, labels: list[Pixels], shunned: Sequence[Pixels]) -> None:
+def _label(image: np.ndarray, one: Gaze, unit: float, *, labels: list[Pixels], shunned: Sequence[Pixels]) -> None:
     """Above the face, their left sides in line, or where else there is room; the labels then have it."""
     words = [f"P{one.track}"]
     if one.in_frame is not None:
         words += ["head"] * (one.method == "head") + ["out"] * (not one.in_frame)
     made = plate(" ".join(words), _letters(unit), colour_of_track(one.track))
-    lay_free(image, made, places_by(image, made, _around(image, one.face, 0)), labels, shunned)
+    lay_free(image, made, places_by(image, made, _around(image, one.face, 0)), labels, shunned=shunned)
 
 
 def _name(
-    image: np.ndarray, target: Box, tracks: Sequence[int], unit: float, taken: list[Pixels], shunned: Sequence[Pixels]
+    image: np.ndarray,
+    target: Box,
+    tracks: Sequence[int],
+    unit: float,
+    *,
+    taken: list[Pixels],
+    shunned: Sequence[Pixels],
 ) -> None:
     """By its box, in the first place that is not taken, which then is, and not shunned if there is such a one."""
     text = latin(target.label)[:LONGEST_NAME]

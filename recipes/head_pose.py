@@ -48,7 +48,7 @@ def head_pose(landmarks: np.ndarray, width: int, height: int) -> HeadPose | None
     size = max(math.hypot(*across), math.hypot(*down))
     if size < LEAST_SIZE:
         return None
-    solved = _solve(pixels, width, height, math.atan2(-down[0], down[1]), size)
+    solved = _solve(pixels, width, height, roll=math.atan2(-down[0], down[1]), size=size)
     if solved is None:
         return None
     rotation, place = solved
@@ -59,7 +59,7 @@ def head_pose(landmarks: np.ndarray, width: int, height: int) -> HeadPose | None
     return HeadPose(math.degrees(yaw), math.degrees(pitch), math.degrees(roll), _in_picture(forward, place))
 
 
-def follow(eye: Point, direction: tuple[float, float], width: int, height: int, length: float = math.inf) -> Point:
+def follow(eye: Point, direction: tuple[float, float], width: int, height: int, *, length: float = math.inf) -> Point:
     """Where the line from the eye ends: after `length` pixels, or before that where it leaves the picture.
 
     eye and result: fractions of a picture of this size. direction: unit vector in its pixels.
@@ -71,7 +71,7 @@ def follow(eye: Point, direction: tuple[float, float], width: int, height: int, 
 
 
 def _solve(
-    pixels: np.ndarray, width: int, height: int, roll: float, size: float
+    pixels: np.ndarray, width: int, height: int, *, roll: float, size: float
 ) -> tuple[np.ndarray, np.ndarray] | None:
     """(3, 3) rotation and (3,) place of the face in the camera's space; None where no pose of a face fits.
 

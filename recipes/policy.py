@@ -185,6 +185,7 @@ def of_prompts(
     action: Action = "flag",
     style: Style = _STYLE,
     thresholds: Thresholds = Thresholds(),
+    *,
     only: Sequence[Region] = (),
     keep: Sequence[Region] = (),
 ) -> Policy:
@@ -210,7 +211,7 @@ def objects_of(rule: Rule, objects: Iterable[F], width: int, height: int) -> lis
     labels = {normalise(prompt) for prompt in rule.prompts}
     least = rule.thresholds.min_score
     sure = [each for each in objects if normalise(each.label) in labels and _is_sure(each.score, least)]
-    return chosen(sure, width, height, rule.keep, rule.only)
+    return chosen(sure, width, height, keep=rule.keep, only=rule.only)
 
 
 def parse_policy(text: str, source: str) -> Policy:

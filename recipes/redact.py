@@ -80,7 +80,7 @@ def redact(planes: Sequence[np.ndarray], areas: Sequence[Area], style: Style, fi
     for cover in [_cover(area, style, width, height) for area in areas]:
         if cover is not None:
             for plane, step, value in zip(planes, steps, fill, strict=True):
-                _paint(plane, step, cover, style.name, value)
+                _paint(plane, step, cover, name=style.name, value=value)
 
 
 def blank(planes: Sequence[np.ndarray], fill: Sequence[Value]) -> None:
@@ -154,7 +154,7 @@ def _step(pixels: int, samples: int) -> int:
     raise ValueError(f"planes of {pixels} and {samples} samples a side are not of one picture")
 
 
-def _paint(plane: np.ndarray, step: tuple[int, int], cover: _Cover, name: Name, value: Value) -> None:
+def _paint(plane: np.ndarray, step: tuple[int, int], cover: _Cover, *, name: Name, value: Value) -> None:
     (left, right), (top, bottom) = (
         (start // each, -(-end // each)) for (start, end), each in zip(cover.painted, step, strict=True)
     )
@@ -164,8 +164,8 @@ def _paint(plane: np.ndarray, step: tuple[int, int], cover: _Cover, name: Name, 
     if not cover.soft and not cover.ellipse:
         under[...] = paint
         return
-    x = _offsets(cover.shape[0], step[0], left, right, cover.ellipse)
-    y = _offsets(cover.shape[1], step[1], top, bottom, cover.ellipse)[:, None]
+    x = _offsets(cover.shape[0], step[0], left, right, from_centre=cover.ellipse)
+    y = _offsets(cover.shape[1], step[1], top, bottom, from_centre=cover.ellipse)[:, None]
     radii = _radii(x, y, cover) if cover.ellipse else None
     channels = (1,) * (plane.ndim - 2)
     if cover.soft:
@@ -225,7 +225,7 @@ def _scaled(cells: np.ndarray, under: np.ndarray, way: int) -> np.ndarray:
     return cv2.resize(cells, (width, height), interpolation=way).reshape(under.shape)
 
 
-def _offsets(side: tuple[float, float], step: int, first: int, last: int, from_centre: bool) -> np.ndarray:
+def _offsets(side: tuple[float, float], step: int, first: int, last: int, *, from_centre: bool) -> np.ndarray:
     """Pixels from `side`, or from its centre, to the nearest edge of each sample; 0 for a sample that holds a part."""
     low, high = side
     if from_centre:

@@ -83,6 +83,7 @@ def chosen(
     boxes: Iterable[R],
     width: int,
     height: int,
+    *,
     keep: Sequence[Region] = (),
     only: Sequence[Region] = (),
     min_size: Size | None = None,

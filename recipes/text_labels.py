@@ -31,7 +31,12 @@ def lay(image: np.ndarray, words: np.ndarray, place: Pixels) -> None:
 
 
 def lay_free(
-    image: np.ndarray, words: np.ndarray, places: Sequence[Pixels], taken: list[Pixels], shunned: Sequence[Pixels] = ()
+    image: np.ndarray,
+    words: np.ndarray,
+    places: Sequence[Pixels],
+    taken: list[Pixels],
+    *,
+    shunned: Sequence[Pixels] = (),
 ) -> None:
     """Put a plate on the first of the places that is not taken, which then is; on the first of all if there is none.
 

@@ -194,12 +194,12 @@ def shapes() -> Iterator[Frame]:
         x, y = smooth([(10, -60), (70, 395), (104, 248)], i), smooth([(10, 182), (50, 172), (96, 180), (136, -60)], i)
         inside = 0 < x < width and 0 < y < height
         things = (
-            painted("circle", "red", x, y, 90),
-            painted("square", "red", 78 + 0.3 * i, 48 + 5 * turn, 74, 0.25 * turn),
-            painted("circle", "blue", 150 + 0.8 * i, 310 + 1.1 * max(0, i - 40), 84),
-            painted("star", "green", 338 + 0.35 * i, 52 - 4 * turn, 88, 0.02 * i),
-            painted("triangle", "yellow", 690 - 1.2 * i, 302 + 6 * turn, 86, 0.3 * turn),
-            replace(painted(SIGN, "purple", 562 - 6 * turn, 92 + 0.25 * i, 130), digits="27"),
+            painted("circle", "red", x, y, size=90),
+            painted("square", "red", 78 + 0.3 * i, 48 + 5 * turn, size=74, angle=0.25 * turn),
+            painted("circle", "blue", 150 + 0.8 * i, 310 + 1.1 * max(0, i - 40), size=84),
+            painted("star", "green", 338 + 0.35 * i, 52 - 4 * turn, size=88, angle=0.02 * i),
+            painted("triangle", "yellow", 690 - 1.2 * i, 302 + 6 * turn, size=86, angle=0.3 * turn),
+            replace(painted(SIGN, "purple", 562 - 6 * turn, 92 + 0.25 * i, size=130), digits="27"),
             Thing(HEAD, "", SKIN[1], 330 + 8 * turn, 308, 104, looks_at=0 if inside else None),
         )
         drawing = draw(Scene(width, height, ground, things, Wear(noise=3), seed=i))
@@ -209,7 +209,7 @@ def shapes() -> Iterator[Frame]:
         yield Frame(i * STEADY, STEADY, drawing.pixels, boxes, labels)
 
 
-def painted(kind: str, colour: str, x: float, y: float, size: float, angle: float = 0.0) -> Thing:
+def painted(kind: str, colour: str, x: float, y: float, *, size: float, angle: float = 0.0) -> Thing:
     """A thing in the purest tone of its colour."""
     return Thing(kind, colour, COLOURS[colour], x, y, size, angle)
 
@@ -227,7 +227,7 @@ def sound(seconds: Fraction) -> np.ndarray:
 
 
 def write_clip(
-    path: Path, frames: Iterable[Frame], crf: int, rotation: int = 0, tags: dict[str, str] | None = None
+    path: Path, frames: Iterable[Frame], crf: int, *, rotation: int = 0, tags: dict[str, str] | None = None
 ) -> None:
     """Write H.264 and AAC into MP4, and the ground truth beside it.
 

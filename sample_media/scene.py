@@ -103,7 +103,7 @@ def badge(rim: Colour) -> Sprite:
     return Sprite.cut(crop, mask.astype(np.float32) / 255, (x0 - left, y0 - top, x1 - left, y1 - top))
 
 
-def texture(name: str, dark: Colour, light: Colour, size: tuple[int, int], zoom: float = 1.0) -> np.ndarray:
+def texture(name: str, dark: Colour, light: Colour, size: tuple[int, int], *, zoom: float = 1.0) -> np.ndarray:
     """A grey texture of scikit-image ("brick", "grass", "gravel") from `dark` to `light`; `size` is (width, height)."""
     width, height = size
     grey = getattr(skimage.data, name)().astype(np.float32) / 255

@@ -2,20 +2,18 @@
 
 import json
 import os
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from engine import EMBEDDED
 from engine.catalog import hub
 from engine.catalog.published import Published, no_such_model, published
 from engine.catalog.revision import revision_of
 from engine.checkpoints.shards import weight_files, weights_in
 from engine.contract import ModelUnavailable
+from engine.families import EMBEDDED, FAMILIES, recognition_of
 
 _OTHER_FORMATS = (".pt", ".pth", ".bin", ".ckpt", ".gguf", ".ggml", ".onnx", ".mf", ".pkl")
-_END_OF_TEXT = "<|endoftext|>"
 
 
 @dataclass(frozen=True)
@@ -73,11 +71,13 @@ def _located_path(path: Path) -> Located:
         name, folder, weights = path.name.partition(".safetensors")[0], path.parent, _weights_file(path)
     given = _given_config(folder / "config.json")
     if given is not None:
-        config, source, model = given, str(folder / "config.json"), None
+        family, config = given
+        source, model = str(folder / "config.json"), None
     else:
         model = _recognised(weights, folder)
-        config, source = model.config, f"{model.name}.json, whose tensor shapes those of {weights} are"
-    return Located(name, "moondream", config, source, weights, _tokenizer(folder, config, model))
+        family, config = model.family, model.config
+        source = f"{model.name}.json, whose tensor shapes those of {weights} are"
+    return Located(name, family, config, source, weights, _tokenizer(folder, family, config, model))
 
 
 def _weights_in(folder: Path) -> Path:
@@ -105,72 +105,32 @@ def _other_format(path: Path) -> ModelUnavailable:
     return ModelUnavailable(f"{path}: this format is not read; convert the weights to safetensors")
 
 
-def _given_config(path: Path) -> dict[str, Any] | None:
-    """The model's parts in a config.json: at its top, or under "config". None where it says nothing of them."""
+def _given_config(path: Path) -> tuple[str, dict[str, Any]] | None:
+    """The family that a config.json is of, and its config. None where it says nothing of any."""
     if not path.is_file():
         return None
     try:
         data = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise ModelUnavailable(f"{path}: is not readable JSON ({error})") from error
-    for config in (data, data.get("config")) if isinstance(data, dict) else ():
-        if isinstance(config, dict) and {"text", "vision"} <= config.keys():
-            return config
+    for family in FAMILIES if isinstance(data, dict) else ():
+        if (config := recognition_of(family).config_in(data)) is not None:
+            return family, config
     return None
 
 
 def _recognised(weights: Path, folder: Path) -> Published:
-    """The published model whose tensors have these shapes: of several releases the newest that it can be."""
+    """The published model, of whatever family, whose tensors have these shapes."""
     shapes = _shapes(weights)
-    found = _sizes_of_tensors(shapes)
-    same = [model for model in published().values() if _sizes_of_config(model.config) == found]
-    if not same:
-        told = ", ".join(f"{name} {size}" for name, size in found.items())
-        raise ModelUnavailable(
-            f"{weights}: these are no weights of a known model ({told}); if they are, put a config.json beside them "
-            'with its "text", "vision", "region" and "tokenizer"'
-        )
-    # The reference's code may lie beside the weights of a release: it is read, never run.
-    code, its_config = _text(folder / "moondream.py"), _text(folder / "config.py")
-    is_old = any(name.startswith("text_model.") for name in shapes) or bool(code and "starmie" not in code)
-    same = [model for model in same if is_old == (model.config["tokenizer"]["answer_id"] is None)] or same
-    if its_config and '"long"' not in its_config:
-        same = [model for model in same if "long" not in model.config["tokenizer"]["templates"]["caption"]] or same
-    return max(same, key=lambda model: model.name)  # the names of releases end in their dates
-
-
-def _sizes_of_config(config: dict[str, Any]) -> dict[str, Any]:
-    text, vision = config["text"], config["vision"]
-    return {
-        "text width": text["dim"],
-        "vocabulary": text["vocab_size"],
-        "text layers": text["n_layers"],
-        "experts": text["moe"]["num_experts"] if text["moe"] else 0,
-        "vision width": vision["enc_dim"],
-        "vision layers": vision["enc_n_layers"],
-        "in 4 bits": text["group_size"] is not None,
-    }
-
-
-def _sizes_of_tensors(shapes: dict[str, tuple[int, ...]]) -> dict[str, Any]:
-    """The same of tensors, under the names of the current releases or those of the older ones. 0: not found."""
-
-    def shape(pattern: str) -> tuple[int, ...]:
-        return next((shape for name, shape in shapes.items() if re.search(pattern, name)), ())
-
-    def count(pattern: str) -> int:
-        return len({match[1] for match in map(re.compile(pattern).search, shapes) if match})
-
-    vocabulary, width, *_ = (*shape(r"^text.*\bwte(\.weight)?$"), 0, 0)
-    return {
-        "text width": width,
-        "vocabulary": vocabulary,
-        "text layers": count(r"^text.*\.(?:blocks|h)\.(\d+)\."),
-        "experts": (*shape(r"^text.*\.(?:router|gate)\.weight$"), 0)[0],
-        "vision width": (0, *shape(r"^vision.*\bpos_emb(ed)?$"))[-1],
-        "vision layers": count(r"^vision.*\bblocks\.(\d+)\."),
-        "in 4 bits": any(name.endswith(".weight.packed") for name in shapes),
-    }
+    for family in FAMILIES:
+        known = [model for model in published().values() if model.family == family]
+        if model := recognition_of(family).release_of(folder, shapes, known):
+            return model
+    descriptions = "; ".join(recognition_of(family).described(shapes) for family in FAMILIES)
+    raise ModelUnavailable(
+        f"{weights}: these are no weights of a known model ({descriptions}); if they are, put a config.json beside "
+        'them with its "text", "vision", "region" and "tokenizer"'
+    )
 
 
 def _shapes(weights: Path) -> dict[str, tuple[int, ...]]:
@@ -181,21 +141,14 @@ def _shapes(weights: Path) -> dict[str, tuple[int, ...]]:
     return {name.replace("._orig_mod", "").removeprefix("model."): entry.shape for name, entry in entries.items()}
 
 
-def _text(path: Path) -> str:
-    try:
-        return path.read_text("utf-8", "replace")
-    except OSError:
-        return ""
-
-
-def _tokenizer(folder: Path, config: dict[str, Any], model: Published | None) -> Path:
+def _tokenizer(folder: Path, family: str, config: dict[str, Any], model: Published | None) -> Path:
     """The tokenizer beside the weights if it is theirs, else that of the published model they were recognised as.
 
     The hub's repository of the current Moondream 2 still carries that of the older releases.
     """
     path = folder / "tokenizer.json"
     beside = path.is_file()
-    if beside and _belongs(path, config):
+    if beside and recognition_of(family).tokenizer_belongs(path, config):
         return path
     source = model.source.tokenizer if model and model.source else None
     cached = hub.cached_tokenizer(source) if source else None
@@ -207,20 +160,3 @@ def _tokenizer(folder: Path, config: dict[str, Any], model: Published | None) ->
     raise ModelUnavailable(
         f"{problem}; get the right one with `hf download {source.repo} {source.file} --revision {source.revision}`"
     )
-
-
-def _belongs(path: Path, config: dict[str, Any]) -> bool:
-    """Whether its end of text, if it has one, has the id that the config gives it, or it has as many entries.
-
-    The old tokenizer in the hub's current repository fails both.
-    """
-    from tokenizers import Tokenizer
-
-    try:
-        tokenizer = Tokenizer.from_file(str(path))
-    except Exception as error:  # the library raises this very class
-        raise ModelUnavailable(f"{path}: is not a readable tokenizer ({error})") from error
-    ids, text = config.get("tokenizer"), config.get("text")
-    expected = ids.get("bos_id", 0) if isinstance(ids, dict) else 0
-    entries = text.get("vocab_size") if isinstance(text, dict) else None
-    return tokenizer.token_to_id(_END_OF_TEXT) in (None, expected) or tokenizer.get_vocab_size() == entries

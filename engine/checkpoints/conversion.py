@@ -1,61 +1,76 @@
-"""A checkpoint whose matrices are in few bits, from one whose are not, or not all."""
+"""A checkpoint whose matrices are quantised, from one whose are not, or not all."""
 
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
-from engine.catalog.locate import Located
+from engine.checkpoints.packings import INT4, INT8, parts_of
+from engine.checkpoints.tensor_map import TensorMap
 from engine.checkpoints.writer import write_checkpoint
 from engine.contract import EngineError
-from engine.moondream.config import read_config
-from engine.moondream.weights import Weights, open_weights
-from engine.quantization.formats import Int4, Int8
-from engine.quantization.matrices import KINDS, Quantised, is_rounded
-
-_PARTS = ("nibbles", "scale", "zero", "values")
+from engine.quantization.matrices import KINDS, MatrixPlan, QuantizedSource
 
 
-def write_quantised(located: Located, kind: str, folder: Path, told: Callable[[float], object]) -> None:
-    """Weights, config and tokenizer into a folder that is there, for `engine.load`. kind: of `Quantised`.
+@dataclass(frozen=True)
+class Convertible:
+    """A model that can be written anew: its weights, which of them are quantised, and what lies beside them."""
 
-    told: how much has been written, 0..1, now and then. Raises ModelUnavailable (weights missing or broken),
-    EngineError (in few bits already), ValueError (a matrix that has no form in 4 bits), OSError (the folder can't be
-    written).
+    weights: TensorMap
+    plan: MatrixPlan
+    config: dict[str, Any]
+    tokenizer: Path
+
+
+def write_quantized(model: Convertible, kind: str, folder: Path, progress: Callable[[float], object]) -> None:
+    """Write weights, config and tokenizer into a folder, for `engine.load`.
+
+    Args:
+        kind: of `KINDS`.
+        folder: exists.
+        progress: is given the share that has been written, 0..1, now and then.
+
+    Raises:
+        ModelUnavailable: weights can't be read.
+        EngineError: they are in few bits already.
+        ValueError: a matrix has no form in 4 bits.
+        OSError: the folder can't be written.
     """
-    weights = open_weights(located.weights, read_config(located.config_source, located.config))
-    _check(weights, kind)
+    weights = model.weights
+    _check(weights, model.plan, kind)
+    endings = dict.fromkeys([*INT4.dtypes, *INT8.dtypes])
     names = [*weights.shapes]
-    names += [f"{name}.{part}" for name, shape in weights.shapes.items() if len(shape) == 2 for part in _PARTS]
-    (folder / "config.json").write_text(json.dumps(located.config, indent=2) + "\n")
-    shutil.copyfile(located.tokenizer, folder / "tokenizer.json")
+    names += [f"{name}.{part}" for name, shape in weights.shapes.items() if len(shape) == 2 for part in endings]
+    (folder / "config.json").write_text(json.dumps(model.config, indent=2) + "\n")
+    shutil.copyfile(model.tokenizer, folder / "tokenizer.json")
     with (folder / "model.safetensors").open("wb") as file:
-        write_checkpoint(file, names, _tensors(weights, Quantised(weights, kind), told))
+        write_checkpoint(file, names, _tensors(weights, QuantizedSource(weights, model.plan, kind), progress))
 
 
-def _check(weights: Weights, kind: str) -> None:
-    """That there is something to round, and nothing in 4 bits where 8 are asked for."""
-    four = any(name.endswith((".nibbles", ".packed")) for name in weights.places)
-    left = (name for name, shape in weights.shapes.items() if len(shape) == 2 and name in weights.places)
-    if (four and KINDS[kind] is None) or not any(map(is_rounded, left)):
+def _check(weights: TensorMap, plan: MatrixPlan, kind: str) -> None:
+    """Check that there is something to quantise, and nothing in 4 bits where 8 are asked for."""
+    matrices = [name for name, shape in weights.shapes.items() if len(shape) == 2]
+    packings = {name: packing for name in matrices if (packing := weights.packing(name))}
+    four = any(packing.bits == 4 for packing in packings.values())
+    left = any(plan.quantizes(name) for name in matrices if name not in packings)
+    if (four and KINDS[kind] is None) or not left:
         path, bits = weights.checkpoint.path, 4 if four else 8
         raise EngineError(f"{path}: these weights are in {bits} bits already; give the model that they were made from")
 
 
-def _tensors(weights: Weights, quantised: Quantised, told: Callable[[float], object]) -> Iterator[tuple[str, Tensor]]:
-    for place, (name, shape) in enumerate(weights.shapes.items()):
-        told(place / len(weights.shapes))
+def _tensors(
+    weights: TensorMap, quantized: QuantizedSource, progress: Callable[[float], object]
+) -> Iterator[tuple[str, Tensor]]:
+    for done, (name, shape) in enumerate(weights.shapes.items()):
+        progress(done / len(weights.shapes))
         dtype = weights.dtype(name)
-        kept = quantised.matrix(name, dtype) if len(shape) == 2 else weights.take(name, dtype)
-        if isinstance(kept, Int4):
-            yield f"{name}.nibbles", kept.nibbles
-            yield f"{name}.scale", kept.scale
-            yield f"{name}.zero", kept.zero
-        elif isinstance(kept, Int8):
-            yield f"{name}.values", kept.values
-            yield f"{name}.scale", kept.scale
+        made = quantized.matrix(name, dtype) if len(shape) == 2 else weights.tensor(name, dtype)
+        if isinstance(made, Tensor):
+            yield name, made
         else:
-            yield name, kept
-    told(1)
+            yield from ((f"{name}.{part}", tensor) for part, tensor in parts_of(made).items())
+    progress(1)

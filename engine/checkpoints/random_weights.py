@@ -1,7 +1,6 @@
 """Weights of a model that was never trained, for measuring speed and for tests."""
 
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from zlib import crc32
@@ -9,32 +8,29 @@ from zlib import crc32
 import torch
 from torch import Tensor
 
-from engine.moondream.config import Config
-from engine.moondream.weights import Shape, shapes
+from engine.checkpoints.reader import Shape
 
 BLOCK = 1 << 23  # random numbers
 
 
-def random_weights(config: Config, seed: int = 0) -> "RandomWeights":
-    """For a model of this config: matrices with std 1 / sqrt(inputs), small biases, plain norms."""
-    return RandomWeights(seed, shapes(config))
-
-
 @dataclass(frozen=True)
 class RandomWeights:
-    """A `Source` of made-up tensors, each cut out of one block of random numbers."""
+    """A `TensorSource` of made-up tensors: matrices with std 1 / sqrt(inputs), small biases, norms that scale nothing.
 
-    seed: int
+    Each is cut out of one block of random numbers.
+    """
+
     shapes: Mapping[str, Shape]
+    seed: int = 0
     blocks: dict[tuple[torch.dtype, str], Tensor] = field(default_factory=dict, init=False, repr=False)
 
     def has(self, name: str) -> bool:
         return name in self.shapes
 
-    def take(self, name: str, dtype: torch.dtype, device: torch.device | str = "cpu") -> Tensor:
-        """The tensor: the same for the same seed and name, in whatever order they are taken."""
+    def tensor(self, name: str, dtype: torch.dtype, device: torch.device | str = "cpu") -> Tensor:
+        """Make the tensor: the same for the same seed and name, in whatever order they are asked for."""
         shape = self.shapes[name]
-        if re.search(r"ln\d?\.", name):
+        if self._is_norm(name):
             return torch.full(shape, float(name.endswith(".weight")), dtype=dtype, device=device)
         std = 1 / math.sqrt(shape[-1]) if len(shape) > 1 else 0.02
         block = self._block(dtype, str(device))
@@ -47,7 +43,12 @@ class RandomWeights:
             torch.mul(block[start : start + len(piece)], std, out=piece)
         return made
 
-    matrix = take
+    matrix = tensor
+
+    def _is_norm(self, name: str) -> bool:
+        """Whether it is of a norm: its weight is a vector, where those of other layers have inputs and outputs."""
+        layer, _, part = name.rpartition(".")
+        return part in ("weight", "bias") and len(self.shapes.get(f"{layer}.weight", ())) == 1
 
     def _block(self, dtype: torch.dtype, device: str) -> Tensor:
         if (dtype, device) not in self.blocks:

@@ -32,12 +32,15 @@ DTYPES = {  # by their codes in the format
 }
 
 
+Shape = tuple[int, ...]
+
+
 @dataclass(frozen=True)
 class Entry:
     """A tensor of the checkpoint, and the file that holds it."""
 
     file: Path
-    shape: tuple[int, ...]
+    shape: Shape
     dtype: torch.dtype
 
 
@@ -53,7 +56,7 @@ class Checkpoint:
         """Of all tensors, in file order."""
         return tuple(self.entries)
 
-    def shape(self, name: str) -> tuple[int, ...]:
+    def shape(self, name: str) -> Shape:
         return self._entry(name).shape
 
     def dtype(self, name: str) -> torch.dtype:

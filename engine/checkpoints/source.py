@@ -8,13 +8,13 @@ from torch import Tensor
 from engine.quantization.formats import Matrix
 
 
-class Source(Protocol):
+class TensorSource(Protocol):
     """Tensors by the names that the family uses, whatever a file calls them."""
 
     def has(self, name: str) -> bool: ...
 
-    def take(self, name: str, dtype: torch.dtype, device: torch.device | str = "cpu") -> Tensor:
-        """The tensor, in memory of its own."""
+    def tensor(self, name: str, dtype: torch.dtype, device: torch.device | str = "cpu") -> Tensor:
+        """Return the tensor, in memory of its own."""
 
     def matrix(self, name: str, dtype: torch.dtype, device: torch.device | str = "cpu") -> Matrix:
-        """The weights of a linear, (out, in): in few bits if the source has them so, else as `take` gives them."""
+        """Return the weights of a linear, (out, in): in few bits if the source has them so, else as `tensor` does."""

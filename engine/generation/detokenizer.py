@@ -56,10 +56,74 @@ class WordStream:
         self._held.clear()
         return piece
 
+    @property
+    def pending(self) -> str:
+        """What has come and is not out, as it would be decoded now."""
+        return "".join(self._held) + self._open_text[self._given :]
+
     def _settle(self) -> None:
         self._held.append(self._open_text[self._given :])
         self._open.clear()
         self._open_text, self._given = "", 0
+
+
+class StoppedStream:
+    """The pieces of a WordStream up to the first stop string that is complete in the text, of two the longer.
+
+    Nothing that may be the beginning of one is given out. How the text is cut into tokens does not matter.
+    """
+
+    def __init__(self, words: WordStream, stop: Sequence[str]) -> None:
+        self.stopped = False  # nothing comes any more
+        self._words = words
+        self._stop = stop
+        self._back = ""  # whole words that a stop string may begin in
+
+    def push(self, token: int) -> str:
+        """As WordStream does."""
+        self._back += self._words.push(token)
+        if not self._stop:
+            return self._out(len(self._back))
+        text = self._back + self._words.pending
+        known = text.rstrip(INCOMPLETE)
+        if (end := _first_stop(known, self._stop)) is not None:
+            self.stopped = True
+            return known[:end]
+        return self._out(_last_word_end(self._back, _begun_stop(known, self._stop)))
+
+    def flush(self) -> str:
+        """The rest, at the end of the text."""
+        text = self._back + self._words.flush()
+        self._back = ""
+        if self.stopped:
+            return ""
+        end = _first_stop(text, self._stop)
+        self.stopped = end is not None
+        return text[:end]
+
+    def _out(self, count: int) -> str:
+        piece, self._back = self._back[:count], self._back[count:]
+        return piece
+
+
+def _first_stop(text: str, stop: Sequence[str]) -> int | None:
+    """Where the stop string starts that is complete first."""
+    places = [(start + len(one), start) for one in stop if (start := text.find(one)) >= 0]
+    return min(places)[1] if places else None
+
+
+def _begun_stop(text: str, stop: Sequence[str]) -> int:
+    """From where on the text may be the beginning of a stop string; its end if it is none."""
+    longest = max(map(len, stop))
+    starts = range(max(0, len(text) - longest + 1), len(text))
+    return next((start for start in starts if any(one.startswith(text[start:]) for one in stop)), len(text))
+
+
+def _last_word_end(text: str, most: int) -> int:
+    """How many of the first `most` characters are whole words. text: of whole words."""
+    if most >= len(text):
+        return len(text)
+    return next((end for end in range(most, 0, -1) if text[end - 1] == " " or _ends_word(text[:end])), 0)
 
 
 def _ends_word(text: str) -> bool:

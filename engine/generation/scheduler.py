@@ -10,18 +10,19 @@ What is done with one sequence is written as a generator, a flow. It yields step
 and what it returns is the sequence's result. All flows that wait for the same kind of step are served together.
 """
 
-import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from collections import deque
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+from itertools import count
+from typing import Any, Generic, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
-from engine.contract import Done, EngineError, Failed, Piece
+from engine.contract import Cancelled, Done, EngineError, Event, Failed, Piece
 from engine.devices import OutOfMemory, in_chunks, is_out_of_memory
 
-PATIENCE = 0.1  # seconds that drawing jobs, which may encode pictures, keeps the others from their next step
+R = TypeVar("R")
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,9 @@ Flow = Generator[Any, Any, Any]
 
 class ContextFull(EngineError):
     """Raised inside a flow at a Feed that the model's context has no room for."""
+
+    def __init__(self) -> None:
+        super().__init__("the text is too long for the model's context: make it shorter")
 
 
 class Decoder(Protocol):
@@ -58,114 +62,172 @@ class Decoder(Protocol):
 
 @dataclass(frozen=True)
 class Job:
-    """flow: makes the generator, anew if the sequence has to be started again. prefix: what it goes on from."""
+    """flow: makes the generator. prefix: what it goes on from."""
 
     flow: Callable[[], Flow]
     prefix: Any = None
     adapter: Any = None
 
 
+@dataclass(frozen=True, eq=False)
+class _Waiting(Generic[R]):
+    """silent: pieces that went out before it had to wait again."""
+
+    ticket: int
+    request: R
+    silent: int = 0
+
+
 @dataclass(eq=False)
-class _Sequence:
-    index: int
-    job: Job
+class _Sequence(Generic[R]):
+    origin: _Waiting[R]
     flow: Flow
+    adapter: Any
     tail: Any
-    waiting: Any = None  # the step that the flow has yielded
+    waiting: Any = None  # the step that the flow has yielded; None at its end
     hidden: Tensor | None = None  # (dim)
-    said: int = 0
-    silent: int = 0  # pieces that went out before the sequence was started again
-    events: list[Piece | Done | Failed] = field(default_factory=list)
+    said: int = 0  # pieces
 
 
-def run_jobs(jobs: Iterable[Job], decoder: Decoder, batch: int) -> Iterator[Piece | Done | Failed]:
-    """Events of all jobs, numbered in their order, as they come. A job that fails ends alone, as Failed.
+class Scheduler(Generic[R]):
+    """Requests are added at any time, `batch` of them share the decoder's steps, and the rest wait in their order.
 
-    Out of memory, half of the sequences wait and are started again later; OutOfMemory when a single one does not fit.
-    ValueError for a batch below 1.
+    Whoever drives it does so from one thread. What a request raises, be it a fault of its own flow, is its Failed; the
+    others go on. Out of memory, half of the sequences wait and are started again later.
     """
-    if batch < 1:
-        raise ValueError(f"batch must be 1 or more, not {batch}")
-    source = enumerate(jobs)
-    active: list[_Sequence] = []
-    again: list[_Sequence] = []
-    while True:
-        begin = time.monotonic()
-        while len(active) < batch and (sequence := _next(again, source, decoder)):
-            active.append(sequence)
-            _advance(sequence, None, decoder)
-            if time.monotonic() - begin > PATIENCE:
-                break
-        if not active:
-            return
-        _serve_reads(active, decoder)
-        for sequence in active:
-            yield from sequence.events
-            sequence.events.clear()
-        if not all(sequence.waiting for sequence in active):
-            active = [sequence for sequence in active if sequence.waiting]
-            continue  # others take the free places before the next step
+
+    def __init__(self, decoder: Decoder, batch: int, job_of: Callable[[R], Job]) -> None:
+        """job_of: what is to be done for a request; asked again where a sequence has to be started again.
+
+        ValueError for a batch below 1.
+        """
+        if batch < 1:
+            raise ValueError(f"batch must be 1 or more, not {batch}")
+        self._decoder, self._batch, self._job_of = decoder, batch, job_of
+        self._tickets = count()
+        self._waiting: deque[_Waiting[R]] = deque()
+        self._active: list[_Sequence[R]] = []
+        self._events: list[Event] = []
+
+    @property
+    def idle(self) -> bool:
+        """Nothing waits or is under way, and all events are out."""
+        return not (self._waiting or self._active or self._events)
+
+    @property
+    def free_places(self) -> int:
+        """How many more requests would be started by the next step."""
+        return max(0, self._batch - len(self._active) - len(self._waiting))
+
+    def add(self, request: R) -> int:
+        """The ticket, which is the index of the request's events: they count from 0, in the order of `add`."""
+        ticket = next(self._tickets)
+        self._waiting.append(_Waiting(ticket, request))
+        return ticket
+
+    def cancel(self, ticket: int) -> None:
+        """Ends a request and frees its memory at once; of one that has ended nothing more comes.
+
+        The next step gives its last event: of a text Done, with an Answer of the text so far whose finish is
+        "cancelled" (none so far for one that waits for its start), and of any other Failed, with Cancelled.
+        """
+        waiting = next((one for one in self._waiting if one.ticket == ticket), None)
+        sequence = next((one for one in self._active if one.origin.ticket == ticket), None)
+        if waiting:
+            self._waiting.remove(waiting)
+            sequence = self._started(waiting)
+        elif sequence:
+            self._active.remove(sequence)
+        if sequence and sequence.waiting and self._resumed(ticket, sequence.flow.throw, Cancelled()):
+            self._events.append(Failed(ticket, Cancelled()))  # it would go on, and is dropped
+
+    def step(self) -> list[Event]:
+        """Starts what waits, as far as there are places, and lets the decoder take a step of all that is under way.
+
+        Returns what has come of it. What comes of the start alone is returned before the decoder's step, so that
+        others can take the places of those that ended there. OutOfMemory when a single sequence does not fit.
+        """
+        while self._waiting and len(self._active) < self._batch:
+            if sequence := self._started(self._waiting.popleft()):
+                self._active.append(sequence)
+        self._serve_reads()
+        if not self._events and self._active:
+            self._decode()
+        events, self._events = self._events, []
+        return events
+
+    def _started(self, waiting: _Waiting[R]) -> _Sequence[R] | None:
+        """None where that fails."""
+        job = self._resumed(waiting.ticket, self._job_of, waiting.request)
+        if job is None:
+            return None
+        sequence = _Sequence(waiting, job.flow(), job.adapter, self._decoder.start(job.prefix))
+        self._advance(sequence, None)
+        return sequence
+
+    def _decode(self) -> None:
+        active = self._active
         try:
-            hidden = decoder.step([(s.tail, s.job.adapter, s.waiting.pieces) for s in active])
+            hidden = self._decoder.step([(s.tail, s.adapter, s.waiting.pieces) for s in active])
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
             if len(active) == 1:
                 raise OutOfMemory from error
-            batch = len(active) // 2
-            again = [_restarted(sequence, decoder) for sequence in active[batch:]] + again
-            active = active[:batch]
-            continue
+            self._batch = len(active) // 2
+            again = [_again(sequence) for sequence in active[self._batch :]]
+            del active[self._batch :]
+            self._waiting.extendleft(reversed(again))
+            return
         for sequence, row in zip(active, hidden, strict=True):
             sequence.hidden = row
-            _advance(sequence, None, decoder)
+            self._advance(sequence, None)
+        self._serve_reads()
 
+    def _serve_reads(self) -> None:
+        """Until every flow has ended or waits for a Feed. Those that have ended go."""
 
-def _next(again: list[_Sequence], source: Iterator[tuple[int, Job]], decoder: Decoder) -> _Sequence | None:
-    if again:
-        return again.pop(0)
-    for index, job in source:
-        return _Sequence(index, job, job.flow(), decoder.start(job.prefix))
-    return None
+        def read(some: Sequence[_Sequence[R]]) -> list[Any]:
+            hidden = torch.stack([s.hidden for s in some if s.hidden is not None])
+            return self._decoder.read([s.waiting for s in some], hidden)
 
+        while readers := [s for s in self._active if s.waiting and not isinstance(s.waiting, Feed)]:
+            for kind in dict.fromkeys(type(s.waiting) for s in readers):
+                alike = [s for s in readers if type(s.waiting) is kind]
+                for sequence, result in zip(alike, in_chunks(alike, len(alike), read), strict=True):
+                    self._advance(sequence, result)
+        self._active = [sequence for sequence in self._active if sequence.waiting]
 
-def _restarted(sequence: _Sequence, decoder: Decoder) -> _Sequence:
-    job, silent = sequence.job, max(sequence.said, sequence.silent)
-    return _Sequence(sequence.index, job, job.flow(), decoder.start(job.prefix), silent=silent)
-
-
-def _serve_reads(active: Sequence[_Sequence], decoder: Decoder) -> None:
-    """Until every flow has ended or waits for a Feed."""
-
-    def read(some: Sequence[_Sequence]) -> list[Any]:
-        hidden = torch.stack([s.hidden for s in some if s.hidden is not None])
-        return decoder.read([s.waiting for s in some], hidden)
-
-    while readers := [s for s in active if s.waiting and not isinstance(s.waiting, Feed)]:
-        for kind in {type(s.waiting) for s in readers}:
-            alike = [s for s in readers if type(s.waiting) is kind]
-            for sequence, result in zip(alike, in_chunks(alike, len(alike), read), strict=True):
-                _advance(sequence, result, decoder)
-
-
-def _advance(sequence: _Sequence, result: Any, decoder: Decoder) -> None:
-    """Runs the flow on to its next Feed or read, or to its end."""
-    try:
-        step = sequence.flow.send(result)
+    def _advance(self, sequence: _Sequence[R], result: Any) -> None:
+        """Runs the flow on to its next Feed or read, or to its end."""
+        ticket, flow = sequence.origin.ticket, sequence.flow
+        step = self._resumed(ticket, flow.send, result)
         while True:
             if isinstance(step, Say):
                 sequence.said += 1
-                if sequence.said > sequence.silent:
-                    sequence.events.append(Piece(sequence.index, step.text))
-                step = sequence.flow.send(None)
-            elif isinstance(step, Feed) and len(step.pieces) > decoder.room(sequence.tail):
-                step = sequence.flow.throw(ContextFull("the text is too long for the model's context: make it shorter"))
+                if sequence.said > sequence.origin.silent:
+                    self._events.append(Piece(ticket, step.text))
+                step = self._resumed(ticket, flow.send, None)
+            elif isinstance(step, Feed) and len(step.pieces) > self._decoder.room(sequence.tail):
+                step = self._resumed(ticket, flow.throw, ContextFull())
             else:
-                sequence.waiting = step
-                return
-    except StopIteration as end:
-        sequence.events.append(Done(sequence.index, end.value))
-    except (EngineError, ValueError) as error:
-        # its traceback would keep the sequence, with its picture, for as long as the caller keeps the event
-        sequence.events.append(Failed(sequence.index, error.with_traceback(None)))
-    sequence.waiting = None
+                break
+        sequence.waiting = step
+
+    def _resumed(self, ticket: int, resume: Callable[[Any], Any], value: Any) -> Any:
+        """What `resume(value)` gives; None where the request ends there, of which there is an event then."""
+        try:
+            return resume(value)
+        except StopIteration as end:
+            self._events.append(Done(ticket, end.value))
+        except (EngineError, ValueError) as error:
+            # its traceback would keep the sequence, with its picture, for as long as the caller keeps the event
+            self._events.append(Failed(ticket, error.with_traceback(None)))
+        except Exception as error:  # a fault of ours
+            self._events.append(Failed(ticket, error))
+        return None
+
+
+def _again(sequence: _Sequence[R]) -> _Waiting[R]:
+    origin = sequence.origin
+    return _Waiting(origin.ticket, origin.request, max(origin.silent, sequence.said))

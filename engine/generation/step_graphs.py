@@ -12,83 +12,89 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from engine.moondream.block import Block
-from engine.moondream.experts import FEW, Experts
+from engine.generation.blocks import AttentionBlock
 
 MOST_ROWS = 128
+
+Rotary = Callable[[Tensor], tuple[Tensor, Tensor]]  # positions -> cosines and sines, a row for each
 
 
 @dataclass(frozen=True)
 class _Recorded:
-    """Graphs that read `x`, `positions` and `mixed` and write `states` (q, k and v of each layer) and `hidden`."""
+    """Graphs that read `x`, `positions` and `mixed`, of each layer, and write q, k and v of each, and `hidden`."""
 
     x: Tensor
     positions: Tensor
-    mixed: Tensor
+    mixed: Sequence[Tensor]
     graphs: Sequence[torch.cuda.CUDAGraph]
     states: Sequence[tuple[Tensor, Tensor, Tensor]]
     hidden: Tensor
 
 
 class StepGraphs:
-    """The blocks of a text model for up to `most_rows` rows: recorded for 1, 2, 4, ... of them when first needed."""
+    """Layers of attention for up to `most_rows` rows: recorded for 1, 2, 4, ... of them when first needed."""
 
     def __init__(
         self,
-        blocks: Sequence[Block],
-        cos: Tensor,
-        sin: Tensor,
-        enter: Callable[..., Any],
-        leave_of: Callable[[Block], Callable[..., Tensor]],
+        blocks: Sequence[AttentionBlock],
+        rotary: Rotary,
+        before: Callable[..., tuple[Tensor, Tensor, Tensor, Tensor]],
+        after_of: Callable[[AttentionBlock], Callable[..., Tensor]],
     ) -> None:
-        """cos, sin: of all positions. enter, and leave_of a block: as in `engine.moondream.block`."""
-        self.blocks, self.cos, self.sin = blocks, cos, sin
-        self.enter, self.leave_of = enter, leave_of
-        of_experts = any(isinstance(block.mlp, Experts) for block in blocks)
-        self.most_rows = FEW if of_experts else MOST_ROWS  # more rows of experts are counted on the CPU
+        """before, and after_of a block: its `before_attention` and `after_attention`, given the block first."""
+        self.blocks, self.rotary = blocks, rotary
+        self.before, self.after_of = before, after_of
+        limits = [block.static_rows for block in blocks if block.static_rows is not None]
+        self.most_rows = min([MOST_ROWS, *limits])
         self._recorded: dict[int, _Recorded] = {}
 
     def __call__(self, x: Tensor, positions: Tensor, attend: Callable[[int, Tensor, Tensor, Tensor], Tensor]) -> Tensor:
-        """(rows, dim) -> (rows, dim), calling attend(layer, q, k, v) as `Text` does."""
+        """(rows, dim) -> (rows, dim), calling attend(layer, q, k, v). positions: (rows), or (rows, axes)."""
         rows = x.shape[0]
         size = 1 << (rows - 1).bit_length()
         if size not in self._recorded:
             with torch.cuda.device(x.device):
-                self._recorded[size] = self._record(size, x.dtype)
+                self._recorded[size] = self._record(
+                    x.new_zeros(size, x.shape[1]), positions.new_zeros(size, *positions.shape[1:])
+                )
         step = self._recorded[size]
         step.x[:rows], step.positions[:rows] = x, positions
         for layer, (q, k, v) in enumerate(step.states):
             step.graphs[layer].replay()
-            step.mixed[:rows] = attend(layer, q[:, :rows], k[:, :rows], v[:, :rows])
+            step.mixed[layer][:rows] = attend(layer, q[:, :rows], k[:, :rows], v[:, :rows])
         step.graphs[-1].replay()
         return step.hidden[:rows].clone()
 
-    def _record(self, rows: int, dtype: torch.dtype) -> _Recorded:
-        device, block = self.cos.device, self.blocks[0]
-        x = torch.zeros(rows, block.norm[0].shape[0], dtype=dtype, device=device)
-        positions = torch.zeros(rows, dtype=torch.long, device=device)
-        mixed = torch.zeros(rows, block.heads * block.head_dim, dtype=dtype, device=device)
+    def _record(self, x: Tensor, positions: Tensor) -> _Recorded:
         pool = torch.cuda.graph_pool_handle()
 
         def first() -> tuple[Tensor, ...]:
-            cos, sin = self.cos[positions], self.sin[positions]
-            return cos, sin, *self.enter(x, block, positions, cos, sin, None)
+            cos, sin = self.rotary(positions)
+            return cos, sin, *self.before(self.blocks[0], x, positions, cos, sin, None)
 
-        def between(x: Tensor, h: Tensor, before: Block, after: Block) -> tuple[Tensor, ...]:
-            y = last(x, h, before)
-            return y, *self.enter(y, after, positions, cos, sin, None)
+        def between(
+            x: Tensor, kept: Tensor, mixed: Tensor, block: AttentionBlock, following: AttentionBlock
+        ) -> tuple[Tensor, ...]:
+            y = last(x, kept, mixed, block)
+            return y, *self.before(following, y, positions, cos, sin, None)
 
-        def last(x: Tensor, h: Tensor, block: Block) -> Tensor:
-            return self.leave_of(block)(x, h, mixed, block, None)
+        def last(x: Tensor, kept: Tensor, mixed: Tensor, block: AttentionBlock) -> Tensor:
+            return self.after_of(block)(block, x, kept, mixed, None)
 
-        graph, (cos, sin, h, q, k, v) = _captured(pool, first)
-        graphs, states, y = [graph], [(q, k, v)], x
-        for before, after in pairwise(self.blocks):
-            graph, (y, h, q, k, v) = _captured(pool, between, y, h, before, after)
+        graph, (cos, sin, kept, q, k, v) = _captured(pool, first)
+        graphs, states, inputs, y = [graph], [(q, k, v)], [_mixed(q)], x
+        for block, following in pairwise(self.blocks):
+            graph, (y, kept, q, k, v) = _captured(pool, between, y, kept, inputs[-1], block, following)
             graphs.append(graph)
             states.append((q, k, v))
-        graph, hidden = _captured(pool, last, y, h, self.blocks[-1])
-        return _Recorded(x, positions, mixed, [*graphs, graph], states, hidden)
+            inputs.append(_mixed(q))
+        graph, hidden = _captured(pool, last, y, kept, inputs[-1], self.blocks[-1])
+        return _Recorded(x, positions, inputs, [*graphs, graph], states, hidden)
+
+
+def _mixed(q: Tensor) -> Tensor:
+    """Room for what attention makes of q, (heads, rows, head dim): (rows, heads * head dim)."""
+    return q.new_zeros(q.shape[1], q.shape[0] * q.shape[2])
 
 
 def _captured(pool: Any, work: Callable[..., Any], *given: Any) -> tuple[torch.cuda.CUDAGraph, Any]:

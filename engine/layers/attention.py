@@ -4,7 +4,7 @@ On a CPU torch's fused attention is far from the limit of the machine; plain pro
 scores stay in the cache, take a third of its time. A sequence's result does not depend on the batch there.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -12,35 +12,47 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from engine.layers.kv_cache import Tail
+from engine.layers.kv_cache import KeyValueCache, SequenceCache
 
 HEADS_AT_ONCE = 4  # scores of 4 x 730 x 730 in 16 bits are 4 MB
+MANY_ROWS = 256  # that begin a text, from which the form for whole texts pays
 
 
-def attend_all(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Every row sees every other. q: (n, heads, rows, dim); k, v: (n, kv heads, rows, dim), all contiguous.
+def attend_all(q: Tensor, k: Tensor, v: Tensor, causal: bool = False) -> Tensor:
+    """Attend within each of n texts or pictures: every row sees every other, or if `causal` those up to itself.
 
-    Returns (n * rows, heads * dim). Consecutive query heads share a kv head where there are fewer of those.
+    Consecutive query heads share a kv head where there are fewer of those.
+
+    Args:
+        q: (n, heads, rows, dim), contiguous.
+        k: (n, kv heads, rows, dim).
+        v: as k.
+
+    Returns:
+        (n * rows, heads * dim).
     """
     n, heads, rows, dim = q.shape
     if q.device.type == "cpu":
-        mixed = torch.stack([_attend_by_heads(*one) for one in zip(q, k, v, strict=True)])
+        mixed = torch.stack([_attend_by_heads(*one, causal) for one in zip(q, k, v, strict=True)])
     else:
-        mixed = F.scaled_dot_product_attention(q, k, v, enable_gqa=heads > k.shape[1])
+        mixed = F.scaled_dot_product_attention(q, k, v, is_causal=causal, enable_gqa=heads > k.shape[1])
     return mixed.transpose(1, 2).reshape(n * rows, heads * dim)
 
 
-def _attend_by_heads(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+def _attend_by_heads(q: Tensor, k: Tensor, v: Tensor, causal: bool) -> Tensor:
     heads, rows, dim = q.shape
     groups = heads // k.shape[0]
     step = max(1, HEADS_AT_ONCE // groups)
     out = torch.empty_like(q)
     q, grouped = (x.view(k.shape[0], groups * rows, dim) for x in (q, out))
     scores = q.new_empty(step, groups * rows, rows)
+    later = torch.ones(rows, rows, dtype=torch.bool, device=q.device).triu_(1) if causal else None
     for first in range(0, k.shape[0], step):
         some = slice(first, first + step)
         part = scores[: k[some].shape[0]]
         torch.baddbmm(part, q[some], k[some].transpose(1, 2), beta=0, alpha=dim**-0.5, out=part)
+        if later is not None:
+            part.view(-1, rows, rows).masked_fill_(later, float("-inf"))
         torch.softmax(part, -1, out=part)
         torch.bmm(part, v[some], out=grouped[some])
     return out
@@ -48,66 +60,129 @@ def _attend_by_heads(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Reading:
-    """`rows` of a batch, which are written into a tail behind its `length`, over its prefix and, causally, the tail."""
+    """`rows` of a batch, which are the next of one sequence: they see what its cache holds, and each other.
 
-    tail: Tail
+    causal: of each other only those up to themselves; False: all, as the patches of a picture do.
+    """
+
+    cache: SequenceCache
     rows: slice
-    unseen: Tensor  # (rows, the tail's room): 0, or -inf for what a row must not see
+    causal: bool = True
+
+    @property
+    def count(self) -> int:
+        return self.rows.stop - self.rows.start
 
 
-def readings(of: Iterable[tuple[Tail, slice]]) -> list[list[Reading]]:
-    """Of tails that have room for their rows, one behind the other; those that read one prefix together in one list.
+class CachedAttention:
+    """Attention in one step of a batch, for all of its layers: each sequence over its own cache."""
 
-    Alone where that would change their rounding.
+    def __init__(self, readings: Sequence[Reading]) -> None:
+        """readings: one behind the other, of sequences that have room for them."""
+        grouped = [list(some) for _, some in groupby(readings, _computed_with)]
+        self._parts = [_Whole(some) if _is_whole(some[0]) else _AfterPrefix(some) for some in grouped]
+        self._readings = readings
+
+    def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """q: (heads, rows, dim); k, v: (kv heads, rows, dim), which go into the caches -> (rows, heads * dim)."""
+        self.write(layer, k, v)
+        mixed = [part(layer, q) for part in self._parts]
+        return mixed[0] if len(mixed) == 1 else torch.cat(mixed)
+
+    def write(self, layer: int, k: Tensor, v: Tensor) -> None:
+        """Only put keys and values into the caches."""
+        for reading in self._readings:
+            _key_values(reading, layer).write(k[:, reading.rows], v[:, reading.rows])
+
+
+def _is_whole(reading: Reading) -> bool:
+    """Whether its rows see nothing but each other, and are enough to do without the cache's form."""
+    return not reading.cache.length and (not reading.causal or reading.count >= MANY_ROWS)
+
+
+def _computed_with(reading: Reading) -> tuple[object, ...]:
+    """Equal for those that are computed together; its own for one whose rounding others would change."""
+    prefix, keys = reading.cache.prefix, _first(reading.cache).keys
+    on_cpu = keys.device.type == "cpu"
+    if _is_whole(reading):
+        return (id(reading),) if on_cpu else (reading.count, reading.causal)
+    alone = prefix is None or (on_cpu and keys.dtype != torch.bfloat16)
+    return (id(reading if alone else prefix),)
+
+
+def _first(cache: SequenceCache) -> KeyValueCache:
+    """Of its layers of attention, which all have the same length and room."""
+    return next(layer for layer in cache.layers if isinstance(layer, KeyValueCache))
+
+
+def _key_values(reading: Reading, layer: int) -> KeyValueCache:
+    cache = reading.cache.layers[layer]
+    assert isinstance(cache, KeyValueCache)
+    return cache
+
+
+class _Whole:
+    """Of sequences that begin with these rows, equally many in each."""
+
+    def __init__(self, readings: Sequence[Reading]) -> None:
+        self._readings = readings
+        self._rows = slice(readings[0].rows.start, readings[-1].rows.stop)
+
+    def __call__(self, layer: int, q: Tensor) -> Tensor:
+        count, causal = self._readings[0].count, self._readings[0].causal
+        q = q[:, self._rows].unflatten(1, (-1, count)).transpose(0, 1).contiguous()
+        caches = [_key_values(one, layer) for one in self._readings]
+        k, v = ([x[:, :count] for x in some] for some in ([c.keys for c in caches], [c.values for c in caches]))
+        if len(caches) == 1:
+            return attend_all(q, k[0][None], v[0][None], causal)
+        return attend_all(q, torch.stack(k), torch.stack(v), causal)
+
+
+class _AfterPrefix:
+    """Of sequences that go on from one prefix, which their rows read together, or of one alone.
+
+    All of a sequence's own room is read, not what is written of it: shapes that change with each token would have
+    oneDNN make new kernels for each.
     """
-    made = []
-    for tail, rows in of:
-        shape = (rows.stop - rows.start, tail.keys.shape[2])
-        unseen = torch.full(shape, float("-inf"), dtype=tail.keys.dtype, device=tail.keys.device)
-        made.append(Reading(tail, rows, unseen.triu_(tail.length + 1)))
 
-    def prefix(one: Reading) -> int:
-        alone = one.tail.keys.device.type == "cpu" and one.tail.keys.dtype != torch.bfloat16
-        return id(one if alone or one.tail.prefix is None else one.tail.prefix)
+    def __init__(self, readings: Sequence[Reading]) -> None:
+        self._readings = readings
+        self._start = readings[0].rows.start
+        self._unseen = [_unseen(one) for one in readings]
 
-    return [list(some) for _, some in groupby(made, prefix)]
+    def __call__(self, layer: int, q: Tensor) -> Tensor:
+        caches = [_key_values(one, layer) for one in self._readings]
+        shared = caches[0].shared
+        q = q[:, self._start : self._readings[-1].rows.stop] * q.shape[2] ** -0.5
+        q = q.unflatten(0, (caches[0].keys.shape[0], -1))  # kv heads, group, rows, dim
+        scores = [(q.flatten(1, 2) @ one.keys.transpose(1, 2)).unflatten(1, q.shape[1:3]) for one in shared]
+        before = scores[0] if len(scores) == 1 else torch.cat([q[..., :0], *scores], -1)
+        parts = []
+        for reading, cache, unseen in zip(self._readings, caches, self._unseen, strict=True):
+            some = slice(reading.rows.start - self._start, reading.rows.stop - self._start)
+            parts.append(_attend_own(q[:, :, some], before[:, :, some], cache, unseen))
+        mixed, weights = parts[0] if len(parts) == 1 else (torch.cat(x, 2) for x in zip(*parts, strict=True))
+        for one, weight in zip(shared, weights.split([one.keys.shape[1] for one in shared], -1), strict=True):
+            mixed += (weight.flatten(1, 2) @ one.values).view_as(mixed)
+        return mixed.flatten(0, 1).transpose(0, 1).flatten(1)
 
 
-def attend_tails(q: Tensor, by_prefix: Sequence[Sequence[Reading]], layer: int) -> Tensor:
-    """q: (heads, rows, dim). by_prefix: the `readings` of all those rows. -> (rows, heads * dim).
+def _unseen(reading: Reading) -> Tensor:
+    """(rows, the cache's own room): 0, or -inf for what a row must not see."""
+    cache = _first(reading.cache)
+    room = cache.keys.shape[1]
+    unseen = torch.full((reading.count, room), float("-inf"), dtype=cache.keys.dtype, device=cache.keys.device)
+    if reading.causal:
+        return unseen.triu_(cache.length + 1)
+    unseen[:, : cache.length + reading.count] = 0
+    return unseen
 
-    All of a tail's room is read, not what is written of it: shapes that change with each token would have oneDNN make
-    new kernels for each.
+
+def _attend_own(q: Tensor, scores: Tensor, cache: KeyValueCache, unseen: Tensor) -> tuple[Tensor, Tensor]:
+    """What rows take from the sequence's own keys and values, and the weights that are left to what is shared.
+
+    q: (kv heads, group, rows, dim), as the first result; scores: (..., shared positions), as the second.
     """
-    q = q * q.shape[2] ** -0.5
-    mixed = [_attend_prefix(q[:, some[0].rows.start : some[-1].rows.stop], some, layer) for some in by_prefix]
-    return (mixed[0] if len(mixed) == 1 else torch.cat(mixed, 1)).transpose(0, 1).flatten(1)
-
-
-def _attend_prefix(q: Tensor, together: Sequence[Reading], layer: int) -> Tensor:
-    """Readings after one prefix. q: scaled, (heads, rows, dim); returns the same shape."""
-    prefix, kv_heads = together[0].tail.prefix, together[0].tail.keys.shape[1]
-    grouped = q.unflatten(0, (kv_heads, -1))
-    if prefix:
-        scores = (grouped.flatten(1, 2) @ prefix.keys[layer].transpose(1, 2)).unflatten(1, grouped.shape[1:3])
-    else:
-        scores = grouped[..., :0]
-    parts, start = [], together[0].rows.start
-    for one in together:
-        some = slice(one.rows.start - start, one.rows.stop - start)
-        parts.append(_attend_own(grouped[:, :, some], scores[:, :, some], one, layer))
-    mixed, weights = parts[0] if len(parts) == 1 else (torch.cat(x, 2) for x in zip(*parts, strict=True))
-    if prefix:
-        mixed += (weights.flatten(1, 2) @ prefix.values[layer]).view_as(mixed)
-    return mixed.flatten(0, 1)
-
-
-def _attend_own(q: Tensor, scores: Tensor, reading: Reading, layer: int) -> tuple[Tensor, Tensor]:
-    """What rows take from their own tail, and the weights that are left to their prefix.
-
-    q: (kv heads, group, rows, dim), as the first result; scores: (..., prefix), as the second.
-    """
-    keys, values = reading.tail.keys[layer], reading.tail.values[layer]
-    own = (q.flatten(1, 2) @ keys.transpose(1, 2)).unflatten(1, q.shape[1:3]) + reading.unseen
+    own = (q.flatten(1, 2) @ cache.keys.transpose(1, 2)).unflatten(1, q.shape[1:3]) + unseen
     before, own = torch.softmax(torch.cat([scores, own], -1), -1).tensor_split([scores.shape[3]], -1)
-    return (own.flatten(1, 2) @ values).view_as(q), before
+    return (own.flatten(1, 2) @ cache.values).view_as(q), before

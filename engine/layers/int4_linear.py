@@ -10,7 +10,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from engine.layers.gelu import gelu_
+from engine.layers.activations import gelu_
 from engine.layers.int8_linear import has_int8_products, in_bytes, in_bytes_compiled
 from engine.quantization.formats import Int4
 
@@ -45,7 +45,7 @@ class Int4Linear:
     def __init__(self, weight: Int4, bias: Tensor | None, dtype: torch.dtype, compiled: bool = False) -> None:
         block = packed_block()
         assert block is not None
-        self.bias, self.group = bias, weight.group
+        self.bias, self.group_size = bias, weight.group_size
         self.in_bytes = in_bytes_compiled if compiled else in_bytes
         self.whole = not weight.exact and has_int8_products()
         rows, columns = weight.shape
@@ -68,7 +68,7 @@ class Int4Linear:
         """x: (rows, in) -> (rows, out), through the tanh approximation of GELU if asked."""
         if x.shape[0] >= MANY:
             return self._many(x, gelu)
-        y = torch.ops.aten._weight_int4pack_mm_for_cpu(x.contiguous(), self.packed, self.group, self.affine)
+        y = torch.ops.aten._weight_int4pack_mm_for_cpu(x.contiguous(), self.packed, self.group_size, self.affine)
         if self.bias is not None:
             y += self.bias
         return gelu_(y) if gelu else y
@@ -93,7 +93,7 @@ class Int4Linear:
         blocks, scale, offset = self.blocks[some], self.scale[some], self.offset[some]
         count, columns, half = blocks.shape
         nibbles = torch.stack([blocks & 15, blocks >> 4], 1)
-        wide = nibbles.to(scale.dtype).view(count, 2, -1, self.group, half)
+        wide = nibbles.to(scale.dtype).view(count, 2, -1, self.group_size, half)
         torch.addcmul(offset, wide, scale, out=wide)
         if self.whole:
             wide >>= _FRACTION.bit_length() - 1

@@ -10,7 +10,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from engine.layers.gelu import AT_ONCE, gelu_
+from engine.layers.activations import AT_ONCE, gelu_
 from engine.quantization.formats import Int8
 
 _MIDDLE = 128  # oneDNN's fast products take x in bytes without a sign

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from engine.layers.int4_linear import Int4Linear, has_int4_products
+from engine.layers.int4_linear import MANY, Int4Linear, has_int4_products
 from engine.layers.int8_linear import Int8Linear, has_int8_products
 from engine.quantization.formats import Int4, Int8, Matrix
 
@@ -36,7 +36,7 @@ def product(weight: Matrix, bias: Tensor | None, dtype: torch.dtype, packed: boo
             return _trimmed(Int8Linear(weight, bias, compiled))
         if isinstance(weight, Int4) and weight.nibbles.device.type == "cpu" and has_int4_products(weight):
             return _trimmed(Int4Linear(weight, bias, dtype, compiled))
-    return Linear(weight.restored(dtype), bias, packed)
+    return Linear(weight.dequantize(dtype), bias, packed)
 
 
 def kernel_of(linear: Product) -> str:
@@ -52,6 +52,11 @@ def kernel_of(linear: Product) -> str:
 def gains_by_compiling(linear: Product) -> bool:
     """Whether it is one of whole numbers, at least where rows are many."""
     return isinstance(linear, Int8Linear) or (isinstance(linear, Int4Linear) and linear.whole)
+
+
+def few_rows(linear: Product) -> int | None:
+    """Rows from which it takes another kernel, which rounds otherwise; None: it never does."""
+    return MANY if isinstance(linear, Int4Linear) else None
 
 
 class Linear:

@@ -1,18 +1,17 @@
-"""A block of the text model: attention and MLP side by side, both of the same normalised rows.
+"""A block of the text model: attention and MLP side by side, both of the same normalised rows (as in Phi-1.5)."""
 
-What comes before attention and what comes after it are functions of their own, so that both can be compiled.
-"""
-
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from engine.layers.linear import Linear, Product
-from engine.layers.lora import Adapter
-from engine.layers.parameters import Norm, Take, by_row, layer_norm, linear, norm
+from engine.generation.blocks import AttentionBlock
+from engine.layers.activations import by_row
+from engine.layers.linear import Linear, Product, few_rows
+from engine.layers.lora import RowAdapters
+from engine.layers.norms import Norm, layer_norm
+from engine.layers.parameters import ParameterReader
 from engine.moondream.config import TextConfig
 from engine.moondream.experts import Experts
 from engine.moondream.rotary import rotate
@@ -33,7 +32,10 @@ class Mlp:
 
 
 @dataclass(frozen=True)
-class Block:
+class Block(AttentionBlock):
+    """name: "text.blocks.0", ..."""
+
+    name: str
     norm: Norm
     qkv: Product
     proj: Product
@@ -43,72 +45,69 @@ class Block:
     kv_heads: int
     head_dim: int
 
+    @property
+    def few_rows(self) -> int | None:
+        return few_rows(self.qkv)
 
-def text_block(text: TextConfig, take: Take, layer: int) -> Block:
+    @property
+    def static_rows(self) -> int | None:
+        return self.mlp.static_rows if isinstance(self.mlp, Experts) else None
+
+    def before_attention(
+        self, x: Tensor, positions: Tensor, cos: Tensor, sin: Tensor, adapt: RowAdapters | None = None
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The normalised rows, and of them q: (heads, rows, head dim), k and v: (kv heads, rows, head dim)."""
+        h = layer_norm(x, self.norm)
+        qkv = self.qkv(h)
+        if adapt:
+            adapt(qkv, h, "attn.qkv")
+        qk, v = qkv.view(qkv.shape[0], -1, self.head_dim).tensor_split([self.heads + self.kv_heads], dim=1)
+        if tau := self.tau:
+            for_q, for_v = by_row(torch.tanh, tau.by_token(F.gelu(qkv))).chunk(2, dim=1)
+            by_position = tau.by_position[positions]
+            qk[:, : self.heads] *= (for_q + by_position)[..., None]
+            v *= (for_v + by_position)[..., None]
+        q, k = rotate(qk, cos, sin).transpose(0, 1).tensor_split([self.heads])
+        return h, q, k, v.transpose(0, 1)
+
+    def after_attention(self, x: Tensor, h: Tensor, mixed: Tensor, adapt: RowAdapters | None = None) -> Tensor:
+        """x with what the block adds: attention's result `mixed`, (rows, heads * head dim), projected, and the MLP's.
+
+        h: the normalised rows.
+        """
+        y = self.proj(mixed)
+        if adapt:
+            adapt(y, h, "attn.proj")  # the reference adapts by the block's input, not by what attention made of it
+        if isinstance(self.mlp, Experts):
+            y += self.mlp(h)
+        elif adapt:
+            inner = self.mlp.fc1(h)
+            adapt(inner, h, "mlp.fc1")
+            inner = F.gelu(inner, approximate="tanh")
+            outer = self.mlp.fc2(inner)
+            adapt(outer, inner, "mlp.fc2")
+            y += outer
+        else:
+            y += self.mlp.fc2(self.mlp.fc1(h, gelu=True))
+        return y + x
+
+
+def text_block(text: TextConfig, reader: ParameterReader, layer: int) -> Block:
     """The block of a layer; from moe.start_layer on with experts."""
     moe, name = text.moe, f"blocks.{layer}"
     tau = None
     if text.tau:
-        by_token = torch.cat([take(f"{name}.attn.tau.wq"), take(f"{name}.attn.tau.wv")])
-        alpha = take(f"{name}.attn.tau.alpha")
+        by_token = torch.cat([reader(f"{name}.attn.tau.wq"), reader(f"{name}.attn.tau.wv")])
+        alpha = reader(f"{name}.attn.tau.alpha")
         places = torch.arange(1, text.max_context + 1, dtype=torch.float32, device=alpha.device).log().to(alpha.dtype)
-        tau = Tau(Linear(by_token, None, take.packed), 0.5 + torch.sigmoid(alpha * places[:, None]))
+        tau = Tau(Linear(by_token, None, reader.packed), 0.5 + torch.sigmoid(alpha * places[:, None]))
     mlp: Mlp | Experts
     if moe and layer >= moe.start_layer:
-        router = linear(take, f"{name}.mlp.router")
-        up, down = take(f"{name}.mlp.fc1.weight"), take(f"{name}.mlp.fc2.weight")
-        mlp = Experts(router, up, down, moe.experts_per_token, take.packed)
+        router = reader.linear(f"{name}.mlp.router")
+        up, down = reader(f"{name}.mlp.fc1.weight"), reader(f"{name}.mlp.fc2.weight")
+        mlp = Experts(router, up, down, moe.experts_per_token, reader.packed)
     else:
-        mlp = Mlp(linear(take, f"{name}.mlp.fc1"), linear(take, f"{name}.mlp.fc2"))
-    qkv, proj = linear(take, f"{name}.attn.qkv"), linear(take, f"{name}.attn.proj")
-    return Block(norm(take, f"{name}.ln"), qkv, proj, mlp, tau, text.n_heads, text.n_kv_heads, text.head_dim)
-
-
-@dataclass(frozen=True)
-class Adapt:
-    """Adds to a product what the adapters of its rows make of its input."""
-
-    adapters: Sequence[tuple[slice, Adapter]]
-    block: str
-
-    def __call__(self, y: Tensor, x: Tensor, part: str) -> None:
-        for rows, adapter in self.adapters:
-            if pair := adapter.pairs.get(f"{self.block}.{part}"):
-                y[rows] += x[rows] @ pair[0].T @ pair[1].T
-
-
-def enter(
-    x: Tensor, block: Block, positions: Tensor, cos: Tensor, sin: Tensor, adapt: Adapt | None = None
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The normalised rows, and of them q: (heads, rows, head dim), k and v: (kv heads, rows, head dim)."""
-    h = layer_norm(x, block.norm)
-    qkv = block.qkv(h)
-    if adapt:
-        adapt(qkv, h, "attn.qkv")
-    qk, v = qkv.view(qkv.shape[0], -1, block.head_dim).tensor_split([block.heads + block.kv_heads], dim=1)
-    if tau := block.tau:
-        for_q, for_v = by_row(torch.tanh, tau.by_token(F.gelu(qkv))).chunk(2, dim=1)
-        by_position = tau.by_position[positions]
-        qk[:, : block.heads] *= (for_q + by_position)[..., None]
-        v *= (for_v + by_position)[..., None]
-    q, k = rotate(qk, cos, sin).transpose(0, 1).tensor_split([block.heads])
-    return h, q, k, v.transpose(0, 1)
-
-
-def leave(x: Tensor, h: Tensor, mixed: Tensor, block: Block, adapt: Adapt | None = None) -> Tensor:
-    """x with what the block adds: attention's result `mixed`, (rows, heads * head dim), projected, and the MLP's."""
-    y = block.proj(mixed)
-    if adapt:
-        adapt(y, h, "attn.proj")  # the reference adapts by the block's input, not by what attention made of it
-    if isinstance(block.mlp, Experts):
-        y += block.mlp(h)
-    elif adapt:
-        inner = block.mlp.fc1(h)
-        adapt(inner, h, "mlp.fc1")
-        inner = F.gelu(inner, approximate="tanh")
-        outer = block.mlp.fc2(inner)
-        adapt(outer, inner, "mlp.fc2")
-        y += outer
-    else:
-        y += block.mlp.fc2(block.mlp.fc1(h, gelu=True))
-    return y + x
+        mlp = Mlp(reader.linear(f"{name}.mlp.fc1"), reader.linear(f"{name}.mlp.fc2"))
+    qkv, proj = reader.linear(f"{name}.attn.qkv"), reader.linear(f"{name}.attn.proj")
+    heads = text.n_heads, text.n_kv_heads, text.head_dim
+    return Block(f"{reader.part}.{name}", reader.norm(f"{name}.ln"), qkv, proj, mlp, tau, *heads)

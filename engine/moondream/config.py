@@ -5,16 +5,22 @@ has the value that the reference's code gives it; for the fields where the secon
 a file that describes experts (`text.moe`) is of the third.
 """
 
-import types
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import dataclass, field, fields
+from functools import partial
 from itertools import chain
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any
 
-from engine.contract import ModelUnavailable
-
-_LARGEST = 1e30  # what float32 can hold, and to spare
-_KINDS = {int: "a whole number", float: "a finite number", bool: "true or false", str: "a text"}
+from engine.checkpoints.json_config import (
+    check_sizes,
+    json_object,
+    known_fields,
+    path_to,
+    read_dataclass,
+    require,
+    with_defaults,
+)
+from engine.error_text import short_repr
 
 
 @dataclass(frozen=True)
@@ -165,87 +171,29 @@ def read_config(source: str, data: Any) -> Config:
 
     ModelUnavailable for an unknown or mistyped field, and for sizes that do not fit together.
     """
-    if not isinstance(data, dict):
-        raise ModelUnavailable(f"{source}: is not a JSON object")
-    parts = {name: data[name] for name in (f.name for f in fields(Config)) if name in data}
+    parts = known_fields(Config, json_object(data, source))
     text = parts.get("text", {})
     third = isinstance(text, dict) and text.get("moe") is not None
     if third:
-        parts["region"] = _under({"inner_dim": None}, parts.get("region", {}))
-        parts["defaults"] = _under({"top_p": 0.9, "max_objects": 150, "reasoning": True}, parts.get("defaults", {}))
+        parts["region"] = with_defaults(parts.get("region", {}), {"inner_dim": None})
+        defaults = {"top_p": 0.9, "max_objects": 150, "reasoning": True}
+        parts["defaults"] = with_defaults(parts.get("defaults", {}), defaults)
     heads = text.get("n_heads", TextConfig.n_heads) if isinstance(text, dict) else 0
     theta, context = (1_500_000.0, 4096) if third else (10_000.0, 2048)
-    parts["text"] = _under(
-        {"n_kv_heads": heads, "rope_theta": theta, "tau": third, "max_context": context}, parts.get("text", {})
+    parts["text"] = with_defaults(
+        text, {"n_kv_heads": heads, "rope_theta": theta, "tau": third, "max_context": context}
     )
-    config: Config = _read(Config, parts, source, "")
+    config = read_dataclass(Config, parts, source)
     _check(config, source)
     return config
 
 
-def _under(defaults: dict[str, Any], given: Any) -> Any:
-    """What is given, then defaults that depend on the generation."""
-    if not isinstance(given, dict):
-        return given
-    return given | {name: value for name, value in defaults.items() if name not in given}
-
-
-def _read(kind: Any, value: Any, source: str, path: str) -> Any:
-    origin, arguments = get_origin(kind), get_args(kind)
-    if origin in (Union, types.UnionType):
-        if value is None:
-            return None
-        return _read(next(a for a in arguments if a is not type(None)), value, source, path)
-    if hasattr(kind, "__dataclass_fields__"):
-        if not isinstance(value, dict):
-            raise ModelUnavailable(f"{source}: {path or 'it'} must be an object, not {_shown(value)}")
-        hints = get_type_hints(kind)
-        for name in value:
-            if name not in hints:
-                raise ModelUnavailable(f"{source}: unknown field {_inside(path, name)}")
-        for f in fields(kind):
-            if f.name not in value and f.default is MISSING and f.default_factory is MISSING:
-                raise ModelUnavailable(f"{source}: {_inside(path, f.name)} is missing")
-        return kind(**{name: _read(hints[name], item, source, _inside(path, name)) for name, item in value.items()})
-    if origin is tuple:
-        if not isinstance(value, list):
-            raise ModelUnavailable(f"{source}: {path} must be a list, not {_shown(value)}")
-        return tuple(_read(arguments[0], item, source, f"{path}[{i}]") for i, item in enumerate(value))
-    if origin is Mapping:
-        if not isinstance(value, dict):
-            raise ModelUnavailable(f"{source}: {path} must be an object, not {_shown(value)}")
-        return {name: _read(arguments[1], item, source, _inside(path, name)) for name, item in value.items()}
-    if kind is float and type(value) in (int, float) and abs(value) < _LARGEST:  # nan is not
-        return float(value)
-    if kind is float or type(value) is not kind:
-        raise ModelUnavailable(f"{source}: {path} must be {_KINDS[kind]}, not {_shown(value)}")
-    return value
-
-
-def _inside(path: str, name: str) -> str:
-    name = name if name.isidentifier() else _shown(name)
-    return f"{path}.{name}" if path else name
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 40 else text[:37] + "..."
-
-
 def _check(config: Config, source: str) -> None:
     text, vision, region, ids = config.text, config.vision, config.region, config.tokenizer
-
-    def need(holds: bool, what: str) -> None:
-        if not holds:
-            raise ModelUnavailable(f"{source}: {what}")
-
+    need = partial(require, source)
     for part, name in ((text, "text"), (vision, "vision"), (region, "region"), (text.moe, "text.moe")):
-        for f in fields(part) if part else ():
-            size = getattr(part, f.name)
-            may_be_zero = f.name in ("overlap_margin", "start_layer")
-            if type(size) is int:
-                need(size > 0 or (size == 0 and may_be_zero), f"{name}.{f.name} must be positive, not {_shown(size)}")
-                need(size < 2**31, f"{name}.{f.name} is far too large: {_shown(size)}")
+        if part:
+            check_sizes(part, name, source, may_be_zero=("overlap_margin", "start_layer"))
     need(text.dim % text.n_heads == 0, "text.dim must be a multiple of text.n_heads")
     need(text.head_dim % 4 == 0, "text.dim / text.n_heads must be a multiple of 4, for rotary pairs in half of it")
     need(text.n_heads % text.n_kv_heads == 0, "text.n_heads must be a multiple of text.n_kv_heads")
@@ -270,20 +218,20 @@ def _check(config: Config, source: str) -> None:
         if type(value) is int:
             need(
                 0 <= value < text.vocab_size,
-                f"tokenizer.{f.name} must be in 0..{text.vocab_size - 1}, not {_shown(value)}",
+                f"tokenizer.{f.name} must be in 0..{text.vocab_size - 1}, not {short_repr(value)}",
             )
     need(not (text.moe and ids.coord_id is None), "tokenizer.coord_id is missing: with experts objects need it")
     t = ids.templates
     for length, prompt in (t.caption or {}).items():
-        need(len(prompt) > 0, f"{_inside('tokenizer.templates.caption', length)} is empty")
+        need(len(prompt) > 0, f"{path_to('tokenizer.templates.caption', length)} is empty")
     if t.query and ids.reasons:
         need(len(t.query.suffix) > 0, "tokenizer.templates.query.suffix is empty: nothing would start the answer")
     around = [(s.prefix, s.suffix) for s in (t.query, t.detect, t.point, t.segment) if s]
     prompts = [*chain.from_iterable(around), *(t.caption or {}).values()]
     for token in chain.from_iterable(prompts):
-        need(0 <= token < text.vocab_size, f"tokenizer.templates: {_shown(token)} is not in the vocabulary")
+        need(0 <= token < text.vocab_size, f"tokenizer.templates: {short_repr(token)} is not in the vocabulary")
     defaults = config.defaults
     need(defaults.temperature >= 0, f"defaults.temperature must not be below 0: {defaults.temperature}")
     need(0 <= defaults.top_p <= 1, f"defaults.top_p must be in 0..1, not {defaults.top_p}")
-    need(defaults.max_tokens >= 0, f"defaults.max_tokens must not be below 0: {_shown(defaults.max_tokens)}")
-    need(defaults.max_objects >= 0, f"defaults.max_objects must not be below 0: {_shown(defaults.max_objects)}")
+    need(defaults.max_tokens >= 0, f"defaults.max_tokens must not be below 0: {short_repr(defaults.max_tokens)}")
+    need(defaults.max_objects >= 0, f"defaults.max_objects must not be below 0: {short_repr(defaults.max_objects)}")

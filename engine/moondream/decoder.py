@@ -6,12 +6,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from engine.generation.sampling import Sampler
-from engine.generation.steps import Coordinate, Fed, ReadCoordinate, ReadSize, ReadToken, Size
-from engine.layers.kv_cache import Prefix, Tail
+from engine.generation.next_token import choose_tokens
+from engine.generation.steps import Coordinate, Fed, ReadCoordinate, ReadSize, Size
+from engine.generation.transformer import Run
+from engine.layers.kv_cache import PrefixCache, SequenceCache
 from engine.layers.lora import Adapter
 from engine.moondream.region import Region
-from engine.moondream.text import Run, Text
+from engine.moondream.text import Text
 
 
 class MoondreamDecoder:
@@ -19,20 +20,20 @@ class MoondreamDecoder:
         self.text = text
         self.region = region
 
-    def start(self, prefix: Prefix | None) -> Tail:
-        return self.text.new_tail(prefix)
+    def start(self, prefix: PrefixCache | None) -> SequenceCache:
+        return self.text.transformer.new_cache(prefix)
 
-    def room(self, tail: Tail) -> int:
-        return self.text.config.max_context - tail.position
+    def room(self, tail: SequenceCache) -> int:
+        return self.text.config.max_context - tail.next_position
 
     @torch.inference_mode()
-    def step(self, feeds: Sequence[tuple[Tail, Adapter | None, Sequence[Fed]]]) -> Tensor:
+    def step(self, feeds: Sequence[tuple[SequenceCache, Adapter | None, Sequence[Fed]]]) -> Tensor:
         """The last hidden state of each, (feeds, dim)."""
         runs, end = [], 0
         for tail, adapter, pieces in feeds:
-            runs.append(Run(tail, slice(end, end + len(pieces)), adapter))
+            runs.append(Run(tail, slice(end, end + len(pieces)), adapter=adapter))
             end += len(pieces)
-        hidden = self.text.extend(self.embed([piece for _, _, pieces in feeds for piece in pieces]), runs)
+        hidden = self.text.transformer.extend(self.embed([piece for _, _, pieces in feeds for piece in pieces]), runs)
         return hidden[[run.rows.stop - 1 for run in runs]]
 
     def embed(self, pieces: Sequence[Fed]) -> Tensor:
@@ -58,21 +59,4 @@ class MoondreamDecoder:
             return list(self.region.coordinates(hidden))
         if isinstance(reads[0], ReadSize):
             return list(self.region.sizes(hidden))
-        return self._tokens(reads, self.text.logits(hidden))
-
-    def _tokens(self, reads: Sequence[ReadToken], logits: Tensor) -> list[int]:
-        barred = [(row, token) for row, read in enumerate(reads) for token in read.suppressed]
-        if barred:
-            rows, tokens = zip(*barred, strict=True)
-            logits[list(rows), list(tokens)] = float("-inf")
-        best: list[int] = logits.argmax(-1).tolist()
-        for row, read in enumerate(reads):
-            if read.among:
-                best[row] = read.among[_chosen(read.sampler, logits[row, list(read.among)])]
-            elif read.sampler.temperature:
-                best[row] = read.sampler.draw(logits[row])
-        return best
-
-
-def _chosen(sampler: Sampler, logits: Tensor) -> int:
-    return sampler.draw(logits) if sampler.temperature else int(logits.argmax())
+        return choose_tokens(reads, self.text.logits(hidden))

@@ -21,6 +21,7 @@ class Experts:
         self.per_token = per_token
         self.each = [(Linear(up, None, packed), Linear(down, None, packed)) for up, down in zip(fc1, fc2, strict=True)]
         self.stacked = None if packed else (fc1, fc2)
+        self.static_rows = FEW if self.stacked else 0  # more are counted, expert by expert
 
     def __call__(self, x: Tensor) -> Tensor:
         """x: (rows, dim) -> (rows, dim)."""

@@ -4,13 +4,14 @@ Generators for `engine.generation.scheduler`. All prompts are made of the config
 """
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 from engine.contract import (
-    Answer,
     Box,
+    Cancelled,
     Choices,
     EngineError,
     Found,
@@ -22,10 +23,9 @@ from engine.contract import (
     normalise,
 )
 from engine.generation.constraints import Constraint, Numeral, OneOf
-from engine.generation.detokenizer import WordStream
-from engine.generation.sampling import Sampler
-from engine.generation.scheduler import ContextFull, Feed, Flow, Say
-from engine.generation.steps import Coordinate, Fed, ReadCoordinate, ReadSize, ReadToken, Size
+from engine.generation.scheduler import ContextFull, Feed, Flow
+from engine.generation.steps import Coordinate, Fed, History, ReadCoordinate, ReadSize, ReadToken, Size
+from engine.generation.text_flows import Decoding, TextFlow, answered, constrained_text, decoding, free_text
 from engine.generation.tokenizer import Tokenizer
 from engine.moondream.config import Config, Template
 
@@ -46,7 +46,8 @@ class Flows:
         if length not in lengths:
             known = f"it knows {', '.join(lengths)}" if lengths else "it can't caption"
             raise UnsupportedPrompt(f"{self.name} has no caption of length {length!r}: {known}")
-        return (yield from self._text(list(lengths[length]), *self._sampler(generation)))
+        history = History(self.config.prefix_length)
+        return (yield from self._free(lengths[length], self._decoding(generation), history))
 
     def query(
         self,
@@ -67,26 +68,29 @@ class Flows:
         if reasoning and not ids.reasons:
             raise UnsupportedPrompt(f"{self.name} was not trained to reason: leave reasoning off")
         reasons = ids.reasons and (self.config.defaults.reasoning if reasoning is None else reasoning)
-        suffix: list[Fed] = list(template.suffix)
+        suffix: tuple[Fed, ...] = template.suffix
         if reasons:
             assert ids.thinking_id is not None
-            tail = [ids.thinking_id] if self.config.third else [*suffix, ids.thinking_id]
+            tail = (ids.thinking_id,) if self.config.third else (*suffix, ids.thinking_id)
         else:
             tail = suffix if self.config.third else suffix * 2  # as the second generation was trained
         start = [] if seen else [ids.bos_id]
         prompt = [*start, *template.prefix, *_referred(references), *self.tokenizer.encode(question), *tail]
-        sampler, most = self._sampler(generation)
+        how = self._decoding(generation)
         constraint = self._constraint(allowed)
+        history = History(self.config.prefix_length if seen else 0)
 
-        def answer(prompt: Sequence[Fed]) -> Flow:
+        def answer(prompt: Sequence[Fed]) -> TextFlow:
             if constraint is None:
-                return self._text(prompt, sampler, most)
-            return self._allowed(prompt, sampler, most, constraint)
+                return self._free(prompt, how, history)
+            return constrained_text(prompt, how, constraint, history)
 
         if not reasons:
-            return Answer((yield from answer(prompt)))
-        thought, grounding = yield from self._reason(prompt, sampler, most)
-        return Answer((yield from answer(suffix)), thought, grounding)
+            return (yield from answer(prompt))
+        thoughts = yield from self._reason(prompt, how, history)
+        text, grounding = thoughts.read(self.tokenizer)
+        after = answered("", "cancelled", history) if thoughts.cancelled else (yield from answer(suffix))
+        return replace(after, reasoning=text, grounding=grounding)
 
     def detect(self, prompt: str, max_objects: int | None) -> Flow:
         template = self._template("detect", self.config.tokenizer.templates.detect)
@@ -126,15 +130,19 @@ class Flows:
             prompt = vocabulary[normalise(prompt)]
         return [*template.prefix, *self.tokenizer.encode(" " + prompt), *template.suffix]
 
-    def _sampler(self, generation: Generation) -> tuple[Sampler, int]:
-        """And the most tokens."""
-        defaults = self.config.defaults
-        most = defaults.max_tokens if generation.max_tokens is None else generation.max_tokens
-        if most < 0:
-            raise ValueError(f"max_tokens must be 0 or more, not {most}")
-        temperature = defaults.temperature if generation.temperature is None else generation.temperature
-        top_p = defaults.top_p if generation.top_p is None else generation.top_p
-        return Sampler(temperature, top_p, generation.seed), most
+    def _decoding(self, generation: Generation) -> Decoding:
+        ids, own = self.config.tokenizer, self.config.defaults
+        return decoding(
+            generation,
+            temperature=own.temperature,
+            top_p=own.top_p,
+            max_tokens=own.max_tokens,
+            stop_ids=(ids.eos_id,),
+            suppressed=() if ids.answer_id is None else (ids.answer_id,),
+        )
+
+    def _free(self, prompt: Sequence[Fed], how: Decoding, history: History) -> TextFlow:
+        return free_text(prompt, how, self.tokenizer.decode, history)
 
     @cached_property
     def _numeral(self) -> Numeral:
@@ -145,68 +153,37 @@ class Flows:
             return OneOf(allowed, self.tokenizer, self.config.tokenizer.eos_id)
         return self._numeral if allowed else None
 
-    def _text(self, prompt: Sequence[Fed], sampler: Sampler, most: int) -> Flow:
-        """Until the end-of-text token, and at most as many tokens."""
-        ids = self.config.tokenizer
-        suppressed = () if ids.answer_id is None else (ids.answer_id,)
-        words, text, count = WordStream(self.tokenizer.decode), [], 0
-        yield Feed(prompt)
-        token = yield ReadToken(sampler)
-        while token != ids.eos_id and count < most:
-            count += 1
-            if piece := words.push(token):
-                text.append(piece)
-                yield Say(piece)
-            if count == most:
-                break
-            try:
-                yield Feed([token])
-            except ContextFull:
-                break
-            token = yield ReadToken(sampler, suppressed)
-        if piece := words.flush():
-            text.append(piece)
-            yield Say(piece)
-        return "".join(text)
-
-    def _allowed(self, prompt: Sequence[Fed], sampler: Sampler, most: int, constraint: Constraint) -> Flow:
-        """Until the answer is settled; it is said as a whole."""
-        tokens: list[int] = []
-        while among := constraint.following(tokens, most - len(tokens)):
-            yield Feed(tokens[-1:] or prompt)
-            tokens.append((yield ReadToken(sampler, among=among)))
-        answer = constraint.answer(tokens)
-        yield Say(answer)
-        return answer
-
-    def _reason(self, prompt: Sequence[Fed], sampler: Sampler, most: int) -> Flow:
-        """Thoughts up to the token that starts the answer. Returns their text and what passages are grounded where."""
+    def _reason(self, prompt: Sequence[Fed], how: Decoding, history: History) -> Generator[Any, Any, "_Thoughts"]:
+        """Thoughts up to the token that starts the answer."""
         ids = self.config.tokenizer
         suppressed = tuple(token for token in (ids.eos_id, ids.size_id) if token is not None)
-        passages, count = [_Passage()], 0
-        yield Feed(prompt)
-        token = yield ReadToken(sampler)
-        while token != ids.answer_id and count < most:
-            count += 1
-            if token in (ids.start_ground_points_id, ids.end_ground_id):
-                passages.append(_Passage())
-            passages[-1].tokens.append(token)
-            fed: Fed = token
-            if token == ids.coord_id:
-                value = yield ReadCoordinate()
-                passages[-1].coordinates.append(value)
-                fed = Coordinate(value)
-            try:
-                yield Feed([fed])
-            except ContextFull:
-                raise EngineError("the model's thoughts filled its context: lower max_tokens, or go without") from None
-            token = yield ReadToken(sampler, suppressed)
-        text, grounding = "", []
-        for passage in passages:
-            start, text = len(text), text + self.tokenizer.decode(passage.tokens)
-            if len(passage.coordinates) > 1:
-                grounding.append(Grounding(start, len(text), tuple(passage.points())))
-        return text, tuple(grounding)
+        thoughts, count = _Thoughts(), 0
+        history.add_prompt(prompt)
+        try:
+            yield Feed(prompt)
+            token = yield ReadToken(how.sampler, history=history)
+            while token != ids.answer_id and count < how.max_tokens:
+                count += 1
+                history.generated.append(token)
+                if token in (ids.start_ground_points_id, ids.end_ground_id):
+                    thoughts.passages.append(_Passage())
+                passage = thoughts.passages[-1]
+                passage.tokens.append(token)
+                fed: Fed = token
+                if token == ids.coord_id:
+                    value = yield ReadCoordinate()
+                    passage.coordinates.append(value)
+                    fed = Coordinate(value)
+                try:
+                    yield Feed([fed])
+                except ContextFull:
+                    raise EngineError(
+                        "the model's thoughts filled its context: lower max_tokens, or go without"
+                    ) from None
+                token = yield ReadToken(how.sampler, suppressed, history=history)
+        except Cancelled:
+            thoughts.cancelled = True
+        return thoughts
 
     def _objects(self, prompt: Sequence[Fed], label: str, max_objects: int | None, sized: bool) -> Flow:
         """A list of Box (sized) or Point, until the end-of-text token or max_objects."""
@@ -215,7 +192,9 @@ class Flows:
         if most < 0:
             raise ValueError(f"max_objects must be 0 or more, not {most}")
         on_or_end = (ids.coord_id, ids.eos_id) if self.config.third and ids.coord_id is not None else ()
-        items: list[Box | Point] = []
+        boxes: list[Box] = []
+        points: list[Point] = []
+        items = boxes if sized else points
         yield Feed(prompt)
         token = yield ReadToken()
         while token != ids.eos_id:
@@ -228,10 +207,10 @@ class Flows:
                 yield Feed([Coordinate(y)])
                 if sized:
                     width, height = yield ReadSize()
-                    items.append(Box(x - width / 2, y - height / 2, x + width / 2, y + height / 2, label))
+                    boxes.append(Box(x - width / 2, y - height / 2, x + width / 2, y + height / 2, label))
                     yield Feed([Size(width, height)])
                 else:
-                    items.append(Point(x, y, label))
+                    points.append(Point(x, y, label))
             except ContextFull:
                 return Found(items, complete=False)
             token = yield ReadToken(among=on_or_end)
@@ -245,6 +224,21 @@ class _Passage:
 
     def points(self) -> Iterator[Point]:
         return (Point(x, y) for x, y in zip(self.coordinates[::2], self.coordinates[1::2], strict=False))
+
+
+@dataclass
+class _Thoughts:
+    passages: list[_Passage] = field(default_factory=lambda: [_Passage()])
+    cancelled: bool = False
+
+    def read(self, tokenizer: Tokenizer) -> tuple[str, tuple[Grounding, ...]]:
+        """Their text, and what passages of it are grounded where."""
+        text, grounding = "", []
+        for passage in self.passages:
+            start, text = len(text), text + tokenizer.decode(passage.tokens)
+            if len(passage.coordinates) > 1:
+                grounding.append(Grounding(start, len(text), tuple(passage.points())))
+        return text, tuple(grounding)
 
 
 def _referred(references: Sequence[Numbers]) -> Iterator[Fed]:

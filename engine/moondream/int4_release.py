@@ -5,10 +5,14 @@ Row r of the packed bytes holds two groups: r in the high nibbles, and r + group
 (nibble - zero point) * scale.
 """
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
-from engine.quantization.formats import Int4
+from engine.checkpoints.packings import Packing
+from engine.checkpoints.reader import Shape
+from engine.quantization.formats import Int4, Matrix
 
 GROUP = 128
 
@@ -42,3 +46,17 @@ def as_int4(packed: Tensor, scale: Tensor, zero_point: Tensor, shape: tuple[int,
 def _nibbles(packed: Tensor) -> Tensor:
     """(groups, 128) uint8."""
     return torch.cat([packed >> 4, packed & 15])
+
+
+def _matrix(parts: Mapping[str, Tensor], shape: Shape, dtype: torch.dtype) -> Matrix:
+    packed, scale, zero_point = (parts[part] for part in INT4_RELEASE.dtypes)
+    as_it_is = as_int4(packed, scale, zero_point, shape)
+    return unpack(packed, scale, zero_point, shape, dtype) if as_it_is is None else as_it_is
+
+
+INT4_RELEASE = Packing(
+    4,
+    {"packed": torch.uint8, "scale": None, "zero_point": None},
+    lambda shape, stored: packed_shapes(shape),
+    _matrix,
+)

@@ -10,24 +10,26 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from engine.layers.activations import by_row
 from engine.layers.linear import Product
-from engine.layers.parameters import Take, by_row, layer_norm, linear, norm
+from engine.layers.norms import layer_norm
+from engine.layers.parameters import ParameterReader
 from engine.moondream.config import RegionConfig
 
 
 class Region:
     """Values are fractions of the picture; hidden states come as (rows, dim) from the text model."""
 
-    def __init__(self, config: RegionConfig, take: Take) -> None:
-        self.dtype, self.device = take.dtype, take.device
+    def __init__(self, config: RegionConfig, reader: ParameterReader) -> None:
+        self.dtype, self.device = reader.dtype, reader.device
         self._size_bins = config.size_out_dim // 2
-        self.coordinate_features, self.size_features = take("coord_features"), take("size_features")
-        self.coordinate_encoder = linear(take, "coord_encoder")
-        self.size_encoder = linear(take, "size_encoder")
-        self.coordinate_decoder = _decoder(config, take, "coord_decoder")
-        self.size_decoder = _decoder(config, take, "size_decoder")
+        self.coordinate_features, self.size_features = reader("coord_features"), reader("size_features")
+        self.coordinate_encoder = reader.linear("coord_encoder")
+        self.size_encoder = reader.linear("size_encoder")
+        self.coordinate_decoder = _decoder(config, reader, "coord_decoder")
+        self.size_decoder = _decoder(config, reader, "size_decoder")
         # later checkpoints of the third generation have it
-        self.norm = norm(take, "ln") if take.weights.has("region.ln.weight") else None
+        self.norm = reader.norm("ln") if reader.has("ln.weight") else None
 
     def embed_coordinates(self, values: Sequence[float]) -> Tensor:
         """(values, dim)."""
@@ -69,7 +71,7 @@ class Region:
         return torch.cat([by_row(torch.cos, angles), by_row(torch.sin, angles)], dim=-1)
 
 
-def _decoder(config: RegionConfig, take: Take, name: str) -> list[Product]:
+def _decoder(config: RegionConfig, reader: ParameterReader, name: str) -> list[Product]:
     if config.inner_dim is None:
-        return [linear(take, name)]
-    return [linear(take, f"{name}.fc1"), linear(take, f"{name}.fc2")]
+        return [reader.linear(name)]
+    return [reader.linear(f"{name}.fc1"), reader.linear(f"{name}.fc2")]

@@ -1,17 +1,6 @@
 """Rotary position embedding (Su et al. 2021, RoFormer), in the order of dimensions that Moondream caches."""
 
-import torch
 from torch import Tensor
-
-from engine.moondream.config import TextConfig
-
-
-def rotary_table(config: TextConfig, device: str) -> tuple[Tensor, Tensor]:
-    """Cosines and sines of the angles, each (max_context, rotary_dim / 2), float32."""
-    pairs = torch.arange(0, config.rotary_dim, 2, dtype=torch.float32, device=device)
-    frequencies = 1.0 / config.rope_theta ** (pairs / config.rotary_dim)
-    angles = torch.outer(torch.arange(config.max_context, dtype=torch.float32, device=device), frequencies)
-    return angles.cos(), angles.sin()
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

@@ -1,26 +1,29 @@
-"""A model's tensors under one set of names, wherever they come from.
+"""A Moondream's tensors: their names and shapes, what the releases call them, and which are quantised.
 
 The names are those of the hub releases without their "model." prefix, such as "text.blocks.0.attn.qkv.weight". Older
-releases name them otherwise, the 4-bit release packs them, and what was quantised here has the parts of its matrices
-under names of their own; all of this is seen from the names in the file.
+releases name them otherwise, and the 4-bit release packs them.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
-import torch
-from torch import Tensor
-
-from engine.checkpoints.reader import Checkpoint, open_checkpoint
+from engine.checkpoints.reader import Shape, open_checkpoint
+from engine.checkpoints.tensor_map import Place, TensorMap, find_places, map_tensors
 from engine.contract import ModelUnavailable
-from engine.error_text import shown, summary
 from engine.moondream.config import Config
-from engine.moondream.int4_release import as_int4, packed_shapes, unpack
-from engine.quantization.formats import GROUPS, Int4, Int8, Matrix
+from engine.moondream.int4_release import INT4_RELEASE, packed_shapes
+from engine.quantization.matrices import MatrixPlan
 
-Shape = tuple[int, ...]
+# Experts, and what reads patches and coordinates, stay as they are.
+MATRIX_PLAN = MatrixPlan(
+    quantized=re.compile(
+        r"((text|vision)\.blocks\.\d+\.(attn|mlp)\.(qkv|proj|fc1|fc2)|text\.lm_head|vision\.proj_mlp\.fc[12]"
+        r"|region\.(coord|size)_decoder\.fc[12])\.weight|text\.wte"
+    ),
+    in_four_bits=re.compile(r"text\.blocks\..*"),
+)
+_IN_INT4_RELEASE = re.compile(r"text\.blocks\.\d+\.(attn|mlp)\.(qkv|proj|fc1|fc2)\.weight|region\..*\.weight")
 
 
 def shapes(config: Config, int4: bool = False) -> dict[str, Shape]:
@@ -28,96 +31,28 @@ def shapes(config: Config, int4: bool = False) -> dict[str, Shape]:
 
     A layer norm before the region decoders, which later checkpoints of the third generation have, is left out.
     """
-    plain = dict(_tensors(config))
-    return _packed(plain, filter(_in_int4_release, plain)) if int4 else plain
+    made: dict[str, Shape] = {}
+    for name, shape in _tensors(config):
+        if int4 and len(shape) == 2 and _IN_INT4_RELEASE.fullmatch(name):
+            made |= {f"{name}.{part}": of for part, of in packed_shapes(shape).items()}
+        else:
+            made[name] = shape
+    return made
 
 
-def open_weights(path: Path, config: Config) -> "Weights":
+def open_weights(path: Path, config: Config) -> TensorMap:
     """The weights in a file, or in shards with an index, all of them checked against the config.
 
     ModelUnavailable in one line for tensors that are missing, unknown or of another shape or type, and for FP8.
     """
     checkpoint = open_checkpoint(path)
-    places = _places(checkpoint)
-    plain = shapes(config)
+    if any("moe_quant" in name.split(".") for name in checkpoint.names):
+        raise ModelUnavailable(f"{path}: FP8 experts are not supported; take the bfloat16 release")
+    places, wanted = find_places(checkpoint, _canonical), shapes(config)
     norm = {f"region.ln.{part}": (config.region.dim,) for part in ("weight", "bias")} if config.third else {}
     if norm.keys() & places.keys():
-        plain |= norm
-    try:
-        wanted = _packed(plain, [name for name in plain if f"{name}.packed" in places])
-    except ValueError as error:
-        raise ModelUnavailable(f"{path}: {error}") from error
-    wanted = _quantised(wanted, places, checkpoint)
-    _check(checkpoint, places, wanted)
-    return Weights(checkpoint, places, plain)
-
-
-@dataclass(frozen=True)
-class Weights:
-    """The checked tensors of a checkpoint.
-
-    places: canonical name -> where it lies, the parts of matrices in few bits ("….weight.packed") by their own.
-    """
-
-    checkpoint: Checkpoint
-    places: Mapping[str, "Place"]
-    shapes: Mapping[str, Shape]
-
-    def has(self, name: str) -> bool:
-        return name in self.shapes or name in self.places
-
-    def dtype(self, name: str) -> torch.dtype:
-        """What the tensor is stored in; for one in few bits, float32."""
-        return self.checkpoint.dtype(self.places[name].name) if name in self.places else torch.float32
-
-    def take(self, name: str, dtype: torch.dtype, device: torch.device | str = "cpu") -> Tensor:
-        """The tensor, in memory of its own; one in few bits is restored in the arithmetic of dtype."""
-        if name in self.places:
-            place = self.places[name]
-            return place.of(self.checkpoint.read(place.name, dtype, device))
-        if f"{name}.packed" in self.places:
-            packed, scale, zero_point = self._parts(name, device, "packed", "scale", "zero_point")
-            return unpack(packed, scale, zero_point, self.shapes[name], dtype)
-        kept = self.matrix(name, dtype, device)
-        return kept if isinstance(kept, Tensor) else kept.restored(dtype)
-
-    def matrix(self, name: str, dtype: torch.dtype, device: torch.device | str = "cpu") -> Matrix:
-        if f"{name}.nibbles" in self.places:
-            nibbles, scale, zero = self._parts(name, device, "nibbles", "scale", "zero")
-            return Int4(nibbles, scale, zero)
-        if f"{name}.values" in self.places:
-            values, scale = self._parts(name, device, "values", "scale")
-            return Int8(values, scale)
-        if f"{name}.packed" in self.places:
-            packed, scale, zero_point = self._parts(name, device, "packed", "scale", "zero_point")
-            kept = as_int4(packed, scale, zero_point, self.shapes[name])
-            return kept or self.take(name, dtype, device)
-        if name in self.places:
-            return self.take(name, dtype, device)
-        raise ModelUnavailable(f"{self.checkpoint.path}: has no tensor {shown(name)}")
-
-    def _parts(self, name: str, device: torch.device | str, *parts: str) -> list[Tensor]:
-        return [self.checkpoint.read(self.places[f"{name}.{part}"].name, None, device) for part in parts]
-
-
-@dataclass(frozen=True)
-class Place:
-    """A tensor of the checkpoint, its transpose, or one half (0 or 1) of its rows."""
-
-    name: str
-    transposed: bool = False
-    half: int | None = None
-
-    def stored(self, wanted: Shape) -> Shape:
-        """The shape that the stored tensor must have."""
-        if self.transposed:
-            return wanted[::-1]
-        return wanted if self.half is None else (2 * wanted[0], *wanted[1:])
-
-    def of(self, stored: Tensor) -> Tensor:
-        if self.transposed:
-            return stored.T.contiguous()
-        return stored if self.half is None else stored.chunk(2)[self.half].clone()
+        wanted |= norm
+    return map_tensors(checkpoint, places, wanted, (INT4_RELEASE,))
 
 
 def _tensors(config: Config) -> Iterator[tuple[str, Shape]]:
@@ -182,42 +117,6 @@ def _tensors(config: Config) -> Iterator[tuple[str, Shape]]:
             yield from linear(f"region.{name}_decoder.fc2", outputs, region.inner_dim)
 
 
-_INT4 = re.compile(r"text\.blocks\.\d+\.(attn|mlp)\.(qkv|proj|fc1|fc2)\.weight|region\..*\.weight")
-
-
-def _in_int4_release(name: str) -> bool:
-    return _INT4.fullmatch(name) is not None
-
-
-def _packed(plain: Mapping[str, Shape], names: Iterable[str]) -> dict[str, Shape]:
-    """The same tensors, these matrices in their packed form. ValueError for one that can't have it."""
-    chosen = set(names)
-    made: dict[str, Shape] = {}
-    for name, shape in plain.items():
-        if name in chosen and len(shape) == 2:
-            made |= {f"{name}.{part}": of for part, of in packed_shapes(shape).items()}
-        else:
-            made[name] = shape
-    return made
-
-
-def _quantised(wanted: Mapping[str, Shape], places: Mapping[str, "Place"], checkpoint: Checkpoint) -> dict[str, Shape]:
-    """The same, matrices that were quantised here in their parts: see `engine.quantization.formats.Int4` and `Int8`."""
-    made: dict[str, Shape] = {}
-    for name, shape in wanted.items():
-        if len(shape) == 2 and f"{name}.nibbles" in places:
-            rows, columns = shape
-            stored = checkpoint.shape(places[f"{name}.scale"].name) if f"{name}.scale" in places else ()
-            sizes = [size for size in GROUPS if columns % size == 0] or [columns]
-            groups = (rows, columns // next((size for size in sizes if (rows, columns // size) == stored), sizes[0]))
-            made |= {f"{name}.nibbles": (rows, columns // 2), f"{name}.scale": groups, f"{name}.zero": groups}
-        elif len(shape) == 2 and f"{name}.values" in places:
-            made |= {f"{name}.values": shape, f"{name}.scale": shape[:1]}
-        else:
-            made[name] = shape
-    return made
-
-
 # The older naming; replaced in this order.
 _OLD = ("vision_encoder.", "text_model.", "region_model.")
 _RENAMED = (
@@ -253,23 +152,10 @@ _RENAMED = (
 _NOT_WEIGHTS = re.compile(r"(^|\.)(kv_cache|freqs_cis|attn_mask|rotary_emb)(\.|$)")
 
 
-def _places(checkpoint: Checkpoint) -> dict[str, Place]:
-    """Where each canonical name lies; the shapes are not looked at."""
-    places: dict[str, Place] = {}
-    for name in checkpoint.names:
-        if "moe_quant" in name.split("."):
-            raise ModelUnavailable(f"{checkpoint.path}: FP8 experts are not supported; take the bfloat16 release")
-        if _NOT_WEIGHTS.search(name):
-            continue
-        for canonical, place in _canonical(name):
-            if canonical in places:
-                twice = f"{shown(places[canonical].name)} and {shown(name)}"
-                raise ModelUnavailable(f"{checkpoint.path}: {twice} are the same tensor, {shown(canonical)}")
-            places[canonical] = place
-    return places
-
-
 def _canonical(name: str) -> Iterator[tuple[str, Place]]:
+    """The tensors that a stored one holds, by their names today."""
+    if _NOT_WEIGHTS.search(name):
+        return
     bare = name.replace("._orig_mod", "")
     if not bare.startswith(_OLD):
         yield bare.replace("model.", ""), Place(name)
@@ -281,29 +167,3 @@ def _canonical(name: str) -> Iterator[tuple[str, Place]]:
         yield bare.removesuffix("wqwv") + "wv", Place(name, half=1)
     else:
         yield bare, Place(name, transposed=bare in ("region.coord_features", "region.size_features"))
-
-
-def _check(checkpoint: Checkpoint, places: Mapping[str, Place], wanted: Mapping[str, Shape]) -> None:
-    shared = [name for name in wanted if name in places]
-    faults = {
-        "missing": [name for name in wanted if name not in places],
-        "unknown": [shown(places[name].name) for name in places if name not in wanted],
-        "of another shape": [
-            f"{name} is {list(found)}, not {list(must)}"
-            for name in shared
-            if (found := checkpoint.shape(places[name].name)) != (must := places[name].stored(wanted[name]))
-        ],
-        "of another type": [
-            f"{name} is {str(dtype).removeprefix('torch.')}"
-            for name in shared
-            if not _fits(name, dtype := checkpoint.dtype(places[name].name))
-        ],
-    }
-    if any(faults.values()):
-        raise ModelUnavailable(f"{checkpoint.path}: does not fit the model's config; {summary(faults)}")
-
-
-def _fits(name: str, dtype: torch.dtype) -> bool:
-    whole = {".packed": torch.uint8, ".nibbles": torch.uint8, ".values": torch.int8}
-    wanted = next((kind for ending, kind in whole.items() if name.endswith(ending)), None)
-    return dtype == wanted if wanted else dtype.is_floating_point

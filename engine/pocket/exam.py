@@ -21,12 +21,12 @@ from engine.contract import (
     Failed,
     Found,
     GazeRequest,
-    LanguageModel,
     Point,
     PointRequest,
     QueryRequest,
     Request,
 )
+from engine.generation.verbs import VisionModel
 from engine.pocket.draw import draw
 from engine.pocket.lessons import Caption, Detect, Gaze, Lesson, PointAt, Query, Sight, questions
 from engine.pocket.scene import COLOURS, KINDS, imagine
@@ -95,7 +95,7 @@ def seeds(scenes: int) -> range:
     return range(FIRST_SCENE, FIRST_SCENE + scenes)
 
 
-def examine(model: LanguageModel, seeds: Sequence[int], at_once: int = 4) -> Report:
+def examine(model: VisionModel, seeds: Sequence[int], at_once: int = 4) -> Report:
     """Asks about the scenes of these seeds, so many pictures at a time."""
     report = Report()
     for first in range(0, len(seeds), at_once):
@@ -129,16 +129,16 @@ def request(lesson: Lesson, image: EncodedImage) -> Request:
     return GazeRequest(image, lesson.eye)
 
 
-def grade(report: Report, sight: Sight, lesson: Lesson, result: str | Answer | Found | Point | None) -> bool:
+def grade(report: Report, sight: Sight, lesson: Lesson, result: Answer | Found | Point | None) -> bool:
     """Enters a result into the report. Returns whether all of it is right."""
     if isinstance(lesson, Detect):
         assert isinstance(result, Found)
-        right = _boxes_found(lesson, result.items)
+        right = _boxes_found(lesson, [one for one in result.items if isinstance(one, Box)])
         report.detect[lesson.prompt.split()[-1]].add(right, len(result.items), len(lesson.answer))
         return right == len(result.items) == len(lesson.answer)
     if isinstance(lesson, PointAt):
         assert isinstance(result, Found)
-        right = _points_found(sight, lesson, result.items)
+        right = _points_found(sight, lesson, [one for one in result.items if isinstance(one, Point)])
         report.point.add(right, len(result.items), len(lesson.answer))
         return right == len(result.items) == len(lesson.answer)
     name, holds = _judged(sight, lesson, result)
@@ -157,8 +157,9 @@ def named(text: str) -> Counter[tuple[str, str]]:
 def _judged(sight: Sight, lesson: Caption | Query | Gaze, result: object) -> tuple[str, bool]:
     """The name of its score, and whether it is right."""
     if isinstance(lesson, Caption):
+        assert isinstance(result, Answer)
         there = Counter((thing.colour, thing.kind) for thing in sight.things)
-        return f"captions ({lesson.length})", named(str(result)) == there
+        return f"captions ({lesson.length})", named(result.text) == there
     if isinstance(lesson, Query):
         assert isinstance(result, Answer)
         return lesson.about, result.text.strip().lower() == lesson.answer

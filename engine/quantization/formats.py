@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-GROUPS = (128, 64, 32)  # that torch has products for
+GROUP_SIZES = (128, 64, 32)  # that torch has products for
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,17 +29,17 @@ class Int4:
         return self.nibbles.shape[0], 2 * self.nibbles.shape[1]
 
     @property
-    def group(self) -> int:
+    def group_size(self) -> int:
         return self.shape[1] // self.scale.shape[1]
 
     def values(self) -> Tensor:
         """The nibbles, each in a byte: (rows, columns) uint8."""
         return torch.cat([self.nibbles & 15, self.nibbles >> 4], 1)
 
-    def restored(self, dtype: torch.dtype) -> Tensor:
+    def dequantize(self, dtype: torch.dtype) -> Tensor:
         """(rows, columns), each step of the arithmetic rounded to dtype."""
         rows, columns = self.shape
-        weight = self.values().view(rows, -1, self.group).to(dtype)
+        weight = self.values().view(rows, -1, self.group_size).to(dtype)
         return weight.sub_(self.zero[..., None]).mul_(self.scale[..., None]).view(rows, columns)
 
 
@@ -54,33 +54,33 @@ class Int8:
     def shape(self) -> tuple[int, int]:
         return self.values.shape[0], self.values.shape[1]
 
-    def restored(self, dtype: torch.dtype) -> Tensor:
+    def dequantize(self, dtype: torch.dtype) -> Tensor:
         """(rows, columns)."""
         return self.rows(slice(None), dtype)
 
     def rows(self, which: Tensor | slice, dtype: torch.dtype) -> Tensor:
-        """Some rows, restored."""
+        """Some rows, dequantised."""
         return (self.values[which].float() * self.scale[which].float()[:, None]).to(dtype)
 
 
 Matrix = Tensor | Int4 | Int8
 
 
-def group_of(columns: int, most: int) -> int:
+def group_size_for(columns: int, most: int) -> int:
     """The largest group that divides a row; ValueError if there is none."""
-    for size in GROUPS:
+    for size in GROUP_SIZES:
         if size <= most and columns % size == 0:
             return size
-    raise ValueError(f"a row of {columns} weights can't be cut into groups of {GROUPS}")
+    raise ValueError(f"a row of {columns} weights can't be cut into groups of {GROUP_SIZES}")
 
 
-def int4(weight: Tensor, group: int = GROUPS[0]) -> Int4:
+def quantize_int4(weight: Tensor, group_size: int = GROUP_SIZES[0]) -> Int4:
     """16 values a group, from its least to its greatest. weight: (rows, columns).
 
-    group: of so many weights, or of as many fewer as divide a row. ValueError if no size that torch knows does.
+    group_size: of so many weights, or of as many fewer as divide a row. ValueError if no size that torch knows does.
     """
     rows, columns = weight.shape
-    size = group_of(columns, group)
+    size = group_size_for(columns, group_size)
     groups = weight.float().view(rows, -1, size)
     low = groups.amin(2).clamp(max=0)
     high = groups.amax(2).clamp(min=0)
@@ -93,7 +93,7 @@ def int4(weight: Tensor, group: int = GROUPS[0]) -> Int4:
     return Int4(first | second << 4, scale, zero.bfloat16())
 
 
-def int8(weight: Tensor) -> Int8:
+def quantize_int8(weight: Tensor) -> Int8:
     """Each row with a scale of its own, the same on both sides of 0. weight: (rows, columns)."""
     rows = weight.float()
     scale = (rows.abs().amax(1) / 127).clamp(min=torch.finfo(torch.float32).tiny)

@@ -1,4 +1,4 @@
-"""Which of a Moondream's matrices are kept in how many bits."""
+"""Which of a model's matrices are quantised, and to how many bits."""
 
 import math
 import re
@@ -8,64 +8,78 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from engine.checkpoints.source import Source
+from engine.checkpoints.source import TensorSource
 from engine.contract import EngineError
-from engine.quantization.formats import GROUPS, Int4, Matrix, group_of, int4, int8
+from engine.quantization.formats import (
+    GROUP_SIZES,
+    Int4,
+    Matrix,
+    group_size_for,
+    quantize_int4,
+    quantize_int8,
+)
 
-# what can be asked for -> the group of a matrix in 4 bits; None: 8 bits
+# what can be asked for -> the group size of a matrix in 4 bits; None: 8 bits
 KINDS: Mapping[str, int | None] = (
-    {"int4": GROUPS[0]} | {f"int4-{group}": group for group in GROUPS[1:]} | {"int8": None}
+    {"int4": GROUP_SIZES[0]} | {f"int4-{size}": size for size in GROUP_SIZES[1:]} | {"int8": None}
 )
-
-_MATRIX = re.compile(
-    r"((text|vision)\.blocks\.\d+\.(attn|mlp)\.(qkv|proj|fc1|fc2)|text\.lm_head|vision\.proj_mlp\.fc[12]"
-    r"|region\.(coord|size)_decoder\.fc[12])\.weight|text\.wte"
-)
-_IN_FOUR = "text.blocks."
-
-
-def is_rounded(name: str) -> bool:
-    """Whether a matrix of this name is kept in few bits."""
-    return _MATRIX.fullmatch(name) is not None
 
 
 @dataclass(frozen=True)
-class Quantised:
-    """Another source, whose matrices are kept in few bits, each rounded as it is taken.
+class MatrixPlan:
+    """Which matrices of a family are quantised, by patterns that match their whole names.
 
-    kind: "int4": the text model's blocks in 4 bits, what else is large in 8; "int8": all of it in 8. Experts, and what
-    reads patches and coordinates, stay as they are.
+    in_four_bits: of those, which are in 4 bits if the kind is one of "int4"; the others are in 8 bits then.
     """
 
-    source: Source
+    quantized: re.Pattern[str]
+    in_four_bits: re.Pattern[str]
+
+    def quantizes(self, name: str) -> bool:
+        return self.quantized.fullmatch(name) is not None
+
+    def group_size(self, name: str, kind: str) -> int | None:
+        """Return the largest group size that a quantised matrix may have in 4 bits; None if it is in 8 bits."""
+        return KINDS[kind] if self.in_four_bits.fullmatch(name) else None
+
+
+@dataclass(frozen=True)
+class QuantizedSource:
+    """Another source, whose matrices are quantised as they are read. kind: of `KINDS`."""
+
+    source: TensorSource
+    plan: MatrixPlan
     kind: str
 
     def has(self, name: str) -> bool:
         return self.source.has(name)
 
-    def take(self, name: str, dtype: torch.dtype, device: torch.device | str = "cpu") -> Tensor:
-        return self.source.take(name, dtype, device)
+    def tensor(self, name: str, dtype: torch.dtype, device: torch.device | str = "cpu") -> Tensor:
+        return self.source.tensor(name, dtype, device)
 
     def matrix(self, name: str, dtype: torch.dtype, device: torch.device | str = "cpu") -> Matrix:
         """EngineError if it is in 4 bits already, and 8 are asked for."""
-        kept, group = self.source.matrix(name, dtype, device), KINDS[self.kind]
-        if isinstance(kept, Int4):
-            if group is None:
+        stored = self.source.matrix(name, dtype, device)
+        if isinstance(stored, Int4):
+            if KINDS[self.kind] is None:
                 raise EngineError("the weights are in 4 bits already: they can't be quantized to int8; leave that out")
-            return replace(kept, exact=False)
-        if not isinstance(kept, Tensor) or not is_rounded(name):
-            return kept
-        return int4(kept, group) if group and name.startswith(_IN_FOUR) else int8(kept)
+            return replace(stored, exact=False)
+        if not isinstance(stored, Tensor) or not self.plan.quantizes(name):
+            return stored
+        size = self.plan.group_size(name, self.kind)
+        return quantize_int4(stored, size) if size else quantize_int8(stored)
 
 
-def weights_bytes(shapes: Mapping[str, tuple[int, ...]], itemsize: int, kind: str | None = None) -> int:
-    """What all tensors of a model take, with matrices in few bits if a kind says so, and the rest of so many bytes."""
+def weights_bytes(
+    shapes: Mapping[str, tuple[int, ...]], itemsize: int, plan: MatrixPlan, kind: str | None = None
+) -> int:
+    """Return the bytes that a model's tensors take: quantised ones if a kind is given, the others of so many each."""
     total = 0
     for name, shape in shapes.items():
-        if kind is None or not is_rounded(name):
+        if kind is None or not plan.quantizes(name):
             total += itemsize * math.prod(shape)
-        elif (group := KINDS[kind]) and name.startswith(_IN_FOUR):
-            total += math.prod(shape) // 2 + 2 * itemsize * shape[0] * (shape[1] // group_of(shape[1], group))
+        elif size := plan.group_size(name, kind):
+            total += math.prod(shape) // 2 + 2 * itemsize * shape[0] * (shape[1] // group_size_for(shape[1], size))
         else:
             total += math.prod(shape) + 4 * shape[0]
     return total

@@ -1,162 +1,21 @@
-"""The options that asking about thousands of pictures has, and how they become a batch."""
+"""From the options that asking about thousands of pictures has to a batch."""
 
-import inspect
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
-from functools import wraps
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
+from typing import TYPE_CHECKING
 
-import typer
-
-from mdtool.cli import options
+from mdtool.cli.options.batch import BatchOptions, TextOptions
 from mdtool.errors import Exit, UsageError
 
 if TYPE_CHECKING:  # what takes long to load, and --help does not need
-    from engine.contract import Model, Request
+    from engine.contract import Request
+    from engine.generation.verbs import VisionModel
     from mdtool.console import Console
     from mdtool.jobs.batch.messages import VideoTask
     from mdtool.jobs.batch.side_outputs import SideOutputs
     from mdtool.media.sources.discover import Selection
-
-
-MADE_BESIDE = typer.Option(help="Make this of the records too, beside them.")
-
-
-@dataclass(frozen=True)
-class BatchOptions:
-    """What caption, query, detect and point have in common. Any of them makes a batch of it, but overwrite."""
-
-    jsonl: Annotated[
-        str | None,
-        typer.Option(
-            help="Write a record of each picture, as JSON Lines, to a file, a folder, or - for stdout. Run again, it "
-            "goes on with what is not done.",
-            metavar="OUT|-",
-        ),
-    ] = None
-    overwrite: options.Overwrite = False
-    files_from: Annotated[
-        str | None, typer.Option(help="Read more names from a file, or - for stdin; one a line.", metavar="LIST|-")
-    ] = None
-    null: Annotated[bool, typer.Option("--null", "-0", help="Names in the list end with a zero byte.")] = False
-    include: Annotated[
-        list[str], typer.Option(help="Of folders and archives take only what matches, such as '*.jpg'. Repeatable.")
-    ] = field(default_factory=list)
-    exclude: Annotated[list[str], typer.Option(help="Leave out what matches, such as 'raw/**'. Repeatable.")] = field(
-        default_factory=list
-    )
-    format: Annotated[str | None, MADE_BESIDE] = None
-    sample: Annotated[
-        str | None, typer.Option(help="Frames of videos to ask about: auto, every, N (one in N), fps=F.")
-    ] = None
-    start: Annotated[
-        str | None, typer.Option("--from", help="Ask about videos from this time on (90, 1:30 or 0:01:30.5).")
-    ] = None
-    end: Annotated[str | None, typer.Option("--to", help="Ask about videos up to this time.")] = None
-    ordered: Annotated[
-        bool, typer.Option("--ordered", help="Write records in the order of the inputs, not as they finish.")
-    ] = False
-    dedupe: Annotated[bool, typer.Option("--dedupe", help="Ask only once about pictures that are equal.")] = False
-    cache: Annotated[
-        str | None,
-        typer.Option(help="Keep what the model sees of pictures here, for asking about them again.", metavar="DIR"),
-    ] = None
-    cache_size: Annotated[str, typer.Option(help="What is kept takes no more room than this.")] = "10GB"
-    watch: Annotated[bool, typer.Option("--watch", help="Go on with pictures as they appear, until interrupted.")] = (
-        False
-    )
-    time_budget: Annotated[
-        str | None,
-        typer.Option(help="Begin nothing, not even a frame, after this time (6h, 90m); code 75 if more is left."),
-    ] = None
-    timeout: Annotated[
-        str | None, typer.Option(help="Give an input up that takes longer to read, or a frame of it in videos.")
-    ] = None
-    max_errors: Annotated[int | None, typer.Option(min=0, help="End when more inputs than this have failed.")] = None
-    progress: Annotated[
-        Literal["auto", "json"], typer.Option(help="How progress is told on stderr; json: an object a second.")
-    ] = "auto"
-
-    @property
-    def wanted(self) -> bool:
-        """Whether any was given that makes a batch of it."""
-        return replace(self, overwrite=False) != type(self)()
-
-    @property
-    def moments(self) -> dict[str, object]:
-        """What has a say in which moments of videos are asked about."""
-        return {"sample": self.sample, "start": self.start, "end": self.end}
-
-
-Table = Annotated[Literal["jsonl", "csv", "parquet"] | None, MADE_BESIDE]
-Draw = Annotated[str | None, typer.Option(help="Draw what was found on copies in this folder too.", metavar="DIR")]
-
-
-@dataclass(frozen=True)
-class TextOptions(BatchOptions):
-    """Of what answers in words."""
-
-    format: Table = None
-    sidecar: Annotated[
-        Literal["txt"] | None, typer.Option(help="Write the text beside each picture too: photo.txt for photo.jpg.")
-    ] = None
-    sidecar_mode: Annotated[
-        Literal["skip", "overwrite", "append", "prepend"],
-        typer.Option(help="What becomes of a text that is beside a picture already."),
-    ] = "skip"
-    embed: Annotated[
-        bool, typer.Option("--embed", help="Write the text into each picture's own file too, as XMP and IPTC caption.")
-    ] = False
-
-
-@dataclass(frozen=True)
-class PointOptions(BatchOptions):
-    """Of what answers with points."""
-
-    format: Table = None
-    draw: Draw = None
-
-
-@dataclass(frozen=True)
-class BoxOptions(BatchOptions):
-    """Of what answers with boxes."""
-
-    format: Annotated[Literal["jsonl", "csv", "parquet", "coco", "yolo"] | None, MADE_BESIDE] = None
-    draw: Draw = None
-    save_crops: Annotated[
-        str | None, typer.Option(help="Cut what was found out, into this folder, by label.", metavar="DIR")
-    ] = None
-
-
-def with_options(kind: type[BatchOptions]) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """For a command that has a parameter `batch`: it takes the options of `kind` in place of it."""
-    hints = get_type_hints(kind, include_extras=True)
-
-    def made(command: Callable[..., None]) -> Callable[..., None]:
-        own = [one for one in inspect.signature(command).parameters.values() if one.name != "batch"]
-        given = [
-            inspect.Parameter(
-                one.name,
-                inspect.Parameter.KEYWORD_ONLY,
-                default=[] if one.name in ("include", "exclude") else one.default,
-                annotation=hints[one.name],
-            )
-            for one in fields(kind)
-        ]
-
-        @wraps(command)
-        def wrapper(**values: Any) -> None:
-            batch = kind(**{one.name: values.pop(one.name) for one in fields(kind)})
-            command(**values, batch=batch)
-
-        own = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in own]
-        wrapper.__signature__ = inspect.Signature([*own, *given])  # type: ignore[attr-defined]
-        wrapper.__annotations__ = {one.name: one.annotation for one in (*own, *given)}
-        return wrapper
-
-    return made
 
 
 def selection_of(batch: BatchOptions, named: Sequence[str]) -> "Selection":
@@ -187,14 +46,14 @@ def video_task(batch: BatchOptions) -> "VideoTask":
 
 @dataclass(frozen=True)
 class Asking:
-    """What one command asks. options: all that has a say in the answers
-    besides the model and the requests, by the names of a BATCH fingerprint.
+    """What one command asks. options: all that has a say in the answers besides the model and the requests, by the
+    names of a BATCH fingerprint.
     """
 
     command: str
     requests: "Sequence[Request]"
     videos: "VideoTask"
-    load: "Callable[[], Model]"
+    load: "Callable[[], VisionModel]"
     threshold: float | None = None
     options: Mapping[str, object] = field(default_factory=dict)
 
@@ -222,9 +81,8 @@ def run_batch(batch: BatchOptions, selection: "Selection", asking: Asking, conso
     limits = Limits(batch.max_errors, positive("--time-budget", batch.time_budget))
     timeout = positive("--timeout", batch.timeout)
     room, encode = parsed("--cache-size", size_in_bytes, batch.cache_size), None
-    task = Task(
-        asking.requests, asking.threshold, asking.videos, _side_outputs(batch, asking), timeout, dedupe=batch.dedupe
-    )
+    outputs = _side_outputs(batch, asking)
+    task = Task(asking.requests, asking.threshold, asking.videos, outputs, timeout, dedupe=batch.dedupe)
     with opened(place, batch.overwrite) as sink:
         model = asking.load()
         if batch.cache:
@@ -243,7 +101,7 @@ def run_batch(batch: BatchOptions, selection: "Selection", asking: Asking, conso
                 f"{place}: {sink.unrecognised} records there are of another version of mdtool, so that nobody knows if "
                 "they hold: they stay, and their inputs are done again"
             )
-        task.side_outputs.open_folders(batch.overwrite)
+        outputs.open_folders(batch.overwrite)
         plan = Plan(selection, about, limits, batch.ordered, batch.watch)
         progress = Progress(console, batch.progress, count)
         code = Coordinator(plan, task, ThreadExecutor(model, encode), sink, progress).run()

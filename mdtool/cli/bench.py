@@ -1,12 +1,15 @@
 """`mdtool bench`: how fast this machine does a job."""
 
 import re
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from mdtool.cli import options
+from mdtool.cli.options.grouped import grouped
+from mdtool.cli.options.model import ComputingOptions, model_names
+from mdtool.cli.options.printing import Verbose
 from mdtool.errors import UsageError
 from mdtool.stdout import put, put_record
 
@@ -20,35 +23,44 @@ def bench() -> None:
 
 Clip = Annotated[Path, typer.Argument(help="A video.", exists=True, dir_okay=False)]
 Rest = Annotated[list[str], typer.Argument(help="Options for the command that is measured.", metavar="[-- OPTIONS]")]
-Runs = Annotated[int, typer.Option(min=1, help="How often each command runs.")]
-Frames = Annotated[int | None, typer.Option(min=1, help="Play the clip over and over, to this many frames.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print every run, as JSON.")]
 PASSED_ON = {"ignore_unknown_options": True}
 
 
+@dataclass(frozen=True)
+class ProcessOptions:
+    """Of what is measured as whole processes."""
+
+    clip: Clip
+    arguments: Rest = field(default_factory=list)
+    runs: Annotated[int, typer.Option(min=1, help="How often each command runs.")] = 3
+    frames: Annotated[int | None, typer.Option(min=1, help="Play the clip over and over, to this many frames.")] = None
+    json: AsJson = False
+
+
 @app.command("redact", context_settings=PASSED_ON)
-def bench_redact(clip: Clip, arguments: Rest = [], runs: Runs = 3, frames: Frames = None, json: AsJson = False) -> None:
+@grouped
+def bench_redact(*, processes: ProcessOptions) -> None:
     """Whole processes in turn: redact, a plain transcode with the same encoder settings, and deface if installed."""
-    _bench_recipe("redact", clip, arguments, runs, frames, json)
+    _bench_recipe("redact", processes)
 
 
 @app.command("moderate", context_settings=PASSED_ON)
-def bench_moderate(
-    clip: Clip, arguments: Rest = [], runs: Runs = 3, frames: Frames = None, json: AsJson = False
-) -> None:
+@grouped
+def bench_moderate(*, processes: ProcessOptions) -> None:
     """Whole processes in turn: moderate, and a plain transcode with the same encoder settings.
 
     mdtool bench moderate in.mp4 --frames 108000 --runs 1 -- -p face --action blur
     """
-    _bench_recipe("moderate", clip, arguments, runs, frames, json)
+    _bench_recipe("moderate", processes)
 
 
-def _bench_recipe(recipe: str, clip: Path, arguments: list[str], runs: int, frames: int | None, as_json: bool) -> None:
+def _bench_recipe(recipe: str, of: ProcessOptions) -> None:
     from mdtool.jobs.bench import recipe as job
 
-    timings = job.bench_recipe(recipe, clip, runs, frames, arguments)
-    if as_json:
-        report = {**job.machine(), "clip": clip.name, "frames": frames, "runs": [t.as_dict() for t in timings]}
+    timings = job.bench_recipe(recipe, of.clip, of.arguments, runs=of.runs, frames=of.frames)
+    if of.json:
+        report = {**job.machine(), "clip": of.clip.name, "frames": of.frames, "runs": [t.as_dict() for t in timings]}
         put_record(report)
     else:
         put("\n".join(job.table(timings)) + "\n")
@@ -56,6 +68,7 @@ def _bench_recipe(recipe: str, clip: Path, arguments: list[str], runs: int, fram
 
 @app.command("live", context_settings=PASSED_ON)
 def bench_live(
+    *,
     clip: Clip,
     arguments: Rest = [],
     seconds: Annotated[float, typer.Option(min=1, help="How long it plays.")] = 120,
@@ -70,7 +83,7 @@ def bench_live(
     from mdtool.jobs.bench import live as job
     from mdtool.jobs.bench.recipe import machine
 
-    delays = job.bench_live(clip, seconds, parsed("--size", _size, size), rate, arguments)
+    delays = job.bench_live(clip, arguments, seconds=seconds, size=parsed("--size", _size, size), rate=rate)
     if json:
         put_record({**machine(), "clip": clip.name, **asdict(delays)})
     else:
@@ -87,6 +100,7 @@ def _size(text: str) -> tuple[int, int]:
 
 @app.command("batch")
 def bench_batch(
+    *,
     photo: Annotated[Path, typer.Argument(help="The photo that is made into many.")],
     pictures: Annotated[int, typer.Option(min=1, help="How many.")] = 1000,
     size: Annotated[str, typer.Option(help="Pixels, WIDTHxHEIGHT.")] = "1632x1224",
@@ -107,12 +121,12 @@ def bench_batch(
 
 
 @app.command("model")
+@grouped
 def bench_model(
+    *,
     model: Annotated[
         str | None,
-        typer.Option(
-            help="A name from `mdtool models list` that is here, or a path.", autocompletion=options.model_names
-        ),
+        typer.Option(help="A name from `mdtool models list` that is here, or a path.", autocompletion=model_names),
     ] = None,
     config: Annotated[
         str | None, typer.Option(help="A published config, for --random-weights; it goes before --model.")
@@ -120,10 +134,7 @@ def bench_model(
     random_weights: Annotated[
         bool, typer.Option("--random-weights", help="Weights of the config's shapes, never trained: as fast, no use.")
     ] = False,
-    device: options.Device = "auto",
-    dtype: options.Dtype = None,
-    quantize: options.Quantize = "none",
-    compile: options.Compile = False,
+    computing: ComputingOptions,
     batch: Annotated[int, typer.Option(min=1, help="Pictures at a time.")] = 1,
     runs: Annotated[int, typer.Option(min=1, help="How often each step runs, after once to warm up.")] = 3,
     cache: Annotated[
@@ -131,7 +142,7 @@ def bench_model(
         typer.Option("--cache", help="Measure what a cache of encoded pictures on disk saves, in place of the steps."),
     ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the measurements as JSON.")] = False,
-    verbose: options.Verbose = False,
+    verbose: Verbose = False,
 ) -> None:
     """One model, step by step: vision, prefill, decode, whole captions and detections, memory."""
     from contextlib import nullcontext
@@ -139,13 +150,13 @@ def bench_model(
 
     from mdtool.console import Console
     from mdtool.jobs.bench import model as job
-    from mdtool.model_selection import Computing, model_errors
+    from mdtool.model_selection import Notices, model_errors
 
     if (config is not None) != random_weights or (config is None and model is None):
         raise UsageError("say which model: --model NAME or PATH, or --config NAME --random-weights")
-    computing, explain = Computing(device, dtype, quantize, compile), Console(verbose=verbose).explain
+    notices = Notices(explain=Console(verbose=verbose).explain)
     with model_errors(), job.random_checkpoint(config) if config else nullcontext(model) as name:
-        timings = job.bench_model(str(name), computing, batch, runs, cache, explain)
+        timings = job.bench_model(str(name), computing.computing, notices, batch=batch, runs=runs, cache=cache)
     if json:
         put_record(asdict(timings))
     else:

@@ -1,35 +1,37 @@
 """`mdtool detect`: lists where things are, as boxes; and records it of videos too."""
 
-from typing import Annotated
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mdtool.cli import options
-from mdtool.cli.batch import Asking, BoxOptions, run_batch, selection_of, video_task, with_options
+from mdtool.cli.ask import Task, ask
+from mdtool.cli.options.batch import BoxOptions
+from mdtool.cli.options.frames import Threshold, Tiles
+from mdtool.cli.options.grouped import grouped
+from mdtool.cli.options.model import ModelOptions
+from mdtool.cli.options.photos import ImagesAndPrompt, MaxObjects, Prompts, Save
+from mdtool.cli.options.printing import AnswerPrinting
+
+if TYPE_CHECKING:  # what takes long to load, and --help does not need
+    from mdtool.jobs.batch.messages import VideoTask
 
 
-@with_options(BoxOptions)
+@grouped
 def detect(
-    images: options.ImagesAndPrompt = [],
-    prompt: options.Prompts = [],
-    threshold: options.Threshold = None,
-    max_objects: options.MaxObjects = None,
-    save: options.Save = None,
-    tiles: options.Tiles = None,
+    *,
+    images: ImagesAndPrompt = [],
+    prompt: Prompts = [],
+    threshold: Threshold = None,
+    max_objects: MaxObjects = None,
+    save: Save = None,
+    tiles: Tiles = None,
     duration: Annotated[
         str | None, typer.Option(help="With --jsonl, for cameras and streams: end after this time.")
     ] = None,
-    model: options.ModelName = "auto",
-    device: options.Device = "auto",
-    dtype: options.Dtype = None,
-    quantize: options.Quantize = "none",
-    compile: options.Compile = False,
-    detail: options.Detail = "auto",
-    resize: options.Resize = None,
-    json: options.Json = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
-    *,
+    model: ModelOptions,
+    printing: AnswerPrinting,
     batch: BoxOptions,
 ) -> None:
     """List the boxes round what you name in photos.
@@ -45,43 +47,34 @@ def detect(
 
     mdtool detect in.mp4 face --jsonl - | mdtool redact in.mp4 --from-findings -
     """
-    from dataclasses import replace
-    from functools import partial
-
     from engine.contract import DetectRequest
-    from mdtool.cli.values import check_apart, images_and_prompts, parsed
-    from mdtool.console import Console
+    from mdtool.cli.values import images_and_prompts
     from mdtool.errors import UsageError
-    from mdtool.exports.annotated_image import targets_of
-    from mdtool.jobs.inference.answer import answer, find_photos, is_one, show_as
-    from mdtool.model_selection import Computing, load_model
 
-    console = Console(quiet, verbose=verbose)
     named, prompts = images_and_prompts(images, prompt, batch.files_from)
     requests = [DetectRequest(None, one, max_objects) for one in prompts]
-    selection = selection_of(batch, named)
-    computing = Computing(device, dtype, quantize, compile, detail, resize)
-    load = partial(
-        load_model, model, "detect", prompts, computing, threshold,
-        say=console.note, note=console.note, explain=console.explain,
-    )  # fmt: skip
+    task = Task("detect", named, requests, prompts, threshold, save, unrecorded={"--max-objects": max_objects})
     if batch.wanted:
-        from mdtool.cli.live import checked_live
-        from mdtool.pipeline.annotate import Question
-        from mdtool.tracking.tiles import parse_tiles
-
-        check_apart("--jsonl", {"--json": json, "--save": save, "--max-objects": max_objects})
-        frames = video_task(batch)
-        grid, live = parsed("--tiles", parse_tiles, tiles), checked_live(duration=duration)
-        question = Question(tuple(prompts), threshold, frames.sampling, None, frames.start, frames.end)
-        videos = replace(frames, find=question, tiles=grid, live=live)
-        decides = {"computing": computing, **batch.moments, "tiles": tiles, "duration": duration}
-        asking = Asking("detect", requests, videos, load, threshold, decides)
-        raise typer.Exit(run_batch(batch, selection, asking, console))
-    if tiles is not None:
+        options = {"tiles": tiles, "duration": duration}
+        task = replace(task, videos=_tracked(prompts, threshold, tiles, duration), options=options)
+    elif tiles is not None:
         raise UsageError("--tiles: only together with --jsonl")
-    sources = find_photos(selection)
-    many = not is_one(sources, named)
-    targets = None if save is None else targets_of(sources, save, many, batch.overwrite)
-    show = show_as(requests, asked := load(), json, many)
-    raise typer.Exit(answer(sources, asked, requests, show, console, threshold, targets, batch.overwrite))
+    raise typer.Exit(ask(task, model, printing, batch))
+
+
+def _tracked(
+    prompts: Sequence[str], threshold: float | None, tiles: str | None, duration: str | None
+) -> "Callable[[VideoTask], VideoTask]":
+    """Of videos it is told what is where on every frame, as redact finds it. UsageError for options that can't be."""
+    from mdtool.cli.options.copies import LiveOptions
+    from mdtool.cli.values import parsed
+    from mdtool.pipeline.annotate import Question
+    from mdtool.tracking.tiles import parse_tiles
+
+    grid, live = parsed("--tiles", parse_tiles, tiles), LiveOptions(duration=duration).live
+
+    def tracked(videos: "VideoTask") -> "VideoTask":
+        question = Question(tuple(prompts), threshold, videos.sampling, None, videos.start, videos.end)
+        return replace(videos, find=question, tiles=grid, live=live)
+
+    return tracked

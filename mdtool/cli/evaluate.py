@@ -5,7 +5,9 @@ from typing import Annotated
 
 import typer
 
-from mdtool.cli import options
+from mdtool.cli.options.grouped import grouped
+from mdtool.cli.options.model import ComputingOptions, Device, Dtype, FewBits, ModelName
+from mdtool.cli.options.printing import Json, Verbose
 from mdtool.errors import InputError
 from mdtool.stdout import put, put_record
 
@@ -19,6 +21,7 @@ def evaluate() -> None:
 
 @app.command("redact")
 def evaluate_redact(
+    *,
     clip: Annotated[Path, typer.Argument(help="A video.")],
     truth: Annotated[
         Path | None, typer.Argument(help="Its ground truth, as JSON. Default: CLIP.gt.json.", metavar="GT.json")
@@ -30,7 +33,7 @@ def evaluate_redact(
     margin: Annotated[float | None, typer.Option(help="As for redact.")] = None,
     threshold: Annotated[float | None, typer.Option(help="As for redact.")] = None,
     detail: Annotated[str, typer.Option(help="As for redact.")] = "auto",
-    model: options.ModelName = "auto",
+    model: ModelName = "auto",
     json: Annotated[bool, typer.Option("--json", help="Print JSON, with every exposed object-frame.")] = False,
 ) -> None:
     """How much of the true boxes a redaction leaves bare, how much else it covers, and what it costs in looks."""
@@ -43,8 +46,8 @@ def evaluate_redact(
 
     question = Question(tuple(prompt), threshold, parse_sampling(sample))
     redaction = Redaction(Style("solid", margin=MARGIN if margin is None else margin))
-    asked = load_model(model, "detect", prompt, Computing(detail=detail), threshold)
-    exposure = evaluate_redaction(clip, truth or Path(f"{clip}.gt.json"), asked, question, redaction)
+    asked = load_model(model, "detect", prompt, Computing(detail=detail), threshold=threshold)
+    exposure = evaluate_redaction(clip, truth or Path(f"{clip}.gt.json"), asked, question=question, redaction=redaction)
     if json:
         put_record(exposure.as_dict())
     else:
@@ -52,16 +55,15 @@ def evaluate_redact(
 
 
 @app.command("pocket")
+@grouped
 def evaluate_pocket(
-    model: options.ModelName = "pocket",
-    device: options.Device = "auto",
-    dtype: options.Dtype = None,
-    quantize: options.Quantize = "none",
-    compile: options.Compile = False,
+    *,
+    model: ModelName = "pocket",
+    computing: ComputingOptions,
     scenes: Annotated[int, typer.Option(min=1, help="How many drawn scenes are asked about.")] = 400,
     at_once: Annotated[int, typer.Option(min=1, help="How many of them are in a batch.")] = 4,
-    json: options.Json = False,
-    verbose: options.Verbose = False,
+    json: Json = False,
+    verbose: Verbose = False,
 ) -> None:
     """How well a model answers about drawn scenes that `pocket` was not trained on.
 
@@ -71,15 +73,15 @@ def evaluate_pocket(
     """
     from engine.pocket.exam import examine, seeds
     from mdtool.console import Console
-    from mdtool.model_selection import Computing, load_language_model
+    from mdtool.model_selection import Notices, load_language_model
 
-    computing = Computing(device, dtype, quantize, compile)
     console = Console(verbose=verbose)
-    asked = load_language_model(model, computing, console.explain, console.note)
+    notices = Notices(note=console.note, explain=console.explain)
+    asked = load_language_model(model, computing.computing, notices)
     report = examine(asked, seeds(scenes), at_once)
     scores, answers = report.scores(), report.answers()
     if json:
-        settings = {"model": asked.name, "quantize": quantize, "compile": compile, "scenes": scenes}
+        settings = {"model": asked.name, "quantize": computing.quantize, "compile": computing.compile, "scenes": scenes}
         put_record(settings | {"scores": scores, "answers": answers, "wrong": report.wrong})
         return
     put("| score | | of |\n|---|---|---|\n")
@@ -89,6 +91,7 @@ def evaluate_pocket(
 
 @app.command("quantize")
 def evaluate_quantize(
+    *,
     images: Annotated[
         list[str],
         typer.Argument(help="Photos, folders of them, or globs. Default: drawn scenes.", metavar="[IMAGE]..."),
@@ -96,15 +99,15 @@ def evaluate_quantize(
     prompt: Annotated[
         list[str], typer.Option("--prompt", "-p", help="What is looked for. Default: what drawn scenes have.")
     ] = [],
-    model: options.ModelName = "pocket",
-    device: options.Device = "auto",
-    dtype: options.Dtype = None,
-    to: Annotated[
-        list[options.FewBits], typer.Option(help="What is compared. Repeatable. Default: all that there is.")
-    ] = list(options.FewBits),
+    model: ModelName = "pocket",
+    device: Device = "auto",
+    dtype: Dtype = None,
+    to: Annotated[list[FewBits], typer.Option(help="What is compared. Repeatable. Default: all that there is.")] = list(
+        FewBits
+    ),
     scenes: Annotated[int, typer.Option(min=1, help="How many scenes are drawn.")] = 40,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line for each.")] = False,
-    verbose: options.Verbose = False,
+    verbose: Verbose = False,
 ) -> None:
     """How far a model in few bits answers as the same model does unquantised.
 
@@ -119,7 +122,7 @@ def evaluate_quantize(
     from mdtool.jobs.evals.quantization import compare_quantised, table
     from mdtool.jobs.inference.answer import read_rgb
     from mdtool.media.sources.inputs import find_inputs
-    from mdtool.model_selection import Computing
+    from mdtool.model_selection import Computing, Notices
 
     pictures = [] if images else [draw(imagine(seed)).pixels for seed in seeds(scenes)]
     for source in find_inputs(images) if images else ():
@@ -129,8 +132,9 @@ def evaluate_quantize(
             raise InputError(f"{source.name}: {error}") from error
     prompts = prompt or ["circle", "red shape", "star", "face"]
     computing, console = Computing(device, dtype), Console(verbose=verbose)
+    notices = Notices(note=console.note, explain=console.explain)
     agreements = compare_quantised(
-        model, [kind.value for kind in to], computing, pictures, prompts, console.explain, console.note
+        model, [kind.value for kind in to], pictures, prompts, computing=computing, notices=notices
     )
     if json:
         for agreement in agreements:

@@ -5,20 +5,19 @@ from typing import Annotated
 
 import typer
 
-from mdtool.cli import options
+from mdtool.cli.options.copies import EncodingOptions, Findings, LiveOptions, Media, Overwrite, output_named
+from mdtool.cli.options.frames import Sample, SpanOptions, Threshold
+from mdtool.cli.options.grouped import grouped
+from mdtool.cli.options.model import ModelOptions
+from mdtool.cli.options.printing import RunPrinting
 
 
+@grouped
 def gaze(
-    inputs: options.Media,
-    output: Annotated[
-        str | None,
-        typer.Option(
-            "--output",
-            "-o",
-            help="A file, a folder (which mirrors the input tree), or - for stdout. Default: NAME.gaze.EXT.",
-        ),
-    ] = None,
-    overwrite: options.OverwriteOutputs = False,
+    *,
+    inputs: Media,
+    output: Annotated[str | None, output_named("gaze")] = None,
+    overwrite: Overwrite = False,
     no_video: Annotated[bool, typer.Option("--no-video", help="Draw nothing: only the data is wanted.")] = False,
     targets: Annotated[
         list[str],
@@ -39,33 +38,17 @@ def gaze(
         str | None,
         typer.Option(help="Write a heat map of where people look, over a picture of the input: FILE.png, or a folder."),
     ] = None,
-    threshold: options.Threshold = None,
-    sample: options.Sample = "fps=5",
-    start: options.Start = None,
-    end: options.End = None,
-    model: options.ModelName = "auto",
-    device: options.Device = "auto",
-    dtype: options.Dtype = None,
-    quantize: options.Quantize = "none",
-    compile: options.Compile = False,
-    detail: options.Detail = "auto",
-    resize: options.Resize = None,
-    findings: options.Findings = None,
+    threshold: Threshold = None,
+    sample: Sample = "fps=5",
+    span: SpanOptions,
+    model: ModelOptions,
+    findings: Findings = None,
     from_findings: Annotated[
         Path | None, typer.Option(help="Show what this file of findings says; no model is used.")
     ] = None,
-    codec: options.Codec = None,
-    crf: options.Crf = None,
-    preset: options.Preset = None,
-    pixel_format: options.PixelFormat = None,
-    format: options.Format = None,
-    keep_metadata: options.KeepMetadata = False,
-    delay: options.Delay = "1",
-    duration: options.Duration = None,
-    segment: options.Segment = None,
-    json: options.Summaries = False,
-    quiet: options.QuietToo = False,
-    verbose: options.Verbose = False,
+    encoding: EncodingOptions,
+    live: LiveOptions,
+    printing: RunPrinting,
 ) -> None:
     """Show where people look in videos and photos: each face, a line, and the point that is looked at.
 
@@ -76,19 +59,16 @@ def gaze(
 
     mdtool gaze in.mp4 -t screen -t cup --jsonl gaze.jsonl --heat heat.png
     """
-    from mdtool.cli.live import checked_live
-    from mdtool.cli.values import check_not_blank, check_outputs, parsed, seconds
-    from mdtool.console import Console
+    from mdtool.cli.values import check_not_blank, check_outputs
     from mdtool.errors import UsageError
     from mdtool.jobs.gaze.detector import FACE, Accuracy, gazing
     from mdtool.jobs.gaze.job import Gazing, HeatMaps
     from mdtool.media.sources.inputs import find_inputs
-    from mdtool.media.video.encoding import Encoding
-    from mdtool.model_selection import Computing, load_gazer
+    from mdtool.model_selection import Notices, load_gazer
     from mdtool.pipeline.annotate import Question
-    from mdtool.pipeline.run import Form, Inquiry
+    from mdtool.pipeline.findings_file import opened_for_writing
+    from mdtool.pipeline.run import Inquiry
     from mdtool.pipeline.targets import Targets, is_many
-    from mdtool.records.findings import opened_for_writing
     from mdtool.tracking.sampling import parse_sampling
 
     check_not_blank("--targets", targets)
@@ -99,27 +79,23 @@ def gaze(
         raise UsageError(f"-o {output}: nothing is drawn with --no-video; leave one of them out")
     if findings and from_findings:
         raise UsageError(f"--findings {findings}: would be those of --from-findings; leave one of them out")
-    check_outputs(output, findings, json, jsonl=jsonl, heat=heat)
-    question = Question(
-        prompts=prompts,
-        threshold=threshold,
-        sampling=parse_sampling(sample),
-        start=parsed("--from", seconds, start),
-        end=parsed("--to", seconds, end),
-    )
-    live = checked_live(delay, duration, segment)
-    console = Console(quiet, json, verbose)
+    check_outputs(output, findings, printing.json, jsonl=jsonl, heat=heat)
+    question = Question(prompts, threshold, parse_sampling(sample), None, *span.seconds)
+    played, console = live.live, printing.console
     sources = find_inputs(inputs)
     many = is_many(sources, inputs)
     known: Inquiry | Path
     if from_findings:
         known = from_findings
     else:
-        computing = Computing(device, dtype, quantize, compile, detail, resize)
-        asked = load_gazer(model, prompts, accurate, computing, threshold, say=console.note, explain=console.explain)
+        computing = model.computing
+        notices = Notices(console.note, console.note, console.explain)
+        asked = load_gazer(
+            model.model, prompts, computing,
+            accurate=accurate, threshold=threshold, notices=notices,
+        )  # fmt: skip
         see = gazing(asked, prompts[1:], threshold, Accuracy(seed) if accurate else None)
         known = Inquiry(question, see, asked.name, {"computing": computing, "accurate": accurate, "seed": seed})
-    form = Form(Encoding(codec, crf, preset, pixel_format), format, keep_metadata)
     drawn = None if no_video else Targets(output, ".gaze", many, overwrite)
     maps = HeatMaps(heat, many, overwrite) if heat else None
     plays = any(source.address for source in sources)
@@ -129,6 +105,6 @@ def gaze(
         opened_for_writing(findings, overwrite, read, live=plays) as found,
         opened_for_writing(jsonl, overwrite, read, "--jsonl", plays) as lines,
     ):
-        job = Gazing(known, prompts, form, drawn, many, maps, console, live, found, lines, beside)
+        job = Gazing(known, prompts, encoding.form, drawn, many, maps, console, played, found, lines, beside)
         code = job.run(sources)
     raise typer.Exit(code)

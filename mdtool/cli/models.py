@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mdtool.cli import options
+from mdtool.cli.options.model import FewBits, model_names
 from mdtool.console import Console
 from mdtool.errors import Exit, MdtoolError, UsageError
 from mdtool.stdout import put, put_record
@@ -30,7 +30,7 @@ def list_models(
     from engine.catalog import hub
     from engine.catalog.published import published
 
-    rows = [_row(name, "embedded", engine.abilities(name), engine.summary(name)) for name in engine.EMBEDDED]
+    rows = [_row(name, "embedded", engine.abilities(name), engine.embedded_summary(name)) for name in engine.EMBEDDED]
     for model in published().values():
         here = hub.local(model)
         where = "here" if here else "not here" if model.source else "not published"
@@ -129,11 +129,11 @@ def quantize_model(
     model: Annotated[
         str,
         typer.Argument(
-            help="A name from `mdtool models list`, or a file or folder of weights.", autocompletion=options.model_names
+            help="A name from `mdtool models list`, or a file or folder of weights.", autocompletion=model_names
         ),
     ],
     to: Annotated[
-        options.FewBits,
+        FewBits,
         typer.Option(help="In how many bits the weights are kept, as --quantize has them."),
     ],
     output: Annotated[

@@ -2,27 +2,23 @@
 
 import typer
 
-from mdtool.cli import options
-from mdtool.cli.batch import Asking, PointOptions, run_batch, selection_of, video_task, with_options
+from mdtool.cli.ask import Task, ask
+from mdtool.cli.options.batch import PointOptions
+from mdtool.cli.options.grouped import grouped
+from mdtool.cli.options.model import ModelOptions
+from mdtool.cli.options.photos import ImagesAndPrompt, MaxObjects, Prompts, Save
+from mdtool.cli.options.printing import AnswerPrinting
 
 
-@with_options(PointOptions)
+@grouped
 def point(
-    images: options.ImagesAndPrompt = [],
-    prompt: options.Prompts = [],
-    max_objects: options.MaxObjects = None,
-    save: options.Save = None,
-    model: options.ModelName = "auto",
-    device: options.Device = "auto",
-    dtype: options.Dtype = None,
-    quantize: options.Quantize = "none",
-    compile: options.Compile = False,
-    detail: options.Detail = "auto",
-    resize: options.Resize = None,
-    json: options.Json = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
     *,
+    images: ImagesAndPrompt = [],
+    prompt: Prompts = [],
+    max_objects: MaxObjects = None,
+    save: Save = None,
+    model: ModelOptions,
+    printing: AnswerPrinting,
     batch: PointOptions,
 ) -> None:
     """List the places of what you name in photos, a point each.
@@ -34,32 +30,9 @@ def point(
 
     mdtool point ./photos bottle --json
     """
-    from functools import partial
-
     from engine.contract import PointRequest
-    from mdtool.cli.values import check_apart, images_and_prompts
-    from mdtool.console import Console
-    from mdtool.exports.annotated_image import targets_of
-    from mdtool.jobs.inference.answer import answer, find_photos, is_one, show_as
-    from mdtool.model_selection import Computing, load_model
+    from mdtool.cli.values import images_and_prompts
 
-    console = Console(quiet, verbose=verbose)
     named, prompts = images_and_prompts(images, prompt, batch.files_from)
     requests = [PointRequest(None, one, max_objects) for one in prompts]
-    selection = selection_of(batch, named)
-    computing = Computing(device, dtype, quantize, compile, detail, resize)
-    load = partial(
-        load_model, model, "point", prompts, computing,
-        say=console.note, note=console.note, explain=console.explain,
-    )  # fmt: skip
-    if batch.wanted:
-        videos = video_task(batch)
-        check_apart("--jsonl", {"--json": json, "--save": save})
-        asking = Asking("point", requests, videos, load, options={"computing": computing, **batch.moments})
-        raise typer.Exit(run_batch(batch, selection, asking, console))
-    sources = find_photos(selection)
-    many = not is_one(sources, named)
-    targets = None if save is None else targets_of(sources, save, many, batch.overwrite)
-    asked = load()
-    show = show_as(requests, asked, json, many)
-    raise typer.Exit(answer(sources, asked, requests, show, console, save=targets, overwrite=batch.overwrite))
+    raise typer.Exit(ask(Task("point", named, requests, prompts, save=save), model, printing, batch))

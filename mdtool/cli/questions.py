@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from engine.contract import Choices, Generation, Number, QueryRequest
+from mdtool.cli.options.questions import QuestionOptions
 from mdtool.cli.values import check_apart, check_not_blank, parsed
 from mdtool.errors import NoInput, UsageError
 from mdtool.media.files import stdin
@@ -11,34 +12,27 @@ from mdtool.media.files import stdin
 BLANK = "{}"  # of a template
 
 
-def query_requests(
-    asked: Sequence[str],
-    file: str | None,
-    template: str | None,
-    choices: Sequence[str],
-    number: bool,
-    reasoning: bool | None,
-    how: Generation,
-    images: Sequence[str],
-) -> list[QueryRequest]:
+def query_requests(asked: QuestionOptions, how: Generation, images: Sequence[str]) -> list[QueryRequest]:
     """A request without its image for each question: first those asked outright, then those of the file.
 
-    UsageError for options that can't be, or not together; NoInput for a file without questions.
+    images: as they were named. UsageError for options that can't be, or not together; NoInput for a file without
+    questions.
     """
-    allowed = _allowed(choices, number)
-    check_not_blank("--question", asked)
+    allowed = _allowed(asked.choices, asked.number)
+    check_not_blank("--question", asked.question)
+    template, file = asked.template, asked.questions
     if template is not None and BLANK not in template:
         raise UsageError(f"--template: has no {BLANK} for the question; write it as in 'is there {BLANK} here?'")
     if file == "-" and "-" in images:
         raise UsageError("--questions -: questions and a photo can't both come from stdin; give one of them as a file")
     if file == "":
         raise UsageError("--questions: is empty; give the name of a file")
-    questions = [*asked, *(_read(file) if file is not None else [])]
+    questions = [*asked.question, *(_read(file) if file is not None else [])]
     if not questions:
         raise UsageError("--question or --questions is missing: say what to ask, as in -q 'what is this?'")
     if template is not None:
         questions = [template.replace(BLANK, question) for question in questions]
-    return [QueryRequest(None, question, reasoning, generation=how, allowed=allowed) for question in questions]
+    return [QueryRequest(None, question, asked.reasoning, generation=how, allowed=allowed) for question in questions]
 
 
 def _allowed(choices: Sequence[str], number: bool) -> Choices | Number | None:

@@ -1,12 +1,16 @@
 """`mdtool render`: draws findings again, in another way."""
 
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from mdtool.cli import options
+from mdtool.cli.options.copies import EncodingOptions, Overwrite, output_named
+from mdtool.cli.options.grouped import grouped
+from mdtool.cli.options.looks import USUAL_STYLE, ChoiceOptions, StyleOptions
+from mdtool.cli.options.printing import SummaryPrinting
 
 
 class StyleName(StrEnum):
@@ -21,7 +25,16 @@ class StyleName(StrEnum):
 DRAWN = (StyleName.boxes, StyleName.hitmarker)  # these hide nothing
 
 
+@dataclass(frozen=True)
+class Drawn(ChoiceOptions):
+    only: Annotated[
+        list[str], typer.Option(help="Draw only what touches X0,Y0,X1,Y1 (fractions or pixels). Repeatable.")
+    ] = field(default_factory=list)
+
+
+@grouped
 def render(
+    *,
     findings: Annotated[
         Path, typer.Argument(help="A file of findings, or - for stdin.", metavar="FINDINGS", show_default=False)
     ],
@@ -33,40 +46,20 @@ def render(
             show_default=False,
         ),
     ] = [],
-    output: Annotated[
-        str | None,
-        typer.Option(
-            "--output",
-            "-o",
-            help="A file, a folder (which mirrors the input tree), or - for stdout. Default: NAME.drawn.EXT.",
-        ),
-    ] = None,
-    overwrite: options.OverwriteOutputs = False,
+    output: Annotated[str | None, output_named("drawn")] = None,
+    overwrite: Overwrite = False,
     style: Annotated[
         StyleName, typer.Option(help="boxes and hitmarker show what was found, the others hide it as redact does.")
     ] = StyleName.boxes,
-    strength: options.Strength = 0.33,
-    shape: options.Shape = options.ShapeName.box,
-    margin: options.Margin = None,
-    feather: options.Feather = 0.0,
+    look: StyleOptions = USUAL_STYLE,
     color: Annotated[
         str | None,
         typer.Option(help="#rrggbb or a name. Default: of boxes one a track, of hitmarkers white, of solid black."),
     ] = None,
-    keep: options.Keep = [],
-    only: Annotated[
-        list[str], typer.Option(help="Draw only what touches X0,Y0,X1,Y1 (fractions or pixels). Repeatable.")
-    ] = [],
-    min_size: options.MinSize = None,
+    drawn: Drawn,
     label: Annotated[list[str], typer.Option(help="Draw only what has this label. Repeatable.")] = [],
-    codec: options.Codec = None,
-    crf: options.Crf = None,
-    preset: options.Preset = None,
-    pixel_format: options.PixelFormat = None,
-    format: options.Format = None,
-    keep_metadata: options.KeepMetadata = False,
-    json: options.Summaries = False,
-    quiet: options.QuietToo = False,
+    encoding: EncodingOptions,
+    printing: SummaryPrinting,
 ) -> None:
     """Draw findings again, in any style, without a model.
 
@@ -77,39 +70,26 @@ def render(
     from contextlib import ExitStack
 
     from engine.contract import normalise
-    from mdtool.cli.values import check_findings_in, check_outputs, checked, given, parsed
-    from mdtool.console import Console
+    from mdtool.cli.values import check_findings_in, check_outputs, parsed
     from mdtool.jobs.redact.effect import Redaction
     from mdtool.jobs.render.effect import Marking, OnlyLabelled
     from mdtool.jobs.render.job import Rendering, check_labels, contents_of, sources_of
     from mdtool.media.colour import parse_colour
     from mdtool.media.sources.inputs import find_inputs
-    from mdtool.media.video.encoding import Encoding
-    from mdtool.pipeline.run import Form, Treatment
+    from mdtool.pipeline.findings_file import spooled
+    from mdtool.pipeline.run import Treatment
     from mdtool.pipeline.targets import Targets, is_many
-    from mdtool.records.findings import spooled
-    from recipes.redact import Style
-    from recipes.regions import parse_region, parse_size
 
-    look = checked(
-        Style,
-        name="solid" if style in DRAWN else style.value,
-        **given(strength=strength, shape=shape, feather=feather, margin=margin),
-    )
+    hiding = look.style("solid" if style in DRAWN else style.value)
     colour = parsed("--color", parse_colour, color)
-    chosen = (
-        tuple(parsed("--keep", parse_region, text) for text in keep),
-        tuple(parsed("--only", parse_region, text) for text in only),
-        parsed("--min-size", parse_size, min_size),
-    )
-    treatment: Treatment = Redaction(look, colour or (0, 0, 0), *chosen)
+    chosen = drawn.parsed
+    treatment: Treatment = Redaction(hiding, colour or (0, 0, 0), *chosen)
     if style in DRAWN:
         treatment = Marking("boxes" if style is StyleName.boxes else "hitmarker", colour, *chosen)
     if label:
         treatment = OnlyLabelled(treatment, frozenset(map(normalise, label)))
-    form = Form(Encoding(codec, crf, preset, pixel_format), format, keep_metadata)
-    console = Console(quiet, json)
-    check_outputs(output, None, json)
+    console = printing.console
+    check_outputs(output, None, printing.json)
     check_findings_in(findings, inputs)
     named = find_inputs(inputs) if inputs else []
     with ExitStack() as stack:
@@ -121,4 +101,4 @@ def render(
         sources = named or sources_of(contents, console)
         many = is_many(named, inputs) if named else len(contents.sources) > 1
         targets = Targets(output, ".drawn", many, overwrite)
-        raise typer.Exit(Rendering(treatment, recorded, form, targets, console).run(sources))
+        raise typer.Exit(Rendering(treatment, recorded, encoding.form, targets, console).run(sources))

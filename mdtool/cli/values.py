@@ -1,16 +1,15 @@
 """Option values that need more than a type."""
 
-import math
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import Enum
 from pathlib import Path
 from typing import TypeVar, overload
 
-from engine.contract import Generation
 from mdtool.errors import UsageError
 from mdtool.media.sources.inputs import is_medium
+from recipes.regions import Region, parse_region
 
 T = TypeVar("T")
 
@@ -29,6 +28,10 @@ def parsed(option: str, parse: Callable[[str], T], text: str | None) -> T | None
         return parse(text)
     except ValueError as error:
         raise UsageError(f"{option}: {error}") from error
+
+
+def parsed_regions(option: str, texts: Iterable[str]) -> tuple[Region, ...]:
+    return tuple(parsed(option, parse_region, text) for text in texts)
 
 
 def given(**options: object) -> dict[str, object]:
@@ -112,14 +115,6 @@ def images_and_prompts(
 def check_not_blank(option: str, texts: Sequence[str]) -> None:
     if not all(text.strip() for text in texts):
         raise UsageError(f"{option}: is empty; say something in plain words")
-
-
-def generation(temperature: float | None, top_p: float | None, max_tokens: int | None, seed: int) -> Generation:
-    """UsageError for what is no number; the options' own ranges see to the rest."""
-    for option, value in (("--temperature", temperature), ("--top-p", top_p)):
-        if value is not None and not math.isfinite(value):
-            raise UsageError(f"{option}: {value} is no number that can be used")
-    return Generation(temperature, top_p, max_tokens, seed)
 
 
 def seconds(text: str) -> float:

@@ -8,17 +8,10 @@ import numpy as np
 
 from engine.contract import Box, Point
 from mdtool.errors import OutputError, UsageError
-from mdtool.media.files.atomic_file import WholeFile, named
-from mdtool.media.image.image_file import pillow
+from mdtool.media.image.save_picture import FORMATS, save_picture
 from mdtool.media.sources.inputs import Input
 from recipes.draw import draw
 from recipes.text_labels import Colour
-
-QUALITY = 92
-FORMATS = {
-    ".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".webp": "WEBP", ".tif": "TIFF", ".tiff": "TIFF", ".avif": "AVIF",
-    ".gif": "GIF",
-}  # fmt: skip
 
 
 def targets_of(sources: Iterable[Input], output: str, many: bool, overwrite: bool) -> dict[Input, Path]:
@@ -50,21 +43,8 @@ def check_target(target: Path, overwrite: bool) -> None:
 
 
 def save_marked(
-    pixels: np.ndarray, found: Sequence[Box | Point], target: Path, overwrite: bool, colours: Mapping[str, Colour]
+    pixels: np.ndarray, found: Sequence[Box | Point], target: Path, *, overwrite: bool, colours: Mapping[str, Colour]
 ) -> None:
     """pixels: HxWx3 uint8 RGB, upright. colours: of labels. The copy has no metadata. OutputError where it can't be
     written."""
     save_picture(draw(pixels, found, colours), target, overwrite)
-
-
-def save_picture(pixels: np.ndarray, target: Path, overwrite: bool) -> None:
-    """HxWx3 uint8 RGB, whole or not at all, in the format that the name tells. OutputError where it can't be."""
-    with named(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with WholeFile(target, overwrite) as whole:
-            try:
-                with whole.part.open("wb") as file:
-                    pillow().fromarray(pixels).save(file, FORMATS[target.suffix.lower()], quality=QUALITY)
-            except ValueError as error:  # as a format refuses a picture that is too large for it
-                raise OutputError(f"can't be encoded: {error}") from error
-            whole.commit()

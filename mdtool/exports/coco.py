@@ -19,8 +19,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import IO, Any
 
+from mdtool.errors import named
 from mdtool.exports.boxes import Clipped, clipped_boxes, is_about_boxes
-from mdtool.media.files.atomic_file import WholeFile, named
+from mdtool.media.files.atomic_file import WholeFile
 from mdtool.records.batch import Record, Tally, answered
 
 DECIMALS = 2  # of a pixel

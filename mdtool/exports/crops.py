@@ -15,13 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from mdtool.exports.annotated_image import save_picture
 from mdtool.exports.boxes import Clipped, clipped_boxes
 from mdtool.exports.paths import folder_name, timed
+from mdtool.media.image.save_picture import save_picture
 
 
 def write_crops(
-    pixels: np.ndarray, answers: Sequence[dict[str, Any]], folder: Path, relative: Path, time: float | None = None
+    pixels: np.ndarray, answers: Sequence[dict[str, Any]], folder: Path, relative: Path, *, time: float | None = None
 ) -> list[Path]:
     """Those that were written. A crop that is there is written over, so doing it again changes nothing.
 

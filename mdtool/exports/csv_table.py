@@ -12,8 +12,9 @@ import csv
 from pathlib import Path
 from typing import Any
 
+from mdtool.errors import named
 from mdtool.exports.rows import COLUMNS, rows
-from mdtool.media.files.atomic_file import WholeFile, named
+from mdtool.media.files.atomic_file import WholeFile
 from mdtool.records.batch import Tally, answered
 
 FORMULA = tuple("=+-@＝＋－＠\t\r\n")  # what a text begins with that a spreadsheet would run

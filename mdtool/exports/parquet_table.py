@@ -9,9 +9,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from mdtool.errors import UsageError
+from mdtool.errors import UsageError, named
 from mdtool.exports.rows import COLUMNS, rows
-from mdtool.media.files.atomic_file import WholeFile, named
+from mdtool.media.files.atomic_file import WholeFile
 from mdtool.records.batch import Tally, answered
 
 ROWS = 20_000  # in memory at a time

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from mdtool.errors import UsageError
+from mdtool.console import CONTROLS
+from mdtool.errors import UsageError, named
 from mdtool.exports.paths import timed
-from mdtool.media.files.atomic_file import WholeFile, named
+from mdtool.media.files.atomic_file import WholeFile
 from mdtool.media.sources.inputs import Input
-from mdtool.records.answers import CONTROLS
 
 Mode = Literal["overwrite", "append", "prepend", "skip"]
 

@@ -17,10 +17,9 @@ import tempfile
 from pathlib import Path
 
 from mdtool.console import one_line
-from mdtool.errors import InputError, OutputError
+from mdtool.errors import InputError, OutputError, named
 from mdtool.exports.boxes import clipped_boxes, is_about_boxes
 from mdtool.exports.paths import timed
-from mdtool.media.files.atomic_file import named
 from mdtool.media.files.atomic_folder import is_empty
 from mdtool.records.batch import Record, Tally, answered
 

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from engine.contract import EngineError
 from mdtool.console import Console
@@ -59,15 +60,23 @@ def progress_on(console: Console) -> Callable[[Report, int | None], None]:
 
     def progress(report: Report, frames: int | None) -> None:
         check_not_ending()
-        console.progress(report, frames)
+        counts = f"{len(report.tracks)} objects, {report.looks} looks"
+        console.progress(report.source, report.frames, frames, counts)
 
     return progress
 
 
 def finished(report: Report, console: Console) -> Exit:
     """Tells what was done."""
-    console.done(report)
+    summarise(report, console)
     if report.incomplete:
         console.error(f"{report.source}: {report.incomplete}; the output holds what could be read")
         return Exit.SOME_FAILED
     return Exit.OK
+
+
+def summarise(report: Report, console: Console, record: dict[str, Any] | None = None) -> None:
+    """Tell what was done to one input. record: what goes to stdout if summaries do; None: the report's own."""
+    for note in dict.fromkeys(report.notes):
+        console.note(f"{report.source}: {note}")
+    console.summary(report.lines(), report.as_dict() if record is None else record)

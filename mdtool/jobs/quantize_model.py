@@ -4,8 +4,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from engine.catalog.locate import Located, locate
-from engine.checkpoints.conversion import write_quantised
+from engine.checkpoints.conversion import write_quantized
 from engine.checkpoints.shards import weight_files, weights_in
+from engine.moondream.conversion import convertible
 from engine.pocket import model as pocket
 from mdtool.errors import UsageError
 from mdtool.interruption import check_not_ending, heeded
@@ -27,7 +28,7 @@ def quantise(name_or_path: str, kind: str, folder: Path, told: Callable[[float],
     with heeded(), model_errors():
         located = _located(name_or_path)
         with whole_folder(folder) as part:
-            write_quantised(located, kind, part, told_unless_ending)
+            write_quantized(convertible(located), kind, part, told_unless_ending)
         return _bytes(located.weights), _bytes(weights_in(folder))
 
 

@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from mdtool.media.sources.inputs import Input
+from mdtool.media.sources.open_media import content_digest
+from mdtool.pipeline.findings_file import RecordedFindings, spooled
 from mdtool.pipeline.targets import Targets
-from mdtool.records.findings import RecordedFindings, spooled
 
 
 @contextmanager
@@ -20,4 +22,4 @@ def rereadable(findings: Path | None, sources: Sequence[Input]) -> Iterator[Path
 
 
 def recorded(findings: Path, source: Input, targets: Targets) -> RecordedFindings:
-    return RecordedFindings(findings, source.name, by_name=not targets.many)
+    return RecordedFindings(findings, source.name, not targets.many, partial(content_digest, source))

@@ -16,13 +16,13 @@ import os
 import shutil
 from pathlib import Path
 
-from mdtool.errors import InputError
-from mdtool.media.files.atomic_file import WholeFile, named
+from mdtool.console import CONTROLS
+from mdtool.errors import InputError, named
+from mdtool.media.files.atomic_file import WholeFile
 from mdtool.media.image.image_file import Photo, read_photo, sniff
 from mdtool.metadata.containers import CONTAINERS, Blocks, Container
 from mdtool.metadata.iptc import with_caption
 from mdtool.metadata.xmp import with_description
-from mdtool.records.answers import CONTROLS
 
 
 def embed_caption(picture: Path, text: str) -> bool:

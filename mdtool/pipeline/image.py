@@ -16,9 +16,11 @@ from mdtool.media.image.image_encoder import write_photo
 from mdtool.media.image.image_file import Photo
 from mdtool.media.video.frame import Frame
 from mdtool.pipeline.annotate import judge
+from mdtool.pipeline.findings_file import RecordedFindings
 from mdtool.pipeline.run import Inquiry, Run
 from mdtool.pipeline.stages import Stopwatch
-from mdtool.records.findings import Moment, RecordedFindings, Region, Verdict
+from mdtool.pipeline.video import recorded_frames
+from mdtool.records.findings import Moment, Region, Verdict
 from mdtool.records.run_report import Report
 from mdtool.tracking.keyframe_sampler import Judged
 
@@ -40,7 +42,7 @@ def judged_photo(photo: Photo, known: Inquiry | RecordedFindings, clock: Stopwat
     height, width = photo.pixels.shape[:2]
     moment = Moment(size=(width, height))
     if isinstance(known, RecordedFindings):
-        return moment, known.of(0, 0)
+        return moment, known.of(0, 0, moment.size)
     try:
         with clock.time("model"):
             sight = known.see([photo.srgb()])[0]
@@ -89,7 +91,7 @@ def judged_animation(
             at += milliseconds
 
     if isinstance(known, RecordedFindings):
-        events: Iterator[Judged | av.Packet] = (Judged(f, known.of(0, f.index)) for f in frames())
+        events: Iterator[Judged | av.Packet] = recorded_frames(frames(), known)
     else:
         events = judge(frames(), known.see, known.question, lambda stream: RATE, clock)
     for judged in events:

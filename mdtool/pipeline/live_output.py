@@ -18,11 +18,11 @@ from mdtool.media.video.encoding import Encoding
 from mdtool.media.video.frame import Frame
 from mdtool.media.video.writer import VideoWriter, muxer_for
 from mdtool.pipeline.annotate import JudgedEvent
+from mdtool.pipeline.findings_file import RecordedFindings
 from mdtool.pipeline.live import LiveJudge
 from mdtool.pipeline.run import Run
 from mdtool.pipeline.silence import Silencer
 from mdtool.pipeline.targets import Target
-from mdtool.records.findings import RecordedFindings
 from mdtool.records.run_report import Report
 from mdtool.tracking.keyframe_sampler import Judged
 
@@ -125,7 +125,9 @@ class _Out:
             self._whole = self._stack.enter_context(WholeFile(target.with_name(name), self._overwrite))
             where, muxer = self._whole.part, self._run.form.muxer or muxer_for(target.name)
         form = self._run.form
-        self._writer = VideoWriter(where, muxer, self._reader, self._encoding, form.keep_metadata)
+        self._writer = VideoWriter(
+            where, muxer, self._reader, encoding=self._encoding, keep_metadata=form.keep_metadata
+        )
         return self._writer
 
     def finish(self) -> None:

@@ -6,16 +6,18 @@ seen. A picture is known again by its pixels, so that it does not matter in whic
 
 import hashlib
 import json
+import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from engine.contract import Box
-from mdtool.errors import OutputError
-from mdtool.media.files.atomic_file import cant_write
+from mdtool.errors import OutputError, cant_write
+from mdtool.media.files.atomic_file import open_fresh
 from mdtool.records.findings import Gazed
 from mdtool.tracking.detector import See, Sight, Sighted
 
@@ -34,8 +36,8 @@ class Journal:
         self._known: dict[str, Sight] = {}
         head = json.dumps({"schema": SCHEMA, "settings": settings}) + "\n"
         try:
-            length = self._read(path, head) if path.exists() else 0
-            self._file = path.open("r+b" if length else "wb")
+            self._file = _opened(path)
+            length = self._read(head)
             self._file.seek(length)
             self._file.truncate()
             if not length:
@@ -43,21 +45,20 @@ class Journal:
         except OSError as error:
             raise OutputError(cant_write(error)) from error
 
-    def _read(self, path: Path, head: str) -> int:
+    def _read(self, head: str) -> int:
         """How many bytes of the file can be used: whole lines, as the last may not be, after the right first one."""
-        with path.open("rb") as file:
-            if file.readline() != head.encode():
-                return 0
-            length = file.tell()
-            for line in file:
-                if not line.endswith(b"\n"):
-                    break
-                try:
-                    entry = json.loads(line)
-                    self._known[entry["picture"]] = _sight(entry)
-                except (ValueError, KeyError, TypeError):
-                    break
-                length = file.tell()
+        if self._file.readline() != head.encode():
+            return 0
+        length = self._file.tell()
+        for line in iter(self._file.readline, b""):
+            if not line.endswith(b"\n"):
+                break
+            try:
+                entry = json.loads(line)
+                self._known[entry["picture"]] = _sight(entry)
+            except (ValueError, KeyError, TypeError):
+                break
+            length = self._file.tell()
         return length
 
     def __len__(self) -> int:
@@ -91,6 +92,16 @@ class Journal:
 
     def __exit__(self, *_: object) -> None:
         self._file.close()
+
+
+def _opened(path: Path) -> BinaryIO:
+    """To read and write; a new file in place of one that has another name too, which is not ours to write."""
+    with suppress(FileNotFoundError):
+        file = path.open("r+b")
+        if os.fstat(file.fileno()).st_nlink == 1:
+            return file
+        file.close()
+    return open_fresh(path)
 
 
 def digest_of(image: np.ndarray) -> str:

@@ -8,9 +8,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import BinaryIO
 
-from mdtool.errors import OutputError, UsageError
+from mdtool.errors import OutputError, UsageError, cant_write, named
 from mdtool.interruption import check_not_ending
-from mdtool.media.files.atomic_file import WholeFile, cant_write, named
+from mdtool.media.files.atomic_file import WholeFile
 from mdtool.media.files.pipe import PipedOut
 from mdtool.media.image.animation import Animation
 from mdtool.media.image.image_file import Photo
@@ -49,7 +49,7 @@ def check_target(source: Input, target: Path, overwrite: bool, form: Form) -> No
         medium = open_medium(source, stack)
         if isinstance(medium, VideoReader):
             muxer = form.muxer or muxer_for(target.name)
-            VideoWriter(whole.part, muxer, medium, form.encoding, form.keep_metadata).abandon()
+            VideoWriter(whole.part, muxer, medium, encoding=form.encoding, keep_metadata=form.keep_metadata).abandon()
         else:
             _check_suffix(medium, target)
 

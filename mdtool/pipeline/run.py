@@ -8,9 +8,10 @@ from mdtool.media.canvas import Canvas
 from mdtool.media.video.edits import UNEDITED, Edit
 from mdtool.media.video.encoding import Encoding
 from mdtool.pipeline.annotate import Question
+from mdtool.pipeline.findings_file import RecordedFindings
 from mdtool.pipeline.stages import Stopwatch
 from mdtool.pipeline.work_folder import Work
-from mdtool.records.findings import FindingsFile, Moment, RecordedFindings, Verdict
+from mdtool.records.findings import FindingsFile, Moment, Verdict
 from mdtool.records.run_report import Report
 from mdtool.tracking.detector import See
 

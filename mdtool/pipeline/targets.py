@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mdtool.console import Console
-from mdtool.errors import OutputError, UsageError
-from mdtool.media.files.atomic_file import cant_write
+from mdtool.errors import OutputError, UsageError, cant_write
 from mdtool.media.sources.address import MUXERS, Address, parse_address
 from mdtool.media.sources.inputs import MARKS, Input
 

@@ -5,6 +5,7 @@ from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
 
+from mdtool.interruption import check_not_ending
 from mdtool.media.canvas import of_frame
 from mdtool.media.files.pipe import PipedOut
 from mdtool.media.video.edits import Pictures, edited
@@ -12,9 +13,9 @@ from mdtool.media.video.frame import Frame
 from mdtool.media.video.reader import VideoReader
 from mdtool.media.video.writer import VideoWriter
 from mdtool.pipeline.annotate import Event, JudgedEvent, judge
+from mdtool.pipeline.findings_file import RecordedFindings
 from mdtool.pipeline.run import Inquiry, Run
 from mdtool.pipeline.stages import Stopwatch, ahead
-from mdtool.records.findings import RecordedFindings
 from mdtool.records.run_report import Report
 from mdtool.tracking.keyframe_sampler import Judged
 
@@ -25,7 +26,10 @@ MOST_WAITING, LEAST_WAITING, WAITING_BYTES = 48, 2, 48 << 20
 def rework_video(reader: VideoReader, where: Path | PipedOut, muxer: str, run: Run, report: Report) -> None:
     clock = run.clock
     kept = run.work.kept if run.work else None
-    writer = VideoWriter(where, muxer, reader, run.form.encoding, run.form.keep_metadata, run.edit, kept)
+    writer = VideoWriter(
+        where, muxer, reader,
+        encoding=run.form.encoding, keep_metadata=run.form.keep_metadata, edit=run.edit, kept=kept,
+    )  # fmt: skip
     report.duration = reader.seconds
     total = reader.frames
     waiting = frames_waiting(reader)
@@ -68,16 +72,23 @@ def judged_video(
 ) -> Iterator[JudgedEvent]:
     """The events with what is known of every frame."""
     if isinstance(known, RecordedFindings):
-        for event in events:
-            if isinstance(event, Frame):
-                yield Judged(event, known.of(event.stream, event.index))
-            else:
-                yield event
+        yield from recorded_frames(events, known)
         return
     question, total = known.question, reader.frames
     if question.max_calls is not None and total:
         question = replace(question, sampling=question.sampling.limited(question.max_calls, total))
     yield from judge(events, known.see, question, reader.rate, clock)
+
+
+def recorded_frames(events: Iterable[Event], known: RecordedFindings) -> Iterator[JudgedEvent]:
+    """The events with what was recorded of every frame. InputError if that is of other frames, or of more of them."""
+    for event in events:
+        if isinstance(event, Frame):
+            yield Judged(event, known.of(event.stream, event.index, event.shown_size))
+        else:
+            yield event
+    check_not_ending()  # for then the input may only seem to be at its end
+    known.check_end()
 
 
 def _painted(events: Iterable[JudgedEvent], writer: VideoWriter, run: Run, report: Report) -> Iterator[Event]:

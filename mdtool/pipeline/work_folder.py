@@ -10,8 +10,8 @@ import shutil
 import time
 from pathlib import Path
 
-from mdtool.errors import OutputError
-from mdtool.media.files.atomic_file import cant_write
+from mdtool.errors import OutputError, cant_write
+from mdtool.media.files.atomic_file import open_fresh
 from mdtool.media.video.encoded_segments import Kept
 from mdtool.pipeline.prediction_log import Journal
 from mdtool.tracking.detector import See
@@ -55,7 +55,8 @@ class Work:
                 self.is_begun_anew = True
                 path.unlink()
             part = said.with_suffix(".part")
-            part.write_text(self._settings, "utf-8")
+            with open_fresh(part) as file:
+                file.write(self._settings.encode())
             part.replace(said)
         self._journal = Journal(self.folder / "journal.jsonl", self._settings)
         self._begun_before = bool(len(self._journal))

@@ -2,6 +2,7 @@
 
 schema    "mdtool.findings/1"
 source    the input, as it was named
+sha256    of its file's bytes, in hexadecimal; left out for what is no file, as a stream
 settings  a fingerprint of all that has a say in the findings; only beside the records of a batch
 stream    index of the video stream in the file; 0 for photos and animations
 frame     counts the frames of that stream from 0
@@ -20,20 +21,17 @@ objects   label, track (the same number for the same object on all frames), scor
 replies   to questions about the whole picture, by question; left out where none was asked
 
 Records of pictures as `mdtool detect --jsonl` writes them ("mdtool.batch/1") are read as findings too.
+
+They hold for this very input: one with another SHA-256, another size, or more or fewer frames is refused. Objects may
+be changed by hand, added and taken out; what says nothing of sha256 or size is not compared by it.
 """
 
 import json
-import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Literal, Protocol, TextIO
+from typing import Any, Literal, Protocol
 
-from mdtool import stdout
-from mdtool.errors import InputError, OutputError, UsageError
-from mdtool.media.files import stdin
-from mdtool.media.files.atomic_file import WholeFile, named
+from mdtool.errors import InputError, named
 
 SCHEMA = "mdtool.findings/1"
 BATCH_SCHEMA = "mdtool.batch/1"
@@ -85,13 +83,17 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Moment:
-    """Which frame it is. time, duration: seconds; size: (width, height) in pixels, as displayed."""
+    """Which frame it is. time, duration: seconds; size: (width, height) in pixels, as displayed; (0, 0): not known."""
 
     stream: int = 0
     frame: int = 0
     time: float = 0.0
     duration: float = 0.0
     size: tuple[int, int] = (0, 0)
+
+    def may_have(self, size: tuple[int, int]) -> bool:
+        """Whether nothing says that it is of another size."""
+        return self.size in ((0, 0), size)
 
 
 class Lines(Protocol):
@@ -114,13 +116,20 @@ class Both:
 
 
 class FindingsFile:
-    """Writes the findings of one input as they are made."""
+    """Writes the findings of one input as they are made. sha256: of its file, if it has one."""
 
     def __init__(
-        self, file: Lines, source: str, model: str, prompts: Sequence[str], settings: str | None = None
+        self,
+        file: Lines,
+        source: str,
+        model: str,
+        prompts: Sequence[str],
+        settings: str | None = None,
+        sha256: str = "",
     ) -> None:
         self._file = file
-        self._about = {"schema": SCHEMA, "source": source, **({"settings": settings} if settings else {})}
+        told = {"sha256": sha256, "settings": settings}
+        self._about = {"schema": SCHEMA, "source": source, **{name: value for name, value in told.items() if value}}
         self._asked = {"model": model, "prompts": list(prompts)}
 
     def write(self, moment: Moment, verdict: Verdict) -> None:
@@ -158,99 +167,19 @@ def _gaze(look: Gazed) -> dict[str, Any]:
     return {"method": look.method, "in_frame": look.in_frame, **place}
 
 
-class RecordedFindings:
-    """Findings read back for the frames of one source, in about the order in which they are asked for."""
-
-    def __init__(
-        self,
-        file: Path | TextIO,
-        source: str,
-        by_name: bool,
-        refined: Callable[[Iterator["Record"]], Iterator["Record"]] = iter,
-    ) -> None:
-        """by_name: the file's name is enough to be the source, in whatever folder it was.
-
-        refined: what is made of the source's records before they are used.
-        """
-        self._records = refined(records_of(file, source, by_name))
-        self._ahead: dict[tuple[int, int], Verdict] = {}
-
-    def __iter__(self) -> Iterator["Record"]:
-        """All that were not asked for yet."""
-        return self._records
-
-    def of(self, stream: int, frame: int) -> Verdict:
-        """What the file says about a frame; InputError if it says nothing, for then nothing is known of it."""
-        while (stream, frame) not in self._ahead:
-            record = next(self._records, None)
-            if record is None:
-                raise InputError(
-                    f"the findings say nothing of its stream {stream}, frame {frame}: "
-                    "they must be those of this very file, and complete"
-                )
-            self._ahead[record.moment.stream, record.moment.frame] = record.verdict
-        return self._ahead.pop((stream, frame))
-
-
 @dataclass(frozen=True)
 class Record:
-    """One line of findings. prompts: what the model was asked for."""
+    """One line of findings. prompts: what the model was asked for. sha256: of the source's file; empty: not known."""
 
     source: str
     moment: Moment
     verdict: Verdict
     model: str = ""
     prompts: tuple[str, ...] = ()
+    sha256: str = ""
 
 
-def records(file: Path | TextIO) -> Iterator[Record]:
-    """All there are in a file ("-": stdin), as they come; of an open one from its start. InputError for no findings."""
-    name = str(file) if isinstance(file, Path) else "the findings"
-    try:
-        for number, line in enumerate(_lines(file), 1):
-            if record := _parsed(line, f"{name}:{number}"):
-                yield record
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{name}: can't be read: {getattr(error, 'strerror', None) or 'is no text'}") from error
-
-
-def records_of(file: Path | TextIO, source: str, by_name: bool) -> Iterator[Record]:
-    """Those of one source. by_name: the file's name is enough to be the source, in whatever folder it was."""
-    for record in records(file):
-        if record.source == source or (by_name and Path(record.source).name == Path(source).name):
-            yield record
-
-
-def _lines(file: Path | TextIO) -> Iterator[str]:
-    if not isinstance(file, Path):
-        file.seek(0)
-        yield from file
-    elif is_stdin(file):
-        yield from stdin.lines()
-    else:
-        with file.open(encoding="utf-8", errors="surrogateescape") as opened:
-            yield from opened
-
-
-def is_stdin(path: Path) -> bool:
-    return str(path) == "-"
-
-
-@contextmanager
-def spooled(path: Path) -> Iterator[Path]:
-    """The same findings where they can be read more than once: of stdin a copy. InputError for what is no findings."""
-    if not is_stdin(path):
-        yield path
-        return
-    with tempfile.NamedTemporaryFile("w", prefix="mdtool-", encoding="utf-8", errors="surrogateescape") as spool:
-        for number, line in enumerate(stdin.lines(), 1):
-            _parsed(line, f"{path}:{number}")
-            spool.write(line)
-        spool.flush()
-        yield Path(spool.name)
-
-
-def _parsed(line: str, place: str) -> Record | None:
+def parsed(line: str, place: str) -> Record | None:
     """A record with everything in it that is needed to hide what it names; None for what tells nothing of a picture."""
     try:
         entry = json.loads(line)
@@ -267,7 +196,8 @@ def _parsed(line: str, place: str) -> Record | None:
             (width, height),
         )
         prompts = tuple(str(prompt) for prompt in entry.get("prompts", ()))
-        return Record(str(entry["source"]), moment, _verdict(entry), str(entry.get("model", "")), prompts)
+        model, sha256 = str(entry.get("model", "")), str(entry.get("sha256", ""))
+        return Record(str(entry["source"]), moment, _verdict(entry), model, prompts, sha256)
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise InputError(f"{place}: is no findings record ({type(error).__name__}: {error})") from error
 
@@ -284,7 +214,8 @@ def _of_batch(entry: dict[str, Any]) -> Record | None:
     regions = [_region({"score": None, **one, "track": n, "seen": True}) for n, one in enumerate(found, 1)]
     moment = Moment(size=(int(entry["width"]), int(entry["height"])))
     prompts = tuple(str(answer["prompt"]) for answer in entry["answers"])
-    return Record(str(entry["input"]), moment, Verdict(regions, looked=True), str(entry["model"]), prompts)
+    verdict, sha256 = Verdict(regions, looked=True), str(entry.get("sha256", ""))
+    return Record(str(entry["input"]), moment, verdict, str(entry["model"]), prompts, sha256)
 
 
 def _seconds(value: Any) -> float:
@@ -321,43 +252,3 @@ def _look(gaze: dict[str, Any]) -> Gazed:
     if gaze["method"] not in ("model", "head"):
         raise ValueError(f"no gaze is told by {gaze['method']!r}")
     return Gazed(target, in_frame, gaze["method"])
-
-
-@contextmanager
-def opened_for_writing(
-    name: str | None, overwrite: bool, read: Iterable[Path], option: str = "--findings", live: bool = False
-) -> Iterator[Lines | None]:
-    """The file for findings, "-" for stdout, None for none. A file is there when all is in it, but if `live`, or where
-    it is no plain file, it grows as they are made, a whole line at a time.
-
-    read: files that are read meanwhile. OutputError if the file is one of them, exists already, or can't be made.
-    option: that names the file.
-    """
-    if name is None:
-        yield None
-    elif name == "-":
-        yield stdout.Lines()
-    else:
-        path = Path(name)
-        if path.exists() and any(other.exists() and path.samefile(other) for other in read):
-            raise UsageError(f"{option} {name}: is read by this very command; give another name")
-        if path.is_file() and not overwrite:
-            raise OutputError(f"{name}: exists already; --overwrite replaces it")
-        whole = None if live or (path.exists() and not path.is_file()) else WholeFile(path, overwrite)
-        with ExitStack() as stack:
-            with named(name):
-                if whole:
-                    stack.enter_context(whole)
-                file = (whole.part if whole else path).open(
-                    "w", encoding="utf-8", errors="backslashreplace", buffering=1
-                )
-            try:
-                yield file
-            except BaseException:
-                with suppress(OSError):
-                    file.close()
-                raise
-            with named(name), suppress(OSError):  # a line that can't be written is told already, and fails again here
-                file.close()
-                if whole:
-                    whole.commit()

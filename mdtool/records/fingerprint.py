@@ -57,9 +57,12 @@ class Fields:
 TYPES: Mapping[str, Fields] = {
     "CaptionRequest": Fields("caption", ("length", "generation", "adapter")),
     "QueryRequest": Fields("query", ("question", "reasoning", "references", "generation", "adapter", "allowed")),
-    "DetectRequest": Fields("detect", ("prompt", "max_objects", "adapter")),
+    "DetectRequest": Fields("detect", ("prompt", "max_objects", "adapter"), {"threshold": None}),
     "PointRequest": Fields("point", ("prompt", "max_objects", "adapter")),
-    "Generation": Fields("generation", ("temperature", "top_p", "max_tokens", "seed")),
+    "Generation": Fields(
+        "generation", ("temperature", "top_p", "max_tokens", "seed"),
+        {"top_k": None, "min_p": None, "repetition_penalty": None, "presence_penalty": None, "stop": ()},
+    ),
     "Choices": Fields("choices", ("texts",)),
     "Number": Fields("number", ()),
     "Computing": Fields("computing", ("dtype", "quantize", "detail", "resize")),

@@ -77,7 +77,7 @@ def _gaze_between(first: Region, last: Region, part: float) -> Gazed | None:
     one, other = first.gaze, last.gaze
     if one and other and one.target and other.target and one.method == other.method:
         target, target_after = Point(*one.target), Point(*other.target)
-        if not jumped(one.method, first, target, last, target_after):
+        if not jumped(one.method, (first, target), (last, target_after)):
             x, y = target.x + part * (target_after.x - target.x), target.y + part * (target_after.y - target.y)
             return replace(one, target=(x, y))
     return one if part < 0.5 else other

@@ -14,7 +14,7 @@ import numpy as np
 
 from mdtool.media.video.frame import Frame
 from mdtool.records.findings import Moment, Region, Verdict
-from mdtool.tracking.sampling import CALM_FACTOR, Sampling
+from mdtool.tracking.sampling import CALM_FACTOR, REGULAR_SHARE, Sampling
 from mdtool.tracking.tracker import Follower
 from mdtool.tracking.tracks import Sighting, carried
 from mdtool.tracking.window import Held, Window
@@ -24,11 +24,11 @@ WINDOW_FRAMES = 48
 LEAST_FRAMES, MOST_FRAMES = 8, 160
 WINDOW_BYTES = 512 << 20
 AGREEMENT = 0.4  # least IoU of a box carried from one look with the same object's box in the next
-NEWS_GAP = 8  # frames between two looks below which nothing is searched for in between
+NEWS_GAP = 8  # frames between two looks below which nothing small is searched for in between
 NEWS_BLOCKS = 3
-NEWS_LOOKS = 2  # a window
+MOSTLY_NEW = 0.3  # of a picture: what neither look beside it shows so much of is seen by the model itself
 ASTRAY = 0.5  # of its own size: how far an object that the model is not sure of must move to be looked for
-LOOKS_SHARE = 0.18  # of a window's frames; beyond it, doubt is met by covering more instead of looking again
+DOUBT_SHARE = 1 - REGULAR_SHARE  # of a limited number of looks
 
 
 @dataclass
@@ -45,20 +45,34 @@ class Judged:
 
 
 Seen = tuple[list[Sighting], Mapping[str, str]]  # the objects on a frame, and replies to questions about it
+Gap = tuple[int, int]  # the positions of two neighbouring looks of one shot, with frames in between
 Look = Callable[[Sequence[Frame]], "list[Seen | None]"]  # None for a frame on which the model failed
 
 
 @dataclass
 class Budget:
-    """Looks that may still be taken, by all watchers of a run together; None: any number."""
+    """Looks that may still be taken, by all watchers of a run together; None: any number.
+
+    Doubt is granted a share of them only, or that at the beginning of a video would use up the looks at all the rest.
+    """
 
     left: int | None = None
+
+    def __post_init__(self) -> None:
+        self._for_doubt = 0 if self.left is None else int(DOUBT_SHARE * self.left)
 
     def take(self, wanted: int) -> int:
         if self.left is None:
             return wanted
         granted = min(wanted, self.left)
         self.left -= granted
+        return granted
+
+    def take_for_doubt(self, wanted: int) -> int:
+        if self.left is None:
+            return wanted
+        granted = self.take(min(wanted, self._for_doubt))
+        self._for_doubt -= granted
         return granted
 
 
@@ -85,13 +99,10 @@ class Watcher:
         self._window = Window()
         self._follower = Follower(self._window, rate, tail)
         self._fresh = 0  # frames of the window that are not judged yet: its last ones
-        self._pushed = 0
-        self._looks = 0
 
     def push(self, frame: Frame) -> Iterator[Judged]:
         self._window.append(frame)
         self._fresh += 1
-        self._pushed += 1
         if self._fresh >= self._enough(frame):
             self._judge(last=False)
             yield from map(_judged, self._window.release(self._follower.needs))
@@ -111,16 +122,30 @@ class Watcher:
     def _judge(self, last: bool) -> None:
         end = len(self._window) - 1
         start = end - self._fresh  # the last frame that is judged already, -1 if there is none
-        self._see(self._regular(start, end))
+        regular = self._regular(start, end)
+        self._see(regular[: self._budget.take(len(regular))])
         if self._sampling.auto:
-            self._see(self._news(start, end))
-            settled: set[tuple[int, int]] = set()
-            self._calm = True
-            while doubtful := self._disagreements(start, end, settled):
-                self._calm = False
-                self._see(doubtful)
+            self._settle(start, end)
         self._follower.follow(start, end, last)
         self._fresh = 0
+
+    def _settle(self, start: int, end: int) -> None:
+        """Looks again until no two neighbouring looks leave a doubt about the frames between them."""
+        settled: set[Gap] = set()
+        self._look_into(self._small_news(start, end), settled)
+        self._calm = True
+        while doubts := self._doubts(start, end, settled):
+            self._look_into(doubts, settled)
+
+    def _look_into(self, doubts: Mapping[Gap, int], settled: set[Gap]) -> None:
+        """Looks at one frame in each gap, in the widest first. What no look is left for nobody can vouch for."""
+        widest = sorted(doubts, key=lambda gap: gap[0] - gap[1])
+        granted = self._budget.take_for_doubt(len(widest))
+        self._see(sorted(doubts[gap] for gap in widest[:granted]))
+        for a, b in widest[granted:]:
+            settled.add((a, b))
+            for i in range(a + 1, b):
+                self._window[i].doubtful = True
 
     def _regular(self, start: int, end: int) -> list[int]:
         """The looks that are due whatever the picture shows: by stride, and on both sides of every cut."""
@@ -140,44 +165,44 @@ class Watcher:
         return [i for i in sorted(due) if window[i].look is None and not window[i].frame.corrupt]
 
     def _see(self, positions: list[int]) -> None:
-        held = [self._window[i] for i in positions[: self._budget.take(len(positions))]]
-        self._looks += len(held)
+        held = [self._window[i] for i in positions]
         for one, seen in zip(held, self._look([h.frame for h in held]), strict=True):
             if seen is None:
                 one.failed = True
             else:
                 one.look, one.replies = seen
 
-    def _gaps(self, start: int, end: int) -> list[tuple[int, int]]:
-        """Neighbouring looks of one shot with frames in between."""
+    def _gaps(self, start: int, end: int) -> list[Gap]:
         looks = pairwise(self._window.looked(start, end))
         return [(a, b) for a, b in looks if b - a > 1 and not self._window.cut_between(a, b)]
 
-    def _affordable(self) -> int:
-        share = 1 + int(LOOKS_SHARE * self._pushed) - self._looks
-        return max(0, share if self._budget.left is None else min(share, self._budget.left))
+    def _small_news(self, start: int, end: int) -> dict[Gap, int]:
+        """By gap, the frame on which something small may have come and gone."""
+        gaps = [gap for gap in self._gaps(start, end) if gap[1] - gap[0] >= NEWS_GAP]
+        return {gap: at for gap in gaps if (at := self._newest(gap, NEWS_BLOCKS)) is not None}
 
-    def _disagreements(self, start: int, end: int, settled: set[tuple[int, int]]) -> list[int]:
-        """Frames midway between looks that contradict each other, the widest gaps first.
+    def _doubts(self, start: int, end: int, settled: set[Gap]) -> dict[Gap, int]:
+        """By gap, the frame that is to be looked at: the looks beside it contradict each other, or show none of it.
 
         settled: gaps that are known to be in order; grows.
         """
-        doubtful = []
-        for a, b in self._gaps(start, end):
-            middle = (a + b) // 2
-            if (a, b) in settled:
+        doubts = {}
+        for gap in self._gaps(start, end):
+            if gap in settled:
                 continue
-            if self._disagree(a, b) and not self._window[middle].failed:
-                doubtful.append((a - b, middle))
+            asked = self._between(gap)
+            if asked and self._disagree(*gap):
+                self._calm = False
+                doubts[gap] = min(asked, key=lambda i: abs(2 * i - sum(gap)))
+            elif (newest := self._newest(gap, MOSTLY_NEW * self._window[gap[0]].coarse.size)) is not None:
+                doubts[gap] = newest
             else:
-                settled.add((a, b))
-        return sorted(middle for _, middle in sorted(doubtful)[: self._affordable()])
+                settled.add(gap)
+        return doubts
 
-    def _news(self, start: int, end: int) -> list[int]:
-        """Frames that show most of what neither look beside them shows: something may have come and gone."""
-        news = [newest for a, b in self._gaps(start, end) if (newest := self._newest(a, b))]
-        most = min(1 if self._calm else NEWS_LOOKS, self._affordable())
-        return sorted(at for _, at in sorted(news, reverse=True)[:most])
+    def _between(self, gap: Gap) -> list[int]:
+        """The frames that the model may be asked about."""
+        return [i for i in range(gap[0] + 1, gap[1]) if not self._window[i].failed]
 
     def _disagree(self, a: int, b: int) -> bool:
         """Whether the objects seen at a, carried to b, are not those that are seen there, or the other way round."""
@@ -196,14 +221,15 @@ class Watcher:
         alone = set(range(len(here))) - {i for i, _ in partners}
         return any(here[i].sure or _moved(here[i].box, reached[i]) > ASTRAY for i in alone)
 
-    def _newest(self, a: int, b: int) -> tuple[int, int] | None:
-        """(blocks, frame) that shows most that neither a nor b shows, away from what is followed anyway."""
-        if b - a < NEWS_GAP:
-            return None
-        followed = self._followed(a, b)
-        news = [self._window.new_blocks(a, i) & self._window.new_blocks(b, i) & ~followed for i in range(a + 1, b)]
-        blocks, step = max((int(new.sum()), -step) for step, new in enumerate(news))
-        return (blocks, a + 1 - step) if NEWS_BLOCKS <= blocks <= 0.3 * followed.size else None
+    def _newest(self, gap: Gap, least: float) -> int | None:
+        """The frame that shows most that neither end of the gap shows, away from what is followed anyway.
+
+        None if no frame has that on `least` blocks.
+        """
+        new, followed = self._window.new_blocks, self._followed(*gap)
+        blocks = {i: int((new(gap[0], i) & new(gap[1], i) & ~followed).sum()) for i in self._between(gap)}
+        newest = max(blocks, key=blocks.__getitem__, default=None)
+        return newest if newest is not None and blocks[newest] >= least else None
 
     def _followed(self, a: int, b: int) -> np.ndarray:
         """Blocks that the objects seen at a and b may cross."""

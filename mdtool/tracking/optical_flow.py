@@ -11,6 +11,7 @@ CUT_DIFFERENCE = 14.0  # mean grey levels, at FULL_CONTRAST, by which most of th
 CUT_RATIO = 2.5  # and how many times more than in the frames before
 FULL_CONTRAST, LEAST_CONTRAST = 35.0, 8.0  # standard deviations in grey levels: dark pictures change by fewer of them
 BLOCKS = (18, 32)  # rows and columns of the coarse picture on which changes are judged
+LEAST_FLOW_SIDE = 32  # pixels: OpenCV reads outside of smaller pictures when it searches at its coarser scales
 NEW_LEVELS = 18.0  # grey levels by which a block must differ to be new
 
 
@@ -58,8 +59,16 @@ class Flow:
 
     def between(self, before: np.ndarray, after: np.ndarray) -> np.ndarray:
         """hxwx2 float32: where each pixel of `before` went, in pixels."""
+        height, width = before.shape
+        before, after = _enlarged(before), _enlarged(after)
         still = np.zeros((*before.shape, 2), np.float32)
-        return np.asarray(self._dis.calc(before, after, still))
+        return np.asarray(self._dis.calc(before, after, still))[:height, :width]
+
+
+def _enlarged(luma: np.ndarray) -> np.ndarray:
+    """A small picture with its last row and column repeated until its sides are long enough for the flow."""
+    below, beside = (max(0, LEAST_FLOW_SIDE - side) for side in luma.shape)
+    return np.asarray(cv2.copyMakeBorder(luma, 0, below, 0, beside, cv2.BORDER_REPLICATE)) if below or beside else luma
 
 
 def shift_of(box: np.ndarray, flow: np.ndarray) -> np.ndarray:

@@ -26,7 +26,7 @@ class Follower:
         self._coast = int(np.clip(round(COAST_SECONDS * rate), *COAST_FRAMES))
         most = self._coast + AFTERWARDS
         self.needs = most if needs is None else min(needs, most)
-        self._afterwards = min(AFTERWARDS, self.needs // 3)
+        self._afterwards = min(AFTERWARDS, self.needs // 2)
         self._tracks: list[Track] = []
         self._next = 1
         # track, number of the frame on which it was first seen, frames back to the look that did not see it
@@ -46,7 +46,7 @@ class Follower:
             else:
                 self._link(a, b)
                 for i in range(a + 1, b + 1):
-                    self._window[i].vouched = not self._window[i].failed
+                    self._window[i].vouched = not (self._window[i].failed or self._window[i].doubtful)
         self._trace_births(end, last)
 
     def _begin_shot(self, position: int) -> None:

@@ -27,6 +27,7 @@ class Held:
     """look: what the model sees on the frame, None if it was not asked; failed: it was, to no avail; replies: to
     questions about all of it.
 
+    doubtful: the looks beside it do not tell all of what it shows, and no more may be taken.
     vouched: there are looks enough to know what to hide.
     """
 
@@ -36,6 +37,7 @@ class Held:
     look: list[Sighting] | None = None
     failed: bool = False
     replies: Mapping[str, str] = field(default_factory=dict)
+    doubtful: bool = False
     vouched: bool = False
     covers: list[Cover] = field(default_factory=list)
 

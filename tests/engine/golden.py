@@ -13,14 +13,13 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from engine.checkpoints.source import Source
-from engine.contract import Answer, Generation
+from engine.checkpoints.source import TensorSource
+from engine.contract import Answer, Generation, LoadOptions
 from engine.generation.tokenizer import load_tokenizer
 from engine.moondream.config import Config, read_config
 from engine.moondream.model import Moondream
 from engine.moondream.preprocess import Crops
 from engine.moondream.weights import open_weights
-from engine.resize import with_pillow
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 FAMILIES = ("moondream2", "moondream3")
@@ -41,10 +40,11 @@ def model(family: str, dtype: torch.dtype = torch.float32, compile: bool = False
     return built(family, open_weights(GOLDEN / family / "model.safetensors", config(family)), dtype, compile)
 
 
-def built(family: str, weights: Source, dtype: torch.dtype = torch.float32, compile: bool = False) -> Moondream:
+def built(family: str, weights: TensorSource, dtype: torch.dtype = torch.float32, compile: bool = False) -> Moondream:
     own = config(family)
     tokenizer = load_tokenizer(GOLDEN / family / "tokenizer.json", own.text.vocab_size)
-    return Moondream(family, own, weights, tokenizer, "cpu", dtype, compile, resize=with_pillow)
+    options = LoadOptions("cpu", str(dtype).removeprefix("torch."), compile=compile, resize="pillow")
+    return Moondream(family, own, weights, tokenizer, options=options)
 
 
 @cache

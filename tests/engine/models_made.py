@@ -5,13 +5,12 @@ from dataclasses import replace
 import torch
 from golden import GOLDEN, config
 
-from engine.checkpoints.random_weights import random_weights
-from engine.checkpoints.source import Source
+from engine.checkpoints.random_weights import RandomWeights
+from engine.contract import LoadOptions
 from engine.generation.tokenizer import load_tokenizer
 from engine.moondream.config import Config, MoeConfig, RegionConfig, TextConfig, VisionConfig
 from engine.moondream.model import Moondream
-from engine.quantization.matrices import Quantised
-from engine.resize import with_pillow
+from engine.moondream.weights import shapes
 
 
 def small(third: bool) -> Config:
@@ -30,7 +29,5 @@ def small(third: bool) -> Config:
 def small_model(third: bool, dtype: torch.dtype, kind: str | None = None) -> Moondream:
     own = small(third)
     tokenizer = load_tokenizer(GOLDEN / "moondream2" / "tokenizer.json", 512)
-    weights: Source = random_weights(own, 3)
-    if kind:
-        weights = Quantised(weights, kind)
-    return Moondream("small", own, weights, tokenizer, "cpu", dtype, resize=with_pillow)
+    options = LoadOptions("cpu", str(dtype).removeprefix("torch."), kind, resize="pillow")
+    return Moondream("small", own, RandomWeights(shapes(own), 3), tokenizer, options=options)

@@ -6,7 +6,7 @@ experts for all tokens. Slow, and meant for models of a few small layers.
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import gelu
 
-from engine.contract import Answer, Box, Found, Grounding, Point
+from engine.contract import Answer, Box, Finish, Found, Grounding, Point
 from engine.generation.tokenizer import Tokenizer
 from engine.moondream.config import Config
 
@@ -262,11 +262,17 @@ class Talk:
             token = self.token(ids.answer_id)
         return made
 
-    def caption(self, length: str, most: int) -> str:
+    def answer(self, before: Sequence[int], most: int) -> Answer:
+        """The text that comes next. before: what was generated before it."""
+        read, tokens = len(self.x), self.text(most)
+        finish: Finish = "stop" if len(tokens) < most else "length"
+        return Answer(self.model.tokenizer.decode(tokens), "", (), (*before, *tokens), read, finish)
+
+    def caption(self, length: str, most: int) -> Answer:
         templates = self.model.config.tokenizer.templates
         assert templates.caption
         self.feed(self.tokens(templates.caption[length]))
-        return self.model.tokenizer.decode(self.text(most))
+        return self.answer([], most)
 
     def query(self, question: str, reasoning: bool, references: Sequence[tuple[float, ...]], most: int) -> Answer:
         config, decode = self.model.config, self.model.tokenizer.decode
@@ -285,8 +291,10 @@ class Talk:
         words = self.model.tokenizer.encode(question)
         self.feed(self.tokens(start), *places, self.tokens([*words, *[token for token in tail if token is not None]]))
         if not reasoning:
-            return Answer(decode(self.text(most)))
+            return self.answer([], most)
+        read = len(self.x)
         chunks = self.reasoned(most)
+        before = [token for tokens, _ in chunks for token in tokens]
         self.feed(self.tokens(template.suffix))
         thoughts, groundings = "", []
         for tokens, values in chunks:
@@ -295,7 +303,10 @@ class Talk:
                 points = tuple(Point(x, y) for x, y in zip(values[::2], values[1::2], strict=False))
                 groundings.append(Grounding(len(thoughts), len(thoughts + piece), points))
             thoughts += piece
-        return Answer(decode(self.text(most)), thoughts, tuple(groundings))
+        answer = self.answer(before, most)
+        if before:
+            answer = replace(answer, prompt_tokens=read)
+        return replace(answer, reasoning=thoughts, grounding=tuple(groundings))
 
     def reasoned(self, most: int) -> list[tuple[list[int], list[float]]]:
         """Tokens and coordinates of each passage."""

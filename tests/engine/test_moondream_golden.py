@@ -1,11 +1,13 @@
 """Every token, box and point equal to the reference's, and the numbers on the way within its tolerances."""
 
 import json
+from itertools import takewhile
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from caches import keys, values
 from golden import (
     FAMILIES,
     GOLDEN,
@@ -37,12 +39,13 @@ from engine.contract import (
     Request,
     UnsupportedPrompt,
 )
+from engine.generation.gaze import without_outliers
 from engine.generation.sampling import nucleus
 from engine.generation.steps import ReadToken
+from engine.layers.rotary import rotary_table
 from engine.moondream.experts import Experts
-from engine.moondream.gaze import without_outliers
 from engine.moondream.preprocess import make_crops
-from engine.moondream.rotary import rotary_table, rotate
+from engine.moondream.rotary import rotate
 from engine.moondream.weights import open_weights
 
 both = pytest.mark.parametrize("family", FAMILIES)
@@ -66,9 +69,9 @@ def request(call: dict[str, Any], picture: Any, adapter: Any = None) -> Request:
     return kind(picture, call["object"], call["settings"]["max_objects"], adapter)
 
 
-def in_reference_form(result: Any) -> Any:
-    if isinstance(result, str):
-        return {"caption": result}
+def in_reference_form(request: Request, result: Any) -> Any:
+    if isinstance(request, CaptionRequest):
+        return {"caption": result.text}
     if isinstance(result, Found):
         if result.items and isinstance(result.items[0], Box):
             keys = ("x_min", "y_min", "x_max", "y_max")
@@ -91,9 +94,33 @@ def flow_requests(family: str, names: list[str]) -> list[Request]:
 @pytest.mark.parametrize("flow", PLAIN)
 def test_each_skill_gives_the_references_result(family: str, flow: str) -> None:
     wanted = expected(family)["flows"][flow]["result"]
-    [result] = results(family, flow_requests(family, [flow]))
-    got = in_reference_form(result)
+    [request] = flow_requests(family, [flow])
+    [result] = results(family, [request])
+    got = in_reference_form(request, result)
     assert got == wanted or (not result.items and list(wanted.values()) == [[]])
+
+
+@both
+def test_an_answer_has_the_references_tokens_and_tells_what_ended_it(family: str) -> None:
+    """Where the reference stops at max_tokens, it has chosen one token more."""
+    ended = set()
+    for name in PLAIN:
+        flow = expected(family)["flows"][name]
+        if flow["calls"][0]["skill"] not in ("caption", "query"):
+            continue
+        [answer] = results(family, flow_requests(family, [name]))
+        most = flow["calls"][0]["settings"]["max_tokens"]
+        ids, [first, *_] = config(family).tokenizer, flow["generations"]
+        ends = [ids.answer_id] * (len(flow["generations"]) - 1) + [ids.eos_id]  # of thoughts and of the answer
+        made = [
+            list(takewhile(lambda token, end=end: token != end, one["tokens"][:most]))
+            for one, end in zip(flow["generations"], ends, strict=True)
+        ]
+        assert answer.tokens == tuple(token for tokens in made for token in tokens), name
+        assert answer.prompt_tokens == first["start_pos"] + len(first["prompt"]), name
+        assert answer.finish == ("length" if len(made[-1]) == most else "stop"), name
+        ended.add(answer.finish)
+    assert ended == {"length", "stop"}
 
 
 @both
@@ -108,7 +135,7 @@ def test_tokens_and_logits_of_each_prompt(family: str) -> None:
         [made] = flow["generations"]
         picture = encoded(family, call["image"]) if call["image"] else None
         tail = decoder.start(picture.prefix if picture else None)
-        assert tail.position == made["start_pos"]
+        assert tail.next_position == made["start_pos"]
         hidden = decoder.step([(tail, None, made["prompt"])])
         with torch.inference_mode():
             close(model(family).text.logits(hidden)[0], tensors(family)[f"flow/{name}/prefill_logits_0"],
@@ -146,7 +173,7 @@ def test_vision_projection_and_prefix(family: str) -> None:
     with torch.inference_mode():
         projected = own.embeddings([make_crops(image("img_a"), own.config.vision, 12, own._resize)])[0]
         [prefix] = own.text.prefixes(torch.cat([start, projected])[None])
-    for kind, cached in (("k", prefix.keys), ("v", prefix.values)):
+    for kind, cached in (("k", keys(prefix)), ("v", values(prefix))):
         close(cached[0, :, ::10], wanted[f"img_a/prefix_{kind}_layer0_rows"], STATE_TOLERANCE[family])
         close(cached[-1, :, ::73], wanted[f"img_a/prefix_{kind}_last_rows"], STATE_TOLERANCE[family])
 
@@ -164,7 +191,7 @@ def test_cached_decoding_equals_one_pass_over_the_whole_text(family: str) -> Non
         tokens = tokens[size:]
     assert not tokens
     close(last, whole, STATE_TOLERANCE[family])
-    close(by_piece.keys[:, :, :40], at_once.keys[:, :, :40], STATE_TOLERANCE[family])
+    close(keys(by_piece)[:, :, -40:], keys(at_once)[:, :, -40:], STATE_TOLERANCE[family])
 
 
 @both
@@ -204,14 +231,14 @@ class Louder:
     def has(self, name: str) -> bool:
         return self.weights.has(name)
 
-    def take(self, name: str, dtype: torch.dtype, device: torch.device | str = "cpu") -> torch.Tensor:
-        tensor = self.weights.take(name, dtype, device)
+    def tensor(self, name: str, dtype: torch.dtype, device: torch.device | str = "cpu") -> torch.Tensor:
+        tensor = self.weights.tensor(name, dtype, device)
         if name == "text.lm_head.bias":
             for token, value in self.added.items():
                 tensor[token] += value
         return tensor
 
-    matrix = take
+    matrix = tensor
 
 
 @both
@@ -227,10 +254,10 @@ def test_reasoning_grounded_in_places(family: str) -> None:
 @both
 def test_adapters(family: str) -> None:
     own = model(family)
-    adapter = own.adapter(str(GOLDEN / family / "lora.safetensors"))
+    adapter = str(GOLDEN / family / "lora.safetensors")
     flows, wanted = expected(family)["flows"], tensors(family)
     [adapted] = own.encode([image("img_a")], adapter)
-    close(adapted.prefix.keys[-1, :, ::73], wanted["lora/prefix_k_last_rows"], STATE_TOLERANCE[family])
+    close(keys(adapted.prefix)[-1, :, ::73], wanted["lora/prefix_k_last_rows"], STATE_TOLERANCE[family])
     plain = encoded(family, "img_a")
     names = ("lora_caption", "lora_detect", "lora_caption_on_plain_image")
     pictures = (adapted, adapted, plain)
@@ -239,7 +266,7 @@ def test_adapters(family: str) -> None:
     ]
     # others without an adapter in the same batch
     requests += flow_requests(family, ["caption_short_img_a", "detect_img_b"])
-    got = [in_reference_form(result) for result in results(family, requests)]
+    got = [in_reference_form(*one) for one in zip(requests, results(family, requests), strict=True)]
     assert got == [flows[name]["result"] for name in (*names, "caption_short_img_a", "detect_img_b")]
 
 
@@ -258,7 +285,8 @@ def test_regions_alone(family: str) -> None:
 @both
 def test_rotary_alone(family: str) -> None:
     wanted = tensors(family)
-    cos, sin = rotary_table(config(family).text, "cpu")
+    text = config(family).text
+    cos, sin = rotary_table(text.rotary_dim, text.rope_theta, text.max_context, "cpu")
     close(torch.stack([cos[:8], sin[:8]], -1), wanted["rope/table_first_8"], 1e-5)
     positions = wanted["rope/positions"].long()
     x = wanted["rope/x"].view(-1, len(positions), 64).transpose(0, 1)
@@ -281,7 +309,7 @@ def test_nucleus_alone(family: str) -> None:
 def test_experts_alone(packed: bool) -> None:
     wanted = tensors("moondream3")
     weights = open_weights(GOLDEN / "moondream3" / "model.safetensors", config("moondream3"))
-    fc1, fc2 = (weights.take(f"text.blocks.2.mlp.fc{i}.weight", torch.float32) for i in (1, 2))
+    fc1, fc2 = (weights.tensor(f"text.blocks.2.mlp.fc{i}.weight", torch.float32) for i in (1, 2))
     experts = model("moondream3").text.blocks[2].mlp
     assert isinstance(experts, Experts)
     own = Experts(experts.router, fc1, fc2, experts.per_token, packed)
@@ -293,7 +321,7 @@ def test_experts_alone(packed: bool) -> None:
 
 def test_few_rows_through_gathered_experts_or_one_by_one_are_equal() -> None:
     weights = open_weights(GOLDEN / "moondream3" / "model.safetensors", config("moondream3"))
-    fc1, fc2 = (weights.take(f"text.blocks.3.mlp.fc{i}.weight", torch.float32) for i in (1, 2))
+    fc1, fc2 = (weights.tensor(f"text.blocks.3.mlp.fc{i}.weight", torch.float32) for i in (1, 2))
     experts = model("moondream3").text.blocks[3].mlp
     assert isinstance(experts, Experts)
     own = Experts(experts.router, fc1, fc2, experts.per_token, packed=False)
@@ -354,14 +382,14 @@ def test_one_request_that_fails_does_not_take_the_others_with_it(family: str) ->
     failed = [event for event in events if not hasattr(event, "text") and not hasattr(event, "result")]
     assert [event.index for event in failed] == [1]
     wanted = expected(family)["flows"]["caption_short_img_a"]["result"]["caption"]
-    assert [event.result for event in events if isinstance(event, Done)] == [wanted, wanted]
+    assert [event.result.text for event in events if isinstance(event, Done)] == [wanted, wanted]
 
 
 @both
 def test_streamed_pieces_are_the_text(family: str) -> None:
     call = expected(family)["flows"]["caption_short_img_b"]["calls"][0]
     pictures = [encoded(family, "img_b"), encoded(family, "img_a")]
-    pieces = list(model(family).caption(pictures, "short", generation(call), stream=True))
+    pieces = list(model(family).stream_caption(pictures, "short", generation(call)))
     for index, name in enumerate(("caption_short_img_b", "caption_short_img_a")):
         text = "".join(piece.text for piece in pieces if piece.index == index)
         assert text == expected(family)["flows"][name]["result"]["caption"]

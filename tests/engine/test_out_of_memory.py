@@ -22,7 +22,7 @@ import engine
 
 torch.set_num_threads(1)
 folder, megabytes = sys.argv[1], int(sys.argv[2])
-model = engine.load(f"{folder}/moondream2", device="cpu", dtype="float32", resize="pillow")
+model = engine.load(f"{folder}/moondream2", engine.LoadOptions("cpu", "float32", resize="pillow"))
 picture = np.array(Image.open(f"{folder}/images/img_a.png").convert("RGB"))
 [encoded] = model.encode([picture])
 long = "what is near the house and the dog? " * 30

@@ -28,15 +28,15 @@ def lines_of(
     verdicts: Sequence[Verdict],
     size: tuple[int, int] = SIZE,
     rate: float = RATE,
-    start: float = 0.0,
     prompts: Sequence[str] = ("face",),
     still: bool = False,
     stream: int = 0,
+    sha256: str = "",
 ) -> str:
     """A verdict a frame, of a clip of so many frames a second; still: of photos, which have no duration."""
     file = io.StringIO()
-    findings = FindingsFile(file, str(source), "centerface", prompts)
+    findings = FindingsFile(file, str(source), "centerface", prompts, sha256=sha256)
     for number, verdict in enumerate(verdicts):
         duration = 0.0 if still else 1 / rate
-        findings.write(Moment(stream, number, start + number / rate, duration, size), verdict)
+        findings.write(Moment(stream, number, number / rate, duration, size), verdict)
     return file.getvalue()

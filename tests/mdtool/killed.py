@@ -17,7 +17,8 @@ import mdtool.cli
 
 LOADED = (
     "mdtool.model_selection",
-    "mdtool.cli.live",
+    "mdtool.cli.values",
+    "mdtool.pipeline.run",
     "mdtool.jobs.batch.coordinator",
     "mdtool.jobs.batch.output_format",
     "engine.centerface",

@@ -12,7 +12,7 @@ from program import redact, run
 
 from engine.catalog.published import published
 from mdtool.errors import Exit, UsageError
-from mdtool.model_selection import Computing, NoModel, load_gazer, load_model
+from mdtool.model_selection import Computing, NoModel, Notices, load_gazer, load_model
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "moondream2"
 
@@ -73,7 +73,7 @@ def test_what_was_pulled_serves_what_the_embedded_one_does_not(hub: Path, skill:
 def test_faces_stay_with_the_embedded_one(hub: Path) -> None:
     put_into(hub, "moondream2")
     said: list[str] = []
-    assert load_model("auto", "detect", ["face"], say=said.append).name == "centerface"
+    assert load_model("auto", "detect", ["face"], notices=Notices(say=said.append)).name == "centerface"
     assert said == ["the model is centerface"]
 
 
@@ -88,7 +88,7 @@ def test_faces_stay_with_the_embedded_one(hub: Path) -> None:
 )
 def test_drawn_things_are_for_pocket_when_it_is_named(skill: str, prompts: list[str]) -> None:
     said: list[str] = []
-    assert load_model("pocket", skill, prompts, say=said.append, note=said.append).name == "pocket"
+    assert load_model("pocket", skill, prompts, notices=Notices(say=said.append, note=said.append)).name == "pocket"
     assert said == []
     with pytest.raises(NoModel, match=r"no model on this machine can .*--model pocket.*mdtool models pull moondream2"):
         load_model("auto", skill, prompts)
@@ -110,7 +110,7 @@ def test_pocket_by_name_knows_its_faces_and_signs_and_nothing_else() -> None:
 
 def test_nothing_is_said_of_a_model_that_was_named() -> None:
     said: list[str] = []
-    load_model("centerface", "detect", ["face"], say=said.append)
+    load_model("centerface", "detect", ["face"], notices=Notices(say=said.append))
     assert said == []
 
 
@@ -161,13 +161,13 @@ def test_a_detail_that_cant_be(detail: str) -> None:
 
 @pytest.mark.parametrize("detail", ["low", "auto", "high", "320"])
 def test_a_detail_that_can_be(detail: str) -> None:
-    assert load_model("auto", "detect", ["face"], Computing(detail=detail), 0.5).name == "centerface"
+    assert load_model("auto", "detect", ["face"], Computing(detail=detail), threshold=0.5).name == "centerface"
 
 
 @pytest.mark.parametrize("model", ["auto", "centerface"])
 def test_heads_are_for_the_embedded_model_when_nothing_was_pulled(model: str) -> None:
     said: list[str] = []
-    assert load_gazer(model, ["face"], say=said.append).name == "centerface"
+    assert load_gazer(model, ["face"], notices=Notices(say=said.append)).name == "centerface"
     (line,) = said
     assert line.startswith("centerface tells the direction of the head")
     assert "`mdtool models pull moondream2`" in line
@@ -178,7 +178,7 @@ def test_eyes_are_for_what_was_pulled(hub: Path, prompts: list[str], accurate: b
     """Its weights do not fit its name: it is the one that was chosen all the same."""
     put_into(hub, "moondream2")
     with pytest.raises(NoModel, match=r"^(?!no model).*moondream2\b"):
-        load_gazer("auto", prompts, accurate)
+        load_gazer("auto", prompts, accurate=accurate)
 
 
 @pytest.mark.parametrize(
@@ -187,13 +187,15 @@ def test_eyes_are_for_what_was_pulled(hub: Path, prompts: list[str], accurate: b
 )
 def test_eyes_that_nothing_knows(prompts: list[str], accurate: bool, told: str) -> None:
     with pytest.raises(NoModel, match=rf"{told}.*mdtool models pull moondream2") as caught:
-        load_gazer("auto", prompts, accurate)
+        load_gazer("auto", prompts, accurate=accurate)
     assert "\n" not in str(caught.value)
 
 
 def test_drawn_eyes_are_for_pocket_when_it_is_named() -> None:
     said: list[str] = []
-    assert load_gazer("pocket", ["face", "red circle"], accurate=True, say=said.append).name == "pocket"
+    assert (
+        load_gazer("pocket", ["face", "red circle"], accurate=True, notices=Notices(say=said.append)).name == "pocket"
+    )
     assert said == []
     with pytest.raises(UsageError, match="can't detect 'dog'"):
         load_gazer("pocket", ["face", "dog"])

@@ -132,7 +132,7 @@ def moved(
 ) -> bool:
     """Whether a gaze from the middle to (0.7, 0.6) jumped when its target and the face went as far as that."""
     one, other = (person(1, 0.5 + x, 0.5 + y, None, side=side).face for x, y in ((0, 0), face_by))
-    return jumped(method, one, Point(0.7, 0.6), other, Point(0.7 + by[0], 0.6 + by[1]))
+    return jumped(method, (one, Point(0.7, 0.6)), (other, Point(0.7 + by[0], 0.6 + by[1])))
 
 
 def test_a_gaze_jumps_if_it_goes_far_in_the_picture_and_from_the_face() -> None:

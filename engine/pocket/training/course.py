@@ -20,6 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
+from engine.contract import LoadOptions
 from engine.generation.tokenizer import load_tokenizer
 from engine.moondream.config import Config, read_config
 from engine.moondream.model import Moondream
@@ -122,7 +123,8 @@ class Course:
         path = self.folder / "model.safetensors"
         self.write_weights(path)
         weights = open_weights(path, teacher.config)
-        model = Moondream("student", teacher.config, weights, teacher.tokenizer, self.device, torch.bfloat16)
+        options = LoadOptions(self.device, "bfloat16")
+        model = Moondream("student", teacher.config, weights, teacher.tokenizer, options=options)
         return examine(model, TRIAL_SCENES).scores()
 
 

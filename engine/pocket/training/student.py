@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from engine.layers.rotary import rotary_table
 from engine.moondream.config import Config, RegionConfig, TextConfig, VisionConfig
 from engine.moondream.preprocess import normalise, pool, stitch
-from engine.moondream.rotary import rotary_table
 from engine.pocket.training.examples import COORDINATE, SIZE, Batch
 
 COORDINATE_SCALE, SIZE_SCALE = 3.0, 2.0  # standard deviations of the frequencies of the Fourier features
@@ -161,7 +161,8 @@ class Student(nn.Module):
         self.vision = Vision(config.vision)
         self.text = Text(config.text)
         self.region = Region(config.region)
-        cos, sin = rotary_table(config.text, "cpu")
+        text = config.text
+        cos, sin = rotary_table(text.rotary_dim, text.rope_theta, text.max_context, "cpu")
         self.register_buffer("cos", cos, persistent=False)
         self.register_buffer("sin", sin, persistent=False)
         for name, parameter in self.named_parameters():

@@ -4,7 +4,7 @@ from collections.abc import Generator, Iterator
 from contextlib import closing
 from typing import Protocol
 
-from engine.contract import Model
+from engine.generation.verbs import VisionModel
 from mdtool.jobs.batch.messages import Result, Task, WorkItem
 from mdtool.jobs.batch.worker import Worker
 from mdtool.jobs.inference.read_ahead import READERS, read_ahead
@@ -36,12 +36,12 @@ class Executor(Protocol):
 class ThreadExecutor:
     """One worker, here: threads read ahead of its model, which computes in the thread that takes the results."""
 
-    def __init__(self, model: Model, encode: Encode | None = None) -> None:
+    def __init__(self, model: VisionModel, encode: Encode | None = None) -> None:
         """encode: in place of the model's own."""
         self._model, self._encode = model, encode
 
     def run(self, task: Task, items: Iterator[WorkItem | Pause]) -> Generator[Result]:
         worker = Worker(self._model, task, self._encode)
         depth = max(READERS, self._model.pictures_at_once)
-        with closing(read_ahead(items, worker.read, depth, task.timeout)) as inputs:
+        with closing(read_ahead(items, worker.read, depth, task.timeout, worker.patience)) as inputs:
             yield from worker.results(inputs)

@@ -120,6 +120,7 @@ class FrameFound:
 
     number: int
     place: int
+    version: Version
     moment: Moment
     verdict: Verdict
 

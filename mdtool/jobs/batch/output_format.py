@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from mdtool.errors import OutputError, UsageError
+from mdtool.errors import OutputError, UsageError, named
 from mdtool.exports import coco
 from mdtool.exports.coco import write_coco
 from mdtool.exports.csv_table import write_csv
@@ -13,7 +13,6 @@ from mdtool.exports.parquet_table import write_parquet
 from mdtool.exports.rows import COLUMNS
 from mdtool.exports.yolo import write_yolo
 from mdtool.jobs.batch.results_log import Ledger, Sink, Stream
-from mdtool.media.files.atomic_file import named
 from mdtool.records.batch import Tally
 from mdtool.stdout import put
 

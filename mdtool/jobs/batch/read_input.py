@@ -10,7 +10,7 @@ from mdtool.jobs.batch.messages import Known, VideoTask, WorkItem
 from mdtool.media.image.animation import is_animated
 from mdtool.media.image.decode_image import read_picture
 from mdtool.media.sources.inputs import Input
-from mdtool.media.sources.open_media import is_live, live_picture, picture_bytes, served_version
+from mdtool.media.sources.open_media import content_digest, is_live, live_picture, picture_bytes, served_version
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,5 +65,4 @@ def _version_of_video(source: Input, state: tuple[int | None, int | None]) -> Ve
         return Version("", served=served_version(source.address))
     if source.path is None:
         return UNKNOWN
-    with source.path.open("rb") as file:
-        return Version(hashlib.file_digest(file, "sha256").hexdigest(), *state)
+    return Version(content_digest(source), *state)

@@ -18,10 +18,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from mdtool.errors import OutputError
+from mdtool.errors import OutputError, named
 from mdtool.jobs.batch.batch_records import fields_of, version_of
 from mdtool.jobs.batch.content_version import Version
-from mdtool.media.files.atomic_file import WholeFile, named
+from mdtool.media.files.atomic_file import WholeFile
 from mdtool.records import findings
 from mdtool.records.batch import SCHEMA, Record
 from mdtool.records.fingerprint import BATCH, is_of

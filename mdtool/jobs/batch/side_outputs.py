@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from engine.contract import Box, Point
-from mdtool.errors import InputError, OutputError
-from mdtool.exports.annotated_image import FORMATS, save_marked
+from mdtool.errors import InputError, OutputError, named
+from mdtool.exports.annotated_image import save_marked
 from mdtool.exports.crops import write_crops
 from mdtool.exports.paths import timed
 from mdtool.exports.sidecar import Mode, sidecar_of, texts_of, write_sidecar
-from mdtool.media.files.atomic_file import named
+from mdtool.media.image.save_picture import FORMATS
 from mdtool.media.sources.inputs import Input
 from mdtool.metadata.embed_caption import embed_caption
 from recipes.text_labels import Colour
@@ -79,7 +79,7 @@ class SideOutputs:
         if self.sidecar:
             write_sidecar(sidecar_of(source, None, time), texts_of(answers), self.sidecar)
         if self.crops and pixels is not None:
-            write_crops(pixels, answers, self.crops, source.relative, time)
+            write_crops(pixels, answers, self.crops, source.relative, time=time)
         if self.draw and pixels is not None:
             self._draw(pixels, answers, self.draw / timed(str(source.relative), time))
         if self.embed and source.path:

@@ -9,7 +9,8 @@ from typing import TypeVar
 
 import numpy as np
 
-from engine.contract import Done, EngineError, Failed, Model, Piece
+from engine.contract import Done, EngineError, Failed, Piece
+from engine.generation.verbs import VisionModel
 from mdtool.errors import OutputError, TooSlow
 from mdtool.interruption import check_not_ending, heeded
 from mdtool.jobs.batch.content_version import Version, state_of
@@ -34,7 +35,7 @@ from mdtool.jobs.batch.read_input import Content, changed, read_input
 from mdtool.jobs.batch.video_frames import Damage, VideoFrame, frames_of
 from mdtool.jobs.each_input import cause_of
 from mdtool.jobs.inference.picture import Picture
-from mdtool.jobs.inference.read_ahead import Attempt
+from mdtool.jobs.inference.read_ahead import Attempt, Patience
 from mdtool.jobs.inference.requests import Asked, Encode, ask_as_they_come
 from mdtool.media.sources.open_media import is_live, open_picture
 from mdtool.pipeline.analyse import analysed
@@ -99,7 +100,7 @@ class _TimeIsUp(Exception):
 class Worker:
     """Call `read` in any threads, and iterate `results` in one."""
 
-    def __init__(self, model: Model, task: Task, encode: Encode | None = None) -> None:
+    def __init__(self, model: VisionModel, task: Task, encode: Encode | None = None) -> None:
         """encode: in place of the model's own."""
         self._model, self._task, self._encode = model, task, encode
         self._in_flight: dict[tuple[int, int], dict[int, Done | Failed]] = {}  # by item and place, then request
@@ -108,6 +109,7 @@ class Worker:
         self._next: tuple[WorkItem, Version] | None = None  # a video in all of which things are to be found
         self._all_read = False
         self._waited = 0.0
+        self.patience = Patience()  # that inputs are to have
 
     def read(self, item: WorkItem) -> Content:
         """What the input of an item holds. Raises InputError."""
@@ -132,7 +134,9 @@ class Worker:
         """Up to a video in all of which things are to be found, for which nothing else may be under way."""
         task, keep = self._task, self._task.side_outputs.needs_pixels
         pictures = self._pictures(source)
-        events = ask_as_they_come(pictures, self._model, task.requests, task.threshold, keep, self._encode)
+        events = ask_as_they_come(
+            pictures, self._model, task.requests, task.threshold, keep, self.patience, self._encode
+        )
         for one in events:
             if one and not isinstance(one[1], Piece):
                 self._take(one[0], one[1])
@@ -207,7 +211,9 @@ class Worker:
         known = item.known.times if item.known and item.known.identity == video.version.identity else ()
         try:
             ahead: Generator[VideoFrame | Damage | Pause]
-            ahead = ahead_with_pauses(frames_of(item.source, task.videos), FRAMES_AHEAD, task.timeout)
+            ahead = ahead_with_pauses(
+                frames_of(item.source, task.videos), FRAMES_AHEAD, task.timeout, self.patience.seconds
+            )
             with closing(ahead) as frames:
                 for frame in self._timed(frames):
                     if self._is_late():
@@ -339,7 +345,7 @@ class Worker:
                 made = analysed(item.source, inquiry, report, tick, videos.live, self._task.timeout)
                 with closing(made) as frames:
                     for moment, verdict in frames:
-                        yield FrameFound(item.number, place, moment, verdict)
+                        yield FrameFound(item.number, place, version, moment, verdict)
                         place, size = place + 1, moment.size
         except _TimeIsUp:
             yield Unfinished(item.number, place)

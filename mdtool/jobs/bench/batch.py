@@ -3,7 +3,7 @@
 import resource
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from engine.contract import Abilities, CaptionRequest, Done, Request
+from engine.contract import Abilities, Answer, CaptionRequest
+from engine.generation.requests import ImmediateScheduler
 from mdtool.console import Console
 from mdtool.errors import InputError
 from mdtool.jobs.batch.coordinator import Coordinator, Plan
@@ -41,9 +42,8 @@ class StandIn:
     def encode(self, images: Sequence[np.ndarray]) -> list[None]:
         return [None] * len(images)
 
-    def run(self, requests: Iterable[Request]) -> Iterator[Done]:
-        for index, _ in enumerate(requests):
-            yield Done(index, "")
+    def scheduler(self) -> ImmediateScheduler:
+        return ImmediateScheduler(lambda request: Answer(""))
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ class Eager:
 
 
 @torch.inference_mode()
-def eager_seconds(config: Config, device: str, dtype: torch.dtype, batch: int, runs: int) -> Eager:
+def eager_seconds(config: Config, device: str, dtype: torch.dtype, *, batch: int, runs: int) -> Eager:
     text, vision = config.text, config.vision
     if text.moe:
         return Eager()

@@ -45,14 +45,14 @@ class Delays:
         return np.array_split(np.array([delay for _, delay in self.times]), count)
 
 
-def bench_live(clip: Path, seconds: float, size: tuple[int, int], rate: int, options: Sequence[str]) -> Delays:
+def bench_live(clip: Path, options: Sequence[str], *, seconds: float, size: tuple[int, int], rate: int) -> Delays:
     """The clip, over and over, for so long, scaled to size (width, height), at rate pictures a second.
 
     MdtoolError where the redaction fails.
     """
     with tempfile.TemporaryDirectory(prefix="mdtool-bench-") as folder:
         numbered = Path(folder, "numbered.ts")
-        _number(clip, numbered, round((seconds + SPARE_SECONDS) * rate), size, rate)
+        _number(clip, numbered, round((seconds + SPARE_SECONDS) * rate), size=size, rate=rate)
         with socket.create_server((HOST, 0)) as source, socket.create_server((HOST, 0)) as sink:
             sent: dict[int, float] = {}
             received: dict[int, float] = {}
@@ -92,7 +92,7 @@ def table(delays: Delays, stretches: int = 4) -> Iterator[str]:
     yield f"{len(delays.times)} of {delays.sent} pictures could be read again. {delays.told}"
 
 
-def _number(clip: Path, target: Path, frames: int, size: tuple[int, int], rate: int) -> None:
+def _number(clip: Path, target: Path, frames: int, *, size: tuple[int, int], rate: int) -> None:
     """A copy in which each picture bears its number; with a key frame each second, where it can be joined."""
     width, height = size
     with av.open(str(target), "w") as out:

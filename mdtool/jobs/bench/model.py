@@ -18,7 +18,7 @@ import tokenizers
 import torch
 
 from engine.catalog.published import no_such_model, published
-from engine.checkpoints.random_weights import random_weights
+from engine.checkpoints.random_weights import RandomWeights
 from engine.checkpoints.writer import write_checkpoint
 from engine.contract import DetectRequest, EngineError, Generation
 from engine.generation.steps import ReadToken
@@ -26,15 +26,14 @@ from engine.layers.linear import Linear
 from engine.moondream.config import Config, read_config
 from engine.moondream.model import Moondream
 from engine.moondream.preprocess import Crops
-from engine.moondream.weights import shapes
+from engine.moondream.weights import MATRIX_PLAN, shapes
 from engine.quantization.matrices import weights_bytes
-from mdtool.errors import OutputError
+from mdtool.errors import OutputError, cant_write
 from mdtool.jobs.bench.eager import eager_seconds
 from mdtool.jobs.bench.recipe import machine
 from mdtool.jobs.bench.timing import median_seconds
 from mdtool.jobs.inference.embedding_cache import SeenCache, encode
-from mdtool.media.files.atomic_file import cant_write
-from mdtool.model_selection import Computing, Say
+from mdtool.model_selection import Computing, Notices
 from mdtool.pipeline.prediction_log import digest_of
 
 LARGE = (3, 4)  # tiles of a large picture: thirteen crops
@@ -96,8 +95,8 @@ def random_checkpoint(name: str) -> Iterator[Path]:
 
 def _write_weights(config: Config, file: BinaryIO) -> None:
     """One tensor at a time, so that the memory of loading can be measured in the same process."""
-    weights, names = random_weights(config), shapes(config)
-    write_checkpoint(file, names, ((name, weights.take(name, torch.bfloat16)) for name in names))
+    weights = RandomWeights(shapes(config))
+    write_checkpoint(file, weights.shapes, ((name, weights.tensor(name, torch.bfloat16)) for name in weights.shapes))
 
 
 def _byte_tokenizer() -> tokenizers.Tokenizer:
@@ -109,14 +108,15 @@ def _byte_tokenizer() -> tokenizers.Tokenizer:
     return made
 
 
-def bench_model(name_or_path: str, computing: Computing, batch: int, runs: int, cache: bool, explain: Say) -> Timings:
-    """batch: pictures at a time. cache: encoding with and without `SeenCache`, in place of the steps. explain: as for
-    `Computing.load`.
+def bench_model(
+    name_or_path: str, computing: Computing, notices: Notices, *, batch: int, runs: int, cache: bool
+) -> Timings:
+    """batch: pictures at a time. cache: encoding with and without `SeenCache`, in place of the steps.
 
     Raises what `engine.load` raises, EngineError for a model of another family, OutputError where there is no room.
     """
     begin = time.perf_counter()
-    model = computing.load(name_or_path, explain)
+    model = computing.load(name_or_path, notices)
     loaded = time.perf_counter() - begin
     if not isinstance(model, Moondream):
         raise EngineError(f"{model.name} has no steps that could be timed; give a Moondream")
@@ -135,7 +135,7 @@ def bench_model(name_or_path: str, computing: Computing, batch: int, runs: int, 
         "batch": batch,
     }
     kind = None if computing.quantize == "none" else computing.quantize
-    weights = weights_bytes(shapes(model.config), model.dtype.itemsize, kind)
+    weights = weights_bytes(shapes(model.config), model.dtype.itemsize, MATRIX_PLAN, kind)
     return Timings(
         model.name, settings, where, loaded, 1e-9 * weights, memory, rate,
         list((_cache_steps if cache else _steps)(model, batch, runs)),
@@ -156,7 +156,7 @@ def _steps(model: Moondream, batch: int, runs: int) -> Iterator[Step]:
     crop, projection, prefix = (batch * tflop for tflop in _tflop(model.config))
     once = crops(1, (1, 1))
     different, large = crops(2, (1, 1)), crops(1 + LARGE[0] * LARGE[1], LARGE)
-    eager = eager_seconds(model.config, model.device, model.dtype, batch, runs)
+    eager = eager_seconds(model.config, model.device, model.dtype, batch=batch, runs=runs)
     yield timed(
         "vision, two crops that differ", lambda: model.embeddings(different), 2 * crop + projection, eager.vision
     )

@@ -32,7 +32,7 @@ class Timing:
         return {"name": self.name, "wall_s": self.wall, "cpu_s": self.cpu, "peak_mb": self.memory}
 
 
-def bench_recipe(recipe: str, clip: Path, runs: int, frames: int | None, options: Sequence[str]) -> list[Timing]:
+def bench_recipe(recipe: str, clip: Path, options: Sequence[str], *, runs: int, frames: int | None) -> list[Timing]:
     """The commands in turn, `runs` times over. frames: of a longer copy of the clip that is made first."""
     with tempfile.TemporaryDirectory(prefix="mdtool-bench-") as folder:
         source = clip

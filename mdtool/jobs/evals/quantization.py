@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from engine.contract import CaptionRequest, DetectRequest, Done, Failed, Found, Generation
+from engine.contract import Answer, Box, CaptionRequest, DetectRequest, Done, Failed, Found, Generation
+from engine.generation.verbs import VisionModel
 from mdtool.errors import MdtoolError
-from mdtool.model_selection import Computing, Say, load_language_model
+from mdtool.model_selection import Computing, Notices, load_language_model
 from recipes.boxes import iou, match
 
 SAME_BOX = 0.5  # from this intersection over union on
@@ -35,20 +36,23 @@ class Agreement:
 def compare_quantised(
     name: str,
     kinds: Sequence[str],
-    computing: Computing,
     images: Sequence[np.ndarray],
     prompts: Sequence[str],
-    explain: Say,
-    note: Say,
+    *,
+    computing: Computing,
+    notices: Notices,
 ) -> Iterator[Agreement]:
-    """For each kind. images: HxWx3 uint8 RGB, each captioned and searched for all the prompts. explain, note: as
-    for `Computing.load`.
+    """For each kind. images: HxWx3 uint8 RGB, each captioned and searched for all the prompts.
 
     One model is in memory at a time. Raises what loading one does, and MdtoolError where one fails on a picture.
     """
-    captions, boxes = _answers(name, replace(computing, quantize="none"), images, prompts, explain, note)
+
+    def answers(kind: str) -> tuple[list[str], list[np.ndarray]]:
+        return _answers(load_language_model(name, replace(computing, quantize=kind), notices), images, prompts)
+
+    captions, boxes = answers("none")
     for kind in kinds:
-        other_captions, other_boxes = _answers(name, replace(computing, quantize=kind), images, prompts, explain, note)
+        other_captions, other_boxes = answers(kind)
         words = [_in_common(a.split(), b.split()) for a, b in zip(captions, other_captions, strict=True)]
         same, found = [], 0
         for a, b in zip(boxes, other_boxes, strict=True):
@@ -77,10 +81,9 @@ def table(agreements: Iterable[Agreement]) -> Iterator[str]:
 
 
 def _answers(
-    name: str, computing: Computing, images: Sequence[np.ndarray], prompts: Sequence[str], *say: Say
+    model: VisionModel, images: Sequence[np.ndarray], prompts: Sequence[str]
 ) -> tuple[list[str], list[np.ndarray]]:
     """Captions, and for each picture and prompt the boxes, (boxes, 4)."""
-    model = load_language_model(name, computing, *say)
 
     def requests() -> Iterator[CaptionRequest | DetectRequest]:
         for image in images:
@@ -95,9 +98,9 @@ def _answers(
         if isinstance(event, Done):
             results[event.index] = event.result
     in_order = [results[index] for index in range(len(results))]
-    found = [result.items for result in in_order if isinstance(result, Found)]
+    found = [[b for b in result.items if isinstance(b, Box)] for result in in_order if isinstance(result, Found)]
     boxes = [np.array([[b.x_min, b.y_min, b.x_max, b.y_max] for b in items]).reshape(-1, 4) for items in found]
-    return [result for result in in_order if isinstance(result, str)], boxes
+    return [result.text for result in in_order if isinstance(result, Answer)], boxes
 
 
 def _in_common(a: Sequence[str], b: Sequence[str]) -> float:

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from engine.contract import Model, normalise
+from engine.contract import normalise
+from engine.generation.verbs import VisionModel
 from mdtool.errors import InputError
 from mdtool.jobs.redact.effect import Redaction
 from mdtool.media.canvas import of_rgba
@@ -65,7 +66,9 @@ class Exposure:
         }
 
 
-def evaluate_redaction(clip: Path, truth: Path, model: Model, question: Question, redaction: Redaction) -> Exposure:
+def evaluate_redaction(
+    clip: Path, truth: Path, model: VisionModel, *, question: Question, redaction: Redaction
+) -> Exposure:
     """Redacts the clip, without writing it, and compares what is painted with the boxes of the truth.
 
     truth: JSON with "frames", one a frame of the clip: "index", "time" in seconds, and "boxes" with "id" and "xyxy" in
@@ -85,7 +88,7 @@ def evaluate_redaction(clip: Path, truth: Path, model: Model, question: Question
                         raise InputError(f"has more frames than {truth}")
                     if abs(wanted[exposure.frames]["time"] - judged.frame.time) > SAME_TIME:
                         raise InputError(f"its frame {exposure.frames} is at another time than in {truth}")
-                    _compare(judged, wanted[exposure.frames], redaction, exposure, since)
+                    _compare(judged, wanted[exposure.frames], redaction, exposure=exposure, since=since)
                     end = judged.frame.time + 1 / reader.rate(judged.frame.stream)
     except InputError as error:
         raise InputError(f"{clip}: {error}") from error
@@ -96,7 +99,7 @@ def evaluate_redaction(clip: Path, truth: Path, model: Model, question: Question
 
 
 def _compare(
-    judged: Judged, truth: dict[str, Any], redaction: Redaction, exposure: Exposure, since: dict[int, float]
+    judged: Judged, truth: dict[str, Any], redaction: Redaction, *, exposure: Exposure, since: dict[int, float]
 ) -> None:
     width, height = judged.frame.shown_size
     painted = np.zeros((height, width, 4), np.uint8)

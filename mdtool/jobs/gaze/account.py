@@ -8,9 +8,9 @@ from engine.contract import Box
 from mdtool.errors import InputError
 from mdtool.jobs.gaze.detector import FACE
 from mdtool.jobs.gaze.lines import GazeLines
-from mdtool.jobs.report.gather import box_of, gaze_of
 from mdtool.media.canvas import Canvas
 from mdtool.records.findings import Moment, Verdict
+from mdtool.records.regions import box_of, gaze_of
 from recipes.gaze import ALONE, Attention, Gaze, Smoother, who_looks_at
 from recipes.gaze_draw import draw_gaze
 from recipes.heatmap import HeatMap, warm

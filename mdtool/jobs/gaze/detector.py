@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
-from engine.contract import UNLIMITED, Box, Landmarks, LanguageModel, Model, Point
+from engine.contract import UNLIMITED, Box, Landmarks, Point
+from engine.generation.verbs import VisionModel
 from mdtool.records.findings import Gazed
 from mdtool.tracking.detector import See, Sight, Sighted
 from recipes.head_pose import follow, head_pose
@@ -25,16 +26,13 @@ class Accuracy:
 
 
 def gazing(
-    model: Model, targets: Sequence[str] = (), threshold: float | None = None, accuracy: Accuracy | None = None
+    model: VisionModel, targets: Sequence[str] = (), threshold: float | None = None, accuracy: Accuracy | None = None
 ) -> See:
     """Faces with their gazes, and the things that `targets` name, each labelled as it was asked for.
 
     A model that has no gaze must have `Landmarks`: then it is the direction of the head that is told.
     """
-    if "gaze" in model.abilities.prompts:
-        look = _by_model(cast(LanguageModel, model), accuracy)
-    else:
-        look = _by_head(model, threshold)
+    look = _by_model(model, accuracy) if "gaze" in model.abilities.prompts else _by_head(model, threshold)
 
     def see_some(images: Sequence[np.ndarray]) -> list[Sight]:
         encoded = model.encode(images)
@@ -60,7 +58,7 @@ def _inside(face: Box) -> Box:
     return Box(x_min, y_min, x_max, y_max, FACE, face.score)
 
 
-def _by_model(model: LanguageModel, accuracy: Accuracy | None) -> _Look:
+def _by_model(model: VisionModel, accuracy: Accuracy | None) -> _Look:
     def look(images: Sequence[np.ndarray], encoded: Sequence[Any], faces: Sequence[Sequence[Box]]) -> list[list[Gazed]]:
         boxes = [face for of_one in faces for face in of_one]
         if accuracy is None:
@@ -76,7 +74,7 @@ def _by_model(model: LanguageModel, accuracy: Accuracy | None) -> _Look:
     return look
 
 
-def _by_head(model: Model, threshold: float | None) -> _Look:
+def _by_head(model: VisionModel, threshold: float | None) -> _Look:
     assert isinstance(model, Landmarks)
 
     def look(images: Sequence[np.ndarray], encoded: Sequence[Any], faces: Sequence[Sequence[Box]]) -> list[list[Gazed]]:

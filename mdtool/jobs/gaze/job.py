@@ -5,27 +5,29 @@ import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TextIO
 
 from mdtool.console import Console
 from mdtool.errors import Exit, InputError, OutputError, UsageError
-from mdtool.exports.annotated_image import save_picture
 from mdtool.jobs.each_input import each_input, finished, progress_on
 from mdtool.jobs.gaze.account import Account, GazeDrawing
 from mdtool.jobs.gaze.lines import GazeLines
 from mdtool.jobs.gaze.summary import GazeReport
+from mdtool.media.image.save_picture import save_picture
 from mdtool.media.sources.address import Address
 from mdtool.media.sources.inputs import Input
-from mdtool.media.sources.open_media import is_live, spooled
+from mdtool.media.sources.open_media import content_digest, is_live, spooled
 from mdtool.media.video.frame_grabber import picture_at
 from mdtool.pipeline.analyse import analyse
+from mdtool.pipeline.findings_file import RecordedFindings
 from mdtool.pipeline.process_input import check_target, rework
 from mdtool.pipeline.resume import resumable
 from mdtool.pipeline.run import Form, Inquiry, Live, Run
 from mdtool.pipeline.targets import Target, Targets
 from mdtool.pipeline.work_folder import Work
-from mdtool.records.findings import Both, FindingsFile, Lines, Moment, RecordedFindings, Verdict
+from mdtool.records.findings import Both, FindingsFile, Lines, Moment, Verdict
 from mdtool.records.run_report import Report
 from mdtool.tracking.interpolation import between_looks
 from mdtool.tracking.since_keyframe import SinceLook
@@ -129,7 +131,8 @@ class Gazing:
                 check_target(source, target, self.targets.overwrite, self.form)
             # without a name, so that nothing is left of it however the program ends
             spool = stack.enter_context(tempfile.TemporaryFile("w+", encoding="utf-8", errors="backslashreplace"))
-            findings = FindingsFile(Both(spool, self.findings), source.name, known.model, self.prompts)
+            sha256 = content_digest(source) if self.findings else ""
+            findings = FindingsFile(Both(spool, self.findings), source.name, known.model, self.prompts, sha256=sha256)
             looked = analyse(source, known, findings.write, progress_on(self.console), self.live)
             self.console.clear()
             told = self._show(source, target, spool, work)
@@ -141,7 +144,7 @@ class Gazing:
     ) -> GazeReport:
         """Draws and sums up what the findings say. target None: stdout, if anything is drawn."""
         by_name = isinstance(findings, Path) and not self.many
-        known = RecordedFindings(findings, source.name, by_name, between_looks)
+        known = RecordedFindings(findings, source.name, by_name, partial(content_digest, source), between_looks)
         account = self._account(source)
         if self.targets:
             run = self._run(known, account)

@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from engine.contract import Point
-from mdtool.media.files.atomic_file import named
+from mdtool.errors import named
 from mdtool.records.findings import SIDES, Lines, Moment
 from recipes.gaze import Gaze, mutual
 

@@ -14,13 +14,13 @@ from mdtool.exports.annotated_image import check_target, save_marked
 from mdtool.interruption import check_not_ending
 from mdtool.jobs.each_input import cause_of
 from mdtool.jobs.inference.picture import Picture
-from mdtool.jobs.inference.read_ahead import read_ahead
+from mdtool.jobs.inference.print_answers import TextLines, print_places, print_record, print_table
+from mdtool.jobs.inference.read_ahead import Patience, read_ahead
 from mdtool.jobs.inference.requests import Asked, Event, ask, in_order
 from mdtool.media.image.decode_image import read_picture
 from mdtool.media.sources.discover import Selection, listed
 from mdtool.media.sources.inputs import VIDEOS, Input
 from mdtool.media.sources.open_media import live_picture, picture_bytes
-from mdtool.records.answers import TextLines, print_places, print_record, print_table
 from recipes.draw import colours_of
 
 Show = Callable[[Asked, Event], None]
@@ -76,10 +76,12 @@ def answer(
         failures[source] = error.code if isinstance(error, MdtoolError) else Exit.SOME_FAILED
         console.error(str(error) if isinstance(error, OutputError) else f"{source.name}: {cause_of(error)}")
 
-    attempts = filter(None, read_ahead(sources, read, model.pictures_at_once))
-    pictures = (Picture(one.item, one.value, one.error) for one in attempts)
+    patience = Patience()
+    attempts = read_ahead(sources, read, model.pictures_at_once, patience=patience)
+    pictures = (Picture(one.item, one.value, one.error) if one else None for one in attempts)
+    answers = in_order(ask(pictures, model, requests, threshold, bool(targets), patience))
     try:
-        for asked, event in in_order(ask(pictures, model, requests, threshold, keep_pixels=bool(targets))):
+        for asked, event in answers:
             check_not_ending()
             source = asked.source
             show(asked, event)
@@ -96,12 +98,14 @@ def answer(
                 if source in targets and source not in failures:
                     assert asked.picture.pixels is not None
                     try:
-                        save_marked(asked.picture.pixels, found, targets[source], overwrite, colours)
+                        save_marked(asked.picture.pixels, found, targets[source], overwrite=overwrite, colours=colours)
                     except OutputError as error:
                         failed(source, error)
                 found = []
     except EngineError as error:
         raise MdtoolError(str(error)) from error
+    finally:
+        answers.close()
     if not failures:
         return Exit.OK
     return next(iter(failures.values())) if len(sources) == 1 else Exit.SOME_FAILED

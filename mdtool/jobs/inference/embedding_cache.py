@@ -22,7 +22,7 @@ from torch import Tensor
 
 from engine.contract import EncodedImage, Model, Seeing
 from mdtool import __version__
-from mdtool.media.files.atomic_file import cant_write
+from mdtool.errors import cant_write
 from mdtool.pipeline.prediction_log import digest_of
 from mdtool.records.fingerprint import EMBEDDING, digest
 
@@ -144,7 +144,7 @@ def encode(
     keys: of the images, as `SeenCache.get` takes them. The cache is not used by a model without `Seeing`.
     """
     if cache is None or not isinstance(model, Seeing):
-        return model.encode(images)
+        return list(model.encode(images))
     known = [cache.get(key) for key in keys]
     new = [index for index, one in enumerate(known) if one is None]
     seen = dict(zip(new, model.see([images[index] for index in new]), strict=True))

@@ -1,32 +1,32 @@
 """Asks a model about pictures. They are encoded a few at a time, and asked about together."""
 
 import time
-import warnings
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain, count, islice
+from itertools import count
 from typing import Any
 
 import numpy as np
 
 from engine.contract import (
+    ChatRequest,
     DetectRequest,
     Done,
+    EncodedImage,
     EngineError,
     Failed,
-    Found,
     Model,
-    ObjectLimitWarning,
     Piece,
-    PointRequest,
     Request,
 )
 from mdtool.jobs.inference.picture import Picture
+from mdtool.jobs.inference.read_ahead import Patience
 from mdtool.media.sources.inputs import Input
 
 Event = Piece | Done | Failed
-Encode = Callable[[Sequence[np.ndarray]], list[Any]]
+Encode = Callable[[Sequence[np.ndarray]], Sequence[EncodedImage]]
+AT_ONCE_SECONDS = 0.1  # for which encoding pictures keeps the answers under way from their next step
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,18 +53,19 @@ class Asked:
 
 
 def ask(
-    pictures: Iterable[Picture],
+    pictures: Iterable[Picture | None],
     model: Model,
     requests: Sequence[Request],
     threshold: float | None = None,
     keep_pixels: bool = False,
+    patience: Patience | None = None,
 ) -> Iterator[tuple[Asked, Event]]:
     """What comes of every request about every picture, as it comes, each up to its Done or Failed.
 
-    requests: without their image. A picture that could not be read, or that the model can't encode, gives one Failed
-    in place of its answers.
+    requests: without their image. pictures, patience: as `ask_as_they_come` has them. A picture that could not be read,
+    or that the model can't encode, gives one Failed in place of its answers.
     """
-    return filter(None, ask_as_they_come(pictures, model, requests, threshold, keep_pixels))
+    return filter(None, ask_as_they_come(pictures, model, requests, threshold, keep_pixels, patience))
 
 
 def ask_as_they_come(
@@ -73,47 +74,74 @@ def ask_as_they_come(
     requests: Sequence[Request],
     threshold: float | None = None,
     keep_pixels: bool = False,
+    patience: Patience | None = None,
     encode: Encode | None = None,
 ) -> Iterator[tuple[Asked, Event] | None]:
     """As `ask`, of pictures that may come slowly: None stands for there being none yet, and is passed on if no answer
-    is under way. encode: in place of the model's own.
+    is under way.
 
-    This is where a model is driven: what it has under way is answered before it waits for more pictures.
+    patience: that of the source, which is told when answers are under way, so that it does not keep them waiting.
+    encode: in place of the model's own.
     """
-    asked: dict[int, Asked] = {}  # by the engine's index, until they are done
+    scheduler, patience = model.scheduler(), patience or Patience()
+    asked: dict[int, Asked] = {}  # by their ticket, until they are done
     failed: deque[tuple[Asked, Failed]] = deque()
     source, ours = iter(pictures), count()
+    ended = False
 
-    def drawn(first: Picture) -> Iterator[Request]:
-        """Requests about the first, and about those that come without a pause after it."""
-        theirs = count()
-        some = chain([first], iter(lambda: next(source, None), None))
-        while chunk := list(islice(some, model.pictures_at_once)):
+    def some() -> list[Picture]:
+        """Those that are there, as many as are encoded together."""
+        nonlocal ended
+        chunk: list[Picture] = []
+        while len(chunk) < model.pictures_at_once:
+            patience.is_short = bool(chunk) or not scheduler.idle
+            try:
+                picture = next(source)
+            except StopIteration:
+                ended = True
+                break
+            if picture is None:
+                break
+            patience.renew()
+            chunk.append(picture)
+        return chunk
+
+    while not (ended and scheduler.idle):
+        begin = time.monotonic()
+        while not ended and scheduler.free_places and (chunk := some()):
             since = time.perf_counter()
             for picture, encoded in zip(chunk, _encoded(chunk, encode or model.encode), strict=True):
                 kept = picture if keep_pixels else replace(picture, pixels=None)
                 if isinstance(encoded, Exception):
-                    one = Asked(next(ours), kept, requests[0], 0, picture.size, True, since)
-                    failed.append((one, Failed(-1, encoded)))
+                    failed.append(
+                        (Asked(next(ours), kept, requests[0], 0, picture.size, True, since), Failed(-1, encoded))
+                    )
                     continue
                 for number, request in enumerate(requests):
                     last = number == len(requests) - 1
-                    asked[next(theirs)] = Asked(next(ours), kept, request, number, picture.size, last, since)
-                    yield replace(request, image=encoded)
-
-    for first in source:
-        if first is None:
+                    ticket = scheduler.add(_about(encoded, request, threshold))
+                    asked[ticket] = Asked(next(ours), kept, request, number, picture.size, last, since)
+            if time.monotonic() - begin > AT_ONCE_SECONDS:
+                break
+        if scheduler.idle and not failed and not ended:
             yield None
-            continue
-        for event in _run(model, drawn(first), threshold):
+        for event in scheduler.step():
             yield (asked[event.index] if isinstance(event, Piece) else asked.pop(event.index)), event
             while failed:
                 yield failed.popleft()
-        while failed:
-            yield failed.popleft()
+        if scheduler.idle:
+            while failed:
+                yield failed.popleft()
 
 
-def in_order(answers: Iterable[tuple[Asked, Event]]) -> Iterator[tuple[Asked, Event]]:
+def _about(encoded: EncodedImage, request: Request, threshold: float | None) -> Request:
+    assert not isinstance(request, ChatRequest)
+    if isinstance(request, DetectRequest):
+        return replace(request, image=encoded, threshold=threshold)
+    return replace(request, image=encoded)
+
+
+def in_order(answers: Iterable[tuple[Asked, Event]]) -> Generator[tuple[Asked, Event]]:
     """What `ask` gives in the order of the requests: all of the first, as it comes, and then all of the next."""
     held: defaultdict[int, deque[tuple[Asked, Event]]] = defaultdict(deque)
     due = 0
@@ -136,29 +164,6 @@ def _encoded(pictures: Sequence[Picture], encode: Encode) -> list[Any]:
 def _encode(images: Sequence[np.ndarray], encode: Encode) -> list[Any]:
     """What the model made of each, or the error in its place."""
     try:
-        return encode(images) if images else []
+        return list(encode(images)) if images else []
     except (EngineError, ValueError) as error:
         return [error] if len(images) == 1 else [one for image in images for one in _encode([image], encode)]
-
-
-def _run(model: Model, requests: Iterable[Request], threshold: float | None) -> Iterator[Event]:
-    """As `LanguageModel.run`, for any model."""
-    if run := getattr(model, "run", None):
-        yield from run(requests)
-        return
-    for index, request in enumerate(requests):
-        assert isinstance(request, DetectRequest | PointRequest)
-        try:
-            yield Done(index, _found(model, request, threshold))
-        except (EngineError, ValueError) as error:
-            yield Failed(index, error)
-
-
-def _found(model: Model, request: DetectRequest | PointRequest, threshold: float | None) -> Found:
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", ObjectLimitWarning)
-        if isinstance(request, DetectRequest):
-            items: list[Any] = model.detect([request.image], request.prompt, threshold, request.max_objects)[0]
-        else:
-            items = model.point([request.image], request.prompt, request.max_objects)[0]
-    return Found(items, complete=not any(issubclass(w.category, ObjectLimitWarning) for w in caught))

@@ -37,10 +37,10 @@ class Moderation:
 
     def paint(self, canvas: Canvas, moment: Moment, verdict: Verdict) -> None:
         hits = [rule for rule, spans in self._hits if spans.holds(moment.time)]
-        act(hits, self.policy, canvas, verdict, self.colour)
+        act(hits, self.policy, canvas, verdict, colour=self.colour)
 
 
-def act(hits: Sequence[Rule], policy: Policy, canvas: Canvas, verdict: Verdict, colour: Colour) -> None:
+def act(hits: Sequence[Rule], policy: Policy, canvas: Canvas, verdict: Verdict, *, colour: Colour) -> None:
     """Does to a picture what the rules that are hit on it want; what is to be cut and is still there is covered."""
     if (verdict.hidden and policy.hides) or any(rule.action in ("cover", "cut") for rule in hits):
         blank(canvas.planes, canvas.fill(colour))

@@ -6,30 +6,32 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, TextIO, cast
 
 from engine.contract import normalise
 from mdtool.console import Console
-from mdtool.errors import Exit, OutputError, UsageError
+from mdtool.errors import Exit, OutputError, UsageError, named
 from mdtool.interruption import check_not_ending
-from mdtool.jobs.each_input import each_input, progress_on
+from mdtool.jobs.each_input import each_input, progress_on, summarise
 from mdtool.jobs.moderate.effect import Moderation
 from mdtool.jobs.moderate.judgement import Judgement, Judging, check_asked, judgement
 from mdtool.jobs.moderate.live import LiveModeration
 from mdtool.jobs.report.chapter import chapter
 from mdtool.media.canvas import Colour
-from mdtool.media.files.atomic_file import WholeFile, named
+from mdtool.media.files.atomic_file import WholeFile
 from mdtool.media.sources.inputs import Input
-from mdtool.media.sources.open_media import is_live, spooled
+from mdtool.media.sources.open_media import content_digest, is_live, spooled
 from mdtool.media.video.writer import muxer_for
 from mdtool.pipeline.analyse import analyse
+from mdtool.pipeline.findings_file import RecordedFindings, records, records_of
 from mdtool.pipeline.process_input import STILL_SUFFIXES, rework
 from mdtool.pipeline.resume import resumable
 from mdtool.pipeline.run import Form, Inquiry, Live, Run
 from mdtool.pipeline.targets import Targets
 from mdtool.pipeline.work_folder import Work
-from mdtool.records.findings import Both, FindingsFile, Lines, Moment, RecordedFindings, records, records_of
+from mdtool.records.findings import Both, FindingsFile, Lines, Moment
 from mdtool.records.findings import Verdict as Seen
 from mdtool.records.run_report import Report
 from mdtool.report.contents import Chapter
@@ -96,7 +98,7 @@ class Moderating:
             report = self._find(once, known, file)
             judged = judgement(records(found), self.policy)
             if writes:
-                self._write(once, found, target, judged, report, work)
+                self._write(once, target, found=found, judged=judged, report=report, work=work)
             elif judged.verdict.unjudged:
                 report.notes.append(f"{_frames(judged.verdict.unjudged)} could not be judged")
             self._add_chapter(once, found, report, judged.verdict)
@@ -164,7 +166,10 @@ class Moderating:
         if isinstance(known, Path):
             report = self._find_again(known, source, file)
         else:
-            findings = FindingsFile(Both(file, self.findings), source.name, known.model, self.policy.prompts)
+            sha256 = content_digest(source) if self.findings else ""
+            findings = FindingsFile(
+                Both(file, self.findings), source.name, known.model, self.policy.prompts, sha256=sha256
+            )
             report = analyse(source, known, findings.write, progress_on(self.console), self.live)
             self.console.clear()
         report.hidden = 0  # nothing is yet
@@ -174,7 +179,8 @@ class Moderating:
     def _find_again(self, findings: Path, source: Input, file: Lines) -> Report:
         """Writes down what other findings say of the source."""
         report = Report(source.name, "", "findings")
-        for record in records_of(findings, source.name, by_name=not self.targets.many):
+        digest = partial(content_digest, source)
+        for record in records_of(findings, source.name, not self.targets.many, digest):
             check_asked(record, self.policy)
             check_not_ending()
             FindingsFile(file, source.name, record.model, record.prompts).write(record.moment, record.verdict)
@@ -185,7 +191,7 @@ class Moderating:
     # -- the second pass
 
     def _write(
-        self, source: Input, found: Path, target: Path | None, judged: Judgement, report: Report, work: Work | None
+        self, source: Input, target: Path | None, *, found: Path, judged: Judgement, report: Report, work: Work | None
     ) -> None:
         """Makes the copy, and adds what is to be told of that to the report."""
         moderation = Moderation(self.policy, judged, self.colour)
@@ -220,7 +226,7 @@ class Moderating:
             for ruling in verdict.rulings:
                 if ruling.hit:
                     self.console.note(f"{report.source}: {_line(ruling)}")
-        self.console.done(report, _record(report, verdict))
+        summarise(report, self.console, _record(report, verdict))
         if report.incomplete:
             self.console.error(f"{report.source}: {report.incomplete}; only what could be read was judged")
             return Exit.SOME_FAILED

@@ -111,7 +111,7 @@ class _Clip:
         """Passes on what waits. after: what is replied at the look that comes next."""
         before = self._before or NO_REPLIES
         for moment, known in self._waiting:
-            found = None if known.hidden else {rule.name: found_by(rule, moment, known, before, after)
+            found = None if known.hidden else {rule.name: found_by(rule, moment, known, before=before, after=after)
                                                for rule in self._policy.rules}  # fmt: skip
             self._pass_on(moment, found)
         self._waiting = []
@@ -136,7 +136,7 @@ class _Clip:
 
 
 def found_by(
-    rule: Rule, moment: Moment, known: Known, before: Mapping[str, str], after: Mapping[str, str]
+    rule: Rule, moment: Moment, known: Known, *, before: Mapping[str, str], after: Mapping[str, str]
 ) -> Sequence[Seen] | Reply:
     """What counts for the rule on a frame. before, after: the replies at the looks around it."""
     if not rule.question:

@@ -35,7 +35,7 @@ class LiveModeration:
         self._hits = [rule for rule in self.policy.rules if not verdict.hidden and self._is_hit(rule, moment, verdict)]
 
     def _is_hit(self, rule: Rule, moment: Moment, verdict: Verdict) -> bool:
-        return hit(rule, found_by(rule, moment, verdict, self._replies, NO_REPLIES)) is not None
+        return hit(rule, found_by(rule, moment, verdict, before=self._replies, after=NO_REPLIES)) is not None
 
     def is_silent(self) -> bool:
         """From the frame taken last to the next."""
@@ -43,4 +43,4 @@ class LiveModeration:
         return any(rule.action in SILENT for rule in rules)
 
     def paint(self, canvas: Canvas, moment: Moment, verdict: Verdict) -> None:
-        act(self._hits, self.policy, canvas, verdict, self.colour)
+        act(self._hits, self.policy, canvas, verdict, colour=self.colour)

@@ -15,7 +15,7 @@ from mdtool.media.video.reader import VideoReader
 from mdtool.pipeline.annotate import Question
 from mdtool.pipeline.run import Inquiry
 from mdtool.pipeline.targets import Targets
-from mdtool.tracking.keyframe_sampler import LOOKS_SHARE, WINDOW_FRAMES
+from mdtool.tracking.keyframe_sampler import WINDOW_FRAMES
 
 
 def print_plan(sources: Iterable[Input], targets: Targets, question: Question, inquiry: Inquiry | None) -> Exit:
@@ -64,7 +64,7 @@ def _lines(medium: object, question: Question, inquiry: Inquiry | None) -> Itera
     sampling = question.sampling
     windows = -(-frames // WINDOW_FRAMES)
     regular = -(-frames // sampling.frames_between(rate)) + windows
-    most = max(regular, round(LOOKS_SHARE * frames) + windows) if sampling.auto else regular
+    most = frames if sampling.auto else regular
     fewest = windows + 1 if sampling.auto else regular - windows
     looks = [min(n, frames, question.max_calls or frames) for n in (fewest, most)]
     begin = time.perf_counter()

@@ -23,7 +23,9 @@ class Redaction:
         if verdict.hidden:
             blank(canvas.planes, canvas.fill(self.colour))
             return
-        chosen_ones = chosen(verdict.regions, *canvas.shown_size, self.keep, self.only, self.min_size)
+        chosen_ones = chosen(
+            verdict.regions, *canvas.shown_size, keep=self.keep, only=self.only, min_size=self.min_size
+        )
         hide(canvas, chosen_ones, self.style, self.colour)
 
 

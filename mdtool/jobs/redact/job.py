@@ -10,6 +10,7 @@ from mdtool.jobs.each_input import each_input, finished, progress_on
 from mdtool.jobs.recorded_findings import recorded
 from mdtool.jobs.redact.effect import Redaction
 from mdtool.media.sources.inputs import Input
+from mdtool.media.sources.open_media import content_digest
 from mdtool.pipeline.process_input import rework
 from mdtool.pipeline.resume import resumable
 from mdtool.pipeline.run import Form, Inquiry, Live, Run
@@ -48,6 +49,8 @@ class Redacting:
                 progress=progress_on(self.console),
             )
             if self.findings:
-                run.findings = FindingsFile(self.findings, source.name, run.model, self.prompts)
+                run.findings = FindingsFile(
+                    self.findings, source.name, run.model, self.prompts, sha256=content_digest(source)
+                )
             report = rework(source, target, self.targets.overwrite, run)
         return finished(report, self.console)

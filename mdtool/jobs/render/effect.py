@@ -23,7 +23,9 @@ class Marking:
     def paint(self, canvas: Canvas, moment: Moment, verdict: Verdict) -> None:
         if verdict.hidden:
             canvas.draw(mark_unjudged)
-        elif objects := chosen(verdict.regions, *canvas.shown_size, self.keep, self.only, self.min_size):
+        elif objects := chosen(
+            verdict.regions, *canvas.shown_size, keep=self.keep, only=self.only, min_size=self.min_size
+        ):
             canvas.draw(lambda image: mark(image, objects, self.name, self.colour))
 
 

@@ -11,10 +11,10 @@ from mdtool.errors import Exit, NoInput, UsageError
 from mdtool.jobs.each_input import each_input, finished, progress_on
 from mdtool.jobs.recorded_findings import recorded
 from mdtool.media.sources.inputs import Input
+from mdtool.pipeline.findings_file import records
 from mdtool.pipeline.process_input import rework
 from mdtool.pipeline.run import Form, Run, Treatment
 from mdtool.pipeline.targets import Targets
-from mdtool.records.findings import records
 
 
 @dataclass(frozen=True)

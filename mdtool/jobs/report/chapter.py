@@ -10,11 +10,13 @@ import numpy as np
 
 from engine.contract import EngineError
 from mdtool.errors import MdtoolError
-from mdtool.jobs.report.gather import Candidate, Gathered, box_of, gaze_of
+from mdtool.jobs.report.gather import Candidate, Gathered
 from mdtool.media.image.image_file import pillow
 from mdtool.media.sources.inputs import Input
+from mdtool.media.sources.open_media import content_digest
 from mdtool.media.video.frame_grabber import pictures_at
-from mdtool.records.findings import records
+from mdtool.pipeline.findings_file import records
+from mdtool.records.regions import box_of, gaze_of
 from mdtool.report.contents import Attention, Chapter, Example, Picture, Row
 from recipes.draw import colours_of, draw
 from recipes.gaze import who_looks_at
@@ -49,7 +51,7 @@ def chapter_of(source: Input, gathered: Gathered, model: str = "", most: int = M
     shows, heat_map = _heat_map(gathered)
     colours = colours_of([*gathered.prompts, *gathered.presences])
     try:
-        for candidate, picture in _pictures(source, gathered.candidates.best(most)):
+        for candidate, picture in _pictures(source, gathered.candidates.best(most), gathered.sha256):
             examples.append(_example(candidate, picture, gathered.still, colours))
             if heat is None and not gathered.still and heat_map and heat_map.grid.any():
                 heat = _jpeg(heat_map.over(_scaled(picture, HEAT_SIDE)))
@@ -125,9 +127,10 @@ def _target(target: dict[str, object]) -> str:
     return str(target["label"]) if target["kind"] == "target" else KINDS[str(target["kind"])]
 
 
-def _pictures(source: Input, candidates: list[Candidate]) -> Iterator[tuple[Candidate, np.ndarray]]:
+def _pictures(source: Input, candidates: list[Candidate], sha256: str) -> Iterator[tuple[Candidate, np.ndarray]]:
+    """None if the source is not what the findings are of. sha256: of that, if it is known."""
     by_moment = {candidate.moment: candidate for candidate in candidates}
-    if by_moment:
+    if by_moment and (not sha256 or content_digest(source) in ("", sha256)):
         for moment, picture in pictures_at(source, list(by_moment)):
             yield by_moment[moment], picture
 

@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from mdtool.errors import NoInput, UsageError
+from mdtool.errors import NoInput, UsageError, named
 from mdtool.jobs.report.chapter import MOST_EXAMPLES, chapter_of
 from mdtool.jobs.report.gather import Gathered
-from mdtool.media.files.atomic_file import WholeFile, named
+from mdtool.media.files.atomic_file import WholeFile
 from mdtool.media.sources.inputs import Input
-from mdtool.records.findings import is_stdin, records
+from mdtool.pipeline.findings_file import is_stdin, records
 from mdtool.report.contents import Chapter
 from mdtool.report.page import page
 from mdtool.stdout import put

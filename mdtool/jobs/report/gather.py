@@ -4,9 +4,10 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from engine.contract import Box, Point, normalise
+from engine.contract import normalise
 from mdtool.records.findings import Moment, Record, Region
-from recipes.gaze import ALONE, Attention, Gaze, who_looks_at
+from mdtool.records.regions import box_of, gaze_of
+from recipes.gaze import ALONE, Attention, who_looks_at
 from recipes.heatmap import HeatMap, warm
 from recipes.policy import objects_of
 from recipes.verdict import BRIDGE, Ruling, Verdict, share
@@ -93,7 +94,7 @@ class Gathered:
 
     def __init__(self, verdict: Verdict | None = None) -> None:
         self.verdict = verdict
-        self.model = ""
+        self.model = self.sha256 = ""
         self.prompts: dict[str, None] = {}
         self.frames = self.looks = self.unjudged = 0
         self.start, self.end = math.inf, -math.inf
@@ -115,6 +116,7 @@ class Gathered:
     def add(self, record: Record) -> None:
         moment, verdict = record.moment, record.verdict
         self.model = self.model or record.model
+        self.sha256 = record.sha256 or self.sha256
         self.prompts |= dict.fromkeys(record.prompts)
         self.frames += 1
         self.looks += verdict.looked
@@ -188,15 +190,3 @@ def _worth(region: Region) -> float:
     """Of an example: how large and how sure it is."""
     width, height = min(1.0, region.x_max - region.x_min), min(1.0, region.y_max - region.y_min)
     return math.sqrt(width * height) * (1.0 if region.score is None else region.score)
-
-
-def gaze_of(region: Region) -> Gaze:
-    eye = Point((region.x_min + region.x_max) / 2, (region.y_min + region.y_max) / 2)
-    look = region.gaze
-    target = Point(*look.target) if look and look.target else None
-    in_frame, method = (look.in_frame, look.method) if look else (None, "model")
-    return Gaze(region.track, box_of(region), eye, target, in_frame, method)
-
-
-def box_of(region: Region) -> Box:
-    return Box(region.x_min, region.y_min, region.x_max, region.y_max, region.label, region.score)

@@ -5,10 +5,10 @@ import errno
 import fcntl
 import hashlib
 import os
-from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
-from mdtool.errors import OutputError, StdoutError
+from mdtool.errors import OutputError, cant_write
 
 
 def part_of(target: Path) -> Path:
@@ -23,7 +23,8 @@ class WholeFile:
     """A file that appears under its name only when `commit` is called. Use as a context manager.
 
     Write to `part`, which lies in the same folder. A lock on it keeps a second run from the same output; what a
-    killed run left there is written over.
+    killed run left there is written over, unless it has another name by now, as a finished output: then it is only
+    unlinked here.
     """
 
     def __init__(self, target: Path, overwrite: bool) -> None:
@@ -43,14 +44,20 @@ class WholeFile:
         return self
 
     def _take(self) -> None:
-        """Locks the part. It may be gone by then, if another run was just about to end: then there is no lock."""
+        """Locks the part. It may be gone by then, if another run was just about to end, and it may be another file too,
+        if a run was killed while it gave it its name: then it is gone from here, and there is no lock."""
         try:
             lock = os.open(self.part, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
         except OSError as error:
             raise OutputError(cant_write(error)) from error
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.path.samestat(os.fstat(lock), os.stat(self.part)):
+            state = os.fstat(lock)
+            if not os.path.samestat(state, os.stat(self.part)):
+                return
+            if state.st_nlink > 1:
+                os.unlink(self.part)
+            else:
                 self._lock = lock
         except BlockingIOError as error:
             raise OutputError("another run is writing it") from error
@@ -100,6 +107,15 @@ class WholeFile:
             os.close(self._lock)
 
 
+def open_fresh(part: Path) -> BinaryIO:
+    """A new file to write and read, in place of what a killed run left here, which may be a link to another file.
+
+    Raises OSError.
+    """
+    part.unlink(missing_ok=True)
+    return part.open("x+b")
+
+
 def sync(path: Path) -> None:
     """A file's content, or the names in a folder, to the disk. Raises OSError."""
     opened = os.open(path, os.O_RDONLY)
@@ -107,32 +123,3 @@ def sync(path: Path) -> None:
         os.fsync(opened)
     finally:
         os.close(opened)
-
-
-@contextlib.contextmanager
-def named(target: object) -> Iterator[None]:
-    """What can't be written is told with the name of what it is, as an OutputError."""
-    try:
-        yield
-    except (StdoutError, BrokenPipeError):
-        raise
-    except OutputError as error:
-        raise OutputError(f"{target}: {error}") from error
-    except OSError as error:
-        raise OutputError(f"{target}: {cant_write(error)}") from error
-
-
-def cant_write(error: OSError) -> str:
-    """Why a file can't be written, and what to do."""
-    reasons = {
-        errno.ENOSPC: "can't be written: the disk is full",
-        errno.EDQUOT: "can't be written: the disk quota is used up",
-        errno.EFBIG: "can't be written: it would be larger than this system allows",
-        errno.EACCES: "can't be written: permission denied",
-        errno.EROFS: "can't be written: the disk is read-only",
-        errno.ENOENT: "can't be written: its folder does not exist",
-        errno.ENOTDIR: "can't be written: a part of its path is no folder",
-        errno.EISDIR: "is a folder: give a file name, or a folder that exists",
-        errno.ENAMETOOLONG: "can't be written: its name is too long",
-    }
-    return reasons.get(error.errno or 0, f"can't be written: {error.strerror or error}")

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from mdtool.errors import OutputError
-from mdtool.media.files.atomic_file import named, part_of, sync
+from mdtool.errors import OutputError, named
+from mdtool.media.files.atomic_file import part_of, sync
 
 
 @contextmanager

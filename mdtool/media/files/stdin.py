@@ -22,13 +22,13 @@ def piped(what: str, ended: Callable[[], bool] = ENDING.is_set) -> Piped:
     return Piped(sys.stdin.fileno(), ended)
 
 
-def lines() -> Iterator[str]:
-    """Of findings, as they come: UTF-8 whatever the locale says, and the program can end while none come.
+def lines(what: str) -> Iterator[str]:
+    """As they come: UTF-8 whatever the locale says, and the program can end while none come.
 
-    UsageError where nothing is piped in.
+    UsageError, which names what could be, where nothing is piped in.
     """
-    findings, rest = piped("findings"), b""
-    while chunk := findings.read(CHUNK_BYTES):
+    data, rest = piped(what), b""
+    while chunk := data.read(CHUNK_BYTES):
         *whole, rest = (rest + chunk).split(b"\n")
         yield from (line.decode("utf-8", "surrogateescape") + "\n" for line in whole)
     if rest:

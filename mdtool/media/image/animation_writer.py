@@ -236,7 +236,7 @@ class _Apng:
         part.save(buffer, "PNG")
         png = buffer.getvalue()
         if not self._frames:
-            dressed = exif.png_dressed(png, self._like.icc, None, self._like.chunks, self._kept)
+            dressed = exif.png_dressed(png, icc=self._like.icc, dpi=None, colour=self._like.chunks, kept=self._kept)
             self._file.write(dressed[: dressed.index(b"IDAT") - 4])
             self._counts_at = self._file.tell()
             self._file.write(exif.png_chunk(b"acTL", bytes(8)))

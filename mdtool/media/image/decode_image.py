@@ -9,7 +9,7 @@ import numpy as np
 
 from mdtool.errors import InputError
 from mdtool.media.image import exif
-from mdtool.media.image.image_file import Photo, check_size, pillow, sniff
+from mdtool.media.image.image_file import Photo, check_size, orientation, pillow, sniff
 from mdtool.media.image.libvips import reason, vips
 from mdtool.media.sources.inputs import PHOTOS
 
@@ -85,13 +85,8 @@ def _read_by_vips(kind: str, data: bytes) -> np.ndarray:
         raise InputError(f"is damaged: {reason(error)}") from error
     icc = bytes(image.get("icc-profile-data")) if image.get_typeof("icc-profile-data") else b""
     shown = Photo(pixels, mode, kind, icc).srgb()
-    turn = 1 if kind == "avif" else _orientation(image)  # AVIF is turned by its own boxes, in the decoder
+    turn = orientation(kind, data, image)
     return shown if turn == 1 else exif.upright(shown, turn)
-
-
-def _orientation(image: Any) -> int:
-    turn = image.get("orientation") if image.get_typeof("orientation") else 1
-    return turn if turn in range(1, 9) else 1
 
 
 def _pixels(image: Any) -> tuple[np.ndarray, str]:

@@ -85,7 +85,7 @@ def _png(photo: Photo, kept: exif.Metadata) -> bytes:
         data = _image(photo).pngsave_buffer(
             bitdepth=bits, interlace=photo.encoding["interlace"], filter=ADAPTIVE, keep=0
         )
-    return exif.png_dressed(data, photo.icc, photo.dpi, photo.encoding["chunks"], kept)
+    return exif.png_dressed(data, icc=photo.icc, dpi=photo.dpi, colour=photo.encoding["chunks"], kept=kept)
 
 
 def _tiff(photo: Photo, kept: exif.Metadata) -> bytes:

@@ -151,8 +151,8 @@ def read_photo(source: Source) -> Photo:
     image = _open(kind, data)
     encoding, comment, iptc, dpi = _details(kind, data, image, notes)
     pixels = _pixels(kind, data, image, notes)
-    turn = exif.parsed(data).get(exif.ORIENTATION, 1) if kind == "tiff" else exif.orientation(_blob(image, "exif-data"))
-    pixels = exif.upright(pixels, 1 if kind == "avif" else turn)  # AVIF is turned by its own boxes, in the decoder
+    turn = orientation(kind, data, image)
+    pixels = exif.upright(pixels, turn)
     if turn >= 5 and dpi:
         dpi = dpi[::-1]
     metadata = exif.Metadata(
@@ -184,6 +184,13 @@ def check_size(width: int, height: int) -> None:
     if width * height > MAX_PIXELS:
         limit = MAX_PIXELS // 1_000_000
         raise InputError(f"is too large: {width} x {height} pixels, the limit is {limit} million; scale it down first")
+
+
+def orientation(kind: str, data: bytes, image: Any) -> int:
+    """How the pixels that libvips reads are to be turned, as EXIF counts it."""
+    if kind == "avif":  # is turned by its own boxes, in the decoder
+        return 1
+    return exif.orientation(data if kind == "tiff" else _blob(image, "exif-data"))
 
 
 def _open(kind: str, data: bytes, **options: Any) -> Any:

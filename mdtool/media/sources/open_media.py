@@ -1,6 +1,7 @@
 """Finds out what an input is, by its content and not by its name, and opens it."""
 
 import base64
+import hashlib
 import http.client
 import shutil
 import stat
@@ -19,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from mdtool.errors import InputError
+from mdtool.interruption import check_not_ending
 from mdtool.media.files.pipe import Piped
 from mdtool.media.files.stdin import check_piped
 from mdtool.media.image.animation import Animation, is_animated, read_animation
@@ -31,6 +33,7 @@ from mdtool.media.sources.live import OPEN_SECONDS, LiveReader, next_frame, open
 from mdtool.media.video.reader import VideoReader
 
 HEAD_BYTES = 64
+HASHED_AT_ONCE = 1 << 20  # bytes
 MOST_DOWNLOADED = 256 << 20  # bytes of a picture
 Medium = VideoReader | Animation | Photo
 _VIDEOS: dict[Address, str] = {}  # on the web, no pictures, with their versions: so each is asked for that but once
@@ -101,6 +104,23 @@ def picture_bytes(source: Input) -> bytes | None:
         if not begins_picture(_head(source.path)) and source.path.suffix.lower() != ".tga":
             return None
         return source.path.read_bytes()
+
+
+def content_digest(source: Input) -> str:
+    """The SHA-256 of an input's bytes, in hexadecimal; empty for what is no file, and for one that isn't there.
+
+    InputError where it can't be read.
+    """
+    if source.path is None or source.failed or not source.path.is_file():
+        return ""
+    if source.member:
+        return hashlib.sha256(read_member(source.path, source.member)).hexdigest()
+    digest = hashlib.sha256()
+    with _telling(), source.path.open("rb") as file:
+        while data := file.read(HASHED_AT_ONCE):
+            check_not_ending()
+            digest.update(data)
+    return digest.hexdigest()
 
 
 def open_picture(source: Input) -> np.ndarray:

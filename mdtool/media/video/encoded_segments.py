@@ -15,6 +15,8 @@ from pathlib import Path
 
 import av
 
+from mdtool.media.files.atomic_file import open_fresh
+
 SECONDS = 20.0
 FORMAT = b"mdtool.packets/1\n"
 _HEAD = struct.Struct("<qqqIBI")
@@ -50,7 +52,7 @@ class Kept:
         """Whole or not at all. Raises OSError."""
         path = self._path(stream, stretch)
         part = path.with_suffix(".part")
-        with part.open("wb") as file:
+        with open_fresh(part) as file:
             file.write(FORMAT)
             for one in packets:
                 packet = one.packet

@@ -93,15 +93,15 @@ def sound_encoder(source: av.AudioCodecContext) -> str | None:
     return codec.name if takes_rate and not codec.capabilities & Capabilities.experimental else None
 
 
-def pixel_format(source: av.VideoFormat, codec: str, wanted: str | None, width: int, height: int) -> str:
-    """The format to encode in: the source's own if the codec takes it, else the one that loses least."""
+def pixel_format(picture: av.VideoFrame, codec: str, wanted: str | None) -> str:
+    """The format to encode in: the picture's own if the codec takes it, else the one that loses least."""
     offered = [f for f in av.Codec(codec, "w").video_formats or [] if has_plain_planes(f)]
     names = [f.name for f in offered]
     if wanted:
         if names and wanted not in names:
             raise UsageError(f"--pixel-format {wanted}: {codec} takes {', '.join(names)}")
         return wanted
-    even = width % 2 == 0 and height % 2 == 0
+    source, even = picture.format, picture.width % 2 == 0 and picture.height % 2 == 0
     fitting = [f for f in offered if even or not _needs_even(codec, f)] or list(offered)
     if source.name in [f.name for f in fitting] or not fitting:
         return source.name

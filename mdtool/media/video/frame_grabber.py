@@ -20,7 +20,7 @@ SAME_TIME = 1e-4  # seconds
 
 
 def pictures_at(source: Input, moments: Sequence[Moment]) -> Iterator[tuple[Moment, np.ndarray]]:
-    """HxWx3 uint8 sRGB as displayed, of those moments for which the input has a frame, in about their order.
+    """HxWx3 uint8 sRGB as displayed, in about their order, of those moments for which it has a frame of the size.
 
     InputError where it can't be read.
     """
@@ -29,11 +29,14 @@ def pictures_at(source: Input, moments: Sequence[Moment]) -> Iterator[tuple[Mome
     with ExitStack() as stack:
         medium = open_medium(source, stack)
         if isinstance(medium, Photo):
-            yield moments[0], medium.srgb()
+            height, width = medium.pixels.shape[:2]
+            if moments[0].may_have((width, height)):
+                yield moments[0], medium.srgb()
         elif isinstance(medium, VideoReader):
             yield from _of_video(medium, sorted(moments, key=lambda one: (one.stream, one.time)))
         else:
-            yield from _of_animation(medium, {moment.frame: moment for moment in moments})
+            fitting = [moment for moment in moments if moment.may_have((medium.width, medium.height))]
+            yield from _of_animation(medium, {moment.frame: moment for moment in fitting})
 
 
 def picture_at(source: Input, stream: int, time: float) -> np.ndarray:
@@ -86,7 +89,7 @@ def _of_video(reader: VideoReader, moments: Sequence[Moment]) -> Iterator[tuple[
         for frame in frames:
             at = frame.time
             if at > moment.time - SAME_TIME:
-                if at < moment.time + SAME_TIME:
+                if at < moment.time + SAME_TIME and moment.may_have(frame.shown_size):
                     yield moment, frame.rgb()
                 break
 
@@ -95,5 +98,5 @@ def _of_animation(animation: Animation, by_frame: dict[int, Moment]) -> Iterator
     for index, (pixels, _) in enumerate(animation.frames()):
         if index in by_frame:
             yield by_frame[index], animation.srgb(pixels)
-        if index >= max(by_frame):
+        if index >= max(by_frame, default=0):
             return

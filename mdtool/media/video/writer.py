@@ -13,8 +13,7 @@ import numpy as np
 from av.codec.context import Flags
 from av.stream import Disposition
 
-from mdtool.errors import OutputError, UsageError
-from mdtool.media.files.atomic_file import cant_write
+from mdtool.errors import OutputError, UsageError, cant_write
 from mdtool.media.files.pipe import PipedOut
 from mdtool.media.sources.address import Address
 from mdtool.media.sources.live import LiveReader
@@ -60,6 +59,7 @@ class VideoWriter:
         where: Path | PipedOut | Address,
         muxer: str,
         source: VideoReader | LiveReader,
+        *,
         encoding: Encoding,
         keep_metadata: bool,
         edit: Edit = UNEDITED,
@@ -106,9 +106,7 @@ class VideoWriter:
         """The frame's picture in the pixel format of its output stream: itself, where that is the same."""
         picture = frame.picture
         if frame.stream not in self._formats:
-            self._formats[frame.stream] = pixel_format(
-                picture.format, self._codec, self._encoding.pixel_format, picture.width, picture.height
-            )
+            self._formats[frame.stream] = pixel_format(picture, self._codec, self._encoding.pixel_format)
             self._note_loss(picture, self._formats[frame.stream])
         first = self._first.setdefault(frame.stream, frame).picture
         wanted = self._formats[frame.stream]
@@ -246,7 +244,7 @@ class VideoWriter:
             return context
 
         start = frame.pts * frame.time_base
-        self._pictures[source.index] = PictureStream(stream, another, self._kept, source.index, start)
+        self._pictures[source.index] = PictureStream(stream, another, self._kept, number=source.index, start=start)
 
     def _settle(self, source: Any, frame: Frame, fitted: av.VideoFrame, context: Any) -> None:
         """Tells an encoder what pictures it will get. fitted: the frame's, as it will be encoded."""

@@ -14,7 +14,7 @@ import engine
 from engine.catalog.locate import locate
 from engine.catalog.revision import END, revision_of
 from engine.centerface.network import weights_path
-from engine.contract import ModelUnavailable
+from engine.contract import LoadOptions, ModelUnavailable
 from engine.pocket.abilities import DATA
 from engine.pocket.model import TOKENIZER, WEIGHTS
 
@@ -38,7 +38,7 @@ def test_it_is_of_the_files_wherever_they_lie(folder: Path) -> None:
     (folder / "model.safetensors").rename(folder / "mine.safetensors")
     os.utime(folder / "mine.safetensors", (0, 0))
     assert revision(folder) == revision(folder / "mine.safetensors") == here
-    assert engine.load(str(folder), "cpu").revision == here
+    assert engine.load(str(folder), LoadOptions("cpu")).revision == here
 
 
 @pytest.mark.parametrize("trained", ["vision.blocks.0.attn.qkv.weight", "text.lm_head.weight", "text.post_ln.bias"])
@@ -112,7 +112,7 @@ def test_a_file_that_went_away_is_told(folder: Path) -> None:
 
 
 def test_of_the_embedded_models() -> None:
-    pocket = engine.load("pocket", "cpu")
+    pocket = engine.load("pocket", LoadOptions("cpu"))
     assert pocket.revision == revision_of(WEIGHTS, TOKENIZER, DATA)
     faces = engine.load("centerface").revision
     assert hashlib.sha256(weights_path().read_bytes()).hexdigest().startswith(faces)

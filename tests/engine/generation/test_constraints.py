@@ -13,11 +13,12 @@ import tokenizers
 import torch
 
 import engine
-from engine.contract import Answer, Choices, Done, Failed, Generation, LanguageModel, Number, Piece, QueryRequest
+from engine.contract import Answer, Choices, Done, Failed, Generation, LoadOptions, Number, Piece, QueryRequest
 from engine.generation.constraints import Constraint, Numeral, OneOf
 from engine.generation.sampling import Sampler
 from engine.generation.steps import ReadToken
 from engine.generation.tokenizer import Tokenizer, load_tokenizer
+from engine.generation.verbs import VisionModel
 from engine.pocket.draw import draw
 from engine.pocket.exam import seeds
 from engine.pocket.scene import imagine
@@ -184,7 +185,7 @@ def asked(family: str, how: Generation, reasoning: bool | None = False) -> list[
     ]
 
 
-def results(model: LanguageModel, requests: Sequence[QueryRequest], batch: int) -> list[Answer]:
+def results(model: VisionModel, requests: Sequence[QueryRequest], batch: int) -> list[Answer]:
     """In order; and that what was said on the way is the answer."""
     said, made = [""] * len(requests), dict[int, Answer]()
     for event in model.run(requests, batch):
@@ -248,9 +249,9 @@ def test_a_choice_that_can_not_be_written_fails_alone() -> None:
 
 
 @cache
-def pocket(quantize: str | None = None) -> tuple[LanguageModel, list[Any]]:
+def pocket(quantize: str | None = None) -> tuple[VisionModel, list[Any]]:
     """And scenes that it never saw."""
-    model = cast(LanguageModel, engine.load("pocket", device="cpu", quantize=quantize))
+    model = engine.load("pocket", LoadOptions("cpu", quantize=quantize))
     return model, model.encode([draw(imagine(seed)).pixels for seed in seeds(4)])
 
 

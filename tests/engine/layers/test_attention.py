@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from engine.layers.attention import attend_all, attend_tails, readings
-from engine.layers.kv_cache import Prefix, Tail
+from engine.layers.attention import MANY_ROWS, CachedAttention, Reading, attend_all
+from engine.layers.kv_cache import KeyValueCache, KeyValues, PrefixCache, SequenceCache
 
 # query heads, kv heads; the last has more query heads to one kv head than are computed at once
 HEADS = [(1, 1), (2, 2), (5, 5), (16, 16), (8, 2), (6, 3), (4, 1), (14, 2)]
@@ -23,6 +23,18 @@ def attended(q: Tensor, k: Tensor, v: Tensor, seen: Tensor) -> Tensor:
         weights = torch.where(seen, scores, -torch.inf).exp()
         mixed.append(weights / weights.sum(1, keepdim=True) @ v[head // group].double())
     return torch.cat(mixed, 1)
+
+
+def prefix_of(*layers: tuple[Tensor, Tensor]) -> PrefixCache:
+    """Of keys and values, (kv heads, positions, dim), for each layer."""
+    length = layers[0][0].shape[1]
+    return PrefixCache([KeyValueCache(k[:, :0], [KeyValues(k, v)]) for k, v in layers], length, length)
+
+
+def started(prefix: PrefixCache | None, layers: int, kv_heads: int, dim: int, dtype: torch.dtype) -> SequenceCache:
+    if prefix:
+        return prefix.fork()
+    return SequenceCache([KeyValueCache.new(kv_heads, dim, dtype, "cpu") for _ in range(layers)])
 
 
 def drawn(*shape: int, dtype: torch.dtype, seed: int = 0) -> Tensor:
@@ -43,6 +55,9 @@ def test_every_row_sees_every_other(dtype: torch.dtype, heads: int, kv_heads: in
     all_seen = torch.ones(rows, rows, dtype=torch.bool)
     wanted = torch.cat([attended(*one, all_seen) for one in zip(q, k, v, strict=True)])
     torch.testing.assert_close(mixed.double(), wanted, atol=TOLERANCE[dtype], rtol=TOLERANCE[dtype])
+    causal = attend_all(q, k, v, causal=True)
+    wanted = torch.cat([attended(*one, all_seen.tril()) for one in zip(q, k, v, strict=True)])
+    torch.testing.assert_close(causal.double(), wanted, atol=TOLERANCE[dtype], rtol=TOLERANCE[dtype])
     alone = torch.cat([attend_all(q[i : i + 1], k[i : i + 1], v[i : i + 1]) for i in range(n)])
     assert torch.equal(mixed, alone)
     assert all(torch.equal(x, y) for x, y in zip((q, k, v), before, strict=True))
@@ -56,42 +71,50 @@ def test_large_scores_do_not_overflow() -> None:
     torch.testing.assert_close(attend_all(q, k, v), wanted)
 
 
-def test_a_tail_sees_its_prefix_and_what_came_before_it() -> None:
-    """Sequences of drawn sizes, fed in pieces of drawn lengths, each piece against the formula over the whole."""
+def test_a_sequence_sees_its_prefix_and_what_came_before_it() -> None:
+    """Sequences of drawn sizes, fed in pieces of drawn lengths, each piece against the formula over the whole.
+
+    Some pieces are bidirectional, as pictures are, and some sequences are forked between two pieces.
+    """
     chance = random.Random(7)
     layers = 2
-    for case in range(40):
+    for case in range(60):
         heads, kv_heads = chance.choice(HEADS)
         dim, before = chance.choice([8, 64, 72]), chance.choice([0, 0, 1, 3, 90])
         dtype = chance.choice([*TOLERANCE])
-        prefix = None
-        if before:
-            prefix = Prefix(*(drawn(layers, kv_heads, before, dim, dtype=dtype, seed=seed) for seed in (1, 2)))
-        tail = Tail((layers, kv_heads, dim), prefix, dtype, "cpu")
+        shared = [
+            tuple(drawn(kv_heads, before, dim, dtype=dtype, seed=seed + layer) for seed in (10, 20))
+            for layer in range(layers)
+        ]
+        cache = started(prefix_of(*shared) if before else None, layers, kv_heads, dim, dtype)
         pieces = [chance.choice([1, 1, 2, 7, 70]) for _ in range(4)]
+        if case % 10 == 0:
+            pieces[0] = MANY_ROWS + 3
         length = sum(pieces)
         q = drawn(layers, heads, length, dim, dtype=dtype, seed=3)
         k, v = (drawn(layers, kv_heads, length, dim, dtype=dtype, seed=seed) for seed in (4, 5))
         seen = torch.ones(length, before + length, dtype=torch.bool).tril(before)
+        first = 0
         for rows in pieces:
-            some = slice(tail.length, tail.length + rows)
-            tail.reserve(rows)
+            some = slice(first, first + rows)
+            causal = chance.random() < 0.7
+            if not causal:
+                seen[some, before + some.start : before + some.stop] = True
+            if chance.random() < 0.3:
+                cache = cache.fork()
+            cache.reserve(rows, exact=chance.random() < 0.5)
+            attention = CachedAttention([Reading(cache, slice(0, rows), causal)])
             for layer in range(layers):
-                tail.write(layer, k[layer, :, some], v[layer, :, some])
-                mixed = attend_tails(q[layer, :, some], readings([(tail, slice(0, rows))]), layer)
+                mixed = attention(layer, q[layer, :, some], k[layer, :, some], v[layer, :, some])
                 assert mixed.shape == (rows, heads * dim)
                 assert mixed.dtype == dtype
-                keys, values = k[layer], v[layer]
-                if prefix:
-                    keys, values = (
-                        torch.cat([prefix.keys[layer], keys], 1),
-                        torch.cat([prefix.values[layer], values], 1),
-                    )
+                keys, values = (torch.cat(x, 1) for x in zip(shared[layer], (k[layer], v[layer]), strict=True))
                 wanted = attended(q[layer, :, some], keys, values, seen[some])
                 torch.testing.assert_close(
                     mixed.double(), wanted, atol=TOLERANCE[dtype], rtol=TOLERANCE[dtype], msg=f"case {case}"
                 )
-            tail.length += rows
+            cache.advance(rows)
+            first += rows
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
@@ -100,36 +123,64 @@ def test_sequences_of_one_step_do_not_change_each_other(dtype: torch.dtype, head
     """Some go on from one prefix, some from another, some from none; to the last bit what each gets alone."""
     dim = 64
     shared, other = (
-        Prefix(*(drawn(1, kv_heads, length, dim, dtype=dtype, seed=seed) for seed in (1, 2))) for length in (90, 31)
+        prefix_of(tuple(drawn(kv_heads, length, dim, dtype=dtype, seed=seed) for seed in (1, 2))) for length in (90, 31)
     )
     sequences = [(shared, 3, 1), (shared, 70, 1), (shared, 0, 5), (None, 4, 2), (None, 0, 1), (other, 5, 1)]
-    tails, rows, end = [], [], 0
+    caches, rows, end = [], [], 0
     for prefix, before, count in [*sequences, (shared, 9, 1)]:
-        tail = Tail((1, kv_heads, dim), prefix, dtype, "cpu")
-        tail.reserve(before + count)
-        seed = len(tails)
-        tail.write(0, *(drawn(kv_heads, before + count, dim, dtype=dtype, seed=seed + some) for some in (20, 40)))
-        tail.length = before
-        tails.append(tail)
+        cache = started(prefix, 1, kv_heads, dim, dtype)
+        cache.reserve(before + count)
+        seed = len(caches)
+        [layer] = cache.layers
+        assert isinstance(layer, KeyValueCache)
+        layer.write(*(drawn(kv_heads, before, dim, dtype=dtype, seed=seed + some) for some in (20, 40)))
+        cache.advance(before)
+        caches.append(cache)
         rows.append(slice(end, end + count))
         end += count
     q = drawn(heads, end, dim, dtype=dtype, seed=3)
-    together = attend_tails(q, readings(zip(tails, rows, strict=True)), 0)
-    for tail, some in zip(tails, rows, strict=True):
-        alone = attend_tails(q[:, some], readings([(tail, slice(0, some.stop - some.start))]), 0)
-        assert torch.equal(together[some], alone)
+    k, v = (drawn(kv_heads, end, dim, dtype=dtype, seed=seed) for seed in (4, 5))
+    together = CachedAttention([Reading(*one) for one in zip(caches, rows, strict=True)])(0, q, k, v)
+    for cache, some in zip(caches, rows, strict=True):
+        attention = CachedAttention([Reading(cache, slice(0, some.stop - some.start))])
+        assert torch.equal(together[some], attention(0, q[:, some], k[:, some], v[:, some]))
 
 
-def test_a_tail_after_a_prefix_equals_one_that_holds_it() -> None:
+@pytest.mark.parametrize("dtype", TOLERANCE)
+def test_texts_that_begin_in_one_step_do_not_change_each_other(dtype: torch.dtype) -> None:
+    """Pictures, long texts and short ones, side by side."""
+    counts = [(30, False), (30, False), (MANY_ROWS, True), (31, False), (5, True), (MANY_ROWS, True)]
+    end, rows = 0, []
+    for count, _ in counts:
+        rows.append(slice(end, end + count))
+        end += count
+    q, k, v = (drawn(heads, end, 64, dtype=dtype, seed=heads) for heads in (4, 2, 2))
+
+    def reading(some: slice, causal: bool) -> Reading:
+        cache = started(None, 1, 2, 64, dtype)
+        cache.reserve(some.stop - some.start)
+        return Reading(cache, some, causal)
+
+    causal = [causal for _, causal in counts]
+    together = CachedAttention([reading(*one) for one in zip(rows, causal, strict=True)])(0, q, k, v)
+    for some, own in zip(rows, causal, strict=True):
+        alone = CachedAttention([reading(slice(0, some.stop - some.start), own)])
+        assert torch.equal(together[some], alone(0, q[:, some], k[:, some], v[:, some]))
+
+
+def test_a_sequence_after_a_prefix_equals_one_that_holds_it() -> None:
     """The same positions, kept in the one or in the other: the last row's result is the same."""
-    k, v = (drawn(1, 2, 40, 64, dtype=torch.float64, seed=seed) for seed in (1, 2))
+    k, v = (drawn(2, 40, 64, dtype=torch.float64, seed=seed) for seed in (1, 2))
     q = drawn(4, 1, 64, dtype=torch.float64)
     results = []
     for before in (0, 1, 20, 39):
-        tail = Tail((1, 2, 64), Prefix(k[:, :, :before], v[:, :, :before]) if before else None, k.dtype, "cpu")
-        tail.reserve(40 - before)
-        tail.write(0, k[0, :, before:], v[0, :, before:])
-        tail.length = 39 - before
-        results.append(attend_tails(q, readings([(tail, slice(0, 1))]), 0))
+        prefix = prefix_of((k[:, :before], v[:, :before])) if before else None
+        cache = started(prefix, 1, 2, 64, k.dtype)
+        cache.reserve(40 - before)
+        [layer] = cache.layers
+        assert isinstance(layer, KeyValueCache)
+        layer.write(k[:, before:39], v[:, before:39])
+        cache.advance(39 - before)
+        results.append(CachedAttention([Reading(cache, slice(0, 1))])(0, q, k[:, 39:], v[:, 39:]))
     for result in results[1:]:
         torch.testing.assert_close(result, results[0], atol=1e-12, rtol=0)

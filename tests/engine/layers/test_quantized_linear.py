@@ -5,11 +5,11 @@ import torch
 from golden import needs_compiler
 from torch import Tensor
 
-from engine.layers.gelu import gelu_
+from engine.layers.activations import gelu_
 from engine.layers.int4_linear import MANY, Int4Linear, has_int4_products, packed_block
 from engine.layers.int8_linear import Int8Linear, has_int8_products, in_bytes, in_bytes_compiled
 from engine.layers.linear import Linear, Product, product
-from engine.quantization.formats import Int4, Int8, int4, int8
+from engine.quantization.formats import Int4, Int8, quantize_int4, quantize_int8
 
 DTYPES = (torch.float32, torch.bfloat16)
 FEW_AND_MANY = (1, 3, MANY - 1, MANY, 130)
@@ -28,7 +28,7 @@ def gelu(x: Tensor) -> Tensor:
 
 
 def in_four_bits(rows: int, columns: int, group: int, exact: bool) -> Int4:
-    kept = int4(made(rows, columns), group)
+    kept = quantize_int4(made(rows, columns), group)
     if not exact:
         return kept
     # as a release may have them: zero points between two nibbles, and scales of any float
@@ -49,7 +49,7 @@ def test_four_bits_agree_with_the_weights_that_they_stand_for(
     linear = Int4Linear(weight, bias, dtype)
     for rows in FEW_AND_MANY:
         x = made(rows, inputs, dtype)
-        wanted = x.double() @ weight.restored(torch.float64).T + bias.double()
+        wanted = x.double() @ weight.dequantize(torch.float64).T + bias.double()
         scale = wanted.square().mean().sqrt()
         y = linear(x, gelu=fused).double()
         assert y.shape == (rows, outputs)
@@ -66,11 +66,11 @@ def test_four_bits_agree_with_the_weights_that_they_stand_for(
 def test_eight_bits_agree_with_the_weights_that_they_stand_for(
     dtype: torch.dtype, inputs: int, outputs: int, biased: bool, fused: bool
 ) -> None:
-    weight, bias = int8(made(outputs, inputs)), made(1, outputs, dtype)[0] if biased else None
+    weight, bias = quantize_int8(made(outputs, inputs)), made(1, outputs, dtype)[0] if biased else None
     linear = Int8Linear(weight, bias)
     for rows in FEW_AND_MANY:
         x = made(rows, inputs, dtype)
-        wanted = x.double() @ weight.restored(torch.float64).T + (bias.double() if bias is not None else 0)
+        wanted = x.double() @ weight.dequantize(torch.float64).T + (bias.double() if bias is not None else 0)
         error = linear(x, gelu=fused).double() - (gelu(wanted) if fused else wanted)
         assert error.square().mean().sqrt() < 0.015 * wanted.square().mean().sqrt()
 
@@ -80,7 +80,7 @@ def linears(dtype: torch.dtype) -> dict[str, Product]:
     return {
         "4 bits": Int4Linear(in_four_bits(192, 512, 128, False), bias, dtype),
         "4 bits, exact": Int4Linear(in_four_bits(192, 512, 128, True), bias, dtype),
-        "8 bits": Int8Linear(int8(made(192, 512)), bias),
+        "8 bits": Int8Linear(quantize_int8(made(192, 512)), bias),
     }
 
 
@@ -137,7 +137,7 @@ def test_gelu_by_the_sigmoid(dtype: torch.dtype) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("kind", [int4, int8])
+@pytest.mark.parametrize("kind", [quantize_int4, quantize_int8])
 @pytest.mark.parametrize("packed", [True, False])
 @pytest.mark.parametrize("outputs", [128, 70])
 def test_what_has_no_kernel_is_restored(dtype: torch.dtype, kind: object, packed: bool, outputs: int) -> None:
@@ -150,5 +150,5 @@ def test_what_has_no_kernel_is_restored(dtype: torch.dtype, kind: object, packed
     else:
         assert isinstance(linear, Int4Linear if fast and has_int4_products(kept) else Linear)
     x = made(5, 256, dtype)
-    wanted = x.double() @ kept.restored(torch.float64).T
+    wanted = x.double() @ kept.dequantize(torch.float64).T
     assert (linear(x).double() - wanted).square().mean().sqrt() < 0.015 * wanted.square().mean().sqrt()

@@ -6,11 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from caches import keys, values
 from golden import GOLDEN, image
 from models_made import small_model
 
 import engine
-from engine.contract import Seeing
+from engine.contract import LoadOptions, Seeing
 
 
 @pytest.mark.parametrize("third", [False, True])
@@ -26,8 +27,8 @@ def test_the_two_steps_are_the_whole_to_the_last_bit(third: bool, dtype: torch.d
     assert [(one.dtype, tuple(one.shape)) for one in seen] == [(dtype, (64, 256))] * 3
     again = own.encode_seen([*seen[1:], seen[0].clone()])
     for one, other in zip(again, [*plain[1:], plain[0]], strict=True):
-        assert torch.equal(one.prefix.keys, other.prefix.keys)
-        assert torch.equal(one.prefix.values, other.prefix.values)
+        assert torch.equal(keys(one.prefix), keys(other.prefix))
+        assert torch.equal(values(one.prefix), values(other.prefix))
     assert own.see([]) == own.encode_seen([]) == []
 
 
@@ -37,7 +38,7 @@ def test_what_is_no_picture_is_not_seen() -> None:
 
 
 def sight(path: str | Path = "pocket", **options) -> str:
-    model = engine.load(str(path), "cpu", **{"dtype": "float32", **options})
+    model = engine.load(str(path), LoadOptions("cpu", **{"dtype": "float32", **options}))
     assert isinstance(model, Seeing)
     return model.sight
 

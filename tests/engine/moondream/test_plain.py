@@ -31,6 +31,7 @@ from engine.contract import (
     Found,
     GazeRequest,
     Generation,
+    LoadOptions,
     ObjectLimitWarning,
     PointRequest,
     QueryRequest,
@@ -40,7 +41,7 @@ from engine.contract import (
 from engine.generation.scheduler import Feed, Flow, Say
 from engine.generation.steps import Coordinate, Fed, ReadToken, Size
 from engine.generation.tokenizer import Tokenizer
-from engine.layers.parameters import Take
+from engine.layers.parameters import ParameterReader
 from engine.moondream.config import (
     Config,
     Defaults,
@@ -153,7 +154,7 @@ every_model = pytest.mark.parametrize("name", MODELS)
 
 
 class Given:
-    """Tensors as a Source."""
+    """Tensors as a TensorSource."""
 
     def __init__(self, tensors: Mapping[str, Tensor]) -> None:
         self.tensors = tensors
@@ -161,10 +162,10 @@ class Given:
     def has(self, name: str) -> bool:
         return name in self.tensors
 
-    def take(self, name: str, dtype: torch.dtype, device: torch.device | str = "cpu") -> Tensor:
+    def tensor(self, name: str, dtype: torch.dtype, device: torch.device | str = "cpu") -> Tensor:
         return self.tensors[name].to(device, dtype, copy=True)
 
-    matrix = take
+    matrix = tensor
 
 
 def drawn(config: Config, seed: int, region_norm: bool, raised: Raised) -> dict[str, Tensor]:
@@ -202,7 +203,8 @@ def tokenizer() -> Tokenizer:
 
 def pair(config: Config, seed: int, region_norm: bool, raised: Raised) -> tuple[Moondream, Plain]:
     tensors = drawn(config, seed, region_norm, raised)
-    own = Moondream("drawn", config, Given(tensors), tokenizer(), "cpu", torch.float32, resize=with_pillow)
+    options = LoadOptions("cpu", "float32", resize="pillow")
+    own = Moondream("drawn", config, Given(tensors), tokenizer(), options=options)
     return own, Plain(config, {name: tensor.double() for name, tensor in tensors.items()}, tokenizer())
 
 
@@ -210,8 +212,8 @@ def unpacked(name: str) -> MoondreamDecoder:
     own, plain = models(name)
     given = Given(plain.tensors)
     return MoondreamDecoder(
-        Text(own.config.text, Take(given, "text", torch.float32, "cpu")),
-        Region(own.config.region, Take(given, "region", torch.float32, "cpu")),
+        Text(own.config.text, ParameterReader(given, "text", torch.float32, "cpu")),
+        Region(own.config.region, ParameterReader(given, "region", torch.float32, "cpu")),
     )
 
 
@@ -277,7 +279,7 @@ def adapters(own: Moondream, folder: Path, ranks: Sequence[int]) -> Sequence[tup
         }
         path = folder / f"{rank}.safetensors"
         save_file({f"{name}.{part}": t for name, ab in pairs.items() for part, t in zip("AB", ab, strict=True)}, path)
-        made.append((own.adapter(str(path)), {name: (a.double(), b.double()) for name, (a, b) in pairs.items()}))
+        made.append((str(path), {name: (a.double(), b.double()) for name, (a, b) in pairs.items()}))
     return made
 
 
@@ -352,7 +354,7 @@ def test_hidden_states_and_logits_of_a_mixed_batch(name: str, packed: bool, tmp_
         [[11], [12], [13], [14]],
     ]
     for turn in turns:
-        feeds = zip(tails, (second, first, first, None), turn, strict=True)
+        feeds = zip(tails, map(own.adapter, (second, first, first, None)), turn, strict=True)
         hidden = decoder.step(list(feeds))
         for talk, pieces in zip(talks, turn, strict=True):
             talk.feed(*(embedding(talk, piece) for piece in pieces))
@@ -496,7 +498,9 @@ def test_a_first_answer_token_counts_but_has_no_text(config: Config) -> None:
     assert NEW.answer_id not in others
     assert text == tokenizer().decode(others) != ""
     assert own.caption([picture], "short", short(1)) == [""]
-    assert own.query([picture], "why?", True, generation=short(1)) == [Answer("")]
+    [answer] = own.query([picture], "why?", True, generation=short(1))
+    assert (answer.text, answer.reasoning, answer.grounding) == ("", "", ())
+    assert (answer.tokens, answer.finish) == ((NEW.answer_id,), "length")
 
 
 @both
@@ -523,7 +527,8 @@ def test_no_tokens_no_text(config: Config) -> None:
     own, picture, _ = inclined(config, {})
     assert own.caption([picture], "short", short(0)) == [""]
     for reasoning in (False, True):
-        assert own.query([picture, None], "why?", reasoning, generation=short(0)) == [Answer(""), Answer("")]
+        for answer in own.query([picture, None], "why?", reasoning, generation=short(0)):
+            assert answer == Answer("", prompt_tokens=answer.prompt_tokens, finish="length")
 
 
 def test_old_releases_do_not_reason() -> None:

@@ -5,19 +5,20 @@ from pathlib import Path
 
 import pytest
 import torch
+from caches import keys
 from golden import FAMILIES, GOLDEN, config, encoded, image, model, tensors
 from golden import built as built_from
 from safetensors.torch import save_file
 from weights_made import REGION, TEXT, int4_release, tensors_of
 
 import engine
-from engine.contract import Generation
+from engine.contract import Generation, LoadOptions
 from engine.layers.int4_linear import Int4Linear, packed_block
 from engine.layers.int8_linear import Int8Linear, has_int8_products
 from engine.moondream.model import Moondream
 from engine.moondream.preprocess import make_crops
-from engine.moondream.weights import open_weights
-from engine.quantization.matrices import KINDS, Quantised
+from engine.moondream.weights import MATRIX_PLAN, open_weights
+from engine.quantization.matrices import KINDS, QuantizedSource
 from engine.resize import with_pillow
 
 # Of features, keys and logits: the root of the mean square of what is off, as a part of the reference's own. The golden
@@ -35,7 +36,7 @@ CAPTION = Generation(temperature=0, max_tokens=20)
 
 def quantised(family: str, kind: str, dtype: torch.dtype) -> Moondream:
     weights = open_weights(GOLDEN / family / "model.safetensors", config(family))
-    return built_from(family, Quantised(weights, kind), dtype)
+    return built_from(family, QuantizedSource(weights, MATRIX_PLAN, kind), dtype)
 
 
 def off(made: torch.Tensor, wanted: torch.Tensor) -> float:
@@ -47,12 +48,12 @@ def off(made: torch.Tensor, wanted: torch.Tensor) -> float:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_few_bits_stay_near_the_reference(family: str, kind: str, dtype: torch.dtype) -> None:
     own, wanted = quantised(family, kind, dtype), tensors(family)
-    features, keys, logits = OFF[family, kind.partition("-")[0]]
+    features, cached, logits = OFF[family, kind.partition("-")[0]]
     embedding = own.embeddings([make_crops(image("img_a"), own.config.vision, 12, with_pillow)])[0]
     assert off(embedding[::10], wanted["img_a/projected_rows"]) < features
     [picture] = own.encode([image("img_a")])
     plain = encoded(family, "img_a")
-    assert off(picture.prefix.keys, plain.prefix.keys) < keys
+    assert off(keys(picture.prefix), keys(plain.prefix)) < cached
     hidden, plainly = (
         of.decoder.step([(of.decoder.start(seen.prefix), None, [5, 6, 7])])
         for of, seen in ((own, picture), (model(family), plain))
@@ -65,7 +66,7 @@ def test_few_bits_stay_near_the_reference(family: str, kind: str, dtype: torch.d
 def test_products_are_of_few_bits_where_this_cpu_has_them(family: str) -> None:
     own = quantised(family, "int4", torch.bfloat16)
     assert isinstance(own.text.blocks[0].qkv, Int4Linear) == (packed_block() is not None)
-    assert isinstance(own.vision.blocks[0].fc1, Int8Linear) == has_int8_products()
+    assert isinstance(own.vision.encoder.blocks[0].fc1, Int8Linear) == has_int8_products()
     assert isinstance(own.text.head, Int8Linear) == has_int8_products()
 
 
@@ -75,14 +76,14 @@ def test_a_release_in_four_bits_gives_what_its_weights_give(tmp_path: Path) -> N
     stored = int4_release(tensors_of("moondream2"), f"{TEXT}|{REGION}")
     save_file(stored, tmp_path / "model.safetensors")
     packed = open_weights(tmp_path / "model.safetensors", own)
-    plain = {name: packed.take(name, torch.float32) for name in packed.shapes}
+    plain = {name: packed.tensor(name, torch.float32) for name in packed.shapes}
     save_file(plain, tmp_path / "plain.safetensors")
     release = built_from("moondream2", packed)
     restored = built_from("moondream2", open_weights(tmp_path / "plain.safetensors", own))
     assert isinstance(release.text.blocks[0].qkv, Int4Linear) == (packed_block() is not None)
     for name in ("img_a", "img_b"):
         [seen], [wanted] = release.encode([image(name)]), restored.encode([image(name)])
-        assert off(seen.prefix.keys, wanted.prefix.keys) < 1e-5
+        assert off(keys(seen.prefix), keys(wanted.prefix)) < 1e-5
         assert release.caption([seen], "short", CAPTION) == restored.caption([wanted], "short", CAPTION)
         boxes = [of.detect([it], "face", max_objects=4) for of, it in ((release, seen), (restored, wanted))]
         assert boxes[0] == boxes[1]
@@ -90,5 +91,5 @@ def test_a_release_in_four_bits_gives_what_its_weights_give(tmp_path: Path) -> N
 
 def test_options_that_name_few_bits_reach_the_model() -> None:
     path = str(GOLDEN / "moondream2")
-    with_bits = [engine.load(path, device="cpu", dtype="float32", quantize=kind) for kind in (None, "int4", "int4-32")]
+    with_bits = [engine.load(path, LoadOptions("cpu", "float32", kind)) for kind in (None, "int4", "int4-32")]
     assert len({one.sight for one in with_bits if isinstance(one, Moondream)}) == 3

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from caches import keys, of_attention
 from golden import (
     FAMILIES,
     GOLDEN,
@@ -24,14 +25,14 @@ from models_made import small_model
 from engine.contract import CaptionRequest, DetectRequest, Done, Generation, ObjectLimitWarning, QueryRequest
 from engine.generation.steps import Coordinate, Fed, ReadToken, Size
 from engine.layers.int8_linear import has_int8_products
-from engine.layers.parameters import Take
+from engine.layers.parameters import ParameterReader
 from engine.moondream.config import read_config
 from engine.moondream.decoder import MoondreamDecoder
 from engine.moondream.preprocess import make_crops
 from engine.moondream.text import Text
 from engine.moondream.vision import Vision
-from engine.moondream.weights import open_weights
-from engine.quantization.matrices import Quantised
+from engine.moondream.weights import MATRIX_PLAN, open_weights
+from engine.quantization.matrices import QuantizedSource
 from engine.resize import with_pillow
 
 both = pytest.mark.parametrize("family", FAMILIES)
@@ -67,14 +68,14 @@ def test_half_precision_stays_near_the_reference(family: str, dtype: torch.dtype
 @pytest.mark.parametrize("kind", [None, "int8", "int4"])
 def test_the_compiled_model_agrees_with_the_eager_one_and_is_never_compiled_again(kind: str | None) -> None:
     plain = open_weights(GOLDEN / "moondream2" / "model.safetensors", config("moondream2"))
-    weights = Quantised(plain, kind) if kind else plain
+    weights = QuantizedSource(plain, MATRIX_PLAN, kind) if kind else plain
     eager, compiled = (built("moondream2", weights, compile=compile) for compile in (False, True))
     assert compiled.compiled == (kind is not None and has_int8_products())
     assert compiled.sight == eager.sight
     compiled.warm_up()
     with torch.compiler.set_stance("fail_on_recompile"):
         [wanted], [made] = (one.encode([image("img_b")]) for one in (eager, compiled))
-        assert torch.equal(made.prefix.keys, wanted.prefix.keys)
+        assert torch.equal(keys(made.prefix), keys(wanted.prefix))
         for rows in (1, 47, 100):
             for image_or_none in ((wanted, made), (None, None)):
                 hidden = []
@@ -89,10 +90,10 @@ def test_what_a_gpu_computes_is_compiled_once_for_any_number_of_rows() -> None:
     """On a CPU, with plain weights as a GPU has them."""
     own = built("moondream2", open_weights(GOLDEN / "moondream2" / "model.safetensors", config("moondream2")))
     given = open_weights(GOLDEN / "moondream2" / "model.safetensors", own.config)
-    own.vision = Vision(own.config.vision, Take(given, "vision", torch.float32, "cpu"))
-    own.text = Text(own.config.text, Take(given, "text", torch.float32, "cpu"))
-    own.vision.compile()
-    own.text.compile()
+    own.vision = Vision(own.config.vision, ParameterReader(given, "vision", torch.float32, "cpu"))
+    own.text = Text(own.config.text, ParameterReader(given, "text", torch.float32, "cpu"))
+    own.vision.encoder.compile()
+    own.text.transformer.compile()
     own.decoder = MoondreamDecoder(own.text, own.region)
     own.take_every_step()
     with torch.compiler.set_stance("fail_on_recompile"):
@@ -102,7 +103,7 @@ def test_what_a_gpu_computes_is_compiled_once_for_any_number_of_rows() -> None:
                 own.decoder.step([(own.decoder.start(prefix), None, [3] * rows)] * 2)
                 own.decoder.step([(own.decoder.start(prefix), None, [3] * rows)])
     torch.testing.assert_close(
-        picture.prefix.keys, encoded("moondream2", "img_a").prefix.keys, atol=STATE_TOLERANCE["moondream2"], rtol=0
+        keys(picture.prefix), keys(encoded("moondream2", "img_a").prefix), atol=STATE_TOLERANCE["moondream2"], rtol=0
     )
 
 
@@ -115,7 +116,7 @@ def test_a_step_is_the_same_to_the_last_bit_alone_and_in_a_batch(
     own = small_model(third, dtype, kind)
     pictures = own.encode([image("img_a"), image("img_b")])
     alone_first = own.encode([image("img_b")])[0]
-    assert torch.equal(alone_first.prefix.keys, pictures[1].prefix.keys)
+    assert torch.equal(keys(alone_first.prefix), keys(pictures[1].prefix))
     feeds: list[list[list[Fed]]] = [
         [[5, 6, 7], [8], [9]],
         [[11], [12, 13], [14]],
@@ -151,11 +152,14 @@ def test_a_smaller_model_of_the_family_runs_whole() -> None:
 def test_ten_questions_about_a_picture_share_its_keys_and_values() -> None:
     own = small_model(False, torch.float32)
     [picture] = own.encode([image("img_a")])
-    place = picture.prefix.keys.data_ptr()
+    places = [layer.shared[0].keys.data_ptr() for layer in of_attention(picture.prefix)]
     tails = [own.decoder.start(picture.prefix) for _ in range(10)]
     own.decoder.step([(tail, None, [1, 2, 3]) for tail in tails])
-    assert {tail.prefix.keys.data_ptr() for tail in tails if tail.prefix} == {place}
-    assert sum(tail.keys.nbytes for tail in tails) < 10 * picture.prefix.keys.nbytes
+    for tail in tails:
+        assert tail.prefix is picture.prefix
+        assert [layer.shared[0].keys.data_ptr() for layer in of_attention(tail)] == places
+    own_bytes = sum(layer.keys.nbytes for tail in tails for layer in of_attention(tail))
+    assert own_bytes < 10 * keys(picture.prefix).nbytes
 
 
 def test_several_prompts_at_once_find_what_each_finds_alone() -> None:
@@ -207,7 +211,7 @@ def test_images_of_one_batch_equal_the_same_alone() -> None:
     names = ["img_a", "img_b", "img_c"]
     together = own.encode([image(name) for name in names])
     for name, picture in zip(names, together, strict=True):
-        assert torch.equal(picture.prefix.keys, encoded("moondream2", name).prefix.keys)
+        assert torch.equal(keys(picture.prefix), keys(encoded("moondream2", name).prefix))
     mixed = [QueryRequest(together[0], "what is near the house"), DetectRequest(together[1], "dog", 2)]
     assert len([event for event in own.run(mixed) if isinstance(event, Done)]) == 2
 

@@ -14,14 +14,15 @@ from golden import config as config_of
 from safetensors.torch import load_file, save_file
 from weights_made import REGION, TEXT, Tensors, int4_release, tensors_of
 
-from engine.checkpoints.random_weights import random_weights
+from engine.checkpoints.random_weights import RandomWeights
+from engine.checkpoints.tensor_map import TensorMap
 from engine.contract import ModelUnavailable
 from engine.moondream.config import Config
 from engine.moondream.int4_release import packed_shapes, unpack
-from engine.moondream.weights import Weights, open_weights, shapes
+from engine.moondream.weights import open_weights, shapes
 
 
-def opened(tmp_path: Path, model: str, tensors: Tensors) -> Weights:
+def opened(tmp_path: Path, model: str, tensors: Tensors) -> TensorMap:
     save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, tmp_path / "w.safetensors")
     return open_weights(tmp_path / "w.safetensors", config_of(model))
 
@@ -35,10 +36,10 @@ def refused(tmp_path: Path, model: str, tensors: Tensors) -> str:
     return line
 
 
-def assert_same(weights: Weights, wanted: Tensors) -> None:
+def assert_same(weights: TensorMap, wanted: Tensors) -> None:
     for name, tensor in wanted.items():
         assert weights.has(name)
-        taken = weights.take(name, torch.float32)
+        taken = weights.tensor(name, torch.float32)
         assert torch.equal(taken, tensor), name
         assert taken.is_contiguous()
         assert taken.untyped_storage().nbytes() == tensor.nbytes
@@ -80,7 +81,7 @@ def test_names_of_the_releases(tmp_path: Path, model: str, named: Callable[[str]
 def test_other_types_are_converted(tmp_path: Path) -> None:
     half = {name: tensor.bfloat16() for name, tensor in tensors_of("moondream2").items()}
     weights = opened(tmp_path, "moondream2", half)
-    taken = weights.take("text.wte", torch.float16)
+    taken = weights.tensor("text.wte", torch.float16)
     assert taken.dtype == torch.float16
     assert torch.equal(taken, half["text.wte"].half())
 
@@ -196,7 +197,7 @@ def test_the_int4_release(tmp_path: Path, chosen: str, old: bool) -> None:
     weights = opened(tmp_path, "moondream2", stored)
     for name, tensor in tensors.items():
         assert weights.has(name)
-        taken = weights.take(name, torch.float32)
+        taken = weights.tensor(name, torch.float32)
         if name in made:
             assert torch.equal(taken, tensor)
         else:
@@ -206,10 +207,10 @@ def test_the_int4_release(tmp_path: Path, chosen: str, old: bool) -> None:
             assert not torch.equal(taken, tensor)
     if chosen != REGION:
         assert torch.equal(
-            weights.take("text.blocks.0.mlp.fc1.weight.packed", torch.uint8),
+            weights.tensor("text.blocks.0.mlp.fc1.weight.packed", torch.uint8),
             made["text.blocks.0.mlp.fc1.weight.packed"],
         )
-        taken = weights.take("text.blocks.0.mlp.fc1.weight", torch.bfloat16)
+        taken = weights.tensor("text.blocks.0.mlp.fc1.weight", torch.bfloat16)
         parts = [made[f"text.blocks.0.mlp.fc1.weight.{part}"] for part in ("packed", "scale", "zero_point")]
         assert torch.equal(taken, unpack(*parts, (192, 128), torch.bfloat16))
 
@@ -270,25 +271,25 @@ def test_fp8_experts_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("model", FAMILIES)
 def test_random_weights(model: str) -> None:
     config = config_of(model)
-    one, same, other = random_weights(config, 1), random_weights(config, 1), random_weights(config, 2)
-    made = {name: one.take(name, torch.float32) for name in shapes(config)}
+    one, same, other = (RandomWeights(shapes(config), seed) for seed in (1, 1, 2))
+    made = {name: one.tensor(name, torch.float32) for name in shapes(config)}
     assert {name: tuple(tensor.shape) for name, tensor in made.items()} == shapes(config)
     for name in reversed(made):
-        assert torch.equal(same.take(name, torch.float32), made[name])
+        assert torch.equal(same.tensor(name, torch.float32), made[name])
     matrix = made["text.blocks.0.attn.qkv.weight"]
-    assert not torch.equal(other.take("text.blocks.0.attn.qkv.weight", torch.float32), matrix)
+    assert not torch.equal(other.tensor("text.blocks.0.attn.qkv.weight", torch.float32), matrix)
     assert matrix.std().item() == pytest.approx(128**-0.5, rel=0.05)
     assert matrix.mean().item() == pytest.approx(0, abs=0.002)
     assert made["text.blocks.0.mlp.fc1.bias"].abs().max() < 0.2
     assert made["vision.blocks.3.ln1.weight"].eq(1).all()
     assert made["text.post_ln.bias"].eq(0).all()
-    assert one.take("text.wte", torch.bfloat16).dtype == torch.bfloat16
+    assert one.tensor("text.wte", torch.bfloat16).dtype == torch.bfloat16
     assert not one.has("region.ln.weight")
 
 
 def test_rows_of_large_random_matrices_differ() -> None:
-    weights = random_weights(Config(), 3)
-    rows = weights.take("text.blocks.0.mlp.fc1.weight", torch.float32)[::4]
+    weights = RandomWeights(shapes(Config()), 3)
+    rows = weights.tensor("text.blocks.0.mlp.fc1.weight", torch.float32)[::4]
     rows = rows / rows.norm(dim=1, keepdim=True)
     alike = rows @ rows.T
     assert alike.fill_diagonal_(0).abs().max() < 0.3

@@ -16,13 +16,13 @@ from engine.contract import (
     EngineError,
     Failed,
     Found,
-    LanguageModel,
     Piece,
     Point,
     PointRequest,
     QueryRequest,
     Request,
 )
+from engine.generation.verbs import VisionModel
 from engine.pocket.draw import draw
 from engine.pocket.exam import Report, examine, grade, intersection_over_union, named, seeds
 from engine.pocket.lessons import Caption, Detect, Gaze, Lesson, PointAt, Query, Sight, caption, questions
@@ -40,9 +40,7 @@ Damage = Callable[[Lesson, Any], Any]
 
 def truth(lesson: Lesson) -> Any:
     """The right answer as a model gives it."""
-    if isinstance(lesson, Caption):
-        return lesson.answer
-    if isinstance(lesson, Query):
+    if isinstance(lesson, Caption | Query):
         return Answer(lesson.answer)
     if isinstance(lesson, Detect):
         return Found([Box(x - w / 2, y - h / 2, x + w / 2, y + h / 2) for (x, y), (w, h) in lesson.answer], True)
@@ -91,7 +89,7 @@ class Knowing:
 
 
 def sat(model: Knowing, at_once: int = 4) -> Report:
-    return examine(cast(LanguageModel, model), SEEDS, at_once)
+    return examine(cast(VisionModel, model), SEEDS, at_once)
 
 
 def damaged(damage: Damage) -> set[str]:
@@ -112,7 +110,7 @@ def test_who_knows_nothing_has_few_marks() -> None:
     def nothing(lesson: Lesson, result: Any) -> Any:
         if isinstance(lesson, Detect | PointAt):
             return Found([], True)
-        return "" if isinstance(lesson, Caption) else Answer("") if isinstance(lesson, Query) else None
+        return Answer("") if isinstance(lesson, Caption | Query) else None
 
     report = sat(Knowing(nothing))
     scores = report.scores()
@@ -158,7 +156,7 @@ def on_text(about: str, change: Callable[[str], str]) -> Damage:
 
     def damage(lesson: Lesson, result: Any) -> Any:
         if isinstance(lesson, Caption) and lesson.length == about:
-            return change(result)
+            return Answer(change(result.text))
         return Answer(change(result.text)) if isinstance(lesson, Query) and lesson.about == about else result
 
     return damage
@@ -326,7 +324,7 @@ def test_points_are_right_inside_a_box(points: list[tuple[float, float]], inside
 def test_captions_name_each_thing_once(length: str, old: str, new: str, right: bool) -> None:
     told = caption(SIGHT, length)
     assert told.answer.lower().count("star") == 2
-    assert marks(told, told.answer.replace(old, new, 1)) == {
+    assert marks(told, Answer(told.answer.replace(old, new, 1))) == {
         f"captions ({length})": right,
         "points inside": 1,
         "points found": 1,

@@ -3,13 +3,13 @@
 The bounds are a little below what was measured; docs/pocket.md has the scores over more scenes.
 """
 
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from golden import needs_compiler
 
 import engine
-from engine.contract import LanguageModel
+from engine.contract import LoadOptions
 from engine.pocket.exam import Report, examine, seeds
 
 SCENES = 40
@@ -30,7 +30,7 @@ BOUNDS = {
 
 
 def report(scenes: int = SCENES, at_once: int = 4, **options: Any) -> Report:
-    return examine(cast(LanguageModel, engine.load("pocket", device="cpu", **options)), seeds(scenes), at_once)
+    return examine(engine.load("pocket", LoadOptions("cpu", **options)), seeds(scenes), at_once)
 
 
 @pytest.mark.parametrize(

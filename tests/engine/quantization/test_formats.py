@@ -7,11 +7,12 @@ import torch
 from torch import Tensor
 
 import engine
-from engine.checkpoints.random_weights import random_weights
-from engine.contract import EngineError
+from engine.checkpoints.random_weights import RandomWeights
+from engine.contract import EngineError, LoadOptions
 from engine.moondream.config import Config
-from engine.quantization.formats import Int4, Int8, int4, int8
-from engine.quantization.matrices import Quantised
+from engine.moondream.weights import MATRIX_PLAN, shapes
+from engine.quantization.formats import Int4, Int8, quantize_int4, quantize_int8
+from engine.quantization.matrices import QuantizedSource
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "moondream2"
 
@@ -26,9 +27,9 @@ def drawn(rows: int, columns: int) -> Tensor:
 )
 def test_four_bits_keep_sixteen_values_a_group(columns: int, most: int, group: int) -> None:
     weight = drawn(6, columns)
-    kept = int4(weight, most)
-    assert (kept.group, kept.shape, kept.nibbles.nbytes) == (group, (6, columns), 3 * columns)
-    rounded = kept.restored(torch.float32)
+    kept = quantize_int4(weight, most)
+    assert (kept.group_size, kept.shape, kept.nibbles.nbytes) == (group, (6, columns), 3 * columns)
+    rounded = kept.dequantize(torch.float32)
     errors = []
     for before, after in zip(weight.view(-1, group), rounded.view(-1, group), strict=True):
         step = (before.max() - before.min()) / 15
@@ -41,33 +42,33 @@ def test_four_bits_keep_sixteen_values_a_group(columns: int, most: int, group: i
 
 def test_what_four_bits_can_tell_stays_as_it_is() -> None:
     weight = (torch.arange(16.0) - 5).repeat(3, 8)
-    assert torch.equal(int4(weight).restored(torch.float32), weight)
-    assert torch.equal(int4(torch.zeros(2, 64)).restored(torch.float32), torch.zeros(2, 64))
+    assert torch.equal(quantize_int4(weight).dequantize(torch.float32), weight)
+    assert torch.equal(quantize_int4(torch.zeros(2, 64)).dequantize(torch.float32), torch.zeros(2, 64))
 
 
 def test_zero_stays_zero() -> None:
     weight = drawn(4, 64)
     weight[:, ::3] = 0
-    assert (int4(weight).restored(torch.float32)[:, ::3] == 0).all()
-    assert (int8(weight).restored(torch.float32)[:, ::3] == 0).all()
+    assert (quantize_int4(weight).dequantize(torch.float32)[:, ::3] == 0).all()
+    assert (quantize_int8(weight).dequantize(torch.float32)[:, ::3] == 0).all()
 
 
 def test_eight_bits_of_a_row() -> None:
     weight = drawn(5, 100)
-    rounded = int8(weight).restored(torch.float32)
+    rounded = quantize_int8(weight).dequantize(torch.float32)
     step = weight.abs().amax(1, keepdim=True) / 127
     assert ((weight - rounded).abs() <= step * 0.501).all()
     assert all(len(row.unique()) <= 255 for row in rounded)
-    assert torch.equal(int8(torch.tensor([[-127.0, 3.0, 64.0]])).values, torch.tensor([[-127, 3, 64]]))
+    assert torch.equal(quantize_int8(torch.tensor([[-127.0, 3.0, 64.0]])).values, torch.tensor([[-127, 3, 64]]))
 
 
 def test_rows_that_no_group_fits() -> None:
     with pytest.raises(ValueError, match="a row of 100 weights"):
-        int4(drawn(2, 100))
+        quantize_int4(drawn(2, 100))
 
 
 def test_only_large_matrices_are_kept_in_few_bits() -> None:
-    plain = random_weights(Config())
+    plain = RandomWeights(shapes(Config()))
     names = {
         "text.blocks.3.attn.qkv.weight": (128, 64, 32, None),
         "text.blocks.0.mlp.fc2.weight": (128, 64, 32, None),
@@ -78,26 +79,26 @@ def test_only_large_matrices_are_kept_in_few_bits() -> None:
         "text.wte": (None,) * 4,
     }
     for place, kind in enumerate(("int4", "int4-64", "int4-32", "int8")):
-        source = Quantised(plain, kind)
+        source = QuantizedSource(plain, MATRIX_PLAN, kind)
         for name, groups in names.items():
-            kept, before = source.matrix(name, torch.float32), plain.take(name, torch.float32)
+            kept, before = source.matrix(name, torch.float32), plain.tensor(name, torch.float32)
             group = groups[place]
             assert isinstance(kept, Int4 if group else Int8), (kind, name)
-            assert not isinstance(kept, Int4) or kept.group == group
+            assert not isinstance(kept, Int4) or kept.group_size == group
             assert torch.equal(
-                kept.restored(torch.float32), (int4(before, group) if group else int8(before)).restored(torch.float32)
+                kept.dequantize(torch.float32),
+                (quantize_int4(before, group) if group else quantize_int8(before)).dequantize(torch.float32),
             )
         for name in ("region.coord_encoder.weight", "vision.patch_emb.weight"):
-            assert torch.equal(source.matrix(name, torch.float32), plain.take(name, torch.float32))
+            assert torch.equal(source.matrix(name, torch.float32), plain.tensor(name, torch.float32))
 
 
 def test_four_bits_are_not_made_eight() -> None:
+    four = QuantizedSource(RandomWeights(shapes(Config())), MATRIX_PLAN, "int4")
     with pytest.raises(EngineError, match="in 4 bits already"):
-        Quantised(Quantised(random_weights(Config()), "int4"), "int8").matrix(
-            "text.blocks.0.attn.qkv.weight", torch.float32
-        )
+        QuantizedSource(four, MATRIX_PLAN, "int8").matrix("text.blocks.0.attn.qkv.weight", torch.float32)
 
 
 def test_bits_that_there_are_not() -> None:
     with pytest.raises(EngineError, match=r"'int2'.*must be one of int4, int4-64, int4-32, int8"):
-        engine.load(str(GOLDEN), quantize="int2")
+        engine.load(str(GOLDEN), LoadOptions(quantize="int2"))

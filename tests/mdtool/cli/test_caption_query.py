@@ -4,7 +4,6 @@ import json
 import shutil
 from functools import cache
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 import pytest
@@ -12,7 +11,8 @@ from PIL import Image
 from program import Run, run, run_here
 
 import engine
-from engine.contract import Generation, LanguageModel
+from engine.contract import Generation, LoadOptions
+from engine.generation.verbs import VisionModel
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 SECOND, THIRD = GOLDEN / "moondream2", GOLDEN / "moondream3"
@@ -27,8 +27,8 @@ def ask(capfd: pytest.CaptureFixture[str]) -> Run:
 
 
 @cache
-def loaded(path: Path) -> LanguageModel:
-    return cast(LanguageModel, engine.load(str(path), device="cpu", detail="low"))
+def loaded(path: Path) -> VisionModel:
+    return engine.load(str(path), LoadOptions("cpu", detail="low"))
 
 
 @cache

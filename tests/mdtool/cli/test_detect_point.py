@@ -303,12 +303,3 @@ def test_odd_names_break_no_line(ask: Run, tmp_path: Path) -> None:
     assert len(row) == 7
     (record,) = ask("detect", odd, "face", "--json").json
     assert record["input"].startswith(f"{tmp_path}/line\nbreak\tand\x1bmore")
-
-
-@pytest.mark.parametrize("skill", ["caption", "query", "detect", "point"])
-def test_help_and_faces_load_nothing_they_do_not_need(skill: str) -> None:
-    from test_start_up import HEAVY, loaded_by
-
-    assert not loaded_by(skill, "--help") & HEAVY
-    if skill in SKILLS:
-        assert not loaded_by(skill, GROUP, "face") & {"torch", "huggingface_hub", "tokenizers", "safetensors", "rich"}

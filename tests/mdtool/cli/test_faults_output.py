@@ -3,13 +3,18 @@
 import json
 import os
 import resource
+import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from findings_made import lines_of
 from media_made import SAMPLES, frames_of, make_video
-from program import QUICK, Outcome, redact, run, started, wait_until
+from program import QUICK, Outcome, environment, redact, run, started, wait_until
+
+from mdtool.records.findings import Verdict
 
 ODD_NAMES = [
     "with spaces.mp4",
@@ -164,6 +169,46 @@ def test_two_runs_on_one_output(tmp_path: Path) -> None:
         assert first.wait(60) == 0
     assert len(frames_of(target)) == 150
     only(tmp_path, "out.mp4")
+
+
+KILLED_AS_IT_GIVES_THE_NAME = """
+import os, signal, sys
+from mdtool.cli import run
+link = os.link
+def then_end(*names):
+    link(*names)
+    os.kill(os.getpid(), signal.SIGKILL)
+os.link = then_end
+run(sys.argv[1:])
+"""
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".jpg"])
+def test_a_finished_output_is_not_written_to_by_the_run_after_one_that_was_killed(tmp_path: Path, suffix: str) -> None:
+    source = make_video(tmp_path / "a.mp4", 6) if suffix == ".mp4" else SAMPLES / "portrait.jpg"
+    target, first = tmp_path / f"out{suffix}", tmp_path / f"first{suffix}"
+    command = [sys.executable, "-c", KILLED_AS_IT_GIVES_THE_NAME, "redact", source, "-o", target]
+    assert subprocess.run(command, env=environment(), timeout=60).returncode == -signal.SIGKILL
+    before = target.read_bytes()
+    assert target.stat().st_nlink == 2  # as a part too
+    target.rename(first)
+    hiding_all = ["--style", "solid", "--color", "red", "--margin", "9"]
+    assert redact(source, "-o", target, *hiding_all).code == 0
+    assert first.read_bytes() == before
+    assert target.read_bytes() != before
+    assert [path.stat().st_nlink for path in (first, target)] == [1, 1]
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_a_run_that_fails_leaves_a_finished_output_that_is_linked_as_a_part(tmp_path: Path) -> None:
+    source, target = make_video(tmp_path / "a.mp4", 6), tmp_path / "out.mp4"
+    target.write_bytes(b"precious")
+    os.link(target, tmp_path / ".out.mp4.part")
+    findings = tmp_path / "f.jsonl"
+    findings.write_text(lines_of(source, [Verdict()] * 5, size=(128, 96)))
+    fails(redact(source, "-o", target, "--overwrite", "--from-findings", findings), "frame 5", code=1)
+    assert target.read_bytes() == b"precious"
+    only(tmp_path, "a.mp4", "f.jsonl", "out.mp4")
 
 
 def test_many_inputs_for_one_name(tmp_path: Path) -> None:

@@ -68,3 +68,11 @@ def test_the_direction_of_heads_never_loads_torch(tmp_path: Path) -> None:
 
 def test_redact_loads_no_terminal_graphics_where_there_is_no_terminal(tmp_path: Path) -> None:
     assert "rich" not in loaded_by("redact", SAMPLES / "group.png", "-o", tmp_path / "out.png")
+
+
+@pytest.mark.parametrize("skill", ["caption", "query", "detect", "point"])
+def test_help_and_faces_load_nothing_they_do_not_need(skill: str) -> None:
+    assert not loaded_by(skill, "--help") & HEAVY
+    if skill in ("detect", "point"):
+        modules = loaded_by(skill, SAMPLES / "group.png", "face")
+        assert not modules & {"torch", "huggingface_hub", "tokenizers", "safetensors", "rich"}

@@ -183,5 +183,7 @@ def test_crops_of_different_pictures_stay_apart(tmp_path: Path) -> None:
         (Path("a.mp4"), 0.5),
         (Path("a.mp4"), 1.0),
     ]
-    written = [path for relative, time in places for path in write_crops(ramp(), answers, tmp_path, relative, time)]
+    written = [
+        path for relative, time in places for path in write_crops(ramp(), answers, tmp_path, relative, time=time)
+    ]
     assert len(set(written)) == len(files(tmp_path)) == 10

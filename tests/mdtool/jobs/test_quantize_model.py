@@ -13,9 +13,10 @@ from program import Outcome, on_terminal, run, started, wait_until
 from safetensors.torch import load_file, save_file
 
 import engine.pocket
-from engine.checkpoints.random_weights import random_weights
+from engine.checkpoints.random_weights import RandomWeights
 from engine.checkpoints.writer import write_checkpoint
 from engine.moondream.config import read_config
+from engine.moondream.weights import shapes
 
 SCENES = [SAMPLES / "scenes" / name for name in ("many.png", "wide.png")]
 POCKET = Path(engine.pocket.__file__).parent
@@ -154,9 +155,11 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
     data = json.loads((POCKET / "config.json").read_text())
     data["text"] |= {"n_layers": 60}
     (folder / "config.json").write_text(json.dumps(data))
-    weights = random_weights(read_config("config.json", data))
+    weights = RandomWeights(shapes(read_config("config.json", data)))
     with (folder / "model.safetensors").open("wb") as file:
-        write_checkpoint(file, weights.shapes, ((name, weights.take(name, torch.bfloat16)) for name in weights.shapes))
+        write_checkpoint(
+            file, weights.shapes, ((name, weights.tensor(name, torch.bfloat16)) for name in weights.shapes)
+        )
     return folder
 
 

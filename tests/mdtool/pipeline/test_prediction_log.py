@@ -1,5 +1,6 @@
 """A model is not asked again what it has said already, and what is kept of that survives being cut short."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -84,6 +85,19 @@ def test_what_was_said_under_other_settings_does_not_count(tmp_path: Path) -> No
         with Journal(tmp_path / "j", settings) as journal:
             journal.seeing(seer.see)(PICTURES[:2])
     assert seer.asked == [0, 1, 0, 1]
+
+
+def test_a_file_that_has_another_name_too_is_not_written_to(tmp_path: Path) -> None:
+    with Journal(tmp_path / "j", "s") as journal:
+        journal.seeing(Seer().see)(PICTURES[:2])
+    os.link(tmp_path / "j", tmp_path / "other")
+    before = (tmp_path / "other").read_bytes()
+    with Journal(tmp_path / "j", "s") as journal:
+        assert len(journal) == 0
+        journal.seeing(Seer().see)(PICTURES[:1])
+    assert (tmp_path / "other").read_bytes() == before
+    with Journal(tmp_path / "j", "s") as journal:
+        assert len(journal) == 1
 
 
 def test_a_failure_is_not_remembered(tmp_path: Path) -> None:

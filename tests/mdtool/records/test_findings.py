@@ -1,5 +1,6 @@
 """Findings are written, read back, and enough to hide the same things again."""
 
+import hashlib
 import io
 import json
 from collections.abc import Sequence
@@ -10,11 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 from media_made import SAMPLES, frames_of
-from program import Outcome, redact
+from program import Outcome, redact, run
 
 from mdtool.errors import InputError
 from mdtool.jobs.bench.recipe import lengthen
-from mdtool.records.findings import SCHEMA, FindingsFile, Gazed, Moment, RecordedFindings, Region, Verdict, records
+from mdtool.pipeline.findings_file import RecordedFindings, records
+from mdtool.records.findings import SCHEMA, FindingsFile, Gazed, Moment, Region, Verdict
 
 FRAMES = 40
 SOLID = ("--style", "solid", "--color", "#ff00ff")
@@ -31,11 +33,18 @@ VERDICTS = [
 ]
 
 
-def write(path: Path, verdicts: Sequence[Verdict] = VERDICTS, source: str = "in/clip.mp4", stream: int = 0) -> Path:
+def write(
+    path: Path,
+    verdicts: Sequence[Verdict] = VERDICTS,
+    source: str = "in/clip.mp4",
+    stream: int = 0,
+    size: tuple[int, int] = (640, 360),
+    sha256: str = "",
+) -> Path:
     with path.open("a", encoding="utf-8") as file:
-        findings = FindingsFile(file, source, "centerface", ["face", "plate"])
+        findings = FindingsFile(file, source, "centerface", ["face", "plate"], sha256=sha256)
         for number, verdict in enumerate(verdicts):
-            findings.write(Moment(stream, number, number / 30, 1 / 30, (640, 480)), verdict)
+            findings.write(Moment(stream, number, number / 30, 1 / 30, size), verdict)
     return path
 
 
@@ -80,7 +89,7 @@ def test_records_say_when_and_how_large(tmp_path: Path) -> None:
     read_again = list(records(write(tmp_path / "f", stream=2)))
     assert [record.moment.frame for record in read_again] == [0, 1, 2, 3]
     assert read_again[1].moment == Moment(
-        2, 1, pytest.approx(1 / 30, abs=1e-6), pytest.approx(1 / 30, abs=1e-6), (640, 480)
+        2, 1, pytest.approx(1 / 30, abs=1e-6), pytest.approx(1 / 30, abs=1e-6), (640, 360)
     )
     assert {(record.source, record.model, record.prompts) for record in read_again} == {
         ("in/clip.mp4", "centerface", ("face", "plate"))
@@ -294,12 +303,126 @@ def test_findings_of_another_video_leave_no_output(first_run: tuple[Path, Path],
     assert list(tmp_path.iterdir()) == []
 
 
+OTHER_SIZE = "is not what the findings are of: they say {} pixels, and it has 640x360; detect again"
+
+
+def refused(outcome: Outcome, said: str) -> None:
+    assert (outcome.code, outcome.out, len(outcome.lines)) == (1, b"", 1), outcome.err
+    assert said in outcome.err
+
+
+@pytest.mark.parametrize("command", ["redact", "render", "moderate", "gaze", "moderate --report-only"])
+def test_a_video_that_has_changed_is_refused(clip: Path, tmp_path: Path, command: str) -> None:
+    """Its bytes are others, and all else that findings say of it is as it was."""
+    findings, video, target = tmp_path / "f", tmp_path / "clip.mp4", tmp_path / "out.mp4"
+    video.write_bytes(clip.read_bytes())
+    digest = hashlib.sha256(clip.read_bytes()).hexdigest()
+    face = Region(0.1, 0.1, 0.5, 0.5, "face", 1, None, False, Gazed((0.8, 0.8), True))
+    write(findings, [Verdict([face])] * FRAMES, "clip.mp4", sha256=digest)
+    arguments = {
+        "redact": ["redact", video, "--from-findings", findings, "-o", target],
+        "render": ["render", findings, video, "-o", target],
+        "moderate": ["moderate", video, "-p", "face", "--action", "blur", "--from-findings", findings, "-o", target],
+        "moderate --report-only": ["moderate", video, "-p", "face", "--report-only", "--from-findings", findings],
+        "gaze": ["gaze", video, "--from-findings", findings, "-o", target],
+    }[command]
+    assert run(*arguments, "-q").code == 0
+    target.unlink(missing_ok=True)
+    with video.open("ab") as file:
+        file.write(b"\0\0\0\x08free")
+    said = f"{video}: is not what the findings are of: they say SHA-256 {digest[:12]}..., and it has "
+    refused(run(*arguments, "-q"), said)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["clip.mp4", "f"]
+
+
+@pytest.mark.parametrize(
+    ("count", "size", "said"),
+    [
+        (FRAMES, (640, 480), OTHER_SIZE.format("640x480")),
+        (FRAMES, (360, 640), OTHER_SIZE.format("360x640")),
+        (FRAMES + 1, (640, 360), f"they have a frame {FRAMES} in stream 0, and it has {FRAMES} there; detect again"),
+        (FRAMES - 1, (640, 360), f"say nothing of its stream 0, frame {FRAMES - 1}: "),
+    ],
+)
+def test_findings_without_a_digest_must_fit(
+    clip: Path, tmp_path: Path, count: int, size: tuple[int, int], said: str
+) -> None:
+    write(tmp_path / "f", [Verdict()] * count, str(clip), size=size)
+    refused(again(clip, tmp_path / "f", tmp_path / "out.mp4"), said)
+    piped = tmp_path / "of-a-pipe"
+    piped.write_bytes((tmp_path / "f").read_bytes().replace(str(clip).encode(), b"-"))
+    outcome = redact("-", "-o", tmp_path / "out.mp4", "--from-findings", piped, stdin=clip.read_bytes())
+    refused(outcome, said)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["f", "of-a-pipe"]
+
+
+def test_findings_of_a_stream_that_is_not_there(clip: Path, tmp_path: Path) -> None:
+    write(tmp_path / "f", [Verdict()] * FRAMES, str(clip))
+    write(tmp_path / "f", [Verdict()], str(clip), stream=3)
+    refused(again(clip, tmp_path / "f", tmp_path / "out.mp4"), "they have a frame 0 in stream 3, and it has 0 there")
+
+
+@pytest.mark.parametrize("name", ["group.png", "animation.gif"])
+def test_a_picture_that_has_changed_is_refused(tmp_path: Path, name: str) -> None:
+    picture, findings, target = tmp_path / name, tmp_path / "f", tmp_path / f"out-{name}"
+    picture.write_bytes((SAMPLES / name).read_bytes())
+    assert run("detect", picture, "face", "--jsonl", findings).code == 0
+    assert redact(picture, "--from-findings", findings, "-o", target).code == 0
+    target.unlink()
+    picture.write_bytes(picture.read_bytes() + b"\0")
+    refused(redact(picture, "--from-findings", findings, "-o", target), "they say SHA-256")
+    assert not target.exists()
+
+
+def test_a_picture_of_another_size_is_refused_by_old_findings(tmp_path: Path) -> None:
+    write(tmp_path / "f", [Verdict()], "group.png", size=(400, 640))
+    outcome = redact(SAMPLES / "group.png", "--from-findings", tmp_path / "f", "-o", tmp_path / "out.png")
+    refused(outcome, "they say 400x640 pixels, and it has 640x400; detect again")
+    assert [path.name for path in tmp_path.iterdir()] == ["f"]
+
+
+def test_one_that_has_changed_does_not_keep_the_others_from_it(tmp_path: Path) -> None:
+    one, other = tmp_path / "in" / "one.png", tmp_path / "in" / "other.png"
+    one.parent.mkdir()
+    for path in (one, other):
+        path.write_bytes((SAMPLES / "group.png").read_bytes())
+    assert run("detect", one.parent, "face", "--jsonl", tmp_path / "f").code == 0
+    one.write_bytes((SAMPLES / "group.png").read_bytes() + b"\0")
+    refused_one = redact(one.parent, "--from-findings", tmp_path / "f", "-o", tmp_path / "out", "-q")
+    refused(refused_one, f"{one}: is not what the findings are of")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["other.png"]
+
+
+def test_findings_that_were_changed_by_hand_hold(clip: Path, first_run: tuple[Path, Path], tmp_path: Path) -> None:
+    lines = [json.loads(line) for line in first_run[0].read_text().splitlines()]
+    digest = hashlib.sha256(clip.read_bytes()).hexdigest()
+    assert {line["sha256"] for line in lines} == {digest}
+    box = {"label": "face", "track": 9, "score": None, "seen": False}
+    for line in lines:
+        line["objects"] = [{**box, "x_min": 0.25, "y_min": 0.5, "x_max": 0.5, "y_max": 0.75}]
+    (tmp_path / "f").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert again(clip, tmp_path / "f", tmp_path / "out.mp4", *SOLID, "--margin", "0").code == 0
+    painted = magenta(frames_of(tmp_path / "out.mp4")[20].to_ndarray(format="rgb24"))
+    assert painted[180:270, 160:320].mean() > 0.97
+    assert painted.mean() < 0.08
+
+
+def test_of_findings_of_two_versions_those_of_this_one_are_used(clip: Path, tmp_path: Path) -> None:
+    digest, box = hashlib.sha256(clip.read_bytes()).hexdigest(), Region(0.1, 0.1, 0.5, 0.5, "face", 1, None, False)
+    write(tmp_path / "f", [Verdict([box])] * (FRAMES + 9), str(clip), size=(64, 48), sha256="0" * 64)
+    write(tmp_path / "f", [Verdict()] * FRAMES, str(clip), sha256=digest)
+    outcome = again(clip, tmp_path / "f", tmp_path / "out.mp4")
+    assert outcome.code == 0, outcome.err
+    assert outcome.json[0]["objects"] == 0
+
+
 def test_findings_on_stdout(tmp_path: Path) -> None:
     outcome = redact(SAMPLES / "group.png", "-o", tmp_path / "out.png", "--findings", "-")
     assert outcome.code == 0
     (line,) = outcome.json
-    assert set(line) == FIELDS
+    assert set(line) == FIELDS | {"sha256"}
     assert line["schema"] == SCHEMA
+    assert line["sha256"] == hashlib.sha256((SAMPLES / "group.png").read_bytes()).hexdigest()
     assert len(line["objects"]) == 4
 
 
@@ -358,7 +481,7 @@ def test_times_are_exact_where_frames_last_unevenly(tmp_path: Path) -> None:
 def test_from_findings_turned_videos_stay_turned(tmp_path: Path) -> None:
     clip, findings = SAMPLES / "phone.mp4", tmp_path / "f.jsonl"
     box = Region(0.25, 0.25, 0.75, 0.5, "face", 1, None, False)
-    write(findings, [Verdict([box])] * len(frames_of(clip)), str(clip))
+    write(findings, [Verdict([box])] * len(frames_of(clip)), str(clip), size=(360, 640))
     outcome = again(clip, findings, tmp_path / "out.mp4", *SOLID, "--margin", "0")
     assert outcome.code == 0, outcome.err
     first = frames_of(tmp_path / "out.mp4")[0]

@@ -13,7 +13,8 @@ from findings_made import lines_of, region
 from media_made import SAMPLES, bare_face, frames_of, make_video
 from program import QUICK, Run, run, run_here, started, wait_until
 
-from mdtool.records.findings import Verdict, records
+from mdtool.pipeline.findings_file import records
+from mdtool.records.findings import Verdict
 
 FRAMES = 20
 SOLID = ("--style", "solid", "--color", "#ff00ff")

@@ -1,5 +1,6 @@
 """Every frame comes back once, in order, and with a box on whatever a perfect look would have seen there."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from scenes_made import (
     HEIGHT,
     RATE,
+    VISIBLE,
     WIDTH,
     Film,
     Path,
@@ -235,6 +237,66 @@ def test_so_many_a_second(fps: float, apart: int) -> None:
 def test_an_object_between_far_looks_is_followed_back() -> None:
     film = Film(Scene(100, [Thing(line(60, 80, 1.5, start=33))]))
     assert worst(film, watched(film, Sampling(stride=10)))[0] == 0
+
+
+# -- what the looks on both sides do not show
+
+
+def strobe() -> Film:
+    """Lights that are out on every other frame."""
+    film = Film(Scene(60, [Thing(line(100, 80, 0.5))]))
+    for index in range(1, 60, 2):
+        film.frames[index] = frame_of(np.full((HEIGHT, WIDTH), 16, np.uint8), index)
+        film.truth[index] = []
+    return film
+
+
+def whip_pan() -> Film:
+    """To and fro over a scene three pictures wide, with a thing near its right end that shows for a few frames."""
+    ground, thing = texture(7, size=(3 * WIDTH, HEIGHT)), Thing(lambda _: (750, 90), size=(60, 80))
+    box = thing.box(0)
+    assert box is not None
+    x0, y0, x1, y1 = box.astype(int).tolist()
+    ground[y0:y1, x0:x1] = thing.picture()
+    film = Film()
+    for index in range(60):
+        left = round(WIDTH * (1 - cos(index / 4)))
+        film.frames.append(frame_of(ground[:, left : left + WIDTH], index))
+        low, high = (int(np.clip(x, left, left + WIDTH)) - left for x in (x0, x1))
+        share = (high - low) / (x1 - x0)
+        film.truth.append([(np.array([low, y0, high, y1], float), share)] if share else [])
+    film.shot_of = [0] * 60
+    return film
+
+
+@pytest.mark.parametrize("made", [strobe, whip_pan])
+def test_frames_that_are_like_neither_look_beside_them_are_looked_at(made: Callable[[], Film]) -> None:
+    film = made()
+    shown = {n for n, seen in enumerate(film.truth) if any(share >= VISIBLE for _, share in seen)}
+    judged = watched(film)
+    assert [(n, bare) for n, bare in bare_shares(film, judged) if bare and n in shown] == []
+    assert not any(one.verdict.hidden for one in judged)
+
+
+@pytest.mark.parametrize("made", [strobe, whip_pan])
+@pytest.mark.parametrize("calls", [1, 3, 8, 20, 40])
+def test_where_no_look_is_left_for_them_they_are_hidden(made: Callable[[], Film], calls: int) -> None:
+    film = made()
+    shown = {n for n, seen in enumerate(film.truth) if any(share >= VISIBLE for _, share in seen)}
+    judged = watched(film, Sampling().limited(calls, 60), calls)
+    assert len(film.asked) <= calls
+    assert [(n, bare) for n, bare in bare_shares(film, judged) if bare and n in shown] == []
+    assert any(one.verdict.hidden for one in judged)
+
+
+def test_doubt_at_the_beginning_leaves_looks_for_the_rest() -> None:
+    film, rest = strobe(), Film(Scene(400, seed=11))
+    film.frames += [replace(frame, index=frame.index + 60, pts=frame.pts + 60) for frame in rest.frames]
+    film.truth += rest.truth
+    judged = watched(film, Sampling().limited(40, 460), 40)
+    assert worst(film, judged)[0] == 0
+    assert any(one.verdict.hidden for one in judged[:60])
+    assert not any(one.verdict.hidden for one in judged[80:])  # after the first look at it
 
 
 # -- when not all can be judged

@@ -1,5 +1,7 @@
 """Cuts, flow, and how far a box moves."""
 
+import subprocess
+import sys
 from itertools import pairwise
 
 import numpy as np
@@ -81,6 +83,37 @@ def test_flow_follows_a_box(move: tuple[int, int]) -> None:
     assert box is not None
     assert shift_of(box, Flow().between(before, after)) == pytest.approx(move, abs=0.7)
     assert shift_of(np.array([0.0, 0, 60, 60]), Flow().between(before, after)) == pytest.approx((0, 0), abs=0.2)
+
+
+FLOWS_OF_ALL_SIZES = """
+import numpy as np
+from mdtool.tracking.optical_flow import Flow
+
+sizes = [(w, h) for w in range(1, 65) for h in range(1, 65)]
+sizes += [(long, short) for long in (107, 320, 480) for short in range(1, 65)]
+sizes += [(short, long) for long, short in sizes[4096:]] + [(3200, 240), (3840, 240), (1280, 96), (3840, 2), (4000, 31)]
+flow, noise = Flow(), np.random.default_rng(0).integers(0, 256, (480, 4000), np.uint8)
+for width, height in sizes:
+    after = np.ascontiguousarray(noise[:height, :width])
+    assert flow.between(np.roll(after, 1, axis=1), after).shape == (height, width, 2)
+    assert Flow().between(after, after).shape == (height, width, 2)
+print(len(sizes), "sizes")
+"""
+
+
+def test_flow_of_pictures_of_all_sizes() -> None:
+    """In a process of its own, that a crash would end."""
+    done = subprocess.run([sys.executable, "-c", FLOWS_OF_ALL_SIZES], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "4485 sizes\n"), done.stderr
+
+
+@pytest.mark.parametrize("size", [(80, 16), (320, 24), (24, 320), (20, 20)])
+def test_flow_in_small_pictures_is_that_of_what_moves(size: tuple[int, int]) -> None:
+    width, height = size
+    ground = texture(1, size=(width + 2, height + 2), grain=6)
+    before, after = ground[1 : height + 1, 2:], ground[1 : height + 1, :-2]  # two pixels to the right
+    flow = Flow().between(np.ascontiguousarray(before), np.ascontiguousarray(after))
+    assert shift_of(np.array([0.0, 0, width, height]), flow) == pytest.approx((2, 0), abs=0.5)
 
 
 def test_the_shift_is_the_middles() -> None:

@@ -14,7 +14,8 @@ from program import run, run_here
 
 import engine
 from engine.contract import Box
-from mdtool.records.findings import Gazed, records
+from mdtool.pipeline.findings_file import records
+from mdtool.records.findings import Gazed
 from mdtool.tracking.detector import See, Sight, Sighted, finding
 from mdtool.tracking.merge_tiles import View
 from mdtool.tracking.tiles import LEAST_SIDE, OVERLAP, Tiles, parse_tiles, tiled

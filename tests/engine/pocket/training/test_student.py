@@ -8,11 +8,11 @@ import pytest
 import tokenizers
 import torch
 
-from engine.contract import Generation, ObjectLimitWarning
+from engine.contract import Generation, LoadOptions, ObjectLimitWarning
 from engine.generation.tokenizer import Tokenizer
+from engine.generation.transformer import Run
 from engine.moondream.config import read_config
 from engine.moondream.model import Moondream
-from engine.moondream.text import Run
 from engine.moondream.weights import open_weights
 from engine.pocket.abilities import CONFIG
 from engine.pocket.draw import draw
@@ -49,7 +49,7 @@ def model(teacher: Teacher, student: Student, tmp_path_factory: pytest.TempPathF
     head = PatchHead(teacher.config.text.dim)
     Course(student, head, Plan(1, 0), folder, "cpu").write_weights(folder / "model.safetensors")
     weights = open_weights(folder / "model.safetensors", teacher.config)
-    return Moondream("student", teacher.config, weights, teacher.tokenizer, "cpu", torch.float32)
+    return Moondream("student", teacher.config, weights, teacher.tokenizer, options=LoadOptions("cpu", "float32"))
 
 
 def told_after(teacher: Teacher, student: Student, seed: int, lesson: Lesson) -> tuple[Batch, torch.Tensor]:
@@ -71,8 +71,8 @@ def test_the_hidden_states_of_words_are_the_same(
         taught = batch.lesson[0] > 0
         tokens = batch.tokens[0, taught].tolist()
         with torch.inference_mode():
-            run = Run(model.text.new_tail(encoded.prefix), slice(0, len(tokens)))
-            engine_hidden = model.text.extend(model.text.embed(tokens), [run])
+            run = Run(model.text.transformer.new_cache(encoded.prefix), slice(0, len(tokens)))
+            engine_hidden = model.text.transformer.extend(model.text.embed(tokens), [run])
         torch.testing.assert_close(hidden[0, taught], engine_hidden, atol=2e-5, rtol=1e-5)
 
 

@@ -12,7 +12,7 @@ import subprocess
 import threading
 import time
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from media_made import SAMPLES, make_video
 from PIL import Image
 from program import COMMAND, Outcome, Run, environment, run, run_here, started, wait_until
 
-from engine.contract import Abilities, CaptionRequest, Done, Request
+from engine.contract import Abilities, Answer, CaptionRequest, Done, Request
 from mdtool.console import Console
 from mdtool.errors import MdtoolError
 from mdtool.jobs.batch import work_list
@@ -485,18 +485,29 @@ class LastFirst:
     def __init__(self, change: Callable[[], None]) -> None:
         self.change = change
         self.asked = 0
+        self.tickets: list[int] = []
 
     def encode(self, images: Sequence[np.ndarray]) -> list[None]:
         return [None] * len(images)
 
-    def run(self, requests: Iterable[Request]) -> Iterator[Done]:
-        indices = []
-        for index, _ in enumerate(requests):
-            self.asked += 1
-            if self.asked == 2:
-                self.change()
-            indices.append(index)
-        yield from (Done(index, "") for index in reversed(indices))
+    def scheduler(self) -> "LastFirst":
+        return self
+
+    free_places = 100
+
+    @property
+    def idle(self) -> bool:
+        return not self.tickets
+
+    def add(self, request: Request) -> int:
+        self.asked += 1
+        if self.asked == 2:
+            self.change()
+        self.tickets.append(self.asked)
+        return self.asked
+
+    def step(self) -> list[Done]:
+        return [Done(self.tickets.pop(), Answer(""))] if self.tickets else []
 
 
 @dataclass

@@ -13,7 +13,7 @@ from media_made import make_video
 from PIL import Image
 
 from engine import load
-from engine.contract import CaptionRequest, DetectRequest, Request
+from engine.contract import CaptionRequest, DetectRequest, LoadOptions, Request
 from mdtool.console import Console
 from mdtool.errors import Exit
 from mdtool.jobs.batch.content_version import Version
@@ -41,7 +41,7 @@ class Elsewhere:
     results: list[Result] = field(default_factory=list)
 
     def run(self, task: Task, items: Iterator[WorkItem | Pause]) -> Generator[Result]:
-        for result in ThreadExecutor(load(self.name, "cpu")).run(passed(task), map(passed, items)):
+        for result in ThreadExecutor(load(self.name, LoadOptions("cpu"))).run(passed(task), map(passed, items)):
             one = passed(result)
             if type(one).__name__ != "Waited":
                 self.results.append(one)

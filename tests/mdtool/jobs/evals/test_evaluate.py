@@ -13,7 +13,7 @@ from engine.pocket.scene import imagine
 from mdtool.jobs.bench.recipe import lengthen
 from mdtool.jobs.evals.quantization import compare_quantised
 from mdtool.jobs.evals.redaction import Exposure, table
-from mdtool.model_selection import Computing
+from mdtool.model_selection import Computing, Notices
 
 FRAMES = 29  # more would end between a frame and those that are shown before it
 
@@ -219,8 +219,8 @@ def test_files_that_are_missing_are_named(tmp_path: Path) -> None:
 
 def test_few_bits_change_little_and_none_change_nothing() -> None:
     pictures = [draw(imagine(seed)).pixels for seed in range(3)]
-    kinds, prompts, mute = ["none", "int8"], ["face", "star"], lambda line: None
-    same, few = compare_quantised("pocket", kinds, Computing("cpu"), pictures, prompts, mute, mute)
+    kinds, prompts = ["none", "int8"], ["face", "star"]
+    same, few = compare_quantised("pocket", kinds, pictures, prompts, computing=Computing("cpu"), notices=Notices())
     assert (same.captions, same.words) == (1, 1)
     assert same.boxes in (1, None)
     assert (few.quantize, few.asked) == ("int8", 3)

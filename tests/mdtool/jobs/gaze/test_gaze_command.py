@@ -21,9 +21,10 @@ from mdtool.jobs.gaze.job import Gazing
 from mdtool.media.sources.inputs import Input
 from mdtool.media.video.encoding import Encoding
 from mdtool.pipeline.annotate import Question
+from mdtool.pipeline.findings_file import records
 from mdtool.pipeline.run import Form, Inquiry
 from mdtool.pipeline.targets import Targets
-from mdtool.records.findings import FindingsFile, Gazed, Moment, Region, Verdict, records
+from mdtool.records.findings import FindingsFile, Gazed, Moment, Region, Verdict
 from mdtool.tracking.interpolation import between_looks
 from mdtool.tracking.sampling import parse_sampling
 
@@ -338,11 +339,11 @@ def test_who_looks_at_whom_and_at_what(tmp_path: Path) -> None:
 # -- findings that are read
 
 
-def recorded(path: Path, source: str, verdicts: Sequence[Verdict]) -> Path:
+def recorded(path: Path, source: str, verdicts: Sequence[Verdict], size: tuple[int, int] = SIZE) -> Path:
     with path.open("w") as file:
         findings = FindingsFile(file, source, "planned", [FACE])
         for number, verdict in enumerate(verdicts):
-            findings.write(Moment(0, number, number / 30, 1 / 30, SIZE), verdict)
+            findings.write(Moment(0, number, number / 30, 1 / 30, size), verdict)
     return path
 
 
@@ -403,7 +404,7 @@ def test_frames_that_do_not_say_how_long_they_last(mdtool: Run, tmp_path: Path) 
 
 def test_findings_without_gazes_are_refused(mdtool: Run, tmp_path: Path) -> None:
     face = Region(0.3, 0.3, 0.7, 0.7, FACE, 1, None, True)
-    found = recorded(tmp_path / "f", str(SCENES / "one.png"), [Verdict([face])])
+    found = recorded(tmp_path / "f", str(SCENES / "one.png"), [Verdict([face])], size=(117, 96))
     outcome = mdtool(SCENES / "one.png", "-o", tmp_path / "out.png", "--from-findings", found)
     assert outcome.code == 1
     assert "hold faces without gazes" in outcome.lines[0]

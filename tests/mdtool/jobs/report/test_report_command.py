@@ -1,5 +1,6 @@
 """`mdtool report`, and the chapter of one input: what findings say, in numbers and in pictures."""
 
+import hashlib
 import io
 import re
 import tracemalloc
@@ -19,7 +20,8 @@ from program import Run, run, run_here
 from mdtool.jobs.report.chapter import EXAMPLE_SIDE, MOST_EXAMPLES, chapter
 from mdtool.jobs.report.gather import MOST_CANDIDATES, Gathered
 from mdtool.media.sources.inputs import Input
-from mdtool.records.findings import Gazed, Moment, Record, Region, Verdict, records
+from mdtool.pipeline.findings_file import records
+from mdtool.records.findings import Gazed, Moment, Record, Region, Verdict
 from mdtool.report.contents import Chapter, Picture
 from recipes import verdict as rulings
 from recipes.draw import colour_of, colours_of
@@ -200,7 +202,7 @@ def test_what_the_model_saw_itself_goes_before_what_was_carried(here: Path) -> N
 
 def test_an_example_shows_its_frame_with_boxes(here: Path) -> None:
     make_video(here / "clip.mp4", 40, size=(960, 720))
-    made = told(here, [Verdict([LARGE] if n == 30 else []) for n in range(40)])
+    made = told(here, [Verdict([LARGE] if n == 30 else []) for n in range(40)], size=(960, 720))
     (example,) = made.examples
     assert example.time == pytest.approx(30 / RATE, abs=1e-4)
     assert example.labels == ["face"]
@@ -214,7 +216,7 @@ def test_labels_on_examples_have_colours_of_their_own(here: Path) -> None:
     make_video(here / "clip.mp4", 2, size=(480, 360))
     assert colour_of("red circle") == colour_of("star")
     found = [region(0.1, 0.3, 0.4, 0.9, "red circle"), region(0.6, 0.3, 0.9, 0.9, "star", 2)]
-    made = told(here, [Verdict(found)] * 2, prompts=["red circle", "star"])
+    made = told(here, [Verdict(found)] * 2, prompts=["red circle", "star"], size=(480, 360))
     picture = pixels(made.examples[0].picture)
     assert np.abs(picture[323, 50:190] - colour_of("red circle")).mean() < 30
     assert np.abs(picture[323, 290:430] - colours_of(["red circle", "star"])["star"]).mean() < 30
@@ -223,7 +225,7 @@ def test_labels_on_examples_have_colours_of_their_own(here: Path) -> None:
 def test_people_on_examples_are_drawn_with_their_gazes(here: Path) -> None:
     make_video(here / "clip.mp4", 2, size=(480, 360))
     both = [looking(1, 0.1, Gazed((0.8, 0.8), True)), looking(2, 0.6, Gazed(None, False))]
-    picture = pixels(told(here, [Verdict(both)] * 2).examples[0].picture)
+    picture = pixels(told(here, [Verdict(both)] * 2, size=(480, 360)).examples[0].picture)
     assert picture[287:290, 383:386].min() > 150  # the white core of what is looked at
     assert np.abs(picture[50:130, 288] - colour_of_track(2)).mean() < 40
 
@@ -231,7 +233,8 @@ def test_people_on_examples_are_drawn_with_their_gazes(here: Path) -> None:
 def test_what_people_on_examples_look_at_has_their_colour(here: Path) -> None:
     make_video(here / "clip.mp4", 2, size=(480, 360))
     screen = region(0.5, 0.5, 0.9, 0.9, "screen", 9, None)
-    picture = pixels(told(here, [Verdict([looking(1, 0.1, Gazed((0.8, 0.8), True)), screen])] * 2).examples[0].picture)
+    verdicts = [Verdict([looking(1, 0.1, Gazed((0.8, 0.8), True)), screen])] * 2
+    picture = pixels(told(here, verdicts, size=(480, 360)).examples[0].picture)
     edge = np.abs(picture[185:319, 236:246] - colour_of_track(1)).sum(axis=2).min(axis=1)
     assert np.median(edge) < 90
 
@@ -276,7 +279,9 @@ def test_a_photo(here: Path) -> None:
 
 def test_an_animation(here: Path) -> None:
     source = str(SAMPLES / "animation.gif")
-    made = told(here, [Verdict([LARGE] if n in (2, 9) else []) for n in range(20)], source=source, rate=10)
+    made = told(
+        here, [Verdict([LARGE] if n in (2, 9) else []) for n in range(20)], source=source, rate=10, size=(240, 160)
+    )
     assert [example.time for example in made.examples] == pytest.approx([0.2, 0.9])
     assert made.heat
 
@@ -327,6 +332,22 @@ def test_another_video_of_that_name_has_no_pictures(here: Path) -> None:
     made = told(here, [Verdict([LARGE] if n > 60 else []) for n in range(90)])
     assert made.examples == []
     assert any("does not have the frames" in note for note in made.notes)
+
+
+@pytest.mark.parametrize("changed", ["size", "bytes"])
+def test_an_input_that_has_changed_has_no_pictures(here: Path, changed: str) -> None:
+    clip = make_video(here / "clip.mp4", 5, size=(64, 48))
+    digest = hashlib.sha256(clip.read_bytes()).hexdigest()
+    told_of = {"sha256": digest}
+    assert told(here, [Verdict([LARGE])] * 5, **told_of).examples
+    if changed == "size":
+        told_of = {"size": (48, 64)}
+    else:
+        make_video(here / "clip.mp4", 5, size=(64, 48), face=True)
+    made = told(here, [Verdict([LARGE])] * 5, **told_of)
+    assert (made.examples, made.heat) == ([], None)
+    assert any("does not have the frames" in note for note in made.notes)
+    assert made.rows[0].frames == 5
 
 
 def test_memory_does_not_grow_with_the_findings() -> None:

@@ -4,6 +4,7 @@ import contextlib
 import http.server
 import importlib.util
 import io
+import struct
 import subprocess
 import sys
 import threading
@@ -11,7 +12,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import av
 import numpy as np
@@ -23,6 +24,8 @@ from program import ROOT
 
 from mdtool.errors import InputError
 from mdtool.media.image.decode_image import begins_picture, read_picture
+from mdtool.media.image.exif import orientation, upright
+from mdtool.media.image.image_encoder import write_photo
 from mdtool.media.image.image_file import read_photo
 from mdtool.media.sources.discover import Selection, listed
 from mdtool.media.sources.inputs import Input
@@ -97,6 +100,54 @@ def test_orientation(form: str, turn: int) -> None:
     assert far(read_picture(data), wanted) == 0
     assert far(read_picture(data), read_photo(data).rgb()) == 0
     assert read_picture(data).flags.c_contiguous
+
+
+def broken_exif(turn: int, order: Literal["<", ">"]) -> bytes:
+    """EXIF with an orientation after a maker whose text would lie far behind the block's end."""
+    maker = struct.pack(f"{order}HHII", 0x010F, 2, 8, 0x4000)
+    orientation = struct.pack(f"{order}HHIHH", 0x0112, 3, 1, turn, 0)
+    head = (b"II" if order == "<" else b"MM") + struct.pack(f"{order}HIH", 42, 8, 2)
+    return b"Exif\0\0" + head + maker + orientation + bytes(4)
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("turn", range(1, 9))
+def test_orientation_beside_a_broken_tag(form: str, turn: int) -> None:
+    exif = broken_exif(turn, "<" if turn % 2 else ">")
+    data = saved(smooth(), form, exif=exif, **({"lossless": True} if form == "WEBP" else {}))
+    wanted = upright(read_picture(saved(smooth(), form, **({"lossless": True} if form == "WEBP" else {}))), turn)
+    assert far(read_picture(data), wanted) == 0
+    assert far(read_photo(data).rgb(), wanted) == 0
+    for keep in (False, True):
+        photo, file = read_photo(data), io.BytesIO()
+        write_photo(photo, file, keep)
+        assert Image.open(file).size == wanted.shape[1::-1]
+        assert orientation(Image.open(file).info.get("exif", b"")) == 1
+
+
+def test_orientation_of_a_bigtiff() -> None:
+    image = pyvips.Image.new_from_array(smooth()).copy(interpretation="srgb")
+    image.set_type(pyvips.GValue.gint_type, "orientation", 6)
+    assert far(read_picture(image.tiffsave_buffer(bigtiff=True)), upright(smooth(), 6)) == 0
+
+
+@pytest.mark.parametrize(
+    ("exif", "turn"),
+    [
+        (b"", 1),
+        (b"Exif\0\0", 1),
+        (b"Exif\0\0" * 2 + broken_exif(8, ">")[6:], 8),
+        (broken_exif(8, ">")[6:], 8),
+        (broken_exif(8, "<")[:-5], 1),  # breaks off in the entry
+        (broken_exif(9, "<"), 1),
+        (broken_exif(0, "<"), 1),
+        (b"II*\0\xff\xff\xff\xff", 1),
+        (b"II+\0\x08\0\0\0" + b"\xff" * 8, 1),
+        (b"XX" + broken_exif(8, ">")[8:], 1),
+    ],
+)
+def test_orientation_where_exif_breaks_off(exif: bytes, turn: int) -> None:
+    assert orientation(exif) == turn
 
 
 # --- depth and alpha

@@ -17,7 +17,7 @@ from mdtool.media.image.decode_image import read_picture
 from mdtool.media.image.image_file import read_photo
 from mdtool.media.sources.inputs import Input
 from mdtool.media.video.frame_grabber import picture_at
-from mdtool.records.findings import records
+from mdtool.pipeline.findings_file import records
 
 SCENE = np.asarray(Image.open(SAMPLES / "scenes" / "tall.png"))
 STORED = np.ascontiguousarray(SCENE[:, :, ::-1])  # that `turned_icc` shows as the scene

@@ -27,7 +27,7 @@ def edit(source: Path, target: Path, mute: Sequence[Any] = (), cut: Sequence[Any
     wanted = Edit(joined(mute), joined(cut))
     notes: list[str] = []
     with VideoReader(source) as reader:
-        writer = VideoWriter(target, muxer_for(target.name), reader, QUICK, False, wanted)
+        writer = VideoWriter(target, muxer_for(target.name), reader, encoding=QUICK, keep_metadata=False, edit=wanted)
         pictures = Pictures(wanted.cut)
         for event in edited(reader, wanted, notes):
             kept = pictures.moved(event) if isinstance(event, Frame) else event

@@ -1,0 +1,118 @@
+"""Dataclasses from JSON, with every fault told in one line that names the field.
+
+The fields' types are the schema: dataclasses within dataclasses, int, float, bool, str, tuples, mappings and None.
+"""
+
+import types
+from collections.abc import Collection, Mapping
+from dataclasses import MISSING, fields
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from engine.contract import ModelUnavailable
+from engine.error_text import short_repr
+
+_LARGEST = 1e30  # what float32 can hold, and to spare
+_KINDS = {int: "a whole number", float: "a finite number", bool: "true or false", str: "a text"}
+
+T = TypeVar("T")
+
+
+def read_dataclass(kind: type[T], data: Any, source: str) -> T:
+    """Read `data`, as JSON gives it, into a dataclass.
+
+    Args:
+        source: names the file in errors.
+
+    Raises:
+        ModelUnavailable: a field is unknown, mistyped, or missing and without a default.
+    """
+    value: T = _read(kind, data, source, "")
+    return value
+
+
+def json_object(data: Any, source: str) -> dict[str, Any]:
+    """Return data if it is a JSON object; ModelUnavailable if not."""
+    if not isinstance(data, dict):
+        raise ModelUnavailable(f"{source}: is not a JSON object")
+    return data
+
+
+def known_fields(kind: type, data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the entries that the dataclass has fields for, for files that say more than a model needs."""
+    return {f.name: data[f.name] for f in fields(kind) if f.name in data}
+
+
+def with_defaults(given: Any, defaults: Mapping[str, Any]) -> Any:
+    """Return what is given, and defaults that depend on other parts of the file for what is not.
+
+    What is not an object is returned as it is, for `read_dataclass` to refuse.
+    """
+    if not isinstance(given, dict):
+        return given
+    return given | {name: value for name, value in defaults.items() if name not in given}
+
+
+def require(source: str, holds: bool, what: str) -> None:
+    """Raise ModelUnavailable with what is wrong if it does not hold."""
+    if not holds:
+        raise ModelUnavailable(f"{source}: {what}")
+
+
+def check_sizes(part: Any, path: str, source: str, may_be_zero: Collection[str] = ()) -> None:
+    """Check that each whole number of a dataclass is positive, and small enough for a size.
+
+    Args:
+        path: of the dataclass in the file.
+        may_be_zero: fields that may be 0.
+
+    Raises:
+        ModelUnavailable: one is not.
+    """
+    for f in fields(part):
+        size = getattr(part, f.name)
+        if type(size) is int:
+            positive = size > 0 or (size == 0 and f.name in may_be_zero)
+            require(source, positive, f"{path}.{f.name} must be positive, not {short_repr(size)}")
+            require(source, size < 2**31, f"{path}.{f.name} is far too large: {short_repr(size)}")
+
+
+def path_to(path: str, name: str) -> str:
+    """Return the path of a field, for errors; any text can be a name."""
+    name = name if name.isidentifier() else short_repr(name)
+    return f"{path}.{name}" if path else name
+
+
+def _read(kind: Any, value: Any, source: str, path: str) -> Any:
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin in (Union, types.UnionType):
+        if value is None:
+            return None
+        return _read(next(a for a in arguments if a is not type(None)), value, source, path)
+    if hasattr(kind, "__dataclass_fields__"):
+        return _read_object(kind, value, source, path)
+    if origin is tuple:
+        if not isinstance(value, list):
+            raise ModelUnavailable(f"{source}: {path} must be a list, not {short_repr(value)}")
+        return tuple(_read(arguments[0], item, source, f"{path}[{i}]") for i, item in enumerate(value))
+    if origin is Mapping:
+        if not isinstance(value, dict):
+            raise ModelUnavailable(f"{source}: {path} must be an object, not {short_repr(value)}")
+        return {name: _read(arguments[1], item, source, path_to(path, name)) for name, item in value.items()}
+    if kind is float and type(value) in (int, float) and abs(value) < _LARGEST:  # nan is not
+        return float(value)
+    if kind is float or type(value) is not kind:
+        raise ModelUnavailable(f"{source}: {path} must be {_KINDS[kind]}, not {short_repr(value)}")
+    return value
+
+
+def _read_object(kind: Any, value: Any, source: str, path: str) -> Any:
+    if not isinstance(value, dict):
+        raise ModelUnavailable(f"{source}: {path or 'it'} must be an object, not {short_repr(value)}")
+    hints = get_type_hints(kind)
+    for name in value:
+        if name not in hints:
+            raise ModelUnavailable(f"{source}: unknown field {path_to(path, name)}")
+    for f in fields(kind):
+        if f.name not in value and f.default is MISSING and f.default_factory is MISSING:
+            raise ModelUnavailable(f"{source}: {path_to(path, f.name)} is missing")
+    return kind(**{name: _read(hints[name], item, source, path_to(path, name)) for name, item in value.items()})

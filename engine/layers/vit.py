@@ -1,0 +1,59 @@
+"""The blocks of a vision transformer (Dosovitskiy et al. 2021), with the norms before attention and MLP."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from engine.layers.attention import attend_all
+from engine.layers.linear import Product
+from engine.layers.norms import Norm, layer_norm
+
+
+@dataclass(frozen=True)
+class VitBlock:
+    """qkv: to queries, keys and values, one behind the other. activation: GELU by its tanh approximation, or exact."""
+
+    norm1: Norm
+    qkv: Product
+    proj: Product
+    norm2: Norm
+    fc1: Product
+    fc2: Product
+    activation: Literal["gelu_tanh", "gelu"] = "gelu_tanh"
+    eps: float = 1e-5
+
+    def before_attention(self, x: Tensor) -> Tensor:
+        """x: (rows, dim). Queries, keys and values, (rows, 3 * dim)."""
+        return self.qkv(layer_norm(x, self.norm1, self.eps))
+
+    def after_attention(self, x: Tensor, mixed: Tensor) -> Tensor:
+        """x with what the block adds; mixed: attention's result, (rows, dim)."""
+        x = x + self.proj(mixed)
+        h = layer_norm(x, self.norm2, self.eps)
+        inner = self.fc1(h, gelu=True) if self.activation == "gelu_tanh" else F.gelu(self.fc1(h))
+        return x + self.fc2(inner)
+
+
+class Vit:
+    """Blocks whose patches all see each other, within each picture."""
+
+    def __init__(self, blocks: Sequence[VitBlock], heads: int) -> None:
+        self.blocks, self.heads = blocks, heads
+        self._before, self._after = VitBlock.before_attention, VitBlock.after_attention
+
+    def compile(self) -> None:
+        """Fuse what stands between the products; attention stays as it is."""
+        self._before = torch.compile(VitBlock.before_attention)
+        self._after = torch.compile(VitBlock.after_attention)
+
+    def __call__(self, x: Tensor, n: int) -> Tensor:
+        """x: (n * patches, dim), of n pictures of equally many patches. Returns the same shape; no norm follows."""
+        for block in self.blocks:
+            qkv = self._before(block, x)
+            q, k, v = qkv.view(n, -1, 3, self.heads, x.shape[1] // self.heads).permute(2, 0, 3, 1, 4).contiguous()
+            x = self._after(block, x, attend_all(q, k, v))
+        return x

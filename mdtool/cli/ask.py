@@ -1,0 +1,94 @@
+"""What caption, query, detect and point share: a model is asked about photos, and its answers printed or recorded."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING
+
+from mdtool.cli.options.batch import BatchOptions
+from mdtool.cli.options.model import ModelOptions
+from mdtool.cli.options.printing import AnswerPrinting
+from mdtool.errors import Exit
+
+if TYPE_CHECKING:  # what takes long to load, and --help does not need
+    from engine.contract import Request
+    from engine.generation.verbs import VisionModel
+    from mdtool.console import Console
+    from mdtool.jobs.batch.messages import VideoTask
+    from mdtool.media.sources.discover import Selection
+
+
+def _each_frame(videos: "VideoTask") -> "VideoTask":
+    return videos
+
+
+@dataclass(frozen=True)
+class Task:
+    """What one command asks.
+
+    Attributes:
+        skill: That the model needs; the command is called like it.
+        images: Files, folders and globs, as they were given.
+        requests: Without their image.
+        prompts: What the model must be able to answer, as `load_model` has them.
+        save: Where copies go that show what was found.
+        videos: From the moments of videos to what is asked about them; by default each request of each frame.
+        options: All else that has a say in the answers, by the names of a BATCH fingerprint.
+        unrecorded: Options, by name and value, that don't go together with records.
+    """
+
+    skill: str
+    images: Sequence[str]
+    requests: "Sequence[Request]"
+    prompts: Sequence[str]
+    threshold: float | None = None
+    save: str | None = None
+    videos: "Callable[[VideoTask], VideoTask]" = _each_frame
+    options: Mapping[str, object] = field(default_factory=dict)
+    unrecorded: Mapping[str, object] = field(default_factory=dict)
+
+
+def ask(task: Task, model: ModelOptions, printing: AnswerPrinting, batch: BatchOptions) -> Exit:
+    """Record the answers if an option makes a batch of it, else print them.
+
+    Raises:
+        UsageError: Options that can't be, or not together.
+        NoInput: There is no photo.
+    """
+    from mdtool.cli.batch import Asking, run_batch, selection_of, video_task
+    from mdtool.cli.values import check_apart
+    from mdtool.model_selection import Notices, load_model
+
+    console, computing = printing.console, model.computing
+    selection = selection_of(batch, task.images)
+    load = partial(
+        load_model, model.model, task.skill, task.prompts, computing,
+        threshold=task.threshold, notices=Notices(console.note, console.note, console.explain),
+    )  # fmt: skip
+    if not batch.wanted:
+        return _print_answers(task, selection, load, console, as_json=printing.json, overwrite=batch.overwrite)
+    videos = task.videos(video_task(batch))
+    check_apart("--jsonl", {"--json": printing.json, "--save": task.save, **task.unrecorded})
+    decides = {"computing": computing, **batch.moments, **task.options}
+    asking = Asking(task.skill, task.requests, videos, load, task.threshold, decides)
+    return run_batch(batch, selection, asking, console)
+
+
+def _print_answers(
+    task: Task,
+    selection: "Selection",
+    load: "Callable[[], VisionModel]",
+    console: "Console",
+    *,
+    as_json: bool,
+    overwrite: bool,
+) -> Exit:
+    from mdtool.exports.annotated_image import targets_of
+    from mdtool.jobs.inference.answer import answer, find_photos, is_one, show_as
+
+    sources = find_photos(selection)
+    many = not is_one(sources, task.images)
+    targets = None if task.save is None else targets_of(sources, task.save, many, overwrite)
+    model = load()
+    show = show_as(task.requests, model, as_json, many)
+    return answer(sources, model, task.requests, show, console, task.threshold, targets, overwrite)

@@ -1,0 +1,1 @@
+"""Options that several commands have, declared once: a dataclass each for those that belong together."""

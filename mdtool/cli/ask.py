@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # what takes long to load, and --help does not need
     from mdtool.media.sources.discover import Selection
 
 
-def _by_frames(videos: "VideoTask") -> "VideoTask":
+def _each_frame(videos: "VideoTask") -> "VideoTask":
     return videos
 
 
@@ -43,7 +43,7 @@ class Task:
     prompts: Sequence[str]
     threshold: float | None = None
     save: str | None = None
-    videos: "Callable[[VideoTask], VideoTask]" = _by_frames
+    videos: "Callable[[VideoTask], VideoTask]" = _each_frame
     options: Mapping[str, object] = field(default_factory=dict)
     unrecorded: Mapping[str, object] = field(default_factory=dict)
 

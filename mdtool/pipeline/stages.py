@@ -4,9 +4,8 @@ import queue
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from mdtool.errors import TooSlow
@@ -34,21 +33,19 @@ def ahead(items: Iterable[T], depth: int, timeout: float | None = None) -> Gener
 
 
 class Pause:
-    """Nothing came for POLL_SECONDS."""
-
-
-@dataclass
-class Patience:
-    """How long, in seconds, a stage is waited for before a Pause; may be changed while it goes on."""
-
-    seconds: float = POLL_SECONDS
+    """Nothing has come for a while."""
 
 
 def ahead_with_pauses(
-    items: Iterable[T | Pause], depth: int, timeout: float | None = None, patience: Patience | None = None
+    items: Iterable[T | Pause],
+    depth: int,
+    timeout: float | None = None,
+    wait: Callable[[], float] = lambda: POLL_SECONDS,
 ) -> Generator[T | Pause]:
-    """As `ahead`, and tells whenever there is nothing yet. Items may be a Pause, where there is work but no result."""
-    patience = patience or Patience()
+    """As `ahead`, and tells whenever nothing has come for `wait()` seconds.
+
+    Items may be a Pause, where there is work but no result.
+    """
     ready: queue.Queue[T | _End] = queue.Queue(depth)
     stopped = threading.Event()
     is_stuck, begun = False, time.monotonic()
@@ -89,7 +86,7 @@ def ahead_with_pauses(
         asked = time.monotonic()
         while True:
             try:
-                item = ready.get(timeout=patience.seconds)
+                item = ready.get(timeout=wait())
             except queue.Empty:
                 check_not_ending()
                 if timeout and time.monotonic() - max(begun, asked) > timeout:

@@ -39,7 +39,7 @@ from mdtool.media.sources.discover import Selection
 from mdtool.media.sources.inputs import Input
 from mdtool.pipeline.stages import POLL_SECONDS, Pause, ahead_with_pauses
 from mdtool.records.batch import Record
-from mdtool.records.findings import FindingsFile, Moment, Verdict
+from mdtool.records.findings import FindingsFile
 
 
 @dataclass(frozen=True)
@@ -166,8 +166,8 @@ class Coordinator:
                 self._progress.waited += seconds
             case FrameFailed(number=number, place=place):
                 self._write(number, place, None)
-            case FrameFound(number=number, place=place, moment=moment, verdict=verdict):
-                self._write(number, place, partial(self._write_findings, self._in_flight[number], moment, verdict))
+            case FrameFound(number=number, place=place):
+                self._write(number, place, partial(self._write_findings, self._in_flight[number], result))
             case Answered(time=float()):
                 record = of_picture(self._in_flight[result.number].name, self._plan.about, result, self._made)
                 self._write(result.number, result.place, partial(self._add, record))
@@ -282,9 +282,11 @@ class Coordinator:
         with heeded():
             self._sink.add(record)
 
-    def _write_findings(self, flight: InFlight, moment: Moment, verdict: Verdict) -> None:
+    def _write_findings(self, flight: InFlight, found: FrameFound) -> None:
         if flight.findings is None:
             about, find = self._plan.about, self._task.videos.find
             assert find
-            flight.findings = FindingsFile(self._sink, flight.name, about["model"], find.prompts, about["settings"])
-        flight.findings.write(moment, verdict)
+            flight.findings = FindingsFile(
+                self._sink, flight.name, about["model"], find.prompts, about["settings"], found.version.sha256
+            )
+        flight.findings.write(found.moment, found.verdict)

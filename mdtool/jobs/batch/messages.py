@@ -119,6 +119,7 @@ class FrameFound:
 
     number: int
     place: int
+    version: Version
     moment: Moment
     verdict: Verdict
 

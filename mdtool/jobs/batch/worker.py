@@ -35,12 +35,12 @@ from mdtool.jobs.batch.read_input import Content, changed, read_input
 from mdtool.jobs.batch.video_frames import Damage, VideoFrame, frames_of
 from mdtool.jobs.each_input import cause_of
 from mdtool.jobs.inference.picture import Picture
-from mdtool.jobs.inference.read_ahead import Attempt
-from mdtool.jobs.inference.requests import Asked, Encode, ask
+from mdtool.jobs.inference.read_ahead import Attempt, Patience
+from mdtool.jobs.inference.requests import Asked, Encode, ask_as_they_come
 from mdtool.media.sources.open_media import is_live, open_picture
 from mdtool.pipeline.analyse import analysed
 from mdtool.pipeline.run import Inquiry
-from mdtool.pipeline.stages import Patience, Pause, ahead_with_pauses
+from mdtool.pipeline.stages import Pause, ahead_with_pauses
 from mdtool.records.answers import told
 from mdtool.records.run_report import Report
 from mdtool.tracking.detector import finding
@@ -109,7 +109,7 @@ class Worker:
         self._next: tuple[WorkItem, Version] | None = None  # a video in all of which things are to be found
         self._all_read = False
         self._waited = 0.0
-        self.patience = Patience()  # of who reads inputs for it, while it has answers under way
+        self.patience = Patience()  # that inputs are to have
 
     def read(self, item: WorkItem) -> Content:
         """What the input of an item holds. Raises InputError."""
@@ -134,8 +134,8 @@ class Worker:
         """Up to a video in all of which things are to be found, for which nothing else may be under way."""
         task, keep = self._task, self._task.side_outputs.needs_pixels
         pictures = self._pictures(source)
-        events = ask(
-            pictures, self._model, task.requests, keep_pixels=keep, encode=self._encode, patience=self.patience
+        events = ask_as_they_come(
+            pictures, self._model, task.requests, keep_pixels=keep, patience=self.patience, encode=self._encode
         )
         for one in events:
             if one and not isinstance(one[1], Piece):
@@ -211,7 +211,9 @@ class Worker:
         known = item.known.times if item.known and item.known.identity == video.version.identity else ()
         try:
             ahead: Generator[VideoFrame | Damage | Pause]
-            ahead = ahead_with_pauses(frames_of(item.source, task.videos), FRAMES_AHEAD, task.timeout, self.patience)
+            ahead = ahead_with_pauses(
+                frames_of(item.source, task.videos), FRAMES_AHEAD, task.timeout, self.patience.seconds
+            )
             with closing(ahead) as frames:
                 for frame in self._timed(frames):
                     if self._is_late():
@@ -343,7 +345,7 @@ class Worker:
                 made = analysed(item.source, inquiry, report, tick, videos.live, self._task.timeout)
                 with closing(made) as frames:
                     for moment, verdict in frames:
-                        yield FrameFound(item.number, place, moment, verdict)
+                        yield FrameFound(item.number, place, version, moment, verdict)
                         place, size = place + 1, moment.size
         except _TimeIsUp:
             yield Unfinished(item.number, place)

@@ -15,13 +15,12 @@ from mdtool.interruption import check_not_ending
 from mdtool.jobs.each_input import cause_of
 from mdtool.jobs.inference.picture import Picture
 from mdtool.jobs.inference.print_answers import TextLines, print_places, print_record, print_table
-from mdtool.jobs.inference.read_ahead import read_ahead
+from mdtool.jobs.inference.read_ahead import Patience, read_ahead
 from mdtool.jobs.inference.requests import Asked, Event, ask, in_order
 from mdtool.media.image.decode_image import read_picture
 from mdtool.media.sources.discover import Selection, listed
 from mdtool.media.sources.inputs import VIDEOS, Input
 from mdtool.media.sources.open_media import live_picture, picture_bytes
-from mdtool.pipeline.stages import Patience
 from recipes.draw import colours_of
 
 Show = Callable[[Asked, Event], None]
@@ -55,7 +54,6 @@ def answer(
     requests: Sequence[Request],
     show: Show,
     console: Console,
-    threshold: float | None = None,
     save: Mapping[Input, Path] | None = None,
     overwrite: bool = False,
 ) -> Exit:
@@ -80,9 +78,9 @@ def answer(
     patience = Patience()
     attempts = read_ahead(sources, read, model.pictures_at_once, patience=patience)
     pictures = (Picture(one.item, one.value, one.error) if one else None for one in attempts)
-    answers = ask(pictures, model, requests, keep_pixels=bool(targets), patience=patience)
+    answers = in_order(ask(pictures, model, requests, keep_pixels=bool(targets), patience=patience))
     try:
-        for asked, event in in_order(filter(None, answers)):
+        for asked, event in answers:
             check_not_ending()
             source = asked.source
             show(asked, event)
@@ -105,6 +103,8 @@ def answer(
                 found = []
     except EngineError as error:
         raise MdtoolError(str(error)) from error
+    finally:
+        answers.close()
     if not failures:
         return Exit.OK
     return next(iter(failures.values())) if len(sources) == 1 else Exit.SOME_FAILED

@@ -11,11 +11,35 @@ from typing import Generic, TypeVar
 
 from mdtool.errors import TooSlow
 from mdtool.interruption import check_not_ending
-from mdtool.pipeline.stages import Patience, Pause, ahead_with_pauses
+from mdtool.pipeline.stages import POLL_SECONDS, Pause, ahead_with_pauses
 
+GRACE = 0.05  # seconds for which those who have other work wait for an item: most come sooner than a step is done
 READERS = min(4, max(2, os.cpu_count() or 2))
 I = TypeVar("I")  # noqa: E741  an item
 V = TypeVar("V")
+
+
+class Patience:
+    """How long a source lets who takes its items wait, before it says that there is none yet.
+
+    is_short: there is other work; then it is GRACE in all, until an item comes.
+    """
+
+    is_short = False
+    _since: float | None = None  # when an item was first waited for in vain
+
+    def renew(self) -> None:
+        """An item has come."""
+        self._since = None
+
+    def seconds(self) -> float:
+        if not self.is_short:
+            self._since = None
+            return POLL_SECONDS
+        now = time.monotonic()
+        if self._since is None:
+            self._since = now
+        return max(0.0, self._since + GRACE - now)
 
 
 @dataclass
@@ -41,16 +65,15 @@ def read_ahead(
     items: Iterable[I | Pause],
     read: Callable[[I], V],
     depth: int,
-    *,
     timeout: float | None = None,
     patience: Patience | None = None,
 ) -> Generator[Attempt[I, V] | None]:
     """What `read` makes of the items, in their order; made by several threads.
 
-    None comes whenever there is nothing yet. Items may be a Pause, where there is none yet. depth: how many are read
-    and wait. timeout: seconds that reading one may take; it is then given up as TooSlow. patience: after how long
-    None comes.
+    None comes whenever there is nothing yet, as soon as patience has it. Items may be a Pause, where there is none yet.
+    depth: how many are read and wait. timeout: seconds that reading one may take; it is then given up as TooSlow.
     """
+    wait = (patience or Patience()).seconds
     todo: SimpleQueue[Attempt[I, V] | None] = SimpleQueue()
 
     def work() -> None:
@@ -72,13 +95,12 @@ def read_ahead(
     for _ in range(READERS):
         begin_work()
     try:
-        patience = patience or Patience()
-        with closing(ahead_with_pauses(row(), depth, None, patience)) as attempts:
+        with closing(ahead_with_pauses(row(), depth, wait=wait)) as attempts:
             for attempt in attempts:
                 if isinstance(attempt, Pause):
                     yield None
                     continue
-                while not attempt.ended.wait(patience.seconds):
+                while not attempt.ended.wait(wait()):
                     check_not_ending()
                     if timeout and attempt.begun and time.monotonic() - attempt.begun > timeout:
                         begin_work()  # in place of the one that may be stuck for ever

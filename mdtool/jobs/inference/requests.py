@@ -2,20 +2,30 @@
 
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 from typing import Any
 
 import numpy as np
 
-from engine.contract import Done, EncodedImage, EngineError, Failed, Model, Piece, Request
+from engine.contract import (
+    ChatRequest,
+    Done,
+    EncodedImage,
+    EngineError,
+    Failed,
+    Model,
+    Piece,
+    Request,
+)
 from mdtool.jobs.inference.picture import Picture
+from mdtool.jobs.inference.read_ahead import Patience
 from mdtool.media.sources.inputs import Input
-from mdtool.pipeline.stages import POLL_SECONDS, Patience
 
 Event = Piece | Done | Failed
 Encode = Callable[[Sequence[np.ndarray]], Sequence[EncodedImage]]
+AT_ONCE_SECONDS = 0.1  # for which encoding pictures keeps the answers under way from their next step
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,63 +57,88 @@ def ask(
     requests: Sequence[Request],
     *,
     keep_pixels: bool = False,
-    encode: Encode | None = None,
     patience: Patience | None = None,
-) -> Iterator[tuple[Asked, Event] | None]:
+) -> Iterator[tuple[Asked, Event]]:
     """What comes of every request about every picture, as it comes, each up to its Done or Failed.
 
-    Pictures may come slowly: None stands for there being none yet. What is under way goes on meanwhile, and new
-    pictures take the places that come free. A picture that could not be read, or that the model can't encode, gives one
-    Failed in place of its answers.
-
-    Args:
-        pictures: each is asked about once; None is passed on where nothing is under way.
-        model: is driven here, and nowhere else meanwhile.
-        requests: without their image.
-        keep_pixels: whether `Asked.picture` keeps them.
-        encode: in place of the model's own.
-        patience: how long the pictures wait before they give None; set to no time while answers are under way.
+    requests: without their image. pictures, patience: as `ask_as_they_come` has them. A picture that could not be read,
+    or that the model can't encode, gives one Failed in place of its answers.
     """
-    scheduler = model.scheduler()
-    asked: dict[int, Asked] = {}  # by ticket, until they are done
+    return filter(None, ask_as_they_come(pictures, model, requests, keep_pixels=keep_pixels, patience=patience))
+
+
+def ask_as_they_come(
+    pictures: Iterable[Picture | None],
+    model: Model,
+    requests: Sequence[Request],
+    *,
+    keep_pixels: bool = False,
+    patience: Patience | None = None,
+    encode: Encode | None = None,
+) -> Iterator[tuple[Asked, Event] | None]:
+    """As `ask`, of pictures that may come slowly: None stands for there being none yet, and is passed on if no answer
+    is under way.
+
+    patience: that of the source, which is told when answers are under way, so that it does not keep them waiting.
+    encode: in place of the model's own.
+    """
+    scheduler, patience = model.scheduler(), patience or Patience()
+    asked: dict[int, Asked] = {}  # by their ticket, until they are done
     failed: deque[tuple[Asked, Failed]] = deque()
-    source, numbers, more = iter(pictures), count(), True
-    while more or not scheduler.idle:
-        if patience:
-            patience.seconds = POLL_SECONDS if scheduler.idle else 0.0
+    source, ours = iter(pictures), count()
+    ended = False
+
+    def some() -> list[Picture]:
+        """Those that are there, as many as are encoded together."""
+        nonlocal ended
         chunk: list[Picture] = []
-        waits = False
-        while more and not waits and scheduler.free_places and len(chunk) < model.pictures_at_once:
+        while len(chunk) < model.pictures_at_once:
+            patience.is_short = bool(chunk) or not scheduler.idle
             try:
                 picture = next(source)
             except StopIteration:
-                more = False
+                ended = True
                 break
-            waits = picture is None
-            if picture is not None:
-                chunk.append(picture)
-        since = time.perf_counter()
-        for picture, encoded in zip(chunk, _encoded(chunk, encode or model.encode), strict=True):
-            kept = picture if keep_pixels else replace(picture, pixels=None)
-            if isinstance(encoded, Exception):
-                one = Asked(next(numbers), kept, requests[0], 0, picture.size, True, since)
-                failed.append((one, Failed(-1, encoded)))
-                continue
-            for number, request in enumerate(requests):
-                last = number == len(requests) - 1
-                ticket = scheduler.add(replace(request, image=encoded))
-                asked[ticket] = Asked(next(numbers), kept, request, number, picture.size, last, since)
-        if scheduler.idle and waits:
+            if picture is None:
+                break
+            patience.renew()
+            chunk.append(picture)
+        return chunk
+
+    while not (ended and scheduler.idle):
+        begin = time.monotonic()
+        while not ended and scheduler.free_places and (chunk := some()):
+            since = time.perf_counter()
+            for picture, encoded in zip(chunk, _encoded(chunk, encode or model.encode), strict=True):
+                kept = picture if keep_pixels else replace(picture, pixels=None)
+                if isinstance(encoded, Exception):
+                    failed.append(
+                        (Asked(next(ours), kept, requests[0], 0, picture.size, True, since), Failed(-1, encoded))
+                    )
+                    continue
+                for number, request in enumerate(requests):
+                    last = number == len(requests) - 1
+                    ticket = scheduler.add(_about(encoded, request))
+                    asked[ticket] = Asked(next(ours), kept, request, number, picture.size, last, since)
+            if time.monotonic() - begin > AT_ONCE_SECONDS:
+                break
+        if scheduler.idle and not failed and not ended:
             yield None
         for event in scheduler.step():
             yield (asked[event.index] if isinstance(event, Piece) else asked.pop(event.index)), event
             while failed:
                 yield failed.popleft()
-        while failed:
-            yield failed.popleft()
+        if scheduler.idle:
+            while failed:
+                yield failed.popleft()
 
 
-def in_order(answers: Iterable[tuple[Asked, Event]]) -> Iterator[tuple[Asked, Event]]:
+def _about(encoded: EncodedImage, request: Request) -> Request:
+    assert not isinstance(request, ChatRequest)
+    return replace(request, image=encoded)
+
+
+def in_order(answers: Iterable[tuple[Asked, Event]]) -> Generator[tuple[Asked, Event]]:
     """What `ask` gives in the order of the requests: all of the first, as it comes, and then all of the next."""
     held: defaultdict[int, deque[tuple[Asked, Event]]] = defaultdict(deque)
     due = 0

@@ -59,7 +59,11 @@ RULE = {
     "name": WORDS, "action": some("blur"), "prompts": tuples_of(WORDS, 1), "style": some(Style(), Style(feather=0.5)),
     "thresholds": st.builds(Thresholds, **THRESHOLDS), "only": REGIONS, "keep": REGIONS,
 }  # fmt: skip
-GENERATION = {"temperature": perhaps(PART), "top_p": perhaps(PART), "max_tokens": perhaps(COUNT), "seed": COUNT}
+GENERATION = {
+    "temperature": perhaps(PART), "top_p": perhaps(PART), "max_tokens": perhaps(COUNT), "seed": COUNT,
+    "top_k": some(None, 1, 2), "min_p": perhaps(PART), "repetition_penalty": some(None, 0.5, 1.5),
+    "presence_penalty": some(None, 0.5, 1.5), "stop": tuples_of(WORDS),
+}  # fmt: skip
 SAMPLING = {"stride": perhaps(COUNT), "fps": perhaps(PART), "at_least": COUNT}
 ENCODING = {
     "codec": perhaps(WORDS), "crf": perhaps(COUNT), "preset": perhaps(WORDS), "pixel_format": perhaps(WORDS),
@@ -75,7 +79,7 @@ ALL: dict[type[Any], dict[str, st.SearchStrategy[Any]]] = {
         "references": tuples_of(st.tuples(PART, PART)), "generation": st.builds(Generation, **GENERATION),
         "adapter": perhaps(TEXT), "allowed": some(None, Number(), Choices(("yes", "no")), Choices(("no", "yes"))),
     },
-    DetectRequest: OBJECTS,
+    DetectRequest: OBJECTS | {"threshold": perhaps(PART)},
     PointRequest: OBJECTS,
     Generation: GENERATION,
     Choices: {"texts": some(("yes", "no"), ("no", "yes"), ("yes", "no", "maybe"))},

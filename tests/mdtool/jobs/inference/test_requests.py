@@ -1,14 +1,18 @@
 """Answers come in the order of the photos and prompts, however the model finishes them, and each as soon as it can."""
 
-from collections.abc import Iterable, Sequence
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from engine.contract import (
+    Answer,
     CaptionRequest,
     Done,
+    EncodedImage,
     EngineError,
     Failed,
     Piece,
@@ -18,6 +22,7 @@ from engine.contract import (
 from mdtool.errors import InputError
 from mdtool.jobs.inference.picture import Picture
 from mdtool.jobs.inference.print_answers import TextLines
+from mdtool.jobs.inference.read_ahead import Patience, read_ahead
 from mdtool.jobs.inference.requests import Asked, Event, ask, in_order
 from mdtool.media.sources.inputs import Input
 
@@ -37,14 +42,13 @@ def photo(name: str) -> Picture:
 
 
 class Scripted:
-    """Takes all requests at once, and plays these events in turn, each once there is a request that it can be of; the
-    real one's order depends on what it says."""
+    """Takes all requests at once, and then plays these events; the real one's order depends on what it says."""
 
     name = "scripted"
     pictures_at_once = 3
 
     def __init__(self, events: Sequence[Event]) -> None:
-        self.events = list(events)
+        self.events = events
         self.requests: list[Request] = []
         self.batches: list[int] = []
 
@@ -54,26 +58,32 @@ class Scripted:
         self.batches.append(len(images))
         return [sum(self.batches) - len(images) + number for number in range(len(images))]
 
-    free_places = 1 << 30
+    def scheduler(self) -> "Script":
+        return Script(self)
 
-    def scheduler(self) -> "Scripted":
-        return self
+
+class Script:
+    """Takes all requests there are, and then plays the events."""
+
+    free_places = 100
+
+    def __init__(self, model: Scripted) -> None:
+        self.requests, self.events = model.requests, [*model.events]
 
     @property
     def idle(self) -> bool:
-        return not self.events or not self.requests
+        return not (self.requests and self.events)
 
     def add(self, request: Request) -> int:
         self.requests.append(request)
         return len(self.requests) - 1
 
     def step(self) -> list[Event]:
-        is_due = self.events and self.events[0].index < len(self.requests)
-        return [self.events.pop(0)] if is_due else []
+        return [] if self.idle else [self.events.pop(0)]
 
 
-def played(model: Scripted, pictures: Sequence[Picture], requests: Sequence[Request]) -> list[tuple[str, Event]]:
-    return [(asked.source.name, event) for asked, event in in_order(filter(None, ask(pictures, model, requests)))]  # type: ignore[arg-type]
+def played(model: Scripted, shots: Sequence[Picture], requests: Sequence[Request]) -> list[tuple[str, Event]]:
+    return [(asked.source.name, event) for asked, event in in_order(ask(shots, model, requests))]  # type: ignore[arg-type]
 
 
 def test_what_comes_out_of_order_waits_for_its_turn() -> None:
@@ -103,7 +113,7 @@ def test_pixels_are_kept_only_where_copies_are_wanted(keep: bool) -> None:
 
 def test_the_first_in_turn_is_passed_on_at_once() -> None:
     model = Scripted([Piece(0, "a"), Piece(0, "b"), Done(0, "ab")])
-    stream = in_order(filter(None, ask(photos("0"), model, [CaptionRequest(None)])))  # type: ignore[arg-type]
+    stream = in_order(ask(photos("0"), model, [CaptionRequest(None)]))  # type: ignore[arg-type]
     assert next(stream)[1] == Piece(0, "a")
 
 
@@ -130,6 +140,76 @@ def test_a_photo_that_cannot_be_read_or_encoded_fails_in_its_turn(place: int, fa
 def test_nothing_but_broken_photos() -> None:
     out = played(Scripted([]), photos("broken"), [CaptionRequest(None), CaptionRequest(None, "short")])
     assert [type(event) for _, event in out] == [Failed]
+
+
+class Paced:
+    """Answers each request in ten steps. moments: when steps were taken, and how many requests they were for."""
+
+    name, pictures_at_once = "paced", 1
+
+    def __init__(self) -> None:
+        self.left: dict[int, int] = {}
+        self.added = 0
+        self.moments: list[tuple[float, int]] = []
+
+    def encode(self, images: Sequence[np.ndarray]) -> list[EncodedImage]:
+        return [EncodedImage()] * len(images)
+
+    def scheduler(self) -> "Paced":
+        return self
+
+    @property
+    def idle(self) -> bool:
+        return not self.left
+
+    @property
+    def free_places(self) -> int:
+        return 4 - len(self.left)
+
+    def add(self, request: Request) -> int:
+        self.left[self.added], self.added = 10, self.added + 1
+        return self.added - 1
+
+    def step(self) -> list[Event]:
+        self.moments.append((time.monotonic(), len(self.left)))
+        self.left = {ticket: left - 1 for ticket, left in self.left.items()}
+        done: list[Event] = [Done(ticket, Answer("")) for ticket, left in self.left.items() if not left]
+        self.left = {ticket: left for ticket, left in self.left.items() if left}
+        return done
+
+
+def test_a_source_that_sleeps_keeps_no_answer_waiting() -> None:
+    """A picture comes each second: the answers under way go on meanwhile, and a place is filled as it comes."""
+    patience, model = Patience(), Paced()
+
+    def read(source: Input) -> np.ndarray:
+        if source.name != "0":
+            with one_at_a_time:
+                time.sleep(1)
+        return PIXELS
+
+    one_at_a_time = threading.Lock()
+    sources = [photo(str(number)).source for number in range(3)]
+    attempts = read_ahead(sources, read, 4, patience=patience)
+    pictures = (Picture(one.item, one.value, one.error) if one else None for one in attempts)
+    begin, ended = time.monotonic(), []
+    for _ in ask(pictures, model, [CaptionRequest(None)], patience=patience):  # type: ignore[arg-type]
+        ended.append(time.monotonic() - begin)
+    assert ended[0] < 0.9  # and not when the next picture has come
+    assert len(ended) == 3
+
+
+def test_places_are_filled_while_others_go_on() -> None:
+    patience, model = Patience(), Paced()
+
+    def pictures() -> Iterator[Picture | None]:
+        for number in range(8):
+            yield photo(str(number))
+            yield None
+
+    assert len(list(ask(pictures(), model, [CaptionRequest(None)], patience=patience))) == 8  # type: ignore[arg-type]
+    assert max(count for _, count in model.moments) == 4
+    assert len(model.moments) < 8 * 10 / 2
 
 
 def asked(request: Request, name: str = "a.jpg") -> Asked:

@@ -149,7 +149,7 @@ def test_a_field_that_comes_later_keeps_results(monkeypatch: pytest.MonkeyPatch)
 def test_fingerprints_that_users_have_on_disk() -> None:
     """Where these change, all results of all users are thrown away."""
     requests = [QueryRequest(None, "dog?", generation=Generation(0.0), allowed=Choices(("yes", "no")))]
-    options = {"command": "query", "model": "moondream2", "revision": "r", "threshold": None}
+    options = {"command": "query", "model": "moondream2", "revision": "r"}
     assert fingerprint(BATCH, requests=requests, computing=Computing(), **options) == "1-23cc2ed1d0854bbb"
     question = Question(("face",), sampling=Sampling(fps=2.0))
     known = {"model": "centerface", "question": question, "redaction": Redaction(), "form": Form()}

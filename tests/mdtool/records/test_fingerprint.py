@@ -86,7 +86,7 @@ ALL: dict[type[Any], dict[str, st.SearchStrategy[Any]]] = {
     Number: {},
     Computing: {
         "device": WORDS, "dtype": perhaps(WORDS), "quantize": WORDS, "compile": st.booleans(), "detail": WORDS,
-        "resize": some(None, "vips", "pillow"),
+        "resize": some(None, "vips", "pillow"), "adapter": perhaps(WORDS),
     },
     Question: {
         "prompts": tuples_of(WORDS), "threshold": perhaps(PART), "sampling": st.builds(Sampling, **SAMPLING),

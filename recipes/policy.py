@@ -46,7 +46,7 @@ from typing import Any, Literal, Protocol, TypeVar, cast, get_args
 
 from engine.contract import normalise
 from recipes.redact import Name, Style
-from recipes.regions import Rectangle, Region, chosen, parse_region
+from recipes.regions import PictureArea, Rectangle, chosen, parse_region
 
 Action = Literal["flag", "blur", "pixelate", "solid", "obfuscate", "cover", "mute", "cut"]
 ACTIONS = get_args(Action)
@@ -103,8 +103,8 @@ class Rule:
     answers: tuple[str, ...] = ()
     style: Style | None = None
     thresholds: Thresholds = Thresholds()
-    only: tuple[Region, ...] = ()
-    keep: tuple[Region, ...] = ()
+    only: tuple[PictureArea, ...] = ()
+    keep: tuple[PictureArea, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.name.strip() or not self.name.isprintable():
@@ -186,8 +186,8 @@ def of_prompts(
     style: Style = _STYLE,
     thresholds: Thresholds = Thresholds(),
     *,
-    only: Sequence[Region] = (),
-    keep: Sequence[Region] = (),
+    only: Sequence[PictureArea] = (),
+    keep: Sequence[PictureArea] = (),
 ) -> Policy:
     """A rule for each prompt, called like it, all with the same action. style: its name gives way to the action's.
 
@@ -268,7 +268,7 @@ def _rule(table: Mapping[str, Any]) -> Rule:
     return rule
 
 
-def _regions(table: Mapping[str, Any], key: str) -> tuple[Region, ...]:
+def _regions(table: Mapping[str, Any], key: str) -> tuple[PictureArea, ...]:
     try:
         return tuple(parse_region(text) for text in _listed(table, key))
     except ValueError as error:

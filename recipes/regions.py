@@ -23,7 +23,7 @@ R = TypeVar("R", bound=Rectangle)
 
 
 @dataclass(frozen=True, slots=True)
-class Region:
+class PictureArea:
     """A part of the displayed picture: in fractions of it, or in its pixels."""
 
     x_min: float
@@ -32,14 +32,14 @@ class Region:
     y_max: float
     pixels: bool = False
 
-    def in_fractions(self, width: int, height: int) -> "Region":
+    def in_fractions(self, width: int, height: int) -> "PictureArea":
         """The same region of a picture of that many pixels. ValueError: the picture has nothing of it."""
         if not self.pixels:
             return self
         if self.x_min >= width or self.y_min >= height:
             numbers = ",".join(f"{n:g}" for n in (self.x_min, self.y_min, self.x_max, self.y_max))
             raise ValueError(f"the region {numbers} lies outside of a picture of {width}x{height} pixels")
-        return Region(self.x_min / width, self.y_min / height, self.x_max / width, self.y_max / height)
+        return PictureArea(self.x_min / width, self.y_min / height, self.x_max / width, self.y_max / height)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class Size:
         return self.value if self.pixels else self.value * min(width, height)
 
 
-def parse_region(text: str) -> Region:
+def parse_region(text: str) -> PictureArea:
     """From "x0,y0,x1,y1": fractions of the displayed picture if none is above 1, else whole pixels of it.
 
     Raises ValueError with one line for the person.
@@ -67,7 +67,7 @@ def parse_region(text: str) -> Region:
     pixels = max(numbers) > 1
     if pixels and not all(number.is_integer() for number in numbers):  # a slip such as 0.5,0.5,1,1.5
         raise ValueError(f"a region is fractions from 0 to 1 or whole pixels; {text!r} is neither")
-    return Region(x0, y0, x1, y1, pixels)
+    return PictureArea(x0, y0, x1, y1, pixels)
 
 
 def parse_size(text: str) -> Size:
@@ -84,8 +84,8 @@ def chosen(
     width: int,
     height: int,
     *,
-    keep: Sequence[Region] = (),
-    only: Sequence[Region] = (),
+    keep: Sequence[PictureArea] = (),
+    only: Sequence[PictureArea] = (),
     min_size: Size | None = None,
 ) -> list[R]:
     """The boxes to hide in a displayed picture of that many pixels.

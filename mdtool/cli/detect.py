@@ -70,14 +70,14 @@ def _tracked(
     from mdtool.cli.values import parsed
     from mdtool.pipeline.annotate import Question
     from mdtool.pipeline.run import Inquiry
-    from mdtool.tracking.detector import finding
+    from mdtool.tracking.detector import object_detector
     from mdtool.tracking.tiles import parse_tiles, tiled
 
     grid, live = parsed("--tiles", parse_tiles, tiles), LiveOptions(duration=duration).live
 
     def films_by(model: "VisionModel", films: "Films") -> "Films":
         question = Question(tuple(prompts), threshold, films.sampling, None, films.start, films.end)
-        inquiry = Inquiry(question, tiled(finding(model, prompts, threshold), grid), model.name)
+        inquiry = Inquiry(question, tiled(object_detector(model, prompts, threshold), grid), model.name)
         return replace(films, inquiry=inquiry, tiled=grid is not None, live=live)
 
     return films_by

@@ -10,21 +10,21 @@ from mdtool.media.image.image_file import Photo
 from mdtool.media.sources.inputs import Input
 from mdtool.media.sources.open_media import Medium, open_live, open_medium
 from mdtool.media.video.reader import VideoReader
-from mdtool.pipeline.image import judged_animation, judged_photo
-from mdtool.pipeline.live import LiveJudge
+from mdtool.pipeline.image import annotated_animation, annotated_photo
+from mdtool.pipeline.live import LiveAnnotator
 from mdtool.pipeline.live_output import followed
 from mdtool.pipeline.run import Inquiry, Live
 from mdtool.pipeline.stages import Stopwatch, ahead
-from mdtool.pipeline.video import frames_waiting, judged_video, with_luma
-from mdtool.records.findings import Moment, Verdict
+from mdtool.pipeline.video import annotated_video, frames_waiting, with_luma
+from mdtool.records.findings import FrameFindings, FrameInfo
 from mdtool.records.run_report import Report
-from mdtool.tracking.keyframe_sampler import Judged
+from mdtool.tracking.keyframe_sampler import AnnotatedFrame
 
 
 def analyse(
     source: Input,
     inquiry: Inquiry,
-    noted: Callable[[Moment, Verdict], None],
+    noted: Callable[[FrameInfo, FrameFindings], None],
     progress: Callable[[Report, int | None], None],
     live: Live,
     timeout: float | None = None,
@@ -37,7 +37,7 @@ def analyse(
     begin, clock = time.perf_counter(), Stopwatch()
     report = Report(source.name, "", inquiry.model)
 
-    def note(moment: Moment, verdict: Verdict, frames: int | None) -> None:
+    def note(moment: FrameInfo, verdict: FrameFindings, frames: int | None) -> None:
         report.count(moment, verdict)
         noted(moment, verdict)
         report.reach(moment)
@@ -45,12 +45,12 @@ def analyse(
 
     with ExitStack() as stack:
         if reader := open_live(source, stack, live.duration):
-            judge = LiveJudge(reader, inquiry.see, inquiry.question, live.delay, clock, blanks=False)
-            with followed(judge, report) as events:
+            annotator = LiveAnnotator(reader, inquiry.see, inquiry.question, live.delay, clock, blanks=False)
+            with followed(annotator, report) as events:
                 for event in events:
-                    if isinstance(event, Judged):
+                    if isinstance(event, AnnotatedFrame):
                         note(event.moment, event.verdict, None)
-            report.notes.append(judge.told())
+            report.notes.append(annotator.told())
         else:
             medium = open_medium(source, stack)
             try:
@@ -70,16 +70,16 @@ def analyse(
 
 def _judged(
     medium: Medium, inquiry: Inquiry, clock: Stopwatch, timeout: float | None
-) -> Generator[tuple[Moment, Verdict]]:
+) -> Generator[tuple[FrameInfo, FrameFindings]]:
     if isinstance(medium, Photo):
-        yield judged_photo(medium, inquiry, clock)
+        yield annotated_photo(medium, inquiry, clock)
     elif isinstance(medium, VideoReader):
         with closing(ahead(with_luma(clock.each("decode", medium)), frames_waiting(medium), timeout)) as decoded:
-            for event in judged_video(decoded, inquiry, medium, clock):
-                if isinstance(event, Judged):
+            for event in annotated_video(decoded, inquiry, medium, clock):
+                if isinstance(event, AnnotatedFrame):
                     yield event.moment, event.verdict
     else:
-        for judged, *_ in judged_animation(medium, inquiry, clock):
+        for judged, *_ in annotated_animation(medium, inquiry, clock):
             yield judged.moment, judged.verdict
 
 

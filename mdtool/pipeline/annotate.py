@@ -11,14 +11,14 @@ from mdtool.errors import UsageError
 from mdtool.interruption import check_not_ending
 from mdtool.media.video.frame import Frame
 from mdtool.pipeline.stages import Stopwatch
-from mdtool.records.findings import Verdict
-from mdtool.tracking.detector import See, Sight
-from mdtool.tracking.keyframe_sampler import Budget, Judged, Look, Seen, Watcher
+from mdtool.records.findings import FrameFindings
+from mdtool.tracking.detector import Detector, ImageFindings
+from mdtool.tracking.keyframe_sampler import AnnotatedFrame, Budget, KeyframeSampler, ModelCall, Seen
 from mdtool.tracking.sampling import Sampling
 from mdtool.tracking.tracks import Sighting
 
 Event = Frame | av.Packet
-JudgedEvent = Judged | av.Packet
+AnnotatedEvent = AnnotatedFrame | av.Packet
 
 
 @dataclass(frozen=True)
@@ -43,16 +43,16 @@ class Question:
             raise UsageError("--to: must be later than --from, or there is nothing to do")
 
 
-def judge(
-    events: Iterable[Event], see: See, question: Question, rate_of: Callable[[int], float], clock: Stopwatch
-) -> Iterator[JudgedEvent]:
+def annotate(
+    events: Iterable[Event], see: Detector, question: Question, rate_of: Callable[[int], float], clock: Stopwatch
+) -> Iterator[AnnotatedEvent]:
     """Every frame of every video stream judged, in order; packets of other streams pass at once.
 
     rate_of: frames a second of a stream. Raises what `see` raises, unless question.blank_errors.
     """
-    look = looking(see, question, clock)
+    look = model_call(see, question, clock)
     budget = Budget(question.max_calls)
-    watchers: dict[int, Watcher] = {}
+    watchers: dict[int, KeyframeSampler] = {}
     for event in events:
         if not isinstance(event, Frame):
             yield event
@@ -60,10 +60,10 @@ def judge(
             leaving = event.stream in watchers
             if leaving:
                 yield from watchers.pop(event.stream).finish()
-            yield Judged(event, Verdict(cut=leaving))  # what was replied before holds no longer
+            yield AnnotatedFrame(event, FrameFindings(cut=leaving))  # what was replied before holds no longer
         else:
             if event.stream not in watchers:
-                watchers[event.stream] = Watcher(look, question.sampling, budget, rate_of(event.stream))
+                watchers[event.stream] = KeyframeSampler(look, question.sampling, budget, rate_of(event.stream))
             yield from watchers[event.stream].push(event)
     for watcher in watchers.values():
         yield from watcher.finish()
@@ -74,7 +74,7 @@ def _outside(frame: Frame, question: Question) -> bool:
     return before or (question.end is not None and frame.time >= question.end)
 
 
-def looking(see: See, question: Question, clock: Stopwatch) -> Look:
+def model_call(see: Detector, question: Question, clock: Stopwatch) -> ModelCall:
     """How a watcher's looks are taken. Raises what `see` raises, unless question.blank_errors."""
 
     def look(frames: Sequence[Frame]) -> list[Seen | None]:
@@ -92,7 +92,7 @@ def looking(see: See, question: Question, clock: Stopwatch) -> Look:
     return look
 
 
-def _sightings(frame: Frame, sight: Sight) -> list[Sighting]:
+def _sightings(frame: Frame, sight: ImageFindings) -> list[Sighting]:
     height, width = frame.luma.shape
     scale = np.array([width, height, width, height])
     boxes = [(one.box, one.gaze) for one in sight.objects]

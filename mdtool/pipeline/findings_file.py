@@ -12,7 +12,7 @@ from mdtool import stdout
 from mdtool.errors import InputError, OutputError, UsageError, named
 from mdtool.media.files import stdin
 from mdtool.media.files.atomic_file import WholeFile
-from mdtool.records.findings import Lines, Record, Verdict, parsed
+from mdtool.records.findings import FrameFindings, Lines, Record, parsed
 
 
 class RecordedFindings:
@@ -38,7 +38,7 @@ class RecordedFindings:
         """All that were not asked for yet."""
         return self._records
 
-    def of(self, stream: int, frame: int, size: tuple[int, int] | None = None) -> Verdict:
+    def of(self, stream: int, frame: int, size: tuple[int, int] | None = None) -> FrameFindings:
         """What the file says about a frame of this size, (width, height) in pixels, as displayed.
 
         InputError if it says nothing, for then nothing is known of it, or if it is of another size.

@@ -19,11 +19,11 @@ from mdtool.errors import InputError
 from mdtool.interruption import check_not_ending
 from mdtool.media.sources.live import LiveReader
 from mdtool.media.video.frame import Frame
-from mdtool.pipeline.annotate import JudgedEvent, Question, looking
+from mdtool.pipeline.annotate import AnnotatedEvent, Question, model_call
 from mdtool.pipeline.stages import Stopwatch
-from mdtool.records.findings import Verdict
-from mdtool.tracking.detector import See
-from mdtool.tracking.keyframe_sampler import Budget, Judged, Look, Seen, Watcher
+from mdtool.records.findings import FrameFindings
+from mdtool.tracking.detector import Detector
+from mdtool.tracking.keyframe_sampler import AnnotatedFrame, Budget, KeyframeSampler, ModelCall, Seen
 
 POLL_SECONDS = 0.02
 WINDOW_SHARE, TAIL_SHARE = 0.25, 0.4  # of the frames in `delay`: judged together, and kept for what is seen after them
@@ -52,15 +52,15 @@ class _Waiting:
 
     frame: Frame
     came: float
-    judged: Judged | None = None
+    judged: AnnotatedFrame | None = None
 
 
 @dataclass
-class LiveJudge:
+class LiveAnnotator:
     """Judges in a thread of its own while frames come and go; `pace` tells how that goes."""
 
     reader: LiveReader
-    see: See
+    see: Detector
     question: Question
     delay: float
     clock: Stopwatch
@@ -73,8 +73,8 @@ class LiveJudge:
         held = max(2, int(self.delay * rate))
         self._rate = rate
         self._least_window, self._most_window = max(1, int(WINDOW_SHARE * held)), max(1, held // 2)
-        self._watcher = Watcher(
-            self._timed(looking(self.see, self.question, self.clock)),
+        self._watcher = KeyframeSampler(
+            self._timed(model_call(self.see, self.question, self.clock)),
             self.question.sampling,
             Budget(self.question.max_calls),
             rate,
@@ -82,13 +82,13 @@ class LiveJudge:
             tail=int(TAIL_SHARE * held),
         )
         self._todo: queue.Queue[Frame | None] = queue.Queue(held)
-        self._done: queue.SimpleQueue[Judged | BaseException] = queue.SimpleQueue()
+        self._done: queue.SimpleQueue[AnnotatedFrame | BaseException] = queue.SimpleQueue()
         self._stopped = threading.Event()
         self._waiting: deque[_Waiting] = deque()
         self._numbered: dict[int, _Waiting] = {}  # by the number that the judge knows a frame by
         self._given = 0
 
-    def _timed(self, look: Look) -> Look:
+    def _timed(self, look: ModelCall) -> ModelCall:
         """The same, and the window is made as wide as the model needs to keep up."""
 
         def timed(frames: Sequence[Frame]) -> list[Seen | None]:
@@ -100,7 +100,7 @@ class LiveJudge:
 
         return timed
 
-    def events(self) -> Generator[JudgedEvent]:
+    def events(self) -> Generator[AnnotatedEvent]:
         """Those of the reader, once. Raises what it and the model raise, and KeyboardInterrupt when asked to end."""
         thread = threading.Thread(target=self._judge, name="judge", daemon=True)
         thread.start()
@@ -112,7 +112,7 @@ class LiveJudge:
                 self._todo.put_nowait(None)
             thread.join()
 
-    def _judged(self) -> Iterator[JudgedEvent]:
+    def _judged(self) -> Iterator[AnnotatedEvent]:
         lost: InputError | None = None
         ended = False
         while not ended or self._waiting:
@@ -159,7 +159,7 @@ class LiveJudge:
                 raise judged
             self._numbered.pop(judged.frame.index).judged = judged
 
-    def _leave(self, now: float) -> Iterator[Judged]:
+    def _leave(self, now: float) -> Iterator[AnnotatedFrame]:
         while self._waiting:
             first = self._waiting[0]
             late = first.judged is None
@@ -170,7 +170,7 @@ class LiveJudge:
             frame = first.frame
             if late and self.blanks:
                 frame = replace(frame, picture=_blank_like(frame.picture))
-            yield Judged(frame, first.judged.verdict if first.judged else Verdict(hidden=True))
+            yield AnnotatedFrame(frame, first.judged.verdict if first.judged else FrameFindings(hidden=True))
 
     def told(self) -> str:
         """How it went, for a person."""

@@ -19,7 +19,7 @@ from engine.contract import Box
 from mdtool.errors import OutputError, cant_write
 from mdtool.media.files.atomic_file import open_fresh
 from mdtool.records.findings import Gazed
-from mdtool.tracking.detector import See, Sight, Sighted
+from mdtool.tracking.detector import Detector, ImageFindings, Sighted
 
 SCHEMA = "mdtool.journal/1"
 
@@ -32,7 +32,7 @@ class Journal:
 
         OutputError if it can't be written.
         """
-        self._known: dict[str, Sight] = {}
+        self._known: dict[str, ImageFindings] = {}
         head = json.dumps({"schema": SCHEMA, "settings": settings}) + "\n"
         try:
             self._file = _opened(path)
@@ -64,10 +64,10 @@ class Journal:
         """How many pictures are known."""
         return len(self._known)
 
-    def seeing(self, see: See) -> See:
+    def seeing(self, see: Detector) -> Detector:
         """The same, but what is known already is not asked again."""
 
-        def remembering(images: Sequence[np.ndarray]) -> list[Sight]:
+        def remembering(images: Sequence[np.ndarray]) -> list[ImageFindings]:
             digests = [digest_of(image) for image in images]
             new = {digest: image for digest, image in zip(digests, images, strict=True) if digest not in self._known}
             if new:
@@ -77,7 +77,7 @@ class Journal:
 
         return remembering
 
-    def _add(self, digest: str, sight: Sight) -> None:
+    def _add(self, digest: str, sight: ImageFindings) -> None:
         self._known[digest] = sight
         entry = {"picture": digest, "objects": [asdict(one) for one in sight.objects], "replies": dict(sight.replies)}
         try:
@@ -121,8 +121,8 @@ def digest_of(image: np.ndarray) -> str:
     return hashlib.blake2b(np.ascontiguousarray(image).data, digest_size=16, person=shape[:16]).hexdigest()
 
 
-def _sight(entry: dict[str, Any]) -> Sight:
-    return Sight(
+def _sight(entry: dict[str, Any]) -> ImageFindings:
+    return ImageFindings(
         [Sighted(Box(**one["box"]), _gazed(one["gaze"])) for one in entry["objects"]],
         entry["replies"],
     )

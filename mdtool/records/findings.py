@@ -71,7 +71,7 @@ class Region:
 
 
 @dataclass
-class Verdict:
+class FrameFindings:
     """What is known of one frame; see the schema above."""
 
     regions: list[Region] = field(default_factory=list)
@@ -82,7 +82,7 @@ class Verdict:
 
 
 @dataclass(frozen=True)
-class Moment:
+class FrameInfo:
     """Which frame it is. time, duration: seconds; size: (width, height) in pixels, as displayed; (0, 0): not known."""
 
     stream: int = 0
@@ -132,7 +132,7 @@ class FindingsFile:
         self._about = {"schema": SCHEMA, "source": source, **{name: value for name, value in told.items() if value}}
         self._asked = {"model": model, "prompts": list(prompts)}
 
-    def write(self, moment: Moment, verdict: Verdict) -> None:
+    def write(self, moment: FrameInfo, verdict: FrameFindings) -> None:
         entry = {
             **self._about,
             "stream": moment.stream,
@@ -172,8 +172,8 @@ class Record:
     """One line of findings. prompts: what the model was asked for. sha256: of the source's file; empty: not known."""
 
     source: str
-    moment: Moment
-    verdict: Verdict
+    moment: FrameInfo
+    verdict: FrameFindings
     model: str = ""
     prompts: tuple[str, ...] = ()
     sha256: str = ""
@@ -188,7 +188,7 @@ def parsed(line: str, place: str) -> Record | None:
         if entry["schema"] != SCHEMA:
             raise InputError(f"{place}: is of schema {entry['schema']!r}; this version reads {SCHEMA!r}")
         width, height = (int(side) for side in entry.get("size", (0, 0)))
-        moment = Moment(
+        moment = FrameInfo(
             int(entry["stream"]),
             int(entry["frame"]),
             _seconds(entry.get("time", 0.0)),
@@ -212,9 +212,9 @@ def _of_batch(entry: dict[str, Any]) -> Record | None:
         raise ValueError("a limit ended its list of objects, so that there may be more")
     found = [one for answer in entry["answers"] for one in answer["objects"]]
     regions = [_region({"score": None, **one, "track": n, "seen": True}) for n, one in enumerate(found, 1)]
-    moment = Moment(size=(int(entry["width"]), int(entry["height"])))
+    moment = FrameInfo(size=(int(entry["width"]), int(entry["height"])))
     prompts = tuple(str(answer["prompt"]) for answer in entry["answers"])
-    verdict, sha256 = Verdict(regions, looked=True), str(entry.get("sha256", ""))
+    verdict, sha256 = FrameFindings(regions, looked=True), str(entry.get("sha256", ""))
     return Record(str(entry["input"]), moment, verdict, str(entry["model"]), prompts, sha256)
 
 
@@ -225,10 +225,10 @@ def _seconds(value: Any) -> float:
     return seconds
 
 
-def _verdict(entry: dict[str, Any]) -> Verdict:
+def _verdict(entry: dict[str, Any]) -> FrameFindings:
     replies = {str(question): str(reply) for question, reply in entry.get("replies", {}).items()}
     regions = [_region(found) for found in entry["objects"]]
-    return Verdict(regions, bool(entry["looked"]), bool(entry["hidden"]), bool(entry.get("cut")), replies)
+    return FrameFindings(regions, bool(entry["looked"]), bool(entry["hidden"]), bool(entry.get("cut")), replies)
 
 
 def _region(found: dict[str, Any]) -> Region:

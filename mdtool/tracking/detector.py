@@ -21,7 +21,7 @@ class Sighted:
 
 
 @dataclass(frozen=True)
-class Sight:
+class ImageFindings:
     """replies: by question; empty where none was asked."""
 
     objects: Sequence[Sighted] = ()
@@ -29,27 +29,29 @@ class Sight:
 
 
 # Of some pictures, HxWx3 uint8 RGB upright, what is seen on each. Raises EngineError where the model fails.
-See = Callable[[Sequence[np.ndarray]], list[Sight]]
+Detector = Callable[[Sequence[np.ndarray]], list[ImageFindings]]
 
 
-def finding(model: VisionModel, prompts: Sequence[str], threshold: float | None = None) -> See:
+def object_detector(model: VisionModel, prompts: Sequence[str], threshold: float | None = None) -> Detector:
     """Finds all that the prompts name."""
 
-    def see(images: Sequence[np.ndarray]) -> list[Sight]:
+    def see(images: Sequence[np.ndarray]) -> list[ImageFindings]:
         found = model.detect_each(model.encode(images), prompts, threshold, UNLIMITED)
-        return [Sight([Sighted(box) for boxes in of_one for box in boxes]) for of_one in zip(*found, strict=True)]
+        return [
+            ImageFindings([Sighted(box) for boxes in of_one for box in boxes]) for of_one in zip(*found, strict=True)
+        ]
 
     return see
 
 
-def asking(model: VisionModel, prompts: Sequence[str], questions: Sequence[str] = ()) -> See:
+def detector_with_questions(model: VisionModel, prompts: Sequence[str], questions: Sequence[str] = ()) -> Detector:
     """Finds all that the prompts name, each box under its prompt as asked, and puts the questions to each picture.
 
     Each picture is encoded once. Replies are the likeliest ones, so the same each time, and come without reasoning,
     which takes many times as long.
     """
 
-    def see(images: Sequence[np.ndarray]) -> list[Sight]:
+    def see(images: Sequence[np.ndarray]) -> list[ImageFindings]:
         encoded = model.encode(images)
         objects: list[list[Sighted]] = [[] for _ in images]
         for prompt, lists in zip(prompts, model.detect_each(encoded, prompts, None, UNLIMITED), strict=True):
@@ -60,6 +62,6 @@ def asking(model: VisionModel, prompts: Sequence[str], questions: Sequence[str] 
             answers = model.query(encoded, question, False, generation=LIKELIEST)
             for said, answer in zip(replies, answers, strict=True):
                 said[question] = answer.text
-        return [Sight(*both) for both in zip(objects, replies, strict=True)]
+        return [ImageFindings(*both) for both in zip(objects, replies, strict=True)]
 
     return see

@@ -15,21 +15,21 @@ LONGEST = 2.0  # seconds between two looks over which what they saw tells about 
 MOST_HELD = 1024  # frames, where their times do not go on
 
 
-def between_looks(records: Iterable[Record]) -> Iterator[Record]:
+def between_keyframes(records: Iterable[Record]) -> Iterator[Record]:
     """The same records of one source, with sizes and gazes that go evenly from one look to the next at the same object.
 
     A gaze that jumped, went out of the picture or came back, or that was not known at one of the two looks, did so at
     a time that nobody knows: it is held until midway, and is from there on as it is at the second look. The order of
     each stream is kept; LONGEST seconds of its frames are held back.
     """
-    streams: dict[int, _Held] = {}
+    streams: dict[int, _Stream] = {}
     for record in records:
-        yield from streams.setdefault(record.moment.stream, _Held()).push(record)
+        yield from streams.setdefault(record.moment.stream, _Stream()).push(record)
     for held in streams.values():
         yield from held.frames
 
 
-class _Held:
+class _Stream:
     """Frames of one stream that the next look may still tell about. seen: each track at its last look."""
 
     def __init__(self) -> None:

@@ -13,11 +13,11 @@ from itertools import pairwise
 import numpy as np
 
 from mdtool.media.video.frame import Frame
-from mdtool.records.findings import Moment, Region, Verdict
+from mdtool.records.findings import FrameFindings, FrameInfo, Region
 from mdtool.tracking.sampling import CALM_FACTOR, REGULAR_SHARE, Sampling
 from mdtool.tracking.tracker import Follower
 from mdtool.tracking.tracks import Sighting, carried
-from mdtool.tracking.window import Held, Window
+from mdtool.tracking.window import BufferedFrame, Window
 from recipes.boxes import match, size
 
 WINDOW_FRAMES = 48
@@ -32,21 +32,21 @@ DOUBT_SHARE = 1 - REGULAR_SHARE  # of a limited number of looks
 
 
 @dataclass
-class Judged:
+class AnnotatedFrame:
     """A frame and what is known of it."""
 
     frame: Frame
-    verdict: Verdict = field(default_factory=Verdict)
+    verdict: FrameFindings = field(default_factory=FrameFindings)
 
     @property
-    def moment(self) -> Moment:
+    def moment(self) -> FrameInfo:
         one = self.frame
-        return Moment(one.stream, one.index, one.time, float(one.duration * one.time_base), one.shown_size)
+        return FrameInfo(one.stream, one.index, one.time, float(one.duration * one.time_base), one.shown_size)
 
 
 Seen = tuple[list[Sighting], Mapping[str, str]]  # the objects on a frame, and replies to questions about it
 Gap = tuple[int, int]  # the positions of two neighbouring looks of one shot, with frames in between
-Look = Callable[[Sequence[Frame]], "list[Seen | None]"]  # None for a frame on which the model failed
+ModelCall = Callable[[Sequence[Frame]], "list[Seen | None]"]  # None for a frame on which the model failed
 
 
 @dataclass
@@ -76,12 +76,12 @@ class Budget:
         return granted
 
 
-class Watcher:
+class KeyframeSampler:
     """Takes the frames of one stream in order and gives them back judged, later, in the same order."""
 
     def __init__(
         self,
-        look: Look,
+        look: ModelCall,
         sampling: Sampling,
         budget: Budget,
         rate: float,
@@ -100,14 +100,14 @@ class Watcher:
         self._follower = Follower(self._window, rate, tail)
         self._fresh = 0  # frames of the window that are not judged yet: its last ones
 
-    def push(self, frame: Frame) -> Iterator[Judged]:
+    def push(self, frame: Frame) -> Iterator[AnnotatedFrame]:
         self._window.append(frame)
         self._fresh += 1
         if self._fresh >= self._enough(frame):
             self._judge(last=False)
             yield from map(_judged, self._window.release(self._follower.needs))
 
-    def finish(self) -> Iterator[Judged]:
+    def finish(self) -> Iterator[AnnotatedFrame]:
         if self._fresh:
             self._judge(last=True)
         yield from map(_judged, self._window.release(0))
@@ -246,7 +246,7 @@ class Watcher:
         return blocks
 
 
-def _judged(held: Held) -> Judged:
+def _judged(held: BufferedFrame) -> AnnotatedFrame:
     height, width = held.frame.luma.shape
     regions = []
     for cover in held.covers:
@@ -256,7 +256,7 @@ def _judged(held: Held) -> Judged:
             said = cover.sighting
             regions.append(Region(x0, y0, x1, y1, said.label, cover.track, said.score, cover.seen, said.gaze))
     looked, hidden = held.look is not None, not held.vouched
-    return Judged(held.frame, Verdict(regions, looked, hidden, held.starts_shot, dict(held.replies)))
+    return AnnotatedFrame(held.frame, FrameFindings(regions, looked, hidden, held.starts_shot, dict(held.replies)))
 
 
 def _moved(before: np.ndarray, after: np.ndarray) -> float:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from engine.contract import Box
-from mdtool.tracking.detector import See, Sight, Sighted
+from mdtool.tracking.detector import Detector, ImageFindings, Sighted
 from mdtool.tracking.merge_tiles import Found, View, merged
 
 MOST = 8  # tiles a side
@@ -42,7 +42,7 @@ def parse_tiles(text: str) -> Tiles:
     return Tiles(int(numbers[1]), int(numbers[2]))
 
 
-def tiled(see: See, tiles: Tiles | None, of_tiles: See | None = None) -> See:
+def tiled(see: Detector, tiles: Tiles | None, of_tiles: Detector | None = None) -> Detector:
     """The same, but with tiles beside the whole picture; replies and gazes are those to the whole picture.
 
     of_tiles: sees the same things on tiles, where they need not be asked for all; None: `see`.
@@ -50,14 +50,14 @@ def tiled(see: See, tiles: Tiles | None, of_tiles: See | None = None) -> See:
     if tiles is None:
         return see
 
-    def see_all(images: Sequence[np.ndarray]) -> list[Sight]:
+    def see_all(images: Sequence[np.ndarray]) -> list[ImageFindings]:
         # one after the other: each is many pictures already
         return [_seen(image, tiles, see, of_tiles) for image in images]
 
     return see_all
 
 
-def _seen(image: np.ndarray, tiles: Tiles, see: See, of_tiles: See | None) -> Sight:
+def _seen(image: np.ndarray, tiles: Tiles, see: Detector, of_tiles: Detector | None) -> ImageFindings:
     height, width = image.shape[:2]
     views = tiles.views(width, height)
     cuttings = [np.ascontiguousarray(image[v.y0 : v.y1, v.x0 : v.x1]) for v in views]
@@ -69,7 +69,7 @@ def _seen(image: np.ndarray, tiles: Tiles, see: See, of_tiles: See | None) -> Si
         for one in sight.objects
     ]
     objects = [_sighted(one, width, height) for one in merged(found, width, height)]
-    return Sight(objects, whole.replies)
+    return ImageFindings(objects, whole.replies)
 
 
 def _in_picture(box: Box, view: View) -> np.ndarray:

@@ -23,7 +23,7 @@ class Cover:
 
 
 @dataclass(eq=False)
-class Held:
+class BufferedFrame:
     """look: what the model sees on the frame, None if it was not asked; failed: it was, to no avail; replies: to
     questions about all of it.
 
@@ -46,7 +46,7 @@ class Window:
     """Frames of one stream in their order; positions count from the oldest that is still held."""
 
     def __init__(self) -> None:
-        self._held: list[Held] = []
+        self._held: list[BufferedFrame] = []
         self._cuts = optical_flow.Cuts()
         self._flow = optical_flow.Flow()
         self._flows: dict[tuple[int, int], np.ndarray] = {}  # by the frames' numbers in the stream
@@ -54,12 +54,12 @@ class Window:
     def __len__(self) -> int:
         return len(self._held)
 
-    def __getitem__(self, position: int) -> Held:
+    def __getitem__(self, position: int) -> BufferedFrame:
         return self._held[position]
 
     def append(self, frame: Frame) -> None:
         coarse = optical_flow.coarse(frame.luma)
-        self._held.append(Held(frame, coarse, self._starts_shot(frame, coarse)))
+        self._held.append(BufferedFrame(frame, coarse, self._starts_shot(frame, coarse)))
 
     def _starts_shot(self, frame: Frame, coarse: np.ndarray) -> bool:
         """Damaged frames are shots of their own: nothing is carried across them."""
@@ -70,7 +70,7 @@ class Window:
             return True
         return self._cuts.between(before.coarse, coarse)
 
-    def release(self, keep: int) -> Iterator[Held]:
+    def release(self, keep: int) -> Iterator[BufferedFrame]:
         """Lets go of the oldest frames until `keep` are left."""
         while len(self._held) > keep:
             held = self._held.pop(0)

@@ -4,7 +4,7 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
-from mdtool.records.findings import FindingsFile, Gazed, Moment, Region, Verdict
+from mdtool.records.findings import FindingsFile, FrameFindings, FrameInfo, Gazed, Region
 
 SIZE = (64, 48)
 RATE = 30
@@ -25,7 +25,7 @@ def region(
 
 def lines_of(
     source: str | Path,
-    verdicts: Sequence[Verdict],
+    verdicts: Sequence[FrameFindings],
     size: tuple[int, int] = SIZE,
     rate: float | None = RATE,
     start: float = 0.0,
@@ -38,5 +38,5 @@ def lines_of(
     findings = FindingsFile(file, str(source), "centerface", prompts, sha256=sha256)
     for number, verdict in enumerate(verdicts):
         duration = 1 / rate if rate else 0.0
-        findings.write(Moment(stream, number, start + number * duration, duration, size), verdict)
+        findings.write(FrameInfo(stream, number, start + number * duration, duration, size), verdict)
     return file.getvalue()

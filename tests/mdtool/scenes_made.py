@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from mdtool.media.video.frame import Frame
-from mdtool.tracking.keyframe_sampler import Budget, Judged, Watcher
+from mdtool.tracking.keyframe_sampler import AnnotatedFrame, Budget, KeyframeSampler
 from mdtool.tracking.sampling import Sampling
 from mdtool.tracking.tracks import Sighting
 from recipes.redact import Area, Style, redact
@@ -110,7 +110,7 @@ class Film:
                 self.shot_of.append(number)
 
     def look(self, frames: Sequence[Frame]) -> list[tuple[list[Sighting], dict[str, str]] | None]:
-        """What shows of each frame, save on those where it fails; it is the `Look` that a Watcher asks for."""
+        """What shows of each frame, save on those where it fails; a `ModelCall`."""
         self.asked += [frame.index for frame in frames]
         return [None if frame.index in self.failing else (self._seen(frame.index), {}) for frame in frames]
 
@@ -123,14 +123,14 @@ def frame_of(picture: np.ndarray, index: int, corrupt: bool = False) -> Frame:
     return Frame(grey, index=index, pts=index, time_base=Fraction(1, RATE), corrupt=corrupt)
 
 
-def watched(film: Film, sampling: Sampling | None = None, calls: int | None = None) -> list[Judged]:
+def watched(film: Film, sampling: Sampling | None = None, calls: int | None = None) -> list[AnnotatedFrame]:
     """All frames of the film, judged."""
-    watcher = Watcher(film.look, sampling or Sampling(), Budget(calls), RATE)
+    watcher = KeyframeSampler(film.look, sampling or Sampling(), Budget(calls), RATE)
     judged = [one for frame in film.frames for one in watcher.push(frame)]
     return [*judged, *watcher.finish()]
 
 
-def bare_shares(film: Film, judged: Sequence[Judged]) -> list[tuple[int, float]]:
+def bare_shares(film: Film, judged: Sequence[AnnotatedFrame]) -> list[tuple[int, float]]:
     """(frame, part of a visible box that a redaction with the default margins leaves bare), for each of them."""
     shares = []
     for number, one in enumerate(judged):
@@ -145,7 +145,7 @@ def bare_shares(film: Film, judged: Sequence[Judged]) -> list[tuple[int, float]]
     return shares
 
 
-def looked_at(judged: Sequence[Judged]) -> list[int]:
+def looked_at(judged: Sequence[AnnotatedFrame]) -> list[int]:
     return [number for number, one in enumerate(judged) if one.verdict.looked]
 
 

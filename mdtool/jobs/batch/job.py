@@ -28,7 +28,7 @@ from mdtool.media.sources.open_media import is_live, open_picture
 from mdtool.pipeline.analyse import analyse
 from mdtool.records.answers import told
 from mdtool.records.batch import Record
-from mdtool.records.findings import FindingsFile, Moment, Verdict
+from mdtool.records.findings import FindingsFile, FrameFindings, FrameInfo
 
 
 @dataclass(frozen=True)
@@ -260,7 +260,7 @@ class _Running:
         content = shot.version.sha256
         findings = FindingsFile(self.batch.sink, shot.source.name, inquiry.model, asked, settings, content)
 
-        def note(moment: Moment, verdict: Verdict) -> None:
+        def note(moment: FrameInfo, verdict: FrameFindings) -> None:
             film.size = moment.size
             findings.write(moment, verdict)
 

@@ -14,10 +14,10 @@ from mdtool.errors import InputError
 from mdtool.jobs.redact.effect import Redaction
 from mdtool.media.canvas import of_rgba
 from mdtool.media.video.reader import VideoReader
-from mdtool.pipeline.annotate import Question, judge
+from mdtool.pipeline.annotate import Question, annotate
 from mdtool.pipeline.stages import Stopwatch
-from mdtool.tracking.detector import finding
-from mdtool.tracking.keyframe_sampler import Judged
+from mdtool.tracking.detector import object_detector
+from mdtool.tracking.keyframe_sampler import AnnotatedFrame
 
 SAME_TIME = 0.02  # seconds
 MOST_PIXELS = 1e6
@@ -77,13 +77,13 @@ def evaluate_redaction(
     """
     wanted = _asked_for(_read_truth(truth), question.prompts, truth)
     exposure = Exposure(clip.name)
-    see = finding(model, question.prompts, question.threshold)
+    see = object_detector(model, question.prompts, question.threshold)
     since: dict[int, float] = {}
     end = 0.0
     try:
         with VideoReader(clip) as reader:
-            for judged in judge(reader, see, question, reader.rate, Stopwatch()):
-                if isinstance(judged, Judged) and judged.frame.stream == reader.videos[0].index:
+            for judged in annotate(reader, see, question, reader.rate, Stopwatch()):
+                if isinstance(judged, AnnotatedFrame) and judged.frame.stream == reader.videos[0].index:
                     if exposure.frames >= len(wanted):
                         raise InputError(f"has more frames than {truth}")
                     if abs(wanted[exposure.frames]["time"] - judged.frame.time) > SAME_TIME:
@@ -99,7 +99,7 @@ def evaluate_redaction(
 
 
 def _compare(
-    judged: Judged, truth: dict[str, Any], redaction: Redaction, *, exposure: Exposure, since: dict[int, float]
+    judged: AnnotatedFrame, truth: dict[str, Any], redaction: Redaction, *, exposure: Exposure, since: dict[int, float]
 ) -> None:
     width, height = judged.frame.shown_size
     painted = np.zeros((height, width, 4), np.uint8)

@@ -9,7 +9,7 @@ from mdtool.errors import InputError
 from mdtool.jobs.gaze.detector import FACE
 from mdtool.jobs.gaze.lines import GazeLines
 from mdtool.media.canvas import Canvas
-from mdtool.records.findings import Moment, Verdict
+from mdtool.records.findings import FrameFindings, FrameInfo
 from mdtool.records.regions import box_of, gaze_of
 from recipes.gaze import ALONE, Attention, Gaze, Smoother, who_looks_at
 from recipes.gaze_draw import draw_gaze
@@ -22,7 +22,7 @@ class _Stream:
 
     smoother: Smoother = field(default_factory=Smoother)
     attention: Attention = field(default_factory=Attention)
-    waiting: tuple[Moment, Sequence[Gaze]] | None = None
+    waiting: tuple[FrameInfo, Sequence[Gaze]] | None = None
     step: float = 0.0
 
 
@@ -38,7 +38,7 @@ class Account:
         self.things: list[Box] = []  # on the same frame, those that were named
         self._peopled: tuple[float, float] | None = None  # when somebody shows in it first and last
 
-    def take(self, moment: Moment, verdict: Verdict) -> None:
+    def take(self, moment: FrameInfo, verdict: FrameFindings) -> None:
         """The next frame."""
         stream = self._streams.setdefault(moment.stream, _Stream())
         if verdict.cut:
@@ -99,13 +99,13 @@ class GazeDrawing:
 
     account: Account
 
-    def paint(self, canvas: Canvas, moment: Moment, verdict: Verdict) -> None:
+    def paint(self, canvas: Canvas, moment: FrameInfo, verdict: FrameFindings) -> None:
         people, things = self.account.people, self.account.things
         if people or things:
             canvas.draw(lambda image: draw_gaze(image, people, things))
 
 
-def seen_in(verdict: Verdict) -> tuple[list[Gaze], list[Box]]:
+def seen_in(verdict: FrameFindings) -> tuple[list[Gaze], list[Box]]:
     """The people on a frame, and the named things; neither where it could not be judged."""
     people, things = [], []
     for region in [] if verdict.hidden else verdict.regions:

@@ -9,13 +9,13 @@ import numpy as np
 from engine.contract import UNLIMITED, Box, Landmarks, Point
 from engine.generation.verbs import VisionModel
 from mdtool.records.findings import Gazed
-from mdtool.tracking.detector import See, Sight, Sighted
+from mdtool.tracking.detector import Detector, ImageFindings, Sighted
 from recipes.head_pose import follow, head_pose
 
 FACE = "face"
 
 # Of some pictures, as they are and encoded, and the faces in each: where each of those looks.
-_Look = Callable[[Sequence[np.ndarray], Sequence[Any], Sequence[Sequence[Box]]], list[list[Gazed]]]
+_GazesOf = Callable[[Sequence[np.ndarray], Sequence[Any], Sequence[Sequence[Box]]], list[list[Gazed]]]
 
 
 @dataclass(frozen=True)
@@ -25,16 +25,16 @@ class Accuracy:
     seed: int = 0
 
 
-def gazing(
+def gaze_detector(
     model: VisionModel, targets: Sequence[str] = (), threshold: float | None = None, accuracy: Accuracy | None = None
-) -> See:
+) -> Detector:
     """Faces with their gazes, and the things that `targets` name, each labelled as it was asked for.
 
     A model that has no gaze must have `Landmarks`: then it is the direction of the head that is told.
     """
     look = _by_model(model, accuracy) if "gaze" in model.abilities.prompts else _by_head(model, threshold)
 
-    def see_some(images: Sequence[np.ndarray]) -> list[Sight]:
+    def see_some(images: Sequence[np.ndarray]) -> list[ImageFindings]:
         encoded = model.encode(images)
         faces = [[_inside(box) for box in boxes] for boxes in model.detect(encoded, FACE, threshold, UNLIMITED)]
         gazes = look(images, encoded, faces)
@@ -42,9 +42,9 @@ def gazing(
         for target in targets:
             for sight, boxes in zip(sights, model.detect(encoded, target, threshold, UNLIMITED), strict=True):
                 sight += [Sighted(replace(box, label=target)) for box in boxes]
-        return [Sight(sight) for sight in sights]
+        return [ImageFindings(sight) for sight in sights]
 
-    def see(images: Sequence[np.ndarray]) -> list[Sight]:
+    def see(images: Sequence[np.ndarray]) -> list[ImageFindings]:
         """A few at a time, for what is encoded takes much memory."""
         step = model.pictures_at_once
         return [sight for at in range(0, len(images), step) for sight in see_some(images[at : at + step])]
@@ -58,7 +58,7 @@ def _inside(face: Box) -> Box:
     return Box(x_min, y_min, x_max, y_max, FACE, face.score)
 
 
-def _by_model(model: VisionModel, accuracy: Accuracy | None) -> _Look:
+def _by_model(model: VisionModel, accuracy: Accuracy | None) -> _GazesOf:
     def look(images: Sequence[np.ndarray], encoded: Sequence[Any], faces: Sequence[Sequence[Box]]) -> list[list[Gazed]]:
         boxes = [face for of_one in faces for face in of_one]
         if accuracy is None:
@@ -74,7 +74,7 @@ def _by_model(model: VisionModel, accuracy: Accuracy | None) -> _Look:
     return look
 
 
-def _by_head(model: VisionModel, threshold: float | None) -> _Look:
+def _by_head(model: VisionModel, threshold: float | None) -> _GazesOf:
     assert isinstance(model, Landmarks)
 
     def look(images: Sequence[np.ndarray], encoded: Sequence[Any], faces: Sequence[Sequence[Box]]) -> list[list[Gazed]]:

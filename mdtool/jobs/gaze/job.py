@@ -27,10 +27,10 @@ from mdtool.pipeline.resume import resumable
 from mdtool.pipeline.run import Form, Inquiry, Live, Run
 from mdtool.pipeline.targets import Target, Targets
 from mdtool.pipeline.work_folder import Work
-from mdtool.records.findings import Both, FindingsFile, Lines, Moment, Verdict
+from mdtool.records.findings import Both, FindingsFile, FrameFindings, FrameInfo, Lines
 from mdtool.records.run_report import Report
-from mdtool.tracking.interpolation import between_looks
-from mdtool.tracking.since_keyframe import SinceLook
+from mdtool.tracking.interpolation import between_keyframes
+from mdtool.tracking.since_keyframe import SinceKeyframe
 
 
 @dataclass(frozen=True)
@@ -105,10 +105,10 @@ class Gazing:
             raise UsageError("--from-findings: what plays live was not there before; leave it out")
         if self.heat:
             raise UsageError("--heat: goes over a picture of the input, which plays live; make it of a recording")
-        account, since = self._account(source), SinceLook()
+        account, since = self._account(source), SinceKeyframe()
         findings = FindingsFile(self.findings, source.name, self.known.model, self.prompts) if self.findings else None
 
-        def noted(moment: Moment, verdict: Verdict) -> None:
+        def noted(moment: FrameInfo, verdict: FrameFindings) -> None:
             if findings:
                 findings.write(moment, verdict)
             account.take(moment, since.refined(moment, verdict))
@@ -144,7 +144,7 @@ class Gazing:
     ) -> GazeReport:
         """Draws and sums up what the findings say. target None: stdout, if anything is drawn."""
         by_name = isinstance(findings, Path) and not self.many
-        known = RecordedFindings(findings, source.name, by_name, partial(content_digest, source), between_looks)
+        known = RecordedFindings(findings, source.name, by_name, partial(content_digest, source), between_keyframes)
         account = self._account(source)
         if self.targets:
             run = self._run(known, account)

@@ -31,8 +31,7 @@ from mdtool.pipeline.resume import resumable
 from mdtool.pipeline.run import Form, Inquiry, Live, Run
 from mdtool.pipeline.targets import Targets
 from mdtool.pipeline.work_folder import Work
-from mdtool.records.findings import Both, FindingsFile, Lines, Moment
-from mdtool.records.findings import Verdict as Seen
+from mdtool.records.findings import Both, FindingsFile, FrameFindings, FrameInfo, Lines
 from mdtool.records.run_report import Report
 from mdtool.report.contents import Chapter
 from mdtool.report.page import page
@@ -117,7 +116,7 @@ class Moderating:
             outputs = [Both(spool, self.findings)] if self.page else [self.findings] if self.findings else []
             files = [FindingsFile(file, source.name, self.known.model, self.policy.prompts) for file in outputs]
 
-            def noted(moment: Moment, verdict: Seen) -> None:
+            def noted(moment: FrameInfo, verdict: FrameFindings) -> None:
                 for file in files:
                     file.write(moment, verdict)
                 judging.add(moment, verdict)

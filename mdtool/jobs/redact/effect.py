@@ -4,9 +4,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from mdtool.media.canvas import Canvas, Colour
-from mdtool.records.findings import Moment, Verdict
+from mdtool.records.findings import FrameFindings, FrameInfo
 from recipes.redact import Area, Style, blank, redact
-from recipes.regions import Rectangle, Region, Size, chosen
+from recipes.regions import PictureArea, Rectangle, Size, chosen
 
 
 @dataclass(frozen=True)
@@ -15,11 +15,11 @@ class Redaction:
 
     style: Style = Style()
     colour: Colour = (0, 0, 0)
-    keep: tuple[Region, ...] = ()
-    only: tuple[Region, ...] = ()
+    keep: tuple[PictureArea, ...] = ()
+    only: tuple[PictureArea, ...] = ()
     min_size: Size | None = None
 
-    def paint(self, canvas: Canvas, moment: Moment, verdict: Verdict) -> None:
+    def paint(self, canvas: Canvas, moment: FrameInfo, verdict: FrameFindings) -> None:
         if verdict.hidden:
             blank(canvas.planes, canvas.fill(self.colour))
             return

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from engine.contract import normalise
-from mdtool.records.findings import Moment, Record, Region
+from mdtool.records.findings import FrameInfo, Record, Region
 from mdtool.records.regions import box_of, gaze_of
 from recipes.gaze import ALONE, Attention, who_looks_at
 from recipes.heatmap import HeatMap, warm
@@ -28,7 +28,7 @@ class Presence:
     spans: list[list[float]] = field(default_factory=list)
     last: dict[int, int] = field(default_factory=dict)  # stream -> frame
 
-    def add(self, moment: Moment, regions: Sequence[Region]) -> None:
+    def add(self, moment: FrameInfo, regions: Sequence[Region]) -> None:
         self.tracks |= {(moment.stream, region.track) for region in regions}
         self.frames += 1
         self.largest = max(self.largest, share(regions))
@@ -47,7 +47,7 @@ class Candidate:
     """A frame that may be shown as an example, the worthier the better."""
 
     worth: tuple[bool, bool, float]
-    moment: Moment
+    moment: FrameInfo
     regions: Sequence[Region]
     labels: Sequence[str]
 

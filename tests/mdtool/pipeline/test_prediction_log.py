@@ -11,7 +11,7 @@ from engine.contract import Box, EngineError
 from mdtool.errors import OutputError
 from mdtool.pipeline.prediction_log import Journal, settings_of
 from mdtool.records.findings import Gazed
-from mdtool.tracking.detector import Sight, Sighted
+from mdtool.tracking.detector import ImageFindings, Sighted
 
 PICTURES = [np.full((8, 12, 3), level, np.uint8) for level in range(5)]
 THIRD = 1 / 3  # is not told exactly in a few digits
@@ -24,7 +24,7 @@ class Seer:
         self.asked: list[int] = []
         self.fails_on = fails_on
 
-    def see(self, images: Sequence[np.ndarray]) -> list[Sight]:
+    def see(self, images: Sequence[np.ndarray]) -> list[ImageFindings]:
         levels = [int(image[0, 0, 0]) for image in images]
         if self.fails_on in levels:
             raise EngineError("fails")
@@ -32,10 +32,10 @@ class Seer:
         return [told(level) for level in levels]
 
 
-def told(level: int) -> Sight:
+def told(level: int) -> ImageFindings:
     looks = [Gazed((THIRD, 1.5), True), Gazed(None, False), Gazed(None, None, "head"), None]
     faces = [Sighted(Box(0.1, THIRD, 0.9, 1.0, "face", score), look) for look in looks for score in (None, THIRD)]
-    return Sight(faces[: level + 1], {"Is it dark?": f"yes, {level} \n"} if level else {})
+    return ImageFindings(faces[: level + 1], {"Is it dark?": f"yes, {level} \n"} if level else {})
 
 
 def test_what_was_said_is_said_again_to_the_last_bit(tmp_path: Path) -> None:

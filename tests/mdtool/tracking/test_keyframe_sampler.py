@@ -30,7 +30,7 @@ from scenes_made import (
 
 from mdtool.media.video.frame import Frame
 from mdtool.records.findings import Gazed
-from mdtool.tracking.keyframe_sampler import MOST_FRAMES, WINDOW_FRAMES, Budget, Judged, Watcher
+from mdtool.tracking.keyframe_sampler import MOST_FRAMES, WINDOW_FRAMES, AnnotatedFrame, Budget, KeyframeSampler
 from mdtool.tracking.sampling import Sampling
 from mdtool.tracking.tracker import AFTERWARDS, COAST_FRAMES
 from mdtool.tracking.tracks import Sighting
@@ -71,12 +71,12 @@ ONE_SHOT = {
 }
 
 
-def worst(film: Film, judged: list[Judged]) -> tuple[float, int]:
+def worst(film: Film, judged: list[AnnotatedFrame]) -> tuple[float, int]:
     """(largest bare part of an object, on which frame)"""
     return max(((bare, frame) for frame, bare in bare_shares(film, judged)), default=(0.0, -1))
 
 
-def assert_whole(film: Film, judged: list[Judged]) -> None:
+def assert_whole(film: Film, judged: list[AnnotatedFrame]) -> None:
     assert [one.frame.index for one in judged] == list(range(len(film.frames)))
     assert all(one.frame is frame for one, frame in zip(judged, film.frames, strict=True))
 
@@ -317,7 +317,7 @@ def test_a_number_of_looks_is_shared_by_all_watchers() -> None:
     film, other = Film(Scene(30)), Film(Scene(30))
     budget = Budget(5)
     for one in film, other:
-        watcher = Watcher(one.look, EVERY, budget, RATE)
+        watcher = KeyframeSampler(one.look, EVERY, budget, RATE)
         for frame in one.frames:
             list(watcher.push(frame))
         list(watcher.finish())
@@ -367,13 +367,13 @@ def test_damaged_frames_are_hidden_and_no_others(corrupt: set[int]) -> None:
 
 
 def test_no_frames() -> None:
-    assert list(Watcher(Film().look, Sampling(), Budget(), RATE).finish()) == []
+    assert list(KeyframeSampler(Film().look, Sampling(), Budget(), RATE).finish()) == []
 
 
 @pytest.mark.parametrize("sampling", [Sampling(), EVERY, Sampling(stride=10), Sampling(fps=2)])
 def test_few_frames_are_held_back(sampling: Sampling) -> None:
     film = Film(Scene(200, [Thing(line(30, 60, 1))]))
-    watcher = Watcher(film.look, sampling, Budget(), RATE)
+    watcher = KeyframeSampler(film.look, sampling, Budget(), RATE)
     held = given_back = 0
     for pushed, frame in enumerate(film.frames, 1):
         given_back += len(list(watcher.push(frame)))
@@ -386,7 +386,7 @@ def test_large_pictures_are_held_back_in_smaller_numbers(sampling: Sampling) -> 
     film = Film()
     film.truth = [[] for _ in range(120)]
     big = av.VideoFrame(3840, 2160, "yuv420p")  # 12 MB, and all frames share it
-    watcher = Watcher(film.look, sampling, Budget(), RATE)
+    watcher = KeyframeSampler(film.look, sampling, Budget(), RATE)
     held = given_back = 0
     for index in range(120):
         given_back += len(list(watcher.push(Frame(big, index, index, Fraction(1, RATE)))))
@@ -394,7 +394,7 @@ def test_large_pictures_are_held_back_in_smaller_numbers(sampling: Sampling) -> 
     assert held <= WINDOW_FRAMES
 
 
-def assert_vouched(film: Film, judged: list[Judged]) -> None:
+def assert_vouched(film: Film, judged: list[AnnotatedFrame]) -> None:
     """A frame is shown only where it was seen, or lies between two looks of its shot."""
     seen = {n for n in film.asked if n not in film.failing}
     for n, one in enumerate(judged):

@@ -16,7 +16,7 @@ import engine
 from engine.contract import Box
 from mdtool.pipeline.findings_file import records
 from mdtool.records.findings import Gazed
-from mdtool.tracking.detector import See, Sight, Sighted, finding
+from mdtool.tracking.detector import Detector, ImageFindings, Sighted, object_detector
 from mdtool.tracking.merge_tiles import View
 from mdtool.tracking.tiles import LEAST_SIDE, OVERLAP, Tiles, parse_tiles, tiled
 from recipes.boxes import iou
@@ -26,14 +26,16 @@ GRID = Tiles(2, 2)  # tiles of 500 pixels, that share those from 400 to 500
 SEEN_WHOLE = 300  # pixels: what is smaller the planned model sees on tiles only
 
 
-def seeing(*objects: tuple[int, int, int, int], label: str = "face", whole: int = SEEN_WHOLE) -> See:
+def seeing(*objects: tuple[int, int, int, int], label: str = "face", whole: int = SEEN_WHOLE) -> Detector:
     """Sees these objects, x0, y0, x1, y1 in pixels, as far as a view shows them, if they fill enough of the view.
 
     The pictures it is shown hold at each pixel where that is.
     """
 
-    def see(images: Sequence[np.ndarray]) -> list[Sight]:
-        return [Sight([*map(Sighted, _shown(image, objects))], {"dark?": str(image.shape[1])}) for image in images]
+    def see(images: Sequence[np.ndarray]) -> list[ImageFindings]:
+        return [
+            ImageFindings([*map(Sighted, _shown(image, objects))], {"dark?": str(image.shape[1])}) for image in images
+        ]
 
     def _shown(image: np.ndarray, objects: Sequence[tuple[int, int, int, int]]) -> list[Box]:
         height, width = image.shape[:2]
@@ -63,12 +65,12 @@ def places() -> np.ndarray:
 PLACES = places()
 
 
-def pixels(sight: Sight) -> list[tuple[int, ...]]:
+def pixels(sight: ImageFindings) -> list[tuple[int, ...]]:
     boxes = [(b.x_min * WIDTH, b.y_min * HEIGHT, b.x_max * WIDTH, b.y_max * HEIGHT) for b in _boxes(sight)]
     return sorted(tuple(round(side) for side in box) for box in boxes)
 
 
-def _boxes(sight: Sight) -> list[Box]:
+def _boxes(sight: ImageFindings) -> list[Box]:
     return [one.box for one in sight.objects]
 
 
@@ -154,8 +156,8 @@ def test_a_model_that_is_not_exact(place: tuple[int, int, int, int], grid: Tiles
     """Sides that are off by up to 4 % lose no object, and none of it."""
     luck, steady = np.random.default_rng(seed), seeing(place, whole=10**6)
 
-    def see(images: Sequence[np.ndarray]) -> list[Sight]:
-        return [Sight([Sighted(shaken(box)) for box in _boxes(sight)]) for sight in steady(images)]
+    def see(images: Sequence[np.ndarray]) -> list[ImageFindings]:
+        return [ImageFindings([Sighted(shaken(box)) for box in _boxes(sight)]) for sight in steady(images)]
 
     def shaken(box: Box) -> Box:
         sides = np.array([box.x_min, box.y_min, box.x_max, box.y_max])
@@ -170,8 +172,8 @@ def test_labels_are_kept_apart() -> None:
     place = (350, 100, 560, 300)
     cats, dogs = seeing(place, label="cat"), seeing(place, label="dog")
 
-    def both(images: Sequence[np.ndarray]) -> list[Sight]:
-        return [Sight([*a.objects, *b.objects]) for a, b in zip(cats(images), dogs(images), strict=True)]
+    def both(images: Sequence[np.ndarray]) -> list[ImageFindings]:
+        return [ImageFindings([*a.objects, *b.objects]) for a, b in zip(cats(images), dogs(images), strict=True)]
 
     (sight,) = tiled(both, GRID)([PLACES])
     assert sorted(box.label for box in _boxes(sight)) == ["cat", "dog"]
@@ -182,26 +184,28 @@ def test_the_best_score_is_kept() -> None:
     (sight,) = tiled(seeing((300, 100, 520, 300)), GRID)([PLACES])
     assert _boxes(sight)[0].score == pytest.approx(0.9 - 0.08 * 0.0, abs=0.06)
     without = Box(0.1, 0.1, 0.2, 0.2, "face", None)
-    (sight,) = tiled(lambda images: [Sight([Sighted(without)])] + [Sight()] * (len(images) - 1), GRID)([PLACES])
+    (sight,) = tiled(lambda images: [ImageFindings([Sighted(without)])] + [ImageFindings()] * (len(images) - 1), GRID)(
+        [PLACES]
+    )
     assert _boxes(sight) == [without]
 
 
 def test_the_larger_of_two_boxes_of_one_object_is_kept() -> None:
-    def see(images: Sequence[np.ndarray]) -> list[Sight]:
+    def see(images: Sequence[np.ndarray]) -> list[ImageFindings]:
         whole, tile = Box(0.11, 0.11, 0.2, 0.2, "face", 0.4), Box(0.18, 0.18, 0.36, 0.36, "face", 0.8)
-        return [Sight([Sighted(whole)]), Sight([Sighted(tile)]), *[Sight()] * 3]
+        return [ImageFindings([Sighted(whole)]), ImageFindings([Sighted(tile)]), *[ImageFindings()] * 3]
 
     (sight,) = tiled(see, GRID)([PLACES])
     assert _boxes(sight) == [Box(0.1, 0.1, 0.2, 0.2, "face", 0.8)]
 
 
 def test_what_the_whole_picture_says_beside_boxes_is_kept() -> None:
-    def see(images: Sequence[np.ndarray]) -> list[Sight]:
+    def see(images: Sequence[np.ndarray]) -> list[ImageFindings]:
         look = Gazed((0.5, 0.5), True)
         return [
-            Sight([Sighted(Box(0.1, 0.1, 0.15, 0.15, "face"), look)], {"dark?": f"no, {len(images)}"}),
-            Sight([Sighted(Box(0.8, 0.1, 0.9, 0.2, "face"), look)], {"dark?": "yes"}),
-            *[Sight()] * 3,
+            ImageFindings([Sighted(Box(0.1, 0.1, 0.15, 0.15, "face"), look)], {"dark?": f"no, {len(images)}"}),
+            ImageFindings([Sighted(Box(0.8, 0.1, 0.9, 0.2, "face"), look)], {"dark?": "yes"}),
+            *[ImageFindings()] * 3,
         ]
 
     (sight,) = tiled(see, GRID)([PLACES])
@@ -212,9 +216,9 @@ def test_what_the_whole_picture_says_beside_boxes_is_kept() -> None:
 def test_each_picture_is_seen_with_its_tiles_in_one_go() -> None:
     asked: list[list[tuple[int, ...]]] = []
 
-    def see(images: Sequence[np.ndarray]) -> list[Sight]:
+    def see(images: Sequence[np.ndarray]) -> list[ImageFindings]:
         asked.append([image.shape for image in images])
-        return [Sight()] * len(images)
+        return [ImageFindings()] * len(images)
 
     assert len(tiled(see, GRID)([PLACES, PLACES])) == 2
     assert asked == [[(900, 900, 3), *[(500, 500, 3)] * 4]] * 2
@@ -223,10 +227,10 @@ def test_each_picture_is_seen_with_its_tiles_in_one_go() -> None:
 def test_what_is_asked_of_the_whole_need_not_be_asked_of_tiles() -> None:
     asked: list[tuple[str, int]] = []
 
-    def seeing(name: str) -> See:
-        def see(images: Sequence[np.ndarray]) -> list[Sight]:
+    def seeing(name: str) -> Detector:
+        def see(images: Sequence[np.ndarray]) -> list[ImageFindings]:
             asked.append((name, len(images)))
-            return [Sight()] * len(images)
+            return [ImageFindings()] * len(images)
 
         return see
 
@@ -293,7 +297,7 @@ def crowd(width: int = 1920, height: int = 1200) -> tuple[np.ndarray, np.ndarray
     return np.asarray(canvas), np.concatenate(truth)
 
 
-def in_pixels(sight: Sight, image: np.ndarray) -> np.ndarray:
+def in_pixels(sight: ImageFindings, image: np.ndarray) -> np.ndarray:
     height, width = image.shape[:2]
     sides = [(b.x_min * width, b.y_min * height, b.x_max * width, b.y_max * height) for b in _boxes(sight)]
     return np.array(sides).reshape(-1, 4)
@@ -301,7 +305,7 @@ def in_pixels(sight: Sight, image: np.ndarray) -> np.ndarray:
 
 def test_small_faces_are_found_on_tiles_only() -> None:
     image, truth = crowd()
-    see = finding(engine.load("centerface"), ["face"])
+    see = object_detector(engine.load("centerface"), ["face"])
     assert len(see([image])[0].objects) == 0
     found = in_pixels(tiled(see, Tiles(4, 4))([image])[0], image)
     overlap = iou(found, truth)
@@ -314,7 +318,7 @@ def test_small_faces_are_found_on_tiles_only() -> None:
 def test_large_faces_are_the_same_with_tiles_and_without(grid: Tiles) -> None:
     with Image.open(SAMPLES / "group.png") as group:
         image = np.asarray(group.convert("RGB"))
-    see = finding(engine.load("centerface"), ["face"])
+    see = object_detector(engine.load("centerface"), ["face"])
     without, with_tiles = (in_pixels(one([image])[0], image) for one in (see, tiled(see, grid)))
     assert len(with_tiles) == len(without) == 4
     assert (iou(without, with_tiles).max(axis=1) > 0.7).all()

@@ -75,6 +75,10 @@ class Sampler:
 
     def draw(self, logits: Tensor) -> int:
         """logits: (vocabulary)."""
+        return int(torch.multinomial(self.probabilities(logits), 1, generator=self._generator))
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """Of each token to be drawn, up to a common factor; temperature must be over 0. logits: (vocabulary)."""
         logits = logits.cpu().double()
         # the best is 0: any temperature leaves that finite
         scores = (logits - logits.max()) / self.temperature
@@ -83,7 +87,7 @@ class Sampler:
         probabilities = nucleus(torch.softmax(scores, dim=-1), self.top_p)
         if self._min_p:
             probabilities = probabilities.masked_fill(probabilities < self._min_p * probabilities.max(), 0.0)
-        return int(torch.multinomial(probabilities, 1, generator=self._generator))
+        return probabilities
 
 
 GREEDY = Sampler()

@@ -14,6 +14,7 @@ from mdtool.pipeline.stages import Stopwatch
 from mdtool.records.findings import FrameFindings
 from mdtool.tracking.detector import Detector, ImageFindings
 from mdtool.tracking.keyframe_sampler import AnnotatedFrame, Budget, KeyframeSampler, ModelCall, Seen
+from mdtool.tracking.pixel_aspect import seen_in_each_shape
 from mdtool.tracking.sampling import Sampling
 from mdtool.tracking.tracks import Sighting
 
@@ -81,7 +82,7 @@ def model_call(see: Detector, question: Question, clock: Stopwatch) -> ModelCall
         check_not_ending()
         try:
             with clock.time("model"):
-                seen = see([frame.rgb() for frame in frames])
+                seen = seen_in_each_shape(see, frames)
         except EngineError:
             if not question.blank_errors:
                 raise

@@ -4,6 +4,7 @@ import contextlib
 import json
 import time
 from collections.abc import Callable, Iterable, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.contract import ModelUnavailable
-from engine.generation.detokenizer import WordStream
+from engine.generation.detokenizer import StoppedStream, WordStream
 from engine.generation.tokenizer import load_tokenizer
 
 FILE = GOLDEN / "moondream2" / "tokenizer.json"
@@ -129,6 +130,53 @@ def test_a_long_text_costs_no_more_a_token_than_a_short_one() -> None:
         assert "".join(pieces(ids, decode)) == TOKENIZER.decode(ids)
         assert decoded <= 4 * len(ids)
         assert time.monotonic() - start < 5
+
+
+def cut(text: str, stop: Sequence[str]) -> tuple[str, bool]:
+    """Up to the stop string that is complete first, of several the longest; character by character."""
+    for end in range(1, len(text) + 1):
+        ended = [one for one in stop if text[:end].endswith(one)]
+        if ended:
+            return text[: end - max(map(len, ended))], True
+    return text, False
+
+
+# Few characters, so that stop strings come, overlap and begin again.
+SHORT = st.text(st.sampled_from("ab \n中é\ufffd"), max_size=30)
+STOPS = st.lists(st.text(st.sampled_from("ab \n中é"), min_size=1, max_size=5), max_size=3)
+
+
+@settings(max_examples=400)
+@given(SHORT, STOPS, st.data())
+def test_text_ends_before_the_first_stop_string_however_it_is_cut_into_tokens(
+    text: str, stop: list[str], data: st.DataObject
+) -> None:
+    whole = text.encode()
+    cuts = sorted(data.draw(st.sets(st.integers(1, max(1, len(whole) - 1)))))
+    parts = [whole[start:end] for start, end in pairwise([0, *cuts, len(whole)])]
+
+    def decode(ids: Sequence[int]) -> str:
+        return b"".join(parts[token] for token in ids).decode("utf-8", "replace")
+
+    stream, shown = StoppedStream(WordStream(decode), stop), ""
+    wanted, stops = cut(text, stop)
+    for token in range(len(parts)):
+        shown += stream.push(token)
+        assert wanted.startswith(shown)
+        if stream.stopped:
+            break
+        assert not stops or cut(decode(range(token + 1)).rstrip("\ufffd"), stop)[1] is False
+        assert shown == "" or shown[-1] in " \n中"
+    assert shown + stream.flush() == wanted
+    assert stream.stopped == stops
+
+
+@settings(max_examples=100)
+@given(IDS)
+def test_without_stop_strings_pieces_are_those_of_the_words(ids: list[int]) -> None:
+    for stop in ([], ["\x00 never"]):
+        stream = StoppedStream(WordStream(TOKENIZER.decode), stop)
+        assert [piece for piece in [*map(stream.push, ids), stream.flush()] if piece] == pieces(ids)
 
 
 @pytest.mark.parametrize("model", FAMILIES)

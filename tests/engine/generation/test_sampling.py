@@ -1,13 +1,16 @@
 """How a token is chosen: the nucleus against its definition, draws against their probabilities, seeds, limits."""
 
 import math
+from collections.abc import Sequence
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine.generation.next_token import choose_tokens
 from engine.generation.sampling import GREEDY, Sampler, nucleus
+from engine.generation.steps import History, ReadToken
 
 
 def kept(probabilities: list[float], top_p: float) -> list[float]:
@@ -103,6 +106,10 @@ def test_drawing_leaves_the_logits_as_they_are() -> None:
         *[({"temperature": value}, "temperature") for value in (-0.1, math.inf, -math.inf, math.nan)],
         *[({"top_p": value}, "top_p") for value in (-0.01, 1.01, math.inf, math.nan)],
         *[({"seed": value}, "seed") for value in (2**64, -(2**63) - 1, 10**30)],
+        *[({"top_k": value}, "top_k") for value in (0, -1, 1.5)],
+        *[({"min_p": value}, "min_p") for value in (-0.01, 1.01, math.inf, math.nan)],
+        *[({"repetition_penalty": value}, "repetition_penalty") for value in (0.0, -1.0, math.inf, math.nan)],
+        *[({"presence_penalty": value}, "presence_penalty") for value in (-2.1, 2.1, math.inf, math.nan)],
     ],
 )
 def test_what_is_out_of_range_is_said_in_one_line(options: dict[str, float], name: str) -> None:
@@ -115,3 +122,104 @@ def test_the_ends_of_the_ranges_are_in_them() -> None:
     Sampler(0.0, 0.0, -(2**63))
     Sampler(1e300, 1.0, 2**64 - 1)
     assert GREEDY.temperature == 0
+
+
+def penalised(
+    logits: Sequence[float], prompt: Sequence[int], generated: Sequence[int], repetition: float, presence: float
+) -> list[float]:
+    """By the definitions: transformers' RepetitionPenaltyLogitsProcessor, then OpenAI's presence penalty."""
+    made = []
+    for token, logit in enumerate(logits):
+        if token in prompt or token in generated:
+            logit = logit * repetition if logit < 0 else logit / repetition
+        made.append(logit - presence * (token in generated))
+    return made
+
+
+def distribution(
+    logits: Sequence[float], temperature: float, top_k: int | None, top_p: float, min_p: float | None
+) -> list[float]:
+    """By the definitions of transformers' warpers, one after another, each on what the one before left."""
+
+    def softmax(scores: Sequence[float]) -> list[float]:
+        weights = [math.exp(score - max(scores)) for score in scores]
+        return [weight / math.fsum(weights) for weight in weights]
+
+    scores = [logit / temperature for logit in logits]
+    if top_k is not None:
+        least = sorted(scores, reverse=True)[min(top_k, len(scores)) - 1]
+        scores = [score if score >= least else -math.inf for score in scores]
+    probabilities = kept(softmax(scores), top_p)
+    if min_p is not None:
+        probabilities = [p if p >= min_p * max(probabilities) else 0.0 for p in probabilities]
+    return [p / math.fsum(probabilities) for p in probabilities]
+
+
+LOGITS = st.lists(st.integers(-40, 40).map(lambda n: n / 8) | st.just(-math.inf), min_size=2, max_size=30).filter(
+    lambda logits: max(logits) > -math.inf
+)
+
+
+@given(LOGITS, st.data())
+def test_penalties_are_their_definitions(logits: list[float], data: st.DataObject) -> None:
+    tokens = st.lists(st.integers(0, len(logits) - 1), max_size=10)
+    prompt, generated = data.draw(tokens), data.draw(tokens)
+    repetition = data.draw(st.sampled_from([0.25, 0.8, 1.0, 1.1, 1.5, 4.0]))
+    presence = data.draw(st.sampled_from([-2.0, -0.3, 0.0, 0.7, 2.0]))
+    own, given_logits = Sampler(repetition_penalty=repetition, presence_penalty=presence), torch.tensor(logits)
+    wanted = penalised(logits, prompt, generated, repetition, presence)
+    made = own.penalise(given_logits, prompt, generated)
+    assert made.tolist() == wanted
+    assert own.choose(made) == wanted.index(max(wanted))
+    assert given_logits.tolist() == logits
+
+
+# Odd numbers, so that no sum of probabilities lies on the line of top_p or min_p.
+@given(
+    LOGITS,
+    st.sampled_from([0.3, 0.7, 1.0, 1.9]),
+    st.none() | st.integers(1, 40),
+    st.sampled_from([0.0, 0.21347, 0.58723, 0.93871, 1.0]),
+    st.none() | st.sampled_from([0.0, 0.03917, 0.31729, 0.77713, 1.0]),
+)
+def test_what_is_drawn_from_is_the_definitions(
+    logits: list[float], temperature: float, top_k: int | None, top_p: float, min_p: float | None
+) -> None:
+    own = Sampler(temperature, top_p, top_k=top_k, min_p=min_p)
+    made = own.probabilities(torch.tensor(logits))
+    made /= made.sum()
+    assert made.tolist() == pytest.approx(distribution(logits, temperature, top_k, top_p, min_p), abs=1e-12)
+    token = own.draw(torch.tensor(logits))
+    assert made[token] > 0
+
+
+def test_what_changes_nothing_draws_the_same() -> None:
+    generator = torch.Generator().manual_seed(2)
+    logits = [4 * torch.randn(300, generator=generator) for _ in range(50)]
+    neutral = {"top_k": 300, "min_p": 0.0, "repetition_penalty": 1.0, "presence_penalty": 0.0}
+    plain, other = Sampler(0.9, 0.7, 4), Sampler(0.9, 0.7, 4, **neutral)
+    assert [plain.draw(row) for row in logits] == [other.draw(other.penalise(row, [1], [2])) for row in logits]
+
+
+def test_each_row_is_chosen_by_its_own_sampler_and_history() -> None:
+    generator = torch.Generator().manual_seed(5)
+    logits = torch.randn(6, 40, generator=generator)
+    best = logits.argmax(-1).tolist()
+
+    def reads() -> list[ReadToken]:
+        greedy = Sampler(repetition_penalty=3.0, presence_penalty=2.0)
+        return [
+            ReadToken(),
+            ReadToken(greedy, history=History(prompt=[best[1]], generated=[5])),
+            ReadToken(greedy, history=History(generated=[best[2]])),
+            ReadToken(Sampler(1.5, 1.0, 3, top_k=4), history=History(prompt=[1, 2])),
+            ReadToken(Sampler(1.5, 1.0, 3, repetition_penalty=1.3), (best[4],), history=History(prompt=[1, 2])),
+            ReadToken(greedy, among=(best[5], 3, 7), history=History(generated=[best[5]])),
+        ]
+
+    together = choose_tokens(reads(), logits.clone())
+    assert together == [choose_tokens([read], row[None].clone())[0] for read, row in zip(reads(), logits, strict=True)]
+    assert together[0] == best[0]
+    assert together[1:3] != best[1:3]
+    assert together[4] != best[4]
+    assert together[5] in (3, 7)

@@ -2,6 +2,7 @@
 
 import itertools
 import random
+import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +12,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from engine.contract import Done, EngineError, Event, Failed, Piece
+from engine.contract import Answer, Cancelled, Done, EngineError, Event, Failed, Piece
+from engine.generation import request_source
 from engine.generation.requests import run_requests
 from engine.generation.scheduler import ContextFull, Feed, Flow, Job, Say, Scheduler
 
@@ -365,3 +367,277 @@ def test_faults_of_other_kinds_are_not_hidden(where: str) -> None:
 
     with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
         list(run_jobs(drawn(), Faulty(), 4))
+
+
+def writing(words: Sequence[str]) -> Flow:
+    """A text, which tells how far it was when it is cancelled."""
+    said = ""
+    try:
+        for word in words:
+            yield Feed([1])
+            said += word
+            yield Say(word)
+    except Cancelled:
+        return Answer(said, finish="cancelled")
+    return Answer(said)
+
+
+def listing() -> Flow:
+    """Boxes, say, which are nothing unless they are whole."""
+    while True:
+        yield Feed([1])
+
+
+def scheduler(batch: int, decoder: Checksums | None = None) -> Scheduler[Job]:
+    return Scheduler(decoder or Checksums(), batch, lambda job: job)
+
+
+def run_out(own: Scheduler[Job]) -> list[Event]:
+    events = []
+    while not own.idle:
+        events += own.step()
+    return events
+
+
+def test_requests_are_added_at_any_time_and_wait_in_their_order() -> None:
+    decoder = Checksums()
+    own = scheduler(2, decoder)
+    assert (own.idle, own.free_places) == (True, 2)
+    assert own.step() == []
+    assert [own.add(counted(i, 2)) for i in range(2)] == [0, 1]
+    assert (own.idle, own.free_places) == (False, 0)
+    own.step()
+    wanted = [counted(i, 3) for i in range(6)]
+    assert [own.add(job) for job in wanted[2:]] == [2, 3, 4, 5]
+    assert own.free_places == 0
+    events = run_out(own)
+    assert (own.idle, own.free_places) == (True, 2)
+    assert max(decoder.fed) == 2
+    ended = [event.index for event in events if isinstance(event, Done)]
+    assert sorted(ended[:2]) == [0, 1]
+    assert sorted(ended[2:4]) == [2, 3]
+    assert sorted(ended[4:]) == [4, 5]
+    assert {i: results(events)[i] for i in range(2, 6)} == {i: alone([wanted[i]])[0][0] for i in range(2, 6)}
+    assert own.add(counted(0, 1)) == 6
+
+
+def test_every_step_takes_one_of_the_decoder() -> None:
+    decoder = Checksums()
+    own = scheduler(3, decoder)
+    own.add(counted(1, 5))
+    for taken in range(1, 4):
+        own.step()
+        assert len(decoder.fed) == taken
+    own.add(counted(2, 5))
+    own.step()
+    assert decoder.fed == [1, 1, 1, 2]
+
+
+def test_a_cancelled_text_is_what_was_written_so_far_and_the_others_go_on() -> None:
+    own = scheduler(3)
+    jobs_ = [Job(lambda: writing("abcdef")), Job(lambda: writing("ABCDEF")), Job(listing)]
+    for job in jobs_:
+        own.add(job)
+    own.step()
+    own.step()
+    own.cancel(0)
+    own.cancel(2)
+    assert (own.idle, own.free_places) == (False, 2)
+    events = run_out(own)
+    assert [event for event in events if event.index == 0] == [Done(0, Answer("ab", finish="cancelled"))]
+    [failed] = [event for event in events if event.index == 2]
+    assert isinstance(failed, Failed)
+    assert isinstance(failed.error, Cancelled)
+    assert results(events)[1] == Answer("ABCDEF")
+
+
+def test_one_that_waits_is_cancelled_without_a_step_and_one_that_ended_is_left_alone() -> None:
+    decoder = Checksums()
+    own = scheduler(1, decoder)
+    for job in (Job(lambda: writing("ab")), Job(lambda: writing("xy")), Job(listing), Job(lambda: writing("cd"))):
+        own.add(job)
+    own.cancel(1)
+    own.cancel(2)
+    first = own.step()
+    assert first[0] == Done(1, Answer("", finish="cancelled"))
+    assert [type(event) for event in first] == [Done, Failed]
+    own.cancel(1)
+    own.cancel(99)
+    assert results(run_out(own)) == {0: Answer("ab"), 3: Answer("cd")}
+    own.cancel(0)
+    assert own.idle
+    assert decoder.fed == [1] * 4
+
+
+def test_only_a_cancelled_one_makes_the_scheduler_busy_until_its_event_is_out() -> None:
+    own = scheduler(1)
+    own.cancel(own.add(Job(listing)))
+    assert not own.idle
+    assert [type(event) for event in own.step()] == [Failed]
+    assert own.idle
+
+
+def test_a_cancelled_one_frees_its_memory_before_the_next_step() -> None:
+    class Picture:
+        """Stands for the keys and values of one."""
+
+    class Holding(Checksums):
+        def start(self, prefix: Any) -> Any:
+            tail = Tail([0])
+            tail.picture = prefix
+            return tail
+
+    class Tail(list[int]):
+        picture: Any = None
+
+    picture = Picture()
+    gone = weakref.ref(picture)
+    own = scheduler(2, Holding())
+    own.add(Job(lambda: writing("abc")))
+    ticket = own.add(Job(listing, picture))
+    del picture
+    own.step()
+    assert gone()
+    own.cancel(ticket)
+    assert gone() is None
+
+
+def test_a_place_that_is_cancelled_is_taken_by_who_waits() -> None:
+    own = scheduler(1)
+    own.add(Job(listing))
+    own.add(Job(lambda: writing("ab")))
+    own.step()
+    own.step()
+    own.cancel(0)
+    assert results(run_out(own)) == {1: Answer("ab")}
+
+
+@pytest.mark.parametrize("error", [RuntimeError("a fault"), KeyError("x"), ValueError("bad"), EngineError("bad")])
+@pytest.mark.parametrize("where", ["flow", "job"])
+def test_whatever_a_request_raises_is_its_own_failure(error: Exception, where: str) -> None:
+    def broken() -> Flow:
+        yield Feed([1])
+        raise error
+
+    def job_of(job: Job | None) -> Job:
+        if job is None:
+            raise error
+        return job
+
+    own = Scheduler[Job | None](Checksums(), 2, job_of)
+    own.add(Job(broken) if where == "flow" else None)
+    own.add(Job(lambda: writing("abc")))
+    events = []
+    while not own.idle:
+        events += own.step()
+    assert [event for event in events if isinstance(event, Failed)] == [Failed(0, error)]
+    assert results(events) == {1: Answer("abc")}
+
+
+def test_out_of_memory_those_that_wait_again_come_before_the_others() -> None:
+    own = scheduler(4, Checksums(most_fed=2))
+    wanted = [counted(i, 3) for i in range(6)]
+    for job in wanted:
+        own.add(job)
+    events = run_out(own)
+    assert (results(events), texts(events)) == alone(wanted)
+    ended = [event.index for event in events if isinstance(event, Done)]
+    assert sorted(ended[2:4]) == [2, 3]
+
+
+def test_a_slow_source_does_not_stall_those_under_way() -> None:
+    """The second request comes only once ten steps of the first have been seen."""
+    seen = threading.Event()
+    waited = []
+
+    def slow() -> Iterator[Job]:
+        yield Job(lambda: writing("a" * 30))
+        waited.append(seen.wait(60))
+        yield Job(lambda: writing("b" * 3))
+
+    decoder, pieces = Checksums(), 0
+    events = []
+    for event in run_jobs(slow(), decoder, 4):
+        events.append(event)
+        pieces += isinstance(event, Piece)
+        if pieces == 10:
+            seen.set()
+    assert waited == [True]
+    assert results(events) == {0: Answer("a" * 30), 1: Answer("bbb")}
+
+
+def test_a_source_that_sends_nothing_more_stalls_nobody_and_closing_does_not_wait_for_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(request_source, "JOIN", 0.1)
+    held = threading.Event()
+    closed = []
+
+    def silent() -> Iterator[Job]:
+        try:
+            yield Job(lambda: writing("abc"))
+            yield Job(lambda: writing("defg"))
+            held.wait()
+            yield Job(lambda: writing("never"))
+        finally:
+            closed.append(True)
+
+    running = run_jobs(silent(), Checksums(), 4)
+    events = []
+    while len(results(events)) < 2:
+        events.append(next(running))
+    assert results(events) == {0: Answer("abc"), 1: Answer("defg")}
+    running.close()
+    assert not closed
+    held.set()
+    for thread in threading.enumerate():
+        if thread.name == "requests":
+            thread.join(60)
+    assert closed == [True]
+
+
+def test_sources_are_closed_when_their_requests_are_not_wanted_any_more() -> None:
+    closed = []
+
+    def endless() -> Iterator[Job]:
+        try:
+            while True:
+                yield Job(lambda: writing("abc"))
+        finally:
+            closed.append(True)
+
+    running = run_jobs(endless(), Checksums(), 2)
+    assert isinstance(next(running), Piece)
+    running.close()
+    assert closed == [True]
+
+
+def test_what_a_source_raises_is_raised_where_the_events_are_taken() -> None:
+    class Interrupted(BaseException):
+        pass
+
+    def failing() -> Iterator[Job]:
+        yield Job(lambda: writing("abc"))
+        raise Interrupted("by someone")
+
+    with pytest.raises(Interrupted, match="by someone") as caught:
+        list(run_jobs(failing(), Checksums(), 2))
+    assert any(entry.name == "failing" for entry in caught.traceback)
+
+
+def test_a_source_computes_with_as_many_threads_as_the_caller() -> None:
+    """For sums over another number of threads are rounded otherwise."""
+    counts = []
+
+    def counting_threads() -> Iterator[Job]:
+        counts.append(torch.get_num_threads())
+        yield Job(lambda: writing("a"))
+
+    before = torch.get_num_threads()
+    try:
+        for wanted in (1, 2, 3):
+            torch.set_num_threads(wanted)
+            list(run_jobs(counting_threads(), Checksums(), 2))
+    finally:
+        torch.set_num_threads(before)
+    assert counts == [1, 2, 3]

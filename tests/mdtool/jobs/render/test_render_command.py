@@ -44,7 +44,7 @@ def photo(path: Path, size: tuple[int, int] = (320, 240)) -> Path:
 def write(path: Path, *sources: str, verdict: FrameFindings | None = None) -> Path:
     """Findings of photos."""
     verdict = verdict or FrameFindings(TWO, looked=True)
-    path.write_text("".join(lines_of(source, [verdict], (320, 240), rate=None) for source in sources))
+    path.write_text("".join(lines_of(source, [verdict], (320, 240), still=True) for source in sources))
     return path
 
 

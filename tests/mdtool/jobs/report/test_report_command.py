@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from findings_made import RATE, lines_of, region
+from findings_made import RATE, lines_of, region, with_sha256
 from media_made import SAMPLES, TURNED, make_video, steady
 from PIL import Image
 from program import Run, run, run_here
@@ -49,11 +49,15 @@ def told(
     verdicts: Sequence[FrameFindings],
     source: str = "clip.mp4",
     verdict: rulings.Verdict | None = None,
+    sha256: str = "",
     **how: Any,
 ) -> Chapter:
     """The chapter of a clip of which this is known."""
     findings = here / "f.jsonl"
-    findings.write_text(lines_of("other.mp4", [FrameFindings([PLATE])]) + lines_of(source, verdicts, **how))
+    lines = lines_of(source, verdicts, **how)
+    findings.write_text(
+        lines_of("other.mp4", [FrameFindings([PLATE])]) + (with_sha256(lines, sha256) if sha256 else lines)
+    )
     return chapter(Input(Path(source), Path(source), source), findings, "moondream2", verdict)
 
 
@@ -97,7 +101,7 @@ def test_spans_are_bridged_over_half_a_second_and_no_more(here: Path) -> None:
 
 def test_frames_in_a_row_are_one_span_whatever_is_known_of_their_times(here: Path) -> None:
     """As of frames that last two seconds each, which they don't say."""
-    made = told(here, [FrameFindings([SMALL])] * 5, rate=0.5, rate=None)
+    made = told(here, [FrameFindings([SMALL])] * 5, rate=0.5, still=True)
     assert made.rows[0].spans == [(0, 8)]
 
 
@@ -181,7 +185,7 @@ def test_the_direction_of_a_head_is_called_that(here: Path) -> None:
 
 
 def test_frames_that_do_not_say_how_long_they_last_do_so_until_the_next(here: Path) -> None:
-    made = told(here, [FrameFindings([looking(1, 0.1, Gazed(None, False))])] * 5, rate=0.5, rate=None)
+    made = told(here, [FrameFindings([looking(1, 0.1, Gazed(None, False))])] * 5, rate=0.5, still=True)
     assert made.attention[0].seconds == {"out of the picture": 8.0}
 
 
@@ -277,7 +281,9 @@ def test_a_variable_rate_and_a_late_start(here: Path) -> None:
 
 def test_a_photo(here: Path) -> None:
     source = str(SAMPLES / "group.png")
-    made = told(here, [FrameFindings([SMALL, LARGE], looked=True, cut=True)], source=source, size=(640, 400), rate=None)
+    made = told(
+        here, [FrameFindings([SMALL, LARGE], looked=True, cut=True)], source=source, size=(640, 400), still=True
+    )
     (example,) = made.examples
     assert example.time is None
     assert pixels(example.picture).shape == (300, 480, 3)
@@ -391,7 +397,7 @@ def findings(here: Path) -> Path:
     path = here / "found.jsonl"
     path.write_text(
         lines_of("clip.mp4", [FrameFindings([LARGE], cut=n == 20) for n in range(40)])
-        + lines_of(photo, [FrameFindings([SMALL, PLATE])], rate=None)
+        + lines_of(photo, [FrameFindings([SMALL, PLATE])], still=True)
         + lines_of("gone <b>.mp4", [FrameFindings([PLATE])] * 5)
     )
     return path
@@ -416,7 +422,7 @@ def test_one_page_for_all_inputs_beside_the_findings(findings: Path, mdtool: Run
 
 def test_a_photo_has_a_table_of_who_looks_where(here: Path, mdtool: Run) -> None:
     three = [looking(1, 0.1, Gazed((0.8, 0.2), True)), looking(2, 0.7, Gazed(None, False)), looking(3, 0.4, None)]
-    (here / "f.jsonl").write_text(lines_of(SAMPLES / "group.png", [FrameFindings(three)], size=(640, 400), rate=None))
+    (here / "f.jsonl").write_text(lines_of(SAMPLES / "group.png", [FrameFindings(three)], size=(640, 400), still=True))
     assert mdtool("report", "f.jsonl", "-o", "r.html").code == 0
     html = (here / "r.html").read_text("utf-8")
     table = html.partition("<h3>Attention")[2]

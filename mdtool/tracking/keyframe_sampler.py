@@ -18,7 +18,7 @@ from mdtool.tracking.sampling import CALM_FACTOR, REGULAR_SHARE, Sampling
 from mdtool.tracking.tracker import Follower
 from mdtool.tracking.tracks import Sighting, carried
 from mdtool.tracking.window import BufferedFrame, Window
-from recipes.boxes import match, size
+from recipes.boxes import hull, match, size
 
 WINDOW_FRAMES = 48
 LEAST_FRAMES, MOST_FRAMES = 8, 160
@@ -213,13 +213,16 @@ class KeyframeSampler:
 
         One that the model is not sure of counts only if it moves: those that stay are often no objects at all.
         """
-        here, there = self._window[start].look or [], self._window[end].look or []
-        if not here:
-            return False
-        reached = np.array([carried(s.box, start, end, self._window.flow)[-1] for s in here])
-        partners = match(reached, np.array([s.box for s in there]).reshape(-1, 4), AGREEMENT)
+        here = self._window[start].look or []
+        reached, partners = self._partners(start, end)
         alone = set(range(len(here))) - {i for i, _ in partners}
         return any(here[i].sure or _moved(here[i].box, reached[i]) > ASTRAY for i in alone)
+
+    def _partners(self, start: int, end: int) -> tuple[np.ndarray, list[tuple[int, int]]]:
+        """Where the flow carries the objects seen at `start`, and which of them is which of those seen at `end`."""
+        here, there = self._window[start].look or [], self._window[end].look or []
+        reached = np.array([carried(s.box, start, end, self._window.flow)[-1] for s in here]).reshape(-1, 4)
+        return reached, match(reached, np.array([s.box for s in there]).reshape(-1, 4), AGREEMENT)
 
     def _newest(self, gap: Gap, least: float) -> int | None:
         """The frame that shows most that neither end of the gap shows, away from what is followed anyway.
@@ -232,14 +235,14 @@ class KeyframeSampler:
         return newest if newest is not None and blocks[newest] >= least else None
 
     def _followed(self, a: int, b: int) -> np.ndarray:
-        """Blocks that the objects seen at a and b may cross."""
+        """Blocks that the objects seen at both a and b may cross."""
         held = self._window[a]
         blocks = np.zeros(held.coarse.shape, bool)
         scale = np.array(blocks.shape[::-1]) / held.frame.luma.shape[::-1]
         first, last = held.look or [], self._window[b].look or []
-        for one, other in zip(first, last, strict=False):
-            low = np.minimum(one.box[:2], other.box[:2]) * scale - 1
-            high = np.maximum(one.box[2:], other.box[2:]) * scale + 1
+        for i, j in self._partners(a, b)[1]:
+            box = hull(first[i].box, last[j].box)
+            low, high = box[:2] * scale - 1, box[2:] * scale + 1
             x0, y0 = np.maximum(low, 0).astype(int)
             x1, y1 = np.ceil(high).astype(int)
             blocks[y0:y1, x0:x1] = True

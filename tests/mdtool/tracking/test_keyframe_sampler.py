@@ -150,6 +150,22 @@ def test_a_gaze_is_that_of_the_last_look_and_before_the_first_that_of_the_first(
         assert gaze == Gazed((max([looks[0], *(look for look in looks if look <= n)]) / 100, 0.5), True)
 
 
+@pytest.mark.parametrize("swaps", [False, True])
+def test_what_comes_and_goes_between_two_objects_is_seen_in_whatever_order_they_are_told(swaps: bool) -> None:
+    class Reordering(Film):
+        def _seen(self, index: int) -> list[Sighting]:
+            """As a model tells the likelier one first, which may be another one on every frame."""
+            seen = super()._seen(index)
+            self.asked_before = not getattr(self, "asked_before", False)
+            return seen[::-1] if swaps and self.asked_before else seen
+
+    left, right = Thing(line(40, 90)), Thing(line(280, 90), seed=4)
+    between = Thing(line(160, 90, start=26, end=32), seed=9)
+    film = Reordering(Scene(100, [left, right, between]))
+    bare, frame = worst(film, watched(film))
+    assert bare == 0, f"bare on frame {frame}"
+
+
 # -- shots
 
 

@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
 from typing import BinaryIO
 
@@ -20,7 +21,7 @@ from mdtool.pipeline.findings_file import RecordedFindings
 from mdtool.pipeline.run import Inquiry, Run
 from mdtool.pipeline.stages import Stopwatch
 from mdtool.pipeline.video import recorded_frames
-from mdtool.records.findings import FrameFindings, FrameInfo, Region
+from mdtool.records.findings import FrameFindings, FrameInfo
 from mdtool.records.run_report import Report
 from mdtool.tracking.keyframe_sampler import AnnotatedFrame
 
@@ -47,17 +48,13 @@ def annotated_photo(
         return moment, known.of(0, 0, moment.size)
     try:
         with clock.time("model"):
-            sight = known.see([photo.srgb()])[0]
+            found = known.see([photo.srgb()])[0]
     except EngineError:
         if not known.question.blank_errors:
             raise
         return moment, FrameFindings(hidden=True)
-    regions = [
-        Region(b.x_min, b.y_min, b.x_max, b.y_max, b.label, number, b.score, seen=True, gaze=one.gaze)
-        for number, one in enumerate(sight.objects, 1)
-        for b in [one.box]
-    ]
-    return moment, FrameFindings(regions, looked=True, cut=True, replies=dict(sight.replies))
+    regions = [replace(region, track=number) for number, region in enumerate(found.regions, 1)]
+    return moment, FrameFindings(regions, looked=True, cut=True, replies=dict(found.replies))
 
 
 def rework_animation(animation: Animation, file: BinaryIO, run: Run, report: Report) -> None:
@@ -95,7 +92,7 @@ def annotated_animation(
     if isinstance(known, RecordedFindings):
         events: Iterator[AnnotatedFrame | av.Packet] = recorded_frames(frames(), known)
     else:
-        events = annotate(frames(), known.see, known.question, lambda stream: RATE, clock)
+        events = annotate(frames(), known.see, known.question, lambda stream: RATE, clock=clock)
     for judged in events:
         assert isinstance(judged, AnnotatedFrame)
         yield judged, *canvases.popleft()

@@ -22,12 +22,12 @@ from mdtool.media.video.frame import Frame
 from mdtool.pipeline.annotate import AnnotatedEvent, Question, model_call
 from mdtool.pipeline.stages import Stopwatch
 from mdtool.records.findings import FrameFindings
-from mdtool.tracking.detector import Detector
-from mdtool.tracking.keyframe_sampler import AnnotatedFrame, Budget, KeyframeSampler, ModelCall, Seen
+from mdtool.tracking.detector import Detector, ImageFindings
+from mdtool.tracking.keyframe_sampler import AnnotatedFrame, Budget, KeyframeSampler, ModelCall
 
 POLL_SECONDS = 0.02
 WINDOW_SHARE, TAIL_SHARE = 0.25, 0.4  # of the frames in `delay`: judged together, and kept for what is seen after them
-SPARE = 1.3  # how much longer than the model's last look a window is made, so that it keeps up
+SPARE = 1.3  # how much longer than the last model call a window is made, so that it keeps up
 
 
 @dataclass
@@ -73,7 +73,7 @@ class LiveAnnotator:
         held = max(2, int(self.delay * rate))
         self._rate = rate
         self._least_window, self._most_window = max(1, int(WINDOW_SHARE * held)), max(1, held // 2)
-        self._watcher = KeyframeSampler(
+        self._sampler = KeyframeSampler(
             self._timed(model_call(self.see, self.question, self.clock)),
             self.question.sampling,
             Budget(self.question.max_calls),
@@ -88,15 +88,15 @@ class LiveAnnotator:
         self._numbered: dict[int, _Waiting] = {}  # by the number that the judge knows a frame by
         self._given = 0
 
-    def _timed(self, look: ModelCall) -> ModelCall:
+    def _timed(self, call: ModelCall) -> ModelCall:
         """The same, and the window is made as wide as the model needs to keep up."""
 
-        def timed(frames: Sequence[Frame]) -> list[Seen | None]:
+        def timed(frames: Sequence[Frame]) -> list[ImageFindings | None]:
             begin = time.monotonic()
-            seen = look(frames)
+            found = call(frames)
             meanwhile = math.ceil(SPARE * self._rate * (time.monotonic() - begin))
-            self._watcher.window = min(max(self._least_window, meanwhile), self._most_window)
-            return seen
+            self._sampler.window = min(max(self._least_window, meanwhile), self._most_window)
+            return found
 
         return timed
 
@@ -187,10 +187,10 @@ class LiveAnnotator:
     def _judge(self) -> None:
         try:
             while not self._stopped.is_set() and (frame := self._todo.get()) is not None:
-                for judged in self._watcher.push(frame):
+                for judged in self._sampler.push(frame):
                     self._done.put(judged)
             if not self._stopped.is_set():
-                for judged in self._watcher.finish():
+                for judged in self._sampler.finish():
                     self._done.put(judged)
         except BaseException as error:
             self._done.put(error)

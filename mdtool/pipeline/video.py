@@ -77,7 +77,7 @@ def annotated_video(
     question, total = known.question, reader.frames
     if question.max_calls is not None and total:
         question = replace(question, sampling=question.sampling.limited(question.max_calls, total))
-    yield from annotate(events, known.see, question, reader.rate, clock)
+    yield from annotate(events, known.see, question, reader.rate, clock=clock)
 
 
 def recorded_frames(events: Iterable[Event], known: RecordedFindings) -> Iterator[AnnotatedEvent]:

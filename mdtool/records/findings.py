@@ -29,45 +29,15 @@ be changed by hand, added and taken out; what says nothing of sha256 or size is 
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 from mdtool.errors import InputError, named
+from recipes.regions import Gazed, Region
 
 SCHEMA = "mdtool.findings/1"
 BATCH_SCHEMA = "mdtool.batch/1"
 SIDES = ("x_min", "y_min", "x_max", "y_max")
 MOST_SECONDS = 1e9
-
-
-@dataclass(frozen=True)
-class Gazed:
-    """Where a face looks, in fractions of the displayed picture; see the schema above.
-
-    target: None if it is not in the picture, or not known.
-    """
-
-    target: tuple[float, float] | None
-    in_frame: bool | None
-    method: Literal["model", "head"] = "model"
-
-
-@dataclass(frozen=True)
-class Region:
-    """One object on one frame, in fractions of the displayed picture. seen: by the model itself, on this frame.
-
-    label, score, gaze: as the model told them when it last saw the object, on this frame or before; on frames before it
-    first saw it, as it did then. Between two looks `mdtool.tracking.interpolation` has gazes go from one to the other.
-    """
-
-    x_min: float
-    y_min: float
-    x_max: float
-    y_max: float
-    label: str
-    track: int
-    score: float | None
-    seen: bool
-    gaze: Gazed | None = None
 
 
 @dataclass

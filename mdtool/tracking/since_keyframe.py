@@ -1,12 +1,13 @@
-"""Objects between two looks of the model at them, where what comes after can't be waited for.
+"""Objects between two keyframes that show them, where what comes after can't be waited for.
 
 In between, one was followed with a box that covers it for certain: its middle is right, its size is too large.
 """
 
 from dataclasses import replace
 
-from mdtool.records.findings import FrameFindings, FrameInfo, Region
+from mdtool.records.findings import FrameFindings, FrameInfo
 from mdtool.tracking.interpolation import LONGEST, sized
+from recipes.regions import Region
 
 
 class SinceKeyframe:

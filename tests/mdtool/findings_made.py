@@ -5,7 +5,8 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from mdtool.records.findings import FindingsFile, FrameFindings, FrameInfo, Gazed, Region
+from mdtool.records.findings import FindingsFile, FrameFindings, FrameInfo
+from recipes.regions import Gazed, Region
 
 SIZE = (64, 48)
 RATE = 30

@@ -16,7 +16,7 @@ from mdtool.media.video.frame import Frame
 from mdtool.media.video.reader import VideoReader
 from mdtool.pipeline.run import Inquiry, Live
 from mdtool.pipeline.stages import Pause, ahead_with_pauses
-from mdtool.tracking.optical_flow import Cuts, coarse
+from mdtool.tracking.cuts import Cuts, coarse
 from mdtool.tracking.sampling import Sampling
 
 AUTO_SECONDS = 5.0  # from one moment to the next, where no shot begins

@@ -82,7 +82,7 @@ def evaluate_redaction(
     end = 0.0
     try:
         with VideoReader(clip) as reader:
-            for judged in annotate(reader, see, question, reader.rate, Stopwatch()):
+            for judged in annotate(reader, see, question, reader.rate, clock=Stopwatch()):
                 if isinstance(judged, AnnotatedFrame) and judged.frame.stream == reader.videos[0].index:
                     if exposure.frames >= len(wanted):
                         raise InputError(f"has more frames than {truth}")

@@ -4,16 +4,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from engine.contract import Box
 from mdtool.errors import InputError
 from mdtool.jobs.gaze.detector import FACE
 from mdtool.jobs.gaze.lines import GazeLines
 from mdtool.media.canvas import Canvas
 from mdtool.records.findings import FrameFindings, FrameInfo
-from mdtool.records.regions import box_of, gaze_of
-from recipes.gaze import ALONE, Attention, Gaze, Smoother, who_looks_at
+from recipes.gaze import ALONE, Attention, Gaze, Smoother, gaze_of, who_looks_at
 from recipes.gaze_draw import draw_gaze
 from recipes.heatmap import HeatMap, warm
+from recipes.regions import Region
 
 
 @dataclass
@@ -35,7 +34,7 @@ class Account:
         self._streams: dict[int, _Stream] = {}
         self.heat: HeatMap | None = None  # of the first stream; None before its first frame
         self.people: list[Gaze] = []  # on the frame that was taken last, with whom or what they look at
-        self.things: list[Box] = []  # on the same frame, those that were named
+        self.things: list[Region] = []  # on the same frame, those that were named
         self._peopled: tuple[float, float] | None = None  # when somebody shows in it first and last
 
     def take(self, moment: FrameInfo, verdict: FrameFindings) -> None:
@@ -105,7 +104,7 @@ class GazeDrawing:
             canvas.draw(lambda image: draw_gaze(image, people, things))
 
 
-def seen_in(verdict: FrameFindings) -> tuple[list[Gaze], list[Box]]:
+def seen_in(verdict: FrameFindings) -> tuple[list[Gaze], list[Region]]:
     """The people on a frame, and the named things; neither where it could not be judged."""
     people, things = [], []
     for region in [] if verdict.hidden else verdict.regions:
@@ -116,5 +115,5 @@ def seen_in(verdict: FrameFindings) -> tuple[list[Gaze], list[Box]]:
                 "its findings hold faces without gazes: `mdtool gaze --findings` makes those that have them"
             )
         else:
-            things.append(box_of(region))
+            things.append(region)
     return people, things

@@ -8,9 +8,10 @@ from mdtool.errors import InputError, UsageError
 from mdtool.media.video.edits import Spans, joined
 from mdtool.records.findings import FrameFindings, FrameInfo, Record
 from recipes.policy import Policy, Rule, objects_of
-from recipes.verdict import Reply, Ruling, Seen, Tally, Verdict
+from recipes.regions import Region
+from recipes.verdict import Reply, Ruling, Tally, Verdict
 
-Found = Mapping[str, Sequence[Seen] | Reply] | None
+Found = Mapping[str, Sequence[Region] | Reply] | None
 NO_REPLIES: Mapping[str, str] = {}
 ROUNDING = 0.002  # seconds by which a frame may seem to end before the next, where clocks count milliseconds
 
@@ -136,7 +137,7 @@ class _Clip:
 
 def found_by(
     rule: Rule, moment: FrameInfo, known: FrameFindings, *, before: Mapping[str, str], after: Mapping[str, str]
-) -> Sequence[Seen] | Reply:
+) -> Sequence[Region] | Reply:
     """What counts for the rule on a frame. before, after: the replies at the looks around it."""
     if not rule.question:
         return objects_of(rule, known.regions, *moment.size)

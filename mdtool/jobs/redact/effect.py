@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 
 from mdtool.media.canvas import Canvas, Colour
 from mdtool.records.findings import FrameFindings, FrameInfo
-from recipes.redact import Area, Style, blank, redact
-from recipes.regions import PictureArea, Rectangle, Size, chosen
+from recipes.redact import Style, blank, redact
+from recipes.regions import PictureArea, Region, Size, chosen
 
 
 @dataclass(frozen=True)
@@ -29,9 +29,9 @@ class Redaction:
         hide(canvas, chosen_ones, self.style, self.colour)
 
 
-def hide(canvas: Canvas, regions: Iterable[Rectangle], style: Style, colour: Colour) -> None:
+def hide(canvas: Canvas, regions: Iterable[Region], style: Style, colour: Colour) -> None:
     """Paints over the regions, in fractions of the picture as displayed."""
     turned = canvas.orientation
-    areas = [Area(*turned.to_stored((r.x_min, r.y_min, r.x_max, r.y_max))) for r in regions]
+    stored = [region.at(turned.to_stored(region.sides)) for region in regions]
     x, y = style.margins
-    redact(canvas.planes, areas, replace(style, margin=(y, x)) if turned.swaps_sides else style, canvas.fill(colour))
+    redact(canvas.planes, stored, replace(style, margin=(y, x)) if turned.swaps_sides else style, canvas.fill(colour))

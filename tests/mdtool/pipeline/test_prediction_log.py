@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine.contract import Box, EngineError
+from engine.contract import EngineError
 from mdtool.errors import OutputError
 from mdtool.pipeline.prediction_log import Journal, settings_of
-from mdtool.records.findings import Gazed
-from mdtool.tracking.detector import ImageFindings, Sighted
+from mdtool.tracking.detector import ImageFindings
+from recipes.regions import Gazed, Region
 
 PICTURES = [np.full((8, 12, 3), level, np.uint8) for level in range(5)]
 THIRD = 1 / 3  # is not told exactly in a few digits
@@ -34,7 +34,7 @@ class Seer:
 
 def told(level: int) -> ImageFindings:
     looks = [Gazed((THIRD, 1.5), True), Gazed(None, False), Gazed(None, None, "head"), None]
-    faces = [Sighted(Box(0.1, THIRD, 0.9, 1.0, "face", score), look) for look in looks for score in (None, THIRD)]
+    faces = [Region(0.1, THIRD, 0.9, 1.0, "face", score=score, gaze=look) for look in looks for score in (None, THIRD)]
     return ImageFindings(faces[: level + 1], {"Is it dark?": f"yes, {level} \n"} if level else {})
 
 
@@ -47,7 +47,7 @@ def test_what_was_said_is_said_again_to_the_last_bit(tmp_path: Path) -> None:
         again = journal.seeing(second.see)(list(reversed(PICTURES)))
     assert first.asked == [0, 1, 2]
     assert second.asked == [4, 3]
-    assert [list(sight.objects) for sight in again[4:1:-1]] == [list(sight.objects) for sight in said]
+    assert [list(sight.regions) for sight in again[4:1:-1]] == [list(sight.regions) for sight in said]
     assert [sight.replies for sight in again] == [told(level).replies for level in (4, 3, 2, 1, 0)]
 
 

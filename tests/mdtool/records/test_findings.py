@@ -16,7 +16,8 @@ from program import Outcome, redact, run
 from mdtool.errors import InputError
 from mdtool.jobs.bench.recipe import lengthen
 from mdtool.pipeline.findings_file import RecordedFindings, records
-from mdtool.records.findings import SCHEMA, FindingsFile, FrameFindings, FrameInfo, Gazed, Region
+from mdtool.records.findings import SCHEMA, FindingsFile, FrameFindings, FrameInfo
+from recipes.regions import Gazed, Region
 
 FRAMES = 40
 SOLID = ("--style", "solid", "--color", "#ff00ff")

@@ -7,8 +7,9 @@ from itertools import count, islice
 import numpy as np
 import pytest
 
-from mdtool.records.findings import FrameFindings, FrameInfo, Gazed, Record, Region
+from mdtool.records.findings import FrameFindings, FrameInfo, Record
 from mdtool.tracking.interpolation import LONGEST, MOST_HELD, between_keyframes
+from recipes.regions import Gazed, Region
 
 RATE = 30
 

@@ -29,11 +29,10 @@ from scenes_made import (
 )
 
 from mdtool.media.video.frame import Frame
-from mdtool.records.findings import Gazed
 from mdtool.tracking.keyframe_sampler import MOST_FRAMES, WINDOW_FRAMES, AnnotatedFrame, Budget, KeyframeSampler
 from mdtool.tracking.sampling import Sampling
 from mdtool.tracking.tracker import AFTERWARDS, COAST_FRAMES
-from mdtool.tracking.tracks import Sighting
+from recipes.regions import Gazed, Region
 
 EVERY = Sampling(stride=1)
 LOOKS = 0.2  # most of the frames that the model may see
@@ -138,7 +137,7 @@ def test_regions_say_which_were_seen() -> None:
 
 def test_a_gaze_is_that_of_the_last_look_and_before_the_first_that_of_the_first() -> None:
     class Looking(Film):
-        def _seen(self, index: int) -> list[Sighting]:
+        def _seen(self, index: int) -> list[Region]:
             """The gaze tells the frame on which it was seen."""
             return [replace(one, gaze=Gazed((index / 100, 0.5), True)) for one in super()._seen(index)]
 
@@ -153,7 +152,7 @@ def test_a_gaze_is_that_of_the_last_look_and_before_the_first_that_of_the_first(
 @pytest.mark.parametrize("swaps", [False, True])
 def test_what_comes_and_goes_between_two_objects_is_seen_in_whatever_order_they_are_told(swaps: bool) -> None:
     class Reordering(Film):
-        def _seen(self, index: int) -> list[Sighting]:
+        def _seen(self, index: int) -> list[Region]:
             """As a model tells the likelier one first, which may be another one on every frame."""
             seen = super()._seen(index)
             self.asked_before = not getattr(self, "asked_before", False)
@@ -329,14 +328,14 @@ def test_no_more_looks_than_allowed(sampling: Sampling, calls: int) -> None:
     assert worst(film, judged)[0] == 0
 
 
-def test_a_number_of_looks_is_shared_by_all_watchers() -> None:
+def test_a_number_of_looks_is_shared_by_all_samplers() -> None:
     film, other = Film(Scene(30)), Film(Scene(30))
     budget = Budget(5)
     for one in film, other:
-        watcher = KeyframeSampler(one.look, EVERY, budget, RATE)
+        sampler = KeyframeSampler(one.model_call, EVERY, budget, RATE)
         for frame in one.frames:
-            list(watcher.push(frame))
-        list(watcher.finish())
+            list(sampler.push(frame))
+        list(sampler.finish())
     assert len(film.asked) + len(other.asked) == 5
 
 
@@ -383,16 +382,16 @@ def test_damaged_frames_are_hidden_and_no_others(corrupt: set[int]) -> None:
 
 
 def test_no_frames() -> None:
-    assert list(KeyframeSampler(Film().look, Sampling(), Budget(), RATE).finish()) == []
+    assert list(KeyframeSampler(Film().model_call, Sampling(), Budget(), RATE).finish()) == []
 
 
 @pytest.mark.parametrize("sampling", [Sampling(), EVERY, Sampling(stride=10), Sampling(fps=2)])
 def test_few_frames_are_held_back(sampling: Sampling) -> None:
     film = Film(Scene(200, [Thing(line(30, 60, 1))]))
-    watcher = KeyframeSampler(film.look, sampling, Budget(), RATE)
+    sampler = KeyframeSampler(film.model_call, sampling, Budget(), RATE)
     held = given_back = 0
     for pushed, frame in enumerate(film.frames, 1):
-        given_back += len(list(watcher.push(frame)))
+        given_back += len(list(sampler.push(frame)))
         held = max(held, pushed - given_back)
     assert held <= WINDOW_FRAMES + COAST_FRAMES[1] + AFTERWARDS
 
@@ -402,10 +401,10 @@ def test_large_pictures_are_held_back_in_smaller_numbers(sampling: Sampling) -> 
     film = Film()
     film.truth = [[] for _ in range(120)]
     big = av.VideoFrame(3840, 2160, "yuv420p")  # 12 MB, and all frames share it
-    watcher = KeyframeSampler(film.look, sampling, Budget(), RATE)
+    sampler = KeyframeSampler(film.model_call, sampling, Budget(), RATE)
     held = given_back = 0
     for index in range(120):
-        given_back += len(list(watcher.push(Frame(big, index, index, Fraction(1, RATE)))))
+        given_back += len(list(sampler.push(Frame(big, index, index, Fraction(1, RATE)))))
         held = max(held, index + 1 - given_back)
     assert held <= WINDOW_FRAMES
 

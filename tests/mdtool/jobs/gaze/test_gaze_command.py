@@ -24,9 +24,10 @@ from mdtool.pipeline.annotate import Question
 from mdtool.pipeline.findings_file import records
 from mdtool.pipeline.run import Form, Inquiry
 from mdtool.pipeline.targets import Targets
-from mdtool.records.findings import FindingsFile, FrameFindings, FrameInfo, Gazed, Region
+from mdtool.records.findings import FindingsFile, FrameFindings, FrameInfo
 from mdtool.tracking.interpolation import between_keyframes
 from mdtool.tracking.sampling import parse_sampling
+from recipes.regions import Gazed, Region
 
 FIELDS = {"schema", "source", "stream", "frame", "time", "hidden", "people", "mutual"}
 PERSON = {"track", "face", "eye", "method", "in_frame", "target", "looks_at"}

@@ -7,8 +7,9 @@ import pytest
 
 from mdtool.errors import InputError, UsageError
 from mdtool.jobs.moderate.judgement import check_asked, judgement
-from mdtool.records.findings import FrameFindings, FrameInfo, Record, Region
+from mdtool.records.findings import FrameFindings, FrameInfo, Record
 from recipes.policy import parse_policy
+from recipes.regions import Region
 from recipes.verdict import Verdict
 
 GUNS = parse_policy('[[rule]]\nname = "guns"\nprompt = "gun"\naction = "flag"', "p")

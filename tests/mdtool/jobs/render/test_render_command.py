@@ -10,8 +10,9 @@ from media_made import SAMPLES, frames_of, make_video, packets_of, times_of
 from PIL import Image
 from program import QUICK, Run, run, run_here
 
-from mdtool.records.findings import FrameFindings, Gazed
+from mdtool.records.findings import FrameFindings
 from recipes.gaze_draw import colour_of_track
+from recipes.regions import Gazed
 
 FRAMES = 12
 BOX = region(0.25, 0.25, 0.75, 0.75)

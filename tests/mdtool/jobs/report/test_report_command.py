@@ -21,12 +21,13 @@ from mdtool.jobs.report.chapter import EXAMPLE_SIDE, MOST_EXAMPLES, chapter
 from mdtool.jobs.report.gather import MOST_CANDIDATES, Gathered
 from mdtool.media.sources.inputs import Input
 from mdtool.pipeline.findings_file import records
-from mdtool.records.findings import FrameFindings, FrameInfo, Gazed, Record, Region
+from mdtool.records.findings import FrameFindings, FrameInfo, Record
 from mdtool.report.contents import Chapter, Picture
 from recipes import verdict as rulings
 from recipes.draw import colour_of, colours_of
 from recipes.gaze_draw import colour_of_track
 from recipes.policy import Policy, Rule, Thresholds
+from recipes.regions import Gazed, Region
 
 SMALL, LARGE = region(0.1, 0.1, 0.2, 0.2, score=0.5), region(0.25, 0.25, 0.75, 0.75, track=2)
 PLATE = region(0.6, 0.6, 0.9, 0.8, "plate", 3, None)

@@ -10,10 +10,11 @@ from itertools import combinations
 
 import numpy as np
 
-from recipes.boxes import area, hull, iou, match
+from recipes.boxes import area, hull, iou, match, size
 from recipes.regions import Region
 
 TOUCH = 0.02  # of a tile's side: a box that ends so near to a border is cut by it
+INEXACT = 0.045  # of a box's own side: by so much the model may be off, so that a long box is cut from farther away
 SAME = 0.5  # least IoU of two whole boxes of one object
 PARTS = 0.4  # the same of the parts of two boxes in a shared zone, where at least one of them is cut
 INSIDE = 0.7  # part of a cut box that lies in another, above which it shows nothing of its own
@@ -46,7 +47,7 @@ class View:
     def cuts(self, box: np.ndarray, width: int, height: int) -> bool:
         """Whether the box reaches a border behind which a picture of that size goes on."""
         inner = self.sides != (0, 0, width, height)
-        near = TOUCH * np.array([self.width, self.height] * 2)
+        near = np.tile(np.maximum(TOUCH * size(self.sides), INEXACT * size(box)), 2)
         return bool((inner & (np.abs(box - self.sides) <= near)).any())
 
 

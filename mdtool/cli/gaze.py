@@ -103,7 +103,7 @@ def gaze(
     beside = next((Path(name) for name in (jsonl, findings, heat) if name and name != "-"), None)
     with (
         opened_for_writing(findings, overwrite, read, live=plays) as found,
-        opened_for_writing(jsonl, overwrite, read, "--jsonl", plays) as lines,
+        opened_for_writing(jsonl, overwrite, read, option="--jsonl", live=plays) as lines,
     ):
         job = Gazing(known, prompts, encoding.form, drawn, many, maps, console, played, found, lines, beside)
         code = job.run(sources)

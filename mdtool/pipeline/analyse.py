@@ -26,6 +26,7 @@ def analyse(
     inquiry: Inquiry,
     noted: Callable[[FrameInfo, FrameFindings], None],
     progress: Callable[[Report, int | None], None],
+    *,
     live: Live,
     timeout: float | None = None,
 ) -> Report:
@@ -45,7 +46,9 @@ def analyse(
 
     with ExitStack() as stack:
         if reader := open_live(source, stack, live.duration):
-            annotator = LiveAnnotator(reader, inquiry.see, inquiry.question, live.delay, clock, blanks=False)
+            annotator = LiveAnnotator(
+                reader, inquiry.detect, inquiry.question, delay=live.delay, clock=clock, blanks=False
+            )
             with followed(annotator, report) as events:
                 for event in events:
                     if isinstance(event, AnnotatedFrame):

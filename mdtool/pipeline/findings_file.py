@@ -23,6 +23,7 @@ class RecordedFindings:
         file: Path | TextIO,
         source: str,
         by_name: bool,
+        *,
         digest: Callable[[], str] = str,
         refined: Callable[[Iterator[Record]], Iterator[Record]] = iter,
     ) -> None:
@@ -132,7 +133,7 @@ def spooled(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def opened_for_writing(
-    name: str | None, overwrite: bool, read: Iterable[Path], option: str = "--findings", live: bool = False
+    name: str | None, overwrite: bool, read: Iterable[Path], *, option: str = "--findings", live: bool = False
 ) -> Iterator[Lines | None]:
     """The file for findings, "-" for stdout, None for none. A file is there when all is in it, but if `live`, or where
     it is no plain file, it grows as they are made, a whole line at a time.

@@ -48,7 +48,7 @@ def annotated_photo(
         return moment, known.of(0, 0, moment.size)
     try:
         with clock.time("model"):
-            found = known.see([photo.srgb()])[0]
+            found = known.detect([photo.srgb()])[0]
     except EngineError:
         if not known.question.blank_errors:
             raise
@@ -92,7 +92,7 @@ def annotated_animation(
     if isinstance(known, RecordedFindings):
         events: Iterator[AnnotatedFrame | av.Packet] = recorded_frames(frames(), known)
     else:
-        events = annotate(frames(), known.see, known.question, lambda stream: RATE, clock=clock)
+        events = annotate(frames(), known.detect, known.question, lambda stream: RATE, clock=clock)
     for judged in events:
         assert isinstance(judged, AnnotatedFrame)
         yield judged, *canvases.popleft()

@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 
 import av
 
@@ -60,8 +60,9 @@ class LiveAnnotator:
     """Judges in a thread of its own while frames come and go; `pace` tells how that goes."""
 
     reader: LiveReader
-    see: Detector
+    detect: Detector
     question: Question
+    _: KW_ONLY
     delay: float
     clock: Stopwatch
     blanks: bool = True  # what is not judged in time leaves with nothing to be seen of it, else as it came
@@ -74,7 +75,7 @@ class LiveAnnotator:
         self._rate = rate
         self._least_window, self._most_window = max(1, int(WINDOW_SHARE * held)), max(1, held // 2)
         self._sampler = KeyframeSampler(
-            self._timed(model_call(self.see, self.question, self.clock)),
+            self._timed(model_call(self.detect, self.question, self.clock)),
             self.question.sampling,
             Budget(self.question.max_calls),
             rate,

@@ -29,14 +29,17 @@ from mdtool.tracking.keyframe_sampler import AnnotatedFrame
 FAST = "veryfast"  # preset: to keep up with what comes
 
 
-def rework_live(reader: LiveReader, target: Target, overwrite: bool, run: Run, report: Report) -> None:
+def rework_live(reader: LiveReader, target: Target, run: Run, report: Report, *, overwrite: bool) -> None:
     """Until it ends, is lost, or the person interrupts: then the file that is under way is finished.
 
     What came before it was lost is kept. InputError if nothing did.
     """
     if isinstance(run.known, RecordedFindings):
         raise UsageError("--from-findings: what plays live was not there before; leave it out")
-    annotator = LiveAnnotator(reader, run.known.see, run.known.question, run.live.delay, run.clock, run.covers_unjudged)
+    known, delay = run.known, run.live.delay
+    annotator = LiveAnnotator(
+        reader, known.detect, known.question, delay=delay, clock=run.clock, blanks=run.covers_unjudged
+    )
     out = _Out(reader, target, overwrite, run)
     silencer = Silencer()
     with closing(out):

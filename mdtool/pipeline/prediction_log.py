@@ -63,10 +63,10 @@ class Journal:
         """How many pictures are known."""
         return len(self._known)
 
-    def seeing(self, detect: Detector) -> Detector:
+    def remembering(self, detect: Detector) -> Detector:
         """The same, but what is known already is not asked again."""
 
-        def remembering(images: Sequence[np.ndarray]) -> list[ImageFindings]:
+        def detect_new(images: Sequence[np.ndarray]) -> list[ImageFindings]:
             digests = [digest_of(image) for image in images]
             new = {digest: image for digest, image in zip(digests, images, strict=True) if digest not in self._known}
             if new:
@@ -74,7 +74,7 @@ class Journal:
                     self._add(digest, findings)
             return [self._known[digest] for digest in digests]
 
-        return remembering
+        return detect_new
 
     def _add(self, digest: str, findings: ImageFindings) -> None:
         self._known[digest] = findings

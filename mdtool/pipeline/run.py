@@ -36,7 +36,7 @@ class Inquiry:
     """How it is found out what pictures show: what is asked, and who answers, loaded with which options."""
 
     question: Question
-    see: Detector
+    detect: Detector
     model: str
     options: tuple[object, ...] = ()
 

@@ -23,7 +23,7 @@ from mdtool.tracking.keyframe_sampler import AnnotatedFrame
 MOST_WAITING, LEAST_WAITING, WAITING_BYTES = 48, 2, 48 << 20
 
 
-def rework_video(reader: VideoReader, where: Path | PipedOut, muxer: str, run: Run, report: Report) -> None:
+def rework_video(reader: VideoReader, where: Path | PipedOut, muxer: str, run: Run, *, report: Report) -> None:
     clock = run.clock
     kept = run.work.kept if run.work else None
     writer = VideoWriter(
@@ -77,7 +77,7 @@ def annotated_video(
     question, total = known.question, reader.frames
     if question.max_calls is not None and total:
         question = replace(question, sampling=question.sampling.limited(question.max_calls, total))
-    yield from annotate(events, known.see, question, reader.rate, clock=clock)
+    yield from annotate(events, known.detect, question, reader.rate, clock=clock)
 
 
 def recorded_frames(events: Iterable[Event], known: RecordedFindings) -> Iterator[AnnotatedEvent]:

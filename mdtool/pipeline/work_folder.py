@@ -68,10 +68,10 @@ class Work:
         """How many pictures the model has seen already."""
         return 0 if self._journal is None else len(self._journal)
 
-    def seeing(self, see: Detector) -> Detector:
+    def remembering(self, detect: Detector) -> Detector:
         """The same, but what was seen once is not asked again."""
         assert self._journal is not None
-        return self._journal.seeing(see)
+        return self._journal.remembering(detect)
 
     def done(self) -> None:
         """The output is there: nothing more is needed."""

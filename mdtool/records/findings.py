@@ -94,6 +94,7 @@ class FindingsFile:
         source: str,
         model: str,
         prompts: Sequence[str],
+        *,
         settings: str | None = None,
         sha256: str = "",
     ) -> None:

@@ -258,7 +258,9 @@ class _Running:
         film = Film(shot)
         asked, settings = inquiry.question.prompts, self.batch.about["settings"]
         content = shot.version.sha256
-        findings = FindingsFile(self.batch.sink, shot.source.name, inquiry.model, asked, settings, content)
+        findings = FindingsFile(
+            self.batch.sink, shot.source.name, inquiry.model, asked, settings=settings, sha256=content
+        )
 
         def note(moment: FrameInfo, verdict: FrameFindings) -> None:
             film.size = moment.size
@@ -274,7 +276,7 @@ class _Running:
             film.is_live = is_live(shot.source)
             with heeded():
                 tick()
-                report = analyse(shot.source, inquiry, note, tick, films.live, self.batch.limits.timeout)
+                report = analyse(shot.source, inquiry, note, tick, live=films.live, timeout=self.batch.limits.timeout)
         except (OutputError, BrokenPipeError):
             raise
         except _TimeIsUp:

@@ -23,7 +23,7 @@ from mdtool.media.video.frame_grabber import picture_at
 from mdtool.pipeline.analyse import analyse
 from mdtool.pipeline.findings_file import RecordedFindings
 from mdtool.pipeline.process_input import check_target, rework
-from mdtool.pipeline.resume import resumable
+from mdtool.pipeline.resume import resumable, seconds_of_file
 from mdtool.pipeline.run import Form, Inquiry, Live, Run
 from mdtool.pipeline.targets import Target, Targets
 from mdtool.pipeline.work_folder import Work
@@ -95,7 +95,11 @@ class Gazing:
             return finished(self._follow(source, target), self.console)
         assert not isinstance(target, Address)
         settings = (self.form, self.targets is None)
-        with resumable(source, target, self.known, settings, self.console, self.beside) as (known, work):
+        lasts = seconds_of_file(source)
+        with resumable(source, target, self.known, settings, lasts=lasts, console=self.console, beside=self.beside) as (
+            known,
+            work,
+        ):
             report = self._look_and_show(source, target, known, work)
         return finished(report, self.console)
 
@@ -116,9 +120,9 @@ class Gazing:
         if self.targets:
             run = self._run(self.known, account)
             run.noted = noted
-            report = rework(source, target, self.targets.overwrite, run)
+            report = rework(source, target, run, overwrite=self.targets.overwrite)
         else:
-            report = analyse(source, self.known, noted, progress_on(self.console), self.live)
+            report = analyse(source, self.known, noted, progress_on(self.console), live=self.live)
         account.finish()
         return GazeReport(**vars(report), attention=account.as_dict())
 
@@ -128,12 +132,12 @@ class Gazing:
                 return self._show(spooled(source, stack) if self.heat else source, target, known, work)
             source = spooled(source, stack)
             if self.targets and target is not None:
-                check_target(source, target, self.targets.overwrite, self.form)
+                check_target(source, target, self.form, overwrite=self.targets.overwrite)
             # without a name, so that nothing is left of it however the program ends
             spool = stack.enter_context(tempfile.TemporaryFile("w+", encoding="utf-8", errors="backslashreplace"))
             sha256 = content_digest(source) if self.findings else ""
             findings = FindingsFile(Both(spool, self.findings), source.name, known.model, self.prompts, sha256=sha256)
-            looked = analyse(source, known, findings.write, progress_on(self.console), self.live)
+            looked = analyse(source, known, findings.write, progress_on(self.console), live=self.live)
             self.console.clear()
             told = self._show(source, target, spool, work)
         _add(told, looked)
@@ -144,12 +148,13 @@ class Gazing:
     ) -> GazeReport:
         """Draws and sums up what the findings say. target None: stdout, if anything is drawn."""
         by_name = isinstance(findings, Path) and not self.many
-        known = RecordedFindings(findings, source.name, by_name, partial(content_digest, source), between_keyframes)
+        digest = partial(content_digest, source)
+        known = RecordedFindings(findings, source.name, by_name, digest=digest, refined=between_keyframes)
         account = self._account(source)
         if self.targets:
             run = self._run(known, account)
             run.work, run.noted = work, account.take
-            report = rework(source, target, self.targets.overwrite, run)
+            report = rework(source, target, run, overwrite=self.targets.overwrite)
         else:
             report = self._read(source, known, account)
         account.finish()

@@ -27,7 +27,7 @@ from mdtool.media.video.writer import muxer_for
 from mdtool.pipeline.analyse import analyse
 from mdtool.pipeline.findings_file import RecordedFindings, records, records_of
 from mdtool.pipeline.process_input import STILL_SUFFIXES, rework
-from mdtool.pipeline.resume import resumable
+from mdtool.pipeline.resume import resumable, seconds_of_file
 from mdtool.pipeline.run import Form, Inquiry, Live, Run
 from mdtool.pipeline.targets import Targets
 from mdtool.pipeline.work_folder import Work
@@ -87,9 +87,12 @@ class Moderating:
                 self._check_target(target)
         if not writes and not self._verdict_wanted:
             return Exit.OK
-        settings = (self.policy, self.colour, self.form, writes)
+        settings, lasts = (self.policy, self.colour, self.form, writes), seconds_of_file(source)
         with (
-            resumable(source, target, self.known, settings, self.console, self.page) as (known, work),
+            resumable(source, target, self.known, settings, lasts=lasts, console=self.console, beside=self.page) as (
+                known,
+                work,
+            ),
             ExitStack() as stack,
         ):
             once = spooled(source, stack) if writes or self.page else source
@@ -123,7 +126,7 @@ class Moderating:
                 moderation.take(moment, verdict)
 
             if self.report_only:
-                report = analyse(source, self.known, noted, progress_on(self.console), self.live)
+                report = analyse(source, self.known, noted, progress_on(self.console), live=self.live)
             else:
                 run = Run(
                     self.known,
@@ -135,7 +138,7 @@ class Moderating:
                     noted=noted,
                     progress=progress_on(self.console),
                 )
-                report = rework(source, target, self.targets.overwrite, run)
+                report = rework(source, target, run, overwrite=self.targets.overwrite)
             report.hidden = report.hidden if self.policy.hides and not self.report_only else 0
             judged = judging.finished()
             spool.flush()
@@ -169,7 +172,7 @@ class Moderating:
             findings = FindingsFile(
                 Both(file, self.findings), source.name, known.model, self.policy.prompts, sha256=sha256
             )
-            report = analyse(source, known, findings.write, progress_on(self.console), self.live)
+            report = analyse(source, known, findings.write, progress_on(self.console), live=self.live)
             self.console.clear()
         report.hidden = 0  # nothing is yet
         file.flush()
@@ -211,7 +214,7 @@ class Moderating:
             covers_unjudged=self.policy.hides,
             progress=progress_on(self.console),
         )
-        done = rework(source, target, self.targets.overwrite, run)
+        done = rework(source, target, run, overwrite=self.targets.overwrite)
         report.target, report.incomplete = done.target, done.incomplete
         report.hidden = done.hidden if self.policy.hides else 0
         report.seconds += done.seconds

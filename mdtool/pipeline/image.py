@@ -60,14 +60,14 @@ def annotated_photo(
 def rework_animation(animation: Animation, file: BinaryIO, run: Run, report: Report) -> None:
     """The same way as a video, but for the codec: frames are whole pictures with transparency."""
     with AnimationWriter(file, like=animation, keep_metadata=run.form.keep_metadata) as writer:
-        for judged, before, milliseconds in annotated_animation(animation, run.known, run.clock):
-            moment = judged.moment
-            run.note(report, moment, judged.verdict)
+        for annotated, before, milliseconds in annotated_animation(animation, run.known, run.clock):
+            moment = annotated.moment
+            run.note(report, moment, annotated.verdict)
             if run.edit.cut.holds(moment.time):
                 continue
             pixels = before.copy()
             with run.clock.time("paint"):
-                run.treatment.paint(of_rgba(pixels), moment, judged.verdict)
+                run.treatment.paint(of_rgba(pixels), moment, annotated.verdict)
             with run.clock.time("encode"):
                 writer.add(pixels, milliseconds, before=before)
             report.duration = moment.time + moment.duration
@@ -93,6 +93,6 @@ def annotated_animation(
         events: Iterator[AnnotatedFrame | av.Packet] = recorded_frames(frames(), known)
     else:
         events = annotate(frames(), known.detect, known.question, lambda stream: RATE, clock=clock)
-    for judged in events:
-        assert isinstance(judged, AnnotatedFrame)
-        yield judged, *canvases.popleft()
+    for annotated in events:
+        assert isinstance(annotated, AnnotatedFrame)
+        yield annotated, *canvases.popleft()

@@ -1,6 +1,6 @@
-"""From what a live source gives to the same with every frame judged in time.
+"""From what a live source gives to the same with every frame annotated in time.
 
-Frames leave in their order, each at most `delay` seconds after it came. One that is not judged by then, since the model
+Frames leave in their order, each at most `delay` seconds after it came. One that is not by then, since the model
 is slow or has yet to see what comes after, leaves as one that could not be judged.
 """
 
@@ -26,7 +26,7 @@ from mdtool.tracking.detector import Detector, ImageFindings
 from mdtool.tracking.keyframe_sampler import AnnotatedFrame, Budget, KeyframeSampler, ModelCall
 
 POLL_SECONDS = 0.02
-WINDOW_SHARE, TAIL_SHARE = 0.25, 0.4  # of the frames in `delay`: judged together, and kept for what is seen after them
+WINDOW_SHARE, TAIL_SHARE = 0.25, 0.4  # of the frames in `delay`: annotated together, kept for what is seen after them
 SPARE = 1.3  # how much longer than the last model call a window is made, so that it keeps up
 
 
@@ -52,12 +52,12 @@ class _Waiting:
 
     frame: Frame
     came: float
-    judged: AnnotatedFrame | None = None
+    annotated: AnnotatedFrame | None = None
 
 
 @dataclass
 class LiveAnnotator:
-    """Judges in a thread of its own while frames come and go; `pace` tells how that goes."""
+    """Annotates in a thread of its own while frames come and go; `pace` tells how that goes."""
 
     reader: LiveReader
     detect: Detector
@@ -65,7 +65,7 @@ class LiveAnnotator:
     _: KW_ONLY
     delay: float
     clock: Stopwatch
-    blanks: bool = True  # what is not judged in time leaves with nothing to be seen of it, else as it came
+    blanks: bool = True  # what is not annotated in time leaves with nothing to be seen of it, else as it came
     pace: Pace = field(default_factory=Pace)
 
     def __post_init__(self) -> None:
@@ -86,7 +86,7 @@ class LiveAnnotator:
         self._done: queue.SimpleQueue[AnnotatedFrame | BaseException] = queue.SimpleQueue()
         self._stopped = threading.Event()
         self._waiting: deque[_Waiting] = deque()
-        self._numbered: dict[int, _Waiting] = {}  # by the number that the judge knows a frame by
+        self._numbered: dict[int, _Waiting] = {}  # by the number that the annotating thread knows a frame by
         self._given = 0
 
     def _timed(self, call: ModelCall) -> ModelCall:
@@ -103,17 +103,17 @@ class LiveAnnotator:
 
     def events(self) -> Generator[AnnotatedEvent]:
         """Those of the reader, once. Raises what it and the model raise, and KeyboardInterrupt when asked to end."""
-        thread = threading.Thread(target=self._judge, name="judge", daemon=True)
+        thread = threading.Thread(target=self._annotate, name="annotator", daemon=True)
         thread.start()
         try:
-            yield from self._judged()
+            yield from self._annotated()
         finally:
             self._stopped.set()
             with suppress(queue.Full):
                 self._todo.put_nowait(None)
             thread.join()
 
-    def _judged(self) -> Iterator[AnnotatedEvent]:
+    def _annotated(self) -> Iterator[AnnotatedEvent]:
         lost: InputError | None = None
         ended = False
         while not ended or self._waiting:
@@ -142,7 +142,7 @@ class LiveAnnotator:
             self._todo.put(None, timeout=self.delay)
 
     def _give(self, frame: Frame) -> None:
-        """To the judge, if there is room; without it, nobody will know what the frame shows."""
+        """To the annotating thread, if there is room; without it, nobody will know what the frame shows."""
         one = _Waiting(frame, time.monotonic())
         self._waiting.append(one)
         with suppress(queue.Full):
@@ -153,17 +153,17 @@ class LiveAnnotator:
     def _collect(self) -> None:
         while True:
             try:
-                judged = self._done.get_nowait()
+                annotated = self._done.get_nowait()
             except queue.Empty:
                 return
-            if isinstance(judged, BaseException):
-                raise judged
-            self._numbered.pop(judged.frame.index).judged = judged
+            if isinstance(annotated, BaseException):
+                raise annotated
+            self._numbered.pop(annotated.frame.index).annotated = annotated
 
     def _leave(self, now: float) -> Iterator[AnnotatedFrame]:
         while self._waiting:
             first = self._waiting[0]
-            late = first.judged is None
+            late = first.annotated is None
             if late and now - first.came < self.delay:
                 return
             self._waiting.popleft()
@@ -171,7 +171,7 @@ class LiveAnnotator:
             frame = first.frame
             if late and self.blanks:
                 frame = replace(frame, picture=_blank_like(frame.picture))
-            yield AnnotatedFrame(frame, first.judged.verdict if first.judged else FrameFindings(hidden=True))
+            yield AnnotatedFrame(frame, first.annotated.verdict if first.annotated else FrameFindings(hidden=True))
 
     def told(self) -> str:
         """How it went, for a person."""
@@ -183,22 +183,22 @@ class LiveAnnotator:
         parts += [f"connected again {reader.reconnects} times"] if reader.reconnects else []
         return ", ".join(parts)
 
-    # -- in the thread that judges
+    # -- in the thread that annotates
 
-    def _judge(self) -> None:
+    def _annotate(self) -> None:
         try:
             while not self._stopped.is_set() and (frame := self._todo.get()) is not None:
-                for judged in self._sampler.push(frame):
-                    self._done.put(judged)
+                for annotated in self._sampler.push(frame):
+                    self._done.put(annotated)
             if not self._stopped.is_set():
-                for judged in self._sampler.finish():
-                    self._done.put(judged)
+                for annotated in self._sampler.finish():
+                    self._done.put(annotated)
         except BaseException as error:
             self._done.put(error)
 
 
 def _blank_like(picture: av.VideoFrame) -> av.VideoFrame:
-    """In place of a picture that is to be painted over while the judge may still look at it."""
+    """In place of a picture that is to be painted over while the annotating thread may still read it."""
     blank = av.VideoFrame(picture.width, picture.height, picture.format.name)
     blank.colorspace, blank.color_range = picture.colorspace, picture.color_range
     return blank

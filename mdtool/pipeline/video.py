@@ -19,7 +19,7 @@ from mdtool.pipeline.stages import Stopwatch, ahead
 from mdtool.records.run_report import Report
 from mdtool.tracking.keyframe_sampler import AnnotatedFrame
 
-# A window of frames, so that the encoder has work while the model looks.
+# A window of frames, so that the encoder has work while the model is called.
 MOST_WAITING, LEAST_WAITING, WAITING_BYTES = 48, 2, 48 << 20
 
 
@@ -37,8 +37,8 @@ def rework_video(reader: VideoReader, where: Path | PipedOut, muxer: str, run: R
         with ExitStack() as stages:  # ended from the last to the first, before the reader is closed under them
             begin = stages.enter_context
             decoded = begin(closing(ahead(with_luma(clock.each("decode", reader)), waiting)))
-            judged = begin(closing(ahead(annotated_video(decoded, run.known, reader, clock), waiting)))
-            painted = begin(closing(ahead(_painted(judged, writer, run, report), waiting)))
+            annotated = begin(closing(ahead(annotated_video(decoded, run.known, reader, clock), waiting)))
+            painted = begin(closing(ahead(_painted(annotated, writer, run, report), waiting)))
             for event in edited(painted, run.edit, report.notes) if run.edit else painted:
                 with clock.time("encode"):
                     writer.write(event)

@@ -36,10 +36,12 @@ def tell_of_lost(lost: Any) -> None:
 @contextmanager
 def heeded() -> Iterator[None]:
     """What is done here calls `check_not_ending`, several times a second."""
+    outside = _heeded.is_set()
     _heeded.set()
     try:
         check_not_ending()
         yield
     finally:
-        _heeded.clear()
+        if not outside:
+            _heeded.clear()
     check_not_ending()

@@ -59,23 +59,19 @@ class Computing:
     compile: bool = False
     detail: str = "auto"
     resize: Literal["vips", "pillow"] | None = None
+    adapter: str | None = None
 
     def load(self, name: str, notices: Notices = Notices()) -> VisionModel:
         """Raises as `engine.load` does."""
         quantize = None if self.quantize == "none" else self.quantize
         detail = int(self.detail) if self.detail.isdecimal() else self.detail
-        options = LoadOptions(self.device, self.dtype, quantize, self.compile, detail, self.resize)
+        options = LoadOptions(self.device, self.dtype, quantize, self.compile, detail, self.resize, self.adapter)
         model = engine.load(name, options)
         for line in model.setup:
             notices.explain(f"{model.name}: {line}")
         if self.compile and isinstance(model, Compiles):
             _warm_up(model, notices)
         return model
-
-    @property
-    def decides(self) -> tuple[object, ...]:
-        """What has a say in whether older answers hold: not where they were computed, nor whether by compiled code."""
-        return self.dtype, self.quantize, self.detail, self.resize
 
 
 def _warm_up(model: Compiles, notices: Notices) -> None:

@@ -14,12 +14,12 @@ if TYPE_CHECKING:  # what takes long to load, and --help does not need
     from engine.contract import Request
     from engine.generation.verbs import VisionModel
     from mdtool.console import Console
-    from mdtool.jobs.batch.video_frames import Films
+    from mdtool.jobs.batch.messages import VideoTask
     from mdtool.media.sources.discover import Selection
 
 
-def _by_frames(model: "VisionModel", films: "Films") -> "Films":
-    return films
+def _each_frame(videos: "VideoTask") -> "VideoTask":
+    return videos
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,8 @@ class Task:
         requests: Without their image.
         prompts: What the model must be able to answer, as `load_model` has them.
         save: Where copies go that show what was found.
-        films: From the moments of videos to what is asked about them; by default each request of each frame.
-        options: All else that has a say in the answers.
+        videos: From the moments of videos to what is asked about them; by default each request of each frame.
+        options: All else that has a say in the answers, by the names of a BATCH fingerprint.
         unrecorded: Options, by name and value, that don't go together with records.
     """
 
@@ -43,8 +43,8 @@ class Task:
     prompts: Sequence[str]
     threshold: float | None = None
     save: str | None = None
-    films: "Callable[[VisionModel, Films], Films]" = _by_frames
-    options: tuple[object, ...] = ()
+    videos: "Callable[[VideoTask], VideoTask]" = _each_frame
+    options: Mapping[str, object] = field(default_factory=dict)
     unrecorded: Mapping[str, object] = field(default_factory=dict)
 
 
@@ -55,7 +55,7 @@ def ask(task: Task, model: ModelOptions, printing: AnswerPrinting, batch: BatchO
         UsageError: Options that can't be, or not together.
         NoInput: There is no photo.
     """
-    from mdtool.cli.batch import Asking, films_of, run_batch, selection_of
+    from mdtool.cli.batch import Asking, run_batch, selection_of, video_task
     from mdtool.cli.values import check_apart
     from mdtool.model_selection import Notices, load_model
 
@@ -67,12 +67,10 @@ def ask(task: Task, model: ModelOptions, printing: AnswerPrinting, batch: BatchO
     )  # fmt: skip
     if not batch.wanted:
         return _print_answers(task, selection, load, console, as_json=printing.json, overwrite=batch.overwrite)
-    films = films_of(batch)
+    videos = task.videos(video_task(batch))
     check_apart("--jsonl", {"--json": printing.json, "--save": task.save, **task.unrecorded})
-    decides = computing.decides, batch.moments, *task.options
-    asking = Asking(
-        task.skill, task.requests, lambda asked: task.films(asked, films), load, task.threshold, decides
-    )  # fmt: skip
+    decides = {"computing": computing, **batch.moments, **task.options}
+    asking = Asking(task.skill, task.requests, videos, load, decides)
     return run_batch(batch, selection, asking, console)
 
 
@@ -93,4 +91,4 @@ def _print_answers(
     targets = None if task.save is None else targets_of(sources, task.save, many, overwrite)
     model = load()
     show = show_as(task.requests, model, as_json, many)
-    return answer(sources, model, task.requests, show, console, task.threshold, targets, overwrite)
+    return answer(sources, model, task.requests, show, console, save=targets, overwrite=overwrite)

@@ -1,8 +1,8 @@
 """From the options that asking about thousands of pictures has to a batch."""
 
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,8 +13,8 @@ if TYPE_CHECKING:  # what takes long to load, and --help does not need
     from engine.contract import Request
     from engine.generation.verbs import VisionModel
     from mdtool.console import Console
-    from mdtool.jobs.batch.side_outputs import Beside
-    from mdtool.jobs.batch.video_frames import Films
+    from mdtool.jobs.batch.messages import VideoTask
+    from mdtool.jobs.batch.side_outputs import SideOutputs
     from mdtool.media.sources.discover import Selection
 
 
@@ -32,40 +32,41 @@ def selection_of(batch: BatchOptions, named: Sequence[str]) -> "Selection":
     return Selection(named, files_from, batch.null, batch.include, batch.exclude)
 
 
-def films_of(batch: BatchOptions) -> "Films":
+def video_task(batch: BatchOptions) -> "VideoTask":
     """Which moments of videos are asked about. UsageError for what is none."""
     from mdtool.cli.values import parsed, seconds
-    from mdtool.jobs.batch.video_frames import Films
+    from mdtool.jobs.batch.messages import VideoTask
     from mdtool.tracking.sampling import parse_sampling
 
     start, end = parsed("--from", seconds, batch.start), parsed("--to", seconds, batch.end)
     if end is not None and end <= (start or 0):
         raise UsageError("--to: must be later than --from, or there is nothing to do")
-    return Films(parse_sampling(batch.sample or "auto"), start, end)
+    return VideoTask(parse_sampling(batch.sample or "auto"), start, end)
 
 
 @dataclass(frozen=True)
 class Asking:
-    """What one command asks. films: what the model is asked about videos. options: all that has a say in the answers
-    besides the model and the requests.
+    """What one command asks. options: all that has a say in the answers
+    besides the model and the requests, by the names of a BATCH fingerprint.
     """
 
     command: str
     requests: "Sequence[Request]"
-    films: "Callable[[VisionModel], Films]"
+    videos: "VideoTask"
     load: "Callable[[], VisionModel]"
-    threshold: float | None = None
-    options: tuple[object, ...] = ()
+    options: Mapping[str, object] = field(default_factory=dict)
 
 
 def run_batch(batch: BatchOptions, selection: "Selection", asking: Asking, console: "Console") -> Exit:
     """Asks about all that is selected, and makes of the records what else is wanted."""
     from mdtool.cli.values import parsed, positive, size_in_bytes
-    from mdtool.jobs.batch.job import Batch, Limits
+    from mdtool.jobs.batch.coordinator import Coordinator, Limits, Plan
+    from mdtool.jobs.batch.executor import ThreadExecutor
+    from mdtool.jobs.batch.messages import Task
     from mdtool.jobs.batch.output_format import check_form, make_form, opened, place_of
     from mdtool.jobs.batch.progress import Progress
     from mdtool.media.sources.discover import listed
-    from mdtool.pipeline.prediction_log import settings_of
+    from mdtool.records.fingerprint import BATCH, fingerprint
 
     form = None if batch.format == "jsonl" else batch.format
     place = place_of(batch.jsonl or "-", asking.command)
@@ -76,39 +77,45 @@ def run_batch(batch: BatchOptions, selection: "Selection", asking: Asking, conso
         raise UsageError(f"--format {form}: is made beside a file of records; name that by --jsonl")
     if form and place:
         check_form(place, form, batch.overwrite)
-    times = positive("--time-budget", batch.time_budget), positive("--timeout", batch.timeout)
+    limits = Limits(batch.max_errors, positive("--time-budget", batch.time_budget))
+    timeout = positive("--timeout", batch.timeout)
     room, encode = parsed("--cache-size", size_in_bytes, batch.cache_size), None
-    beside = _beside(batch, asking)
+    task = Task(asking.requests, asking.videos, _side_outputs(batch, asking), timeout, dedupe=batch.dedupe)
     with opened(place, batch.overwrite) as sink:
         model = asking.load()
         if batch.cache:
             from mdtool.jobs.inference.embedding_cache import encoder  # which loads torch
 
             encode = encoder(model, Path(batch.cache), room, console.note)
-        told = asking.command, asking.requests, asking.threshold, asking.options
-        settings = settings_of(model.name, model.revision, *told)[:16]
+        settings = fingerprint(
+            BATCH, command=asking.command, model=model.name, revision=model.revision, requests=asking.requests,
+            **asking.options,
+        )  # fmt: skip
         about = {"model": model.name, "revision": model.revision, "settings": settings}
         count = (lambda: sum(1 for _ in listed(selection))) if rereadable and not batch.watch else None
         sink.begin(settings)
-        beside.open_folders(batch.overwrite)
-        code = Batch(
-            selection, model, asking.requests, asking.threshold, sink, about, console,
-            Progress(console, batch.progress, count), beside, asking.films(model), Limits(batch.max_errors, *times),
-            batch.ordered, batch.dedupe, batch.watch, encode,
-        ).run()  # fmt: skip
+        if sink.unrecognised:
+            console.note(
+                f"{place}: {sink.unrecognised} records there are of another version of mdtool, so that nobody knows if "
+                "they hold: they stay, and their inputs are done again"
+            )
+        task.side_outputs.open_folders(batch.overwrite)
+        plan = Plan(selection, about, limits, batch.ordered, batch.watch)
+        progress = Progress(console, batch.progress, count)
+        code = Coordinator(plan, task, ThreadExecutor(model, encode), sink, progress).run()
     if form and place:
         target, tally = make_form(place, form, settings)
         console.note(f"{target}: {tally.written} inputs")
     return code
 
 
-def _beside(batch: BatchOptions, asking: Asking) -> "Beside":
+def _side_outputs(batch: BatchOptions, asking: Asking) -> "SideOutputs":
     from engine.contract import DetectRequest, PointRequest
-    from mdtool.jobs.batch.side_outputs import Beside
+    from mdtool.jobs.batch.side_outputs import SideOutputs
     from recipes.draw import colours_of
 
     colours = colours_of(one.prompt for one in asking.requests if isinstance(one, DetectRequest | PointRequest))
     if isinstance(batch, TextOptions):
-        return Beside(batch.sidecar_mode if batch.sidecar else None, embed=batch.embed)
+        return SideOutputs(batch.sidecar_mode if batch.sidecar else None, embed=batch.embed)
     draw, crops = getattr(batch, "draw", None), getattr(batch, "save_crops", None)
-    return Beside(draw=Path(draw) if draw else None, crops=Path(crops) if crops else None, colours=colours)
+    return SideOutputs(draw=Path(draw) if draw else None, crops=Path(crops) if crops else None, colours=colours)

@@ -15,8 +15,7 @@ from mdtool.cli.options.photos import ImagesAndPrompt, MaxObjects, Prompts, Save
 from mdtool.cli.options.printing import AnswerPrinting
 
 if TYPE_CHECKING:
-    from engine.generation.verbs import VisionModel
-    from mdtool.jobs.batch.video_frames import Films
+    from mdtool.jobs.batch.messages import VideoTask
 
 
 @grouped
@@ -53,10 +52,11 @@ def detect(
     from mdtool.errors import UsageError
 
     named, prompts = images_and_prompts(images, prompt, batch.files_from)
-    requests = [DetectRequest(None, one, max_objects) for one in prompts]
+    requests = [DetectRequest(None, one, max_objects, threshold=threshold) for one in prompts]
     task = Task("detect", named, requests, prompts, threshold, save, unrecorded={"--max-objects": max_objects})
     if batch.wanted:
-        task = replace(task, films=_tracked(prompts, threshold, tiles, duration), options=(tiles, duration))
+        options = {"tiles": tiles, "duration": duration}
+        task = replace(task, videos=_tracked(prompts, threshold, tiles, duration), options=options)
     elif tiles is not None:
         raise UsageError("--tiles: only together with --jsonl")
     raise typer.Exit(ask(task, model, printing, batch))
@@ -64,20 +64,17 @@ def detect(
 
 def _tracked(
     prompts: Sequence[str], threshold: float | None, tiles: str | None, duration: str | None
-) -> "Callable[[VisionModel, Films], Films]":
-    """Of videos it is told what is where on every frame, as redact finds it. UsageError for options that can't be."""
+) -> "Callable[[VideoTask], VideoTask]":
+    """Have videos recorded frame by frame, as redact finds things. UsageError for options that can't be."""
     from mdtool.cli.options.copies import LiveOptions
     from mdtool.cli.values import parsed
     from mdtool.pipeline.annotate import Question
-    from mdtool.pipeline.run import Inquiry
-    from mdtool.tracking.detector import object_detector
-    from mdtool.tracking.tiles import parse_tiles, tiled
+    from mdtool.tracking.tiles import parse_tiles
 
     grid, live = parsed("--tiles", parse_tiles, tiles), LiveOptions(duration=duration).live
 
-    def films_by(model: "VisionModel", films: "Films") -> "Films":
-        question = Question(tuple(prompts), threshold, films.sampling, None, films.start, films.end)
-        inquiry = Inquiry(question, tiled(object_detector(model, prompts, threshold), grid), model.name)
-        return replace(films, inquiry=inquiry, tiled=grid is not None, live=live)
+    def tracked(videos: "VideoTask") -> "VideoTask":
+        question = Question(tuple(prompts), threshold, videos.sampling, None, videos.start, videos.end)
+        return replace(videos, find=question, tiles=grid, live=live)
 
-    return films_by
+    return tracked

@@ -197,7 +197,7 @@ def moderate(
                 grid,
                 of_tiles=detector_with_questions(asked, rules.prompts),
             )
-            known = Inquiry(question, see, asked.name, (computing, frames.tiles))
+            known = Inquiry(question, see, asked.name, {"computing": computing, "tiles": frames.tiles})
         file = stack.enter_context(opened_for_writing(findings, overwrite, read, live=plays))
         moderating = Moderating(
             rules, known, encoding.form, targets, console, played, report_only, colour, fail_on, file, report

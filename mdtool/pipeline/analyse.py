@@ -35,12 +35,26 @@ def analyse(
 
     Raises InputError, OutputError or EngineError.
     """
-    begin, clock = time.perf_counter(), Stopwatch()
     report = Report(source.name, "", inquiry.model)
+    with closing(analysed(source, inquiry, report, progress, live=live, timeout=timeout)) as frames:
+        for moment, verdict in frames:
+            noted(moment, verdict)
+    return report
 
-    def note(moment: FrameInfo, verdict: FrameFindings, frames: int | None) -> None:
-        report.count(moment, verdict)
-        noted(moment, verdict)
+
+def analysed(
+    source: Input,
+    inquiry: Inquiry,
+    report: Report,
+    progress: Callable[[Report, int | None], None],
+    *,
+    live: Live,
+    timeout: float | None = None,
+) -> Generator[tuple[FrameInfo, FrameFindings]]:
+    """As `analyse`, a frame at a time. The report is whole when they have ended."""
+    begin, clock = time.perf_counter(), Stopwatch()
+
+    def reached(moment: FrameInfo, frames: int | None) -> None:
         report.reach(moment)
         progress(report, frames)
 
@@ -52,13 +66,17 @@ def analyse(
             with followed(annotator, report) as events:
                 for event in events:
                     if isinstance(event, AnnotatedFrame):
-                        note(event.moment, event.verdict, None)
+                        report.count(event.moment, event.verdict)
+                        yield event.moment, event.verdict
+                        reached(event.moment, None)
             report.notes.append(annotator.told())
         else:
             medium = open_medium(source, stack)
             try:
                 for moment, verdict in stack.enter_context(closing(_judged(medium, inquiry, clock, timeout))):
-                    note(moment, verdict, _frames(medium))
+                    report.count(moment, verdict)
+                    yield moment, verdict
+                    reached(moment, _frames(medium))
             except TooSlow:
                 stack.pop_all()  # for who reads it may be in the midst of it
                 raise
@@ -68,7 +86,6 @@ def analyse(
             else:
                 report.notes += medium.notes
     report.seconds, report.stages = time.perf_counter() - begin, clock.seconds
-    return report
 
 
 def _judged(

@@ -27,7 +27,8 @@ class Journal:
     """Use as a context manager. Written by one run at a time; the caller sees to that."""
 
     def __init__(self, path: Path, settings: str) -> None:
-        """settings: what must be the same for the answers to hold. Answers for others are thrown away.
+        """settings: the fingerprint of what must be the same for the answers to hold. Answers for others are thrown
+        away.
 
         OutputError if it can't be written.
         """
@@ -101,18 +102,6 @@ def _opened(path: Path) -> BinaryIO:
             return file
         file.close()
     return open_fresh(path)
-
-
-def settings_of(*parts: object) -> str:
-    """A digest of all that has a say in a result: values with a telling repr, and files."""
-    digest = hashlib.sha256()
-    for part in parts:
-        told = repr(part)
-        if isinstance(part, Path):
-            state = os.stat(part)
-            told = f"{os.path.abspath(part)} {state.st_size} {state.st_mtime_ns}"
-        digest.update(told.encode("utf-8", "surrogateescape") + b"\0")
-    return digest.hexdigest()
 
 
 def digest_of(image: np.ndarray) -> str:

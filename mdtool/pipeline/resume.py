@@ -1,6 +1,6 @@
 """Lets work on a long video go on where a run before was ended."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -11,9 +11,9 @@ from mdtool.errors import InputError
 from mdtool.media.image.image_file import sniff
 from mdtool.media.sources.inputs import Input
 from mdtool.media.video.reader import VideoReader
-from mdtool.pipeline.prediction_log import settings_of
 from mdtool.pipeline.run import Inquiry
 from mdtool.pipeline.work_folder import Work
+from mdtool.records.fingerprint import RESUME, fingerprint
 
 LEAST_SECONDS = 60.0  # a shorter video is not worth the files
 
@@ -23,7 +23,7 @@ def resumable(
     source: Input,
     target: object,
     known: Inquiry | Path,
-    settings: tuple[object, ...],
+    settings: Mapping[str, object],
     *,
     lasts: float,
     console: Console,
@@ -33,7 +33,7 @@ def resumable(
 
     lasts: seconds of the source, as `seconds_of` tells. target: what will be there in the end, if it is a file; beside:
     else another file that will be, which many sources may share. settings: all that has a say in the result but the
-    source and what is known, as `settings_of` takes it.
+    source and what is known, by the names of a RESUME fingerprint.
     """
     place = target
     if target is None and beside:
@@ -43,8 +43,10 @@ def resumable(
     if not isinstance(place, Path) or not worth or not _is_file(findings):
         yield known, None
         return
-    told = known.told if isinstance(known, Inquiry) else known
-    with Work(place, settings_of(__version__, source.path, told, *settings)) as work:
+    what = known.settings if isinstance(known, Inquiry) else {"findings": known}
+    with Work(place, fingerprint(RESUME, mdtool=__version__, source=source.path, **what, **settings)) as work:
+        if work.is_begun_anew:
+            console.note(f"{source.name}: what a run before had kept is of other settings, and is done again")
         if work.known:
             console.note(f"{source.name}: goes on where a run before was ended")
         yield replace(known, detect=work.remembering(known.detect)) if isinstance(known, Inquiry) else known, work

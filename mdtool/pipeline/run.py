@@ -1,6 +1,6 @@
 """What the jobs that change pictures share: who paints, who says what is to be seen, and what is told of it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -33,17 +33,20 @@ class Form:
 
 @dataclass(frozen=True)
 class Inquiry:
-    """How it is found out what pictures show: what is asked, and who answers, loaded with which options."""
+    """How it is found out what pictures show: what is asked, and who answers.
+
+    options: what else has a say in what is found, by the names of a RESUME fingerprint.
+    """
 
     question: Question
     detect: Detector
     model: str
-    options: tuple[object, ...] = ()
+    options: Mapping[str, object] = field(default_factory=dict)
 
     @property
-    def told(self) -> tuple[object, ...]:
-        """All of it that has a say in what is found, with a telling repr."""
-        return self.question, self.model, self.options
+    def settings(self) -> dict[str, object]:
+        """All that has a say in what is found, for the fingerprint."""
+        return {"question": self.question, "model": self.model, **self.options}
 
 
 @dataclass(frozen=True)

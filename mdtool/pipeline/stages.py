@@ -4,7 +4,7 @@ import queue
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
 from typing import Generic, TypeVar
 
@@ -33,11 +33,19 @@ def ahead(items: Iterable[T], depth: int, timeout: float | None = None) -> Gener
 
 
 class Pause:
-    """Nothing came for POLL_SECONDS."""
+    """Nothing has come for a while."""
 
 
-def ahead_with_pauses(items: Iterable[T | Pause], depth: int, timeout: float | None = None) -> Generator[T | Pause]:
-    """As `ahead`, and tells whenever there is nothing yet. Items may be a Pause, where there is work but no result."""
+def ahead_with_pauses(
+    items: Iterable[T | Pause],
+    depth: int,
+    timeout: float | None = None,
+    wait: Callable[[], float] = lambda: POLL_SECONDS,
+) -> Generator[T | Pause]:
+    """As `ahead`, and tells whenever nothing has come for `wait()` seconds.
+
+    Items may be a Pause, where there is work but no result.
+    """
     ready: queue.Queue[T | _End] = queue.Queue(depth)
     stopped = threading.Event()
     is_stuck, begun = False, time.monotonic()
@@ -78,7 +86,7 @@ def ahead_with_pauses(items: Iterable[T | Pause], depth: int, timeout: float | N
         asked = time.monotonic()
         while True:
             try:
-                item = ready.get(timeout=POLL_SECONDS)
+                item = ready.get(timeout=wait())
             except queue.Empty:
                 check_not_ending()
                 if timeout and time.monotonic() - max(begun, asked) > timeout:

@@ -23,7 +23,7 @@ class Work:
     """Use as a context manager, with `done` called at the end of what went well. OutputError if it can't be kept."""
 
     def __init__(self, target: Path, settings: str) -> None:
-        """settings: what must be the same for the work to count, as `settings_of` tells it."""
+        """settings: the fingerprint of what must be the same for the work to count."""
         self.folder = target.with_name(f".{target.name}.work")
         self._settings = settings
         self._lock: int | None = None
@@ -31,6 +31,7 @@ class Work:
         self._done = False
         self._begun = time.monotonic()
         self._begun_before = False
+        self.is_begun_anew = False  # for what was there is of other settings, or of another version of the program
 
     def __enter__(self) -> "Work":
         try:
@@ -51,6 +52,7 @@ class Work:
         said = self.folder / "settings"
         if not said.exists() or said.read_text("utf-8") != self._settings:
             for path in self.folder.iterdir():
+                self.is_begun_anew = True
                 path.unlink()
             part = said.with_suffix(".part")
             with open_fresh(part) as file:

@@ -15,7 +15,7 @@ bytes          the size of the file, and
 modified       when it was changed last, in nanoseconds since 1970, as it was read; null of what is no file
 width, height  pixels, upright
 model          that answered, and its revision
-settings       a short digest of all that has a say in the answers
+settings       a fingerprint of all that has a say in the answers (`mdtool.records.fingerprint`)
 milliseconds   from when work on it began to its last answer; pictures that are asked about together overlap
 answers        a list; each as in an "mdtool.answers/1" record: length with caption; question with answer; or prompt
                with objects (label, x_min, y_min, x_max, y_max, and score from a model that has one) or points

@@ -3,7 +3,7 @@
 schema    "mdtool.findings/1"
 source    the input, as it was named
 sha256    of its file's bytes, in hexadecimal; left out for what is no file, as a stream
-settings  a digest of all that has a say in the findings; only beside the records of a batch
+settings  a fingerprint of all that has a say in the findings; only beside the records of a batch
 stream    index of the video stream in the file; 0 for photos and animations
 frame     counts the frames of that stream from 0
 time      seconds

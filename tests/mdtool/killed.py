@@ -19,7 +19,7 @@ LOADED = (
     "mdtool.model_selection",
     "mdtool.cli.values",
     "mdtool.pipeline.run",
-    "mdtool.jobs.batch.job",
+    "mdtool.jobs.batch.coordinator",
     "mdtool.jobs.batch.output_format",
     "engine.centerface",
 )

@@ -69,9 +69,9 @@ class BatchOptions:
         return replace(self, overwrite=False) != type(self)()
 
     @property
-    def moments(self) -> tuple[str | None, ...]:
+    def moments(self) -> dict[str, object]:
         """What has a say in which moments of videos are asked about."""
-        return self.sample, self.start, self.end
+        return {"sample": self.sample, "start": self.start, "end": self.end}
 
 
 Table = Annotated[Literal["jsonl", "csv", "parquet"] | None, MADE_BESIDE]

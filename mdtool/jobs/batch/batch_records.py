@@ -1,43 +1,42 @@
 """The records that a batch writes, as `mdtool.records.batch` describes them."""
 
-import time
 from collections.abc import Sequence
-from typing import Any
 
-from engine.contract import EngineError
-from mdtool.errors import OutputError, TooSlow
-from mdtool.jobs.batch.video_frames import Film
-from mdtool.jobs.each_input import cause_of
-from mdtool.jobs.inference.image_input import Shot, Version
+from mdtool.jobs.batch.content_version import Version
+from mdtool.jobs.batch.messages import Answered, ItemFailed, VideoAnswered
 from mdtool.records.batch import SCHEMA, Record
 
-CODES = {TooSlow: "slow", MemoryError: "memory", EngineError: "model", OutputError: "output", OSError: "output"}
+
+def of_picture(name: str, about: Record, answered: Answered, made: Sequence[str]) -> Record:
+    """name: of the input. about: what all records of a run have. made: beside the record."""
+    at = {} if answered.time is None else {"time": answered.time}
+    head = {"schema": SCHEMA, "input": name, **at, **fields_of(answered.version), **about}
+    record = head | _common(answered) | {"answers": answered.answers}
+    return record | {"made": list(made)} if made else record
 
 
-def said(size: tuple[int, int], since: float, answers: list[dict[str, Any]]) -> Record:
-    """What equal pictures have in common. since: when work on it began, on the clock of `time.perf_counter`."""
-    spent = round(1000 * (time.perf_counter() - since), 1)
-    return {"width": size[0], "height": size[1], "milliseconds": spent, "answers": answers}
+def of_equal(name: str, about: Record, version: Version, equal: Record, made: Sequence[str]) -> Record:
+    """equal: the record of a picture with the same content."""
+    head = {"schema": SCHEMA, "input": name, **fields_of(version), **about}
+    record = head | {key: equal[key] for key in ("width", "height", "milliseconds", "answers")}
+    return record | {"made": list(made)} if made else record
 
 
-def of_picture(shot: Shot, about: Record, what: Record, made: Sequence[str]) -> Record:
-    """about: what all records have; what: as `said`; made: beside it."""
-    at = {} if shot.time is None else {"time": shot.time}
-    kept = {name: what[name] for name in ("width", "height", "milliseconds", "answers")}
-    head = {"schema": SCHEMA, "input": shot.source.name, **at, **fields_of(shot.version), **about, **kept}
-    return head | {"made": list(made)} if made else head
-
-
-def of_film(film: Film, about: Record, made: Sequence[str]) -> Record:
-    record = of_picture(film.shot, about, said(film.size, film.since, []), made) | {"frames": film.frames}
-    if film.is_live:
+def of_video(name: str, about: Record, answered: VideoAnswered, made: Sequence[str]) -> Record:
+    record = {"schema": SCHEMA, "input": name, **fields_of(answered.version), **about, **_common(answered)}
+    record |= {"answers": [], **({"made": list(made)} if made else {}), "frames": answered.frames}
+    if answered.live:
         record["live"] = True
-    return record | {"incomplete": film.incomplete} if film.incomplete else record
+    return record | {"incomplete": answered.incomplete} if answered.incomplete else record
 
 
-def of_failure(shot: Shot, about: Record, error: Exception) -> Record:
-    code = next((code for kind, code in CODES.items() if isinstance(error, kind)), "input")
-    return {"schema": SCHEMA, "input": shot.source.name, **about, "error": {"code": code, "cause": cause_of(error)}}
+def of_failure(name: str, about: Record, failed: ItemFailed) -> Record:
+    return {"schema": SCHEMA, "input": name, **about, "error": {"code": failed.code, "cause": failed.cause}}
+
+
+def _common(answered: Answered | VideoAnswered) -> Record:
+    width, height = answered.size
+    return {"width": width, "height": height, "milliseconds": answered.milliseconds}
 
 
 def fields_of(version: Version) -> Record:

@@ -20,10 +20,11 @@ from typing import Protocol
 
 from mdtool.errors import OutputError, named
 from mdtool.jobs.batch.batch_records import fields_of, version_of
-from mdtool.jobs.inference.image_input import Version
+from mdtool.jobs.batch.content_version import Version
 from mdtool.media.files.atomic_file import WholeFile
 from mdtool.records import findings
 from mdtool.records.batch import SCHEMA, Record
+from mdtool.records.fingerprint import BATCH, is_of
 
 SECONDS_BETWEEN_SYNCS = 2.0
 COPIED_AT_ONCE = 1 << 20  # bytes
@@ -60,7 +61,11 @@ class Sink(Protocol):
     """Where records go. As a file, `write` takes the findings of a video, which its record will follow."""
 
     def begin(self, settings: str) -> None:
-        """Before all else. settings: the digest that records have for which work is done."""
+        """Before all else. settings: the fingerprint that records have for which work is done."""
+
+    @property
+    def unrecognised(self) -> int:
+        """Records that were there when it began, and whose fingerprint can't be compared with one made now."""
 
     def entry(self, name: str) -> Entry | None:
         """What there is of the input with this name. May be called from any thread."""
@@ -82,6 +87,8 @@ class Sink(Protocol):
 
 class Stream:
     """Records for whoever reads them at the other end; what is done is known while the run lasts."""
+
+    unrecognised = 0
 
     def __init__(self, put: Callable[[str], object]) -> None:
         self._put = put
@@ -131,7 +138,7 @@ class Ledger:
         self._forget()
 
     def _forget(self) -> None:
-        self._end = 0
+        self._end = self.unrecognised = 0
         self._entries: dict[str, Entry] = {}
         self._errors: dict[str, Range] = {}
         self._dropped: list[Range] = []
@@ -284,6 +291,7 @@ class Ledger:
             self._findings = None
         self._drop_findings()
         if record["settings"] != self._settings:
+            self.unrecognised += not is_of(BATCH, record["settings"])
             return
         if error := self._errors.pop(name, None):
             self._dropped.append(error)

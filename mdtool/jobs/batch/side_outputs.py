@@ -14,7 +14,6 @@ from mdtool.exports.annotated_image import save_marked
 from mdtool.exports.crops import write_crops
 from mdtool.exports.paths import timed
 from mdtool.exports.sidecar import Mode, sidecar_of, texts_of, write_sidecar
-from mdtool.jobs.inference.image_input import Shot
 from mdtool.media.image.save_picture import FORMATS
 from mdtool.media.sources.inputs import Input
 from mdtool.metadata.embed_caption import embed_caption
@@ -24,8 +23,8 @@ MARK = ".filled-by-mdtool"
 Answers = Sequence[dict[str, Any]]
 
 
-@dataclass
-class Beside:
+@dataclass(frozen=True)
+class SideOutputs:
     """sidecar: how a text beside the picture is written; None: not. draw, crops: folders; embed: a caption in the
     picture's own file. colours: of labels.
 
@@ -37,7 +36,6 @@ class Beside:
     crops: Path | None = None
     embed: bool = False
     colours: Mapping[str, Colour] = field(default_factory=dict)
-    _claimed: dict[str, str] = field(default_factory=dict)
 
     @property
     def kinds(self) -> list[str]:
@@ -66,27 +64,26 @@ class Beside:
                         raise OutputError("is not empty; give another name, or --overwrite")
                     (folder / MARK).touch()
 
-    def claim(self, source: Input) -> None:
-        """Its places are no other input's from now on. InputError if one is taken already, or if there is none."""
-        places = [sidecar_of(source, None)] if self.sidecar else []
-        places += [folder / source.relative for folder in (self.draw, self.crops) if folder]
+    def places_of(self, source: Input) -> list[Path]:
+        """Where what is made of an input goes. InputError if there is no place for it."""
         if self.embed and (source.path is None or source.member):
             raise InputError("has no file of its own that a caption could be written into")
-        for place in map(os.fspath, places):
-            other = self._claimed.setdefault(place, source.name)
-            if other != source.name:
-                raise InputError(f"what is made of it would go to {place}, as for {other}; rename one")
+        places = [sidecar_of(source, None)] if self.sidecar else []
+        return places + [folder / source.relative for folder in (self.draw, self.crops) if folder]
 
-    def make(self, shot: Shot, answers: Answers) -> bool:
-        """Whether the picture's own file was changed. InputError and OutputError where it can't be made."""
+    def make(self, source: Input, pixels: np.ndarray | None, time: float | None, answers: Answers) -> bool:
+        """Whether the picture's own file was changed. InputError and OutputError where it can't be made.
+
+        pixels: HxWx3 uint8 RGB, needed as `needs_pixels` says. time: seconds, of a frame of a video.
+        """
         if self.sidecar:
-            write_sidecar(sidecar_of(shot.source, None, shot.time), texts_of(answers), self.sidecar)
-        if self.crops and shot.pixels is not None:
-            write_crops(shot.pixels, answers, self.crops, shot.source.relative, time=shot.time)
-        if self.draw and shot.pixels is not None:
-            self._draw(shot.pixels, answers, self.draw / timed(str(shot.source.relative), shot.time))
-        if self.embed and shot.source.path:
-            return embed_caption(shot.source.path, "\n".join(texts_of(answers)))
+            write_sidecar(sidecar_of(source, None, time), texts_of(answers), self.sidecar)
+        if self.crops and pixels is not None:
+            write_crops(pixels, answers, self.crops, source.relative, time=time)
+        if self.draw and pixels is not None:
+            self._draw(pixels, answers, self.draw / timed(str(source.relative), time))
+        if self.embed and source.path:
+            return embed_caption(source.path, "\n".join(texts_of(answers)))
         return False
 
     def _draw(self, pixels: np.ndarray, answers: Answers, target: Path) -> None:
@@ -97,3 +94,18 @@ class Beside:
         if target.suffix.lower() not in FORMATS:
             target = target.with_name(target.name + ".jpg")
         save_marked(pixels, found, target, overwrite=True, colours=self.colours)
+
+
+class Claims:
+    """Which input has which places, so that no two inputs are written over each other."""
+
+    def __init__(self, outputs: SideOutputs) -> None:
+        self._outputs = outputs
+        self._claimed: dict[str, str] = {}
+
+    def claim(self, source: Input) -> None:
+        """Its places are no other input's from now on. InputError if one is taken already, or if there is none."""
+        for place in map(os.fspath, self._outputs.places_of(source)):
+            other = self._claimed.setdefault(place, source.name)
+            if other != source.name:
+                raise InputError(f"what is made of it would go to {place}, as for {other}; rename one")

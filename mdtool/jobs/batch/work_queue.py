@@ -1,37 +1,29 @@
 """What a batch has to do: all that is listed and not done yet, once, or as it appears."""
 
-import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import replace
 
 from mdtool.errors import InputError, NoInput
 from mdtool.interruption import ENDING
+from mdtool.jobs.batch.content_version import State, state_of
 from mdtool.jobs.batch.progress import Progress
 from mdtool.jobs.batch.results_log import Sink
-from mdtool.jobs.batch.side_outputs import Beside
+from mdtool.jobs.batch.side_outputs import Claims, SideOutputs
 from mdtool.media.sources.discover import Selection, listed
 from mdtool.media.sources.inputs import Input
 
 WATCH_SECONDS = 1.0  # from one look for new files to the next, and for which a file must not have changed
-State = tuple[int, int]
-
-
-def state_of(source: Input) -> State | None:
-    """Size in bytes and time of the last change in nanoseconds; None of what is no file, or is not there."""
-    try:
-        status = os.stat(source.path) if source.path else None
-    except (OSError, ValueError):
-        return None
-    return (status.st_size, status.st_mtime_ns) if status else None
 
 
 class WorkList:
     """Iterate it, in any one thread; `stop` ends that from another.
 
-    beside: claims the places of every input, in their order; an input whose places are taken has failed. watch: it goes
-    on for files that appear. seconds: after which nothing is begun; `incomplete` tells if something was left.
+    outputs: every input claims its places for them, in its turn; an input whose places are taken has failed.
+    in_progress: names of inputs that have come, and are not done. watch: it goes on for files that appear or change,
+    but not with one that is in progress. seconds: after which nothing is begun; `incomplete` tells if something was
+    left.
     """
 
     def __init__(
@@ -39,14 +31,16 @@ class WorkList:
         selection: Selection,
         sink: Sink,
         progress: Progress,
-        beside: Beside,
+        outputs: SideOutputs,
+        in_progress: Container[str],
         watch: bool = False,
         seconds: float | None = None,
     ) -> None:
         self._selection = selection
         self._sink = sink
         self._progress = progress
-        self._beside = beside
+        self._outputs, self._claims = outputs, Claims(outputs)
+        self._in_progress = in_progress
         self._watch = watch
         self._seconds = seconds
         self._is_piped = selection.files_from is not None and not selection.files_from.is_file()
@@ -85,7 +79,7 @@ class WorkList:
 
     def _claimed(self, source: Input) -> Input:
         try:
-            self._beside.claim(source)
+            self._claims.claim(source)
         except InputError as error:
             return replace(source, failed=str(error))
         return source
@@ -103,6 +97,8 @@ class WorkList:
         state = state_of(source)
         if self._watch and state and 0 <= time.time_ns() - state[1] < WATCH_SECONDS * 1e9:
             return True  # for it may still be written; it is met again
+        if self._watch and source.name in self._in_progress:
+            return True  # so that what comes of one version is not mixed with another; it is met again
         if self._watch or self._selection.files_from:
             if source.name in self._met and (not self._watch or self._met[source.name] == state):
                 return True  # it was listed before
@@ -110,7 +106,7 @@ class WorkList:
         entry = self._sink.entry(source.name)
         if not entry or not entry.whole or not state or state != entry.version.state:
             return False
-        if entry.incomplete or not self._beside.is_made(entry.made):
+        if entry.incomplete or not self._outputs.is_made(entry.made):
             return False
         self._progress.skip()
         return True

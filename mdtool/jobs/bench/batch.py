@@ -3,7 +3,7 @@
 import resource
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -14,10 +14,14 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from engine.contract import Abilities, Answer, CaptionRequest, Done, Request
+from engine.contract import Abilities, Answer, CaptionRequest, EncodedImage
+from engine.generation.requests import ImmediateScheduler
+from engine.generation.verbs import VisionModel
 from mdtool.console import Console
 from mdtool.errors import InputError
-from mdtool.jobs.batch.job import Batch
+from mdtool.jobs.batch.coordinator import Coordinator, Plan
+from mdtool.jobs.batch.executor import ThreadExecutor
+from mdtool.jobs.batch.messages import Task
 from mdtool.jobs.batch.output_format import opened
 from mdtool.jobs.batch.progress import Progress
 from mdtool.media.sources.discover import Selection
@@ -27,21 +31,23 @@ NOISE = 3.0  # levels of 255, as a camera's
 FILES = 50  # that differ; the others are links to them
 
 
-class StandIn:
+class StandIn(VisionModel):
     """A model that says nothing, at once."""
 
     name = "stand-in"
     revision = ""
     pictures_at_once = 1
     setup = ()
-    abilities = Abilities({"caption": None})
 
-    def encode(self, images: Sequence[np.ndarray]) -> list[None]:
-        return [None] * len(images)
+    @property
+    def abilities(self) -> Abilities:
+        return Abilities({"caption": None})
 
-    def run(self, requests: Iterable[Request]) -> Iterator[Done]:
-        for index, _ in enumerate(requests):
-            yield Done(index, Answer(""))
+    def encode(self, images: Sequence[np.ndarray]) -> list[EncodedImage]:
+        return [EncodedImage() for _ in images]
+
+    def scheduler(self, batch: int | None = None) -> ImmediateScheduler:
+        return ImmediateScheduler(lambda request: Answer(""))
 
 
 @dataclass(frozen=True)
@@ -81,7 +87,8 @@ def _run(folder: Path) -> Progress:
         sink.begin("bench")
         about = {"model": StandIn.name, "revision": "", "settings": "bench"}
         model: Any = StandIn()
-        Batch(Selection([str(folder)]), model, [CaptionRequest(None)], None, sink, about, console, progress).run()
+        plan, task = Plan(Selection([str(folder)]), about), Task([CaptionRequest(None)])
+        Coordinator(plan, task, ThreadExecutor(model), sink, progress).run()
     return progress
 
 

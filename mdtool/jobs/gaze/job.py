@@ -94,8 +94,7 @@ class Gazing:
         if live:
             return finished(self._follow(source, target), self.console)
         assert not isinstance(target, Address)
-        settings = (self.form, self.targets is None)
-        lasts = seconds_of_file(source)
+        settings, lasts = {"form": self.form, "writes": self.targets is not None}, seconds_of_file(source)
         with resumable(source, target, self.known, settings, lasts=lasts, console=self.console, beside=self.beside) as (
             known,
             work,

@@ -13,9 +13,9 @@ from mdtool.errors import Exit, InputError, MdtoolError, NoInput, OutputError
 from mdtool.exports.annotated_image import check_target, save_marked
 from mdtool.interruption import check_not_ending
 from mdtool.jobs.each_input import cause_of
-from mdtool.jobs.inference.image_input import Shot
+from mdtool.jobs.inference.picture import Picture
 from mdtool.jobs.inference.print_answers import TextLines, print_places, print_record, print_table
-from mdtool.jobs.inference.read_ahead import read_ahead
+from mdtool.jobs.inference.read_ahead import Patience, read_ahead
 from mdtool.jobs.inference.requests import Asked, Event, ask, in_order
 from mdtool.media.image.decode_image import read_picture
 from mdtool.media.sources.discover import Selection, listed
@@ -54,7 +54,6 @@ def answer(
     requests: Sequence[Request],
     show: Show,
     console: Console,
-    threshold: float | None = None,
     save: Mapping[Input, Path] | None = None,
     overwrite: bool = False,
 ) -> Exit:
@@ -67,17 +66,19 @@ def answer(
     found: list[Box | Point] = []
     colours = colours_of(one.prompt for one in requests if isinstance(one, DetectRequest | PointRequest))
 
-    def read(source: Input) -> Shot:
+    def read(source: Input) -> np.ndarray:
         if source in targets:
             check_target(targets[source], overwrite)
-        return Shot(source, read_rgb(source))
+        return read_rgb(source)
 
     def failed(source: Input, error: Exception) -> None:
         failures[source] = error.code if isinstance(error, MdtoolError) else Exit.SOME_FAILED
         console.error(str(error) if isinstance(error, OutputError) else f"{source.name}: {cause_of(error)}")
 
-    shots = filter(None, read_ahead(sources, read, model.pictures_at_once))
-    answers = in_order(ask(shots, model, requests, threshold, keep_pixels=bool(targets)))
+    patience = Patience()
+    attempts = read_ahead(sources, read, model.pictures_at_once, patience=patience)
+    pictures = (Picture(one.item, one.value, one.error) if one else None for one in attempts)
+    answers = in_order(ask(pictures, model, requests, keep_pixels=bool(targets), patience=patience))
     try:
         for asked, event in answers:
             check_not_ending()
@@ -94,9 +95,9 @@ def answer(
                     )
             if asked.last and isinstance(event, Done | Failed):
                 if source in targets and source not in failures:
-                    assert asked.shot.pixels is not None
+                    assert asked.picture.pixels is not None
                     try:
-                        save_marked(asked.shot.pixels, found, targets[source], overwrite=overwrite, colours=colours)
+                        save_marked(asked.picture.pixels, found, targets[source], overwrite=overwrite, colours=colours)
                     except OutputError as error:
                         failed(source, error)
                 found = []

@@ -6,7 +6,6 @@ total is changed, and room made, under a lock.
 """
 
 import fcntl
-import hashlib
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -25,6 +24,7 @@ from engine.contract import EncodedImage, Model, Seeing
 from mdtool import __version__
 from mdtool.errors import cant_write
 from mdtool.pipeline.prediction_log import digest_of
+from mdtool.records.fingerprint import EMBEDDING, digest
 
 FULL = 0.9  # of the limit is what stays when room is made, so that it is seldom made
 _ENTRY = re.compile(r"[0-9a-f]{2}/([0-9a-f]{64}\.safetensors|[0-9a-f]{32}\.part)")
@@ -74,7 +74,7 @@ class SeenCache:
             self._warn(f"{self._folder}: {cant_write(error)}; what is seen from here on is not kept")
 
     def _path(self, key: str) -> Path:
-        name = hashlib.sha256(f"{__version__} {self._model_key} {key}".encode()).hexdigest()
+        name = digest(EMBEDDING, mdtool=__version__, sight=self._model_key, pixels=key)
         return self._folder / name[:2] / f"{name}.safetensors"
 
     def _write(self, path: Path, entry: bytes) -> None:

@@ -1,34 +1,45 @@
-"""Asks a model about photos. They are encoded a few at a time, and asked about together."""
+"""Asks a model about pictures. They are encoded a few at a time, and asked about together."""
 
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import count, islice
+from itertools import count
 from typing import Any
 
 import numpy as np
 
-from engine.contract import DetectRequest, Done, EncodedImage, EngineError, Failed, Model, Piece, Request
-from mdtool.jobs.inference.image_input import Shot
+from engine.contract import (
+    ChatRequest,
+    Done,
+    EncodedImage,
+    EngineError,
+    Failed,
+    Model,
+    Piece,
+    Request,
+)
+from mdtool.jobs.inference.picture import Picture
+from mdtool.jobs.inference.read_ahead import Patience
 from mdtool.media.sources.inputs import Input
 
 Event = Piece | Done | Failed
 Encode = Callable[[Sequence[np.ndarray]], Sequence[EncodedImage]]
+AT_ONCE_SECONDS = 0.1  # for which encoding pictures keeps the answers under way from their next step
 
 
 @dataclass(frozen=True, eq=False)
 class Asked:
-    """One request about one photo.
+    """One request about one picture.
 
-    index: counts all requests from 0, in their order. shot: with its pixels if they are kept, for a long answer can
-    make many others wait. number: counts the requests about a photo from 0. size: width and height in pixels, upright;
-    (0, 0) if the photo could not be read. last: no other request about this photo comes after it. since: when work on
-    it began, on the clock of `time.perf_counter`.
+    index: counts all requests from 0, in their order. picture: with its pixels if they are kept, for a long answer can
+    make many others wait. number: counts the requests about a picture from 0. size: width and height in pixels,
+    upright; (0, 0) if the picture could not be read. last: no other request about this picture comes after it. since:
+    when work on it began, on the clock of `time.perf_counter`.
     """
 
     index: int
-    shot: Shot
+    picture: Picture
     request: Request
     number: int
     size: tuple[int, int]
@@ -37,50 +48,94 @@ class Asked:
 
     @property
     def source(self) -> Input:
-        return self.shot.source
+        return self.picture.source
 
 
 def ask(
-    shots: Iterable[Shot],
+    pictures: Iterable[Picture | None],
     model: Model,
     requests: Sequence[Request],
-    threshold: float | None = None,
+    *,
     keep_pixels: bool = False,
-    encode: Encode | None = None,
-) -> Generator[tuple[Asked, Event]]:
-    """What comes of every request about every photo, as it comes, each up to its Done or Failed.
+    patience: Patience | None = None,
+) -> Iterator[tuple[Asked, Event]]:
+    """What comes of every request about every picture, as it comes, each up to its Done or Failed.
 
-    requests: without their image. shots: may be drawn on another thread than the caller's. encode: in place of the
-    model's own. A photo that could not be read, or that the model can't encode, gives one Failed in place of its
-    answers.
+    requests: without their image. pictures, patience: as `ask_as_they_come` has them. A picture that could not be read,
+    or that the model can't encode, gives one Failed in place of its answers.
     """
-    asked: dict[int, Asked] = {}  # by the engine's index, until they are done
-    failed: deque[tuple[Asked, Failed]] = deque()
-    theirs, ours = count(), count()
+    return filter(None, ask_as_they_come(pictures, model, requests, keep_pixels=keep_pixels, patience=patience))
 
-    def drawn() -> Iterator[Request]:
-        rest = iter(shots)
-        while chunk := list(islice(rest, model.pictures_at_once)):
+
+def ask_as_they_come(
+    pictures: Iterable[Picture | None],
+    model: Model,
+    requests: Sequence[Request],
+    *,
+    keep_pixels: bool = False,
+    patience: Patience | None = None,
+    encode: Encode | None = None,
+) -> Iterator[tuple[Asked, Event] | None]:
+    """As `ask`, of pictures that may come slowly: None stands for there being none yet, and is passed on if no answer
+    is under way.
+
+    patience: that of the source, which is told when answers are under way, so that it does not keep them waiting.
+    encode: in place of the model's own.
+    """
+    scheduler, patience = model.scheduler(), patience or Patience()
+    asked: dict[int, Asked] = {}  # by their ticket, until they are done
+    failed: deque[tuple[Asked, Failed]] = deque()
+    source, ours = iter(pictures), count()
+    ended = False
+
+    def some() -> list[Picture]:
+        """Those that are there, as many as are encoded together."""
+        nonlocal ended
+        chunk: list[Picture] = []
+        while len(chunk) < model.pictures_at_once:
+            patience.is_short = bool(chunk) or not scheduler.idle
+            try:
+                picture = next(source)
+            except StopIteration:
+                ended = True
+                break
+            if picture is None:
+                break
+            patience.renew()
+            chunk.append(picture)
+        return chunk
+
+    while not (ended and scheduler.idle):
+        begin = time.monotonic()
+        while not ended and scheduler.free_places and (chunk := some()):
             since = time.perf_counter()
-            for shot, encoded in zip(chunk, _encoded(chunk, encode or model.encode), strict=True):
-                kept = shot if keep_pixels else replace(shot, pixels=None)
+            for picture, encoded in zip(chunk, _encoded(chunk, encode or model.encode), strict=True):
+                kept = picture if keep_pixels else replace(picture, pixels=None)
                 if isinstance(encoded, Exception):
-                    one = Asked(next(ours), kept, requests[0], 0, shot.size, True, since)
-                    failed.append((one, Failed(-1, encoded)))
+                    failed.append(
+                        (Asked(next(ours), kept, requests[0], 0, picture.size, True, since), Failed(-1, encoded))
+                    )
                     continue
                 for number, request in enumerate(requests):
                     last = number == len(requests) - 1
-                    asked[next(theirs)] = Asked(next(ours), kept, request, number, shot.size, last, since)
-                    if isinstance(request, DetectRequest):
-                        yield replace(request, image=encoded, threshold=threshold)
-                    else:
-                        yield replace(request, image=encoded)
+                    ticket = scheduler.add(_about(encoded, request))
+                    asked[ticket] = Asked(next(ours), kept, request, number, picture.size, last, since)
+            if time.monotonic() - begin > AT_ONCE_SECONDS:
+                break
+        if scheduler.idle and not failed and not ended:
+            yield None
+        for event in scheduler.step():
+            yield (asked[event.index] if isinstance(event, Piece) else asked.pop(event.index)), event
+            while failed:
+                yield failed.popleft()
+        if scheduler.idle:
+            while failed:
+                yield failed.popleft()
 
-    for event in model.run(drawn()):
-        yield (asked[event.index] if isinstance(event, Piece) else asked.pop(event.index)), event
-        while failed:
-            yield failed.popleft()
-    yield from failed
+
+def _about(encoded: EncodedImage, request: Request) -> Request:
+    assert not isinstance(request, ChatRequest)
+    return replace(request, image=encoded)
 
 
 def in_order(answers: Iterable[tuple[Asked, Event]]) -> Generator[tuple[Asked, Event]]:
@@ -97,10 +152,10 @@ def in_order(answers: Iterable[tuple[Asked, Event]]) -> Generator[tuple[Asked, E
                 due += 1
 
 
-def _encoded(shots: Sequence[Shot], encode: Encode) -> list[Any]:
+def _encoded(pictures: Sequence[Picture], encode: Encode) -> list[Any]:
     """What the model made of each, or the error in its place."""
-    made = iter(_encode([shot.pixels for shot in shots if shot.pixels is not None], encode))
-    return [shot.error if shot.pixels is None else next(made) for shot in shots]
+    made = iter(_encode([picture.pixels for picture in pictures if picture.pixels is not None], encode))
+    return [picture.error if picture.pixels is None else next(made) for picture in pictures]
 
 
 def _encode(images: Sequence[np.ndarray], encode: Encode) -> list[Any]:

@@ -87,7 +87,8 @@ class Moderating:
                 self._check_target(target)
         if not writes and not self._verdict_wanted:
             return Exit.OK
-        settings, lasts = (self.policy, self.colour, self.form, writes), seconds_of_file(source)
+        settings = {"policy": self.policy, "colour": self.colour, "form": self.form, "writes": writes}
+        lasts = seconds_of_file(source)
         with (
             resumable(source, target, self.known, settings, lasts=lasts, console=self.console, beside=self.page) as (
                 known,

@@ -41,7 +41,7 @@ class Redacting:
             return Exit.OK
         with ExitStack() as stack:
             medium = open_input(source, stack, self.live.duration)
-            settings, lasts = (self.redaction, self.form), seconds_of(medium)
+            settings, lasts = {"redaction": self.redaction, "form": self.form}, seconds_of(medium)
             keeping = resumable(source, target, self.known, settings, lasts=lasts, console=self.console)
             known, work = stack.enter_context(keeping)
             run = Run(

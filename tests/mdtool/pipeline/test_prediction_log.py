@@ -9,7 +9,7 @@ import pytest
 
 from engine.contract import EngineError
 from mdtool.errors import OutputError
-from mdtool.pipeline.prediction_log import Journal, settings_of
+from mdtool.pipeline.prediction_log import Journal
 from mdtool.tracking.detector import ImageFindings
 from recipes.regions import Gazed, Region
 
@@ -111,13 +111,3 @@ def test_a_failure_is_not_remembered(tmp_path: Path) -> None:
 def test_a_folder_that_is_missing(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="folder does not exist"):
         Journal(tmp_path / "nowhere" / "j", "s")
-
-
-def test_settings_tell_values_and_files_apart(tmp_path: Path) -> None:
-    (tmp_path / "a").write_text("one")
-    before = settings_of("blur", 0.3, tmp_path / "a")
-    assert settings_of("blur", 0.3, tmp_path / "a") == before
-    assert settings_of("blur", 0.31, tmp_path / "a") != before
-    assert settings_of("blu", "r0.3", tmp_path / "a") != before
-    (tmp_path / "a").write_text("other")
-    assert settings_of("blur", 0.3, tmp_path / "a") != before

@@ -12,7 +12,7 @@ import subprocess
 import threading
 import time
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,10 +27,11 @@ from engine.contract import Abilities, Answer, CaptionRequest, Done, Request
 from mdtool.console import Console
 from mdtool.errors import MdtoolError
 from mdtool.jobs.batch import work_queue
-from mdtool.jobs.batch.job import Batch
+from mdtool.jobs.batch.coordinator import Coordinator, Plan
+from mdtool.jobs.batch.executor import ThreadExecutor
+from mdtool.jobs.batch.messages import Task, VideoTask
 from mdtool.jobs.batch.output_format import opened
 from mdtool.jobs.batch.progress import Progress
-from mdtool.jobs.batch.video_frames import Films
 from mdtool.media.sources.discover import Selection
 from mdtool.tracking.sampling import Sampling
 
@@ -102,6 +103,21 @@ def test_what_is_done_is_not_done_again(photos: Path, tmp_path: Path, mdtool: Ru
     assert len({one["settings"] for one in records(out)} - settings) == 1
     assert "6 asked about" in ok(mdtool("detect", photos, "face", "--jsonl", out, "--overwrite")).err
     assert len(records(out)) == 6
+
+
+def test_records_of_another_version_stay_and_are_told(photos: Path, tmp_path: Path, mdtool: Run) -> None:
+    out = tmp_path / "out.jsonl"
+    ok(mdtool("detect", photos, "face", "--jsonl", out))
+    new = records(out)[0]["settings"]
+    out.write_text(out.read_text().replace(new, "9f86d081884c7d65"))
+    again = ok(mdtool("detect", photos, "face", "--jsonl", out))
+    assert "5 asked about" in again.err
+    assert f"{out}: 5 records there are of another version of mdtool" in again.err
+    assert sorted(one["settings"] for one in records(out)) == [new] * 5 + ["9f86d081884c7d65"] * 5
+    other = ok(mdtool("detect", photos, "face", "--jsonl", tmp_path / "new.jsonl", "--threshold", "0.7"))
+    assert "another version" not in other.err
+    ok(mdtool("detect", photos, "face", "--jsonl", out, "--overwrite"))
+    assert "another version" not in ok(mdtool("detect", photos, "face", "--jsonl", out, "--threshold", "0.7")).err
 
 
 def test_a_failed_input_has_a_record_and_is_tried_again(photos: Path, tmp_path: Path, mdtool: Run) -> None:
@@ -469,18 +485,29 @@ class LastFirst:
     def __init__(self, change: Callable[[], None]) -> None:
         self.change = change
         self.asked = 0
+        self.tickets: list[int] = []
 
     def encode(self, images: Sequence[np.ndarray]) -> list[None]:
         return [None] * len(images)
 
-    def run(self, requests: Iterable[Request]) -> Iterator[Done]:
-        indices = []
-        for index, _ in enumerate(requests):
-            self.asked += 1
-            if self.asked == 2:
-                self.change()
-            indices.append(index)
-        yield from (Done(index, Answer("")) for index in reversed(indices))
+    def scheduler(self) -> "LastFirst":
+        return self
+
+    free_places = 100
+
+    @property
+    def idle(self) -> bool:
+        return not self.tickets
+
+    def add(self, request: Request) -> int:
+        self.asked += 1
+        if self.asked == 2:
+            self.change()
+        self.tickets.append(self.asked)
+        return self.asked
+
+    def step(self) -> list[Done]:
+        return [Done(self.tickets.pop(), Answer(""))] if self.tickets else []
 
 
 @dataclass
@@ -504,12 +531,10 @@ def test_a_video_that_changes_while_it_is_asked_about(tmp_path: Path, monkeypatc
     with opened(out, overwrite=False) as sink:
         sink.begin("mine")
         about = {"model": model.name, "revision": "", "settings": "mine"}
-        batch = Batch(
-            Selection([str(clip)]), model, [CaptionRequest(None)], None, sink, about, console, TwoInputs(console),
-            films=Films(Sampling(stride=1)), watch=True,
-        )  # fmt: skip
+        task = Task([CaptionRequest(None)], videos=VideoTask(Sampling(stride=1)))
+        plan = Plan(Selection([str(clip)]), about, watch=True)
         with pytest.raises(MdtoolError, match="two are done"):
-            batch.run()
+            Coordinator(plan, task, ThreadExecutor(model), sink, TwoInputs(console)).run()
     *frames, whole = records(out)
     assert whole["sha256"] == hashlib.sha256(clip.read_bytes()).hexdigest()
     assert sorted(one["time"] for one in frames) == [0.0, 0.033, 0.067]

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from mdtool.errors import OutputError
+from mdtool.jobs.batch.content_version import Version
 from mdtool.jobs.batch.results_log import Ledger
-from mdtool.jobs.inference.image_input import Version
 
 MINE, OTHER = "aaaa", "bbbb"
 

@@ -1,5 +1,7 @@
 """Answers come in the order of the photos and prompts, however the model finishes them, and each as soon as it can."""
 
+import threading
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -7,8 +9,10 @@ import numpy as np
 import pytest
 
 from engine.contract import (
+    Answer,
     CaptionRequest,
     Done,
+    EncodedImage,
     EngineError,
     Failed,
     Piece,
@@ -16,24 +20,25 @@ from engine.contract import (
     Request,
 )
 from mdtool.errors import InputError
-from mdtool.jobs.inference.image_input import Shot
+from mdtool.jobs.inference.picture import Picture
 from mdtool.jobs.inference.print_answers import TextLines
+from mdtool.jobs.inference.read_ahead import Patience, read_ahead
 from mdtool.jobs.inference.requests import Asked, Event, ask, in_order
 from mdtool.media.sources.inputs import Input
 
 PIXELS = np.zeros((2, 3, 3), np.uint8)
 
 
-def photos(*names: str) -> list[Shot]:
+def photos(*names: str) -> list[Picture]:
     """With pixels, but "broken" could not be read, and the model sees nothing in "empty"."""
     return [photo(name) for name in names]
 
 
-def photo(name: str) -> Shot:
+def photo(name: str) -> Picture:
     source = Input(Path(name), Path(name), name)
     if name == "broken":
-        return Shot(source, error=InputError("is damaged"))
-    return Shot(source, PIXELS[:0] if name == "empty" else PIXELS)
+        return Picture(source, error=InputError("is damaged"))
+    return Picture(source, PIXELS[:0] if name == "empty" else PIXELS)
 
 
 class Scripted:
@@ -53,12 +58,31 @@ class Scripted:
         self.batches.append(len(images))
         return [sum(self.batches) - len(images) + number for number in range(len(images))]
 
-    def run(self, requests: Iterable[Request]) -> Iterator[Event]:
-        self.requests += requests
-        yield from self.events
+    def scheduler(self) -> "Script":
+        return Script(self)
 
 
-def played(model: Scripted, shots: Sequence[Shot], requests: Sequence[Request]) -> list[tuple[str, Event]]:
+class Script:
+    """Takes all requests there are, and then plays the events."""
+
+    free_places = 100
+
+    def __init__(self, model: Scripted) -> None:
+        self.requests, self.events = model.requests, [*model.events]
+
+    @property
+    def idle(self) -> bool:
+        return not (self.requests and self.events)
+
+    def add(self, request: Request) -> int:
+        self.requests.append(request)
+        return len(self.requests) - 1
+
+    def step(self) -> list[Event]:
+        return [] if self.idle else [self.events.pop(0)]
+
+
+def played(model: Scripted, shots: Sequence[Picture], requests: Sequence[Request]) -> list[tuple[str, Event]]:
     return [(asked.source.name, event) for asked, event in in_order(ask(shots, model, requests))]  # type: ignore[arg-type]
 
 
@@ -84,7 +108,7 @@ def test_pixels_are_kept_only_where_copies_are_wanted(keep: bool) -> None:
     model = Scripted([Done(0, "A")])
     ((asked, _),) = ask(photos("0"), model, [CaptionRequest(None)], keep_pixels=keep)  # type: ignore[arg-type]
     assert asked.size == (3, 2)
-    assert (asked.shot.pixels is PIXELS) == keep
+    assert (asked.picture.pixels is PIXELS) == keep
 
 
 def test_the_first_in_turn_is_passed_on_at_once() -> None:
@@ -116,6 +140,76 @@ def test_a_photo_that_cannot_be_read_or_encoded_fails_in_its_turn(place: int, fa
 def test_nothing_but_broken_photos() -> None:
     out = played(Scripted([]), photos("broken"), [CaptionRequest(None), CaptionRequest(None, "short")])
     assert [type(event) for _, event in out] == [Failed]
+
+
+class Paced:
+    """Answers each request in ten steps. moments: when steps were taken, and how many requests they were for."""
+
+    name, pictures_at_once = "paced", 1
+
+    def __init__(self) -> None:
+        self.left: dict[int, int] = {}
+        self.added = 0
+        self.moments: list[tuple[float, int]] = []
+
+    def encode(self, images: Sequence[np.ndarray]) -> list[EncodedImage]:
+        return [EncodedImage()] * len(images)
+
+    def scheduler(self) -> "Paced":
+        return self
+
+    @property
+    def idle(self) -> bool:
+        return not self.left
+
+    @property
+    def free_places(self) -> int:
+        return 4 - len(self.left)
+
+    def add(self, request: Request) -> int:
+        self.left[self.added], self.added = 10, self.added + 1
+        return self.added - 1
+
+    def step(self) -> list[Event]:
+        self.moments.append((time.monotonic(), len(self.left)))
+        self.left = {ticket: left - 1 for ticket, left in self.left.items()}
+        done: list[Event] = [Done(ticket, Answer("")) for ticket, left in self.left.items() if not left]
+        self.left = {ticket: left for ticket, left in self.left.items() if left}
+        return done
+
+
+def test_a_source_that_sleeps_keeps_no_answer_waiting() -> None:
+    """A picture comes each second: the answers under way go on meanwhile, and a place is filled as it comes."""
+    patience, model = Patience(), Paced()
+
+    def read(source: Input) -> np.ndarray:
+        if source.name != "0":
+            with one_at_a_time:
+                time.sleep(1)
+        return PIXELS
+
+    one_at_a_time = threading.Lock()
+    sources = [photo(str(number)).source for number in range(3)]
+    attempts = read_ahead(sources, read, 4, patience=patience)
+    pictures = (Picture(one.item, one.value, one.error) if one else None for one in attempts)
+    begin, ended = time.monotonic(), []
+    for _ in ask(pictures, model, [CaptionRequest(None)], patience=patience):  # type: ignore[arg-type]
+        ended.append(time.monotonic() - begin)
+    assert ended[0] < 0.9  # and not when the next picture has come
+    assert len(ended) == 3
+
+
+def test_places_are_filled_while_others_go_on() -> None:
+    patience, model = Patience(), Paced()
+
+    def pictures() -> Iterator[Picture | None]:
+        for number in range(8):
+            yield photo(str(number))
+            yield None
+
+    assert len(list(ask(pictures(), model, [CaptionRequest(None)], patience=patience))) == 8  # type: ignore[arg-type]
+    assert max(count for _, count in model.moments) == 4
+    assert len(model.moments) < 8 * 10 / 2
 
 
 def asked(request: Request, name: str = "a.jpg") -> Asked:

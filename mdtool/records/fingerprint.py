@@ -1,0 +1,131 @@
+"""Fingerprints of settings: results from before hold where the fingerprint is the same.
+
+A fingerprint is the SHA-256 of named values as canonical JSON. Which names a kind of fingerprint has, and which fields
+of a type have a say in results, is listed here and nowhere else: a field that is not listed changes no fingerprint.
+
+To give a type a field that has a say, add it to `added`, with the value that stands for what was done before there was
+such a field: at that value it is left out, so that results from before still hold. Where the same settings come to mean
+other results, raise the kind's version: results from before are then done again.
+"""
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+DIGITS = 16  # of the digest, that are in a fingerprint
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a fingerprint is of: the values that have a say. A value that is None or not given is left out."""
+
+    name: str
+    version: int
+    values: tuple[str, ...]
+
+
+BATCH = Kind(
+    "batch", 1,
+    ("command", "model", "revision", "requests", "computing", "sample", "start", "end", "tiles",
+     "duration"),
+)  # fmt: skip
+RESUME = Kind(
+    "resume", 1,
+    ("mdtool", "source", "model", "question", "findings", "computing", "tiles", "accurate", "seed", "redaction",
+     "policy", "colour", "form", "writes"),
+)  # fmt: skip
+EMBEDDING = Kind("embedding", 1, ("mdtool", "sight", "pixels"))
+
+
+@dataclass(frozen=True)
+class Fields:
+    """The fields of a type that have a say. tag: what the type is called in fingerprints, whatever its class is.
+
+    added: fields that came later, and the values at which they are left out.
+    """
+
+    tag: str
+    names: tuple[str, ...]
+    added: Mapping[str, object] = field(default_factory=dict)
+
+
+TYPES: Mapping[str, Fields] = {
+    "CaptionRequest": Fields("caption", ("length", "generation", "adapter")),
+    "QueryRequest": Fields("query", ("question", "reasoning", "references", "generation", "adapter", "allowed")),
+    "DetectRequest": Fields("detect", ("prompt", "max_objects", "adapter"), {"threshold": None}),
+    "PointRequest": Fields("point", ("prompt", "max_objects", "adapter")),
+    "Generation": Fields(
+        "generation", ("temperature", "top_p", "max_tokens", "seed"),
+        {"top_k": None, "min_p": None, "repetition_penalty": None, "presence_penalty": None, "stop": ()},
+    ),
+    "Choices": Fields("choices", ("texts",)),
+    "Number": Fields("number", ()),
+    "Computing": Fields("computing", ("dtype", "quantize", "detail", "resize"), {"adapter": None}),
+    "Question": Fields(
+        "question", ("prompts", "threshold", "sampling", "max_calls", "start", "end", "blank_errors")
+    ),
+    "Sampling": Fields("sampling", ("stride", "fps", "at_least")),
+    "Redaction": Fields("redaction", ("style", "colour", "keep", "only", "min_size")),
+    "Style": Fields("style", ("name", "strength", "shape", "feather", "margin")),
+    "PictureArea": Fields("region", ("x_min", "y_min", "x_max", "y_max", "pixels")),
+    "Size": Fields("size", ("value", "pixels")),
+    "Form": Fields("form", ("encoding", "muxer", "keep_metadata")),
+    "Encoding": Fields("encoding", ("codec", "crf", "preset", "pixel_format", "at_once")),
+    "Policy": Fields("policy", ("rules",)),
+    "Rule": Fields(
+        "rule", ("name", "action", "prompts", "question", "answers", "style", "thresholds", "only", "keep")
+    ),
+    "Thresholds": Fields("thresholds", ("min_score", "min_share", "min_seconds", "min_times")),
+}  # fmt: skip
+
+
+def fingerprint(kind: Kind, **values: object) -> str:
+    """Return the kind's version and the beginning of the digest of the values, which a person can compare.
+
+    Raises:
+        TypeError: as `digest`.
+    """
+    return f"{kind.version}-{digest(kind, **values)[:DIGITS]}"
+
+
+def digest(kind: Kind, **values: object) -> str:
+    """Return the SHA-256 of the values, in hexadecimal.
+
+    Args:
+        values: plain values, files (known by place, size and time of change), and instances of the types above.
+
+    Raises:
+        TypeError: a value that the kind does not have, or of a type that is not listed.
+    """
+    if unknown := values.keys() - set(kind.values):
+        raise TypeError(f"a {kind.name} fingerprint has no {', '.join(sorted(unknown))}")
+    given = {name: _plain(value) for name, value in values.items() if value is not None}
+    text = json.dumps([kind.name, kind.version, given], sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def is_of(kind: Kind, text: str) -> bool:
+    """Tell whether a fingerprint is of this version of its kind: others can't be compared with those made now."""
+    return re.fullmatch(rf"{kind.version}-[0-9a-f]{{{DIGITS}}}", text) is not None
+
+
+def _plain(value: object) -> Any:
+    """What JSON can hold, the same for equal values."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, Path):
+        state = os.stat(value)
+        return ["file", os.path.abspath(value), state.st_size, state.st_mtime_ns]
+    if isinstance(value, tuple | list):
+        return [_plain(one) for one in value]
+    listed = next((TYPES[cls.__name__] for cls in type(value).__mro__ if cls.__name__ in TYPES), None)
+    if listed is None:
+        raise TypeError(f"the fields of {type(value).__name__} that have a say in results are not listed")
+    plain = {name: _plain(getattr(value, name)) for name in listed.names}
+    added = {name: _plain(getattr(value, name)) for name in listed.added}
+    return [listed.tag, plain | {name: one for name, one in added.items() if one != _plain(listed.added[name])}]

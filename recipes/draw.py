@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from engine.contract import Box, Point
+from recipes.regions import Region
 from recipes.text_labels import Colour, Pixels, contrast, latin, lay_free, place_of, places_by, plate
 
 # Far apart for most eyes (Okabe & Ito 2008, Color Universal Design), without their black.
@@ -18,7 +19,9 @@ TEXT = 1 / 28
 LEAST_LINE, LEAST_TEXT = 2, 11  # pixels
 
 
-def draw(image: np.ndarray, found: Sequence[Box | Point], colours: Mapping[str, Colour] | None = None) -> np.ndarray:
+def draw(
+    image: np.ndarray, found: Sequence[Box | Region | Point], colours: Mapping[str, Colour] | None = None
+) -> np.ndarray:
     """A copy of the picture (HxWx3 uint8 RGB) with the boxes outlined and the points dotted, labels beside them.
 
     Lines and letters grow with the picture. A label always has the same colour, if `colours` gives it no other. Labels
@@ -34,7 +37,7 @@ def draw(image: np.ndarray, found: Sequence[Box | Point], colours: Mapping[str, 
     paints = [(colours or {}).get(one.label) or colour_of(one.label) for one in found]
     places = [
         _outline(canvas, picture.size, one, colour=colour, line=line)
-        if isinstance(one, Box)
+        if not isinstance(one, Point)
         else _dot(canvas, picture.size, one, colour=colour, line=line)
         for one, colour in zip(found, paints, strict=True)
     ]
@@ -44,7 +47,7 @@ def draw(image: np.ndarray, found: Sequence[Box | Point], colours: Mapping[str, 
     for one, colour, place in zip(found, paints, places, strict=True):
         if text := _legend(one):
             words = plate(text, letters, colour, contrast(colour))
-            beside = places_by if isinstance(one, Box) else _places_by_dot
+            beside = _places_by_dot if isinstance(one, Point) else places_by
             lay_free(marked, words, beside(marked, words, place), taken, shunned=dots)
     return marked
 
@@ -68,7 +71,7 @@ def _place_of(label: str) -> int:
     return zlib.crc32(label.encode("utf-8", "surrogatepass")) % len(COLOURS)
 
 
-def _outline(canvas: Any, size: tuple[int, int], box: Box, *, colour: Colour, line: int) -> Pixels:
+def _outline(canvas: Any, size: tuple[int, int], box: Box | Region, *, colour: Colour, line: int) -> Pixels:
     """Draws it, as far as it lies in the picture; what it goes round."""
     (x0, x1), (y0, y1) = (
         sorted(_pixel(part, length) for part in ends)
@@ -101,6 +104,6 @@ def _pixel(part: float, length: int) -> int:
     return min(max(int(part * length), 0), length - 1)
 
 
-def _legend(one: Box | Point) -> str:
-    score = f"{one.score:.2f}" if isinstance(one, Box) and one.score is not None else ""
+def _legend(one: Box | Region | Point) -> str:
+    score = f"{one.score:.2f}" if not isinstance(one, Point) and one.score is not None else ""
     return f"{latin(one.label)} {score}".strip()

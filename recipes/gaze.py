@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeVar, get_args
 
-from engine.contract import Box, Point
-from recipes.regions import Rectangle
+from engine.contract import Point
+from recipes.regions import Region, Sides
 
 MARGIN = 0.15  # part of a face's or thing's width and height that is added on each side, since gazes miss a little
 
@@ -27,7 +27,6 @@ NAMED_BY = {"person": "person", "target": "label"}  # kind of target -> key of i
 DIGITS = 4
 
 Method = Literal["model", "head"]
-Sides = tuple[float, float, float, float]  # x_min, y_min, x_max, y_max
 Name = TypeVar("Name", bound=int | str)
 
 
@@ -43,7 +42,7 @@ class Gaze:
     """
 
     track: int
-    face: Box
+    face: Region
     eye: Point
     target: Point | None
     in_frame: bool | None
@@ -55,12 +54,20 @@ class Gaze:
             raise ValueError(f"person {self.track}: a gaze has a target if it is in the picture, and only then")
         if self.method not in get_args(Method):
             raise ValueError(f"no gaze is told by {self.method!r}; there are {', '.join(get_args(Method))}")
-        places = [_sides(self.face), *((p.x, p.y) for p in (self.eye, self.target) if p)]
+        places = [self.face.sides, *((p.x, p.y) for p in (self.eye, self.target) if p)]
         if not all(math.isfinite(number) for place in places for number in place):
             raise ValueError(f"person {self.track}: a place in the picture that is no number")
 
 
-def who_looks_at(people: Sequence[Gaze], targets: Sequence[Box] = ()) -> list[Gaze]:
+def gaze_of(region: Region) -> Gaze:
+    """Return the person that a face is, with where they look as far as it is known."""
+    look = region.gaze
+    target = Point(*look.target) if look and look.target else None
+    in_frame, method = (look.in_frame, look.method) if look else (None, "model")
+    return Gaze(region.track, region, Point(*_middle(region)), target, in_frame, method)
+
+
+def who_looks_at(people: Sequence[Gaze], targets: Sequence[Region] = ()) -> list[Gaze]:
     """The same people, each with the person or named target looked at.
 
     A target point belongs to the smallest box that holds it, of those of the other faces and the named targets as they
@@ -68,8 +75,8 @@ def who_looks_at(people: Sequence[Gaze], targets: Sequence[Box] = ()) -> list[Ga
     where two are equally small, to a face. A head's line belongs to the first of these boxes that it meets, but to none
     that it starts in, since nothing tells how far it goes. Nobody looks at their own face.
     """
-    faces: list[tuple[int | str, Box]] = [(one.track, one.face) for one in people]
-    named: list[tuple[int | str, Box]] = [(box.label, box) for box in targets]
+    faces: list[tuple[int | str, Region]] = [(one.track, one.face) for one in people]
+    named: list[tuple[int | str, Region]] = [(box.label, box) for box in targets]
     return [
         replace(one, looks_at=_looked_at(one, [*(face for face in faces if face[0] != one.track), *named]))
         for one in people
@@ -82,7 +89,7 @@ def mutual(people: Sequence[Gaze]) -> list[tuple[int, int]]:
     return sorted((a, b) for a, b in looks if isinstance(b, int) and a < b and (b, a) in looks)
 
 
-def lookers(people: Sequence[Gaze], targets: Sequence[Box]) -> list[list[int]]:
+def lookers(people: Sequence[Gaze], targets: Sequence[Region]) -> list[list[int]]:
     """Of each named target the tracks of those who look at it, as `who_looks_at` says: of two cups at the very one."""
     found: list[list[int]] = [[] for _ in targets]
     for one in people:
@@ -92,7 +99,7 @@ def lookers(people: Sequence[Gaze], targets: Sequence[Box]) -> list[list[int]]:
     return found
 
 
-def jumped(method: Method, one: tuple[Rectangle, Point], other: tuple[Rectangle, Point]) -> bool:
+def jumped(method: Method, one: tuple[Region, Point], other: tuple[Region, Point]) -> bool:
     """Whether a gaze left one thing for another at once, rather than followed it or trembled.
 
     one, other: the face then, and the place that it looked at.
@@ -112,24 +119,20 @@ def jumped(method: Method, one: tuple[Rectangle, Point], other: tuple[Rectangle,
     return all(math.hypot(across / reach_x, down / reach_y) > 1 for across, down in moves)
 
 
-def _middle(box: Rectangle) -> tuple[float, float]:
+def _middle(box: Region) -> tuple[float, float]:
     return (box.x_min + box.x_max) / 2, (box.y_min + box.y_max) / 2
 
 
-def _sides(box: Box) -> Sides:
-    return box.x_min, box.y_min, box.x_max, box.y_max
-
-
-def _grown(box: Box) -> Sides:
+def _grown(box: Region) -> Sides:
     x, y = MARGIN * (box.x_max - box.x_min), MARGIN * (box.y_max - box.y_min)
     return box.x_min - x, box.y_min - y, box.x_max + x, box.y_max + y
 
 
-def _looked_at(one: Gaze, boxes: Sequence[tuple[Name, Box]]) -> Name | None:
+def _looked_at(one: Gaze, boxes: Sequence[tuple[Name, Region]]) -> Name | None:
     if one.target is None:
         return None
     found = []
-    for name, sides in ((name, sides) for name, box in boxes for sides in (_sides(box), _grown(box))):
+    for name, sides in ((name, sides) for name, box in boxes for sides in (box.sides, _grown(box))):
         met = _along(one.eye, one.target, sides) if one.method == "head" else _held(one.target, sides)
         if met is not None:
             found.append((met, (sides[2] - sides[0]) * (sides[3] - sides[1]), name))
@@ -204,7 +207,7 @@ class _Past:
 
     time: float
     method: Method
-    face: Box
+    face: Region
     target: Point
     speed: complex
 

@@ -11,8 +11,9 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from engine.contract import Box, Point
+from engine.contract import Point
 from recipes.gaze import Gaze, lookers
+from recipes.regions import Region
 from recipes.text_labels import BLACK, WHITE, Colour, Pixels, free, latin, lay, lay_free, places_by, plate
 
 UNIT, LEAST_UNIT = 1 / 270, 1.0  # of the picture's shorter side, pixels: the lengths below are so many units
@@ -41,7 +42,7 @@ SHIFT = 4  # bits after the point in OpenCV's coordinates
 Place = tuple[float, float]  # x, y in pixels; whole numbers are the centres of pixels
 
 
-def draw_gaze(image: np.ndarray, people: Sequence[Gaze], targets: Sequence[Box] = ()) -> None:
+def draw_gaze(image: np.ndarray, people: Sequence[Gaze], targets: Sequence[Region] = ()) -> None:
     """Draw all people and named targets on the picture (HxWx3 uint8 RGB), in place.
 
     A look out of the picture is a barred disc on the corner of the face's box, and the word "out". A head's direction
@@ -79,7 +80,7 @@ def colour_of_track(track: int) -> Colour:
     return round(255 * red), round(255 * green), round(255 * blue)
 
 
-def _outline(image: np.ndarray, target: Box, tracks: Sequence[int], unit: float) -> None:
+def _outline(image: np.ndarray, target: Region, tracks: Sequence[int], unit: float) -> None:
     """Round a named target that those tracks look at, with dark edges, so that it shows on any ground."""
     line, rim = _width((LOOKED_LINE if tracks else NAMED_LINE) * unit), _width(NAMED_RIM * unit)
     _frame(image, _around(image, target, rim), BLACK, line + (2 * rim if tracks else rim))
@@ -209,7 +210,7 @@ def _label(image: np.ndarray, one: Gaze, unit: float, *, labels: list[Pixels], s
 
 def _name(
     image: np.ndarray,
-    target: Box,
+    target: Region,
     tracks: Sequence[int],
     unit: float,
     *,
@@ -228,7 +229,7 @@ def _name(
         taken.append(place)
 
 
-def _around(image: np.ndarray, box: Box, more: int) -> Pixels:
+def _around(image: np.ndarray, box: Region, more: int) -> Pixels:
     """A face or a thing, and so many pixels more on each side."""
     (x0, y0), (x1, y1) = _corners(image, box)
     return x0 - more, y0 - more, x1 + 1 + more, y1 + 1 + more
@@ -239,7 +240,7 @@ def _letters(unit: float) -> int:
     return max(LEAST_LETTERS, round(LETTERS * unit))
 
 
-def _corners(image: np.ndarray, box: Box) -> tuple[tuple[int, int], tuple[int, int]]:
+def _corners(image: np.ndarray, box: Region) -> tuple[tuple[int, int], tuple[int, int]]:
     """Upper left and lower right pixel of a face or a thing, in the picture."""
     height, width = image.shape[:2]
     x0, x1 = (min(max(int(x * width), 0), width - 1) for x in (box.x_min, box.x_max))

@@ -4,14 +4,14 @@ These hide nothing; `recipes.redact` does.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Literal, Protocol
+from typing import Literal
 
 import cv2
 import numpy as np
 
 from recipes.draw import LEAST_LINE, LEAST_TEXT, LINE, TEXT
 from recipes.gaze_draw import colour_of_track
-from recipes.regions import Rectangle
+from recipes.regions import Region
 from recipes.text_labels import BLACK, WHITE, Colour, Pixels, contrast, latin, lay, lay_free, place_of, places_by, plate
 
 LONGEST_LABEL = 40  # letters
@@ -25,18 +25,7 @@ SHIFT = 4  # bits after the point in OpenCV's coordinates
 Name = Literal["boxes", "hitmarker"]
 
 
-class Marked(Rectangle, Protocol):
-    """An object in fractions of the picture. score None: the model does not say."""
-
-    @property
-    def label(self) -> str: ...
-    @property
-    def track(self) -> int: ...
-    @property
-    def score(self) -> float | None: ...
-
-
-def mark(image: np.ndarray, objects: Sequence[Marked], name: Name, colour: Colour | None = None) -> None:
+def mark(image: np.ndarray, objects: Sequence[Region], name: Name, colour: Colour | None = None) -> None:
     """Draw all objects on the picture (HxWx3 uint8 RGB in one piece of memory), in place.
 
     colour None: boxes have that of their track, hitmarkers are white.
@@ -56,7 +45,7 @@ def mark_unjudged(image: np.ndarray) -> None:
     lay(image, words, place_of(image, words, 0, len(words)))
 
 
-def _outline(image: np.ndarray, one: Marked, colour: Colour | None) -> None:
+def _outline(image: np.ndarray, one: Region, colour: Colour | None) -> None:
     """On even pixels, or the halved colour planes of a video would make the lines pale."""
     x0, y0, x1, y1 = _corners(image, one)
     x0, y0, x1, y1 = x0 & ~1, y0 & ~1, x1 | 1, y1 | 1
@@ -71,7 +60,7 @@ def _outline(image: np.ndarray, one: Marked, colour: Colour | None) -> None:
         image[rows, columns] = paint
 
 
-def _label(image: np.ndarray, one: Marked, colour: Colour | None, taken: list[Pixels]) -> None:
+def _label(image: np.ndarray, one: Region, colour: Colour | None, taken: list[Pixels]) -> None:
     """Above the box, their left sides in line, or where else there is room."""
     x0, y0, x1, y1 = _corners(image, one)
     ground = colour or colour_of_track(one.track)
@@ -79,7 +68,7 @@ def _label(image: np.ndarray, one: Marked, colour: Colour | None, taken: list[Pi
     lay_free(image, words, places_by(image, words, (x0, y0, x1 + 1, y1 + 1)), taken)
 
 
-def _cross(image: np.ndarray, one: Marked, colour: Colour | None) -> None:
+def _cross(image: np.ndarray, one: Region, colour: Colour | None) -> None:
     (x, y), arm = _centre(image, one), _arm(image, one)
     width, shadow = max(1, round(ARM_WIDTH * arm)), max(1, round(SHADOW * arm))
     for stroke, paint in ((width + 2 * shadow, BLACK), (width, colour or WHITE)):
@@ -92,7 +81,7 @@ def _cross(image: np.ndarray, one: Marked, colour: Colour | None) -> None:
                 cv2.line(image, start, end, paint, stroke, cv2.LINE_AA, SHIFT)
 
 
-def _small_label(image: np.ndarray, one: Marked, colour: Colour | None, taken: list[Pixels]) -> None:
+def _small_label(image: np.ndarray, one: Region, colour: Colour | None, taken: list[Pixels]) -> None:
     """Under the cross, or above it, or beside it."""
     (x, y), arm = _centre(image, one), _arm(image, one)
     words = plate(_legend(one), max(LEAST_TEXT, round(SMALL * _letters(image))), DARK, WHITE)
@@ -105,12 +94,12 @@ def _small_label(image: np.ndarray, one: Marked, colour: Colour | None, taken: l
     lay_free(image, words, [place_of(image, words, *corner) for corner in corners], taken)
 
 
-_Stroke = Callable[[np.ndarray, Marked, Colour | None], None]
-_Label = Callable[[np.ndarray, Marked, Colour | None, list[Pixels]], None]
+_Stroke = Callable[[np.ndarray, Region, Colour | None], None]
+_Label = Callable[[np.ndarray, Region, Colour | None, list[Pixels]], None]
 _STEPS: dict[Name, tuple[_Stroke, _Label]] = {"boxes": (_outline, _label), "hitmarker": (_cross, _small_label)}
 
 
-def _legend(one: Marked) -> str:
+def _legend(one: Region) -> str:
     words = [latin(one.label)[:LONGEST_LABEL], f"#{one.track}"]
     if one.score is not None:
         words.append(f"{one.score:.2f}")
@@ -122,7 +111,7 @@ def _letters(image: np.ndarray) -> int:
     return max(LEAST_TEXT, round(min(image.shape[:2]) * TEXT))
 
 
-def _corners(image: np.ndarray, one: Rectangle) -> tuple[int, int, int, int]:
+def _corners(image: np.ndarray, one: Region) -> tuple[int, int, int, int]:
     """x0, y0, x1, y1 of its outermost pixels in the picture."""
     height, width = image.shape[:2]
     x0, x1 = (min(max(int(x * width), 0), width - 1) for x in (one.x_min, one.x_max))
@@ -130,12 +119,12 @@ def _corners(image: np.ndarray, one: Rectangle) -> tuple[int, int, int, int]:
     return x0, y0, x1, y1
 
 
-def _centre(image: np.ndarray, one: Rectangle) -> tuple[float, float]:
+def _centre(image: np.ndarray, one: Region) -> tuple[float, float]:
     height, width = image.shape[:2]
     return (one.x_min + one.x_max) / 2 * width - 0.5, (one.y_min + one.y_max) / 2 * height - 0.5
 
 
-def _arm(image: np.ndarray, one: Rectangle) -> float:
+def _arm(image: np.ndarray, one: Region) -> float:
     """How far the cross reaches from its middle along each axis, in pixels."""
     height, width = image.shape[:2]
     side = min((one.x_max - one.x_min) * width, (one.y_max - one.y_min) * height)

@@ -42,11 +42,11 @@ import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
-from typing import Any, Literal, Protocol, TypeVar, cast, get_args
+from typing import Any, Literal, cast, get_args
 
 from engine.contract import normalise
 from recipes.redact import Name, Style
-from recipes.regions import Rectangle, Region, chosen, parse_region
+from recipes.regions import PictureArea, Region, chosen, parse_region
 
 Action = Literal["flag", "blur", "pixelate", "solid", "obfuscate", "cover", "mute", "cut"]
 ACTIONS = get_args(Action)
@@ -55,18 +55,6 @@ SILENT = ("mute", "cut")  # those after which nothing is heard
 ANY = "any"  # stands for all rules, so that none can be called so
 _STYLE = Style()
 _FIRST_WORDS = (["yes"], ["no"])  # "Yes, there is no doubt" is a yes
-
-
-class Labelled(Rectangle, Protocol):
-    """Something found on a frame; label: the prompt it was found by. score None: the model does not say."""
-
-    @property
-    def label(self) -> str: ...
-    @property
-    def score(self) -> float | None: ...
-
-
-F = TypeVar("F", bound=Labelled)
 
 
 @dataclass(frozen=True)
@@ -103,8 +91,8 @@ class Rule:
     answers: tuple[str, ...] = ()
     style: Style | None = None
     thresholds: Thresholds = Thresholds()
-    only: tuple[Region, ...] = ()
-    keep: tuple[Region, ...] = ()
+    only: tuple[PictureArea, ...] = ()
+    keep: tuple[PictureArea, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.name.strip() or not self.name.isprintable():
@@ -186,8 +174,8 @@ def of_prompts(
     style: Style = _STYLE,
     thresholds: Thresholds = Thresholds(),
     *,
-    only: Sequence[Region] = (),
-    keep: Sequence[Region] = (),
+    only: Sequence[PictureArea] = (),
+    keep: Sequence[PictureArea] = (),
 ) -> Policy:
     """A rule for each prompt, called like it, all with the same action. style: its name gives way to the action's.
 
@@ -202,7 +190,7 @@ def of_prompts(
     )
 
 
-def objects_of(rule: Rule, objects: Iterable[F], width: int, height: int) -> list[F]:
+def objects_of(rule: Rule, objects: Iterable[Region], width: int, height: int) -> list[Region]:
     """Those of the objects on a frame that the rule is about, by their label, score and place.
 
     width, height: of the displayed picture, in pixels. An object without a score counts.
@@ -268,7 +256,7 @@ def _rule(table: Mapping[str, Any]) -> Rule:
     return rule
 
 
-def _regions(table: Mapping[str, Any], key: str) -> tuple[Region, ...]:
+def _regions(table: Mapping[str, Any], key: str) -> tuple[PictureArea, ...]:
     try:
         return tuple(parse_region(text) for text in _listed(table, key))
     except ValueError as error:

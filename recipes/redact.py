@@ -12,6 +12,8 @@ from typing import Literal, get_args
 import cv2
 import numpy as np
 
+from recipes.regions import Region
+
 MARGIN = (0.3, 0.3)  # parts of the box's width and height added on each side
 MIN_STRENGTH = 0.15
 MIN_CELL = 4  # pixels: under it, an average would be near to the samples it hides
@@ -60,24 +62,14 @@ class Style:
         return (max(x, LEAST_GROWTH), max(y, LEAST_GROWTH)) if self.name == "obfuscate" else (x, y)
 
 
-@dataclass(frozen=True, slots=True)
-class Area:
-    """An object's own box, in fractions of the stored picture; parts of it may lie outside."""
-
-    x_min: float
-    y_min: float
-    x_max: float
-    y_max: float
-
-
-def redact(planes: Sequence[np.ndarray], areas: Sequence[Area], style: Style, fill: Sequence[Value]) -> None:
-    """Hide the areas, in place. fill: for each plane, the value of a solid style's colour.
+def redact(planes: Sequence[np.ndarray], regions: Sequence[Region], style: Style, fill: Sequence[Value]) -> None:
+    """Hide the regions of the stored picture, in place. fill: for each plane, the value of a solid style's colour.
 
     Raises ValueError, before anything is painted, for boxes that are none and for planes that don't go together.
     """
     steps = _steps(planes, fill)
     height, width = planes[0].shape[:2]
-    for cover in [_cover(area, style, width, height) for area in areas]:
+    for cover in [_cover(region, style, width, height) for region in regions]:
         if cover is not None:
             for plane, step, value in zip(planes, steps, fill, strict=True):
                 _paint(plane, step, cover, name=style.name, value=value)
@@ -91,7 +83,7 @@ def blank(planes: Sequence[np.ndarray], fill: Sequence[Value]) -> None:
 
 @dataclass(frozen=True)
 class _Cover:
-    """One area in pixels of the picture; sides are (x, y).
+    """One region in pixels of the picture; sides are (x, y).
 
     shape: ((x0, x1), (y0, y1)) that is hidden in full, may go over the edge; painted: the same with the soft edge, cut
     to the picture; cells: how many averages stand for `painted`; soft: width of the soft edge.
@@ -104,12 +96,12 @@ class _Cover:
     ellipse: bool
 
 
-def _cover(area: Area, style: Style, width: int, height: int) -> _Cover | None:
-    """None: the picture has nothing of the area."""
-    box = (area.x_min * width, area.x_max * width), (area.y_min * height, area.y_max * height)
+def _cover(region: Region, style: Style, width: int, height: int) -> _Cover | None:
+    """None: the picture has nothing of the region."""
+    box = (region.x_min * width, region.x_max * width), (region.y_min * height, region.y_max * height)
     sizes = [high - low for low, high in box]
     if not all(0 <= side < math.inf for side in sizes):  # NaN too
-        raise ValueError(f"{area} is no box")
+        raise ValueError(f"{region} is no box")
     soft = style.feather * min(sizes)
     shape, painted = [], []
     for (low, high), size, margin, limit in zip(box, sizes, style.margins, (width, height), strict=True):

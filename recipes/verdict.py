@@ -19,22 +19,15 @@ Seconds are compared to the microsecond, so that 15 frames at 30 a second last 0
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from recipes.policy import Policy, Rule
-from recipes.regions import Rectangle
+from recipes.regions import Region
 
 SCHEMA = "mdtool.verdict/1"
 BRIDGE = 0.5  # seconds: a hit that flickers is one hit
-
-
-class Seen(Rectangle, Protocol):
-    """A box, and whether the model itself saw it on this frame."""
-
-    @property
-    def seen(self) -> bool: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +131,9 @@ class Tally:
         self._time = -math.inf
         self._index = -1
 
-    def add(self, index: int, time: float, duration: float, found: Mapping[str, Sequence[Seen] | Reply] | None) -> None:
+    def add(
+        self, index: int, time: float, duration: float, found: Mapping[str, Sequence[Region] | Reply] | None
+    ) -> None:
         """The next frame. time, duration: seconds; a photo has no duration.
 
         found: for each rule, by its name, its objects in fractions of the picture or the reply to its question;
@@ -167,7 +162,7 @@ class Tally:
         return Verdict(rulings, self._frames, self._unjudged, seconds)
 
 
-def hit(rule: Rule, found: Sequence[Seen] | Reply) -> Hit | None:
+def hit(rule: Rule, found: Sequence[Region] | Reply) -> Hit | None:
     """What the rule's findings on a frame come to; None: the frame does not count. See steps 1 and 2 above.
 
     Raises ValueError for a box that is none.
@@ -183,7 +178,7 @@ def hit(rule: Rule, found: Sequence[Seen] | Reply) -> Hit | None:
     return Hit(area, any(box.seen for box in inside))
 
 
-def share(boxes: Sequence[Rectangle]) -> float:
+def share(boxes: Sequence[Region]) -> float:
     """The part of the picture that the boxes cover together, 0..1; they are in fractions of it."""
     if not boxes:
         return 0.0
@@ -196,7 +191,7 @@ def share(boxes: Sequence[Rectangle]) -> float:
     return float(np.diff(y) @ covered @ np.diff(x))
 
 
-def _is_inside(box: Rectangle) -> bool:
+def _is_inside(box: Region) -> bool:
     if not (box.x_min <= box.x_max and box.y_min <= box.y_max):  # NaN too
         raise ValueError(f"{box} is no box")
     return box.x_min < 1 and box.y_min < 1 and box.x_max > 0 and box.y_max > 0

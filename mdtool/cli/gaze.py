@@ -61,7 +61,7 @@ def gaze(
     """
     from mdtool.cli.values import check_not_blank, check_outputs
     from mdtool.errors import UsageError
-    from mdtool.jobs.gaze.detector import FACE, Accuracy, gazing
+    from mdtool.jobs.gaze.detector import FACE, Accuracy, gaze_detector
     from mdtool.jobs.gaze.job import Gazing, HeatMaps
     from mdtool.media.sources.inputs import find_inputs
     from mdtool.model_selection import Notices, load_gazer
@@ -94,7 +94,7 @@ def gaze(
             model.model, prompts, computing,
             accurate=accurate, threshold=threshold, notices=notices,
         )  # fmt: skip
-        see = gazing(asked, prompts[1:], threshold, Accuracy(seed) if accurate else None)
+        see = gaze_detector(asked, prompts[1:], threshold, Accuracy(seed) if accurate else None)
         known = Inquiry(question, see, asked.name, {"computing": computing, "accurate": accurate, "seed": seed})
     drawn = None if no_video else Targets(output, ".gaze", many, overwrite)
     maps = HeatMaps(heat, many, overwrite) if heat else None
@@ -103,7 +103,7 @@ def gaze(
     beside = next((Path(name) for name in (jsonl, findings, heat) if name and name != "-"), None)
     with (
         opened_for_writing(findings, overwrite, read, live=plays) as found,
-        opened_for_writing(jsonl, overwrite, read, "--jsonl", plays) as lines,
+        opened_for_writing(jsonl, overwrite, read, option="--jsonl", live=plays) as lines,
     ):
         job = Gazing(known, prompts, encoding.form, drawn, many, maps, console, played, found, lines, beside)
         code = job.run(sources)

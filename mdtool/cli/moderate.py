@@ -162,7 +162,7 @@ def moderate(
     from mdtool.pipeline.findings_file import opened_for_writing, spooled
     from mdtool.pipeline.run import Inquiry
     from mdtool.pipeline.targets import Targets, is_many
-    from mdtool.tracking.detector import asking
+    from mdtool.tracking.detector import detector_with_questions
     from mdtool.tracking.tiles import tiled
 
     regions = parsed_regions("--only", places.only), parsed_regions("--keep", places.keep)
@@ -192,7 +192,11 @@ def moderate(
                 model.model, "detect", rules.prompts, computing,
                 questions=rules.questions, notices=Notices(note=console.note, explain=console.explain),
             )  # fmt: skip
-            see = tiled(asking(asked, rules.prompts, rules.questions), grid, of_tiles=asking(asked, rules.prompts))
+            see = tiled(
+                detector_with_questions(asked, rules.prompts, rules.questions),
+                grid,
+                of_tiles=detector_with_questions(asked, rules.prompts),
+            )
             known = Inquiry(question, see, asked.name, {"computing": computing, "tiles": frames.tiles})
         file = stack.enter_context(opened_for_writing(findings, overwrite, read, live=plays))
         moderating = Moderating(

@@ -90,7 +90,7 @@ def redact(
     from mdtool.pipeline.findings_file import opened_for_writing
     from mdtool.pipeline.run import Inquiry
     from mdtool.pipeline.targets import Targets, is_many
-    from mdtool.tracking.detector import finding
+    from mdtool.tracking.detector import object_detector
     from mdtool.tracking.tiles import tiled
 
     question = frames.question(prompt, span, on_error, threshold)
@@ -104,7 +104,7 @@ def redact(
         computing = model.computing
         notices = Notices(note=console.note, explain=console.explain)
         asked = load_model(model.model, "detect", prompt, computing, threshold=threshold, notices=notices)
-        see = tiled(finding(asked, prompt, threshold), grid)
+        see = tiled(object_detector(asked, prompt, threshold), grid)
         inquiry = Inquiry(question, see, asked.name, {"computing": computing, "tiles": frames.tiles})
     if dry_run:
         raise typer.Exit(print_plan(sources, targets, question, inquiry))

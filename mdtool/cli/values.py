@@ -9,7 +9,7 @@ from typing import TypeVar, overload
 
 from mdtool.errors import UsageError
 from mdtool.media.sources.inputs import is_medium
-from recipes.regions import Region, parse_region
+from recipes.regions import PictureArea, parse_region
 
 T = TypeVar("T")
 
@@ -30,7 +30,7 @@ def parsed(option: str, parse: Callable[[str], T], text: str | None) -> T | None
         raise UsageError(f"{option}: {error}") from error
 
 
-def parsed_regions(option: str, texts: Iterable[str]) -> tuple[Region, ...]:
+def parsed_regions(option: str, texts: Iterable[str]) -> tuple[PictureArea, ...]:
     return tuple(parsed(option, parse_region, text) for text in texts)
 
 

@@ -22,4 +22,4 @@ def rereadable(findings: Path | None, sources: Sequence[Input]) -> Iterator[Path
 
 
 def recorded(findings: Path, source: Input, targets: Targets) -> RecordedFindings:
-    return RecordedFindings(findings, source.name, not targets.many, partial(content_digest, source))
+    return RecordedFindings(findings, source.name, not targets.many, digest=partial(content_digest, source))

@@ -10,22 +10,23 @@ from mdtool.media.image.image_file import Photo
 from mdtool.media.sources.inputs import Input
 from mdtool.media.sources.open_media import Medium, open_live, open_medium
 from mdtool.media.video.reader import VideoReader
-from mdtool.pipeline.image import judged_animation, judged_photo
-from mdtool.pipeline.live import LiveJudge
+from mdtool.pipeline.image import annotated_animation, annotated_photo
+from mdtool.pipeline.live import LiveAnnotator
 from mdtool.pipeline.live_output import followed
 from mdtool.pipeline.run import Inquiry, Live
 from mdtool.pipeline.stages import Stopwatch, ahead
-from mdtool.pipeline.video import frames_waiting, judged_video, with_luma
-from mdtool.records.findings import Moment, Verdict
+from mdtool.pipeline.video import annotated_video, frames_waiting, with_luma
+from mdtool.records.findings import FrameFindings, FrameInfo
 from mdtool.records.run_report import Report
-from mdtool.tracking.keyframe_sampler import Judged
+from mdtool.tracking.keyframe_sampler import AnnotatedFrame
 
 
 def analyse(
     source: Input,
     inquiry: Inquiry,
-    noted: Callable[[Moment, Verdict], None],
+    noted: Callable[[FrameInfo, FrameFindings], None],
     progress: Callable[[Report, int | None], None],
+    *,
     live: Live,
     timeout: float | None = None,
 ) -> Report:
@@ -35,7 +36,7 @@ def analyse(
     Raises InputError, OutputError or EngineError.
     """
     report = Report(source.name, "", inquiry.model)
-    with closing(analysed(source, inquiry, report, progress, live, timeout)) as frames:
+    with closing(analysed(source, inquiry, report, progress, live=live, timeout=timeout)) as frames:
         for moment, verdict in frames:
             noted(moment, verdict)
     return report
@@ -46,26 +47,29 @@ def analysed(
     inquiry: Inquiry,
     report: Report,
     progress: Callable[[Report, int | None], None],
+    *,
     live: Live,
     timeout: float | None = None,
-) -> Generator[tuple[Moment, Verdict]]:
+) -> Generator[tuple[FrameInfo, FrameFindings]]:
     """As `analyse`, a frame at a time. The report is whole when they have ended."""
     begin, clock = time.perf_counter(), Stopwatch()
 
-    def reached(moment: Moment, frames: int | None) -> None:
+    def reached(moment: FrameInfo, frames: int | None) -> None:
         report.reach(moment)
         progress(report, frames)
 
     with ExitStack() as stack:
         if reader := open_live(source, stack, live.duration):
-            judge = LiveJudge(reader, inquiry.see, inquiry.question, live.delay, clock, blanks=False)
-            with followed(judge, report) as events:
+            annotator = LiveAnnotator(
+                reader, inquiry.detect, inquiry.question, delay=live.delay, clock=clock, blanks=False
+            )
+            with followed(annotator, report) as events:
                 for event in events:
-                    if isinstance(event, Judged):
+                    if isinstance(event, AnnotatedFrame):
                         report.count(event.moment, event.verdict)
                         yield event.moment, event.verdict
                         reached(event.moment, None)
-            report.notes.append(judge.told())
+            report.notes.append(annotator.told())
         else:
             medium = open_medium(source, stack)
             try:
@@ -86,16 +90,16 @@ def analysed(
 
 def _judged(
     medium: Medium, inquiry: Inquiry, clock: Stopwatch, timeout: float | None
-) -> Generator[tuple[Moment, Verdict]]:
+) -> Generator[tuple[FrameInfo, FrameFindings]]:
     if isinstance(medium, Photo):
-        yield judged_photo(medium, inquiry, clock)
+        yield annotated_photo(medium, inquiry, clock)
     elif isinstance(medium, VideoReader):
         with closing(ahead(with_luma(clock.each("decode", medium)), frames_waiting(medium), timeout)) as decoded:
-            for event in judged_video(decoded, inquiry, medium, clock):
-                if isinstance(event, Judged):
+            for event in annotated_video(decoded, inquiry, medium, clock):
+                if isinstance(event, AnnotatedFrame):
                     yield event.moment, event.verdict
     else:
-        for judged, *_ in judged_animation(medium, inquiry, clock):
+        for judged, *_ in annotated_animation(medium, inquiry, clock):
             yield judged.moment, judged.verdict
 
 

@@ -12,7 +12,7 @@ from mdtool import stdout
 from mdtool.errors import InputError, OutputError, UsageError, named
 from mdtool.media.files import stdin
 from mdtool.media.files.atomic_file import WholeFile
-from mdtool.records.findings import Lines, Record, Verdict, parsed
+from mdtool.records.findings import FrameFindings, Lines, Record, parsed
 
 
 class RecordedFindings:
@@ -23,6 +23,7 @@ class RecordedFindings:
         file: Path | TextIO,
         source: str,
         by_name: bool,
+        *,
         digest: Callable[[], str] = str,
         refined: Callable[[Iterator[Record]], Iterator[Record]] = iter,
     ) -> None:
@@ -38,7 +39,7 @@ class RecordedFindings:
         """All that were not asked for yet."""
         return self._records
 
-    def of(self, stream: int, frame: int, size: tuple[int, int] | None = None) -> Verdict:
+    def of(self, stream: int, frame: int, size: tuple[int, int] | None = None) -> FrameFindings:
         """What the file says about a frame of this size, (width, height) in pixels, as displayed.
 
         InputError if it says nothing, for then nothing is known of it, or if it is of another size.
@@ -132,7 +133,7 @@ def spooled(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def opened_for_writing(
-    name: str | None, overwrite: bool, read: Iterable[Path], option: str = "--findings", live: bool = False
+    name: str | None, overwrite: bool, read: Iterable[Path], *, option: str = "--findings", live: bool = False
 ) -> Iterator[Lines | None]:
     """The file for findings, "-" for stdout, None for none. A file is there when all is in it, but if `live`, or where
     it is no plain file, it grows as they are made, a whole line at a time.

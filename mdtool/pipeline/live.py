@@ -1,6 +1,6 @@
-"""From what a live source gives to the same with every frame judged in time.
+"""From what a live source gives to the same with every frame annotated in time.
 
-Frames leave in their order, each at most `delay` seconds after it came. One that is not judged by then, since the model
+Frames leave in their order, each at most `delay` seconds after it came. One that is not by then, since the model
 is slow or has yet to see what comes after, leaves as one that could not be judged.
 """
 
@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 
 import av
 
@@ -19,15 +19,15 @@ from mdtool.errors import InputError
 from mdtool.interruption import check_not_ending
 from mdtool.media.sources.live import LiveReader
 from mdtool.media.video.frame import Frame
-from mdtool.pipeline.annotate import JudgedEvent, Question, looking
+from mdtool.pipeline.annotate import AnnotatedEvent, Question, model_call
 from mdtool.pipeline.stages import Stopwatch
-from mdtool.records.findings import Verdict
-from mdtool.tracking.detector import See
-from mdtool.tracking.keyframe_sampler import Budget, Judged, Look, Seen, Watcher
+from mdtool.records.findings import FrameFindings
+from mdtool.tracking.detector import Detector, ImageFindings
+from mdtool.tracking.keyframe_sampler import AnnotatedFrame, Budget, KeyframeSampler, ModelCall
 
 POLL_SECONDS = 0.02
-WINDOW_SHARE, TAIL_SHARE = 0.25, 0.4  # of the frames in `delay`: judged together, and kept for what is seen after them
-SPARE = 1.3  # how much longer than the model's last look a window is made, so that it keeps up
+WINDOW_SHARE, TAIL_SHARE = 0.25, 0.4  # of the frames in `delay`: annotated together, kept for what is seen after them
+SPARE = 1.3  # how much longer than the last model call a window is made, so that it keeps up
 
 
 @dataclass
@@ -52,19 +52,20 @@ class _Waiting:
 
     frame: Frame
     came: float
-    judged: Judged | None = None
+    annotated: AnnotatedFrame | None = None
 
 
 @dataclass
-class LiveJudge:
-    """Judges in a thread of its own while frames come and go; `pace` tells how that goes."""
+class LiveAnnotator:
+    """Annotates in a thread of its own while frames come and go; `pace` tells how that goes."""
 
     reader: LiveReader
-    see: See
+    detect: Detector
     question: Question
+    _: KW_ONLY
     delay: float
     clock: Stopwatch
-    blanks: bool = True  # what is not judged in time leaves with nothing to be seen of it, else as it came
+    blanks: bool = True  # what is not annotated in time leaves with nothing to be seen of it, else as it came
     pace: Pace = field(default_factory=Pace)
 
     def __post_init__(self) -> None:
@@ -73,8 +74,8 @@ class LiveJudge:
         held = max(2, int(self.delay * rate))
         self._rate = rate
         self._least_window, self._most_window = max(1, int(WINDOW_SHARE * held)), max(1, held // 2)
-        self._watcher = Watcher(
-            self._timed(looking(self.see, self.question, self.clock)),
+        self._sampler = KeyframeSampler(
+            self._timed(model_call(self.detect, self.question, self.clock)),
             self.question.sampling,
             Budget(self.question.max_calls),
             rate,
@@ -82,37 +83,37 @@ class LiveJudge:
             tail=int(TAIL_SHARE * held),
         )
         self._todo: queue.Queue[Frame | None] = queue.Queue(held)
-        self._done: queue.SimpleQueue[Judged | BaseException] = queue.SimpleQueue()
+        self._done: queue.SimpleQueue[AnnotatedFrame | BaseException] = queue.SimpleQueue()
         self._stopped = threading.Event()
         self._waiting: deque[_Waiting] = deque()
-        self._numbered: dict[int, _Waiting] = {}  # by the number that the judge knows a frame by
+        self._numbered: dict[int, _Waiting] = {}  # by the number that the annotating thread knows a frame by
         self._given = 0
 
-    def _timed(self, look: Look) -> Look:
+    def _timed(self, call: ModelCall) -> ModelCall:
         """The same, and the window is made as wide as the model needs to keep up."""
 
-        def timed(frames: Sequence[Frame]) -> list[Seen | None]:
+        def timed(frames: Sequence[Frame]) -> list[ImageFindings | None]:
             begin = time.monotonic()
-            seen = look(frames)
+            found = call(frames)
             meanwhile = math.ceil(SPARE * self._rate * (time.monotonic() - begin))
-            self._watcher.window = min(max(self._least_window, meanwhile), self._most_window)
-            return seen
+            self._sampler.window = min(max(self._least_window, meanwhile), self._most_window)
+            return found
 
         return timed
 
-    def events(self) -> Generator[JudgedEvent]:
+    def events(self) -> Generator[AnnotatedEvent]:
         """Those of the reader, once. Raises what it and the model raise, and KeyboardInterrupt when asked to end."""
-        thread = threading.Thread(target=self._judge, name="judge", daemon=True)
+        thread = threading.Thread(target=self._annotate, name="annotator", daemon=True)
         thread.start()
         try:
-            yield from self._judged()
+            yield from self._annotated()
         finally:
             self._stopped.set()
             with suppress(queue.Full):
                 self._todo.put_nowait(None)
             thread.join()
 
-    def _judged(self) -> Iterator[JudgedEvent]:
+    def _annotated(self) -> Iterator[AnnotatedEvent]:
         lost: InputError | None = None
         ended = False
         while not ended or self._waiting:
@@ -141,7 +142,7 @@ class LiveJudge:
             self._todo.put(None, timeout=self.delay)
 
     def _give(self, frame: Frame) -> None:
-        """To the judge, if there is room; without it, nobody will know what the frame shows."""
+        """To the annotating thread, if there is room; without it, nobody will know what the frame shows."""
         one = _Waiting(frame, time.monotonic())
         self._waiting.append(one)
         with suppress(queue.Full):
@@ -152,17 +153,17 @@ class LiveJudge:
     def _collect(self) -> None:
         while True:
             try:
-                judged = self._done.get_nowait()
+                annotated = self._done.get_nowait()
             except queue.Empty:
                 return
-            if isinstance(judged, BaseException):
-                raise judged
-            self._numbered.pop(judged.frame.index).judged = judged
+            if isinstance(annotated, BaseException):
+                raise annotated
+            self._numbered.pop(annotated.frame.index).annotated = annotated
 
-    def _leave(self, now: float) -> Iterator[Judged]:
+    def _leave(self, now: float) -> Iterator[AnnotatedFrame]:
         while self._waiting:
             first = self._waiting[0]
-            late = first.judged is None
+            late = first.annotated is None
             if late and now - first.came < self.delay:
                 return
             self._waiting.popleft()
@@ -170,7 +171,7 @@ class LiveJudge:
             frame = first.frame
             if late and self.blanks:
                 frame = replace(frame, picture=_blank_like(frame.picture))
-            yield Judged(frame, first.judged.verdict if first.judged else Verdict(hidden=True))
+            yield AnnotatedFrame(frame, first.annotated.verdict if first.annotated else FrameFindings(hidden=True))
 
     def told(self) -> str:
         """How it went, for a person."""
@@ -182,22 +183,22 @@ class LiveJudge:
         parts += [f"connected again {reader.reconnects} times"] if reader.reconnects else []
         return ", ".join(parts)
 
-    # -- in the thread that judges
+    # -- in the thread that annotates
 
-    def _judge(self) -> None:
+    def _annotate(self) -> None:
         try:
             while not self._stopped.is_set() and (frame := self._todo.get()) is not None:
-                for judged in self._watcher.push(frame):
-                    self._done.put(judged)
+                for annotated in self._sampler.push(frame):
+                    self._done.put(annotated)
             if not self._stopped.is_set():
-                for judged in self._watcher.finish():
-                    self._done.put(judged)
+                for annotated in self._sampler.finish():
+                    self._done.put(annotated)
         except BaseException as error:
             self._done.put(error)
 
 
 def _blank_like(picture: av.VideoFrame) -> av.VideoFrame:
-    """In place of a picture that is to be painted over while the judge may still look at it."""
+    """In place of a picture that is to be painted over while the annotating thread may still read it."""
     blank = av.VideoFrame(picture.width, picture.height, picture.format.name)
     blank.colorspace, blank.color_range = picture.colorspace, picture.color_range
     return blank

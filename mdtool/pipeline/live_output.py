@@ -17,32 +17,35 @@ from mdtool.media.sources.live import LiveReader
 from mdtool.media.video.encoding import Encoding
 from mdtool.media.video.frame import Frame
 from mdtool.media.video.writer import VideoWriter, muxer_for
-from mdtool.pipeline.annotate import JudgedEvent
+from mdtool.pipeline.annotate import AnnotatedEvent
 from mdtool.pipeline.findings_file import RecordedFindings
-from mdtool.pipeline.live import LiveJudge
+from mdtool.pipeline.live import LiveAnnotator
 from mdtool.pipeline.run import Run
 from mdtool.pipeline.silence import Silencer
 from mdtool.pipeline.targets import Target
 from mdtool.records.run_report import Report
-from mdtool.tracking.keyframe_sampler import Judged
+from mdtool.tracking.keyframe_sampler import AnnotatedFrame
 
 FAST = "veryfast"  # preset: to keep up with what comes
 
 
-def rework_live(reader: LiveReader, target: Target, overwrite: bool, run: Run, report: Report) -> None:
+def rework_live(reader: LiveReader, target: Target, run: Run, report: Report, *, overwrite: bool) -> None:
     """Until it ends, is lost, or the person interrupts: then the file that is under way is finished.
 
     What came before it was lost is kept. InputError if nothing did.
     """
     if isinstance(run.known, RecordedFindings):
         raise UsageError("--from-findings: what plays live was not there before; leave it out")
-    judge = LiveJudge(reader, run.known.see, run.known.question, run.live.delay, run.clock, run.covers_unjudged)
+    known, delay = run.known, run.live.delay
+    annotator = LiveAnnotator(
+        reader, known.detect, known.question, delay=delay, clock=run.clock, blanks=run.covers_unjudged
+    )
     out = _Out(reader, target, overwrite, run)
     silencer = Silencer()
     with closing(out):
-        with followed(judge, report) as events:
+        with followed(annotator, report) as events:
             for event in events:
-                if isinstance(event, Judged):
+                if isinstance(event, AnnotatedFrame):
                     run.note(report, event.moment, event.verdict)
                     report.duration = event.moment.time
                     for packet in silencer.known(event.moment.time, run.is_silent()) if run.is_silent else ():
@@ -53,17 +56,17 @@ def rework_live(reader: LiveReader, target: Target, overwrite: bool, run: Run, r
                 out.write(event)
                 run.progress(report, None)
         out.finish()
-    report.notes += [*out.notes, judge.told()]
+    report.notes += [*out.notes, annotator.told()]
 
 
 @contextmanager
-def followed(judge: LiveJudge, report: Report) -> Iterator[Iterator[JudgedEvent]]:
+def followed(annotator: LiveAnnotator, report: Report) -> Iterator[Iterator[AnnotatedEvent]]:
     """The events, until the person interrupts, or the source ends or is lost: then the report says so.
 
     InputError if it is lost before any frame came.
     """
     try:
-        with closing(judge.events()) as events:
+        with closing(annotator.events()) as events:
             yield events
     except KeyboardInterrupt:  # as whoever works raises it where the person has interrupted
         pass
@@ -90,8 +93,8 @@ class _Out:
         self._writer: VideoWriter | None = None
         self.notes: list[str] = []
 
-    def write(self, event: Judged | av.Packet) -> None:
-        if isinstance(event, Judged):
+    def write(self, event: AnnotatedFrame | av.Packet) -> None:
+        if isinstance(event, AnnotatedFrame):
             frame = event.frame
             if self._writer and self._segment is not None and frame.time - self._began >= self._segment:
                 self.finish()

@@ -15,13 +15,12 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from engine.contract import Box
 from mdtool.errors import OutputError, cant_write
 from mdtool.media.files.atomic_file import open_fresh
-from mdtool.records.findings import Gazed
-from mdtool.tracking.detector import See, Sight, Sighted
+from mdtool.tracking.detector import Detector, ImageFindings
+from recipes.regions import Gazed, Region
 
-SCHEMA = "mdtool.journal/1"
+SCHEMA = "mdtool.journal/2"
 
 
 class Journal:
@@ -33,7 +32,7 @@ class Journal:
 
         OutputError if it can't be written.
         """
-        self._known: dict[str, Sight] = {}
+        self._known: dict[str, ImageFindings] = {}
         head = json.dumps({"schema": SCHEMA, "settings": settings}) + "\n"
         try:
             self._file = _opened(path)
@@ -55,7 +54,7 @@ class Journal:
                 break
             try:
                 entry = json.loads(line)
-                self._known[entry["picture"]] = _sight(entry)
+                self._known[entry["picture"]] = _findings(entry)
             except (ValueError, KeyError, TypeError):
                 break
             length = self._file.tell()
@@ -65,22 +64,23 @@ class Journal:
         """How many pictures are known."""
         return len(self._known)
 
-    def seeing(self, see: See) -> See:
+    def remembering(self, detect: Detector) -> Detector:
         """The same, but what is known already is not asked again."""
 
-        def remembering(images: Sequence[np.ndarray]) -> list[Sight]:
+        def detect_new(images: Sequence[np.ndarray]) -> list[ImageFindings]:
             digests = [digest_of(image) for image in images]
             new = {digest: image for digest, image in zip(digests, images, strict=True) if digest not in self._known}
             if new:
-                for digest, sight in zip(new, see(list(new.values())), strict=True):
-                    self._add(digest, sight)
+                for digest, findings in zip(new, detect(list(new.values())), strict=True):
+                    self._add(digest, findings)
             return [self._known[digest] for digest in digests]
 
-        return remembering
+        return detect_new
 
-    def _add(self, digest: str, sight: Sight) -> None:
-        self._known[digest] = sight
-        entry = {"picture": digest, "objects": [asdict(one) for one in sight.objects], "replies": dict(sight.replies)}
+    def _add(self, digest: str, findings: ImageFindings) -> None:
+        self._known[digest] = findings
+        regions = [asdict(region) for region in findings.regions]
+        entry = {"picture": digest, "regions": regions, "replies": dict(findings.replies)}
         try:
             self._file.write((json.dumps(entry) + "\n").encode())
             self._file.flush()
@@ -110,11 +110,9 @@ def digest_of(image: np.ndarray) -> str:
     return hashlib.blake2b(np.ascontiguousarray(image).data, digest_size=16, person=shape[:16]).hexdigest()
 
 
-def _sight(entry: dict[str, Any]) -> Sight:
-    return Sight(
-        [Sighted(Box(**one["box"]), _gazed(one["gaze"])) for one in entry["objects"]],
-        entry["replies"],
-    )
+def _findings(entry: dict[str, Any]) -> ImageFindings:
+    regions = [Region(**{**region, "gaze": _gazed(region["gaze"])}) for region in entry["regions"]]
+    return ImageFindings(regions, entry["replies"])
 
 
 def _gazed(gaze: dict[str, Any] | None) -> Gazed | None:

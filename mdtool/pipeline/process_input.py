@@ -16,7 +16,8 @@ from mdtool.media.image.animation import Animation
 from mdtool.media.image.image_file import Photo
 from mdtool.media.sources.address import Address
 from mdtool.media.sources.inputs import Input
-from mdtool.media.sources.open_media import open_live, open_medium
+from mdtool.media.sources.live import LiveReader
+from mdtool.media.sources.open_media import Medium, open_live, open_medium
 from mdtool.media.video.reader import VideoReader
 from mdtool.media.video.writer import VideoWriter, muxer_for
 from mdtool.pipeline.image import rework_animation, rework_photo
@@ -32,17 +33,41 @@ STILL_SUFFIXES = {
 }  # fmt: skip
 
 
-def rework(source: Input, target: Target, overwrite: bool, run: Run) -> Report:
-    """Writes source, treated, to target, which appears only when it is whole.
+def rework(source: Input, target: Target, run: Run, *, overwrite: bool) -> Report:
+    """As `rework_opened`, of what is opened for it alone."""
+    with ExitStack() as stack:
+        return rework_opened(source, open_input(source, stack, run.live.duration), target, run, overwrite=overwrite)
+
+
+def open_input(source: Input, stack: ExitStack, duration: float | None = None) -> LiveReader | Medium:
+    """Whatever it is, left open until the stack is closed. duration: seconds after which what plays live ends.
+
+    Raises InputError.
+    """
+    return open_live(source, stack, duration) or open_medium(source, stack)
+
+
+def rework_opened(source: Input, medium: LiveReader | Medium, target: Target, run: Run, *, overwrite: bool) -> Report:
+    """Writes what source is opened as, treated, to target, which appears only when it is whole.
 
     Raises InputError, OutputError, EngineError or UsageError; then there is no target, save what a source that plays
     live had given before it was lost.
     """
+    begin = time.perf_counter()
+    report = Report(source.name, "-" if target is None else str(target), run.model)
     with named(target or "stdout"):
-        return _rework(source, target, overwrite, run)
+        if isinstance(medium, LiveReader):
+            rework_live(medium, target, run, report, overwrite=overwrite)
+        elif isinstance(target, Address):
+            raise UsageError(f"-o {target}: takes only what plays live; give a file name for the result of a file")
+        else:
+            _rework_file(medium, target, run, report, overwrite=overwrite)
+    report.seconds = time.perf_counter() - begin
+    report.stages = run.clock.seconds
+    return report
 
 
-def check_target(source: Input, target: Path, overwrite: bool, form: Form) -> None:
+def check_target(source: Input, target: Path, form: Form, *, overwrite: bool) -> None:
     """Raises what `rework` would where the target can't be written, for those who have much to do before."""
     with named(target), ExitStack() as stack:
         whole = stack.enter_context(WholeFile(target, overwrite))
@@ -54,42 +79,22 @@ def check_target(source: Input, target: Path, overwrite: bool, form: Form) -> No
             _check_suffix(medium, target)
 
 
-def _rework(source: Input, target: Target, overwrite: bool, run: Run) -> Report:
-    begin = time.perf_counter()
-    report = Report(source.name, "-" if target is None else str(target), run.model)
+def _rework_file(medium: Medium, target: Path | None, run: Run, report: Report, *, overwrite: bool) -> None:
     with ExitStack() as stack:
-        live = open_live(source, stack, run.live.duration)
-        if live:
-            rework_live(live, target, overwrite, run, report)
-        elif isinstance(target, Address):
-            raise UsageError(f"-o {target}: takes only what plays live; give a file name for the result of a file")
+        whole = stack.enter_context(WholeFile(target, overwrite)) if target else None
+        if isinstance(medium, VideoReader):
+            muxer = run.form.muxer or (muxer_for(target.name) if target else "matroska")
+            rework_video(medium, whole.part if whole else PipedOut(sys.stdout.buffer), muxer, run, report=report)
         else:
-            _rework_file(source, target, overwrite, run, report, stack)
-    report.seconds = time.perf_counter() - begin
-    report.stages = run.clock.seconds
-    return report
+            if target:
+                _check_suffix(medium, target)
+            _rework_still(medium, whole, run, report)
+        check_not_ending()  # for then the input may only seem to be at its end
+        if whole:
+            whole.commit()
 
 
-def _rework_file(
-    source: Input, target: Path | None, overwrite: bool, run: Run, report: Report, stack: ExitStack
-) -> None:
-    whole = stack.enter_context(WholeFile(target, overwrite)) if target else None
-    medium = open_medium(source, stack)
-    if isinstance(medium, VideoReader):
-        muxer = run.form.muxer or (muxer_for(target.name) if target else "matroska")
-        rework_video(medium, whole.part if whole else PipedOut(sys.stdout.buffer), muxer, run, report)
-    else:
-        _rework_still(medium, target, whole, run, report)
-    check_not_ending()  # for then the input may only seem to be at its end
-    if whole:
-        whole.commit()
-
-
-def _rework_still(
-    medium: Photo | Animation, target: Path | None, whole: WholeFile | None, run: Run, report: Report
-) -> None:
-    if target:
-        _check_suffix(medium, target)
+def _rework_still(medium: Photo | Animation, whole: WholeFile | None, run: Run, report: Report) -> None:
     try:
         if whole:
             with whole.part.open("wb") as file:

@@ -1,6 +1,5 @@
 """Lets work on a long video go on where a run before was ended."""
 
-import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -25,20 +24,23 @@ def resumable(
     target: object,
     known: Inquiry | Path,
     settings: Mapping[str, object],
+    *,
+    lasts: float,
     console: Console,
     beside: Path | None = None,
 ) -> Iterator[tuple[Inquiry | Path, Work | None]]:
     """What is known, with what a run before had found out already, and the work to be kept; None: it is not worth it.
 
-    target: what will be there in the end, if it is a file; beside: else another file that will be, which many sources
-    may share. settings: all that has a say in the result but the source and what is known, by the names of a
-    RESUME fingerprint.
+    lasts: seconds of the source, as `seconds_of` tells. target: what will be there in the end, if it is a file; beside:
+    else another file that will be, which many sources may share. settings: all that has a say in the result but the
+    source and what is known, by the names of a RESUME fingerprint.
     """
     place = target
     if target is None and beside:
         place = beside.with_name(f"{beside.name}.{source.relative.name}")
     findings = known if isinstance(known, Path) else None
-    if not isinstance(place, Path) or source.path is None or not is_long(source.path) or not _is_file(findings):
+    worth = lasts >= LEAST_SECONDS and source.path and source.path.is_file()
+    if not isinstance(place, Path) or not worth or not _is_file(findings):
         yield known, None
         return
     what = known.settings if isinstance(known, Inquiry) else {"findings": known}
@@ -47,22 +49,27 @@ def resumable(
             console.note(f"{source.name}: what a run before had kept is of other settings, and is done again")
         if work.known:
             console.note(f"{source.name}: goes on where a run before was ended")
-        yield replace(known, see=work.seeing(known.see)) if isinstance(known, Inquiry) else known, work
+        yield replace(known, detect=work.remembering(known.detect)) if isinstance(known, Inquiry) else known, work
         work.done()
 
 
-def is_long(path: Path) -> bool:
-    """Whether a file is a video of at least LEAST_SECONDS; what can't be read is told elsewhere."""
+def seconds_of(medium: object) -> float:
+    """Of a video, as far as it is known; of anything else 0."""
+    return medium.seconds or 0.0 if isinstance(medium, VideoReader) else 0.0
+
+
+def seconds_of_file(source: Input) -> float:
+    """The same of what is not open; what can't be read is told elsewhere."""
+    if source.path is None or not source.path.is_file():
+        return 0.0
     try:
-        if not stat.S_ISREG(path.stat().st_mode):
-            return False
-        with path.open("rb") as file:
+        with source.path.open("rb") as file:
             if sniff(file.read(64)):
-                return False
-        with VideoReader(path.absolute()) as reader:
-            return (reader.seconds or 0.0) >= LEAST_SECONDS
+                return 0.0
+        with VideoReader(source.path.absolute()) as reader:
+            return seconds_of(reader)
     except (OSError, InputError):
-        return False
+        return 0.0
 
 
 def _is_file(findings: Path | None) -> bool:

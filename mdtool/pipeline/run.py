@@ -11,15 +11,15 @@ from mdtool.pipeline.annotate import Question
 from mdtool.pipeline.findings_file import RecordedFindings
 from mdtool.pipeline.stages import Stopwatch
 from mdtool.pipeline.work_folder import Work
-from mdtool.records.findings import FindingsFile, Moment, Verdict
+from mdtool.records.findings import FindingsFile, FrameFindings, FrameInfo
 from mdtool.records.run_report import Report
-from mdtool.tracking.detector import See
+from mdtool.tracking.detector import Detector
 
 
 class Treatment(Protocol):
     """What a recipe makes of a picture, in place, once it is known what it shows."""
 
-    def paint(self, canvas: Canvas, moment: Moment, verdict: Verdict) -> None: ...
+    def paint(self, canvas: Canvas, moment: FrameInfo, verdict: FrameFindings) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Inquiry:
     """
 
     question: Question
-    see: See
+    detect: Detector
     model: str
     options: Mapping[str, object] = field(default_factory=dict)
 
@@ -79,7 +79,7 @@ class Run:
     is_silent: Callable[[], bool] | None = None
     covers_unjudged: bool = True
     findings: FindingsFile | None = None
-    noted: Callable[[Moment, Verdict], None] = lambda moment, verdict: None
+    noted: Callable[[FrameInfo, FrameFindings], None] = lambda moment, verdict: None
     progress: Callable[[Report, int | None], None] = lambda report, frames: None
     clock: Stopwatch = field(default_factory=Stopwatch)
 
@@ -87,7 +87,7 @@ class Run:
     def model(self) -> str:
         return self.known.model if isinstance(self.known, Inquiry) else "findings"
 
-    def note(self, report: Report, moment: Moment, verdict: Verdict) -> None:
+    def note(self, report: Report, moment: FrameInfo, verdict: FrameFindings) -> None:
         """Counts and records what is known of one frame."""
         report.count(moment, verdict)
         if self.findings:

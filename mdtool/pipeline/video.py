@@ -1,4 +1,4 @@
-"""Makes a treated copy of a video: read, judge, paint and write, side by side."""
+"""Makes a treated copy of a video: read, annotate, paint and write, side by side."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, closing
@@ -12,18 +12,18 @@ from mdtool.media.video.edits import Pictures, edited
 from mdtool.media.video.frame import Frame
 from mdtool.media.video.reader import VideoReader
 from mdtool.media.video.writer import VideoWriter
-from mdtool.pipeline.annotate import Event, JudgedEvent, judge
+from mdtool.pipeline.annotate import AnnotatedEvent, Event, annotate
 from mdtool.pipeline.findings_file import RecordedFindings
 from mdtool.pipeline.run import Inquiry, Run
 from mdtool.pipeline.stages import Stopwatch, ahead
 from mdtool.records.run_report import Report
-from mdtool.tracking.keyframe_sampler import Judged
+from mdtool.tracking.keyframe_sampler import AnnotatedFrame
 
-# A window of frames, so that the encoder has work while the model looks.
+# A window of frames, so that the encoder has work while the model is called.
 MOST_WAITING, LEAST_WAITING, WAITING_BYTES = 48, 2, 48 << 20
 
 
-def rework_video(reader: VideoReader, where: Path | PipedOut, muxer: str, run: Run, report: Report) -> None:
+def rework_video(reader: VideoReader, where: Path | PipedOut, muxer: str, run: Run, *, report: Report) -> None:
     clock = run.clock
     kept = run.work.kept if run.work else None
     writer = VideoWriter(
@@ -37,8 +37,8 @@ def rework_video(reader: VideoReader, where: Path | PipedOut, muxer: str, run: R
         with ExitStack() as stages:  # ended from the last to the first, before the reader is closed under them
             begin = stages.enter_context
             decoded = begin(closing(ahead(with_luma(clock.each("decode", reader)), waiting)))
-            judged = begin(closing(ahead(judged_video(decoded, run.known, reader, clock), waiting)))
-            painted = begin(closing(ahead(_painted(judged, writer, run, report), waiting)))
+            annotated = begin(closing(ahead(annotated_video(decoded, run.known, reader, clock), waiting)))
+            painted = begin(closing(ahead(_painted(annotated, writer, run, report), waiting)))
             for event in edited(painted, run.edit, report.notes) if run.edit else painted:
                 with clock.time("encode"):
                     writer.write(event)
@@ -67,9 +67,9 @@ def with_luma(events: Iterable[Event]) -> Iterator[Event]:
         yield event
 
 
-def judged_video(
+def annotated_video(
     events: Iterable[Event], known: Inquiry | RecordedFindings, reader: VideoReader, clock: Stopwatch
-) -> Iterator[JudgedEvent]:
+) -> Iterator[AnnotatedEvent]:
     """The events with what is known of every frame."""
     if isinstance(known, RecordedFindings):
         yield from recorded_frames(events, known)
@@ -77,24 +77,24 @@ def judged_video(
     question, total = known.question, reader.frames
     if question.max_calls is not None and total:
         question = replace(question, sampling=question.sampling.limited(question.max_calls, total))
-    yield from judge(events, known.see, question, reader.rate, clock)
+    yield from annotate(events, known.detect, question, reader.rate, clock=clock)
 
 
-def recorded_frames(events: Iterable[Event], known: RecordedFindings) -> Iterator[JudgedEvent]:
+def recorded_frames(events: Iterable[Event], known: RecordedFindings) -> Iterator[AnnotatedEvent]:
     """The events with what was recorded of every frame. InputError if that is of other frames, or of more of them."""
     for event in events:
         if isinstance(event, Frame):
-            yield Judged(event, known.of(event.stream, event.index, event.shown_size))
+            yield AnnotatedFrame(event, known.of(event.stream, event.index, event.shown_size))
         else:
             yield event
     check_not_ending()  # for then the input may only seem to be at its end
     known.check_end()
 
 
-def _painted(events: Iterable[JudgedEvent], writer: VideoWriter, run: Run, report: Report) -> Iterator[Event]:
+def _painted(events: Iterable[AnnotatedEvent], writer: VideoWriter, run: Run, report: Report) -> Iterator[Event]:
     pictures = Pictures(run.edit.cut)
     for event in events:
-        if isinstance(event, Judged):
+        if isinstance(event, AnnotatedFrame):
             run.note(report, event.moment, event.verdict)
             frame = pictures.moved(event.frame)
             if frame is None:

@@ -14,7 +14,7 @@ from mdtool.errors import OutputError, cant_write
 from mdtool.media.files.atomic_file import open_fresh
 from mdtool.media.video.encoded_segments import Kept
 from mdtool.pipeline.prediction_log import Journal
-from mdtool.tracking.detector import See
+from mdtool.tracking.detector import Detector
 
 LEAST_SECONDS = 10.0  # shorter work is not worth the files
 
@@ -70,10 +70,10 @@ class Work:
         """How many pictures the model has seen already."""
         return 0 if self._journal is None else len(self._journal)
 
-    def seeing(self, see: See) -> See:
+    def remembering(self, detect: Detector) -> Detector:
         """The same, but what was seen once is not asked again."""
         assert self._journal is not None
-        return self._journal.seeing(see)
+        return self._journal.remembering(detect)
 
     def done(self) -> None:
         """The output is there: nothing more is needed."""

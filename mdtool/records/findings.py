@@ -29,9 +29,10 @@ be changed by hand, added and taken out; what says nothing of sha256 or size is 
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 from mdtool.errors import InputError, named
+from recipes.regions import Gazed, Region
 
 SCHEMA = "mdtool.findings/1"
 BATCH_SCHEMA = "mdtool.batch/1"
@@ -39,39 +40,8 @@ SIDES = ("x_min", "y_min", "x_max", "y_max")
 MOST_SECONDS = 1e9
 
 
-@dataclass(frozen=True)
-class Gazed:
-    """Where a face looks, in fractions of the displayed picture; see the schema above.
-
-    target: None if it is not in the picture, or not known.
-    """
-
-    target: tuple[float, float] | None
-    in_frame: bool | None
-    method: Literal["model", "head"] = "model"
-
-
-@dataclass(frozen=True)
-class Region:
-    """One object on one frame, in fractions of the displayed picture. seen: by the model itself, on this frame.
-
-    label, score, gaze: as the model told them when it last saw the object, on this frame or before; on frames before it
-    first saw it, as it did then. Between two looks `mdtool.tracking.interpolation` has gazes go from one to the other.
-    """
-
-    x_min: float
-    y_min: float
-    x_max: float
-    y_max: float
-    label: str
-    track: int
-    score: float | None
-    seen: bool
-    gaze: Gazed | None = None
-
-
 @dataclass
-class Verdict:
+class FrameFindings:
     """What is known of one frame; see the schema above."""
 
     regions: list[Region] = field(default_factory=list)
@@ -82,7 +52,7 @@ class Verdict:
 
 
 @dataclass(frozen=True)
-class Moment:
+class FrameInfo:
     """Which frame it is. time, duration: seconds; size: (width, height) in pixels, as displayed; (0, 0): not known."""
 
     stream: int = 0
@@ -124,6 +94,7 @@ class FindingsFile:
         source: str,
         model: str,
         prompts: Sequence[str],
+        *,
         settings: str | None = None,
         sha256: str = "",
     ) -> None:
@@ -132,7 +103,7 @@ class FindingsFile:
         self._about = {"schema": SCHEMA, "source": source, **{name: value for name, value in told.items() if value}}
         self._asked = {"model": model, "prompts": list(prompts)}
 
-    def write(self, moment: Moment, verdict: Verdict) -> None:
+    def write(self, moment: FrameInfo, verdict: FrameFindings) -> None:
         entry = {
             **self._about,
             "stream": moment.stream,
@@ -172,8 +143,8 @@ class Record:
     """One line of findings. prompts: what the model was asked for. sha256: of the source's file; empty: not known."""
 
     source: str
-    moment: Moment
-    verdict: Verdict
+    moment: FrameInfo
+    verdict: FrameFindings
     model: str = ""
     prompts: tuple[str, ...] = ()
     sha256: str = ""
@@ -188,7 +159,7 @@ def parsed(line: str, place: str) -> Record | None:
         if entry["schema"] != SCHEMA:
             raise InputError(f"{place}: is of schema {entry['schema']!r}; this version reads {SCHEMA!r}")
         width, height = (int(side) for side in entry.get("size", (0, 0)))
-        moment = Moment(
+        moment = FrameInfo(
             int(entry["stream"]),
             int(entry["frame"]),
             _seconds(entry.get("time", 0.0)),
@@ -212,9 +183,9 @@ def _of_batch(entry: dict[str, Any]) -> Record | None:
         raise ValueError("a limit ended its list of objects, so that there may be more")
     found = [one for answer in entry["answers"] for one in answer["objects"]]
     regions = [_region({"score": None, **one, "track": n, "seen": True}) for n, one in enumerate(found, 1)]
-    moment = Moment(size=(int(entry["width"]), int(entry["height"])))
+    moment = FrameInfo(size=(int(entry["width"]), int(entry["height"])))
     prompts = tuple(str(answer["prompt"]) for answer in entry["answers"])
-    verdict, sha256 = Verdict(regions, looked=True), str(entry.get("sha256", ""))
+    verdict, sha256 = FrameFindings(regions, looked=True), str(entry.get("sha256", ""))
     return Record(str(entry["input"]), moment, verdict, str(entry["model"]), prompts, sha256)
 
 
@@ -225,10 +196,10 @@ def _seconds(value: Any) -> float:
     return seconds
 
 
-def _verdict(entry: dict[str, Any]) -> Verdict:
+def _verdict(entry: dict[str, Any]) -> FrameFindings:
     replies = {str(question): str(reply) for question, reply in entry.get("replies", {}).items()}
     regions = [_region(found) for found in entry["objects"]]
-    return Verdict(regions, bool(entry["looked"]), bool(entry["hidden"]), bool(entry.get("cut")), replies)
+    return FrameFindings(regions, bool(entry["looked"]), bool(entry["hidden"]), bool(entry.get("cut")), replies)
 
 
 def _region(found: dict[str, Any]) -> Region:

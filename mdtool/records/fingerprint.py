@@ -72,7 +72,7 @@ TYPES: Mapping[str, Fields] = {
     "Sampling": Fields("sampling", ("stride", "fps", "at_least")),
     "Redaction": Fields("redaction", ("style", "colour", "keep", "only", "min_size")),
     "Style": Fields("style", ("name", "strength", "shape", "feather", "margin")),
-    "Region": Fields("region", ("x_min", "y_min", "x_max", "y_max", "pixels")),
+    "PictureArea": Fields("region", ("x_min", "y_min", "x_max", "y_max", "pixels")),
     "Size": Fields("size", ("value", "pixels")),
     "Form": Fields("form", ("encoding", "muxer", "keep_metadata")),
     "Encoding": Fields("encoding", ("codec", "crf", "preset", "pixel_format", "at_once")),

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from mdtool.records.findings import Moment, Verdict
+from mdtool.records.findings import FrameFindings, FrameInfo
 
 
 @dataclass
@@ -30,14 +30,14 @@ class Report:
 
     unjudged: ClassVar = "hidden whole"  # frames that could not be judged
 
-    def count(self, moment: Moment, verdict: Verdict) -> None:
+    def count(self, moment: FrameInfo, verdict: FrameFindings) -> None:
         """One more frame, and what is known of it."""
         self.frames += 1
         self.looks += verdict.looked
         self.hidden += verdict.hidden
         self.tracks |= {(moment.stream, region.track) for region in verdict.regions}
 
-    def reach(self, moment: Moment) -> None:
+    def reach(self, moment: FrameInfo) -> None:
         """The duration takes this frame in; a photo has none."""
         self.duration = max(self.duration or 0.0, moment.time + moment.duration) or None
 

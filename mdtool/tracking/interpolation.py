@@ -1,4 +1,4 @@
-"""Where people look between two looks of the model at them, and how large their faces and the things around them are.
+"""Where people look between two keyframes that show them, and how large their faces and the things around them are.
 
 In between, these were followed with boxes that cover them for certain: the middle is right, the size is too large.
 """
@@ -8,29 +8,30 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from engine.contract import Point
-from mdtool.records.findings import Gazed, Record, Region
+from mdtool.records.findings import Record
 from recipes.gaze import jumped
+from recipes.regions import Gazed, Region
 
-LONGEST = 2.0  # seconds between two looks over which what they saw tells about the frames in between
+LONGEST = 2.0  # seconds between two keyframes over which what they show tells about the frames in between
 MOST_HELD = 1024  # frames, where their times do not go on
 
 
-def between_looks(records: Iterable[Record]) -> Iterator[Record]:
-    """The same records of one source, with sizes and gazes that go evenly from one look to the next at the same object.
+def between_keyframes(records: Iterable[Record]) -> Iterator[Record]:
+    """The same records of one source, with sizes and gazes that go evenly from one keyframe to the next of an object.
 
-    A gaze that jumped, went out of the picture or came back, or that was not known at one of the two looks, did so at
-    a time that nobody knows: it is held until midway, and is from there on as it is at the second look. The order of
-    each stream is kept; LONGEST seconds of its frames are held back.
+    A gaze that jumped, went out of the picture or came back, or that was not known on one of the two keyframes, did so
+    at a time that nobody knows: it is held until midway, and is from there on as it is on the second keyframe. The
+    order of each stream is kept; LONGEST seconds of its frames are held back.
     """
-    streams: dict[int, _Held] = {}
+    streams: dict[int, _Stream] = {}
     for record in records:
-        yield from streams.setdefault(record.moment.stream, _Held()).push(record)
+        yield from streams.setdefault(record.moment.stream, _Stream()).push(record)
     for held in streams.values():
         yield from held.frames
 
 
-class _Held:
-    """Frames of one stream that the next look may still tell about. seen: each track at its last look."""
+class _Stream:
+    """Frames of one stream that the next keyframe may still tell about. seen: each track on its last keyframe."""
 
     def __init__(self) -> None:
         self.frames: deque[Record] = deque()
@@ -49,7 +50,7 @@ class _Held:
             yield self.frames.popleft()
 
     def _even_out(self, begin: float, first: Region, end: float, last: Region) -> None:
-        """Between two looks at the same object, at the times `begin` and `end`."""
+        """Between two keyframes with the same object, at the times `begin` and `end`."""
         for at, record in enumerate(self.frames):
             if begin < record.moment.time < end:
                 part = (record.moment.time - begin) / (end - begin)
@@ -70,7 +71,7 @@ def _between(first: Region, last: Region, part: float, region: Region) -> Region
 def sized(region: Region, width: float, height: float) -> Region:
     """The same of that size, with its middle where it was."""
     x, y = (region.x_min + region.x_max) / 2, (region.y_min + region.y_max) / 2
-    return replace(region, x_min=x - width / 2, y_min=y - height / 2, x_max=x + width / 2, y_max=y + height / 2)
+    return region.at((x - width / 2, y - height / 2, x + width / 2, y + height / 2))
 
 
 def _gaze_between(first: Region, last: Region, part: float) -> Gazed | None:

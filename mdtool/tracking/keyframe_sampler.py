@@ -1,8 +1,9 @@
-"""From frames to frames with their regions: which ones the model sees, and what that says about the others.
+"""From frames to frames with their regions: which ones the model analyses, and what that says about the others.
 
-Frames are held back in a window until the looks on both sides of them are known. In a window:
-cuts are found on every frame, with a look on both sides; between two looks of one shot boxes are carried both ways by
-optical flow; where the two disagree, or where something new shows in between, the model looks again in the middle.
+Those are the keyframes. Frames are held back in a window until the keyframes on both sides of them are known. In a
+window: cuts are found on every frame, with a keyframe on both sides; between two keyframes of one shot boxes are
+carried both ways by optical flow; where the two disagree, or where something new shows in between, a frame in the
+middle becomes a keyframe too.
 An object that is seen for the first time is also followed back in time, and one that is lost is followed on.
 """
 
@@ -13,47 +14,48 @@ from itertools import pairwise
 import numpy as np
 
 from mdtool.media.video.frame import Frame
-from mdtool.records.findings import Moment, Region, Verdict
+from mdtool.records.findings import FrameFindings, FrameInfo
+from mdtool.tracking.detector import ImageFindings
 from mdtool.tracking.sampling import CALM_FACTOR, REGULAR_SHARE, Sampling
-from mdtool.tracking.tracker import Follower
-from mdtool.tracking.tracks import Sighting, carried
-from mdtool.tracking.window import Held, Window
-from recipes.boxes import match, size
+from mdtool.tracking.tracked_box import region_of, tracked
+from mdtool.tracking.tracker import Tracker
+from mdtool.tracking.tracks import carried
+from mdtool.tracking.window import BufferedFrame, Window
+from recipes.boxes import hull, match, size
 
 WINDOW_FRAMES = 48
 LEAST_FRAMES, MOST_FRAMES = 8, 160
 WINDOW_BYTES = 512 << 20
-AGREEMENT = 0.4  # least IoU of a box carried from one look with the same object's box in the next
-NEWS_GAP = 8  # frames between two looks below which nothing small is searched for in between
+AGREEMENT = 0.4  # least IoU of a box carried from one keyframe with the same object's box in the next
+NEWS_GAP = 8  # frames between two keyframes below which nothing small is searched for in between
 NEWS_BLOCKS = 3
-MOSTLY_NEW = 0.3  # of a picture: what neither look beside it shows so much of is seen by the model itself
-ASTRAY = 0.5  # of its own size: how far an object that the model is not sure of must move to be looked for
-DOUBT_SHARE = 1 - REGULAR_SHARE  # of a limited number of looks
+MOSTLY_NEW = 0.3  # of a picture: what neither keyframe beside it shows so much of is analysed too
+ASTRAY = 0.5  # of its own size: how far an object that the model is not sure of must move to be searched for
+DOUBT_SHARE = 1 - REGULAR_SHARE  # of a limited number of model calls
 
 
 @dataclass
-class Judged:
+class AnnotatedFrame:
     """A frame and what is known of it."""
 
     frame: Frame
-    verdict: Verdict = field(default_factory=Verdict)
+    verdict: FrameFindings = field(default_factory=FrameFindings)
 
     @property
-    def moment(self) -> Moment:
+    def moment(self) -> FrameInfo:
         one = self.frame
-        return Moment(one.stream, one.index, one.time, float(one.duration * one.time_base), one.shown_size)
+        return FrameInfo(one.stream, one.index, one.time, float(one.duration * one.time_base), one.shown_size)
 
 
-Seen = tuple[list[Sighting], Mapping[str, str]]  # the objects on a frame, and replies to questions about it
-Gap = tuple[int, int]  # the positions of two neighbouring looks of one shot, with frames in between
-Look = Callable[[Sequence[Frame]], "list[Seen | None]"]  # None for a frame on which the model failed
+Gap = tuple[int, int]  # the positions of two neighbouring keyframes of one shot, with frames in between
+ModelCall = Callable[[Sequence[Frame]], "list[ImageFindings | None]"]  # None for a frame on which the model failed
 
 
 @dataclass
 class Budget:
-    """Looks that may still be taken, by all watchers of a run together; None: any number.
+    """Frames that the model may still be called for, by all samplers of a run together; None: any number.
 
-    Doubt is granted a share of them only, or that at the beginning of a video would use up the looks at all the rest.
+    Doubt is granted a share of them only, or that at the beginning of a video would use up the calls for all the rest.
     """
 
     left: int | None = None
@@ -76,79 +78,83 @@ class Budget:
         return granted
 
 
-class Watcher:
-    """Takes the frames of one stream in order and gives them back judged, later, in the same order."""
+class KeyframeSampler:
+    """Takes the frames of one stream in order and gives them back annotated, later, in the same order."""
 
     def __init__(
         self,
-        look: Look,
+        model_call: ModelCall,
         sampling: Sampling,
         budget: Budget,
         rate: float,
+        *,
         window: int | None = None,
         tail: int | None = None,
     ) -> None:
-        """rate: frames a second. window: frames that are judged together, and may be changed at any time; tail: those
-        that are kept for what is first seen after them; None for both: what serves best where there is time."""
+        """rate: frames a second. window: frames that are annotated together, and may be changed at any time.
+
+        tail: those that are kept for what is first seen after them. None for both: what serves best where there is
+        time.
+        """
         self.window = window
-        self._look = look
+        self._model_call = model_call
         self._sampling = sampling
         self._budget = budget
         self._stride = sampling.frames_between(rate)
-        self._calm = False  # all looks of the window before told the same story
+        self._calm = False  # all keyframes of the window before told the same story
         self._window = Window()
-        self._follower = Follower(self._window, rate, tail)
-        self._fresh = 0  # frames of the window that are not judged yet: its last ones
+        self._tracker = Tracker(self._window, rate, tail)
+        self._fresh = 0  # frames of the window that are not annotated yet: its last ones
 
-    def push(self, frame: Frame) -> Iterator[Judged]:
+    def push(self, frame: Frame) -> Iterator[AnnotatedFrame]:
         self._window.append(frame)
         self._fresh += 1
         if self._fresh >= self._enough(frame):
-            self._judge(last=False)
-            yield from map(_judged, self._window.release(self._follower.needs))
+            self._annotate(last=False)
+            yield from map(_annotated, self._window.release(self._tracker.needs))
 
-    def finish(self) -> Iterator[Judged]:
+    def finish(self) -> Iterator[AnnotatedFrame]:
         if self._fresh:
-            self._judge(last=True)
-        yield from map(_judged, self._window.release(0))
+            self._annotate(last=True)
+        yield from map(_annotated, self._window.release(0))
 
     def _enough(self, frame: Frame) -> int:
-        """Frames that are judged together, so that the window holds no more than MOST_FRAMES and WINDOW_BYTES."""
-        fitting = WINDOW_BYTES // max(1, frame.nbytes) - self._follower.needs
+        """Frames that are annotated together, so that the window holds no more than MOST_FRAMES and WINDOW_BYTES."""
+        fitting = WINDOW_BYTES // max(1, frame.nbytes) - self._tracker.needs
         if self.window is not None:
             return min(self.window, max(1, fitting))
         return min(max(self._stride, WINDOW_FRAMES), MOST_FRAMES, max(LEAST_FRAMES, fitting))
 
-    def _judge(self, last: bool) -> None:
+    def _annotate(self, last: bool) -> None:
         end = len(self._window) - 1
-        start = end - self._fresh  # the last frame that is judged already, -1 if there is none
+        start = end - self._fresh  # the last frame that is annotated already, -1 if there is none
         regular = self._regular(start, end)
-        self._see(regular[: self._budget.take(len(regular))])
+        self._detect(regular[: self._budget.take(len(regular))])
         if self._sampling.auto:
             self._settle(start, end)
-        self._follower.follow(start, end, last)
+        self._tracker.follow(start, end, last)
         self._fresh = 0
 
     def _settle(self, start: int, end: int) -> None:
-        """Looks again until no two neighbouring looks leave a doubt about the frames between them."""
+        """Adds keyframes until no two neighbouring ones leave a doubt about the frames between them."""
         settled: set[Gap] = set()
-        self._look_into(self._small_news(start, end), settled)
+        self._fill(self._small_news(start, end), settled)
         self._calm = True
         while doubts := self._doubts(start, end, settled):
-            self._look_into(doubts, settled)
+            self._fill(doubts, settled)
 
-    def _look_into(self, doubts: Mapping[Gap, int], settled: set[Gap]) -> None:
-        """Looks at one frame in each gap, in the widest first. What no look is left for nobody can vouch for."""
+    def _fill(self, doubts: Mapping[Gap, int], settled: set[Gap]) -> None:
+        """Makes one frame in each gap a keyframe, the widest first. Where no call is left nobody can vouch."""
         widest = sorted(doubts, key=lambda gap: gap[0] - gap[1])
         granted = self._budget.take_for_doubt(len(widest))
-        self._see(sorted(doubts[gap] for gap in widest[:granted]))
+        self._detect(sorted(doubts[gap] for gap in widest[:granted]))
         for a, b in widest[granted:]:
             settled.add((a, b))
             for i in range(a + 1, b):
                 self._window[i].doubtful = True
 
     def _regular(self, start: int, end: int) -> list[int]:
-        """The looks that are due whatever the picture shows: by stride, and on both sides of every cut."""
+        """The keyframes that are due whatever the picture shows: by stride, and on both sides of every cut."""
         window = self._window
         stride = round(self._stride * CALM_FACTOR) if self._calm else self._stride
         fresh = range(start + 1, end + 1)
@@ -162,19 +168,20 @@ class Watcher:
                 continue
             parts = -(-(b - a) // stride)
             due |= {a + round((b - a) * k / parts) for k in range(1, parts)}
-        return [i for i in sorted(due) if window[i].look is None and not window[i].frame.corrupt]
+        return [i for i in sorted(due) if window[i].detections is None and not window[i].frame.corrupt]
 
-    def _see(self, positions: list[int]) -> None:
-        held = [self._window[i] for i in positions]
-        for one, seen in zip(held, self._look([h.frame for h in held]), strict=True):
-            if seen is None:
+    def _detect(self, positions: list[int]) -> None:
+        keyframes = [self._window[i] for i in positions]
+        for one, found in zip(keyframes, self._model_call([k.frame for k in keyframes]), strict=True):
+            if found is None:
                 one.failed = True
             else:
-                one.look, one.replies = seen
+                one.detections = [tracked(region, one.frame.luma) for region in found.regions]
+                one.replies = found.replies
 
     def _gaps(self, start: int, end: int) -> list[Gap]:
-        looks = pairwise(self._window.looked(start, end))
-        return [(a, b) for a, b in looks if b - a > 1 and not self._window.cut_between(a, b)]
+        neighbours = pairwise(self._window.keyframes(start, end))
+        return [(a, b) for a, b in neighbours if b - a > 1 and not self._window.cut_between(a, b)]
 
     def _small_news(self, start: int, end: int) -> dict[Gap, int]:
         """By gap, the frame on which something small may have come and gone."""
@@ -182,7 +189,7 @@ class Watcher:
         return {gap: at for gap in gaps if (at := self._newest(gap, NEWS_BLOCKS)) is not None}
 
     def _doubts(self, start: int, end: int, settled: set[Gap]) -> dict[Gap, int]:
-        """By gap, the frame that is to be looked at: the looks beside it contradict each other, or show none of it.
+        """By gap, the frame that is to be analysed: the keyframes beside it contradict each other, or show none of it.
 
         settled: gaps that are known to be in order; grows.
         """
@@ -190,10 +197,10 @@ class Watcher:
         for gap in self._gaps(start, end):
             if gap in settled:
                 continue
-            asked = self._between(gap)
-            if asked and self._disagree(*gap):
+            between = self._between(gap)
+            if between and self._disagree(*gap):
                 self._calm = False
-                doubts[gap] = min(asked, key=lambda i: abs(2 * i - sum(gap)))
+                doubts[gap] = min(between, key=lambda i: abs(2 * i - sum(gap)))
             elif (newest := self._newest(gap, MOSTLY_NEW * self._window[gap[0]].coarse.size)) is not None:
                 doubts[gap] = newest
             else:
@@ -213,13 +220,16 @@ class Watcher:
 
         One that the model is not sure of counts only if it moves: those that stay are often no objects at all.
         """
-        here, there = self._window[start].look or [], self._window[end].look or []
-        if not here:
-            return False
-        reached = np.array([carried(s.box, start, end, self._window.flow)[-1] for s in here])
-        partners = match(reached, np.array([s.box for s in there]).reshape(-1, 4), AGREEMENT)
+        here = self._window[start].detections or []
+        reached, partners = self._partners(start, end)
         alone = set(range(len(here))) - {i for i, _ in partners}
         return any(here[i].sure or _moved(here[i].box, reached[i]) > ASTRAY for i in alone)
+
+    def _partners(self, start: int, end: int) -> tuple[np.ndarray, list[tuple[int, int]]]:
+        """Where the flow carries the objects seen at `start`, and which of them is which of those seen at `end`."""
+        here, there = self._window[start].detections or [], self._window[end].detections or []
+        reached = np.array([carried(s.box, start, end, self._window.flow)[-1] for s in here]).reshape(-1, 4)
+        return reached, match(reached, np.array([s.box for s in there]).reshape(-1, 4), AGREEMENT)
 
     def _newest(self, gap: Gap, least: float) -> int | None:
         """The frame that shows most that neither end of the gap shows, away from what is followed anyway.
@@ -232,31 +242,24 @@ class Watcher:
         return newest if newest is not None and blocks[newest] >= least else None
 
     def _followed(self, a: int, b: int) -> np.ndarray:
-        """Blocks that the objects seen at a and b may cross."""
-        held = self._window[a]
-        blocks = np.zeros(held.coarse.shape, bool)
-        scale = np.array(blocks.shape[::-1]) / held.frame.luma.shape[::-1]
-        first, last = held.look or [], self._window[b].look or []
-        for one, other in zip(first, last, strict=False):
-            low = np.minimum(one.box[:2], other.box[:2]) * scale - 1
-            high = np.maximum(one.box[2:], other.box[2:]) * scale + 1
+        """Blocks that the objects seen at both a and b may cross."""
+        start = self._window[a]
+        blocks = np.zeros(start.coarse.shape, bool)
+        scale = np.array(blocks.shape[::-1]) / start.frame.luma.shape[::-1]
+        first, last = start.detections or [], self._window[b].detections or []
+        for i, j in self._partners(a, b)[1]:
+            box = hull(first[i].box, last[j].box)
+            low, high = box[:2] * scale - 1, box[2:] * scale + 1
             x0, y0 = np.maximum(low, 0).astype(int)
             x1, y1 = np.ceil(high).astype(int)
             blocks[y0:y1, x0:x1] = True
         return blocks
 
 
-def _judged(held: Held) -> Judged:
-    height, width = held.frame.luma.shape
-    regions = []
-    for cover in held.covers:
-        x0, y0 = np.clip(cover.box[:2] / (width, height), 0, 1).tolist()
-        x1, y1 = np.clip(cover.box[2:] / (width, height), 0, 1).tolist()
-        if x1 > x0 and y1 > y0:
-            said = cover.sighting
-            regions.append(Region(x0, y0, x1, y1, said.label, cover.track, said.score, cover.seen, said.gaze))
-    looked, hidden = held.look is not None, not held.vouched
-    return Judged(held.frame, Verdict(regions, looked, hidden, held.starts_shot, dict(held.replies)))
+def _annotated(one: BufferedFrame) -> AnnotatedFrame:
+    regions = [region for box in one.boxes if (region := region_of(box, one.frame.luma))]
+    looked, hidden = one.detections is not None, not one.vouched
+    return AnnotatedFrame(one.frame, FrameFindings(regions, looked, hidden, one.starts_shot, dict(one.replies)))
 
 
 def _moved(before: np.ndarray, after: np.ndarray) -> float:

@@ -1,7 +1,7 @@
 """Makes one list of what was found on a picture and on its tiles, in which every object is once.
 
 A tile may show a part of an object only: its box then ends at an inner border of the tile. Two boxes are of one object
-if they agree where both views have looked: two tiles in the zone that they share, the whole picture and a tile in that.
+if they agree where both views have a say: two tiles in the zone that they share, the whole picture and a tile in that.
 """
 
 from collections.abc import Sequence
@@ -10,10 +10,11 @@ from itertools import combinations
 
 import numpy as np
 
-from mdtool.tracking.detector import Sighted
-from recipes.boxes import area, hull, iou, match
+from recipes.boxes import area, hull, iou, match, size
+from recipes.regions import Region
 
 TOUCH = 0.02  # of a tile's side: a box that ends so near to a border is cut by it
+INEXACT = 0.045  # of a box's own side: by so much the model may be off, so that a long box is cut from farther away
 SAME = 0.5  # least IoU of two whole boxes of one object
 PARTS = 0.4  # the same of the parts of two boxes in a shared zone, where at least one of them is cut
 INSIDE = 0.7  # part of a cut box that lies in another, above which it shows nothing of its own
@@ -46,26 +47,26 @@ class View:
     def cuts(self, box: np.ndarray, width: int, height: int) -> bool:
         """Whether the box reaches a border behind which a picture of that size goes on."""
         inner = self.sides != (0, 0, width, height)
-        near = TOUCH * np.array([self.width, self.height] * 2)
+        near = np.tile(np.maximum(TOUCH * size(self.sides), INEXACT * size(box)), 2)
         return bool((inner & (np.abs(box - self.sides) <= near)).any())
 
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """One box, x0, y0, x1, y1 in pixels of the picture, and the view that it was found in."""
+    """One region, its box x0, y0, x1, y1 in pixels of the picture, and the view that it was found in."""
 
     box: np.ndarray
     view: View
-    sighted: Sighted
+    region: Region
     cut: bool = False
 
     @property
     def label(self) -> str:
-        return self.sighted.box.label
+        return self.region.label
 
     @property
     def score(self) -> float | None:
-        return self.sighted.box.score
+        return self.region.score
 
 
 def merged(found: Sequence[Found], width: int, height: int) -> list[Found]:
@@ -141,7 +142,7 @@ def _united(group: Sequence[Found], width: int, height: int) -> Found:
     for one in others:
         box, sides = hull(box, one.box), hull(sides, one.view.sides)
     view = View(*sides.astype(int).tolist())
-    return _scored(Found(box, view, first.sighted, view.cuts(box, width, height)), group)
+    return _scored(Found(box, view, first.region, view.cuts(box, width, height)), group)
 
 
 def _without_slivers(found: Sequence[Found]) -> list[Found]:
@@ -162,8 +163,7 @@ def _share_inside(box: np.ndarray, others: np.ndarray) -> np.ndarray:
 def _scored(one: Found, group: Sequence[Found]) -> Found:
     """With the best score of the group."""
     scores = [member.score for member in group if member.score is not None]
-    box = replace(one.sighted.box, score=max(scores, default=None))
-    return replace(one, sighted=replace(one.sighted, box=box))
+    return replace(one, region=replace(one.region, score=max(scores, default=None)))
 
 
 def _boxes(found: Sequence[Found]) -> np.ndarray:

@@ -1,53 +1,13 @@
-"""Movement between neighbouring frames: cuts, optical flow, and what is new in a picture.
+"""Movement between neighbouring frames: dense optical flow, and the movement of a box by it.
 
-All of it works on the small grey pictures of `Frame.luma`; boxes are float arrays (n, 4) of x_min, y_min, x_max, y_max
+All of it works on the small grey pictures of `Frame.luma`; boxes are float arrays (4,) of x_min, y_min, x_max, y_max
 in pixels of those pictures.
 """
 
 import cv2
 import numpy as np
 
-CUT_DIFFERENCE = 14.0  # mean grey levels, at FULL_CONTRAST, by which most of the picture must change at once
-CUT_RATIO = 2.5  # and how many times more than in the frames before
-FULL_CONTRAST, LEAST_CONTRAST = 35.0, 8.0  # standard deviations in grey levels: dark pictures change by fewer of them
-BLOCKS = (18, 32)  # rows and columns of the coarse picture on which changes are judged
 LEAST_FLOW_SIDE = 32  # pixels: OpenCV reads outside of smaller pictures when it searches at its coarser scales
-NEW_LEVELS = 18.0  # grey levels by which a block must differ to be new
-
-
-def coarse(luma: np.ndarray) -> np.ndarray:
-    """BLOCKS of mean brightness, float32."""
-    rows, columns = BLOCKS if luma.shape[1] >= luma.shape[0] else BLOCKS[::-1]
-    return cv2.resize(luma, (columns, rows), interpolation=cv2.INTER_AREA).astype(np.float32)
-
-
-def change(before: np.ndarray, after: np.ndarray) -> float:
-    """Mean difference of two coarse pictures in grey levels; more, where both have little contrast."""
-    contrast = float(np.clip(max(before.std(), after.std()), LEAST_CONTRAST, FULL_CONTRAST))
-    return float(np.abs(after - before).mean()) * FULL_CONTRAST / contrast
-
-
-def is_cut(difference: float, recent: list[float]) -> bool:
-    """Whether a `change`, after those of the frames before, starts another shot.
-
-    Low on purpose: a false cut costs two looks, a missed one shows a face.
-    """
-    usual = float(np.median(recent)) if recent else 0.0
-    return difference > max(CUT_DIFFERENCE, CUT_RATIO * usual)
-
-
-class Cuts:
-    """Tells where shots begin in a stream, of which it is shown one pair of neighbours after the other."""
-
-    def __init__(self) -> None:
-        self._changes: list[float] = []  # of late
-
-    def between(self, before: np.ndarray, after: np.ndarray) -> bool:
-        """before, after: coarse."""
-        difference = change(before, after)
-        found = is_cut(difference, self._changes)
-        self._changes = [*self._changes[-7:], difference]
-        return found
 
 
 class Flow:

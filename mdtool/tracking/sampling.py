@@ -1,4 +1,4 @@
-"""Which frames the model is asked to look at."""
+"""How close together keyframes are: the frames that the model analyses."""
 
 import re
 from dataclasses import dataclass, replace
@@ -7,15 +7,15 @@ from mdtool.errors import UsageError
 
 AUTO_SECONDS = 0.5
 AUTO_FRAMES = (12, 16)
-CALM_FACTOR = 2.0  # looks are that much further apart once those of a window all told the same story
-REGULAR_SHARE = 0.6  # of a limited number of looks; the others are for what the regular ones bring up
+CALM_FACTOR = 2.0  # keyframes are that much further apart once those of a window all told the same story
+REGULAR_SHARE = 0.6  # of a limited number of model calls; the others are for what the regular ones bring up
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """stride: frames from one regular look to the next; fps: or looks a second; neither: as the picture asks for it.
+    """stride: frames from one regular keyframe to the next; fps: or keyframes a second; neither: as the picture needs.
 
-    at_least: frames between regular looks, where fewer would use up a limited number of looks.
+    at_least: frames between regular keyframes, where fewer would use up a limited number of model calls.
     """
 
     stride: int | None = None
@@ -27,7 +27,7 @@ class Sampling:
         return self.stride is None and self.fps is None
 
     def frames_between(self, rate: float) -> int:
-        """Frames from one regular look to the next, for a stream of `rate` frames a second."""
+        """Frames from one regular keyframe to the next, for a stream of `rate` frames a second."""
         if self.stride is not None:
             frames = self.stride
         elif self.fps is not None:
@@ -36,10 +36,10 @@ class Sampling:
             frames = min(max(round(AUTO_SECONDS * rate), AUTO_FRAMES[0]), AUTO_FRAMES[1])
         return max(1, frames, self.at_least)
 
-    def limited(self, looks: int, frames: int) -> "Sampling":
-        """Spread so that `looks` are enough for about `frames` frames."""
+    def limited(self, calls: int, frames: int) -> "Sampling":
+        """Spread so that `calls` are enough for about `frames` frames."""
         share = REGULAR_SHARE if self.auto else 1.0
-        return replace(self, at_least=-(-frames // max(1, int(share * looks))))
+        return replace(self, at_least=-(-frames // max(1, int(share * calls))))
 
 
 def parse_sampling(text: str) -> Sampling:

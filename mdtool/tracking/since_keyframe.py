@@ -1,26 +1,27 @@
-"""Objects between two looks of the model at them, where what comes after can't be waited for.
+"""Objects between two keyframes that show them, where what comes after can't be waited for.
 
 In between, one was followed with a box that covers it for certain: its middle is right, its size is too large.
 """
 
 from dataclasses import replace
 
-from mdtool.records.findings import Moment, Region, Verdict
+from mdtool.records.findings import FrameFindings, FrameInfo
 from mdtool.tracking.interpolation import LONGEST, sized
+from recipes.regions import Region
 
 
-class SinceLook:
+class SinceKeyframe:
     """Takes the frames of a stream in their order."""
 
     def __init__(self) -> None:
         self._sizes: dict[tuple[int, int], tuple[float, float, float]] = {}  # by stream and track: time, width, height
 
-    def refined(self, moment: Moment, verdict: Verdict) -> Verdict:
+    def refined(self, moment: FrameInfo, verdict: FrameFindings) -> FrameFindings:
         """The same with objects as large as the model saw them last."""
         self._sizes = {track: size for track, size in self._sizes.items() if moment.time - size[0] <= LONGEST}
         return replace(verdict, regions=[self._refined(moment, region) for region in verdict.regions])
 
-    def _refined(self, moment: Moment, region: Region) -> Region:
+    def _refined(self, moment: FrameInfo, region: Region) -> Region:
         track = moment.stream, region.track
         if region.seen:
             self._sizes[track] = moment.time, region.x_max - region.x_min, region.y_max - region.y_min

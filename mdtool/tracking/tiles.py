@@ -1,14 +1,14 @@
-"""Small objects: the model sees a picture as a whole and in overlapping tiles, and what it says of them becomes one."""
+"""Small objects: the model sees a picture as a whole and in overlapping tiles, and its detections become one list."""
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
-from engine.contract import Box
-from mdtool.tracking.detector import See, Sight, Sighted
+from mdtool.tracking.detector import Detector, ImageFindings
 from mdtool.tracking.merge_tiles import Found, View, merged
+from recipes.regions import Region
 
 MOST = 8  # tiles a side
 OVERLAP = 0.2  # of a tile, that it shares with the next
@@ -42,46 +42,44 @@ def parse_tiles(text: str) -> Tiles:
     return Tiles(int(numbers[1]), int(numbers[2]))
 
 
-def tiled(see: See, tiles: Tiles | None, of_tiles: See | None = None) -> See:
+def tiled(detect: Detector, tiles: Tiles | None, of_tiles: Detector | None = None) -> Detector:
     """The same, but with tiles beside the whole picture; replies and gazes are those to the whole picture.
 
-    of_tiles: sees the same things on tiles, where they need not be asked for all; None: `see`.
+    of_tiles: finds the same things on tiles, where they need not be asked for all; None: `detect`.
     """
     if tiles is None:
-        return see
+        return detect
 
-    def see_all(images: Sequence[np.ndarray]) -> list[Sight]:
+    def detect_all(images: Sequence[np.ndarray]) -> list[ImageFindings]:
         # one after the other: each is many pictures already
-        return [_seen(image, tiles, see, of_tiles) for image in images]
+        return [_detected(image, tiles, detect, of_tiles) for image in images]
 
-    return see_all
+    return detect_all
 
 
-def _seen(image: np.ndarray, tiles: Tiles, see: See, of_tiles: See | None) -> Sight:
+def _detected(image: np.ndarray, tiles: Tiles, detect: Detector, of_tiles: Detector | None) -> ImageFindings:
     height, width = image.shape[:2]
     views = tiles.views(width, height)
     cuttings = [np.ascontiguousarray(image[v.y0 : v.y1, v.x0 : v.x1]) for v in views]
-    whole, *parts = see([image]) + of_tiles(cuttings) if of_tiles else see([image, *cuttings])
+    whole, *parts = detect([image]) + of_tiles(cuttings) if of_tiles else detect([image, *cuttings])
     everywhere = [View(0, 0, width, height), *views]
     found = [
-        Found(_in_picture(one.box, view), view, one)
-        for view, sight in zip(everywhere, [whole, *parts], strict=True)
-        for one in sight.objects
+        Found(_in_picture(region, view), view, region)
+        for view, findings in zip(everywhere, [whole, *parts], strict=True)
+        for region in findings.regions
     ]
-    objects = [_sighted(one, width, height) for one in merged(found, width, height)]
-    return Sight(objects, whole.replies)
+    return ImageFindings([_region(one, width, height) for one in merged(found, width, height)], whole.replies)
 
 
-def _in_picture(box: Box, view: View) -> np.ndarray:
+def _in_picture(region: Region, view: View) -> np.ndarray:
     """x0, y0, x1, y1 in pixels of the picture."""
     corner, size = np.array([view.x0, view.y0] * 2), np.array([view.width, view.height] * 2)
-    return corner + size * [box.x_min, box.y_min, box.x_max, box.y_max]
+    return corner + size * np.array(region.sides)
 
 
-def _sighted(one: Found, width: int, height: int) -> Sighted:
-    x0, y0, x1, y1 = (one.box / [width, height, width, height]).tolist()
-    box = replace(one.sighted.box, x_min=x0, y_min=y0, x_max=x1, y_max=y1, score=one.score)
-    return Sighted(box, one.sighted.gaze if one.view.whole_of(width, height) else None)
+def _region(one: Found, width: int, height: int) -> Region:
+    sides = (one.box / [width, height, width, height]).tolist()
+    return one.region.at(sides, gaze=one.region.gaze if one.view.whole_of(width, height) else None)
 
 
 def _spans(side: int, count: int) -> list[tuple[int, int]]:

@@ -1,22 +1,23 @@
-"""From looks to boxes on every frame: tracks are carried between looks, and followed back and on beyond them."""
+"""From keyframes to boxes on every frame: tracks are carried between them, and followed back and on beyond."""
 
 from itertools import pairwise
 
 import numpy as np
 
 from mdtool.tracking.optical_flow import shift_of
-from mdtool.tracking.tracks import Coast, Sighting, Track, between, carried, look_of, touches_edge
-from mdtool.tracking.window import Cover, Window
+from mdtool.tracking.tracked_box import TrackedBox
+from mdtool.tracking.tracks import Coast, Track, appearance_of, between, carried, touches_edge
+from mdtool.tracking.window import Window
 from recipes.boxes import hull, match, resized, size
 
 COAST_SECONDS = 0.5
 COAST_FRAMES = (6, 24)
-AFTERWARDS = 8  # frames after its first sighting that tell how large and fast an object is
+AFTERWARDS = 8  # frames after its first detection that tell how large and fast an object is
 SHRINKING = 0.985  # how fast, a frame, an object may get smaller
-PAIRING = 0.15  # least IoU of a track, carried to a look, with what is seen there
+PAIRING = 0.15  # least IoU of a track, carried to a keyframe, with what is detected there
 
 
-class Follower:
+class Tracker:
     """Keeps the tracks of one stream from window to window."""
 
     def __init__(self, window: Window, rate: float, needs: int | None = None) -> None:
@@ -29,18 +30,18 @@ class Follower:
         self._afterwards = min(AFTERWARDS, self.needs // 2)
         self._tracks: list[Track] = []
         self._next = 1
-        # track, number of the frame on which it was first seen, frames back to the look that did not see it
+        # track, number of the frame on which it was first seen, frames back to the keyframe that did not show it
         self._newborn: list[tuple[int, int, int]] = []
 
     def follow(self, start: int, end: int, last: bool) -> None:
-        """Covers what the looks from start to end tell, on all frames up to end.
+        """Adds the boxes that the keyframes from start to end tell of, on all frames up to end.
 
-        start: position of the last look that was followed already, -1 if there is none; last: no frame comes after.
+        start: position of the last keyframe that was followed already, -1 if there is none; last: no frame comes after.
         """
-        looked = self._window.looked(start, end)
-        if looked and looked[0] != start:
-            self._begin_shot(looked[0])
-        for a, b in pairwise(looked):
+        keyframes = self._window.keyframes(start, end)
+        if keyframes and keyframes[0] != start:
+            self._begin_shot(keyframes[0])
+        for a, b in pairwise(keyframes):
             if self._window.cut_between(a, b):
                 self._begin_shot(b)
             else:
@@ -55,13 +56,13 @@ class Follower:
         self._meet(position, position, set())
 
     def _link(self, a: int, b: int) -> None:
-        """Carries the tracks from the look at a to the look at b, and begins those that are new at b."""
-        sightings = self._window[b].look or []
+        """Carries the tracks from the keyframe a to the keyframe b, and begins those that are new at b."""
+        detections = self._window[b].detections or []
         paths = [carried(self._last_box(track), a, b, self._window.flow) for track in self._tracks]
-        pairs = self._pair([path[-1] for path in paths], sightings)
+        pairs = self._pair([path[-1] for path in paths], detections)
         for t, track in enumerate(self._tracks):
             if t in pairs:
-                self._join(track, sightings[pairs[t]], paths[t], a, b)
+                self._join(track, detections[pairs[t]], paths[t], a=a, b=b)
             else:
                 self._coast_on(track, a, b)
         self._tracks = [t for t in self._tracks if t.coast is None or not t.coast.gone]
@@ -70,32 +71,32 @@ class Follower:
     def _last_box(self, track: Track) -> np.ndarray:
         return track.box if track.coast is None else track.coast.box
 
-    def _pair(self, predicted: list[np.ndarray], sightings: list[Sighting]) -> dict[int, int]:
-        """Track -> sighting."""
+    def _pair(self, predicted: list[np.ndarray], detections: list[TrackedBox]) -> dict[int, int]:
+        """Track -> detection."""
         pairs: dict[int, int] = {}
-        for label in {s.label for s in sightings}:
-            tracks = [t for t, track in enumerate(self._tracks) if track.sighting.label == label]
-            seen = [s for s, sighting in enumerate(sightings) if sighting.label == label]
+        for label in {one.detection.label for one in detections}:
+            tracks = [t for t, track in enumerate(self._tracks) if track.detection.label == label]
+            seen = [d for d, one in enumerate(detections) if one.detection.label == label]
             if tracks:
-                ends, found = np.array([predicted[t] for t in tracks]), np.array([sightings[s].box for s in seen])
+                ends, found = np.array([predicted[t] for t in tracks]), np.array([detections[d].box for d in seen])
                 pairs |= {tracks[i]: seen[j] for i, j in match(ends, found, PAIRING)}
         return pairs
 
-    def _join(self, track: Track, sighting: Sighting, path: list[np.ndarray], a: int, b: int) -> None:
+    def _join(self, track: Track, detected: TrackedBox, path: list[np.ndarray], *, a: int, b: int) -> None:
         """The track is seen again at b; path: where the flow carries it, from a to b."""
         origin = path[0]
         if track.coast is None:
             step = (path[-1] - origin)[:2] / (b - a)
             track.step = step if track.step is None else (track.step + step) / 2
         # what begins to be covered is seen smaller than it is
-        whole = np.maximum(size(sighting.box), SHRINKING ** (b - a) * size(origin))
-        box = hull(sighting.box, resized(sighting.box, whole))
+        whole = np.maximum(size(detected.box), SHRINKING ** (b - a) * size(origin))
+        box = hull(detected.box, resized(detected.box, whole))
         back = carried(box, b, a, self._window.flow)[::-1]
         for i, carried_box in zip(range(a + 1, b), between(path, back), strict=True):
-            self._cover(i, track, carried_box)
-        track.sighting, track.box, track.coast = sighting, box, None
-        track.sure |= sighting.sure
-        self._cover(b, track, box, seen=True)
+            self._add(i, track, carried_box)
+        track.detection, track.box, track.coast = detected.detection, box, None
+        track.sure |= detected.sure
+        self._add(b, track, box, seen=True)
 
     def _coast_on(self, track: Track, a: int, b: int) -> None:
         """The track is not seen at b: it is followed while it looks the same, in case only the model lost it."""
@@ -110,10 +111,10 @@ class Follower:
                 track.coast.gone = True
             if track.coast.gone:
                 break
-            self._cover(i, track, track.coast.covering())
+            self._add(i, track, track.coast.covering())
 
     def _coast_frames(self, sure: bool, gap: int) -> int:
-        """For how long an object is followed where it is not seen; gap: frames to the look that did not see it."""
+        """For how long an object is followed where it is not seen; gap: frames to the keyframe that did not show it."""
         return max(self._coast, gap) if sure else gap
 
     def _coast_from(self, box: np.ndarray, at: int, behind: int) -> Coast:
@@ -122,21 +123,21 @@ class Follower:
         side = at + behind
         if 0 <= side < len(self._window) and not self._window.cut_between(min(at, side), max(at, side)):
             step = -shift_of(box, self._window.flow(at, side))
-        return Coast(box, step, look_of(self._window[at].frame.luma, box))
+        return Coast(box, step, appearance_of(self._window[at].frame.luma, box))
 
     def _meet(self, a: int, b: int, known: set[int]) -> None:
         """Begins tracks for what is new at b, and follows them back to where they came into view."""
-        for s, sighting in enumerate(self._window[b].look or []):
-            if s in known:
+        for d, detected in enumerate(self._window[b].detections or []):
+            if d in known:
                 continue
-            track = Track(self._next, sighting, sighting.box, sighting.sure)
+            track = Track(self._next, detected.detection, detected.box, detected.sure)
             self._next += 1
             self._tracks.append(track)
-            self._cover(b, track, sighting.box, seen=True)
+            self._add(b, track, detected.box, seen=True)
             self._newborn.append((track.number, self._window.number(b), b - a))
 
     def _trace_births(self, end: int, last: bool) -> None:
-        """Covers what was first seen in the window on the frames before, once it is known how it went on."""
+        """Adds what was first seen in the window to the frames before, once it is known how it went on."""
         settled = self._window.number(end) - self._afterwards
         later = [birth for birth in self._newborn if not last and birth[1] > settled]
         for number, first_seen, gap in self._newborn:
@@ -145,24 +146,24 @@ class Follower:
         self._newborn = later
 
     def _trace_back(self, number: int, b: int, gap: int) -> None:
-        """Covers track `number`, first seen at b, on the frames before, as far as it is there."""
+        """Adds track `number`, first seen at b, to the frames before, as far as it is there."""
         shortly = range(b, min(b + max(1, self._afterwards), len(self._window)))
-        soon = [cover for i in shortly for cover in self._window[i].covers if cover.track == number]
-        whole = np.max([size(cover.box) for cover in soon], axis=0)
-        for cover in soon:  # what comes into view is seen smaller than it is
-            cover.box = hull(cover.box, resized(cover.box, whole))
-        cover = soon[0]
+        soon = [one for i in shortly for one in self._window[i].boxes if one.track == number]
+        whole = np.max([size(one.box) for one in soon], axis=0)
+        for one in soon:  # what comes into view is seen smaller than it is
+            one.box = hull(one.box, resized(one.box, whole))
+        first = soon[0]
         # what comes in over the edge is seen badly at first, but is no mistake
-        sure = any(cover.sighting.sure for cover in soon) or touches_edge(cover.box, self._window[b].frame.luma)
+        sure = any(one.sure for one in soon) or touches_edge(first.box, self._window[b].frame.luma)
         limit = self._coast_frames(sure, gap)
-        coast = self._coast_from(cover.box, b, 1)
+        coast = self._coast_from(first.box, b, 1)
         for i in range(b - 1, -1, -1):
             if self._window[i + 1].starts_shot or coast.age >= limit:
                 break
             coast.advance(self._window[i].frame.luma, self._window.flow(i + 1, i))
             if coast.gone:
                 break
-            self._window[i].covers.append(Cover(number, coast.covering(), cover.sighting))
+            self._window[i].boxes.append(TrackedBox(coast.covering(), first.detection, number, seen=False))
 
-    def _cover(self, position: int, track: Track, box: np.ndarray, seen: bool = False) -> None:
-        self._window[position].covers.append(Cover(track.number, box, track.sighting, seen))
+    def _add(self, position: int, track: Track, box: np.ndarray, seen: bool = False) -> None:
+        self._window[position].boxes.append(TrackedBox(box, track.detection, track.number, seen))

@@ -9,51 +9,36 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
-from mdtool.records.findings import Gazed
 from mdtool.tracking.optical_flow import shift_of
 from recipes.boxes import area, hull, resized, size
+from recipes.regions import Region
 
-SURE = 0.3  # least score of a sighting to be relied on
 MOTION_MARGIN = 0.35  # part of a frame's movement by which a carried box is grown
 COAST_GROWTH = 0.04  # part of its size by which a coasting box is grown on each side, a frame that shows nothing of it
 MOST_GROWTH = 0.12
-GONE_AT_ONCE = 0.45  # share of an object's look that changes in one frame when it vanishes rather than slips away
+GONE_AT_ONCE = 0.45  # share of an object's appearance that changes in one frame when it vanishes, not slips away
 WHOLE = 0.7  # share of an object that is in the picture, under which it is on its way out
 BETTER = 0.1  # share by which following the flow must beat going straight on
-SLIPPING = 0.45  # share of its look under which a coasting object counts as slipping away
+SLIPPING = 0.45  # share of its appearance under which a coasting object counts as slipping away
 SLIP_FRAMES = 4  # how long a slipping object is still followed
-LOOK_CELLS, CELL_SAMPLES = 8, 3
+APPEARANCE_CELLS, CELL_SAMPLES = 8, 3
 SAME_LEVELS = 9.0  # grey levels by which a cell of an object may change and be the same
 
 FlowBetween = Callable[[int, int], np.ndarray]  # (frame, neighbouring frame) -> flow
 LumaOf = Callable[[int], np.ndarray]
 
 
-@dataclass(frozen=True)
-class Sighting:
-    """What the model said about one object on one frame."""
-
-    box: np.ndarray
-    label: str
-    score: float | None = None
-    gaze: Gazed | None = None
-
-    @property
-    def sure(self) -> bool:
-        """False where the model may well be wrong: such a sighting is neither searched around nor followed far."""
-        return self.score is None or self.score >= SURE
-
-
 @dataclass
 class Track:
     """An object that was seen at least once.
 
-    box: where it was last seen, at the size that is thought to be its whole one; sure: the model was, at
-    least once; step: (dx, dy) a frame, as last measured; coast: where it is thought to be since it was lost.
+    detection: what the model said of it when it last saw it. box: where that was, at the size that is thought to be its
+    whole one; sure: the model was, at least once; step: (dx, dy) a frame, as last measured; coast: where it is thought
+    to be since it was lost.
     """
 
     number: int
-    sighting: Sighting
+    detection: Region
     box: np.ndarray
     sure: bool
     step: np.ndarray | None = None
@@ -64,13 +49,13 @@ class Track:
 class Coast:
     """Where an object is thought to be while the model does not see it.
 
-    step: (dx, dy) a frame before it was lost; look: what it looked like; age: frames since; doubt: how much of its
-    look was not found again, summed over those frames.
+    step: (dx, dy) a frame before it was lost; appearance: what it looked like; age: frames since; doubt: how much of
+    that was not found again, summed over those frames.
     """
 
     box: np.ndarray
     step: np.ndarray
-    look: np.ndarray
+    appearance: np.ndarray
     share: float = 1.0
     age: int = 0
     doubt: float = 0.0
@@ -82,7 +67,7 @@ class Coast:
         return _grown(self.box, more + MOTION_MARGIN * np.abs(self.step))
 
     def advance(self, luma: np.ndarray, flow: np.ndarray) -> None:
-        """One frame on: to where most of the object's look is found again, be it with the flow or straight on."""
+        """One frame on: to where most of the object's appearance is found again, be it with the flow or straight on."""
         self.age += 1
         height, width = luma.shape
         if _inside(_moved(self.box, self.step), width, height) < WHOLE:  # too little left to judge by: it is leaving
@@ -91,7 +76,7 @@ class Coast:
             self.gone = _inside(self.covering(), width, height) == 0
             return
         drift = shift_of(self.box, flow)
-        straight, drifting = (same_share(self.look, luma, _moved(self.box, move)) for move in (self.step, drift))
+        straight, drifting = (same_share(self.appearance, luma, _moved(self.box, move)) for move in (self.step, drift))
         dropped, self.share = self.share - max(straight, drifting), max(straight, drifting)
         if dropped > GONE_AT_ONCE:
             self.gone = True
@@ -105,9 +90,9 @@ class Coast:
         self.gone = self.slipped > SLIP_FRAMES
 
 
-def look_of(luma: np.ndarray, box: np.ndarray) -> np.ndarray:
+def appearance_of(luma: np.ndarray, box: np.ndarray) -> np.ndarray:
     """(cells, cells) mean brightness of the object's parts, float32; NaN outside of the picture."""
-    count = LOOK_CELLS * CELL_SAMPLES
+    count = APPEARANCE_CELLS * CELL_SAMPLES
     (x0, y0), (width, height) = box[:2], size(box)
     to_picture = np.array(
         [[width / count, 0, x0 + width / count / 2 - 0.5], [0, height / count, y0 + height / count / 2 - 0.5]]
@@ -120,12 +105,12 @@ def look_of(luma: np.ndarray, box: np.ndarray) -> np.ndarray:
         borderMode=cv2.BORDER_CONSTANT,
         borderValue=(float("nan"),),
     )
-    return samples.reshape(LOOK_CELLS, CELL_SAMPLES, LOOK_CELLS, CELL_SAMPLES).mean(axis=(1, 3))
+    return samples.reshape(APPEARANCE_CELLS, CELL_SAMPLES, APPEARANCE_CELLS, CELL_SAMPLES).mean(axis=(1, 3))
 
 
-def same_share(look: np.ndarray, luma: np.ndarray, box: np.ndarray) -> float:
+def same_share(appearance: np.ndarray, luma: np.ndarray, box: np.ndarray) -> float:
     """Share of the object's visible cells that look in this box as they did; 0 if none is in the picture."""
-    change = np.abs(look_of(luma, box) - look)
+    change = np.abs(appearance_of(luma, box) - appearance)
     visible = ~np.isnan(change)
     return float((change[visible] < SAME_LEVELS).mean()) if visible.any() else 0.0
 
@@ -140,10 +125,10 @@ def carried(box: np.ndarray, start: int, end: int, flow: FlowBetween) -> list[np
 
 
 def between(forward: list[np.ndarray], backward: list[np.ndarray]) -> Iterator[np.ndarray]:
-    """Boxes between two sightings of an object, from both of them carried to all frames from one to the other.
+    """Boxes between two detections of an object, from both of them carried to all frames from one to the other.
 
-    forward begins with the first sighting, backward ends with the last. The size goes evenly from one to the other, and
-    each box holds both of what it is made from.
+    forward begins with the first detection, backward ends with the last. The size goes evenly from one to the other,
+    and each box holds both of what it is made from.
     """
     first, last, steps = size(forward[0]), size(backward[-1]), len(forward) - 1
     for step in range(1, steps):

@@ -5,7 +5,8 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from mdtool.records.findings import FindingsFile, Gazed, Moment, Region, Verdict
+from mdtool.records.findings import FindingsFile, FrameFindings, FrameInfo
+from recipes.regions import Gazed, Region
 
 SIZE = (64, 48)
 RATE = 30
@@ -26,7 +27,7 @@ def region(
 
 def lines_of(
     source: str | Path,
-    verdicts: Sequence[Verdict],
+    verdicts: Sequence[FrameFindings],
     size: tuple[int, int] = SIZE,
     rate: float = RATE,
     start: float = 0.0,
@@ -39,7 +40,7 @@ def lines_of(
     findings = FindingsFile(file, str(source), "centerface", prompts)
     for number, verdict in enumerate(verdicts):
         duration = 0.0 if still else 1 / rate
-        findings.write(Moment(stream, number, start + number / rate, duration, size), verdict)
+        findings.write(FrameInfo(stream, number, start + number / rate, duration, size), verdict)
     return file.getvalue()
 
 

@@ -9,10 +9,11 @@ import cv2
 import numpy as np
 
 from mdtool.media.video.frame import Frame
-from mdtool.tracking.keyframe_sampler import Budget, Judged, Watcher
+from mdtool.tracking.detector import ImageFindings
+from mdtool.tracking.keyframe_sampler import AnnotatedFrame, Budget, KeyframeSampler
 from mdtool.tracking.sampling import Sampling
-from mdtool.tracking.tracks import Sighting
-from recipes.redact import Area, Style, redact
+from recipes.redact import Style, redact
+from recipes.regions import Region
 
 WIDTH, HEIGHT = 320, 180
 RATE = 30
@@ -109,13 +110,17 @@ class Film:
                 self.truth.append(shot.visible(index))
                 self.shot_of.append(number)
 
-    def look(self, frames: Sequence[Frame]) -> list[tuple[list[Sighting], dict[str, str]] | None]:
-        """What shows of each frame, save on those where it fails; it is the `Look` that a Watcher asks for."""
+    def model_call(self, frames: Sequence[Frame]) -> list[ImageFindings | None]:
+        """What shows of each frame, save on those where it fails; a `ModelCall`."""
         self.asked += [frame.index for frame in frames]
-        return [None if frame.index in self.failing else (self._seen(frame.index), {}) for frame in frames]
+        return [None if frame.index in self.failing else ImageFindings(self._seen(frame.index)) for frame in frames]
 
-    def _seen(self, index: int) -> list[Sighting]:
-        return [Sighting(box, "thing", 0.9) for box, share in self.truth[index] if share >= VISIBLE]
+    def _seen(self, index: int) -> list[Region]:
+        return [
+            Region(*(box / ([WIDTH, HEIGHT] * 2)).tolist(), "thing", score=0.9)
+            for box, share in self.truth[index]
+            if share >= VISIBLE
+        ]
 
 
 def frame_of(picture: np.ndarray, index: int, corrupt: bool = False) -> Frame:
@@ -123,20 +128,19 @@ def frame_of(picture: np.ndarray, index: int, corrupt: bool = False) -> Frame:
     return Frame(grey, index=index, pts=index, time_base=Fraction(1, RATE), corrupt=corrupt)
 
 
-def watched(film: Film, sampling: Sampling | None = None, calls: int | None = None) -> list[Judged]:
+def watched(film: Film, sampling: Sampling | None = None, calls: int | None = None) -> list[AnnotatedFrame]:
     """All frames of the film, judged."""
-    watcher = Watcher(film.look, sampling or Sampling(), Budget(calls), RATE)
-    judged = [one for frame in film.frames for one in watcher.push(frame)]
-    return [*judged, *watcher.finish()]
+    sampler = KeyframeSampler(film.model_call, sampling or Sampling(), Budget(calls), RATE)
+    judged = [one for frame in film.frames for one in sampler.push(frame)]
+    return [*judged, *sampler.finish()]
 
 
-def bare_shares(film: Film, judged: Sequence[Judged]) -> list[tuple[int, float]]:
+def bare_shares(film: Film, judged: Sequence[AnnotatedFrame]) -> list[tuple[int, float]]:
     """(frame, part of a visible box that a redaction with the default margins leaves bare), for each of them."""
     shares = []
     for number, one in enumerate(judged):
         painted = np.zeros((HEIGHT, WIDTH), np.uint8)
-        areas = [Area(r.x_min, r.y_min, r.x_max, r.y_max) for r in one.verdict.regions]
-        redact([painted], areas, Style("solid"), [255])
+        redact([painted], one.verdict.regions, Style("solid"), [255])
         if one.verdict.hidden:
             painted[:] = 255
         for box, _ in film.truth[number]:
@@ -145,7 +149,7 @@ def bare_shares(film: Film, judged: Sequence[Judged]) -> list[tuple[int, float]]
     return shares
 
 
-def looked_at(judged: Sequence[Judged]) -> list[int]:
+def looked_at(judged: Sequence[AnnotatedFrame]) -> list[int]:
     return [number for number, one in enumerate(judged) if one.verdict.looked]
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.contract import Box, Point
+from engine.contract import Point
 from recipes.gaze import (
     FACE_JUMP,
     JUMP,
@@ -24,6 +24,7 @@ from recipes.gaze import (
     mutual,
     who_looks_at,
 )
+from recipes.regions import Region
 
 SIDE = 0.1
 
@@ -32,11 +33,11 @@ def person(
     track: int, x: float, y: float, target: tuple[float, float] | None, method: Method = "model", side: float = SIDE
 ) -> Gaze:
     """With a face of that side round (x, y); without a target, looking out of the picture."""
-    face = Box(x - side / 2, y - side / 2, x + side / 2, y + side / 2, "face")
+    face = Region(x - side / 2, y - side / 2, x + side / 2, y + side / 2, "face")
     return Gaze(track, face, Point(x, y), target and Point(*target), target is not None, method)
 
 
-def looks(people: Sequence[Gaze], *targets: Box) -> dict[int, int | str | None]:
+def looks(people: Sequence[Gaze], *targets: Region) -> dict[int, int | str | None]:
     return {one.track: one.looks_at for one in who_looks_at(people, targets)}
 
 
@@ -48,7 +49,8 @@ def test_a_target_in_another_face_is_that_person() -> None:
 @pytest.mark.parametrize("method", ["model", "head"])
 def test_faces_and_named_targets_reach_a_little_beyond_their_boxes(method: Method) -> None:
     edge, margin = 0.5 - SIDE / 2, MARGIN * SIDE
-    other, cup = person(2, 0.8, 0.5, None), Box(0.8 - SIDE / 2, 0.5 - SIDE / 2, 0.8 + SIDE / 2, 0.5 + SIDE / 2, "cup")
+    half = SIDE / 2
+    other, cup = person(2, 0.8, 0.5, None), Region(0.8 - half, 0.5 - half, 0.8 + half, 0.5 + half, "cup")
     for y, hit in ((edge - 0.9 * margin, True), (edge - 1.1 * margin, False)):
         one = person(1, 0.2, y, (0.8, y), method)
         assert looks([one, other])[1] == (2 if hit else None)
@@ -57,7 +59,7 @@ def test_faces_and_named_targets_reach_a_little_beyond_their_boxes(method: Metho
 
 
 def test_what_is_hit_goes_before_a_neighbour_that_is_just_missed() -> None:
-    left, right = Box(0.2, 0.2, 0.5, 0.5, "left screen"), Box(0.5, 0.21, 0.79, 0.5, "right screen")
+    left, right = Region(0.2, 0.2, 0.5, 0.5, "left screen"), Region(0.5, 0.21, 0.79, 0.5, "right screen")
     assert [looks([person(1, 0.5, 0.9, (x, 0.3))], left, right)[1] for x in (0.49, 0.51)] == [left.label, right.label]
     before = person(2, 0.3, 0.3, None)
     assert looks([person(1, 0.5, 0.9, (0.36, 0.3)), before], left)[1] == 2  # just missed, in front of what is large
@@ -71,16 +73,16 @@ def test_nobody_looks_at_themselves() -> None:
 
 def test_a_named_target_is_looked_at_and_the_smallest_box_wins() -> None:
     one = [person(1, 0.1, 0.1, (0.6, 0.6))]
-    table, cup = Box(0.3, 0.3, 0.9, 0.9, "table"), Box(0.56, 0.56, 0.64, 0.64, "cup")
+    table, cup = Region(0.3, 0.3, 0.9, 0.9, "table"), Region(0.56, 0.56, 0.64, 0.64, "cup")
     assert looks(one, table) == {1: "table"}
     assert looks(one, table, cup) == looks(one, cup, table) == {1: "cup"}
-    assert looks(one, Box(0.7, 0.7, 0.8, 0.8, "plate")) == {1: None}
+    assert looks(one, Region(0.7, 0.7, 0.8, 0.8, "plate")) == {1: None}
     assert looks([*one, person(2, 0.6, 0.6, None)], table)[1] == 2
     assert looks([*one, person(2, 0.6, 0.6, None)], cup)[1] == "cup"
 
 
 def test_of_equal_boxes_the_face_wins() -> None:
-    screen = Box(0.25, 0.25, 0.75, 0.75, "screen")
+    screen = Region(0.25, 0.25, 0.75, 0.75, "screen")
     assert looks([person(1, 0.1, 0.1, (0.5, 0.5)), person(2, 0.5, 0.5, None, side=0.5)], screen)[1] == 2
 
 
@@ -90,9 +92,9 @@ def test_a_heads_line_ends_at_the_first_thing_that_it_meets() -> None:
     assert looks([turned, far, near])[1] == 2
     assert looks([turned, far])[1] == 3
     assert looks([turned, person(2, 0.4, 0.7, None)])[1] is None
-    assert looks([turned], Box(0.0, 0.0, 1.0, 1.0, "room")) == {1: None}
-    assert looks([turned], Box(0.9, 0.0, 1.0, 1.0, "wall")) == {1: "wall"}
-    assert looks([person(1, 0.5, 0.9, (0.5, 0.0), "head")], Box(0.4, 0.1, 0.6, 0.2, "lamp")) == {1: "lamp"}
+    assert looks([turned], Region(0.0, 0.0, 1.0, 1.0, "room")) == {1: None}
+    assert looks([turned], Region(0.9, 0.0, 1.0, 1.0, "wall")) == {1: "wall"}
+    assert looks([person(1, 0.5, 0.9, (0.5, 0.0), "head")], Region(0.4, 0.1, 0.6, 0.2, "lamp")) == {1: "lamp"}
     behind = person(1, 0.5, 0.5, (1.0, 0.5), "head")
     assert looks([behind, person(2, 0.2, 0.5, None)])[1] is None
 
@@ -118,8 +120,8 @@ def test_those_who_look_at_each_other() -> None:
 
 
 def test_of_things_of_one_name_the_very_one_is_looked_at() -> None:
-    cups = [Box(0.1, 0.8, 0.2, 0.9, "cup"), Box(0.7, 0.4, 0.8, 0.5, "cup")]
-    table = Box(0.5, 0.3, 0.9, 0.9, "table")
+    cups = [Region(0.1, 0.8, 0.2, 0.9, "cup"), Region(0.7, 0.4, 0.8, 0.5, "cup")]
+    table = Region(0.5, 0.3, 0.9, 0.9, "table")
     people = [person(1, 0.2, 0.2, (0.75, 0.45)), person(4, 0.2, 0.45, (1.0, 0.45), "head"), person(3, 0.9, 0.1, None)]
     people = who_looks_at([*people, person(2, 0.4, 0.1, (0.15, 0.85)), person(5, 0.3, 0.1, (0.6, 0.7))], [*cups, table])
     assert lookers(people, [*cups, table]) == [[2], [1], [4, 5]]
@@ -158,7 +160,8 @@ def test_a_gaze_that_can_not_be_is_refused() -> None:
     for change in ({"target": None}, {"in_frame": False}, {"in_frame": None}):
         with pytest.raises(ValueError, match="only then"):
             replace(good, **change)
-    for place in ({"eye": Point(float("nan"), 0)}, {"target": Point(0, float("inf"))}, {"face": Box(0, 0, 1, np.nan)}):
+    nowhere = Region(0, 0, 1, np.nan)
+    for place in ({"eye": Point(float("nan"), 0)}, {"target": Point(0, float("inf"))}, {"face": nowhere}):
         with pytest.raises(ValueError, match="no number"):
             replace(good, **place)
     with pytest.raises(ValueError, match="model, head"):

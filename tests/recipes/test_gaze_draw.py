@@ -11,13 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from plates_seen import seen
 
-from engine.contract import Box, Point
+from engine.contract import Point
 from recipes.gaze import Gaze, who_looks_at
 from recipes.gaze_draw import LEAST_LETTERS, NEUTRAL, colour_of_track, draw_gaze
+from recipes.regions import Region
 from recipes.text_labels import BLACK, WHITE, plate
 
 GREY = 90
-LEFT = Gaze(1, Box(0.05, 0.4, 0.2, 0.6), Point(0.125, 0.5), Point(0.8, 0.5), True)
+LEFT = Gaze(1, Region(0.05, 0.4, 0.2, 0.6), Point(0.125, 0.5), Point(0.8, 0.5), True)
 OUT = replace(LEFT, target=None, in_frame=False)
 UNKNOWN = replace(LEFT, target=None, in_frame=None)
 HEAD = replace(LEFT, target=Point(1.0, 0.5), method="head")
@@ -29,7 +30,7 @@ def drawn(*people: Gaze, width: int = 400, height: int = 300) -> np.ndarray:
     return image
 
 
-def with_targets(people: Sequence[Gaze], *targets: Box, ground: int = GREY) -> np.ndarray:
+def with_targets(people: Sequence[Gaze], *targets: Region, ground: int = GREY) -> np.ndarray:
     image = np.full((300, 400, 3), ground, np.uint8)
     draw_gaze(image, who_looks_at(people, targets), targets)
     return image
@@ -70,7 +71,7 @@ def test_the_line_is_brighter_and_thicker_towards_the_target() -> None:
 
 def test_the_line_hits_the_target_from_every_side() -> None:
     for x, y in ((0.9, 0.5), (0.1, 0.5), (0.5, 0.1), (0.5, 0.9), (0.9, 0.9), (0.2, 0.9), (0.4, 0.1), (0.6, 0.95)):
-        one = Gaze(1, Box(0.48, 0.48, 0.52, 0.52), Point(0.5, 0.5), Point(x, y), True)
+        one = Gaze(1, Region(0.48, 0.48, 0.52, 0.52), Point(0.5, 0.5), Point(x, y), True)
         image = drawn(one)
         for part in (0.3, 0.5, 0.7):
             row, column = round((0.5 + part * (y - 0.5)) * 300), round((0.5 + part * (x - 0.5)) * 400)
@@ -99,13 +100,13 @@ def test_a_look_out_of_the_picture_is_marked_at_the_face_and_is_no_target() -> N
 
 
 def test_a_look_out_of_the_picture_does_not_cover_who_looks_there() -> None:
-    other = Gaze(2, Box(0.7, 0.4, 0.8, 0.6), Point(0.75, 0.5), Point(0.125, 0.5), True)
+    other = Gaze(2, Region(0.7, 0.4, 0.8, 0.6), Point(0.75, 0.5), Point(0.125, 0.5), True)
     for people in ((OUT, other), (other, OUT)):
         assert drawn(*people)[150, 50].min() > 240
 
 
 def test_no_box_lies_over_a_target() -> None:
-    other = Gaze(2, Box(0.8, 0.4, 0.9, 0.6), Point(0.85, 0.5), None, None)
+    other = Gaze(2, Region(0.8, 0.4, 0.9, 0.6), Point(0.85, 0.5), None, None)
     for people in ((LEFT, other), (other, LEFT)):
         assert drawn(*people)[150, 320].min() > 240
 
@@ -131,7 +132,7 @@ def test_a_line_shows_on_a_ground_that_is_as_light_as_itself(one: Gaze) -> None:
     assert min(contrast[at : at + 15].max() for at in range(start, end, 15)) > 40
 
 
-CUP = Box(0.7, 0.4, 0.9, 0.6, "cup")  # which LEFT looks at
+CUP = Region(0.7, 0.4, 0.9, 0.6, "cup")  # which LEFT looks at
 
 
 @pytest.mark.parametrize("ground", [0, GREY, 255])
@@ -145,7 +146,7 @@ def test_a_named_target_is_boxed_in_grey_with_dark_edges(ground: int) -> None:
 
 
 def test_a_named_target_that_is_looked_at_stands_out_in_the_colour_of_who_does() -> None:
-    other = Gaze(2, Box(0.4, 0.05, 0.5, 0.2), Point(0.45, 0.12), Point(0.85, 0.55), True)
+    other = Gaze(2, Region(0.4, 0.05, 0.5, 0.2), Point(0.45, 0.12), Point(0.85, 0.55), True)
     for people, paint in (([LEFT], colour_of_track(1)), ([other], colour_of_track(2)), ([LEFT, other], WHITE)):
         thin, thick = with_targets([], CUP), with_targets(people, CUP)
         assert (thick[180, 281:340] == paint).all()
@@ -154,7 +155,7 @@ def test_a_named_target_that_is_looked_at_stands_out_in_the_colour_of_who_does()
 
 
 def test_only_the_cup_that_is_looked_at_stands_out() -> None:
-    image = with_targets([LEFT], CUP, Box(0.5, 0.8, 0.6, 0.95, "cup"))
+    image = with_targets([LEFT], CUP, Region(0.5, 0.8, 0.6, 0.95, "cup"))
     assert tuple(image[180, 300]) == colour_of_track(1)
     assert tuple(image[260, 200]) == NEUTRAL
 
@@ -178,19 +179,19 @@ def test_a_named_target_has_its_name_above_it_in_black_on_grey(ground: int) -> N
 
 def test_names_cover_no_face_and_no_label() -> None:
     """Below, beside or in its box, where a face is above it; nowhere, where faces are all round."""
-    face = Gaze(7, Box(0.6, 0.1, 0.95, 0.37), Point(0.8, 0.25), None, None)
+    face = Gaze(7, Region(0.6, 0.1, 0.95, 0.37), Point(0.8, 0.25), None, None)
     [(rows, _)] = plates_of(with_targets([face], CUP))
     assert rows.start > 180
-    below = Gaze(8, Box(0.6, 0.63, 0.95, 0.9), Point(0.8, 0.75), None, None)
+    below = Gaze(8, Region(0.6, 0.63, 0.95, 0.9), Point(0.8, 0.75), None, None)
     [(rows, columns)] = plates_of(with_targets([face, below], CUP))
     assert rows.start >= 119
     assert columns.start > 360
-    for people in ([face], [face, below], [Gaze(9, Box(0.3, 0.2, 1.0, 0.9), Point(0.6, 0.5), None, False)]):
+    for people in ([face], [face, below], [Gaze(9, Region(0.3, 0.2, 1.0, 0.9), Point(0.6, 0.5), None, False)]):
         bare, image = with_targets(people), with_targets(people, CUP)
         for one in people:
             colour = (bare == colour_of_track(one.track)).all(axis=2)
             assert (image[colour] == bare[colour]).all()  # boxes and labels show as they did
-    inside = with_targets([Gaze(9, Box(0.3, 0.2, 1.0, 0.9), Point(0.6, 0.5), None, False)], CUP)
+    inside = with_targets([Gaze(9, Region(0.3, 0.2, 1.0, 0.9), Point(0.6, 0.5), None, False)], CUP)
     assert plates_of(inside) == []
 
 
@@ -202,9 +203,10 @@ def test_names_do_not_cover_each_other() -> None:
 def test_labels_of_people_cover_neither_each_other_nor_faces_nor_what_is_looked_at() -> None:
     at = {1: (0.3, 0.4), 2: (0.37, 0.4), 3: (0.44, 0.4), 4: (0.38, 0.75)}
     people = [
-        Gaze(track, Box(x, y, x + 0.06, y + 0.2), Point(x + 0.03, y + 0.1), None, False) for track, (x, y) in at.items()
+        Gaze(track, Region(x, y, x + 0.06, y + 0.2), Point(x + 0.03, y + 0.1), None, False)
+        for track, (x, y) in at.items()
     ]
-    looking = Gaze(5, Box(0.8, 0.4, 0.9, 0.6), Point(0.85, 0.5), Point(0.4, 0.36), True)  # above the second
+    looking = Gaze(5, Region(0.8, 0.4, 0.9, 0.6), Point(0.85, 0.5), Point(0.4, 0.36), True)  # above the second
     image = drawn(*people, looking)
     for track, (x, y) in at.items():
         assert seen(image, plate(f"P{track} out", LEAST_LETTERS, colour_of_track(track)))
@@ -213,7 +215,7 @@ def test_labels_of_people_cover_neither_each_other_nor_faces_nor_what_is_looked_
 
 
 def test_labels_keep_their_places_in_whatever_order_people_come() -> None:
-    people = [replace(OUT, track=n, face=Box(x, 0.4, x + 0.06, 0.6)) for n, x in ((1, 0.3), (2, 0.38), (3, 0.46))]
+    people = [replace(OUT, track=n, face=Region(x, 0.4, x + 0.06, 0.6)) for n, x in ((1, 0.3), (2, 0.38), (3, 0.46))]
     assert (drawn(*people) == drawn(*reversed(people))).all()
 
 
@@ -224,7 +226,7 @@ def test_a_name_that_can_not_be_written_is_left_out() -> None:
 
 
 def test_a_person_keeps_the_colour_whoever_else_is_there() -> None:
-    other = Gaze(7, Box(0.7, 0.7, 0.9, 0.9), Point(0.8, 0.8), None, None)
+    other = Gaze(7, Region(0.7, 0.7, 0.9, 0.9), Point(0.8, 0.8), None, None)
     for people in ([LEFT, other], [other, LEFT], [other]):
         assert tuple(drawn(*people)[250, 280]) == colour_of_track(7)
 
@@ -241,8 +243,8 @@ def test_colours_are_steady_far_apart_and_readable_under_black() -> None:
 @pytest.mark.parametrize("corner", [(0.0, 0.0), (0.9, 0.0), (0.0, 0.9), (0.9, 0.9), (-0.1, -0.1), (0.97, 0.97)])
 def test_the_label_stays_in_the_picture(corner: tuple[float, float]) -> None:
     x, y = corner
-    one = Gaze(12, Box(x, y, x + 0.1, y + 0.1), Point(x + 0.05, y + 0.05), None, False)
-    inside = Gaze(12, Box(0.4, 0.4, 0.5, 0.5), Point(0.45, 0.45), None, False)
+    one = Gaze(12, Region(x, y, x + 0.1, y + 0.1), Point(x + 0.05, y + 0.05), None, False)
+    inside = Gaze(12, Region(0.4, 0.4, 0.5, 0.5), Point(0.45, 0.45), None, False)
 
     def plate(image: np.ndarray) -> tuple[int, int]:
         """Width and height of the label: rows and columns with much of its ground."""
@@ -258,7 +260,7 @@ def test_sizes_grow_with_the_picture() -> None:
 
 
 def test_a_line_over_a_large_picture_touches_little_of_it() -> None:
-    one = Gaze(1, Box(0, 0, 0.01, 0.01), Point(0.0, 0.0), Point(1.0, 1.0), True)
+    one = Gaze(1, Region(0, 0, 0.01, 0.01), Point(0.0, 0.0), Point(1.0, 1.0), True)
     image = drawn(one, width=3000, height=2000)
     assert painted(image).mean() < 0.02
     assert painted(image)[np.arange(100, 1990, 10), (np.arange(100, 1990, 10) * 1.5).astype(int)].all()
@@ -278,17 +280,17 @@ def test_an_array_that_can_not_be_drawn_on_is_refused() -> None:
 
 anywhere = st.floats(-3, 3) | st.sampled_from([-1e30, 1e30, 0.0, 1.0])
 points = st.builds(Point, anywhere, anywhere)
-boxes = st.builds(Box, anywhere, anywhere, anywhere, anywhere)
+boxes = st.builds(Region, anywhere, anywhere, anywhere, anywhere)
 gazes = st.one_of(
     st.builds(Gaze, st.integers(-5, 10**9), boxes, points, points, st.just(True), st.sampled_from(["model", "head"])),
     st.builds(Gaze, st.integers(0, 99), boxes, points, st.none(), st.sampled_from([False, None])),
 )
 
 
-named = st.builds(Box, anywhere, anywhere, anywhere, anywhere, st.sampled_from(["cup", "", "a" * 99]))
+named = st.builds(Region, anywhere, anywhere, anywhere, anywhere, st.sampled_from(["cup", "", "a" * 99]))
 
 
 @settings(max_examples=150, deadline=None)
 @given(st.lists(gazes, max_size=3), st.lists(named, max_size=3), st.integers(1, 60), st.integers(1, 60))
-def test_any_gaze_on_any_picture(people: list[Gaze], targets: list[Box], width: int, height: int) -> None:
+def test_any_gaze_on_any_picture(people: list[Gaze], targets: list[Region], width: int, height: int) -> None:
     draw_gaze(np.full((height, width, 3), GREY, np.uint8), who_looks_at(people, targets), targets)

@@ -5,9 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.contract import Box, Point
+from engine.contract import Point
 from recipes.gaze import Gaze
 from recipes.heatmap import CELLS, HeatMap, warm
+from recipes.regions import Region
 
 
 def alpha_at(heat: HeatMap, x: float, y: float) -> int:
@@ -55,7 +56,7 @@ def test_seconds_add_up() -> None:
 
 
 def test_a_gaze_is_hot_at_its_target_and_a_head_along_its_line() -> None:
-    face, eye, end = Box(0.0, 0.4, 0.2, 0.6), Point(0.1, 0.5), Point(1.0, 0.5)
+    face, eye, end = Region(0.0, 0.4, 0.2, 0.6), Point(0.1, 0.5), Point(1.0, 0.5)
     look, head = HeatMap(1), HeatMap(1)
     warm(look, Gaze(1, face, eye, end, True), 2)
     warm(head, Gaze(1, face, eye, end, True, "head"), 2)

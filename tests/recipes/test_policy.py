@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import recipes.policy
 from recipes.policy import ACTIONS, HIDING, KEYS, Action, Policy, Rule, Thresholds, objects_of, of_prompts, parse_policy
 from recipes.redact import Style
-from recipes.regions import Region
+from recipes.regions import PictureArea
 
 PRESETS = sorted((Path(__file__).parents[2] / "configs" / "policies").glob("*.toml"))
 GUN = 'name = "guns"\nprompt = "gun"\n'
@@ -55,8 +55,8 @@ def test_the_example_in_the_module_says_what_it_seems_to() -> None:
         prompts=("gun", "knife"),
         style=Style("pixelate", strength=0.5, shape="ellipse", margin=0.2, feather=0.1),
         thresholds=Thresholds(min_score=0.4, min_share=0.001, min_seconds=0.5, min_times=3),
-        only=(Region(0, 0, 1, 0.5),),
-        keep=(Region(0, 0.9, 0.2, 1),),
+        only=(PictureArea(0, 0, 1, 0.5),),
+        keep=(PictureArea(0, 0.9, 0.2, 1),),
     )
     question = "Is this picture suitable for small children?"
     assert children == Rule("not for children", "cover", question=question, answers=("no",))
@@ -204,10 +204,12 @@ def test_each_prompt_is_asked_once() -> None:
 
 def test_prompts_alone_make_a_policy() -> None:
     limits = Thresholds(min_seconds=1)
-    policy = of_prompts(["gun", "white cigarette"], "pixelate", Style(strength=0.5), limits, keep=[Region(0, 0, 1, 1)])
+    policy = of_prompts(
+        ["gun", "white cigarette"], "pixelate", Style(strength=0.5), limits, keep=[PictureArea(0, 0, 1, 1)]
+    )
     style = Style("pixelate", strength=0.5)
     assert policy.rules == tuple(
-        Rule(prompt, "pixelate", (prompt,), style=style, thresholds=limits, keep=(Region(0, 0, 1, 1),))
+        Rule(prompt, "pixelate", (prompt,), style=style, thresholds=limits, keep=(PictureArea(0, 0, 1, 1),))
         for prompt in ("gun", "white cigarette")
     )
     assert of_prompts(["gun"]).rules == (Rule("gun", "flag", ("gun",)),)
@@ -262,7 +264,7 @@ def test_objects_of_a_rule_by_label_score_and_place() -> None:
 
     assert found() == [sure, unsure, silent, zero, corner]
     assert found(thresholds=Thresholds(min_score=0.5)) == [sure, silent, corner]
-    assert found(keep=(Region(0.3, 0.3, 0.7, 0.7),)) == [corner]
-    assert found(only=(Region(0, 0, 150, 75, pixels=True),)) == [sure, unsure, silent, zero]
+    assert found(keep=(PictureArea(0.3, 0.3, 0.7, 0.7),)) == [corner]
+    assert found(only=(PictureArea(0, 0, 150, 75, pixels=True),)) == [sure, unsure, silent, zero]
     with pytest.raises(ValueError, match="outside of a picture of 200x100"):
-        found(only=(Region(300, 0, 400, 100, pixels=True),))
+        found(only=(PictureArea(300, 0, 400, 100, pixels=True),))

@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recipes.redact import MIN_CELL, Area, Style, blank, redact
+from recipes.redact import MIN_CELL, Style, blank, redact
+from recipes.regions import Region
 
 STYLES = ["blur", "pixelate", "solid", "obfuscate"]
-CENTRE = Area(0.25, 0.25, 0.75, 0.75)
+CENTRE = Region(0.25, 0.25, 0.75, 0.75)
 BARE = 0.0  # no margin
 
 
@@ -22,13 +23,13 @@ def noise(*shape: int, dtype: Any = np.uint8, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(1, np.iinfo(dtype).max, shape, dtype=dtype)
 
 
-def redacted(plane: np.ndarray, style: Style, *areas: Area, fill: int | Sequence[int] = 0) -> np.ndarray:
+def redacted(plane: np.ndarray, style: Style, *areas: Region, fill: int | Sequence[int] = 0) -> np.ndarray:
     plane = plane.copy()
     redact([plane], areas, style, [fill])
     return plane
 
 
-def around(area: Area, width: int, height: int, step: int = 1) -> tuple[slice, slice]:
+def around(area: Region, width: int, height: int, step: int = 1) -> tuple[slice, slice]:
     """The samples that hold any bit of an area of width x height pixels: worked out the long way."""
     columns = [
         i for i in range(-(-width // step)) if i * step < area.x_max * width and (i + 1) * step > area.x_min * width
@@ -40,13 +41,13 @@ def around(area: Area, width: int, height: int, step: int = 1) -> tuple[slice, s
 
 
 @st.composite
-def some_areas(draw: st.DrawFn) -> Area:
+def some_areas(draw: st.DrawFn) -> Region:
     def side() -> tuple[float, float]:
         low = draw(st.floats(-0.3, 1))
         return low, low + draw(st.floats(0.001, 1))
 
     (x0, x1), (y0, y1) = side(), side()
-    return Area(x0, y0, x1, y1)
+    return Region(x0, y0, x1, y1)
 
 
 # --- what is hidden
@@ -83,13 +84,13 @@ def test_detail_does_not_shine_through(name: Any) -> None:
 @pytest.mark.parametrize("name", STYLES)
 def test_a_tiny_object_is_one_cell(name: Any) -> None:
     plane = noise(90, 90)
-    area = Area(0.5, 0.5, 0.5 + 3 / 90, 0.5 + 3 / 90)
+    area = Region(0.5, 0.5, 0.5 + 3 / 90, 0.5 + 3 / 90)
     hidden = redacted(plane, Style(name), area)[45:48, 45:48]
     assert len(np.unique(hidden)) == 1
 
 
-@pytest.mark.parametrize("area", [Area(0.1, 0.4, 0.9, 0.6), Area(0.4, 0.1, 0.6, 0.9)])
-def test_the_shorter_side_sets_the_cell(area: Area) -> None:
+@pytest.mark.parametrize("area", [Region(0.1, 0.4, 0.9, 0.6), Region(0.4, 0.1, 0.6, 0.9)])
+def test_the_shorter_side_sets_the_cell(area: Region) -> None:
     ramp = np.add.outer(np.arange(100), np.arange(100)).astype(np.uint8)
     rows, columns = around(area, 100, 100)
     cells = redacted(ramp, Style("pixelate", 0.5, margin=BARE), area)[rows, columns]
@@ -98,13 +99,13 @@ def test_the_shorter_side_sets_the_cell(area: Area) -> None:
 
 def test_a_grown_box_has_cells_of_the_same_size() -> None:
     ramp = np.tile(np.arange(100, dtype=np.uint8) * 2, (100, 1))
-    hidden = redacted(ramp, Style("pixelate", 0.25, margin=0.5), Area(0.3, 0.3, 0.7, 0.7))
+    hidden = redacted(ramp, Style("pixelate", 0.25, margin=0.5), Region(0.3, 0.3, 0.7, 0.7))
     ends = np.flatnonzero(np.diff(hidden[50, 10:90].astype(int)))
     assert ends.tolist() == [9, 19, 29, 39, 49, 59, 69]  # a quarter of the object's 40 pixels
 
 
 @given(some_areas(), st.integers(1, 40), st.integers(1, 40), st.sampled_from([0.0, 0.32, (0.5, 0.1)]))
-def test_solid_covers_all_of_the_grown_box_and_nothing_else(area: Area, width: int, height: int, margin: Any) -> None:
+def test_solid_covers_all_of_the_grown_box_and_nothing_else(area: Region, width: int, height: int, margin: Any) -> None:
     plane = noise(height, width)
     hidden = redacted(plane, Style("solid", margin=margin), area)
     x, y = margin if isinstance(margin, tuple) else (margin, margin)
@@ -126,7 +127,7 @@ def test_solid_covers_all_of_the_grown_box_and_nothing_else(area: Area, width: i
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 @given(area=some_areas(), width=st.integers(1, 40), height=st.integers(1, 40))
 def test_every_shape_covers_the_whole_box(
-    shape: Any, feather: float, dtype: Any, area: Area, width: int, height: int
+    shape: Any, feather: float, dtype: Any, area: Region, width: int, height: int
 ) -> None:
     hidden = redacted(noise(height, width, dtype=dtype), Style("solid", 1, shape, feather, BARE), area)
     if area.x_max > 0 and area.y_max > 0 and area.x_min * width < width and area.y_min * height < height:
@@ -138,7 +139,7 @@ def test_every_shape_covers_the_whole_box(
     area=some_areas(), width=st.integers(1, 40), height=st.integers(1, 40), shape=st.sampled_from(["box", "ellipse"])
 )
 def test_small_planes_are_covered_where_the_large_one_is(
-    x_step: int, y_step: int, area: Area, width: int, height: int, shape: Any
+    x_step: int, y_step: int, area: Region, width: int, height: int, shape: Any
 ) -> None:
     luma = noise(height, width)
     chroma = noise(-(-height // y_step), -(-width // x_step))
@@ -180,7 +181,7 @@ def test_interleaved_colour_planes() -> None:
 def test_outside_nothing_changes(name: Any, shape: Any, dtype: Any) -> None:
     plane = noise(61, 83, 3, dtype=dtype)
     style = Style(name, shape=shape, feather=0.1, margin=0.1)
-    hidden = redacted(plane, style, Area(0.4, 0.4, 0.6, 0.6))
+    hidden = redacted(plane, style, Region(0.4, 0.4, 0.6, 0.6))
     grown = 1.2 * (math.sqrt(2) if shape == "ellipse" else 1)
     reach_x, reach_y = (0.1 * side * grown + 0.1 * 0.2 * 61 + 2 for side in (83, 61))
     changed = (hidden != plane).any(2)
@@ -192,17 +193,17 @@ def test_outside_nothing_changes(name: Any, shape: Any, dtype: Any) -> None:
 
 @pytest.mark.parametrize("name", ["blur", "pixelate", "solid"])
 @pytest.mark.parametrize(
-    "area", [Area(-0.5, 0.2, -0.2, 0.6), Area(1.2, 0, 1.4, 1), Area(0, -2, 1, -1), Area(0, 1.0, 1, 1.5)]
+    "area", [Region(-0.5, 0.2, -0.2, 0.6), Region(1.2, 0, 1.4, 1), Region(0, -2, 1, -1), Region(0, 1.0, 1, 1.5)]
 )
-def test_boxes_outside_of_the_picture_do_nothing(name: Any, area: Area) -> None:
+def test_boxes_outside_of_the_picture_do_nothing(name: Any, area: Region) -> None:
     plane = noise(30, 40)
     assert np.array_equal(redacted(plane, Style(name, margin=BARE), area), plane)
 
 
 @pytest.mark.parametrize("name", STYLES)
 @pytest.mark.parametrize("shape", ["box", "ellipse"])
-@pytest.mark.parametrize("area", [Area(-1, -1, 2, 2), Area(-0.1, -0.1, 0.1, 0.1), Area(0.9, 0.95, 3, 9)])
-def test_boxes_over_the_edge_are_cut(name: Any, shape: Any, area: Area) -> None:
+@pytest.mark.parametrize("area", [Region(-1, -1, 2, 2), Region(-0.1, -0.1, 0.1, 0.1), Region(0.9, 0.95, 3, 9)])
+def test_boxes_over_the_edge_are_cut(name: Any, shape: Any, area: Region) -> None:
     plane = noise(50, 70, 3)
     hidden = redacted(plane, Style(name, shape=shape, feather=0.2), area, fill=(0, 0, 0))
     rows, columns = around(area, 70, 50)
@@ -211,7 +212,7 @@ def test_boxes_over_the_edge_are_cut(name: Any, shape: Any, area: Area) -> None:
 
 def test_a_box_of_no_size_still_hides_the_sample_it_is_in() -> None:
     plane = noise(10, 10)
-    hidden = redacted(plane, Style("solid"), Area(0.55, 0.5, 0.55, 0.5))
+    hidden = redacted(plane, Style("solid"), Region(0.55, 0.5, 0.55, 0.5))
     assert np.argwhere(hidden != plane).tolist() == [[5, 5]]
 
 
@@ -228,7 +229,7 @@ def test_no_areas_no_change() -> None:
 def test_the_soft_edge_is_outside_of_the_shape_and_falls_to_nothing(shape: Any, dtype: Any) -> None:
     plane = np.full((200, 200), np.iinfo(dtype).max, dtype)
     hard, soft = (
-        redacted(plane, Style("solid", 1, shape, feather, BARE), Area(0.4, 0.4, 0.6, 0.6)) for feather in (0.0, 0.5)
+        redacted(plane, Style("solid", 1, shape, feather, BARE), Region(0.4, 0.4, 0.6, 0.6)) for feather in (0.0, 0.5)
     )
     assert not soft[hard == 0].any()
     right = soft[100, 100:].astype(int)
@@ -242,7 +243,12 @@ def test_the_soft_edge_is_outside_of_the_shape_and_falls_to_nothing(shape: Any, 
 @given(order=st.permutations(range(4)))
 @settings(max_examples=10, deadline=None)
 def test_neighbours_bring_nothing_back(name: Any, shape: Any, order: list[int]) -> None:
-    areas = [Area(0.25, 0.25, 0.5, 0.5), Area(0.4, 0.3, 0.7, 0.6), Area(0.2, 0.4, 0.3, 0.5), Area(0.3, 0.3, 0.4, 0.4)]
+    areas = [
+        Region(0.25, 0.25, 0.5, 0.5),
+        Region(0.4, 0.3, 0.7, 0.6),
+        Region(0.2, 0.4, 0.3, 0.5),
+        Region(0.3, 0.3, 0.4, 0.4),
+    ]
     areas = [areas[i] for i in order]
     plane = noise(384, 384)
     covered = redacted(plane, Style("solid", shape=shape, margin=BARE), *areas) == 0
@@ -290,7 +296,7 @@ def test_sixteen_bits_stay_sixteen_bits() -> None:
 
 @pytest.mark.parametrize("name", STYLES)
 def test_the_same_in_the_same_out(name: Any) -> None:
-    plane, areas = noise(77, 99, 3), [CENTRE, Area(0.1, 0.1, 0.4, 0.3)]
+    plane, areas = noise(77, 99, 3), [CENTRE, Region(0.1, 0.1, 0.4, 0.3)]
     style = Style(name, shape="ellipse", feather=0.1)
     assert np.array_equal(redacted(plane, style, *areas), redacted(plane, style, *areas))
 
@@ -310,16 +316,16 @@ def test_blank_hides_all() -> None:
 @pytest.mark.parametrize(
     "area",
     [
-        Area(math.nan, 0, 1, 1),
-        Area(0, 0, 1, math.nan),
-        Area(0.6, 0, 0.4, 1),
-        Area(0, 0.6, 1, 0.4),
-        Area(0, 0, math.inf, 1),
-        Area(-math.inf, 0, 1, 1),
-        Area(0, 0, 1e308, 1),
+        Region(math.nan, 0, 1, 1),
+        Region(0, 0, 1, math.nan),
+        Region(0.6, 0, 0.4, 1),
+        Region(0, 0.6, 1, 0.4),
+        Region(0, 0, math.inf, 1),
+        Region(-math.inf, 0, 1, 1),
+        Region(0, 0, 1e308, 1),
     ],
 )
-def test_boxes_that_are_none_are_refused_before_anything_is_painted(area: Area) -> None:
+def test_boxes_that_are_none_are_refused_before_anything_is_painted(area: Region) -> None:
     plane = noise(20, 20)
     before = plane.copy()
     with pytest.raises(ValueError, match="is no box"):
@@ -368,7 +374,7 @@ def test_styles_that_cant_be_are_told(options: dict[str, Any], told: str) -> Non
 
 def test_it_keeps_up_with_video() -> None:
     planes = [noise(1080, 1920), noise(540, 960), noise(540, 960)]
-    areas = [Area(i / 12, 0.2, (i + 1) / 12, 0.4) for i in range(10)]
+    areas = [Region(i / 12, 0.2, (i + 1) / 12, 0.4) for i in range(10)]
     seconds = []
     for _ in range(7):
         start = time.perf_counter()
@@ -383,9 +389,9 @@ def test_it_keeps_up_with_video() -> None:
 def test_what_is_obfuscated_is_nearly_the_colour_around() -> None:
     plane = np.full((200, 200, 3), (60, 120, 180), np.uint8)
     plane[80:120, 80:120] = noise(40, 40, 3)
-    hidden = redacted(plane, Style("obfuscate"), Area(0.4, 0.4, 0.6, 0.6))
+    hidden = redacted(plane, Style("obfuscate"), Region(0.4, 0.4, 0.6, 0.6))
     assert np.abs(hidden.astype(int) - (60, 120, 180)).max() < 0.1 * 200
-    plain = redacted(plane, Style("pixelate"), Area(0.4, 0.4, 0.6, 0.6))
+    plain = redacted(plane, Style("pixelate"), Region(0.4, 0.4, 0.6, 0.6))
     assert hidden[80:120, 80:120].std(axis=(0, 1)).max() < plain[80:120, 80:120].std(axis=(0, 1)).max() / 5
 
 
@@ -394,7 +400,7 @@ def test_the_colour_around_is_that_of_a_ring_and_not_of_the_object() -> None:
     plane[80:120, 80:120] = 250
     far = plane.copy()
     far[:20], far[180:] = 255, 255
-    style, area = Style("obfuscate", 0.2, margin=BARE), Area(0.4, 0.4, 0.6, 0.6)
+    style, area = Style("obfuscate", 0.2, margin=BARE), Region(0.4, 0.4, 0.6, 0.6)
     hidden = redacted(plane, style, area)
     assert (hidden[100, 100], hidden[0, 0]) == (70, 50)  # a tenth of the object's, nine of the ring's
     assert (redacted(far, style, area)[60:140, 60:140] == hidden[60:140, 60:140]).all()
@@ -403,21 +409,21 @@ def test_the_colour_around_is_that_of_a_ring_and_not_of_the_object() -> None:
 @pytest.mark.parametrize("margin", [0.0, (0.0, 0.05)])
 def test_an_obfuscated_box_is_grown_in_any_case(margin: Any) -> None:
     plane = noise(200, 200)
-    changed = np.argwhere(redacted(plane, Style("obfuscate", margin=margin), Area(0.4, 0.4, 0.6, 0.6)) != plane)
+    changed = np.argwhere(redacted(plane, Style("obfuscate", margin=margin), Region(0.4, 0.4, 0.6, 0.6)) != plane)
     assert changed.min(axis=0).tolist() == [76, 76]
     assert changed.max(axis=0).tolist() == [123, 123]
 
 
 def test_a_box_that_is_grown_into_the_picture_is_obfuscated_there() -> None:
     plane = noise(30, 40)
-    assert np.array_equal(redacted(plane, Style("obfuscate", margin=BARE), Area(0, 1.1, 1, 1.5)), plane)
-    hidden = redacted(plane, Style("obfuscate", margin=BARE), Area(0, 1.0, 1, 1.5))
+    assert np.array_equal(redacted(plane, Style("obfuscate", margin=BARE), Region(0, 1.1, 1, 1.5)), plane)
+    hidden = redacted(plane, Style("obfuscate", margin=BARE), Region(0, 1.0, 1, 1.5))
     assert np.argwhere(hidden != plane)[:, 0].min() == 28
 
 
 def test_a_picture_that_leaves_no_room_for_a_ring() -> None:
     plane = noise(40, 40, 3)
-    hidden = redacted(plane, Style("obfuscate"), Area(0, 0, 1, 1))
+    hidden = redacted(plane, Style("obfuscate"), Region(0, 0, 1, 1))
     assert np.abs(hidden - plane.mean(axis=(0, 1))).max() < 15
 
 
@@ -426,5 +432,5 @@ def test_objects_that_differ_a_little_can_no_longer_be_told_apart() -> None:
     one = np.full((200, 200), 100, np.uint8)
     other = one.copy()
     one[80:120, 80:120], other[80:120, 80:120] = 130, 133
-    style, area = Style("obfuscate", margin=BARE), Area(0.4, 0.4, 0.6, 0.6)
+    style, area = Style("obfuscate", margin=BARE), Region(0.4, 0.4, 0.6, 0.6)
     assert (redacted(one, style, area) == redacted(other, style, area)).all()

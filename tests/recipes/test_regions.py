@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recipes.regions import Region, Size, chosen, parse_region, parse_size
+from recipes.regions import PictureArea, Size, chosen, parse_region, parse_size
 
 
 @dataclass(frozen=True)
@@ -25,14 +25,14 @@ ALL = [LEFT, RIGHT, TINY]
 @pytest.mark.parametrize(
     ("text", "region"),
     [
-        ("0,0,1,1", Region(0, 0, 1, 1)),
-        ("0.1, .2 ,0.5,1", Region(0.1, 0.2, 0.5, 1)),
-        ("10,20,30,40", Region(10, 20, 30, 40, pixels=True)),
-        ("0,0,1,2", Region(0, 0, 1, 2, pixels=True)),
-        ("0,0,2.0,2", Region(0, 0, 2, 2, pixels=True)),
+        ("0,0,1,1", PictureArea(0, 0, 1, 1)),
+        ("0.1, .2 ,0.5,1", PictureArea(0.1, 0.2, 0.5, 1)),
+        ("10,20,30,40", PictureArea(10, 20, 30, 40, pixels=True)),
+        ("0,0,1,2", PictureArea(0, 0, 1, 2, pixels=True)),
+        ("0,0,2.0,2", PictureArea(0, 0, 2, 2, pixels=True)),
     ],
 )
-def test_regions_are_fractions_or_pixels(text: str, region: Region) -> None:
+def test_regions_are_fractions_or_pixels(text: str, region: PictureArea) -> None:
     assert parse_region(text) == region
 
 
@@ -62,9 +62,9 @@ def test_wrong_regions_are_told_in_one_line(text: str, told: str) -> None:
 
 def test_pixels_become_fractions_of_each_picture() -> None:
     region = parse_region("100,50,200,150")
-    assert region.in_fractions(400, 200) == Region(0.25, 0.25, 0.5, 0.75)
-    assert region.in_fractions(200, 100) == Region(0.5, 0.5, 1, 1.5)
-    assert parse_region("0.1,0.2,0.3,0.4").in_fractions(7, 9) == Region(0.1, 0.2, 0.3, 0.4)
+    assert region.in_fractions(400, 200) == PictureArea(0.25, 0.25, 0.5, 0.75)
+    assert region.in_fractions(200, 100) == PictureArea(0.5, 0.5, 1, 1.5)
+    assert parse_region("0.1,0.2,0.3,0.4").in_fractions(7, 9) == PictureArea(0.1, 0.2, 0.3, 0.4)
 
 
 @pytest.mark.parametrize(("width", "height"), [(100, 400), (400, 50)])
@@ -92,21 +92,21 @@ def test_all_are_hidden_unless_something_is_said() -> None:
 
 
 def test_a_box_is_kept_by_where_its_centre_is() -> None:
-    assert chosen(ALL, 640, 480, keep=[Region(0, 0, 0.19, 1)]) == ALL
-    assert chosen(ALL, 640, 480, keep=[Region(0, 0, 0.21, 1)]) == [RIGHT, TINY]
-    assert chosen(ALL, 640, 480, keep=[Region(0, 0, 0.21, 1), Region(0.75, 0, 1, 1)]) == [TINY]
-    assert chosen(ALL, 640, 480, keep=[Region(0, 0, 135, 480, pixels=True)]) == [RIGHT, TINY]
+    assert chosen(ALL, 640, 480, keep=[PictureArea(0, 0, 0.19, 1)]) == ALL
+    assert chosen(ALL, 640, 480, keep=[PictureArea(0, 0, 0.21, 1)]) == [RIGHT, TINY]
+    assert chosen(ALL, 640, 480, keep=[PictureArea(0, 0, 0.21, 1), PictureArea(0.75, 0, 1, 1)]) == [TINY]
+    assert chosen(ALL, 640, 480, keep=[PictureArea(0, 0, 135, 480, pixels=True)]) == [RIGHT, TINY]
 
 
 def test_only_hides_what_it_touches_at_all() -> None:
-    assert chosen(ALL, 640, 480, only=[Region(0.9, 0.6, 1, 1)]) == [RIGHT]  # a corner
-    assert chosen(ALL, 640, 480, only=[Region(0.91, 0, 1, 1)]) == []
-    assert chosen(ALL, 640, 480, only=[Region(0, 0, 0.1, 1), Region(0.5, 0, 0.6, 1)]) == [LEFT, TINY]
+    assert chosen(ALL, 640, 480, only=[PictureArea(0.9, 0.6, 1, 1)]) == [RIGHT]  # a corner
+    assert chosen(ALL, 640, 480, only=[PictureArea(0.91, 0, 1, 1)]) == []
+    assert chosen(ALL, 640, 480, only=[PictureArea(0, 0, 0.1, 1), PictureArea(0.5, 0, 0.6, 1)]) == [LEFT, TINY]
 
 
 def test_keep_goes_before_only() -> None:
-    whole = Region(0, 0, 1, 1)
-    assert chosen(ALL, 640, 480, keep=[Region(0, 0, 0.4, 1)], only=[whole]) == [RIGHT, TINY]
+    whole = PictureArea(0, 0, 1, 1)
+    assert chosen(ALL, 640, 480, keep=[PictureArea(0, 0, 0.4, 1)], only=[whole]) == [RIGHT, TINY]
 
 
 def test_the_longer_side_counts_as_size_in_pixels_of_the_picture() -> None:
@@ -118,15 +118,15 @@ def test_the_longer_side_counts_as_size_in_pixels_of_the_picture() -> None:
 
 def test_what_cant_be_told_is_hidden() -> None:
     box = Found(*[math.nan] * 4)
-    whole, part = [Region(0, 0, 1, 1)], [Region(0, 0, 0.1, 0.1)]
+    whole, part = [PictureArea(0, 0, 1, 1)], [PictureArea(0, 0, 0.1, 0.1)]
     assert chosen([box], 640, 480, keep=whole, only=part, min_size=Size(99, pixels=True)) == [box]
 
 
 @given(
     st.lists(st.builds(Found, *[st.floats(-0.2, 1.2)] * 4), max_size=6),
-    st.lists(st.builds(lambda x, y: Region(x, y, x + 0.3, y + 0.3), *[st.floats(0, 0.7)] * 2), max_size=2),
+    st.lists(st.builds(lambda x, y: PictureArea(x, y, x + 0.3, y + 0.3), *[st.floats(0, 0.7)] * 2), max_size=2),
 )
-def test_keep_and_only_can_but_take_away_and_order_stays(boxes: list[Found], regions: list[Region]) -> None:
+def test_keep_and_only_can_but_take_away_and_order_stays(boxes: list[Found], regions: list[PictureArea]) -> None:
     for hidden in (chosen(boxes, 64, 48, keep=regions), chosen(boxes, 64, 48, only=regions)):
         left = iter(boxes)
         assert all(box in left for box in hidden)

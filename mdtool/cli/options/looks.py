@@ -8,7 +8,7 @@ import typer
 
 if TYPE_CHECKING:
     from recipes.redact import Style
-    from recipes.regions import Region, Size
+    from recipes.regions import PictureArea, Size
 
 
 class ShapeName(StrEnum):
@@ -76,7 +76,7 @@ class ChoiceOptions:
     ] = None
 
     @property
-    def parsed(self) -> "tuple[tuple[Region, ...], tuple[Region, ...], Size | None]":
+    def parsed(self) -> "tuple[tuple[PictureArea, ...], tuple[PictureArea, ...], Size | None]":
         """(keep, only, min_size), as `recipes.regions.chosen` has them. UsageError for what can't be."""
         from mdtool.cli.values import parsed, parsed_regions
         from recipes.regions import parse_size

@@ -287,6 +287,11 @@ class Coordinator:
             about, find = self._plan.about, self._task.videos.find
             assert find
             flight.findings = FindingsFile(
-                self._sink, flight.name, about["model"], find.prompts, about["settings"], found.version.sha256
+                self._sink,
+                flight.name,
+                about["model"],
+                find.prompts,
+                settings=about["settings"],
+                sha256=found.version.sha256,
             )
         flight.findings.write(found.moment, found.verdict)

@@ -13,7 +13,7 @@ from mdtool.jobs.batch.side_outputs import SideOutputs
 from mdtool.media.sources.inputs import Input
 from mdtool.pipeline.annotate import Question
 from mdtool.pipeline.run import Live
-from mdtool.records.findings import Moment, Verdict
+from mdtool.records.findings import FrameFindings, FrameInfo
 from mdtool.tracking.sampling import Sampling
 from mdtool.tracking.tiles import Tiles
 
@@ -120,8 +120,8 @@ class FrameFound:
     number: int
     place: int
     version: Version
-    moment: Moment
-    verdict: Verdict
+    moment: FrameInfo
+    verdict: FrameFindings
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from mdtool.media.sources.open_media import open_medium
 from mdtool.media.video.frame import Frame
 from mdtool.media.video.reader import VideoReader
 from mdtool.pipeline.stages import Pause
-from mdtool.tracking.optical_flow import Cuts, coarse
+from mdtool.tracking.cuts import Cuts, coarse
 from mdtool.tracking.sampling import Sampling
 
 AUTO_SECONDS = 5.0  # from one moment to the next, where no shot begins

@@ -43,7 +43,7 @@ from mdtool.pipeline.run import Inquiry
 from mdtool.pipeline.stages import Pause, ahead_with_pauses
 from mdtool.records.answers import told
 from mdtool.records.run_report import Report
-from mdtool.tracking.detector import finding
+from mdtool.tracking.detector import object_detector
 from mdtool.tracking.tiles import tiled
 
 CODES = {TooSlow: "slow", MemoryError: "memory", EngineError: "model", OutputError: "output", OSError: "output"}
@@ -329,7 +329,7 @@ class Worker:
     def _findings(self, item: WorkItem, version: Version) -> Iterator[Result]:
         videos, model, since = self._task.videos, self._model, time.perf_counter()
         assert videos.find
-        see = tiled(finding(model, videos.find.prompts, videos.find.threshold), videos.tiles)
+        see = tiled(object_detector(model, videos.find.prompts, videos.find.threshold), videos.tiles)
         inquiry, report = Inquiry(videos.find, see, model.name), Report(item.source.name, "", model.name)
         place, size, live = 0, (0, 0), False
 
@@ -342,7 +342,7 @@ class Worker:
             live = is_live(item.source)
             with heeded():
                 tick()
-                made = analysed(item.source, inquiry, report, tick, videos.live, self._task.timeout)
+                made = analysed(item.source, inquiry, report, tick, live=videos.live, timeout=self._task.timeout)
                 with closing(made) as frames:
                     for moment, verdict in frames:
                         yield FrameFound(item.number, place, version, moment, verdict)

@@ -14,10 +14,10 @@ from mdtool.errors import InputError
 from mdtool.jobs.redact.effect import Redaction
 from mdtool.media.canvas import of_rgba
 from mdtool.media.video.reader import VideoReader
-from mdtool.pipeline.annotate import Question, judge
+from mdtool.pipeline.annotate import Question, annotate
 from mdtool.pipeline.stages import Stopwatch
-from mdtool.tracking.detector import finding
-from mdtool.tracking.keyframe_sampler import Judged
+from mdtool.tracking.detector import object_detector
+from mdtool.tracking.keyframe_sampler import AnnotatedFrame
 
 SAME_TIME = 0.02  # seconds
 MOST_PIXELS = 1e6
@@ -77,19 +77,19 @@ def evaluate_redaction(
     """
     wanted = _asked_for(_read_truth(truth), question.prompts, truth)
     exposure = Exposure(clip.name)
-    see = finding(model, question.prompts, question.threshold)
+    detect = object_detector(model, question.prompts, question.threshold)
     since: dict[int, float] = {}
     end = 0.0
     try:
         with VideoReader(clip) as reader:
-            for judged in judge(reader, see, question, reader.rate, Stopwatch()):
-                if isinstance(judged, Judged) and judged.frame.stream == reader.videos[0].index:
+            for annotated in annotate(reader, detect, question, reader.rate, clock=Stopwatch()):
+                if isinstance(annotated, AnnotatedFrame) and annotated.frame.stream == reader.videos[0].index:
                     if exposure.frames >= len(wanted):
                         raise InputError(f"has more frames than {truth}")
-                    if abs(wanted[exposure.frames]["time"] - judged.frame.time) > SAME_TIME:
+                    if abs(wanted[exposure.frames]["time"] - annotated.frame.time) > SAME_TIME:
                         raise InputError(f"its frame {exposure.frames} is at another time than in {truth}")
-                    _compare(judged, wanted[exposure.frames], redaction, exposure=exposure, since=since)
-                    end = judged.frame.time + 1 / reader.rate(judged.frame.stream)
+                    _compare(annotated, wanted[exposure.frames], redaction, exposure=exposure, since=since)
+                    end = annotated.frame.time + 1 / reader.rate(annotated.frame.stream)
     except InputError as error:
         raise InputError(f"{clip}: {error}") from error
     exposure.longest = max([exposure.longest, *(1000 * (end - begin) for begin in since.values())])
@@ -99,11 +99,16 @@ def evaluate_redaction(
 
 
 def _compare(
-    judged: Judged, truth: dict[str, Any], redaction: Redaction, *, exposure: Exposure, since: dict[int, float]
+    annotated: AnnotatedFrame,
+    truth: dict[str, Any],
+    redaction: Redaction,
+    *,
+    exposure: Exposure,
+    since: dict[int, float],
 ) -> None:
-    width, height = judged.frame.shown_size
+    width, height = annotated.frame.shown_size
     painted = np.zeros((height, width, 4), np.uint8)
-    redaction.paint(of_rgba(painted), judged.moment, judged.verdict)
+    redaction.paint(of_rgba(painted), annotated.moment, annotated.verdict)
     painted = painted[:, :, 3]
     covered = painted > 0
     true = np.zeros_like(covered)
@@ -119,15 +124,15 @@ def _compare(
         exposure.area += inside.size
         exposure.bare += bare
         if bare > SHOWING * inside.size:
-            exposure.exposed.append((box["id"], judged.frame.index, bare / inside.size))
+            exposure.exposed.append((box["id"], annotated.frame.index, bare / inside.size))
             exposed_now.add(box["id"])
     for known in set(since) - exposed_now:
-        exposure.longest = max(exposure.longest, 1000 * (judged.frame.time - since.pop(known)))
+        exposure.longest = max(exposure.longest, 1000 * (annotated.frame.time - since.pop(known)))
     for one in exposed_now:
-        since.setdefault(one, judged.frame.time)
+        since.setdefault(one, annotated.frame.time)
     exposure.beyond += int((covered & ~true).sum())
     exposure.frames += 1
-    exposure.looks += judged.verdict.looked
+    exposure.looks += annotated.verdict.looked
 
 
 def _read_truth(path: Path) -> list[dict[str, Any]]:

@@ -4,16 +4,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from engine.contract import Box
 from mdtool.errors import InputError
 from mdtool.jobs.gaze.detector import FACE
 from mdtool.jobs.gaze.lines import GazeLines
 from mdtool.media.canvas import Canvas
-from mdtool.records.findings import Moment, Verdict
-from mdtool.records.regions import box_of, gaze_of
-from recipes.gaze import ALONE, Attention, Gaze, Smoother, who_looks_at
+from mdtool.records.findings import FrameFindings, FrameInfo
+from recipes.gaze import ALONE, Attention, Gaze, Smoother, gaze_of, who_looks_at
 from recipes.gaze_draw import draw_gaze
 from recipes.heatmap import HeatMap, warm
+from recipes.regions import Region
 
 
 @dataclass
@@ -22,7 +21,7 @@ class _Stream:
 
     smoother: Smoother = field(default_factory=Smoother)
     attention: Attention = field(default_factory=Attention)
-    waiting: tuple[Moment, Sequence[Gaze]] | None = None
+    waiting: tuple[FrameInfo, Sequence[Gaze]] | None = None
     step: float = 0.0
 
 
@@ -35,10 +34,10 @@ class Account:
         self._streams: dict[int, _Stream] = {}
         self.heat: HeatMap | None = None  # of the first stream; None before its first frame
         self.people: list[Gaze] = []  # on the frame that was taken last, with whom or what they look at
-        self.things: list[Box] = []  # on the same frame, those that were named
+        self.things: list[Region] = []  # on the same frame, those that were named
         self._peopled: tuple[float, float] | None = None  # when somebody shows in it first and last
 
-    def take(self, moment: Moment, verdict: Verdict) -> None:
+    def take(self, moment: FrameInfo, verdict: FrameFindings) -> None:
         """The next frame."""
         stream = self._streams.setdefault(moment.stream, _Stream())
         if verdict.cut:
@@ -99,13 +98,13 @@ class GazeDrawing:
 
     account: Account
 
-    def paint(self, canvas: Canvas, moment: Moment, verdict: Verdict) -> None:
+    def paint(self, canvas: Canvas, moment: FrameInfo, verdict: FrameFindings) -> None:
         people, things = self.account.people, self.account.things
         if people or things:
             canvas.draw(lambda image: draw_gaze(image, people, things))
 
 
-def seen_in(verdict: Verdict) -> tuple[list[Gaze], list[Box]]:
+def seen_in(verdict: FrameFindings) -> tuple[list[Gaze], list[Region]]:
     """The people on a frame, and the named things; neither where it could not be judged."""
     people, things = [], []
     for region in [] if verdict.hidden else verdict.regions:
@@ -116,5 +115,5 @@ def seen_in(verdict: Verdict) -> tuple[list[Gaze], list[Box]]:
                 "its findings hold faces without gazes: `mdtool gaze --findings` makes those that have them"
             )
         else:
-            things.append(box_of(region))
+            things.append(region)
     return people, things

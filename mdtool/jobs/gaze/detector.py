@@ -1,21 +1,21 @@
 """Finds faces and where each of them looks: what a model is asked by `mdtool gaze`."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from engine.contract import UNLIMITED, Box, Landmarks, Point
 from engine.generation.verbs import VisionModel
-from mdtool.records.findings import Gazed
-from mdtool.tracking.detector import See, Sight, Sighted
+from mdtool.tracking.detector import Detector, ImageFindings, region
 from recipes.head_pose import follow, head_pose
+from recipes.regions import Gazed
 
 FACE = "face"
 
 # Of some pictures, as they are and encoded, and the faces in each: where each of those looks.
-_Look = Callable[[Sequence[np.ndarray], Sequence[Any], Sequence[Sequence[Box]]], list[list[Gazed]]]
+_GazesOf = Callable[[Sequence[np.ndarray], Sequence[Any], Sequence[Sequence[Box]]], list[list[Gazed]]]
 
 
 @dataclass(frozen=True)
@@ -25,31 +25,34 @@ class Accuracy:
     seed: int = 0
 
 
-def gazing(
+def gaze_detector(
     model: VisionModel, targets: Sequence[str] = (), threshold: float | None = None, accuracy: Accuracy | None = None
-) -> See:
+) -> Detector:
     """Faces with their gazes, and the things that `targets` name, each labelled as it was asked for.
 
     A model that has no gaze must have `Landmarks`: then it is the direction of the head that is told.
     """
-    look = _by_model(model, accuracy) if "gaze" in model.abilities.prompts else _by_head(model, threshold)
+    gazes_of = _by_model(model, accuracy) if "gaze" in model.abilities.prompts else _by_head(model, threshold)
 
-    def see_some(images: Sequence[np.ndarray]) -> list[Sight]:
+    def detect_some(images: Sequence[np.ndarray]) -> list[ImageFindings]:
         encoded = model.encode(images)
         faces = [[_inside(box) for box in boxes] for boxes in model.detect(encoded, FACE, threshold, UNLIMITED)]
-        gazes = look(images, encoded, faces)
-        sights = [[Sighted(*each) for each in zip(*of_one, strict=True)] for of_one in zip(faces, gazes, strict=True)]
+        gazes = gazes_of(images, encoded, faces)
+        found = [
+            [region(face, FACE, gaze) for face, gaze in zip(*of_one, strict=True)]
+            for of_one in zip(faces, gazes, strict=True)
+        ]
         for target in targets:
-            for sight, boxes in zip(sights, model.detect(encoded, target, threshold, UNLIMITED), strict=True):
-                sight += [Sighted(replace(box, label=target)) for box in boxes]
-        return [Sight(sight) for sight in sights]
+            for regions, boxes in zip(found, model.detect(encoded, target, threshold, UNLIMITED), strict=True):
+                regions += [region(box, target) for box in boxes]
+        return [ImageFindings(regions) for regions in found]
 
-    def see(images: Sequence[np.ndarray]) -> list[Sight]:
+    def detect(images: Sequence[np.ndarray]) -> list[ImageFindings]:
         """A few at a time, for what is encoded takes much memory."""
         step = model.pictures_at_once
-        return [sight for at in range(0, len(images), step) for sight in see_some(images[at : at + step])]
+        return [found for at in range(0, len(images), step) for found in detect_some(images[at : at + step])]
 
-    return see
+    return detect
 
 
 def _inside(face: Box) -> Box:
@@ -58,8 +61,10 @@ def _inside(face: Box) -> Box:
     return Box(x_min, y_min, x_max, y_max, FACE, face.score)
 
 
-def _by_model(model: VisionModel, accuracy: Accuracy | None) -> _Look:
-    def look(images: Sequence[np.ndarray], encoded: Sequence[Any], faces: Sequence[Sequence[Box]]) -> list[list[Gazed]]:
+def _by_model(model: VisionModel, accuracy: Accuracy | None) -> _GazesOf:
+    def gazes_of(
+        images: Sequence[np.ndarray], encoded: Sequence[Any], faces: Sequence[Sequence[Box]]
+    ) -> list[list[Gazed]]:
         boxes = [face for of_one in faces for face in of_one]
         if accuracy is None:
             found = model.detect_gaze(_each(encoded, faces), [_middle(face) for face in boxes])
@@ -71,20 +76,22 @@ def _by_model(model: VisionModel, accuracy: Accuracy | None) -> _Look:
         gazes = (Gazed((point.x, point.y), True) if point else Gazed(None, False) for point in found)
         return _shared_out(gazes, faces)
 
-    return look
+    return gazes_of
 
 
-def _by_head(model: VisionModel, threshold: float | None) -> _Look:
+def _by_head(model: VisionModel, threshold: float | None) -> _GazesOf:
     assert isinstance(model, Landmarks)
 
-    def look(images: Sequence[np.ndarray], encoded: Sequence[Any], faces: Sequence[Sequence[Box]]) -> list[list[Gazed]]:
+    def gazes_of(
+        images: Sequence[np.ndarray], encoded: Sequence[Any], faces: Sequence[Sequence[Box]]
+    ) -> list[list[Gazed]]:
         sizes = _each([image.shape[1::-1] for image in images], faces)
         boxes = (face for of_one in faces for face in of_one)
         landmarks = (marks for of_one in model.landmarks(encoded, threshold) for marks in of_one)
         gazes = (_headed(*each) for each in zip(landmarks, boxes, sizes, strict=True))
         return _shared_out(gazes, faces)
 
-    return look
+    return gazes_of
 
 
 def _headed(landmarks: np.ndarray, face: Box, size: tuple[int, int]) -> Gazed:

@@ -23,14 +23,14 @@ from mdtool.media.video.frame_grabber import picture_at
 from mdtool.pipeline.analyse import analyse
 from mdtool.pipeline.findings_file import RecordedFindings
 from mdtool.pipeline.process_input import check_target, rework
-from mdtool.pipeline.resume import resumable
+from mdtool.pipeline.resume import resumable, seconds_of_file
 from mdtool.pipeline.run import Form, Inquiry, Live, Run
 from mdtool.pipeline.targets import Target, Targets
 from mdtool.pipeline.work_folder import Work
-from mdtool.records.findings import Both, FindingsFile, Lines, Moment, Verdict
+from mdtool.records.findings import Both, FindingsFile, FrameFindings, FrameInfo, Lines
 from mdtool.records.run_report import Report
-from mdtool.tracking.interpolation import between_looks
-from mdtool.tracking.since_keyframe import SinceLook
+from mdtool.tracking.interpolation import between_keyframes
+from mdtool.tracking.since_keyframe import SinceKeyframe
 
 
 @dataclass(frozen=True)
@@ -94,8 +94,11 @@ class Gazing:
         if live:
             return finished(self._follow(source, target), self.console)
         assert not isinstance(target, Address)
-        settings = {"form": self.form, "writes": self.targets is not None}
-        with resumable(source, target, self.known, settings, self.console, self.beside) as (known, work):
+        settings, lasts = {"form": self.form, "writes": self.targets is not None}, seconds_of_file(source)
+        with resumable(source, target, self.known, settings, lasts=lasts, console=self.console, beside=self.beside) as (
+            known,
+            work,
+        ):
             report = self._look_and_show(source, target, known, work)
         return finished(report, self.console)
 
@@ -105,10 +108,10 @@ class Gazing:
             raise UsageError("--from-findings: what plays live was not there before; leave it out")
         if self.heat:
             raise UsageError("--heat: goes over a picture of the input, which plays live; make it of a recording")
-        account, since = self._account(source), SinceLook()
+        account, since = self._account(source), SinceKeyframe()
         findings = FindingsFile(self.findings, source.name, self.known.model, self.prompts) if self.findings else None
 
-        def noted(moment: Moment, verdict: Verdict) -> None:
+        def noted(moment: FrameInfo, verdict: FrameFindings) -> None:
             if findings:
                 findings.write(moment, verdict)
             account.take(moment, since.refined(moment, verdict))
@@ -116,9 +119,9 @@ class Gazing:
         if self.targets:
             run = self._run(self.known, account)
             run.noted = noted
-            report = rework(source, target, self.targets.overwrite, run)
+            report = rework(source, target, run, overwrite=self.targets.overwrite)
         else:
-            report = analyse(source, self.known, noted, progress_on(self.console), self.live)
+            report = analyse(source, self.known, noted, progress_on(self.console), live=self.live)
         account.finish()
         return GazeReport(**vars(report), attention=account.as_dict())
 
@@ -128,12 +131,12 @@ class Gazing:
                 return self._show(spooled(source, stack) if self.heat else source, target, known, work)
             source = spooled(source, stack)
             if self.targets and target is not None:
-                check_target(source, target, self.targets.overwrite, self.form)
+                check_target(source, target, self.form, overwrite=self.targets.overwrite)
             # without a name, so that nothing is left of it however the program ends
             spool = stack.enter_context(tempfile.TemporaryFile("w+", encoding="utf-8", errors="backslashreplace"))
             sha256 = content_digest(source) if self.findings else ""
             findings = FindingsFile(Both(spool, self.findings), source.name, known.model, self.prompts, sha256=sha256)
-            looked = analyse(source, known, findings.write, progress_on(self.console), self.live)
+            looked = analyse(source, known, findings.write, progress_on(self.console), live=self.live)
             self.console.clear()
             told = self._show(source, target, spool, work)
         _add(told, looked)
@@ -144,12 +147,13 @@ class Gazing:
     ) -> GazeReport:
         """Draws and sums up what the findings say. target None: stdout, if anything is drawn."""
         by_name = isinstance(findings, Path) and not self.many
-        known = RecordedFindings(findings, source.name, by_name, partial(content_digest, source), between_looks)
+        digest = partial(content_digest, source)
+        known = RecordedFindings(findings, source.name, by_name, digest=digest, refined=between_keyframes)
         account = self._account(source)
         if self.targets:
             run = self._run(known, account)
             run.work, run.noted = work, account.take
-            report = rework(source, target, self.targets.overwrite, run)
+            report = rework(source, target, run, overwrite=self.targets.overwrite)
         else:
             report = self._read(source, known, account)
         account.finish()

@@ -22,7 +22,7 @@ from typing import Any
 
 from engine.contract import Point
 from mdtool.errors import named
-from mdtool.records.findings import SIDES, Lines, Moment
+from mdtool.records.findings import SIDES, FrameInfo, Lines
 from recipes.gaze import Gaze, mutual
 
 SCHEMA = "mdtool.gaze/1"
@@ -36,7 +36,7 @@ class GazeLines:
         self._file = file
         self._source = source
 
-    def write(self, moment: Moment, hidden: bool, people: Sequence[Gaze]) -> None:
+    def write(self, moment: FrameInfo, hidden: bool, people: Sequence[Gaze]) -> None:
         entry = {
             "schema": SCHEMA,
             "source": self._source,

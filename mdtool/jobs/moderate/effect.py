@@ -8,7 +8,7 @@ from mdtool.jobs.moderate.judgement import Judgement
 from mdtool.jobs.redact.effect import hide
 from mdtool.media.canvas import Canvas, Colour
 from mdtool.media.video.edits import Edit, Spans, joined
-from mdtool.records.findings import Moment, Verdict
+from mdtool.records.findings import FrameFindings, FrameInfo
 from recipes.policy import Policy, Rule, objects_of
 from recipes.redact import blank
 
@@ -35,12 +35,12 @@ class Moderation:
         rulings = [ruling for ruling in self.judgement.verdict.rulings if ruling.hit]
         return [(r.rule, Spans(r.spans)) for r in rulings if r.rule.style or r.rule.action == "cover"]
 
-    def paint(self, canvas: Canvas, moment: Moment, verdict: Verdict) -> None:
+    def paint(self, canvas: Canvas, moment: FrameInfo, verdict: FrameFindings) -> None:
         hits = [rule for rule, spans in self._hits if spans.holds(moment.time)]
         act(hits, self.policy, canvas, verdict, colour=self.colour)
 
 
-def act(hits: Sequence[Rule], policy: Policy, canvas: Canvas, verdict: Verdict, *, colour: Colour) -> None:
+def act(hits: Sequence[Rule], policy: Policy, canvas: Canvas, verdict: FrameFindings, *, colour: Colour) -> None:
     """Does to a picture what the rules that are hit on it want; what is to be cut and is still there is covered."""
     if (verdict.hidden and policy.hides) or any(rule.action in ("cover", "cut") for rule in hits):
         blank(canvas.planes, canvas.fill(colour))

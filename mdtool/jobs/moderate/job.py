@@ -27,12 +27,11 @@ from mdtool.media.video.writer import muxer_for
 from mdtool.pipeline.analyse import analyse
 from mdtool.pipeline.findings_file import RecordedFindings, records, records_of
 from mdtool.pipeline.process_input import STILL_SUFFIXES, rework
-from mdtool.pipeline.resume import resumable
+from mdtool.pipeline.resume import resumable, seconds_of_file
 from mdtool.pipeline.run import Form, Inquiry, Live, Run
 from mdtool.pipeline.targets import Targets
 from mdtool.pipeline.work_folder import Work
-from mdtool.records.findings import Both, FindingsFile, Lines, Moment
-from mdtool.records.findings import Verdict as Seen
+from mdtool.records.findings import Both, FindingsFile, FrameFindings, FrameInfo, Lines
 from mdtool.records.run_report import Report
 from mdtool.report.contents import Chapter
 from mdtool.report.page import page
@@ -89,8 +88,12 @@ class Moderating:
         if not writes and not self._verdict_wanted:
             return Exit.OK
         settings = {"policy": self.policy, "colour": self.colour, "form": self.form, "writes": writes}
+        lasts = seconds_of_file(source)
         with (
-            resumable(source, target, self.known, settings, self.console, self.page) as (known, work),
+            resumable(source, target, self.known, settings, lasts=lasts, console=self.console, beside=self.page) as (
+                known,
+                work,
+            ),
             ExitStack() as stack,
         ):
             once = spooled(source, stack) if writes or self.page else source
@@ -117,14 +120,14 @@ class Moderating:
             outputs = [Both(spool, self.findings)] if self.page else [self.findings] if self.findings else []
             files = [FindingsFile(file, source.name, self.known.model, self.policy.prompts) for file in outputs]
 
-            def noted(moment: Moment, verdict: Seen) -> None:
+            def noted(moment: FrameInfo, verdict: FrameFindings) -> None:
                 for file in files:
                     file.write(moment, verdict)
                 judging.add(moment, verdict)
                 moderation.take(moment, verdict)
 
             if self.report_only:
-                report = analyse(source, self.known, noted, progress_on(self.console), self.live)
+                report = analyse(source, self.known, noted, progress_on(self.console), live=self.live)
             else:
                 run = Run(
                     self.known,
@@ -136,7 +139,7 @@ class Moderating:
                     noted=noted,
                     progress=progress_on(self.console),
                 )
-                report = rework(source, target, self.targets.overwrite, run)
+                report = rework(source, target, run, overwrite=self.targets.overwrite)
             report.hidden = report.hidden if self.policy.hides and not self.report_only else 0
             judged = judging.finished()
             spool.flush()
@@ -170,7 +173,7 @@ class Moderating:
             findings = FindingsFile(
                 Both(file, self.findings), source.name, known.model, self.policy.prompts, sha256=sha256
             )
-            report = analyse(source, known, findings.write, progress_on(self.console), self.live)
+            report = analyse(source, known, findings.write, progress_on(self.console), live=self.live)
             self.console.clear()
         report.hidden = 0  # nothing is yet
         file.flush()
@@ -212,7 +215,7 @@ class Moderating:
             covers_unjudged=self.policy.hides,
             progress=progress_on(self.console),
         )
-        done = rework(source, target, self.targets.overwrite, run)
+        done = rework(source, target, run, overwrite=self.targets.overwrite)
         report.target, report.incomplete = done.target, done.incomplete
         report.hidden = done.hidden if self.policy.hides else 0
         report.seconds += done.seconds

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from engine.contract import normalise
 from mdtool.errors import InputError, UsageError
 from mdtool.media.video.edits import Spans, joined
-from mdtool.records.findings import Moment, Record
-from mdtool.records.findings import Verdict as Known
+from mdtool.records.findings import FrameFindings, FrameInfo, Record
 from recipes.policy import Policy, Rule, objects_of
-from recipes.verdict import Reply, Ruling, Seen, Tally, Verdict
+from recipes.regions import Region
+from recipes.verdict import Reply, Ruling, Tally, Verdict
 
-Found = Mapping[str, Sequence[Seen] | Reply] | None
+Found = Mapping[str, Sequence[Region] | Reply] | None
 NO_REPLIES: Mapping[str, str] = {}
 ROUNDING = 0.002  # seconds by which a frame may seem to end before the next, where clocks count milliseconds
 
@@ -47,7 +47,7 @@ class Judging:
         self._policy = policy
         self._clips: dict[int, _Clip] = {}
 
-    def add(self, moment: Moment, known: Known) -> None:
+    def add(self, moment: FrameInfo, known: FrameFindings) -> None:
         if moment.stream not in self._clips:
             self._clips[moment.stream] = _Clip(self._policy)
         self._clips[moment.stream].add(moment, known)
@@ -86,11 +86,11 @@ class _Clip:
         self._policy = policy
         self._tally = Tally(policy)
         self._before: Mapping[str, str] | None = None  # what was replied at the last look of this shot
-        self._waiting: list[tuple[Moment, Known]] = []
-        self._newest: tuple[Moment, Found] | None = None
+        self._waiting: list[tuple[FrameInfo, FrameFindings]] = []
+        self._newest: tuple[FrameInfo, Found] | None = None
         self._step = 0.0  # seconds from frame to frame, as last seen
 
-    def add(self, moment: Moment, known: Known) -> None:
+    def add(self, moment: FrameInfo, known: FrameFindings) -> None:
         if known.cut:
             self._settle(NO_REPLIES)
             self._before = None
@@ -116,7 +116,7 @@ class _Clip:
             self._pass_on(moment, found)
         self._waiting = []
 
-    def _pass_on(self, moment: Moment, found: Found) -> None:
+    def _pass_on(self, moment: FrameInfo, found: Found) -> None:
         if self._newest:
             newest, known = self._newest
             self._step = max(0.0, moment.time - newest.time)
@@ -124,7 +124,7 @@ class _Clip:
             self._count(newest, known, self._step if whole else newest.duration)
         self._newest = moment, found
 
-    def _count(self, moment: Moment, found: Found, duration: float) -> None:
+    def _count(self, moment: FrameInfo, found: Found, duration: float) -> None:
         self._tally.add(moment.frame, moment.time, duration, found)
         if found is not None:
             return
@@ -136,8 +136,8 @@ class _Clip:
 
 
 def found_by(
-    rule: Rule, moment: Moment, known: Known, *, before: Mapping[str, str], after: Mapping[str, str]
-) -> Sequence[Seen] | Reply:
+    rule: Rule, moment: FrameInfo, known: FrameFindings, *, before: Mapping[str, str], after: Mapping[str, str]
+) -> Sequence[Region] | Reply:
     """What counts for the rule on a frame. before, after: the replies at the looks around it."""
     if not rule.question:
         return objects_of(rule, known.regions, *moment.size)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from mdtool.jobs.moderate.effect import act
 from mdtool.jobs.moderate.judgement import NO_REPLIES, found_by
 from mdtool.media.canvas import Canvas, Colour
-from mdtool.records.findings import Moment, Verdict
+from mdtool.records.findings import FrameFindings, FrameInfo
 from recipes.policy import SILENT, Policy, Rule
 from recipes.verdict import hit
 
@@ -25,7 +25,7 @@ class LiveModeration:
     _replies: Mapping[str, str] = field(default_factory=dict)
     _unjudged: bool = False
 
-    def take(self, moment: Moment, verdict: Verdict) -> None:
+    def take(self, moment: FrameInfo, verdict: FrameFindings) -> None:
         """The next frame, which may be painted then."""
         if verdict.looked:
             self._replies = verdict.replies
@@ -34,7 +34,7 @@ class LiveModeration:
         self._unjudged = verdict.hidden
         self._hits = [rule for rule in self.policy.rules if not verdict.hidden and self._is_hit(rule, moment, verdict)]
 
-    def _is_hit(self, rule: Rule, moment: Moment, verdict: Verdict) -> bool:
+    def _is_hit(self, rule: Rule, moment: FrameInfo, verdict: FrameFindings) -> bool:
         return hit(rule, found_by(rule, moment, verdict, before=self._replies, after=NO_REPLIES)) is not None
 
     def is_silent(self) -> bool:
@@ -42,5 +42,5 @@ class LiveModeration:
         rules = self.policy.rules if self._unjudged else self._hits
         return any(rule.action in SILENT for rule in rules)
 
-    def paint(self, canvas: Canvas, moment: Moment, verdict: Verdict) -> None:
+    def paint(self, canvas: Canvas, moment: FrameInfo, verdict: FrameFindings) -> None:
         act(self._hits, self.policy, canvas, verdict, colour=self.colour)

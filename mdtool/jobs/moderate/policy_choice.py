@@ -8,7 +8,7 @@ from mdtool.errors import UsageError
 from mdtool.jobs.moderate.policy_file import load_policy
 from recipes.policy import Action, Policy, Thresholds, of_prompts
 from recipes.redact import Style
-from recipes.regions import Region
+from recipes.regions import PictureArea
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,8 @@ class PromptRules:
     action: str | None = None
     style: Mapping[str, Any] = field(default_factory=dict)
     thresholds: Mapping[str, Any] = field(default_factory=dict)
-    only: Sequence[Region] = ()
-    keep: Sequence[Region] = ()
+    only: Sequence[PictureArea] = ()
+    keep: Sequence[PictureArea] = ()
 
     @property
     def given(self) -> list[str]:

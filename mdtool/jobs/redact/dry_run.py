@@ -68,7 +68,7 @@ def _lines(medium: object, question: Question, inquiry: Inquiry | None) -> Itera
     fewest = windows + 1 if sampling.auto else regular - windows
     looks = [min(n, frames, question.max_calls or frames) for n in (fewest, most)]
     begin = time.perf_counter()
-    inquiry.see([np.zeros((*size, 3), np.uint8)])
+    inquiry.detect([np.zeros((*size, 3), np.uint8)])
     each = time.perf_counter() - begin
     most_seconds = looks[1] * each
     yield f"{inquiry.model} looks at {looks[0]} to {looks[1]} of them: about {most_seconds:.0f} s of its time at most"

@@ -4,9 +4,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from mdtool.media.canvas import Canvas, Colour
-from mdtool.records.findings import Moment, Verdict
-from recipes.redact import Area, Style, blank, redact
-from recipes.regions import Rectangle, Region, Size, chosen
+from mdtool.records.findings import FrameFindings, FrameInfo
+from recipes.redact import Style, blank, redact
+from recipes.regions import PictureArea, Region, Size, chosen
 
 
 @dataclass(frozen=True)
@@ -15,11 +15,11 @@ class Redaction:
 
     style: Style = Style()
     colour: Colour = (0, 0, 0)
-    keep: tuple[Region, ...] = ()
-    only: tuple[Region, ...] = ()
+    keep: tuple[PictureArea, ...] = ()
+    only: tuple[PictureArea, ...] = ()
     min_size: Size | None = None
 
-    def paint(self, canvas: Canvas, moment: Moment, verdict: Verdict) -> None:
+    def paint(self, canvas: Canvas, moment: FrameInfo, verdict: FrameFindings) -> None:
         if verdict.hidden:
             blank(canvas.planes, canvas.fill(self.colour))
             return
@@ -29,9 +29,9 @@ class Redaction:
         hide(canvas, chosen_ones, self.style, self.colour)
 
 
-def hide(canvas: Canvas, regions: Iterable[Rectangle], style: Style, colour: Colour) -> None:
+def hide(canvas: Canvas, regions: Iterable[Region], style: Style, colour: Colour) -> None:
     """Paints over the regions, in fractions of the picture as displayed."""
     turned = canvas.orientation
-    areas = [Area(*turned.to_stored((r.x_min, r.y_min, r.x_max, r.y_max))) for r in regions]
+    stored = [region.at(turned.to_stored(region.sides)) for region in regions]
     x, y = style.margins
-    redact(canvas.planes, areas, replace(style, margin=(y, x)) if turned.swaps_sides else style, canvas.fill(colour))
+    redact(canvas.planes, stored, replace(style, margin=(y, x)) if turned.swaps_sides else style, canvas.fill(colour))

@@ -1,6 +1,7 @@
 """Redacts every input there is."""
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,8 +12,8 @@ from mdtool.jobs.recorded_findings import recorded
 from mdtool.jobs.redact.effect import Redaction
 from mdtool.media.sources.inputs import Input
 from mdtool.media.sources.open_media import content_digest
-from mdtool.pipeline.process_input import rework
-from mdtool.pipeline.resume import resumable
+from mdtool.pipeline.process_input import open_input, rework_opened
+from mdtool.pipeline.resume import resumable, seconds_of
 from mdtool.pipeline.run import Form, Inquiry, Live, Run
 from mdtool.pipeline.targets import Targets
 from mdtool.records.findings import FindingsFile, Lines
@@ -38,8 +39,11 @@ class Redacting:
         target = self.targets.of(source)
         if not self.targets.take(source, target, self.console):
             return Exit.OK
-        settings = {"redaction": self.redaction, "form": self.form}
-        with resumable(source, target, self.known, settings, self.console) as (known, work):
+        with ExitStack() as stack:
+            medium = open_input(source, stack, self.live.duration)
+            settings, lasts = {"redaction": self.redaction, "form": self.form}, seconds_of(medium)
+            keeping = resumable(source, target, self.known, settings, lasts=lasts, console=self.console)
+            known, work = stack.enter_context(keeping)
             run = Run(
                 recorded(known, source, self.targets) if isinstance(known, Path) else known,
                 self.redaction,
@@ -52,5 +56,5 @@ class Redacting:
                 run.findings = FindingsFile(
                     self.findings, source.name, run.model, self.prompts, sha256=content_digest(source)
                 )
-            report = rework(source, target, self.targets.overwrite, run)
+            report = rework_opened(source, medium, target, run, overwrite=self.targets.overwrite)
         return finished(report, self.console)

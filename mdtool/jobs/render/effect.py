@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 from engine.contract import normalise
 from mdtool.media.canvas import Canvas, Colour
 from mdtool.pipeline.run import Treatment
-from mdtool.records.findings import Moment, Verdict
+from mdtool.records.findings import FrameFindings, FrameInfo
 from recipes.overlay import Name, mark, mark_unjudged
-from recipes.regions import Region, Size, chosen
+from recipes.regions import PictureArea, Size, chosen
 
 
 @dataclass(frozen=True)
@@ -16,11 +16,11 @@ class Marking:
 
     name: Name
     colour: Colour | None = None
-    keep: tuple[Region, ...] = ()
-    only: tuple[Region, ...] = ()
+    keep: tuple[PictureArea, ...] = ()
+    only: tuple[PictureArea, ...] = ()
     min_size: Size | None = None
 
-    def paint(self, canvas: Canvas, moment: Moment, verdict: Verdict) -> None:
+    def paint(self, canvas: Canvas, moment: FrameInfo, verdict: FrameFindings) -> None:
         if verdict.hidden:
             canvas.draw(mark_unjudged)
         elif objects := chosen(
@@ -36,6 +36,6 @@ class OnlyLabelled:
     treatment: Treatment
     labels: frozenset[str]  # normalised
 
-    def paint(self, canvas: Canvas, moment: Moment, verdict: Verdict) -> None:
+    def paint(self, canvas: Canvas, moment: FrameInfo, verdict: FrameFindings) -> None:
         regions = [region for region in verdict.regions if normalise(region.label) in self.labels]
         self.treatment.paint(canvas, moment, replace(verdict, regions=regions))

@@ -36,7 +36,7 @@ class Rendering:
             return Exit.OK
         known = recorded(self.findings, source, self.targets)
         run = Run(known, self.treatment, self.form, progress=progress_on(self.console))
-        return finished(rework(source, target, self.targets.overwrite, run), self.console)
+        return finished(rework(source, target, run, overwrite=self.targets.overwrite), self.console)
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,9 @@ from mdtool.media.sources.inputs import Input
 from mdtool.media.sources.open_media import content_digest
 from mdtool.media.video.frame_grabber import pictures_at
 from mdtool.pipeline.findings_file import records
-from mdtool.records.regions import box_of, gaze_of
 from mdtool.report.contents import Attention, Chapter, Example, Picture, Row
 from recipes.draw import colours_of, draw
-from recipes.gaze import who_looks_at
+from recipes.gaze import gaze_of, who_looks_at
 from recipes.gaze_draw import draw_gaze
 from recipes.heatmap import HeatMap
 from recipes.text_labels import Colour
@@ -137,13 +136,13 @@ def _pictures(source: Input, candidates: list[Candidate], sha256: str) -> Iterat
 
 def _example(candidate: Candidate, picture: np.ndarray, still: bool, colours: Mapping[str, Colour]) -> Example:
     """Where people look somewhere, it is drawn as `mdtool gaze` draws it: with the numbers that the tables have."""
-    boxes = [box_of(region) for region in candidate.regions if not region.gaze]
-    people = who_looks_at([gaze_of(region) for region in candidate.regions if region.gaze], boxes)
+    things = [region for region in candidate.regions if not region.gaze]
+    people = who_looks_at([gaze_of(region) for region in candidate.regions if region.gaze], things)
     drawn = _scaled(picture, EXAMPLE_SIDE).copy()
     if people:
-        draw_gaze(drawn, people, boxes)
+        draw_gaze(drawn, people, things)
     else:
-        drawn = draw(drawn, boxes, colours)
+        drawn = draw(drawn, things, colours)
     return Example(_jpeg(drawn), candidate.labels, None if still else candidate.moment.time)
 
 

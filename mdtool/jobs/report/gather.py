@@ -5,11 +5,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from engine.contract import normalise
-from mdtool.records.findings import Moment, Record, Region
-from mdtool.records.regions import box_of, gaze_of
-from recipes.gaze import ALONE, Attention, who_looks_at
+from mdtool.records.findings import FrameInfo, Record
+from recipes.gaze import ALONE, Attention, gaze_of, who_looks_at
 from recipes.heatmap import HeatMap, warm
 from recipes.policy import objects_of
+from recipes.regions import Region
 from recipes.verdict import BRIDGE, Ruling, Verdict, share
 
 MOST_CANDIDATES = 48  # for example frames
@@ -28,7 +28,7 @@ class Presence:
     spans: list[list[float]] = field(default_factory=list)
     last: dict[int, int] = field(default_factory=dict)  # stream -> frame
 
-    def add(self, moment: Moment, regions: Sequence[Region]) -> None:
+    def add(self, moment: FrameInfo, regions: Sequence[Region]) -> None:
         self.tracks |= {(moment.stream, region.track) for region in regions}
         self.frames += 1
         self.largest = max(self.largest, share(regions))
@@ -47,7 +47,7 @@ class Candidate:
     """A frame that may be shown as an example, the worthier the better."""
 
     worth: tuple[bool, bool, float]
-    moment: Moment
+    moment: FrameInfo
     regions: Sequence[Region]
     labels: Sequence[str]
 
@@ -176,7 +176,7 @@ class Gathered:
             self._faces |= {region.label for region in looking}
             self.by_head |= any(region.gaze and region.gaze.method == "head" for region in looking)
             people = [gaze_of(region) for region in regions if region.label in self._faces]
-            things = [box_of(region) for region in regions if region.label not in self._faces]
+            things = [region for region in regions if region.label not in self._faces]
             of_stream = self.attention.setdefault(record.moment.stream, Attention())
             of_stream.add(who_looks_at(people, things), seconds)
 

@@ -13,13 +13,13 @@ from mdtool.media.sources.inputs import Input
 from mdtool.media.sources.open_media import open_medium
 from mdtool.media.video.frame import Frame
 from mdtool.media.video.reader import VideoReader
-from mdtool.records.findings import Moment
+from mdtool.records.findings import FrameInfo
 
 NEAR = 2.0  # seconds: a frame that follows so soon is reached by decoding on, not by seeking
 SAME_TIME = 1e-4  # seconds
 
 
-def pictures_at(source: Input, moments: Sequence[Moment]) -> Iterator[tuple[Moment, np.ndarray]]:
+def pictures_at(source: Input, moments: Sequence[FrameInfo]) -> Iterator[tuple[FrameInfo, np.ndarray]]:
     """HxWx3 uint8 sRGB as displayed, in about their order, of those moments for which it has a frame of the size.
 
     InputError where it can't be read.
@@ -77,7 +77,7 @@ def _shown_at(animation: Animation, time: float) -> np.ndarray:
     return animation.srgb(shown)
 
 
-def _of_video(reader: VideoReader, moments: Sequence[Moment]) -> Iterator[tuple[Moment, np.ndarray]]:
+def _of_video(reader: VideoReader, moments: Sequence[FrameInfo]) -> Iterator[tuple[FrameInfo, np.ndarray]]:
     frames: Iterator[Frame] = iter(())
     stream, at = -1, -math.inf
     for moment in moments:
@@ -94,7 +94,7 @@ def _of_video(reader: VideoReader, moments: Sequence[Moment]) -> Iterator[tuple[
                 break
 
 
-def _of_animation(animation: Animation, by_frame: dict[int, Moment]) -> Iterator[tuple[Moment, np.ndarray]]:
+def _of_animation(animation: Animation, by_frame: dict[int, FrameInfo]) -> Iterator[tuple[FrameInfo, np.ndarray]]:
     for index, (pixels, _) in enumerate(animation.frames()):
         if index in by_frame:
             yield by_frame[index], animation.srgb(pixels)

@@ -14,7 +14,7 @@ from findings_made import lines_of
 from media_made import SAMPLES, frames_of, make_video
 from program import QUICK, Outcome, environment, redact, run, started, wait_until
 
-from mdtool.records.findings import Verdict
+from mdtool.records.findings import FrameFindings
 
 ODD_NAMES = [
     "with spaces.mp4",
@@ -205,7 +205,7 @@ def test_a_run_that_fails_leaves_a_finished_output_that_is_linked_as_a_part(tmp_
     target.write_bytes(b"precious")
     os.link(target, tmp_path / ".out.mp4.part")
     findings = tmp_path / "f.jsonl"
-    findings.write_text(lines_of(source, [Verdict()] * 5, size=(128, 96)))
+    findings.write_text(lines_of(source, [FrameFindings()] * 5, size=(128, 96)))
     fails(redact(source, "-o", target, "--overwrite", "--from-findings", findings), "frame 5", code=1)
     assert target.read_bytes() == b"precious"
     only(tmp_path, "a.mp4", "f.jsonl", "out.mp4")

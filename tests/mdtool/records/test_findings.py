@@ -16,7 +16,8 @@ from program import Outcome, redact, run
 from mdtool.errors import InputError
 from mdtool.jobs.bench.recipe import lengthen
 from mdtool.pipeline.findings_file import RecordedFindings, records
-from mdtool.records.findings import SCHEMA, FindingsFile, Gazed, Moment, Region, Verdict
+from mdtool.records.findings import SCHEMA, FindingsFile, FrameFindings, FrameInfo
+from recipes.regions import Gazed, Region
 
 FRAMES = 40
 SOLID = ("--style", "solid", "--color", "#ff00ff")
@@ -26,16 +27,16 @@ FIELDS = {
 }
 OBJECT_FIELDS = {"label", "track", "score", "seen", "x_min", "y_min", "x_max", "y_max"}
 VERDICTS = [
-    Verdict([Region(0.1, 0.2, 0.3, 0.4, "face", 1, 0.875, True)], looked=True),
-    Verdict([Region(0.1, 0.2, 0.3, 0.4, "人脸", 1, None, False), Region(-0.1, 0, 1, 1.5, "", 2, 0.5, False)]),
-    Verdict(hidden=True),
-    Verdict(),
+    FrameFindings([Region(0.1, 0.2, 0.3, 0.4, "face", 1, 0.875, True)], looked=True),
+    FrameFindings([Region(0.1, 0.2, 0.3, 0.4, "人脸", 1, None, False), Region(-0.1, 0, 1, 1.5, "", 2, 0.5, False)]),
+    FrameFindings(hidden=True),
+    FrameFindings(),
 ]
 
 
 def write(
     path: Path,
-    verdicts: Sequence[Verdict] = VERDICTS,
+    verdicts: Sequence[FrameFindings] = VERDICTS,
     source: str = "in/clip.mp4",
     stream: int = 0,
     size: tuple[int, int] = (640, 360),
@@ -44,13 +45,13 @@ def write(
     with path.open("a", encoding="utf-8") as file:
         findings = FindingsFile(file, source, "centerface", ["face", "plate"], sha256=sha256)
         for number, verdict in enumerate(verdicts):
-            findings.write(Moment(stream, number, number / 30, 1 / 30, size), verdict)
+            findings.write(FrameInfo(stream, number, number / 30, 1 / 30, size), verdict)
     return path
 
 
 def entry(**changes: Any) -> dict[str, Any]:
     file = io.StringIO()
-    FindingsFile(file, "clip.mp4", "centerface", ["face"]).write(Moment(), VERDICTS[0])
+    FindingsFile(file, "clip.mp4", "centerface", ["face"]).write(FrameInfo(), VERDICTS[0])
     return {**json.loads(file.getvalue()), **changes}
 
 
@@ -81,14 +82,14 @@ def test_a_line_has_all_fields(tmp_path: Path) -> None:
 def test_gazes_replies_and_cuts_are_read_again(tmp_path: Path) -> None:
     looks = [Gazed((0.25, 1.5), True), Gazed(None, False), Gazed((0.5, 0.5), True, "head"), Gazed(None, None, "head")]
     faces = [Region(0.1, 0.1, 0.3, 0.3, "face", n, None, True, look) for n, look in enumerate(looks)]
-    verdict = Verdict(faces, looked=True, cut=True, replies={"Is it raining?": "No, \n not at all"})
+    verdict = FrameFindings(faces, looked=True, cut=True, replies={"Is it raining?": "No, \n not at all"})
     assert read(write(tmp_path / "f", [verdict])).of(0, 0) == verdict
 
 
 def test_records_say_when_and_how_large(tmp_path: Path) -> None:
     read_again = list(records(write(tmp_path / "f", stream=2)))
     assert [record.moment.frame for record in read_again] == [0, 1, 2, 3]
-    assert read_again[1].moment == Moment(
+    assert read_again[1].moment == FrameInfo(
         2, 1, pytest.approx(1 / 30, abs=1e-6), pytest.approx(1 / 30, abs=1e-6), (640, 360)
     )
     assert {(record.source, record.model, record.prompts) for record in read_again} == {
@@ -261,7 +262,7 @@ def test_from_findings_the_same_is_hidden(clip: Path, first_run: tuple[Path, Pat
 
 def test_findings_decide_and_nothing_else(clip: Path, tmp_path: Path) -> None:
     path, box = tmp_path / "f", Region(0.25, 0.5, 0.5, 0.75, "nothing", 1, None, False)
-    write(path, [Verdict([box] if n % 2 else []) for n in range(FRAMES)], str(clip))
+    write(path, [FrameFindings([box] if n % 2 else []) for n in range(FRAMES)], str(clip))
     assert again(clip, path, tmp_path / "out.mp4", *SOLID, "--margin", "0", "--crf", "10").code == 0
     wanted = np.zeros((360, 640), bool)
     wanted[180:270, 160:320] = True
@@ -276,7 +277,7 @@ def test_findings_decide_and_nothing_else(clip: Path, tmp_path: Path) -> None:
 
 def test_hidden_frames_stay_hidden(clip: Path, tmp_path: Path) -> None:
     path = tmp_path / "f"
-    write(path, [Verdict(hidden=n == 3) for n in range(FRAMES)], str(clip))
+    write(path, [FrameFindings(hidden=n == 3) for n in range(FRAMES)], str(clip))
     outcome = again(clip, path, tmp_path / "out.mp4")
     assert outcome.json[0]["hidden_frames"] == 1
     levels = [frame.to_ndarray(format="gray").max() for frame in frames_of(tmp_path / "out.mp4")]
@@ -318,7 +319,7 @@ def test_a_video_that_has_changed_is_refused(clip: Path, tmp_path: Path, command
     video.write_bytes(clip.read_bytes())
     digest = hashlib.sha256(clip.read_bytes()).hexdigest()
     face = Region(0.1, 0.1, 0.5, 0.5, "face", 1, None, False, Gazed((0.8, 0.8), True))
-    write(findings, [Verdict([face])] * FRAMES, "clip.mp4", sha256=digest)
+    write(findings, [FrameFindings([face])] * FRAMES, "clip.mp4", sha256=digest)
     arguments = {
         "redact": ["redact", video, "--from-findings", findings, "-o", target],
         "render": ["render", findings, video, "-o", target],
@@ -347,7 +348,7 @@ def test_a_video_that_has_changed_is_refused(clip: Path, tmp_path: Path, command
 def test_findings_without_a_digest_must_fit(
     clip: Path, tmp_path: Path, count: int, size: tuple[int, int], said: str
 ) -> None:
-    write(tmp_path / "f", [Verdict()] * count, str(clip), size=size)
+    write(tmp_path / "f", [FrameFindings()] * count, str(clip), size=size)
     refused(again(clip, tmp_path / "f", tmp_path / "out.mp4"), said)
     piped = tmp_path / "of-a-pipe"
     piped.write_bytes((tmp_path / "f").read_bytes().replace(str(clip).encode(), b"-"))
@@ -357,8 +358,8 @@ def test_findings_without_a_digest_must_fit(
 
 
 def test_findings_of_a_stream_that_is_not_there(clip: Path, tmp_path: Path) -> None:
-    write(tmp_path / "f", [Verdict()] * FRAMES, str(clip))
-    write(tmp_path / "f", [Verdict()], str(clip), stream=3)
+    write(tmp_path / "f", [FrameFindings()] * FRAMES, str(clip))
+    write(tmp_path / "f", [FrameFindings()], str(clip), stream=3)
     refused(again(clip, tmp_path / "f", tmp_path / "out.mp4"), "they have a frame 0 in stream 3, and it has 0 there")
 
 
@@ -375,7 +376,7 @@ def test_a_picture_that_has_changed_is_refused(tmp_path: Path, name: str) -> Non
 
 
 def test_a_picture_of_another_size_is_refused_by_old_findings(tmp_path: Path) -> None:
-    write(tmp_path / "f", [Verdict()], "group.png", size=(400, 640))
+    write(tmp_path / "f", [FrameFindings()], "group.png", size=(400, 640))
     outcome = redact(SAMPLES / "group.png", "--from-findings", tmp_path / "f", "-o", tmp_path / "out.png")
     refused(outcome, "they say 400x640 pixels, and it has 640x400; detect again")
     assert [path.name for path in tmp_path.iterdir()] == ["f"]
@@ -409,8 +410,8 @@ def test_findings_that_were_changed_by_hand_hold(clip: Path, first_run: tuple[Pa
 
 def test_of_findings_of_two_versions_those_of_this_one_are_used(clip: Path, tmp_path: Path) -> None:
     digest, box = hashlib.sha256(clip.read_bytes()).hexdigest(), Region(0.1, 0.1, 0.5, 0.5, "face", 1, None, False)
-    write(tmp_path / "f", [Verdict([box])] * (FRAMES + 9), str(clip), size=(64, 48), sha256="0" * 64)
-    write(tmp_path / "f", [Verdict()] * FRAMES, str(clip), sha256=digest)
+    write(tmp_path / "f", [FrameFindings([box])] * (FRAMES + 9), str(clip), size=(64, 48), sha256="0" * 64)
+    write(tmp_path / "f", [FrameFindings()] * FRAMES, str(clip), sha256=digest)
     outcome = again(clip, tmp_path / "f", tmp_path / "out.mp4")
     assert outcome.code == 0, outcome.err
     assert outcome.json[0]["objects"] == 0
@@ -452,7 +453,7 @@ def test_findings_that_cant_be_written(tmp_path: Path, where: str) -> None:
 def test_findings_are_not_written_over_other_parts_of_the_run(tmp_path: Path, role: str) -> None:
     picture, target, known = tmp_path / "a.png", tmp_path / "out.png", tmp_path / "f.jsonl"
     picture.write_bytes((SAMPLES / "group.png").read_bytes())
-    write(known, [Verdict()], "a.png")
+    write(known, [FrameFindings()], "a.png")
     files = {"input": picture, "output": target, "findings that are read": known}
     before = {file: file.read_bytes() for file in (picture, known)}
     options = ["--from-findings", known] if role == "findings that are read" else []
@@ -481,7 +482,7 @@ def test_times_are_exact_where_frames_last_unevenly(tmp_path: Path) -> None:
 def test_from_findings_turned_videos_stay_turned(tmp_path: Path) -> None:
     clip, findings = SAMPLES / "phone.mp4", tmp_path / "f.jsonl"
     box = Region(0.25, 0.25, 0.75, 0.5, "face", 1, None, False)
-    write(findings, [Verdict([box])] * len(frames_of(clip)), str(clip), size=(360, 640))
+    write(findings, [FrameFindings([box])] * len(frames_of(clip)), str(clip), size=(360, 640))
     outcome = again(clip, findings, tmp_path / "out.mp4", *SOLID, "--margin", "0")
     assert outcome.code == 0, outcome.err
     first = frames_of(tmp_path / "out.mp4")[0]

@@ -14,7 +14,7 @@ from media_made import SAMPLES, bare_face, frames_of, make_video
 from program import QUICK, Run, run, run_here, started, wait_until
 
 from mdtool.pipeline.findings_file import records
-from mdtool.records.findings import Verdict
+from mdtool.records.findings import FrameFindings
 
 FRAMES = 20
 SOLID = ("--style", "solid", "--color", "#ff00ff")
@@ -149,7 +149,9 @@ def fed(clip: Path, target: Path) -> Any:
 
 def test_frames_are_hidden_as_their_findings_come(tmp_path: Path) -> None:
     clip, target = make_video(tmp_path / "clip.mp4", FRAMES, size=(64, 48)), tmp_path / "out.mp4"
-    lines = lines_of(clip, [Verdict([region(0.25, 0.25, 0.75, 0.75)])] * FRAMES).encode().splitlines(keepends=True)
+    lines = (
+        lines_of(clip, [FrameFindings([region(0.25, 0.25, 0.75, 0.75)])] * FRAMES).encode().splitlines(keepends=True)
+    )
     with fed(clip, target) as process:
         process.stdin.write(b"".join(lines[:-1]) + lines[-1][:20])
         process.stdin.flush()
@@ -163,7 +165,7 @@ def test_frames_are_hidden_as_their_findings_come(tmp_path: Path) -> None:
 
 def test_findings_that_end_early_leave_no_output(tmp_path: Path) -> None:
     clip, target = make_video(tmp_path / "clip.mp4", FRAMES, size=(64, 48)), tmp_path / "out.mp4"
-    data = lines_of(clip, [Verdict()] * (FRAMES - 1)).encode()
+    data = lines_of(clip, [FrameFindings()] * (FRAMES - 1)).encode()
     outcome = run("redact", clip, "--from-findings", "-", "-o", target, *QUICK, stdin=data)
     assert outcome.code == 1
     assert f"say nothing of its stream 0, frame {FRAMES - 1}" in outcome.err

@@ -29,7 +29,7 @@ from mdtool.records.fingerprint import BATCH, RESUME, TYPES, Fields, Kind, diges
 from mdtool.tracking.sampling import Sampling
 from recipes.policy import Policy, Rule, Thresholds
 from recipes.redact import Style
-from recipes.regions import Region, Size
+from recipes.regions import PictureArea, Size
 
 ANY = Kind("any", 1, ("value",))
 
@@ -49,7 +49,7 @@ def tuples_of(strategy: st.SearchStrategy[Any], least: int = 0) -> st.SearchStra
 TEXT, WORDS, COUNT = st.text(max_size=9), some("face", "a b", "straße", '"'), st.integers(0, 99)
 PART, SECONDS = st.floats(0, 1), st.floats(0, 1e6)
 SIZE = st.builds(Size, PART, st.booleans())
-REGIONS = tuples_of(st.builds(Region, PART, PART, PART, PART, st.booleans()))
+REGIONS = tuples_of(st.builds(PictureArea, PART, PART, PART, PART, st.booleans()))
 STYLE = {
     "name": some("blur", "solid"), "strength": st.floats(0.2, 1), "shape": some("box", "ellipse"), "feather": PART,
     "margin": PART | st.tuples(PART, PART),
@@ -98,7 +98,7 @@ ALL: dict[type[Any], dict[str, st.SearchStrategy[Any]]] = {
         "min_size": perhaps(SIZE),
     },
     Style: STYLE,
-    Region: dict.fromkeys(("x_min", "y_min", "x_max", "y_max"), PART) | {"pixels": st.booleans()},
+    PictureArea: dict.fromkeys(("x_min", "y_min", "x_max", "y_max"), PART) | {"pixels": st.booleans()},
     Size: {"value": PART, "pixels": st.booleans()},
     Form: {"encoding": st.builds(Encoding, **ENCODING), "muxer": perhaps(WORDS), "keep_metadata": st.booleans()},
     Encoding: ENCODING,

@@ -29,11 +29,10 @@ from scenes_made import (
 )
 
 from mdtool.media.video.frame import Frame
-from mdtool.records.findings import Gazed
-from mdtool.tracking.keyframe_sampler import MOST_FRAMES, WINDOW_FRAMES, Budget, Judged, Watcher
+from mdtool.tracking.keyframe_sampler import MOST_FRAMES, WINDOW_FRAMES, AnnotatedFrame, Budget, KeyframeSampler
 from mdtool.tracking.sampling import Sampling
 from mdtool.tracking.tracker import AFTERWARDS, COAST_FRAMES
-from mdtool.tracking.tracks import Sighting
+from recipes.regions import Gazed, Region
 
 EVERY = Sampling(stride=1)
 LOOKS = 0.2  # most of the frames that the model may see
@@ -71,12 +70,12 @@ ONE_SHOT = {
 }
 
 
-def worst(film: Film, judged: list[Judged]) -> tuple[float, int]:
+def worst(film: Film, judged: list[AnnotatedFrame]) -> tuple[float, int]:
     """(largest bare part of an object, on which frame)"""
     return max(((bare, frame) for frame, bare in bare_shares(film, judged)), default=(0.0, -1))
 
 
-def assert_whole(film: Film, judged: list[Judged]) -> None:
+def assert_whole(film: Film, judged: list[AnnotatedFrame]) -> None:
     assert [one.frame.index for one in judged] == list(range(len(film.frames)))
     assert all(one.frame is frame for one, frame in zip(judged, film.frames, strict=True))
 
@@ -138,7 +137,7 @@ def test_regions_say_which_were_seen() -> None:
 
 def test_a_gaze_is_that_of_the_last_look_and_before_the_first_that_of_the_first() -> None:
     class Looking(Film):
-        def _seen(self, index: int) -> list[Sighting]:
+        def _seen(self, index: int) -> list[Region]:
             """The gaze tells the frame on which it was seen."""
             return [replace(one, gaze=Gazed((index / 100, 0.5), True)) for one in super()._seen(index)]
 
@@ -148,6 +147,22 @@ def test_a_gaze_is_that_of_the_last_look_and_before_the_first_that_of_the_first(
     looks = [n for n in looked_at(judged) if n >= 33]
     for n, gaze in told.items():
         assert gaze == Gazed((max([looks[0], *(look for look in looks if look <= n)]) / 100, 0.5), True)
+
+
+@pytest.mark.parametrize("swaps", [False, True])
+def test_what_comes_and_goes_between_two_objects_is_seen_in_whatever_order_they_are_told(swaps: bool) -> None:
+    class Reordering(Film):
+        def _seen(self, index: int) -> list[Region]:
+            """As a model tells the likelier one first, which may be another one on every frame."""
+            seen = super()._seen(index)
+            self.asked_before = not getattr(self, "asked_before", False)
+            return seen[::-1] if swaps and self.asked_before else seen
+
+    left, right = Thing(line(40, 90)), Thing(line(280, 90), seed=4)
+    between = Thing(line(160, 90, start=26, end=32), seed=9)
+    film = Reordering(Scene(100, [left, right, between]))
+    bare, frame = worst(film, watched(film))
+    assert bare == 0, f"bare on frame {frame}"
 
 
 # -- shots
@@ -313,14 +328,14 @@ def test_no_more_looks_than_allowed(sampling: Sampling, calls: int) -> None:
     assert worst(film, judged)[0] == 0
 
 
-def test_a_number_of_looks_is_shared_by_all_watchers() -> None:
+def test_a_number_of_looks_is_shared_by_all_samplers() -> None:
     film, other = Film(Scene(30)), Film(Scene(30))
     budget = Budget(5)
     for one in film, other:
-        watcher = Watcher(one.look, EVERY, budget, RATE)
+        sampler = KeyframeSampler(one.model_call, EVERY, budget, RATE)
         for frame in one.frames:
-            list(watcher.push(frame))
-        list(watcher.finish())
+            list(sampler.push(frame))
+        list(sampler.finish())
     assert len(film.asked) + len(other.asked) == 5
 
 
@@ -367,16 +382,16 @@ def test_damaged_frames_are_hidden_and_no_others(corrupt: set[int]) -> None:
 
 
 def test_no_frames() -> None:
-    assert list(Watcher(Film().look, Sampling(), Budget(), RATE).finish()) == []
+    assert list(KeyframeSampler(Film().model_call, Sampling(), Budget(), RATE).finish()) == []
 
 
 @pytest.mark.parametrize("sampling", [Sampling(), EVERY, Sampling(stride=10), Sampling(fps=2)])
 def test_few_frames_are_held_back(sampling: Sampling) -> None:
     film = Film(Scene(200, [Thing(line(30, 60, 1))]))
-    watcher = Watcher(film.look, sampling, Budget(), RATE)
+    sampler = KeyframeSampler(film.model_call, sampling, Budget(), RATE)
     held = given_back = 0
     for pushed, frame in enumerate(film.frames, 1):
-        given_back += len(list(watcher.push(frame)))
+        given_back += len(list(sampler.push(frame)))
         held = max(held, pushed - given_back)
     assert held <= WINDOW_FRAMES + COAST_FRAMES[1] + AFTERWARDS
 
@@ -386,15 +401,15 @@ def test_large_pictures_are_held_back_in_smaller_numbers(sampling: Sampling) -> 
     film = Film()
     film.truth = [[] for _ in range(120)]
     big = av.VideoFrame(3840, 2160, "yuv420p")  # 12 MB, and all frames share it
-    watcher = Watcher(film.look, sampling, Budget(), RATE)
+    sampler = KeyframeSampler(film.model_call, sampling, Budget(), RATE)
     held = given_back = 0
     for index in range(120):
-        given_back += len(list(watcher.push(Frame(big, index, index, Fraction(1, RATE)))))
+        given_back += len(list(sampler.push(Frame(big, index, index, Fraction(1, RATE)))))
         held = max(held, index + 1 - given_back)
     assert held <= WINDOW_FRAMES
 
 
-def assert_vouched(film: Film, judged: list[Judged]) -> None:
+def assert_vouched(film: Film, judged: list[AnnotatedFrame]) -> None:
     """A frame is shown only where it was seen, or lies between two looks of its shot."""
     seen = {n for n in film.asked if n not in film.failing}
     for n, one in enumerate(judged):

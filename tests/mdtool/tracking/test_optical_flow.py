@@ -1,78 +1,13 @@
-"""Cuts, flow, and how far a box moves."""
+"""Flow, and how far a box moves."""
 
 import subprocess
 import sys
-from itertools import pairwise
 
 import numpy as np
 import pytest
-from scenes_made import HEIGHT, WIDTH, Scene, Thing, texture
+from scenes_made import Scene, Thing, texture
 
-from mdtool.tracking import optical_flow
-from mdtool.tracking.optical_flow import BLOCKS, Flow, coarse, is_cut, shift_of
-
-
-def change(before: np.ndarray, after: np.ndarray) -> float:
-    return optical_flow.change(coarse(before), coarse(after))
-
-
-@pytest.mark.parametrize(("size", "shape"), [((320, 180), BLOCKS), ((180, 320), BLOCKS[::-1]), ((100, 100), BLOCKS)])
-def test_coarse_pictures_lie_as_their_picture_does(size: tuple[int, int], shape: tuple[int, int]) -> None:
-    assert coarse(texture(1, size=size)).shape == shape
-
-
-@pytest.mark.parametrize("size", [(1, 1), (3, 2), (320, 1), (1, 320), (1920, 1080)])
-def test_coarse_pictures_of_any_size(size: tuple[int, int]) -> None:
-    width, height = size
-    grey = coarse(np.full((height, width), 77, np.uint8))
-    assert grey.dtype == np.float32
-    assert np.allclose(grey, 77)
-
-
-@pytest.mark.parametrize("recent", [[], [0.5] * 8, [5.0] * 8])
-def test_another_scene_is_a_cut(recent: list[float]) -> None:
-    assert is_cut(change(texture(1), texture(2)), recent)
-
-
-@pytest.mark.parametrize("light", [0.5, 0.2])
-def test_another_scene_is_a_cut_in_the_dark_too(light: float) -> None:
-    one, other = ((texture(number) * light).astype(np.uint8) for number in (1, 2))
-    assert is_cut(change(one, other), [0.2] * 8)
-
-
-def test_noise_in_the_dark_is_no_cut() -> None:
-    random = np.random.default_rng(0)
-    one, other = (random.normal(12, 8, (HEIGHT, WIDTH)).clip(0, 255).astype(np.uint8) for _ in range(2))
-    assert not is_cut(change(one, other), [])
-
-
-@pytest.mark.parametrize("recent", [[], [0.0] * 8])
-def test_the_same_scene_is_no_cut(recent: list[float]) -> None:
-    assert not is_cut(change(texture(1), texture(1)), recent)
-
-
-def test_moving_things_are_no_cut() -> None:
-    pictures = list(Scene(20, [Thing(lambda i: (20 + 15 * i, 90), size=(60, 80))]).pictures())
-    changes = [change(a, b) for a, b in pairwise(pictures)]
-    assert not any(is_cut(one, changes[:n]) for n, one in enumerate(changes))
-
-
-def test_a_slow_fade_is_no_cut() -> None:
-    one, other = texture(1).astype(float), texture(2).astype(float)
-    pictures = [(one + (other - one) * n / 30).astype(np.uint8) for n in range(31)]
-    changes = [change(a, b) for a, b in pairwise(pictures)]
-    assert not any(is_cut(one, changes[max(0, n - 8) : n]) for n, one in enumerate(changes))
-
-
-def test_a_cut_after_a_pan_is_still_one() -> None:
-    pictures = [np.roll(texture(1), n, axis=1) for n in range(9)]
-    changes = [change(a, b) for a, b in pairwise(pictures)]
-    assert not is_cut(changes[-1], changes[:-1])
-    assert is_cut(change(pictures[-1], 255 - texture(2)), changes)
-
-
-def test_a_picture_that_goes_dark_is_a_cut() -> None:
-    assert is_cut(change(texture(1), np.zeros((HEIGHT, WIDTH), np.uint8)), [1.0] * 8)
+from mdtool.tracking.optical_flow import Flow, shift_of
 
 
 @pytest.mark.parametrize("move", [(0, 0), (3, 0), (-2, 4), (8, -5)])

@@ -10,12 +10,11 @@ import pytest
 from media_made import bare_face, frames_of, make_video
 from program import QUICK, redact, run
 
-from engine.contract import Box
 from mdtool.media.image.orientation import Orientation
 from mdtool.media.video.frame import Frame
-from mdtool.records.findings import Gazed
-from mdtool.tracking.detector import Sight, Sighted
-from mdtool.tracking.pixel_aspect import seen_in_each_shape
+from mdtool.tracking.detector import ImageFindings
+from mdtool.tracking.pixel_aspect import detect_in_each_shape
+from recipes.regions import Gazed, Region
 
 SIZE = (320, 240)
 SHAPES = [(1, 64), (1, 17), (1, 3), (2, 5), (5, 2), (3, 1), (17, 1)]
@@ -52,46 +51,48 @@ def frame(aspect: Fraction, orientation: Orientation | None = None) -> Frame:
 def test_usual_pixels_are_seen_as_displayed_only(aspect: tuple[int, int]) -> None:
     shapes: list[tuple[int, ...]] = []
 
-    def see(images: Sequence[np.ndarray]) -> list[Sight]:
+    def see(images: Sequence[np.ndarray]) -> list[ImageFindings]:
         shapes.extend(image.shape for image in images)
-        return [Sight() for _ in images]
+        return [ImageFindings() for _ in images]
 
-    seen_in_each_shape(see, [frame(Fraction(*aspect))] * 2)
+    detect_in_each_shape(see, [frame(Fraction(*aspect))] * 2)
     assert shapes == [(90, round(160 * Fraction(*aspect)), 3)] * 2
 
 
 def test_stretched_pixels_are_seen_upright_in_both_shapes() -> None:
     shapes: list[tuple[int, ...]] = []
 
-    def see(images: Sequence[np.ndarray]) -> list[Sight]:
+    def see(images: Sequence[np.ndarray]) -> list[ImageFindings]:
         shapes.extend(image.shape for image in images)
-        return [Sight() for _ in images]
+        return [ImageFindings() for _ in images]
 
-    seen_in_each_shape(see, [frame(Fraction(1, 4), Orientation(1)), frame(Fraction(1)), frame(Fraction(1, 2))])
+    detect_in_each_shape(see, [frame(Fraction(1, 4), Orientation(1)), frame(Fraction(1)), frame(Fraction(1, 2))])
     assert shapes == [(40, 90, 3), (90, 160, 3), (90, 80, 3), (160, 90, 3), (90, 160, 3)]
 
 
 def test_what_is_seen_in_both_shapes_becomes_one() -> None:
     """Displayed, the picture is 40 wide."""
     gaze = Gazed((0.5, 0.5), True)
-    shown = [Sighted(Box(0.1, 0.1, 0.3, 0.3, "face", 0.4)), Sighted(Box(0.6, 0.6, 0.8, 0.8, "dog"))]
+    shown = [Region(0.1, 0.1, 0.3, 0.3, "face", score=0.4), Region(0.6, 0.6, 0.8, 0.8, "dog")]
     stored = [
-        Sighted(Box(0.12, 0.08, 0.32, 0.28, "face", 0.9), gaze),
-        Sighted(Box(0.6, 0.6, 0.8, 0.8, "cat")),
-        Sighted(Box(0.5, 0.1, 0.7, 0.3, "face", 0.5)),
+        Region(0.12, 0.08, 0.32, 0.28, "face", score=0.9, gaze=gaze),
+        Region(0.6, 0.6, 0.8, 0.8, "cat"),
+        Region(0.5, 0.1, 0.7, 0.3, "face", score=0.5),
     ]
 
-    def see(images: Sequence[np.ndarray]) -> list[Sight]:
+    def see(images: Sequence[np.ndarray]) -> list[ImageFindings]:
         return [
-            Sight(shown, {"is it dark?": "yes"}) if image.shape[1] == 40 else Sight(stored, {"is it dark?": "no"})
+            ImageFindings(shown, {"is it dark?": "yes"})
+            if image.shape[1] == 40
+            else ImageFindings(stored, {"is it dark?": "no"})
             for image in images
         ]
 
-    (sight,) = seen_in_each_shape(see, [frame(Fraction(1, 4))])
+    (sight,) = detect_in_each_shape(see, [frame(Fraction(1, 4))])
     assert sight.replies == {"is it dark?": "yes"}
-    assert sight.objects == [
-        Sighted(Box(0.1, 0.08, 0.32, 0.3, "face", 0.9), gaze),
-        Sighted(Box(0.5, 0.1, 0.7, 0.3, "face", 0.5)),
-        Sighted(Box(0.6, 0.6, 0.8, 0.8, "dog")),
-        Sighted(Box(0.6, 0.6, 0.8, 0.8, "cat")),
+    assert sight.regions == [
+        Region(0.1, 0.08, 0.32, 0.3, "face", score=0.9, gaze=gaze),
+        Region(0.5, 0.1, 0.7, 0.3, "face", score=0.5),
+        Region(0.6, 0.6, 0.8, 0.8, "dog"),
+        Region(0.6, 0.6, 0.8, 0.8, "cat"),
     ]

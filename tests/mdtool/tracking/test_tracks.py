@@ -7,7 +7,9 @@ import pytest
 from scenes_made import HEIGHT, WIDTH, Scene, Thing, texture
 
 from mdtool.tracking.optical_flow import Flow
-from mdtool.tracking.tracks import SLIP_FRAMES, Coast, FlowBetween, Sighting, between, carried, look_of, same_share
+from mdtool.tracking.tracked_box import TrackedBox
+from mdtool.tracking.tracks import SLIP_FRAMES, Coast, FlowBetween, appearance_of, between, carried, same_share
+from recipes.regions import Region
 
 SIZE = (40, 50)
 
@@ -76,7 +78,7 @@ def test_between_neighbours_there_is_nothing() -> None:
 def coast(thing: Thing, pictures: Sequence[np.ndarray], last: int) -> Coast:
     """As if the object was lost after frame `last`."""
     step = box_of(thing, last)[:2] - box_of(thing, last - 1)[:2]
-    return Coast(box_of(thing, last), step, look_of(pictures[last], box_of(thing, last)))
+    return Coast(box_of(thing, last), step, appearance_of(pictures[last], box_of(thing, last)))
 
 
 def go_on(lost: Coast, pictures: Sequence[np.ndarray], last: int) -> list[np.ndarray]:
@@ -148,30 +150,30 @@ def test_doubt_makes_the_cover_grow_but_not_without_end() -> None:
 
 def test_the_same_place_looks_the_same() -> None:
     picture, box = texture(1), np.array([30.0, 40, 80, 90])
-    assert same_share(look_of(picture, box), picture, box) == 1
+    assert same_share(appearance_of(picture, box), picture, box) == 1
 
 
 def test_another_picture_does_not_look_the_same() -> None:
     box = np.array([30.0, 40, 80, 90])
-    assert same_share(look_of(texture(1), box), texture(2), box) < 0.4
+    assert same_share(appearance_of(texture(1), box), texture(2), box) < 0.4
 
 
 def test_half_covered_half_looks_the_same() -> None:
     picture, box = texture(1), np.array([40.0, 40, 80, 80])
     covered = picture.copy()
     covered[40:80, 40:60] = 255
-    assert same_share(look_of(picture, box), covered, box) == pytest.approx(0.5, abs=0.1)
+    assert same_share(appearance_of(picture, box), covered, box) == pytest.approx(0.5, abs=0.1)
 
 
 def test_out_of_the_picture_nothing_looks_the_same() -> None:
-    look = look_of(texture(1), np.array([30.0, 40, 80, 90]))
+    look = appearance_of(texture(1), np.array([30.0, 40, 80, 90]))
     assert same_share(look, texture(1), np.array([WIDTH + 50.0, 40, WIDTH + 90, 90])) == 0
 
 
 def test_only_what_is_in_the_picture_is_compared() -> None:
     picture = texture(1)
     half_out = np.array([-20.0, 40, 20, 90])
-    look = look_of(picture, half_out)
+    look = appearance_of(picture, half_out)
     assert np.isnan(look[:, 0]).all()
     assert not np.isnan(look[:, -1]).any()
     assert same_share(look, picture, half_out) == 1
@@ -179,4 +181,4 @@ def test_only_what_is_in_the_picture_is_compared() -> None:
 
 @pytest.mark.parametrize(("score", "sure"), [(None, True), (0.9, True), (0.3, True), (0.29, False), (0.0, False)])
 def test_sure_sightings(score: float | None, sure: bool) -> None:
-    assert Sighting(np.zeros(4), "thing", score).sure is sure
+    assert TrackedBox(np.zeros(4), Region(0, 0, 1, 1, "thing", score=score)).sure is sure

@@ -7,8 +7,8 @@ from media_made import portrait
 
 import engine
 from engine.contract import Box, Model, Point
-from mdtool.jobs.gaze.detector import Accuracy, gazing
-from mdtool.records.findings import Gazed
+from mdtool.jobs.gaze.detector import Accuracy, gaze_detector
+from recipes.regions import Gazed
 
 LEFT, RIGHT = Box(0.1, 0.2, 0.3, 0.4, "person", 0.9), Box(0.7, 0.2, 0.9, 0.6, "person", 0.8)
 BLANK = np.zeros((48, 64, 3), np.uint8)
@@ -16,46 +16,46 @@ BLANK = np.zeros((48, 64, 3), np.uint8)
 
 def test_each_face_is_asked_about_in_its_middle_with_those_of_some_pictures_at_once() -> None:
     model = Planned({"face": [LEFT, RIGHT]}, lambda number, eye: Point(eye[1], eye[0]))
-    seen = gazing(model)([BLANK] * 6)
+    seen = gaze_detector(model)([BLANK] * 6)
     assert model.asked == [8, 4]  # four pictures, then two
     assert len(seen) == 6
     for sight in seen:
-        assert [one.box.label for one in sight.objects] == ["face", "face"]
-        assert [one.box.score for one in sight.objects] == [0.9, 0.8]
-        places = [one.gaze.target for one in sight.objects if one.gaze]
+        assert [one.label for one in sight.regions] == ["face", "face"]
+        assert [one.score for one in sight.regions] == [0.9, 0.8]
+        places = [one.gaze.target for one in sight.regions if one.gaze]
         assert np.allclose(places, [(0.3, 0.2), (0.4, 0.8)])
 
 
 def test_no_answer_is_a_look_out_of_the_picture() -> None:
     model = Planned({"face": [LEFT, RIGHT]}, lambda number, eye: Point(0.5, 0.5) if eye[0] < 0.5 else None)
-    [sight] = gazing(model)([BLANK])
-    assert [one.gaze for one in sight.objects] == [Gazed((0.5, 0.5), True), Gazed(None, False)]
+    [sight] = gaze_detector(model)([BLANK])
+    assert [one.gaze for one in sight.regions] == [Gazed((0.5, 0.5), True), Gazed(None, False)]
 
 
 def test_a_face_that_reaches_out_of_the_picture_is_asked_about_where_it_shows() -> None:
     asked: list[tuple[float, float]] = []
     model = Planned({"face": [Box(-0.2, 0.5, 0.2, 1.5)]}, lambda number, eye: asked.append(eye))
-    gazing(model)([BLANK])
+    gaze_detector(model)([BLANK])
     assert asked == [(0.1, 0.75)]
 
 
 def test_things_are_labelled_as_they_were_asked_for_and_have_no_gaze() -> None:
     model = Planned({"face": [LEFT], "cup": [RIGHT], "the screen": []}, lambda number, eye: None)
-    [sight] = gazing(model, ["the screen", "cup"])([BLANK])
-    assert [(one.box.label, one.gaze is None) for one in sight.objects] == [("face", False), ("cup", True)]
+    [sight] = gaze_detector(model, ["the screen", "cup"])([BLANK])
+    assert [(one.label, one.gaze is None) for one in sight.regions] == [("face", False), ("cup", True)]
 
 
 def test_pictures_without_a_face_are_no_matter() -> None:
     model = Planned({}, lambda number, eye: None)
-    assert [sight.objects for sight in gazing(model)([BLANK, BLANK])] == [[], []]
-    assert [sight.objects for sight in gazing(model, accuracy=Accuracy())([BLANK])] == [[]]
+    assert [sight.regions for sight in gaze_detector(model)([BLANK, BLANK])] == [[], []]
+    assert [sight.regions for sight in gaze_detector(model, accuracy=Accuracy())([BLANK])] == [[]]
 
 
 def test_accurately_it_is_asked_about_the_mirrored_picture_too() -> None:
     model = Planned({"face": [LEFT, RIGHT]}, lambda number, eye: None)
     picture = np.arange(48 * 64 * 3, dtype=np.uint8).reshape(48, 64, 3)
-    [sight] = gazing(model, accuracy=Accuracy(seed=20))([picture])
-    assert [one.gaze and one.gaze.target for one in sight.objects] == [(0.1 + 0.2, 0.5), (0.7 + 0.2, 0.5)]
+    [sight] = gaze_detector(model, accuracy=Accuracy(seed=20))([picture])
+    assert [one.gaze and one.gaze.target for one in sight.regions] == [(0.1 + 0.2, 0.5), (0.7 + 0.2, 0.5)]
     assert len(model.encoded) == 2
     assert (model.encoded[1] == picture[:, ::-1]).all()
 
@@ -68,11 +68,11 @@ def centerface() -> Model:
 def test_without_a_gaze_of_its_own_it_is_the_heads(centerface: Model) -> None:
     """The portrait looks about into the camera; turned in perspective it looks aside."""
     face = portrait(320)
-    [front, none] = gazing(centerface)([face, np.full((200, 300, 3), 90, np.uint8)])
-    [one] = front.objects
-    assert one.box.label == "face"
+    [front, none] = gaze_detector(centerface)([face, np.full((200, 300, 3), 90, np.uint8)])
+    [one] = front.regions
+    assert one.label == "face"
     assert one.gaze == Gazed(None, False, "head")
-    assert none.objects == []
+    assert none.regions == []
 
 
 def test_the_heads_line_goes_to_the_edge_of_the_picture(centerface: Model) -> None:
@@ -94,8 +94,8 @@ def test_the_heads_line_goes_to_the_edge_of_the_picture(centerface: Model) -> No
             large = np.array([[0.2, 0.3], [0.36, 0.3], [0.37, 0.39], [0.22, 0.5], [0.35, 0.5]])
             return [np.stack([large, 0.8 + large / 500]) for _ in encoded]
 
-    [sight] = gazing(Turned())([np.zeros((200, 200, 3), np.uint8)])  # type: ignore[arg-type]
-    turned, small = (one.gaze for one in sight.objects)
+    [sight] = gaze_detector(Turned())([np.zeros((200, 200, 3), np.uint8)])  # type: ignore[arg-type]
+    turned, small = (one.gaze for one in sight.regions)
     assert turned
     assert (turned.in_frame, turned.method) == (True, "head")
     assert turned.target

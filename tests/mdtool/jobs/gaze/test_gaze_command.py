@@ -16,7 +16,7 @@ from program import QUICK, Outcome, Run, run, run_here
 from engine.contract import Box, Point
 from mdtool.console import Console
 from mdtool.errors import Exit
-from mdtool.jobs.gaze.detector import FACE, gazing
+from mdtool.jobs.gaze.detector import FACE, gaze_detector
 from mdtool.jobs.gaze.job import Gazing
 from mdtool.media.sources.inputs import Input
 from mdtool.media.video.encoding import Encoding
@@ -24,9 +24,10 @@ from mdtool.pipeline.annotate import Question
 from mdtool.pipeline.findings_file import records
 from mdtool.pipeline.run import Form, Inquiry
 from mdtool.pipeline.targets import Targets
-from mdtool.records.findings import FindingsFile, Gazed, Moment, Region, Verdict
-from mdtool.tracking.interpolation import between_looks
+from mdtool.records.findings import FindingsFile, FrameFindings, FrameInfo
+from mdtool.tracking.interpolation import between_keyframes
 from mdtool.tracking.sampling import parse_sampling
+from recipes.regions import Gazed, Region
 
 FIELDS = {"schema", "source", "stream", "frame", "time", "hidden", "people", "mutual"}
 PERSON = {"track", "face", "eye", "method", "in_frame", "target", "looks_at"}
@@ -250,16 +251,18 @@ def told(
     boxes: dict[str, list[Box]],
     sample: str = "fps=5",
     shots: Sequence[int] = (),
-) -> tuple[list[dict[str, Any]], list[Verdict], Planned]:
+) -> tuple[list[dict[str, Any]], list[FrameFindings], Planned]:
     """The lines of a numbered clip, its findings evened out, and the model."""
     clip, model = numbered_clip(tmp_path / "clip.mp4", COUNT, shots=shots), Planned(boxes, gaze)
-    inquiry = Inquiry(Question(tuple(boxes), sampling=parse_sampling(sample)), gazing(model, [*boxes][1:]), "planned")
+    inquiry = Inquiry(
+        Question(tuple(boxes), sampling=parse_sampling(sample)), gaze_detector(model, [*boxes][1:]), "planned"
+    )
     targets = Targets(str(tmp_path / "out.mp4"), ".gaze", many=False)
     form = Form(Encoding(preset="ultrafast"))
     with (tmp_path / "found").open("w") as found, (tmp_path / "lines").open("w") as lines:
         job = Gazing(inquiry, [*boxes], form, targets, False, None, Console(quiet=True), findings=found, lines=lines)
         assert job.run([Input(clip, Path(clip.name))]) == Exit.OK
-    even = [record.verdict for record in between_looks(records(tmp_path / "found"))]
+    even = [record.verdict for record in between_keyframes(records(tmp_path / "found"))]
     return lines_of(tmp_path / "lines"), even, model
 
 
@@ -339,18 +342,18 @@ def test_who_looks_at_whom_and_at_what(tmp_path: Path) -> None:
 # -- findings that are read
 
 
-def recorded(path: Path, source: str, verdicts: Sequence[Verdict], size: tuple[int, int] = SIZE) -> Path:
+def recorded(path: Path, source: str, verdicts: Sequence[FrameFindings], size: tuple[int, int] = SIZE) -> Path:
     with path.open("w") as file:
         findings = FindingsFile(file, source, "planned", [FACE])
         for number, verdict in enumerate(verdicts):
-            findings.write(Moment(0, number, number / 30, 1 / 30, size), verdict)
+            findings.write(FrameInfo(0, number, number / 30, 1 / 30, size), verdict)
     return path
 
 
 def test_a_frame_that_could_not_be_judged_is_left_as_it_is(mdtool: Run, tmp_path: Path) -> None:
     clip = numbered_clip(tmp_path / "clip.mp4", 4)
     face = Region(0.3, 0.3, 0.7, 0.7, FACE, 1, None, True, Gazed((0.9, 0.9), True))
-    found = recorded(tmp_path / "f", str(clip), [Verdict([face], hidden=number == 2) for number in range(4)])
+    found = recorded(tmp_path / "f", str(clip), [FrameFindings([face], hidden=number == 2) for number in range(4)])
     outcome = mdtool(
         clip, "-o", tmp_path / "out.mp4", "--from-findings", found, "--jsonl", "-", "--preset", "ultrafast"
     )
@@ -369,7 +372,7 @@ def test_a_frame_that_could_not_be_judged_is_left_as_it_is(mdtool: Run, tmp_path
 def test_shares_are_those_of_the_time(mdtool: Run, tmp_path: Path) -> None:
     looks = [Gazed((0.9, 0.9), True)] * 6 + [Gazed(None, False)] * 2 + [Gazed(None, None)] * 5
     faces = [Region(0.3, 0.3, 0.7, 0.7, FACE, 7, None, False, look) for look in looks]
-    found = recorded(tmp_path / "f", "clip.mp4", [Verdict([face]) for face in faces])
+    found = recorded(tmp_path / "f", "clip.mp4", [FrameFindings([face]) for face in faces])
     outcome = mdtool("clip.mp4", "--no-video", "--from-findings", found)
     assert outcome.code == 0, outcome.err
     assert outcome.lines[-1] == "  P7, 0.3 s: elsewhere in the picture 75%, out of the picture 25%"
@@ -382,7 +385,7 @@ def test_people_of_several_video_streams_are_kept_apart(mdtool: Run, tmp_path: P
         for number in range(4):
             for stream, look in looks.items():
                 face = Region(0.3, 0.3, 0.7, 0.7, FACE, 1, None, True, look)
-                findings.write(Moment(stream, number, number / 30, 1 / 30, SIZE), Verdict([face]))
+                findings.write(FrameInfo(stream, number, number / 30, 1 / 30, SIZE), FrameFindings([face]))
     outcome = mdtool("clip.mp4", "--no-video", "--from-findings", found, "--json")
     people = outcome.json[0]["attention"]["people"]
     assert [(one["stream"], one["track"], one["targets"][0]["kind"]) for one in people] == [
@@ -397,14 +400,14 @@ def test_frames_that_do_not_say_how_long_they_last(mdtool: Run, tmp_path: Path) 
         findings = FindingsFile(file, "clip.mp4", "planned", [FACE])
         for number, time in enumerate(times):
             face = Region(0.3, 0.3, 0.7, 0.7, FACE, 1, None, True, Gazed(None, False))
-            findings.write(Moment(0, number, time, 0.0, SIZE), Verdict([face]))
+            findings.write(FrameInfo(0, number, time, 0.0, SIZE), FrameFindings([face]))
     outcome = mdtool("clip.mp4", "--no-video", "--from-findings", found, "--json")
     assert outcome.json[0]["attention"]["people"][0]["seconds"] == pytest.approx(0.75 + 0.25)
 
 
 def test_findings_without_gazes_are_refused(mdtool: Run, tmp_path: Path) -> None:
     face = Region(0.3, 0.3, 0.7, 0.7, FACE, 1, None, True)
-    found = recorded(tmp_path / "f", str(SCENES / "one.png"), [Verdict([face])], size=(117, 96))
+    found = recorded(tmp_path / "f", str(SCENES / "one.png"), [FrameFindings([face])], size=(117, 96))
     outcome = mdtool(SCENES / "one.png", "-o", tmp_path / "out.png", "--from-findings", found)
     assert outcome.code == 1
     assert "hold faces without gazes" in outcome.lines[0]
@@ -412,7 +415,7 @@ def test_findings_without_gazes_are_refused(mdtool: Run, tmp_path: Path) -> None
 
 
 def test_findings_of_something_else_are_refused(mdtool: Run, tmp_path: Path) -> None:
-    found = recorded(tmp_path / "f", "other.mp4", [Verdict()])
+    found = recorded(tmp_path / "f", "other.mp4", [FrameFindings()])
     outcome = mdtool("clip.mp4", "--no-video", "--from-findings", found)
     assert (outcome.code, outcome.lines) == (1, ["mdtool: clip.mp4: the findings say nothing of it"])
 

@@ -7,9 +7,10 @@ import pytest
 
 from mdtool.errors import InputError, UsageError
 from mdtool.jobs.moderate.judgement import check_asked, judgement
-from mdtool.records.findings import Moment, Record, Region, Verdict
+from mdtool.records.findings import FrameFindings, FrameInfo, Record
 from recipes.policy import parse_policy
-from recipes.verdict import Verdict as Judged
+from recipes.regions import Region
+from recipes.verdict import Verdict
 
 GUNS = parse_policy('[[rule]]\nname = "guns"\nprompt = "gun"\naction = "flag"', "p")
 DARK = parse_policy('[[rule]]\nname = "dark"\nquestion = "Dark?"\nanswer = "yes"\naction = "flag"', "p")
@@ -18,7 +19,7 @@ GUN = Region(0.25, 0.25, 0.5, 0.5, "Gun", 1, 0.9, seen=True)
 
 def record(number: int, stream: int = 0, duration: float = 0.0, time: float | None = None, **known: Any) -> Record:
     at = number / 8 if time is None else time
-    return Record("a.mp4", Moment(stream, number, at, duration, (64, 48)), Verdict(**known), prompts=("gun",))
+    return Record("a.mp4", FrameInfo(stream, number, at, duration, (64, 48)), FrameFindings(**known), prompts=("gun",))
 
 
 def guns(pattern: str, **moment: Any) -> Iterator[Record]:
@@ -35,7 +36,7 @@ def dark(pattern: str) -> Iterator[Record]:
         yield record(number, cut=letter in "YN|", hidden=letter == "?", **known)
 
 
-def spans(verdict: Judged) -> list[tuple[float, float]]:
+def spans(verdict: Verdict) -> list[tuple[float, float]]:
     """In frames."""
     return [(start * 8, end * 8) for start, end in verdict.rulings[0].spans]
 

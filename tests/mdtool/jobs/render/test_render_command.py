@@ -10,8 +10,9 @@ from media_made import SAMPLES, frames_of, make_video, packets_of, times_of
 from PIL import Image
 from program import QUICK, Run, run, run_here
 
-from mdtool.records.findings import Gazed, Verdict
+from mdtool.records.findings import FrameFindings
 from recipes.gaze_draw import colour_of_track
+from recipes.regions import Gazed
 
 FRAMES = 12
 BOX = region(0.25, 0.25, 0.75, 0.75)
@@ -41,9 +42,9 @@ def photo(path: Path, size: tuple[int, int] = (320, 240)) -> Path:
     return path
 
 
-def write(path: Path, *sources: str, verdict: Verdict | None = None) -> Path:
+def write(path: Path, *sources: str, verdict: FrameFindings | None = None) -> Path:
     """Findings of photos."""
-    verdict = verdict or Verdict(TWO, looked=True)
+    verdict = verdict or FrameFindings(TWO, looked=True)
     path.write_text("".join(lines_of(source, [verdict], (320, 240), still=True) for source in sources))
     return path
 
@@ -101,7 +102,7 @@ def test_redact_offers_no_style_that_hides_nothing(here: Path, mdtool: Run) -> N
 def test_a_gaze_is_left_out_of_boxes(here: Path, mdtool: Run) -> None:
     photo(here / "a.png")
     for name, look in (("with", Gazed((0.9, 0.1), True)), ("without", None)):
-        verdict = Verdict([region(0.25, 0.25, 0.75, 0.75, gaze=look)])
+        verdict = FrameFindings([region(0.25, 0.25, 0.75, 0.75, gaze=look)])
         assert mdtool("render", write(here / "f.jsonl", "a.png", verdict=verdict), "-o", f"{name}.png").code == 0
     assert (here / "with.png").read_bytes() == (here / "without.png").read_bytes()
 
@@ -296,7 +297,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_video_keeps_its_times_and_sound(clip: Path, tmp_path: Path, mdtool: Run) -> None:
     findings, target = tmp_path / "f.jsonl", tmp_path / "out.mp4"
-    boxes = [Verdict([BOX] if n % 2 else [], looked=True) for n in range(FRAMES)]
+    boxes = [FrameFindings([BOX] if n % 2 else [], looked=True) for n in range(FRAMES)]
     findings.write_text(lines_of(clip, boxes, (320, 240)))
     outcome = mdtool("render", findings, "-o", target, *QUICK, "--crf", "8", "--color", "#ff00ff", "--json")
     assert outcome.code == 0, outcome.err
@@ -313,7 +314,7 @@ def test_a_video_keeps_its_times_and_sound(clip: Path, tmp_path: Path, mdtool: R
 
 def test_what_could_not_be_judged_is_told_or_hidden(clip: Path, tmp_path: Path, mdtool: Run) -> None:
     findings = tmp_path / "f.jsonl"
-    findings.write_text(lines_of(clip, [Verdict(hidden=n == 3) for n in range(FRAMES)], (320, 240)))
+    findings.write_text(lines_of(clip, [FrameFindings(hidden=n == 3) for n in range(FRAMES)], (320, 240)))
     told, hidden = tmp_path / "told.mp4", tmp_path / "hidden.mp4"
     assert mdtool("render", findings, "-o", told, *QUICK).code == 0
     assert mdtool("render", findings, "-o", hidden, *QUICK, "--style", "blur").code == 0
@@ -328,7 +329,7 @@ def test_an_animation_keeps_its_frames(here: Path, mdtool: Run) -> None:
     source = str(SAMPLES / "animation.gif")
     with Image.open(source) as animation:
         count, size = animation.n_frames, animation.size
-    (here / "f.jsonl").write_text(lines_of(source, [Verdict([BOX])] * count, size))
+    (here / "f.jsonl").write_text(lines_of(source, [FrameFindings([BOX])] * count, size))
     assert mdtool("render", "f.jsonl", "-o", "out.gif", "--color", "#ff00ff").code == 0
     with Image.open(here / "out.gif") as drawn:
         assert drawn.n_frames == count

@@ -21,12 +21,13 @@ from mdtool.jobs.report.chapter import EXAMPLE_SIDE, MOST_EXAMPLES, chapter
 from mdtool.jobs.report.gather import MOST_CANDIDATES, Gathered
 from mdtool.media.sources.inputs import Input
 from mdtool.pipeline.findings_file import records
-from mdtool.records.findings import Gazed, Moment, Record, Region, Verdict
+from mdtool.records.findings import FrameFindings, FrameInfo, Record
 from mdtool.report.contents import Chapter, Picture
 from recipes import verdict as rulings
 from recipes.draw import colour_of, colours_of
 from recipes.gaze_draw import colour_of_track
 from recipes.policy import Policy, Rule, Thresholds
+from recipes.regions import Gazed, Region
 
 SMALL, LARGE = region(0.1, 0.1, 0.2, 0.2, score=0.5), region(0.25, 0.25, 0.75, 0.75, track=2)
 PLATE = region(0.6, 0.6, 0.9, 0.8, "plate", 3, None)
@@ -46,7 +47,7 @@ def mdtool(capfd: pytest.CaptureFixture[str]) -> Run:
 
 def told(
     here: Path,
-    verdicts: Sequence[Verdict],
+    verdicts: Sequence[FrameFindings],
     source: str = "clip.mp4",
     verdict: rulings.Verdict | None = None,
     sha256: str = "",
@@ -55,7 +56,9 @@ def told(
     """The chapter of a clip of which this is known."""
     findings = here / "f.jsonl"
     lines = lines_of(source, verdicts, **how)
-    findings.write_text(lines_of("other.mp4", [Verdict([PLATE])]) + (with_sha256(lines, sha256) if sha256 else lines))
+    findings.write_text(
+        lines_of("other.mp4", [FrameFindings([PLATE])]) + (with_sha256(lines, sha256) if sha256 else lines)
+    )
     return chapter(Input(Path(source), Path(source), source), findings, "moondream2", verdict)
 
 
@@ -70,7 +73,12 @@ def pixels(picture: Picture | None) -> np.ndarray:
 
 
 def test_a_row_a_label(here: Path) -> None:
-    verdicts = [Verdict([SMALL, PLATE]), Verdict([LARGE]), Verdict([SMALL, LARGE], looked=True), *[Verdict()] * 7]
+    verdicts = [
+        FrameFindings([SMALL, PLATE]),
+        FrameFindings([LARGE]),
+        FrameFindings([SMALL, LARGE], looked=True),
+        *[FrameFindings()] * 7,
+    ]
     made = told(here, verdicts)
     rows = {row.name: row for row in made.rows}
     assert {name: (row.hit, row.objects, row.frames) for name, row in rows.items()} == {
@@ -87,37 +95,37 @@ def test_a_row_a_label(here: Path) -> None:
 
 def test_spans_are_bridged_over_half_a_second_and_no_more(here: Path) -> None:
     there = {*range(10, 20), *range(34, 40), *range(60, 61)}  # 14 frames between the first two, 20 after
-    made = told(here, [Verdict([SMALL] if n in there else []) for n in range(90)])
+    made = told(here, [FrameFindings([SMALL] if n in there else []) for n in range(90)])
     spans = [(round(start * RATE), round(end * RATE)) for start, end in made.rows[0].spans]
     assert spans == [(10, 40), (60, 61)]
 
 
 def test_frames_in_a_row_are_one_span_whatever_is_known_of_their_times(here: Path) -> None:
     """As of frames that last two seconds each, which they don't say."""
-    made = told(here, [Verdict([SMALL])] * 5, rate=0.5, still=True)
+    made = told(here, [FrameFindings([SMALL])] * 5, rate=0.5, still=True)
     assert made.rows[0].spans == [(0, 8)]
 
 
 def test_the_start_is_the_first_frames_time(here: Path) -> None:
-    made = told(here, [Verdict([SMALL])] * 3, start=5.0)
+    made = told(here, [FrameFindings([SMALL])] * 3, start=5.0)
     assert (made.start, made.duration) == (5.0, pytest.approx(0.1, abs=1e-4))
     assert made.rows[0].spans[0][0] == 5.0
 
 
 def test_cuts_are_those_after_the_first_frame(here: Path) -> None:
-    made = told(here, [Verdict(cut=n in (0, 4, 7)) for n in range(10)])
+    made = told(here, [FrameFindings(cut=n in (0, 4, 7)) for n in range(10)])
     assert made.cuts == pytest.approx([4 / RATE, 7 / RATE], abs=1e-5)
 
 
 def test_prompts_for_which_nothing_was_found_are_told_too(here: Path) -> None:
-    made = told(here, [Verdict([SMALL])], prompts=["Face", "gun"])
+    made = told(here, [FrameFindings([SMALL])], prompts=["Face", "gun"])
     assert [(row.name, row.objects, row.frames) for row in made.rows] == [("face", 1, 1), ("gun", 0, 0)]
 
 
 def test_frames_that_could_not_be_judged_are_told(here: Path) -> None:
-    assert "1 frame could not be judged." in told(here, [Verdict(hidden=n == 2) for n in range(4)]).notes
-    assert "3 frames could not be judged." in told(here, [Verdict(hidden=n > 0) for n in range(4)]).notes
-    assert not any("judged" in note for note in told(here, [Verdict()] * 4).notes)
+    assert "1 frame could not be judged." in told(here, [FrameFindings(hidden=n == 2) for n in range(4)]).notes
+    assert "3 frames could not be judged." in told(here, [FrameFindings(hidden=n > 0) for n in range(4)]).notes
+    assert not any("judged" in note for note in told(here, [FrameFindings()] * 4).notes)
 
 
 def test_an_input_of_which_nothing_is_said(here: Path) -> None:
@@ -130,7 +138,7 @@ def test_rows_of_a_policy(here: Path) -> None:
     rule = Rule("guns", "flag", ("face",), thresholds=Thresholds(min_share=0.1))
     calm = Rule("knives", "flag", ("knife",))
     tally = rulings.Tally(Policy((rule, calm)))
-    verdicts = [Verdict([LARGE] if 30 <= n < 60 else [SMALL]) for n in range(90)]
+    verdicts = [FrameFindings([LARGE] if 30 <= n < 60 else [SMALL]) for n in range(90)]
     for n, one in enumerate(verdicts):
         tally.add(n, n / RATE, 1 / RATE, {"guns": one.regions, "knives": []})
     make_video(here / "clip.mp4", 90, size=(64, 48))
@@ -155,9 +163,9 @@ def looking(track: int, left: float, look: Gazed | None) -> Region:
 def test_who_looks_at_whom_and_for_how_long(here: Path) -> None:
     screen = region(0.4, 0.7, 0.6, 0.9, "screen", 9, None)
     at_two, at_screen = Gazed((0.8, 0.2), True), Gazed((0.5, 0.8), True)
-    verdicts = [Verdict([looking(1, 0.1, at_two), looking(2, 0.7, None), screen])] * 30
-    verdicts += [Verdict([looking(1, 0.1, at_screen), looking(2, 0.7, Gazed(None, False)), screen])] * 60
-    verdicts += [Verdict([looking(1, 0.1, Gazed((0.5, 0.5), True)), screen])] * 15
+    verdicts = [FrameFindings([looking(1, 0.1, at_two), looking(2, 0.7, None), screen])] * 30
+    verdicts += [FrameFindings([looking(1, 0.1, at_screen), looking(2, 0.7, Gazed(None, False)), screen])] * 60
+    verdicts += [FrameFindings([looking(1, 0.1, Gazed((0.5, 0.5), True)), screen])] * 15
     made = told(here, verdicts)
     people = {one.person: dict(one.seconds) for one in made.attention}
     assert people == {
@@ -172,13 +180,13 @@ def test_who_looks_at_whom_and_for_how_long(here: Path) -> None:
 
 
 def test_the_direction_of_a_head_is_called_that(here: Path) -> None:
-    made = told(here, [Verdict([looking(1, 0.1, Gazed((0.8, 0.2), True, "head")), looking(2, 0.7, None)])] * 30)
+    made = told(here, [FrameFindings([looking(1, 0.1, Gazed((0.8, 0.2), True, "head")), looking(2, 0.7, None)])] * 30)
     assert "Gazes are told by the direction of the head, not by that of the eyes." in made.notes
     assert made.attention[0].seconds == {"person 2": pytest.approx(1, abs=0.01)}
 
 
 def test_frames_that_do_not_say_how_long_they_last_do_so_until_the_next(here: Path) -> None:
-    made = told(here, [Verdict([looking(1, 0.1, Gazed(None, False))])] * 5, rate=0.5, still=True)
+    made = told(here, [FrameFindings([looking(1, 0.1, Gazed(None, False))])] * 5, rate=0.5, still=True)
     assert made.attention[0].seconds == {"out of the picture": 8.0}
 
 
@@ -188,7 +196,7 @@ def test_frames_that_do_not_say_how_long_they_last_do_so_until_the_next(here: Pa
 def test_examples_are_spread_over_the_time_and_the_worthiest_of_theirs(here: Path) -> None:
     make_video(here / "clip.mp4", steady(240, 10), size=(64, 48), rate=10)
     best = {*range(5, 240, 20)}
-    verdicts = [Verdict([LARGE if n in best else SMALL]) for n in range(240)]
+    verdicts = [FrameFindings([LARGE if n in best else SMALL]) for n in range(240)]
     times = [example.time for example in told(here, verdicts, rate=10).examples]
     assert times == pytest.approx([n / 10 for n in sorted(best)], abs=1e-3)
 
@@ -196,7 +204,7 @@ def test_examples_are_spread_over_the_time_and_the_worthiest_of_theirs(here: Pat
 def test_what_the_model_saw_itself_goes_before_what_was_carried(here: Path) -> None:
     make_video(here / "clip.mp4", 12, size=(64, 48))
     carried = Region(0.1, 0.1, 0.9, 0.9, "face", 1, 0.9, seen=False)
-    verdicts = [Verdict([SMALL if n == 5 else carried]) for n in range(12)]
+    verdicts = [FrameFindings([SMALL if n == 5 else carried]) for n in range(12)]
     times = [round((example.time or 0) * RATE) for example in told(here, verdicts).examples]
     assert 5 in times
     assert len(times) == len({int(n / RATE / 0.25) for n in range(12)})  # two short slots
@@ -204,7 +212,7 @@ def test_what_the_model_saw_itself_goes_before_what_was_carried(here: Path) -> N
 
 def test_an_example_shows_its_frame_with_boxes(here: Path) -> None:
     make_video(here / "clip.mp4", 40, size=(960, 720))
-    made = told(here, [Verdict([LARGE] if n == 30 else []) for n in range(40)], size=(960, 720))
+    made = told(here, [FrameFindings([LARGE] if n == 30 else []) for n in range(40)], size=(960, 720))
     (example,) = made.examples
     assert example.time == pytest.approx(30 / RATE, abs=1e-4)
     assert example.labels == ["face"]
@@ -218,7 +226,7 @@ def test_labels_on_examples_have_colours_of_their_own(here: Path) -> None:
     make_video(here / "clip.mp4", 2, size=(480, 360))
     assert colour_of("red circle") == colour_of("star")
     found = [region(0.1, 0.3, 0.4, 0.9, "red circle"), region(0.6, 0.3, 0.9, 0.9, "star", 2)]
-    made = told(here, [Verdict(found)] * 2, prompts=["red circle", "star"], size=(480, 360))
+    made = told(here, [FrameFindings(found)] * 2, prompts=["red circle", "star"], size=(480, 360))
     picture = pixels(made.examples[0].picture)
     assert np.abs(picture[323, 50:190] - colour_of("red circle")).mean() < 30
     assert np.abs(picture[323, 290:430] - colours_of(["red circle", "star"])["star"]).mean() < 30
@@ -227,7 +235,7 @@ def test_labels_on_examples_have_colours_of_their_own(here: Path) -> None:
 def test_people_on_examples_are_drawn_with_their_gazes(here: Path) -> None:
     make_video(here / "clip.mp4", 2, size=(480, 360))
     both = [looking(1, 0.1, Gazed((0.8, 0.8), True)), looking(2, 0.6, Gazed(None, False))]
-    picture = pixels(told(here, [Verdict(both)] * 2, size=(480, 360)).examples[0].picture)
+    picture = pixels(told(here, [FrameFindings(both)] * 2, size=(480, 360)).examples[0].picture)
     assert picture[287:290, 383:386].min() > 150  # the white core of what is looked at
     assert np.abs(picture[50:130, 288] - colour_of_track(2)).mean() < 40
 
@@ -235,7 +243,7 @@ def test_people_on_examples_are_drawn_with_their_gazes(here: Path) -> None:
 def test_what_people_on_examples_look_at_has_their_colour(here: Path) -> None:
     make_video(here / "clip.mp4", 2, size=(480, 360))
     screen = region(0.5, 0.5, 0.9, 0.9, "screen", 9, None)
-    verdicts = [Verdict([looking(1, 0.1, Gazed((0.8, 0.8), True)), screen])] * 2
+    verdicts = [FrameFindings([looking(1, 0.1, Gazed((0.8, 0.8), True)), screen])] * 2
     picture = pixels(told(here, verdicts, size=(480, 360)).examples[0].picture)
     edge = np.abs(picture[185:319, 236:246] - colour_of_track(1)).sum(axis=2).min(axis=1)
     assert np.median(edge) < 90
@@ -243,7 +251,7 @@ def test_what_people_on_examples_look_at_has_their_colour(here: Path) -> None:
 
 def test_pictures_of_a_video_that_is_turned_are_upright(here: Path) -> None:
     make_video(here / "clip.mp4", 6, size=(64, 48), matrix=TURNED["90"])
-    made = told(here, [Verdict([LARGE])] * 6, size=(48, 64))
+    made = told(here, [FrameFindings([LARGE])] * 6, size=(48, 64))
     assert pixels(made.examples[0].picture).shape == (64, 48, 3)
     assert pixels(made.heat).shape == (64, 48, 3)
 
@@ -252,14 +260,16 @@ def test_only_frames_around_the_examples_are_decoded_again(here: Path) -> None:
     """The end of the file is damaged, where nobody looks."""
     clip = make_video(here / "clip.mkv", steady(300, 10), size=(64, 48), rate=10, options={})
     clip.write_bytes(clip.read_bytes()[: clip.stat().st_size * 2 // 3])
-    made = told(here, [Verdict([LARGE] if n in (20, 150) else []) for n in range(300)], source="clip.mkv", rate=10)
+    made = told(
+        here, [FrameFindings([LARGE] if n in (20, 150) else []) for n in range(300)], source="clip.mkv", rate=10
+    )
     assert [example.time for example in made.examples] == pytest.approx([2.0, 15.0], abs=1e-3)
 
 
 def test_a_variable_rate_and_a_late_start(here: Path) -> None:
     times = [Fraction(5) + Fraction(n * n, 300) for n in range(20)]
     make_video(here / "clip.mkv", times, size=(64, 48))
-    verdicts = [Verdict([LARGE] if n in (3, 19) else []) for n in range(20)]
+    verdicts = [FrameFindings([LARGE] if n in (3, 19) else []) for n in range(20)]
     lines = lines_of("clip.mkv", verdicts).splitlines()
     told_times = [
         re.sub(r'"time":[\d.]+', f'"time":{float(time):.3f}', line) for line, time in zip(lines, times, strict=True)
@@ -272,7 +282,9 @@ def test_a_variable_rate_and_a_late_start(here: Path) -> None:
 
 def test_a_photo(here: Path) -> None:
     source = str(SAMPLES / "group.png")
-    made = told(here, [Verdict([SMALL, LARGE], looked=True, cut=True)], source=source, size=(640, 400), still=True)
+    made = told(
+        here, [FrameFindings([SMALL, LARGE], looked=True, cut=True)], source=source, size=(640, 400), still=True
+    )
     (example,) = made.examples
     assert example.time is None
     assert pixels(example.picture).shape == (300, 480, 3)
@@ -282,7 +294,11 @@ def test_a_photo(here: Path) -> None:
 def test_an_animation(here: Path) -> None:
     source = str(SAMPLES / "animation.gif")
     made = told(
-        here, [Verdict([LARGE] if n in (2, 9) else []) for n in range(20)], source=source, rate=10, size=(240, 160)
+        here,
+        [FrameFindings([LARGE] if n in (2, 9) else []) for n in range(20)],
+        source=source,
+        rate=10,
+        size=(240, 160),
     )
     assert [example.time for example in made.examples] == pytest.approx([0.2, 0.9])
     assert made.heat
@@ -290,8 +306,8 @@ def test_an_animation(here: Path) -> None:
 
 def test_the_heat_is_where_things_were(here: Path) -> None:
     make_video(here / "clip.mp4", 30, size=(320, 240))
-    made = told(here, [Verdict([region(0.7, 0.7, 0.9, 0.9)])] * 30, size=(320, 240))
-    cold = told(here, [Verdict([region(0.1, 0.1, 0.3, 0.3)])] * 30, size=(320, 240))
+    made = told(here, [FrameFindings([region(0.7, 0.7, 0.9, 0.9)])] * 30, size=(320, 240))
+    cold = told(here, [FrameFindings([region(0.1, 0.1, 0.3, 0.3)])] * 30, size=(320, 240))
     difference = np.abs(pixels(made.heat) - pixels(cold.heat)).sum(axis=2)
     assert difference[180:204, 240:272].mean() > 100
     assert difference[36:60, 48:80].mean() > 100
@@ -300,19 +316,19 @@ def test_the_heat_is_where_things_were(here: Path) -> None:
 
 def test_of_gazes_the_heat_is_where_people_look(here: Path) -> None:
     make_video(here / "clip.mp4", 30, size=(320, 240))
-    one = told(here, [Verdict([looking(1, 0.1, Gazed((0.8, 0.8), True))])] * 30, size=(320, 240))
-    other = told(here, [Verdict([looking(1, 0.1, Gazed((0.8, 0.2), True))])] * 30, size=(320, 240))
+    one = told(here, [FrameFindings([looking(1, 0.1, Gazed((0.8, 0.8), True))])] * 30, size=(320, 240))
+    other = told(here, [FrameFindings([looking(1, 0.1, Gazed((0.8, 0.2), True))])] * 30, size=(320, 240))
     difference = np.abs(pixels(one.heat) - pixels(other.heat)).sum(axis=2)
     assert difference[186:198, 250:262].mean() > 100
     assert difference[48:72, 52:76].mean() < 30  # the face itself
-    assert (one.heat_shows, told(here, [Verdict([LARGE])] * 30).heat_shows) == ("looks", "things")
+    assert (one.heat_shows, told(here, [FrameFindings([LARGE])] * 30).heat_shows) == ("looks", "things")
 
 
 def test_faces_on_frames_without_gazes_do_not_warm_what_people_look_at(here: Path) -> None:
     make_video(here / "clip.mp4", 30, size=(320, 240))
     gaze, bare = looking(1, 0.1, Gazed((0.8, 0.8), True)), looking(1, 0.1, None)
-    made = told(here, [Verdict([bare if n % 2 else gaze]) for n in range(30)], size=(320, 240))
-    only = told(here, [Verdict([gaze])] * 30, size=(320, 240))
+    made = told(here, [FrameFindings([bare if n % 2 else gaze]) for n in range(30)], size=(320, 240))
+    only = told(here, [FrameFindings([gaze])] * 30, size=(320, 240))
     assert np.abs(pixels(made.heat) - pixels(only.heat)).max() < 30
 
 
@@ -322,7 +338,7 @@ def test_an_input_that_cant_be_read_any_more_has_no_pictures(here: Path, gone: s
     if gone == "no video":
         (here / "clip.mp4").write_text("hello")
     findings = here / "f.jsonl"
-    findings.write_text(lines_of(source, [Verdict([LARGE])] * 9))
+    findings.write_text(lines_of(source, [FrameFindings([LARGE])] * 9))
     made = chapter(Input(None if gone == "a pipe" else Path(source), Path("x"), source), findings, "")
     assert (made.examples, made.heat) == ([], None)
     assert any("There are no pictures" in note for note in made.notes)
@@ -331,7 +347,7 @@ def test_an_input_that_cant_be_read_any_more_has_no_pictures(here: Path, gone: s
 
 def test_another_video_of_that_name_has_no_pictures(here: Path) -> None:
     make_video(here / "clip.mp4", 5, size=(64, 48))
-    made = told(here, [Verdict([LARGE] if n > 60 else []) for n in range(90)])
+    made = told(here, [FrameFindings([LARGE] if n > 60 else []) for n in range(90)])
     assert made.examples == []
     assert any("does not have the frames" in note for note in made.notes)
 
@@ -341,12 +357,12 @@ def test_an_input_that_has_changed_has_no_pictures(here: Path, changed: str) -> 
     clip = make_video(here / "clip.mp4", 5, size=(64, 48))
     digest = hashlib.sha256(clip.read_bytes()).hexdigest()
     told_of = {"sha256": digest}
-    assert told(here, [Verdict([LARGE])] * 5, **told_of).examples
+    assert told(here, [FrameFindings([LARGE])] * 5, **told_of).examples
     if changed == "size":
         told_of = {"size": (48, 64)}
     else:
         make_video(here / "clip.mp4", 5, size=(64, 48), face=True)
-    made = told(here, [Verdict([LARGE])] * 5, **told_of)
+    made = told(here, [FrameFindings([LARGE])] * 5, **told_of)
     assert (made.examples, made.heat) == ([], None)
     assert any("does not have the frames" in note for note in made.notes)
     assert made.rows[0].frames == 5
@@ -357,8 +373,8 @@ def test_memory_does_not_grow_with_the_findings() -> None:
         gathered = Gathered()
         tracemalloc.start()
         for n in range(frames):
-            moment = Moment(0, n, n / RATE, 1 / RATE, (64, 48))
-            gathered.add(Record("clip.mp4", moment, Verdict([LARGE, SMALL])))
+            moment = FrameInfo(0, n, n / RATE, 1 / RATE, (64, 48))
+            gathered.add(Record("clip.mp4", moment, FrameFindings([LARGE, SMALL])))
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         assert len(gathered.candidates.best(MOST_CANDIDATES)) <= MOST_CANDIDATES
@@ -381,9 +397,9 @@ def findings(here: Path) -> Path:
     photo = str(SAMPLES / "group.png")
     path = here / "found.jsonl"
     path.write_text(
-        lines_of("clip.mp4", [Verdict([LARGE], cut=n == 20) for n in range(40)])
-        + lines_of(photo, [Verdict([SMALL, PLATE])], still=True)
-        + lines_of("gone <b>.mp4", [Verdict([PLATE])] * 5)
+        lines_of("clip.mp4", [FrameFindings([LARGE], cut=n == 20) for n in range(40)])
+        + lines_of(photo, [FrameFindings([SMALL, PLATE])], still=True)
+        + lines_of("gone <b>.mp4", [FrameFindings([PLATE])] * 5)
     )
     return path
 
@@ -407,7 +423,7 @@ def test_one_page_for_all_inputs_beside_the_findings(findings: Path, mdtool: Run
 
 def test_a_photo_has_a_table_of_who_looks_where(here: Path, mdtool: Run) -> None:
     three = [looking(1, 0.1, Gazed((0.8, 0.2), True)), looking(2, 0.7, Gazed(None, False)), looking(3, 0.4, None)]
-    (here / "f.jsonl").write_text(lines_of(SAMPLES / "group.png", [Verdict(three)], size=(640, 400), still=True))
+    (here / "f.jsonl").write_text(lines_of(SAMPLES / "group.png", [FrameFindings(three)], size=(640, 400), still=True))
     assert mdtool("report", "f.jsonl", "-o", "r.html").code == 0
     html = (here / "r.html").read_text("utf-8")
     table = html.partition("<h3>Attention")[2]

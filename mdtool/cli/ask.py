@@ -91,4 +91,7 @@ def _print_answers(
     targets = None if task.save is None else targets_of(sources, task.save, many, overwrite)
     model = load()
     show = show_as(task.requests, model, as_json, many)
-    return answer(sources, model, task.requests, show, console, task.threshold, targets, overwrite)
+    return answer(
+        sources, model, task.requests, show,
+        console=console, threshold=task.threshold, save=targets, overwrite=overwrite,
+    )  # fmt: skip

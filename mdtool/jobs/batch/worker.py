@@ -135,7 +135,13 @@ class Worker:
         task, keep = self._task, self._task.side_outputs.needs_pixels
         pictures = self._pictures(source)
         events = ask_as_they_come(
-            pictures, self._model, task.requests, task.threshold, keep, self.patience, self._encode
+            pictures,
+            self._model,
+            task.requests,
+            threshold=task.threshold,
+            keep_pixels=keep,
+            patience=self.patience,
+            encode=self._encode,
         )
         for one in events:
             if one and not isinstance(one[1], Piece):
@@ -258,7 +264,7 @@ class Worker:
         answers = [told(request, one.result) for request, one in zip(requests, done, strict=True)]
         spent = _milliseconds(asked.since)
         try:
-            version = self._made(picture.item, picture.version, picture.pixels, picture.time, answers)
+            version = self._made(picture.item, picture.version, answers, pixels=picture.pixels, time=picture.time)
         except Exception as error:  # be it a fault of ours or of a library: the other inputs go on
             check_not_ending()
             self._fail_picture(picture, error)
@@ -271,7 +277,13 @@ class Worker:
             self._end(picture.video)
 
     def _made(
-        self, item: WorkItem, version: Version, pixels: np.ndarray | None, time: float | None, answers: Answers
+        self,
+        item: WorkItem,
+        version: Version,
+        answers: Answers,
+        *,
+        pixels: np.ndarray | None = None,
+        time: float | None = None,
     ) -> Version:
         """Makes what is wanted beside the record; the version of the file as it is then."""
         outputs = self._task.side_outputs
@@ -285,7 +297,7 @@ class Worker:
             self._results.append(Unchanged(item.number, version))
             return
         try:
-            version = self._made(item, version, None, None, item.known.answers)
+            version = self._made(item, version, item.known.answers)
         except Exception as error:
             check_not_ending()
             self._fail(item, error)

@@ -56,6 +56,7 @@ def ask(
     pictures: Iterable[Picture | None],
     model: Model,
     requests: Sequence[Request],
+    *,
     threshold: float | None = None,
     keep_pixels: bool = False,
     patience: Patience | None = None,
@@ -65,13 +66,17 @@ def ask(
     requests: without their image. pictures, patience: as `ask_as_they_come` has them. A picture that could not be read,
     or that the model can't encode, gives one Failed in place of its answers.
     """
-    return filter(None, ask_as_they_come(pictures, model, requests, threshold, keep_pixels, patience))
+    return filter(
+        None,
+        ask_as_they_come(pictures, model, requests, threshold=threshold, keep_pixels=keep_pixels, patience=patience),
+    )
 
 
 def ask_as_they_come(
     pictures: Iterable[Picture | None],
     model: Model,
     requests: Sequence[Request],
+    *,
     threshold: float | None = None,
     keep_pixels: bool = False,
     patience: Patience | None = None,

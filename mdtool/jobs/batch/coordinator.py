@@ -34,7 +34,7 @@ from mdtool.jobs.batch.messages import (
 )
 from mdtool.jobs.batch.progress import Progress
 from mdtool.jobs.batch.results_log import Sink
-from mdtool.jobs.batch.work_queue import WorkList
+from mdtool.jobs.batch.work_queue import WorkQueue
 from mdtool.media.sources.discover import Selection
 from mdtool.media.sources.inputs import Input
 from mdtool.pipeline.stages import POLL_SECONDS, Pause, ahead_with_pauses
@@ -90,7 +90,7 @@ class Coordinator:
         self._again: SimpleQueue[WorkItem] = SimpleQueue()  # that go to a worker once more
         self._contents: dict[str, str] = {}  # names of inputs by digest, where equal pictures are answered once
         self._in_turn = InTurn() if plan.ordered else None
-        self._work = WorkList(
+        self._work = WorkQueue(
             plan.selection,
             sink,
             progress,

@@ -17,7 +17,7 @@ from mdtool.media.sources.inputs import Input
 WATCH_SECONDS = 1.0  # from one look for new files to the next, and for which a file must not have changed
 
 
-class WorkList:
+class WorkQueue:
     """Iterate it, in any one thread; `stop` ends that from another.
 
     outputs: every input claims its places for them, in its turn; an input whose places are taken has failed.

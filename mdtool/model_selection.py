@@ -59,12 +59,13 @@ class Computing:
     compile: bool = False
     detail: str = "auto"
     resize: Literal["vips", "pillow"] | None = None
+    adapter: str | None = None
 
     def load(self, name: str, notices: Notices = Notices()) -> VisionModel:
         """Raises as `engine.load` does."""
         quantize = None if self.quantize == "none" else self.quantize
         detail = int(self.detail) if self.detail.isdecimal() else self.detail
-        options = LoadOptions(self.device, self.dtype, quantize, self.compile, detail, self.resize)
+        options = LoadOptions(self.device, self.dtype, quantize, self.compile, detail, self.resize, self.adapter)
         model = engine.load(name, options)
         for line in model.setup:
             notices.explain(f"{model.name}: {line}")

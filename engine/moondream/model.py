@@ -48,6 +48,7 @@ from engine.resize import resizer, version
 
 CPU_BATCH, GPU_BATCH = 16, 128  # the most sequences that share a step; more hardly gain
 ANSWER = 256  # positions that an answer is reckoned with
+ADAPTERS = 5  # that are kept
 SHARE = 0.5  # of the free memory that is for keys and values
 GPU_CROPS, GPU_PICTURES = 32, 16  # that are encoded at once; one by one on a CPU, which loses nothing by it
 
@@ -64,7 +65,10 @@ def load(located: Located, options: LoadOptions) -> "Moondream":
     config = read_config(located.config_source, located.config)
     tokenizer = load_tokenizer(located.tokenizer, config.text.vocab_size)
     weights = open_weights(located.weights, config)
-    return Moondream(located.name, config, weights, tokenizer, options=options, revision=located.revision)
+    revision = located.revision
+    if options.adapter is not None:
+        revision += "+" + hashlib.sha256(find_adapter(options.adapter).read_bytes()).hexdigest()[:8]
+    return Moondream(located.name, config, weights, tokenizer, options=options, revision=revision)
 
 
 class Moondream(VisionModel):
@@ -160,6 +164,8 @@ class Moondream(VisionModel):
         if name is None:
             return None
         if name not in self._adapters:
+            if len(self._adapters) == ADAPTERS:
+                self._adapters.pop(next(iter(self._adapters)))
             self._adapters[name] = read_adapter(find_adapter(name), self.config, self.dtype, self.device)
         return self._adapters[name]
 
@@ -238,7 +244,12 @@ class Moondream(VisionModel):
         if isinstance(request, QueryRequest):
             return (
                 yield from flows.query(
-                    request.question, request.reasoning, request.references, request.generation, seen, request.allowed
+                    request.question,
+                    request.reasoning,
+                    request.references,
+                    request.generation,
+                    seen=seen,
+                    allowed=request.allowed,
                 )
             )
         if isinstance(request, ChatRequest):

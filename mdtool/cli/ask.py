@@ -70,7 +70,7 @@ def ask(task: Task, model: ModelOptions, printing: AnswerPrinting, batch: BatchO
     videos = task.videos(video_task(batch))
     check_apart("--jsonl", {"--json": printing.json, "--save": task.save, **task.unrecorded})
     decides = {"computing": computing, **batch.moments, **task.options}
-    asking = Asking(task.skill, task.requests, videos, load, task.threshold, decides)
+    asking = Asking(task.skill, task.requests, videos, load, decides)
     return run_batch(batch, selection, asking, console)
 
 
@@ -91,7 +91,4 @@ def _print_answers(
     targets = None if task.save is None else targets_of(sources, task.save, many, overwrite)
     model = load()
     show = show_as(task.requests, model, as_json, many)
-    return answer(
-        sources, model, task.requests, show,
-        console=console, threshold=task.threshold, save=targets, overwrite=overwrite,
-    )  # fmt: skip
+    return answer(sources, model, task.requests, show, console=console, save=targets, overwrite=overwrite)

@@ -46,15 +46,14 @@ def video_task(batch: BatchOptions) -> "VideoTask":
 
 @dataclass(frozen=True)
 class Asking:
-    """What one command asks. options: all that has a say in the answers besides the model and the requests, by the
-    names of a BATCH fingerprint.
+    """What one command asks. options: all that has a say in the answers
+    besides the model and the requests, by the names of a BATCH fingerprint.
     """
 
     command: str
     requests: "Sequence[Request]"
     videos: "VideoTask"
     load: "Callable[[], VisionModel]"
-    threshold: float | None = None
     options: Mapping[str, object] = field(default_factory=dict)
 
 
@@ -81,8 +80,7 @@ def run_batch(batch: BatchOptions, selection: "Selection", asking: Asking, conso
     limits = Limits(batch.max_errors, positive("--time-budget", batch.time_budget))
     timeout = positive("--timeout", batch.timeout)
     room, encode = parsed("--cache-size", size_in_bytes, batch.cache_size), None
-    outputs = _side_outputs(batch, asking)
-    task = Task(asking.requests, asking.threshold, asking.videos, outputs, timeout, dedupe=batch.dedupe)
+    task = Task(asking.requests, asking.videos, _side_outputs(batch, asking), timeout, dedupe=batch.dedupe)
     with opened(place, batch.overwrite) as sink:
         model = asking.load()
         if batch.cache:
@@ -91,7 +89,7 @@ def run_batch(batch: BatchOptions, selection: "Selection", asking: Asking, conso
             encode = encoder(model, Path(batch.cache), room, console.note)
         settings = fingerprint(
             BATCH, command=asking.command, model=model.name, revision=model.revision, requests=asking.requests,
-            threshold=asking.threshold, **asking.options,
+            **asking.options,
         )  # fmt: skip
         about = {"model": model.name, "revision": model.revision, "settings": settings}
         count = (lambda: sum(1 for _ in listed(selection))) if rereadable and not batch.watch else None
@@ -101,7 +99,7 @@ def run_batch(batch: BatchOptions, selection: "Selection", asking: Asking, conso
                 f"{place}: {sink.unrecognised} records there are of another version of mdtool, so that nobody knows if "
                 "they hold: they stay, and their inputs are done again"
             )
-        outputs.open_folders(batch.overwrite)
+        task.side_outputs.open_folders(batch.overwrite)
         plan = Plan(selection, about, limits, batch.ordered, batch.watch)
         progress = Progress(console, batch.progress, count)
         code = Coordinator(plan, task, ThreadExecutor(model, encode), sink, progress=progress).run()

@@ -14,7 +14,7 @@ from mdtool.cli.options.model import ModelOptions
 from mdtool.cli.options.photos import ImagesAndPrompt, MaxObjects, Prompts, Save
 from mdtool.cli.options.printing import AnswerPrinting
 
-if TYPE_CHECKING:  # what takes long to load, and --help does not need
+if TYPE_CHECKING:
     from mdtool.jobs.batch.messages import VideoTask
 
 
@@ -52,7 +52,7 @@ def detect(
     from mdtool.errors import UsageError
 
     named, prompts = images_and_prompts(images, prompt, batch.files_from)
-    requests = [DetectRequest(None, one, max_objects) for one in prompts]
+    requests = [DetectRequest(None, one, max_objects, threshold=threshold) for one in prompts]
     task = Task("detect", named, requests, prompts, threshold, save, unrecorded={"--max-objects": max_objects})
     if batch.wanted:
         options = {"tiles": tiles, "duration": duration}
@@ -65,7 +65,7 @@ def detect(
 def _tracked(
     prompts: Sequence[str], threshold: float | None, tiles: str | None, duration: str | None
 ) -> "Callable[[VideoTask], VideoTask]":
-    """Of videos it is told what is where on every frame, as redact finds it. UsageError for options that can't be."""
+    """Have videos recorded frame by frame, as redact finds things. UsageError for options that can't be."""
     from mdtool.cli.options.copies import LiveOptions
     from mdtool.cli.values import parsed
     from mdtool.pipeline.annotate import Question

@@ -32,7 +32,21 @@ def query_requests(asked: QuestionOptions, how: Generation, images: Sequence[str
         raise UsageError("--question or --questions is missing: say what to ask, as in -q 'what is this?'")
     if template is not None:
         questions = [template.replace(BLANK, question) for question in questions]
-    return [QueryRequest(None, question, asked.reasoning, generation=how, allowed=allowed) for question in questions]
+    places = tuple(parsed("--at", parse_place, text) for text in asked.at)
+    return [QueryRequest(None, question, asked.reasoning, places, how, allowed=allowed) for question in questions]
+
+
+def parse_place(text: str) -> tuple[float, ...]:
+    """Read a point "x,y" or a box "x0,y0,x1,y1", in fractions of the picture; ValueError with one line."""
+    try:
+        numbers = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        numbers = ()
+    if len(numbers) not in (2, 4) or not all(0 <= number <= 1 for number in numbers):
+        raise ValueError(f"a place is a point X,Y or a box X0,Y0,X1,Y1, in fractions of the picture, not {text!r}")
+    if len(numbers) == 4 and not (numbers[0] < numbers[2] and numbers[1] < numbers[3]):
+        raise ValueError(f"a box goes from its upper left to its lower right corner; {text!r} does not")
+    return numbers
 
 
 def _allowed(choices: Sequence[str], number: bool) -> Choices | Number | None:

@@ -14,6 +14,7 @@ from mdtool.pipeline.stages import Stopwatch
 from mdtool.records.findings import Verdict
 from mdtool.tracking.detector import See, Sight
 from mdtool.tracking.keyframe_sampler import Budget, Judged, Look, Seen, Watcher
+from mdtool.tracking.pixel_aspect import seen_in_each_shape
 from mdtool.tracking.sampling import Sampling
 from mdtool.tracking.tracks import Sighting
 
@@ -81,7 +82,7 @@ def looking(see: See, question: Question, clock: Stopwatch) -> Look:
         check_not_ending()
         try:
             with clock.time("model"):
-                seen = see([frame.rgb() for frame in frames])
+                seen = seen_in_each_shape(see, frames)
         except EngineError:
             if not question.blank_errors:
                 raise

@@ -9,8 +9,9 @@ model          that answered
 prompt         with objects (label, x_min, y_min, x_max, y_max, and score from a model that has one)
                or points (label, x, y): in fractions of the upright photo, origin top left; and complete: false if
                a limit ended the list, so that there may be more
-question       with answer, and if the model reasoned: reasoning, and grounding: start and end of a passage of the
-               reasoning, and the points (x, y) it speaks of
+question       with answer; if the question was about places, at: (x, y) or (x_min, y_min, x_max, y_max) of each, in
+               fractions of the photo; and if the model reasoned: reasoning, and grounding: start and end of a passage
+               of the reasoning, and the points (x, y) it speaks of
 length         with caption
 """
 
@@ -54,8 +55,9 @@ def told(request: Request, result: Any) -> dict[str, Any]:
     match request:
         case CaptionRequest(length=length):
             return {"length": length, "caption": result.text}
-        case QueryRequest(question=question):
-            return {"question": question} | _answer(result)
+        case QueryRequest(question=question, references=places):
+            at = {"at": [list(place) for place in places]} if places else {}
+            return {"question": question} | at | _answer(result)
         case DetectRequest(prompt=prompt):
             return {
                 "prompt": prompt,

@@ -31,7 +31,7 @@ class Kind:
 
 BATCH = Kind(
     "batch", 1,
-    ("command", "model", "revision", "requests", "threshold", "computing", "sample", "start", "end", "tiles",
+    ("command", "model", "revision", "requests", "computing", "sample", "start", "end", "tiles",
      "duration"),
 )  # fmt: skip
 RESUME = Kind(
@@ -65,7 +65,7 @@ TYPES: Mapping[str, Fields] = {
     ),
     "Choices": Fields("choices", ("texts",)),
     "Number": Fields("number", ()),
-    "Computing": Fields("computing", ("dtype", "quantize", "detail", "resize")),
+    "Computing": Fields("computing", ("dtype", "quantize", "detail", "resize"), {"adapter": None}),
     "Question": Fields(
         "question", ("prompts", "threshold", "sampling", "max_calls", "start", "end", "blank_errors")
     ),

@@ -1,6 +1,7 @@
 """Findings that say what a test wants."""
 
 import io
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -28,15 +29,20 @@ def lines_of(
     verdicts: Sequence[Verdict],
     size: tuple[int, int] = SIZE,
     rate: float = RATE,
+    start: float = 0.0,
     prompts: Sequence[str] = ("face",),
     still: bool = False,
     stream: int = 0,
-    sha256: str = "",
 ) -> str:
     """A verdict a frame, of a clip of so many frames a second; still: of photos, which have no duration."""
     file = io.StringIO()
-    findings = FindingsFile(file, str(source), "centerface", prompts, sha256=sha256)
+    findings = FindingsFile(file, str(source), "centerface", prompts)
     for number, verdict in enumerate(verdicts):
         duration = 0.0 if still else 1 / rate
-        findings.write(Moment(stream, number, number / rate, duration, size), verdict)
+        findings.write(Moment(stream, number, start + number / rate, duration, size), verdict)
     return file.getvalue()
+
+
+def with_sha256(lines: str, sha256: str) -> str:
+    """The same findings, which say of what content they are."""
+    return "".join(json.dumps({**json.loads(line), "sha256": sha256}) + "\n" for line in lines.splitlines())

@@ -98,3 +98,10 @@ class ModelOptions(ComputingOptions, _Named):  # the fields of the last base com
         Literal["vips", "pillow"] | None,
         typer.Option(help="What makes pictures smaller. Default: vips if it is there."),
     ] = None
+    adapter: Annotated[
+        str | None,
+        typer.Option(
+            help="Answer with this LoRA adapter of a Moondream: a file, or the name of a variant in the hub's cache.",
+            metavar="FILE|NAME",
+        ),
+    ] = None

@@ -34,7 +34,7 @@ from mdtool.jobs.batch.messages import (
 )
 from mdtool.jobs.batch.progress import Progress
 from mdtool.jobs.batch.results_log import Sink
-from mdtool.jobs.batch.work_list import WorkList
+from mdtool.jobs.batch.work_queue import WorkList
 from mdtool.media.sources.discover import Selection
 from mdtool.media.sources.inputs import Input
 from mdtool.pipeline.stages import POLL_SECONDS, Pause, ahead_with_pauses

@@ -38,7 +38,7 @@ class VideoTask:
 
 @dataclass(frozen=True)
 class Task:
-    """What workers do with every item. requests: without their image; threshold: for those that detect.
+    """What workers do with every item. requests: without their image.
 
     timeout: seconds that reading an input, or a frame of it, may take. deadline: on the clock of `time.time`, after
     which no other frame is begun. watch: files may be changing; videos that are are left for later. dedupe: equal
@@ -46,7 +46,6 @@ class Task:
     """
 
     requests: Sequence[Request]
-    threshold: float | None = None
     videos: VideoTask = VideoTask()
     side_outputs: SideOutputs = SideOutputs()
     timeout: float | None = None

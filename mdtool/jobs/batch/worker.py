@@ -135,13 +135,7 @@ class Worker:
         task, keep = self._task, self._task.side_outputs.needs_pixels
         pictures = self._pictures(source)
         events = ask_as_they_come(
-            pictures,
-            self._model,
-            task.requests,
-            threshold=task.threshold,
-            keep_pixels=keep,
-            patience=self.patience,
-            encode=self._encode,
+            pictures, self._model, task.requests, keep_pixels=keep, patience=self.patience, encode=self._encode
         )
         for one in events:
             if one and not isinstance(one[1], Piece):

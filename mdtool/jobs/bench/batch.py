@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from engine.contract import Abilities, Answer, CaptionRequest
+from engine.contract import Abilities, Answer, CaptionRequest, EncodedImage
 from engine.generation.requests import ImmediateScheduler
+from engine.generation.verbs import VisionModel
 from mdtool.console import Console
 from mdtool.errors import InputError
 from mdtool.jobs.batch.coordinator import Coordinator, Plan
@@ -30,19 +31,22 @@ NOISE = 3.0  # levels of 255, as a camera's
 FILES = 50  # that differ; the others are links to them
 
 
-class StandIn:
+class StandIn(VisionModel):
     """A model that says nothing, at once."""
 
     name = "stand-in"
     revision = ""
     pictures_at_once = 1
     setup = ()
-    abilities = Abilities({"caption": None})
 
-    def encode(self, images: Sequence[np.ndarray]) -> list[None]:
-        return [None] * len(images)
+    @property
+    def abilities(self) -> Abilities:
+        return Abilities({"caption": None})
 
-    def scheduler(self) -> ImmediateScheduler:
+    def encode(self, images: Sequence[np.ndarray]) -> list[EncodedImage]:
+        return [EncodedImage() for _ in images]
+
+    def scheduler(self, batch: int | None = None) -> ImmediateScheduler:
         return ImmediateScheduler(lambda request: Answer(""))
 
 

@@ -55,7 +55,6 @@ def answer(
     show: Show,
     *,
     console: Console,
-    threshold: float | None = None,
     save: Mapping[Input, Path] | None = None,
     overwrite: bool = False,
 ) -> Exit:
@@ -80,9 +79,7 @@ def answer(
     patience = Patience()
     attempts = read_ahead(sources, read, model.pictures_at_once, patience=patience)
     pictures = (Picture(one.item, one.value, one.error) if one else None for one in attempts)
-    answers = in_order(
-        ask(pictures, model, requests, threshold=threshold, keep_pixels=bool(targets), patience=patience)
-    )
+    answers = in_order(ask(pictures, model, requests, keep_pixels=bool(targets), patience=patience))
     try:
         for asked, event in answers:
             check_not_ending()

@@ -11,7 +11,6 @@ import numpy as np
 
 from engine.contract import (
     ChatRequest,
-    DetectRequest,
     Done,
     EncodedImage,
     EngineError,
@@ -57,7 +56,6 @@ def ask(
     model: Model,
     requests: Sequence[Request],
     *,
-    threshold: float | None = None,
     keep_pixels: bool = False,
     patience: Patience | None = None,
 ) -> Iterator[tuple[Asked, Event]]:
@@ -66,10 +64,7 @@ def ask(
     requests: without their image. pictures, patience: as `ask_as_they_come` has them. A picture that could not be read,
     or that the model can't encode, gives one Failed in place of its answers.
     """
-    return filter(
-        None,
-        ask_as_they_come(pictures, model, requests, threshold=threshold, keep_pixels=keep_pixels, patience=patience),
-    )
+    return filter(None, ask_as_they_come(pictures, model, requests, keep_pixels=keep_pixels, patience=patience))
 
 
 def ask_as_they_come(
@@ -77,7 +72,6 @@ def ask_as_they_come(
     model: Model,
     requests: Sequence[Request],
     *,
-    threshold: float | None = None,
     keep_pixels: bool = False,
     patience: Patience | None = None,
     encode: Encode | None = None,
@@ -124,7 +118,7 @@ def ask_as_they_come(
                     continue
                 for number, request in enumerate(requests):
                     last = number == len(requests) - 1
-                    ticket = scheduler.add(_about(encoded, request, threshold))
+                    ticket = scheduler.add(_about(encoded, request))
                     asked[ticket] = Asked(next(ours), kept, request, number, picture.size, last, since)
             if time.monotonic() - begin > AT_ONCE_SECONDS:
                 break
@@ -139,10 +133,8 @@ def ask_as_they_come(
                 yield failed.popleft()
 
 
-def _about(encoded: EncodedImage, request: Request, threshold: float | None) -> Request:
+def _about(encoded: EncodedImage, request: Request) -> Request:
     assert not isinstance(request, ChatRequest)
-    if isinstance(request, DetectRequest):
-        return replace(request, image=encoded, threshold=threshold)
     return replace(request, image=encoded)
 
 

@@ -13,6 +13,7 @@ from av.video.reformatter import VideoReformatter
 
 from mdtool.media.image.orientation import UPRIGHT, Orientation
 
+STRETCHED = 2  # times as wide as high, or as high as wide, from which on a pixel's shape is not relied on
 LUMA_SIDE = 320  # about the longer side, in pixels, of the small grey picture that motion is measured on
 
 
@@ -65,10 +66,18 @@ class Frame:
             small = reformatter().reformat(picture, *size, "gray").to_ndarray()
         return np.ascontiguousarray(self.orientation.show(small))
 
-    def rgb(self) -> np.ndarray:
-        """HxWx3 uint8 as displayed, with square pixels, for a model to look at."""
+    @property
+    def stretched(self) -> bool:
+        """Whether the shape of the pixels changes the picture so much that it may well be wrong."""
+        return not 1 / STRETCHED < self.aspect < STRETCHED
+
+    def rgb(self, as_stored: bool = False) -> np.ndarray:
+        """HxWx3 uint8, upright, for a model to look at: as displayed, with square pixels.
+
+        as_stored: the stored pixels instead, as if they were square.
+        """
         picture, width = self.picture, self.picture.width
-        if self.aspect != 1:
+        if self.aspect != 1 and not as_stored:
             width = max(1, round(width * self.aspect))
         pixels = reformatter().reformat(picture, width, picture.height, "rgb24").to_ndarray()
         return np.ascontiguousarray(self.orientation.show(pixels))

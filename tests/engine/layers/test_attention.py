@@ -37,6 +37,17 @@ def started(prefix: PrefixCache | None, layers: int, kv_heads: int, dim: int, dt
     return SequenceCache([KeyValueCache.new(kv_heads, dim, dtype, "cpu") for _ in range(layers)])
 
 
+def grown(cache: SequenceCache, rows: int, seed: int) -> SequenceCache:
+    """The same, of one layer, with so many rows more."""
+    cache.reserve(rows)
+    [layer] = cache.layers
+    assert isinstance(layer, KeyValueCache)
+    kv_heads, _, dim = layer.keys.shape
+    layer.write(*(drawn(kv_heads, rows, dim, dtype=layer.keys.dtype, seed=seed + some) for some in (20, 40)))
+    cache.advance(rows)
+    return cache
+
+
 def drawn(*shape: int, dtype: torch.dtype, seed: int = 0) -> Tensor:
     generator = torch.Generator().manual_seed(seed + sum(shape))
     return torch.randn(*shape, generator=generator, dtype=torch.float64).to(dtype)
@@ -125,16 +136,12 @@ def test_sequences_of_one_step_do_not_change_each_other(dtype: torch.dtype, head
     shared, other = (
         prefix_of(tuple(drawn(kv_heads, length, dim, dtype=dtype, seed=seed) for seed in (1, 2))) for length in (90, 31)
     )
+    longer = grown(shared.fork(), 40, seed=50).freeze()  # of two pieces
     sequences = [(shared, 3, 1), (shared, 70, 1), (shared, 0, 5), (None, 4, 2), (None, 0, 1), (other, 5, 1)]
     caches, rows, end = [], [], 0
-    for prefix, before, count in [*sequences, (shared, 9, 1)]:
-        cache = started(prefix, 1, kv_heads, dim, dtype)
-        cache.reserve(before + count)
-        seed = len(caches)
-        [layer] = cache.layers
-        assert isinstance(layer, KeyValueCache)
-        layer.write(*(drawn(kv_heads, before, dim, dtype=dtype, seed=seed + some) for some in (20, 40)))
-        cache.advance(before)
+    for prefix, before, count in [*sequences, (longer, 2, 1), (longer, 0, 4), (longer, 60, 1), (shared, 9, 1)]:
+        cache = grown(started(prefix, 1, kv_heads, dim, dtype), before, seed=len(caches))
+        cache.reserve(count)
         caches.append(cache)
         rows.append(slice(end, end + count))
         end += count

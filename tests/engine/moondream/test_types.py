@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from caches import keys, of_attention
+from caches import keys, of_attention, values
 from golden import (
     FAMILIES,
     GOLDEN,
@@ -199,6 +199,31 @@ def test_requests_are_drawn_as_places_come_free() -> None:
             done += 1
             assert len(drawn) <= done + 3
     assert done == 12
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_pictures_encoded_while_others_are_under_way_give_the_same_to_the_last_bit(threads: int) -> None:
+    own, names = model("moondream2"), ["img_a", "img_b", "img_c"] * 2
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        ahead = [own.encode([image(name)])[0] for name in names]
+        meanwhile = []
+
+        def requests():
+            for name in names:
+                meanwhile.extend(own.encode([image(name)]))
+                yield CaptionRequest(meanwhile[-1], "short", Generation(temperature=0, max_tokens=6))
+
+        done = {event.index: event.result for event in own.run(requests(), batch=4) if isinstance(event, Done)}
+        wanted = [CaptionRequest(picture, "short", Generation(temperature=0, max_tokens=6)) for picture in ahead]
+        alone = {event.index: event.result for event in own.run(wanted, batch=1) if isinstance(event, Done)}
+    finally:
+        torch.set_num_threads(before)
+    assert done == alone
+    for one, other in zip(meanwhile, ahead, strict=True):
+        assert torch.equal(keys(one.prefix), keys(other.prefix))
+        assert torch.equal(values(one.prefix), values(other.prefix))
 
 
 def test_a_batch_of_none_is_refused() -> None:

@@ -156,3 +156,51 @@ def test_in_a_process_of_its_own() -> None:
     outcome = run("caption", "-", "--model", SECOND, *GREEDY, "--json", stdin=A.read_bytes())
     assert (outcome.code, outcome.err) == (0, "")
     assert json.loads(outcome.out)["caption"] == alone(SECOND, A)
+
+
+def test_an_adapter_answers(ask: Run) -> None:
+    lora = SECOND / "lora.safetensors"
+    model = engine.load(str(SECOND), LoadOptions("cpu", detail="low", adapter=str(lora)))
+    with Image.open(A) as picture:
+        encoded = model.encode([np.asarray(picture.convert("RGB"))])
+    (wanted,) = model.caption(encoded, generation=Generation(temperature=0, max_tokens=8))
+    assert wanted != alone(SECOND, A)
+    outcome = ask("caption", A, "--model", SECOND, "--adapter", lora, *GREEDY)
+    assert (outcome.code, outcome.out.decode()) == (0, wanted.strip() + "\n")
+
+
+def test_results_of_another_adapter_do_not_count(ask: Run, tmp_path: Path) -> None:
+    plain = ("caption", A, "--model", SECOND, *GREEDY, "--jsonl", tmp_path / "out.jsonl")
+    assert ask(*plain).code == ask(*plain, "--adapter", SECOND / "lora.safetensors").code == 0
+    first, second = map(json.loads, (tmp_path / "out.jsonl").read_text().splitlines())
+    assert first["revision"] != second["revision"]
+    assert first["settings"] != second["settings"]
+
+
+def test_an_adapter_that_is_not_there(ask: Run, tmp_path: Path) -> None:
+    outcome = ask("caption", A, "--model", SECOND, *CPU, "--adapter", tmp_path / "none.safetensors")
+    assert outcome.code == 4
+    assert len(outcome.lines) == 1
+    assert "no adapter" in outcome.err
+
+
+def test_a_question_about_places(ask: Run) -> None:
+    asked = ("query", A, "-q", "what?", "--model", SECOND, *GREEDY, "--no-reasoning", "--json")
+    (record,) = ask(*asked, "--at", "0.25,0.5", "--at", "0.1,0.1,0.9,0.5").json
+    assert record["at"] == [[0.25, 0.5], [0.1, 0.1, 0.9, 0.5]]
+    with Image.open(A) as picture:
+        encoded = loaded(SECOND).encode([np.asarray(picture.convert("RGB"))])
+    places = [(0.25, 0.5), (0.1, 0.1, 0.9, 0.5)]
+    how = Generation(temperature=0, max_tokens=8)
+    (answer,) = loaded(SECOND).query(encoded, "what?", False, places, generation=how)
+    assert record["answer"] == answer.text
+    (without,) = ask(*asked).json
+    assert "at" not in without
+
+
+@pytest.mark.parametrize("place", ["", "0.5", "5,5", "0.5,x", "0.5,0.5,0.5", "0.9,0.1,0.1,0.9", "nan,0.5"])
+def test_a_place_that_is_none(ask: Run, place: str) -> None:
+    outcome = ask("query", A, "-q", "what?", "--model", SECOND, "--at", place)
+    assert outcome.code == 2
+    assert len(outcome.lines) == 1
+    assert "--at" in outcome.err

@@ -86,7 +86,7 @@ ALL: dict[type[Any], dict[str, st.SearchStrategy[Any]]] = {
     Number: {},
     Computing: {
         "device": WORDS, "dtype": perhaps(WORDS), "quantize": WORDS, "compile": st.booleans(), "detail": WORDS,
-        "resize": some(None, "vips", "pillow"),
+        "resize": some(None, "vips", "pillow"), "adapter": perhaps(WORDS),
     },
     Question: {
         "prompts": tuples_of(WORDS), "threshold": perhaps(PART), "sampling": st.builds(Sampling, **SAMPLING),
@@ -149,7 +149,7 @@ def test_a_field_that_comes_later_keeps_results(monkeypatch: pytest.MonkeyPatch)
 def test_fingerprints_that_users_have_on_disk() -> None:
     """Where these change, all results of all users are thrown away."""
     requests = [QueryRequest(None, "dog?", generation=Generation(0.0), allowed=Choices(("yes", "no")))]
-    options = {"command": "query", "model": "moondream2", "revision": "r", "threshold": None}
+    options = {"command": "query", "model": "moondream2", "revision": "r"}
     assert fingerprint(BATCH, requests=requests, computing=Computing(), **options) == "1-23cc2ed1d0854bbb"
     question = Question(("face",), sampling=Sampling(fps=2.0))
     known = {"model": "centerface", "question": question, "redaction": Redaction(), "form": Form()}

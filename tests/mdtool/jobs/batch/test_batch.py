@@ -26,7 +26,7 @@ from program import COMMAND, Outcome, Run, environment, run, run_here, started, 
 from engine.contract import Abilities, Answer, CaptionRequest, Done, Request
 from mdtool.console import Console
 from mdtool.errors import MdtoolError
-from mdtool.jobs.batch import work_list
+from mdtool.jobs.batch import work_queue
 from mdtool.jobs.batch.coordinator import Coordinator, Plan
 from mdtool.jobs.batch.executor import ThreadExecutor
 from mdtool.jobs.batch.messages import Task, VideoTask
@@ -520,7 +520,7 @@ class TwoInputs(Progress):
 
 
 def test_a_video_that_changes_while_it_is_asked_about(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(work_list, "WATCH_SECONDS", 0.05)
+    monkeypatch.setattr(work_queue, "WATCH_SECONDS", 0.05)
     clip, out, console = make_video(tmp_path / "clip.mp4", 9, size=(96, 64)), tmp_path / "out", Console(quiet=True)
 
     def change() -> None:

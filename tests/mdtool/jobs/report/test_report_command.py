@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from findings_made import RATE, lines_of, region
+from findings_made import RATE, lines_of, region, with_sha256
 from media_made import SAMPLES, TURNED, make_video, steady
 from PIL import Image
 from program import Run, run, run_here
@@ -49,11 +49,13 @@ def told(
     verdicts: Sequence[Verdict],
     source: str = "clip.mp4",
     verdict: rulings.Verdict | None = None,
+    sha256: str = "",
     **how: Any,
 ) -> Chapter:
     """The chapter of a clip of which this is known."""
     findings = here / "f.jsonl"
-    findings.write_text(lines_of("other.mp4", [Verdict([PLATE])]) + lines_of(source, verdicts, **how))
+    lines = lines_of(source, verdicts, **how)
+    findings.write_text(lines_of("other.mp4", [Verdict([PLATE])]) + (with_sha256(lines, sha256) if sha256 else lines))
     return chapter(Input(Path(source), Path(source), source), findings, "moondream2", verdict)
 
 

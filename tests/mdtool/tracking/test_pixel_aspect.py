@@ -1,0 +1,97 @@
+"""Pixels far from square squeeze what a model is shown; what is there is found all the same."""
+
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from media_made import bare_face, frames_of, make_video
+from program import QUICK, redact, run
+
+from engine.contract import Box
+from mdtool.media.image.orientation import Orientation
+from mdtool.media.video.frame import Frame
+from mdtool.records.findings import Gazed
+from mdtool.tracking.detector import Sight, Sighted
+from mdtool.tracking.pixel_aspect import seen_in_each_shape
+
+SIZE = (320, 240)
+SHAPES = [(1, 64), (1, 17), (1, 3), (2, 5), (5, 2), (3, 1), (17, 1)]
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: f"{shape[0]}to{shape[1]}")
+def test_a_face_is_hidden_whatever_the_shape_of_the_pixels(tmp_path: Path, shape: tuple[int, int]) -> None:
+    clip = make_video(tmp_path / "in.mp4", face=True, size=SIZE, sample_aspect_ratio=Fraction(*shape))
+    with av.open(str(clip)) as container:
+        assert container.streams.video[0].sample_aspect_ratio == Fraction(*shape)
+    target = tmp_path / "out.mp4"
+    outcome = redact(clip, "-o", target, "--style", "solid", *QUICK)
+    assert outcome.code == 0, outcome.err
+    frames = frames_of(target)
+    assert len(frames) == 12
+    assert not any(bare_face(frame) for frame in frames)
+
+
+def test_a_rule_is_hit_whatever_the_shape_of_the_pixels(tmp_path: Path) -> None:
+    clip = make_video(tmp_path / "in.mp4", face=True, size=SIZE, sample_aspect_ratio=Fraction(1, 17))
+    outcome = run("moderate", clip, "-p", "face", "--report-only", "--fail-on", "any")
+    assert outcome.code == 5, outcome.err
+
+
+# -- which shapes are seen, and what becomes of what is seen in both
+
+
+def frame(aspect: Fraction, orientation: Orientation | None = None) -> Frame:
+    picture = av.VideoFrame.from_ndarray(np.zeros((90, 160, 3), np.uint8), "rgb24")
+    return Frame(picture, 0, 0, Fraction(1, 30), aspect=aspect, orientation=orientation or Orientation())
+
+
+@pytest.mark.parametrize("aspect", [(1, 1), (10, 11), (16, 11), (4, 3), (64, 45), (3, 4)])
+def test_usual_pixels_are_seen_as_displayed_only(aspect: tuple[int, int]) -> None:
+    shapes: list[tuple[int, ...]] = []
+
+    def see(images: Sequence[np.ndarray]) -> list[Sight]:
+        shapes.extend(image.shape for image in images)
+        return [Sight() for _ in images]
+
+    seen_in_each_shape(see, [frame(Fraction(*aspect))] * 2)
+    assert shapes == [(90, round(160 * Fraction(*aspect)), 3)] * 2
+
+
+def test_stretched_pixels_are_seen_upright_in_both_shapes() -> None:
+    shapes: list[tuple[int, ...]] = []
+
+    def see(images: Sequence[np.ndarray]) -> list[Sight]:
+        shapes.extend(image.shape for image in images)
+        return [Sight() for _ in images]
+
+    seen_in_each_shape(see, [frame(Fraction(1, 4), Orientation(1)), frame(Fraction(1)), frame(Fraction(1, 2))])
+    assert shapes == [(40, 90, 3), (90, 160, 3), (90, 80, 3), (160, 90, 3), (90, 160, 3)]
+
+
+def test_what_is_seen_in_both_shapes_becomes_one() -> None:
+    """Displayed, the picture is 40 wide."""
+    gaze = Gazed((0.5, 0.5), True)
+    shown = [Sighted(Box(0.1, 0.1, 0.3, 0.3, "face", 0.4)), Sighted(Box(0.6, 0.6, 0.8, 0.8, "dog"))]
+    stored = [
+        Sighted(Box(0.12, 0.08, 0.32, 0.28, "face", 0.9), gaze),
+        Sighted(Box(0.6, 0.6, 0.8, 0.8, "cat")),
+        Sighted(Box(0.5, 0.1, 0.7, 0.3, "face", 0.5)),
+    ]
+
+    def see(images: Sequence[np.ndarray]) -> list[Sight]:
+        return [
+            Sight(shown, {"is it dark?": "yes"}) if image.shape[1] == 40 else Sight(stored, {"is it dark?": "no"})
+            for image in images
+        ]
+
+    (sight,) = seen_in_each_shape(see, [frame(Fraction(1, 4))])
+    assert sight.replies == {"is it dark?": "yes"}
+    assert sight.objects == [
+        Sighted(Box(0.1, 0.08, 0.32, 0.3, "face", 0.9), gaze),
+        Sighted(Box(0.5, 0.1, 0.7, 0.3, "face", 0.5)),
+        Sighted(Box(0.6, 0.6, 0.8, 0.8, "dog")),
+        Sighted(Box(0.6, 0.6, 0.8, 0.8, "cat")),
+    ]

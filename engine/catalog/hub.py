@@ -182,11 +182,11 @@ def _fetch(source: Source | TokenizerSource, wanted: Callable[[str], bool]) -> N
     _check_space([file for file in files if file.lfs], _repository(source.repo) / "blobs")
     for file in files:
         if file.lfs:
-            _fetch_large(source.repo, str(info.sha), file.rfilename, file.lfs.sha256, file.lfs.size)
+            _fetch_large(source.repo, str(info.sha), file.rfilename, sha256=file.lfs.sha256, size=file.lfs.size)
         hf_hub_download(source.repo, file.rfilename, revision=source.revision, cache_dir=cache_folder())
 
 
-def _fetch_large(repo: str, commit: str, name: str, sha256: str, size: int) -> None:
+def _fetch_large(repo: str, commit: str, name: str, *, sha256: str, size: int) -> None:
     """A file to where the cache keeps it, going on from what an earlier attempt left.
 
     huggingface_hub itself goes on only within one process: it deletes what an interrupted one had fetched.

@@ -40,7 +40,9 @@ class Faces(EncodedImage):
         return Faces(self.boxes[which], self.scores[which], self.landmarks[which])
 
 
-def decode(heat: np.ndarray, scale: np.ndarray, offset: np.ndarray, landmarks: np.ndarray, threshold: float) -> Faces:
+def decode(
+    heat: np.ndarray, scale: np.ndarray, offset: np.ndarray, landmarks: np.ndarray, *, threshold: float
+) -> Faces:
     """The faces of one picture, in pixels of the network's input.
 
     heat: (h, w), 0..1. scale and offset: (2, h, w). landmarks: (10, h, w). Cells count where heat > threshold.

@@ -122,7 +122,7 @@ class CenterFace(VisionModel):
         height, width = inputs[0].shape[:2]
         size = np.array([width, height])
         heat, scale, offset, landmarks = self._network(inputs)
-        pixels = (decode(*maps, FLOOR) for maps in zip(heat[:, 0], scale, offset, landmarks, strict=True))
+        pixels = (decode(*maps, threshold=FLOOR) for maps in zip(heat[:, 0], scale, offset, landmarks, strict=True))
         return [replace(f, boxes=f.boxes / np.tile(size, 2), landmarks=f.landmarks / size) for f in pixels]
 
 

@@ -38,7 +38,7 @@ class AttentionBlock(Block, ABC):
 
     @abstractmethod
     def before_attention(
-        self, x: Tensor, positions: Tensor, cos: Tensor, sin: Tensor, adapt: RowAdapters | None
+        self, x: Tensor, positions: Tensor, cos: Tensor, sin: Tensor, *, adapt: RowAdapters | None
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Compute queries, keys and values.
 

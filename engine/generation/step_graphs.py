@@ -70,21 +70,22 @@ class StepGraphs:
 
         def first() -> tuple[Tensor, ...]:
             cos, sin = self.rotary(positions)
-            return cos, sin, *self.before(self.blocks[0], x, positions, cos, sin, None)
+            return cos, sin, *self.before(self.blocks[0], x, positions, cos, sin, adapt=None)
 
         def between(
-            x: Tensor, kept: Tensor, mixed: Tensor, block: AttentionBlock, following: AttentionBlock
+            x: Tensor, kept: Tensor, mixed: Tensor, neighbours: tuple[AttentionBlock, AttentionBlock]
         ) -> tuple[Tensor, ...]:
+            block, following = neighbours
             y = last(x, kept, mixed, block)
-            return y, *self.before(following, y, positions, cos, sin, None)
+            return y, *self.before(following, y, positions, cos, sin, adapt=None)
 
         def last(x: Tensor, kept: Tensor, mixed: Tensor, block: AttentionBlock) -> Tensor:
             return self.after_of(block)(block, x, kept, mixed, None)
 
         graph, (cos, sin, kept, q, k, v) = _captured(pool, first)
         graphs, states, inputs, y = [graph], [(q, k, v)], [_mixed(q)], x
-        for block, following in pairwise(self.blocks):
-            graph, (y, kept, q, k, v) = _captured(pool, between, y, kept, inputs[-1], block, following)
+        for neighbours in pairwise(self.blocks):
+            graph, (y, kept, q, k, v) = _captured(pool, between, y, kept, inputs[-1], neighbours)
             graphs.append(graph)
             states.append((q, k, v))
             inputs.append(_mixed(q))

@@ -47,7 +47,7 @@ class Transformer:
     """The layers of a decoder, between the embeddings and the last norm."""
 
     def __init__(
-        self, blocks: Sequence[Block], rotary: Rotary, dtype: torch.dtype, device: str, position_axes: int = 1
+        self, blocks: Sequence[Block], rotary: Rotary, dtype: torch.dtype, device: str, *, position_axes: int = 1
     ) -> None:
         """position_axes: numbers in the position of a token: three for M-RoPE."""
         self.blocks, self.rotary = blocks, rotary
@@ -122,7 +122,7 @@ class Transformer:
         plain = hidden and not any(run.adapter or run.deepstack for run in runs)
         if self._graphs and plain and len(x) <= self._graphs.most_rows:
             return self._graphs(x, positions, attention)
-        return self._forward(x, positions, runs, attention, hidden)
+        return self._forward(x, positions, runs, attention, hidden=hidden)
 
     def _positions(self, runs: Sequence[Run]) -> Tensor:
         """(rows), or (rows, axes)."""
@@ -136,7 +136,7 @@ class Transformer:
         return torch.cat(each).to(self.device)
 
     def _forward(
-        self, x: Tensor, positions: Tensor, runs: Sequence[Run], attention: CachedAttention, hidden: bool
+        self, x: Tensor, positions: Tensor, runs: Sequence[Run], attention: CachedAttention, *, hidden: bool
     ) -> Tensor:
         cos, sin = self.rotary(positions)
         adapters = [(run.rows, run.adapter) for run in runs if run.adapter]
@@ -146,7 +146,7 @@ class Transformer:
             if isinstance(block, AttentionBlock):
                 before = _before_attention if adapt else self._before
                 after = _after_attention if adapt else self._after_of(block)
-                kept, q, k, v = before(block, x, positions, cos, sin, adapt)
+                kept, q, k, v = before(block, x, positions, cos, sin, adapt=adapt)
                 if layer == len(self.blocks) - 1 and not hidden:
                     attention.write(layer, k, v)
                     break
@@ -163,8 +163,10 @@ class Transformer:
         return self._after if block.static_rows is None else _after_attention
 
 
-def _before_attention(block: AttentionBlock, *given: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    return block.before_attention(*given)
+def _before_attention(
+    block: AttentionBlock, *given: Tensor, adapt: RowAdapters | None
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    return block.before_attention(*given, adapt=adapt)
 
 
 def _after_attention(block: AttentionBlock, *given: Any) -> Tensor:

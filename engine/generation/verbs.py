@@ -96,8 +96,8 @@ class VisionModel(Protocol):
         question: str,
         reasoning: bool | None = None,
         references: Sequence[tuple[float, ...]] = (),
-        generation: Generation = Generation(),
         *,
+        generation: Generation = Generation(),
         allowed: Choices | Number | None = None,
     ) -> list[Answer]:
         """Answer a question about each image, or without one (None). The arguments are those of `QueryRequest`."""
@@ -112,8 +112,8 @@ class VisionModel(Protocol):
         question: str,
         reasoning: bool | None = None,
         references: Sequence[tuple[float, ...]] = (),
-        generation: Generation = Generation(),
         *,
+        generation: Generation = Generation(),
         allowed: Choices | Number | None = None,
     ) -> Iterator[Piece]:
         """Answer as `query` does; the text comes as it grows. The reasoning is not streamed."""

@@ -24,7 +24,9 @@ LEAST_ROWS = 4
 Product = Callable[..., Tensor]  # (x, gelu=False), as `Linear`
 
 
-def product(weight: Matrix, bias: Tensor | None, dtype: torch.dtype, packed: bool, compiled: bool = False) -> Product:
+def product(
+    weight: Matrix, bias: Tensor | None, dtype: torch.dtype, *, packed: bool, compiled: bool = False
+) -> Product:
     """x W^T + b in this type, computed with W as it is where the device has the kernels, else with W restored.
 
     compiled: what is done to x before a product of whole numbers.

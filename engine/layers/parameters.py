@@ -38,7 +38,7 @@ class ParameterReader:
     def linear(self, name: str) -> Product:
         """Return the linear layer of `name`.weight and, if it is there, `name`.bias."""
         bias = self(f"{name}.bias") if self.has(f"{name}.bias") else None
-        return product(self.matrix(f"{name}.weight"), bias, self.dtype, self.packed, self.compiled)
+        return product(self.matrix(f"{name}.weight"), bias, self.dtype, packed=self.packed, compiled=self.compiled)
 
     def norm(self, name: str) -> Norm:
         return self(f"{name}.weight"), self(f"{name}.bias")

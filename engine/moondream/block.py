@@ -54,7 +54,7 @@ class Block(AttentionBlock):
         return self.mlp.static_rows if isinstance(self.mlp, Experts) else None
 
     def before_attention(
-        self, x: Tensor, positions: Tensor, cos: Tensor, sin: Tensor, adapt: RowAdapters | None = None
+        self, x: Tensor, positions: Tensor, cos: Tensor, sin: Tensor, *, adapt: RowAdapters | None = None
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """The normalised rows, and of them q: (heads, rows, head dim), k and v: (kv heads, rows, head dim)."""
         h = layer_norm(x, self.norm)
@@ -105,7 +105,7 @@ def text_block(text: TextConfig, reader: ParameterReader, layer: int) -> Block:
     if moe and layer >= moe.start_layer:
         router = reader.linear(f"{name}.mlp.router")
         up, down = reader(f"{name}.mlp.fc1.weight"), reader(f"{name}.mlp.fc2.weight")
-        mlp = Experts(router, up, down, moe.experts_per_token, reader.packed)
+        mlp = Experts(router, up, down, per_token=moe.experts_per_token, packed=reader.packed)
     else:
         mlp = Mlp(reader.linear(f"{name}.mlp.fc1"), reader.linear(f"{name}.mlp.fc2"))
     qkv, proj = reader.linear(f"{name}.attn.qkv"), reader.linear(f"{name}.attn.proj")

@@ -16,7 +16,7 @@ FEW = 8  # rows; a GPU copies the experts that so few have chosen rather than la
 class Experts:
     """router: linear to (experts) logits; fc1: (experts, 2 inner, dim); fc2: (experts, dim, inner)."""
 
-    def __init__(self, router: Product, fc1: Tensor, fc2: Tensor, per_token: int, packed: bool) -> None:
+    def __init__(self, router: Product, fc1: Tensor, fc2: Tensor, *, per_token: int, packed: bool) -> None:
         self.router = router
         self.per_token = per_token
         self.each = [(Linear(up, None, packed), Linear(down, None, packed)) for up, down in zip(fc1, fc2, strict=True)]

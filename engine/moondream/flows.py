@@ -55,6 +55,7 @@ class Flows:
         reasoning: bool | None,
         references: Sequence[Numbers],
         generation: Generation,
+        *,
         seen: bool,
         allowed: Choices | Number | None = None,
     ) -> Flow:

@@ -26,7 +26,7 @@ def packed_shapes(shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
     return {"packed": (groups // 2, GROUP), "scale": (groups, 1), "zero_point": (groups, 1)}
 
 
-def unpack(packed: Tensor, scale: Tensor, zero_point: Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+def unpack(packed: Tensor, scale: Tensor, zero_point: Tensor, *, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
     """The matrix of this shape, with the arithmetic done in dtype (each step rounded to it, as in the reference).
 
     packed: (groups / 2, 128) uint8. scale, zero_point: (groups, 1), any float type.
@@ -51,7 +51,7 @@ def _nibbles(packed: Tensor) -> Tensor:
 def _matrix(parts: Mapping[str, Tensor], shape: Shape, dtype: torch.dtype) -> Matrix:
     packed, scale, zero_point = (parts[part] for part in INT4_RELEASE.dtypes)
     as_it_is = as_int4(packed, scale, zero_point, shape)
-    return unpack(packed, scale, zero_point, shape, dtype) if as_it_is is None else as_it_is
+    return unpack(packed, scale, zero_point, shape=shape, dtype=dtype) if as_it_is is None else as_it_is
 
 
 INT4_RELEASE = Packing(

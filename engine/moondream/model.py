@@ -244,7 +244,12 @@ class Moondream(VisionModel):
         if isinstance(request, QueryRequest):
             return (
                 yield from flows.query(
-                    request.question, request.reasoning, request.references, request.generation, seen, request.allowed
+                    request.question,
+                    request.reasoning,
+                    request.references,
+                    request.generation,
+                    seen=seen,
+                    allowed=request.allowed,
                 )
             )
         if isinstance(request, ChatRequest):

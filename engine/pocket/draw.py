@@ -116,7 +116,7 @@ def _fill(picture: np.ndarray, outlines: list[np.ndarray], colour: Colour | int,
     cv2.fillPoly(picture, fixed, colour, line, SUBPIXEL)
 
 
-def _disc(picture: np.ndarray, x: float, y: float, radius: float, colour: Colour) -> None:
+def _disc(picture: np.ndarray, x: float, y: float, *, radius: float, colour: Colour) -> None:
     _fill(picture, [_regular(24, radius) + np.array((x, y))], colour)
 
 
@@ -131,8 +131,8 @@ def _draw_face(picture: np.ndarray, face: Thing, outlines: list[np.ndarray], loo
         aside = towards / np.hypot(*towards) * GLANCE * EYE * size
     for side in (-1, 1):
         x, y = face.x + side * EYE_APART * size, face.y - EYE_UP * size
-        _disc(picture, x, y, EYE * size, LIGHT)
-        _disc(picture, x + aside[0], y + aside[1], PUPIL * EYE * size, DARK)
+        _disc(picture, x, y, radius=EYE * size, colour=LIGHT)
+        _disc(picture, x + aside[0], y + aside[1], radius=PUPIL * EYE * size, colour=DARK)
     mouth = np.array([(-0.15, 0.26), (0.15, 0.26), (0.08, 0.34), (-0.08, 0.34)]) * size + (face.x, face.y)
     _fill(picture, [mouth], (150, 40, 50))
 

@@ -169,7 +169,7 @@ def _thing(rng: np.random.Generator, colours: Sequence[str], kinds: Sequence[str
     return Thing(kind, colour, rgb, 0, 0, math.exp(rng.uniform(math.log(0.14), math.log(0.42))), turned)
 
 
-def _placed(rng: np.random.Generator, thing: Thing, width: int, height: int, shrink: float) -> Thing | None:
+def _placed(rng: np.random.Generator, thing: Thing, width: int, height: int, *, shrink: float) -> Thing | None:
     """The thing somewhere inside the picture; now and then a shape is cut by the picture's edge."""
     least = LEAST_SIZE if thing.kind in SHAPES else LEAST_WITH_DETAIL
     size = max(least, min(thing.size * shrink * math.sqrt(width * height), 0.85 * min(width, height)))

@@ -91,4 +91,4 @@ def _print_answers(
     targets = None if task.save is None else targets_of(sources, task.save, many, overwrite)
     model = load()
     show = show_as(task.requests, model, as_json, many)
-    return answer(sources, model, task.requests, show, console, save=targets, overwrite=overwrite)
+    return answer(sources, model, task.requests, show, console=console, save=targets, overwrite=overwrite)

@@ -102,7 +102,7 @@ def run_batch(batch: BatchOptions, selection: "Selection", asking: Asking, conso
         task.side_outputs.open_folders(batch.overwrite)
         plan = Plan(selection, about, limits, batch.ordered, batch.watch)
         progress = Progress(console, batch.progress, count)
-        code = Coordinator(plan, task, ThreadExecutor(model, encode), sink, progress).run()
+        code = Coordinator(plan, task, ThreadExecutor(model, encode), sink, progress=progress).run()
     if form and place:
         target, tally = make_form(place, form, settings)
         console.note(f"{target}: {tally.written} inputs")

@@ -35,7 +35,7 @@ SIDES = ("x_min", "y_min", "x_max", "y_max")
 PLACE = ("x", "y")
 
 
-def record(request: Request, result: Any, source: str, size: tuple[int, int], model: str) -> dict[str, Any]:
+def record(request: Request, result: Any, source: str, *, size: tuple[int, int], model: str) -> dict[str, Any]:
     """See above.
 
     Args:

@@ -79,7 +79,7 @@ class Attention(AttentionBlock):
     head_dim: int = HEAD_DIM
 
     def before_attention(
-        self, x: Tensor, positions: Tensor, cos: Tensor, sin: Tensor, adapt: RowAdapters | None = None
+        self, x: Tensor, positions: Tensor, cos: Tensor, sin: Tensor, *, adapt: RowAdapters | None = None
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         h = rms_norm(x, self.norm, EPS)
         q = self.q(h)

@@ -312,7 +312,7 @@ def test_experts_alone(packed: bool) -> None:
     fc1, fc2 = (weights.tensor(f"text.blocks.2.mlp.fc{i}.weight", torch.float32) for i in (1, 2))
     experts = model("moondream3").text.blocks[2].mlp
     assert isinstance(experts, Experts)
-    own = Experts(experts.router, fc1, fc2, experts.per_token, packed)
+    own = Experts(experts.router, fc1, fc2, per_token=experts.per_token, packed=packed)
     x = wanted["moe/x"].flatten(0, 1)
     with torch.inference_mode():
         close(own(x), wanted["moe/y"].flatten(0, 1), 1e-5)
@@ -324,7 +324,7 @@ def test_few_rows_through_gathered_experts_or_one_by_one_are_equal() -> None:
     fc1, fc2 = (weights.tensor(f"text.blocks.3.mlp.fc{i}.weight", torch.float32) for i in (1, 2))
     experts = model("moondream3").text.blocks[3].mlp
     assert isinstance(experts, Experts)
-    own = Experts(experts.router, fc1, fc2, experts.per_token, packed=False)
+    own = Experts(experts.router, fc1, fc2, per_token=experts.per_token, packed=False)
     x, chosen = torch.randn(5, 128), torch.tensor([[0, 3, 1], [7, 6, 5], [0, 1, 2], [2, 1, 0], [4, 4, 4]])
     close(own.gathered(x, chosen), own.by_expert(x, chosen), 1e-5)
 

@@ -148,6 +148,7 @@ def train(
     folder: Path,
     seed: int,
     device: str,
+    *,
     say_every: int = 50,
     save_every: int = 500,
     try_every: int = 1000,

@@ -7,7 +7,7 @@ from mdtool.jobs.batch.messages import Answered, ItemFailed, VideoAnswered
 from mdtool.records.batch import SCHEMA, Record
 
 
-def of_picture(name: str, about: Record, answered: Answered, made: Sequence[str]) -> Record:
+def of_picture(name: str, about: Record, answered: Answered, *, made: Sequence[str]) -> Record:
     """name: of the input. about: what all records of a run have. made: beside the record."""
     at = {} if answered.time is None else {"time": answered.time}
     head = {"schema": SCHEMA, "input": name, **at, **fields_of(answered.version), **about}
@@ -15,14 +15,14 @@ def of_picture(name: str, about: Record, answered: Answered, made: Sequence[str]
     return record | {"made": list(made)} if made else record
 
 
-def of_equal(name: str, about: Record, version: Version, equal: Record, made: Sequence[str]) -> Record:
+def of_equal(name: str, about: Record, version: Version, equal: Record, *, made: Sequence[str]) -> Record:
     """equal: the record of a picture with the same content."""
     head = {"schema": SCHEMA, "input": name, **fields_of(version), **about}
     record = head | {key: equal[key] for key in ("width", "height", "milliseconds", "answers")}
     return record | {"made": list(made)} if made else record
 
 
-def of_video(name: str, about: Record, answered: VideoAnswered, made: Sequence[str]) -> Record:
+def of_video(name: str, about: Record, answered: VideoAnswered, *, made: Sequence[str]) -> Record:
     record = {"schema": SCHEMA, "input": name, **fields_of(answered.version), **about, **_common(answered)}
     record |= {"answers": [], **({"made": list(made)} if made else {}), "frames": answered.frames}
     if answered.live:

@@ -81,7 +81,7 @@ class InFlight:
 class Coordinator:
     """Decides what is to be done, and writes what has been done; workers do it."""
 
-    def __init__(self, plan: Plan, task: Task, executor: Executor, sink: Sink, progress: Progress) -> None:
+    def __init__(self, plan: Plan, task: Task, executor: Executor, sink: Sink, *, progress: Progress) -> None:
         self._plan, self._executor, self._sink, self._progress = plan, executor, sink, progress
         self._task = replace(task, watch=plan.watch)
         self._made = task.side_outputs.kinds
@@ -91,7 +91,13 @@ class Coordinator:
         self._contents: dict[str, str] = {}  # names of inputs by digest, where equal pictures are answered once
         self._in_turn = InTurn() if plan.ordered else None
         self._work = WorkList(
-            plan.selection, sink, progress, task.side_outputs, self._in_progress, plan.watch, plan.limits.seconds
+            plan.selection,
+            sink,
+            progress,
+            task.side_outputs,
+            in_progress=self._in_progress,
+            watch=plan.watch,
+            seconds=plan.limits.seconds,
         )
 
     def run(self) -> Exit:
@@ -169,7 +175,7 @@ class Coordinator:
             case FrameFound(number=number, place=place):
                 self._write(number, place, partial(self._write_findings, self._in_flight[number], result))
             case Answered(time=float()):
-                record = of_picture(self._in_flight[result.number].name, self._plan.about, result, self._made)
+                record = of_picture(self._in_flight[result.number].name, self._plan.about, result, made=self._made)
                 self._write(result.number, result.place, partial(self._add, record))
             case Duplicate():
                 self._take_duplicate(result)
@@ -181,7 +187,7 @@ class Coordinator:
         flight, about = self._in_flight[result.number], self._plan.about
         match result:
             case Answered():
-                record = of_picture(flight.name, about, result, self._made)
+                record = of_picture(flight.name, about, result, made=self._made)
                 self._end_with(result, partial(self._add, record))
                 self._progress.asked += 1
                 if self._task.dedupe:
@@ -191,11 +197,11 @@ class Coordinator:
             case Completed():
                 equal = flight.equal or self._sink.record_of(flight.name)
                 assert equal
-                record = of_equal(flight.name, about, result.version, equal, self._made)
+                record = of_equal(flight.name, about, result.version, equal, made=self._made)
                 self._end_with(result, partial(self._add, record))
                 self._progress.asked += 1
             case VideoAnswered():
-                record = of_video(flight.name, about, result, self._made)
+                record = of_video(flight.name, about, result, made=self._made)
                 self._end_with(result, partial(self._add, record))
                 if result.incomplete:
                     self._count_incomplete(flight, result.incomplete)
@@ -243,7 +249,7 @@ class Coordinator:
             flight.equal = record
             self._ask_again(flight, replace(flight.item, known=known))
             return
-        of_twin = of_equal(flight.name, self._plan.about, twin.version, record, ())
+        of_twin = of_equal(flight.name, self._plan.about, twin.version, record, made=())
         self._end_with(twin, partial(self._add, of_twin))
         self._progress.asked += 1
 

@@ -43,5 +43,5 @@ class ThreadExecutor:
     def run(self, task: Task, items: Iterator[WorkItem | Pause]) -> Generator[Result]:
         worker = Worker(self._model, task, self._encode)
         depth = max(READERS, self._model.pictures_at_once)
-        with closing(read_ahead(items, worker.read, depth, task.timeout, worker.patience)) as inputs:
+        with closing(read_ahead(items, worker.read, depth, timeout=task.timeout, patience=worker.patience)) as inputs:
             yield from worker.results(inputs)

@@ -32,6 +32,7 @@ class WorkList:
         sink: Sink,
         progress: Progress,
         outputs: SideOutputs,
+        *,
         in_progress: Container[str],
         watch: bool = False,
         seconds: float | None = None,

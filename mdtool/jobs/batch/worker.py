@@ -258,7 +258,7 @@ class Worker:
         answers = [told(request, one.result) for request, one in zip(requests, done, strict=True)]
         spent = _milliseconds(asked.since)
         try:
-            version = self._made(picture.item, picture.version, picture.pixels, picture.time, answers)
+            version = self._made(picture.item, picture.version, answers, pixels=picture.pixels, time=picture.time)
         except Exception as error:  # be it a fault of ours or of a library: the other inputs go on
             check_not_ending()
             self._fail_picture(picture, error)
@@ -271,7 +271,13 @@ class Worker:
             self._end(picture.video)
 
     def _made(
-        self, item: WorkItem, version: Version, pixels: np.ndarray | None, time: float | None, answers: Answers
+        self,
+        item: WorkItem,
+        version: Version,
+        answers: Answers,
+        *,
+        pixels: np.ndarray | None = None,
+        time: float | None = None,
     ) -> Version:
         """Makes what is wanted beside the record; the version of the file as it is then."""
         outputs = self._task.side_outputs
@@ -285,7 +291,7 @@ class Worker:
             self._results.append(Unchanged(item.number, version))
             return
         try:
-            version = self._made(item, version, None, None, item.known.answers)
+            version = self._made(item, version, item.known.answers)
         except Exception as error:
             check_not_ending()
             self._fail(item, error)

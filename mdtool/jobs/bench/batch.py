@@ -88,7 +88,7 @@ def _run(folder: Path) -> Progress:
         about = {"model": StandIn.name, "revision": "", "settings": "bench"}
         model: Any = StandIn()
         plan, task = Plan(Selection([str(folder)]), about), Task([CaptionRequest(None)])
-        Coordinator(plan, task, ThreadExecutor(model), sink, progress).run()
+        Coordinator(plan, task, ThreadExecutor(model), sink, progress=progress).run()
     return progress
 
 

@@ -53,6 +53,7 @@ def answer(
     model: Model,
     requests: Sequence[Request],
     show: Show,
+    *,
     console: Console,
     save: Mapping[Input, Path] | None = None,
     overwrite: bool = False,

@@ -13,7 +13,7 @@ from mdtool.stdout import put, put_record
 
 def print_record(asked: Asked, event: Event, model: str) -> None:
     if isinstance(event, Done):
-        put_record(record(asked.request, event.result, asked.source.name, asked.size, model))
+        put_record(record(asked.request, event.result, asked.source.name, size=asked.size, model=model))
 
 
 class TextLines:

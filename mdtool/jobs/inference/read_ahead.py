@@ -65,6 +65,7 @@ def read_ahead(
     items: Iterable[I | Pause],
     read: Callable[[I], V],
     depth: int,
+    *,
     timeout: float | None = None,
     patience: Patience | None = None,
 ) -> Generator[Attempt[I, V] | None]:

@@ -79,7 +79,7 @@ def test_a_face_in_the_maps_comes_out_where_it_is(
     scale[:, row, column] = np.log(np.array(size[::-1]) / STRIDE)  # maps hold y before x
     offset[:, row, column] = shift[::-1]
     landmarks[:, row, column] = marks
-    faces = decode(heat, scale, offset, landmarks, 0.5)
+    faces = decode(heat, scale, offset, landmarks, threshold=0.5)
 
     centre = (np.array([column, row]) + 0.5 + shift) * STRIDE
     x_min, y_min = centre - np.array(size) / 2
@@ -92,9 +92,9 @@ def test_a_face_in_the_maps_comes_out_where_it_is(
 def test_only_heat_above_the_threshold_counts() -> None:
     heat, scale, offset, landmarks = empty_maps()
     heat[4, 4], heat[12, 30] = 0.5, 0.25
-    assert decode(heat, scale, offset, landmarks, 0.25).scores.tolist() == [0.5]
-    assert decode(heat, scale, offset, landmarks, 0.125).scores.tolist() == [0.5, 0.25]
-    assert len(decode(heat, scale, offset, landmarks, 0.5)) == 0
+    assert decode(heat, scale, offset, landmarks, threshold=0.25).scores.tolist() == [0.5]
+    assert decode(heat, scale, offset, landmarks, threshold=0.125).scores.tolist() == [0.5, 0.25]
+    assert len(decode(heat, scale, offset, landmarks, threshold=0.5)) == 0
 
 
 @pytest.mark.filterwarnings("error")

@@ -1,6 +1,7 @@
 """The layer loop and its caches, on a decoder of another structure than Moondream's, against plain float64."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 import torch
@@ -211,9 +212,9 @@ def test_rows_that_would_change_the_kernel_of_others_go_by_themselves(monkeypatc
     model, counted = decoder(), []
     before = Attention.before_attention
 
-    def counting(block: Attention, x: Tensor, *given) -> tuple[Tensor, ...]:
+    def counting(block: Attention, x: Tensor, *given: Any, adapt: Any) -> tuple[Tensor, ...]:
         counted.append(len(x))
-        return before(block, x, *given)
+        return before(block, x, *given, adapt=adapt)
 
     monkeypatch.setattr(Attention, "before_attention", counting)
     runs, texts, end = [], [], 0

@@ -143,7 +143,7 @@ def test_gelu_by_the_sigmoid(dtype: torch.dtype) -> None:
 def test_what_has_no_kernel_is_restored(dtype: torch.dtype, kind: object, packed: bool, outputs: int) -> None:
     assert callable(kind)
     kept = kind(made(outputs, 256))
-    linear = product(kept, None, dtype, packed)
+    linear = product(kept, None, dtype, packed=packed)
     fast = packed and dtype != torch.float16
     if isinstance(kept, Int8):
         assert isinstance(linear, Int8Linear if fast and has_int8_products() else Linear)

@@ -436,7 +436,7 @@ def short(most: int) -> Generation:
 def test_reasoning_may_begin_with_a_place_and_speak_of_places(config: Config) -> None:
     """Where the reference fails: on a first token that is a coordinate, and on references with reasoning."""
     own, picture, talk = inclined(config, {NEW.coord_id: 100})
-    [answer] = own.query([picture], "where?", True, [(0.25, 0.5)], short(5))
+    [answer] = own.query([picture], "where?", True, [(0.25, 0.5)], generation=short(5))
     assert answer == talk.query("where?", True, [(0.25, 0.5)], 5)
     assert talk.margin > MARGIN
     [grounding] = answer.grounding

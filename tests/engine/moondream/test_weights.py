@@ -178,7 +178,7 @@ def test_shards(tmp_path: Path) -> None:
 def test_unpacking_is_the_reference_s(model: str, dtype: str) -> None:
     golden = load_file(GOLDEN / model / "expected.safetensors")
     packed, scale, zero_point = (golden[f"int4/{part}"] for part in ("packed", "scale", "zero_point"))
-    made = unpack(packed, scale, zero_point, (24, 256), getattr(torch, dtype))
+    made = unpack(packed, scale, zero_point, shape=(24, 256), dtype=getattr(torch, dtype))
     assert torch.equal(made, golden["int4/weight_f32" if dtype == "float32" else "int4/weight_bf16"])
 
 
@@ -212,7 +212,7 @@ def test_the_int4_release(tmp_path: Path, chosen: str, old: bool) -> None:
         )
         taken = weights.tensor("text.blocks.0.mlp.fc1.weight", torch.bfloat16)
         parts = [made[f"text.blocks.0.mlp.fc1.weight.{part}"] for part in ("packed", "scale", "zero_point")]
-        assert torch.equal(taken, unpack(*parts, (192, 128), torch.bfloat16))
+        assert torch.equal(taken, unpack(*parts, shape=(192, 128), dtype=torch.bfloat16))
 
 
 def test_packed_shapes_of_the_published_release() -> None:

@@ -192,7 +192,7 @@ def test_a_question_about_places(ask: Run) -> None:
         encoded = loaded(SECOND).encode([np.asarray(picture.convert("RGB"))])
     places = [(0.25, 0.5), (0.1, 0.1, 0.9, 0.5)]
     how = Generation(temperature=0, max_tokens=8)
-    (answer,) = loaded(SECOND).query(encoded, "what?", False, places, how)
+    (answer,) = loaded(SECOND).query(encoded, "what?", False, places, generation=how)
     assert record["answer"] == answer.text
     (without,) = ask(*asked).json
     assert "at" not in without

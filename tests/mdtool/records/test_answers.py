@@ -7,7 +7,7 @@ from mdtool.records.answers import record
 def test_the_record_of_an_answer_that_was_reasoned() -> None:
     passage = Grounding(4, 9, (Point(1 / 3, 0.5), Point(0.25, 1.0)))
     answer = Answer("Two.", "The dogs.", (passage,))
-    entry = record(QueryRequest(None, "how many?"), answer, "a.jpg", (3, 2), "moondream3")
+    entry = record(QueryRequest(None, "how many?"), answer, "a.jpg", size=(3, 2), model="moondream3")
     assert entry == {
         "schema": "mdtool.answers/1", "input": "a.jpg", "width": 3, "height": 2, "model": "moondream3",
         "question": "how many?", "answer": "Two.", "reasoning": "The dogs.",
@@ -16,4 +16,4 @@ def test_the_record_of_an_answer_that_was_reasoned() -> None:
 
 
 def test_found_in_no_picture() -> None:
-    assert record(PointRequest(None, "dog"), Found([], True), "a.jpg", (3, 2), "m")["points"] == []
+    assert record(PointRequest(None, "dog"), Found([], True), "a.jpg", size=(3, 2), model="m")["points"] == []

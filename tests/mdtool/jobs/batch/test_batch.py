@@ -534,7 +534,7 @@ def test_a_video_that_changes_while_it_is_asked_about(tmp_path: Path, monkeypatc
         task = Task([CaptionRequest(None)], videos=VideoTask(Sampling(stride=1)))
         plan = Plan(Selection([str(clip)]), about, watch=True)
         with pytest.raises(MdtoolError, match="two are done"):
-            Coordinator(plan, task, ThreadExecutor(model), sink, TwoInputs(console)).run()
+            Coordinator(plan, task, ThreadExecutor(model), sink, progress=TwoInputs(console)).run()
     *frames, whole = records(out)
     assert whole["sha256"] == hashlib.sha256(clip.read_bytes()).hexdigest()
     assert sorted(one["time"] for one in frames) == [0.0, 0.033, 0.067]

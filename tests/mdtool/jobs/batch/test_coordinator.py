@@ -62,7 +62,7 @@ class Desk:
             sink.begin("mine")
             about = {"model": executor.name, "revision": "", "settings": "mine"}
             made = Plan(Selection([str(self.folder)]), about, **plan)
-            return Coordinator(made, task, executor, sink, self.progress).run()
+            return Coordinator(made, task, executor, sink, progress=self.progress).run()
 
     @property
     def records(self) -> list[dict[str, Any]]:

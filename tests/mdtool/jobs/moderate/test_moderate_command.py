@@ -27,7 +27,7 @@ from mdtool.media.video.encoding import Encoding
 from mdtool.pipeline.annotate import Question
 from mdtool.pipeline.run import Form, Inquiry
 from mdtool.pipeline.targets import Targets
-from mdtool.tracking.detector import asking
+from mdtool.tracking.detector import detector_with_questions
 from mdtool.tracking.sampling import parse_sampling
 from recipes.policy import Action, Policy, of_prompts, parse_policy
 
@@ -164,7 +164,9 @@ class Desk:
         question = Question(tuple(policy.prompts), sampling=parse_sampling(sample), blank_errors=blank_errors, **{
             key: more.pop(key) for key in ("start", "end", "max_calls") if key in more
         })  # fmt: skip
-        inquiry = Inquiry(question, asking(self.seer, policy.prompts, policy.questions), self.seer.name)  # type: ignore[arg-type]
+        inquiry = Inquiry(
+            question, detector_with_questions(self.seer, policy.prompts, policy.questions), self.seer.name
+        )  # type: ignore[arg-type]
         targets = Targets(output, ".moderated", len(sources) > 1, overwrite)
         form = Form(Encoding(preset="ultrafast", crf=4))
         moderating = Moderating(policy, known or inquiry, form, targets, Console(as_json=as_json), **more)

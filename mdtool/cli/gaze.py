@@ -94,8 +94,8 @@ def gaze(
             model.model, prompts, computing,
             accurate=accurate, threshold=threshold, notices=notices,
         )  # fmt: skip
-        see = gaze_detector(asked, prompts[1:], threshold, Accuracy(seed) if accurate else None)
-        known = Inquiry(question, see, asked.name, {"computing": computing, "accurate": accurate, "seed": seed})
+        detect = gaze_detector(asked, prompts[1:], threshold, Accuracy(seed) if accurate else None)
+        known = Inquiry(question, detect, asked.name, {"computing": computing, "accurate": accurate, "seed": seed})
     drawn = None if no_video else Targets(output, ".gaze", many, overwrite)
     maps = HeatMaps(heat, many, overwrite) if heat else None
     plays = any(source.address for source in sources)

@@ -192,12 +192,12 @@ def moderate(
                 model.model, "detect", rules.prompts, computing,
                 questions=rules.questions, notices=Notices(note=console.note, explain=console.explain),
             )  # fmt: skip
-            see = tiled(
+            detect = tiled(
                 detector_with_questions(asked, rules.prompts, rules.questions),
                 grid,
                 of_tiles=detector_with_questions(asked, rules.prompts),
             )
-            known = Inquiry(question, see, asked.name, {"computing": computing, "tiles": frames.tiles})
+            known = Inquiry(question, detect, asked.name, {"computing": computing, "tiles": frames.tiles})
         file = stack.enter_context(opened_for_writing(findings, overwrite, read, live=plays))
         moderating = Moderating(
             rules, known, encoding.form, targets, console, played, report_only, colour, fail_on, file, report

@@ -104,8 +104,8 @@ def redact(
         computing = model.computing
         notices = Notices(note=console.note, explain=console.explain)
         asked = load_model(model.model, "detect", prompt, computing, threshold=threshold, notices=notices)
-        see = tiled(object_detector(asked, prompt, threshold), grid)
-        inquiry = Inquiry(question, see, asked.name, {"computing": computing, "tiles": frames.tiles})
+        detect = tiled(object_detector(asked, prompt, threshold), grid)
+        inquiry = Inquiry(question, detect, asked.name, {"computing": computing, "tiles": frames.tiles})
     if dry_run:
         raise typer.Exit(print_plan(sources, targets, question, inquiry))
     check_outputs(output, findings, printing.json)

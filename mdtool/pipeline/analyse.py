@@ -73,7 +73,7 @@ def analysed(
         else:
             medium = open_medium(source, stack)
             try:
-                for moment, verdict in stack.enter_context(closing(_judged(medium, inquiry, clock, timeout))):
+                for moment, verdict in stack.enter_context(closing(_annotated(medium, inquiry, clock, timeout))):
                     report.count(moment, verdict)
                     yield moment, verdict
                     reached(moment, _frames(medium))
@@ -88,7 +88,7 @@ def analysed(
     report.seconds, report.stages = time.perf_counter() - begin, clock.seconds
 
 
-def _judged(
+def _annotated(
     medium: Medium, inquiry: Inquiry, clock: Stopwatch, timeout: float | None
 ) -> Generator[tuple[FrameInfo, FrameFindings]]:
     if isinstance(medium, Photo):
@@ -99,8 +99,8 @@ def _judged(
                 if isinstance(event, AnnotatedFrame):
                     yield event.moment, event.verdict
     else:
-        for judged, *_ in annotated_animation(medium, inquiry, clock):
-            yield judged.moment, judged.verdict
+        for annotated, *_ in annotated_animation(medium, inquiry, clock):
+            yield annotated.moment, annotated.verdict
 
 
 def _frames(medium: Medium) -> int | None:

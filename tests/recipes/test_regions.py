@@ -1,24 +1,14 @@
 """Regions and sizes as people type them, and whom they leave unhidden."""
 
 import math
-from dataclasses import dataclass
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recipes.regions import PictureArea, Size, chosen, parse_region, parse_size
+from recipes.regions import PictureArea, Region, Size, chosen, parse_region, parse_size
 
-
-@dataclass(frozen=True)
-class Found:
-    x_min: float
-    y_min: float
-    x_max: float
-    y_max: float
-
-
-LEFT, RIGHT, TINY = Found(0.1, 0.4, 0.3, 0.6), Found(0.7, 0.4, 0.9, 0.6), Found(0.5, 0.5, 0.51, 0.51)
+LEFT, RIGHT, TINY = Region(0.1, 0.4, 0.3, 0.6), Region(0.7, 0.4, 0.9, 0.6), Region(0.5, 0.5, 0.51, 0.51)
 ALL = [LEFT, RIGHT, TINY]
 
 
@@ -117,16 +107,16 @@ def test_the_longer_side_counts_as_size_in_pixels_of_the_picture() -> None:
 
 
 def test_what_cant_be_told_is_hidden() -> None:
-    box = Found(*[math.nan] * 4)
+    box = Region(*[math.nan] * 4)
     whole, part = [PictureArea(0, 0, 1, 1)], [PictureArea(0, 0, 0.1, 0.1)]
     assert chosen([box], 640, 480, keep=whole, only=part, min_size=Size(99, pixels=True)) == [box]
 
 
 @given(
-    st.lists(st.builds(Found, *[st.floats(-0.2, 1.2)] * 4), max_size=6),
+    st.lists(st.builds(Region, *[st.floats(-0.2, 1.2)] * 4), max_size=6),
     st.lists(st.builds(lambda x, y: PictureArea(x, y, x + 0.3, y + 0.3), *[st.floats(0, 0.7)] * 2), max_size=2),
 )
-def test_keep_and_only_can_but_take_away_and_order_stays(boxes: list[Found], regions: list[PictureArea]) -> None:
+def test_keep_and_only_can_but_take_away_and_order_stays(boxes: list[Region], regions: list[PictureArea]) -> None:
     for hidden in (chosen(boxes, 64, 48, keep=regions), chosen(boxes, 64, 48, only=regions)):
         left = iter(boxes)
         assert all(box in left for box in hidden)

@@ -15,19 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recipes.policy import Policy, Rule, Thresholds
+from recipes.regions import Region
 from recipes.verdict import SCHEMA, Example, Reply, Ruling, Tally, Verdict, hit, share
 
 GRID = 8  # cells a side of the raster on which boxes are drawn
 TICK = 1 / 16  # seconds; sums of it are exact
-
-
-@dataclass(frozen=True)
-class Box:
-    x_min: float
-    y_min: float
-    x_max: float
-    y_max: float
-    seen: bool = True
 
 
 @dataclass(frozen=True)
@@ -36,10 +28,10 @@ class Shown:
 
     start: int
     length: int
-    boxes: list[Box] | None
+    boxes: list[Region] | None
 
 
-SMALL, LARGE = Box(0.25, 0.25, 0.5, 0.5), Box(0, 0, 0.5, 0.5)
+SMALL, LARGE = Region(0.25, 0.25, 0.5, 0.5), Region(0, 0, 0.5, 0.5)
 
 
 def tallied(frames: Sequence[Shown], bridge: float = 0.5, **thresholds: Any) -> Verdict:
@@ -57,11 +49,11 @@ def ruled(frames: Sequence[Shown], bridge: float = 0.5, **thresholds: Any) -> Ru
 
 def row(pattern: str, length: int = 1) -> list[Shown]:
     """Frames in a row: # has a box, + a larger one, - one that was carried there, . none, ? could not be judged."""
-    boxes = {"#": [SMALL], "+": [LARGE], "-": [Box(0.25, 0.25, 0.5, 0.5, seen=False)], ".": [], "?": None}
+    boxes = {"#": [SMALL], "+": [LARGE], "-": [Region(0.25, 0.25, 0.5, 0.5, seen=False)], ".": [], "?": None}
     return [Shown(number * length, length, boxes[letter]) for number, letter in enumerate(pattern)]
 
 
-def raster(boxes: Sequence[Box]) -> float:
+def raster(boxes: Sequence[Region]) -> float:
     cells = np.zeros((GRID, GRID), bool)
     for y in range(GRID):
         for x in range(GRID):
@@ -72,11 +64,11 @@ def raster(boxes: Sequence[Box]) -> float:
 
 
 @st.composite
-def boxes(draw: st.DrawFn) -> Box:
+def boxes(draw: st.DrawFn) -> Region:
     """With corners on the raster, in the picture or not; of any size over 0."""
     x0, x1 = sorted(draw(st.lists(st.integers(-2, GRID + 2), min_size=2, max_size=2, unique=True)))
     y0, y1 = sorted(draw(st.lists(st.integers(-2, GRID + 2), min_size=2, max_size=2, unique=True)))
-    return Box(x0 / GRID, y0 / GRID, x1 / GRID, y1 / GRID, draw(st.booleans()))
+    return Region(x0 / GRID, y0 / GRID, x1 / GRID, y1 / GRID, seen=draw(st.booleans()))
 
 
 @st.composite
@@ -135,14 +127,14 @@ def test_a_verdict_is_what_it_is_tick_by_tick(
 
 @settings(deadline=None)
 @given(st.lists(boxes(), max_size=6))
-def test_the_share_is_that_of_a_raster(found: list[Box]) -> None:
+def test_the_share_is_that_of_a_raster(found: list[Region]) -> None:
     assert share(found) == pytest.approx(raster(found), abs=1e-12)
 
 
 def test_what_boxes_share_counts_once() -> None:
     assert share([LARGE, LARGE, SMALL]) == 0.25
-    assert share([Box(0, 0, 1, 0.5), Box(0, 0, 0.5, 1)]) == 0.75
-    assert share([Box(-1, -1, 2, 2)]) == 1
+    assert share([Region(0, 0, 1, 0.5), Region(0, 0, 0.5, 1)]) == 0.75
+    assert share([Region(-1, -1, 2, 2)]) == 1
     assert share([]) == 0
 
 
@@ -191,7 +183,7 @@ def test_times_are_counted_where_the_model_looked_and_in_spans_that_count() -> N
 
 @pytest.mark.parametrize(("least", "hits"), [(0, True), (0.25, True), (0.2500001, False), (1, False)])
 def test_the_share_is_that_of_all_findings_of_a_frame(least: float, hits: bool) -> None:
-    quarters = [Box(0.1, 0, 0.3, 0.625), Box(0.7, 0, 0.9, 0.625)]  # 0.3 - 0.1 is a little less than 0.2
+    quarters = [Region(0.1, 0, 0.3, 0.625), Region(0.7, 0, 0.9, 0.625)]  # 0.3 - 0.1 is a little less than 0.2
     assert ruled([Shown(0, 1, quarters)], min_share=least).hit is hits
     assert ruled([Shown(0, 1, [quarters[0]]), Shown(1, 1, [quarters[1]])], min_share=0.2).hit is False
 
@@ -205,7 +197,7 @@ def test_fifteen_frames_at_thirty_a_second_last_half_a_second() -> None:
 
 
 def test_the_example_is_the_first_of_equals() -> None:
-    shifted = [Box(n / 10, 0, n / 10 + 0.2, 0.5) for n in range(8)]  # one area but for the last bits
+    shifted = [Region(n / 10, 0, n / 10 + 0.2, 0.5) for n in range(8)]  # one area but for the last bits
     assert len({box.x_max - box.x_min for box in shifted}) > 1
     assert ruled([Shown(n, 1, [box]) for n, box in enumerate(shifted)]).example == Example(0, 0)
     assert ruled(row("##+#+")).example == Example(2, 2 * TICK)
@@ -224,20 +216,20 @@ def test_a_photo_has_no_time_to_be_too_short() -> None:
 @pytest.mark.parametrize(
     ("box", "counts"),
     [
-        (Box(0.5, 0.5, 0.5, 0.5), True),
-        (Box(-1, -1, 0.01, 0.01), True),
-        (Box(1, 0, 1.5, 1), False),
-        (Box(1, 0, 1, 1), False),
-        (Box(-1, 0, 0, 1), False),
-        (Box(0, 1, 1, 2), False),
+        (Region(0.5, 0.5, 0.5, 0.5), True),
+        (Region(-1, -1, 0.01, 0.01), True),
+        (Region(1, 0, 1.5, 1), False),
+        (Region(1, 0, 1, 1), False),
+        (Region(-1, 0, 0, 1), False),
+        (Region(0, 1, 1, 2), False),
     ],
 )
-def test_what_lies_outside_of_the_picture_is_not_in_it(box: Box, counts: bool) -> None:
+def test_what_lies_outside_of_the_picture_is_not_in_it(box: Region, counts: bool) -> None:
     assert ruled([Shown(0, 1, [box])]).hit is counts
 
 
-@pytest.mark.parametrize("box", [Box(0.5, 0, 0.4, 1), Box(0, math.nan, 1, 1)])
-def test_a_box_that_is_none_is_told(box: Box) -> None:
+@pytest.mark.parametrize("box", [Region(0.5, 0, 0.4, 1), Region(0, math.nan, 1, 1)])
+def test_a_box_that_is_none_is_told(box: Region) -> None:
     with pytest.raises(ValueError, match="is no box"):
         ruled([Shown(0, 1, [LARGE, box])])
 
@@ -323,7 +315,7 @@ def test_frames_out_of_order_are_told(index: int, time: float, duration: float) 
 
 def test_findings_that_leave_out_a_rule_are_no_clean_verdict() -> None:
     tally = Tally(Policy((Rule("a", "flag", ("a",)), Rule("b", "flag", ("b",)))))
-    wrong: list[dict[str, list[Box]]] = [{"a": []}, {}, {"a": [], "b": [], "c": []}]
+    wrong: list[dict[str, list[Region]]] = [{"a": []}, {}, {"a": [], "b": [], "c": []}]
     for found in wrong:
         with pytest.raises(ValueError, match="don't have the same rules"):
             tally.add(0, 0, 1, found)

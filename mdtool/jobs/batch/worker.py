@@ -335,8 +335,8 @@ class Worker:
     def _findings(self, item: WorkItem, version: Version) -> Iterator[Result]:
         videos, model, since = self._task.videos, self._model, time.perf_counter()
         assert videos.find
-        see = tiled(object_detector(model, videos.find.prompts, videos.find.threshold), videos.tiles)
-        inquiry, report = Inquiry(videos.find, see, model.name), Report(item.source.name, "", model.name)
+        detect = tiled(object_detector(model, videos.find.prompts, videos.find.threshold), videos.tiles)
+        inquiry, report = Inquiry(videos.find, detect, model.name), Report(item.source.name, "", model.name)
         place, size, live = 0, (0, 0), False
 
         def tick(*_: object) -> None:

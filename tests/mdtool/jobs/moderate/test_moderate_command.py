@@ -56,9 +56,9 @@ class Seer:
         self.encoded += len(images)
         return list(images)
 
-    def detect_each(self, encoded: Sequence[np.ndarray], prompts: Sequence[str], *_: object) -> list[list[list[Box]]]:
-        colours = [RED if "red" in prompt else GREEN for prompt in prompts]
-        return [[_boxes(_is(colour, image)) for image in encoded] for colour in colours]
+    def detect(self, encoded: Sequence[np.ndarray], prompt: str, *_: object) -> list[list[Box]]:
+        colour = RED if "red" in prompt else GREEN
+        return [_boxes(_is(colour, image)) for image in encoded]
 
     def query(self, encoded: Sequence[np.ndarray], *_: object, **__: object) -> list[Answer]:
         return [Answer("Yes, very." if image.mean() < 60 else "No.") for image in encoded]
@@ -164,7 +164,9 @@ class Desk:
         question = Question(tuple(policy.prompts), sampling=parse_sampling(sample), blank_errors=blank_errors, **{
             key: more.pop(key) for key in ("start", "end", "max_calls") if key in more
         })  # fmt: skip
-        inquiry = Inquiry(question, detector_with_questions(self.seer, policy.prompts, policy.questions), "seer")  # type: ignore[arg-type]
+        inquiry = Inquiry(
+            question, detector_with_questions(self.seer, policy.prompts, policy.questions), self.seer.name
+        )  # type: ignore[arg-type]
         targets = Targets(output, ".moderated", len(sources) > 1, overwrite)
         form = Form(Encoding(preset="ultrafast", crf=4))
         moderating = Moderating(policy, known or inquiry, form, targets, Console(as_json=as_json), **more)

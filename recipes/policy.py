@@ -38,15 +38,14 @@ no regions, min_share or min_score. One answer fits a reply that has its words i
 
 import math
 import re
-import tomllib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
-from typing import Any, Literal, cast, get_args
+from typing import Literal, cast, get_args
 
 from engine.contract import normalise
 from recipes.redact import Name, Style
-from recipes.regions import PictureArea, Region, chosen, parse_region
+from recipes.regions import PictureArea, Region, chosen
 
 Action = Literal["flag", "blur", "pixelate", "solid", "obfuscate", "cover", "mute", "cut"]
 ACTIONS = get_args(Action)
@@ -96,11 +95,11 @@ class Rule:
 
     def __post_init__(self) -> None:
         if not self.name.strip() or not self.name.isprintable():
-            raise ValueError(f"a rule's name is one line of text, not {_shown(self.name)}")
+            raise ValueError(f"a rule's name is one line of text, not {shown(self.name)}")
         if normalise(self.name) == ANY:
             raise ValueError(f"no rule can be called {self.name!r}, which stands for all of them; give another name")
         if self.action not in ACTIONS:
-            raise ValueError(f"no action is called {_shown(self.action)}; {_known(self.action, ACTIONS)}")
+            raise ValueError(f"no action is called {shown(self.action)}; {suggestion(self.action, ACTIONS)}")
         if bool(self.prompts) == bool(self.question):
             raise ValueError("a rule has either a prompt or a question with an answer")
         if not all(text.strip() for text in self.prompts or (self.question,)):
@@ -202,120 +201,12 @@ def objects_of(rule: Rule, objects: Iterable[Region], width: int, height: int) -
     return chosen(sure, width, height, keep=rule.keep, only=rule.only)
 
 
-def parse_policy(text: str, source: str) -> Policy:
-    """From TOML; see above. source: the file's name, for errors.
-
-    Raises ValueError with one line that names the source, and the rule and key where there is one.
-    """
-    try:
-        document = tomllib.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{source}: is no TOML: {' '.join(str(error).split())}") from error
-    try:
-        _check_keys(document, ("rule",))
-        tables = document.get("rule", [])
-        if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
-            raise ValueError("rule is a list of tables; write each under [[rule]], with two brackets")
-        return Policy(tuple(_numbered(number, table) for number, table in enumerate(tables, 1)))
-    except ValueError as error:
-        raise ValueError(f"{source}: {error}") from error
-
-
-def _numbered(number: int, table: Mapping[str, Any]) -> Rule:
-    try:
-        return _rule(table)
-    except ValueError as error:
-        name = table.get("name")
-        raise ValueError(f"rule {_shown(name) if isinstance(name, str) else number}: {error}") from error
-
-
-def _rule(table: Mapping[str, Any]) -> Rule:
-    _check_keys(table, tuple(KEYS))
-    for key, value in table.items():
-        fits, form = KEYS[key]
-        if not fits(value):
-            raise ValueError(f"{key} is {form}, not {_shown(value)}")
-    for key in ("name", "action"):
-        if key not in table:
-            raise ValueError(f"{key} is missing")
-    action = table["action"]
-    look = {key: table[key] for key in _LOOK if key in table}
-    rule = Rule(
-        name=table["name"],
-        action=action,
-        prompts=_listed(table, "prompt"),
-        question=table.get("question", ""),
-        answers=_listed(table, "answer"),
-        style=Style(name=action, **look) if action in HIDING else None,
-        thresholds=Thresholds(**{key: table[key] for key in _THRESHOLDS if key in table}),
-        only=_regions(table, "only"),
-        keep=_regions(table, "keep"),
-    )
-    if look and rule.style is None:
-        raise ValueError(f"{', '.join(look)}: only for the actions {', '.join(HIDING)}, not {action}")
-    return rule
-
-
-def _regions(table: Mapping[str, Any], key: str) -> tuple[PictureArea, ...]:
-    try:
-        return tuple(parse_region(text) for text in _listed(table, key))
-    except ValueError as error:
-        raise ValueError(f"{key}: {error}") from error
-
-
-def _listed(table: Mapping[str, Any], key: str) -> tuple[str, ...]:
-    value = table.get(key, ())
-    return (value,) if isinstance(value, str) else tuple(value)
-
-
-def _is_text(value: object) -> bool:
-    return isinstance(value, str)
-
-
-def _is_texts(value: object) -> bool:
-    return isinstance(value, str) or (isinstance(value, list) and bool(value) and all(map(_is_text, value)))
-
-
-def _is_whole(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _is_number(value: object) -> bool:
-    """Not inf or nan, which TOML has, nor what a float does not hold."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and -1e9 < value < 1e9
-
-
-_TEXT = (_is_text, "a text in quotes")
-_TEXTS = (_is_texts, "a text in quotes, or a list of such")
-_NUMBER = (_is_number, "a number")
-_WHOLE = (_is_whole, "a whole number")
-_LOOK = {"strength": _NUMBER, "shape": _TEXT, "margin": _NUMBER, "feather": _NUMBER}
-_THRESHOLDS = {"min_score": _NUMBER, "min_share": _NUMBER, "min_seconds": _NUMBER, "min_times": _WHOLE}
-KEYS: dict[str, tuple[Callable[[object], bool], str]] = {
-    "name": _TEXT,
-    "prompt": _TEXTS,
-    "question": _TEXT,
-    "answer": _TEXTS,
-    "action": _TEXT,
-    **_LOOK,
-    **_THRESHOLDS,
-    "only": _TEXTS,
-    "keep": _TEXTS,
-}
-
-
-def _check_keys(table: Mapping[str, Any], known: Sequence[str]) -> None:
-    for key in table:
-        if key not in known:
-            raise ValueError(f"no key is called {_shown(key)}; {_known(key, known)}")
-
-
-def _known(name: str, known: Sequence[str]) -> str:
+def suggestion(name: str, known: Sequence[str]) -> str:
     close = get_close_matches(name, known, n=1)
     return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
     told = repr(value)
     return told if len(told) <= 60 else told[:57] + "..."
 

@@ -15,50 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from engine.layers.int4_linear import MANY, Int4Linear, has_int4_products
-from engine.layers.int8_linear import Int8Linear, has_int8_products
-from engine.quantization.formats import Int4, Int8, Matrix
-
 LEAST_ROWS = 4
 
 Product = Callable[..., Tensor]  # (x, gelu=False), as `Linear`
-
-
-def product(
-    weight: Matrix, bias: Tensor | None, dtype: torch.dtype, *, packed: bool, compiled: bool = False
-) -> Product:
-    """x W^T + b in this type, computed with W as it is where the device has the kernels, else with W restored.
-
-    compiled: what is done to x before a product of whole numbers.
-    """
-    if isinstance(weight, Tensor):
-        return Linear(weight, bias, packed)
-    if packed and dtype in (torch.float32, torch.bfloat16):
-        if isinstance(weight, Int8) and weight.values.device.type == "cpu" and has_int8_products():
-            return _trimmed(Int8Linear(weight, bias, compiled))
-        if isinstance(weight, Int4) and weight.nibbles.device.type == "cpu" and has_int4_products(weight):
-            return _trimmed(Int4Linear(weight, bias, dtype, compiled))
-    return Linear(weight.dequantize(dtype), bias, packed)
-
-
-def kernel_of(linear: Product) -> str:
-    """What computes it, for people."""
-    if isinstance(linear, Int8Linear):
-        return "products of 8 bits"
-    if isinstance(linear, Int4Linear):
-        many = "as 8 bits" if linear.whole else "as floats"
-        return f"torch's kernel for 4 bits, and many rows {many}"
-    return "oneDNN's packed products" if isinstance(linear, Linear) and linear.packed else "plain products"
-
-
-def gains_by_compiling(linear: Product) -> bool:
-    """Whether it is one of whole numbers, at least where rows are many."""
-    return isinstance(linear, Int8Linear) or (isinstance(linear, Int4Linear) and linear.whole)
-
-
-def few_rows(linear: Product) -> int | None:
-    """Rows from which it takes another kernel, which rounds otherwise; None: it never does."""
-    return MANY if isinstance(linear, Int4Linear) else None
 
 
 class Linear:
@@ -69,7 +28,7 @@ class Linear:
         self.packed = packed and _packs(weight.dtype) and weight.device.type == "cpu"
         self.weight = torch.ops.mkldnn._reorder_linear_weight(weight) if self.packed else weight
         if self.packed:
-            _trimmed(self)
+            trimmed(self)
 
     def __call__(self, x: Tensor, gelu: bool = False) -> Tensor:
         """x: (rows, in) -> (rows, out), through the tanh approximation of GELU if asked."""
@@ -96,7 +55,7 @@ def _packs(dtype: torch.dtype) -> bool:
     return dtype == torch.float32
 
 
-def _trimmed(linear: Product) -> Product:
+def trimmed(linear: Product) -> Product:
     """The same, once the memory that its plain weights took has been given back."""
     _malloc_trim()(0)
     return linear

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from engine.checkpoints.source import TensorSource
-from engine.layers.linear import Product, product
+from engine.layers.kernel_choice import linear_for
+from engine.layers.linear import Product
 from engine.layers.norms import Norm
 from engine.quantization.formats import Matrix
+from engine.quantization.tensor_source import TensorSource
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class ParameterReader:
     def linear(self, name: str) -> Product:
         """Return the linear layer of `name`.weight and, if it is there, `name`.bias."""
         bias = self(f"{name}.bias") if self.has(f"{name}.bias") else None
-        return product(self.matrix(f"{name}.weight"), bias, self.dtype, packed=self.packed, compiled=self.compiled)
+        return linear_for(self.matrix(f"{name}.weight"), bias, self.dtype, packed=self.packed, compiled=self.compiled)
 
     def norm(self, name: str) -> Norm:
         return self(f"{name}.weight"), self(f"{name}.bias")

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from engine.generation.blocks import AttentionBlock
 from engine.layers.activations import by_row
-from engine.layers.linear import Linear, Product, few_rows
+from engine.layers.kernel_choice import few_rows
+from engine.layers.linear import Linear, Product
 from engine.layers.lora import RowAdapters
 from engine.layers.norms import Norm, layer_norm
 from engine.layers.parameters import ParameterReader

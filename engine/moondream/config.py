@@ -21,6 +21,7 @@ from engine.checkpoints.json_config import (
     with_defaults,
 )
 from engine.error_text import short_repr
+from engine.moondream.templates import Templates
 
 
 @dataclass(frozen=True)
@@ -86,32 +87,6 @@ class RegionConfig:
     size_out_dim: int = 2048
     inner_dim: int | None = 8192  # None: the decoders are single linears
     group_size: int | None = None
-
-
-@dataclass(frozen=True)
-class Template:
-    prefix: tuple[int, ...]
-    suffix: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Templates:
-    """Token ids round what the user says; None where the model was not trained for that skill.
-
-    caption: whole prompts, by length.
-    """
-
-    caption: Mapping[str, tuple[int, ...]] | None = field(
-        default_factory=lambda: {
-            "short": (1, 32708, 2, 12492, 3),
-            "normal": (1, 32708, 2, 6382, 3),
-            "long": (1, 32708, 2, 4059, 3),
-        }
-    )
-    query: Template | None = Template((1, 15381, 2), (3,))
-    detect: Template | None = Template((1, 7235, 476, 2), (3,))
-    point: Template | None = Template((1, 2581, 2), (3,))
-    segment: Template | None = None
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,8 @@ from engine.generation.scheduler import ContextFull, Feed, Flow
 from engine.generation.steps import Coordinate, Fed, History, ReadCoordinate, ReadSize, ReadToken, Size
 from engine.generation.text_flows import Decoding, TextFlow, answered, constrained_text, decoding, free_text
 from engine.generation.tokenizer import Tokenizer
-from engine.moondream.config import Config, Template
+from engine.moondream.config import Config
+from engine.moondream.templates import AFTER_EYE, BEFORE_EYE, Template
 
 Numbers = Sequence[float]
 
@@ -103,18 +104,13 @@ class Flows:
 
     def gaze(self, eye: tuple[float, float]) -> Flow:
         """Where the person whose eye that is looks, or None where the model says out of the picture."""
-        before, after = self.tokenizer.encode("\n\nPoint:"), self.tokenizer.encode(" gaze\n\n")
+        before, after = self.tokenizer.encode(BEFORE_EYE), self.tokenizer.encode(AFTER_EYE)
         yield Feed([*before, *_coordinates(*eye), *after])
         if (yield ReadToken()) == self.config.tokenizer.eos_id:
             return None
         x = yield ReadCoordinate()
         yield Feed([Coordinate(x)])
         return Point(x, (yield ReadCoordinate()))
-
-    def unseen(self) -> Flow:
-        """What is asked of a picture that is not there."""
-        yield from ()
-        raise ValueError("only a question can be asked without a picture")
 
     def _template(self, skill: str, template: Template | None) -> Template:
         if template is None:

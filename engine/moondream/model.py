@@ -8,7 +8,6 @@ import numpy as np
 import torch
 
 from engine.catalog.locate import Located
-from engine.checkpoints.source import TensorSource
 from engine.compiling import keep_compiled_code, told
 from engine.contract import (
     Abilities,
@@ -29,8 +28,8 @@ from engine.generation.scheduler import Flow, Job, Scheduler
 from engine.generation.tokenizer import Tokenizer, load_tokenizer
 from engine.generation.verbs import VisionModel
 from engine.layers.int8_linear import MANY
+from engine.layers.kernel_choice import gains_by_compiling, kernel_of
 from engine.layers.kv_cache import PrefixCache
-from engine.layers.linear import gains_by_compiling, kernel_of
 from engine.layers.lora import Adapter
 from engine.layers.parameters import ParameterReader
 from engine.moondream.abilities import abilities_of
@@ -44,6 +43,7 @@ from engine.moondream.text import Text
 from engine.moondream.vision import Vision
 from engine.moondream.weights import MATRIX_PLAN, open_weights
 from engine.quantization.matrices import KINDS, QuantizedSource
+from engine.quantization.tensor_source import TensorSource
 from engine.resize import resizer, version
 
 CPU_BATCH, GPU_BATCH = 16, 128  # the most sequences that share a step; more hardly gain

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from engine.checkpoints.source import TensorSource
 from engine.contract import EngineError
 from engine.quantization.formats import (
     GROUP_SIZES,
@@ -18,6 +17,7 @@ from engine.quantization.formats import (
     quantize_int4,
     quantize_int8,
 )
+from engine.quantization.tensor_source import TensorSource
 
 # what can be asked for -> the group size of a matrix in 4 bits; None: 8 bits
 KINDS: Mapping[str, int | None] = (

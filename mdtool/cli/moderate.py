@@ -28,7 +28,7 @@ class ActionName(StrEnum):
 
 def policy_names() -> list[str]:
     """For the completion of shells. Paths are left to the shell."""
-    from mdtool.jobs.moderate.policy_file import presets
+    from mdtool.jobs.moderate.find_policy import presets
 
     return presets()
 

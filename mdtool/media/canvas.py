@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 
 from mdtool.media.colour import colour_planes, fill_values, matrix_of
+from mdtool.media.image.display_matrix import UPRIGHT, Orientation
 from mdtool.media.image.image_file import Photo
-from mdtool.media.image.orientation import UPRIGHT, Orientation
 from mdtool.media.video.frame import planes, reformatter
 
 Colour = tuple[int, int, int]  # red, green, blue, 0..255

@@ -13,13 +13,13 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from engine.checkpoints.source import TensorSource
 from engine.contract import Answer, Generation, LoadOptions
 from engine.generation.tokenizer import load_tokenizer
 from engine.moondream.config import Config, read_config
 from engine.moondream.model import Moondream
 from engine.moondream.preprocess import Crops
 from engine.moondream.weights import open_weights
+from engine.quantization.tensor_source import TensorSource
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 FAMILIES = ("moondream2", "moondream3")

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import recipes.policy
-from recipes.policy import ACTIONS, HIDING, KEYS, Action, Policy, Rule, Thresholds, objects_of, of_prompts, parse_policy
+from recipes.policy import ACTIONS, HIDING, Action, Policy, Rule, Thresholds, objects_of, of_prompts
+from recipes.policy_parser import KEYS, parse_policy
 from recipes.redact import Style
 from recipes.regions import PictureArea
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 from mdtool.errors import UsageError
-from mdtool.jobs.moderate.policy_file import load_policy
+from mdtool.jobs.moderate.find_policy import load_policy
 from recipes.policy import Action, Policy, Thresholds, of_prompts
 from recipes.redact import Style
 from recipes.regions import PictureArea

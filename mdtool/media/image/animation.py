@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from mdtool.errors import InputError
-from mdtool.media.image import exif
+from mdtool.media.image import exif, exif_orientation
 from mdtool.media.image.image_file import Photo, Source, check_size, pillow, sniff
 from mdtool.media.image.libvips import reason, vips
 from mdtool.media.image.palette import rgba
@@ -97,7 +97,7 @@ def read_animation(source: Source) -> Animation:
             f"is too large: {picture.width} x {picture.height} pixels, a WebP frame has {WEBP_SIDE} at most"
         )
     info = picture.info
-    turn = exif.orientation(info.get("exif", b""))
+    turn = exif_orientation.orientation(info.get("exif", b""))
     width, height = picture.size[::-1] if turn >= 5 else picture.size
     chunks = [chunk for chunk in exif.png_chunks(data) if chunk[0] != b"fdAT"] if kind == "png" else []
     notes = []
@@ -138,7 +138,7 @@ def _opened(data: bytes) -> Any:
 def _pillow_frames(animation: Animation) -> Iterator[tuple[np.ndarray, Fraction]]:
     picture = _opened(animation.data)
     first = int(getattr(picture, "default_image", False))
-    turn = exif.orientation(animation.metadata.exif)
+    turn = exif_orientation.orientation(animation.metadata.exif)
     for index in range(first, picture.n_frames):
         try:
             picture.seek(index)
@@ -147,7 +147,7 @@ def _pillow_frames(animation: Animation) -> Iterator[tuple[np.ndarray, Fraction]
             raise InputError(f"is damaged at frame {index - first}: {error}") from error
         # PNG's delays are fractions of a second whose parts have 16 bits; Pillow made floats of them.
         seconds = Fraction(picture.info.get("duration", 0) / 1000).limit_denominator(65535)
-        yield exif.upright(np.asarray(picture.convert("RGBA")), turn), seconds * 1000
+        yield exif_orientation.upright(np.asarray(picture.convert("RGBA")), turn), seconds * 1000
 
 
 def _anmf(data: bytes) -> Iterator[bytes]:

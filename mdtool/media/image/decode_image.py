@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from mdtool.errors import InputError
-from mdtool.media.image import exif
+from mdtool.media.image import exif_orientation
 from mdtool.media.image.image_file import Photo, check_size, orientation, pillow, sniff
 from mdtool.media.image.libvips import reason, vips
 from mdtool.media.sources.inputs import PHOTOS
@@ -86,7 +86,7 @@ def _read_by_vips(kind: str, data: bytes) -> np.ndarray:
     icc = bytes(image.get("icc-profile-data")) if image.get_typeof("icc-profile-data") else b""
     shown = Photo(pixels, mode, kind, icc).srgb()
     turn = orientation(kind, data, image)
-    return shown if turn == 1 else exif.upright(shown, turn)
+    return shown if turn == 1 else exif_orientation.upright(shown, turn)
 
 
 def _pixels(image: Any) -> tuple[np.ndarray, str]:
@@ -147,8 +147,8 @@ def _of_pillow(image: Any) -> np.ndarray:
     pixels = pixels.reshape(*pixels.shape[:2], -1)
     mode = "CMYK" if image.mode == "CMYK" else ("L", "LA", "RGB", "RGBA")[pixels.shape[2] - 1]
     shown = Photo(pixels, mode, "", image.info.get("icc_profile")).srgb()
-    turn = exif.orientation(image.info.get("exif") or b"")
-    return shown if turn == 1 else exif.upright(shown, turn)
+    turn = exif_orientation.orientation(image.info.get("exif") or b"")
+    return shown if turn == 1 else exif_orientation.upright(shown, turn)
 
 
 def _read_heic(data: bytes) -> np.ndarray:

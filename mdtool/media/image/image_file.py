@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from mdtool.errors import InputError
-from mdtool.media.image import exif
+from mdtool.media.image import exif, exif_orientation
 from mdtool.media.image.icc_profile import to_srgb
 from mdtool.media.image.libvips import reason, vips
 from mdtool.media.image.palette import packed, rgba
@@ -152,7 +152,7 @@ def read_photo(source: Source) -> Photo:
     encoding, comment, iptc, dpi = _details(kind, data, image, notes)
     pixels = _pixels(kind, data, image, notes)
     turn = orientation(kind, data, image)
-    pixels = exif.upright(pixels, turn)
+    pixels = exif_orientation.upright(pixels, turn)
     if turn >= 5 and dpi:
         dpi = dpi[::-1]
     metadata = exif.Metadata(
@@ -190,7 +190,7 @@ def orientation(kind: str, data: bytes, image: Any) -> int:
     """How the pixels that libvips reads are to be turned, as EXIF counts it."""
     if kind == "avif":  # is turned by its own boxes, in the decoder
         return 1
-    return exif.orientation(data if kind == "tiff" else _blob(image, "exif-data"))
+    return exif_orientation.orientation(data if kind == "tiff" else _blob(image, "exif-data"))
 
 
 def _open(kind: str, data: bytes, **options: Any) -> Any:

@@ -19,7 +19,7 @@ from av.container import InputContainer
 
 from mdtool.errors import InputError
 from mdtool.interruption import check_not_ending
-from mdtool.media.image.orientation import UPRIGHT, from_display_matrix
+from mdtool.media.image.display_matrix import UPRIGHT, from_display_matrix
 from mdtool.media.sources.address import Address
 from mdtool.media.video.frame import Frame
 from mdtool.media.video.reader import CONTAINERS, Damage, display_matrix, explain

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
-from mdtool.media.image.orientation import UPRIGHT, Orientation
+from mdtool.media.image.display_matrix import UPRIGHT, Orientation
 
 STRETCHED = 2  # times as wide as high, or as high as wide, from which on a pixel's shape is not relied on
 LUMA_SIDE = 320  # about the longer side, in pixels, of the small grey picture that motion is measured on

@@ -13,7 +13,7 @@ from av.stream import Disposition
 
 from mdtool.errors import InputError
 from mdtool.media.files.pipe import Piped
-from mdtool.media.image.orientation import UPRIGHT, from_display_matrix
+from mdtool.media.image.display_matrix import UPRIGHT, from_display_matrix
 from mdtool.media.video.frame import Frame
 
 # What may be opened: containers that hold their own media. Playlists and scripts (hls, concat, dash, ...) are left

@@ -15,13 +15,13 @@ from weights_made import REGION, TEXT, Tensors, int4_release, tensors_of
 import engine
 from engine.catalog.locate import locate
 from engine.checkpoints.conversion import write_quantized
-from engine.checkpoints.source import TensorSource
 from engine.contract import EngineError, Generation, LoadOptions, ModelUnavailable
 from engine.moondream.conversion import convertible
 from engine.moondream.model import Moondream
 from engine.moondream.weights import MATRIX_PLAN, open_weights
 from engine.quantization.formats import Int4, Int8
 from engine.quantization.matrices import KINDS, QuantizedSource
+from engine.quantization.tensor_source import TensorSource
 
 pytestmark = pytest.mark.filterwarnings("ignore::engine.contract.ObjectLimitWarning")
 WRITING = Generation(temperature=0, max_tokens=12)

@@ -8,7 +8,8 @@ from torch import Tensor
 from engine.layers.activations import gelu_
 from engine.layers.int4_linear import MANY, Int4Linear, has_int4_products, packed_block
 from engine.layers.int8_linear import Int8Linear, has_int8_products, in_bytes, in_bytes_compiled
-from engine.layers.linear import Linear, Product, product
+from engine.layers.kernel_choice import linear_for
+from engine.layers.linear import Linear, Product
 from engine.quantization.formats import Int4, Int8, quantize_int4, quantize_int8
 
 DTYPES = (torch.float32, torch.bfloat16)
@@ -143,7 +144,7 @@ def test_gelu_by_the_sigmoid(dtype: torch.dtype) -> None:
 def test_what_has_no_kernel_is_restored(dtype: torch.dtype, kind: object, packed: bool, outputs: int) -> None:
     assert callable(kind)
     kept = kind(made(outputs, 256))
-    linear = product(kept, None, dtype, packed=packed)
+    linear = linear_for(kept, None, dtype, packed=packed)
     fast = packed and dtype != torch.float16
     if isinstance(kept, Int8):
         assert isinstance(linear, Int8Linear if fast and has_int8_products() else Linear)

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.contract import ModelUnavailable
-from engine.moondream.config import Config, Template, TokenizerConfig, VisionConfig, read_config
+from engine.moondream.config import Config, TokenizerConfig, VisionConfig, read_config
+from engine.moondream.templates import Template
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 SECOND, THIRD = (json.loads((GOLDEN / model / "config.json").read_text()) for model in ("moondream2", "moondream3"))

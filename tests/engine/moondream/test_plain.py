@@ -47,8 +47,6 @@ from engine.moondream.config import (
     Defaults,
     MoeConfig,
     RegionConfig,
-    Template,
-    Templates,
     TextConfig,
     TokenizerConfig,
     VisionConfig,
@@ -58,6 +56,7 @@ from engine.moondream.flows import Flows
 from engine.moondream.model import Encoded, Moondream
 from engine.moondream.preprocess import make_crops, tiling
 from engine.moondream.region import Region
+from engine.moondream.templates import Template, Templates
 from engine.moondream.text import Text
 from engine.moondream.weights import shapes
 from engine.resize import with_pillow

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from mdtool.media.canvas import Canvas, of_frame, of_photo, of_rgba
+from mdtool.media.image.display_matrix import Orientation
 from mdtool.media.image.image_file import Photo
-from mdtool.media.image.orientation import Orientation
 from mdtool.media.video.frame import planes
 
 RED = (255, 0, 0)

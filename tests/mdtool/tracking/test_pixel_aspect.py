@@ -10,7 +10,7 @@ import pytest
 from media_made import bare_face, frames_of, make_video
 from program import QUICK, redact, run
 
-from mdtool.media.image.orientation import Orientation
+from mdtool.media.image.display_matrix import Orientation
 from mdtool.media.video.frame import Frame
 from mdtool.tracking.detector import ImageFindings
 from mdtool.tracking.pixel_aspect import detect_in_each_shape

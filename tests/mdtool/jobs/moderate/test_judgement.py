@@ -8,7 +8,7 @@ import pytest
 from mdtool.errors import InputError, UsageError
 from mdtool.jobs.moderate.judgement import check_asked, judgement
 from mdtool.records.findings import FrameFindings, FrameInfo, Record
-from recipes.policy import parse_policy
+from recipes.policy_parser import parse_policy
 from recipes.regions import Region
 from recipes.verdict import Verdict
 

@@ -20,8 +20,8 @@ from engine.contract import Abilities, Answer, Box, EngineError
 from mdtool.cli.moderate import ActionName
 from mdtool.console import Console
 from mdtool.errors import Exit
+from mdtool.jobs.moderate.find_policy import PRESETS, load_policy, presets
 from mdtool.jobs.moderate.job import Moderating
-from mdtool.jobs.moderate.policy_file import PRESETS, load_policy, presets
 from mdtool.media.sources.inputs import find_inputs
 from mdtool.media.video.encoding import Encoding
 from mdtool.pipeline.annotate import Question
@@ -29,7 +29,8 @@ from mdtool.pipeline.run import Form, Inquiry
 from mdtool.pipeline.targets import Targets
 from mdtool.tracking.detector import detector_with_questions
 from mdtool.tracking.sampling import parse_sampling
-from recipes.policy import Action, Policy, of_prompts, parse_policy
+from recipes.policy import Action, Policy, of_prompts
+from recipes.policy_parser import parse_policy
 
 ROOT = Path(__file__).parents[4]
 GROUP, EMPTY = SAMPLES / "group.png", SAMPLES / "scenes" / "one.png"

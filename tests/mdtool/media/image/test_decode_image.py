@@ -24,7 +24,7 @@ from program import ROOT
 
 from mdtool.errors import InputError
 from mdtool.media.image.decode_image import begins_picture, read_picture
-from mdtool.media.image.exif import orientation, upright
+from mdtool.media.image.exif_orientation import orientation, upright
 from mdtool.media.image.image_encoder import write_photo
 from mdtool.media.image.image_file import read_photo
 from mdtool.media.sources.discover import Selection, listed

@@ -19,7 +19,7 @@ def presets() -> list[str]:
 
 def load_policy(name_or_path: str) -> "Policy":
     """The preset of that name, or what a TOML file says. UsageError, in one line, where there is none."""
-    from recipes.policy import parse_policy  # not for the names alone, which shells ask for
+    from recipes.policy_parser import parse_policy  # not for the names alone, which shells ask for
 
     path = PRESETS / f"{name_or_path}.toml" if name_or_path in presets() else Path(name_or_path)
     try:

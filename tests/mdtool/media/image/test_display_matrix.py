@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mdtool.media.image.orientation import UPRIGHT, Orientation, from_display_matrix
+from mdtool.media.image.display_matrix import UPRIGHT, Orientation, from_display_matrix
 
 ALL = [Orientation(quarters, mirror) for mirror in (False, True) for quarters in range(4)]
 ONE = 1 << 16  # display matrices count in 1/65536

@@ -1,0 +1,33 @@
+"""Prompt templates: the token ids round what a person asks. Published configs (`configs/*.json`) give their own."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+# Round the eye of a question about a gaze, which has no template of ids.
+BEFORE_EYE, AFTER_EYE = "\n\nPoint:", " gaze\n\n"
+
+
+@dataclass(frozen=True)
+class Template:
+    prefix: tuple[int, ...]
+    suffix: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Templates:
+    """Token ids round what the user says; None where the model was not trained for that skill.
+
+    caption: whole prompts, by length.
+    """
+
+    caption: Mapping[str, tuple[int, ...]] | None = field(
+        default_factory=lambda: {
+            "short": (1, 32708, 2, 12492, 3),
+            "normal": (1, 32708, 2, 6382, 3),
+            "long": (1, 32708, 2, 4059, 3),
+        }
+    )
+    query: Template | None = Template((1, 15381, 2), (3,))
+    detect: Template | None = Template((1, 7235, 476, 2), (3,))
+    point: Template | None = Template((1, 2581, 2), (3,))
+    segment: Template | None = None

@@ -77,13 +77,13 @@ def render(
     from mdtool.media.colour import parse_colour
     from mdtool.media.sources.inputs import find_inputs
     from mdtool.pipeline.findings_file import spooled
-    from mdtool.pipeline.run import Treatment
+    from mdtool.pipeline.run import Effect
     from mdtool.pipeline.targets import Targets, is_many
 
     hiding = look.style("solid" if style in DRAWN else style.value)
     colour = parsed("--color", parse_colour, color)
     chosen = drawn.parsed
-    treatment: Treatment = Redaction(hiding, colour or (0, 0, 0), *chosen)
+    treatment: Effect = Redaction(hiding, colour or (0, 0, 0), *chosen)
     if style in DRAWN:
         treatment = Marking("boxes" if style is StyleName.boxes else "hitmarker", colour, *chosen)
     if label:

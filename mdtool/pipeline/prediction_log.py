@@ -23,7 +23,7 @@ from recipes.regions import Gazed, Region
 SCHEMA = "mdtool.journal/2"
 
 
-class Journal:
+class PredictionLog:
     """Use as a context manager. Written by one run at a time; the caller sees to that."""
 
     def __init__(self, path: Path, settings: str) -> None:
@@ -87,7 +87,7 @@ class Journal:
         except OSError as error:
             raise OutputError(cant_write(error)) from error
 
-    def __enter__(self) -> "Journal":
+    def __enter__(self) -> "PredictionLog":
         return self
 
     def __exit__(self, *_: object) -> None:

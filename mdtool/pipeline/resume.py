@@ -12,7 +12,7 @@ from mdtool.media.image.image_file import sniff
 from mdtool.media.sources.inputs import Input
 from mdtool.media.video.reader import VideoReader
 from mdtool.pipeline.run import Inquiry
-from mdtool.pipeline.work_folder import Work
+from mdtool.pipeline.work_folder import WorkFolder
 from mdtool.records.fingerprint import RESUME, fingerprint
 
 LEAST_SECONDS = 60.0  # a shorter video is not worth the files
@@ -28,7 +28,7 @@ def resumable(
     lasts: float,
     console: Console,
     beside: Path | None = None,
-) -> Iterator[tuple[Inquiry | Path, Work | None]]:
+) -> Iterator[tuple[Inquiry | Path, WorkFolder | None]]:
     """What is known, with what a run before had found out already, and the work to be kept; None: it is not worth it.
 
     lasts: seconds of the source, as `seconds_of` tells. target: what will be there in the end, if it is a file; beside:
@@ -44,7 +44,7 @@ def resumable(
         yield known, None
         return
     what = known.settings if isinstance(known, Inquiry) else {"findings": known}
-    with Work(place, fingerprint(RESUME, mdtool=__version__, source=source.path, **what, **settings)) as work:
+    with WorkFolder(place, fingerprint(RESUME, mdtool=__version__, source=source.path, **what, **settings)) as work:
         if work.is_begun_anew:
             console.note(f"{source.name}: what a run before had kept is of other settings, and is done again")
         if work.known:

@@ -10,13 +10,13 @@ from mdtool.media.video.encoding import Encoding
 from mdtool.pipeline.annotate import Question
 from mdtool.pipeline.findings_file import RecordedFindings
 from mdtool.pipeline.stages import Stopwatch
-from mdtool.pipeline.work_folder import Work
+from mdtool.pipeline.work_folder import WorkFolder
 from mdtool.records.findings import FindingsFile, FrameFindings, FrameInfo
 from mdtool.records.run_report import Report
 from mdtool.tracking.detector import Detector
 
 
-class Treatment(Protocol):
+class Effect(Protocol):
     """What a recipe makes of a picture, in place, once it is known what it shows."""
 
     def paint(self, canvas: Canvas, moment: FrameInfo, verdict: FrameFindings) -> None: ...
@@ -71,10 +71,10 @@ class Run:
     """
 
     known: Inquiry | RecordedFindings
-    treatment: Treatment
+    treatment: Effect
     form: Form = Form()
     live: Live = Live()
-    work: Work | None = None
+    work: WorkFolder | None = None
     edit: Edit = UNEDITED
     is_silent: Callable[[], bool] | None = None
     covers_unjudged: bool = True

@@ -12,14 +12,14 @@ from pathlib import Path
 
 from mdtool.errors import OutputError, cant_write
 from mdtool.media.files.atomic_file import open_fresh
-from mdtool.media.video.encoded_segments import Kept
-from mdtool.pipeline.prediction_log import Journal
+from mdtool.media.video.encoded_segments import EncodedSegments
+from mdtool.pipeline.prediction_log import PredictionLog
 from mdtool.tracking.detector import Detector
 
 LEAST_SECONDS = 10.0  # shorter work is not worth the files
 
 
-class Work:
+class WorkFolder:
     """Use as a context manager, with `done` called at the end of what went well. OutputError if it can't be kept."""
 
     def __init__(self, target: Path, settings: str) -> None:
@@ -27,13 +27,13 @@ class Work:
         self.folder = target.with_name(f".{target.name}.work")
         self._settings = settings
         self._lock: int | None = None
-        self._journal: Journal | None = None
+        self._predictions: PredictionLog | None = None
         self._done = False
         self._begun = time.monotonic()
         self._begun_before = False
         self.is_begun_anew = False  # for what was there is of other settings, or of another version of the program
 
-    def __enter__(self) -> "Work":
+    def __enter__(self) -> "WorkFolder":
         try:
             self.folder.mkdir(exist_ok=True)
             self._lock = os.open(self.folder, os.O_RDONLY)
@@ -58,30 +58,30 @@ class Work:
             with open_fresh(part) as file:
                 file.write(self._settings.encode())
             part.replace(said)
-        self._journal = Journal(self.folder / "journal.jsonl", self._settings)
-        self._begun_before = bool(len(self._journal))
+        self._predictions = PredictionLog(self.folder / "journal.jsonl", self._settings)
+        self._begun_before = bool(len(self._predictions))
 
     @property
-    def kept(self) -> Kept:
-        return Kept(self.folder)
+    def kept(self) -> EncodedSegments:
+        return EncodedSegments(self.folder)
 
     @property
     def known(self) -> int:
         """How many pictures the model has seen already."""
-        return 0 if self._journal is None else len(self._journal)
+        return 0 if self._predictions is None else len(self._predictions)
 
     def remembering(self, detect: Detector) -> Detector:
         """The same, but what was seen once is not asked again."""
-        assert self._journal is not None
-        return self._journal.remembering(detect)
+        assert self._predictions is not None
+        return self._predictions.remembering(detect)
 
     def done(self) -> None:
         """The output is there: nothing more is needed."""
         self._done = True
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if self._journal is not None:
-            self._journal.__exit__()
+        if self._predictions is not None:
+            self._predictions.__exit__()
         if self._done or isinstance(error, OutputError) or not self._is_much:
             shutil.rmtree(self.folder, ignore_errors=True)
         self._unlock()

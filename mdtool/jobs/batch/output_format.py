@@ -12,7 +12,7 @@ from mdtool.exports.csv_table import write_csv
 from mdtool.exports.parquet_table import write_parquet
 from mdtool.exports.rows import COLUMNS
 from mdtool.exports.yolo import write_yolo
-from mdtool.jobs.batch.results_log import Ledger, Sink, Stream
+from mdtool.jobs.batch.results_log import ResultsLog, Sink, Stream
 from mdtool.records.batch import Tally
 from mdtool.stdout import put
 
@@ -41,7 +41,7 @@ def opened(place: Path | None, overwrite: bool) -> Iterator[Sink]:
         with named(place), place.open("w", encoding="utf-8", errors="backslashreplace", buffering=1) as file:
             yield Stream(file.write)
     else:
-        with Ledger(place, overwrite) as ledger:
+        with ResultsLog(place, overwrite) as ledger:
             yield ledger
 
 

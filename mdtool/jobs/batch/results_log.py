@@ -123,7 +123,7 @@ class Stream:
         self._put(text)
 
 
-class Ledger:
+class ResultsLog:
     """A file of records; see above. Use as a context manager. Another run on the same file is refused."""
 
     def __init__(self, path: Path, overwrite: bool) -> None:
@@ -144,7 +144,7 @@ class Ledger:
         self._dropped: list[Range] = []
         self._findings: tuple[str, str, Range] | None = None  # of a video that has no record yet, and their settings
 
-    def __enter__(self) -> "Ledger":
+    def __enter__(self) -> "ResultsLog":
         with ExitStack() as stack:
             stack.enter_context(named(self.path))
             self._is_new = not os.path.lexists(self._place)

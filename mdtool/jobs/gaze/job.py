@@ -26,7 +26,7 @@ from mdtool.pipeline.process_input import check_target, rework
 from mdtool.pipeline.resume import resumable, seconds_of_file
 from mdtool.pipeline.run import Form, Inquiry, Live, Run
 from mdtool.pipeline.targets import Target, Targets
-from mdtool.pipeline.work_folder import Work
+from mdtool.pipeline.work_folder import WorkFolder
 from mdtool.records.findings import Both, FindingsFile, FrameFindings, FrameInfo, Lines
 from mdtool.records.run_report import Report
 from mdtool.tracking.interpolation import between_keyframes
@@ -125,7 +125,9 @@ class Gazing:
         account.finish()
         return GazeReport(**vars(report), attention=account.as_dict())
 
-    def _look_and_show(self, source: Input, target: Path | None, known: Inquiry | Path, work: Work | None) -> Report:
+    def _look_and_show(
+        self, source: Input, target: Path | None, known: Inquiry | Path, work: WorkFolder | None
+    ) -> Report:
         with ExitStack() as stack:
             if isinstance(known, Path):
                 return self._show(spooled(source, stack) if self.heat else source, target, known, work)
@@ -143,7 +145,7 @@ class Gazing:
         return told
 
     def _show(
-        self, source: Input, target: Path | None, findings: Path | TextIO, work: Work | None = None
+        self, source: Input, target: Path | None, findings: Path | TextIO, work: WorkFolder | None = None
     ) -> GazeReport:
         """Draws and sums up what the findings say. target None: stdout, if anything is drawn."""
         by_name = isinstance(findings, Path) and not self.many

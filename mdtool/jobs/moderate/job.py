@@ -30,7 +30,7 @@ from mdtool.pipeline.process_input import STILL_SUFFIXES, rework
 from mdtool.pipeline.resume import resumable, seconds_of_file
 from mdtool.pipeline.run import Form, Inquiry, Live, Run
 from mdtool.pipeline.targets import Targets
-from mdtool.pipeline.work_folder import Work
+from mdtool.pipeline.work_folder import WorkFolder
 from mdtool.records.findings import Both, FindingsFile, FrameFindings, FrameInfo, Lines
 from mdtool.records.run_report import Report
 from mdtool.report.contents import Chapter
@@ -194,7 +194,14 @@ class Moderating:
     # -- the second pass
 
     def _write(
-        self, source: Input, target: Path | None, *, found: Path, judged: Judgement, report: Report, work: Work | None
+        self,
+        source: Input,
+        target: Path | None,
+        *,
+        found: Path,
+        judged: Judgement,
+        report: Report,
+        work: WorkFolder | None,
     ) -> None:
         """Makes the copy, and adds what is to be told of that to the report."""
         moderation = Moderation(self.policy, judged, self.colour)

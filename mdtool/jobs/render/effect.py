@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 from engine.contract import normalise
 from mdtool.media.canvas import Canvas, Colour
-from mdtool.pipeline.run import Treatment
+from mdtool.pipeline.run import Effect
 from mdtool.records.findings import FrameFindings, FrameInfo
 from recipes.overlay import Name, mark, mark_unjudged
 from recipes.regions import PictureArea, Size, chosen
@@ -33,7 +33,7 @@ class Marking:
 class OnlyLabelled:
     """A treatment that is given to what has one of these labels, and to nothing else."""
 
-    treatment: Treatment
+    treatment: Effect
     labels: frozenset[str]  # normalised
 
     def paint(self, canvas: Canvas, moment: FrameInfo, verdict: FrameFindings) -> None:

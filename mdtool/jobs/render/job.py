@@ -13,7 +13,7 @@ from mdtool.jobs.recorded_findings import recorded
 from mdtool.media.sources.inputs import Input
 from mdtool.pipeline.findings_file import records
 from mdtool.pipeline.process_input import rework
-from mdtool.pipeline.run import Form, Run, Treatment
+from mdtool.pipeline.run import Effect, Form, Run
 from mdtool.pipeline.targets import Targets
 
 
@@ -21,7 +21,7 @@ from mdtool.pipeline.targets import Targets
 class Rendering:
     """All that the inputs of one command have in common."""
 
-    treatment: Treatment
+    treatment: Effect
     findings: Path
     form: Form
     targets: Targets

@@ -37,7 +37,7 @@ class Encoded:
 
 
 @dataclass(frozen=True)
-class Kept:
+class EncodedSegments:
     """The stretches of one output, in a folder that is there."""
 
     folder: Path

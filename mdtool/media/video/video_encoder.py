@@ -7,7 +7,7 @@ from typing import Any
 
 import av
 
-from mdtool.media.video.encoded_segments import Encoded, Kept, stretch_at
+from mdtool.media.video.encoded_segments import Encoded, EncodedSegments, stretch_at
 
 
 class PictureStream:
@@ -17,7 +17,7 @@ class PictureStream:
     """
 
     def __init__(
-        self, stream: Any, encoder: Callable[[], Any], kept: Kept | None, *, number: int, start: Fraction
+        self, stream: Any, encoder: Callable[[], Any], kept: EncodedSegments | None, *, number: int, start: Fraction
     ) -> None:
         """number: of the stream, for `kept`. start: seconds, of the first picture."""
         self.stream = stream

@@ -18,7 +18,7 @@ from mdtool.media.files.pipe import PipedOut
 from mdtool.media.sources.address import Address
 from mdtool.media.sources.live import LiveReader
 from mdtool.media.video.edits import UNEDITED, Edit, Sound
-from mdtool.media.video.encoded_segments import Kept, stretch_at
+from mdtool.media.video.encoded_segments import EncodedSegments, stretch_at
 from mdtool.media.video.encoding import Encoding, pixel_format, sound_encoder
 from mdtool.media.video.frame import Frame
 from mdtool.media.video.reader import VideoReader
@@ -63,7 +63,7 @@ class VideoWriter:
         encoding: Encoding,
         keep_metadata: bool,
         edit: Edit = UNEDITED,
-        kept: Kept | None = None,
+        kept: EncodedSegments | None = None,
     ) -> None:
         """kept: where encoded pictures are kept, for a run that goes on where this one is ended."""
         self.notes: list[str] = []

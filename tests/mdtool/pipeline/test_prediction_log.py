@@ -9,7 +9,7 @@ import pytest
 
 from engine.contract import EngineError
 from mdtool.errors import OutputError
-from mdtool.pipeline.prediction_log import Journal
+from mdtool.pipeline.prediction_log import PredictionLog
 from mdtool.tracking.detector import ImageFindings
 from recipes.regions import Gazed, Region
 
@@ -40,9 +40,9 @@ def told(level: int) -> ImageFindings:
 
 def test_what_was_said_is_said_again_to_the_last_bit(tmp_path: Path) -> None:
     first, second = Seer(), Seer()
-    with Journal(tmp_path / "j", "s") as journal:
+    with PredictionLog(tmp_path / "j", "s") as journal:
         said = journal.remembering(first.detect)(PICTURES[:3])
-    with Journal(tmp_path / "j", "s") as journal:
+    with PredictionLog(tmp_path / "j", "s") as journal:
         assert len(journal) == 3
         again = journal.remembering(second.detect)(list(reversed(PICTURES)))
     assert first.asked == [0, 1, 2]
@@ -53,14 +53,14 @@ def test_what_was_said_is_said_again_to_the_last_bit(tmp_path: Path) -> None:
 
 def test_the_same_picture_is_asked_about_once(tmp_path: Path) -> None:
     seer = Seer()
-    with Journal(tmp_path / "j", "s") as journal:
+    with PredictionLog(tmp_path / "j", "s") as journal:
         assert journal.remembering(seer.detect)([PICTURES[1]] * 3) == [told(1)] * 3
     assert seer.asked == [1]
 
 
 def test_pictures_of_the_same_bytes_but_another_shape_differ(tmp_path: Path) -> None:
     seer = Seer()
-    with Journal(tmp_path / "j", "s") as journal:
+    with PredictionLog(tmp_path / "j", "s") as journal:
         journal.remembering(seer.detect)([PICTURES[1], PICTURES[1].reshape(12, 8, 3)])
     assert seer.asked == [1, 1]
 
@@ -68,12 +68,12 @@ def test_pictures_of_the_same_bytes_but_another_shape_differ(tmp_path: Path) -> 
 @pytest.mark.parametrize("cut", [1, 10, 150])
 def test_a_line_that_was_cut_short_is_asked_again(tmp_path: Path, cut: int) -> None:
     path = tmp_path / "j"
-    with Journal(path, "s") as journal:
+    with PredictionLog(path, "s") as journal:
         journal.remembering(Seer().detect)(PICTURES)
     whole = path.read_bytes()
     path.write_bytes(whole[:-cut])
     seer = Seer()
-    with Journal(path, "s") as journal:
+    with PredictionLog(path, "s") as journal:
         journal.remembering(seer.detect)(PICTURES)
     assert seer.asked == [4]
     assert path.read_bytes() == whole
@@ -82,26 +82,26 @@ def test_a_line_that_was_cut_short_is_asked_again(tmp_path: Path, cut: int) -> N
 def test_what_was_said_under_other_settings_does_not_count(tmp_path: Path) -> None:
     seer = Seer()
     for settings in ("one", "other"):
-        with Journal(tmp_path / "j", settings) as journal:
+        with PredictionLog(tmp_path / "j", settings) as journal:
             journal.remembering(seer.detect)(PICTURES[:2])
     assert seer.asked == [0, 1, 0, 1]
 
 
 def test_a_file_that_has_another_name_too_is_not_written_to(tmp_path: Path) -> None:
-    with Journal(tmp_path / "j", "s") as journal:
+    with PredictionLog(tmp_path / "j", "s") as journal:
         journal.remembering(Seer().detect)(PICTURES[:2])
     os.link(tmp_path / "j", tmp_path / "other")
     before = (tmp_path / "other").read_bytes()
-    with Journal(tmp_path / "j", "s") as journal:
+    with PredictionLog(tmp_path / "j", "s") as journal:
         assert len(journal) == 0
         journal.remembering(Seer().detect)(PICTURES[:1])
     assert (tmp_path / "other").read_bytes() == before
-    with Journal(tmp_path / "j", "s") as journal:
+    with PredictionLog(tmp_path / "j", "s") as journal:
         assert len(journal) == 1
 
 
 def test_a_failure_is_not_remembered(tmp_path: Path) -> None:
-    with Journal(tmp_path / "j", "s") as journal:
+    with PredictionLog(tmp_path / "j", "s") as journal:
         with pytest.raises(EngineError):
             journal.remembering(Seer(fails_on=1).detect)(PICTURES[:2])
         assert len(journal) == 0
@@ -110,4 +110,4 @@ def test_a_failure_is_not_remembered(tmp_path: Path) -> None:
 
 def test_a_folder_that_is_missing(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="folder does not exist"):
-        Journal(tmp_path / "nowhere" / "j", "s")
+        PredictionLog(tmp_path / "nowhere" / "j", "s")

@@ -11,7 +11,7 @@ import pytest
 
 from mdtool.errors import OutputError
 from mdtool.jobs.batch.content_version import Version
-from mdtool.jobs.batch.results_log import Ledger
+from mdtool.jobs.batch.results_log import ResultsLog
 
 MINE, OTHER = "aaaa", "bbbb"
 
@@ -32,8 +32,8 @@ def finding(name: str, frame: int, settings: str = MINE) -> str:
 
 
 @contextmanager
-def begun(path: Path, settings: str = MINE, overwrite: bool = False) -> Iterator[Ledger]:
-    with Ledger(path, overwrite) as ledger:
+def begun(path: Path, settings: str = MINE, overwrite: bool = False) -> Iterator[ResultsLog]:
+    with ResultsLog(path, overwrite) as ledger:
         ledger.begin(settings)
         yield ledger
 
@@ -202,7 +202,7 @@ def test_findings_with_other_settings_stay_unfinished(tmp_path: Path) -> None:
 
 def test_a_file_that_is_taken_away_is_told(tmp_path: Path) -> None:
     path = tmp_path / "out"
-    ledger = Ledger(path, overwrite=False).__enter__()
+    ledger = ResultsLog(path, overwrite=False).__enter__()
     ledger.begin(MINE)
     ledger.add(record("a.jpg"))
     path.rename(tmp_path / "elsewhere")
@@ -225,7 +225,7 @@ def test_another_run_is_refused(tmp_path: Path) -> None:
     with begun(path):  # which puts a copy in its place
         for overwrite in (False, True):
             with pytest.raises(OutputError, match="another run is writing it"):
-                Ledger(path, overwrite).__enter__()
+                ResultsLog(path, overwrite).__enter__()
     with begun(path):
         pass
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import av
 
-from mdtool.media.video.encoded_segments import Encoded, Kept
+from mdtool.media.video.encoded_segments import Encoded, EncodedSegments
 
 
 def test_what_a_killed_run_left_as_a_link_is_not_written_to(tmp_path: Path) -> None:
-    other, kept = tmp_path / "other", Kept(tmp_path)
+    other, kept = tmp_path / "other", EncodedSegments(tmp_path)
     other.write_bytes(b"precious")
     os.link(other, tmp_path / "0-000003.part")
     packet = av.Packet(b"a picture")

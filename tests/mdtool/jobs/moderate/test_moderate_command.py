@@ -57,9 +57,9 @@ class Seer:
         self.encoded += len(images)
         return list(images)
 
-    def detect(self, encoded: Sequence[np.ndarray], prompt: str, *_: object) -> list[list[Box]]:
-        colour = RED if "red" in prompt else GREEN
-        return [_boxes(_is(colour, image)) for image in encoded]
+    def detect_each(self, encoded: Sequence[np.ndarray], prompts: Sequence[str], *_: object) -> list[list[list[Box]]]:
+        colours = [RED if "red" in prompt else GREEN for prompt in prompts]
+        return [[_boxes(_is(colour, image)) for image in encoded] for colour in colours]
 
     def query(self, encoded: Sequence[np.ndarray], *_: object, **__: object) -> list[Answer]:
         return [Answer("Yes, very." if image.mean() < 60 else "No.") for image in encoded]

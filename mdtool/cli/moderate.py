@@ -10,9 +10,9 @@ import typer
 from mdtool.cli.options.copies import EncodingOptions, Findings, LiveOptions, Media, Overwrite, output_named
 from mdtool.cli.options.frames import FrameOptions, IfModelFails, OnError, SpanOptions
 from mdtool.cli.options.grouped import grouped
-from mdtool.cli.options.looks import StyleOptions
 from mdtool.cli.options.model import ModelOptions
 from mdtool.cli.options.printing import RunPrinting
+from mdtool.cli.options.style import StyleOptions
 
 
 class ActionName(StrEnum):

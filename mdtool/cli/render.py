@@ -9,8 +9,8 @@ import typer
 
 from mdtool.cli.options.copies import EncodingOptions, Overwrite, output_named
 from mdtool.cli.options.grouped import grouped
-from mdtool.cli.options.looks import USUAL_STYLE, ChoiceOptions, StyleOptions
 from mdtool.cli.options.printing import SummaryPrinting
+from mdtool.cli.options.style import USUAL_STYLE, ChoiceOptions, StyleOptions
 
 
 class StyleName(StrEnum):

@@ -33,10 +33,34 @@ STILL_SUFFIXES = {
 }  # fmt: skip
 
 
-def rework(source: Input, target: Target, run: Run, *, overwrite: bool) -> Report:
-    """As `rework_opened`, of what is opened for it alone."""
-    with ExitStack() as stack:
-        return rework_opened(source, open_input(source, stack, run.live.duration), target, run, overwrite=overwrite)
+def rework(
+    source: Input,
+    target: Target,
+    run: Run,
+    *,
+    overwrite: bool,
+    medium: LiveReader | Medium | None = None,
+) -> Report:
+    """Writes source, treated, to target, which appears only when it is whole.
+
+    medium: source, as `open_input` has opened it; None: it is opened here, once it is known that target can be written.
+    Raises InputError, OutputError, EngineError or UsageError; then there is no target, save what a source that plays
+    live had given before it was lost.
+    """
+    begin = time.perf_counter()
+    report = Report(source.name, "-" if target is None else str(target), run.model)
+    with named(target or "stdout"), ExitStack() as stack:
+        live = medium if medium else open_live(source, stack, run.live.duration)
+        if isinstance(live, LiveReader):
+            rework_live(live, target, run, report, overwrite=overwrite)
+        elif isinstance(target, Address):
+            raise UsageError(f"-o {target}: takes only what plays live; give a file name for the result of a file")
+        else:
+            whole = stack.enter_context(WholeFile(target, overwrite)) if target else None
+            _rework_file(live or open_medium(source, stack), whole, target, run, report=report)
+    report.seconds = time.perf_counter() - begin
+    report.stages = run.clock.seconds
+    return report
 
 
 def open_input(source: Input, stack: ExitStack, duration: float | None = None) -> LiveReader | Medium:
@@ -45,26 +69,6 @@ def open_input(source: Input, stack: ExitStack, duration: float | None = None) -
     Raises InputError.
     """
     return open_live(source, stack, duration) or open_medium(source, stack)
-
-
-def rework_opened(source: Input, medium: LiveReader | Medium, target: Target, run: Run, *, overwrite: bool) -> Report:
-    """Writes what source is opened as, treated, to target, which appears only when it is whole.
-
-    Raises InputError, OutputError, EngineError or UsageError; then there is no target, save what a source that plays
-    live had given before it was lost.
-    """
-    begin = time.perf_counter()
-    report = Report(source.name, "-" if target is None else str(target), run.model)
-    with named(target or "stdout"):
-        if isinstance(medium, LiveReader):
-            rework_live(medium, target, run, report, overwrite=overwrite)
-        elif isinstance(target, Address):
-            raise UsageError(f"-o {target}: takes only what plays live; give a file name for the result of a file")
-        else:
-            _rework_file(medium, target, run, report, overwrite=overwrite)
-    report.seconds = time.perf_counter() - begin
-    report.stages = run.clock.seconds
-    return report
 
 
 def check_target(source: Input, target: Path, form: Form, *, overwrite: bool) -> None:
@@ -79,19 +83,17 @@ def check_target(source: Input, target: Path, form: Form, *, overwrite: bool) ->
             _check_suffix(medium, target)
 
 
-def _rework_file(medium: Medium, target: Path | None, run: Run, report: Report, *, overwrite: bool) -> None:
-    with ExitStack() as stack:
-        whole = stack.enter_context(WholeFile(target, overwrite)) if target else None
-        if isinstance(medium, VideoReader):
-            muxer = run.form.muxer or (muxer_for(target.name) if target else "matroska")
-            rework_video(medium, whole.part if whole else PipedOut(sys.stdout.buffer), muxer, run, report=report)
-        else:
-            if target:
-                _check_suffix(medium, target)
-            _rework_still(medium, whole, run, report)
-        check_not_ending()  # for then the input may only seem to be at its end
-        if whole:
-            whole.commit()
+def _rework_file(medium: Medium, whole: WholeFile | None, target: Path | None, run: Run, *, report: Report) -> None:
+    if isinstance(medium, VideoReader):
+        muxer = run.form.muxer or (muxer_for(target.name) if target else "matroska")
+        rework_video(medium, whole.part if whole else PipedOut(sys.stdout.buffer), muxer, run, report=report)
+    else:
+        if target:
+            _check_suffix(medium, target)
+        _rework_still(medium, whole, run, report)
+    check_not_ending()  # for then the input may only seem to be at its end
+    if whole:
+        whole.commit()
 
 
 def _rework_still(medium: Photo | Animation, whole: WholeFile | None, run: Run, report: Report) -> None:

@@ -12,7 +12,7 @@ from mdtool.jobs.recorded_findings import recorded
 from mdtool.jobs.redact.effect import Redaction
 from mdtool.media.sources.inputs import Input
 from mdtool.media.sources.open_media import content_digest
-from mdtool.pipeline.process_input import open_input, rework_opened
+from mdtool.pipeline.process_input import open_input, rework
 from mdtool.pipeline.resume import resumable, seconds_of
 from mdtool.pipeline.run import Form, Inquiry, Live, Run
 from mdtool.pipeline.targets import Targets
@@ -40,8 +40,11 @@ class Redacting:
         if not self.targets.take(source, target, self.console):
             return Exit.OK
         with ExitStack() as stack:
-            medium = open_input(source, stack, self.live.duration)
-            settings, lasts = {"redaction": self.redaction, "form": self.form}, seconds_of(medium)
+            # What may keep one waiting is opened later, once it is known that the output can be written.
+            at_once = source.path is not None and source.path.is_file()
+            medium = open_input(source, stack, self.live.duration) if at_once else None
+            settings = {"redaction": self.redaction, "form": self.form}
+            lasts = seconds_of(medium)
             keeping = resumable(source, target, self.known, settings, lasts=lasts, console=self.console)
             known, work = stack.enter_context(keeping)
             run = Run(
@@ -56,5 +59,5 @@ class Redacting:
                 run.findings = FindingsFile(
                     self.findings, source.name, run.model, self.prompts, sha256=content_digest(source)
                 )
-            report = rework_opened(source, medium, target, run, overwrite=self.targets.overwrite)
+            report = rework(source, target, run, overwrite=self.targets.overwrite, medium=medium)
         return finished(report, self.console)

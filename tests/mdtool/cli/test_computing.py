@@ -10,6 +10,7 @@ from program import Run, redact, run, run_here
 
 from engine.layers.int8_linear import has_int8_products
 from mdtool.model_selection import Computing
+from mdtool.records.fingerprint import BATCH, fingerprint
 
 SCENE = SAMPLES / "scenes" / "one.png"
 POCKET = ("--model", "pocket", "--device", "cpu")
@@ -142,7 +143,8 @@ def test_a_batch_asks_other_weights_again(tmp_path: Path, mdtool: Run) -> None:
 
 
 def test_where_and_how_it_is_computed_leaves_work_done() -> None:
-    assert Computing("cuda", compile=True).decides == Computing().decides
+    elsewhere = Computing("cuda", compile=True)
+    assert fingerprint(BATCH, computing=elsewhere) == fingerprint(BATCH, computing=Computing())
 
 
 @pytest.mark.skipif(not has_int8_products() or not shutil.which("g++"), reason="nothing that could be compiled")

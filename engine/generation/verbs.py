@@ -154,7 +154,9 @@ class VisionModel(Protocol):
         Raises:
             EngineError: max_objects is UNLIMITED, and the model found no end.
         """
-        return self.detect_each(encoded, [prompt], threshold, max_objects)[0]
+        self.check(DetectRequest(None, prompt, max_objects, threshold=threshold))
+        requests = [DetectRequest(image, prompt, max_objects, threshold=threshold) for image in encoded]
+        return self._lists(requests, max_objects)
 
     def detect_each(
         self,

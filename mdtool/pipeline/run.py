@@ -11,7 +11,7 @@ from mdtool.pipeline.annotate import Question
 from mdtool.pipeline.findings_file import RecordedFindings
 from mdtool.pipeline.stages import Stopwatch
 from mdtool.pipeline.work_folder import WorkFolder
-from mdtool.records.findings import FindingsFile, FrameFindings, FrameInfo
+from mdtool.records.findings import FindingsWriter, FrameFindings, FrameInfo
 from mdtool.records.run_report import Report
 from mdtool.tracking.detector import Detector
 
@@ -78,7 +78,7 @@ class Run:
     edit: Edit = UNEDITED
     is_silent: Callable[[], bool] | None = None
     covers_unjudged: bool = True
-    findings: FindingsFile | None = None
+    findings: FindingsWriter | None = None
     noted: Callable[[FrameInfo, FrameFindings], None] = lambda moment, verdict: None
     progress: Callable[[Report, int | None], None] = lambda report, frames: None
     clock: Stopwatch = field(default_factory=Stopwatch)

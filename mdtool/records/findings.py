@@ -85,7 +85,7 @@ class Both:
             self.other.write(text)
 
 
-class FindingsFile:
+class FindingsWriter:
     """Writes the findings of one input as they are made. sha256: of its file, if it has one."""
 
     def __init__(

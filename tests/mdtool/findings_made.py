@@ -5,7 +5,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from mdtool.records.findings import FindingsFile, FrameFindings, FrameInfo
+from mdtool.records.findings import FindingsWriter, FrameFindings, FrameInfo
 from recipes.regions import Gazed, Region
 
 SIZE = (64, 48)
@@ -37,7 +37,7 @@ def lines_of(
 ) -> str:
     """A verdict a frame, of a clip of so many frames a second; still: of photos, which have no duration."""
     file = io.StringIO()
-    findings = FindingsFile(file, str(source), "centerface", prompts)
+    findings = FindingsWriter(file, str(source), "centerface", prompts)
     for number, verdict in enumerate(verdicts):
         duration = 0.0 if still else 1 / rate
         findings.write(FrameInfo(stream, number, start + number / rate, duration, size), verdict)

@@ -39,7 +39,7 @@ from mdtool.media.sources.discover import Selection
 from mdtool.media.sources.inputs import Input
 from mdtool.pipeline.stages import POLL_SECONDS, Pause, ahead_with_pauses
 from mdtool.records.batch import Record
-from mdtool.records.findings import FindingsFile
+from mdtool.records.findings import FindingsWriter
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class InFlight:
     item: WorkItem
     equal: Record | None = None
     twins: list[Duplicate] = field(default_factory=list)
-    findings: FindingsFile | None = None
+    findings: FindingsWriter | None = None
 
     @property
     def name(self) -> str:
@@ -292,7 +292,7 @@ class Coordinator:
         if flight.findings is None:
             about, find = self._plan.about, self._task.videos.find
             assert find
-            flight.findings = FindingsFile(
+            flight.findings = FindingsWriter(
                 self._sink,
                 flight.name,
                 about["model"],

@@ -27,7 +27,7 @@ from mdtool.pipeline.resume import resumable, seconds_of_file
 from mdtool.pipeline.run import Form, Inquiry, Live, Run
 from mdtool.pipeline.targets import Target, Targets
 from mdtool.pipeline.work_folder import WorkFolder
-from mdtool.records.findings import Both, FindingsFile, FrameFindings, FrameInfo, Lines
+from mdtool.records.findings import Both, FindingsWriter, FrameFindings, FrameInfo, Lines
 from mdtool.records.run_report import Report
 from mdtool.tracking.interpolation import between_keyframes
 from mdtool.tracking.since_keyframe import SinceKeyframe
@@ -109,7 +109,7 @@ class Gazing:
         if self.heat:
             raise UsageError("--heat: goes over a picture of the input, which plays live; make it of a recording")
         account, since = self._account(source), SinceKeyframe()
-        findings = FindingsFile(self.findings, source.name, self.known.model, self.prompts) if self.findings else None
+        findings = FindingsWriter(self.findings, source.name, self.known.model, self.prompts) if self.findings else None
 
         def noted(moment: FrameInfo, verdict: FrameFindings) -> None:
             if findings:
@@ -137,7 +137,7 @@ class Gazing:
             # without a name, so that nothing is left of it however the program ends
             spool = stack.enter_context(tempfile.TemporaryFile("w+", encoding="utf-8", errors="backslashreplace"))
             sha256 = content_digest(source) if self.findings else ""
-            findings = FindingsFile(Both(spool, self.findings), source.name, known.model, self.prompts, sha256=sha256)
+            findings = FindingsWriter(Both(spool, self.findings), source.name, known.model, self.prompts, sha256=sha256)
             looked = analyse(source, known, findings.write, progress_on(self.console), live=self.live)
             self.console.clear()
             told = self._show(source, target, spool, work)

@@ -31,7 +31,7 @@ from mdtool.pipeline.resume import resumable, seconds_of_file
 from mdtool.pipeline.run import Form, Inquiry, Live, Run
 from mdtool.pipeline.targets import Targets
 from mdtool.pipeline.work_folder import WorkFolder
-from mdtool.records.findings import Both, FindingsFile, FrameFindings, FrameInfo, Lines
+from mdtool.records.findings import Both, FindingsWriter, FrameFindings, FrameInfo, Lines
 from mdtool.records.run_report import Report
 from mdtool.report.contents import Chapter
 from mdtool.report.page import page
@@ -118,7 +118,7 @@ class Moderating:
         with ExitStack() as stack:
             spool, found = _temporary(stack)
             outputs = [Both(spool, self.findings)] if self.page else [self.findings] if self.findings else []
-            files = [FindingsFile(file, source.name, self.known.model, self.policy.prompts) for file in outputs]
+            files = [FindingsWriter(file, source.name, self.known.model, self.policy.prompts) for file in outputs]
 
             def noted(moment: FrameInfo, verdict: FrameFindings) -> None:
                 for file in files:
@@ -170,7 +170,7 @@ class Moderating:
             report = self._find_again(known, source, file)
         else:
             sha256 = content_digest(source) if self.findings else ""
-            findings = FindingsFile(
+            findings = FindingsWriter(
                 Both(file, self.findings), source.name, known.model, self.policy.prompts, sha256=sha256
             )
             report = analyse(source, known, findings.write, progress_on(self.console), live=self.live)
@@ -186,7 +186,7 @@ class Moderating:
         for record in records_of(findings, source.name, not self.targets.many, digest):
             check_asked(record, self.policy)
             check_not_ending()
-            FindingsFile(file, source.name, record.model, record.prompts).write(record.moment, record.verdict)
+            FindingsWriter(file, source.name, record.model, record.prompts).write(record.moment, record.verdict)
             report.count(record.moment, record.verdict)
             report.reach(record.moment)
         return report

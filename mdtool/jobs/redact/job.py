@@ -16,7 +16,7 @@ from mdtool.pipeline.process_input import open_input, rework
 from mdtool.pipeline.resume import resumable, seconds_of
 from mdtool.pipeline.run import Form, Inquiry, Live, Run
 from mdtool.pipeline.targets import Targets
-from mdtool.records.findings import FindingsFile, Lines
+from mdtool.records.findings import FindingsWriter, Lines
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Redacting:
                 progress=progress_on(self.console),
             )
             if self.findings:
-                run.findings = FindingsFile(
+                run.findings = FindingsWriter(
                     self.findings, source.name, run.model, self.prompts, sha256=content_digest(source)
                 )
             report = rework(source, target, run, overwrite=self.targets.overwrite, medium=medium)

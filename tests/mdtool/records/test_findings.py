@@ -16,7 +16,7 @@ from program import Outcome, redact, run
 from mdtool.errors import InputError
 from mdtool.jobs.bench.recipe import lengthen
 from mdtool.pipeline.findings_file import RecordedFindings, records
-from mdtool.records.findings import SCHEMA, FindingsFile, FrameFindings, FrameInfo
+from mdtool.records.findings import SCHEMA, FindingsWriter, FrameFindings, FrameInfo
 from recipes.regions import Gazed, Region
 
 FRAMES = 40
@@ -43,7 +43,7 @@ def write(
     sha256: str = "",
 ) -> Path:
     with path.open("a", encoding="utf-8") as file:
-        findings = FindingsFile(file, source, "centerface", ["face", "plate"], sha256=sha256)
+        findings = FindingsWriter(file, source, "centerface", ["face", "plate"], sha256=sha256)
         for number, verdict in enumerate(verdicts):
             findings.write(FrameInfo(stream, number, number / 30, 1 / 30, size), verdict)
     return path
@@ -51,7 +51,7 @@ def write(
 
 def entry(**changes: Any) -> dict[str, Any]:
     file = io.StringIO()
-    FindingsFile(file, "clip.mp4", "centerface", ["face"]).write(FrameInfo(), VERDICTS[0])
+    FindingsWriter(file, "clip.mp4", "centerface", ["face"]).write(FrameInfo(), VERDICTS[0])
     return {**json.loads(file.getvalue()), **changes}
 
 

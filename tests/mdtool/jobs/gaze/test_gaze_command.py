@@ -24,7 +24,7 @@ from mdtool.pipeline.annotate import Question
 from mdtool.pipeline.findings_file import records
 from mdtool.pipeline.run import Form, Inquiry
 from mdtool.pipeline.targets import Targets
-from mdtool.records.findings import FindingsFile, FrameFindings, FrameInfo
+from mdtool.records.findings import FindingsWriter, FrameFindings, FrameInfo
 from mdtool.tracking.interpolation import between_keyframes
 from mdtool.tracking.sampling import parse_sampling
 from recipes.regions import Gazed, Region
@@ -344,7 +344,7 @@ def test_who_looks_at_whom_and_at_what(tmp_path: Path) -> None:
 
 def recorded(path: Path, source: str, verdicts: Sequence[FrameFindings], size: tuple[int, int] = SIZE) -> Path:
     with path.open("w") as file:
-        findings = FindingsFile(file, source, "planned", [FACE])
+        findings = FindingsWriter(file, source, "planned", [FACE])
         for number, verdict in enumerate(verdicts):
             findings.write(FrameInfo(0, number, number / 30, 1 / 30, size), verdict)
     return path
@@ -381,7 +381,7 @@ def test_shares_are_those_of_the_time(mdtool: Run, tmp_path: Path) -> None:
 def test_people_of_several_video_streams_are_kept_apart(mdtool: Run, tmp_path: Path) -> None:
     found, looks = tmp_path / "f", {0: Gazed((0.9, 0.9), True), 2: Gazed(None, False)}
     with found.open("w") as file:
-        findings = FindingsFile(file, "clip.mp4", "planned", [FACE])
+        findings = FindingsWriter(file, "clip.mp4", "planned", [FACE])
         for number in range(4):
             for stream, look in looks.items():
                 face = Region(0.3, 0.3, 0.7, 0.7, FACE, 1, None, True, look)
@@ -397,7 +397,7 @@ def test_people_of_several_video_streams_are_kept_apart(mdtool: Run, tmp_path: P
 def test_frames_that_do_not_say_how_long_they_last(mdtool: Run, tmp_path: Path) -> None:
     found, times = tmp_path / "f", [0.0, 0.1, 0.5, 0.75]
     with found.open("w") as file:
-        findings = FindingsFile(file, "clip.mp4", "planned", [FACE])
+        findings = FindingsWriter(file, "clip.mp4", "planned", [FACE])
         for number, time in enumerate(times):
             face = Region(0.3, 0.3, 0.7, 0.7, FACE, 1, None, True, Gazed(None, False))
             findings.write(FrameInfo(0, number, time, 0.0, SIZE), FrameFindings([face]))

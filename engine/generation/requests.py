@@ -26,7 +26,7 @@ class ImmediateScheduler:
 
     @property
     def free_places(self) -> int:
-        return 1 - min(1, len(self._waiting))
+        return int(not self._waiting)
 
     def add(self, request: Request) -> int:
         ticket, self._added = self._added, self._added + 1

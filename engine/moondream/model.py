@@ -65,10 +65,7 @@ def load(located: Located, options: LoadOptions) -> "Moondream":
     config = read_config(located.config_source, located.config)
     tokenizer = load_tokenizer(located.tokenizer, config.text.vocab_size)
     weights = open_weights(located.weights, config)
-    revision = located.revision
-    if options.adapter is not None:
-        revision += "+" + hashlib.sha256(find_adapter(options.adapter).read_bytes()).hexdigest()[:8]
-    return Moondream(located.name, config, weights, tokenizer, options=options, revision=revision)
+    return Moondream(located.name, config, weights, tokenizer, options=options, revision=located.revision)
 
 
 class Moondream(VisionModel):
@@ -84,7 +81,7 @@ class Moondream(VisionModel):
         options: LoadOptions = LoadOptions(),
         revision: str = "",
     ) -> None:
-        """weights: quantised here if the options say so.
+        """weights: quantised here if the options say so. revision: of the weights.
 
         Raises EngineError or ValueError for an option that can't be honoured.
         """
@@ -131,7 +128,10 @@ class Moondream(VisionModel):
         self._flows = Flows(name, config, tokenizer)
         self._adapters: dict[str, Adapter] = {}
         self._default_adapter = options.adapter
-        self.adapter(None)  # so that a broken one is known at once
+        if options.adapter is not None:
+            self.adapter(None)  # so that a broken one is known at once
+            # Only now: an adapter has no say in `sight`, for it adapts the text model.
+            self.revision += "+" + hashlib.sha256(find_adapter(options.adapter).read_bytes()).hexdigest()[:8]
 
     @property
     def abilities(self) -> Abilities:

@@ -20,10 +20,10 @@ from engine.contract import (
     EngineError,
     Event,
     Failed,
-    Found,
     GazeRequest,
     Generation,
     Grounding,
+    ImageEmbedder,
     Landmarks,
     LoadOptions,
     Message,
@@ -31,18 +31,18 @@ from engine.contract import (
     ModelUnavailable,
     Number,
     ObjectLimitWarning,
-    Piece,
+    ObjectList,
     Point,
     PointRequest,
     QueryRequest,
     Request,
     Result,
     Scheduler,
-    Seeing,
+    TextDelta,
     UnsupportedPrompt,
-    normalise,
+    normalize_prompt,
 )
-from engine.families import EMBEDDED, embedded_abilities, embedded_summary, load_embedded, load_located
+from engine.families import EMBEDDED, embedded_abilities, embedded_summary, load_embedded, load_model_files
 from engine.generation.verbs import VisionModel
 
 __all__ = [
@@ -60,10 +60,10 @@ __all__ = [
     "EngineError",
     "Event",
     "Failed",
-    "Found",
     "GazeRequest",
     "Generation",
     "Grounding",
+    "ImageEmbedder",
     "Landmarks",
     "LoadOptions",
     "Message",
@@ -71,20 +71,20 @@ __all__ = [
     "ModelUnavailable",
     "Number",
     "ObjectLimitWarning",
-    "Piece",
+    "ObjectList",
     "Point",
     "PointRequest",
     "QueryRequest",
     "Request",
     "Result",
     "Scheduler",
-    "Seeing",
+    "TextDelta",
     "UnsupportedPrompt",
     "VisionModel",
     "abilities",
     "embedded_summary",
     "load",
-    "normalise",
+    "normalize_prompt",
 ]
 
 
@@ -92,10 +92,10 @@ def abilities(name: str) -> Abilities:
     """Tell what a model can do, embedded or published, without loading it; ModelUnavailable for a name of neither."""
     if name in EMBEDDED:
         return embedded_abilities(name)
-    from engine.catalog.published import no_such_model, published
+    from engine.catalog.published import published, unknown_model_error
 
     if name not in published():
-        raise no_such_model(name, [*EMBEDDED, *published()])
+        raise unknown_model_error(name, [*EMBEDDED, *published()])
     return published()[name].abilities
 
 
@@ -111,4 +111,4 @@ def load(name_or_path: str, options: LoadOptions = LoadOptions()) -> VisionModel
         return load_embedded(name_or_path, options)
     from engine.catalog.locate import locate
 
-    return load_located(locate(name_or_path), options)
+    return load_model_files(locate(name_or_path), options)

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 
-def keep_compiled_code() -> None:
+def set_compile_cache_dir() -> None:
     """Lets later processes find what this one compiles: torch's own place is the folder for temporary files."""
     if "TORCHINDUCTOR_CACHE_DIR" in os.environ:
         return
@@ -20,17 +20,17 @@ def keep_compiled_code() -> None:
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(folder)
 
 
-def told(device: str, asked: bool, gains: bool) -> str:
+def compile_summary(device: str, requested: bool, gains: bool) -> str:
     """Whether a model is compiled, and why, for people. gains: whether it has anything that gains by it."""
     if not gains:
         return "not compiled: on a CPU only products of whole numbers gain by it (--quantize int8 or int4)"
     if device == "cpu":
         return (
             "compiled: how products of whole numbers round what they read"
-            if asked
+            if requested
             else "not compiled: on a CPU it saves little (docs/engine.md has how much); --compile asks for it"
         )
-    if not asked:
+    if not requested:
         return "not compiled: --compile asks for it"
     graphs = ", and steps of few rows are CUDA graphs" if device.startswith("cuda") else ""
     return f"compiled: all between products and attention{graphs}"

@@ -131,11 +131,11 @@ class Abilities:
 
     prompts: dict[str, frozenset[str] | None]
 
-    def serves(self, skill: str, prompt: str) -> bool:
+    def supports(self, skill: str, prompt: str) -> bool:
         if skill not in self.prompts:
             return False
         known = self.prompts[skill]
-        return known is None or normalise(prompt) in known
+        return known is None or normalize_prompt(prompt) in known
 
 
 class EncodedImage:
@@ -250,7 +250,7 @@ class LoadOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class ObjectList:
     """What was found (boxes by detect, points by point), and whether the model stopped by itself (False: max_objects
     or the context ended it)."""
 
@@ -259,7 +259,7 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class TextDelta:
     """Some more text of one request: whole words."""
 
     index: int
@@ -268,10 +268,10 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """The result of one request: Answer (caption, query), Found (detect, point), Point or None (gaze)."""
+    """The result of one request: Answer (caption, query), ObjectList (detect, point), Point or None (gaze)."""
 
     index: int
-    result: Answer | Found | Point | None
+    result: Answer | ObjectList | Point | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,8 +282,8 @@ class Failed:
     error: Exception
 
 
-Result = Answer | Found | Point | None  # of caption, query and chat; of detect and point; of gaze
-Event = Piece | Done | Failed
+Result = Answer | ObjectList | Point | None  # of caption, query and chat; of detect and point; of gaze
+Event = TextDelta | Done | Failed
 
 
 class Scheduler(Protocol):
@@ -297,7 +297,7 @@ class Scheduler(Protocol):
         """Whether no request waits or is under way."""
 
     @property
-    def free_places(self) -> int:
+    def free_slots(self) -> int:
         """How many more requests would be begun at the next step."""
 
     def add(self, request: Request) -> int:
@@ -318,7 +318,7 @@ class Model(Protocol):
 
     name: str
     revision: str  # another one where the weights are: the hub's commit, or a digest; "" if they are in no file
-    pictures_at_once: int  # are best encoded together; more would only wait for one another
+    image_batch_size: int  # are best encoded together; more would only wait for one another
     setup: tuple[str, ...]  # what it computes with, and why, in lines for people
 
     @property
@@ -357,28 +357,30 @@ class Landmarks(Protocol):
 
 
 @runtime_checkable
-class Seeing(Protocol):
+class ImageEmbedder(Protocol):
     """What a model has besides that encodes in two steps, between which a picture is small enough to be kept.
 
-    encode(images) is encode_seen(see(images)), to the last bit.
+    encode(images) is encode_embeddings(see(images)), to the last bit.
     """
 
-    sight: str  # another one wherever `see` may give other bits: other weights, settings, libraries or processors
+    embedding_key: (
+        str  # another one wherever `embed_images` may give other bits: other weights, settings, libraries or processors
+    )
 
-    def see(self, images: Sequence[np.ndarray]) -> list["Tensor"]: ...
+    def embed_images(self, images: Sequence[np.ndarray]) -> list["Tensor"]: ...
 
-    def encode_seen(self, seen: Sequence["Tensor"]) -> list[EncodedImage]:
+    def encode_embeddings(self, embeddings: Sequence["Tensor"]) -> list[EncodedImage]:
         """seen: on any device."""
 
 
 @runtime_checkable
-class Compiles(Protocol):
+class Compilable(Protocol):
     """What a model has besides that torch can compile."""
 
     compiled: bool
 
     def warm_up(self) -> None:
-        """Compiles what is compiled, so that no answer waits for it."""
+        """Compilable what is compiled, so that no answer waits for it."""
 
 
 class EngineError(Exception):
@@ -404,12 +406,12 @@ class ObjectLimitWarning(UserWarning):
     """A list of objects was ended by its limit: there may be more in the picture."""
 
 
-def normalise(prompt: str) -> str:
+def normalize_prompt(prompt: str) -> str:
     """Prompt without case, outer or repeated white space, or decomposed letters."""
     return " ".join(unicodedata.normalize("NFC", prompt).casefold().split())
 
 
-def warn_of_limit(max_objects: int) -> None:
+def warn_object_limit(max_objects: int) -> None:
     warnings.warn(
         f"stopped at {max_objects} objects in a picture: there may be more; raise max_objects to find them",
         ObjectLimitWarning,

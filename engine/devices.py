@@ -58,7 +58,7 @@ def pick_dtype(name: str | None, device: str) -> torch.dtype:
     return torch.bfloat16 if fast else torch.float32
 
 
-def arithmetic(device: str) -> str:
+def numerics_id(device: str) -> str:
     """All that has a say in how a device rounds: torch, the processor, and the threads that share a sum."""
     if device.startswith("cuda"):
         return f"{torch.__version__} {torch.cuda.get_device_name(device)}"
@@ -88,8 +88,8 @@ def free_memory(device: str) -> int | None:
             + torch.cuda.memory_reserved(device)
             - torch.cuda.memory_allocated(device)
         )
-    told = [_available(), _left_to_group()] if device == "cpu" else []
-    return min((bytes_ for bytes_ in told if bytes_ is not None), default=None)
+    limits = [_available(), _left_to_group()] if device == "cpu" else []
+    return min((bytes_ for bytes_ in limits if bytes_ is not None), default=None)
 
 
 def _available() -> int | None:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 
-def shown(name: str) -> str:
+def quoted_name(name: str) -> str:
     return repr(name if len(name) <= 100 else name[:97] + "...")
 
 
@@ -19,7 +19,7 @@ def reason(error: Exception) -> str:
     return line if len(line) <= 200 else line[:197] + "..."
 
 
-def summary(faults: Mapping[str, list[str]]) -> str:
+def summarize_faults(faults: Mapping[str, list[str]]) -> str:
     """The first few of each kind, and how many more."""
 
     def few(names: list[str]) -> str:

@@ -12,29 +12,29 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 from engine.contract import Abilities, LoadOptions
 
 if TYPE_CHECKING:
-    from engine.catalog.locate import Located
-    from engine.catalog.published import Published
+    from engine.catalog.locate import ModelFiles
+    from engine.catalog.published import PublishedModel
     from engine.generation.verbs import VisionModel
 
 
-class Recognition(Protocol):
+class CheckpointMatcher(Protocol):
     """A family's module that tells whether files are the family's."""
 
-    def config_in(self, data: dict[str, Any]) -> dict[str, Any] | None:
+    def find_config(self, data: dict[str, Any]) -> dict[str, Any] | None:
         """Return the family's config out of the parsed config.json, or None if it says nothing of the family."""
 
-    def release_of(
-        self, folder: Path, shapes: Mapping[str, tuple[int, ...]], known: Sequence["Published"]
-    ) -> "Published | None":
+    def match_release(
+        self, folder: Path, shapes: Mapping[str, tuple[int, ...]], known: Sequence["PublishedModel"]
+    ) -> "PublishedModel | None":
         """Return which of the family's published models has tensors of these names and shapes; None: none of them.
 
         folder: where the weights lie, with what else came with them.
         """
 
-    def described(self, shapes: Mapping[str, tuple[int, ...]]) -> str:
+    def describe_shapes(self, shapes: Mapping[str, tuple[int, ...]]) -> str:
         """Say for an error what these tensors look like."""
 
-    def tokenizer_belongs(self, path: Path, config: dict[str, Any]) -> bool:
+    def tokenizer_matches(self, path: Path, config: dict[str, Any]) -> bool:
         """Tell whether the tokenizer.json is the one that the config's model was trained with."""
 
 
@@ -43,33 +43,33 @@ class Family:
     """An architecture whose weights lie in files.
 
     load: "module:function" of (located, options). abilities: of (source, config), with source to name it in errors.
-    recognition: a module that is a `Recognition`.
+    recognition: a module that is a `CheckpointMatcher`.
     """
 
     load: str
     abilities: str
-    recognition: str
+    checkpoint_matcher: str
 
 
 @dataclass(frozen=True)
-class Embedded:
+class EmbeddedModel:
     """A model that comes with the program. load: "module:function" of (options). about: ABILITIES and SUMMARY."""
 
     load: str
-    about: str
+    metadata_module: str
 
 
 FAMILIES = {
     "moondream": Family(
         load="engine.moondream.model:load",
         abilities="engine.moondream.abilities:abilities",
-        recognition="engine.moondream.recognition",
+        checkpoint_matcher="engine.moondream.checkpoint_matcher",
     ),
 }
 
 EMBEDDED = {
-    "centerface": Embedded("engine.centerface.model:load", "engine.centerface.abilities"),
-    "pocket": Embedded("engine.pocket.model:load", "engine.pocket.abilities"),
+    "centerface": EmbeddedModel("engine.centerface.model:load", "engine.centerface.abilities"),
+    "pocket": EmbeddedModel("engine.pocket.model:load", "engine.pocket.abilities"),
 }
 
 
@@ -77,8 +77,8 @@ def load_embedded(name: str, options: LoadOptions) -> "VisionModel":
     return cast("VisionModel", _function(EMBEDDED[name].load)(options))
 
 
-def load_located(located: "Located", options: LoadOptions) -> "VisionModel":
-    return cast("VisionModel", _function(FAMILIES[located.family].load)(located, options))
+def load_model_files(model_files: "ModelFiles", options: LoadOptions) -> "VisionModel":
+    return cast("VisionModel", _function(FAMILIES[model_files.family].load)(model_files, options))
 
 
 def abilities_of(family: str, source: str, config: dict[str, Any]) -> Abilities:
@@ -86,16 +86,16 @@ def abilities_of(family: str, source: str, config: dict[str, Any]) -> Abilities:
     return cast(Abilities, _function(FAMILIES[family].abilities)(source, config))
 
 
-def recognition_of(family: str) -> Recognition:
-    return cast(Recognition, import_module(FAMILIES[family].recognition))
+def checkpoint_matcher_of(family: str) -> CheckpointMatcher:
+    return cast(CheckpointMatcher, import_module(FAMILIES[family].checkpoint_matcher))
 
 
 def embedded_abilities(name: str) -> Abilities:
-    return cast(Abilities, import_module(EMBEDDED[name].about).ABILITIES)
+    return cast(Abilities, import_module(EMBEDDED[name].metadata_module).ABILITIES)
 
 
 def embedded_summary(name: str) -> str:
-    return cast(str, import_module(EMBEDDED[name].about).SUMMARY)
+    return cast(str, import_module(EMBEDDED[name].metadata_module).SUMMARY)
 
 
 def _function(name: str) -> Callable[..., object]:

@@ -20,20 +20,20 @@ def resizer(library: Literal["vips", "pillow"] | None = None) -> Resize:
     library None: libvips, or Pillow where pyvips can't be imported. EngineError for "vips" without pyvips.
     """
     if library == "pillow":
-        return with_pillow
+        return resize_with_pillow
     try:
         import pyvips
     except (ImportError, OSError) as error:  # OSError: pyvips is there, libvips is not
         if library is None:
-            return with_pillow
+            return resize_with_pillow
         raise EngineError(f"resizing with libvips needs pyvips ({error}): pip install 'pyvips[binary]'") from error
     pyvips.cache_set_max(0)  # each picture is resized once
-    return with_vips
+    return resize_with_vips
 
 
 def version(resize: Resize) -> str:
     """Of the library that `resizer` gave: another may round otherwise."""
-    if resize is with_vips:
+    if resize is resize_with_vips:
         import pyvips
 
         return "libvips " + ".".join(str(pyvips.version(part)) for part in range(3))
@@ -42,25 +42,25 @@ def version(resize: Resize) -> str:
     return f"pillow {PIL.__version__}"
 
 
-def with_vips(image: np.ndarray, width: int, height: int) -> np.ndarray:
+def resize_with_vips(image: np.ndarray, width: int, height: int) -> np.ndarray:
     """ValueError for what is no picture."""
     import pyvips
 
-    check_picture(image)
+    check_image(image)
     picture = pyvips.Image.new_from_array(image)
     resized: np.ndarray = picture.resize(width / image.shape[1], vscale=height / image.shape[0]).numpy()
     return resized
 
 
-def with_pillow(image: np.ndarray, width: int, height: int) -> np.ndarray:
+def resize_with_pillow(image: np.ndarray, width: int, height: int) -> np.ndarray:
     """ValueError for what is no picture."""
     from PIL import Image
 
-    check_picture(image)
+    check_image(image)
     return np.array(Image.fromarray(image).resize((width, height), Image.Resampling.LANCZOS))
 
 
-def check_picture(image: np.ndarray) -> None:
+def check_image(image: np.ndarray) -> None:
     """ValueError unless it is an HxWx3 uint8 array with pixels."""
     if not isinstance(image, np.ndarray):
         raise ValueError(f"a picture must be an HxWx3 uint8 array, not {type(image).__name__}")

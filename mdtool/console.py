@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from mdtool.errors import UsageError
-from mdtool.stdout import put_record
+from mdtool.stdout import write_json_record
 
 SECONDS_BETWEEN_UPDATES = 0.1
-CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # could command a terminal
+CONTROL_CHARACTERS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # could command a terminal
 
 
 class Console:
@@ -97,7 +97,7 @@ class Console:
         """What was done to one input: lines for a person, or the record, as the summaries go."""
         self.clear()
         if self.as_json:
-            put_record(record)
+            write_json_record(record)
         elif not self.quiet:
             for line in lines:
                 _print(line)

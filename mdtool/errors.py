@@ -32,7 +32,7 @@ class UsageError(MdtoolError):
     code = Exit.USAGE
 
 
-class NoInput(MdtoolError):
+class NoInputFound(MdtoolError):
     """Nothing to work on."""
 
     code = Exit.NO_INPUT
@@ -42,7 +42,7 @@ class InputError(MdtoolError):
     """One input that can't be read; the others go on."""
 
 
-class TooSlow(InputError):
+class ReadTimeout(InputError):
     """An input that did not come in the time that it had."""
 
     def __init__(self, seconds: float) -> None:
@@ -60,7 +60,7 @@ class StdoutError(OutputError):
 
 
 @contextmanager
-def named(target: object) -> Iterator[None]:
+def output_errors_for(target: object) -> Iterator[None]:
     """What can't be written is told with the name of what it is, as an OutputError."""
     try:
         yield
@@ -69,10 +69,10 @@ def named(target: object) -> Iterator[None]:
     except OutputError as error:
         raise OutputError(f"{target}: {error}") from error
     except OSError as error:
-        raise OutputError(f"{target}: {cant_write(error)}") from error
+        raise OutputError(f"{target}: {write_error_message(error)}") from error
 
 
-def cant_write(error: OSError) -> str:
+def write_error_message(error: OSError) -> str:
     """Why a file can't be written, and what to do."""
     reasons = {
         errno.ENOSPC: "can't be written: the disk is full",

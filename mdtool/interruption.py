@@ -1,7 +1,8 @@
 """How the program ends when the person interrupts it.
 
 Python raises KeyboardInterrupt wherever the main thread happens to be. That tears threads away from the files they read
-and write, so a job asks instead: within `heeded`, an interruption is only noted, and whoever works looks up often.
+and write, so a job asks instead: within `deferred_interrupts`, an interruption is only noted, and whoever works
+looks up often.
 """
 
 import sys
@@ -10,38 +11,39 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-ENDING = threading.Event()
-_heeded = threading.Event()
+INTERRUPT_EVENT = threading.Event()
+_deferred = threading.Event()
 
 
 def interrupt() -> None:
     """What a signal does. KeyboardInterrupt at once, where nobody looks."""
-    ENDING.set()
-    if not _heeded.is_set():
+    INTERRUPT_EVENT.set()
+    if not _deferred.is_set():
         raise KeyboardInterrupt
 
 
-def check_not_ending() -> None:
+def raise_if_interrupted() -> None:
     """KeyboardInterrupt if the person has interrupted."""
-    if ENDING.is_set():
+    if INTERRUPT_EVENT.is_set():
         raise KeyboardInterrupt
 
 
-def tell_of_lost(lost: Any) -> None:
-    """For sys.unraisablehook: a KeyboardInterrupt that is lost where C calls Python is not told; ENDING has it."""
+def ignore_lost_interrupt(lost: Any) -> None:
+    """For sys.unraisablehook: a KeyboardInterrupt that is lost where C calls Python is not told; INTERRUPT_EVENT has
+    it."""
     if lost.exc_type is not KeyboardInterrupt:
         sys.__unraisablehook__(lost)
 
 
 @contextmanager
-def heeded() -> Iterator[None]:
-    """What is done here calls `check_not_ending`, several times a second."""
-    outside = _heeded.is_set()
-    _heeded.set()
+def deferred_interrupts() -> Iterator[None]:
+    """What is done here calls `raise_if_interrupted`, several times a second."""
+    outside = _deferred.is_set()
+    _deferred.set()
     try:
-        check_not_ending()
+        raise_if_interrupted()
         yield
     finally:
         if not outside:
-            _heeded.clear()
-    check_not_ending()
+            _deferred.clear()
+    raise_if_interrupted()

@@ -10,7 +10,7 @@ import engine
 from engine.contract import (
     Abilities,
     CaptionRequest,
-    Compiles,
+    Compilable,
     DetectRequest,
     EngineError,
     Landmarks,
@@ -23,13 +23,16 @@ from engine.contract import (
 from engine.generation.verbs import VisionModel
 from mdtool.errors import Exit, MdtoolError, UsageError
 
-Say = Callable[[str], object]  # is told a line for the person
+MessageCallback = Callable[[str], object]  # is told a line for the person
 
 PREFERRED = "moondream2"
-FACES, DRAWN = "centerface", "pocket"  # embedded: the one goes before what was pulled, the other is never "auto"
+FACE_MODEL, SYNTHETIC_MODEL = (
+    "centerface",
+    "pocket",
+)  # embedded: the one goes before what was pulled, the other is never "auto"
 
 
-class NoModel(MdtoolError):
+class ModelNotFound(MdtoolError):
     """There is no model for what was asked, or its weights are broken."""
 
     code = Exit.MODEL
@@ -40,17 +43,17 @@ def _ignore(line: str) -> None:
 
 
 @dataclass(frozen=True)
-class Notices:
+class LoadCallbacks:
     """Who is told what while a model is chosen and loaded. say: which model "auto" is; note: what takes long; explain:
     what the model computes with."""
 
-    say: Say = _ignore
-    note: Say = _ignore
-    explain: Say = _ignore
+    say: MessageCallback = _ignore
+    note: MessageCallback = _ignore
+    explain: MessageCallback = _ignore
 
 
 @dataclass(frozen=True)
-class Computing:
+class ComputeConfig:
     """How a model computes: options of `engine.load`, as they are on the command line."""
 
     device: str = "auto"
@@ -61,65 +64,65 @@ class Computing:
     resize: Literal["vips", "pillow"] | None = None
     adapter: str | None = None
 
-    def load(self, name: str, notices: Notices = Notices()) -> VisionModel:
+    def load(self, name: str, callbacks: LoadCallbacks = LoadCallbacks()) -> VisionModel:
         """Raises as `engine.load` does."""
         quantize = None if self.quantize == "none" else self.quantize
         detail = int(self.detail) if self.detail.isdecimal() else self.detail
         options = LoadOptions(self.device, self.dtype, quantize, self.compile, detail, self.resize, self.adapter)
         model = engine.load(name, options)
         for line in model.setup:
-            notices.explain(f"{model.name}: {line}")
-        if self.compile and isinstance(model, Compiles):
-            _warm_up(model, notices)
+            callbacks.explain(f"{model.name}: {line}")
+        if self.compile and isinstance(model, Compilable):
+            _warm_up(model, callbacks)
         return model
 
 
-def _warm_up(model: Compiles, notices: Notices) -> None:
+def _warm_up(model: Compilable, callbacks: LoadCallbacks) -> None:
     if not model.compiled:
-        notices.note("--compile changes nothing here, -v says why")
+        callbacks.note("--compile changes nothing here, -v says why")
         return
-    notices.note("compiling for this machine, which takes a minute the first time")
+    callbacks.note("compiling for this machine, which takes a minute the first time")
     begin = time.monotonic()
     model.warm_up()
-    notices.explain(f"compiled in {time.monotonic() - begin:.1f} s")
+    callbacks.explain(f"compiled in {time.monotonic() - begin:.1f} s")
 
 
 def load_model(
     name: str,
     skill: str,
     prompts: Sequence[str],
-    computing: Computing = Computing(),
+    computing: ComputeConfig = ComputeConfig(),
     *,
     threshold: float | None = None,
     questions: Sequence[str] = (),
-    notices: Notices = Notices(),
+    callbacks: LoadCallbacks = LoadCallbacks(),
 ) -> VisionModel:
     """The model of that name or at that path, or for "auto" one that serves all the prompts: for faces the
     embedded one, else the best that was pulled.
 
-    prompts: for "caption" the lengths. questions: that it is to answer besides. NoModel if there is none;
+    prompts: for "caption" the lengths. questions: that it is to answer besides. ModelNotFound if there is none;
     UsageError if it can't do what the options say.
     """
     with model_errors():
         chosen = _first_that_serves(skill, prompts, questions) if name == "auto" else name
-        model = _load(chosen, name, computing, notices)
+        model = _load(chosen, name, computing, callbacks)
         for prompt in prompts:  # says what is wrong with a prompt before any work is done
             _check(model, skill, prompt, threshold)
         for question in questions:
             _check(model, "query", question, None)
     if name == "auto":
-        notices.say(f"the model is {model.name}")
+        callbacks.say(f"the model is {model.name}")
     return model
 
 
-def load_gazer(
+def load_gaze_model(
     name: str,
     prompts: Sequence[str],
-    computing: Computing = Computing(),
+    computing: ComputeConfig = ComputeConfig(),
     *,
     accurate: bool = False,
     threshold: float | None = None,
-    notices: Notices = Notices(),
+    callbacks: LoadCallbacks = LoadCallbacks(),
 ) -> VisionModel:
     """A model that finds all the prompts, of which a face is one, and knows where faces look.
 
@@ -128,28 +131,30 @@ def load_gazer(
     """
     with model_errors():
         chosen = _first_gazer(prompts, accurate) if name == "auto" else name
-        model = _load(chosen, name, computing, notices)
+        model = _load(chosen, name, computing, callbacks)
         for prompt in prompts:
             _check(model, "detect", prompt, threshold)
     if "gaze" in model.abilities.prompts:
         if name == "auto":
-            notices.say(f"the model is {model.name}")
+            callbacks.say(f"the model is {model.name}")
         return model
     if accurate or not isinstance(model, Landmarks):
         _needs(model, "gaze")
-    notices.say(f"{model.name} tells the direction of the head, not that of the eyes; {_how_to_get_one('tells that')}")
+    callbacks.say(
+        f"{model.name} tells the direction of the head, not that of the eyes; {_how_to_get_one('tells that')}"
+    )
     return model
 
 
-def _load(chosen: str, name: str, computing: Computing, notices: Notices) -> VisionModel:
+def _load(chosen: str, name: str, computing: ComputeConfig, callbacks: LoadCallbacks) -> VisionModel:
     """chosen: what the name stands for."""
     try:
-        return computing.load(chosen, notices)
+        return computing.load(chosen, callbacks)
     except ModelUnavailable:
         raise
     except EngineError as error:
-        if name == "auto" and chosen == FACES:
-            raise UsageError(f"{error}; auto takes {FACES} for faces, --model names another") from error
+        if name == "auto" and chosen == FACE_MODEL:
+            raise UsageError(f"{error}; auto takes {FACE_MODEL} for faces, --model names another") from error
         raise
 
 
@@ -159,15 +164,15 @@ def model_errors() -> Iterator[None]:
     try:
         yield
     except ModelUnavailable as error:
-        raise NoModel(str(error)) from error
+        raise ModelNotFound(str(error)) from error
     except (EngineError, ValueError) as error:
         raise UsageError(str(error)) from error
 
 
-def load_language_model(name: str, computing: Computing, notices: Notices) -> VisionModel:
-    """A model that has every skill. NoModel or UsageError, as for `load_model`."""
+def load_language_model(name: str, computing: ComputeConfig, callbacks: LoadCallbacks) -> VisionModel:
+    """A model that has every skill. ModelNotFound or UsageError, as for `load_model`."""
     with model_errors():
-        model = computing.load(name, notices)
+        model = computing.load(name, callbacks)
     for skill in ("caption", "query", "detect", "point", "gaze"):
         _needs(model, skill)
     return model
@@ -191,39 +196,40 @@ def _check(model: VisionModel, skill: str, prompt: str, threshold: float | None)
 
 
 def _first_that_serves(skill: str, prompts: Sequence[str], questions: Sequence[str]) -> str:
-    def serves(abilities: Abilities) -> bool:
-        answers = all(abilities.serves("query", question) for question in questions)
-        return answers and all(abilities.serves(skill, prompt) for prompt in prompts)
+    def supports(abilities: Abilities) -> bool:
+        answers = all(abilities.supports("query", question) for question in questions)
+        return answers and all(abilities.supports(skill, prompt) for prompt in prompts)
 
-    if serves(engine.abilities(FACES)):
-        return FACES
-    if pulled := _pulled(serves):
+    if supports(engine.abilities(FACE_MODEL)):
+        return FACE_MODEL
+    if pulled := _pulled(supports):
         return pulled
     asked = []
     if prompts:
         asked += [f"{skill} {', '.join(map(repr, prompts))}" if skill in ("detect", "point") else skill]
     asked += ["answer questions"] if questions else []
     raise ModelUnavailable(
-        f"no model on this machine can {' and '.join(asked)}: the embedded ones know only faces ({FACES}) "
-        f"and, where it is named, drawn scenes (--model {DRAWN}); {_how_to_get_one()}"
+        f"no model on this machine can {' and '.join(asked)}: the embedded ones know only faces ({FACE_MODEL}) "
+        f"and, where it is named, drawn scenes (--model {SYNTHETIC_MODEL}); {_how_to_get_one()}"
     )
 
 
 def _first_gazer(prompts: Sequence[str], accurate: bool) -> str:
     def finds(abilities: Abilities) -> bool:
-        return all(abilities.serves("detect", prompt) for prompt in prompts)
+        return all(abilities.supports("detect", prompt) for prompt in prompts)
 
     if pulled := _pulled(lambda abilities: "gaze" in abilities.prompts and finds(abilities)):
         return pulled
-    if not accurate and finds(engine.abilities(FACES)):
-        return FACES
+    if not accurate and finds(engine.abilities(FACE_MODEL)):
+        return FACE_MODEL
     raise ModelUnavailable(
         f"no model on this machine can tell where people look{' accurately' * accurate} and detect "
-        f"{', '.join(map(repr, prompts))}: {FACES} knows only faces and the direction of heads; {_how_to_get_one()}"
+        f"{', '.join(map(repr, prompts))}: {FACE_MODEL} knows only faces and the direction of heads; "
+        f"{_how_to_get_one()}"
     )
 
 
-def _pulled(serves: Callable[[Abilities], bool]) -> str | None:
+def _pulled(supports: Callable[[Abilities], bool]) -> str | None:
     """The best published model on this machine that does."""
     from engine.catalog import hub
     from engine.catalog.published import published
@@ -231,7 +237,7 @@ def _pulled(serves: Callable[[Abilities], bool]) -> str | None:
     # Newest first: the names of later ones come later.
     names = sorted(published(), key=lambda name: (name == PREFERRED, name), reverse=True)
     models = (published()[name] for name in names)
-    return next((model.name for model in models if serves(model.abilities) and hub.local(model)), None)
+    return next((model.name for model in models if supports(model.abilities) and hub.local(model)), None)
 
 
 def _how_to_get_one(that: str = "can") -> str:

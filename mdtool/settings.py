@@ -35,17 +35,17 @@ from typer.exceptions import TyperException
 
 from mdtool.errors import UsageError
 
-FILE = "mdtool.toml"
-SHARED = "defaults"  # the table for all commands
+CONFIG_FILE = "mdtool.toml"
+DEFAULTS_TABLE = "defaults"  # the table for all commands
 PREFIX = "MDTOOL_"
 OTHER_VARIABLES = frozenset({"MDTOOL_DEBUG"})  # of the program's own, that are no option
 
-Words = tuple[str, ...]  # a command: ("redact",) or ("bench", "redact")
-Commands = Mapping[Words, TyperCommand]
+CommandPath = tuple[str, ...]  # a command: ("redact",) or ("bench", "redact")
+Commands = Mapping[CommandPath, TyperCommand]
 
 
 @dataclass(frozen=True)
-class Place:
+class SettingLocation:
     """Where in a file. line: from 1 on; None where it is not found."""
 
     path: Path
@@ -60,15 +60,15 @@ class Setting:
     """What a file says about an option, as TOML has it."""
 
     value: Any
-    place: Place
+    location: SettingLocation
 
 
-Settings = Mapping[tuple[Words, str], Setting]  # by command, and the name of the option's parameter
+Settings = Mapping[tuple[CommandPath, str], Setting]  # by command, and the name of the option's parameter
 
 
-def commands_of(group: TyperGroup) -> dict[Words, TyperCommand]:
+def commands_of(group: TyperGroup) -> dict[CommandPath, TyperCommand]:
     """All that can be run, those of inner groups too."""
-    found: dict[Words, TyperCommand] = {}
+    found: dict[CommandPath, TyperCommand] = {}
     for name, command in group.commands.items():
         if isinstance(command, TyperGroup):
             found |= {(name, *words): inner for words, inner in commands_of(command).items()}
@@ -83,7 +83,7 @@ def options_of(command: TyperCommand) -> dict[str, TyperOption]:
     return {max(option.opts, key=len).lstrip("-"): option for option in options}
 
 
-def take_variables(commands: Commands) -> None:
+def enable_environment_variables(commands: Commands) -> None:
     """Lets each option take its value from the environment too."""
     shared = _shared(commands)
     for words, command in commands.items():
@@ -102,7 +102,7 @@ def user_file() -> Path | None:
     """By the XDG base directory specification, which wants relative folders to be ignored."""
     for folder in (os.environ.get("XDG_CONFIG_HOME", ""), os.path.expanduser("~/.config")):
         if os.path.isabs(folder):
-            return Path(folder) / "mdtool" / FILE
+            return Path(folder) / "mdtool" / CONFIG_FILE
     return None
 
 
@@ -112,13 +112,13 @@ def _project_file() -> Path | None:
         here = Path.cwd()
     except OSError:  # it was removed
         return None
-    return next((path for folder in (here, *here.parents) if os.path.isfile(path := folder / FILE)), None)
+    return next((path for folder in (here, *here.parents) if os.path.isfile(path := folder / CONFIG_FILE)), None)
 
 
 def read(commands: Commands) -> Settings:
     """What the files say. UsageError for anything in them or in the environment that no option takes."""
     _check_environment(commands)
-    settings: dict[tuple[Words, str], Setting] = {}
+    settings: dict[tuple[CommandPath, str], Setting] = {}
     for path in reversed(files()):
         settings |= _read_file(path, commands)
     return settings
@@ -135,17 +135,19 @@ def default_map(settings: Settings) -> dict[str, Any]:
     return nested
 
 
-def origin(ctx: typer.Context, words: Words, option: TyperOption, settings: Settings) -> Place | str | None:
+def origin(
+    ctx: typer.Context, words: CommandPath, option: TyperOption, settings: Settings
+) -> SettingLocation | str | None:
     """Where an option's value is from: a file or the variable of this name; None: command line or built-in default."""
     source = ctx.get_parameter_source(option.name)
     if source is not None and source.name == "DEFAULT_MAP":
-        return settings[words, option.name].place
+        return settings[words, option.name].location
     if source is not None and source.name == "ENVIRONMENT":
         return next(name for name in option.envvar or () if os.environ.get(name))
     return None
 
 
-def near(word: str, known: Collection[str], command: str = "mdtool") -> str:
+def suggestion(word: str, known: Collection[str], command: str = "mdtool") -> str:
     """The end of a message: the known word that may have been meant, else what shows them all."""
     close = get_close_matches(word, known, n=1, cutoff=0.75)  # variables begin alike
     return f"did you mean {close[0]}?" if close else f"`{command} --help` shows what there is"
@@ -171,7 +173,7 @@ def _check_environment(commands: Commands) -> None:
         if not name.startswith(PREFIX) or name in OTHER_VARIABLES:
             continue
         if name not in takers:
-            raise UsageError(f"{name}: a variable of the environment that sets no option; {near(name, takers)}")
+            raise UsageError(f"{name}: a variable of the environment that sets no option; {suggestion(name, takers)}")
         for command, option in takers[name]:
             if value:  # click takes an empty one as not set
                 try:
@@ -180,7 +182,7 @@ def _check_environment(commands: Commands) -> None:
                     raise UsageError(f"{name}: {error}") from error
 
 
-def _head(table: Words) -> str:
+def _head(table: CommandPath) -> str:
     """As a file has it."""
     return f"[{'.'.join(table)}]"
 
@@ -190,24 +192,24 @@ class _File:
     path: Path
     text: str
 
-    def place(self, table: Words, key: str | None) -> Place:
+    def location(self, table: CommandPath, key: str | None) -> SettingLocation:
         """Of a key, or of the head of its table; no line where these are written in other ways, such as a.b = 1."""
         current = ""
         for number, line in enumerate(self.text.splitlines(), 1):
             if head := re.match(r"""\s*\[([\w\s."'-]+)\]\s*(#.*)?$""", line):
                 current = re.sub(r"""[\s"']""", "", head[1])
                 if key is None and current == ".".join(table):
-                    return Place(self.path, number)
+                    return SettingLocation(self.path, number)
             elif key and current == ".".join(table) and re.match(rf"""\s*["']?{re.escape(key)}["']?\s*=""", line):
-                return Place(self.path, number)
-        return Place(self.path, None)
+                return SettingLocation(self.path, number)
+        return SettingLocation(self.path, None)
 
-    def wrong(self, table: Words, key: str | None, what: str) -> UsageError:
+    def wrong(self, table: CommandPath, key: str | None, what: str) -> UsageError:
         named = ([_head(table)] if table else []) + ([key] if key else [])
-        return UsageError(f"{self.place(table, key)}: {' '.join(named)}: {what}")
+        return UsageError(f"{self.location(table, key)}: {' '.join(named)}: {what}")
 
 
-def _read_file(path: Path, commands: Commands) -> dict[tuple[Words, str], Setting]:
+def _read_file(path: Path, commands: Commands) -> dict[tuple[CommandPath, str], Setting]:
     import tomllib
 
     try:
@@ -218,42 +220,44 @@ def _read_file(path: Path, commands: Commands) -> dict[tuple[Words, str], Settin
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{path}: is no TOML: {error}") from error
     file = _File(path, text)
-    shared = _read_shared(file, tables.pop(SHARED, {}), commands)
+    shared = _read_shared(file, tables.pop(DEFAULTS_TABLE, {}), commands)
     return shared | _read_tables(file, tables, (), commands)
 
 
-def _read_shared(file: _File, table: Any, commands: Commands) -> dict[tuple[Words, str], Setting]:
+def _read_shared(file: _File, table: Any, commands: Commands) -> dict[tuple[CommandPath, str], Setting]:
     found = {}
     if not isinstance(table, dict):
-        raise file.wrong((), SHARED, f"is a table: write {_head((SHARED,))}")
+        raise file.wrong((), DEFAULTS_TABLE, f"is a table: write {_head((DEFAULTS_TABLE,))}")
     shared = _shared(commands)
     for key, value in table.items():
         takers = [words for words, command in commands.items() if key in options_of(command)]
         if key not in shared:
             if takers:
-                raise file.wrong((SHARED,), key, f"only one command has this option; put it under {_head(takers[0])}")
-            raise file.wrong((SHARED,), key, f"no commands share such an option; {near(key, shared)}")
+                raise file.wrong(
+                    (DEFAULTS_TABLE,), key, f"only one command has this option; put it under {_head(takers[0])}"
+                )
+            raise file.wrong((DEFAULTS_TABLE,), key, f"no commands share such an option; {suggestion(key, shared)}")
         for words in takers:
             try:
                 name = _checked(commands[words], options_of(commands[words])[key], value)
             except ValueError as error:
-                raise file.wrong((SHARED,), key, f"{error} (for `mdtool {' '.join(words)}`)") from error
-            found[words, name] = Setting(value, file.place((SHARED,), key))
+                raise file.wrong((DEFAULTS_TABLE,), key, f"{error} (for `mdtool {' '.join(words)}`)") from error
+            found[words, name] = Setting(value, file.location((DEFAULTS_TABLE,), key))
     return found
 
 
 def _read_tables(
-    file: _File, tables: Mapping[str, Any], group: Words, commands: Commands
-) -> dict[tuple[Words, str], Setting]:
+    file: _File, tables: Mapping[str, Any], group: CommandPath, commands: Commands
+) -> dict[tuple[CommandPath, str], Setting]:
     """The tables of the commands of a group; () for those of the program itself."""
-    found: dict[tuple[Words, str], Setting] = {}
+    found: dict[tuple[CommandPath, str], Setting] = {}
     for name, table in tables.items():
         words = (*group, name)
         inner = list(dict.fromkeys(known[: len(words)] for known in commands if known[: len(group)] == group))
         if words not in inner:
             if not isinstance(table, dict):
                 raise file.wrong(group, name, f"belongs under the name of a command, such as {_head(inner[0])}")
-            meant = near(_head(words), [_head(one) for one in (*inner, (SHARED,))])
+            meant = suggestion(_head(words), [_head(one) for one in (*inner, (DEFAULTS_TABLE,))])
             raise file.wrong(words, None, f"no such command takes settings; {meant}")
         if not isinstance(table, dict):
             raise file.wrong(group, name, f"is a table: write {_head(words)}")
@@ -265,20 +269,20 @@ def _read_tables(
 
 
 def _read_options(
-    file: _File, table: Mapping[str, Any], words: Words, command: TyperCommand
-) -> dict[tuple[Words, str], Setting]:
+    file: _File, table: Mapping[str, Any], words: CommandPath, command: TyperCommand
+) -> dict[tuple[CommandPath, str], Setting]:
     found = {}
     options = options_of(command)
     for key, value in table.items():
         if key not in options:
             if any(key == param.name and not isinstance(param, TyperOption) for param in command.params):
                 raise file.wrong(words, key, "is an argument, which only the command line can give")
-            raise file.wrong(words, key, f"no such option; {near(key, options, ' '.join(['mdtool', *words]))}")
+            raise file.wrong(words, key, f"no such option; {suggestion(key, options, ' '.join(['mdtool', *words]))}")
         try:
             name = _checked(command, options[key], value)
         except ValueError as error:
             raise file.wrong(words, key, str(error)) from error
-        found[words, name] = Setting(value, file.place(words, key))
+        found[words, name] = Setting(value, file.location(words, key))
     return found
 
 

@@ -4,10 +4,10 @@ import json
 import sys
 from typing import Any
 
-from mdtool.errors import StdoutError, cant_write
+from mdtool.errors import StdoutError, write_error_message
 
 
-def put(text: str) -> None:
+def write_stdout(text: str) -> None:
     """Raises StdoutError where it can't be written; BrokenPipeError where nobody reads any more."""
     try:
         sys.stdout.flush()
@@ -16,16 +16,16 @@ def put(text: str) -> None:
     except BrokenPipeError:
         raise
     except OSError as error:
-        raise StdoutError(f"stdout: {cant_write(error)}") from error
+        raise StdoutError(f"stdout: {write_error_message(error)}") from error
 
 
-def put_record(record: dict[str, Any]) -> None:
+def write_json_record(record: dict[str, Any]) -> None:
     """As a line of JSON. Of names that are no text the bytes are escaped in JSON's own way."""
-    put(json.dumps(record, ensure_ascii=False) + "\n")
+    write_stdout(json.dumps(record, ensure_ascii=False) + "\n")
 
 
 class Lines:
-    """Takes text as a file does. What `put` raises is raised."""
+    """Takes text as a file does. What `write_stdout` raises is raised."""
 
     def write(self, text: str, /) -> None:
-        put(text)
+        write_stdout(text)

@@ -8,7 +8,16 @@ import numpy as np
 
 from engine.contract import Box, Point
 from recipes.regions import Region
-from recipes.text_labels import Colour, Pixels, contrast, latin, lay_free, place_of, places_by, plate
+from recipes.text_labels import (
+    Colour,
+    Pixels,
+    contrast,
+    label_positions,
+    label_rect,
+    place_label,
+    render_label,
+    to_ascii,
+)
 
 # Far apart for most eyes (Okabe & Ito 2008, Color Universal Design), without their black.
 COLOURS: tuple[Colour, ...] = (
@@ -46,9 +55,9 @@ def draw(
     taken: list[Pixels] = []
     for one, colour, place in zip(found, paints, places, strict=True):
         if text := _legend(one):
-            words = plate(text, letters, colour, contrast(colour))
-            beside = _places_by_dot if isinstance(one, Point) else places_by
-            lay_free(marked, words, beside(marked, words, place), taken, shunned=dots)
+            label_image = render_label(text, letters, colour, contrast(colour))
+            beside = _places_by_dot if isinstance(one, Point) else label_positions
+            place_label(marked, label_image, beside(marked, label_image, place), taken, avoid=dots)
     return marked
 
 
@@ -62,8 +71,8 @@ def colours_of(labels: Iterable[str]) -> dict[str, Colour]:
     chosen: dict[str, Colour] = {}
     for label in dict.fromkeys(labels):
         place = _place_of(label)
-        free = (colour for colour in (*COLOURS[place:], *COLOURS[:place]) if colour not in chosen.values())
-        chosen[label] = next(free, COLOURS[place])
+        first_free = (colour for colour in (*COLOURS[place:], *COLOURS[:place]) if colour not in chosen.values())
+        chosen[label] = next(first_free, COLOURS[place])
     return chosen
 
 
@@ -88,16 +97,16 @@ def _dot(canvas: Any, size: tuple[int, int], point: Point, *, colour: Colour, li
     return x - 2 * line, y - 2 * line, x + 2 * line + 1, y + 2 * line + 1
 
 
-def _places_by_dot(image: np.ndarray, words: np.ndarray, dot: Pixels) -> list[Pixels]:
+def _places_by_dot(image: np.ndarray, label_image: np.ndarray, dot: Pixels) -> list[Pixels]:
     """Where a plate can lie that names a point: beside it, a little higher or lower, or above or below it."""
-    (x0, y0, x1, y1), (high, wide), gap = dot, words.shape[:2], (dot[2] - dot[0]) // 4
+    (x0, y0, x1, y1), (high, wide), gap = dot, label_image.shape[:2], (dot[2] - dot[0]) // 4
     right, left, over, middle = x1 + gap, x0 - gap - wide, (x0 + x1 - wide) // 2, (y0 + y1) // 2
     corners = (
         *((right, middle), (right, middle + high)),
         *((left, middle), (left, middle + high)),
         *((over, y0 - gap), (over, y1 + gap + high)),
     )
-    return [place_of(image, words, *corner) for corner in corners]
+    return [label_rect(image, label_image, *corner) for corner in corners]
 
 
 def _pixel(part: float, length: int) -> int:
@@ -106,4 +115,4 @@ def _pixel(part: float, length: int) -> int:
 
 def _legend(one: Box | Region | Point) -> str:
     score = f"{one.score:.2f}" if not isinstance(one, Point) and one.score is not None else ""
-    return f"{latin(one.label)} {score}".strip()
+    return f"{to_ascii(one.label)} {score}".strip()

@@ -89,7 +89,7 @@ def mutual(people: Sequence[Gaze]) -> list[tuple[int, int]]:
     return sorted((a, b) for a, b in looks if isinstance(b, int) and a < b and (b, a) in looks)
 
 
-def lookers(people: Sequence[Gaze], targets: Sequence[Region]) -> list[list[int]]:
+def tracks_looking_at(people: Sequence[Gaze], targets: Sequence[Region]) -> list[list[int]]:
     """Of each named target the tracks of those who look at it, as `who_looks_at` says: of two cups at the very one."""
     found: list[list[int]] = [[] for _ in targets]
     for one in people:
@@ -99,7 +99,7 @@ def lookers(people: Sequence[Gaze], targets: Sequence[Region]) -> list[list[int]
     return found
 
 
-def jumped(method: Method, one: tuple[Region, Point], other: tuple[Region, Point]) -> bool:
+def is_saccade(method: Method, one: tuple[Region, Point], other: tuple[Region, Point]) -> bool:
     """Whether a gaze left one thing for another at once, rather than followed it or trembled.
 
     one, other: the face then, and the place that it looked at.
@@ -191,7 +191,11 @@ class Smoother:
                 self._past.pop(one.track, None)
             return one
         target, speed = one.target, 0j
-        if past and past.method == one.method and not jumped(one.method, (past.face, past.target), (one.face, target)):
+        if (
+            past
+            and past.method == one.method
+            and not is_saccade(one.method, (past.face, past.target), (one.face, target))
+        ):
             step, before = time - past.time, complex(past.target.x, past.target.y)
             moved = complex(target.x, target.y) - before
             speed = past.speed + _weight(SPEED_CUTOFF, step) * (moved / step - past.speed)

@@ -12,9 +12,20 @@ import cv2
 import numpy as np
 
 from engine.contract import Point
-from recipes.gaze import Gaze, lookers
+from recipes.gaze import Gaze, tracks_looking_at
 from recipes.regions import Region
-from recipes.text_labels import BLACK, WHITE, Colour, Pixels, free, latin, lay, lay_free, places_by, plate
+from recipes.text_labels import (
+    BLACK,
+    WHITE,
+    Colour,
+    Pixels,
+    first_free,
+    label_positions,
+    paste_label,
+    place_label,
+    render_label,
+    to_ascii,
+)
 
 UNIT, LEAST_UNIT = 1 / 270, 1.0  # of the picture's shorter side, pixels: the lengths below are so many units
 BOX_LINE = 1.0  # width
@@ -56,7 +67,7 @@ def draw_gaze(image: np.ndarray, people: Sequence[Gaze], targets: Sequence[Regio
     if not (image.flags.c_contiguous and image.flags.writeable):
         raise ValueError("gazes are drawn on a picture in one writable piece of memory: copy it first")
     unit = max(min(image.shape[:2]) * UNIT, LEAST_UNIT)
-    named = sorted(zip(targets, lookers(people, targets), strict=True), key=lambda each: len(each[1]))
+    named = sorted(zip(targets, tracks_looking_at(people, targets), strict=True), key=lambda each: len(each[1]))
     for target, tracks in named:  # those that are looked at over the others, faces over all of them
         _outline(image, target, tracks, unit)
     for step in (_face, _look):  # no box over a target
@@ -65,10 +76,10 @@ def draw_gaze(image: np.ndarray, people: Sequence[Gaze], targets: Sequence[Regio
     faces, marks = [_around(image, one.face, 0) for one in people], [*_marks(image, people, unit)]
     labels: list[Pixels] = []
     for one in sorted(people, key=lambda each: each.track):  # the same places from frame to frame
-        _label(image, one, unit, labels=labels, shunned=[*faces, *marks])
+        _label(image, one, unit, labels=labels, avoid=[*faces, *marks])
     taken = [*faces, *labels]
     for target, tracks in reversed(named):
-        _name(image, target, tracks, unit, taken=taken, shunned=marks)
+        _name(image, target, tracks, unit, taken=taken, avoid=marks)
 
 
 @lru_cache(maxsize=1024)
@@ -199,13 +210,13 @@ def _marks(image: np.ndarray, people: Sequence[Gaze], unit: float) -> Iterator[P
         yield x - radius, y - radius, x + radius + 1, y + radius + 1
 
 
-def _label(image: np.ndarray, one: Gaze, unit: float, *, labels: list[Pixels], shunned: Sequence[Pixels]) -> None:
+def _label(image: np.ndarray, one: Gaze, unit: float, *, labels: list[Pixels], avoid: Sequence[Pixels]) -> None:
     """Above the face, their left sides in line, or where else there is room; the labels then have it."""
-    words = [f"P{one.track}"]
+    label_image = [f"P{one.track}"]
     if one.in_frame is not None:
-        words += ["head"] * (one.method == "head") + ["out"] * (not one.in_frame)
-    made = plate(" ".join(words), _letters(unit), colour_of_track(one.track))
-    lay_free(image, made, places_by(image, made, _around(image, one.face, 0)), labels, shunned=shunned)
+        label_image += ["head"] * (one.method == "head") + ["out"] * (not one.in_frame)
+    made = render_label(" ".join(label_image), _letters(unit), colour_of_track(one.track))
+    place_label(image, made, label_positions(image, made, _around(image, one.face, 0)), labels, avoid=avoid)
 
 
 def _name(
@@ -215,16 +226,16 @@ def _name(
     unit: float,
     *,
     taken: list[Pixels],
-    shunned: Sequence[Pixels],
+    avoid: Sequence[Pixels],
 ) -> None:
     """By its box, in the first place that is not taken, which then is, and not shunned if there is such a one."""
-    text = latin(target.label)[:LONGEST_NAME]
+    text = to_ascii(target.label)[:LONGEST_NAME]
     if not text:
         return
-    words = plate(text, _letters(unit), _paint(tracks))
-    places = places_by(image, words, _around(image, target, 0))
-    if place := free(places, [*taken, *shunned]) or free(places, taken):
-        lay(image, words, place)
+    label_image = render_label(text, _letters(unit), _paint(tracks))
+    places = label_positions(image, label_image, _around(image, target, 0))
+    if place := first_free(places, [*taken, *avoid]) or first_free(places, taken):
+        paste_label(image, label_image, place)
         _frame(image, place, BLACK, _width(NAMED_RIM * unit))
         taken.append(place)
 

@@ -59,7 +59,7 @@ def head_pose(landmarks: np.ndarray, width: int, height: int) -> HeadPose | None
     return HeadPose(math.degrees(yaw), math.degrees(pitch), math.degrees(roll), _in_picture(forward, place))
 
 
-def follow(eye: Point, direction: tuple[float, float], width: int, height: int, *, length: float = math.inf) -> Point:
+def ray_end(eye: Point, direction: tuple[float, float], width: int, height: int, *, length: float = math.inf) -> Point:
     """Where the line from the eye ends: after `length` pixels, or before that where it leaves the picture.
 
     eye and result: fractions of a picture of this size. direction: unit vector in its pixels.

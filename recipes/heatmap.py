@@ -48,7 +48,7 @@ class HeatMap:
         colours = cv2.cvtColor(cv2.applyColorMap(_bytes(DARKEST + (1 - DARKEST) * levels), COLOURS), cv2.COLOR_BGR2RGB)
         return np.dstack([colours, _bytes(OPACITY * np.minimum(levels / OPAQUE, 1))])
 
-    def over(self, picture: np.ndarray) -> np.ndarray:
+    def blend_onto(self, picture: np.ndarray) -> np.ndarray:
         """A copy of the picture (HxWx3 uint8 RGB) under the overlay."""
         height, width = picture.shape[:2]
         overlay = self.overlay(width, height)
@@ -56,7 +56,7 @@ class HeatMap:
         return _bytes((picture * (1 - alpha) + overlay[..., :3] * alpha) / 255)
 
 
-def warm(heat: HeatMap, one: Gaze, seconds: float) -> None:
+def add_gaze(heat: HeatMap, one: Gaze, seconds: float) -> None:
     """Heat what somebody looks at; of a head all of its line beyond the face, for nothing tells how far it looks."""
     if one.target is None:
         return

@@ -12,7 +12,19 @@ import numpy as np
 from recipes.draw import LEAST_LINE, LEAST_TEXT, LINE, TEXT
 from recipes.gaze_draw import colour_of_track
 from recipes.regions import Region
-from recipes.text_labels import BLACK, WHITE, Colour, Pixels, contrast, latin, lay, lay_free, place_of, places_by, plate
+from recipes.text_labels import (
+    BLACK,
+    WHITE,
+    Colour,
+    Pixels,
+    contrast,
+    label_positions,
+    label_rect,
+    paste_label,
+    place_label,
+    render_label,
+    to_ascii,
+)
 
 LONGEST_LABEL = 40  # letters
 ARM, LEAST_ARM, MOST_ARM = 0.3, 6.0, 0.08  # of the object's shorter side, pixels, of the picture's shorter side
@@ -25,7 +37,7 @@ SHIFT = 4  # bits after the point in OpenCV's coordinates
 Name = Literal["boxes", "hitmarker"]
 
 
-def mark(image: np.ndarray, objects: Sequence[Region], name: Name, colour: Colour | None = None) -> None:
+def draw_overlay(image: np.ndarray, objects: Sequence[Region], name: Name, colour: Colour | None = None) -> None:
     """Draw all objects on the picture (HxWx3 uint8 RGB in one piece of memory), in place.
 
     colour None: boxes have that of their track, hitmarkers are white.
@@ -39,10 +51,10 @@ def mark(image: np.ndarray, objects: Sequence[Region], name: Name, colour: Colou
         label(image, one, colour, taken)
 
 
-def mark_unjudged(image: np.ndarray) -> None:
+def draw_unjudged_notice(image: np.ndarray) -> None:
     """Say on the picture that nobody knows what it shows, in place."""
-    words = plate("not judged", _letters(image), DARK, WHITE)
-    lay(image, words, place_of(image, words, 0, len(words)))
+    label_image = render_label("not judged", _letters(image), DARK, WHITE)
+    paste_label(image, label_image, label_rect(image, label_image, 0, len(label_image)))
 
 
 def _outline(image: np.ndarray, one: Region, colour: Colour | None) -> None:
@@ -64,8 +76,8 @@ def _label(image: np.ndarray, one: Region, colour: Colour | None, taken: list[Pi
     """Above the box, their left sides in line, or where else there is room."""
     x0, y0, x1, y1 = _corners(image, one)
     ground = colour or colour_of_track(one.track)
-    words = plate(_legend(one), _letters(image), ground, contrast(ground))
-    lay_free(image, words, places_by(image, words, (x0, y0, x1 + 1, y1 + 1)), taken)
+    label_image = render_label(_legend(one), _letters(image), ground, contrast(ground))
+    place_label(image, label_image, label_positions(image, label_image, (x0, y0, x1 + 1, y1 + 1)), taken)
 
 
 def _cross(image: np.ndarray, one: Region, colour: Colour | None) -> None:
@@ -84,14 +96,14 @@ def _cross(image: np.ndarray, one: Region, colour: Colour | None) -> None:
 def _small_label(image: np.ndarray, one: Region, colour: Colour | None, taken: list[Pixels]) -> None:
     """Under the cross, or above it, or beside it."""
     (x, y), arm = _centre(image, one), _arm(image, one)
-    words = plate(_legend(one), max(LEAST_TEXT, round(SMALL * _letters(image))), DARK, WHITE)
-    height, width = words.shape[:2]
+    label_image = render_label(_legend(one), max(LEAST_TEXT, round(SMALL * _letters(image))), DARK, WHITE)
+    height, width = label_image.shape[:2]
     left, middle, reach = round(x - width / 2), round(y + height / 2), 1.5 * arm
     corners = (
         *((left, round(y + reach) + height), (left, round(y - reach))),
         *((round(x + reach), middle), (round(x - reach) - width, middle)),
     )
-    lay_free(image, words, [place_of(image, words, *corner) for corner in corners], taken)
+    place_label(image, label_image, [label_rect(image, label_image, *corner) for corner in corners], taken)
 
 
 _Stroke = Callable[[np.ndarray, Region, Colour | None], None]
@@ -100,10 +112,10 @@ _STEPS: dict[Name, tuple[_Stroke, _Label]] = {"boxes": (_outline, _label), "hitm
 
 
 def _legend(one: Region) -> str:
-    words = [latin(one.label)[:LONGEST_LABEL], f"#{one.track}"]
+    label_image = [to_ascii(one.label)[:LONGEST_LABEL], f"#{one.track}"]
     if one.score is not None:
-        words.append(f"{one.score:.2f}")
-    return "  ".join(filter(None, words))
+        label_image.append(f"{one.score:.2f}")
+    return "  ".join(filter(None, label_image))
 
 
 def _letters(image: np.ndarray) -> int:

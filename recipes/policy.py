@@ -43,9 +43,9 @@ from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import Literal, cast, get_args
 
-from engine.contract import normalise
+from engine.contract import normalize_prompt
 from recipes.redact import Name, Style
-from recipes.regions import PictureArea, Region, chosen
+from recipes.regions import PictureArea, Region, select_regions
 
 Action = Literal["flag", "blur", "pixelate", "solid", "obfuscate", "cover", "mute", "cut"]
 ACTIONS = get_args(Action)
@@ -96,7 +96,7 @@ class Rule:
     def __post_init__(self) -> None:
         if not self.name.strip() or not self.name.isprintable():
             raise ValueError(f"a rule's name is one line of text, not {shown(self.name)}")
-        if normalise(self.name) == ANY:
+        if normalize_prompt(self.name) == ANY:
             raise ValueError(f"no rule can be called {self.name!r}, which stands for all of them; give another name")
         if self.action not in ACTIONS:
             raise ValueError(f"no action is called {shown(self.action)}; {suggestion(self.action, ACTIONS)}")
@@ -120,7 +120,7 @@ class Rule:
         if self.only or self.keep or self.thresholds.min_share or self.thresholds.min_score:
             raise ValueError("a question finds no place in the picture: only, keep, min_share and min_score can't be")
 
-    def fits(self, reply: str) -> bool:
+    def matches_reply(self, reply: str) -> bool:
         """Whether a reply to the question gives one of the answers; the module's text says when it does."""
         said = _words(reply)
         return any(_says(said, _words(answer)) for answer in self.answers)
@@ -137,7 +137,7 @@ class Policy:
             raise ValueError("there is no rule; write at least one, under [[rule]]")
         names: set[str] = set()
         for rule in self.rules:
-            name = normalise(rule.name)
+            name = normalize_prompt(rule.name)
             if name in names:
                 raise ValueError(f"two rules are called {rule.name!r}; give each its own name")
             names.add(name)
@@ -148,7 +148,7 @@ class Policy:
         prompts: dict[str, str] = {}
         for rule in self.rules:
             for prompt in rule.prompts:
-                prompts.setdefault(normalise(prompt), prompt)
+                prompts.setdefault(normalize_prompt(prompt), prompt)
         return list(prompts.values())
 
     @property
@@ -167,7 +167,7 @@ class Policy:
         return list(dict.fromkeys(rule.question for rule in self.rules if rule.question))
 
 
-def of_prompts(
+def policy_from_prompts(
     prompts: Sequence[str],
     action: Action = "flag",
     style: Style = _STYLE,
@@ -195,10 +195,10 @@ def objects_of(rule: Rule, objects: Iterable[Region], width: int, height: int) -
     width, height: of the displayed picture, in pixels. An object without a score counts.
     Raises ValueError for a region that the picture has nothing of.
     """
-    labels = {normalise(prompt) for prompt in rule.prompts}
+    labels = {normalize_prompt(prompt) for prompt in rule.prompts}
     least = rule.thresholds.min_score
-    sure = [each for each in objects if normalise(each.label) in labels and _is_sure(each.score, least)]
-    return chosen(sure, width, height, keep=rule.keep, only=rule.only)
+    sure = [each for each in objects if normalize_prompt(each.label) in labels and _is_sure(each.score, least)]
+    return select_regions(sure, width, height, keep=rule.keep, only=rule.only)
 
 
 def suggestion(name: str, known: Sequence[str]) -> str:
@@ -216,7 +216,7 @@ def _is_sure(score: float | None, least: float) -> bool:
 
 
 def _words(text: str) -> list[str]:
-    return re.findall(r"\w+", normalise(text))
+    return re.findall(r"\w+", normalize_prompt(text))
 
 
 def _says(said: list[str], answer: list[str]) -> bool:

@@ -9,7 +9,7 @@ Sides = tuple[float, float, float, float]  # x_min, y_min, x_max, y_max
 
 
 @dataclass(frozen=True, slots=True)
-class Gazed:
+class GazeEstimate:
     """Where a face looks, in fractions of the displayed picture.
 
     target: None if it is not in the picture, or not known. in_frame: None where that is not known. method: "model", or
@@ -38,7 +38,7 @@ class Region:
     track: int = 0
     score: float | None = None
     seen: bool = True
-    gaze: Gazed | None = None
+    gaze: GazeEstimate | None = None
 
     @property
     def sides(self) -> Sides:
@@ -107,7 +107,7 @@ def parse_size(text: str) -> Size:
     return Size(number, pixels)
 
 
-def chosen(
+def select_regions(
     regions: Iterable[Region],
     width: int,
     height: int,

@@ -120,7 +120,7 @@ class Verdict:
         }
 
 
-class Tally:
+class VerdictBuilder:
     """Takes the frames of one clip as they come, and keeps the spans alone: memory does not grow with their length."""
 
     def __init__(self, policy: Policy, bridge: float = BRIDGE) -> None:
@@ -170,7 +170,7 @@ def hit(rule: Rule, found: Sequence[Region] | Reply) -> Hit | None:
     if isinstance(found, Reply) != bool(rule.question):
         raise ValueError(f"the rule {rule.name!r} needs {'a reply' if rule.question else 'boxes'}")
     if isinstance(found, Reply):
-        return Hit(None, found.seen) if rule.fits(found.text) else None
+        return Hit(None, found.seen) if rule.matches_reply(found.text) else None
     inside = [box for box in found if _is_inside(box)]
     area = round(share(inside), 9)  # so that boxes of one size at different places have the same
     if not inside or area < rule.thresholds.min_share:

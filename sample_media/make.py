@@ -39,9 +39,9 @@ from scene import (
 )
 
 from engine.pocket.draw import draw
-from engine.pocket.scene import COLOURS, MOST_THINGS, SIGN, SKIN, Background, Scene, Thing, Wear, imagine
+from engine.pocket.naming import object_name_of
+from engine.pocket.scene import COLOURS, MOST_THINGS, SIGN, SKIN, Background, Degradation, Scene, Thing, random_scene
 from engine.pocket.scene import FACE as HEAD
-from engine.pocket.words import noun_of
 
 SEED = 20250
 TICK = Fraction(1, 600)  # seconds; divides the frame times of 30 and 60 fps
@@ -68,7 +68,7 @@ def frame_rng(index: int) -> np.random.Generator:
     return np.random.default_rng([SEED, index])
 
 
-def film(canvas: Canvas, index: int, light: float = 1.0) -> Frame:
+def capture_frame(canvas: Canvas, index: int, light: float = 1.0) -> Frame:
     """Take a painted canvas as frame `index` of a clip at the steady rate."""
     return Frame(index * STEADY, STEADY, canvas.finished(light, noise=1.5, rng=frame_rng(index)), canvas.boxes())
 
@@ -84,7 +84,7 @@ def crossing() -> Iterator[Frame]:
         step = 2 * math.pi * i / 18
         canvas.person(1, astronaut(), Pose(-45 + 4.95 * i, 126 + 3 * math.sin(step), 72, 3 * math.sin(step / 2)))
         canvas.block(310, 0, column)
-        yield film(canvas, i, light=smooth([(0, 1), (45, 1), (70, 0.72), (100, 0.72), (125, 1.08)], i))
+        yield capture_frame(canvas, i, light=smooth([(0, 1), (45, 1), (70, 0.72), (100, 0.72), (125, 1.08)], i))
 
 
 def vfr() -> Iterator[Frame]:
@@ -104,7 +104,7 @@ def vfr() -> Iterator[Frame]:
         else:
             canvas = Canvas(room)
             canvas.person(2, astronaut().mirrored(), Pose(210 + 0.8 * (i - 80), 150, 84 + 0.2 * (i - 80), -3))
-        yield replace(film(canvas, i, light=1 + 0.06 * math.sin(i / 15)), time=time, duration=step * TICK)
+        yield replace(capture_frame(canvas, i, light=1 + 0.06 * math.sin(i / 15)), time=time, duration=step * TICK)
         time += step * TICK
 
 
@@ -127,7 +127,7 @@ def phone() -> Iterator[Frame]:
             1, astronaut(), Pose(96 + 10 * near - 3 * sway, 330 - 96 * near + 2 * sway, 46 + 54 * near, -3 * sway)
         )
         canvas.block(0, 470, wall)
-        yield film(canvas, i, light=0.92 + 0.1 * near)
+        yield capture_frame(canvas, i, light=0.92 + 0.1 * near)
 
 
 def blink() -> Iterator[Frame]:
@@ -145,7 +145,7 @@ def blink() -> Iterator[Frame]:
             canvas.person(2, astronaut().mirrored(), Pose(560 + rise[i - 112], 150, 80, -8))
         canvas.block(0, 250, wall)
         canvas.polygon(star((590 - 3.2 * i, 300 + 12 * math.sin(i / 8)), 30, 4 * i), (236, 196, 74))
-        yield film(canvas, i)
+        yield capture_frame(canvas, i)
 
 
 def busy() -> Iterator[Frame]:
@@ -179,7 +179,7 @@ def busy() -> Iterator[Frame]:
         for face_id, (width, x, y, dx, dy, rim) in enumerate(badges, start=1):
             lean = 6 * math.sin(i / 20 + face_id)
             canvas.person(face_id, badge(rim), Pose(x + dx * i - left, y + dy * i, width, lean))
-        yield film(canvas, i, light=1 - 0.08 * math.sin(i / 24))
+        yield capture_frame(canvas, i, light=1 - 0.08 * math.sin(i / 24))
 
 
 def shapes() -> Iterator[Frame]:
@@ -202,10 +202,10 @@ def shapes() -> Iterator[Frame]:
             replace(painted(SIGN, "purple", 562 - 6 * turn, 92 + 0.25 * i, size=130), digits="27"),
             Thing(HEAD, "", SKIN[1], 330 + 8 * turn, 308, 104, looks_at=0 if inside else None),
         )
-        drawing = draw(Scene(width, height, ground, things, Wear(noise=3), seed=i))
+        drawing = draw(Scene(width, height, ground, things, Degradation(noise=3), seed=i))
         rounded_boxes = enumerate(map(tenths, drawing.boxes), start=1)
         boxes = {number: (x0, y0, x1, y1) for number, (x0, y0, x1, y1) in rounded_boxes if x0 < x1 and y0 < y1}
-        labels = {number: noun_of(things[number - 1]).one for number in boxes}
+        labels = {number: object_name_of(things[number - 1]).one for number in boxes}
         yield Frame(i * STEADY, STEADY, drawing.pixels, boxes, labels)
 
 
@@ -351,7 +351,9 @@ def write_animation(path: Path) -> None:
 def write_scenes(folder: Path) -> None:
     """Write for each of `SCENES` the first drawn scene that is so, and beside them scenes.gt.json, a picture a line."""
     folder.mkdir(exist_ok=True)
-    scenes = [scene for scene in map(imagine, range(100)) if not scene.wear.noise]  # which would make large files
+    scenes = [
+        scene for scene in map(random_scene, range(100)) if not scene.degradation.noise
+    ]  # which would make large files
     lines = []
     for name, is_so in SCENES.items():
         scene = next(scene for scene in scenes if is_so(scene))
@@ -364,13 +366,13 @@ def write_scenes(folder: Path) -> None:
 
 def inventory(scene: Scene, boxes: Sequence[Box]) -> list[dict[str, object]]:
     """What each thing is, its box, and for a face what it looks at: the middle of another's box, or None."""
-    listed = []
+    join_with_and = []
     for thing, box in zip(scene.things, boxes, strict=True):
         entry = {"kind": thing.kind, "colour": thing.colour, "digits": thing.digits, "xyxy": tenths(box)}
         if thing.kind == HEAD:
             entry["looks_at"] = None if thing.looks_at is None else tenths(middle(boxes[thing.looks_at]))
-        listed.append(entry)
-    return listed
+        join_with_and.append(entry)
+    return join_with_and
 
 
 def middle(box: Box) -> tuple[float, float]:
@@ -389,10 +391,10 @@ SCENES: dict[str, Callable[[Scene], bool]] = {
     "many.png": lambda scene: len(scene.things) == MOST_THINGS,
     "wide.png": lambda scene: scene.width > 2 * scene.height and len(scene.things) > 2,
     "tall.png": lambda scene: scene.height > 1.5 * scene.width and len(scene.things) > 2,
-    "alike.png": lambda scene: max(Counter(map(noun_of, scene.things)).values()) > 2,
+    "alike.png": lambda scene: max(Counter(map(object_name_of, scene.things)).values()) > 2,
     "sign.png": lambda scene: count(scene, SIGN) == 1 and len(scene.things) > 2,
     "look.png": lambda scene: count(scene, HEAD) == 1 and any(thing.looks_at is not None for thing in scene.things),
-    "worn.png": lambda scene: scene.wear.blur > 0.5 and (scene.wear.jpeg or 100) < 70,
+    "worn.png": lambda scene: scene.degradation.blur > 0.5 and (scene.degradation.jpeg or 100) < 70,
 }
 
 PHONE_TAGS = {"location": "+00.0100+000.0100/", "title": "phone sample"}

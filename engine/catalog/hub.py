@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from engine.catalog.published import Published, Source, TokenizerSource, published
+from engine.catalog.published import PublishedModel, Source, TokenizerSource, published
 from engine.checkpoints.shards import weight_files, weights_in
 from engine.contract import ModelUnavailable
 from engine.error_text import reason
@@ -25,7 +25,7 @@ _CONFIG = "config.json"
 
 
 @dataclass(frozen=True)
-class Local:
+class LocalModel:
     """A model on this machine. commit: of the hub's repository. weights: the file, or the index of the shards."""
 
     commit: str
@@ -37,19 +37,19 @@ class Local:
         return sum(path.stat().st_size for path in (*weight_files(self.weights), self.tokenizer))
 
 
-def local(model: Published) -> Local | None:
+def local(model: PublishedModel) -> LocalModel | None:
     """The model in the cache, if all of it is there. Asks no network."""
     folder = _snapshot(model.source) if model.source else None
     if model.source is None or folder is None:
         return None
     tokenizer = cached_tokenizer(model.source.tokenizer)
     try:
-        return Local(folder.name, weights_in(folder), tokenizer) if tokenizer else None
+        return LocalModel(folder.name, weights_in(folder), tokenizer) if tokenizer else None
     except ModelUnavailable:
         return None
 
 
-def is_begun(model: Published) -> bool:
+def is_partially_downloaded(model: PublishedModel) -> bool:
     """Whether any weights of it are in the cache, whole or not."""
     folder = _snapshot(model.source) if model.source else None
     return folder is not None and any(folder.glob("*.safetensors*"))
@@ -61,7 +61,7 @@ def cached_tokenizer(source: TokenizerSource) -> Path | None:
     return folder / source.file if folder and (folder / source.file).is_file() else None
 
 
-def pull(model: Published) -> Local:
+def pull(model: PublishedModel) -> LocalModel:
     """Fetches what is not here yet, and says where it is then.
 
     Shows huggingface_hub's progress bar if stderr is a terminal. What was fetched before an interruption is kept, and
@@ -83,7 +83,7 @@ def pull(model: Published) -> Local:
     return here
 
 
-def verify(model: Published) -> list[str]:
+def verify(model: PublishedModel) -> list[str]:
     """What is wrong with the model's files in the cache, one line each: none if every checksum is the hub's.
 
     A blob in the cache is named by its checksum: SHA-256 for large files, git's SHA-1 for small ones. Raises
@@ -91,7 +91,7 @@ def verify(model: Published) -> list[str]:
     """
     folder = _snapshot(_source(model))
     if folder is None:
-        raise not_here(model)
+        raise not_downloaded_error(model)
     files = [path for path in folder.iterdir() if _is_wanted(path.name)]
     tokenizer = _snapshot(_source(model).tokenizer)
     if tokenizer is not None:
@@ -100,7 +100,7 @@ def verify(model: Published) -> list[str]:
     return _missing(model) + [problem for problem in checked if problem]
 
 
-def remove(model: Published) -> int:
+def remove(model: PublishedModel) -> int:
     """Takes the model out of the cache, and its tokenizer if no other model that is here needs it: bytes freed.
 
     ModelUnavailable if nothing of it is here; OSError where a file can't be deleted.
@@ -112,13 +112,13 @@ def remove(model: Published) -> int:
     doomed = {folder for folder in (_snapshot(source), None if shared else _snapshot(tokenizer)) if folder}
     freed = _remove_partial(source)
     if not doomed and not freed:
-        raise not_here(model)
+        raise not_downloaded_error(model)
     if doomed:
         freed += _remove_snapshots(doomed)
     return freed
 
 
-def not_here(model: Published) -> ModelUnavailable:
+def not_downloaded_error(model: PublishedModel) -> ModelUnavailable:
     return ModelUnavailable(f"{model.name}: not on this machine; get it with `mdtool models pull {model.name}`")
 
 
@@ -129,7 +129,7 @@ def cache_folder() -> Path:
     return Path(os.path.expandvars(os.path.expanduser(chosen)))
 
 
-def _source(model: Published) -> Source:
+def _source(model: PublishedModel) -> Source:
     if model.source is None:
         raise ModelUnavailable(
             f"{model.name}: no weights of it in safetensors are known to be published; "
@@ -156,7 +156,7 @@ def _is_wanted(name: str) -> bool:
     return "/" not in name and (name.endswith((".safetensors", ".safetensors.index.json")) or name == _CONFIG)
 
 
-def _missing(model: Published) -> list[str]:
+def _missing(model: PublishedModel) -> list[str]:
     """What the snapshot lacks."""
     source = _source(model)
     problems = []

@@ -7,17 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from engine.catalog import hub
-from engine.catalog.published import Published, no_such_model, published
+from engine.catalog.published import PublishedModel, published, unknown_model_error
 from engine.catalog.revision import revision_of
 from engine.checkpoints.shards import weight_files, weights_in
 from engine.contract import ModelUnavailable
-from engine.families import EMBEDDED, FAMILIES, recognition_of
+from engine.families import EMBEDDED, FAMILIES, checkpoint_matcher_of
 
 _OTHER_FORMATS = (".pt", ".pth", ".bin", ".ckpt", ".gguf", ".ggml", ".onnx", ".mf", ".pkl")
 
 
 @dataclass(frozen=True)
-class Located:
+class ModelFiles:
     """config: as the family's config reader takes it; config_source names it in errors.
 
     weights: a safetensors file, or the index of shards beside it. commit: of the hub's repository they are from.
@@ -37,7 +37,7 @@ class Located:
         return self.commit or revision_of(self.weights, self.tokenizer, self.config)
 
 
-def locate(name_or_path: str) -> Located:
+def locate(name_or_path: str) -> ModelFiles:
     """A published model that was pulled, or the weights in a file or folder.
 
     Beside weights in a folder may lie config.json and tokenizer.json. Where the config says nothing (as the hub's own
@@ -51,20 +51,20 @@ def locate(name_or_path: str) -> Located:
     if not name_or_path or not os.path.exists(path):  # which, unlike Path.exists, takes names that can't be
         if path.name != name_or_path or path.suffix in (".safetensors", ".json", *_OTHER_FORMATS):
             raise ModelUnavailable(f"{name_or_path}: there is no such file or folder")
-        raise no_such_model(name_or_path, [*EMBEDDED, *known])
+        raise unknown_model_error(name_or_path, [*EMBEDDED, *known])
     return _located_path(path)
 
 
-def _located_published(model: Published) -> Located:
+def _located_published(model: PublishedModel) -> ModelFiles:
     here = hub.local(model) if model.source else hub.pull(model)  # which says that there is nothing to pull
     if here is None:
-        raise hub.not_here(model)
-    return Located(
+        raise hub.not_downloaded_error(model)
+    return ModelFiles(
         model.name, model.family, model.config, f"{model.name}.json", here.weights, here.tokenizer, here.commit
     )
 
 
-def _located_path(path: Path) -> Located:
+def _located_path(path: Path) -> ModelFiles:
     if path.is_dir():
         name, folder, weights = path.resolve().name, path, _weights_in(path)
     else:
@@ -77,7 +77,7 @@ def _located_path(path: Path) -> Located:
         model = _recognised(weights, folder)
         family, config = model.family, model.config
         source = f"{model.name}.json, whose tensor shapes those of {weights} are"
-    return Located(name, family, config, source, weights, _tokenizer(folder, family, config, model))
+    return ModelFiles(name, family, config, source, weights, _tokenizer(folder, family, config, model))
 
 
 def _weights_in(folder: Path) -> Path:
@@ -114,19 +114,19 @@ def _given_config(path: Path) -> tuple[str, dict[str, Any]] | None:
     except (OSError, ValueError, RecursionError) as error:
         raise ModelUnavailable(f"{path}: is not readable JSON ({error})") from error
     for family in FAMILIES if isinstance(data, dict) else ():
-        if (config := recognition_of(family).config_in(data)) is not None:
+        if (config := checkpoint_matcher_of(family).find_config(data)) is not None:
             return family, config
     return None
 
 
-def _recognised(weights: Path, folder: Path) -> Published:
+def _recognised(weights: Path, folder: Path) -> PublishedModel:
     """The published model, of whatever family, whose tensors have these shapes."""
     shapes = _shapes(weights)
     for family in FAMILIES:
         known = [model for model in published().values() if model.family == family]
-        if model := recognition_of(family).release_of(folder, shapes, known):
+        if model := checkpoint_matcher_of(family).match_release(folder, shapes, known):
             return model
-    descriptions = "; ".join(recognition_of(family).described(shapes) for family in FAMILIES)
+    descriptions = "; ".join(checkpoint_matcher_of(family).describe_shapes(shapes) for family in FAMILIES)
     raise ModelUnavailable(
         f"{weights}: these are no weights of a known model ({descriptions}); if they are, put a config.json beside "
         'them with its "text", "vision", "region" and "tokenizer"'
@@ -141,14 +141,14 @@ def _shapes(weights: Path) -> dict[str, tuple[int, ...]]:
     return {name.replace("._orig_mod", "").removeprefix("model."): entry.shape for name, entry in entries.items()}
 
 
-def _tokenizer(folder: Path, family: str, config: dict[str, Any], model: Published | None) -> Path:
+def _tokenizer(folder: Path, family: str, config: dict[str, Any], model: PublishedModel | None) -> Path:
     """The tokenizer beside the weights if it is theirs, else that of the published model they were recognised as.
 
     The hub's repository of the current Moondream 2 still carries that of the older releases.
     """
     path = folder / "tokenizer.json"
     beside = path.is_file()
-    if beside and recognition_of(family).tokenizer_belongs(path, config):
+    if beside and checkpoint_matcher_of(family).tokenizer_matches(path, config):
         return path
     source = model.source.tokenizer if model and model.source else None
     cached = hub.cached_tokenizer(source) if source else None

@@ -33,7 +33,7 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Published:
+class PublishedModel:
     """source None: no weights that this engine reads are known to be published.
 
     config: the whole file, with all that the family's config reader takes.
@@ -52,22 +52,22 @@ class Published:
 
 
 @cache
-def published() -> dict[str, Published]:
+def published() -> dict[str, PublishedModel]:
     """Every model of the catalogue, by name, in the order of their names."""
     return {path.stem: _read(path) for path in sorted(CONFIGS.glob("*.json"), key=lambda path: path.stem)}
 
 
-def no_such_model(name: str, known: Collection[str]) -> ModelUnavailable:
+def unknown_model_error(name: str, known: Collection[str]) -> ModelUnavailable:
     """The error for a name that is not known, with the one that may have been meant."""
     close = get_close_matches(name, known, n=1)
     hint = f"did you mean {close[0]!r}? " if close else ""
     return ModelUnavailable(f"no model {name!r}; {hint}known models: {', '.join(sorted(known))}")
 
 
-def _read(path: Path) -> Published:
+def _read(path: Path) -> PublishedModel:
     config = json.loads(path.read_text("utf-8"))
     source = config["source"]
-    return Published(
+    return PublishedModel(
         name=path.stem,
         family=config["family"],
         summary=config["summary"],

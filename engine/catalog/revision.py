@@ -24,14 +24,14 @@ def revision_of(weights: Path, tokenizer: Path, config: dict[str, Any]) -> str:
         digest.update(tokenizer.read_bytes())
         for path in weight_files(weights):
             with path.open("rb") as file:
-                for piece in _telling(file):
+                for piece in _file_errors(file):
                     digest.update(piece)
     except (OSError, ValueError) as error:
         raise ModelUnavailable(f"{weights}: cannot be read: {reason(error)}") from error
     return digest.hexdigest()[:16]
 
 
-def _telling(file: BinaryIO) -> Iterator[bytes]:
+def _file_errors(file: BinaryIO) -> Iterator[bytes]:
     """The header, and the first and last bytes of each tensor, as they lie in the file."""
     size = file.read(8)
     header = file.read(int.from_bytes(size, "little"))

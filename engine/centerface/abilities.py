@@ -1,6 +1,6 @@
 """The words CenterFace serves: faces, and the five landmarks it places on each."""
 
-from engine.contract import Abilities, UnsupportedPrompt, normalise
+from engine.contract import Abilities, UnsupportedPrompt, normalize_prompt
 
 FACE = "face"
 SUMMARY = "faces and their landmarks, by the CenterFace network"
@@ -32,7 +32,7 @@ _PARTS = {
     "mouth": {"mouth", "mouths", "a mouth", "the mouth", "嘴", "嘴巴", "口", "입", "bouche", "mund", "boca", "рот"},
     "mouth corner": {"mouth corner", "mouth corners", "corner of the mouth", "corners of the mouth", "嘴角"},
 }
-PARTS = {normalise(word): part for part, words in _PARTS.items() for word in words}
+PARTS = {normalize_prompt(word): part for part, words in _PARTS.items() for word in words}
 
 ABILITIES = Abilities(
     {
@@ -49,10 +49,10 @@ _EXAMPLES = {
 
 def part(skill: str, prompt: str) -> str:
     """The part of the face that a prompt asks for, or UnsupportedPrompt. skill: "detect" or "point"."""
-    if not ABILITIES.serves(skill, prompt):
+    if not ABILITIES.supports(skill, prompt):
         raise UnsupportedPrompt(
-            f"centerface can't {skill} {normalise(prompt)!r}; it knows only faces ({_EXAMPLES[skill]}, ...). "
+            f"centerface can't {skill} {normalize_prompt(prompt)!r}; it knows only faces ({_EXAMPLES[skill]}, ...). "
             "For other words use a model that takes any, with --model NAME or --model PATH; "
             "`mdtool models list` shows them"
         )
-    return PARTS[normalise(prompt)]
+    return PARTS[normalize_prompt(prompt)]

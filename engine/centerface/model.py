@@ -16,19 +16,19 @@ from engine.contract import (
     Box,
     DetectRequest,
     EngineError,
-    Found,
     LoadOptions,
+    ObjectList,
     Point,
     PointRequest,
     Request,
 )
 from engine.generation.requests import ImmediateScheduler
 from engine.generation.verbs import VisionModel
-from engine.resize import check_picture
+from engine.resize import check_image
 
 # At 640 pixels frontal faces score over 0.6 and what is no face under 0.2; profiles and backs of heads in between.
 THRESHOLD = 0.2
-FLOOR = 0.05  # fainter faces are not kept
+MIN_SCORE = 0.05  # fainter faces are not kept
 BATCH_PIXELS = 2**17  # of small inputs two together run up to a fifth faster; larger ones gain nothing
 
 # Rows of Faces.landmarks.
@@ -58,7 +58,7 @@ class CenterFace(VisionModel):
 
     name = "centerface"
     revision = SHA256[:16]
-    pictures_at_once = 2
+    image_batch_size = 2
 
     def __init__(self, network: Network, detail: str | int = "auto") -> None:
         self._network = network
@@ -80,20 +80,20 @@ class CenterFace(VisionModel):
         return ImmediateScheduler(self._answer)
 
     def encode(self, images: Sequence[np.ndarray]) -> list[Faces]:
-        """The faces of each picture that score over FLOOR, in fractions of the picture.
+        """The faces of each picture that score over MIN_SCORE, in fractions of the picture.
 
         images: HxWx3 uint8 RGB, of any sizes; ValueError for any other array.
         """
         alike = defaultdict(list)  # size of the network's input -> which pictures
         for index, image in enumerate(images):
-            check_picture(image)
+            check_image(image)
             alike[input_size(image.shape[1], image.shape[0], self._detail)].append(index)
         faces: dict[int, Faces] = {}
         for size, indices in alike.items():
             batch = max(1, BATCH_PIXELS // (size[0] * size[1]))
             for start in range(0, len(indices), batch):
                 members = indices[start : start + batch]
-                found = self._see([resize(images[index], size) for index in members])
+                found = self._detect_faces([resize(images[index], size) for index in members])
                 faces.update(zip(members, found, strict=True))
         return [faces[index] for index in range(len(images))]
 
@@ -101,7 +101,7 @@ class CenterFace(VisionModel):
         """See `engine.contract.Landmarks`. Those of a face that is cut by the edge may lie out of the picture."""
         return [_over(threshold, faces).landmarks for faces in encoded]
 
-    def _answer(self, request: Request) -> Found:
+    def _answer(self, request: Request) -> ObjectList:
         """Boxes of faces, or points of their parts, best face first.
 
         Left and right are the image's, as someone who sees an upright face has them: the left eye of the image is the
@@ -117,25 +117,25 @@ class CenterFace(VisionModel):
         label = part("point", request.prompt)
         return _limited(_points(_over(None, request.image), label), request.max_objects)
 
-    def _see(self, inputs: list[np.ndarray]) -> list[Faces]:
+    def _detect_faces(self, inputs: list[np.ndarray]) -> list[Faces]:
         """One run of the network on inputs of one size."""
         height, width = inputs[0].shape[:2]
         size = np.array([width, height])
         heat, scale, offset, landmarks = self._network(inputs)
-        pixels = (decode(*maps, threshold=FLOOR) for maps in zip(heat[:, 0], scale, offset, landmarks, strict=True))
+        pixels = (decode(*maps, threshold=MIN_SCORE) for maps in zip(heat[:, 0], scale, offset, landmarks, strict=True))
         return [replace(f, boxes=f.boxes / np.tile(size, 2), landmarks=f.landmarks / size) for f in pixels]
 
 
-def _limited(items: list[Box] | list[Point], max_objects: int | None) -> Found:
+def _limited(items: list[Box] | list[Point], max_objects: int | None) -> ObjectList:
     """The first max_objects of them, or all for None."""
     if max_objects is None or len(items) <= max_objects:
-        return Found(items, complete=True)
-    return Found(items[:max_objects], complete=False)
+        return ObjectList(items, complete=True)
+    return ObjectList(items[:max_objects], complete=False)
 
 
 def _least(threshold: float | None) -> float:
-    if threshold is not None and not FLOOR <= threshold <= 1:
-        raise ValueError(f"centerface: threshold must be from {FLOOR} to 1, not {threshold}")
+    if threshold is not None and not MIN_SCORE <= threshold <= 1:
+        raise ValueError(f"centerface: threshold must be from {MIN_SCORE} to 1, not {threshold}")
     return THRESHOLD if threshold is None else threshold
 
 

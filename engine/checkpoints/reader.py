@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 
 from engine.checkpoints.shards import weight_map
 from engine.contract import ModelUnavailable
-from engine.error_text import reason, shown
+from engine.error_text import quoted_name, reason
 
 DTYPES = {  # by their codes in the format
     "F64": torch.float64,
@@ -36,7 +36,7 @@ Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True)
-class Entry:
+class TensorEntry:
     """A tensor of the checkpoint, and the file that holds it."""
 
     file: Path
@@ -49,7 +49,7 @@ class Checkpoint:
     """What a checkpoint holds. The file's pages stay in memory only while a tensor is being read."""
 
     path: Path
-    entries: Mapping[str, Entry]
+    entries: Mapping[str, TensorEntry]
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -70,14 +70,16 @@ class Checkpoint:
             with safe_open(entry.file, framework="pt") as file:
                 stored = file.get_tensor(name)
                 if tuple(stored.shape) != entry.shape:
-                    raise ModelUnavailable(f"{entry.file}: changed while it was read: {shown(name)} has another shape")
+                    raise ModelUnavailable(
+                        f"{entry.file}: changed while it was read: {quoted_name(name)} has another shape"
+                    )
                 return stored.to(device, dtype or entry.dtype, copy=True)
         except (SafetensorError, OSError, ValueError) as error:
-            raise ModelUnavailable(f"{entry.file}: cannot read {shown(name)}: {reason(error)}") from error
+            raise ModelUnavailable(f"{entry.file}: cannot read {quoted_name(name)}: {reason(error)}") from error
 
-    def _entry(self, name: str) -> Entry:
+    def _entry(self, name: str) -> TensorEntry:
         if name not in self.entries:
-            raise ModelUnavailable(f"{self.path}: has no tensor {shown(name)}")
+            raise ModelUnavailable(f"{self.path}: has no tensor {quoted_name(name)}")
         return self.entries[name]
 
 
@@ -89,7 +91,7 @@ def open_checkpoint(path: Path) -> Checkpoint:
     return Checkpoint(path, _shards(path) if path.suffix == ".json" else _header(path))
 
 
-def _header(path: Path) -> dict[str, Entry]:
+def _header(path: Path) -> dict[str, TensorEntry]:
     if not os.path.exists(path):
         raise ModelUnavailable(f"{path}: no such file")
     if not os.path.isfile(path):
@@ -101,25 +103,27 @@ def _header(path: Path) -> dict[str, Entry]:
                 stored = file.get_slice(name)
                 kind, shape = stored.get_dtype(), tuple(stored.get_shape())
                 if kind not in DTYPES:
-                    raise ModelUnavailable(f"{path}: {shown(name)} has the unknown type {kind}")
+                    raise ModelUnavailable(f"{path}: {quoted_name(name)} has the unknown type {kind}")
                 if any(size >= 2**63 for size in shape):  # the format allows it beside a 0
-                    raise ModelUnavailable(f"{path}: {shown(name)} has an impossible shape")
-                entries[name] = Entry(path, shape, DTYPES[kind])
+                    raise ModelUnavailable(f"{path}: {quoted_name(name)} has an impossible shape")
+                entries[name] = TensorEntry(path, shape, DTYPES[kind])
     except (SafetensorError, OSError, ValueError) as error:
         raise ModelUnavailable(f"{path}: is not a sound safetensors file: {reason(error)}") from error
     return entries
 
 
-def _shards(index: Path) -> dict[str, Entry]:
+def _shards(index: Path) -> dict[str, TensorEntry]:
     places = weight_map(index)
-    entries: dict[str, Entry] = {}
+    entries: dict[str, TensorEntry] = {}
     for shard in dict.fromkeys(places.values()):
         for name, entry in _header(index.parent / shard).items():
             if name in entries:
                 both = f"{entries[name].file.name} and {shard}"
-                raise ModelUnavailable(f"{index}: {shown(name)} is in two shards: {both}")
+                raise ModelUnavailable(f"{index}: {quoted_name(name)} is in two shards: {both}")
             entries[name] = entry
     for name, shard in places.items():
         if name not in entries or entries[name].file.name != shard:
-            raise ModelUnavailable(f"{index.parent / shard}: lacks {shown(name)}, which {index.name} places there")
+            raise ModelUnavailable(
+                f"{index.parent / shard}: lacks {quoted_name(name)}, which {index.name} places there"
+            )
     return entries

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.contract import ModelUnavailable
-from engine.error_text import reason, shown
+from engine.error_text import quoted_name, reason
 
 INDEX = "model.safetensors.index.json"
 WEIGHTS = "model.safetensors"
@@ -57,5 +57,5 @@ def weight_map(index: Path) -> dict[str, str]:
         raise ModelUnavailable(f"{index}: its weight_map must be an object of tensor names and file names")
     for shard in places.values():
         if not re.fullmatch(r"[\w. -]+", shard) or shard in (".", ".."):
-            raise ModelUnavailable(f"{index}: {shown(shard)} is not the name of a file in its folder")
+            raise ModelUnavailable(f"{index}: {quoted_name(shard)} is not the name of a file in its folder")
     return places

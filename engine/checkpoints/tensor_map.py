@@ -13,12 +13,12 @@ from torch import Tensor
 from engine.checkpoints.packings import INT4, INT8, Packing
 from engine.checkpoints.reader import Checkpoint, Shape
 from engine.contract import ModelUnavailable
-from engine.error_text import shown, summary
+from engine.error_text import quoted_name, summarize_faults
 from engine.quantization.formats import Matrix
 
 
 @dataclass(frozen=True)
-class Place:
+class TensorLocation:
     """A tensor of the checkpoint, its transpose, or one half (0 or 1) of its rows."""
 
     name: str
@@ -31,7 +31,7 @@ class Place:
             return wanted[::-1]
         return wanted if self.half is None else (2 * wanted[0], *wanted[1:])
 
-    def of(self, stored: Tensor) -> Tensor:
+    def extract(self, stored: Tensor) -> Tensor:
         """Return what is meant of the stored tensor."""
         if self.transposed:
             return stored.T.contiguous()
@@ -47,20 +47,20 @@ class TensorMap:
     """
 
     checkpoint: Checkpoint
-    places: Mapping[str, Place]
+    locations: Mapping[str, TensorLocation]
     shapes: Mapping[str, Shape]
     packings: tuple[Packing, ...]
 
     def has(self, name: str) -> bool:
-        return name in self.shapes or name in self.places
+        return name in self.shapes or name in self.locations
 
     def dtype(self, name: str) -> torch.dtype:
         """Return what the tensor is stored in; for one in few bits, float32."""
-        return self.checkpoint.dtype(self.places[name].name) if name in self.places else torch.float32
+        return self.checkpoint.dtype(self.locations[name].name) if name in self.locations else torch.float32
 
     def packing(self, name: str) -> Packing | None:
         """Return how the matrix of this name is packed; None if it isn't."""
-        return next((packing for packing in self.packings if f"{name}.{packing.mark}" in self.places), None)
+        return next((packing for packing in self.packings if f"{name}.{packing.key_suffix}" in self.locations), None)
 
     def tensor(self, name: str, dtype: torch.dtype, device: torch.device | str = "cpu") -> Tensor:
         """Read the tensor into memory of its own; one in few bits is dequantised in the arithmetic of dtype."""
@@ -68,19 +68,21 @@ class TensorMap:
         return stored if isinstance(stored, Tensor) else stored.dequantize(dtype)
 
     def matrix(self, name: str, dtype: torch.dtype, device: torch.device | str = "cpu") -> Matrix:
-        if name in self.places:
-            place = self.places[name]
-            return place.of(self.checkpoint.read(place.name, dtype, device))
+        if name in self.locations:
+            location = self.locations[name]
+            return location.extract(self.checkpoint.read(location.name, dtype, device))
         packing = self.packing(name)
         if packing is None:
-            raise ModelUnavailable(f"{self.checkpoint.path}: has no tensor {shown(name)}")
+            raise ModelUnavailable(f"{self.checkpoint.path}: has no tensor {quoted_name(name)}")
         parts = {
-            part: self.checkpoint.read(self.places[f"{name}.{part}"].name, None, device) for part in packing.dtypes
+            part: self.checkpoint.read(self.locations[f"{name}.{part}"].name, None, device) for part in packing.dtypes
         }
         return packing.matrix(parts, self.shapes[name], dtype)
 
 
-def find_places(checkpoint: Checkpoint, rename: Callable[[str], Iterable[tuple[str, Place]]]) -> dict[str, Place]:
+def locate_tensors(
+    checkpoint: Checkpoint, rename: Callable[[str], Iterable[tuple[str, TensorLocation]]]
+) -> dict[str, TensorLocation]:
     """Find where each tensor lies; names and shapes are not checked yet.
 
     Args:
@@ -90,30 +92,33 @@ def find_places(checkpoint: Checkpoint, rename: Callable[[str], Iterable[tuple[s
     Raises:
         ModelUnavailable: two stored tensors are the same one.
     """
-    places: dict[str, Place] = {}
+    locations: dict[str, TensorLocation] = {}
     for stored in checkpoint.names:
-        for name, place in rename(stored):
-            if name in places:
-                twice = f"{shown(places[name].name)} and {shown(stored)}"
-                raise ModelUnavailable(f"{checkpoint.path}: {twice} are the same tensor, {shown(name)}")
-            places[name] = place
-    return places
+        for name, location in rename(stored):
+            if name in locations:
+                twice = f"{quoted_name(locations[name].name)} and {quoted_name(stored)}"
+                raise ModelUnavailable(f"{checkpoint.path}: {twice} are the same tensor, {quoted_name(name)}")
+            locations[name] = location
+    return locations
 
 
 def map_tensors(
-    checkpoint: Checkpoint, places: Mapping[str, Place], shapes: Mapping[str, Shape], packings: tuple[Packing, ...] = ()
+    checkpoint: Checkpoint,
+    locations: Mapping[str, TensorLocation],
+    shapes: Mapping[str, Shape],
+    packings: tuple[Packing, ...] = (),
 ) -> TensorMap:
     """Check a checkpoint's tensors against those that a model needs.
 
     Args:
-        places: from `find_places`.
+        places: from `locate_tensors`.
         shapes: of every tensor that the model needs.
         packings: that matrices may have besides `INT4` and `INT8`.
 
     Raises:
         ModelUnavailable: tensors are missing, unknown or of another shape or type; in one line.
     """
-    mapped = TensorMap(checkpoint, places, shapes, (*packings, INT4, INT8))
+    mapped = TensorMap(checkpoint, locations, shapes, (*packings, INT4, INT8))
     wanted: dict[str, tuple[Shape, torch.dtype | None]] = {}
     for name, shape in shapes.items():
         packing = mapped.packing(name) if len(shape) == 2 else None
@@ -122,15 +127,15 @@ def map_tensors(
         else:
             parts = _part_shapes(mapped, name, packing)
             wanted |= {f"{name}.{part}": (parts[part], dtype) for part, dtype in packing.dtypes.items()}
-    _check(checkpoint, places, wanted)
+    _check(checkpoint, locations, wanted)
     return mapped
 
 
 def _part_shapes(mapped: TensorMap, name: str, packing: Packing) -> Mapping[str, Shape]:
     stored = {
-        part: mapped.checkpoint.shape(mapped.places[f"{name}.{part}"].name)
+        part: mapped.checkpoint.shape(mapped.locations[f"{name}.{part}"].name)
         for part in packing.dtypes
-        if f"{name}.{part}" in mapped.places
+        if f"{name}.{part}" in mapped.locations
     }
     try:
         return packing.shapes(mapped.shapes[name], stored)
@@ -139,24 +144,26 @@ def _part_shapes(mapped: TensorMap, name: str, packing: Packing) -> Mapping[str,
 
 
 def _check(
-    checkpoint: Checkpoint, places: Mapping[str, Place], wanted: Mapping[str, tuple[Shape, torch.dtype | None]]
+    checkpoint: Checkpoint,
+    locations: Mapping[str, TensorLocation],
+    wanted: Mapping[str, tuple[Shape, torch.dtype | None]],
 ) -> None:
     """wanted: name -> shape, and type; None: any float type."""
     misshapen, mistyped = [], []
     for name, (shape, dtype) in wanted.items():
-        if name not in places:
+        if name not in locations:
             continue
-        place = places[name]
-        found, stored_in = checkpoint.shape(place.name), checkpoint.dtype(place.name)
-        if found != place.stored_shape(shape):
-            misshapen.append(f"{name} is {list(found)}, not {list(place.stored_shape(shape))}")
+        location = locations[name]
+        found, stored_in = checkpoint.shape(location.name), checkpoint.dtype(location.name)
+        if found != location.stored_shape(shape):
+            misshapen.append(f"{name} is {list(found)}, not {list(location.stored_shape(shape))}")
         if not (stored_in == dtype if dtype else stored_in.is_floating_point):
             mistyped.append(f"{name} is {str(stored_in).removeprefix('torch.')}")
     faults = {
-        "missing": [name for name in wanted if name not in places],
-        "unknown": [shown(places[name].name) for name in places if name not in wanted],
+        "missing": [name for name in wanted if name not in locations],
+        "unknown": [quoted_name(locations[name].name) for name in locations if name not in wanted],
         "of another shape": misshapen,
         "of another type": mistyped,
     }
     if any(faults.values()):
-        raise ModelUnavailable(f"{checkpoint.path}: does not fit the model's config; {summary(faults)}")
+        raise ModelUnavailable(f"{checkpoint.path}: does not fit the model's config; {summarize_faults(faults)}")

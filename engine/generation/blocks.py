@@ -54,7 +54,7 @@ class AttentionBlock(Block, ABC):
         """
 
     @abstractmethod
-    def after_attention(self, x: Tensor, kept: Tensor, mixed: Tensor, adapt: RowAdapters | None) -> Tensor:
+    def after_attention(self, x: Tensor, saved: Tensor, attn_output: Tensor, adapt: RowAdapters | None) -> Tensor:
         """Compute the layer's output, (rows, dim), from x, what was kept before, and what attention has mixed.
 
         mixed: (rows, heads * head dim).

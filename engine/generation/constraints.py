@@ -22,7 +22,7 @@ class Tokenizer(Protocol):
 
 
 class Constraint(Protocol):
-    def following(self, tokens: Sequence[int], left: int) -> tuple[int, ...]:
+    def allowed_tokens(self, tokens: Sequence[int], remaining: int) -> tuple[int, ...]:
         """The tokens that may come behind these; none where the answer is settled. left: as many more are wanted at
         most."""
 
@@ -30,7 +30,7 @@ class Constraint(Protocol):
         """What the tokens say, once they settle it."""
 
 
-class OneOf:
+class ChoiceConstraint:
     """One of the choices, as a whole, however few tokens are wanted.
 
     Each may be made of the tokens that it has at the beginning of a text, or of those that it has behind a space.
@@ -46,7 +46,7 @@ class OneOf:
                     raise ValueError(f"the choice {choice!r} can't be written by the model: leave it out")
                 self._ways[*ids, end] = choice
 
-    def following(self, tokens: Sequence[int], left: int) -> tuple[int, ...]:
+    def allowed_tokens(self, tokens: Sequence[int], remaining: int) -> tuple[int, ...]:
         open_ways = self._open(tokens)
         if len(set(open_ways.values())) == 1:
             return ()
@@ -61,7 +61,7 @@ class OneOf:
         return {way: choice for way, choice in self._ways.items() if way[: len(begun)] == begun}
 
 
-class Numeral:
+class NumberConstraint:
     """A number: digits, and maybe a minus before them and a fraction behind a point.
 
     Where as many tokens have come as are wanted, it ends as what it is. The last makes it whole, and there is one.
@@ -72,14 +72,14 @@ class Numeral:
         self._texts = {token: text for token, text in texts.items() if text and set(text) <= set(" -.0123456789")}
         self._end = end
 
-    def following(self, tokens: Sequence[int], left: int) -> tuple[int, ...]:
+    def allowed_tokens(self, tokens: Sequence[int], remaining: int) -> tuple[int, ...]:
         if self._end in tokens:
             return ()
         text = self._text(tokens)
         whole = bool(_NUMBER.fullmatch(text))
-        if whole and left <= 0:
+        if whole and remaining <= 0:
             return ()
-        wanted = _BEGUN if left > 1 else _NUMBER
+        wanted = _BEGUN if remaining > 1 else _NUMBER
         more = (token for token, piece in self._texts.items() if wanted.fullmatch(text + piece))
         return (*more, self._end) if whole else tuple(more)
 

@@ -10,7 +10,7 @@ INCOMPLETE = "\ufffd"  # how bytes decode that are no character, or not yet
 IDEOGRAPHS = (("\u4e00", "\u9fff"), ("\u3400", "\u4dbf"), ("\U0002f800", "\U0002fa1f"))
 
 
-class WordStream:
+class IncrementalDetokenizer:
     """Pieces of text that together are the decoded ids. Half a character is never given out while it may be completed.
 
     decode: ids to text, special tokens as nothing. Text of two lists of ids must be that of both together, but for
@@ -67,24 +67,25 @@ class WordStream:
         self._open_text, self._given = "", 0
 
 
-class StoppedStream:
-    """The pieces of a WordStream up to the first stop string that is complete in the text, of two the longer.
+class StopStringDetokenizer:
+    """The pieces of a IncrementalDetokenizer up to the first stop string that is complete in the text, of two the
+    longer.
 
     Nothing that may be the beginning of one is given out. How the text is cut into tokens does not matter.
     """
 
-    def __init__(self, words: WordStream, stop: Sequence[str]) -> None:
+    def __init__(self, detokenizer: IncrementalDetokenizer, stop: Sequence[str]) -> None:
         self.stopped = False  # nothing comes any more
-        self._words = words
+        self._detokenizer = detokenizer
         self._stop = stop
         self._back = ""  # whole words that a stop string may begin in
 
     def push(self, token: int) -> str:
-        """As WordStream does."""
-        self._back += self._words.push(token)
+        """As IncrementalDetokenizer does."""
+        self._back += self._detokenizer.push(token)
         if not self._stop:
             return self._out(len(self._back))
-        text = self._back + self._words.pending
+        text = self._back + self._detokenizer.pending
         known = text.rstrip(INCOMPLETE)
         if (end := _first_stop(known, self._stop)) is not None:
             self.stopped = True
@@ -93,7 +94,7 @@ class StoppedStream:
 
     def flush(self) -> str:
         """The rest, at the end of the text."""
-        text = self._back + self._words.flush()
+        text = self._back + self._detokenizer.flush()
         self._back = ""
         if self.stopped:
             return ""

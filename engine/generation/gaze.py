@@ -6,27 +6,29 @@ from collections.abc import Sequence
 
 from engine.contract import Box, Point
 
-DRAWS = 10
+SAMPLES = 10
 
 
-def eyes_in_face(face: Box, seed: int) -> tuple[list[tuple[float, float]], list[tuple[float, float]]]:
-    """DRAWS places in the face, and as many in the mirrored face of the mirrored picture."""
+def sample_eye_points(face: Box, seed: int) -> tuple[list[tuple[float, float]], list[tuple[float, float]]]:
+    """SAMPLES places in the face, and as many in the mirrored face of the mirrored picture."""
     draw = random.Random(seed)
-    plain = [(draw.uniform(face.x_min, face.x_max), draw.uniform(face.y_min, face.y_max)) for _ in range(DRAWS)]
-    mirrored = [(1 - draw.uniform(face.x_min, face.x_max), draw.uniform(face.y_min, face.y_max)) for _ in range(DRAWS)]
+    plain = [(draw.uniform(face.x_min, face.x_max), draw.uniform(face.y_min, face.y_max)) for _ in range(SAMPLES)]
+    mirrored = [
+        (1 - draw.uniform(face.x_min, face.x_max), draw.uniform(face.y_min, face.y_max)) for _ in range(SAMPLES)
+    ]
     return plain, mirrored
 
 
-def agreed(plain: Sequence[Point | None], mirrored: Sequence[Point | None]) -> Point | None:
-    """The mean of the gazes without outliers; None where fewer than DRAWS of both lie in the picture."""
+def mean_gaze(plain: Sequence[Point | None], mirrored: Sequence[Point | None]) -> Point | None:
+    """The mean of the gazes without outliers; None where fewer than SAMPLES of both lie in the picture."""
     gazes = [(p.x, p.y) for p in plain if p] + [(1 - p.x, p.y) for p in mirrored if p]
-    if len(gazes) < DRAWS:
+    if len(gazes) < SAMPLES:
         return None
-    kept = without_outliers(gazes)
+    kept = drop_outliers(gazes)
     return Point(sum(x for x, _ in kept) / len(kept), sum(y for _, y in kept) / len(kept))
 
 
-def without_outliers(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+def drop_outliers(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
     """Those no farther from their neighbour than twice what is usual.
 
     As the reference counts: the mean of a point's two smallest distances, of which the zero to itself is one.

@@ -25,7 +25,7 @@ class ImmediateScheduler:
         return not self._waiting
 
     @property
-    def free_places(self) -> int:
+    def free_slots(self) -> int:
         return int(not self._waiting)
 
     def add(self, request: Request) -> int:
@@ -61,7 +61,7 @@ def run_requests(scheduler: Scheduler, requests: Iterable[Request]) -> Iterator[
         return
     with closing(RequestSource(requests)) as source:
         while True:
-            while scheduler.free_places and not source.ended:
+            while scheduler.free_slots and not source.ended:
                 drawn = source.get(wait=scheduler.idle)
                 if drawn is None:
                     break

@@ -50,11 +50,11 @@ class Sampler:
         self._generator = torch.Generator().manual_seed(seed)
 
     @property
-    def takes_likeliest(self) -> bool:
+    def is_greedy(self) -> bool:
         """Greedy, without penalties."""
         return not self.temperature and self._repetition == 1 and not self._presence
 
-    def penalise(self, logits: Tensor, prompt: Sequence[int], generated: Sequence[int]) -> Tensor:
+    def apply_penalties(self, logits: Tensor, prompt: Sequence[int], generated: Sequence[int]) -> Tensor:
         """logits: (vocabulary). prompt, generated: ids of the tokens in the text so far.
 
         The repetition penalty divides logits over 0 of all of them, and multiplies those under 0; the presence penalty
@@ -69,7 +69,7 @@ class Sampler:
         logits[made] -= self._presence
         return logits
 
-    def choose(self, logits: Tensor) -> int:
+    def sample(self, logits: Tensor) -> int:
         """logits: (vocabulary), of which the first of the likeliest is chosen, or one is drawn."""
         return self.draw(logits) if self.temperature else int(logits.argmax())
 
@@ -83,8 +83,8 @@ class Sampler:
         # the best is 0: any temperature leaves that finite
         scores = (logits - logits.max()) / self.temperature
         if self._top_k is not None:
-            scores = likeliest(scores, self._top_k)
-        probabilities = nucleus(torch.softmax(scores, dim=-1), self.top_p)
+            scores = top_k_filter(scores, self._top_k)
+        probabilities = top_p_filter(torch.softmax(scores, dim=-1), self.top_p)
         if self._min_p:
             probabilities = probabilities.masked_fill(probabilities < self._min_p * probabilities.max(), 0.0)
         return probabilities
@@ -93,13 +93,13 @@ class Sampler:
 GREEDY = Sampler()
 
 
-def likeliest(scores: Tensor, count: int) -> Tensor:
+def top_k_filter(scores: Tensor, count: int) -> Tensor:
     """(n): all but the highest `count` are -inf. Equals of the last of them stay too."""
     least = scores.topk(min(count, len(scores))).values[-1]
     return scores.masked_fill(scores < least, -math.inf)
 
 
-def nucleus(probabilities: Tensor, top_p: float) -> Tensor:
+def top_p_filter(probabilities: Tensor, top_p: float) -> Tensor:
     """Along the last dimension, the fewest likeliest that make up top_p together, scaled to 1; the rest are 0.
 
     Of equals the first goes first.

@@ -3,9 +3,9 @@ and the next takes its place.
 
 What is done with one sequence is written as a generator, a flow. It yields steps and gets their results:
 
-    Feed(pieces)   these tokens or values are read by the model; no result
+    Forward(pieces)   these tokens or values are read by the model; no result
     Read(...)      something is decoded from the last hidden state: the result
-    Say(text)      text goes out to the caller; no result
+    EmitText(text)      text goes out to the caller; no result
 
 and what it returns is the sequence's result. All flows that wait for the same kind of step are served together.
 """
@@ -19,19 +19,19 @@ from typing import Any, Generic, Protocol, TypeVar
 import torch
 from torch import Tensor
 
-from engine.contract import Cancelled, Done, EngineError, Event, Failed, Piece
+from engine.contract import Cancelled, Done, EngineError, Event, Failed, TextDelta
 from engine.devices import OutOfMemory, in_chunks, is_out_of_memory
 
 R = TypeVar("R")
 
 
 @dataclass(frozen=True)
-class Feed:
+class Forward:
     pieces: Sequence[Any]  # of the kinds that the decoder's `step` knows
 
 
 @dataclass(frozen=True)
-class Say:
+class EmitText:
     text: str
 
 
@@ -39,7 +39,7 @@ Flow = Generator[Any, Any, Any]
 
 
 class ContextFull(EngineError):
-    """Raised inside a flow at a Feed that the model's context has no room for."""
+    """Raised inside a flow at a Forward that the model's context has no room for."""
 
     def __init__(self) -> None:
         super().__init__("the text is too long for the model's context: make it shorter")
@@ -50,7 +50,7 @@ class Decoder(Protocol):
 
     def start(self, prefix: Any) -> Any: ...
 
-    def room(self, tail: Any) -> int:
+    def room(self, cache: Any) -> int:
         """Tokens that the context still takes."""
 
     def step(self, feeds: Sequence[tuple[Any, Any, Sequence[Any]]]) -> Tensor:
@@ -75,7 +75,7 @@ class _Waiting(Generic[R]):
 
     ticket: int
     request: R
-    silent: int = 0
+    already_emitted: int = 0
 
 
 @dataclass(eq=False)
@@ -83,10 +83,10 @@ class _Sequence(Generic[R]):
     origin: _Waiting[R]
     flow: Flow
     adapter: Any
-    tail: Any
+    cache: Any
     waiting: Any = None  # the step that the flow has yielded; None at its end
     hidden: Tensor | None = None  # (dim)
-    said: int = 0  # pieces
+    emitted: int = 0  # pieces
 
 
 class Scheduler(Generic[R]):
@@ -96,14 +96,14 @@ class Scheduler(Generic[R]):
     others go on. Out of memory, half of the sequences wait and are started again later.
     """
 
-    def __init__(self, decoder: Decoder, batch: int, job_of: Callable[[R], Job]) -> None:
-        """job_of: what is to be done for a request; asked again where a sequence has to be started again.
+    def __init__(self, decoder: Decoder, batch: int, make_job: Callable[[R], Job]) -> None:
+        """make_job: what is to be done for a request; asked again where a sequence has to be started again.
 
         ValueError for a batch below 1.
         """
         if batch < 1:
             raise ValueError(f"batch must be 1 or more, not {batch}")
-        self._decoder, self._batch, self._job_of = decoder, batch, job_of
+        self._decoder, self._batch, self._make_job = decoder, batch, make_job
         self._tickets = count()
         self._waiting: deque[_Waiting[R]] = deque()
         self._active: list[_Sequence[R]] = []
@@ -115,7 +115,7 @@ class Scheduler(Generic[R]):
         return not (self._waiting or self._active or self._events)
 
     @property
-    def free_places(self) -> int:
+    def free_slots(self) -> int:
         """How many more requests would be started by the next step."""
         return max(0, self._batch - len(self._active) - len(self._waiting))
 
@@ -158,7 +158,7 @@ class Scheduler(Generic[R]):
 
     def _started(self, waiting: _Waiting[R]) -> _Sequence[R] | None:
         """None where that fails."""
-        job = self._resumed(waiting.ticket, self._job_of, waiting.request)
+        job = self._resumed(waiting.ticket, self._make_job, waiting.request)
         if job is None:
             return None
         sequence = _Sequence(waiting, job.flow(), job.adapter, self._decoder.start(job.prefix))
@@ -168,7 +168,7 @@ class Scheduler(Generic[R]):
     def _decode(self) -> None:
         active = self._active
         try:
-            hidden = self._decoder.step([(s.tail, s.adapter, s.waiting.pieces) for s in active])
+            hidden = self._decoder.step([(s.cache, s.adapter, s.waiting.pieces) for s in active])
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
@@ -185,13 +185,13 @@ class Scheduler(Generic[R]):
         self._serve_reads()
 
     def _serve_reads(self) -> None:
-        """Until every flow has ended or waits for a Feed. Those that have ended go."""
+        """Until every flow has ended or waits for a Forward. Those that have ended go."""
 
         def read(some: Sequence[_Sequence[R]]) -> list[Any]:
             hidden = torch.stack([s.hidden for s in some if s.hidden is not None])
             return self._decoder.read([s.waiting for s in some], hidden)
 
-        while readers := [s for s in self._active if s.waiting and not isinstance(s.waiting, Feed)]:
+        while readers := [s for s in self._active if s.waiting and not isinstance(s.waiting, Forward)]:
             for kind in dict.fromkeys(type(s.waiting) for s in readers):
                 alike = [s for s in readers if type(s.waiting) is kind]
                 for sequence, result in zip(alike, in_chunks(alike, len(alike), read), strict=True):
@@ -199,16 +199,16 @@ class Scheduler(Generic[R]):
         self._active = [sequence for sequence in self._active if sequence.waiting]
 
     def _advance(self, sequence: _Sequence[R], result: Any) -> None:
-        """Runs the flow on to its next Feed or read, or to its end."""
+        """Runs the flow on to its next Forward or read, or to its end."""
         ticket, flow = sequence.origin.ticket, sequence.flow
         step = self._resumed(ticket, flow.send, result)
         while True:
-            if isinstance(step, Say):
-                sequence.said += 1
-                if sequence.said > sequence.origin.silent:
-                    self._events.append(Piece(ticket, step.text))
+            if isinstance(step, EmitText):
+                sequence.emitted += 1
+                if sequence.emitted > sequence.origin.already_emitted:
+                    self._events.append(TextDelta(ticket, step.text))
                 step = self._resumed(ticket, flow.send, None)
-            elif isinstance(step, Feed) and len(step.pieces) > self._decoder.room(sequence.tail):
+            elif isinstance(step, Forward) and len(step.pieces) > self._decoder.room(sequence.cache):
                 step = self._resumed(ticket, flow.throw, ContextFull())
             else:
                 break
@@ -230,4 +230,4 @@ class Scheduler(Generic[R]):
 
 def _again(sequence: _Sequence[R]) -> _Waiting[R]:
     origin = sequence.origin
-    return _Waiting(origin.ticket, origin.request, max(origin.silent, sequence.said))
+    return _Waiting(origin.ticket, origin.request, max(origin.already_emitted, sequence.emitted))

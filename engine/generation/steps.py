@@ -8,20 +8,20 @@ from engine.generation.sampling import GREEDY, Sampler
 
 @dataclass(frozen=True)
 class Coordinate:
-    """In a Feed: one coordinate, a fraction of the picture."""
+    """In a Forward: one coordinate, a fraction of the picture."""
 
     value: float
 
 
 @dataclass(frozen=True)
 class Size:
-    """In a Feed: width and height of an object, fractions of the picture."""
+    """In a Forward: width and height of an object, fractions of the picture."""
 
     width: float
     height: float
 
 
-Fed = int | Coordinate | Size  # int: a token
+ModelInput = int | Coordinate | Size  # int: a token
 
 
 @dataclass
@@ -36,7 +36,7 @@ class History:
     prompt: list[int] = field(default_factory=list)
     generated: list[int] = field(default_factory=list)
 
-    def add_prompt(self, pieces: Sequence[Fed]) -> None:
+    def add_prompt(self, pieces: Sequence[ModelInput]) -> None:
         if not self.generated:
             self.prompt_tokens += len(pieces)
         self.prompt += [piece for piece in pieces if isinstance(piece, int)]
@@ -44,11 +44,12 @@ class History:
 
 @dataclass(frozen=True)
 class ReadToken:
-    """The next token: never one of `suppressed`; one of `among`, if that is given, and of equals the first there."""
+    """The next token: never one of `suppressed`; one of `allowed_token_ids`, if that is given, and of equals the
+    first there."""
 
     sampler: Sampler = GREEDY
     suppressed: tuple[int, ...] = ()
-    among: tuple[int, ...] = ()
+    allowed_token_ids: tuple[int, ...] = ()
     history: History | None = None  # which penalties look back on
 
 

@@ -9,16 +9,16 @@ from typing import Any
 
 from engine.contract import Answer, Cancelled, Finish, Generation
 from engine.generation.constraints import Constraint
-from engine.generation.detokenizer import StoppedStream, WordStream
+from engine.generation.detokenizer import IncrementalDetokenizer, StopStringDetokenizer
 from engine.generation.sampling import Sampler
-from engine.generation.scheduler import ContextFull, Feed, Say
-from engine.generation.steps import Fed, History, ReadToken
+from engine.generation.scheduler import ContextFull, EmitText, Forward
+from engine.generation.steps import History, ModelInput, ReadToken
 
 TextFlow = Generator[Any, Any, Answer]
 
 
 @dataclass(frozen=True)
-class Decoding:
+class DecodingParams:
     """How one text is decoded.
 
     sampler: of this text alone, for it keeps the state of its draws. stop_ids: each ends the text. suppressed: ids that
@@ -32,7 +32,7 @@ class Decoding:
     stop: tuple[str, ...] = ()
 
 
-def decoding(
+def decoding_params(
     generation: Generation,
     *,
     temperature: float,
@@ -40,7 +40,7 @@ def decoding(
     max_tokens: int,
     stop_ids: tuple[int, ...],
     suppressed: tuple[int, ...] = (),
-) -> Decoding:
+) -> DecodingParams:
     """temperature, top_p, max_tokens: the model's own defaults. ValueError for what is out of range."""
     most = max_tokens if generation.max_tokens is None else generation.max_tokens
     if most < 0:
@@ -56,66 +56,72 @@ def decoding(
         repetition_penalty=generation.repetition_penalty,
         presence_penalty=generation.presence_penalty,
     )
-    return Decoding(sampler, most, stop_ids, suppressed, generation.stop)
+    return DecodingParams(sampler, most, stop_ids, suppressed, generation.stop)
 
 
 def free_text(
-    prompt: Sequence[Fed], decoding: Decoding, decode: Callable[[Sequence[int]], str], history: History
+    prompt: Sequence[ModelInput],
+    decoding_params: DecodingParams,
+    decode: Callable[[Sequence[int]], str],
+    history: History,
 ) -> TextFlow:
     """Until a stop id or a stop string, and at most max_tokens. It is said as it grows, in pieces of whole words.
 
-    decode: ids to text, as for `WordStream`. history: of what the sequence has read before; it goes on here.
+    decode: ids to text, as for `IncrementalDetokenizer`. history: of what the sequence has read before; it goes on
+    here.
     """
-    stream, text, count = StoppedStream(WordStream(decode), decoding.stop), "", 0
+    stream, text, count = StopStringDetokenizer(IncrementalDetokenizer(decode), decoding_params.stop), "", 0
     finish: Finish = "length"
     history.add_prompt(prompt)
     try:
-        yield Feed(prompt)
-        token = yield ReadToken(decoding.sampler, history=history)
-        while token not in decoding.stop_ids and count < decoding.max_tokens:
+        yield Forward(prompt)
+        token = yield ReadToken(decoding_params.sampler, history=history)
+        while token not in decoding_params.stop_ids and count < decoding_params.max_tokens:
             count += 1
             history.generated.append(token)
             if piece := stream.push(token):
                 text += piece
-                yield Say(piece)
-            if stream.stopped or count == decoding.max_tokens:
+                yield EmitText(piece)
+            if stream.stopped or count == decoding_params.max_tokens:
                 break
             try:
-                yield Feed([token])
+                yield Forward([token])
             except ContextFull:
                 break
-            token = yield ReadToken(decoding.sampler, decoding.suppressed, history=history)
+            token = yield ReadToken(decoding_params.sampler, decoding_params.suppressed, history=history)
         else:
-            finish = "stop" if token in decoding.stop_ids else "length"
+            finish = "stop" if token in decoding_params.stop_ids else "length"
         if piece := stream.flush():
             text += piece
-            yield Say(piece)
+            yield EmitText(piece)
         if stream.stopped:
             finish = "stop"
     except Cancelled:
         finish = "cancelled"
         text += stream.flush()
-    return answered(text, finish, history)
+    return make_answer(text, finish, history)
 
 
-def constrained_text(prompt: Sequence[Fed], decoding: Decoding, constraint: Constraint, history: History) -> TextFlow:
+def constrained_text(
+    prompt: Sequence[ModelInput], decoding_params: DecodingParams, constraint: Constraint, history: History
+) -> TextFlow:
     """Until the answer is settled; it is said as a whole. Stop strings have no say in it."""
     tokens: list[int] = []
     history.add_prompt(prompt)
     try:
-        while among := constraint.following(tokens, decoding.max_tokens - len(tokens)):
-            yield Feed(tokens[-1:] or prompt)
-            token = yield ReadToken(decoding.sampler, among=among, history=history)
+        while allowed_token_ids := constraint.allowed_tokens(tokens, decoding_params.max_tokens - len(tokens)):
+            yield Forward(tokens[-1:] or prompt)
+            token = yield ReadToken(decoding_params.sampler, allowed_token_ids=allowed_token_ids, history=history)
             tokens.append(token)
-            if token not in decoding.stop_ids:
+            if token not in decoding_params.stop_ids:
                 history.generated.append(token)
         text = constraint.answer(tokens)
-        yield Say(text)
+        yield EmitText(text)
     except Cancelled:
-        return answered("", "cancelled", history)
-    could_go_on = constraint.following(tokens, 2)
-    return answered(text, "length" if could_go_on else "stop", history)
+        return make_answer("", "cancelled", history)
+    could_go_on = constraint.allowed_tokens(tokens, 2)
+    return make_answer(text, "length" if could_go_on else "stop", history)
 
 
-def answered(text: str, finish: Finish, history: History) -> Answer:
+def make_answer(text: str, finish: Finish, history: History) -> Answer:
     return Answer(text, tokens=tuple(history.generated), prompt_tokens=history.prompt_tokens, finish=finish)

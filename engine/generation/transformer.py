@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from engine.generation.blocks import AttentionBlock, Block, StatefulBlock
-from engine.generation.step_graphs import Rotary, StepGraphs
-from engine.layers.attention import CachedAttention, Reading
+from engine.generation.cuda_graphs import CudaGraphs, Rotary
+from engine.layers.attention import CachedAttention, QuerySpan
 from engine.layers.kv_cache import KeyValueCache, LayerCache, PrefixCache, SequenceCache
-from engine.layers.lora import Adapter, RowAdapters
+from engine.layers.lora import LoraAdapter, RowAdapters
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,14 +31,14 @@ class Deepstack:
 
 
 @dataclass(frozen=True, eq=False)
-class Run(Reading):
+class SequenceRun(QuerySpan):
     """The next rows of one sequence.
 
     positions: (rows), or (rows, axes), where they are not counted on from the sequence's `next_position`, which is then
     one more than the largest.
     """
 
-    adapter: Adapter | None = None
+    adapter: LoraAdapter | None = None
     positions: Tensor | None = None
     deepstack: Deepstack | None = None
 
@@ -54,7 +54,7 @@ class Transformer:
         self.dtype, self.device = dtype, device
         self.position_axes = position_axes
         self._before, self._after = _before_attention, _after_attention
-        self._graphs: StepGraphs | None = None
+        self._graphs: CudaGraphs | None = None
         self._few_rows = min((block.few_rows for block in blocks if block.few_rows), default=None)
 
     def new_cache(self, prefix: PrefixCache | None = None) -> SequenceCache:
@@ -67,7 +67,7 @@ class Transformer:
         assert isinstance(block, StatefulBlock)
         return block.new_cache(self.dtype, self.device)
 
-    def extend(self, embeddings: Tensor, runs: Sequence[Run]) -> Tensor:
+    def extend(self, embeddings: Tensor, runs: Sequence[SequenceRun]) -> Tensor:
         """Read rows of several sequences into their caches.
 
         Args:
@@ -83,7 +83,7 @@ class Transformer:
         _advance(runs)
         return hidden[0] if len(hidden) == 1 else torch.cat(hidden)
 
-    def prefill(self, embeddings: Tensor, runs: Sequence[Run]) -> None:
+    def prefill(self, embeddings: Tensor, runs: Sequence[SequenceRun]) -> None:
         """As `extend`, for starts of texts, whose hidden states nobody asks for; their caches get no room for more."""
         for run in runs:
             run.cache.reserve(run.count, exact=True)
@@ -100,11 +100,11 @@ class Transformer:
         self._after = torch.compile(_after_attention, dynamic=True)
         blocks = [block for block in self.blocks if isinstance(block, AttentionBlock)]
         if self.device.startswith("cuda") and len(blocks) == len(self.blocks):
-            self._graphs = StepGraphs(blocks, self.rotary, self._before, self._after_of)
+            self._graphs = CudaGraphs(blocks, self.rotary, self._before, self._after_of)
 
-    def _of_one_kernel(self, runs: Sequence[Run]) -> list[list[Run]]:
+    def _of_one_kernel(self, runs: Sequence[SequenceRun]) -> list[list[SequenceRun]]:
         """Runs that go through the layers together: the kernel that a run's rows take must not depend on others."""
-        parts: list[list[Run]] = [[]]
+        parts: list[list[SequenceRun]] = [[]]
         rows = 0
         for run in runs:
             if parts[-1] and self._few_rows and rows + run.count >= self._few_rows:
@@ -114,7 +114,7 @@ class Transformer:
             rows += run.count
         return parts
 
-    def _step(self, x: Tensor, runs: Sequence[Run], hidden: bool) -> Tensor:
+    def _step(self, x: Tensor, runs: Sequence[SequenceRun], hidden: bool) -> Tensor:
         """The hidden states; without `hidden` it ends when the last layer's cache is written."""
         if first := runs[0].rows.start:
             runs = [replace(run, rows=slice(run.rows.start - first, run.rows.stop - first)) for run in runs]
@@ -124,7 +124,7 @@ class Transformer:
             return self._graphs(x, positions, attention)
         return self._forward(x, positions, runs, attention, hidden=hidden)
 
-    def _positions(self, runs: Sequence[Run]) -> Tensor:
+    def _positions(self, runs: Sequence[SequenceRun]) -> Tensor:
         """(rows), or (rows, axes)."""
         each = []
         for run in runs:
@@ -136,7 +136,7 @@ class Transformer:
         return torch.cat(each).to(self.device)
 
     def _forward(
-        self, x: Tensor, positions: Tensor, runs: Sequence[Run], attention: CachedAttention, *, hidden: bool
+        self, x: Tensor, positions: Tensor, runs: Sequence[SequenceRun], attention: CachedAttention, *, hidden: bool
     ) -> Tensor:
         cos, sin = self.rotary(positions)
         adapters = [(run.rows, run.adapter) for run in runs if run.adapter]
@@ -146,11 +146,11 @@ class Transformer:
             if isinstance(block, AttentionBlock):
                 before = _before_attention if adapt else self._before
                 after = _after_attention if adapt else self._after_of(block)
-                kept, q, k, v = before(block, x, positions, cos, sin, adapt=adapt)
+                saved, q, k, v = before(block, x, positions, cos, sin, adapt=adapt)
                 if layer == len(self.blocks) - 1 and not hidden:
                     attention.write(layer, k, v)
                     break
-                x = after(block, x, kept, attention(layer, q, k, v), adapt)
+                x = after(block, x, saved, attention(layer, q, k, v), adapt)
             else:
                 assert isinstance(block, StatefulBlock)
                 x = block.advance(x, [(run.cache.layers[layer], run.rows) for run in runs], adapt)
@@ -173,10 +173,10 @@ def _after_attention(block: AttentionBlock, *given: Any) -> Tensor:
     return block.after_attention(*given)
 
 
-def _span(runs: Sequence[Run]) -> slice:
+def _span(runs: Sequence[SequenceRun]) -> slice:
     return slice(runs[0].rows.start, runs[-1].rows.stop)
 
 
-def _advance(runs: Sequence[Run]) -> None:
+def _advance(runs: Sequence[SequenceRun]) -> None:
     for run in runs:
         run.cache.advance(run.count, None if run.positions is None else int(run.positions.max()) + 1)

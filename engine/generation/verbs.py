@@ -21,21 +21,21 @@ from engine.contract import (
     EngineError,
     Event,
     Failed,
-    Found,
     GazeRequest,
     Generation,
     Message,
     Number,
-    Piece,
+    ObjectList,
     Point,
     PointRequest,
     QueryRequest,
     Request,
     Scheduler,
+    TextDelta,
     UnsupportedPrompt,
-    warn_of_limit,
+    warn_object_limit,
 )
-from engine.generation.gaze import agreed, eyes_in_face
+from engine.generation.gaze import mean_gaze, sample_eye_points
 from engine.generation.requests import run_requests
 
 
@@ -47,7 +47,7 @@ class VisionModel(Protocol):
 
     name: str
     revision: str
-    pictures_at_once: int
+    image_batch_size: int
     setup: tuple[str, ...]
 
     @property
@@ -71,7 +71,7 @@ class VisionModel(Protocol):
         if skill not in self.abilities.prompts:
             raise EngineError(f"{self.name} can't {skill}")
         prompt = request.length if isinstance(request, CaptionRequest) else getattr(request, "prompt", "")
-        if not self.abilities.serves(skill, prompt):
+        if not self.abilities.supports(skill, prompt):
             raise UnsupportedPrompt(f"{self.name} can't {skill} {prompt!r}; it knows {_some(self.abilities, skill)}")
 
     def run(self, requests: Iterable[Request], batch: int | None = None) -> Iterator[Event]:
@@ -86,9 +86,9 @@ class VisionModel(Protocol):
 
     def stream_caption(
         self, encoded: Sequence[EncodedImage], length: str = "normal", generation: Generation = Generation()
-    ) -> Iterator[Piece]:
+    ) -> Iterator[TextDelta]:
         """Describe each image; the text comes as it grows, in pieces of whole words."""
-        return self._pieces([CaptionRequest(image, length, generation) for image in encoded])
+        return self._text_deltas([CaptionRequest(image, length, generation) for image in encoded])
 
     def query(
         self,
@@ -115,10 +115,10 @@ class VisionModel(Protocol):
         *,
         generation: Generation = Generation(),
         allowed: Choices | Number | None = None,
-    ) -> Iterator[Piece]:
+    ) -> Iterator[TextDelta]:
         """Answer as `query` does; the text comes as it grows. The reasoning is not streamed."""
         places = tuple(references)
-        return self._pieces(
+        return self._text_deltas(
             [QueryRequest(image, question, reasoning, places, generation, allowed=allowed) for image in encoded]
         )
 
@@ -128,9 +128,9 @@ class VisionModel(Protocol):
         reply: Answer = answer
         return reply
 
-    def stream_chat(self, messages: Sequence[Message], generation: Generation = Generation()) -> Iterator[Piece]:
+    def stream_chat(self, messages: Sequence[Message], generation: Generation = Generation()) -> Iterator[TextDelta]:
         """Give what `chat` gives, as it grows."""
-        return self._pieces([ChatRequest(tuple(messages), generation)])
+        return self._text_deltas([ChatRequest(tuple(messages), generation)])
 
     def detect(
         self,
@@ -196,10 +196,10 @@ class VisionModel(Protocol):
         """
         gazes = []
         for image, mirror, face in zip(encoded, mirrored, faces, strict=True):
-            plain, flipped = eyes_in_face(face, seed)
+            plain, flipped = sample_eye_points(face, seed)
             requests = [GazeRequest(image, eye) for eye in plain] + [GazeRequest(mirror, eye) for eye in flipped]
             found: list[Point | None] = self._results(requests)
-            gazes.append(agreed(found[: len(plain)], found[len(plain) :]))
+            gazes.append(mean_gaze(found[: len(plain)], found[len(plain) :]))
         return gazes
 
     def _results(self, requests: Sequence[Request]) -> list[Any]:
@@ -212,19 +212,19 @@ class VisionModel(Protocol):
                 results[event.index] = event.result
         return [results[index] for index in range(len(requests))]
 
-    def _pieces(self, requests: Sequence[Request]) -> Iterator[Piece]:
+    def _text_deltas(self, requests: Sequence[Request]) -> Iterator[TextDelta]:
         for event in self.run(requests):
             if isinstance(event, Failed):
                 raise event.error
-            if isinstance(event, Piece):
+            if isinstance(event, TextDelta):
                 yield event
 
     def _lists(self, requests: Sequence[Request], max_objects: int | None) -> list[Any]:
-        found: list[Found] = self._results(requests)
+        found: list[ObjectList] = self._results(requests)
         if not all(one.complete for one in found):
             if max_objects == UNLIMITED:
                 raise EngineError(f"{self.name} found no end of objects in a picture: its answer can't be trusted")
-            warn_of_limit(max(len(one.items) for one in found if not one.complete))
+            warn_object_limit(max(len(one.items) for one in found if not one.complete))
         return [one.items for one in found]
 
 

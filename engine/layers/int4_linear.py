@@ -11,16 +11,16 @@ import torch
 from torch import Tensor
 
 from engine.layers.activations import gelu_
-from engine.layers.int8_linear import has_int8_products, in_bytes, in_bytes_compiled
+from engine.layers.int8_linear import has_int8_gemm, quantize_rows, quantize_rows_compiled
 from engine.quantization.formats import Int4
 
-MANY = 64  # rows from which widening the weights first is faster
+LARGE_BATCH_ROWS = 64  # rows from which widening the weights first is faster
 _FRACTION = 64  # of a unit of 8 bits, in which scales are told in 16
 _AT_ONCE = 1 << 22  # weights that are widened before they are used
 
 
 @cache
-def packed_block() -> int | None:
+def packed_block_rows() -> int | None:
     """Rows of W that lie together in torch's packed layout; None where it has no such kernel, or another layout."""
     drawn = torch.randint(16, (64, 64), generator=torch.Generator().manual_seed(0), dtype=torch.int32)
     try:
@@ -33,21 +33,21 @@ def packed_block() -> int | None:
     )
 
 
-def has_int4_products(weight: Int4) -> bool:
+def has_int4_gemm(weight: Int4) -> bool:
     """Whether this CPU has them for a matrix of this shape."""
-    block = packed_block()
+    block = packed_block_rows()
     return block is not None and weight.shape[0] % block == 0
 
 
 class Int4Linear:
-    """bias: (out) or None. Only for what `has_int4_products`."""
+    """bias: (out) or None. Only for what `has_int4_gemm`."""
 
     def __init__(self, weight: Int4, bias: Tensor | None, dtype: torch.dtype, compiled: bool = False) -> None:
-        block = packed_block()
+        block = packed_block_rows()
         assert block is not None
         self.bias, self.group_size = bias, weight.group_size
-        self.in_bytes = in_bytes_compiled if compiled else in_bytes
-        self.whole = not weight.exact and has_int8_products()
+        self.quantize_rows = quantize_rows_compiled if compiled else quantize_rows
+        self.int8_gemm = not weight.exact and has_int8_gemm()
         rows, columns = weight.shape
         self.blocks = _packed(weight.values(), block)
         self.packed = self.blocks.view(rows, columns // 2)
@@ -55,7 +55,7 @@ class Int4Linear:
         # torch's kernel computes (nibble - 8) * scale + middle
         self.affine = torch.stack([scale, (8 - zero) * scale], -1).transpose(0, 1).to(dtype).contiguous()
         self.unit = torch.ones(rows)
-        if self.whole:
+        if self.int8_gemm:
             greatest = torch.maximum(zero.abs(), (15 - zero).abs()) * scale
             self.unit = greatest.amax(1) / 127
             scale = (scale / self.unit[:, None] * _FRACTION).round()
@@ -66,7 +66,7 @@ class Int4Linear:
 
     def __call__(self, x: Tensor, gelu: bool = False) -> Tensor:
         """x: (rows, in) -> (rows, out), through the tanh approximation of GELU if asked."""
-        if x.shape[0] >= MANY:
+        if x.shape[0] >= LARGE_BATCH_ROWS:
             return self._many(x, gelu)
         y = torch.ops.aten._weight_int4pack_mm_for_cpu(x.contiguous(), self.packed, self.group_size, self.affine)
         if self.bias is not None:
@@ -75,7 +75,7 @@ class Int4Linear:
 
     def _many(self, x: Tensor, gelu: bool) -> Tensor:
         y = x.new_empty(x.shape[0], len(self.unit))
-        x, unit = self.in_bytes(x, signed=True) if self.whole else (x, None)
+        x, unit = self.quantize_rows(x, signed=True) if self.int8_gemm else (x, None)
         blocks, columns, half = self.blocks.shape
         step = max(1, _AT_ONCE // (2 * half * columns))
         for first in range(0, blocks, step):
@@ -95,7 +95,7 @@ class Int4Linear:
         nibbles = torch.stack([blocks & 15, blocks >> 4], 1)
         wide = nibbles.to(scale.dtype).view(count, 2, -1, self.group_size, half)
         torch.addcmul(offset, wide, scale, out=wide)
-        if self.whole:
+        if self.int8_gemm:
             wide >>= _FRACTION.bit_length() - 1
         weight = torch.empty(columns, 2 * count, half, dtype=dtype)
         weight.transpose(0, 1).copy_(wide.view(2 * count, columns, half))

@@ -10,42 +10,42 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from engine.layers.activations import AT_ONCE, gelu_
+from engine.layers.activations import CHUNK_ELEMENTS, gelu_
 from engine.quantization.formats import Int8
 
 _MIDDLE = 128  # oneDNN's fast products take x in bytes without a sign
 _LARGEST = 126  # of a row's numbers, so that 127 holds them when their unit has been rounded
-MANY = 64  # rows from which compiled code is faster
+LARGE_BATCH_ROWS = 64  # rows from which compiled code is faster
 
 
 @cache
-def has_int8_products() -> bool:
+def has_int8_gemm() -> bool:
     """Whether this CPU multiplies bytes faster than floats, and without overflowing on the way."""
     return torch.backends.mkldnn.is_available() and torch.cpu._is_vnni_supported()
 
 
-def in_bytes(x: Tensor, signed: bool) -> tuple[Tensor, Tensor]:
+def quantize_rows(x: Tensor, signed: bool) -> tuple[Tensor, Tensor]:
     """x, rounded to bytes, (rows, columns), and what a unit of each row's is, (rows, 1) of x's type.
 
     signed: int8; else uint8, in which 128 stands for 0.
     """
     dtype = torch.int8 if signed else torch.uint8
-    if x.numel() <= AT_ONCE:  # the loop would take three times as long for a single row
+    if x.numel() <= CHUNK_ELEMENTS:  # the loop would take three times as long for a single row
         unit = _units(x)
         return _in_units(x, unit, signed).to(dtype), unit
     numbers = torch.empty_like(x, dtype=dtype)
     units = x.new_empty(x.shape[0], 1)
-    step = max(1, AT_ONCE // x.shape[1])
+    step = max(1, CHUNK_ELEMENTS // x.shape[1])
     for rows, unit, made in zip(x.split(step), units.split(step), numbers.split(step), strict=True):
         _units(rows, out=unit)
         made.copy_(_in_units(rows, unit, signed))
     return numbers, units
 
 
-def in_bytes_compiled(x: Tensor, signed: bool) -> tuple[Tensor, Tensor]:
+def quantize_rows_compiled(x: Tensor, signed: bool) -> tuple[Tensor, Tensor]:
     """The same, to the last bit, in a third of the time where rows are many: a call takes longer than few rows do."""
-    if x.shape[0] < MANY:
-        return in_bytes(x, signed)
+    if x.shape[0] < LARGE_BATCH_ROWS:
+        return quantize_rows(x, signed)
     units, numbers = _compiled()
     unit = units(x)
     return numbers(x, unit, signed), unit
@@ -71,18 +71,18 @@ def _in_units(x: Tensor, unit: Tensor, signed: bool) -> Tensor:
 
 
 class Int8Linear:
-    """bias: (out) or None. Only where `has_int8_products`."""
+    """bias: (out) or None. Only where `has_int8_gemm`."""
 
     def __init__(self, weight: Int8, bias: Tensor | None, compiled: bool = False) -> None:
         self.bias = bias
-        self.in_bytes = in_bytes_compiled if compiled else in_bytes
+        self.quantize_rows = quantize_rows_compiled if compiled else quantize_rows
         self.weight = torch.ops.onednn.qlinear_prepack(weight.values, None)
         self.scale = weight.scale.float()
         self.zeros = torch.zeros(len(self.scale), dtype=torch.int32)
 
     def __call__(self, x: Tensor, gelu: bool = False) -> Tensor:
         """x: (rows, in) bfloat16 or float32 -> (rows, out), through the tanh approximation of GELU if asked."""
-        numbers, unit = self.in_bytes(x, signed=False)
+        numbers, unit = self.quantize_rows(x, signed=False)
         y = torch.ops.onednn.qlinear_pointwise(
             numbers, 1.0, _MIDDLE, self.weight, self.scale, self.zeros, None, 1.0, 0, x.dtype, "none", [], ""
         )

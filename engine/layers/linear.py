@@ -17,7 +17,7 @@ from torch import Tensor
 
 LEAST_ROWS = 4
 
-Product = Callable[..., Tensor]  # (x, gelu=False), as `Linear`
+LinearLayer = Callable[..., Tensor]  # (x, gelu=False), as `Linear`
 
 
 class Linear:
@@ -28,7 +28,7 @@ class Linear:
         self.packed = packed and _packs(weight.dtype) and weight.device.type == "cpu"
         self.weight = torch.ops.mkldnn._reorder_linear_weight(weight) if self.packed else weight
         if self.packed:
-            trimmed(self)
+            trim_freed_memory(self)
 
     def __call__(self, x: Tensor, gelu: bool = False) -> Tensor:
         """x: (rows, in) -> (rows, out), through the tanh approximation of GELU if asked."""
@@ -55,7 +55,7 @@ def _packs(dtype: torch.dtype) -> bool:
     return dtype == torch.float32
 
 
-def trimmed(linear: Product) -> Product:
+def trim_freed_memory(linear: LinearLayer) -> LinearLayer:
     """The same, once the memory that its plain weights took has been given back."""
     _malloc_trim()(0)
     return linear

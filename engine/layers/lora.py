@@ -10,11 +10,11 @@ from torch import Tensor
 
 from engine.checkpoints.reader import open_checkpoint
 from engine.contract import ModelUnavailable
-from engine.error_text import shown, summary
+from engine.error_text import quoted_name, summarize_faults
 
 
 @dataclass(frozen=True, eq=False)
-class Adapter:
+class LoraAdapter:
     """pairs: name of a linear -> A (rank, inputs), B (outputs, rank)."""
 
     pairs: Mapping[str, tuple[Tensor, Tensor]]
@@ -27,7 +27,7 @@ class RowAdapters:
     block: what the names of its linears begin with.
     """
 
-    adapters: Sequence[tuple[slice, Adapter]]
+    adapters: Sequence[tuple[slice, LoraAdapter]]
     block: str
 
     def __call__(self, y: Tensor, x: Tensor, linear: str) -> None:
@@ -63,11 +63,11 @@ def _saved_by_torch(path: Path) -> dict[str, Tensor]:
         raise ModelUnavailable(f"{path}: is not a dict of tensors")
     for name, tensor in stored.items():
         if not isinstance(name, str) or not isinstance(tensor, Tensor) or tensor.layout != torch.strided:
-            raise ModelUnavailable(f"{path}: {shown(str(name))} is not a plain tensor under a name")
+            raise ModelUnavailable(f"{path}: {quoted_name(str(name))} is not a plain tensor under a name")
     return stored
 
 
-def adapter_of(
+def make_adapter(
     path: Path,
     tensors: Mapping[str, Tensor],
     linears: Mapping[str, tuple[int, ...]],
@@ -75,7 +75,7 @@ def adapter_of(
     dtype: torch.dtype,
     device: torch.device | str = "cpu",
     ignored: Collection[str] = (),
-) -> Adapter:
+) -> LoraAdapter:
     """Pair the tensors of a file, in memory of their own.
 
     Args:
@@ -92,7 +92,7 @@ def adapter_of(
     def own(name: str) -> Tensor:
         return tensors[name].to(device, dtype, copy=True)
 
-    return Adapter({name: (own(f"{name}.A"), own(f"{name}.B")) for name in linears})
+    return LoraAdapter({name: (own(f"{name}.A"), own(f"{name}.B")) for name in linears})
 
 
 def _check(
@@ -101,7 +101,7 @@ def _check(
     wanted = [f"{name}.{part}" for name in linears for part in "AB"]
     known = {*wanted, *ignored}
     missing = [name for name in wanted if name not in tensors]
-    unknown = [shown(name) for name in tensors if name not in known]
+    unknown = [quoted_name(name) for name in tensors if name not in known]
     misshapen = []
     for name, (outputs, inputs) in linears.items():
         if f"{name}.A" in tensors and f"{name}.B" in tensors:
@@ -113,4 +113,4 @@ def _check(
     whole = [name for name in wanted if name in tensors and not tensors[name].is_floating_point()]
     faults = {"missing": missing, "unknown": unknown, "of another shape": misshapen, "not of floats": whole}
     if any(faults.values()):
-        raise ModelUnavailable(f"{path}: does not fit the model; {summary(faults)}")
+        raise ModelUnavailable(f"{path}: does not fit the model; {summarize_faults(faults)}")

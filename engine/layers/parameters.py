@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from engine.layers.kernel_choice import linear_for
-from engine.layers.linear import Product
+from engine.layers.linear import LinearLayer
+from engine.layers.linear_dispatch import make_linear
 from engine.layers.norms import Norm
 from engine.quantization.formats import Matrix
 from engine.quantization.tensor_source import TensorSource
@@ -36,10 +36,10 @@ class ParameterReader:
         """Return a matrix in few bits if the weights have it so."""
         return self.weights.matrix(f"{self.part}.{name}", self.dtype, self.device)
 
-    def linear(self, name: str) -> Product:
+    def linear(self, name: str) -> LinearLayer:
         """Return the linear layer of `name`.weight and, if it is there, `name`.bias."""
         bias = self(f"{name}.bias") if self.has(f"{name}.bias") else None
-        return linear_for(self.matrix(f"{name}.weight"), bias, self.dtype, packed=self.packed, compiled=self.compiled)
+        return make_linear(self.matrix(f"{name}.weight"), bias, self.dtype, packed=self.packed, compiled=self.compiled)
 
     def norm(self, name: str) -> Norm:
         return self(f"{name}.weight"), self(f"{name}.bias")

@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from engine.layers.attention import attend_all
-from engine.layers.linear import Product
+from engine.layers.attention import full_attention
+from engine.layers.linear import LinearLayer
 from engine.layers.norms import Norm, layer_norm
 
 
@@ -18,11 +18,11 @@ class VitBlock:
     """qkv: to queries, keys and values, one behind the other. activation: GELU by its tanh approximation, or exact."""
 
     norm1: Norm
-    qkv: Product
-    proj: Product
+    qkv: LinearLayer
+    proj: LinearLayer
     norm2: Norm
-    fc1: Product
-    fc2: Product
+    fc1: LinearLayer
+    fc2: LinearLayer
     activation: Literal["gelu_tanh", "gelu"] = "gelu_tanh"
     eps: float = 1e-5
 
@@ -30,16 +30,16 @@ class VitBlock:
         """x: (rows, dim). Queries, keys and values, (rows, 3 * dim)."""
         return self.qkv(layer_norm(x, self.norm1, self.eps))
 
-    def after_attention(self, x: Tensor, mixed: Tensor) -> Tensor:
+    def after_attention(self, x: Tensor, attn_output: Tensor) -> Tensor:
         """x with what the block adds; mixed: attention's result, (rows, dim)."""
-        x = x + self.proj(mixed)
+        x = x + self.proj(attn_output)
         h = layer_norm(x, self.norm2, self.eps)
         inner = self.fc1(h, gelu=True) if self.activation == "gelu_tanh" else F.gelu(self.fc1(h))
         return x + self.fc2(inner)
 
 
 class Vit:
-    """Blocks whose patches all see each other, within each picture."""
+    """MetadataBlocks whose patches all see each other, within each picture."""
 
     def __init__(self, blocks: Sequence[VitBlock], heads: int) -> None:
         self.blocks, self.heads = blocks, heads
@@ -55,5 +55,5 @@ class Vit:
         for block in self.blocks:
             qkv = self._before(block, x)
             q, k, v = qkv.view(n, -1, 3, self.heads, x.shape[1] // self.heads).permute(2, 0, 3, 1, 4).contiguous()
-            x = self._after(block, x, attend_all(q, k, v))
+            x = self._after(block, x, full_attention(q, k, v))
         return x

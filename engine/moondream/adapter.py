@@ -9,8 +9,8 @@ from torch import Tensor
 
 from engine.catalog.hub import cache_folder
 from engine.contract import ModelUnavailable
-from engine.error_text import shown
-from engine.layers.lora import Adapter, adapter_of, read_tensors
+from engine.error_text import quoted_name
+from engine.layers.lora import LoraAdapter, make_adapter, read_tensors
 from engine.moondream.config import Config
 from engine.moondream.weights import shapes
 
@@ -33,14 +33,16 @@ def find_adapter(name_or_path: str) -> Path:
         return Path(name_or_path)
     name, _, step = name_or_path.partition("/")
     if not all(re.fullmatch(r"[\w-][\w.-]*", part) for part in (name, step or "final")):
-        raise ModelUnavailable(f"no adapter {shown(name_or_path)}: no such file, and not the id of a variant")
+        raise ModelUnavailable(f"no adapter {quoted_name(name_or_path)}: no such file, and not the id of a variant")
     file = cache_folder() / "md_variants" / name / f"{step or 'final'}.pt"
     if not os.path.isfile(file):
-        raise ModelUnavailable(f"no adapter {shown(name_or_path)}: neither a file of that name nor {file} is there")
+        raise ModelUnavailable(
+            f"no adapter {quoted_name(name_or_path)}: neither a file of that name nor {file} is there"
+        )
     return file
 
 
-def read_adapter(path: Path, config: Config, dtype: torch.dtype, device: torch.device | str = "cpu") -> Adapter:
+def read_adapter(path: Path, config: Config, dtype: torch.dtype, device: torch.device | str = "cpu") -> LoraAdapter:
     """The adapter in a .safetensors file, or in a dict of tensors that torch saved.
 
     ModelUnavailable if it does not fit the model, or if reading it would run code.
@@ -50,9 +52,9 @@ def read_adapter(path: Path, config: Config, dtype: torch.dtype, device: torch.d
         for old, new in _RENAMED:
             name = name.replace(old, new)
         if name in tensors:
-            raise ModelUnavailable(f"{path}: has {shown(name)} twice")
+            raise ModelUnavailable(f"{path}: has {quoted_name(name)} twice")
         tensors[name] = tensor
-    return adapter_of(path, tensors, _linears(config), dtype=dtype, device=device, ignored=_of_experts(config))
+    return make_adapter(path, tensors, _linears(config), dtype=dtype, device=device, ignored=_of_experts(config))
 
 
 def _linears(config: Config) -> dict[str, tuple[int, ...]]:

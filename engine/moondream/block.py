@@ -8,8 +8,8 @@ from torch import Tensor
 
 from engine.generation.blocks import AttentionBlock
 from engine.layers.activations import by_row
-from engine.layers.kernel_choice import few_rows
-from engine.layers.linear import Linear, Product
+from engine.layers.linear import Linear, LinearLayer
+from engine.layers.linear_dispatch import few_rows
 from engine.layers.lora import RowAdapters
 from engine.layers.norms import Norm, layer_norm
 from engine.layers.parameters import ParameterReader
@@ -28,8 +28,8 @@ class Tau:
 
 @dataclass(frozen=True)
 class Mlp:
-    fc1: Product
-    fc2: Product
+    fc1: LinearLayer
+    fc2: LinearLayer
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,8 @@ class Block(AttentionBlock):
 
     name: str
     norm: Norm
-    qkv: Product
-    proj: Product
+    qkv: LinearLayer
+    proj: LinearLayer
     mlp: Mlp | Experts
     tau: Tau | None
     heads: int
@@ -71,12 +71,13 @@ class Block(AttentionBlock):
         q, k = rotate(qk, cos, sin).transpose(0, 1).tensor_split([self.heads])
         return h, q, k, v.transpose(0, 1)
 
-    def after_attention(self, x: Tensor, h: Tensor, mixed: Tensor, adapt: RowAdapters | None = None) -> Tensor:
-        """x with what the block adds: attention's result `mixed`, (rows, heads * head dim), projected, and the MLP's.
+    def after_attention(self, x: Tensor, h: Tensor, attn_output: Tensor, adapt: RowAdapters | None = None) -> Tensor:
+        """x with what the block adds: attention's result `attn_output`, (rows, heads * head dim), projected, and the
+        MLP's.
 
         h: the normalised rows.
         """
-        y = self.proj(mixed)
+        y = self.proj(attn_output)
         if adapt:
             adapt(y, h, "attn.proj")  # the reference adapts by the block's input, not by what attention made of it
         if isinstance(self.mlp, Experts):

@@ -131,7 +131,7 @@ class Config:
     vocabulary: Mapping[str, str] | None = None
 
     @property
-    def third(self) -> bool:
+    def is_moondream3(self) -> bool:
         """Of the third generation: other ways to ask, to decode regions and to go on to the next object."""
         return self.text.moe is not None
 
@@ -148,15 +148,15 @@ def read_config(source: str, data: Any) -> Config:
     """
     parts = known_fields(Config, json_object(data, source))
     text = parts.get("text", {})
-    third = isinstance(text, dict) and text.get("moe") is not None
-    if third:
+    is_moondream3 = isinstance(text, dict) and text.get("moe") is not None
+    if is_moondream3:
         parts["region"] = with_defaults(parts.get("region", {}), {"inner_dim": None})
         defaults = {"top_p": 0.9, "max_objects": 150, "reasoning": True}
         parts["defaults"] = with_defaults(parts.get("defaults", {}), defaults)
     heads = text.get("n_heads", TextConfig.n_heads) if isinstance(text, dict) else 0
-    theta, context = (1_500_000.0, 4096) if third else (10_000.0, 2048)
+    theta, context = (1_500_000.0, 4096) if is_moondream3 else (10_000.0, 2048)
     parts["text"] = with_defaults(
-        text, {"n_kv_heads": heads, "rope_theta": theta, "tau": third, "max_context": context}
+        text, {"n_kv_heads": heads, "rope_theta": theta, "tau": is_moondream3, "max_context": context}
     )
     config = read_dataclass(Config, parts, source)
     _check(config, source)

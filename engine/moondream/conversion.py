@@ -1,12 +1,12 @@
 """A Moondream to be written in few bits."""
 
-from engine.catalog.locate import Located
-from engine.checkpoints.conversion import Convertible
+from engine.catalog.locate import ModelFiles
+from engine.checkpoints.conversion import QuantizableModel
 from engine.moondream.config import read_config
-from engine.moondream.weights import MATRIX_PLAN, open_weights
+from engine.moondream.weights import QUANTIZATION_PLAN, open_weights
 
 
-def convertible(located: Located) -> Convertible:
+def quantizable_model(model_files: ModelFiles) -> QuantizableModel:
     """Return the model whose files were located; ModelUnavailable if its weights are missing or broken."""
-    weights = open_weights(located.weights, read_config(located.config_source, located.config))
-    return Convertible(weights, MATRIX_PLAN, located.config, located.tokenizer)
+    weights = open_weights(model_files.weights, read_config(model_files.config_source, model_files.config))
+    return QuantizableModel(weights, QUANTIZATION_PLAN, model_files.config, model_files.tokenizer)

@@ -6,37 +6,37 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from engine.generation.next_token import choose_tokens
-from engine.generation.steps import Coordinate, Fed, ReadCoordinate, ReadSize, Size
-from engine.generation.transformer import Run
+from engine.generation.next_token import sample_tokens
+from engine.generation.steps import Coordinate, ModelInput, ReadCoordinate, ReadSize, Size
+from engine.generation.transformer import SequenceRun
 from engine.layers.kv_cache import PrefixCache, SequenceCache
-from engine.layers.lora import Adapter
-from engine.moondream.region import Region
-from engine.moondream.text import Text
+from engine.layers.lora import LoraAdapter
+from engine.moondream.region import RegionHeads
+from engine.moondream.text import TextModel
 
 
 class MoondreamDecoder:
-    def __init__(self, text: Text, region: Region) -> None:
+    def __init__(self, text: TextModel, region: RegionHeads) -> None:
         self.text = text
         self.region = region
 
     def start(self, prefix: PrefixCache | None) -> SequenceCache:
         return self.text.transformer.new_cache(prefix)
 
-    def room(self, tail: SequenceCache) -> int:
-        return self.text.config.max_context - tail.next_position
+    def room(self, cache: SequenceCache) -> int:
+        return self.text.config.max_context - cache.next_position
 
     @torch.inference_mode()
-    def step(self, feeds: Sequence[tuple[SequenceCache, Adapter | None, Sequence[Fed]]]) -> Tensor:
+    def step(self, feeds: Sequence[tuple[SequenceCache, LoraAdapter | None, Sequence[ModelInput]]]) -> Tensor:
         """The last hidden state of each, (feeds, dim)."""
         runs, end = [], 0
-        for tail, adapter, pieces in feeds:
-            runs.append(Run(tail, slice(end, end + len(pieces)), adapter=adapter))
+        for cache, adapter, pieces in feeds:
+            runs.append(SequenceRun(cache, slice(end, end + len(pieces)), adapter=adapter))
             end += len(pieces)
         hidden = self.text.transformer.extend(self.embed([piece for _, _, pieces in feeds for piece in pieces]), runs)
         return hidden[[run.rows.stop - 1 for run in runs]]
 
-    def embed(self, pieces: Sequence[Fed]) -> Tensor:
+    def embed(self, pieces: Sequence[ModelInput]) -> Tensor:
         """(pieces, dim)."""
         tokens = {i: piece for i, piece in enumerate(pieces) if isinstance(piece, int)}
         if len(tokens) == len(pieces):
@@ -59,4 +59,4 @@ class MoondreamDecoder:
             return list(self.region.coordinates(hidden))
         if isinstance(reads[0], ReadSize):
             return list(self.region.sizes(hidden))
-        return choose_tokens(reads, self.text.logits(hidden))
+        return sample_tokens(reads, self.text.logits(hidden))

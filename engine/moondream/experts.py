@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from engine.layers.linear import Linear, Product
+from engine.layers.linear import Linear, LinearLayer
 
 FEW = 8  # rows; a GPU copies the experts that so few have chosen rather than launch a product for each expert
 
@@ -16,7 +16,7 @@ FEW = 8  # rows; a GPU copies the experts that so few have chosen rather than la
 class Experts:
     """router: linear to (experts) logits; fc1: (experts, 2 inner, dim); fc2: (experts, dim, inner)."""
 
-    def __init__(self, router: Product, fc1: Tensor, fc2: Tensor, *, per_token: int, packed: bool) -> None:
+    def __init__(self, router: LinearLayer, fc1: Tensor, fc2: Tensor, *, per_token: int, packed: bool) -> None:
         self.router = router
         self.per_token = per_token
         self.each = [(Linear(up, None, packed), Linear(down, None, packed)) for up, down in zip(fc1, fc2, strict=True)]
@@ -27,10 +27,14 @@ class Experts:
         """x: (rows, dim) -> (rows, dim)."""
         best, chosen = torch.topk(self.router(x), self.per_token, dim=-1)
         weights = torch.softmax(best, dim=-1, dtype=torch.float32).to(x.dtype)
-        y = self.gathered(x, chosen) if self.stacked and x.shape[0] <= FEW else self.by_expert(x, chosen)
+        y = (
+            self.forward_gathered(x, chosen)
+            if self.stacked and x.shape[0] <= FEW
+            else self.forward_by_expert(x, chosen)
+        )
         return (y * weights[..., None]).sum(1)
 
-    def by_expert(self, x: Tensor, chosen: Tensor) -> Tensor:
+    def forward_by_expert(self, x: Tensor, chosen: Tensor) -> Tensor:
         """x: (rows, dim), chosen: (rows, k) -> (rows, k, dim): rows sorted by expert, one product for each."""
         order = chosen.flatten().argsort(stable=True)
         counts = torch.bincount(chosen.flatten(), minlength=len(self.each)).tolist()
@@ -40,7 +44,7 @@ class Experts:
                 y[members] = down(_gated(up(x[members // self.per_token])))
         return y.view(*chosen.shape, -1)
 
-    def gathered(self, x: Tensor, chosen: Tensor) -> Tensor:
+    def forward_gathered(self, x: Tensor, chosen: Tensor) -> Tensor:
         """The same for few rows: the chosen experts' weights side by side, one batched product."""
         assert self.stacked
         fc1, fc2 = (weights[chosen.flatten()] for weights in self.stacked)

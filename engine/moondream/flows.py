@@ -14,18 +14,25 @@ from engine.contract import (
     Cancelled,
     Choices,
     EngineError,
-    Found,
     Generation,
     Grounding,
     Number,
+    ObjectList,
     Point,
     UnsupportedPrompt,
-    normalise,
+    normalize_prompt,
 )
-from engine.generation.constraints import Constraint, Numeral, OneOf
-from engine.generation.scheduler import ContextFull, Feed, Flow
-from engine.generation.steps import Coordinate, Fed, History, ReadCoordinate, ReadSize, ReadToken, Size
-from engine.generation.text_flows import Decoding, TextFlow, answered, constrained_text, decoding, free_text
+from engine.generation.constraints import ChoiceConstraint, Constraint, NumberConstraint
+from engine.generation.scheduler import ContextFull, Flow, Forward
+from engine.generation.steps import Coordinate, History, ModelInput, ReadCoordinate, ReadSize, ReadToken, Size
+from engine.generation.text_flows import (
+    DecodingParams,
+    TextFlow,
+    constrained_text,
+    decoding_params,
+    free_text,
+    make_answer,
+)
 from engine.generation.tokenizer import Tokenizer
 from engine.moondream.config import Config
 from engine.moondream.templates import AFTER_EYE, BEFORE_EYE, Template
@@ -43,7 +50,7 @@ class Flows:
 
     def caption(self, length: str, generation: Generation) -> Flow:
         lengths = self.config.tokenizer.templates.caption or {}
-        length = normalise(length)
+        length = normalize_prompt(length)
         if length not in lengths:
             known = f"it knows {', '.join(lengths)}" if lengths else "it can't caption"
             raise UnsupportedPrompt(f"{self.name} has no caption of length {length!r}: {known}")
@@ -57,7 +64,7 @@ class Flows:
         references: Sequence[Numbers],
         generation: Generation,
         *,
-        seen: bool,
+        has_image: bool,
         allowed: Choices | Number | None = None,
     ) -> Flow:
         """seen: whether there is a picture before the question. allowed: see `QueryRequest`."""
@@ -65,33 +72,33 @@ class Flows:
         template = self._template("query", ids.templates.query)
         if not question.strip():
             raise ValueError("the question is empty: say what to ask")
-        if references and not seen:
+        if references and not has_image:
             raise ValueError("places can only be referred to in a picture")
         if reasoning and not ids.reasons:
             raise UnsupportedPrompt(f"{self.name} was not trained to reason: leave reasoning off")
         reasons = ids.reasons and (self.config.defaults.reasoning if reasoning is None else reasoning)
-        suffix: tuple[Fed, ...] = template.suffix
+        suffix: tuple[ModelInput, ...] = template.suffix
         if reasons:
             assert ids.thinking_id is not None
-            tail = (ids.thinking_id,) if self.config.third else (*suffix, ids.thinking_id)
+            tail = (ids.thinking_id,) if self.config.is_moondream3 else (*suffix, ids.thinking_id)
         else:
-            tail = suffix if self.config.third else suffix * 2  # as the second generation was trained
-        start = [] if seen else [ids.bos_id]
+            tail = suffix if self.config.is_moondream3 else suffix * 2  # as the second generation was trained
+        start = [] if has_image else [ids.bos_id]
         prompt = [*start, *template.prefix, *_referred(references), *self.tokenizer.encode(question), *tail]
-        how = self._decoding(generation)
+        params = self._decoding(generation)
         constraint = self._constraint(allowed)
-        history = History(self.config.prefix_length if seen else 0)
+        history = History(self.config.prefix_length if has_image else 0)
 
-        def answer(prompt: Sequence[Fed]) -> TextFlow:
+        def answer(prompt: Sequence[ModelInput]) -> TextFlow:
             if constraint is None:
-                return self._free(prompt, how, history)
-            return constrained_text(prompt, how, constraint, history)
+                return self._free(prompt, params, history)
+            return constrained_text(prompt, params, constraint, history)
 
         if not reasons:
             return (yield from answer(prompt))
-        thoughts = yield from self._reason(prompt, how, history)
+        thoughts = yield from self._reason(prompt, params, history)
         text, grounding = thoughts.read(self.tokenizer)
-        after = answered("", "cancelled", history) if thoughts.cancelled else (yield from answer(suffix))
+        after = make_answer("", "cancelled", history) if thoughts.cancelled else (yield from answer(suffix))
         return replace(after, reasoning=text, grounding=grounding)
 
     def detect(self, prompt: str, max_objects: int | None) -> Flow:
@@ -105,11 +112,11 @@ class Flows:
     def gaze(self, eye: tuple[float, float]) -> Flow:
         """Where the person whose eye that is looks, or None where the model says out of the picture."""
         before, after = self.tokenizer.encode(BEFORE_EYE), self.tokenizer.encode(AFTER_EYE)
-        yield Feed([*before, *_coordinates(*eye), *after])
+        yield Forward([*before, *_coordinates(*eye), *after])
         if (yield ReadToken()) == self.config.tokenizer.eos_id:
             return None
         x = yield ReadCoordinate()
-        yield Feed([Coordinate(x)])
+        yield Forward([Coordinate(x)])
         return Point(x, (yield ReadCoordinate()))
 
     def _template(self, skill: str, template: Template | None) -> Template:
@@ -117,19 +124,19 @@ class Flows:
             raise UnsupportedPrompt(f"{self.name} was not trained to {skill}")
         return template
 
-    def _asked(self, template: Template, prompt: str) -> list[Fed]:
+    def _asked(self, template: Template, prompt: str) -> list[ModelInput]:
         if not prompt.strip():
             raise ValueError("the prompt is empty: say what to look for")
         vocabulary = self.config.vocabulary
         if vocabulary is not None:
-            if normalise(prompt) not in vocabulary:
-                raise UnsupportedPrompt(f"{self.name} does not know {normalise(prompt)!r}")
-            prompt = vocabulary[normalise(prompt)]
+            if normalize_prompt(prompt) not in vocabulary:
+                raise UnsupportedPrompt(f"{self.name} does not know {normalize_prompt(prompt)!r}")
+            prompt = vocabulary[normalize_prompt(prompt)]
         return [*template.prefix, *self.tokenizer.encode(" " + prompt), *template.suffix]
 
-    def _decoding(self, generation: Generation) -> Decoding:
+    def _decoding(self, generation: Generation) -> DecodingParams:
         ids, own = self.config.tokenizer, self.config.defaults
-        return decoding(
+        return decoding_params(
             generation,
             temperature=own.temperature,
             top_p=own.top_p,
@@ -138,80 +145,82 @@ class Flows:
             suppressed=() if ids.answer_id is None else (ids.answer_id,),
         )
 
-    def _free(self, prompt: Sequence[Fed], how: Decoding, history: History) -> TextFlow:
-        return free_text(prompt, how, self.tokenizer.decode, history)
+    def _free(self, prompt: Sequence[ModelInput], params: DecodingParams, history: History) -> TextFlow:
+        return free_text(prompt, params, self.tokenizer.decode, history)
 
     @cached_property
-    def _numeral(self) -> Numeral:
-        return Numeral(self.tokenizer.texts(), self.config.tokenizer.eos_id)
+    def _number_constraint(self) -> NumberConstraint:
+        return NumberConstraint(self.tokenizer.texts(), self.config.tokenizer.eos_id)
 
     def _constraint(self, allowed: Choices | Number | None) -> Constraint | None:
         if isinstance(allowed, Choices):
-            return OneOf(allowed, self.tokenizer, self.config.tokenizer.eos_id)
-        return self._numeral if allowed else None
+            return ChoiceConstraint(allowed, self.tokenizer, self.config.tokenizer.eos_id)
+        return self._number_constraint if allowed else None
 
-    def _reason(self, prompt: Sequence[Fed], how: Decoding, history: History) -> Generator[Any, Any, "_Thoughts"]:
+    def _reason(
+        self, prompt: Sequence[ModelInput], params: DecodingParams, history: History
+    ) -> Generator[Any, Any, "_Thoughts"]:
         """Thoughts up to the token that starts the answer."""
         ids = self.config.tokenizer
         suppressed = tuple(token for token in (ids.eos_id, ids.size_id) if token is not None)
         thoughts, count = _Thoughts(), 0
         history.add_prompt(prompt)
         try:
-            yield Feed(prompt)
-            token = yield ReadToken(how.sampler, history=history)
-            while token != ids.answer_id and count < how.max_tokens:
+            yield Forward(prompt)
+            token = yield ReadToken(params.sampler, history=history)
+            while token != ids.answer_id and count < params.max_tokens:
                 count += 1
                 history.generated.append(token)
                 if token in (ids.start_ground_points_id, ids.end_ground_id):
                     thoughts.passages.append(_Passage())
                 passage = thoughts.passages[-1]
                 passage.tokens.append(token)
-                fed: Fed = token
+                fed: ModelInput = token
                 if token == ids.coord_id:
                     value = yield ReadCoordinate()
                     passage.coordinates.append(value)
                     fed = Coordinate(value)
                 try:
-                    yield Feed([fed])
+                    yield Forward([fed])
                 except ContextFull:
                     raise EngineError(
                         "the model's thoughts filled its context: lower max_tokens, or go without"
                     ) from None
-                token = yield ReadToken(how.sampler, suppressed, history=history)
+                token = yield ReadToken(params.sampler, suppressed, history=history)
         except Cancelled:
             thoughts.cancelled = True
         return thoughts
 
-    def _objects(self, prompt: Sequence[Fed], label: str, max_objects: int | None, sized: bool) -> Flow:
+    def _objects(self, prompt: Sequence[ModelInput], label: str, max_objects: int | None, sized: bool) -> Flow:
         """A list of Box (sized) or Point, until the end-of-text token or max_objects."""
         ids = self.config.tokenizer
         most = self.config.defaults.max_objects if max_objects is None else max_objects
         if most < 0:
             raise ValueError(f"max_objects must be 0 or more, not {most}")
-        on_or_end = (ids.coord_id, ids.eos_id) if self.config.third and ids.coord_id is not None else ()
+        on_or_end = (ids.coord_id, ids.eos_id) if self.config.is_moondream3 and ids.coord_id is not None else ()
         boxes: list[Box] = []
         points: list[Point] = []
         items = boxes if sized else points
-        yield Feed(prompt)
+        yield Forward(prompt)
         token = yield ReadToken()
         while token != ids.eos_id:
             if len(items) >= most:
-                return Found(items, complete=False)
+                return ObjectList(items, complete=False)
             try:
                 x = yield ReadCoordinate()
-                yield Feed([Coordinate(x)])
+                yield Forward([Coordinate(x)])
                 y = yield ReadCoordinate()
-                yield Feed([Coordinate(y)])
+                yield Forward([Coordinate(y)])
                 if sized:
                     width, height = yield ReadSize()
                     boxes.append(Box(x - width / 2, y - height / 2, x + width / 2, y + height / 2, label))
-                    yield Feed([Size(width, height)])
+                    yield Forward([Size(width, height)])
                 else:
                     points.append(Point(x, y, label))
             except ContextFull:
-                return Found(items, complete=False)
-            token = yield ReadToken(among=on_or_end)
-        return Found(items, complete=True)
+                return ObjectList(items, complete=False)
+            token = yield ReadToken(allowed_token_ids=on_or_end)
+        return ObjectList(items, complete=True)
 
 
 @dataclass
@@ -238,7 +247,7 @@ class _Thoughts:
         return text, tuple(grounding)
 
 
-def _referred(references: Sequence[Numbers]) -> Iterator[Fed]:
+def _referred(references: Sequence[Numbers]) -> Iterator[ModelInput]:
     for place in references:
         if len(place) == 2:
             yield from _coordinates(*place)

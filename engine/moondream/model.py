@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from engine.catalog.locate import Located
-from engine.compiling import keep_compiled_code, told
+from engine.catalog.locate import ModelFiles
+from engine.compiling import compile_summary, set_compile_cache_dir
 from engine.contract import (
     Abilities,
     CaptionRequest,
@@ -23,14 +23,14 @@ from engine.contract import (
     Request,
     UnsupportedPrompt,
 )
-from engine.devices import arithmetic, check_compiler, free_memory, in_chunks, pick_device, pick_dtype
+from engine.devices import check_compiler, free_memory, in_chunks, numerics_id, pick_device, pick_dtype
 from engine.generation.scheduler import Flow, Job, Scheduler
 from engine.generation.tokenizer import Tokenizer, load_tokenizer
 from engine.generation.verbs import VisionModel
-from engine.layers.int8_linear import MANY
-from engine.layers.kernel_choice import gains_by_compiling, kernel_of
+from engine.layers.int8_linear import LARGE_BATCH_ROWS
 from engine.layers.kv_cache import PrefixCache
-from engine.layers.lora import Adapter
+from engine.layers.linear_dispatch import benefits_from_compile, kernel_summary
+from engine.layers.lora import LoraAdapter
 from engine.layers.parameters import ParameterReader
 from engine.moondream.abilities import abilities_of
 from engine.moondream.adapter import find_adapter, read_adapter
@@ -38,34 +38,34 @@ from engine.moondream.config import Config, read_config
 from engine.moondream.decoder import MoondreamDecoder
 from engine.moondream.flows import Flows
 from engine.moondream.preprocess import Crops, make_crops
-from engine.moondream.region import Region
-from engine.moondream.text import Text
-from engine.moondream.vision import Vision
-from engine.moondream.weights import MATRIX_PLAN, open_weights
-from engine.quantization.matrices import KINDS, QuantizedSource
+from engine.moondream.region import RegionHeads
+from engine.moondream.text import TextModel
+from engine.moondream.vision import VisionEncoder
+from engine.moondream.weights import QUANTIZATION_PLAN, open_weights
+from engine.quantization.plan import QUANTIZATION_SCHEMES, QuantizedSource
 from engine.quantization.tensor_source import TensorSource
 from engine.resize import resizer, version
 
 CPU_BATCH, GPU_BATCH = 16, 128  # the most sequences that share a step; more hardly gain
-ANSWER = 256  # positions that an answer is reckoned with
-ADAPTERS = 5  # that are kept
-SHARE = 0.5  # of the free memory that is for keys and values
-GPU_CROPS, GPU_PICTURES = 32, 16  # that are encoded at once; one by one on a CPU, which loses nothing by it
+RESERVED_ANSWER_TOKENS = 256  # positions that an answer is reckoned with
+MAX_CACHED_ADAPTERS = 5  # that are kept
+KV_CACHE_MEMORY_SHARE = 0.5  # of the free memory that is for keys and values
+GPU_CROP_BATCH, GPU_IMAGE_BATCH = 32, 16  # that are encoded at once; one by one on a CPU, which loses nothing by it
 
 
 @dataclass(frozen=True, eq=False)
-class Encoded(EncodedImage):
+class EncodedPrefix(EncodedImage):
     """A picture as the text model has read it: good for any number of prompts."""
 
     prefix: PrefixCache
 
 
-def load(located: Located, options: LoadOptions) -> "Moondream":
+def load(model_files: ModelFiles, options: LoadOptions) -> "Moondream":
     """Load the model whose files were located. See `engine.load`."""
-    config = read_config(located.config_source, located.config)
-    tokenizer = load_tokenizer(located.tokenizer, config.text.vocab_size)
-    weights = open_weights(located.weights, config)
-    return Moondream(located.name, config, weights, tokenizer, options=options, revision=located.revision)
+    config = read_config(model_files.config_source, model_files.config)
+    tokenizer = load_tokenizer(model_files.tokenizer, config.text.vocab_size)
+    weights = open_weights(model_files.weights, config)
+    return Moondream(model_files.name, config, weights, tokenizer, options=options, revision=model_files.revision)
 
 
 class Moondream(VisionModel):
@@ -88,49 +88,51 @@ class Moondream(VisionModel):
         self.name, self.revision = name, revision
         self.config = config
         quantize = options.quantize
-        if quantize is not None and quantize not in KINDS:
-            raise EngineError(f"{name} can't be quantized to {quantize!r}: quantize must be one of {', '.join(KINDS)}")
+        if quantize is not None and quantize not in QUANTIZATION_SCHEMES:
+            raise EngineError(
+                f"{name} can't be quantized to {quantize!r}: quantize must be one of {', '.join(QUANTIZATION_SCHEMES)}"
+            )
         self.device = device = pick_device(options.device)
         self.dtype = dtype = pick_dtype(options.dtype, device)
         if options.compile:
             check_compiler(device)
         if quantize is not None:
-            weights = QuantizedSource(weights, MATRIX_PLAN, quantize)
+            weights = QuantizedSource(weights, QUANTIZATION_PLAN, quantize)
         self._abilities = abilities_of(config)
-        self.pictures_at_once = 1 if device == "cpu" else GPU_PICTURES
+        self.image_batch_size = 1 if device == "cpu" else GPU_IMAGE_BATCH
         self.max_crops = max_crops(config, options.detail)
         self._resize = resizer(options.resize)
         fused = options.compile and device != "cpu"  # on a CPU compiled code gives the same bits
         decides = (revision, quantize, config.vision, dtype, fused, self.max_crops, version(self._resize))
-        self.sight = hashlib.sha256(repr((*decides, arithmetic(device))).encode()).hexdigest()[:16]
+        self.embedding_key = hashlib.sha256(repr((*decides, numerics_id(device))).encode()).hexdigest()[:16]
         packed = device == "cpu" or not options.compile  # the compiler takes plain weights only
         with torch.inference_mode():
             vision, text, region = (
                 ParameterReader(weights, part, dtype, device, packed, options.compile)
                 for part in ("vision", "text", "region")
             )
-            self.vision = Vision(config.vision, vision)
-            self.text = Text(config.text, text)
-            self.region = Region(config.region, region)
-        gains = device != "cpu" or gains_by_compiling(self.vision.encoder.blocks[0].qkv)
+            self.vision = VisionEncoder(config.vision, vision)
+            self.text = TextModel(config.text, text)
+            self.region = RegionHeads(config.region, region)
+        gains = device != "cpu" or benefits_from_compile(self.vision.encoder.blocks[0].qkv)
         self.compiled = options.compile and gains
         if self.compiled:
-            keep_compiled_code()
+            set_compile_cache_dir()
         if fused:
             self.vision.encoder.compile()
             self.text.transformer.compile()
         rounded = (f"weights rounded to {quantize}",) if quantize else ()
         arranged = ", ".join((device, str(dtype).removeprefix("torch."), *rounded))
         parts = {"vision": self.vision.encoder.blocks[0].qkv, "text": self.text.blocks[0].qkv}
-        kernels = ", ".join(f"{part} by {kernel_of(linear)}" for part, linear in parts.items())
-        self.setup: tuple[str, ...] = (arranged, kernels, told(device, options.compile, gains))
+        kernels = ", ".join(f"{part} by {kernel_summary(linear)}" for part, linear in parts.items())
+        self.setup: tuple[str, ...] = (arranged, kernels, compile_summary(device, options.compile, gains))
         self.decoder = MoondreamDecoder(self.text, self.region)
         self._flows = Flows(name, config, tokenizer)
-        self._adapters: dict[str, Adapter] = {}
+        self._adapters: dict[str, LoraAdapter] = {}
         self._default_adapter = options.adapter
         if options.adapter is not None:
             self.adapter(None)  # so that a broken one is known at once
-            # Only now: an adapter has no say in `sight`, for it adapts the text model.
+            # Only now: an adapter has no say in `embedding_key`, for it adapts the text model.
             self.revision += "+" + hashlib.sha256(find_adapter(options.adapter).read_bytes()).hexdigest()[:8]
 
     @property
@@ -139,18 +141,18 @@ class Moondream(VisionModel):
 
     @torch.inference_mode()
     def warm_up(self) -> None:
-        """Compiles what is compiled, so that no answer waits for it."""
+        """Compilable what is compiled, so that no answer waits for it."""
         if self.device == "cpu":  # products of many rows only, and one of each part brings about all
             for linear, columns in (
                 (self.vision.encoder.blocks[0].qkv, self.config.vision.enc_dim),
                 (self.text.blocks[0].qkv, self.config.text.dim),
             ):
-                linear(torch.ones(MANY, columns, dtype=self.dtype))
+                linear(torch.ones(LARGE_BATCH_ROWS, columns, dtype=self.dtype))
         else:
-            self.take_every_step()
+            self.run_warm_up_steps()
 
     @torch.inference_mode()
-    def take_every_step(self) -> None:
+    def run_warm_up_steps(self) -> None:
         """Of a blank picture: vision, prefix, a prompt, a token, a batch."""
         side = self.config.vision.crop_size
         [picture] = self.encode([np.zeros((side, side, 3), np.uint8)])
@@ -158,43 +160,43 @@ class Moondream(VisionModel):
         for feeds in ([(first, None, [1, 2, 3])], [(first, None, [4])], [(first, None, [5]), (second, None, [1, 2])]):
             self.decoder.step(feeds)
 
-    def adapter(self, name_or_path: str | None) -> Adapter | None:
+    def adapter(self, name_or_path: str | None) -> LoraAdapter | None:
         """The LoRA adapter of that name or path, read once; None: the default one, if there is any."""
         name = self._default_adapter if name_or_path is None else name_or_path
         if name is None:
             return None
         if name not in self._adapters:
-            if len(self._adapters) == ADAPTERS:
+            if len(self._adapters) == MAX_CACHED_ADAPTERS:
                 self._adapters.pop(next(iter(self._adapters)))
             self._adapters[name] = read_adapter(find_adapter(name), self.config, self.dtype, self.device)
         return self._adapters[name]
 
-    def encode(self, images: Sequence[np.ndarray], adapter: str | None = None) -> list[Encoded]:
+    def encode(self, images: Sequence[np.ndarray], adapter: str | None = None) -> list[EncodedPrefix]:
         """adapter: the text model reads the image with it; None: with the default one."""
         chosen = self.adapter(adapter)
-        return in_chunks(images, self.pictures_at_once, lambda some: self._encode(self._see(some), chosen))
+        return in_chunks(images, self.image_batch_size, lambda some: self._encode(self._embed_images(some), chosen))
 
-    def see(self, images: Sequence[np.ndarray]) -> list[torch.Tensor]:
+    def embed_images(self, images: Sequence[np.ndarray]) -> list[torch.Tensor]:
         """The image embeddings of each picture, as `embeddings` gives them. images: as for `encode`."""
-        return in_chunks(images, self.pictures_at_once, self._see)
+        return in_chunks(images, self.image_batch_size, self._embed_images)
 
-    def encode_seen(self, seen: Sequence[torch.Tensor]) -> list[Encoded]:
+    def encode_embeddings(self, embeddings: Sequence[torch.Tensor]) -> list[EncodedPrefix]:
         adapter = self.adapter(None)
-        return in_chunks(seen, self.pictures_at_once, lambda some: self._encode(some, adapter))
+        return in_chunks(embeddings, self.image_batch_size, lambda some: self._encode(some, adapter))
 
-    def _see(self, images: Sequence[np.ndarray]) -> list[torch.Tensor]:
+    def _embed_images(self, images: Sequence[np.ndarray]) -> list[torch.Tensor]:
         return self.embeddings(
             [make_crops(image, self.config.vision, self.max_crops, self._resize) for image in images]
         )
 
-    def _encode(self, seen: Sequence[torch.Tensor], adapter: Adapter | None) -> list[Encoded]:
-        return [Encoded(prefix) for prefix in self.prefixes([one.to(self.device) for one in seen], adapter)]
+    def _encode(self, embeddings: Sequence[torch.Tensor], adapter: LoraAdapter | None) -> list[EncodedPrefix]:
+        return [EncodedPrefix(prefix) for prefix in self.prefixes([one.to(self.device) for one in embeddings], adapter)]
 
     @torch.inference_mode()
     def embeddings(self, crops: Sequence[Crops]) -> list[torch.Tensor]:
         """The image embeddings of each picture, (grid * grid, dim)."""
         pixels = [one for picture in crops for one in picture.pixels]
-        at_once = 1 if self.device == "cpu" else GPU_CROPS
+        at_once = 1 if self.device == "cpu" else GPU_CROP_BATCH
         features = iter(in_chunks(pixels, at_once, lambda some: list(self.vision.features(np.stack(some)))))
         return [
             self.vision.project(torch.stack([next(features) for _ in picture.pixels]), picture.tiling)
@@ -202,7 +204,7 @@ class Moondream(VisionModel):
         ]
 
     @torch.inference_mode()
-    def prefixes(self, embeddings: Sequence[torch.Tensor], adapter: Adapter | None = None) -> list[PrefixCache]:
+    def prefixes(self, embeddings: Sequence[torch.Tensor], adapter: LoraAdapter | None = None) -> list[PrefixCache]:
         """What the text model keeps of each picture, from its image embeddings."""
         start = self.text.embed([self.config.tokenizer.bos_id])
         return self.text.prefixes(torch.stack([torch.cat([start, one]) for one in embeddings]), adapter)
@@ -211,7 +213,7 @@ class Moondream(VisionModel):
         super().check(request)
         if not isinstance(request, ChatRequest | GazeRequest):
             self.adapter(request.adapter)
-        flow = self._flow(request, seen=True)
+        flow = self._flow(request, has_image=True)
         next(flow, None)  # up to the first step, all that can be wrong has been raised
         flow.close()
 
@@ -221,24 +223,24 @@ class Moondream(VisionModel):
     def _fitting(self) -> int:
         """As many sequences as memory has room for, each with a picture of its own."""
         most, free = CPU_BATCH if self.device == "cpu" else GPU_BATCH, free_memory(self.device)
-        return most if free is None else max(1, min(most, int(SHARE * free) // self.sequence_bytes))
+        return most if free is None else max(1, min(most, int(KV_CACHE_MEMORY_SHARE * free) // self.sequence_bytes))
 
     @property
     def sequence_bytes(self) -> int:
         """Of the keys and values of a picture and an answer."""
         text = self.config.text
         each = 2 * text.n_layers * text.n_kv_heads * text.head_dim * self.dtype.itemsize
-        return each * min(self.config.prefix_length + ANSWER, text.max_context)
+        return each * min(self.config.prefix_length + RESERVED_ANSWER_TOKENS, text.max_context)
 
     def _job(self, request: Request) -> Job:
         image = None if isinstance(request, ChatRequest) else request.image
-        if image is not None and not isinstance(image, Encoded):
+        if image is not None and not isinstance(image, EncodedPrefix):
             raise ValueError(f"the image was not encoded by {self.name}")
         adapter = None if isinstance(request, GazeRequest) else request.adapter
-        seen = image is not None
-        return Job(lambda: self._flow(request, seen), image.prefix if image else None, self.adapter(adapter))
+        has_image = image is not None
+        return Job(lambda: self._flow(request, has_image), image.prefix if image else None, self.adapter(adapter))
 
-    def _flow(self, request: Request, seen: bool) -> Flow:
+    def _flow(self, request: Request, has_image: bool) -> Flow:
         """seen: whether the request has an image."""
         flows = self._flows
         if isinstance(request, QueryRequest):
@@ -248,13 +250,13 @@ class Moondream(VisionModel):
                     request.reasoning,
                     request.references,
                     request.generation,
-                    seen=seen,
+                    has_image=has_image,
                     allowed=request.allowed,
                 )
             )
         if isinstance(request, ChatRequest):
             raise UnsupportedPrompt(f"{self.name} can't chat: it answers one question about one image, with query")
-        if not seen:
+        if not has_image:
             raise ValueError("only a question can be asked without a picture")
         if isinstance(request, CaptionRequest):
             return (yield from flows.caption(request.length, request.generation))

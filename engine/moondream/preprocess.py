@@ -70,7 +70,7 @@ def make_crops(image: np.ndarray, vision: VisionConfig, max_crops: int, resize: 
     return Crops(np.stack([whole, *(large[y : y + size, x : x + size] for y, x in corners)]), (rows, columns))
 
 
-def normalise(pixels: np.ndarray | torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+def normalize_pixels(pixels: np.ndarray | torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     """(n, S, S, 3) uint8 to (n, 3, S, S) in -1..1; each of the three steps is rounded to dtype, as in the reference."""
     values = torch.as_tensor(pixels).permute(0, 3, 1, 2).to(dtype, memory_format=torch.contiguous_format)
     return values.div_(255).sub_(0.5).div_(0.5)

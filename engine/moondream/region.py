@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 
 from engine.layers.activations import by_row
-from engine.layers.linear import Product
+from engine.layers.linear import LinearLayer
 from engine.layers.norms import layer_norm
 from engine.layers.parameters import ParameterReader
 from engine.moondream.config import RegionConfig
 
 
-class Region:
+class RegionHeads:
     """Values are fractions of the picture; hidden states come as (rows, dim) from the text model."""
 
     def __init__(self, config: RegionConfig, reader: ParameterReader) -> None:
@@ -58,7 +58,7 @@ class Region:
         """(rows, 2, bins): width, height."""
         return self._decode(self.size_decoder, hidden).view(hidden.shape[0], 2, -1)
 
-    def _decode(self, layers: list[Product], hidden: Tensor) -> Tensor:
+    def _decode(self, layers: list[LinearLayer], hidden: Tensor) -> Tensor:
         x = layer_norm(hidden, self.norm) if self.norm else hidden
         for layer in layers[:-1]:
             x = layer(x, gelu=True)
@@ -71,7 +71,7 @@ class Region:
         return torch.cat([by_row(torch.cos, angles), by_row(torch.sin, angles)], dim=-1)
 
 
-def _decoder(config: RegionConfig, reader: ParameterReader, name: str) -> list[Product]:
+def _decoder(config: RegionConfig, reader: ParameterReader, name: str) -> list[LinearLayer]:
     if config.inner_dim is None:
         return [reader.linear(name)]
     return [reader.linear(f"{name}.fc1"), reader.linear(f"{name}.fc2")]

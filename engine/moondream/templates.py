@@ -1,4 +1,5 @@
-"""Prompt templates: the token ids round what a person asks. Published configs (`configs/*.json`) give their own."""
+"""Prompt templates: the token ids round what a person asks. PublishedModel configs (`configs/*.json`) give their
+own."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

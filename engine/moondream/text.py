@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from engine.generation.transformer import Run, Transformer
+from engine.generation.transformer import SequenceRun, Transformer
 from engine.layers.kv_cache import PrefixCache
-from engine.layers.lora import Adapter
+from engine.layers.lora import LoraAdapter
 from engine.layers.norms import layer_norm
 from engine.layers.parameters import ParameterReader
 from engine.layers.rotary import rotary_table
@@ -16,7 +16,7 @@ from engine.moondream.config import TextConfig
 from engine.quantization.formats import Int4
 
 
-class Text:
+class TextModel:
     """Embeddings (rows, dim) of tokens; logits from the hidden states that `transformer` makes of embeddings."""
 
     def __init__(self, config: TextConfig, reader: ParameterReader) -> None:
@@ -43,12 +43,13 @@ class Text:
         """(rows, dim) -> (rows, vocabulary)."""
         return self.head(layer_norm(hidden, self.post_norm))
 
-    def prefixes(self, embeddings: Tensor, adapter: Adapter | None = None) -> list[PrefixCache]:
+    def prefixes(self, embeddings: Tensor, adapter: LoraAdapter | None = None) -> list[PrefixCache]:
         """Read the starts of n texts, (n, rows, dim), in each of which all rows see each other."""
         n, rows, _ = embeddings.shape
         caches = [self.transformer.new_cache() for _ in range(n)]
         runs = [
-            Run(cache, slice(i * rows, (i + 1) * rows), causal=False, adapter=adapter) for i, cache in enumerate(caches)
+            SequenceRun(cache, slice(i * rows, (i + 1) * rows), causal=False, adapter=adapter)
+            for i, cache in enumerate(caches)
         ]
         self.transformer.prefill(embeddings.flatten(0, 1), runs)
         return [cache.freeze() for cache in caches]

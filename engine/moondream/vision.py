@@ -8,10 +8,10 @@ from engine.layers.norms import layer_norm
 from engine.layers.parameters import ParameterReader
 from engine.layers.vit import Vit, VitBlock
 from engine.moondream.config import VisionConfig
-from engine.moondream.preprocess import normalise, pool, stitch
+from engine.moondream.preprocess import normalize_pixels, pool, stitch
 
 
-class Vision:
+class VisionEncoder:
     """Crops of a picture in, one embedding for each patch of the grid out."""
 
     def __init__(self, config: VisionConfig, reader: ParameterReader) -> None:
@@ -39,7 +39,7 @@ class Vision:
         """(n, crop, crop, 3) uint8 -> (n, grid * grid, enc_dim): every crop by itself."""
         grid, patch = self.config.grid, self.config.enc_patch_size
         n = len(pixels)
-        squares = normalise(pixels, self.dtype).to(self.device).view(n, -1, grid, patch, grid, patch)
+        squares = normalize_pixels(pixels, self.dtype).to(self.device).view(n, -1, grid, patch, grid, patch)
         rows = squares.permute(0, 2, 4, 1, 3, 5).reshape(n * grid * grid, -1)
         x = self.encoder(self.patches(rows) + self.positions.repeat(n, 1), n)
         return layer_norm(x, self.post_norm).view(n, grid * grid, -1)

@@ -9,19 +9,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from engine.checkpoints.reader import Shape, open_checkpoint
-from engine.checkpoints.tensor_map import Place, TensorMap, find_places, map_tensors
+from engine.checkpoints.tensor_map import TensorLocation, TensorMap, locate_tensors, map_tensors
 from engine.contract import ModelUnavailable
 from engine.moondream.config import Config
 from engine.moondream.int4_release import INT4_RELEASE, packed_shapes
-from engine.quantization.matrices import MatrixPlan
+from engine.quantization.plan import QuantizationPlan
 
 # Experts, and what reads patches and coordinates, stay as they are.
-MATRIX_PLAN = MatrixPlan(
+QUANTIZATION_PLAN = QuantizationPlan(
     quantized=re.compile(
         r"((text|vision)\.blocks\.\d+\.(attn|mlp)\.(qkv|proj|fc1|fc2)|text\.lm_head|vision\.proj_mlp\.fc[12]"
         r"|region\.(coord|size)_decoder\.fc[12])\.weight|text\.wte"
     ),
-    in_four_bits=re.compile(r"text\.blocks\..*"),
+    int4_names=re.compile(r"text\.blocks\..*"),
 )
 _IN_INT4_RELEASE = re.compile(r"text\.blocks\.\d+\.(attn|mlp)\.(qkv|proj|fc1|fc2)\.weight|region\..*\.weight")
 
@@ -48,11 +48,11 @@ def open_weights(path: Path, config: Config) -> TensorMap:
     checkpoint = open_checkpoint(path)
     if any("moe_quant" in name.split(".") for name in checkpoint.names):
         raise ModelUnavailable(f"{path}: FP8 experts are not supported; take the bfloat16 release")
-    places, wanted = find_places(checkpoint, _canonical), shapes(config)
-    norm = {f"region.ln.{part}": (config.region.dim,) for part in ("weight", "bias")} if config.third else {}
-    if norm.keys() & places.keys():
+    locations, wanted = locate_tensors(checkpoint, _canonical), shapes(config)
+    norm = {f"region.ln.{part}": (config.region.dim,) for part in ("weight", "bias")} if config.is_moondream3 else {}
+    if norm.keys() & locations.keys():
         wanted |= norm
-    return map_tensors(checkpoint, places, wanted, (INT4_RELEASE,))
+    return map_tensors(checkpoint, locations, wanted, (INT4_RELEASE,))
 
 
 def _tensors(config: Config) -> Iterator[tuple[str, Shape]]:
@@ -152,18 +152,18 @@ _RENAMED = (
 _NOT_WEIGHTS = re.compile(r"(^|\.)(kv_cache|freqs_cis|attn_mask|rotary_emb)(\.|$)")
 
 
-def _canonical(name: str) -> Iterator[tuple[str, Place]]:
+def _canonical(name: str) -> Iterator[tuple[str, TensorLocation]]:
     """The tensors that a stored one holds, by their names today."""
     if _NOT_WEIGHTS.search(name):
         return
     bare = name.replace("._orig_mod", "")
     if not bare.startswith(_OLD):
-        yield bare.replace("model.", ""), Place(name)
+        yield bare.replace("model.", ""), TensorLocation(name)
         return
     for old, new in _RENAMED:
         bare = bare.replace(old, new)
     if bare.endswith(".attn.tau.wqwv"):
-        yield bare.removesuffix("wqwv") + "wq", Place(name, half=0)
-        yield bare.removesuffix("wqwv") + "wv", Place(name, half=1)
+        yield bare.removesuffix("wqwv") + "wq", TensorLocation(name, half=0)
+        yield bare.removesuffix("wqwv") + "wv", TensorLocation(name, half=1)
     else:
-        yield bare, Place(name, transposed=bare in ("region.coord_features", "region.size_features"))
+        yield bare, TensorLocation(name, transposed=bare in ("region.coord_features", "region.size_features"))

@@ -49,7 +49,7 @@ def draw(scene: Scene) -> Drawing:
         corners = np.concatenate(outlines)
         (x0, y0), (x1, y1) = (corners.min(0) - EDGE).tolist(), (corners.max(0) + EDGE).tolist()
         boxes.append((max(x0, 0.0), max(y0, 0.0), min(x1, float(scene.width)), min(y1, float(scene.height))))
-    return Drawing(_worn(picture, scene), owners, tuple(boxes))
+    return Drawing(_degraded(picture, scene), owners, tuple(boxes))
 
 
 def outline(thing: Thing) -> list[np.ndarray]:
@@ -165,15 +165,15 @@ def _background(background: Background, width: int, height: int) -> np.ndarray:
     return np.rint(first + share[..., None] * (second - first)).astype(np.uint8)
 
 
-def _worn(picture: np.ndarray, scene: Scene) -> np.ndarray:
-    wear = scene.wear
-    if wear.blur:
-        picture = cv2.GaussianBlur(picture, (0, 0), wear.blur)
-    if wear.noise:
-        noise = np.random.default_rng(scene.seed).normal(0, wear.noise, picture.shape)
+def _degraded(picture: np.ndarray, scene: Scene) -> np.ndarray:
+    degradation = scene.degradation
+    if degradation.blur:
+        picture = cv2.GaussianBlur(picture, (0, 0), degradation.blur)
+    if degradation.noise:
+        noise = np.random.default_rng(scene.seed).normal(0, degradation.noise, picture.shape)
         picture = np.clip(np.rint(picture + noise), 0, 255).astype(np.uint8)
-    if wear.jpeg is not None:
-        _, packed = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, wear.jpeg])
+    if degradation.jpeg is not None:
+        _, packed = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, degradation.jpeg])
         unpacked = cv2.imdecode(packed, cv2.IMREAD_COLOR)
         assert unpacked is not None
         picture = np.ascontiguousarray(unpacked[..., ::-1])

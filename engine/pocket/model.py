@@ -1,6 +1,6 @@
 """The trained `pocket`: the weights beside this file, run as any Moondream 2."""
 
-from engine.catalog.locate import Located
+from engine.catalog.locate import ModelFiles
 from engine.contract import LoadOptions
 from engine.moondream import model as moondream
 from engine.pocket.abilities import CONFIG, DATA
@@ -10,8 +10,8 @@ WEIGHTS, TOKENIZER = CONFIG.with_name("model.safetensors"), CONFIG.with_name("to
 
 def load(options: LoadOptions) -> moondream.Moondream:
     """Load pocket. See `engine.load`."""
-    return moondream.load(located(), options)
+    return moondream.load(model_files(), options)
 
 
-def located() -> Located:
-    return Located("pocket", "moondream", DATA, str(CONFIG), WEIGHTS, TOKENIZER)
+def model_files() -> ModelFiles:
+    return ModelFiles("pocket", "moondream", DATA, str(CONFIG), WEIGHTS, TOKENIZER)

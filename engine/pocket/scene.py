@@ -77,7 +77,7 @@ class Background:
 
 
 @dataclass(frozen=True)
-class Wear:
+class Degradation:
     """What a camera and a file do to a picture. blur: standard deviation in pixels; noise: in grey levels.
 
     jpeg: quality, or None: not compressed.
@@ -96,11 +96,11 @@ class Scene:
     height: int
     background: Background
     things: tuple[Thing, ...]
-    wear: Wear = Wear()
+    degradation: Degradation = Degradation()
     seed: int = 0
 
 
-def imagine(seed: int, side: float | None = None) -> Scene:
+def random_scene(seed: int, side: float | None = None) -> Scene:
     """A scene made up from a seed. side: its mean side in pixels, if that is not to be left to chance."""
     rng = np.random.default_rng(seed)
     width, height = _sides(rng, side)
@@ -120,12 +120,12 @@ def imagine(seed: int, side: float | None = None) -> Scene:
                 break
     placed.sort(key=lambda thing: thing.kind in (SIGN, FACE))  # which nothing covers
     things = tuple(_looking(rng, thing, placed) for thing in placed)
-    wear = Wear(
+    degradation = Degradation(
         blur=float(rng.uniform(0.3, 1.2)) if rng.random() < 0.4 else 0.0,
         noise=float(rng.uniform(2, 12)) if rng.random() < 0.5 else 0.0,
         jpeg=int(rng.integers(35, 96)) if rng.random() < 0.5 else None,
     )
-    return Scene(width, height, _background(rng, things, min(width, height)), things, wear, seed)
+    return Scene(width, height, _background(rng, things, min(width, height)), things, degradation, seed)
 
 
 def targets(face: Thing, things: Sequence[Thing]) -> list[int]:

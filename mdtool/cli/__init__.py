@@ -29,8 +29,8 @@ from mdtool.cli import (
 )
 from mdtool.console import one_line
 from mdtool.errors import Exit, MdtoolError
-from mdtool.interruption import ENDING, interrupt, tell_of_lost
-from mdtool.stdout import put
+from mdtool.interruption import INTERRUPT_EVENT, ignore_lost_interrupt, interrupt
+from mdtool.stdout import write_stdout
 
 app = typer.Typer(
     name="mdtool",
@@ -67,7 +67,7 @@ def _version(wanted: bool) -> None:
             torch = version("torch")
         except PackageNotFoundError:
             torch = "is missing"
-        put(f"mdtool {__version__} (torch {torch}, PyAV {av.__version__}, libavcodec {ffmpeg})\n")
+        write_stdout(f"mdtool {__version__} (torch {torch}, PyAV {av.__version__}, libavcodec {ffmpeg})\n")
         raise typer.Exit
 
 
@@ -84,7 +84,7 @@ def options(
 def main() -> None:
     """Runs the command line and ends the process with the exit code that its outcome has."""
     _replace_closed_streams()
-    sys.unraisablehook = tell_of_lost
+    sys.unraisablehook = ignore_lost_interrupt
     code = run(sys.argv[1:])
     try:
         sys.stdout.flush()
@@ -122,14 +122,14 @@ def run(arguments: list[str]) -> int:
     try:
         code = app(arguments, prog_name="mdtool", standalone_mode=False) or Exit.OK
         if code == Exit.INTERRUPTED:
-            say("interrupted")
+            print_stderr("interrupted")
         return code
     except TyperException as error:
         message = error.format_message().replace(": Value error, ", ": ", 1)  # typer puts that before what is wrong
-        say(f"{message} (mdtool --help shows how)" if "\n" not in message else message)
+        print_stderr(f"{message} (mdtool --help shows how)" if "\n" not in message else message)
         return error.exit_code
     except MdtoolError as error:
-        say(one_line("; ".join([str(error), *getattr(error, "__notes__", [])])))
+        print_stderr(one_line("; ".join([str(error), *getattr(error, "__notes__", [])])))
         return error.code
     except SystemExit as error:
         if not isinstance(error.__context__, BrokenPipeError):  # typer makes this of one
@@ -139,18 +139,18 @@ def run(arguments: list[str]) -> int:
     except Exception as error:
         if os.environ.get("MDTOOL_DEBUG"):
             raise
-        say(one_line(f"unexpected {type(error).__name__}: {error} (MDTOOL_DEBUG=1 shows where)"))
+        print_stderr(one_line(f"unexpected {type(error).__name__}: {error} (MDTOOL_DEBUG=1 shows where)"))
         return Exit.SOME_FAILED
 
 
 def _interrupt(signum: int, frame: FrameType | None) -> None:
     """Asked once: ends what is under way, and takes it away. Asked again: at once."""
-    if ENDING.is_set():
+    if INTERRUPT_EVENT.is_set():
         os._exit(Exit.INTERRUPTED)
     interrupt()
 
 
-def say(message: str) -> None:
+def print_stderr(message: str) -> None:
     """One line for the person, on stderr."""
     with contextlib.suppress(OSError):  # nobody may listen
         print(message if "\n" in message else f"mdtool: {message}", file=sys.stderr, flush=True)

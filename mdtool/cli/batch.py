@@ -45,7 +45,7 @@ def video_task(batch: BatchOptions) -> "VideoTask":
 
 
 @dataclass(frozen=True)
-class Asking:
+class BatchJob:
     """What one command asks. options: all that has a say in the answers
     besides the model and the requests, by the names of a BATCH fingerprint.
     """
@@ -57,42 +57,44 @@ class Asking:
     options: Mapping[str, object] = field(default_factory=dict)
 
 
-def run_batch(batch: BatchOptions, selection: "Selection", asking: Asking, console: "Console") -> Exit:
+def run_batch(batch: BatchOptions, selection: "Selection", batch_job: BatchJob, console: "Console") -> Exit:
     """Asks about all that is selected, and makes of the records what else is wanted."""
-    from mdtool.cli.values import parsed, positive, size_in_bytes
-    from mdtool.jobs.batch.coordinator import Coordinator, Limits, Plan
+    from mdtool.cli.values import parse_positive_seconds, parsed, size_in_bytes
+    from mdtool.jobs.batch.coordinator import BatchLimits, BatchPlan, Coordinator
     from mdtool.jobs.batch.executor import ThreadExecutor
-    from mdtool.jobs.batch.messages import Task
-    from mdtool.jobs.batch.output_format import check_form, make_form, opened, place_of
+    from mdtool.jobs.batch.messages import BatchTask
+    from mdtool.jobs.batch.output_format import check_export_target, open_sink, records_path, write_export
     from mdtool.jobs.batch.progress import Progress
-    from mdtool.media.sources.discover import listed
+    from mdtool.media.sources.discover import discover
     from mdtool.records.fingerprint import BATCH, fingerprint
 
     form = None if batch.format == "jsonl" else batch.format
-    place = place_of(batch.jsonl or "-", asking.command)
+    place = records_path(batch.jsonl or "-", batch_job.command)
     rereadable = "-" not in selection.named and (not selection.files_from or selection.files_from.is_file())
     if batch.watch and not rereadable:
         raise UsageError("--watch: what is piped in can't be read again; give folders, or a file of names")
     if form and place is None:
         raise UsageError(f"--format {form}: is made beside a file of records; name that by --jsonl")
     if form and place:
-        check_form(place, form, batch.overwrite)
-    limits = Limits(batch.max_errors, positive("--time-budget", batch.time_budget))
-    timeout = positive("--timeout", batch.timeout)
+        check_export_target(place, form, batch.overwrite)
+    limits = BatchLimits(batch.max_errors, parse_positive_seconds("--time-budget", batch.time_budget))
+    timeout = parse_positive_seconds("--timeout", batch.timeout)
     room, encode = parsed("--cache-size", size_in_bytes, batch.cache_size), None
-    task = Task(asking.requests, asking.videos, _side_outputs(batch, asking), timeout, dedupe=batch.dedupe)
-    with opened(place, batch.overwrite) as sink:
-        model = asking.load()
+    task = BatchTask(
+        batch_job.requests, batch_job.videos, _side_outputs(batch, batch_job), timeout, dedupe=batch.dedupe
+    )
+    with open_sink(place, batch.overwrite) as sink:
+        model = batch_job.load()
         if batch.cache:
-            from mdtool.jobs.inference.embedding_cache import encoder  # which loads torch
+            from mdtool.jobs.inference.embedding_cache import caching_encoder  # which loads torch
 
-            encode = encoder(model, Path(batch.cache), room, console.note)
+            encode = caching_encoder(model, Path(batch.cache), room, console.note)
         settings = fingerprint(
-            BATCH, command=asking.command, model=model.name, revision=model.revision, requests=asking.requests,
-            **asking.options,
+            BATCH, command=batch_job.command, model=model.name, revision=model.revision, requests=batch_job.requests,
+            **batch_job.options,
         )  # fmt: skip
-        about = {"model": model.name, "revision": model.revision, "settings": settings}
-        count = (lambda: sum(1 for _ in listed(selection))) if rereadable and not batch.watch else None
+        common_fields = {"model": model.name, "revision": model.revision, "settings": settings}
+        count = (lambda: sum(1 for _ in discover(selection))) if rereadable and not batch.watch else None
         sink.begin(settings)
         if sink.unrecognised:
             console.note(
@@ -100,21 +102,21 @@ def run_batch(batch: BatchOptions, selection: "Selection", asking: Asking, conso
                 "they hold: they stay, and their inputs are done again"
             )
         task.side_outputs.open_folders(batch.overwrite)
-        plan = Plan(selection, about, limits, batch.ordered, batch.watch)
+        plan = BatchPlan(selection, common_fields, limits, batch.ordered, batch.watch)
         progress = Progress(console, batch.progress, count)
         code = Coordinator(plan, task, ThreadExecutor(model, encode), sink, progress=progress).run()
     if form and place:
-        target, tally = make_form(place, form, settings)
+        target, tally = write_export(place, form, settings)
         console.note(f"{target}: {tally.written} inputs")
     return code
 
 
-def _side_outputs(batch: BatchOptions, asking: Asking) -> "SideOutputs":
+def _side_outputs(batch: BatchOptions, batch_job: BatchJob) -> "SideOutputs":
     from engine.contract import DetectRequest, PointRequest
     from mdtool.jobs.batch.side_outputs import SideOutputs
     from recipes.draw import colours_of
 
-    colours = colours_of(one.prompt for one in asking.requests if isinstance(one, DetectRequest | PointRequest))
+    colours = colours_of(one.prompt for one in batch_job.requests if isinstance(one, DetectRequest | PointRequest))
     if isinstance(batch, TextOptions):
         return SideOutputs(batch.sidecar_mode if batch.sidecar else None, embed=batch.embed)
     draw, crops = getattr(batch, "draw", None), getattr(batch, "save_crops", None)

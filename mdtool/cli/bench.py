@@ -11,7 +11,7 @@ from mdtool.cli.options.grouped import grouped
 from mdtool.cli.options.model import ComputingOptions, model_names
 from mdtool.cli.options.printing import Verbose
 from mdtool.errors import UsageError
-from mdtool.stdout import put, put_record
+from mdtool.stdout import write_json_record, write_stdout
 
 app = typer.Typer(help="Measure how fast this machine does a job.", no_args_is_help=True)
 
@@ -55,15 +55,26 @@ def bench_moderate(*, processes: ProcessOptions) -> None:
     _bench_recipe("moderate", processes)
 
 
-def _bench_recipe(recipe: str, of: ProcessOptions) -> None:
+def _bench_recipe(recipe: str, process_options: ProcessOptions) -> None:
     from mdtool.jobs.bench import recipe as job
 
-    timings = job.bench_recipe(recipe, of.clip, of.arguments, runs=of.runs, frames=of.frames)
-    if of.json:
-        report = {**job.machine(), "clip": of.clip.name, "frames": of.frames, "runs": [t.as_dict() for t in timings]}
-        put_record(report)
+    timings = job.bench_recipe(
+        recipe,
+        process_options.clip,
+        process_options.arguments,
+        runs=process_options.runs,
+        frames=process_options.frames,
+    )
+    if process_options.json:
+        report = {
+            **job.machine(),
+            "clip": process_options.clip.name,
+            "frames": process_options.frames,
+            "runs": [t.as_dict() for t in timings],
+        }
+        write_json_record(report)
     else:
-        put("\n".join(job.table(timings)) + "\n")
+        write_stdout("\n".join(job.table(timings)) + "\n")
 
 
 @app.command("live", context_settings=PASSED_ON)
@@ -85,9 +96,9 @@ def bench_live(
 
     delays = job.bench_live(clip, arguments, seconds=seconds, size=parsed("--size", _size, size), rate=rate)
     if json:
-        put_record({**machine(), "clip": clip.name, **asdict(delays)})
+        write_json_record({**machine(), "clip": clip.name, **asdict(delays)})
     else:
-        put("\n".join(job.table(delays)) + "\n")
+        write_stdout("\n".join(job.table(delays)) + "\n")
 
 
 def _size(text: str) -> tuple[int, int]:
@@ -115,9 +126,9 @@ def bench_batch(
 
     timing = job.bench_batch(photo, pictures, parsed("--size", _size, size))
     if json:
-        put_record({**machine(), **asdict(timing)})
+        write_json_record({**machine(), **asdict(timing)})
     else:
-        put("\n".join(job.table(timing)) + "\n")
+        write_stdout("\n".join(job.table(timing)) + "\n")
 
 
 @app.command("model")
@@ -150,14 +161,14 @@ def bench_model(
 
     from mdtool.console import Console
     from mdtool.jobs.bench import model as job
-    from mdtool.model_selection import Notices, model_errors
+    from mdtool.model_selection import LoadCallbacks, model_errors
 
     if (config is not None) != random_weights or (config is None and model is None):
         raise UsageError("say which model: --model NAME or PATH, or --config NAME --random-weights")
-    notices = Notices(explain=Console(verbose=verbose).explain)
+    callbacks = LoadCallbacks(explain=Console(verbose=verbose).explain)
     with model_errors(), job.random_checkpoint(config) if config else nullcontext(model) as name:
-        timings = job.bench_model(str(name), computing.computing, notices, batch=batch, runs=runs, cache=cache)
+        timings = job.bench_model(str(name), computing.computing, callbacks, batch=batch, runs=runs, cache=cache)
     if json:
-        put_record(asdict(timings))
+        write_json_record(asdict(timings))
     else:
-        put("\n".join(job.table(timings)) + "\n")
+        write_stdout("\n".join(job.table(timings)) + "\n")

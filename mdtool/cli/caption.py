@@ -4,13 +4,13 @@ from typing import Annotated, Literal
 
 import typer
 
-from mdtool.cli.ask import Task, ask
 from mdtool.cli.options.batch import TextOptions
 from mdtool.cli.options.generation import GenerationOptions
 from mdtool.cli.options.grouped import grouped
+from mdtool.cli.options.images import Images
 from mdtool.cli.options.model import ModelOptions
-from mdtool.cli.options.photos import Images
 from mdtool.cli.options.printing import AnswerPrinting
+from mdtool.cli.run_inference import InferenceTask, run_inference
 
 
 @grouped
@@ -34,5 +34,5 @@ def caption(
     from engine.contract import CaptionRequest
 
     request = CaptionRequest(None, length, generation.generation)
-    task = Task("caption", images, [request], prompts=[length])
-    raise typer.Exit(ask(task, model, printing, batch))
+    task = InferenceTask("caption", images, [request], prompts=[length])
+    raise typer.Exit(run_inference(task, model, printing, batch))

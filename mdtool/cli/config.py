@@ -14,8 +14,8 @@ from typer.core import TyperGroup
 from mdtool import settings
 from mdtool.console import Console, one_line
 from mdtool.errors import MdtoolError, UsageError
-from mdtool.settings import Commands, Place, Settings, Words
-from mdtool.stdout import put, put_record
+from mdtool.settings import CommandPath, Commands, SettingLocation, Settings
+from mdtool.stdout import write_json_record, write_stdout
 
 T = TypeVar("T")
 
@@ -31,7 +31,7 @@ class CommandContext(typer.Context):
                 error.add_note(f"{key} is from {where}")
             raise
 
-    def _named_in(self, message: str) -> Iterator[tuple[str, Place | str]]:
+    def _named_in(self, message: str) -> Iterator[tuple[str, SettingLocation | str]]:
         command = cast(Any, self.command)
         for key, option in settings.options_of(command).items():
             where = settings.origin(self, _words(self), option, self.obj or {})
@@ -41,7 +41,7 @@ class CommandContext(typer.Context):
                 yield key, where
 
 
-def _words(ctx: typer.Context) -> Words:
+def _words(ctx: typer.Context) -> CommandPath:
     parent = cast(typer.Context | None, ctx.parent)
     return () if parent is None else (*_words(parent), ctx.info_name or "")
 
@@ -51,7 +51,7 @@ class ConfiguredGroup(TyperGroup):
 
     def __init__(self, **attributes: Any) -> None:
         super().__init__(**attributes)
-        settings.take_variables(_commands(self))
+        settings.enable_environment_variables(_commands(self))
         for command in _commands(self).values():
             command.context_class = CommandContext
 
@@ -83,11 +83,11 @@ class Row:
     command: str
     option: str
     value: Any
-    where: Place | str | None
+    where: SettingLocation | str | None
 
     def as_dict(self) -> dict[str, Any]:
         told = {"command": self.command, "option": self.option, "value": self.value}
-        if isinstance(self.where, Place):
+        if isinstance(self.where, SettingLocation):
             return told | {"from": "file", "path": str(self.where.path), "line": self.where.line}
         if self.where:
             return told | {"from": "environment", "variable": self.where}
@@ -169,28 +169,28 @@ def show(
     if not chosen:
         name = " ".join(words)
         raise UsageError(
-            f"{name!r}: no such command takes settings; {settings.near(name, [' '.join(one) for one in commands])}"
+            f"{name!r}: no such command takes settings; {settings.suggestion(name, [' '.join(c) for c in commands])}"
         )
     rows = list(_rows(chosen, settings.read(commands)))
     if not words:
         rows = [row for row in rows if row.where]
     if json:
         for row in rows:
-            put_record(row.as_dict())
+            write_json_record(row.as_dict())
     elif not rows:
         Console().note("no settings: every option has its built-in default (`mdtool config show redact` lists some)")
     elif sys.stdout.isatty():
         _print_table(rows)
     else:
-        put("".join("\t".join(row.columns()) + "\n" for row in rows))
+        write_stdout("".join("\t".join(row.columns()) + "\n" for row in rows))
 
 
 @app.command()
 def path() -> None:
     """Print the files that are read, a line each; what the first says goes before what the second says."""
     found = settings.files()
-    put("".join(f"{file}\n" for file in found))
+    write_stdout("".join(f"{file}\n" for file in found))
     if not found:
         user = settings.user_file()
-        places = f"{settings.FILE} here or in a folder above" + (f", {user}" if user else "")
+        places = f"{settings.CONFIG_FILE} here or in a folder above" + (f", {user}" if user else "")
         Console().note(f"no settings file: there could be {places}")

@@ -6,10 +6,10 @@ from typing import Annotated
 import typer
 
 from mdtool.cli.options.grouped import grouped
-from mdtool.cli.options.model import ComputingOptions, Device, Dtype, FewBits, ModelName
+from mdtool.cli.options.model import ComputingOptions, Device, Dtype, ModelName, QuantizationFormat
 from mdtool.cli.options.printing import Json, Verbose
 from mdtool.errors import InputError
-from mdtool.stdout import put, put_record
+from mdtool.stdout import write_json_record, write_stdout
 
 app = typer.Typer(help="Measure how well a job is done, against ground truth.", no_args_is_help=True)
 
@@ -39,19 +39,21 @@ def evaluate_redact(
     """How much of the true boxes a redaction leaves bare, how much else it covers, and what it costs in looks."""
     from mdtool.jobs.evals.redaction import evaluate_redaction, table
     from mdtool.jobs.redact.effect import Redaction
-    from mdtool.model_selection import Computing, load_model
-    from mdtool.pipeline.annotate import Question
+    from mdtool.model_selection import ComputeConfig, load_model
+    from mdtool.pipeline.annotate import AnalysisRequest
     from mdtool.tracking.sampling import parse_sampling
     from recipes.redact import MARGIN, Style
 
-    question = Question(tuple(prompt), threshold, parse_sampling(sample))
+    request = AnalysisRequest(tuple(prompt), threshold, parse_sampling(sample))
     redaction = Redaction(Style("solid", margin=MARGIN if margin is None else margin))
-    asked = load_model(model, "detect", prompt, Computing(detail=detail), threshold=threshold)
-    exposure = evaluate_redaction(clip, truth or Path(f"{clip}.gt.json"), asked, question=question, redaction=redaction)
+    loaded_model = load_model(model, "detect", prompt, ComputeConfig(detail=detail), threshold=threshold)
+    exposure = evaluate_redaction(
+        clip, truth or Path(f"{clip}.gt.json"), loaded_model, request=request, redaction=redaction
+    )
     if json:
-        put_record(exposure.as_dict())
+        write_json_record(exposure.as_dict())
     else:
-        put("\n".join(table([exposure])) + "\n")
+        write_stdout("\n".join(table([exposure])) + "\n")
 
 
 @app.command("pocket")
@@ -71,22 +73,27 @@ def evaluate_pocket(
 
     mdtool eval pocket --scenes 100 --json | jq .scores
     """
-    from engine.pocket.exam import examine, seeds
+    from engine.pocket.evaluation import evaluate_model, seeds
     from mdtool.console import Console
-    from mdtool.model_selection import Notices, load_language_model
+    from mdtool.model_selection import LoadCallbacks, load_language_model
 
     console = Console(verbose=verbose)
-    notices = Notices(note=console.note, explain=console.explain)
-    asked = load_language_model(model, computing.computing, notices)
-    report = examine(asked, seeds(scenes), at_once)
+    callbacks = LoadCallbacks(note=console.note, explain=console.explain)
+    loaded_model = load_language_model(model, computing.computing, callbacks)
+    report = evaluate_model(loaded_model, seeds(scenes), at_once)
     scores, answers = report.scores(), report.answers()
     if json:
-        settings = {"model": asked.name, "quantize": computing.quantize, "compile": computing.compile, "scenes": scenes}
-        put_record(settings | {"scores": scores, "answers": answers, "wrong": report.wrong})
+        settings = {
+            "model": loaded_model.name,
+            "quantize": computing.quantize,
+            "compile": computing.compile,
+            "scenes": scenes,
+        }
+        write_json_record(settings | {"scores": scores, "answers": answers, "wrong": report.wrong})
         return
-    put("| score | | of |\n|---|---|---|\n")
+    write_stdout("| score | | of |\n|---|---|---|\n")
     for name, score in scores.items():
-        put(f"| {name} | {score:.1%} | {answers[name]} |\n")
+        write_stdout(f"| {name} | {score:.1%} | {answers[name]} |\n")
 
 
 @app.command("quantize")
@@ -102,9 +109,9 @@ def evaluate_quantize(
     model: ModelName = "pocket",
     device: Device = "auto",
     dtype: Dtype = None,
-    to: Annotated[list[FewBits], typer.Option(help="What is compared. Repeatable. Default: all that there is.")] = list(
-        FewBits
-    ),
+    to: Annotated[
+        list[QuantizationFormat], typer.Option(help="What is compared. Repeatable. Default: all that there is.")
+    ] = list(QuantizationFormat),
     scenes: Annotated[int, typer.Option(min=1, help="How many scenes are drawn.")] = 40,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line for each.")] = False,
     verbose: Verbose = False,
@@ -116,29 +123,29 @@ def evaluate_quantize(
     from dataclasses import asdict
 
     from engine.pocket.draw import draw
-    from engine.pocket.exam import seeds
-    from engine.pocket.scene import imagine
+    from engine.pocket.evaluation import seeds
+    from engine.pocket.scene import random_scene
     from mdtool.console import Console
-    from mdtool.jobs.evals.quantization import compare_quantised, table
-    from mdtool.jobs.inference.answer import read_rgb
+    from mdtool.jobs.evals.quantization import compare_quantized, table
+    from mdtool.jobs.inference.run_and_print import read_rgb
     from mdtool.media.sources.inputs import find_inputs
-    from mdtool.model_selection import Computing, Notices
+    from mdtool.model_selection import ComputeConfig, LoadCallbacks
 
-    pictures = [] if images else [draw(imagine(seed)).pixels for seed in seeds(scenes)]
+    pictures = [] if images else [draw(random_scene(seed)).pixels for seed in seeds(scenes)]
     for source in find_inputs(images) if images else ():
         try:
             pictures.append(read_rgb(source))
         except InputError as error:
             raise InputError(f"{source.name}: {error}") from error
     prompts = prompt or ["circle", "red shape", "star", "face"]
-    computing, console = Computing(device, dtype), Console(verbose=verbose)
-    notices = Notices(note=console.note, explain=console.explain)
-    agreements = compare_quantised(
-        model, [kind.value for kind in to], pictures, prompts, computing=computing, notices=notices
+    computing, console = ComputeConfig(device, dtype), Console(verbose=verbose)
+    callbacks = LoadCallbacks(note=console.note, explain=console.explain)
+    agreements = compare_quantized(
+        model, [kind.value for kind in to], pictures, prompts, computing=computing, callbacks=callbacks
     )
     if json:
         for agreement in agreements:
-            put_record({"model": model, **asdict(agreement)})
+            write_json_record({"model": model, **asdict(agreement)})
     else:
         for line in table(agreements):
-            put(line + "\n")
+            write_stdout(line + "\n")

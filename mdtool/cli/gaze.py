@@ -5,10 +5,10 @@ from typing import Annotated
 
 import typer
 
-from mdtool.cli.options.copies import EncodingOptions, Findings, LiveOptions, Media, Overwrite, output_named
 from mdtool.cli.options.frames import Sample, SpanOptions, Threshold
 from mdtool.cli.options.grouped import grouped
 from mdtool.cli.options.model import ModelOptions
+from mdtool.cli.options.outputs import EncodingOptions, Findings, LiveOptions, Media, Overwrite, output_named
 from mdtool.cli.options.printing import RunPrinting
 
 
@@ -61,13 +61,13 @@ def gaze(
     """
     from mdtool.cli.values import check_not_blank, check_outputs
     from mdtool.errors import UsageError
-    from mdtool.jobs.gaze.detector import FACE, Accuracy, gaze_detector
-    from mdtool.jobs.gaze.job import Gazing, HeatMaps
+    from mdtool.jobs.gaze.detector import FACE, GazeAveraging, gaze_detector
+    from mdtool.jobs.gaze.job import GazeJob, HeatmapOutput
     from mdtool.media.sources.inputs import find_inputs
-    from mdtool.model_selection import Notices, load_gazer
-    from mdtool.pipeline.annotate import Question
-    from mdtool.pipeline.findings_file import opened_for_writing
-    from mdtool.pipeline.run import Inquiry
+    from mdtool.model_selection import LoadCallbacks, load_gaze_model
+    from mdtool.pipeline.annotate import AnalysisRequest
+    from mdtool.pipeline.findings_file import open_findings
+    from mdtool.pipeline.run import ModelInference
     from mdtool.pipeline.targets import Targets, is_many
     from mdtool.tracking.sampling import parse_sampling
 
@@ -80,31 +80,35 @@ def gaze(
     if findings and from_findings:
         raise UsageError(f"--findings {findings}: would be those of --from-findings; leave one of them out")
     check_outputs(output, findings, printing.json, jsonl=jsonl, heat=heat)
-    question = Question(prompts, threshold, parse_sampling(sample), None, *span.seconds)
+    request = AnalysisRequest(prompts, threshold, parse_sampling(sample), None, *span.seconds)
     played, console = live.live, printing.console
     sources = find_inputs(inputs)
     many = is_many(sources, inputs)
-    known: Inquiry | Path
+    known: ModelInference | Path
     if from_findings:
         known = from_findings
     else:
         computing = model.computing
-        notices = Notices(console.note, console.note, console.explain)
-        asked = load_gazer(
+        callbacks = LoadCallbacks(console.note, console.note, console.explain)
+        loaded_model = load_gaze_model(
             model.model, prompts, computing,
-            accurate=accurate, threshold=threshold, notices=notices,
+            accurate=accurate, threshold=threshold, callbacks=callbacks,
         )  # fmt: skip
-        detect = gaze_detector(asked, prompts[1:], threshold, Accuracy(seed) if accurate else None)
-        known = Inquiry(question, detect, asked.name, {"computing": computing, "accurate": accurate, "seed": seed})
+        detect = gaze_detector(loaded_model, prompts[1:], threshold, GazeAveraging(seed) if accurate else None)
+        known = ModelInference(
+            request, detect, loaded_model.name, {"computing": computing, "accurate": accurate, "seed": seed}
+        )
     drawn = None if no_video else Targets(output, ".gaze", many, overwrite)
-    maps = HeatMaps(heat, many, overwrite) if heat else None
+    maps = HeatmapOutput(heat, many, overwrite) if heat else None
     plays = any(source.address for source in sources)
     read = [source.path for source in sources if source.path] + ([from_findings] if from_findings else [])
-    beside = next((Path(name) for name in (jsonl, findings, heat) if name and name != "-"), None)
+    side_output = next((Path(name) for name in (jsonl, findings, heat) if name and name != "-"), None)
     with (
-        opened_for_writing(findings, overwrite, read, live=plays) as found,
-        opened_for_writing(jsonl, overwrite, read, option="--jsonl", live=plays) as lines,
+        open_findings(findings, overwrite, read, live=plays) as found,
+        open_findings(jsonl, overwrite, read, option="--jsonl", live=plays) as lines,
     ):
-        job = Gazing(known, prompts, encoding.form, drawn, many, maps, console, played, found, lines, beside)
+        job = GazeJob(
+            known, prompts, encoding.output_options, drawn, many, maps, console, played, found, lines, side_output
+        )
         code = job.run(sources)
     raise typer.Exit(code)

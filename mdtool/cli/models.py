@@ -6,10 +6,10 @@ from typing import Annotated, Any
 
 import typer
 
-from mdtool.cli.options.model import FewBits, model_names
+from mdtool.cli.options.model import QuantizationFormat, model_names
 from mdtool.console import Console
 from mdtool.errors import Exit, MdtoolError, UsageError
-from mdtool.stdout import put, put_record
+from mdtool.stdout import write_json_record, write_stdout
 
 app = typer.Typer(help="Show, fetch, check, shrink and remove the models.", no_args_is_help=True)
 
@@ -40,11 +40,11 @@ def list_models(
         rows.append(row)
     for row in rows:
         if json:
-            put_record(row)
+            write_json_record(row)
             continue
         size = f" ({row['bytes'] / 1e9:.1f} GB)" if "bytes" in row else ""
         skills = ", ".join(_skill(skill, prompts) for skill, prompts in row["skills"].items())
-        put(f"{row['name']}\t{row['where']}{size}\t{skills}\t{row['summary']}\n")
+        write_stdout(f"{row['name']}\t{row['where']}{size}\t{skills}\t{row['summary']}\n")
     if sys.stdout.isatty() and not json and any(row["where"] == "not here" for row in rows):
         Console().note("get one that is not here with `mdtool models pull NAME`")
 
@@ -76,8 +76,8 @@ def path(name: Name) -> None:
     [model] = _published([name])
     here = hub.local(model)
     if here is None:
-        raise _no_model(str(hub.not_here(model)))
-    put(f"{here.weights.parent}\n")
+        raise _no_model(str(hub.not_downloaded_error(model)))
+    write_stdout(f"{here.weights.parent}\n")
 
 
 @app.command()
@@ -90,7 +90,7 @@ def verify(
     from engine.contract import ModelUnavailable
 
     failed = broken = False
-    for model in _published(names) if names else filter(hub.is_begun, published().values()):
+    for model in _published(names) if names else filter(hub.is_partially_downloaded, published().values()):
         try:
             problems = hub.verify(model)
         except ModelUnavailable as error:
@@ -100,7 +100,7 @@ def verify(
         for problem in problems:
             Console().error(f"{model.name}: {problem}")
         if not problems:
-            put(f"{model.name}\tok\n")
+            write_stdout(f"{model.name}\tok\n")
         broken = broken or bool(problems)
     if broken:
         Console().note("`mdtool models rm NAME`, then `mdtool models pull NAME`, fetches a model anew")
@@ -133,7 +133,7 @@ def quantize_model(
         ),
     ],
     to: Annotated[
-        FewBits,
+        QuantizationFormat,
         typer.Option(help="In how many bits the weights are kept, as --quantize has them."),
     ],
     output: Annotated[
@@ -144,32 +144,32 @@ def quantize_model(
 
     mdtool models quantize moondream2 --to int4 -o ./moondream2-int4
     """
-    from mdtool.jobs.quantize_model import quantise
+    from mdtool.jobs.quantize_model import quantize_checkpoint
 
     console = Console()
     with console.bar(str(output)) as told:
-        before, after = quantise(model, to.value, output, told)
+        before, after = quantize_checkpoint(model, to.value, output, told)
     console.note(f"{output}: the weights were {_size(before)}, and are {_size(after)}")
 
 
 def _published(names: list[str]) -> list[Any]:
-    """The models of these names: UsageError for one that is embedded, NoModel for one that there is not."""
+    """The models of these names: UsageError for one that is embedded, ModelNotFound for one that there is not."""
     import engine
-    from engine.catalog.published import no_such_model, published
+    from engine.catalog.published import published, unknown_model_error
 
     known = published()
     for name in names:
         if name in engine.EMBEDDED and name not in known:
             raise UsageError(f"{name} is embedded: there is nothing to fetch, check or remove")
         if name not in known:
-            raise _no_model(str(no_such_model(name, known)))
+            raise _no_model(str(unknown_model_error(name, known)))
     return [known[name] for name in names]
 
 
 def _no_model(message: str) -> MdtoolError:
-    from mdtool.model_selection import NoModel
+    from mdtool.model_selection import ModelNotFound
 
-    return NoModel(message)
+    return ModelNotFound(message)
 
 
 def _size(count: int) -> str:

@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from mdtool.cli.options.copies import EncodingOptions, Findings, LiveOptions, Media, Overwrite, output_named
-from mdtool.cli.options.frames import FrameOptions, IfModelFails, OnError, SpanOptions
+from mdtool.cli.options.frames import FrameOptions, OnError, OnErrorOption, SpanOptions
 from mdtool.cli.options.grouped import grouped
 from mdtool.cli.options.model import ModelOptions
+from mdtool.cli.options.outputs import EncodingOptions, Findings, LiveOptions, Media, Overwrite, output_named
 from mdtool.cli.options.printing import RunPrinting
 from mdtool.cli.options.style import StyleOptions
 
@@ -34,7 +34,7 @@ def policy_names() -> list[str]:
 
 
 @dataclass(frozen=True)
-class Limits:
+class ThresholdOptions:
     """How much must be seen for it to count."""
 
     min_seconds: Annotated[
@@ -61,7 +61,7 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Places:
+class AreaOptions:
     """Where in the picture it counts."""
 
     keep: Annotated[
@@ -111,10 +111,10 @@ def moderate(
             "Default: flag."
         ),
     ] = None,
-    look: StyleOptions,
+    style_options: StyleOptions,
     color: Annotated[str, typer.Option(help="Of what is solid or covered: #rrggbb or a name.")] = "black",
-    limits: Limits,
-    places: Places,
+    limits: ThresholdOptions,
+    places: AreaOptions,
     report_only: Annotated[bool, typer.Option("--report-only", help="Judge only; write no copy.")] = False,
     fail_on: Annotated[
         list[str],
@@ -131,7 +131,7 @@ def moderate(
     frames: Frames,
     span: SpanOptions,
     model: ModelOptions,
-    on_error: IfModelFails = OnError.stop,
+    on_error: OnErrorOption = OnError.stop,
     findings: Findings = None,
     from_findings: Annotated[
         Path | None, typer.Option(help="Judge by this file of findings (- for stdin); no model is used.")
@@ -154,25 +154,27 @@ def moderate(
 
     from mdtool.cli.values import check_findings_in, check_outputs, check_report, parsed, parsed_regions
     from mdtool.errors import UsageError
-    from mdtool.jobs.moderate.job import Moderating, check_rules
-    from mdtool.jobs.moderate.policy_choice import PromptRules, choose_policy
+    from mdtool.jobs.moderate.job import ModerateJob, check_rules
+    from mdtool.jobs.moderate.policy_selection import PromptRules, choose_policy
     from mdtool.media.colour import parse_colour
     from mdtool.media.sources.inputs import find_inputs
-    from mdtool.model_selection import Notices, load_model
-    from mdtool.pipeline.findings_file import opened_for_writing, spooled
-    from mdtool.pipeline.run import Inquiry
+    from mdtool.model_selection import LoadCallbacks, load_model
+    from mdtool.pipeline.findings_file import open_findings, spooled
+    from mdtool.pipeline.run import ModelInference
     from mdtool.pipeline.targets import Targets, is_many
     from mdtool.tracking.detector import detector_with_questions
-    from mdtool.tracking.tiles import tiled
+    from mdtool.tracking.tiles import tile_detector
 
     regions = parsed_regions("--only", places.only), parsed_regions("--keep", places.keep)
-    rules = choose_policy(policy, PromptRules(prompt, action and action.value, look.given, limits.given, *regions))
+    rules = choose_policy(
+        policy, PromptRules(prompt, action and action.value, style_options.given, limits.given, *regions)
+    )
     check_rules(rules, fail_on)
     if from_findings and (span.start or span.end):
         raise UsageError("--from and --to: can't go with --from-findings, whose frames are judged already")
     if report_only and output:
         raise UsageError("-o: nothing is written with --report-only; leave one of them out")
-    question = frames.question(rules.prompts, span, on_error)
+    request = frames.request(rules.prompts, span, on_error)
     grid = frames.grid
     colour = parsed("--color", parse_colour, color)
     played, console = live.live, printing.console
@@ -185,22 +187,22 @@ def moderate(
     check_report(report, [output, findings], read)
     with ExitStack() as stack:
         if from_findings:
-            known: Inquiry | Path = stack.enter_context(spooled(from_findings))
+            known: ModelInference | Path = stack.enter_context(spooled(from_findings))
         else:
             computing = model.computing
-            asked = load_model(
+            loaded_model = load_model(
                 model.model, "detect", rules.prompts, computing,
-                questions=rules.questions, notices=Notices(note=console.note, explain=console.explain),
+                questions=rules.questions, callbacks=LoadCallbacks(note=console.note, explain=console.explain),
             )  # fmt: skip
-            detect = tiled(
-                detector_with_questions(asked, rules.prompts, rules.questions),
+            detect = tile_detector(
+                detector_with_questions(loaded_model, rules.prompts, rules.questions),
                 grid,
-                of_tiles=detector_with_questions(asked, rules.prompts),
+                tile_detect=detector_with_questions(loaded_model, rules.prompts),
             )
-            known = Inquiry(question, detect, asked.name, {"computing": computing, "tiles": frames.tiles})
-        file = stack.enter_context(opened_for_writing(findings, overwrite, read, live=plays))
-        moderating = Moderating(
-            rules, known, encoding.form, targets, console, played, report_only, colour, fail_on, file, report
+            known = ModelInference(request, detect, loaded_model.name, {"computing": computing, "tiles": frames.tiles})
+        file = stack.enter_context(open_findings(findings, overwrite, read, live=plays))
+        moderating = ModerateJob(
+            rules, known, encoding.output_options, targets, console, played, report_only, colour, fail_on, file, report
         )
         code = moderating.run(sources, f"Moderation: {policy or ', '.join(prompt)}")
     raise typer.Exit(code)

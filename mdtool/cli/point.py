@@ -2,12 +2,12 @@
 
 import typer
 
-from mdtool.cli.ask import Task, ask
 from mdtool.cli.options.batch import PointOptions
 from mdtool.cli.options.grouped import grouped
+from mdtool.cli.options.images import ImagesAndPrompt, MaxObjects, Prompts, Save
 from mdtool.cli.options.model import ModelOptions
-from mdtool.cli.options.photos import ImagesAndPrompt, MaxObjects, Prompts, Save
 from mdtool.cli.options.printing import AnswerPrinting
+from mdtool.cli.run_inference import InferenceTask, run_inference
 
 
 @grouped
@@ -31,8 +31,8 @@ def point(
     mdtool point ./photos bottle --json
     """
     from engine.contract import PointRequest
-    from mdtool.cli.values import images_and_prompts
+    from mdtool.cli.values import split_images_and_prompts
 
-    named, prompts = images_and_prompts(images, prompt, batch.files_from)
+    named, prompts = split_images_and_prompts(images, prompt, batch.files_from)
     requests = [PointRequest(None, one, max_objects) for one in prompts]
-    raise typer.Exit(ask(Task("point", named, requests, prompts, save=save), model, printing, batch))
+    raise typer.Exit(run_inference(InferenceTask("point", named, requests, prompts, save=save), model, printing, batch))

@@ -2,14 +2,14 @@
 
 import typer
 
-from mdtool.cli.ask import Task, ask
 from mdtool.cli.options.batch import TextOptions
 from mdtool.cli.options.generation import GenerationOptions
 from mdtool.cli.options.grouped import grouped
+from mdtool.cli.options.images import Images
 from mdtool.cli.options.model import ModelOptions
-from mdtool.cli.options.photos import Images
 from mdtool.cli.options.printing import AnswerPrinting
 from mdtool.cli.options.questions import QuestionOptions
+from mdtool.cli.run_inference import InferenceTask, run_inference
 
 
 @grouped
@@ -37,5 +37,5 @@ def query(
     from mdtool.cli.questions import query_requests
 
     requests = query_requests(asked, generation.generation, images)
-    task = Task("query", images, requests, prompts=[request.question for request in requests])
-    raise typer.Exit(ask(task, model, printing, batch))
+    task = InferenceTask("query", images, requests, prompts=[request.question for request in requests])
+    raise typer.Exit(run_inference(task, model, printing, batch))

@@ -5,35 +5,37 @@ from pathlib import Path
 
 from engine.contract import Choices, Generation, Number, QueryRequest
 from mdtool.cli.options.questions import QuestionOptions
-from mdtool.cli.values import check_apart, check_not_blank, parsed
-from mdtool.errors import NoInput, UsageError
+from mdtool.cli.values import check_exclusive, check_not_blank, parsed
+from mdtool.errors import NoInputFound, UsageError
 from mdtool.media.files import stdin
 
 BLANK = "{}"  # of a template
 
 
-def query_requests(asked: QuestionOptions, how: Generation, images: Sequence[str]) -> list[QueryRequest]:
+def query_requests(question_options: QuestionOptions, how: Generation, images: Sequence[str]) -> list[QueryRequest]:
     """A request without its image for each question: first those asked outright, then those of the file.
 
-    images: as they were named. UsageError for options that can't be, or not together; NoInput for a file without
+    images: as they were named. UsageError for options that can't be, or not together; NoInputFound for a file without
     questions.
     """
-    allowed = _allowed(asked.choices, asked.number)
-    check_not_blank("--question", asked.question)
-    template, file = asked.template, asked.questions
+    allowed = _allowed(question_options.choices, question_options.number)
+    check_not_blank("--question", question_options.question)
+    template, file = question_options.template, question_options.questions
     if template is not None and BLANK not in template:
         raise UsageError(f"--template: has no {BLANK} for the question; write it as in 'is there {BLANK} here?'")
     if file == "-" and "-" in images:
         raise UsageError("--questions -: questions and a photo can't both come from stdin; give one of them as a file")
     if file == "":
         raise UsageError("--questions: is empty; give the name of a file")
-    questions = [*asked.question, *(_read(file) if file is not None else [])]
+    questions = [*question_options.question, *(_read(file) if file is not None else [])]
     if not questions:
         raise UsageError("--question or --questions is missing: say what to ask, as in -q 'what is this?'")
     if template is not None:
         questions = [template.replace(BLANK, question) for question in questions]
-    places = tuple(parsed("--at", parse_place, text) for text in asked.at)
-    return [QueryRequest(None, question, asked.reasoning, places, how, allowed=allowed) for question in questions]
+    places = tuple(parsed("--at", parse_place, text) for text in question_options.at)
+    return [
+        QueryRequest(None, question, question_options.reasoning, places, how, allowed=allowed) for question in questions
+    ]
 
 
 def parse_place(text: str) -> tuple[float, ...]:
@@ -51,7 +53,7 @@ def parse_place(text: str) -> tuple[float, ...]:
 
 def _allowed(choices: Sequence[str], number: bool) -> Choices | Number | None:
     if number:
-        check_apart("--number", {"--choices": choices})
+        check_exclusive("--number", {"--choices": choices})
         return Number()
     return parsed("--choices", _choices, ",".join(choices)) if choices else None
 
@@ -64,10 +66,10 @@ def _read(file: str) -> list[str]:
     """The lines of a file ("-": stdin) that are not blank."""
     option = f"--questions {file}"
     try:
-        data = stdin.piped("questions").read() if file == "-" else Path(file).read_bytes()
+        data = stdin.open_stdin("questions").read() if file == "-" else Path(file).read_bytes()
         text = data.decode("utf-8-sig")
     except FileNotFoundError as error:
-        raise NoInput(f"{option}: there is no such file") from error
+        raise NoInputFound(f"{option}: there is no such file") from error
     except OSError as error:
         raise UsageError(f"{option}: can't be read: {(error.strerror or str(error)).lower()}") from error
     except UnicodeDecodeError as error:
@@ -76,5 +78,5 @@ def _read(file: str) -> list[str]:
         raise UsageError(f"{option}: is no text")
     questions = [line.strip() for line in text.split("\n") if line.strip()]
     if not questions:
-        raise NoInput(f"{option}: has no question in it; write one a line")
+        raise NoInputFound(f"{option}: has no question in it; write one a line")
     return questions

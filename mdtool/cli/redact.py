@@ -7,12 +7,12 @@ from typing import Annotated
 
 import typer
 
-from mdtool.cli.options.copies import EncodingOptions, Findings, LiveOptions, Media, Overwrite, output_named
-from mdtool.cli.options.frames import FrameOptions, IfModelFails, OnError, SpanOptions, Threshold
+from mdtool.cli.options.frames import FrameOptions, OnError, OnErrorOption, SpanOptions, Threshold
 from mdtool.cli.options.grouped import grouped
 from mdtool.cli.options.model import ModelOptions
+from mdtool.cli.options.outputs import EncodingOptions, Findings, LiveOptions, Media, Overwrite, output_named
 from mdtool.cli.options.printing import RunPrinting
-from mdtool.cli.options.style import USUAL_STYLE, ChoiceOptions, StyleOptions
+from mdtool.cli.options.style import DEFAULT_STYLE, RegionFilterOptions, StyleOptions
 
 
 class StyleName(StrEnum):
@@ -23,7 +23,7 @@ class StyleName(StrEnum):
 
 
 @dataclass(frozen=True)
-class Hidden(ChoiceOptions):
+class HiddenRegionOptions(RegionFilterOptions):
     only: Annotated[
         list[str], typer.Option(help="Hide only what touches X0,Y0,X1,Y1 (fractions or pixels). Repeatable.")
     ] = field(default_factory=list)
@@ -55,14 +55,14 @@ def redact(
             "or cells nearly lost in the colour around."
         ),
     ] = StyleName.blur,
-    look: StyleOptions = USUAL_STYLE,
+    style_options: StyleOptions = DEFAULT_STYLE,
     color: Annotated[str, typer.Option(help="For --style solid: #rrggbb or a name.")] = "black",
-    hidden: Hidden,
+    hidden: HiddenRegionOptions,
     threshold: Threshold = None,
     frames: Frames,
     span: SpanOptions,
     model: ModelOptions,
-    on_error: IfModelFails = OnError.stop,
+    on_error: OnErrorOption = OnError.stop,
     findings: Findings = None,
     from_findings: Annotated[
         Path | None,
@@ -83,40 +83,40 @@ def redact(
     from mdtool.jobs.recorded_findings import rereadable
     from mdtool.jobs.redact.dry_run import print_plan
     from mdtool.jobs.redact.effect import Redaction
-    from mdtool.jobs.redact.job import Redacting
+    from mdtool.jobs.redact.job import RedactJob
     from mdtool.media.colour import parse_colour
     from mdtool.media.sources.inputs import find_inputs
-    from mdtool.model_selection import Notices, load_model
-    from mdtool.pipeline.findings_file import opened_for_writing
-    from mdtool.pipeline.run import Inquiry
+    from mdtool.model_selection import LoadCallbacks, load_model
+    from mdtool.pipeline.findings_file import open_findings
+    from mdtool.pipeline.run import ModelInference
     from mdtool.pipeline.targets import Targets, is_many
     from mdtool.tracking.detector import object_detector
-    from mdtool.tracking.tiles import tiled
+    from mdtool.tracking.tiles import tile_detector
 
-    question = frames.question(prompt, span, on_error, threshold)
+    request = frames.request(prompt, span, on_error, threshold)
     grid = frames.grid
-    redaction = Redaction(look.style(style.value), parsed("--color", parse_colour, color), *hidden.parsed)
+    redaction = Redaction(style_options.style(style.value), parsed("--color", parse_colour, color), *hidden.parsed)
     played, console = live.live, printing.console
     sources = find_inputs(inputs)
     targets = Targets(output, ".redacted", is_many(sources, inputs), overwrite)
-    inquiry = None
+    inference = None
     if not from_findings:
         computing = model.computing
-        notices = Notices(note=console.note, explain=console.explain)
-        asked = load_model(model.model, "detect", prompt, computing, threshold=threshold, notices=notices)
-        detect = tiled(object_detector(asked, prompt, threshold), grid)
-        inquiry = Inquiry(question, detect, asked.name, {"computing": computing, "tiles": frames.tiles})
+        callbacks = LoadCallbacks(note=console.note, explain=console.explain)
+        loaded_model = load_model(model.model, "detect", prompt, computing, threshold=threshold, callbacks=callbacks)
+        detect = tile_detector(object_detector(loaded_model, prompt, threshold), grid)
+        inference = ModelInference(request, detect, loaded_model.name, {"computing": computing, "tiles": frames.tiles})
     if dry_run:
-        raise typer.Exit(print_plan(sources, targets, question, inquiry))
+        raise typer.Exit(print_plan(sources, targets, request, inference))
     check_outputs(output, findings, printing.json)
     check_findings_in(from_findings, inputs)
     plays = any(source.address for source in sources)
     read = [source.path for source in sources if source.path] + ([from_findings] if from_findings else [])
     with (
-        opened_for_writing(findings, overwrite, read, live=plays) as file,
+        open_findings(findings, overwrite, read, live=plays) as file,
         rereadable(from_findings, sources) as recorded,
     ):
-        known = inquiry or recorded
+        known = inference or recorded
         assert known
-        code = Redacting(redaction, known, prompt, encoding.form, played, targets, console, file).run(sources)
+        code = RedactJob(redaction, known, prompt, encoding.output_options, played, targets, console, file).run(sources)
     raise typer.Exit(code)

@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from mdtool.cli.options.copies import EncodingOptions, Overwrite, output_named
 from mdtool.cli.options.grouped import grouped
+from mdtool.cli.options.outputs import EncodingOptions, Overwrite, output_named
 from mdtool.cli.options.printing import SummaryPrinting
-from mdtool.cli.options.style import USUAL_STYLE, ChoiceOptions, StyleOptions
+from mdtool.cli.options.style import DEFAULT_STYLE, RegionFilterOptions, StyleOptions
 
 
 class StyleName(StrEnum):
@@ -26,7 +26,7 @@ DRAWN = (StyleName.boxes, StyleName.hitmarker)  # these hide nothing
 
 
 @dataclass(frozen=True)
-class Drawn(ChoiceOptions):
+class DrawnRegionOptions(RegionFilterOptions):
     only: Annotated[
         list[str], typer.Option(help="Draw only what touches X0,Y0,X1,Y1 (fractions or pixels). Repeatable.")
     ] = field(default_factory=list)
@@ -51,12 +51,12 @@ def render(
     style: Annotated[
         StyleName, typer.Option(help="boxes and hitmarker show what was found, the others hide it as redact does.")
     ] = StyleName.boxes,
-    look: StyleOptions = USUAL_STYLE,
+    style_options: StyleOptions = DEFAULT_STYLE,
     color: Annotated[
         str | None,
         typer.Option(help="#rrggbb or a name. Default: of boxes one a track, of hitmarkers white, of solid black."),
     ] = None,
-    drawn: Drawn,
+    drawn: DrawnRegionOptions,
     label: Annotated[list[str], typer.Option(help="Draw only what has this label. Repeatable.")] = [],
     encoding: EncodingOptions,
     printing: SummaryPrinting,
@@ -69,25 +69,25 @@ def render(
     """
     from contextlib import ExitStack
 
-    from engine.contract import normalise
+    from engine.contract import normalize_prompt
     from mdtool.cli.values import check_findings_in, check_outputs, parsed
     from mdtool.jobs.redact.effect import Redaction
-    from mdtool.jobs.render.effect import Marking, OnlyLabelled
-    from mdtool.jobs.render.job import Rendering, check_labels, contents_of, sources_of
+    from mdtool.jobs.render.effect import LabelFilter, OverlayEffect
+    from mdtool.jobs.render.job import RenderJob, check_labels, contents_of, sources_of
     from mdtool.media.colour import parse_colour
     from mdtool.media.sources.inputs import find_inputs
     from mdtool.pipeline.findings_file import spooled
     from mdtool.pipeline.run import Effect
     from mdtool.pipeline.targets import Targets, is_many
 
-    hiding = look.style("solid" if style in DRAWN else style.value)
+    hiding = style_options.style("solid" if style in DRAWN else style.value)
     colour = parsed("--color", parse_colour, color)
     chosen = drawn.parsed
-    treatment: Effect = Redaction(hiding, colour or (0, 0, 0), *chosen)
+    effect: Effect = Redaction(hiding, colour or (0, 0, 0), *chosen)
     if style in DRAWN:
-        treatment = Marking("boxes" if style is StyleName.boxes else "hitmarker", colour, *chosen)
+        effect = OverlayEffect("boxes" if style is StyleName.boxes else "hitmarker", colour, *chosen)
     if label:
-        treatment = OnlyLabelled(treatment, frozenset(map(normalise, label)))
+        effect = LabelFilter(effect, frozenset(map(normalize_prompt, label)))
     console = printing.console
     check_outputs(output, None, printing.json)
     check_findings_in(findings, inputs)
@@ -101,4 +101,4 @@ def render(
         sources = named or sources_of(contents, console)
         many = is_many(named, inputs) if named else len(contents.sources) > 1
         targets = Targets(output, ".drawn", many, overwrite)
-        raise typer.Exit(Rendering(treatment, recorded, encoding.form, targets, console).run(sources))
+        raise typer.Exit(RenderJob(effect, recorded, encoding.output_options, targets, console).run(sources))

@@ -24,7 +24,7 @@ def report(
     mdtool detect in.mp4 face --jsonl - | mdtool report - -o report.html
     """
     from mdtool.console import Console
-    from mdtool.jobs.report.file import report_target, write_report
+    from mdtool.jobs.report.write_report import report_target, write_report
 
     target = report_target(findings, output)
     chapters = write_report(findings, target, overwrite)

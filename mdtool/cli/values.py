@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypeVar, overload
 
 from mdtool.errors import UsageError
-from mdtool.media.sources.inputs import is_medium
+from mdtool.media.sources.inputs import is_media_file
 from recipes.regions import PictureArea, parse_region
 
 T = TypeVar("T")
@@ -77,7 +77,7 @@ def check_report(report: Path | None, written: Sequence[str | None], read: Seque
         raise UsageError(f"--report {report}: is read by this very command; give another name")
 
 
-def check_apart(option: str, others: Mapping[str, object]) -> None:
+def check_exclusive(option: str, others: Mapping[str, object]) -> None:
     """UsageError if one of the others, given by name and value, stands beside an option that leaves no room for it."""
     for other, value in others.items():
         if value:
@@ -90,7 +90,7 @@ def check_findings_in(findings: Path | None, inputs: Sequence[str]) -> None:
         raise UsageError("-: findings and pictures can't both come from stdin; give one of them as a file")
 
 
-def images_and_prompts(
+def split_images_and_prompts(
     arguments: Sequence[str], prompts: Sequence[str], others: str | None = None
 ) -> tuple[list[str], list[str]]:
     """(images, prompts): the last argument is the prompt, unless options gave some. UsageError if one of them lacks.
@@ -104,7 +104,7 @@ def images_and_prompts(
         raise UsageError("what to find is missing; name it last, after the images: photo.jpg face")
     *images, prompt = arguments
     path = Path(prompt)
-    if prompt == "-" or (os.path.exists(path) and (not images or is_medium(path))):
+    if prompt == "-" or (os.path.exists(path) and (not images or is_media_file(path))):
         raise UsageError(f"{prompt}: is an image, and what to find is missing; name it last, as in: {prompt} face")
     if not images and not others:
         raise UsageError(f"{prompt!r}: no such image; name the images first and what to find last: photo.jpg face")
@@ -141,10 +141,10 @@ def size_in_bytes(text: str) -> int:
 
 
 @overload
-def positive(option: str, text: str) -> float: ...
+def parse_positive_seconds(option: str, text: str) -> float: ...
 @overload
-def positive(option: str, text: str | None) -> float | None: ...
-def positive(option: str, text: str | None) -> float | None:
+def parse_positive_seconds(option: str, text: str | None) -> float | None: ...
+def parse_positive_seconds(option: str, text: str | None) -> float | None:
     """A time in seconds above 0, None if it was not given."""
     time = parsed(option, seconds, text)
     if time == 0:

@@ -8,7 +8,7 @@ import numpy as np
 
 from engine.contract import Box, Point
 from mdtool.errors import OutputError, UsageError
-from mdtool.media.image.save_picture import FORMATS, save_picture
+from mdtool.media.image.save_image import FORMATS, save_image
 from mdtool.media.sources.inputs import Input
 from recipes.draw import draw
 from recipes.text_labels import Colour
@@ -42,9 +42,9 @@ def check_target(target: Path, overwrite: bool) -> None:
         raise OutputError(f"{target}: exists already; --overwrite replaces it")
 
 
-def save_marked(
+def save_annotated(
     pixels: np.ndarray, found: Sequence[Box | Point], target: Path, *, overwrite: bool, colours: Mapping[str, Colour]
 ) -> None:
     """pixels: HxWx3 uint8 RGB, upright. colours: of labels. The copy has no metadata. OutputError where it can't be
     written."""
-    save_picture(draw(pixels, found, colours), target, overwrite)
+    save_image(draw(pixels, found, colours), target, overwrite)

@@ -8,7 +8,7 @@ from mdtool.records.answers import SIDES
 
 
 @dataclass(frozen=True)
-class Clipped:
+class ClippedBox:
     """The part of a box that lies in the picture, in fractions of it. index: counts all objects of an input from 0."""
 
     index: int
@@ -20,15 +20,15 @@ class Clipped:
     score: float | None
 
 
-def is_about_boxes(answers: Sequence[dict[str, Any]]) -> bool:
+def has_boxes(answers: Sequence[dict[str, Any]]) -> bool:
     """Whether objects were asked for, if there are any or not."""
     return any("objects" in answer for answer in answers)
 
 
-def clipped_boxes(answers: Sequence[dict[str, Any]]) -> Iterator[Clipped]:
+def clip_boxes(answers: Sequence[dict[str, Any]]) -> Iterator[ClippedBox]:
     """In their order. Those of which nothing lies in the picture are left out, and keep their index."""
     objects = (found for answer in answers for found in answer.get("objects", ()))
     for index, found in enumerate(objects):
         x0, y0, x1, y1 = (min(max(found[side], 0.0), 1.0) for side in SIDES)
         if x0 < x1 and y0 < y1:
-            yield Clipped(index, found["label"], x0, y0, x1, y1, found.get("score"))
+            yield ClippedBox(index, found["label"], x0, y0, x1, y1, found.get("score"))

@@ -19,26 +19,26 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import IO, Any
 
-from mdtool.errors import named
-from mdtool.exports.boxes import Clipped, clipped_boxes, is_about_boxes
-from mdtool.media.files.atomic_file import WholeFile
-from mdtool.records.batch import Record, Tally, answered
+from mdtool.errors import output_errors_for
+from mdtool.exports.boxes import ClippedBox, clip_boxes, has_boxes
+from mdtool.media.files.atomic_file import AtomicFile
+from mdtool.records.batch import ExportCounts, Record, answered_records
 
 DECIMALS = 2  # of a pixel
 HEAD = '{"info":{"description":"boxes that mdtool found"},"licenses":[],"images":['
 
 
-def write_coco(source: Path, target: Path, overwrite: bool, settings: str | None = None) -> Tally:
+def write_coco(source: Path, target: Path, overwrite: bool, settings: str | None = None) -> ExportCounts:
     """Made of a file of records, or of those with these settings.
 
     InputError for what is none, OutputError where it can't be written.
     """
-    tally = Tally()
-    with named(target), WholeFile(target, overwrite) as whole:
+    counts = ExportCounts()
+    with output_errors_for(target), AtomicFile(target, overwrite) as whole:
         text: dict[str, Any] = {"encoding": "utf-8", "errors": "backslashreplace"}
         with whole.part.open("w", **text) as file, tempfile.TemporaryFile("w+", **text) as annotations:
             file.write(HEAD)
-            categories = _write_images(answered(source, tally, settings), file, annotations, tally)
+            categories = _write_images(answered_records(source, counts, settings), file, annotations, counts)
             file.write('\n],"annotations":[')
             annotations.seek(0)
             shutil.copyfileobj(annotations, file)
@@ -47,23 +47,25 @@ def write_coco(source: Path, target: Path, overwrite: bool, settings: str | None
                 _put(file, {"id": number, "name": label}, number)
             file.write("\n]}\n")
         whole.commit()
-    return tally
+    return counts
 
 
-def _write_images(records: Iterable[Record], file: IO[str], annotations: IO[str], tally: Tally) -> dict[str, int]:
+def _write_images(
+    records: Iterable[Record], file: IO[str], annotations: IO[str], counts: ExportCounts
+) -> dict[str, int]:
     """Returns the ids of all labels."""
     categories: dict[str, int] = {}
     count = 0
     for record in records:
-        if not is_about_boxes(record["answers"]):
-            tally.passed_over += 1
+        if not has_boxes(record["answers"]):
+            counts.skipped += 1
             continue
-        tally.written += 1
-        _put(file, _image(record, tally.written), tally.written)
-        for box in clipped_boxes(record["answers"]):
+        counts.written += 1
+        _put(file, _image(record, counts.written), counts.written)
+        for box in clip_boxes(record["answers"]):
             count += 1
             category = categories.setdefault(box.label, len(categories) + 1)
-            about = {"id": count, "image_id": tally.written, "category_id": category}
+            about = {"id": count, "image_id": counts.written, "category_id": category}
             _put(annotations, about | _annotation(box, record), count)
     return categories
 
@@ -73,7 +75,7 @@ def _image(record: Record, number: int) -> dict[str, Any]:
     return image if record.get("time") is None else image | {"time": record["time"]}
 
 
-def _annotation(box: Clipped, record: Record) -> dict[str, Any]:
+def _annotation(box: ClippedBox, record: Record) -> dict[str, Any]:
     width, height = record["width"], record["height"]
     corner = box.x_min * width, box.y_min * height
     size = (box.x_max - box.x_min) * width, (box.y_max - box.y_min) * height

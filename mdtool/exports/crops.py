@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from mdtool.exports.boxes import Clipped, clipped_boxes
-from mdtool.exports.paths import folder_name, timed
-from mdtool.media.image.save_picture import save_picture
+from mdtool.exports.boxes import ClippedBox, clip_boxes
+from mdtool.exports.paths import folder_name, with_timestamp
+from mdtool.media.image.save_image import save_image
 
 
 def write_crops(
@@ -25,19 +25,20 @@ def write_crops(
 ) -> list[Path]:
     """Those that were written. A crop that is there is written over, so doing it again changes nothing.
 
-    pixels: HxWx3 uint8 RGB, upright. relative: the picture's place in its tree; `check_apart` tells if two share one.
+    pixels: HxWx3 uint8 RGB, upright. relative: the picture's place in its tree; `check_distinct` tells if two share
+    one.
     OutputError where one can't be written.
     """
     written = []
-    for box in clipped_boxes(answers):
-        name = f"{timed(relative.name, time)}-{box.index}.jpg"
+    for box in clip_boxes(answers):
+        name = f"{with_timestamp(relative.name, time)}-{box.index}.jpg"
         target = folder / folder_name(box.label) / relative.parent / name
-        save_picture(_cut(pixels, box), target, overwrite=True)
+        save_image(_cut(pixels, box), target, overwrite=True)
         written.append(target)
     return written
 
 
-def _cut(pixels: np.ndarray, box: Clipped) -> np.ndarray:
+def _cut(pixels: np.ndarray, box: ClippedBox) -> np.ndarray:
     height, width = pixels.shape[:2]
     columns, rows = _touched(box.x_min, box.x_max, width), _touched(box.y_min, box.y_max, height)
     return np.ascontiguousarray(pixels[rows, columns])

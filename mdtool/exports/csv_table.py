@@ -12,29 +12,29 @@ import csv
 from pathlib import Path
 from typing import Any
 
-from mdtool.errors import named
+from mdtool.errors import output_errors_for
 from mdtool.exports.rows import COLUMNS, rows
-from mdtool.media.files.atomic_file import WholeFile
-from mdtool.records.batch import Tally, answered
+from mdtool.media.files.atomic_file import AtomicFile
+from mdtool.records.batch import ExportCounts, answered_records
 
 FORMULA = tuple("=+-@＝＋－＠\t\r\n")  # what a text begins with that a spreadsheet would run
 
 
-def write_csv(source: Path, target: Path, overwrite: bool, settings: str | None = None) -> Tally:
+def write_csv(source: Path, target: Path, overwrite: bool, settings: str | None = None) -> ExportCounts:
     """Made of a file of records, or of those with these settings.
 
     InputError for what is none, OutputError where it can't be written.
     """
-    tally = Tally()
-    with named(target), WholeFile(target, overwrite) as whole:
+    counts = ExportCounts()
+    with output_errors_for(target), AtomicFile(target, overwrite) as whole:
         with whole.part.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
             table = csv.writer(file)
             table.writerow(COLUMNS)
-            for record in answered(source, tally, settings):
+            for record in answered_records(source, counts, settings):
                 table.writerows([_cell(value) for value in row.values()] for row in rows(record))
-                tally.written += 1
+                counts.written += 1
         whole.commit()
-    return tally
+    return counts
 
 
 def _cell(value: Any) -> str:

@@ -9,17 +9,17 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from mdtool.errors import UsageError, named
+from mdtool.errors import UsageError, output_errors_for
 from mdtool.exports.rows import COLUMNS, rows
-from mdtool.media.files.atomic_file import WholeFile
-from mdtool.records.batch import Tally, answered
+from mdtool.media.files.atomic_file import AtomicFile
+from mdtool.records.batch import ExportCounts, answered_records
 
 ROWS = 20_000  # in memory at a time
 INTEGERS = {"width", "height"}
 TEXTS = {"input", "sha256", "model", "revision", "settings", "kind", "asked", "text", "reasoning", "label"}
 
 
-def write_parquet(source: Path, target: Path, overwrite: bool, settings: str | None = None) -> Tally:
+def write_parquet(source: Path, target: Path, overwrite: bool, settings: str | None = None) -> ExportCounts:
     """Made of a file of records, or of those with these settings.
 
     InputError for what is none, OutputError where it can't be written.
@@ -30,20 +30,20 @@ def write_parquet(source: Path, target: Path, overwrite: bool, settings: str | N
     except ImportError as error:
         raise UsageError(f"{target}: Parquet needs pyarrow: pip install 'mdtool[parquet]'") from error
     schema = pyarrow.schema([(name, _kind(pyarrow, name)) for name in COLUMNS])
-    tally = Tally()
+    counts = ExportCounts()
 
     def all_rows() -> Iterator[dict[str, Any]]:
-        for record in answered(source, tally, settings):
+        for record in answered_records(source, counts, settings):
             yield from map(_as_text, rows(record))
-            tally.written += 1
+            counts.written += 1
 
-    with named(target), WholeFile(target, overwrite) as whole:
+    with output_errors_for(target), AtomicFile(target, overwrite) as whole:
         with whole.part.open("wb") as file, parquet.ParquetWriter(file, schema, compression="zstd") as writer:
             rest = all_rows()
             while group := list(islice(rest, ROWS)):
                 writer.write_table(pyarrow.Table.from_pylist(group, schema))
         whole.commit()
-    return tally
+    return counts
 
 
 def _kind(pyarrow: Any, name: str) -> Any:

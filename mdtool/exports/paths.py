@@ -12,12 +12,12 @@ LONGEST = 80  # bytes of a folder named after a label
 RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # by Windows, with any ending
 
 
-def timed(name: str, time: float | None) -> str:
+def with_timestamp(name: str, time: float | None) -> str:
     """time: seconds, of a frame of a video; names in the order of the alphabet are then in the order of time."""
     return name if time is None else f"{name}-{time:09.3f}"
 
 
-def check_apart(sources: Iterable[Input], place: Callable[[Input], Path]) -> None:
+def check_distinct(sources: Iterable[Input], place: Callable[[Input], Path]) -> None:
     """UsageError if two inputs have the same place."""
     taken: dict[Path, Input] = {}
     doubles = [(taken[at], one) for one in sources if taken.setdefault(at := place(one), one) is not one]

@@ -27,20 +27,20 @@ from typing import Any
 from mdtool.records.answers import PLACE, SIDES
 from mdtool.records.batch import Record
 
-ABOUT = ("input", "sha256", "width", "height", "time", "model", "revision", "settings", "milliseconds")
-COLUMNS = (*ABOUT, "kind", "asked", "text", "reasoning", "label", *SIDES, *PLACE, "score", "complete")
+INPUT_COLUMNS = ("input", "sha256", "width", "height", "time", "model", "revision", "settings", "milliseconds")
+COLUMNS = (*INPUT_COLUMNS, "kind", "asked", "text", "reasoning", "label", *SIDES, *PLACE, "score", "complete")
 
 
 def rows(record: Record) -> Iterator[dict[str, Any]]:
     """Each has all columns; None where one does not apply."""
-    about = {name: record.get(name) for name in ABOUT}
+    about = {name: record.get(name) for name in INPUT_COLUMNS}
     for answer in record["answers"]:
-        for told in _told(answer):
+        for told in _answer_rows(answer):
             row = {**dict.fromkeys(COLUMNS), **about, **told}
             yield {name: row[name] for name in COLUMNS}
 
 
-def _told(answer: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def _answer_rows(answer: dict[str, Any]) -> Iterator[dict[str, Any]]:
     if "caption" in answer:
         yield {"kind": "caption", "asked": answer.get("length"), "text": answer["caption"]}
     elif "question" in answer:

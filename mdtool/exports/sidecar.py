@@ -9,32 +9,32 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from mdtool.console import CONTROLS
-from mdtool.errors import UsageError, named
-from mdtool.exports.paths import timed
-from mdtool.media.files.atomic_file import WholeFile
+from mdtool.console import CONTROL_CHARACTERS
+from mdtool.errors import UsageError, output_errors_for
+from mdtool.exports.paths import with_timestamp
+from mdtool.media.files.atomic_file import AtomicFile
 from mdtool.media.sources.inputs import Input
 
 Mode = Literal["overwrite", "append", "prepend", "skip"]
 
 
-def texts_of(answers: Sequence[dict[str, Any]]) -> list[str]:
+def caption_lines(answers: Sequence[dict[str, Any]]) -> list[str]:
     """What was said in words, one line each; boxes and points have none."""
     said = (answer.get("caption", answer.get("answer", "")) for answer in answers)
-    lines = (re.sub(r"\s+", " ", CONTROLS.sub(" ", text)).strip() for text in said)
+    lines = (re.sub(r"\s+", " ", CONTROL_CHARACTERS.sub(" ", text)).strip() for text in said)
     return [line for line in lines if line]
 
 
-def sidecar_of(source: Input, folder: Path | None, time: float | None = None) -> Path:
+def sidecar_path(source: Input, folder: Path | None, time: float | None = None) -> Path:
     """Beside the picture, or in the same tree below a folder. time: seconds, of a frame of a video.
 
-    Two pictures whose names differ only in their endings have the same; `check_apart` tells.
+    Two pictures whose names differ only in their endings have the same; `check_distinct` tells.
     """
     if folder is None and source.path is None:
         raise UsageError(f"{source.name}: has no folder to write a text to; name one")
     picture = folder / source.relative if folder else source.path
     assert picture is not None
-    return picture.with_name(timed(picture.stem, time) + ".txt")
+    return picture.with_name(with_timestamp(picture.stem, time) + ".txt")
 
 
 def write_sidecar(target: Path, texts: Sequence[str], mode: Mode) -> bool:
@@ -43,7 +43,7 @@ def write_sidecar(target: Path, texts: Sequence[str], mode: Mode) -> bool:
     append, prepend: after or before what is there, if that doesn't end or begin with these very lines. skip: a file
     that is there stays. OutputError where it can't be written.
     """
-    with named(target):
+    with output_errors_for(target):
         there = target.read_bytes() if target.exists() else None
         if there is not None and mode == "skip":
             return False
@@ -52,7 +52,7 @@ def write_sidecar(target: Path, texts: Sequence[str], mode: Mode) -> bool:
         if content == there:
             return False
         target.parent.mkdir(parents=True, exist_ok=True)
-        with WholeFile(target, overwrite=True) as whole:
+        with AtomicFile(target, overwrite=True) as whole:
             whole.part.write_bytes(content)
             whole.commit()
     return True

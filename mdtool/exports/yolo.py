@@ -17,16 +17,16 @@ import tempfile
 from pathlib import Path
 
 from mdtool.console import one_line
-from mdtool.errors import InputError, OutputError, named
-from mdtool.exports.boxes import clipped_boxes, is_about_boxes
-from mdtool.exports.paths import timed
+from mdtool.errors import InputError, OutputError, output_errors_for
+from mdtool.exports.boxes import clip_boxes, has_boxes
+from mdtool.exports.paths import with_timestamp
 from mdtool.media.files.atomic_folder import is_empty
-from mdtool.records.batch import Record, Tally, answered
+from mdtool.records.batch import ExportCounts, Record, answered_records
 
 DECIMALS = 6
 
 
-def write_yolo(source: Path, folder: Path, overwrite: bool = False, settings: str | None = None) -> Tally:
+def write_yolo(source: Path, folder: Path, overwrite: bool = False, settings: str | None = None) -> ExportCounts:
     """Made of a file of records, or of those with these settings. The folder is there when all is in it.
 
     It must be new, or empty, or one that this has made, if it is to be written over.
@@ -34,8 +34,8 @@ def write_yolo(source: Path, folder: Path, overwrite: bool = False, settings: st
     InputError for a file that is none, and for two pictures whose names differ only in their endings: they have the
     same labels file. OutputError where it can't be written.
     """
-    tally = Tally()
-    with named(folder):
+    counts = ExportCounts()
+    with output_errors_for(folder):
         if os.path.lexists(folder) and not (is_empty(folder) or (overwrite and _is_own(folder))):
             raise OutputError("exists already, and is no empty folder; give a new name")
         with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent) as part:
@@ -43,13 +43,13 @@ def write_yolo(source: Path, folder: Path, overwrite: bool = False, settings: st
             tree = Path(part, "tree")
             made.mkdir()
             tree.mkdir()
-            classes, common = _write_labels(source, tree, tally, settings)
+            classes, common = _write_labels(source, tree, counts, settings)
             Path(tree, *common).rename(made / "labels")
             _write_names(list(classes), made)
             if folder.exists():
                 folder.rename(Path(part, "old"))
             made.rename(folder)
-    return tally
+    return counts
 
 
 def _is_own(folder: Path) -> bool:
@@ -57,18 +57,18 @@ def _is_own(folder: Path) -> bool:
 
 
 def _write_labels(
-    source: Path, tree: Path, tally: Tally, settings: str | None
+    source: Path, tree: Path, counts: ExportCounts, settings: str | None
 ) -> tuple[dict[str, int], tuple[str, ...]]:
     """(the number of each label, the folders that are common to all)."""
     classes: dict[str, int] = {}
     common: tuple[str, ...] | None = None
-    for record in answered(source, tally, settings):
-        if not is_about_boxes(record["answers"]):
-            tally.passed_over += 1
+    for record in answered_records(source, counts, settings):
+        if not has_boxes(record["answers"]):
+            counts.skipped += 1
             continue
-        tally.written += 1
+        counts.written += 1
         *folders, name = _parts(record["input"])
-        path = Path(tree, *folders, timed(Path(name).stem, record.get("time")) + ".txt")
+        path = Path(tree, *folders, with_timestamp(Path(name).stem, record.get("time")) + ".txt")
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with path.open("x", encoding="ascii") as file:
@@ -95,7 +95,7 @@ def _common(one: tuple[str, ...], other: tuple[str, ...]) -> tuple[str, ...]:
 
 def _lines(record: Record, classes: dict[str, int]) -> str:
     lines = []
-    for box in clipped_boxes(record["answers"]):
+    for box in clip_boxes(record["answers"]):
         number = classes.setdefault(box.label, len(classes))
         centre = (box.x_min + box.x_max) / 2, (box.y_min + box.y_max) / 2
         numbers = (*centre, box.x_max - box.x_min, box.y_max - box.y_min)

@@ -7,12 +7,12 @@ from typing import Any
 from engine.contract import EngineError
 from mdtool.console import Console
 from mdtool.errors import Exit, MdtoolError, OutputError, UsageError
-from mdtool.interruption import check_not_ending, heeded
+from mdtool.interruption import deferred_interrupts, raise_if_interrupted
 from mdtool.media.sources.inputs import Input
 from mdtool.records.run_report import Report
 
-HOW_TO_SEE = "MDTOOL_DEBUG=1 shows where"
-EXPECTED = (MdtoolError, EngineError, ValueError, MemoryError)
+DEBUG_HINT = "MDTOOL_DEBUG=1 shows where"
+EXPECTED_ERRORS = (MdtoolError, EngineError, ValueError, MemoryError)
 
 
 def each_input(sources: Iterable[Input], work: Callable[[Input], Exit], console: Console) -> Exit:
@@ -27,12 +27,12 @@ def each_input(sources: Iterable[Input], work: Callable[[Input], Exit], console:
 def _attempt(source: Input, work: Callable[[Input], Exit], console: Console) -> Exit:
     """One input; its failure is told, and returned as an exit code."""
     try:
-        with heeded():
+        with deferred_interrupts():
             return work(source)
     except BrokenPipeError:
         raise
     except Exception as error:
-        check_not_ending()  # else the interruption may have come out as an error of what was under way
+        raise_if_interrupted()  # else the interruption may have come out as an error of what was under way
         return _tell(error, source, console)
 
 
@@ -40,33 +40,33 @@ def _tell(error: Exception, source: Input, console: Console) -> Exit:
     if isinstance(error, UsageError | OutputError):
         console.error(str(error))
         return error.code
-    if not isinstance(error, EXPECTED) and os.environ.get("MDTOOL_DEBUG"):
+    if not isinstance(error, EXPECTED_ERRORS) and os.environ.get("MDTOOL_DEBUG"):
         raise error
-    console.error(f"{source.name}: {cause_of(error)}")
+    console.error(f"{source.name}: {error_message(error)}")
     return Exit.SOME_FAILED
 
 
-def cause_of(error: Exception) -> str:
+def error_message(error: Exception) -> str:
     """Why an input failed, in one line; be it a fault of ours or of a library, the others go on."""
     if isinstance(error, MemoryError):
         return "needs more memory than there is"
-    if isinstance(error, EXPECTED):
+    if isinstance(error, EXPECTED_ERRORS):
         return str(error)
-    return f"unexpected {type(error).__name__}: {error} ({HOW_TO_SEE})"
+    return f"unexpected {type(error).__name__}: {error} ({DEBUG_HINT})"
 
 
-def progress_on(console: Console) -> Callable[[Report, int | None], None]:
+def progress_reporter(console: Console) -> Callable[[Report, int | None], None]:
     """What is told now and then how far an input is: shows it. KeyboardInterrupt if the person has interrupted."""
 
     def progress(report: Report, frames: int | None) -> None:
-        check_not_ending()
-        counts = f"{len(report.tracks)} objects, {report.looks} looks"
+        raise_if_interrupted()
+        counts = f"{len(report.tracks)} objects, {report.keyframes} looks"
         console.progress(report.source, report.frames, frames, counts)
 
     return progress
 
 
-def finished(report: Report, console: Console) -> Exit:
+def report_result(report: Report, console: Console) -> Exit:
     """Tells what was done."""
     summarise(report, console)
     if report.incomplete:

@@ -10,7 +10,7 @@ import numpy as np
 
 from mdtool.media.colour import colour_planes, fill_values, matrix_of
 from mdtool.media.image.display_matrix import UPRIGHT, Orientation
-from mdtool.media.image.image_file import Photo
+from mdtool.media.image.image_file import StillImage
 from mdtool.media.video.frame import planes, reformatter
 
 Colour = tuple[int, int, int]  # red, green, blue, 0..255
@@ -21,18 +21,18 @@ Paint = Callable[[np.ndarray], None]  # on HxWx3 uint8 RGB, in place
 class Canvas:
     """planes: views on the stored picture, as `recipes.redact` takes them; fill: a colour's value in each.
 
-    shown_size: (width, height) as displayed. orientation: how the planes are turned to be displayed.
+    display_size: (width, height) as displayed. orientation: how the planes are turned to be displayed.
     draw: lets a function paint on the picture as displayed; only what that changed is changed in the planes.
     """
 
     planes: list[np.ndarray]
     fill: Callable[[Colour], list[int]]
-    shown_size: tuple[int, int]
+    display_size: tuple[int, int]
     draw: Callable[[Paint], None]
     orientation: Orientation = UPRIGHT
 
 
-def of_frame(picture: av.VideoFrame, orientation: Orientation) -> Canvas:
+def frame_canvas(picture: av.VideoFrame, orientation: Orientation) -> Canvas:
     """On a video's picture, in a format with a plane for each component."""
     picture.make_writable()  # the decoder may still build later frames on it
     own = planes(picture)
@@ -54,11 +54,11 @@ def of_frame(picture: av.VideoFrame, orientation: Orientation) -> Canvas:
             plane[where] = new[where]  # of few samples quicker than a masked copy
 
     width, height = picture.width, picture.height
-    shown_size = (height, width) if orientation.swaps_sides else (width, height)
-    return Canvas(own, lambda colour: fill_values(colour, picture) + opaque, shown_size, draw, orientation)
+    display_size = (height, width) if orientation.swaps_sides else (width, height)
+    return Canvas(own, lambda colour: fill_values(colour, picture) + opaque, display_size, draw, orientation)
 
 
-def of_photo(photo: Photo) -> Canvas:
+def image_canvas(photo: StillImage) -> Canvas:
     alpha = photo.alpha()
     hidden = [] if alpha is None else [alpha]  # it can draw a face all by itself
 
@@ -76,7 +76,7 @@ def of_photo(photo: Photo) -> Canvas:
     return Canvas([*photo.planes(), *hidden], fill, (width, height), draw)
 
 
-def of_rgba(pixels: np.ndarray) -> Canvas:
+def rgba_canvas(pixels: np.ndarray) -> Canvas:
     """On HxWx4 uint8."""
 
     def draw(paint: Paint) -> None:

@@ -22,7 +22,7 @@ HAS_ALPHA, HAS_XMP = 0x10, 0x04  # in the flags of VP8X
 
 
 @dataclass(frozen=True)
-class Blocks:
+class MetadataBlocks:
     """Empty: there is none."""
 
     xmp: bytes
@@ -30,12 +30,12 @@ class Blocks:
 
 
 @dataclass(frozen=True)
-class Container:
+class ImageContainer:
     """A format. write: InputError where they don't fit."""
 
     takes_iptc: bool
-    read: Callable[[bytes], Blocks]
-    write: Callable[[bytes, Blocks], bytes]
+    read: Callable[[bytes], MetadataBlocks]
+    write: Callable[[bytes, MetadataBlocks], bytes]
 
 
 def _jpeg_segments(data: bytes) -> Iterator[tuple[str, int, int]]:
@@ -64,9 +64,9 @@ def _only(packets: list[bytes]) -> bytes:
     return packets[0] if packets else b""
 
 
-def _jpeg_read(data: bytes) -> Blocks:
+def _jpeg_read(data: bytes) -> MetadataBlocks:
     packets = [data[begin + 4 + len(XMP_HEAD) : end] for kind, begin, end in _jpeg_segments(data) if kind == "xmp"]
-    return Blocks(_only(packets), records_in(_jpeg_resources(data)))
+    return MetadataBlocks(_only(packets), records_in(_jpeg_resources(data)))
 
 
 def _jpeg_resources(data: bytes) -> bytes:
@@ -74,7 +74,7 @@ def _jpeg_resources(data: bytes) -> bytes:
     return b"".join(part[4 + len(PHOTOSHOP_HEAD) :] for part in parts)
 
 
-def _jpeg_write(data: bytes, blocks: Blocks) -> bytes:
+def _jpeg_write(data: bytes, blocks: MetadataBlocks) -> bytes:
     """Where they were, else behind the segments that must come first."""
     if len(XMP_HEAD + blocks.xmp) > SEGMENT:
         raise InputError("its XMP would be too long for a JPEG")
@@ -135,14 +135,14 @@ def _png_raw_xmp(kind: bytes, data: bytes) -> bytes:
         raise InputError("its XMP is damaged") from error
 
 
-def _png_read(data: bytes) -> Blocks:
+def _png_read(data: bytes) -> MetadataBlocks:
     """What an older place holds is read too, but never written: programs look there last."""
     packets = [xmp for chunk in png_chunks(data) if (xmp := _png_xmp(*chunk)) is not None]
     raw = (xmp for chunk in png_chunks(data) if (xmp := _png_raw_xmp(*chunk)))
-    return Blocks(_only(packets) if packets else next(raw, b""), b"")
+    return MetadataBlocks(_only(packets) if packets else next(raw, b""), b"")
 
 
-def _png_write(data: bytes, blocks: Blocks) -> bytes:
+def _png_write(data: bytes, blocks: MetadataBlocks) -> bytes:
     """Where it was, else behind the header."""
     new = png_chunk(b"iTXt", XMP_KEYWORD + b"\0\0\0\0\0" + blocks.xmp)
     at_header = not any(_png_xmp(*chunk) is not None for chunk in png_chunks(data))
@@ -159,11 +159,11 @@ def _png_write(data: bytes, blocks: Blocks) -> bytes:
     return made + data[at:]
 
 
-def _webp_read(data: bytes) -> Blocks:
-    return Blocks(_only([body for kind, body in riff_chunks(_riff(data)) if kind == b"XMP "]), b"")
+def _webp_read(data: bytes) -> MetadataBlocks:
+    return MetadataBlocks(_only([body for kind, body in riff_chunks(_riff(data)) if kind == b"XMP "]), b"")
 
 
-def _webp_write(data: bytes, blocks: Blocks) -> bytes:
+def _webp_write(data: bytes, blocks: MetadataBlocks) -> bytes:
     """Behind all others (RFC 9649, 2.7). A file that had none of these chunks gets a head that says so."""
     riff = _riff(data)
     chunks = [(kind, body) for kind, body in riff_chunks(riff) if kind != b"XMP "]
@@ -203,7 +203,7 @@ def _tiff_entries(data: bytes) -> tuple[str, list[bytes], bytes]:
     return order, [data[at + 12 * n : at + 12 * n + 12] for n in range(count)], data[at + 12 * count :][:4]
 
 
-def _tiff_read(data: bytes) -> Blocks:
+def _tiff_read(data: bytes) -> MetadataBlocks:
     order, entries, _ = _tiff_entries(data)
     found = {XMP_TAG: b"", IPTC_TAG: b""}
     for entry in entries:
@@ -211,10 +211,10 @@ def _tiff_read(data: bytes) -> Blocks:
         if tag in found:
             size = count * TIFF_SIZES.get(kind, 1)
             found[tag] = entry[8 : 8 + size] if size <= 4 else data[at : at + size]
-    return Blocks(found[XMP_TAG], found[IPTC_TAG])
+    return MetadataBlocks(found[XMP_TAG], found[IPTC_TAG])
 
 
-def _tiff_write(data: bytes, blocks: Blocks) -> bytes:
+def _tiff_write(data: bytes, blocks: MetadataBlocks) -> bytes:
     """Behind all that is there, with a new first directory; the old one stays in the file, and leads nowhere."""
     order, entries, following = _tiff_entries(data)
     made = data + b"\0" * (len(data) % 2)
@@ -229,8 +229,8 @@ def _tiff_write(data: bytes, blocks: Blocks) -> bytes:
 
 
 CONTAINERS = {
-    "jpeg": Container(True, _jpeg_read, _jpeg_write),
-    "png": Container(False, _png_read, _png_write),
-    "webp": Container(False, _webp_read, _webp_write),
-    "tiff": Container(True, _tiff_read, _tiff_write),
+    "jpeg": ImageContainer(True, _jpeg_read, _jpeg_write),
+    "png": ImageContainer(False, _png_read, _png_write),
+    "webp": ImageContainer(False, _webp_read, _webp_write),
+    "tiff": ImageContainer(True, _tiff_read, _tiff_write),
 }

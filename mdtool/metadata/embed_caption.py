@@ -16,11 +16,11 @@ import os
 import shutil
 from pathlib import Path
 
-from mdtool.console import CONTROLS
-from mdtool.errors import InputError, named
-from mdtool.media.files.atomic_file import WholeFile
-from mdtool.media.image.image_file import Photo, read_photo, sniff
-from mdtool.metadata.containers import CONTAINERS, Blocks, Container
+from mdtool.console import CONTROL_CHARACTERS
+from mdtool.errors import InputError, output_errors_for
+from mdtool.media.files.atomic_file import AtomicFile
+from mdtool.media.image.image_file import StillImage, read_image, sniff
+from mdtool.metadata.containers import CONTAINERS, ImageContainer, MetadataBlocks
 from mdtool.metadata.iptc import with_caption
 from mdtool.metadata.xmp import with_description
 
@@ -31,34 +31,34 @@ def embed_caption(picture: Path, text: str) -> bool:
     InputError for what is no picture, or one that this can't be written into without a loss; OutputError where it
     can't be written.
     """
-    with named(picture):
+    with output_errors_for(picture):
         path = Path(os.path.realpath(picture))
         with path.open("r+b") as file:  # a file that may not be written is left alone
             before = file.read()
         container = CONTAINERS.get(sniff(before[:64]) or "")
         if container is None:
             raise InputError("can't hold a caption: only JPEG, PNG, WebP and TIFF can")
-        photo = read_photo(before)
+        photo = read_image(before)
         there = container.read(before)
         blocks = _captioned(container, there, text)
         if blocks == there:
             return False
         after = container.write(before, blocks)
-        _check_kept(photo, read_photo(after))
-        with WholeFile(path, overwrite=True) as whole:
+        _check_unchanged(photo, read_image(after))
+        with AtomicFile(path, overwrite=True) as whole:
             whole.part.write_bytes(after)
-            _dress(whole.part, path, keep_times=len(after) != len(before))
+            _copy_attributes(whole.part, path, keep_times=len(after) != len(before))
             whole.commit()
     return True
 
 
-def _captioned(container: Container, blocks: Blocks, text: str) -> Blocks:
-    text = CONTROLS.sub(" ", text).strip().encode("utf-8", "replace").decode()
+def _captioned(container: ImageContainer, blocks: MetadataBlocks, text: str) -> MetadataBlocks:
+    text = CONTROL_CHARACTERS.sub(" ", text).strip().encode("utf-8", "replace").decode()
     iptc = with_caption(blocks.iptc, text) if container.takes_iptc else b""
-    return Blocks(with_description(blocks.xmp, text), iptc)
+    return MetadataBlocks(with_description(blocks.xmp, text), iptc)
 
 
-def _check_kept(old: Photo, new: Photo) -> None:
+def _check_unchanged(old: StillImage, new: StillImage) -> None:
     """InputError if anything but XMP and IPTC is not as it was."""
     alike = (old.mode, old.icc, old.dpi) == (new.mode, new.icc, new.dpi)
     said = (old.metadata.exif, old.metadata.comment, old.metadata.texts)
@@ -67,7 +67,7 @@ def _check_kept(old: Photo, new: Photo) -> None:
         raise InputError("a caption can't be written into it without a loss")
 
 
-def _dress(part: Path, like: Path, keep_times: bool) -> None:
+def _copy_attributes(part: Path, like: Path, keep_times: bool) -> None:
     """Gives a new file the mode, owner, attributes and times of another, as far as that is allowed."""
     state = like.stat()
     with contextlib.suppress(OSError):

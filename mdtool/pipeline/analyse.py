@@ -4,18 +4,18 @@ import time
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, closing
 
-from mdtool.errors import TooSlow
-from mdtool.interruption import check_not_ending
-from mdtool.media.image.image_file import Photo
+from mdtool.errors import ReadTimeout
+from mdtool.interruption import raise_if_interrupted
+from mdtool.media.image.image_file import StillImage
 from mdtool.media.sources.inputs import Input
-from mdtool.media.sources.open_media import Medium, open_live, open_medium
+from mdtool.media.sources.open_media import Media, open_live, open_media
 from mdtool.media.video.reader import VideoReader
-from mdtool.pipeline.image import annotated_animation, annotated_photo
+from mdtool.pipeline.image import annotate_animation, annotate_image
 from mdtool.pipeline.live import LiveAnnotator
-from mdtool.pipeline.live_output import followed
-from mdtool.pipeline.run import Inquiry, Live
-from mdtool.pipeline.stages import Stopwatch, ahead
-from mdtool.pipeline.video import annotated_video, frames_waiting, with_luma
+from mdtool.pipeline.live_output import live_events
+from mdtool.pipeline.run import LiveSettings, ModelInference
+from mdtool.pipeline.stages import Stopwatch, prefetch
+from mdtool.pipeline.video import annotate_video, precompute_luma, queue_depth
 from mdtool.records.findings import FrameFindings, FrameInfo
 from mdtool.records.run_report import Report
 from mdtool.tracking.keyframe_sampler import AnnotatedFrame
@@ -23,11 +23,11 @@ from mdtool.tracking.keyframe_sampler import AnnotatedFrame
 
 def analyse(
     source: Input,
-    inquiry: Inquiry,
-    noted: Callable[[FrameInfo, FrameFindings], None],
+    inference: ModelInference,
+    on_frame: Callable[[FrameInfo, FrameFindings], None],
     progress: Callable[[Report, int | None], None],
     *,
-    live: Live,
+    live: LiveSettings,
     timeout: float | None = None,
 ) -> Report:
     """noted: is told of every frame, in order. What plays live is followed until it ends or the person interrupts.
@@ -35,75 +35,75 @@ def analyse(
 
     Raises InputError, OutputError or EngineError.
     """
-    report = Report(source.name, "", inquiry.model)
-    with closing(analysed(source, inquiry, report, progress, live=live, timeout=timeout)) as frames:
-        for moment, verdict in frames:
-            noted(moment, verdict)
+    report = Report(source.name, "", inference.model)
+    with closing(iter_findings(source, inference, report, progress, live=live, timeout=timeout)) as frames:
+        for info, findings in frames:
+            on_frame(info, findings)
     return report
 
 
-def analysed(
+def iter_findings(
     source: Input,
-    inquiry: Inquiry,
+    inference: ModelInference,
     report: Report,
     progress: Callable[[Report, int | None], None],
     *,
-    live: Live,
+    live: LiveSettings,
     timeout: float | None = None,
 ) -> Generator[tuple[FrameInfo, FrameFindings]]:
     """As `analyse`, a frame at a time. The report is whole when they have ended."""
     begin, clock = time.perf_counter(), Stopwatch()
 
-    def reached(moment: FrameInfo, frames: int | None) -> None:
-        report.reach(moment)
+    def reached(info: FrameInfo, frames: int | None) -> None:
+        report.reach(info)
         progress(report, frames)
 
     with ExitStack() as stack:
         if reader := open_live(source, stack, live.duration):
             annotator = LiveAnnotator(
-                reader, inquiry.detect, inquiry.question, delay=live.delay, clock=clock, blanks=False
+                reader, inference.detect, inference.request, delay=live.delay, clock=clock, blank_late=False
             )
-            with followed(annotator, report) as events:
+            with live_events(annotator, report) as events:
                 for event in events:
                     if isinstance(event, AnnotatedFrame):
-                        report.count(event.moment, event.verdict)
-                        yield event.moment, event.verdict
-                        reached(event.moment, None)
-            report.notes.append(annotator.told())
+                        report.count(event.info, event.findings)
+                        yield event.info, event.findings
+                        reached(event.info, None)
+            report.notes.append(annotator.summary())
         else:
-            medium = open_medium(source, stack)
+            media = open_media(source, stack)
             try:
-                for moment, verdict in stack.enter_context(closing(_annotated(medium, inquiry, clock, timeout))):
-                    report.count(moment, verdict)
-                    yield moment, verdict
-                    reached(moment, _frames(medium))
-            except TooSlow:
+                for info, findings in stack.enter_context(closing(_annotated(media, inference, clock, timeout))):
+                    report.count(info, findings)
+                    yield info, findings
+                    reached(info, _frames(media))
+            except ReadTimeout:
                 stack.pop_all()  # for who reads it may be in the midst of it
                 raise
-            check_not_ending()  # for then the input may only seem to be at its end
-            if isinstance(medium, VideoReader):
-                report.incomplete = f"is damaged: {medium.damage}" if medium.damage else ""
+            raise_if_interrupted()  # for then the input may only seem to be at its end
+            if isinstance(media, VideoReader):
+                report.incomplete = f"is damaged: {media.damage}" if media.damage else ""
             else:
-                report.notes += medium.notes
+                report.notes += media.notes
     report.seconds, report.stages = time.perf_counter() - begin, clock.seconds
 
 
 def _annotated(
-    medium: Medium, inquiry: Inquiry, clock: Stopwatch, timeout: float | None
+    media: Media, inference: ModelInference, clock: Stopwatch, timeout: float | None
 ) -> Generator[tuple[FrameInfo, FrameFindings]]:
-    if isinstance(medium, Photo):
-        yield annotated_photo(medium, inquiry, clock)
-    elif isinstance(medium, VideoReader):
-        with closing(ahead(with_luma(clock.each("decode", medium)), frames_waiting(medium), timeout)) as decoded:
-            for event in annotated_video(decoded, inquiry, medium, clock):
+    if isinstance(media, StillImage):
+        yield annotate_image(media, inference, clock)
+    elif isinstance(media, VideoReader):
+        with closing(prefetch(precompute_luma(clock.each("decode", media)), queue_depth(media), timeout)) as decoded:
+            for event in annotate_video(decoded, inference, media, clock):
                 if isinstance(event, AnnotatedFrame):
-                    yield event.moment, event.verdict
+                    yield event.info, event.findings
     else:
-        for annotated, *_ in annotated_animation(medium, inquiry, clock):
-            yield annotated.moment, annotated.verdict
+        for annotated, *_ in annotate_animation(media, inference, clock):
+            yield annotated.info, annotated.findings
 
 
-def _frames(medium: Medium) -> int | None:
-    if isinstance(medium, VideoReader):
-        return medium.frames
-    return 1 if isinstance(medium, Photo) else medium.frame_count
+def _frames(media: Media) -> int | None:
+    if isinstance(media, VideoReader):
+        return media.frames
+    return 1 if isinstance(media, StillImage) else media.frame_count

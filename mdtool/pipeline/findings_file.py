@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TextIO
 
 from mdtool import stdout
-from mdtool.errors import InputError, OutputError, UsageError, named
+from mdtool.errors import InputError, OutputError, UsageError, output_errors_for
 from mdtool.media.files import stdin
-from mdtool.media.files.atomic_file import WholeFile
-from mdtool.records.findings import FrameFindings, Lines, Record, parsed
+from mdtool.media.files.atomic_file import AtomicFile
+from mdtool.records.findings import FrameFindings, Lines, Record, parse_record
 
 
 class RecordedFindings:
@@ -25,13 +25,13 @@ class RecordedFindings:
         by_name: bool,
         *,
         digest: Callable[[], str] = str,
-        refined: Callable[[Iterator[Record]], Iterator[Record]] = iter,
+        transform: Callable[[Iterator[Record]], Iterator[Record]] = iter,
     ) -> None:
         """by_name, digest: as `records_of` has them.
 
         refined: what is made of the source's records before they are used.
         """
-        self._records = refined(records_of(file, source, by_name, digest))
+        self._records = transform(records_of(file, source, by_name, digest))
         self._ahead: dict[tuple[int, int], Record] = {}
         self._last: dict[int, int] = {}  # stream -> the last frame that was asked for
 
@@ -39,7 +39,7 @@ class RecordedFindings:
         """All that were not asked for yet."""
         return self._records
 
-    def of(self, stream: int, frame: int, size: tuple[int, int] | None = None) -> FrameFindings:
+    def for_frame(self, stream: int, frame: int, size: tuple[int, int] | None = None) -> FrameFindings:
         """What the file says about a frame of this size, (width, height) in pixels, as displayed.
 
         InputError if it says nothing, for then nothing is known of it, or if it is of another size.
@@ -51,18 +51,18 @@ class RecordedFindings:
                     f"the findings say nothing of its stream {stream}, frame {frame}: "
                     "they must be those of this very file, and complete"
                 )
-            self._ahead[record.moment.stream, record.moment.frame] = record
+            self._ahead[record.info.stream, record.info.frame] = record
         record = self._ahead.pop((stream, frame))
-        if size and not record.moment.may_have(size):
-            then, now = ("x".join(map(str, one)) for one in (record.moment.size, size))
+        if size and not record.info.may_have(size):
+            then, now = ("x".join(map(str, one)) for one in (record.info.size, size))
             raise InputError(_other_than(f"they say {then} pixels, and it has {now}"))
         self._last[stream] = max(frame, self._last.get(stream, 0))
-        return record.verdict
+        return record.findings
 
     def check_end(self) -> None:
         """InputError if the file says something of frames after those that were asked for."""
         for record in chain(self._ahead.values(), self._records):
-            stream, frame = record.moment.stream, record.moment.frame
+            stream, frame = record.info.stream, record.info.frame
             if frame > self._last.get(stream, -1):
                 count = self._last.get(stream, -1) + 1
                 raise InputError(_other_than(f"they have a frame {frame} in stream {stream}, and it has {count} there"))
@@ -73,7 +73,7 @@ def records(file: Path | TextIO) -> Iterator[Record]:
     name = str(file) if isinstance(file, Path) else "the findings"
     try:
         for number, line in enumerate(_lines(file), 1):
-            if record := parsed(line, f"{name}:{number}"):
+            if record := parse_record(line, f"{name}:{number}"):
                 yield record
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{name}: can't be read: {getattr(error, 'strerror', None) or 'is no text'}") from error
@@ -125,14 +125,14 @@ def spooled(path: Path) -> Iterator[Path]:
         return
     with tempfile.NamedTemporaryFile("w", prefix="mdtool-", encoding="utf-8", errors="surrogateescape") as spool:
         for number, line in enumerate(stdin.lines("findings"), 1):
-            parsed(line, f"{path}:{number}")
+            parse_record(line, f"{path}:{number}")
             spool.write(line)
         spool.flush()
         yield Path(spool.name)
 
 
 @contextmanager
-def opened_for_writing(
+def open_findings(
     name: str | None, overwrite: bool, read: Iterable[Path], *, option: str = "--findings", live: bool = False
 ) -> Iterator[Lines | None]:
     """The file for findings, "-" for stdout, None for none. A file is there when all is in it, but if `live`, or where
@@ -151,9 +151,9 @@ def opened_for_writing(
             raise UsageError(f"{option} {name}: is read by this very command; give another name")
         if path.is_file() and not overwrite:
             raise OutputError(f"{name}: exists already; --overwrite replaces it")
-        whole = None if live or (path.exists() and not path.is_file()) else WholeFile(path, overwrite)
+        whole = None if live or (path.exists() and not path.is_file()) else AtomicFile(path, overwrite)
         with ExitStack() as stack:
-            with named(name):
+            with output_errors_for(name):
                 if whole:
                     stack.enter_context(whole)
                 file = (whole.part if whole else path).open(
@@ -165,7 +165,10 @@ def opened_for_writing(
                 with suppress(OSError):
                     file.close()
                 raise
-            with named(name), suppress(OSError):  # a line that can't be written is told already, and fails again here
+            with (
+                output_errors_for(name),
+                suppress(OSError),
+            ):  # a line that can't be written is told already, and fails again here
                 file.close()
                 if whole:
                     whole.commit()

@@ -16,14 +16,14 @@ from dataclasses import KW_ONLY, dataclass, field, replace
 import av
 
 from mdtool.errors import InputError
-from mdtool.interruption import check_not_ending
+from mdtool.interruption import raise_if_interrupted
 from mdtool.media.sources.live import LiveReader
 from mdtool.media.video.frame import Frame
-from mdtool.pipeline.annotate import AnnotatedEvent, Question, model_call
+from mdtool.pipeline.annotate import AnalysisRequest, AnnotatedEvent, model_call
 from mdtool.pipeline.stages import Stopwatch
 from mdtool.records.findings import FrameFindings
 from mdtool.tracking.detector import Detector, ImageFindings
-from mdtool.tracking.keyframe_sampler import AnnotatedFrame, Budget, KeyframeSampler, ModelCall
+from mdtool.tracking.keyframe_sampler import AnnotatedFrame, CallBudget, KeyframeSampler, ModelCall
 
 POLL_SECONDS = 0.02
 WINDOW_SHARE, TAIL_SHARE = 0.25, 0.4  # of the frames in `delay`: annotated together, kept for what is seen after them
@@ -31,19 +31,19 @@ SPARE = 1.3  # how much longer than the last model call a window is made, so tha
 
 
 @dataclass
-class Pace:
+class LatencyStats:
     """How long frames took from coming to leaving, in seconds; late: those that were hidden for it."""
 
     frames: int = 0
     late: int = 0
     total: float = 0.0
-    most: float = 0.0
+    maximum: float = 0.0
 
     def add(self, seconds: float, late: bool) -> None:
         self.frames += 1
         self.late += late
         self.total += seconds
-        self.most = max(self.most, seconds)
+        self.maximum = max(self.maximum, seconds)
 
 
 @dataclass
@@ -51,22 +51,22 @@ class _Waiting:
     """A frame on its way; came: when, on the monotonic clock."""
 
     frame: Frame
-    came: float
+    arrived: float
     annotated: AnnotatedFrame | None = None
 
 
 @dataclass
 class LiveAnnotator:
-    """Annotates in a thread of its own while frames come and go; `pace` tells how that goes."""
+    """Annotates in a thread of its own while frames come and go; `latency` tells how that goes."""
 
     reader: LiveReader
     detect: Detector
-    question: Question
+    request: AnalysisRequest
     _: KW_ONLY
     delay: float
     clock: Stopwatch
-    blanks: bool = True  # what is not annotated in time leaves with nothing to be seen of it, else as it came
-    pace: Pace = field(default_factory=Pace)
+    blank_late: bool = True  # what is not annotated in time leaves with nothing to be seen of it, else as it came
+    latency: LatencyStats = field(default_factory=LatencyStats)
 
     def __post_init__(self) -> None:
         stream = self.reader.videos[0].index
@@ -75,9 +75,9 @@ class LiveAnnotator:
         self._rate = rate
         self._least_window, self._most_window = max(1, int(WINDOW_SHARE * held)), max(1, held // 2)
         self._sampler = KeyframeSampler(
-            self._timed(model_call(self.detect, self.question, self.clock)),
-            self.question.sampling,
-            Budget(self.question.max_calls),
+            self._timed(model_call(self.detect, self.request, self.clock)),
+            self.request.sampling,
+            CallBudget(self.request.max_calls),
             rate,
             window=self._least_window,
             tail=int(TAIL_SHARE * held),
@@ -117,13 +117,13 @@ class LiveAnnotator:
         lost: InputError | None = None
         ended = False
         while not ended or self._waiting:
-            check_not_ending()
+            raise_if_interrupted()
             event: Frame | av.Packet | None = None
             if ended:
                 time.sleep(POLL_SECONDS)
             else:
                 try:
-                    event = self.reader.take(POLL_SECONDS)
+                    event = self.reader.next_event(POLL_SECONDS)
                 except (StopIteration, InputError) as error:
                     lost = error if isinstance(error, InputError) else None
                     ended = True
@@ -164,22 +164,22 @@ class LiveAnnotator:
         while self._waiting:
             first = self._waiting[0]
             late = first.annotated is None
-            if late and now - first.came < self.delay:
+            if late and now - first.arrived < self.delay:
                 return
             self._waiting.popleft()
-            self.pace.add(now - first.came, late)
+            self.latency.add(now - first.arrived, late)
             frame = first.frame
-            if late and self.blanks:
+            if late and self.blank_late:
                 frame = replace(frame, picture=_blank_like(frame.picture))
-            yield AnnotatedFrame(frame, first.annotated.verdict if first.annotated else FrameFindings(hidden=True))
+            yield AnnotatedFrame(frame, first.annotated.findings if first.annotated else FrameFindings(hidden=True))
 
-    def told(self) -> str:
+    def summary(self) -> str:
         """How it went, for a person."""
-        pace, reader = self.pace, self.reader
-        parts = [f"delay {pace.total / max(1, pace.frames):.2f} s, at most {pace.most:.2f} s"]
+        latency, reader = self.latency, self.reader
+        parts = [f"delay {latency.total / max(1, latency.frames):.2f} s, at most {latency.maximum:.2f} s"]
         parts += [f"{reader.dropped} frames dropped, for newer ones were there"] if reader.dropped else []
-        became = "hidden whole" if self.blanks else "left as they came"
-        parts += [f"{pace.late} {became}, for they were not judged in time"] if pace.late else []
+        became = "hidden whole" if self.blank_late else "left as they came"
+        parts += [f"{latency.late} {became}, for they were not judged in time"] if latency.late else []
         parts += [f"connected again {reader.reconnects} times"] if reader.reconnects else []
         return ", ".join(parts)
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import av
 
 from mdtool.errors import InputError, UsageError
-from mdtool.media.canvas import of_frame
-from mdtool.media.files.atomic_file import WholeFile
-from mdtool.media.files.pipe import PipedOut
+from mdtool.media.canvas import frame_canvas
+from mdtool.media.files.atomic_file import AtomicFile
+from mdtool.media.files.pipe import PipeWriter
 from mdtool.media.sources.address import MUXERS, Address
 from mdtool.media.sources.live import LiveReader
 from mdtool.media.video.encoding import Encoding
@@ -29,7 +29,7 @@ from mdtool.tracking.keyframe_sampler import AnnotatedFrame
 FAST = "veryfast"  # preset: to keep up with what comes
 
 
-def rework_live(reader: LiveReader, target: Target, run: Run, report: Report, *, overwrite: bool) -> None:
+def process_live(reader: LiveReader, target: Target, run: Run, report: Report, *, overwrite: bool) -> None:
     """Until it ends, is lost, or the person interrupts: then the file that is under way is finished.
 
     What came before it was lost is kept. InputError if nothing did.
@@ -38,29 +38,29 @@ def rework_live(reader: LiveReader, target: Target, run: Run, report: Report, *,
         raise UsageError("--from-findings: what plays live was not there before; leave it out")
     known, delay = run.known, run.live.delay
     annotator = LiveAnnotator(
-        reader, known.detect, known.question, delay=delay, clock=run.clock, blanks=run.covers_unjudged
+        reader, known.detect, known.request, delay=delay, clock=run.clock, blank_late=run.masks_unjudged
     )
     out = _Out(reader, target, overwrite, run)
     silencer = Silencer()
     with closing(out):
-        with followed(annotator, report) as events:
+        with live_events(annotator, report) as events:
             for event in events:
                 if isinstance(event, AnnotatedFrame):
-                    run.note(report, event.moment, event.verdict)
-                    report.duration = event.moment.time
-                    for packet in silencer.known(event.moment.time, run.is_silent()) if run.is_silent else ():
+                    run.note(report, event.info, event.findings)
+                    report.duration = event.info.time
+                    for packet in silencer.known(event.info.time, run.is_silent()) if run.is_silent else ():
                         out.write(packet)
                 elif run.is_silent and event.stream.type == "audio":
-                    silencer.take(event)
+                    silencer.push(event)
                     continue
                 out.write(event)
                 run.progress(report, None)
         out.finish()
-    report.notes += [*out.notes, annotator.told()]
+    report.notes += [*out.notes, annotator.summary()]
 
 
 @contextmanager
-def followed(annotator: LiveAnnotator, report: Report) -> Iterator[Iterator[AnnotatedEvent]]:
+def live_events(annotator: LiveAnnotator, report: Report) -> Iterator[Iterator[AnnotatedEvent]]:
     """The events, until the person interrupts, or the source ends or is lost: then the report says so.
 
     InputError if it is lost before any frame came.
@@ -85,11 +85,11 @@ class _Out:
         self._overwrite = overwrite
         self._segment = run.live.segment
         self._run = run
-        self._encoding = _fast(run.form.encoding, at_once=not isinstance(target, Path))
+        self._encoding = _fast(run.output_options.encoding, at_once=not isinstance(target, Path))
         self._count = 0
         self._began = 0.0
         self._stack = ExitStack()
-        self._whole: WholeFile | None = None
+        self._whole: AtomicFile | None = None
         self._writer: VideoWriter | None = None
         self.notes: list[str] = []
 
@@ -100,8 +100,8 @@ class _Out:
                 self.finish()
             writer = self._writer or self._begin(frame)
             with self._run.clock.time("paint"):
-                picture = writer.fit(frame)
-                self._run.treatment.paint(of_frame(picture, frame.orientation), event.moment, event.verdict)
+                picture = writer.convert(frame)
+                self._run.effect.paint(frame_canvas(picture, frame.orientation), event.info, event.findings)
             with self._run.clock.time("encode"):
                 writer.write(replace(frame, picture=picture, pts=self._since(frame)))
         elif self._writer:  # sound before the first picture is no use
@@ -119,17 +119,17 @@ class _Out:
         self._began = frame.time
         target = self._target
         if isinstance(target, Address):
-            where: Path | PipedOut | Address = target
-            muxer = self._run.form.muxer or MUXERS[target.scheme]
+            where: Path | PipeWriter | Address = target
+            muxer = self._run.output_options.muxer or MUXERS[target.scheme]
         elif target is None:
-            where, muxer = PipedOut(sys.stdout.buffer), self._run.form.muxer or "matroska"
+            where, muxer = PipeWriter(sys.stdout.buffer), self._run.output_options.muxer or "matroska"
         else:
             name = f"{target.stem}-{self._count:04}{target.suffix}" if self._segment is not None else target.name
-            self._whole = self._stack.enter_context(WholeFile(target.with_name(name), self._overwrite))
-            where, muxer = self._whole.part, self._run.form.muxer or muxer_for(target.name)
-        form = self._run.form
+            self._whole = self._stack.enter_context(AtomicFile(target.with_name(name), self._overwrite))
+            where, muxer = self._whole.part, self._run.output_options.muxer or muxer_for(target.name)
+        output_options = self._run.output_options
         self._writer = VideoWriter(
-            where, muxer, self._reader, encoding=self._encoding, keep_metadata=form.keep_metadata
+            where, muxer, self._reader, encoding=self._encoding, keep_metadata=output_options.keep_metadata
         )
         return self._writer
 

@@ -15,10 +15,10 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from mdtool.errors import OutputError, cant_write
-from mdtool.media.files.atomic_file import open_fresh
+from mdtool.errors import OutputError, write_error_message
+from mdtool.media.files.atomic_file import create_new
 from mdtool.tracking.detector import Detector, ImageFindings
-from recipes.regions import Gazed, Region
+from recipes.regions import GazeEstimate, Region
 
 SCHEMA = "mdtool.journal/2"
 
@@ -42,7 +42,7 @@ class PredictionLog:
             if not length:
                 self._file.write(head.encode())
         except OSError as error:
-            raise OutputError(cant_write(error)) from error
+            raise OutputError(write_error_message(error)) from error
 
     def _read(self, head: str) -> int:
         """How many bytes of the file can be used: whole lines, as the last may not be, after the right first one."""
@@ -64,7 +64,7 @@ class PredictionLog:
         """How many pictures are known."""
         return len(self._known)
 
-    def remembering(self, detect: Detector) -> Detector:
+    def memoize(self, detect: Detector) -> Detector:
         """The same, but what is known already is not asked again."""
 
         def detect_new(images: Sequence[np.ndarray]) -> list[ImageFindings]:
@@ -85,7 +85,7 @@ class PredictionLog:
             self._file.write((json.dumps(entry) + "\n").encode())
             self._file.flush()
         except OSError as error:
-            raise OutputError(cant_write(error)) from error
+            raise OutputError(write_error_message(error)) from error
 
     def __enter__(self) -> "PredictionLog":
         return self
@@ -101,7 +101,7 @@ def _opened(path: Path) -> BinaryIO:
         if os.fstat(file.fileno()).st_nlink == 1:
             return file
         file.close()
-    return open_fresh(path)
+    return create_new(path)
 
 
 def digest_of(image: np.ndarray) -> str:
@@ -111,12 +111,12 @@ def digest_of(image: np.ndarray) -> str:
 
 
 def _findings(entry: dict[str, Any]) -> ImageFindings:
-    regions = [Region(**{**region, "gaze": _gazed(region["gaze"])}) for region in entry["regions"]]
+    regions = [Region(**{**region, "gaze": _gaze_estimate(region["gaze"])}) for region in entry["regions"]]
     return ImageFindings(regions, entry["replies"])
 
 
-def _gazed(gaze: dict[str, Any] | None) -> Gazed | None:
+def _gaze_estimate(gaze: dict[str, Any] | None) -> GazeEstimate | None:
     if gaze is None:
         return None
     target = gaze["target"] and (gaze["target"][0], gaze["target"][1])
-    return Gazed(target, gaze["in_frame"], gaze["method"])
+    return GazeEstimate(target, gaze["in_frame"], gaze["method"])

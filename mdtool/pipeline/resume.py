@@ -11,7 +11,7 @@ from mdtool.errors import InputError
 from mdtool.media.image.image_file import sniff
 from mdtool.media.sources.inputs import Input
 from mdtool.media.video.reader import VideoReader
-from mdtool.pipeline.run import Inquiry
+from mdtool.pipeline.run import ModelInference
 from mdtool.pipeline.work_folder import WorkFolder
 from mdtool.records.fingerprint import RESUME, fingerprint
 
@@ -22,13 +22,13 @@ LEAST_SECONDS = 60.0  # a shorter video is not worth the files
 def resumable(
     source: Input,
     target: object,
-    known: Inquiry | Path,
+    known: ModelInference | Path,
     settings: Mapping[str, object],
     *,
-    lasts: float,
+    duration: float,
     console: Console,
-    beside: Path | None = None,
-) -> Iterator[tuple[Inquiry | Path, WorkFolder | None]]:
+    side_output: Path | None = None,
+) -> Iterator[tuple[ModelInference | Path, WorkFolder | None]]:
     """What is known, with what a run before had found out already, and the work to be kept; None: it is not worth it.
 
     lasts: seconds of the source, as `seconds_of` tells. target: what will be there in the end, if it is a file; beside:
@@ -36,26 +36,26 @@ def resumable(
     source and what is known, by the names of a RESUME fingerprint.
     """
     place = target
-    if target is None and beside:
-        place = beside.with_name(f"{beside.name}.{source.relative.name}")
+    if target is None and side_output:
+        place = side_output.with_name(f"{side_output.name}.{source.relative.name}")
     findings = known if isinstance(known, Path) else None
-    worth = lasts >= LEAST_SECONDS and source.path and source.path.is_file()
+    worth = duration >= LEAST_SECONDS and source.path and source.path.is_file()
     if not isinstance(place, Path) or not worth or not _is_file(findings):
         yield known, None
         return
-    what = known.settings if isinstance(known, Inquiry) else {"findings": known}
+    what = known.settings if isinstance(known, ModelInference) else {"findings": known}
     with WorkFolder(place, fingerprint(RESUME, mdtool=__version__, source=source.path, **what, **settings)) as work:
-        if work.is_begun_anew:
+        if work.was_reset:
             console.note(f"{source.name}: what a run before had kept is of other settings, and is done again")
         if work.known:
             console.note(f"{source.name}: goes on where a run before was ended")
-        yield replace(known, detect=work.remembering(known.detect)) if isinstance(known, Inquiry) else known, work
+        yield replace(known, detect=work.memoize(known.detect)) if isinstance(known, ModelInference) else known, work
         work.done()
 
 
-def seconds_of(medium: object) -> float:
+def seconds_of(media: object) -> float:
     """Of a video, as far as it is known; of anything else 0."""
-    return medium.seconds or 0.0 if isinstance(medium, VideoReader) else 0.0
+    return media.seconds or 0.0 if isinstance(media, VideoReader) else 0.0
 
 
 def seconds_of_file(source: Input) -> float:

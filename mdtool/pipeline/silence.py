@@ -29,7 +29,7 @@ class Silencer:
             self._silent.append((time, float("inf")))
         yield from self._due(time)
 
-    def take(self, packet: av.Packet) -> None:
+    def push(self, packet: av.Packet) -> None:
         self._waiting.append(packet)
 
     def _due(self, known: float) -> Iterator[av.Packet]:

@@ -8,8 +8,8 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
 from typing import Generic, TypeVar
 
-from mdtool.errors import TooSlow
-from mdtool.interruption import check_not_ending
+from mdtool.errors import ReadTimeout
+from mdtool.interruption import raise_if_interrupted
 
 T = TypeVar("T")
 POLL_SECONDS = 0.1  # how soon a stage that waits for room sees that nobody wants more
@@ -20,38 +20,38 @@ class _End(Generic[T]):
         self.error = error
 
 
-def ahead(items: Iterable[T], depth: int, timeout: float | None = None) -> Generator[T]:
+def prefetch(items: Iterable[T], depth: int, timeout: float | None = None) -> Generator[T]:
     """The same items, made in another thread up to `depth` ahead of who takes them.
 
     What `items` raises is raised here, in its place. Closing this iterator stops and closes `items`. timeout: seconds
-    that making one may take; TooSlow is raised then, and the other thread is left to itself, with all that it uses.
+    that making one may take; ReadTimeout is raised then, and the other thread is left to itself, with all that it uses.
     """
-    with closing(ahead_with_pauses(items, depth, timeout)) as made:
+    with closing(prefetch_with_idle(items, depth, timeout)) as made:
         for item in made:
-            if not isinstance(item, Pause):
+            if not isinstance(item, Idle):
                 yield item
 
 
-class Pause:
+class Idle:
     """Nothing has come for a while."""
 
 
-def ahead_with_pauses(
-    items: Iterable[T | Pause],
+def prefetch_with_idle(
+    items: Iterable[T | Idle],
     depth: int,
     timeout: float | None = None,
     wait: Callable[[], float] = lambda: POLL_SECONDS,
-) -> Generator[T | Pause]:
-    """As `ahead`, and tells whenever nothing has come for `wait()` seconds.
+) -> Generator[T | Idle]:
+    """As `prefetch`, and tells whenever nothing has come for `wait()` seconds.
 
-    Items may be a Pause, where there is work but no result.
+    Items may be an Idle, where there is work but no result.
     """
     ready: queue.Queue[T | _End] = queue.Queue(depth)
     stopped = threading.Event()
     is_stuck, begun = False, time.monotonic()
 
-    def put(item: "T | Pause | _End") -> bool:
-        if isinstance(item, Pause):
+    def put(item: "T | Idle | _End") -> bool:
+        if isinstance(item, Idle):
             return not stopped.is_set()
         while not stopped.is_set():
             try:
@@ -88,11 +88,11 @@ def ahead_with_pauses(
             try:
                 item = ready.get(timeout=wait())
             except queue.Empty:
-                check_not_ending()
+                raise_if_interrupted()
                 if timeout and time.monotonic() - max(begun, asked) > timeout:
                     is_stuck = True
-                    raise TooSlow(timeout) from None
-                yield Pause()
+                    raise ReadTimeout(timeout) from None
+                yield Idle()
                 continue
             if isinstance(item, _End):
                 if item.error:

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mdtool.console import Console
-from mdtool.errors import OutputError, UsageError, cant_write
+from mdtool.errors import OutputError, UsageError, write_error_message
 from mdtool.media.sources.address import MUXERS, Address, parse_address
-from mdtool.media.sources.inputs import MARKS, Input
+from mdtool.media.sources.inputs import OUTPUT_MARKS, Input
 
 Target = Path | Address | None  # None: stdout
 
@@ -25,11 +25,11 @@ class Targets:
     taken: set[Path] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        assert self.mark in MARKS  # else outputs would be taken for inputs
+        assert self.mark in OUTPUT_MARKS  # else outputs would be taken for inputs
         if self.output == "-" and sys.stdout.isatty():
             raise UsageError("-o -: stdout is a terminal; pipe it on, or give the name of a file")
 
-    def of(self, source: Input) -> Target:
+    def for_input(self, source: Input) -> Target:
         if self.output == "-":
             if self.many:
                 raise UsageError("-o -: only one input can go to stdout")
@@ -51,9 +51,9 @@ class Targets:
             return target
         return output
 
-    def file_of(self, source: Input) -> Path | None:
-        """As `of`, for jobs that read their input twice, so that nothing can be sent on while it comes."""
-        target = self.of(source)
+    def file_for(self, source: Input) -> Path | None:
+        """As `for_input`, for jobs that read their input twice, so that nothing can be sent on while it comes."""
+        target = self.for_input(source)
         if isinstance(target, Address):
             raise UsageError(f"-o {target}: only `mdtool redact` sends on what it makes; give a file name")
         return target
@@ -62,7 +62,7 @@ class Targets:
         """Whether the target is to be written; then its folder is there. False: it was, by a run before."""
         if not isinstance(target, Path):
             return True
-        if self.hold(source):
+        if self.is_own_output(source):
             return False
         if source.path and os.path.exists(target) and os.path.exists(source.path) and target.samefile(source.path):
             raise UsageError(f"{source.name}: would be written over itself; give another output than {target}")
@@ -76,7 +76,7 @@ class Targets:
             _make_folder_of(target)
         return True
 
-    def hold(self, source: Input) -> bool:
+    def is_own_output(self, source: Input) -> bool:
         """Whether the input is an output of a run before, in an output folder that lies in the input folder."""
         if self.output is None or source.path is None or len(source.relative.parts) == 1:
             return False
@@ -94,4 +94,4 @@ def _make_folder_of(target: Path) -> None:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputError(f"{target}: {cant_write(error)}") from error
+        raise OutputError(f"{target}: {write_error_message(error)}") from error

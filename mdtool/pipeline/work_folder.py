@@ -10,8 +10,8 @@ import shutil
 import time
 from pathlib import Path
 
-from mdtool.errors import OutputError, cant_write
-from mdtool.media.files.atomic_file import open_fresh
+from mdtool.errors import OutputError, write_error_message
+from mdtool.media.files.atomic_file import create_new
 from mdtool.media.video.encoded_segments import EncodedSegments
 from mdtool.pipeline.prediction_log import PredictionLog
 from mdtool.tracking.detector import Detector
@@ -30,8 +30,8 @@ class WorkFolder:
         self._predictions: PredictionLog | None = None
         self._done = False
         self._begun = time.monotonic()
-        self._begun_before = False
-        self.is_begun_anew = False  # for what was there is of other settings, or of another version of the program
+        self._resumed = False
+        self.was_reset = False  # for what was there is of other settings, or of another version of the program
 
     def __enter__(self) -> "WorkFolder":
         try:
@@ -44,7 +44,7 @@ class WorkFolder:
             raise OutputError("another run is writing it") from error
         except OSError as error:
             self._unlock()
-            raise OutputError(cant_write(error)) from error
+            raise OutputError(write_error_message(error)) from error
         return self
 
     def _begin(self) -> None:
@@ -52,17 +52,17 @@ class WorkFolder:
         said = self.folder / "settings"
         if not said.exists() or said.read_text("utf-8") != self._settings:
             for path in self.folder.iterdir():
-                self.is_begun_anew = True
+                self.was_reset = True
                 path.unlink()
             part = said.with_suffix(".part")
-            with open_fresh(part) as file:
+            with create_new(part) as file:
                 file.write(self._settings.encode())
             part.replace(said)
         self._predictions = PredictionLog(self.folder / "journal.jsonl", self._settings)
-        self._begun_before = bool(len(self._predictions))
+        self._resumed = bool(len(self._predictions))
 
     @property
-    def kept(self) -> EncodedSegments:
+    def segments(self) -> EncodedSegments:
         return EncodedSegments(self.folder)
 
     @property
@@ -70,10 +70,10 @@ class WorkFolder:
         """How many pictures the model has seen already."""
         return 0 if self._predictions is None else len(self._predictions)
 
-    def remembering(self, detect: Detector) -> Detector:
+    def memoize(self, detect: Detector) -> Detector:
         """The same, but what was seen once is not asked again."""
         assert self._predictions is not None
-        return self._predictions.remembering(detect)
+        return self._predictions.memoize(detect)
 
     def done(self) -> None:
         """The output is there: nothing more is needed."""
@@ -88,7 +88,7 @@ class WorkFolder:
 
     @property
     def _is_much(self) -> bool:
-        return self.kept.any() or self._begun_before or time.monotonic() - self._begun >= LEAST_SECONDS
+        return self.segments.any() or self._resumed or time.monotonic() - self._begun >= LEAST_SECONDS
 
     def _unlock(self) -> None:
         if self._lock is not None:

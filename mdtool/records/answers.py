@@ -47,10 +47,10 @@ def record(request: Request, result: Any, source: str, *, size: tuple[int, int],
     """
     width, height = size
     about = {"schema": SCHEMA, "input": source, "width": width, "height": height, "model": model}
-    return about | told(request, result)
+    return about | answer_entry(request, result)
 
 
-def told(request: Request, result: Any) -> dict[str, Any]:
+def answer_entry(request: Request, result: Any) -> dict[str, Any]:
     """What was asked and answered; result: as `Done` has it."""
     match request:
         case CaptionRequest(length=length):

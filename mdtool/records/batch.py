@@ -52,12 +52,12 @@ Record = dict[str, Any]
 
 
 @dataclass
-class Tally:
+class ExportCounts:
     """How many inputs are in what was made, how many had failed, and how many hold nothing of the kind."""
 
     written: int = 0
     failed: int = 0
-    passed_over: int = 0
+    skipped: int = 0
 
 
 def records(path: Path, settings: str | None = None) -> Iterator[Record]:
@@ -88,11 +88,11 @@ def records(path: Path, settings: str | None = None) -> Iterator[Record]:
         raise InputError(f"{path}:{number}: is no record of answers ({type(error).__name__}: {error})") from error
 
 
-def answered(path: Path, tally: Tally, settings: str | None = None) -> Iterator[Record]:
+def answered_records(path: Path, counts: ExportCounts, settings: str | None = None) -> Iterator[Record]:
     """As `records`, but without inputs that failed, which are counted."""
     for record in records(path, settings):
         if "error" in record:
-            tally.failed += 1
+            counts.failed += 1
         else:
             yield record
 

@@ -31,8 +31,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from mdtool.errors import InputError, named
-from recipes.regions import Gazed, Region
+from mdtool.errors import InputError, output_errors_for
+from recipes.regions import GazeEstimate, Region
 
 SCHEMA = "mdtool.findings/1"
 BATCH_SCHEMA = "mdtool.batch/1"
@@ -45,7 +45,7 @@ class FrameFindings:
     """What is known of one frame; see the schema above."""
 
     regions: list[Region] = field(default_factory=list)
-    looked: bool = False
+    analysed: bool = False
     hidden: bool = False
     cut: bool = False
     replies: dict[str, str] = field(default_factory=dict)
@@ -73,7 +73,7 @@ class Lines(Protocol):
 
 
 @dataclass(frozen=True)
-class Both:
+class Tee:
     """Lines that go to two places; None: to one."""
 
     one: Lines
@@ -103,22 +103,22 @@ class FindingsWriter:
         self._about = {"schema": SCHEMA, "source": source, **{name: value for name, value in told.items() if value}}
         self._asked = {"model": model, "prompts": list(prompts)}
 
-    def write(self, moment: FrameInfo, verdict: FrameFindings) -> None:
+    def write(self, info: FrameInfo, findings: FrameFindings) -> None:
         entry = {
             **self._about,
-            "stream": moment.stream,
-            "frame": moment.frame,
-            "time": round(moment.time, 6),
-            "duration": round(moment.duration, 6),
-            "size": moment.size,
+            "stream": info.stream,
+            "frame": info.frame,
+            "time": round(info.time, 6),
+            "duration": round(info.duration, 6),
+            "size": info.size,
             **self._asked,
-            "looked": verdict.looked,
-            "hidden": verdict.hidden,
-            "cut": verdict.cut,
-            "objects": [_object(region) for region in verdict.regions],
-            **({"replies": verdict.replies} if verdict.replies else {}),
+            "looked": findings.analysed,
+            "hidden": findings.hidden,
+            "cut": findings.cut,
+            "objects": [_object(region) for region in findings.regions],
+            **({"replies": findings.replies} if findings.replies else {}),
         }
-        with named("findings"):
+        with output_errors_for("findings"):
             self._file.write(json.dumps(entry, ensure_ascii=False, separators=(",", ":")) + "\n")
 
 
@@ -133,7 +133,7 @@ def _object(region: Region) -> dict[str, Any]:
     }
 
 
-def _gaze(look: Gazed) -> dict[str, Any]:
+def _gaze(look: GazeEstimate) -> dict[str, Any]:
     place = {} if look.target is None else {"x": round(look.target[0], 5), "y": round(look.target[1], 5)}
     return {"method": look.method, "in_frame": look.in_frame, **place}
 
@@ -143,23 +143,23 @@ class Record:
     """One line of findings. prompts: what the model was asked for. sha256: of the source's file; empty: not known."""
 
     source: str
-    moment: FrameInfo
-    verdict: FrameFindings
+    info: FrameInfo
+    findings: FrameFindings
     model: str = ""
     prompts: tuple[str, ...] = ()
     sha256: str = ""
 
 
-def parsed(line: str, place: str) -> Record | None:
+def parse_record(line: str, place: str) -> Record | None:
     """A record with everything in it that is needed to hide what it names; None for what tells nothing of a picture."""
     try:
         entry = json.loads(line)
         if entry["schema"] == BATCH_SCHEMA:
-            return _of_batch(entry)
+            return _from_batch_record(entry)
         if entry["schema"] != SCHEMA:
             raise InputError(f"{place}: is of schema {entry['schema']!r}; this version reads {SCHEMA!r}")
         width, height = (int(side) for side in entry.get("size", (0, 0)))
-        moment = FrameInfo(
+        info = FrameInfo(
             int(entry["stream"]),
             int(entry["frame"]),
             _seconds(entry.get("time", 0.0)),
@@ -168,12 +168,12 @@ def parsed(line: str, place: str) -> Record | None:
         )
         prompts = tuple(str(prompt) for prompt in entry.get("prompts", ()))
         model, sha256 = str(entry.get("model", "")), str(entry.get("sha256", ""))
-        return Record(str(entry["source"]), moment, _verdict(entry), model, prompts, sha256)
+        return Record(str(entry["source"]), info, _frame_findings(entry), model, prompts, sha256)
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise InputError(f"{place}: is no findings record ({type(error).__name__}: {error})") from error
 
 
-def _of_batch(entry: dict[str, Any]) -> Record | None:
+def _from_batch_record(entry: dict[str, Any]) -> Record | None:
     """Of a picture. That a video was looked at tells nothing that its findings don't; nor does a failure."""
     if "error" in entry or "frames" in entry:
         return None
@@ -183,10 +183,10 @@ def _of_batch(entry: dict[str, Any]) -> Record | None:
         raise ValueError("a limit ended its list of objects, so that there may be more")
     found = [one for answer in entry["answers"] for one in answer["objects"]]
     regions = [_region({"score": None, **one, "track": n, "seen": True}) for n, one in enumerate(found, 1)]
-    moment = FrameInfo(size=(int(entry["width"]), int(entry["height"])))
+    info = FrameInfo(size=(int(entry["width"]), int(entry["height"])))
     prompts = tuple(str(answer["prompt"]) for answer in entry["answers"])
-    verdict, sha256 = FrameFindings(regions, looked=True), str(entry.get("sha256", ""))
-    return Record(str(entry["input"]), moment, verdict, str(entry["model"]), prompts, sha256)
+    findings, sha256 = FrameFindings(regions, analysed=True), str(entry.get("sha256", ""))
+    return Record(str(entry["input"]), info, findings, str(entry["model"]), prompts, sha256)
 
 
 def _seconds(value: Any) -> float:
@@ -196,7 +196,7 @@ def _seconds(value: Any) -> float:
     return seconds
 
 
-def _verdict(entry: dict[str, Any]) -> FrameFindings:
+def _frame_findings(entry: dict[str, Any]) -> FrameFindings:
     replies = {str(question): str(reply) for question, reply in entry.get("replies", {}).items()}
     regions = [_region(found) for found in entry["objects"]]
     return FrameFindings(regions, bool(entry["looked"]), bool(entry["hidden"]), bool(entry.get("cut")), replies)
@@ -207,11 +207,11 @@ def _region(found: dict[str, Any]) -> Region:
     if not -100 < x0 < x1 < 100 or not -100 < y0 < y1 < 100:
         raise ValueError(f"a box can't be {x0}, {y0}, {x1}, {y1}")
     score = None if found["score"] is None else float(found["score"])
-    look = _look(found["gaze"]) if found.get("gaze") else None
+    look = _gaze_estimate(found["gaze"]) if found.get("gaze") else None
     return Region(x0, y0, x1, y1, str(found["label"]), int(found["track"]), score, bool(found["seen"]), look)
 
 
-def _look(gaze: dict[str, Any]) -> Gazed:
+def _gaze_estimate(gaze: dict[str, Any]) -> GazeEstimate:
     target = None
     if "x" in gaze:
         target = float(gaze["x"]), float(gaze["y"])
@@ -222,4 +222,4 @@ def _look(gaze: dict[str, Any]) -> Gazed:
         raise ValueError("a gaze has x and y if it is in the frame, and only then")
     if gaze["method"] not in ("model", "head"):
         raise ValueError(f"no gaze is told by {gaze['method']!r}")
-    return Gazed(target, in_frame, gaze["method"])
+    return GazeEstimate(target, in_frame, gaze["method"])

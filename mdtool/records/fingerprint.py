@@ -21,7 +21,7 @@ DIGITS = 16  # of the digest, that are in a fingerprint
 
 
 @dataclass(frozen=True)
-class Kind:
+class FingerprintKind:
     """What a fingerprint is of: the values that have a say. A value that is None or not given is left out."""
 
     name: str
@@ -29,17 +29,17 @@ class Kind:
     values: tuple[str, ...]
 
 
-BATCH = Kind(
+BATCH = FingerprintKind(
     "batch", 1,
     ("command", "model", "revision", "requests", "computing", "sample", "start", "end", "tiles",
      "duration"),
 )  # fmt: skip
-RESUME = Kind(
+RESUME = FingerprintKind(
     "resume", 1,
     ("mdtool", "source", "model", "question", "findings", "computing", "tiles", "accurate", "seed", "redaction",
      "policy", "colour", "form", "writes"),
 )  # fmt: skip
-EMBEDDING = Kind("embedding", 1, ("mdtool", "sight", "pixels"))
+EMBEDDING = FingerprintKind("embedding", 1, ("mdtool", "sight", "pixels"))
 
 
 @dataclass(frozen=True)
@@ -65,8 +65,8 @@ TYPES: Mapping[str, Fields] = {
     ),
     "Choices": Fields("choices", ("texts",)),
     "Number": Fields("number", ()),
-    "Computing": Fields("computing", ("dtype", "quantize", "detail", "resize"), {"adapter": None}),
-    "Question": Fields(
+    "ComputeConfig": Fields("computing", ("dtype", "quantize", "detail", "resize"), {"adapter": None}),
+    "AnalysisRequest": Fields(
         "question", ("prompts", "threshold", "sampling", "max_calls", "start", "end", "blank_errors")
     ),
     "Sampling": Fields("sampling", ("stride", "fps", "at_least")),
@@ -74,7 +74,7 @@ TYPES: Mapping[str, Fields] = {
     "Style": Fields("style", ("name", "strength", "shape", "feather", "margin")),
     "PictureArea": Fields("region", ("x_min", "y_min", "x_max", "y_max", "pixels")),
     "Size": Fields("size", ("value", "pixels")),
-    "Form": Fields("form", ("encoding", "muxer", "keep_metadata")),
+    "OutputOptions": Fields("form", ("encoding", "muxer", "keep_metadata")),
     "Encoding": Fields("encoding", ("codec", "crf", "preset", "pixel_format", "at_once")),
     "Policy": Fields("policy", ("rules",)),
     "Rule": Fields(
@@ -84,7 +84,7 @@ TYPES: Mapping[str, Fields] = {
 }  # fmt: skip
 
 
-def fingerprint(kind: Kind, **values: object) -> str:
+def fingerprint(kind: FingerprintKind, **values: object) -> str:
     """Return the kind's version and the beginning of the digest of the values, which a person can compare.
 
     Raises:
@@ -93,7 +93,7 @@ def fingerprint(kind: Kind, **values: object) -> str:
     return f"{kind.version}-{digest(kind, **values)[:DIGITS]}"
 
 
-def digest(kind: Kind, **values: object) -> str:
+def digest(kind: FingerprintKind, **values: object) -> str:
     """Return the SHA-256 of the values, in hexadecimal.
 
     Args:
@@ -109,7 +109,7 @@ def digest(kind: Kind, **values: object) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def is_of(kind: Kind, text: str) -> bool:
+def is_of(kind: FingerprintKind, text: str) -> bool:
     """Tell whether a fingerprint is of this version of its kind: others can't be compared with those made now."""
     return re.fullmatch(rf"{kind.version}-[0-9a-f]{{{DIGITS}}}", text) is not None
 

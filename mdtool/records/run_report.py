@@ -19,7 +19,7 @@ class Report:
     target: str
     model: str = ""
     frames: int = 0
-    looks: int = 0
+    keyframes: int = 0
     hidden: int = 0
     tracks: set[tuple[int, int]] = field(default_factory=set)
     seconds: float = 0.0
@@ -30,16 +30,16 @@ class Report:
 
     unjudged: ClassVar = "hidden whole"  # frames that could not be judged
 
-    def count(self, moment: FrameInfo, verdict: FrameFindings) -> None:
+    def count(self, info: FrameInfo, findings: FrameFindings) -> None:
         """One more frame, and what is known of it."""
         self.frames += 1
-        self.looks += verdict.looked
-        self.hidden += verdict.hidden
-        self.tracks |= {(moment.stream, region.track) for region in verdict.regions}
+        self.keyframes += findings.analysed
+        self.hidden += findings.hidden
+        self.tracks |= {(info.stream, region.track) for region in findings.regions}
 
-    def reach(self, moment: FrameInfo) -> None:
+    def reach(self, info: FrameInfo) -> None:
         """The duration takes this frame in; a photo has none."""
-        self.duration = max(self.duration or 0.0, moment.time + moment.duration) or None
+        self.duration = max(self.duration or 0.0, info.time + info.duration) or None
 
     def as_dict(self) -> dict[str, Any]:
         speed = self.duration / self.seconds if self.duration and self.seconds else None
@@ -48,7 +48,7 @@ class Report:
             "target": self.target,
             "model": self.model,
             "frames": self.frames,
-            "looks": self.looks,
+            "looks": self.keyframes,
             "hidden_frames": self.hidden,
             "objects": len(self.tracks),
             "seconds": round(self.seconds, 3),
@@ -62,7 +62,7 @@ class Report:
     def line(self) -> str:
         """One line for a person."""
         parts = [f"{self.frames} frames" if self.frames != 1 else "1 picture"]
-        parts.append(f"{self.looks} seen by {self.model}")
+        parts.append(f"{self.keyframes} seen by {self.model}")
         parts.append(f"{len(self.tracks)} object{'s' * (len(self.tracks) != 1)}")
         if self.hidden:
             parts.append(f"{self.hidden} frames {self.unjudged}")

@@ -7,8 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-LONGEST = 1e9  # seconds; a time beyond is a slip
-KINDS: tuple[tuple[bytes, Literal["jpeg", "png"]], ...] = ((b"\xff\xd8\xff", "jpeg"), (b"\x89PNG\r\n\x1a\n", "png"))
+MAX_SECONDS = 1e9  # seconds; a time beyond is a slip
+SIGNATURES: tuple[tuple[bytes, Literal["jpeg", "png"]], ...] = (
+    (b"\xff\xd8\xff", "jpeg"),
+    (b"\x89PNG\r\n\x1a\n", "png"),
+)
 
 
 @dataclass(frozen=True)
@@ -31,19 +34,19 @@ class Row:
 
     def __post_init__(self) -> None:
         for start, end in self.spans:
-            if not -LONGEST < start <= end < LONGEST:
+            if not -MAX_SECONDS < start <= end < MAX_SECONDS:
                 raise ValueError(f"{self.name}: a span can't go from {start} to {end} seconds")
 
 
 @dataclass(frozen=True)
-class Picture:
+class EmbeddedImage:
     """A JPEG or PNG file. Raises ValueError for anything else."""
 
     data: bytes
     kind: Literal["jpeg", "png"] = field(init=False)
 
     def __post_init__(self) -> None:
-        kind = next((kind for magic, kind in KINDS if self.data.startswith(magic)), None)
+        kind = next((kind for magic, kind in SIGNATURES if self.data.startswith(magic)), None)
         if kind is None:
             raise ValueError("the report can hold pictures as JPEG and PNG only")
         object.__setattr__(self, "kind", kind)
@@ -53,7 +56,7 @@ class Picture:
 class Example:
     """A frame with what was found on it, drawn already. time: None for a photo."""
 
-    picture: Picture
+    picture: EmbeddedImage
     labels: Sequence[str] = ()
     time: float | None = None
 
@@ -86,19 +89,19 @@ class Chapter:
     start: float = 0.0
     duration: float | None = None
     frames: int = 0
-    looks: int = 0
+    keyframes: int = 0
     notes: Sequence[str] = ()
     rows: Sequence[Row] = ()
     cuts: Sequence[float] = ()
     examples: Sequence[Example] = ()
-    heat: Picture | None = None
+    heat: EmbeddedImage | None = None
     heat_shows: Literal["things", "looks"] = "things"
     counts: Mapping[str, int] = field(default_factory=dict)
     attention: Sequence[Attention] = ()
 
     def __post_init__(self) -> None:
         for name, time in (("start", self.start), ("duration", self.duration or 0), *(("cut", at) for at in self.cuts)):
-            if not -LONGEST < time < LONGEST:
+            if not -MAX_SECONDS < time < MAX_SECONDS:
                 raise ValueError(f"{self.source}: its {name} can't be at {time} seconds")
         if (self.duration or 0) < 0:
             raise ValueError(f"{self.source}: can't last {self.duration} seconds")

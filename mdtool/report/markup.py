@@ -4,27 +4,29 @@ from base64 import b64encode
 from html import escape
 
 from mdtool.console import one_line
-from mdtool.report.contents import Picture
+from mdtool.report.contents import EmbeddedImage
 
 JOINERS = "\u200c\u200d"  # not printable by themselves, but Persian words and many emoji are made with them
 
 
-def plain(text: str) -> str:
+def escape_attribute(text: str) -> str:
     """For attributes and titles. What is no text, or would turn the line around, is spelt out."""
     return escape("".join(letter if letter in JOINERS else one_line(letter) for letter in text))
 
 
-def shown(text: str) -> str:
+def escape_text(text: str) -> str:
     """For the page itself: in whatever direction it is written, it turns nothing around it."""
-    return f"<bdi>{plain(text)}</bdi>"
+    return f"<bdi>{escape_attribute(text)}</bdi>"
 
 
-def image(picture: Picture, alt: str) -> str:
+def image(picture: EmbeddedImage, alt: str) -> str:
     """alt: as it was given, not escaped yet."""
-    return f'<img src="data:image/{picture.kind};base64,{b64encode(picture.data).decode()}" alt="{plain(alt)}">'
+    return (
+        f'<img src="data:image/{picture.kind};base64,{b64encode(picture.data).decode()}" alt="{escape_attribute(alt)}">'
+    )
 
 
-def share(part: float) -> str:
+def percent(part: float) -> str:
     """A share of one in per cent. What is there at all is never called nothing."""
     return "&lt;&nbsp;0.1&nbsp;%" if 0 < part < 0.001 else f"{part:.1%}".replace("%", "&nbsp;%")
 

@@ -4,11 +4,11 @@ from collections.abc import Iterable, Sequence
 
 from mdtool import __version__
 from mdtool.report.contents import Chapter, Example
-from mdtool.report.markup import image, number, plain, section, shown
+from mdtool.report.markup import escape_attribute, escape_text, image, number, section
 from mdtool.report.style import STYLE
-from mdtool.report.tables import attention, counts, pill, verdicts
+from mdtool.report.tables import attention, counts, rules_table, status_badge
 from mdtool.report.timeline import timeline
-from mdtool.report.times import clock
+from mdtool.report.times import format_clock
 
 # A second lock besides the escaping: the browser itself is to run nothing, and to fetch nothing.
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
@@ -23,12 +23,12 @@ def page(title: str, chapters: Sequence[Chapter]) -> str:
 <meta charset="utf-8">
 <meta http-equiv="Content-Security-Policy" content="{POLICY}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{plain(title)}</title>
+<title>{escape_attribute(title)}</title>
 <style>{STYLE}</style>
 </head>
 <body>
 <header>
-<h1>{shown(title)}</h1>
+<h1>{escape_text(title)}</h1>
 {_contents(chapters) if len(chapters) > 1 else ""}</header>
 <main>
 {body}</main>
@@ -40,7 +40,7 @@ def page(title: str, chapters: Sequence[Chapter]) -> str:
 
 def _contents(chapters: Sequence[Chapter]) -> str:
     lines = (
-        f'<li><a href="#input-{place}">{shown(chapter.source)}</a> {_verdict(chapter)}</li>\n'
+        f'<li><a href="#input-{place}">{escape_text(chapter.source)}</a> {_verdict(chapter)}</li>\n'
         for place, chapter in enumerate(chapters, 1)
     )
     return f'<nav aria-label="inputs"><ol>\n{"".join(lines)}</ol></nav>\n'
@@ -49,11 +49,11 @@ def _contents(chapters: Sequence[Chapter]) -> str:
 def _chapter(place: int, chapter: Chapter) -> str:
     verdict = _verdict(chapter)
     parts = [
-        f'<article id="input-{place}">\n<h2>{shown(chapter.source)}</h2>\n',
+        f'<article id="input-{place}">\n<h2>{escape_text(chapter.source)}</h2>\n',
         f'<p class="verdict">{verdict}</p>\n' if verdict else "",
         _facts(chapter),
-        "".join(f'<p class="note">{shown(note)}</p>\n' for note in chapter.notes),
-        section("Findings", verdicts(chapter.rows)),
+        "".join(f'<p class="note">{escape_text(note)}</p>\n' for note in chapter.notes),
+        section("Findings", rules_table(chapter.rows)),
         section("Timeline", timeline(chapter)),
         section("Examples", _examples(chapter.examples)),
         section("Heat map", _heat(chapter)),
@@ -71,16 +71,16 @@ def _verdict(chapter: Chapter) -> str:
     if not rules:
         return ""
     which = f": {_list(row.name for row in hits)}" if hits else ""
-    return f"{pill(bool(hits))} {number(len(hits))} of {number(len(rules))} rules hit{which}"
+    return f"{status_badge(bool(hits))} {number(len(hits))} of {number(len(rules))} rules hit{which}"
 
 
 def _facts(chapter: Chapter) -> str:
     facts = [
-        ("Model", shown(chapter.model) if chapter.model else ""),
+        ("Model", escape_text(chapter.model) if chapter.model else ""),
         ("Prompts", _list(chapter.prompts)),
-        ("Length", clock(chapter.duration) if chapter.duration else ""),
+        ("Length", format_clock(chapter.duration) if chapter.duration else ""),
         ("Frames", number(chapter.frames) if chapter.frames else ""),
-        ("Seen by the model", number(chapter.looks) if chapter.frames else ""),
+        ("Seen by the model", number(chapter.keyframes) if chapter.frames else ""),
     ]
     lines = "".join(f"<div><dt>{name}</dt><dd>{fact}</dd></div>\n" for name, fact in facts if fact)
     return f"<dl>\n{lines}</dl>\n" if lines else ""
@@ -93,7 +93,7 @@ def _examples(examples: Sequence[Example]) -> str:
 def _example(example: Example) -> str:
     alt, caption = ", ".join(example.labels) or "frame", _list(example.labels)
     if example.time is not None:
-        time = clock(example.time)
+        time = format_clock(example.time)
         alt, caption = f"{alt} at {time}", f"<b>{time}</b> {caption}"
     return f"<figure>{image(example.picture, alt)}<figcaption>{caption}</figcaption></figure>\n"
 
@@ -107,4 +107,4 @@ def _heat(chapter: Chapter) -> str:
 
 
 def _list(words: Iterable[str]) -> str:
-    return ", ".join(map(shown, words))
+    return ", ".join(map(escape_text, words))

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 
 from mdtool.report.contents import Attention, Row
-from mdtool.report.markup import bar, number, share, shown, table
-from mdtool.report.times import Span, clock, joined
+from mdtool.report.markup import bar, escape_text, number, percent, table
+from mdtool.report.times import Span, format_clock, joined
 
 WORDS = {"Verdict", "Looks at", "When"}  # columns that hold no numbers
 SPANS = 10  # as many are written out for each row
@@ -13,44 +13,45 @@ TOUCHING = 1e-3  # seconds; closer spans are one, for times in findings are roun
 Column = tuple[str, Callable[[Row], str]]
 
 
-def verdicts(rows: Sequence[Row]) -> str:
+def rules_table(rows: Sequence[Row]) -> str:
     """A line a rule or label. A column of which no row has anything is left out."""
     if not rows:
         return ""
     judged = any(row.hit is not None for row in rows)
     columns: list[Column] = [
-        ("Verdict", lambda row: pill(row.hit)),
+        ("Verdict", lambda row: status_badge(row.hit)),
         ("Objects", lambda row: "" if row.objects is None else number(row.objects)),
         ("Frames", lambda row: number(row.frames)),
         ("Seconds", lambda row: _seconds(joined(row.spans, TOUCHING))),
-        ("Largest area", lambda row: "" if row.largest is None else share(row.largest)),
+        ("Largest area", lambda row: "" if row.largest is None else percent(row.largest)),
         ("When", lambda row: _when(joined(row.spans, TOUCHING))),
     ]
     cells = [(name, [cell(row) for row in rows]) for name, cell in columns]
     cells = [(name, column) for name, column in cells if any(column)]
     head = _head("Rule" if judged else "Label", *(name for name, _ in cells))
     body = (
-        f'<tr><th scope="row">{shown(row.name)}</th>{"".join(_cell(name, column[at]) for name, column in cells)}</tr>\n'
+        f'<tr><th scope="row">{escape_text(row.name)}</th>'
+        f"{''.join(_cell(name, column[at]) for name, column in cells)}</tr>\n"
         for at, row in enumerate(rows)
     )
     return table("what was found", f"{head}<tbody>{''.join(body)}</tbody>")
 
 
-def pill(hit: bool | None) -> str:
+def status_badge(hit: bool | None) -> str:
     if hit is None:
         return ""
     return '<span class="pill hit">hit</span>' if hit else '<span class="pill clear">clear</span>'
 
 
-def counts(of: Mapping[str, int]) -> str:
+def counts(counts_by_label: Mapping[str, int]) -> str:
     """A bar a label, the longest first."""
-    most = max(of.values(), default=0)
+    most = max(counts_by_label.values(), default=0)
     body = (
-        f'<tr><th scope="row">{shown(label)}</th><td class="bars">{bar(count / most if most else 0)}</td>'
+        f'<tr><th scope="row">{escape_text(label)}</th><td class="bars">{bar(count / most if most else 0)}</td>'
         f"<td>{number(count)}</td></tr>\n"
-        for label, count in sorted(of.items(), key=lambda item: -item[1])
+        for label, count in sorted(counts_by_label.items(), key=lambda item: -item[1])
     )
-    return table("objects", f"{_head('Label', '', 'Objects')}<tbody>{''.join(body)}</tbody>") if of else ""
+    return table("objects", f"{_head('Label', '', 'Objects')}<tbody>{''.join(body)}</tbody>") if counts_by_label else ""
 
 
 def attention(people: Sequence[Attention], timed: bool) -> str:
@@ -62,15 +63,15 @@ def attention(people: Sequence[Attention], timed: bool) -> str:
 
 def _attention_of(one: Attention, timed: bool) -> str:
     lines = [
-        f'<th scope="row">{shown(target)}</th>{_times(spent, sum(one.seconds.values())) if timed else ""}</tr>\n'
+        f'<th scope="row">{escape_text(target)}</th>{_times(spent, sum(one.seconds.values())) if timed else ""}</tr>\n'
         for target, spent in sorted(one.seconds.items(), key=lambda item: -item[1])
     ]
-    person = f'<tr><th scope="rowgroup" rowspan="{len(lines)}">{shown(one.person)}</th>'
+    person = f'<tr><th scope="rowgroup" rowspan="{len(lines)}">{escape_text(one.person)}</th>'
     return f"<tbody>{person}{'<tr>'.join(lines)}</tbody>"
 
 
 def _times(spent: float, total: float) -> str:
-    return f'<td class="bars">{bar(spent / total)}</td><td>{share(spent / total)}</td><td>{spent:,.1f}</td>'
+    return f'<td class="bars">{bar(spent / total)}</td><td>{percent(spent / total)}</td><td>{spent:,.1f}</td>'
 
 
 def _seconds(spans: Sequence[Span]) -> str:
@@ -82,7 +83,7 @@ def _when(spans: Sequence[Span]) -> str:
     """Nothing for a photo, whose only time is 0."""
     if not any(span.start or span.end for span in spans):
         return ""
-    times = [f"<span>{clock(span.start)}–{clock(span.end)}</span>" for span in spans[:SPANS]]
+    times = [f"<span>{format_clock(span.start)}–{format_clock(span.end)}</span>" for span in spans[:SPANS]]
     if len(spans) > SPANS:
         times.append(f"<span>and {number(len(spans) - SPANS)} more</span>")
     return ", ".join(times)

@@ -6,8 +6,8 @@ Every lane is an SVG with places in per cent, so that its bars stretch with the 
 from collections.abc import Iterable
 
 from mdtool.report.contents import Chapter, Row
-from mdtool.report.markup import number, plain, shown
-from mdtool.report.times import Span, clock, joined, ticks
+from mdtool.report.markup import escape_attribute, escape_text, number
+from mdtool.report.times import Span, format_clock, joined, ticks
 
 PIXELS = 800  # about as wide as a lane becomes; nothing finer is drawn
 LEAST = 100 / PIXELS  # per cent; SVG draws nothing of a bar without width
@@ -54,9 +54,9 @@ def _of_row(axis: _Axis, row: Row) -> str:
 
 def _lane(axis: _Axis, name: str, kind: str, spans: Iterable[Span]) -> str:
     bars = "".join(_bar(axis, span) for span in spans)
-    title = plain(name) + ("" if bars else ": never")
+    title = escape_attribute(name) + ("" if bars else ": never")
     drawing = f'<svg role="img"><title>{title}</title><g class="grid">{axis.grid}</g>{bars}</svg>'
-    return f'<div class="lane {kind}"><span>{shown(name)}</span>{drawing}</div>\n'
+    return f'<div class="lane {kind}"><span>{escape_text(name)}</span>{drawing}</div>\n'
 
 
 def _bar(axis: _Axis, span: Span) -> str:
@@ -67,7 +67,7 @@ def _bar(axis: _Axis, span: Span) -> str:
 
 
 def _when(span: Span) -> str:
-    start, end = clock(span.start), clock(span.end)
+    start, end = format_clock(span.start), format_clock(span.end)
     times = start if start == end else f"{start}–{end}"
     return times if span.parts == 1 else f"{times}, {number(span.parts)} times"
 

@@ -31,7 +31,7 @@ def joined(spans: Iterable[tuple[float, float]], gap: float) -> list[Span]:
     return joint
 
 
-def clock(seconds: float, decimals: int = 1) -> str:
+def format_clock(seconds: float, decimals: int = 1) -> str:
     """m:ss.d, or h:mm:ss.d from an hour on, rounded."""
     units = round(abs(seconds) * 10**decimals)
     whole, part = divmod(units, 10**decimals)
@@ -49,4 +49,4 @@ def ticks(start: float, end: float) -> list[tuple[float, str]]:
     decimals = 2 if step < 0.1 else 1 if step < 1 else 0
     slack = step * 1e-6  # of rounding
     first, last = math.ceil((start - slack) / step), math.floor((end + slack) / step)
-    return [(number * step, clock(number * step, decimals)) for number in range(first, last + 1)]
+    return [(number * step, format_clock(number * step, decimals)) for number in range(first, last + 1)]

@@ -10,7 +10,7 @@ BLOCKS = (18, 32)  # rows and columns of the coarse picture on which changes are
 NEW_LEVELS = 18.0  # grey levels by which a block must differ to be new
 
 
-def coarse(luma: np.ndarray) -> np.ndarray:
+def luma_grid(luma: np.ndarray) -> np.ndarray:
     """BLOCKS of mean brightness, float32."""
     rows, columns = BLOCKS if luma.shape[1] >= luma.shape[0] else BLOCKS[::-1]
     return cv2.resize(luma, (columns, rows), interpolation=cv2.INTER_AREA).astype(np.float32)
@@ -31,7 +31,7 @@ def is_cut(difference: float, recent: list[float]) -> bool:
     return difference > max(CUT_DIFFERENCE, CUT_RATIO * usual)
 
 
-class Cuts:
+class CutDetector:
     """Tells where shots begin in a stream, of which it is shown one pair of neighbours after the other."""
 
     def __init__(self) -> None:
@@ -46,5 +46,5 @@ class Cuts:
 
 
 def new_blocks(before: np.ndarray, after: np.ndarray) -> np.ndarray:
-    """Blocks in which a coarse picture differs from the one before."""
+    """MetadataBlocks in which a coarse picture differs from the one before."""
     return np.abs(after - before) > NEW_LEVELS

@@ -7,9 +7,9 @@ import numpy as np
 
 from engine.contract import UNLIMITED, Box, Generation
 from engine.generation.verbs import VisionModel
-from recipes.regions import Gazed, Region
+from recipes.regions import GazeEstimate, Region
 
-LIKELIEST = Generation(temperature=0)
+GREEDY = Generation(temperature=0)
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def detector_with_questions(model: VisionModel, prompts: Sequence[str], question
                 found += [region(box, prompt) for box in boxes]
         replies: list[dict[str, str]] = [{} for _ in images]
         for question in questions:
-            answers = model.query(encoded, question, False, generation=LIKELIEST)
+            answers = model.query(encoded, question, False, generation=GREEDY)
             for reply, answer in zip(replies, answers, strict=True):
                 reply[question] = answer.text
         return [ImageFindings(*both) for both in zip(regions, replies, strict=True)]
@@ -60,6 +60,6 @@ def detector_with_questions(model: VisionModel, prompts: Sequence[str], question
     return detect
 
 
-def region(box: Box, label: str, gaze: Gazed | None = None) -> Region:
+def region(box: Box, label: str, gaze: GazeEstimate | None = None) -> Region:
     """Return the model's box as a region of the picture."""
     return Region(box.x_min, box.y_min, box.x_max, box.y_max, label, score=box.score, gaze=gaze)

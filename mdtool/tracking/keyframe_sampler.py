@@ -16,22 +16,22 @@ import numpy as np
 from mdtool.media.video.frame import Frame
 from mdtool.records.findings import FrameFindings, FrameInfo
 from mdtool.tracking.detector import ImageFindings
-from mdtool.tracking.sampling import CALM_FACTOR, REGULAR_SHARE, Sampling
-from mdtool.tracking.tracked_box import region_of, tracked
+from mdtool.tracking.sampling import REGULAR_SHARE, STABLE_FACTOR, Sampling
+from mdtool.tracking.tracked_box import to_region, to_tracked_box
 from mdtool.tracking.tracker import Tracker
-from mdtool.tracking.tracks import carried
+from mdtool.tracking.tracks import propagate
 from mdtool.tracking.window import BufferedFrame, Window
 from recipes.boxes import hull, match, size
 
 WINDOW_FRAMES = 48
 LEAST_FRAMES, MOST_FRAMES = 8, 160
 WINDOW_BYTES = 512 << 20
-AGREEMENT = 0.4  # least IoU of a box carried from one keyframe with the same object's box in the next
-NEWS_GAP = 8  # frames between two keyframes below which nothing small is searched for in between
-NEWS_BLOCKS = 3
-MOSTLY_NEW = 0.3  # of a picture: what neither keyframe beside it shows so much of is analysed too
-ASTRAY = 0.5  # of its own size: how far an object that the model is not sure of must move to be searched for
-DOUBT_SHARE = 1 - REGULAR_SHARE  # of a limited number of model calls
+AGREEMENT_IOU = 0.4  # least IoU of a box carried from one keyframe with the same object's box in the next
+NOVELTY_MIN_GAP = 8  # frames between two keyframes below which nothing small is searched for in between
+NOVELTY_MIN_BLOCKS = 3
+NOVELTY_SHARE = 0.3  # of a picture: what neither keyframe beside it shows so much of is analysed too
+MIN_MOTION = 0.5  # of its own size: how far an object that the model is not sure of must move to be searched for
+REFINEMENT_SHARE = 1 - REGULAR_SHARE  # of a limited number of model calls
 
 
 @dataclass
@@ -39,12 +39,12 @@ class AnnotatedFrame:
     """A frame and what is known of it."""
 
     frame: Frame
-    verdict: FrameFindings = field(default_factory=FrameFindings)
+    findings: FrameFindings = field(default_factory=FrameFindings)
 
     @property
-    def moment(self) -> FrameInfo:
+    def info(self) -> FrameInfo:
         one = self.frame
-        return FrameInfo(one.stream, one.index, one.time, float(one.duration * one.time_base), one.shown_size)
+        return FrameInfo(one.stream, one.index, one.time, float(one.duration * one.time_base), one.display_size)
 
 
 Gap = tuple[int, int]  # the positions of two neighbouring keyframes of one shot, with frames in between
@@ -52,7 +52,7 @@ ModelCall = Callable[[Sequence[Frame]], "list[ImageFindings | None]"]  # None fo
 
 
 @dataclass
-class Budget:
+class CallBudget:
     """Frames that the model may still be called for, by all samplers of a run together; None: any number.
 
     Doubt is granted a share of them only, or that at the beginning of a video would use up the calls for all the rest.
@@ -61,20 +61,20 @@ class Budget:
     left: int | None = None
 
     def __post_init__(self) -> None:
-        self._for_doubt = 0 if self.left is None else int(DOUBT_SHARE * self.left)
+        self._for_refinement = 0 if self.left is None else int(REFINEMENT_SHARE * self.left)
 
-    def take(self, wanted: int) -> int:
+    def spend(self, wanted: int) -> int:
         if self.left is None:
             return wanted
         granted = min(wanted, self.left)
         self.left -= granted
         return granted
 
-    def take_for_doubt(self, wanted: int) -> int:
+    def spend_on_refinement(self, wanted: int) -> int:
         if self.left is None:
             return wanted
-        granted = self.take(min(wanted, self._for_doubt))
-        self._for_doubt -= granted
+        granted = self.spend(min(wanted, self._for_refinement))
+        self._for_refinement -= granted
         return granted
 
 
@@ -85,7 +85,7 @@ class KeyframeSampler:
         self,
         model_call: ModelCall,
         sampling: Sampling,
-        budget: Budget,
+        budget: CallBudget,
         rate: float,
         *,
         window: int | None = None,
@@ -101,7 +101,7 @@ class KeyframeSampler:
         self._sampling = sampling
         self._budget = budget
         self._stride = sampling.frames_between(rate)
-        self._calm = False  # all keyframes of the window before told the same story
+        self._stable = False  # all keyframes of the window before told the same story
         self._window = Window()
         self._tracker = Tracker(self._window, rate, tail)
         self._fresh = 0  # frames of the window that are not annotated yet: its last ones
@@ -109,18 +109,18 @@ class KeyframeSampler:
     def push(self, frame: Frame) -> Iterator[AnnotatedFrame]:
         self._window.append(frame)
         self._fresh += 1
-        if self._fresh >= self._enough(frame):
+        if self._fresh >= self._window_size(frame):
             self._annotate(last=False)
-            yield from map(_annotated, self._window.release(self._tracker.needs))
+            yield from map(_annotated, self._window.release(self._tracker.lookback))
 
     def finish(self) -> Iterator[AnnotatedFrame]:
         if self._fresh:
             self._annotate(last=True)
         yield from map(_annotated, self._window.release(0))
 
-    def _enough(self, frame: Frame) -> int:
+    def _window_size(self, frame: Frame) -> int:
         """Frames that are annotated together, so that the window holds no more than MOST_FRAMES and WINDOW_BYTES."""
-        fitting = WINDOW_BYTES // max(1, frame.nbytes) - self._tracker.needs
+        fitting = WINDOW_BYTES // max(1, frame.nbytes) - self._tracker.lookback
         if self.window is not None:
             return min(self.window, max(1, fitting))
         return min(max(self._stride, WINDOW_FRAMES), MOST_FRAMES, max(LEAST_FRAMES, fitting))
@@ -128,35 +128,35 @@ class KeyframeSampler:
     def _annotate(self, last: bool) -> None:
         end = len(self._window) - 1
         start = end - self._fresh  # the last frame that is annotated already, -1 if there is none
-        regular = self._regular(start, end)
-        self._detect(regular[: self._budget.take(len(regular))])
+        regular = self._scheduled_keyframes(start, end)
+        self._detect(regular[: self._budget.spend(len(regular))])
         if self._sampling.auto:
-            self._settle(start, end)
-        self._tracker.follow(start, end, last)
+            self._refine_keyframes(start, end)
+        self._tracker.update(start, end, last)
         self._fresh = 0
 
-    def _settle(self, start: int, end: int) -> None:
+    def _refine_keyframes(self, start: int, end: int) -> None:
         """Adds keyframes until no two neighbouring ones leave a doubt about the frames between them."""
         settled: set[Gap] = set()
-        self._fill(self._small_news(start, end), settled)
-        self._calm = True
-        while doubts := self._doubts(start, end, settled):
-            self._fill(doubts, settled)
+        self._add_keyframes(self._novelty_gaps(start, end), settled)
+        self._stable = True
+        while ambiguous := self._ambiguous_gaps(start, end, settled):
+            self._add_keyframes(ambiguous, settled)
 
-    def _fill(self, doubts: Mapping[Gap, int], settled: set[Gap]) -> None:
+    def _add_keyframes(self, ambiguous: Mapping[Gap, int], settled: set[Gap]) -> None:
         """Makes one frame in each gap a keyframe, the widest first. Where no call is left nobody can vouch."""
-        widest = sorted(doubts, key=lambda gap: gap[0] - gap[1])
-        granted = self._budget.take_for_doubt(len(widest))
-        self._detect(sorted(doubts[gap] for gap in widest[:granted]))
+        widest = sorted(ambiguous, key=lambda gap: gap[0] - gap[1])
+        granted = self._budget.spend_on_refinement(len(widest))
+        self._detect(sorted(ambiguous[gap] for gap in widest[:granted]))
         for a, b in widest[granted:]:
             settled.add((a, b))
             for i in range(a + 1, b):
-                self._window[i].doubtful = True
+                self._window[i].is_ambiguous = True
 
-    def _regular(self, start: int, end: int) -> list[int]:
+    def _scheduled_keyframes(self, start: int, end: int) -> list[int]:
         """The keyframes that are due whatever the picture shows: by stride, and on both sides of every cut."""
         window = self._window
-        stride = round(self._stride * CALM_FACTOR) if self._calm else self._stride
+        stride = round(self._stride * STABLE_FACTOR) if self._stable else self._stride
         fresh = range(start + 1, end + 1)
         due = {i for i in fresh if window[i].starts_shot} | {i - 1 for i in fresh if window[i].starts_shot and i > 0}
         due.add(end)
@@ -176,36 +176,36 @@ class KeyframeSampler:
             if found is None:
                 one.failed = True
             else:
-                one.detections = [tracked(region, one.frame.luma) for region in found.regions]
+                one.detections = [to_tracked_box(region, one.frame.luma) for region in found.regions]
                 one.replies = found.replies
 
     def _gaps(self, start: int, end: int) -> list[Gap]:
         neighbours = pairwise(self._window.keyframes(start, end))
         return [(a, b) for a, b in neighbours if b - a > 1 and not self._window.cut_between(a, b)]
 
-    def _small_news(self, start: int, end: int) -> dict[Gap, int]:
+    def _novelty_gaps(self, start: int, end: int) -> dict[Gap, int]:
         """By gap, the frame on which something small may have come and gone."""
-        gaps = [gap for gap in self._gaps(start, end) if gap[1] - gap[0] >= NEWS_GAP]
-        return {gap: at for gap in gaps if (at := self._newest(gap, NEWS_BLOCKS)) is not None}
+        gaps = [gap for gap in self._gaps(start, end) if gap[1] - gap[0] >= NOVELTY_MIN_GAP]
+        return {gap: at for gap in gaps if (at := self._most_novel(gap, NOVELTY_MIN_BLOCKS)) is not None}
 
-    def _doubts(self, start: int, end: int, settled: set[Gap]) -> dict[Gap, int]:
+    def _ambiguous_gaps(self, start: int, end: int, settled: set[Gap]) -> dict[Gap, int]:
         """By gap, the frame that is to be analysed: the keyframes beside it contradict each other, or show none of it.
 
         settled: gaps that are known to be in order; grows.
         """
-        doubts = {}
+        ambiguous = {}
         for gap in self._gaps(start, end):
             if gap in settled:
                 continue
             between = self._between(gap)
             if between and self._disagree(*gap):
-                self._calm = False
-                doubts[gap] = min(between, key=lambda i: abs(2 * i - sum(gap)))
-            elif (newest := self._newest(gap, MOSTLY_NEW * self._window[gap[0]].coarse.size)) is not None:
-                doubts[gap] = newest
+                self._stable = False
+                ambiguous[gap] = min(between, key=lambda i: abs(2 * i - sum(gap)))
+            elif (newest := self._most_novel(gap, NOVELTY_SHARE * self._window[gap[0]].luma_grid.size)) is not None:
+                ambiguous[gap] = newest
             else:
                 settled.add(gap)
-        return doubts
+        return ambiguous
 
     def _between(self, gap: Gap) -> list[int]:
         """The frames that the model may be asked about."""
@@ -213,9 +213,9 @@ class KeyframeSampler:
 
     def _disagree(self, a: int, b: int) -> bool:
         """Whether the objects seen at a, carried to b, are not those that are seen there, or the other way round."""
-        return self._astray(a, b) or self._astray(b, a)
+        return self._has_unmatched(a, b) or self._has_unmatched(b, a)
 
-    def _astray(self, start: int, end: int) -> bool:
+    def _has_unmatched(self, start: int, end: int) -> bool:
         """Whether an object seen at `start` has no partner at `end`, where the flow carries it.
 
         One that the model is not sure of counts only if it moves: those that stay are often no objects at all.
@@ -223,15 +223,15 @@ class KeyframeSampler:
         here = self._window[start].detections or []
         reached, partners = self._partners(start, end)
         alone = set(range(len(here))) - {i for i, _ in partners}
-        return any(here[i].sure or _moved(here[i].box, reached[i]) > ASTRAY for i in alone)
+        return any(here[i].confident or _moved(here[i].box, reached[i]) > MIN_MOTION for i in alone)
 
     def _partners(self, start: int, end: int) -> tuple[np.ndarray, list[tuple[int, int]]]:
         """Where the flow carries the objects seen at `start`, and which of them is which of those seen at `end`."""
         here, there = self._window[start].detections or [], self._window[end].detections or []
-        reached = np.array([carried(s.box, start, end, self._window.flow)[-1] for s in here]).reshape(-1, 4)
-        return reached, match(reached, np.array([s.box for s in there]).reshape(-1, 4), AGREEMENT)
+        reached = np.array([propagate(s.box, start, end, self._window.flow)[-1] for s in here]).reshape(-1, 4)
+        return reached, match(reached, np.array([s.box for s in there]).reshape(-1, 4), AGREEMENT_IOU)
 
-    def _newest(self, gap: Gap, least: float) -> int | None:
+    def _most_novel(self, gap: Gap, least: float) -> int | None:
         """The frame that shows most that neither end of the gap shows, away from what is followed anyway.
 
         None if no frame has that on `least` blocks.
@@ -242,9 +242,9 @@ class KeyframeSampler:
         return newest if newest is not None and blocks[newest] >= least else None
 
     def _followed(self, a: int, b: int) -> np.ndarray:
-        """Blocks that the objects seen at both a and b may cross."""
+        """MetadataBlocks that the objects seen at both a and b may cross."""
         start = self._window[a]
-        blocks = np.zeros(start.coarse.shape, bool)
+        blocks = np.zeros(start.luma_grid.shape, bool)
         scale = np.array(blocks.shape[::-1]) / start.frame.luma.shape[::-1]
         first, last = start.detections or [], self._window[b].detections or []
         for i, j in self._partners(a, b)[1]:
@@ -257,9 +257,9 @@ class KeyframeSampler:
 
 
 def _annotated(one: BufferedFrame) -> AnnotatedFrame:
-    regions = [region for box in one.boxes if (region := region_of(box, one.frame.luma))]
-    looked, hidden = one.detections is not None, not one.vouched
-    return AnnotatedFrame(one.frame, FrameFindings(regions, looked, hidden, one.starts_shot, dict(one.replies)))
+    regions = [region for box in one.boxes if (region := to_region(box, one.frame.luma))]
+    analysed, hidden = one.detections is not None, not one.is_covered
+    return AnnotatedFrame(one.frame, FrameFindings(regions, analysed, hidden, one.starts_shot, dict(one.replies)))
 
 
 def _moved(before: np.ndarray, after: np.ndarray) -> float:

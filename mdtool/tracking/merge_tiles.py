@@ -52,7 +52,7 @@ class View:
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
+class TileDetection:
     """One region, its box x0, y0, x1, y1 in pixels of the picture, and the view that it was found in."""
 
     box: np.ndarray
@@ -69,14 +69,14 @@ class Found:
         return self.region.score
 
 
-def merged(found: Sequence[Found], width: int, height: int) -> list[Found]:
+def merge_detections(found: Sequence[TileDetection], width: int, height: int) -> list[TileDetection]:
     """Every object once, with its best score; of a picture of that size. Those of the whole picture come first."""
     found = [replace(one, cut=one.view.cuts(one.box, width, height)) for one in found]
     labels = dict.fromkeys(one.label for one in found)
     return [one for label in labels for one in _of_one_label([f for f in found if f.label == label], width, height)]
 
 
-def _of_one_label(found: Sequence[Found], width: int, height: int) -> list[Found]:
+def _of_one_label(found: Sequence[TileDetection], width: int, height: int) -> list[TileDetection]:
     whole = [one for one in found if one.view.whole_of(width, height)]
     parts = [one for one in found if not one.view.whole_of(width, height)]
     whole, parts = _absorbed(whole, parts)
@@ -85,12 +85,14 @@ def _of_one_label(found: Sequence[Found], width: int, height: int) -> list[Found
     return _without_slivers([*whole, *joined])
 
 
-def _absorbed(whole: list[Found], parts: list[Found]) -> tuple[list[Found], list[Found]]:
+def _absorbed(
+    whole: list[TileDetection], parts: list[TileDetection]
+) -> tuple[list[TileDetection], list[TileDetection]]:
     """What the whole picture shows, and of the parts those that are nothing of it.
 
     Of an object that a tile shows completely, the larger box is kept.
     """
-    left: list[Found] = []
+    left: list[TileDetection] = []
     for view in dict.fromkeys(part.view for part in parts):
         here = [part for part in parts if part.view == view]
         pairs = match(_clipped(whole, view.sides), _boxes(here), SAME)
@@ -102,7 +104,7 @@ def _absorbed(whole: list[Found], parts: list[Found]) -> tuple[list[Found], list
     return whole, left
 
 
-def _groups(parts: Sequence[Found]) -> list[list[Found]]:
+def _groups(parts: Sequence[TileDetection]) -> list[list[TileDetection]]:
     """Boxes of one object together."""
     group_of = list(range(len(parts)))
     places = {view: [i for i, part in enumerate(parts) if part.view == view] for view in {p.view for p in parts}}
@@ -115,7 +117,7 @@ def _groups(parts: Sequence[Found]) -> list[list[Found]]:
     return [[parts[i] for i, of in enumerate(group_of) if of == group] for group in dict.fromkeys(group_of)]
 
 
-def _pairs(here: Sequence[Found], there: Sequence[Found]) -> list[tuple[int, int]]:
+def _pairs(here: Sequence[TileDetection], there: Sequence[TileDetection]) -> list[tuple[int, int]]:
     """Which box of one tile is of the same object as which of another: each of one at most, the best pair first."""
     low = np.maximum(here[0].view.sides[:2], there[0].view.sides[:2])
     high = np.minimum(here[0].view.sides[2:], there[0].view.sides[2:])
@@ -134,7 +136,7 @@ def _pairs(here: Sequence[Found], there: Sequence[Found]) -> list[tuple[int, int
     return pairs
 
 
-def _united(group: Sequence[Found], width: int, height: int) -> Found:
+def _united(group: Sequence[TileDetection], width: int, height: int) -> TileDetection:
     """The hull of all that borders cut and of the largest of the others, as if all their tiles were one."""
     complete = sorted((one for one in group if not one.cut), key=lambda one: -float(area(one.box)))
     first, *others = [*complete[:1], *(one for one in group if one.cut)]
@@ -142,12 +144,12 @@ def _united(group: Sequence[Found], width: int, height: int) -> Found:
     for one in others:
         box, sides = hull(box, one.box), hull(sides, one.view.sides)
     view = View(*sides.astype(int).tolist())
-    return _scored(Found(box, view, first.region, view.cuts(box, width, height)), group)
+    return _scored(TileDetection(box, view, first.region, view.cuts(box, width, height)), group)
 
 
-def _without_slivers(found: Sequence[Found]) -> list[Found]:
+def _without_slivers(found: Sequence[TileDetection]) -> list[TileDetection]:
     """Without the cut boxes of which others have nearly all: what one tile shows of an object that another has."""
-    kept: list[Found] = []
+    kept: list[TileDetection] = []
     for one in sorted(found, key=lambda one: -float(area(one.box))):
         others = [other for other in kept if other.view != one.view]
         if not (one.cut and others and _share_inside(one.box, _boxes(others)).max() >= INSIDE):
@@ -160,15 +162,15 @@ def _share_inside(box: np.ndarray, others: np.ndarray) -> np.ndarray:
     return np.asarray(np.clip(high - low, 0, None).prod(axis=1) / max(float(area(box)), 1e-9))
 
 
-def _scored(one: Found, group: Sequence[Found]) -> Found:
+def _scored(one: TileDetection, group: Sequence[TileDetection]) -> TileDetection:
     """With the best score of the group."""
     scores = [member.score for member in group if member.score is not None]
     return replace(one, region=replace(one.region, score=max(scores, default=None)))
 
 
-def _boxes(found: Sequence[Found]) -> np.ndarray:
+def _boxes(found: Sequence[TileDetection]) -> np.ndarray:
     return np.array([one.box for one in found]).reshape(-1, 4)
 
 
-def _clipped(found: Sequence[Found], zone: np.ndarray) -> np.ndarray:
+def _clipped(found: Sequence[TileDetection], zone: np.ndarray) -> np.ndarray:
     return np.asarray(_boxes(found).clip(np.tile(zone[:2], 2), np.tile(zone[2:], 2)))

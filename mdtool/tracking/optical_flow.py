@@ -10,7 +10,7 @@ import numpy as np
 LEAST_FLOW_SIDE = 32  # pixels: OpenCV reads outside of smaller pictures when it searches at its coarser scales
 
 
-class Flow:
+class OpticalFlow:
     """Dense optical flow: DIS, Kroeger et al. 2016, arXiv 1603.03590."""
 
     def __init__(self) -> None:
@@ -31,7 +31,7 @@ def _enlarged(luma: np.ndarray) -> np.ndarray:
     return np.asarray(cv2.copyMakeBorder(luma, 0, below, 0, beside, cv2.BORDER_REPLICATE)) if below or beside else luma
 
 
-def shift_of(box: np.ndarray, flow: np.ndarray) -> np.ndarray:
+def box_shift(box: np.ndarray, flow: np.ndarray) -> np.ndarray:
     """(dx, dy) of one box: the median vector inside its middle; nothing to see there, no movement."""
     height, width = flow.shape[:2]
     x0, y0, x1, y1 = box

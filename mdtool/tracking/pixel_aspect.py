@@ -17,7 +17,7 @@ from recipes.regions import Region
 SAME = 0.4  # least IoU of one object in both shapes
 
 
-def detect_in_each_shape(detect: Detector, frames: Sequence[Frame]) -> list[ImageFindings]:
+def detect_both_aspects(detect: Detector, frames: Sequence[Frame]) -> list[ImageFindings]:
     """What is on each frame as displayed and, where its pixels are stretched, as stored; replies to the former."""
     found = detect([frame.rgb() for frame in frames])
     stretched = [n for n, frame in enumerate(frames) if frame.stretched]

@@ -7,7 +7,7 @@ from mdtool.errors import UsageError
 
 AUTO_SECONDS = 0.5
 AUTO_FRAMES = (12, 16)
-CALM_FACTOR = 2.0  # keyframes are that much further apart once those of a window all told the same story
+STABLE_FACTOR = 2.0  # keyframes are that much further apart once those of a window all told the same story
 REGULAR_SHARE = 0.6  # of a limited number of model calls; the others are for what the regular ones bring up
 
 

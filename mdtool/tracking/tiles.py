@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mdtool.tracking.detector import Detector, ImageFindings
-from mdtool.tracking.merge_tiles import Found, View, merged
+from mdtool.tracking.merge_tiles import TileDetection, View, merge_detections
 from recipes.regions import Region
 
 MOST = 8  # tiles a side
@@ -16,7 +16,7 @@ LEAST_SIDE = 64  # pixels: smaller tiles show too little of anything
 
 
 @dataclass(frozen=True)
-class Tiles:
+class TileGrid:
     """Raises ValueError where there can't be so many."""
 
     columns: int
@@ -34,41 +34,41 @@ class Tiles:
         return [View(x0, y0, x1, y1) for y0, y1 in down for x0, x1 in across]
 
 
-def parse_tiles(text: str) -> Tiles:
+def parse_tiles(text: str) -> TileGrid:
     """From "2x3": columns and rows. Raises ValueError with one line."""
     numbers = re.fullmatch(r"(\d{1,3})x(\d{1,3})", text)
     if not numbers:
         raise ValueError(f"{text!r} is no grid of tiles; give columns and rows, such as 2x2")
-    return Tiles(int(numbers[1]), int(numbers[2]))
+    return TileGrid(int(numbers[1]), int(numbers[2]))
 
 
-def tiled(detect: Detector, tiles: Tiles | None, of_tiles: Detector | None = None) -> Detector:
+def tile_detector(detect: Detector, tiles: TileGrid | None, tile_detect: Detector | None = None) -> Detector:
     """The same, but with tiles beside the whole picture; replies and gazes are those to the whole picture.
 
-    of_tiles: finds the same things on tiles, where they need not be asked for all; None: `detect`.
+    tile_detect: finds the same things on tiles, where they need not be asked for all; None: `detect`.
     """
     if tiles is None:
         return detect
 
     def detect_all(images: Sequence[np.ndarray]) -> list[ImageFindings]:
         # one after the other: each is many pictures already
-        return [_detected(image, tiles, detect, of_tiles) for image in images]
+        return [_detected(image, tiles, detect, tile_detect) for image in images]
 
     return detect_all
 
 
-def _detected(image: np.ndarray, tiles: Tiles, detect: Detector, of_tiles: Detector | None) -> ImageFindings:
+def _detected(image: np.ndarray, tiles: TileGrid, detect: Detector, tile_detect: Detector | None) -> ImageFindings:
     height, width = image.shape[:2]
     views = tiles.views(width, height)
     cuttings = [np.ascontiguousarray(image[v.y0 : v.y1, v.x0 : v.x1]) for v in views]
-    whole, *parts = detect([image]) + of_tiles(cuttings) if of_tiles else detect([image, *cuttings])
+    whole, *parts = detect([image]) + tile_detect(cuttings) if tile_detect else detect([image, *cuttings])
     everywhere = [View(0, 0, width, height), *views]
     found = [
-        Found(_in_picture(region, view), view, region)
+        TileDetection(_in_picture(region, view), view, region)
         for view, findings in zip(everywhere, [whole, *parts], strict=True)
         for region in findings.regions
     ]
-    return ImageFindings([_region(one, width, height) for one in merged(found, width, height)], whole.replies)
+    return ImageFindings([_region(one, width, height) for one in merge_detections(found, width, height)], whole.replies)
 
 
 def _in_picture(region: Region, view: View) -> np.ndarray:
@@ -77,7 +77,7 @@ def _in_picture(region: Region, view: View) -> np.ndarray:
     return corner + size * np.array(region.sides)
 
 
-def _region(one: Found, width: int, height: int) -> Region:
+def _region(one: TileDetection, width: int, height: int) -> Region:
     sides = (one.box / [width, height, width, height]).tolist()
     return one.region.at(sides, gaze=one.region.gaze if one.view.whole_of(width, height) else None)
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from recipes.regions import Region
 
-SURE = 0.3  # least score of a detection to be relied on
+MIN_CONFIDENCE = 0.3  # least score of a detection to be relied on
 
 
 @dataclass(eq=False)
@@ -24,18 +24,18 @@ class TrackedBox:
     seen: bool = True
 
     @property
-    def sure(self) -> bool:
+    def confident(self) -> bool:
         """False where the model may well be wrong: such an object is neither searched around nor followed far."""
-        return self.detection.score is None or self.detection.score >= SURE
+        return self.detection.score is None or self.detection.score >= MIN_CONFIDENCE
 
 
-def tracked(detection: Region, luma: np.ndarray) -> TrackedBox:
+def to_tracked_box(detection: Region, luma: np.ndarray) -> TrackedBox:
     """Return what was detected in the picture of which this is the luma."""
     height, width = luma.shape
     return TrackedBox(np.array(detection.sides) * [width, height, width, height], detection)
 
 
-def region_of(one: TrackedBox, luma: np.ndarray) -> Region | None:
+def to_region(one: TrackedBox, luma: np.ndarray) -> Region | None:
     """Return the region as far as it lies in the picture; None if nothing of it does."""
     height, width = luma.shape
     x0, y0, x1, y1 = np.clip(one.box / [width, height, width, height], 0, 1).tolist()

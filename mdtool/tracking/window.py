@@ -7,7 +7,7 @@ import numpy as np
 
 from mdtool.media.video.frame import Frame
 from mdtool.tracking import cuts
-from mdtool.tracking.optical_flow import Flow
+from mdtool.tracking.optical_flow import OpticalFlow
 from mdtool.tracking.tracked_box import TrackedBox
 
 MOST_FLOWS = 160  # that are kept; more than a usual window needs
@@ -23,13 +23,13 @@ class BufferedFrame:
     """
 
     frame: Frame
-    coarse: np.ndarray
+    luma_grid: np.ndarray
     starts_shot: bool
     detections: list[TrackedBox] | None = None
     failed: bool = False
     replies: Mapping[str, str] = field(default_factory=dict)
-    doubtful: bool = False
-    vouched: bool = False
+    is_ambiguous: bool = False
+    is_covered: bool = False
     boxes: list[TrackedBox] = field(default_factory=list)
 
 
@@ -38,8 +38,8 @@ class Window:
 
     def __init__(self) -> None:
         self._frames: list[BufferedFrame] = []
-        self._cuts = cuts.Cuts()
-        self._flow = Flow()
+        self._cuts = cuts.CutDetector()
+        self._flow = OpticalFlow()
         self._flows: dict[tuple[int, int], np.ndarray] = {}  # by the frames' numbers in the stream
 
     def __len__(self) -> int:
@@ -49,17 +49,17 @@ class Window:
         return self._frames[position]
 
     def append(self, frame: Frame) -> None:
-        coarse = cuts.coarse(frame.luma)
-        self._frames.append(BufferedFrame(frame, coarse, self._starts_shot(frame, coarse)))
+        luma_grid = cuts.luma_grid(frame.luma)
+        self._frames.append(BufferedFrame(frame, luma_grid, self._starts_shot(frame, luma_grid)))
 
-    def _starts_shot(self, frame: Frame, coarse: np.ndarray) -> bool:
+    def _starts_shot(self, frame: Frame, luma_grid: np.ndarray) -> bool:
         """Damaged frames are shots of their own: nothing is carried across them."""
         if not self._frames:
             return True
         before = self._frames[-1]
         if frame.luma.shape != before.frame.luma.shape or frame.corrupt or before.frame.corrupt:
             return True
-        return self._cuts.between(before.coarse, coarse)
+        return self._cuts.between(before.luma_grid, luma_grid)
 
     def release(self, keep: int) -> Iterator[BufferedFrame]:
         """Lets go of the oldest frames until `keep` are left."""
@@ -94,5 +94,5 @@ class Window:
         return self._flows[key]
 
     def new_blocks(self, a: int, b: int) -> np.ndarray:
-        """Blocks in which the frame at b differs from the one at a."""
-        return cuts.new_blocks(self._frames[a].coarse, self._frames[b].coarse)
+        """MetadataBlocks in which the frame at b differs from the one at a."""
+        return cuts.new_blocks(self._frames[a].luma_grid, self._frames[b].luma_grid)

@@ -31,16 +31,16 @@ from engine.contract import (
     DetectRequest,
     Done,
     EngineError,
-    Found,
     Generation,
     ObjectLimitWarning,
+    ObjectList,
     PointRequest,
     QueryRequest,
     Request,
     UnsupportedPrompt,
 )
-from engine.generation.gaze import without_outliers
-from engine.generation.sampling import nucleus
+from engine.generation.gaze import drop_outliers
+from engine.generation.sampling import top_p_filter
 from engine.generation.steps import ReadToken
 from engine.layers.rotary import rotary_table
 from engine.moondream.experts import Experts
@@ -72,7 +72,7 @@ def request(call: dict[str, Any], picture: Any, adapter: Any = None) -> Request:
 def in_reference_form(request: Request, result: Any) -> Any:
     if isinstance(request, CaptionRequest):
         return {"caption": result.text}
-    if isinstance(result, Found):
+    if isinstance(result, ObjectList):
         if result.items and isinstance(result.items[0], Box):
             keys = ("x_min", "y_min", "x_max", "y_max")
             return {"objects": [{key: getattr(box, key) for key in keys} for box in result.items]}
@@ -125,7 +125,7 @@ def test_an_answer_has_the_references_tokens_and_tells_what_ended_it(family: str
 
 @both
 def test_tokens_and_logits_of_each_prompt(family: str) -> None:
-    """Fed token by token as the reference recorded them, so that each step's choice is compared by itself."""
+    """ModelInput token by token as the reference recorded them, so that each step's choice is compared by itself."""
     decoder = model(family).decoder
     for name in PLAIN:
         flow = expected(family)["flows"][name]
@@ -134,9 +134,9 @@ def test_tokens_and_logits_of_each_prompt(family: str) -> None:
             continue
         [made] = flow["generations"]
         picture = encoded(family, call["image"]) if call["image"] else None
-        tail = decoder.start(picture.prefix if picture else None)
-        assert tail.next_position == made["start_pos"]
-        hidden = decoder.step([(tail, None, made["prompt"])])
+        cache = decoder.start(picture.prefix if picture else None)
+        assert cache.next_position == made["start_pos"]
+        hidden = decoder.step([(cache, None, made["prompt"])])
         with torch.inference_mode():
             close(model(family).text.logits(hidden)[0], tensors(family)[f"flow/{name}/prefill_logits_0"],
                   TOLERANCE[family])  # fmt: skip
@@ -144,7 +144,7 @@ def test_tokens_and_logits_of_each_prompt(family: str) -> None:
         for token in made["tokens"]:
             assert decoder.read([ReadToken(suppressed=suppressed)], hidden) == [token], name
             suppressed = (config(family).tokenizer.answer_id or 0,)
-            hidden = decoder.step([(tail, None, [token])])
+            hidden = decoder.step([(cache, None, [token])])
 
 
 @both
@@ -217,7 +217,7 @@ def test_accurate_gaze_repeats_the_references_draws(family: str) -> None:
 @both
 def test_outliers(family: str) -> None:
     for case in expected(family)["remove_outliers"]:
-        kept = without_outliers([tuple(point) for point in case["points"]])
+        kept = drop_outliers([tuple(point) for point in case["points"]])
         assert np.allclose(sorted(kept), sorted(map(tuple, case["kept"])), atol=1e-6)
 
 
@@ -301,7 +301,7 @@ def test_nucleus_alone(family: str) -> None:
     cases = [name for name in wanted if name.startswith("top_p/out_")]
     assert cases
     for name in cases:
-        kept = nucleus(wanted["top_p/probs"], float(name.removeprefix("top_p/out_")))
+        kept = top_p_filter(wanted["top_p/probs"], float(name.removeprefix("top_p/out_")))
         close(kept, wanted[name], 1e-5)
 
 
@@ -326,7 +326,7 @@ def test_few_rows_through_gathered_experts_or_one_by_one_are_equal() -> None:
     assert isinstance(experts, Experts)
     own = Experts(experts.router, fc1, fc2, per_token=experts.per_token, packed=False)
     x, chosen = torch.randn(5, 128), torch.tensor([[0, 3, 1], [7, 6, 5], [0, 1, 2], [2, 1, 0], [4, 4, 4]])
-    close(own.gathered(x, chosen), own.by_expert(x, chosen), 1e-5)
+    close(own.forward_gathered(x, chosen), own.forward_by_expert(x, chosen), 1e-5)
 
 
 @both

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from media_made import SAMPLES
-from program import redact, run
+from cli_runner import redact, run
+from make_media import SAMPLES
 
 from engine.catalog.published import published
 from mdtool.errors import Exit, UsageError
-from mdtool.model_selection import Computing, NoModel, Notices, load_gazer, load_model
+from mdtool.model_selection import ComputeConfig, LoadCallbacks, ModelNotFound, load_gaze_model, load_model
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "moondream2"
 
@@ -49,7 +49,8 @@ def test_faces_are_what_the_embedded_model_finds(model: str, prompts: list[str])
 
 def test_a_prompt_that_nothing_serves_tells_how_to_mend_it() -> None:
     with pytest.raises(
-        NoModel, match=r"'dog'.*faces \(centerface\).*drawn scenes.*mdtool models pull moondream2.*mdtool models list"
+        ModelNotFound,
+        match=r"'dog'.*faces \(centerface\).*drawn scenes.*mdtool models pull moondream2.*mdtool models list",
     ) as caught:
         load_model("auto", "detect", ["dog"])
     assert caught.value.code == Exit.MODEL
@@ -63,17 +64,17 @@ def test_a_prompt_that_nothing_serves_tells_how_to_mend_it() -> None:
 def test_what_was_pulled_serves_what_the_embedded_one_does_not(hub: Path, skill: str, prompts: list[str]) -> None:
     """Its weights do not fit its name, so that it can't be loaded: it is the one that was chosen all the same."""
     put_into(hub, "moondream3-preview")
-    with pytest.raises(NoModel, match=r"^(?!no model).*moondream3-preview"):
+    with pytest.raises(ModelNotFound, match=r"^(?!no model).*moondream3-preview"):
         load_model("auto", skill, prompts)
     put_into(hub, "moondream2")
-    with pytest.raises(NoModel, match=r"^(?!no model).*moondream2\b"):
+    with pytest.raises(ModelNotFound, match=r"^(?!no model).*moondream2\b"):
         load_model("auto", skill, prompts)
 
 
 def test_faces_stay_with_the_embedded_one(hub: Path) -> None:
     put_into(hub, "moondream2")
     said: list[str] = []
-    assert load_model("auto", "detect", ["face"], notices=Notices(say=said.append)).name == "centerface"
+    assert load_model("auto", "detect", ["face"], callbacks=LoadCallbacks(say=said.append)).name == "centerface"
     assert said == ["the model is centerface"]
 
 
@@ -88,9 +89,14 @@ def test_faces_stay_with_the_embedded_one(hub: Path) -> None:
 )
 def test_drawn_things_are_for_pocket_when_it_is_named(skill: str, prompts: list[str]) -> None:
     said: list[str] = []
-    assert load_model("pocket", skill, prompts, notices=Notices(say=said.append, note=said.append)).name == "pocket"
+    assert (
+        load_model("pocket", skill, prompts, callbacks=LoadCallbacks(say=said.append, note=said.append)).name
+        == "pocket"
+    )
     assert said == []
-    with pytest.raises(NoModel, match=r"no model on this machine can .*--model pocket.*mdtool models pull moondream2"):
+    with pytest.raises(
+        ModelNotFound, match=r"no model on this machine can .*--model pocket.*mdtool models pull moondream2"
+    ):
         load_model("auto", skill, prompts)
 
 
@@ -98,7 +104,7 @@ def test_drawn_things_are_for_pocket_when_it_is_named(skill: str, prompts: list[
 @pytest.mark.parametrize("skill", ["detect", "point"])
 def test_what_photographs_show_is_never_left_to_pocket(skill: str, prompts: list[str]) -> None:
     """It would find no face in a photograph, and redacting would leave it bare."""
-    with pytest.raises(NoModel, match="no model on this machine can"):
+    with pytest.raises(ModelNotFound, match="no model on this machine can"):
         load_model("auto", skill, prompts)
 
 
@@ -110,12 +116,12 @@ def test_pocket_by_name_knows_its_faces_and_signs_and_nothing_else() -> None:
 
 def test_nothing_is_said_of_a_model_that_was_named() -> None:
     said: list[str] = []
-    load_model("centerface", "detect", ["face"], notices=Notices(say=said.append))
+    load_model("centerface", "detect", ["face"], callbacks=LoadCallbacks(say=said.append))
     assert said == []
 
 
 def test_a_folder_of_weights() -> None:
-    chosen = load_model(str(GOLDEN), "detect", ["any words at all"], Computing("cpu", "float32", detail="low"))
+    chosen = load_model(str(GOLDEN), "detect", ["any words at all"], ComputeConfig("cpu", "float32", detail="low"))
     assert chosen.name == "moondream2"
 
 
@@ -127,11 +133,11 @@ def test_a_skill_that_a_model_lacks(skill: str, prompt: str) -> None:
 
 def test_a_length_that_a_model_lacks() -> None:
     with pytest.raises(UsageError, match="can't caption 'endless'; it knows long, normal, short"):
-        load_model(str(GOLDEN), "caption", ["endless"], Computing("cpu"))
+        load_model(str(GOLDEN), "caption", ["endless"], ComputeConfig("cpu"))
 
 
 def test_all_prompts_must_be_served() -> None:
-    with pytest.raises(NoModel, match="'dog'"):
+    with pytest.raises(ModelNotFound, match="'dog'"):
         load_model("auto", "detect", ["face", "dog"])
 
 
@@ -143,7 +149,7 @@ def test_a_model_that_does_not_know_the_prompt() -> None:
 
 @pytest.mark.parametrize(("name", "hint"), [("centreface", "did you mean 'centerface'"), ("x", "known models: ")])
 def test_a_model_that_does_not_exist(name: str, hint: str) -> None:
-    with pytest.raises(NoModel, match=hint):
+    with pytest.raises(ModelNotFound, match=hint):
         load_model(name, "detect", ["face"])
 
 
@@ -156,18 +162,18 @@ def test_a_threshold_that_cant_be(threshold: float) -> None:
 @pytest.mark.parametrize("detail", ["huge", "", "-64", "0", "7", "1000000", "64.5"])
 def test_a_detail_that_cant_be(detail: str) -> None:
     with pytest.raises(UsageError, match="detail"):
-        load_model("auto", "detect", ["face"], Computing(detail=detail))
+        load_model("auto", "detect", ["face"], ComputeConfig(detail=detail))
 
 
 @pytest.mark.parametrize("detail", ["low", "auto", "high", "320"])
 def test_a_detail_that_can_be(detail: str) -> None:
-    assert load_model("auto", "detect", ["face"], Computing(detail=detail), threshold=0.5).name == "centerface"
+    assert load_model("auto", "detect", ["face"], ComputeConfig(detail=detail), threshold=0.5).name == "centerface"
 
 
 @pytest.mark.parametrize("model", ["auto", "centerface"])
 def test_heads_are_for_the_embedded_model_when_nothing_was_pulled(model: str) -> None:
     said: list[str] = []
-    assert load_gazer(model, ["face"], notices=Notices(say=said.append)).name == "centerface"
+    assert load_gaze_model(model, ["face"], callbacks=LoadCallbacks(say=said.append)).name == "centerface"
     (line,) = said
     assert line.startswith("centerface tells the direction of the head")
     assert "`mdtool models pull moondream2`" in line
@@ -177,8 +183,8 @@ def test_heads_are_for_the_embedded_model_when_nothing_was_pulled(model: str) ->
 def test_eyes_are_for_what_was_pulled(hub: Path, prompts: list[str], accurate: bool) -> None:
     """Its weights do not fit its name: it is the one that was chosen all the same."""
     put_into(hub, "moondream2")
-    with pytest.raises(NoModel, match=r"^(?!no model).*moondream2\b"):
-        load_gazer("auto", prompts, accurate=accurate)
+    with pytest.raises(ModelNotFound, match=r"^(?!no model).*moondream2\b"):
+        load_gaze_model("auto", prompts, accurate=accurate)
 
 
 @pytest.mark.parametrize(
@@ -186,24 +192,25 @@ def test_eyes_are_for_what_was_pulled(hub: Path, prompts: list[str], accurate: b
     [(["face", "red circle"], False, "look and detect 'face', 'red circle'"), (["face"], True, "look accurately")],
 )
 def test_eyes_that_nothing_knows(prompts: list[str], accurate: bool, told: str) -> None:
-    with pytest.raises(NoModel, match=rf"{told}.*mdtool models pull moondream2") as caught:
-        load_gazer("auto", prompts, accurate=accurate)
+    with pytest.raises(ModelNotFound, match=rf"{told}.*mdtool models pull moondream2") as caught:
+        load_gaze_model("auto", prompts, accurate=accurate)
     assert "\n" not in str(caught.value)
 
 
 def test_drawn_eyes_are_for_pocket_when_it_is_named() -> None:
     said: list[str] = []
     assert (
-        load_gazer("pocket", ["face", "red circle"], accurate=True, notices=Notices(say=said.append)).name == "pocket"
+        load_gaze_model("pocket", ["face", "red circle"], accurate=True, callbacks=LoadCallbacks(say=said.append)).name
+        == "pocket"
     )
     assert said == []
     with pytest.raises(UsageError, match="can't detect 'dog'"):
-        load_gazer("pocket", ["face", "dog"])
+        load_gaze_model("pocket", ["face", "dog"])
 
 
 def test_heads_can_not_be_accurate() -> None:
     with pytest.raises(UsageError, match="centerface can't gaze"):
-        load_gazer("centerface", ["face"], accurate=True)
+        load_gaze_model("centerface", ["face"], accurate=True)
 
 
 @pytest.mark.parametrize(
@@ -244,19 +251,19 @@ QUESTION = "Is it day?"
 
 
 def test_one_model_must_both_find_and_answer(hub: Path) -> None:
-    with pytest.raises(NoModel, match="can detect 'face' and answer questions: the embedded ones"):
+    with pytest.raises(ModelNotFound, match="can detect 'face' and answer questions: the embedded ones"):
         load_model("auto", "detect", ["face"], questions=[QUESTION])
     with pytest.raises(UsageError, match="centerface can't query"):
         load_model("centerface", "detect", ["face"], questions=[QUESTION])
     put_into(hub, "moondream2")
-    with pytest.raises(NoModel, match=r"^(?!no model).*moondream2\b"):
+    with pytest.raises(ModelNotFound, match=r"^(?!no model).*moondream2\b"):
         load_model("auto", "detect", ["face"], questions=[QUESTION])
 
 
 def test_questions_are_not_left_to_the_model_of_drawn_scenes_unless_it_is_named() -> None:
-    with pytest.raises(NoModel, match="can answer questions: the embedded ones"):
+    with pytest.raises(ModelNotFound, match="can answer questions: the embedded ones"):
         load_model("auto", "detect", [], questions=[QUESTION])
-    with pytest.raises(NoModel, match="can detect 'red circle' and answer questions: the embedded ones"):
+    with pytest.raises(ModelNotFound, match="can detect 'red circle' and answer questions: the embedded ones"):
         load_model("auto", "detect", ["red circle"], questions=[QUESTION])
     assert load_model("pocket", "detect", ["red circle"], questions=[QUESTION]).name == "pocket"
     assert load_model("pocket", "detect", [], questions=[QUESTION]).name == "pocket"

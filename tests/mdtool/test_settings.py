@@ -10,9 +10,9 @@ from typing import Annotated, Any
 import numpy as np
 import pytest
 import typer
-from media_made import SAMPLES
+from cli_runner import Run, run, run_in_process
+from make_media import SAMPLES
 from PIL import Image
-from program import Run, run, run_here
 from typer.core import TyperGroup
 
 from mdtool import settings
@@ -37,12 +37,12 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def mdtool(here: Path, capfd: pytest.CaptureFixture[str]) -> Run:
-    return run_here(capfd)
+    return run_in_process(capfd)
 
 
 def write(folder: Path, text: str) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / settings.FILE
+    path = folder / settings.CONFIG_FILE
     path.write_text(text)
     return path
 
@@ -158,7 +158,7 @@ def test_the_nearest_folder_above_has_the_projects_file(
 ) -> None:
     outer = write(here, "[redact]\ncrf = 20\nstrength = 0.5\n")
     inner = write(here / "a", "[redact]\ncrf = 30\n")
-    (here / "a" / "b" / settings.FILE).mkdir(parents=True)  # a folder of that name is no file
+    (here / "a" / "b" / settings.CONFIG_FILE).mkdir(parents=True)  # a folder of that name is no file
     for folder, file in ((here / "a" / "b", inner), (here / "a", inner), (here, outer)):
         monkeypatch.chdir(folder)
         assert mdtool("config", "path").out.decode() == f"{file}\n"
@@ -264,10 +264,10 @@ def test_the_users_file_is_held_to_the_same(here: Path, mdtool: Run) -> None:
 
 @pytest.mark.parametrize("data", [b"\xff\xfe\x00", b"x = " + b"[" * 5000], ids=["no text", "deep"])
 def test_a_file_that_is_no_toml(here: Path, mdtool: Run, data: bytes) -> None:
-    (here / settings.FILE).write_bytes(data)
+    (here / settings.CONFIG_FILE).write_bytes(data)
     outcome = mdtool("models", "list")
     assert (outcome.code, len(outcome.lines)) == (2, 1)
-    assert outcome.err.startswith(f"mdtool: {here / settings.FILE}: is no TOML: ")
+    assert outcome.err.startswith(f"mdtool: {here / settings.CONFIG_FILE}: is no TOML: ")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root can read anything")
@@ -307,7 +307,7 @@ def test_what_the_command_line_says_is_traced_to_no_file(here: Path, mdtool: Run
     write(here, '[redact]\ncolor = "red"\n')
     outcome = mdtool("redact", GROUP, "-o", here / "out.png", "--color", "purpel")
     assert outcome.code == 2
-    assert settings.FILE not in outcome.err
+    assert settings.CONFIG_FILE not in outcome.err
 
 
 @pytest.mark.parametrize(
@@ -477,7 +477,7 @@ def test_secrets_and_arguments_are_no_settings() -> None:
     group = typer.main.get_command(small)
     assert isinstance(group, TyperGroup)
     commands = settings.commands_of(group)
-    settings.take_variables(commands)
+    settings.enable_environment_variables(commands)
     assert list(settings.options_of(commands["send",])) == ["times"]
     variables = {param.name: param.envvar for param in commands["send",].params}
     assert variables == {"target": None, "password": None, "times": ["MDTOOL_SEND_TIMES"]}

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from plates_seen import seen
+from label_pixels import is_label_visible
 
 from engine.contract import Box, Point
 from recipes.draw import COLOURS, LEAST_TEXT, TEXT, colour_of, colours_of, draw
-from recipes.text_labels import contrast, plate
+from recipes.text_labels import contrast, render_label
 
 GREY = 90
 
@@ -70,7 +70,7 @@ def readable(image: np.ndarray, one: Box | Point) -> bool:
     score = f" {one.score:.2f}" if isinstance(one, Box) and one.score is not None else ""
     letters = max(LEAST_TEXT, round(min(image.shape[:2]) * TEXT))
     colour = colour_of(one.label)
-    return seen(image, plate(f"{one.label}{score}", letters, colour, contrast(colour)))
+    return is_label_visible(image, render_label(f"{one.label}{score}", letters, colour, contrast(colour)))
 
 
 @pytest.mark.parametrize(

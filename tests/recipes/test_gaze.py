@@ -19,9 +19,9 @@ from recipes.gaze import (
     Gaze,
     Method,
     Smoother,
-    jumped,
-    lookers,
+    is_saccade,
     mutual,
+    tracks_looking_at,
     who_looks_at,
 )
 from recipes.regions import Region
@@ -55,7 +55,7 @@ def test_faces_and_named_targets_reach_a_little_beyond_their_boxes(method: Metho
         one = person(1, 0.2, y, (0.8, y), method)
         assert looks([one, other])[1] == (2 if hit else None)
         assert looks([one], cup)[1] == ("cup" if hit else None)
-        assert lookers(who_looks_at([one], [cup]), [cup]) == [[1] if hit else []]
+        assert tracks_looking_at(who_looks_at([one], [cup]), [cup]) == [[1] if hit else []]
 
 
 def test_what_is_hit_goes_before_a_neighbour_that_is_just_missed() -> None:
@@ -124,9 +124,9 @@ def test_of_things_of_one_name_the_very_one_is_looked_at() -> None:
     table = Region(0.5, 0.3, 0.9, 0.9, "table")
     people = [person(1, 0.2, 0.2, (0.75, 0.45)), person(4, 0.2, 0.45, (1.0, 0.45), "head"), person(3, 0.9, 0.1, None)]
     people = who_looks_at([*people, person(2, 0.4, 0.1, (0.15, 0.85)), person(5, 0.3, 0.1, (0.6, 0.7))], [*cups, table])
-    assert lookers(people, [*cups, table]) == [[2], [1], [4, 5]]
-    assert lookers(people, []) == []
-    assert lookers([], cups) == [[], []]
+    assert tracks_looking_at(people, [*cups, table]) == [[2], [1], [4, 5]]
+    assert tracks_looking_at(people, []) == []
+    assert tracks_looking_at([], cups) == [[], []]
 
 
 def moved(
@@ -134,7 +134,7 @@ def moved(
 ) -> bool:
     """Whether a gaze from the middle to (0.7, 0.6) jumped when its target and the face went as far as that."""
     one, other = (person(1, 0.5 + x, 0.5 + y, None, side=side).face for x, y in ((0, 0), face_by))
-    return jumped(method, (one, Point(0.7, 0.6)), (other, Point(0.7 + by[0], 0.6 + by[1])))
+    return is_saccade(method, (one, Point(0.7, 0.6)), (other, Point(0.7 + by[0], 0.6 + by[1])))
 
 
 def test_a_gaze_jumps_if_it_goes_far_in_the_picture_and_from_the_face() -> None:

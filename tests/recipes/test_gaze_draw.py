@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from plates_seen import seen
+from label_pixels import is_label_visible
 
 from engine.contract import Point
 from recipes.gaze import Gaze, who_looks_at
 from recipes.gaze_draw import LEAST_LETTERS, NEUTRAL, colour_of_track, draw_gaze
 from recipes.regions import Region
-from recipes.text_labels import BLACK, WHITE, plate
+from recipes.text_labels import BLACK, WHITE, render_label
 
 GREY = 90
 LEFT = Gaze(1, Region(0.05, 0.4, 0.2, 0.6), Point(0.125, 0.5), Point(0.8, 0.5), True)
@@ -209,7 +209,7 @@ def test_labels_of_people_cover_neither_each_other_nor_faces_nor_what_is_looked_
     looking = Gaze(5, Region(0.8, 0.4, 0.9, 0.6), Point(0.85, 0.5), Point(0.4, 0.36), True)  # above the second
     image = drawn(*people, looking)
     for track, (x, y) in at.items():
-        assert seen(image, plate(f"P{track} out", LEAST_LETTERS, colour_of_track(track)))
+        assert is_label_visible(image, render_label(f"P{track} out", LEAST_LETTERS, colour_of_track(track)))
         assert tuple(image[round((y + 0.1) * 300), round((x + 0.03) * 400)]) == (GREY,) * 3
     assert image[107, 159].min() > 240  # the white core
 
@@ -246,12 +246,12 @@ def test_the_label_stays_in_the_picture(corner: tuple[float, float]) -> None:
     one = Gaze(12, Region(x, y, x + 0.1, y + 0.1), Point(x + 0.05, y + 0.05), None, False)
     inside = Gaze(12, Region(0.4, 0.4, 0.5, 0.5), Point(0.45, 0.45), None, False)
 
-    def plate(image: np.ndarray) -> tuple[int, int]:
+    def render_label(image: np.ndarray) -> tuple[int, int]:
         """Width and height of the label: rows and columns with much of its ground."""
         ground = (image == colour_of_track(12)).all(axis=2)
         return int((ground.sum(axis=0) >= 4).sum()), int((ground.sum(axis=1) >= 20).sum())
 
-    assert plate(drawn(one))[0] >= plate(drawn(inside))[0] - 12
+    assert render_label(drawn(one))[0] >= render_label(drawn(inside))[0] - 12
 
 
 def test_sizes_grow_with_the_picture() -> None:

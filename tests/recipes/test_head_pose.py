@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.contract import Point
-from recipes.head_pose import FACE, FACING, FOCAL, HeadPose, follow, head_pose
+from recipes.head_pose import FACE, FACING, FOCAL, HeadPose, head_pose, ray_end
 
 WIDTH, HEIGHT = 1280, 720
 PAIRS = [1, 0, 2, 4, 3]  # the rows of a mirrored face
@@ -177,23 +177,23 @@ def test_a_line_ends_at_the_border() -> None:
     eye = Point(0.5, 0.5)
     slope = math.sqrt(0.5)
     for direction, end in (((1.0, 0.0), (1, 0.5)), ((-1.0, 0.0), (0, 0.5)), ((0.0, -1.0), (0.5, 0))):
-        found = follow(eye, direction, 200, 100)
+        found = ray_end(eye, direction, 200, 100)
         assert (found.x, found.y) == pytest.approx(end)
-    found = follow(eye, (slope, slope), 200, 100)  # pixels are square, so the lower border comes first
+    found = ray_end(eye, (slope, slope), 200, 100)  # pixels are square, so the lower border comes first
     assert (found.x, found.y) == pytest.approx((0.75, 1))
 
 
 def test_a_line_ends_after_its_length() -> None:
-    found = follow(Point(0.5, 0.5), (0.6, -0.8), 200, 100, length=20)
+    found = ray_end(Point(0.5, 0.5), (0.6, -0.8), 200, 100, length=20)
     assert (found.x, found.y) == pytest.approx((0.56, 0.34))
-    assert follow(Point(0.9, 0.5), (1.0, 0.0), 200, 100, length=500) == Point(1, 0.5)
+    assert ray_end(Point(0.9, 0.5), (1.0, 0.0), 200, 100, length=500) == Point(1, 0.5)
 
 
 @given(
     st.floats(-0.5, 1.5), st.floats(-0.5, 1.5), st.floats(0, 2 * math.pi), st.integers(1, 4000), st.integers(1, 4000)
 )
 def test_a_line_ends_on_the_border_from_anywhere(x: float, y: float, angle: float, width: int, height: int) -> None:
-    end = follow(Point(x, y), (math.cos(angle), math.sin(angle)), width, height)
+    end = ray_end(Point(x, y), (math.cos(angle), math.sin(angle)), width, height)
     assert 0 <= end.x <= 1
     assert 0 <= end.y <= 1
     assert min(end.x, end.y, 1 - end.x, 1 - end.y) == pytest.approx(0, abs=1e-6)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from engine.contract import Point
 from recipes.gaze import Gaze
-from recipes.heatmap import CELLS, HeatMap, warm
+from recipes.heatmap import CELLS, HeatMap, add_gaze
 from recipes.regions import Region
 
 
@@ -25,7 +25,7 @@ def test_without_heat_all_is_clear() -> None:
     heat = HeatMap(16 / 9)
     picture = np.random.default_rng(0).integers(0, 256, (90, 160, 3), np.uint8)
     assert not heat.overlay(160, 90)[..., 3].any()
-    assert (heat.over(picture) == picture).all()
+    assert (heat.blend_onto(picture) == picture).all()
     heat.add(0.5, 0.5, 0)
     assert not heat.overlay(160, 90)[..., 3].any()
 
@@ -58,10 +58,10 @@ def test_seconds_add_up() -> None:
 def test_a_gaze_is_hot_at_its_target_and_a_head_along_its_line() -> None:
     face, eye, end = Region(0.0, 0.4, 0.2, 0.6), Point(0.1, 0.5), Point(1.0, 0.5)
     look, head = HeatMap(1), HeatMap(1)
-    warm(look, Gaze(1, face, eye, end, True), 2)
-    warm(head, Gaze(1, face, eye, end, True, "head"), 2)
+    add_gaze(look, Gaze(1, face, eye, end, True), 2)
+    add_gaze(head, Gaze(1, face, eye, end, True, "head"), 2)
     for heat in (look, head):
-        warm(heat, Gaze(1, face, eye, None, False), 2)
+        add_gaze(heat, Gaze(1, face, eye, None, False), 2)
     assert look.grid.sum() == pytest.approx(2)
     assert look.grid[48, -1] == pytest.approx(2)
     line = head.grid[48]
@@ -95,7 +95,7 @@ def test_the_overlay_tints_the_picture_and_leaves_it_as_it_was() -> None:
     heat = HeatMap(16 / 9)
     heat.add(0.25, 0.5, 1)
     picture = np.full((180, 320, 3), 128, np.uint8)
-    tinted = heat.over(picture)
+    tinted = heat.blend_onto(picture)
     assert (picture == 128).all()
     assert tinted.dtype == np.uint8
     assert (tinted[:, 200:] == 128).all()
@@ -141,6 +141,6 @@ def test_any_heat_over_any_picture(
             heat.add(*place)
     levels = maps[0].levels()
     assert 0 <= levels.min() <= levels.max() <= 1
-    pictures = [heat.over(np.full((height, width, 3), 50, np.uint8)) for heat in maps]
+    pictures = [heat.blend_onto(np.full((height, width, 3), 50, np.uint8)) for heat in maps]
     assert pictures[0].shape == (height, width, 3)
     assert (pictures[0] == pictures[1]).all()

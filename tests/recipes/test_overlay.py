@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from plates_seen import seen
+from label_pixels import is_label_visible
 
 from recipes.draw import LEAST_TEXT, TEXT
 from recipes.gaze_draw import colour_of_track
-from recipes.overlay import LONGEST_LABEL, mark, mark_unjudged
-from recipes.text_labels import BLACK, WHITE, contrast, latin, lay, place_of, plate
+from recipes.overlay import LONGEST_LABEL, draw_overlay, draw_unjudged_notice
+from recipes.text_labels import BLACK, WHITE, contrast, label_rect, paste_label, render_label, to_ascii
 
 GREY = 90
 NAMES: list[Any] = ["boxes", "hitmarker"]
@@ -34,7 +34,7 @@ MIDDLE = Thing(0.25, 0.4, 0.75, 0.9)
 
 def marked(name: Any, *things: Thing, size: tuple[int, int] = (400, 300), colour: Any = None) -> np.ndarray:
     image = np.full((size[1], size[0], 3), GREY, np.uint8)
-    mark(image, things, name, colour)
+    draw_overlay(image, things, name, colour)
     return image
 
 
@@ -123,7 +123,7 @@ def readable(image: np.ndarray, name: Any, one: Thing) -> bool:
     if name == "boxes":
         letters, ground = max(LEAST_TEXT, round(min(image.shape[:2]) * TEXT)), colour_of_track(one.track)
         ink = contrast(ground)
-    return seen(image, plate(f"face  #{one.track}  0.87", letters, ground, ink))
+    return is_label_visible(image, render_label(f"face  #{one.track}  0.87", letters, ground, ink))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -148,7 +148,7 @@ def test_labels_keep_their_places_in_whatever_order_objects_come(name: Any) -> N
 
 def test_what_could_not_be_judged_is_told() -> None:
     image = np.full((300, 400, 3), GREY, np.uint8)
-    mark_unjudged(image)
+    draw_unjudged_notice(image)
     assert painted(image)[:10, :40].all()
     assert not painted(image)[60:].any()
 
@@ -177,33 +177,33 @@ def test_any_finding_on_any_picture(name: Any, found: list[Thing], width: int, h
 
 
 def test_a_text_is_set_once() -> None:
-    assert plate("once", 20, WHITE) is plate("once", 20, WHITE)
+    assert render_label("once", 20, WHITE) is render_label("once", 20, WHITE)
 
 
 def test_a_plate_has_its_ground_and_its_letters() -> None:
-    made = plate("face", 20, (255, 200, 0))
+    made = render_label("face", 20, (255, 200, 0))
     assert tuple(made[0, 0]) == (255, 200, 0)
     assert (made == BLACK).all(axis=2).sum() > 20
     assert 15 < made.shape[0] < 40
-    assert plate("face", 40, (255, 200, 0)).shape[0] > 1.5 * made.shape[0]
+    assert render_label("face", 40, (255, 200, 0)).shape[0] > 1.5 * made.shape[0]
 
 
 @pytest.mark.parametrize(("left", "bottom"), [(50, 90), (-30, 0), (500, 500), (190, 90), (0, -500)])
 def test_a_plate_is_laid_in_the_picture(left: int, bottom: int) -> None:
-    image, words = np.full((100, 200, 3), GREY, np.uint8), plate("face", 12, (255, 200, 0))
-    lay(image, words, place_of(image, words, left, bottom))
+    image, words = np.full((100, 200, 3), GREY, np.uint8), render_label("face", 12, (255, 200, 0))
+    paste_label(image, words, label_rect(image, words, left, bottom))
     assert painted(image).sum() == words.shape[0] * words.shape[1]
 
 
 def test_a_plate_larger_than_the_picture_is_cut() -> None:
     image = np.full((5, 7, 3), GREY, np.uint8)
-    words = plate("face", 30, (255, 200, 0))
-    lay(image, words, place_of(image, words, 2, 3))
+    words = render_label("face", 30, (255, 200, 0))
+    paste_label(image, words, label_rect(image, words, 2, 3))
     assert painted(image).all()
 
 
 def test_letters_that_the_font_lacks() -> None:
-    assert (latin("élève  Ñ\n"), latin("人脸"), latin("")) == ("eleve N", "", "")
+    assert (to_ascii("élève  Ñ\n"), to_ascii("人脸"), to_ascii("")) == ("eleve N", "", "")
 
 
 def test_contrast() -> None:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import recipes.policy
-from recipes.policy import ACTIONS, HIDING, Action, Policy, Rule, Thresholds, objects_of, of_prompts
+from recipes.policy import ACTIONS, HIDING, Action, Policy, Rule, Thresholds, objects_of, policy_from_prompts
 from recipes.policy_parser import KEYS, parse_policy
 from recipes.redact import Style
 from recipes.regions import PictureArea
@@ -205,7 +205,7 @@ def test_each_prompt_is_asked_once() -> None:
 
 def test_prompts_alone_make_a_policy() -> None:
     limits = Thresholds(min_seconds=1)
-    policy = of_prompts(
+    policy = policy_from_prompts(
         ["gun", "white cigarette"], "pixelate", Style(strength=0.5), limits, keep=[PictureArea(0, 0, 1, 1)]
     )
     style = Style("pixelate", strength=0.5)
@@ -213,13 +213,13 @@ def test_prompts_alone_make_a_policy() -> None:
         Rule(prompt, "pixelate", (prompt,), style=style, thresholds=limits, keep=(PictureArea(0, 0, 1, 1),))
         for prompt in ("gun", "white cigarette")
     )
-    assert of_prompts(["gun"]).rules == (Rule("gun", "flag", ("gun",)),)
+    assert policy_from_prompts(["gun"]).rules == (Rule("gun", "flag", ("gun",)),)
 
 
 @pytest.mark.parametrize("prompts", [[], [""], ["gun", "gun"], ["any"]])
 def test_prompts_that_make_no_policy(prompts: list[str]) -> None:
     with pytest.raises(ValueError, match=r"rule|name"):
-        of_prompts(prompts)
+        policy_from_prompts(prompts)
 
 
 def test_an_action_and_a_style_that_differ_are_refused() -> None:
@@ -252,7 +252,7 @@ def test_an_action_and_a_style_that_differ_are_refused() -> None:
 )
 def test_replies_and_answers(answer: str, reply: str, fits: bool) -> None:
     rule = Rule("a", "flag", question="What?", answers=("never said", answer))
-    assert rule.fits(reply) is fits
+    assert rule.matches_reply(reply) is fits
 
 
 def test_objects_of_a_rule_by_label_score_and_place() -> None:

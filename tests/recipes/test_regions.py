@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recipes.regions import PictureArea, Region, Size, chosen, parse_region, parse_size
+from recipes.regions import PictureArea, Region, Size, parse_region, parse_size, select_regions
 
 LEFT, RIGHT, TINY = Region(0.1, 0.4, 0.3, 0.6), Region(0.7, 0.4, 0.9, 0.6), Region(0.5, 0.5, 0.51, 0.51)
 ALL = [LEFT, RIGHT, TINY]
@@ -62,7 +62,7 @@ def test_a_region_that_misses_the_picture_is_told(width: int, height: int) -> No
     with pytest.raises(ValueError, match=f"100,50,200,150 lies outside of a picture of {width}x{height}"):
         parse_region("100,50,200,150").in_fractions(width, height)
     with pytest.raises(ValueError, match="lies outside"):
-        chosen([], width, height, only=[parse_region("100,50,200,150")])
+        select_regions([], width, height, only=[parse_region("100,50,200,150")])
 
 
 @pytest.mark.parametrize(("text", "pixels"), [("24", 24), ("0.02", 2), ("0", 0), ("1", 1), ("1.0", 1), ("0.5", 50)])
@@ -78,38 +78,38 @@ def test_wrong_sizes_are_told_in_one_line(text: str) -> None:
 
 
 def test_all_are_hidden_unless_something_is_said() -> None:
-    assert chosen(ALL, 640, 480) == ALL
+    assert select_regions(ALL, 640, 480) == ALL
 
 
 def test_a_box_is_kept_by_where_its_centre_is() -> None:
-    assert chosen(ALL, 640, 480, keep=[PictureArea(0, 0, 0.19, 1)]) == ALL
-    assert chosen(ALL, 640, 480, keep=[PictureArea(0, 0, 0.21, 1)]) == [RIGHT, TINY]
-    assert chosen(ALL, 640, 480, keep=[PictureArea(0, 0, 0.21, 1), PictureArea(0.75, 0, 1, 1)]) == [TINY]
-    assert chosen(ALL, 640, 480, keep=[PictureArea(0, 0, 135, 480, pixels=True)]) == [RIGHT, TINY]
+    assert select_regions(ALL, 640, 480, keep=[PictureArea(0, 0, 0.19, 1)]) == ALL
+    assert select_regions(ALL, 640, 480, keep=[PictureArea(0, 0, 0.21, 1)]) == [RIGHT, TINY]
+    assert select_regions(ALL, 640, 480, keep=[PictureArea(0, 0, 0.21, 1), PictureArea(0.75, 0, 1, 1)]) == [TINY]
+    assert select_regions(ALL, 640, 480, keep=[PictureArea(0, 0, 135, 480, pixels=True)]) == [RIGHT, TINY]
 
 
 def test_only_hides_what_it_touches_at_all() -> None:
-    assert chosen(ALL, 640, 480, only=[PictureArea(0.9, 0.6, 1, 1)]) == [RIGHT]  # a corner
-    assert chosen(ALL, 640, 480, only=[PictureArea(0.91, 0, 1, 1)]) == []
-    assert chosen(ALL, 640, 480, only=[PictureArea(0, 0, 0.1, 1), PictureArea(0.5, 0, 0.6, 1)]) == [LEFT, TINY]
+    assert select_regions(ALL, 640, 480, only=[PictureArea(0.9, 0.6, 1, 1)]) == [RIGHT]  # a corner
+    assert select_regions(ALL, 640, 480, only=[PictureArea(0.91, 0, 1, 1)]) == []
+    assert select_regions(ALL, 640, 480, only=[PictureArea(0, 0, 0.1, 1), PictureArea(0.5, 0, 0.6, 1)]) == [LEFT, TINY]
 
 
 def test_keep_goes_before_only() -> None:
     whole = PictureArea(0, 0, 1, 1)
-    assert chosen(ALL, 640, 480, keep=[PictureArea(0, 0, 0.4, 1)], only=[whole]) == [RIGHT, TINY]
+    assert select_regions(ALL, 640, 480, keep=[PictureArea(0, 0, 0.4, 1)], only=[whole]) == [RIGHT, TINY]
 
 
 def test_the_longer_side_counts_as_size_in_pixels_of_the_picture() -> None:
-    assert chosen(ALL, 640, 480, min_size=Size(7, pixels=True)) == [LEFT, RIGHT]
-    assert chosen(ALL, 640, 480, min_size=Size(6, pixels=True)) == ALL  # 6.4 x 4.8
-    assert chosen(ALL, 640, 480, min_size=parse_size("0.25")) == [LEFT, RIGHT]  # 128 of 120 wanted
-    assert chosen(ALL, 640, 480, min_size=parse_size("0.3")) == []
+    assert select_regions(ALL, 640, 480, min_size=Size(7, pixels=True)) == [LEFT, RIGHT]
+    assert select_regions(ALL, 640, 480, min_size=Size(6, pixels=True)) == ALL  # 6.4 x 4.8
+    assert select_regions(ALL, 640, 480, min_size=parse_size("0.25")) == [LEFT, RIGHT]  # 128 of 120 wanted
+    assert select_regions(ALL, 640, 480, min_size=parse_size("0.3")) == []
 
 
 def test_what_cant_be_told_is_hidden() -> None:
     box = Region(*[math.nan] * 4)
     whole, part = [PictureArea(0, 0, 1, 1)], [PictureArea(0, 0, 0.1, 0.1)]
-    assert chosen([box], 640, 480, keep=whole, only=part, min_size=Size(99, pixels=True)) == [box]
+    assert select_regions([box], 640, 480, keep=whole, only=part, min_size=Size(99, pixels=True)) == [box]
 
 
 @given(
@@ -117,6 +117,6 @@ def test_what_cant_be_told_is_hidden() -> None:
     st.lists(st.builds(lambda x, y: PictureArea(x, y, x + 0.3, y + 0.3), *[st.floats(0, 0.7)] * 2), max_size=2),
 )
 def test_keep_and_only_can_but_take_away_and_order_stays(boxes: list[Region], regions: list[PictureArea]) -> None:
-    for hidden in (chosen(boxes, 64, 48, keep=regions), chosen(boxes, 64, 48, only=regions)):
+    for hidden in (select_regions(boxes, 64, 48, keep=regions), select_regions(boxes, 64, 48, only=regions)):
         left = iter(boxes)
         assert all(box in left for box in hidden)

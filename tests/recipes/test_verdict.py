@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from recipes.policy import Policy, Rule, Thresholds
 from recipes.regions import Region
-from recipes.verdict import SCHEMA, Example, Reply, Ruling, Tally, Verdict, hit, share
+from recipes.verdict import SCHEMA, Example, Reply, Ruling, Verdict, VerdictBuilder, hit, share
 
 GRID = 8  # cells a side of the raster on which boxes are drawn
 TICK = 1 / 16  # seconds; sums of it are exact
@@ -35,7 +35,7 @@ SMALL, LARGE = Region(0.25, 0.25, 0.5, 0.5), Region(0, 0, 0.5, 0.5)
 
 
 def tallied(frames: Sequence[Shown], bridge: float = 0.5, **thresholds: Any) -> Verdict:
-    tally = Tally(Policy((Rule("it", "flag", ("it",), thresholds=Thresholds(**thresholds)),)), bridge)
+    tally = VerdictBuilder(Policy((Rule("it", "flag", ("it",), thresholds=Thresholds(**thresholds)),)), bridge)
     for index, shown in enumerate(frames):
         found = None if shown.boxes is None else {"it": shown.boxes}
         tally.add(index, shown.start * TICK, shown.length * TICK, found)
@@ -190,7 +190,7 @@ def test_the_share_is_that_of_all_findings_of_a_frame(least: float, hits: bool) 
 
 def test_fifteen_frames_at_thirty_a_second_last_half_a_second() -> None:
     for first in range(100):
-        tally = Tally(Policy((Rule("it", "flag", ("it",), thresholds=Thresholds(min_seconds=0.5)),)))
+        tally = VerdictBuilder(Policy((Rule("it", "flag", ("it",), thresholds=Thresholds(min_seconds=0.5)),)))
         for index in range(first, first + 15):
             tally.add(index, index / 30, 1 / 30, {"it": [SMALL]})
         assert tally.verdict().hit
@@ -239,7 +239,7 @@ def asked() -> Rule:
 
 
 def test_replies_to_a_question_make_spans_without_a_place() -> None:
-    tally = Tally(Policy((asked(),)), bridge=0)
+    tally = VerdictBuilder(Policy((asked(),)), bridge=0)
     replies = ["Yes", "No.", "no", "No, it burns", "Yes, no fire"]
     for index, text in enumerate(replies):
         tally.add(index, index / 2, 0.5, {"asked": Reply(text, seen=index % 2 == 1)})
@@ -250,7 +250,7 @@ def test_replies_to_a_question_make_spans_without_a_place() -> None:
 
 def test_a_verdict_is_json_of_a_named_schema() -> None:
     rules = (Rule("guns", "flag", ("gun",)), Rule("it", "flag", ("it",)), asked())
-    tally = Tally(Policy(rules))
+    tally = VerdictBuilder(Policy(rules))
     assert tally.verdict() == Verdict(tuple(map(Ruling, rules)), 0, 0, 0.0)
     for index in range(3):
         tally.add(index, index / 30, 1 / 30, {"guns": [LARGE], "it": [], "asked": Reply("Yes")})
@@ -285,7 +285,7 @@ def test_a_verdict_is_json_of_a_named_schema() -> None:
 def test_memory_does_not_grow_with_frames(pattern: str) -> None:
     """A clip of one long span, of flickers each too short to count, and of nothing that could be judged."""
     rule = Rule("it", "flag", ("it",), thresholds=Thresholds(min_seconds=3 * TICK))
-    tally = Tally(Policy((rule,)), bridge=5 * TICK)
+    tally = VerdictBuilder(Policy((rule,)), bridge=5 * TICK)
     sizes = []
     for index, shown in enumerate(row(pattern * (9000 // len(pattern)))):
         tally.add(index, shown.start * TICK, shown.length * TICK, None if shown.boxes is None else {"it": shown.boxes})
@@ -295,7 +295,7 @@ def test_memory_does_not_grow_with_frames(pattern: str) -> None:
 
 
 def test_a_verdict_can_be_asked_for_at_any_time() -> None:
-    tally = Tally(Policy((Rule("it", "flag", ("it",)),)))
+    tally = VerdictBuilder(Policy((Rule("it", "flag", ("it",)),)))
     frames = row("##......................#..")
     for index, shown in enumerate(frames):
         assert tally.verdict().rulings == tally.verdict().rulings
@@ -307,14 +307,14 @@ def test_a_verdict_can_be_asked_for_at_any_time() -> None:
     ("index", "time", "duration"), [(4, 2, 1), (5, 2, 1), (6, 0.9, 1), (6, math.nan, 1), (6, 2, -1), (6, 2, math.nan)]
 )
 def test_frames_out_of_order_are_told(index: int, time: float, duration: float) -> None:
-    tally = Tally(Policy((Rule("it", "flag", ("it",)),)))
+    tally = VerdictBuilder(Policy((Rule("it", "flag", ("it",)),)))
     tally.add(5, 1.0, 0.1, {"it": []})
     with pytest.raises(ValueError, match="does not come after the one before"):
         tally.add(index, time, duration, {"it": []})
 
 
 def test_findings_that_leave_out_a_rule_are_no_clean_verdict() -> None:
-    tally = Tally(Policy((Rule("a", "flag", ("a",)), Rule("b", "flag", ("b",)))))
+    tally = VerdictBuilder(Policy((Rule("a", "flag", ("a",)), Rule("b", "flag", ("b",)))))
     wrong: list[dict[str, list[Region]]] = [{"a": []}, {}, {"a": [], "b": [], "c": []}]
     for found in wrong:
         with pytest.raises(ValueError, match="don't have the same rules"):

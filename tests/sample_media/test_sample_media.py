@@ -17,7 +17,7 @@ import pytest
 from PIL import ExifTags, Image, ImageOps
 
 from engine.pocket.draw import draw
-from engine.pocket.scene import imagine
+from engine.pocket.scene import random_scene
 
 FOLDER = Path(__file__).parents[2] / "sample_media"
 CLIPS = ["blink.mp4", "busy.mp4", "crossing.mp4", "phone.mp4", "shapes.mp4", "vfr.mp4"]
@@ -210,7 +210,7 @@ def test_nothing_touches_the_red_circle_of_shapes() -> None:
 
 @pytest.mark.parametrize("entry", SCENES, ids=lambda entry: entry["file"])
 def test_a_scene_is_what_its_seed_makes(entry: dict) -> None:
-    scene = imagine(entry["seed"])
+    scene = random_scene(entry["seed"])
     drawing = draw(scene)
     picture = np.asarray(Image.open(FOLDER / "scenes" / entry["file"]))
     assert picture.shape == drawing.pixels.shape
@@ -228,7 +228,7 @@ def test_a_scene_is_what_its_seed_makes(entry: dict) -> None:
 
 def test_scenes_show_what_the_readme_says() -> None:
     things = {entry["file"]: entry["things"] for entry in SCENES}
-    scenes = {entry["file"]: imagine(entry["seed"]) for entry in SCENES}
+    scenes = {entry["file"]: random_scene(entry["seed"]) for entry in SCENES}
     assert len({scene.seed for scene in scenes.values()}) == 8
     assert (len(things["one.png"]), len(things["many.png"])) == (1, 8)
     assert scenes["wide.png"].width > 2 * scenes["wide.png"].height
@@ -236,8 +236,8 @@ def test_scenes_show_what_the_readme_says() -> None:
     assert max(Counter((thing["kind"], thing["colour"]) for thing in things["alike.png"]).values()) >= 3
     assert [bool(thing["digits"]) for thing in things["sign.png"] if thing["kind"] == "sign"] == [True]
     assert [bool(thing["looks_at"]) for thing in things["look.png"] if thing["kind"] == "face"] == [True]
-    assert scenes["worn.png"].wear.blur > 0.5
-    assert scenes["worn.png"].wear.jpeg
+    assert scenes["worn.png"].degradation.blur > 0.5
+    assert scenes["worn.png"].degradation.jpeg
 
 
 def test_animation_durations_vary() -> None:

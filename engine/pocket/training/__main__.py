@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from engine.devices import pick_device
-from engine.pocket.training.course import Plan, train
+from engine.pocket.training.trainer import Plan, train
 
 
 def main() -> None:

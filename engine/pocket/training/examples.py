@@ -17,12 +17,22 @@ from engine.generation.tokenizer import Tokenizer
 from engine.moondream.config import Config
 from engine.moondream.preprocess import make_crops
 from engine.pocket.draw import Drawing, draw
-from engine.pocket.lessons import Caption, Detect, Gaze, Lesson, Place, PointAt, Query, Sight, curriculum
-from engine.pocket.scene import COLOURS, FACE, KINDS, SIGN, Scene, imagine
+from engine.pocket.scene import COLOURS, FACE, KINDS, SIGN, Scene, random_scene
+from engine.pocket.tasks import (
+    CaptionTask,
+    DetectTask,
+    GazeTask,
+    Place,
+    PointTask,
+    QueryTask,
+    SceneLayout,
+    Task,
+    training_tasks,
+)
 from engine.resize import Resize, resizer
 
-ROOM = 160  # positions for the lessons of a picture
-UNSURE = 0.003  # what is read back of a coordinate is so far off, as what the model finds itself will be
+MAX_POSITIONS = 160  # positions for the lessons of a picture
+COORDINATE_NOISE = 0.003  # what is read back of a coordinate is so far off, as what the model finds itself will be
 SIZES_OFF = 4  # times as far, as a share of the size
 SAMPLES = 4  # a side, within a patch of the grid: how its owner is told
 LEAST_SAMPLES = 2
@@ -32,7 +42,7 @@ _COLOURS = list(COLOURS)
 
 @dataclass
 class Batch:
-    """B pictures with C crops in all, R = ROOM positions behind each picture, P patches in a grid.
+    """B pictures with C crops in all, R = MAX_POSITIONS positions behind each picture, P patches in a grid.
 
     pixels: (C, S, S, 3) uint8, a picture's crops one after the other; tilings: of each picture.
     tokens: (B, R) ids; values: (B, R, 2), kinds: (B, R) what a position is: a token, a coordinate or a size.
@@ -100,12 +110,12 @@ class Teacher:
     def batch(self, seeds: Sequence[int]) -> Batch:
         crops, rows, patches = [], [], []
         for seed in seeds:
-            scene, rng = imagine(seed), np.random.default_rng(seed)
+            scene, rng = random_scene(seed), np.random.default_rng(seed)
             drawing = draw(scene)
             vision = self.config.vision
             crops.append(make_crops(drawing.pixels, vision, vision.max_crops, self.resize))
-            lessons = curriculum(Sight.of(scene, drawing.boxes), rng)
-            rows.append(self.row(lessons, rng.normal(0, UNSURE, (ROOM, 2))))
+            lessons = training_tasks(SceneLayout.of(scene, drawing.boxes), rng)
+            rows.append(self.row(lessons, rng.normal(0, COORDINATE_NOISE, (MAX_POSITIONS, 2))))
             patches.append(_patches(scene, drawing, vision.grid))
         columns = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
         columns |= {name: np.stack([patch[name] for patch in patches]) for name in patches[0]}
@@ -113,13 +123,14 @@ class Teacher:
         pixels = torch.from_numpy(np.concatenate([one.pixels for one in crops]))
         return Batch(pixels, [one.tiling for one in crops], **tensors)
 
-    def row(self, lessons: Sequence[Lesson], off: np.ndarray | float = 0.0) -> dict[str, np.ndarray]:
-        """As many of the lessons as there is room for. off: (ROOM, 2), how far what is read of a place is off."""
+    def row(self, lessons: Sequence[Task], off: np.ndarray | float = 0.0) -> dict[str, np.ndarray]:
+        """As many of the lessons as there is room for. off: (MAX_POSITIONS, 2), how far what is read of a place is
+        off."""
         taught: list[tuple[int, int, Step]] = []
         for number, steps in enumerate(map(self.steps, lessons), 1):
-            if len(taught) + len(steps) <= ROOM:
+            if len(taught) + len(steps) <= MAX_POSITIONS:
                 taught += [(number, position, step) for position, step in enumerate(steps)]
-        taught += [(0, 0, Step())] * (ROOM - len(taught))
+        taught += [(0, 0, Step())] * (MAX_POSITIONS - len(taught))
         kinds = np.array([step.kind for *_, step in taught])
         numbers = np.array([number for number, *_ in taught])
         tokens = np.array([step.next_token for *_, step in taught])
@@ -138,27 +149,27 @@ class Teacher:
             "next_size": np.array([step.next_size for *_, step in taught], np.float32),
         }
 
-    def steps(self, lesson: Lesson) -> list[Step]:
+    def steps(self, lesson: Task) -> list[Step]:
         """The lesson as `engine.moondream.flows` asks it."""
         ids = self.config.tokenizer
         templates = ids.templates
-        if isinstance(lesson, Caption):
+        if isinstance(lesson, CaptionTask):
             assert templates.caption
             return self._text(templates.caption[lesson.length], lesson.answer)
-        if isinstance(lesson, Query):
+        if isinstance(lesson, QueryTask):
             assert templates.query
             end = templates.query.suffix * 2  # as the flow doubles it
             return self._text([*templates.query.prefix, *self._encode(lesson.question), *end], lesson.answer)
-        if isinstance(lesson, Gaze):
+        if isinstance(lesson, GazeTask):
             x, y = lesson.eye
             eye = [Step(value=(place, 0.0), kind=COORDINATE) for place in (x, y)]
             prompt = [*map(Step, self._encode("\n\nPoint:")), *eye, *map(Step, self._encode(" gaze\n\n"))]
             return self._places(prompt, [] if lesson.answer is None else [(lesson.answer, None)], ends=False)
-        template = templates.detect if isinstance(lesson, Detect) else templates.point
+        template = templates.detect if isinstance(lesson, DetectTask) else templates.point
         assert template
         asked = [*template.prefix, *self._encode(f" {lesson.prompt}"), *template.suffix]
         prompt = [Step(token) for token in asked]
-        if isinstance(lesson, PointAt):
+        if isinstance(lesson, PointTask):
             return self._places(prompt, [(middle, None) for middle in lesson.answer])
         return self._places(prompt, list(lesson.answer))
 

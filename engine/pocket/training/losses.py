@@ -19,7 +19,7 @@ COORDINATE_SPREAD, SIZE_SPREAD = 1.5 / 512, 4 / 512  # of the soft targets over 
 SMALLEST = 1 / 1024  # a size's first bin; each of ten octaves takes a tenth of them
 
 
-def told(student: Student, hidden: Tensor, batch: Batch) -> dict[str, Tensor]:
+def answer_losses(student: Student, hidden: Tensor, batch: Batch) -> dict[str, Tensor]:
     """Mean losses of tokens (weighted), coordinates and sizes over the positions where each is to be told."""
     text, region = student.text, student.region
     of_token = batch.next_token >= 0

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from engine.layers.rotary import rotary_table
 from engine.moondream.config import Config, RegionConfig, TextConfig, VisionConfig
-from engine.moondream.preprocess import normalise, pool, stitch
+from engine.moondream.preprocess import normalize_pixels, pool, stitch
 from engine.pocket.training.examples import COORDINATE, SIZE, Batch
 
 COORDINATE_SCALE, SIZE_SCALE = 3.0, 2.0  # standard deviations of the frequencies of the Fourier features
@@ -89,7 +89,7 @@ class Vision(nn.Module):
     def forward(self, pixels: Tensor, tilings: list[tuple[int, int]]) -> Tensor:
         """(B, P, E)."""
         grid, patch, n = self.config.grid, self.config.enc_patch_size, len(pixels)
-        squares = normalise(pixels, self.pos_emb.dtype).view(n, -1, grid, patch, grid, patch)
+        squares = normalize_pixels(pixels, self.pos_emb.dtype).view(n, -1, grid, patch, grid, patch)
         x = self.patch_emb(squares.permute(0, 2, 4, 1, 3, 5).reshape(n, grid * grid, -1)) + self.pos_emb
         for block in self.blocks:
             x = block(x)

@@ -11,9 +11,9 @@ import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
 from engine.pocket.draw import draw
-from engine.pocket.lessons import Caption, Detect, PointAt, Query, Sight, curriculum
-from engine.pocket.scene import imagine
-from engine.pocket.words import NOUNS
+from engine.pocket.naming import OBJECT_NAMES
+from engine.pocket.scene import random_scene
+from engine.pocket.tasks import CaptionTask, DetectTask, PointTask, QueryTask, SceneLayout, training_tasks
 
 SIZE = 480
 SCENES = 2000
@@ -43,17 +43,17 @@ def make_tokenizer() -> tokenizers.Tokenizer:
 
 
 def _said() -> Iterator[str]:
-    for noun in NOUNS:
+    for noun in OBJECT_NAMES:
         yield from (f" {noun.one}", f" {noun.many}", f"有几个{noun.chinese}？", f"图中有多少个{noun.chinese}？")
     for seed in range(SCENES):
-        scene = imagine(seed)
-        for lesson in curriculum(Sight.of(scene, draw(scene).boxes), np.random.default_rng(seed)):
-            if isinstance(lesson, Caption):
-                yield lesson.answer
-            elif isinstance(lesson, Query):
-                yield lesson.question
-                yield lesson.answer
-            elif isinstance(lesson, Detect | PointAt):
-                yield f" {lesson.prompt}"
+        scene = random_scene(seed)
+        for task in training_tasks(SceneLayout.of(scene, draw(scene).boxes), np.random.default_rng(seed)):
+            if isinstance(task, CaptionTask):
+                yield task.answer
+            elif isinstance(task, QueryTask):
+                yield task.question
+                yield task.answer
+            elif isinstance(task, DetectTask | PointTask):
+                yield f" {task.prompt}"
             else:
                 yield from ("\n\nPoint:", " gaze\n\n")

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-MADE_BESIDE = typer.Option(help="Make this of the records too, beside them.")
+EXPORT_OPTION = typer.Option(help="Make this of the records too, beside them.")
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class BatchOptions:
     exclude: Annotated[list[str], typer.Option(help="Leave out what matches, such as 'raw/**'. Repeatable.")] = field(
         default_factory=list
     )
-    format: Annotated[str | None, MADE_BESIDE] = None
+    format: Annotated[str | None, EXPORT_OPTION] = None
     sample: Annotated[
         str | None, typer.Option(help="Frames of videos to ask about: auto, every, N (one in N), fps=F.")
     ] = None
@@ -69,12 +69,12 @@ class BatchOptions:
         return replace(self, overwrite=False) != type(self)()
 
     @property
-    def moments(self) -> dict[str, object]:
+    def sampling_settings(self) -> dict[str, object]:
         """What has a say in which moments of videos are asked about."""
         return {"sample": self.sample, "start": self.start, "end": self.end}
 
 
-Table = Annotated[Literal["jsonl", "csv", "parquet"] | None, MADE_BESIDE]
+Table = Annotated[Literal["jsonl", "csv", "parquet"] | None, EXPORT_OPTION]
 Draw = Annotated[str | None, typer.Option(help="Draw what was found on copies in this folder too.", metavar="DIR")]
 
 
@@ -107,7 +107,7 @@ class PointOptions(BatchOptions):
 class BoxOptions(BatchOptions):
     """Of what answers with boxes."""
 
-    format: Annotated[Literal["jsonl", "csv", "parquet", "coco", "yolo"] | None, MADE_BESIDE] = None
+    format: Annotated[Literal["jsonl", "csv", "parquet", "coco", "yolo"] | None, EXPORT_OPTION] = None
     draw: Draw = None
     save_crops: Annotated[
         str | None, typer.Option(help="Cut what was found out, into this folder, by label.", metavar="DIR")

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from mdtool.pipeline.annotate import Question
-    from mdtool.tracking.tiles import Tiles as Grid
+    from mdtool.pipeline.annotate import AnalysisRequest
+    from mdtool.tracking.tiles import TileGrid as Grid
 
 
 class OnError(StrEnum):
@@ -21,8 +21,8 @@ Threshold = Annotated[
     float | None, typer.Option(help="How sure the model must be, 0 to 1, if it says so. Default: the model's.")
 ]
 Sample = Annotated[str, typer.Option(help="Frames the model looks at: auto, every, N (one in N), fps=F.")]
-IfModelFails = Annotated[OnError, typer.Option(help="If the model fails on a frame: stop, or blank that frame.")]
-Tiles = Annotated[
+OnErrorOption = Annotated[OnError, typer.Option(help="If the model fails on a frame: stop, or blank that frame.")]
+TileGrid = Annotated[
     str | None,
     typer.Option(
         help="Let the model see so many overlapping tiles too, COLUMNSxROWS such as 2x2, for small objects.",
@@ -55,7 +55,7 @@ class FrameOptions:
 
     sample: Sample = "auto"
     max_calls: Annotated[int | None, typer.Option(min=1)] = None
-    tiles: Tiles = None
+    tiles: TileGrid = None
 
     @property
     def grid(self) -> "Grid | None":
@@ -65,12 +65,12 @@ class FrameOptions:
 
         return parsed("--tiles", parse_tiles, self.tiles)
 
-    def question(
+    def request(
         self, prompts: Sequence[str], span: SpanOptions, on_error: OnError, threshold: float | None = None
-    ) -> "Question":
+    ) -> "AnalysisRequest":
         """UsageError for what can't be asked."""
-        from mdtool.pipeline.annotate import Question
+        from mdtool.pipeline.annotate import AnalysisRequest
         from mdtool.tracking.sampling import parse_sampling
 
         sampling, blank = parse_sampling(self.sample), on_error is OnError.blank
-        return Question(tuple(prompts), threshold, sampling, self.max_calls, *span.seconds, blank_errors=blank)
+        return AnalysisRequest(tuple(prompts), threshold, sampling, self.max_calls, *span.seconds, blank_errors=blank)

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 if TYPE_CHECKING:
-    from mdtool.model_selection import Computing
+    from mdtool.model_selection import ComputeConfig
 
 
-class FewBits(StrEnum):
+class QuantizationFormat(StrEnum):
     int8 = "int8"
     int4 = "int4"
     int4_64 = "int4-64"
@@ -71,11 +71,11 @@ class ComputingOptions:
     ] = False
 
     @property
-    def computing(self) -> "Computing":
-        from mdtool.model_selection import Computing
+    def computing(self) -> "ComputeConfig":
+        from mdtool.model_selection import ComputeConfig
 
         given = vars(self)
-        return Computing(**{name: given[name] for name in vars(Computing()) if name in given})
+        return ComputeConfig(**{name: given[name] for name in vars(ComputeConfig()) if name in given})
 
 
 @dataclass(frozen=True)

@@ -58,11 +58,11 @@ class StyleOptions:
         return checked(Style, name=name, **self.given)
 
 
-USUAL_STYLE = StyleOptions(strength=0.33, shape=ShapeName.box, feather=0.0)
+DEFAULT_STYLE = StyleOptions(strength=0.33, shape=ShapeName.box, feather=0.0)
 
 
 @dataclass(frozen=True)
-class ChoiceOptions:
+class RegionFilterOptions:
     """Which of what was found is worked on."""
 
     keep: Annotated[

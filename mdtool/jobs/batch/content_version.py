@@ -9,7 +9,7 @@ State = tuple[int, int]
 
 
 @dataclass(frozen=True)
-class Version:
+class ContentVersion:
     """Which content an input had.
 
     sha256: in hexadecimal, of what was read. size, modified: of the file, in bytes and in nanoseconds since 1970, when
@@ -20,22 +20,22 @@ class Version:
     sha256: str
     size: int | None = None
     modified: int | None = None
-    served: str = ""
+    http_validator: str = ""
 
     @property
     def identity(self) -> str:
         """The same for the same content; empty where nobody knows."""
-        return self.sha256 or self.served
+        return self.sha256 or self.http_validator
 
     @property
     def state(self) -> tuple[int | None, int | None]:
         return self.size, self.modified
 
 
-UNKNOWN = Version("")  # of what can't be read again, as a camera
+UNKNOWN = ContentVersion("")  # of what can't be read again, as a camera
 
 
-def state_of(source: Input) -> State | None:
+def file_state(source: Input) -> State | None:
     """Size in bytes and time of the last change in nanoseconds; None of what is no file, or is not there."""
     try:
         status = os.stat(source.path) if source.path else None

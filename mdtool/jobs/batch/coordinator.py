@@ -10,40 +10,40 @@ from queue import SimpleQueue
 
 from engine.contract import EngineError
 from mdtool.errors import Exit, MdtoolError
-from mdtool.interruption import check_not_ending, heeded
-from mdtool.jobs.batch.batch_records import of_equal, of_failure, of_picture, of_video
+from mdtool.interruption import deferred_interrupts, raise_if_interrupted
+from mdtool.jobs.batch.batch_records import duplicate_record, failure_record, image_record, video_record
 from mdtool.jobs.batch.executor import Executor
-from mdtool.jobs.batch.in_turn import InTurn, Write
 from mdtool.jobs.batch.messages import (
-    Answered,
-    Completed,
+    AddedSideOutputs,
+    BatchTask,
+    DeadlineReached,
     Duplicate,
     Ending,
+    FileStillChanging,
     FrameFailed,
-    FrameFound,
+    FrameResult,
+    ImageResult,
+    InputWait,
     ItemFailed,
-    Known,
+    PriorResult,
     Result,
-    StillWritten,
-    Task,
     Unchanged,
-    Unfinished,
-    VideoAnswered,
-    Waited,
+    VideoResult,
     WorkItem,
 )
+from mdtool.jobs.batch.ordered_writer import OrderedWriter, Write
 from mdtool.jobs.batch.progress import Progress
 from mdtool.jobs.batch.results_log import Sink
 from mdtool.jobs.batch.work_queue import WorkQueue
 from mdtool.media.sources.discover import Selection
 from mdtool.media.sources.inputs import Input
-from mdtool.pipeline.stages import POLL_SECONDS, Pause, ahead_with_pauses
+from mdtool.pipeline.stages import POLL_SECONDS, Idle, prefetch_with_idle
 from mdtool.records.batch import Record
 from mdtool.records.findings import FindingsWriter
 
 
 @dataclass(frozen=True)
-class Limits:
+class BatchLimits:
     """errors: the batch ends when more inputs have failed. seconds: after which no other input, or frame of a video,
     is begun."""
 
@@ -52,13 +52,13 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Plan:
+class BatchPlan:
     """Which inputs a batch has, and how its records come. about: the fields that all records have, `model` and
     `settings` among them. ordered: in the order of the inputs. watch: it goes on with inputs that appear."""
 
     selection: Selection
-    about: Record
-    limits: Limits = Limits()
+    common_fields: Record
+    limits: BatchLimits = BatchLimits()
     ordered: bool = False
     watch: bool = False
 
@@ -69,8 +69,8 @@ class InFlight:
     it, which wait for its answers. findings: where those of its frames go."""
 
     item: WorkItem
-    equal: Record | None = None
-    twins: list[Duplicate] = field(default_factory=list)
+    original_record: Record | None = None
+    duplicates: list[Duplicate] = field(default_factory=list)
     findings: FindingsWriter | None = None
 
     @property
@@ -81,7 +81,7 @@ class InFlight:
 class Coordinator:
     """Decides what is to be done, and writes what has been done; workers do it."""
 
-    def __init__(self, plan: Plan, task: Task, executor: Executor, sink: Sink, *, progress: Progress) -> None:
+    def __init__(self, plan: BatchPlan, task: BatchTask, executor: Executor, sink: Sink, *, progress: Progress) -> None:
         self._plan, self._executor, self._sink, self._progress = plan, executor, sink, progress
         self._task = replace(task, watch=plan.watch)
         self._made = task.side_outputs.kinds
@@ -89,7 +89,7 @@ class Coordinator:
         self._in_progress: set[str] = set()  # the names of those in flight
         self._again: SimpleQueue[WorkItem] = SimpleQueue()  # that go to a worker once more
         self._contents: dict[str, str] = {}  # names of inputs by digest, where equal pictures are answered once
-        self._in_turn = InTurn() if plan.ordered else None
+        self._ordered_writer = OrderedWriter() if plan.ordered else None
         self._work = WorkQueue(
             plan.selection,
             sink,
@@ -106,11 +106,11 @@ class Coordinator:
         if self._task.dedupe:
             self._contents |= {entry.version.sha256: name for name, entry in self._sink.entries() if entry.whole}
         deadline = None if seconds is None else time.time() + seconds - progress.seconds
-        task = replace(self._task, deadline=deadline, answered=frozenset(self._contents))
+        task = replace(self._task, deadline=deadline, known_digests=frozenset(self._contents))
         with progress.shown(), closing(self._executor.run(task, self._items())) as results:
             try:
                 for result in results:
-                    check_not_ending()
+                    raise_if_interrupted()
                     progress.tick()
                     self._take(result)
             except EngineError as error:
@@ -125,19 +125,19 @@ class Coordinator:
 
     # -- what is given to workers
 
-    def _items(self) -> Iterator[WorkItem | Pause]:
+    def _items(self) -> Iterator[WorkItem | Idle]:
         numbers = count()
         if not self._task.dedupe:
             for source in self._work:
                 yield self._begun(next(numbers), source)
             return
-        with closing(ahead_with_pauses(self._work, 1)) as sources:
+        with closing(prefetch_with_idle(self._work, 1)) as sources:
             for one in sources:
                 yield from self._once_more()
-                yield one if isinstance(one, Pause) else self._begun(next(numbers), one)
+                yield one if isinstance(one, Idle) else self._begun(next(numbers), one)
         while self._in_flight:
             yield from self._once_more()
-            yield Pause()
+            yield Idle()
             time.sleep(POLL_SECONDS / 10)
 
     def _once_more(self) -> Iterator[WorkItem]:
@@ -145,20 +145,22 @@ class Coordinator:
             yield self._again.get()
 
     def _begun(self, number: int, source: Input) -> WorkItem:
-        item = WorkItem(number, source, self._known(source.name))
+        item = WorkItem(number, source, self._prior_result(source.name))
         self._in_progress.add(source.name)
         self._in_flight[number] = InFlight(item)
         return item
 
-    def _known(self, name: str) -> Known | None:
+    def _prior_result(self, name: str) -> PriorResult | None:
         entry = self._sink.entry(name)
         if not entry:
             return None
-        lacks = not self._task.side_outputs.is_made(entry.made)
-        record = self._sink.record_of(name) if entry.whole and lacks else None
+        lacks_side_outputs = not self._task.side_outputs.is_made(entry.made_outputs)
+        record = self._sink.record_of(name) if entry.whole and lacks_side_outputs else None
         answers = None if record is None or "frames" in record else record["answers"]
         times = frozenset(entry.times or ())
-        return Known(entry.version.identity, entry.whole, bool(entry.incomplete), lacks, answers, times)
+        return PriorResult(
+            entry.version.identity, entry.whole, bool(entry.incomplete), lacks_side_outputs, answers, times
+        )
 
     def _ask_again(self, flight: InFlight, item: WorkItem) -> None:
         flight.item = item
@@ -168,14 +170,16 @@ class Coordinator:
 
     def _take(self, result: Result) -> None:
         match result:
-            case Waited(seconds=seconds):
-                self._progress.waited += seconds
+            case InputWait(seconds=seconds):
+                self._progress.wait_seconds += seconds
             case FrameFailed(number=number, place=place):
                 self._write(number, place, None)
-            case FrameFound(number=number, place=place):
+            case FrameResult(number=number, place=place):
                 self._write(number, place, partial(self._write_findings, self._in_flight[number], result))
-            case Answered(time=float()):
-                record = of_picture(self._in_flight[result.number].name, self._plan.about, result, made=self._made)
+            case ImageResult(time=float()):
+                record = image_record(
+                    self._in_flight[result.number].name, self._plan.common_fields, result, made_outputs=self._made
+                )
                 self._write(result.number, result.place, partial(self._add, record))
             case Duplicate():
                 self._take_duplicate(result)
@@ -184,29 +188,31 @@ class Coordinator:
 
     def _end(self, result: Ending) -> None:
         """The last that comes of an item."""
-        flight, about = self._in_flight[result.number], self._plan.about
+        flight, common_fields = self._in_flight[result.number], self._plan.common_fields
         match result:
-            case Answered():
-                record = of_picture(flight.name, about, result, made=self._made)
+            case ImageResult():
+                record = image_record(flight.name, common_fields, result, made_outputs=self._made)
                 self._end_with(result, partial(self._add, record))
-                self._progress.asked += 1
+                self._progress.processed += 1
                 if self._task.dedupe:
                     self._contents[result.version.sha256] = flight.name
-                for twin in flight.twins:
-                    self._finish_equal(twin, record)
-            case Completed():
-                equal = flight.equal or self._sink.record_of(flight.name)
-                assert equal
-                record = of_equal(flight.name, about, result.version, equal, made=self._made)
+                for duplicate in flight.duplicates:
+                    self._finish_equal(duplicate, record)
+            case AddedSideOutputs():
+                original_record = flight.original_record or self._sink.record_of(flight.name)
+                assert original_record
+                record = duplicate_record(
+                    flight.name, common_fields, result.version, original_record, made_outputs=self._made
+                )
                 self._end_with(result, partial(self._add, record))
-                self._progress.asked += 1
-            case VideoAnswered():
-                record = of_video(flight.name, about, result, made=self._made)
+                self._progress.processed += 1
+            case VideoResult():
+                record = video_record(flight.name, common_fields, result, made_outputs=self._made)
                 self._end_with(result, partial(self._add, record))
                 if result.incomplete:
                     self._count_incomplete(flight, result.incomplete)
                 else:
-                    self._progress.asked += 1
+                    self._progress.processed += 1
             case Unchanged():
                 entry = self._sink.entry(flight.name)
                 assert entry
@@ -217,22 +223,22 @@ class Coordinator:
                 else:
                     self._progress.skip()
             case ItemFailed():
-                for number in (result.number, *(twin.number for twin in flight.twins)):
+                for number in (result.number, *(duplicate.number for duplicate in flight.duplicates)):
                     self._fail(replace(result, number=number))
-            case Unfinished():
+            case DeadlineReached():
                 self._work.incomplete = True
                 self._end_with(result, None)
-            case StillWritten():
+            case FileStillChanging():
                 self._end_with(result, None)
 
-    def _take_duplicate(self, twin: Duplicate) -> None:
-        if twin.same_as in self._in_flight:
-            self._in_flight[twin.same_as].twins.append(twin)
-        elif record := self._record_with(twin.version.sha256):
-            self._finish_equal(twin, record)
+    def _take_duplicate(self, duplicate: Duplicate) -> None:
+        if duplicate.same_as in self._in_flight:
+            self._in_flight[duplicate.same_as].duplicates.append(duplicate)
+        elif record := self._record_with(duplicate.version.sha256):
+            self._finish_equal(duplicate, record)
         else:
-            flight = self._in_flight[twin.number]
-            self._ask_again(flight, replace(flight.item, always=True))
+            flight = self._in_flight[duplicate.number]
+            self._ask_again(flight, replace(flight.item, force=True))
 
     def _record_with(self, content: str) -> Record | None:
         """That of a picture with this digest, if it is still to be had."""
@@ -241,21 +247,23 @@ class Coordinator:
         record = self._sink.record_of(name) if entry and entry.version.sha256 == content else None
         return None if record is None or "frames" in record else record
 
-    def _finish_equal(self, twin: Duplicate, record: Record) -> None:
+    def _finish_equal(self, duplicate: Duplicate, record: Record) -> None:
         """record: of the picture that it is equal to."""
-        flight = self._in_flight[twin.number]
+        flight = self._in_flight[duplicate.number]
         if self._made:  # by a worker
-            known = Known(twin.version.identity, whole=True, lacks=True, answers=record["answers"])
-            flight.equal = record
-            self._ask_again(flight, replace(flight.item, known=known))
+            prior = PriorResult(
+                duplicate.version.identity, whole=True, lacks_side_outputs=True, answers=record["answers"]
+            )
+            flight.original_record = record
+            self._ask_again(flight, replace(flight.item, prior=prior))
             return
-        of_twin = of_equal(flight.name, self._plan.about, twin.version, record, made=())
-        self._end_with(twin, partial(self._add, of_twin))
-        self._progress.asked += 1
+        of_twin = duplicate_record(flight.name, self._plan.common_fields, duplicate.version, record, made_outputs=())
+        self._end_with(duplicate, partial(self._add, of_twin))
+        self._progress.processed += 1
 
     def _fail(self, failed: ItemFailed) -> None:
         flight = self._in_flight[failed.number]
-        self._end_with(failed, partial(self._add, of_failure(flight.name, self._plan.about, failed)))
+        self._end_with(failed, partial(self._add, failure_record(flight.name, self._plan.common_fields, failed)))
         self._count_failure(flight, failed.cause)
 
     def _count_incomplete(self, flight: InFlight, cause: str) -> None:
@@ -279,25 +287,25 @@ class Coordinator:
 
     def _write(self, number: int, place: int, write: Write | None, is_last: bool = False) -> None:
         """In its turn, if that is asked for."""
-        if self._in_turn:
-            self._in_turn.put(number, place, write, is_last)
+        if self._ordered_writer:
+            self._ordered_writer.put(number, place, write, is_last)
         elif write:
             write()
 
     def _add(self, record: Record) -> None:
-        with heeded():
+        with deferred_interrupts():
             self._sink.add(record)
 
-    def _write_findings(self, flight: InFlight, found: FrameFound) -> None:
+    def _write_findings(self, flight: InFlight, found: FrameResult) -> None:
         if flight.findings is None:
-            about, find = self._plan.about, self._task.videos.find
+            common_fields, find = self._plan.common_fields, self._task.videos.find
             assert find
             flight.findings = FindingsWriter(
                 self._sink,
                 flight.name,
-                about["model"],
+                common_fields["model"],
                 find.prompts,
-                settings=about["settings"],
+                settings=common_fields["settings"],
                 sha256=found.version.sha256,
             )
-        flight.findings.write(found.moment, found.verdict)
+        flight.findings.write(found.info, found.findings)

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from engine.contract import Request
-from mdtool.jobs.batch.content_version import Version
+from mdtool.jobs.batch.content_version import ContentVersion
 from mdtool.jobs.batch.side_outputs import SideOutputs
 from mdtool.media.sources.inputs import Input
-from mdtool.pipeline.annotate import Question
-from mdtool.pipeline.run import Live
+from mdtool.pipeline.annotate import AnalysisRequest
+from mdtool.pipeline.run import LiveSettings
 from mdtool.records.findings import FrameFindings, FrameInfo
 from mdtool.tracking.sampling import Sampling
-from mdtool.tracking.tiles import Tiles
+from mdtool.tracking.tiles import TileGrid
 
 Answers = list[dict[str, Any]]  # as in records
 
@@ -31,13 +31,13 @@ class VideoTask:
     sampling: Sampling = Sampling()
     start: float | None = None
     end: float | None = None
-    find: Question | None = None
-    tiles: Tiles | None = None
-    live: Live = Live()
+    find: AnalysisRequest | None = None
+    tiles: TileGrid | None = None
+    live: LiveSettings = LiveSettings()
 
 
 @dataclass(frozen=True)
-class Task:
+class BatchTask:
     """What workers do with every item. requests: without their image.
 
     timeout: seconds that reading an input, or a frame of it, may take. deadline: on the clock of `time.time`, after
@@ -52,11 +52,11 @@ class Task:
     deadline: float | None = None
     watch: bool = False
     dedupe: bool = False
-    answered: frozenset[str] = frozenset()
+    known_digests: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
-class Known:
+class PriorResult:
     """What is recorded of an item. whole: all of it is answered, for the content with this identity.
 
     incomplete: the record says that a part of it was missing. lacks: not all is there that is to be made beside the
@@ -66,7 +66,7 @@ class Known:
     identity: str
     whole: bool = False
     incomplete: bool = False
-    lacks: bool = False
+    lacks_side_outputs: bool = False
     answers: Answers | None = None
     times: frozenset[float] = frozenset()
 
@@ -77,19 +77,19 @@ class WorkItem:
 
     number: int
     source: Input
-    known: Known | None = None
-    always: bool = False
+    prior: PriorResult | None = None
+    force: bool = False
 
 
 @dataclass(frozen=True)
-class Waited:
+class InputWait:
     """Seconds for which a worker waited for input. Comes several times a second while nothing else does."""
 
     seconds: float
 
 
 @dataclass(frozen=True)
-class Answered:
+class ImageResult:
     """A picture, or a frame of a video: then it has a time (seconds), and does not end the item.
 
     place: counts what comes of one item in its order, from 0. size: width and height in pixels, upright. milliseconds:
@@ -97,7 +97,7 @@ class Answered:
     """
 
     number: int
-    version: Version
+    version: ContentVersion
     size: tuple[int, int]
     milliseconds: float
     answers: Answers
@@ -114,23 +114,23 @@ class FrameFailed:
 
 
 @dataclass(frozen=True)
-class FrameFound:
+class FrameResult:
     """What was found in a frame of a video. Does not end the item."""
 
     number: int
     place: int
-    version: Version
-    moment: FrameInfo
-    verdict: FrameFindings
+    version: ContentVersion
+    info: FrameInfo
+    findings: FrameFindings
 
 
 @dataclass(frozen=True)
-class VideoAnswered:
+class VideoResult:
     """All frames of a video. frames: how many were asked about, in this run or before. incomplete: what is wrong with
     the video, so that a part is missing. live: it played while it was asked about."""
 
     number: int
-    version: Version
+    version: ContentVersion
     size: tuple[int, int]
     milliseconds: float
     place: int
@@ -144,16 +144,16 @@ class Unchanged:
     """The item has the content that its record is of, and lacks nothing."""
 
     number: int
-    version: Version
+    version: ContentVersion
     place: int = 0
 
 
 @dataclass(frozen=True)
-class Completed:
+class AddedSideOutputs:
     """What the record of the item lacked beside it was made of its answers."""
 
     number: int
-    version: Version
+    version: ContentVersion
     place: int = 0
 
 
@@ -162,13 +162,13 @@ class Duplicate:
     """The picture is equal to one that was asked about. same_as: the number of that item; None: in an earlier run."""
 
     number: int
-    version: Version
+    version: ContentVersion
     same_as: int | None
     place: int = 0
 
 
 @dataclass(frozen=True)
-class Unfinished:
+class DeadlineReached:
     """The deadline came in the midst of a video."""
 
     number: int
@@ -176,7 +176,7 @@ class Unfinished:
 
 
 @dataclass(frozen=True)
-class StillWritten:
+class FileStillChanging:
     """The file of a video has changed since it was read, so that it is left for later."""
 
     number: int
@@ -193,5 +193,14 @@ class ItemFailed:
     place: int = 0
 
 
-Ending = Answered | VideoAnswered | Unchanged | Completed | Duplicate | Unfinished | StillWritten | ItemFailed
-Result = Waited | FrameFailed | FrameFound | Ending
+Ending = (
+    ImageResult
+    | VideoResult
+    | Unchanged
+    | AddedSideOutputs
+    | Duplicate
+    | DeadlineReached
+    | FileStillChanging
+    | ItemFailed
+)
+Result = InputWait | FrameFailed | FrameResult | Ending

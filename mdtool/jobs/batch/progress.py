@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from mdtool.console import Console
 
-Form = Literal["auto", "json"]
+ProgressFormat = Literal["auto", "json"]
 SECONDS_BETWEEN = {"bar": 0.1, "lines": 60.0, "json": 1.0}
 
 
@@ -22,21 +22,21 @@ class Progress:
     """
 
     console: Console
-    form: Form = "auto"
+    form: ProgressFormat = "auto"
     count: Callable[[], int] | None = None
-    asked: int = 0
+    processed: int = 0
     failed: int = 0
-    before: int = 0
-    waited: float = 0.0
+    skipped: int = 0
+    wait_seconds: float = 0.0
     total: int | None = None
-    begun: float = field(default_factory=time.monotonic)
+    started: float = field(default_factory=time.monotonic)
     ended: float | None = None
     _counting: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
         on_terminal = sys.stderr.isatty()
         self._kind = "json" if self.form == "json" else "bar" if on_terminal else "lines"
-        self._told = self.begun
+        self._last_update = self.started
         self._bar: Any = None
 
     @contextmanager
@@ -61,13 +61,13 @@ class Progress:
     def skip(self) -> None:
         """One more that was done before; from any thread."""
         with self._counting:
-            self.before += 1
+            self.skipped += 1
 
     def tick(self) -> None:
         now = time.monotonic()
-        if (self.console.quiet and self._kind != "json") or now - self._told < SECONDS_BETWEEN[self._kind]:
+        if (self.console.quiet and self._kind != "json") or now - self._last_update < SECONDS_BETWEEN[self._kind]:
             return
-        self._told = now
+        self._last_update = now
         if self._kind == "json":
             self._put_json()
         elif self._kind == "lines":
@@ -77,44 +77,45 @@ class Progress:
 
     @property
     def seconds(self) -> float:
-        return (self.ended or time.monotonic()) - self.begun
+        return (self.ended or time.monotonic()) - self.started
 
     @property
     def rate(self) -> float:
         """Inputs a second."""
-        return (self.asked + self.failed) / self.seconds if self.seconds else 0.0
+        return (self.processed + self.failed) / self.seconds if self.seconds else 0.0
 
     @property
-    def left(self) -> float | None:
+    def seconds_left(self) -> float | None:
         """Seconds."""
         if self.total is None or not self.rate:
             return None
-        return max(0, self.total - self.asked - self.failed - self.before) / self.rate
+        return max(0, self.total - self.processed - self.failed - self.skipped) / self.rate
 
     def summary(self) -> str:
         """One line for a person, when all is done."""
-        parts = [f"{self.asked} asked about"]
+        parts = [f"{self.processed} asked about"]
         parts += [f"{self.failed} failed"] if self.failed else []
-        parts += [f"{self.before} done before"] if self.before else []
+        parts += [f"{self.skipped} done before"] if self.skipped else []
         parts += [f"{self.seconds:.1f} s", f"{self.rate:.1f} a second"]
-        parts += [f"{self.waited / self.seconds:.1%} of it waiting for input"] if self.seconds else []
+        parts += [f"{self.wait_seconds / self.seconds:.1%} of it waiting for input"] if self.seconds else []
         return ", ".join(parts)
 
     def _line(self) -> str:
-        done = self.asked + self.failed + self.before
+        done = self.processed + self.failed + self.skipped
         parts = [f"{done} of {self.total}" if self.total is not None else f"{done} done", f"{self.rate:.1f} a second"]
-        parts += [f"{_told_time(self.left)} left"] if self.left is not None else []
+        parts += [f"{_format_duration(self.seconds_left)} left"] if self.seconds_left is not None else []
         parts += [f"{self.failed} failed"] if self.failed else []
         return ", ".join(parts)
 
     def _put_json(self) -> None:
-        told = {
-            "asked": self.asked, "failed": self.failed, "before": self.before, "total": self.total,
+        status = {
+            "asked": self.processed, "failed": self.failed, "before": self.skipped, "total": self.total,
             "seconds": round(self.seconds, 1), "rate": round(self.rate, 2),
-            "left": None if self.left is None else round(self.left), "waited": round(self.waited, 1),
+            "left": None if self.seconds_left is None else round(self.seconds_left),
+            "waited": round(self.wait_seconds, 1),
         }  # fmt: skip
         with suppress(OSError):  # nobody may listen
-            print(json.dumps(told), file=sys.stderr, flush=True)
+            print(json.dumps(status), file=sys.stderr, flush=True)
 
     def _show_bar(self) -> None:
         if self._bar is None:
@@ -126,11 +127,11 @@ class Progress:
             self._bar = Bar(*columns, console=RichConsole(stderr=True), transient=True)
             self._task = self._bar.add_task("", total=None)
             self._bar.start()
-        done = self.asked + self.failed + self.before
+        done = self.processed + self.failed + self.skipped
         self._bar.update(self._task, description=self._line(), completed=done, total=self.total)
 
 
-def _told_time(seconds: float) -> str:
+def _format_duration(seconds: float) -> str:
     minutes, hours = round(seconds / 60), int(seconds // 3600)
     if hours:
         return f"{hours} h {minutes - 60 * hours} min"

@@ -18,43 +18,43 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from mdtool.errors import OutputError, named
-from mdtool.jobs.batch.batch_records import fields_of, version_of
-from mdtool.jobs.batch.content_version import Version
-from mdtool.media.files.atomic_file import WholeFile
+from mdtool.errors import OutputError, output_errors_for
+from mdtool.jobs.batch.batch_records import version_fields, version_from_record
+from mdtool.jobs.batch.content_version import ContentVersion
+from mdtool.media.files.atomic_file import AtomicFile
 from mdtool.records import findings
 from mdtool.records.batch import SCHEMA, Record
 from mdtool.records.fingerprint import BATCH, is_of
 
 SECONDS_BETWEEN_SYNCS = 2.0
-COPIED_AT_ONCE = 1 << 20  # bytes
-REMEMBERED = 10_000  # records that went to stdout
+COPY_CHUNK_BYTES = 1 << 20  # bytes
+MAX_REMEMBERED_RECORDS = 10_000  # records that went to stdout
 HEAD = b'{"schema":"mdtool.'  # what such a file begins with
-Range = tuple[int, int]  # of bytes in the file: from, to
+ByteRange = tuple[int, int]  # of bytes in the file: from, to
 
 
-def line_of(record: Record) -> str:
+def json_line(record: Record) -> str:
     return json.dumps(record, ensure_ascii=False, separators=(",", ":")) + "\n"
 
 
 @dataclass(slots=True)
-class Entry:
+class LogEntry:
     """What there is of one input. ranges: all its lines, the last of them its record. whole: it is done, if its version
     is known; made: what was made beside its record. incomplete: what is wrong with a video that was done as far as it
     could be read. times: of its frames, of a video that is not done.
     """
 
-    version: Version
-    ranges: list[Range] = field(default_factory=list)
+    version: ContentVersion
+    ranges: list[ByteRange] = field(default_factory=list)
     whole: bool = False
-    made: tuple[str, ...] = ()
+    made_outputs: tuple[str, ...] = ()
     incomplete: str = ""
     times: set[float] | None = None
 
     def end(self, record: Record) -> None:
         """record: of all of the input."""
         self.whole, self.times = True, None
-        self.made, self.incomplete = tuple(record.get("made", ())), record.get("incomplete", "")
+        self.made_outputs, self.incomplete = tuple(record.get("made", ())), record.get("incomplete", "")
 
 
 class Sink(Protocol):
@@ -67,56 +67,56 @@ class Sink(Protocol):
     def unrecognised(self) -> int:
         """Records that were there when it began, and whose fingerprint can't be compared with one made now."""
 
-    def entry(self, name: str) -> Entry | None:
+    def entry(self, name: str) -> LogEntry | None:
         """What there is of the input with this name. May be called from any thread."""
 
     def record_of(self, name: str) -> Record | None:
         """Of an input that is done, if it is still to be had."""
 
-    def entries(self) -> Iterable[tuple[str, Entry]]:
+    def entries(self) -> Iterable[tuple[str, LogEntry]]:
         """Of all inputs, with their names."""
 
     def add(self, record: Record) -> None:
         """Whole or not at all. OutputError where it can't be written."""
 
-    def refresh(self, name: str, version: Version) -> None:
+    def refresh(self, name: str, version: ContentVersion) -> None:
         """The file of an input that is done was touched, and has the same content."""
 
     def write(self, text: str, /) -> object: ...
 
 
-class Stream:
+class StreamSink:
     """Records for whoever reads them at the other end; what is done is known while the run lasts."""
 
     unrecognised = 0
 
     def __init__(self, put: Callable[[str], object]) -> None:
         self._put = put
-        self._entries: dict[str, Entry] = {}
+        self._entries: dict[str, LogEntry] = {}
         self._records: dict[str, Record] = {}  # the last ones
 
     def begin(self, settings: str) -> None:
         """All that it knows was done in this run, and has these settings."""
 
-    def entry(self, name: str) -> Entry | None:
+    def entry(self, name: str) -> LogEntry | None:
         return self._entries.get(name)
 
     def record_of(self, name: str) -> Record | None:
         return self._records.get(name)
 
-    def entries(self) -> Iterable[tuple[str, Entry]]:
+    def entries(self) -> Iterable[tuple[str, LogEntry]]:
         return self._entries.items()
 
     def add(self, record: Record) -> None:
-        self._put(line_of(record))
-        if "error" not in record and "time" not in record and version_of(record).identity:
+        self._put(json_line(record))
+        if "error" not in record and "time" not in record and version_from_record(record).identity:
             self._records[record["input"]] = record
-            if len(self._records) > REMEMBERED:
+            if len(self._records) > MAX_REMEMBERED_RECORDS:
                 self._records.pop(next(iter(self._records)))
-            self._entries[record["input"]] = Entry(version_of(record))
+            self._entries[record["input"]] = LogEntry(version_from_record(record))
             self._entries[record["input"]].end(record)
 
-    def refresh(self, name: str, version: Version) -> None:
+    def refresh(self, name: str, version: ContentVersion) -> None:
         self._entries[name].version = version
 
     def write(self, text: str, /) -> None:
@@ -139,14 +139,16 @@ class ResultsLog:
 
     def _forget(self) -> None:
         self._end = self.unrecognised = 0
-        self._entries: dict[str, Entry] = {}
-        self._errors: dict[str, Range] = {}
-        self._dropped: list[Range] = []
-        self._findings: tuple[str, str, Range] | None = None  # of a video that has no record yet, and their settings
+        self._entries: dict[str, LogEntry] = {}
+        self._errors: dict[str, ByteRange] = {}
+        self._dropped: list[ByteRange] = []
+        self._findings: tuple[str, str, ByteRange] | None = (
+            None  # of a video that has no record yet, and their settings
+        )
 
     def __enter__(self) -> "ResultsLog":
         with ExitStack() as stack:
-            stack.enter_context(named(self.path))
+            stack.enter_context(output_errors_for(self.path))
             self._is_new = not os.path.lexists(self._place)
             self._file = _locked(self._place)
             stack.callback(lambda: os.close(self._file))
@@ -159,7 +161,7 @@ class ResultsLog:
     def begin(self, settings: str) -> None:
         """OutputError for a file that holds anything else than records."""
         self._settings = settings
-        with named(self.path):
+        with output_errors_for(self.path):
             if self._overwrite:
                 os.ftruncate(self._file, 0)
             self._read()
@@ -175,7 +177,7 @@ class ResultsLog:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         try:
-            with named(self.path):
+            with output_errors_for(self.path):
                 if self._has_begun:  # else it is not known which lines hold
                     self._sync()
                     self._drop_findings()
@@ -190,10 +192,10 @@ class ResultsLog:
 
     # -- what is there
 
-    def entry(self, name: str) -> Entry | None:
+    def entry(self, name: str) -> LogEntry | None:
         return self._entries.get(name)
 
-    def entries(self) -> Iterable[tuple[str, Entry]]:
+    def entries(self) -> Iterable[tuple[str, LogEntry]]:
         return self._entries.items()
 
     def record_of(self, name: str) -> Record:
@@ -228,18 +230,18 @@ class ResultsLog:
     # -- what is added
 
     def add(self, record: Record) -> None:
-        self._take(record, self._append(line_of(record)))
+        self._take(record, self._append(json_line(record)))
         if time.monotonic() - self._synced > SECONDS_BETWEEN_SYNCS:
-            with named(self.path):
+            with output_errors_for(self.path):
                 self._sync()
 
-    def refresh(self, name: str, version: Version) -> None:
+    def refresh(self, name: str, version: ContentVersion) -> None:
         entry = self._entries[name]
         if entry.version == version:
             return
-        record = self.record_of(name) | fields_of(version)
+        record = self.record_of(name) | version_fields(version)
         self._dropped.append(entry.ranges.pop())
-        entry.ranges.append(self._append(line_of(record)))
+        entry.ranges.append(self._append(json_line(record)))
         entry.version = version
 
     def write(self, text: str, /) -> None:
@@ -254,10 +256,10 @@ class ResultsLog:
                 return
         raise OutputError("was removed or replaced while it was written; run it again")
 
-    def _append(self, text: str) -> Range:
+    def _append(self, text: str) -> ByteRange:
         data = text.encode("utf-8", "backslashreplace")
         begin = self._end
-        with named(self.path):
+        with output_errors_for(self.path):
             try:
                 while data:
                     written = os.write(self._file, data)
@@ -271,7 +273,7 @@ class ResultsLog:
 
     # -- which lines hold
 
-    def _take_findings(self, name: str, settings: str, span: Range) -> None:
+    def _take_findings(self, name: str, settings: str, span: ByteRange) -> None:
         if self._findings and self._findings[:2] == (name, settings):
             span = self._findings[2][0], span[1]
         else:
@@ -284,7 +286,7 @@ class ResultsLog:
             self._dropped.append(self._findings[2])
         self._findings = None
 
-    def _take(self, record: Record, span: Range) -> None:
+    def _take(self, record: Record, span: ByteRange) -> None:
         name, spans = record["input"], [span]
         if self._findings and self._findings[:2] == (name, record["settings"]) and "error" not in record:
             spans.insert(0, self._findings[2])
@@ -301,11 +303,11 @@ class ResultsLog:
             if entry and entry.whole:  # of content that it has no longer
                 self._dropped += self._entries.pop(name).ranges
             return
-        version = version_of(record)
+        version = version_from_record(record)
         if entry is None or entry.whole or entry.version.identity != version.identity:
             if entry and not record.get("live"):  # what played live is over, and stays
                 self._dropped += entry.ranges
-            entry = self._entries[name] = Entry(version)
+            entry = self._entries[name] = LogEntry(version)
         entry.ranges += spans
         if "time" in record:
             if entry.times is None:
@@ -323,8 +325,8 @@ class ResultsLog:
             os.ftruncate(self._file, self._end)
         if not dropped:
             return False
-        with WholeFile(self._place, overwrite=True) as whole:
-            copy = whole.keep()
+        with AtomicFile(self._place, overwrite=True) as whole:
+            copy = whole.open_append()
             try:
                 os.fchmod(copy, os.fstat(self._file).st_mode)
                 self._copy_but(dropped, copy)
@@ -336,11 +338,11 @@ class ResultsLog:
         self._file = copy
         return True
 
-    def _copy_but(self, dropped: Sequence[Range], copy: int) -> None:
+    def _copy_but(self, dropped: Sequence[ByteRange], copy: int) -> None:
         starts = [0, *(end for _, end in dropped)]
         ends = [*(start for start, _ in dropped), self._end]
         for start, end in zip(starts, ends, strict=True):
-            while data := os.pread(self._file, min(COPIED_AT_ONCE, end - start), start):
+            while data := os.pread(self._file, min(COPY_CHUNK_BYTES, end - start), start):
                 start += len(data)
                 while data:
                     data = data[os.write(copy, data) :]

@@ -9,17 +9,17 @@ from typing import Any
 import numpy as np
 
 from engine.contract import Box, Point
-from mdtool.errors import InputError, OutputError, named
-from mdtool.exports.annotated_image import save_marked
+from mdtool.errors import InputError, OutputError, output_errors_for
+from mdtool.exports.annotated_image import save_annotated
 from mdtool.exports.crops import write_crops
-from mdtool.exports.paths import timed
-from mdtool.exports.sidecar import Mode, sidecar_of, texts_of, write_sidecar
-from mdtool.media.image.save_picture import FORMATS
+from mdtool.exports.paths import with_timestamp
+from mdtool.exports.sidecar import Mode, caption_lines, sidecar_path, write_sidecar
+from mdtool.media.image.save_image import FORMATS
 from mdtool.media.sources.inputs import Input
 from mdtool.metadata.embed_caption import embed_caption
 from recipes.text_labels import Colour
 
-MARK = ".filled-by-mdtool"
+MARKER_FILE = ".filled-by-mdtool"
 Answers = Sequence[dict[str, Any]]
 
 
@@ -43,9 +43,9 @@ class SideOutputs:
         wanted = {"sidecar": self.sidecar, "draw": self.draw, "crops": self.crops, "embed": self.embed}
         return [kind for kind, how in wanted.items() if how]
 
-    def is_made(self, made: Sequence[str]) -> bool:
-        """Whether nothing is lacking where `made` was, as records name it."""
-        return set(self.kinds) <= set(made)
+    def is_made(self, made_outputs: Sequence[str]) -> bool:
+        """Whether nothing is lacking where `made_outputs` was, as records name it."""
+        return set(self.kinds) <= set(made_outputs)
 
     @property
     def needs_pixels(self) -> bool:
@@ -58,17 +58,17 @@ class SideOutputs:
         """
         for folder in (self.draw, self.crops):
             if folder:
-                with named(folder):
+                with output_errors_for(folder):
                     folder.mkdir(parents=True, exist_ok=True)
-                    if not overwrite and not (folder / MARK).exists() and any(folder.iterdir()):
+                    if not overwrite and not (folder / MARKER_FILE).exists() and any(folder.iterdir()):
                         raise OutputError("is not empty; give another name, or --overwrite")
-                    (folder / MARK).touch()
+                    (folder / MARKER_FILE).touch()
 
-    def places_of(self, source: Input) -> list[Path]:
+    def output_paths(self, source: Input) -> list[Path]:
         """Where what is made of an input goes. InputError if there is no place for it."""
         if self.embed and (source.path is None or source.member):
             raise InputError("has no file of its own that a caption could be written into")
-        places = [sidecar_of(source, None)] if self.sidecar else []
+        places = [sidecar_path(source, None)] if self.sidecar else []
         return places + [folder / source.relative for folder in (self.draw, self.crops) if folder]
 
     def make(self, source: Input, pixels: np.ndarray | None, time: float | None, answers: Answers) -> bool:
@@ -77,13 +77,13 @@ class SideOutputs:
         pixels: HxWx3 uint8 RGB, needed as `needs_pixels` says. time: seconds, of a frame of a video.
         """
         if self.sidecar:
-            write_sidecar(sidecar_of(source, None, time), texts_of(answers), self.sidecar)
+            write_sidecar(sidecar_path(source, None, time), caption_lines(answers), self.sidecar)
         if self.crops and pixels is not None:
             write_crops(pixels, answers, self.crops, source.relative, time=time)
         if self.draw and pixels is not None:
-            self._draw(pixels, answers, self.draw / timed(str(source.relative), time))
+            self._draw(pixels, answers, self.draw / with_timestamp(str(source.relative), time))
         if self.embed and source.path:
-            return embed_caption(source.path, "\n".join(texts_of(answers)))
+            return embed_caption(source.path, "\n".join(caption_lines(answers)))
         return False
 
     def _draw(self, pixels: np.ndarray, answers: Answers, target: Path) -> None:
@@ -93,19 +93,19 @@ class SideOutputs:
             found += [Point(**one) for one in answer.get("points", ())]
         if target.suffix.lower() not in FORMATS:
             target = target.with_name(target.name + ".jpg")
-        save_marked(pixels, found, target, overwrite=True, colours=self.colours)
+        save_annotated(pixels, found, target, overwrite=True, colours=self.colours)
 
 
-class Claims:
+class OutputPathRegistry:
     """Which input has which places, so that no two inputs are written over each other."""
 
     def __init__(self, outputs: SideOutputs) -> None:
         self._outputs = outputs
         self._claimed: dict[str, str] = {}
 
-    def claim(self, source: Input) -> None:
+    def reserve(self, source: Input) -> None:
         """Its places are no other input's from now on. InputError if one is taken already, or if there is none."""
-        for place in map(os.fspath, self._outputs.places_of(source)):
+        for place in map(os.fspath, self._outputs.output_paths(source)):
             other = self._claimed.setdefault(place, source.name)
             if other != source.name:
                 raise InputError(f"what is made of it would go to {place}, as for {other}; rename one")

@@ -9,14 +9,14 @@ import numpy as np
 from mdtool.errors import InputError
 from mdtool.jobs.batch.messages import VideoTask
 from mdtool.media.sources.inputs import Input
-from mdtool.media.sources.open_media import open_medium
+from mdtool.media.sources.open_media import open_media
 from mdtool.media.video.frame import Frame
 from mdtool.media.video.reader import VideoReader
-from mdtool.pipeline.stages import Pause
-from mdtool.tracking.cuts import Cuts, coarse
+from mdtool.pipeline.stages import Idle
+from mdtool.tracking.cuts import CutDetector, luma_grid
 from mdtool.tracking.sampling import Sampling
 
-AUTO_SECONDS = 5.0  # from one moment to the next, where no shot begins
+AUTO_INTERVAL_SECONDS = 5.0  # from one moment to the next, where no shot begins
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,31 +28,32 @@ class VideoFrame:
 
 
 @dataclass(frozen=True)
-class Damage:
+class VideoDamage:
     """What is wrong with a video, so that a part is missing."""
 
     text: str
 
 
-def frames_of(source: Input, videos: VideoTask) -> Iterator[VideoFrame | Damage | Pause]:
-    """Those that are asked about; a Pause for each that is passed over, and at the end maybe Damage.
+def sampled_frames(source: Input, videos: VideoTask) -> Iterator[VideoFrame | VideoDamage | Idle]:
+    """Those that are asked about; an Idle for each that is passed over, and at the end maybe VideoDamage.
 
     Raises InputError.
     """
     with ExitStack() as stack:
-        video = open_medium(source, stack)
+        video = open_media(source, stack)
         if not isinstance(video, VideoReader):
             raise InputError("is no picture or video of a kind that mdtool reads")
-        for frame in moments(video, videos.sampling, videos.start, videos.end):
-            yield VideoFrame(round(frame.time, 3), frame.rgb()) if frame else Pause()
+        for frame in select_frames(video, videos.sampling, videos.start, videos.end):
+            yield VideoFrame(round(frame.time, 3), frame.rgb()) if frame else Idle()
         if video.damage:
-            yield Damage(f"is damaged: {video.damage}")
+            yield VideoDamage(f"is damaged: {video.damage}")
 
 
-def moments(
+def select_frames(
     video: VideoReader, sampling: Sampling, start: float | None = None, end: float | None = None
 ) -> Iterator[Frame | None]:
-    """Frames of its first stream of pictures; of "auto" the first of each shot, and then one every AUTO_SECONDS.
+    """Frames of its first stream of pictures; of "auto" the first of each shot, and then one every
+    AUTO_INTERVAL_SECONDS.
 
     None for each that is passed over.
     """
@@ -66,7 +67,9 @@ def moments(
             yield None
         else:
             yield frame
-            due = frame.time + AUTO_SECONDS if sampling.fps is None else max(due + 1 / sampling.fps, frame.time)
+            due = (
+                frame.time + AUTO_INTERVAL_SECONDS if sampling.fps is None else max(due + 1 / sampling.fps, frame.time)
+            )
 
 
 def _frames(video: VideoReader) -> Iterator[Frame]:
@@ -76,8 +79,8 @@ def _frames(video: VideoReader) -> Iterator[Frame]:
 
 def _shots(video: VideoReader) -> Iterator[tuple[Frame, bool]]:
     """Each frame, and whether a shot begins with it."""
-    cuts, before = Cuts(), None
+    cuts, before = CutDetector(), None
     for frame in _frames(video):
-        seen = coarse(frame.luma)
+        seen = luma_grid(frame.luma)
         yield frame, before is None or cuts.between(before, seen)
         before = seen

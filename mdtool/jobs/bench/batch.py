@@ -19,10 +19,10 @@ from engine.generation.requests import ImmediateScheduler
 from engine.generation.verbs import VisionModel
 from mdtool.console import Console
 from mdtool.errors import InputError
-from mdtool.jobs.batch.coordinator import Coordinator, Plan
+from mdtool.jobs.batch.coordinator import BatchPlan, Coordinator
 from mdtool.jobs.batch.executor import ThreadExecutor
-from mdtool.jobs.batch.messages import Task
-from mdtool.jobs.batch.output_format import opened
+from mdtool.jobs.batch.messages import BatchTask
+from mdtool.jobs.batch.output_format import open_sink
 from mdtool.jobs.batch.progress import Progress
 from mdtool.media.sources.discover import Selection
 
@@ -31,12 +31,12 @@ NOISE = 3.0  # levels of 255, as a camera's
 FILES = 50  # that differ; the others are links to them
 
 
-class StandIn(VisionModel):
+class NullModel(VisionModel):
     """A model that says nothing, at once."""
 
     name = "stand-in"
     revision = ""
-    pictures_at_once = 1
+    image_batch_size = 1
     setup = ()
 
     @property
@@ -51,7 +51,7 @@ class StandIn(VisionModel):
 
 
 @dataclass(frozen=True)
-class Timing:
+class BatchTiming:
     """rate: pictures a second, read for the first time; again: seconds in which a second run sees that all is done;
     memory: MB at most above what the program had before."""
 
@@ -63,7 +63,7 @@ class Timing:
     memory: float
 
 
-def bench_batch(photo: Path, pictures: int, size: tuple[int, int]) -> Timing:
+def bench_batch(photo: Path, pictures: int, size: tuple[int, int]) -> BatchTiming:
     """photo: enlarged or reduced to `size`, (width, height) in pixels, and saved as JPEG. InputError if it is none."""
     with tempfile.TemporaryDirectory(prefix="mdtool-") as name:
         folder = Path(name)
@@ -77,17 +77,17 @@ def bench_batch(photo: Path, pictures: int, size: tuple[int, int]) -> Timing:
         kilobytes = names[0].stat().st_size / 1000
         before = _memory()
         first, again = _run(folder), _run(folder)
-        return Timing(pictures, size, kilobytes, first.rate, again.seconds, _memory() - before)
+        return BatchTiming(pictures, size, kilobytes, first.rate, again.seconds, _memory() - before)
 
 
 def _run(folder: Path) -> Progress:
     console = Console(quiet=True)
     progress = Progress(console)
-    with opened(folder / "out.jsonl", overwrite=False) as sink:
+    with open_sink(folder / "out.jsonl", overwrite=False) as sink:
         sink.begin("bench")
-        about = {"model": StandIn.name, "revision": "", "settings": "bench"}
-        model: Any = StandIn()
-        plan, task = Plan(Selection([str(folder)]), about), Task([CaptionRequest(None)])
+        common_fields = {"model": NullModel.name, "revision": "", "settings": "bench"}
+        model: Any = NullModel()
+        plan, task = BatchPlan(Selection([str(folder)]), common_fields), BatchTask([CaptionRequest(None)])
         Coordinator(plan, task, ThreadExecutor(model), sink, progress=progress).run()
     return progress
 
@@ -108,7 +108,7 @@ def _memory() -> float:
     return peak / (1e6 if sys.platform == "darwin" else 1e3)
 
 
-def table(timing: Timing) -> list[str]:
+def table(timing: BatchTiming) -> list[str]:
     """Lines of a table in Markdown."""
     width, height = timing.size
     head = f"{timing.pictures} JPEGs of {width}x{height}, {timing.kilobytes:.0f} kB each"

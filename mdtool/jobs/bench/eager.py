@@ -15,7 +15,7 @@ from mdtool.jobs.bench.timing import median_seconds
 
 
 @dataclass(frozen=True)
-class Eager:
+class EagerTimings:
     """Seconds, without embeddings and projections; None for models with experts."""
 
     vision: float | None = None  # two crops
@@ -24,10 +24,10 @@ class Eager:
 
 
 @torch.inference_mode()
-def eager_seconds(config: Config, device: str, dtype: torch.dtype, *, batch: int, runs: int) -> Eager:
+def eager_seconds(config: Config, device: str, dtype: torch.dtype, *, batch: int, runs: int) -> EagerTimings:
     text, vision = config.text, config.vision
     if text.moe:
-        return Eager()
+        return EagerTimings()
 
     def made(*shape: int) -> Tensor:
         return torch.randn(*shape, device=device).to(dtype)
@@ -51,7 +51,7 @@ def eager_seconds(config: Config, device: str, dtype: torch.dtype, *, batch: int
         made(text.vocab_size, text.dim),
         made(batch, text.dim),
     )
-    return Eager(
+    return EagerTimings(
         vision.enc_n_layers * seconds(lambda: layer(crops, F.scaled_dot_product_attention)),
         read(config.prefix_length),
         read(1) + seconds(lambda: F.linear(row, head)),

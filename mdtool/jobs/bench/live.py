@@ -30,7 +30,7 @@ SPARE_SECONDS = 30.0  # that starting may take
 
 
 @dataclass
-class Delays:
+class LatencyResult:
     """sent: pictures; times: (when it was sent, seconds since the first; delay in seconds) of those read again.
 
     told: what the redaction says of itself.
@@ -45,7 +45,9 @@ class Delays:
         return np.array_split(np.array([delay for _, delay in self.times]), count)
 
 
-def bench_live(clip: Path, options: Sequence[str], *, seconds: float, size: tuple[int, int], rate: int) -> Delays:
+def bench_live(
+    clip: Path, options: Sequence[str], *, seconds: float, size: tuple[int, int], rate: int
+) -> LatencyResult:
     """The clip, over and over, for so long, scaled to size (width, height), at rate pictures a second.
 
     MdtoolError where the redaction fails.
@@ -76,10 +78,10 @@ def bench_live(clip: Path, options: Sequence[str], *, seconds: float, size: tupl
     begin = min(sent[number] for number in received) if received else 0.0
     times = [(sent[number] - begin, received[number] - sent[number]) for number in sorted(received)]
     lasted = times[-1][0] - times[0][0] if times else 0.0
-    return Delays(round(lasted * rate) + 1, times, done.stderr.strip())
+    return LatencyResult(round(lasted * rate) + 1, times, done.stderr.strip())
 
 
-def table(delays: Delays, stretches: int = 4) -> Iterator[str]:
+def table(delays: LatencyResult, stretches: int = 4) -> Iterator[str]:
     """Lines of a table in Markdown."""
     yield "| pictures | shown again | delay, median | 95 % within | most |"
     yield "|---|---|---|---|---|"
@@ -142,9 +144,9 @@ def _play(client: socket.socket, numbered: Path, sent: dict[int, float]) -> None
         stream = container.add_stream_from_template(clip.streams.video[0])
         begin, first = time.monotonic(), None
         for number, packet in enumerate(packet for packet in clip.demux(video=0) if packet.dts is not None):
-            said = float((packet.dts or 0) * packet.time_base)
-            first = said if first is None else first
-            time.sleep(max(0.0, begin + said - first - time.monotonic()))
+            packet_seconds = float((packet.dts or 0) * packet.time_base)
+            first = packet_seconds if first is None else first
+            time.sleep(max(0.0, begin + packet_seconds - first - time.monotonic()))
             sent[number] = time.monotonic()
             packet.stream = stream
             container.mux(packet)

@@ -17,7 +17,7 @@ import numpy as np
 import tokenizers
 import torch
 
-from engine.catalog.published import no_such_model, published
+from engine.catalog.published import published, unknown_model_error
 from engine.checkpoints.random_weights import RandomWeights
 from engine.checkpoints.writer import write_checkpoint
 from engine.contract import DetectRequest, EngineError, Generation
@@ -26,14 +26,14 @@ from engine.layers.linear import Linear
 from engine.moondream.config import Config, read_config
 from engine.moondream.model import Moondream
 from engine.moondream.preprocess import Crops
-from engine.moondream.weights import MATRIX_PLAN, shapes
-from engine.quantization.matrices import weights_bytes
-from mdtool.errors import OutputError, cant_write
+from engine.moondream.weights import QUANTIZATION_PLAN, shapes
+from engine.quantization.plan import weights_bytes
+from mdtool.errors import OutputError, write_error_message
 from mdtool.jobs.bench.eager import eager_seconds
 from mdtool.jobs.bench.recipe import machine
 from mdtool.jobs.bench.timing import median_seconds
-from mdtool.jobs.inference.embedding_cache import SeenCache, encode
-from mdtool.model_selection import Computing, Notices
+from mdtool.jobs.inference.embedding_cache import EmbeddingCache, encode
+from mdtool.model_selection import ComputeConfig, LoadCallbacks
 from mdtool.pipeline.prediction_log import digest_of
 
 LARGE = (3, 4)  # tiles of a large picture: thirteen crops
@@ -57,7 +57,7 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Timings:
+class ModelTimings:
     """memory_gb: of the process after a caption of one picture, as the first thing it does. tflops: 10^12 operations
     a second in one product of the prefill's shape, the ceiling for the steps."""
 
@@ -79,7 +79,7 @@ def random_checkpoint(name: str) -> Iterator[Path]:
     """
     known = published()
     if name not in known:
-        raise no_such_model(name, known)
+        raise unknown_model_error(name, known)
     with tempfile.TemporaryDirectory(prefix="mdtool-bench-") as temporary:
         folder = Path(temporary, name)
         try:
@@ -89,7 +89,7 @@ def random_checkpoint(name: str) -> Iterator[Path]:
             with (folder / "model.safetensors").open("wb") as file:
                 _write_weights(read_config(name, known[name].config), file)
         except OSError as error:
-            raise OutputError(f"{cant_write(error)} in {temporary}; TMPDIR may name another place") from error
+            raise OutputError(f"{write_error_message(error)} in {temporary}; TMPDIR may name another place") from error
         yield folder
 
 
@@ -109,21 +109,21 @@ def _byte_tokenizer() -> tokenizers.Tokenizer:
 
 
 def bench_model(
-    name_or_path: str, computing: Computing, notices: Notices, *, batch: int, runs: int, cache: bool
-) -> Timings:
-    """batch: pictures at a time. cache: encoding with and without `SeenCache`, in place of the steps.
+    name_or_path: str, computing: ComputeConfig, callbacks: LoadCallbacks, *, batch: int, runs: int, cache: bool
+) -> ModelTimings:
+    """batch: pictures at a time. cache: encoding with and without `EmbeddingCache`, in place of the steps.
 
     Raises what `engine.load` raises, EngineError for a model of another family, OutputError where there is no room.
     """
     begin = time.perf_counter()
-    model = computing.load(name_or_path, notices)
+    model = computing.load(name_or_path, callbacks)
     loaded = time.perf_counter() - begin
     if not isinstance(model, Moondream):
         raise EngineError(f"{model.name} has no steps that could be timed; give a Moondream")
     side = model.config.vision.crop_size
     model.caption(model.encode([np.zeros((side, side, 3), np.uint8)]), generation=CAPTION)
     memory = _memory_gb()
-    rate = _product_rate(model)
+    rate = _matmul_rate(model)
     where = machine() | {"torch": torch.__version__, "threads": torch.get_num_threads()}
     if model.device.startswith("cuda"):
         where["gpu"] = torch.cuda.get_device_name(model.device)
@@ -135,8 +135,8 @@ def bench_model(
         "batch": batch,
     }
     kind = None if computing.quantize == "none" else computing.quantize
-    weights = weights_bytes(shapes(model.config), model.dtype.itemsize, MATRIX_PLAN, kind)
-    return Timings(
+    weights = weights_bytes(shapes(model.config), model.dtype.itemsize, QUANTIZATION_PLAN, kind)
+    return ModelTimings(
         model.name, settings, where, loaded, 1e-9 * weights, memory, rate,
         list((_cache_steps if cache else _steps)(model, batch, runs)),
     )  # fmt: skip
@@ -210,7 +210,7 @@ def _cache_steps(model: Moondream, batch: int, runs: int) -> Iterator[Step]:
         encode(model, images, [digest_of(image) for image in images], cache)
 
     with tempfile.TemporaryDirectory(prefix="mdtool-bench-") as folder:
-        cache = SeenCache(Path(folder), sys.maxsize, model.sight, no_room)
+        cache = EmbeddingCache(Path(folder), sys.maxsize, model.embedding_key, no_room)
         for width, height in ((side, side), PHOTO):
             images = list(draw.integers(0, 256, (batch, height, width, 3), dtype=np.uint8))
             yield timed(f"encode {width}x{height}", partial(model.encode, images))
@@ -243,7 +243,7 @@ def _tflop(config: Config) -> tuple[float, float, float]:
     return 2e-12 * encoder, 2e-12 * patches * used("vision.proj_mlp"), 2e-12 * (prefix * blocks + read)
 
 
-def _product_rate(model: Moondream) -> float:
+def _matmul_rate(model: Moondream) -> float:
     text = model.config.text
     rows = model.config.prefix_length * (1 if model.device == "cpu" else 16)  # one picture would not fill a GPU
     weight = torch.randn(text.ff_dim, text.dim, device=model.device).to(model.dtype)
@@ -260,7 +260,7 @@ def _memory_gb() -> float:
     return next(int(line.split()[1]) * 1024e-9 for line in status.splitlines() if line.startswith("VmRSS"))
 
 
-def table(timings: Timings) -> Iterator[str]:
+def table(timings: ModelTimings) -> Iterator[str]:
     """Lines in Markdown."""
     for part in (timings.settings, timings.machine):
         yield ", ".join(f"{name} {value}" for name, value in part.items())

@@ -20,7 +20,7 @@ from mdtool.errors import MdtoolError
 
 
 @dataclass
-class Timing:
+class CommandTiming:
     """Runs of one command: seconds on the clock, seconds of all cores, and peak memory of its largest process in MB."""
 
     name: str
@@ -32,15 +32,17 @@ class Timing:
         return {"name": self.name, "wall_s": self.wall, "cpu_s": self.cpu, "peak_mb": self.memory}
 
 
-def bench_recipe(recipe: str, clip: Path, options: Sequence[str], *, runs: int, frames: int | None) -> list[Timing]:
+def bench_recipe(
+    recipe: str, clip: Path, options: Sequence[str], *, runs: int, frames: int | None
+) -> list[CommandTiming]:
     """The commands in turn, `runs` times over. frames: of a longer copy of the clip that is made first."""
     with tempfile.TemporaryDirectory(prefix="mdtool-bench-") as folder:
         source = clip
         if frames:
             source = Path(folder, f"longer{clip.suffix}")
-            lengthen(clip, source, frames)
+            loop_clip(clip, source, frames)
         commands = _commands(recipe, source, Path(folder), options)
-        timings = {name: Timing(name) for name in commands}
+        timings = {name: CommandTiming(name) for name in commands}
         for _ in range(runs):
             for name, command in commands.items():
                 _run(command, timings[name])
@@ -72,7 +74,7 @@ def _transcode(source: Path, target: Path) -> list[str]:
     return [program, "-v", "error", "-y", "-i", str(source), *settings, str(target)]
 
 
-def _run(command: list[str], timing: Timing) -> None:
+def _run(command: list[str], timing: CommandTiming) -> None:
     begin = time.perf_counter()
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
@@ -84,7 +86,7 @@ def _run(command: list[str], timing: Timing) -> None:
     timing.memory.append(round(usage.ru_maxrss / 1024, 1))
 
 
-def lengthen(clip: Path, target: Path, frames: int) -> None:
+def loop_clip(clip: Path, target: Path, frames: int) -> None:
     """A copy of the clip's first video stream, played over and over until it has so many frames; not encoded again."""
     written = 0
     offset = 0
@@ -117,7 +119,7 @@ def machine() -> dict[str, str | int]:
     }
 
 
-def table(timings: list[Timing]) -> Iterator[str]:
+def table(timings: list[CommandTiming]) -> Iterator[str]:
     """Medians, and ratios to the first, as lines of a table in Markdown."""
     yield "| command | wall | of all cores | peak memory | wall, against mdtool |"
     yield "|---|---|---|---|---|"

@@ -6,14 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from engine.contract import Answer, Box, CaptionRequest, DetectRequest, Done, Failed, Found, Generation
+from engine.contract import Answer, Box, CaptionRequest, DetectRequest, Done, Failed, Generation, ObjectList
 from engine.generation.verbs import VisionModel
 from mdtool.errors import MdtoolError
-from mdtool.model_selection import Computing, Notices, load_language_model
+from mdtool.model_selection import ComputeConfig, LoadCallbacks, load_language_model
 from recipes.boxes import iou, match
 
 SAME_BOX = 0.5  # from this intersection over union on
-LIKELIEST = Generation(temperature=0)
+GREEDY = Generation(temperature=0)
 
 
 @dataclass(frozen=True)
@@ -33,14 +33,14 @@ class Agreement:
     found: int
 
 
-def compare_quantised(
+def compare_quantized(
     name: str,
     kinds: Sequence[str],
     images: Sequence[np.ndarray],
     prompts: Sequence[str],
     *,
-    computing: Computing,
-    notices: Notices,
+    computing: ComputeConfig,
+    callbacks: LoadCallbacks,
 ) -> Iterator[Agreement]:
     """For each kind. images: HxWx3 uint8 RGB, each captioned and searched for all the prompts.
 
@@ -48,7 +48,7 @@ def compare_quantised(
     """
 
     def answers(kind: str) -> tuple[list[str], list[np.ndarray]]:
-        return _answers(load_language_model(name, replace(computing, quantize=kind), notices), images, prompts)
+        return _answers(load_language_model(name, replace(computing, quantize=kind), callbacks), images, prompts)
 
     captions, boxes = answers("none")
     for kind in kinds:
@@ -88,7 +88,7 @@ def _answers(
     def requests() -> Iterator[CaptionRequest | DetectRequest]:
         for image in images:
             [encoded] = model.encode([image])
-            yield CaptionRequest(encoded, generation=LIKELIEST)
+            yield CaptionRequest(encoded, generation=GREEDY)
             yield from (DetectRequest(encoded, prompt) for prompt in prompts)
 
     results: dict[int, Any] = {}
@@ -98,7 +98,7 @@ def _answers(
         if isinstance(event, Done):
             results[event.index] = event.result
     in_order = [results[index] for index in range(len(results))]
-    found = [[b for b in result.items if isinstance(b, Box)] for result in in_order if isinstance(result, Found)]
+    found = [[b for b in result.items if isinstance(b, Box)] for result in in_order if isinstance(result, ObjectList)]
     boxes = [np.array([[b.x_min, b.y_min, b.x_max, b.y_max] for b in items]).reshape(-1, 4) for items in found]
     return [result.text for result in in_order if isinstance(result, Answer)], boxes
 

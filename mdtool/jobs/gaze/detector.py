@@ -9,24 +9,27 @@ import numpy as np
 from engine.contract import UNLIMITED, Box, Landmarks, Point
 from engine.generation.verbs import VisionModel
 from mdtool.tracking.detector import Detector, ImageFindings, region
-from recipes.head_pose import follow, head_pose
-from recipes.regions import Gazed
+from recipes.head_pose import head_pose, ray_end
+from recipes.regions import GazeEstimate
 
 FACE = "face"
 
 # Of some pictures, as they are and encoded, and the faces in each: where each of those looks.
-_GazesOf = Callable[[Sequence[np.ndarray], Sequence[Any], Sequence[Sequence[Box]]], list[list[Gazed]]]
+_GazesOf = Callable[[Sequence[np.ndarray], Sequence[Any], Sequence[Sequence[Box]]], list[list[GazeEstimate]]]
 
 
 @dataclass(frozen=True)
-class Accuracy:
+class GazeAveraging:
     """Each gaze is asked for many times, from places in the face that the seed decides, and averaged."""
 
     seed: int = 0
 
 
 def gaze_detector(
-    model: VisionModel, targets: Sequence[str] = (), threshold: float | None = None, accuracy: Accuracy | None = None
+    model: VisionModel,
+    targets: Sequence[str] = (),
+    threshold: float | None = None,
+    accuracy: GazeAveraging | None = None,
 ) -> Detector:
     """Faces with their gazes, and the things that `targets` name, each labelled as it was asked for.
 
@@ -49,7 +52,7 @@ def gaze_detector(
 
     def detect(images: Sequence[np.ndarray]) -> list[ImageFindings]:
         """A few at a time, for what is encoded takes much memory."""
-        step = model.pictures_at_once
+        step = model.image_batch_size
         return [found for at in range(0, len(images), step) for found in detect_some(images[at : at + step])]
 
     return detect
@@ -61,10 +64,10 @@ def _inside(face: Box) -> Box:
     return Box(x_min, y_min, x_max, y_max, FACE, face.score)
 
 
-def _by_model(model: VisionModel, accuracy: Accuracy | None) -> _GazesOf:
+def _by_model(model: VisionModel, accuracy: GazeAveraging | None) -> _GazesOf:
     def gazes_of(
         images: Sequence[np.ndarray], encoded: Sequence[Any], faces: Sequence[Sequence[Box]]
-    ) -> list[list[Gazed]]:
+    ) -> list[list[GazeEstimate]]:
         boxes = [face for of_one in faces for face in of_one]
         if accuracy is None:
             found = model.detect_gaze(_each(encoded, faces), [_middle(face) for face in boxes])
@@ -73,7 +76,7 @@ def _by_model(model: VisionModel, accuracy: Accuracy | None) -> _GazesOf:
             mirrored = iter(model.encode(peopled))
             mirrors = _each([next(mirrored) if of_one else None for of_one in faces], faces)
             found = model.detect_gaze_accurately(_each(encoded, faces), mirrors, boxes, accuracy.seed)
-        gazes = (Gazed((point.x, point.y), True) if point else Gazed(None, False) for point in found)
+        gazes = (GazeEstimate((point.x, point.y), True) if point else GazeEstimate(None, False) for point in found)
         return _shared_out(gazes, faces)
 
     return gazes_of
@@ -84,7 +87,7 @@ def _by_head(model: VisionModel, threshold: float | None) -> _GazesOf:
 
     def gazes_of(
         images: Sequence[np.ndarray], encoded: Sequence[Any], faces: Sequence[Sequence[Box]]
-    ) -> list[list[Gazed]]:
+    ) -> list[list[GazeEstimate]]:
         sizes = _each([image.shape[1::-1] for image in images], faces)
         boxes = (face for of_one in faces for face in of_one)
         landmarks = (marks for of_one in model.landmarks(encoded, threshold) for marks in of_one)
@@ -94,15 +97,15 @@ def _by_head(model: VisionModel, threshold: float | None) -> _GazesOf:
     return gazes_of
 
 
-def _headed(landmarks: np.ndarray, face: Box, size: tuple[int, int]) -> Gazed:
+def _headed(landmarks: np.ndarray, face: Box, size: tuple[int, int]) -> GazeEstimate:
     """Along the line that leaves the middle of the face where the head points. size: of the picture, pixels."""
     pose = head_pose(landmarks, *size)
     if pose is None:
-        return Gazed(None, None, "head")
+        return GazeEstimate(None, None, "head")
     if pose.direction is None:
-        return Gazed(None, False, "head")
-    end = follow(Point(*_middle(face)), pose.direction, *size)
-    return Gazed((end.x, end.y), True, "head")
+        return GazeEstimate(None, False, "head")
+    end = ray_end(Point(*_middle(face)), pose.direction, *size)
+    return GazeEstimate((end.x, end.y), True, "head")
 
 
 def _middle(face: Box) -> tuple[float, float]:
@@ -114,6 +117,6 @@ def _each(of_pictures: Sequence[Any], faces: Sequence[Sequence[Box]]) -> list[An
     return [one for one, of_one in zip(of_pictures, faces, strict=True) for _ in of_one]
 
 
-def _shared_out(gazes: Iterator[Gazed], faces: Sequence[Sequence[Box]]) -> list[list[Gazed]]:
+def _shared_out(gazes: Iterator[GazeEstimate], faces: Sequence[Sequence[Box]]) -> list[list[GazeEstimate]]:
     """By picture, of all faces one after the other."""
     return [[next(gazes) for _ in of_one] for of_one in faces]

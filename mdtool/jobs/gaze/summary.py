@@ -11,7 +11,7 @@ LEAST_SHARE = 0.005
 
 @dataclass
 class GazeReport(Report):
-    """attention: as `Account.as_dict` has it."""
+    """attention: as `GazeAggregator.as_dict` has it."""
 
     attention: dict[str, Any] = field(default_factory=dict)
 

@@ -20,9 +20,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from engine.contract import EncodedImage, Model, Seeing
+from engine.contract import EncodedImage, ImageEmbedder, Model
 from mdtool import __version__
-from mdtool.errors import cant_write
+from mdtool.errors import write_error_message
 from mdtool.pipeline.prediction_log import digest_of
 from mdtool.records.fingerprint import EMBEDDING, digest
 
@@ -30,13 +30,14 @@ FULL = 0.9  # of the limit is what stays when room is made, so that it is seldom
 _ENTRY = re.compile(r"[0-9a-f]{2}/([0-9a-f]{64}\.safetensors|[0-9a-f]{32}\.part)")
 
 
-class SeenCache:
+class EmbeddingCache:
     """Goes on without the disk where that fails: what can't be read is not there, what can't be written is not kept."""
 
     def __init__(self, folder: Path, limit_bytes: int, model_key: str, warn: Callable[[str], object]) -> None:
         """folder: made where it is needed. limit_bytes: of all entries; those used least recently go first.
 
-        model_key: the model's `engine.contract.Seeing.sight`. warn: told in one line, once, that nothing more is kept.
+        model_key: the model's `engine.contract.ImageEmbedder.embedding_key`. warn: told in one line, once, that
+        nothing more is kept.
         """
         self._folder = folder
         self._limit = limit_bytes
@@ -52,26 +53,26 @@ class SeenCache:
         path = self._path(key)
         try:
             stored = load(path.read_bytes())
-            seen = stored["seen"]
-            if int(stored["crc32"]) != _checksum(seen):
+            embedding = stored["seen"]
+            if int(stored["crc32"]) != _checksum(embedding):
                 return None
         except (OSError, SafetensorError, KeyError, ValueError, RuntimeError):
             return None
         with suppress(OSError):
             os.utime(path)
-        return seen
+        return embedding
 
-    def put(self, key: str, seen: Tensor) -> None:
+    def put(self, key: str, embedding: Tensor) -> None:
         """Keeps it, whole or not at all, in place of what is there."""
-        seen = seen.cpu().contiguous()
-        entry = save({"seen": seen, "crc32": torch.tensor(_checksum(seen))})
+        embedding = embedding.cpu().contiguous()
+        entry = save({"seen": embedding, "crc32": torch.tensor(_checksum(embedding))})
         if not self._keeps or len(entry) > self._limit:
             return
         try:
             self._write(self._path(key), entry)
         except OSError as error:
             self._keeps = False
-            self._warn(f"{self._folder}: {cant_write(error)}; what is seen from here on is not kept")
+            self._warn(f"{self._folder}: {write_error_message(error)}; what is seen from here on is not kept")
 
     def _path(self, key: str) -> Path:
         name = digest(EMBEDDING, mdtool=__version__, sight=self._model_key, pixels=key)
@@ -128,31 +129,31 @@ class SeenCache:
                     yield state.st_mtime_ns, state.st_size, path
 
 
-def encoder(
+def caching_encoder(
     model: Model, folder: Path, limit_bytes: int, warn: Callable[[str], object]
 ) -> Callable[[Sequence[np.ndarray]], list[EncodedImage]]:
-    """What encodes images for this model with a cache in this folder; as `SeenCache` takes them."""
-    cache = SeenCache(folder, limit_bytes, model.sight, warn) if isinstance(model, Seeing) else None
+    """What encodes images for this model with a cache in this folder; as `EmbeddingCache` takes them."""
+    cache = EmbeddingCache(folder, limit_bytes, model.embedding_key, warn) if isinstance(model, ImageEmbedder) else None
     return lambda images: encode(model, images, [digest_of(image) for image in images], cache)
 
 
 def encode(
-    model: Model, images: Sequence[np.ndarray], keys: Sequence[str], cache: SeenCache | None
+    model: Model, images: Sequence[np.ndarray], keys: Sequence[str], cache: EmbeddingCache | None
 ) -> list[EncodedImage]:
     """As `model.encode`, to the last bit, but what the cache has is not seen again, and what it has not is put there.
 
-    keys: of the images, as `SeenCache.get` takes them. The cache is not used by a model without `Seeing`.
+    keys: of the images, as `EmbeddingCache.get` takes them. The cache is not used by a model without `ImageEmbedder`.
     """
-    if cache is None or not isinstance(model, Seeing):
+    if cache is None or not isinstance(model, ImageEmbedder):
         return list(model.encode(images))
     known = [cache.get(key) for key in keys]
     new = [index for index, one in enumerate(known) if one is None]
-    seen = dict(zip(new, model.see([images[index] for index in new]), strict=True))
-    for index, one in seen.items():
+    embedding = dict(zip(new, model.embed_images([images[index] for index in new]), strict=True))
+    for index, one in embedding.items():
         cache.put(keys[index], one)
-    return model.encode_seen([seen[index] if one is None else one for index, one in enumerate(known)])
+    return model.encode_embeddings([embedding[index] if one is None else one for index, one in enumerate(known)])
 
 
-def _checksum(seen: Tensor) -> int:
-    about = f"{seen.dtype} {tuple(seen.shape)}".encode()
-    return crc32(seen.view(torch.uint8).numpy().data, crc32(about))
+def _checksum(embedding: Tensor) -> int:
+    about = f"{embedding.dtype} {tuple(embedding.shape)}".encode()
+    return crc32(embedding.view(torch.uint8).numpy().data, crc32(about))

@@ -4,16 +4,16 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from engine.contract import Box, DetectRequest, Done, Failed, Found, Piece, Point, PointRequest, QueryRequest
-from mdtool.console import CONTROLS, one_line
-from mdtool.jobs.inference.requests import Asked, Event
+from engine.contract import Box, DetectRequest, Done, Failed, ObjectList, Point, PointRequest, QueryRequest, TextDelta
+from mdtool.console import CONTROL_CHARACTERS, one_line
+from mdtool.jobs.inference.requests import Event, ImageRequest
 from mdtool.records.answers import DECIMALS, PLACE, SIDES, record
-from mdtool.stdout import put, put_record
+from mdtool.stdout import write_json_record, write_stdout
 
 
-def print_record(asked: Asked, event: Event, model: str) -> None:
+def print_record(asked: ImageRequest, event: Event, model: str) -> None:
     if isinstance(event, Done):
-        put_record(record(asked.request, event.result, asked.source.name, size=asked.size, model=model))
+        write_json_record(record(asked.request, event.result, asked.source.name, size=asked.size, model=model))
 
 
 class TextLines:
@@ -25,25 +25,25 @@ class TextLines:
     def __init__(self, named: bool, asked: bool) -> None:
         self._named = named
         self._asked = asked
-        self._begun: Asked | None = None
+        self._begun: ImageRequest | None = None
         self._gap: str | None = None  # white space that waits for the next word; None before the first
 
-    def __call__(self, asked: Asked, event: Event) -> None:
+    def __call__(self, asked: ImageRequest, event: Event) -> None:
         if self._begun is not asked:
             if isinstance(event, Failed):
                 return
             self._begun, self._gap = asked, None
-            put(self._head(asked))
-        put(self._words(event.text) if isinstance(event, Piece) else "\n")
+            write_stdout(self._head(asked))
+        write_stdout(self._words(event.text) if isinstance(event, TextDelta) else "\n")
 
-    def _head(self, asked: Asked) -> str:
+    def _head(self, asked: ImageRequest) -> str:
         head = [asked.source.name] if self._named else []
         if self._asked and isinstance(asked.request, QueryRequest):
             head.append(asked.request.question)
         return "".join(f"{one_line(column)}\t" for column in head)
 
     def _words(self, text: str) -> str:
-        text = CONTROLS.sub("", text)
+        text = CONTROL_CHARACTERS.sub("", text)
         if self._named or self._asked:
             text = re.sub(r"[\n\t]", " ", text)
         text = text.lstrip() if self._gap is None else self._gap + text
@@ -53,15 +53,15 @@ class TextLines:
         return words
 
 
-def print_places(asked: Asked, event: Event) -> None:
+def print_tsv(asked: ImageRequest, event: Event) -> None:
     """A line for each box or point: name of the photo, label, coordinates, and for a box its score, between tabs."""
     if isinstance(event, Done):
         name = one_line(asked.source.name)
-        assert isinstance(event.result, Found)
-        put("".join("\t".join([name, *row]) + "\n" for row in _rows(asked.request, event.result)))
+        assert isinstance(event.result, ObjectList)
+        write_stdout("".join("\t".join([name, *row]) + "\n" for row in _rows(asked.request, event.result)))
 
 
-def _rows(request: Any, found: Found) -> list[list[str]]:
+def _rows(request: Any, found: ObjectList) -> list[list[str]]:
     rows = []
     for one in found.items:
         names = SIDES if isinstance(one, Box) else PLACE
@@ -72,7 +72,7 @@ def _rows(request: Any, found: Found) -> list[list[str]]:
     return rows
 
 
-def print_table(asked: Asked, event: Event) -> None:
+def print_table(asked: ImageRequest, event: Event) -> None:
     """For a terminal: one table for a photo and a prompt, with sizes or places in pixels too."""
     if not isinstance(event, Done):
         return
@@ -82,7 +82,7 @@ def print_table(asked: Asked, event: Event) -> None:
 
     width, height = asked.size
     found = event.result
-    assert isinstance(found, Found)
+    assert isinstance(found, ObjectList)
     assert isinstance(asked.request, DetectRequest | PointRequest)
     boxes = isinstance(asked.request, DetectRequest)
     names = [*SIDES, "score", "size in pixels"] if boxes else [*PLACE, "in pixels"]

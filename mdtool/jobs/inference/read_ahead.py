@@ -9,41 +9,43 @@ from dataclasses import dataclass, field
 from queue import SimpleQueue
 from typing import Generic, TypeVar
 
-from mdtool.errors import TooSlow
-from mdtool.interruption import check_not_ending
-from mdtool.pipeline.stages import POLL_SECONDS, Pause, ahead_with_pauses
+from mdtool.errors import ReadTimeout
+from mdtool.interruption import raise_if_interrupted
+from mdtool.pipeline.stages import POLL_SECONDS, Idle, prefetch_with_idle
 
-GRACE = 0.05  # seconds for which those who have other work wait for an item: most come sooner than a step is done
+GRACE_SECONDS = (
+    0.05  # seconds for which those who have other work wait for an item: most come sooner than a step is done
+)
 READERS = min(4, max(2, os.cpu_count() or 2))
 I = TypeVar("I")  # noqa: E741  an item
 V = TypeVar("V")
 
 
-class Patience:
+class PollTimeout:
     """How long a source lets who takes its items wait, before it says that there is none yet.
 
-    is_short: there is other work; then it is GRACE in all, until an item comes.
+    has_other_work: there is other work; then it is GRACE_SECONDS in all, until an item comes.
     """
 
-    is_short = False
+    has_other_work = False
     _since: float | None = None  # when an item was first waited for in vain
 
-    def renew(self) -> None:
+    def reset(self) -> None:
         """An item has come."""
         self._since = None
 
     def seconds(self) -> float:
-        if not self.is_short:
+        if not self.has_other_work:
             self._since = None
             return POLL_SECONDS
         now = time.monotonic()
         if self._since is None:
             self._since = now
-        return max(0.0, self._since + GRACE - now)
+        return max(0.0, self._since + GRACE_SECONDS - now)
 
 
 @dataclass
-class Attempt(Generic[I, V]):
+class ReadResult(Generic[I, V]):
     """What came of reading an item: a value or an error. begun: on the clock of `time.monotonic`; None: not yet."""
 
     item: I
@@ -62,20 +64,20 @@ class Attempt(Generic[I, V]):
 
 
 def read_ahead(
-    items: Iterable[I | Pause],
+    items: Iterable[I | Idle],
     read: Callable[[I], V],
     depth: int,
     *,
     timeout: float | None = None,
-    patience: Patience | None = None,
-) -> Generator[Attempt[I, V] | None]:
+    poll_timeout: PollTimeout | None = None,
+) -> Generator[ReadResult[I, V] | None]:
     """What `read` makes of the items, in their order; made by several threads.
 
-    None comes whenever there is nothing yet, as soon as patience has it. Items may be a Pause, where there is none yet.
-    depth: how many are read and wait. timeout: seconds that reading one may take; it is then given up as TooSlow.
+    None comes whenever there is nothing yet, as soon as patience has it. Items may be an Idle, where there is none yet.
+    depth: how many are read and wait. timeout: seconds that reading one may take; it is then given up as ReadTimeout.
     """
-    wait = (patience or Patience()).seconds
-    todo: SimpleQueue[Attempt[I, V] | None] = SimpleQueue()
+    wait = (poll_timeout or PollTimeout()).seconds
+    todo: SimpleQueue[ReadResult[I, V] | None] = SimpleQueue()
 
     def work() -> None:
         while attempt := todo.get():
@@ -84,28 +86,28 @@ def read_ahead(
     def begin_work() -> None:
         threading.Thread(target=work, name="reader", daemon=True).start()
 
-    def row() -> Iterator[Attempt[I, V] | Pause]:
+    def row() -> Iterator[ReadResult[I, V] | Idle]:
         for item in items:
-            if isinstance(item, Pause):
+            if isinstance(item, Idle):
                 yield item
                 continue
-            attempt: Attempt[I, V] = Attempt(item)
+            attempt: ReadResult[I, V] = ReadResult(item)
             todo.put(attempt)
             yield attempt
 
     for _ in range(READERS):
         begin_work()
     try:
-        with closing(ahead_with_pauses(row(), depth, wait=wait)) as attempts:
+        with closing(prefetch_with_idle(row(), depth, wait=wait)) as attempts:
             for attempt in attempts:
-                if isinstance(attempt, Pause):
+                if isinstance(attempt, Idle):
                     yield None
                     continue
                 while not attempt.ended.wait(wait()):
-                    check_not_ending()
+                    raise_if_interrupted()
                     if timeout and attempt.begun and time.monotonic() - attempt.begun > timeout:
                         begin_work()  # in place of the one that may be stuck for ever
-                        attempt = Attempt(attempt.item, error=TooSlow(timeout))
+                        attempt = ReadResult(attempt.item, error=ReadTimeout(timeout))
                         break
                     yield None
                 yield attempt

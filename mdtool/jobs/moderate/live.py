@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from mdtool.jobs.moderate.effect import act
-from mdtool.jobs.moderate.judgement import NO_REPLIES, found_by
+from mdtool.jobs.moderate.effect import apply_rules
+from mdtool.jobs.moderate.evaluate_policy import NO_REPLIES, match_rule
 from mdtool.media.canvas import Canvas, Colour
 from mdtool.records.findings import FrameFindings, FrameInfo
 from recipes.policy import SILENT, Policy, Rule
@@ -25,22 +25,22 @@ class LiveModeration:
     _replies: Mapping[str, str] = field(default_factory=dict)
     _unjudged: bool = False
 
-    def take(self, moment: FrameInfo, verdict: FrameFindings) -> None:
+    def take(self, info: FrameInfo, findings: FrameFindings) -> None:
         """The next frame, which may be painted then."""
-        if verdict.looked:
-            self._replies = verdict.replies
-        elif verdict.cut:
+        if findings.analysed:
+            self._replies = findings.replies
+        elif findings.cut:
             self._replies = NO_REPLIES
-        self._unjudged = verdict.hidden
-        self._hits = [rule for rule in self.policy.rules if not verdict.hidden and self._is_hit(rule, moment, verdict)]
+        self._unjudged = findings.hidden
+        self._hits = [rule for rule in self.policy.rules if not findings.hidden and self._is_hit(rule, info, findings)]
 
-    def _is_hit(self, rule: Rule, moment: FrameInfo, verdict: FrameFindings) -> bool:
-        return hit(rule, found_by(rule, moment, verdict, before=self._replies, after=NO_REPLIES)) is not None
+    def _is_hit(self, rule: Rule, info: FrameInfo, findings: FrameFindings) -> bool:
+        return hit(rule, match_rule(rule, info, findings, before=self._replies, after=NO_REPLIES)) is not None
 
     def is_silent(self) -> bool:
         """From the frame taken last to the next."""
         rules = self.policy.rules if self._unjudged else self._hits
         return any(rule.action in SILENT for rule in rules)
 
-    def paint(self, canvas: Canvas, moment: FrameInfo, verdict: FrameFindings) -> None:
-        act(self._hits, self.policy, canvas, verdict, colour=self.colour)
+    def paint(self, canvas: Canvas, info: FrameInfo, findings: FrameFindings) -> None:
+        apply_rules(self._hits, self.policy, canvas, findings, colour=self.colour)

@@ -10,24 +10,26 @@ import numpy as np
 from mdtool.errors import Exit, MdtoolError
 from mdtool.media.image.animation import Animation
 from mdtool.media.sources.inputs import Input
-from mdtool.media.sources.open_media import open_medium
+from mdtool.media.sources.open_media import open_media
 from mdtool.media.video.reader import VideoReader
-from mdtool.pipeline.annotate import Question
-from mdtool.pipeline.run import Inquiry
+from mdtool.pipeline.annotate import AnalysisRequest
+from mdtool.pipeline.run import ModelInference
 from mdtool.pipeline.targets import Targets
 from mdtool.tracking.keyframe_sampler import WINDOW_FRAMES
 
 
-def print_plan(sources: Iterable[Input], targets: Targets, question: Question, inquiry: Inquiry | None) -> Exit:
+def print_plan(
+    sources: Iterable[Input], targets: Targets, request: AnalysisRequest, inference: ModelInference | None
+) -> Exit:
     """On stdout: for each input its output, its streams, its frames, and the looks that they may take."""
     outcome = Exit.OK
     for source in sources:
         try:
             with ExitStack() as stack:
-                target = targets.of(source)
+                target = targets.for_input(source)
                 lines = [
                     f"{source.name} -> {target or 'stdout'}",
-                    *_lines(open_medium(source, stack), question, inquiry),
+                    *_lines(open_media(source, stack), request, inference),
                 ]
         except MdtoolError as error:
             sys.stderr.write(f"mdtool: {source.name}: {error}\n")
@@ -37,20 +39,20 @@ def print_plan(sources: Iterable[Input], targets: Targets, question: Question, i
     return outcome
 
 
-def _lines(medium: object, question: Question, inquiry: Inquiry | None) -> Iterable[str]:
-    if isinstance(medium, VideoReader):
-        for stream in medium.container.streams:
+def _lines(media: object, request: AnalysisRequest, inference: ModelInference | None) -> Iterable[str]:
+    if isinstance(media, VideoReader):
+        for stream in media.container.streams:
             name = stream.codec_context.name if stream.codec_context else stream.type
-            if stream in medium.videos:
+            if stream in media.videos:
                 measures = f"{stream.codec_context.width}x{stream.codec_context.height}"
-                speed = f"{medium.rate(stream.index):.4g} frames/s"
+                speed = f"{media.rate(stream.index):.4g} frames/s"
                 yield f"stream {stream.index}: video {name} {measures}, {speed}: redacted"
             else:
                 yield f"stream {stream.index}: {stream.type} {name}: copied, if the output's format can hold it"
-        first = medium.videos[0].codec_context
-        frames, rate, size = medium.frames, medium.rate(medium.videos[0].index), (first.height, first.width)
-    elif isinstance(medium, Animation):
-        frames, rate, size = medium.frame_count, 10.0, (medium.height, medium.width)
+        first = media.videos[0].codec_context
+        frames, rate, size = media.frames, media.rate(media.videos[0].index), (first.height, first.width)
+    elif isinstance(media, Animation):
+        frames, rate, size = media.frame_count, 10.0, (media.height, media.width)
     else:
         yield "a photo: one look"
         return
@@ -58,17 +60,17 @@ def _lines(medium: object, question: Question, inquiry: Inquiry | None) -> Itera
         yield "how many frames it has is not known before they are read"
         return
     yield f"{frames} frames"
-    if inquiry is None:
+    if inference is None:
         yield "no looks: what is hidden is read from the findings"
         return
-    sampling = question.sampling
+    sampling = request.sampling
     windows = -(-frames // WINDOW_FRAMES)
     regular = -(-frames // sampling.frames_between(rate)) + windows
     most = frames if sampling.auto else regular
     fewest = windows + 1 if sampling.auto else regular - windows
-    looks = [min(n, frames, question.max_calls or frames) for n in (fewest, most)]
+    looks = [min(n, frames, request.max_calls or frames) for n in (fewest, most)]
     begin = time.perf_counter()
-    inquiry.detect([np.zeros((*size, 3), np.uint8)])
+    inference.detect([np.zeros((*size, 3), np.uint8)])
     each = time.perf_counter() - begin
     most_seconds = looks[1] * each
-    yield f"{inquiry.model} looks at {looks[0]} to {looks[1]} of them: about {most_seconds:.0f} s of its time at most"
+    yield f"{inference.model} looks at {looks[0]} to {looks[1]} of them: about {most_seconds:.0f} s of its time at most"

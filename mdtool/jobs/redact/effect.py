@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from mdtool.media.canvas import Canvas, Colour
 from mdtool.records.findings import FrameFindings, FrameInfo
 from recipes.redact import Style, blank, redact
-from recipes.regions import PictureArea, Region, Size, chosen
+from recipes.regions import PictureArea, Region, Size, select_regions
 
 
 @dataclass(frozen=True)
@@ -19,12 +19,12 @@ class Redaction:
     only: tuple[PictureArea, ...] = ()
     min_size: Size | None = None
 
-    def paint(self, canvas: Canvas, moment: FrameInfo, verdict: FrameFindings) -> None:
-        if verdict.hidden:
+    def paint(self, canvas: Canvas, info: FrameInfo, findings: FrameFindings) -> None:
+        if findings.hidden:
             blank(canvas.planes, canvas.fill(self.colour))
             return
-        chosen_ones = chosen(
-            verdict.regions, *canvas.shown_size, keep=self.keep, only=self.only, min_size=self.min_size
+        chosen_ones = select_regions(
+            findings.regions, *canvas.display_size, keep=self.keep, only=self.only, min_size=self.min_size
         )
         hide(canvas, chosen_ones, self.style, self.colour)
 

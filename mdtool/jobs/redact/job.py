@@ -7,27 +7,27 @@ from pathlib import Path
 
 from mdtool.console import Console
 from mdtool.errors import Exit
-from mdtool.jobs.each_input import each_input, finished, progress_on
+from mdtool.jobs.each_input import each_input, progress_reporter, report_result
 from mdtool.jobs.recorded_findings import recorded
 from mdtool.jobs.redact.effect import Redaction
 from mdtool.media.sources.inputs import Input
 from mdtool.media.sources.open_media import content_digest
-from mdtool.pipeline.process_input import open_input, rework
+from mdtool.pipeline.process_input import open_input, process_input
 from mdtool.pipeline.resume import resumable, seconds_of
-from mdtool.pipeline.run import Form, Inquiry, Live, Run
+from mdtool.pipeline.run import LiveSettings, ModelInference, OutputOptions, Run
 from mdtool.pipeline.targets import Targets
 from mdtool.records.findings import FindingsWriter, Lines
 
 
 @dataclass(frozen=True)
-class Redacting:
+class RedactJob:
     """All that the inputs of one command have in common. known: an inquiry, or a file of findings."""
 
     redaction: Redaction
-    known: Inquiry | Path
+    known: ModelInference | Path
     prompts: Sequence[str]
-    form: Form
-    live: Live
+    output_options: OutputOptions
+    live: LiveSettings
     targets: Targets
     console: Console
     findings: Lines | None = None
@@ -36,28 +36,28 @@ class Redacting:
         return each_input(sources, self._redact, self.console)
 
     def _redact(self, source: Input) -> Exit:
-        target = self.targets.of(source)
+        target = self.targets.for_input(source)
         if not self.targets.take(source, target, self.console):
             return Exit.OK
         with ExitStack() as stack:
             # What may keep one waiting is opened later, once it is known that the output can be written.
             at_once = source.path is not None and source.path.is_file()
-            medium = open_input(source, stack, self.live.duration) if at_once else None
-            settings = {"redaction": self.redaction, "form": self.form}
-            lasts = seconds_of(medium)
-            keeping = resumable(source, target, self.known, settings, lasts=lasts, console=self.console)
+            media = open_input(source, stack, self.live.duration) if at_once else None
+            settings = {"redaction": self.redaction, "form": self.output_options}
+            duration = seconds_of(media)
+            keeping = resumable(source, target, self.known, settings, duration=duration, console=self.console)
             known, work = stack.enter_context(keeping)
             run = Run(
                 recorded(known, source, self.targets) if isinstance(known, Path) else known,
                 self.redaction,
-                self.form,
+                self.output_options,
                 self.live,
                 work,
-                progress=progress_on(self.console),
+                progress=progress_reporter(self.console),
             )
             if self.findings:
                 run.findings = FindingsWriter(
                     self.findings, source.name, run.model, self.prompts, sha256=content_digest(source)
                 )
-            report = rework(source, target, run, overwrite=self.targets.overwrite, medium=medium)
-        return finished(report, self.console)
+            report = process_input(source, target, run, overwrite=self.targets.overwrite, media=media)
+        return report_result(report, self.console)

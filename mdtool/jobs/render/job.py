@@ -5,25 +5,25 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from engine.contract import normalise
+from engine.contract import normalize_prompt
 from mdtool.console import Console
-from mdtool.errors import Exit, NoInput, UsageError
-from mdtool.jobs.each_input import each_input, finished, progress_on
+from mdtool.errors import Exit, NoInputFound, UsageError
+from mdtool.jobs.each_input import each_input, progress_reporter, report_result
 from mdtool.jobs.recorded_findings import recorded
 from mdtool.media.sources.inputs import Input
 from mdtool.pipeline.findings_file import records
-from mdtool.pipeline.process_input import rework
-from mdtool.pipeline.run import Effect, Form, Run
+from mdtool.pipeline.process_input import process_input
+from mdtool.pipeline.run import Effect, OutputOptions, Run
 from mdtool.pipeline.targets import Targets
 
 
 @dataclass(frozen=True)
-class Rendering:
+class RenderJob:
     """All that the inputs of one command have in common."""
 
-    treatment: Effect
+    effect: Effect
     findings: Path
-    form: Form
+    output_options: OutputOptions
     targets: Targets
     console: Console
 
@@ -31,12 +31,12 @@ class Rendering:
         return each_input(sources, self._render, self.console)
 
     def _render(self, source: Input) -> Exit:
-        target = self.targets.of(source)
+        target = self.targets.for_input(source)
         if target is not None and not self.targets.take(source, target, self.console):
             return Exit.OK
         known = recorded(self.findings, source, self.targets)
-        run = Run(known, self.treatment, self.form, progress=progress_on(self.console))
-        return finished(rework(source, target, run, overwrite=self.targets.overwrite), self.console)
+        run = Run(known, self.effect, self.output_options, progress=progress_reporter(self.console))
+        return report_result(process_input(source, target, run, overwrite=self.targets.overwrite), self.console)
 
 
 @dataclass(frozen=True)
@@ -48,27 +48,28 @@ class Contents:
 
 
 def contents_of(findings: Path) -> Contents:
-    """InputError for what is no findings, NoInput where there are none."""
+    """InputError for what is no findings, NoInputFound where there are none."""
     contents = Contents()
     for record in records(findings):
         contents.sources.setdefault(record.source)
-        for region in record.verdict.regions:
-            contents.labels.setdefault(normalise(region.label), region.label)
+        for region in record.findings.regions:
+            contents.labels.setdefault(normalize_prompt(region.label), region.label)
     if not contents.sources:
-        raise NoInput(f"{findings}: holds no findings")
+        raise NoInputFound(f"{findings}: holds no findings")
     return contents
 
 
 def check_labels(wanted: Iterable[str], contents: Contents) -> None:
     """UsageError for a label that nothing has: a slip would hide nothing."""
     for label in wanted:
-        if normalise(label) not in contents.labels:
+        if normalize_prompt(label) not in contents.labels:
             known = ", ".join(sorted(contents.labels.values())) or "no labels"
             raise UsageError(f"--label {label}: nothing has this label; the findings have {known}")
 
 
 def sources_of(contents: Contents, console: Console) -> list[Input]:
-    """The files that the findings name, if they are there; of the others the person is told. NoInput if none is."""
+    """The files that the findings name, if they are there; of the others the person is told. NoInputFound if none
+    is."""
     names = [name for name in contents.sources if name != "-"]
     common = os.path.commonpath([os.path.abspath(os.path.dirname(name)) for name in names]) if names else ""
     here = []
@@ -78,5 +79,5 @@ def sources_of(contents: Contents, console: Console) -> list[Input]:
         else:
             console.note(f"{name}: is named in the findings, but it is not here")
     if not here:
-        raise NoInput("none of the files that the findings name is here; name them after the findings")
+        raise NoInputFound("none of the files that the findings name is here; name them after the findings")
     return here

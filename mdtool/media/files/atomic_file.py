@@ -8,10 +8,10 @@ import os
 from pathlib import Path
 from typing import BinaryIO
 
-from mdtool.errors import OutputError, cant_write
+from mdtool.errors import OutputError, write_error_message
 
 
-def part_of(target: Path) -> Path:
+def temp_path(target: Path) -> Path:
     """What is being written, until it is whole: hidden, and in the same folder."""
     name = f".{target.name}.part"
     if len(os.fsencode(name)) > 250:
@@ -19,7 +19,7 @@ def part_of(target: Path) -> Path:
     return target.with_name(name)
 
 
-class WholeFile:
+class AtomicFile:
     """A file that appears under its name only when `commit` is called. Use as a context manager.
 
     Write to `part`, which lies in the same folder. A lock on it keeps a second run from the same output; what a
@@ -30,10 +30,10 @@ class WholeFile:
     def __init__(self, target: Path, overwrite: bool) -> None:
         self.target = target
         self.overwrite = overwrite
-        self.part = part_of(target)
+        self.part = temp_path(target)
         self._lock: int | None = None
 
-    def __enter__(self) -> "WholeFile":
+    def __enter__(self) -> "AtomicFile":
         if os.path.lexists(self.target):
             if not self.overwrite:
                 raise OutputError("exists already; --overwrite replaces it")
@@ -49,7 +49,7 @@ class WholeFile:
         try:
             lock = os.open(self.part, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
         except OSError as error:
-            raise OutputError(cant_write(error)) from error
+            raise OutputError(write_error_message(error)) from error
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             state = os.fstat(lock)
@@ -64,12 +64,12 @@ class WholeFile:
         except FileNotFoundError:
             pass
         except OSError as error:
-            raise OutputError(cant_write(error)) from error
+            raise OutputError(write_error_message(error)) from error
         finally:
             if self._lock is None:
                 os.close(lock)
 
-    def keep(self) -> int:
+    def open_append(self) -> int:
         """The part, open and locked for as long as whoever goes on writing to it keeps it so; what is written is added
         at its end. It is empty now."""
         assert self._lock is not None
@@ -90,7 +90,7 @@ class WholeFile:
         except FileExistsError as error:
             raise OutputError("exists already; --overwrite replaces it") from error
         except OSError as error:
-            raise OutputError(cant_write(error)) from error
+            raise OutputError(write_error_message(error)) from error
 
     def _rename_to_new(self) -> None:
         try:
@@ -107,7 +107,7 @@ class WholeFile:
             os.close(self._lock)
 
 
-def open_fresh(part: Path) -> BinaryIO:
+def create_new(part: Path) -> BinaryIO:
     """A new file to write and read, in place of what a killed run left here, which may be a link to another file.
 
     Raises OSError.

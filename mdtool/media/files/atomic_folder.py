@@ -7,21 +7,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from mdtool.errors import OutputError, named
-from mdtool.media.files.atomic_file import part_of, sync
+from mdtool.errors import OutputError, output_errors_for
+from mdtool.media.files.atomic_file import sync, temp_path
 
 
 @contextmanager
-def whole_folder(target: Path) -> Iterator[Path]:
+def atomic_folder(target: Path) -> Iterator[Path]:
     """A folder to fill with files, which is taken away if that fails, and else gets the target's name.
 
     A lock on it keeps a second run from the same output; what a killed run left there is thrown away. OutputError,
     with the target's name, for all that can't be written, and for a target that is there and no empty folder.
     """
-    with named(target):
+    with output_errors_for(target):
         if os.path.lexists(target) and not (target.name and is_empty(target)):
             raise OutputError("exists already, and is no empty folder; give a new name")
-        part = part_of(target)
+        part = temp_path(target)
         part.mkdir(exist_ok=True)
         lock = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
         try:

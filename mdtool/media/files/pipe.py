@@ -5,15 +5,15 @@ import select
 from collections.abc import Callable
 from typing import BinaryIO
 
-from mdtool.interruption import ENDING
+from mdtool.interruption import INTERRUPT_EVENT
 
-LOOK_UP_SECONDS = 0.1
+POLL_SECONDS = 0.1
 
 
-class Piped:
+class PipeReader:
     """The bytes of a file descriptor that can't be sought in, read so that the program can end while none come."""
 
-    def __init__(self, descriptor: int, ended: Callable[[], bool] = ENDING.is_set) -> None:
+    def __init__(self, descriptor: int, ended: Callable[[], bool] = INTERRUPT_EVENT.is_set) -> None:
         """ended: tells that nobody waits for more, which is then the end."""
         self._descriptor = descriptor
         self._ended = ended
@@ -38,13 +38,13 @@ class Piped:
         return self._next(size)
 
     def _next(self, size: int) -> bytes:
-        while not select.select([self._descriptor], [], [], LOOK_UP_SECONDS)[0]:
+        while not select.select([self._descriptor], [], [], POLL_SECONDS)[0]:
             if self._ended():
                 return b""
         return os.read(self._descriptor, size)
 
 
-class PipedOut:
+class PipeWriter:
     """Takes bytes for standard output. What goes wrong is kept in `error`, and nothing is written any more."""
 
     def __init__(self, file: BinaryIO) -> None:
@@ -56,9 +56,9 @@ class PipedOut:
         rest = memoryview(data)
         while rest and self.error is None:
             try:
-                if select.select([], [self._descriptor], [], LOOK_UP_SECONDS)[1]:
+                if select.select([], [self._descriptor], [], POLL_SECONDS)[1]:
                     rest = rest[os.write(self._descriptor, rest[: select.PIPE_BUF]) :]  # as much as does not block
-                elif ENDING.is_set():
+                elif INTERRUPT_EVENT.is_set():
                     self.error = InterruptedError()
             except OSError as error:
                 self.error = error

@@ -14,7 +14,7 @@ import numpy as np
 
 from mdtool.errors import InputError
 from mdtool.media.image import exif, exif_orientation
-from mdtool.media.image.image_file import Photo, Source, check_size, pillow, sniff
+from mdtool.media.image.image_file import Source, StillImage, check_size, pillow, sniff
 from mdtool.media.image.libvips import reason, vips
 from mdtool.media.image.palette import rgba
 
@@ -58,8 +58,8 @@ class Animation:
             raise InputError(f"is damaged: it has {count} of its {self.frame_count} frames")
 
     def srgb(self, pixels: np.ndarray) -> np.ndarray:
-        """HxWx3 uint8 of a frame, as `Photo.srgb` gives it."""
-        return Photo(pixels, "RGBA", self.format, self.icc).srgb()
+        """HxWx3 uint8 of a frame, as `StillImage.srgb` gives it."""
+        return StillImage(pixels, "RGBA", self.format, self.icc).srgb()
 
 
 def is_animated(source: Source) -> bool:

@@ -37,14 +37,14 @@ class AnimationWriter:
     """
 
     def __init__(self, file: BinaryIO, like: Animation, keep_metadata: bool = False) -> None:
-        kept = like.metadata.kept(like.width, like.height) if keep_metadata else exif.Metadata()
+        sanitized = like.metadata.sanitized(like.width, like.height) if keep_metadata else exif.Metadata()
         self._out: _Container
         if like.format == "gif":
-            self._out = _Gif(file, like, kept)
+            self._out = _Gif(file, like, sanitized)
         elif like.format == "webp":
-            self._out = _Webp(file, like, kept)
+            self._out = _Webp(file, like, sanitized)
         else:
-            self._out = _Apng(file, like, kept)
+            self._out = _Apng(file, like, sanitized)
 
     def add(
         self,
@@ -95,15 +95,15 @@ def _crop(pixels: np.ndarray, box: Box) -> np.ndarray:
 class _Gif:
     """GIF89a, each frame with its own table of colours and no global one."""
 
-    def __init__(self, file: BinaryIO, like: Animation, kept: exif.Metadata) -> None:
+    def __init__(self, file: BinaryIO, like: Animation, sanitized: exif.Metadata) -> None:
         self._file = file
         self._canvas = np.zeros((like.height, like.width, 4), np.uint8)  # what is shown before the waiting frame
         self._waiting: tuple[np.ndarray, int, np.ndarray] | None = None
         file.write(b"GIF89a" + struct.pack("<HHBBB", like.width, like.height, 0x70, 0, 0))
         if like.loop is not None:
             file.write(b"!\xff\x0bNETSCAPE2.0\x03\x01" + struct.pack("<H", like.loop) + b"\0")
-        if kept.comment:
-            parts = [kept.comment[at : at + 255] for at in range(0, len(kept.comment), 255)]
+        if sanitized.comment:
+            parts = [sanitized.comment[at : at + 255] for at in range(0, len(sanitized.comment), 255)]
             file.write(b"!\xfe" + b"".join(bytes([len(part)]) + part for part in parts) + b"\0")
 
     def add(
@@ -172,12 +172,14 @@ def _painted(part: np.ndarray, below: np.ndarray, exact: np.ndarray) -> tuple[np
 class _Webp:
     """The extended format: VP8X, ANIM, then one ANMF a frame, painted over what was there without blending."""
 
-    def __init__(self, file: BinaryIO, like: Animation, kept: exif.Metadata) -> None:
+    def __init__(self, file: BinaryIO, like: Animation, sanitized: exif.Metadata) -> None:
         self._file, self._like = file, like
         self._before: np.ndarray | None = None
         self._start = file.tell()
-        self._tail = [(b"EXIF", kept.exif.removeprefix(b"Exif\0\0")), (b"XMP ", kept.xmp)]
-        flags = 0x02 | 0x10 * like.alpha | 0x20 * bool(like.icc) | 0x08 * bool(kept.exif) | 0x04 * bool(kept.xmp)
+        self._tail = [(b"EXIF", sanitized.exif.removeprefix(b"Exif\0\0")), (b"XMP ", sanitized.xmp)]
+        flags = (
+            0x02 | 0x10 * like.alpha | 0x20 * bool(like.icc) | 0x08 * bool(sanitized.exif) | 0x04 * bool(sanitized.xmp)
+        )
         file.write(b"RIFF\0\0\0\0WEBP")
         self._chunk(b"VP8X", struct.pack("<I", flags) + _three(like.width - 1) + _three(like.height - 1))
         if like.icc:
@@ -220,8 +222,8 @@ class _Webp:
 class _Apng:
     """APNG: the first frame is also the still picture. 8 bits, RGB or RGBA."""
 
-    def __init__(self, file: BinaryIO, like: Animation, kept: exif.Metadata) -> None:
-        self._file, self._like, self._kept = file, like, kept
+    def __init__(self, file: BinaryIO, like: Animation, sanitized: exif.Metadata) -> None:
+        self._file, self._like, self._kept = file, like, sanitized
         self._before: np.ndarray | None = None
         self._sequence = self._frames = self._counts_at = 0
 
@@ -236,7 +238,9 @@ class _Apng:
         part.save(buffer, "PNG")
         png = buffer.getvalue()
         if not self._frames:
-            dressed = exif.png_dressed(png, icc=self._like.icc, dpi=None, colour=self._like.chunks, kept=self._kept)
+            dressed = exif.rebuild_png(
+                png, icc=self._like.icc, dpi=None, colour=self._like.chunks, sanitized=self._kept
+            )
             self._file.write(dressed[: dressed.index(b"IDAT") - 4])
             self._counts_at = self._file.tell()
             self._file.write(exif.png_chunk(b"acTL", bytes(8)))

@@ -9,13 +9,13 @@ import numpy as np
 
 from mdtool.errors import InputError
 from mdtool.media.image import exif_orientation
-from mdtool.media.image.image_file import Photo, check_size, orientation, pillow, sniff
+from mdtool.media.image.image_file import StillImage, check_size, orientation, pillow, sniff
 from mdtool.media.image.libvips import reason, vips
-from mdtool.media.sources.inputs import PHOTOS
+from mdtool.media.sources.inputs import STILL_SUFFIXES
 
 # fmt: off
-PICTURES = (
-    *sorted(PHOTOS),
+IMAGE_SUFFIXES = (
+    *sorted(STILL_SUFFIXES),
     ".apng", ".bmp", ".dds", ".dib", ".hif", ".icns", ".ico", ".j2c", ".j2k", ".jfif", ".jp2", ".jpc", ".jpe",
     ".jpf", ".jpx", ".pbm", ".pcx", ".pfm", ".pgm", ".pnm", ".ppm", ".psd", ".qoi", ".ras", ".sgi", ".tga",
 )
@@ -30,7 +30,7 @@ JXL = (b"\xff\x0a", b"\0\0\0\x0cJXL ")
 HEAD_BYTES = 64
 
 
-def read_picture(source: bytes | Path) -> np.ndarray:
+def decode_image(source: bytes | Path) -> np.ndarray:
     """HxWx3 uint8 sRGB, upright, of the first or only picture in a file or in the bytes of one.
 
     What is transparent shows grey. 16 bits keep their upper 8; other numbers are scaled as `_scaled` says.
@@ -39,7 +39,7 @@ def read_picture(source: bytes | Path) -> np.ndarray:
     if isinstance(source, Path):
         with source.open("rb") as file:
             head = file.read(HEAD_BYTES)
-            if begins_picture(head) or source.suffix.lower() == ".tga":
+            if is_image_header(head) or source.suffix.lower() == ".tga":
                 file.seek(0)
                 data = file.read()
             else:
@@ -61,7 +61,7 @@ def read_picture(source: bytes | Path) -> np.ndarray:
         return _read_by_pillow(data, kind.upper())  # which reads a few kinds more
 
 
-def begins_picture(head: bytes) -> bool:
+def is_image_header(head: bytes) -> bool:
     """Whether a file that begins so (64 bytes) is one of the pictures that tell it there; a TGA does not."""
     return sniff(head) is not None or head.startswith((*_MAGIC, *JXL))
 
@@ -84,13 +84,13 @@ def _read_by_vips(kind: str, data: bytes) -> np.ndarray:
     except pyvips.Error as error:
         raise InputError(f"is damaged: {reason(error)}") from error
     icc = bytes(image.get("icc-profile-data")) if image.get_typeof("icc-profile-data") else b""
-    shown = Photo(pixels, mode, kind, icc).srgb()
+    shown = StillImage(pixels, mode, kind, icc).srgb()
     turn = orientation(kind, data, image)
     return shown if turn == 1 else exif_orientation.upright(shown, turn)
 
 
 def _pixels(image: Any) -> tuple[np.ndarray, str]:
-    """HxWxC uint8 or uint16, and their mode as in `Photo`."""
+    """HxWxC uint8 or uint16, and their mode as in `StillImage`."""
     if image.interpretation in ("lab", "labs", "labq", "xyz", "scrgb"):
         image = image.colourspace("srgb")
     bands = 4 if image.interpretation == "cmyk" else min(image.bands, 4)
@@ -136,7 +136,7 @@ def _line(error: Exception) -> str:
 
 
 def _of_pillow(image: Any) -> np.ndarray:
-    """A decoded picture of Pillow's, as `read_picture` gives it."""
+    """A decoded picture of Pillow's, as `decode_image` gives it."""
     if image.mode == "I":
         pixels = np.clip(np.asarray(image), 0, 65535).astype(np.uint16)  # as its PGM and PNG readers fill it
     elif image.mode.startswith("I;16") or image.mode == "F":
@@ -146,7 +146,7 @@ def _of_pillow(image: Any) -> np.ndarray:
         pixels = np.asarray(image if image.mode == wanted else image.convert(wanted))
     pixels = pixels.reshape(*pixels.shape[:2], -1)
     mode = "CMYK" if image.mode == "CMYK" else ("L", "LA", "RGB", "RGBA")[pixels.shape[2] - 1]
-    shown = Photo(pixels, mode, "", image.info.get("icc_profile")).srgb()
+    shown = StillImage(pixels, mode, "", image.info.get("icc_profile")).srgb()
     turn = exif_orientation.orientation(image.info.get("exif") or b"")
     return shown if turn == 1 else exif_orientation.upright(shown, turn)
 
@@ -167,4 +167,4 @@ def _read_heic(data: bytes) -> np.ndarray:
         raise InputError(f"is damaged, or of a kind that can't be read: {_line(error)}") from error
     pixels = pixels.reshape(*pixels.shape[:2], -1)
     mode = ("L", "LA", "RGB", "RGBA")[pixels.shape[2] - 1]
-    return Photo(pixels, mode, "heic", image.info.get("icc_profile")).srgb()
+    return StillImage(pixels, mode, "heic", image.info.get("icc_profile")).srgb()

@@ -23,7 +23,7 @@ XMP_KEYWORD = b"XML:com.adobe.xmp"
 
 @dataclass(frozen=True)
 class Metadata:
-    """What may name a person, a place or a device. Written only when asked; see `kept`."""
+    """What may name a person, a place or a device. Written only when asked; see `sanitized`."""
 
     exif: bytes = b""
     xmp: bytes = b""
@@ -31,9 +31,11 @@ class Metadata:
     comment: bytes = b""
     texts: tuple[tuple[bytes, bytes], ...] = ()  # PNG chunks: (type, data)
 
-    def kept(self, width: int, height: int) -> "Metadata":
+    def sanitized(self, width: int, height: int) -> "Metadata":
         """The same without any copy of the picture, and for upright pixels of this size."""
-        return Metadata(clean_exif(self.exif, width, height), clean_xmp(self.xmp), self.iptc, self.comment, self.texts)
+        return Metadata(
+            sanitize_exif(self.exif, width, height), sanitize_xmp(self.xmp), self.iptc, self.comment, self.texts
+        )
 
 
 def parsed(exif: bytes) -> Any:
@@ -50,7 +52,7 @@ def parsed(exif: bytes) -> Any:
     return tags
 
 
-def clean_exif(exif: bytes, width: int, height: int) -> bytes:
+def sanitize_exif(exif: bytes, width: int, height: int) -> bytes:
     """EXIF ("Exif" and two zeros, then TIFF) for upright pixels, without thumbnail, maker's note and previews."""
     tags = parsed(exif)
     if not len(tags):
@@ -70,7 +72,7 @@ def clean_exif(exif: bytes, width: int, height: int) -> bytes:
         return b""
 
 
-def clean_xmp(xmp: bytes) -> bytes:
+def sanitize_xmp(xmp: bytes) -> bytes:
     """An XMP packet (UTF-8 XML) without pictures in it, whether as thumbnail, depth map or original."""
     from xml.dom import minidom
     from xml.parsers.expat import ExpatError
@@ -106,13 +108,13 @@ def png_chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
-def png_dressed(
+def rebuild_png(
     png: bytes,
     *,
     icc: bytes | None,
     dpi: tuple[float, float] | None,
     colour: Iterable[tuple[bytes, bytes]],
-    kept: Metadata,
+    sanitized: Metadata,
 ) -> bytes:
     """A PNG's header and pixels, with these in place of all else that it said."""
     chunks = list(colour)
@@ -120,12 +122,12 @@ def png_dressed(
         chunks.append((b"iCCP", b"ICC profile\0\0" + zlib.compress(icc)))
     if dpi:
         chunks.append((b"pHYs", struct.pack(">IIB", *(round(side / 0.0254) for side in dpi), 1)))
-    if kept.exif:
-        chunks.append((b"eXIf", kept.exif.removeprefix(b"Exif\0\0")))
-    if kept.xmp:
-        chunks.append((b"iTXt", XMP_KEYWORD + b"\0\0\0\0\0" + kept.xmp))
+    if sanitized.exif:
+        chunks.append((b"eXIf", sanitized.exif.removeprefix(b"Exif\0\0")))
+    if sanitized.xmp:
+        chunks.append((b"iTXt", XMP_KEYWORD + b"\0\0\0\0\0" + sanitized.xmp))
     header, *rest = [chunk for chunk in png_chunks(png) if chunk[0] in (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")]
-    return png[:8] + b"".join(png_chunk(*chunk) for chunk in [header, *chunks, *kept.texts, *rest])
+    return png[:8] + b"".join(png_chunk(*chunk) for chunk in [header, *chunks, *sanitized.texts, *rest])
 
 
 def png_texts(data: bytes) -> tuple[tuple[bytes, bytes], ...]:

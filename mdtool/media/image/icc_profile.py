@@ -10,7 +10,7 @@ NOTICED = 3  # levels of 255 by which colours must differ for a profile to count
 
 
 def to_srgb(pixels: np.ndarray, mode: str, icc: bytes) -> np.ndarray | None:
-    """HxWx3 uint8 of the colours in pixels, HxWxC without alpha. mode: as in `Photo`.
+    """HxWx3 uint8 of the colours in pixels, HxWxC without alpha. mode: as in `StillImage`.
 
     None where the profile does not fit them, or makes no difference.
     """

@@ -9,7 +9,7 @@ import numpy as np
 
 from mdtool.errors import OutputError
 from mdtool.media.image import exif
-from mdtool.media.image.image_file import Photo, pillow
+from mdtool.media.image.image_file import StillImage, pillow
 from mdtool.media.image.libvips import reason, vips
 from mdtool.media.image.palette import indexed, packed, rgba, unpacked
 
@@ -21,25 +21,25 @@ TIFF_COMPRESSIONS = {1: "none", 4: "ccittfax4", 5: "lzw", 7: "jpeg", 8: "deflate
 TIFF_COMPRESSIONS |= {50000: "zstd", 50001: "webp"}
 
 
-def write_photo(photo: Photo, file: BinaryIO | Path, keep_metadata: bool = False) -> None:
+def write_image(photo: StillImage, file: BinaryIO | Path, keep_metadata: bool = False) -> None:
     """Encode in the photo's own format, mode, depth and quality.
 
     Without keep_metadata only what colour and size depend on goes with the pixels: ICC profile, dpi, gamma.
     With it EXIF, XMP, IPTC and comments go too, but never another copy of the picture.
     Raises OutputError if the encoder refuses; OSError as writing raises it.
     """
-    kept = exif.Metadata()
+    sanitized = exif.Metadata()
     if keep_metadata:
         if photo.encoding.get("exif"):
             photo.notes.append("its EXIF was left out: it can't be written into a TIFF")
-        kept = photo.metadata.kept(photo.pixels.shape[1], photo.pixels.shape[0])
-        if photo.metadata.xmp and not kept.xmp:
+        sanitized = photo.metadata.sanitized(photo.pixels.shape[1], photo.pixels.shape[0])
+        if photo.metadata.xmp and not sanitized.xmp:
             photo.notes.append("its XMP could not be read and was left out")
-        if photo.metadata.exif and not kept.exif:
+        if photo.metadata.exif and not sanitized.exif:
             photo.notes.append("its EXIF could not be read and was left out")
     writers = {"jpeg": _jpeg, "png": _png, "webp": _webp, "tiff": _tiff, "avif": _avif, "gif": _gif}
     try:
-        data = writers[photo.format](photo, kept)
+        data = writers[photo.format](photo, sanitized)
     except (vips().Error, ValueError) as error:
         raise OutputError(f"can't be encoded as {photo.format}: {reason(error)}") from error
     if isinstance(file, Path):
@@ -48,26 +48,26 @@ def write_photo(photo: Photo, file: BinaryIO | Path, keep_metadata: bool = False
         file.write(data)
 
 
-def _jpeg(photo: Photo, kept: exif.Metadata) -> bytes:
+def _jpeg(photo: StillImage, sanitized: exif.Metadata) -> bytes:
     encoding = dict(photo.encoding)
     for name in ("exif", "xmp", "comment"):
-        value = getattr(kept, name)
+        value = getattr(sanitized, name)
         if len(value) > SEGMENT:
             photo.notes.append(f"its {name} is too long for a JPEG and was left out")
         elif value:
             encoding[name] = value
     if photo.dpi:
         encoding["dpi"] = photo.dpi
-    return exif.jpeg_with_iptc(_pillow_save(photo, "JPEG", icc_profile=photo.icc, **encoding), kept.iptc)
+    return exif.jpeg_with_iptc(_pillow_save(photo, "JPEG", icc_profile=photo.icc, **encoding), sanitized.iptc)
 
 
-def _webp(photo: Photo, kept: exif.Metadata) -> bytes:
+def _webp(photo: StillImage, sanitized: exif.Metadata) -> bytes:
     lossless = photo.encoding["lossless"]
     options = {"lossless": lossless, "exact": lossless, "quality": LOSSY_QUALITY}
-    return _pillow_save(photo, "WEBP", icc_profile=photo.icc or b"", exif=kept.exif, xmp=kept.xmp, **options)
+    return _pillow_save(photo, "WEBP", icc_profile=photo.icc or b"", exif=sanitized.exif, xmp=sanitized.xmp, **options)
 
 
-def _png(photo: Photo, kept: exif.Metadata) -> bytes:
+def _png(photo: StillImage, sanitized: exif.Metadata) -> bytes:
     few = indexed(packed(rgba(photo.pixels))) if photo.encoding["palette"] else None
     if few:
         indices, colours = few
@@ -85,16 +85,16 @@ def _png(photo: Photo, kept: exif.Metadata) -> bytes:
         data = _image(photo).pngsave_buffer(
             bitdepth=bits, interlace=photo.encoding["interlace"], filter=ADAPTIVE, keep=0
         )
-    return exif.png_dressed(data, icc=photo.icc, dpi=photo.dpi, colour=photo.encoding["chunks"], kept=kept)
+    return exif.rebuild_png(data, icc=photo.icc, dpi=photo.dpi, colour=photo.encoding["chunks"], sanitized=sanitized)
 
 
-def _tiff(photo: Photo, kept: exif.Metadata) -> bytes:
+def _tiff(photo: StillImage, sanitized: exif.Metadata) -> bytes:
     bits = _bits(photo)
     compression = TIFF_COMPRESSIONS.get(photo.encoding["compression"], "deflate")
     if compression == "ccittfax4" and bits > 1:
         compression = "deflate"
     image = _image(photo)
-    for name, value in (("xmp-data", kept.xmp), ("iptc-data", kept.iptc)):
+    for name, value in (("xmp-data", sanitized.xmp), ("iptc-data", sanitized.iptc)):
         if value:
             image.set_type(vips().GValue.blob_type, name, value)
     options: dict[str, Any] = {"predictor": "horizontal" if photo.encoding["predictor"] == 2 else "none"}
@@ -105,30 +105,30 @@ def _tiff(photo: Photo, kept: exif.Metadata) -> bytes:
     return image.tiffsave_buffer(compression=compression, Q=LOSSY_QUALITY, keep=15, **options)
 
 
-def _avif(photo: Photo, kept: exif.Metadata) -> bytes:
+def _avif(photo: StillImage, sanitized: exif.Metadata) -> bytes:
     image = _image(photo)
-    for name, value in (("exif-data", kept.exif), ("xmp-data", kept.xmp)):
+    for name, value in (("exif-data", sanitized.exif), ("xmp-data", sanitized.xmp)):
         if value:
             image.set_type(vips().GValue.blob_type, name, value)
-    keep = 15 if kept.exif or kept.xmp else 8
+    keep = 15 if sanitized.exif or sanitized.xmp else 8
     return image.heifsave_buffer(
         compression="av1", Q=LOSSY_QUALITY, bitdepth=photo.encoding["bits"], effort=AVIF_EFFORT, keep=keep
     )
 
 
-def _gif(photo: Photo, kept: exif.Metadata) -> bytes:
+def _gif(photo: StillImage, sanitized: exif.Metadata) -> bytes:
     from mdtool.media.image.animation import Animation
     from mdtool.media.image.animation_writer import AnimationWriter
 
     height, width = photo.pixels.shape[:2]
     buffer = io.BytesIO()
-    still = Animation("gif", width, height, 1, None, metadata=kept)
+    still = Animation("gif", width, height, 1, None, metadata=sanitized)
     with AnimationWriter(buffer, still, keep_metadata=True) as writer:
         writer.add(rgba(photo.pixels), Fraction(0), exact=photo.encoding["colours"])
     return buffer.getvalue()
 
 
-def _bits(photo: Photo) -> int:
+def _bits(photo: StillImage) -> int:
     """Bits per channel to write: the source's, or 8 if a new shade does not fit into fewer."""
     bits = photo.encoding["bits"]
     if bits >= 8:
@@ -139,7 +139,7 @@ def _bits(photo: Photo) -> int:
     return 8
 
 
-def _pillow_save(photo: Photo, form: str, **options: Any) -> bytes:
+def _pillow_save(photo: StillImage, form: str, **options: Any) -> bytes:
     pixels = photo.pixels[:, :, 0] if photo.mode == "L" else photo.pixels
     height, width = pixels.shape[:2]
     buffer = io.BytesIO()
@@ -149,7 +149,7 @@ def _pillow_save(photo: Photo, form: str, **options: Any) -> bytes:
     return buffer.getvalue()
 
 
-def _image(photo: Photo) -> Any:
+def _image(photo: StillImage) -> Any:
     """The pixels as a libvips image, with the colour profile."""
     deep = photo.pixels.dtype == np.uint16
     names = {"L": ("b-w", "grey16"), "RGB": ("srgb", "rgb16"), "CMYK": ("cmyk", "cmyk")}

@@ -30,7 +30,7 @@ CHANNELS = {"L": 1, "LA": 2, "RGB": 3, "RGBA": 4, "CMYK": 4}
 
 
 @dataclass
-class Photo:
+class StillImage:
     """One picture, upright.
 
     pixels: HxWxC, uint8 or uint16, as displayed (EXIF orientation applied).
@@ -130,7 +130,7 @@ def sniff(head: bytes) -> str | None:
     return None
 
 
-def read_photo(source: Source) -> Photo:
+def read_image(source: Source) -> StillImage:
     """The photo in a file, or in the bytes of one.
 
     Raises InputError: no photo, damaged or cut short, too large, or of a kind whose every picture can't be redacted.
@@ -165,7 +165,7 @@ def read_photo(source: Source) -> Photo:
     icc = _blob(image, "icc-profile-data") or None
     if encoding.get("palette"):
         encoding["colours"] = np.unique(packed(rgba(pixels)))
-    return Photo(pixels, _mode(image), kind, icc, dpi, encoding, metadata, notes)
+    return StillImage(pixels, _mode(image), kind, icc, dpi, encoding, metadata, notes)
 
 
 @cache

@@ -31,7 +31,7 @@ class Address:
         return self.text.partition(":")[0].lower()
 
     @property
-    def in_real_time(self) -> bool:
+    def is_real_time(self) -> bool:
         """Whether pictures come when they are taken, so that none can be asked for later."""
         return self.camera is not None or self.scheme in REAL_TIME
 

@@ -19,10 +19,10 @@ from typing import IO, Any
 from mdtool.errors import InputError
 from mdtool.media.sources.inputs import Member
 
-ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
+ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 MOST_BYTES = 256 << 20  # of one member
 MOST_HEADER = 1 << 20  # bytes of a tar's long names and the like; they are read whole
-LOOK_BACK = 32 << 20  # bytes of a packed tar that are kept, for members asked for out of order
+SEEK_BACK_BYTES = 32 << 20  # bytes of a packed tar that are kept, for members asked for out of order
 BLOCK = 1 << 20
 _MAGIC = {b"PK": "zip", b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ\0": "xz"}
 _PACKED: dict[str, Any] = {"gzip": gzip.open, "bzip2": bz2.open, "xz": lzma.open}
@@ -33,7 +33,7 @@ _DAMAGED = (
 
 
 def is_archive(name: str) -> bool:
-    return name.lower().endswith(ARCHIVES)
+    return name.lower().endswith(ARCHIVE_SUFFIXES)
 
 
 def members(path: Path) -> Iterator[Member]:
@@ -42,7 +42,7 @@ def members(path: Path) -> Iterator[Member]:
     Folders, links and devices are passed over, and names that come again. Raises InputError where the archive can't be
     read (on), after what could be.
     """
-    with _told():
+    with _archive_errors():
         if (packing := _packing(path)) == "zip":
             index = _zip(*_version(path))
             for info in index.infolist():
@@ -60,7 +60,7 @@ def read_member(path: Path, member: Member) -> bytes:
     """
     if member.size > MOST_BYTES:
         raise InputError(f"is larger than {MOST_BYTES >> 20} MB, which no picture is")
-    with _told():
+    with _archive_errors():
         if (packing := _packing(path)) == "zip":
             data = _read_zipped(_zip(*_version(path)), member)
         elif packing == "none":
@@ -75,7 +75,7 @@ def read_member(path: Path, member: Member) -> bytes:
 
 
 @contextmanager
-def _told() -> Iterator[None]:
+def _archive_errors() -> Iterator[None]:
     """All that goes wrong in an archive as one InputError."""
     try:
         yield
@@ -180,7 +180,7 @@ class _PackedTar:
         if self._stream is None or at < self._start:
             self._forget()
             self._stream = _PACKED[_packing(self._path)](self._path, "rb")
-        kept = LOOK_BACK + size
+        kept = SEEK_BACK_BYTES + size
         while self._end < at + size and (block := self._stream.read1(BLOCK)):  # read loses what comes before damage
             self._blocks.append(block)
             self._end += len(block)

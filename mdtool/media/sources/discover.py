@@ -7,19 +7,21 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path, PurePosixPath
 
-from mdtool.errors import InputError, NoInput, UsageError
-from mdtool.interruption import ENDING
-from mdtool.media.files.pipe import Piped
-from mdtool.media.files.stdin import piped
-from mdtool.media.image.decode_image import PICTURES
+from mdtool.errors import InputError, NoInputFound, UsageError
+from mdtool.interruption import INTERRUPT_EVENT
+from mdtool.media.files.pipe import PipeReader
+from mdtool.media.files.stdin import open_stdin
+from mdtool.media.image.decode_image import IMAGE_SUFFIXES
 from mdtool.media.sources.address import parse_address
-from mdtool.media.sources.archive import ARCHIVES, is_archive, members
-from mdtool.media.sources.inputs import MARKS, VIDEOS, Input
+from mdtool.media.sources.archive import ARCHIVE_SUFFIXES, is_archive, members
+from mdtool.media.sources.inputs import OUTPUT_MARKS, VIDEO_SUFFIXES, Input
 from mdtool.media.sources.patterns import MAGIC, Filter, Glob
 
 CHUNK_BYTES = 1 << 16
-KNOWN = (*PICTURES, *VIDEOS, *ARCHIVES)
-APART = ("__MACOSX",)  # where archives made on a Mac keep what belongs to each file, under the file's own name
+KNOWN_SUFFIXES = (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES, *ARCHIVE_SUFFIXES)
+SKIPPED_FOLDERS = (
+    "__MACOSX",
+)  # where archives made on a Mac keep what belongs to each file, under the file's own name
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class Selection:
     exclude: Sequence[str] = ()
 
 
-def listed(selection: Selection, ended: Callable[[], bool] = ENDING.is_set) -> Iterator[Input]:
+def discover(selection: Selection, ended: Callable[[], bool] = INTERRUPT_EVENT.is_set) -> Iterator[Input]:
     """What is selected, in the order of the names; of a folder its files by name, then its folders.
 
     Found as it is asked for, so memory holds the names of one folder at most, and the index of a zip. In folders,
@@ -48,7 +50,8 @@ def listed(selection: Selection, ended: Callable[[], bool] = ENDING.is_set) -> I
     itself nor with them, nor are links with what they link to.
 
     A folder or archive that can't be read is an Input whose `failed` says so, after what could be read of it; one that
-    is named and not there fails when it is opened. Raises UsageError at once, and NoInput at the end if nothing came.
+    is named and not there fails when it is opened. Raises UsageError at once, and NoInputFound at the end if nothing
+    came.
     ended: tells that nobody waits for more of a list that is piped in.
     """
     if "-" in selection.named and (len(selection.named) > 1 or selection.files_from):
@@ -56,10 +59,10 @@ def listed(selection: Selection, ended: Callable[[], bool] = ENDING.is_set) -> I
     chosen = Filter(selection.include, selection.exclude)
     stack = ExitStack()
     names = _list_of_names(selection.files_from, stack, ended) if selection.files_from else None
-    return _listed(selection, chosen, names, stack)
+    return _discover(selection, chosen, names, stack)
 
 
-def _listed(selection: Selection, chosen: Filter, names: Piped | None, stack: ExitStack) -> Iterator[Input]:
+def _discover(selection: Selection, chosen: Filter, names: PipeReader | None, stack: ExitStack) -> Iterator[Input]:
     found = False
     with stack:
         for one in chain(_named(selection.named, chosen), _from_list(names, selection.nul, chosen) if names else ()):
@@ -67,7 +70,7 @@ def _listed(selection: Selection, chosen: Filter, names: Piped | None, stack: Ex
             yield one
     if not found:
         asked = [*selection.named, *(["the list of files"] if selection.files_from else [])]
-        raise NoInput(f"no picture or video in {', '.join(asked)}")
+        raise NoInputFound(f"no picture or video in {', '.join(asked)}")
 
 
 def _named(named: Sequence[str], chosen: Filter) -> Iterator[Input]:
@@ -89,7 +92,7 @@ def _named(named: Sequence[str], chosen: Filter) -> Iterator[Input]:
             yield from _outright(name, Path(name).name, chosen, apart)
 
 
-def _from_list(names: Piped, nul: bool, chosen: Filter) -> Iterator[Input]:
+def _from_list(names: PipeReader, nul: bool, chosen: Filter) -> Iterator[Input]:
     for name in _split(names, b"\0" if nul else b"\n"):
         if "\0" in name:
             yield Input(Path(name), Path("-"), name, failed="has a zero byte in it, which no file's name can have")
@@ -97,12 +100,12 @@ def _from_list(names: Piped, nul: bool, chosen: Filter) -> Iterator[Input]:
             yield from _outright(name, _inside(name), chosen, frozenset())
 
 
-def _outright(name: str, relative: str | Path, chosen: Filter, passed_over: Container[str]) -> Iterator[Input]:
-    """passed_over: places that don't come with a folder."""
+def _outright(name: str, relative: str | Path, chosen: Filter, skipped: Container[str]) -> Iterator[Input]:
+    """skipped: places that don't come with a folder."""
     if address := parse_address(name):
         yield Input(None, address.file_name, name, address)
     elif os.path.isdir(name):
-        for one in _walk(name, passed_over, chosen.enters):
+        for one in _walk(name, skipped, chosen.enters):
             yield from _taken(one, chosen)
     elif is_archive(name):
         yield from _in_archive(Input(Path(name), Path(relative), name), chosen, "")
@@ -110,7 +113,7 @@ def _outright(name: str, relative: str | Path, chosen: Filter, passed_over: Cont
         yield Input(Path(name), Path(relative), name)
 
 
-def _matches(glob: Glob, chosen: Filter, passed_over: Container[str], before: Sequence[Glob]) -> Iterator[Input]:
+def _matches(glob: Glob, chosen: Filter, skipped: Container[str], before: Sequence[Glob]) -> Iterator[Input]:
     """before: the globs whose matches have come already."""
     if not os.path.isdir(glob.folder):
         return
@@ -123,7 +126,7 @@ def _matches(glob: Glob, chosen: Filter, passed_over: Container[str], before: Se
                 return True
         return False
 
-    for one in _walk(glob.folder, passed_over, lambda folder: glob.enters(folder) and chosen.enters(folder)):
+    for one in _walk(glob.folder, skipped, lambda folder: glob.enters(folder) and chosen.enters(folder)):
         if one.failed or (glob.matches(one.relative.as_posix()) and not has_come(one.path or Path())):
             yield from _taken(one, chosen)
 
@@ -146,14 +149,14 @@ def _in_archive(archive: Input, chosen: Filter, before: str) -> Iterator[Input]:
     try:
         for member in members(archive.path):
             inside = _inside(member.name)
-            apart = any(part in APART or part.startswith(".") for part in inside.parts)
-            if not apart and _is_known(inside.name, PICTURES) and chosen.takes(before + inside.as_posix()):
+            apart = any(part in SKIPPED_FOLDERS or part.startswith(".") for part in inside.parts)
+            if not apart and _is_known(inside.name, IMAGE_SUFFIXES) and chosen.takes(before + inside.as_posix()):
                 yield replace(archive, relative=archive.relative / inside, member=member)
     except InputError as error:
         yield replace(archive, failed=str(error))
 
 
-def _walk(top: str, passed_over: Container[str], enters: Callable[[str], bool]) -> Iterator[Input]:
+def _walk(top: str, skipped: Container[str], enters: Callable[[str], bool]) -> Iterator[Input]:
     """The media and archives in a folder and below it, by name. enters: whether to go into a folder below it."""
     place = os.path.realpath(top)
     waiting = [""]
@@ -168,11 +171,11 @@ def _walk(top: str, passed_over: Container[str], enters: Callable[[str], bool]) 
         before = f"{inside}/" if inside else ""
         for name in files:
             below = before + name
-            if _is_known(name, KNOWN) and os.path.join(place, below) not in passed_over:
+            if _is_known(name, KNOWN_SUFFIXES) and os.path.join(place, below) not in skipped:
                 yield Input(Path(top, below), Path(below))
         for name in reversed(folders):
             below = before + name
-            if os.path.join(place, below) not in passed_over and enters(below):
+            if os.path.join(place, below) not in skipped and enters(below):
                 waiting.append(below)
 
 
@@ -191,7 +194,7 @@ def _names_in(folder: str) -> tuple[list[str], list[str]]:
 
 
 def _is_known(name: str, suffixes: tuple[str, ...]) -> bool:
-    return name.lower().endswith(suffixes) and not os.path.splitext(name)[0].endswith(MARKS)
+    return name.lower().endswith(suffixes) and not os.path.splitext(name)[0].endswith(OUTPUT_MARKS)
 
 
 def _is_glob(name: str) -> bool:
@@ -215,18 +218,18 @@ def _inside(name: str) -> Path:
     return Path(*(part for part in PurePosixPath(name).parts if part.strip("/") and part != ".."))
 
 
-def _list_of_names(path: Path, stack: ExitStack, ended: Callable[[], bool]) -> Piped:
+def _list_of_names(path: Path, stack: ExitStack, ended: Callable[[], bool]) -> PipeReader:
     """stack: what closes it."""
     if str(path) == "-":
-        return piped("a list of names", ended)
+        return open_stdin("a list of names", ended)
     try:
         file = stack.enter_context(path.open("rb", buffering=0))
-        return Piped(file.fileno(), ended)
+        return PipeReader(file.fileno(), ended)
     except OSError as error:
         raise UsageError(f"{path}: can't be read as a list: {(error.strerror or str(error)).lower()}") from error
 
 
-def _split(file: Piped, end: bytes) -> Iterator[str]:
+def _split(file: PipeReader, end: bytes) -> Iterator[str]:
     """Names, as they come. A carriage return before a line's end is dropped."""
     rest = b""
     while chunk := file.read(CHUNK_BYTES):

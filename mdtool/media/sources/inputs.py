@@ -6,17 +6,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mdtool.errors import NoInput, UsageError
+from mdtool.errors import NoInputFound, UsageError
 from mdtool.media.sources.address import Address, parse_address
 
 # fmt: off
-PHOTOS = frozenset({".avif", ".gif", ".heic", ".heif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
-VIDEOS = frozenset({
+STILL_SUFFIXES = frozenset({".avif", ".gif", ".heic", ".heif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+VIDEO_SUFFIXES = frozenset({
     ".3g2", ".3gp", ".asf", ".avi", ".dv", ".flv", ".h264", ".hevc", ".ivf", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4",
     ".mpeg", ".mpg", ".mts", ".mxf", ".nut", ".ogg", ".ogv", ".ts", ".webm", ".wmv", ".y4m",
 })
 # fmt: on
-MARKS = (".redacted", ".moderated", ".gaze", ".drawn")  # in the names of outputs, so that they are known again
+OUTPUT_MARKS = (".redacted", ".moderated", ".gaze", ".drawn")  # in the names of outputs, so that they are known again
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Input:
 def find_inputs(named: Sequence[str]) -> list[Input]:
     """Files for what was named: themselves, all media in folders (and below), matches of globs, addresses, "-".
 
-    Hidden files and outputs of this program are passed over in folders and globs. NoInput where nothing is left.
+    Hidden files and outputs of this program are passed over in folders and globs. NoInputFound where nothing is left.
     """
     found: dict[Path | Address, Input] = {}
     if "-" in named and len(named) > 1:
@@ -80,7 +80,7 @@ def find_inputs(named: Sequence[str]) -> list[Input]:
         for one in below:
             found.setdefault(Path(os.path.abspath(one.path or "")), one)
     if not found:
-        raise NoInput(f"no video or photo in {', '.join(named)}")
+        raise NoInputFound(f"no video or photo in {', '.join(named)}")
     return list(found.values())
 
 
@@ -90,17 +90,17 @@ def _in_folder(folder: Path) -> Iterator[Input]:
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
             path = Path(at, name)
-            if is_medium(path):
+            if is_media_file(path):
                 yield Input(path, path.relative_to(folder))
 
 
 def _matches(pattern: str) -> Iterator[Input]:
     for name in sorted(glob.glob(pattern, recursive=True)):
         path = Path(name)
-        if os.path.isfile(path) and is_medium(path):
+        if os.path.isfile(path) and is_media_file(path):
             yield Input(path, Path(path.name))
 
 
-def is_medium(path: Path) -> bool:
-    hidden, own = path.name.startswith("."), path.stem.endswith(MARKS)
-    return not hidden and not own and path.suffix.lower() in PHOTOS | VIDEOS
+def is_media_file(path: Path) -> bool:
+    hidden, own = path.name.startswith("."), path.stem.endswith(OUTPUT_MARKS)
+    return not hidden and not own and path.suffix.lower() in STILL_SUFFIXES | VIDEO_SUFFIXES

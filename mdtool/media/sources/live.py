@@ -18,7 +18,7 @@ import numpy as np
 from av.container import InputContainer
 
 from mdtool.errors import InputError
-from mdtool.interruption import check_not_ending
+from mdtool.interruption import raise_if_interrupted
 from mdtool.media.image.display_matrix import UPRIGHT, from_display_matrix
 from mdtool.media.sources.address import Address
 from mdtool.media.video.frame import Frame
@@ -26,8 +26,8 @@ from mdtool.media.video.reader import CONTAINERS, Damage, display_matrix, explai
 
 TIME_BASE = Fraction(1, 90_000)
 MOST_READY = 8  # pictures that wait to be taken; a newer one takes the place of the oldest
-BACK_OFF = (0.5, 1.0, 2.0, 4.0, 8.0)  # seconds before each try to get a lost source back
-WELL_AGAIN = 10.0  # seconds of pictures after which a loss counts as the first one
+RETRY_DELAYS = (0.5, 1.0, 2.0, 4.0, 8.0)  # seconds before each try to get a lost source back
+STABLE_SECONDS = 10.0  # seconds of pictures after which a loss counts as the first one
 BEHIND, AHEAD = 0.5, 30.0  # seconds that the source's clock may be off the wall clock before it is set anew
 OPEN_SECONDS, SILENT_SECONDS = 10.0, 10.0
 USUAL_RATE = 30.0
@@ -36,7 +36,7 @@ PROTOCOLS = "http,https,httpproxy,tcp,udp,rtp,rtsp,rtsps,rtmp,rtmps,srt,tls,cryp
 FORMATS = CONTAINERS + ",hls,rtsp,rtp,sdp,mpjpeg"
 
 
-class Feed(Protocol):
+class Connection(Protocol):
     """One connection to a source. streams: as PyAV describes them, the first of `videos` is read."""
 
     videos: list[Any]
@@ -49,7 +49,7 @@ class Feed(Protocol):
 def open_address(address: Address) -> InputContainer:
     """InputError where there is nothing that can be read. What is read can name nothing on this machine's disk."""
     options = {"format_whitelist": FORMATS, "protocol_whitelist": PROTOCOLS}
-    if address.in_real_time:
+    if address.is_real_time:
         options["fflags"] = "nobuffer"
     if address.scheme.startswith("rtsp"):
         options["rtsp_transport"] = "tcp"
@@ -60,7 +60,7 @@ def open_address(address: Address) -> InputContainer:
         raise InputError(explain(error)) from error
 
 
-class Stream:
+class NetworkStream:
     """A stream that FFmpeg opens."""
 
     def __init__(self, address: Address) -> None:
@@ -136,20 +136,20 @@ class Camera:
         self._capture.release()
 
 
-def connect(address: Address) -> Feed:
+def connect(address: Address) -> Connection:
     """InputError where nothing can be had."""
-    return Stream(address) if address.camera is None else Camera(address.camera)
+    return NetworkStream(address) if address.camera is None else Camera(address.camera)
 
 
 @dataclass
-class Stamps:
+class WallClockMapper:
     """From the times that a source gives, in seconds, to those on the wall clock since `start`.
 
     paced: the source gives pictures before they are due; `at` tells when that is.
     """
 
     start: float
-    paced: bool
+    faster_than_real_time: bool
     shift: float | None = None
     last: float = -1.0
 
@@ -157,18 +157,18 @@ class Stamps:
         """Seconds since start. said: None where the source does not say. now: on the clock that start is on."""
         since = now - self.start
         if said is None:
-            moment = since
+            timestamp = since
         else:
             off = None if self.shift is None else said + self.shift - since
-            if off is None or off < -BEHIND or off > (AHEAD if self.paced else 0):
+            if off is None or off < -BEHIND or off > (AHEAD if self.faster_than_real_time else 0):
                 self.shift = since - said
-            moment = said + (self.shift or 0.0)
-        self.last = max(moment, self.last + float(TIME_BASE))
+            timestamp = said + (self.shift or 0.0)
+        self.last = max(timestamp, self.last + float(TIME_BASE))
         return self.last
 
 
 class LiveReader:
-    """An open source; `take` its events, as those of a VideoReader, while they come. Close it after.
+    """An open source; `next_event` its events, as those of a VideoReader, while they come. Close it after.
 
     dropped: pictures that were too old when they could have been taken; reconnects: how often it was got back.
     The first connection is made at once: InputError if there is none.
@@ -181,7 +181,7 @@ class LiveReader:
         """duration: seconds after which it ends by itself."""
         self._address = address
         self._duration = duration
-        self._feed = self._first = connect(address)
+        self._connection = self._first = connect(address)
         self.dropped = self.reconnects = 0
         self.damage = Damage()
         self.metadata: dict[str, str] = {}
@@ -192,7 +192,7 @@ class LiveReader:
         self._error: Exception | None = None
         self._ended = False
         self._taken = 0
-        self._stamps: Stamps | None = None
+        self._clock_map: WallClockMapper | None = None
         self._matrix: bytes | None = None
         self._thread = threading.Thread(target=self._run, name="live", daemon=True)
         self._thread.start()
@@ -212,7 +212,7 @@ class LiveReader:
         said = float(video.average_rate or video.guessed_rate or USUAL_RATE)
         return said if 1 <= said <= 240 else USUAL_RATE
 
-    def take(self, seconds: float) -> Frame | av.Packet | None:
+    def next_event(self, seconds: float) -> Frame | av.Packet | None:
         """What came next, or None if nothing does for so long. StopIteration at the end, InputError if it is lost."""
         with self._changed:
             if not self._ready and not self._ended:
@@ -254,71 +254,76 @@ class LiveReader:
             begin = time.monotonic()
             reason = "it ended"
             try:
-                for event in self._feed:
+                for event in self._connection:
                     if self._closed.is_set():
                         return
                     now = time.monotonic()
-                    if self._stamps is None and isinstance(event, av.Packet):
+                    if self._clock_map is None and isinstance(event, av.Packet):
                         continue  # the clock starts with the first picture, which may take a while to come
-                    if self._stamps is None:
-                        self._stamps = Stamps(now, paced=not self._address.in_real_time)
-                    if self._is_over(now - self._stamps.start):
+                    if self._clock_map is None:
+                        self._clock_map = WallClockMapper(now, faster_than_real_time=not self._address.is_real_time)
+                    if self._is_over(now - self._clock_map.start):
                         return
-                    self._pass_on(event, self._stamps, now)
+                    self._pass_on(event, self._clock_map, now)
             except InputError as error:
                 reason = str(error)
-            losses = 1 if time.monotonic() - begin > WELL_AGAIN else losses + 1
-            self._get_back(losses, reason)
+            losses = 1 if time.monotonic() - begin > STABLE_SECONDS else losses + 1
+            self._reconnect(losses, reason)
             if self._closed.is_set():
                 return
 
     def _is_over(self, since: float) -> bool:
         return self._duration is not None and since >= self._duration
 
-    def _get_back(self, losses: int, reason: str) -> None:
+    def _reconnect(self, losses: int, reason: str) -> None:
         """A new connection, after a while that grows with every loss in a row. InputError when it was tried enough."""
-        if self._feed is not self._first:
-            self._feed.close()
-        for wait in BACK_OFF[losses - 1 :]:
+        if self._connection is not self._first:
+            self._connection.close()
+        for wait in RETRY_DELAYS[losses - 1 :]:
             if self._closed.wait(wait):
                 return
             try:
-                self._feed = connect(self._address)
+                self._connection = connect(self._address)
             except InputError as error:
                 reason = str(error)
                 continue
             self.reconnects += 1
-            if self._stamps:
-                self._stamps.shift = None
+            if self._clock_map:
+                self._clock_map.shift = None
             return
         raise InputError(f"was lost and could not be had back: {reason}")
 
-    def _pass_on(self, event: av.VideoFrame | av.Packet, stamps: Stamps, now: float) -> None:
+    def _pass_on(self, event: av.VideoFrame | av.Packet, clock_map: WallClockMapper, now: float) -> None:
         if isinstance(event, av.Packet):
-            if stamps.shift is not None and self._is_known(event.stream) and event.pts is not None and event.time_base:
-                ticks = round(Fraction(stamps.shift) / event.time_base)
+            if (
+                clock_map.shift is not None
+                and self._is_known(event.stream)
+                and event.pts is not None
+                and event.time_base
+            ):
+                ticks = round(Fraction(clock_map.shift) / event.time_base)
                 event.pts += ticks
                 event.dts = event.dts + ticks if event.dts is not None else None
                 self._put(event)
             return
-        moment = stamps.at(event.time, now)
-        early = moment - (time.monotonic() - stamps.start)
-        if stamps.paced and early > 0 and self._closed.wait(early):
+        timestamp = clock_map.at(event.time, now)
+        early = timestamp - (time.monotonic() - clock_map.start)
+        if clock_map.faster_than_real_time and early > 0 and self._closed.wait(early):
             return
-        self._put(self._frame(event, moment))
+        self._put(self._frame(event, timestamp))
 
     def _is_known(self, stream: Any) -> bool:
         """Whether the first connection has the same stream in the same place."""
         first = self.streams[stream.index] if stream.index < len(self.streams) else None
         return first is not None and first.type == stream.type and first.name == stream.name
 
-    def _frame(self, picture: av.VideoFrame, moment: float) -> Frame:
+    def _frame(self, picture: av.VideoFrame, timestamp: float) -> Frame:
         if self._matrix is None:
             self._matrix = display_matrix(picture) or b""
         return Frame(
             picture,
             index=0,
-            pts=round(moment / TIME_BASE),
+            pts=round(timestamp / TIME_BASE),
             time_base=TIME_BASE,
             stream=self.videos[0].index,
             orientation=(from_display_matrix(self._matrix) if self._matrix else None) or UPRIGHT,
@@ -339,9 +344,9 @@ class LiveReader:
 def next_frame(reader: LiveReader) -> Frame:
     """The first that comes. InputError where none does."""
     for _ in range(round(SILENT_SECONDS / POLL_SECONDS)):
-        check_not_ending()
+        raise_if_interrupted()
         try:
-            event = reader.take(POLL_SECONDS)
+            event = reader.next_event(POLL_SECONDS)
         except StopIteration:
             break
         if isinstance(event, Frame):

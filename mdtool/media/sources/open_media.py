@@ -20,12 +20,12 @@ from typing import Any
 import numpy as np
 
 from mdtool.errors import InputError
-from mdtool.interruption import check_not_ending
-from mdtool.media.files.pipe import Piped
-from mdtool.media.files.stdin import check_piped
+from mdtool.interruption import raise_if_interrupted
+from mdtool.media.files.pipe import PipeReader
+from mdtool.media.files.stdin import check_stdin_piped
 from mdtool.media.image.animation import Animation, is_animated, read_animation
-from mdtool.media.image.decode_image import begins_picture, read_picture
-from mdtool.media.image.image_file import Photo, read_photo, sniff
+from mdtool.media.image.decode_image import decode_image, is_image_header
+from mdtool.media.image.image_file import StillImage, read_image, sniff
 from mdtool.media.sources.address import Address
 from mdtool.media.sources.archive import read_member
 from mdtool.media.sources.inputs import Input
@@ -35,13 +35,13 @@ from mdtool.media.video.reader import VideoReader
 HEAD_BYTES = 64
 HASHED_AT_ONCE = 1 << 20  # bytes
 MOST_DOWNLOADED = 256 << 20  # bytes of a picture
-Medium = VideoReader | Animation | Photo
+Media = VideoReader | Animation | StillImage
 _VIDEOS: dict[Address, str] = {}  # on the web, no pictures, with their versions: so each is asked for that but once
 
 
 def is_live(source: Input) -> bool:
     """Whether it is a camera or a stream that plays now. InputError where a server gives nothing."""
-    return source.address is not None and (source.address.in_real_time or is_endless(source.address))
+    return source.address is not None and (source.address.is_real_time or is_endless(source.address))
 
 
 def open_live(source: Input, stack: ExitStack, duration: float | None) -> LiveReader | None:
@@ -51,21 +51,21 @@ def open_live(source: Input, stack: ExitStack, duration: float | None) -> LiveRe
     return stack.enter_context(closing(LiveReader(source.address, duration)))
 
 
-def live_picture(source: Input) -> np.ndarray | None:
+def grab_live_image(source: Input) -> np.ndarray | None:
     """HxWx3 uint8, upright, the picture that comes next of what plays live; None for anything else."""
     with ExitStack() as stack:
         live = open_live(source, stack, duration=None)
         return next_frame(live).rgb() if live else None
 
 
-def open_medium(source: Input, stack: ExitStack) -> Medium:
+def open_media(source: Input, stack: ExitStack) -> Media:
     """A video, left open until the stack is closed, or a photo or an animation. InputError for anything else."""
     if source.failed:
         raise InputError(source.failed)
     if source.member and source.path:
         return _still_or_moving(read_member(source.path, source.member))
     if source.address is not None:
-        if source.address.in_real_time:
+        if source.address.is_real_time:
             raise InputError(
                 "plays live, which this command can't follow; redact, moderate, gaze and detect --jsonl can"
             )
@@ -74,14 +74,14 @@ def open_medium(source: Input, stack: ExitStack) -> Medium:
         return stack.enter_context(VideoReader(open_address(source.address)))
     if source.path is None:
         return _from_stdin(stack)
-    with _telling():
+    with _file_errors():
         if sniff(_head(source.path)):
             return _still_or_moving(source.path)
     return stack.enter_context(VideoReader(Path(source.path).absolute()))
 
 
-def picture_bytes(source: Input) -> bytes | None:
-    """The file of a picture of any kind that `read_picture` reads; None for anything else, as a video.
+def image_bytes(source: Input) -> bytes | None:
+    """The file of a picture of any kind that `decode_image` reads; None for anything else, as a video.
 
     InputError for what can't be read at all. May be called from several threads.
     """
@@ -90,18 +90,18 @@ def picture_bytes(source: Input) -> bytes | None:
     if source.member and source.path:
         return read_member(source.path, source.member)
     if source.address:
-        return None if source.address.in_real_time else _picture_from_web(source.address, begins_picture)
-    with _telling():
+        return None if source.address.is_real_time else _picture_from_web(source.address, is_image_header)
+    with _file_errors():
         if source.path is None:
             stream = _stdin()
             head = stream.peek(HEAD_BYTES)[:HEAD_BYTES]
             if not head:
                 raise InputError("is empty")
-            if not begins_picture(head):
+            if not is_image_header(head):
                 return None
             data: bytes = stream.read()
             return data
-        if not begins_picture(_head(source.path)) and source.path.suffix.lower() != ".tga":
+        if not is_image_header(_head(source.path)) and source.path.suffix.lower() != ".tga":
             return None
         return source.path.read_bytes()
 
@@ -116,26 +116,26 @@ def content_digest(source: Input) -> str:
     if source.member:
         return hashlib.sha256(read_member(source.path, source.member)).hexdigest()
     digest = hashlib.sha256()
-    with _telling(), source.path.open("rb") as file:
+    with _file_errors(), source.path.open("rb") as file:
         while data := file.read(HASHED_AT_ONCE):
-            check_not_ending()
+            raise_if_interrupted()
             digest.update(data)
     return digest.hexdigest()
 
 
-def open_picture(source: Input) -> np.ndarray:
-    """HxWx3 uint8 sRGB, upright, of a picture of any kind that `read_picture` reads.
+def open_image(source: Input) -> np.ndarray:
+    """HxWx3 uint8 sRGB, upright, of a picture of any kind that `decode_image` reads.
 
     InputError for anything else. May be called from several threads.
     """
-    data = picture_bytes(source)
+    data = image_bytes(source)
     if data is None:
         raise InputError("is no picture of a kind that mdtool reads")
-    return read_picture(data)
+    return decode_image(data)
 
 
-def _still_or_moving(picture: bytes | Path) -> Animation | Photo:
-    return read_animation(picture) if is_animated(picture) else read_photo(picture)
+def _still_or_moving(picture: bytes | Path) -> Animation | StillImage:
+    return read_animation(picture) if is_animated(picture) else read_image(picture)
 
 
 def _head(path: Path) -> bytes:
@@ -150,7 +150,7 @@ def _head(path: Path) -> bytes:
 
 
 @contextmanager
-def _telling() -> Iterator[None]:
+def _file_errors() -> Iterator[None]:
     """What the system says of a file as an InputError."""
     try:
         yield
@@ -181,7 +181,7 @@ def _picture_from_web(address: Address, is_picture: Callable[[bytes], object]) -
                 if len(data) > MOST_DOWNLOADED:
                     raise InputError(f"is larger than {MOST_DOWNLOADED >> 20} MB, which no picture is")
                 return data
-            if not begins_picture(head):
+            if not is_image_header(head):
                 _VIDEOS[address] = _version(response.headers)
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise InputError(f"can't be read: {getattr(error, 'reason', None) or error}") from error
@@ -189,7 +189,7 @@ def _picture_from_web(address: Address, is_picture: Callable[[bytes], object]) -
 
 
 def served_version(address: Address) -> str:
-    """What its server told of the version of a video, once `picture_bytes` said that it is no picture; it may be
+    """What its server told of the version of a video, once `image_bytes` said that it is no picture; it may be
     nothing."""
     return _VIDEOS.get(address, "")
 
@@ -223,17 +223,17 @@ def spooled(source: Input, stack: ExitStack) -> Input:
 
 
 def _stdin() -> Any:
-    check_piped("a video or photo")
+    check_stdin_piped("a video or photo")
     return sys.stdin.buffer if sys.stdin.buffer.seekable() else _piped(sys.stdin.fileno())
 
 
 @cache
-def _piped(file: int) -> Piped:
+def _piped(file: int) -> PipeReader:
     """The same each time, for it holds what was peeked at."""
-    return Piped(file)
+    return PipeReader(file)
 
 
-def _from_stdin(stack: ExitStack) -> Medium:
+def _from_stdin(stack: ExitStack) -> Media:
     stream = _stdin()
     try:
         head = stream.peek(HEAD_BYTES)[:HEAD_BYTES]
@@ -241,7 +241,7 @@ def _from_stdin(stack: ExitStack) -> Medium:
             raise InputError("is empty")
         if sniff(head):
             return _still_or_moving(stream.read())
-        if isinstance(stream, Piped) and _index_at_end(head):
+        if isinstance(stream, PipeReader) and _index_at_end(head):
             spool = stack.enter_context(tempfile.TemporaryFile(prefix="mdtool-"))  # noqa: SIM115  the stack closes it
             shutil.copyfileobj(stream, spool)
             spool.seek(0)

@@ -19,7 +19,7 @@ GAP_SECONDS = 0.02  # by which a packet's time may differ from the count of samp
 
 @dataclass(frozen=True)
 class Spans:
-    """Stretches of time, as `joined` makes them: (start, end) in seconds, in order and apart. An end is not in."""
+    """Stretches of time, as `merge_spans` makes them: (start, end) in seconds, in order and apart. An end is not in."""
 
     parts: tuple[tuple[float, float], ...] = ()
 
@@ -33,7 +33,7 @@ class Spans:
         return place >= 0 and (time < self.parts[place][1] or time == self.parts[place][0])
 
 
-def joined(spans: Iterable[tuple[float, float]]) -> Spans:
+def merge_spans(spans: Iterable[tuple[float, float]]) -> Spans:
     """Those that overlap or touch become one."""
     parts: list[tuple[float, float]] = []
     for start, end in sorted(spans):
@@ -59,14 +59,14 @@ UNEDITED = Edit()
 
 
 @dataclass(frozen=True)
-class Sound:
+class AudioChunk:
     """Decoded sound of the stream with that index."""
 
     stream: int
     frame: av.AudioFrame
 
 
-class Pictures:
+class FrameCutter:
     """The pictures of a video, moved up where some are cut.
 
     Times go on, also where a cut is not at a picture of a stream.
@@ -77,7 +77,7 @@ class Pictures:
         self._ticks: dict[int, _Ticks] = {}  # of each stream
         self._last: dict[int, int] = {}
 
-    def moved(self, frame: Frame) -> Frame | None:
+    def retime(self, frame: Frame) -> Frame | None:
         """At its new time; None: it is cut. Takes those of each stream in their order."""
         if not self._cut:
             return frame
@@ -91,18 +91,20 @@ class Pictures:
         return replace(frame, pts=start, duration=end - start)
 
 
-def edited(events: Iterable[Frame | av.Packet], edit: Edit, notes: list[str]) -> Iterator[Frame | av.Packet | Sound]:
+def apply_edit(
+    events: Iterable[Frame | av.Packet], edit: Edit, notes: list[str]
+) -> Iterator[Frame | av.Packet | AudioChunk]:
     """What comes beside the pictures without what is cut, at its new times, with sound in place of packets of sound.
 
-    Pictures stay as they are, for they are moved before. notes: gets a sentence about what could not be decoded.
+    Frames stay as they are, for they are moved before. notes: gets a sentence about what could not be decoded.
     """
-    sounds: dict[int, _Sounds] = {}
+    sounds: dict[int, _AudioEditor] = {}
     for event in events:
         if isinstance(event, Frame):
             yield event
         elif event.stream.type == "audio":
             if event.stream_index not in sounds:
-                sounds[event.stream_index] = _Sounds(edit, event.stream)
+                sounds[event.stream_index] = _AudioEditor(edit, event.stream)
             yield from sounds[event.stream_index].decoded(event)
         elif _moved(event, edit.cut):
             yield event
@@ -136,7 +138,7 @@ class _Ticks:
         return [(max(start, self._starts[i]), min(end, self._ends[i])) for i in range(first, last)]
 
 
-class _Sounds:
+class _AudioEditor:
     """The sound of one stream, decoded and edited."""
 
     def __init__(self, edit: Edit, stream: av.AudioStream) -> None:
@@ -146,7 +148,7 @@ class _Sounds:
         self._rate = 0
         self._next = 0  # number of the next sample, counted from time 0
 
-    def decoded(self, packet: av.Packet | None) -> Iterator[Sound]:
+    def decoded(self, packet: av.Packet | None) -> Iterator[AudioChunk]:
         """None: what is still in the decoder."""
         if self._stream.codec_context is None:
             return
@@ -159,7 +161,7 @@ class _Sounds:
             return
         for frame in frames:
             for part in self._edited(frame):
-                yield Sound(self._stream.index, part)
+                yield AudioChunk(self._stream.index, part)
 
     def _edited(self, frame: av.AudioFrame) -> Iterator[av.AudioFrame]:
         first = self._place(frame)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import av
 
-from mdtool.media.files.atomic_file import open_fresh
+from mdtool.media.files.atomic_file import create_new
 
 SECONDS = 20.0
 FORMAT = b"mdtool.packets/1\n"
@@ -23,13 +23,13 @@ _HEAD = struct.Struct("<qqqIBI")
 _NONE = -(1 << 63)
 
 
-def stretch_at(since: Fraction) -> int:
+def segment_index(since: Fraction) -> int:
     """In which stretch a picture is that comes so many seconds after the first."""
     return int(since / Fraction(SECONDS))
 
 
 @dataclass(frozen=True)
-class Encoded:
+class EncodedPacket:
     """after: how many pictures of the stretch had gone into the encoder when the packet came out."""
 
     packet: av.Packet
@@ -42,17 +42,17 @@ class EncodedSegments:
 
     folder: Path
 
-    def has(self, stream: int, stretch: int) -> bool:
-        return self._path(stream, stretch).exists()
+    def has(self, stream: int, segment: int) -> bool:
+        return self._path(stream, segment).exists()
 
     def any(self) -> bool:
         return any(self.folder.glob("*.packets"))
 
-    def keep(self, stream: int, stretch: int, packets: Sequence[Encoded]) -> None:
+    def save(self, stream: int, segment: int, packets: Sequence[EncodedPacket]) -> None:
         """Whole or not at all. Raises OSError."""
-        path = self._path(stream, stretch)
+        path = self._path(stream, segment)
         part = path.with_suffix(".part")
-        with open_fresh(part) as file:
+        with create_new(part) as file:
             file.write(FORMAT)
             for one in packets:
                 packet = one.packet
@@ -63,9 +63,9 @@ class EncodedSegments:
             os.fsync(file.fileno())
         part.replace(path)
 
-    def read(self, stream: int, stretch: int) -> Iterator[Encoded]:
+    def read(self, stream: int, segment: int) -> Iterator[EncodedPacket]:
         """As they were kept, but without stream and time base. ValueError for a file that is none of these."""
-        path = self._path(stream, stretch)
+        path = self._path(stream, segment)
         with path.open("rb") as file:
             if file.readline() != FORMAT:
                 raise ValueError(f"{path}: holds no packets")
@@ -76,7 +76,7 @@ class EncodedSegments:
                 packet.dts = None if dts == _NONE else dts
                 packet.duration = duration
                 packet.is_keyframe = bool(alone)
-                yield Encoded(packet, after)
+                yield EncodedPacket(packet, after)
 
-    def _path(self, stream: int, stretch: int) -> Path:
-        return self.folder / f"{stream}-{stretch:06}.packets"
+    def _path(self, stream: int, segment: int) -> Path:
+        return self.folder / f"{stream}-{segment:06}.packets"

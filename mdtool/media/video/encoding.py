@@ -25,7 +25,7 @@ PRESETS = (  # of libx264 and libx265
 )  # fmt: skip
 QUALITY_OPTION = {"_nvenc": "cq", "_qsv": "global_quality", "_vaapi": "qp", "_amf": "qp_i", "_videotoolbox": "q"}
 # Of sound, where FFmpeg's own encoder is none, or is still on trial.
-SOUND_ENCODERS = {"mp3": "libmp3lame", "opus": "libopus", "vorbis": "libvorbis"}
+AUDIO_ENCODERS = {"mp3": "libmp3lame", "opus": "libopus", "vorbis": "libvorbis"}
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Encoding:
 
     def codec_for(self, container: av.container.OutputContainer) -> str:
         """The encoder to use; UsageError if there is no such one, or it does not take these settings."""
-        codec = self.codec or _usual_codec(container)
+        codec = self.codec or _default_video_codec(container)
         try:
             if av.Codec(codec, "w").type != "video":
                 raise UsageError(f"--codec {codec}: encodes no video; libx264 does")
@@ -73,7 +73,7 @@ class Encoding:
         return options
 
 
-def _usual_codec(container: av.container.OutputContainer) -> str:
+def _default_video_codec(container: av.container.OutputContainer) -> str:
     if container.format.name in ("avi", "asf"):
         return "mpeg4"  # they hold no presentation times, so that H.264 comes out late
     if DEFAULT_CODEC in container.supported_codecs or container.format.name == "mpegts":
@@ -82,11 +82,11 @@ def _usual_codec(container: av.container.OutputContainer) -> str:
     return usual.get(container.default_video_codec, container.default_video_codec)
 
 
-def sound_encoder(source: av.AudioCodecContext) -> str | None:
+def audio_encoder(source: av.AudioCodecContext) -> str | None:
     """The encoder of the codec that the source is in; None if there is none here that takes its rate."""
     kind = source.codec.canonical_name
     try:
-        codec = av.Codec(SOUND_ENCODERS.get(kind, kind), "w")
+        codec = av.Codec(AUDIO_ENCODERS.get(kind, kind), "w")
     except ValueError:
         return None
     takes_rate = not codec.audio_rates or source.sample_rate in codec.audio_rates

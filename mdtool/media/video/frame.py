@@ -43,7 +43,7 @@ class Frame:
         return float(self.pts * self.time_base)
 
     @property
-    def shown_size(self) -> tuple[int, int]:
+    def display_size(self) -> tuple[int, int]:
         """(width, height) in pixels of the picture as displayed, not counting the shape of the pixels."""
         width, height = self.picture.width, self.picture.height
         return (height, width) if self.orientation.swaps_sides else (width, height)

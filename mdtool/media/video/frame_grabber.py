@@ -8,9 +8,9 @@ import numpy as np
 
 from mdtool.errors import InputError
 from mdtool.media.image.animation import Animation
-from mdtool.media.image.image_file import Photo
+from mdtool.media.image.image_file import StillImage
 from mdtool.media.sources.inputs import Input
-from mdtool.media.sources.open_media import open_medium
+from mdtool.media.sources.open_media import open_media
 from mdtool.media.video.frame import Frame
 from mdtool.media.video.reader import VideoReader
 from mdtool.records.findings import FrameInfo
@@ -19,7 +19,7 @@ NEAR = 2.0  # seconds: a frame that follows so soon is reached by decoding on, n
 SAME_TIME = 1e-4  # seconds
 
 
-def pictures_at(source: Input, moments: Sequence[FrameInfo]) -> Iterator[tuple[FrameInfo, np.ndarray]]:
+def grab_frames(source: Input, infos: Sequence[FrameInfo]) -> Iterator[tuple[FrameInfo, np.ndarray]]:
     """HxWx3 uint8 sRGB as displayed, in about their order, of those moments for which it has a frame of the size.
 
     InputError where it can't be read.
@@ -27,31 +27,31 @@ def pictures_at(source: Input, moments: Sequence[FrameInfo]) -> Iterator[tuple[F
     if source.path is None:
         raise InputError("came through a pipe")
     with ExitStack() as stack:
-        medium = open_medium(source, stack)
-        if isinstance(medium, Photo):
-            height, width = medium.pixels.shape[:2]
-            if moments[0].may_have((width, height)):
-                yield moments[0], medium.srgb()
-        elif isinstance(medium, VideoReader):
-            yield from _of_video(medium, sorted(moments, key=lambda one: (one.stream, one.time)))
+        media = open_media(source, stack)
+        if isinstance(media, StillImage):
+            height, width = media.pixels.shape[:2]
+            if infos[0].may_have((width, height)):
+                yield infos[0], media.srgb()
+        elif isinstance(media, VideoReader):
+            yield from _of_video(media, sorted(infos, key=lambda one: (one.stream, one.time)))
         else:
-            fitting = [moment for moment in moments if moment.may_have((medium.width, medium.height))]
-            yield from _of_animation(medium, {moment.frame: moment for moment in fitting})
+            fitting = [info for info in infos if info.may_have((media.width, media.height))]
+            yield from _of_animation(media, {info.frame: info for info in fitting})
 
 
-def picture_at(source: Input, stream: int, time: float) -> np.ndarray:
+def grab_frame(source: Input, stream: int, time: float) -> np.ndarray:
     """The first picture of a video stream at that time (seconds) or later, else its last; or the photo.
 
     HxWx3 uint8 sRGB, upright. InputError where there is none.
     """
     with ExitStack() as stack:
-        medium = open_medium(source, stack)
-        if isinstance(medium, Photo):
-            return medium.srgb()
-        if isinstance(medium, Animation):
-            return _shown_at(medium, time)
-        known = any(video.index == stream for video in medium.videos)
-        frame = _first_at(medium.frames_from(stream, time), time) if known else None
+        media = open_media(source, stack)
+        if isinstance(media, StillImage):
+            return media.srgb()
+        if isinstance(media, Animation):
+            return _shown_at(media, time)
+        known = any(video.index == stream for video in media.videos)
+        frame = _first_at(media.frames_from(stream, time), time) if known else None
     if frame is None:
         raise InputError(f"its stream {stream} shows nothing")
     return frame.rgb()
@@ -77,20 +77,20 @@ def _shown_at(animation: Animation, time: float) -> np.ndarray:
     return animation.srgb(shown)
 
 
-def _of_video(reader: VideoReader, moments: Sequence[FrameInfo]) -> Iterator[tuple[FrameInfo, np.ndarray]]:
+def _of_video(reader: VideoReader, infos: Sequence[FrameInfo]) -> Iterator[tuple[FrameInfo, np.ndarray]]:
     frames: Iterator[Frame] = iter(())
     stream, at = -1, -math.inf
-    for moment in moments:
-        if moment.stream not in {video.index for video in reader.videos}:
+    for info in infos:
+        if info.stream not in {video.index for video in reader.videos}:
             continue
-        if moment.stream != stream or not 0 <= moment.time - at < NEAR:
-            frames = reader.frames_from(moment.stream, moment.time)
-        stream, at = moment.stream, math.inf
+        if info.stream != stream or not 0 <= info.time - at < NEAR:
+            frames = reader.frames_from(info.stream, info.time)
+        stream, at = info.stream, math.inf
         for frame in frames:
             at = frame.time
-            if at > moment.time - SAME_TIME:
-                if at < moment.time + SAME_TIME and moment.may_have(frame.shown_size):
-                    yield moment, frame.rgb()
+            if at > info.time - SAME_TIME:
+                if at < info.time + SAME_TIME and info.may_have(frame.display_size):
+                    yield info, frame.rgb()
                 break
 
 

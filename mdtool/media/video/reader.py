@@ -12,7 +12,7 @@ from av.container import InputContainer
 from av.stream import Disposition
 
 from mdtool.errors import InputError
-from mdtool.media.files.pipe import Piped
+from mdtool.media.files.pipe import PipeReader
 from mdtool.media.image.display_matrix import UPRIGHT, from_display_matrix
 from mdtool.media.video.frame import Frame
 
@@ -48,7 +48,7 @@ class VideoReader:
     InputError, in one line, for what is no video.
     """
 
-    def __init__(self, source: Path | BinaryIO | Piped | InputContainer) -> None:
+    def __init__(self, source: Path | BinaryIO | PipeReader | InputContainer) -> None:
         """source: also a container that is open already."""
         self.container = source if isinstance(source, InputContainer) else _opened(source)
         self.damage = Damage()
@@ -170,7 +170,7 @@ class VideoReader:
         return False
 
 
-def _opened(source: Path | BinaryIO | Piped) -> InputContainer:
+def _opened(source: Path | BinaryIO | PipeReader) -> InputContainer:
     options = {"format_whitelist": CONTAINERS, "protocol_whitelist": "file"}
     where: Any = f"file:{source}" if isinstance(source, Path) else source
     try:

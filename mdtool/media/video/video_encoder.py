@@ -7,30 +7,30 @@ from typing import Any
 
 import av
 
-from mdtool.media.video.encoded_segments import Encoded, EncodedSegments, stretch_at
+from mdtool.media.video.encoded_segments import EncodedPacket, EncodedSegments, segment_index
 
 
-class PictureStream:
+class VideoEncoder:
     """Takes pictures in the form in which they are encoded, and gives packets for `stream`, in the order of decoding.
 
     encoder: makes one that is like the first, which is the stream's own. kept None: all is one stretch.
     """
 
     def __init__(
-        self, stream: Any, encoder: Callable[[], Any], kept: EncodedSegments | None, *, number: int, start: Fraction
+        self, stream: Any, encoder: Callable[[], Any], segments: EncodedSegments | None, *, number: int, start: Fraction
     ) -> None:
-        """number: of the stream, for `kept`. start: seconds, of the first picture."""
+        """number: of the stream, for `segments`. start: seconds, of the first picture."""
         self.stream = stream
         self.time_base: Fraction = stream.codec_context.time_base
         self._encoder = encoder
         self._context = stream.codec_context
-        self._kept = kept
+        self._segments = segments
         self._number = number
         self._start = start
-        self._stretch = -1
+        self._segment = -1
         self._taken = 0  # pictures of the stretch
-        self._made: list[Encoded] = []
-        self._known: deque[Encoded] | None = None
+        self._made: list[EncodedPacket] = []
+        self._known: deque[EncodedPacket] | None = None
         self._durations: dict[int, int] = {}
         self._last_dts: int | None = None
 
@@ -38,10 +38,10 @@ class PictureStream:
         """The packets that come out for it. duration: in the picture's time base."""
         assert picture.pts is not None
         assert picture.time_base is not None
-        stretch = stretch_at(picture.pts * picture.time_base - self._start) if self._kept else 0
-        if stretch != self._stretch:
-            yield from self._end_stretch()
-            self._begin(stretch)
+        segment = segment_index(picture.pts * picture.time_base - self._start) if self._segments else 0
+        if segment != self._segment:
+            yield from self._end_segment()
+            self._begin(segment)
         if picture.time_base == self.time_base:
             self._durations[picture.pts] = duration
         self._taken += 1
@@ -54,33 +54,33 @@ class PictureStream:
         """The packets that are left."""
         yield from self._flushed()
 
-    def _begin(self, stretch: int) -> None:
-        if self._kept and self._kept.has(self._number, stretch):
-            self._known = deque(self._kept.read(self._number, stretch))
+    def _begin(self, segment: int) -> None:
+        if self._segments and self._segments.has(self._number, segment):
+            self._known = deque(self._segments.read(self._number, segment))
         else:
-            if self._stretch >= 0:
+            if self._segment >= 0:
                 self._context = self._encoder()
             self._known = None
-        self._stretch, self._taken, self._made = stretch, 0, []
+        self._segment, self._taken, self._made = segment, 0, []
 
-    def _end_stretch(self) -> Iterator[av.Packet]:
-        if self._stretch < 0:
+    def _end_segment(self) -> Iterator[av.Packet]:
+        if self._segment < 0:
             return
         yield from self._flushed()
-        if self._kept and self._known is None:
-            self._kept.keep(self._number, self._stretch, self._made)
+        if self._segments and self._known is None:
+            self._segments.save(self._number, self._segment, self._made)
 
     def _flushed(self) -> Iterator[av.Packet]:
         if self._known is not None:
             yield from self._due(self._taken + 1)
-        elif self._stretch >= 0:
+        elif self._segment >= 0:
             yield from self._told(self._context.encode(None), self._taken + 1)
 
     def _told(self, packets: Iterable[av.Packet], after: int) -> Iterator[av.Packet]:
         for packet in packets:
             packet.duration = self._durations.pop(packet.pts or 0, 0) or packet.duration
-            if self._kept:
-                self._made.append(Encoded(packet, after))
+            if self._segments:
+                self._made.append(EncodedPacket(packet, after))
             yield self._ready(packet)
 
     def _due(self, after: int) -> Iterator[av.Packet]:

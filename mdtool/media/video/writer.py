@@ -13,24 +13,24 @@ import numpy as np
 from av.codec.context import Flags
 from av.stream import Disposition
 
-from mdtool.errors import OutputError, UsageError, cant_write
-from mdtool.media.files.pipe import PipedOut
+from mdtool.errors import OutputError, UsageError, write_error_message
+from mdtool.media.files.pipe import PipeWriter
 from mdtool.media.sources.address import Address
 from mdtool.media.sources.live import LiveReader
-from mdtool.media.video.edits import UNEDITED, Edit, Sound
-from mdtool.media.video.encoded_segments import EncodedSegments, stretch_at
-from mdtool.media.video.encoding import Encoding, pixel_format, sound_encoder
+from mdtool.media.video.edits import UNEDITED, AudioChunk, Edit
+from mdtool.media.video.encoded_segments import EncodedSegments, segment_index
+from mdtool.media.video.encoding import Encoding, audio_encoder, pixel_format
 from mdtool.media.video.frame import Frame
 from mdtool.media.video.reader import VideoReader
-from mdtool.media.video.video_encoder import PictureStream
+from mdtool.media.video.video_encoder import VideoEncoder
 
 MUXERS = {
     ".3g2": "3g2", ".3gp": "3gp", ".asf": "asf", ".avi": "avi", ".flv": "flv", ".m2ts": "mpegts", ".m4v": "mp4",
     ".mkv": "matroska", ".mov": "mov", ".mp4": "mp4", ".mpeg": "mpeg", ".mpg": "mpeg", ".mts": "mpegts",
     ".mxf": "mxf", ".nut": "nut", ".ogg": "ogg", ".ogv": "ogg", ".ts": "mpegts", ".webm": "webm", ".wmv": "asf",
 }  # fmt: skip
-KEPT_TAGS = ("language", "title")  # of streams; others may say who made them, where, and with what
-SOUND_BITS = 192_000  # a second
+STREAM_TAGS = ("language", "title")  # of streams; others may say who made them, where, and with what
+AUDIO_BIT_RATE = 192_000  # a second
 BT709 = 1
 AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350)
 # By what FFmpeg calls it: how many times its core's rate is doubled, and the type of its core.
@@ -56,14 +56,14 @@ class VideoWriter:
 
     def __init__(
         self,
-        where: Path | PipedOut | Address,
+        where: Path | PipeWriter | Address,
         muxer: str,
         source: VideoReader | LiveReader,
         *,
         encoding: Encoding,
         keep_metadata: bool,
         edit: Edit = UNEDITED,
-        kept: EncodedSegments | None = None,
+        segments: EncodedSegments | None = None,
     ) -> None:
         """kept: where encoded pictures are kept, for a run that goes on where this one is ended."""
         self.notes: list[str] = []
@@ -72,7 +72,7 @@ class VideoWriter:
         self._keep_metadata = keep_metadata
         self._edit = edit
         self._muxer = muxer
-        self._pipe = where if isinstance(where, PipedOut) else None
+        self._pipe = where if isinstance(where, PipeWriter) else None
         self._sends = isinstance(where, Address)
         target: Any = f"file:{where}" if isinstance(where, Path) else where
         if isinstance(where, Address):
@@ -84,9 +84,9 @@ class VideoWriter:
         self._codec = encoding.codec_for(self._container)
         self._formats: dict[int, str] = {}
         self._first: dict[int, Frame] = {}
-        self._early: list[Frame | av.Packet | Sound] = []
-        self._pictures: dict[int, PictureStream] = {}
-        self._kept = kept
+        self._early: list[Frame | av.Packet | AudioChunk] = []
+        self._pictures: dict[int, VideoEncoder] = {}
+        self._segments = segments
         self._copies: dict[int, Any] = {}
         self._recoded: dict[int, Any] = {}
         self._waiting: deque[av.Packet] = deque()
@@ -102,7 +102,7 @@ class VideoWriter:
 
     # -- pictures in the form in which they are encoded
 
-    def fit(self, frame: Frame) -> av.VideoFrame:
+    def convert(self, frame: Frame) -> av.VideoFrame:
         """The frame's picture in the pixel format of its output stream: itself, where that is the same."""
         picture = frame.picture
         if frame.stream not in self._formats:
@@ -130,15 +130,15 @@ class VideoWriter:
 
     # -- events
 
-    def knows(self, frame: Frame) -> bool:
+    def is_encoded(self, frame: Frame) -> bool:
         """Whether the frame is kept already, as it is to be: then its picture is not looked at."""
-        if self._kept is None:
+        if self._segments is None:
             return False
         begin = self._first.setdefault(frame.stream, frame)
-        return self._kept.has(frame.stream, stretch_at((frame.pts - begin.pts) * frame.time_base))
+        return self._segments.has(frame.stream, segment_index((frame.pts - begin.pts) * frame.time_base))
 
-    def write(self, event: Frame | av.Packet | Sound) -> None:
-        """One event of the source, in its order; frames as `fit` gives them."""
+    def write(self, event: Frame | av.Packet | AudioChunk) -> None:
+        """One event of the source, in its order; frames as `convert` gives them."""
         try:
             if self._pictures:
                 self._take(event)
@@ -149,7 +149,7 @@ class VideoWriter:
         except (av.FFmpegError, OSError) as error:
             raise self._failure(error) from error
 
-    def _hold(self, event: Frame | av.Packet | Sound) -> None:
+    def _hold(self, event: Frame | av.Packet | AudioChunk) -> None:
         """Keeps what comes before the first frame of every stream, which says how the file is to be."""
         self._early.append(event)
         if isinstance(event, Frame):
@@ -183,7 +183,7 @@ class VideoWriter:
             return error
         if not isinstance(error, OSError):  # how muxers and encoders refuse what they can't write down
             return OutputError(f"{self._muxer} with {self._codec} can't hold these streams or times; .mkv can")
-        return OutputError(cant_write(error))
+        return OutputError(write_error_message(error))
 
     def _start(self) -> None:
         for stream in self._source.streams:
@@ -202,13 +202,13 @@ class VideoWriter:
         for event in early:
             self._take(event)
 
-    def _take(self, event: Frame | av.Packet | Sound) -> None:
+    def _take(self, event: Frame | av.Packet | AudioChunk) -> None:
         if isinstance(event, Frame):
-            fitted = self.fit(event)
+            fitted = self.convert(event)
             fitted.pts, fitted.time_base = event.pts, event.time_base
             fitted.pict_type = av.video.frame.PictureType.NONE
             self._mux_pictures(self._pictures[event.stream].take(fitted, event.duration))
-        elif isinstance(event, Sound):
+        elif isinstance(event, AudioChunk):
             if event.stream in self._recoded:
                 self._container.mux(self._recoded[event.stream].encode(event.frame))
         elif event.stream_index in self._recoded:
@@ -220,7 +220,7 @@ class VideoWriter:
     # -- streams
 
     def _add_picture(self, source: Any, frame: Frame) -> None:
-        fitted = self.fit(frame)
+        fitted = self.convert(frame)
         options = self._encoding.options(self._codec)
         try:
             stream: Any = self._container.add_stream(self._codec, source.average_rate, options=options)
@@ -244,7 +244,7 @@ class VideoWriter:
             return context
 
         start = frame.pts * frame.time_base
-        self._pictures[source.index] = PictureStream(stream, another, self._kept, number=source.index, start=start)
+        self._pictures[source.index] = VideoEncoder(stream, another, self._segments, number=source.index, start=start)
 
     def _settle(self, source: Any, frame: Frame, fitted: av.VideoFrame, context: Any) -> None:
         """Tells an encoder what pictures it will get. fitted: the frame's, as it will be encoded."""
@@ -319,12 +319,12 @@ class VideoWriter:
         if source.codec_context is None:
             self.notes.append(f"{name} left out: it can't be decoded to be changed")
             return
-        codec = sound_encoder(source.codec_context) or self._usual_sound()
+        codec = audio_encoder(source.codec_context) or self._default_audio_codec()
         try:
-            self._add_sound(source, codec, max(source.codec_context.bit_rate or 0, SOUND_BITS))
+            self._add_sound(source, codec, max(source.codec_context.bit_rate or 0, AUDIO_BIT_RATE))
         except ValueError:  # the container holds it, but only as it came
-            codec = self._usual_sound()
-            self._add_sound(source, codec, SOUND_BITS)
+            codec = self._default_audio_codec()
+            self._add_sound(source, codec, AUDIO_BIT_RATE)
         self.notes.append(f"{name} encoded again as {codec}, for parts of it are changed")
 
     def _add_substitute(self, source: Any, name: str, why: str = "") -> None:
@@ -332,12 +332,12 @@ class VideoWriter:
         if source.type != "audio" or source.codec_context is None:
             self.notes.append(f"{name} left out: {self._muxer} can't hold it")
             return
-        codec = self._usual_sound()
-        self._add_sound(source, codec, SOUND_BITS)
+        codec = self._default_audio_codec()
+        self._add_sound(source, codec, AUDIO_BIT_RATE)
         why = why or f"{self._muxer} can't hold {source.codec_context.name}"
         self.notes.append(f"{name} encoded again as {codec}: {why}")
 
-    def _usual_sound(self) -> str:
+    def _default_audio_codec(self) -> str:
         return "libopus" if self._muxer in ("webm", "ogg") else "aac"
 
     def _add_sound(self, source: Any, codec: str, bits: int) -> None:
@@ -353,7 +353,7 @@ class VideoWriter:
 
     def _describe(self, source: Any, stream: Any) -> None:
         tags = source.metadata.items()
-        stream.metadata.update({key: value for key, value in tags if self._keep_metadata or key in KEPT_TAGS})
+        stream.metadata.update({key: value for key, value in tags if self._keep_metadata or key in STREAM_TAGS})
         stream.disposition = source.disposition
 
     # -- packets, in the order of their times
@@ -368,12 +368,12 @@ class VideoWriter:
         """Writes the copied packets that are due before a time in seconds; None: all."""
         while self._waiting:
             packet = self._waiting[0]
-            moment = packet.dts if packet.dts is not None else packet.pts
-            if until is not None and moment is not None and moment * packet.time_base > until:
+            timestamp = packet.dts if packet.dts is not None else packet.pts
+            if until is not None and timestamp is not None and timestamp * packet.time_base > until:
                 return
             self._waiting.popleft()
             last = self._last_dts.get(packet.stream_index)
-            if moment is not None and last is not None and moment <= last:  # a muxer takes no step back
+            if timestamp is not None and last is not None and timestamp <= last:  # a muxer takes no step back
                 packet.dts = last + 1
                 packet.pts = max(packet.pts or 0, packet.dts)
             if packet.dts is not None:

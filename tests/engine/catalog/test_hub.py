@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from engine.catalog import hub
-from engine.catalog.published import Published, Source, TokenizerSource, published
+from engine.catalog.published import PublishedModel, Source, TokenizerSource, published
 from engine.contract import ModelUnavailable
 
 SHARDED = published()["moondream3-preview"]
@@ -91,7 +91,7 @@ def test_a_model_that_is_here(cache: Path) -> None:
 def test_a_model_that_is_not_whole_is_not_here(cache: Path, lost: str) -> None:
     put_sharded(cache, lost)
     assert hub.local(SHARDED) is None
-    assert hub.is_begun(SHARDED)
+    assert hub.is_partially_downloaded(SHARDED)
     assert len([problem for problem in hub.verify(SHARDED) if lost in problem or "which of these" in problem]) == 1
 
 
@@ -144,7 +144,7 @@ def test_removing_leaves_what_is_being_fetched(cache: Path) -> None:
 
 
 def test_a_model_that_is_not_published(cache: Path) -> None:
-    model = Published("mine", "moondream", "", None, {})
+    model = PublishedModel("mine", "moondream", "", None, {})
     assert hub.local(model) is None
     for action in (hub.pull, hub.verify, hub.remove):
         with pytest.raises(ModelUnavailable, match=r"mine: .*--model PATH"):
@@ -154,5 +154,5 @@ def test_a_model_that_is_not_published(cache: Path) -> None:
 def test_a_revision_that_is_a_commit_needs_no_name(cache: Path) -> None:
     source = Source("a/b", COMMIT, TokenizerSource("a/b", COMMIT, "tokenizer.json"))
     folder = put(cache, "a/b", COMMIT, {"model.safetensors": b"weights", "tokenizer.json": b"{}"})
-    here = hub.local(Published("b", "moondream", "", source, {}))
-    assert here == hub.Local(COMMIT, folder / "model.safetensors", folder / "tokenizer.json")
+    here = hub.local(PublishedModel("b", "moondream", "", source, {}))
+    assert here == hub.LocalModel(COMMIT, folder / "model.safetensors", folder / "tokenizer.json")

@@ -85,19 +85,19 @@ def put_starmie(cache: Path, source: TokenizerSource = STARMIE) -> Path:
 
 @pytest.mark.parametrize("name", ["moondream2", "moondream3"])
 def test_a_folder_with_its_own_config(name: str, tmp_path: Path) -> None:
-    located = locate(str(GOLDEN / name))
-    assert (located.name, located.family) == (name, "moondream")
-    assert located.weights == GOLDEN / name / "model.safetensors"
-    assert located.tokenizer == GOLDEN / name / "tokenizer.json"
-    config = read_config(located.config_source, located.config)
+    model_files = locate(str(GOLDEN / name))
+    assert (model_files.name, model_files.family) == (name, "moondream")
+    assert model_files.weights == GOLDEN / name / "model.safetensors"
+    assert model_files.tokenizer == GOLDEN / name / "tokenizer.json"
+    config = read_config(model_files.config_source, model_files.config)
     assert config.text.dim == 128
-    assert config.third == (name == "moondream3")
+    assert config.is_moondream3 == (name == "moondream3")
     by_file = locate(str(GOLDEN / name / "model.safetensors"))
-    assert (by_file.name, by_file.config, by_file.weights) == ("model", located.config, located.weights)
+    assert (by_file.name, by_file.config, by_file.weights) == ("model", model_files.config, model_files.weights)
     within = tmp_path / name
     shutil.copytree(GOLDEN / name, within)
-    (within / "config.json").write_text(json.dumps({"model_type": "moondream1", "config": located.config}))
-    assert locate(str(within)).config == located.config
+    (within / "config.json").write_text(json.dumps({"model_type": "moondream1", "config": model_files.config}))
+    assert locate(str(within)).config == model_files.config
 
 
 @pytest.mark.parametrize("name", ["moondream3.1", "moondream2-2025-04-14-4bit", "moondream-0.5b", "moondream2"])
@@ -105,11 +105,11 @@ def test_tensor_shapes_tell_which_model_it_is(name: str, folder: Path) -> None:
     write_shapes(folder / "model.safetensors", current_shapes(name))
     (folder / "config.json").write_text('{"config": {}, "model_type": "moondream1"}')
     write_tokenizer(folder / "tokenizer.json", published()[name].config["tokenizer"]["bos_id"])
-    located = locate(str(folder))
-    assert located.config == published()[name].config
-    assert located.name == "my-model.v2"
-    assert f"{name}.json" in located.config_source
-    assert located.tokenizer == folder / "tokenizer.json"
+    model_files = locate(str(folder))
+    assert model_files.config == published()[name].config
+    assert model_files.name == "my-model.v2"
+    assert f"{name}.json" in model_files.config_source
+    assert model_files.tokenizer == folder / "tokenizer.json"
 
 
 def test_of_shards_all_headers_count(folder: Path) -> None:
@@ -206,10 +206,10 @@ def test_a_name(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     starmie = put_starmie(cache)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "moondream2").mkdir()  # a name is a name, whatever lies here
-    located = locate("moondream2")
-    assert (located.weights, located.tokenizer) == (snapshot / "model.safetensors", starmie)
-    assert located.revision == "c" * 40
-    assert located.config == published()["moondream2"].config
+    model_files = locate("moondream2")
+    assert (model_files.weights, model_files.tokenizer) == (snapshot / "model.safetensors", starmie)
+    assert model_files.revision == "c" * 40
+    assert model_files.config == published()["moondream2"].config
     with pytest.raises(ModelUnavailable, match="no weights"):
         locate("./moondream2")
 

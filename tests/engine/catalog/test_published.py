@@ -6,7 +6,7 @@ from typing import Any, get_type_hints
 
 import pytest
 
-from engine.catalog.published import CONFIGS, Published, no_such_model, published
+from engine.catalog.published import CONFIGS, PublishedModel, published, unknown_model_error
 from engine.moondream.config import Config, read_config
 
 PARTS = ("text", "vision", "region", "tokenizer", "defaults")
@@ -23,20 +23,20 @@ def spelt_out(kind: Any, value: Any) -> bool:
 
 
 @pytest.fixture(params=published().values(), ids=published())
-def model(request: pytest.FixtureRequest) -> Published:
+def model(request: pytest.FixtureRequest) -> PublishedModel:
     return request.param
 
 
-def test_is_read_by_its_family(model: Published) -> None:
+def test_is_read_by_its_family(model: PublishedModel) -> None:
     config = read_config(model.name, model.config)
     assert model.family == "moondream"
     assert spelt_out(Config, {part: model.config[part] for part in PARTS} | {"vocabulary": None})
     assert config.vocabulary is None
-    assert config.third == model.name.startswith("moondream3")
+    assert config.is_moondream3 == model.name.startswith("moondream3")
     assert config.text.prefix_attn == config.prefix_length == 730
 
 
-def test_says_what_it_is_and_where(model: Published) -> None:
+def test_says_what_it_is_and_where(model: PublishedModel) -> None:
     assert model.summary
     assert len(model.summary) < 60
     if model.name == "moondream-0.5b":
@@ -80,17 +80,17 @@ def test_the_older_ones_differ_in_captions_and_bits() -> None:
             assert parts[name][part].items() <= parts["moondream2-2025-04-14"][part].items()
 
 
-def test_abilities_follow_the_templates(model: Published) -> None:
+def test_abilities_follow_the_templates(model: PublishedModel) -> None:
     abilities = model.abilities
-    assert abilities.serves("detect", "a red car")
-    assert abilities.serves("caption", "short")
-    assert abilities.serves("caption", "long") == (
+    assert abilities.supports("detect", "a red car")
+    assert abilities.supports("caption", "short")
+    assert abilities.supports("caption", "long") == (
         model.name not in ("moondream-0.5b", "moondream2-2025-01-09", "moondream2-2025-03-27")
     )
-    assert not abilities.serves("caption", "in rhyme")
+    assert not abilities.supports("caption", "in rhyme")
     assert set(abilities.prompts) == {"detect", "point", "query", "caption", "gaze"}
 
 
 def test_a_name_that_is_not_known() -> None:
-    assert "did you mean 'moondream2'?" in str(no_such_model("moondraem2", published()))
-    assert "did you mean" not in str(no_such_model("qwen", published()))
+    assert "did you mean 'moondream2'?" in str(unknown_model_error("moondraem2", published()))
+    assert "did you mean" not in str(unknown_model_error("qwen", published()))

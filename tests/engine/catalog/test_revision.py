@@ -105,10 +105,10 @@ def test_little_of_large_weights_is_read(tmp_path: Path) -> None:
 
 
 def test_a_file_that_went_away_is_told(folder: Path) -> None:
-    located = locate(str(folder))
+    model_files = locate(str(folder))
     (folder / "model.safetensors").unlink()
     with pytest.raises(ModelUnavailable, match=r"model\.safetensors: cannot be read"):
-        _ = located.revision
+        _ = model_files.revision
 
 
 def test_of_the_embedded_models() -> None:

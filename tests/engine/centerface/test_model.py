@@ -14,7 +14,7 @@ from skimage import data
 
 import engine
 from engine.centerface.decode import Faces
-from engine.centerface.model import FLOOR
+from engine.centerface.model import MIN_SCORE
 from engine.centerface.network import Network, weights_path
 from engine.centerface.resize import input_size
 from engine.contract import LoadOptions
@@ -176,7 +176,7 @@ def test_a_batch_gives_what_its_members_alone_give(load, astronaut: np.ndarray) 
     model = load("low")
     together = model.encode(images)
     alone = [model.encode([image])[0] for image in images]
-    assert model.detect(together, "face", FLOOR) == model.detect(alone, "face", FLOOR)
+    assert model.detect(together, "face", MIN_SCORE) == model.detect(alone, "face", MIN_SCORE)
     assert model.point(together, "eyes") == model.point(alone, "eyes")
     counts = [len(boxes) for boxes in model.detect(together, "face")]
     assert counts == [1, 1, 0] + [1] * 16
@@ -200,7 +200,7 @@ def test_no_pictures_give_no_results(load) -> None:
 def test_threshold(load) -> None:
     model = load()
     encoded = model.encode([photo("classroom.jpg")])
-    counts = [len(model.detect(encoded, "face", threshold)[0]) for threshold in (FLOOR, 0.2, 0.5, 0.99)]
+    counts = [len(model.detect(encoded, "face", threshold)[0]) for threshold in (MIN_SCORE, 0.2, 0.5, 0.99)]
     assert counts[0] > counts[1] >= counts[2] > counts[3] == 0
     assert model.detect(encoded, "face") == model.detect(encoded, "face", 0.2)
     for wrong in (-1, 0, 1.5, float("nan")):
@@ -226,7 +226,7 @@ def test_threshold(load) -> None:
 )
 def test_words_for_a_face(load, astronaut: np.ndarray, prompt: str) -> None:
     model = load("low")
-    assert model.abilities.serves("detect", prompt)
+    assert model.abilities.supports("detect", prompt)
     [[box]] = model.detect(model.encode([astronaut]), prompt)
     assert box.label == "face"
 
@@ -234,7 +234,7 @@ def test_words_for_a_face(load, astronaut: np.ndarray, prompt: str) -> None:
 @pytest.mark.parametrize("prompt", ["eye", "Eyes", "眼睛", "nose", "鼻子", "mouth", "mouth corner", "left eye", "人脸"])
 def test_words_for_a_point(load, astronaut: np.ndarray, prompt: str) -> None:
     model = load("low")
-    assert model.abilities.serves("point", prompt)
+    assert model.abilities.supports("point", prompt)
     assert len(model.point(model.encode([astronaut]), prompt)[0]) in (1, 2)
 
 
@@ -247,17 +247,17 @@ def test_words_for_a_point(load, astronaut: np.ndarray, prompt: str) -> None:
 )
 def test_other_words_are_refused_in_one_helpful_line(load, skill: str, prompt: str) -> None:
     model = load()
-    assert not model.abilities.serves(skill, prompt)
+    assert not model.abilities.supports(skill, prompt)
     with pytest.raises(engine.UnsupportedPrompt) as error:
         getattr(model, skill)([], prompt)
     line = str(error.value)
     assert "\n" not in line
-    for part in (repr(engine.normalise(prompt)), "face", "mdtool models list", "--model NAME", "--model PATH"):
+    for part in (repr(engine.normalize_prompt(prompt)), "face", "mdtool models list", "--model NAME", "--model PATH"):
         assert part in line
 
 
 def test_it_cannot_caption(load) -> None:
-    assert not load().abilities.serves("caption", "face")
+    assert not load().abilities.supports("caption", "face")
 
 
 @pytest.mark.parametrize(

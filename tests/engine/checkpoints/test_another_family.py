@@ -12,19 +12,19 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from engine.checkpoints.conversion import Convertible, write_quantized
+from engine.checkpoints.conversion import QuantizableModel, write_quantized
 from engine.checkpoints.json_config import check_sizes, json_object, known_fields, read_dataclass, with_defaults
 from engine.checkpoints.random_weights import RandomWeights
 from engine.checkpoints.reader import Shape, open_checkpoint
-from engine.checkpoints.tensor_map import Place, TensorMap, find_places, map_tensors
+from engine.checkpoints.tensor_map import TensorLocation, TensorMap, locate_tensors, map_tensors
 from engine.checkpoints.writer import write_checkpoint
 from engine.contract import EngineError, ModelUnavailable
 from engine.layers.parameters import ParameterReader
 from engine.quantization.formats import Int4, Int8, quantize_int4
-from engine.quantization.matrices import MatrixPlan, QuantizedSource, weights_bytes
+from engine.quantization.plan import QuantizationPlan, QuantizedSource, weights_bytes
 
 CONFIG = {"model_type": "made-up", "hidden_size": 64, "vocab_size": 6}  # as others write it: more than is needed
-PLAN = MatrixPlan(quantized=re.compile(r"text\.(mlp\.weight|embed)"), in_four_bits=re.compile(r"text\.mlp\..*"))
+PLAN = QuantizationPlan(quantized=re.compile(r"text\.(mlp\.weight|embed)"), int4_names=re.compile(r"text\.mlp\..*"))
 
 
 @dataclass(frozen=True)
@@ -50,23 +50,23 @@ def shapes(config: Config) -> dict[str, Shape]:
     }
 
 
-def rename(stored: str) -> Iterator[tuple[str, Place]]:
+def rename(stored: str) -> Iterator[tuple[str, TensorLocation]]:
     """The embedding lies transposed; the norm's two halves lie in one tensor; a buffer is not a weight."""
     name = stored.replace("model.language_model.", "text.")
     if name == "text.inv_freq":
         return
     if name == "text.embed_tokens":
-        yield "text.embed", Place(stored, transposed=True)
+        yield "text.embed", TensorLocation(stored, transposed=True)
     elif name == "text.norm":
-        yield "text.norm.weight", Place(stored, half=0)
-        yield "text.norm.bias", Place(stored, half=1)
+        yield "text.norm.weight", TensorLocation(stored, half=0)
+        yield "text.norm.bias", TensorLocation(stored, half=1)
     else:
-        yield name.replace("down_proj", "mlp"), Place(stored)
+        yield name.replace("down_proj", "mlp"), TensorLocation(stored)
 
 
 def open_weights(path: Path) -> TensorMap:
     checkpoint = open_checkpoint(path)
-    return map_tensors(checkpoint, find_places(checkpoint, rename), shapes(read_config(CONFIG)))
+    return map_tensors(checkpoint, locate_tensors(checkpoint, rename), shapes(read_config(CONFIG)))
 
 
 def as_released() -> dict[str, Tensor]:
@@ -154,8 +154,8 @@ def test_the_plan_says_which_matrices_are_in_how_many_bits(released: Path) -> No
     assert weights_bytes(plain.shapes, 2, PLAN, "int8") == small + norms + 32 * 64 + 4 * 32
 
 
-def convertible(weights: TensorMap) -> Convertible:
-    return Convertible(weights, PLAN, CONFIG, weights.checkpoint.path.with_name("words.json"))
+def quantizable_model(weights: TensorMap) -> QuantizableModel:
+    return QuantizableModel(weights, PLAN, CONFIG, weights.checkpoint.path.with_name("words.json"))
 
 
 def test_what_is_written_in_four_bits_is_read_as_it_was_rounded(tmp_path: Path, released: Path) -> None:
@@ -163,7 +163,7 @@ def test_what_is_written_in_four_bits_is_read_as_it_was_rounded(tmp_path: Path, 
     (tmp_path / "made").mkdir()
     shares: list[float] = []
     plain = open_weights(released)
-    write_quantized(convertible(plain), "int4-32", tmp_path / "made", shares.append)
+    write_quantized(quantizable_model(plain), "int4-32", tmp_path / "made", shares.append)
     assert shares == [0, 0.25, 0.5, 0.75, 1]
     assert json.loads((tmp_path / "made/config.json").read_text()) == CONFIG
     assert (tmp_path / "made/tokenizer.json").read_text() == "{}"
@@ -180,7 +180,7 @@ def test_what_is_written_in_four_bits_is_read_as_it_was_rounded(tmp_path: Path, 
         assert torch.equal(one.dequantize(torch.float32), other.dequantize(torch.float32))
     assert torch.equal(made.tensor("text.norm.bias", torch.float32), plain.tensor("text.norm.bias", torch.float32))
     with pytest.raises(EngineError, match="in 4 bits already"):
-        write_quantized(convertible(made), "int8", tmp_path / "made", shares.append)
+        write_quantized(quantizable_model(made), "int8", tmp_path / "made", shares.append)
 
 
 def test_random_weights(tmp_path: Path) -> None:

@@ -9,18 +9,18 @@ import torch
 from caches import keys, values
 from golden import FAMILIES, GOLDEN, image
 from golden import config as config_of
+from make_weights import REGION, TEXT, Tensors, int4_release, tensors_of
 from safetensors.torch import load_file, save_file
-from weights_made import REGION, TEXT, Tensors, int4_release, tensors_of
 
 import engine
 from engine.catalog.locate import locate
 from engine.checkpoints.conversion import write_quantized
 from engine.contract import EngineError, Generation, LoadOptions, ModelUnavailable
-from engine.moondream.conversion import convertible
+from engine.moondream.conversion import quantizable_model
 from engine.moondream.model import Moondream
-from engine.moondream.weights import MATRIX_PLAN, open_weights
+from engine.moondream.weights import QUANTIZATION_PLAN, open_weights
 from engine.quantization.formats import Int4, Int8
-from engine.quantization.matrices import KINDS, QuantizedSource
+from engine.quantization.plan import QUANTIZATION_SCHEMES, QuantizedSource
 from engine.quantization.tensor_source import TensorSource
 
 pytestmark = pytest.mark.filterwarnings("ignore::engine.contract.ObjectLimitWarning")
@@ -37,7 +37,7 @@ def model_of(path: Path, quantize: str | None = None) -> Moondream:
 
 def written(folder: Path, source: Path, kind: str) -> Path:
     folder.mkdir()
-    write_quantized(convertible(locate(str(source))), kind, folder, lambda share: None)
+    write_quantized(quantizable_model(locate(str(source))), kind, folder, lambda share: None)
     return folder
 
 
@@ -67,7 +67,7 @@ def parts(weights: TensorSource, name: str) -> list[torch.Tensor]:
     return [kept.values, kept.scale] if isinstance(kept, Int8) else [kept]
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", QUANTIZATION_SCHEMES)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_same_weights(tmp_path: Path, family: str, kind: str) -> None:
     plain = open_weights(GOLDEN / family / "model.safetensors", config_of(family))
@@ -77,7 +77,9 @@ def test_the_same_weights(tmp_path: Path, family: str, kind: str) -> None:
         if len(shape) != 2:
             assert torch.equal(made.tensor(name, torch.float32), plain.tensor(name, torch.float32)), name
             continue
-        for mine, theirs in zip(parts(made, name), parts(QuantizedSource(plain, MATRIX_PLAN, kind), name), strict=True):
+        for mine, theirs in zip(
+            parts(made, name), parts(QuantizedSource(plain, QUANTIZATION_PLAN, kind), name), strict=True
+        ):
             assert mine.dtype == theirs.dtype
             assert torch.equal(mine, theirs), name
 
@@ -116,7 +118,7 @@ def test_older_names_become_those_of_today(tmp_path: Path) -> None:
 
 def test_how_far_it_is_told(tmp_path: Path) -> None:
     shares: list[float] = []
-    write_quantized(convertible(locate(str(GOLDEN / "moondream3"))), "int8", tmp_path, shares.append)
+    write_quantized(quantizable_model(locate(str(GOLDEN / "moondream3"))), "int8", tmp_path, shares.append)
     assert (shares[0], shares[-1]) == (0, 1)
     assert shares == sorted(shares)
     assert len(shares) > 100
@@ -126,7 +128,7 @@ def test_how_far_it_is_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_what_is_in_few_bits_already(tmp_path: Path, family: str, kind: str, bits: int) -> None:
     folder = written(tmp_path / "made", GOLDEN / family, kind)
-    for i, again in enumerate(KINDS):
+    for i, again in enumerate(QUANTIZATION_SCHEMES):
         with pytest.raises(EngineError, match=f"in {bits} bits already; give the model that they were made from"):
             written(tmp_path / str(i), folder, again)
         assert not list((tmp_path / str(i)).iterdir())

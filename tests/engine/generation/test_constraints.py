@@ -13,16 +13,16 @@ import tokenizers
 import torch
 
 import engine
-from engine.contract import Answer, Choices, Done, Failed, Generation, LoadOptions, Number, Piece, QueryRequest
-from engine.generation.constraints import Constraint, Numeral, OneOf
+from engine.contract import Answer, Choices, Done, Failed, Generation, LoadOptions, Number, QueryRequest, TextDelta
+from engine.generation.constraints import ChoiceConstraint, Constraint, NumberConstraint
 from engine.generation.sampling import Sampler
 from engine.generation.steps import ReadToken
 from engine.generation.tokenizer import Tokenizer, load_tokenizer
 from engine.generation.verbs import VisionModel
 from engine.pocket.draw import draw
-from engine.pocket.exam import seeds
-from engine.pocket.scene import imagine
-from engine.pocket.words import COLOURS
+from engine.pocket.evaluation import seeds
+from engine.pocket.naming import COLOURS
+from engine.pocket.scene import random_scene
 
 ROOT = Path(__file__).parents[3]
 FILES = [ROOT / "tests" / "golden" / "moondream2" / "tokenizer.json", ROOT / "engine" / "pocket" / "tokenizer.json"]
@@ -42,15 +42,15 @@ def tokenizer(file: Path) -> Tokenizer:
 def walked(constraint: Constraint, most: int, chance: random.Random) -> tuple[str, list[int]]:
     """The answer, and its tokens, if a model took any of those allowed."""
     tokens: list[int] = []
-    while among := constraint.following(tokens, most - len(tokens)):
-        assert len(set(among)) == len(among)
-        tokens.append(chance.choice(among))
+    while allowed_token_ids := constraint.allowed_tokens(tokens, most - len(tokens)):
+        assert len(set(allowed_token_ids)) == len(allowed_token_ids)
+        tokens.append(chance.choice(allowed_token_ids))
     return constraint.answer(tokens), tokens
 
 
 @each_tokenizer
 def test_every_way_leads_to_a_choice_and_every_choice_has_one(file: Path) -> None:
-    constraint = OneOf(Choices(TEXTS), tokenizer(file), END)
+    constraint = ChoiceConstraint(Choices(TEXTS), tokenizer(file), END)
     for most in (0, 1, 500):
         assert {walked(constraint, most, random.Random(seed))[0] for seed in range(500)} == set(TEXTS)
 
@@ -59,42 +59,42 @@ def test_every_way_leads_to_a_choice_and_every_choice_has_one(file: Path) -> Non
 @pytest.mark.parametrize("before", ["", " "])
 def test_what_a_model_writes_of_itself_is_allowed(file: Path, before: str) -> None:
     own = tokenizer(file)
-    constraint = OneOf(Choices(TEXTS), own, END)
+    constraint = ChoiceConstraint(Choices(TEXTS), own, END)
     for text in TEXTS:
         tokens: list[int] = []
         for token in (*own.encode(before + text), END):
-            if not (among := constraint.following(tokens, 9)):
+            if not (allowed_token_ids := constraint.allowed_tokens(tokens, 9)):
                 break
-            assert token in among
+            assert token in allowed_token_ids
             tokens.append(token)
-        assert constraint.following(tokens, 9) == ()
+        assert constraint.allowed_tokens(tokens, 9) == ()
         assert constraint.answer(tokens) == text
 
 
 @each_tokenizer
 def test_a_choice_that_begins_another_ends_by_the_end_alone(file: Path) -> None:
     own = tokenizer(file)
-    constraint = OneOf(Choices(("red", "red circle", "red circles")), own, END)
+    constraint = ChoiceConstraint(Choices(("red", "red circle", "red circles")), own, END)
     red = own.encode("red")
     on = {own.encode(longer)[len(red)] for longer in ("red circle", "red circles")}
-    assert set(constraint.following(red, 9)) == {END, *on}
-    assert (constraint.following([*red, END], 9), constraint.answer([*red, END])) == ((), "red")
+    assert set(constraint.allowed_tokens(red, 9)) == {END, *on}
+    assert (constraint.allowed_tokens([*red, END], 9), constraint.answer([*red, END])) == ((), "red")
 
 
 def test_nothing_is_asked_once_one_choice_is_left() -> None:
     own = tokenizer(FILES[0])
-    constraint = OneOf(Choices(("a very long choice", "b")), own, END)
+    constraint = ChoiceConstraint(Choices(("a very long choice", "b")), own, END)
     first = own.encode("a very long choice")[:1]
-    assert (constraint.following(first, 9), constraint.answer(first)) == ((), "a very long choice")
+    assert (constraint.allowed_tokens(first, 9), constraint.answer(first)) == ((), "a very long choice")
 
 
 def test_a_choice_that_can_not_be_written_is_named() -> None:
     without_case = load_tokenizer(FILES[0], 512)
     without_case.bpe.normalizer = tokenizers.normalizers.Lowercase()
     with pytest.raises(ValueError, match="the choice 'Yes' can't be written"):
-        OneOf(Choices(("yes", "Yes")), without_case, END)
+        ChoiceConstraint(Choices(("yes", "Yes")), without_case, END)
     with pytest.raises(ValueError, match="not valid Unicode"):
-        OneOf(Choices(("yes", "\udcff")), tokenizer(FILES[0]), END)
+        ChoiceConstraint(Choices(("yes", "\udcff")), tokenizer(FILES[0]), END)
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_choices_that_are_none(texts: tuple[str, ...], why: str) -> None:
 
 @each_tokenizer
 def test_every_way_leads_to_a_number_in_as_many_tokens(file: Path) -> None:
-    constraint = Numeral(tokenizer(file).texts(), END)
+    constraint = NumberConstraint(tokenizer(file).texts(), END)
     made = set()
     for seed in range(1500):
         most = seed % 8
@@ -142,13 +142,13 @@ def test_tokens_of_several_characters_make_numbers_too() -> None:
         11: "\ufffd",
         12: "7",
     }
-    constraint = Numeral(texts, END)
-    assert constraint.following([], 9) == (1, 2, 7, 12)
-    assert constraint.following([], 1) == (2, 7, 12)
-    assert constraint.following([1], 9) == (2, 12)
-    assert constraint.following([1, 2], 9) == (2, 3, 12, END)
-    assert constraint.following([1, 2, 3], 9) == (2, 12, END)
-    assert constraint.following([1, 2, 3], 0) == constraint.following([1, 2, 3, END], 9) == ()
+    constraint = NumberConstraint(texts, END)
+    assert constraint.allowed_tokens([], 9) == (1, 2, 7, 12)
+    assert constraint.allowed_tokens([], 1) == (2, 7, 12)
+    assert constraint.allowed_tokens([1], 9) == (2, 12)
+    assert constraint.allowed_tokens([1, 2], 9) == (2, 3, 12, END)
+    assert constraint.allowed_tokens([1, 2, 3], 9) == (2, 12, END)
+    assert constraint.allowed_tokens([1, 2, 3], 0) == constraint.allowed_tokens([1, 2, 3, END], 9) == ()
     assert constraint.answer([1, 2, 3, END]) == "-12.5"
 
 
@@ -157,14 +157,18 @@ def test_what_is_drawn_is_allowed_and_follows_the_probabilities_of_the_allowed()
     hidden = torch.randn(1, own.config.text.dim, generator=torch.Generator().manual_seed(3))
     with torch.inference_mode():
         logits = own.text.logits(hidden)[0]
-    among = (7, 3, 200, 41)
-    wanted = torch.softmax(logits[list(among)].double(), 0)
+    allowed_token_ids = (7, 3, 200, 41)
+    wanted = torch.softmax(logits[list(allowed_token_ids)].double(), 0)
     sampler = Sampler(1.0, 1.0, 5)
-    drawn = [own.decoder.read([ReadToken(sampler, among=among)], hidden)[0] for _ in range(3000)]
-    assert set(drawn) <= set(among)
-    for token, probability in zip(among, wanted.tolist(), strict=True):
+    drawn = [
+        own.decoder.read([ReadToken(sampler, allowed_token_ids=allowed_token_ids)], hidden)[0] for _ in range(3000)
+    ]
+    assert set(drawn) <= set(allowed_token_ids)
+    for token, probability in zip(allowed_token_ids, wanted.tolist(), strict=True):
         assert drawn.count(token) / 3000 == pytest.approx(probability, abs=0.04)
-    assert own.decoder.read([ReadToken(among=among)], hidden) == [among[int(wanted.argmax())]]
+    assert own.decoder.read([ReadToken(allowed_token_ids=allowed_token_ids)], hidden) == [
+        allowed_token_ids[int(wanted.argmax())]
+    ]
 
 
 def permits(allowed: Choices | Number | None, text: str) -> bool:
@@ -190,7 +194,7 @@ def results(model: VisionModel, requests: Sequence[QueryRequest], batch: int) ->
     said, made = [""] * len(requests), dict[int, Answer]()
     for event in model.run(requests, batch):
         assert not isinstance(event, Failed), event
-        if isinstance(event, Piece):
+        if isinstance(event, TextDelta):
             said[event.index] += event.text
         elif isinstance(event, Done):
             made[event.index] = event.result
@@ -252,7 +256,7 @@ def test_a_choice_that_can_not_be_written_fails_alone() -> None:
 def pocket(quantize: str | None = None) -> tuple[VisionModel, list[Any]]:
     """And scenes that it never saw."""
     model = engine.load("pocket", LoadOptions("cpu", quantize=quantize))
-    return model, model.encode([draw(imagine(seed)).pixels for seed in seeds(4)])
+    return model, model.encode([draw(random_scene(seed)).pixels for seed in seeds(4)])
 
 
 def answers(question: str, allowed: Choices | Number | None, quantize: str | None = None) -> list[str]:

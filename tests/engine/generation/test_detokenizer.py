@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.contract import ModelUnavailable
-from engine.generation.detokenizer import StoppedStream, WordStream
+from engine.generation.detokenizer import IncrementalDetokenizer, StopStringDetokenizer
 from engine.generation.tokenizer import load_tokenizer
 
 FILE = GOLDEN / "moondream2" / "tokenizer.json"
@@ -33,7 +33,7 @@ TEXTS = st.text(
 
 
 def pieces(ids: Iterable[int], decode: Callable[[Sequence[int]], str] = TOKENIZER.decode) -> list[str]:
-    words = WordStream(decode)
+    words = IncrementalDetokenizer(decode)
     return [piece for piece in [*map(words.push, ids), words.flush()] if piece]
 
 
@@ -82,7 +82,7 @@ def test_half_a_character_is_never_let_out(text: str) -> None:
     ids = [BYTES[byte] for byte in text.encode()]
     assert "".join(pieces(ids)) == text
     assert pieces(ids) == by_the_sheet(ids)
-    words, shown = WordStream(TOKENIZER.decode), ""
+    words, shown = IncrementalDetokenizer(TOKENIZER.decode), ""
     for token in ids:
         shown += words.push(token)
         assert text.startswith(shown)
@@ -97,7 +97,7 @@ def test_an_ideograph_is_given_out_at_once(first: int, last: int) -> None:
 
 
 def test_what_is_incomplete_at_the_end_comes_with_the_rest() -> None:
-    words = WordStream(TOKENIZER.decode)
+    words = IncrementalDetokenizer(TOKENIZER.decode)
     start = [BYTES[byte] for byte in "a 😀".encode()[:-1]]
     assert "".join(map(words.push, start)) == "a "
     assert words.flush() == "\ufffd"
@@ -111,7 +111,7 @@ def test_a_token_that_starts_a_character_after_a_space_lets_the_word_go() -> Non
     def decode(ids: Sequence[int]) -> str:
         return b"".join(parts[token] for token in ids).decode("utf-8", "replace")
 
-    words = WordStream(decode)
+    words = IncrementalDetokenizer(decode)
     assert [words.push(token) for token in (1, 2, 3, 4, 5, 6)] == ["", "sun ", "😀 ", "", "", "andあい "]
 
 
@@ -158,7 +158,7 @@ def test_text_ends_before_the_first_stop_string_however_it_is_cut_into_tokens(
     def decode(ids: Sequence[int]) -> str:
         return b"".join(parts[token] for token in ids).decode("utf-8", "replace")
 
-    stream, shown = StoppedStream(WordStream(decode), stop), ""
+    stream, shown = StopStringDetokenizer(IncrementalDetokenizer(decode), stop), ""
     wanted, stops = cut(text, stop)
     for token in range(len(parts)):
         shown += stream.push(token)
@@ -175,7 +175,7 @@ def test_text_ends_before_the_first_stop_string_however_it_is_cut_into_tokens(
 @given(IDS)
 def test_without_stop_strings_pieces_are_those_of_the_words(ids: list[int]) -> None:
     for stop in ([], ["\x00 never"]):
-        stream = StoppedStream(WordStream(TOKENIZER.decode), stop)
+        stream = StopStringDetokenizer(IncrementalDetokenizer(TOKENIZER.decode), stop)
         assert [piece for piece in [*map(stream.push, ids), stream.flush()] if piece] == pieces(ids)
 
 

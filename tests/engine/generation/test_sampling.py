@@ -8,8 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.generation.next_token import choose_tokens
-from engine.generation.sampling import GREEDY, Sampler, nucleus
+from engine.generation.next_token import sample_tokens
+from engine.generation.sampling import GREEDY, Sampler, top_p_filter
 from engine.generation.steps import History, ReadToken
 
 
@@ -31,16 +31,16 @@ def test_nucleus_is_its_definition(parts: list[int], top_p: int) -> None:
     unit = 2.0 ** -math.ceil(math.log2(sum(parts)))
     probabilities = [part * unit for part in parts]
     probabilities[0] += 1 - sum(probabilities)
-    made = nucleus(torch.tensor(probabilities, dtype=torch.float64), top_p / 64)
+    made = top_p_filter(torch.tensor(probabilities, dtype=torch.float64), top_p / 64)
     assert made.tolist() == pytest.approx(kept(probabilities, top_p / 64), abs=1e-12)
 
 
 def test_nucleus_of_several_rows_is_that_of_each() -> None:
     generator = torch.Generator().manual_seed(0)
     rows = torch.softmax(4 * torch.randn(5, 300, generator=generator), -1)
-    together = nucleus(rows, 0.6)
+    together = top_p_filter(rows, 0.6)
     for row, made in zip(rows, together, strict=True):
-        assert torch.equal(nucleus(row, 0.6), made)
+        assert torch.equal(top_p_filter(row, 0.6), made)
         assert made.tolist() == pytest.approx(kept(row.tolist(), 0.6), abs=1e-5)
     torch.testing.assert_close(together.sum(-1), torch.ones(5))
 
@@ -48,10 +48,10 @@ def test_nucleus_of_several_rows_is_that_of_each() -> None:
 @pytest.mark.parametrize("size", [1, 8, 51200])
 def test_the_ends_of_top_p(size: int) -> None:
     equal = torch.full((size,), 1 / size)
-    assert nucleus(equal, 0.0).tolist() == [1.0] + [0.0] * (size - 1)
-    torch.testing.assert_close(nucleus(equal, 1.0), equal)
+    assert top_p_filter(equal, 0.0).tolist() == [1.0] + [0.0] * (size - 1)
+    torch.testing.assert_close(top_p_filter(equal, 1.0), equal)
     falling = torch.softmax(-torch.arange(float(size)) / 7, -1)
-    torch.testing.assert_close(nucleus(falling.flip(0), 1.0), falling.flip(0))
+    torch.testing.assert_close(top_p_filter(falling.flip(0), 1.0), falling.flip(0))
 
 
 @pytest.mark.parametrize("temperature", [0.01, 1e-6, 1e-30, 1e-42, 5e-324])
@@ -168,9 +168,9 @@ def test_penalties_are_their_definitions(logits: list[float], data: st.DataObjec
     presence = data.draw(st.sampled_from([-2.0, -0.3, 0.0, 0.7, 2.0]))
     own, given_logits = Sampler(repetition_penalty=repetition, presence_penalty=presence), torch.tensor(logits)
     wanted = penalised(logits, prompt, generated, repetition, presence)
-    made = own.penalise(given_logits, prompt, generated)
+    made = own.apply_penalties(given_logits, prompt, generated)
     assert made.tolist() == wanted
-    assert own.choose(made) == wanted.index(max(wanted))
+    assert own.sample(made) == wanted.index(max(wanted))
     assert given_logits.tolist() == logits
 
 
@@ -198,7 +198,7 @@ def test_what_changes_nothing_draws_the_same() -> None:
     logits = [4 * torch.randn(300, generator=generator) for _ in range(50)]
     neutral = {"top_k": 300, "min_p": 0.0, "repetition_penalty": 1.0, "presence_penalty": 0.0}
     plain, other = Sampler(0.9, 0.7, 4), Sampler(0.9, 0.7, 4, **neutral)
-    assert [plain.draw(row) for row in logits] == [other.draw(other.penalise(row, [1], [2])) for row in logits]
+    assert [plain.draw(row) for row in logits] == [other.draw(other.apply_penalties(row, [1], [2])) for row in logits]
 
 
 def test_each_row_is_chosen_by_its_own_sampler_and_history() -> None:
@@ -214,11 +214,11 @@ def test_each_row_is_chosen_by_its_own_sampler_and_history() -> None:
             ReadToken(greedy, history=History(generated=[best[2]])),
             ReadToken(Sampler(1.5, 1.0, 3, top_k=4), history=History(prompt=[1, 2])),
             ReadToken(Sampler(1.5, 1.0, 3, repetition_penalty=1.3), (best[4],), history=History(prompt=[1, 2])),
-            ReadToken(greedy, among=(best[5], 3, 7), history=History(generated=[best[5]])),
+            ReadToken(greedy, allowed_token_ids=(best[5], 3, 7), history=History(generated=[best[5]])),
         ]
 
-    together = choose_tokens(reads(), logits.clone())
-    assert together == [choose_tokens([read], row[None].clone())[0] for read, row in zip(reads(), logits, strict=True)]
+    together = sample_tokens(reads(), logits.clone())
+    assert together == [sample_tokens([read], row[None].clone())[0] for read, row in zip(reads(), logits, strict=True)]
     assert together[0] == best[0]
     assert together[1:3] != best[1:3]
     assert together[4] != best[4]

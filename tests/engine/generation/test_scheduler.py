@@ -12,10 +12,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from engine.contract import Answer, Cancelled, Done, EngineError, Event, Failed, Piece
+from engine.contract import Answer, Cancelled, Done, EngineError, Event, Failed, TextDelta
 from engine.generation import request_source
 from engine.generation.requests import run_requests
-from engine.generation.scheduler import ContextFull, Feed, Flow, Job, Say, Scheduler
+from engine.generation.scheduler import ContextFull, EmitText, Flow, Forward, Job, Scheduler
 
 ABSURD = 1 << 60  # bytes
 
@@ -42,16 +42,16 @@ class Checksums:
     def start(self, prefix: Any) -> list[int]:
         return [prefix or 0]
 
-    def room(self, tail: list[int]) -> int:
-        return self.context - len(tail)
+    def room(self, cache: list[int]) -> int:
+        return self.context - len(cache)
 
     def step(self, feeds: Sequence[tuple[list[int], Any, Sequence[int]]]) -> Tensor:
         if len(feeds) > self.most_fed:
             torch.empty(ABSURD, dtype=torch.uint8)
         self.fed.append(len(feeds))
-        for tail, adapter, pieces in feeds:
-            tail.extend(piece + (adapter or 0) for piece in pieces)
-        return torch.tensor([[sum(i * x for i, x in enumerate(tail, start=1))] for tail, _, _ in feeds])
+        for cache, adapter, pieces in feeds:
+            cache.extend(piece + (adapter or 0) for piece in pieces)
+        return torch.tensor([[sum(i * x for i, x in enumerate(cache, start=1))] for cache, _, _ in feeds])
 
     def read(self, reads: Sequence[Any], hidden: Tensor) -> list[Any]:
         if len(reads) > self.most_read:
@@ -63,15 +63,15 @@ class Checksums:
 def counting(seed: int, turns: int) -> Flow:
     """Feeds what it reads, in one or two pieces, and tells it; reads both kinds."""
     chance, told = random.Random(seed), []
-    yield Feed([seed, *range(chance.randint(0, 5))])
+    yield Forward([seed, *range(chance.randint(0, 5))])
     for _ in range(turns):
         value = yield ReadSum()
         parity = yield ReadParity()
         assert parity == ["even", "odd"][value % 2]
         told.append(value)
         if chance.random() < 0.7:
-            yield Say(f"{value} ")
-        yield Feed([value] * chance.randint(1, 2))
+            yield EmitText(f"{value} ")
+        yield Forward([value] * chance.randint(1, 2))
     return told
 
 
@@ -95,7 +95,7 @@ def results(events: Sequence[Any]) -> dict[int, Any]:
 def texts(events: Sequence[Any]) -> dict[int, str]:
     made: dict[int, str] = {}
     for event in events:
-        if isinstance(event, Piece):
+        if isinstance(event, TextDelta):
             made[event.index] = made.get(event.index, "") + event.text
     return made
 
@@ -126,26 +126,26 @@ def test_each_gets_what_it_gets_alone(batch: int, seed: int) -> None:
 
 def test_pieces_come_as_they_are_said_and_the_result_after_them() -> None:
     def speaking(words: Sequence[str]) -> Flow:
-        yield Say("well, ")
+        yield EmitText("well, ")
         for word in words:
-            yield Feed([1])
-            yield Say(word)
-            yield Say(" ")
+            yield Forward([1])
+            yield EmitText(word)
+            yield EmitText(" ")
         return len(words)
 
     decoder = Checksums()
     spoken = [Job(lambda: speaking(["one", "two"])), Job(lambda: speaking(["uno"]))]
     steps = [(event, len(decoder.fed)) for event in run_jobs(spoken, decoder, 2)]
     assert steps == [
-        (Piece(0, "well, "), 0),
-        (Piece(1, "well, "), 0),
-        (Piece(0, "one"), 1),
-        (Piece(0, " "), 1),
-        (Piece(1, "uno"), 1),
-        (Piece(1, " "), 1),
+        (TextDelta(0, "well, "), 0),
+        (TextDelta(1, "well, "), 0),
+        (TextDelta(0, "one"), 1),
+        (TextDelta(0, " "), 1),
+        (TextDelta(1, "uno"), 1),
+        (TextDelta(1, " "), 1),
         (Done(1, 1), 1),
-        (Piece(0, "two"), 2),
-        (Piece(0, " "), 2),
+        (TextDelta(0, "two"), 2),
+        (TextDelta(0, " "), 2),
         (Done(0, 2), 2),
     ]
 
@@ -188,8 +188,8 @@ def test_closing_early_ends_every_flow() -> None:
     def lasting(name: int) -> Flow:
         try:
             while True:
-                yield Feed([1])
-                yield Say("on ")
+                yield Forward([1])
+                yield EmitText("on ")
         finally:
             ended.append(name)
 
@@ -224,11 +224,11 @@ def test_one_that_fails_fails_alone(error: Exception, when: str) -> None:
     def failing() -> Flow:
         if when == "at once":
             raise error
-        yield Feed([1])
+        yield Forward([1])
         if when == "after a feed":
             raise error
         if when == "after a piece":
-            yield Say("so ")
+            yield EmitText("so ")
             raise error
         yield ReadSum()
         raise error
@@ -236,8 +236,8 @@ def test_one_that_fails_fails_alone(error: Exception, when: str) -> None:
     wanted = jobs(6)
     events = list(run_jobs([*wanted[:2], Job(failing), *wanted[2:]], Checksums(), 3))
     assert [event for event in events if isinstance(event, Failed)] == [Failed(2, error)]
-    assert [event for event in events if isinstance(event, Piece) and event.index == 2] == (
-        [Piece(2, "so ")] if when == "after a piece" else []
+    assert [event for event in events if isinstance(event, TextDelta) and event.index == 2] == (
+        [TextDelta(2, "so ")] if when == "after a piece" else []
     )
     got = results(events)
     expected, _ = alone(wanted)
@@ -249,16 +249,16 @@ def test_a_failure_that_is_kept_keeps_no_picture() -> None:
         """Stands for the keys and values of one."""
 
     def failing() -> Flow:
-        yield Feed([1])
+        yield Forward([1])
         raise ValueError("no such length")
 
-    class Seeing(Checksums):
+    class ImageEmbedder(Checksums):
         def start(self, prefix: Any) -> list[int]:
             return [0]
 
     picture = Picture()
     gone = weakref.ref(picture)
-    events = run_jobs(iter([Job(failing, picture)]), Seeing(), 1)
+    events = run_jobs(iter([Job(failing, picture)]), ImageEmbedder(), 1)
     del picture
     [failed] = events
     assert str(failed.error) == "no such length"
@@ -270,13 +270,13 @@ def test_a_full_context_is_told_to_the_flow() -> None:
         fed = 0
         try:
             while True:
-                yield Feed([1, 2])
+                yield Forward([1, 2])
                 fed += 2
         except ContextFull:
             if not patient:
                 raise
-        yield Say("full")
-        yield Feed([3])  # which there is room for
+        yield EmitText("full")
+        yield Forward([3])  # which there is room for
         return fed + 1
 
     events = list(run_jobs([Job(lambda: growing(True)), Job(lambda: growing(False))], Checksums(context=12), 2))
@@ -289,7 +289,7 @@ def test_a_full_context_is_told_to_the_flow() -> None:
 
 def test_what_fits_exactly_is_fed() -> None:
     def whole(count: int) -> Flow:
-        yield Feed([1] * count)
+        yield Forward([1] * count)
         return "fits"
 
     events = list(run_jobs([Job(lambda n=n: whole(n)) for n in (11, 12, 10)], Checksums(context=12), 3))
@@ -331,7 +331,7 @@ def test_out_of_memory_in_the_middle() -> None:
     assert (results(events), texts(events)) == alone(wanted)
     assert starts[:4] == [1, 1, 1, 1]
     assert max(starts) > 2  # before they were as far as at first
-    assert all(event.text for event in events if isinstance(event, Piece))
+    assert all(event.text for event in events if isinstance(event, TextDelta))
 
 
 @pytest.mark.parametrize("part", ["most_fed", "most_read"])
@@ -355,7 +355,7 @@ def test_faults_of_other_kinds_are_not_hidden(where: str) -> None:
             return super().read(reads, hidden)
 
     def broken() -> Flow:
-        yield Feed([1])
+        yield Forward([1])
         if where == "flow":
             raise RuntimeError("shapes cannot be multiplied")
 
@@ -374,9 +374,9 @@ def writing(words: Sequence[str]) -> Flow:
     said = ""
     try:
         for word in words:
-            yield Feed([1])
+            yield Forward([1])
             said += word
-            yield Say(word)
+            yield EmitText(word)
     except Cancelled:
         return Answer(said, finish="cancelled")
     return Answer(said)
@@ -385,7 +385,7 @@ def writing(words: Sequence[str]) -> Flow:
 def listing() -> Flow:
     """Boxes, say, which are nothing unless they are whole."""
     while True:
-        yield Feed([1])
+        yield Forward([1])
 
 
 def scheduler(batch: int, decoder: Checksums | None = None) -> Scheduler[Job]:
@@ -402,16 +402,16 @@ def run_out(own: Scheduler[Job]) -> list[Event]:
 def test_requests_are_added_at_any_time_and_wait_in_their_order() -> None:
     decoder = Checksums()
     own = scheduler(2, decoder)
-    assert (own.idle, own.free_places) == (True, 2)
+    assert (own.idle, own.free_slots) == (True, 2)
     assert own.step() == []
     assert [own.add(counted(i, 2)) for i in range(2)] == [0, 1]
-    assert (own.idle, own.free_places) == (False, 0)
+    assert (own.idle, own.free_slots) == (False, 0)
     own.step()
     wanted = [counted(i, 3) for i in range(6)]
     assert [own.add(job) for job in wanted[2:]] == [2, 3, 4, 5]
-    assert own.free_places == 0
+    assert own.free_slots == 0
     events = run_out(own)
-    assert (own.idle, own.free_places) == (True, 2)
+    assert (own.idle, own.free_slots) == (True, 2)
     assert max(decoder.fed) == 2
     ended = [event.index for event in events if isinstance(event, Done)]
     assert sorted(ended[:2]) == [0, 1]
@@ -442,7 +442,7 @@ def test_a_cancelled_text_is_what_was_written_so_far_and_the_others_go_on() -> N
     own.step()
     own.cancel(0)
     own.cancel(2)
-    assert (own.idle, own.free_places) == (False, 2)
+    assert (own.idle, own.free_slots) == (False, 2)
     events = run_out(own)
     assert [event for event in events if event.index == 0] == [Done(0, Answer("ab", finish="cancelled"))]
     [failed] = [event for event in events if event.index == 2]
@@ -483,9 +483,9 @@ def test_a_cancelled_one_frees_its_memory_before_the_next_step() -> None:
 
     class Holding(Checksums):
         def start(self, prefix: Any) -> Any:
-            tail = Tail([0])
-            tail.picture = prefix
-            return tail
+            cache = Tail([0])
+            cache.picture = prefix
+            return cache
 
     class Tail(list[int]):
         picture: Any = None
@@ -516,15 +516,15 @@ def test_a_place_that_is_cancelled_is_taken_by_who_waits() -> None:
 @pytest.mark.parametrize("where", ["flow", "job"])
 def test_whatever_a_request_raises_is_its_own_failure(error: Exception, where: str) -> None:
     def broken() -> Flow:
-        yield Feed([1])
+        yield Forward([1])
         raise error
 
-    def job_of(job: Job | None) -> Job:
+    def make_job(job: Job | None) -> Job:
         if job is None:
             raise error
         return job
 
-    own = Scheduler[Job | None](Checksums(), 2, job_of)
+    own = Scheduler[Job | None](Checksums(), 2, make_job)
     own.add(Job(broken) if where == "flow" else None)
     own.add(Job(lambda: writing("abc")))
     events = []
@@ -559,7 +559,7 @@ def test_a_slow_source_does_not_stall_those_under_way() -> None:
     events = []
     for event in run_jobs(slow(), decoder, 4):
         events.append(event)
-        pieces += isinstance(event, Piece)
+        pieces += isinstance(event, TextDelta)
         if pieces == 10:
             seen.set()
     assert waited == [True]
@@ -607,7 +607,7 @@ def test_sources_are_closed_when_their_requests_are_not_wanted_any_more() -> Non
             closed.append(True)
 
     running = run_jobs(endless(), Checksums(), 2)
-    assert isinstance(next(running), Piece)
+    assert isinstance(next(running), TextDelta)
     running.close()
     assert closed == [True]
 

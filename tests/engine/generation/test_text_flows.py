@@ -17,14 +17,14 @@ from engine.contract import (
     Failed,
     Generation,
     Number,
-    Piece,
     QueryRequest,
     Request,
+    TextDelta,
 )
-from engine.generation.constraints import Numeral, OneOf
-from engine.generation.scheduler import ContextFull, Feed, Flow, Say, Scheduler
+from engine.generation.constraints import ChoiceConstraint, NumberConstraint
+from engine.generation.scheduler import ContextFull, EmitText, Flow, Forward, Scheduler
 from engine.generation.steps import Coordinate, History, ReadToken
-from engine.generation.text_flows import Decoding, constrained_text, decoding, free_text
+from engine.generation.text_flows import DecodingParams, constrained_text, decoding_params, free_text
 from engine.generation.tokenizer import load_tokenizer
 
 END = 0
@@ -34,9 +34,9 @@ PROMPT = [20, Coordinate(0.5), 21]
 each_family = pytest.mark.parametrize("family", golden.FAMILIES)
 
 
-def how(most: int = 100, stop: tuple[str, ...] = (), **options: Any) -> Decoding:
+def how(most: int = 100, stop: tuple[str, ...] = (), **options: Any) -> DecodingParams:
     asked = Generation(max_tokens=most, stop=stop, **options)
-    return decoding(asked, temperature=0.0, top_p=1.0, max_tokens=9, stop_ids=(END, 1), suppressed=(3,))
+    return decoding_params(asked, temperature=0.0, top_p=1.0, max_tokens=9, stop_ids=(END, 1), suppressed=(3,))
 
 
 def written(flow: Flow, tokens: Sequence[int], room: int = 1000) -> tuple[Answer, list[str], list[Any]]:
@@ -47,12 +47,12 @@ def written(flow: Flow, tokens: Sequence[int], room: int = 1000) -> tuple[Answer
         steps.append(step)
         reply = None
         try:
-            if isinstance(step, Feed) and len(step.pieces) > room:
+            if isinstance(step, Forward) and len(step.pieces) > room:
                 step = flow.throw(ContextFull())
                 continue
-            if isinstance(step, Feed):
+            if isinstance(step, Forward):
                 room -= len(step.pieces)
-            elif isinstance(step, Say):
+            elif isinstance(step, EmitText):
                 said.append(step.text)
             else:
                 reply = next(chosen)
@@ -61,8 +61,10 @@ def written(flow: Flow, tokens: Sequence[int], room: int = 1000) -> tuple[Answer
             return end.value, said, steps
 
 
-def free(text: str, decoding: Decoding, end: Sequence[int] = (END,), room: int = 1000) -> tuple[Answer, list[str]]:
-    flow = free_text(PROMPT, decoding, TOKENIZER.decode, History(700))
+def free(
+    text: str, decoding_params: DecodingParams, end: Sequence[int] = (END,), room: int = 1000
+) -> tuple[Answer, list[str]]:
+    flow = free_text(PROMPT, decoding_params, TOKENIZER.decode, History(700))
     answer, said, _ = written(flow, [*TOKENIZER.encode(text), *end], room)
     return answer, said
 
@@ -126,7 +128,7 @@ def test_suppressed_ids_and_the_history_go_with_each_read() -> None:
 def test_a_cancelled_text_has_what_was_written() -> None:
     flow = free_text(PROMPT, how(), TOKENIZER.decode, History())
     step, chosen = next(flow), iter(IDS)
-    while not (isinstance(step, Feed) and step.pieces == [IDS[4]]):
+    while not (isinstance(step, Forward) and step.pieces == [IDS[4]]):
         step = flow.send(next(chosen) if isinstance(step, ReadToken) else None)
     with pytest.raises(StopIteration) as end:
         flow.throw(Cancelled())
@@ -134,13 +136,13 @@ def test_a_cancelled_text_has_what_was_written() -> None:
 
 
 def test_what_ends_an_answer_that_is_constrained() -> None:
-    number = Numeral(TOKENIZER.texts(), END)
+    number = NumberConstraint(TOKENIZER.texts(), END)
     twelve = TOKENIZER.encode("12")
     for most, tokens, finish in ((9, [*twelve, END], "stop"), (len(twelve), twelve, "length")):
         answer, said, _ = written(constrained_text(PROMPT, how(most, stop=("2",)), number, History(700)), tokens)
         assert answer == Answer("12", tokens=tuple(twelve), prompt_tokens=703, finish=finish)
         assert said == ["12"]
-    choice = OneOf(Choices(("yes", "no")), TOKENIZER, END)
+    choice = ChoiceConstraint(Choices(("yes", "no")), TOKENIZER, END)
     first = TOKENIZER.encode("yes")[:1]
     answer, _, _ = written(constrained_text(PROMPT, how(0), choice, History()), first)
     assert answer == Answer("yes", tokens=tuple(first), prompt_tokens=3, finish="stop")
@@ -201,7 +203,7 @@ def results(events: Iterator[Event]) -> tuple[dict[int, Answer], dict[int, str]]
     made, said = {}, {}
     for event in events:
         assert not isinstance(event, Failed), event
-        if isinstance(event, Piece):
+        if isinstance(event, TextDelta):
             said[event.index] = said.get(event.index, "") + event.text
         else:
             assert isinstance(event.result, Answer)

@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 import torch
 from caches import of_attention
-from decoder_made import DIM, HEAD_DIM, HEADS, INNER, LAYERS, Attention, decoder, plain
+from tiny_decoder import DIM, HEAD_DIM, HEADS, INNER, LAYERS, Attention, decoder, reference_hidden_states
 from torch import Tensor
 
-from engine.generation.transformer import Deepstack, Run, Transformer
-from engine.layers.attention import MANY_ROWS
+from engine.generation.transformer import Deepstack, SequenceRun, Transformer
+from engine.layers.attention import FULL_ATTENTION_MIN_ROWS
 from engine.layers.kv_cache import PrefixCache, SequenceCache
-from engine.layers.lora import Adapter
+from engine.layers.lora import LoraAdapter
 
 TOLERANCE = 2e-5
 
@@ -32,14 +32,14 @@ def close(made: Tensor, wanted: Tensor) -> None:
 
 
 def read(model: Transformer, cache: SequenceCache, x: Tensor, **options) -> Tensor:
-    return model.extend(x, [Run(cache, slice(0, len(x)), **options)])
+    return model.extend(x, [SequenceRun(cache, slice(0, len(x)), **options)])
 
 
 def prefix_of(model: Transformer, chunks: Sequence[tuple[Tensor, bool]]) -> PrefixCache:
     """chunks: embeddings, and whether they are causal."""
     cache = model.new_cache()
     for x, causal in chunks:
-        model.prefill(x, [Run(cache, slice(0, len(x)), causal=causal)])
+        model.prefill(x, [SequenceRun(cache, slice(0, len(x)), causal=causal)])
     return cache.freeze()
 
 
@@ -48,7 +48,7 @@ def prefix_of(model: Transformer, chunks: Sequence[tuple[Tensor, bool]]) -> Pref
 def test_a_text_in_pieces_is_that_of_one_pass(pieces: list[int], prefilled: int) -> None:
     """prefilled: how many of the pieces are a prefix, which is shared."""
     model, x = decoder(), drawn(40)
-    wanted, parts = plain(x), x.split(pieces)
+    wanted, parts = reference_hidden_states(x), x.split(pieces)
     cache = prefix_of(model, [(part, True) for part in parts[:prefilled]]).fork() if prefilled else model.new_cache()
     first = cache.length
     assert first == sum(pieces[:prefilled])
@@ -59,9 +59,9 @@ def test_a_text_in_pieces_is_that_of_one_pass(pieces: list[int], prefilled: int)
 
 
 def test_a_long_text_at_once_and_in_pieces() -> None:
-    model, x = decoder(), drawn(MANY_ROWS + 40)
-    wanted = plain(x)
-    for pieces in ([MANY_ROWS + 40], [MANY_ROWS, 40], [100, 196]):
+    model, x = decoder(), drawn(FULL_ATTENTION_MIN_ROWS + 40)
+    wanted = reference_hidden_states(x)
+    for pieces in ([FULL_ATTENTION_MIN_ROWS + 40], [FULL_ATTENTION_MIN_ROWS, 40], [100, 196]):
         cache = model.new_cache()
         close(torch.cat([read(model, cache, part) for part in x.split(pieces)]), wanted)
 
@@ -77,7 +77,7 @@ def test_a_picture_between_tokens() -> None:
         x = torch.cat([before, picture, after, prompt])
         seen = torch.ones(len(x), len(x), dtype=torch.bool).tril()
         seen[5:35, 5:35] = True
-        close(read(model, prefix.fork(), prompt), plain(x, seen)[38:])
+        close(read(model, prefix.fork(), prompt), reference_hidden_states(x, seen)[38:])
 
 
 def test_the_hidden_states_of_a_picture_in_a_text() -> None:
@@ -88,7 +88,7 @@ def test_the_hidden_states_of_a_picture_in_a_text() -> None:
     seen = torch.ones(35, 35, dtype=torch.bool).tril()
     seen[5:, 5:] = True
     made = torch.cat([read(model, cache, before), read(model, cache, picture, causal=False)])
-    close(made, plain(x, seen))
+    close(made, reference_hidden_states(x, seen))
 
 
 def test_hidden_states_are_added_to_given_rows_after_given_layers() -> None:
@@ -96,21 +96,21 @@ def test_hidden_states_are_added_to_given_rows_after_given_layers() -> None:
     rows = torch.tensor([3, 4, 5, 9, 11])
     states = {0: drawn(5, 1), 1: drawn(5, 2), len(LAYERS) - 1: drawn(5, 3)}
     added = {layer: torch.zeros(20, DIM).index_copy(0, rows, state) for layer, state in states.items()}
-    wanted = plain(x, added=added)
+    wanted = reference_hidden_states(x, added=added)
     alone = read(model, model.new_cache(), x, deepstack=Deepstack(rows, states))
     close(alone, wanted)
     others = [drawn(6, 5), drawn(1, 6)]
     runs = [
-        Run(model.new_cache(), slice(0, 6)),
-        Run(model.new_cache(), slice(6, 26), deepstack=Deepstack(rows, states)),
-        Run(model.new_cache(), slice(26, 27)),
+        SequenceRun(model.new_cache(), slice(0, 6)),
+        SequenceRun(model.new_cache(), slice(6, 26), deepstack=Deepstack(rows, states)),
+        SequenceRun(model.new_cache(), slice(26, 27)),
     ]
     together = model.extend(torch.cat([others[0], x, others[1]]), runs)
     assert torch.equal(together[6:26], alone)
     for other, part in zip(others, (together[:6], together[26:]), strict=True):
         assert torch.equal(read(model, model.new_cache(), other), part)
     cache = model.new_cache()
-    model.prefill(x[:15], [Run(cache, slice(0, 15), deepstack=Deepstack(rows, states))])
+    model.prefill(x[:15], [SequenceRun(cache, slice(0, 15), deepstack=Deepstack(rows, states))])
     close(read(model, cache.freeze().fork(), x[15:]), wanted[15:])
 
 
@@ -121,7 +121,7 @@ def test_positions_that_are_no_counts() -> None:
     positions = torch.cat(
         [torch.arange(3)[:, None].expand(-1, 3), 3 + grid, 9 + torch.arange(5)[:, None].expand(-1, 3)]
     )
-    wanted = plain(x, positions=positions)
+    wanted = reference_hidden_states(x, positions=positions)
     cache = model.new_cache()
     close(read(model, cache, x[:27], positions=positions[:27]), wanted[:27])
     assert (cache.length, cache.next_position) == (27, 9)
@@ -137,13 +137,21 @@ def test_a_step_is_the_same_to_the_last_bit_alone_and_in_a_batch(dtype: torch.dt
     model = decoder(dtype)
     first, second = (prefix_of(model, [(drawn(4, n).to(dtype), True), (drawn(50, n).to(dtype), False)]) for n in (1, 2))
     starts = [first, first, second, None, None, second, None]
-    counts = [(1, 3, 1), (5, 1, 1), (7, 1, 70), (70, 1, 2), (MANY_ROWS, 2, 1), (1, 1, 1), (MANY_ROWS + 1, 1, 1)]
+    counts = [
+        (1, 3, 1),
+        (5, 1, 1),
+        (7, 1, 70),
+        (70, 1, 2),
+        (FULL_ATTENTION_MIN_ROWS, 2, 1),
+        (1, 1, 1),
+        (FULL_ATTENTION_MIN_ROWS + 1, 1, 1),
+    ]
     together, apart = ([model.new_cache(start) for start in starts] for _ in range(2))
     for turn in range(3):
         texts = [drawn(count[turn], number).to(dtype) for number, count in enumerate(counts)]
         runs, end = [], 0
         for cache, text in zip(together, texts, strict=True):
-            runs.append(Run(cache, slice(end, end + len(text)), causal=len(text) != 7))
+            runs.append(SequenceRun(cache, slice(end, end + len(text)), causal=len(text) != 7))
             end += len(text)
         batch = model.extend(torch.cat(texts), runs)
         alone = [read(model, cache, text, causal=len(text) != 7) for cache, text in zip(apart, texts, strict=True)]
@@ -154,7 +162,7 @@ def test_prefixes_that_are_read_together_are_those_read_alone() -> None:
     model, texts = decoder(), [drawn(30, 1), drawn(30, 2), drawn(44, 3)]
     caches = [model.new_cache() for _ in texts]
     rows = [slice(0, 30), slice(30, 60), slice(60, 104)]
-    model.prefill(torch.cat(texts), [Run(*one, causal=False) for one in zip(caches, rows, strict=True)])
+    model.prefill(torch.cat(texts), [SequenceRun(*one, causal=False) for one in zip(caches, rows, strict=True)])
     for cache, text in zip(caches, texts, strict=True):
         together, alone = cache.freeze(), prefix_of(model, [(text, False)])
         for one, other in zip(of_attention(together), of_attention(alone), strict=True):
@@ -169,15 +177,15 @@ def test_forks_of_a_conversation_go_on_by_themselves() -> None:
     told = [start]
     for turn in turns:
         for other in (drawn(9, 7), turn):  # one way, and back, and the other
-            close(read(model, trunk.fork(), other), plain(torch.cat([*told, other]))[-len(other) :])
+            close(read(model, trunk.fork(), other), reference_hidden_states(torch.cat([*told, other]))[-len(other) :])
         read(model, trunk, turn)
         told.append(turn)
-    close(read(model, trunk, drawn(2, 8)), plain(torch.cat([*told, drawn(2, 8)]))[-2:])
+    close(read(model, trunk, drawn(2, 8)), reference_hidden_states(torch.cat([*told, drawn(2, 8)]))[-2:])
 
 
 def test_a_step_that_failed_half_way_is_taken_again(monkeypatch: pytest.MonkeyPatch) -> None:
     model, cache = decoder(), decoder().new_cache()
-    x, wanted = drawn(12), plain(drawn(12))
+    x, wanted = drawn(12), reference_hidden_states(drawn(12))
     close(read(model, cache, x[:5]), wanted[:5])
 
     def full(*given: object) -> Tensor:
@@ -199,12 +207,12 @@ def test_adapters_add_to_the_linears_that_they_name() -> None:
         name: (torch.randn(3, inputs, generator=draw), torch.randn(outputs, 3, generator=draw))
         for name, (inputs, outputs) in shapes.items()
     }
-    adapter, texts = Adapter(pairs), [drawn(6, 1), drawn(9, 2)]
-    runs = [Run(model.new_cache(), slice(0, 6)), Run(model.new_cache(), slice(6, 15), adapter=adapter)]
+    adapter, texts = LoraAdapter(pairs), [drawn(6, 1), drawn(9, 2)]
+    runs = [SequenceRun(model.new_cache(), slice(0, 6)), SequenceRun(model.new_cache(), slice(6, 15), adapter=adapter)]
     made = model.extend(torch.cat(texts), runs)
-    close(made[:6], plain(texts[0]))
-    close(made[6:], plain(texts[1], adapters=pairs))
-    assert not torch.allclose(made[6:].double(), plain(texts[1]), atol=1e-2)
+    close(made[:6], reference_hidden_states(texts[0]))
+    close(made[6:], reference_hidden_states(texts[1], adapters=pairs))
+    assert not torch.allclose(made[6:].double(), reference_hidden_states(texts[1]), atol=1e-2)
 
 
 def test_rows_that_would_change_the_kernel_of_others_go_by_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -220,8 +228,8 @@ def test_rows_that_would_change_the_kernel_of_others_go_by_themselves(monkeypatc
     runs, texts, end = [], [], 0
     for count in (3, 4, 1, 20, 2, 2):
         texts.append(drawn(count, end))
-        runs.append(Run(model.new_cache(), slice(end, end + count)))
+        runs.append(SequenceRun(model.new_cache(), slice(end, end + count)))
         end += count
     made = model.extend(torch.cat(texts), runs)
     assert counted[::3] == [7, 1, 20, 4]
-    close(made, torch.cat([plain(text) for text in texts]))
+    close(made, torch.cat([reference_hidden_states(text) for text in texts]))

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from engine.layers.attention import MANY_ROWS, CachedAttention, Reading, attend_all
+from engine.layers.attention import FULL_ATTENTION_MIN_ROWS, CachedAttention, QuerySpan, full_attention
 from engine.layers.kv_cache import KeyValueCache, KeyValues, PrefixCache, SequenceCache
 
 # query heads, kv heads; the last has more query heads to one kv head than are computed at once
@@ -60,16 +60,16 @@ def test_every_row_sees_every_other(dtype: torch.dtype, heads: int, kv_heads: in
     q = drawn(n, heads, rows, dim, dtype=dtype)
     k, v = (drawn(n, kv_heads, rows, dim, dtype=dtype, seed=seed) for seed in (1, 2))
     before = [x.clone() for x in (q, k, v)]
-    mixed = attend_all(q, k, v)
+    mixed = full_attention(q, k, v)
     assert mixed.shape == (n * rows, heads * dim)
     assert mixed.dtype == dtype
     all_seen = torch.ones(rows, rows, dtype=torch.bool)
     wanted = torch.cat([attended(*one, all_seen) for one in zip(q, k, v, strict=True)])
     torch.testing.assert_close(mixed.double(), wanted, atol=TOLERANCE[dtype], rtol=TOLERANCE[dtype])
-    causal = attend_all(q, k, v, causal=True)
+    causal = full_attention(q, k, v, causal=True)
     wanted = torch.cat([attended(*one, all_seen.tril()) for one in zip(q, k, v, strict=True)])
     torch.testing.assert_close(causal.double(), wanted, atol=TOLERANCE[dtype], rtol=TOLERANCE[dtype])
-    alone = torch.cat([attend_all(q[i : i + 1], k[i : i + 1], v[i : i + 1]) for i in range(n)])
+    alone = torch.cat([full_attention(q[i : i + 1], k[i : i + 1], v[i : i + 1]) for i in range(n)])
     assert torch.equal(mixed, alone)
     assert all(torch.equal(x, y) for x, y in zip((q, k, v), before, strict=True))
 
@@ -79,7 +79,7 @@ def test_large_scores_do_not_overflow() -> None:
     v = drawn(1, 2, 9, 64, dtype=torch.float32)
     best = torch.einsum("hqd,hkd->hqk", q[0], k[0]).argmax(-1)
     wanted = torch.stack([v[0, head][best[head]] for head in range(2)], 1).flatten(1)
-    torch.testing.assert_close(attend_all(q, k, v), wanted)
+    torch.testing.assert_close(full_attention(q, k, v), wanted)
 
 
 def test_a_sequence_sees_its_prefix_and_what_came_before_it() -> None:
@@ -100,7 +100,7 @@ def test_a_sequence_sees_its_prefix_and_what_came_before_it() -> None:
         cache = started(prefix_of(*shared) if before else None, layers, kv_heads, dim, dtype)
         pieces = [chance.choice([1, 1, 2, 7, 70]) for _ in range(4)]
         if case % 10 == 0:
-            pieces[0] = MANY_ROWS + 3
+            pieces[0] = FULL_ATTENTION_MIN_ROWS + 3
         length = sum(pieces)
         q = drawn(layers, heads, length, dim, dtype=dtype, seed=3)
         k, v = (drawn(layers, kv_heads, length, dim, dtype=dtype, seed=seed) for seed in (4, 5))
@@ -114,7 +114,7 @@ def test_a_sequence_sees_its_prefix_and_what_came_before_it() -> None:
             if chance.random() < 0.3:
                 cache = cache.fork()
             cache.reserve(rows, exact=chance.random() < 0.5)
-            attention = CachedAttention([Reading(cache, slice(0, rows), causal)])
+            attention = CachedAttention([QuerySpan(cache, slice(0, rows), causal)])
             for layer in range(layers):
                 mixed = attention(layer, q[layer, :, some], k[layer, :, some], v[layer, :, some])
                 assert mixed.shape == (rows, heads * dim)
@@ -147,26 +147,33 @@ def test_sequences_of_one_step_do_not_change_each_other(dtype: torch.dtype, head
         end += count
     q = drawn(heads, end, dim, dtype=dtype, seed=3)
     k, v = (drawn(kv_heads, end, dim, dtype=dtype, seed=seed) for seed in (4, 5))
-    together = CachedAttention([Reading(*one) for one in zip(caches, rows, strict=True)])(0, q, k, v)
+    together = CachedAttention([QuerySpan(*one) for one in zip(caches, rows, strict=True)])(0, q, k, v)
     for cache, some in zip(caches, rows, strict=True):
-        attention = CachedAttention([Reading(cache, slice(0, some.stop - some.start))])
+        attention = CachedAttention([QuerySpan(cache, slice(0, some.stop - some.start))])
         assert torch.equal(together[some], attention(0, q[:, some], k[:, some], v[:, some]))
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
 def test_texts_that_begin_in_one_step_do_not_change_each_other(dtype: torch.dtype) -> None:
     """Pictures, long texts and short ones, side by side."""
-    counts = [(30, False), (30, False), (MANY_ROWS, True), (31, False), (5, True), (MANY_ROWS, True)]
+    counts = [
+        (30, False),
+        (30, False),
+        (FULL_ATTENTION_MIN_ROWS, True),
+        (31, False),
+        (5, True),
+        (FULL_ATTENTION_MIN_ROWS, True),
+    ]
     end, rows = 0, []
     for count, _ in counts:
         rows.append(slice(end, end + count))
         end += count
     q, k, v = (drawn(heads, end, 64, dtype=dtype, seed=heads) for heads in (4, 2, 2))
 
-    def reading(some: slice, causal: bool) -> Reading:
+    def reading(some: slice, causal: bool) -> QuerySpan:
         cache = started(None, 1, 2, 64, dtype)
         cache.reserve(some.stop - some.start)
-        return Reading(cache, some, causal)
+        return QuerySpan(cache, some, causal)
 
     causal = [causal for _, causal in counts]
     together = CachedAttention([reading(*one) for one in zip(rows, causal, strict=True)])(0, q, k, v)
@@ -188,6 +195,6 @@ def test_a_sequence_after_a_prefix_equals_one_that_holds_it() -> None:
         assert isinstance(layer, KeyValueCache)
         layer.write(k[:, before:39], v[:, before:39])
         cache.advance(39 - before)
-        results.append(CachedAttention([Reading(cache, slice(0, 1))])(0, q, k[:, 39:], v[:, 39:]))
+        results.append(CachedAttention([QuerySpan(cache, slice(0, 1))])(0, q, k[:, 39:], v[:, 39:]))
     for result in results[1:]:
         torch.testing.assert_close(result, results[0], atol=1e-12, rtol=0)

@@ -1,4 +1,4 @@
-"""Blocks of a vision transformer against their formula in float64."""
+"""MetadataBlocks of a vision transformer against their formula in float64."""
 
 import math
 

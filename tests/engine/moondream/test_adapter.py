@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from engine.contract import ModelUnavailable
-from engine.layers.lora import Adapter
+from engine.layers.lora import LoraAdapter
 from engine.moondream.adapter import find_adapter, read_adapter
 
 QKV = "text_model.transformer.h.0.mixer.Wqkv.parametrizations.weight.0"
@@ -22,7 +22,7 @@ def stored(model: str = "moondream2") -> dict[str, Tensor]:
     return load_file(GOLDEN / model / "lora.safetensors")
 
 
-def read(path: Path, model: str = "moondream2", dtype: torch.dtype = torch.float32) -> Adapter:
+def read(path: Path, model: str = "moondream2", dtype: torch.dtype = torch.float32) -> LoraAdapter:
     return read_adapter(path, config(model), dtype)
 
 

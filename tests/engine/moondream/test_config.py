@@ -54,13 +54,13 @@ def test_an_empty_config_is_the_two_billion_model() -> None:
     assert (Config().vision.grid, Config().prefix_length, Config().text.head_dim, Config().text.rotary_dim) == (
         27, 730, 64, 32,
     )  # fmt: skip
-    assert not Config().third
+    assert not Config().is_moondream3
 
 
 def test_the_second_generation_is_read() -> None:
     config = read_config("it", SECOND)
     assert (config.text.dim, config.text.n_layers, config.text.rope_theta) == (128, 3, 10_000)
-    assert not config.third
+    assert not config.is_moondream3
     assert not config.text.tau
     assert config.region.inner_dim == 64
     assert config.vision == VisionConfig(
@@ -76,7 +76,7 @@ def test_the_second_generation_is_read() -> None:
 
 def test_the_third_generation_is_read() -> None:
     config = read_config("it", THIRD)
-    assert config.third
+    assert config.is_moondream3
     assert config.text.tau
     assert config.text.rope_theta == 1_500_000
     assert config.text.moe is not None
@@ -155,7 +155,11 @@ def test_any_unknown_field_is_named(golden: dict) -> None:
         (("tokenizer", "bos_id"), -1, "tokenizer.bos_id"),
         (("tokenizer", "bos_id"), None, "tokenizer.bos_id"),
         (("tokenizer", "templates", "query", "prefix"), [1, 512], "512 is not in the vocabulary"),
-        (("tokenizer", "templates", "query", "prefix"), "Question", "tokenizer.templates.query.prefix must be a list"),
+        (
+            ("tokenizer", "templates", "query", "prefix"),
+            "AnalysisRequest",
+            "tokenizer.templates.query.prefix must be a list",
+        ),
         (("tokenizer", "templates", "query"), {"prefix": [1]}, "tokenizer.templates.query.suffix is missing"),
         (("tokenizer", "templates", "caption", "short"), [], "tokenizer.templates.caption.short is empty"),
         (("tokenizer", "templates", "caption", "a\nb"), 1, r"tokenizer.templates.caption.'a\nb' must be a list"),

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 import tokenizers
 import torch
-from plain_moondream import Pairs, Plain, Talk
-from plain_moondream import tiling as plain_tiling
+from reference_moondream import Pairs, ReferenceModel, ReferenceSession
+from reference_moondream import tiling as plain_tiling
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -28,18 +28,18 @@ from engine.contract import (
     Done,
     EngineError,
     Failed,
-    Found,
     GazeRequest,
     Generation,
     LoadOptions,
     ObjectLimitWarning,
+    ObjectList,
     PointRequest,
     QueryRequest,
     Request,
     UnsupportedPrompt,
 )
-from engine.generation.scheduler import Feed, Flow, Say
-from engine.generation.steps import Coordinate, Fed, ReadToken, Size
+from engine.generation.scheduler import EmitText, Flow, Forward
+from engine.generation.steps import Coordinate, ModelInput, ReadToken, Size
 from engine.generation.tokenizer import Tokenizer
 from engine.layers.parameters import ParameterReader
 from engine.moondream.config import (
@@ -53,13 +53,13 @@ from engine.moondream.config import (
 )
 from engine.moondream.decoder import MoondreamDecoder
 from engine.moondream.flows import Flows
-from engine.moondream.model import Encoded, Moondream
+from engine.moondream.model import EncodedPrefix, Moondream
 from engine.moondream.preprocess import make_crops, tiling
-from engine.moondream.region import Region
+from engine.moondream.region import RegionHeads
 from engine.moondream.templates import Template, Templates
-from engine.moondream.text import Text
+from engine.moondream.text import TextModel
 from engine.moondream.weights import shapes
-from engine.resize import with_pillow
+from engine.resize import resize_with_pillow
 
 TOLERANCE = 5e-5  # of features, embeddings, hidden states and logits, in units of their standard deviation
 MARGIN = 1e-3  # every decision that is compared is clearer than this, so that rounding can't turn it
@@ -200,24 +200,24 @@ def tokenizer() -> Tokenizer:
     return Tokenizer(bpe)
 
 
-def pair(config: Config, seed: int, region_norm: bool, raised: Raised) -> tuple[Moondream, Plain]:
+def pair(config: Config, seed: int, region_norm: bool, raised: Raised) -> tuple[Moondream, ReferenceModel]:
     tensors = drawn(config, seed, region_norm, raised)
     options = LoadOptions("cpu", "float32", resize="pillow")
     own = Moondream("drawn", config, Given(tensors), tokenizer(), options=options)
-    return own, Plain(config, {name: tensor.double() for name, tensor in tensors.items()}, tokenizer())
+    return own, ReferenceModel(config, {name: tensor.double() for name, tensor in tensors.items()}, tokenizer())
 
 
 def unpacked(name: str) -> MoondreamDecoder:
     own, plain = models(name)
     given = Given(plain.tensors)
     return MoondreamDecoder(
-        Text(own.config.text, ParameterReader(given, "text", torch.float32, "cpu")),
-        Region(own.config.region, ParameterReader(given, "region", torch.float32, "cpu")),
+        TextModel(own.config.text, ParameterReader(given, "text", torch.float32, "cpu")),
+        RegionHeads(own.config.region, ParameterReader(given, "region", torch.float32, "cpu")),
     )
 
 
 @cache
-def models(name: str) -> tuple[Moondream, Plain]:
+def models(name: str) -> tuple[Moondream, ReferenceModel]:
     config, seed, region_norm = MODELS[name]
     ids = config.tokenizer
     often = {ids.eos_id: 2.5, ids.answer_id: 1.5, ids.coord_id: 3.0, ids.start_ground_points_id: 2.0}
@@ -238,7 +238,7 @@ def pictures() -> list[np.ndarray]:
 
 
 @cache
-def seen(name: str) -> tuple[list[Encoded], list[Tensor]]:
+def seen(name: str) -> tuple[list[EncodedPrefix], list[Tensor]]:
     """The pictures as the engine has encoded them together, and their plain embeddings."""
     own, plain = models(name)
     return own.encode(pictures()), [plain.see(picture) for picture in pictures()]
@@ -250,7 +250,7 @@ def close(actual: Tensor, wanted: Tensor) -> None:
 
 def same(result: Any, wanted: Any) -> None:
     """Sizes of boxes are rounded to float32; the rest must be equal."""
-    if isinstance(wanted, Found) and wanted.items:
+    if isinstance(wanted, ObjectList) and wanted.items:
         assert result.complete == wanted.complete
         assert len(result.items) == len(wanted.items)
         for item, other in zip(result.items, wanted.items, strict=True):
@@ -282,12 +282,12 @@ def adapters(own: Moondream, folder: Path, ranks: Sequence[int]) -> Sequence[tup
     return made
 
 
-def answered(talk: Talk, request: Request) -> Any:
+def make_answer(talk: ReferenceSession, request: Request) -> Any:
     """The plain model's result."""
     if isinstance(request, CaptionRequest):
         return talk.caption(request.length, request.generation.max_tokens or 0)
     if isinstance(request, QueryRequest):
-        reasoning = talk.model.config.third if request.reasoning is None else request.reasoning
+        reasoning = talk.model.config.is_moondream3 if request.reasoning is None else request.reasoning
         most = request.generation.max_tokens or 0
         return talk.query(request.question, reasoning, request.references, most)
     if isinstance(request, DetectRequest):
@@ -318,7 +318,7 @@ def test_tilings() -> None:
 @every_model
 def test_features_and_embeddings_of_pictures(name: str) -> None:
     own, plain = models(name)
-    cut = [make_crops(picture, own.config.vision, own.max_crops, with_pillow) for picture in pictures()]
+    cut = [make_crops(picture, own.config.vision, own.max_crops, resize_with_pillow) for picture in pictures()]
     for picture, crops, embeddings in zip(pictures(), cut, own.embeddings(cut), strict=True):
         pixels, shape = plain.crops(picture)
         assert crops.tiling == shape
@@ -342,12 +342,12 @@ def test_hidden_states_and_logits_of_a_mixed_batch(name: str, packed: bool, tmp_
     adapted = own.encode(pictures()[1:2], first)[0]
     tails = [decoder.start(prefix) for prefix in (adapted.prefix, encoded[2].prefix, None, encoded[2].prefix)]
     talks = [
-        Talk(plain, embedded[1], second_pairs, first_pairs),
-        Talk(plain, embedded[2], first_pairs),
-        Talk(plain, None, first_pairs),
-        Talk(plain, embedded[2]),
+        ReferenceSession(plain, embedded[1], second_pairs, first_pairs),
+        ReferenceSession(plain, embedded[2], first_pairs),
+        ReferenceSession(plain, None, first_pairs),
+        ReferenceSession(plain, embedded[2]),
     ]
-    turns: list[list[list[Fed]]] = [
+    turns: list[list[list[ModelInput]]] = [
         [[5, 6, 7], [Coordinate(0.3), Coordinate(1.25), Size(0.1, 0.9), 8], list(range(20, 50)), [400]],
         [[Coordinate(0.0)], [9], [Size(0.002, 1.0)], [1, 2, 3]],
         [[11], [12], [13], [14]],
@@ -365,7 +365,7 @@ def test_hidden_states_and_logits_of_a_mixed_batch(name: str, packed: bool, tmp_
         close(sizes, torch.stack([plain.decoded("size", talk.hidden) for talk in talks]))
 
 
-def embedding(talk: Talk, piece: Fed) -> Tensor:
+def embedding(talk: ReferenceSession, piece: ModelInput) -> Tensor:
     if isinstance(piece, int):
         return talk.tokens([piece])
     if isinstance(piece, Coordinate):
@@ -405,13 +405,13 @@ def test_every_skill_in_one_batch(name: str, tmp_path: Path) -> None:
     margins = []
     for (picture, request), result in zip(asked, got, strict=True):
         adapter = getattr(request, "adapter", None)
-        talk = Talk(plain, None if picture is None else embedded[picture], plain_pairs[adapter])
-        same(result, answered(talk, request))
+        talk = ReferenceSession(plain, None if picture is None else embedded[picture], plain_pairs[adapter])
+        same(result, make_answer(talk, request))
         margins.append(talk.margin)
     print(f"{name}: closest decision {min(margins):.1e}")
     assert min(margins) > MARGIN
     # The seeds are such that lists end in both ways, and some thoughts speak of places.
-    assert {result.complete for result in got if isinstance(result, Found)} == {True, False}
+    assert {result.complete for result in got if isinstance(result, ObjectList)} == {True, False}
     assert own.config.tokenizer.reasons == any(result.grounding for result in got if isinstance(result, Answer))
 
 
@@ -421,10 +421,10 @@ SMALL_OLD = replace(SMALL, tokenizer=OLD)
 both = pytest.mark.parametrize("config", [SMALL, SMALL_WITH_EXPERTS], ids=["second", "third"])
 
 
-def inclined(config: Config, raised: Raised) -> tuple[Moondream, Encoded, Talk]:
+def inclined(config: Config, raised: Raised) -> tuple[Moondream, EncodedPrefix, ReferenceSession]:
     """A model that says, or never says, some token; a picture, and a talk about it."""
     own, plain = pair(config, 5, False, raised)
-    return own, own.encode(pictures()[:1])[0], Talk(plain, plain.see(pictures()[0]))
+    return own, own.encode(pictures()[:1])[0], ReferenceSession(plain, plain.see(pictures()[0]))
 
 
 def short(most: int) -> Generation:
@@ -457,9 +457,9 @@ def read_out(flow: Flow, tokens: Sequence[int], coordinates: Sequence[float]) ->
     step = next(flow)
     while True:
         reply = None
-        if isinstance(step, Feed):
+        if isinstance(step, Forward):
             fed.append(list(step.pieces))
-        elif not isinstance(step, Say):
+        elif not isinstance(step, EmitText):
             reply = next(next_token if isinstance(step, ReadToken) else next_coordinate)
         try:
             step = flow.send(reply)
@@ -474,7 +474,7 @@ def test_passages_of_scripted_thoughts(family: str) -> None:
     coord, end = own.tokenizer.coord_id, own.tokenizer.eos_id
     for script in golden.expected(family)["scripted_reasoning"]:
         values = [bin / 1024 for bin in script["coord_bins"]]
-        flow = Flows(family, own, tokenizer()).query("where?", True, (), short(100), seen=True)
+        flow = Flows(family, own, tokenizer()).query("where?", True, (), short(100), has_image=True)
         answer, fed = read_out(flow, [*script["ids"], end], values)
         assert answer.reasoning == script["text"]
         places = [(g.start, g.end, [[p.x, p.y] for p in g.points]) for g in answer.grounding]
@@ -551,7 +551,7 @@ def test_a_question_that_is_too_long_fails_alone(config: Config) -> None:
         DetectRequest(picture, "dog " * 400),
     ]
     got = results(own, [good, *bad, good])
-    wanted = Talk(talk.model, None).query("who?", False, (), 3)
+    wanted = ReferenceSession(talk.model, None).query("who?", False, (), 3)
     assert got[0] == got[-1] == wanted
     for failed in got[1:-1]:
         assert isinstance(failed.error, EngineError)
@@ -577,7 +577,7 @@ def test_a_list_that_outgrows_the_context_is_incomplete(config: Config, skill: s
         request = DetectRequest if skill == "detect" else PointRequest
         [found] = results(own, [request(picture, "dog", UNLIMITED)])
         whole = sum(each * place + 2 <= room for place in range(4))  # both coordinates had to be read
-        same(found, Found(wanted[:whole], complete=False))
+        same(found, ObjectList(wanted[:whole], complete=False))
         assert len(found.items) == whole
         with pytest.raises(EngineError, match="no end of objects"):
             getattr(own, skill)([picture], "dog", max_objects=UNLIMITED)

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.moondream.config import VisionConfig
-from engine.moondream.preprocess import Crops, make_crops, normalise, pool, select_tiling, stitch, tiling
+from engine.moondream.preprocess import Crops, make_crops, normalize_pixels, pool, select_tiling, stitch, tiling
 from engine.resize import resizer
 
 EXPECTED, TENSORS = expected("moondream2"), tensors("moondream2")
@@ -154,7 +154,7 @@ def test_every_window_lies_where_its_place_in_the_list_says() -> None:
 
 def test_pixels_in_bfloat16_are_rounded_as_in_the_reference() -> None:
     ramp = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1).repeat(3, axis=3)
-    normal = normalise(ramp, torch.bfloat16)
+    normal = normalize_pixels(ramp, torch.bfloat16)
     assert (normal.shape, normal.dtype) == ((1, 3, 16, 16), torch.bfloat16)
     for channel in normal[0]:
         assert torch.equal(channel.flatten().float(), TENSORS["pixel_norm_bf16_table"])
@@ -163,9 +163,9 @@ def test_pixels_in_bfloat16_are_rounded_as_in_the_reference() -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 def test_pixels_become_channels_first_between_minus_one_and_one(dtype: torch.dtype) -> None:
     pixels = np.random.default_rng(1).integers(0, 256, (3, 8, 8, 3), np.uint8)
-    normal = normalise(pixels, dtype)
+    normal = normalize_pixels(pixels, dtype)
     assert normal.is_contiguous()
-    assert torch.equal(normal, normalise(torch.from_numpy(pixels), dtype))
+    assert torch.equal(normal, normalize_pixels(torch.from_numpy(pixels), dtype))
     wanted = torch.from_numpy(pixels.transpose(0, 3, 1, 2) / 127.5 - 1).float()
     torch.testing.assert_close(normal.float(), wanted, atol=2 * torch.finfo(dtype).eps, rtol=0)
     assert pixels.max() > 200  # it was not changed in place

@@ -8,18 +8,18 @@ import torch
 from caches import keys
 from golden import FAMILIES, GOLDEN, config, encoded, image, model, tensors
 from golden import built as built_from
+from make_weights import REGION, TEXT, int4_release, tensors_of
 from safetensors.torch import save_file
-from weights_made import REGION, TEXT, int4_release, tensors_of
 
 import engine
 from engine.contract import Generation, LoadOptions
-from engine.layers.int4_linear import Int4Linear, packed_block
-from engine.layers.int8_linear import Int8Linear, has_int8_products
+from engine.layers.int4_linear import Int4Linear, packed_block_rows
+from engine.layers.int8_linear import Int8Linear, has_int8_gemm
 from engine.moondream.model import Moondream
 from engine.moondream.preprocess import make_crops
-from engine.moondream.weights import MATRIX_PLAN, open_weights
-from engine.quantization.matrices import KINDS, QuantizedSource
-from engine.resize import with_pillow
+from engine.moondream.weights import QUANTIZATION_PLAN, open_weights
+from engine.quantization.plan import QUANTIZATION_SCHEMES, QuantizedSource
+from engine.resize import resize_with_pillow
 
 # Of features, keys and logits: the root of the mean square of what is off, as a part of the reference's own. The golden
 # models are tiny, deep and random, which magnifies every rounding: bfloat16 alone is off by 0.04 and 0.10 in features.
@@ -36,7 +36,7 @@ CAPTION = Generation(temperature=0, max_tokens=20)
 
 def quantised(family: str, kind: str, dtype: torch.dtype) -> Moondream:
     weights = open_weights(GOLDEN / family / "model.safetensors", config(family))
-    return built_from(family, QuantizedSource(weights, MATRIX_PLAN, kind), dtype)
+    return built_from(family, QuantizedSource(weights, QUANTIZATION_PLAN, kind), dtype)
 
 
 def off(made: torch.Tensor, wanted: torch.Tensor) -> float:
@@ -44,12 +44,12 @@ def off(made: torch.Tensor, wanted: torch.Tensor) -> float:
 
 
 @both
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", QUANTIZATION_SCHEMES)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_few_bits_stay_near_the_reference(family: str, kind: str, dtype: torch.dtype) -> None:
     own, wanted = quantised(family, kind, dtype), tensors(family)
     features, cached, logits = OFF[family, kind.partition("-")[0]]
-    embedding = own.embeddings([make_crops(image("img_a"), own.config.vision, 12, with_pillow)])[0]
+    embedding = own.embeddings([make_crops(image("img_a"), own.config.vision, 12, resize_with_pillow)])[0]
     assert off(embedding[::10], wanted["img_a/projected_rows"]) < features
     [picture] = own.encode([image("img_a")])
     plain = encoded(family, "img_a")
@@ -65,9 +65,9 @@ def test_few_bits_stay_near_the_reference(family: str, kind: str, dtype: torch.d
 @both
 def test_products_are_of_few_bits_where_this_cpu_has_them(family: str) -> None:
     own = quantised(family, "int4", torch.bfloat16)
-    assert isinstance(own.text.blocks[0].qkv, Int4Linear) == (packed_block() is not None)
-    assert isinstance(own.vision.encoder.blocks[0].fc1, Int8Linear) == has_int8_products()
-    assert isinstance(own.text.head, Int8Linear) == has_int8_products()
+    assert isinstance(own.text.blocks[0].qkv, Int4Linear) == (packed_block_rows() is not None)
+    assert isinstance(own.vision.encoder.blocks[0].fc1, Int8Linear) == has_int8_gemm()
+    assert isinstance(own.text.head, Int8Linear) == has_int8_gemm()
 
 
 def test_a_release_in_four_bits_gives_what_its_weights_give(tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ def test_a_release_in_four_bits_gives_what_its_weights_give(tmp_path: Path) -> N
     save_file(plain, tmp_path / "plain.safetensors")
     release = built_from("moondream2", packed)
     restored = built_from("moondream2", open_weights(tmp_path / "plain.safetensors", own))
-    assert isinstance(release.text.blocks[0].qkv, Int4Linear) == (packed_block() is not None)
+    assert isinstance(release.text.blocks[0].qkv, Int4Linear) == (packed_block_rows() is not None)
     for name in ("img_a", "img_b"):
         [seen], [wanted] = release.encode([image(name)]), restored.encode([image(name)])
         assert off(keys(seen.prefix), keys(wanted.prefix)) < 1e-5
@@ -92,4 +92,4 @@ def test_a_release_in_four_bits_gives_what_its_weights_give(tmp_path: Path) -> N
 def test_options_that_name_few_bits_reach_the_model() -> None:
     path = str(GOLDEN / "moondream2")
     with_bits = [engine.load(path, LoadOptions("cpu", "float32", kind)) for kind in (None, "int4", "int4-32")]
-    assert len({one.sight for one in with_bits if isinstance(one, Moondream)}) == 3
+    assert len({one.embedding_key for one in with_bits if isinstance(one, Moondream)}) == 3

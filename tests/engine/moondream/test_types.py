@@ -20,20 +20,20 @@ from golden import (
     needs_compiler,
     tensors,
 )
-from models_made import small_model
+from tiny_models import small_model
 
 from engine.contract import CaptionRequest, DetectRequest, Done, Generation, ObjectLimitWarning, QueryRequest
-from engine.generation.steps import Coordinate, Fed, ReadToken, Size
-from engine.layers.int8_linear import has_int8_products
+from engine.generation.steps import Coordinate, ModelInput, ReadToken, Size
+from engine.layers.int8_linear import has_int8_gemm
 from engine.layers.parameters import ParameterReader
 from engine.moondream.config import read_config
 from engine.moondream.decoder import MoondreamDecoder
 from engine.moondream.preprocess import make_crops
-from engine.moondream.text import Text
-from engine.moondream.vision import Vision
-from engine.moondream.weights import MATRIX_PLAN, open_weights
-from engine.quantization.matrices import QuantizedSource
-from engine.resize import with_pillow
+from engine.moondream.text import TextModel
+from engine.moondream.vision import VisionEncoder
+from engine.moondream.weights import QUANTIZATION_PLAN, open_weights
+from engine.quantization.plan import QuantizedSource
+from engine.resize import resize_with_pillow
 
 both = pytest.mark.parametrize("family", FAMILIES)
 
@@ -52,13 +52,13 @@ HALF_TOLERANCE = {
 def test_half_precision_stays_near_the_reference(family: str, dtype: torch.dtype) -> None:
     own, wanted = model(family, dtype), tensors(family)
     features, logits = HALF_TOLERANCE[family, dtype]
-    projected = own.embeddings([make_crops(image("img_a"), own.config.vision, 12, with_pillow)])[0]
+    projected = own.embeddings([make_crops(image("img_a"), own.config.vision, 12, resize_with_pillow)])[0]
     assert projected.dtype == dtype
     assert (projected[::10].float() - wanted["img_a/projected_rows"]).abs().max() < features
     for name in ("caption_short_img_a", "detect_img_a", "query_img_a"):
         [*made] = expected(family)["flows"][name]["generations"]
-        tail = own.decoder.start(encoded(family, "img_a", dtype).prefix)
-        hidden = own.decoder.step([(tail, None, made[0]["prompt"])])
+        cache = own.decoder.start(encoded(family, "img_a", dtype).prefix)
+        hidden = own.decoder.step([(cache, None, made[0]["prompt"])])
         with torch.inference_mode():
             error = own.text.logits(hidden)[0].float() - wanted[f"flow/{name}/prefill_logits_0"]
         assert error.abs().max() < logits, name
@@ -68,10 +68,10 @@ def test_half_precision_stays_near_the_reference(family: str, dtype: torch.dtype
 @pytest.mark.parametrize("kind", [None, "int8", "int4"])
 def test_the_compiled_model_agrees_with_the_eager_one_and_is_never_compiled_again(kind: str | None) -> None:
     plain = open_weights(GOLDEN / "moondream2" / "model.safetensors", config("moondream2"))
-    weights = QuantizedSource(plain, MATRIX_PLAN, kind) if kind else plain
+    weights = QuantizedSource(plain, QUANTIZATION_PLAN, kind) if kind else plain
     eager, compiled = (built("moondream2", weights, compile=compile) for compile in (False, True))
-    assert compiled.compiled == (kind is not None and has_int8_products())
-    assert compiled.sight == eager.sight
+    assert compiled.compiled == (kind is not None and has_int8_gemm())
+    assert compiled.embedding_key == eager.embedding_key
     compiled.warm_up()
     with torch.compiler.set_stance("fail_on_recompile"):
         [wanted], [made] = (one.encode([image("img_b")]) for one in (eager, compiled))
@@ -81,7 +81,7 @@ def test_the_compiled_model_agrees_with_the_eager_one_and_is_never_compiled_agai
                 hidden = []
                 for one, picture in zip((eager, compiled), image_or_none, strict=True):
                     tails = [one.decoder.start(picture and picture.prefix) for _ in range(2)]
-                    hidden.append(one.decoder.step([(tail, None, [3] * rows) for tail in tails]))
+                    hidden.append(one.decoder.step([(cache, None, [3] * rows) for cache in tails]))
                 assert torch.equal(*hidden)
 
 
@@ -90,12 +90,12 @@ def test_what_a_gpu_computes_is_compiled_once_for_any_number_of_rows() -> None:
     """On a CPU, with plain weights as a GPU has them."""
     own = built("moondream2", open_weights(GOLDEN / "moondream2" / "model.safetensors", config("moondream2")))
     given = open_weights(GOLDEN / "moondream2" / "model.safetensors", own.config)
-    own.vision = Vision(own.config.vision, ParameterReader(given, "vision", torch.float32, "cpu"))
-    own.text = Text(own.config.text, ParameterReader(given, "text", torch.float32, "cpu"))
+    own.vision = VisionEncoder(own.config.vision, ParameterReader(given, "vision", torch.float32, "cpu"))
+    own.text = TextModel(own.config.text, ParameterReader(given, "text", torch.float32, "cpu"))
     own.vision.encoder.compile()
     own.text.transformer.compile()
     own.decoder = MoondreamDecoder(own.text, own.region)
-    own.take_every_step()
+    own.run_warm_up_steps()
     with torch.compiler.set_stance("fail_on_recompile"):
         [picture] = own.encode([image("img_a")])
         for rows in (2, 10, 47, 1):
@@ -117,7 +117,7 @@ def test_a_step_is_the_same_to_the_last_bit_alone_and_in_a_batch(
     pictures = own.encode([image("img_a"), image("img_b")])
     alone_first = own.encode([image("img_b")])[0]
     assert torch.equal(keys(alone_first.prefix), keys(pictures[1].prefix))
-    feeds: list[list[list[Fed]]] = [
+    feeds: list[list[list[ModelInput]]] = [
         [[5, 6, 7], [8], [9]],
         [[11], [12, 13], [14]],
         [[Coordinate(0.25), Coordinate(0.5), Size(0.1, 0.9)], [3, 4, 5, 6, 7, 8, 9], [1]],
@@ -131,8 +131,8 @@ def test_a_step_is_the_same_to_the_last_bit_alone_and_in_a_batch(
 
     together, apart = tails(), tails()
     for turn in range(3):
-        batch = own.decoder.step([(tail, None, feed[turn]) for tail, feed in zip(together, feeds, strict=True)])
-        alone = [own.decoder.step([(tail, None, feed[turn])]) for tail, feed in zip(apart, feeds, strict=True)]
+        batch = own.decoder.step([(cache, None, feed[turn]) for cache, feed in zip(together, feeds, strict=True)])
+        alone = [own.decoder.step([(cache, None, feed[turn])]) for cache, feed in zip(apart, feeds, strict=True)]
         assert torch.equal(batch, torch.cat(alone))
         reads = [ReadToken()] * len(feeds)
         assert own.decoder.read(reads, batch) == [own.decoder.read(reads[:1], one)[0] for one in alone]
@@ -154,11 +154,11 @@ def test_ten_questions_about_a_picture_share_its_keys_and_values() -> None:
     [picture] = own.encode([image("img_a")])
     places = [layer.shared[0].keys.data_ptr() for layer in of_attention(picture.prefix)]
     tails = [own.decoder.start(picture.prefix) for _ in range(10)]
-    own.decoder.step([(tail, None, [1, 2, 3]) for tail in tails])
-    for tail in tails:
-        assert tail.prefix is picture.prefix
-        assert [layer.shared[0].keys.data_ptr() for layer in of_attention(tail)] == places
-    own_bytes = sum(layer.keys.nbytes for tail in tails for layer in of_attention(tail))
+    own.decoder.step([(cache, None, [1, 2, 3]) for cache in tails])
+    for cache in tails:
+        assert cache.prefix is picture.prefix
+        assert [layer.shared[0].keys.data_ptr() for layer in of_attention(cache)] == places
+    own_bytes = sum(layer.keys.nbytes for cache in tails for layer in of_attention(cache))
     assert own_bytes < 10 * keys(picture.prefix).nbytes
 
 

@@ -11,8 +11,8 @@ import pytest
 import torch
 from golden import FAMILIES, GOLDEN
 from golden import config as config_of
+from make_weights import REGION, TEXT, Tensors, int4_release, tensors_of
 from safetensors.torch import load_file, save_file
-from weights_made import REGION, TEXT, Tensors, int4_release, tensors_of
 
 from engine.checkpoints.random_weights import RandomWeights
 from engine.checkpoints.tensor_map import TensorMap

@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 
 from engine.pocket.draw import EYE, EYE_APART, EYE_UP, Drawing, draw
-from engine.pocket.scene import COLOURS, FACE, KINDS, SHAPES, SIGN, SKIN, Background, Colour, Scene, Thing, Wear
+from engine.pocket.scene import COLOURS, FACE, KINDS, SHAPES, SIGN, SKIN, Background, Colour, Degradation, Scene, Thing
 
 GREY: Colour = (128, 128, 128)
-PLAIN, UNWORN = Background("plain", GREY, GREY), Wear()
+PLAIN, UNWORN = Background("plain", GREY, GREY), Degradation()
 DIGITS = "0123456789"
 
 
-def scene_of(*things: Thing, background: Background = PLAIN, wear: Wear = UNWORN, seed: int = 0) -> Scene:
-    return Scene(160, 120, background, things, wear, seed)
+def scene_of(*things: Thing, background: Background = PLAIN, degradation: Degradation = UNWORN, seed: int = 0) -> Scene:
+    return Scene(160, 120, background, things, degradation, seed)
 
 
 def thing_of(kind: str, colour: str = "red", x: float = 80, y: float = 60, size: float = 60, angle: float = 0) -> Thing:
@@ -176,7 +176,7 @@ def test_each_number_looks_different_and_stays_on_its_sign() -> None:
 
 
 def test_the_same_scene_draws_the_same() -> None:
-    scene = scene_of(thing_of("star"), wear=Wear(0.8, 6.0, 60), seed=3)
+    scene = scene_of(thing_of("star"), degradation=Degradation(0.8, 6.0, 60), seed=3)
     one, other = draw(scene), draw(scene)
     assert np.array_equal(one.pixels, other.pixels)
     assert np.array_equal(one.owners, other.owners)
@@ -187,10 +187,10 @@ def test_the_same_scene_draws_the_same() -> None:
     assert one.pixels.dtype == one.owners.dtype == np.uint8
 
 
-@pytest.mark.parametrize("wear", [Wear(blur=1.0), Wear(noise=5.0), Wear(jpeg=50)])
-def test_wear_changes_the_picture_alone(wear: Wear) -> None:
+@pytest.mark.parametrize("degradation", [Degradation(blur=1.0), Degradation(noise=5.0), Degradation(jpeg=50)])
+def test_wear_changes_the_picture_alone(degradation: Degradation) -> None:
     things = thing_of("star", "red", x=50), thing_of("cross", "blue", x=110)
-    clean, worn = draw(scene_of(*things)), draw(scene_of(*things, wear=wear))
+    clean, worn = draw(scene_of(*things)), draw(scene_of(*things, degradation=degradation))
     assert not np.array_equal(clean.pixels, worn.pixels)
     assert np.array_equal(clean.owners, worn.owners)
     assert clean.boxes == worn.boxes
@@ -200,7 +200,7 @@ def test_wear_changes_the_picture_alone(wear: Wear) -> None:
 
 
 def test_noise_is_as_strong_as_it_says() -> None:
-    off = draw(scene_of(wear=Wear(noise=5.0))).pixels.astype(float) - 128
+    off = draw(scene_of(degradation=Degradation(noise=5.0))).pixels.astype(float) - 128
     assert off.std() == pytest.approx(5, rel=0.03)
     assert off.mean() == pytest.approx(0, abs=0.1)
 
@@ -209,7 +209,7 @@ def test_blur_spreads_an_edge_as_far_as_it_says() -> None:
     """Across a straight edge a blurred picture is the Gaussian's distribution function."""
     black = thing_of("square", "black", size=100)
     sharp, soft = (
-        draw(scene_of(black, wear=Wear(blur=blur))).pixels[:, 80, 0].astype(float)  # from above to below
+        draw(scene_of(black, degradation=Degradation(blur=blur))).pixels[:, 80, 0].astype(float)  # from above to below
         for blur in (0, 1.2)
     )
     spread = np.abs(np.diff(soft[:60])) / (128 - 22)

@@ -19,11 +19,11 @@ from engine.pocket.scene import (
     Colour,
     Scene,
     Thing,
-    imagine,
+    random_scene,
     targets,
 )
 
-SCENES = tuple(imagine(seed) for seed in range(400))
+SCENES = tuple(random_scene(seed) for seed in range(400))
 THINGS = [(scene, thing) for scene in SCENES for thing in scene.things]
 FACES = [(scene, thing) for scene, thing in THINGS if thing.kind == FACE]
 
@@ -58,7 +58,7 @@ def clear_targets(face: Thing, things: tuple[Thing, ...]) -> list[int]:
 
 
 def test_a_seed_is_one_scene() -> None:
-    assert tuple(imagine(seed) for seed in range(50)) == SCENES[:50]
+    assert tuple(random_scene(seed) for seed in range(50)) == SCENES[:50]
     assert len({replace(scene, seed=0) for scene in SCENES}) == len(SCENES)
     assert [scene.seed for scene in SCENES] == list(range(400))
 
@@ -71,7 +71,10 @@ def test_everything_comes_up() -> None:
     assert {thing.kind for _, thing in THINGS} == set(KINDS)
     assert {thing.colour for _, thing in THINGS if thing.kind != FACE} == set(COLOURS)
     assert {scene.background.kind for scene in SCENES} == set(BACKGROUNDS)
-    wears = {(wear.blur > 0, wear.noise > 0, wear.jpeg is not None) for wear in (scene.wear for scene in SCENES)}
+    wears = {
+        (degradation.blur > 0, degradation.noise > 0, degradation.jpeg is not None)
+        for degradation in (scene.degradation for scene in SCENES)
+    }
     assert len(wears) == 8
     said = [thing.digits for _, thing in THINGS if thing.kind == SIGN]
     assert {len(digits) for digits in said} == {1, 2}
@@ -80,10 +83,10 @@ def test_everything_comes_up() -> None:
 
 
 def test_wear_stays_within_what_can_be_seen_through() -> None:
-    for wear in (scene.wear for scene in SCENES):
-        assert wear.blur == 0 or 0.3 <= wear.blur <= 1.2
-        assert wear.noise == 0 or 2 <= wear.noise <= 12
-        assert wear.jpeg is None or 35 <= wear.jpeg <= 95
+    for degradation in (scene.degradation for scene in SCENES):
+        assert degradation.blur == 0 or 0.3 <= degradation.blur <= 1.2
+        assert degradation.noise == 0 or 2 <= degradation.noise <= 12
+        assert degradation.jpeg is None or 35 <= degradation.jpeg <= 95
 
 
 def test_sides_and_aspects_are_within_the_limits() -> None:
@@ -100,7 +103,7 @@ def test_sides_and_aspects_are_within_the_limits() -> None:
 @pytest.mark.parametrize("side", [170, 250])
 def test_the_mean_side_can_be_chosen(side: int) -> None:
     for seed in range(50):
-        scene = imagine(seed, side)
+        scene = random_scene(seed, side)
         assert math.sqrt(scene.width * scene.height) == pytest.approx(side, abs=1)
 
 

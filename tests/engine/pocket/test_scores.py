@@ -10,7 +10,7 @@ from golden import needs_compiler
 
 import engine
 from engine.contract import LoadOptions
-from engine.pocket.exam import Report, examine, seeds
+from engine.pocket.evaluation import EvaluationReport, evaluate_model, seeds
 
 SCENES = 40
 BOUNDS = {
@@ -29,8 +29,8 @@ BOUNDS = {
 }
 
 
-def report(scenes: int = SCENES, at_once: int = 4, **options: Any) -> Report:
-    return examine(engine.load("pocket", LoadOptions("cpu", **options)), seeds(scenes), at_once)
+def report(scenes: int = SCENES, at_once: int = 4, **options: Any) -> EvaluationReport:
+    return evaluate_model(engine.load("pocket", LoadOptions("cpu", **options)), seeds(scenes), at_once)
 
 
 @pytest.mark.parametrize(

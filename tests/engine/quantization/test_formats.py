@@ -10,9 +10,9 @@ import engine
 from engine.checkpoints.random_weights import RandomWeights
 from engine.contract import EngineError, LoadOptions
 from engine.moondream.config import Config
-from engine.moondream.weights import MATRIX_PLAN, shapes
+from engine.moondream.weights import QUANTIZATION_PLAN, shapes
 from engine.quantization.formats import Int4, Int8, quantize_int4, quantize_int8
-from engine.quantization.matrices import QuantizedSource
+from engine.quantization.plan import QuantizedSource
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "moondream2"
 
@@ -79,7 +79,7 @@ def test_only_large_matrices_are_kept_in_few_bits() -> None:
         "text.wte": (None,) * 4,
     }
     for place, kind in enumerate(("int4", "int4-64", "int4-32", "int8")):
-        source = QuantizedSource(plain, MATRIX_PLAN, kind)
+        source = QuantizedSource(plain, QUANTIZATION_PLAN, kind)
         for name, groups in names.items():
             kept, before = source.matrix(name, torch.float32), plain.tensor(name, torch.float32)
             group = groups[place]
@@ -94,9 +94,9 @@ def test_only_large_matrices_are_kept_in_few_bits() -> None:
 
 
 def test_four_bits_are_not_made_eight() -> None:
-    four = QuantizedSource(RandomWeights(shapes(Config())), MATRIX_PLAN, "int4")
+    four = QuantizedSource(RandomWeights(shapes(Config())), QUANTIZATION_PLAN, "int4")
     with pytest.raises(EngineError, match="in 4 bits already"):
-        QuantizedSource(four, MATRIX_PLAN, "int8").matrix("text.blocks.0.attn.qkv.weight", torch.float32)
+        QuantizedSource(four, QUANTIZATION_PLAN, "int8").matrix("text.blocks.0.attn.qkv.weight", torch.float32)
 
 
 def test_bits_that_there_are_not() -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cli_runner import Run, run, run_in_process
 from PIL import Image
-from program import Run, run, run_here
 
 import engine
 from engine.contract import Generation, LoadOptions
@@ -23,7 +23,7 @@ GREEDY = ("--temperature", "0", "--max-tokens", "8", *CPU)
 
 @pytest.fixture
 def ask(capfd: pytest.CaptureFixture[str]) -> Run:
-    return run_here(capfd)
+    return run_in_process(capfd)
 
 
 @cache

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from program import COMMAND, run
+from cli_runner import COMMAND, run
 
 ROOT = Path(__file__).parents[3]
 STYLES = ["blur", "pixelate", "solid", "obfuscate"]

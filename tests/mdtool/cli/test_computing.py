@@ -5,11 +5,11 @@ import shutil
 from pathlib import Path
 
 import pytest
-from media_made import SAMPLES
-from program import Run, redact, run, run_here
+from cli_runner import Run, redact, run, run_in_process
+from make_media import SAMPLES
 
-from engine.layers.int8_linear import has_int8_products
-from mdtool.model_selection import Computing
+from engine.layers.int8_linear import has_int8_gemm
+from mdtool.model_selection import ComputeConfig
 from mdtool.records.fingerprint import BATCH, fingerprint
 
 SCENE = SAMPLES / "scenes" / "one.png"
@@ -30,7 +30,7 @@ COMMANDS = [
 
 @pytest.fixture
 def mdtool(capfd: pytest.CaptureFixture[str]) -> Run:
-    return run_here(capfd)
+    return run_in_process(capfd)
 
 
 def said_by_pocket(lines: list[str]) -> str:
@@ -143,11 +143,11 @@ def test_a_batch_asks_other_weights_again(tmp_path: Path, mdtool: Run) -> None:
 
 
 def test_where_and_how_it_is_computed_leaves_work_done() -> None:
-    elsewhere = Computing("cuda", compile=True)
-    assert fingerprint(BATCH, computing=elsewhere) == fingerprint(BATCH, computing=Computing())
+    elsewhere = ComputeConfig("cuda", compile=True)
+    assert fingerprint(BATCH, computing=elsewhere) == fingerprint(BATCH, computing=ComputeConfig())
 
 
-@pytest.mark.skipif(not has_int8_products() or not shutil.which("g++"), reason="nothing that could be compiled")
+@pytest.mark.skipif(not has_int8_gemm() or not shutil.which("g++"), reason="nothing that could be compiled")
 def test_compiled_code_is_kept_for_the_next_run(tmp_path: Path, mdtool: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from media_made import SAMPLES, make_video, portrait
-from photos_made import saved
+from cli_runner import Outcome, Run, reset_signal_handlers, run, run_in_process
+from make_images import encode_image
+from make_media import SAMPLES, make_video, portrait
 from PIL import Image
-from program import Outcome, Run, hear_signals, run, run_here
 
 from recipes.draw import colour_of
 
@@ -33,7 +33,7 @@ def nothing_pulled(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.Tem
 
 @pytest.fixture
 def ask(capfd: pytest.CaptureFixture[str]) -> Run:
-    return run_here(capfd)
+    return run_in_process(capfd)
 
 
 def rows(outcome: Outcome) -> list[list[str]]:
@@ -108,7 +108,7 @@ def test_a_sideways_photo_is_seen_upright(ask: Run, tmp_path: Path) -> None:
     tags[0x0112] = 6  # shown a quarter turned to the right
     sideways = tmp_path / "sideways.jpg"
     stored = np.rot90(portrait(300)).copy()
-    sideways.write_bytes(saved(stored[:, :240], "JPEG", exif=tags.tobytes(), quality=95))
+    sideways.write_bytes(encode_image(stored[:, :240], "JPEG", exif=tags.tobytes(), quality=95))
     (record,) = ask("detect", sideways, "face", "--json", "--save", tmp_path / "out.jpg").json
     assert (record["width"], record["height"]) == (300, 240)
     assert len(record["objects"]) == 1
@@ -226,7 +226,7 @@ def test_a_full_device(command: list[str | Path]) -> None:
 INTERRUPTED_AMID_C = """
 import ctypes, signal
 import mdtool.cli
-import mdtool.jobs.inference.answer as job
+import mdtool.jobs.inference.run_and_print as job
 
 sent = []
 
@@ -249,7 +249,7 @@ def test_an_interruption_counts_where_c_calls_python() -> None:
     """There the exception is dropped, as when libvips logs something."""
     command = [sys.executable, "-c", INTERRUPTED_AMID_C, "detect", GROUP, PORTRAIT, "face", "--quiet"]
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, capture_output=True, timeout=60, env=env, preexec_fn=hear_signals)
+    done = subprocess.run(command, capture_output=True, timeout=60, env=env, preexec_fn=reset_signal_handlers)
     assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"mdtool: interrupted\n")
 
 

@@ -14,8 +14,8 @@ from typing import ClassVar
 import av
 import numpy as np
 import pytest
-from media_made import SAMPLES, bare_face, frames_of, make_video, portrait, times_of
-from program import Outcome, redact, run
+from cli_runner import Outcome, redact, run
+from make_media import SAMPLES, frames_of, is_face_visible, make_video, portrait, times_of
 
 
 def fails(outcome: Outcome, said: str, folder: Path, code: int = 1) -> None:
@@ -136,8 +136,8 @@ def test_damage_in_the_middle_shows_no_face(tmp_path: Path, suffix: str) -> None
     assert "damaged" in outcome.err
     assert any(char.isdigit() for char in outcome.err)
     assert len(frames_of(target)) > 30
-    assert all(bare_face(frame) for frame in frames_of(whole))
-    assert not any(bare_face(frame) for frame in frames_of(target))
+    assert all(is_face_visible(frame) for frame in frames_of(whole))
+    assert not any(is_face_visible(frame) for frame in frames_of(target))
 
 
 @pytest.mark.parametrize("suffix", [".h264", ".ts"])
@@ -150,7 +150,7 @@ def test_first_picture_is_no_key_frame(tmp_path: Path, suffix: str) -> None:
     assert outcome.code in (0, 1), outcome.err
     frames = frames_of(target)
     assert 38 <= len(frames) < 60
-    assert not any(bare_face(frame) for frame in frames)
+    assert not any(is_face_visible(frame) for frame in frames)
 
 
 def test_header_that_counts_wrong(tmp_path: Path) -> None:
@@ -173,7 +173,7 @@ def test_size_and_format_that_change_midway(tmp_path: Path) -> None:
     assert outcome.code in (0, 1)
     for frame in frames_of(tmp_path / "out.mp4"):
         assert (frame.width, frame.height) == (192, 128)
-        assert not bare_face(frame)
+        assert not is_face_visible(frame)
 
 
 def bomb(side: int) -> bytes:

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from findings_made import lines_of
-from media_made import SAMPLES, frames_of, make_video
-from program import QUICK, Outcome, environment, redact, run, started, wait_until
+from cli_runner import FAST_ENCODING, Outcome, environment, redact, run, running_program, wait_until
+from make_findings import findings_jsonl
+from make_media import SAMPLES, frames_of, make_video
 
 from mdtool.records.findings import FrameFindings
 
@@ -162,8 +162,8 @@ def test_largest_size_of_a_file(video: Path) -> None:
 
 def test_two_runs_on_one_output(tmp_path: Path) -> None:
     target = tmp_path / "out.mp4"
-    arguments = ["redact", SAMPLES / "busy.mp4", "-o", target, "--sample", "every", *QUICK]
-    with started(*arguments) as first:
+    arguments = ["redact", SAMPLES / "busy.mp4", "-o", target, "--sample", "every", *FAST_ENCODING]
+    with running_program(*arguments) as first:
         wait_until(lambda: list(tmp_path.glob(".*.part")))
         fails(redact(SAMPLES / "busy.mp4", "-o", target), "another run is writing it")
         assert first.wait(60) == 0
@@ -205,7 +205,7 @@ def test_a_run_that_fails_leaves_a_finished_output_that_is_linked_as_a_part(tmp_
     target.write_bytes(b"precious")
     os.link(target, tmp_path / ".out.mp4.part")
     findings = tmp_path / "f.jsonl"
-    findings.write_text(lines_of(source, [FrameFindings()] * 5, size=(128, 96)))
+    findings.write_text(findings_jsonl(source, [FrameFindings()] * 5, size=(128, 96)))
     fails(redact(source, "-o", target, "--overwrite", "--from-findings", findings), "frame 5", code=1)
     assert target.read_bytes() == b"precious"
     only(tmp_path, "a.mp4", "f.jsonl", "out.mp4")

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from media_made import SAMPLES, frames_of, make_video
-from program import QUICK, on_terminal, redact, run, started, wait_until
+from cli_runner import FAST_ENCODING, redact, run, run_on_terminal, running_program, wait_until
+from make_media import SAMPLES, frames_of, make_video
 
-SLOW = ["redact", SAMPLES / "busy.mp4", "--sample", "every", *QUICK]  # some seconds of work
+SLOW = ["redact", SAMPLES / "busy.mp4", "--sample", "every", *FAST_ENCODING]  # some seconds of work
 PROMPTLY = 5  # seconds
 
 
@@ -24,7 +24,7 @@ def working(folder: Path) -> bool:
 
 @pytest.mark.parametrize("asked", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_interrupted(tmp_path: Path, asked: signal.Signals) -> None:
-    with started(*SLOW, "-o", tmp_path / "out.mp4") as process:
+    with running_program(*SLOW, "-o", tmp_path / "out.mp4") as process:
         wait_until(lambda: working(tmp_path))
         process.send_signal(asked)
         begin = time.monotonic()
@@ -35,7 +35,7 @@ def test_interrupted(tmp_path: Path, asked: signal.Signals) -> None:
 
 
 def test_interrupted_twice(tmp_path: Path) -> None:
-    with started(*SLOW, "-o", tmp_path / "out.mp4") as process:
+    with running_program(*SLOW, "-o", tmp_path / "out.mp4") as process:
         wait_until(lambda: working(tmp_path))
         process.send_signal(signal.SIGINT)
         process.send_signal(signal.SIGINT)
@@ -48,7 +48,9 @@ def test_interrupted_twice(tmp_path: Path) -> None:
 def test_ignored_hang_up(tmp_path: Path) -> None:
     """As nohup has it."""
     ignore: Any = {"preexec_fn": lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)}
-    with started("redact", SAMPLES / "blink.mp4", *QUICK, "-o", tmp_path / "out.mp4", **ignore) as process:
+    with running_program(
+        "redact", SAMPLES / "blink.mp4", *FAST_ENCODING, "-o", tmp_path / "out.mp4", **ignore
+    ) as process:
         wait_until(lambda: list(tmp_path.iterdir()))
         process.send_signal(signal.SIGHUP)
         process.communicate(timeout=60)
@@ -60,7 +62,7 @@ def test_interrupted_while_input_is_awaited(tmp_path: Path, share: float) -> Non
     content = make_video(tmp_path / "a.mkv", 60).read_bytes()
     out = tmp_path / "out"
     out.mkdir()
-    with started("redact", "-", "-o", out / "b.mkv", *QUICK, stdin=subprocess.PIPE) as process:
+    with running_program("redact", "-", "-o", out / "b.mkv", *FAST_ENCODING, stdin=subprocess.PIPE) as process:
         process.stdin.write(content[: round(len(content) * share)])
         process.stdin.flush()
         wait_until(lambda: list(out.iterdir()))
@@ -79,7 +81,7 @@ def test_interrupted_batch_keeps_what_is_done(tmp_path: Path) -> None:
     make_video(folder / "a.mp4", 3)
     (folder / "b.mp4").symlink_to(SAMPLES / "busy.mp4")
     make_video(folder / "c.mp4", 3)
-    with started("redact", folder, "-o", out, "--sample", "every", *QUICK) as process:
+    with running_program("redact", folder, "-o", out, "--sample", "every", *FAST_ENCODING) as process:
         wait_until(lambda: (out / ".b.mp4.part").exists())
         process.send_signal(signal.SIGTERM)
         assert process.wait(PROMPTLY) == 130
@@ -89,7 +91,7 @@ def test_interrupted_batch_keeps_what_is_done(tmp_path: Path) -> None:
 
 def test_killed_and_run_again(tmp_path: Path) -> None:
     target = tmp_path / "out.mp4"
-    with started(*SLOW, "-o", target) as process:
+    with running_program(*SLOW, "-o", target) as process:
         wait_until(lambda: working(tmp_path))
         process.send_signal(signal.SIGKILL)
         process.wait()
@@ -103,8 +105,8 @@ def test_killed_and_run_again(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("wanted", [0, 1000])
 def test_reader_of_the_pipe_goes_away(tmp_path: Path, wanted: int) -> None:
-    options = ["redact", SAMPLES / "busy.mp4", *QUICK, "-o", "-"]
-    with started(*options) as process:
+    options = ["redact", SAMPLES / "busy.mp4", *FAST_ENCODING, "-o", "-"]
+    with running_program(*options) as process:
         process.stdout.read(wanted)
         process.stdout.close()
         process.stdout = None
@@ -115,7 +117,7 @@ def test_reader_of_the_pipe_goes_away(tmp_path: Path, wanted: int) -> None:
 def test_pipe_of_rows_closes(tmp_path: Path) -> None:
     for name in ("a.mp4", "b.mp4"):
         make_video(tmp_path / name, 3)
-    with started("redact", tmp_path, "-o", tmp_path / "out", *QUICK, "--json") as process:
+    with running_program("redact", tmp_path, "-o", tmp_path / "out", *FAST_ENCODING, "--json") as process:
         process.stdout.close()
         process.stdout = None
         err = process.stderr.read()
@@ -145,12 +147,12 @@ def test_a_stream_that_is_closed(tmp_path: Path, name: str) -> None:
 
 
 def test_a_terminal_gets_a_bar(tmp_path: Path) -> None:
-    options = ["redact", make_video(tmp_path / "a.mp4"), *QUICK]
-    assert "\x1b[" in on_terminal(*options, "-o", tmp_path / "1.mp4", TERM="xterm")
-    assert "\x1b[" not in on_terminal(*options, "-o", tmp_path / "2.mp4", TERM="dumb")
-    plain = on_terminal(*options, "-o", tmp_path / "3.mp4", TERM="xterm", NO_COLOR="1")
+    options = ["redact", make_video(tmp_path / "a.mp4"), *FAST_ENCODING]
+    assert "\x1b[" in run_on_terminal(*options, "-o", tmp_path / "1.mp4", TERM="xterm")
+    assert "\x1b[" not in run_on_terminal(*options, "-o", tmp_path / "2.mp4", TERM="dumb")
+    plain = run_on_terminal(*options, "-o", tmp_path / "3.mp4", TERM="xterm", NO_COLOR="1")
     assert not any(f"\x1b[{code}" in plain for code in range(30, 50))
-    assert on_terminal(*options, "-o", tmp_path / "4.mp4", "--quiet", TERM="xterm") == ""
+    assert run_on_terminal(*options, "-o", tmp_path / "4.mp4", "--quiet", TERM="xterm") == ""
 
 
 def test_a_terminal_as_stdin(tmp_path: Path) -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hub_made import MIB, Hub, commit_of, serving
-from program import Outcome, run, started, wait_until
+from cli_runner import Outcome, run, running_program, wait_until
+from fake_hub import MIB, Hub, commit_of, serve_hub
 
 STARMIE = ("moondream/starmie-v1", "35192e10a54e36eabe0a7cc57a2c1aab371cafc5")
 CURRENT = ("vikhyatk/moondream2", "2025-06-21")
@@ -75,7 +75,7 @@ def listed(name: str, env: dict[str, str]) -> dict[str, Any]:
 
 
 def test_what_is_fetched_and_that_it_is_fetched_once(tmp_path: Path, env) -> None:
-    with serving(REPOS) as hub:
+    with serve_hub(REPOS) as hub:
         outcome = models("pull", "moondream2", env=env(hub))
         assert (outcome.code, outcome.out) == (0, b""), outcome.err
         [line] = outcome.lines
@@ -97,7 +97,7 @@ def test_what_is_fetched_and_that_it_is_fetched_once(tmp_path: Path, env) -> Non
 
 
 def test_older_releases_have_their_own_tokenizer(tmp_path: Path, env) -> None:
-    with serving(REPOS) as hub:
+    with serve_hub(REPOS) as hub:
         assert models("pull", "moondream2-2025-04-14", env=env(hub)).code == 0
     names = {path.name for path in snapshot(tmp_path, OLDER).iterdir()}
     assert names == {"model.safetensors", "config.json", "tokenizer.json"}
@@ -105,7 +105,7 @@ def test_older_releases_have_their_own_tokenizer(tmp_path: Path, env) -> None:
 
 
 def test_shards_come_with_their_index_and_are_missed(tmp_path: Path, env) -> None:
-    with serving(REPOS) as hub:
+    with serve_hub(REPOS) as hub:
         assert models("pull", "moondream3-preview", env=env(hub)).code == 0
         (snapshot(tmp_path, PREVIEW) / "model-00002-of-00002.safetensors").unlink()
         outcome = models("verify", env=env(hub))
@@ -118,7 +118,7 @@ def test_shards_come_with_their_index_and_are_missed(tmp_path: Path, env) -> Non
 
 
 def test_goes_on_where_the_connection_was_cut(tmp_path: Path, env) -> None:
-    with serving(REPOS, cut=11 * MIB) as hub:
+    with serve_hub(REPOS, cut=11 * MIB) as hub:
         outcome = models("pull", "moondream2", env=env(hub))
         assert outcome.code == 0, outcome.err
         first, second = hub.fetched("model.safetensors")
@@ -128,8 +128,8 @@ def test_goes_on_where_the_connection_was_cut(tmp_path: Path, env) -> None:
 
 
 def test_goes_on_where_the_person_interrupted(tmp_path: Path, env) -> None:
-    with serving(REPOS, stall=11 * MIB) as hub:
-        with started("models", "pull", "moondream2", env={**os.environ, **env(hub)}) as pull:
+    with serve_hub(REPOS, stall=11 * MIB) as hub:
+        with running_program("models", "pull", "moondream2", env={**os.environ, **env(hub)}) as pull:
             wait_until(lambda: any(part.stat().st_size for part in tmp_path.rglob("*.incomplete")))
             pull.send_signal(signal.SIGINT)
             assert pull.wait(20) == 130
@@ -143,18 +143,18 @@ def test_goes_on_where_the_person_interrupted(tmp_path: Path, env) -> None:
 
 
 def test_damage_on_the_way_is_seen_and_thrown_away(tmp_path: Path, env) -> None:
-    with serving(REPOS, spoilt={"model.safetensors"}) as hub:
+    with serve_hub(REPOS, corrupted={"model.safetensors"}) as hub:
         outcome = models("pull", "moondream2", env=env(hub))
         assert outcome.code == 4
         [line] = outcome.lines
         assert re.search(r"model.safetensors was damaged on its way .* pull it again", line)
         assert not list(tmp_path.rglob("*.incomplete"))
-        hub.spoilt.clear()
+        hub.corrupted.clear()
         assert models("pull", "moondream2", env=env(hub)).code == 0
 
 
 def test_damage_on_the_disk_is_found_and_mended(tmp_path: Path, env) -> None:
-    with serving(REPOS) as hub:
+    with serve_hub(REPOS) as hub:
         names = ("moondream2-2025-04-14", "moondream2-2025-04-14-4bit")
         assert models("pull", *names, env=env(hub)).code == 0
         for name, content in (("model.safetensors", b"x" * 70), ("tokenizer.json", b"{]")):
@@ -169,7 +169,7 @@ def test_damage_on_the_disk_is_found_and_mended(tmp_path: Path, env) -> None:
 
 
 def test_removing_one_leaves_the_others(tmp_path: Path, env) -> None:
-    with serving(REPOS) as hub:
+    with serve_hub(REPOS) as hub:
         names = ["moondream2", "moondream2-2025-04-14", "moondream3-preview"]
         assert models("pull", *names, env=env(hub)).code == 0
         outcome = models("rm", "moondream2", env=env(hub))
@@ -186,7 +186,7 @@ def test_removing_one_leaves_the_others(tmp_path: Path, env) -> None:
 
 
 def test_terms_that_are_not_accepted(env) -> None:
-    with serving(REPOS, gated={PREVIEW[0]: "secret"}) as hub:
+    with serve_hub(REPOS, gated={PREVIEW[0]: "secret"}) as hub:
         outcome = models("pull", "moondream3-preview", "moondream2-2025-04-14", env=env(hub))
         assert outcome.code == 4
         assert re.search(rf"{hub.url}/{PREVIEW[0]} asks you to accept its terms.*HF_TOKEN", outcome.lines[0])
@@ -198,7 +198,7 @@ def test_terms_that_are_not_accepted(env) -> None:
 
 def test_what_can_not_be_had(env, tmp_path: Path) -> None:
     here = {STARMIE: TOKENIZER, CURRENT: {"config.json": b"{}"}, FOUR_BIT: {"moondream.py": b""}}
-    with serving(here) as hub:
+    with serve_hub(here) as hub:
         said = {
             "moondream3-preview": "there is no .*moondream3-preview, or it is private",
             "moondream2-2025-04-14": "vikhyatk/moondream2 has no revision '2025-04-14'",
@@ -219,7 +219,7 @@ def test_what_can_not_be_had(env, tmp_path: Path) -> None:
 
 def test_no_room_and_no_permission(env, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with serving(REPOS, sizes={"model.safetensors": 10**16}) as hub:
+    with serve_hub(REPOS, sizes={"model.safetensors": 10**16}) as hub:
         outcome = models("pull", "moondream2", env=env(hub))
         assert outcome.code == 4
         assert re.search(r"no space for it in .*/home/hub \(10000000.0 GB are needed, .*HF_HOME", outcome.lines[0])

@@ -8,10 +8,10 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from media_made import SAMPLES, frames_of, times_of
-from program import Outcome, redact, run
+from cli_runner import Outcome, redact, run
+from make_media import SAMPLES, frames_of, times_of
 
-from engine.pocket.exam import named
+from engine.pocket.evaluation import named
 
 SCENES = SAMPLES / "scenes"
 TRUTH: dict[str, list[dict[str, Any]]] = {

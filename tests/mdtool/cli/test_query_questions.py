@@ -4,8 +4,8 @@ import re
 from pathlib import Path
 
 import pytest
-from media_made import SAMPLES
-from program import Outcome, run
+from cli_runner import Outcome, run
+from make_media import SAMPLES
 
 SCENES = SAMPLES / "scenes"
 ONE = SCENES / "one.png"

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from media_made import SAMPLES
+from make_media import SAMPLES
 
 HEAVY = {"torch", "cv2", "av", "numpy", "pyvips", "PIL", "huggingface_hub", "safetensors", "tokenizers"}
 PROGRAM = """

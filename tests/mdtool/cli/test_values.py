@@ -4,14 +4,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from media_made import SAMPLES, frames_of, psnr
+from cli_runner import redact
+from make_media import SAMPLES, frames_of, psnr
 from PIL import Image
-from program import redact
 
 from mdtool.cli import run
 from mdtool.cli.values import parsed, seconds, size_in_bytes
 from mdtool.errors import UsageError
-from mdtool.jobs.bench.recipe import lengthen
+from mdtool.jobs.bench.recipe import loop_clip
 
 GROUP = SAMPLES / "group.png"
 FACES = {1: (226, 138, 270, 194), 2: (493, 118, 547, 186), 3: (99, 101, 161, 179), 4: (330, 185, 410, 287)}  # by size
@@ -162,7 +162,7 @@ def test_a_region_that_the_picture_has_nothing_of(tmp_path: Path) -> None:
 
 def test_from_and_to_leave_the_frames_around_as_they_are(tmp_path: Path) -> None:
     clip, target = tmp_path / "clip.mp4", tmp_path / "out.mp4"
-    lengthen(SAMPLES / "busy.mp4", clip, 40)
+    loop_clip(SAMPLES / "busy.mp4", clip, 40)
     options = ["--from", "0.5", "--to", "0:01", "--style", "solid", "--crf", "10"]
     assert redact(clip, "-o", target, *options).code == 0
     before, after = frames_of(clip), frames_of(target)

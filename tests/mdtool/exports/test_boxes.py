@@ -5,27 +5,27 @@ from pathlib import Path
 
 import pytest
 import yaml
-from forms_made import box, caption, detected, failed, lines, record
+from make_batch_records import box, caption_answer, detect_answer, failed, record, write_records
 
 from mdtool.errors import InputError, OutputError
 from mdtool.exports.coco import write_coco
 from mdtool.exports.yolo import write_yolo
-from mdtool.records.batch import Tally
+from mdtool.records.batch import ExportCounts
 
 FACE = box("face", 0.1, 0.2, 0.3, 0.4, score=0.75)
 OVER = box("cat", -0.5, 0.5, 0.25, 1.5)  # a part lies outside
 GONE = box("face", 1.1, 0.2, 1.3, 0.4)
 FIRST = [
-    record("photos/a.jpg", detected("face", FACE, GONE)),
+    record("photos/a.jpg", detect_answer("face", FACE, GONE)),
     failed("photos/b.jpg"),
-    record("photos/c.jpg", caption("a cat")),
-    record("photos/sub/a.jpg", detected("face"), detected("cat", OVER, OVER)),
+    record("photos/c.jpg", caption_answer("a cat")),
+    record("photos/sub/a.jpg", detect_answer("face"), detect_answer("cat", OVER, OVER)),
 ]
-LATER = [record("photos/d.jpg", detected("dog", box("dog", 0, 0, 1, 1)), detected("face", FACE))]
+LATER = [record("photos/d.jpg", detect_answer("dog", box("dog", 0, 0, 1, 1)), detect_answer("face", FACE))]
 
 
 def coco(tmp_path: Path, *records: dict) -> dict:
-    source, target = lines(tmp_path / "in.jsonl", *records), tmp_path / "out.json"
+    source, target = write_records(tmp_path / "in.jsonl", *records), tmp_path / "out.json"
     write_coco(source, target, overwrite=True)
     return json.loads(target.read_text())
 
@@ -49,8 +49,8 @@ def test_coco_has_boxes_in_pixels_clipped(tmp_path: Path) -> None:
 
 
 def test_coco_counts(tmp_path: Path) -> None:
-    source = lines(tmp_path / "in.jsonl", *FIRST)
-    assert write_coco(source, tmp_path / "out.json", overwrite=False) == Tally(written=2, failed=1, passed_over=1)
+    source = write_records(tmp_path / "in.jsonl", *FIRST)
+    assert write_coco(source, tmp_path / "out.json", overwrite=False) == ExportCounts(written=2, failed=1, skipped=1)
 
 
 def test_coco_ids_stay_when_there_is_more(tmp_path: Path) -> None:
@@ -61,15 +61,17 @@ def test_coco_ids_stay_when_there_is_more(tmp_path: Path) -> None:
 
 
 def test_coco_of_frames_and_of_nothing(tmp_path: Path) -> None:
-    made = coco(tmp_path, record("a.mp4", detected("face"), time=0.5), record("a.mp4", detected("face"), time=1.0))
+    made = coco(
+        tmp_path, record("a.mp4", detect_answer("face"), time=0.5), record("a.mp4", detect_answer("face"), time=1.0)
+    )
     assert [(one["id"], one["time"]) for one in made["images"]] == [(1, 0.5), (2, 1.0)]
     empty = coco(tmp_path)
     assert (empty["images"], empty["annotations"], empty["categories"]) == ([], [], [])
 
 
 def test_yolo_is_a_folder_that_mirrors_the_tree(tmp_path: Path) -> None:
-    source, folder = lines(tmp_path / "in.jsonl", *FIRST, *LATER), tmp_path / "set"
-    assert write_yolo(source, folder) == Tally(written=3, failed=1, passed_over=1)
+    source, folder = write_records(tmp_path / "in.jsonl", *FIRST, *LATER), tmp_path / "set"
+    assert write_yolo(source, folder) == ExportCounts(written=3, failed=1, skipped=1)
     files = {str(path.relative_to(folder)): path.read_text() for path in folder.rglob("*") if path.is_file()}
     names = files.pop("data.yaml")
     assert files == {
@@ -86,7 +88,9 @@ def test_yolo_is_a_folder_that_mirrors_the_tree(tmp_path: Path) -> None:
     "name", ["/etc/a.jpg", "../../a.jpg", "photos/../../../a.jpg", "./a.jpg", "https://host/a.jpg"]
 )
 def test_yolo_stays_in_its_folder(tmp_path: Path, name: str) -> None:
-    source = lines(tmp_path / "in.jsonl", record(name, detected("face", FACE)), record("b/c.jpg", detected("face")))
+    source = write_records(
+        tmp_path / "in.jsonl", record(name, detect_answer("face", FACE)), record("b/c.jpg", detect_answer("face"))
+    )
     write_yolo(source, tmp_path / "set")
     made = [path for path in tmp_path.rglob("*.txt") if path.name != "classes.txt"]
     assert {path.name for path in made} == {"a.txt", "c.txt"}
@@ -95,29 +99,31 @@ def test_yolo_stays_in_its_folder(tmp_path: Path, name: str) -> None:
 
 def test_yolo_labels_can_hold_anything(tmp_path: Path) -> None:
     labels = ['a: "b"', "- c", "null", "猫", "line\nbreak"]
-    answers = [detected(label, box(label, 0, 0, 1, 1)) for label in labels]
-    write_yolo(lines(tmp_path / "in.jsonl", record("a.jpg", *answers)), tmp_path / "set")
+    answers = [detect_answer(label, box(label, 0, 0, 1, 1)) for label in labels]
+    write_yolo(write_records(tmp_path / "in.jsonl", record("a.jpg", *answers)), tmp_path / "set")
     names = yaml.safe_load((tmp_path / "set" / "data.yaml").read_text())["names"]
     assert list(names.values()) == [*labels[:4], "line\\nbreak"]
     assert (tmp_path / "set" / "classes.txt").read_text().splitlines() == list(names.values())
 
 
 def test_yolo_of_frames(tmp_path: Path) -> None:
-    records = [record("a.mp4", detected("face", FACE), time=time) for time in (0.5, 10.25)]
-    write_yolo(lines(tmp_path / "in.jsonl", *records), tmp_path / "set")
+    records = [record("a.mp4", detect_answer("face", FACE), time=time) for time in (0.5, 10.25)]
+    write_yolo(write_records(tmp_path / "in.jsonl", *records), tmp_path / "set")
     names = sorted(path.name for path in (tmp_path / "set" / "labels").iterdir())
     assert names == ["a-00000.500.txt", "a-00010.250.txt"]
 
 
 def test_yolo_tells_of_names_that_differ_in_their_endings(tmp_path: Path) -> None:
-    source = lines(tmp_path / "in.jsonl", *(record(name, detected("face")) for name in ("p/a.jpg", "p/a.png")))
+    source = write_records(
+        tmp_path / "in.jsonl", *(record(name, detect_answer("face")) for name in ("p/a.jpg", "p/a.png"))
+    )
     with pytest.raises(InputError, match=r"p/a\.png: a picture before it has the same name"):
         write_yolo(source, tmp_path / "set")
     assert [path.name for path in tmp_path.iterdir()] == ["in.jsonl"]
 
 
 def test_yolo_leaves_a_folder_alone_that_holds_something(tmp_path: Path) -> None:
-    source, folder = lines(tmp_path / "in.jsonl", *FIRST), tmp_path / "set"
+    source, folder = write_records(tmp_path / "in.jsonl", *FIRST), tmp_path / "set"
     folder.mkdir()
     write_yolo(source, folder)
     before = sorted(folder.rglob("*"))

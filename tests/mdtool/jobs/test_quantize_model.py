@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from media_made import SAMPLES
-from program import Outcome, on_terminal, run, started, wait_until
+from cli_runner import Outcome, run, run_on_terminal, running_program, wait_until
+from make_media import SAMPLES
 from safetensors.torch import load_file, save_file
 
 import engine.pocket
@@ -173,7 +173,7 @@ def quantizing(large: Path, folder: Path) -> list[str | Path]:
 
 @pytest.mark.parametrize("asked", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted(tmp_path: Path, large: Path, asked: signal.Signals) -> None:
-    with started(*quantizing(large, tmp_path)) as process:
+    with running_program(*quantizing(large, tmp_path)) as process:
         wait_until(lambda: writing(tmp_path))
         process.send_signal(asked)
         _, err = process.communicate(timeout=20)
@@ -182,7 +182,7 @@ def test_interrupted(tmp_path: Path, large: Path, asked: signal.Signals) -> None
 
 
 def test_killed_and_run_again(tmp_path: Path, large: Path) -> None:
-    with started(*quantizing(large, tmp_path)) as process:
+    with running_program(*quantizing(large, tmp_path)) as process:
         wait_until(lambda: writing(tmp_path))
         process.send_signal(signal.SIGKILL)
         process.wait()
@@ -198,7 +198,7 @@ def test_killed_and_run_again(tmp_path: Path, large: Path) -> None:
 
 
 def test_two_runs_on_one_output(tmp_path: Path, large: Path) -> None:
-    with started(*quantizing(large, tmp_path)) as first:
+    with running_program(*quantizing(large, tmp_path)) as first:
         wait_until(lambda: writing(tmp_path))
         first.send_signal(signal.SIGSTOP)
         fails(quantize("pocket", tmp_path / "out"), "another run is writing it", 74)
@@ -210,6 +210,6 @@ def test_two_runs_on_one_output(tmp_path: Path, large: Path) -> None:
 
 def test_a_terminal_gets_a_bar(tmp_path: Path) -> None:
     options = ["models", "quantize", "pocket", "--to", "int8", "-o", tmp_path / "out"]
-    shown = on_terminal(*options, TERM="xterm", COLUMNS="100")
+    shown = run_on_terminal(*options, TERM="xterm", COLUMNS="100")
     assert "%" in shown
     assert "are 4.2 MB" in shown

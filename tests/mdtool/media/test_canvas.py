@@ -6,9 +6,9 @@ import av
 import numpy as np
 import pytest
 
-from mdtool.media.canvas import Canvas, of_frame, of_photo, of_rgba
+from mdtool.media.canvas import Canvas, frame_canvas, image_canvas, rgba_canvas
 from mdtool.media.image.display_matrix import Orientation
-from mdtool.media.image.image_file import Photo
+from mdtool.media.image.image_file import StillImage
 from mdtool.media.video.frame import planes
 
 RED = (255, 0, 0)
@@ -44,7 +44,7 @@ def painted(canvas: Canvas) -> list[np.ndarray]:
 @pytest.mark.parametrize("layout", ["yuv420p", "yuv444p", "yuv422p10le", "gbrp"])
 def test_a_video_picture_shows_the_colour_as_its_tags_say(layout: str, matrix: int, full: bool) -> None:
     frame = picture(layout, matrix=0 if layout == "gbrp" else matrix, full=full)
-    canvas = of_frame(frame, Orientation())
+    canvas = frame_canvas(frame, Orientation())
     wanted = canvas.fill(RED)
     canvas.draw(red_square)
     for plane, value in zip(planes(frame), wanted, strict=True):
@@ -56,8 +56,8 @@ def test_a_video_picture_shows_the_colour_as_its_tags_say(layout: str, matrix: i
 @pytest.mark.parametrize("turn", TURNS)
 def test_what_is_drawn_upright_lies_where_it_is_displayed(turn: Orientation) -> None:
     frame = picture("yuv420p")
-    canvas = of_frame(frame, turn)
-    assert canvas.shown_size == ((64, 96) if turn.swaps_sides else (96, 64))
+    canvas = frame_canvas(frame, turn)
+    assert canvas.display_size == ((64, 96) if turn.swaps_sides else (96, 64))
     changed, *_ = painted(canvas)
     shown = turn.show(changed)
     assert shown[8:24, 16:32].mean() > 0.9
@@ -68,13 +68,13 @@ def test_what_is_drawn_upright_lies_where_it_is_displayed(turn: Orientation) -> 
 def test_a_function_that_draws_nothing_changes_nothing() -> None:
     frame = picture("yuv420p")
     before = [plane.copy() for plane in planes(frame)]
-    of_frame(frame, Orientation(1)).draw(lambda image: None)
+    frame_canvas(frame, Orientation(1)).draw(lambda image: None)
     assert all((new == old).all() for new, old in zip(planes(frame), before, strict=True))
 
 
 def test_odd_sides_have_a_last_block_of_chroma() -> None:
     frame = picture("yuv420p", 97, 65)
-    canvas = of_frame(frame, Orientation())
+    canvas = frame_canvas(frame, Orientation())
     before = [plane.copy() for plane in canvas.planes]
 
     def corner(image: np.ndarray) -> None:
@@ -88,8 +88,8 @@ def test_odd_sides_have_a_last_block_of_chroma() -> None:
 @pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA", "CMYK"])
 @pytest.mark.parametrize("depth", [np.uint8, np.uint16])
 def test_photos_keep_their_mode_and_depth(mode: str, depth: Any) -> None:
-    photo = Photo(noise(64, 96, len(mode), dtype=depth), mode, "png")
-    canvas = of_photo(photo)
+    photo = StillImage(noise(64, 96, len(mode), dtype=depth), mode, "png")
+    canvas = image_canvas(photo)
     wanted = canvas.fill(RED)
     changed = painted(canvas)
     for plane, mask, value in zip(canvas.planes, changed, wanted, strict=True):
@@ -102,7 +102,7 @@ def test_photos_keep_their_mode_and_depth(mode: str, depth: Any) -> None:
 def test_an_animation_is_opaque_where_it_is_drawn_on() -> None:
     pixels = noise(64, 96, 4)
     before = pixels.copy()
-    of_rgba(pixels).draw(red_square)
+    rgba_canvas(pixels).draw(red_square)
     assert (pixels[8:24, 16:32] == (*RED, 255)).all()
     before[8:24, 16:32] = pixels[8:24, 16:32]
     assert (pixels == before).all()

@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from photos_made import camera_exif, icc, noise, saved, smooth, xmp
+from make_images import camera_exif, encode_image, icc, noise, smooth, xmp
 from PIL import Image, IptcImagePlugin
 
 from mdtool.errors import InputError, OutputError
@@ -49,27 +49,27 @@ def old(*texts: tuple[str, str]) -> str:
 DEEP = noise(9, 9, 1, np.uint16)
 DRESSED: dict[str, Any] = {"exif": camera_exif(6), "icc_profile": icc()}
 PICTURES: dict[str, bytes] = {
-    "plain.jpg": saved(smooth(), "JPEG"),
-    "dressed.jpg": saved(
+    "plain.jpg": encode_image(smooth(), "JPEG"),
+    "dressed.jpg": encode_image(
         smooth(), "JPEG", **DRESSED, xmp=packet(old(("x-default", "Old"))), comment=b"hello", dpi=(72, 72)
     ),
-    "progressive.jpg": saved(smooth(), "JPEG", progressive=True),
-    "cmyk.jpg": saved(noise(9, 9, 4), "JPEG", "CMYK"),
-    "trailer.jpg": saved(smooth(), "JPEG", exif=camera_exif()) + b"film" * 99,
-    "plain.png": saved(smooth(), "PNG"),
-    "dressed.png": saved(smooth(), "PNG", **DRESSED, dpi=(72, 72)),
-    "deep.png": saved(DEEP, "PNG"),
-    "plain.webp": saved(smooth(), "WEBP"),
-    "odd.webp": saved(noise(7, 33, 3), "WEBP"),
-    "lossless.webp": saved(noise(7, 33, 3), "WEBP", lossless=True),
-    "alpha.webp": saved(noise(7, 33, 4), "WEBP", lossless=True),
-    "alpha-lossy.webp": saved(noise(7, 33, 4), "WEBP"),
-    "dressed.webp": saved(smooth(), "WEBP", **DRESSED, xmp=packet("")),
-    "plain.tif": saved(smooth(), "TIFF"),
-    "dressed.tiff": saved(smooth(), "TIFF", **DRESSED, dpi=(300, 300)),
-    "lzw.tif": saved(smooth(), "TIFF", compression="tiff_lzw"),
-    "jpeg.tif": saved(smooth(), "TIFF", compression="jpeg"),
-    "deep.tif": saved(DEEP, "TIFF"),
+    "progressive.jpg": encode_image(smooth(), "JPEG", progressive=True),
+    "cmyk.jpg": encode_image(noise(9, 9, 4), "JPEG", "CMYK"),
+    "trailer.jpg": encode_image(smooth(), "JPEG", exif=camera_exif()) + b"film" * 99,
+    "plain.png": encode_image(smooth(), "PNG"),
+    "dressed.png": encode_image(smooth(), "PNG", **DRESSED, dpi=(72, 72)),
+    "deep.png": encode_image(DEEP, "PNG"),
+    "plain.webp": encode_image(smooth(), "WEBP"),
+    "odd.webp": encode_image(noise(7, 33, 3), "WEBP"),
+    "lossless.webp": encode_image(noise(7, 33, 3), "WEBP", lossless=True),
+    "alpha.webp": encode_image(noise(7, 33, 4), "WEBP", lossless=True),
+    "alpha-lossy.webp": encode_image(noise(7, 33, 4), "WEBP"),
+    "dressed.webp": encode_image(smooth(), "WEBP", **DRESSED, xmp=packet("")),
+    "plain.tif": encode_image(smooth(), "TIFF"),
+    "dressed.tiff": encode_image(smooth(), "TIFF", **DRESSED, dpi=(300, 300)),
+    "lzw.tif": encode_image(smooth(), "TIFF", compression="tiff_lzw"),
+    "jpeg.tif": encode_image(smooth(), "TIFF", compression="jpeg"),
+    "deep.tif": encode_image(DEEP, "TIFF"),
 }
 
 
@@ -173,7 +173,7 @@ def test_doing_it_again_changes_nothing(tmp_path: Path, name: str) -> None:
     ],
 )
 def test_other_xmp_stays_to_the_byte(tmp_path: Path, description: str, languages: dict[str, str]) -> None:
-    path = write(tmp_path, "a.jpg", saved(smooth(), "JPEG", xmp=packet(description)))
+    path = write(tmp_path, "a.jpg", encode_image(smooth(), "JPEG", xmp=packet(description)))
     embed_caption(path, TEXT)
     assert said(path) == {"x-default": TEXT, **languages}
     after = path.read_bytes()
@@ -189,7 +189,7 @@ def test_other_xmp_stays_to_the_byte(tmp_path: Path, description: str, languages
 
 
 def test_pictures_in_xmp_stay(tmp_path: Path) -> None:
-    path = write(tmp_path, "a.jpg", saved(smooth(), "JPEG", xmp=xmp()))
+    path = write(tmp_path, "a.jpg", encode_image(smooth(), "JPEG", xmp=xmp()))
     embed_caption(path, TEXT)
     assert xmp().split(b"</rdf:RDF>")[0] in path.read_bytes()
     assert said(path) == {"x-default": TEXT}
@@ -300,22 +300,25 @@ def test_a_link_stays_a_link(tmp_path: Path) -> None:
 
 
 REFUSED = {
-    "a.gif": (saved(smooth(), "GIF"), "only JPEG, PNG, WebP and TIFF"),
-    "a.avif": (saved(smooth(), "AVIF"), "only JPEG, PNG, WebP and TIFF"),
+    "a.gif": (encode_image(smooth(), "GIF"), "only JPEG, PNG, WebP and TIFF"),
+    "a.avif": (encode_image(smooth(), "AVIF"), "only JPEG, PNG, WebP and TIFF"),
     "a.txt": (b"hello", "only JPEG, PNG, WebP and TIFF"),
     "empty.jpg": (b"", "only JPEG, PNG, WebP and TIFF"),
     "cut.jpg": (PICTURES["plain.jpg"][:600], "is damaged"),
-    "big.tif": (saved(smooth(), "TIFF", big_tiff=True), "BigTIFF"),
+    "big.tif": (encode_image(smooth(), "TIFF", big_tiff=True), "BigTIFF"),
     "twice.png": (
         PICTURES["plain.png"][:33]
         + png_chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + packet("")) * 2
         + PICTURES["plain.png"][33:],
         "several XMP packets",
     ),
-    "xmp.jpg": (saved(smooth(), "JPEG", xmp=packet("<dc:description>")), "its XMP is damaged"),
+    "xmp.jpg": (encode_image(smooth(), "JPEG", xmp=packet("<dc:description>")), "its XMP is damaged"),
     "iptc.jpg": (jpeg_with_iptc(PICTURES["plain.jpg"], b"\x1c\x02\x78\x01\x00old"), "its IPTC is damaged"),
     "mpf.jpg": (
-        saved(smooth(), "JPEG")[:20] + b"\xff\xe2\0\6MPF\0" + saved(smooth(), "JPEG", xmp=packet(""))[20:] + b"more",
+        encode_image(smooth(), "JPEG")[:20]
+        + b"\xff\xe2\0\6MPF\0"
+        + encode_image(smooth(), "JPEG", xmp=packet(""))[20:]
+        + b"more",
         "the further pictures in it would be lost",
     ),
 }

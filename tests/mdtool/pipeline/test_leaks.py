@@ -7,8 +7,8 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from media_made import SAMPLES, frames_of, packets_of, times_of
-from program import redact, run
+from cli_runner import redact, run
+from make_media import SAMPLES, frames_of, packets_of, times_of
 
 SHARED = Path(__file__).parents[4] / "shared" / "media"
 FACES = [clip for clip in sorted(SAMPLES.glob("*.mp4")) if clip.stem != "shapes"]

@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from media_made import SAMPLES, bare_face, frames_of, make_video, times_of
-from program import redact, run, started, wait_until
-from streams_made import Server, hls, mpegts, rtsp, serving, web_folder
+from cli_runner import redact, run, running_program, wait_until
+from make_media import SAMPLES, frames_of, is_face_visible, make_video, times_of
+from stream_servers import Server, hls, mpegts, rtsp, serve_clients, web_folder
 
-from mdtool.media.image.image_file import read_photo
+from mdtool.media.image.image_file import read_image
 from mdtool.media.sources.address import Address, parse_address
-from mdtool.media.sources.live import SILENT_SECONDS, Stamps
+from mdtool.media.sources.live import SILENT_SECONDS, WallClockMapper
 
 CLIP = SAMPLES / "crossing.mp4"
 SECONDS = ("--duration", "2")
@@ -31,7 +31,7 @@ def seconds_of(path: Path) -> float:
 @pytest.mark.parametrize("protocol", ["tcp", "rtsp"])
 def test_a_stream_is_recorded_at_its_own_speed(tmp_path: Path, protocol: str) -> None:
     target = tmp_path / "out.mp4"
-    with serving(mpegts(CLIP) if protocol == "tcp" else rtsp(CLIP)) as server:
+    with serve_clients(mpegts(CLIP) if protocol == "tcp" else rtsp(CLIP)) as server:
         outcome = redact(f"{protocol}://127.0.0.1:{server.port}/live", "-o", target, *SECONDS)
     assert outcome.code == 0, outcome.err
     assert "delay" in outcome.err
@@ -48,7 +48,7 @@ def test_a_stream_is_recorded_at_its_own_speed(tmp_path: Path, protocol: str) ->
 def test_nothing_shows_of_a_face(tmp_path: Path, command: tuple[str, ...]) -> None:
     """A frame is hidden whole, or where the truth has a face on the frame of the clip that it is."""
     target = tmp_path / "out.mkv"
-    with serving(mpegts(CLIP)) as server:
+    with serve_clients(mpegts(CLIP)) as server:
         outcome = run(*command, f"tcp://127.0.0.1:{server.port}", "-o", target, *SECONDS, "--crf", "1")
     assert outcome.code == 0, outcome.err
     clean = [frame.to_ndarray(format="gray").astype(int) for frame in frames_of(CLIP)]
@@ -69,7 +69,7 @@ def test_nothing_shows_of_a_face(tmp_path: Path, command: tuple[str, ...]) -> No
 
 def test_what_is_not_judged_in_time_is_hidden_whole(tmp_path: Path) -> None:
     target = tmp_path / "out.mkv"
-    with serving(mpegts(CLIP)) as server:
+    with serve_clients(mpegts(CLIP)) as server:
         address = f"tcp://127.0.0.1:{server.port}"
         outcome = redact(address, "-o", target, *SECONDS, "--delay", "0.05", "--detail", "high", "--style", "solid")
     assert outcome.code == 0, outcome.err
@@ -79,9 +79,9 @@ def test_what_is_not_judged_in_time_is_hidden_whole(tmp_path: Path) -> None:
 
 def test_a_stream_that_is_cut_is_got_back(tmp_path: Path) -> None:
     target = tmp_path / "out.mp4"
-    with serving(rtsp(CLIP)) as server:
+    with serve_clients(rtsp(CLIP)) as server:
         address = f"rtsp://127.0.0.1:{server.port}/live"
-        with started("redact", address, "-o", target, "--duration", "6", "--preset", "ultrafast") as process:
+        with running_program("redact", address, "-o", target, "--duration", "6", "--preset", "ultrafast") as process:
             wait_until(lambda: server.served and (tmp_path / ".out.mp4.part").exists())
             time.sleep(1)
             server.cut()
@@ -93,9 +93,9 @@ def test_a_stream_that_is_cut_is_got_back(tmp_path: Path) -> None:
 
 def test_one_that_falls_silent_is_got_back(tmp_path: Path) -> None:
     target = tmp_path / "out.mp4"
-    with serving(rtsp(CLIP)) as server:
+    with serve_clients(rtsp(CLIP)) as server:
         address = f"rtsp://127.0.0.1:{server.port}/live"
-        with started("redact", address, "-o", target, "--duration", "16", "--preset", "ultrafast") as process:
+        with running_program("redact", address, "-o", target, "--duration", "16", "--preset", "ultrafast") as process:
             wait_until(lambda: (tmp_path / ".out.mp4.part").exists())
             time.sleep(1)
             server.silent.set()
@@ -121,9 +121,9 @@ def test_one_that_changes_its_size_keeps_that_of_the_recording(tmp_path: Path, c
     def serve(client: Any, server: Server) -> None:
         (mpegts(next(clips)) if cut else mpegts(large, small))(client, server)
 
-    with serving(serve) as server:
+    with serve_clients(serve) as server:
         options = ("--duration", "5", "--preset", "ultrafast", "--style", "solid")
-        with started("redact", f"tcp://127.0.0.1:{server.port}", "-o", target, *options) as process:
+        with running_program("redact", f"tcp://127.0.0.1:{server.port}", "-o", target, *options) as process:
             wait_until(lambda: (tmp_path / ".out.mkv.part").exists())
             if cut:
                 time.sleep(1.5)
@@ -131,14 +131,14 @@ def test_one_that_changes_its_size_keeps_that_of_the_recording(tmp_path: Path, c
             assert process.wait(40) == 0, process.stderr.read().decode()
     assert {(frame.width, frame.height) for frame in frames_of(target)} == {(640, 480)}
     assert seconds_of(target) == pytest.approx(5, abs=1.5)
-    assert not any(bare_face(frame) for frame in frames_of(target))
+    assert not any(is_face_visible(frame) for frame in frames_of(target))
 
 
 def test_one_that_stays_away_ends_with_what_there_was(tmp_path: Path) -> None:
     target = tmp_path / "out.mp4"
-    with serving(rtsp(CLIP)) as server:
+    with serve_clients(rtsp(CLIP)) as server:
         address = f"rtsp://127.0.0.1:{server.port}/live"
-        with started("redact", address, "-o", target, "--preset", "ultrafast") as process:
+        with running_program("redact", address, "-o", target, "--preset", "ultrafast") as process:
             wait_until(lambda: server.served and (tmp_path / ".out.mp4.part").exists())
             time.sleep(1.5)
             server.close()
@@ -150,10 +150,10 @@ def test_one_that_stays_away_ends_with_what_there_was(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
 def test_segments_are_whole_when_it_is_stopped(tmp_path: Path, signum: signal.Signals) -> None:
-    with serving(mpegts(CLIP)) as server:
+    with serve_clients(mpegts(CLIP)) as server:
         address = f"tcp://127.0.0.1:{server.port}"
         options = ("--segment", "1", "--preset", "ultrafast")
-        with started("redact", address, "-o", tmp_path / "out.mp4", *options) as process:
+        with running_program("redact", address, "-o", tmp_path / "out.mp4", *options) as process:
             wait_until(lambda: (tmp_path / "out-0002.mp4").exists())
             process.send_signal(signum)
             assert process.wait(20) == 130
@@ -178,7 +178,7 @@ def test_a_live_playlist_plays_at_its_own_speed(tmp_path: Path) -> None:
 
 
 def test_the_picture_that_comes_next_is_asked_about() -> None:
-    with serving(rtsp(CLIP)) as server:
+    with serve_clients(rtsp(CLIP)) as server:
         outcome = run("detect", f"rtsp://127.0.0.1:{server.port}/live", "face", "--json")
     assert outcome.code == 0, outcome.err
     (record,) = outcome.json
@@ -186,7 +186,7 @@ def test_the_picture_that_comes_next_is_asked_about() -> None:
 
 
 def test_to_stdout(tmp_path: Path) -> None:
-    with serving(mpegts(CLIP)) as server:
+    with serve_clients(mpegts(CLIP)) as server:
         outcome = redact(f"tcp://127.0.0.1:{server.port}", "-o", "-", "--duration", "1")
     assert outcome.code == 0, outcome.err
     (tmp_path / "out.mkv").write_bytes(outcome.out)
@@ -201,7 +201,7 @@ def test_to_an_address(tmp_path: Path) -> None:
             while data := client.recv(1 << 16):
                 file.write(data)
 
-    with serving(receive) as sink, serving(mpegts(CLIP)) as server:
+    with serve_clients(receive) as sink, serve_clients(mpegts(CLIP)) as server:
         to = f"tcp://127.0.0.1:{sink.port}"
         outcome = redact(f"tcp://127.0.0.1:{server.port}", "-o", to, "--duration", "1.5")
         assert outcome.code == 0, outcome.err
@@ -222,7 +222,7 @@ def test_a_photo_on_a_server(tmp_path: Path) -> None:
         assert outcome.code == 0, outcome.err
         (record,) = run("detect", f"{address}/group.png", "face", "--json").json
     assert record["objects"]
-    assert read_photo(tmp_path / "out.png").pixels.shape == read_photo(SAMPLES / "group.png").pixels.shape
+    assert read_image(tmp_path / "out.png").pixels.shape == read_image(SAMPLES / "group.png").pixels.shape
 
 
 @pytest.mark.parametrize(
@@ -289,14 +289,14 @@ def test_passwords_are_not_shown() -> None:
 
 
 def test_times_follow_the_source_as_long_as_it_keeps_to_the_clock() -> None:
-    stamps = Stamps(start=100.0, paced=False)
+    stamps = WallClockMapper(start=100.0, faster_than_real_time=False)
     assert stamps.at(7.0, 100.0) == 0
     assert stamps.at(7.04, 100.09) == pytest.approx(0.04)  # late on its way
     assert stamps.at(7.08, 100.10) == pytest.approx(0.08)
 
 
 def test_times_are_set_anew_after_a_gap() -> None:
-    stamps = Stamps(start=0.0, paced=False)
+    stamps = WallClockMapper(start=0.0, faster_than_real_time=False)
     stamps.at(0.0, 0.0)
     assert stamps.at(0.04, 5.0) == pytest.approx(5.0)
     assert stamps.at(0.08, 5.04) == pytest.approx(5.04)
@@ -304,6 +304,6 @@ def test_times_are_set_anew_after_a_gap() -> None:
 
 
 def test_times_always_go_on() -> None:
-    stamps = Stamps(start=0.0, paced=True)
+    stamps = WallClockMapper(start=0.0, faster_than_real_time=True)
     times = [stamps.at(said, now) for said, now in [(1.0, 0.0), (1.0, 0.01), (0.5, 0.02), (None, 0.01), (9.0, 0.03)]]
     assert all(a < b for a, b in itertools.pairwise(times))

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import av
 import pytest
-from media_made import SAMPLES, frames_of
-from program import QUICK, run, started, wait_until
-from streams_made import mpegts, rtsp, serving
+from cli_runner import FAST_ENCODING, run, running_program, wait_until
+from make_media import SAMPLES, frames_of
+from stream_servers import mpegts, rtsp, serve_clients
 
 from mdtool.pipeline.silence import Silencer
 
@@ -20,7 +20,7 @@ SECONDS = ("--duration", "2")
 
 @pytest.fixture
 def address() -> Iterator[str]:
-    with serving(mpegts(CLIP)) as server:
+    with serve_clients(mpegts(CLIP)) as server:
         yield f"tcp://127.0.0.1:{server.port}"
 
 
@@ -42,7 +42,7 @@ def test_no_rule_is_hit_and_nothing_is_hidden(address: str, tmp_path: Path) -> N
     """No face fills nearly all of the picture."""
     target = tmp_path / "out.mp4"
     rule = ("-p", "face", "--action", "cover", "--min-share", "0.9", "--fail-on", "any")
-    outcome = run("moderate", address, *rule, "-o", target, *SECONDS, *QUICK, "--json")
+    outcome = run("moderate", address, *rule, "-o", target, *SECONDS, *FAST_ENCODING, "--json")
     assert outcome.code == 0, outcome.err
     assert not outcome.json[0]["hit"]
     assert all(frame.to_ndarray(format="gray").max() > 100 for frame in frames_of(target))
@@ -52,7 +52,7 @@ def test_no_rule_is_hit_and_nothing_is_hidden(address: str, tmp_path: Path) -> N
 def test_there_is_no_sound_where_it_is_silenced(address: str, tmp_path: Path, action: str, heard: bool) -> None:
     """There are faces all the time."""
     target = tmp_path / "out.mkv"
-    outcome = run("moderate", address, "-p", "face", "--action", action, "-o", target, *SECONDS, *QUICK)
+    outcome = run("moderate", address, "-p", "face", "--action", action, "-o", target, *SECONDS, *FAST_ENCODING)
     assert outcome.code == 0, outcome.err
     with av.open(str(target)) as container:
         packets = [packet for packet in container.demux() if packet.size and packet.stream.type == "audio"]
@@ -62,10 +62,10 @@ def test_there_is_no_sound_where_it_is_silenced(address: str, tmp_path: Path, ac
 
 
 def test_one_that_is_lost_has_its_verdict_told(tmp_path: Path) -> None:
-    with serving(rtsp(CLIP)) as server:
+    with serve_clients(rtsp(CLIP)) as server:
         address, found = f"rtsp://127.0.0.1:{server.port}/live", tmp_path / "found.jsonl"
         command = ("moderate", address, "-p", "face", "--report-only", "--json", "--findings", found)
-        with started(*command) as process:
+        with running_program(*command) as process:
             wait_until(lambda: found.exists() and found.read_text().count("\n") > 15)
             server.close()
             assert process.wait(50) == 1
@@ -76,7 +76,7 @@ def test_one_that_is_lost_has_its_verdict_told(tmp_path: Path) -> None:
 
 def test_where_people_look_is_drawn_and_told_while_it_plays(address: str, tmp_path: Path) -> None:
     target, lines = tmp_path / "out.mp4", tmp_path / "gaze.jsonl"
-    with started("gaze", address, "-o", target, "--jsonl", lines, "--duration", "3", *QUICK) as process:
+    with running_program("gaze", address, "-o", target, "--jsonl", lines, "--duration", "3", *FAST_ENCODING) as process:
         wait_until(lambda: lines.exists() and lines.read_text().count("\n") > 10)
         assert not target.exists()
         assert process.wait(30) == 0
@@ -116,7 +116,7 @@ def test_silence_begins_and_ends_a_packet_early_and_late() -> None:
     """Frames every 50 milliseconds, silent from 0.1 to 0.2."""
     silencer, heard = Silencer(), []
     for number in range(20):
-        silencer.take(sound(number))
+        silencer.push(sound(number))
     for frame in range(9):
         heard += [packet.pts for packet in silencer.known(frame * 0.05, silent=frame in (2, 3))]
     assert heard == [0, 20, 40, 60, *range(220, 361, 20)]
@@ -124,6 +124,6 @@ def test_silence_begins_and_ends_a_packet_early_and_late() -> None:
 
 def test_nothing_is_heard_before_it_is_known() -> None:
     silencer = Silencer()
-    silencer.take(sound(0))
+    silencer.push(sound(0))
     assert list(silencer.known(0.0, silent=False)) == []
     assert [packet.pts for packet in silencer.known(0.05, silent=False)] == [0]

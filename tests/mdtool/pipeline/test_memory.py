@@ -6,10 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from media_made import make_video
-from program import COMMAND, QUICK
+from cli_runner import COMMAND, FAST_ENCODING
+from make_media import make_video
 
-from mdtool.jobs.bench.recipe import lengthen
+from mdtool.jobs.bench.recipe import loop_clip
 
 GROWTH = 1.1
 COMMANDS = {
@@ -25,7 +25,7 @@ COMMANDS = {
 def peak(*arguments: str | Path) -> int:
     """KiB that the program took at most."""
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
-    process = subprocess.Popen([*COMMAND, *arguments, "-q", *QUICK], env=environment)
+    process = subprocess.Popen([*COMMAND, *arguments, "-q", *FAST_ENCODING], env=environment)
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     assert process.returncode == 0
@@ -37,8 +37,8 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """One of 200 frames, and one ten times as long."""
     folder = tmp_path_factory.mktemp("memory")
     clip = make_video(folder / "clip.mp4", 60, face=True, size=(320, 240), with_sound=False)
-    lengthen(clip, folder / "short.mp4", 200)
-    lengthen(clip, folder / "long.mp4", 2000)
+    loop_clip(clip, folder / "short.mp4", 200)
+    loop_clip(clip, folder / "long.mp4", 2000)
     return folder / "short.mp4", folder / "long.mp4"
 
 

@@ -11,7 +11,7 @@ from engine.contract import EngineError
 from mdtool.errors import OutputError
 from mdtool.pipeline.prediction_log import PredictionLog
 from mdtool.tracking.detector import ImageFindings
-from recipes.regions import Gazed, Region
+from recipes.regions import GazeEstimate, Region
 
 PICTURES = [np.full((8, 12, 3), level, np.uint8) for level in range(5)]
 THIRD = 1 / 3  # is not told exactly in a few digits
@@ -33,7 +33,7 @@ class Seer:
 
 
 def told(level: int) -> ImageFindings:
-    looks = [Gazed((THIRD, 1.5), True), Gazed(None, False), Gazed(None, None, "head"), None]
+    looks = [GazeEstimate((THIRD, 1.5), True), GazeEstimate(None, False), GazeEstimate(None, None, "head"), None]
     faces = [Region(0.1, THIRD, 0.9, 1.0, "face", score=score, gaze=look) for look in looks for score in (None, THIRD)]
     return ImageFindings(faces[: level + 1], {"Is it dark?": f"yes, {level} \n"} if level else {})
 
@@ -41,10 +41,10 @@ def told(level: int) -> ImageFindings:
 def test_what_was_said_is_said_again_to_the_last_bit(tmp_path: Path) -> None:
     first, second = Seer(), Seer()
     with PredictionLog(tmp_path / "j", "s") as journal:
-        said = journal.remembering(first.detect)(PICTURES[:3])
+        said = journal.memoize(first.detect)(PICTURES[:3])
     with PredictionLog(tmp_path / "j", "s") as journal:
         assert len(journal) == 3
-        again = journal.remembering(second.detect)(list(reversed(PICTURES)))
+        again = journal.memoize(second.detect)(list(reversed(PICTURES)))
     assert first.asked == [0, 1, 2]
     assert second.asked == [4, 3]
     assert [list(sight.regions) for sight in again[4:1:-1]] == [list(sight.regions) for sight in said]
@@ -54,14 +54,14 @@ def test_what_was_said_is_said_again_to_the_last_bit(tmp_path: Path) -> None:
 def test_the_same_picture_is_asked_about_once(tmp_path: Path) -> None:
     seer = Seer()
     with PredictionLog(tmp_path / "j", "s") as journal:
-        assert journal.remembering(seer.detect)([PICTURES[1]] * 3) == [told(1)] * 3
+        assert journal.memoize(seer.detect)([PICTURES[1]] * 3) == [told(1)] * 3
     assert seer.asked == [1]
 
 
 def test_pictures_of_the_same_bytes_but_another_shape_differ(tmp_path: Path) -> None:
     seer = Seer()
     with PredictionLog(tmp_path / "j", "s") as journal:
-        journal.remembering(seer.detect)([PICTURES[1], PICTURES[1].reshape(12, 8, 3)])
+        journal.memoize(seer.detect)([PICTURES[1], PICTURES[1].reshape(12, 8, 3)])
     assert seer.asked == [1, 1]
 
 
@@ -69,12 +69,12 @@ def test_pictures_of_the_same_bytes_but_another_shape_differ(tmp_path: Path) -> 
 def test_a_line_that_was_cut_short_is_asked_again(tmp_path: Path, cut: int) -> None:
     path = tmp_path / "j"
     with PredictionLog(path, "s") as journal:
-        journal.remembering(Seer().detect)(PICTURES)
+        journal.memoize(Seer().detect)(PICTURES)
     whole = path.read_bytes()
     path.write_bytes(whole[:-cut])
     seer = Seer()
     with PredictionLog(path, "s") as journal:
-        journal.remembering(seer.detect)(PICTURES)
+        journal.memoize(seer.detect)(PICTURES)
     assert seer.asked == [4]
     assert path.read_bytes() == whole
 
@@ -83,18 +83,18 @@ def test_what_was_said_under_other_settings_does_not_count(tmp_path: Path) -> No
     seer = Seer()
     for settings in ("one", "other"):
         with PredictionLog(tmp_path / "j", settings) as journal:
-            journal.remembering(seer.detect)(PICTURES[:2])
+            journal.memoize(seer.detect)(PICTURES[:2])
     assert seer.asked == [0, 1, 0, 1]
 
 
 def test_a_file_that_has_another_name_too_is_not_written_to(tmp_path: Path) -> None:
     with PredictionLog(tmp_path / "j", "s") as journal:
-        journal.remembering(Seer().detect)(PICTURES[:2])
+        journal.memoize(Seer().detect)(PICTURES[:2])
     os.link(tmp_path / "j", tmp_path / "other")
     before = (tmp_path / "other").read_bytes()
     with PredictionLog(tmp_path / "j", "s") as journal:
         assert len(journal) == 0
-        journal.remembering(Seer().detect)(PICTURES[:1])
+        journal.memoize(Seer().detect)(PICTURES[:1])
     assert (tmp_path / "other").read_bytes() == before
     with PredictionLog(tmp_path / "j", "s") as journal:
         assert len(journal) == 1
@@ -103,9 +103,9 @@ def test_a_file_that_has_another_name_too_is_not_written_to(tmp_path: Path) -> N
 def test_a_failure_is_not_remembered(tmp_path: Path) -> None:
     with PredictionLog(tmp_path / "j", "s") as journal:
         with pytest.raises(EngineError):
-            journal.remembering(Seer(fails_on=1).detect)(PICTURES[:2])
+            journal.memoize(Seer(fails_on=1).detect)(PICTURES[:2])
         assert len(journal) == 0
-        assert journal.remembering(Seer().detect)(PICTURES[:2]) == [told(0), told(1)]
+        assert journal.memoize(Seer().detect)(PICTURES[:2]) == [told(0), told(1)]
 
 
 def test_a_folder_that_is_missing(tmp_path: Path) -> None:

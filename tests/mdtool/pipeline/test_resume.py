@@ -5,10 +5,10 @@ import signal
 from pathlib import Path
 
 import pytest
-from media_made import SAMPLES, frames_of, times_of
-from program import redact, run, started, wait_until
+from cli_runner import redact, run, running_program, wait_until
+from make_media import SAMPLES, frames_of, times_of
 
-from mdtool.jobs.bench.recipe import lengthen
+from mdtool.jobs.bench.recipe import loop_clip
 
 FRAMES = 2000
 OPTIONS = ("--preset", "ultrafast", "--crf", "30")
@@ -23,7 +23,7 @@ COMMANDS = {
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Over a minute, with sound."""
     target = tmp_path_factory.mktemp("long") / "long.mp4"
-    lengthen(SAMPLES / "crossing.mp4", target, FRAMES)
+    loop_clip(SAMPLES / "crossing.mp4", target, FRAMES)
     return target
 
 
@@ -41,7 +41,7 @@ def stretches(target: Path) -> list[str]:
 
 def end(clip: Path, target: Path, signum: signal.Signals, after: int, *options: str) -> None:
     """A run that is ended once so many stretches are whole."""
-    with started("redact", clip, "-o", target, *OPTIONS, *options) as process:
+    with running_program("redact", clip, "-o", target, *OPTIONS, *options) as process:
         wait_until(lambda: len(stretches(target)) >= after, 60)
         process.send_signal(signum)
         process.wait(20)
@@ -76,7 +76,7 @@ def test_of_every_recipe(clip: Path, tmp_path: Path, name: str) -> None:
         lambda: journal.exists() and journal.read_bytes().count(b"\n") > 20,
         lambda: len(stretches(target)) >= 1,
     ):
-        with started(*command, cwd=killed) as process:
+        with running_program(*command, cwd=killed) as process:
             wait_until(reached, 60)
             process.kill()
             process.wait(20)

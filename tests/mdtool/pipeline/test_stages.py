@@ -7,7 +7,7 @@ from contextlib import closing
 
 import pytest
 
-from mdtool.pipeline.stages import Stopwatch, ahead
+from mdtool.pipeline.stages import Stopwatch, prefetch
 
 THREADS = "stage"
 
@@ -50,29 +50,29 @@ def settled(count: Callable[[], int], least: int) -> int:
 @pytest.mark.parametrize("depth", [1, 2, 50])
 @pytest.mark.parametrize("count", [0, 1, 2, 300])
 def test_same_items_in_the_same_order(depth: int, count: int) -> None:
-    assert list(ahead(Source(count).items(), depth)) == list(range(count))
+    assert list(prefetch(Source(count).items(), depth)) == list(range(count))
     assert stages() == []
 
 
 def test_any_iterable_will_do() -> None:
-    assert list(ahead([3, 1, 2], 2)) == [3, 1, 2]
-    assert list(ahead(range(4), 2)) == [0, 1, 2, 3]
+    assert list(prefetch([3, 1, 2], 2)) == [3, 1, 2]
+    assert list(prefetch(range(4), 2)) == [0, 1, 2, 3]
 
 
 def test_none_and_false_are_items_like_any_other() -> None:
-    assert list(ahead([None, False, 0, None], 1)) == [None, False, 0, None]
+    assert list(prefetch([None, False, 0, None], 1)) == [None, False, 0, None]
 
 
 def test_works_in_another_thread() -> None:
     source = Source(3)
-    list(ahead(source.items(), 1))
+    list(prefetch(source.items(), 1))
     assert source.thread not in (None, threading.current_thread())
 
 
 @pytest.mark.parametrize("depth", [1, 4])
 def test_works_ahead_but_not_far(depth: int) -> None:
     source = Source()
-    with closing(ahead(source.items(), depth)) as items:
+    with closing(prefetch(source.items(), depth)) as items:
         for taken in range(1, 6):
             next(items)
             assert settled(lambda: source.made, taken + depth) <= taken + depth + 1
@@ -82,7 +82,7 @@ def test_works_ahead_but_not_far(depth: int) -> None:
 def test_an_error_comes_in_its_place() -> None:
     taken = []
     with pytest.raises(ValueError, match="no more"):  # noqa: PT012
-        for item in ahead(Source(fail_at=5).items(), 2):
+        for item in prefetch(Source(fail_at=5).items(), 2):
             taken.append(item)
     assert taken == [0, 1, 2, 3, 4]
     assert stages() == []
@@ -93,7 +93,7 @@ def test_an_interrupt_in_a_stage_comes_through() -> None:
         yield 1
         raise KeyboardInterrupt
 
-    items = ahead(interrupted(), 1)
+    items = prefetch(interrupted(), 1)
     assert next(items) == 1
     with pytest.raises(KeyboardInterrupt):
         next(items)
@@ -102,7 +102,7 @@ def test_an_interrupt_in_a_stage_comes_through() -> None:
 @pytest.mark.parametrize("taken", [1, 7])
 def test_closed_early_it_stops_and_closes_its_source(taken: int) -> None:
     source = Source()
-    items = ahead(source.items(), 3)
+    items = prefetch(source.items(), 3)
     for _ in range(taken):
         next(items)
     items.close()
@@ -115,7 +115,7 @@ def test_closed_early_it_stops_and_closes_its_source(taken: int) -> None:
 
 def test_an_error_of_the_taker_ends_all_stages() -> None:
     source = Source()
-    with pytest.raises(RuntimeError, match="mine"), closing(ahead(source.items(), 2)) as items:  # noqa: PT012
+    with pytest.raises(RuntimeError, match="mine"), closing(prefetch(source.items(), 2)) as items:  # noqa: PT012
         next(items)
         raise RuntimeError("mine")
     assert source.closed
@@ -128,17 +128,17 @@ def doubled(items: Iterator[int]) -> Iterator[int]:
 
 
 def test_stages_in_a_row() -> None:
-    inner = ahead(Source(100).items(), 2)
-    outer = ahead(doubled(ahead(doubled(inner), 3)), 1)
+    inner = prefetch(Source(100).items(), 2)
+    outer = prefetch(doubled(prefetch(doubled(inner), 3)), 1)
     assert list(outer) == [4 * n for n in range(100)]
     assert stages() == []
 
 
 def test_stages_in_a_row_are_closed_from_the_last_to_the_first() -> None:
     source = Source()
-    first = ahead(source.items(), 2)
-    second = ahead(doubled(first), 2)
-    third = ahead(doubled(second), 2)
+    first = prefetch(source.items(), 2)
+    second = prefetch(doubled(first), 2)
+    third = prefetch(doubled(second), 2)
     assert [next(third), next(third)] == [0, 4]
     for stage in third, second, first:
         stage.close()
@@ -147,7 +147,7 @@ def test_stages_in_a_row_are_closed_from_the_last_to_the_first() -> None:
 
 
 def test_an_error_passes_through_all_stages() -> None:
-    items = ahead(doubled(ahead(Source(fail_at=20).items(), 2)), 2)
+    items = prefetch(doubled(prefetch(Source(fail_at=20).items(), 2)), 2)
     taken = []
     with pytest.raises(ValueError, match="no more"):  # noqa: PT012
         for item in items:

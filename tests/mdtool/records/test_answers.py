@@ -1,6 +1,6 @@
 """What was asked and answered, as data."""
 
-from engine.contract import Answer, Found, Grounding, Point, PointRequest, QueryRequest
+from engine.contract import Answer, Grounding, ObjectList, Point, PointRequest, QueryRequest
 from mdtool.records.answers import record
 
 
@@ -16,4 +16,4 @@ def test_the_record_of_an_answer_that_was_reasoned() -> None:
 
 
 def test_found_in_no_picture() -> None:
-    assert record(PointRequest(None, "dog"), Found([], True), "a.jpg", size=(3, 2), model="m")["points"] == []
+    assert record(PointRequest(None, "dog"), ObjectList([], True), "a.jpg", size=(3, 2), model="m")["points"] == []

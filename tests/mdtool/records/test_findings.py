@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from media_made import SAMPLES, frames_of
-from program import Outcome, redact, run
+from cli_runner import Outcome, redact, run
+from make_media import SAMPLES, frames_of
 
 from mdtool.errors import InputError
-from mdtool.jobs.bench.recipe import lengthen
+from mdtool.jobs.bench.recipe import loop_clip
 from mdtool.pipeline.findings_file import RecordedFindings, records
 from mdtool.records.findings import SCHEMA, FindingsWriter, FrameFindings, FrameInfo
-from recipes.regions import Gazed, Region
+from recipes.regions import GazeEstimate, Region
 
 FRAMES = 40
 SOLID = ("--style", "solid", "--color", "#ff00ff")
@@ -27,7 +27,7 @@ FIELDS = {
 }
 OBJECT_FIELDS = {"label", "track", "score", "seen", "x_min", "y_min", "x_max", "y_max"}
 VERDICTS = [
-    FrameFindings([Region(0.1, 0.2, 0.3, 0.4, "face", 1, 0.875, True)], looked=True),
+    FrameFindings([Region(0.1, 0.2, 0.3, 0.4, "face", 1, 0.875, True)], analysed=True),
     FrameFindings([Region(0.1, 0.2, 0.3, 0.4, "人脸", 1, None, False), Region(-0.1, 0, 1, 1.5, "", 2, 0.5, False)]),
     FrameFindings(hidden=True),
     FrameFindings(),
@@ -44,8 +44,8 @@ def write(
 ) -> Path:
     with path.open("a", encoding="utf-8") as file:
         findings = FindingsWriter(file, source, "centerface", ["face", "plate"], sha256=sha256)
-        for number, verdict in enumerate(verdicts):
-            findings.write(FrameInfo(stream, number, number / 30, 1 / 30, size), verdict)
+        for number, frame_findings in enumerate(verdicts):
+            findings.write(FrameInfo(stream, number, number / 30, 1 / 30, size), frame_findings)
     return path
 
 
@@ -61,7 +61,7 @@ def read(path: Path, source: str = "in/clip.mp4", by_name: bool = False) -> Reco
 
 def test_what_is_written_is_read_again(tmp_path: Path) -> None:
     recorded = read(write(tmp_path / "f"))
-    assert [recorded.of(0, number) for number in range(len(VERDICTS))] == VERDICTS
+    assert [recorded.for_frame(0, number) for number in range(len(VERDICTS))] == VERDICTS
 
 
 def test_a_line_has_all_fields(tmp_path: Path) -> None:
@@ -80,16 +80,21 @@ def test_a_line_has_all_fields(tmp_path: Path) -> None:
 
 
 def test_gazes_replies_and_cuts_are_read_again(tmp_path: Path) -> None:
-    looks = [Gazed((0.25, 1.5), True), Gazed(None, False), Gazed((0.5, 0.5), True, "head"), Gazed(None, None, "head")]
+    looks = [
+        GazeEstimate((0.25, 1.5), True),
+        GazeEstimate(None, False),
+        GazeEstimate((0.5, 0.5), True, "head"),
+        GazeEstimate(None, None, "head"),
+    ]
     faces = [Region(0.1, 0.1, 0.3, 0.3, "face", n, None, True, look) for n, look in enumerate(looks)]
-    verdict = FrameFindings(faces, looked=True, cut=True, replies={"Is it raining?": "No, \n not at all"})
-    assert read(write(tmp_path / "f", [verdict])).of(0, 0) == verdict
+    frame_findings = FrameFindings(faces, analysed=True, cut=True, replies={"Is it raining?": "No, \n not at all"})
+    assert read(write(tmp_path / "f", [frame_findings])).for_frame(0, 0) == frame_findings
 
 
 def test_records_say_when_and_how_large(tmp_path: Path) -> None:
     read_again = list(records(write(tmp_path / "f", stream=2)))
-    assert [record.moment.frame for record in read_again] == [0, 1, 2, 3]
-    assert read_again[1].moment == FrameInfo(
+    assert [record.info.frame for record in read_again] == [0, 1, 2, 3]
+    assert read_again[1].info == FrameInfo(
         2, 1, pytest.approx(1 / 30, abs=1e-6), pytest.approx(1 / 30, abs=1e-6), (640, 360)
     )
     assert {(record.source, record.model, record.prompts) for record in read_again} == {
@@ -118,41 +123,41 @@ def test_a_gaze_that_can_not_be_is_refused(tmp_path: Path, gaze: object) -> None
 
 def test_frames_may_be_asked_for_in_another_order(tmp_path: Path) -> None:
     recorded = read(write(tmp_path / "f"))
-    assert [recorded.of(0, number) for number in (2, 0, 3, 1)] == [VERDICTS[n] for n in (2, 0, 3, 1)]
+    assert [recorded.for_frame(0, number) for number in (2, 0, 3, 1)] == [VERDICTS[n] for n in (2, 0, 3, 1)]
 
 
 def test_streams_are_kept_apart(tmp_path: Path) -> None:
     write(tmp_path / "f", VERDICTS[:2], stream=0)
     write(tmp_path / "f", VERDICTS[2:], stream=3)
     recorded = read(tmp_path / "f")
-    assert recorded.of(3, 0) == VERDICTS[2]
-    assert recorded.of(0, 1) == VERDICTS[1]
+    assert recorded.for_frame(3, 0) == VERDICTS[2]
+    assert recorded.for_frame(0, 1) == VERDICTS[1]
 
 
 def test_only_the_lines_of_its_source_count(tmp_path: Path) -> None:
     write(tmp_path / "f", [VERDICTS[3]], "other/clip.mp4")
     write(tmp_path / "f", [VERDICTS[0]], "in/clip.mp4")
-    assert read(tmp_path / "f").of(0, 0) == VERDICTS[0]
+    assert read(tmp_path / "f").for_frame(0, 0) == VERDICTS[0]
 
 
 def test_by_name_the_folder_does_not_count(tmp_path: Path) -> None:
     write(tmp_path / "f", [VERDICTS[0]], "in/clip.mp4")
-    assert read(tmp_path / "f", "moved/to/clip.mp4", by_name=True).of(0, 0) == VERDICTS[0]
+    assert read(tmp_path / "f", "moved/to/clip.mp4", by_name=True).for_frame(0, 0) == VERDICTS[0]
     with pytest.raises(InputError, match="say nothing"):
-        read(tmp_path / "f", "moved/to/clip.mp4", by_name=False).of(0, 0)
+        read(tmp_path / "f", "moved/to/clip.mp4", by_name=False).for_frame(0, 0)
     with pytest.raises(InputError, match="say nothing"):
-        read(tmp_path / "f", "in/other.mp4", by_name=True).of(0, 0)
+        read(tmp_path / "f", "in/other.mp4", by_name=True).for_frame(0, 0)
 
 
 @pytest.mark.parametrize(("stream", "frame"), [(0, 4), (1, 0), (0, -1)])
 def test_a_frame_that_is_missing_is_an_error(tmp_path: Path, stream: int, frame: int) -> None:
     with pytest.raises(InputError, match=f"stream {stream}, frame {frame}"):
-        read(write(tmp_path / "f")).of(stream, frame)
+        read(write(tmp_path / "f")).for_frame(stream, frame)
 
 
 def test_a_file_that_is_missing_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"nowhere: can't be read: No such file"):
-        read(tmp_path / "nowhere").of(0, 0)
+        read(tmp_path / "nowhere").for_frame(0, 0)
 
 
 @pytest.mark.parametrize("schema", ["mdtool.findings/2", "mdtool.records.findings", "", None, 1])
@@ -160,7 +165,7 @@ def test_another_schema_is_refused(tmp_path: Path, schema: object) -> None:
     path = tmp_path / "f"
     path.write_text(json.dumps(entry(schema=schema)) + "\n")
     with pytest.raises(InputError, match=rf"f:1: .*reads '{SCHEMA}'"):
-        read(path, "clip.mp4").of(0, 0)
+        read(path, "clip.mp4").for_frame(0, 0)
 
 
 BROKEN = {
@@ -190,7 +195,7 @@ def test_a_broken_line_is_an_error_that_names_its_place(tmp_path: Path, name: st
     good = json.dumps(entry(frame=7)).encode() + b"\n"
     path.write_bytes(good + (broken if isinstance(broken, bytes) else broken.encode()) + b"\n")
     with pytest.raises(InputError, match=r"f:2: ") as caught:
-        read(path, "clip.mp4").of(0, 0)
+        read(path, "clip.mp4").for_frame(0, 0)
     assert "\n" not in str(caught.value)
 
 
@@ -206,7 +211,7 @@ def test_boxes_that_are_none_are_refused(tmp_path: Path, sides: dict[str, Any]) 
     path = tmp_path / "f"
     path.write_text(json.dumps(entry(objects=[{**entry()["objects"][0], **sides}])) + "\n")
     with pytest.raises(InputError, match=r"f:1: "):
-        read(path, "clip.mp4").of(0, 0)
+        read(path, "clip.mp4").for_frame(0, 0)
 
 
 # -- through the program
@@ -215,7 +220,7 @@ def test_boxes_that_are_none_are_refused(tmp_path: Path, sides: dict[str, Any]) 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("findings") / "clip.mp4"
-    lengthen(SAMPLES / "busy.mp4", path, FRAMES)
+    loop_clip(SAMPLES / "busy.mp4", path, FRAMES)
     return path
 
 
@@ -318,7 +323,7 @@ def test_a_video_that_has_changed_is_refused(clip: Path, tmp_path: Path, command
     findings, video, target = tmp_path / "f", tmp_path / "clip.mp4", tmp_path / "out.mp4"
     video.write_bytes(clip.read_bytes())
     digest = hashlib.sha256(clip.read_bytes()).hexdigest()
-    face = Region(0.1, 0.1, 0.5, 0.5, "face", 1, None, False, Gazed((0.8, 0.8), True))
+    face = Region(0.1, 0.1, 0.5, 0.5, "face", 1, None, False, GazeEstimate((0.8, 0.8), True))
     write(findings, [FrameFindings([face])] * FRAMES, "clip.mp4", sha256=digest)
     arguments = {
         "redact": ["redact", video, "--from-findings", findings, "-o", target],

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from findings_made import lines_of, region
-from media_made import SAMPLES, bare_face, frames_of, make_video
-from program import QUICK, Run, run, run_here, started, wait_until
+from cli_runner import FAST_ENCODING, Run, run, run_in_process, running_program, wait_until
+from make_findings import findings_jsonl, region
+from make_media import SAMPLES, frames_of, is_face_visible, make_video
 
 from mdtool.pipeline.findings_file import records
 from mdtool.records.findings import FrameFindings
@@ -23,7 +23,7 @@ SECONDS = 50
 
 @pytest.fixture
 def mdtool(capfd: pytest.CaptureFixture[str]) -> Run:
-    return run_here(capfd)
+    return run_in_process(capfd)
 
 
 @pytest.fixture(scope="module")
@@ -37,17 +37,17 @@ def test_findings_of_videos_photos_and_animations(clip: Path, tmp_path: Path, md
     assert (outcome.code, outcome.out) == (0, b"")
     assert "mdtool: 3 asked about" in outcome.err
     found = list(records(tmp_path / "f.jsonl"))
-    frames = {str(source): [r.moment.frame for r in found if r.source == str(source)] for source in sources}
+    frames = {str(source): [r.info.frame for r in found if r.source == str(source)] for source in sources}
     assert [len(numbers) for numbers in frames.values()] == [FRAMES, 1, 20]
     assert all(numbers == list(range(len(numbers))) for numbers in frames.values())
     assert {(record.model, record.prompts) for record in found} == {("centerface", ("face",))}
-    assert all(record.verdict.regions for record in found)
+    assert all(record.findings.regions for record in found)
 
 
 def test_they_are_those_that_redact_finds(clip: Path, tmp_path: Path, mdtool: Run) -> None:
     options = ["--sample", "7", "--threshold", "0.4"]
     assert mdtool("detect", clip, "face", "--jsonl", tmp_path / "a", *options).code == 0
-    redacting = [*options, *QUICK, "-o", tmp_path / "out.mp4", "--findings", tmp_path / "b"]
+    redacting = [*options, *FAST_ENCODING, "-o", tmp_path / "out.mp4", "--findings", tmp_path / "b"]
     assert mdtool("redact", clip, *redacting).code == 0
     *found, last = (tmp_path / "a").read_bytes().splitlines(keepends=True)
     settings = f'"settings":"{json.loads(last)["settings"]}",'.encode()
@@ -56,13 +56,13 @@ def test_they_are_those_that_redact_finds(clip: Path, tmp_path: Path, mdtool: Ru
 
 
 def test_which_frames_are_looked_at(clip: Path, tmp_path: Path, mdtool: Run) -> None:
-    def looked(*options: str) -> list[bool]:
+    def analysed(*options: str) -> list[bool]:
         assert mdtool("detect", clip, "face", "--jsonl", tmp_path / "f", "--overwrite", *options).code == 0
-        return [record.verdict.looked for record in records(tmp_path / "f")]
+        return [record.findings.analysed for record in records(tmp_path / "f")]
 
-    assert all(looked("--sample", "every"))
-    assert sum(looked("--sample", "10")) <= 4
-    times = looked("--sample", "every", "--from", "0.2", "--to", "0:00.4")
+    assert all(analysed("--sample", "every"))
+    assert sum(analysed("--sample", "10")) <= 4
+    times = analysed("--sample", "every", "--from", "0.2", "--to", "0:00.4")
     assert [n for n, is_looked in enumerate(times) if is_looked] == [6, 7, 8, 9, 10, 11]
 
 
@@ -113,19 +113,30 @@ def test_one_bad_input_is_told_and_passed_over(tmp_path: Path, mdtool: Run) -> N
 
 
 def test_one_command_feeds_the_other(clip: Path, tmp_path: Path) -> None:
-    hiding = ["redact", clip, "--from-findings", "-", "-o", tmp_path / "out.mp4", *QUICK, "--style", "solid", "--json"]
-    with started("detect", clip, "face", "--jsonl", "-") as first:
+    hiding = [
+        "redact",
+        clip,
+        "--from-findings",
+        "-",
+        "-o",
+        tmp_path / "out.mp4",
+        *FAST_ENCODING,
+        "--style",
+        "solid",
+        "--json",
+    ]
+    with running_program("detect", clip, "face", "--jsonl", "-") as first:
         outcome = run(*hiding, stdin=first.stdout, seconds=SECONDS)
         assert first.wait(SECONDS) == 0
     assert outcome.code == 0, outcome.err
     assert outcome.json[0]["model"] == "findings"
-    assert not any(map(bare_face, frames_of(tmp_path / "out.mp4")))
+    assert not any(map(is_face_visible, frames_of(tmp_path / "out.mp4")))
 
 
 def test_findings_come_before_the_input_is_at_its_end(tmp_path: Path) -> None:
     source = make_video(tmp_path / "clip.mkv", 240, size=(64, 48))
     data = source.read_bytes()
-    with started("detect", "-", "face", "--jsonl", "-", "--quiet", stdin=subprocess.PIPE) as process:
+    with running_program("detect", "-", "face", "--jsonl", "-", "--quiet", stdin=subprocess.PIPE) as process:
         feeding = threading.Thread(
             target=lambda: (process.stdin.write(data[: len(data) * 3 // 4]), process.stdin.flush())
         )
@@ -144,13 +155,17 @@ def test_findings_come_before_the_input_is_at_its_end(tmp_path: Path) -> None:
 
 def fed(clip: Path, target: Path) -> Any:
     """redact, that waits for findings."""
-    return started("redact", clip, "--from-findings", "-", "-o", target, *QUICK, *SOLID, stdin=subprocess.PIPE)
+    return running_program(
+        "redact", clip, "--from-findings", "-", "-o", target, *FAST_ENCODING, *SOLID, stdin=subprocess.PIPE
+    )
 
 
 def test_frames_are_hidden_as_their_findings_come(tmp_path: Path) -> None:
     clip, target = make_video(tmp_path / "clip.mp4", FRAMES, size=(64, 48)), tmp_path / "out.mp4"
     lines = (
-        lines_of(clip, [FrameFindings([region(0.25, 0.25, 0.75, 0.75)])] * FRAMES).encode().splitlines(keepends=True)
+        findings_jsonl(clip, [FrameFindings([region(0.25, 0.25, 0.75, 0.75)])] * FRAMES)
+        .encode()
+        .splitlines(keepends=True)
     )
     with fed(clip, target) as process:
         process.stdin.write(b"".join(lines[:-1]) + lines[-1][:20])
@@ -165,8 +180,8 @@ def test_frames_are_hidden_as_their_findings_come(tmp_path: Path) -> None:
 
 def test_findings_that_end_early_leave_no_output(tmp_path: Path) -> None:
     clip, target = make_video(tmp_path / "clip.mp4", FRAMES, size=(64, 48)), tmp_path / "out.mp4"
-    data = lines_of(clip, [FrameFindings()] * (FRAMES - 1)).encode()
-    outcome = run("redact", clip, "--from-findings", "-", "-o", target, *QUICK, stdin=data)
+    data = findings_jsonl(clip, [FrameFindings()] * (FRAMES - 1)).encode()
+    outcome = run("redact", clip, "--from-findings", "-", "-o", target, *FAST_ENCODING, stdin=data)
     assert outcome.code == 1
     assert f"say nothing of its stream 0, frame {FRAMES - 1}" in outcome.err
     assert [path.name for path in tmp_path.iterdir()] == ["clip.mp4"]
@@ -218,7 +233,7 @@ def test_any_text_goes_through_a_pipe_in_any_locale(tmp_path: Path) -> None:
 
 
 def test_nobody_reads_the_findings(clip: Path) -> None:
-    with started("detect", clip, "face", "--jsonl", "-", "--sample", "every") as process:
+    with running_program("detect", clip, "face", "--jsonl", "-", "--sample", "every") as process:
         process.stdout.close()
         process.stdout = None
         _, err = process.communicate(timeout=SECONDS)

@@ -21,17 +21,17 @@ from engine.contract import (
 )
 from mdtool.jobs.redact.effect import Redaction
 from mdtool.media.video.encoding import Encoding
-from mdtool.model_selection import Computing
-from mdtool.pipeline.annotate import Question
-from mdtool.pipeline.run import Form
+from mdtool.model_selection import ComputeConfig
+from mdtool.pipeline.annotate import AnalysisRequest
+from mdtool.pipeline.run import OutputOptions
 from mdtool.records import fingerprint as module
-from mdtool.records.fingerprint import BATCH, RESUME, TYPES, Fields, Kind, digest, fingerprint, is_of
+from mdtool.records.fingerprint import BATCH, RESUME, TYPES, Fields, FingerprintKind, digest, fingerprint, is_of
 from mdtool.tracking.sampling import Sampling
 from recipes.policy import Policy, Rule, Thresholds
 from recipes.redact import Style
 from recipes.regions import PictureArea, Size
 
-ANY = Kind("any", 1, ("value",))
+ANY = FingerprintKind("any", 1, ("value",))
 
 
 def some(*values: Any) -> st.SearchStrategy[Any]:
@@ -84,11 +84,11 @@ ALL: dict[type[Any], dict[str, st.SearchStrategy[Any]]] = {
     Generation: GENERATION,
     Choices: {"texts": some(("yes", "no"), ("no", "yes"), ("yes", "no", "maybe"))},
     Number: {},
-    Computing: {
+    ComputeConfig: {
         "device": WORDS, "dtype": perhaps(WORDS), "quantize": WORDS, "compile": st.booleans(), "detail": WORDS,
         "resize": some(None, "vips", "pillow"), "adapter": perhaps(WORDS),
     },
-    Question: {
+    AnalysisRequest: {
         "prompts": tuples_of(WORDS), "threshold": perhaps(PART), "sampling": st.builds(Sampling, **SAMPLING),
         "max_calls": perhaps(COUNT), "start": some(None, 1.0), "end": some(None, 2.0), "blank_errors": st.booleans(),
     },
@@ -100,7 +100,9 @@ ALL: dict[type[Any], dict[str, st.SearchStrategy[Any]]] = {
     Style: STYLE,
     PictureArea: dict.fromkeys(("x_min", "y_min", "x_max", "y_max"), PART) | {"pixels": st.booleans()},
     Size: {"value": PART, "pixels": st.booleans()},
-    Form: {"encoding": st.builds(Encoding, **ENCODING), "muxer": perhaps(WORDS), "keep_metadata": st.booleans()},
+    OutputOptions: {
+        "encoding": st.builds(Encoding, **ENCODING), "muxer": perhaps(WORDS), "keep_metadata": st.booleans(),
+    },
     Encoding: ENCODING,
     Policy: {"rules": st.builds(Rule, **RULE).map(lambda rule: (rule,))},
     Rule: RULE,
@@ -150,9 +152,9 @@ def test_fingerprints_that_users_have_on_disk() -> None:
     """Where these change, all results of all users are thrown away."""
     requests = [QueryRequest(None, "dog?", generation=Generation(0.0), allowed=Choices(("yes", "no")))]
     options = {"command": "query", "model": "moondream2", "revision": "r"}
-    assert fingerprint(BATCH, requests=requests, computing=Computing(), **options) == "1-23cc2ed1d0854bbb"
-    question = Question(("face",), sampling=Sampling(fps=2.0))
-    known = {"model": "centerface", "question": question, "redaction": Redaction(), "form": Form()}
+    assert fingerprint(BATCH, requests=requests, computing=ComputeConfig(), **options) == "1-23cc2ed1d0854bbb"
+    question = AnalysisRequest(("face",), sampling=Sampling(fps=2.0))
+    known = {"model": "centerface", "question": question, "redaction": Redaction(), "form": OutputOptions()}
     assert fingerprint(RESUME, mdtool="1", **known) == "1-55e8b9906368026b"
 
 

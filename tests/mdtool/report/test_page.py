@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from mdtool.report.contents import Attention, Chapter, Example, Picture, Row
+from mdtool.report.contents import Attention, Chapter, EmbeddedImage, Example, Row
 from mdtool.report.page import page
 from mdtool.report.style import STYLE
-from mdtool.report.times import clock, joined, ticks
+from mdtool.report.times import format_clock, joined, ticks
 
 VOID = {"meta", "img", "br", "hr", "input", "link"}
 EMPTY_IN_SVG = {"rect", "line"}
@@ -34,10 +34,10 @@ HOSTILE = [
 ]
 
 
-def picture(form: str = "JPEG") -> Picture:
+def picture(form: str = "JPEG") -> EmbeddedImage:
     file = io.BytesIO()
     Image.new("RGB", (64, 36), (90, 120, 150)).save(file, form)
-    return Picture(file.getvalue())
+    return EmbeddedImage(file.getvalue())
 
 
 def chapter(word: str = "gun", source: str = "in.mp4") -> Chapter:
@@ -48,7 +48,7 @@ def chapter(word: str = "gun", source: str = "in.mp4") -> Chapter:
         prompts=[word, "cigarette"],
         duration=90.5,
         frames=2715,
-        looks=181,
+        keyframes=181,
         notes=[word],
         rows=[
             Row(word, True, 3, 120, [(1.0, 3.25), (30, 31.5)], 0.123),
@@ -252,8 +252,8 @@ def test_a_question_has_neither_objects_nor_areas() -> None:
 
 
 def test_a_photo_has_no_time() -> None:
-    photo = Chapter("a.jpg", frames=1, looks=1, rows=[Row("face", True, 1, 1, [(0.0, 0.0)], 0.2)])
-    root = read(page("Photo", [replace(photo, examples=[Example(picture(), ["face"])])]))
+    photo = Chapter("a.jpg", frames=1, keyframes=1, rows=[Row("face", True, 1, 1, [(0.0, 0.0)], 0.2)])
+    root = read(page("StillImage", [replace(photo, examples=[Example(picture(), ["face"])])]))
     assert rows_of(root)[0] == ["Rule", "Verdict", "Objects", "Frames", "Largest area"]
     assert not root.all("div", "timeline")
     assert root.all("figcaption")[0].text == "face"
@@ -317,7 +317,7 @@ def test_a_clip_that_starts_late_fills_its_axis() -> None:
 
 def test_spans_beyond_the_stated_length_stay_on_the_axis() -> None:
     live = Chapter("camera", duration=None, rows=[Row("gun", spans=[(-1, 2), (5, 9)])])
-    assert [(left, right) for left, right, _ in bars(read(page("Live", [live])), 0)] == [(0, 30), (60, 100)]
+    assert [(left, right) for left, right, _ in bars(read(page("LiveSettings", [live])), 0)] == [(0, 30), (60, 100)]
 
 
 def test_overlapping_spans_count_once() -> None:
@@ -426,7 +426,7 @@ def test_contrast_is_enough_in_both_schemes() -> None:
         (lambda: Row("gun", spans=[(0, 1e300)]), r"gun: a span can't go from 0 to 1e\+300 seconds"),
         (lambda: Chapter("a.mp4", cuts=[float("inf")]), "a.mp4: its cut can't be at inf seconds"),
         (lambda: Chapter("a.mp4", duration=-1), "a.mp4: can't last -1 seconds"),
-        (lambda: Picture(b"<svg onload=alert(1)>"), "JPEG and PNG only"),
+        (lambda: EmbeddedImage(b"<svg onload=alert(1)>"), "JPEG and PNG only"),
     ],
 )
 def test_what_cannot_be_is_refused(make: Callable[[], object], says: str) -> None:
@@ -447,7 +447,7 @@ def test_what_cannot_be_is_refused(make: Callable[[], object], says: str) -> Non
     ],
 )
 def test_clock(seconds: float, written: str) -> None:
-    assert clock(seconds) == written
+    assert format_clock(seconds) == written
 
 
 @given(st.floats(0.02, 1e6), st.floats(-100, 1e6))

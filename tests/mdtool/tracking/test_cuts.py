@@ -4,25 +4,25 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from scenes_made import HEIGHT, WIDTH, Scene, Thing, texture
+from synthetic_video import HEIGHT, WIDTH, MovingObject, Scene, texture
 
 from mdtool.tracking import cuts
-from mdtool.tracking.cuts import BLOCKS, coarse, is_cut
+from mdtool.tracking.cuts import BLOCKS, is_cut, luma_grid
 
 
 def change(before: np.ndarray, after: np.ndarray) -> float:
-    return cuts.change(coarse(before), coarse(after))
+    return cuts.change(luma_grid(before), luma_grid(after))
 
 
 @pytest.mark.parametrize(("size", "shape"), [((320, 180), BLOCKS), ((180, 320), BLOCKS[::-1]), ((100, 100), BLOCKS)])
 def test_coarse_pictures_lie_as_their_picture_does(size: tuple[int, int], shape: tuple[int, int]) -> None:
-    assert coarse(texture(1, size=size)).shape == shape
+    assert luma_grid(texture(1, size=size)).shape == shape
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 2), (320, 1), (1, 320), (1920, 1080)])
 def test_coarse_pictures_of_any_size(size: tuple[int, int]) -> None:
     width, height = size
-    grey = coarse(np.full((height, width), 77, np.uint8))
+    grey = luma_grid(np.full((height, width), 77, np.uint8))
     assert grey.dtype == np.float32
     assert np.allclose(grey, 77)
 
@@ -50,7 +50,7 @@ def test_the_same_scene_is_no_cut(recent: list[float]) -> None:
 
 
 def test_moving_things_are_no_cut() -> None:
-    pictures = list(Scene(20, [Thing(lambda i: (20 + 15 * i, 90), size=(60, 80))]).pictures())
+    pictures = list(Scene(20, [MovingObject(lambda i: (20 + 15 * i, 90), size=(60, 80))]).pictures())
     changes = [change(a, b) for a, b in pairwise(pictures)]
     assert not any(is_cut(one, changes[:n]) for n, one in enumerate(changes))
 

@@ -7,14 +7,14 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from media_made import bare_face, frames_of, make_video
-from program import QUICK, redact, run
+from cli_runner import FAST_ENCODING, redact, run
+from make_media import frames_of, is_face_visible, make_video
 
 from mdtool.media.image.display_matrix import Orientation
 from mdtool.media.video.frame import Frame
 from mdtool.tracking.detector import ImageFindings
-from mdtool.tracking.pixel_aspect import detect_in_each_shape
-from recipes.regions import Gazed, Region
+from mdtool.tracking.pixel_aspect import detect_both_aspects
+from recipes.regions import GazeEstimate, Region
 
 SIZE = (320, 240)
 SHAPES = [(1, 64), (1, 17), (1, 3), (2, 5), (5, 2), (3, 1), (17, 1)]
@@ -26,11 +26,11 @@ def test_a_face_is_hidden_whatever_the_shape_of_the_pixels(tmp_path: Path, shape
     with av.open(str(clip)) as container:
         assert container.streams.video[0].sample_aspect_ratio == Fraction(*shape)
     target = tmp_path / "out.mp4"
-    outcome = redact(clip, "-o", target, "--style", "solid", *QUICK)
+    outcome = redact(clip, "-o", target, "--style", "solid", *FAST_ENCODING)
     assert outcome.code == 0, outcome.err
     frames = frames_of(target)
     assert len(frames) == 12
-    assert not any(bare_face(frame) for frame in frames)
+    assert not any(is_face_visible(frame) for frame in frames)
 
 
 def test_a_rule_is_hit_whatever_the_shape_of_the_pixels(tmp_path: Path) -> None:
@@ -55,7 +55,7 @@ def test_usual_pixels_are_seen_as_displayed_only(aspect: tuple[int, int]) -> Non
         shapes.extend(image.shape for image in images)
         return [ImageFindings() for _ in images]
 
-    detect_in_each_shape(see, [frame(Fraction(*aspect))] * 2)
+    detect_both_aspects(see, [frame(Fraction(*aspect))] * 2)
     assert shapes == [(90, round(160 * Fraction(*aspect)), 3)] * 2
 
 
@@ -66,13 +66,13 @@ def test_stretched_pixels_are_seen_upright_in_both_shapes() -> None:
         shapes.extend(image.shape for image in images)
         return [ImageFindings() for _ in images]
 
-    detect_in_each_shape(see, [frame(Fraction(1, 4), Orientation(1)), frame(Fraction(1)), frame(Fraction(1, 2))])
+    detect_both_aspects(see, [frame(Fraction(1, 4), Orientation(1)), frame(Fraction(1)), frame(Fraction(1, 2))])
     assert shapes == [(40, 90, 3), (90, 160, 3), (90, 80, 3), (160, 90, 3), (90, 160, 3)]
 
 
 def test_what_is_seen_in_both_shapes_becomes_one() -> None:
     """Displayed, the picture is 40 wide."""
-    gaze = Gazed((0.5, 0.5), True)
+    gaze = GazeEstimate((0.5, 0.5), True)
     shown = [Region(0.1, 0.1, 0.3, 0.3, "face", score=0.4), Region(0.6, 0.6, 0.8, 0.8, "dog")]
     stored = [
         Region(0.12, 0.08, 0.32, 0.28, "face", score=0.9, gaze=gaze),
@@ -88,7 +88,7 @@ def test_what_is_seen_in_both_shapes_becomes_one() -> None:
             for image in images
         ]
 
-    (sight,) = detect_in_each_shape(see, [frame(Fraction(1, 4))])
+    (sight,) = detect_both_aspects(see, [frame(Fraction(1, 4))])
     assert sight.replies == {"is it dark?": "yes"}
     assert sight.regions == [
         Region(0.1, 0.08, 0.32, 0.3, "face", score=0.9, gaze=gaze),

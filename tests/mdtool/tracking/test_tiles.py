@@ -6,22 +6,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cli_runner import run, run_in_process
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from media_made import SAMPLES
+from make_media import SAMPLES
 from PIL import Image
-from program import run, run_here
 
 import engine
 from mdtool.pipeline.findings_file import records
 from mdtool.tracking.detector import Detector, ImageFindings, object_detector
 from mdtool.tracking.merge_tiles import View
-from mdtool.tracking.tiles import LEAST_SIDE, OVERLAP, Tiles, parse_tiles, tiled
+from mdtool.tracking.tiles import LEAST_SIDE, OVERLAP, TileGrid, parse_tiles, tile_detector
 from recipes.boxes import iou
-from recipes.regions import Gazed, Region
+from recipes.regions import GazeEstimate, Region
 
 WIDTH, HEIGHT = 900, 900
-GRID = Tiles(2, 2)  # tiles of 500 pixels, that share those from 400 to 500
+GRID = TileGrid(2, 2)  # tiles of 500 pixels, that share those from 400 to 500
 SEEN_WHOLE = 300  # pixels: what is smaller the planned model sees on tiles only
 
 
@@ -96,14 +96,14 @@ def _boxes(sight: ImageFindings) -> list[Region]:
     ids=str,
 )
 def test_every_object_is_there_once_and_complete(objects: list[tuple[int, int, int, int]]) -> None:
-    (sight,) = tiled(seeing(*objects), GRID)([PLACES])
+    (sight,) = tile_detector(seeing(*objects), GRID)([PLACES])
     assert pixels(sight) == sorted(objects)
 
 
 @pytest.mark.parametrize("objects", [[(100, 100, 800, 800)], [(100, 420, 800, 480)], [(350, 50, 560, 850)]], ids=str)
 def test_what_only_tiles_show_is_put_together_over_any_number_of_them(objects: list[tuple[int, int, int, int]]) -> None:
-    for grid in (Tiles(2, 2), Tiles(3, 3), Tiles(4, 2), Tiles(1, 5), Tiles(8, 8)):
-        (sight,) = tiled(seeing(*objects, whole=10**6), grid)([PLACES])
+    for grid in (TileGrid(2, 2), TileGrid(3, 3), TileGrid(4, 2), TileGrid(1, 5), TileGrid(8, 8)):
+        (sight,) = tile_detector(seeing(*objects, whole=10**6), grid)([PLACES])
         assert pixels(sight) == objects
 
 
@@ -123,7 +123,7 @@ def test_what_only_tiles_show_is_put_together_over_any_number_of_them(objects: l
     ids=str,
 )
 def test_neighbours_stay_apart(objects: list[tuple[int, int, int, int]]) -> None:
-    (sight,) = tiled(seeing(*objects), GRID)([PLACES])
+    (sight,) = tile_detector(seeing(*objects), GRID)([PLACES])
     assert pixels(sight) == sorted(objects)
 
 
@@ -137,21 +137,21 @@ def some_objects(draw: st.DrawFn) -> tuple[int, int, int, int]:
     return x0, y0, x1, y1
 
 
-@given(some_objects(), st.builds(Tiles, st.integers(1, 5), st.integers(1, 5)), st.sampled_from([0, 300, 10**6]))
+@given(some_objects(), st.builds(TileGrid, st.integers(1, 5), st.integers(1, 5)), st.sampled_from([0, 300, 10**6]))
 @settings(max_examples=60, deadline=None)
-def test_any_object_is_there_once(place: tuple[int, int, int, int], grid: Tiles, whole: int) -> None:
+def test_any_object_is_there_once(place: tuple[int, int, int, int], grid: TileGrid, whole: int) -> None:
     views = grid.views(WIDTH, HEIGHT)
     if not views and whole:
         return
-    (sight,) = tiled(seeing(place, whole=whole), grid)([PLACES])
+    (sight,) = tile_detector(seeing(place, whole=whole), grid)([PLACES])
     assert pixels(sight) == [place]
 
 
-@given(some_objects(), st.sampled_from([GRID, Tiles(3, 3), Tiles(1, 4)]), st.integers(0, 10**6))
+@given(some_objects(), st.sampled_from([GRID, TileGrid(3, 3), TileGrid(1, 4)]), st.integers(0, 10**6))
 @example((0, 0, 40, 703), GRID, 0)
-@example((494, 74, 561, 502), Tiles(1, 4), 413)
+@example((494, 74, 561, 502), TileGrid(1, 4), 413)
 @settings(max_examples=60, deadline=None)
-def test_a_model_that_is_not_exact(place: tuple[int, int, int, int], grid: Tiles, seed: int) -> None:
+def test_a_model_that_is_not_exact(place: tuple[int, int, int, int], grid: TileGrid, seed: int) -> None:
     """Sides that are off by up to 4 % lose no object, and none of it."""
     luck, steady = np.random.default_rng(seed), seeing(place, whole=10**6)
 
@@ -163,7 +163,7 @@ def test_a_model_that_is_not_exact(place: tuple[int, int, int, int], grid: Tiles
         size = np.tile(sides[2:] - sides[:2], 2)
         return box.at((sides + luck.uniform(-0.04, 0.04, 4) * size).clip(0, 1).tolist())
 
-    (sight,) = tiled(see, grid)([PLACES])
+    (sight,) = tile_detector(see, grid)([PLACES])
     assert iou(in_pixels(sight, PLACES), np.array([place], float)).max() > 0.7
 
 
@@ -174,16 +174,18 @@ def test_labels_are_kept_apart() -> None:
     def both(images: Sequence[np.ndarray]) -> list[ImageFindings]:
         return [ImageFindings([*a.regions, *b.regions]) for a, b in zip(cats(images), dogs(images), strict=True)]
 
-    (sight,) = tiled(both, GRID)([PLACES])
+    (sight,) = tile_detector(both, GRID)([PLACES])
     assert sorted(box.label for box in _boxes(sight)) == ["cat", "dog"]
     assert pixels(sight) == [place, place]
 
 
 def test_the_best_score_is_kept() -> None:
-    (sight,) = tiled(seeing((300, 100, 520, 300)), GRID)([PLACES])
+    (sight,) = tile_detector(seeing((300, 100, 520, 300)), GRID)([PLACES])
     assert _boxes(sight)[0].score == pytest.approx(0.9 - 0.08 * 0.0, abs=0.06)
     without = Region(0.1, 0.1, 0.2, 0.2, "face", score=None)
-    (sight,) = tiled(lambda images: [ImageFindings([without])] + [ImageFindings()] * (len(images) - 1), GRID)([PLACES])
+    (sight,) = tile_detector(lambda images: [ImageFindings([without])] + [ImageFindings()] * (len(images) - 1), GRID)(
+        [PLACES]
+    )
     assert _boxes(sight) == [without]
 
 
@@ -192,22 +194,25 @@ def test_the_larger_of_two_boxes_of_one_object_is_kept() -> None:
         whole, tile = Region(0.11, 0.11, 0.2, 0.2, "face", score=0.4), Region(0.18, 0.18, 0.36, 0.36, "face", score=0.8)
         return [ImageFindings([whole]), ImageFindings([tile]), *[ImageFindings()] * 3]
 
-    (sight,) = tiled(see, GRID)([PLACES])
+    (sight,) = tile_detector(see, GRID)([PLACES])
     assert _boxes(sight) == [Region(0.1, 0.1, 0.2, 0.2, "face", score=0.8)]
 
 
 def test_what_the_whole_picture_says_beside_boxes_is_kept() -> None:
     def see(images: Sequence[np.ndarray]) -> list[ImageFindings]:
-        look = Gazed((0.5, 0.5), True)
+        look = GazeEstimate((0.5, 0.5), True)
         return [
             ImageFindings([Region(0.1, 0.1, 0.15, 0.15, "face", gaze=look)], {"dark?": f"no, {len(images)}"}),
             ImageFindings([Region(0.8, 0.1, 0.9, 0.2, "face", gaze=look)], {"dark?": "yes"}),
             *[ImageFindings()] * 3,
         ]
 
-    (sight,) = tiled(see, GRID)([PLACES])
+    (sight,) = tile_detector(see, GRID)([PLACES])
     assert sight.replies == {"dark?": "no, 5"}
-    assert [one.gaze for one in sight.regions] == [Gazed((0.5, 0.5), True), None]  # that of a tile is of the tile
+    assert [one.gaze for one in sight.regions] == [
+        GazeEstimate((0.5, 0.5), True),
+        None,
+    ]  # that of a tile is of the tile
 
 
 def test_each_picture_is_seen_with_its_tiles_in_one_go() -> None:
@@ -217,7 +222,7 @@ def test_each_picture_is_seen_with_its_tiles_in_one_go() -> None:
         asked.append([image.shape for image in images])
         return [ImageFindings()] * len(images)
 
-    assert len(tiled(see, GRID)([PLACES, PLACES])) == 2
+    assert len(tile_detector(see, GRID)([PLACES, PLACES])) == 2
     assert asked == [[(900, 900, 3), *[(500, 500, 3)] * 4]] * 2
 
 
@@ -231,19 +236,19 @@ def test_what_is_asked_of_the_whole_need_not_be_asked_of_tiles() -> None:
 
         return see
 
-    tiled(seeing("all"), GRID, of_tiles=seeing("boxes"))([PLACES])
+    tile_detector(seeing("all"), GRID, tile_detect=seeing("boxes"))([PLACES])
     assert asked == [("all", 1), ("boxes", 4)]
 
 
 def test_without_a_grid_nothing_is_added() -> None:
     see = seeing()
-    assert tiled(see, None) is see
-    assert Tiles(1, 1).views(900, 900) == []
+    assert tile_detector(see, None) is see
+    assert TileGrid(1, 1).views(900, 900) == []
 
 
 @pytest.mark.parametrize("size", [(900, 900), (1919, 1081), (640, 360), (130, 3000), (65, 64), (40, 40), (1, 1)])
-@pytest.mark.parametrize("grid", [Tiles(2, 2), Tiles(3, 1), Tiles(8, 8)])
-def test_tiles_cover_the_picture_and_overlap(grid: Tiles, size: tuple[int, int]) -> None:
+@pytest.mark.parametrize("grid", [TileGrid(2, 2), TileGrid(3, 1), TileGrid(8, 8)])
+def test_tiles_cover_the_picture_and_overlap(grid: TileGrid, size: tuple[int, int]) -> None:
     views = grid.views(*size)
     for axis, side in enumerate(size):
         spans = sorted({((v.x0, v.x1), (v.y0, v.y1))[axis] for v in views}) or [(0, side)]
@@ -263,14 +268,14 @@ def test_a_tile_knows_which_of_its_borders_cut() -> None:
     assert cuts == [False, True, True]
 
 
-@pytest.mark.parametrize(("text", "grid"), [("2x2", Tiles(2, 2)), ("8x1", Tiles(8, 1)), ("1x3", Tiles(1, 3))])
-def test_grids(text: str, grid: Tiles) -> None:
+@pytest.mark.parametrize(("text", "grid"), [("2x2", TileGrid(2, 2)), ("8x1", TileGrid(8, 1)), ("1x3", TileGrid(1, 3))])
+def test_grids(text: str, grid: TileGrid) -> None:
     assert parse_tiles(text) == grid
 
 
 @pytest.mark.parametrize("text", ["", "2", "x", "2x", "0x2", "9x1", "2x9", "-1x2", "2x2x2", "2*2", " 2x2", "1000x1"])
 def test_what_is_no_grid(text: str, capfd: pytest.CaptureFixture[str]) -> None:
-    outcome = run_here(capfd)("redact", SAMPLES / "group.png", "-o", "-", "--tiles", text, "--dry-run")
+    outcome = run_in_process(capfd)("redact", SAMPLES / "group.png", "-o", "-", "--tiles", text, "--dry-run")
     assert outcome.code == 2
     assert outcome.err.startswith("mdtool: --tiles: ")
     assert len(outcome.lines) == 1
@@ -304,19 +309,19 @@ def test_small_faces_are_found_on_tiles_only() -> None:
     image, truth = crowd()
     see = object_detector(engine.load("centerface"), ["face"])
     assert len(see([image])[0].regions) == 0
-    found = in_pixels(tiled(see, Tiles(4, 4))([image])[0], image)
+    found = in_pixels(tile_detector(see, TileGrid(4, 4))([image])[0], image)
     overlap = iou(found, truth)
     assert (overlap.max(axis=0) > 0.3).mean() > 0.95
     assert ((overlap > 0.3).sum(axis=0) <= 1).all()  # none is there twice, though some are on borders
     assert len(found) <= len(truth) + 3
 
 
-@pytest.mark.parametrize("grid", [Tiles(2, 2), Tiles(3, 3), Tiles(2, 1)])
-def test_large_faces_are_the_same_with_tiles_and_without(grid: Tiles) -> None:
+@pytest.mark.parametrize("grid", [TileGrid(2, 2), TileGrid(3, 3), TileGrid(2, 1)])
+def test_large_faces_are_the_same_with_tiles_and_without(grid: TileGrid) -> None:
     with Image.open(SAMPLES / "group.png") as group:
         image = np.asarray(group.convert("RGB"))
     see = object_detector(engine.load("centerface"), ["face"])
-    without, with_tiles = (in_pixels(one([image])[0], image) for one in (see, tiled(see, grid)))
+    without, with_tiles = (in_pixels(one([image])[0], image) for one in (see, tile_detector(see, grid)))
     assert len(with_tiles) == len(without) == 4
     assert (iou(without, with_tiles).max(axis=1) > 0.7).all()
 
@@ -333,7 +338,7 @@ def test_through_the_program(tmp_path: Path, command: tuple[str, ...]) -> None:
     outcome = run(*command, photo, "-o", tmp_path / "out.png", "--tiles", "4x4", "--findings", findings)
     assert outcome.code == 0, outcome.err
     (record,) = records(findings)
-    assert len(record.verdict.regions) > 0.95 * len(truth)
+    assert len(record.findings.regions) > 0.95 * len(truth)
     with Image.open(tmp_path / "out.png") as redacted:
         pixels = np.asarray(redacted.convert("RGB"))
     bare = [pixels[round(y0) : round(y1), round(x0) : round(x1)].any(axis=2).mean() for x0, y0, x1, y1 in truth]

@@ -12,9 +12,27 @@ import engine.pocket
 from engine.generation.tokenizer import load_tokenizer
 from engine.moondream.config import read_config
 from engine.pocket.draw import Drawing, draw
-from engine.pocket.lessons import Caption, Detect, Gaze, Lesson, PointAt, Query, Sight, curriculum
-from engine.pocket.scene import COLOURS, FACE, KINDS, SIGN, SKIN, Background, Scene, Thing, imagine
-from engine.pocket.training.examples import COORDINATE, ROOM, SIZE, TOKEN, UNSURE, Batch, Teacher, _patches
+from engine.pocket.scene import COLOURS, FACE, KINDS, SIGN, SKIN, Background, Scene, Thing, random_scene
+from engine.pocket.tasks import (
+    CaptionTask,
+    DetectTask,
+    GazeTask,
+    PointTask,
+    QueryTask,
+    SceneLayout,
+    Task,
+    training_tasks,
+)
+from engine.pocket.training.examples import (
+    COORDINATE,
+    COORDINATE_NOISE,
+    MAX_POSITIONS,
+    SIZE,
+    TOKEN,
+    Batch,
+    Teacher,
+    _patches,
+)
 
 HERE = Path(engine.pocket.__file__).parent
 CONFIG = read_config("config.json", json.loads((HERE / "config.json").read_text()))
@@ -29,19 +47,19 @@ def ids(text: str) -> list[int]:
     return TEACHER.tokenizer.encode(text)
 
 
-def taught(*lessons: Lesson) -> dict[str, list]:
+def taught(*lessons: Task) -> dict[str, list]:
     """The columns of a row up to its last lesson; behind it there is nothing."""
     row = TEACHER.row(lessons)
     length = int((row["lesson"] > 0).sum())
     empty = {"next_token": -1, "next_coordinate": -1, "next_size": -1, "weight": 1}
     for name, column in row.items():
-        assert len(column) == ROOM
+        assert len(column) == MAX_POSITIONS
         assert (column[length:] == empty.get(name, 0)).all(), name
     return {name: column[:length].tolist() for name, column in row.items()}
 
 
 def test_a_detection_of_two() -> None:
-    row = taught(Detect("red circle", (((0.25, 0.5), (0.125, 0.375)), ((0.75, 0.625), (0.0625, 0.1875)))))
+    row = taught(DetectTask("red circle", (((0.25, 0.5), (0.125, 0.375)), ((0.75, 0.625), (0.0625, 0.1875)))))
     prompt = [ASK, DETECT, OF, *ids(" red circle"), ANSWER]
     assert len(prompt) == 6
     assert row["tokens"] == prompt + [0] * 6
@@ -59,8 +77,8 @@ def test_a_detection_of_two() -> None:
     assert row["position"] == list(range(12))
 
 
-@pytest.mark.parametrize(("lesson", "skill"), [(Detect("heart", ()), DETECT), (PointAt("heart", ()), POINT)])
-def test_nothing_to_be_found_is_told_at_once(lesson: Lesson, skill: int) -> None:
+@pytest.mark.parametrize(("lesson", "skill"), [(DetectTask("heart", ()), DETECT), (PointTask("heart", ()), POINT)])
+def test_nothing_to_be_found_is_told_at_once(lesson: Task, skill: int) -> None:
     row = taught(lesson)
     assert row["tokens"] == [ASK, skill, OF, *ids(" heart"), ANSWER]
     assert row["next_token"] == [NO, NO, NO, NO, END]
@@ -69,7 +87,7 @@ def test_nothing_to_be_found_is_told_at_once(lesson: Lesson, skill: int) -> None
 
 
 def test_points_are_told_without_sizes() -> None:
-    row = taught(PointAt("star", ((0.25, 0.5), (0.75, 0.625))))
+    row = taught(PointTask("star", ((0.25, 0.5), (0.75, 0.625))))
     assert row["tokens"] == [ASK, POINT, OF, *ids(" star"), ANSWER, 0, 0, 0, 0]
     assert row["kinds"] == [TOKEN] * 5 + [COORDINATE] * 4
     assert row["values"][5:] == [[0.25, 0], [0.5, 0], [0.75, 0], [0.625, 0]]
@@ -80,7 +98,7 @@ def test_points_are_told_without_sizes() -> None:
 
 @pytest.mark.parametrize("target", [(0.75, 0.625), None])
 def test_a_gaze_ends_with_its_target(target: tuple[float, float] | None) -> None:
-    row = taught(Gaze((0.25, 0.5), target))
+    row = taught(GazeTask((0.25, 0.5), target))
     before, after = ids("\n\nPoint:"), ids(" gaze\n\n")
     n = len(before) + 2 + len(after)
     behind = 2 if target else 0
@@ -99,11 +117,11 @@ def test_a_gaze_ends_with_its_target(target: tuple[float, float] | None) -> None
 
 def test_texts_are_told_token_by_token() -> None:
     said = ids("A red star.")
-    row = taught(Caption("long", "A red star."))
+    row = taught(CaptionTask("long", "A red star."))
     assert row["tokens"] == [ASK, 7, OF, 10, ANSWER, *said]
     assert row["next_token"] == [NO] * 4 + [*said, END]
     asked = ids("What does the sign say?")
-    row = taught(Query("What does the sign say?", "42", "sign"))
+    row = taught(QueryTask("What does the sign say?", "42", "sign"))
     assert row["tokens"] == [ASK, 11, OF, *asked, ANSWER, ANSWER, *ids("42")]
     assert row["next_token"] == [NO] * (len(asked) + 4) + [*ids("42"), END]
     assert row["next_coordinate"] == [NO] * len(row["tokens"])
@@ -111,7 +129,7 @@ def test_texts_are_told_token_by_token() -> None:
 
 
 def test_lessons_stand_one_behind_the_other() -> None:
-    one, other = Detect("heart", ()), PointAt("star", ((0.25, 0.5),))
+    one, other = DetectTask("heart", ()), PointTask("star", ((0.25, 0.5),))
     row, alone = taught(one, other), (taught(one), taught(other))
     assert row["lesson"] == [1] * 5 + [2] * 7
     assert row["position"] == [*range(5), *range(7)]
@@ -121,37 +139,37 @@ def test_lessons_stand_one_behind_the_other() -> None:
 
 def test_what_has_no_room_is_left_out_whole() -> None:
     """What comes behind it and is shorter still finds its place."""
-    long = Caption("short", "a " * 80)
-    short, other = Detect("heart", ()), PointAt("heart", ())
-    assert 80 < len(TEACHER.steps(long)) < ROOM - 10
+    long = CaptionTask("short", "a " * 80)
+    short, other = DetectTask("heart", ()), PointTask("heart", ())
+    assert 80 < len(TEACHER.steps(long)) < MAX_POSITIONS - 10
     row = taught(short, long, long, other)
     assert [row["lesson"].count(number) for number in (1, 2, 3, 4)] == [5, len(TEACHER.steps(long)), 0, 5]
-    exact = ROOM - len(taught(long)["tokens"])
-    fits = Caption("short", "a" + " a" * (exact - 6))
+    exact = MAX_POSITIONS - len(taught(long)["tokens"])
+    fits = CaptionTask("short", "a" + " a" * (exact - 6))
     assert len(TEACHER.steps(fits)) == exact
-    assert len(taught(long, fits)["tokens"]) == ROOM
-    assert len(taught(long, Caption("short", "a" + " a" * (exact - 5)))["tokens"]) == ROOM - exact
+    assert len(taught(long, fits)["tokens"]) == MAX_POSITIONS
+    assert len(taught(long, CaptionTask("short", "a" + " a" * (exact - 5)))["tokens"]) == MAX_POSITIONS - exact
 
 
 def test_no_lesson_of_a_curriculum_is_cut() -> None:
     whole = 0
     for seed in range(40):
-        scene = imagine(seed)
-        lessons = curriculum(Sight.of(scene, draw(scene).boxes), np.random.default_rng(seed))
+        scene = random_scene(seed)
+        lessons = training_tasks(SceneLayout.of(scene, draw(scene).boxes), np.random.default_rng(seed))
         row = TEACHER.row(lessons)
         lengths = [len(TEACHER.steps(lesson)) for lesson in lessons]
         there = [int((row["lesson"] == number).sum()) for number in range(1, len(lessons) + 1)]
         assert all(rows in (0, length) for rows, length in zip(there, lengths, strict=True))
         assert there[0] == lengths[0]
-        assert max(lengths) <= ROOM
+        assert max(lengths) <= MAX_POSITIONS
         whole += sum(map(bool, there))
     assert whole > 5 * 40
 
 
 def test_what_is_read_of_a_place_is_a_little_off() -> None:
     """But what is to be told of it is not."""
-    lessons = [Detect("star", (((0.5, 0.5), (0.25, 0.125)), ((0.999, 0.001), (0.9, 0.99))))]
-    exact, off = TEACHER.row(lessons), TEACHER.row(lessons, np.full((ROOM, 2), 0.03))
+    lessons = [DetectTask("star", (((0.5, 0.5), (0.25, 0.125)), ((0.999, 0.001), (0.9, 0.99))))]
+    exact, off = TEACHER.row(lessons), TEACHER.row(lessons, np.full((MAX_POSITIONS, 2), 0.03))
     n = 5
     right = [0.53, 0.53, 0.28, 1.0, 0.031, 1.0]  # sizes by 4 x 3 %, all within the picture
     assert off["values"][n : n + 6, 0].tolist() == pytest.approx(right)
@@ -167,15 +185,15 @@ def test_a_batch_has_the_shapes_that_it_says() -> None:
     whole, single, patches = torch.int64, torch.float32, CONFIG.vision.grid**2
     shapes = {
         "pixels": ((sum(crops), 140, 140, 3), torch.uint8),
-        "tokens": ((3, ROOM), whole),
-        "values": ((3, ROOM, 2), single),
-        "kinds": ((3, ROOM), whole),
-        "lesson": ((3, ROOM), whole),
-        "position": ((3, ROOM), whole),
-        "weight": ((3, ROOM), single),
-        "next_token": ((3, ROOM), whole),
-        "next_coordinate": ((3, ROOM), single),
-        "next_size": ((3, ROOM, 2), single),
+        "tokens": ((3, MAX_POSITIONS), whole),
+        "values": ((3, MAX_POSITIONS, 2), single),
+        "kinds": ((3, MAX_POSITIONS), whole),
+        "lesson": ((3, MAX_POSITIONS), whole),
+        "position": ((3, MAX_POSITIONS), whole),
+        "weight": ((3, MAX_POSITIONS), single),
+        "next_token": ((3, MAX_POSITIONS), whole),
+        "next_coordinate": ((3, MAX_POSITIONS), single),
+        "next_size": ((3, MAX_POSITIONS, 2), single),
         "patch_kind": ((3, patches), whole),
         "patch_colour": ((3, patches), whole),
         "patch_box": ((3, patches, 4), single),
@@ -191,8 +209,8 @@ def test_a_batch_has_the_shapes_that_it_says() -> None:
 
 def test_a_short_answer_weighs_as_much_as_its_length_lets_it() -> None:
     """One over the root of how many tokens are told, at each of them."""
-    short, long = Query("How many?", "3", "count"), Caption("short", "A red circle and a blue star.")
-    row = taught(short, long, PointAt("star", ()))
+    short, long = QueryTask("How many?", "3", "count"), CaptionTask("short", "A red circle and a blue star.")
+    row = taught(short, long, PointTask("star", ()))
     for number, lesson in ((1, short), (2, long), (3, None)):
         told = 1 + (len(ids(lesson.answer)) if lesson else 0)
         weights = [weight for weight, of in zip(row["weight"], row["lesson"], strict=True) if of == number]
@@ -216,13 +234,13 @@ def test_a_batch_is_what_its_pictures_alone_are() -> None:
     for field in fields(Batch):
         if field.name not in ("pixels", "tilings"):
             assert torch.equal(getattr(both, field.name)[1], getattr(alone, field.name)[0]), field.name
-    scene = imagine(4)
-    row = TEACHER.row(curriculum(Sight.of(scene, draw(scene).boxes), np.random.default_rng(4)))
+    scene = random_scene(4)
+    row = TEACHER.row(training_tasks(SceneLayout.of(scene, draw(scene).boxes), np.random.default_rng(4)))
     for name in row.keys() - {"values"}:
         assert np.array_equal(getattr(alone, name)[0].numpy(), row[name]), name
     of_places = row["kinds"] == COORDINATE
     off = alone.values[0].numpy()[of_places, 0] - row["values"][of_places, 0]
-    assert 0 < np.abs(off).max() < 5 * UNSURE
+    assert 0 < np.abs(off).max() < 5 * COORDINATE_NOISE
 
 
 # One pixel of this picture is one sample: four by four of them are a patch.

@@ -13,7 +13,7 @@ from engine.generation.tokenizer import load_tokenizer
 from engine.moondream.config import read_config
 from engine.pocket.scene import FACE, KINDS, SIGN
 from engine.pocket.training.examples import Batch, Teacher
-from engine.pocket.training.losses import PatchHead, soft_cross_entropy, told
+from engine.pocket.training.losses import PatchHead, answer_losses, soft_cross_entropy
 from engine.pocket.training.student import Student
 
 HERE = Path(engine.pocket.__file__).parent
@@ -81,7 +81,7 @@ def test_what_is_told_is_held_against_the_next_things(batch: Batch) -> None:
     sums: dict[str, list[float]] = {"token": [], "coordinate": [], "size": []}
     weights: list[float] = []
     with torch.no_grad():
-        losses = told(student, hidden, batch)
+        losses = answer_losses(student, hidden, batch)
         for picture, row in np.ndindex(2, batch.tokens.shape[1]):
             x = hidden[picture, row]
             token, coordinate = int(batch.next_token[picture, row]), float(batch.next_coordinate[picture, row])

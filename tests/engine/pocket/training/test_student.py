@@ -10,18 +10,18 @@ import torch
 
 from engine.contract import Generation, LoadOptions, ObjectLimitWarning
 from engine.generation.tokenizer import Tokenizer
-from engine.generation.transformer import Run
+from engine.generation.transformer import SequenceRun
 from engine.moondream.config import read_config
 from engine.moondream.model import Moondream
 from engine.moondream.weights import open_weights
 from engine.pocket.abilities import CONFIG
 from engine.pocket.draw import draw
-from engine.pocket.lessons import Caption, Detect, Gaze, Lesson, PointAt, Query
-from engine.pocket.scene import imagine
-from engine.pocket.training.course import Course, Plan
+from engine.pocket.scene import random_scene
+from engine.pocket.tasks import CaptionTask, DetectTask, GazeTask, PointTask, QueryTask, Task
 from engine.pocket.training.examples import Batch, Teacher
 from engine.pocket.training.losses import PatchHead
 from engine.pocket.training.student import Student
+from engine.pocket.training.trainer import Plan, Trainer
 
 TOKENIZER = CONFIG.parent / "tokenizer.json"
 SCENE = 7
@@ -47,12 +47,12 @@ def student(teacher: Teacher) -> Student:
 def model(teacher: Teacher, student: Student, tmp_path_factory: pytest.TempPathFactory) -> Moondream:
     folder = tmp_path_factory.mktemp("student")
     head = PatchHead(teacher.config.text.dim)
-    Course(student, head, Plan(1, 0), folder, "cpu").write_weights(folder / "model.safetensors")
+    Trainer(student, head, Plan(1, 0), folder, "cpu").write_weights(folder / "model.safetensors")
     weights = open_weights(folder / "model.safetensors", teacher.config)
     return Moondream("student", teacher.config, weights, teacher.tokenizer, options=LoadOptions("cpu", "float32"))
 
 
-def told_after(teacher: Teacher, student: Student, seed: int, lesson: Lesson) -> tuple[Batch, torch.Tensor]:
+def told_after(teacher: Teacher, student: Student, seed: int, lesson: Task) -> tuple[Batch, torch.Tensor]:
     """The lesson alone behind its picture, and the student's hidden states there."""
     batch = teacher.batch([seed])
     for name, column in teacher.row([lesson]).items():
@@ -65,20 +65,20 @@ def told_after(teacher: Teacher, student: Student, seed: int, lesson: Lesson) ->
 def test_the_hidden_states_of_words_are_the_same(
     teacher: Teacher, student: Student, model: Moondream, seed: int
 ) -> None:
-    (encoded,) = model.encode([draw(imagine(seed)).pixels])
-    for lesson in (Caption("long", "A red circle."), Query("有几个红色的圆形？", "3", "count")):
+    (encoded,) = model.encode([draw(random_scene(seed)).pixels])
+    for lesson in (CaptionTask("long", "A red circle."), QueryTask("有几个红色的圆形？", "3", "count")):
         batch, hidden = told_after(teacher, student, seed, lesson)
         taught = batch.lesson[0] > 0
         tokens = batch.tokens[0, taught].tolist()
         with torch.inference_mode():
-            run = Run(model.text.transformer.new_cache(encoded.prefix), slice(0, len(tokens)))
+            run = SequenceRun(model.text.transformer.new_cache(encoded.prefix), slice(0, len(tokens)))
             engine_hidden = model.text.transformer.extend(model.text.embed(tokens), [run])
         torch.testing.assert_close(hidden[0, taught], engine_hidden, atol=2e-5, rtol=1e-5)
 
 
 def test_a_question_is_put_as_the_engine_puts_it(teacher: Teacher, model: Moondream) -> None:
     """The prompt that the engine feeds, and then the answer."""
-    batch = teacher.row([Query("How many?", "12", "count")])
+    batch = teacher.row([QueryTask("How many?", "12", "count")])
     ids = batch["tokens"][batch["lesson"] > 0].tolist()
     flow = model._flows.query("How many?", None, (), Generation(), seen=True)
     prompt = next(flow).pieces
@@ -87,7 +87,7 @@ def test_a_question_is_put_as_the_engine_puts_it(teacher: Teacher, model: Moondr
 
 
 def test_the_places_are_the_same(teacher: Teacher, student: Student, model: Moondream) -> None:
-    encoded = model.encode([draw(imagine(SCENE)).pixels])
+    encoded = model.encode([draw(random_scene(SCENE)).pixels])
     with pytest.warns(ObjectLimitWarning):
         ((box, *_),) = model.detect(encoded, "red circle", max_objects=1)
     with pytest.warns(ObjectLimitWarning):
@@ -97,16 +97,16 @@ def test_the_places_are_the_same(teacher: Teacher, student: Student, model: Moon
     middle = ((box.x_min + box.x_max) / 2, (box.y_min + box.y_max) / 2)
     size = (box.x_max - box.x_min, box.y_max - box.y_min)
     for lesson in (
-        Detect("red circle", ((middle, size),)),
-        PointAt("star", ((point.x, point.y),)),
-        Gaze((0.3, 0.4), (gaze.x, gaze.y)),
+        DetectTask("red circle", ((middle, size),)),
+        PointTask("star", ((point.x, point.y),)),
+        GazeTask((0.3, 0.4), (gaze.x, gaze.y)),
     ):
         batch, hidden = told_after(teacher, student, SCENE, lesson)
         where = batch.next_coordinate >= 0
         bins = student.region.coord_decoder(hidden[where]).argmax(-1)
         assert bins.tolist() == pytest.approx((batch.next_coordinate[where] * 512).tolist(), abs=0.01)
         of_size = batch.next_size[..., 0] >= 0
-        if isinstance(lesson, Detect):
+        if isinstance(lesson, DetectTask):
             sizes = student.region.size_decoder(hidden[of_size]).view(2, -1)
             assert (2 ** (sizes.argmax(-1) / 511 * 10 - 10)).tolist() == pytest.approx(size, abs=1e-6)
         else:
@@ -128,18 +128,18 @@ def test_lessons_of_a_picture_do_not_see_each_other(teacher: Teacher, student: S
 
 
 def test_a_stopped_run_goes_on_where_it_was(teacher: Teacher, tmp_path: Path) -> None:
-    def course() -> Course:
+    def course() -> Trainer:
         torch.manual_seed(1)
-        return Course(Student(teacher.config), PatchHead(teacher.config.text.dim), Plan(9, 1, 2), tmp_path, "cpu")
+        return Trainer(Student(teacher.config), PatchHead(teacher.config.text.dim), Plan(9, 1, 2), tmp_path, "cpu")
 
     batches = [teacher.batch([n, n + 1]) for n in (0, 2, 4)]
     whole = course()
     for batch in batches[:2]:
-        whole.learn(batch)
+        whole.train_step(batch)
     whole.save()
     stopped = course()
     stopped.resume()
     assert stopped.step == 2
-    assert whole.learn(batches[2]) == stopped.learn(batches[2])
+    assert whole.train_step(batches[2]) == stopped.train_step(batches[2])
     for mine, other in zip(whole.student.parameters(), stopped.student.parameters(), strict=True):
         assert torch.equal(mine, other)

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 import engine.pocket
 from engine.generation.tokenizer import load_tokenizer
 from engine.moondream.config import read_config
+from engine.pocket.naming import OBJECT_NAMES
 from engine.pocket.training.vocabulary import SIZE, SPECIAL, make_tokenizer
-from engine.pocket.words import NOUNS
 
 HERE = Path(engine.pocket.__file__).parent
 KEPT = HERE / "tokenizer.json"
@@ -62,7 +62,7 @@ def test_every_text_can_be_written(text: str) -> None:
     assert not set(ids) & set(range(len(SPECIAL)))
 
 
-@pytest.mark.parametrize("word", sorted({word for noun in NOUNS for word in f"{noun.one} {noun.many}".split()}))
+@pytest.mark.parametrize("word", sorted({word for noun in OBJECT_NAMES for word in f"{noun.one} {noun.many}".split()}))
 def test_each_word_is_one_token(word: str) -> None:
     assert len(TOKENIZER.encode(f" {word}")) == 1
 

@@ -19,18 +19,18 @@ from typing import Any
 
 import numpy as np
 import pytest
-from media_made import SAMPLES, make_video
+from cli_runner import COMMAND, Outcome, Run, environment, run, run_in_process, running_program, wait_until
+from make_media import SAMPLES, make_video
 from PIL import Image
-from program import COMMAND, Outcome, Run, environment, run, run_here, started, wait_until
 
 from engine.contract import Abilities, Answer, CaptionRequest, Done, Request
 from mdtool.console import Console
 from mdtool.errors import MdtoolError
 from mdtool.jobs.batch import work_queue
-from mdtool.jobs.batch.coordinator import Coordinator, Plan
+from mdtool.jobs.batch.coordinator import BatchPlan, Coordinator
 from mdtool.jobs.batch.executor import ThreadExecutor
-from mdtool.jobs.batch.messages import Task, VideoTask
-from mdtool.jobs.batch.output_format import opened
+from mdtool.jobs.batch.messages import BatchTask, VideoTask
+from mdtool.jobs.batch.output_format import open_sink
 from mdtool.jobs.batch.progress import Progress
 from mdtool.media.sources.discover import Selection
 from mdtool.tracking.sampling import Sampling
@@ -42,7 +42,7 @@ POCKET = ("--model", "pocket")
 
 @pytest.fixture
 def mdtool(capfd: pytest.CaptureFixture[str]) -> Run:
-    return run_here(capfd)
+    return run_in_process(capfd)
 
 
 @pytest.fixture
@@ -437,7 +437,7 @@ def test_a_video_that_takes_too_long_is_given_up(served: Served, photos: Path, t
 
 def test_pictures_that_appear(photos: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.jsonl"
-    with started("detect", photos, "face", "--jsonl", out, "--watch") as process:
+    with running_program("detect", photos, "face", "--jsonl", out, "--watch") as process:
         wait_until(lambda: out.exists() and len(out.read_bytes().splitlines()) == 5, SECONDS)
         for model in ("auto", "none-of-this-name"):  # which is not even looked for
             refused = run("detect", photos, "face", "--jsonl", out, "--model", model)
@@ -465,7 +465,7 @@ def test_a_video_that_is_still_written(tmp_path: Path) -> None:
         return any(one["sha256"] == digest and field in one for one in lines)
 
     asking = ("point", clip.parent, "circle", "--model", "pocket", "--sample", "every", "--jsonl", out)
-    with started(*asking, "--watch") as process:
+    with running_program(*asking, "--watch") as process:
         for content, field in ((first, "frames"), (second, "time"), (third, "frames")):
             clip.write_bytes(content)
             wait_until(lambda content=content, field=field: told(content, field), SECONDS)
@@ -479,7 +479,7 @@ def test_a_video_that_is_still_written(tmp_path: Path) -> None:
 class LastFirst:
     """A model that answers what it is asked last first. change: called when it is asked for the second time."""
 
-    name, revision, pictures_at_once = "last-first", "", 1
+    name, revision, image_batch_size = "last-first", "", 1
     abilities = Abilities({"caption": None})
 
     def __init__(self, change: Callable[[], None]) -> None:
@@ -493,7 +493,7 @@ class LastFirst:
     def scheduler(self) -> "LastFirst":
         return self
 
-    free_places = 100
+    free_slots = 100
 
     @property
     def idle(self) -> bool:
@@ -520,7 +520,7 @@ class TwoInputs(Progress):
 
 
 def test_a_video_that_changes_while_it_is_asked_about(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(work_queue, "WATCH_SECONDS", 0.05)
+    monkeypatch.setattr(work_queue, "WATCH_POLL_SECONDS", 0.05)
     clip, out, console = make_video(tmp_path / "clip.mp4", 9, size=(96, 64)), tmp_path / "out", Console(quiet=True)
 
     def change() -> None:
@@ -528,11 +528,11 @@ def test_a_video_that_changes_while_it_is_asked_about(tmp_path: Path, monkeypatc
         time.sleep(1)  # in which it is met again
 
     model: Any = LastFirst(change)
-    with opened(out, overwrite=False) as sink:
+    with open_sink(out, overwrite=False) as sink:
         sink.begin("mine")
-        about = {"model": model.name, "revision": "", "settings": "mine"}
-        task = Task([CaptionRequest(None)], videos=VideoTask(Sampling(stride=1)))
-        plan = Plan(Selection([str(clip)]), about, watch=True)
+        common_fields = {"model": model.name, "revision": "", "settings": "mine"}
+        task = BatchTask([CaptionRequest(None)], videos=VideoTask(Sampling(stride=1)))
+        plan = BatchPlan(Selection([str(clip)]), common_fields, watch=True)
         with pytest.raises(MdtoolError, match="two are done"):
             Coordinator(plan, task, ThreadExecutor(model), sink, progress=TwoInputs(console)).run()
     *frames, whole = records(out)
@@ -550,7 +550,7 @@ def test_names_from_a_pipe_that_is_no_stdin(photos: Path, tmp_path: Path) -> Non
 def test_a_list_whose_end_does_not_come(tmp_path: Path, options: tuple[str, ...], code: int) -> None:
     begin = time.monotonic()
     asking = ("detect", "-p", "face", "--jsonl", "-", "--files-from", "-", *options)
-    with started(*asking, stdin=subprocess.PIPE) as process:
+    with running_program(*asking, stdin=subprocess.PIPE) as process:
         process.stdin.write(f"{tmp_path / 'missing.jpg'}\n".encode())
         process.stdin.flush()
         assert process.wait(SECONDS) == code

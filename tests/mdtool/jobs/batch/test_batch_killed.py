@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from media_made import make_video, scenery
+from cli_runner import environment, run
+from make_media import make_video, scenery
 from PIL import Image
-from program import environment, run
 
-KILLED = Path(__file__).parents[2] / "killed.py"
+KILLED = Path(__file__).parents[2] / "kill_repeatedly.py"
 PICTURES, VIDEOS = 300, 3
 SECONDS = 240
 

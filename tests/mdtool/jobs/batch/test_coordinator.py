@@ -9,23 +9,32 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from media_made import make_video
+from make_media import make_video
 from PIL import Image
 
 from engine import load
 from engine.contract import CaptionRequest, DetectRequest, LoadOptions, Request
 from mdtool.console import Console
 from mdtool.errors import Exit
-from mdtool.jobs.batch.content_version import Version
-from mdtool.jobs.batch.coordinator import Coordinator, Plan
+from mdtool.jobs.batch.content_version import ContentVersion
+from mdtool.jobs.batch.coordinator import BatchPlan, Coordinator
 from mdtool.jobs.batch.executor import ThreadExecutor
-from mdtool.jobs.batch.messages import Answered, Duplicate, ItemFailed, Result, Task, VideoTask, Waited, WorkItem
-from mdtool.jobs.batch.output_format import opened
+from mdtool.jobs.batch.messages import (
+    BatchTask,
+    Duplicate,
+    ImageResult,
+    InputWait,
+    ItemFailed,
+    Result,
+    VideoTask,
+    WorkItem,
+)
+from mdtool.jobs.batch.output_format import open_sink
 from mdtool.jobs.batch.progress import Progress
 from mdtool.jobs.batch.side_outputs import SideOutputs
 from mdtool.media.sources.discover import Selection
-from mdtool.pipeline.annotate import Question
-from mdtool.pipeline.stages import Pause
+from mdtool.pipeline.annotate import AnalysisRequest
+from mdtool.pipeline.stages import Idle
 from mdtool.tracking.sampling import Sampling
 
 
@@ -40,10 +49,10 @@ class Elsewhere:
     name: str
     results: list[Result] = field(default_factory=list)
 
-    def run(self, task: Task, items: Iterator[WorkItem | Pause]) -> Generator[Result]:
+    def run(self, task: BatchTask, items: Iterator[WorkItem | Idle]) -> Generator[Result]:
         for result in ThreadExecutor(load(self.name, LoadOptions("cpu"))).run(passed(task), map(passed, items)):
             one = passed(result)
-            if type(one).__name__ != "Waited":
+            if type(one).__name__ != "InputWait":
                 self.results.append(one)
             yield one
 
@@ -56,12 +65,12 @@ class Desk:
     out: Path
     progress: Progress = field(default_factory=lambda: Progress(Console(quiet=True)))
 
-    def run(self, executor: "Elsewhere | AllAlike", task: Task, **plan: Any) -> Exit:
+    def run(self, executor: "Elsewhere | AllAlike", task: BatchTask, **plan: Any) -> Exit:
         self.progress = Progress(Console(quiet=True))
-        with opened(self.out, overwrite=False) as sink:
+        with open_sink(self.out, overwrite=False) as sink:
             sink.begin("mine")
-            about = {"model": executor.name, "revision": "", "settings": "mine"}
-            made = Plan(Selection([str(self.folder)]), about, **plan)
+            common_fields = {"model": executor.name, "revision": "", "settings": "mine"}
+            made = BatchPlan(Selection([str(self.folder)]), common_fields, **plan)
             return Coordinator(made, task, executor, sink, progress=self.progress).run()
 
     @property
@@ -92,20 +101,20 @@ SECOND_FRAMES = VideoTask(Sampling(stride=2))
 
 def test_pictures_and_frames(desk: Desk) -> None:
     executor = Elsewhere("pocket")
-    assert desk.run(executor, Task(CAPTION, videos=SECOND_FRAMES), ordered=True) is Exit.SOME_FAILED
+    assert desk.run(executor, BatchTask(CAPTION, videos=SECOND_FRAMES), ordered=True) is Exit.SOME_FAILED
     assert desk.names == ["a.png", "b.png", "c.png", "v.mp4", "v.mp4", "v.mp4", "v.mp4", "x.jpg"]
     assert [one.get("time") for one in desk.records[3:7]] == [0.0, 0.067, 0.133, None]
     assert (desk.records[6]["frames"], desk.records[7]["error"]["code"]) == (3, "input")
-    assert (desk.progress.asked, desk.progress.failed) == (4, 1)
+    assert (desk.progress.processed, desk.progress.failed) == (4, 1)
     before, again = desk.records, Elsewhere("pocket")
-    desk.run(again, Task(CAPTION, videos=SECOND_FRAMES), ordered=True)
+    desk.run(again, BatchTask(CAPTION, videos=SECOND_FRAMES), ordered=True)
     assert [type(one) for one in again.results] == [ItemFailed]
     assert desk.records == before
 
 
 def test_what_is_found_in_all_frames(desk: Desk) -> None:
-    find = VideoTask(find=Question(("face",)))
-    assert desk.run(Elsewhere("centerface"), Task([DetectRequest(None, "face")], videos=find), ordered=True)
+    find = VideoTask(find=AnalysisRequest(("face",)))
+    assert desk.run(Elsewhere("centerface"), BatchTask([DetectRequest(None, "face")], videos=find), ordered=True)
     assert desk.names == ["a.png", "b.png", "c.png", *["v.mp4"] * 7, "x.jpg"]
     assert [one["frame"] for one in desk.records if "frame" in one] == list(range(6))
 
@@ -114,7 +123,7 @@ def test_what_is_found_in_all_frames(desk: Desk) -> None:
 def test_twins_have_one_answer(desk: Desk, tmp_path: Path, made: tuple[str, ...]) -> None:
     """In one run, and with what an earlier run has answered; what is to be made of each is made of each."""
     outputs = SideOutputs("overwrite", crops=tmp_path / "crops") if made else SideOutputs()
-    task = Task(CAPTION, videos=SECOND_FRAMES, dedupe=True, side_outputs=outputs)
+    task = BatchTask(CAPTION, videos=SECOND_FRAMES, dedupe=True, side_outputs=outputs)
     executor = Elsewhere("pocket")
     desk.run(executor, task)
     assert sum(isinstance(one, Duplicate) for one in executor.results) == 1
@@ -122,7 +131,7 @@ def test_twins_have_one_answer(desk: Desk, tmp_path: Path, made: tuple[str, ...]
     executor = Elsewhere("pocket")
     desk.run(executor, task)
     assert sum(isinstance(one, Duplicate) for one in executor.results) == 1
-    assert desk.progress.asked == 1
+    assert desk.progress.processed == 1
     told = {Path(one["input"]).name: one for one in desk.records if "frames" not in one and "answers" in one}
     for one, other in (("a.png", "b.png"), ("c.png", "d.png")):
         assert told[one]["milliseconds"] == told[other]["milliseconds"]
@@ -137,28 +146,28 @@ class AllAlike:
 
     name: str = "all-alike"
 
-    def run(self, task: Task, items: Iterator[WorkItem | Pause]) -> Generator[Result]:
+    def run(self, task: BatchTask, items: Iterator[WorkItem | Idle]) -> Generator[Result]:
         for item in items:
-            if isinstance(item, Pause):
-                yield Waited(0.0)
-            elif item.always:
-                yield Answered(item.number, Version("11"), (4, 3), 1.0, [{"length": "short", "caption": "x"}])
+            if isinstance(item, Idle):
+                yield InputWait(0.0)
+            elif item.force:
+                yield ImageResult(item.number, ContentVersion("11"), (4, 3), 1.0, [{"length": "short", "caption": "x"}])
             else:
-                yield Duplicate(item.number, Version("11"), None)
+                yield Duplicate(item.number, ContentVersion("11"), None)
 
 
 def test_a_twin_of_a_picture_whose_record_is_gone_is_asked_about(desk: Desk) -> None:
-    assert desk.run(AllAlike(), Task(CAPTION, dedupe=True)) is Exit.OK
-    assert desk.progress.asked == len(list(desk.folder.iterdir())) == len(set(desk.names))
+    assert desk.run(AllAlike(), BatchTask(CAPTION, dedupe=True)) is Exit.OK
+    assert desk.progress.processed == len(list(desk.folder.iterdir())) == len(set(desk.names))
 
 
 def test_what_is_lacking_beside_a_record_is_made_without_the_model(desk: Desk, tmp_path: Path) -> None:
     (desk.folder / "v.mp4").unlink()
-    desk.run(Elsewhere("pocket"), Task(CAPTION))
+    desk.run(Elsewhere("pocket"), BatchTask(CAPTION))
     before = {one["input"]: one for one in desk.records if "answers" in one}
     executor = Elsewhere("pocket")
-    desk.run(executor, Task(CAPTION, side_outputs=SideOutputs(draw=tmp_path / "drawn")))
-    assert sorted(type(one).__name__ for one in executor.results) == ["Completed"] * 3 + ["ItemFailed"]
+    desk.run(executor, BatchTask(CAPTION, side_outputs=SideOutputs(draw=tmp_path / "drawn")))
+    assert sorted(type(one).__name__ for one in executor.results) == ["AddedSideOutputs"] * 3 + ["ItemFailed"]
     after = {one["input"]: one for one in desk.records if "answers" in one}
     assert after == {name: one | {"made": ["draw"]} for name, one in before.items()}
     assert (tmp_path / "drawn" / "a.png").exists()

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from mdtool.errors import OutputError
-from mdtool.jobs.batch.content_version import Version
+from mdtool.jobs.batch.content_version import ContentVersion
 from mdtool.jobs.batch.results_log import ResultsLog
 
 MINE, OTHER = "aaaa", "bbbb"
@@ -55,7 +55,7 @@ def test_what_was_added_is_done(tmp_path: Path) -> None:
     with begun(path) as ledger:
         entry = ledger.entry("b.jpg")
         assert entry
-        assert (entry.whole, entry.version) == (True, Version("22", 5, 7))
+        assert (entry.whole, entry.version) == (True, ContentVersion("22", 5, 7))
         assert [name for name, _ in ledger.entries()] == ["a.jpg", "b.jpg"]
         assert ledger.entry("c.jpg") is None
 
@@ -214,8 +214,8 @@ def test_a_touched_file_gets_its_new_time(tmp_path: Path) -> None:
     path = tmp_path / "out"
     filled(path, record("a.jpg"))
     with begun(path) as ledger:
-        ledger.refresh("a.jpg", Version("11", 5, 8))
-        ledger.refresh("a.jpg", Version("11", 5, 8))
+        ledger.refresh("a.jpg", ContentVersion("11", 5, 8))
+        ledger.refresh("a.jpg", ContentVersion("11", 5, 8))
     assert [json.loads(line)["modified"] for line in path.read_text().splitlines()] == [8]
 
 

@@ -1,7 +1,7 @@
 """The delay of a live redaction is measured on pictures that are known again."""
 
-from media_made import SAMPLES
-from program import run
+from cli_runner import run
+from make_media import SAMPLES
 
 
 def test_every_picture_read_again_has_its_delay() -> None:

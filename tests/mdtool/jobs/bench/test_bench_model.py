@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from program import ROOT, run
+from cli_runner import ROOT, run
 from safetensors.numpy import load_file
 
 GOLDEN = Path(__file__).parents[3] / "golden"

@@ -5,15 +5,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from media_made import SAMPLES
-from program import Outcome, run
+from cli_runner import Outcome, run
+from make_media import SAMPLES
 
 from engine.pocket.draw import draw
-from engine.pocket.scene import imagine
-from mdtool.jobs.bench.recipe import lengthen
-from mdtool.jobs.evals.quantization import compare_quantised
+from engine.pocket.scene import random_scene
+from mdtool.jobs.bench.recipe import loop_clip
+from mdtool.jobs.evals.quantization import compare_quantized
 from mdtool.jobs.evals.redaction import Exposure, table
-from mdtool.model_selection import Computing, Notices
+from mdtool.model_selection import ComputeConfig, LoadCallbacks
 
 FRAMES = 29  # more would end between a frame and those that are shown before it
 
@@ -22,7 +22,7 @@ FRAMES = 29  # more would end between a frame and those that are shown before it
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """About the first second of `busy.mp4`."""
     path = tmp_path_factory.mktemp("evaluate") / "clip.mp4"
-    lengthen(SAMPLES / "busy.mp4", path, FRAMES)
+    loop_clip(SAMPLES / "busy.mp4", path, FRAMES)
     return path
 
 
@@ -218,9 +218,11 @@ def test_files_that_are_missing_are_named(tmp_path: Path) -> None:
 
 
 def test_few_bits_change_little_and_none_change_nothing() -> None:
-    pictures = [draw(imagine(seed)).pixels for seed in range(3)]
+    pictures = [draw(random_scene(seed)).pixels for seed in range(3)]
     kinds, prompts = ["none", "int8"], ["face", "star"]
-    same, few = compare_quantised("pocket", kinds, pictures, prompts, computing=Computing("cpu"), notices=Notices())
+    same, few = compare_quantized(
+        "pocket", kinds, pictures, prompts, computing=ComputeConfig("cpu"), callbacks=LoadCallbacks()
+    )
     assert (same.captions, same.words) == (1, 1)
     assert same.boxes in (1, None)
     assert (few.quantize, few.asked) == ("int8", 3)

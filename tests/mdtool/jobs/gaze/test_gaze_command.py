@@ -8,26 +8,26 @@ from typing import Any
 
 import numpy as np
 import pytest
-from gaze_made import SIZE, TARGET, Planned, numbered_clip
-from media_made import SAMPLES, frames_of, make_video, packets_of, times_of
+from cli_runner import FAST_ENCODING, Outcome, Run, run, run_in_process
+from fake_gaze_model import SIZE, FakeGazeModel, GazeFunction, numbered_clip
+from make_media import SAMPLES, frames_of, make_video, packets_of, times_of
 from PIL import Image
-from program import QUICK, Outcome, Run, run, run_here
 
 from engine.contract import Box, Point
 from mdtool.console import Console
 from mdtool.errors import Exit
 from mdtool.jobs.gaze.detector import FACE, gaze_detector
-from mdtool.jobs.gaze.job import Gazing
+from mdtool.jobs.gaze.job import GazeJob
 from mdtool.media.sources.inputs import Input
 from mdtool.media.video.encoding import Encoding
-from mdtool.pipeline.annotate import Question
+from mdtool.pipeline.annotate import AnalysisRequest
 from mdtool.pipeline.findings_file import records
-from mdtool.pipeline.run import Form, Inquiry
+from mdtool.pipeline.run import ModelInference, OutputOptions
 from mdtool.pipeline.targets import Targets
 from mdtool.records.findings import FindingsWriter, FrameFindings, FrameInfo
-from mdtool.tracking.interpolation import between_keyframes
+from mdtool.tracking.interpolation import interpolate_keyframes
 from mdtool.tracking.sampling import parse_sampling
-from recipes.regions import Gazed, Region
+from recipes.regions import GazeEstimate, Region
 
 FIELDS = {"schema", "source", "stream", "frame", "time", "hidden", "people", "mutual"}
 PERSON = {"track", "face", "eye", "method", "in_frame", "target", "looks_at"}
@@ -41,7 +41,7 @@ def mdtool(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, 
     spare = tmp_path_factory.mktemp("spare")
     monkeypatch.setenv("HF_HUB_CACHE", str(spare / "hub"))
     monkeypatch.setattr("tempfile.tempdir", str(spare))
-    program = run_here(capsys)
+    program = run_in_process(capsys)
 
     def gaze(*arguments: str | Path) -> Outcome:
         outcome = program("gaze", *arguments)
@@ -56,7 +56,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_video(tmp_path_factory.mktemp("gaze") / "clip.mp4", 10, face=True, with_sound=True)
 
 
-def lines_of(path: Path) -> list[dict[str, Any]]:
+def findings_jsonl(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
 
 
@@ -90,7 +90,7 @@ def test_a_photo_with_the_direction_of_the_heads(mdtool: Run, tmp_path: Path) ->
 
 def test_a_video_keeps_all_but_what_is_drawn(mdtool: Run, clip: Path, tmp_path: Path) -> None:
     target = tmp_path / "out.mp4"
-    outcome = mdtool(clip, "-o", target, "--json", *QUICK)
+    outcome = mdtool(clip, "-o", target, "--json", *FAST_ENCODING)
     assert outcome.code == 0, outcome.err
     assert times_of(target) == times_of(clip)
     assert packets_of(target, "audio") == packets_of(clip, "audio")
@@ -116,25 +116,25 @@ def test_from_findings_the_same_is_drawn_and_told(mdtool: Run, clip: Path, tmp_p
     names = [(tmp_path / f"{n}.mp4", tmp_path / f"{n}.jsonl", tmp_path / f"{n}.png") for n in range(2)]
     known: list[list[str | Path]] = [["--findings", found], ["--from-findings", found]]
     for (target, lines, heat), how in zip(names, known, strict=True):
-        assert mdtool(clip, "-o", target, "--jsonl", lines, "--heat", heat, *how, *QUICK).code == 0
+        assert mdtool(clip, "-o", target, "--jsonl", lines, "--heat", heat, *how, *FAST_ENCODING).code == 0
     one, other = ([frame.to_ndarray() for frame in frames_of(target)] for target, *_ in names)
     assert all((a == b).all() for a, b in zip(one, other, strict=True))
     assert names[0][1].read_bytes() == names[1][1].read_bytes()
     assert names[0][2].read_bytes() == names[1][2].read_bytes()
-    assert all(region.gaze for record in records(found) for region in record.verdict.regions)
-    assert sum(record.verdict.looked for record in records(found)) < 10
+    assert all(region.gaze for record in records(found) for region in record.findings.regions)
+    assert sum(record.findings.analysed for record in records(found)) < 10
 
 
 def test_data_alone_needs_no_video(mdtool: Run, clip: Path, tmp_path: Path) -> None:
     found, lines = tmp_path / "found.jsonl", tmp_path / "lines.jsonl"
     assert mdtool(clip, "--no-video", "--findings", found, "--jsonl", lines, "--json").code == 0
     assert sorted(tmp_path.iterdir()) == [found, lines]
-    assert len(lines_of(lines)) == 10
+    assert len(findings_jsonl(lines)) == 10
     gone = tmp_path / "gone" / "clip.mp4"
     outcome = mdtool(gone, "--no-video", "--from-findings", found, "--jsonl", "-")
     assert outcome.code == 0, outcome.err
     assert [{**entry, "source": str(clip)} for entry in outcome.json] == [
-        {**entry, "source": str(clip)} for entry in lines_of(lines)
+        {**entry, "source": str(clip)} for entry in findings_jsonl(lines)
     ]
 
 
@@ -170,11 +170,11 @@ def test_outputs_lie_beside_their_inputs_and_are_no_inputs(mdtool: Run, tmp_path
 
 def test_through_a_pipe(clip: Path, tmp_path: Path) -> None:
     lines = tmp_path / "lines.jsonl"
-    outcome = run("gaze", "-", "-o", "-", "--jsonl", lines, *QUICK, stdin=clip.read_bytes())
+    outcome = run("gaze", "-", "-o", "-", "--jsonl", lines, *FAST_ENCODING, stdin=clip.read_bytes())
     assert outcome.code == 0, outcome.err
     (tmp_path / "out.mkv").write_bytes(outcome.out)
     assert len(frames_of(tmp_path / "out.mkv")) == 10
-    assert {entry["source"] for entry in lines_of(lines)} == {"-"}
+    assert {entry["source"] for entry in findings_jsonl(lines)} == {"-"}
 
 
 def test_an_empty_pipe() -> None:
@@ -247,23 +247,23 @@ HERE, THERE = Box(0.25, 0.2, 0.45, 0.6), Box(0.65, 0.3, 0.85, 0.7)
 
 def told(
     tmp_path: Path,
-    gaze: TARGET,
+    gaze: GazeFunction,
     boxes: dict[str, list[Box]],
     sample: str = "fps=5",
     shots: Sequence[int] = (),
-) -> tuple[list[dict[str, Any]], list[FrameFindings], Planned]:
+) -> tuple[list[dict[str, Any]], list[FrameFindings], FakeGazeModel]:
     """The lines of a numbered clip, its findings evened out, and the model."""
-    clip, model = numbered_clip(tmp_path / "clip.mp4", COUNT, shots=shots), Planned(boxes, gaze)
-    inquiry = Inquiry(
-        Question(tuple(boxes), sampling=parse_sampling(sample)), gaze_detector(model, [*boxes][1:]), "planned"
+    clip, model = numbered_clip(tmp_path / "clip.mp4", COUNT, shots=shots), FakeGazeModel(boxes, gaze)
+    inference = ModelInference(
+        AnalysisRequest(tuple(boxes), sampling=parse_sampling(sample)), gaze_detector(model, [*boxes][1:]), "planned"
     )
     targets = Targets(str(tmp_path / "out.mp4"), ".gaze", many=False)
-    form = Form(Encoding(preset="ultrafast"))
+    form = OutputOptions(Encoding(preset="ultrafast"))
     with (tmp_path / "found").open("w") as found, (tmp_path / "lines").open("w") as lines:
-        job = Gazing(inquiry, [*boxes], form, targets, False, None, Console(quiet=True), findings=found, lines=lines)
+        job = GazeJob(inference, [*boxes], form, targets, False, None, Console(quiet=True), findings=found, lines=lines)
         assert job.run([Input(clip, Path(clip.name))]) == Exit.OK
-    even = [record.verdict for record in between_keyframes(records(tmp_path / "found"))]
-    return lines_of(tmp_path / "lines"), even, model
+    even = [record.findings for record in interpolate_keyframes(records(tmp_path / "found"))]
+    return findings_jsonl(tmp_path / "lines"), even, model
 
 
 def targets_of(lines: Sequence[dict[str, Any]]) -> list[float | None]:
@@ -292,8 +292,8 @@ def test_a_jump_between_two_looks_is_midway_and_counts_for_no_other_place(tmp_pa
         lambda number, eye: Point(0.05 if number < 13 else 0.95, 0.9),
         {FACE: [HERE], "cup": [left, right], "plate": [plate]},
     )
-    looked = [number for number, verdict in enumerate(even) if verdict.looked]
-    before, after = max(n for n in looked if n < 13), min(n for n in looked if n >= 13)
+    analysed = [number for number, verdict in enumerate(even) if verdict.analysed]
+    before, after = max(n for n in analysed if n < 13), min(n for n in analysed if n >= 13)
     jump = (before + after + 1) // 2
     assert after - before > 2
     assert targets_of(lines) == pytest.approx([0.05] * jump + [0.95] * (COUNT - jump), abs=1e-4)
@@ -352,7 +352,7 @@ def recorded(path: Path, source: str, verdicts: Sequence[FrameFindings], size: t
 
 def test_a_frame_that_could_not_be_judged_is_left_as_it_is(mdtool: Run, tmp_path: Path) -> None:
     clip = numbered_clip(tmp_path / "clip.mp4", 4)
-    face = Region(0.3, 0.3, 0.7, 0.7, FACE, 1, None, True, Gazed((0.9, 0.9), True))
+    face = Region(0.3, 0.3, 0.7, 0.7, FACE, 1, None, True, GazeEstimate((0.9, 0.9), True))
     found = recorded(tmp_path / "f", str(clip), [FrameFindings([face], hidden=number == 2) for number in range(4)])
     outcome = mdtool(
         clip, "-o", tmp_path / "out.mp4", "--from-findings", found, "--jsonl", "-", "--preset", "ultrafast"
@@ -370,7 +370,7 @@ def test_a_frame_that_could_not_be_judged_is_left_as_it_is(mdtool: Run, tmp_path
 
 
 def test_shares_are_those_of_the_time(mdtool: Run, tmp_path: Path) -> None:
-    looks = [Gazed((0.9, 0.9), True)] * 6 + [Gazed(None, False)] * 2 + [Gazed(None, None)] * 5
+    looks = [GazeEstimate((0.9, 0.9), True)] * 6 + [GazeEstimate(None, False)] * 2 + [GazeEstimate(None, None)] * 5
     faces = [Region(0.3, 0.3, 0.7, 0.7, FACE, 7, None, False, look) for look in looks]
     found = recorded(tmp_path / "f", "clip.mp4", [FrameFindings([face]) for face in faces])
     outcome = mdtool("clip.mp4", "--no-video", "--from-findings", found)
@@ -379,7 +379,7 @@ def test_shares_are_those_of_the_time(mdtool: Run, tmp_path: Path) -> None:
 
 
 def test_people_of_several_video_streams_are_kept_apart(mdtool: Run, tmp_path: Path) -> None:
-    found, looks = tmp_path / "f", {0: Gazed((0.9, 0.9), True), 2: Gazed(None, False)}
+    found, looks = tmp_path / "f", {0: GazeEstimate((0.9, 0.9), True), 2: GazeEstimate(None, False)}
     with found.open("w") as file:
         findings = FindingsWriter(file, "clip.mp4", "planned", [FACE])
         for number in range(4):
@@ -399,7 +399,7 @@ def test_frames_that_do_not_say_how_long_they_last(mdtool: Run, tmp_path: Path) 
     with found.open("w") as file:
         findings = FindingsWriter(file, "clip.mp4", "planned", [FACE])
         for number, time in enumerate(times):
-            face = Region(0.3, 0.3, 0.7, 0.7, FACE, 1, None, True, Gazed(None, False))
+            face = Region(0.3, 0.3, 0.7, 0.7, FACE, 1, None, True, GazeEstimate(None, False))
             findings.write(FrameInfo(0, number, time, 0.0, SIZE), FrameFindings([face]))
     outcome = mdtool("clip.mp4", "--no-video", "--from-findings", found, "--json")
     assert outcome.json[0]["attention"]["people"][0]["seconds"] == pytest.approx(0.75 + 0.25)

@@ -12,12 +12,12 @@ import caches
 import numpy as np
 import pytest
 import torch
+from cli_runner import SECONDS, environment
 from PIL import Image
-from program import SECONDS, environment
 
 import engine
-from engine.contract import DetectRequest, Generation, LoadOptions, Seeing
-from mdtool.jobs.inference.embedding_cache import SeenCache, encode
+from engine.contract import DetectRequest, Generation, ImageEmbedder, LoadOptions
+from mdtool.jobs.inference.embedding_cache import EmbeddingCache, encode
 from mdtool.pipeline.prediction_log import digest_of
 
 GOLDEN = Path(__file__).parents[3] / "golden"
@@ -57,11 +57,11 @@ def in_all(folder: Path) -> int:
 
 
 @pytest.fixture
-def opened(tmp_path: Path) -> Callable[..., SeenCache]:
+def opened(tmp_path: Path) -> Callable[..., EmbeddingCache]:
     """A cache in `tmp_path`; a warning fails the test, unless it goes elsewhere."""
 
     def open_one(entries: float = 1000, model_key: str = "model", warn: Callable[[str], object] = pytest.fail):
-        return SeenCache(tmp_path, int(entries * 1.02 * SIZE), model_key, warn)
+        return EmbeddingCache(tmp_path, int(entries * 1.02 * SIZE), model_key, warn)
 
     return open_one
 
@@ -74,10 +74,10 @@ def test_answers_are_those_without_it(name: str, dtype: str, opened, monkeypatch
     images = [picture, np.random.default_rng(1).integers(0, 256, (400, 420, 3), dtype=np.uint8)]  # of four tiles
     keys = [digest_of(image) for image in images]
     plain = model.encode(images)
-    mixed = encode(model, images[1:], keys[1:], opened(model_key=model.sight))
-    known = encode(model, images, keys, opened(model_key=model.sight))  # the first is new
-    monkeypatch.setattr(model, "see", lambda images: pytest.fail("was seen again") if images else [])
-    again = encode(model, images, keys, opened(model_key=model.sight))
+    mixed = encode(model, images[1:], keys[1:], opened(model_key=model.embedding_key))
+    known = encode(model, images, keys, opened(model_key=model.embedding_key))  # the first is new
+    monkeypatch.setattr(model, "embed_images", lambda images: pytest.fail("was seen again") if images else [])
+    again = encode(model, images, keys, opened(model_key=model.embedding_key))
     greedy = Generation(temperature=0, max_tokens=12)
     for kept, wanted in ((mixed, plain[1:]), (known, plain), (again, plain)):
         for one, other in zip(kept, wanted, strict=True):
@@ -90,7 +90,7 @@ def test_answers_are_those_without_it(name: str, dtype: str, opened, monkeypatch
 
 def test_a_model_that_sees_in_one_step_goes_without(opened, tmp_path: Path) -> None:
     model = engine.load("centerface")
-    assert not isinstance(model, Seeing)
+    assert not isinstance(model, ImageEmbedder)
     [faces] = encode(model, [np.zeros((64, 64, 3), np.uint8)], ["key"], opened())
     assert not len(faces.boxes)
     assert not entries(tmp_path)
@@ -160,7 +160,7 @@ def test_a_folder_that_can_t_be_written_is_told_once(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     for place in ("file", "file/within"):
         said: list[str] = []
-        cache = SeenCache(tmp_path / place, 10**6, "model", said.append)
+        cache = EmbeddingCache(tmp_path / place, 10**6, "model", said.append)
         for _ in range(3):
             assert cache.get("key") is None
             cache.put("key", some(1))

@@ -15,37 +15,37 @@ from engine.contract import (
     EncodedImage,
     EngineError,
     Failed,
-    Piece,
     QueryRequest,
     Request,
+    TextDelta,
 )
 from mdtool.errors import InputError
-from mdtool.jobs.inference.picture import Picture
+from mdtool.jobs.inference.input_image import InputImage
 from mdtool.jobs.inference.print_answers import TextLines
-from mdtool.jobs.inference.read_ahead import Patience, read_ahead
-from mdtool.jobs.inference.requests import Asked, Event, ask, in_order
+from mdtool.jobs.inference.read_ahead import PollTimeout, read_ahead
+from mdtool.jobs.inference.requests import Event, ImageRequest, in_order, run_requests
 from mdtool.media.sources.inputs import Input
 
 PIXELS = np.zeros((2, 3, 3), np.uint8)
 
 
-def photos(*names: str) -> list[Picture]:
+def photos(*names: str) -> list[InputImage]:
     """With pixels, but "broken" could not be read, and the model sees nothing in "empty"."""
     return [photo(name) for name in names]
 
 
-def photo(name: str) -> Picture:
+def photo(name: str) -> InputImage:
     source = Input(Path(name), Path(name), name)
     if name == "broken":
-        return Picture(source, error=InputError("is damaged"))
-    return Picture(source, PIXELS[:0] if name == "empty" else PIXELS)
+        return InputImage(source, error=InputError("is damaged"))
+    return InputImage(source, PIXELS[:0] if name == "empty" else PIXELS)
 
 
 class Scripted:
     """Takes all requests at once, and then plays these events; the real one's order depends on what it says."""
 
     name = "scripted"
-    pictures_at_once = 3
+    image_batch_size = 3
 
     def __init__(self, events: Sequence[Event]) -> None:
         self.events = events
@@ -65,7 +65,7 @@ class Scripted:
 class Script:
     """Takes all requests there are, and then plays the events."""
 
-    free_places = 100
+    free_slots = 100
 
     def __init__(self, model: Scripted) -> None:
         self.requests, self.events = model.requests, [*model.events]
@@ -82,46 +82,46 @@ class Script:
         return [] if self.idle else [self.events.pop(0)]
 
 
-def played(model: Scripted, shots: Sequence[Picture], requests: Sequence[Request]) -> list[tuple[str, Event]]:
-    return [(asked.source.name, event) for asked, event in in_order(ask(shots, model, requests))]  # type: ignore[arg-type]
+def played(model: Scripted, shots: Sequence[InputImage], requests: Sequence[Request]) -> list[tuple[str, Event]]:
+    return [(asked.source.name, event) for asked, event in in_order(run_requests(shots, model, requests))]  # type: ignore[arg-type]
 
 
 def test_what_comes_out_of_order_waits_for_its_turn() -> None:
-    events = [Piece(1, "b"), Piece(0, "a"), Done(2, "C"), Done(1, "B"), Piece(0, "aa"), Done(0, "A")]
+    events = [TextDelta(1, "b"), TextDelta(0, "a"), Done(2, "C"), Done(1, "B"), TextDelta(0, "aa"), Done(0, "A")]
     out = played(Scripted(events), photos("0", "1", "2"), [CaptionRequest(None)])
     assert out == [
-        ("0", Piece(0, "a")), ("0", Piece(0, "aa")), ("0", Done(0, "A")),
-        ("1", Piece(1, "b")), ("1", Done(1, "B")), ("2", Done(2, "C")),
+        ("0", TextDelta(0, "a")), ("0", TextDelta(0, "aa")), ("0", Done(0, "A")),
+        ("1", TextDelta(1, "b")), ("1", Done(1, "B")), ("2", Done(2, "C")),
     ]  # fmt: skip
 
 
 def test_out_of_order_all_comes_as_it_comes() -> None:
-    events = [Piece(1, "b"), Piece(0, "a"), Done(1, "B"), Done(0, "A")]
-    stream = ask(photos("0", "broken", "1"), Scripted(events), [CaptionRequest(None)])  # type: ignore[arg-type]
+    events = [TextDelta(1, "b"), TextDelta(0, "a"), Done(1, "B"), Done(0, "A")]
+    stream = run_requests(photos("0", "broken", "1"), Scripted(events), [CaptionRequest(None)])  # type: ignore[arg-type]
     assert [(one.source.name, type(event)) for one, event in stream] == [
-        ("1", Piece), ("broken", Failed), ("0", Piece), ("1", Done), ("0", Done),
+        ("1", TextDelta), ("broken", Failed), ("0", TextDelta), ("1", Done), ("0", Done),
     ]  # fmt: skip
 
 
 @pytest.mark.parametrize("keep", [True, False])
 def test_pixels_are_kept_only_where_copies_are_wanted(keep: bool) -> None:
     model = Scripted([Done(0, "A")])
-    ((asked, _),) = ask(photos("0"), model, [CaptionRequest(None)], keep_pixels=keep)  # type: ignore[arg-type]
+    ((asked, _),) = run_requests(photos("0"), model, [CaptionRequest(None)], keep_pixels=keep)  # type: ignore[arg-type]
     assert asked.size == (3, 2)
     assert (asked.picture.pixels is PIXELS) == keep
 
 
 def test_the_first_in_turn_is_passed_on_at_once() -> None:
-    model = Scripted([Piece(0, "a"), Piece(0, "b"), Done(0, "ab")])
-    stream = in_order(ask(photos("0"), model, [CaptionRequest(None)]))  # type: ignore[arg-type]
-    assert next(stream)[1] == Piece(0, "a")
+    model = Scripted([TextDelta(0, "a"), TextDelta(0, "b"), Done(0, "ab")])
+    stream = in_order(run_requests(photos("0"), model, [CaptionRequest(None)]))  # type: ignore[arg-type]
+    assert next(stream)[1] == TextDelta(0, "a")
 
 
 def test_each_photo_is_encoded_once_for_all_questions() -> None:
-    names = [str(number) for number in range(Scripted.pictures_at_once + 1)]
+    names = [str(number) for number in range(Scripted.image_batch_size + 1)]
     model = Scripted([Done(index, index) for index in reversed(range(2 * len(names)))])
     out = played(model, photos(*names), [QueryRequest(None, "x"), QueryRequest(None, "y")])
-    assert model.batches == [Scripted.pictures_at_once, 1]
+    assert model.batches == [Scripted.image_batch_size, 1]
     assert [event.index for _, event in out] == list(range(2 * len(names)))
     asked = [(r.image, r.question) for r in model.requests if isinstance(r, QueryRequest)]
     assert asked == [(number, question) for number in range(len(names)) for question in "xy"]
@@ -145,7 +145,7 @@ def test_nothing_but_broken_photos() -> None:
 class Paced:
     """Answers each request in ten steps. moments: when steps were taken, and how many requests they were for."""
 
-    name, pictures_at_once = "paced", 1
+    name, image_batch_size = "paced", 1
 
     def __init__(self) -> None:
         self.left: dict[int, int] = {}
@@ -163,7 +163,7 @@ class Paced:
         return not self.left
 
     @property
-    def free_places(self) -> int:
+    def free_slots(self) -> int:
         return 4 - len(self.left)
 
     def add(self, request: Request) -> int:
@@ -180,7 +180,7 @@ class Paced:
 
 def test_a_source_that_sleeps_keeps_no_answer_waiting() -> None:
     """A picture comes each second: the answers under way go on meanwhile, and a place is filled as it comes."""
-    patience, model = Patience(), Paced()
+    poll_timeout, model = PollTimeout(), Paced()
 
     def read(source: Input) -> np.ndarray:
         if source.name != "0":
@@ -190,33 +190,33 @@ def test_a_source_that_sleeps_keeps_no_answer_waiting() -> None:
 
     one_at_a_time = threading.Lock()
     sources = [photo(str(number)).source for number in range(3)]
-    attempts = read_ahead(sources, read, 4, patience=patience)
-    pictures = (Picture(one.item, one.value, one.error) if one else None for one in attempts)
+    attempts = read_ahead(sources, read, 4, poll_timeout=poll_timeout)
+    pictures = (InputImage(one.item, one.value, one.error) if one else None for one in attempts)
     begin, ended = time.monotonic(), []
-    for _ in ask(pictures, model, [CaptionRequest(None)], patience=patience):  # type: ignore[arg-type]
+    for _ in run_requests(pictures, model, [CaptionRequest(None)], poll_timeout=poll_timeout):  # type: ignore[arg-type]
         ended.append(time.monotonic() - begin)
     assert ended[0] < 0.9  # and not when the next picture has come
     assert len(ended) == 3
 
 
 def test_places_are_filled_while_others_go_on() -> None:
-    patience, model = Patience(), Paced()
+    poll_timeout, model = PollTimeout(), Paced()
 
-    def pictures() -> Iterator[Picture | None]:
+    def pictures() -> Iterator[InputImage | None]:
         for number in range(8):
             yield photo(str(number))
             yield None
 
-    assert len(list(ask(pictures(), model, [CaptionRequest(None)], patience=patience))) == 8  # type: ignore[arg-type]
+    assert len(list(run_requests(pictures(), model, [CaptionRequest(None)], poll_timeout=poll_timeout))) == 8  # type: ignore[arg-type]
     assert max(count for _, count in model.moments) == 4
     assert len(model.moments) < 8 * 10 / 2
 
 
-def asked(request: Request, name: str = "a.jpg") -> Asked:
-    return Asked(0, photo(name), request, number=0, size=(3, 2), last=True, since=0.0)
+def asked(request: Request, name: str = "a.jpg") -> ImageRequest:
+    return ImageRequest(0, photo(name), request, number=0, size=(3, 2), last=True, since=0.0)
 
 
-def printed(lines: TextLines, events: Iterable[tuple[Asked, Event]], capfd: pytest.CaptureFixture[str]) -> str:
+def printed(lines: TextLines, events: Iterable[tuple[ImageRequest, Event]], capfd: pytest.CaptureFixture[str]) -> str:
     for one, event in events:
         lines(one, event)
     return capfd.readouterr().out
@@ -224,14 +224,14 @@ def printed(lines: TextLines, events: Iterable[tuple[Asked, Event]], capfd: pyte
 
 def test_text_is_printed_piece_by_piece(capfd: pytest.CaptureFixture[str]) -> None:
     one, lines = asked(CaptionRequest(None)), TextLines(named=False, asked=False)
-    events = [*(Piece(0, text) for text in ("\n ", " Two dogs ", "run.\n\n", "\x1bFast.\n")), Done(0, "")]
+    events = [*(TextDelta(0, text) for text in ("\n ", " Two dogs ", "run.\n\n", "\x1bFast.\n")), Done(0, "")]
     steps = [printed(lines, [(one, event)], capfd) for event in events]
     assert steps == ["", "Two dogs", " run.", "\n\nFast.", "\n"]
 
 
 def test_of_several_texts_each_is_a_line(capfd: pytest.CaptureFixture[str]) -> None:
     first, second = asked(QueryRequest(None, "q\t1")), asked(QueryRequest(None, "q2"), "b\n.jpg")
-    events = [Piece(0, " one\n"), Piece(0, "two\tthree\n"), Done(0, "")]
+    events = [TextDelta(0, " one\n"), TextDelta(0, "two\tthree\n"), Done(0, "")]
     lines = TextLines(named=True, asked=True)
     out = printed(lines, [(one, event) for one in (first, second) for event in events], capfd)
     assert out == "a.jpg\tq\\t1\tone two three\nb\\n.jpg\tq2\tone two three\n"
@@ -243,6 +243,6 @@ def test_no_text_is_an_empty_line(capfd: pytest.CaptureFixture[str]) -> None:
 
 def test_a_failure_ends_the_line_that_was_begun(capfd: pytest.CaptureFixture[str]) -> None:
     one, other = asked(CaptionRequest(None)), asked(CaptionRequest(None))
-    events: list[tuple[Asked, Event]] = [(one, Piece(0, "half")), (one, Failed(0, ValueError()))]
+    events: list[tuple[ImageRequest, Event]] = [(one, TextDelta(0, "half")), (one, Failed(0, ValueError()))]
     out = printed(TextLines(False, False), [*events, (other, Failed(1, ValueError()))], capfd)
     assert out == "half\n"

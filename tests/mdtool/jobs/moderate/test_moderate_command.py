@@ -11,25 +11,25 @@ from typing import Any, get_args
 import av
 import numpy as np
 import pytest
-from media_made import SAMPLES, add_video, frames_of, mux, psnr, steady, times_of
-from media_made import sound as tone
+from cli_runner import FAST_ENCODING, Run, run, run_in_process
+from make_media import SAMPLES, add_video, constant_rate_times, frames_of, mux, psnr, times_of
+from make_media import sound as tone
 from PIL import Image
-from program import QUICK, Run, run, run_here
 
 from engine.contract import Abilities, Answer, Box, EngineError
 from mdtool.cli.moderate import ActionName
 from mdtool.console import Console
 from mdtool.errors import Exit
 from mdtool.jobs.moderate.find_policy import PRESETS, load_policy, presets
-from mdtool.jobs.moderate.job import Moderating
+from mdtool.jobs.moderate.job import ModerateJob
 from mdtool.media.sources.inputs import find_inputs
 from mdtool.media.video.encoding import Encoding
-from mdtool.pipeline.annotate import Question
-from mdtool.pipeline.run import Form, Inquiry
+from mdtool.pipeline.annotate import AnalysisRequest
+from mdtool.pipeline.run import ModelInference, OutputOptions
 from mdtool.pipeline.targets import Targets
 from mdtool.tracking.detector import detector_with_questions
 from mdtool.tracking.sampling import parse_sampling
-from recipes.policy import Action, Policy, of_prompts
+from recipes.policy import Action, Policy, policy_from_prompts
 from recipes.policy_parser import parse_policy
 
 ROOT = Path(__file__).parents[4]
@@ -45,7 +45,7 @@ class Seer:
     """Sees red and green things, says whether it is dark, and fails on what is blue."""
 
     name = "seer"
-    pictures_at_once = 4
+    image_batch_size = 4
     abilities = Abilities({"detect": None, "query": None})
 
     def __init__(self) -> None:
@@ -113,7 +113,7 @@ def clip(
         sound: Any = container.add_stream("flac", RATE)
         sound.codec_context.layout = "mono"
         packets = []
-        for number, time in enumerate(steady(frames)):
+        for number, time in enumerate(constant_rate_times(frames)):
             frame = av.VideoFrame.from_ndarray(picture(number, red, green, dark, blue), "rgb24").reformat(
                 format="yuv444p"
             )
@@ -162,15 +162,15 @@ class Desk:
     ) -> Exit:
         named = [str(one) for one in ([source] if isinstance(source, Path) else source)]
         sources = find_inputs(named)
-        question = Question(tuple(policy.prompts), sampling=parse_sampling(sample), blank_errors=blank_errors, **{
+        request = AnalysisRequest(tuple(policy.prompts), sampling=parse_sampling(sample), blank_errors=blank_errors, **{
             key: more.pop(key) for key in ("start", "end", "max_calls") if key in more
         })  # fmt: skip
-        inquiry = Inquiry(
-            question, detector_with_questions(self.seer, policy.prompts, policy.questions), self.seer.name
+        inference = ModelInference(
+            request, detector_with_questions(self.seer, policy.prompts, policy.questions), self.seer.name
         )  # type: ignore[arg-type]
         targets = Targets(output, ".moderated", len(sources) > 1, overwrite)
-        form = Form(Encoding(preset="ultrafast", crf=4))
-        moderating = Moderating(policy, known or inquiry, form, targets, Console(as_json=as_json), **more)
+        form = OutputOptions(Encoding(preset="ultrafast", crf=4))
+        moderating = ModerateJob(policy, known or inference, form, targets, Console(as_json=as_json), **more)
         code = moderating.run(sources, "a title")
         out, self.err = self._capture.readouterr()
         self.records = [json.loads(line) for line in out.splitlines()] if as_json else []
@@ -194,7 +194,7 @@ def desk(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Desk:
 
 @pytest.fixture
 def here(capfd: pytest.CaptureFixture[str]) -> Run:
-    return run_here(capfd)
+    return run_in_process(capfd)
 
 
 def red(action: Action = "flag", **limits: Any) -> Policy:
@@ -244,7 +244,7 @@ def test_a_verdict_as_json(desk: Desk) -> None:
 
 def test_a_line_for_each_rule_that_is_hit(desk: Desk) -> None:
     source = clip(desk.folder / "in.mkv", red=range(6))
-    policy = of_prompts(["red", "green"])
+    policy = policy_from_prompts(["red", "green"])
     desk.moderate(source, policy, as_json=False)
     hit, summary = desk.err.splitlines()
     assert hit.startswith(f"mdtool: {source}: red (flag): 0:00.0 to 0:00.2 6 frames, up to 8.")
@@ -253,7 +253,7 @@ def test_a_line_for_each_rule_that_is_hit(desk: Desk) -> None:
 
 def test_all_prompts_and_questions_are_asked_of_one_encoded_frame(desk: Desk) -> None:
     source = clip(desk.folder / "in.mkv", red=range(6), green=range(20, 30), dark=range(12, 18))
-    rules = [of_prompts(["red", "A green  thing"]).rules, is_dark().rules]
+    rules = [policy_from_prompts(["red", "A green  thing"]).rules, is_dark().rules]
     assert desk.moderate(source, Policy(tuple(rule for some in rules for rule in some)), report_only=True) == Exit.OK
     assert desk.seer.encoded == 30
     assert [rule["hit"] for rule in desk.record["rules"]] == [True, True, True]
@@ -468,7 +468,7 @@ def test_findings_of_other_things_are_refused(desk: Desk) -> None:
     source, found = clip(desk.folder / "in.mkv"), desk.folder / "f"
     with found.open("w") as file:
         desk.moderate(source, red(), report_only=True, findings=file)
-    for policy, lacks in ((of_prompts(["green"]), "'green'"), (is_dark(), "'Is it dark?'")):
+    for policy, lacks in ((policy_from_prompts(["green"]), "'green'"), (is_dark(), "'Is it dark?'")):
         assert desk.moderate(source, policy, known=found, report_only=True) == Exit.USAGE
         assert desk.err == (
             f"mdtool: --from-findings: {source} was not searched for {lacks}; "
@@ -618,9 +618,9 @@ def test_a_policy_in_a_file(here: Run, tmp_path: Path) -> None:
 
 
 def test_a_pipeline(tmp_path: Path) -> None:
-    """Both passes of a video from stdin, to stdout."""
+    """Tee passes of a video from stdin, to stdout."""
     source = clip(tmp_path / "in.mkv", frames=12)
-    options = ("-p", "face", "--action", "mute", "-o", "-", *QUICK)
+    options = ("-p", "face", "--action", "mute", "-o", "-", *FAST_ENCODING)
     outcome = run("moderate", "-", *options, stdin=source.read_bytes())
     assert (outcome.code, outcome.err.count("\n")) == (0, 1)
     with av.open(io.BytesIO(outcome.out)) as container:

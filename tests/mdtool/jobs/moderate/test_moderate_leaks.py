@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from media_made import SAMPLES, frames_of, times_of
-from program import QUICK, redact, run
+from cli_runner import FAST_ENCODING, redact, run
+from make_media import SAMPLES, frames_of, times_of
 
 BORDER = 0.005  # of a picture: findings are rounded, so that a box may end a row of pixels earlier or later
 
@@ -14,7 +14,7 @@ BORDER = 0.005  # of a picture: findings are rounded, so that a box may end a ro
 def test_every_frame_is_that_of_redact(tmp_path: Path, clip: str) -> None:
     one, other = tmp_path / "redacted.mkv", tmp_path / "moderated.mkv"
     found, judged = tmp_path / "found.jsonl", tmp_path / "judged.jsonl"
-    quality = (*QUICK, "--crf", "10")
+    quality = (*FAST_ENCODING, "--crf", "10")
     assert redact(SAMPLES / clip, "-o", one, "--findings", found, *quality).code == 0
     rule = ("-p", "face", "--action", "blur")
     assert run("moderate", SAMPLES / clip, *rule, "-o", other, "--findings", judged, *quality).code == 0

@@ -4,8 +4,8 @@ import re
 from pathlib import Path
 
 import pytest
-from media_made import SAMPLES, frames_of
-from program import redact, run
+from cli_runner import redact, run
+from make_media import SAMPLES, frames_of
 
 SUMMARY = {
     "source", "target", "model", "frames", "looks", "hidden_frames", "objects", "seconds", "stages", "duration",

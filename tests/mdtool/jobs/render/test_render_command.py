@@ -5,14 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from findings_made import RATE, lines_of, region
-from media_made import SAMPLES, frames_of, make_video, packets_of, times_of
+from cli_runner import FAST_ENCODING, Run, run, run_in_process
+from make_findings import RATE, findings_jsonl, region
+from make_media import SAMPLES, frames_of, make_video, packets_of, times_of
 from PIL import Image
-from program import QUICK, Run, run, run_here
 
 from mdtool.records.findings import FrameFindings
 from recipes.gaze_draw import colour_of_track
-from recipes.regions import Gazed
+from recipes.regions import GazeEstimate
 
 FRAMES = 12
 BOX = region(0.25, 0.25, 0.75, 0.75)
@@ -30,7 +30,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def mdtool(capfd: pytest.CaptureFixture[str]) -> Run:
-    return run_here(capfd)
+    return run_in_process(capfd)
 
 
 def photo(path: Path, size: tuple[int, int] = (320, 240)) -> Path:
@@ -42,10 +42,10 @@ def photo(path: Path, size: tuple[int, int] = (320, 240)) -> Path:
     return path
 
 
-def write(path: Path, *sources: str, verdict: FrameFindings | None = None) -> Path:
+def write(path: Path, *sources: str, findings: FrameFindings | None = None) -> Path:
     """Findings of photos."""
-    verdict = verdict or FrameFindings(TWO, looked=True)
-    path.write_text("".join(lines_of(source, [verdict], (320, 240), still=True) for source in sources))
+    findings = findings or FrameFindings(TWO, analysed=True)
+    path.write_text("".join(findings_jsonl(source, [findings], (320, 240), still=True) for source in sources))
     return path
 
 
@@ -101,9 +101,9 @@ def test_redact_offers_no_style_that_hides_nothing(here: Path, mdtool: Run) -> N
 
 def test_a_gaze_is_left_out_of_boxes(here: Path, mdtool: Run) -> None:
     photo(here / "a.png")
-    for name, look in (("with", Gazed((0.9, 0.1), True)), ("without", None)):
-        verdict = FrameFindings([region(0.25, 0.25, 0.75, 0.75, gaze=look)])
-        assert mdtool("render", write(here / "f.jsonl", "a.png", verdict=verdict), "-o", f"{name}.png").code == 0
+    for name, look in (("with", GazeEstimate((0.9, 0.1), True)), ("without", None)):
+        findings = FrameFindings([region(0.25, 0.25, 0.75, 0.75, gaze=look)])
+        assert mdtool("render", write(here / "f.jsonl", "a.png", findings=findings), "-o", f"{name}.png").code == 0
     assert (here / "with.png").read_bytes() == (here / "without.png").read_bytes()
 
 
@@ -297,9 +297,9 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_video_keeps_its_times_and_sound(clip: Path, tmp_path: Path, mdtool: Run) -> None:
     findings, target = tmp_path / "f.jsonl", tmp_path / "out.mp4"
-    boxes = [FrameFindings([BOX] if n % 2 else [], looked=True) for n in range(FRAMES)]
-    findings.write_text(lines_of(clip, boxes, (320, 240)))
-    outcome = mdtool("render", findings, "-o", target, *QUICK, "--crf", "8", "--color", "#ff00ff", "--json")
+    boxes = [FrameFindings([BOX] if n % 2 else [], analysed=True) for n in range(FRAMES)]
+    findings.write_text(findings_jsonl(clip, boxes, (320, 240)))
+    outcome = mdtool("render", findings, "-o", target, *FAST_ENCODING, "--crf", "8", "--color", "#ff00ff", "--json")
     assert outcome.code == 0, outcome.err
     assert outcome.json[0]["frames"] == FRAMES
     assert "model" not in outcome.json[0]["stages"]
@@ -314,10 +314,10 @@ def test_a_video_keeps_its_times_and_sound(clip: Path, tmp_path: Path, mdtool: R
 
 def test_what_could_not_be_judged_is_told_or_hidden(clip: Path, tmp_path: Path, mdtool: Run) -> None:
     findings = tmp_path / "f.jsonl"
-    findings.write_text(lines_of(clip, [FrameFindings(hidden=n == 3) for n in range(FRAMES)], (320, 240)))
+    findings.write_text(findings_jsonl(clip, [FrameFindings(hidden=n == 3) for n in range(FRAMES)], (320, 240)))
     told, hidden = tmp_path / "told.mp4", tmp_path / "hidden.mp4"
-    assert mdtool("render", findings, "-o", told, *QUICK).code == 0
-    assert mdtool("render", findings, "-o", hidden, *QUICK, "--style", "blur").code == 0
+    assert mdtool("render", findings, "-o", told, *FAST_ENCODING).code == 0
+    assert mdtool("render", findings, "-o", hidden, *FAST_ENCODING, "--style", "blur").code == 0
     corners = [[frame.to_ndarray(format="gray")[:10, :40] for frame in frames_of(path)] for path in (clip, told)]
     written = [abs(a.astype(int) - b).max() > 90 for a, b in zip(*corners, strict=True)]
     assert [n for n, is_written in enumerate(written) if is_written] == [3]
@@ -329,7 +329,7 @@ def test_an_animation_keeps_its_frames(here: Path, mdtool: Run) -> None:
     source = str(SAMPLES / "animation.gif")
     with Image.open(source) as animation:
         count, size = animation.n_frames, animation.size
-    (here / "f.jsonl").write_text(lines_of(source, [FrameFindings([BOX])] * count, size))
+    (here / "f.jsonl").write_text(findings_jsonl(source, [FrameFindings([BOX])] * count, size))
     assert mdtool("render", "f.jsonl", "-o", "out.gif", "--color", "#ff00ff").code == 0
     with Image.open(here / "out.gif") as drawn:
         assert drawn.n_frames == count
@@ -341,9 +341,9 @@ def test_an_animation_keeps_its_frames(here: Path, mdtool: Run) -> None:
 
 def test_redact_hides_faces_in_this_style_too(tmp_path: Path, mdtool: Run) -> None:
     clip = make_video(tmp_path / "clip.mp4", 10, face=True, size=(192, 144))
-    options = ["-o", tmp_path / "solid.mp4", *QUICK, "--style", "solid", "--color", "#ff00ff"]
+    options = ["-o", tmp_path / "solid.mp4", *FAST_ENCODING, "--style", "solid", "--color", "#ff00ff"]
     assert mdtool("redact", clip, *options).code == 0
-    assert mdtool("redact", clip, "-o", tmp_path / "out.mp4", *QUICK, "--style", "obfuscate").code == 0
+    assert mdtool("redact", clip, "-o", tmp_path / "out.mp4", *FAST_ENCODING, "--style", "obfuscate").code == 0
     files = (tmp_path / name for name in ("clip.mp4", "out.mp4", "solid.mp4"))
     for before, after, solid in zip(*map(frames_of, files), strict=True):
         red, green, blue = np.moveaxis(solid.to_ndarray(format="rgb24").astype(int), -1, 0)

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from photos_made import SERIAL, camera_exif, icc, noise, saved, smooth, thumbnail, xmp
+from make_images import SERIAL, camera_exif, encode_image, icc, noise, smooth, thumbnail, xmp
 from PIL import GifImagePlugin, Image
 
 from mdtool.errors import InputError
 from mdtool.media.image.animation import Animation, is_animated, read_animation
 from mdtool.media.image.animation_writer import AnimationWriter
-from mdtool.media.image.image_file import read_photo
+from mdtool.media.image.image_file import read_image
 
 MEDIA = Path(__file__).parents[5] / "shared" / "media"
 BOX = (slice(4, 12), slice(6, 20))
@@ -238,11 +238,11 @@ def test_what_is_animated(form: str, tmp_path: Path) -> None:
     path = tmp_path / "-a [n=1].bin"
     path.write_bytes(made(form, moving(), [50] * 5))
     assert is_animated(path)
-    assert not is_animated(saved(smooth(), form))
+    assert not is_animated(encode_image(smooth(), form))
     assert not is_animated(b"")
-    assert not is_animated(saved(smooth(), "JPEG"))
+    assert not is_animated(encode_image(smooth(), "JPEG"))
     with pytest.raises(InputError):
-        read_photo(path)
+        read_image(path)
 
 
 @pytest.mark.parametrize("cut", [0.4, 0.7, 0.97])

@@ -18,18 +18,18 @@ import av
 import numpy as np
 import pytest
 import pyvips
-from photos_made import deep, icc, noise, saved, smooth, turned_icc
+from cli_runner import ROOT
+from make_images import encode_16_bit, encode_image, icc, noise, smooth, swapped_channels_icc
 from PIL import Image, ImageCms, ImageOps
-from program import ROOT
 
 from mdtool.errors import InputError
-from mdtool.media.image.decode_image import begins_picture, read_picture
+from mdtool.media.image.decode_image import decode_image, is_image_header
 from mdtool.media.image.exif_orientation import orientation, upright
-from mdtool.media.image.image_encoder import write_photo
-from mdtool.media.image.image_file import read_photo
-from mdtool.media.sources.discover import Selection, listed
+from mdtool.media.image.image_encoder import write_image
+from mdtool.media.image.image_file import read_image
+from mdtool.media.sources.discover import Selection, discover
 from mdtool.media.sources.inputs import Input
-from mdtool.media.sources.open_media import open_picture
+from mdtool.media.sources.open_media import open_image
 
 NEAR = 8  # levels of 255
 pytestmark = pytest.mark.filterwarnings(r"ignore:::PIL\.")  # as the program does; pytest undoes that
@@ -58,17 +58,17 @@ def far(pixels: np.ndarray, wanted: np.ndarray) -> int:
 
 @pytest.mark.parametrize("form", ["BMP", "DDS", "ICO", "JPEG2000", "PCX", "PNG", "PPM", "QOI", "SGI", "TGA", "TIFF"])
 def test_lossless_formats_give_the_pixels(form: str, tmp_path: Path) -> None:
-    data = saved(smooth(), form, **({"sizes": [(64, 48)]} if form == "ICO" else {}))
-    assert far(read_picture(data), smooth()) == 0
+    data = encode_image(smooth(), form, **({"sizes": [(64, 48)]} if form == "ICO" else {}))
+    assert far(decode_image(data), smooth()) == 0
     path = tmp_path / f"a.{form.lower()}"
     path.write_bytes(data)
-    assert far(open_picture(Input(path, Path(path.name))), smooth()) == 0
-    assert begins_picture(data[:64]) or form == "TGA"
+    assert far(open_image(Input(path, Path(path.name))), smooth()) == 0
+    assert is_image_header(data[:64]) or form == "TGA"
 
 
 @pytest.mark.parametrize("form", ["JPEG", "WEBP", "AVIF", "GIF"])
 def test_other_formats_give_nearly_the_pixels(form: str) -> None:
-    assert np.abs(read_picture(saved(smooth(), form)).astype(int) - smooth()).mean() < 5
+    assert np.abs(decode_image(encode_image(smooth(), form)).astype(int) - smooth()).mean() < 5
 
 
 @pytest.mark.parametrize(
@@ -76,18 +76,18 @@ def test_other_formats_give_nearly_the_pixels(form: str) -> None:
 )
 def test_plain_and_packed_portable_maps(kind: bytes) -> None:
     black = np.array([[0, 255], [255, 0]])
-    assert far(read_picture(kind), np.repeat(black[:, :, None], 3, 2)) == 0
+    assert far(decode_image(kind), np.repeat(black[:, :, None], 3, 2)) == 0
 
 
 @pytest.mark.parametrize(("form", "off"), [("GIF", 5), ("WEBP", 0.01), ("PNG", 0.01), ("TIFF", 0.01), ("AVIF", 3)])
 def test_of_several_pictures_the_first(form: str, off: float) -> None:
-    assert np.abs(read_picture(film(form)).astype(int) - smooth()).mean() < off
+    assert np.abs(decode_image(film(form)).astype(int) - smooth()).mean() < off
 
 
 def test_a_bigtiff_and_one_in_tiles() -> None:
     for options in ({"bigtiff": True}, {"tile": True, "pyramid": True}, {"compression": "lzw", "predictor": 2}):
-        assert far(read_picture(tiff(smooth(), "srgb", **options)), smooth()) == 0
-    assert far(read_picture(tiff(smooth(), "srgb", compression="jpeg", Q=100)), smooth()) < NEAR
+        assert far(decode_image(tiff(smooth(), "srgb", **options)), smooth()) == 0
+    assert far(decode_image(tiff(smooth(), "srgb", compression="jpeg", Q=100)), smooth()) < NEAR
 
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "TIFF"])
@@ -95,11 +95,11 @@ def test_a_bigtiff_and_one_in_tiles() -> None:
 def test_orientation(form: str, turn: int) -> None:
     tags = Image.Exif()
     tags[0x0112] = turn
-    data = saved(smooth(), form, exif=tags, **({"lossless": True} if form == "WEBP" else {}))
+    data = encode_image(smooth(), form, exif=tags, **({"lossless": True} if form == "WEBP" else {}))
     wanted = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(data))))
-    assert far(read_picture(data), wanted) == 0
-    assert far(read_picture(data), read_photo(data).rgb()) == 0
-    assert read_picture(data).flags.c_contiguous
+    assert far(decode_image(data), wanted) == 0
+    assert far(decode_image(data), read_image(data).rgb()) == 0
+    assert decode_image(data).flags.c_contiguous
 
 
 def broken_exif(turn: int, order: Literal["<", ">"]) -> bytes:
@@ -114,13 +114,13 @@ def broken_exif(turn: int, order: Literal["<", ">"]) -> bytes:
 @pytest.mark.parametrize("turn", range(1, 9))
 def test_orientation_beside_a_broken_tag(form: str, turn: int) -> None:
     exif = broken_exif(turn, "<" if turn % 2 else ">")
-    data = saved(smooth(), form, exif=exif, **({"lossless": True} if form == "WEBP" else {}))
-    wanted = upright(read_picture(saved(smooth(), form, **({"lossless": True} if form == "WEBP" else {}))), turn)
-    assert far(read_picture(data), wanted) == 0
-    assert far(read_photo(data).rgb(), wanted) == 0
+    data = encode_image(smooth(), form, exif=exif, **({"lossless": True} if form == "WEBP" else {}))
+    wanted = upright(decode_image(encode_image(smooth(), form, **({"lossless": True} if form == "WEBP" else {}))), turn)
+    assert far(decode_image(data), wanted) == 0
+    assert far(read_image(data).rgb(), wanted) == 0
     for keep in (False, True):
-        photo, file = read_photo(data), io.BytesIO()
-        write_photo(photo, file, keep)
+        photo, file = read_image(data), io.BytesIO()
+        write_image(photo, file, keep)
         assert Image.open(file).size == wanted.shape[1::-1]
         assert orientation(Image.open(file).info.get("exif", b"")) == 1
 
@@ -128,7 +128,7 @@ def test_orientation_beside_a_broken_tag(form: str, turn: int) -> None:
 def test_orientation_of_a_bigtiff() -> None:
     image = pyvips.Image.new_from_array(smooth()).copy(interpretation="srgb")
     image.set_type(pyvips.GValue.gint_type, "orientation", 6)
-    assert far(read_picture(image.tiffsave_buffer(bigtiff=True)), upright(smooth(), 6)) == 0
+    assert far(decode_image(image.tiffsave_buffer(bigtiff=True)), upright(smooth(), 6)) == 0
 
 
 @pytest.mark.parametrize(
@@ -155,23 +155,23 @@ def test_orientation_where_exif_breaks_off(exif: bytes, turn: int) -> None:
 
 def test_what_read_photo_reads_comes_out_the_same() -> None:
     for data in (
-        saved(noise(40, 50, 1), "PNG"),
-        saved(noise(40, 50, 2), "PNG", "LA"),
-        saved(noise(40, 50, 4), "PNG"),
-        saved(np.dstack([noise(40, 50, 3), np.full((40, 50), 255, np.uint8)]), "PNG"),
-        saved(np.dstack([noise(40, 50, 1), np.full((40, 50), 255, np.uint8)]), "PNG", "LA"),
-        deep(noise(40, 50, 1, np.uint16), "png"),
-        deep(noise(40, 50, 4, np.uint16), "png"),
-        saved(noise(40, 50, 4), "WEBP", lossless=True, exact=True),
-        saved(noise(40, 50, 4), "TIFF", "CMYK", compression="packbits"),
-        saved(noise(40, 50, 4), "JPEG", "CMYK"),
-        saved(noise(40, 50, 1), "JPEG"),
-        saved(noise(41, 51, 3), "JPEG", subsampling=2, progressive=True),
-        saved(noise(41, 51, 3), "JPEG", keep_rgb=True),
-        saved(smooth(), "AVIF"),
-        saved(smooth(), "PNG", icc_profile=icc()),
+        encode_image(noise(40, 50, 1), "PNG"),
+        encode_image(noise(40, 50, 2), "PNG", "LA"),
+        encode_image(noise(40, 50, 4), "PNG"),
+        encode_image(np.dstack([noise(40, 50, 3), np.full((40, 50), 255, np.uint8)]), "PNG"),
+        encode_image(np.dstack([noise(40, 50, 1), np.full((40, 50), 255, np.uint8)]), "PNG", "LA"),
+        encode_16_bit(noise(40, 50, 1, np.uint16), "png"),
+        encode_16_bit(noise(40, 50, 4, np.uint16), "png"),
+        encode_image(noise(40, 50, 4), "WEBP", lossless=True, exact=True),
+        encode_image(noise(40, 50, 4), "TIFF", "CMYK", compression="packbits"),
+        encode_image(noise(40, 50, 4), "JPEG", "CMYK"),
+        encode_image(noise(40, 50, 1), "JPEG"),
+        encode_image(noise(41, 51, 3), "JPEG", subsampling=2, progressive=True),
+        encode_image(noise(41, 51, 3), "JPEG", keep_rgb=True),
+        encode_image(smooth(), "AVIF"),
+        encode_image(smooth(), "PNG", icc_profile=icc()),
     ):
-        assert far(read_picture(data), read_photo(data).rgb()) == 0
+        assert far(decode_image(data), read_image(data).rgb()) == 0
 
 
 @pytest.mark.parametrize(
@@ -190,20 +190,20 @@ def test_what_read_photo_reads_comes_out_the_same() -> None:
     ],
 )
 def test_other_numbers_are_scaled(pixels: np.ndarray, wanted: list[int]) -> None:
-    assert read_picture(tiff(pixels))[0, :, 0].tolist() == wanted
+    assert decode_image(tiff(pixels))[0, :, 0].tolist() == wanted
 
 
 def test_sixteen_bits_and_floats_of_pillows_formats() -> None:
-    assert read_picture(b"P5 2 1 65535 \x80\xff\x01\x00")[0, :, 0].tolist() == [0x80, 1]
-    assert read_picture(b"P6 1 1 65535 \x80\xff\x01\x00\xff\xff")[0, 0].tolist() == [0x80, 1, 255]
-    data = saved(noise(8, 8, 1, np.uint16), "JPEG2000", irreversible=False)
-    assert far(read_picture(data), np.repeat(noise(8, 8, 1, np.uint16) >> 8, 3, 2)) == 0
-    assert read_picture(b"Pf\n2 1\n-1.0\n" + np.array([0, 1], "<f4").tobytes())[0, :, 0].tolist() == [0, 255]
+    assert decode_image(b"P5 2 1 65535 \x80\xff\x01\x00")[0, :, 0].tolist() == [0x80, 1]
+    assert decode_image(b"P6 1 1 65535 \x80\xff\x01\x00\xff\xff")[0, 0].tolist() == [0x80, 1, 255]
+    data = encode_image(noise(8, 8, 1, np.uint16), "JPEG2000", irreversible=False)
+    assert far(decode_image(data), np.repeat(noise(8, 8, 1, np.uint16) >> 8, 3, 2)) == 0
+    assert decode_image(b"Pf\n2 1\n-1.0\n" + np.array([0, 1], "<f4").tobytes())[0, :, 0].tolist() == [0, 255]
 
 
 def test_lab() -> None:
     lab = pyvips.Image.new_from_array(smooth()).copy(interpretation="srgb").colourspace("lab")
-    assert far(read_picture(lab.tiffsave_buffer()), smooth()) < NEAR
+    assert far(decode_image(lab.tiffsave_buffer()), smooth()) < NEAR
 
 
 def test_palettes_and_alpha_show_grey_behind() -> None:
@@ -212,31 +212,31 @@ def test_palettes_and_alpha_show_grey_behind() -> None:
     for form in ("PNG", "GIF"):
         buffer = io.BytesIO()
         clear.save(buffer, form, transparency=3)
-        seen = read_picture(buffer.getvalue())
+        seen = decode_image(buffer.getvalue())
         assert (seen[noise(8, 8, 1)[:, :, 0] // 64 == 3] == 128).all()
         assert (seen[noise(8, 8, 1)[:, :, 0] // 64 == 0] == (255, 0, 0)).all()
     half = np.full((4, 4, 4), (255, 255, 255, 128), np.uint8)
     for form in ("TGA", "JPEG2000", "QOI", "DDS"):
-        assert far(read_picture(saved(half, form)), np.full((4, 4, 3), 191)) <= 1
+        assert far(decode_image(encode_image(half, form)), np.full((4, 4, 3), 191)) <= 1
 
 
 # --- colours
 
 
 def test_colours_of_another_space_become_srgb() -> None:
-    profile = turned_icc()
+    profile = swapped_channels_icc()
     for form in ("PNG", "TIFF", "WEBP", "JPEG2000"):
-        data = saved(smooth(), form, icc_profile=profile, **({"lossless": True} if form == "WEBP" else {}))
+        data = encode_image(smooth(), form, icc_profile=profile, **({"lossless": True} if form == "WEBP" else {}))
         if form == "JPEG2000" and "icc_profile" not in Image.open(io.BytesIO(data)).info:
             continue
-        assert far(read_picture(data), smooth()[:, :, ::-1]) < 3
-    clear = saved(np.dstack([smooth(), np.full((48, 64), 255, np.uint8)]), "PNG", icc_profile=profile)
-    assert far(read_picture(clear), smooth()[:, :, ::-1]) < 3
-    wide = saved(smooth(), "JPEG", quality=95, icc_profile=profile)
-    assert np.abs(read_picture(wide)[:, :, ::-1].astype(int) - smooth()).mean() < 3
+        assert far(decode_image(data), smooth()[:, :, ::-1]) < 3
+    clear = encode_image(np.dstack([smooth(), np.full((48, 64), 255, np.uint8)]), "PNG", icc_profile=profile)
+    assert far(decode_image(clear), smooth()[:, :, ::-1]) < 3
+    wide = encode_image(smooth(), "JPEG", quality=95, icc_profile=profile)
+    assert np.abs(decode_image(wide)[:, :, ::-1].astype(int) - smooth()).mean() < 3
     sixteen = pyvips.Image.new_from_array(smooth().astype(np.uint16) * 257).copy(interpretation="rgb16")
     sixteen.set_type(pyvips.GValue.blob_type, "icc-profile-data", profile)
-    assert far(read_picture(sixteen.pngsave_buffer()), smooth()[:, :, ::-1]) < 3
+    assert far(decode_image(sixteen.pngsave_buffer()), smooth()[:, :, ::-1]) < 3
 
 
 def test_what_phones_take_in_display_p3_becomes_srgb() -> None:
@@ -244,18 +244,21 @@ def test_what_phones_take_in_display_p3_becomes_srgb() -> None:
     wide = wide.icc_transform("p3", input_profile="srgb")
     assert np.abs(wide.numpy().astype(int) - smooth()).max() > 50
     for data in (wide.pngsave_buffer(keep="icc"), wide.jpegsave_buffer(keep="icc", Q=100)):
-        assert np.abs(read_picture(data).astype(int) - smooth()).mean() < 1
+        assert np.abs(decode_image(data).astype(int) - smooth()).mean() < 1
 
 
 def test_inks_with_a_profile_and_profiles_that_do_not_fit() -> None:
     inks = pyvips.Image.new_from_array(smooth()).copy(interpretation="srgb").icc_export(output_profile="cmyk")
-    again = read_picture(inks.jpegsave_buffer(Q=100, keep="icc")).astype(int)
+    again = decode_image(inks.jpegsave_buffer(Q=100, keep="icc")).astype(int)
     shown = inks.icc_transform("srgb", embedded=True).numpy()
     assert np.abs(again - shown).mean() < 3
     lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
     for profile in (lab, b"no profile" * 30, icc()[:400]):
-        assert far(read_picture(saved(smooth(), "PNG", icc_profile=profile)), smooth()) == 0
-    assert far(read_picture(saved(smooth()[:, :, :1], "PNG", icc_profile=icc())), smooth()[:, :, :1].repeat(3, 2)) == 0
+        assert far(decode_image(encode_image(smooth(), "PNG", icc_profile=profile)), smooth()) == 0
+    assert (
+        far(decode_image(encode_image(smooth()[:, :, :1], "PNG", icc_profile=icc())), smooth()[:, :, :1].repeat(3, 2))
+        == 0
+    )
 
 
 # --- what can't be read
@@ -265,35 +268,35 @@ def test_inks_with_a_profile_and_profiles_that_do_not_fit() -> None:
     "form", ["BMP", "JPEG", "PNG", "WEBP", "TIFF", "GIF", "AVIF", "PPM", "JPEG2000", "TGA", "QOI", "PSD"]
 )
 def test_what_is_cut_short_is_one_line(form: str) -> None:
-    data = b"8BPS\0\1" + bytes(40) if form == "PSD" else saved(noise(60, 80, 3), form)
+    data = b"8BPS\0\1" + bytes(40) if form == "PSD" else encode_image(noise(60, 80, 3), form)
     for share in (0.03, 0.5, 0.9):
         with pytest.raises(InputError, match=r"^is (damaged|no picture)[^\n]+$"):
-            read_picture(data[: int(len(data) * share)])
+            decode_image(data[: int(len(data) * share)])
 
 
 def test_a_slightly_damaged_jpeg_is_read_as_read_photo_does() -> None:
-    data = bytearray(saved(smooth(200, 200), "JPEG", quality=90, restart_marker_blocks=4))
+    data = bytearray(encode_image(smooth(200, 200), "JPEG", quality=90, restart_marker_blocks=4))
     data[data.find(b"\xff\xd3") : data.find(b"\xff\xd3") + 2] = b"\xff\xd5"
-    assert read_photo(bytes(data)).notes
-    assert far(read_picture(bytes(data)), read_photo(bytes(data)).rgb()) == 0
+    assert read_image(bytes(data)).notes
+    assert far(decode_image(bytes(data)), read_image(bytes(data)).rgb()) == 0
 
 
 def test_random_damage_gives_a_picture_or_one_line() -> None:
     chance = np.random.default_rng(0)
     for form in ("BMP", "DDS", "ICO", "JPEG2000", "PCX", "PPM", "QOI", "SGI", "TGA", "TIFF", "GIF"):
-        data = saved(smooth(), form)
+        data = encode_image(smooth(), form)
         for _ in range(15):
             bad = np.frombuffer(data, np.uint8).copy()
             bad[chance.integers(0, len(bad), 3)] = chance.integers(0, 256, 3)
             bad[chance.integers(0, 60, 1)] = chance.integers(0, 256, 1)
             try:
-                read_picture(bad.tobytes())
+                decode_image(bad.tobytes())
             except InputError as error:
                 assert "\n" not in str(error)  # noqa: PT017
 
 
 def test_pillow_says_nothing_of_its_own(tmp_path: Path) -> None:
-    data = bytearray(saved(smooth(), "TIFF"))
+    data = bytearray(encode_image(smooth(), "TIFF"))
     at = int.from_bytes(data[4:8], "little") + 2
     data[at + 2 : at + 8] = b"\2\0\xff\xff\xff\x7f"  # its first tag: text, far longer than the file
     samples = data.find(b"\x15\1\3\0\1\0\0\0")
@@ -325,17 +328,17 @@ def test_pillow_says_nothing_of_its_own(tmp_path: Path) -> None:
 )
 def test_what_is_no_picture(data: bytes, said: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=said):
-        read_picture(data)
+        decode_image(data)
     (tmp_path / "a.jpg").write_bytes(data)
     with pytest.raises(InputError, match=said):
-        open_picture(Input(tmp_path / "a.jpg", Path("a.jpg")))
+        open_image(Input(tmp_path / "a.jpg", Path("a.jpg")))
 
 
 def test_of_a_long_file_that_is_no_picture_only_the_beginning_is_read(tmp_path: Path) -> None:
     with (tmp_path / "a.mp4").open("wb") as file:
         file.truncate(1 << 36)
     with pytest.raises(InputError, match="is no picture"):
-        open_picture(Input(tmp_path / "a.mp4", Path("a.mp4")))
+        open_image(Input(tmp_path / "a.mp4", Path("a.mp4")))
 
 
 @contextlib.contextmanager
@@ -359,19 +362,21 @@ def served(files: dict[str, bytes]) -> Iterator[str]:
 
 
 def test_pictures_of_addresses(tmp_path: Path) -> None:
-    with served({"a": saved(smooth(), "BMP"), "b": b"words" * 99, "c": saved(noise(48, 64, 3), "PNG")[:500]}) as at:
+    with served(
+        {"a": encode_image(smooth(), "BMP"), "b": b"words" * 99, "c": encode_image(noise(48, 64, 3), "PNG")[:500]}
+    ) as at:
         named = [f"{at}/{name}" for name in "abcd"] + ["rtsp://127.0.0.1/live"]
-        good, *bad = listed(Selection(named))
-        assert far(open_picture(good), smooth()) == 0
+        good, *bad = discover(Selection(named))
+        assert far(open_image(good), smooth()) == 0
         for source, said in zip(bad, ["no picture", "is damaged", "Not Found", "no picture"], strict=True):
             with pytest.raises(InputError, match=said):
-                open_picture(source)
+                open_image(source)
 
 
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        (saved(smooth(), "BMP"), b"(48, 64, 3)\n"),
+        (encode_image(smooth(), "BMP"), b"(48, 64, 3)\n"),
         (b"", b"is empty\n"),
         (b"words " * 50000, b"is no picture of a kind that mdtool reads\n"),
     ],
@@ -449,25 +454,26 @@ def heic(pixels: np.ndarray, quarters: int = 0) -> bytes:
 def test_a_heic_photo_is_read_and_turned_where_the_extra_is_there() -> None:
     pytest.importorskip("pi_heif")
     pixels = smooth(96, 128)
-    assert np.abs(read_picture(heic(pixels)).astype(int) - pixels).mean() < NEAR
-    turned = read_picture(heic(pixels, 1))
+    assert np.abs(decode_image(heic(pixels)).astype(int) - pixels).mean() < NEAR
+    turned = decode_image(heic(pixels, 1))
     assert turned.shape == (128, 96, 3)
     assert np.abs(turned.astype(int) - np.rot90(pixels)).mean() < NEAR
     for share in (0.2, 0.9):
         data = heic(pixels)
         with pytest.raises(InputError, match=r"^is damaged[^\n]+$"):
-            read_picture(data[: int(len(data) * share)])
+            decode_image(data[: int(len(data) * share)])
 
 
 def test_pictures_read_in_threads_are_the_same_and_stay_so() -> None:
     kinds = [
-        saved(noise(90, 120, 3), form) for form in ("JPEG", "PNG", "WEBP", "GIF", "AVIF", "TIFF", "BMP", "JPEG2000")
+        encode_image(noise(90, 120, 3), form)
+        for form in ("JPEG", "PNG", "WEBP", "GIF", "AVIF", "TIFF", "BMP", "JPEG2000")
     ]
     if importlib.util.find_spec("pi_heif"):
         kinds.append(heic(smooth(96, 128)))
-    wanted = [read_picture(data) for data in kinds]
+    wanted = [decode_image(data) for data in kinds]
     with ThreadPoolExecutor(8) as pool:
-        found = list(pool.map(read_picture, kinds * 8))
+        found = list(pool.map(decode_image, kinds * 8))
     assert all(np.array_equal(one, other) for one, other in zip(found, wanted * 8, strict=True))
 
 

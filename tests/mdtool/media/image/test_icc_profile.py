@@ -7,20 +7,20 @@ from typing import Any
 import numpy as np
 import pytest
 import pyvips
-from media_made import SAMPLES
-from photos_made import icc, noise, saved, smooth, turned_icc
+from cli_runner import Run, run_in_process
+from make_images import encode_image, icc, noise, smooth, swapped_channels_icc
+from make_media import SAMPLES
 from PIL import Image
-from program import Run, run_here
 
 from mdtool.media.image.animation import read_animation
-from mdtool.media.image.decode_image import read_picture
-from mdtool.media.image.image_file import read_photo
+from mdtool.media.image.decode_image import decode_image
+from mdtool.media.image.image_file import read_image
 from mdtool.media.sources.inputs import Input
-from mdtool.media.video.frame_grabber import picture_at
+from mdtool.media.video.frame_grabber import grab_frame
 from mdtool.pipeline.findings_file import records
 
 SCENE = np.asarray(Image.open(SAMPLES / "scenes" / "tall.png"))
-STORED = np.ascontiguousarray(SCENE[:, :, ::-1])  # that `turned_icc` shows as the scene
+STORED = np.ascontiguousarray(SCENE[:, :, ::-1])  # that `swapped_channels_icc` shows as the scene
 STAR = (slice(16, 44), slice(20, 48))  # the red one in the scene
 COMMANDS = {
     "redact": ("-p", "red star", "--style", "solid"),
@@ -31,7 +31,7 @@ COMMANDS = {
 
 @pytest.fixture
 def mdtool(capsys: pytest.CaptureFixture[str]) -> Run:
-    return run_here(capsys)
+    return run_in_process(capsys)
 
 
 def in_p3(pixels: np.ndarray) -> pyvips.Image:
@@ -47,7 +47,9 @@ def animated(form: str, frames: list[np.ndarray]) -> bytes:
     buffer = io.BytesIO()
     first, *others = [Image.fromarray(pixels) for pixels in frames]
     how: dict[str, Any] = {"lossless": True, "exact": True} if form == "WEBP" else {}
-    first.save(buffer, form, save_all=True, append_images=others, duration=100, icc_profile=turned_icc(), **how)
+    first.save(
+        buffer, form, save_all=True, append_images=others, duration=100, icc_profile=swapped_channels_icc(), **how
+    )
     return buffer.getvalue()
 
 
@@ -58,8 +60,8 @@ def animated(form: str, frames: list[np.ndarray]) -> bytes:
         in_p3(smooth()).jpegsave_buffer(keep="icc", Q=95),
         in_p3(smooth()).heifsave_buffer(keep="icc", compression="av1", lossless=True),
         in_p3(smooth().astype(np.uint16) * 257).pngsave_buffer(keep="icc"),
-        saved(smooth(), "TIFF", icc_profile=turned_icc()),
-        saved(noise(40, 50, 4), "WEBP", icc_profile=turned_icc(), lossless=True, exact=True),
+        encode_image(smooth(), "TIFF", icc_profile=swapped_channels_icc()),
+        encode_image(noise(40, 50, 4), "WEBP", icc_profile=swapped_channels_icc(), lossless=True, exact=True),
         pyvips.Image.new_from_array(smooth())
         .copy(interpretation="srgb")
         .icc_export(output_profile="cmyk")
@@ -68,14 +70,14 @@ def animated(form: str, frames: list[np.ndarray]) -> bytes:
     ids=["png", "jpeg", "avif", "16 bits", "tiff", "alpha", "inks"],
 )
 def test_a_photo_is_seen_as_the_asking_commands_see_it(data: bytes) -> None:
-    photo = read_photo(data)
-    assert np.array_equal(photo.srgb(), read_picture(data))
+    photo = read_image(data)
+    assert np.array_equal(photo.srgb(), decode_image(data))
     assert np.abs(photo.srgb().astype(int) - photo.rgb()).max() > 30
 
 
 def test_a_photo_in_srgb_is_seen_as_it_is() -> None:
     for profile in (icc(), b"no profile" * 30):
-        photo = read_photo(saved(noise(40, 50, 3), "PNG", icc_profile=profile))
+        photo = read_image(encode_image(noise(40, 50, 3), "PNG", icc_profile=profile))
         assert np.array_equal(photo.srgb(), photo.pixels)
 
 
@@ -86,25 +88,25 @@ def test_an_animation_is_seen_as_the_asking_commands_see_it(form: str, alpha: bo
     data = animated(form, [pixels if alpha else smooth(), noise(48, 64, 4 if alpha else 3)])
     animation = read_animation(data)
     seen = animation.srgb(next(animation.frames())[0])
-    assert np.array_equal(seen, read_picture(data))
+    assert np.array_equal(seen, decode_image(data))
     assert np.abs(seen[:, 0].astype(int) - smooth()[:, 0, ::-1]).max() < 3
     (tmp_path / "a").write_bytes(data)
-    assert np.array_equal(picture_at(Input(tmp_path / "a", Path("a")), 0, 0.0), seen)
+    assert np.array_equal(grab_frame(Input(tmp_path / "a", Path("a")), 0, 0.0), seen)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_commands_find_in_a_photo_what_it_shows(command: str, mdtool: Run, tmp_path: Path) -> None:
     source, target, findings = (tmp_path / name for name in ("in.png", "out.png", "found.jsonl"))
-    source.write_bytes(saved(STORED, "PNG", icc_profile=turned_icc()))
+    source.write_bytes(encode_image(STORED, "PNG", icc_profile=swapped_channels_icc()))
     how = (source, "--model", "pocket", *COMMANDS[command], "--findings", findings, "-o", target)
     assert mdtool(command, *how).code == 0
     (record,) = records(findings)
-    (star,) = [region for region in record.verdict.regions if region.label == "red star"]
+    (star,) = [region for region in record.findings.regions if region.label == "red star"]
     height, width = STORED.shape[:2]
     box = [star.y_min * height, star.y_max * height, star.x_min * width, star.x_max * width]
     assert box == pytest.approx([side for part in STAR for side in (part.start, part.stop)], abs=1)
     with Image.open(target) as after:
-        assert after.info["icc_profile"] == turned_icc()
+        assert after.info["icc_profile"] == swapped_channels_icc()
         painted = (np.asarray(after) != STORED).any(axis=2)
     assert painted[STAR].any()
     assert painted.mean() < 0.2
@@ -120,7 +122,7 @@ def test_what_is_hidden_in_an_animation(form: str, mdtool: Run, tmp_path: Path) 
     before = read_animation(source)
     assert mdtool("redact", source, "--model", "pocket", *COMMANDS["redact"], "-o", target).code == 0
     after = read_animation(target)
-    assert after.icc == turned_icc()
+    assert after.icc == swapped_channels_icc()
     for (raw, _), (new, _) in zip(before.frames(), after.frames(), strict=True):
         painted = (raw != new).any(axis=2)
         assert painted[STAR].all()

@@ -42,10 +42,10 @@ def of(path: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("mode", ["w", "w:gz", "w:bz2", "w:xz"])
-@pytest.mark.parametrize("look_back", [0, 100_000, archive.LOOK_BACK])
+@pytest.mark.parametrize("look_back", [0, 100_000, archive.SEEK_BACK_BYTES])
 def test_a_tar_in_any_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str, look_back: int) -> None:
     """Also where almost nothing of what was read is kept."""
-    monkeypatch.setattr(archive, "LOOK_BACK", look_back)
+    monkeypatch.setattr(archive, "SEEK_BACK_BYTES", look_back)
     monkeypatch.setattr(archive, "BLOCK", 5000)
     path = tar_of(CONTENTS, tmp_path / "a.tar", mode)
     assert of(path) == CONTENTS

@@ -8,13 +8,13 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from photos_made import saved, smooth
-from program import ROOT
+from cli_runner import ROOT
+from make_images import encode_image, smooth
 
-from mdtool.errors import InputError, NoInput, UsageError
-from mdtool.media.sources.discover import Selection, listed
+from mdtool.errors import InputError, NoInputFound, UsageError
+from mdtool.media.sources.discover import Selection, discover
 from mdtool.media.sources.inputs import find_inputs
-from mdtool.media.sources.open_media import open_picture
+from mdtool.media.sources.open_media import open_image
 
 TREE = (
     "b.jpg", "a.PNG", "a.txt", "z.mp4", "a.redacted.png", ".hidden.jpg", ".cache/c.jpg", "sub/c.webp", "sub/d.tga",
@@ -34,17 +34,17 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def names(*named: str, include: tuple[str, ...] = (), exclude: tuple[str, ...] = ()) -> list[str]:
-    return [source.name for source in listed(Selection(named, include=include, exclude=exclude))]
+    return [source.name for source in discover(Selection(named, include=include, exclude=exclude))]
 
 
 def from_list(content: bytes, folder: Path, nul: bool = False) -> list[str]:
     (folder / "list").write_bytes(content)
-    return [source.name for source in listed(Selection(files_from=folder / "list", nul=nul))]
+    return [source.name for source in discover(Selection(files_from=folder / "list", nul=nul))]
 
 
 def test_a_folder_comes_in_order_without_what_is_none_of_ours(tree: Path) -> None:
     assert names(".") == LISTED
-    found = list(listed(Selection([str(tree)])))
+    found = list(discover(Selection([str(tree)])))
     assert [source.relative.as_posix() for source in found] == LISTED
     assert [source.path for source in found] == [tree / name for name in LISTED]
 
@@ -83,7 +83,7 @@ def test_what_is_named_itself_comes_whatever_it_is(tree: Path) -> None:
     assert names(".", "b.jpg", exclude=("*.jpg",))[-1] == "b.jpg"
     assert names(".cache") == [".cache/c.jpg"]
     with pytest.raises(InputError, match="no such file"):
-        open_picture(next(listed(Selection(["gone.jpg"]))))
+        open_image(next(discover(Selection(["gone.jpg"]))))
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_links_to_folders_are_not_followed_unless_named(tree: Path) -> None:
     assert names("sub/up/raw", "sub/up/o*") == ["sub/up/raw/f.jpg", "sub/up/raw/g.bmp", "sub/up/other.jpg"]
     assert "round.jpg" in names(".")
     with pytest.raises(InputError, match="can't be read"):
-        open_picture(next(listed(Selection(["round.jpg"]))))
+        open_image(next(discover(Selection(["round.jpg"]))))
 
 
 def test_names_that_look_like_globs(tree: Path) -> None:
@@ -134,21 +134,21 @@ def test_a_list_of_names(tree: Path, ends: bytes) -> None:
 
 
 def test_a_list_without_names_is_no_input_and_a_wrong_one_fails_by_name(tree: Path) -> None:
-    with pytest.raises(NoInput, match="the list of files"):
+    with pytest.raises(NoInputFound, match="the list of files"):
         from_list(b"\n \n\n", tree)
     with pytest.raises(UsageError, match="can't be read as a list: no such file"):
-        listed(Selection(files_from=tree / "gone"))
+        discover(Selection(files_from=tree / "gone"))
     with pytest.raises(UsageError, match="is a directory"):
-        listed(Selection(files_from=tree))
+        discover(Selection(files_from=tree))
     (tree / "list").write_bytes(b"b.jpg\0a.PNG\n" + b"x" * 5000)
-    for source in listed(Selection(files_from=tree / "list")):
+    for source in discover(Selection(files_from=tree / "list")):
         with pytest.raises(InputError, match=r"zero byte|name too long"):
-            open_picture(source)
+            open_image(source)
 
 
 def test_where_outputs_of_a_list_go_is_inside(tree: Path) -> None:
     (tree / "list").write_text("sub/c.webp\n/data/d.jpg\n../../up.jpg\n")
-    found = [source.relative.as_posix() for source in listed(Selection(files_from=tree / "list"))]
+    found = [source.relative.as_posix() for source in discover(Selection(files_from=tree / "list"))]
     assert found == ["sub/c.webp", "data/d.jpg", "up.jpg"]
 
 
@@ -156,7 +156,7 @@ def test_names_are_read_as_they_are_piped_in(tree: Path) -> None:
     """The first comes before the second is written."""
     code = (
         "from mdtool.media.sources.discover import *\n"
-        "for source in listed(Selection(files_from=Path('-'), nul=True)): print(source.name, flush=True)"
+        "for source in discover(Selection(files_from=Path('-'), nul=True)): print(source.name, flush=True)"
     )
     with subprocess.Popen(
         [sys.executable, "-c", code],
@@ -177,13 +177,13 @@ def test_names_are_read_as_they_are_piped_in(tree: Path) -> None:
 def test_stdin_and_wrong_selections(tree: Path) -> None:
     assert names("-") == ["-"]
     with pytest.raises(UsageError, match="can't be mixed"):
-        listed(Selection(["-", "b.jpg"]))
+        discover(Selection(["-", "b.jpg"]))
     with pytest.raises(UsageError, match="can't be mixed"):
-        listed(Selection(["-"], files_from=Path("-")))
+        discover(Selection(["-"], files_from=Path("-")))
     with pytest.raises(UsageError, match="matches nothing"):
-        listed(Selection(["."], include=["/"]))
+        discover(Selection(["."], include=["/"]))
     for named in (("notes",), ("*.gif",), ("nowhere/*.jpg",), ()):
-        with pytest.raises(NoInput):
+        with pytest.raises(NoInputFound):
             names(*named)
 
 
@@ -192,7 +192,7 @@ def test_a_folder_that_may_not_be_read_is_one_failure(tree: Path) -> None:
     code = (
         "from mdtool.media.sources.discover import *\n"
         "if os.getuid() == 0: os.setuid(65534)  # root may read every folder\n"
-        "for source in listed(Selection(['.', 'raw/**/*.jpg'])): print(source.name, source.failed)"
+        "for source in discover(Selection(['.', 'raw/**/*.jpg'])): print(source.name, source.failed)"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     (tree / "raw").chmod(0)
@@ -206,7 +206,7 @@ def test_a_folder_that_may_not_be_read_is_one_failure(tree: Path) -> None:
 
 
 def test_a_folder_that_goes_while_it_is_listed_is_one_failure(tree: Path) -> None:
-    found = listed(Selection(["."]))
+    found = discover(Selection(["."]))
     assert next(found).name == "a.PNG"
     for name in ("f.jpg", "g.bmp"):
         (tree / "raw" / name).unlink()
@@ -216,7 +216,7 @@ def test_a_folder_that_goes_while_it_is_listed_is_one_failure(tree: Path) -> Non
     assert failed.name == "raw"
     assert [source.name for source in rest][-1] == "sub/deep/e.jpg"
     with pytest.raises(InputError, match="can't be read: no such file"):
-        open_picture(failed)
+        open_image(failed)
 
 
 def pack(path: Path, contents: dict[str, bytes]) -> None:
@@ -233,18 +233,18 @@ def pack(path: Path, contents: dict[str, bytes]) -> None:
 
 @pytest.mark.parametrize("end", ["zip", "tar", "tar.gz", "tgz", "tar.bz2", "tar.xz"])
 def test_the_pictures_in_archives_are_listed_and_read(tree: Path, end: str) -> None:
-    picture = saved(smooth(), "PNG")
+    picture = encode_image(smooth(), "PNG")
     contents = ["b/2.png", "a/1.png", "words.txt", ".a/3.png", "__MACOSX/b/._2.png", "../../4.png", "/5.png", "x.mp4"]
     archive = tree / "sub" / f"p.{end}"
     pack(archive, dict.fromkeys(contents, picture))
-    found = list(listed(Selection([f"sub/p.{end}"])))
+    found = list(discover(Selection([f"sub/p.{end}"])))
     shown = [source.name.removeprefix(f"sub/p.{end}/") for source in found]
     assert shown == ["b/2.png", "a/1.png", "../../4.png", shown[3]]
     assert [source.relative.as_posix() for source in found] == [f"p.{end}/{n}.png" for n in ("b/2", "a/1", "4", "5")]
     for source in (*found, *reversed(found)):
-        assert (open_picture(source) == smooth()).all()
+        assert (open_image(source) == smooth()).all()
 
-    by_folder = [source.name for source in listed(Selection(["sub"], include=["a/1.png", f"p.{end}/b/*", "*.tga"]))]
+    by_folder = [source.name for source in discover(Selection(["sub"], include=["a/1.png", f"p.{end}/b/*", "*.tga"]))]
     assert by_folder == ["sub/d.tga", f"sub/p.{end}/b/2.png"]
     assert names(f"sub/p.{end}", include=("a/*",)) == [f"sub/p.{end}/a/1.png"]
     assert names("sub", exclude=(f"*.{end}", "*.webp")) == ["sub/d.tga", "sub/deep/e.jpg"]
@@ -258,13 +258,13 @@ def test_what_is_in_an_archive_comes_once(tree: Path) -> None:
 
 
 def test_a_damaged_archive_fails_once_and_the_others_go_on(tree: Path) -> None:
-    picture = saved(smooth(), "PNG")
+    picture = encode_image(smooth(), "PNG")
     pack(tree / "cut.tar.gz", {f"{n}.png": os.urandom(40000) + picture for n in range(20)})
     whole = (tree / "cut.tar.gz").read_bytes()
     (tree / "cut.tar.gz").write_bytes(whole[: len(whole) // 2])
     (tree / "none.zip").write_bytes(b"PK\3\4 but no zip")
     (tree / "none.tar").write_bytes(b"no tar" * 500)
-    found = list(listed(Selection(["cut.tar.gz", "none.zip", "none.tar", "gone.zip", "b.jpg"])))
+    found = list(discover(Selection(["cut.tar.gz", "none.zip", "none.tar", "gone.zip", "b.jpg"])))
     failed = {source.name: source.failed for source in found if source.failed}
     assert list(failed) == ["cut.tar.gz", "none.zip", "none.tar", "gone.zip"]
     assert all(reason and reason.startswith("is damaged: ") for reason in list(failed.values())[:3])
@@ -277,7 +277,7 @@ PEAK = """
 import resource, sys
 from mdtool.media.sources.discover import *
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-count = sum(1 for _ in listed(Selection(sys.argv[1:])))
+count = sum(1 for _ in discover(Selection(sys.argv[1:])))
 print(count, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 """
 

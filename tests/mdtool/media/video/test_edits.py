@@ -9,28 +9,30 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from media_made import add_video, frames_of, mux, pictures, psnr, sound, steady, subtitles, times_of
+from make_media import add_video, constant_rate_times, frames_of, mux, pictures, psnr, sound, subtitles, times_of
 
-from mdtool.media.video.edits import Edit, Pictures, Sound, Spans, edited, joined
-from mdtool.media.video.encoding import Encoding, sound_encoder
+from mdtool.media.video.edits import AudioChunk, Edit, FrameCutter, Spans, apply_edit, merge_spans
+from mdtool.media.video.encoding import Encoding, audio_encoder
 from mdtool.media.video.frame import Frame
 from mdtool.media.video.reader import VideoReader
 from mdtool.media.video.writer import VideoWriter, muxer_for
 
-QUICK = Encoding(preset="ultrafast", crf=12)
+FAST_ENCODING = Encoding(preset="ultrafast", crf=12)
 RATE = 48000
 SIZE = (64, 48)
 
 
 def edit(source: Path, target: Path, mute: Sequence[Any] = (), cut: Sequence[Any] = ()) -> list[str]:
     """What is told of it."""
-    wanted = Edit(joined(mute), joined(cut))
+    wanted = Edit(merge_spans(mute), merge_spans(cut))
     notes: list[str] = []
     with VideoReader(source) as reader:
-        writer = VideoWriter(target, muxer_for(target.name), reader, encoding=QUICK, keep_metadata=False, edit=wanted)
-        pictures = Pictures(wanted.cut)
-        for event in edited(reader, wanted, notes):
-            kept = pictures.moved(event) if isinstance(event, Frame) else event
+        writer = VideoWriter(
+            target, muxer_for(target.name), reader, encoding=FAST_ENCODING, keep_metadata=False, edit=wanted
+        )
+        pictures = FrameCutter(wanted.cut)
+        for event in apply_edit(reader, wanted, notes):
+            kept = pictures.retime(event) if isinstance(event, Frame) else event
             if kept is not None:
                 writer.write(kept)
         writer.close()
@@ -38,12 +40,12 @@ def edit(source: Path, target: Path, mute: Sequence[Any] = (), cut: Sequence[Any
 
 
 def clip(path: Path, codec: str = "flac", frames: int = 30, rate: int = RATE, layout: str = "stereo") -> Path:
-    """Pictures at 30 a second, each of which differs, and a tone."""
+    """Frames at 30 a second, each of which differs, and a tone."""
     with av.open(str(path), "w") as container:
         video = add_video(container, size=SIZE)
         tone: Any = container.add_stream(codec, rate)
         tone.codec_context.layout = layout
-        mux(container, pictures(video, steady(frames)) + sound(tone, frames / 30))
+        mux(container, pictures(video, constant_rate_times(frames)) + sound(tone, frames / 30))
     return path
 
 
@@ -144,9 +146,9 @@ def test_streams_whose_pictures_lie_otherwise_stay_in_order(tmp_path: Path) -> N
     with av.open(str(path), "w") as container:
         one, other = add_video(container, size=SIZE), add_video(container, size=SIZE, rate=7)
         uneven = [Fraction(n, 7) + Fraction(n % 3, 50) for n in range(8)]
-        mux(container, pictures(one, steady(30)) + pictures(other, uneven))
+        mux(container, pictures(one, constant_rate_times(30)) + pictures(other, uneven))
     edit(path, target, cut=[(0.3, 0.4), (0.5, 0.8)])
-    for place, times in enumerate((steady(30), uneven)):
+    for place, times in enumerate((constant_rate_times(30), uneven)):
         late, later, end = Fraction(3, 10), Fraction(5, 10), Fraction(8, 10)
         left = [t for t in times if not (late <= t < late + Fraction(1, 10) or later <= t < end)]
         moved = [t - (Fraction(1, 10) if t > late else 0) - (Fraction(3, 10) if t > later else 0) for t in left]
@@ -162,7 +164,7 @@ def test_subtitles_are_dropped_shortened_or_moved(tmp_path: Path) -> None:
     with av.open(str(words)) as spoken, av.open(str(path), "w") as container:
         video = add_video(container, size=SIZE)
         lines = container.add_stream_from_template(spoken.streams.subtitles[0])
-        packets = pictures(video, steady(45))
+        packets = pictures(video, constant_rate_times(45))
         for packet in spoken.demux():
             if packet.size:
                 packet.stream = lines
@@ -190,7 +192,7 @@ def test_chapters_are_left_out_of_what_is_cut_and_kept_where_it_is_muted(tmp_pat
         video = add_video(container, size=SIZE)
         chapter = {"id": 1, "start": 0, "end": 500, "time_base": Fraction(1, 1000), "metadata": {"title": "one"}}
         container.set_chapters([chapter])  # type: ignore[list-item]
-        mux(container, pictures(video, steady(15)))
+        mux(container, pictures(video, constant_rate_times(15)))
     told = edit(path, tmp_path / "cut.mkv", cut=[(0.1, 0.2)])
     assert told == ["chapters left out: their times are those of the uncut video"]
     assert edit(path, tmp_path / "mute.mkv", mute=[(0.1, 0.2)]) == []
@@ -210,9 +212,9 @@ def test_sound_that_cannot_be_decoded_is_left_out_and_told_of(tmp_path: Path) ->
                 event = broken
             yield event
 
-    mute = Edit(joined([(0.1, 0.2)]))
+    mute = Edit(merge_spans([(0.1, 0.2)]))
     with VideoReader(clip(tmp_path / "source.mkv")) as reader:
-        sounds = [event.frame for event in edited(damaged(reader), mute, notes) if isinstance(event, Sound)]
+        sounds = [event.frame for event in apply_edit(damaged(reader), mute, notes) if isinstance(event, AudioChunk)]
     first, second = sounds[:2]
     assert second.pts - first.pts > first.samples  # a gap, so that pictures and sound stay together
     assert notes == ["2 packets of sound could not be decoded, and are left out"]
@@ -231,22 +233,22 @@ def test_sound_that_cannot_be_decoded_is_left_out_and_told_of(tmp_path: Path) ->
 def test_sound_is_encoded_as_it_was_where_there_is_an_encoder(decoder: str, encoder: str | None) -> None:
     context: Any = av.CodecContext.create(decoder, "r")
     context.sample_rate = RATE
-    assert sound_encoder(context) == encoder
+    assert audio_encoder(context) == encoder
 
 
 def test_joined_spans_hold_what_any_of_them_holds() -> None:
     chance = np.random.default_rng(0)
     for _ in range(200):
         spans = [tuple(np.sort(chance.integers(0, 60, 2)) / 10) for _ in range(chance.integers(0, 6))]
-        merged = joined(spans)
+        merged = merge_spans(spans)
         assert all(a[1] < b[0] for a, b in pairwise(merged.parts))
         for time in np.arange(0.05, 6, 0.1):
             assert merged.holds(time) == any(start <= time < end for start, end in spans)
 
 
 def test_times_are_compared_to_the_microsecond() -> None:
-    span = joined([(0.033333, 0.066667)])
+    span = merge_spans([(0.033333, 0.066667)])
     assert span.holds(1 / 30)
     assert not span.holds(2 / 30)
-    assert joined([(0.0, 0.0)]).holds(0.0)  # a photo
+    assert merge_spans([(0.0, 0.0)]).holds(0.0)  # a photo
     assert not Spans().holds(0.0)

@@ -4,19 +4,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from gaze_made import number_of, numbered_clip
-from media_made import SAMPLES, times_of
+from fake_gaze_model import number_of, numbered_clip
+from make_media import SAMPLES, times_of
 from PIL import Image
 
 from mdtool.errors import InputError
 from mdtool.media.sources.inputs import Input
-from mdtool.media.video.frame_grabber import picture_at
+from mdtool.media.video.frame_grabber import grab_frame
 
 RATE = 30
 
 
 def at(path: Path, seconds: float, stream: int = 0) -> np.ndarray:
-    return picture_at(Input(path, Path(path.name)), stream, seconds)
+    return grab_frame(Input(path, Path(path.name)), stream, seconds)
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".ts"])

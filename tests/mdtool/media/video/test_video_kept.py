@@ -9,12 +9,14 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from adts_made import adts, he_aac, transport_stream
 from av.stream import Disposition
-from media_made import (
+from cli_runner import redact, run
+from make_adts import adts, he_aac, transport_stream
+from make_media import (
+    ROTATION_MATRICES,
     SAMPLES,
-    TURNED,
     add_video,
+    constant_rate_times,
     frames_of,
     make_video,
     mux,
@@ -22,14 +24,12 @@ from media_made import (
     pictures,
     psnr,
     sound,
-    steady,
     subtitles,
     times_of,
 )
-from program import redact, run
 
 VARIABLE = [Fraction(n, 1000) for n in (0, 40, 55, 120, 121, 300, 333)]
-GAP = [*steady(6), *steady(6, start=Fraction(7, 10))]
+GAP = [*constant_rate_times(6), *constant_rate_times(6, start=Fraction(7, 10))]
 FONT = b"\0\1\0\0 this is a font"
 LIMITED = 1  # what an untagged video is shown as
 MILLISECOND = Fraction(1, 1000)
@@ -58,17 +58,17 @@ def kept(source: Path, target: Path, place: int = 0) -> list[Any]:
 @pytest.mark.parametrize(
     ("suffix", "times"),
     [
-        pytest.param(".mp4", steady(12), id="constant"),
+        pytest.param(".mp4", constant_rate_times(12), id="constant"),
         pytest.param(".mp4", VARIABLE, id="variable"),
         pytest.param(".mkv", VARIABLE, id="variable, in Matroska"),
         pytest.param(".mp4", GAP, id="gap"),
         pytest.param(".mkv", GAP, id="gap, in Matroska"),
-        pytest.param(".mp4", steady(8, start=Fraction(3, 2)), id="late"),
-        pytest.param(".mkv", steady(8, start=Fraction(3, 2)), id="late, in Matroska"),
-        pytest.param(".mp4", steady(1), id="one"),
-        pytest.param(".mkv", steady(2), id="two"),
-        pytest.param(".mkv", steady(40, 240), id="240 fps"),
-        pytest.param(".mp4", steady(4, 1), id="1 fps"),
+        pytest.param(".mp4", constant_rate_times(8, start=Fraction(3, 2)), id="late"),
+        pytest.param(".mkv", constant_rate_times(8, start=Fraction(3, 2)), id="late, in Matroska"),
+        pytest.param(".mp4", constant_rate_times(1), id="one"),
+        pytest.param(".mkv", constant_rate_times(2), id="two"),
+        pytest.param(".mkv", constant_rate_times(40, 240), id="240 fps"),
+        pytest.param(".mp4", constant_rate_times(4, 1), id="1 fps"),
     ],
 )
 def test_frames_and_their_times(tmp_path: Path, suffix: str, times: list[Fraction]) -> None:
@@ -130,9 +130,9 @@ def test_odd_sizes(tmp_path: Path, name: str, video: dict[str, Any], wanted: tup
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
-@pytest.mark.parametrize("turn", TURNED)
+@pytest.mark.parametrize("turn", ROTATION_MATRICES)
 def test_turned_and_mirrored(tmp_path: Path, suffix: str, turn: str) -> None:
-    source, target = make_video(tmp_path / "a.mp4", matrix=TURNED[turn]), tmp_path / f"out{suffix}"
+    source, target = make_video(tmp_path / "a.mp4", matrix=ROTATION_MATRICES[turn]), tmp_path / f"out{suffix}"
     assert redact(source, "-o", target).code == 0
 
     def matrix(path: Path) -> bytes:
@@ -191,7 +191,9 @@ def full(path: Path) -> Path:
             {"id": n, "start": 200 * n, "end": 200 * (n + 1), "time_base": Fraction(1, 1000), "metadata": {"title": t}}
             for n, t in enumerate(["one", "two"])
         ])  # fmt: skip
-        packets = pictures(wide, steady(12), face=True) + pictures(slow, steady(4, 10), face=True)
+        packets = pictures(wide, constant_rate_times(12), face=True) + pictures(
+            slow, constant_rate_times(4, 10), face=True
+        )
         packets += sound(first, 0.4) + sound(second, 0.4, 880)
         for packet in written.demux():
             if packet.size:
@@ -237,7 +239,7 @@ def test_tags_that_tell_on_a_person(tmp_path: Path, keep: bool) -> None:
         stream = add_video(container)
         stream.metadata.update({"creation_time": "2024-05-06T07:08:09.000000Z", "handler_name": "HandlerOfAnn"})
         stream.metadata["language"] = "deu"
-        mux(container, pictures(stream, steady(5)))
+        mux(container, pictures(stream, constant_rate_times(5)))
     assert redact(source, "-o", target, *(["--keep-metadata"] if keep else [])).code == 0
     content = target.read_bytes()
     for secret in (b"+52.5000+013.4000/", b"filmed by Ann", b"PhoneOfAnn", b"HandlerOfAnn"):
@@ -252,13 +254,13 @@ def test_covers_and_data_are_left_out(tmp_path: Path) -> None:
     source, target = tmp_path / "a.mp4", tmp_path / "out.mp4"
     cover = io.BytesIO()
     with av.open(cover, "w", format="mjpeg") as container:
-        mux(container, pictures(add_video(container, "mjpeg", pix_fmt="yuvj420p"), steady(1), face=True))
+        mux(container, pictures(add_video(container, "mjpeg", pix_fmt="yuvj420p"), constant_rate_times(1), face=True))
     with av.open(str(source), "w") as container:
         stream = add_video(container)
         picture: Any = add_video(container, "mjpeg", pix_fmt="yuvj420p")
         picture.disposition = Disposition.attached_pic
         places: Any = container.add_data_stream("bin_data")
-        packets = pictures(stream, steady(5))
+        packets = pictures(stream, constant_rate_times(5))
         container.start_encoding()
         for kind, data in ((picture, cover.getvalue()), (places, b"52.5 13.4")):
             packet = av.Packet(data)
@@ -412,7 +414,7 @@ def test_what_has_no_face_is_not_touched(tmp_path: Path) -> None:
     source, target = tmp_path / "a.mkv", tmp_path / "out.mkv"
     with av.open(str(source), "w") as container:
         stream = add_video(container, "ffv1", size=(320, 96), pix_fmt="yuv420p")
-        mux(container, pictures(stream, steady(10), face=True))
+        mux(container, pictures(stream, constant_rate_times(10), face=True))
     assert redact(source, "-o", target).code == 0
     for one, other in zip(frames_of(source), kept(source, target), strict=True):
         before, after = (f.to_ndarray(format="gray").astype(float) for f in (one, other))

@@ -1,0 +1,100 @@
+"""Whether files are a Moondream's, and which release: see `engine.families.Recognition`."""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from engine.contract import ModelUnavailable
+
+if TYPE_CHECKING:
+    from engine.catalog.published import PublishedModel
+
+_END_OF_TEXT = "<|endoftext|>"
+
+
+def find_config(data: dict[str, Any]) -> dict[str, Any] | None:
+    """The model's parts in a config.json: at its top, or under "config"."""
+    for config in (data, data.get("config")):
+        if isinstance(config, dict) and {"text", "vision"} <= config.keys():
+            return config
+    return None
+
+
+def match_release(
+    folder: Path, shapes: Mapping[str, tuple[int, ...]], known: Sequence["PublishedModel"]
+) -> "PublishedModel | None":
+    """Of several releases of these shapes the newest that the weights can be."""
+    found = _sizes_of_tensors(shapes)
+    same = [model for model in known if _sizes_of_config(model.config) == found]
+    if not same:
+        return None
+    # The reference's code may lie beside the weights of a release: it is read, never run.
+    code, its_config = _text(folder / "moondream.py"), _text(folder / "config.py")
+    is_old = any(name.startswith("text_model.") for name in shapes) or bool(code and "starmie" not in code)
+    same = [model for model in same if is_old == (model.config["tokenizer"]["answer_id"] is None)] or same
+    if its_config and '"long"' not in its_config:
+        same = [model for model in same if "long" not in model.config["tokenizer"]["templates"]["caption"]] or same
+    return max(same, key=lambda model: model.name)  # the names of releases end in their dates
+
+
+def describe_shapes(shapes: Mapping[str, tuple[int, ...]]) -> str:
+    return ", ".join(f"{name} {size}" for name, size in _sizes_of_tensors(shapes).items())
+
+
+def tokenizer_matches(path: Path, config: dict[str, Any]) -> bool:
+    """Whether its end of text, if it has one, has the id that the config gives it, or it has as many entries.
+
+    The old tokenizer in the hub's current repository fails both.
+    """
+    from tokenizers import Tokenizer
+
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as error:  # the library raises this very class
+        raise ModelUnavailable(f"{path}: is not a readable tokenizer ({error})") from error
+    ids, text = config.get("tokenizer"), config.get("text")
+    expected = ids.get("bos_id", 0) if isinstance(ids, dict) else 0
+    entries = text.get("vocab_size") if isinstance(text, dict) else None
+    return tokenizer.token_to_id(_END_OF_TEXT) in (None, expected) or tokenizer.get_vocab_size() == entries
+
+
+def _sizes_of_config(config: dict[str, Any]) -> dict[str, Any]:
+    text, vision = config["text"], config["vision"]
+    return {
+        "text width": text["dim"],
+        "vocabulary": text["vocab_size"],
+        "text layers": text["n_layers"],
+        "experts": text["moe"]["num_experts"] if text["moe"] else 0,
+        "vision width": vision["enc_dim"],
+        "vision layers": vision["enc_n_layers"],
+        "in 4 bits": text["group_size"] is not None,
+    }
+
+
+def _sizes_of_tensors(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
+    """The same of tensors, under the names of the current releases or those of the older ones. 0: not found."""
+
+    def shape(pattern: str) -> tuple[int, ...]:
+        return next((shape for name, shape in shapes.items() if re.search(pattern, name)), ())
+
+    def count(pattern: str) -> int:
+        return len({match[1] for match in map(re.compile(pattern).search, shapes) if match})
+
+    vocabulary, width, *_ = (*shape(r"^text.*\bwte(\.weight)?$"), 0, 0)
+    return {
+        "text width": width,
+        "vocabulary": vocabulary,
+        "text layers": count(r"^text.*\.(?:blocks|h)\.(\d+)\."),
+        "experts": (*shape(r"^text.*\.(?:router|gate)\.weight$"), 0)[0],
+        "vision width": (0, *shape(r"^vision.*\bpos_emb(ed)?$"))[-1],
+        "vision layers": count(r"^vision.*\bblocks\.(\d+)\."),
+        "in 4 bits": any(name.endswith(".weight.packed") for name in shapes),
+    }
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text("utf-8", "replace")
+    except OSError:
+        return ""

@@ -1,0 +1,63 @@
+"""The policy that a person chose: one by its name or file, or rules made of prompts."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from mdtool.errors import UsageError
+from mdtool.jobs.moderate.find_policy import load_policy
+from recipes.policy import Action, Policy, Thresholds, policy_from_prompts
+from recipes.redact import Style
+from recipes.regions import PictureArea
+
+
+@dataclass(frozen=True)
+class PromptRules:
+    """What was said of the rules that prompts make: a rule for each of them, alike otherwise.
+
+    Attributes:
+        action: One of `recipes.policy.ACTIONS`; None: flag.
+        style: Values of `recipes.redact.Style`, by name, but its name, which is the action's.
+        thresholds: Values of `recipes.policy.Thresholds`, by name.
+        only, keep: As `recipes.policy.Rule` has them.
+    """
+
+    prompts: Sequence[str] = ()
+    action: str | None = None
+    style: Mapping[str, Any] = field(default_factory=dict)
+    thresholds: Mapping[str, Any] = field(default_factory=dict)
+    only: Sequence[PictureArea] = ()
+    keep: Sequence[PictureArea] = ()
+
+    @property
+    def given(self) -> list[str]:
+        """The names of all that was said."""
+        ends = {"prompt": self.prompts, "action": self.action}, {"only": self.only, "keep": self.keep}
+        first, last = ([name for name, value in end.items() if value] for end in ends)
+        return [*first, *self.style, *self.thresholds, *last]
+
+
+def choose_policy(name_or_path: str | None, rules: PromptRules) -> Policy:
+    """The policy of that name, or at that path; None: that of the rules.
+
+    Raises:
+        UsageError: There is none, there are both, or what was said can't be; in one line.
+    """
+    if name_or_path is not None:
+        if given := rules.given:
+            named = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+            raise UsageError(f"{named}: can't go with --policy, which says so itself")
+        return load_policy(name_or_path)
+    if not rules.prompts:
+        raise UsageError("--policy or --prompt is missing: say what is not wanted, as in --policy family")
+    try:
+        return policy_from_prompts(
+            rules.prompts,
+            cast(Action, rules.action or "flag"),
+            Style(**rules.style),
+            Thresholds(**rules.thresholds),
+            only=rules.only,
+            keep=rules.keep,
+        )
+    except ValueError as error:
+        raise UsageError(str(error)) from error

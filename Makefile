@@ -1,8 +1,8 @@
-# On a fresh machine with Python (3.11 or later) and make: `make demo`, `make test`.
+# On a fresh machine with Python (3.11 or later) and make: `make demo`, `make test`; `make test-all` is the long form.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint clean
+.PHONY: demo test test-all lint clean
 
 demo: .venv/installed
 	@mkdir -p demo
@@ -11,8 +11,14 @@ demo: .venv/installed
 	$(BIN)/mdtool caption sample_media/scenes --model pocket
 	@echo "Look at the results: $(CURDIR)/demo/crossing.mp4, $(CURDIR)/demo/portrait.jpg and $(CURDIR)/demo/shapes.mp4"
 
+# One process a core; a test that takes long keeps only one of them busy.
+TESTS := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist worksteal
+
 test: .venv/installed
-	$(BIN)/python -m pytest
+	$(TESTS) -m "not slow"
+
+test-all: .venv/installed
+	$(TESTS)
 
 lint: .venv/installed
 	$(BIN)/ruff check .

@@ -1,7 +1,27 @@
 """What holds for all tests."""
 
+import os
+from pathlib import Path
+
+import pytest
 from hypothesis import settings
+
+# Before anything reads them, here and in the processes that tests start.
+os.environ["OMP_NUM_THREADS"] = os.environ["OPENCV_FOR_THREADS_NUM"] = "1"  # as many as there are cores work on tests
+os.environ["OMP_WAIT_POLICY"] = "passive"  # threads that spin while they wait would keep others from their cores
+os.environ["PYTHONPATH"] = str(Path(__file__).parents[1])
+os.environ["XDG_CONFIG_HOME"] = str(Path(__file__).parent / "no-settings")  # the person's own don't count
+for name in [name for name in os.environ if name.startswith("MDTOOL_")]:
+    del os.environ[name]
 
 # How long an example takes says more of what else the machine is doing than of the code.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("gpu"):
+        import torch
+
+        if not torch.cuda.is_available():
+            pytest.skip("needs CUDA")

@@ -45,6 +45,7 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("example", examples())
 def test_an_example(example: str, here: Path) -> None:
     if " jq " in example and not shutil.which("jq"):

@@ -1,14 +1,19 @@
-"""Runs the program as a person does: in a process of its own."""
+"""Runs the program as a person does: `run` in this process, `spawn` in one of its own, where that is the subject."""
 
 import contextlib
 import json
+import logging
 import os
 import pty
 import signal
 import subprocess
 import sys
+import tempfile
+import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -16,11 +21,15 @@ from typing import IO, Any
 import pytest
 
 import mdtool.cli
+from mdtool.interruption import tell_of_lost
+from mdtool.media.image import image_file
+from mdtool.media.sources import open_media
 
 SECONDS = 60  # more than any run here takes; one that hangs fails
 COMMAND = [sys.executable, "-m", "mdtool"]
 ROOT = Path(__file__).parents[2]
 FAST_ENCODING = ("--preset", "ultrafast")
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @dataclass
@@ -38,27 +47,15 @@ class Outcome:
         return [json.loads(line) for line in self.out.splitlines()]
 
 
-Run = Callable[..., Outcome]
+def _outcome(out: bytes, err: bytes, code: int) -> Outcome:
+    """No outcome may show a traceback or the codes of a terminal."""
+    text = err.decode("utf-8", "surrogateescape")
+    assert "Traceback" not in text, text
+    assert "\x1b" not in text, text
+    return Outcome(out, text, code)
 
 
-def run_in_process(capture: pytest.CaptureFixture[str]) -> Run:
-    """As `run`, but without a process of its own."""
-
-    def here(*arguments: str | Path) -> Outcome:
-        code = mdtool.cli.run([str(argument) for argument in arguments])
-        out, err = capture.readouterr()
-        return Outcome(out.encode(), err, code)
-
-    return here
-
-
-def environment() -> dict[str, str]:
-    """Of this process, without the person's own settings."""
-    kept = {key: value for key, value in os.environ.items() if not key.startswith("MDTOOL_")}
-    return {**kept, "PYTHONPATH": str(ROOT), "XDG_CONFIG_HOME": str(ROOT / "tests" / "no-settings")}
-
-
-def run(
+def spawn(
     *arguments: str | bytes | Path,
     stdin: bytes | IO[bytes] | int | None = None,
     stdout: IO[bytes] | int = subprocess.PIPE,
@@ -67,32 +64,199 @@ def run(
     before: Callable[[], object] | None = None,
     seconds: float = SECONDS,
 ) -> Outcome:
-    """mdtool with these arguments; no outcome may show a traceback or the codes of a terminal. before: in the child."""
+    """mdtool with these arguments, in a process of its own. before: is called there."""
     given = {"input": stdin} if isinstance(stdin, bytes) else {"stdin": subprocess.DEVNULL if stdin is None else stdin}
     done: Any = subprocess.run(
         [*COMMAND, *arguments],
         stdout=stdout,
         stderr=subprocess.PIPE,
         cwd=cwd,
-        env={**environment(), **(env or {})},
+        env={**os.environ, **(env or {})},
         preexec_fn=before,
         timeout=seconds,
         **given,
     )
-    err = done.stderr.decode("utf-8", "surrogateescape")
-    assert "Traceback" not in err, err
-    assert "\x1b" not in err, err
-    return Outcome(done.stdout or b"", err, done.returncode)
+    return _outcome(done.stdout or b"", done.stderr, done.returncode)
+
+
+def run(
+    *arguments: str | bytes | Path,
+    stdin: bytes | None = None,
+    cwd: Path | None = None,
+    env: dict[str, str] | None = None,
+    seconds: float = SECONDS,
+) -> Outcome:
+    """mdtool with these arguments, in this process, which is afterwards as it was.
+
+    The files 0, 1 and 2 are what they would be in a process of its own: pipes, and none of them a terminal.
+    """
+    out = bytearray()
+    with ExitStack() as stack:
+        stack.enter_context(_surroundings(env or {}))
+        stack.enter_context(_time_limit(seconds))
+        if cwd:
+            stack.enter_context(contextlib.chdir(cwd))
+        err = stack.enter_context(tempfile.TemporaryFile())
+        source = stack.enter_context(_nothing() if stdin is None else _fed(stdin))
+        target = stack.enter_context(_collected(out))
+        stack.enter_context(_redirected(source, target, err.fileno()))
+        code = _code_of([os.fsdecode(argument) for argument in arguments])
+        err.seek(0)
+        told = err.read()
+    return _outcome(bytes(out), told, code)
+
+
+def _code_of(arguments: list[str]) -> int:
+    try:
+        code = mdtool.cli.run(arguments)
+    except SystemExit as end:  # as typer's completion has it
+        code = int(end.code or 0)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    return code
+
+
+# One each for all runs, since whoever is loaded during a run may hold them: they lead to where the files 1 and 2 do.
+_STDOUT = open(1, "w", encoding="utf-8", errors=sys.__stdout__.errors, closefd=False)  # noqa: SIM115
+_STDERR = open(2, "w", 1, encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
+
+
+@contextmanager
+def _redirected(*files: int) -> Iterator[None]:
+    """Lets the files 0, 1 and 2, and Python's streams, lead to these."""
+    streams = sys.stdin, sys.stdout, sys.stderr
+    kept = [os.dup(number) for number in range(3)]
+    for number, file in enumerate(files):
+        os.dup2(file, number)
+    sys.stdin = open(0, encoding="utf-8", errors="surrogateescape", closefd=False)  # noqa: SIM115
+    sys.stdout, sys.stderr = _STDOUT, _STDERR
+    try:
+        yield
+    finally:
+        sys.stdin, sys.stdout, sys.stderr = streams
+        for number, file in enumerate(kept):
+            os.dup2(file, number)
+            os.close(file)
+
+
+@contextmanager
+def _nothing() -> Iterator[int]:
+    with open(os.devnull, "rb") as file:
+        yield file.fileno()
+
+
+@contextmanager
+def _fed(content: bytes) -> Iterator[int]:
+    """The end to read from of a pipe into which this is written."""
+    read, write = os.pipe()
+
+    def feed() -> None:
+        with contextlib.suppress(BrokenPipeError), open(write, "wb") as pipe:
+            pipe.write(content)
+
+    with _alongside(feed):
+        try:
+            yield read
+        finally:
+            os.close(read)
+
+
+@contextmanager
+def _collected(into: bytearray) -> Iterator[int]:
+    """The end to write to of a pipe whose content is put there."""
+    read, write = os.pipe()
+
+    def collect() -> None:
+        with open(read, "rb") as pipe:
+            into.extend(pipe.read())
+
+    with _alongside(collect):
+        try:
+            yield write
+        finally:
+            os.close(write)
+
+
+@contextmanager
+def _alongside(work: Callable[[], None]) -> Iterator[None]:
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join()
+
+
+@contextmanager
+def _time_limit(seconds: float) -> Iterator[None]:
+    def too_long(*_: object) -> None:
+        pytest.fail(f"took longer than {seconds:g} s")
+
+    before = signal.signal(signal.SIGALRM, too_long)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+@contextmanager
+def _surroundings(env: dict[str, str]) -> Iterator[None]:
+    """What a process has for itself: variables, handlers of signals, and stderr for what Python and libraries tell."""
+    variables = dict(os.environ)
+    signals = {asked: signal.getsignal(asked) for asked in SIGNALS}
+    hooks, handlers = (sys.unraisablehook, threading.excepthook), logging.root.handlers
+    os.environ.update(env)
+    sys.unraisablehook, threading.excepthook = tell_of_lost, threading.__excepthook__
+    logging.root.handlers = []
+    _forget()
+    try:
+        with _warnings_told():
+            yield
+    finally:
+        (sys.unraisablehook, threading.excepthook), logging.root.handlers = hooks, handlers
+        for asked, handler in signals.items():
+            signal.signal(asked, handler)
+        for name in os.environ.keys() - variables:
+            del os.environ[name]
+        os.environ.update({name: value for name, value in variables.items() if os.environ.get(name) != value})
+
+
+def _forget() -> None:
+    """What the program keeps in mind for as long as its process lasts."""
+    open_media._VIDEOS.clear()
+    open_media.is_endless.cache_clear()
+    image_file.pillow.cache_clear()  # the filter of warnings that it set went with the test that called it first
+
+
+@contextmanager
+def _warnings_told() -> Iterator[None]:
+    """Warnings as Python has them, in place of pytest's way."""
+    with warnings.catch_warnings():
+        warnings.resetwarnings()
+        for category in (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning):
+            warnings.simplefilter("ignore", category)
+        warnings.showwarning = _tell_warning
+        yield
+
+
+def _tell_warning(message: Warning | str, category: type[Warning], filename: str, lineno: int, *_: Any) -> None:
+    sys.stderr.write(warnings.formatwarning(message, category, filename, lineno))
 
 
 def redact(*arguments: str | bytes | Path, **how: Any) -> Outcome:
     """Quickly, where the encoder can."""
-    return run("redact", *([] if "--preset" in arguments else FAST_ENCODING), *arguments, **how)
+    return run("redact", *quickly(arguments), **how)
+
+
+def quickly(arguments: tuple[str | bytes | Path, ...]) -> tuple[str | bytes | Path, ...]:
+    return arguments if "--preset" in arguments else (*FAST_ENCODING, *arguments)
 
 
 def reset_signal_handlers() -> None:
     """Signals, which a shell's & and nohup have this process ignore."""
-    for asked in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for asked in SIGNALS:
         signal.signal(asked, signal.SIG_DFL)
 
 
@@ -100,7 +264,6 @@ def reset_signal_handlers() -> None:
 def running_program(*arguments: str | Path, **how: Any) -> Iterator[Any]:
     """The program while it runs; it is ended, if need be, when the block is left."""
     how = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **how}
-    how.setdefault("env", environment())
     how.setdefault("preexec_fn", reset_signal_handlers)
     process = subprocess.Popen([*COMMAND, *arguments], **how)
     try:
@@ -121,7 +284,7 @@ def wait_until(true: Callable[[], object], seconds: float = 20) -> None:
 def run_on_terminal(*arguments: str | Path, **variables: str) -> str:
     """What the program shows on a terminal of 20 columns; variables: of its environment."""
     leader, follower = pty.openpty()
-    told = {**environment(), "COLUMNS": "20", **variables}
+    told = {**os.environ, "COLUMNS": "20", **variables}
     process = subprocess.Popen(
         [*COMMAND, *arguments], stdin=follower, stdout=subprocess.DEVNULL, stderr=follower, env=told
     )

@@ -7,10 +7,12 @@ import io
 import itertools
 import random
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import av
 
@@ -221,11 +223,19 @@ def hls(clip: Path, folder: Path) -> Iterator[str]:
         thread.join(5)
 
 
+class WebServer(http.server.ThreadingHTTPServer):
+    """Says nothing of clients that hang up: stderr belongs to the program."""
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+
 @contextlib.contextmanager
 def web_folder(folder: Path) -> Iterator[str]:
     """The address of a server of files."""
     handler = functools.partial(_Quiet, directory=str(folder))
-    with http.server.ThreadingHTTPServer((HOST, 0), handler) as server:
+    with WebServer((HOST, 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
         try:

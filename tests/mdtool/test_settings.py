@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import numpy as np
 import pytest
 import typer
-from cli_runner import Run, run, run_in_process
+from cli_runner import run, spawn
 from make_media import SAMPLES
 from PIL import Image
 from typer.core import TyperGroup
@@ -21,7 +21,7 @@ from mdtool.cli import app
 GROUP = SAMPLES / "group.png"
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A project's folder, the working directory, and no settings but those that a test makes."""
     for name in os.environ:
@@ -35,11 +35,6 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return project
 
 
-@pytest.fixture
-def mdtool(here: Path, capfd: pytest.CaptureFixture[str]) -> Run:
-    return run_in_process(capfd)
-
-
 def write(folder: Path, text: str) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / settings.CONFIG_FILE
@@ -51,9 +46,9 @@ def write_users(here: Path, text: str) -> Path:
     return write(here.parent / "home" / ".config" / "mdtool", text)
 
 
-def shown(mdtool: Run, *command: str) -> dict[tuple[str, str], dict[str, Any]]:
+def shown(*command: str) -> dict[tuple[str, str], dict[str, Any]]:
     """What `config show --json` says, by command and option."""
-    outcome = mdtool("config", "show", *command, "--json")
+    outcome = run("config", "show", *command, "--json")
     assert (outcome.code, outcome.err) == (0, "")
     return {(row.pop("command"), row.pop("option")): row for row in outcome.json}
 
@@ -68,9 +63,9 @@ def painted(picture: Path) -> set[str]:
 # Which one holds
 
 
-def test_each_source_goes_before_the_one_below(here: Path, mdtool: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_source_goes_before_the_one_below(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def redacted(name: str, *options: str) -> set[str]:
-        outcome = mdtool("redact", GROUP, "-o", here / name, "--quiet", *options)
+        outcome = run("redact", GROUP, "-o", here / name, "--quiet", *options)
         assert (outcome.code, outcome.err) == (0, "")
         return painted(here / name)
 
@@ -85,112 +80,106 @@ def test_each_source_goes_before_the_one_below(here: Path, mdtool: Run, monkeypa
     assert redacted("5.png", "--style", "blur") == set()
 
 
-def test_a_commands_table_goes_before_the_defaults_of_its_file(here: Path, mdtool: Run) -> None:
+def test_a_commands_table_goes_before_the_defaults_of_its_file(here: Path) -> None:
     write_users(here, '[redact]\ndevice = "cuda:1"\n[caption]\ndevice = "cuda:2"\n')
     write(here, '[defaults]\ndevice = "cpu"\n[redact]\ndevice = "mps"\n')
-    rows = shown(mdtool)
+    rows = shown()
     assert rows["redact", "device"]["value"] == "mps"
     assert rows["caption", "device"]["value"] == "cpu"  # the project's file goes before the user's as a whole
     assert rows["bench model", "device"]["value"] == "cpu"
 
 
-def test_a_commands_variable_goes_before_that_of_all(mdtool: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_commands_variable_goes_before_that_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MDTOOL_DEVICE", "cpu")
     monkeypatch.setenv("MDTOOL_BENCH_MODEL_DEVICE", "mps")
-    rows = shown(mdtool)
+    rows = shown()
     assert rows["bench model", "device"] == {
         "value": "mps", "from": "environment", "variable": "MDTOOL_BENCH_MODEL_DEVICE",
     }  # fmt: skip
     assert rows["redact", "device"] == {"value": "cpu", "from": "environment", "variable": "MDTOOL_DEVICE"}
 
 
-def test_settings_are_those_of_the_command_alone(here: Path, mdtool: Run) -> None:
+def test_settings_are_those_of_the_command_alone(here: Path) -> None:
     write(here, "[models.list]\njson = true\n")
-    assert {"centerface", "pocket"} <= {record["name"] for record in mdtool("models", "list").json}
-    assert mdtool("config", "show", "models", "list").out == f"models list\tjson\ttrue\t{here}/mdtool.toml:2\n".encode()
+    assert {"centerface", "pocket"} <= {record["name"] for record in run("models", "list").json}
+    assert run("config", "show", "models", "list").out == f"models list\tjson\ttrue\t{here}/mdtool.toml:2\n".encode()
 
 
-def test_a_list_in_a_file_and_in_a_variable(here: Path, mdtool: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_list_in_a_file_and_in_a_variable(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(here, '[redact]\nprompt = [\n  "face",\n  "license plate",\n]\nkeep = ["0,0,0.5,1"]\n')
-    rows = shown(mdtool, "redact")
+    rows = shown("redact")
     assert rows["redact", "prompt"]["value"] == ["face", "license plate"]
     assert rows["redact", "keep"]["line"] == 6
     monkeypatch.setenv("MDTOOL_REDACT_PROMPT", "left hand\nface")
-    assert shown(mdtool, "redact")["redact", "prompt"]["value"] == ["left hand", "face"]
+    assert shown("redact")["redact", "prompt"]["value"] == ["left hand", "face"]
 
 
-def test_the_command_line_takes_the_place_of_a_list(here: Path, mdtool: Run) -> None:
+def test_the_command_line_takes_the_place_of_a_list(here: Path) -> None:
     write(here, '[redact]\nkeep = ["0,0,1,1"]\nstyle = "solid"\ncolor = "#ff0000"\n')
-    assert mdtool("redact", GROUP, "-o", here / "none.png", "--quiet").code == 0
+    assert run("redact", GROUP, "-o", here / "none.png", "--quiet").code == 0
     assert painted(here / "none.png") == set()
-    assert mdtool("redact", GROUP, "-o", here / "half.png", "--quiet", "--keep", "0,0,0.5,1").code == 0
+    assert run("redact", GROUP, "-o", here / "half.png", "--quiet", "--keep", "0,0,0.5,1").code == 0
     assert painted(here / "half.png") == {"red"}
 
 
-def test_a_variable_switches_off_what_a_file_switched_on(
-    here: Path, mdtool: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_variable_switches_off_what_a_file_switched_on(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(here, "[models.list]\njson = true\n")
     monkeypatch.setenv("MDTOOL_JSON", "0")
-    assert not mdtool("models", "list").out.startswith(b"{")
+    assert not run("models", "list").out.startswith(b"{")
 
 
-def test_an_empty_variable_sets_nothing(mdtool: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_empty_variable_sets_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MDTOOL_REDACT_STYLE", "")
-    assert shown(mdtool) == {}
+    assert shown() == {}
 
 
-def test_options_whose_name_in_the_program_is_another(mdtool: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_options_whose_name_in_the_program_is_another(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MDTOOL_REDACT_FROM", "1:30")
-    assert shown(mdtool)["redact", "from"]["value"] == "1:30"
+    assert shown()["redact", "from"]["value"] == "1:30"
 
 
-def test_help_shows_the_default_that_holds(here: Path, mdtool: Run) -> None:
+def test_help_shows_the_default_that_holds(here: Path) -> None:
     write(here, '[caption]\nlength = "long"\n')
-    assert "[default: long]" in mdtool("caption", "--help").out.decode()
+    assert "[default: long]" in run("caption", "--help").out.decode()
 
 
 # Where files are
 
 
-def test_the_nearest_folder_above_has_the_projects_file(
-    here: Path, mdtool: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_nearest_folder_above_has_the_projects_file(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     outer = write(here, "[redact]\ncrf = 20\nstrength = 0.5\n")
     inner = write(here / "a", "[redact]\ncrf = 30\n")
     (here / "a" / "b" / settings.CONFIG_FILE).mkdir(parents=True)  # a folder of that name is no file
     for folder, file in ((here / "a" / "b", inner), (here / "a", inner), (here, outer)):
         monkeypatch.chdir(folder)
-        assert mdtool("config", "path").out.decode() == f"{file}\n"
+        assert run("config", "path").out.decode() == f"{file}\n"
     monkeypatch.chdir(here / "a" / "b")
-    assert {key: row["value"] for key, row in shown(mdtool).items()} == {("redact", "crf"): 30}
+    assert {key: row["value"] for key, row in shown().items()} == {("redact", "crf"): 30}
 
 
-def test_xdg_config_home(here: Path, mdtool: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_xdg_config_home(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     users = write_users(here, "[redact]\ncrf = 20\n")
     xdg = write(here.parent / "xdg" / "mdtool", "[redact]\ncrf = 21\n")
     monkeypatch.setenv("XDG_CONFIG_HOME", str(here.parent / "xdg"))
-    assert mdtool("config", "path").out.decode() == f"{xdg}\n"
+    assert run("config", "path").out.decode() == f"{xdg}\n"
     for ignored in ("", "../xdg"):  # the specification ignores relative folders
         monkeypatch.setenv("XDG_CONFIG_HOME", ignored)
-        assert mdtool("config", "path").out.decode() == f"{users}\n"
+        assert run("config", "path").out.decode() == f"{users}\n"
 
 
-def test_both_files_the_projects_first(here: Path, mdtool: Run) -> None:
+def test_both_files_the_projects_first(here: Path) -> None:
     paths = [write(here, ""), write_users(here, "")]
-    assert mdtool("config", "path").out.decode().splitlines() == [str(path) for path in paths]
+    assert run("config", "path").out.decode().splitlines() == [str(path) for path in paths]
 
 
-def test_a_users_file_that_is_the_projects_is_read_once(
-    here: Path, mdtool: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_users_file_that_is_the_projects_is_read_once(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write_users(here, "")
     monkeypatch.chdir(path.parent)
-    assert mdtool("config", "path").out.decode() == f"{path}\n"
+    assert run("config", "path").out.decode() == f"{path}\n"
 
 
-def test_no_files(here: Path, mdtool: Run) -> None:
-    outcome = mdtool("config", "path")
+def test_no_files(here: Path) -> None:
+    outcome = run("config", "path")
     assert (outcome.code, outcome.out) == (0, b"")
     assert outcome.lines == [
         "mdtool: no settings file: there could be mdtool.toml here or in a folder above, "
@@ -199,7 +188,7 @@ def test_no_files(here: Path, mdtool: Run) -> None:
 
 
 def test_a_working_directory_that_is_gone(here: Path) -> None:
-    outcome = run("models", "list", cwd=here, before=here.rmdir)
+    outcome = spawn("models", "list", cwd=here, before=here.rmdir)
     assert (outcome.code, outcome.err) == (0, "")
 
 
@@ -247,39 +236,39 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("text", "message"), WRONG, ids=[message[:40] for _, message in WRONG])
-def test_what_is_wrong_in_a_file_is_named(here: Path, mdtool: Run, text: str, message: str) -> None:
+def test_what_is_wrong_in_a_file_is_named(here: Path, text: str, message: str) -> None:
     path = write(here, text)
     for arguments in (["redact", GROUP, "-o", here / "out.png"], ["config", "show"]):
-        outcome = mdtool(*arguments)
+        outcome = run(*arguments)
         assert (outcome.code, outcome.out) == (2, b"")
         assert len(outcome.lines) == 1
         assert outcome.err.startswith(f"mdtool: {path}{message}")
     assert list(here.iterdir()) == [path]
 
 
-def test_the_users_file_is_held_to_the_same(here: Path, mdtool: Run) -> None:
+def test_the_users_file_is_held_to_the_same(here: Path) -> None:
     path = write_users(here, "[redact]\nstile = 1\n")
-    assert mdtool("models", "list").err.startswith(f"mdtool: {path}:2: [redact] stile: ")
+    assert run("models", "list").err.startswith(f"mdtool: {path}:2: [redact] stile: ")
 
 
 @pytest.mark.parametrize("data", [b"\xff\xfe\x00", b"x = " + b"[" * 5000], ids=["no text", "deep"])
-def test_a_file_that_is_no_toml(here: Path, mdtool: Run, data: bytes) -> None:
+def test_a_file_that_is_no_toml(here: Path, data: bytes) -> None:
     (here / settings.CONFIG_FILE).write_bytes(data)
-    outcome = mdtool("models", "list")
+    outcome = run("models", "list")
     assert (outcome.code, len(outcome.lines)) == (2, 1)
     assert outcome.err.startswith(f"mdtool: {here / settings.CONFIG_FILE}: is no TOML: ")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root can read anything")
-def test_a_file_that_cannot_be_read(here: Path, mdtool: Run) -> None:
+def test_a_file_that_cannot_be_read(here: Path) -> None:
     path = write(here, "")
     path.chmod(0)
-    assert mdtool("models", "list").lines == [f"mdtool: {path}: can't be read: Permission denied"]
+    assert run("models", "list").lines == [f"mdtool: {path}: can't be read: Permission denied"]
 
 
-def test_a_number_may_stand_for_its_digits(here: Path, mdtool: Run) -> None:
+def test_a_number_may_stand_for_its_digits(here: Path) -> None:
     write(here, "[redact]\ndetail = 756\nmin-size = 0.05\nfeather = 0\n")
-    values = {option: row["value"] for (_, option), row in shown(mdtool).items()}
+    values = {option: row["value"] for (_, option), row in shown().items()}
     assert values == {"detail": "756", "min-size": "0.05", "feather": 0.0}
 
 
@@ -293,19 +282,17 @@ def test_a_number_may_stand_for_its_digits(here: Path, mdtool: Run) -> None:
         ('keep = ["0,0,1"]', "keep is from {path}:2"),
     ],
 )
-def test_what_the_command_itself_refuses_is_traced_to_its_file(
-    here: Path, mdtool: Run, text: str, message: str
-) -> None:
+def test_what_the_command_itself_refuses_is_traced_to_its_file(here: Path, text: str, message: str) -> None:
     path = write(here, f"[redact]\n{text}\n")
-    outcome = mdtool("redact", GROUP, "-o", here / "out.png")
+    outcome = run("redact", GROUP, "-o", here / "out.png")
     assert outcome.code in (2, 4)
     assert len(outcome.lines) == 1
     assert outcome.lines[0].endswith(f"; {message.format(path=path)}")
 
 
-def test_what_the_command_line_says_is_traced_to_no_file(here: Path, mdtool: Run) -> None:
+def test_what_the_command_line_says_is_traced_to_no_file(here: Path) -> None:
     write(here, '[redact]\ncolor = "red"\n')
-    outcome = mdtool("redact", GROUP, "-o", here / "out.png", "--color", "purpel")
+    outcome = run("redact", GROUP, "-o", here / "out.png", "--color", "purpel")
     assert outcome.code == 2
     assert settings.CONFIG_FILE not in outcome.err
 
@@ -322,26 +309,24 @@ def test_what_the_command_line_says_is_traced_to_no_file(here: Path, mdtool: Run
         ("MDTOOL_QUIET", "perhaps", "Input should be a valid boolean"),
     ],
 )
-def test_a_wrong_variable_is_named(
-    mdtool: Run, monkeypatch: pytest.MonkeyPatch, name: str, value: str, message: str
-) -> None:
+def test_a_wrong_variable_is_named(monkeypatch: pytest.MonkeyPatch, name: str, value: str, message: str) -> None:
     monkeypatch.setenv(name, value)
-    outcome = mdtool("models", "list")
+    outcome = run("models", "list")
     assert (outcome.code, outcome.out, len(outcome.lines)) == (2, b"", 1)
     assert outcome.err.startswith(f"mdtool: {name}: ")
     assert message in outcome.err
 
 
-def test_a_variable_that_the_command_refuses_is_named(mdtool: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_variable_that_the_command_refuses_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MDTOOL_REDACT_COLOR", "purpel")
-    outcome = mdtool("redact", GROUP, "-o", "out.png")
+    outcome = run("redact", GROUP, "-o", "out.png")
     assert outcome.lines[0].endswith("; color is from MDTOOL_REDACT_COLOR")
 
 
-def test_the_programs_own_variables_are_no_settings(mdtool: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_programs_own_variables_are_no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in settings.OTHER_VARIABLES:
         monkeypatch.setenv(name, "1")
-    assert shown(mdtool) == {}
+    assert shown() == {}
 
 
 @pytest.mark.parametrize(
@@ -352,26 +337,26 @@ def test_the_programs_own_variables_are_no_settings(mdtool: Run, monkeypatch: py
 )  # fmt: skip
 @pytest.mark.parametrize("text", ["[redact]\nstile = 1\n", "no toml"], ids=["wrong", "no TOML"])
 def test_help_and_path_work_whatever_the_settings_say(
-    here: Path, mdtool: Run, monkeypatch: pytest.MonkeyPatch, text: str, arguments: list[str]
+    here: Path, monkeypatch: pytest.MonkeyPatch, text: str, arguments: list[str]
 ) -> None:
     write(here, text)
     monkeypatch.setenv("MDTOOL_NONSENSE", "1")
-    outcome = mdtool(*arguments)
+    outcome = run(*arguments)
     assert (outcome.code, outcome.err) == (0, "")
     assert outcome.out
 
 
-def test_a_file_whose_name_looks_like_a_plea_for_help(here: Path, mdtool: Run) -> None:
+def test_a_file_whose_name_looks_like_a_plea_for_help(here: Path) -> None:
     write(here, "[redact]\nstile = 1\n")
-    assert mdtool("redact", "--", "--help").code == 2
+    assert run("redact", "--", "--help").code == 2
 
 
 # `mdtool config show`
 
 
-def test_show_has_every_option_of_a_command(here: Path, mdtool: Run) -> None:
+def test_show_has_every_option_of_a_command(here: Path) -> None:
     path = write(here, '[caption]\nlength = "short"\n')
-    outcome = mdtool("config", "show", "caption")
+    outcome = run("config", "show", "caption")
     assert (outcome.code, outcome.err) == (0, "")
     rows = [line.split("\t") for line in outcome.out.decode().splitlines()]
     assert ["caption", "length", "short", f"{path}:2"] in rows
@@ -384,46 +369,46 @@ def test_show_has_every_option_of_a_command(here: Path, mdtool: Run) -> None:
     assert not options & {"images", "help"}
 
 
-def test_show_as_json(here: Path, mdtool: Run) -> None:
+def test_show_as_json(here: Path) -> None:
     path = write(here, '[redact]\nstyle = "pixelate"\n')
-    rows = shown(mdtool, "redact")
+    rows = shown("redact")
     assert rows["redact", "style"] == {"value": "pixelate", "from": "file", "path": str(path), "line": 2}
     assert rows["redact", "shape"] == {"value": "box", "from": "default"}
     assert rows["redact", "prompt"] == {"value": ["face"], "from": "default"}
     assert rows["redact", "margin"] == {"value": None, "from": "default"}
 
 
-def test_show_of_a_group_of_commands(mdtool: Run) -> None:
-    assert {command for command, _ in shown(mdtool, "bench")} == {
+def test_show_of_a_group_of_commands() -> None:
+    assert {command for command, _ in shown("bench")} == {
         "bench redact",
         "bench moderate",
         "bench live",
         "bench batch",
         "bench model",
     }
-    assert {command for command, _ in shown(mdtool, "bench", "redact")} == {"bench redact"}
+    assert {command for command, _ in shown("bench", "redact")} == {"bench redact"}
 
 
-def test_show_of_all_has_what_was_set(here: Path, mdtool: Run) -> None:
-    outcome = mdtool("config", "show")
+def test_show_of_all_has_what_was_set(here: Path) -> None:
+    outcome = run("config", "show")
     assert (outcome.code, outcome.out, len(outcome.lines)) == (0, b"", 1)
     write(here, "[redact]\nfrom = '0:10'\n[bench.redact]\nruns = 5\n")
-    assert {key: row["line"] for key, row in shown(mdtool).items()} == {
+    assert {key: row["line"] for key, row in shown().items()} == {
         ("redact", "from"): 2,
         ("bench redact", "runs"): 4,
     }
 
 
-def test_show_of_a_command_that_is_none(mdtool: Run) -> None:
-    outcome = mdtool("config", "show", "bench", "redcat")
+def test_show_of_a_command_that_is_none() -> None:
+    outcome = run("config", "show", "bench", "redcat")
     assert (outcome.code, outcome.lines) == (
         2, ["mdtool: 'bench redcat': no such command takes settings; did you mean bench redact?"],
     )  # fmt: skip
 
 
-def test_show_keeps_to_a_line_an_option(here: Path, mdtool: Run) -> None:
+def test_show_keeps_to_a_line_an_option(here: Path) -> None:
     write(here, '[redact]\nprompt = ["a\\tb", "c\\nd"]\ncolor = "x\\ty\\u001b[0m"\n')
-    lines = mdtool("config", "show").out.decode().splitlines()
+    lines = run("config", "show").out.decode().splitlines()
     assert [len(line.split("\t")) for line in lines] == [4, 4]
     assert json.loads(lines[0].split("\t")[2]) == ["a\tb", "c\nd"]
     assert "\x1b" not in lines[1]
@@ -433,7 +418,7 @@ def test_show_on_a_terminal_is_a_table(here: Path) -> None:
     write(here, '[redact]\nstyle = "solid"\ncolor = "[red]"\n')
     main, terminal = pty.openpty()
     with os.fdopen(main, "rb", 0) as screen:
-        assert run("config", "show", stdout=terminal, cwd=here, env={"COLUMNS": "200"}).code == 0
+        assert spawn("config", "show", stdout=terminal, cwd=here, env={"COLUMNS": "200"}).code == 0
         os.close(terminal)
         text = screen.read(65536).decode()
     assert all(word in text for word in ("command", "option", "value", "from", "solid", "[red]"))

@@ -252,6 +252,7 @@ def test_portrait_carries_metadata_that_points_at_a_person() -> None:
     assert exif.get_ifd(ExifTags.IFD.IFD1)[ExifTags.Base.JpegIFByteCount] > 1000
 
 
+@pytest.mark.slow
 def test_made_again_the_ground_truth_is_the_same(tmp_path: Path) -> None:
     pytest.importorskip("skimage")
     names = ["blink.mp4", "animation.gif", "shapes.mp4", "scenes"]

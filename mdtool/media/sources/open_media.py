@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from email.message import Message
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 
@@ -224,13 +224,13 @@ def spooled(source: Input, stack: ExitStack) -> Input:
 
 def _stdin() -> Any:
     check_stdin_piped("a video or photo")
-    return sys.stdin.buffer if sys.stdin.buffer.seekable() else _piped(sys.stdin.fileno())
+    return sys.stdin.buffer if sys.stdin.buffer.seekable() else _piped(sys.stdin)
 
 
-@cache
-def _piped(file: int) -> PipeReader:
-    """The same each time, for it holds what was peeked at."""
-    return PipeReader(file)
+@lru_cache(maxsize=1)
+def _piped(stdin: TextIO) -> PipeReader:
+    """The same each time for one stdin, for it holds what was peeked at."""
+    return PipeReader(stdin.fileno())
 
 
 def _from_stdin(stack: ExitStack) -> Media:

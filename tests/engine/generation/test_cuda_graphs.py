@@ -9,7 +9,7 @@ from engine.layers.parameters import ParameterReader
 from engine.moondream.text import TextModel
 from engine.moondream.weights import open_weights
 
-pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+pytestmark = pytest.mark.gpu
 
 
 def text(family: str) -> TextModel:

@@ -117,6 +117,8 @@ def test_rows_in_bytes(dtype: torch.dtype, signed: bool) -> None:
     assert (numbers[3] == (0 if signed else 128)).all()
 
 
+@pytest.mark.compile
+@pytest.mark.slow
 @needs_compiler
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("signed", [True, False])

@@ -44,7 +44,9 @@ def off(made: torch.Tensor, wanted: torch.Tensor) -> float:
 
 
 @both
-@pytest.mark.parametrize("kind", QUANTIZATION_SCHEMES)
+@pytest.mark.parametrize(
+    "kind", [pytest.param(k, marks=pytest.mark.slow if "-" in k else ()) for k in QUANTIZATION_SCHEMES]
+)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_few_bits_stay_near_the_reference(family: str, kind: str, dtype: torch.dtype) -> None:
     own, wanted = quantised(family, kind, dtype), tensors(family)

@@ -48,7 +48,7 @@ HALF_TOLERANCE = {
 
 
 @both
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, pytest.param(torch.float16, marks=pytest.mark.slow)])
 def test_half_precision_stays_near_the_reference(family: str, dtype: torch.dtype) -> None:
     own, wanted = model(family, dtype), tensors(family)
     features, logits = HALF_TOLERANCE[family, dtype]
@@ -64,6 +64,8 @@ def test_half_precision_stays_near_the_reference(family: str, dtype: torch.dtype
         assert error.abs().max() < logits, name
 
 
+@pytest.mark.compile
+@pytest.mark.slow
 @needs_compiler
 @pytest.mark.parametrize("kind", [None, "int8", "int4"])
 def test_the_compiled_model_agrees_with_the_eager_one_and_is_never_compiled_again(kind: str | None) -> None:
@@ -85,6 +87,8 @@ def test_the_compiled_model_agrees_with_the_eager_one_and_is_never_compiled_agai
                 assert torch.equal(*hidden)
 
 
+@pytest.mark.compile
+@pytest.mark.slow
 @needs_compiler
 def test_what_a_gpu_computes_is_compiled_once_for_any_number_of_rows() -> None:
     """On a CPU, with plain weights as a GPU has them."""
@@ -201,7 +205,7 @@ def test_requests_are_drawn_as_places_come_free() -> None:
     assert done == 12
 
 
-@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("threads", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_pictures_encoded_while_others_are_under_way_give_the_same_to_the_last_bit(threads: int) -> None:
     own, names = model("moondream2"), ["img_a", "img_b", "img_c"] * 2
     before = torch.get_num_threads()

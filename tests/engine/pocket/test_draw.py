@@ -44,11 +44,11 @@ def whole(mask: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("x", "y", "size"), [(80, 60, 60), (50.3, 70.8, 41.7), (91.5, 40.25, 30)])
-@pytest.mark.parametrize("angle", [0, 0.37, -0.2])
-def test_boxes_are_round_the_pixels(kind: str, x: float, y: float, size: float, angle: float) -> None:
-    drawing = draw(scene_of(thing_of(kind, x=x, y=y, size=size, angle=angle if kind in SHAPES else 0)))
-    (box,) = drawing.boxes
-    np.testing.assert_allclose(bounds(painted(drawing)), box, atol=1.2)
+def test_boxes_are_round_the_pixels(kind: str, x: float, y: float, size: float) -> None:
+    for angle in (0, 0.37, -0.2) if kind in SHAPES else (0,):
+        drawing = draw(scene_of(thing_of(kind, x=x, y=y, size=size, angle=angle)))
+        (box,) = drawing.boxes
+        np.testing.assert_allclose(bounds(painted(drawing)), box, atol=1.2)
 
 
 @pytest.mark.parametrize("kind", SHAPES)

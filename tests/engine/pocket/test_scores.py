@@ -33,8 +33,11 @@ def report(scenes: int = SCENES, at_once: int = 4, **options: Any) -> Evaluation
     return evaluate_model(engine.load("pocket", LoadOptions("cpu", **options)), seeds(scenes), at_once)
 
 
+OTHERS = ({"dtype": "float32"}, {"quantize": "int8"}, {"quantize": "int4"})
+
+
 @pytest.mark.parametrize(
-    "options", [{}, {"dtype": "float32"}, {"quantize": "int8"}, {"quantize": "int4"}], ids=lambda o: str(o or "plain")
+    "options", [{}, *(pytest.param(one, marks=pytest.mark.slow) for one in OTHERS)], ids=lambda o: str(o or "plain")
 )
 def test_the_scores_hold(options: dict[str, str]) -> None:
     scores = report(**options).scores()
@@ -47,6 +50,8 @@ def test_a_batch_gives_what_its_members_alone_give() -> None:
     assert (alone.scores(), sorted(alone.wrong)) == (together.scores(), sorted(together.wrong))
 
 
+@pytest.mark.compile
+@pytest.mark.slow
 @needs_compiler
 def test_compiled_it_answers_as_well() -> None:
     plain, compiled = report(12, dtype="float32"), report(12, dtype="float32", compile=True)

@@ -67,6 +67,7 @@ def test_rows_that_no_group_fits() -> None:
         quantize_int4(drawn(2, 100))
 
 
+@pytest.mark.slow
 def test_only_large_matrices_are_kept_in_few_bits() -> None:
     plain = RandomWeights(shapes(Config()))
     names = {

@@ -143,7 +143,7 @@ def test_bash_itself(tmp_path: Path) -> None:
     asks = 'COMP_WORDS=(mdtool redact --style "") COMP_CWORD=3; _mdtool_completion mdtool; echo "${COMPREPLY[@]}"'
     done = subprocess.run(
         ["bash", "--norc", "-c", f"{script.out.decode()}\n{asks}\ncomplete -p mdtool"],
-        env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"},
         capture_output=True,
         text=True,
         check=True,

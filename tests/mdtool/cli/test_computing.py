@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from cli_runner import Run, redact, run, run_in_process
+from cli_runner import redact, run
 from make_media import SAMPLES
 
 from engine.layers.int8_linear import has_int8_gemm
@@ -28,11 +28,6 @@ COMMANDS = [
 ]
 
 
-@pytest.fixture
-def mdtool(capfd: pytest.CaptureFixture[str]) -> Run:
-    return run_in_process(capfd)
-
-
 def said_by_pocket(lines: list[str]) -> str:
     """What it computes with."""
     line, kernels, compiled = (line for line in lines if line.startswith("mdtool: pocket: "))
@@ -49,15 +44,13 @@ def test_a_caption_by_rounded_weights() -> None:
 
 
 @pytest.mark.parametrize("way", ["environment", "file"])
-def test_weights_are_rounded_by_settings(
-    tmp_path: Path, mdtool: Run, monkeypatch: pytest.MonkeyPatch, way: str
-) -> None:
+def test_weights_are_rounded_by_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str) -> None:
     monkeypatch.chdir(tmp_path)
     if way == "file":
         (tmp_path / "mdtool.toml").write_text('[defaults]\nquantize = "int4"\n')
     else:
         monkeypatch.setenv("MDTOOL_QUANTIZE", "int4")
-    outcome = mdtool("caption", SCENE, "--length", "short", *POCKET, "-v")
+    outcome = run("caption", SCENE, "--length", "short", *POCKET, "-v")
     assert outcome.code == 0, outcome.err
     assert said_by_pocket(outcome.lines).endswith("weights rounded to int4")
     assert b"star" in outcome.out
@@ -65,21 +58,21 @@ def test_weights_are_rounded_by_settings(
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: " ".join(Path(part).name for part in command))
 def test_every_command_hands_them_to_the_model(
-    tmp_path: Path, mdtool: Run, monkeypatch: pytest.MonkeyPatch, command: list[str | Path]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: list[str | Path]
 ) -> None:
     place = ["-o", tmp_path / "out.png"] if command[0] == "redact" else []
-    outcome = mdtool(*command, *place, *POCKET, "--quantize", "int8", "--verbose")
+    outcome = run(*command, *place, *POCKET, "--quantize", "int8", "--verbose")
     assert outcome.code == 0, outcome.err
     assert said_by_pocket(outcome.lines).endswith("weights rounded to int8")
     monkeypatch.setenv("CXX", "none")
     monkeypatch.setenv("PATH", str(tmp_path))
-    outcome = mdtool(*command, *place, *POCKET, "--compile")
+    outcome = run(*command, *place, *POCKET, "--compile")
     assert outcome.code == 2
     assert "compiling for the CPU needs a C++ compiler" in outcome.err
 
 
-def test_nothing_is_told_unasked(mdtool: Run) -> None:
-    assert mdtool("caption", SCENE, *POCKET, "--quantize", "none").err == ""
+def test_nothing_is_told_unasked() -> None:
+    assert run("caption", SCENE, *POCKET, "--quantize", "none").err == ""
 
 
 def test_a_redaction_says_what_it_computes_with(tmp_path: Path) -> None:
@@ -109,10 +102,10 @@ def test_bits_that_there_are_not_in_the_environment() -> None:
 
 @pytest.mark.parametrize("options", [["--quantize", "int4"], ["--compile"], ["--dtype", "float16"]], ids=" ".join)
 @pytest.mark.parametrize("command", ["redact", "gaze"])
-def test_what_the_model_of_faces_can_not(tmp_path: Path, mdtool: Run, command: str, options: list[str]) -> None:
+def test_what_the_model_of_faces_can_not(tmp_path: Path, command: str, options: list[str]) -> None:
     """Where it was not named, it is told that another one can be."""
     arguments = (command, SAMPLES / "group.png", "-o", tmp_path / "out.png", *options)
-    named, chosen = mdtool(*arguments, "--model", "centerface"), mdtool(*arguments)
+    named, chosen = run(*arguments, "--model", "centerface"), run(*arguments)
     assert (named.code, chosen.code) == (2, 2)
     (line,) = named.lines
     assert "centerface" in line
@@ -127,7 +120,7 @@ def test_where_bits_are_from_that_a_model_can_not(tmp_path: Path) -> None:
     assert outcome.lines[0].endswith(f"; quantize is from {tmp_path / 'mdtool.toml'}:2")
 
 
-def test_a_batch_asks_other_weights_again(tmp_path: Path, mdtool: Run) -> None:
+def test_a_batch_asks_other_weights_again(tmp_path: Path) -> None:
     command = ("detect", SCENE, "star", "--jsonl", tmp_path / "out.jsonl", *POCKET)
     for options, told in [
         (["--quantize", "none"], "1 asked about"),
@@ -136,7 +129,7 @@ def test_a_batch_asks_other_weights_again(tmp_path: Path, mdtool: Run) -> None:
         (["--quantize", "int8"], "0 asked about, 1 done before"),
         (["--quantize", "none"], "0 asked about, 1 done before"),
     ]:
-        outcome = mdtool(*command, *options)
+        outcome = run(*command, *options)
         assert outcome.code == 0
         assert told in outcome.err
     assert len((tmp_path / "out.jsonl").read_text().splitlines()) == 2
@@ -147,8 +140,10 @@ def test_where_and_how_it_is_computed_leaves_work_done() -> None:
     assert fingerprint(BATCH, computing=elsewhere) == fingerprint(BATCH, computing=ComputeConfig())
 
 
+@pytest.mark.compile
+@pytest.mark.slow
 @pytest.mark.skipif(not has_int8_gemm() or not shutil.which("g++"), reason="nothing that could be compiled")
-def test_compiled_code_is_kept_for_the_next_run(tmp_path: Path, mdtool: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_compiled_code_is_kept_for_the_next_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
     command = [*("caption", SCENE, "--length", "short"), *POCKET, "--quantize", "int8"]
@@ -161,6 +156,6 @@ def test_compiled_code_is_kept_for_the_next_run(tmp_path: Path, mdtool: Run, mon
     assert any(kept.rglob("*.so"))
 
 
-def test_what_would_gain_nothing_is_not_compiled(mdtool: Run) -> None:
-    outcome = mdtool("caption", SCENE, *POCKET, "--device", "cpu", "--compile")
+def test_what_would_gain_nothing_is_not_compiled() -> None:
+    outcome = run("caption", SCENE, *POCKET, "--device", "cpu", "--compile")
     assert outcome.err == "mdtool: --compile changes nothing here, -v says why\n"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cli_runner import Outcome, Run, reset_signal_handlers, run, run_in_process
+from cli_runner import Outcome, reset_signal_handlers, run, spawn
 from make_images import encode_image
 from make_media import SAMPLES, make_video, portrait
 from PIL import Image
@@ -29,11 +29,6 @@ SKILLS = ("detect", "point")
 @pytest.fixture(autouse=True)
 def nothing_pulled(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path_factory.mktemp("hub")))
-
-
-@pytest.fixture
-def ask(capfd: pytest.CaptureFixture[str]) -> Run:
-    return run_in_process(capfd)
 
 
 def rows(outcome: Outcome) -> list[list[str]]:
@@ -60,15 +55,15 @@ def test_boxes_in_a_pipe_are_lines_with_tabs() -> None:
     assert all(0 < float(row[6]) <= 1 for row in found)
 
 
-def test_points_in_a_pipe(ask: Run) -> None:
-    outcome = ask("point", GROUP, "-p", "left eye", "-p", "nose", "--quiet")
+def test_points_in_a_pipe() -> None:
+    outcome = run("point", GROUP, "-p", "left eye", "-p", "nose", "--quiet")
     assert (outcome.code, outcome.err) == (0, "")
     assert [row[1] for row in rows(outcome)] == ["left eye"] * 4 + ["nose"] * 4
     assert all(len(row) == 4 for row in rows(outcome))
 
 
-def test_records(ask: Run) -> None:
-    boxes, points = (ask(skill, GROUP, PORTRAIT, "face", "--json", "--quiet").json for skill in SKILLS)
+def test_records() -> None:
+    boxes, points = (run(skill, GROUP, PORTRAIT, "face", "--json", "--quiet").json for skill in SKILLS)
     assert [record["input"] for record in boxes] == [str(GROUP), str(PORTRAIT)]
     first = boxes[0]
     assert (first["width"], first["height"], first["model"], first["prompt"]) == (640, 400, "centerface", "face")
@@ -80,15 +75,15 @@ def test_records(ask: Run) -> None:
     assert point["label"] == "face"
 
 
-def test_a_record_for_each_prompt(ask: Run) -> None:
-    records = ask("point", PORTRAIT, "-p", "nose", "-p", "eye", "--json").json
+def test_a_record_for_each_prompt() -> None:
+    records = run("point", PORTRAIT, "-p", "nose", "-p", "eye", "--json").json
     assert [(record["prompt"], len(record["points"])) for record in records] == [("nose", 1), ("eye", 2)]
 
 
 def test_a_table_on_a_terminal() -> None:
     main, terminal = pty.openpty()
     with os.fdopen(main, "rb", 0) as screen:
-        assert run("detect", GROUP, "face", stdout=terminal).code == 0
+        assert spawn("detect", GROUP, "face", stdout=terminal).code == 0
         os.close(terminal)
         shown = screen.read(65536).decode()
     assert "640 x 400" in shown
@@ -103,13 +98,13 @@ def test_a_photo_on_stdin() -> None:
     assert rows(outcome)[0][0] == "-"
 
 
-def test_a_sideways_photo_is_seen_upright(ask: Run, tmp_path: Path) -> None:
+def test_a_sideways_photo_is_seen_upright(tmp_path: Path) -> None:
     tags = Image.Exif()
     tags[0x0112] = 6  # shown a quarter turned to the right
     sideways = tmp_path / "sideways.jpg"
     stored = np.rot90(portrait(300)).copy()
     sideways.write_bytes(encode_image(stored[:, :240], "JPEG", exif=tags.tobytes(), quality=95))
-    (record,) = ask("detect", sideways, "face", "--json", "--save", tmp_path / "out.jpg").json
+    (record,) = run("detect", sideways, "face", "--json", "--save", tmp_path / "out.jpg").json
     assert (record["width"], record["height"]) == (300, 240)
     assert len(record["objects"]) == 1
     with Image.open(tmp_path / "out.jpg") as copy:
@@ -129,19 +124,19 @@ def folder(tmp_path: Path) -> Path:
     return place
 
 
-def test_a_broken_photo_does_not_stop_the_others(ask: Run, folder: Path) -> None:
-    outcome = ask("detect", folder, "face", "--quiet")
+def test_a_broken_photo_does_not_stop_the_others(folder: Path) -> None:
+    outcome = run("detect", folder, "face", "--quiet")
     assert outcome.code == 1
     assert len(outcome.lines) == 1
     assert f"{folder}/b.jpg: is damaged" in outcome.err
     assert [row[0] for row in rows(outcome)] == [f"{folder}/a.png"] * 4 + [f"{folder}/sub/c.jpg"]
 
 
-def test_copies_of_a_folder(ask: Run, folder: Path, tmp_path: Path) -> None:
+def test_copies_of_a_folder(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "marked"
-    assert ask("detect", folder, "face", "--quiet", "--save", out).code == 1
+    assert run("detect", folder, "face", "--quiet", "--save", out).code == 1
     assert sorted(str(p.relative_to(out)) for p in out.rglob("*") if p.is_file()) == ["a.png", "sub/c.jpg"]
-    again = ask("detect", folder / "a.png", folder / "sub" / "c.jpg", "face", "--quiet", "--save", out / "sub")
+    again = run("detect", folder / "a.png", folder / "sub" / "c.jpg", "face", "--quiet", "--save", out / "sub")
     assert again.code == 1  # c.jpg is there already
     assert "exists already" in again.err
     assert [row[0] for row in rows(again)] == [f"{folder}/a.png"] * 4
@@ -149,9 +144,9 @@ def test_copies_of_a_folder(ask: Run, folder: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tif", ".avif", ".gif"])
-def test_a_copy_shows_the_boxes(ask: Run, tmp_path: Path, suffix: str) -> None:
+def test_a_copy_shows_the_boxes(tmp_path: Path, suffix: str) -> None:
     target = tmp_path / f"out{suffix}"
-    (record,) = ask("detect", GROUP, "face", "--json", "--save", target).json
+    (record,) = run("detect", GROUP, "face", "--json", "--save", target).json
     with Image.open(target) as copy, Image.open(GROUP) as original:
         assert copy.size == original.size
         marked = np.asarray(copy.convert("RGB")).astype(int)
@@ -160,50 +155,50 @@ def test_a_copy_shows_the_boxes(ask: Run, tmp_path: Path, suffix: str) -> None:
         assert np.abs(edge - colour_of("face")).max() < 100
 
 
-def test_a_copy_shows_the_points(ask: Run, tmp_path: Path) -> None:
-    (record,) = ask("point", GROUP, "nose", "--json", "--save", tmp_path / "out.png").json
+def test_a_copy_shows_the_points(tmp_path: Path) -> None:
+    (record,) = run("point", GROUP, "nose", "--json", "--save", tmp_path / "out.png").json
     with Image.open(tmp_path / "out.png") as copy:
         for point in record["points"]:
             assert copy.convert("RGB").getpixel((int(point["x"] * 640), int(point["y"] * 400))) == colour_of("nose")
 
 
-def test_copies_never_replace_what_is_there(ask: Run, tmp_path: Path) -> None:
+def test_copies_never_replace_what_is_there(tmp_path: Path) -> None:
     target, own = tmp_path / "out.png", tmp_path / "own.png"
     target.write_bytes(b"precious")
     shutil.copy(GROUP, own)
-    fails(ask("detect", GROUP, "face", "--quiet", "--save", target), 74, "exists already; --overwrite replaces it")
+    fails(run("detect", GROUP, "face", "--quiet", "--save", target), 74, "exists already; --overwrite replaces it")
     assert target.read_bytes() == b"precious"
-    assert ask("detect", GROUP, "face", "--quiet", "--save", target, "--overwrite").code == 0
+    assert run("detect", GROUP, "face", "--quiet", "--save", target, "--overwrite").code == 0
     assert target.stat().st_size > 1000
-    fails(ask("detect", own, "face", "--save", own, "--overwrite"), 2, "would replace a photo")
-    fails(ask("detect", own, "face", "--save", tmp_path, "--overwrite"), 2, "would replace a photo")
+    fails(run("detect", own, "face", "--save", own, "--overwrite"), 2, "would replace a photo")
+    fails(run("detect", own, "face", "--save", tmp_path, "--overwrite"), 2, "would replace a photo")
     assert own.read_bytes() == GROUP.read_bytes()
 
 
-def test_two_photos_of_one_name_want_one_copy(ask: Run, folder: Path, tmp_path: Path) -> None:
+def test_two_photos_of_one_name_want_one_copy(folder: Path, tmp_path: Path) -> None:
     shutil.copy(PORTRAIT, folder / "c.jpg")
-    fails(ask("detect", folder / "c.jpg", folder / "sub" / "c.jpg", "face", "--save", tmp_path / "o"), 2, "same name")
+    fails(run("detect", folder / "c.jpg", folder / "sub" / "c.jpg", "face", "--save", tmp_path / "o"), 2, "same name")
     assert not (tmp_path / "o").exists()
 
 
-def test_places_where_no_copy_can_be(ask: Run, tmp_path: Path) -> None:
-    fails(ask("detect", GROUP, "face", "--save", tmp_path / "out.mp4"), 2, "end the name in .jpg")
-    fails(ask("detect", GROUP, "face", "--save", "-"), 2, "end the name in .jpg")
-    fails(ask("point", GROUP, PORTRAIT, "face", "--save", ""), 2, "--save: is empty")
+def test_places_where_no_copy_can_be(tmp_path: Path) -> None:
+    fails(run("detect", GROUP, "face", "--save", tmp_path / "out.mp4"), 2, "end the name in .jpg")
+    fails(run("detect", GROUP, "face", "--save", "-"), 2, "end the name in .jpg")
+    fails(run("point", GROUP, PORTRAIT, "face", "--save", ""), 2, "--save: is empty")
     (tmp_path / "file").write_text("words")
-    outcome = ask("detect", GROUP, "face", "--quiet", "--save", tmp_path / "file" / "out.png")
+    outcome = run("detect", GROUP, "face", "--quiet", "--save", tmp_path / "file" / "out.png")
     assert (outcome.code, len(rows(outcome)), len(outcome.lines)) == (74, 4, 1)
 
 
-def test_a_list_that_is_cut_says_so(ask: Run) -> None:
-    outcome = ask("detect", GROUP, "face", "--max-objects", "3")
+def test_a_list_that_is_cut_says_so() -> None:
+    outcome = run("detect", GROUP, "face", "--max-objects", "3")
     assert len(rows(outcome)) == 3
     assert outcome.lines[1:] == [
         f"mdtool: {GROUP}: the list ended at 3 objects: there may be more; --max-objects raises the limit"
     ]
-    assert len(ask("detect", GROUP, "face", "--max-objects", "4").lines) == 1
+    assert len(run("detect", GROUP, "face", "--max-objects", "4").lines) == 1
     for most, complete in (("3", False), ("4", True)):
-        [record] = ask("detect", GROUP, "face", "--max-objects", most, "--json").json
+        [record] = run("detect", GROUP, "face", "--max-objects", most, "--json").json
         assert record["complete"] is complete
 
 
@@ -211,14 +206,14 @@ def test_nobody_reads_any_more() -> None:
     read, write = os.pipe()
     os.close(read)
     with os.fdopen(write, "wb") as closed:
-        outcome = run("detect", GROUP, "face", "--quiet", stdout=closed)
+        outcome = spawn("detect", GROUP, "face", "--quiet", stdout=closed)
     assert (outcome.code, outcome.err) == (141, "")
 
 
 @pytest.mark.parametrize("command", [["detect", GROUP, "face", "--quiet"], ["models", "list", "--json"], ["--version"]])
 def test_a_full_device(command: list[str | Path]) -> None:
     with open("/dev/full", "wb") as full:
-        outcome = run(*command, stdout=full)
+        outcome = spawn(*command, stdout=full)
     assert (outcome.code, len(outcome.lines)) == (74, 1)
     assert "disk is full" in outcome.err
 
@@ -248,8 +243,7 @@ mdtool.cli.main()
 def test_an_interruption_counts_where_c_calls_python() -> None:
     """There the exception is dropped, as when libvips logs something."""
     command = [sys.executable, "-c", INTERRUPTED_AMID_C, "detect", GROUP, PORTRAIT, "face", "--quiet"]
-    env = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, capture_output=True, timeout=60, env=env, preexec_fn=reset_signal_handlers)
+    done = subprocess.run(command, capture_output=True, timeout=60, preexec_fn=reset_signal_handlers)
     assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"mdtool: interrupted\n")
 
 
@@ -277,29 +271,29 @@ def test_an_interruption_counts_where_c_calls_python() -> None:
     ],
     ids=lambda value: " ".join(map(str, value)) if isinstance(value, list) else None,
 )
-def test_wrong_usage(ask: Run, arguments: list[str | Path], code: int, said: str) -> None:
-    fails(ask("detect", *arguments), code, said)
+def test_wrong_usage(arguments: list[str | Path], code: int, said: str) -> None:
+    fails(run("detect", *arguments), code, said)
 
 
 @pytest.mark.parametrize(
     ("name", "said"),
     [("missing.jpg", "no such file"), ("clip.mp4", "--jsonl asks about frames of videos"), ("words.jpg", "words.jpg")],
 )
-def test_inputs_that_are_no_photos(ask: Run, tmp_path: Path, name: str, said: str) -> None:
+def test_inputs_that_are_no_photos(tmp_path: Path, name: str, said: str) -> None:
     make_video(tmp_path / "clip.mp4", 3)
     (tmp_path / "words.jpg").write_text("words")
-    fails(ask("detect", tmp_path / name, "face", "--quiet"), 1, said)
+    fails(run("detect", tmp_path / name, "face", "--quiet"), 1, said)
 
 
-def test_a_folder_of_videos_only(ask: Run, tmp_path: Path) -> None:
+def test_a_folder_of_videos_only(tmp_path: Path) -> None:
     make_video(tmp_path / "clip.mp4", 3)
-    fails(ask("detect", tmp_path, "face"), 3, "no photo in")
+    fails(run("detect", tmp_path, "face"), 3, "no photo in")
 
 
-def test_odd_names_break_no_line(ask: Run, tmp_path: Path) -> None:
+def test_odd_names_break_no_line(tmp_path: Path) -> None:
     odd = tmp_path / "line\nbreak\tand\x1bmore \udcff.jpg"
     shutil.copy(PORTRAIT, odd)
-    (row,) = rows(ask("detect", odd, "face"))
+    (row,) = rows(run("detect", odd, "face"))
     assert len(row) == 7
-    (record,) = ask("detect", odd, "face", "--json").json
+    (record,) = run("detect", odd, "face", "--json").json
     assert record["input"].startswith(f"{tmp_path}/line\nbreak\tand\x1bmore")

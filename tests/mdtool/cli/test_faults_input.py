@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from cli_runner import Outcome, redact, run
 from make_media import SAMPLES, frames_of, is_face_visible, make_video, portrait, times_of
+from stream_servers import WebServer
 
 
 def fails(outcome: Outcome, said: str, folder: Path, code: int = 1) -> None:
@@ -208,7 +209,7 @@ class Listener(http.server.BaseHTTPRequestHandler):
 @pytest.fixture
 def address() -> Iterator[str]:
     """Of a server on this machine that notes who calls."""
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Listener)
+    server = WebServer(("127.0.0.1", 0), Listener)
     Listener.asked = []
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()

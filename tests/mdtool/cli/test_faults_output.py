@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cli_runner import FAST_ENCODING, Outcome, environment, redact, run, running_program, wait_until
+from cli_runner import FAST_ENCODING, Outcome, redact, run, running_program, spawn, wait_until
 from make_findings import findings_jsonl
 from make_media import SAMPLES, frames_of, make_video
 
@@ -110,9 +110,10 @@ def test_folders_that_can_not_be_made(video: Path, tmp_path: Path) -> None:
 def test_a_device_as_stdout(video: Path) -> None:
     for source in (video, SAMPLES / "portrait.jpg", SAMPLES / "animation.gif"):
         with open("/dev/full", "wb") as full:
-            fails(redact(source, "-o", "-", stdout=full), "disk is full")
+            fails(spawn("redact", *FAST_ENCODING, source, "-o", "-", stdout=full), "disk is full")
     with open("/dev/full", "wb") as full:
-        fails(redact(video, "-o", video.with_name("out.mp4"), "--json", "-q", stdout=full), "disk is full")
+        command = ["redact", *FAST_ENCODING, video, "-o", video.with_name("out.mp4"), "--json", "-q"]
+        fails(spawn(*command, stdout=full), "disk is full")
 
 
 @pytest.fixture
@@ -155,14 +156,14 @@ def test_largest_size_of_a_file(video: Path) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 
     for source, suffix in ((video, ".mp4"), (SAMPLES / "portrait.jpg", ".jpg")):
-        outcome = redact(source, "-o", video.with_name(f"out{suffix}"), before=limit)
+        outcome = spawn("redact", *FAST_ENCODING, source, "-o", video.with_name(f"out{suffix}"), before=limit)
         fails(outcome, "larger than this system allows")
     only(video.parent, "a.mp4")
 
 
 def test_two_runs_on_one_output(tmp_path: Path) -> None:
     target = tmp_path / "out.mp4"
-    arguments = ["redact", SAMPLES / "busy.mp4", "-o", target, "--sample", "every", *FAST_ENCODING]
+    arguments = ["redact", SAMPLES / "busy.mp4", "-o", target, *FAST_ENCODING]
     with running_program(*arguments) as first:
         wait_until(lambda: list(tmp_path.glob(".*.part")))
         fails(redact(SAMPLES / "busy.mp4", "-o", target), "another run is writing it")
@@ -188,7 +189,7 @@ def test_a_finished_output_is_not_written_to_by_the_run_after_one_that_was_kille
     source = make_video(tmp_path / "a.mp4", 6) if suffix == ".mp4" else SAMPLES / "portrait.jpg"
     target, first = tmp_path / f"out{suffix}", tmp_path / f"first{suffix}"
     command = [sys.executable, "-c", KILLED_AS_IT_GIVES_THE_NAME, "redact", source, "-o", target]
-    assert subprocess.run(command, env=environment(), timeout=60).returncode == -signal.SIGKILL
+    assert subprocess.run(command, timeout=60).returncode == -signal.SIGKILL
     before = target.read_bytes()
     assert target.stat().st_nlink == 2  # as a part too
     target.rename(first)
@@ -259,7 +260,8 @@ def test_what_is_printed(tmp_path: Path, video: Path) -> None:
     told = redact(video, "-o", tmp_path / "2.mp4", "--json")
     assert (told.code, told.err, len(told.json)) == (0, "", 1)
     assert told.json[0]["frames"] == 6
-    plain = redact(video, "-o", tmp_path / "3.mp4", env={"LANG": "C", "LC_ALL": "C", "PYTHONUTF8": "0"})
+    ascii_only = {"LANG": "C", "LC_ALL": "C", "PYTHONUTF8": "0"}
+    plain = spawn("redact", *FAST_ENCODING, video, "-o", tmp_path / "3.mp4", env=ascii_only)
     assert (plain.code, plain.out, len(plain.lines)) == (0, b"", 1)
     (tmp_path / "bad.mp4").write_bytes(b"words")
     mixed = redact(video, tmp_path / "bad.mp4", "-o", tmp_path / "out", "--quiet", "--json")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cli_runner import FAST_ENCODING, redact, run, run_on_terminal, running_program, wait_until
+from cli_runner import FAST_ENCODING, redact, run_on_terminal, running_program, spawn, wait_until
 from make_media import SAMPLES, frames_of, make_video
 
 SLOW = ["redact", SAMPLES / "busy.mp4", "--sample", "every", *FAST_ENCODING]  # some seconds of work
@@ -22,7 +22,10 @@ def working(folder: Path) -> bool:
     return any(part.stat().st_size for part in folder.glob(".*.part"))
 
 
-@pytest.mark.parametrize("asked", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize(
+    "asked",
+    [signal.SIGINT, *(pytest.param(one, marks=pytest.mark.slow) for one in (signal.SIGTERM, signal.SIGHUP))],
+)
 def test_interrupted(tmp_path: Path, asked: signal.Signals) -> None:
     with running_program(*SLOW, "-o", tmp_path / "out.mp4") as process:
         wait_until(lambda: working(tmp_path))
@@ -132,17 +135,18 @@ def test_a_stream_that_is_closed(tmp_path: Path, name: str) -> None:
     """No file takes its number, and gets what was meant for it."""
     source, number = make_video(tmp_path / "a.mp4", 6), CLOSED[name]
     (tmp_path / "bad.mp4").write_bytes(b"words")
-    outcome = redact(source, tmp_path / "bad.mp4", "-o", tmp_path / "out", before=lambda: os.close(number))
+    arguments = ["redact", *FAST_ENCODING, source, tmp_path / "bad.mp4", "-o", tmp_path / "out"]
+    outcome = spawn(*arguments, before=lambda: os.close(number))
     assert outcome.code == 1
     assert (outcome.out, len(outcome.lines)) == (b"", 0 if name == "stderr" else 2)
     assert redact(source, "-o", tmp_path / "b.mp4").code == 0
     assert (tmp_path / "out" / "a.mp4").read_bytes() == (tmp_path / "b.mp4").read_bytes()
     if name == "stdout":
         for option in (["-o", "-"], ["-o", tmp_path / "c.mp4", "--json"]):
-            outcome = redact(source, *option, before=lambda: os.close(1))
+            outcome = spawn("redact", *FAST_ENCODING, source, *option, before=lambda: os.close(1))
             assert (outcome.code, len(outcome.lines)) == (74, 1)
     if name == "stdin":
-        outcome = redact("-", "-o", "-", before=lambda: os.close(0))
+        outcome = spawn("redact", *FAST_ENCODING, "-", "-o", "-", before=lambda: os.close(0))
         assert (outcome.code, len(outcome.lines), outcome.out) == (1, 1, b"")
 
 
@@ -157,7 +161,7 @@ def test_a_terminal_gets_a_bar(tmp_path: Path) -> None:
 
 def test_a_terminal_as_stdin(tmp_path: Path) -> None:
     leader, follower = pty.openpty()
-    outcome = run("redact", "-", "-o", tmp_path / "out.mp4", stdin=follower, seconds=20)
+    outcome = spawn("redact", "-", "-o", tmp_path / "out.mp4", stdin=follower, seconds=20)
     os.close(leader)
     os.close(follower)
     assert (outcome.code, len(outcome.lines)) == (2, 1)
@@ -166,7 +170,7 @@ def test_a_terminal_as_stdin(tmp_path: Path) -> None:
 def test_a_terminal_as_stdout() -> None:
     """It is no place for a video."""
     leader, follower = pty.openpty()
-    outcome = redact(SAMPLES / "portrait.jpg", "-o", "-", stdout=follower, seconds=20)
+    outcome = spawn("redact", *FAST_ENCODING, SAMPLES / "portrait.jpg", "-o", "-", stdout=follower, seconds=20)
     os.close(leader)
     os.close(follower)
     assert (outcome.code, len(outcome.lines)) == (2, 1)
@@ -181,6 +185,5 @@ def test_python_ends_with_it() -> None:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         timeout=60,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
     )
     assert done.returncode == 0, done.stderr

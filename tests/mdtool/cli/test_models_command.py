@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cli_runner import Outcome, run, running_program, wait_until
+from cli_runner import Outcome, running_program, spawn, wait_until
 from fake_hub import MIB, Hub, commit_of, serve_hub
 
 STARMIE = ("moondream/starmie-v1", "35192e10a54e36eabe0a7cc57a2c1aab371cafc5")
@@ -62,7 +62,7 @@ def env(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[s
 
 
 def models(*arguments: str, env: dict[str, str]) -> Outcome:
-    return run("models", *arguments, env=env)
+    return spawn("models", *arguments, env=env)
 
 
 def snapshot(tmp_path: Path, repo: tuple[str, str]) -> Path:

@@ -49,7 +49,14 @@ def end(clip: Path, target: Path, signum: signal.Signals, after: int, *options: 
     assert len(stretches(target)) >= after
 
 
-@pytest.mark.parametrize(("signum", "after"), [(signal.SIGKILL, 1), (signal.SIGKILL, 2), (signal.SIGINT, 1)])
+@pytest.mark.parametrize(
+    ("signum", "after"),
+    [
+        (signal.SIGKILL, 1),
+        pytest.param(signal.SIGKILL, 2, marks=pytest.mark.slow),
+        pytest.param(signal.SIGINT, 1, marks=pytest.mark.slow),
+    ],
+)
 def test_the_same_bytes_come_out(
     clip: Path, uninterrupted: Path, tmp_path: Path, signum: signal.Signals, after: int
 ) -> None:
@@ -62,6 +69,7 @@ def test_the_same_bytes_come_out(
     assert [path.name for path in tmp_path.iterdir()] == ["out.mp4"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", COMMANDS)
 def test_of_every_recipe(clip: Path, tmp_path: Path, name: str) -> None:
     """Killed in the first pass, then in the second, it gives what it gives at one go."""
@@ -89,6 +97,7 @@ def test_of_every_recipe(clip: Path, tmp_path: Path, name: str) -> None:
         assert path.read_bytes() == (killed / path.name).read_bytes(), path.name
 
 
+@pytest.mark.slow
 def test_what_was_encoded_is_not_encoded_again(clip: Path, tmp_path: Path) -> None:
     """The first stretch of a run in magenta, in the place of that of a blurred one, is in the result."""
     target, other = tmp_path / "out.mp4", tmp_path / "other.mp4"
@@ -103,6 +112,7 @@ def test_what_was_encoded_is_not_encoded_again(clip: Path, tmp_path: Path) -> No
     assert not magenta[-1]
 
 
+@pytest.mark.slow
 def test_other_settings_begin_anew(clip: Path, uninterrupted: Path, tmp_path: Path) -> None:
     target = tmp_path / "out.mp4"
     end(clip, target, signal.SIGKILL, 1)
@@ -113,6 +123,7 @@ def test_other_settings_begin_anew(clip: Path, uninterrupted: Path, tmp_path: Pa
     assert target.read_bytes() != uninterrupted.read_bytes()
 
 
+@pytest.mark.slow
 def test_another_input_begins_anew(clip: Path, uninterrupted: Path, tmp_path: Path) -> None:
     target, own = tmp_path / "out.mp4", tmp_path / "own.mp4"
     own.write_bytes(clip.read_bytes())

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cli_runner import FAST_ENCODING, Run, run, run_in_process, running_program, wait_until
+from cli_runner import FAST_ENCODING, run, running_program, spawn, wait_until
 from make_findings import findings_jsonl, region
 from make_media import SAMPLES, frames_of, is_face_visible, make_video
 
@@ -21,19 +21,14 @@ SOLID = ("--style", "solid", "--color", "#ff00ff")
 SECONDS = 50
 
 
-@pytest.fixture
-def mdtool(capfd: pytest.CaptureFixture[str]) -> Run:
-    return run_in_process(capfd)
-
-
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_video(tmp_path_factory.mktemp("piped") / "clip.mp4", FRAMES, face=True, size=(192, 144))
 
 
-def test_findings_of_videos_photos_and_animations(clip: Path, tmp_path: Path, mdtool: Run) -> None:
+def test_findings_of_videos_photos_and_animations(clip: Path, tmp_path: Path) -> None:
     sources = [clip, SAMPLES / "group.png", SAMPLES / "animation.gif"]
-    outcome = mdtool("detect", *sources, "face", "--jsonl", tmp_path / "f.jsonl")
+    outcome = run("detect", *sources, "face", "--jsonl", tmp_path / "f.jsonl")
     assert (outcome.code, outcome.out) == (0, b"")
     assert "mdtool: 3 asked about" in outcome.err
     found = list(records(tmp_path / "f.jsonl"))
@@ -44,20 +39,20 @@ def test_findings_of_videos_photos_and_animations(clip: Path, tmp_path: Path, md
     assert all(record.findings.regions for record in found)
 
 
-def test_they_are_those_that_redact_finds(clip: Path, tmp_path: Path, mdtool: Run) -> None:
+def test_they_are_those_that_redact_finds(clip: Path, tmp_path: Path) -> None:
     options = ["--sample", "7", "--threshold", "0.4"]
-    assert mdtool("detect", clip, "face", "--jsonl", tmp_path / "a", *options).code == 0
+    assert run("detect", clip, "face", "--jsonl", tmp_path / "a", *options).code == 0
     redacting = [*options, *FAST_ENCODING, "-o", tmp_path / "out.mp4", "--findings", tmp_path / "b"]
-    assert mdtool("redact", clip, *redacting).code == 0
+    assert run("redact", clip, *redacting).code == 0
     *found, last = (tmp_path / "a").read_bytes().splitlines(keepends=True)
     settings = f'"settings":"{json.loads(last)["settings"]}",'.encode()
     assert b"".join(found).replace(settings, b"") == (tmp_path / "b").read_bytes()
     assert json.loads(last)["frames"] == sum(json.loads(line)["looked"] for line in found)
 
 
-def test_which_frames_are_looked_at(clip: Path, tmp_path: Path, mdtool: Run) -> None:
+def test_which_frames_are_looked_at(clip: Path, tmp_path: Path) -> None:
     def analysed(*options: str) -> list[bool]:
-        assert mdtool("detect", clip, "face", "--jsonl", tmp_path / "f", "--overwrite", *options).code == 0
+        assert run("detect", clip, "face", "--jsonl", tmp_path / "f", "--overwrite", *options).code == 0
         return [record.findings.analysed for record in records(tmp_path / "f")]
 
     assert all(analysed("--sample", "every"))
@@ -74,37 +69,37 @@ def test_which_frames_are_looked_at(clip: Path, tmp_path: Path, mdtool: Run) -> 
     ],
     ids=" ".join,
 )  # fmt: skip
-def test_wrong_usage(clip: Path, tmp_path: Path, mdtool: Run, options: list[str]) -> None:
-    outcome = mdtool("detect", clip, "face", "--jsonl", tmp_path / "f", *options)
+def test_wrong_usage(clip: Path, tmp_path: Path, options: list[str]) -> None:
+    outcome = run("detect", clip, "face", "--jsonl", tmp_path / "f", *options)
     assert outcome.code == 2
     assert len(outcome.lines) == 1
     assert list(tmp_path.iterdir()) == []
 
 
-def test_without_it_videos_are_refused_as_before(clip: Path, mdtool: Run) -> None:
-    outcome = mdtool("detect", clip, "face")
+def test_without_it_videos_are_refused_as_before(clip: Path) -> None:
+    outcome = run("detect", clip, "face")
     assert outcome.code == 1
     assert "is no picture; --jsonl asks about frames of videos" in outcome.err
-    assert mdtool("detect", SAMPLES / "group.png", "face", "--tiles", "2x2").code == 2
-    assert len(mdtool("detect", SAMPLES / "group.png", "face").out.splitlines()) == 4
+    assert run("detect", SAMPLES / "group.png", "face", "--tiles", "2x2").code == 2
+    assert len(run("detect", SAMPLES / "group.png", "face").out.splitlines()) == 4
 
 
-def test_findings_are_not_written_over_what_is_there(clip: Path, tmp_path: Path, mdtool: Run) -> None:
+def test_findings_are_not_written_over_what_is_there(clip: Path, tmp_path: Path) -> None:
     (tmp_path / "f").write_text("mine")
-    assert mdtool("detect", clip, "face", "--jsonl", tmp_path / "f").code == 74
+    assert run("detect", clip, "face", "--jsonl", tmp_path / "f").code == 74
     assert (tmp_path / "f").read_text() == "mine"
     own = tmp_path / "own.mp4"
     own.write_bytes(clip.read_bytes())
-    outcome = mdtool("detect", own, "face", "--jsonl", own, "--overwrite")
+    outcome = run("detect", own, "face", "--jsonl", own, "--overwrite")
     assert outcome.code == 74
     assert f"mdtool: {own}: holds something else than records" in outcome.err
     assert own.read_bytes() == clip.read_bytes()
 
 
-def test_one_bad_input_is_told_and_passed_over(tmp_path: Path, mdtool: Run) -> None:
+def test_one_bad_input_is_told_and_passed_over(tmp_path: Path) -> None:
     bad = tmp_path / "bad.mp4"
     bad.write_text("no video")
-    outcome = mdtool("detect", bad, SAMPLES / "group.png", "face", "--jsonl", "-")
+    outcome = run("detect", bad, SAMPLES / "group.png", "face", "--jsonl", "-")
     assert outcome.code == 1
     assert f"mdtool: {bad}: " in outcome.err
     failed, found = outcome.json
@@ -126,7 +121,7 @@ def test_one_command_feeds_the_other(clip: Path, tmp_path: Path) -> None:
         "--json",
     ]
     with running_program("detect", clip, "face", "--jsonl", "-") as first:
-        outcome = run(*hiding, stdin=first.stdout, seconds=SECONDS)
+        outcome = spawn(*hiding, stdin=first.stdout, seconds=SECONDS)
         assert first.wait(SECONDS) == 0
     assert outcome.code == 0, outcome.err
     assert outcome.json[0]["model"] == "findings"
@@ -215,7 +210,7 @@ def test_a_terminal_has_no_findings(clip: Path, tmp_path: Path) -> None:
     import pty
 
     master, slave = pty.openpty()
-    outcome = run("redact", clip, "--from-findings", "-", "-o", tmp_path / "out.mp4", stdin=slave)
+    outcome = spawn("redact", clip, "--from-findings", "-", "-o", tmp_path / "out.mp4", stdin=slave)
     assert outcome.code == 2
     assert "nothing is piped in" in outcome.err
     assert master > 0
@@ -225,9 +220,9 @@ def test_any_text_goes_through_a_pipe_in_any_locale(tmp_path: Path) -> None:
     name = "fête\udcff 人.png"
     (tmp_path / name).write_bytes((SAMPLES / "group.png").read_bytes())
     plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
-    found = run("detect", name, "face", "--jsonl", "-", cwd=tmp_path, env=plain)
+    found = spawn("detect", name, "face", "--jsonl", "-", cwd=tmp_path, env=plain)
     assert found.code == 0, found.err
-    outcome = run("redact", name, "--from-findings", "-", "-o", "out.png", cwd=tmp_path, stdin=found.out, env=plain)
+    outcome = spawn("redact", name, "--from-findings", "-", "-o", "out.png", cwd=tmp_path, stdin=found.out, env=plain)
     assert outcome.code == 0, outcome.err
     assert (tmp_path / "out.png").exists()
 

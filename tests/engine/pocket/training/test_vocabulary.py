@@ -24,6 +24,7 @@ def names(ids: Sequence[int | None]) -> list[str]:
     return [str(TOKENIZER.bpe.id_to_token(id)).strip("<|>") for id in ids if id is not None]
 
 
+@pytest.mark.slow
 def test_it_is_made_the_same_each_time() -> None:
     one, other = make_tokenizer(), make_tokenizer()
     assert one.to_str() == other.to_str()

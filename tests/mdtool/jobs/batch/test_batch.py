@@ -19,9 +19,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cli_runner import COMMAND, Outcome, Run, environment, run, run_in_process, running_program, wait_until
+from cli_runner import COMMAND, Outcome, run, running_program, spawn, wait_until
 from make_media import SAMPLES, make_video
 from PIL import Image
+from stream_servers import WebServer
 
 from engine.contract import Abilities, Answer, CaptionRequest, Done, Request
 from mdtool.console import Console
@@ -38,11 +39,6 @@ from mdtool.tracking.sampling import Sampling
 SECONDS = 50
 FACE = SAMPLES / "portrait.jpg"
 POCKET = ("--model", "pocket")
-
-
-@pytest.fixture
-def mdtool(capfd: pytest.CaptureFixture[str]) -> Run:
-    return run_in_process(capfd)
 
 
 @pytest.fixture
@@ -72,9 +68,9 @@ def ok(outcome: Outcome) -> Outcome:
     return outcome
 
 
-def test_each_picture_has_one_record(photos: Path, tmp_path: Path, mdtool: Run) -> None:
+def test_each_picture_has_one_record(photos: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.jsonl"
-    assert ok(mdtool("detect", photos, "face", "--jsonl", out)).out == b""
+    assert ok(run("detect", photos, "face", "--jsonl", out)).out == b""
     assert sorted(names(out)) == ["a.jpg", "b.png", "c.bmp", "d.webp", "e.jpg"]
     one = next(one for one in records(out) if one["input"].endswith("a.jpg"))
     assert one["schema"] == "mdtool.batch/1"
@@ -85,61 +81,61 @@ def test_each_picture_has_one_record(photos: Path, tmp_path: Path, mdtool: Run) 
     assert (answer["prompt"], answer["complete"], len(answer["objects"])) == ("face", True, 1)
 
 
-def test_what_is_done_is_not_done_again(photos: Path, tmp_path: Path, mdtool: Run) -> None:
+def test_what_is_done_is_not_done_again(photos: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.jsonl"
-    ok(mdtool("detect", photos, "face", "--jsonl", out))
+    ok(run("detect", photos, "face", "--jsonl", out))
     before = out.read_bytes()
-    assert "0 asked about, 5 done before" in ok(mdtool("detect", photos, "face", "--jsonl", out)).err
+    assert "0 asked about, 5 done before" in ok(run("detect", photos, "face", "--jsonl", out)).err
     assert out.read_bytes() == before
     os.utime(photos / "a.jpg")
-    assert "0 asked about, 5 done before" in ok(mdtool("detect", photos, "face", "--jsonl", out)).err
+    assert "0 asked about, 5 done before" in ok(run("detect", photos, "face", "--jsonl", out)).err
     shutil.copy(photos / "deep" / "e.jpg", photos / "a.jpg")
     (photos / "f.jpg").write_bytes((photos / "a.jpg").read_bytes())
-    assert "2 asked about, 4 done before" in ok(mdtool("detect", photos, "face", "--jsonl", out)).err
+    assert "2 asked about, 4 done before" in ok(run("detect", photos, "face", "--jsonl", out)).err
     assert sorted(names(out)) == ["a.jpg", "b.png", "c.bmp", "d.webp", "e.jpg", "f.jpg"]
     settings = {one["settings"] for one in records(out)}
-    assert "6 asked about" in ok(mdtool("detect", photos, "face", "--threshold", "0.7", "--jsonl", out)).err
+    assert "6 asked about" in ok(run("detect", photos, "face", "--threshold", "0.7", "--jsonl", out)).err
     assert len(records(out)) == 12
     assert len({one["settings"] for one in records(out)} - settings) == 1
-    assert "6 asked about" in ok(mdtool("detect", photos, "face", "--jsonl", out, "--overwrite")).err
+    assert "6 asked about" in ok(run("detect", photos, "face", "--jsonl", out, "--overwrite")).err
     assert len(records(out)) == 6
 
 
-def test_records_of_another_version_stay_and_are_told(photos: Path, tmp_path: Path, mdtool: Run) -> None:
+def test_records_of_another_version_stay_and_are_told(photos: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.jsonl"
-    ok(mdtool("detect", photos, "face", "--jsonl", out))
+    ok(run("detect", photos, "face", "--jsonl", out))
     new = records(out)[0]["settings"]
     out.write_text(out.read_text().replace(new, "9f86d081884c7d65"))
-    again = ok(mdtool("detect", photos, "face", "--jsonl", out))
+    again = ok(run("detect", photos, "face", "--jsonl", out))
     assert "5 asked about" in again.err
     assert f"{out}: 5 records there are of another version of mdtool" in again.err
     assert sorted(one["settings"] for one in records(out)) == [new] * 5 + ["9f86d081884c7d65"] * 5
-    other = ok(mdtool("detect", photos, "face", "--jsonl", tmp_path / "new.jsonl", "--threshold", "0.7"))
+    other = ok(run("detect", photos, "face", "--jsonl", tmp_path / "new.jsonl", "--threshold", "0.7"))
     assert "another version" not in other.err
-    ok(mdtool("detect", photos, "face", "--jsonl", out, "--overwrite"))
-    assert "another version" not in ok(mdtool("detect", photos, "face", "--jsonl", out, "--threshold", "0.7")).err
+    ok(run("detect", photos, "face", "--jsonl", out, "--overwrite"))
+    assert "another version" not in ok(run("detect", photos, "face", "--jsonl", out, "--threshold", "0.7")).err
 
 
-def test_a_failed_input_has_a_record_and_is_tried_again(photos: Path, tmp_path: Path, mdtool: Run) -> None:
+def test_a_failed_input_has_a_record_and_is_tried_again(photos: Path, tmp_path: Path) -> None:
     out, bad = tmp_path / "out.jsonl", photos / "b.png"
     good = bad.read_bytes()
     bad.write_bytes(good[:200])
-    outcome = mdtool("detect", photos, "face", "--jsonl", out)
+    outcome = run("detect", photos, "face", "--jsonl", out)
     assert outcome.code == 1
     assert f"mdtool: {bad}: is damaged" in outcome.err
     assert "4 asked about, 1 failed" in outcome.err
     (failed,) = (one for one in records(out) if "error" in one)
     assert (failed["input"], failed["error"]["code"]) == (str(bad), "input")
     bad.write_bytes(good)
-    assert "1 asked about, 4 done before" in ok(mdtool("detect", photos, "face", "--jsonl", out)).err
+    assert "1 asked about, 4 done before" in ok(run("detect", photos, "face", "--jsonl", out)).err
     assert sorted(names(out)) == ["a.jpg", "b.png", "c.bmp", "d.webp", "e.jpg"]
     assert not any("error" in one for one in records(out))
 
 
-def test_in_the_order_of_the_inputs(photos: Path, tmp_path: Path, mdtool: Run) -> None:
+def test_in_the_order_of_the_inputs(photos: Path, tmp_path: Path) -> None:
     (photos / "b.png").write_bytes(b"no picture")
     shutil.copy(photos / "c.bmp", photos / "cc.bmp")
-    outcome = mdtool("detect", photos, "face", "--jsonl", "-", "--ordered", "--dedupe")
+    outcome = run("detect", photos, "face", "--jsonl", "-", "--ordered", "--dedupe")
     assert [Path(one["input"]).name for one in outcome.json] == ["a.jpg", "b.png", "c.bmp", "cc.bmp", "d.webp", "e.jpg"]
 
 
@@ -155,37 +151,37 @@ def test_the_pictures_of_a_list_an_archive_and_a_pattern(photos: Path, tmp_path:
     )
 
 
-def test_many_questions_make_one_record(tmp_path: Path, mdtool: Run) -> None:
+def test_many_questions_make_one_record(tmp_path: Path) -> None:
     asked = ("-q", "How many circles are there?", "-q", "Is there a star?")
-    ok(mdtool("query", SAMPLES / "scenes" / "one.png", *asked, *POCKET, "--jsonl", f"{tmp_path}/", "--quiet"))
+    ok(run("query", SAMPLES / "scenes" / "one.png", *asked, *POCKET, "--jsonl", f"{tmp_path}/", "--quiet"))
     (one,) = records(tmp_path / "query.jsonl")
     assert [answer["question"] for answer in one["answers"]] == list(asked[1::2])
     assert one["answers"][1]["answer"].lower().startswith("yes")
 
 
-def test_the_moments_of_a_video(tmp_path: Path, mdtool: Run) -> None:
+def test_the_moments_of_a_video(tmp_path: Path) -> None:
     clip = make_video(tmp_path / "clip.mp4", 30, size=(96, 64))
     out = tmp_path / "out.jsonl"
     asking = ("caption", clip, "--length", "short", *POCKET, "--sample", "10", "--jsonl", out, "--ordered")
-    ok(mdtool(*asking))
+    ok(run(*asking))
     *frames, whole = records(out)
     assert [one["time"] for one in frames] == pytest.approx([0, 1 / 3, 2 / 3], abs=1e-3)
     assert all(one["answers"][0]["caption"] for one in frames)
     assert (whole["frames"], whole["answers"]) == (3, [])
     lines = out.read_bytes().splitlines(keepends=True)
     out.write_bytes(lines[0] + lines[1] + lines[2][:30])
-    ok(mdtool(*asking))
+    ok(run(*asking))
     again = records(out)
     assert [one.get("time") for one in again] == [one.get("time") for one in [*frames, whole]]
-    assert "0 asked about, 1 done before" in ok(mdtool(*asking)).err
+    assert "0 asked about, 1 done before" in ok(run(*asking)).err
 
 
-def test_a_video_that_breaks_off(tmp_path: Path, mdtool: Run) -> None:
+def test_a_video_that_breaks_off(tmp_path: Path) -> None:
     clip = make_video(tmp_path / "clip.mkv", 240, size=(96, 64))
     clip.write_bytes(clip.read_bytes()[: clip.stat().st_size * 2 // 3])
     out = tmp_path / "out.jsonl"
     for told in ("0 asked about, 1 failed", "0 asked about, 1 failed"):
-        outcome = mdtool("point", clip, "circle", *POCKET, "--sample", "60", "--jsonl", out)
+        outcome = run("point", clip, "circle", *POCKET, "--sample", "60", "--jsonl", out)
         assert outcome.code == 1
         assert f"{clip}: is damaged" in outcome.err
         assert "the output holds what could be read" in outcome.err
@@ -195,138 +191,138 @@ def test_a_video_that_breaks_off(tmp_path: Path, mdtool: Run) -> None:
     assert len(frames) == whole["frames"]
 
 
-def test_equal_pictures_are_asked_about_once(photos: Path, tmp_path: Path, mdtool: Run) -> None:
+def test_equal_pictures_are_asked_about_once(photos: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.jsonl"
     for name in ("x.jpg", "y.jpg"):
         shutil.copy(photos / "a.jpg", photos / name)
-    ok(mdtool("detect", photos, "face", "--jsonl", out, "--dedupe"))
+    ok(run("detect", photos, "face", "--jsonl", out, "--dedupe"))
     spent = {Path(one["input"]).name: one["milliseconds"] for one in records(out)}
     assert len(spent) == 7
     assert spent["a.jpg"] == spent["x.jpg"] == spent["y.jpg"] != spent["b.png"]
     shutil.copy(photos / "a.jpg", photos / "z.jpg")
-    ok(mdtool("detect", photos, "face", "--jsonl", out, "--dedupe"))
+    ok(run("detect", photos, "face", "--jsonl", out, "--dedupe"))
     assert records(out)[-1]["milliseconds"] == spent["a.jpg"]
 
 
-def test_other_forms(photos: Path, tmp_path: Path, mdtool: Run) -> None:
+def test_other_forms(photos: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.jsonl"
     for form, made in (("csv", "out.csv"), ("coco", "out.coco.json"), ("yolo", "out.yolo")):
-        ok(mdtool("detect", photos, "face", "--jsonl", out, "--format", form))
+        ok(run("detect", photos, "face", "--jsonl", out, "--format", form))
         assert (tmp_path / made).exists()
-        ok(mdtool("detect", photos, "face", "--jsonl", out, "--format", form))
+        ok(run("detect", photos, "face", "--jsonl", out, "--format", form))
     assert len((tmp_path / "out.csv").read_text().splitlines()) == 6
     assert len(json.loads((tmp_path / "out.coco.json").read_text())["annotations"]) == 5
     assert (tmp_path / "out.yolo" / "labels" / "deep" / "e.txt").read_text().startswith("0 ")
     (tmp_path / "new.csv").write_text("mine")
-    outcome = mdtool("detect", photos, "face", "--jsonl", tmp_path / "new.jsonl", "--format", "csv")
+    outcome = run("detect", photos, "face", "--jsonl", tmp_path / "new.jsonl", "--format", "csv")
     assert outcome.code == 74
     assert (tmp_path / "new.csv").read_text() == "mine"
-    assert mdtool("detect", photos, "face", "--format", "csv").code == 2
-    assert mdtool("detect", photos, "face", "--jsonl", tmp_path / "same.csv", "--format", "csv").code == 2
-    ok(mdtool("detect", photos, "face", "--threshold", "0.7", "--jsonl", out, "--format", "csv"))
+    assert run("detect", photos, "face", "--format", "csv").code == 2
+    assert run("detect", photos, "face", "--jsonl", tmp_path / "same.csv", "--format", "csv").code == 2
+    ok(run("detect", photos, "face", "--threshold", "0.7", "--jsonl", out, "--format", "csv"))
     assert len((tmp_path / "out.csv").read_text().splitlines()) == 6
     clip = make_video(tmp_path / "clip.mp4", 5, size=(96, 64))
-    ok(mdtool("detect", clip, "face", "--from", "3", "--jsonl", tmp_path / "v.jsonl", "--format", "csv"))
+    ok(run("detect", clip, "face", "--from", "3", "--jsonl", tmp_path / "v.jsonl", "--format", "csv"))
 
 
-def test_texts_beside_the_pictures(tmp_path: Path, mdtool: Run) -> None:
+def test_texts_beside_the_pictures(tmp_path: Path) -> None:
     picture, text = tmp_path / "one.png", tmp_path / "one.txt"
     shutil.copy(SAMPLES / "scenes" / "one.png", picture)
     asking = ("caption", picture, "--length", "short", *POCKET, "--jsonl", tmp_path / "out", "--sidecar", "txt")
-    ok(mdtool(*asking))
+    ok(run(*asking))
     said = text.read_text().strip()
     assert said == records(tmp_path / "out")[0]["answers"][0]["caption"].strip()
     text.write_text("mine\n")
-    ok(mdtool(*asking, "--overwrite"))
+    ok(run(*asking, "--overwrite"))
     assert text.read_text() == "mine\n"
-    ok(mdtool(*asking, "--overwrite", "--sidecar-mode", "append"))
+    ok(run(*asking, "--overwrite", "--sidecar-mode", "append"))
     assert text.read_text() == f"mine\n{said}\n"
-    ok(mdtool(*asking, "--overwrite", "--sidecar-mode", "overwrite"))
+    ok(run(*asking, "--overwrite", "--sidecar-mode", "overwrite"))
     assert text.read_text() == f"{said}\n"
 
 
-def test_what_is_made_later_asks_nothing(tmp_path: Path, mdtool: Run) -> None:
+def test_what_is_made_later_asks_nothing(tmp_path: Path) -> None:
     picture, out = tmp_path / "one.png", tmp_path / "out"
     shutil.copy(SAMPLES / "scenes" / "one.png", picture)
     asking = ("detect", picture, "star", "--model", "pocket", "--jsonl", out)
-    ok(mdtool(*asking))
+    ok(run(*asking))
     (first,) = records(out)
-    ok(mdtool(*asking, "--draw", tmp_path / "drawn"))
+    ok(run(*asking, "--draw", tmp_path / "drawn"))
     (second,) = records(out)
     assert second == first | {"made": ["draw"]}
     assert Image.open(tmp_path / "drawn" / "one.png").tobytes() != Image.open(picture).convert("RGB").tobytes()
-    assert "0 asked about, 1 done before" in ok(mdtool(*asking, "--draw", tmp_path / "drawn")).err
+    assert "0 asked about, 1 done before" in ok(run(*asking, "--draw", tmp_path / "drawn")).err
 
 
-def test_two_pictures_with_one_text(tmp_path: Path, mdtool: Run) -> None:
+def test_two_pictures_with_one_text(tmp_path: Path) -> None:
     for name in ("one.png", "one.webp"):
         Image.open(SAMPLES / "scenes" / "one.png").save(tmp_path / name)
     asking = ("caption", tmp_path, "--length", "short", *POCKET, "--jsonl", tmp_path / "out", "--sidecar", "txt")
-    outcome = mdtool(*asking)
+    outcome = run(*asking)
     assert outcome.code == 1
     assert "would go to" in outcome.err
     for _ in range(2):
         (failed,) = (one for one in records(tmp_path / "out") if "error" in one)
         assert failed["input"] == str(tmp_path / "one.webp")
-        assert mdtool(*asking).code == 1
+        assert run(*asking).code == 1
 
 
-def test_a_caption_in_the_picture_itself(tmp_path: Path, mdtool: Run) -> None:
+def test_a_caption_in_the_picture_itself(tmp_path: Path) -> None:
     picture, out = tmp_path / "one.png", tmp_path / "out"
     shutil.copy(SAMPLES / "scenes" / "one.png", picture)
     asking = ("caption", picture, "--length", "short", *POCKET, "--jsonl", out, "--embed")
-    ok(mdtool(*asking))
+    ok(run(*asking))
     (one,) = records(out)
     assert one["answers"][0]["caption"].strip().encode() in picture.read_bytes()
     assert one["bytes"] == picture.stat().st_size
-    assert "1 done before" in ok(mdtool(*asking)).err
+    assert "1 done before" in ok(run(*asking)).err
 
 
-def test_copies_with_boxes_and_crops(photos: Path, tmp_path: Path, mdtool: Run) -> None:
+def test_copies_with_boxes_and_crops(photos: Path, tmp_path: Path) -> None:
     asking = ("detect", photos, "face", "--jsonl", tmp_path / "out.jsonl")
     made = ("--draw", tmp_path / "drawn", "--save-crops", tmp_path / "crops")
-    ok(mdtool(*asking, *made))
+    ok(run(*asking, *made))
     drawn = Image.open(tmp_path / "drawn" / "deep" / "e.jpg")
     assert drawn.size == Image.open(photos / "deep" / "e.jpg").size
     assert (tmp_path / "drawn" / "c.bmp.jpg").exists()
     assert sorted(path.name for path in (tmp_path / "crops" / "face").rglob("*.jpg"))[0] == "a.jpg-0.jpg"
-    ok(mdtool(*asking, *made))
-    outcome = mdtool("detect", photos, "face", "--jsonl", "-", "--draw", photos)
+    ok(run(*asking, *made))
+    outcome = run("detect", photos, "face", "--jsonl", "-", "--draw", photos)
     assert outcome.code == 74
     assert "is not empty" in outcome.err
 
 
-def test_the_time_runs_out(photos: Path, tmp_path: Path, mdtool: Run) -> None:
+def test_the_time_runs_out(photos: Path, tmp_path: Path) -> None:
     asking = ("detect", photos, "face", "--jsonl", tmp_path / "out.jsonl")
-    outcome = mdtool(*asking, "--time-budget", "0.000001")
+    outcome = run(*asking, "--time-budget", "0.000001")
     assert outcome.code == 75
     assert "the same command goes on" in outcome.err
-    ok(mdtool(*asking, "--time-budget", "1h"))
+    ok(run(*asking, "--time-budget", "1h"))
     assert len(records(tmp_path / "out.jsonl")) == 5
-    ok(mdtool(*asking, "--time-budget", "0.000001"))
+    ok(run(*asking, "--time-budget", "0.000001"))
 
 
-def test_the_time_runs_out_within_a_video(photos: Path, tmp_path: Path, mdtool: Run) -> None:
+def test_the_time_runs_out_within_a_video(photos: Path, tmp_path: Path) -> None:
     clip, out = make_video(tmp_path / "clip.mp4", 300, size=(96, 64)), tmp_path / "out.jsonl"
     asking = ("detect", clip, photos, "face", "--sample", "every", "--ordered", "--jsonl", out)
-    outcome = mdtool(*asking, "--time-budget", "0.3")
+    outcome = run(*asking, "--time-budget", "0.3")
     assert outcome.code == 75, outcome.err
     assert "the same command goes on" in outcome.err
     assert not out.exists() or str(clip) not in out.read_text()
-    ok(mdtool(*asking))
+    ok(run(*asking))
     assert [one["frame"] for one in records(out) if "frame" in one] == list(range(300))
     assert [one["frames"] for one in records(out) if "frames" in one] == [300]
     assert len(records(out)) == 306
 
 
-def test_too_many_failures_end_it(photos: Path, tmp_path: Path, mdtool: Run) -> None:
+def test_too_many_failures_end_it(photos: Path, tmp_path: Path) -> None:
     for name in ("a.jpg", "b.png", "c.bmp"):
         (photos / name).write_bytes(b"no picture")
-    outcome = mdtool("detect", photos, "face", "--jsonl", "-", "--max-errors", "1", "--ordered")
+    outcome = run("detect", photos, "face", "--jsonl", "-", "--max-errors", "1", "--ordered")
     assert outcome.code == 1
     assert "mdtool: ended, as more than 1 inputs failed" in outcome.err
     assert len(outcome.json) == 2
-    assert mdtool("detect", photos, "face", "--jsonl", "-", "--max-errors", "3").code == 1
+    assert run("detect", photos, "face", "--jsonl", "-", "--max-errors", "3").code == 1
 
 
 @pytest.fixture
@@ -341,7 +337,7 @@ def slow() -> Iterator[str]:
         def log_message(self, *_: object) -> None:
             pass
 
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Silent)
+    server = WebServer(("127.0.0.1", 0), Silent)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}/photo.jpg"
     release.set()
@@ -351,7 +347,7 @@ def slow() -> Iterator[str]:
 
 def test_an_input_that_takes_too_long_is_given_up(slow: str, photos: Path) -> None:
     begin = time.monotonic()
-    outcome = run("detect", slow, photos, "face", "--jsonl", "-", "--timeout", "1", seconds=SECONDS)
+    outcome = spawn("detect", slow, photos, "face", "--jsonl", "-", "--timeout", "1", seconds=SECONDS)
     assert time.monotonic() - begin < SECONDS / 2
     assert outcome.code == 1
     assert {one.get("error", {}).get("code") for one in outcome.json} == {None, "slow"}
@@ -390,7 +386,7 @@ def served(tmp_path: Path) -> Iterator[Served]:
         def log_message(self, *_: object) -> None:
             pass
 
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Telling)
+    server = WebServer(("127.0.0.1", 0), Telling)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     one.address = f"http://127.0.0.1:{server.server_port}/clip.mkv"
     yield one
@@ -542,7 +538,7 @@ def test_a_video_that_changes_while_it_is_asked_about(tmp_path: Path, monkeypatc
 
 def test_names_from_a_pipe_that_is_no_stdin(photos: Path, tmp_path: Path) -> None:
     command = f"{shlex.join(COMMAND)} detect -p face --jsonl - --files-from <(find {photos} -type f)"
-    done = subprocess.run(["bash", "-c", command], env=environment(), capture_output=True, timeout=SECONDS)
+    done = subprocess.run(["bash", "-c", command], capture_output=True, timeout=SECONDS)
     assert len(done.stdout.splitlines()) == 5, done.stderr
 
 
@@ -564,13 +560,13 @@ def test_a_video_that_is_listed_twice(tmp_path: Path) -> None:
     assert [one.get("time") for one in outcome.json] == [0.0, 0.333, 0.667, None]
 
 
-def test_without_a_model_the_records_stay(photos: Path, tmp_path: Path, mdtool: Run) -> None:
+def test_without_a_model_the_records_stay(photos: Path, tmp_path: Path) -> None:
     out, new = tmp_path / "out.jsonl", tmp_path / "new.jsonl"
-    ok(mdtool("detect", photos, "face", "--jsonl", out))
+    ok(run("detect", photos, "face", "--jsonl", out))
     before = out.read_bytes()
     for place in (out, new):
         asking = ("detect", photos, "face", "--jsonl", place, "--overwrite", "--model", "none-of-this-name")
-        assert mdtool(*asking).code == 4
+        assert run(*asking).code == 4
     assert out.read_bytes() == before
     assert not new.exists()
 
@@ -583,7 +579,7 @@ def test_progress_for_machines(photos: Path, tmp_path: Path) -> None:
 
 def test_nobody_reads_on(photos: Path, tmp_path: Path) -> None:
     command = f"{shlex.join(COMMAND)} detect {photos} face --jsonl - | head -1; echo ${{PIPESTATUS[0]}}"
-    done = subprocess.run(["bash", "-c", command], env=environment(), capture_output=True, timeout=SECONDS, text=True)
+    done = subprocess.run(["bash", "-c", command], capture_output=True, timeout=SECONDS, text=True)
     first, code = done.stdout.splitlines()
     assert json.loads(first)["schema"] == "mdtool.batch/1"
     assert code == "141"
@@ -595,32 +591,32 @@ def test_nobody_reads_on(photos: Path, tmp_path: Path) -> None:
     [["-0"], ["--files-from", "gone"], ["--time-budget", "soon"], ["--watch", "--files-from", "-"], ["--json"]],
     ids=" ".join,
 )
-def test_wrong_usage(photos: Path, tmp_path: Path, mdtool: Run, options: list[str]) -> None:
-    outcome = mdtool("detect", photos, "face", "--jsonl", tmp_path / "out", *options)
+def test_wrong_usage(photos: Path, tmp_path: Path, options: list[str]) -> None:
+    outcome = run("detect", photos, "face", "--jsonl", tmp_path / "out", *options)
     assert outcome.code == 2
     assert len(outcome.lines) == 1
     assert not (tmp_path / "out").exists()
 
 
-def test_no_picture_at_all(tmp_path: Path, mdtool: Run) -> None:
+def test_no_picture_at_all(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    assert mdtool("detect", tmp_path / "empty", "face", "--jsonl", "-").code == 3
-    outcome = mdtool("caption")
+    assert run("detect", tmp_path / "empty", "face", "--jsonl", "-").code == 3
+    outcome = run("caption")
     assert outcome.code == 2
     assert len(outcome.lines) == 1
 
 
-def test_what_was_seen_is_kept_for_other_questions(tmp_path: Path, mdtool: Run) -> None:
+def test_what_was_seen_is_kept_for_other_questions(tmp_path: Path) -> None:
     scenes, kept = SAMPLES / "scenes", tmp_path / "kept"
     plain, first, second = (tmp_path / name for name in ("plain", "first", "second"))
     for out, options in ((plain, ()), (first, ("--cache", kept)), (second, ("--cache", kept))):
-        ok(mdtool("caption", scenes, "--length", "short", *POCKET, "--jsonl", out, *options))
+        ok(run("caption", scenes, "--length", "short", *POCKET, "--jsonl", out, *options))
     entries = {path: path.stat().st_mtime_ns for path in kept.rglob("*.safetensors")}
     assert len(entries) == len(list(scenes.glob("*.png")))
     texts = [
         sorted((one["input"], one["answers"][0]["caption"]) for one in records(out)) for out in (plain, first, second)
     ]
     assert texts[0] == texts[1] == texts[2]
-    ok(mdtool("query", scenes, "-q", "How many stars are there?", *POCKET, "--jsonl", "-", "--cache", kept))
+    ok(run("query", scenes, "-q", "How many stars are there?", *POCKET, "--jsonl", "-", "--cache", kept))
     assert set(kept.rglob("*.safetensors")) == entries.keys()
-    assert mdtool("caption", scenes, "--jsonl", "-", "--cache", kept, "--cache-size", "huge").code == 2
+    assert run("caption", scenes, "--jsonl", "-", "--cache", kept, "--cache-size", "huge").code == 2

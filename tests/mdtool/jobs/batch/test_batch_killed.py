@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cli_runner import environment, run
+from cli_runner import run
 from make_media import make_video, scenery
 from PIL import Image
 
@@ -30,12 +30,14 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("options", [(), ("--ordered", "--dedupe")], ids=["", "ordered"])
+@pytest.mark.parametrize(
+    "options", [pytest.param((), marks=pytest.mark.slow), ("--ordered", "--dedupe")], ids=["", "ordered"]
+)
 def test_each_input_once(inputs: Path, tmp_path: Path, options: tuple[str, ...]) -> None:
     out, crops = tmp_path / "out.jsonl", tmp_path / "crops"
     arguments = ["detect", inputs, "face", "--jsonl", out, "--threshold", "0.05", "--save-crops", crops, *options]
     command = [sys.executable, KILLED, "100", "7", *arguments, "--quiet"]
-    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=SECONDS)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) >= 5, "it was hardly killed"
     last = run(*arguments, seconds=SECONDS)

@@ -1,9 +1,12 @@
 """The delay of a live redaction is measured on pictures that are known again."""
 
+import pytest
 from cli_runner import run
 from make_media import SAMPLES
 
 
+@pytest.mark.live
+@pytest.mark.slow
 def test_every_picture_read_again_has_its_delay() -> None:
     outcome = run("bench", "live", SAMPLES / "crossing.mp4", "--seconds", "10", "--size", "320x240", "--json")
     assert outcome.code == 0, outcome.err

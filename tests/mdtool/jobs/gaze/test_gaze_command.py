@@ -2,13 +2,13 @@
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from cli_runner import FAST_ENCODING, Outcome, Run, run, run_in_process
+from cli_runner import FAST_ENCODING, Outcome, run
 from fake_gaze_model import SIZE, FakeGazeModel, GazeFunction, numbered_clip
 from make_media import SAMPLES, frames_of, make_video, packets_of, times_of
 from PIL import Image
@@ -33,18 +33,18 @@ FIELDS = {"schema", "source", "stream", "frame", "time", "hidden", "people", "mu
 PERSON = {"track", "face", "eye", "method", "in_frame", "target", "looks_at"}
 SCENES = SAMPLES / "scenes"
 COUNT = 24
+Run = Callable[..., Outcome]
 
 
 @pytest.fixture
-def mdtool(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path_factory: Any) -> Run:
+def mdtool(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: Any) -> Run:
     """With nothing pulled, and a folder for temporary files that is empty afterwards."""
     spare = tmp_path_factory.mktemp("spare")
     monkeypatch.setenv("HF_HUB_CACHE", str(spare / "hub"))
     monkeypatch.setattr("tempfile.tempdir", str(spare))
-    program = run_in_process(capsys)
 
     def gaze(*arguments: str | Path) -> Outcome:
-        outcome = program("gaze", *arguments)
+        outcome = run("gaze", *arguments)
         assert list(spare.iterdir()) == []
         return outcome
 

@@ -12,7 +12,7 @@ import caches
 import numpy as np
 import pytest
 import torch
-from cli_runner import SECONDS, environment
+from cli_runner import SECONDS
 from PIL import Image
 
 import engine
@@ -218,7 +218,7 @@ def writers(folder: Path, limit: int, turns: Sequence[int]) -> Iterator[list[sub
         for seed, count in enumerate(turns):
             command = [sys.executable, "-c", WRITER, folder, str(seed), str(count), str(limit)]
             pipe = subprocess.PIPE
-            process = stack.enter_context(subprocess.Popen(command, stdin=pipe, stdout=pipe, env=environment()))
+            process = stack.enter_context(subprocess.Popen(command, stdin=pipe, stdout=pipe))
             stack.callback(process.kill)
             processes.append(process)
         for process in processes:

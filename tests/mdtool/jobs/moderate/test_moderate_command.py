@@ -11,7 +11,7 @@ from typing import Any, get_args
 import av
 import numpy as np
 import pytest
-from cli_runner import FAST_ENCODING, Run, run, run_in_process
+from cli_runner import FAST_ENCODING, run
 from make_media import SAMPLES, add_video, constant_rate_times, frames_of, mux, psnr, times_of
 from make_media import sound as tone
 from PIL import Image
@@ -190,11 +190,6 @@ class Desk:
 @pytest.fixture
 def desk(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Desk:
     return Desk(tmp_path, capsys)
-
-
-@pytest.fixture
-def here(capfd: pytest.CaptureFixture[str]) -> Run:
-    return run_in_process(capfd)
 
 
 def red(action: Action = "flag", **limits: Any) -> Policy:
@@ -544,14 +539,14 @@ def test_an_input_whose_output_is_there_is_judged_all_the_same_where_that_matter
         ((GROUP, "--fail-on", "any", "--keep", "0,0,1,1"), Exit.OK),
     ],
 )
-def test_how_it_ends(here: Run, arguments: tuple[str | Path, ...], code: Exit) -> None:
-    outcome = here("moderate", *arguments, "--prompt", "face", "--report-only", "--json")
+def test_how_it_ends(arguments: tuple[str | Path, ...], code: Exit) -> None:
+    outcome = run("moderate", *arguments, "--prompt", "face", "--report-only", "--json")
     assert outcome.code == code
     assert len(outcome.json) == sum(isinstance(one, Path) for one in arguments)
 
 
-def test_prompts_are_labels_whatever_the_model_calls_it(here: Run) -> None:
-    outcome = here("moderate", GROUP, "-p", "人脸", "-p", "Face", "--report-only", "--json")
+def test_prompts_are_labels_whatever_the_model_calls_it() -> None:
+    outcome = run("moderate", GROUP, "-p", "人脸", "-p", "Face", "--report-only", "--json")
     assert [(rule["rule"], rule["hit"]) for rule in outcome.json[0]["rules"]] == [("人脸", True), ("Face", True)]
 
 
@@ -580,15 +575,15 @@ def test_prompts_are_labels_whatever_the_model_calls_it(here: Run) -> None:
         (("--prompt", "face", "--json", "-o", "-"), "only one of them can have stdout"),
     ],
 )
-def test_wrong_usage(here: Run, arguments: tuple[str | Path, ...], told: str) -> None:
-    outcome = here("moderate", GROUP, *arguments)
+def test_wrong_usage(arguments: tuple[str | Path, ...], told: str) -> None:
+    outcome = run("moderate", GROUP, *arguments)
     assert outcome.code == Exit.USAGE
     (line,) = outcome.lines
     assert told in line
 
 
-def test_an_action_that_does_not_exist(here: Run) -> None:
-    outcome = here("moderate", GROUP, "-p", "face", "--action", "explode")
+def test_an_action_that_does_not_exist() -> None:
+    outcome = run("moderate", GROUP, "-p", "face", "--action", "explode")
     assert outcome.code == Exit.USAGE
     assert "explode" in outcome.err
 
@@ -597,18 +592,18 @@ def test_every_action_of_a_policy_is_one_of_the_command_line() -> None:
     assert {name.value for name in ActionName} == set(get_args(Action))
 
 
-def test_without_a_model_that_knows_the_things(here: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_without_a_model_that_knows_the_things(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
-    outcome = here("moderate", GROUP, "--policy", "family", "--report-only", "--fail-on", "any")
+    outcome = run("moderate", GROUP, "--policy", "family", "--report-only", "--fail-on", "any")
     assert outcome.code == Exit.MODEL
     assert "can detect 'naked person'" in outcome.err
     assert "and answer questions" in outcome.err
 
 
-def test_a_policy_in_a_file(here: Run, tmp_path: Path) -> None:
+def test_a_policy_in_a_file(tmp_path: Path) -> None:
     policy = tmp_path / "my.toml"
     policy.write_text('[[rule]]\nname = "people"\nprompt = "face"\naction = "solid"\nmargin = 0.0\n', "utf-8-sig")
-    outcome = here("moderate", GROUP, "--policy", policy, "-o", tmp_path / "out.png", "--json", "--color", "#ff0000")
+    outcome = run("moderate", GROUP, "--policy", policy, "-o", tmp_path / "out.png", "--json", "--color", "#ff0000")
     assert outcome.code == Exit.OK
     assert [rule["rule"] for rule in outcome.json[0]["rules"]] == ["people"]
     after, before = (np.asarray(Image.open(path).convert("RGB")) for path in (tmp_path / "out.png", GROUP))
@@ -627,7 +622,7 @@ def test_a_pipeline(tmp_path: Path) -> None:
         assert len(list(container.decode(video=0))) == 12
 
 
-def test_findings_of_a_pipeline_go_to_the_next(here: Run, tmp_path: Path) -> None:
+def test_findings_of_a_pipeline_go_to_the_next(tmp_path: Path) -> None:
     found = run("moderate", GROUP, "-p", "face", "--report-only", "-q", "--findings", "-")
     assert found.json[0]["prompts"] == ["face"]
     again = run("moderate", GROUP, "-p", "face", "--report-only", "--json", "--from-findings", "-", stdin=found.out)

@@ -7,10 +7,11 @@ import pytest
 from cli_runner import FAST_ENCODING, redact, run
 from make_media import SAMPLES, frames_of, times_of
 
+LONG = ("busy", "blink", "vfr")
 BORDER = 0.005  # of a picture: findings are rounded, so that a box may end a row of pixels earlier or later
 
 
-@pytest.mark.parametrize("clip", ["busy.mp4", "blink.mp4", "phone.mp4", "vfr.mp4"])
+@pytest.mark.parametrize("clip", [*(pytest.param(f"{name}.mp4", marks=pytest.mark.slow) for name in LONG), "phone.mp4"])
 def test_every_frame_is_that_of_redact(tmp_path: Path, clip: str) -> None:
     one, other = tmp_path / "redacted.mkv", tmp_path / "moderated.mkv"
     found, judged = tmp_path / "found.jsonl", tmp_path / "judged.jsonl"

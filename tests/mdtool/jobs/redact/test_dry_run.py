@@ -56,7 +56,8 @@ def looks_planned(*arguments: str | Path) -> tuple[int, int]:
 @pytest.mark.parametrize(
     ("name", "options"),
     [
-        ("crossing.mp4", []), ("crossing.mp4", ["--sample", "10"]), ("crossing.mp4", ["--max-calls", "12"]),
+        pytest.param("crossing.mp4", [], marks=pytest.mark.slow), ("crossing.mp4", ["--sample", "10"]),
+        ("crossing.mp4", ["--max-calls", "12"]),
         ("phone.mp4", []), ("animation.gif", []), ("animation.gif", ["--sample", "every"]),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else value,

@@ -5,7 +5,7 @@ from typing import Any
 
 import av
 import pytest
-from cli_runner import run_in_process
+from cli_runner import run
 from make_media import SAMPLES
 
 from mdtool.pipeline import resume
@@ -26,9 +26,7 @@ def test_the_input_is_opened_once(
     monkeypatch.setattr(av, "open", counted)
     monkeypatch.setattr(resume, "LEAST_SECONDS", 0.0 if is_long else 3600.0)
     source, target = SAMPLES / "blink.mp4", tmp_path / "out.mp4"
-    outcome = run_in_process(capfd)(
-        "redact", source, "-o", target, "-p", "face", "--model", "centerface", "--sample", "50"
-    )
+    outcome = run("redact", source, "-o", target, "-p", "face", "--model", "centerface", "--sample", "50")
     assert outcome.code == 0, outcome.err
     assert target.exists()
     assert opened == [f"file:{source}"]

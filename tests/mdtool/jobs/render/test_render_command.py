@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cli_runner import FAST_ENCODING, Run, run, run_in_process
+from cli_runner import FAST_ENCODING, run
 from make_findings import RATE, findings_jsonl, region
 from make_media import SAMPLES, frames_of, make_video, packets_of, times_of
 from PIL import Image
@@ -26,11 +26,6 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The current folder."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-@pytest.fixture
-def mdtool(capfd: pytest.CaptureFixture[str]) -> Run:
-    return run_in_process(capfd)
 
 
 def photo(path: Path, size: tuple[int, int] = (320, 240)) -> Path:
@@ -59,9 +54,9 @@ def changed(path: Path, target: Path) -> np.ndarray:
     return np.asarray((pixels(path) != pixels(target)).any(axis=2))
 
 
-def test_boxes_are_drawn_beside_the_file_that_the_findings_name(here: Path, mdtool: Run) -> None:
+def test_boxes_are_drawn_beside_the_file_that_the_findings_name(here: Path) -> None:
     photo(here / "a.png")
-    outcome = mdtool("render", write(here / "f.jsonl", "a.png"))
+    outcome = run("render", write(here / "f.jsonl", "a.png"))
     assert outcome.code == 0, outcome.err
     assert outcome.out == b""
     assert outcome.lines[0].startswith("a.drawn.png: 1 picture")
@@ -71,48 +66,48 @@ def test_boxes_are_drawn_beside_the_file_that_the_findings_name(here: Path, mdto
     assert not changed(here / "a.png", here / "a.drawn.png")[100:170, 90:230].any()  # nothing is hidden
 
 
-def test_hitmarkers_are_in_the_middle_of_boxes(here: Path, mdtool: Run) -> None:
+def test_hitmarkers_are_in_the_middle_of_boxes(here: Path) -> None:
     photo(here / "a.png")
-    assert mdtool("render", write(here / "f.jsonl", "a.png"), "--style", "hitmarker", "--label", "face").code == 0
+    assert run("render", write(here / "f.jsonl", "a.png"), "--style", "hitmarker", "--label", "face").code == 0
     rows, columns = np.nonzero(changed(here / "a.png", here / "a.drawn.png")[:140])
     assert abs(rows.mean() - 119.5) < 3
     assert abs(columns.mean() - 159.5) < 3
 
 
 @pytest.mark.parametrize("style", HIDING)
-def test_hiding_styles_hide_as_redact_does(here: Path, mdtool: Run, style: str) -> None:
+def test_hiding_styles_hide_as_redact_does(here: Path, style: str) -> None:
     photo(here / "a.png")
     findings = write(here / "f.jsonl", "a.png")
     options = ["--style", style, "--color", "#ff00ff", "--margin", "0.2", "--shape", "ellipse", "--feather", "0.1"]
-    assert mdtool("render", findings, "-o", "rendered.png", *options).code == 0
-    assert mdtool("redact", "a.png", "-o", "redacted.png", "--from-findings", findings, *options).code == 0
+    assert run("render", findings, "-o", "rendered.png", *options).code == 0
+    assert run("redact", "a.png", "-o", "redacted.png", "--from-findings", findings, *options).code == 0
     assert (here / "rendered.png").read_bytes() == (here / "redacted.png").read_bytes()
     assert (pixels(here / "rendered.png")[60:180, 80:240] < 230).any(axis=2).all()  # no dot is left
 
 
-def test_redact_offers_no_style_that_hides_nothing(here: Path, mdtool: Run) -> None:
+def test_redact_offers_no_style_that_hides_nothing(here: Path) -> None:
     photo(here / "a.png")
     for style in ("boxes", "hitmarker"):
-        outcome = mdtool("redact", "a.png", "--from-findings", write(here / "f.jsonl", "a.png"), "--style", style)
+        outcome = run("redact", "a.png", "--from-findings", write(here / "f.jsonl", "a.png"), "--style", style)
         assert outcome.code == 2
         assert style in outcome.err
     assert not (here / "a.redacted.png").exists()
 
 
-def test_a_gaze_is_left_out_of_boxes(here: Path, mdtool: Run) -> None:
+def test_a_gaze_is_left_out_of_boxes(here: Path) -> None:
     photo(here / "a.png")
     for name, look in (("with", GazeEstimate((0.9, 0.1), True)), ("without", None)):
         findings = FrameFindings([region(0.25, 0.25, 0.75, 0.75, gaze=look)])
-        assert mdtool("render", write(here / "f.jsonl", "a.png", findings=findings), "-o", f"{name}.png").code == 0
+        assert run("render", write(here / "f.jsonl", "a.png", findings=findings), "-o", f"{name}.png").code == 0
     assert (here / "with.png").read_bytes() == (here / "without.png").read_bytes()
 
 
-def test_what_is_drawn_can_be_chosen(here: Path, mdtool: Run) -> None:
+def test_what_is_drawn_can_be_chosen(here: Path) -> None:
     photo(here / "a.png")
     findings = write(here / "f.jsonl", "a.png")
 
     def tracks(*options: str) -> set[int]:
-        assert mdtool("render", findings, "-o", "out.png", "--overwrite", *options).code == 0
+        assert run("render", findings, "-o", "out.png", "--overwrite", *options).code == 0
         picture = pixels(here / "out.png")
         return {n for n, (y, x) in {1: (180, 160), 2: (239, 30)}.items() if tuple(picture[y, x]) == colour_of_track(n)}
 
@@ -125,18 +120,18 @@ def test_what_is_drawn_can_be_chosen(here: Path, mdtool: Run) -> None:
     assert tracks("--min-size", "100") == {1}
 
 
-def test_a_label_hides_the_others_from_hiding_too(here: Path, mdtool: Run) -> None:
+def test_a_label_hides_the_others_from_hiding_too(here: Path) -> None:
     photo(here / "a.png")
     options = ["--style", "solid", "--label", "licence plate", "--margin", "0"]
-    assert mdtool("render", write(here / "f.jsonl", "a.png"), *options).code == 0
+    assert run("render", write(here / "f.jsonl", "a.png"), *options).code == 0
     different = changed(here / "a.png", here / "a.drawn.png")
     assert different[192:, :64].all()
     assert not different[:192].any()
 
 
-def test_a_label_that_nothing_has(here: Path, mdtool: Run) -> None:
+def test_a_label_that_nothing_has(here: Path) -> None:
     photo(here / "a.png")
-    outcome = mdtool("render", write(here / "f.jsonl", "a.png"), "a.png", "--label", "fcae", "--style", "solid")
+    outcome = run("render", write(here / "f.jsonl", "a.png"), "a.png", "--label", "fcae", "--style", "solid")
     assert outcome.code == 2
     assert outcome.err == "mdtool: --label fcae: nothing has this label; the findings have Licence  Plate, face\n"
     assert not (here / "a.drawn.png").exists()
@@ -145,80 +140,80 @@ def test_a_label_that_nothing_has(here: Path, mdtool: Run) -> None:
 # -- which inputs, and where to
 
 
-def test_all_files_that_are_here_are_drawn_and_the_others_named(here: Path, mdtool: Run) -> None:
+def test_all_files_that_are_here_are_drawn_and_the_others_named(here: Path) -> None:
     photo(here / "a.png")
     photo(here / "b" / "c.png")
-    outcome = mdtool("render", write(here / "f.jsonl", "a.png", "gone.png", "b/c.png", "-"))
+    outcome = run("render", write(here / "f.jsonl", "a.png", "gone.png", "b/c.png", "-"))
     assert outcome.code == 0, outcome.err
     assert "mdtool: gone.png: is named in the findings, but it is not here" in outcome.lines
     assert {path.name for path in here.rglob("*.drawn.*")} == {"a.drawn.png", "c.drawn.png"}
     assert (here / "b" / "c.drawn.png").exists()
 
 
-def test_an_output_folder_mirrors_the_tree(here: Path, mdtool: Run) -> None:
+def test_an_output_folder_mirrors_the_tree(here: Path) -> None:
     sources = ["in/x/a.png", "in/y/a.png", str(photo(here / "in" / "b.png"))]
     for source in sources[:2]:
         photo(here / source)
     findings = write(here / "f.jsonl", *sources)
-    assert mdtool("render", findings, "-o", "out").code == 0
+    assert run("render", findings, "-o", "out").code == 0
     assert {str(path.relative_to(here / "out")) for path in (here / "out").rglob("*.png")} == {
         "x/a.png", "y/a.png", "b.png",
     }  # fmt: skip
     before = (here / "out" / "b.png").stat().st_mtime_ns
-    again = mdtool("render", findings, "-o", "out", "--style", "solid")
+    again = run("render", findings, "-o", "out", "--style", "solid")
     assert again.code == 0
     assert again.err.count("passed over") == 3
     assert (here / "out" / "b.png").stat().st_mtime_ns == before
 
 
-def test_named_inputs_are_those_that_are_drawn(here: Path, mdtool: Run) -> None:
+def test_named_inputs_are_those_that_are_drawn(here: Path) -> None:
     for name in ("a.png", "b.png"):
         photo(here / name)
     findings = write(here / "f.jsonl", "a.png", "b.png")
-    assert mdtool("render", findings, "b.png").code == 0
+    assert run("render", findings, "b.png").code == 0
     assert not (here / "a.drawn.png").exists()
     assert (here / "b.drawn.png").exists()
 
 
-def test_a_file_that_was_moved_is_known_by_its_name(here: Path, mdtool: Run) -> None:
+def test_a_file_that_was_moved_is_known_by_its_name(here: Path) -> None:
     photo(here / "moved" / "a.png")
-    assert mdtool("render", write(here / "f.jsonl", "in/a.png"), "moved/a.png", "-o", "out.png").code == 0
+    assert run("render", write(here / "f.jsonl", "in/a.png"), "moved/a.png", "-o", "out.png").code == 0
     assert changed(here / "moved" / "a.png", here / "out.png").any()
 
 
-def test_outputs_are_no_inputs_of_the_next_run(here: Path, mdtool: Run) -> None:
+def test_outputs_are_no_inputs_of_the_next_run(here: Path) -> None:
     photo(here / "in" / "a.png")
     findings = write(here / "f.jsonl", "in/a.png")
-    assert mdtool("render", findings, "in").code == 0
+    assert run("render", findings, "in").code == 0
     assert (here / "in" / "a.drawn.png").exists()
-    assert mdtool("render", findings, "in", "--overwrite").code == 0
+    assert run("render", findings, "in", "--overwrite").code == 0
     assert not (here / "in" / "a.drawn.drawn.png").exists()
 
 
-def test_where_nothing_is_here(here: Path, mdtool: Run) -> None:
-    outcome = mdtool("render", write(here / "f.jsonl", "gone.png"))
+def test_where_nothing_is_here(here: Path) -> None:
+    outcome = run("render", write(here / "f.jsonl", "gone.png"))
     assert outcome.code == 3
     assert outcome.lines[-1] == "mdtool: none of the files that the findings name is here; name them after the findings"
     (here / "empty.jsonl").write_text("")
-    assert mdtool("render", "empty.jsonl").code == 3
-    assert mdtool("render", "f.jsonl", "nowhere/*.png").code == 3
+    assert run("render", "empty.jsonl").code == 3
+    assert run("render", "f.jsonl", "nowhere/*.png").code == 3
 
 
-def test_nothing_is_replaced_that_was_not_to_be(here: Path, mdtool: Run) -> None:
+def test_nothing_is_replaced_that_was_not_to_be(here: Path) -> None:
     source = photo(here / "a.png")
     findings = write(here / "f.jsonl", "a.png")
     before = source.read_bytes()
-    assert mdtool("render", findings, "-o", "a.png", "--overwrite").code == 2
+    assert run("render", findings, "-o", "a.png", "--overwrite").code == 2
     (here / "a.drawn.png").write_bytes(b"mine")
-    assert mdtool("render", findings).code == 74
+    assert run("render", findings).code == 74
     assert (here / "a.drawn.png").read_bytes() == b"mine"
     assert source.read_bytes() == before
-    assert mdtool("render", findings, "--overwrite").code == 0
+    assert run("render", findings, "--overwrite").code == 0
     assert changed(source, here / "a.drawn.png").any()
 
 
 @pytest.mark.parametrize("broken", ["none", "half", "no findings", "other file"])
-def test_findings_that_are_wrong_leave_no_output(here: Path, mdtool: Run, broken: str) -> None:
+def test_findings_that_are_wrong_leave_no_output(here: Path, broken: str) -> None:
     photo(here / "a.png")
     findings = write(here / "f.jsonl", "other.png" if broken == "other file" else "a.png")
     if broken == "half":
@@ -228,7 +223,7 @@ def test_findings_that_are_wrong_leave_no_output(here: Path, mdtool: Run, broken
     elif broken == "none":
         findings.unlink()
     for inputs in ([], ["a.png"]):
-        outcome = mdtool("render", findings, *inputs)
+        outcome = run("render", findings, *inputs)
         assert outcome.code == (3 if broken == "other file" and not inputs else 1)
         assert all(line.startswith("mdtool: ") for line in outcome.lines)
     assert not (here / "a.drawn.png").exists()
@@ -242,21 +237,21 @@ def test_findings_that_are_wrong_leave_no_output(here: Path, mdtool: Run, broken
     ],
     ids=" ".join,
 )  # fmt: skip
-def test_wrong_usage(here: Path, mdtool: Run, options: list[str]) -> None:
+def test_wrong_usage(here: Path, options: list[str]) -> None:
     photo(here / "a.png")
     findings = ["-"] if options == ["-"] else [str(write(here / "f.jsonl", "a.png"))]
-    outcome = mdtool("render", *findings, *options)
+    outcome = run("render", *findings, *options)
     assert outcome.code == 2
     assert len(outcome.lines) == 1
     assert not (here / "a.drawn.png").exists()
 
 
-def test_summaries_and_silence(here: Path, mdtool: Run) -> None:
+def test_summaries_and_silence(here: Path) -> None:
     photo(here / "a.png")
     findings = write(here / "f.jsonl", "a.png")
-    outcome = mdtool("render", findings, "--json")
+    outcome = run("render", findings, "--json")
     assert [(row["source"], row["target"], row["objects"]) for row in outcome.json] == [("a.png", "a.drawn.png", 2)]
-    quiet = mdtool("render", findings, "--overwrite", "--quiet")
+    quiet = run("render", findings, "--overwrite", "--quiet")
     assert (quiet.code, quiet.out, quiet.err) == (0, b"", "")
 
 
@@ -295,11 +290,11 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_video(path, times, with_sound=True, size=(320, 240))
 
 
-def test_a_video_keeps_its_times_and_sound(clip: Path, tmp_path: Path, mdtool: Run) -> None:
+def test_a_video_keeps_its_times_and_sound(clip: Path, tmp_path: Path) -> None:
     findings, target = tmp_path / "f.jsonl", tmp_path / "out.mp4"
     boxes = [FrameFindings([BOX] if n % 2 else [], analysed=True) for n in range(FRAMES)]
     findings.write_text(findings_jsonl(clip, boxes, (320, 240)))
-    outcome = mdtool("render", findings, "-o", target, *FAST_ENCODING, "--crf", "8", "--color", "#ff00ff", "--json")
+    outcome = run("render", findings, "-o", target, *FAST_ENCODING, "--crf", "8", "--color", "#ff00ff", "--json")
     assert outcome.code == 0, outcome.err
     assert outcome.json[0]["frames"] == FRAMES
     assert "model" not in outcome.json[0]["stages"]
@@ -312,12 +307,12 @@ def test_a_video_keeps_its_times_and_sound(clip: Path, tmp_path: Path, mdtool: R
         assert not drawn[70:170, 90:230].any()
 
 
-def test_what_could_not_be_judged_is_told_or_hidden(clip: Path, tmp_path: Path, mdtool: Run) -> None:
+def test_what_could_not_be_judged_is_told_or_hidden(clip: Path, tmp_path: Path) -> None:
     findings = tmp_path / "f.jsonl"
     findings.write_text(findings_jsonl(clip, [FrameFindings(hidden=n == 3) for n in range(FRAMES)], (320, 240)))
     told, hidden = tmp_path / "told.mp4", tmp_path / "hidden.mp4"
-    assert mdtool("render", findings, "-o", told, *FAST_ENCODING).code == 0
-    assert mdtool("render", findings, "-o", hidden, *FAST_ENCODING, "--style", "blur").code == 0
+    assert run("render", findings, "-o", told, *FAST_ENCODING).code == 0
+    assert run("render", findings, "-o", hidden, *FAST_ENCODING, "--style", "blur").code == 0
     corners = [[frame.to_ndarray(format="gray")[:10, :40] for frame in frames_of(path)] for path in (clip, told)]
     written = [abs(a.astype(int) - b).max() > 90 for a, b in zip(*corners, strict=True)]
     assert [n for n, is_written in enumerate(written) if is_written] == [3]
@@ -325,12 +320,12 @@ def test_what_could_not_be_judged_is_told_or_hidden(clip: Path, tmp_path: Path, 
     assert [n for n, is_blank in enumerate(blank) if is_blank] == [3]
 
 
-def test_an_animation_keeps_its_frames(here: Path, mdtool: Run) -> None:
+def test_an_animation_keeps_its_frames(here: Path) -> None:
     source = str(SAMPLES / "animation.gif")
     with Image.open(source) as animation:
         count, size = animation.n_frames, animation.size
     (here / "f.jsonl").write_text(findings_jsonl(source, [FrameFindings([BOX])] * count, size))
-    assert mdtool("render", "f.jsonl", "-o", "out.gif", "--color", "#ff00ff").code == 0
+    assert run("render", "f.jsonl", "-o", "out.gif", "--color", "#ff00ff").code == 0
     with Image.open(here / "out.gif") as drawn:
         assert drawn.n_frames == count
         for number in (0, count - 1):
@@ -339,11 +334,11 @@ def test_an_animation_keeps_its_frames(here: Path, mdtool: Run) -> None:
             assert tuple(frame[round(size[1] * 0.75), size[0] // 2]) == (255, 0, 255)
 
 
-def test_redact_hides_faces_in_this_style_too(tmp_path: Path, mdtool: Run) -> None:
+def test_redact_hides_faces_in_this_style_too(tmp_path: Path) -> None:
     clip = make_video(tmp_path / "clip.mp4", 10, face=True, size=(192, 144))
     options = ["-o", tmp_path / "solid.mp4", *FAST_ENCODING, "--style", "solid", "--color", "#ff00ff"]
-    assert mdtool("redact", clip, *options).code == 0
-    assert mdtool("redact", clip, "-o", tmp_path / "out.mp4", *FAST_ENCODING, "--style", "obfuscate").code == 0
+    assert run("redact", clip, *options).code == 0
+    assert run("redact", clip, "-o", tmp_path / "out.mp4", *FAST_ENCODING, "--style", "obfuscate").code == 0
     files = (tmp_path / name for name in ("clip.mp4", "out.mp4", "solid.mp4"))
     for before, after, solid in zip(*map(frames_of, files), strict=True):
         red, green, blue = np.moveaxis(solid.to_ndarray(format="rgb24").astype(int), -1, 0)
@@ -353,7 +348,7 @@ def test_redact_hides_faces_in_this_style_too(tmp_path: Path, mdtool: Run) -> No
         assert spread[1] < spread[0] / 3
 
 
-def test_help_says_which_styles_there_are(mdtool: Run) -> None:
-    text = mdtool("render", "--help").out.decode()
+def test_help_says_which_styles_there_are() -> None:
+    text = run("render", "--help").out.decode()
     for style in ("boxes", "hitmarker", *HIDING):
         assert style in text

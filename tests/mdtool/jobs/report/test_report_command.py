@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cli_runner import Run, run, run_in_process
+from cli_runner import run
 from make_findings import RATE, findings_jsonl, region, with_sha256
 from make_media import ROTATION_MATRICES, SAMPLES, constant_rate_times, make_video
 from PIL import Image
@@ -38,11 +38,6 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The current folder."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-@pytest.fixture
-def mdtool(capfd: pytest.CaptureFixture[str]) -> Run:
-    return run_in_process(capfd)
 
 
 def told(
@@ -406,8 +401,8 @@ def findings(here: Path) -> Path:
     return path
 
 
-def test_one_page_for_all_inputs_beside_the_findings(findings: Path, mdtool: Run) -> None:
-    outcome = mdtool("report", findings)
+def test_one_page_for_all_inputs_beside_the_findings(findings: Path) -> None:
+    outcome = run("report", findings)
     assert (outcome.code, outcome.out) == (0, b"")
     assert re.fullmatch(r"mdtool: .*found\.html: 3 inputs, \d+ example frames\n", outcome.err)
     html = findings.with_suffix(".html").read_text("utf-8")
@@ -423,7 +418,7 @@ def test_one_page_for_all_inputs_beside_the_findings(findings: Path, mdtool: Run
     assert not re.search(r"https?://", html)
 
 
-def test_a_photo_has_a_table_of_who_looks_where(here: Path, mdtool: Run) -> None:
+def test_a_photo_has_a_table_of_who_looks_where(here: Path) -> None:
     three = [
         looking(1, 0.1, GazeEstimate((0.8, 0.2), True)),
         looking(2, 0.7, GazeEstimate(None, False)),
@@ -432,7 +427,7 @@ def test_a_photo_has_a_table_of_who_looks_where(here: Path, mdtool: Run) -> None
     (here / "f.jsonl").write_text(
         findings_jsonl(SAMPLES / "group.png", [FrameFindings(three)], size=(640, 400), still=True)
     )
-    assert mdtool("report", "f.jsonl", "-o", "r.html").code == 0
+    assert run("report", "f.jsonl", "-o", "r.html").code == 0
     html = (here / "r.html").read_text("utf-8")
     table = html.partition("<h3>Attention")[2]
     assert [re.findall("<bdi>([^<]+)", line) for line in table.splitlines() if "<bdi>" in line] == [
@@ -441,9 +436,9 @@ def test_a_photo_has_a_table_of_who_looks_where(here: Path, mdtool: Run) -> None
     assert "Heat map" not in html
 
 
-def test_where_the_report_goes(findings: Path, here: Path, mdtool: Run) -> None:
-    assert mdtool("report", findings, "-o", "r.html").code == 0
-    shown = mdtool("report", findings, "-o", "-", "--quiet")
+def test_where_the_report_goes(findings: Path, here: Path) -> None:
+    assert run("report", findings, "-o", "r.html").code == 0
+    shown = run("report", findings, "-o", "-", "--quiet")
     assert (shown.code, shown.err) == (0, "")
     assert shown.out == (here / "r.html").read_bytes()
     assert not findings.with_suffix(".html").exists()
@@ -456,36 +451,36 @@ def test_findings_through_a_pipe(findings: Path, here: Path) -> None:
     assert run("report", "-", stdin=findings.read_bytes(), cwd=here).code == 2
 
 
-def test_nothing_is_replaced_that_was_not_to_be(findings: Path, here: Path, mdtool: Run) -> None:
+def test_nothing_is_replaced_that_was_not_to_be(findings: Path, here: Path) -> None:
     (here / "found.html").write_text("mine")
-    outcome = mdtool("report", findings)
+    outcome = run("report", findings)
     assert outcome.code == 74
     assert outcome.err == f"mdtool: {here / 'found.html'}: exists already; --overwrite replaces it\n"
     assert (here / "found.html").read_text() == "mine"
-    assert mdtool("report", findings, "--overwrite").code == 0
+    assert run("report", findings, "--overwrite").code == 0
     assert (here / "found.html").read_text("utf-8") != "mine"
     before = findings.read_bytes()
-    assert mdtool("report", findings, "-o", findings, "--overwrite").code == 2
+    assert run("report", findings, "-o", findings, "--overwrite").code == 2
     assert findings.read_bytes() == before
 
 
 @pytest.mark.parametrize(
     ("text", "code"), [(None, 1), ("", 3), ("hello\n", 1), ('{"schema": "mdtool.findings/9"}\n', 1)]
 )
-def test_what_is_no_findings(here: Path, mdtool: Run, text: str | None, code: int) -> None:
+def test_what_is_no_findings(here: Path, text: str | None, code: int) -> None:
     if text is not None:
         (here / "f.jsonl").write_text(text)
-    outcome = mdtool("report", "f.jsonl")
+    outcome = run("report", "f.jsonl")
     assert (outcome.code, outcome.out, len(outcome.lines)) == (code, b"", 1)
     assert not list(here.glob("*.html"))
     assert not list(here.glob(".*.part"))
 
 
-def test_what_redact_found_becomes_a_report(tmp_path: Path, mdtool: Run) -> None:
+def test_what_redact_found_becomes_a_report(tmp_path: Path) -> None:
     clip = make_video(tmp_path / "clip.mp4", 20, face=True, size=(192, 144))
-    assert mdtool("detect", clip, "face", "--jsonl", tmp_path / "f.jsonl").code == 0
+    assert run("detect", clip, "face", "--jsonl", tmp_path / "f.jsonl").code == 0
     assert all(record.findings.regions for record in records(tmp_path / "f.jsonl"))
-    assert mdtool("report", tmp_path / "f.jsonl").code == 0
+    assert run("report", tmp_path / "f.jsonl").code == 0
     html = (tmp_path / "f.html").read_text("utf-8")
     assert "centerface" in html
     assert 3 <= len(images(html)) <= MAX_EXAMPLES + 1

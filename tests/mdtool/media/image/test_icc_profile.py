@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import pyvips
-from cli_runner import Run, run_in_process
+from cli_runner import run
 from make_images import encode_image, icc, noise, smooth, swapped_channels_icc
 from make_media import SAMPLES
 from PIL import Image
@@ -27,11 +27,6 @@ COMMANDS = {
     "moderate": ("-p", "red star", "--action", "solid"),
     "gaze": ("-t", "red star"),
 }
-
-
-@pytest.fixture
-def mdtool(capsys: pytest.CaptureFixture[str]) -> Run:
-    return run_in_process(capsys)
 
 
 def in_p3(pixels: np.ndarray) -> pyvips.Image:
@@ -95,11 +90,11 @@ def test_an_animation_is_seen_as_the_asking_commands_see_it(form: str, alpha: bo
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_commands_find_in_a_photo_what_it_shows(command: str, mdtool: Run, tmp_path: Path) -> None:
+def test_commands_find_in_a_photo_what_it_shows(command: str, tmp_path: Path) -> None:
     source, target, findings = (tmp_path / name for name in ("in.png", "out.png", "found.jsonl"))
     source.write_bytes(encode_image(STORED, "PNG", icc_profile=swapped_channels_icc()))
     how = (source, "--model", "pocket", *COMMANDS[command], "--findings", findings, "-o", target)
-    assert mdtool(command, *how).code == 0
+    assert run(command, *how).code == 0
     (record,) = records(findings)
     (star,) = [region for region in record.findings.regions if region.label == "red star"]
     height, width = STORED.shape[:2]
@@ -116,11 +111,11 @@ def test_commands_find_in_a_photo_what_it_shows(command: str, mdtool: Run, tmp_p
 
 
 @pytest.mark.parametrize("form", ["PNG", "WEBP"])
-def test_what_is_hidden_in_an_animation(form: str, mdtool: Run, tmp_path: Path) -> None:
+def test_what_is_hidden_in_an_animation(form: str, tmp_path: Path) -> None:
     source, target = (tmp_path / f"{name}.{form.lower()}" for name in ("in", "out"))
     source.write_bytes(animated(form, [STORED, STORED // 8 * 8]))
     before = read_animation(source)
-    assert mdtool("redact", source, "--model", "pocket", *COMMANDS["redact"], "-o", target).code == 0
+    assert run("redact", source, "--model", "pocket", *COMMANDS["redact"], "-o", target).code == 0
     after = read_animation(target)
     assert after.icc == swapped_channels_icc()
     for (raw, _), (new, _) in zip(before.frames(), after.frames(), strict=True):

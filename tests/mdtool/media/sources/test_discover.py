@@ -8,7 +8,6 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from cli_runner import ROOT
 from make_images import encode_image, smooth
 
 from mdtool.errors import InputError, NoInputFound, UsageError
@@ -162,7 +161,6 @@ def test_names_are_read_as_they_are_piped_in(tree: Path) -> None:
         [sys.executable, "-c", code],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
     ) as process:
         assert process.stdin is not None
         assert process.stdout is not None
@@ -194,10 +192,9 @@ def test_a_folder_that_may_not_be_read_is_one_failure(tree: Path) -> None:
         "if os.getuid() == 0: os.setuid(65534)  # root may read every folder\n"
         "for source in discover(Selection(['.', 'raw/**/*.jpg'])): print(source.name, source.failed)"
     )
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     (tree / "raw").chmod(0)
     try:
-        process = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, env=environment)
+        process = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
     finally:
         (tree / "raw").chmod(0o700)
     lines = process.stdout.decode().splitlines()
@@ -282,6 +279,7 @@ print(count, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no getrusage")
 def test_memory_does_not_grow_with_the_number_of_files(tmp_path: Path) -> None:
     """Of 20,000 in 20 folders, and in a tar: an Input of each would take 10 MB."""
@@ -293,7 +291,7 @@ def test_memory_does_not_grow_with_the_number_of_files(tmp_path: Path) -> None:
             archive.addfile(tarfile.TarInfo(f"{number}.jpg"))
     for name in ("many", "many.tar"):
         command = [sys.executable, "-c", PEAK, str(tmp_path / name)]
-        process = subprocess.run(command, capture_output=True, check=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+        process = subprocess.run(command, capture_output=True, check=True)
         count, grown = map(int, process.stdout.split())
         assert count == 20000
         assert grown < 4000  # KiB

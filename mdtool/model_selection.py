@@ -243,9 +243,8 @@ def _first_that_serves(skill: str, prompts: Sequence[str], questions: Sequence[s
         lacking += [f"{skill} {', '.join(map(repr, unserved))}" if skill in ("detect", "point") else skill]
     lacking += ["answer questions"] if questions else []
     raise ModelUnavailable(
-        f"no model on this machine can {' and '.join(lacking)} (embedded: {FACE_MODEL}, for faces; {SYNTHETIC_MODEL},
-        for synthetic "
-        f"scenes and only with --model {SYNTHETIC_MODEL}); {_how_to_get_one()}"
+        f"no model on this machine can {' and '.join(lacking)} (embedded: {FACE_MODEL}, for faces; "
+        f"{SYNTHETIC_MODEL}, for synthetic scenes and only with --model {SYNTHETIC_MODEL}); {_how_to_get_one()}"
     )
 
 

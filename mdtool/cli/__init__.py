@@ -33,6 +33,10 @@ from mdtool.errors import Exit, MdtoolError
 from mdtool.interruption import INTERRUPT_EVENT, ignore_lost_interrupt, interrupt
 from mdtool.stdout import write_stdout
 
+ENDED_BY = [signal.SIGINT, signal.SIGTERM]
+if sys.platform != "win32":  # which has no SIGHUP
+    ENDED_BY.append(signal.SIGHUP)
+
 app = typer.Typer(
     name="mdtool",
     cls=config.ConfiguredGroup,
@@ -125,7 +129,7 @@ def run(arguments: list[str]) -> int:
     Returns:
         The exit code; an error is printed as one line on stderr.
     """
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in ENDED_BY:
         if signal.getsignal(number) != signal.SIG_IGN:  # as nohup and a shell's & set it
             signal.signal(number, _interrupt)
     try:

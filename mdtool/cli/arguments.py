@@ -12,9 +12,9 @@ from mdtool.errors import UsageError
 from mdtool.media.image.decode_image import IMAGE_SUFFIXES
 from mdtool.media.sources.address import parse_address
 from mdtool.media.sources.archive import ARCHIVE_SUFFIXES
-from mdtool.media.sources.inputs import VIDEOS
+from mdtool.media.sources.inputs import VIDEO_SUFFIXES
 
-MEDIA = (*IMAGE_SUFFIXES, *VIDEOS, *ARCHIVE_SUFFIXES)
+MEDIA = (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES, *ARCHIVE_SUFFIXES)
 
 
 @dataclass(frozen=True)

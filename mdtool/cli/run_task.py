@@ -23,7 +23,7 @@ def _sampled_frames(videos: "VideoTask") -> "VideoTask":
 
 
 @dataclass(frozen=True)
-class Task:
+class InferenceTask:
     """What one command runs on every input.
 
     Attributes:
@@ -49,7 +49,7 @@ class Task:
     unrecorded: Mapping[str, object] = field(default_factory=dict)
 
 
-def run_task(task: Task, model: ModelOptions, printing: AnswerPrinting, batch: BatchOptions) -> Exit:
+def run_task(task: InferenceTask, model: ModelOptions, printing: AnswerPrinting, batch: BatchOptions) -> Exit:
     """Run the task, and record the answers if an option makes a batch of it, else print them.
 
     Raises:
@@ -76,7 +76,7 @@ def run_task(task: Task, model: ModelOptions, printing: AnswerPrinting, batch: B
 
 
 def _print_answers(
-    task: Task,
+    task: InferenceTask,
     selection: "Selection",
     load: "Callable[[], VisionModel]",
     console: "Console",
@@ -85,11 +85,11 @@ def _print_answers(
     overwrite: bool,
 ) -> Exit:
     from mdtool.exports.annotated_image import targets_of
-    from mdtool.jobs.inference.run_and_print import answer, choose_printer, find_images, is_single_image
+    from mdtool.jobs.inference.run_and_print import choose_printer, find_images, is_single_image, run_and_print
 
     sources = find_images(selection)
     many = not is_single_image(sources, task.images)
     targets = None if task.draw is None else targets_of(sources, task.draw, many, overwrite)
     model = load()
     show = choose_printer(task.requests, model, as_json, many)
-    return answer(sources, model, task.requests, show, console=console, save=targets, overwrite=overwrite)
+    return run_and_print(sources, model, task.requests, show, console=console, save=targets, overwrite=overwrite)

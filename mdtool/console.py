@@ -1,4 +1,4 @@
-"""What the person is told while work goes on: progress on a terminal, one line an input, all of it on stderr."""
+"""Messages during a run, on stderr: a progress bar on a terminal, errors, notes, a summary of each input."""
 
 import contextlib
 import re
@@ -11,18 +11,25 @@ from mdtool.errors import UsageError
 from mdtool.stdout import write_json_record
 
 SECONDS_BETWEEN_UPDATES = 0.1
-CONTROL_CHARACTERS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # could command a terminal
+CONTROL_CHARACTERS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # control characters, which a terminal obeys
 
 
 class Console:
-    """quiet: only errors; as_json: summaries go to stdout as JSON Lines instead of lines on stderr.
-
-    verbose: what explains itself is told too; UsageError together with quiet.
-    """
+    """The messages of one run."""
 
     def __init__(self, quiet: bool = False, as_json: bool = False, verbose: bool = False) -> None:
+        """Create a console.
+
+        Args:
+            quiet: Whether only errors are printed.
+            as_json: Whether summaries go to stdout as JSON Lines, not to stderr as text.
+            verbose: Whether details are printed too.
+
+        Raises:
+            UsageError: Tee quiet and verbose.
+        """
         if quiet and verbose:
-            raise UsageError("--verbose: does not go together with --quiet")
+            raise UsageError("--quiet and --verbose exclude each other; leave one out")
         self.quiet = quiet
         self.as_json = as_json
         self.verbose = verbose
@@ -31,22 +38,29 @@ class Console:
         self._updated = 0.0
 
     def error(self, message: str) -> None:
+        """Print an error."""
         self.clear()
         _print(f"mdtool: {message}")
 
     def note(self, message: str) -> None:
+        """Print a message, unless quiet."""
         if not self.quiet:
             self.clear()
             _print(f"mdtool: {message}")
 
     def explain(self, message: str) -> None:
+        """Print a message if verbose."""
         if self.verbose:
             self.note(message)
 
     def progress(self, source: str, frames: int, total: int | None, counts: str) -> None:
-        """Moves the bar of a source, which there is only if stderr is a terminal.
+        """Update the progress bar, which is shown only if stderr is a terminal.
 
-        frames: that are done, of a total that may not be known. counts: what was found up to here, in words.
+        Args:
+            source: Name of the input.
+            frames: Number of frames that are done.
+            total: Number of frames in all; None if unknown.
+            counts: What was found so far, as text.
         """
         now = time.monotonic()
         if self.quiet or now - self._updated < SECONDS_BETWEEN_UPDATES or not sys.stderr.isatty():
@@ -58,9 +72,9 @@ class Console:
 
     @contextlib.contextmanager
     def bar(self, label: str) -> Iterator[Callable[[float], None]]:
-        """Gives what is to be told how much is done, 0..1, for a bar that there is only if stderr is a terminal."""
+        """Show a progress bar if stderr is a terminal; yields a function that takes the fraction done, 0 to 1."""
         if self.quiet or not sys.stderr.isatty():
-            yield lambda share: None
+            yield lambda fraction: None
             return
         from rich.console import Console as RichConsole
         from rich.markup import escape
@@ -69,7 +83,7 @@ class Console:
         columns = TextColumn(escape(label)), BarColumn(), TaskProgressColumn(), TimeRemainingColumn()
         with Progress(*columns, console=RichConsole(stderr=True), transient=True) as shown:
             task = shown.add_task("", total=1.0)
-            yield lambda share: shown.update(task, completed=share)
+            yield lambda fraction: shown.update(task, completed=fraction)
 
     def _start(self, source: str) -> None:
         from rich.console import Console as RichConsole
@@ -88,13 +102,18 @@ class Console:
         self._bar.start()
 
     def clear(self) -> None:
-        """Takes the bar away."""
+        """Remove the progress bar."""
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
 
     def summary(self, lines: Iterable[str], record: dict[str, Any]) -> None:
-        """What was done to one input: lines for a person, or the record, as the summaries go."""
+        """Print the summary of one input.
+
+        Args:
+            lines: The summary as text.
+            record: The summary as data, for JSON Lines.
+        """
         self.clear()
         if self.as_json:
             write_json_record(record)
@@ -104,11 +123,11 @@ class Console:
 
 
 def one_line(text: str) -> str:
-    """The text with escapes for what would break a line, command a terminal, or is no text (as names may hold)."""
+    """Return text, such as a file name, with line breaks, control characters and undecodable bytes escaped."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _print(line: str) -> None:
-    with contextlib.suppress(OSError):  # nobody may listen
+    with contextlib.suppress(OSError):  # stderr may be closed
         sys.stderr.write(one_line(line) + "\n")
         sys.stderr.flush()

@@ -1,4 +1,4 @@
-"""The exit codes that a pipeline can rely on, the errors that carry them, and why a file can't be written."""
+"""Exit codes, the errors that carry them, and messages for files that can't be written."""
 
 import errno
 from collections.abc import Iterator
@@ -8,6 +8,8 @@ from enum import IntEnum, unique
 
 @unique
 class Exit(IntEnum):
+    """The exit codes of the program, which scripts may rely on."""
+
     OK = 0
     SOME_FAILED = 1
     USAGE = 2
@@ -21,47 +23,47 @@ class Exit(IntEnum):
 
 
 class MdtoolError(Exception):
-    """A failure with a one-line message for the person at the keyboard."""
+    """A failure with a one-line message for the user."""
 
     code = Exit.SOME_FAILED
 
 
 class UsageError(MdtoolError):
-    """An option or a combination of options that can't be."""
+    """A bad option, or options that exclude each other."""
 
     code = Exit.USAGE
 
 
 class NoInputFound(MdtoolError):
-    """Nothing to work on."""
+    """No input matches."""
 
     code = Exit.NO_INPUT
 
 
 class InputError(MdtoolError):
-    """One input that can't be read; the others go on."""
+    """One input can't be processed; the others are."""
 
 
 class ReadTimeout(InputError):
-    """An input that did not come in the time that it had."""
+    """An input was not read within its time limit."""
 
     def __init__(self, seconds: float) -> None:
         super().__init__(f"was not read within {seconds:g} s")
 
 
 class OutputError(MdtoolError):
-    """The result can't be written: disk full, folder missing, no permission."""
+    """The output can't be written: disk full, folder missing, no permission."""
 
     code = Exit.CANT_WRITE
 
 
 class StdoutError(OutputError):
-    """What goes to stdout can't be written, whatever became of the file."""
+    """Stdout can't be written to, whatever became of other outputs."""
 
 
 @contextmanager
 def output_errors_for(target: object) -> Iterator[None]:
-    """What can't be written is told with the name of what it is, as an OutputError."""
+    """Raise an OSError or OutputError as an OutputError that names its target."""
     try:
         yield
     except (StdoutError, BrokenPipeError):
@@ -73,7 +75,7 @@ def output_errors_for(target: object) -> Iterator[None]:
 
 
 def write_error_message(error: OSError) -> str:
-    """Why a file can't be written, and what to do."""
+    """Return why a file can't be written, and what to do."""
     reasons = {
         errno.ENOSPC: "can't be written: the disk is full",
         errno.EDQUOT: "can't be written: the disk quota is used up",
@@ -81,7 +83,7 @@ def write_error_message(error: OSError) -> str:
         errno.EACCES: "can't be written: permission denied",
         errno.EROFS: "can't be written: the disk is read-only",
         errno.ENOENT: "can't be written: its folder does not exist",
-        errno.ENOTDIR: "can't be written: a part of its path is no folder",
+        errno.ENOTDIR: "can't be written: a part of its path is not a folder",
         errno.EISDIR: "is a folder: give a file name, or a folder that exists",
         errno.ENAMETOOLONG: "can't be written: its name is too long",
     }

@@ -1,8 +1,8 @@
-"""How the program ends when the person interrupts it.
+"""Interruption by a signal, polled rather than raised.
 
-Python raises KeyboardInterrupt wherever the main thread happens to be. That tears threads away from the files they read
-and write, so a job asks instead: within `deferred_interrupts`, an interruption is only noted, and whoever works
-looks up often.
+Python raises KeyboardInterrupt wherever the main thread happens to be, which may leave files that threads use in any
+state. Within `deferred_interrupts` a signal therefore only sets an event, which the threads poll with
+`raise_if_interrupted`.
 """
 
 import sys
@@ -16,28 +16,27 @@ _deferred = threading.Event()
 
 
 def interrupt() -> None:
-    """What a signal does. KeyboardInterrupt at once, where nobody looks."""
+    """Handle a signal: set the event, and raise KeyboardInterrupt unless the event is polled."""
     INTERRUPT_EVENT.set()
     if not _deferred.is_set():
         raise KeyboardInterrupt
 
 
 def raise_if_interrupted() -> None:
-    """KeyboardInterrupt if the person has interrupted."""
+    """Raise KeyboardInterrupt if the run was interrupted."""
     if INTERRUPT_EVENT.is_set():
         raise KeyboardInterrupt
 
 
 def ignore_lost_interrupt(lost: Any) -> None:
-    """For sys.unraisablehook: a KeyboardInterrupt that is lost where C calls Python is not told; INTERRUPT_EVENT has
-    it."""
+    """Handle sys.unraisablehook: ignore a KeyboardInterrupt lost in a callback from C, since INTERRUPT_EVENT is set."""
     if lost.exc_type is not KeyboardInterrupt:
         sys.__unraisablehook__(lost)
 
 
 @contextmanager
 def deferred_interrupts() -> Iterator[None]:
-    """What is done here calls `raise_if_interrupted`, several times a second."""
+    """Poll for interruptions: the code within calls `raise_if_interrupted` several times per second."""
     outside = _deferred.is_set()
     _deferred.set()
     try:

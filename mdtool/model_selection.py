@@ -1,9 +1,10 @@
-"""Which model answers, and what it is asked to be."""
+"""Choose and load the model that a command runs."""
 
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal
 
 import engine
@@ -23,17 +24,17 @@ from engine.contract import (
 from engine.generation.verbs import VisionModel
 from mdtool.errors import Exit, MdtoolError, UsageError
 
-MessageCallback = Callable[[str], object]  # is told a line for the person
+MessageCallback = Callable[[str], object]  # takes a line to print
 
 PREFERRED = "moondream2"
 FACE_MODEL, SYNTHETIC_MODEL = (
     "centerface",
     "pocket",
-)  # embedded: the one goes before what was pulled, the other is never "auto"
+)  # embedded: the one is tried before downloaded models, the other never
 
 
 class ModelNotFound(MdtoolError):
-    """There is no model for what was asked, or its weights are broken."""
+    """No model can do what was asked, or its weights are missing or broken."""
 
     code = Exit.MODEL
 
@@ -44,8 +45,13 @@ def _ignore(line: str) -> None:
 
 @dataclass(frozen=True)
 class LoadCallbacks:
-    """Who is told what while a model is chosen and loaded. say: which model "auto" is; note: what takes long; explain:
-    what the model computes with."""
+    """Where lines about the choice and the loading of a model go.
+
+    Attributes:
+        say: Which model "auto" is.
+        note: What takes long, or has no effect.
+        explain: Details such as device and dtype.
+    """
 
     say: MessageCallback = _ignore
     note: MessageCallback = _ignore
@@ -54,7 +60,7 @@ class LoadCallbacks:
 
 @dataclass(frozen=True)
 class ComputeConfig:
-    """How a model computes: options of `engine.load`, as they are on the command line."""
+    """How a model computes: the options of `engine.load`, as they are on the command line."""
 
     device: str = "auto"
     dtype: str | None = None
@@ -65,7 +71,7 @@ class ComputeConfig:
     adapter: str | None = None
 
     def load(self, name: str, callbacks: LoadCallbacks = LoadCallbacks()) -> VisionModel:
-        """Raises as `engine.load` does."""
+        """Load a model by name or path, and warm it up if it is compiled. Raises as `engine.load` does."""
         quantize = None if self.quantize == "none" else self.quantize
         detail = int(self.detail) if self.detail.isdecimal() else self.detail
         options = LoadOptions(self.device, self.dtype, quantize, self.compile, detail, self.resize, self.adapter)
@@ -79,9 +85,9 @@ class ComputeConfig:
 
 def _warm_up(model: Compilable, callbacks: LoadCallbacks) -> None:
     if not model.compiled:
-        callbacks.note("--compile changes nothing here, -v says why")
+        callbacks.note("--compile has no effect on this machine; -v shows why")
         return
-    callbacks.note("compiling for this machine, which takes a minute the first time")
+    callbacks.note("compiling, which takes a minute the first time")
     begin = time.monotonic()
     model.warm_up()
     callbacks.explain(f"compiled in {time.monotonic() - begin:.1f} s")
@@ -97,21 +103,31 @@ def load_model(
     questions: Sequence[str] = (),
     callbacks: LoadCallbacks = LoadCallbacks(),
 ) -> VisionModel:
-    """The model of that name or at that path, or for "auto" one that serves all the prompts: for faces the
-    embedded one, else the best that was pulled.
+    """Load a model that has a skill, and check that it takes the prompts.
 
-    prompts: for "caption" the lengths. questions: that it is to answer besides. ModelNotFound if there is none;
-    UsageError if it can't do what the options say.
+    Args:
+        name: A model's name, a path to weights, or "auto": the embedded model for faces, else the best one downloaded
+            that serves all prompts and questions.
+        skill: "caption", "query", "detect" or "point".
+        prompts: What the model must serve; for "caption" the lengths.
+        computing: How the model computes.
+        threshold: Confidence threshold of detections, 0 to 1; None is the model's own.
+        questions: Questions that it must answer besides.
+        notices: Where lines about the model go.
+
+    Raises:
+        ModelNotFound: There is none, or its weights are missing or broken.
+        UsageError: It can't do what the options say.
     """
     with model_errors():
         chosen = _first_that_serves(skill, prompts, questions) if name == "auto" else name
         model = _load(chosen, name, computing, callbacks)
-        for prompt in prompts:  # says what is wrong with a prompt before any work is done
+        for prompt in prompts:  # so that a bad prompt fails before any work is done
             _check(model, skill, prompt, threshold)
         for question in questions:
             _check(model, "query", question, None)
     if name == "auto":
-        callbacks.say(f"the model is {model.name}")
+        callbacks.say(f"model: {model.name}")
     return model
 
 
@@ -124,10 +140,19 @@ def load_gaze_model(
     threshold: float | None = None,
     callbacks: LoadCallbacks = LoadCallbacks(),
 ) -> VisionModel:
-    """A model that finds all the prompts, of which a face is one, and knows where faces look.
+    """Load a model that estimates gaze, and detects all prompts, one of which is a face.
 
-    "auto" is one that was pulled, else the embedded one for faces, which has `Landmarks` and so the head's direction
-    only; that is told, whoever chose it. accurate: it is not enough. Else, and in what it raises, as `load_model`.
+    Args:
+        name: As for `load_model`; "auto" is the best one downloaded, else the embedded model for faces, which estimates
+            the direction of the head only (`Landmarks`). A notice says so whenever that model is used.
+        prompts: What the model must detect.
+        computing: How the model computes.
+        accurate: Whether the direction of the head does not do.
+        threshold: Confidence threshold of detections, 0 to 1; None is the model's own.
+        notices: Where lines about the model go.
+
+    Raises:
+        ModelNotFound, UsageError: As `load_model`.
     """
     with model_errors():
         chosen = _first_gazer(prompts, accurate) if name == "auto" else name
@@ -136,41 +161,50 @@ def load_gaze_model(
             _check(model, "detect", prompt, threshold)
     if "gaze" in model.abilities.prompts:
         if name == "auto":
-            callbacks.say(f"the model is {model.name}")
+            callbacks.say(f"model: {model.name}")
         return model
     if accurate or not isinstance(model, Landmarks):
         _needs(model, "gaze")
     callbacks.say(
-        f"{model.name} tells the direction of the head, not that of the eyes; {_how_to_get_one('tells that')}"
+        f"{model.name} estimates the direction of the head, not of the eyes; {_how_to_get_one('estimates the latter')}"
     )
     return model
 
 
 def _load(chosen: str, name: str, computing: ComputeConfig, callbacks: LoadCallbacks) -> VisionModel:
-    """chosen: what the name stands for."""
+    """Load the model that a name stands for."""
     try:
         return computing.load(chosen, callbacks)
     except ModelUnavailable:
         raise
     except EngineError as error:
         if name == "auto" and chosen == FACE_MODEL:
-            raise UsageError(f"{error}; auto takes {FACE_MODEL} for faces, --model names another") from error
+            raise UsageError(f"{_as_options(error)}; or choose another model with --model") from error
         raise
 
 
 @contextmanager
 def model_errors() -> Iterator[None]:
-    """What the engine raises while a model is chosen and loaded, as the program's errors."""
+    """Raise errors of the engine, while a model is chosen and loaded, as ModelNotFound or UsageError."""
     try:
         yield
     except ModelUnavailable as error:
         raise ModelNotFound(str(error)) from error
     except (EngineError, ValueError) as error:
-        raise UsageError(str(error)) from error
+        raise UsageError(_as_options(error)) from error
+
+
+_NAMES = "|".join(["threshold", *(field.name for field in fields(LoadOptions))])
+_OPTION = re.compile(rf"(?<!-)\b({_NAMES})(?= (?:out|off|must|can't)\b)")
+
+
+def _as_options(error: Exception) -> str:
+    """Return an error's message with the options of the engine that it names as the command line spells them."""
+    return _OPTION.sub(r"--\1", str(error))
 
 
 def load_language_model(name: str, computing: ComputeConfig, callbacks: LoadCallbacks) -> VisionModel:
-    """A model that has every skill. ModelNotFound or UsageError, as for `load_model`."""
+    """Load a model that has every skill. Raises ModelNotFound or UsageError, as `load_model`."""
     with model_errors():
         model = computing.load(name, callbacks)
     for skill in ("caption", "query", "detect", "point", "gaze"):
@@ -184,7 +218,7 @@ def _needs(model: VisionModel, skill: str) -> None:
 
 
 def _check(model: VisionModel, skill: str, prompt: str, threshold: float | None) -> None:
-    """Raises EngineError or ValueError if the model can't do this."""
+    """Raise EngineError or ValueError if the model can't do this."""
     _needs(model, skill)
     requests: dict[str, Request] = {
         "caption": CaptionRequest(None, prompt),
@@ -202,15 +236,15 @@ def _first_that_serves(skill: str, prompts: Sequence[str], questions: Sequence[s
 
     if supports(engine.abilities(FACE_MODEL)):
         return FACE_MODEL
-    if pulled := _pulled(supports):
-        return pulled
-    asked = []
-    if prompts:
-        asked += [f"{skill} {', '.join(map(repr, prompts))}" if skill in ("detect", "point") else skill]
-    asked += ["answer questions"] if questions else []
+    if downloaded := _best_downloaded(supports):
+        return downloaded
+    lacking = []
+    if unserved := _unserved(skill, prompts):
+        lacking += [f"{skill} {', '.join(map(repr, unserved))}" if skill in ("detect", "point") else skill]
+    lacking += ["answer questions"] if questions else []
     raise ModelUnavailable(
-        f"no model on this machine can {' and '.join(asked)}: the embedded ones know only faces ({FACE_MODEL}) "
-        f"and, where it is named, drawn scenes (--model {SYNTHETIC_MODEL}); {_how_to_get_one()}"
+        f"no model on this machine can {' and '.join(lacking)} (embedded: {FACE_MODEL}, for faces; "
+        f"{SYNTHETIC_MODEL}, for synthetic scenes and only with --model {SYNTHETIC_MODEL}); {_how_to_get_one()}"
     )
 
 
@@ -218,19 +252,26 @@ def _first_gazer(prompts: Sequence[str], accurate: bool) -> str:
     def finds(abilities: Abilities) -> bool:
         return all(abilities.supports("detect", prompt) for prompt in prompts)
 
-    if pulled := _pulled(lambda abilities: "gaze" in abilities.prompts and finds(abilities)):
-        return pulled
+    if downloaded := _best_downloaded(lambda abilities: "gaze" in abilities.prompts and finds(abilities)):
+        return downloaded
     if not accurate and finds(engine.abilities(FACE_MODEL)):
         return FACE_MODEL
+    lacking = [f"estimate gaze{' accurately' * accurate}"]
+    if unserved := _unserved("detect", prompts):
+        lacking += [f"detect {', '.join(map(repr, unserved))}"]
     raise ModelUnavailable(
-        f"no model on this machine can tell where people look{' accurately' * accurate} and detect "
-        f"{', '.join(map(repr, prompts))}: {FACE_MODEL} knows only faces and the direction of heads; "
-        f"{_how_to_get_one()}"
+        f"no model on this machine can {' and '.join(lacking)} (embedded: {FACE_MODEL}, for faces and the direction of "
+        f"heads); {_how_to_get_one()}"
     )
 
 
-def _pulled(supports: Callable[[Abilities], bool]) -> str | None:
-    """The best published model on this machine that does."""
+def _unserved(skill: str, prompts: Sequence[str]) -> list[str]:
+    """Return the prompts that the embedded model for faces does not serve."""
+    return [prompt for prompt in prompts if not engine.abilities(FACE_MODEL).supports(skill, prompt)]
+
+
+def _best_downloaded(supports: Callable[[Abilities], bool]) -> str | None:
+    """Return the best published model on this machine that serves."""
     from engine.catalog import hub
     from engine.catalog.published import published
 
@@ -241,4 +282,4 @@ def _pulled(supports: Callable[[Abilities], bool]) -> str | None:
 
 
 def _how_to_get_one(that: str = "can") -> str:
-    return f"`mdtool models pull {PREFERRED}` gets one that {that}, `mdtool models list` shows what there is"
+    return f"`mdtool models pull {PREFERRED}` downloads one that {that}, `mdtool models list` lists all"

@@ -1,6 +1,6 @@
-"""Settings: values of options that come from files and from the environment.
+"""Settings: values of options from files and environment variables.
 
-A file is called mdtool.toml and has a table for each command, its keys the long options without their dashes:
+A settings file, mdtool.toml, has a table per command; its keys are the long options without their dashes:
 
     [defaults]                      # for all commands that have the option
     device = "cuda:1"
@@ -12,11 +12,10 @@ A file is called mdtool.toml and has a table for each command, its keys the long
     [bench.redact]
     runs = 5
 
-An option's built-in default yields to the user's file, that to the project's, that to the environment, and that to the
-command line. Within a file a command's own table goes before [defaults]. In the environment MDTOOL_BENCH_REDACT_RUNS
-goes before MDTOOL_RUNS, which is there for options that several commands have; a variable for a repeatable option holds
-a value a line. All of it goes through click (`default_map`, `envvar`), so that what a value may be is said where the
-option is declared, and nowhere else.
+Precedence, highest first: command line, environment, the project's file, the user's file, built-in default. Within a
+file a command's own table precedes [defaults]. In the environment MDTOOL_BENCH_REDACT_RUNS precedes MDTOOL_RUNS, which
+exists for options that several commands share; a variable for a repeatable option holds one value per line. All values
+pass through Typer (`default_map`, `envvar`), so the declaration of an option is the only place that checks them.
 """
 
 import json
@@ -38,7 +37,7 @@ from mdtool.errors import UsageError
 CONFIG_FILE = "mdtool.toml"
 DEFAULTS_TABLE = "defaults"  # the table for all commands
 PREFIX = "MDTOOL_"
-OTHER_VARIABLES = frozenset({"MDTOOL_DEBUG"})  # of the program's own, that are no option
+OTHER_VARIABLES = frozenset({"MDTOOL_DEBUG"})  # used by the program, but no options
 
 CommandPath = tuple[str, ...]  # a command: ("redact",) or ("bench", "redact")
 Commands = Mapping[CommandPath, TyperCommand]
@@ -46,7 +45,7 @@ Commands = Mapping[CommandPath, TyperCommand]
 
 @dataclass(frozen=True)
 class SettingLocation:
-    """Where in a file. line: from 1 on; None where it is not found."""
+    """A place in a file; the line counts from 1, and is None where it is not known."""
 
     path: Path
     line: int | None
@@ -57,7 +56,7 @@ class SettingLocation:
 
 @dataclass(frozen=True)
 class Setting:
-    """What a file says about an option, as TOML has it."""
+    """The value that a file gives an option, as a TOML type."""
 
     value: Any
     location: SettingLocation
@@ -67,7 +66,7 @@ Settings = Mapping[tuple[CommandPath, str], Setting]  # by command, and the name
 
 
 def commands_of(group: TyperGroup) -> dict[CommandPath, TyperCommand]:
-    """All that can be run, those of inner groups too."""
+    """Return all commands, those of nested groups too, by the words that name them."""
     found: dict[CommandPath, TyperCommand] = {}
     for name, command in group.commands.items():
         if isinstance(command, TyperGroup):
@@ -78,13 +77,15 @@ def commands_of(group: TyperGroup) -> dict[CommandPath, TyperCommand]:
 
 
 def options_of(command: TyperCommand) -> dict[str, TyperOption]:
-    """Those that settings can give, by their key: secrets are left out."""
-    options = [param for param in command.params if isinstance(param, TyperOption) and not param.hide_input]
+    """Return the options that settings can give, by key: all but secrets and those that print something and exit."""
+    options = [
+        one for one in command.params if isinstance(one, TyperOption) and one.expose_value and not one.hide_input
+    ]
     return {max(option.opts, key=len).lstrip("-"): option for option in options}
 
 
 def enable_environment_variables(commands: Commands) -> None:
-    """Lets each option take its value from the environment too."""
+    """Let each option take its value from environment variables too."""
     shared = _shared(commands)
     for words, command in commands.items():
         for key, option in options_of(command).items():
@@ -94,12 +95,12 @@ def enable_environment_variables(commands: Commands) -> None:
 
 
 def files() -> list[Path]:
-    """Those that are read, of which the first goes before the other: the project's, the user's."""
+    """Return the settings files that exist, the project's before the user's, which it takes precedence over."""
     return list(dict.fromkeys(path for path in (_project_file(), user_file()) if path and os.path.isfile(path)))
 
 
 def user_file() -> Path | None:
-    """By the XDG base directory specification, which wants relative folders to be ignored."""
+    """Return the path of the user's file, by the XDG Base Directory Specification, which ignores relative paths."""
     for folder in (os.environ.get("XDG_CONFIG_HOME", ""), os.path.expanduser("~/.config")):
         if os.path.isabs(folder):
             return Path(folder) / "mdtool" / CONFIG_FILE
@@ -107,7 +108,7 @@ def user_file() -> Path | None:
 
 
 def _project_file() -> Path | None:
-    """In the working directory, or the nearest one above that has it."""
+    """Return the file in the working directory, or in the nearest directory above that has one."""
     try:
         here = Path.cwd()
     except OSError:  # it was removed
@@ -116,7 +117,11 @@ def _project_file() -> Path | None:
 
 
 def read(commands: Commands) -> Settings:
-    """What the files say. UsageError for anything in them or in the environment that no option takes."""
+    """Read the settings files, and check them and the environment.
+
+    Raises:
+        UsageError: A file can't be read, or a key or variable is unknown or has a bad value.
+    """
     _check_environment(commands)
     settings: dict[tuple[CommandPath, str], Setting] = {}
     for path in reversed(files()):
@@ -125,7 +130,7 @@ def read(commands: Commands) -> Settings:
 
 
 def default_map(settings: Settings) -> dict[str, Any]:
-    """In the form of click: nested as the commands are."""
+    """Return settings as Typer's `default_map`: nested as the commands are."""
     nested: dict[str, Any] = {}
     for (words, name), setting in settings.items():
         table = nested
@@ -138,7 +143,7 @@ def default_map(settings: Settings) -> dict[str, Any]:
 def origin(
     ctx: typer.Context, words: CommandPath, option: TyperOption, settings: Settings
 ) -> SettingLocation | str | None:
-    """Where an option's value is from: a file or the variable of this name; None: command line or built-in default."""
+    """Return the file or the environment variable that an option's value is from, None for neither."""
     source = ctx.get_parameter_source(option.name)
     if source is not None and source.name == "DEFAULT_MAP":
         return settings[words, option.name].location
@@ -148,13 +153,13 @@ def origin(
 
 
 def suggestion(word: str, known: Collection[str], command: str = "mdtool") -> str:
-    """The end of a message: the known word that may have been meant, else what shows them all."""
+    """Return the end of a message about an unknown word: a close known one, or the command that lists them."""
     close = get_close_matches(word, known, n=1, cutoff=0.75)  # variables begin alike
-    return f"did you mean {close[0]}?" if close else f"`{command} --help` shows what there is"
+    return f"did you mean {close[0]}?" if close else f"`{command} --help` lists all"
 
 
 def _shared(commands: Commands) -> set[str]:
-    """The keys that several commands have."""
+    """Return the keys that several commands share."""
     times = Counter(key for command in commands.values() for key in options_of(command))
     return {key for key in times if times[key] > 1}
 
@@ -173,9 +178,9 @@ def _check_environment(commands: Commands) -> None:
         if not name.startswith(PREFIX) or name in OTHER_VARIABLES:
             continue
         if name not in takers:
-            raise UsageError(f"{name}: a variable of the environment that sets no option; {suggestion(name, takers)}")
+            raise UsageError(f"{name}: this environment variable sets no option; {suggestion(name, takers)}")
         for command, option in takers[name]:
-            if value:  # click takes an empty one as not set
+            if value:  # an empty one counts as not set
                 try:
                     _made(command, option, value.split("\n") if option.multiple else value)
                 except ValueError as error:
@@ -183,7 +188,7 @@ def _check_environment(commands: Commands) -> None:
 
 
 def _head(table: CommandPath) -> str:
-    """As a file has it."""
+    """Return the header of a table."""
     return f"[{'.'.join(table)}]"
 
 
@@ -193,7 +198,7 @@ class _File:
     text: str
 
     def location(self, table: CommandPath, key: str | None) -> SettingLocation:
-        """Of a key, or of the head of its table; no line where these are written in other ways, such as a.b = 1."""
+        """Return the place of a key or of its table's header; without a line for other notations, such as a.b = 1."""
         current = ""
         for number, line in enumerate(self.text.splitlines(), 1):
             if head := re.match(r"""\s*\[([\w\s."'-]+)\]\s*(#.*)?$""", line):
@@ -218,7 +223,7 @@ def _read_file(path: Path, commands: Commands) -> dict[tuple[CommandPath, str], 
     except OSError as error:
         raise UsageError(f"{path}: can't be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
-        raise UsageError(f"{path}: is no TOML: {error}") from error
+        raise UsageError(f"{path}: is not valid TOML: {error}") from error
     file = _File(path, text)
     shared = _read_shared(file, tables.pop(DEFAULTS_TABLE, {}), commands)
     return shared | _read_tables(file, tables, (), commands)
@@ -227,16 +232,16 @@ def _read_file(path: Path, commands: Commands) -> dict[tuple[CommandPath, str], 
 def _read_shared(file: _File, table: Any, commands: Commands) -> dict[tuple[CommandPath, str], Setting]:
     found = {}
     if not isinstance(table, dict):
-        raise file.wrong((), DEFAULTS_TABLE, f"is a table: write {_head((DEFAULTS_TABLE,))}")
+        raise file.wrong((), DEFAULTS_TABLE, f"must be a table: write {_head((DEFAULTS_TABLE,))}")
     shared = _shared(commands)
     for key, value in table.items():
         takers = [words for words, command in commands.items() if key in options_of(command)]
         if key not in shared:
             if takers:
                 raise file.wrong(
-                    (DEFAULTS_TABLE,), key, f"only one command has this option; put it under {_head(takers[0])}"
+                    (DEFAULTS_TABLE,), key, f"only one command has this option; move it to {_head(takers[0])}"
                 )
-            raise file.wrong((DEFAULTS_TABLE,), key, f"no commands share such an option; {suggestion(key, shared)}")
+            raise file.wrong((DEFAULTS_TABLE,), key, f"commands share no such option; {suggestion(key, shared)}")
         for words in takers:
             try:
                 name = _checked(commands[words], options_of(commands[words])[key], value)
@@ -249,18 +254,18 @@ def _read_shared(file: _File, table: Any, commands: Commands) -> dict[tuple[Comm
 def _read_tables(
     file: _File, tables: Mapping[str, Any], group: CommandPath, commands: Commands
 ) -> dict[tuple[CommandPath, str], Setting]:
-    """The tables of the commands of a group; () for those of the program itself."""
+    """Read the tables of the commands of a group; () is the program itself."""
     found: dict[tuple[CommandPath, str], Setting] = {}
     for name, table in tables.items():
         words = (*group, name)
         inner = list(dict.fromkeys(known[: len(words)] for known in commands if known[: len(group)] == group))
         if words not in inner:
             if not isinstance(table, dict):
-                raise file.wrong(group, name, f"belongs under the name of a command, such as {_head(inner[0])}")
+                raise file.wrong(group, name, f"belongs in the table of a command, such as {_head(inner[0])}")
             meant = suggestion(_head(words), [_head(one) for one in (*inner, (DEFAULTS_TABLE,))])
-            raise file.wrong(words, None, f"no such command takes settings; {meant}")
+            raise file.wrong(words, None, f"no such command has settings; {meant}")
         if not isinstance(table, dict):
-            raise file.wrong(group, name, f"is a table: write {_head(words)}")
+            raise file.wrong(group, name, f"must be a table: write {_head(words)}")
         if words in commands:
             found |= _read_options(file, table, words, commands[words])
         else:
@@ -276,7 +281,7 @@ def _read_options(
     for key, value in table.items():
         if key not in options:
             if any(key == param.name and not isinstance(param, TyperOption) for param in command.params):
-                raise file.wrong(words, key, "is an argument, which only the command line can give")
+                raise file.wrong(words, key, "is an argument, which can only be given on the command line")
             raise file.wrong(words, key, f"no such option; {suggestion(key, options, ' '.join(['mdtool', *words]))}")
         try:
             name = _checked(command, options[key], value)
@@ -287,12 +292,12 @@ def _read_options(
 
 
 def _checked(command: TyperCommand, option: TyperOption, value: Any) -> str:
-    """The name of the option's parameter. ValueError for a value that it does not take."""
+    """Return the name of the option's parameter. Raises ValueError for a value that it does not take."""
     if not isinstance(value, bool | int | float | str | list):
         raise ValueError(f"takes no {'table' if isinstance(value, dict) else 'date or time'}")
     if option.multiple and not isinstance(value, list):
         raise ValueError(f"takes a list, not {_shown(value)}: write [{_shown(value)}]")
-    if value == [] and option.default:  # as no command line can say: nothing would be hidden
+    if value == [] and option.default:  # impossible on a command line: nothing would be masked
         raise ValueError("takes at least one value")
     made = _made(command, option, value)
     if not _is_natural(value, made):
@@ -301,7 +306,7 @@ def _checked(command: TyperCommand, option: TyperOption, value: Any) -> str:
 
 
 def _made(command: TyperCommand, option: TyperOption, value: Any) -> Any:
-    """What the option makes of a value. ValueError if it refuses it."""
+    """Return the value as the option converts it. Raises ValueError if it does not accept it."""
     try:
         return option.process_value(typer.Context(command), value)
     except TyperException as error:
@@ -309,7 +314,7 @@ def _made(command: TyperCommand, option: TyperOption, value: Any) -> Any:
 
 
 def _is_natural(value: Any, made: Any) -> bool:
-    """Whether a value of TOML had the type of what the option made of it; a number may stand for its digits."""
+    """Return whether a TOML value has the type that the option converts it to; a number may stand for its digits."""
     if isinstance(made, list | tuple):
         return isinstance(value, list) and all(map(_is_natural, value, made))
     if isinstance(made, bool) or isinstance(value, bool):

@@ -1,4 +1,4 @@
-"""Results as text on stdout: UTF-8 whatever the locale says, and out at once, for whoever reads it at the other end."""
+"""Results on stdout: UTF-8 whatever the locale, flushed after each write for the reader of a pipe."""
 
 import json
 import sys
@@ -8,7 +8,12 @@ from mdtool.errors import StdoutError, write_error_message
 
 
 def write_stdout(text: str) -> None:
-    """Raises StdoutError where it can't be written; BrokenPipeError where nobody reads any more."""
+    """Write text to stdout, and flush it.
+
+    Raises:
+        StdoutError: It can't be written.
+        BrokenPipeError: The reader of the pipe is gone.
+    """
     try:
         sys.stdout.flush()
         sys.stdout.buffer.write(text.encode("utf-8", "backslashreplace"))
@@ -20,12 +25,14 @@ def write_stdout(text: str) -> None:
 
 
 def write_json_record(record: dict[str, Any]) -> None:
-    """As a line of JSON. Of names that are no text the bytes are escaped in JSON's own way."""
+    """Write a record as one line of JSON; undecodable bytes of names are escaped as JSON does. Raises as
+    `write_stdout`."""
     write_stdout(json.dumps(record, ensure_ascii=False) + "\n")
 
 
 class Lines:
-    """Takes text as a file does. What `write_stdout` raises is raised."""
+    """Stdout as a text file that can only be written to."""
 
     def write(self, text: str, /) -> None:
+        """Write text. Raises as `write_stdout`."""
         write_stdout(text)

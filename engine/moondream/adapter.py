@@ -33,12 +33,16 @@ def find_adapter(name_or_path: str) -> Path:
         return Path(name_or_path)
     name, _, step = name_or_path.partition("/")
     if not all(re.fullmatch(r"[\w-][\w.-]*", part) for part in (name, step or "final")):
-        raise ModelUnavailable(f"no adapter {quoted_name(name_or_path)}: no such file, and not the id of a variant")
+        why = (
+            "it is a folder; give the file in it"
+            if os.path.isdir(name_or_path)
+            else "no such file, and not the id of a variant"
+        )
+        raise ModelUnavailable(f"no adapter {quoted_name(name_or_path)}: {why}")
     file = cache_folder() / "md_variants" / name / f"{step or 'final'}.pt"
     if not os.path.isfile(file):
-        raise ModelUnavailable(
-            f"no adapter {quoted_name(name_or_path)}: neither a file of that name nor {file} is there"
-        )
+        why = "it is a folder, and no" if os.path.isdir(name_or_path) else "neither a file of that name nor"
+        raise ModelUnavailable(f"no adapter {quoted_name(name_or_path)}: {why} {file} is there")
     return file
 
 

@@ -1,4 +1,4 @@
-"""The command line: one file a command, and here what holds for all of them."""
+"""The command line: one module per command; here what they share: entry point, signals, exit codes."""
 
 import contextlib
 import os
@@ -15,6 +15,7 @@ from mdtool import __version__
 from mdtool.cli import (
     bench,
     caption,
+    completion,
     config,
     detect,
     evaluate,
@@ -32,11 +33,16 @@ from mdtool.errors import Exit, MdtoolError
 from mdtool.interruption import INTERRUPT_EVENT, ignore_lost_interrupt, interrupt
 from mdtool.stdout import write_stdout
 
+ENDED_BY = [signal.SIGINT, signal.SIGTERM]
+if sys.platform != "win32":  # which has no SIGHUP
+    ENDED_BY.append(signal.SIGHUP)
+
 app = typer.Typer(
     name="mdtool",
     cls=config.ConfiguredGroup,
-    help="Sees for you: say in plain words what to find in pictures and videos, on your own machine.",
+    help="Find, mask, moderate and describe what images and videos show. Runs on your own machine.",
     no_args_is_help=True,
+    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -56,33 +62,33 @@ app.add_typer(bench.app, name="bench")
 app.add_typer(config.app, name="config")
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
-        from importlib.metadata import PackageNotFoundError, version
-
-        import av
-
-        ffmpeg = ".".join(str(part) for part in av.library_versions["libavcodec"])
-        try:
-            torch = version("torch")
-        except PackageNotFoundError:
-            torch = "is missing"
-        write_stdout(f"mdtool {__version__} (torch {torch}, PyAV {av.__version__}, libavcodec {ffmpeg})\n")
+def _print_version(requested: bool) -> None:
+    if requested:
+        write_stdout(f"mdtool {__version__}\n")
         raise typer.Exit
 
 
 @app.callback()
 def options(
-    version: Annotated[
+    install_completion: completion.Install = None,
+    show_completion: completion.Show = None,
+    version: Annotated[  # last, and passed on to every command
         bool,
-        typer.Option("--version", help="Print the version and those of the engines.", callback=_version, is_eager=True),
+        typer.Option(
+            "--version",
+            "-V",
+            help="Print the version and exit.",
+            callback=_print_version,
+            is_eager=True,
+            expose_value=False,
+        ),
     ] = False,
 ) -> None:
     pass
 
 
 def main() -> None:
-    """Runs the command line and ends the process with the exit code that its outcome has."""
+    """Run the command line, and end the process with its exit code."""
     _replace_closed_streams()
     sys.unraisablehook = ignore_lost_interrupt
     code = run(sys.argv[1:])
@@ -96,37 +102,43 @@ def main() -> None:
     if others and all(thread.daemon for thread in others):
         with contextlib.suppress(OSError):
             sys.stderr.flush()
-        os._exit(code)  # one that is held up inside a library could crash there while Python is taken down
+        os._exit(code)  # a thread blocked inside a library could crash during the interpreter's shutdown
     sys.exit(code)
 
 
 def _replace_closed_streams() -> None:
-    """So that no file that is opened later takes the place of one, and gets what is said there."""
+    """Open the null device for closed standard streams, lest a file opened later gets their descriptor and output."""
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:
-            mode = os.O_RDONLY if name == "stdout" else os.O_RDWR  # results must not vanish unnoticed
-            os.open(os.devnull, mode)  # gets the lowest number that is free, which is this one's
+            mode = os.O_RDONLY if name == "stdout" else os.O_RDWR  # so that writing results fails
+            os.open(os.devnull, mode)  # gets the lowest free descriptor, which is this one
             setattr(sys, name, open(number, "r" if name == "stdin" else "w", closefd=False))  # noqa: SIM115
 
 
 def _drop_stdout() -> None:
-    """What is still buffered for it can't be written either: lets nothing try."""
+    """Redirect stdout to the null device, so that a later flush of its buffer does not fail again."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def run(arguments: list[str]) -> int:
-    """One command; what goes wrong is told in one line on stderr and by the exit code."""
-    for asked in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(asked) != signal.SIG_IGN:  # as nohup and a shell's & have it
-            signal.signal(asked, _interrupt)
+    """Run one command in this process.
+
+    Args:
+        arguments: The command line without the name of the program.
+
+    Returns:
+        The exit code; an error is printed as one line on stderr.
+    """
+    for number in ENDED_BY:
+        if signal.getsignal(number) != signal.SIG_IGN:  # as nohup and a shell's & set it
+            signal.signal(number, _interrupt)
     try:
         code = app(arguments, prog_name="mdtool", standalone_mode=False) or Exit.OK
         if code == Exit.INTERRUPTED:
             print_stderr("interrupted")
         return code
     except TyperException as error:
-        message = error.format_message().replace(": Value error, ", ": ", 1)  # typer puts that before what is wrong
-        print_stderr(f"{message} (mdtool --help shows how)" if "\n" not in message else message)
+        print_stderr(_usage_message(error))
         return error.exit_code
     except MdtoolError as error:
         print_stderr(one_line("; ".join([str(error), *getattr(error, "__notes__", [])])))
@@ -143,14 +155,22 @@ def run(arguments: list[str]) -> int:
         return Exit.SOME_FAILED
 
 
+def _usage_message(error: TyperException) -> str:
+    """Return what is wrong with a command line and which help to read, or the help itself where no command is given."""
+    message = error.format_message().replace(": Value error, ", ": ", 1)  # which Typer puts before what is wrong
+    ctx = getattr(error, "ctx", None)
+    help_command = f"{ctx.command_path if ctx else 'mdtool'} --help"
+    return message if "\n" in message else f"{message.rstrip('.')}; see `{help_command}`"
+
+
 def _interrupt(signum: int, frame: FrameType | None) -> None:
-    """Asked once: ends what is under way, and takes it away. Asked again: at once."""
+    """End the run and remove what is unfinished; a second signal exits immediately."""
     if INTERRUPT_EVENT.is_set():
         os._exit(Exit.INTERRUPTED)
     interrupt()
 
 
 def print_stderr(message: str) -> None:
-    """One line for the person, on stderr."""
-    with contextlib.suppress(OSError):  # nobody may listen
+    """Print one line on stderr."""
+    with contextlib.suppress(OSError):  # stderr may be closed
         print(message if "\n" in message else f"mdtool: {message}", file=sys.stderr, flush=True)

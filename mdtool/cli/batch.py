@@ -1,4 +1,4 @@
-"""From the options that asking about thousands of pictures has to a batch."""
+"""Run a batch as its options say."""
 
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -19,35 +19,42 @@ if TYPE_CHECKING:  # what takes long to load, and --help does not need
 
 
 def selection_of(batch: BatchOptions, named: Sequence[str]) -> "Selection":
-    """UsageError if nothing is named."""
+    """Return the inputs that the command line selects. Raises UsageError if there are none, or for a bad list."""
     from mdtool.media.sources.discover import Selection
 
     if not named and not batch.files_from:
-        raise UsageError("no picture is named: give files, folders or globs, or a list by --files-from")
+        raise UsageError("no input is named: give files, folders or globs, or a list with --files-from")
     if batch.null and not batch.files_from:
-        raise UsageError("-0: is about the list that --files-from reads; give one")
+        raise UsageError("-0: needs the list of --files-from; give one, or leave -0 out")
     files_from = Path(batch.files_from) if batch.files_from else None
     if files_from and batch.files_from != "-" and not os.access(files_from, os.R_OK):
-        raise UsageError(f"--files-from {files_from}: there is no such file, or it may not be read")
+        raise UsageError(f"--files-from {files_from}: there is no such file, or it can't be read")
     return Selection(named, files_from, batch.null, batch.include, batch.exclude)
 
 
 def video_task(batch: BatchOptions) -> "VideoTask":
-    """Which moments of videos are asked about. UsageError for what is none."""
+    """Return which frames of videos are analysed. Raises UsageError for bad values."""
     from mdtool.cli.values import parsed, seconds
     from mdtool.jobs.batch.messages import VideoTask
     from mdtool.tracking.sampling import parse_sampling
 
     start, end = parsed("--from", seconds, batch.start), parsed("--to", seconds, batch.end)
     if end is not None and end <= (start or 0):
-        raise UsageError("--to: must be later than --from, or there is nothing to do")
+        raise UsageError("--to: must be later than --from")
     return VideoTask(parse_sampling(batch.sample or "auto"), start, end)
 
 
 @dataclass(frozen=True)
 class BatchJob:
-    """What one command asks. options: all that has a say in the answers
-    besides the model and the requests, by the names of a BATCH fingerprint.
+    """What one command runs on every input.
+
+    Attributes:
+        command: The name of the command.
+        requests: Without their image.
+        videos: Which frames of videos are analysed.
+        load: Loads the model.
+        options: All other options that change the results, by their names in a BATCH fingerprint.
+        draw: Where annotated copies go; None for nowhere.
     """
 
     command: str
@@ -55,10 +62,16 @@ class BatchJob:
     videos: "VideoTask"
     load: "Callable[[], VisionModel]"
     options: Mapping[str, object] = field(default_factory=dict)
+    draw: str | None = None
 
 
-def run_batch(batch: BatchOptions, selection: "Selection", batch_job: BatchJob, console: "Console") -> Exit:
-    """Asks about all that is selected, and makes of the records what else is wanted."""
+def run_batch(batch: BatchOptions, selection: "Selection", job: BatchJob, console: "Console") -> Exit:
+    """Run the model on all selected inputs, write records and side outputs, and export the records.
+
+    Raises:
+        UsageError: Options that can't be, or not together.
+        OutputError: The records can't be written.
+    """
     from mdtool.cli.values import parse_positive_seconds, parsed, size_in_bytes
     from mdtool.jobs.batch.coordinator import BatchLimits, BatchPlan, Coordinator
     from mdtool.jobs.batch.executor import ThreadExecutor
@@ -69,37 +82,35 @@ def run_batch(batch: BatchOptions, selection: "Selection", batch_job: BatchJob, 
     from mdtool.records.fingerprint import BATCH, fingerprint
 
     form = None if batch.format == "jsonl" else batch.format
-    place = records_path(batch.jsonl or "-", batch_job.command)
+    place = records_path(batch.jsonl or "-", job.command)
     rereadable = "-" not in selection.named and (not selection.files_from or selection.files_from.is_file())
     if batch.watch and not rereadable:
-        raise UsageError("--watch: what is piped in can't be read again; give folders, or a file of names")
+        raise UsageError("--watch: can't watch stdin; give folders, or a file of names")
     if form and place is None:
-        raise UsageError(f"--format {form}: is made beside a file of records; name that by --jsonl")
+        raise UsageError(f"--format {form}: is exported next to a file of records; name that with --jsonl")
     if form and place:
         check_export_target(place, form, batch.overwrite)
     limits = BatchLimits(batch.max_errors, parse_positive_seconds("--time-budget", batch.time_budget))
     timeout = parse_positive_seconds("--timeout", batch.timeout)
     room, encode = parsed("--cache-size", size_in_bytes, batch.cache_size), None
-    task = BatchTask(
-        batch_job.requests, batch_job.videos, _side_outputs(batch, batch_job), timeout, dedupe=batch.dedupe
-    )
+    task = BatchTask(job.requests, job.videos, _side_outputs(batch, job), timeout, dedupe=batch.dedupe)
     with open_sink(place, batch.overwrite) as sink:
-        model = batch_job.load()
+        model = job.load()
         if batch.cache:
             from mdtool.jobs.inference.embedding_cache import caching_encoder  # which loads torch
 
             encode = caching_encoder(model, Path(batch.cache), room, console.note)
         settings = fingerprint(
-            BATCH, command=batch_job.command, model=model.name, revision=model.revision, requests=batch_job.requests,
-            **batch_job.options,
+            BATCH, command=job.command, model=model.name, revision=model.revision, requests=job.requests,
+            **job.options,
         )  # fmt: skip
         common_fields = {"model": model.name, "revision": model.revision, "settings": settings}
         count = (lambda: sum(1 for _ in discover(selection))) if rereadable and not batch.watch else None
         sink.begin(settings)
         if sink.unrecognised:
             console.note(
-                f"{place}: {sink.unrecognised} records there are of another version of mdtool, so that nobody knows if "
-                "they hold: they stay, and their inputs are done again"
+                f"{place}: {sink.unrecognised} records are from another version of mdtool and may be out of date: they "
+                "stay, and their inputs are processed again"
             )
         task.side_outputs.open_folders(batch.overwrite)
         plan = BatchPlan(selection, common_fields, limits, batch.ordered, batch.watch)
@@ -111,13 +122,24 @@ def run_batch(batch: BatchOptions, selection: "Selection", batch_job: BatchJob, 
     return code
 
 
-def _side_outputs(batch: BatchOptions, batch_job: BatchJob) -> "SideOutputs":
+def _side_outputs(batch: BatchOptions, job: BatchJob) -> "SideOutputs":
     from engine.contract import DetectRequest, PointRequest
     from mdtool.jobs.batch.side_outputs import SideOutputs
     from recipes.draw import colours_of
 
-    colours = colours_of(one.prompt for one in batch_job.requests if isinstance(one, DetectRequest | PointRequest))
+    colours = colours_of(one.prompt for one in job.requests if isinstance(one, DetectRequest | PointRequest))
     if isinstance(batch, TextOptions):
         return SideOutputs(batch.sidecar_mode if batch.sidecar else None, embed=batch.embed)
-    draw, crops = getattr(batch, "draw", None), getattr(batch, "save_crops", None)
-    return SideOutputs(draw=Path(draw) if draw else None, crops=Path(crops) if crops else None, colours=colours)
+    crops = getattr(batch, "save_crops", None)
+    return SideOutputs(draw=_draw_folder(job.draw), crops=Path(crops) if crops else None, colours=colours)
+
+
+def _draw_folder(draw: str | None) -> Path | None:
+    """Return the folder of annotated copies. Raises UsageError for the name of an image, since there may be many."""
+    from mdtool.media.image.save_image import FORMATS
+
+    if draw is None:
+        return None
+    if not draw or (draw.lower().endswith(tuple(FORMATS)) and not os.path.isdir(draw)):
+        raise UsageError(f"--draw {draw}: takes a folder where records are written")
+    return Path(draw)

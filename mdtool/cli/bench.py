@@ -1,6 +1,7 @@
-"""`mdtool bench`: how fast this machine does a job."""
+"""`mdtool bench`: speed on this machine."""
 
 import re
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -13,43 +14,53 @@ from mdtool.cli.options.printing import Verbose
 from mdtool.errors import UsageError
 from mdtool.stdout import write_json_record, write_stdout
 
-app = typer.Typer(help="Measure how fast this machine does a job.", no_args_is_help=True)
+app = typer.Typer(help="Benchmark speed on this machine.", no_args_is_help=True)
 
 
 @app.callback()
 def bench() -> None:
-    pass
+    if sys.platform == "win32":
+        raise UsageError("bench does not run on Windows, which does not tell what a process took as POSIX does")
 
 
-Clip = Annotated[Path, typer.Argument(help="A video.", exists=True, dir_okay=False)]
-Rest = Annotated[list[str], typer.Argument(help="Options for the command that is measured.", metavar="[-- OPTIONS]")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print every run, as JSON.")]
+Clip = Annotated[Path, typer.Argument(help="A video.", exists=True, dir_okay=False, metavar="CLIP")]
+Rest = Annotated[list[str], typer.Argument(help="Options of the measured command.", metavar="[-- OPTIONS]")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print every run as JSON.")]
 PASSED_ON = {"ignore_unknown_options": True}
 
 
 @dataclass(frozen=True)
 class ProcessOptions:
-    """Of what is measured as whole processes."""
+    """Options of benchmarks that time whole processes."""
 
     clip: Clip
     arguments: Rest = field(default_factory=list)
-    runs: Annotated[int, typer.Option(min=1, help="How often each command runs.")] = 3
-    frames: Annotated[int | None, typer.Option(min=1, help="Play the clip over and over, to this many frames.")] = None
+    runs: Annotated[int, typer.Option(min=1, help="Runs of each command.", metavar="N")] = 3
+    frames: Annotated[int | None, typer.Option(min=1, help="Loop the clip to this many frames.", metavar="N")] = None
     json: AsJson = False
 
 
 @app.command("redact", context_settings=PASSED_ON)
 @grouped
 def bench_redact(*, processes: ProcessOptions) -> None:
-    """Whole processes in turn: redact, a plain transcode with the same encoder settings, and deface if installed."""
+    """Time redact, a plain transcode with the same encoder settings, and deface if installed.
+
+    Each runs as a process of its own. Prints a table.
+
+    \b
+    mdtool bench redact in.mp4 --runs 5 -- --sample every
+    """
     _bench_recipe("redact", processes)
 
 
 @app.command("moderate", context_settings=PASSED_ON)
 @grouped
 def bench_moderate(*, processes: ProcessOptions) -> None:
-    """Whole processes in turn: moderate, and a plain transcode with the same encoder settings.
+    """Time moderate, and a plain transcode with the same encoder settings.
 
+    Each runs as a process of its own. Prints a table.
+
+    \b
     mdtool bench moderate in.mp4 --frames 108000 --runs 1 -- -p face --action blur
     """
     _bench_recipe("moderate", processes)
@@ -82,19 +93,28 @@ def bench_live(
     *,
     clip: Clip,
     arguments: Rest = [],
-    seconds: Annotated[float, typer.Option(min=1, help="How long it plays.")] = 120,
-    size: Annotated[str, typer.Option(help="Pixels, WIDTHxHEIGHT.")] = "1280x720",
-    rate: Annotated[int, typer.Option(min=1, max=240, help="Pictures a second.")] = 30,
+    duration: Annotated[
+        str, typer.Option(help="Play the clip in a loop for this long (90, 10m).", metavar="TIME")
+    ] = "120",
+    size: Annotated[str, typer.Option(help="Frame size in pixels.", metavar="WIDTHxHEIGHT")] = "1280x720",
+    fps: Annotated[int, typer.Option(min=1, max=240, help="Frames per second.", metavar="N")] = 30,
     json: AsJson = False,
 ) -> None:
-    """How long after it was filmed a picture comes out of a live redaction: a clip plays over and over."""
+    """Measure the latency of a live redaction, from the camera's frame to the redacted one.
+
+    Prints a table.
+
+    \b
+    mdtool bench live in.mp4 --duration 60 --fps 25
+    """
     from dataclasses import asdict
 
-    from mdtool.cli.values import parsed
+    from mdtool.cli.values import parse_positive_seconds, parsed
     from mdtool.jobs.bench import live as job
     from mdtool.jobs.bench.recipe import machine
 
-    delays = job.bench_live(clip, arguments, seconds=seconds, size=parsed("--size", _size, size), rate=rate)
+    length, pixels = parse_positive_seconds("--duration", duration), parsed("--size", _size, size)
+    delays = job.bench_live(clip, arguments, seconds=length, size=pixels, rate=fps)
     if json:
         write_json_record({**machine(), "clip": clip.name, **asdict(delays)})
     else:
@@ -102,29 +122,35 @@ def bench_live(
 
 
 def _size(text: str) -> tuple[int, int]:
-    """From "1280x720". Raises ValueError."""
+    """Parse a size such as "1280x720". Raises ValueError."""
     numbers = re.fullmatch(r"(\d{2,5})x(\d{2,5})", text)
     if not numbers:
-        raise ValueError(f"{text!r} is no size; give width and height in pixels, such as 1280x720")
+        raise ValueError(f"{text!r} is not a size; give width and height in pixels, such as 1280x720")
     return int(numbers[1]), int(numbers[2])
 
 
 @app.command("batch")
 def bench_batch(
     *,
-    photo: Annotated[Path, typer.Argument(help="The photo that is made into many.")],
-    pictures: Annotated[int, typer.Option(min=1, help="How many.")] = 1000,
-    size: Annotated[str, typer.Option(help="Pixels, WIDTHxHEIGHT.")] = "1632x1224",
+    image: Annotated[Path, typer.Argument(help="Image to make copies of.", metavar="IMAGE")],
+    images: Annotated[int, typer.Option(min=1, help="Number of copies.", metavar="N")] = 1000,
+    size: Annotated[str, typer.Option(help="Frame size in pixels.", metavar="WIDTHxHEIGHT")] = "1632x1224",
     json: AsJson = False,
 ) -> None:
-    """How fast thousands of pictures are read and recorded, round a model that takes no time."""
+    """Measure how fast a batch reads images and writes records, with a model that takes no time.
+
+    Prints a table.
+
+    \b
+    mdtool bench batch photo.jpg --images 1000
+    """
     from dataclasses import asdict
 
     from mdtool.cli.values import parsed
     from mdtool.jobs.bench import batch as job
     from mdtool.jobs.bench.recipe import machine
 
-    timing = job.bench_batch(photo, pictures, parsed("--size", _size, size))
+    timing = job.bench_batch(image, images, parsed("--size", _size, size))
     if json:
         write_json_record({**machine(), **asdict(timing)})
     else:
@@ -137,25 +163,38 @@ def bench_model(
     *,
     model: Annotated[
         str | None,
-        typer.Option(help="A name from `mdtool models list` that is here, or a path.", autocompletion=model_names),
+        typer.Option(
+            help="A name from `mdtool models list`, or a path to weights.",
+            metavar="NAME|PATH",
+            autocompletion=model_names,
+        ),
     ] = None,
     config: Annotated[
-        str | None, typer.Option(help="A published config, for --random-weights; it goes before --model.")
+        str | None,
+        typer.Option(help="Published model config, for --random-weights; overrides --model.", metavar="NAME"),
     ] = None,
     random_weights: Annotated[
-        bool, typer.Option("--random-weights", help="Weights of the config's shapes, never trained: as fast, no use.")
+        bool,
+        typer.Option("--random-weights", help="Use random weights of the config's shapes: same speed, no download."),
     ] = False,
     computing: ComputingOptions,
-    batch: Annotated[int, typer.Option(min=1, help="Pictures at a time.")] = 1,
-    runs: Annotated[int, typer.Option(min=1, help="How often each step runs, after once to warm up.")] = 3,
-    cache: Annotated[
+    batch_size: Annotated[int, typer.Option(min=1, help="Images per batch.", metavar="N")] = 1,
+    runs: Annotated[int, typer.Option(min=1, help="Runs of each step, after a warm-up.", metavar="N")] = 3,
+    embedding_cache: Annotated[
         bool,
-        typer.Option("--cache", help="Measure what a cache of encoded pictures on disk saves, in place of the steps."),
+        typer.Option("--embedding-cache", help="Measure what the embedding cache saves, instead of the steps."),
     ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the measurements as JSON.")] = False,
     verbose: Verbose = False,
 ) -> None:
-    """One model, step by step: vision, prefill, decode, whole captions and detections, memory."""
+    """Measure a model step by step: vision encoder, prefill, decode, captions, detections, memory.
+
+    Prints a table.
+
+    \b
+    mdtool bench model --model pocket
+    mdtool bench model --config moondream2 --random-weights --quantize int8
+    """
     from contextlib import nullcontext
     from dataclasses import asdict
 
@@ -164,10 +203,12 @@ def bench_model(
     from mdtool.model_selection import LoadCallbacks, model_errors
 
     if (config is not None) != random_weights or (config is None and model is None):
-        raise UsageError("say which model: --model NAME or PATH, or --config NAME --random-weights")
+        raise UsageError("no model: give --model NAME|PATH, or --config NAME with --random-weights")
     callbacks = LoadCallbacks(explain=Console(verbose=verbose).explain)
     with model_errors(), job.random_checkpoint(config) if config else nullcontext(model) as name:
-        timings = job.bench_model(str(name), computing.computing, callbacks, batch=batch, runs=runs, cache=cache)
+        timings = job.bench_model(
+            str(name), computing.computing, callbacks, batch=batch_size, runs=runs, cache=embedding_cache
+        )
     if json:
         write_json_record(asdict(timings))
     else:

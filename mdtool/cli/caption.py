@@ -1,4 +1,4 @@
-"""`mdtool caption`: says what a photo shows."""
+"""`mdtool caption`: describe images."""
 
 from typing import Annotated, Literal
 
@@ -10,29 +10,30 @@ from mdtool.cli.options.grouped import grouped
 from mdtool.cli.options.images import Images
 from mdtool.cli.options.model import ModelOptions
 from mdtool.cli.options.printing import AnswerPrinting
-from mdtool.cli.run_inference import InferenceTask, run_inference
+from mdtool.cli.run_task import InferenceTask, run_task
 
 
 @grouped
 def caption(
     *,
     images: Images = [],
-    length: Annotated[Literal["short", "normal", "long"], typer.Option(help="How long the text is.")] = "normal",
+    length: Annotated[Literal["short", "normal", "long"], typer.Option(help="Length of the caption.")] = "normal",
     model: ModelOptions,
     generation: GenerationOptions,
     printing: AnswerPrinting,
     batch: TextOptions,
 ) -> None:
-    """Say what photos show.
+    """Describe images and video frames in text.
 
-    The text goes to stdout as it grows. Of several photos each gives one line: its name, a tab, the text.
+    The caption is streamed to stdout. For several images each is one line: file name, tab, caption.
 
+    \b
     mdtool caption photo.jpg --length short
-
     mdtool caption ./photos --jsonl captions.jsonl
+    mdtool caption in.mp4 --sample fps=1 --jsonl captions.jsonl
     """
     from engine.contract import CaptionRequest
 
     request = CaptionRequest(None, length, generation.generation)
     task = InferenceTask("caption", images, [request], prompts=[length])
-    raise typer.Exit(run_inference(task, model, printing, batch))
+    raise typer.Exit(run_task(task, model, printing, batch))

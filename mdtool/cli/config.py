@@ -1,4 +1,4 @@
-"""`mdtool config`: which settings hold, and where they are from; and how they come to the commands."""
+"""`mdtool config`: show settings and their origin; and how the commands get them."""
 
 import json as json_module
 import re
@@ -12,23 +12,25 @@ import typer
 from typer.core import TyperGroup
 
 from mdtool import settings
+from mdtool.cli.completion import with_shell
 from mdtool.console import Console, one_line
 from mdtool.errors import MdtoolError, UsageError
 from mdtool.settings import CommandPath, Commands, SettingLocation, Settings
 from mdtool.stdout import write_json_record, write_stdout
 
 T = TypeVar("T")
+VERSION = ("-V", "--version")
 
 
 class CommandContext(typer.Context):
-    """Of a command that settings hold for: tells where those are from that an error speaks of."""
+    """The context of a command that takes settings: adds to an error where the settings it names come from."""
 
     def invoke(self, callback: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
         try:
             return super().invoke(callback, *args, **kwargs)
         except MdtoolError as error:
             for key, where in self._named_in(str(error)):
-                error.add_note(f"{key} is from {where}")
+                error.add_note(f"{key} is set {'in' if isinstance(where, SettingLocation) else 'by'} {where}")
             raise
 
     def _named_in(self, message: str) -> Iterator[tuple[str, SettingLocation | str]]:
@@ -47,25 +49,37 @@ def _words(ctx: typer.Context) -> CommandPath:
 
 
 class ConfiguredGroup(TyperGroup):
-    """The program: files and the environment give its options values. `mdtool config` alone takes none."""
+    """The program: settings files and environment variables give its options values, but not those of `config`."""
 
     def __init__(self, **attributes: Any) -> None:
         super().__init__(**attributes)
+        _add_version(self, next(param for param in self.params if param.name == "version"))
         settings.enable_environment_variables(_commands(self))
         for command in _commands(self).values():
             command.context_class = CommandContext
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, with_shell(args))
+
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """Where no help is asked for, UsageError if a setting is wrong."""
+        """Raise UsageError for a wrong setting, unless only the help or the version is wanted."""
         name, command, rest = super().resolve_command(ctx, args)
         if name != "config" and not ctx.resilient_parsing:
             try:
                 ctx.obj = settings.read(_commands(self))
                 ctx.default_map = settings.default_map(ctx.obj)
             except UsageError:
-                if set(takewhile(lambda word: word != "--", rest)).isdisjoint(ctx.help_option_names):
+                if set(takewhile(lambda word: word != "--", rest)).isdisjoint((*ctx.help_option_names, *VERSION)):
                     raise
         return name, command, rest
+
+
+def _add_version(group: TyperGroup, version: Any) -> None:
+    """Let every command of a group, and every group in it, take the option too."""
+    for command in group.commands.values():
+        command.params.append(version)
+        if isinstance(command, TyperGroup):
+            _add_version(command, version)
 
 
 def _commands(program: TyperGroup) -> Commands:
@@ -78,7 +92,7 @@ def _program(ctx: typer.Context) -> TyperGroup:
 
 @dataclass(frozen=True)
 class Row:
-    """One option: its value as the command gets it, and where it is from; None for the built-in default."""
+    """An option, its value as the command gets it, and its origin; None is the built-in default."""
 
     command: str
     option: str
@@ -86,14 +100,16 @@ class Row:
     where: SettingLocation | str | None
 
     def as_dict(self) -> dict[str, Any]:
-        told = {"command": self.command, "option": self.option, "value": self.value}
+        """Return the row as JSON has it."""
+        record = {"command": self.command, "option": self.option, "value": self.value}
         if isinstance(self.where, SettingLocation):
-            return told | {"from": "file", "path": str(self.where.path), "line": self.where.line}
+            return record | {"from": "file", "path": str(self.where.path), "line": self.where.line}
         if self.where:
-            return told | {"from": "environment", "variable": self.where}
-        return told | {"from": "default"}
+            return record | {"from": "environment", "variable": self.where}
+        return record | {"from": "default"}
 
     def columns(self) -> list[str]:
+        """Return the row as text, without line breaks or control characters."""
         value = self.value if isinstance(self.value, str) else json_module.dumps(self.value, ensure_ascii=False)
         texts = (self.command, self.option, "" if self.value is None else value, self.where or "default")
         return [one_line(str(text)) for text in texts]
@@ -112,7 +128,7 @@ def _rows(commands: Commands, given: Settings) -> Iterator[Row]:
 
 
 def _plain(value: Any) -> Any:
-    """As JSON has it: of an enumeration the text, of a tuple a list, of a path its name."""
+    """Convert an option's value to JSON types: enumerations and paths to strings, tuples to lists."""
     if isinstance(value, list | tuple):
         return [_plain(one) for one in value]
     return value if value is None or isinstance(value, bool | int | float) else str(value)
@@ -130,13 +146,13 @@ def _print_table(rows: list[Row]) -> None:
 
 
 def _next_words(ctx: typer.Context) -> list[str]:
-    """What may come next in the name of a command."""
+    """Complete the next word of a command's name."""
     given = tuple(ctx.params.get("command") or ())
     known = [words for words in _commands(_program(ctx)) if words[: len(given)] == given and len(words) > len(given)]
     return list(dict.fromkeys(words[len(given)] for words in known))
 
 
-app = typer.Typer(help="Show the settings of files and the environment.", no_args_is_help=True)
+app = typer.Typer(help="Show settings and where they come from.", no_args_is_help=True)
 
 
 @app.callback()
@@ -150,18 +166,19 @@ def show(
     command: Annotated[
         list[str],
         typer.Argument(
-            help="Show all options of this one; by default those of all commands that settings give.",
+            help="Show all options of this command. Default: the options of all commands that have a setting.",
             metavar="[COMMAND]",
             autocompletion=_next_words,
         ),
     ] = [],
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line for each option.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object per option, one a line.")] = False,
 ) -> None:
-    """Show the values of options, and where they are from.
+    """Show the values of options and where they come from.
 
-    On a terminal a table; in a pipe a line for each option: command, option, value, and the file and line, the
-    variable, or "default", with tabs between them.
+    Prints a table on a terminal. In a pipe each option is one line: command, option, value, and origin (file and line,
+    environment variable, or "default"), separated by tabs.
 
+    \b
     mdtool config show redact
     """
     commands, words = _commands(_program(ctx)), tuple(command)
@@ -169,7 +186,7 @@ def show(
     if not chosen:
         name = " ".join(words)
         raise UsageError(
-            f"{name!r}: no such command takes settings; {settings.suggestion(name, [' '.join(c) for c in commands])}"
+            f"{name!r}: no such command has settings; {settings.suggestion(name, [' '.join(c) for c in commands])}"
         )
     rows = list(_rows(chosen, settings.read(commands)))
     if not words:
@@ -178,7 +195,7 @@ def show(
         for row in rows:
             write_json_record(row.as_dict())
     elif not rows:
-        Console().note("no settings: every option has its built-in default (`mdtool config show redact` lists some)")
+        Console().note("no settings: every option has its default (`mdtool config show redact` lists those of redact)")
     elif sys.stdout.isatty():
         _print_table(rows)
     else:
@@ -187,10 +204,14 @@ def show(
 
 @app.command()
 def path() -> None:
-    """Print the files that are read, a line each; what the first says goes before what the second says."""
+    """Print the settings files that are read, one a line; the first takes precedence.
+
+    \b
+    mdtool config path
+    """
     found = settings.files()
     write_stdout("".join(f"{file}\n" for file in found))
     if not found:
         user = settings.user_file()
-        places = f"{settings.CONFIG_FILE} here or in a folder above" + (f", {user}" if user else "")
-        Console().note(f"no settings file: there could be {places}")
+        places = f"{settings.CONFIG_FILE} in this folder or one above" + (f", or {user}" if user else "")
+        Console().note(f"no settings file; create {places}")

@@ -1,4 +1,4 @@
-"""`mdtool detect`: lists where things are, as boxes; and records it of videos too."""
+"""`mdtool detect`: list the bounding boxes of objects in images, and record those in videos."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -9,10 +9,10 @@ import typer
 from mdtool.cli.options.batch import BoxOptions
 from mdtool.cli.options.frames import Threshold, TileGrid
 from mdtool.cli.options.grouped import grouped
-from mdtool.cli.options.images import ImagesAndPrompt, MaxObjects, Prompts, Save
+from mdtool.cli.options.images import Draw, ImagesAndPrompt, MaxObjects, Prompts
 from mdtool.cli.options.model import ModelOptions
 from mdtool.cli.options.printing import AnswerPrinting
-from mdtool.cli.run_inference import InferenceTask, run_inference
+from mdtool.cli.run_task import InferenceTask, run_task
 
 if TYPE_CHECKING:
     from mdtool.jobs.batch.messages import VideoTask
@@ -25,47 +25,46 @@ def detect(
     prompt: Prompts = [],
     threshold: Threshold = None,
     max_objects: MaxObjects = None,
-    save: Save = None,
+    draw: Draw = None,
     tiles: TileGrid = None,
     duration: Annotated[
-        str | None, typer.Option(help="With --jsonl, for cameras and streams: end after this time.")
+        str | None, typer.Option(help="Live input, with --jsonl: stop after this time (10m).", metavar="TIME")
     ] = None,
     model: ModelOptions,
     printing: AnswerPrinting,
     batch: BoxOptions,
 ) -> None:
-    """List the boxes round what you name in photos.
+    """Detect objects and list their bounding boxes.
 
-    On a terminal a table; in a pipe a line for each box: name of the photo, label, x_min, y_min, x_max, y_max (parts
-    of the upright photo's width and height, from its top left) and score if the model has one, with tabs between them.
+    Prints a table on a terminal. In a pipe each box is one line: file name, label, x_min, y_min, x_max, y_max
+    (normalised coordinates, 0 to 1 from the top left of the upright image) and score if the model reports one,
+    separated by tabs. Videos need --jsonl, which tracks objects and writes findings.
 
+    \b
     mdtool detect photo.jpg face
-
-    mdtool detect ./photos "license plate" --save ./marked
-
+    mdtool detect ./photos "license plate" --draw ./drawn
     mdtool detect - -p face -p dog --json < photo.jpg
-
     mdtool detect in.mp4 face --jsonl - | mdtool redact in.mp4 --from-findings -
     """
     from engine.contract import DetectRequest
-    from mdtool.cli.values import split_images_and_prompts
+    from mdtool.cli.arguments import PROMPT, split_arguments
     from mdtool.errors import UsageError
 
-    named, prompts = split_images_and_prompts(images, prompt, batch.files_from)
+    named, prompts = split_arguments(images, prompt, PROMPT, listed=bool(batch.files_from))
     requests = [DetectRequest(None, one, max_objects, threshold=threshold) for one in prompts]
-    task = InferenceTask("detect", named, requests, prompts, threshold, save, unrecorded={"--max-objects": max_objects})
+    task = InferenceTask("detect", named, requests, prompts, threshold, draw, unrecorded={"--max-objects": max_objects})
     if batch.wanted:
         options = {"tiles": tiles, "duration": duration}
         task = replace(task, videos=_tracked(prompts, threshold, tiles, duration), options=options)
     elif tiles is not None:
-        raise UsageError("--tiles: only together with --jsonl")
-    raise typer.Exit(run_inference(task, model, printing, batch))
+        raise UsageError("--tiles: only with --jsonl")
+    raise typer.Exit(run_task(task, model, printing, batch))
 
 
 def _tracked(
     prompts: Sequence[str], threshold: float | None, tiles: str | None, duration: str | None
 ) -> "Callable[[VideoTask], VideoTask]":
-    """Have videos recorded frame by frame, as redact finds things. UsageError for options that can't be."""
+    """Return what makes a video task track objects frame by frame. Raises UsageError for options that can't be."""
     from mdtool.cli.options.outputs import LiveOptions
     from mdtool.cli.values import parsed
     from mdtool.pipeline.annotate import AnalysisRequest

@@ -1,17 +1,18 @@
-"""`mdtool eval`: how well a job is done, against ground truth."""
+"""`mdtool eval`: accuracy against ground truth."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from mdtool.cli.options.frames import Sample, Threshold
 from mdtool.cli.options.grouped import grouped
 from mdtool.cli.options.model import ComputingOptions, Device, Dtype, ModelName, QuantizationFormat
 from mdtool.cli.options.printing import Json, Verbose
 from mdtool.errors import InputError
 from mdtool.stdout import write_json_record, write_stdout
 
-app = typer.Typer(help="Measure how well a job is done, against ground truth.", no_args_is_help=True)
+app = typer.Typer(help="Evaluate accuracy against ground truth.", no_args_is_help=True)
 
 
 @app.callback()
@@ -22,21 +23,35 @@ def evaluate() -> None:
 @app.command("redact")
 def evaluate_redact(
     *,
-    clip: Annotated[Path, typer.Argument(help="A video.")],
+    clip: Annotated[Path, typer.Argument(help="A video.", metavar="CLIP")],
     truth: Annotated[
-        Path | None, typer.Argument(help="Its ground truth, as JSON. Default: CLIP.gt.json.", metavar="GT.json")
+        Path | None, typer.Argument(help="Ground-truth boxes, as JSON. Default: CLIP.gt.json.", metavar="[GT.json]")
     ] = None,
     prompt: Annotated[
-        list[str], typer.Option("--prompt", "-p", help="What is hidden; true boxes labelled otherwise do not count.")
+        list[str],
+        typer.Option(
+            "--prompt",
+            "-p",
+            help="Object to mask; true boxes with other labels are ignored. Repeatable.",
+            metavar="TEXT",
+        ),
     ] = ["face"],
-    sample: Annotated[str, typer.Option(help="Frames the model looks at: auto, every, N (one in N), fps=F.")] = "auto",
-    margin: Annotated[float | None, typer.Option(help="As for redact.")] = None,
-    threshold: Annotated[float | None, typer.Option(help="As for redact.")] = None,
-    detail: Annotated[str, typer.Option(help="As for redact.")] = "auto",
+    sample: Sample = "auto",
+    margin: Annotated[float | None, typer.Option(help="As for redact.", metavar="FRACTION")] = None,
+    threshold: Threshold = None,
+    detail: Annotated[str, typer.Option(help="As for redact.", metavar="LEVEL|N")] = "auto",
     model: ModelName = "auto",
-    json: Annotated[bool, typer.Option("--json", help="Print JSON, with every exposed object-frame.")] = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print JSON, with every object left unmasked on every frame.")
+    ] = False,
 ) -> None:
-    """How much of the true boxes a redaction leaves bare, how much else it covers, and what it costs in looks."""
+    """Evaluate a redaction: area of true boxes left unmasked, other area masked, and model calls.
+
+    Prints a table.
+
+    \b
+    mdtool eval redact clip.mp4 clip.mp4.gt.json --sample every
+    """
     from mdtool.jobs.evals.redaction import evaluate_redaction, table
     from mdtool.jobs.redact.effect import Redaction
     from mdtool.model_selection import ComputeConfig, load_model
@@ -46,10 +61,8 @@ def evaluate_redact(
 
     request = AnalysisRequest(tuple(prompt), threshold, parse_sampling(sample))
     redaction = Redaction(Style("solid", margin=MARGIN if margin is None else margin))
-    loaded_model = load_model(model, "detect", prompt, ComputeConfig(detail=detail), threshold=threshold)
-    exposure = evaluate_redaction(
-        clip, truth or Path(f"{clip}.gt.json"), loaded_model, request=request, redaction=redaction
-    )
+    loaded = load_model(model, "detect", prompt, ComputeConfig(detail=detail), threshold=threshold)
+    exposure = evaluate_redaction(clip, truth or Path(f"{clip}.gt.json"), loaded, request=request, redaction=redaction)
     if json:
         write_json_record(exposure.as_dict())
     else:
@@ -62,15 +75,17 @@ def evaluate_pocket(
     *,
     model: ModelName = "pocket",
     computing: ComputingOptions,
-    scenes: Annotated[int, typer.Option(min=1, help="How many drawn scenes are asked about.")] = 400,
-    at_once: Annotated[int, typer.Option(min=1, help="How many of them are in a batch.")] = 4,
+    scenes: Annotated[int, typer.Option(min=1, help="Number of synthetic scenes.", metavar="N")] = 400,
+    batch_size: Annotated[int, typer.Option(min=1, help="Scenes per batch.", metavar="N")] = 4,
     json: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """How well a model answers about drawn scenes that `pocket` was not trained on.
+    """Evaluate a model on synthetic scenes that `pocket` was not trained on.
 
+    Prints a table of scores.
+
+    \b
     mdtool eval pocket --quantize int4
-
     mdtool eval pocket --scenes 100 --json | jq .scores
     """
     from engine.pocket.evaluation import evaluate_model, seeds
@@ -79,12 +94,12 @@ def evaluate_pocket(
 
     console = Console(verbose=verbose)
     callbacks = LoadCallbacks(note=console.note, explain=console.explain)
-    loaded_model = load_language_model(model, computing.computing, callbacks)
-    report = evaluate_model(loaded_model, seeds(scenes), at_once)
+    loaded = load_language_model(model, computing.computing, callbacks)
+    report = evaluate_model(loaded, seeds(scenes), batch_size)
     scores, answers = report.scores(), report.answers()
     if json:
         settings = {
-            "model": loaded_model.name,
+            "model": loaded.name,
             "quantize": computing.quantize,
             "compile": computing.compile,
             "scenes": scenes,
@@ -101,24 +116,30 @@ def evaluate_quantize(
     *,
     images: Annotated[
         list[str],
-        typer.Argument(help="Photos, folders of them, or globs. Default: drawn scenes.", metavar="[IMAGE]..."),
+        typer.Argument(help="Images, folders or globs. Default: synthetic scenes.", metavar="[IMAGE]..."),
     ] = [],
     prompt: Annotated[
-        list[str], typer.Option("--prompt", "-p", help="What is looked for. Default: what drawn scenes have.")
+        list[str],
+        typer.Option(
+            "--prompt", "-p", help="Object to detect. Repeatable. Default: objects of synthetic scenes.", metavar="TEXT"
+        ),
     ] = [],
     model: ModelName = "pocket",
     device: Device = "auto",
     dtype: Dtype = None,
-    to: Annotated[
-        list[QuantizationFormat], typer.Option(help="What is compared. Repeatable. Default: all that there is.")
+    scheme: Annotated[
+        list[QuantizationFormat], typer.Option(help="Quantisation scheme to compare. Repeatable. Default: all of them.")
     ] = list(QuantizationFormat),
-    scenes: Annotated[int, typer.Option(min=1, help="How many scenes are drawn.")] = 40,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line for each.")] = False,
+    scenes: Annotated[int, typer.Option(min=1, help="Number of synthetic scenes.", metavar="N")] = 40,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object per scheme, one a line.")] = False,
     verbose: Verbose = False,
 ) -> None:
-    """How far a model in few bits answers as the same model does unquantised.
+    """Compare the answers of a quantised model with those of the same model unquantised.
 
-    mdtool eval quantize photos/*.jpg --model moondream2 -p face -p dog --to int4
+    Prints a table of agreement.
+
+    \b
+    mdtool eval quantize photos/*.jpg --model moondream2 -p face -p dog --scheme int4
     """
     from dataclasses import asdict
 
@@ -141,7 +162,7 @@ def evaluate_quantize(
     computing, console = ComputeConfig(device, dtype), Console(verbose=verbose)
     callbacks = LoadCallbacks(note=console.note, explain=console.explain)
     agreements = compare_quantized(
-        model, [kind.value for kind in to], pictures, prompts, computing=computing, callbacks=callbacks
+        model, [kind.value for kind in scheme], pictures, prompts, computing=computing, callbacks=callbacks
     )
     if json:
         for agreement in agreements:

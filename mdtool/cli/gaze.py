@@ -1,4 +1,4 @@
-"""`mdtool gaze`: shows where people look, and at whom or what."""
+"""`mdtool gaze`: estimate where people look."""
 
 from pathlib import Path
 from typing import Annotated
@@ -8,7 +8,15 @@ import typer
 from mdtool.cli.options.frames import Sample, SpanOptions, Threshold
 from mdtool.cli.options.grouped import grouped
 from mdtool.cli.options.model import ModelOptions
-from mdtool.cli.options.outputs import EncodingOptions, Findings, LiveOptions, Media, Overwrite, output_named
+from mdtool.cli.options.outputs import (
+    EncodingOptions,
+    Findings,
+    LiveOptions,
+    Media,
+    Overwrite,
+    ReportOnly,
+    output_named,
+)
 from mdtool.cli.options.printing import RunPrinting
 
 
@@ -18,25 +26,27 @@ def gaze(
     inputs: Media,
     output: Annotated[str | None, output_named("gaze")] = None,
     overwrite: Overwrite = False,
-    no_video: Annotated[bool, typer.Option("--no-video", help="Draw nothing: only the data is wanted.")] = False,
-    targets: Annotated[
+    report_only: ReportOnly = False,
+    target: Annotated[
         list[str],
-        typer.Option("--targets", "-t", help="A thing that may be looked at, in plain words. Repeatable."),
+        typer.Option(
+            "--target", "-t", help="Object that may be looked at, in plain words. Repeatable.", metavar="TEXT"
+        ),
     ] = [],
     accurate: Annotated[
         bool,
-        typer.Option("--accurate", help="Take the mean of twenty gazes for each face and look, half of them mirrored."),
+        typer.Option("--accurate", help="Average twenty predictions for each face, half of them of mirrored frames."),
     ] = False,
-    seed: Annotated[
-        int, typer.Option(min=0, max=2**63 - 1, help="For --accurate: the same seed gives the same gazes.")
-    ] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Random seed for --accurate.", metavar="N")] = 0,
     jsonl: Annotated[
         str | None,
-        typer.Option(help="Write who looks where, steadied, to this file, as JSON Lines (- for stdout)."),
+        typer.Option(help="Write smoothed gazes to this file as JSON Lines (- for stdout).", metavar="FILE|-"),
     ] = None,
-    heat: Annotated[
+    heatmap: Annotated[
         str | None,
-        typer.Option(help="Write a heat map of where people look, over a picture of the input: FILE.png, or a folder."),
+        typer.Option(
+            help="Write a gaze heatmap over a frame of the input: a PNG file, or a folder.", metavar="FILE|DIR"
+        ),
     ] = None,
     threshold: Threshold = None,
     sample: Sample = "fps=5",
@@ -44,20 +54,23 @@ def gaze(
     model: ModelOptions,
     findings: Findings = None,
     from_findings: Annotated[
-        Path | None, typer.Option(help="Show what this file of findings says; no model is used.")
+        Path | None,
+        typer.Option(help="Draw the gazes in this findings file instead of running a model.", metavar="FILE"),
     ] = None,
     encoding: EncodingOptions,
     live: LiveOptions,
     printing: RunPrinting,
 ) -> None:
-    """Show where people look in videos and photos: each face, a line, and the point that is looked at.
+    """Estimate where people look in videos and images.
 
-    A Moondream tells where the eyes look; the embedded face model the direction of the head, drawn as a dashed line.
-    At the end comes how long each person looked at whom or what.
+    Writes a copy with each face, its gaze direction and gaze target, and a summary of who looked at what for how long:
+    on stderr, or with --json on stdout. A Moondream estimates the gaze of the eyes; the embedded face model only the
+    direction of the head, drawn as a dashed line.
 
+    \b
     mdtool gaze in.mp4                            to in.gaze.mp4
-
-    mdtool gaze in.mp4 -t screen -t cup --jsonl gaze.jsonl --heat heat.png
+    mdtool gaze in.mp4 -t screen -t cup --jsonl gaze.jsonl --heatmap heatmap.png
+    mdtool gaze in.mp4 --report-only --jsonl - | jq -c .mutual
     """
     from mdtool.cli.values import check_not_blank, check_outputs
     from mdtool.errors import UsageError
@@ -71,17 +84,17 @@ def gaze(
     from mdtool.pipeline.targets import Targets, is_many
     from mdtool.tracking.sampling import parse_sampling
 
-    check_not_blank("--targets", targets)
-    prompts = (FACE, *dict.fromkeys(targets))
-    if FACE in targets:
-        raise UsageError(f"--targets {FACE}: faces are found anyway; name other things")
-    if no_video and output:
-        raise UsageError(f"-o {output}: nothing is drawn with --no-video; leave one of them out")
+    check_not_blank("--target", target)
+    prompts = (FACE, *dict.fromkeys(target))
+    if FACE in target:
+        raise UsageError(f"--target {FACE}: faces are always detected; name other objects")
+    if report_only and output:
+        raise UsageError(f"-o {output}: --report-only writes no copy; leave one out")
     if findings and from_findings:
-        raise UsageError(f"--findings {findings}: would be those of --from-findings; leave one of them out")
-    check_outputs(output, findings, printing.json, jsonl=jsonl, heat=heat)
+        raise UsageError(f"--findings {findings}: would only copy those of --from-findings; leave one out")
+    check_outputs(output, findings, printing.json, jsonl=jsonl, heatmap=heatmap)
     request = AnalysisRequest(prompts, threshold, parse_sampling(sample), None, *span.seconds)
-    played, console = live.live, printing.console
+    live_options, console = live.live, printing.console
     sources = find_inputs(inputs)
     many = is_many(sources, inputs)
     known: ModelInference | Path
@@ -90,25 +103,35 @@ def gaze(
     else:
         computing = model.computing
         callbacks = LoadCallbacks(console.note, console.note, console.explain)
-        loaded_model = load_gaze_model(
+        loaded = load_gaze_model(
             model.model, prompts, computing,
             accurate=accurate, threshold=threshold, callbacks=callbacks,
         )  # fmt: skip
-        detect = gaze_detector(loaded_model, prompts[1:], threshold, GazeAveraging(seed) if accurate else None)
+        detect = gaze_detector(loaded, prompts[1:], threshold, GazeAveraging(seed) if accurate else None)
         known = ModelInference(
-            request, detect, loaded_model.name, {"computing": computing, "accurate": accurate, "seed": seed}
+            request, detect, loaded.name, {"computing": computing, "accurate": accurate, "seed": seed}
         )
-    drawn = None if no_video else Targets(output, ".gaze", many, overwrite)
-    maps = HeatmapOutput(heat, many, overwrite) if heat else None
-    plays = any(source.address for source in sources)
+    targets = None if report_only else Targets(output, ".gaze", many, overwrite)
+    heatmaps = HeatmapOutput(heatmap, many, overwrite) if heatmap else None
+    any_live = any(source.address for source in sources)
     read = [source.path for source in sources if source.path] + ([from_findings] if from_findings else [])
-    side_output = next((Path(name) for name in (jsonl, findings, heat) if name and name != "-"), None)
+    data_file = next((Path(name) for name in (jsonl, findings, heatmap) if name and name != "-"), None)
     with (
-        open_findings(findings, overwrite, read, live=plays) as found,
-        open_findings(jsonl, overwrite, read, option="--jsonl", live=plays) as lines,
+        open_findings(findings, overwrite, read, live=any_live) as found,
+        open_findings(jsonl, overwrite, read, option="--jsonl", live=any_live) as lines,
     ):
         job = GazeJob(
-            known, prompts, encoding.output_options, drawn, many, maps, console, played, found, lines, side_output
+            known,
+            prompts,
+            encoding.output_options,
+            targets,
+            many,
+            heatmaps,
+            console,
+            live_options,
+            found,
+            lines,
+            data_file,
         )
         code = job.run(sources)
     raise typer.Exit(code)

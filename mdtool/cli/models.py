@@ -1,4 +1,4 @@
-"""`mdtool models`: which models there are, fetching them, making them smaller, and taking them away again."""
+"""`mdtool models`: list, download, verify, quantise and remove models."""
 
 import sys
 from pathlib import Path
@@ -11,9 +11,9 @@ from mdtool.console import Console
 from mdtool.errors import Exit, MdtoolError, UsageError
 from mdtool.stdout import write_json_record, write_stdout
 
-app = typer.Typer(help="Show, fetch, check, shrink and remove the models.", no_args_is_help=True)
+app = typer.Typer(help="List, download, verify, quantise and remove models.", no_args_is_help=True)
 
-Name = Annotated[str, typer.Argument(help="A name from `mdtool models list`.")]
+Name = Annotated[str, typer.Argument(help="A name from `mdtool models list`.", metavar="NAME")]
 
 
 @app.callback()
@@ -23,9 +23,16 @@ def models() -> None:
 
 @app.command("list")
 def list_models(
-    json: Annotated[bool, typer.Option("--json", help="Print all that is known, one JSON object a line.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object per model, one a line.")] = False,
 ) -> None:
-    """One line a model: its name, where it is, what it can do, what it is."""
+    """List all models.
+
+    Prints one line per model: name, whether it is on this machine, skills, and summary, separated by tabs.
+
+    \b
+    mdtool models list
+    mdtool models list --json | jq -r .name
+    """
     import engine
     from engine.catalog import hub
     from engine.catalog.published import published
@@ -46,12 +53,18 @@ def list_models(
         skills = ", ".join(_skill(skill, prompts) for skill, prompts in row["skills"].items())
         write_stdout(f"{row['name']}\t{row['where']}{size}\t{skills}\t{row['summary']}\n")
     if sys.stdout.isatty() and not json and any(row["where"] == "not here" for row in rows):
-        Console().note("get one that is not here with `mdtool models pull NAME`")
+        Console().note("`mdtool models pull NAME` downloads a model that is not here")
 
 
 @app.command()
-def pull(names: Annotated[list[str], typer.Argument(help="Names from `mdtool models list`.")]) -> None:
-    """Fetch models from the hub. What an interrupted pull has fetched already is not fetched again."""
+def pull(
+    names: Annotated[list[str], typer.Argument(help="Names from `mdtool models list`.", metavar="NAME...")],
+) -> None:
+    """Download models from the Hugging Face hub. An interrupted download is resumed.
+
+    \b
+    mdtool models pull moondream2
+    """
     from engine.catalog import hub
     from engine.contract import ModelUnavailable
 
@@ -70,7 +83,11 @@ def pull(names: Annotated[list[str], typer.Argument(help="Names from `mdtool mod
 
 @app.command()
 def path(name: Name) -> None:
-    """Print the folder that holds a model's weights."""
+    """Print the folder of a model's weights.
+
+    \b
+    mdtool models path moondream2
+    """
     from engine.catalog import hub
 
     [model] = _published([name])
@@ -82,9 +99,20 @@ def path(name: Name) -> None:
 
 @app.command()
 def verify(
-    names: Annotated[list[str], typer.Argument(help="Names; by default all that are here.")] = [],
+    names: Annotated[
+        list[str],
+        typer.Argument(
+            help="Names from `mdtool models list`. Default: all models on this machine.", metavar="[NAME...]"
+        ),
+    ] = [],
 ) -> None:
-    """Compare every file of a model with its checksum on the hub; no network is needed."""
+    """Verify the checksums of downloaded models, without the network.
+
+    Prints the name of each intact model; problems go to stderr.
+
+    \b
+    mdtool models verify
+    """
     from engine.catalog import hub
     from engine.catalog.published import published
     from engine.contract import ModelUnavailable
@@ -103,14 +131,18 @@ def verify(
             write_stdout(f"{model.name}\tok\n")
         broken = broken or bool(problems)
     if broken:
-        Console().note("`mdtool models rm NAME`, then `mdtool models pull NAME`, fetches a model anew")
+        Console().note("to replace a broken model: `mdtool models rm NAME`, then `mdtool models pull NAME`")
     if failed or broken:
         raise typer.Exit(Exit.MODEL)
 
 
 @app.command("rm")
 def remove(name: Name) -> None:
-    """Delete a model's files from this machine."""
+    """Delete a model from this machine.
+
+    \b
+    mdtool models rm moondream2
+    """
     from engine.catalog import hub
     from engine.contract import ModelUnavailable
 
@@ -129,38 +161,43 @@ def quantize_model(
     model: Annotated[
         str,
         typer.Argument(
-            help="A name from `mdtool models list`, or a file or folder of weights.", autocompletion=model_names
+            help="A name from `mdtool models list`, or a path to weights.",
+            metavar="NAME|PATH",
+            autocompletion=model_names,
         ),
     ],
-    to: Annotated[
-        QuantizationFormat,
-        typer.Option(help="In how many bits the weights are kept, as --quantize has them."),
-    ],
+    scheme: Annotated[QuantizationFormat, typer.Option(help="Quantisation scheme, as for --quantize.")],
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="The folder to write: a new one, or one that is empty.")
+        Path, typer.Option("--output", "-o", help="Output folder: a new or an empty one.", metavar="DIR")
     ],
 ) -> None:
-    """Write a Moondream with its weights rounded: a folder that --model takes, and that loads as it is.
+    """Quantise the weights of a Moondream, and write them to a folder that --model takes.
 
-    mdtool models quantize moondream2 --to int4 -o ./moondream2-int4
+    \b
+    mdtool models quantize moondream2 --scheme int4 -o ./moondream2-int4
     """
     from mdtool.jobs.quantize_model import quantize_checkpoint
 
     console = Console()
-    with console.bar(str(output)) as told:
-        before, after = quantize_checkpoint(model, to.value, output, told)
-    console.note(f"{output}: the weights were {_size(before)}, and are {_size(after)}")
+    with console.bar(str(output)) as progress:
+        before, after = quantize_checkpoint(model, scheme.value, output, progress)
+    console.note(f"{output}: weights quantised from {_size(before)} to {_size(after)}")
 
 
 def _published(names: list[str]) -> list[Any]:
-    """The models of these names: UsageError for one that is embedded, ModelNotFound for one that there is not."""
+    """Return the published models of these names.
+
+    Raises:
+        UsageError: One is embedded in the program.
+        ModelNotFound: One does not exist.
+    """
     import engine
     from engine.catalog.published import published, unknown_model_error
 
     known = published()
     for name in names:
         if name in engine.EMBEDDED and name not in known:
-            raise UsageError(f"{name} is embedded: there is nothing to fetch, check or remove")
+            raise UsageError(f"{name} is embedded in mdtool: there is nothing to download, verify or remove")
         if name not in known:
             raise _no_model(str(unknown_model_error(name, known)))
     return [known[name] for name in names]
@@ -183,5 +220,5 @@ def _row(name: str, where: str, abilities: Any, summary: str) -> dict[str, Any]:
 
 def _skill(skill: str, prompts: list[str] | None) -> str:
     if prompts is None:
-        return f"{skill} (any words)" if skill != "gaze" else skill
+        return f"{skill} (any prompt)" if skill != "gaze" else skill
     return f"{skill} ({', '.join(prompts) if len(prompts) <= 3 else f'{len(prompts)} prompts'})"

@@ -1,4 +1,4 @@
-"""`mdtool moderate`: holds pictures and videos against a policy."""
+"""`mdtool moderate`: check videos and images against a policy."""
 
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -10,12 +10,22 @@ import typer
 from mdtool.cli.options.frames import FrameOptions, OnError, OnErrorOption, SpanOptions
 from mdtool.cli.options.grouped import grouped
 from mdtool.cli.options.model import ModelOptions
-from mdtool.cli.options.outputs import EncodingOptions, Findings, LiveOptions, Media, Overwrite, output_named
+from mdtool.cli.options.outputs import (
+    EncodingOptions,
+    Findings,
+    LiveOptions,
+    Media,
+    Overwrite,
+    ReportOnly,
+    output_named,
+)
 from mdtool.cli.options.printing import RunPrinting
 from mdtool.cli.options.style import StyleOptions
 
 
 class ActionName(StrEnum):
+    """What is done about a hit."""
+
     flag = "flag"
     blur = "blur"
     pixelate = "pixelate"
@@ -27,7 +37,7 @@ class ActionName(StrEnum):
 
 
 def policy_names() -> list[str]:
-    """For the completion of shells. Paths are left to the shell."""
+    """Return the presets of --policy for shell completion. Paths are left to the shell."""
     from mdtool.jobs.moderate.find_policy import presets
 
     return presets()
@@ -35,26 +45,37 @@ def policy_names() -> list[str]:
 
 @dataclass(frozen=True)
 class ThresholdOptions:
-    """How much must be seen for it to count."""
+    """When detections count as a hit; field names are the keys of a policy."""
 
     min_seconds: Annotated[
-        float | None, typer.Option(help="With --prompt: shorter spans do not count. Default: all do.")
+        float | None,
+        typer.Option(help="With --prompt: ignore shorter spans. Default: none.", metavar="SECONDS"),
     ] = None
     min_share: Annotated[
         float | None,
-        typer.Option(help="With --prompt: frames of which less shows it, 0 to 1, do not count. Default: all do."),
+        typer.Option(
+            help="With --prompt: ignore frames of which detections cover less than this, 0 to 1. Default: none.",
+            metavar="FRACTION",
+        ),
     ] = None
     min_times: Annotated[
-        int | None, typer.Option(help="With --prompt: the model must see it on so many frames. Default: one is enough.")
+        int | None,
+        typer.Option(help="With --prompt: minimum number of keyframes with a detection. Default: 1.", metavar="N"),
     ] = None
     min_score: Annotated[
         float | None,
-        typer.Option(help="With --prompt: how sure the model must be, 0 to 1, if it says so. Default: the model's."),
+        typer.Option(
+            "--threshold",
+            min=0,
+            max=1,
+            help="With --prompt: confidence threshold, 0 to 1. Default: the model's.",
+            metavar="SCORE",
+        ),
     ] = None
 
     @property
     def given(self) -> dict[str, object]:
-        """Those that have a value, by name."""
+        """The options that have a value, by name."""
         from mdtool.cli.values import given
 
         return given(**vars(self))
@@ -62,27 +83,42 @@ class ThresholdOptions:
 
 @dataclass(frozen=True)
 class AreaOptions:
-    """Where in the picture it counts."""
+    """Where in the frame detections count."""
 
     keep: Annotated[
         list[str],
-        typer.Option(help="With --prompt: leave out what has its centre in X0,Y0,X1,Y1 (fractions or pixels)."),
+        typer.Option(
+            help="With --prompt: ignore objects whose centre is in this region (fractions or pixels). Repeatable.",
+            metavar="X0,Y0,X1,Y1",
+        ),
     ] = field(default_factory=list)
     only: Annotated[
-        list[str], typer.Option(help="With --prompt: only what touches X0,Y0,X1,Y1 (fractions or pixels). Repeatable.")
+        list[str],
+        typer.Option(
+            help="With --prompt: count only objects that touch this region (fractions or pixels). Repeatable.",
+            metavar="X0,Y0,X1,Y1",
+        ),
     ] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class Frames(FrameOptions):
+    """Which frames are analysed."""
+
     max_calls: Annotated[
         int | None,
-        typer.Option(min=1, help="Let the model look at no more frames than this; the others can't be judged then."),
+        typer.Option(
+            min=1,
+            help="Maximum number of keyframes to analyse; frames that they leave uncertain count as not judged.",
+            metavar="N",
+        ),
     ] = None
 
 
 @dataclass(frozen=True)
 class Printing(RunPrinting):
+    """What is printed."""
+
     json: Annotated[bool, typer.Option("--json", help="Print the verdict on each input on stdout, as JSON Lines.")] = (
         False
     )
@@ -95,37 +131,39 @@ def moderate(
     policy: Annotated[
         str | None,
         typer.Option(
-            help="What is not wanted, and what is done about it: a preset, or a TOML file.",
+            help="Policy: a preset, or a TOML file.",
             metavar="NAME|FILE",
             autocompletion=policy_names,
         ),
     ] = None,
     prompt: Annotated[
         list[str],
-        typer.Option("--prompt", "-p", help="What is not wanted, in plain words, in place of a policy. Repeatable."),
+        typer.Option(
+            "--prompt", "-p", help="Object that is not allowed, instead of a policy. Repeatable.", metavar="TEXT"
+        ),
     ] = [],
     action: Annotated[
         ActionName | None,
         typer.Option(
-            help="With --prompt: flag it, hide what was found, cover the frame, mute the sound, or cut the span. "
+            help="With --prompt: flag it, mask the object, cover the whole frame, mute the audio, or cut the span. "
             "Default: flag."
         ),
     ] = None,
-    style_options: StyleOptions,
-    color: Annotated[str, typer.Option(help="Of what is solid or covered: #rrggbb or a name.")] = "black",
+    mask: StyleOptions,
+    color: Annotated[
+        str, typer.Option(help="Colour for solid and cover: #rrggbb or a name.", metavar="COLOR")
+    ] = "black",
     limits: ThresholdOptions,
     places: AreaOptions,
-    report_only: Annotated[bool, typer.Option("--report-only", help="Judge only; write no copy.")] = False,
+    report_only: ReportOnly = False,
     fail_on: Annotated[
         list[str],
         typer.Option(
-            help="End with exit code 5 if this rule is hit; any: if one is or a frame could not be judged. Repeatable.",
+            help="Exit code 5 if this rule is hit; any: if any rule is, or a frame could not be judged. Repeatable.",
             metavar="RULE|any",
         ),
     ] = [],
-    report: Annotated[
-        Path | None, typer.Option(help="Write a page about all inputs: an HTML file that needs no network.")
-    ] = None,
+    report: Annotated[Path | None, typer.Option(help="Write an HTML report on all inputs.", metavar="FILE")] = None,
     output: Annotated[str | None, output_named("moderated")] = None,
     overwrite: Overwrite = False,
     frames: Frames,
@@ -134,21 +172,22 @@ def moderate(
     on_error: OnErrorOption = OnError.stop,
     findings: Findings = None,
     from_findings: Annotated[
-        Path | None, typer.Option(help="Judge by this file of findings (- for stdin); no model is used.")
+        Path | None,
+        typer.Option(help="Judge by this findings file instead of running a model (- for stdin).", metavar="FILE|-"),
     ] = None,
     encoding: EncodingOptions,
     live: LiveOptions,
     printing: Printing,
 ) -> None:
-    """Judge videos and photos by a policy, and hide, mute or cut what breaks it.
+    """Check videos and images against a policy.
 
-    The copy is NAME.moderated.EXT; what the policy says goes to stderr, or with --json to stdout.
+    Writes a copy, NAME.moderated.EXT, in which violations are masked, muted or cut. The verdict goes to stderr, or with
+    --json to stdout.
 
+    \b
     mdtool moderate in.mp4 --policy family
-
-    mdtool moderate in.mp4 --prompt gun --prompt "white cigarette" --action blur
-
-    mdtool moderate upload.mp4 --policy family --report-only --fail-on any && publish upload.mp4
+    mdtool moderate in.mp4 -p gun -p "white cigarette" --action blur
+    mdtool moderate in.mp4 --policy family --report-only --fail-on any && echo ok
     """
     from contextlib import ExitStack
 
@@ -166,22 +205,20 @@ def moderate(
     from mdtool.tracking.tiles import tile_detector
 
     regions = parsed_regions("--only", places.only), parsed_regions("--keep", places.keep)
-    rules = choose_policy(
-        policy, PromptRules(prompt, action and action.value, style_options.given, limits.given, *regions)
-    )
+    rules = choose_policy(policy, PromptRules(prompt, action and action.value, mask.given, limits.given, *regions))
     check_rules(rules, fail_on)
     if from_findings and (span.start or span.end):
-        raise UsageError("--from and --to: can't go with --from-findings, whose frames are judged already")
+        raise UsageError("--from and --to: can't be used with --from-findings, which has judged frames; leave them out")
     if report_only and output:
-        raise UsageError("-o: nothing is written with --report-only; leave one of them out")
+        raise UsageError(f"-o {output}: --report-only writes no copy; leave one out")
     request = frames.request(rules.prompts, span, on_error)
     grid = frames.grid
     colour = parsed("--color", parse_colour, color)
-    played, console = live.live, printing.console
+    live_options, console = live.live, printing.console
     sources = find_inputs(inputs)
     targets = Targets(output, ".moderated", is_many(sources, inputs), overwrite)
     check_outputs(output, findings, printing.json)
-    plays = any(source.address for source in sources)
+    any_live = any(source.address for source in sources)
     read = [source.path for source in sources if source.path] + ([from_findings] if from_findings else [])
     check_findings_in(from_findings, inputs)
     check_report(report, [output, findings], read)
@@ -190,19 +227,29 @@ def moderate(
             known: ModelInference | Path = stack.enter_context(spooled(from_findings))
         else:
             computing = model.computing
-            loaded_model = load_model(
+            loaded = load_model(
                 model.model, "detect", rules.prompts, computing,
                 questions=rules.questions, callbacks=LoadCallbacks(note=console.note, explain=console.explain),
             )  # fmt: skip
             detect = tile_detector(
-                detector_with_questions(loaded_model, rules.prompts, rules.questions),
+                detector_with_questions(loaded, rules.prompts, rules.questions),
                 grid,
-                tile_detect=detector_with_questions(loaded_model, rules.prompts),
+                tile_detect=detector_with_questions(loaded, rules.prompts),
             )
-            known = ModelInference(request, detect, loaded_model.name, {"computing": computing, "tiles": frames.tiles})
-        file = stack.enter_context(open_findings(findings, overwrite, read, live=plays))
+            known = ModelInference(request, detect, loaded.name, {"computing": computing, "tiles": frames.tiles})
+        file = stack.enter_context(open_findings(findings, overwrite, read, live=any_live))
         moderating = ModerateJob(
-            rules, known, encoding.output_options, targets, console, played, report_only, colour, fail_on, file, report
+            rules,
+            known,
+            encoding.output_options,
+            targets,
+            console,
+            live_options,
+            report_only,
+            colour,
+            fail_on,
+            file,
+            report,
         )
         code = moderating.run(sources, f"Moderation: {policy or ', '.join(prompt)}")
     raise typer.Exit(code)

@@ -1,13 +1,13 @@
-"""`mdtool point`: lists where things are, as points."""
+"""`mdtool point`: list the centre points of objects in images."""
 
 import typer
 
 from mdtool.cli.options.batch import PointOptions
 from mdtool.cli.options.grouped import grouped
-from mdtool.cli.options.images import ImagesAndPrompt, MaxObjects, Prompts, Save
+from mdtool.cli.options.images import Draw, ImagesAndPrompt, MaxObjects, Prompts
 from mdtool.cli.options.model import ModelOptions
 from mdtool.cli.options.printing import AnswerPrinting
-from mdtool.cli.run_inference import InferenceTask, run_inference
+from mdtool.cli.run_task import InferenceTask, run_task
 
 
 @grouped
@@ -16,23 +16,23 @@ def point(
     images: ImagesAndPrompt = [],
     prompt: Prompts = [],
     max_objects: MaxObjects = None,
-    save: Save = None,
+    draw: Draw = None,
     model: ModelOptions,
     printing: AnswerPrinting,
     batch: PointOptions,
 ) -> None:
-    """List the places of what you name in photos, a point each.
+    """Locate objects and list a point for each.
 
-    On a terminal a table; in a pipe a line for each point: name of the photo, label, x and y (parts of the upright
-    photo's width and height, from its top left), with tabs between them.
+    Prints a table on a terminal. In a pipe each point is one line: file name, label, x and y (normalised coordinates,
+    0 to 1 from the top left of the upright image), separated by tabs.
 
+    \b
     mdtool point photo.jpg "left eye"
-
     mdtool point ./photos bottle --json
     """
     from engine.contract import PointRequest
-    from mdtool.cli.values import split_images_and_prompts
+    from mdtool.cli.arguments import PROMPT, split_arguments
 
-    named, prompts = split_images_and_prompts(images, prompt, batch.files_from)
+    named, prompts = split_arguments(images, prompt, PROMPT, listed=bool(batch.files_from))
     requests = [PointRequest(None, one, max_objects) for one in prompts]
-    raise typer.Exit(run_inference(InferenceTask("point", named, requests, prompts, save=save), model, printing, batch))
+    raise typer.Exit(run_task(InferenceTask("point", named, requests, prompts, draw=draw), model, printing, batch))

@@ -1,41 +1,40 @@
-"""`mdtool query`: answers questions about a photo."""
+"""`mdtool query`: answer questions about images."""
 
 import typer
 
 from mdtool.cli.options.batch import TextOptions
 from mdtool.cli.options.generation import GenerationOptions
 from mdtool.cli.options.grouped import grouped
-from mdtool.cli.options.images import Images
+from mdtool.cli.options.images import ImagesAndQuestion
 from mdtool.cli.options.model import ModelOptions
 from mdtool.cli.options.printing import AnswerPrinting
 from mdtool.cli.options.questions import QuestionOptions
-from mdtool.cli.run_inference import InferenceTask, run_inference
+from mdtool.cli.run_task import InferenceTask, run_task
 
 
 @grouped
 def query(
     *,
-    images: Images = [],
-    asked: QuestionOptions,
+    images: ImagesAndQuestion = [],
+    questions: QuestionOptions,
     model: ModelOptions,
     generation: GenerationOptions,
     printing: AnswerPrinting,
     batch: TextOptions,
 ) -> None:
-    """Answer questions about photos.
+    """Answer questions about images and video frames.
 
-    The answer goes to stdout as it grows. Of several answers each is one line: the name of the photo if there are
-    several, the question if there are several, and the answer, with tabs between them. With --choices or --number it
-    can't be anything else, and --max-tokens cuts no choice.
+    The answer is streamed to stdout. Of several answers each is one line: file name (of several images), question (of
+    several), answer, separated by tabs. --choices and --number constrain decoding, and --max-tokens does not truncate
+    a choice.
 
-    mdtool query photo.jpg -q "what colour is the car?"
-
-    mdtool query *.jpg -q "is it day or night?" -q "how many people are there?"
-
-    mdtool query *.jpg -q dog -q cat --template "is there a {} here?" --choices yes,no
+    \b
+    mdtool query photo.jpg "what colour is the car?"
+    mdtool query *.jpg --question "day or night?" --question "how many people?"
+    mdtool query *.jpg dog --template "is there a {} here?" --choices yes,no
     """
     from mdtool.cli.questions import query_requests
 
-    requests = query_requests(asked, generation.generation, images)
-    task = InferenceTask("query", images, requests, prompts=[request.question for request in requests])
-    raise typer.Exit(run_inference(task, model, printing, batch))
+    inputs, requests = query_requests(images, questions, generation.generation, listed=bool(batch.files_from))
+    task = InferenceTask("query", inputs, requests, prompts=[request.question for request in requests])
+    raise typer.Exit(run_task(task, model, printing, batch))

@@ -1,4 +1,4 @@
-"""`mdtool redact`: hides what was asked for."""
+"""`mdtool redact`: mask faces and other objects."""
 
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -16,6 +16,8 @@ from mdtool.cli.options.style import DEFAULT_STYLE, RegionFilterOptions, StyleOp
 
 
 class StyleName(StrEnum):
+    """How objects are masked."""
+
     blur = "blur"
     pixelate = "pixelate"
     solid = "solid"
@@ -24,17 +26,26 @@ class StyleName(StrEnum):
 
 @dataclass(frozen=True)
 class HiddenRegionOptions(RegionFilterOptions):
+    """Which detections are masked."""
+
     only: Annotated[
-        list[str], typer.Option(help="Hide only what touches X0,Y0,X1,Y1 (fractions or pixels). Repeatable.")
+        list[str],
+        typer.Option(
+            help="Mask only objects that touch this region (fractions or pixels). Repeatable.", metavar="X0,Y0,X1,Y1"
+        ),
     ] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class Frames(FrameOptions):
+    """Which frames are analysed."""
+
     max_calls: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Let the model look at no more frames than this; what can't be judged then is hidden whole."
+            min=1,
+            help="Maximum number of keyframes to analyse; frames that they leave uncertain are masked whole.",
+            metavar="N",
         ),
     ] = None
 
@@ -43,20 +54,21 @@ class Frames(FrameOptions):
 def redact(
     *,
     inputs: Media,
-    prompt: Annotated[list[str], typer.Option("--prompt", "-p", help="What to hide, in plain words. Repeatable.")] = [
-        "face"
-    ],
+    prompt: Annotated[
+        list[str],
+        typer.Option("--prompt", "-p", help="Object to mask, in plain words. Repeatable.", metavar="TEXT"),
+    ] = ["face"],
     output: Annotated[str | None, output_named("redacted")] = None,
     overwrite: Overwrite = False,
     style: Annotated[
         StyleName,
         typer.Option(
-            help="What is painted: a few averaged cells, smooth or square, one colour, "
-            "or cells nearly lost in the colour around."
+            help="Kind of mask: averaged cells, smooth (blur) or square (pixelate); one colour (solid); or cells close "
+            "to the colour around (obfuscate)."
         ),
     ] = StyleName.blur,
-    style_options: StyleOptions = DEFAULT_STYLE,
-    color: Annotated[str, typer.Option(help="For --style solid: #rrggbb or a name.")] = "black",
+    mask: StyleOptions = DEFAULT_STYLE,
+    color: Annotated[str, typer.Option(help="Colour for --style solid: #rrggbb or a name.", metavar="COLOR")] = "black",
     hidden: HiddenRegionOptions,
     threshold: Threshold = None,
     frames: Frames,
@@ -66,18 +78,27 @@ def redact(
     findings: Findings = None,
     from_findings: Annotated[
         Path | None,
-        typer.Option(help="Hide what this file of findings says (- for stdin, as they come); no model is used."),
+        typer.Option(
+            help="Mask the objects in this findings file instead of running a model (- for stdin, streamed).",
+            metavar="FILE|-",
+        ),
     ] = None,
     encoding: EncodingOptions,
     live: LiveOptions,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be done, and do nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the plan (streams, frames, model calls, time) and exit.")
+    ] = False,
     printing: RunPrinting,
 ) -> None:
-    """Hide what you name in videos and photos: every frame, with sound, times and size as they were.
+    """Mask faces and other objects in videos and images.
 
-    mdtool redact in.mp4                          every face, to in.redacted.mp4
+    Writes a copy in which every detection is masked on every frame, with the same timestamps, audio and size.
+    With -o - the copy goes to stdout; with --json a summary of each input does.
 
+    \b
+    mdtool redact in.mp4                          faces, to in.redacted.mp4
     mdtool redact in.mp4 -o out.mp4 --style solid
+    mdtool redact ./holiday -o ./redacted -p face -p "license plate"
     """
     from mdtool.cli.values import check_findings_in, check_outputs, parsed
     from mdtool.jobs.recorded_findings import rereadable
@@ -95,28 +116,30 @@ def redact(
 
     request = frames.request(prompt, span, on_error, threshold)
     grid = frames.grid
-    redaction = Redaction(style_options.style(style.value), parsed("--color", parse_colour, color), *hidden.parsed)
-    played, console = live.live, printing.console
+    redaction = Redaction(mask.style(style.value), parsed("--color", parse_colour, color), *hidden.parsed)
+    live_options, console = live.live, printing.console
     sources = find_inputs(inputs)
     targets = Targets(output, ".redacted", is_many(sources, inputs), overwrite)
     inference = None
     if not from_findings:
         computing = model.computing
         callbacks = LoadCallbacks(note=console.note, explain=console.explain)
-        loaded_model = load_model(model.model, "detect", prompt, computing, threshold=threshold, callbacks=callbacks)
-        detect = tile_detector(object_detector(loaded_model, prompt, threshold), grid)
-        inference = ModelInference(request, detect, loaded_model.name, {"computing": computing, "tiles": frames.tiles})
+        loaded = load_model(model.model, "detect", prompt, computing, threshold=threshold, callbacks=callbacks)
+        detect = tile_detector(object_detector(loaded, prompt, threshold), grid)
+        inference = ModelInference(request, detect, loaded.name, {"computing": computing, "tiles": frames.tiles})
     if dry_run:
         raise typer.Exit(print_plan(sources, targets, request, inference))
     check_outputs(output, findings, printing.json)
     check_findings_in(from_findings, inputs)
-    plays = any(source.address for source in sources)
+    any_live = any(source.address for source in sources)
     read = [source.path for source in sources if source.path] + ([from_findings] if from_findings else [])
     with (
-        open_findings(findings, overwrite, read, live=plays) as file,
+        open_findings(findings, overwrite, read, live=any_live) as file,
         rereadable(from_findings, sources) as recorded,
     ):
         known = inference or recorded
         assert known
-        code = RedactJob(redaction, known, prompt, encoding.output_options, played, targets, console, file).run(sources)
+        code = RedactJob(redaction, known, prompt, encoding.output_options, live_options, targets, console, file).run(
+            sources
+        )
     raise typer.Exit(code)

@@ -1,4 +1,4 @@
-"""`mdtool render`: draws findings again, in another way."""
+"""`mdtool render`: draw findings, or mask them, without a model."""
 
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -14,6 +14,8 @@ from mdtool.cli.options.style import DEFAULT_STYLE, RegionFilterOptions, StyleOp
 
 
 class StyleName(StrEnum):
+    """How findings are drawn or masked."""
+
     boxes = "boxes"
     hitmarker = "hitmarker"
     blur = "blur"
@@ -22,13 +24,18 @@ class StyleName(StrEnum):
     obfuscate = "obfuscate"
 
 
-DRAWN = (StyleName.boxes, StyleName.hitmarker)  # these hide nothing
+DRAWN = (StyleName.boxes, StyleName.hitmarker)  # these mask nothing
 
 
 @dataclass(frozen=True)
 class DrawnRegionOptions(RegionFilterOptions):
+    """Which detections are drawn."""
+
     only: Annotated[
-        list[str], typer.Option(help="Draw only what touches X0,Y0,X1,Y1 (fractions or pixels). Repeatable.")
+        list[str],
+        typer.Option(
+            help="Draw only objects that touch this region (fractions or pixels). Repeatable.", metavar="X0,Y0,X1,Y1"
+        ),
     ] = field(default_factory=list)
 
 
@@ -36,12 +43,12 @@ class DrawnRegionOptions(RegionFilterOptions):
 def render(
     *,
     findings: Annotated[
-        Path, typer.Argument(help="A file of findings, or - for stdin.", metavar="FINDINGS", show_default=False)
+        Path, typer.Argument(help="Findings file, or - for stdin.", metavar="FINDINGS", show_default=False)
     ],
     inputs: Annotated[
         list[str],
         typer.Argument(
-            help="What they are of: videos, photos, animations, folders, globs. Default: the files they name.",
+            help="Their videos, images, animations, folders or globs. Default: the files that the findings name.",
             metavar="[INPUT...]",
             show_default=False,
         ),
@@ -49,22 +56,31 @@ def render(
     output: Annotated[str | None, output_named("drawn")] = None,
     overwrite: Overwrite = False,
     style: Annotated[
-        StyleName, typer.Option(help="boxes and hitmarker show what was found, the others hide it as redact does.")
+        StyleName, typer.Option(help="boxes and hitmarker mark the objects; the others mask them as redact does.")
     ] = StyleName.boxes,
-    style_options: StyleOptions = DEFAULT_STYLE,
+    mask: StyleOptions = DEFAULT_STYLE,
     color: Annotated[
         str | None,
-        typer.Option(help="#rrggbb or a name. Default: of boxes one a track, of hitmarkers white, of solid black."),
+        typer.Option(
+            help="#rrggbb or a name. Default: one per track for boxes, white for hitmarker, black for solid.",
+            metavar="COLOR",
+        ),
     ] = None,
     drawn: DrawnRegionOptions,
-    label: Annotated[list[str], typer.Option(help="Draw only what has this label. Repeatable.")] = [],
+    label: Annotated[
+        list[str], typer.Option(help="Draw only objects with this label. Repeatable.", metavar="TEXT")
+    ] = [],
     encoding: EncodingOptions,
     printing: SummaryPrinting,
 ) -> None:
-    """Draw findings again, in any style, without a model.
+    """Draw findings on videos and images.
 
-    mdtool render found.jsonl                                boxes with labels, to NAME.drawn.EXT
+    Writes a copy of each input, in any style, without a model. With -o - the copy goes to stdout; with --json a summary
+    does.
 
+    \b
+    mdtool detect in.mp4 face --jsonl found.jsonl
+    mdtool render found.jsonl                                boxes with labels, to in.drawn.mp4
     mdtool render found.jsonl in.mp4 --style obfuscate -o out.mp4
     """
     from contextlib import ExitStack
@@ -80,10 +96,10 @@ def render(
     from mdtool.pipeline.run import Effect
     from mdtool.pipeline.targets import Targets, is_many
 
-    hiding = style_options.style("solid" if style in DRAWN else style.value)
+    mask_style = mask.style("solid" if style in DRAWN else style.value)
     colour = parsed("--color", parse_colour, color)
     chosen = drawn.parsed
-    effect: Effect = Redaction(hiding, colour or (0, 0, 0), *chosen)
+    effect: Effect = Redaction(mask_style, colour or (0, 0, 0), *chosen)
     if style in DRAWN:
         effect = OverlayEffect("boxes" if style is StyleName.boxes else "hitmarker", colour, *chosen)
     if label:
@@ -91,14 +107,14 @@ def render(
     console = printing.console
     check_outputs(output, None, printing.json)
     check_findings_in(findings, inputs)
-    named = find_inputs(inputs) if inputs else []
+    given = find_inputs(inputs) if inputs else []
     with ExitStack() as stack:
         recorded = findings
-        if len(named) != 1 or label:
+        if len(given) != 1 or label:
             recorded = stack.enter_context(spooled(findings))
             contents = contents_of(recorded)
             check_labels(label, contents)
-        sources = named or sources_of(contents, console)
-        many = is_many(named, inputs) if named else len(contents.sources) > 1
+        sources = given or sources_of(contents, console)
+        many = is_many(given, inputs) if given else len(contents.sources) > 1
         targets = Targets(output, ".drawn", many, overwrite)
         raise typer.Exit(RenderJob(effect, recorded, encoding.output_options, targets, console).run(sources))

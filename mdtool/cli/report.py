@@ -1,26 +1,36 @@
-"""`mdtool report`: findings as a page to look at."""
+"""`mdtool report`: an HTML report on findings."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from mdtool.cli.options.outputs import Overwrite
+from mdtool.cli.options.printing import Quiet
+
 
 def report(
     findings: Annotated[
-        Path, typer.Argument(help="A file of findings, or - for stdin.", metavar="FINDINGS", show_default=False)
+        Path, typer.Argument(help="Findings file, or - for stdin.", metavar="FINDINGS", show_default=False)
     ],
     output: Annotated[
         str | None,
-        typer.Option("--output", "-o", help="A file, or - for stdout. Default: NAME.html beside the findings."),
+        typer.Option(
+            "--output",
+            "-o",
+            help="Output file, or - for stdout. Default: NAME.html next to the findings.",
+            metavar="FILE|-",
+        ),
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a report that exists.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
 ) -> None:
-    """Make of findings one page of HTML: timelines, example frames, heat maps and counts. It needs no network.
+    """Build a self-contained HTML report from findings.
 
+    It has timelines, example frames, heatmaps and counts. With -o - it goes to stdout.
+
+    \b
     mdtool report found.jsonl                                to found.html
-
     mdtool detect in.mp4 face --jsonl - | mdtool report - -o report.html
     """
     from mdtool.console import Console

@@ -21,23 +21,23 @@ def targets_of(sources: Iterable[Input], output: str, many: bool, overwrite: boo
     if there is but one.
     """
     if not output:
-        raise UsageError("--save: is empty; give the name of a file, or of a folder for several photos")
+        raise UsageError("--draw: is empty; give the name of a file, or of a folder for several photos")
     in_folder = many or output.endswith(os.sep) or os.path.isdir(output)
     targets = {source: Path(output, source.relative) if in_folder else Path(output) for source in sources}
     originals = {os.path.realpath(source.path) for source in targets if source.path}
     if over := next((target for target in targets.values() if os.path.realpath(target) in originals), None):
-        raise UsageError(f"--save {output}: {over} would replace a photo that is asked about; give another name")
+        raise UsageError(f"--draw {output}: {over} would replace a photo that is asked about; give another name")
     if not in_folder:
         check_target(Path(output), overwrite)
     if len(set(targets.values())) < len(targets):
-        raise UsageError(f"--save {output}: two photos have the same name; ask about them one folder at a time")
+        raise UsageError(f"--draw {output}: two photos have the same name; ask about them one folder at a time")
     return targets
 
 
 def check_target(target: Path, overwrite: bool) -> None:
     """UsageError for a format that can't be written, OutputError if the file is there."""
     if target.suffix.lower() not in FORMATS:
-        raise UsageError(f"--save {target}: end the name in {', '.join(FORMATS)}")
+        raise UsageError(f"--draw {target}: end the name in {', '.join(FORMATS)}")
     if os.path.lexists(target) and not overwrite:
         raise OutputError(f"{target}: exists already; --overwrite replaces it")
 

@@ -17,7 +17,7 @@ from mdtool.model_selection import FACE_MODEL, SYNTHETIC_MODEL, model_errors
 def quantize_checkpoint(
     name_or_path: str, kind: str, folder: Path, on_progress: Callable[[float], object]
 ) -> tuple[int, int]:
-    """The weights, the config and the tokenizer of a model, in a folder that `--model` takes. kind: as for `--to`.
+    """The weights, the config and the tokenizer of a model, in a folder that `--model` takes. kind: as for `--scheme`.
 
     told: how much has been written, 0..1. Returns how many bytes the weights were, and are. Raises ModelNotFound
     (not here,

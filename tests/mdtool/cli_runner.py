@@ -21,7 +21,7 @@ from typing import IO, Any
 import pytest
 
 import mdtool.cli
-from mdtool.interruption import tell_of_lost
+from mdtool.interruption import ignore_lost_interrupt
 from mdtool.media.image import image_file
 from mdtool.media.sources import open_media
 
@@ -208,7 +208,7 @@ def _surroundings(env: dict[str, str]) -> Iterator[None]:
     signals = {asked: signal.getsignal(asked) for asked in SIGNALS}
     hooks, handlers = (sys.unraisablehook, threading.excepthook), logging.root.handlers
     os.environ.update(env)
-    sys.unraisablehook, threading.excepthook = tell_of_lost, threading.__excepthook__
+    sys.unraisablehook, threading.excepthook = ignore_lost_interrupt, threading.__excepthook__
     logging.root.handlers = []
     _forget()
     try:

@@ -182,7 +182,7 @@ def test_no_files(here: Path) -> None:
     outcome = run("config", "path")
     assert (outcome.code, outcome.out) == (0, b"")
     assert outcome.lines == [
-        "mdtool: no settings file: there could be mdtool.toml here or in a folder above, "
+        "mdtool: no settings file; create mdtool.toml in this folder or one above, or "
         f"{here.parent}/home/.config/mdtool/mdtool.toml"
     ]
 
@@ -198,20 +198,20 @@ def test_a_working_directory_that_is_gone(here: Path) -> None:
 WRONG = [
     ('[redact]\nstyl = "blur"\n', ":2: [redact] styl: no such option; did you mean style?"),
     ("[redact]\nmax_calls = 3\n", ":2: [redact] max_calls: no such option; did you mean max-calls?"),
-    ('[redact]\ntoken = "x"\n', ":2: [redact] token: no such option; `mdtool redact --help` shows what there is"),
+    ('[redact]\ntoken = "x"\n', ":2: [redact] token: no such option; `mdtool redact --help` lists all"),
     ("[redact]\nhelp = true\n", ":2: [redact] help: no such option"),
-    ("[redcat]\n", ":1: [redcat]: no such command takes settings; did you mean [redact]?"),
-    ("[default]\n", ":1: [default]: no such command takes settings; did you mean [defaults]?"),
-    ("[bench.redcat]\n", ":1: [bench.redcat]: no such command takes settings; did you mean [bench.redact]?"),
-    ("[config.show]\njson = true\n", ": [config]: no such command takes settings; `mdtool --help` shows what there is"),
-    ('style = "blur"\n', ":1: style: belongs under the name of a command, such as [redact]"),
-    ("[bench]\nruns = 1\n", ":2: [bench] runs: belongs under the name of a command, such as [bench.redact]"),
-    ("[redact]\ninputs = ['a']\n", ":2: [redact] inputs: is an argument, which only the command line can give"),
-    ("[defaults]\ndevise = 'cpu'\n", ":2: [defaults] devise: no commands share such an option; did you mean device?"),
-    ("[defaults]\nlength = 'x'\n", ":2: [defaults] length: only one command has this option; put it under [caption]"),
-    ("defaults = 1\n", ":1: defaults: is a table: write [defaults]"),
-    ("[[redact]]\ncrf = 1\n", ": redact: is a table: write [redact]"),
-    ("[bench]\nredact = 1\n", ":2: [bench] redact: is a table: write [bench.redact]"),
+    ("[redcat]\n", ":1: [redcat]: no such command has settings; did you mean [redact]?"),
+    ("[default]\n", ":1: [default]: no such command has settings; did you mean [defaults]?"),
+    ("[bench.redcat]\n", ":1: [bench.redcat]: no such command has settings; did you mean [bench.redact]?"),
+    ("[config.show]\njson = true\n", ": [config]: no such command has settings; `mdtool --help` lists all"),
+    ('style = "blur"\n', ":1: style: belongs in the table of a command, such as [redact]"),
+    ("[bench]\nruns = 1\n", ":2: [bench] runs: belongs in the table of a command, such as [bench.redact]"),
+    ("[redact]\ninputs = ['a']\n", ":2: [redact] inputs: is an argument, which can only be given on the command line"),
+    ("[defaults]\ndevise = 'cpu'\n", ":2: [defaults] devise: commands share no such option; did you mean device?"),
+    ("[defaults]\nlength = 'x'\n", ":2: [defaults] length: only one command has this option; move it to [caption]"),
+    ("defaults = 1\n", ":1: defaults: must be a table: write [defaults]"),
+    ("[[redact]]\ncrf = 1\n", ": redact: must be a table: write [redact]"),
+    ("[bench]\nredact = 1\n", ":2: [bench] redact: must be a table: write [bench.redact]"),
     ('\n[redact]\n# no\ncrf = "18"\n', ':4: [redact] crf: takes a number, not "18"'),
     ("[redact]\ncrf = true\n", ":2: [redact] crf: takes a number, not true"),
     ("[redact]\ncrf = 1.5\n", ":2: [redact] crf: Input should be a valid integer, got a number with a fractional part"),
@@ -230,8 +230,8 @@ WRONG = [
     ("[defaults]\nseed = 0.5\n", ":2: [defaults] seed: Input should be a valid integer"),
     ("[defaults]\nmax-tokens = true\n", ":2: [defaults] max-tokens: takes a number, not true (for `mdtool caption`)"),
     ("redact.crf = 'x'\n", ": [redact] crf: Input should be a valid integer"),
-    ("[redact]\nstyle =\n", ": is no TOML: Invalid value (at line 2, column 8)"),
-    ("[redact]\n[redact]\n", ": is no TOML: Cannot declare ('redact',) twice (at line 2, column 8)"),
+    ("[redact]\nstyle =\n", ": is not valid TOML: Invalid value (at line 2, column 8)"),
+    ("[redact]\n[redact]\n", ": is not valid TOML: Cannot declare ('redact',) twice (at line 2, column 8)"),
 ]  # fmt: skip
 
 
@@ -256,7 +256,7 @@ def test_a_file_that_is_no_toml(here: Path, data: bytes) -> None:
     (here / settings.CONFIG_FILE).write_bytes(data)
     outcome = run("models", "list")
     assert (outcome.code, len(outcome.lines)) == (2, 1)
-    assert outcome.err.startswith(f"mdtool: {here / settings.CONFIG_FILE}: is no TOML: ")
+    assert outcome.err.startswith(f"mdtool: {here / settings.CONFIG_FILE}: is not valid TOML: ")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root can read anything")
@@ -275,11 +275,11 @@ def test_a_number_may_stand_for_its_digits(here: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('color = "purpel"', "color is from {path}:2"),
-        ("strength = 5", "strength is from {path}:2"),
-        ('device = "cudaa"', "device is from {path}:2"),
-        ('model = "nonesuch"', "model is from {path}:2"),
-        ('keep = ["0,0,1"]', "keep is from {path}:2"),
+        ('color = "purpel"', "color is set in {path}:2"),
+        ("strength = 5", "strength is set in {path}:2"),
+        ('device = "cudaa"', "device is set in {path}:2"),
+        ('model = "nonesuch"', "model is set in {path}:2"),
+        ('keep = ["0,0,1"]', "keep is set in {path}:2"),
     ],
 )
 def test_what_the_command_itself_refuses_is_traced_to_its_file(here: Path, text: str, message: str) -> None:
@@ -301,7 +301,7 @@ def test_what_the_command_line_says_is_traced_to_no_file(here: Path) -> None:
     ("name", "value", "message"),
     [
         ("MDTOOL_REDACT_STYL", "blur", "sets no option; did you mean MDTOOL_REDACT_STYLE?"),
-        ("MDTOOL_NOTHING_OF_OURS", "", "sets no option; `mdtool --help` shows what there is"),
+        ("MDTOOL_NOTHING_OF_OURS", "", "sets no option; `mdtool --help` lists all"),
         ("MDTOOL_REDACT_INPUTS", "a.png", "sets no option"),
         ("MDTOOL_CONFIG_SHOW_JSON", "1", "sets no option"),
         ("MDTOOL_CAPTION_LENGTH", "shrot", "'shrot' is not one of 'short', 'normal', 'long'"),
@@ -320,7 +320,7 @@ def test_a_wrong_variable_is_named(monkeypatch: pytest.MonkeyPatch, name: str, v
 def test_a_variable_that_the_command_refuses_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MDTOOL_REDACT_COLOR", "purpel")
     outcome = run("redact", GROUP, "-o", "out.png")
-    assert outcome.lines[0].endswith("; color is from MDTOOL_REDACT_COLOR")
+    assert outcome.lines[0].endswith("; color is set by MDTOOL_REDACT_COLOR")
 
 
 def test_the_programs_own_variables_are_no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -402,7 +402,7 @@ def test_show_of_all_has_what_was_set(here: Path) -> None:
 def test_show_of_a_command_that_is_none() -> None:
     outcome = run("config", "show", "bench", "redcat")
     assert (outcome.code, outcome.lines) == (
-        2, ["mdtool: 'bench redcat': no such command takes settings; did you mean bench redact?"],
+        2, ["mdtool: 'bench redcat': no such command has settings; did you mean bench redact?"],
     )  # fmt: skip
 
 

@@ -1,1 +1,1 @@
-"""Options that several commands have, declared once: a dataclass each for those that belong together."""
+"""Options that several commands share, each declared once; those that belong together form a dataclass."""

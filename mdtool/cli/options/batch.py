@@ -1,114 +1,120 @@
-"""The options that asking about thousands of pictures has."""
+"""Options for batches: records of thousands of inputs, resumed where they ended."""
 
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Literal
 
 import typer
 
-EXPORT_OPTION = typer.Option(help="Make this of the records too, beside them.")
+from mdtool.cli.options.outputs import Overwrite
+
+EXPORT = typer.Option(help="Also export the records to this format, next to the JSON Lines file.")
 
 
 @dataclass(frozen=True)
 class BatchOptions:
-    """What caption, query, detect and point have in common. Any of them makes a batch of it, but overwrite."""
+    """Options that caption, query, detect and point have in common. Any but --overwrite makes a batch."""
 
     jsonl: Annotated[
         str | None,
         typer.Option(
-            help="Write a record of each picture, as JSON Lines, to a file, a folder, or - for stdout. Run again, it "
-            "goes on with what is not done.",
-            metavar="OUT|-",
+            help="Write one record per input as JSON Lines to a file, a folder, or - for stdout. Run again to resume.",
+            metavar="FILE|DIR|-",
         ),
     ] = None
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")] = False
+    overwrite: Overwrite = False
     files_from: Annotated[
-        str | None, typer.Option(help="Read more names from a file, or - for stdin; one a line.", metavar="LIST|-")
+        str | None,
+        typer.Option(help="Read more input names from this file, or - for stdin, one per line.", metavar="FILE|-"),
     ] = None
-    null: Annotated[bool, typer.Option("--null", "-0", help="Names in the list end with a zero byte.")] = False
+    null: Annotated[bool, typer.Option("--null", "-0", help="Names in --files-from are NUL-delimited.")] = False
     include: Annotated[
-        list[str], typer.Option(help="Of folders and archives take only what matches, such as '*.jpg'. Repeatable.")
+        list[str],
+        typer.Option(
+            help="In folders and archives, take only matching names, such as '*.jpg'. Repeatable.", metavar="PATTERN"
+        ),
     ] = field(default_factory=list)
-    exclude: Annotated[list[str], typer.Option(help="Leave out what matches, such as 'raw/**'. Repeatable.")] = field(
-        default_factory=list
-    )
-    format: Annotated[str | None, EXPORT_OPTION] = None
+    exclude: Annotated[
+        list[str], typer.Option(help="Skip matching names, such as 'raw/**'. Repeatable.", metavar="PATTERN")
+    ] = field(default_factory=list)
+    format: Annotated[str | None, EXPORT] = None
     sample: Annotated[
-        str | None, typer.Option(help="Frames of videos to ask about: auto, every, N (one in N), fps=F.")
+        str | None,
+        typer.Option(help="Video frames to analyse: auto, every, N (one in N) or fps=F.", metavar="SAMPLING"),
     ] = None
     start: Annotated[
-        str | None, typer.Option("--from", help="Ask about videos from this time on (90, 1:30 or 0:01:30.5).")
+        str | None,
+        typer.Option("--from", help="Start of the time range in videos (90, 1:30 or 0:01:30.5).", metavar="TIME"),
     ] = None
-    end: Annotated[str | None, typer.Option("--to", help="Ask about videos up to this time.")] = None
+    end: Annotated[str | None, typer.Option("--to", help="End of the time range in videos.", metavar="TIME")] = None
     ordered: Annotated[
-        bool, typer.Option("--ordered", help="Write records in the order of the inputs, not as they finish.")
+        bool, typer.Option("--ordered", help="Write records in input order, not in order of completion.")
     ] = False
-    dedupe: Annotated[bool, typer.Option("--dedupe", help="Ask only once about pictures that are equal.")] = False
+    dedupe: Annotated[bool, typer.Option("--dedupe", help="Run the model only once on identical images.")] = False
     cache: Annotated[
         str | None,
-        typer.Option(help="Keep what the model sees of pictures here, for asking about them again.", metavar="DIR"),
+        typer.Option(help="Embedding cache: keep encoded images in this folder for later runs.", metavar="DIR"),
     ] = None
-    cache_size: Annotated[str, typer.Option(help="What is kept takes no more room than this.")] = "10GB"
-    watch: Annotated[bool, typer.Option("--watch", help="Go on with pictures as they appear, until interrupted.")] = (
-        False
-    )
+    cache_size: Annotated[str, typer.Option(help="Maximum size of the embedding cache.", metavar="SIZE")] = "10GB"
+    watch: Annotated[bool, typer.Option("--watch", help="Keep processing new images until interrupted.")] = False
     time_budget: Annotated[
         str | None,
-        typer.Option(help="Begin nothing, not even a frame, after this time (6h, 90m); code 75 if more is left."),
+        typer.Option(help="Start no new work after this time (6h, 90m); exit code 75 if work is left.", metavar="TIME"),
     ] = None
     timeout: Annotated[
-        str | None, typer.Option(help="Give an input up that takes longer to read, or a frame of it in videos.")
+        str | None,
+        typer.Option(help="Skip an input, or a video frame, that takes longer than this to read.", metavar="TIME"),
     ] = None
-    max_errors: Annotated[int | None, typer.Option(min=0, help="End when more inputs than this have failed.")] = None
+    max_errors: Annotated[
+        int | None, typer.Option(min=0, help="Stop when more inputs than this have failed.", metavar="N")
+    ] = None
     progress: Annotated[
-        Literal["auto", "json"], typer.Option(help="How progress is told on stderr; json: an object a second.")
+        Literal["auto", "json"],
+        typer.Option(help="Progress on stderr: a bar or log lines (auto), or one JSON object per second (json)."),
     ] = "auto"
 
     @property
     def wanted(self) -> bool:
-        """Whether any was given that makes a batch of it."""
+        """Whether any option was given that makes a batch."""
         return replace(self, overwrite=False) != type(self)()
 
     @property
     def sampling_settings(self) -> dict[str, object]:
-        """What has a say in which moments of videos are asked about."""
+        """The options that select video frames, by name."""
         return {"sample": self.sample, "start": self.start, "end": self.end}
 
 
-Table = Annotated[Literal["jsonl", "csv", "parquet"] | None, EXPORT_OPTION]
-Draw = Annotated[str | None, typer.Option(help="Draw what was found on copies in this folder too.", metavar="DIR")]
+Table = Annotated[Literal["jsonl", "csv", "parquet"] | None, EXPORT]
 
 
 @dataclass(frozen=True)
 class TextOptions(BatchOptions):
-    """Of what answers in words."""
+    """Batch options of skills that answer with text."""
 
     format: Table = None
     sidecar: Annotated[
-        Literal["txt"] | None, typer.Option(help="Write the text beside each picture too: photo.txt for photo.jpg.")
+        Literal["txt"] | None, typer.Option(help="Also write the text to a sidecar file: photo.txt for photo.jpg.")
     ] = None
     sidecar_mode: Annotated[
         Literal["skip", "overwrite", "append", "prepend"],
-        typer.Option(help="What becomes of a text that is beside a picture already."),
+        typer.Option(help="What to do with a sidecar file that exists."),
     ] = "skip"
     embed: Annotated[
-        bool, typer.Option("--embed", help="Write the text into each picture's own file too, as XMP and IPTC caption.")
+        bool, typer.Option("--embed", help="Also write the text into each image file, as XMP and IPTC caption.")
     ] = False
 
 
 @dataclass(frozen=True)
 class PointOptions(BatchOptions):
-    """Of what answers with points."""
+    """Batch options of skills that answer with points."""
 
     format: Table = None
-    draw: Draw = None
 
 
 @dataclass(frozen=True)
 class BoxOptions(BatchOptions):
-    """Of what answers with boxes."""
+    """Batch options of skills that answer with boxes."""
 
-    format: Annotated[Literal["jsonl", "csv", "parquet", "coco", "yolo"] | None, EXPORT_OPTION] = None
-    draw: Draw = None
+    format: Annotated[Literal["jsonl", "csv", "parquet", "coco", "yolo"] | None, EXPORT] = None
     save_crops: Annotated[
-        str | None, typer.Option(help="Cut what was found out, into this folder, by label.", metavar="DIR")
+        str | None, typer.Option(help="Also save a crop of each detection in this folder, by label.", metavar="DIR")
     ] = None

@@ -1,4 +1,4 @@
-"""Which frames the model is asked about, and how."""
+"""Options that select the frames to analyse, and how they are analysed."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,37 +13,47 @@ if TYPE_CHECKING:
 
 
 class OnError(StrEnum):
+    """What to do with a frame on which the model fails."""
+
     stop = "stop"
     blank = "blank"
 
 
 Threshold = Annotated[
-    float | None, typer.Option(help="How sure the model must be, 0 to 1, if it says so. Default: the model's.")
+    float | None,
+    typer.Option(
+        help="Confidence threshold, 0 to 1, for models that report scores. Default: the model's.", metavar="SCORE"
+    ),
 ]
-Sample = Annotated[str, typer.Option(help="Frames the model looks at: auto, every, N (one in N), fps=F.")]
-OnErrorOption = Annotated[OnError, typer.Option(help="If the model fails on a frame: stop, or blank that frame.")]
+Sample = Annotated[str, typer.Option(help="Frames to analyse: auto, every, N (one in N) or fps=F.", metavar="SAMPLING")]
+OnErrorOption = Annotated[
+    OnError, typer.Option(help="If the model fails on a frame: stop, or blank (mask the whole frame).")
+]
 TileGrid = Annotated[
     str | None,
     typer.Option(
-        help="Let the model see so many overlapping tiles too, COLUMNSxROWS such as 2x2, for small objects.",
-        metavar="CxR",
+        help="Also analyse overlapping tiles, COLUMNSxROWS such as 2x2, to find small objects.", metavar="CxR"
     ),
 ]
 
 
 @dataclass(frozen=True)
 class SpanOptions:
-    """Which part of a video is worked on."""
+    """The time range of a video that is processed."""
 
     start: Annotated[
         str | None,
-        typer.Option("--from", help="Work from this time on (90, 1:30 or 0:01:30.5); frames before stay as they are."),
+        typer.Option(
+            "--from",
+            help="Start of the time range (90, 1:30 or 0:01:30.5); frames outside it stay unchanged.",
+            metavar="TIME",
+        ),
     ] = None
-    end: Annotated[str | None, typer.Option("--to", help="Work up to this time; frames after stay as they are.")] = None
+    end: Annotated[str | None, typer.Option("--to", help="End of the time range.", metavar="TIME")] = None
 
     @property
     def seconds(self) -> tuple[float | None, float | None]:
-        """UsageError for what is no time."""
+        """Start and end in seconds. Raises UsageError for anything but a time."""
         from mdtool.cli.values import parsed, seconds
 
         return parsed("--from", seconds, self.start), parsed("--to", seconds, self.end)
@@ -51,7 +61,7 @@ class SpanOptions:
 
 @dataclass(frozen=True)
 class FrameOptions:
-    """Which frames the model is asked about. What becomes of those beyond max_calls is for each command to say."""
+    """Which frames are analysed. Each command says what becomes of frames beyond max_calls."""
 
     sample: Sample = "auto"
     max_calls: Annotated[int | None, typer.Option(min=1)] = None
@@ -59,7 +69,7 @@ class FrameOptions:
 
     @property
     def grid(self) -> "Grid | None":
-        """UsageError for what can't be."""
+        """The parsed --tiles. Raises UsageError for an impossible grid."""
         from mdtool.cli.values import parsed
         from mdtool.tracking.tiles import parse_tiles
 
@@ -68,7 +78,7 @@ class FrameOptions:
     def request(
         self, prompts: Sequence[str], span: SpanOptions, on_error: OnError, threshold: float | None = None
     ) -> "AnalysisRequest":
-        """UsageError for what can't be asked."""
+        """Return what a run detects, and on which frames. Raises UsageError for values that can't be."""
         from mdtool.pipeline.annotate import AnalysisRequest
         from mdtool.tracking.sampling import parse_sampling
 

@@ -1,4 +1,4 @@
-"""Commands that take dataclasses of options, of which Typer knows nothing."""
+"""Commands whose parameters are dataclasses of options, which Typer does not support."""
 
 import inspect
 from collections import Counter
@@ -9,13 +9,16 @@ from typing import Any
 
 
 def grouped(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command a signature that Typer can read, for one whose parameters may be dataclasses of options.
+    """Wrap a command so that Typer sees a plain signature: the fields of each dataclass in its place.
 
-    In place of such a parameter stand the fields of the dataclass, each with its own annotation; the command gets an
-    instance made of their values. A default of the parameter, an instance too, has the defaults of its options.
+    Each field keeps its own annotation; the command gets an instance made of the values. The default of such a
+    parameter, an instance too, gives the defaults of its options.
 
     Args:
-        command: Takes all its parameters by name.
+        command: A function that takes all its parameters by name.
+
+    Returns:
+        The function to register with Typer.
 
     Raises:
         TypeError: Two options have the same name.
@@ -42,7 +45,7 @@ def _is_group(annotation: Any) -> bool:
 
 
 def _options_of(group: inspect.Parameter) -> Iterator[inspect.Parameter]:
-    """A parameter for each field, by name only."""
+    """Yield a keyword-only parameter for each field."""
     for field in fields(group.annotation):
         default = inspect.Parameter.empty
         if group.default is not inspect.Parameter.empty:

@@ -1,30 +1,39 @@
-"""Which photos are asked about, what is found on them, and where copies go that show it."""
+"""Arguments and options of commands that analyse images: the inputs, the prompts, and the annotated copies."""
 
 from typing import Annotated
 
 import typer
 
 Images = Annotated[
-    list[str], typer.Argument(help="Photos, folders of them, globs, or - for one on stdin.", metavar="IMAGE...")
+    list[str],
+    typer.Argument(help="Images, folders, globs, URLs, or - for an image on stdin.", metavar="IMAGE..."),
 ]
 ImagesAndPrompt = Annotated[
     list[str],
     typer.Argument(
-        help="Photos, folders of them, globs, or - for one on stdin; and last what to find, in plain words.",
+        help="Images, folders, globs, URLs, or - for an image on stdin; last the object to find, in plain words.",
         metavar="IMAGE... PROMPT",
+    ),
+]
+ImagesAndQuestion = Annotated[
+    list[str],
+    typer.Argument(
+        help="Images, folders, globs, URLs, or - for an image on stdin; last the question.",
+        metavar="IMAGE... QUESTION",
     ),
 ]
 Prompts = Annotated[
     list[str],
-    typer.Option("--prompt", "-p", help="What to find, in place of the last argument. Repeatable."),
+    typer.Option("--prompt", "-p", help="Object to find, instead of the last argument. Repeatable.", metavar="TEXT"),
 ]
 MaxObjects = Annotated[
-    int | None, typer.Option(min=1, help="The most that is found of one thing in a photo. Default: the model's.")
+    int | None,
+    typer.Option(min=1, help="Maximum number of objects per prompt and image. Default: the model's.", metavar="N"),
 ]
-Save = Annotated[
+Draw = Annotated[
     str | None,
     typer.Option(
-        help="Draw what was found on a copy: a file (the format by its name), or a folder for several photos.",
-        metavar="OUT",
+        help="Draw the results on copies: a file (its extension sets the format), or a folder for several images.",
+        metavar="FILE|DIR",
     ),
 ]

@@ -1,4 +1,4 @@
-"""Which model answers, and how it computes."""
+"""Options that choose the model, and how it computes."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
 
 class QuantizationFormat(StrEnum):
+    """A quantisation scheme; the number after the dash is the group size."""
+
     int8 = "int8"
     int4 = "int4"
     int4_64 = "int4-64"
@@ -18,7 +20,7 @@ class QuantizationFormat(StrEnum):
 
 
 def model_names() -> list[str]:
-    """For the completion of shells. Paths are left to the shell."""
+    """Return the values of --model for shell completion. Paths are left to the shell."""
     from engine import EMBEDDED
     from engine.catalog.published import published
 
@@ -26,7 +28,7 @@ def model_names() -> list[str]:
 
 
 def device_names() -> list[str]:
-    """For the completion of shells: whether a device is there is not asked, which would take long."""
+    """Return the values of --device for shell completion, without a slow test of which are available."""
     return ["auto", "cpu", "cuda", "mps"]
 
 
@@ -34,44 +36,47 @@ ModelName = Annotated[
     str,
     typer.Option(
         "--model",
-        help="A name from `mdtool models list`, a file or folder of weights, or auto: centerface (for faces) or "
-        "a Moondream that was pulled.",
+        help="A name from `mdtool models list`, a path to weights, or auto: centerface for faces, else a Moondream "
+        "on this machine.",
         metavar="NAME|PATH",
         autocompletion=model_names,
     ),
 ]
 Device = Annotated[
     str,
-    typer.Option(help="Where the model runs: auto, cpu, cuda, cuda:1, mps.", autocompletion=device_names),
+    typer.Option(
+        help="Device to run on: auto, cpu, cuda, cuda:1 or mps.", metavar="DEVICE", autocompletion=device_names
+    ),
 ]
 Dtype = Annotated[
     Literal["float32", "bfloat16", "float16"] | None,
-    typer.Option(help="What the model computes in. Default: what suits the model and the device."),
+    typer.Option(help="Floating-point type to compute in. Default: depends on model and device."),
 ]
 
 
 @dataclass(frozen=True)
 class ComputingOptions:
-    """How a model computes, whatever pictures it is given."""
+    """How a model computes, whatever its input."""
 
     device: Device = "auto"
     dtype: Dtype = None
     quantize: Annotated[
         Literal["none", "int8", "int4", "int4-64", "int4-32"],
         typer.Option(
-            help="Round a Moondream's weights to so many bits; int4-64 and int4-32 do it in smaller groups, more "
-            "finely."
+            help="Quantise the weights of a Moondream to 8 or 4 bits; int4-64 and int4-32 have smaller groups, for "
+            "higher accuracy."
         ),
     ] = "none"
     compile: Annotated[
         bool,
         typer.Option(
-            "--compile", help="Have torch compile what gains by it. It takes long to start, the first time longest."
+            "--compile", help="Use torch.compile: faster once started, but slow to start, most of all the first time."
         ),
     ] = False
 
     @property
     def computing(self) -> "ComputeConfig":
+        """The options as the model selection takes them."""
         from mdtool.model_selection import ComputeConfig
 
         given = vars(self)
@@ -85,23 +90,24 @@ class _Named:
 
 @dataclass(frozen=True)
 class ModelOptions(ComputingOptions, _Named):  # the fields of the last base come first
-    """The model that is asked about pictures."""
+    """The model that analyses images, and how."""
 
     detail: Annotated[
         str,
         typer.Option(
-            help="How much of a picture the model sees: low, auto, high, or a number "
-            "(centerface: the longer side in pixels; Moondream: the most crops)."
+            help="Resolution at which the model sees an image: low, auto, high, or a number "
+            "(centerface: longer side in pixels; Moondream: maximum number of crops).",
+            metavar="LEVEL|N",
         ),
     ] = "auto"
     resize: Annotated[
         Literal["vips", "pillow"] | None,
-        typer.Option(help="What makes pictures smaller. Default: vips if it is there."),
+        typer.Option(help="Library that resizes images. Default: vips if installed."),
     ] = None
     adapter: Annotated[
         str | None,
         typer.Option(
-            help="Answer with this LoRA adapter of a Moondream: a file, or the name of a variant in the hub's cache.",
+            help="LoRA adapter for a Moondream: a safetensors file, or the name of a variant in the hub's cache.",
             metavar="FILE|NAME",
         ),
     ] = None

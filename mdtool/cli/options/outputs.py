@@ -1,4 +1,4 @@
-"""Of the commands that make changed copies of videos and photos: of what, where they go, and how they are written."""
+"""Options of commands that write annotated or redacted copies of videos and images."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,42 +11,61 @@ if TYPE_CHECKING:
 Media = Annotated[
     list[str],
     typer.Argument(
-        help="Videos, photos, animations, folders, globs, addresses, camera:0, or - for stdin.", metavar="INPUT..."
+        help="Videos, images, animations, folders, globs, URLs, camera:0, or - for stdin.", metavar="INPUT..."
     ),
 ]
-Findings = Annotated[str | None, typer.Option(help="Write what was found to this file, as JSON Lines (- for stdout).")]
+Findings = Annotated[
+    str | None,
+    typer.Option(help="Write the findings to this file as JSON Lines (- for stdout).", metavar="FILE|-"),
+]
 
 
 def output_named(mark: str) -> Any:
-    """--output, for copies that have this mark in their names."""
+    """Return the option --output of a command whose copies have this mark in their names by default."""
     return typer.Option(
         "--output",
         "-o",
-        help=f"A file, a folder (which mirrors the input tree), or - for stdout. Default: NAME.{mark}.EXT.",
+        help="Output file, folder (the input tree is mirrored in it), or - for stdout. "
+        f"Default: NAME.{mark}.EXT next to the input.",
+        metavar="PATH|-",
     )
 
 
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")]
+ReportOnly = Annotated[bool, typer.Option("--report-only", help="Analyse and report only; write no copy.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", "-f", help="Replace outputs that exist.")]
 
 
 @dataclass(frozen=True)
 class EncodingOptions:
+    """How copies are encoded."""
+
     codec: Annotated[
         str | None,
         typer.Option(
-            help="Video encoder, such as libx264, libx265, h264_nvenc. Default: libx264 where the format takes it."
+            help="Video encoder, such as libx264, libx265 or h264_nvenc. Default: libx264 if the container takes it.",
+            metavar="NAME",
         ),
     ] = None
     crf: Annotated[
-        int | None, typer.Option(help="Constant quality of the encoder; lower is better. Default: 18 for libx264.")
+        int | None,
+        typer.Option(help="Constant rate factor; lower is better quality. Default: 18 for libx264.", metavar="N"),
     ] = None
-    preset: Annotated[str | None, typer.Option(help="Speed preset of the encoder. Default: medium for libx264.")] = None
-    pixel_format: Annotated[str | None, typer.Option(help="Pixel format to encode in. Default: the source's.")] = None
-    format: Annotated[
-        str | None, typer.Option(help="Container format. Default: by the output's name; matroska for stdout.")
+    preset: Annotated[
+        str | None, typer.Option(help="Encoder speed preset. Default: medium for libx264.", metavar="NAME")
+    ] = None
+    pixel_format: Annotated[
+        str | None,
+        typer.Option(help="Pixel format to encode in, such as yuv420p. Default: the source's.", metavar="NAME"),
+    ] = None
+    container: Annotated[
+        str | None,
+        typer.Option(
+            help="Container format, such as mp4 or matroska. Default: by the output's extension; matroska for stdout.",
+            metavar="NAME",
+        ),
     ] = None
     keep_metadata: Annotated[
-        bool, typer.Option("--keep-metadata", help="Keep tags such as place, time, device and author.")
+        bool, typer.Option("--keep-metadata", help="Keep metadata such as location, time, device and author.")
     ] = False
 
     @property
@@ -55,24 +74,28 @@ class EncodingOptions:
         from mdtool.pipeline.run import OutputOptions
 
         encoding = Encoding(self.codec, self.crf, self.preset, self.pixel_format)
-        return OutputOptions(encoding, self.format, self.keep_metadata)
+        return OutputOptions(encoding, self.container, self.keep_metadata)
 
 
 @dataclass(frozen=True)
 class LiveOptions:
-    """How a camera or stream is worked on."""
+    """How a camera or stream is processed."""
 
     delay: Annotated[
-        str, typer.Option(help="For cameras and streams: how long a frame waits until it is known what it shows.")
+        str,
+        typer.Option(
+            help="Live input: longest wait of a frame for its findings, after which redact and moderate mask it whole.",
+            metavar="TIME",
+        ),
     ] = "1"
-    duration: Annotated[str | None, typer.Option(help="For cameras and streams: end after this time.")] = None
+    duration: Annotated[str | None, typer.Option(help="Live input: stop after this time (10m).", metavar="TIME")] = None
     segment: Annotated[
-        str | None, typer.Option(help="For cameras and streams: begin another file each time this has passed (10m).")
+        str | None, typer.Option(help="Live input: start a new output file each time this has passed.", metavar="TIME")
     ] = None
 
     @property
     def live(self) -> "LiveSettings":
-        """UsageError for what is no time above 0."""
+        """The parsed options. Raises UsageError for anything but a time above 0."""
         from mdtool.cli.values import parse_positive_seconds
         from mdtool.pipeline.run import LiveSettings
 

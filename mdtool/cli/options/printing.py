@@ -8,16 +8,19 @@ import typer
 if TYPE_CHECKING:
     from mdtool.console import Console
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object a line for each photo (and prompt).")]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say what the model computes with, and why, on stderr.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object per image and prompt, one a line.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors on stderr.")]
+Verbose = Annotated[
+    bool, typer.Option("--verbose", "-v", help="Report device, dtype, quantisation and compilation on stderr.")
+]
 
 
 @dataclass(frozen=True)
 class AnswerPrinting:
-    """Of commands that print answers; what is said on stderr is apart from these."""
+    """Options of commands that print answers on stdout."""
 
     json: Json = False
-    quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing but errors.")] = False
+    quiet: Quiet = False
     verbose: Verbose = False
 
     @property
@@ -29,12 +32,12 @@ class AnswerPrinting:
 
 @dataclass(frozen=True)
 class SummaryPrinting:
-    """Of commands that make changed copies, and say a line about each."""
+    """Options of commands that write media and print a summary of each input."""
 
     json: Annotated[bool, typer.Option("--json", help="Print a summary of each input on stdout, as JSON Lines.")] = (
         False
     )
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False
+    quiet: Quiet = False
 
     @property
     def console(self) -> "Console":
@@ -45,7 +48,7 @@ class SummaryPrinting:
 
 @dataclass(frozen=True)
 class RunPrinting(SummaryPrinting):
-    """Where a model is used besides."""
+    """Options of commands that run a model besides."""
 
     verbose: Verbose = False
 

@@ -1,4 +1,4 @@
-"""What `mdtool query` asks."""
+"""Options for the questions of `mdtool query`."""
 
 from dataclasses import dataclass, field
 from typing import Annotated
@@ -8,32 +8,40 @@ import typer
 
 @dataclass(frozen=True)
 class QuestionOptions:
-    question: Annotated[list[str], typer.Option("--question", "-q", help="What to ask. Repeatable.")] = field(
-        default_factory=list
-    )
+    """What is asked, and which answers are allowed."""
+
+    question: Annotated[
+        list[str], typer.Option(help="Question, instead of the last argument. Repeatable.", metavar="TEXT")
+    ] = field(default_factory=list)
     questions: Annotated[
         str | None,
-        typer.Option(help="Ask what is in this file too, a question a line (- for stdin).", metavar="FILE"),
+        typer.Option(
+            help="Read questions from this file, or - for stdin, one per line. All arguments are then images.",
+            metavar="FILE|-",
+        ),
     ] = None
     template: Annotated[
         str | None,
-        typer.Option(help="Ask this, with each question in place of {}.", metavar="TEXT"),
+        typer.Option(help="Prompt template, in which each question replaces {}.", metavar="TEXT"),
     ] = None
     choices: Annotated[
         list[str],
-        typer.Option(help="The answer is one of these, whole and as written here: yes,no. Repeatable.", metavar="A,B"),
+        typer.Option(help="Constrain the answer to one of these, such as yes,no. Repeatable.", metavar="A,B"),
     ] = field(default_factory=list)
-    number: Annotated[bool, typer.Option("--number", help="The answer is a number.")] = False
+    number: Annotated[bool, typer.Option("--number", help="Constrain the answer to a number.")] = False
     at: Annotated[
         list[str],
         typer.Option(
             "--at",
-            help="Ask about this place: a point X,Y or a box X0,Y0,X1,Y1, in fractions of the picture from its top "
-            "left. Repeatable.",
+            help="Ask about a point X,Y or a box X0,Y0,X1,Y1, in normalised coordinates (0 to 1, origin top left). "
+            "Repeatable.",
             metavar="X,Y|X0,Y0,X1,Y1",
         ),
     ] = field(default_factory=list)
     reasoning: Annotated[
         bool | None,
-        typer.Option("--reasoning/--no-reasoning", help="Think first; --json has the thoughts. Default: the model's."),
+        typer.Option(
+            "--reasoning/--no-reasoning",
+            help="Reason before answering; --json includes the reasoning. Default: the model's.",
+        ),
     ] = None

@@ -8,9 +8,9 @@ copy without it in its place: the half of a line that a killed run left, errors,
 other content under the same name, findings of a video that is not done, and frames of one that can't be known again.
 """
 
-import fcntl
 import json
 import os
+import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, suppress
@@ -22,6 +22,7 @@ from mdtool.errors import OutputError, output_errors_for
 from mdtool.jobs.batch.batch_records import version_fields, version_from_record
 from mdtool.jobs.batch.content_version import ContentVersion
 from mdtool.media.files.atomic_file import AtomicFile
+from mdtool.media.files.file_lock import lock
 from mdtool.records import findings
 from mdtool.records.batch import SCHEMA, Record
 from mdtool.records.fingerprint import BATCH, is_of
@@ -349,12 +350,14 @@ class ResultsLog:
 
 
 def _locked(path: Path) -> int:
-    """An open file that no other run has. OutputError if one has."""
+    """An open file that no other run has. OutputError if one has, and on Windows, which can't replace what is open."""
+    if sys.platform == "win32":
+        raise OutputError("records can't be kept in a file on Windows; write them to stdout, with --jsonl -")
     path.parent.mkdir(parents=True, exist_ok=True)
     while True:
         file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock(file)
             if os.path.samestat(os.fstat(file), os.stat(path)):  # not one that another run has just replaced
                 return file
         except BlockingIOError as error:

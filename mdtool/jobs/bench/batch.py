@@ -1,7 +1,5 @@
 """How fast a batch is round a model that takes no time, what memory it takes, and how soon it sees that all is done."""
 
-import resource
-import sys
 import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -24,6 +22,7 @@ from mdtool.jobs.batch.executor import ThreadExecutor
 from mdtool.jobs.batch.messages import BatchTask
 from mdtool.jobs.batch.output_format import open_sink
 from mdtool.jobs.batch.progress import Progress
+from mdtool.jobs.bench.timing import peak_memory
 from mdtool.media.sources.discover import Selection
 
 QUALITY = 88  # of the JPEGs
@@ -104,8 +103,7 @@ def _save(photo: Path, size: tuple[int, int], target: Path, number: int) -> None
 
 def _memory() -> float:
     """Of this process at most, in MB."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (1e6 if sys.platform == "darwin" else 1e3)
+    return peak_memory() / 1e6
 
 
 def table(timing: BatchTiming) -> list[str]:

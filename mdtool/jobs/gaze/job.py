@@ -47,11 +47,11 @@ class HeatmapOutput:
         if self.many or target.is_dir():
             target = target / source.relative.with_name(f"{source.relative.name}.png")
         elif target.suffix.lower() != ".png":
-            raise UsageError(f"--heat {target}: end the name in .png, or name a folder that is there")
+            raise UsageError(f"--heatmap {target}: end the name in .png, or name a folder that is there")
         if os.path.lexists(target) and not self.overwrite:
             raise OutputError(f"{target}: exists already; --overwrite replaces it")
         if source.path and target.exists() and target.samefile(source.path):
-            raise UsageError(f"--heat {target}: would replace its own input; give another name")
+            raise UsageError(f"--heatmap {target}: would replace its own input; give another name")
         return target
 
     def save(self, source: Input, aggregator: GazeAggregator) -> None:
@@ -109,7 +109,7 @@ class GazeJob:
         if isinstance(self.known, Path):
             raise UsageError("--from-findings: what plays live was not there before; leave it out")
         if self.heat:
-            raise UsageError("--heat: goes over a picture of the input, which plays live; make it of a recording")
+            raise UsageError("--heatmap: goes over a picture of the input, which plays live; make it of a recording")
         aggregator, since = self._new_aggregator(source), CausalSizer()
         findings = FindingsWriter(self.findings, source.name, self.known.model, self.prompts) if self.findings else None
 

@@ -5,7 +5,6 @@ bytes the entries have, or more. Any number of processes may use a folder at onc
 total is changed, and room made, under a lock.
 """
 
-import fcntl
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -23,6 +22,7 @@ from torch import Tensor
 from engine.contract import EncodedImage, ImageEmbedder, Model
 from mdtool import __version__
 from mdtool.errors import write_error_message
+from mdtool.media.files.file_lock import lock
 from mdtool.pipeline.prediction_log import digest_of
 from mdtool.records.fingerprint import EMBEDDING, digest
 
@@ -96,7 +96,7 @@ class EmbeddingCache:
     def _reserve(self, part: Path, size: int) -> None:
         """Makes the file, at once of its full size, after room for it. What a killed run leaves goes as entries go."""
         with (self._folder / "mdtool.total").open("a+b") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+            lock(file.fileno(), wait=True)
             file.seek(0)
             told = file.read(20)
             total = int(told) if told.isdigit() else None

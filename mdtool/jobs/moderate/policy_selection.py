@@ -10,6 +10,8 @@ from recipes.policy import Action, Policy, Thresholds, policy_from_prompts
 from recipes.redact import Style
 from recipes.regions import PictureArea
 
+OPTIONS = {"min_score": "threshold"}  # of the command, where a policy's key has another name
+
 
 @dataclass(frozen=True)
 class PromptRules:
@@ -45,7 +47,7 @@ def choose_policy(name_or_path: str | None, rules: PromptRules) -> Policy:
     """
     if name_or_path is not None:
         if given := rules.given:
-            named = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+            named = ", ".join(f"--{OPTIONS.get(name, name).replace('_', '-')}" for name in given)
             raise UsageError(f"{named}: can't go with --policy, which says so itself")
         return load_policy(name_or_path)
     if not rules.prompts:

@@ -80,7 +80,7 @@ class VideoWriter:
         try:
             self._container = av.open(target, "w", format=muxer, container_options=self._muxer_options())
         except ValueError as error:
-            raise UsageError(f"--format {muxer}: there is no such format") from error
+            raise UsageError(f"--container {muxer}: there is no such container format") from error
         self._codec = encoding.codec_for(self._container)
         self._formats: dict[int, str] = {}
         self._first: dict[int, Frame] = {}

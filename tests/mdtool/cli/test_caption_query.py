@@ -67,21 +67,21 @@ def test_a_caption_as_a_record() -> None:
 
 def test_questions_and_photos() -> None:
     questions = ("what?", "who is there?")
-    asked = [part for question in questions for part in ("-q", question)]
+    asked = [part for question in questions for part in ("--question", question)]
     outcome = run("query", A, B, *asked, "--no-reasoning", "--model", SECOND, *GREEDY, "--json")
     assert [(r["input"], r["question"]) for r in outcome.json] == [(str(p), q) for p in (A, B) for q in questions]
     for record in outcome.json:
         assert record["answer"] == alone(SECOND, Path(record["input"]), record["question"])
     lines = run("query", A, *asked, "--model", SECOND, *GREEDY).out.decode().split("\n")
     assert [line.split("\t")[0] for line in lines if line] == list(questions)
-    one = run("query", A, "-q", "what?", "--model", SECOND, *GREEDY)
+    one = run("query", A, "what?", "--model", SECOND, *GREEDY)
     assert one.out.decode() == alone(SECOND, A, "what?").strip() + "\n"
 
 
 @pytest.mark.parametrize("reasoning", [True, False])
 def test_reasoning(reasoning: bool) -> None:
     option = "--reasoning" if reasoning else "--no-reasoning"
-    (record,) = run("query", A, "-q", "what?", option, "--model", THIRD, *GREEDY, "--json").json
+    (record,) = run("query", A, "what?", option, "--model", THIRD, *GREEDY, "--json").json
     assert ("reasoning" in record, "grounding" in record) == (reasoning, reasoning)
 
 
@@ -95,7 +95,7 @@ def test_the_seed_makes_the_text() -> None:
 
 def test_any_words_can_be_found(tmp_path: Path) -> None:
     limit = ("--max-objects", "1", "--model", SECOND, *CPU)
-    outcome = run("detect", A, "red mug", *limit, "--json", "--save", tmp_path / "out.png")
+    outcome = run("detect", A, "red mug", *limit, "--json", "--draw", tmp_path / "out.png")
     (record,) = outcome.json
     assert list(record["objects"][0]) == ["label", "x_min", "y_min", "x_max", "y_max"]
     assert record["objects"][0]["label"] == "red mug"
@@ -121,7 +121,7 @@ def test_any_words_can_be_found(tmp_path: Path) -> None:
         (["caption", A, "--model", SECOND, "--device", "nowhere"], 2, "nowhere"),
         (["caption", A, "--model", SECOND, "--detail", "huge"], 2, "detail"),
         (["detect", A, "cat", "--model", SECOND, "--threshold", "0.5"], 2, "threshold"),
-        (["query", A, "-q", " "], 2, "--question: is empty"),
+        (["query", A, "--question", " "], 2, "--question: is empty"),
         (["query", A], 2, "--question"),
         (["caption", "nowhere/"], 1, "no such file"),
     ],
@@ -180,7 +180,7 @@ def test_an_adapter_that_is_not_there(tmp_path: Path) -> None:
 
 
 def test_a_question_about_places() -> None:
-    asked = ("query", A, "-q", "what?", "--model", SECOND, *GREEDY, "--no-reasoning", "--json")
+    asked = ("query", A, "what?", "--model", SECOND, *GREEDY, "--no-reasoning", "--json")
     (record,) = run(*asked, "--at", "0.25,0.5", "--at", "0.1,0.1,0.9,0.5").json
     assert record["at"] == [[0.25, 0.5], [0.1, 0.1, 0.9, 0.5]]
     with Image.open(A) as picture:
@@ -195,7 +195,7 @@ def test_a_question_about_places() -> None:
 
 @pytest.mark.parametrize("place", ["", "0.5", "5,5", "0.5,x", "0.5,0.5,0.5", "0.9,0.1,0.1,0.9", "nan,0.5"])
 def test_a_place_that_is_none(place: str) -> None:
-    outcome = run("query", A, "-q", "what?", "--model", SECOND, "--at", place)
+    outcome = run("query", A, "what?", "--model", SECOND, "--at", place)
     assert outcome.code == 2
     assert len(outcome.lines) == 1
     assert "--at" in outcome.err

@@ -131,12 +131,9 @@ def test_nothing_heavy_is_loaded(words: str) -> None:
 # The scripts
 
 
-UNDETECTED = {"_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}  # the shell is the one that is named
-
-
 @pytest.mark.skipif(not shutil.which("bash"), reason="there is no bash")
 def test_bash_itself(tmp_path: Path) -> None:
-    script = run("--show-completion", "bash", env=UNDETECTED)
+    script = run("--show-completion", "bash")
     assert (script.code, script.err) == (0, "")
     (tmp_path / "mdtool").write_text(f'#!/bin/sh\nexec {COMMAND[0]} -m mdtool "$@"\n')
     (tmp_path / "mdtool").chmod(0o755)
@@ -152,7 +149,7 @@ def test_bash_itself(tmp_path: Path) -> None:
 
 
 def test_the_script_for_zsh() -> None:
-    script = run("--show-completion", "zsh", env=UNDETECTED).out.decode()
+    script = run("--show-completion", "zsh").out.decode()
     assert script.startswith("#compdef mdtool\n")
     assert "_MDTOOL_COMPLETE=complete_zsh" in script
 
@@ -161,6 +158,6 @@ def test_the_script_for_zsh() -> None:
     ("shell", "files"), [("bash", {".bashrc", ".bash_completions/mdtool.sh"}), ("zsh", {".zshrc", ".zfunc/_mdtool"})]
 )
 def test_it_is_installed_in_the_home(tmp_path: Path, shell: str, files: set[str]) -> None:
-    outcome = run("--install-completion", shell, env={**UNDETECTED, "HOME": str(tmp_path)})
+    outcome = run("--install-completion", shell, env={"HOME": str(tmp_path)})
     assert (outcome.code, outcome.err) == (0, "")
     assert {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()} == files

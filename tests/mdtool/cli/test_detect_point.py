@@ -46,7 +46,7 @@ def fails(outcome: Outcome, code: int, said: str) -> None:
 def test_boxes_in_a_pipe_are_lines_with_tabs() -> None:
     outcome = run("detect", GROUP, "face")
     assert outcome.code == 0
-    assert outcome.lines == ["mdtool: the model is centerface"]
+    assert outcome.lines == ["mdtool: model: centerface"]
     found = rows(outcome)
     assert {(row[0], row[1], len(row)) for row in found} == {(str(GROUP), "face", 7)}
     for row, face in zip(sorted(found, key=lambda row: float(row[2])), FACES, strict=True):
@@ -104,7 +104,7 @@ def test_a_sideways_photo_is_seen_upright(tmp_path: Path) -> None:
     sideways = tmp_path / "sideways.jpg"
     stored = np.rot90(portrait(300)).copy()
     sideways.write_bytes(encode_image(stored[:, :240], "JPEG", exif=tags.tobytes(), quality=95))
-    (record,) = run("detect", sideways, "face", "--json", "--save", tmp_path / "out.jpg").json
+    (record,) = run("detect", sideways, "face", "--json", "--draw", tmp_path / "out.jpg").json
     assert (record["width"], record["height"]) == (300, 240)
     assert len(record["objects"]) == 1
     with Image.open(tmp_path / "out.jpg") as copy:
@@ -134,9 +134,9 @@ def test_a_broken_photo_does_not_stop_the_others(folder: Path) -> None:
 
 def test_copies_of_a_folder(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "marked"
-    assert run("detect", folder, "face", "--quiet", "--save", out).code == 1
+    assert run("detect", folder, "face", "--quiet", "--draw", out).code == 1
     assert sorted(str(p.relative_to(out)) for p in out.rglob("*") if p.is_file()) == ["a.png", "sub/c.jpg"]
-    again = run("detect", folder / "a.png", folder / "sub" / "c.jpg", "face", "--quiet", "--save", out / "sub")
+    again = run("detect", folder / "a.png", folder / "sub" / "c.jpg", "face", "--quiet", "--draw", out / "sub")
     assert again.code == 1  # c.jpg is there already
     assert "exists already" in again.err
     assert [row[0] for row in rows(again)] == [f"{folder}/a.png"] * 4
@@ -146,7 +146,7 @@ def test_copies_of_a_folder(folder: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tif", ".avif", ".gif"])
 def test_a_copy_shows_the_boxes(tmp_path: Path, suffix: str) -> None:
     target = tmp_path / f"out{suffix}"
-    (record,) = run("detect", GROUP, "face", "--json", "--save", target).json
+    (record,) = run("detect", GROUP, "face", "--json", "--draw", target).json
     with Image.open(target) as copy, Image.open(GROUP) as original:
         assert copy.size == original.size
         marked = np.asarray(copy.convert("RGB")).astype(int)
@@ -156,7 +156,7 @@ def test_a_copy_shows_the_boxes(tmp_path: Path, suffix: str) -> None:
 
 
 def test_a_copy_shows_the_points(tmp_path: Path) -> None:
-    (record,) = run("point", GROUP, "nose", "--json", "--save", tmp_path / "out.png").json
+    (record,) = run("point", GROUP, "nose", "--json", "--draw", tmp_path / "out.png").json
     with Image.open(tmp_path / "out.png") as copy:
         for point in record["points"]:
             assert copy.convert("RGB").getpixel((int(point["x"] * 640), int(point["y"] * 400))) == colour_of("nose")
@@ -166,27 +166,27 @@ def test_copies_never_replace_what_is_there(tmp_path: Path) -> None:
     target, own = tmp_path / "out.png", tmp_path / "own.png"
     target.write_bytes(b"precious")
     shutil.copy(GROUP, own)
-    fails(run("detect", GROUP, "face", "--quiet", "--save", target), 74, "exists already; --overwrite replaces it")
+    fails(run("detect", GROUP, "face", "--quiet", "--draw", target), 74, "exists already; --overwrite replaces it")
     assert target.read_bytes() == b"precious"
-    assert run("detect", GROUP, "face", "--quiet", "--save", target, "--overwrite").code == 0
+    assert run("detect", GROUP, "face", "--quiet", "--draw", target, "--overwrite").code == 0
     assert target.stat().st_size > 1000
-    fails(run("detect", own, "face", "--save", own, "--overwrite"), 2, "would replace a photo")
-    fails(run("detect", own, "face", "--save", tmp_path, "--overwrite"), 2, "would replace a photo")
+    fails(run("detect", own, "face", "--draw", own, "--overwrite"), 2, "would replace a photo")
+    fails(run("detect", own, "face", "--draw", tmp_path, "--overwrite"), 2, "would replace a photo")
     assert own.read_bytes() == GROUP.read_bytes()
 
 
 def test_two_photos_of_one_name_want_one_copy(folder: Path, tmp_path: Path) -> None:
     shutil.copy(PORTRAIT, folder / "c.jpg")
-    fails(run("detect", folder / "c.jpg", folder / "sub" / "c.jpg", "face", "--save", tmp_path / "o"), 2, "same name")
+    fails(run("detect", folder / "c.jpg", folder / "sub" / "c.jpg", "face", "--draw", tmp_path / "o"), 2, "same name")
     assert not (tmp_path / "o").exists()
 
 
 def test_places_where_no_copy_can_be(tmp_path: Path) -> None:
-    fails(run("detect", GROUP, "face", "--save", tmp_path / "out.mp4"), 2, "end the name in .jpg")
-    fails(run("detect", GROUP, "face", "--save", "-"), 2, "end the name in .jpg")
-    fails(run("point", GROUP, PORTRAIT, "face", "--save", ""), 2, "--save: is empty")
+    fails(run("detect", GROUP, "face", "--draw", tmp_path / "out.mp4"), 2, "end the name in .jpg")
+    fails(run("detect", GROUP, "face", "--draw", "-"), 2, "end the name in .jpg")
+    fails(run("point", GROUP, PORTRAIT, "face", "--draw", ""), 2, "--draw: is empty")
     (tmp_path / "file").write_text("words")
-    outcome = run("detect", GROUP, "face", "--quiet", "--save", tmp_path / "file" / "out.png")
+    outcome = run("detect", GROUP, "face", "--quiet", "--draw", tmp_path / "file" / "out.png")
     assert (outcome.code, len(rows(outcome)), len(outcome.lines)) == (74, 4, 1)
 
 
@@ -250,13 +250,14 @@ def test_an_interruption_counts_where_c_calls_python() -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        ([GROUP], 2, "what to find is missing"),
-        ([GROUP, PORTRAIT], 2, "what to find is missing"),
-        (["-"], 2, "what to find is missing"),
-        (["face"], 2, "'face': no such image"),
+        ([GROUP], 2, "is a file, not a prompt; put the prompt last"),
+        ([GROUP, PORTRAIT], 2, f"{PORTRAIT}: is a file, not a prompt"),
+        ([GROUP, "missing.jpg"], 2, "missing.jpg: is a file that does not exist, not a prompt"),
+        (["-"], 2, "-: is standard input, not a prompt"),
+        (["face"], 2, "'face': no image is named before this prompt"),
         ([GROUP, " "], 2, "is empty"),
         ([GROUP, "-p", ""], 2, "is empty"),
-        ([], 2, "what to find is missing"),
+        ([], 2, "the prompt is missing"),
         ([GROUP, "dog"], 4, "models pull moondream2"),
         ([GROUP, "face", "--model", "moondreem2"], 4, "did you mean 'moondream2'"),
         ([GROUP, "dog", "--model", "centerface"], 2, "can't detect 'dog'"),

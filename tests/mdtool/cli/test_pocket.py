@@ -55,7 +55,7 @@ def test_a_folder_of_scenes_is_captioned(bare: dict[str, str]) -> None:
 
 @pytest.mark.parametrize("question", ["How many circles are there?", "有几个圆形？"])
 def test_things_are_counted(bare: dict[str, str], question: str) -> None:
-    records = told(run("query", SCENES, "-q", question, *POCKET, "--json", env=bare))
+    records = told(run("query", SCENES, question, *POCKET, "--json", env=bare))
     right = [
         record for record in records if record["answer"] == str(len(of_kind(Path(record["input"]).name, "circle")))
     ]
@@ -63,7 +63,7 @@ def test_things_are_counted(bare: dict[str, str], question: str) -> None:
 
 
 def test_what_a_sign_says(bare: dict[str, str]) -> None:
-    (record,) = told(run("query", SCENES / "sign.png", "-q", "What does the sign say?", *POCKET, "--json", env=bare))
+    (record,) = told(run("query", SCENES / "sign.png", "What does the sign say?", *POCKET, "--json", env=bare))
     assert record["answer"] == of_kind("sign.png", "sign")[0]["digits"]
 
 

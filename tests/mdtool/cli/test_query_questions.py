@@ -23,7 +23,7 @@ def rows(outcome: Outcome) -> list[list[str]]:
 
 
 def test_the_answers_are_choices_as_they_were_written() -> None:
-    questions = ("-q", "Is there a red circle?", "-q", "What colour is the square?")
+    questions = ("--question", "Is there a red circle?", "--question", "What colour is the square?")
     outcome = query(SCENES, *questions, "--choices", "An Elephant, nothing,no", "--choices", "象", "--json")
     assert (outcome.code, outcome.err) == (0, "")
     assert len(outcome.json) == 16
@@ -32,7 +32,7 @@ def test_the_answers_are_choices_as_they_were_written() -> None:
 
 
 def test_a_number_even_of_what_is_no_number_and_the_seed_repeats_it() -> None:
-    how = (SCENES, "-q", "What colour is the square?", "--number", "--model", "pocket", "--device", "cpu")
+    how = (SCENES, "--question", "What colour is the square?", "--number", "--model", "pocket", "--device", "cpu")
     drawn = ("--temperature", "5", "--top-p", "1", "--max-tokens", "5", "--seed", "3")
     first = rows(run("query", *how, *drawn))
     assert len(first) == 8
@@ -44,7 +44,7 @@ def test_questions_of_a_file_come_after_those_asked_outright_and_all_go_into_the
     file = tmp_path / "things.txt"
     file.write_bytes("\ufeffcircle\r\n\n  \n\t红色的圆形 \r\n{square}".encode())
     template = ("--template", "Is there a {}? A {}!", "--choices", "yes,no")
-    made = rows(query(ONE, "-q", "star", "--questions", file, *template))
+    made = rows(query(ONE, "--question", "star", "--questions", file, *template))
     things = ("star", "circle", "红色的圆形", "{square}")
     assert [question for question, _ in made] == [f"Is there a {thing}? A {thing}!" for thing in things]
     assert {answer for _, answer in made} <= {"yes", "no"}
@@ -58,20 +58,24 @@ def test_questions_from_stdin() -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        (["-q", "x", "--choices", "yes"], 2, "--choices: two choices are needed"),
-        (["-q", "x", "--choices", ""], 2, "--choices: two choices are needed"),
-        (["-q", "x", "--choices", "yes,,no"], 2, "--choices: a choice is empty"),
-        (["-q", "x", "--choices", "yes, no", "--choices", " yes "], 2, "--choices: the choice 'yes' is there twice"),
-        (["-q", "x", "--choices", "yes,no", "--number"], 2, "--choices: does not go together with --number"),
-        (["-q", "x", "--template", "is there one?"], 2, "--template: has no {}"),
-        (["-q", "x", "--template", ""], 2, "--template: has no {}"),
-        (["--template", "is there a {}?"], 2, "--question or --questions is missing"),
+        (["x", "--choices", "yes"], 2, "--choices: two choices are needed"),
+        (["x", "--choices", ""], 2, "--choices: two choices are needed"),
+        (["x", "--choices", "yes,,no"], 2, "--choices: a choice is empty"),
+        (
+            ["x", "--choices", "yes, no", "--choices", " yes "],
+            2,
+            "--choices: the choice 'yes' is there twice",
+        ),
+        (["x", "--choices", "yes,no", "--number"], 2, "--choices: can't be used with --number"),
+        (["x", "--template", "is there one?"], 2, "--template: has no {}"),
+        (["x", "--template", ""], 2, "--template: has no {}"),
+        (["--template", "is there a {}?"], 2, "is a file, not a question; put the question last, as in: "),
         (["--questions", "nowhere.txt"], 3, "--questions nowhere.txt: there is no such file"),
         (["--questions", ""], 2, "--questions: is empty"),
         (["--questions", "folder"], 2, "--questions folder: can't be read: is a directory"),
-        (["--questions", "blank.txt", "-q", "x"], 3, "--questions blank.txt: has no question"),
-        (["--questions", "binary"], 2, "--questions binary: is no text"),
-        (["--questions", "wide.txt"], 2, "--questions wide.txt: is no text"),
+        (["--questions", "blank.txt", "--question", "x"], 3, "--questions blank.txt: has no question"),
+        (["--questions", "binary"], 2, "--questions binary: is not text"),
+        (["--questions", "wide.txt"], 2, "--questions wide.txt: is not text"),
         (["--questions", "-"], 3, "--questions -: has no question"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,

@@ -61,7 +61,7 @@ def test_redact_never_loads_torch(tmp_path: Path, name: str) -> None:
 
 
 def test_the_direction_of_heads_never_loads_torch(tmp_path: Path) -> None:
-    modules = loaded_by("gaze", SAMPLES / "group.png", "-o", tmp_path / "out.png", "--heat", tmp_path / "heat.png")
+    modules = loaded_by("gaze", SAMPLES / "group.png", "-o", tmp_path / "out.png", "--heatmap", tmp_path / "heat.png")
     assert (tmp_path / "heat.png").exists()
     assert not modules & {"torch", "tokenizers", "safetensors", "skimage", "matplotlib", "rich"}
 

@@ -34,7 +34,7 @@ def test_times(text: str, value: float) -> None:
      "1,5", "1 30"],
 )  # fmt: skip
 def test_what_is_no_time(text: str) -> None:
-    with pytest.raises(ValueError, match=r"is no time; give seconds, or 1:30, or 0:01:30\.5"):
+    with pytest.raises(ValueError, match=r"is not a time; give seconds, or 1:30, or 0:01:30\.5"):
         seconds(text)
 
 
@@ -50,12 +50,12 @@ def test_sizes(text: str, value: int) -> None:
     "text", ["", "GB", "10", "10B", "-1GB", "1e3GB", "1,5GB", "10GBs", "10 G B", "٣GB", "9" * 99 + "GB"]
 )
 def test_what_is_no_size(text: str) -> None:
-    with pytest.raises(ValueError, match=r"is no size; give a number and KB, MB, GB or TB, such as 10GB"):
+    with pytest.raises(ValueError, match=r"is not a size; give a number and KB, MB, GB or TB, such as 10GB"):
         size_in_bytes(text)
 
 
 def test_a_size_of_nothing() -> None:
-    with pytest.raises(ValueError, match=r"'0GB' is nothing; give more"):
+    with pytest.raises(ValueError, match=r"'0GB' is zero; give a size"):
         size_in_bytes("0GB")
 
 
@@ -65,7 +65,7 @@ def test_an_option_that_was_not_given() -> None:
 
 def test_an_option_that_is_wrong_is_named() -> None:
     assert parsed("--from", seconds, "1:30") == 90
-    with pytest.raises(UsageError, match=r"^--from: 'soon' is no time"):
+    with pytest.raises(UsageError, match=r"^--from: 'soon' is not a time"):
         parsed("--from", seconds, "soon")
 
 
@@ -93,8 +93,8 @@ def test_wrong_values_are_wrong_usage(tmp_path: Path, capfd: pytest.CaptureFixtu
 def test_what_is_wrong_is_told_in_the_words_of_the_command_line(capfd: pytest.CaptureFixture[str]) -> None:
     assert run(["redact", str(GROUP), "--style", "foo"]) == 2
     assert capfd.readouterr().err == (
-        "mdtool: Invalid value for '--style': 'foo' is not one of 'blur', 'pixelate', 'solid', 'obfuscate'."
-        " (mdtool --help shows how)\n"
+        "mdtool: Invalid value for '--style': 'foo' is not one of 'blur', 'pixelate', 'solid', 'obfuscate'"
+        "; see `mdtool redact --help`\n"
     )
 
 

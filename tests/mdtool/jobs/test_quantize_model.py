@@ -23,7 +23,7 @@ POCKET = Path(engine.pocket.__file__).parent
 
 
 def quantize(model: str | Path, folder: Path, kind: str = "int4", **how) -> Outcome:
-    return run("models", "quantize", model, "--to", kind, "-o", folder, **how)
+    return run("models", "quantize", model, "--scheme", kind, "-o", folder, **how)
 
 
 def fails(outcome: Outcome, said: str, code: int) -> None:
@@ -37,7 +37,7 @@ def rounded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models") / "rounded"
     outcome = quantize("pocket", folder)
     assert (outcome.code, outcome.out) == (0, b"")
-    assert outcome.lines == [f"mdtool: {folder}: the weights were 7.9 MB, and are 3.2 MB"]
+    assert outcome.lines == [f"mdtool: {folder}: weights quantised from 7.9 MB to 3.2 MB"]
     return folder
 
 
@@ -72,7 +72,7 @@ def test_every_kind(tmp_path: Path, rounded: Path, kind: str) -> None:
     assert quantize("pocket", folder, kind).code == 0
     smaller, larger = (place.stat().st_size for place in (rounded / "model.safetensors", folder / "model.safetensors"))
     assert smaller < larger < 0.6 * (POCKET / "model.safetensors").stat().st_size
-    outcome = run("query", SAMPLES / "scenes" / "one.png", "-q", "How many stars are there?", "--model", folder)
+    outcome = run("query", SAMPLES / "scenes" / "one.png", "How many stars are there?", "--model", folder)
     assert (outcome.code, outcome.out) == (0, b"1\n")
 
 
@@ -169,7 +169,7 @@ def writing(folder: Path) -> bool:
 
 
 def quantizing(large: Path, folder: Path) -> list[str | Path]:
-    return ["models", "quantize", large, "--to", "int4", "-o", folder / "out"]
+    return ["models", "quantize", large, "--scheme", "int4", "-o", folder / "out"]
 
 
 @pytest.mark.parametrize("asked", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
@@ -210,7 +210,7 @@ def test_two_runs_on_one_output(tmp_path: Path, large: Path) -> None:
 
 
 def test_a_terminal_gets_a_bar(tmp_path: Path) -> None:
-    options = ["models", "quantize", "pocket", "--to", "int8", "-o", tmp_path / "out"]
+    options = ["models", "quantize", "pocket", "--scheme", "int8", "-o", tmp_path / "out"]
     shown = run_on_terminal(*options, TERM="xterm", COLUMNS="100")
     assert "%" in shown
     assert "are 4.2 MB" in shown

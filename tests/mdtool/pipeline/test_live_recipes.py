@@ -99,13 +99,13 @@ def test_where_people_look_is_drawn_and_told_while_it_plays(address: str, tmp_pa
 @pytest.mark.slow
 @pytest.mark.live
 def test_where_people_look_is_told_without_a_picture(address: str) -> None:
-    outcome = spawn("gaze", address, "--no-video", "--jsonl", "-", *SECONDS, *PATIENT)
+    outcome = spawn("gaze", address, "--report-only", "--jsonl", "-", *SECONDS, *PATIENT)
     assert outcome.code == 0, outcome.err
     assert any(line["people"] for line in outcome.json)
 
 
 def test_a_heat_map_of_what_plays_live_is_refused(address: str, tmp_path: Path) -> None:
-    outcome = spawn("gaze", address, "--no-video", "--heat", tmp_path / "heat.png", *SECONDS)
+    outcome = spawn("gaze", address, "--report-only", "--heatmap", tmp_path / "heat.png", *SECONDS)
     assert outcome.code == 2
     assert "make it of a recording" in outcome.lines[-1]
 

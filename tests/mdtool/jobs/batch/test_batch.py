@@ -108,7 +108,7 @@ def test_records_of_another_version_stay_and_are_told(photos: Path, tmp_path: Pa
     out.write_text(out.read_text().replace(new, "9f86d081884c7d65"))
     again = ok(run("detect", photos, "face", "--jsonl", out))
     assert "5 asked about" in again.err
-    assert f"{out}: 5 records there are of another version of mdtool" in again.err
+    assert f"{out}: 5 records are from another version of mdtool" in again.err
     assert sorted(one["settings"] for one in records(out)) == [new] * 5 + ["9f86d081884c7d65"] * 5
     other = ok(run("detect", photos, "face", "--jsonl", tmp_path / "new.jsonl", "--threshold", "0.7"))
     assert "another version" not in other.err
@@ -152,7 +152,7 @@ def test_the_pictures_of_a_list_an_archive_and_a_pattern(photos: Path, tmp_path:
 
 
 def test_many_questions_make_one_record(tmp_path: Path) -> None:
-    asked = ("-q", "How many circles are there?", "-q", "Is there a star?")
+    asked = ("--question", "How many circles are there?", "--question", "Is there a star?")
     ok(run("query", SAMPLES / "scenes" / "one.png", *asked, *POCKET, "--jsonl", f"{tmp_path}/", "--quiet"))
     (one,) = records(tmp_path / "query.jsonl")
     assert [answer["question"] for answer in one["answers"]] == list(asked[1::2])
@@ -617,6 +617,6 @@ def test_what_was_seen_is_kept_for_other_questions(tmp_path: Path) -> None:
         sorted((one["input"], one["answers"][0]["caption"]) for one in records(out)) for out in (plain, first, second)
     ]
     assert texts[0] == texts[1] == texts[2]
-    ok(run("query", scenes, "-q", "How many stars are there?", *POCKET, "--jsonl", "-", "--cache", kept))
+    ok(run("query", scenes, "How many stars are there?", *POCKET, "--jsonl", "-", "--cache", kept))
     assert set(kept.rglob("*.safetensors")) == entries.keys()
     assert run("caption", scenes, "--jsonl", "-", "--cache", kept, "--cache-size", "huge").code == 2

@@ -8,7 +8,7 @@ from make_media import SAMPLES
 @pytest.mark.live
 @pytest.mark.slow
 def test_every_picture_read_again_has_its_delay() -> None:
-    outcome = run("bench", "live", SAMPLES / "crossing.mp4", "--seconds", "10", "--size", "320x240", "--json")
+    outcome = run("bench", "live", SAMPLES / "crossing.mp4", "--duration", "10", "--size", "320x240", "--json")
     assert outcome.code == 0, outcome.err
     (report,) = outcome.json
     sent, delays = zip(*report["times"], strict=True)

@@ -27,7 +27,7 @@ def test_it_measures_every_step_of_a_model() -> None:
 
 
 def test_it_measures_what_the_cache_saves() -> None:
-    done = run("bench", "model", "--model", "pocket", "--cache", "--runs", "1", "--json")
+    done = run("bench", "model", "--model", "pocket", "--embedding-cache", "--runs", "1", "--json")
     assert done.code == 0, done.err
     [report] = done.json
     steps = {step["name"]: step["seconds"] for step in report["steps"]}

@@ -231,7 +231,7 @@ def test_few_bits_change_little_and_none_change_nothing() -> None:
 
 def test_what_few_bits_change_on_photos() -> None:
     scenes = [SAMPLES / "scenes" / name for name in ("tall.png", "many.png")]
-    outcome = run("eval", "quantize", *scenes, "-p", "star", "--to", "int8", "--to", "int4", "--json")
+    outcome = run("eval", "quantize", *scenes, "-p", "star", "--scheme", "int8", "--scheme", "int4", "--json")
     assert outcome.code == 0, outcome.err
     assert [(one["model"], one["quantize"], one["asked"]) for one in outcome.json] == [
         ("pocket", "int8", 2), ("pocket", "int4", 2),

@@ -116,7 +116,7 @@ def test_from_findings_the_same_is_drawn_and_told(mdtool: Run, clip: Path, tmp_p
     names = [(tmp_path / f"{n}.mp4", tmp_path / f"{n}.jsonl", tmp_path / f"{n}.png") for n in range(2)]
     known: list[list[str | Path]] = [["--findings", found], ["--from-findings", found]]
     for (target, lines, heat), how in zip(names, known, strict=True):
-        assert mdtool(clip, "-o", target, "--jsonl", lines, "--heat", heat, *how, *FAST_ENCODING).code == 0
+        assert mdtool(clip, "-o", target, "--jsonl", lines, "--heatmap", heat, *how, *FAST_ENCODING).code == 0
     one, other = ([frame.to_ndarray() for frame in frames_of(target)] for target, *_ in names)
     assert all((a == b).all() for a, b in zip(one, other, strict=True))
     assert names[0][1].read_bytes() == names[1][1].read_bytes()
@@ -127,11 +127,11 @@ def test_from_findings_the_same_is_drawn_and_told(mdtool: Run, clip: Path, tmp_p
 
 def test_data_alone_needs_no_video(mdtool: Run, clip: Path, tmp_path: Path) -> None:
     found, lines = tmp_path / "found.jsonl", tmp_path / "lines.jsonl"
-    assert mdtool(clip, "--no-video", "--findings", found, "--jsonl", lines, "--json").code == 0
+    assert mdtool(clip, "--report-only", "--findings", found, "--jsonl", lines, "--json").code == 0
     assert sorted(tmp_path.iterdir()) == [found, lines]
     assert len(findings_jsonl(lines)) == 10
     gone = tmp_path / "gone" / "clip.mp4"
-    outcome = mdtool(gone, "--no-video", "--from-findings", found, "--jsonl", "-")
+    outcome = mdtool(gone, "--report-only", "--from-findings", found, "--jsonl", "-")
     assert outcome.code == 0, outcome.err
     assert [{**entry, "source": str(clip)} for entry in outcome.json] == [
         {**entry, "source": str(clip)} for entry in findings_jsonl(lines)
@@ -152,7 +152,7 @@ def test_a_folder_of_pictures_and_once_more(mdtool: Run, tmp_path: Path) -> None
     shutil.copy(SAMPLES / "portrait.jpg", folder / "below" / "a.jpg")
     shutil.copy(SCENES / "one.png", folder)
     (folder / "broken.png").write_bytes((SCENES / "one.png").read_bytes()[:300])
-    outcome = mdtool(folder, "-o", out, "--heat", heat)
+    outcome = mdtool(folder, "-o", out, "--heatmap", heat)
     assert outcome.code == Exit.SOME_FAILED
     assert sum("broken.png" in line for line in outcome.lines) == 1
     made = {path.relative_to(tmp_path).as_posix() for path in (*out.rglob("*.*"), *heat.rglob("*.*"))}
@@ -188,7 +188,7 @@ def test_an_empty_pipe() -> None:
 def test_a_drawn_face_looks_at_what_was_named(mdtool: Run, tmp_path: Path) -> None:
     heat = tmp_path / "heat.png"
     outcome = mdtool(
-        SCENES / "tall.png", "--model", "pocket", "-t", "star", "-o", tmp_path / "out.png", "--heat", heat, "--json"
+        SCENES / "tall.png", "--model", "pocket", "-t", "star", "-o", tmp_path / "out.png", "--heatmap", heat, "--json"
     )
     assert outcome.code == 0, outcome.err
     people = outcome.json[0]["attention"]["people"]
@@ -231,7 +231,7 @@ def test_what_was_named_is_drawn_even_where_nobody_is(mdtool: Run, tmp_path: Pat
 def test_accurately_the_same_seed_gives_the_same(mdtool: Run) -> None:
     found = [
         mdtool(
-            SCENES / "look.png", "--model", "pocket", "--no-video", "--accurate", "--seed", seed, "--jsonl", "-"
+            SCENES / "look.png", "--model", "pocket", "--report-only", "--accurate", "--seed", seed, "--jsonl", "-"
         ).json
         for seed in ("1", "1", "2")
     ]
@@ -373,7 +373,7 @@ def test_shares_are_those_of_the_time(mdtool: Run, tmp_path: Path) -> None:
     looks = [GazeEstimate((0.9, 0.9), True)] * 6 + [GazeEstimate(None, False)] * 2 + [GazeEstimate(None, None)] * 5
     faces = [Region(0.3, 0.3, 0.7, 0.7, FACE, 7, None, False, look) for look in looks]
     found = recorded(tmp_path / "f", "clip.mp4", [FrameFindings([face]) for face in faces])
-    outcome = mdtool("clip.mp4", "--no-video", "--from-findings", found)
+    outcome = mdtool("clip.mp4", "--report-only", "--from-findings", found)
     assert outcome.code == 0, outcome.err
     assert outcome.lines[-1] == "  P7, 0.3 s: elsewhere in the picture 75%, out of the picture 25%"
 
@@ -386,7 +386,7 @@ def test_people_of_several_video_streams_are_kept_apart(mdtool: Run, tmp_path: P
             for stream, look in looks.items():
                 face = Region(0.3, 0.3, 0.7, 0.7, FACE, 1, None, True, look)
                 findings.write(FrameInfo(stream, number, number / 30, 1 / 30, SIZE), FrameFindings([face]))
-    outcome = mdtool("clip.mp4", "--no-video", "--from-findings", found, "--json")
+    outcome = mdtool("clip.mp4", "--report-only", "--from-findings", found, "--json")
     people = outcome.json[0]["attention"]["people"]
     assert [(one["stream"], one["track"], one["targets"][0]["kind"]) for one in people] == [
         (0, 1, "elsewhere"),
@@ -401,7 +401,7 @@ def test_frames_that_do_not_say_how_long_they_last(mdtool: Run, tmp_path: Path) 
         for number, time in enumerate(times):
             face = Region(0.3, 0.3, 0.7, 0.7, FACE, 1, None, True, GazeEstimate(None, False))
             findings.write(FrameInfo(0, number, time, 0.0, SIZE), FrameFindings([face]))
-    outcome = mdtool("clip.mp4", "--no-video", "--from-findings", found, "--json")
+    outcome = mdtool("clip.mp4", "--report-only", "--from-findings", found, "--json")
     assert outcome.json[0]["attention"]["people"][0]["seconds"] == pytest.approx(0.75 + 0.25)
 
 
@@ -416,7 +416,7 @@ def test_findings_without_gazes_are_refused(mdtool: Run, tmp_path: Path) -> None
 
 def test_findings_of_something_else_are_refused(mdtool: Run, tmp_path: Path) -> None:
     found = recorded(tmp_path / "f", "other.mp4", [FrameFindings()])
-    outcome = mdtool("clip.mp4", "--no-video", "--from-findings", found)
+    outcome = mdtool("clip.mp4", "--report-only", "--from-findings", found)
     assert (outcome.code, outcome.lines) == (1, ["mdtool: clip.mp4: the findings say nothing of it"])
 
 
@@ -430,13 +430,13 @@ PICTURE = SCENES / "one.png"
     [
         (["-t", " "], 2, "--targets: is empty"),
         (["-t", "face"], 2, "faces are found anyway"),
-        (["--no-video", "-o", "x.png"], 2, "--no-video"),
+        (["--report-only", "-o", "x.png"], 2, "-o x.png: --report-only writes no copy"),
         (["--findings", "a", "--from-findings", "b"], 2, "--from-findings"),
         (["--jsonl", "-", "--json"], 2, "--jsonl - and --json"),
         (["--jsonl", "-", "--findings", "-"], 2, "--findings - and --jsonl -"),
         (["--jsonl", "a", "--findings", "a"], 2, "--jsonl a: is --findings too"),
-        (["-o", "a.png", "--heat", "a.png"], 2, "--heat a.png: is the output too"),
-        (["--heat", "a.jpg"], 2, "end the name in .png"),
+        (["-o", "a.png", "--heatmap", "a.png"], 2, "--heatmap a.png: is also the output"),
+        (["--heatmap", "a.jpg"], 2, "end the name in .png"),
         (["--sample", "often"], 2, "--sample"),
         (["--from", "9", "--to", "3"], 2, "--to"),
         (["--accurate"], 4, "accurately"),
@@ -460,11 +460,11 @@ def test_what_cant_be_is_told_in_a_line(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("option", ["-o", "--heat", "--jsonl", "--findings"])
+@pytest.mark.parametrize("option", ["-o", "--heatmap", "--jsonl", "--findings"])
 def test_nothing_is_replaced_unasked(mdtool: Run, tmp_path: Path, option: str) -> None:
     there = tmp_path / "there.png"
     there.write_text("mine")
-    options = [] if option == "-o" else ["--no-video"]
+    options = [] if option == "-o" else ["--report-only"]
     outcome = mdtool(PICTURE, option, there, "-q", *options)
     assert outcome.code == Exit.CANT_WRITE
     assert "--overwrite" in outcome.lines[0]
@@ -473,10 +473,10 @@ def test_nothing_is_replaced_unasked(mdtool: Run, tmp_path: Path, option: str) -
     assert there.read_bytes()[:4] in (b"\x89PNG", b'{"sc')
 
 
-@pytest.mark.parametrize("option", ["-o", "--heat", "--jsonl", "--findings"])
+@pytest.mark.parametrize("option", ["-o", "--heatmap", "--jsonl", "--findings"])
 def test_no_output_replaces_its_input(mdtool: Run, tmp_path: Path, option: str) -> None:
     picture = Path(shutil.copy(PICTURE, tmp_path))
-    outcome = mdtool(picture, option, picture, "-q", "--overwrite", *([] if option == "-o" else ["--no-video"]))
+    outcome = mdtool(picture, option, picture, "-q", "--overwrite", *([] if option == "-o" else ["--report-only"]))
     assert outcome.code == Exit.USAGE
     assert picture.read_bytes() == PICTURE.read_bytes()
 

@@ -358,7 +358,7 @@ def test_other_codecs(tmp_path: Path, codec: str) -> None:
         (["--codec", "h264_nvenc"], "--codec h264_nvenc"),
         (["--pixel-format", "nonsense"], "--pixel-format nonsense"),
         (["--pixel-format", "rgb24"], "--pixel-format rgb24"),
-        (["--format", "nonsense"], "--format nonsense"),
+        (["--container", "nonsense"], "--container nonsense"),
         (["--preset", "nonsense"], "nonsense"),
     ],
 )

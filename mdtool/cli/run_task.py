@@ -1,4 +1,4 @@
-"""What caption, query, detect and point share: a model is asked about photos, and its answers printed or recorded."""
+"""What caption, query, detect and point share: run a model on images, and print or record its answers."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,23 +18,24 @@ if TYPE_CHECKING:  # what takes long to load, and --help does not need
     from mdtool.media.sources.discover import Selection
 
 
-def _each_frame(videos: "VideoTask") -> "VideoTask":
+def _sampled_frames(videos: "VideoTask") -> "VideoTask":
     return videos
 
 
 @dataclass(frozen=True)
 class InferenceTask:
-    """What one command asks.
+    """What one command runs on every input.
 
     Attributes:
-        skill: That the model needs; the command is called like it.
-        images: Files, folders and globs, as they were given.
+        skill: The skill that the model needs, which is also the name of the command.
+        images: Files, folders and globs, as typed.
         requests: Without their image.
-        prompts: What the model must be able to answer, as `load_model` has them.
-        save: Where copies go that show what was found.
-        videos: From the moments of videos to what is asked about them; by default each request of each frame.
-        options: All else that has a say in the answers, by the names of a BATCH fingerprint.
-        unrecorded: Options, by name and value, that don't go together with records.
+        prompts: What the model must serve, as `load_model` takes them.
+        threshold: Confidence threshold of detections, 0 to 1; None is the model's own.
+        draw: Where annotated copies go.
+        videos: Completes the task for videos; by default each request is run on each sampled frame.
+        options: All other options that change the results, by their names in a BATCH fingerprint.
+        unrecorded: Options, by name and value, that can't be used with records.
     """
 
     skill: str
@@ -42,18 +43,18 @@ class InferenceTask:
     requests: "Sequence[Request]"
     prompts: Sequence[str]
     threshold: float | None = None
-    save: str | None = None
-    videos: "Callable[[VideoTask], VideoTask]" = _each_frame
+    draw: str | None = None
+    videos: "Callable[[VideoTask], VideoTask]" = _sampled_frames
     options: Mapping[str, object] = field(default_factory=dict)
     unrecorded: Mapping[str, object] = field(default_factory=dict)
 
 
-def run_inference(task: InferenceTask, model: ModelOptions, printing: AnswerPrinting, batch: BatchOptions) -> Exit:
-    """Record the answers if an option makes a batch of it, else print them.
+def run_task(task: InferenceTask, model: ModelOptions, printing: AnswerPrinting, batch: BatchOptions) -> Exit:
+    """Run the task, and record the answers if an option makes a batch of it, else print them.
 
     Raises:
         UsageError: Options that can't be, or not together.
-        NoInputFound: There is no photo.
+        NoInputFound: No image matches.
     """
     from mdtool.cli.batch import BatchJob, run_batch, selection_of, video_task
     from mdtool.cli.values import check_exclusive
@@ -68,10 +69,10 @@ def run_inference(task: InferenceTask, model: ModelOptions, printing: AnswerPrin
     if not batch.wanted:
         return _print_answers(task, selection, load, console, as_json=printing.json, overwrite=batch.overwrite)
     videos = task.videos(video_task(batch))
-    check_exclusive("--jsonl", {"--json": printing.json, "--save": task.save, **task.unrecorded})
+    check_exclusive("--jsonl", {"--json": printing.json, **task.unrecorded})
     decides = {"computing": computing, **batch.sampling_settings, **task.options}
-    batch_job = BatchJob(task.skill, task.requests, videos, load, decides)
-    return run_batch(batch, selection, batch_job, console)
+    job = BatchJob(task.skill, task.requests, videos, load, decides, task.draw)
+    return run_batch(batch, selection, job, console)
 
 
 def _print_answers(
@@ -88,7 +89,7 @@ def _print_answers(
 
     sources = find_images(selection)
     many = not is_single_image(sources, task.images)
-    targets = None if task.save is None else targets_of(sources, task.save, many, overwrite)
+    targets = None if task.draw is None else targets_of(sources, task.draw, many, overwrite)
     model = load()
     show = choose_printer(task.requests, model, as_json, many)
     return run_and_print(sources, model, task.requests, show, console=console, save=targets, overwrite=overwrite)

@@ -13,13 +13,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
-from cli_runner import Run, run_in_process
+from cli_runner import run
 from PIL import Image, ImageCms
 
 import engine
 import mdtool
 from engine.contract import Answer, CaptionRequest, Done, GazeRequest, LoadOptions, ObjectLimitWarning
-from engine.moondream.model import Encoded
+from engine.moondream.model import EncodedPrefix
 from mdtool.media.image.decode_image import decode_image
 from mdtool.media.image.exif_orientation import upright
 from mdtool.media.image.image_input import to_rgb
@@ -37,11 +37,6 @@ def pocket() -> mdtool.LoadedModel:
     return mdtool.load("pocket", device="cpu")
 
 
-@pytest.fixture
-def command(capfd: pytest.CaptureFixture[str]) -> Run:
-    return run_in_process(capfd)
-
-
 def pixels(path: Path = MANY) -> np.ndarray:
     with Image.open(path) as image:
         return np.array(image.convert("RGB"))
@@ -55,7 +50,7 @@ def encoded() -> mdtool.EncodedImage:
     return pocket().encode_image(MANY)
 
 
-def test_a_caption_is_the_engine_s_and_the_command_line_s(command: Run) -> None:
+def test_a_caption_is_the_engine_s_and_the_command_line_s() -> None:
     own = engine.load("pocket", LoadOptions("cpu"))
     [done] = [
         event for event in own.run([CaptionRequest(own.encode([pixels()])[0])], batch=1) if isinstance(event, Done)
@@ -63,14 +58,14 @@ def test_a_caption_is_the_engine_s_and_the_command_line_s(command: Run) -> None:
     answer = pocket().caption(str(MANY))
     assert answer == done.result
     assert len(answer.tokens) > 10
-    printed = command("caption", MANY, "--model", "pocket", "--device", "cpu").out.decode()
+    printed = run("caption", MANY, "--model", "pocket", "--device", "cpu").out.decode()
     assert printed == f"{answer.text}\n" == f"{answer}\n"
 
 
-def test_answers_and_boxes_are_the_command_line_s(command: Run) -> None:
-    asked = command("query", MANY, "How many stars are there?", "--model", "pocket", "--device", "cpu")
+def test_answers_and_boxes_are_the_command_line_s() -> None:
+    asked = run("query", MANY, "How many stars are there?", "--model", "pocket", "--device", "cpu")
     assert asked.out.decode() == f"{pocket().query(MANY, 'How many stars are there?')}\n"
-    told = command("detect", MANY, "star", "--model", "pocket", "--device", "cpu", "--json")
+    told = run("detect", MANY, "star", "--model", "pocket", "--device", "cpu", "--json")
     [record] = [json.loads(line) for line in told.out.splitlines()]
     boxes = pocket().detect(MANY, "star")
     assert len(boxes) == 3
@@ -104,12 +99,12 @@ def test_a_list_gives_a_list_of_what_each_gives_alone() -> None:
     assert [len(boxes) for boxes in pocket().detect([MANY, LOOK], "star")] == [3, 0]
     assert pocket().caption([]) == []
     assert pocket().encode_image([]) == []
-    assert [type(one) for one in pocket().encode_image([MANY, images[2]])] == [Encoded, Encoded]
+    assert [type(one) for one in pocket().encode_image([MANY, images[2]])] == [EncodedPrefix, EncodedPrefix]
 
 
 def held() -> int:
     """How many encoded images are in memory."""
-    return sum(type(one) is Encoded for one in gc.get_objects())
+    return sum(type(one) is EncodedPrefix for one in gc.get_objects())
 
 
 class Counting:

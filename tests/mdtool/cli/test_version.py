@@ -4,7 +4,7 @@ from typing import cast
 
 import pytest
 import typer
-from cli_runner import run_in_process
+from cli_runner import run
 from typer.core import TyperGroup
 
 from mdtool import __version__, settings
@@ -15,7 +15,7 @@ COMMANDS = [list(words) for words in settings.commands_of(cast(TyperGroup, typer
 
 @pytest.mark.parametrize("command", [[], ["models"], ["config"], *COMMANDS], ids=" ".join)
 @pytest.mark.parametrize("option", ["-V", "--version"])
-def test_the_version_is_printed(capfd: pytest.CaptureFixture[str], command: list[str], option: str) -> None:
-    outcome = run_in_process(capfd)(*command, option)
+def test_the_version_is_printed(command: list[str], option: str) -> None:
+    outcome = run(*command, option)
     assert (outcome.code, outcome.err) == (0, "")
     assert outcome.out.decode() == f"mdtool {__version__}\n"

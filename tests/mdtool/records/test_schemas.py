@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from cli_runner import ROOT, Run, run_in_process
+from cli_runner import ROOT, run
 from jsonschema import Draft202012Validator
 
 from mdtool.records.schemas import RECORDS
@@ -12,11 +12,6 @@ from mdtool.records.schemas import RECORDS
 SAMPLES = ROOT / "sample_media"
 SCENE = SAMPLES / "scenes" / "tall.png"
 POCKET = ("--model", "pocket")
-
-
-@pytest.fixture
-def run(capfd: pytest.CaptureFixture[str]) -> Run:
-    return run_in_process(capfd)
 
 
 def check(kind: str, lines: bytes | str, count: int) -> None:
@@ -31,14 +26,14 @@ def test_a_schema_is_a_schema(kind: str) -> None:
     Draft202012Validator.check_schema(RECORDS[kind])
 
 
-def test_findings_and_the_run_report_of_a_redaction(run: Run, tmp_path: Path) -> None:
+def test_findings_and_the_run_report_of_a_redaction(tmp_path: Path) -> None:
     found = tmp_path / "found.jsonl"
     outcome = run("redact", SAMPLES / "animation.gif", "-o", tmp_path / "out.gif", "--findings", found, "--json")
     check("run_report", outcome.out, 1)
     check("findings", found.read_text(), 20)
 
 
-def test_gaze_its_findings_and_its_run_report(run: Run, tmp_path: Path) -> None:
+def test_gaze_its_findings_and_its_run_report(tmp_path: Path) -> None:
     lines, found = tmp_path / "gaze.jsonl", tmp_path / "found.jsonl"
     files = ("--jsonl", lines, "--findings", found, "--report-only", "--json")
     outcome = run("gaze", SCENE, *POCKET, "-t", "star", *files)
@@ -48,12 +43,12 @@ def test_gaze_its_findings_and_its_run_report(run: Run, tmp_path: Path) -> None:
     assert '"looks_at":{"target":"star"}' in lines.read_text()
 
 
-def test_gaze_by_the_direction_of_the_head(run: Run) -> None:
+def test_gaze_by_the_direction_of_the_head() -> None:
     outcome = run("gaze", SAMPLES / "portrait.jpg", "--model", "centerface", "--report-only", "--jsonl", "-")
     check("gaze", outcome.out, 1)
 
 
-def test_verdicts(run: Run, tmp_path: Path) -> None:
+def test_verdicts(tmp_path: Path) -> None:
     policy = tmp_path / "policy.toml"
     policy.write_text(
         '[[rule]]\nname = "stars"\nprompt = "star"\naction = "flag"\n'
@@ -76,19 +71,19 @@ def test_verdicts(run: Run, tmp_path: Path) -> None:
     ],
     ids=lambda arguments: arguments[0],
 )
-def test_answers(run: Run, arguments: tuple[str | Path, ...]) -> None:
+def test_answers(arguments: tuple[str | Path, ...]) -> None:
     check("answers", run(*arguments, *POCKET, "--json").out, 1)
     check("batch", run(*arguments, *POCKET, "--jsonl", "-").out, 1)
 
 
-def test_an_answer_with_reasoning(run: Run) -> None:
+def test_an_answer_with_reasoning() -> None:
     model = ROOT / "tests" / "golden" / "moondream2"
     outcome = run("query", SCENE, "--question", "why?", "--model", model, "--reasoning", "--max-tokens", "30", "--json")
     check("answers", outcome.out, 1)
     assert "grounding" in outcome.json[0]
 
 
-def test_the_records_of_videos_of_failures_and_of_side_outputs(run: Run, tmp_path: Path) -> None:
+def test_the_records_of_videos_of_failures_and_of_side_outputs(tmp_path: Path) -> None:
     (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     outcome = run(
         "caption", tmp_path / "broken.png", SAMPLES / "blink.mp4", *POCKET, "--sample", "fps=1", "--jsonl", "-"
@@ -100,7 +95,7 @@ def test_the_records_of_videos_of_failures_and_of_side_outputs(run: Run, tmp_pat
     check("batch", run("caption", image, *POCKET, "--jsonl", "-", "--sidecar", "txt").out, 1)
 
 
-def test_the_findings_of_a_batch(run: Run) -> None:
+def test_the_findings_of_a_batch() -> None:
     lines = run("detect", SAMPLES / "animation.gif", "face", "--jsonl", "-").out.splitlines()
     check("findings", b"\n".join(lines[:-1]), 20)
     check("batch", lines[-1], 1)

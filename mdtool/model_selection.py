@@ -179,7 +179,9 @@ def _load(chosen: str, name: str, computing: ComputeConfig, callbacks: LoadCallb
         raise
     except EngineError as error:
         if name == "auto" and chosen == FACE_MODEL:
-            raise UsageError(f"{_as_options(error)}; or choose another model with --model") from error
+            raise UsageError(
+                f"{_as_options(error)}; auto uses {FACE_MODEL} for faces, --model names another"
+            ) from error
         raise
 
 

@@ -169,20 +169,20 @@ def _variable(*words: str) -> str:
 
 
 def _check_environment(commands: Commands) -> None:
-    takers: dict[str, list[tuple[TyperCommand, TyperOption]]] = {}
+    users: dict[str, list[tuple[TyperCommand, TyperOption]]] = {}
     for command in commands.values():
         for option in options_of(command).values():
             for name in option.envvar or ():
-                takers.setdefault(name, []).append((command, option))
+                users.setdefault(name, []).append((command, option))
     for name, value in os.environ.items():
         if not name.startswith(PREFIX) or name in OTHER_VARIABLES:
             continue
-        if name not in takers:
-            raise UsageError(f"{name}: this environment variable sets no option; {suggestion(name, takers)}")
-        for command, option in takers[name]:
+        if name not in users:
+            raise UsageError(f"{name}: this environment variable sets no option; {suggestion(name, users)}")
+        for command, option in users[name]:
             if value:  # an empty one counts as not set
                 try:
-                    _made(command, option, value.split("\n") if option.multiple else value)
+                    _converted(command, option, value.split("\n") if option.multiple else value)
                 except ValueError as error:
                     raise UsageError(f"{name}: {error}") from error
 
@@ -235,14 +235,14 @@ def _read_shared(file: _File, table: Any, commands: Commands) -> dict[tuple[Comm
         raise file.wrong((), DEFAULTS_TABLE, f"must be a table: write {_head((DEFAULTS_TABLE,))}")
     shared = _shared(commands)
     for key, value in table.items():
-        takers = [words for words, command in commands.items() if key in options_of(command)]
+        users = [words for words, command in commands.items() if key in options_of(command)]
         if key not in shared:
-            if takers:
+            if users:
                 raise file.wrong(
-                    (DEFAULTS_TABLE,), key, f"only one command has this option; move it to {_head(takers[0])}"
+                    (DEFAULTS_TABLE,), key, f"only one command has this option; move it to {_head(users[0])}"
                 )
             raise file.wrong((DEFAULTS_TABLE,), key, f"commands share no such option; {suggestion(key, shared)}")
-        for words in takers:
+        for words in users:
             try:
                 name = _checked(commands[words], options_of(commands[words])[key], value)
             except ValueError as error:
@@ -299,13 +299,13 @@ def _checked(command: TyperCommand, option: TyperOption, value: Any) -> str:
         raise ValueError(f"takes a list, not {_shown(value)}: write [{_shown(value)}]")
     if value == [] and option.default:  # impossible on a command line: nothing would be masked
         raise ValueError("takes at least one value")
-    made = _made(command, option, value)
-    if not _is_natural(value, made):
-        raise ValueError(f"takes {_kind(made)}, not {_shown(value)}")
+    converted = _converted(command, option, value)
+    if not _is_natural(value, converted):
+        raise ValueError(f"takes {_kind(converted)}, not {_shown(value)}")
     return option.name
 
 
-def _made(command: TyperCommand, option: TyperOption, value: Any) -> Any:
+def _converted(command: TyperCommand, option: TyperOption, value: Any) -> Any:
     """Return the value as the option converts it. Raises ValueError if it does not accept it."""
     try:
         return option.process_value(typer.Context(command), value)
@@ -313,21 +313,21 @@ def _made(command: TyperCommand, option: TyperOption, value: Any) -> Any:
         raise ValueError(error.message.removeprefix("Value error, ").rstrip(".")) from error
 
 
-def _is_natural(value: Any, made: Any) -> bool:
+def _is_natural(value: Any, converted: Any) -> bool:
     """Return whether a TOML value has the type that the option converts it to; a number may stand for its digits."""
-    if isinstance(made, list | tuple):
-        return isinstance(value, list) and all(map(_is_natural, value, made))
-    if isinstance(made, bool) or isinstance(value, bool):
-        return value is made
-    return isinstance(value, int | float if isinstance(made, int | float) else int | float | str)
+    if isinstance(converted, list | tuple):
+        return isinstance(value, list) and all(map(_is_natural, value, converted))
+    if isinstance(converted, bool) or isinstance(value, bool):
+        return value is converted
+    return isinstance(value, int | float if isinstance(converted, int | float) else int | float | str)
 
 
-def _kind(made: Any) -> str:
-    if isinstance(made, list | tuple):
-        return f"a list of {_kind(made[0])}" if made else "a list"
-    if isinstance(made, bool):
+def _kind(converted: Any) -> str:
+    if isinstance(converted, list | tuple):
+        return f"a list of {_kind(converted[0])}" if converted else "a list"
+    if isinstance(converted, bool):
         return "true or false"
-    return "a number" if isinstance(made, int | float) else "text"
+    return "a number" if isinstance(converted, int | float) else "text"
 
 
 def _shown(value: Any) -> str:

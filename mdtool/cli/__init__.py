@@ -135,13 +135,13 @@ def run(arguments: list[str]) -> int:
     try:
         code = app(arguments, prog_name="mdtool", standalone_mode=False) or Exit.OK
         if code == Exit.INTERRUPTED:
-            print_stderr("interrupted")
+            print_error("interrupted")
         return code
     except TyperException as error:
-        print_stderr(_usage_message(error))
+        print_error(_usage_message(error))
         return error.exit_code
     except MdtoolError as error:
-        print_stderr(one_line("; ".join([str(error), *getattr(error, "__notes__", [])])))
+        print_error(one_line("; ".join([str(error), *getattr(error, "__notes__", [])])))
         return error.code
     except SystemExit as error:
         if not isinstance(error.__context__, BrokenPipeError):  # typer makes this of one
@@ -151,7 +151,7 @@ def run(arguments: list[str]) -> int:
     except Exception as error:
         if os.environ.get("MDTOOL_DEBUG"):
             raise
-        print_stderr(one_line(f"unexpected {type(error).__name__}: {error} (MDTOOL_DEBUG=1 shows where)"))
+        print_error(one_line(f"unexpected {type(error).__name__}: {error} (MDTOOL_DEBUG=1 shows where)"))
         return Exit.SOME_FAILED
 
 
@@ -170,7 +170,7 @@ def _interrupt(signum: int, frame: FrameType | None) -> None:
     interrupt()
 
 
-def print_stderr(message: str) -> None:
+def print_error(message: str) -> None:
     """Print one line on stderr."""
     with contextlib.suppress(OSError):  # stderr may be closed
         print(message if "\n" in message else f"mdtool: {message}", file=sys.stderr, flush=True)

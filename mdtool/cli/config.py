@@ -38,8 +38,8 @@ class CommandContext(typer.Context):
         for key, option in settings.options_of(command).items():
             where = settings.origin(self, _words(self), option, self.obj or {})
             values = self.params[option.name] if option.multiple else [self.params[option.name]]
-            told = any(isinstance(value, str) and value and value in message for value in values)
-            if where and (told or re.search(rf"(?<![\w-]){key}(?![\w-])", message.replace("--", ""))):
+            quoted = any(isinstance(value, str) and value and value in message for value in values)
+            if where and (quoted or re.search(rf"(?<![\w-]){key}(?![\w-])", message.replace("--", ""))):
                 yield key, where
 
 

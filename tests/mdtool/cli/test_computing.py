@@ -109,7 +109,7 @@ def test_what_the_model_of_faces_can_not(tmp_path: Path, command: str, options: 
     assert (named.code, chosen.code) == (2, 2)
     (line,) = named.lines
     assert "centerface" in line
-    assert chosen.lines == [f"{line}; auto takes centerface for faces, --model names another"]
+    assert chosen.lines == [f"{line}; auto uses centerface for faces, --model names another"]
     assert list(tmp_path.iterdir()) == []
 
 

@@ -64,7 +64,7 @@ def test_which_frames_are_looked_at(clip: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "options",
     [
-        ["--json"], ["--draw", "marked"], ["--max-objects", "3"], ["--sample", "0"], ["--from", "soon"],
+        ["--json"], ["--draw", "marked.png"], ["--max-objects", "3"], ["--sample", "0"], ["--from", "soon"],
         ["--from", "3", "--to", "2"], ["--tiles", "0x1"],
     ],
     ids=" ".join,

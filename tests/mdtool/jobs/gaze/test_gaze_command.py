@@ -428,13 +428,13 @@ PICTURE = SCENES / "one.png"
 @pytest.mark.parametrize(
     ("options", "code", "told"),
     [
-        (["-t", " "], 2, "--targets: is empty"),
-        (["-t", "face"], 2, "faces are found anyway"),
+        (["-t", " "], 2, "--target: is empty"),
+        (["-t", "face"], 2, "faces are always detected"),
         (["--report-only", "-o", "x.png"], 2, "-o x.png: --report-only writes no copy"),
         (["--findings", "a", "--from-findings", "b"], 2, "--from-findings"),
         (["--jsonl", "-", "--json"], 2, "--jsonl - and --json"),
         (["--jsonl", "-", "--findings", "-"], 2, "--findings - and --jsonl -"),
-        (["--jsonl", "a", "--findings", "a"], 2, "--jsonl a: is --findings too"),
+        (["--jsonl", "a", "--findings", "a"], 2, "--jsonl a: is also --findings"),
         (["-o", "a.png", "--heatmap", "a.png"], 2, "--heatmap a.png: is also the output"),
         (["--heatmap", "a.jpg"], 2, "end the name in .png"),
         (["--sample", "often"], 2, "--sample"),

@@ -568,10 +568,10 @@ def test_prompts_are_labels_whatever_the_model_calls_it() -> None:
         (("--prompt", "face", "--min-share", "7"), "min_share goes from 0 to 1"),
         (("--prompt", "face", "--keep", "7"), "--keep: a region is four numbers"),
         (("--prompt", "face", "--report-only", "-o", "x.png"), "-o x.png: --report-only writes no copy"),
-        (("--prompt", "face", "--report", "-"), "--report -: is a page"),
+        (("--prompt", "face", "--report", "-"), "--report -: a report can't go to stdout"),
         (("--prompt", "face", "--report", GROUP), "is an input of this command"),
         (("--prompt", "face", "--report", "x", "--findings", "./x"), "--report x: is also another output"),
-        (("--prompt", "face", "--from-findings", "x", "--from", "3"), "--from and --to: can't go with"),
+        (("--prompt", "face", "--from-findings", "x", "--from", "3"), "--from and --to: can't be used with"),
         (("--prompt", "face", "--json", "-o", "-"), "only one of them can write to stdout"),
     ],
 )

@@ -25,7 +25,7 @@ from mdtool.interruption import ignore_lost_interrupt
 from mdtool.media.image import image_file
 from mdtool.media.sources import open_media
 
-SECONDS = 60  # more than any run here takes; one that hangs fails
+SECONDS = 120  # more than any run here takes on a busy machine; one that hangs fails
 COMMAND = [sys.executable, "-m", "mdtool"]
 ROOT = Path(__file__).parents[2]
 FAST_ENCODING = ("--preset", "ultrafast")
@@ -274,7 +274,7 @@ def running_program(*arguments: str | Path, **how: Any) -> Iterator[Any]:
         process.communicate()
 
 
-def wait_until(true: Callable[[], object], seconds: float = 20) -> None:
+def wait_until(true: Callable[[], object], seconds: float = 60) -> None:
     end = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < end, "waited in vain"

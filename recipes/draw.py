@@ -25,7 +25,7 @@ COLOURS: tuple[Colour, ...] = (
 )  # fmt: skip
 LINE = 1 / 250  # of the picture's shorter side
 TEXT = 1 / 28
-LEAST_LINE, LEAST_TEXT = 2, 11  # pixels
+MIN_LINE, MIN_TEXT = 2, 11  # pixels
 
 
 def draw(
@@ -42,7 +42,7 @@ def draw(
     picture = Image.fromarray(image)
     canvas = ImageDraw.Draw(picture)
     side = min(picture.size)
-    line, letters = max(LEAST_LINE, round(side * LINE)), max(LEAST_TEXT, round(side * TEXT))
+    line, letters = max(MIN_LINE, round(side * LINE)), max(MIN_TEXT, round(side * TEXT))
     paints = [(colours or {}).get(one.label) or colour_of(one.label) for one in found]
     places = [
         _outline(canvas, picture.size, one, colour=colour, line=line)

@@ -27,7 +27,7 @@ from recipes.text_labels import (
     to_ascii,
 )
 
-UNIT, LEAST_UNIT = 1 / 270, 1.0  # of the picture's shorter side, pixels: the lengths below are so many units
+UNIT, MIN_UNIT = 1 / 270, 1.0  # of the picture's shorter side, pixels: the lengths below are so many units
 BOX_LINE = 1.0  # width
 NAMED_LINE, LOOKED_LINE = 0.5, 1.5  # width of the box round a named target, and round one that is looked at
 NAMED_RIM = 0.3  # width of the dark edges of both, and of their names'
@@ -38,7 +38,7 @@ TARGET, CORE = 4.5, 2.0  # radius, and that of the white core
 OUT = 4.5  # radius of the mark of a look out of the picture
 RIM = 0.8  # width of the dark edge that shows marks on any ground
 LINE_RIM = 0.6  # the same of lines
-LETTERS, LEAST_LETTERS = 10.0, 11  # units, pixels
+LETTERS, MIN_LETTERS = 10.0, 11  # units, pixels
 LONGEST_NAME = 40  # letters
 NEUTRAL = (190, 190, 190)
 
@@ -66,7 +66,7 @@ def draw_gaze(image: np.ndarray, people: Sequence[Gaze], targets: Sequence[Regio
         raise ValueError(f"gazes are drawn on a picture of HxWx3 uint8, not on an array {image.shape} {image.dtype}")
     if not (image.flags.c_contiguous and image.flags.writeable):
         raise ValueError("gazes are drawn on a picture in one writable piece of memory: copy it first")
-    unit = max(min(image.shape[:2]) * UNIT, LEAST_UNIT)
+    unit = max(min(image.shape[:2]) * UNIT, MIN_UNIT)
     named = sorted(zip(targets, tracks_looking_at(people, targets), strict=True), key=lambda each: len(each[1]))
     for target, tracks in named:  # those that are looked at over the others, faces over all of them
         _outline(image, target, tracks, unit)
@@ -248,7 +248,7 @@ def _around(image: np.ndarray, box: Region, more: int) -> Pixels:
 
 def _letters(unit: float) -> int:
     """Their size in pixels."""
-    return max(LEAST_LETTERS, round(LETTERS * unit))
+    return max(MIN_LETTERS, round(LETTERS * unit))
 
 
 def _corners(image: np.ndarray, box: Region) -> tuple[tuple[int, int], tuple[int, int]]:

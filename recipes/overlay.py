@@ -9,7 +9,7 @@ from typing import Literal
 import cv2
 import numpy as np
 
-from recipes.draw import LEAST_LINE, LEAST_TEXT, LINE, TEXT
+from recipes.draw import LINE, MIN_LINE, MIN_TEXT, TEXT
 from recipes.gaze_draw import colour_of_track
 from recipes.regions import Region
 from recipes.text_labels import (
@@ -27,7 +27,7 @@ from recipes.text_labels import (
 )
 
 LONGEST_LABEL = 40  # letters
-ARM, LEAST_ARM, MOST_ARM = 0.3, 6.0, 0.08  # of the object's shorter side, pixels, of the picture's shorter side
+ARM, MIN_ARM, MAX_ARM = 0.3, 6.0, 0.08  # of the object's shorter side, pixels, of the picture's shorter side
 GAP = 0.35  # of an arm: the middle is left free
 ARM_WIDTH, SHADOW = 0.14, 0.1  # of an arm: its width, and how far the shadow sticks out
 SMALL = 0.75  # of the letters beside a box
@@ -61,7 +61,7 @@ def _outline(image: np.ndarray, one: Region, colour: Colour | None) -> None:
     """On even pixels, or the halved colour planes of a video would make the lines pale."""
     x0, y0, x1, y1 = _corners(image, one)
     x0, y0, x1, y1 = x0 & ~1, y0 & ~1, x1 | 1, y1 | 1
-    line = 2 * max(LEAST_LINE // 2, round(min(image.shape[:2]) * LINE / 2))
+    line = 2 * max(MIN_LINE // 2, round(min(image.shape[:2]) * LINE / 2))
     paint = colour or colour_of_track(one.track)
     for rows, columns in (
         (slice(y0, y0 + line), slice(x0, x1 + 1)),
@@ -96,7 +96,7 @@ def _cross(image: np.ndarray, one: Region, colour: Colour | None) -> None:
 def _small_label(image: np.ndarray, one: Region, colour: Colour | None, taken: list[Pixels]) -> None:
     """Under the cross, or above it, or beside it."""
     (x, y), arm = _centre(image, one), _arm(image, one)
-    label_image = render_label(_legend(one), max(LEAST_TEXT, round(SMALL * _letters(image))), DARK, WHITE)
+    label_image = render_label(_legend(one), max(MIN_TEXT, round(SMALL * _letters(image))), DARK, WHITE)
     height, width = label_image.shape[:2]
     left, middle, reach = round(x - width / 2), round(y + height / 2), 1.5 * arm
     corners = (
@@ -120,7 +120,7 @@ def _legend(one: Region) -> str:
 
 def _letters(image: np.ndarray) -> int:
     """Their size in pixels."""
-    return max(LEAST_TEXT, round(min(image.shape[:2]) * TEXT))
+    return max(MIN_TEXT, round(min(image.shape[:2]) * TEXT))
 
 
 def _corners(image: np.ndarray, one: Region) -> tuple[int, int, int, int]:
@@ -140,4 +140,4 @@ def _arm(image: np.ndarray, one: Region) -> float:
     """How far the cross reaches from its middle along each axis, in pixels."""
     height, width = image.shape[:2]
     side = min((one.x_max - one.x_min) * width, (one.y_max - one.y_min) * height)
-    return max(LEAST_ARM, min(ARM * side, MOST_ARM * min(height, width)))
+    return max(MIN_ARM, min(ARM * side, MAX_ARM * min(height, width)))

@@ -17,7 +17,7 @@ from mdtool.tracking.keyframe_sampler import AnnotatedFrame, CallBudget, Keyfram
 from mdtool.tracking.pixel_aspect import detect_both_aspects
 from mdtool.tracking.sampling import Sampling
 
-# A decoded video frame, or a packet of a stream that is copied.
+# A decoded video frame, or a packet of a stream that is copied; quoted, as PyAV's Packet is not generic at run time.
 Event: TypeAlias = "Frame | av.Packet[Any]"
 AnnotatedEvent: TypeAlias = "AnnotatedFrame | av.Packet[Any]"
 

@@ -3,9 +3,11 @@
 from collections import deque
 from collections.abc import Iterator
 from fractions import Fraction
-from typing import Any
+from typing import Any, TypeAlias
 
 import av
+
+Packet: TypeAlias = "av.Packet[Any]"  # PyAV's class is generic for type checkers only
 
 
 class Silencer:
@@ -15,10 +17,10 @@ class Silencer:
     """
 
     def __init__(self) -> None:
-        self._pending: deque[av.Packet[Any]] = deque()
+        self._pending: deque[Packet] = deque()
         self._silent: deque[tuple[float, float]] = deque()  # (start, end) in seconds
 
-    def known(self, time: float, silent: bool) -> Iterator[av.Packet[Any]]:
+    def known(self, time: float, silent: bool) -> Iterator[Packet]:
         """Report the state from one frame on; that of the time before is then final.
 
         Args:
@@ -34,11 +36,11 @@ class Silencer:
             self._silent.append((time, float("inf")))
         yield from self._due(time)
 
-    def push(self, packet: av.Packet[Any]) -> None:
+    def push(self, packet: Packet) -> None:
         """Add the next audio packet."""
         self._pending.append(packet)
 
-    def _due(self, known: float) -> Iterator[av.Packet[Any]]:
+    def _due(self, known: float) -> Iterator[Packet]:
         while self._pending and self._end(self._pending[0]) <= known:
             packet = self._pending.popleft()
             start, end = self._start(packet), self._end(packet)
@@ -48,9 +50,9 @@ class Silencer:
                 yield packet
 
     @staticmethod
-    def _start(packet: av.Packet[Any]) -> float:
+    def _start(packet: Packet) -> float:
         return float(((packet.pts or 0) - (packet.duration or 0)) * (packet.time_base or Fraction(1)))
 
     @staticmethod
-    def _end(packet: av.Packet[Any]) -> float:
+    def _end(packet: Packet) -> float:
         return float(((packet.pts or 0) + 2 * (packet.duration or 0)) * (packet.time_base or Fraction(1)))

@@ -129,8 +129,8 @@ def _legend(region: Region) -> str:
 
 def _font_size(image: np.ndarray) -> int:
     """Return the font size in pixels."""
-    height, width = image.shape[:2]
-    return max(MIN_FONT_SIZE, round(min(height, width) * FONT_SIZE))
+    side: int = min(image.shape[:2])
+    return max(MIN_FONT_SIZE, round(side * FONT_SIZE))
 
 
 def _corners(image: np.ndarray, region: Region) -> tuple[int, int, int, int]:
@@ -149,5 +149,6 @@ def _centre(image: np.ndarray, region: Region) -> tuple[float, float]:
 def _arm(image: np.ndarray, region: Region) -> float:
     """Return how far a hit marker reaches from its centre along each axis, in pixels."""
     height, width = image.shape[:2]
-    side = min((region.x_max - region.x_min) * width, (region.y_max - region.y_min) * height)
-    return max(MIN_ARM, min(ARM * side, MAX_ARM * min(height, width)))
+    side: float = min((region.x_max - region.x_min) * width, (region.y_max - region.y_min) * height)
+    longest: float = MAX_ARM * min(height, width)
+    return max(MIN_ARM, min(ARM * side, longest))

@@ -1,8 +1,7 @@
-"""Which way a head is turned, from five landmarks of its face: perspective-n-point on a generic face.
+"""Head pose from five facial landmarks: perspective-n-point (PnP) on a generic face model.
 
-Angles are the head's in the camera's space, as the picture shows it: yaw is positive to the right of the picture, pitch
-upwards, roll clockwise. They are those of an average face seen by a camera with an ordinary lens, so a few degrees off
-for any real one.
+Angles are in the camera's frame, as the image shows the head: yaw is positive to the right of the image, pitch upwards,
+roll clockwise. They assume an average face and a common field of view, so they are a few degrees off for a real one.
 """
 
 import math
@@ -13,19 +12,25 @@ import numpy as np
 
 from engine.contract import Point
 
-# A face that looks into the camera, in millimetres from between its eyes: x to the picture's right, y down, z away.
-# Rows: eyes, nose, corners of the mouth; of each pair first the one on the left in the picture. About an adult's.
+# An adult face that looks into the camera, in millimetres from between its eyes: x to the image's right, y down,
+# z away. Rows: eyes, nose, corners of the mouth; of each pair first the one on the left in the image.
 FACE = np.array([[-32, 0, 0], [32, 0, 0], [0, 37, -30], [-26, 69, -3], [26, 69, -3]], np.float64)
-FOCAL = 1.0  # of the picture's longer side: a horizontal view of 53 degrees
-LEAST_SIZE = 6.0  # pixels from the eyes to the mouth, or between the eyes, whichever is more: less tells nothing
-MOST_ERROR = 0.12  # of the same: landmarks that miss by more are those of no face
-FACING = 10.0  # degrees: as near as this to the camera, the direction in the picture is mostly noise
+FOCAL = 1.0  # focal length in longer image sides: a horizontal field of view of 53 degrees
+MIN_SIZE = 6.0  # pixels from the eyes to the mouth, or between the eyes, whichever is more
+MAX_ERROR = 0.12  # of that size: greatest reprojection error of a face
+FACING = 10.0  # degrees from the camera's direction, under which the direction in the image is mostly noise
 
 
 @dataclass(frozen=True, slots=True)
 class HeadPose:
-    """Angles in degrees; direction: unit vector (x, y) in the picture's pixels, y down, or None where the head faces
-    the camera, so that it looks at nothing in the picture."""
+    """The pose of a head.
+
+    Attributes:
+        yaw: Degrees, positive to the right of the image.
+        pitch: Degrees, positive upwards.
+        roll: Degrees, positive clockwise.
+        direction: Unit vector (x, y) in pixels of the image, y down; None if the head faces the camera.
+    """
 
     yaw: float
     pitch: float
@@ -34,78 +39,111 @@ class HeadPose:
 
 
 def head_pose(landmarks: np.ndarray, width: int, height: int) -> HeadPose | None:
-    """The pose of a head; None where the landmarks are those of no face, or of one too small to tell.
+    """Estimate the pose of a head.
 
-    landmarks: (5, 2), x and y in fractions of the picture, in the order of FACE. width, height: of the picture, pixels.
-    ValueError for an array of another shape.
+    Args:
+        landmarks: (5, 2) float, x and y in fractions of the image, in the order of FACE.
+        width: Width of the image in pixels.
+        height: Height of the image in pixels.
+
+    Returns:
+        The pose; None if the landmarks don't fit a face, or the face is too small.
+
+    Raises:
+        ValueError: The array has another shape.
     """
     if landmarks.shape != (5, 2):
-        raise ValueError(f"a head's direction needs five landmarks of x and y, not an array {landmarks.shape}")
+        raise ValueError(f"a head pose needs five landmarks of x and y, not an array of {landmarks.shape}")
     pixels = landmarks.astype(np.float64) * (width, height)
     if not np.isfinite(pixels).all():
         return None
-    across, down = pixels[1] - pixels[0], (pixels[3] + pixels[4] - pixels[0] - pixels[1]) / 2
-    size = max(math.hypot(*across), math.hypot(*down))
-    if size < LEAST_SIZE:
+    eye_axis, face_axis = pixels[1] - pixels[0], (pixels[3] + pixels[4] - pixels[0] - pixels[1]) / 2
+    size = max(math.hypot(*eye_axis), math.hypot(*face_axis))
+    if size < MIN_SIZE:
         return None
-    solved = _solve(pixels, width, height, roll=math.atan2(-down[0], down[1]), size=size)
-    if solved is None:
+    pose = _solve(pixels, width, height, roll=math.atan2(-face_axis[0], face_axis[1]), size=size)
+    if pose is None:
         return None
-    rotation, place = solved
+    rotation, translation = pose
     forward = -rotation[:, 2]
     yaw, pitch = math.atan2(forward[0], -forward[2]), math.asin(float(np.clip(-forward[1], -1, 1)))
-    level = np.array([math.cos(yaw), 0.0, math.sin(yaw)])  # where the face's x axis would point without any roll
-    roll = math.atan2(float(rotation[:, 1] @ -level), float(rotation[:, 0] @ level))
-    return HeadPose(math.degrees(yaw), math.degrees(pitch), math.degrees(roll), _in_picture(forward, place))
+    level_axis = np.array([math.cos(yaw), 0.0, math.sin(yaw)])  # where the face's x axis would point without any roll
+    roll = math.atan2(float(rotation[:, 1] @ -level_axis), float(rotation[:, 0] @ level_axis))
+    return HeadPose(math.degrees(yaw), math.degrees(pitch), math.degrees(roll), _image_direction(forward, translation))
 
 
 def ray_end(eye: Point, direction: tuple[float, float], width: int, height: int, *, length: float = math.inf) -> Point:
-    """Where the line from the eye ends: after `length` pixels, or before that where it leaves the picture.
+    """Return the end of a line of sight: after `length`, or where it leaves the image.
 
-    eye and result: fractions of a picture of this size. direction: unit vector in its pixels.
+    Args:
+        eye: Start, in fractions of the image.
+        direction: Unit vector (x, y) in pixels, y down.
+        width: Width of the image in pixels.
+        height: Height of the image in pixels.
+        length: Pixels; infinite for the edge of the image.
+
+    Returns:
+        The end, in fractions of the image.
     """
-    x, y = (min(max(at, 0.0), 1.0) for at in (eye.x, eye.y))
+    x, y = (min(max(position, 0.0), 1.0) for position in (eye.x, eye.y))
     dx, dy = direction[0] / width, direction[1] / height
-    reach = min([((step > 0) - at) / step for at, step in ((x, dx), (y, dy)) if step] + [length])
-    return Point(min(max(x + reach * dx, 0.0), 1.0), min(max(y + reach * dy, 0.0), 1.0))
+    distance = min([((step > 0) - position) / step for position, step in ((x, dx), (y, dy)) if step] + [length])
+    return Point(min(max(x + distance * dx, 0.0), 1.0), min(max(y + distance * dy, 0.0), 1.0))
 
 
 def _solve(
     pixels: np.ndarray, width: int, height: int, *, roll: float, size: float
 ) -> tuple[np.ndarray, np.ndarray] | None:
-    """(3, 3) rotation and (3,) place of the face in the camera's space; None where no pose of a face fits.
+    """Solve the PnP problem by Levenberg-Marquardt.
 
-    By Levenberg-Marquardt, from a face that looks into the camera, upright as this one: of all poses that fit five
-    points, the one that shows the face is the nearest to it.
+    Several poses fit five points; the one that shows the face is nearest to the start, a face that looks into the
+    camera with the given roll.
+
+    Args:
+        pixels: (5, 2) landmarks in pixels.
+        width: Pixels.
+        height: Pixels.
+        roll: Radians, the initial value.
+        size: Size of the face in pixels, for the initial distance.
+
+    Returns:
+        (3, 3) rotation and (3,) translation in the camera's frame; None if no pose of a face fits.
     """
     focal = FOCAL * max(width, height)
     centre = np.array([width / 2, height / 2])
     camera = np.array([[focal, 0, centre[0]], [0, focal, centre[1]], [0, 0, 1]])
     depth = focal * FACE[3, 1] / size
-    start = np.append((pixels.mean(axis=0) - centre) * depth / focal, depth)
-    turned = np.array([0.0, 0.0, roll])
+    initial_translation = np.append((pixels.mean(axis=0) - centre) * depth / focal, depth)
+    initial_rotation = np.array([0.0, 0.0, roll])
     try:
-        _, turn, place = cv2.solvePnP(
-            FACE, pixels, camera, None, turned, start, useExtrinsicGuess=True, flags=cv2.SOLVEPNP_ITERATIVE
+        _, rotation_vector, translation = cv2.solvePnP(
+            FACE,
+            pixels,
+            camera,
+            None,
+            initial_rotation,
+            initial_translation,
+            useExtrinsicGuess=True,
+            flags=cv2.SOLVEPNP_ITERATIVE,
         )
     except cv2.error:  # equations without a solution
         return None
-    place = place.ravel()
-    if not np.isfinite(turn).all() or not np.isfinite(place).all() or place[2] <= 0:
+    translation = translation.ravel()
+    if not np.isfinite(rotation_vector).all() or not np.isfinite(translation).all() or translation[2] <= 0:
         return None
-    missed = cv2.projectPoints(FACE, turn, place, camera, None)[0].reshape(5, 2) - pixels
-    rotation = cv2.Rodrigues(turn)[0]
-    turned_away = float(rotation[:, 2] @ place) < 0
-    if turned_away or math.sqrt((missed**2).sum(axis=1).mean()) > MOST_ERROR * size:
+    error = cv2.projectPoints(FACE, rotation_vector, translation, camera, None)[0].reshape(5, 2) - pixels
+    rotation = cv2.Rodrigues(rotation_vector)[0]
+    turned_away = float(rotation[:, 2] @ translation) < 0
+    if turned_away or math.sqrt((error**2).sum(axis=1).mean()) > MAX_ERROR * size:
         return None
-    return rotation, place
+    return rotation, translation
 
 
-def _in_picture(forward: np.ndarray, place: np.ndarray) -> tuple[float, float] | None:
-    """The way in which the picture of a point moves that goes forward from the face; None towards the camera."""
-    away = place / np.linalg.norm(place)
-    if float(-forward @ away) > math.cos(math.radians(FACING)):
+def _image_direction(forward: np.ndarray, translation: np.ndarray) -> tuple[float, float] | None:
+    """Return the image direction of a point that moves forward from the face; None if that is towards the camera."""
+    view_direction = translation / np.linalg.norm(translation)
+    if float(-forward @ view_direction) > math.cos(math.radians(FACING)):
         return None
-    x, y = (forward[:2] - forward[2] * place[:2] / place[2]).tolist()
+    x, y = (forward[:2] - forward[2] * translation[:2] / translation[2]).tolist()
     length = math.hypot(x, y)
     return x / length, y / length

@@ -1,7 +1,7 @@
-"""Painting over objects in a picture so that what lies under the paint can't be had back.
+"""Irreversible redaction: blur, pixelate, fill or obfuscate objects in an image.
 
-A picture is a list of planes: arrays HxW or HxWxC, uint8 or uint16, writable, with any strides. The first plane sets
-the picture's size; in the others one sample may stand for 2 or 4 pixels a side (YUV 4:2:0, 4:2:2, 4:1:1, NV12).
+An image is a list of planes: arrays HxW or HxWxC, uint8 or uint16, writable, with any strides. The first plane has the
+size of the image; the others may be subsampled by 2 or 4 in each direction (YUV 4:2:0, 4:2:2, 4:1:1, NV12).
 """
 
 import math
@@ -14,27 +14,34 @@ import numpy as np
 
 from recipes.regions import Region
 
-MARGIN = (0.3, 0.3)  # parts of the box's width and height added on each side
+MARGIN = (0.3, 0.3)  # of the box's width and height, added on each side
 MIN_STRENGTH = 0.15
-MIN_CELL = 4  # pixels: under it, an average would be near to the samples it hides
-LEAST_GROWTH = 0.1  # of a box that is obfuscated, on each side: else its edges would show where the object is
-SUNK = 0.9  # part that the colour around has in an obfuscated cell
-STEPS = (1, 2, 4)  # pixels a side that one sample can stand for; none is above MIN_CELL
+MIN_CELL = 4  # pixels: the average of a smaller cell would be close to the samples that it hides
+MIN_GROWTH = 0.1  # least margin of an obfuscated box: otherwise its edges would show where the object is
+OBFUSCATE_WEIGHT = 0.9  # weight of the surrounding colour in an obfuscated cell
+SUBSAMPLING = (1, 2, 4)  # possible factors, at most MIN_CELL
 
 Name = Literal["blur", "pixelate", "solid", "obfuscate"]
 Shape = Literal["box", "ellipse"]
-Value = int | Sequence[int] | np.ndarray  # one sample, or one per channel
+Value = int | Sequence[int] | np.ndarray  # one sample, or one for each channel
 
 
 @dataclass(frozen=True)
 class Style:
     """How an object is hidden.
 
-    strength: side of one averaged cell, as a part of the object's shorter side.
-    feather: width of the soft edge round the shape, as a part of the same.
-    margin: parts of the box's (width, height) by which it is grown on each side; one number stands for both.
-    An ellipse goes through the corners of the grown box. What is obfuscated is nearly lost in the mean colour of a ring
-    around, so that its place is hidden too. Raises ValueError where a value can't be.
+    An ellipse goes through the corners of the expanded box. "obfuscate" blends the averaged cells with the mean colour
+    of a ring around, so that the object's position is hidden too.
+
+    Attributes:
+        name: Kind of effect.
+        strength: Side of one averaged cell, as a fraction of the object's shorter side.
+        shape: Shape of the mask.
+        feather: Width of the soft edge outside of the shape, as a fraction of the object's shorter side.
+        margin: Fractions of the box's (width, height) added on each side; one number stands for both.
+
+    Raises:
+        ValueError: A value is out of range.
     """
 
     name: Name = "blur"
@@ -45,9 +52,9 @@ class Style:
 
     def __post_init__(self) -> None:
         if self.name not in get_args(Name):
-            raise ValueError(f"no style is called {self.name!r}; there are {', '.join(get_args(Name))}")
+            raise ValueError(f"unknown style {self.name!r}; known: {', '.join(get_args(Name))}")
         if self.shape not in get_args(Shape):
-            raise ValueError(f"no shape is called {self.shape!r}; there are {', '.join(get_args(Shape))}")
+            raise ValueError(f"unknown shape {self.shape!r}; known: {', '.join(get_args(Shape))}")
         if not MIN_STRENGTH <= self.strength <= 1:
             raise ValueError(f"strength goes from {MIN_STRENGTH} (any less could be undone) to 1, not {self.strength}")
         if not 0 <= self.feather <= 1:
@@ -57,36 +64,52 @@ class Style:
 
     @property
     def margins(self) -> tuple[float, float]:
-        """(x, y)"""
+        """Margins (x, y) as fractions of the box's width and height."""
         x, y = self.margin if isinstance(self.margin, tuple) else (self.margin, self.margin)
-        return (max(x, LEAST_GROWTH), max(y, LEAST_GROWTH)) if self.name == "obfuscate" else (x, y)
+        return (max(x, MIN_GROWTH), max(y, MIN_GROWTH)) if self.name == "obfuscate" else (x, y)
 
 
 def redact(planes: Sequence[np.ndarray], regions: Sequence[Region], style: Style, fill: Sequence[Value]) -> None:
-    """Hide the regions of the stored picture, in place. fill: for each plane, the value of a solid style's colour.
+    """Hide regions of an image.
 
-    Raises ValueError, before anything is painted, for boxes that are none and for planes that don't go together.
+    Args:
+        planes: The image, as described above; changed in place.
+        regions: Regions in fractions of the image as stored.
+        style: How they are hidden.
+        fill: For each plane, the value of the colour of a solid style.
+
+    Raises:
+        ValueError: A box is invalid, or the planes don't fit together; raised before anything is painted.
     """
-    steps = _steps(planes, fill)
+    subsampling = _subsampling(planes, fill)
     height, width = planes[0].shape[:2]
-    for cover in [_cover(region, style, width, height) for region in regions]:
-        if cover is not None:
-            for plane, step, value in zip(planes, steps, fill, strict=True):
-                _paint(plane, step, cover, name=style.name, value=value)
+    for mask in [_mask_of(region, style, width, height) for region in regions]:
+        if mask is not None:
+            for plane, step, value in zip(planes, subsampling, fill, strict=True):
+                _paint(plane, step, mask, name=style.name, value=value)
 
 
 def blank(planes: Sequence[np.ndarray], fill: Sequence[Value]) -> None:
-    """Hide the whole picture, in place."""
+    """Fill the whole image, in place.
+
+    Args:
+        planes: The image.
+        fill: The value of each plane.
+    """
     for plane, value in zip(planes, fill, strict=True):
         plane[...] = value
 
 
 @dataclass(frozen=True)
-class _Cover:
-    """One region in pixels of the picture; sides are (x, y).
+class _Mask:
+    """One region in pixels of the image.
 
-    shape: ((x0, x1), (y0, y1)) that is hidden in full, may go over the edge; painted: the same with the soft edge, cut
-    to the picture; cells: how many averages stand for `painted`; soft: width of the soft edge.
+    Attributes:
+        shape: ((x0, x1), (y0, y1)) of the opaque part; may extend beyond the image.
+        painted: The same with the soft edge, clipped to the image.
+        cells: Columns and rows of averages in `painted`.
+        soft: Width of the soft edge.
+        ellipse: Whether the shape is an ellipse.
     """
 
     shape: tuple[tuple[float, float], tuple[float, float]]
@@ -96,12 +119,12 @@ class _Cover:
     ellipse: bool
 
 
-def _cover(region: Region, style: Style, width: int, height: int) -> _Cover | None:
-    """None: the picture has nothing of the region."""
+def _mask_of(region: Region, style: Style, width: int, height: int) -> _Mask | None:
+    """Return the mask of a region; None if it lies outside of the image."""
     box = (region.x_min * width, region.x_max * width), (region.y_min * height, region.y_max * height)
     sizes = [high - low for low, high in box]
     if not all(0 <= side < math.inf for side in sizes):  # NaN too
-        raise ValueError(f"{region} is no box")
+        raise ValueError(f"{region} is not a box: its sides are swapped or not numbers")
     soft = style.feather * min(sizes)
     shape, painted = [], []
     for (low, high), size, margin, limit in zip(box, sizes, style.margins, (width, height), strict=True):
@@ -117,74 +140,76 @@ def _cover(region: Region, style: Style, width: int, height: int) -> _Cover | No
     cell = max(style.strength * min(sizes), MIN_CELL)
     cells = [max(1, int((end - start) / cell)) for start, end in painted]
     ellipse = style.shape == "ellipse"
-    return _Cover((shape[0], shape[1]), (painted[0], painted[1]), (cells[0], cells[1]), soft, ellipse)
+    return _Mask((shape[0], shape[1]), (painted[0], painted[1]), (cells[0], cells[1]), soft, ellipse)
 
 
 def _outward(low: float, high: float) -> tuple[int, int]:
-    """Whole samples, at least one, that hold all from low to high."""
+    """Round outward to integers, at least one apart."""
     start = math.floor(low)
     return start, max(math.ceil(high), start + 1)
 
 
-def _steps(planes: Sequence[np.ndarray], fill: Sequence[Value]) -> list[tuple[int, int]]:
-    """For each plane, the (x, y) pixels that one sample stands for."""
+def _subsampling(planes: Sequence[np.ndarray], fill: Sequence[Value]) -> list[tuple[int, int]]:
+    """Return the subsampling factors (x, y) of each plane."""
     if len(fill) != len(planes):
         raise ValueError(f"{len(fill)} fill values for {len(planes)} planes")
     for plane in planes:
         if plane.dtype not in (np.uint8, np.uint16) or plane.ndim not in (2, 3) or not plane.size:
-            raise ValueError(f"no plane of a picture: {plane.dtype} {plane.shape}")
+            raise ValueError(f"not a plane of an image: {plane.dtype} {plane.shape}")
         if not plane.flags.writeable:
-            raise ValueError("a plane can't be written to")
+            raise ValueError("a plane is read-only")
     height, width = planes[0].shape[:2]
     return [(_step(width, plane.shape[1]), _step(height, plane.shape[0])) for plane in planes]
 
 
 def _step(pixels: int, samples: int) -> int:
-    for step in STEPS:
+    for step in SUBSAMPLING:
         if -(-pixels // step) == samples:
             return step
-    raise ValueError(f"planes of {pixels} and {samples} samples a side are not of one picture")
+    raise ValueError(f"planes of {pixels} and {samples} samples a side don't belong to one image")
 
 
-def _paint(plane: np.ndarray, step: tuple[int, int], cover: _Cover, *, name: Name, value: Value) -> None:
+def _paint(plane: np.ndarray, step: tuple[int, int], mask: _Mask, *, name: Name, value: Value) -> None:
     (left, right), (top, bottom) = (
-        (start // each, -(-end // each)) for (start, end), each in zip(cover.painted, step, strict=True)
+        (start // each, -(-end // each)) for (start, end), each in zip(mask.painted, step, strict=True)
     )
-    under = plane[top:bottom, left:right]
-    behind = _around(plane, (left, right), (top, bottom), cover.cells) if name == "obfuscate" else value
-    paint = _PAINTS[name](under, cover.cells, behind)
-    if not cover.soft and not cover.ellipse:
-        under[...] = paint
+    samples = plane[top:bottom, left:right]
+    fill_value = _around(plane, (left, right), (top, bottom), mask.cells) if name == "obfuscate" else value
+    paint = _FILLS[name](samples, mask.cells, fill_value)
+    if not mask.soft and not mask.ellipse:
+        samples[...] = paint
         return
-    x = _offsets(cover.shape[0], step[0], left, right, from_centre=cover.ellipse)
-    y = _offsets(cover.shape[1], step[1], top, bottom, from_centre=cover.ellipse)[:, None]
-    radii = _radii(x, y, cover) if cover.ellipse else None
+    x = _offsets(mask.shape[0], step[0], left, right, from_centre=mask.ellipse)
+    y = _offsets(mask.shape[1], step[1], top, bottom, from_centre=mask.ellipse)[:, None]
+    radii = _radii(x, y, mask) if mask.ellipse else None
     channels = (1,) * (plane.ndim - 2)
-    if cover.soft:
-        thickness = _thickness(x, y, radii, cover.soft)
-        _blend(under, paint, thickness.reshape(*thickness.shape, *channels))
+    if mask.soft:
+        opacity = _opacity(x, y, radii, mask.soft)
+        _blend(samples, paint, opacity.reshape(*opacity.shape, *channels))
     elif radii is not None:
-        np.copyto(under, paint, where=(radii <= 1).reshape(*radii.shape, *channels))
+        np.copyto(samples, paint, where=(radii <= 1).reshape(*radii.shape, *channels))
 
 
-def _blurred(under: np.ndarray, cells: tuple[int, int], value: Value) -> np.ndarray:
-    return _scaled(_averages(under, cells), under, cv2.INTER_LINEAR)
+def _blurred(samples: np.ndarray, cells: tuple[int, int], value: Value) -> np.ndarray:
+    return _scaled(_averages(samples, cells), samples, cv2.INTER_LINEAR)
 
 
-def _pixelated(under: np.ndarray, cells: tuple[int, int], value: Value) -> np.ndarray:
-    return _scaled(_averages(under, cells), under, cv2.INTER_NEAREST)
+def _pixelated(samples: np.ndarray, cells: tuple[int, int], value: Value) -> np.ndarray:
+    return _scaled(_averages(samples, cells), samples, cv2.INTER_NEAREST)
 
 
-def _obfuscated(under: np.ndarray, cells: tuple[int, int], value: Value) -> np.ndarray:
-    faint = _averages(under, cells) * np.float32(1 - SUNK) + np.asarray(value, np.float32) * np.float32(SUNK)
-    return _scaled(np.rint(faint).astype(under.dtype), under, cv2.INTER_NEAREST)
+def _obfuscated(samples: np.ndarray, cells: tuple[int, int], value: Value) -> np.ndarray:
+    blended = _averages(samples, cells) * np.float32(1 - OBFUSCATE_WEIGHT) + np.asarray(value, np.float32) * np.float32(
+        OBFUSCATE_WEIGHT
+    )
+    return _scaled(np.rint(blended).astype(samples.dtype), samples, cv2.INTER_NEAREST)
 
 
-def _solid(under: np.ndarray, cells: tuple[int, int], value: Value) -> np.ndarray:
-    return np.asarray(value, under.dtype)
+def _solid(samples: np.ndarray, cells: tuple[int, int], value: Value) -> np.ndarray:
+    return np.asarray(value, samples.dtype)
 
 
-_PAINTS: dict[str, Callable[[np.ndarray, tuple[int, int], Value], np.ndarray]] = {
+_FILLS: dict[str, Callable[[np.ndarray, tuple[int, int], Value], np.ndarray]] = {
     "blur": _blurred,
     "pixelate": _pixelated,
     "solid": _solid,
@@ -193,10 +218,15 @@ _PAINTS: dict[str, Callable[[np.ndarray, tuple[int, int], Value], np.ndarray]] =
 
 
 def _around(plane: np.ndarray, x: tuple[int, int], y: tuple[int, int], cells: tuple[int, int]) -> np.ndarray:
-    """The mean, for each channel, of a ring as wide as a cell; of the part itself where it leaves no room for one."""
+    """Return the mean of each channel in a ring as wide as a cell; in the part itself if there is no room for one."""
     (left, right), (top, bottom) = x, y
-    wide, high = -(-(right - left) // cells[0]), -(-(bottom - top) // cells[1])
-    start, end, first, last = max(0, left - wide), right + wide, max(0, top - high), bottom + high
+    ring_width, ring_height = -(-(right - left) // cells[0]), -(-(bottom - top) // cells[1])
+    start, end, first, last = (
+        max(0, left - ring_width),
+        right + ring_width,
+        max(0, top - ring_height),
+        bottom + ring_height,
+    )
     ring: tuple[np.ndarray, ...] = (
         plane[first:top, start:end],
         plane[bottom:last, start:end],
@@ -208,47 +238,47 @@ def _around(plane: np.ndarray, x: tuple[int, int], y: tuple[int, int], cells: tu
     return np.asarray(np.concatenate([side.reshape(-1, *plane.shape[2:]) for side in ring]).mean(axis=0))
 
 
-def _averages(under: np.ndarray, cells: tuple[int, int]) -> np.ndarray:
-    return cv2.resize(np.ascontiguousarray(under), cells, interpolation=cv2.INTER_AREA)
+def _averages(samples: np.ndarray, cells: tuple[int, int]) -> np.ndarray:
+    return cv2.resize(np.ascontiguousarray(samples), cells, interpolation=cv2.INTER_AREA)
 
 
-def _scaled(cells: np.ndarray, under: np.ndarray, way: int) -> np.ndarray:
-    height, width = under.shape[:2]
-    return cv2.resize(cells, (width, height), interpolation=way).reshape(under.shape)
+def _scaled(cells: np.ndarray, samples: np.ndarray, interpolation: int) -> np.ndarray:
+    height, width = samples.shape[:2]
+    return cv2.resize(cells, (width, height), interpolation=interpolation).reshape(samples.shape)
 
 
 def _offsets(side: tuple[float, float], step: int, first: int, last: int, *, from_centre: bool) -> np.ndarray:
-    """Pixels from `side`, or from its centre, to the nearest edge of each sample; 0 for a sample that holds a part."""
+    """Return the pixels from `side`, or its centre, to the nearest edge of each sample; 0 for samples that touch it."""
     low, high = side
     if from_centre:
         low = high = (low + high) / 2
     starts = np.arange(first, last) * float(step)
-    return np.maximum(np.maximum(low - (starts + step), starts - high), 0).astype(np.float32)
+    return np.asarray(np.maximum(np.maximum(low - (starts + step), starts - high), 0), np.float32)
 
 
-def _radii(x: np.ndarray, y: np.ndarray, cover: _Cover) -> np.ndarray:
-    """HxW: square of how many times the ellipse must be widened to reach each sample; 1 on the ellipse."""
-    half_x, half_y = (np.float32((high - low) / 2) for low, high in cover.shape)
-    return (x / half_x) ** 2 + (y / half_y) ** 2
+def _radii(x: np.ndarray, y: np.ndarray, mask: _Mask) -> np.ndarray:
+    """Return (H, W): the squared radius of each sample relative to the ellipse, on which it is 1."""
+    half_x, half_y = (np.float32((high - low) / 2) for low, high in mask.shape)
+    return np.asarray((x / half_x) ** 2 + (y / half_y) ** 2)
 
 
-def _thickness(x: np.ndarray, y: np.ndarray, radii: np.ndarray | None, soft: float) -> np.ndarray:
-    """HxW: 1 in the shape, falling to 0 over `soft` pixels; from an ellipse, along the line to its centre."""
-    beyond = x * x + y * y
-    np.sqrt(beyond, out=beyond)
-    if radii is not None:  # distance * (1 - 1 / radius), without new arrays, which cost more than the sums
-        times = np.maximum(radii, 1)
-        np.sqrt(times, out=times)
-        np.divide(beyond, times, out=times)
-        beyond -= times
-    beyond *= np.float32(-1 / soft)
-    beyond += 1
-    return np.maximum(beyond, 0, out=beyond)
+def _opacity(x: np.ndarray, y: np.ndarray, radii: np.ndarray | None, soft: float) -> np.ndarray:
+    """Return (H, W): 1 in the shape, falling to 0 over `soft` pixels; from an ellipse, along the line to its centre."""
+    falloff = x * x + y * y
+    np.sqrt(falloff, out=falloff)
+    if radii is not None:  # distance * (1 - 1 / radius), in place: allocation costs more than the arithmetic
+        radius_ratio = np.maximum(radii, 1)
+        np.sqrt(radius_ratio, out=radius_ratio)
+        np.divide(falloff, radius_ratio, out=radius_ratio)
+        falloff -= radius_ratio
+    falloff *= np.float32(-1 / soft)
+    falloff += 1
+    return np.asarray(np.maximum(falloff, 0, out=falloff))
 
 
-def _blend(under: np.ndarray, paint: np.ndarray, thickness: np.ndarray) -> None:
-    below = under.astype(np.float32)  # holds 16 bits, and the difference of two, without loss
-    mixed = paint - below
-    mixed *= thickness
-    mixed += below
-    np.copyto(under, np.rint(mixed, out=mixed), casting="unsafe")
+def _blend(samples: np.ndarray, paint: np.ndarray, opacity: np.ndarray) -> None:
+    original = samples.astype(np.float32)  # exact for 16-bit samples and their differences
+    mixed = paint - original
+    mixed *= opacity
+    mixed += original
+    np.copyto(samples, np.rint(mixed, out=mixed), casting="unsafe")

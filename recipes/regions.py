@@ -1,4 +1,4 @@
-"""Objects in a picture, parts of it and sizes that a person gives, and which objects are hidden because of them."""
+"""Detected objects, areas and sizes given by the person, and the selection of objects by these."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -10,10 +10,12 @@ Sides = tuple[float, float, float, float]  # x_min, y_min, x_max, y_max
 
 @dataclass(frozen=True, slots=True)
 class GazeEstimate:
-    """Where a face looks, in fractions of the displayed picture.
+    """The estimated gaze of a face, in fractions of the displayed image.
 
-    target: None if it is not in the picture, or not known. in_frame: None where that is not known. method: "model", or
-    "head" for the direction of the head, whose target is only the end of a line that is looked along.
+    Attributes:
+        target: (x, y) of the gaze target; None if it is outside of the image or unknown.
+        in_frame: Whether the gaze target is in the image; None if that is unknown.
+        method: "model", or "head" for a head pose, whose target is only the end of a line of sight.
     """
 
     target: tuple[float, float] | None
@@ -23,11 +25,20 @@ class GazeEstimate:
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """One object in a picture, in fractions of it; parts of it may lie outside.
+    """One object in an image, in fractions of it; parts may lie outside of the image.
 
-    track: the same number for the same object on all frames of a video; 0 before it is tracked. seen: by the model
-    itself, on this frame. label, score, gaze: as the model told them when it last saw the object, on this frame or
-    before; on frames before it first saw it, as it did then. score None: the model does not say.
+    Label, score and gaze are those of the last detection of the object, or of the first one on frames before that.
+
+    Attributes:
+        x_min: Left side.
+        y_min: Top side.
+        x_max: Right side.
+        y_max: Bottom side.
+        label: What was detected.
+        track: Track number, the same on all frames of a video; 0 before tracking.
+        score: Confidence, 0..1; None if the model returns none.
+        seen: Whether the model detected the object on this very frame.
+        gaze: For a face, where it looks; None if that was not requested.
     """
 
     x_min: float
@@ -42,17 +53,18 @@ class Region:
 
     @property
     def sides(self) -> Sides:
+        """x_min, y_min, x_max, y_max."""
         return self.x_min, self.y_min, self.x_max, self.y_max
 
     def at(self, sides: Sides, **changes: Any) -> "Region":
-        """The same object in another place."""
+        """Return the object with other sides, and other changed fields."""
         x_min, y_min, x_max, y_max = sides
         return replace(self, x_min=x_min, y_min=y_min, x_max=x_max, y_max=y_max, **changes)
 
 
 @dataclass(frozen=True, slots=True)
 class PictureArea:
-    """A part of the displayed picture: in fractions of it, or in its pixels."""
+    """An area of the displayed image, in fractions of it or in pixels."""
 
     x_min: float
     y_min: float
@@ -61,30 +73,40 @@ class PictureArea:
     pixels: bool = False
 
     def in_fractions(self, width: int, height: int) -> "PictureArea":
-        """The same region of a picture of that many pixels. ValueError: the picture has nothing of it."""
+        """Return the area in fractions of an image.
+
+        Args:
+            width: Width of the image in pixels.
+            height: Height of the image in pixels.
+
+        Raises:
+            ValueError: The area lies outside of the image.
+        """
         if not self.pixels:
             return self
         if self.x_min >= width or self.y_min >= height:
             numbers = ",".join(f"{n:g}" for n in (self.x_min, self.y_min, self.x_max, self.y_max))
-            raise ValueError(f"the region {numbers} lies outside of a picture of {width}x{height} pixels")
+            raise ValueError(f"the region {numbers} lies outside of an image of {width}x{height} pixels")
         return PictureArea(self.x_min / width, self.y_min / height, self.x_max / width, self.y_max / height)
 
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """A length: a part of the picture's shorter side, or pixels."""
+    """A length, as a fraction of the image's shorter side or in pixels."""
 
     value: float
     pixels: bool
 
     def in_pixels(self, width: int, height: int) -> float:
+        """Return the length in pixels of an image of this width and height."""
         return self.value if self.pixels else self.value * min(width, height)
 
 
 def parse_region(text: str) -> PictureArea:
-    """From "x0,y0,x1,y1": fractions of the displayed picture if none is above 1, else whole pixels of it.
+    """Parse an area "x0,y0,x1,y1": fractions of the displayed image if none is above 1, otherwise whole pixels.
 
-    Raises ValueError with one line for the person.
+    Raises:
+        ValueError: It is not an area; one line for the person.
     """
     numbers = [_number(part) for part in text.split(",")]
     if len(numbers) != 4:
@@ -93,13 +115,17 @@ def parse_region(text: str) -> PictureArea:
     if x0 >= x1 or y0 >= y1:
         raise ValueError(f"a region goes from its upper left to its lower right corner; {text!r} does not")
     pixels = max(numbers) > 1
-    if pixels and not all(number.is_integer() for number in numbers):  # a slip such as 0.5,0.5,1,1.5
+    if pixels and not all(number.is_integer() for number in numbers):  # a typing error such as 0.5,0.5,1,1.5
         raise ValueError(f"a region is fractions from 0 to 1 or whole pixels; {text!r} is neither")
     return PictureArea(x0, y0, x1, y1, pixels)
 
 
 def parse_size(text: str) -> Size:
-    """From "24" (pixels) or "0.02" (under 1: part of the picture's shorter side). Raises ValueError with one line."""
+    """Parse a size: whole pixels, such as "24", or under 1 a fraction of the image's shorter side, such as "0.02".
+
+    Raises:
+        ValueError: It is not a size; one line for the person.
+    """
     number = _number(text)
     pixels = number >= 1
     if pixels and not number.is_integer():
@@ -116,21 +142,30 @@ def select_regions(
     only: Sequence[PictureArea] = (),
     min_size: Size | None = None,
 ) -> list[Region]:
-    """The objects to hide in a displayed picture of that many pixels.
+    """Select the objects to which an effect applies, by position and size.
 
-    Left alone are those whose centre lies in a region to keep, those that touch none of the `only` regions where there
-    are any, and those whose longer side is under min_size. Whatever can't be told is hidden.
-    Raises ValueError for a region that the picture has nothing of.
+    Objects with coordinates that are not numbers are always selected, so that redaction fails closed.
+
+    Args:
+        regions: Objects in fractions of the displayed image.
+        width: Width of the image in pixels.
+        height: Height of the image in pixels.
+        keep: Objects whose centre lies in one of these areas are left out.
+        only: If there are any, objects that touch none of these areas are left out.
+        min_size: Objects whose longer side is shorter are left out.
+
+    Raises:
+        ValueError: An area lies outside of the image.
     """
-    kept = [area.in_fractions(width, height) for area in keep]
-    wanted = [area.in_fractions(width, height) for area in only]
-    least = min_size.in_pixels(width, height) if min_size else 0.0
+    excluded = [area.in_fractions(width, height) for area in keep]
+    included = [area.in_fractions(width, height) for area in only]
+    min_length = min_size.in_pixels(width, height) if min_size else 0.0
     return [
         region
         for region in regions
-        if not any(_holds_centre(area, region) for area in kept)
-        and (not wanted or any(_touch(area, region) for area in wanted))
-        and not max((region.x_max - region.x_min) * width, (region.y_max - region.y_min) * height) < least
+        if not any(_holds_centre(area, region) for area in excluded)
+        and (not included or any(_touch(area, region) for area in included))
+        and not max((region.x_max - region.x_min) * width, (region.y_max - region.y_min) * height) < min_length
     ]
 
 
@@ -140,7 +175,7 @@ def _holds_centre(area: PictureArea, region: Region) -> bool:
 
 
 def _touch(area: PictureArea, region: Region) -> bool:
-    """Also where only their edges meet, and where a side is not a number."""
+    """Return whether an area and a region overlap or share an edge; true where a side is not a number."""
     apart = area.x_max < region.x_min or region.x_max < area.x_min
     return not (apart or area.y_max < region.y_min or region.y_max < area.y_min)
 
@@ -149,7 +184,7 @@ def _number(text: str) -> float:
     try:
         number = float(text)
     except ValueError:
-        raise ValueError(f"{text.strip()!r} is no number") from None
+        raise ValueError(f"{text.strip()!r} is not a number") from None
     if not 0 <= number < math.inf:
-        raise ValueError(f"{text.strip()!r} is no number of 0 or more")
+        raise ValueError(f"{text.strip()!r} is not a number of 0 or more")
     return number

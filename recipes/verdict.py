@@ -1,19 +1,18 @@
-"""What a policy has against a clip or photo: which rules it breaks, when, how much, and where best to look.
+"""Moderation verdicts: which rules of a policy a clip or image breaks, when, for how long, and an example frame.
 
-What counts, step by step:
+How a rule is evaluated:
 
-1. A finding counts on a frame if any part of it is in the picture. `recipes.policy.objects_of` has picked those that
-   are of the rule, sure enough and in its regions.
-2. A frame counts if a finding does and all of them together cover min_share of the picture; what several cover counts
-   once. For a question, if the reply fits.
-3. A frame that counts lasts from its time for its duration, or until the next frame, if that comes earlier. Frames in a
-   row are one span; so are those with at most `bridge` seconds between the end of one and the start of the next.
-4. A span under min_seconds from its start to its end, gaps in it included, is dropped with all its frames.
-5. The rule is hit if frames are left, and the model itself has seen it on min_times of them (on others it was carried
-   there from frames around).
+1. A detection counts on a frame if any part of it is in the image. `recipes.policy.objects_of` has selected those of
+   the rule by label, score and area.
+2. A frame counts if any detection does, and all of them together cover min_share of the image, overlaps counted once;
+   for a question, if the reply matches.
+3. A frame that counts lasts for its duration, or until the next frame if that comes earlier. Successive frames are one
+   span, and so are those with at most `bridge` seconds between the end of one and the start of the next.
+4. A span of less than min_seconds from start to end, gaps included, is dropped with all its frames.
+5. The rule is hit if frames are left, and the model itself detected it on min_times of them (on others it was tracked).
 
-A clip of a single frame that has no duration is a photo: steps 4 and 5 ask nothing of it but that the frame counts.
-Seconds are compared to the microsecond, so that 15 frames at 30 a second last 0.5.
+A clip of a single frame without a duration is an image: steps 4 and 5 do not apply.
+Times are compared to the microsecond, so that 15 frames at 30 per second last 0.5 s.
 """
 
 import math
@@ -27,12 +26,17 @@ from recipes.policy import Policy, Rule
 from recipes.regions import Region
 
 SCHEMA = "mdtool.verdict/1"
-BRIDGE = 0.5  # seconds: a hit that flickers is one hit
+BRIDGE = 0.5  # seconds: gaps up to this, as of a flickering detection, don't split a span
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What the model says to a rule's question on a frame; seen False: it was asked on another frame."""
+    """The reply to a rule's question on a frame.
+
+    Attributes:
+        text: The reply.
+        seen: Whether the model replied on this very frame, rather than on an earlier keyframe.
+    """
 
     text: str
     seen: bool = True
@@ -40,7 +44,12 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """What makes a frame count for a rule. area: as a part of the picture; None for a question, which has no place."""
+    """What makes a frame count for a rule.
+
+    Attributes:
+        area: Area of the detections together, as a fraction of the image; None for a question.
+        seen: Whether the model itself detected or replied on this frame.
+    """
 
     area: float | None
     seen: bool
@@ -48,7 +57,7 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A frame to look at; time in seconds."""
+    """A frame to review: its number, and its time in seconds."""
 
     frame: int
     time: float
@@ -56,10 +65,15 @@ class Example:
 
 @dataclass(frozen=True)
 class Ruling:
-    """What became of one rule; if it is not hit, all is empty.
+    """The result of one rule; all fields are empty if it is not hit.
 
-    spans: (start, end) in seconds, in order. frames: that count; seen: those of them on which the model saw it.
-    area: the largest on any frame, as a part of the picture; None for a question. example: the first frame with it.
+    Attributes:
+        rule: The rule.
+        spans: (start, end) in seconds, in order.
+        frames: Number of frames that count.
+        seen: Number of those on which the model itself detected it.
+        area: Largest area on any frame, as a fraction of the image; None for a question.
+        example: The first frame with that area.
     """
 
     rule: Rule
@@ -71,13 +85,16 @@ class Ruling:
 
     @property
     def hit(self) -> bool:
+        """Whether the rule is hit."""
         return bool(self.spans)
 
     @property
     def seconds(self) -> float:
+        """Total duration of the spans."""
         return sum(end - start for start, end in self.spans)
 
     def as_dict(self) -> dict[str, Any]:
+        """Return the ruling for JSON: seconds to the microsecond, areas as fractions of the image."""
         example = self.example and {"frame": self.example.frame, "time": round(self.example.time, 6)}
         return {
             "rule": self.rule.name,
@@ -94,9 +111,13 @@ class Ruling:
 
 @dataclass(frozen=True)
 class Verdict:
-    """rulings: one a rule, in the policy's order. frames: all there were; unjudged: those that could not be judged.
+    """The result of a policy on one clip or image.
 
-    seconds: from the first frame to the end of the last.
+    Attributes:
+        rulings: One for each rule, in the policy's order.
+        frames: Number of frames.
+        unjudged: Number of frames that could not be analysed.
+        seconds: From the first frame to the end of the last.
     """
 
     rulings: tuple[Ruling, ...]
@@ -106,10 +127,11 @@ class Verdict:
 
     @property
     def hit(self) -> bool:
+        """Whether any rule is hit."""
         return any(ruling.hit for ruling in self.rulings)
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON: seconds to the microsecond, areas as parts of the picture."""
+        """Return the verdict for JSON: seconds to the microsecond, areas as fractions of the image."""
         return {
             "schema": SCHEMA,
             "hit": self.hit,
@@ -121,11 +143,16 @@ class Verdict:
 
 
 class VerdictBuilder:
-    """Takes the frames of one clip as they come, and keeps the spans alone: memory does not grow with their length."""
+    """Evaluates a policy on the frames of one clip, one by one; only the spans are stored."""
 
     def __init__(self, policy: Policy, bridge: float = BRIDGE) -> None:
-        """bridge: seconds."""
-        self._cases = {rule.name: _Case(rule, bridge) for rule in policy.rules}
+        """Begin a clip.
+
+        Args:
+            policy: The policy.
+            bridge: Longest gap within a span, in seconds.
+        """
+        self._states = {rule.name: _RuleState(rule, bridge) for rule in policy.rules}
         self._frames = self._unjudged = 0
         self._start = self._duration = 0.0
         self._time = -math.inf
@@ -134,20 +161,26 @@ class VerdictBuilder:
     def add(
         self, index: int, time: float, duration: float, found: Mapping[str, Sequence[Region] | Reply] | None
     ) -> None:
-        """The next frame. time, duration: seconds; a photo has no duration.
+        """Add the next frame.
 
-        found: for each rule, by its name, its objects in fractions of the picture or the reply to its question;
-        None where the frame could not be judged. ValueError for a frame out of order, a box that is none, or where
-        nothing is said of a rule.
+        Args:
+            index: Number of the frame.
+            time: Seconds.
+            duration: Seconds; 0 for an image.
+            found: For each rule, by name, its objects in fractions of the image, or the reply to its question; None if
+                the frame could not be analysed.
+
+        Raises:
+            ValueError: The frame is out of order, a box is invalid, or the rules differ from the policy's.
         """
         if index <= self._index or not time >= self._time or not duration >= 0:  # NaN too
             raise ValueError(f"frame {index}, at {time} s for {duration} s, does not come after the one before")
-        if found is not None and found.keys() != self._cases.keys():
-            names = ", ".join(sorted(found.keys() ^ self._cases.keys()))
-            raise ValueError(f"frame {index}: findings and policy don't have the same rules: {names}")
-        hits = {} if found is None else {name: hit(case.rule, found[name]) for name, case in self._cases.items()}
-        for name, case in self._cases.items():
-            case.add(index, time, duration, hits.get(name))
+        if found is not None and found.keys() != self._states.keys():
+            names = ", ".join(sorted(found.keys() ^ self._states.keys()))
+            raise ValueError(f"frame {index}: findings and policy don't have the same rules; only one has: {names}")
+        hits = {} if found is None else {name: hit(state.rule, found[name]) for name, state in self._states.items()}
+        for name, state in self._states.items():
+            state.add(index, time, duration, hits.get(name))
         if not self._frames:
             self._start = time
         self._index, self._time, self._duration = index, time, duration
@@ -155,36 +188,44 @@ class VerdictBuilder:
         self._unjudged += found is None
 
     def verdict(self) -> Verdict:
-        """Of the frames so far."""
-        still = self._frames == 1 and not self._duration
-        rulings = tuple(case.ruling(still) for case in self._cases.values())
+        """Return the verdict on the frames so far."""
+        is_image = self._frames == 1 and not self._duration
+        rulings = tuple(state.ruling(is_image) for state in self._states.values())
         seconds = self._time + self._duration - self._start if self._frames else 0.0
         return Verdict(rulings, self._frames, self._unjudged, seconds)
 
 
 def hit(rule: Rule, found: Sequence[Region] | Reply) -> Hit | None:
-    """What the rule's findings on a frame come to; None: the frame does not count. See steps 1 and 2 above.
+    """Evaluate a rule on one frame: steps 1 and 2 of the module's docstring.
 
-    Raises ValueError for a box that is none.
+    Args:
+        rule: The rule.
+        found: The objects of the rule in fractions of the image, or the reply to its question.
+
+    Returns:
+        The hit; None if the frame does not count.
+
+    Raises:
+        ValueError: A box is invalid, or a rule with a question has no reply.
     """
     if isinstance(found, Reply) != bool(rule.question):
         raise ValueError(f"the rule {rule.name!r} needs {'a reply' if rule.question else 'boxes'}")
     if isinstance(found, Reply):
         return Hit(None, found.seen) if rule.matches_reply(found.text) else None
     inside = [box for box in found if _is_inside(box)]
-    area = round(share(inside), 9)  # so that boxes of one size at different places have the same
+    area = round(share(inside), 9)  # so that equal boxes at different positions have equal areas
     if not inside or area < rule.thresholds.min_share:
         return None
     return Hit(area, any(box.seen for box in inside))
 
 
 def share(boxes: Sequence[Region]) -> float:
-    """The part of the picture that the boxes cover together, 0..1; they are in fractions of it."""
+    """Return the area of the union of boxes, 0..1; the boxes are in fractions of the image."""
     if not boxes:
         return 0.0
     sides = np.clip([(box.x_min, box.y_min, box.x_max, box.y_max) for box in boxes], 0, 1)
     x, y = np.unique(sides[:, 0::2]), np.unique(sides[:, 1::2])
-    covered = np.zeros((len(y) - 1, len(x) - 1), bool)  # a cell between each two edges that follow one another
+    covered = np.zeros((len(y) - 1, len(x) - 1), bool)  # the grid of all edges
     columns, rows = np.searchsorted(x, sides[:, 0::2]), np.searchsorted(y, sides[:, 1::2])
     for (left, right), (top, bottom) in zip(columns, rows, strict=True):
         covered[top:bottom, left:right] = True
@@ -193,13 +234,13 @@ def share(boxes: Sequence[Region]) -> float:
 
 def _is_inside(box: Region) -> bool:
     if not (box.x_min <= box.x_max and box.y_min <= box.y_max):  # NaN too
-        raise ValueError(f"{box} is no box")
+        raise ValueError(f"{box} is not a box: its sides are swapped or not numbers")
     return box.x_min < 1 and box.y_min < 1 and box.x_max > 0 and box.y_max > 0
 
 
 @dataclass(slots=True)
 class _Span:
-    """Frames that count, in a row or nearly. last: index of the last; area, example: as in Ruling."""
+    """A span of frames that count; `last` is the index of the last one, `area` and `example` are as in Ruling."""
 
     start: float
     end: float
@@ -215,8 +256,8 @@ class _Span:
 
 
 @dataclass
-class _Case:
-    """One rule against one clip. Of the spans, only the last may still grow, or be too short."""
+class _RuleState:
+    """Evaluates one rule on one clip; only the last span may still grow or be too short."""
 
     rule: Rule
     bridge: float
@@ -240,11 +281,11 @@ class _Case:
         last.end, last.last = time + duration, index
         last.seen += found.seen
 
-    def ruling(self, still: bool) -> Ruling:
-        """still: the clip is a photo."""
-        spans = [span for span in self.spans if still or self._is_long(span)]
+    def ruling(self, is_image: bool) -> Ruling:
+        """Return the result; is_image: steps 4 and 5 do not apply."""
+        spans = [span for span in self.spans if is_image or self._is_long(span)]
         seen = sum(span.seen for span in spans)
-        if not spans or (seen < self.rule.thresholds.min_times and not still):
+        if not spans or (seen < self.rule.thresholds.min_times and not is_image):
             return Ruling(self.rule)
         largest = max(spans, key=lambda span: span.area or 0.0)  # the first of equals
         times = tuple((span.start, span.end) for span in spans)

@@ -162,7 +162,7 @@ def test_a_gaze_that_can_not_be_is_refused() -> None:
             replace(good, **change)
     nowhere = Region(0, 0, 1, np.nan)
     for place in ({"eye": Point(float("nan"), 0)}, {"target": Point(0, float("inf"))}, {"face": nowhere}):
-        with pytest.raises(ValueError, match="no number"):
+        with pytest.raises(ValueError, match="not a finite number"):
             replace(good, **place)
     with pytest.raises(ValueError, match="model, head"):
         replace(good, method="eyes")  # type: ignore[arg-type]

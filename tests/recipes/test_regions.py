@@ -29,7 +29,7 @@ def test_regions_are_fractions_or_pixels(text: str, region: PictureArea) -> None
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("", "no number"),
+        ("", "not a number"),
         ("0.1,0.2,0.3", "four numbers"),
         ("0.1,0.2,0.3,0.4,0.5", "four numbers"),
         ("0.5,0,0.1,1", "upper left"),
@@ -38,10 +38,10 @@ def test_regions_are_fractions_or_pixels(text: str, region: PictureArea) -> None
         ("-0.1,0,1,1", "0 or more"),
         ("nan,0,1,1", "0 or more"),
         ("0,0,inf,5", "0 or more"),
-        ("a,0,1,1", "'a' is no number"),
+        ("a,0,1,1", "'a' is not a number"),
         ("0.5,0.5,1,1.5", "whole pixels"),
         ("0.1,0.1,0.9,200", "whole pixels"),
-        ("10;20;30;40", "no number"),
+        ("10;20;30;40", "not a number"),
     ],
 )
 def test_wrong_regions_are_told_in_one_line(text: str, told: str) -> None:
@@ -59,7 +59,7 @@ def test_pixels_become_fractions_of_each_picture() -> None:
 
 @pytest.mark.parametrize(("width", "height"), [(100, 400), (400, 50)])
 def test_a_region_that_misses_the_picture_is_told(width: int, height: int) -> None:
-    with pytest.raises(ValueError, match=f"100,50,200,150 lies outside of a picture of {width}x{height}"):
+    with pytest.raises(ValueError, match=f"100,50,200,150 lies outside of an image of {width}x{height}"):
         parse_region("100,50,200,150").in_fractions(width, height)
     with pytest.raises(ValueError, match="lies outside"):
         select_regions([], width, height, only=[parse_region("100,50,200,150")])

@@ -9,7 +9,7 @@ from mdtool.jobs.gaze.detector import FACE
 from mdtool.jobs.gaze.gaze_writer import GazeWriter
 from mdtool.media.canvas import Canvas
 from mdtool.records.findings import FrameFindings, FrameInfo
-from recipes.gaze import ALONE, Attention, Gaze, Smoother, gaze_of, who_looks_at
+from recipes.gaze import IMAGE_SECONDS, Attention, Gaze, Smoother, gaze_of, who_looks_at
 from recipes.gaze_draw import draw_gaze
 from recipes.heatmap import HeatMap, add_gaze
 from recipes.regions import Region
@@ -54,7 +54,7 @@ class GazeAggregator:
     def finish(self) -> None:
         """No frame comes after."""
         for stream in self._streams.values():
-            self._settle(stream, stream.step or ALONE)
+            self._settle(stream, stream.step or IMAGE_SECONDS)
 
     def _settle(self, stream: _Stream, step: float) -> None:
         """Counts the frame that waits. step: seconds that it lasts if it does not say so itself."""

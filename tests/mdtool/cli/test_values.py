@@ -156,7 +156,7 @@ def test_which_faces_are_hidden(tmp_path: Path, options: list[str], hidden: set[
 def test_a_region_that_the_picture_has_nothing_of(tmp_path: Path) -> None:
     outcome = redact(GROUP, "-o", tmp_path / "out.png", "--keep", "2000,10,2100,50")
     assert outcome.code in (1, 2)
-    assert "lies outside of a picture of 640x400" in outcome.err
+    assert "lies outside of an image of 640x400" in outcome.err
     assert list(tmp_path.iterdir()) == []
 
 

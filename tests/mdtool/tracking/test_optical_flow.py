@@ -22,16 +22,16 @@ def test_flow_follows_a_box(move: tuple[int, int]) -> None:
 
 FLOWS_OF_ALL_SIZES = """
 import numpy as np
-from mdtool.tracking.optical_flow import Flow
+from mdtool.tracking.optical_flow import OpticalFlow
 
 sizes = [(w, h) for w in range(1, 65) for h in range(1, 65)]
 sizes += [(long, short) for long in (107, 320, 480) for short in range(1, 65)]
 sizes += [(short, long) for long, short in sizes[4096:]] + [(3200, 240), (3840, 240), (1280, 96), (3840, 2), (4000, 31)]
-flow, noise = Flow(), np.random.default_rng(0).integers(0, 256, (480, 4000), np.uint8)
+flow, noise = OpticalFlow(), np.random.default_rng(0).integers(0, 256, (480, 4000), np.uint8)
 for width, height in sizes:
     after = np.ascontiguousarray(noise[:height, :width])
     assert flow.between(np.roll(after, 1, axis=1), after).shape == (height, width, 2)
-    assert Flow().between(after, after).shape == (height, width, 2)
+    assert OpticalFlow().between(after, after).shape == (height, width, 2)
 print(len(sizes), "sizes")
 """
 

@@ -61,7 +61,7 @@ def test_questions_from_stdin() -> None:
         (["-q", "x", "--choices", "yes"], 2, "--choices: two choices are needed"),
         (["-q", "x", "--choices", ""], 2, "--choices: two choices are needed"),
         (["-q", "x", "--choices", "yes,,no"], 2, "--choices: a choice is empty"),
-        (["-q", "x", "--choices", "yes, no", "--choices", " yes "], 2, "--choices: the choice 'yes' is there twice"),
+        (["-q", "x", "--choices", "yes, no", "--choices", " yes "], 2, "--choices: the choice 'yes' is given twice"),
         (["-q", "x", "--choices", "yes,no", "--number"], 2, "--choices: does not go together with --number"),
         (["-q", "x", "--template", "is there one?"], 2, "--template: has no {}"),
         (["-q", "x", "--template", ""], 2, "--template: has no {}"),

@@ -66,5 +66,5 @@ def weight_map(index: Path) -> dict[str, str]:
         raise ModelUnavailable(f"{index}: its weight_map must be an object of tensor names and file names")
     for shard in shard_of.values():
         if not re.fullmatch(r"[\w. -]+", shard) or shard in (".", ".."):
-            raise ModelUnavailable(f"{index}: {quoted_name(shard)} is not a file name in its folder")
+            raise ModelUnavailable(f"{index}: {quoted_name(shard)} is not the name of a file in its folder")
     return shard_of

@@ -185,7 +185,7 @@ class FileStillChanging:
 
 @dataclass(frozen=True)
 class ItemFailed:
-    """code: as in `mdtool.records.batch`. cause: in one line."""
+    """code: as in `mdtool.records.schemas`. cause: in one line."""
 
     number: int
     code: str

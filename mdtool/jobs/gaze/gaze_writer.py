@@ -1,19 +1,6 @@
 """Where people look as data: JSON Lines, one object a frame (or photo), smoothed as it is drawn.
 
-schema    "mdtool.gaze/1"
-source    the input, as it was named
-stream    index of the video stream in the file; 0 for photos and animations
-frame     counts the frames of that stream from 0
-time      seconds
-hidden    true: the frame could not be judged, so that nothing is known of the people on it
-people    each with track (the same number for the same person on all frames), face (x_min, y_min, x_max, y_max) and eye
-          (x, y; the place whose gaze was asked for, the middle of the face), method ("model", or "head" for the
-          direction of the head), in_frame (false: looks out of the picture; null: not known), target (x, y; null where
-          none is in the picture; of a head the end of the line that is looked along), and looks_at: {"person": track},
-          {"target": label}, or null
-mutual    [track, track] of each two who look at each other
-
-All places are fractions of the displayed picture, origin top left.
+`mdtool.records.schemas` describes the fields.
 """
 
 import json

@@ -45,8 +45,8 @@ class Linear:
         if rows < MIN_ROWS:
             x = F.pad(x, (0, 0, 0, MIN_ROWS - rows))
         attribute, algorithm = ("gelu", "tanh") if gelu else ("none", "")
-        y: Tensor = torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, attribute, [], algorithm)
-        return y[:rows]
+        padded: Tensor = torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, attribute, [], algorithm)
+        return padded[:rows]
 
 
 @cache

@@ -65,7 +65,7 @@ def _read_torch_file(path: Path) -> dict[str, Tensor]:
         raise ModelUnavailable(f"{path}: is not a dict of tensors")
     for name, tensor in stored.items():
         if not isinstance(name, str) or not isinstance(tensor, Tensor) or tensor.layout != torch.strided:
-            raise ModelUnavailable(f"{path}: {quoted_name(str(name))} is not a named dense tensor")
+            raise ModelUnavailable(f"{path}: {quoted_name(str(name))} is not a plain tensor with a name")
     return stored
 
 

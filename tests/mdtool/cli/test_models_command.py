@@ -203,7 +203,7 @@ def test_what_can_not_be_had(env, tmp_path: Path) -> None:
             "moondream3-preview": "there is no .*moondream3-preview, or it is private",
             "moondream2-2025-04-14": "vikhyatk/moondream2 has no revision '2025-04-14'",
             "moondream2": "was downloaded, but .*no weights",
-            "moondream2-2025-04-14-4bit": "has none of the files .* revision main",
+            "moondream2-2025-04-14-4bit": "has none of the required files .* revision main",
             "moondream-0.5b": "its weights are not published .*--model PATH",
         }
         outcome = models("pull", *said, env=env(hub))

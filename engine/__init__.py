@@ -1,8 +1,8 @@
-"""Pictures and words in; boxes, points and words out. Knows no video and no command line.
+"""Vision-language models and detectors on images; independent of video and of the command line.
 
 model = engine.load("moondream2")
-encoded = model.encode(images)          # HxWx3 uint8 RGB arrays
-boxes = model.detect(encoded, "face")   # one list of boxes a picture
+encoded = model.encode(images)          # (height, width, 3) uint8 RGB arrays
+boxes = model.detect(encoded, "face")   # one list of boxes per image
 texts = model.caption(encoded)
 """
 
@@ -89,7 +89,11 @@ __all__ = [
 
 
 def abilities(name: str) -> Abilities:
-    """Tell what a model can do, embedded or published, without loading it; ModelUnavailable for a name of neither."""
+    """Return the skills of an embedded or published model, without loading it.
+
+    Raises:
+        ModelUnavailable: no model has this name.
+    """
     if name in EMBEDDED:
         return embedded_abilities(name)
     from engine.catalog.published import published, unknown_model_error
@@ -100,12 +104,16 @@ def abilities(name: str) -> Abilities:
 
 
 def load(name_or_path: str, options: LoadOptions = LoadOptions()) -> VisionModel:
-    """Load a model: an embedded one, a published one that was pulled, or the weights in a file or folder.
+    """Load a model.
+
+    Args:
+        name_or_path: an embedded model, a published model that was pulled, or a file or folder of weights.
+        options: device, dtype, quantization and more.
 
     Raises:
-        ModelUnavailable: unknown name; weights missing or broken.
-        EngineError: an option that the model can't honour.
-        ValueError: a detail that does not exist.
+        ModelUnavailable: the name is unknown, or weights are missing or damaged.
+        EngineError: the model does not support an option.
+        ValueError: the model has no such detail.
     """
     if name_or_path in EMBEDDED:
         return load_embedded(name_or_path, options)

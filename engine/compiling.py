@@ -1,15 +1,15 @@
-"""What torch.compile is asked for, where it pays, and where it keeps what it made."""
+"""The cache folder of torch.compile, and a summary of what is compiled."""
 
 import os
 from pathlib import Path
 
 
 def set_compile_cache_dir() -> None:
-    """Lets later processes find what this one compiles: torch's own place is the folder for temporary files."""
+    """Set a persistent cache folder for compiled code; torch's default is in the folder for temporary files."""
     if "TORCHINDUCTOR_CACHE_DIR" in os.environ:
         return
     cache = os.environ.get("XDG_CACHE_HOME", "")
-    if not os.path.isabs(cache):  # the XDG specification wants others to be ignored
+    if not os.path.isabs(cache):  # the XDG specification: relative paths are ignored
         cache = os.path.expanduser("~/.cache")
     folder = Path(cache, "mdtool", "compiled")
     try:
@@ -21,16 +21,22 @@ def set_compile_cache_dir() -> None:
 
 
 def compile_summary(device: str, requested: bool, gains: bool) -> str:
-    """Whether a model is compiled, and why, for people. gains: whether it has anything that gains by it."""
+    """Describe whether and why a model is compiled.
+
+    Args:
+        device: torch device.
+        requested: whether compilation was requested.
+        gains: whether any of the model's kernels benefits from it.
+    """
     if not gains:
-        return "not compiled: on a CPU only products of whole numbers gain by it (--quantize int8 or int4)"
+        return "not compiled: on a CPU only int8 GEMM benefits from it (--quantize int8 or int4)"
     if device == "cpu":
         return (
-            "compiled: how products of whole numbers round what they read"
+            "compiled: activation quantization for int8 GEMM"
             if requested
-            else "not compiled: on a CPU it saves little (docs/engine.md has how much); --compile asks for it"
+            else "not compiled: on a CPU it saves little (see docs/engine.md); enable it with --compile"
         )
     if not requested:
-        return "not compiled: --compile asks for it"
-    graphs = ", and steps of few rows are CUDA graphs" if device.startswith("cuda") else ""
-    return f"compiled: all between products and attention{graphs}"
+        return "not compiled: enable it with --compile"
+    graphs = ", with CUDA graphs for steps of few rows" if device.startswith("cuda") else ""
+    return f"compiled: everything between GEMMs and attention{graphs}"

@@ -1,6 +1,7 @@
-"""What every model family meets: requests, results, protocols, and the errors a caller can act on.
+"""The interface of every model family: requests, results, protocols and errors.
 
-Coordinates are fractions of the upright image, 0..1, origin top left. Images are HxWx3 uint8 RGB arrays.
+Coordinates are normalised: fractions of the upright image's width and height, 0..1, origin top left. Images are
+(height, width, 3) uint8 RGB arrays.
 """
 
 import sys
@@ -15,12 +16,12 @@ import numpy as np
 if TYPE_CHECKING:  # not every model needs torch, which takes long to load
     from torch import Tensor
 
-UNLIMITED = sys.maxsize  # as max_objects: until the model stops by itself
+UNLIMITED = sys.maxsize  # as max_objects: list objects until the model stops by itself
 
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """A rectangle round one object. `score` is the model's confidence, 0..1, or None where it has none."""
+    """The bounding box of one object. `score` is the model's confidence, 0..1, or None if it gives none."""
 
     x_min: float
     y_min: float
@@ -32,7 +33,7 @@ class Box:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One place in the picture."""
+    """A point in the image."""
 
     x: float
     y: float
@@ -41,7 +42,7 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Grounding:
-    """Places that a passage of the reasoning speaks of; `text[start:end]` is the passage."""
+    """Points that a passage of the reasoning refers to: the passage is `reasoning[start:end]`."""
 
     start: int
     end: int
@@ -53,13 +54,17 @@ Finish = Literal["stop", "length", "cancelled"]
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Text that was generated: a caption, or the reply to a question.
+    """Generated text: a caption, or the answer to a question.
 
-    text: the answer. reasoning: what the model reasoned on the way, empty where it did not; grounding: places that it
-    speaks of. tokens: the ids that were generated, those of the reasoning first, without the tokens that ended either,
-    but with those whose text a stop string cut off. prompt_tokens: positions that the model had read before the first
-    generated token, those of the picture included. finish: "stop" where the model ended the text, or a stop string
-    did; "length" where max_tokens or the model's context did; "cancelled" where the request was cancelled.
+    Attributes:
+        text: the answer.
+        reasoning: the model's chain of thought; empty without reasoning.
+        grounding: points in the image that the reasoning refers to.
+        tokens: generated token ids, those of the reasoning first. End-of-sequence tokens are left out; tokens whose
+            text a stop string cut off are included.
+        prompt_tokens: length of the prefill in positions, image included.
+        finish: what ended generation: "stop" (the model, or a stop string), "length" (max_tokens, or the model's
+            context) or "cancelled" (the request was cancelled).
     """
 
     text: str
@@ -75,16 +80,19 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """How text is generated; None stands for the model's own default.
+    """Sampling parameters; None stands for the model's default.
 
-    temperature: 0 is greedy decoding. top_p: the nucleus that is drawn from, 0..1. max_tokens: the text ends there at
-    the latest. seed: the same seed gives the same text, batched or alone.
-
-    top_k: only so many of the likeliest tokens are drawn from, 1 or more. min_p: only tokens that are at least so
-    likely, as a share of the likeliest, 0..1. repetition_penalty: over 1 makes tokens of the prompt and of the text so
-    far less likely, under 1 more. presence_penalty: is taken off the logit of each token in the text so far, -2..2.
-    stop: the text ends before the first of these strings that is complete in it. It has no say in reasoning, nor in an
-    answer that can only be a choice or a number.
+    Attributes:
+        temperature: divides the logits; 0 is greedy decoding.
+        top_p: probability mass of nucleus sampling, 0..1.
+        max_tokens: greatest number of generated tokens.
+        seed: of the random generator; the same seed gives the same text, batched or alone.
+        top_k: samples only from the k most likely tokens; at least 1.
+        min_p: least probability of a token relative to the most likely one, 0..1.
+        repetition_penalty: above 1 makes tokens of the prompt and of the generated text less likely, below 1 more.
+        presence_penalty: subtracted from the logit of each token that the generated text contains, -2..2.
+        stop: strings that end the text; the text ends before the first one that is complete. They apply neither to
+            reasoning nor to constrained decoding.
     """
 
     temperature: float | None = None
@@ -100,9 +108,10 @@ class Generation:
 
 @dataclass(frozen=True, slots=True)
 class Choices:
-    """What an answer is one of, to the letter.
+    """A constraint on an answer: exactly one of these texts.
 
-    ValueError for fewer than two, and for one that is there twice, is empty, or has white space round it.
+    Raises:
+        ValueError: there are fewer than two, or one is empty, a duplicate, or has white space around it.
     """
 
     texts: tuple[str, ...]
@@ -114,27 +123,29 @@ class Choices:
             if not text.strip():
                 raise ValueError("a choice is empty")
             if text != text.strip():
-                raise ValueError(f"the choice {text!r} has white space round it")
+                raise ValueError(f"the choice {text!r} has white space around it")
             if self.texts.count(text) > 1:
-                raise ValueError(f"the choice {text!r} is there twice")
+                raise ValueError(f"the choice {text!r} is given twice")
 
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """That an answer is a number: digits, and maybe a minus before them and a fraction behind a point."""
+    """A constraint on an answer: a decimal number, with an optional minus sign and fraction."""
 
 
 @dataclass(frozen=True, slots=True)
 class Abilities:
-    """What a model can do.
+    """The skills of a model.
 
-    prompts: for each skill it has ("detect", "point", "caption", "query", "gaze"), the prompts it serves (for
-    "caption" the lengths); None means any words.
+    Attributes:
+        prompts: skill ("detect", "point", "caption", "query", "gaze") -> the prompts that the model supports (for
+            "caption" the lengths); None means any text.
     """
 
     prompts: dict[str, frozenset[str] | None]
 
     def supports(self, skill: str, prompt: str) -> bool:
+        """Return whether the model has this skill and supports this prompt."""
         if skill not in self.prompts:
             return False
         known = self.prompts[skill]
@@ -142,14 +153,17 @@ class Abilities:
 
 
 class EncodedImage:
-    """One image as a model has encoded it, good for any number of requests; what it holds is private to each family."""
+    """An encoded image, reusable for any number of requests; its content is private to each model family."""
 
 
-# What can be asked. `adapter`: the LoRA adapter that answers, by name or path; None: that of `LoadOptions`.
+# Requests. `adapter`: name or path of the LoRA adapter to apply; None: that of `LoadOptions`. `image`: None only in
+# `Model.check`, except for QueryRequest.
 
 
 @dataclass(frozen=True, slots=True)
 class CaptionRequest:
+    """A request for a caption of this length."""
+
     image: EncodedImage | None
     length: str = "normal"
     generation: Generation = Generation()
@@ -158,11 +172,14 @@ class CaptionRequest:
 
 @dataclass(frozen=True, slots=True)
 class QueryRequest:
-    """references: points (x, y) or boxes (x_min, y_min, x_max, y_max) that the question is about.
+    """A request for the answer to a question.
 
-    image None asks without an image. reasoning None: as the model was made for. allowed: what the answer can only be,
-    None for any text; a choice is always whole, whatever max_tokens is, and a number has one token at least. The
-    thoughts are free.
+    Attributes:
+        image: None for a question without an image.
+        reasoning: whether the model reasons before it answers; None: the model's default.
+        references: points (x, y) or boxes (x_min, y_min, x_max, y_max) that the question refers to.
+        allowed: constrains decoding of the answer, not of the reasoning; None: any text. A choice is generated in full
+            whatever max_tokens is; a number has at least one token.
     """
 
     image: EncodedImage | None
@@ -176,7 +193,7 @@ class QueryRequest:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One turn of a conversation; its parts in the order in which they are read."""
+    """One turn of a conversation: text and images, in order."""
 
     role: Literal["system", "user", "assistant"]
     parts: tuple[str | EncodedImage, ...]
@@ -184,7 +201,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class ChatRequest:
-    """The next turn of the assistant after these messages. allowed: as in `QueryRequest`."""
+    """A request for the assistant's next turn after these messages. `allowed`: as in `QueryRequest`."""
 
     messages: tuple[Message, ...]
     generation: Generation = Generation()
@@ -194,7 +211,12 @@ class ChatRequest:
 
 @dataclass(frozen=True, slots=True)
 class DetectRequest:
-    """max_objects, threshold None: the model's defaults. threshold: least score of a box, 0..1."""
+    """A request for the boxes of all objects that match a prompt.
+
+    Attributes:
+        max_objects: greatest number of boxes; None: the model's default.
+        threshold: least score of a box, 0..1; None: the model's default.
+    """
 
     image: EncodedImage | None
     prompt: str
@@ -205,7 +227,7 @@ class DetectRequest:
 
 @dataclass(frozen=True, slots=True)
 class PointRequest:
-    """max_objects None: the model's default."""
+    """A request for a point on each object that matches a prompt. `max_objects` None: the model's default."""
 
     image: EncodedImage | None
     prompt: str
@@ -215,7 +237,7 @@ class PointRequest:
 
 @dataclass(frozen=True, slots=True)
 class GazeRequest:
-    """eye: (x, y) of the eye, or of the middle of the face, whose gaze is asked for."""
+    """A request for the gaze target of a person. `eye`: (x, y) of an eye, or of the centre of the face."""
 
     image: EncodedImage | None
     eye: tuple[float, float]
@@ -234,13 +256,17 @@ SKILLS: dict[type[Any], str] = {
 
 @dataclass(frozen=True)
 class LoadOptions:
-    """How a model is loaded; an option that the model can't honour is an EngineError.
+    """How a model is loaded. Loading raises EngineError for an option that the model does not support.
 
-    device: "auto", "cpu", "cuda", "cuda:N" or "mps". dtype: "float32", "bfloat16", "float16", or None for what the
-    device computes fast in. quantize: "int4" (also "int4-64", "int4-32": the group size), "int8", or None. compile: use
-    torch.compile. detail: "low", "auto", "high", or a number in the model's own unit (centerface: pixels of the longer
-    side of its input; Moondream: crops of a large image). resize: the library that scales images, None: libvips where
-    it is installed, as the reference does. adapter: the LoRA adapter, by name or path, of requests that name none.
+    Attributes:
+        device: "auto", "cpu", "cuda", "cuda:N" or "mps".
+        dtype: "float32", "bfloat16" or "float16"; None: the fastest for the device.
+        quantize: "int8", "int4", or "int4-64" and "int4-32" with another group size; None: as stored.
+        compile: use torch.compile.
+        detail: "low", "auto", "high", or a number in the model's own unit (centerface: pixels of the longer side of
+            its input; Moondream: crops of a large image).
+        resize: library that resizes images; None: libvips if it is installed, as in the reference implementation.
+        adapter: name or path of the LoRA adapter for requests that name none.
     """
 
     device: str = "auto"
@@ -254,8 +280,10 @@ class LoadOptions:
 
 @dataclass(frozen=True, slots=True)
 class ObjectList:
-    """What was found (boxes by detect, points by point), and whether the model stopped by itself (False: max_objects
-    or the context ended it)."""
+    """The objects found: boxes from detect, points from point.
+
+    `complete` is False if max_objects or the model's context ended the list.
+    """
 
     items: list[Box] | list[Point]
     complete: bool
@@ -263,7 +291,7 @@ class ObjectList:
 
 @dataclass(frozen=True, slots=True)
 class TextDelta:
-    """Some more text of one request: whole words."""
+    """The next piece of one request's text, in whole words."""
 
     index: int
     text: str
@@ -279,123 +307,139 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """One request that could not be served; the others go on."""
+    """The error of one request; other requests are not affected."""
 
     index: int
     error: Exception
 
 
-Result = Answer | ObjectList | Point | None  # of caption, query and chat; of detect and point; of gaze
+Result = Answer | ObjectList | Point | None  # caption, query, chat; detect, point; gaze
 Event = TextDelta | Done | Failed
 
 
 class Scheduler(Protocol):
-    """Requests in, events out; the caller decides when the model computes.
+    """Continuous batching: requests in, events out; the caller decides when the model computes.
 
     Tickets number the requests from 0 in the order in which they were added; an event's index is its request's ticket.
     """
 
     @property
     def idle(self) -> bool:
-        """Whether no request waits or is under way."""
+        """Whether no request is waiting or running."""
 
     @property
     def free_slots(self) -> int:
-        """How many more requests would be begun at the next step."""
+        """How many more requests could start at the next step."""
 
     def add(self, request: Request) -> int:
-        """Take a request, to be begun when there is a place, and return its ticket."""
+        """Queue a request and return its ticket; it starts when a slot is free."""
 
     def step(self) -> list[Event]:
-        """Compute one step for all requests under way; [] where there is nothing to do."""
+        """Compute one step of all running requests and return their events; [] if there is nothing to do."""
 
     def cancel(self, ticket: int) -> None:
-        """End a request early and free its memory before the next step; one that has ended is left alone."""
+        """Cancel a request and free its memory before the next step; no effect on one that has ended."""
 
 
 class Model(Protocol):
-    """The contract. A batch gives each of its members what it gets alone, on a CPU to the last bit.
+    """A loaded model. Results do not depend on the batch; on a CPU they are bit-exact.
 
-    The verbs (caption, query, detect, ...) are shared code over `run`: see `engine.generation.verbs`.
+    The skills (caption, query, detect, ...) are shared code over `run`: see `engine.generation.verbs`.
+
+    Attributes:
+        revision: identifies the weights: the hub's commit, or a digest of the files; "" if the weights are in no file.
+        image_batch_size: number of images that are best encoded together.
+        setup: human-readable lines on device, dtype, kernels and compilation.
     """
 
     name: str
-    revision: str  # another one where the weights are: the hub's commit, or a digest; "" if they are in no file
-    image_batch_size: int  # are best encoded together; more would only wait for one another
-    setup: tuple[str, ...]  # what it computes with, and why, in lines for people
+    revision: str
+    image_batch_size: int
+    setup: tuple[str, ...]
 
     @property
     def abilities(self) -> Abilities: ...
 
     def encode(self, images: Sequence[np.ndarray]) -> Sequence[EncodedImage]:
-        """Encode images of any sizes once, for any number of requests.
+        """Encode images for any number of requests.
+
+        Args:
+            images: (height, width, 3) uint8 RGB arrays of any sizes.
 
         Raises:
-            ValueError: an array is not HxWx3 uint8.
+            ValueError: an array has another shape or dtype.
         """
 
     def check(self, request: Request) -> None:
-        """Raise what `run` would answer the request with as Failed, as far as that can be told without computing.
+        """Raise the error that `run` would return for a request as Failed, as far as it is known without computing.
 
-        The image may be None: it is not checked.
+        The image is not checked and may be None.
         """
 
     def scheduler(self, batch: int | None = None) -> Scheduler:
-        """Make a scheduler of at most `batch` requests a step; None: as many as fit."""
+        """Return a scheduler that runs at most `batch` requests at a time; None: as many as memory allows."""
 
     def run(self, requests: Iterable[Request], batch: int | None = None) -> Iterator[Event]:
-        """Serve requests, `batch` at a time (None: as many as fit); as one ends, the next takes its place.
+        """Run requests, at most `batch` at a time (None: as many as memory allows), and yield their events.
 
-        Requests are drawn as places come free, so the iterable may be endless; a slow one stalls nothing under way.
+        Requests are taken from the iterable as slots become free. It may be endless, and waiting for it does not stall
+        running requests.
         """
 
 
 @runtime_checkable
 class Landmarks(Protocol):
-    """What a model has besides that knows where the parts of a face are."""
+    """The additional interface of a face detector with landmarks."""
 
     def landmarks(self, encoded: Sequence[EncodedImage], threshold: float | None = None) -> list[np.ndarray]:
-        """Of the faces that `detect` gives at this threshold, in its order: (faces, 5, 2), x y of the eyes, the nose
-        and the corners of the mouth; of each pair first the one on the left in a picture of an upright face."""
+        """Return the landmarks of the faces that `detect` returns at this threshold, in the same order.
+
+        Returns:
+            Per image (faces, 5, 2) normalised x, y: eyes, nose, corners of the mouth. Of each pair, the one on the left
+            in the image of an upright face is first.
+        """
 
 
 @runtime_checkable
 class ImageEmbedder(Protocol):
-    """What a model has besides that encodes in two steps, between which a picture is small enough to be kept.
+    """The additional interface of a model whose image embeddings can be cached.
 
-    encode(images) is encode_embeddings(see(images)), to the last bit.
+    `encode_embeddings(embed_images(images))` equals `encode(images)` to the last bit.
+
+    Attributes:
+        embedding_key: cache key; it differs wherever the bits of an embedding may: by weights, settings, libraries and
+            processor.
     """
 
-    embedding_key: (
-        str  # another one wherever `embed_images` may give other bits: other weights, settings, libraries or processors
-    )
+    embedding_key: str
 
-    def embed_images(self, images: Sequence[np.ndarray]) -> list["Tensor"]: ...
+    def embed_images(self, images: Sequence[np.ndarray]) -> list["Tensor"]:
+        """Return the vision encoder's embedding of each image."""
 
     def encode_embeddings(self, embeddings: Sequence["Tensor"]) -> list[EncodedImage]:
-        """seen: on any device."""
+        """Encode images from their embeddings, which may be on any device."""
 
 
 @runtime_checkable
 class Compilable(Protocol):
-    """What a model has besides that torch can compile."""
+    """The additional interface of a model that torch.compile can speed up."""
 
     compiled: bool
 
     def warm_up(self) -> None:
-        """Compilable what is compiled, so that no answer waits for it."""
+        """Compile ahead of the first request."""
 
 
 class EngineError(Exception):
-    """Anything the engine can't do; the message says what and how to mend it, in one line."""
+    """Base of the engine's errors; the message says in one line what is wrong and what to do."""
 
 
 class UnsupportedPrompt(EngineError):
-    """The model does not know the thing that was asked for."""
+    """The model does not support this prompt."""
 
 
 class ModelUnavailable(EngineError):
-    """No such model, or its weights are missing or broken."""
+    """The model is unknown, or its weights are missing or damaged."""
 
 
 class Cancelled(EngineError):
@@ -406,17 +450,18 @@ class Cancelled(EngineError):
 
 
 class ObjectLimitWarning(UserWarning):
-    """A list of objects was ended by its limit: there may be more in the picture."""
+    """max_objects ended a list of objects: there may be more in the image."""
 
 
 def normalize_prompt(prompt: str) -> str:
-    """Prompt without case, outer or repeated white space, or decomposed letters."""
+    """Return a prompt for comparison: Unicode NFC, case-folded, white space collapsed."""
     return " ".join(unicodedata.normalize("NFC", prompt).casefold().split())
 
 
 def warn_object_limit(max_objects: int) -> None:
+    """Warn that max_objects ended a list of objects, on the line of the skill's caller."""
     warnings.warn(
-        f"stopped at {max_objects} objects in a picture: there may be more; raise max_objects to find them",
+        f"stopped at {max_objects} objects in an image: there may be more; raise max_objects to find them",
         ObjectLimitWarning,
         stacklevel=4,
     )

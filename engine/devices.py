@@ -1,4 +1,4 @@
-"""Where and in which type a model computes, and what happens when memory runs out."""
+"""Selection of the torch device and dtype, free memory, and recovery from out-of-memory errors."""
 
 import os
 import platform
@@ -16,17 +16,21 @@ Result = TypeVar("Result")
 
 
 class OutOfMemory(EngineError):
-    """Even for a single picture."""
+    """Memory does not suffice even for a batch of one image."""
 
     def __init__(self) -> None:
-        super().__init__("out of memory with a single picture: use a smaller model, --dtype bfloat16, or --detail low")
+        super().__init__("out of memory with a single image: use a smaller model, --dtype bfloat16, or --detail low")
 
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 def pick_device(name: str) -> str:
-    """A torch device for "auto", "cpu", "cuda", "cuda:N" or "mps"; EngineError if this machine has it not."""
+    """Return the torch device for "auto", "cpu", "cuda", "cuda:N" or "mps".
+
+    Raises:
+        EngineError: the name is unknown, or this machine has no such device.
+    """
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     kind, _, number = name.partition(":")
@@ -43,12 +47,16 @@ def pick_device(name: str) -> str:
 
 
 def pick_dtype(name: str | None, device: str) -> torch.dtype:
-    """The type for a name, or for None the best that the device computes fast in: bfloat16 where it can."""
+    """Return the dtype for a name; for None the fastest of the device, bfloat16 where it is supported.
+
+    Raises:
+        EngineError: the name is unknown, or the GPU does not support the dtype.
+    """
     if name is not None:
         if name not in DTYPES:
             raise EngineError(f"dtype {name!r}: must be one of {', '.join(DTYPES)}")
         if DTYPES[name] == torch.bfloat16 and device.startswith("cuda") and not torch.cuda.is_bf16_supported():
-            raise EngineError("dtype 'bfloat16': this GPU can't compute in it; use float16 or float32")
+            raise EngineError("dtype 'bfloat16': this GPU does not support it; use float16 or float32")
         return DTYPES[name]
     if device.startswith("cuda"):
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
@@ -59,7 +67,7 @@ def pick_dtype(name: str | None, device: str) -> torch.dtype:
 
 
 def numerics_id(device: str) -> str:
-    """All that has a say in how a device rounds: torch, the processor, and the threads that share a sum."""
+    """Return what the bits of results depend on: torch version, device or processor, and number of threads."""
     if device.startswith("cuda"):
         return f"{torch.__version__} {torch.cuda.get_device_name(device)}"
     kernels = torch.backends.cpu.get_cpu_capability()
@@ -75,24 +83,28 @@ def _processor() -> str:
 
 
 def check_compiler(device: str) -> None:
-    """EngineError where torch.compile could not work."""
+    """Check that torch.compile can work on a device.
+
+    Raises:
+        EngineError: the CPU backend has no C++ compiler.
+    """
     if device == "cpu" and not any(shutil.which(name) for name in (os.environ.get("CXX", "c++"), "g++", "clang++")):
-        raise EngineError("compiling for the CPU needs a C++ compiler, such as g++: install one, or leave compile off")
+        raise EngineError("compiling for the CPU needs a C++ compiler, such as g++: install one, or do not compile")
 
 
 def free_memory(device: str) -> int | None:
-    """Bytes that could be had now; None where the system does not tell."""
+    """Return the bytes that can be allocated on a device; None if the system does not report it."""
     if device.startswith("cuda"):
         return (
             torch.cuda.mem_get_info(device)[0]
             + torch.cuda.memory_reserved(device)
             - torch.cuda.memory_allocated(device)
         )
-    limits = [_available(), _left_to_group()] if device == "cpu" else []
+    limits = [_available_memory(), _cgroup_memory_left()] if device == "cpu" else []
     return min((bytes_ for bytes_ in limits if bytes_ is not None), default=None)
 
 
-def _available() -> int | None:
+def _available_memory() -> int | None:
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
     except OSError:
@@ -100,8 +112,8 @@ def _available() -> int | None:
     return next((1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")), None)
 
 
-def _left_to_group(folder: Path = Path("/sys/fs/cgroup")) -> int | None:
-    """Of what a container may use (control groups, version 2); None without a limit."""
+def _cgroup_memory_left(folder: Path = Path("/sys/fs/cgroup")) -> int | None:
+    """Bytes left of the memory limit of the control group (cgroup v2), such as a container's; None without a limit."""
     try:
         most, used = ((folder / name).read_text().strip() for name in ("memory.max", "memory.current"))
         return max(0, int(most) - int(used))
@@ -110,6 +122,7 @@ def _left_to_group(folder: Path = Path("/sys/fs/cgroup")) -> int | None:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether an exception means that memory ran out, whichever library raised it."""
     return isinstance(error, (torch.OutOfMemoryError, MemoryError, OutOfMemory)) or (
         isinstance(error, RuntimeError)
         and (str(error) in _ONEDNN_SIGNS or any(sign in str(error) for sign in _MEMORY_SIGNS))
@@ -117,14 +130,20 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 _MEMORY_SIGNS = ("can't allocate memory", "not enough memory", "out of memory", "bad_alloc")
-# oneDNN tells no reasons; once it has found a kernel ("... a primitive descriptor" if not), these are want of memory
+# oneDNN gives no reason; after it has found a kernel (else "... a primitive descriptor") these mean out of memory
 _ONEDNN_SIGNS = ("could not create a primitive", "could not execute a primitive", "could not create a memory object")
 
 
 def in_chunks(items: Sequence[Item], size: int, work: Callable[[Sequence[Item]], Sequence[Result]]) -> list[Result]:
-    """work on `size` items at a time, and on half as many from where memory runs out.
+    """Apply a function to batches of items, halving the batch size whenever memory runs out.
 
-    OutOfMemory if it runs out with a single one.
+    Args:
+        items: all items.
+        size: initial batch size.
+        work: maps a batch to its results, one per item.
+
+    Raises:
+        OutOfMemory: memory does not suffice for a single item.
     """
     results: list[Result] = []
     while len(results) < len(items):

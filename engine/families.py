@@ -1,6 +1,6 @@
-"""The model families in one table: how each is loaded, what it can do, and how its weights are recognised.
+"""The registry of model families and embedded models: loaders, skills, and recognition of checkpoints.
 
-All of a family is imported when it is first needed: a program that finds faces does not wait for torch.
+A family is imported when it is first used: face detection starts without importing torch.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -18,32 +18,37 @@ if TYPE_CHECKING:
 
 
 class CheckpointMatcher(Protocol):
-    """A family's module that tells whether files are the family's."""
+    """The interface of a family's module that recognises its checkpoints."""
 
     def find_config(self, data: dict[str, Any]) -> dict[str, Any] | None:
-        """Return the family's config out of the parsed config.json, or None if it says nothing of the family."""
+        """Return the family's config from a parsed config.json, or None if it is of another family."""
 
     def match_release(
         self, folder: Path, shapes: Mapping[str, tuple[int, ...]], known: Sequence["PublishedModel"]
     ) -> "PublishedModel | None":
-        """Return which of the family's published models has tensors of these names and shapes; None: none of them.
+        """Return the published model that has tensors of these names and shapes, or None.
 
-        folder: where the weights lie, with what else came with them.
+        Args:
+            folder: of the weights and the files that came with them.
+            shapes: tensor name -> shape.
+            known: the family's published models.
         """
 
     def describe_shapes(self, shapes: Mapping[str, tuple[int, ...]]) -> str:
-        """Say for an error what these tensors look like."""
+        """Describe the tensors in a phrase for an error message."""
 
     def tokenizer_matches(self, path: Path, config: dict[str, Any]) -> bool:
-        """Tell whether the tokenizer.json is the one that the config's model was trained with."""
+        """Return whether a tokenizer.json is the one that the config's model was trained with."""
 
 
 @dataclass(frozen=True)
 class Family:
-    """An architecture whose weights lie in files.
+    """An architecture whose weights are in files.
 
-    load: "module:function" of (located, options). abilities: of (source, config), with source to name it in errors.
-    recognition: a module that is a `CheckpointMatcher`.
+    Attributes:
+        load: "module:function" with parameters (model_files, options).
+        abilities: "module:function" with parameters (source, config); source names the config in errors.
+        checkpoint_matcher: a module that implements `CheckpointMatcher`.
     """
 
     load: str
@@ -53,7 +58,12 @@ class Family:
 
 @dataclass(frozen=True)
 class EmbeddedModel:
-    """A model that comes with the program. load: "module:function" of (options). about: ABILITIES and SUMMARY."""
+    """A model whose weights are part of the package.
+
+    Attributes:
+        load: "module:function" with the parameter (options).
+        metadata_module: a module with ABILITIES and SUMMARY.
+    """
 
     load: str
     metadata_module: str
@@ -74,27 +84,32 @@ EMBEDDED = {
 
 
 def load_embedded(name: str, options: LoadOptions) -> "VisionModel":
+    """Load an embedded model."""
     return cast("VisionModel", _function(EMBEDDED[name].load)(options))
 
 
 def load_model_files(model_files: "ModelFiles", options: LoadOptions) -> "VisionModel":
+    """Load a model from its located files."""
     return cast("VisionModel", _function(FAMILIES[model_files.family].load)(model_files, options))
 
 
 def abilities_of(family: str, source: str, config: dict[str, Any]) -> Abilities:
-    """Tell what a model of this config can do, without loading it. source: names the config in errors."""
+    """Return the skills of a model with this config, without loading it; source names the config in errors."""
     return cast(Abilities, _function(FAMILIES[family].abilities)(source, config))
 
 
 def checkpoint_matcher_of(family: str) -> CheckpointMatcher:
+    """Import a family's `CheckpointMatcher`."""
     return cast(CheckpointMatcher, import_module(FAMILIES[family].checkpoint_matcher))
 
 
 def embedded_abilities(name: str) -> Abilities:
+    """Return the skills of an embedded model, without loading it."""
     return cast(Abilities, import_module(EMBEDDED[name].metadata_module).ABILITIES)
 
 
 def embedded_summary(name: str) -> str:
+    """Return the one-line description of an embedded model, without loading it."""
     return cast(str, import_module(EMBEDDED[name].metadata_module).SUMMARY)
 
 

@@ -1,7 +1,7 @@
-"""A picture at another size, by Lanczos filters of three lobes; the aspect is not kept.
+"""Image resizing with a Lanczos-3 filter, by libvips or Pillow.
 
-libvips and Pillow differ: where a picture grows they place it up to half a pixel apart. A model sees what the reference
-sees only with the library that the reference takes, which is libvips wherever it is installed.
+The two differ: when they enlarge, their sampling grids are up to half a pixel apart. Bit-exact input to a model takes
+the library of its reference implementation, which is libvips wherever it is installed.
 """
 
 from collections.abc import Callable
@@ -11,28 +11,32 @@ import numpy as np
 
 from engine.contract import EngineError
 
-Resize = Callable[[np.ndarray, int, int], np.ndarray]  # picture, width, height -> picture
+Resize = Callable[[np.ndarray, int, int], np.ndarray]  # image, width, height -> image
 
 
 def resizer(library: Literal["vips", "pillow"] | None = None) -> Resize:
-    """What resizes HxWx3 uint8 pictures, and raises ValueError for anything else.
+    """Return a function that resizes a (height, width, 3) uint8 image without keeping its aspect ratio.
 
-    library None: libvips, or Pillow where pyvips can't be imported. EngineError for "vips" without pyvips.
+    Args:
+        library: None: libvips, or Pillow if pyvips can't be imported.
+
+    Raises:
+        EngineError: "vips" was requested, and pyvips can't be imported.
     """
     if library == "pillow":
         return resize_with_pillow
     try:
         import pyvips
-    except (ImportError, OSError) as error:  # OSError: pyvips is there, libvips is not
+    except (ImportError, OSError) as error:  # OSError: pyvips is installed, libvips is not
         if library is None:
             return resize_with_pillow
         raise EngineError(f"resizing with libvips needs pyvips ({error}): pip install 'pyvips[binary]'") from error
-    pyvips.cache_set_max(0)  # each picture is resized once
+    pyvips.cache_set_max(0)  # each image is resized once
     return resize_with_vips
 
 
 def version(resize: Resize) -> str:
-    """Of the library that `resizer` gave: another may round otherwise."""
+    """Return name and version of the library behind `resize`; another one may give other pixels."""
     if resize is resize_with_vips:
         import pyvips
 
@@ -43,17 +47,17 @@ def version(resize: Resize) -> str:
 
 
 def resize_with_vips(image: np.ndarray, width: int, height: int) -> np.ndarray:
-    """ValueError for what is no picture."""
+    """Resize an image with libvips; ValueError unless it is (height, width, 3) uint8."""
     import pyvips
 
     check_image(image)
-    picture = pyvips.Image.new_from_array(image)
-    resized: np.ndarray = picture.resize(width / image.shape[1], vscale=height / image.shape[0]).numpy()
+    source = pyvips.Image.new_from_array(image)
+    resized: np.ndarray = source.resize(width / image.shape[1], vscale=height / image.shape[0]).numpy()
     return resized
 
 
 def resize_with_pillow(image: np.ndarray, width: int, height: int) -> np.ndarray:
-    """ValueError for what is no picture."""
+    """Resize an image with Pillow; ValueError unless it is (height, width, 3) uint8."""
     from PIL import Image
 
     check_image(image)
@@ -61,8 +65,8 @@ def resize_with_pillow(image: np.ndarray, width: int, height: int) -> np.ndarray
 
 
 def check_image(image: np.ndarray) -> None:
-    """ValueError unless it is an HxWx3 uint8 array with pixels."""
+    """Raise ValueError unless an image is a non-empty (height, width, 3) uint8 array."""
     if not isinstance(image, np.ndarray):
-        raise ValueError(f"a picture must be an HxWx3 uint8 array, not {type(image).__name__}")
+        raise ValueError(f"an image must be an HxWx3 uint8 array, not {type(image).__name__}")
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
-        raise ValueError(f"a picture must be an HxWx3 uint8 array, not {image.dtype} of shape {image.shape}")
+        raise ValueError(f"an image must be an HxWx3 uint8 array, not {image.dtype} of shape {image.shape}")

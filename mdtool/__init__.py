@@ -1,4 +1,4 @@
-"""mdtool sees for you: say in plain words what to find in pictures and videos, and hide it, list it, judge it.
+"""Redaction, moderation, gaze and captioning of images and videos with small vision-language models.
 
     import mdtool
     model = mdtool.load("moondream2")

@@ -1,4 +1,4 @@
-"""`python -m mdtool`."""
+"""Entry point of `python -m mdtool`."""
 
 from mdtool.cli import main
 

@@ -1,9 +1,9 @@
-"""Make the sample clips and pictures, with the exact box of every face, or drawn thing, in a JSON file beside them.
+"""Make the sample videos and images, with ground-truth boxes of all faces or drawn objects in JSON files next to them.
 
     python sample_media/make.py [OUT_FOLDER] [--only NAME ...]
 
-Everything is drawn from a portrait and textures that scikit-image carries and from plain shapes; nothing is downloaded.
-The same call makes the same ground truth, and with the same library versions the same bytes.
+Everything is composed from a portrait and textures of scikit-image and from plain shapes; nothing is downloaded. The
+ground truth is deterministic, and so are the files with the same library versions.
 """
 
 from __future__ import annotations
@@ -45,15 +45,20 @@ from engine.pocket.scene import FACE as HEAD
 
 SEED = 20250
 TICK = Fraction(1, 600)  # seconds; divides the frame times of 30 and 60 fps
-STEADY = Fraction(1, 30)
-SOUND_RATE = 44100
+FRAME_DURATION = Fraction(1, 30)  # seconds, in clips of constant frame rate
+AUDIO_RATE = 44100  # samples per second
 
 
 @dataclass(frozen=True)
 class Frame:
-    """A displayed picture (h, w, 3) uint8 RGB, when it comes and how long it stays (seconds), and what is in it.
+    """A displayed frame with its ground truth.
 
-    labels: what each box is round, where that is not always a face.
+    Attributes:
+        time: timestamp in seconds.
+        duration: in seconds.
+        pixels: (height, width, 3) uint8 RGB.
+        boxes: id -> box in pixels.
+        labels: id -> label; empty where all boxes are faces.
     """
 
     time: Fraction
@@ -64,17 +69,19 @@ class Frame:
 
 
 def frame_rng(index: int) -> np.random.Generator:
-    """The noise of frame `index`: the same in each run, another one for each frame."""
+    """Return the random generator of a frame's noise, seeded by its index."""
     return np.random.default_rng([SEED, index])
 
 
 def capture_frame(canvas: Canvas, index: int, light: float = 1.0) -> Frame:
-    """Take a painted canvas as frame `index` of a clip at the steady rate."""
-    return Frame(index * STEADY, STEADY, canvas.finished(light, noise=1.5, rng=frame_rng(index)), canvas.boxes())
+    """Return a painted canvas as frame `index` of a clip of constant frame rate."""
+    return Frame(
+        index * FRAME_DURATION, FRAME_DURATION, canvas.finished(light, noise=1.5, rng=frame_rng(index)), canvas.boxes()
+    )
 
 
 def crossing() -> Iterator[Frame]:
-    """Someone walks in from the left, behind a column that hides her, and out at the right."""
+    """Yield frames of a person who walks in from the left, behind a column that occludes her, and out at the right."""
     wall = texture("brick", (120, 84, 70), (206, 176, 150), (640, 300), zoom=1.25)
     ground = texture("gravel", (84, 82, 80), (150, 146, 140), (640, 60), zoom=0.5)
     street = np.concatenate([wall, ground])
@@ -88,7 +95,7 @@ def crossing() -> Iterator[Frame]:
 
 
 def vfr() -> Iterator[Frame]:
-    """Someone drifts over a meadow, stands still in time for half a second, dashes, and is elsewhere after a cut."""
+    """Yield frames of variable duration: a person drifts over a meadow, then dashes; after a cut she is elsewhere."""
     sky = gradient((120, 168, 214), (214, 226, 232), (640, 210))
     meadow = np.concatenate([sky, texture("grass", (44, 74, 30), (142, 176, 84), (640, 150), zoom=0.6)])
     room = texture("brick", (78, 92, 112), (160, 176, 192), (640, 360), zoom=1.25)
@@ -109,7 +116,7 @@ def vfr() -> Iterator[Frame]:
 
 
 def phone() -> Iterator[Frame]:
-    """Two people walk up to an upright phone, behind a low wall; the one further off is the portrait mirrored."""
+    """Yield portrait-format frames of two people who approach behind a low wall; the farther one is mirrored."""
     house = texture("brick", (148, 128, 108), (222, 206, 182), (360, 300), zoom=0.71)
     backdrop = np.concatenate([gradient((112, 160, 208), (206, 222, 230), (360, 170)), house, np.zeros((170, 360, 3))])
     wall = (
@@ -131,7 +138,7 @@ def phone() -> Iterator[Frame]:
 
 
 def blink() -> Iterator[Frame]:
-    """Nobody, but a ball and a star that move; twice a face flashes up, for six frames each."""
+    """Yield frames of a moving ball and star; twice a face appears, for six frames each."""
     yard = texture("brick", (186, 174, 158), (214, 204, 190), (640, 250), zoom=1.25)
     wall = texture("gravel", (96, 92, 92), (176, 170, 164), (640, 110), zoom=0.6)
     backdrop = np.concatenate([yard, wall])
@@ -149,9 +156,9 @@ def blink() -> Iterator[Frame]:
 
 
 def busy() -> Iterator[Frame]:
-    """Five faces of different sizes on round badges float among shapes, while the camera pans slowly."""
+    """Yield frames of five faces of different sizes on round badges among shapes, under a slow camera pan."""
     world = texture("gravel", (176, 190, 200), (232, 236, 236), (824, 360), zoom=1.6)
-    # face width, x, y in the world; speed in pixels a frame; rim
+    # face width, x, y in the world; speed in pixels per frame; colour of the rim
     badges = [
         (24, 250, 60, 0.3, 0.2, (90, 140, 60)),
         (34, 420, 300, -0.5, -0.3, (200, 80, 60)),
@@ -166,9 +173,9 @@ def busy() -> Iterator[Frame]:
     colours = rng.uniform(60, 220, (22, 3))
     for i in range(150):
         left = smooth([(0, 0), (149, 180)], i)
-        whole = int(left)
-        share = left - whole
-        view = world[:, whole : whole + 640] * (1 - share) + world[:, whole + 1 : whole + 641] * share
+        column = int(left)
+        share = left - column
+        view = world[:, column : column + 640] * (1 - share) + world[:, column + 1 : column + 641] * share
         canvas = Canvas(view)
         for k, (place, speed, size, colour) in enumerate(zip(places, speeds, sizes, colours, strict=True)):
             centre = tuple(place + speed * i - (left, 0))
@@ -183,12 +190,12 @@ def busy() -> Iterator[Frame]:
 
 
 def shapes() -> Iterator[Frame]:
-    """Drawn things float about; a red circle comes in at the left, turns back, and goes out at the top.
+    """Yield frames of drawn objects; a red circle enters at the left, turns back, and leaves at the top.
 
-    It keeps so far off the others that its margin touches none of them.
+    It stays so far from the others that its mask, margin included, touches none of them.
     """
     width, height = 640, 360
-    ground = Background("striped", (178, 180, 186), (152, 154, 162), period=34, angle=0.9)
+    background = Background("striped", (178, 180, 186), (152, 154, 162), period=34, angle=0.9)
     for i in range(150):
         turn = math.sin(i / 14)
         x, y = smooth([(10, -60), (70, 395), (104, 248)], i), smooth([(10, 182), (50, 172), (96, 180), (136, -60)], i)
@@ -202,26 +209,26 @@ def shapes() -> Iterator[Frame]:
             replace(painted(SIGN, "purple", 562 - 6 * turn, 92 + 0.25 * i, size=130), digits="27"),
             Thing(HEAD, "", SKIN[1], 330 + 8 * turn, 308, 104, looks_at=0 if inside else None),
         )
-        drawing = draw(Scene(width, height, ground, things, Degradation(noise=3), seed=i))
+        drawing = draw(Scene(width, height, background, things, Degradation(noise=3), seed=i))
         rounded_boxes = enumerate(map(tenths, drawing.boxes), start=1)
         boxes = {number: (x0, y0, x1, y1) for number, (x0, y0, x1, y1) in rounded_boxes if x0 < x1 and y0 < y1}
         labels = {number: object_name_of(things[number - 1]).one for number in boxes}
-        yield Frame(i * STEADY, STEADY, drawing.pixels, boxes, labels)
+        yield Frame(i * FRAME_DURATION, FRAME_DURATION, drawing.pixels, boxes, labels)
 
 
 def painted(kind: str, colour: str, x: float, y: float, *, size: float, angle: float = 0.0) -> Thing:
-    """A thing in the purest tone of its colour."""
+    """Return an object in the reference tone of its colour."""
     return Thing(kind, colour, COLOURS[colour], x, y, size, angle)
 
 
 def tenths(pixels: Sequence[float]) -> tuple[float, ...]:
-    """Lengths in pixels, to a tenth."""
-    return tuple(round(length, 1) for length in pixels)
+    """Return coordinates in pixels, rounded to 0.1."""
+    return tuple(round(value, 1) for value in pixels)
 
 
-def sound(seconds: Fraction) -> np.ndarray:
-    """A quiet hum with a beep each second, (1, samples) float32 at `SOUND_RATE`."""
-    t = np.arange(int(seconds * SOUND_RATE)) / SOUND_RATE
+def audio_samples(seconds: Fraction) -> np.ndarray:
+    """Return a quiet hum with a beep each second, (1, samples) float32 at `AUDIO_RATE`."""
+    t = np.arange(int(seconds * AUDIO_RATE)) / AUDIO_RATE
     beep = 0.3 * np.sin(2 * np.pi * 880 * t) * (t % 1 < 0.12)
     return (0.05 * np.sin(2 * np.pi * 220 * t) + beep).astype(np.float32)[None]
 
@@ -229,9 +236,14 @@ def sound(seconds: Fraction) -> np.ndarray:
 def write_clip(
     path: Path, frames: Iterable[Frame], crf: int, *, rotation: int = 0, tags: dict[str, str] | None = None
 ) -> None:
-    """Write H.264 and AAC into MP4, and the ground truth beside it.
+    """Write an MP4 file with H.264 and AAC, and its ground truth.
 
-    `rotation`: the picture is stored so that a player has to turn it by so many degrees counter-clockwise.
+    Args:
+        path: the MP4 file.
+        frames: as displayed.
+        crf: constant rate factor of x264.
+        rotation: of the display matrix: the stored frames must be rotated by so many degrees counter-clockwise.
+        tags: container metadata.
     """
     frames = list(frames)
     stored = [np.rot90(frame.pixels, -rotation // 90) for frame in frames]
@@ -241,24 +253,25 @@ def write_clip(
         video.height, video.width = stored[0].shape[:2]
         video.pix_fmt = "yuv420p"
         video.codec_context.time_base = TICK
-        video.codec_context.thread_count = 1  # more threads would make other bytes
+        video.codec_context.thread_count = 1  # more threads would change the bytes
         if rotation:
             video.set_display_rotation(rotation)
-        audio = container.add_stream("aac", rate=SOUND_RATE, layout="mono", bit_rate=40_000)
+        audio = container.add_stream("aac", rate=AUDIO_RATE, layout="mono", bit_rate=40_000)
         for frame, pixels in zip(frames, stored, strict=True):
-            picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
-            picture.pts, picture.duration, picture.time_base = int(frame.time / TICK), int(frame.duration / TICK), TICK
-            container.mux(video.encode(picture))
+            image = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
+            image.pts, image.duration, image.time_base = int(frame.time / TICK), int(frame.duration / TICK), TICK
+            container.mux(video.encode(image))
         container.mux(video.encode(None))
-        samples = av.AudioFrame.from_ndarray(sound(frames[-1].time + frames[-1].duration), format="fltp", layout="mono")
-        samples.sample_rate, samples.pts, samples.time_base = SOUND_RATE, 0, Fraction(1, SOUND_RATE)
+        seconds = frames[-1].time + frames[-1].duration
+        samples = av.AudioFrame.from_ndarray(audio_samples(seconds), format="fltp", layout="mono")
+        samples.sample_rate, samples.pts, samples.time_base = AUDIO_RATE, 0, Fraction(1, AUDIO_RATE)
         container.mux(audio.encode(samples))
         container.mux(audio.encode(None))
     write_truth(path, frames)
 
 
 def write_truth(path: Path, frames: Sequence[Frame]) -> None:
-    """Write PATH.gt.json, a frame a line: index, time in seconds, and boxes in pixels of the displayed picture."""
+    """Write PATH.gt.json, one frame per line: index, timestamp in seconds, boxes in pixels of the displayed frame."""
     lines = []
     for index, frame in enumerate(frames):
         boxes = [
@@ -272,7 +285,7 @@ def write_truth(path: Path, frames: Sequence[Frame]) -> None:
 
 
 def write_portrait(path: Path) -> None:
-    """A photo stored on its side (EXIF orientation 6), with a made-up place, camera and a thumbnail in its EXIF."""
+    """Write a portrait with EXIF orientation 6, and a fictitious location, camera and a thumbnail in its EXIF."""
     left, right, bottom, zoom = 60, 380, 400, 1.5
     size = (int((right - left) * zoom), int(bottom * zoom))
     upright = Image.fromarray(portrait()[:bottom, left:right]).resize(size, Image.Resampling.BICUBIC)
@@ -286,7 +299,7 @@ def write_portrait(path: Path) -> None:
 
 
 def fictitious_exif() -> Image.Exif:
-    """Orientation 6, and the kind of data that points at a person, none of it real (the place is in the open sea)."""
+    """Return EXIF with orientation 6 and fictitious identifying metadata (the location is in the open sea)."""
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = 6
     exif[ExifTags.Base.Make] = "Fictitious Cameras"
@@ -306,21 +319,21 @@ def fictitious_exif() -> Image.Exif:
 
 
 def exif_with_thumbnail(exif: Image.Exif, jpeg: bytes) -> bytes:
-    """The EXIF block with a second directory that holds a JPEG thumbnail; Pillow writes only the first one."""
+    """Return the EXIF block with a JPEG thumbnail in a second directory (IFD1), which Pillow does not write."""
     prefix, tiff = exif.tobytes()[:6], bytearray(exif.tobytes()[6:])
     tiff += b"\0" * (len(tiff) % 2)
     (entries,) = struct.unpack_from(">H", tiff, 8)
     struct.pack_into(">I", tiff, 10 + 12 * entries, len(tiff))
-    data_at = len(tiff) + 2 + 3 * 12 + 4
+    data_offset = len(tiff) + 2 + 3 * 12 + 4
     directory = struct.pack(">H", 3)
     directory += struct.pack(">HHIHxx", ExifTags.Base.Compression, 3, 1, 6)
-    directory += struct.pack(">HHII", ExifTags.Base.JpegIFOffset, 4, 1, data_at)
+    directory += struct.pack(">HHII", ExifTags.Base.JpegIFOffset, 4, 1, data_offset)
     directory += struct.pack(">HHII", ExifTags.Base.JpegIFByteCount, 4, 1, len(jpeg))
     return prefix + bytes(tiff) + directory + struct.pack(">I", 0) + jpeg
 
 
 def write_group(path: Path) -> None:
-    """Four people of different sizes behind a low wall."""
+    """Write an image of four people of different sizes behind a low wall."""
     canvas = Canvas(gradient((104, 152, 200), (226, 230, 226), (640, 400)))
     poses = [Pose(248, 166, 44, 2), Pose(520, 152, 54, -3), Pose(130, 140, 62, 4), Pose(370, 236, 80, -2)]
     for face_id, pose in enumerate(poses, start=1):
@@ -332,7 +345,7 @@ def write_group(path: Path) -> None:
 
 
 def write_animation(path: Path) -> None:
-    """A badge swings to and fro over a plain sky; each picture stays for another while."""
+    """Write an animated GIF of a swinging badge, with frames of different durations."""
     frames, time = [], Fraction(0)
     for i in range(20):
         canvas = Canvas(gradient((70, 110, 150), (200, 214, 220), (240, 160)))
@@ -342,21 +355,20 @@ def write_animation(path: Path) -> None:
         frames.append(Frame(time, duration, canvas.finished(), canvas.boxes()))
         time += duration
     palette = Image.fromarray(np.concatenate([frame.pixels for frame in frames[::5]])).quantize(128)
-    pictures = [Image.fromarray(frame.pixels).quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
+    images = [Image.fromarray(frame.pixels).quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
     durations = [int(frame.duration * 1000) for frame in frames]
-    pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=durations, loop=0)
+    images[0].save(path, save_all=True, append_images=images[1:], duration=durations, loop=0)
     write_truth(path, frames)
 
 
 def write_scenes(folder: Path) -> None:
-    """Write for each of `SCENES` the first drawn scene that is so, and beside them scenes.gt.json, a picture a line."""
+    """Write the first synthetic scene that meets each condition of `SCENES`, and scenes.gt.json, one image per line."""
     folder.mkdir(exist_ok=True)
-    scenes = [
-        scene for scene in map(random_scene, range(100)) if not scene.degradation.noise
-    ]  # which would make large files
+    # noise would make large files
+    scenes = [scene for scene in map(random_scene, range(100)) if not scene.degradation.noise]
     lines = []
-    for name, is_so in SCENES.items():
-        scene = next(scene for scene in scenes if is_so(scene))
+    for name, matches in SCENES.items():
+        scene = next(scene for scene in scenes if matches(scene))
         scenes.remove(scene)
         drawing = draw(scene)
         Image.fromarray(drawing.pixels).save(folder / name, optimize=True)
@@ -365,24 +377,29 @@ def write_scenes(folder: Path) -> None:
 
 
 def inventory(scene: Scene, boxes: Sequence[Box]) -> list[dict[str, object]]:
-    """What each thing is, its box, and for a face what it looks at: the middle of another's box, or None."""
-    join_with_and = []
+    """Return kind, colour, digits and box of each object, and for a face its gaze target: a box's centre, or None."""
+    objects: list[dict[str, object]] = []
     for thing, box in zip(scene.things, boxes, strict=True):
-        entry = {"kind": thing.kind, "colour": thing.colour, "digits": thing.digits, "xyxy": tenths(box)}
+        entry: dict[str, object] = {
+            "kind": thing.kind,
+            "colour": thing.colour,
+            "digits": thing.digits,
+            "xyxy": tenths(box),
+        }
         if thing.kind == HEAD:
-            entry["looks_at"] = None if thing.looks_at is None else tenths(middle(boxes[thing.looks_at]))
-        join_with_and.append(entry)
-    return join_with_and
+            entry["looks_at"] = None if thing.looks_at is None else tenths(centre(boxes[thing.looks_at]))
+        objects.append(entry)
+    return objects
 
 
-def middle(box: Box) -> tuple[float, float]:
-    """The middle of a box."""
+def centre(box: Box) -> tuple[float, float]:
+    """Return the centre of a box."""
     x0, y0, x1, y1 = box
     return (x0 + x1) / 2, (y0 + y1) / 2
 
 
 def count(scene: Scene, kind: str) -> int:
-    """How many things of a kind are in a scene."""
+    """Return the number of objects of a kind in a scene."""
     return sum(thing.kind == kind for thing in scene.things)
 
 
@@ -414,9 +431,9 @@ SAMPLES: dict[str, Callable[[Path], None]] = {
 
 
 def main() -> None:
-    """Read the command line and make the samples."""
-    parser = argparse.ArgumentParser(description="Make the sample clips and photos with their ground truth.")
-    parser.add_argument("out", nargs="?", type=Path, default=Path(__file__).parent, help="folder to write into")
+    """Parse the command line and make the samples."""
+    parser = argparse.ArgumentParser(description="Make the sample videos and images with their ground truth.")
+    parser.add_argument("out", nargs="?", type=Path, default=Path(__file__).parent, help="output folder")
     parser.add_argument(
         "--only", nargs="+", choices=SAMPLES, default=list(SAMPLES), metavar="NAME", help="make only these"
     )

@@ -1,4 +1,4 @@
-"""From a model's name, or the path of its weights, to all that it takes to load it: config, weights, tokenizer."""
+"""Locating the files of a model, config, weights and tokenizer, by its name or the path of its weights."""
 
 import json
 import os
@@ -18,9 +18,16 @@ _OTHER_FORMATS = (".pt", ".pth", ".bin", ".ckpt", ".gguf", ".ggml", ".onnx", ".m
 
 @dataclass(frozen=True)
 class ModelFiles:
-    """config: as the family's config reader takes it; config_source names it in errors.
+    """The files that a model is loaded from.
 
-    weights: a safetensors file, or the index of shards beside it. commit: of the hub's repository they are from.
+    Attributes:
+        name: of the model.
+        family: key of `engine.families.FAMILIES`.
+        config: as the family's config reader expects it.
+        config_source: names the config in errors.
+        weights: a safetensors file, or the index of shards.
+        tokenizer: the tokenizer file.
+        commit: of the hub's repository, if the model was pulled.
     """
 
     name: str
@@ -33,34 +40,36 @@ class ModelFiles:
 
     @property
     def revision(self) -> str:
-        """The commit, or else a digest of the files. ModelUnavailable if one can't be read."""
+        """The commit, or else a digest of the files; raises ModelUnavailable if one can't be read."""
         return self.commit or revision_of(self.weights, self.tokenizer, self.config)
 
 
 def locate(name_or_path: str) -> ModelFiles:
-    """A published model that was pulled, or the weights in a file or folder.
+    """Locate a published model that was pulled, or the weights in a file or folder.
 
-    Beside weights in a folder may lie config.json and tokenizer.json. Where the config says nothing (as the hub's own
-    does), the shapes of the tensors tell which published model it is. Raises ModelUnavailable: not known, not here,
-    not whole, or not of one another.
+    config.json and tokenizer.json are looked up in the folder of the weights. If no family
+    recognises the config (as with the hub's own), the published model is recognised by the shapes of the tensors.
+
+    Raises:
+        ModelUnavailable: the model is unknown, not downloaded or incomplete, or its files do not belong together.
     """
     known = published()
     if name_or_path in known:
         return _located_published(known[name_or_path])
     path = Path(os.path.expanduser(name_or_path))
-    if not name_or_path or not os.path.exists(path):  # which, unlike Path.exists, takes names that can't be
+    if not name_or_path or not os.path.exists(path):  # unlike Path.exists, accepts impossible names
         if path.name != name_or_path or path.suffix in (".safetensors", ".json", *_OTHER_FORMATS):
-            raise ModelUnavailable(f"{name_or_path}: there is no such file or folder")
+            raise ModelUnavailable(f"{name_or_path}: no such file or folder")
         raise unknown_model_error(name_or_path, [*EMBEDDED, *known])
     return _located_path(path)
 
 
 def _located_published(model: PublishedModel) -> ModelFiles:
-    here = hub.local(model) if model.source else hub.pull(model)  # which says that there is nothing to pull
-    if here is None:
+    files = hub.local(model) if model.source else hub.pull(model)  # pull raises: there is no source
+    if files is None:
         raise hub.not_downloaded_error(model)
     return ModelFiles(
-        model.name, model.family, model.config, f"{model.name}.json", here.weights, here.tokenizer, here.commit
+        model.name, model.family, model.config, f"{model.name}.json", files.weights, files.tokenizer, files.commit
     )
 
 
@@ -69,14 +78,14 @@ def _located_path(path: Path) -> ModelFiles:
         name, folder, weights = path.resolve().name, path, _weights_in(path)
     else:
         name, folder, weights = path.name.partition(".safetensors")[0], path.parent, _weights_file(path)
-    given = _given_config(folder / "config.json")
-    if given is not None:
-        family, config = given
+    family_config = _read_config(folder / "config.json")
+    if family_config is not None:
+        family, config = family_config
         source, model = str(folder / "config.json"), None
     else:
-        model = _recognised(weights, folder)
+        model = _recognise(weights, folder)
         family, config = model.family, model.config
-        source = f"{model.name}.json, whose tensor shapes those of {weights} are"
+        source = f"{model.name}.json, recognised by the tensor shapes of {weights}"
     return ModelFiles(name, family, config, source, weights, _tokenizer(folder, family, config, model))
 
 
@@ -94,33 +103,33 @@ def _weights_file(path: Path) -> Path:
     if path.suffix in _OTHER_FORMATS:
         raise _other_format(path)
     if not path.name.endswith((".safetensors", ".safetensors.index.json")):
-        raise ModelUnavailable(f"{path}: is neither weights (*.safetensors), nor their index, nor a folder of them")
+        raise ModelUnavailable(f"{path}: must be weights (*.safetensors), their index, or a folder of them")
     missing = [file.name for file in weight_files(path) if not file.is_file()]
     if missing:
-        raise ModelUnavailable(f"{path}: names files that are not there: {', '.join(missing)}")
+        raise ModelUnavailable(f"{path}: names files that do not exist: {', '.join(missing)}")
     return path
 
 
 def _other_format(path: Path) -> ModelUnavailable:
-    return ModelUnavailable(f"{path}: this format is not read; convert the weights to safetensors")
+    return ModelUnavailable(f"{path}: this format is not supported; convert the weights to safetensors")
 
 
-def _given_config(path: Path) -> tuple[str, dict[str, Any]] | None:
-    """The family that a config.json is of, and its config. None where it says nothing of any."""
+def _read_config(path: Path) -> tuple[str, dict[str, Any]] | None:
+    """The family of a config.json and its config; None if there is no file, or no family recognises it."""
     if not path.is_file():
         return None
     try:
         data = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise ModelUnavailable(f"{path}: is not readable JSON ({error})") from error
+        raise ModelUnavailable(f"{path}: is not valid JSON ({error})") from error
     for family in FAMILIES if isinstance(data, dict) else ():
         if (config := checkpoint_matcher_of(family).find_config(data)) is not None:
             return family, config
     return None
 
 
-def _recognised(weights: Path, folder: Path) -> PublishedModel:
-    """The published model, of whatever family, whose tensors have these shapes."""
+def _recognise(weights: Path, folder: Path) -> PublishedModel:
+    """The published model of any family whose tensors have these shapes."""
     shapes = _shapes(weights)
     for family in FAMILIES:
         known = [model for model in published().values() if model.family == family]
@@ -128,13 +137,13 @@ def _recognised(weights: Path, folder: Path) -> PublishedModel:
             return model
     descriptions = "; ".join(checkpoint_matcher_of(family).describe_shapes(shapes) for family in FAMILIES)
     raise ModelUnavailable(
-        f"{weights}: these are no weights of a known model ({descriptions}); if they are, put a config.json beside "
-        'them with its "text", "vision", "region" and "tokenizer"'
+        f"{weights}: these are not the weights of a known model ({descriptions}); if they are, add a config.json with "
+        'its "text", "vision", "region" and "tokenizer" in the same folder'
     )
 
 
 def _shapes(weights: Path) -> dict[str, tuple[int, ...]]:
-    """Tensor -> shape, from the headers alone. Names without the outer `model.` and what compiling has put in."""
+    """Tensor name -> shape, from the headers alone. Names lose the prefixes `model.` and those of torch.compile."""
     from engine.checkpoints.reader import open_checkpoint
 
     entries = open_checkpoint(weights).entries
@@ -142,21 +151,21 @@ def _shapes(weights: Path) -> dict[str, tuple[int, ...]]:
 
 
 def _tokenizer(folder: Path, family: str, config: dict[str, Any], model: PublishedModel | None) -> Path:
-    """The tokenizer beside the weights if it is theirs, else that of the published model they were recognised as.
+    """The tokenizer next to the weights if it matches, else that of the published model they were recognised as.
 
-    The hub's repository of the current Moondream 2 still carries that of the older releases.
+    The hub's repository of the current Moondream 2 still contains the tokenizer of older releases.
     """
     path = folder / "tokenizer.json"
-    beside = path.is_file()
-    if beside and checkpoint_matcher_of(family).tokenizer_matches(path, config):
+    exists = path.is_file()
+    if exists and checkpoint_matcher_of(family).tokenizer_matches(path, config):
         return path
     source = model.source.tokenizer if model and model.source else None
     cached = hub.cached_tokenizer(source) if source else None
     if cached:
         return cached
-    problem = f"{path}: is the tokenizer of another model" if beside else f"{folder}: there is no tokenizer.json"
+    problem = f"{path}: is the tokenizer of another model" if exists else f"{folder}: there is no tokenizer.json"
     if source is None:
-        raise ModelUnavailable(f"{problem}; put the one that belongs to the weights there")
+        raise ModelUnavailable(f"{problem}; put the tokenizer of the weights there")
     raise ModelUnavailable(
         f"{problem}; get the right one with `hf download {source.repo} {source.file} --revision {source.revision}`"
     )

@@ -1,4 +1,4 @@
-"""The models that are known by name: one file each, `configs/NAME.json`, complete and as data."""
+"""The catalogue of published models: one file `configs/NAME.json` for each."""
 
 import json
 from collections.abc import Collection
@@ -16,7 +16,7 @@ CONFIGS = Path(__file__).parents[2] / "configs"
 
 @dataclass(frozen=True)
 class TokenizerSource:
-    """A tokenizer's file on the hub."""
+    """A tokenizer file on the hub."""
 
     repo: str
     revision: str
@@ -25,7 +25,7 @@ class TokenizerSource:
 
 @dataclass(frozen=True)
 class Source:
-    """Where the hub has a model. revision: a commit, or the name of a tag or branch."""
+    """A model's repository on the hub; revision: a commit, tag or branch."""
 
     repo: str
     revision: str
@@ -34,9 +34,14 @@ class Source:
 
 @dataclass(frozen=True)
 class PublishedModel:
-    """source None: no weights that this engine reads are known to be published.
+    """A model of the catalogue.
 
-    config: the whole file, with all that the family's config reader takes.
+    Attributes:
+        name: of the model.
+        family: key of `engine.families.FAMILIES`.
+        summary: one line about it.
+        source: its repository; None: its weights are not published in a supported format.
+        config: the entire file, as the family's config reader expects it.
     """
 
     name: str
@@ -47,18 +52,18 @@ class PublishedModel:
 
     @property
     def abilities(self) -> Abilities:
-        """What it can do, without loading it."""
+        """Its skills, without loading it."""
         return abilities_of(self.family, f"{self.name}.json", self.config)
 
 
 @cache
 def published() -> dict[str, PublishedModel]:
-    """Every model of the catalogue, by name, in the order of their names."""
+    """Return all models of the catalogue by name, sorted."""
     return {path.stem: _read(path) for path in sorted(CONFIGS.glob("*.json"), key=lambda path: path.stem)}
 
 
 def unknown_model_error(name: str, known: Collection[str]) -> ModelUnavailable:
-    """The error for a name that is not known, with the one that may have been meant."""
+    """Return the error for an unknown name, with the closest known one."""
     close = get_close_matches(name, known, n=1)
     hint = f"did you mean {close[0]!r}? " if close else ""
     return ModelUnavailable(f"no model {name!r}; {hint}known models: {', '.join(sorted(known))}")

@@ -1,4 +1,4 @@
-"""What tells one model's files from another's, without reading gigabytes of them."""
+"""A digest that identifies a model's files, from a sample of their bytes."""
 
 import hashlib
 import json
@@ -10,35 +10,40 @@ from engine.checkpoints.shards import weight_files
 from engine.contract import ModelUnavailable
 from engine.error_text import reason
 
-END = 4096  # bytes
+SAMPLE_BYTES = 4096
 
 
 def revision_of(weights: Path, tokenizer: Path, config: dict[str, Any]) -> str:
-    """16 hexadecimal digits: others once the model was trained on, or has another tokenizer or config.
+    """Return a digest of a model's files, 16 hexadecimal digits, independent of their names, location and age.
 
-    Of the weights, a safetensors file or the index of shards, the headers are read and both ends of each tensor.
-    What the files are called, where they lie and how old they are has no say. ModelUnavailable if one can't be read.
+    Args:
+        weights: a safetensors file, or the index of shards; its headers and both ends of each tensor are read.
+        tokenizer: the tokenizer file.
+        config: the model's config.
+
+    Raises:
+        ModelUnavailable: a file can't be read.
     """
     digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode())
     try:
         digest.update(tokenizer.read_bytes())
         for path in weight_files(weights):
             with path.open("rb") as file:
-                for piece in _file_errors(file):
+                for piece in _samples(file):
                     digest.update(piece)
     except (OSError, ValueError) as error:
         raise ModelUnavailable(f"{weights}: cannot be read: {reason(error)}") from error
     return digest.hexdigest()[:16]
 
 
-def _file_errors(file: BinaryIO) -> Iterator[bytes]:
-    """The header, and the first and last bytes of each tensor, as they lie in the file."""
+def _samples(file: BinaryIO) -> Iterator[bytes]:
+    """The header, then the first and last bytes of each tensor, in file order."""
     size = file.read(8)
     header = file.read(int.from_bytes(size, "little"))
     yield header
     start = len(size) + len(header)
-    places = [entry["data_offsets"] for name, entry in json.loads(header).items() if name != "__metadata__"]
-    for begin, end in sorted(places):
-        for place in (begin, max(begin, end - END)):
-            file.seek(start + place)
-            yield file.read(min(END, end - place))
+    offsets = [entry["data_offsets"] for name, entry in json.loads(header).items() if name != "__metadata__"]
+    for begin, end in sorted(offsets):
+        for offset in (begin, max(begin, end - SAMPLE_BYTES)):
+            file.seek(start + offset)
+            yield file.read(min(SAMPLE_BYTES, end - offset))

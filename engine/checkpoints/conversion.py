@@ -1,4 +1,4 @@
-"""A checkpoint whose matrices are quantised, from one whose are not, or not all."""
+"""Conversion of a checkpoint to a quantised one."""
 
 import json
 import shutil
@@ -18,7 +18,7 @@ from engine.quantization.plan import QUANTIZATION_SCHEMES, QuantizationPlan, Qua
 
 @dataclass(frozen=True)
 class QuantizableModel:
-    """A model that can be written anew: its weights, which of them are quantised, and what lies beside them."""
+    """A model that can be quantised and written: its weights, quantization plan, config and tokenizer file."""
 
     weights: TensorMap
     plan: QuantizationPlan
@@ -27,24 +27,25 @@ class QuantizableModel:
 
 
 def write_quantized(model: QuantizableModel, scheme: str, folder: Path, progress: Callable[[float], object]) -> None:
-    """Write weights, config and tokenizer into a folder, for `engine.load`.
+    """Write quantised weights, config and tokenizer into a folder that `engine.load` accepts.
 
     Args:
-        kind: of `QUANTIZATION_SCHEMES`.
-        folder: exists.
-        progress: is given the share that has been written, 0..1, now and then.
+        model: its weights, plan, config and tokenizer.
+        scheme: one of `QUANTIZATION_SCHEMES`.
+        folder: an existing folder.
+        progress: called with the fraction that has been written, 0..1.
 
     Raises:
         ModelUnavailable: weights can't be read.
-        EngineError: they are in few bits already.
-        ValueError: a matrix has no form in 4 bits.
+        EngineError: they are quantised already.
+        ValueError: no supported group size fits a matrix.
         OSError: the folder can't be written.
     """
     weights = model.weights
     _check(weights, model.plan, scheme)
-    endings = dict.fromkeys([*INT4.dtypes, *INT8.dtypes])
+    parts = dict.fromkeys([*INT4.dtypes, *INT8.dtypes])
     names = [*weights.shapes]
-    names += [f"{name}.{part}" for name, shape in weights.shapes.items() if len(shape) == 2 for part in endings]
+    names += [f"{name}.{part}" for name, shape in weights.shapes.items() if len(shape) == 2 for part in parts]
     (folder / "config.json").write_text(json.dumps(model.config, indent=2) + "\n")
     shutil.copyfile(model.tokenizer, folder / "tokenizer.json")
     with (folder / "model.safetensors").open("wb") as file:
@@ -52,14 +53,14 @@ def write_quantized(model: QuantizableModel, scheme: str, folder: Path, progress
 
 
 def _check(weights: TensorMap, plan: QuantizationPlan, scheme: str) -> None:
-    """Check that there is something to quantise, and nothing in 4 bits where 8 are asked for."""
+    """Check that there is something to quantise, and nothing int4 if the scheme is int8."""
     matrices = [name for name, shape in weights.shapes.items() if len(shape) == 2]
     packings = {name: packing for name in matrices if (packing := weights.packing(name))}
-    four = any(packing.bits == 4 for packing in packings.values())
-    left = any(plan.quantizes(name) for name in matrices if name not in packings)
-    if (four and QUANTIZATION_SCHEMES[scheme] is None) or not left:
-        path, bits = weights.checkpoint.path, 4 if four else 8
-        raise EngineError(f"{path}: these weights are in {bits} bits already; give the model that they were made from")
+    has_int4 = any(packing.bits == 4 for packing in packings.values())
+    unquantized = any(plan.quantizes(name) for name in matrices if name not in packings)
+    if (has_int4 and QUANTIZATION_SCHEMES[scheme] is None) or not unquantized:
+        path, bits = weights.checkpoint.path, 4 if has_int4 else 8
+        raise EngineError(f"{path}: these weights are already int{bits}; give the model before quantization")
 
 
 def _tensors(
@@ -68,9 +69,9 @@ def _tensors(
     for done, (name, shape) in enumerate(weights.shapes.items()):
         progress(done / len(weights.shapes))
         dtype = weights.dtype(name)
-        made = quantized.matrix(name, dtype) if len(shape) == 2 else weights.tensor(name, dtype)
-        if isinstance(made, Tensor):
-            yield name, made
+        weight = quantized.matrix(name, dtype) if len(shape) == 2 else weights.tensor(name, dtype)
+        if isinstance(weight, Tensor):
+            yield name, weight
         else:
-            yield from ((f"{name}.{part}", tensor) for part, tensor in packed_parts(made).items())
+            yield from ((f"{name}.{part}", tensor) for part, tensor in packed_parts(weight).items())
     progress(1)

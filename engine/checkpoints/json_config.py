@@ -1,6 +1,6 @@
-"""Dataclasses from JSON, with every fault told in one line that names the field.
+"""Validation of JSON against dataclasses, with one-line errors that name the field.
 
-The fields' types are the schema: dataclasses within dataclasses, int, float, bool, str, tuples, mappings and None.
+The field types are the schema: nested dataclasses, int, float, bool, str, tuples, mappings and None.
 """
 
 import types
@@ -11,16 +11,18 @@ from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 from engine.contract import ModelUnavailable
 from engine.error_text import short_repr
 
-_LARGEST = 1e30  # what float32 can hold, and to spare
-_KINDS = {int: "a whole number", float: "a finite number", bool: "true or false", str: "a text"}
+_MAX_FLOAT = 1e30  # well within the range of float32
+_KINDS = {int: "an integer", float: "a finite number", bool: "true or false", str: "a string"}
 
 T = TypeVar("T")
 
 
 def read_dataclass(kind: type[T], data: Any, source: str) -> T:
-    """Read `data`, as JSON gives it, into a dataclass.
+    """Build a dataclass from parsed JSON.
 
     Args:
+        kind: the dataclass.
+        data: parsed JSON.
         source: names the file in errors.
 
     Raises:
@@ -38,35 +40,37 @@ def json_object(data: Any, source: str) -> dict[str, Any]:
 
 
 def known_fields(kind: type, data: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the entries that the dataclass has fields for, for files that say more than a model needs."""
+    """Return the entries that the dataclass has fields for, for files with more entries than a model needs."""
     return {f.name: data[f.name] for f in fields(kind) if f.name in data}
 
 
-def with_defaults(given: Any, defaults: Mapping[str, Any]) -> Any:
-    """Return what is given, and defaults that depend on other parts of the file for what is not.
+def with_defaults(data: Any, defaults: Mapping[str, Any]) -> Any:
+    """Return a JSON object completed by defaults that depend on other parts of the file.
 
-    What is not an object is returned as it is, for `read_dataclass` to refuse.
+    Anything but an object is returned unchanged, for `read_dataclass` to reject.
     """
-    if not isinstance(given, dict):
-        return given
-    return given | {name: value for name, value in defaults.items() if name not in given}
+    if not isinstance(data, dict):
+        return data
+    return data | {name: value for name, value in defaults.items() if name not in data}
 
 
 def require(source: str, holds: bool, what: str) -> None:
-    """Raise ModelUnavailable with what is wrong if it does not hold."""
+    """Raise ModelUnavailable with the message `what` unless the condition holds."""
     if not holds:
         raise ModelUnavailable(f"{source}: {what}")
 
 
 def check_sizes(part: Any, path: str, source: str, may_be_zero: Collection[str] = ()) -> None:
-    """Check that each whole number of a dataclass is positive, and small enough for a size.
+    """Check that each integer field of a dataclass is positive and a plausible size.
 
     Args:
-        path: of the dataclass in the file.
+        part: the dataclass.
+        path: of the dataclass in the file, for errors.
+        source: names the file in errors.
         may_be_zero: fields that may be 0.
 
     Raises:
-        ModelUnavailable: one is not.
+        ModelUnavailable: a field is not.
     """
     for f in fields(part):
         size = getattr(part, f.name)
@@ -77,7 +81,7 @@ def check_sizes(part: Any, path: str, source: str, may_be_zero: Collection[str] 
 
 
 def path_to(path: str, name: str) -> str:
-    """Return the path of a field, for errors; any text can be a name."""
+    """Return the path of a field for errors; names that are no identifiers are quoted."""
     name = name if name.isidentifier() else short_repr(name)
     return f"{path}.{name}" if path else name
 
@@ -98,7 +102,7 @@ def _read(kind: Any, value: Any, source: str, path: str) -> Any:
         if not isinstance(value, dict):
             raise ModelUnavailable(f"{source}: {path} must be an object, not {short_repr(value)}")
         return {name: _read(arguments[1], item, source, path_to(path, name)) for name, item in value.items()}
-    if kind is float and type(value) in (int, float) and abs(value) < _LARGEST:  # nan is not
+    if kind is float and type(value) in (int, float) and abs(value) < _MAX_FLOAT:  # false for nan
         return float(value)
     if kind is float or type(value) is not kind:
         raise ModelUnavailable(f"{source}: {path} must be {_KINDS[kind]}, not {short_repr(value)}")

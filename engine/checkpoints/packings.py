@@ -1,4 +1,4 @@
-"""How a checkpoint holds matrices in few bits: several tensors in the place of each, its parts."""
+"""Storage formats of quantised matrices in checkpoints: several tensors, its parts, for each matrix."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,12 +12,14 @@ from engine.quantization.formats import GROUP_SIZES, Int4, Int8, Matrix
 
 @dataclass(frozen=True)
 class Packing:
-    """One way to do so.
+    """A storage format of quantised matrices.
 
-    dtypes: ending of a part's name -> its type, None for any float type; the first ending tells the packing.
-    shapes: (shape of the matrix, shapes of the parts that are stored) -> the shapes that the parts must have.
-    ValueError for a matrix that can't be packed so.
-    matrix: (parts by their endings, shape, dtype) -> the matrix; in that dtype if it can't stay in few bits.
+    Attributes:
+        bits: per weight.
+        dtypes: suffix of a part's name -> its dtype, None for any float type. The first suffix identifies the format.
+        shapes: (shape of the matrix, shapes of the stored parts) -> the shapes that the parts must have; raises
+            ValueError for a matrix that can't be stored in this format.
+        matrix: (parts by suffix, shape, dtype) -> the matrix; of that dtype if it can't stay quantised.
     """
 
     bits: int
@@ -27,19 +29,19 @@ class Packing:
 
     @property
     def key_suffix(self) -> str:
-        """The ending that only this packing's parts have."""
+        """The suffix that identifies the format."""
         return next(iter(self.dtypes))
 
 
 def _int4_shapes(shape: Shape, stored: Mapping[str, Shape]) -> Mapping[str, Shape]:
     rows, columns = shape
     sizes = [size for size in GROUP_SIZES if columns % size == 0] or [columns]
-    groups = [(rows, columns // size) for size in sizes]
-    scales = next((of for of in groups if of == stored.get("scale")), groups[0])
+    candidates = [(rows, columns // size) for size in sizes]
+    scales = next((groups for groups in candidates if groups == stored.get("scale")), candidates[0])
     return {"nibbles": (rows, columns // 2), "scale": scales, "zero": scales}
 
 
-# What `engine.checkpoints.conversion` writes: the tensors of `Int4` and `Int8` under the names that they have there.
+# Written by `engine.checkpoints.conversion`: the tensors of `Int4` and `Int8` under their attribute names.
 INT4 = Packing(
     4,
     {"nibbles": torch.uint8, "scale": None, "zero": None},
@@ -55,6 +57,6 @@ INT8 = Packing(
 
 
 def packed_parts(matrix: Int4 | Int8) -> dict[str, Tensor]:
-    """Return the parts of a matrix by their endings, as `INT4` and `INT8` have them."""
+    """Return the parts of a matrix by suffix, in the format `INT4` or `INT8`."""
     packing = INT4 if isinstance(matrix, Int4) else INT8
     return {part: getattr(matrix, part) for part in packing.dtypes}

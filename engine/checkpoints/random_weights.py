@@ -1,4 +1,4 @@
-"""Weights of a model that was never trained, for measuring speed and for tests."""
+"""Random weights, for benchmarks and tests."""
 
 import math
 from collections.abc import Mapping
@@ -10,14 +10,17 @@ from torch import Tensor
 
 from engine.checkpoints.reader import Shape
 
-BLOCK = 1 << 23  # random numbers
+BLOCK = 1 << 23  # random numbers that all tensors are cut from
 
 
 @dataclass(frozen=True)
 class RandomWeights:
-    """A `TensorSource` of made-up tensors: matrices with std 1 / sqrt(inputs), small biases, norms that scale nothing.
+    """A `TensorSource` of random tensors: matrices with std 1 / sqrt(inputs), small biases, identity norms.
 
-    Each is cut out of one block of random numbers.
+    Attributes:
+        shapes: name -> shape of every tensor.
+        seed: of the random generator.
+        blocks: cache of random numbers.
     """
 
     shapes: Mapping[str, Shape]
@@ -28,30 +31,30 @@ class RandomWeights:
         return name in self.shapes
 
     def tensor(self, name: str, dtype: torch.dtype, device: torch.device | str = "cpu") -> Tensor:
-        """Make the tensor: the same for the same seed and name, in whatever order they are asked for."""
+        """Return the tensor, which depends on the seed and the name only."""
         shape = self.shapes[name]
         if self._is_norm(name):
             return torch.full(shape, float(name.endswith(".weight")), dtype=dtype, device=device)
         std = 1 / math.sqrt(shape[-1]) if len(shape) > 1 else 0.02
         block = self._block(dtype, str(device))
-        made = torch.empty(shape, dtype=dtype, device=device)
-        pieces = made.view(-1).split(BLOCK // 2)
-        # Each piece begins elsewhere in the block, so that no two matrices, and hardly two rows, are alike.
+        weights = torch.empty(shape, dtype=dtype, device=device)
+        pieces = weights.view(-1).split(BLOCK // 2)
+        # Each piece starts at another offset in the block, so that no two matrices, and hardly two rows, are equal.
         generator = torch.Generator().manual_seed(crc32(f"{self.seed} {name}".encode()))
         starts = torch.randint(BLOCK // 2, (len(pieces),), generator=generator).tolist()
         for piece, start in zip(pieces, starts, strict=True):
             torch.mul(block[start : start + len(piece)], std, out=piece)
-        return made
+        return weights
 
     matrix = tensor
 
     def _is_norm(self, name: str) -> bool:
-        """Whether it is of a norm: its weight is a vector, where those of other layers have inputs and outputs."""
+        """Whether it belongs to a norm, whose weight is a vector; other layers have matrices."""
         layer, _, part = name.rpartition(".")
         return part in ("weight", "bias") and len(self.shapes.get(f"{layer}.weight", ())) == 1
 
     def _block(self, dtype: torch.dtype, device: str) -> Tensor:
         if (dtype, device) not in self.blocks:
-            made = torch.randn(BLOCK, generator=torch.Generator().manual_seed(self.seed))
-            self.blocks[dtype, device] = made.to(device, dtype)
+            numbers = torch.randn(BLOCK, generator=torch.Generator().manual_seed(self.seed))
+            self.blocks[dtype, device] = numbers.to(device, dtype)
         return self.blocks[dtype, device]

@@ -1,7 +1,7 @@
-"""Tensors of a checkpoint on disk: one safetensors file, or shards with an index, as the hub's releases have them.
+"""Reading checkpoints: a safetensors file, or shards with an index, as in releases on the Hugging Face hub.
 
-Format: https://github.com/huggingface/safetensors. Nothing in a file is executed, and nothing is read before it is
-asked for, so that a broken file costs no memory.
+Format: https://github.com/huggingface/safetensors. No code in a file is executed. Tensors are read on demand, so that a
+damaged file costs no memory.
 """
 
 import os
@@ -16,7 +16,7 @@ from engine.checkpoints.shards import weight_map
 from engine.contract import ModelUnavailable
 from engine.error_text import quoted_name, reason
 
-DTYPES = {  # by their codes in the format
+DTYPES = {  # by their names in the format
     "F64": torch.float64,
     "F32": torch.float32,
     "F16": torch.float16,
@@ -37,7 +37,7 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True)
 class TensorEntry:
-    """A tensor of the checkpoint, and the file that holds it."""
+    """The file, shape and dtype of a tensor."""
 
     file: Path
     shape: Shape
@@ -46,32 +46,38 @@ class TensorEntry:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a checkpoint holds. The file's pages stay in memory only while a tensor is being read."""
+    """The tensors of a checkpoint by name. A file is mapped into memory only while one of its tensors is read."""
 
     path: Path
     entries: Mapping[str, TensorEntry]
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of all tensors, in file order."""
+        """The names of all tensors, in file order."""
         return tuple(self.entries)
 
     def shape(self, name: str) -> Shape:
+        """Return the shape of a tensor."""
         return self._entry(name).shape
 
     def dtype(self, name: str) -> torch.dtype:
+        """Return the dtype that a tensor is stored in."""
         return self._entry(name).dtype
 
     def read(self, name: str, dtype: torch.dtype | None = None, device: torch.device | str = "cpu") -> torch.Tensor:
-        """The tensor in memory of its own; dtype None: as it is stored. ModelUnavailable if the file changed."""
+        """Return a copy of a tensor; dtype None: as stored.
+
+        Raises:
+            ModelUnavailable: there is no such tensor, or the file has changed or can't be read.
+        """
         entry = self._entry(name)
-        # A mapping of its own: the pages of one that stays open would add up to the whole file.
+        # Mapped anew for each tensor: the pages of a permanent mapping would add up to the whole file.
         try:
             with safe_open(entry.file, framework="pt") as file:
-                stored = file.get_tensor(name)
+                stored: torch.Tensor = file.get_tensor(name)
                 if tuple(stored.shape) != entry.shape:
                     raise ModelUnavailable(
-                        f"{entry.file}: changed while it was read: {quoted_name(name)} has another shape"
+                        f"{entry.file}: changed while reading: {quoted_name(name)} has another shape"
                     )
                 return stored.to(device, dtype or entry.dtype, copy=True)
         except (SafetensorError, OSError, ValueError) as error:
@@ -84,9 +90,13 @@ class Checkpoint:
 
 
 def open_checkpoint(path: Path) -> Checkpoint:
-    """The checkpoint in a file, or in shards with an index (.json).
+    """Open a checkpoint and check the headers of all its files.
 
-    Every header is checked at once. ModelUnavailable for anything missing or broken, with the file and the tensor.
+    Args:
+        path: a safetensors file, or the index of shards (.json).
+
+    Raises:
+        ModelUnavailable: something is missing or damaged; the message names file and tensor.
     """
     return Checkpoint(path, _shards(path) if path.suffix == ".json" else _header(path))
 
@@ -95,7 +105,7 @@ def _header(path: Path) -> dict[str, TensorEntry]:
     if not os.path.exists(path):
         raise ModelUnavailable(f"{path}: no such file")
     if not os.path.isfile(path):
-        raise ModelUnavailable(f"{path}: is not a file")  # a pipe would wait for ever
+        raise ModelUnavailable(f"{path}: is not a file")  # opening a pipe would block
     entries = {}
     try:
         with safe_open(path, framework="pt") as file:
@@ -104,24 +114,24 @@ def _header(path: Path) -> dict[str, TensorEntry]:
                 kind, shape = stored.get_dtype(), tuple(stored.get_shape())
                 if kind not in DTYPES:
                     raise ModelUnavailable(f"{path}: {quoted_name(name)} has the unknown type {kind}")
-                if any(size >= 2**63 for size in shape):  # the format allows it beside a 0
+                if any(size >= 2**63 for size in shape):  # the format allows it next to a 0
                     raise ModelUnavailable(f"{path}: {quoted_name(name)} has an impossible shape")
                 entries[name] = TensorEntry(path, shape, DTYPES[kind])
     except (SafetensorError, OSError, ValueError) as error:
-        raise ModelUnavailable(f"{path}: is not a sound safetensors file: {reason(error)}") from error
+        raise ModelUnavailable(f"{path}: is not a valid safetensors file: {reason(error)}") from error
     return entries
 
 
 def _shards(index: Path) -> dict[str, TensorEntry]:
-    places = weight_map(index)
+    shard_of = weight_map(index)
     entries: dict[str, TensorEntry] = {}
-    for shard in dict.fromkeys(places.values()):
+    for shard in dict.fromkeys(shard_of.values()):
         for name, entry in _header(index.parent / shard).items():
             if name in entries:
                 both = f"{entries[name].file.name} and {shard}"
                 raise ModelUnavailable(f"{index}: {quoted_name(name)} is in two shards: {both}")
             entries[name] = entry
-    for name, shard in places.items():
+    for name, shard in shard_of.items():
         if name not in entries or entries[name].file.name != shard:
             raise ModelUnavailable(
                 f"{index.parent / shard}: lacks {quoted_name(name)}, which {index.name} places there"

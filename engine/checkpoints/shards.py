@@ -1,4 +1,4 @@
-"""Which files hold a model's weights: one of safetensors, or shards that an index names, as in the hub's releases."""
+"""Finding a model's weight files: a safetensors file, or shards with an index, as in releases on the hub."""
 
 import json
 import re
@@ -14,12 +14,16 @@ _SHARD = re.compile(r"-\d{5}-of-\d{5}$")
 
 
 def weights_in(folder: Path) -> Path:
-    """The shard index, or the one file of weights, in a folder; ModelUnavailable if not all of it is there."""
+    """Return the shard index, or the only weight file, in a folder.
+
+    Raises:
+        ModelUnavailable: there is none, or more than one, or shards are missing.
+    """
     index, single = folder / INDEX, folder / WEIGHTS
     if index.is_file():
         missing = [shard.name for shard in weight_files(index) if not shard.is_file()]
         if missing:
-            raise ModelUnavailable(f"{folder}: {INDEX} names files that are not there: {', '.join(missing)}")
+            raise ModelUnavailable(f"{folder}: {INDEX} names files that do not exist: {', '.join(missing)}")
         return index
     if single.is_file():
         return single
@@ -27,17 +31,18 @@ def weights_in(folder: Path) -> Path:
     if not found:
         raise ModelUnavailable(f"{folder}: there are no weights (*.safetensors) in this folder")
     if _SHARD.search(found[0].stem):
-        raise ModelUnavailable(f"{folder}: there are shards of weights, but not their index, {INDEX}")
+        raise ModelUnavailable(f"{folder}: there are shards of weights without their index, {INDEX}")
     if len(found) > 1:
         names = ", ".join(path.name for path in found)
-        raise ModelUnavailable(f"{folder}: which of these weights? name the file: {names}")
+        raise ModelUnavailable(f"{folder}: there are several weight files; give the path of one of them: {names}")
     return found[0]
 
 
 def weight_files(weights: Path) -> list[Path]:
-    """The files that hold tensors: `weights` itself, or those that it names if it is an index (.json).
+    """Return the files that contain tensors: `weights` itself, or the shards if it is an index (.json).
 
-    ModelUnavailable for an index that can't be read.
+    Raises:
+        ModelUnavailable: the index can't be read.
     """
     if weights.suffix != ".json":
         return [weights]
@@ -45,17 +50,21 @@ def weight_files(weights: Path) -> list[Path]:
 
 
 def weight_map(index: Path) -> dict[str, str]:
-    """Tensor -> the name of the file beside the index that holds it; ModelUnavailable for a broken index."""
+    """Return tensor name -> name of its file, in the index's folder.
+
+    Raises:
+        ModelUnavailable: the index is missing or damaged.
+    """
     try:
         data: Any = json.loads(index.read_bytes())
     except OSError as error:
         raise ModelUnavailable(f"{index}: cannot be read: {reason(error)}") from error
     except (ValueError, RecursionError) as error:
         raise ModelUnavailable(f"{index}: is not JSON") from error
-    places = data.get("weight_map") if isinstance(data, dict) else None
-    if not isinstance(places, dict) or not all(isinstance(shard, str) for shard in places.values()):
+    shard_of = data.get("weight_map") if isinstance(data, dict) else None
+    if not isinstance(shard_of, dict) or not all(isinstance(shard, str) for shard in shard_of.values()):
         raise ModelUnavailable(f"{index}: its weight_map must be an object of tensor names and file names")
-    for shard in places.values():
+    for shard in shard_of.values():
         if not re.fullmatch(r"[\w. -]+", shard) or shard in (".", ".."):
             raise ModelUnavailable(f"{index}: {quoted_name(shard)} is not the name of a file in its folder")
-    return places
+    return shard_of

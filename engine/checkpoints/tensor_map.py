@@ -1,7 +1,7 @@
-"""A model's tensors under its family's own names, whatever a checkpoint calls them and however it packs them.
+"""Mapping of a checkpoint's tensors to a model family's canonical names, layouts and packings.
 
-A family gives the names and shapes of its tensors, what stored names mean, and the packings that only its releases
-use; what is here finds the tensors, checks all of them before any is read, and reads each when it is asked for.
+A family gives the names and shapes of its tensors, the meaning of stored names, and the packings of its own releases.
+This module locates the tensors, validates all of them before reading any, and reads each on demand.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -19,20 +19,20 @@ from engine.quantization.formats import Matrix
 
 @dataclass(frozen=True)
 class TensorLocation:
-    """A tensor of the checkpoint, its transpose, or one half (0 or 1) of its rows."""
+    """Where a model's tensor is stored: a tensor of the checkpoint, its transpose, or one half (0 or 1) of its rows."""
 
     name: str
     transposed: bool = False
     half: int | None = None
 
-    def stored_shape(self, wanted: Shape) -> Shape:
-        """Return the shape that the stored tensor must have."""
+    def stored_shape(self, shape: Shape) -> Shape:
+        """Return the shape that the stored tensor must have for the model's tensor to have this one."""
         if self.transposed:
-            return wanted[::-1]
-        return wanted if self.half is None else (2 * wanted[0], *wanted[1:])
+            return shape[::-1]
+        return shape if self.half is None else (2 * shape[0], *shape[1:])
 
     def extract(self, stored: Tensor) -> Tensor:
-        """Return what is meant of the stored tensor."""
+        """Return the model's tensor from the stored one."""
         if self.transposed:
             return stored.T.contiguous()
         return stored if self.half is None else stored.chunk(2)[self.half].clone()
@@ -40,10 +40,13 @@ class TensorLocation:
 
 @dataclass(frozen=True)
 class TensorMap:
-    """A `TensorSource` of the checked tensors of a checkpoint.
+    """A `TensorSource` over the validated tensors of a checkpoint.
 
-    places: family's name -> where it lies, the parts of matrices in few bits ("….weight.nibbles") by their own.
-    shapes: of all tensors, a matrix in few bits under its own name.
+    Attributes:
+        checkpoint: that is read.
+        locations: canonical name -> location; parts of quantised matrices by their own names ("….weight.nibbles").
+        shapes: canonical name -> shape; quantised matrices by the name of the matrix.
+        packings: that matrices may have.
     """
 
     checkpoint: Checkpoint
@@ -55,19 +58,20 @@ class TensorMap:
         return name in self.shapes or name in self.locations
 
     def dtype(self, name: str) -> torch.dtype:
-        """Return what the tensor is stored in; for one in few bits, float32."""
+        """Return the dtype that a tensor is stored in; float32 for a quantised one."""
         return self.checkpoint.dtype(self.locations[name].name) if name in self.locations else torch.float32
 
     def packing(self, name: str) -> Packing | None:
-        """Return how the matrix of this name is packed; None if it isn't."""
+        """Return the packing of a matrix; None if it is not quantised."""
         return next((packing for packing in self.packings if f"{name}.{packing.key_suffix}" in self.locations), None)
 
     def tensor(self, name: str, dtype: torch.dtype, device: torch.device | str = "cpu") -> Tensor:
-        """Read the tensor into memory of its own; one in few bits is dequantised in the arithmetic of dtype."""
+        """Read a copy of a tensor; a quantised one is dequantised in this dtype."""
         stored = self.matrix(name, dtype, device)
         return stored if isinstance(stored, Tensor) else stored.dequantize(dtype)
 
     def matrix(self, name: str, dtype: torch.dtype, device: torch.device | str = "cpu") -> Matrix:
+        """Read a copy of a matrix, quantised if it is stored so."""
         if name in self.locations:
             location = self.locations[name]
             return location.extract(self.checkpoint.read(location.name, dtype, device))
@@ -83,21 +87,25 @@ class TensorMap:
 def locate_tensors(
     checkpoint: Checkpoint, rename: Callable[[str], Iterable[tuple[str, TensorLocation]]]
 ) -> dict[str, TensorLocation]:
-    """Find where each tensor lies; names and shapes are not checked yet.
+    """Locate each tensor, without checking names and shapes.
 
     Args:
-        rename: stored name -> the family's name and the place. Several, if the stored tensor holds several; none, if
-            it is to be ignored.
+        checkpoint: to be read.
+        rename: stored name -> (canonical name, location) of each tensor that the stored one contains; none if it is to
+            be ignored.
+
+    Returns:
+        Canonical name -> location.
 
     Raises:
-        ModelUnavailable: two stored tensors are the same one.
+        ModelUnavailable: two stored tensors have the same canonical name.
     """
     locations: dict[str, TensorLocation] = {}
     for stored in checkpoint.names:
         for name, location in rename(stored):
             if name in locations:
-                twice = f"{quoted_name(locations[name].name)} and {quoted_name(stored)}"
-                raise ModelUnavailable(f"{checkpoint.path}: {twice} are the same tensor, {quoted_name(name)}")
+                both = f"{quoted_name(locations[name].name)} and {quoted_name(stored)}"
+                raise ModelUnavailable(f"{checkpoint.path}: {both} are the same tensor, {quoted_name(name)}")
             locations[name] = location
     return locations
 
@@ -108,26 +116,27 @@ def map_tensors(
     shapes: Mapping[str, Shape],
     packings: tuple[Packing, ...] = (),
 ) -> TensorMap:
-    """Check a checkpoint's tensors against those that a model needs.
+    """Validate a checkpoint's tensors against those that a model needs.
 
     Args:
-        places: from `locate_tensors`.
-        shapes: of every tensor that the model needs.
-        packings: that matrices may have besides `INT4` and `INT8`.
+        checkpoint: to be read.
+        locations: from `locate_tensors`.
+        shapes: canonical name -> shape of every tensor that the model needs.
+        packings: that matrices may have in addition to `INT4` and `INT8`.
 
     Raises:
-        ModelUnavailable: tensors are missing, unknown or of another shape or type; in one line.
+        ModelUnavailable: tensors are missing, unknown or of another shape or dtype.
     """
     mapped = TensorMap(checkpoint, locations, shapes, (*packings, INT4, INT8))
-    wanted: dict[str, tuple[Shape, torch.dtype | None]] = {}
+    required: dict[str, tuple[Shape, torch.dtype | None]] = {}
     for name, shape in shapes.items():
         packing = mapped.packing(name) if len(shape) == 2 else None
         if packing is None:
-            wanted[name] = shape, None
+            required[name] = shape, None
         else:
             parts = _part_shapes(mapped, name, packing)
-            wanted |= {f"{name}.{part}": (parts[part], dtype) for part, dtype in packing.dtypes.items()}
-    _check(checkpoint, locations, wanted)
+            required |= {f"{name}.{part}": (parts[part], dtype) for part, dtype in packing.dtypes.items()}
+    _check(checkpoint, locations, required)
     return mapped
 
 
@@ -146,11 +155,11 @@ def _part_shapes(mapped: TensorMap, name: str, packing: Packing) -> Mapping[str,
 def _check(
     checkpoint: Checkpoint,
     locations: Mapping[str, TensorLocation],
-    wanted: Mapping[str, tuple[Shape, torch.dtype | None]],
+    required: Mapping[str, tuple[Shape, torch.dtype | None]],
 ) -> None:
-    """wanted: name -> shape, and type; None: any float type."""
+    """required: name -> shape, and type; None: any float type."""
     misshapen, mistyped = [], []
-    for name, (shape, dtype) in wanted.items():
+    for name, (shape, dtype) in required.items():
         if name not in locations:
             continue
         location = locations[name]
@@ -160,10 +169,10 @@ def _check(
         if not (stored_in == dtype if dtype else stored_in.is_floating_point):
             mistyped.append(f"{name} is {str(stored_in).removeprefix('torch.')}")
     faults = {
-        "missing": [name for name in wanted if name not in locations],
-        "unknown": [quoted_name(locations[name].name) for name in locations if name not in wanted],
+        "missing": [name for name in required if name not in locations],
+        "unknown": [quoted_name(locations[name].name) for name in locations if name not in required],
         "of another shape": misshapen,
-        "of another type": mistyped,
+        "of another dtype": mistyped,
     }
     if any(faults.values()):
         raise ModelUnavailable(f"{checkpoint.path}: does not fit the model's config; {summarize_faults(faults)}")

@@ -1,4 +1,4 @@
-"""Writing a safetensors file one tensor at a time, so that a model larger than memory can be written.
+"""Streaming writer for safetensors, one tensor at a time, for models larger than memory.
 
 Format: https://github.com/huggingface/safetensors.
 """
@@ -13,25 +13,32 @@ from torch import Tensor
 from engine.checkpoints.reader import DTYPES
 
 _CODES = {dtype: code for code, dtype in DTYPES.items()}
-_PER_TENSOR = 192  # bytes of header beside its name: type, shape, and where it lies
+_HEADER_BYTES = 192  # reserved per tensor, in addition to its name, for dtype, shape and offsets
 
 
 def write_checkpoint(file: BinaryIO, names: Iterable[str], tensors: Iterable[tuple[str, Tensor]]) -> None:
-    """tensors: name and tensor, each drawn when the one before has been written. names: all of theirs, in any order.
+    """Write a safetensors file.
 
-    The file must be seekable. Raises OSError (it can't be written), ValueError (tensors that are not among the names).
+    Args:
+        file: a seekable file.
+        names: of all tensors or more, in any order; the header's size is reserved for them.
+        tensors: name and tensor; each is taken from the iterable after the one before has been written.
+
+    Raises:
+        OSError: the file can't be written.
+        ValueError: the header of the tensors does not fit into the reserved size.
     """
-    room = 64 + sum(len(json.dumps(name)) + _PER_TENSOR for name in names)
-    room += -room % 8
-    file.write(bytes(8 + room))
+    reserved = 64 + sum(len(json.dumps(name)) + _HEADER_BYTES for name in names)
+    reserved += -reserved % 8
+    file.write(bytes(8 + reserved))
     header: dict[str, Any] = {}
     end = 0
     for name, tensor in tensors:
         begin, end = end, end + tensor.nbytes
         header[name] = {"dtype": _CODES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [begin, end]}
         file.write(tensor.contiguous().flatten().view(torch.uint8).numpy().data)
-    text = json.dumps(header).encode().ljust(room)
-    if len(text) > room:
-        raise ValueError(f"there is no room for the names of {len(header)} tensors")
+    text = json.dumps(header).encode().ljust(reserved)
+    if len(text) > reserved:
+        raise ValueError(f"the header of {len(header)} tensors is longer than was reserved")
     file.seek(0)
     file.write(len(text).to_bytes(8, "little") + text)

@@ -1,4 +1,4 @@
-"""Activations: GELU in its tanh approximation (Hendrycks and Gimpel 2016), where no product computes it on the way."""
+"""Activation functions: GELU in its tanh approximation (Hendrycks and Gimpel 2016), where no kernel fuses it."""
 
 import math
 from collections.abc import Callable
@@ -6,11 +6,14 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-CHUNK_ELEMENTS = 1 << 18  # numbers: what they take stays in the cache, and threads seldom wait for one another
+CHUNK_ELEMENTS = 1 << 18  # fits the CPU cache, and is enough work for each thread
 
 
 def gelu_(x: Tensor) -> Tensor:
-    """In place, by the sigmoid, which torch computes in a third of the time of tanh: 0.5 (1 + tanh u) is sigmoid 2u."""
+    """Apply GELU (tanh approximation) to x: (rows, columns), in place.
+
+    It uses 0.5 (1 + tanh u) = sigmoid(2u), as torch computes sigmoid in a third of the time of tanh.
+    """
     for rows in x.split(max(1, CHUNK_ELEMENTS // x.shape[1])):
         y = rows.float()
         inner = torch.addcmul(_LINEAR, y, y, value=_CUBIC).mul_(y)
@@ -23,9 +26,9 @@ _CUBIC = 0.044715 * 2 * math.sqrt(2 / math.pi)
 
 
 def by_row(function: Callable[..., Tensor], x: Tensor) -> Tensor:
-    """An elementwise function such as torch.tanh of x: (rows, columns).
+    """Apply an elementwise function such as torch.tanh to x: (rows, columns), independently of the number of rows.
 
-    torch rounds the elements at the end of its memory, which fill no vector register, in another way. A result whose
-    rows do not touch makes it start anew with each row, so that no row depends on how many there are.
+    torch rounds the last elements of a tensor, which do not fill a vector register, differently. Rows of the output
+    that are not adjacent in memory make it process each row on its own.
     """
     return function(x, out=x.new_empty(x.shape[0], x.shape[1] + 1)[:, :-1])

@@ -1,7 +1,7 @@
-"""Softmax(q k^T / sqrt(d)) v, in the form that is fastest where it runs.
+"""Scaled dot-product attention (Vaswani et al. 2017) over full sequences and over KV caches, per device.
 
-On a CPU torch's fused attention is far from the limit of the machine; plain products over a few heads at a time, whose
-scores stay in the cache, take a third of its time. A sequence's result does not depend on the batch there.
+On a CPU, batched matrix multiplications over a few heads at a time, whose scores stay in the CPU cache, take a third of
+the time of torch's fused attention. There a sequence's result does not depend on the batch.
 """
 
 from collections.abc import Sequence
@@ -15,54 +15,58 @@ from torch import Tensor
 from engine.layers.kv_cache import KeyValueCache, SequenceCache
 
 HEADS_PER_CHUNK = 4  # scores of 4 x 730 x 730 in 16 bits are 4 MB
-FULL_ATTENTION_MIN_ROWS = 256  # that begin a text, from which the form for whole texts pays
+FULL_ATTENTION_MIN_ROWS = 256  # rows of a causal prefill from which full_attention is faster
 
 
 def full_attention(q: Tensor, k: Tensor, v: Tensor, causal: bool = False) -> Tensor:
-    """Attend within each of n texts or pictures: every row sees every other, or if `causal` those up to itself.
+    """Compute attention within each of n sequences: all rows attend to all, or with `causal` to those up to themselves.
 
-    Consecutive query heads share a kv head where there are fewer of those.
+    Grouped-query attention: consecutive query heads share a KV head if there are fewer of those.
 
     Args:
         q: (n, heads, rows, dim), contiguous.
-        k: (n, kv heads, rows, dim).
-        v: as k.
+        k: (n, kv_heads, rows, dim).
+        v: (n, kv_heads, rows, dim).
+        causal: whether to apply a causal mask.
 
     Returns:
         (n * rows, heads * dim).
     """
     n, heads, rows, dim = q.shape
     if q.device.type == "cpu":
-        attn_output = torch.stack([_attend_by_heads(*one, causal) for one in zip(q, k, v, strict=True)])
+        attn_output = torch.stack([_attend_in_head_chunks(*qkv, causal) for qkv in zip(q, k, v, strict=True)])
     else:
         attn_output = F.scaled_dot_product_attention(q, k, v, is_causal=causal, enable_gqa=heads > k.shape[1])
     return attn_output.transpose(1, 2).reshape(n * rows, heads * dim)
 
 
-def _attend_by_heads(q: Tensor, k: Tensor, v: Tensor, causal: bool) -> Tensor:
+def _attend_in_head_chunks(q: Tensor, k: Tensor, v: Tensor, causal: bool) -> Tensor:
     heads, rows, dim = q.shape
     groups = heads // k.shape[0]
     step = max(1, HEADS_PER_CHUNK // groups)
     out = torch.empty_like(q)
     q, grouped = (x.view(k.shape[0], groups * rows, dim) for x in (q, out))
     scores = q.new_empty(step, groups * rows, rows)
-    later = torch.ones(rows, rows, dtype=torch.bool, device=q.device).triu_(1) if causal else None
+    future = torch.ones(rows, rows, dtype=torch.bool, device=q.device).triu_(1) if causal else None
     for first in range(0, k.shape[0], step):
-        some = slice(first, first + step)
-        part = scores[: k[some].shape[0]]
-        torch.baddbmm(part, q[some], k[some].transpose(1, 2), beta=0, alpha=dim**-0.5, out=part)
-        if later is not None:
-            part.view(-1, rows, rows).masked_fill_(later, float("-inf"))
-        torch.softmax(part, -1, out=part)
-        torch.bmm(part, v[some], out=grouped[some])
+        chunk = slice(first, first + step)
+        weights = scores[: k[chunk].shape[0]]
+        torch.baddbmm(weights, q[chunk], k[chunk].transpose(1, 2), beta=0, alpha=dim**-0.5, out=weights)
+        if future is not None:
+            weights.view(-1, rows, rows).masked_fill_(future, float("-inf"))
+        torch.softmax(weights, -1, out=weights)
+        torch.bmm(weights, v[chunk], out=grouped[chunk])
     return out
 
 
 @dataclass(frozen=True)
 class QuerySpan:
-    """`rows` of a batch, which are the next of one sequence: they see what its cache holds, and each other.
+    """The next rows of one sequence within a batch; they attend to the sequence's cache and to each other.
 
-    causal: of each other only those up to themselves; False: all, as the patches of a picture do.
+    Attributes:
+        cache: of the sequence.
+        rows: within the batch.
+        causal: whether rows attend only to rows up to themselves; False: to all, as image patches do.
     """
 
     cache: SequenceCache
@@ -71,47 +75,65 @@ class QuerySpan:
 
     @property
     def count(self) -> int:
-        return self.rows.stop - self.rows.start
+        """The number of rows."""
+        count: int = self.rows.stop - self.rows.start
+        return count
 
 
 class CachedAttention:
-    """Attention in one step of a batch, for all of its layers: each sequence over its own cache."""
+    """Attention of one forward pass of a batch, for all layers; each sequence uses its own KV cache."""
 
     def __init__(self, spans: Sequence[QuerySpan]) -> None:
-        """readings: one behind the other, of sequences that have room for them."""
-        grouped = [list(some) for _, some in groupby(spans, _computed_with)]
-        self._parts = [_FullAttention(some) if _is_whole(some[0]) else _PrefixAttention(some) for some in grouped]
+        """Group the spans by the kernel that computes them.
+
+        Args:
+            spans: consecutive rows of the batch, of sequences with reserved room for them.
+        """
+        grouped = [list(group) for _, group in groupby(spans, _group_key)]
+        self._parts = [
+            _FullAttention(group) if _uses_full_attention(group[0]) else _PrefixAttention(group) for group in grouped
+        ]
         self._spans = spans
 
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """q: (heads, rows, dim); k, v: (kv heads, rows, dim), which go into the caches -> (rows, heads * dim)."""
+        """Write keys and values to the caches and compute attention.
+
+        Args:
+            layer: index of the layer.
+            q: (heads, rows, dim).
+            k: (kv_heads, rows, dim).
+            v: (kv_heads, rows, dim).
+
+        Returns:
+            (rows, heads * dim).
+        """
         self.write(layer, k, v)
         attn_output = [part(layer, q) for part in self._parts]
         return attn_output[0] if len(attn_output) == 1 else torch.cat(attn_output)
 
     def write(self, layer: int, k: Tensor, v: Tensor) -> None:
-        """Only put keys and values into the caches."""
+        """Write keys and values, each (kv_heads, rows, dim), to the caches only."""
         for span in self._spans:
             _key_values(span, layer).write(k[:, span.rows], v[:, span.rows])
 
 
-def _is_whole(span: QuerySpan) -> bool:
-    """Whether its rows see nothing but each other, and are enough to do without the cache's form."""
+def _uses_full_attention(span: QuerySpan) -> bool:
+    """Whether its rows attend only to each other, and are enough for full_attention to be faster."""
     return not span.cache.length and (not span.causal or span.count >= FULL_ATTENTION_MIN_ROWS)
 
 
-def _computed_with(span: QuerySpan) -> tuple[object, ...]:
-    """Equal for those that are computed together; its own for one whose rounding others would change."""
-    prefix, keys = span.cache.prefix, _first(span.cache).keys
+def _group_key(span: QuerySpan) -> tuple[object, ...]:
+    """Equal for spans that are computed together; unique where a group would change the rounding."""
+    prefix, keys = span.cache.prefix, _first_kv_cache(span.cache).keys
     on_cpu = keys.device.type == "cpu"
-    if _is_whole(span):
+    if _uses_full_attention(span):
         return (id(span),) if on_cpu else (span.count, span.causal)
     alone = prefix is None or (on_cpu and keys.dtype != torch.bfloat16)
     return (id(span if alone else prefix),)
 
 
-def _first(cache: SequenceCache) -> KeyValueCache:
-    """Of its layers of attention, which all have the same length and room."""
+def _first_kv_cache(cache: SequenceCache) -> KeyValueCache:
+    """The cache of the first attention layer; all of them have the same length and capacity."""
     return next(layer for layer in cache.layers if isinstance(layer, KeyValueCache))
 
 
@@ -122,7 +144,7 @@ def _key_values(span: QuerySpan, layer: int) -> KeyValueCache:
 
 
 class _FullAttention:
-    """Of sequences that begin with these rows, equally many in each."""
+    """Attention of sequences that start with these rows, equally many in each."""
 
     def __init__(self, spans: Sequence[QuerySpan]) -> None:
         self._spans = spans
@@ -131,47 +153,48 @@ class _FullAttention:
     def __call__(self, layer: int, q: Tensor) -> Tensor:
         count, causal = self._spans[0].count, self._spans[0].causal
         q = q[:, self._rows].unflatten(1, (-1, count)).transpose(0, 1).contiguous()
-        caches = [_key_values(one, layer) for one in self._spans]
-        k, v = ([x[:, :count] for x in some] for some in ([c.keys for c in caches], [c.values for c in caches]))
+        caches = [_key_values(span, layer) for span in self._spans]
+        k, v = [cache.keys[:, :count] for cache in caches], [cache.values[:, :count] for cache in caches]
         if len(caches) == 1:
             return full_attention(q, k[0][None], v[0][None], causal)
         return full_attention(q, torch.stack(k), torch.stack(v), causal)
 
 
 class _PrefixAttention:
-    """Of sequences that go on from one prefix, which their rows read together, or of one alone.
+    """Attention of sequences that share a prefix, whose keys are multiplied with all their rows together, or of one.
 
-    All of a sequence's own room is read, not what is written of it: shapes that change with each token would have
-    oneDNN make new kernels for each.
+    A sequence's own keys are read up to their capacity, with a mask: with shapes that change at each token, oneDNN
+    would create new kernels for each.
     """
 
     def __init__(self, spans: Sequence[QuerySpan]) -> None:
         self._spans = spans
         self._start = spans[0].rows.start
-        self._mask_of = [_mask_of(one) for one in spans]
+        self._masks = [_attention_mask(span) for span in spans]
 
     def __call__(self, layer: int, q: Tensor) -> Tensor:
-        caches = [_key_values(one, layer) for one in self._spans]
+        caches = [_key_values(span, layer) for span in self._spans]
         shared = caches[0].shared
         q = q[:, self._start : self._spans[-1].rows.stop] * q.shape[2] ** -0.5
-        q = q.unflatten(0, (caches[0].keys.shape[0], -1))  # kv heads, group, rows, dim
-        scores = [(q.flatten(1, 2) @ one.keys.transpose(1, 2)).unflatten(1, q.shape[1:3]) for one in shared]
-        before = scores[0] if len(scores) == 1 else torch.cat([q[..., :0], *scores], -1)
+        q = q.unflatten(0, (caches[0].keys.shape[0], -1))  # kv_heads, group, rows, dim
+        scores = [(q.flatten(1, 2) @ prefix.keys.transpose(1, 2)).unflatten(1, q.shape[1:3]) for prefix in shared]
+        prefix_scores = scores[0] if len(scores) == 1 else torch.cat([q[..., :0], *scores], -1)
         parts = []
-        for span, cache, mask in zip(self._spans, caches, self._mask_of, strict=True):
-            some = slice(span.rows.start - self._start, span.rows.stop - self._start)
-            parts.append(_attend_own(q[:, :, some], before[:, :, some], cache, mask))
+        for span, cache, mask in zip(self._spans, caches, self._masks, strict=True):
+            rows = slice(span.rows.start - self._start, span.rows.stop - self._start)
+            parts.append(_attend_own(q[:, :, rows], prefix_scores[:, :, rows], cache, mask))
         attn_output, weights = parts[0] if len(parts) == 1 else (torch.cat(x, 2) for x in zip(*parts, strict=True))
-        for one, weight in zip(shared, weights.split([one.keys.shape[1] for one in shared], -1), strict=True):
-            attn_output += (weight.flatten(1, 2) @ one.values).view_as(attn_output)
+        lengths = [prefix.keys.shape[1] for prefix in shared]
+        for prefix, weight in zip(shared, weights.split(lengths, -1), strict=True):
+            attn_output += (weight.flatten(1, 2) @ prefix.values).view_as(attn_output)
         return attn_output.flatten(0, 1).transpose(0, 1).flatten(1)
 
 
-def _mask_of(span: QuerySpan) -> Tensor:
-    """(rows, the cache's own room): 0, or -inf for what a row must not see."""
-    cache = _first(span.cache)
-    room = cache.keys.shape[1]
-    mask = torch.full((span.count, room), float("-inf"), dtype=cache.keys.dtype, device=cache.keys.device)
+def _attention_mask(span: QuerySpan) -> Tensor:
+    """The additive mask (rows, capacity of the own cache): 0, or -inf where a row must not attend."""
+    cache = _first_kv_cache(span.cache)
+    capacity = cache.keys.shape[1]
+    mask = torch.full((span.count, capacity), float("-inf"), dtype=cache.keys.dtype, device=cache.keys.device)
     if span.causal:
         return mask.triu_(cache.length + 1)
     mask[:, : cache.length + span.count] = 0
@@ -179,10 +202,17 @@ def _mask_of(span: QuerySpan) -> Tensor:
 
 
 def _attend_own(q: Tensor, scores: Tensor, cache: KeyValueCache, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """What rows take from the sequence's own keys and values, and the weights that are left to what is shared.
+    """Attend to a sequence's own keys and values.
 
-    q: (kv heads, group, rows, dim), as the first result; scores: (..., shared positions), as the second.
+    Args:
+        q: (kv_heads, group, rows, dim), scaled.
+        scores: (kv_heads, group, rows, prefix positions), before softmax.
+        cache: of the sequence.
+        mask: for its own positions.
+
+    Returns:
+        Their part of the output, shaped as q, and the attention weights of the prefix, shaped as scores.
     """
     own = (q.flatten(1, 2) @ cache.keys.transpose(1, 2)).unflatten(1, q.shape[1:3]) + mask
-    before, own = torch.softmax(torch.cat([scores, own], -1), -1).tensor_split([scores.shape[3]], -1)
-    return (own.flatten(1, 2) @ cache.values).view_as(q), before
+    prefix_weights, own_weights = torch.softmax(torch.cat([scores, own], -1), -1).tensor_split([scores.shape[3]], -1)
+    return (own_weights.flatten(1, 2) @ cache.values).view_as(q), prefix_weights

@@ -1,7 +1,8 @@
-"""What a decoder keeps of the tokens that it has read, layer by layer, and how sequences share it.
+"""KV caches of a decoder, per layer and sequence, with prefix sharing.
 
-A layer keeps keys and values (`KeyValueCache`) or the state of a short convolution (`ConvCache`). A sequence's cache is
-a list of them; what many sequences begin with is read once, frozen as a `PrefixCache`, and forked for each of them.
+A layer caches keys and values (`KeyValueCache`) or the state of a short convolution (`ConvCache`). A sequence's cache
+is a list of these. A common prefix is prefilled once, frozen as a `PrefixCache` and forked, without a copy, for each
+sequence.
 """
 
 from collections.abc import Sequence
@@ -15,52 +16,56 @@ GROWTH = 64  # positions
 
 
 class LayerCache(Protocol):
-    """What one layer keeps. What a step has put in counts once it is committed: till then the step can be repeated."""
+    """The cache of one layer. A step writes rows and then commits them; until then it can be repeated."""
 
     def reserve(self, rows: int, exact: bool) -> None:
-        """Make room for `rows` more; exact: and for no others."""
+        """Reserve capacity for `rows` more; with `exact`, no more than that."""
 
     def commit(self, rows: int) -> None:
-        """Count the `rows` that the step has put in."""
+        """Append the `rows` that the step has written."""
 
     def fork(self) -> "LayerCache":
-        """Another that goes on from what is committed; neither sees what the other is given from now on."""
+        """Return an independent cache that continues from the committed rows."""
 
 
 @dataclass(frozen=True, eq=False)
 class KeyValues:
-    """Keys and values, (kv heads, positions, head dim), that are never written again."""
+    """Immutable keys and values, (kv_heads, positions, head_dim)."""
 
     keys: Tensor
     values: Tensor
 
 
 class KeyValueCache:
-    """One layer's keys and values: those shared with other sequences, then its own.
+    """One layer's keys and values: those shared with other sequences, then the sequence's own.
 
-    keys, values: its own, (kv heads, room, head dim), which attention reads without a copy. The first `length`
-    positions are written. They grow in steps, by zeros.
+    Attributes:
+        shared: keys and values of the prefix.
+        keys: its own, (kv_heads, capacity, head_dim), zeros after the first `length` positions.
+        values: shaped as keys.
+        length: committed positions of its own.
     """
 
     def __init__(self, empty: Tensor, shared: Sequence[KeyValues] = ()) -> None:
-        """empty: (kv heads, 0, head dim), of the type and device of what is kept."""
+        """Create a cache; empty: (kv_heads, 0, head_dim), of the dtype and device of the keys."""
         self.shared = tuple(shared)
         self.keys = self.values = empty
         self.length = 0
 
     @classmethod
     def new(cls, kv_heads: int, head_dim: int, dtype: torch.dtype, device: str) -> "KeyValueCache":
+        """Return an empty cache."""
         return cls(torch.empty(kv_heads, 0, head_dim, dtype=dtype, device=device))
 
     def reserve(self, rows: int, exact: bool = False) -> None:
-        room = self.keys.shape[1]
-        missing = self.length + rows - room
+        capacity = self.keys.shape[1]
+        missing = self.length + rows - capacity
         if missing > 0:
-            more = missing if exact else -(-max(missing, room // 2) // GROWTH) * GROWTH
-            self.keys, self.values = _longer(self.keys, more), _longer(self.values, more)
+            more = missing if exact else -(-max(missing, capacity // 2) // GROWTH) * GROWTH
+            self.keys, self.values = _extended(self.keys, more), _extended(self.values, more)
 
     def write(self, keys: Tensor, values: Tensor) -> None:
-        """keys, values: (kv heads, rows, head dim), behind what is committed."""
+        """Write keys and values, each (kv_heads, rows, head_dim), after the committed positions."""
         end = self.length + keys.shape[1]
         self.keys[:, self.length : end] = keys
         self.values[:, self.length : end] = values
@@ -69,7 +74,7 @@ class KeyValueCache:
         self.length += rows
 
     def fork(self) -> "KeyValueCache":
-        """Nothing is copied: what is committed is shared from now on."""
+        """Return a cache that shares the committed positions, without a copy."""
         empty = self.keys[:, :0]
         if not self.length:
             return KeyValueCache(empty, self.shared)
@@ -78,9 +83,10 @@ class KeyValueCache:
 
 
 class ConvCache:
-    """What a causal convolution over L tokens needs of those before: the last L - 1, zeros at the start of a text.
+    """The state of a causal convolution with a kernel of L: its last L - 1 inputs, zeros at the start of a sequence.
 
-    inputs: (L - 1, channels), the oldest first.
+    Attributes:
+        inputs: (L - 1, channels), the oldest first.
     """
 
     def __init__(self, inputs: Tensor) -> None:
@@ -89,13 +95,14 @@ class ConvCache:
 
     @classmethod
     def new(cls, channels: int, kernel: int, dtype: torch.dtype, device: str) -> "ConvCache":
+        """Return the state at the start of a sequence."""
         return cls(torch.zeros(kernel - 1, channels, dtype=dtype, device=device))
 
     def reserve(self, rows: int, exact: bool = False) -> None:
-        """It never grows."""
+        """Do nothing: the state has a fixed size."""
 
     def window(self, inputs: Tensor) -> Tensor:
-        """inputs: (rows, channels), the next. Returns them behind those that are kept, (L - 1 + rows, channels)."""
+        """Return the cached inputs followed by the next ones, (rows, channels), as (L - 1 + rows, channels)."""
         window = torch.cat([self.inputs, inputs])
         self._next = window[len(inputs) :].clone()
         return window
@@ -104,15 +111,18 @@ class ConvCache:
         self.inputs = self._next
 
     def fork(self) -> "ConvCache":
-        """What is kept is replaced, never written to: both may hold the same."""
+        """Return a cache with the same inputs, which are replaced and never written to."""
         return ConvCache(self.inputs)
 
 
 @dataclass(frozen=True, eq=False)
 class PrefixCache:
-    """What any number of sequences go on from, which nothing writes to.
+    """The immutable cache of a prefix, shared by any number of sequences.
 
-    length: tokens that it holds. next_position: of the token behind them.
+    Attributes:
+        layers: a cache per layer.
+        length: tokens of the prefix.
+        next_position: position of the next token.
     """
 
     layers: Sequence[LayerCache]
@@ -120,15 +130,18 @@ class PrefixCache:
     next_position: int
 
     def fork(self) -> "SequenceCache":
-        """A sequence that goes on from here, without a copy of anything."""
+        """Return a sequence that continues from the prefix, without a copy."""
         return SequenceCache([layer.fork() for layer in self.layers], self)
 
 
 class SequenceCache:
-    """What one sequence has read, after its prefix or from the start.
+    """The cache of one sequence, which may continue from a prefix.
 
-    length: tokens, with those of the prefix. next_position: of the token to come, as many as there are tokens unless
-    the positions of some were given otherwise (M-RoPE).
+    Attributes:
+        layers: a cache per layer.
+        prefix: that it continues from, or None.
+        length: tokens, prefix included.
+        next_position: position of the next token; it differs from length where positions are multimodal (M-RoPE).
     """
 
     def __init__(self, layers: Sequence[LayerCache], prefix: PrefixCache | None = None) -> None:
@@ -138,14 +151,16 @@ class SequenceCache:
         self.next_position = prefix.next_position if prefix else 0
 
     def reserve(self, rows: int, exact: bool = False) -> None:
-        """Make room for `rows` more tokens; exact: and for no others."""
+        """Reserve capacity for `rows` more tokens; with `exact`, no more than that."""
         for layer in self.layers:
             layer.reserve(rows, exact)
 
     def advance(self, rows: int, next_position: int | None = None) -> None:
-        """Count the `rows` that every layer has been given.
+        """Commit the `rows` that every layer has written.
 
-        next_position: of the token behind them, where it is not the next number.
+        Args:
+            rows: tokens.
+            next_position: position of the token after them, if it is not the next integer.
         """
         for layer in self.layers:
             layer.commit(rows)
@@ -153,16 +168,16 @@ class SequenceCache:
         self.next_position = self.next_position + rows if next_position is None else next_position
 
     def freeze(self) -> PrefixCache:
-        """What has been read so far, for others to go on from; this sequence may go on too."""
+        """Return the committed tokens as a prefix; this sequence may continue too."""
         return PrefixCache([layer.fork() for layer in self.layers], self.length, self.next_position)
 
     def fork(self) -> "SequenceCache":
-        """Another sequence that goes on from here."""
+        """Return another sequence that continues from here."""
         return self.freeze().fork()
 
 
-def _longer(cached: Tensor, more: int) -> Tensor:
-    heads, room, dim = cached.shape
-    longer = cached.new_zeros(heads, room + more, dim)
-    longer[:, :room] = cached
-    return longer
+def _extended(cached: Tensor, more: int) -> Tensor:
+    heads, capacity, dim = cached.shape
+    extended = cached.new_zeros(heads, capacity + more, dim)
+    extended[:, :capacity] = cached
+    return extended

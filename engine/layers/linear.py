@@ -1,9 +1,8 @@
-"""The matrix product with weights, x W^T + b, in the form that is fastest on the device.
+"""Linear layers with float weights.
 
-On a CPU the weights are kept in oneDNN's own blocked layout: few rows take half the time that they take with plain
-weights, and GELU is computed on the way. Fewer than four rows are filled up to four, which reads the weights half as
-fast again as two rows do; and since one row alone would go through another kernel and round differently, a row's
-result then never depends on what else is in the batch.
+On a CPU the weights are prepacked in oneDNN's blocked layout: small batches take half the time of plain weights, and
+GELU is fused. Batches of fewer than four rows are padded to four: oneDNN computes four faster than two, and as it would
+use another kernel with other rounding for a single row, padding makes a row's result independent of the batch.
 """
 
 import ctypes
@@ -15,15 +14,22 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-LEAST_ROWS = 4
+MIN_ROWS = 4
 
-LinearLayer = Callable[..., Tensor]  # (x, gelu=False), as `Linear`
+LinearLayer = Callable[..., Tensor]  # called as (x, gelu=False), like `Linear`
 
 
 class Linear:
-    """weight: (out, in); bias: (out) or None. With `packed` the weight is taken over into the blocked layout."""
+    """A linear layer y = x W^T + b with float weights."""
 
     def __init__(self, weight: Tensor, bias: Tensor | None, packed: bool = False) -> None:
+        """Prepack the weight if requested and supported.
+
+        Args:
+            weight: W, (out, in).
+            bias: (out) or None.
+            packed: whether to convert the weight to oneDNN's blocked layout, where that is faster.
+        """
         self.bias = bias
         self.packed = packed and _packs(weight.dtype) and weight.device.type == "cpu"
         self.weight = torch.ops.mkldnn._reorder_linear_weight(weight) if self.packed else weight
@@ -31,21 +37,21 @@ class Linear:
             trim_freed_memory(self)
 
     def __call__(self, x: Tensor, gelu: bool = False) -> Tensor:
-        """x: (rows, in) -> (rows, out), through the tanh approximation of GELU if asked."""
+        """Return the output (rows, out) for x: (rows, in); with `gelu`, after GELU (tanh approximation)."""
         if not self.packed:
             y = F.linear(x, self.weight, self.bias)
             return F.gelu(y, approximate="tanh") if gelu else y
         rows = x.shape[0]
-        if rows < LEAST_ROWS:
-            x = F.pad(x, (0, 0, 0, LEAST_ROWS - rows))
+        if rows < MIN_ROWS:
+            x = F.pad(x, (0, 0, 0, MIN_ROWS - rows))
         attribute, algorithm = ("gelu", "tanh") if gelu else ("none", "")
-        y = torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, attribute, [], algorithm)
-        return y[:rows]
+        padded: Tensor = torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, attribute, [], algorithm)
+        return padded[:rows]
 
 
 @cache
 def _packs(dtype: torch.dtype) -> bool:
-    """Whether this CPU has fast products for the type in the blocked layout."""
+    """Whether this CPU has fast kernels with prepacked weights for the dtype."""
     if not torch.backends.mkldnn.is_available() or platform.machine() not in ("x86_64", "AMD64"):
         return False
     if dtype == torch.bfloat16:
@@ -56,14 +62,14 @@ def _packs(dtype: torch.dtype) -> bool:
 
 
 def trim_freed_memory(linear: LinearLayer) -> LinearLayer:
-    """The same, once the memory that its plain weights took has been given back."""
+    """Return the layer, after giving the freed memory of its original weights back to the system."""
     _malloc_trim()(0)
     return linear
 
 
 @cache
 def _malloc_trim() -> Callable[[int], object]:
-    """Gives freed memory back to the system: glibc would keep a tenth of the model's, which plain weights had."""
+    """glibc's malloc_trim: without it the process would retain a tenth of the model's memory."""
     if platform.system() != "Linux":
         return lambda keep: None
     return getattr(ctypes.CDLL(None), "malloc_trim", lambda keep: None)

@@ -1,4 +1,4 @@
-"""Which kernel multiplies with a matrix: int4, int8 or plain, by how its weights are kept and what the device has."""
+"""Selection of the kernel of a linear layer: int4, int8 or float, by the format of its weights and the device."""
 
 import torch
 from torch import Tensor
@@ -12,9 +12,14 @@ from engine.quantization.formats import Int4, Int8, Matrix
 def make_linear(
     weight: Matrix, bias: Tensor | None, dtype: torch.dtype, *, packed: bool, compiled: bool = False
 ) -> LinearLayer:
-    """x W^T + b in this type, computed with W as it is where the device has the kernels, else with W restored.
+    """Return a linear layer y = x W^T + b; quantised weights are dequantised if the device has no kernel for them.
 
-    compiled: what is done to x before a product of whole numbers.
+    Args:
+        weight: W, (out, in).
+        bias: (out) or None.
+        dtype: of the activations.
+        packed: whether to use kernels with prepacked weights.
+        compiled: whether to compile activation quantisation.
     """
     if isinstance(weight, Tensor):
         return Linear(weight, bias, packed)
@@ -27,20 +32,20 @@ def make_linear(
 
 
 def kernel_summary(linear: LinearLayer) -> str:
-    """What computes it, for people."""
+    """Describe the layer's kernel for humans."""
     if isinstance(linear, Int8Linear):
-        return "products of 8 bits"
+        return "int8 GEMM"
     if isinstance(linear, Int4Linear):
-        many = "as 8 bits" if linear.int8_gemm else "as floats"
-        return f"torch's kernel for 4 bits, and many rows {many}"
-    return "oneDNN's packed products" if isinstance(linear, Linear) and linear.packed else "plain products"
+        gemm = "int8 GEMM" if linear.int8_gemm else "dequantized weights"
+        return f"int4 kernel (from {LARGE_BATCH_ROWS} rows: {gemm})"
+    return "oneDNN with packed weights" if isinstance(linear, Linear) and linear.packed else "float GEMM"
 
 
 def benefits_from_compile(linear: LinearLayer) -> bool:
-    """Whether it is one of whole numbers, at least where rows are many."""
+    """Return whether the layer uses int8 GEMM, whose activation quantisation torch.compile speeds up."""
     return isinstance(linear, Int8Linear) or (isinstance(linear, Int4Linear) and linear.int8_gemm)
 
 
 def few_rows(linear: LinearLayer) -> int | None:
-    """Rows from which it takes another kernel, which rounds otherwise; None: it never does."""
+    """Return the number of rows from which the layer uses another kernel with other rounding; None: it has only one."""
     return LARGE_BATCH_ROWS if isinstance(linear, Int4Linear) else None

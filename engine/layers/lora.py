@@ -1,4 +1,4 @@
-"""Low-rank adapters of linears (LoRA, Hu et al. 2021): x W^T + b becomes x W^T + b + (x A^T) B^T, without a scale."""
+"""LoRA adapters (Hu et al. 2021): y = x W^T + b + (x A^T) B^T, without a scaling factor."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,41 +15,43 @@ from engine.error_text import quoted_name, summarize_faults
 
 @dataclass(frozen=True, eq=False)
 class LoraAdapter:
-    """pairs: name of a linear -> A (rank, inputs), B (outputs, rank)."""
+    """Low-rank weights; pairs: name of a linear layer -> A (rank, inputs), B (outputs, rank)."""
 
     pairs: Mapping[str, tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True)
 class RowAdapters:
-    """What the adapters of a batch's rows add to the products of one block.
+    """The adapters of a batch's rows, applied to the linear layers of one block.
 
-    block: what the names of its linears begin with.
+    Attributes:
+        adapters: (rows, adapter) of the sequences that use one.
+        block: prefix of the names of its layers.
     """
 
     adapters: Sequence[tuple[slice, LoraAdapter]]
     block: str
 
     def __call__(self, y: Tensor, x: Tensor, linear: str) -> None:
-        """Add to y, (rows, outputs), what the block's `linear` has adapters make of x, (rows, inputs)."""
+        """Add (x A^T) B^T of the layer named `linear` to its output y: (rows, outputs), for x: (rows, inputs)."""
         for rows, adapter in self.adapters:
             if pair := adapter.pairs.get(f"{self.block}.{linear}"):
                 y[rows] += x[rows] @ pair[0].T @ pair[1].T
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """The tensors in a .safetensors file, or in a dict of tensors that torch saved.
+    """Read all tensors of a .safetensors file, or of a dict of tensors saved by torch.
 
     Raises:
-        ModelUnavailable: it can't be read, or reading it would run code.
+        ModelUnavailable: the file can't be read, or loading it would run code.
     """
     if path.suffix != ".safetensors":
-        return _saved_by_torch(path)
+        return _read_torch_file(path)
     checkpoint = open_checkpoint(path)
     return {name: checkpoint.read(name) for name in checkpoint.names}
 
 
-def _saved_by_torch(path: Path) -> dict[str, Tensor]:
+def _read_torch_file(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise ModelUnavailable(f"{path}: no such file")
     try:
@@ -63,7 +65,7 @@ def _saved_by_torch(path: Path) -> dict[str, Tensor]:
         raise ModelUnavailable(f"{path}: is not a dict of tensors")
     for name, tensor in stored.items():
         if not isinstance(name, str) or not isinstance(tensor, Tensor) or tensor.layout != torch.strided:
-            raise ModelUnavailable(f"{path}: {quoted_name(str(name))} is not a plain tensor under a name")
+            raise ModelUnavailable(f"{path}: {quoted_name(str(name))} is not a plain tensor with a name")
     return stored
 
 
@@ -76,31 +78,33 @@ def make_adapter(
     device: torch.device | str = "cpu",
     ignored: Collection[str] = (),
 ) -> LoraAdapter:
-    """Pair the tensors of a file, in memory of their own.
+    """Build an adapter from the tensors of a file, which are copied.
 
     Args:
         path: of the file, for errors.
-        tensors: "NAME.A" and "NAME.B" for each linear.
-        linears: name -> (outputs, inputs), of all those that an adapter must have a pair for.
-        ignored: tensors that may be there too.
+        tensors: "NAME.A" and "NAME.B" for each linear layer.
+        linears: name -> (outputs, inputs) of all layers that an adapter must have a pair for.
+        dtype: of the adapter.
+        device: of the adapter.
+        ignored: names of tensors that are ignored.
 
     Raises:
-        ModelUnavailable: some are missing, unknown, of another shape or not of floats.
+        ModelUnavailable: tensors are missing, unknown, of another shape or not floating-point.
     """
     _check(path, tensors, linears, ignored)
 
-    def own(name: str) -> Tensor:
+    def copied(name: str) -> Tensor:
         return tensors[name].to(device, dtype, copy=True)
 
-    return LoraAdapter({name: (own(f"{name}.A"), own(f"{name}.B")) for name in linears})
+    return LoraAdapter({name: (copied(f"{name}.A"), copied(f"{name}.B")) for name in linears})
 
 
 def _check(
     path: Path, tensors: Mapping[str, Tensor], linears: Mapping[str, tuple[int, ...]], ignored: Collection[str]
 ) -> None:
-    wanted = [f"{name}.{part}" for name in linears for part in "AB"]
-    known = {*wanted, *ignored}
-    missing = [name for name in wanted if name not in tensors]
+    required = [f"{name}.{part}" for name in linears for part in "AB"]
+    known = {*required, *ignored}
+    missing = [name for name in required if name not in tensors]
     unknown = [quoted_name(name) for name in tensors if name not in known]
     misshapen = []
     for name, (outputs, inputs) in linears.items():
@@ -110,7 +114,7 @@ def _check(
             if not 0 < rank <= min(inputs, outputs) or (a.shape, b.shape) != ((rank, inputs), (outputs, rank)):
                 found = f"{list(a.shape)} and {list(b.shape)}"
                 misshapen.append(f"{name} is {found}, not [rank, {inputs}] and [{outputs}, rank]")
-    whole = [name for name in wanted if name in tensors and not tensors[name].is_floating_point()]
-    faults = {"missing": missing, "unknown": unknown, "of another shape": misshapen, "not of floats": whole}
+    integers = [name for name in required if name in tensors and not tensors[name].is_floating_point()]
+    faults = {"missing": missing, "unknown": unknown, "of another shape": misshapen, "not floating-point": integers}
     if any(faults.values()):
         raise ModelUnavailable(f"{path}: does not fit the model; {summarize_faults(faults)}")

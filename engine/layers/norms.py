@@ -1,4 +1,4 @@
-"""Normalisation over the last dimension."""
+"""Normalisation layers over the last dimension."""
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -7,10 +7,10 @@ Norm = tuple[Tensor, Tensor]  # weight, bias
 
 
 def layer_norm(x: Tensor, weights: Norm, eps: float = 1e-5) -> Tensor:
-    """x: (rows, dim), normalised and scaled (Ba et al. 2016)."""
+    """Apply layer normalisation (Ba et al. 2016) to x: (rows, dim)."""
     return F.layer_norm(x, weights[0].shape, *weights, eps=eps)
 
 
 def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
-    """x: (..., dim), divided by its root mean square and scaled (Zhang and Sennrich 2019), computed in float32."""
+    """Apply RMSNorm (Zhang and Sennrich 2019) to x: (..., dim), computed in float32."""
     return F.rms_norm(x.float(), x.shape[-1:], None, eps).to(x.dtype) * weight

@@ -1,4 +1,4 @@
-"""Layers from their named weights."""
+"""Building layers from named weights."""
 
 from dataclasses import dataclass
 
@@ -14,9 +14,15 @@ from engine.quantization.tensor_source import TensorSource
 
 @dataclass(frozen=True)
 class ParameterReader:
-    """Reads the tensors of a part of a model ("text", ...) by their names within it.
+    """Reads the parameters of one part of a model, by their names within it.
 
-    packed, compiled: as for `product`.
+    Attributes:
+        weights: source of the tensors.
+        part: prefix of the names, such as "text".
+        dtype: of the parameters.
+        device: of the parameters.
+        packed: as in `make_linear`.
+        compiled: as in `make_linear`.
     """
 
     weights: TensorSource
@@ -27,19 +33,22 @@ class ParameterReader:
     compiled: bool = False
 
     def __call__(self, name: str) -> Tensor:
+        """Return the tensor of this name."""
         return self.weights.tensor(f"{self.part}.{name}", self.dtype, self.device)
 
     def has(self, name: str) -> bool:
+        """Return whether there is a tensor of this name."""
         return self.weights.has(f"{self.part}.{name}")
 
     def matrix(self, name: str) -> Matrix:
-        """Return a matrix in few bits if the weights have it so."""
+        """Return a weight matrix, quantised if it is stored so."""
         return self.weights.matrix(f"{self.part}.{name}", self.dtype, self.device)
 
     def linear(self, name: str) -> LinearLayer:
-        """Return the linear layer of `name`.weight and, if it is there, `name`.bias."""
+        """Return the linear layer of `name`.weight and, if it exists, `name`.bias."""
         bias = self(f"{name}.bias") if self.has(f"{name}.bias") else None
         return make_linear(self.matrix(f"{name}.weight"), bias, self.dtype, packed=self.packed, compiled=self.compiled)
 
     def norm(self, name: str) -> Norm:
+        """Return the weight and bias of a normalisation layer."""
         return self(f"{name}.weight"), self(f"{name}.bias")

@@ -5,9 +5,16 @@ from torch import Tensor
 
 
 def rotary_table(dim: int, base: float, positions: int, device: str) -> tuple[Tensor, Tensor]:
-    """Cosines and sines of the angles of positions 0, 1, ..., each (positions, dim / 2), float32.
+    """Return the cosines and sines of all angles.
 
-    dim: how many of a head's dimensions turn.
+    Args:
+        dim: number of rotated dimensions of a head.
+        base: of the frequencies.
+        positions: number of positions, from 0 on.
+        device: of the table.
+
+    Returns:
+        Two float32 tensors (positions, dim / 2).
     """
     pairs = torch.arange(0, dim, 2, dtype=torch.float32, device=device)
     frequencies = 1.0 / base ** (pairs / dim)
@@ -16,7 +23,16 @@ def rotary_table(dim: int, base: float, positions: int, device: str) -> tuple[Te
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """x: (rows, heads, head dim) turned, pair i being (x[i], x[i + half]); cos, sin: (rows, half). In float32."""
+    """Rotate the pairs (x[i], x[i + dim / 2]) of each head, computed in float32.
+
+    Args:
+        x: (rows, heads, dim).
+        cos: (rows, dim / 2).
+        sin: (rows, dim / 2).
+
+    Returns:
+        (rows, heads, dim), in the dtype of x.
+    """
     a, b = x.float().chunk(2, dim=-1)
     cos, sin = cos[:, None], sin[:, None]
     return torch.cat([a * cos - b * sin, a * sin + b * cos], dim=-1).to(x.dtype)

@@ -1,4 +1,4 @@
-"""The blocks of a vision transformer (Dosovitskiy et al. 2021), with the norms before attention and MLP."""
+"""Vision transformer encoder (ViT, Dosovitskiy et al. 2021) with pre-norm blocks."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +15,13 @@ from engine.layers.norms import Norm, layer_norm
 
 @dataclass(frozen=True)
 class VitBlock:
-    """qkv: to queries, keys and values, one behind the other. activation: GELU by its tanh approximation, or exact."""
+    """The parameters of one pre-norm block.
+
+    Attributes:
+        qkv: projects to concatenated queries, keys and values.
+        activation: GELU in its tanh approximation, or exact.
+        eps: of the layer norms.
+    """
 
     norm1: Norm
     qkv: LinearLayer
@@ -27,11 +33,11 @@ class VitBlock:
     eps: float = 1e-5
 
     def before_attention(self, x: Tensor) -> Tensor:
-        """x: (rows, dim). Queries, keys and values, (rows, 3 * dim)."""
+        """Return queries, keys and values, (rows, 3 * dim), for x: (rows, dim)."""
         return self.qkv(layer_norm(x, self.norm1, self.eps))
 
     def after_attention(self, x: Tensor, attn_output: Tensor) -> Tensor:
-        """x with what the block adds; mixed: attention's result, (rows, dim)."""
+        """Return the block's output (rows, dim) for its input x and the output of attention, both (rows, dim)."""
         x = x + self.proj(attn_output)
         h = layer_norm(x, self.norm2, self.eps)
         inner = self.fc1(h, gelu=True) if self.activation == "gelu_tanh" else F.gelu(self.fc1(h))
@@ -39,19 +45,19 @@ class VitBlock:
 
 
 class Vit:
-    """MetadataBlocks whose patches all see each other, within each picture."""
+    """A stack of blocks with full attention within each image."""
 
     def __init__(self, blocks: Sequence[VitBlock], heads: int) -> None:
         self.blocks, self.heads = blocks, heads
         self._before, self._after = VitBlock.before_attention, VitBlock.after_attention
 
     def compile(self) -> None:
-        """Fuse what stands between the products; attention stays as it is."""
+        """Compile everything but attention, to fuse the operations between GEMMs."""
         self._before = torch.compile(VitBlock.before_attention)
         self._after = torch.compile(VitBlock.after_attention)
 
     def __call__(self, x: Tensor, n: int) -> Tensor:
-        """x: (n * patches, dim), of n pictures of equally many patches. Returns the same shape; no norm follows."""
+        """Apply all blocks, without a final norm, to x: (n * patches, dim) of n images; return the same shape."""
         for block in self.blocks:
             qkv = self._before(block, x)
             q, k, v = qkv.view(n, -1, 3, self.heads, x.shape[1] // self.heads).permute(2, 0, 3, 1, 4).contiguous()

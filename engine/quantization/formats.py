@@ -1,6 +1,6 @@
-"""Matrices in few bits: whole numbers with scales, and the rounding that makes them.
+"""Quantised weight matrices, int4 with group-wise and int8 with per-row scales, and round-to-nearest quantisation.
 
-Where a CPU has products for them, `engine.layers.int4_linear` and `int8_linear` compute with them as they are.
+`engine.layers.int4_linear` and `int8_linear` compute with them where a CPU has the kernels.
 """
 
 from dataclasses import dataclass
@@ -8,15 +8,18 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-GROUP_SIZES = (128, 64, 32)  # that torch has products for
+GROUP_SIZES = (128, 64, 32)  # supported by torch's int4 kernel
 
 
 @dataclass(frozen=True, eq=False)
 class Int4:
-    """A weight is (nibble - zero) * scale of its group, a run of weights in a row.
+    """An int4 matrix: weight = (nibble - zero) * scale, with scale and zero point per group of weights in a row.
 
-    nibbles: (rows, columns / 2) uint8, of which the low halves are the first half of a row. scale, zero: (rows,
-    groups), of any float type. exact: products with it leave the other factor as it is.
+    Attributes:
+        nibbles: (rows, columns / 2) uint8; low nibbles are the first half of a row, high nibbles the second.
+        scale: (rows, groups), of any float type.
+        zero: (rows, groups), of any float type.
+        exact: whether activations must not be quantised when they are multiplied with it.
     """
 
     nibbles: Tensor
@@ -26,18 +29,20 @@ class Int4:
 
     @property
     def shape(self) -> tuple[int, int]:
+        """(rows, columns)."""
         return self.nibbles.shape[0], 2 * self.nibbles.shape[1]
 
     @property
     def group_size(self) -> int:
+        """The number of weights in a group."""
         return self.shape[1] // self.scale.shape[1]
 
     def values(self) -> Tensor:
-        """The nibbles, each in a byte: (rows, columns) uint8."""
+        """Return the unpacked nibbles: (rows, columns) uint8."""
         return torch.cat([self.nibbles & 15, self.nibbles >> 4], 1)
 
     def dequantize(self, dtype: torch.dtype) -> Tensor:
-        """(rows, columns), each step of the arithmetic rounded to dtype."""
+        """Return the weights (rows, columns), computed in this dtype."""
         rows, columns = self.shape
         weight = self.values().view(rows, -1, self.group_size).to(dtype)
         return weight.sub_(self.zero[..., None]).mul_(self.scale[..., None]).view(rows, columns)
@@ -45,21 +50,27 @@ class Int4:
 
 @dataclass(frozen=True, eq=False)
 class Int8:
-    """A weight is value * scale of its row. values: (rows, columns) int8; scale: (rows), of any float type."""
+    """An int8 matrix: weight = value * scale, with a scale per row.
+
+    Attributes:
+        values: (rows, columns) int8.
+        scale: (rows), of any float type.
+    """
 
     values: Tensor
     scale: Tensor
 
     @property
     def shape(self) -> tuple[int, int]:
+        """(rows, columns)."""
         return self.values.shape[0], self.values.shape[1]
 
     def dequantize(self, dtype: torch.dtype) -> Tensor:
-        """(rows, columns)."""
+        """Return the weights (rows, columns)."""
         return self.rows(slice(None), dtype)
 
     def rows(self, which: Tensor | slice, dtype: torch.dtype) -> Tensor:
-        """Some rows, dequantised."""
+        """Return some rows, dequantised."""
         return (self.values[which].float() * self.scale[which].float()[:, None]).to(dtype)
 
 
@@ -67,7 +78,11 @@ Matrix = Tensor | Int4 | Int8
 
 
 def group_size_for(columns: int, most: int) -> int:
-    """The largest group that divides a row; ValueError if there is none."""
+    """Return the largest group size up to `most` that divides a row.
+
+    Raises:
+        ValueError: no supported group size does.
+    """
     for size in GROUP_SIZES:
         if size <= most and columns % size == 0:
             return size
@@ -75,16 +90,21 @@ def group_size_for(columns: int, most: int) -> int:
 
 
 def quantize_int4(weight: Tensor, group_size: int = GROUP_SIZES[0]) -> Int4:
-    """16 values a group, from its least to its greatest. weight: (rows, columns).
+    """Quantise a matrix to int4, asymmetrically: the 16 levels of a group span its least to its greatest weight.
 
-    group_size: of so many weights, or of as many fewer as divide a row. ValueError if no size that torch knows does.
+    Args:
+        weight: (rows, columns).
+        group_size: largest group size; a smaller one is used if it does not divide a row.
+
+    Raises:
+        ValueError: no supported group size divides a row.
     """
     rows, columns = weight.shape
     size = group_size_for(columns, group_size)
     groups = weight.float().view(rows, -1, size)
     low = groups.amin(2).clamp(max=0)
     high = groups.amax(2).clamp(min=0)
-    # in bfloat16, as the products of that type take it: what is rounded here is made up for by the nibbles
+    # in bfloat16, as the bfloat16 kernels use it: rounding the scale first lets the nibbles compensate for its error
     scale = ((high - low) / 15).clamp(min=torch.finfo(torch.float32).tiny).bfloat16()
     step = scale.float()
     zero = (-low / step).round().clamp(0, 15)
@@ -94,7 +114,7 @@ def quantize_int4(weight: Tensor, group_size: int = GROUP_SIZES[0]) -> Int4:
 
 
 def quantize_int8(weight: Tensor) -> Int8:
-    """Each row with a scale of its own, the same on both sides of 0. weight: (rows, columns)."""
+    """Quantise a matrix (rows, columns) to int8, symmetrically, with a scale per row."""
     rows = weight.float()
     scale = (rows.abs().amax(1) / 127).clamp(min=torch.finfo(torch.float32).tiny)
     return Int8((rows / scale[:, None]).round_().to(torch.int8), scale)

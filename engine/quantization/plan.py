@@ -1,4 +1,4 @@
-"""Which of a model's matrices are quantised, and to how many bits."""
+"""Quantization schemes, and which matrices of a model they quantise to int4 or int8."""
 
 import math
 import re
@@ -19,7 +19,7 @@ from engine.quantization.formats import (
 )
 from engine.quantization.tensor_source import TensorSource
 
-# what can be asked for -> the group size of a matrix in 4 bits; None: 8 bits
+# scheme -> largest group size of int4 matrices; None: int8
 QUANTIZATION_SCHEMES: Mapping[str, int | None] = (
     {"int4": GROUP_SIZES[0]} | {f"int4-{size}": size for size in GROUP_SIZES[1:]} | {"int8": None}
 )
@@ -27,25 +27,34 @@ QUANTIZATION_SCHEMES: Mapping[str, int | None] = (
 
 @dataclass(frozen=True)
 class QuantizationPlan:
-    """Which matrices of a family are quantised, by patterns that match their whole names.
+    """The matrices of a family that are quantised, by patterns that match their full names.
 
-    int4_names: of those, which are in 4 bits if the kind is one of "int4"; the others are in 8 bits then.
+    Attributes:
+        quantized: matrices that are quantised.
+        int4_names: those of them that the int4 schemes quantise to int4; the others become int8.
     """
 
     quantized: re.Pattern[str]
     int4_names: re.Pattern[str]
 
     def quantizes(self, name: str) -> bool:
+        """Return whether the matrix of this name is quantised."""
         return self.quantized.fullmatch(name) is not None
 
     def group_size(self, name: str, scheme: str) -> int | None:
-        """Return the largest group size that a quantised matrix may have in 4 bits; None if it is in 8 bits."""
+        """Return the largest group size of a quantised matrix under this scheme; None if it becomes int8."""
         return QUANTIZATION_SCHEMES[scheme] if self.int4_names.fullmatch(name) else None
 
 
 @dataclass(frozen=True)
 class QuantizedSource:
-    """Another source, whose matrices are quantised as they are read. kind: of `QUANTIZATION_SCHEMES`."""
+    """A `TensorSource` that quantises the matrices of another one as they are read.
+
+    Attributes:
+        source: of the weights.
+        plan: of the model's family.
+        scheme: one of `QUANTIZATION_SCHEMES`.
+    """
 
     source: TensorSource
     plan: QuantizationPlan
@@ -58,11 +67,15 @@ class QuantizedSource:
         return self.source.tensor(name, dtype, device)
 
     def matrix(self, name: str, dtype: torch.dtype, device: torch.device | str = "cpu") -> Matrix:
-        """EngineError if it is in 4 bits already, and 8 are asked for."""
+        """Return the quantised matrix.
+
+        Raises:
+            EngineError: the stored matrix is int4, and the scheme is int8.
+        """
         stored = self.source.matrix(name, dtype, device)
         if isinstance(stored, Int4):
             if QUANTIZATION_SCHEMES[self.scheme] is None:
-                raise EngineError("the weights are in 4 bits already: they can't be quantized to int8; leave that out")
+                raise EngineError("the weights are already int4 and can't be quantized to int8; leave that out")
             return replace(stored, exact=False)
         if not isinstance(stored, Tensor) or not self.plan.quantizes(name):
             return stored
@@ -73,7 +86,14 @@ class QuantizedSource:
 def weights_bytes(
     shapes: Mapping[str, tuple[int, ...]], itemsize: int, plan: QuantizationPlan, scheme: str | None = None
 ) -> int:
-    """Return the bytes that a model's tensors take: quantised ones if a kind is given, the others of so many each."""
+    """Return the size of a model's tensors in bytes.
+
+    Args:
+        shapes: name -> shape of every tensor.
+        itemsize: bytes of a number that is not quantised.
+        plan: of the model's family.
+        scheme: one of `QUANTIZATION_SCHEMES`; None: nothing is quantised.
+    """
     total = 0
     for name, shape in shapes.items():
         if scheme is None or not plan.quantizes(name):

@@ -1,4 +1,4 @@
-"""Where the parts of a model get their tensors from."""
+"""The interface through which a model reads its weights."""
 
 from typing import Protocol
 
@@ -9,12 +9,13 @@ from engine.quantization.formats import Matrix
 
 
 class TensorSource(Protocol):
-    """Tensors by the names that the family uses, whatever a file calls them."""
+    """Tensors by their canonical names in a model family, whatever a file calls them."""
 
-    def has(self, name: str) -> bool: ...
+    def has(self, name: str) -> bool:
+        """Return whether there is a tensor or a quantised matrix of this name."""
 
     def tensor(self, name: str, dtype: torch.dtype, device: torch.device | str = "cpu") -> Tensor:
-        """Return the tensor, in memory of its own."""
+        """Return a copy of the tensor, dequantised if it is stored quantised."""
 
     def matrix(self, name: str, dtype: torch.dtype, device: torch.device | str = "cpu") -> Matrix:
-        """Return the weights of a linear, (out, in): in few bits if the source has them so, else as `tensor` does."""
+        """Return the weight of a linear layer, (out, in): quantised if it is stored so, else as `tensor` does."""

@@ -1,4 +1,4 @@
-"""Copies of photos with what was found drawn on them."""
+"""Copies of images with detections drawn on them."""
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,27 +15,39 @@ from recipes.text_labels import Colour
 
 
 def targets_of(sources: Iterable[Input], output: str, many: bool, overwrite: bool) -> dict[Input, Path]:
-    """Where the copy of each goes: to `output`, or below it if there are many, or if it is a folder.
+    """Return the path of each input's copy.
 
-    UsageError if a copy would replace a photo that is asked about, or another copy; and what `check_target` raises
-    if there is but one.
+    Args:
+        sources: the inputs.
+        output: a file, or a folder for the copies; it is taken for a folder if it exists as one or ends in a separator.
+        many: whether there are several inputs, so that `output` is a folder.
+        overwrite: whether an existing file may be replaced.
+
+    Raises:
+        UsageError: a copy would replace an input or another copy, or its format is not supported.
+        OutputError: the only copy exists already.
     """
     if not output:
-        raise UsageError("--draw: is empty; give the name of a file, or of a folder for several photos")
+        raise UsageError("--draw: is empty; give a file name, or a folder for several images")
     in_folder = many or output.endswith(os.sep) or os.path.isdir(output)
     targets = {source: Path(output, source.relative) if in_folder else Path(output) for source in sources}
     originals = {os.path.realpath(source.path) for source in targets if source.path}
     if over := next((target for target in targets.values() if os.path.realpath(target) in originals), None):
-        raise UsageError(f"--draw {output}: {over} would replace a photo that is asked about; give another name")
+        raise UsageError(f"--draw {output}: {over} would replace a photo among the inputs; give another name")
     if not in_folder:
         check_target(Path(output), overwrite)
     if len(set(targets.values())) < len(targets):
-        raise UsageError(f"--draw {output}: two photos have the same name; ask about them one folder at a time")
+        raise UsageError(f"--draw {output}: two images have the same name; process one folder at a time")
     return targets
 
 
 def check_target(target: Path, overwrite: bool) -> None:
-    """UsageError for a format that can't be written, OutputError if the file is there."""
+    """Check that a copy can be written.
+
+    Raises:
+        UsageError: its format is not supported.
+        OutputError: the file exists already.
+    """
     if target.suffix.lower() not in FORMATS:
         raise UsageError(f"--draw {target}: end the name in {', '.join(FORMATS)}")
     if os.path.lexists(target) and not overwrite:
@@ -45,6 +57,16 @@ def check_target(target: Path, overwrite: bool) -> None:
 def save_annotated(
     pixels: np.ndarray, found: Sequence[Box | Point], target: Path, *, overwrite: bool, colours: Mapping[str, Colour]
 ) -> None:
-    """pixels: HxWx3 uint8 RGB, upright. colours: of labels. The copy has no metadata. OutputError where it can't be
-    written."""
+    """Save an image with boxes and points drawn on it, without metadata.
+
+    Args:
+        pixels: (height, width, 3) uint8 RGB, upright.
+        found: detections in normalised coordinates.
+        target: the file.
+        overwrite: whether an existing file may be replaced.
+        colours: label -> colour.
+
+    Raises:
+        OutputError: the file can't be written.
+    """
     save_image(draw(pixels, found, colours), target, overwrite)

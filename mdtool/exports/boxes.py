@@ -1,4 +1,4 @@
-"""The boxes of a record, within its picture."""
+"""The boxes of a batch record, clipped to its image."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,11 @@ from mdtool.records.answers import SIDES
 
 @dataclass(frozen=True)
 class ClippedBox:
-    """The part of a box that lies in the picture, in fractions of it. index: counts all objects of an input from 0."""
+    """The part of a box inside the image, in normalised coordinates.
+
+    Attributes:
+        index: of the object among all objects of the input, from 0.
+    """
 
     index: int
     label: str
@@ -21,12 +25,12 @@ class ClippedBox:
 
 
 def has_boxes(answers: Sequence[dict[str, Any]]) -> bool:
-    """Whether objects were asked for, if there are any or not."""
+    """Return whether a record has answers of detect, with or without objects."""
     return any("objects" in answer for answer in answers)
 
 
 def clip_boxes(answers: Sequence[dict[str, Any]]) -> Iterator[ClippedBox]:
-    """In their order. Those of which nothing lies in the picture are left out, and keep their index."""
+    """Yield the boxes in their order. Boxes outside the image are left out; the index counts them."""
     objects = (found for answer in answers for found in answer.get("objects", ()))
     for index, found in enumerate(objects):
         x0, y0, x1, y1 = (min(max(found[side], 0.0), 1.0) for side in SIDES)

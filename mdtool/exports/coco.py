@@ -2,14 +2,13 @@
 
 info         description
 licenses     an empty list
-images       id, file_name (the input, as it was named), width, height; of a frame of a video also time (seconds)
+images       id, file_name (name of the input), width, height; for a video frame also time (seconds)
 annotations  id, image_id, category_id, bbox ([x, y, width, height] in pixels, from the top left corner), area (of the
-             box, in pixels), iscrowd (0), segmentation (an empty list), and score from a model that has one
+             box, in pixels), iscrowd (0), segmentation (an empty list), and score if the model gives one
 categories   id, name (the label)
 
-Ids count from 1 in the order of the records. So they are the same each time that the same file is made into this, and
-when that has grown, what was in it before keeps its ids. Images without boxes are listed too; inputs that were not
-asked for boxes are not. Boxes are clipped to their picture.
+Ids count from 1 in the order of the records, so that they are reproducible, and stable when records are appended.
+Images without boxes are listed; inputs without a detect answer are not. Boxes are clipped to the image.
 """
 
 import json
@@ -29,14 +28,22 @@ HEAD = '{"info":{"description":"boxes that mdtool found"},"licenses":[],"images"
 
 
 def write_coco(source: Path, target: Path, overwrite: bool, settings: str | None = None) -> ExportCounts:
-    """Made of a file of records, or of those with these settings.
+    """Convert a file of batch records to COCO.
 
-    InputError for what is none, OutputError where it can't be written.
+    Args:
+        source: the records (JSON Lines).
+        target: the COCO file.
+        overwrite: whether an existing file may be replaced.
+        settings: export only the records with these settings.
+
+    Raises:
+        InputError: the source is not a file of records.
+        OutputError: the target can't be written.
     """
     counts = ExportCounts()
-    with output_errors_for(target), AtomicFile(target, overwrite) as whole:
+    with output_errors_for(target), AtomicFile(target, overwrite) as output:
         text: dict[str, Any] = {"encoding": "utf-8", "errors": "backslashreplace"}
-        with whole.part.open("w", **text) as file, tempfile.TemporaryFile("w+", **text) as annotations:
+        with output.part.open("w", **text) as file, tempfile.TemporaryFile("w+", **text) as annotations:
             file.write(HEAD)
             categories = _write_images(answered_records(source, counts, settings), file, annotations, counts)
             file.write('\n],"annotations":[')
@@ -46,14 +53,14 @@ def write_coco(source: Path, target: Path, overwrite: bool, settings: str | None
             for label, number in categories.items():
                 _put(file, {"id": number, "name": label}, number)
             file.write("\n]}\n")
-        whole.commit()
+        output.commit()
     return counts
 
 
 def _write_images(
     records: Iterable[Record], file: IO[str], annotations: IO[str], counts: ExportCounts
 ) -> dict[str, int]:
-    """Returns the ids of all labels."""
+    """Write images and annotations; return label -> category id."""
     categories: dict[str, int] = {}
     count = 0
     for record in records:
@@ -65,8 +72,8 @@ def _write_images(
         for box in clip_boxes(record["answers"]):
             count += 1
             category = categories.setdefault(box.label, len(categories) + 1)
-            about = {"id": count, "image_id": counts.written, "category_id": category}
-            _put(annotations, about | _annotation(box, record), count)
+            ids = {"id": count, "image_id": counts.written, "category_id": category}
+            _put(annotations, ids | _annotation(box, record), count)
     return categories
 
 
@@ -89,6 +96,6 @@ def _annotation(box: ClippedBox, record: Record) -> dict[str, Any]:
 
 
 def _put(file: IO[str], entry: dict[str, Any], number: int) -> None:
-    """number: counts those of a list from 1."""
+    """Append an entry to a JSON list; number: its position, from 1."""
     comma = "" if number == 1 else ","
     file.write(f"{comma}\n{json.dumps(entry, ensure_ascii=False, separators=(',', ':'))}")

@@ -1,11 +1,10 @@
-"""Found boxes cut out of their picture, each a JPEG of its own:
+"""Detected objects as cropped JPEG files, a data set for a classifier with a folder per class:
 
 folder/LABEL/TREE/NAME-N.jpg
 
-LABEL is the label, without what can't stand in the name of a folder; TREE and NAME are the picture's own, with its
-ending, so that a.jpg and a.png stay apart, and for a frame of a video with its time in seconds; N counts the objects of
-the picture from 0, as they stand in its record. So a folder is a data set for a classifier, with a folder for each
-class. Boxes are clipped to their picture, and take in all pixels that they touch. Crops have no metadata.
+LABEL is the label as a valid folder name. TREE and NAME are the folder and name of the image, with its extension, so
+that a.jpg and a.png differ, and with the timestamp in seconds for a video frame. N is the index of the object in its
+record, from 0. Boxes are clipped to the image and extended to whole pixels. Crops have no metadata.
 """
 
 import math
@@ -23,28 +22,37 @@ from mdtool.media.image.save_image import save_image
 def write_crops(
     pixels: np.ndarray, answers: Sequence[dict[str, Any]], folder: Path, relative: Path, *, time: float | None = None
 ) -> list[Path]:
-    """Those that were written. A crop that is there is written over, so doing it again changes nothing.
+    """Write the crops of an image; existing ones are replaced.
 
-    pixels: HxWx3 uint8 RGB, upright. relative: the picture's place in its tree; `check_distinct` tells if two share
-    one.
-    OutputError where one can't be written.
+    Args:
+        pixels: (height, width, 3) uint8 RGB, upright.
+        answers: of the image's record.
+        folder: of the data set.
+        relative: path of the image within its input folder; `check_distinct` finds two inputs that share one.
+        time: timestamp of a video frame in seconds.
+
+    Returns:
+        The files that were written.
+
+    Raises:
+        OutputError: a crop can't be written.
     """
     written = []
     for box in clip_boxes(answers):
         name = f"{with_timestamp(relative.name, time)}-{box.index}.jpg"
         target = folder / folder_name(box.label) / relative.parent / name
-        save_image(_cut(pixels, box), target, overwrite=True)
+        save_image(_crop(pixels, box), target, overwrite=True)
         written.append(target)
     return written
 
 
-def _cut(pixels: np.ndarray, box: ClippedBox) -> np.ndarray:
+def _crop(pixels: np.ndarray, box: ClippedBox) -> np.ndarray:
     height, width = pixels.shape[:2]
-    columns, rows = _touched(box.x_min, box.x_max, width), _touched(box.y_min, box.y_max, height)
+    columns, rows = _pixel_range(box.x_min, box.x_max, width), _pixel_range(box.y_min, box.y_max, height)
     return np.ascontiguousarray(pixels[rows, columns])
 
 
-def _touched(start: float, end: float, size: int) -> slice:
-    """To the hundredth of a pixel, for fractions are rounded. At least one pixel."""
+def _pixel_range(start: float, end: float, size: int) -> slice:
+    """The pixels that an interval touches, at least one; to 0.01 pixel, as coordinates are rounded."""
     first = min(math.floor(round(start * size, 2)), size - 1)
     return slice(first, max(math.ceil(round(end * size, 2)), first + 1))

@@ -1,11 +1,10 @@
-"""Answers as CSV (RFC 4180): UTF-8, commas, lines that end in CR LF, and a head with the names of the columns.
+"""Answers as CSV (RFC 4180): UTF-8, commas, CR LF line ends, and a header row.
 
-The columns are those of `mdtool.exports.rows`. Numbers have a point; complete is true or false.
+The columns are those of `mdtool.exports.rows`. Numbers have a decimal point; complete is true or false.
 
-A spreadsheet takes text for a formula that begins with = + - @ or their full-width forms, or with a tab or a line
-break, and a formula can fetch pages and send what stands in other cells. What a model reads off a stranger's picture,
-or a stranger's file name, can be such a text. So it gets an apostrophe in front, in this form alone: JSON Lines and
-Parquet have the very text.
+Against CSV injection, text that a spreadsheet would evaluate as a formula gets a leading apostrophe: text that begins
+with = + - @, their full-width forms, a tab or a line break. Such text can come from an untrusted image or file name.
+JSON Lines and Parquet contain the original text.
 """
 
 import csv
@@ -17,23 +16,31 @@ from mdtool.exports.rows import COLUMNS, rows
 from mdtool.media.files.atomic_file import AtomicFile
 from mdtool.records.batch import ExportCounts, answered_records
 
-FORMULA = tuple("=+-@＝＋－＠\t\r\n")  # what a text begins with that a spreadsheet would run
+FORMULA = tuple("=+-@＝＋－＠\t\r\n")  # first characters of text that a spreadsheet would evaluate
 
 
 def write_csv(source: Path, target: Path, overwrite: bool, settings: str | None = None) -> ExportCounts:
-    """Made of a file of records, or of those with these settings.
+    """Convert a file of batch records to CSV.
 
-    InputError for what is none, OutputError where it can't be written.
+    Args:
+        source: the records (JSON Lines).
+        target: the CSV file.
+        overwrite: whether an existing file may be replaced.
+        settings: export only the records with these settings.
+
+    Raises:
+        InputError: the source is not a file of records.
+        OutputError: the target can't be written.
     """
     counts = ExportCounts()
-    with output_errors_for(target), AtomicFile(target, overwrite) as whole:
-        with whole.part.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
+    with output_errors_for(target), AtomicFile(target, overwrite) as output:
+        with output.part.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
             table = csv.writer(file)
             table.writerow(COLUMNS)
             for record in answered_records(source, counts, settings):
                 table.writerows([_cell(value) for value in row.values()] for row in rows(record))
                 counts.written += 1
-        whole.commit()
+        output.commit()
     return counts
 
 

@@ -1,7 +1,7 @@
-"""Answers as Apache Parquet: the columns of `mdtool.exports.rows`, Zstandard, in groups of ROWS rows.
+"""Answers as Apache Parquet: the columns of `mdtool.exports.rows`, Zstandard compression, row groups of ROWS rows.
 
 width and height are int32; time, milliseconds, coordinates and score float64; complete is bool; all others are UTF-8
-text. File names that are no text have their bytes escaped (\\udc80).
+strings. In file names that are not valid Unicode, bytes are escaped (\\udc80).
 """
 
 from collections.abc import Iterator
@@ -20,33 +20,42 @@ TEXTS = {"input", "sha256", "model", "revision", "settings", "kind", "asked", "t
 
 
 def write_parquet(source: Path, target: Path, overwrite: bool, settings: str | None = None) -> ExportCounts:
-    """Made of a file of records, or of those with these settings.
+    """Convert a file of batch records to Parquet.
 
-    InputError for what is none, OutputError where it can't be written.
+    Args:
+        source: the records (JSON Lines).
+        target: the Parquet file.
+        overwrite: whether an existing file may be replaced.
+        settings: export only the records with these settings.
+
+    Raises:
+        UsageError: pyarrow is not installed.
+        InputError: the source is not a file of records.
+        OutputError: the target can't be written.
     """
     try:
         import pyarrow
         from pyarrow import parquet
     except ImportError as error:
         raise UsageError(f"{target}: Parquet needs pyarrow: pip install 'mdtool[parquet]'") from error
-    schema = pyarrow.schema([(name, _kind(pyarrow, name)) for name in COLUMNS])
+    schema = pyarrow.schema([(name, _type(pyarrow, name)) for name in COLUMNS])
     counts = ExportCounts()
 
     def all_rows() -> Iterator[dict[str, Any]]:
         for record in answered_records(source, counts, settings):
-            yield from map(_as_text, rows(record))
+            yield from map(_as_unicode, rows(record))
             counts.written += 1
 
-    with output_errors_for(target), AtomicFile(target, overwrite) as whole:
-        with whole.part.open("wb") as file, parquet.ParquetWriter(file, schema, compression="zstd") as writer:
-            rest = all_rows()
-            while group := list(islice(rest, ROWS)):
+    with output_errors_for(target), AtomicFile(target, overwrite) as output:
+        with output.part.open("wb") as file, parquet.ParquetWriter(file, schema, compression="zstd") as writer:
+            remaining = all_rows()
+            while group := list(islice(remaining, ROWS)):
                 writer.write_table(pyarrow.Table.from_pylist(group, schema))
-        whole.commit()
+        output.commit()
     return counts
 
 
-def _kind(pyarrow: Any, name: str) -> Any:
+def _type(pyarrow: Any, name: str) -> Any:
     if name in TEXTS:
         return pyarrow.string()
     if name == "complete":
@@ -54,8 +63,8 @@ def _kind(pyarrow: Any, name: str) -> Any:
     return pyarrow.int32() if name in INTEGERS else pyarrow.float64()
 
 
-def _as_text(row: dict[str, Any]) -> dict[str, Any]:
-    """The same in Unicode, which names of files need not be."""
+def _as_unicode(row: dict[str, Any]) -> dict[str, Any]:
+    """The row in valid Unicode, which file names need not be."""
     return {
         name: value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
         for name, value in row.items()

@@ -1,24 +1,24 @@
-"""Answers as rows of a table: one for each box and each point, and one for each caption and each reply.
+"""Batch records as table rows: one per box or point, and one per caption or answer to a question.
 
-An answer that found nothing has a row too, without label and place, so that what was looked at and found empty can be
-told from what was not looked at. Columns that don't apply are empty (CSV) or null (Parquet):
+A detect or point answer without objects has a row too, without label and coordinates, which distinguishes it from an
+input that was not analysed. Columns that don't apply are empty (CSV) or null (Parquet):
 
-input            the photo or video, as it was named
-sha256           of the file's bytes, in hexadecimal
+input            name of the image or video
+sha256           of the file, in hexadecimal
 width, height    pixels, upright
-time             seconds; only of a frame of a video
-model, revision  that answered
-settings         a short digest of all that has a say in the answers
-milliseconds     that all answers about this input took
+time             timestamp in seconds; video frames only
+model, revision  of the model
+settings         a short fingerprint of all settings that affect the answers
+milliseconds     inference time of all answers on this input
 kind             "caption", "query", "detect" or "point"
 asked            the length, question or prompt
 text             the caption, or the answer to the question
 reasoning        of a query, if the model reasoned
 label            of the box or point
-x_min, y_min, x_max, y_max   the box, in fractions of the upright picture, as the model gave it, not clipped
-x, y             the point, likewise
-score            of the box, from a model that has one
-complete         of detect and point: false if a limit ended the list, so that there may be more
+x_min, y_min, x_max, y_max   the box, in normalised coordinates, not clipped
+x, y             the point, in normalised coordinates
+score            of the box, if the model gives one
+complete         of detect and point: false if a limit ended the list, so that there may be more objects
 """
 
 from collections.abc import Iterator
@@ -32,11 +32,11 @@ COLUMNS = (*INPUT_COLUMNS, "kind", "asked", "text", "reasoning", "label", *SIDES
 
 
 def rows(record: Record) -> Iterator[dict[str, Any]]:
-    """Each has all columns; None where one does not apply."""
-    about = {name: record.get(name) for name in INPUT_COLUMNS}
+    """Yield the rows of a record, each with all columns; None where one does not apply."""
+    common = {name: record.get(name) for name in INPUT_COLUMNS}
     for answer in record["answers"]:
-        for told in _answer_rows(answer):
-            row = {**dict.fromkeys(COLUMNS), **about, **told}
+        for cells in _answer_rows(answer):
+            row = {**dict.fromkeys(COLUMNS), **common, **cells}
             yield {name: row[name] for name in COLUMNS}
 
 
@@ -47,7 +47,7 @@ def _answer_rows(answer: dict[str, Any]) -> Iterator[dict[str, Any]]:
         reasoning = answer.get("reasoning")
         yield {"kind": "query", "asked": answer["question"], "text": answer["answer"], "reasoning": reasoning}
     else:
-        kind, found = ("detect", "objects") if "objects" in answer else ("point", "points")
-        asked = {"kind": kind, "asked": answer["prompt"], "complete": answer.get("complete")}
-        for one in answer[found] or [{}]:
-            yield asked | one
+        kind, key = ("detect", "objects") if "objects" in answer else ("point", "points")
+        common = {"kind": kind, "asked": answer["prompt"], "complete": answer.get("complete")}
+        for item in answer[key] or [{}]:
+            yield common | item

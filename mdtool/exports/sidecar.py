@@ -1,7 +1,7 @@
-"""Answers as text beside each picture, as training sets have it: photo.txt for photo.jpg.
+"""Caption sidecar files next to images, as in training sets: photo.txt for photo.jpg.
 
-UTF-8: the captions and replies, each on a line of its own, in their order, and a line break at the end. Text that was
-there before stays as it is, byte for byte, if the mode is not "overwrite".
+UTF-8, one caption or answer per line, in order, with a final line break. Existing text is preserved byte for byte
+unless the mode is "overwrite".
 """
 
 import re
@@ -19,54 +19,71 @@ Mode = Literal["overwrite", "append", "prepend", "skip"]
 
 
 def caption_lines(answers: Sequence[dict[str, Any]]) -> list[str]:
-    """What was said in words, one line each; boxes and points have none."""
-    said = (answer.get("caption", answer.get("answer", "")) for answer in answers)
-    lines = (re.sub(r"\s+", " ", CONTROL_CHARACTERS.sub(" ", text)).strip() for text in said)
+    """Return the texts of captions and answers to questions, one line each."""
+    texts = (answer.get("caption", answer.get("answer", "")) for answer in answers)
+    lines = (re.sub(r"\s+", " ", CONTROL_CHARACTERS.sub(" ", text)).strip() for text in texts)
     return [line for line in lines if line]
 
 
 def sidecar_path(source: Input, folder: Path | None, time: float | None = None) -> Path:
-    """Beside the picture, or in the same tree below a folder. time: seconds, of a frame of a video.
+    """Return the path of an input's sidecar file.
 
-    Two pictures whose names differ only in their endings have the same; `check_distinct` tells.
+    Two images whose names differ only in the extension share one; `check_distinct` finds them.
+
+    Args:
+        source: the input.
+        folder: root of the output tree; None: next to the image.
+        time: timestamp of a video frame in seconds.
+
+    Raises:
+        UsageError: folder is None, and the input is not a file.
     """
     if folder is None and source.path is None:
-        raise UsageError(f"{source.name}: has no folder to write a text to; name one")
-    picture = folder / source.relative if folder else source.path
-    assert picture is not None
-    return picture.with_name(with_timestamp(picture.stem, time) + ".txt")
+        raise UsageError(f"{source.name}: has no folder for its text file; give an output folder")
+    image = folder / source.relative if folder else source.path
+    assert image is not None
+    return image.with_name(with_timestamp(image.stem, time) + ".txt")
 
 
 def write_sidecar(target: Path, texts: Sequence[str], mode: Mode) -> bool:
-    """Whether anything was written. Done again with the same texts it changes nothing.
+    """Write a sidecar file; repeating a call changes nothing.
 
-    append, prepend: after or before what is there, if that doesn't end or begin with these very lines. skip: a file
-    that is there stays. OutputError where it can't be written.
+    Args:
+        target: the file.
+        texts: its lines.
+        mode: for an existing file: "overwrite"; "append" or "prepend", unless it ends or begins with these lines;
+            "skip" leaves it unchanged.
+
+    Returns:
+        Whether anything was written.
+
+    Raises:
+        OutputError: the file can't be written.
     """
     with output_errors_for(target):
-        there = target.read_bytes() if target.exists() else None
-        if there is not None and mode == "skip":
+        existing = target.read_bytes() if target.exists() else None
+        if existing is not None and mode == "skip":
             return False
         new = "".join(f"{text}\n" for text in texts).encode("utf-8", "backslashreplace")
-        content = _joined(there or b"", new, mode)
-        if content == there:
+        content = _joined(existing or b"", new, mode)
+        if content == existing:
             return False
         target.parent.mkdir(parents=True, exist_ok=True)
-        with AtomicFile(target, overwrite=True) as whole:
-            whole.part.write_bytes(content)
-            whole.commit()
+        with AtomicFile(target, overwrite=True) as output:
+            output.part.write_bytes(content)
+            output.commit()
     return True
 
 
-def _joined(there: bytes, new: bytes, mode: Mode) -> bytes:
-    """As if each began on a new line. Line breaks at the end don't count when it is looked for."""
+def _joined(existing: bytes, new: bytes, mode: Mode) -> bytes:
+    """The file's new content. The search for the new lines ignores CR LF and final line breaks."""
     if not new and mode != "overwrite":
-        return there
+        return existing
     if mode == "append":
-        ended = there if not there or there.endswith(b"\n") else there + b"\n"
-        is_there = (b"\n" + there.replace(b"\r\n", b"\n").rstrip(b"\n")).endswith(b"\n" + new.rstrip(b"\n"))
-        return there if is_there else ended + new
+        terminated = existing if not existing or existing.endswith(b"\n") else existing + b"\n"
+        present = (b"\n" + existing.replace(b"\r\n", b"\n").rstrip(b"\n")).endswith(b"\n" + new.rstrip(b"\n"))
+        return existing if present else terminated + new
     if mode == "prepend":
-        is_there = (there.replace(b"\r\n", b"\n").rstrip(b"\n") + b"\n").startswith(new)
-        return there if is_there else new + there
+        present = (existing.replace(b"\r\n", b"\n").rstrip(b"\n") + b"\n").startswith(new)
+        return existing if present else new + existing
     return new

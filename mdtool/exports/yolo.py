@@ -1,14 +1,13 @@
 """Boxes as a YOLO detection data set: a folder with
 
-labels/      a text file for each picture, with a line for each box: class, and the box's centre x, centre y, width and
-             height in fractions of the picture. No line: nothing was found. Of a frame of a video the name ends in
-             its time in seconds
+labels/      a text file per image, with a line per box: class, centre x, centre y, width and height of the box in
+             normalised coordinates; empty without detections. Names of video frames end in the timestamp in seconds
 data.yaml    names: the label of each class by its number; train and val: "images"
-classes.txt  the labels, a line each, from class 0 on
+classes.txt  the labels, one per line, from class 0 on
 
-labels/ mirrors the tree in which the inputs lie below the folder that is common to all. So a copy of that folder, or a
-link to it, with the name images/ beside labels/ makes the data set complete. Classes are numbered in the order of the
-records. Inputs that were not asked for boxes have no file. Boxes are clipped to their picture.
+labels/ mirrors the folder tree of the inputs below their common folder. A copy of that folder, or a link to it, named
+images/ next to labels/ completes the data set. Classes are numbered in the order of the records. Inputs without a
+detect answer have no file. Boxes are clipped to the image.
 """
 
 import json
@@ -27,39 +26,45 @@ DECIMALS = 6
 
 
 def write_yolo(source: Path, folder: Path, overwrite: bool = False, settings: str | None = None) -> ExportCounts:
-    """Made of a file of records, or of those with these settings. The folder is there when all is in it.
+    """Convert a file of batch records to a YOLO data set; the folder appears when it is complete.
 
-    It must be new, or empty, or one that this has made, if it is to be written over.
+    Args:
+        source: the records (JSON Lines).
+        folder: new or empty, or with `overwrite` one that this function has written.
+        overwrite: whether an existing data set may be replaced.
+        settings: export only the records with these settings.
 
-    InputError for a file that is none, and for two pictures whose names differ only in their endings: they have the
-    same labels file. OutputError where it can't be written.
+    Raises:
+        InputError: the source is not a file of records, or the names of two images differ only in the extension, so
+            that they share a label file.
+        OutputError: the folder can't be written.
     """
     counts = ExportCounts()
     with output_errors_for(folder):
-        if os.path.lexists(folder) and not (is_empty(folder) or (overwrite and _is_own(folder))):
-            raise OutputError("exists already, and is no empty folder; give a new name")
+        if os.path.lexists(folder) and not (is_empty(folder) or (overwrite and _is_dataset(folder))):
+            raise OutputError("exists already, and is not an empty folder; give a new name")
         with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent) as part:
-            made = Path(part, "made")
+            dataset = Path(part, "dataset")
             tree = Path(part, "tree")
-            made.mkdir()
+            dataset.mkdir()
             tree.mkdir()
             classes, common = _write_labels(source, tree, counts, settings)
-            Path(tree, *common).rename(made / "labels")
-            _write_names(list(classes), made)
+            Path(tree, *common).rename(dataset / "labels")
+            _write_names(list(classes), dataset)
             if folder.exists():
                 folder.rename(Path(part, "old"))
-            made.rename(folder)
+            dataset.rename(folder)
     return counts
 
 
-def _is_own(folder: Path) -> bool:
+def _is_dataset(folder: Path) -> bool:
     return {path.name for path in folder.iterdir()} <= {"labels", "data.yaml", "classes.txt", "images"}
 
 
 def _write_labels(
     source: Path, tree: Path, counts: ExportCounts, settings: str | None
 ) -> tuple[dict[str, int], tuple[str, ...]]:
-    """(the number of each label, the folders that are common to all)."""
+    """Write the label files; return the number of each label, and the path of the common folder."""
     classes: dict[str, int] = {}
     common: tuple[str, ...] | None = None
     for record in answered_records(source, counts, settings):
@@ -75,22 +80,22 @@ def _write_labels(
                 file.write(_lines(record, classes))
         except FileExistsError as error:
             raise InputError(
-                f"{source}: {record['input']}: a picture before it has the same name but for the ending, "
-                "and so the same labels file; rename one and ask about it again"
+                f"{source}: {record['input']}: another image has the same name with another extension, "
+                "and so the same label file; rename one and run inference on it again"
             ) from error
         common = tuple(folders) if common is None else _common(common, tuple(folders))
     return classes, common or ()
 
 
 def _parts(name: str) -> tuple[str, ...]:
-    """Of the path of an input, without what would lead out of a folder."""
+    """The parts of an input's path, without root, and with `..` replaced so that it stays inside a folder."""
     path = Path(os.path.normpath(name))
     return tuple("parent" if part == ".." else part for part in path.parts if part != path.anchor)
 
 
-def _common(one: tuple[str, ...], other: tuple[str, ...]) -> tuple[str, ...]:
-    same = next((at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
-    return one[:same]
+def _common(a: tuple[str, ...], b: tuple[str, ...]) -> tuple[str, ...]:
+    length = next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
+    return a[:length]
 
 
 def _lines(record: Record, classes: dict[str, int]) -> str:

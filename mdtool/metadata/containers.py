@@ -1,7 +1,7 @@
-"""Where picture files keep XMP and IPTC: read from there, and written there, all other bytes of the file as they were.
+"""Reading and writing the XMP and IPTC blocks of image files, preserving all other bytes.
 
-JPEG: APP1 and APP13 segments. PNG: an iTXt chunk. WebP: a chunk "XMP ". TIFF: tags 700 and 33723 of the first picture.
-PNG and WebP have no place for IPTC.
+JPEG: APP1 and APP13 segments. PNG: an iTXt chunk. WebP: a chunk "XMP ". TIFF: tags 700 and 33723 of the first image.
+PNG and WebP have no standard place for IPTC.
 """
 
 import struct
@@ -15,15 +15,15 @@ from mdtool.media.image.exif import XMP_KEYWORD, png_chunk, png_chunks, riff_chu
 from mdtool.metadata.iptc import records_in, with_records
 
 XMP_HEAD, PHOTOSHOP_HEAD = b"http://ns.adobe.com/xap/1.0/\0", b"Photoshop 3.0\0"
-SEGMENT = 65_533  # bytes that a JPEG segment holds
+SEGMENT = 65_533  # largest payload of a JPEG segment, in bytes
 XMP_TAG, IPTC_TAG = 700, 33723
-TIFF_SIZES = {1: 1, 2: 1, 4: 4, 7: 1}  # bytes a value, of the types that these tags may have
-HAS_ALPHA, HAS_XMP = 0x10, 0x04  # in the flags of VP8X
+TIFF_SIZES = {1: 1, 2: 1, 4: 4, 7: 1}  # tag type -> bytes per value, of the types that these tags may have
+HAS_ALPHA, HAS_XMP = 0x10, 0x04  # flags of VP8X
 
 
 @dataclass(frozen=True)
 class MetadataBlocks:
-    """Empty: there is none."""
+    """The XMP packet and the IPTC records of a file; empty if it has none."""
 
     xmp: bytes
     iptc: bytes
@@ -31,7 +31,13 @@ class MetadataBlocks:
 
 @dataclass(frozen=True)
 class ImageContainer:
-    """A format. write: InputError where they don't fit."""
+    """An image format.
+
+    Attributes:
+        takes_iptc: whether it can store IPTC.
+        read: file content -> its metadata blocks; raises InputError if they are damaged.
+        write: (file content, blocks) -> the file content with these blocks; raises InputError if they don't fit.
+    """
 
     takes_iptc: bool
     read: Callable[[bytes], MetadataBlocks]
@@ -39,14 +45,14 @@ class ImageContainer:
 
 
 def _jpeg_segments(data: bytes) -> Iterator[tuple[str, int, int]]:
-    """(kind, begin, end) of each up to the coded picture, with the marker (T.81, B.1.1.4).
+    """(kind, begin, end) of each segment before the image data, marker included (ITU-T T.81, B.1.1.4).
 
     kind: "xmp", "photoshop"; "head" for those that must come first; "" for others.
     """
     at = 2
     while at + 4 <= len(data) and data[at] == 0xFF and data[at + 1] != 0xDA:
         marker, end = data[at + 1], at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
-        if marker == 0xFF:  # fill
+        if marker == 0xFF:  # fill byte
             at += 1
             continue
         if marker == 0xE1 and data.startswith(XMP_HEAD, at + 4):
@@ -58,15 +64,15 @@ def _jpeg_segments(data: bytes) -> Iterator[tuple[str, int, int]]:
         at = end
 
 
-def _only(packets: list[bytes]) -> bytes:
+def _single_packet(packets: list[bytes]) -> bytes:
     if len(packets) > 1:
-        raise InputError("holds several XMP packets; it is not known which one counts")
+        raise InputError("has several XMP packets, and it is unclear which one applies")
     return packets[0] if packets else b""
 
 
 def _jpeg_read(data: bytes) -> MetadataBlocks:
     packets = [data[begin + 4 + len(XMP_HEAD) : end] for kind, begin, end in _jpeg_segments(data) if kind == "xmp"]
-    return MetadataBlocks(_only(packets), records_in(_jpeg_resources(data)))
+    return MetadataBlocks(_single_packet(packets), records_in(_jpeg_resources(data)))
 
 
 def _jpeg_resources(data: bytes) -> bytes:
@@ -75,11 +81,11 @@ def _jpeg_resources(data: bytes) -> bytes:
 
 
 def _jpeg_write(data: bytes, blocks: MetadataBlocks) -> bytes:
-    """Where they were, else behind the segments that must come first."""
+    """Write the blocks in place of the old ones, else after the segments that must come first."""
     if len(XMP_HEAD + blocks.xmp) > SEGMENT:
-        raise InputError("its XMP would be too long for a JPEG")
-    resources, room = with_records(_jpeg_resources(data), blocks.iptc), SEGMENT - len(PHOTOSHOP_HEAD)
-    parts = [resources[at : at + room] for at in range(0, len(resources), room)]
+        raise InputError("its XMP with the caption is too long for a JPEG")
+    resources, size = with_records(_jpeg_resources(data), blocks.iptc), SEGMENT - len(PHOTOSHOP_HEAD)
+    parts = [resources[at : at + size] for at in range(0, len(resources), size)]
     new = {
         "xmp": _jpeg_segment(0xE1, XMP_HEAD + blocks.xmp),
         "photoshop": b"".join(_jpeg_segment(0xED, PHOTOSHOP_HEAD + part) for part in parts),
@@ -91,9 +97,9 @@ def _jpeg_write(data: bytes, blocks: MetadataBlocks) -> bytes:
         at = end
     first = len(list(takewhile(lambda segment: segment[0] == "head", segments)))
     pieces[first:first] = new.values()
-    made = data[:2] + b"".join(pieces) + data[at:]
-    _check_offsets(data, made)
-    return made
+    output = data[:2] + b"".join(pieces) + data[at:]
+    _check_offsets(data, output)
+    return output
 
 
 def _jpeg_segment(marker: int, body: bytes) -> bytes:
@@ -101,18 +107,18 @@ def _jpeg_segment(marker: int, body: bytes) -> bytes:
 
 
 def _check_offsets(before: bytes, after: bytes) -> None:
-    """InputError if further pictures in the file would not be found any more: they are told by how far they lie behind
-    a segment that begins with MPF (CIPA DC-007)."""
-    tails = []
+    """Raise InputError if further images of a multi-picture file would get lost: their offsets count from a segment
+    that begins with MPF (CIPA DC-007)."""
+    distances = []
     for data in (before, after):
         begins = [begin for _, begin, _ in _jpeg_segments(data) if data.startswith(b"MPF\0", begin + 4)]
-        tails.append(len(data) - begins[0] if begins else 0)
-    if tails[0] != tails[1]:
-        raise InputError("the further pictures in it would be lost")
+        distances.append(len(data) - begins[0] if begins else 0)
+    if distances[0] != distances[1]:
+        raise InputError("its further images (MPF) would be lost")
 
 
 def _png_xmp(kind: bytes, data: bytes) -> bytes | None:
-    """None: it is another chunk."""
+    """The XMP packet of a chunk; None for other chunks."""
     if kind != b"iTXt" or not data.startswith(XMP_KEYWORD + b"\0"):
         return None
     compressed = data[len(XMP_KEYWORD) + 1]
@@ -124,7 +130,7 @@ def _png_xmp(kind: bytes, data: bytes) -> bytes | None:
 
 
 def _png_raw_xmp(kind: bytes, data: bytes) -> bytes:
-    """As ImageMagick used to keep it, in hexadecimal after its name and size; empty for another chunk."""
+    """XMP as older ImageMagick stores it, in hexadecimal after name and size; empty for other chunks."""
     keyword, _, text = data.partition(b"\0")
     if kind not in (b"tEXt", b"zTXt") or keyword != b"Raw profile type xmp":
         return b""
@@ -136,35 +142,35 @@ def _png_raw_xmp(kind: bytes, data: bytes) -> bytes:
 
 
 def _png_read(data: bytes) -> MetadataBlocks:
-    """What an older place holds is read too, but never written: programs look there last."""
+    """Read the iTXt chunk, or else the older form, which is never written: programs read it last."""
     packets = [xmp for chunk in png_chunks(data) if (xmp := _png_xmp(*chunk)) is not None]
     raw = (xmp for chunk in png_chunks(data) if (xmp := _png_raw_xmp(*chunk)))
-    return MetadataBlocks(_only(packets) if packets else next(raw, b""), b"")
+    return MetadataBlocks(_single_packet(packets) if packets else next(raw, b""), b"")
 
 
 def _png_write(data: bytes, blocks: MetadataBlocks) -> bytes:
-    """Where it was, else behind the header."""
+    """Write the chunk in place of the old one, else after the header."""
     new = png_chunk(b"iTXt", XMP_KEYWORD + b"\0\0\0\0\0" + blocks.xmp)
     at_header = not any(_png_xmp(*chunk) is not None for chunk in png_chunks(data))
-    made, at = data[:8], 8
+    output, at = data[:8], 8
     for kind, body in png_chunks(data):
         end = at + 12 + len(body)
         if _png_xmp(kind, body) is not None:
-            made, new = made + new, b""
+            output, new = output + new, b""
         else:
-            made += data[at:end]
+            output += data[at:end]
         if at_header:
-            made, new, at_header = made + new, b"", False
+            output, new, at_header = output + new, b"", False
         at = end
-    return made + data[at:]
+    return output + data[at:]
 
 
 def _webp_read(data: bytes) -> MetadataBlocks:
-    return MetadataBlocks(_only([body for kind, body in riff_chunks(_riff(data)) if kind == b"XMP "]), b"")
+    return MetadataBlocks(_single_packet([body for kind, body in riff_chunks(_riff(data)) if kind == b"XMP "]), b"")
 
 
 def _webp_write(data: bytes, blocks: MetadataBlocks) -> bytes:
-    """Behind all others (RFC 9649, 2.7). A file that had none of these chunks gets a head that says so."""
+    """Write the chunk after all others (RFC 9649, 2.7), with a VP8X header that a simple file has not."""
     riff = _riff(data)
     chunks = [(kind, body) for kind, body in riff_chunks(riff) if kind != b"XMP "]
     kind, body = chunks[0]
@@ -177,12 +183,12 @@ def _webp_write(data: bytes, blocks: MetadataBlocks) -> bytes:
         width, height = struct.unpack("<HH", body[6:10])
         chunks.insert(0, _vp8x((width & 0x3FFF) - 1, (height & 0x3FFF) - 1, 0))
     chunks.append((b"XMP ", blocks.xmp))
-    made = b"".join(kind + struct.pack("<I", len(body)) + body + b"\0" * (len(body) % 2) for kind, body in chunks)
-    return b"RIFF" + struct.pack("<I", len(made) + 4) + b"WEBP" + made + data[len(riff) :]
+    output = b"".join(kind + struct.pack("<I", len(body)) + body + b"\0" * (len(body) % 2) for kind, body in chunks)
+    return b"RIFF" + struct.pack("<I", len(output) + 4) + b"WEBP" + output + data[len(riff) :]
 
 
 def _riff(data: bytes) -> bytes:
-    """Without what follows it in the file."""
+    """The RIFF chunk, without trailing data of the file."""
     return data[: 8 + int.from_bytes(data[4:8], "little")]
 
 
@@ -192,7 +198,7 @@ def _vp8x(last_column: int, last_row: int, flags: int) -> tuple[bytes, bytes]:
 
 
 def _tiff_entries(data: bytes) -> tuple[str, list[bytes], bytes]:
-    """(byte order as struct names it, the entries of the first directory, where the next one is)."""
+    """(byte order as in struct, entries of the first image file directory, offset of the next one)."""
     order = "<" if data[:2] == b"II" else ">"
     try:
         (at,) = struct.unpack_from(order + "I", data, 4)
@@ -215,17 +221,17 @@ def _tiff_read(data: bytes) -> MetadataBlocks:
 
 
 def _tiff_write(data: bytes, blocks: MetadataBlocks) -> bytes:
-    """Behind all that is there, with a new first directory; the old one stays in the file, and leads nowhere."""
+    """Append the blocks and a new first directory; the old one stays in the file, unreferenced."""
     order, entries, following = _tiff_entries(data)
-    made = data + b"\0" * (len(data) % 2)
+    output = data + b"\0" * (len(data) % 2)
     for tag, block in ((XMP_TAG, blocks.xmp), (IPTC_TAG, blocks.iptc)):
         kind = 1 if tag == XMP_TAG else 7  # bytes; undefined
         entries = [entry for entry in entries if struct.unpack_from(order + "H", entry) != (tag,)]
-        entries.append(struct.pack(order + "HHII", tag, kind, len(block), len(made)))
-        made += block + b"\0" * (len(block) % 2)
+        entries.append(struct.pack(order + "HHII", tag, kind, len(block), len(output)))
+        output += block + b"\0" * (len(block) % 2)
     entries.sort(key=lambda entry: struct.unpack_from(order + "H", entry))
     directory = struct.pack(order + "H", len(entries)) + b"".join(entries) + following
-    return made[:4] + struct.pack(order + "I", len(made)) + made[8:] + directory
+    return output[:4] + struct.pack(order + "I", len(output)) + output[8:] + directory
 
 
 CONTAINERS = {

@@ -1,14 +1,13 @@
-"""A caption in the picture's own file, where photo programs look for it: JPEG, PNG, WebP, TIFF.
+"""Embedding a caption in the metadata of an image file: JPEG, PNG, WebP, TIFF.
 
-XMP   dc:description, x-default; the description in other languages stays
-IPTC  2:120 Caption-Abstract, in UTF-8, its first 2000 bytes, which is all that it may hold; not in PNG and WebP
+XMP   dc:description, x-default; descriptions in other languages are preserved
+IPTC  2:120 Caption-Abstract, in UTF-8, cut to 2000 bytes, its limit; not in PNG and WebP
 
-A description that was there is replaced. Everything else in the file stays as it was: the coded picture, the colour
-profile, EXIF, and all other XMP and IPTC; before the file is replaced it is read again to make sure of that.
+An existing caption is replaced. Everything else is preserved: image data, ICC profile, EXIF, and all other XMP and
+IPTC; the new content is decoded and compared before it replaces the file.
 
-A new file takes the place of the old one under its name, with its mode, owner and times; another hard link to the old
-one keeps that. If it has as many bytes as before, its time of change is now, or else what copies files might take it
-for unchanged.
+The file is replaced atomically and keeps mode, owner and times; other hard links keep the old content. If its size does
+not change, its modification time does, because synchronisation tools would otherwise take it for unchanged.
 """
 
 import contextlib
@@ -26,30 +25,38 @@ from mdtool.metadata.iptc import with_caption
 from mdtool.metadata.xmp import with_description
 
 
-def embed_caption(picture: Path, text: str) -> bool:
-    """Whether the file was changed: not if it has this very caption.
+def embed_caption(image: Path, text: str) -> bool:
+    """Write a caption into the metadata of an image file.
 
-    InputError for what is no picture, or one that this can't be written into without a loss; OutputError where it
-    can't be written.
+    Args:
+        image: a JPEG, PNG, WebP or TIFF file.
+        text: the caption; control characters become spaces.
+
+    Returns:
+        Whether the file was changed; False if it has this caption already.
+
+    Raises:
+        InputError: the file is not such an image, or the caption can't be written without a loss.
+        OutputError: the file can't be written.
     """
-    with output_errors_for(picture):
-        path = Path(os.path.realpath(picture))
-        with path.open("r+b") as file:  # a file that may not be written is left alone
+    with output_errors_for(image):
+        path = Path(os.path.realpath(image))
+        with path.open("r+b") as file:  # fails for a read-only file
             before = file.read()
         container = CONTAINERS.get(sniff(before[:64]) or "")
         if container is None:
-            raise InputError("can't hold a caption: only JPEG, PNG, WebP and TIFF can")
-        photo = read_image(before)
-        there = container.read(before)
-        blocks = _captioned(container, there, text)
-        if blocks == there:
+            raise InputError("can't store a caption: only JPEG, PNG, WebP and TIFF can")
+        decoded = read_image(before)
+        existing = container.read(before)
+        blocks = _captioned(container, existing, text)
+        if blocks == existing:
             return False
         after = container.write(before, blocks)
-        _check_unchanged(photo, read_image(after))
-        with AtomicFile(path, overwrite=True) as whole:
-            whole.part.write_bytes(after)
-            _copy_attributes(whole.part, path, keep_times=len(after) != len(before))
-            whole.commit()
+        _check_unchanged(decoded, read_image(after))
+        with AtomicFile(path, overwrite=True) as output:
+            output.part.write_bytes(after)
+            _copy_attributes(output.part, path, keep_times=len(after) != len(before))
+            output.commit()
     return True
 
 
@@ -60,18 +67,18 @@ def _captioned(container: ImageContainer, blocks: MetadataBlocks, text: str) -> 
 
 
 def _check_unchanged(old: StillImage, new: StillImage) -> None:
-    """InputError if anything but XMP and IPTC is not as it was."""
-    alike = (old.mode, old.icc, old.dpi) == (new.mode, new.icc, new.dpi)
-    said = (old.metadata.exif, old.metadata.comment, old.metadata.texts)
-    alike = alike and said == (new.metadata.exif, new.metadata.comment, new.metadata.texts)
-    if not alike or old.pixels.dtype != new.pixels.dtype or (old.pixels != new.pixels).any():
+    """Raise InputError if anything but XMP and IPTC differs."""
+    same = (old.mode, old.icc, old.dpi) == (new.mode, new.icc, new.dpi)
+    metadata = (old.metadata.exif, old.metadata.comment, old.metadata.texts)
+    same = same and metadata == (new.metadata.exif, new.metadata.comment, new.metadata.texts)
+    if not same or old.pixels.dtype != new.pixels.dtype or (old.pixels != new.pixels).any():
         raise InputError("a caption can't be written into it without a loss")
 
 
 def _copy_attributes(part: Path, like: Path, keep_times: bool) -> None:
-    """Gives a new file the mode, owner, attributes and times of another, as far as that is allowed."""
+    """Copy mode, owner, extended attributes and times of a file to a new one, as far as permitted."""
     state = like.stat()
-    if sys.platform != "win32":  # which has no owners that a file could be given to so
+    if sys.platform != "win32":  # Windows has no POSIX owners
         with contextlib.suppress(OSError):
             os.chown(part, state.st_uid, state.st_gid)
     shutil.copystat(like, part)

@@ -1,6 +1,6 @@
-"""The caption in IPTC records (IIM 4.1): 2:120 Caption-Abstract, in UTF-8.
+"""The caption in IPTC-IIM 4.1 records: dataset 2:120 Caption-Abstract, in UTF-8.
 
-In JPEG the records are one of Photoshop's image resources.
+In JPEG the records are in a Photoshop image resource.
 """
 
 import hashlib
@@ -8,45 +8,47 @@ from collections.abc import Iterator
 
 from mdtool.errors import InputError
 
-Dataset = tuple[int, int, bytes]  # record, number, value
+Dataset = tuple[int, int, bytes]  # record number, dataset number, value
 CHARSET, VERSION, CAPTION = (1, 90), (2, 0), (2, 120)
-UTF8 = b"\x1b%G"  # ISO 2022
+UTF8 = b"\x1b%G"  # the ISO 2022 escape sequence for UTF-8
 CAPTION_BYTES = 2000
-NO_TEXT = {0, 125, 200, 201, 202}  # of record 2
-RECORDS, DIGEST = 0x0404, 0x0425  # Photoshop's resources: the records, and their MD5
+NO_TEXT = {0, 125, 200, 201, 202}  # datasets of record 2 that are not text
+RECORDS, DIGEST = 0x0404, 0x0425  # Photoshop image resources: the IPTC records, and their MD5
 
 
 def with_caption(records: bytes, text: str) -> bytes:
-    """The records with this caption, in its first 2000 bytes, in place of one that was there.
+    """Return the records with the caption replaced; it is cut to 2000 bytes.
 
-    Other texts that are not UTF-8 are taken for Windows-1252, in which most programs wrote before, and made so.
-    InputError for records that can't be read.
+    Other text that is not UTF-8 is taken for Windows-1252, the most common legacy encoding, and converted.
+
+    Raises:
+        InputError: the records are damaged.
     """
     caption = text.encode()[:CAPTION_BYTES].decode(errors="ignore").encode()
-    kept = [_in_utf8(one) for one in _datasets(records) if one[:2] not in (CHARSET, CAPTION)]
-    if not any(one[:2] == VERSION for one in kept):
-        kept.append((*VERSION, b"\0\4"))
-    kept += [(*CHARSET, UTF8), (*CAPTION, caption)]
-    return b"".join(_coded(*one) for one in sorted(kept, key=lambda one: one[:2]))
+    datasets = [_in_utf8(dataset) for dataset in _datasets(records) if dataset[:2] not in (CHARSET, CAPTION)]
+    if not any(dataset[:2] == VERSION for dataset in datasets):
+        datasets.append((*VERSION, b"\0\4"))
+    datasets += [(*CHARSET, UTF8), (*CAPTION, caption)]
+    return b"".join(_encode(*dataset) for dataset in sorted(datasets, key=lambda dataset: dataset[:2]))
 
 
 def with_records(resources: bytes, records: bytes) -> bytes:
-    """Photoshop's resources with these records in place of those that were there."""
-    made = b""
-    held = False
+    """Return Photoshop image resources with the IPTC records replaced."""
+    output = b""
+    replaced = False
     for number, raw in _resources(resources):
         if number == RECORDS:
-            made += b"" if held else _resource(RECORDS, records)
-            held = True
+            output += b"" if replaced else _resource(RECORDS, records)
+            replaced = True
         elif number == DIGEST:
-            made += _resource(DIGEST, hashlib.md5(records, usedforsecurity=False).digest())
+            output += _resource(DIGEST, hashlib.md5(records, usedforsecurity=False).digest())
         else:
-            made += raw
-    return made if held else made + _resource(RECORDS, records)
+            output += raw
+    return output if replaced else output + _resource(RECORDS, records)
 
 
 def records_in(resources: bytes) -> bytes:
-    """The IPTC records in Photoshop's resources; empty where there are none."""
+    """Return the IPTC records in Photoshop image resources; empty if there are none."""
     for number, raw in _resources(resources):
         if number == RECORDS:
             head = _head_size(raw)
@@ -56,11 +58,11 @@ def records_in(resources: bytes) -> bytes:
 
 def _datasets(records: bytes) -> Iterator[Dataset]:
     at = 0
-    while records[at:].strip(b"\0"):  # some programs fill up with zeros
+    while records[at:].strip(b"\0"):  # some programs pad with zeros
         if records[at] != 0x1C or at + 5 > len(records):
             raise InputError("its IPTC is damaged")
         size, begin = int.from_bytes(records[at + 3 : at + 5], "big"), at + 5
-        if size & 0x8000:  # then it tells how many bytes the size takes
+        if size & 0x8000:  # extended dataset: the length of its size field
             begin += size & 0x7FFF
             size = int.from_bytes(records[at + 5 : begin], "big")
         if begin + size > len(records):
@@ -69,37 +71,37 @@ def _datasets(records: bytes) -> Iterator[Dataset]:
         at = begin + size
 
 
-def _coded(record: int, number: int, value: bytes) -> bytes:
+def _encode(record: int, number: int, value: bytes) -> bytes:
     size = len(value).to_bytes(2, "big") if len(value) < 0x8000 else b"\x80\4" + len(value).to_bytes(4, "big")
     return bytes([0x1C, record, number]) + size + value
 
 
-def _in_utf8(one: Dataset) -> Dataset:
-    record, number, value = one
+def _in_utf8(dataset: Dataset) -> Dataset:
+    record, number, value = dataset
     if record != 2 or number in NO_TEXT:
-        return one
+        return dataset
     try:
         value.decode()
     except UnicodeDecodeError:
         return record, number, value.decode("cp1252", "replace").encode()
-    return one
+    return dataset
 
 
 def _resources(resources: bytes) -> Iterator[tuple[int, bytes]]:
-    """(number, the resource with its head)."""
+    """(number, resource with its header)."""
     at = 0
     while at + 12 <= len(resources):
         head = _head_size(resources[at:])
         size = int.from_bytes(resources[at + head - 4 : at + head], "big")
         end = at + head + size + size % 2
         if end > len(resources) + size % 2:
-            raise InputError("its Photoshop data are damaged")
+            raise InputError("its Photoshop resources are damaged")
         yield int.from_bytes(resources[at + 4 : at + 6], "big"), resources[at:end]
         at = end
 
 
 def _head_size(resource: bytes) -> int:
-    """Of a signature, a number, a name (its length first, made even), and a size."""
+    """The size of the header: signature, number, name (a Pascal string padded to even length), size."""
     return 6 + (1 + resource[6]) + (1 + resource[6]) % 2 + 4
 
 

@@ -1,6 +1,6 @@
-"""The description in an XMP packet (ISO 16684-1): dc:description, a text in each language, of which x-default is shown.
+"""The description in an XMP packet (ISO 16684-1): dc:description, a language alternative with an x-default text.
 
-A packet is changed only where the description stands, so that whatever else programs keep there stays to the byte.
+Only the bytes of the description are changed; everything else in a packet is preserved.
 """
 
 import re
@@ -22,44 +22,49 @@ PACKET = (
 
 
 @dataclass
-class _Places:
-    """In bytes from the start of a packet: (where an element begins, where its end tag begins), or None."""
+class _Elements:
+    """Byte offsets of elements in a packet: (of its start tag, of its end tag), or None."""
 
-    default: tuple[int, int] | None = None  # the text that is shown
-    alternatives: tuple[int, int] | None = None  # the texts in all languages
-    described: tuple[int, int] | None = None
+    default: tuple[int, int] | None = None  # rdf:li of x-default
+    alternatives: tuple[int, int] | None = None  # rdf:Alt
+    description: tuple[int, int] | None = None
     rdf: tuple[int, int] | None = None
-    about: str | None = None  # of the first rdf:Description, which all must have in common
+    about: str | None = None  # of the first rdf:Description; all of them must have the same
 
 
 def with_description(packet: bytes, text: str) -> bytes:
-    """The packet with this text as what is shown; without a packet a new one. Texts in other languages stay.
+    """Return a packet with this text as the x-default description; texts in other languages are preserved.
 
-    InputError for a packet that can't be read.
+    Args:
+        packet: an XMP packet; empty: a new one is made.
+        text: the description.
+
+    Raises:
+        InputError: the packet is damaged, or its description has an unsupported form.
     """
     packet = packet.strip(b"\0 \r\n\t")
-    places = _find(packet) if packet else _Places()
-    words = escape(text)
-    shown = f'<rdf:li xmlns:rdf="{RDF}" xml:lang="x-default">{words}</rdf:li>'
-    texts = f'<dc:description xmlns:dc="{DC}" xmlns:rdf="{RDF}"><rdf:Alt>{shown}</rdf:Alt></dc:description>'
-    about = quoteattr(places.about or "")
-    subject = f'<rdf:Description xmlns:rdf="{RDF}" rdf:about={about}>{texts}</rdf:Description>'
-    if places.default:
-        return _put(packet, places.default, words, shown)
-    if places.alternatives and not _is_empty(packet, places.alternatives):
-        begin = _tag(packet, places.alternatives[0]).end()
-        return packet[:begin] + shown.encode() + packet[begin:]
-    if places.described:
-        begin, end = places.described
-        last = begin if _is_empty(packet, places.described) else end
-        return packet[:begin] + texts.encode() + packet[_tag(packet, last).end() :]
-    if places.about is not None and places.rdf:
-        return packet[: places.rdf[1]] + subject.encode() + packet[places.rdf[1] :]
+    elements = _find(packet) if packet else _Elements()
+    content = escape(text)
+    item = f'<rdf:li xmlns:rdf="{RDF}" xml:lang="x-default">{content}</rdf:li>'
+    description = f'<dc:description xmlns:dc="{DC}" xmlns:rdf="{RDF}"><rdf:Alt>{item}</rdf:Alt></dc:description>'
+    about = quoteattr(elements.about or "")
+    subject = f'<rdf:Description xmlns:rdf="{RDF}" rdf:about={about}>{description}</rdf:Description>'
+    if elements.default:
+        return _replace(packet, elements.default, content, item)
+    if elements.alternatives and not _is_empty(packet, elements.alternatives):
+        begin = _tag(packet, elements.alternatives[0]).end()
+        return packet[:begin] + item.encode() + packet[begin:]
+    if elements.description:
+        begin, end = elements.description
+        last = begin if _is_empty(packet, elements.description) else end
+        return packet[:begin] + description.encode() + packet[_tag(packet, last).end() :]
+    if elements.about is not None and elements.rdf:
+        return packet[: elements.rdf[1]] + subject.encode() + packet[elements.rdf[1] :]
     return (PACKET % (RDF, subject)).encode()
 
 
-def _put(packet: bytes, element: tuple[int, int], content: str, whole: str) -> bytes:
-    """Content in place of what an element has, or, where it is one empty tag, the whole in place of it."""
+def _replace(packet: bytes, element: tuple[int, int], content: str, whole: str) -> bytes:
+    """Replace the content of an element, or the whole element if it is an empty tag."""
     begin = _tag(packet, element[0])
     if _is_empty(packet, element):
         return packet[: begin.start()] + whole.encode() + packet[begin.end() :]
@@ -72,36 +77,36 @@ def _is_empty(packet: bytes, element: tuple[int, int]) -> bool:
 
 def _tag(packet: bytes, at: int) -> "re.Match[bytes]":
     found = TAG.match(packet, at)
-    assert found  # expat has read it
+    assert found  # expat has parsed it
     return found
 
 
-def _find(packet: bytes) -> _Places:
-    places = _Places()
-    open_now: list[tuple[str, int, dict[str, str]]] = []
+def _find(packet: bytes) -> _Elements:
+    elements = _Elements()
+    open_elements: list[tuple[str, int, dict[str, str]]] = []
     parser = expat.ParserCreate(namespace_separator=" ")
 
     def start(name: str, attributes: dict[str, str]) -> None:
-        open_now.append((name, parser.CurrentByteIndex, attributes))
-        if tuple(one[0] for one in open_now[-2:]) == DESCRIPTION[:2]:
+        open_elements.append((name, parser.CurrentByteIndex, attributes))
+        if tuple(element[0] for element in open_elements[-2:]) == DESCRIPTION[:2]:
             if DESCRIPTION[2] in attributes:
-                raise InputError("its XMP has a description in a form that can't be changed")
-            if places.about is None:
-                places.about = attributes.get(f"{RDF} about", attributes.get("about", ""))
+                raise InputError("its XMP description has an unsupported form")
+            if elements.about is None:
+                elements.about = attributes.get(f"{RDF} about", attributes.get("about", ""))
 
     def end(name: str) -> None:
-        _, begin, attributes = open_now.pop()
+        _, begin, attributes = open_elements.pop()
         span = begin, parser.CurrentByteIndex
-        path = (*(one[0] for one in open_now), name)
+        path = (*(element[0] for element in open_elements), name)
         below = path[path.index(DESCRIPTION[0]) :] if DESCRIPTION[0] in path else ()
         if below == DESCRIPTION[:1]:
-            places.rdf = span
+            elements.rdf = span
         elif below == DESCRIPTION:
-            places.described = span
+            elements.description = span
         elif below == (*DESCRIPTION, f"{RDF} Alt"):
-            places.alternatives = span
+            elements.alternatives = span
         elif below == (*DESCRIPTION, f"{RDF} Alt", f"{RDF} li") and attributes.get(LANGUAGE) == "x-default":
-            places.default = span
+            elements.default = span
 
     parser.StartElementHandler, parser.EndElementHandler = start, end
     try:
@@ -109,4 +114,4 @@ def _find(packet: bytes) -> _Places:
         parser.Parse(packet, True)
     except (expat.ExpatError, UnicodeDecodeError) as error:
         raise InputError(f"its XMP is damaged: {error}") from error
-    return places
+    return elements

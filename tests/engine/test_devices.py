@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from engine.contract import EngineError
 from engine.devices import (
     DTYPES,
-    _left_to_group,
+    _cgroup_memory_left,
     check_compiler,
     free_memory,
     in_chunks,
@@ -165,5 +165,5 @@ def test_free_memory_is_what_could_really_be_had() -> None:
 def test_what_a_container_leaves(tmp_path: Path, most: str, used: str, left: int | None) -> None:
     (tmp_path / "memory.max").write_text(most + "\n")
     (tmp_path / "memory.current").write_text(used + "\n")
-    assert _left_to_group(tmp_path) == left
-    assert _left_to_group(tmp_path / "none") is None
+    assert _cgroup_memory_left(tmp_path) == left
+    assert _cgroup_memory_left(tmp_path / "none") is None

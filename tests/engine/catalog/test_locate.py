@@ -191,7 +191,7 @@ def test_a_tokenizer_that_is_not_the_config_s(tmp_path: Path) -> None:
 def test_a_name(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ModelUnavailable, match="not on this machine; get it with `mdtool models pull moondream2`"):
         locate("moondream2")
-    with pytest.raises(ModelUnavailable, match=r"moondream-0.5b: no weights .* --model PATH"):
+    with pytest.raises(ModelUnavailable, match=r"moondream-0.5b: its weights .* --model PATH"):
         locate("moondream-0.5b")
     with pytest.raises(ModelUnavailable, match=r"did you mean 'moondream3\.1'\?"):
         locate("moondream3.2")
@@ -236,19 +236,19 @@ def test_names_of_nothing(cache: Path, tmp_path: Path, monkeypatch: pytest.Monke
     [
         ({}, "", "no weights"),
         ({}, "nothing.safetensors", "no such file or folder"),
-        ({"pytorch_model.bin": b"x"}, "", "pytorch_model.bin: this format is not read"),
-        ({"model.gguf": b"GGUF"}, "model.gguf", "this format is not read; convert the weights to safetensors"),
-        ({"weights.pt": b"x"}, "weights.pt", "this format is not read"),
-        ({"notes.txt": b"x"}, "notes.txt", "neither weights"),
-        ({"a.safetensors": b"x", "b.safetensors": b"x"}, "", r"which .* a.safetensors, b.safetensors"),
-        ({"model-00001-of-00002.safetensors": b"x"}, "", "not their index"),
+        ({"pytorch_model.bin": b"x"}, "", "pytorch_model.bin: this format is not supported"),
+        ({"model.gguf": b"GGUF"}, "model.gguf", "this format is not supported; convert the weights to safetensors"),
+        ({"weights.pt": b"x"}, "weights.pt", "this format is not supported"),
+        ({"notes.txt": b"x"}, "notes.txt", "must be weights"),
+        ({"a.safetensors": b"x", "b.safetensors": b"x"}, "", r"several .* a.safetensors, b.safetensors"),
+        ({"model-00001-of-00002.safetensors": b"x"}, "", "without their index"),
         ({"model.safetensors.index.json": b"{"}, "", "index.json: is not JSON"),
-        ({"model.safetensors": b"x"}, "", "not a sound safetensors file"),
-        ({"model.safetensors": b"\xff" * 64}, "", "not a sound safetensors file"),
-        ({"model.safetensors": b"", "config.json": b"{"}, "", "config.json: is not readable JSON"),
-        ({"model.safetensors": b"", "config.json": b"[" * 100_000}, "", "config.json: is not readable JSON"),
-        ({"model.safetensors": b"", "config.json": b"\xff"}, "", "config.json: is not readable JSON"),
-        ({"model.safetensors": b"\x02\0\0\0\0\0\0\0{}"}, "", "no weights of a known model .*text width 0"),
+        ({"model.safetensors": b"x"}, "", "not a valid safetensors file"),
+        ({"model.safetensors": b"\xff" * 64}, "", "not a valid safetensors file"),
+        ({"model.safetensors": b"", "config.json": b"{"}, "", "config.json: is not valid JSON"),
+        ({"model.safetensors": b"", "config.json": b"[" * 100_000}, "", "config.json: is not valid JSON"),
+        ({"model.safetensors": b"", "config.json": b"\xff"}, "", "config.json: is not valid JSON"),
+        ({"model.safetensors": b"\x02\0\0\0\0\0\0\0{}"}, "", "not the weights of a known model .*text width 0"),
     ],
 )
 def test_broken_input_is_one_clear_line(folder: Path, files: dict[str, bytes], asked: str, said: str) -> None:

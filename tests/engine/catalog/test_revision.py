@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 import engine
 from engine.catalog.locate import locate
-from engine.catalog.revision import END, revision_of
+from engine.catalog.revision import SAMPLE_BYTES, revision_of
 from engine.centerface.network import weights_path
 from engine.contract import LoadOptions, ModelUnavailable
 from engine.pocket.abilities import DATA
@@ -91,7 +91,7 @@ def test_little_of_large_weights_is_read(tmp_path: Path) -> None:
     tokenizer = tmp_path / "tokenizer.json"
     tokenizer.write_text("{}")
     told = []
-    for place in (0, END - 1, END, 2**39, 2**40 - 1):
+    for place in (0, SAMPLE_BYTES - 1, SAMPLE_BYTES, 2**39, 2**40 - 1):
         path = tmp_path / f"{place}.safetensors"
         header = json.dumps({"a": {"dtype": "U8", "shape": [2**40], "data_offsets": [0, 2**40]}}).encode()
         with path.open("wb") as file:

@@ -147,7 +147,7 @@ def test_broken_headers(tmp_path: Path, header: Any) -> None:
 def test_headers_that_claim_to_be_huge(tmp_path: Path, length: int) -> None:
     path = tmp_path / "x.safetensors"
     path.write_bytes(struct.pack("<Q", length) + b"{}" + bytes(14))
-    assert "not a sound safetensors file" in refused(path)
+    assert "not a valid safetensors file" in refused(path)
 
 
 def test_long_or_broken_names_make_no_long_errors(tmp_path: Path) -> None:

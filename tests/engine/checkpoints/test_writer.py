@@ -88,5 +88,5 @@ def test_each_is_drawn_when_the_one_before_is_written(tmp_path: Path) -> None:
 def test_tensors_that_were_not_announced(tmp_path: Path) -> None:
     """Their names would be written over what lies behind."""
     tensors = {f"tensor {i}": torch.ones(1) for i in range(5)}
-    with (tmp_path / "w.safetensors").open("wb") as file, pytest.raises(ValueError, match=r"no room .* of 5 tensors"):
+    with (tmp_path / "w.safetensors").open("wb") as file, pytest.raises(ValueError, match=r"header of 5 tensors"):
         write_checkpoint(file, ["tensor 0"], tensors.items())

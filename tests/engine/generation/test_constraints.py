@@ -104,8 +104,8 @@ def test_a_choice_that_can_not_be_written_is_named() -> None:
         (("yes",), "two choices"),
         (("yes", ""), "empty"),
         (("yes", " "), "empty"),
-        (("yes", "no", "yes"), "the choice 'yes' is there twice"),
-        (("yes", " no"), "the choice ' no' has white space round it"),
+        (("yes", "no", "yes"), "the choice 'yes' is given twice"),
+        (("yes", " no"), "the choice ' no' has white space around it"),
     ],
 )
 def test_choices_that_are_none(texts: tuple[str, ...], why: str) -> None:

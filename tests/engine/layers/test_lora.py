@@ -37,7 +37,7 @@ def test_tensors_of_a_file_become_pairs_in_the_asked_type(tmp_path: Path, suffix
         ({"layers.1.up.B": None}, "missing: layers.1.up.B"),
         ({"head.A": torch.ones(2, 4)}, "unknown: 'head.A'"),
         ({"layers.0.up.A": torch.ones(2, 5)}, "layers.0.up is [2, 5] and [6, 2], not [rank, 4] and [6, rank]"),
-        ({"layers.0.up.A": torch.ones(2, 4).int()}, "not of floats: layers.0.up.A"),
+        ({"layers.0.up.A": torch.ones(2, 4).int()}, "not floating-point: layers.0.up.A"),
     ],
 )
 def test_what_does_not_fit_is_named(changed: dict[str, Tensor | None], says: str) -> None:

@@ -102,7 +102,7 @@ def test_ranks_may_differ(save: Callable[[dict[str, Tensor]], Path]) -> None:
         ({f"{QKV}.A": torch.tensor(1.0)}, "qkv is [] and [384, 4]"),
         ({f"{QKV}.A": torch.ones(0, 128), f"{QKV}.B": torch.ones(384, 0)}, "qkv is [0, 128] and [384, 0]"),
         ({f"{QKV}.A": torch.ones(129, 128), f"{QKV}.B": torch.ones(384, 129)}, "qkv is [129, 128] and [384, 129]"),
-        ({f"{QKV}.A": torch.ones(4, 128).int()}, "not of floats: text.blocks.0.attn.qkv.A"),
+        ({f"{QKV}.A": torch.ones(4, 128).int()}, "not floating-point: text.blocks.0.attn.qkv.A"),
         ({"text.blocks.0.attn.qkv.A": torch.ones(4, 128)}, "has 'text.blocks.0.attn.qkv.A' twice"),
     ],
 )

@@ -237,7 +237,7 @@ def test_a_part_of_a_packed_matrix_is_missing_or_wrong(tmp_path: Path) -> None:
     both = made | {name: torch.ones(384, 128)}
     assert f"unknown: '{name}'" in refused(tmp_path, "moondream2", both)
     floats = made | {f"{name}.packed": made[f"{name}.packed"].float()}
-    assert f"of another type: {name}.packed is float32" in refused(tmp_path, "moondream2", floats)
+    assert f"of another dtype: {name}.packed is float32" in refused(tmp_path, "moondream2", floats)
 
 
 def test_what_does_not_fit_is_named(tmp_path: Path) -> None:
@@ -249,7 +249,7 @@ def test_what_does_not_fit_is_named(tmp_path: Path) -> None:
     assert "of another shape: text.wte is [512, 127], not [512, 128]" in refused(
         tmp_path, "moondream2", tensors | {"text.wte": wte[:, 1:]}
     )
-    assert "of another type: text.wte is int32" in refused(tmp_path, "moondream2", tensors | {"text.wte": wte.int()})
+    assert "of another dtype: text.wte is int32" in refused(tmp_path, "moondream2", tensors | {"text.wte": wte.int()})
     assert "'model.text.wte' and 'text.wte' are the same tensor" in refused(
         tmp_path, "moondream2", tensors | {"text.wte": wte, "model.text.wte": wte.clone()}
     )

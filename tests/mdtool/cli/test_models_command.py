@@ -147,7 +147,7 @@ def test_damage_on_the_way_is_seen_and_thrown_away(tmp_path: Path, env) -> None:
         outcome = models("pull", "moondream2", env=env(hub))
         assert outcome.code == 4
         [line] = outcome.lines
-        assert re.search(r"model.safetensors was damaged on its way .* pull it again", line)
+        assert re.search(r"model.safetensors was damaged during the download .* pull it again", line)
         assert not list(tmp_path.rglob("*.incomplete"))
         hub.corrupted.clear()
         assert models("pull", "moondream2", env=env(hub)).code == 0
@@ -189,7 +189,7 @@ def test_terms_that_are_not_accepted(env) -> None:
     with serve_hub(REPOS, gated={PREVIEW[0]: "secret"}) as hub:
         outcome = models("pull", "moondream3-preview", "moondream2-2025-04-14", env=env(hub))
         assert outcome.code == 4
-        assert re.search(rf"{hub.url}/{PREVIEW[0]} asks you to accept its terms.*HF_TOKEN", outcome.lines[0])
+        assert re.search(rf"{hub.url}/{PREVIEW[0]} requires you to accept its terms.*HF_TOKEN", outcome.lines[0])
         assert "moondream2-2025-04-14: on this machine" in outcome.lines[1]  # the others are fetched all the same
         assert models("pull", "moondream3-preview", env=env(hub, HF_TOKEN="secret")).code == 0
         assert all(asked.token == "Bearer secret" for asked in hub.fetched("config.json")[-1:])
@@ -202,9 +202,9 @@ def test_what_can_not_be_had(env, tmp_path: Path) -> None:
         said = {
             "moondream3-preview": "there is no .*moondream3-preview, or it is private",
             "moondream2-2025-04-14": "vikhyatk/moondream2 has no revision '2025-04-14'",
-            "moondream2": "was fetched, but .*no weights",
-            "moondream2-2025-04-14-4bit": "has none of the files .* revision main",
-            "moondream-0.5b": "no weights of it .*--model PATH",
+            "moondream2": "was downloaded, but .*no weights",
+            "moondream2-2025-04-14-4bit": "has none of the required files .* revision main",
+            "moondream-0.5b": "its weights are not published .*--model PATH",
         }
         outcome = models("pull", *said, env=env(hub))
         assert outcome.code == 4
@@ -222,7 +222,7 @@ def test_no_room_and_no_permission(env, tmp_path: Path) -> None:
     with serve_hub(REPOS, sizes={"model.safetensors": 10**16}) as hub:
         outcome = models("pull", "moondream2", env=env(hub))
         assert outcome.code == 4
-        assert re.search(r"no space for it in .*/home/hub \(10000000.0 GB are needed, .*HF_HOME", outcome.lines[0])
+        assert re.search(r"not enough space in .*/home/hub \(10000000.0 GB are needed, .*HF_HOME", outcome.lines[0])
         assert not hub.fetched("model.safetensors")
         outcome = models("pull", "moondream3-preview", env=env(hub, HF_HUB_CACHE=str(tmp_path / "file/cache")))
         assert outcome.code == 4

@@ -64,7 +64,7 @@ def test_questions_from_stdin() -> None:
         (
             ["x", "--choices", "yes, no", "--choices", " yes "],
             2,
-            "--choices: the choice 'yes' is there twice",
+            "--choices: the choice 'yes' is given twice",
         ),
         (["x", "--choices", "yes,no", "--number"], 2, "--choices: can't be used with --number"),
         (["x", "--template", "is there one?"], 2, "--template: has no {}"),

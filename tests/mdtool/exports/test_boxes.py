@@ -117,7 +117,7 @@ def test_yolo_tells_of_names_that_differ_in_their_endings(tmp_path: Path) -> Non
     source = write_records(
         tmp_path / "in.jsonl", *(record(name, detect_answer("face")) for name in ("p/a.jpg", "p/a.png"))
     )
-    with pytest.raises(InputError, match=r"p/a\.png: a picture before it has the same name"):
+    with pytest.raises(InputError, match=r"p/a\.png: another image has the same name"):
         write_yolo(source, tmp_path / "set")
     assert [path.name for path in tmp_path.iterdir()] == ["in.jsonl"]
 
@@ -127,7 +127,7 @@ def test_yolo_leaves_a_folder_alone_that_holds_something(tmp_path: Path) -> None
     folder.mkdir()
     write_yolo(source, folder)
     before = sorted(folder.rglob("*"))
-    with pytest.raises(OutputError, match="is no empty folder"):
+    with pytest.raises(OutputError, match="is not an empty folder"):
         write_yolo(source, folder)
     assert sorted(folder.rglob("*")) == before
     with pytest.raises(OutputError, match="its folder does not exist"):

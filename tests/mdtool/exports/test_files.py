@@ -98,7 +98,7 @@ def test_where_texts_go(tmp_path: Path) -> None:
 def test_two_pictures_with_one_text_are_told() -> None:
     inputs = [Input(Path("p", name), Path(name)) for name in ("a.jpg", "b.jpg", "a.png", "b.png", "c.jpg")]
     check_distinct(inputs[:2], lambda one: sidecar_path(one, None))
-    with pytest.raises(UsageError, match=r"p/a\.jpg, p/a\.png: both .* p/a\.txt \(and 1 more like these\)"):
+    with pytest.raises(UsageError, match=r"p/a\.jpg, p/a\.png: both .* p/a\.txt \(and 1 more such pairs\)"):
         check_distinct(inputs, lambda one: sidecar_path(one, None))
     check_distinct(inputs, lambda one: one.relative)
 

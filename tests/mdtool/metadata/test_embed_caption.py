@@ -319,7 +319,7 @@ REFUSED = {
         + b"\xff\xe2\0\6MPF\0"
         + encode_image(smooth(), "JPEG", xmp=packet(""))[20:]
         + b"more",
-        "the further pictures in it would be lost",
+        "its further images .MPF. would be lost",
     ),
 }
 

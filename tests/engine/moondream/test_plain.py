@@ -535,7 +535,7 @@ def test_old_releases_do_not_reason() -> None:
     assert own.query([picture], "why?", generation=short(4)) == [talk.query("why?", False, (), 4)]
     with pytest.raises(UnsupportedPrompt, match="reason"):
         own.query([picture], "why?", True)
-    with pytest.raises(UnsupportedPrompt, match="it knows short"):
+    with pytest.raises(UnsupportedPrompt, match="it supports short"):
         own.caption([picture], "normal")
 
 

@@ -364,7 +364,7 @@ def test_what_was_not_trained_or_makes_no_sense_is_said() -> None:
         own.query([picture], "what is it?", references=[(0.5, float("nan"))])
     with pytest.raises(ValueError, match="finite"):
         own.detect_gaze([picture], [(float("inf"), 0.5)])
-    with pytest.raises(ValueError, match="without a picture"):
+    with pytest.raises(ValueError, match="the request has no image"):
         own.detect([None], "face")
     with pytest.raises(EngineError, match="too long"):
         own.query([picture], "what is it? " * 2000)

@@ -69,12 +69,14 @@ class ChoiceConstraint:
                 self._tokenizations[*ids, end] = choice
 
     def allowed_tokens(self, tokens: Sequence[int], remaining: int) -> tuple[int, ...]:
+        """Return the tokens allowed next; see `Constraint`."""
         candidates = self._candidates(tokens)
         if len(set(candidates.values())) == 1:
             return ()
         return tuple(dict.fromkeys(ids[len(tokens)] for ids in candidates))
 
     def answer(self, tokens: Sequence[int]) -> str:
+        """Return the choice."""
         (choice,) = set(self._candidates(tokens).values())
         return choice
 
@@ -100,6 +102,7 @@ class NumberConstraint:
         self._end = end
 
     def allowed_tokens(self, tokens: Sequence[int], remaining: int) -> tuple[int, ...]:
+        """Return the tokens allowed next; see `Constraint`."""
         if self._end in tokens:
             return ()
         text = self._text(tokens)
@@ -111,6 +114,7 @@ class NumberConstraint:
         return (*allowed, self._end) if complete else tuple(allowed)
 
     def answer(self, tokens: Sequence[int]) -> str:
+        """Return the number as text."""
         return self._text(tokens).strip()
 
     def _text(self, tokens: Sequence[int]) -> str:

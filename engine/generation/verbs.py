@@ -139,7 +139,7 @@ class VisionModel(Protocol):
         """Answer a question about each image.
 
         Args:
-            encoded: the images; None asks without one.
+            encoded: the images; None: a question without an image.
             question: the question.
             reasoning: whether to reason first; None: the model's default.
             references: points (x, y) and boxes (x_min, y_min, x_max, y_max) that the question refers to.

@@ -55,10 +55,12 @@ class Block(AttentionBlock):
 
     @property
     def few_rows(self) -> int | None:
+        """Rows from which the GEMMs use another kernel; see `engine.generation.blocks.Block`."""
         return few_rows(self.qkv)
 
     @property
     def static_rows(self) -> int | None:
+        """Most rows without data-dependent shapes: limited by the experts, if the block has any."""
         return self.mlp.static_rows if isinstance(self.mlp, Experts) else None
 
     def before_attention(

@@ -236,7 +236,7 @@ def intersection_over_union(one: Box, other: Box) -> float:
 
 def _points_found(layout: SceneLayout, task: PointTask, points: Sequence[Point]) -> int:
     """Count the objects with a point of their own inside their box."""
-    sizes = dict(zip(layout.middles, layout.sizes, strict=True))
+    sizes = dict(zip(layout.centres, layout.sizes, strict=True))
     unmatched = list(task.answer)
     found = 0
     for point in points:
@@ -246,6 +246,6 @@ def _points_found(layout: SceneLayout, task: PointTask, points: Sequence[Point])
             if abs(point.x - x) <= sizes[x, y][0] / 2 and abs(point.y - y) <= sizes[x, y][1] / 2
         ]
         if inside:
-            unmatched.remove(min(inside, key=lambda middle: math.dist(middle, (point.x, point.y))))
+            unmatched.remove(min(inside, key=lambda centre: math.dist(centre, (point.x, point.y))))
             found += 1
     return found

@@ -89,24 +89,24 @@ class SceneLayout:
     Attributes:
         scene: the scene.
         objects: its objects.
-        middles: their centres, as fractions of the image.
+        centres: their centres, as fractions of the image.
         sizes: their widths and heights, as fractions of the image.
     """
 
     scene: Scene
     objects: tuple[SceneObject, ...]
-    middles: tuple[Place, ...]
+    centres: tuple[Place, ...]
     sizes: tuple[Place, ...]
 
     @classmethod
     def of(cls, scene: Scene, boxes: Sequence[Box]) -> "SceneLayout":
         """Build the layout of a scene from the boxes of its objects, in pixels."""
         width, height = scene.width, scene.height
-        middles = [((x0 + x1) / 2 / width, (y0 + y1) / 2 / height) for x0, y0, x1, y1 in boxes]
+        centres = [((x0 + x1) / 2 / width, (y0 + y1) / 2 / height) for x0, y0, x1, y1 in boxes]
         sizes = [((x1 - x0) / width, (y1 - y0) / height) for x0, y0, x1, y1 in boxes]
-        order = sorted(range(len(boxes)), key=lambda i: middles[i])
+        order = sorted(range(len(boxes)), key=lambda i: centres[i])
         objects = tuple(scene.objects[i] for i in order)
-        return cls(scene, objects, tuple(middles[i] for i in order), tuple(sizes[i] for i in order))
+        return cls(scene, objects, tuple(centres[i] for i in order), tuple(sizes[i] for i in order))
 
     def all(self, noun: ObjectName) -> list[int]:
         """Return the indices of the objects of a class."""
@@ -126,7 +126,7 @@ def caption(layout: SceneLayout, length: str) -> CaptionTask:
         text = f"{join_with_and(inventory(layout.objects))} {ground}"
     else:
         count = f"{len(layout.objects)} thing{'s' if len(layout.objects) > 1 else ''}"
-        where = [_where(*middle) for middle in layout.middles]
+        where = [_where(*centre) for centre in layout.centres]
         by_place = {
             place: inventory(obj for obj, at in zip(layout.objects, where, strict=True) if at == place)
             for place in PLACES
@@ -143,12 +143,12 @@ def _where(x: float, y: float) -> str:
 def detect(layout: SceneLayout, noun: ObjectName, prompt: str | None = None) -> DetectTask:
     """Make a task to detect the objects of a class."""
     found = layout.all(noun)
-    return DetectTask(prompt or noun.singular, tuple((layout.middles[i], layout.sizes[i]) for i in found))
+    return DetectTask(prompt or noun.singular, tuple((layout.centres[i], layout.sizes[i]) for i in found))
 
 
 def point(layout: SceneLayout, noun: ObjectName, prompt: str | None = None) -> PointTask:
     """Make a task to point at the objects of a class."""
-    return PointTask(prompt or noun.singular, tuple(layout.middles[i] for i in layout.all(noun)))
+    return PointTask(prompt or noun.singular, tuple(layout.centres[i] for i in layout.all(noun)))
 
 
 def count(layout: SceneLayout, noun: ObjectName, wording: str = "How many {plural} are there?") -> QueryTask:
@@ -188,7 +188,7 @@ def lefts(layout: SceneLayout) -> list[QueryTask]:
     """Make questions about the left neighbour of each object with a unique name, where it is unambiguous."""
     queries = []
     for i in layout.only():
-        x = [middle[0] for middle in layout.middles]
+        x = [centre[0] for centre in layout.centres]
         if i and (x[i] - x[i - 1] < CLEARLY or (i > 1 and x[i - 1] - x[i - 2] < CLEARLY)):
             continue
         answer = describe(layout.objects[i - 1]) if i else "nothing"
@@ -204,11 +204,11 @@ def gazes(layout: SceneLayout, at: Callable[[], Place] = lambda: (0.5, 0.5)) -> 
         at: returns the eye position within the face, as fractions of its width and height.
     """
     tasks = []
-    for obj, (x, y), (width, height) in zip(layout.objects, layout.middles, layout.sizes, strict=True):
+    for obj, (x, y), (width, height) in zip(layout.objects, layout.centres, layout.sizes, strict=True):
         if obj.kind == FACE:
             across, down = at()
             target = None if obj.looks_at is None else layout.scene.objects[obj.looks_at]
-            answer = None if target is None else layout.middles[layout.objects.index(target)]
+            answer = None if target is None else layout.centres[layout.objects.index(target)]
             tasks.append(GazeTask((x + (across - 0.5) * width, y + (down - 0.5) * height), answer))
     return tasks
 

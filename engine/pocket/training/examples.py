@@ -189,7 +189,7 @@ class BatchBuilder:
         tokens = [*template.prefix, *self._encode(f" {task.prompt}"), *template.suffix]
         prompt = [Step(token) for token in tokens]
         if isinstance(task, PointTask):
-            return self._places(prompt, [(middle, None) for middle in task.answer])
+            return self._places(prompt, [(centre, None) for centre in task.answer])
         return self._places(prompt, list(task.answer))
 
     def _encode(self, text: str) -> list[int]:

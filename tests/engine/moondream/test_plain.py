@@ -579,7 +579,7 @@ def test_a_list_that_outgrows_the_context_is_incomplete(config: Config, skill: s
         whole = sum(each * place + 2 <= room for place in range(4))  # both coordinates had to be read
         same(found, ObjectList(wanted[:whole], complete=False))
         assert len(found.items) == whole
-        with pytest.raises(EngineError, match="no end of objects"):
+        with pytest.raises(EngineError, match="did not stop listing objects"):
             getattr(own, skill)([picture], "dog", max_objects=UNLIMITED)
         with pytest.warns(ObjectLimitWarning):
             getattr(own, skill)([picture], "dog", max_objects=40)

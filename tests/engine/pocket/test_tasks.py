@@ -50,7 +50,7 @@ def sight_of(*placed: tuple[SceneObject, Box]) -> SceneLayout:
 
 
 def in_a_row(*placed: tuple[SceneObject, float]) -> SceneLayout:
-    """Things with their middles so far to the right, as shares of the width."""
+    """Things with their centres so far to the right, as shares of the width."""
     return sight_of(*((thing, (200 * x - 5, 45, 200 * x + 5, 55)) for thing, x in placed))
 
 
@@ -70,7 +70,7 @@ ALONE = sight_of((thing(FACE), (80, 40, 120, 60)))
 
 def test_a_sight_goes_from_left_to_right() -> None:
     assert SIGHT.objects == (LEFT_CIRCLE, CROSS, LOOKING, STAR, RIGHT_CIRCLE, SIGN_42)
-    assert SIGHT.middles == ((0.15, 0.5), (0.3, 0.1), (0.4, 0.4), (0.5, 0.8), (0.7, 0.2), (0.875, 0.75))
+    assert SIGHT.centres == ((0.15, 0.5), (0.3, 0.1), (0.4, 0.4), (0.5, 0.8), (0.7, 0.2), (0.875, 0.75))
     assert SIGHT.sizes == ((0.1, 0.2), (0.1, 0.2), (0.08, 0.2), (0.1, 0.2), (0.1, 0.2), (0.2, 0.3))
     above, below = thing("heart", "blue"), thing("ring", "blue")
     assert sight_of((below, (0, 50, 20, 70)), (above, (0, 10, 20, 30))).objects == (above, below)
@@ -339,9 +339,9 @@ def name(thing: SceneObject) -> str:
     return f"{article} {thing.colour} {thing.kind}{says}".replace("  ", " ")
 
 
-def check_words(scene: Scene, middles: np.ndarray, question: str, answer: str) -> str:
+def check_words(scene: Scene, centres: np.ndarray, question: str, answer: str) -> str:
     """Answers a question once more; gives what it is about."""
-    in_order = [scene.objects[i] for i in np.lexsort(middles.T[::-1])]
+    in_order = [scene.objects[i] for i in np.lexsort(centres.T[::-1])]
     if words := re.fullmatch(r"How many (.+?)(?: are there)?\?", question):
         assert answer == str(len(which(scene, *meant(words[1]))))
         return "count"
@@ -385,7 +385,7 @@ def counted(text: str) -> Counter[tuple[str, ...]]:
     return named
 
 
-def check_caption(scene: Scene, middles: np.ndarray, task: CaptionTask) -> None:
+def check_caption(scene: Scene, centres: np.ndarray, task: CaptionTask) -> None:
     def there(things: tuple[SceneObject, ...]) -> Counter[tuple[str, ...]]:
         return Counter((thing.colour, thing.kind, thing.digits) for thing in things)
 
@@ -398,7 +398,7 @@ def check_caption(scene: Scene, middles: np.ndarray, task: CaptionTask) -> None:
     count = "1 thing" if len(scene.objects) == 1 else f"{len(scene.objects)} things"
     head, told = told.split(": ")
     assert head == f"a drawing of {count}{ground}"
-    at = [f"{ROWS[int(3 * y)]} {COLUMNS[int(3 * x)]}".strip() or "middle" for x, y in middles]
+    at = [f"{ROWS[int(3 * y)]} {COLUMNS[int(3 * x)]}".strip() or "middle" for x, y in centres]
     places = AT.findall(told)
     assert AT.sub("", told) == ""
     assert len({place for _, place in places}) == len(places)
@@ -411,13 +411,13 @@ def check_caption(scene: Scene, middles: np.ndarray, task: CaptionTask) -> None:
 
 def check(scene: Scene, boxes: np.ndarray, task: Task) -> str:
     """boxes: (things, 4) as fractions of the picture. Gives what the lesson is about."""
-    middles, sizes = (boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]
-    order = np.lexsort(middles.T[::-1])
+    centres, sizes = (boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]
+    order = np.lexsort(centres.T[::-1])
     if isinstance(task, CaptionTask):
-        check_caption(scene, middles, task)
+        check_caption(scene, centres, task)
         return task.length
     if isinstance(task, QueryTask):
-        about = check_words(scene, middles, task.question, task.answer)
+        about = check_words(scene, centres, task.question, task.answer)
         assert about == task.about
         return about
     if isinstance(task, GazeTask):
@@ -427,13 +427,13 @@ def check(scene: Scene, boxes: np.ndarray, task: Task) -> str:
             if x0 < task.eye[0] < x1 and y0 < task.eye[1] < y1 and scene.objects[i].kind == FACE
         ]
         looks_at = scene.objects[of].looks_at
-        assert task.answer == (None if looks_at is None else pytest.approx(tuple(middles[looks_at])))
+        assert task.answer == (None if looks_at is None else pytest.approx(tuple(centres[looks_at])))
         return "gaze"
     found = [i for i in order if i in which(scene, *meant(task.prompt))]
     if isinstance(task, PointTask):
-        np.testing.assert_allclose(np.reshape(task.answer, (-1, 2)), middles[found])
+        np.testing.assert_allclose(np.reshape(task.answer, (-1, 2)), centres[found])
         return "point"
-    places = np.concatenate([middles[found], sizes[found]], axis=1)
+    places = np.concatenate([centres[found], sizes[found]], axis=1)
     np.testing.assert_allclose(np.reshape(task.answer, (-1, 4)), places)
     return "detect"
 

@@ -80,7 +80,7 @@ def test_a_question_is_put_as_the_engine_puts_it(teacher: BatchBuilder, model: M
     """The prompt that the engine feeds, and then the answer."""
     batch = teacher.row([QueryTask("How many?", "12", "count")])
     ids = batch["tokens"][batch["segment"] > 0].tolist()
-    flow = model._flows.query("How many?", None, (), Generation(), seen=True)
+    flow = model._flows.query("How many?", None, (), Generation(), has_image=True)
     prompt = next(flow).pieces
     assert ids == [*prompt, *teacher.tokenizer.encode("12")]
     assert batch["next_token"][len(prompt) - 1 : len(ids)].tolist() == [*teacher.tokenizer.encode("12"), 0]

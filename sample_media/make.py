@@ -40,7 +40,17 @@ from scene import (
 
 from engine.pocket.draw import draw
 from engine.pocket.naming import object_name_of
-from engine.pocket.scene import COLOURS, MOST_THINGS, SIGN, SKIN, Background, Degradation, Scene, Thing, random_scene
+from engine.pocket.scene import (
+    COLOURS,
+    MAX_OBJECTS,
+    SIGN,
+    SKIN,
+    Background,
+    Degradation,
+    Scene,
+    SceneObject,
+    random_scene,
+)
 from engine.pocket.scene import FACE as HEAD
 
 SEED = 20250
@@ -207,18 +217,18 @@ def shapes() -> Iterator[Frame]:
             painted("star", "green", 338 + 0.35 * i, 52 - 4 * turn, size=88, angle=0.02 * i),
             painted("triangle", "yellow", 690 - 1.2 * i, 302 + 6 * turn, size=86, angle=0.3 * turn),
             replace(painted(SIGN, "purple", 562 - 6 * turn, 92 + 0.25 * i, size=130), digits="27"),
-            Thing(HEAD, "", SKIN[1], 330 + 8 * turn, 308, 104, looks_at=0 if inside else None),
+            SceneObject(HEAD, "", SKIN[1], 330 + 8 * turn, 308, 104, looks_at=0 if inside else None),
         )
         drawing = draw(Scene(width, height, background, things, Degradation(noise=3), seed=i))
         rounded_boxes = enumerate(map(tenths, drawing.boxes), start=1)
         boxes = {number: (x0, y0, x1, y1) for number, (x0, y0, x1, y1) in rounded_boxes if x0 < x1 and y0 < y1}
-        labels = {number: object_name_of(things[number - 1]).one for number in boxes}
+        labels = {number: object_name_of(things[number - 1]).singular for number in boxes}
         yield Frame(i * FRAME_DURATION, FRAME_DURATION, drawing.pixels, boxes, labels)
 
 
-def painted(kind: str, colour: str, x: float, y: float, *, size: float, angle: float = 0.0) -> Thing:
+def painted(kind: str, colour: str, x: float, y: float, *, size: float, angle: float = 0.0) -> SceneObject:
     """Return an object in the reference tone of its colour."""
-    return Thing(kind, colour, COLOURS[colour], x, y, size, angle)
+    return SceneObject(kind, colour, COLOURS[colour], x, y, size, angle)
 
 
 def tenths(pixels: Sequence[float]) -> tuple[float, ...]:
@@ -379,7 +389,7 @@ def write_scenes(folder: Path) -> None:
 def inventory(scene: Scene, boxes: Sequence[Box]) -> list[dict[str, object]]:
     """Return kind, colour, digits and box of each object, and for a face its gaze target: a box's centre, or None."""
     objects: list[dict[str, object]] = []
-    for thing, box in zip(scene.things, boxes, strict=True):
+    for thing, box in zip(scene.objects, boxes, strict=True):
         entry: dict[str, object] = {
             "kind": thing.kind,
             "colour": thing.colour,
@@ -400,17 +410,17 @@ def centre(box: Box) -> tuple[float, float]:
 
 def count(scene: Scene, kind: str) -> int:
     """Return the number of objects of a kind in a scene."""
-    return sum(thing.kind == kind for thing in scene.things)
+    return sum(thing.kind == kind for thing in scene.objects)
 
 
 SCENES: dict[str, Callable[[Scene], bool]] = {
-    "one.png": lambda scene: len(scene.things) == 1,
-    "many.png": lambda scene: len(scene.things) == MOST_THINGS,
-    "wide.png": lambda scene: scene.width > 2 * scene.height and len(scene.things) > 2,
-    "tall.png": lambda scene: scene.height > 1.5 * scene.width and len(scene.things) > 2,
-    "alike.png": lambda scene: max(Counter(map(object_name_of, scene.things)).values()) > 2,
-    "sign.png": lambda scene: count(scene, SIGN) == 1 and len(scene.things) > 2,
-    "look.png": lambda scene: count(scene, HEAD) == 1 and any(thing.looks_at is not None for thing in scene.things),
+    "one.png": lambda scene: len(scene.objects) == 1,
+    "many.png": lambda scene: len(scene.objects) == MAX_OBJECTS,
+    "wide.png": lambda scene: scene.width > 2 * scene.height and len(scene.objects) > 2,
+    "tall.png": lambda scene: scene.height > 1.5 * scene.width and len(scene.objects) > 2,
+    "alike.png": lambda scene: max(Counter(map(object_name_of, scene.objects)).values()) > 2,
+    "sign.png": lambda scene: count(scene, SIGN) == 1 and len(scene.objects) > 2,
+    "look.png": lambda scene: count(scene, HEAD) == 1 and any(thing.looks_at is not None for thing in scene.objects),
     "worn.png": lambda scene: scene.degradation.blur > 0.5 and (scene.degradation.jpeg or 100) < 70,
 }
 

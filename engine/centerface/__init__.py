@@ -1,5 +1,5 @@
 """CenterFace: Joint Face Detection and Alignment Using Face as Point (Xu et al. 2019, arXiv 1911.03599).
 
-prompts  the words it serves        network  the ONNX file, run by OpenCV
-resize   picture -> network input   decode   the network's maps -> faces        model  all of it, as a Model
+abilities  the prompts it supports     network  the ONNX network, run by OpenCV
+resize     image -> network input      decode   output maps -> faces      model  all of these, as a Model
 """

@@ -1,4 +1,4 @@
-"""The words CenterFace serves: faces, and the five landmarks it places on each."""
+"""The prompts that CenterFace supports: faces, and their five landmarks, in several languages."""
 
 from engine.contract import Abilities, UnsupportedPrompt, normalize_prompt
 
@@ -21,7 +21,7 @@ _FACE = _ENGLISH | {
 }
 # fmt: on
 
-# Part -> its words. Left and right are the picture's, as someone who looks at an upright face sees them.
+# Part -> its prompts. Left and right are those of the image of an upright face.
 _PARTS = {
     FACE: _FACE,
     "left eye": {"left eye", "the left eye", "左眼"},
@@ -48,11 +48,19 @@ _EXAMPLES = {
 
 
 def part(skill: str, prompt: str) -> str:
-    """The part of the face that a prompt asks for, or UnsupportedPrompt. skill: "detect" or "point"."""
+    """Return the part of the face that a prompt names.
+
+    Args:
+        skill: "detect" or "point".
+        prompt: in any wording of `PARTS`.
+
+    Raises:
+        UnsupportedPrompt: the prompt names none.
+    """
     if not ABILITIES.supports(skill, prompt):
         raise UnsupportedPrompt(
-            f"centerface can't {skill} {normalize_prompt(prompt)!r}; it knows only faces ({_EXAMPLES[skill]}, ...). "
-            "For other words use a model that takes any, with --model NAME or --model PATH; "
-            "`mdtool models list` shows them"
+            f"centerface can't {skill} {normalize_prompt(prompt)!r}; it supports only faces ({_EXAMPLES[skill]}, ...). "
+            "For other prompts use a model that takes any, with --model NAME or --model PATH; "
+            "`mdtool models list` lists them"
         )
     return PARTS[normalize_prompt(prompt)]

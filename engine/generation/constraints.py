@@ -1,7 +1,7 @@
-"""Which tokens may come next, so that an answer is one of some choices, or a number, and never anything else.
+"""Constrained decoding: the tokens allowed next, so that an answer is one of several choices, or a number.
 
-A constraint keeps nothing: it is asked before each token, with those that came so far. The end of the text is a token
-too.
+Constraints are stateless: before each token they are called with those generated so far. The end-of-text token counts
+as a token too.
 """
 
 import re
@@ -10,80 +10,111 @@ from typing import Protocol
 
 from engine.contract import Choices
 
-# Behind a space at most, with which many models begin a text.
+# With an optional leading space: many models begin a text with one.
 _NUMBER = re.compile(r" ?-?[0-9]+(\.[0-9]+)?")
-_BEGUN = re.compile(r" ?-?([0-9]+(\.[0-9]*)?)?")
+_NUMBER_PREFIX = re.compile(r" ?-?([0-9]+(\.[0-9]*)?)?")
 
 
 class Tokenizer(Protocol):
-    def encode(self, text: str) -> list[int]: ...
+    """What a constraint needs of a tokenizer."""
 
-    def decode(self, ids: Sequence[int]) -> str: ...
+    def encode(self, text: str) -> list[int]:
+        """Return the token ids of a text, without special tokens."""
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Return the text of token ids."""
 
 
 class Constraint(Protocol):
+    """What constrained decoding needs of a constraint."""
+
     def allowed_tokens(self, tokens: Sequence[int], remaining: int) -> tuple[int, ...]:
-        """The tokens that may come behind these; none where the answer is settled. left: as many more are wanted at
-        most."""
+        """Return the tokens allowed next.
+
+        Args:
+            tokens: those generated so far.
+            remaining: how many more may be generated.
+
+        Returns:
+            Token ids; empty where the answer is complete.
+        """
 
     def answer(self, tokens: Sequence[int]) -> str:
-        """What the tokens say, once they settle it."""
+        """Return the answer, once the tokens determine it."""
 
 
 class ChoiceConstraint:
-    """One of the choices, as a whole, however few tokens are wanted.
+    """Restricts the answer to one of several choices, always complete, whatever the token limit.
 
-    Each may be made of the tokens that it has at the beginning of a text, or of those that it has behind a space.
-    ValueError for a choice that the tokenizer can't write.
+    Each choice may be tokenized as at the start of a text, or as after a space.
     """
 
     def __init__(self, choices: Choices, tokenizer: Tokenizer, end: int) -> None:
-        self._ways: dict[tuple[int, ...], str] = {}  # the tokens up to the end -> the choice
+        """Tokenize the choices.
+
+        Args:
+            choices: the possible answers.
+            tokenizer: the model's.
+            end: id of the end-of-text token.
+
+        Raises:
+            ValueError: a choice does not survive tokenization.
+        """
+        self._tokenizations: dict[tuple[int, ...], str] = {}  # token ids with the end -> the choice
         for choice in choices.texts:
             for text in (choice, f" {choice}"):
                 ids = tokenizer.encode(text)
                 if tokenizer.decode(ids) != text:
-                    raise ValueError(f"the choice {choice!r} can't be written by the model: leave it out")
-                self._ways[*ids, end] = choice
+                    raise ValueError(f"the choice {choice!r} can't be tokenized by the model: leave it out")
+                self._tokenizations[*ids, end] = choice
 
     def allowed_tokens(self, tokens: Sequence[int], remaining: int) -> tuple[int, ...]:
-        open_ways = self._open(tokens)
-        if len(set(open_ways.values())) == 1:
+        """Return the tokens allowed next; see `Constraint`."""
+        candidates = self._candidates(tokens)
+        if len(set(candidates.values())) == 1:
             return ()
-        return tuple(dict.fromkeys(way[len(tokens)] for way in open_ways))
+        return tuple(dict.fromkeys(ids[len(tokens)] for ids in candidates))
 
     def answer(self, tokens: Sequence[int]) -> str:
-        (choice,) = set(self._open(tokens).values())
+        """Return the choice."""
+        (choice,) = set(self._candidates(tokens).values())
         return choice
 
-    def _open(self, tokens: Sequence[int]) -> dict[tuple[int, ...], str]:
-        begun = tuple(tokens)
-        return {way: choice for way, choice in self._ways.items() if way[: len(begun)] == begun}
+    def _candidates(self, tokens: Sequence[int]) -> dict[tuple[int, ...], str]:
+        prefix = tuple(tokens)
+        return {ids: choice for ids, choice in self._tokenizations.items() if ids[: len(prefix)] == prefix}
 
 
 class NumberConstraint:
-    """A number: digits, and maybe a minus before them and a fraction behind a point.
+    """Restricts the answer to a number: an optional minus, digits, and an optional decimal fraction.
 
-    Where as many tokens have come as are wanted, it ends as what it is. The last makes it whole, and there is one.
+    At the token limit the number ends as it stands. The last token, if needed, completes it: there is always one.
     """
 
     def __init__(self, texts: Mapping[int, str], end: int) -> None:
-        """texts: of each token alone; their order counts where one is drawn."""
+        """Select the tokens that numbers are made of.
+
+        Args:
+            texts: the text of each token alone; their order decides what a sampled token is.
+            end: id of the end-of-text token.
+        """
         self._texts = {token: text for token, text in texts.items() if text and set(text) <= set(" -.0123456789")}
         self._end = end
 
     def allowed_tokens(self, tokens: Sequence[int], remaining: int) -> tuple[int, ...]:
+        """Return the tokens allowed next; see `Constraint`."""
         if self._end in tokens:
             return ()
         text = self._text(tokens)
-        whole = bool(_NUMBER.fullmatch(text))
-        if whole and remaining <= 0:
+        complete = bool(_NUMBER.fullmatch(text))
+        if complete and remaining <= 0:
             return ()
-        wanted = _BEGUN if remaining > 1 else _NUMBER
-        more = (token for token, piece in self._texts.items() if wanted.fullmatch(text + piece))
-        return (*more, self._end) if whole else tuple(more)
+        pattern = _NUMBER_PREFIX if remaining > 1 else _NUMBER
+        allowed = (token for token, piece in self._texts.items() if pattern.fullmatch(text + piece))
+        return (*allowed, self._end) if complete else tuple(allowed)
 
     def answer(self, tokens: Sequence[int]) -> str:
+        """Return the number as text."""
         return self._text(tokens).strip()
 
     def _text(self, tokens: Sequence[int]) -> str:

@@ -1,28 +1,36 @@
-"""CUDA graphs of a step of few rows: what lies between its attentions, recorded once and then started by one call a
-layer in place of some thirty, which take the CPU longer than they take the GPU.
+"""CUDA graphs of decode steps with few rows: everything between two attentions is captured once, then replayed.
 
-Attention itself is not recorded: what it reads is another sequence's each time, and grows.
+One launch a layer replaces some thirty, which take the CPU longer than the GPU. Attention itself is not captured: its
+key-value caches differ at each step, and grow.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from engine.generation.blocks import AttentionBlock
 
-MOST_ROWS = 128
+MAX_ROWS = 128
 
-Rotary = Callable[[Tensor], tuple[Tensor, Tensor]]  # positions -> cosines and sines, a row for each
+Rotary = Callable[[Tensor], tuple[Tensor, Tensor]]  # positions -> cosines and sines, one row a position
 
 
 @dataclass(frozen=True)
-class _Recorded:
-    """Graphs that read `x`, `positions` and `attn_output`, of each layer, and write q, k and v of each, and
-    `hidden`."""
+class _CapturedStep:
+    """Graphs with their static buffers.
+
+    Attributes:
+        x: input, (rows, dim).
+        positions: input, (rows,) or (rows, axes).
+        attn_output: input, for each layer (rows, heads * head_dim).
+        graphs: one before each attention, and one after the last.
+        states: output, for each layer q, k and v.
+        hidden: output, (rows, dim).
+    """
 
     x: Tensor
     positions: Tensor
@@ -33,7 +41,7 @@ class _Recorded:
 
 
 class CudaGraphs:
-    """Layers of attention for up to `most_rows` rows: recorded for 1, 2, 4, ... of them when first needed."""
+    """Attention layers for up to `max_rows` rows, captured for 1, 2, 4, ... rows when first needed."""
 
     def __init__(
         self,
@@ -42,23 +50,39 @@ class CudaGraphs:
         before: Callable[..., tuple[Tensor, Tensor, Tensor, Tensor]],
         after_of: Callable[[AttentionBlock], Callable[..., Tensor]],
     ) -> None:
-        """before, and after_of a block: its `before_attention` and `after_attention`, given the block first."""
+        """Keep the layers; nothing is captured yet.
+
+        Args:
+            blocks: all layers of the decoder.
+            rotary: rotary cosines and sines of positions.
+            before: `before_attention`, with the block as its first argument.
+            after_of: returns the `after_attention` to use for a block, with the block as its first argument.
+        """
         self.blocks, self.rotary = blocks, rotary
         self.before, self.after_of = before, after_of
         limits = [block.static_rows for block in blocks if block.static_rows is not None]
-        self.most_rows = min([MOST_ROWS, *limits])
-        self._recorded: dict[int, _Recorded] = {}
+        self.max_rows = min([MAX_ROWS, *limits])
+        self._captured: dict[int, _CapturedStep] = {}  # by number of rows
 
     def __call__(self, x: Tensor, positions: Tensor, attend: Callable[[int, Tensor, Tensor, Tensor], Tensor]) -> Tensor:
-        """(rows, dim) -> (rows, dim), calling attend(layer, q, k, v). positions: (rows), or (rows, axes)."""
+        """Run all layers.
+
+        Args:
+            x: embeddings, (rows, dim).
+            positions: (rows,) or (rows, axes).
+            attend: attend(layer, q, k, v) -> attention output, (rows, heads * head_dim).
+
+        Returns:
+            Hidden states, (rows, dim).
+        """
         rows = x.shape[0]
         size = 1 << (rows - 1).bit_length()
-        if size not in self._recorded:
+        if size not in self._captured:
             with torch.cuda.device(x.device):
-                self._recorded[size] = self._record(
+                self._captured[size] = self._capture(
                     x.new_zeros(size, x.shape[1]), positions.new_zeros(size, *positions.shape[1:])
                 )
-        step = self._recorded[size]
+        step = self._captured[size]
         step.x[:rows], step.positions[:rows] = x, positions
         for layer, (q, k, v) in enumerate(step.states):
             step.graphs[layer].replay()
@@ -66,7 +90,7 @@ class CudaGraphs:
         step.graphs[-1].replay()
         return step.hidden[:rows].clone()
 
-    def _record(self, x: Tensor, positions: Tensor) -> _Recorded:
+    def _capture(self, x: Tensor, positions: Tensor) -> _CapturedStep:
         pool = torch.cuda.graph_pool_handle()
 
         def first() -> tuple[Tensor, ...]:
@@ -83,30 +107,30 @@ class CudaGraphs:
         def last(x: Tensor, saved: Tensor, attn_output: Tensor, block: AttentionBlock) -> Tensor:
             return self.after_of(block)(block, x, saved, attn_output, None)
 
-        graph, (cos, sin, saved, q, k, v) = _captured(pool, first)
+        graph, (cos, sin, saved, q, k, v) = _capture_graph(pool, first)
         graphs, states, inputs, y = [graph], [(q, k, v)], [_attn_output_buffer(q)], x
         for neighbours in pairwise(self.blocks):
-            graph, (y, saved, q, k, v) = _captured(pool, between, y, saved, inputs[-1], neighbours)
+            graph, (y, saved, q, k, v) = _capture_graph(pool, between, y, saved, inputs[-1], neighbours)
             graphs.append(graph)
             states.append((q, k, v))
             inputs.append(_attn_output_buffer(q))
-        graph, hidden = _captured(pool, last, y, saved, inputs[-1], self.blocks[-1])
-        return _Recorded(x, positions, inputs, [*graphs, graph], states, hidden)
+        graph, hidden = _capture_graph(pool, last, y, saved, inputs[-1], self.blocks[-1])
+        return _CapturedStep(x, positions, inputs, [*graphs, graph], states, hidden)
 
 
 def _attn_output_buffer(q: Tensor) -> Tensor:
-    """Room for what attention makes of q, (heads, rows, head dim): (rows, heads * head dim)."""
+    """Allocate (rows, heads * head_dim) for a q of (heads, rows, head_dim)."""
     return q.new_zeros(q.shape[1], q.shape[0] * q.shape[2])
 
 
-def _captured(pool: Any, work: Callable[..., Any], *given: Any) -> tuple[torch.cuda.CUDAGraph, Any]:
-    """The graph of work(*given), and what it writes each time that it is replayed."""
-    aside = torch.cuda.Stream()
-    aside.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(aside):
-        work(*given)  # what a first call makes, such as compiled code and workspaces, must not be recorded
-    torch.cuda.current_stream().wait_stream(aside)
+def _capture_graph(pool: Any, work: Callable[..., Any], *args: Any) -> tuple[torch.cuda.CUDAGraph, Any]:
+    """Return the graph of work(*args), and the tensors that each replay writes."""
+    side_stream = cast(Callable[[], torch.cuda.Stream], torch.cuda.Stream)()
+    side_stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side_stream):
+        work(*args)  # warm-up: what a first call creates, such as compiled code and workspaces, must not be captured
+    torch.cuda.current_stream().wait_stream(side_stream)
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
-        written = work(*given)
-    return graph, written
+        outputs = work(*args)
+    return graph, outputs

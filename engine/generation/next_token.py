@@ -1,4 +1,4 @@
-"""The next token of each sequence of a batch, from its logits."""
+"""Selects the next token of each sequence of a batch from its logits."""
 
 from collections.abc import Sequence
 
@@ -8,20 +8,28 @@ from engine.generation.steps import ReadToken
 
 
 def sample_tokens(reads: Sequence[ReadToken], logits: Tensor) -> list[int]:
-    """logits: (reads, vocabulary), which may be changed."""
-    barred = [(row, token) for row, read in enumerate(reads) for token in read.suppressed]
-    if barred:
-        rows, tokens = zip(*barred, strict=True)
+    """Select the next token of each sequence.
+
+    Args:
+        reads: how each token is selected.
+        logits: (reads, vocabulary); may be modified in place.
+
+    Returns:
+        Token ids.
+    """
+    suppressed = [(row, token) for row, read in enumerate(reads) for token in read.suppressed]
+    if suppressed:
+        rows, tokens = zip(*suppressed, strict=True)
         logits[list(rows), list(tokens)] = float("-inf")
-    best: list[int] = logits.argmax(-1).tolist()
+    selected: list[int] = logits.argmax(-1).tolist()
     for row, read in enumerate(reads):
         if read.allowed_token_ids or not read.sampler.is_greedy:
-            best[row] = _sample(read, logits[row])
-    return best
+            selected[row] = _sample(read, logits[row])
+    return selected
 
 
 def _sample(read: ReadToken, logits: Tensor) -> int:
-    """logits: (vocabulary)."""
+    """Select one token from logits (vocabulary,)."""
     if read.history:
         logits = read.sampler.apply_penalties(logits, read.history.prompt, read.history.generated)
     if read.allowed_token_ids:

@@ -1,4 +1,4 @@
-"""Draws requests on a thread of their own, so that who waits for the next, or encodes its picture, stalls no others."""
+"""Iterates over requests in a background thread, so that a slow iterable stalls no sequence under way."""
 
 import sys
 import time
@@ -10,8 +10,8 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
-GRACE = 0.05  # seconds that one item is waited for where others could go on: most sources are quicker than a step
-JOIN = 2.0  # seconds that closing waits for an item which is being drawn
+GRACE = 0.05  # seconds to wait for an item while other sequences could go on: most sources are faster than a step
+JOIN = 2.0  # seconds that `close` waits for an item being produced
 
 
 @dataclass(frozen=True)
@@ -20,51 +20,62 @@ class _End:
 
 
 class RequestSource(Generic[T]):
-    """Items are drawn one at a time, each once it is asked for. None is no item."""
+    """Takes items from an iterable in a background thread, one at a time, each on request. No item may be None.
+
+    Attributes:
+        ended: whether the iterable is exhausted or has failed.
+    """
 
     def __init__(self, items: Iterable[T]) -> None:
         self.ended = False
-        self._asked: float | None = None  # when the item that is being drawn was asked for
-        self._wanted: SimpleQueue[bool] = SimpleQueue()
-        self._drawn: SimpleQueue[T | _End] = SimpleQueue()
-        self._thread = Thread(target=_draw, args=(items, self._wanted, self._drawn), name="requests", daemon=True)
+        self._requested_at: float | None = None  # of the item being produced, in seconds
+        self._go_on: SimpleQueue[bool] = SimpleQueue()  # True: the next item; False: close
+        self._items: SimpleQueue[T | _End] = SimpleQueue()
+        self._thread = Thread(target=_produce, args=(items, self._go_on, self._items), name="requests", daemon=True)
         self._thread.start()
 
     def get(self, wait: bool) -> T | None:
-        """The next item; None at the end, or without `wait` if it has not come GRACE after it was first asked for.
+        """Return the next item.
 
-        Raises what drawing it raised.
+        Args:
+            wait: block until it comes; else return None if it has not come GRACE after it was first requested.
+
+        Returns:
+            The item; None at the end.
+
+        Raises:
+            BaseException: what the iterable raised.
         """
-        if self._asked is None:
-            self._asked = time.monotonic()
-            self._wanted.put(True)
+        if self._requested_at is None:
+            self._requested_at = time.monotonic()
+            self._go_on.put(True)
         try:
-            drawn = self._drawn.get(timeout=None if wait else max(0.0, self._asked + GRACE - time.monotonic()))
+            item = self._items.get(timeout=None if wait else max(0.0, self._requested_at + GRACE - time.monotonic()))
         except Empty:
             return None
-        self._asked = None
-        if not isinstance(drawn, _End):
-            return drawn
+        self._requested_at = None
+        if not isinstance(item, _End):
+            return item
         self.ended = True
-        if drawn.error:
-            raise drawn.error
+        if item.error:
+            raise item.error
         return None
 
     def close(self) -> None:
-        """The thread closes the iterable. One that does not give its next item within JOIN is left to itself."""
-        self._wanted.put(False)
+        """Close the iterable in its thread; leave behind one that does not return its next item within JOIN."""
+        self._go_on.put(False)
         self._thread.join(JOIN)
 
 
-def _draw(items: Iterable[T], wanted: SimpleQueue[bool], drawn: SimpleQueue[T | _End]) -> None:
+def _produce(items: Iterable[T], go_on: SimpleQueue[bool], output: SimpleQueue[T | _End]) -> None:
     end = _End()
-    if torch := sys.modules.get("torch"):  # is not imported for models that do without it
-        torch.get_num_threads()  # when this is first asked, torch gives a thread the number set for the process
+    if torch := sys.modules.get("torch"):  # not imported for models that do without it
+        torch.get_num_threads()  # its first call in a thread applies the process's setting to this thread
     try:
         source = iter(items)
         try:
-            while wanted.get():
-                drawn.put(next(source))
+            while go_on.get():
+                output.put(next(source))
         except StopIteration:
             pass
         finally:
@@ -72,4 +83,4 @@ def _draw(items: Iterable[T], wanted: SimpleQueue[bool], drawn: SimpleQueue[T | 
                 close()
     except BaseException as error:
         end = _End(error)
-    drawn.put(end)
+    output.put(end)

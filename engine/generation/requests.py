@@ -1,6 +1,6 @@
-"""Requests through a scheduler to their end, and the scheduler of models that answer in one go.
+"""Runs requests through a scheduler, and a scheduler for models that answer in a single step.
 
-Knows nothing of torch, which takes long to import and which not every model needs.
+Does not import torch, which is slow to load and which not every model needs.
 """
 
 from collections import deque
@@ -12,28 +12,36 @@ from engine.generation.request_source import RequestSource
 
 
 class ImmediateScheduler:
-    """Answers one request a step: there is nothing to be gained by serving several together."""
+    """Answers one request a step, for models that gain nothing from batching. See `engine.contract.Scheduler`."""
 
     def __init__(self, answer: Callable[[Request], Result]) -> None:
-        """answer: raises EngineError or ValueError for a request that can't be served."""
+        """Serve requests with a function.
+
+        Args:
+            answer: raises EngineError or ValueError for a request that can't be served.
+        """
         self._answer = answer
         self._waiting: deque[tuple[int, Request]] = deque()
         self._added = 0
 
     @property
     def idle(self) -> bool:
+        """Whether no request waits."""
         return not self._waiting
 
     @property
     def free_slots(self) -> int:
+        """How many more requests the next step would start."""
         return int(not self._waiting)
 
     def add(self, request: Request) -> int:
+        """Queue a request and return its ticket."""
         ticket, self._added = self._added, self._added + 1
         self._waiting.append((ticket, request))
         return ticket
 
     def step(self) -> list[Event]:
+        """Answer the oldest request."""
         if not self._waiting:
             return []
         ticket, request = self._waiting.popleft()
@@ -43,36 +51,44 @@ class ImmediateScheduler:
             return [Failed(ticket, error)]
 
     def cancel(self, ticket: int) -> None:
-        self._waiting = deque(one for one in self._waiting if one[0] != ticket)
+        """Drop a request that waits."""
+        self._waiting = deque(entry for entry in self._waiting if entry[0] != ticket)
 
 
 def run_requests(scheduler: Scheduler, requests: Iterable[Request]) -> Iterator[Event]:
-    """Events of all requests, numbered in their order, as they come.
+    """Run requests to their end.
 
-    Requests are drawn as places come free, so the iterable may be endless. It is drawn on a thread of its own, and may
-    take its time: the sequences under way go on. What it raises is raised here. Closing this does not wait long for it.
-    Faults of ours, unlike what is wrong with a request, are raised too.
+    Args:
+        scheduler: one that no other caller uses.
+        requests: taken as slots become free, so the iterable may be endless. It runs in a thread of its own and may be
+            slow: the sequences under way go on. Closing the generator does not wait long for it.
+
+    Yields:
+        The events of all requests as they come, indexed in the order of the requests.
+
+    Raises:
+        Exception: what the iterable raised, or an internal error; an invalid request gives a Failed event instead.
     """
-    if isinstance(requests, Sequence):  # they are all there
+    if isinstance(requests, Sequence):  # no need for a thread
         for request in requests:
             scheduler.add(request)
         while not scheduler.idle:
-            yield from _without_faults(scheduler.step())
+            yield from _raise_internal_errors(scheduler.step())
         return
     with closing(RequestSource(requests)) as source:
         while True:
             while scheduler.free_slots and not source.ended:
-                drawn = source.get(wait=scheduler.idle)
-                if drawn is None:
+                request = source.get(wait=scheduler.idle)
+                if request is None:
                     break
-                scheduler.add(drawn)
-                del drawn  # it has a picture
+                scheduler.add(request)
+                del request  # it holds an encoded image
             if scheduler.idle:
                 return
-            yield from _without_faults(scheduler.step())
+            yield from _raise_internal_errors(scheduler.step())
 
 
-def _without_faults(events: Iterable[Event]) -> Iterator[Event]:
+def _raise_internal_errors(events: Iterable[Event]) -> Iterator[Event]:
     for event in events:
         if isinstance(event, Failed) and not isinstance(event.error, (EngineError, ValueError)):
             raise event.error

@@ -1,8 +1,8 @@
-"""How one token is chosen from its logits: the likeliest, or drawn from the likelier ones.
+"""Token sampling from logits: greedy, or temperature sampling with top-k, top-p and min-p filters.
 
-In the order of transformers' `GenerationMixin._get_logits_processor`, and with its meanings: penalties for what the
-text has already (repetition: Keskar et al. 2019, CTRL; presence: OpenAI's API, as vLLM has it), temperature, top-k (Fan
-et al. 2018), the nucleus (top-p, Holtzman et al. 2020), min-p (Nguyen et al. 2024).
+The order and meaning of the parts are those of transformers' `GenerationMixin._get_logits_processor`: penalties for
+tokens already in the text (repetition: Keskar et al. 2019, CTRL; presence: OpenAI's API, as in vLLM), temperature,
+top-k (Fan et al. 2018), top-p (nucleus sampling, Holtzman et al. 2020), min-p (Nguyen et al. 2024).
 """
 
 import math
@@ -13,7 +13,12 @@ from torch import Tensor
 
 
 class Sampler:
-    """One text's draws: the same seed gives the same text, whatever else is in the batch. temperature 0: greedy."""
+    """Samples the tokens of one text: the same seed gives the same text, whatever else is in the batch.
+
+    Attributes:
+        temperature: 0 is greedy decoding.
+        top_p: the probability mass of the nucleus.
+    """
 
     def __init__(
         self,
@@ -26,15 +31,19 @@ class Sampler:
         repetition_penalty: float | None = None,
         presence_penalty: float | None = None,
     ) -> None:
-        """See `engine.contract.Generation`; None leaves out that part. ValueError for what is out of range."""
+        """Check and keep the parameters, which are those of `engine.contract.Generation`; None leaves that part out.
+
+        Raises:
+            ValueError: a parameter is out of range.
+        """
         if not 0 <= temperature < math.inf:
             raise ValueError(f"temperature must be 0 or more, not {temperature}")
         if not 0 <= top_p <= 1:
             raise ValueError(f"top_p must be from 0 to 1, not {top_p}")
         if not -(2**63) <= seed < 2**64:
-            raise ValueError(f"seed must be a whole number of 64 bits, not {seed}")
+            raise ValueError(f"seed must be a 64-bit integer, not {seed}")
         if top_k is not None and not (isinstance(top_k, int) and top_k >= 1):
-            raise ValueError(f"top_k must be a whole number of 1 or more, not {top_k}")
+            raise ValueError(f"top_k must be an integer of 1 or more, not {top_k}")
         if min_p is not None and not 0 <= min_p <= 1:
             raise ValueError(f"min_p must be from 0 to 1, not {min_p}")
         if repetition_penalty is not None and not 0 < repetition_penalty < math.inf:
@@ -51,36 +60,51 @@ class Sampler:
 
     @property
     def is_greedy(self) -> bool:
-        """Greedy, without penalties."""
+        """Whether the argmax of the unmodified logits is selected."""
         return not self.temperature and self._repetition == 1 and not self._presence
 
     def apply_penalties(self, logits: Tensor, prompt: Sequence[int], generated: Sequence[int]) -> Tensor:
-        """logits: (vocabulary). prompt, generated: ids of the tokens in the text so far.
+        """Apply the repetition and presence penalties.
 
-        The repetition penalty divides logits over 0 of all of them, and multiplies those under 0; the presence penalty
-        is then taken off those of the generated.
+        The repetition penalty divides positive logits of tokens in the text, and multiplies negative ones. The presence
+        penalty is then subtracted from the logits of generated tokens.
+
+        Args:
+            logits: (vocabulary,).
+            prompt: token ids of the prompt.
+            generated: token ids generated so far.
+
+        Returns:
+            Logits, (vocabulary,): a float64 copy on the CPU if there is a penalty.
         """
         if self._repetition == 1 and not self._presence:
             return logits
         logits = logits.to("cpu", torch.float64, copy=True)
-        there, made = list({*prompt, *generated}), list(set(generated))
-        found = logits[there]
-        logits[there] = torch.where(found < 0, found * self._repetition, found / self._repetition)
-        logits[made] -= self._presence
+        repeated = list({*prompt, *generated})
+        scores = logits[repeated]
+        logits[repeated] = torch.where(scores < 0, scores * self._repetition, scores / self._repetition)
+        logits[list(set(generated))] -= self._presence
         return logits
 
     def sample(self, logits: Tensor) -> int:
-        """logits: (vocabulary), of which the first of the likeliest is chosen, or one is drawn."""
+        """Select a token from logits (vocabulary,): the first of the largest if greedy, else a random one."""
         return self.draw(logits) if self.temperature else int(logits.argmax())
 
     def draw(self, logits: Tensor) -> int:
-        """logits: (vocabulary)."""
+        """Draw a token from logits (vocabulary,) at random."""
         return int(torch.multinomial(self.probabilities(logits), 1, generator=self._generator))
 
     def probabilities(self, logits: Tensor) -> Tensor:
-        """Of each token to be drawn, up to a common factor; temperature must be over 0. logits: (vocabulary)."""
+        """Compute the sampling distribution; the temperature must be over 0.
+
+        Args:
+            logits: (vocabulary,).
+
+        Returns:
+            Unnormalised probabilities, (vocabulary,), float64.
+        """
         logits = logits.cpu().double()
-        # the best is 0: any temperature leaves that finite
+        # the largest becomes 0, which any temperature leaves finite
         scores = (logits - logits.max()) / self.temperature
         if self._top_k is not None:
             scores = top_k_filter(scores, self._top_k)
@@ -94,15 +118,20 @@ GREEDY = Sampler()
 
 
 def top_k_filter(scores: Tensor, count: int) -> Tensor:
-    """(n): all but the highest `count` are -inf. Equals of the last of them stay too."""
-    least = scores.topk(min(count, len(scores))).values[-1]
-    return scores.masked_fill(scores < least, -math.inf)
+    """Set all but the highest `count` scores (n,) to -inf; ties with the lowest of these are retained."""
+    lowest = scores.topk(min(count, len(scores))).values[-1]
+    return scores.masked_fill(scores < lowest, -math.inf)
 
 
 def top_p_filter(probabilities: Tensor, top_p: float) -> Tensor:
-    """Along the last dimension, the fewest likeliest that make up top_p together, scaled to 1; the rest are 0.
+    """Keep the smallest set of the most probable tokens whose mass reaches top_p.
 
-    Of equals the first goes first.
+    Args:
+        probabilities: (..., vocabulary).
+        top_p: 0..1.
+
+    Returns:
+        (..., vocabulary), renormalised, 0 outside the set. Of equal probabilities the first is retained first.
     """
     ordered, order = probabilities.sort(dim=-1, descending=True, stable=True)
     ordered = ordered.masked_fill(ordered.cumsum(-1) - ordered > top_p, 0.0)

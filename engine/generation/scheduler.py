@@ -1,13 +1,13 @@
-"""Continuous batching (Yu et al. 2022, Orca): sequences of any kind share the model's steps, each ends when it is done,
-and the next takes its place.
+"""Continuous batching (Yu et al. 2022, Orca): sequences of any kind share the model's steps.
 
-What is done with one sequence is written as a generator, a flow. It yields steps and gets their results:
+Each sequence ends when it is done, and the next takes its slot. The work on one sequence is a generator, called a flow.
+It yields steps and is sent their results:
 
-    Forward(pieces)   these tokens or values are read by the model; no result
-    Read(...)      something is decoded from the last hidden state: the result
-    EmitText(text)      text goes out to the caller; no result
+    Forward(pieces)   the model reads these tokens or values; no result
+    Read...           a value is decoded from the last hidden state: the result
+    EmitText(text)    text is passed to the caller; no result
 
-and what it returns is the sequence's result. All flows that wait for the same kind of step are served together.
+Its return value is the result of the request. Flows that wait for the same kind of step are batched.
 """
 
 from collections import deque
@@ -27,11 +27,15 @@ R = TypeVar("R")
 
 @dataclass(frozen=True)
 class Forward:
-    pieces: Sequence[Any]  # of the kinds that the decoder's `step` knows
+    """Step of a flow: feed these pieces, of the types that the decoder's `step` accepts, to the model."""
+
+    pieces: Sequence[Any]
 
 
 @dataclass(frozen=True)
 class EmitText:
+    """Step of a flow: pass text to the caller."""
+
     text: str
 
 
@@ -39,30 +43,52 @@ Flow = Generator[Any, Any, Any]
 
 
 class ContextFull(EngineError):
-    """Raised inside a flow at a Forward that the model's context has no room for."""
+    """Raised inside a flow at a Forward that exceeds the model's context length."""
 
     def __init__(self) -> None:
         super().__init__("the text is too long for the model's context: make it shorter")
 
 
 class Decoder(Protocol):
-    """What a family gives: sequences to start, steps to take together, and hidden states to read."""
+    """What the scheduler needs of a model family."""
 
-    def start(self, prefix: Any) -> Any: ...
+    def start(self, prefix: Any) -> Any:
+        """Return the cache of a new sequence that continues a prefix; None: an empty one."""
 
     def room(self, cache: Any) -> int:
-        """Tokens that the context still takes."""
+        """Return how many more tokens fit into the context."""
 
     def step(self, feeds: Sequence[tuple[Any, Any, Sequence[Any]]]) -> Tensor:
-        """feeds: (tail, adapter, pieces) -> the last hidden state of each, (feeds, dim)."""
+        """Run the model on the next pieces of several sequences.
+
+        Args:
+            feeds: (cache, adapter, pieces) of each.
+
+        Returns:
+            The last hidden state of each, (feeds, dim).
+        """
 
     def read(self, reads: Sequence[Any], hidden: Tensor) -> list[Any]:
-        """The results of reads of one type, one for each row of hidden."""
+        """Decode values from hidden states.
+
+        Args:
+            reads: steps of one type.
+            hidden: (reads, dim).
+
+        Returns:
+            The result of each.
+        """
 
 
 @dataclass(frozen=True)
 class Job:
-    """flow: makes the generator. prefix: what it goes on from."""
+    """The work for one request.
+
+    Attributes:
+        flow: creates the generator.
+        prefix: the cached prefix that the sequence continues, as the decoder's `start` takes it.
+        adapter: the LoRA adapter of its steps.
+    """
 
     flow: Callable[[], Flow]
     prefix: Any = None
@@ -71,11 +97,9 @@ class Job:
 
 @dataclass(frozen=True, eq=False)
 class _Waiting(Generic[R]):
-    """silent: pieces that went out before it had to wait again."""
-
     ticket: int
     request: R
-    already_emitted: int = 0
+    already_emitted: int = 0  # pieces of text that the caller got before it was preempted
 
 
 @dataclass(eq=False)
@@ -90,16 +114,22 @@ class _Sequence(Generic[R]):
 
 
 class Scheduler(Generic[R]):
-    """Requests are added at any time, `batch` of them share the decoder's steps, and the rest wait in their order.
+    """Batches up to `batch` sequences in each step of the decoder; further requests wait in a queue.
 
-    Whoever drives it does so from one thread. What a request raises, be it a fault of its own flow, is its Failed; the
-    others go on. Out of memory, half of the sequences wait and are started again later.
+    Must be used from one thread. An exception of a request, even an internal error in its flow, becomes its Failed
+    event; the others go on. Out of memory, half of the sequences are preempted and restarted later.
     """
 
     def __init__(self, decoder: Decoder, batch: int, make_job: Callable[[R], Job]) -> None:
-        """make_job: what is to be done for a request; asked again where a sequence has to be started again.
+        """Start with no requests.
 
-        ValueError for a batch below 1.
+        Args:
+            decoder: the model.
+            batch: most sequences in a step.
+            make_job: returns the work for a request; called again where a preempted sequence is restarted.
+
+        Raises:
+            ValueError: batch is below 1.
         """
         if batch < 1:
             raise ValueError(f"batch must be 1 or more, not {batch}")
@@ -111,41 +141,49 @@ class Scheduler(Generic[R]):
 
     @property
     def idle(self) -> bool:
-        """Nothing waits or is under way, and all events are out."""
+        """Whether no request waits or is under way, and all events were returned."""
         return not (self._waiting or self._active or self._events)
 
     @property
     def free_slots(self) -> int:
-        """How many more requests would be started by the next step."""
+        """How many more requests the next step would start."""
         return max(0, self._batch - len(self._active) - len(self._waiting))
 
     def add(self, request: R) -> int:
-        """The ticket, which is the index of the request's events: they count from 0, in the order of `add`."""
+        """Queue a request.
+
+        Returns:
+            Its ticket, the index of its events: tickets count from 0, in the order of `add`.
+        """
         ticket = next(self._tickets)
         self._waiting.append(_Waiting(ticket, request))
         return ticket
 
     def cancel(self, ticket: int) -> None:
-        """Ends a request and frees its memory at once; of one that has ended nothing more comes.
+        """End a request and free its memory immediately; one that has already ended is left alone.
 
-        The next step gives its last event: of a text Done, with an Answer of the text so far whose finish is
-        "cancelled" (none so far for one that waits for its start), and of any other Failed, with Cancelled.
+        The next step returns its last event. For text this is Done, with an Answer of the text so far whose finish is
+        "cancelled" (empty for a request that was still waiting); otherwise Failed, with Cancelled.
         """
-        waiting = next((one for one in self._waiting if one.ticket == ticket), None)
-        sequence = next((one for one in self._active if one.origin.ticket == ticket), None)
+        waiting = next((entry for entry in self._waiting if entry.ticket == ticket), None)
+        sequence = next((entry for entry in self._active if entry.origin.ticket == ticket), None)
         if waiting:
             self._waiting.remove(waiting)
             sequence = self._started(waiting)
         elif sequence:
             self._active.remove(sequence)
         if sequence and sequence.waiting and self._resumed(ticket, sequence.flow.throw, Cancelled()):
-            self._events.append(Failed(ticket, Cancelled()))  # it would go on, and is dropped
+            self._events.append(Failed(ticket, Cancelled()))  # the flow would go on: drop it
 
     def step(self) -> list[Event]:
-        """Starts what waits, as far as there are places, and lets the decoder take a step of all that is under way.
+        """Start waiting requests in free slots, and run one step of the decoder for all sequences under way.
 
-        Returns what has come of it. What comes of the start alone is returned before the decoder's step, so that
-        others can take the places of those that ended there. OutOfMemory when a single sequence does not fit.
+        Returns:
+            The events since the last step. Events of the start alone are returned before the decoder runs, so that
+            other requests can fill the slots of those that ended there.
+
+        Raises:
+            OutOfMemory: a single sequence does not fit into memory.
         """
         while self._waiting and len(self._active) < self._batch:
             if sequence := self._started(self._waiting.popleft()):
@@ -157,7 +195,7 @@ class Scheduler(Generic[R]):
         return events
 
     def _started(self, waiting: _Waiting[R]) -> _Sequence[R] | None:
-        """None where that fails."""
+        """Start a sequence; None where that fails or ends it."""
         job = self._resumed(waiting.ticket, self._make_job, waiting.request)
         if job is None:
             return None
@@ -175,9 +213,9 @@ class Scheduler(Generic[R]):
             if len(active) == 1:
                 raise OutOfMemory from error
             self._batch = len(active) // 2
-            again = [_again(sequence) for sequence in active[self._batch :]]
+            preempted = [_preempted(sequence) for sequence in active[self._batch :]]
             del active[self._batch :]
-            self._waiting.extendleft(reversed(again))
+            self._waiting.extendleft(reversed(preempted))
             return
         for sequence, row in zip(active, hidden, strict=True):
             sequence.hidden = row
@@ -185,21 +223,21 @@ class Scheduler(Generic[R]):
         self._serve_reads()
 
     def _serve_reads(self) -> None:
-        """Until every flow has ended or waits for a Forward. Those that have ended go."""
+        """Serve reads until every flow waits for a Forward or has ended, and drop those that have ended."""
 
-        def read(some: Sequence[_Sequence[R]]) -> list[Any]:
-            hidden = torch.stack([s.hidden for s in some if s.hidden is not None])
-            return self._decoder.read([s.waiting for s in some], hidden)
+        def read(chunk: Sequence[_Sequence[R]]) -> list[Any]:
+            hidden = torch.stack([s.hidden for s in chunk if s.hidden is not None])
+            return self._decoder.read([s.waiting for s in chunk], hidden)
 
         while readers := [s for s in self._active if s.waiting and not isinstance(s.waiting, Forward)]:
             for kind in dict.fromkeys(type(s.waiting) for s in readers):
-                alike = [s for s in readers if type(s.waiting) is kind]
-                for sequence, result in zip(alike, in_chunks(alike, len(alike), read), strict=True):
+                group = [s for s in readers if type(s.waiting) is kind]
+                for sequence, result in zip(group, in_chunks(group, len(group), read), strict=True):
                     self._advance(sequence, result)
         self._active = [sequence for sequence in self._active if sequence.waiting]
 
     def _advance(self, sequence: _Sequence[R], result: Any) -> None:
-        """Runs the flow on to its next Forward or read, or to its end."""
+        """Run the flow to its next Forward or read, or to its end."""
         ticket, flow = sequence.origin.ticket, sequence.flow
         step = self._resumed(ticket, flow.send, result)
         while True:
@@ -215,19 +253,19 @@ class Scheduler(Generic[R]):
         sequence.waiting = step
 
     def _resumed(self, ticket: int, resume: Callable[[Any], Any], value: Any) -> Any:
-        """What `resume(value)` gives; None where the request ends there, of which there is an event then."""
+        """Return `resume(value)`; None where the request ends there, which adds its event."""
         try:
             return resume(value)
         except StopIteration as end:
             self._events.append(Done(ticket, end.value))
         except (EngineError, ValueError) as error:
-            # its traceback would keep the sequence, with its picture, for as long as the caller keeps the event
+            # its traceback would keep the sequence and its image alive as long as the event
             self._events.append(Failed(ticket, error.with_traceback(None)))
-        except Exception as error:  # a fault of ours
+        except Exception as error:  # an internal error
             self._events.append(Failed(ticket, error))
         return None
 
 
-def _again(sequence: _Sequence[R]) -> _Waiting[R]:
+def _preempted(sequence: _Sequence[R]) -> _Waiting[R]:
     origin = sequence.origin
     return _Waiting(origin.ticket, origin.request, max(origin.already_emitted, sequence.emitted))

@@ -1,4 +1,4 @@
-"""What a flow of the text model may yield, beside text: values to be read by the model, and readings of its state."""
+"""Steps of a flow: the inputs that it feeds to the model, and what it decodes from the hidden states."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -8,28 +8,30 @@ from engine.generation.sampling import GREEDY, Sampler
 
 @dataclass(frozen=True)
 class Coordinate:
-    """In a Forward: one coordinate, a fraction of the picture."""
+    """Input of a Forward: one coordinate, as a fraction of the image's width or height."""
 
     value: float
 
 
 @dataclass(frozen=True)
 class Size:
-    """In a Forward: width and height of an object, fractions of the picture."""
+    """Input of a Forward: width and height of an object, as fractions of the image."""
 
     width: float
     height: float
 
 
-ModelInput = int | Coordinate | Size  # int: a token
+ModelInput = int | Coordinate | Size  # int: a token id
 
 
 @dataclass
 class History:
-    """What one sequence has read.
+    """The tokens of one sequence so far.
 
-    prompt_tokens: positions before the first generated token, those of a picture included. prompt: token ids of its
-    prompts. generated: those that it generated, without the ones that ended a text.
+    Attributes:
+        prompt_tokens: positions before the first generated token, those of an image included.
+        prompt: token ids of its prompts.
+        generated: token ids generated, without stop tokens.
     """
 
     prompt_tokens: int = 0
@@ -37,6 +39,7 @@ class History:
     generated: list[int] = field(default_factory=list)
 
     def add_prompt(self, pieces: Sequence[ModelInput]) -> None:
+        """Append a prompt; only those before the first generated token count as `prompt_tokens`."""
         if not self.generated:
             self.prompt_tokens += len(pieces)
         self.prompt += [piece for piece in pieces if isinstance(piece, int)]
@@ -44,20 +47,26 @@ class History:
 
 @dataclass(frozen=True)
 class ReadToken:
-    """The next token: never one of `suppressed`; one of `allowed_token_ids`, if that is given, and of equals the
-    first there."""
+    """Decode the next token; the result is its id.
+
+    Attributes:
+        sampler: selects it.
+        suppressed: ids that are never selected.
+        allowed_token_ids: the only ids allowed, of equal logits the first here; empty: all.
+        history: tokens that the sampler's penalties apply to.
+    """
 
     sampler: Sampler = GREEDY
     suppressed: tuple[int, ...] = ()
     allowed_token_ids: tuple[int, ...] = ()
-    history: History | None = None  # which penalties look back on
+    history: History | None = None
 
 
 @dataclass(frozen=True)
 class ReadCoordinate:
-    """A float."""
+    """Decode a coordinate; the result is a fraction of the image, float."""
 
 
 @dataclass(frozen=True)
 class ReadSize:
-    """Width and height."""
+    """Decode the size of an object; the result is (width, height), fractions of the image."""

@@ -1,6 +1,6 @@
-"""How text goes on, token by token, in any family: free, or bound to choices or a number.
+"""Text generation, token by token, for any model family: free, or constrained to choices or a number.
 
-Flows for `engine.generation.scheduler`: the pieces of a prompt in, the answer out.
+Flows for `engine.generation.scheduler`: a prompt in, an Answer out.
 """
 
 from collections.abc import Callable, Generator, Sequence
@@ -21,8 +21,12 @@ TextFlow = Generator[Any, Any, Answer]
 class DecodingParams:
     """How one text is decoded.
 
-    sampler: of this text alone, for it keeps the state of its draws. stop_ids: each ends the text. suppressed: ids that
-    never come after the first token.
+    Attributes:
+        sampler: for this text only: it holds the state of its random generator.
+        max_tokens: most tokens generated.
+        stop_ids: token ids that end the text.
+        suppressed: token ids that are never selected after the first token.
+        stop: strings that end the text.
     """
 
     sampler: Sampler
@@ -41,11 +45,23 @@ def decoding_params(
     stop_ids: tuple[int, ...],
     suppressed: tuple[int, ...] = (),
 ) -> DecodingParams:
-    """temperature, top_p, max_tokens: the model's own defaults. ValueError for what is out of range."""
-    most = max_tokens if generation.max_tokens is None else generation.max_tokens
-    if most < 0:
-        raise ValueError(f"max_tokens must be 0 or more, not {most}")
-    if isinstance(generation.stop, str) or not all(isinstance(one, str) and one for one in generation.stop):
+    """Combine the options of a request with a model's defaults.
+
+    Args:
+        generation: the request's.
+        temperature: the model's default.
+        top_p: the model's default.
+        max_tokens: the model's default.
+        stop_ids: see `DecodingParams`.
+        suppressed: see `DecodingParams`.
+
+    Raises:
+        ValueError: an option is out of range.
+    """
+    limit = max_tokens if generation.max_tokens is None else generation.max_tokens
+    if limit < 0:
+        raise ValueError(f"max_tokens must be 0 or more, not {limit}")
+    if isinstance(generation.stop, str) or not all(isinstance(string, str) and string for string in generation.stop):
         raise ValueError(f"stop must be a tuple of strings that are not empty, not {generation.stop!r}")
     sampler = Sampler(
         temperature if generation.temperature is None else generation.temperature,
@@ -56,7 +72,7 @@ def decoding_params(
         repetition_penalty=generation.repetition_penalty,
         presence_penalty=generation.presence_penalty,
     )
-    return DecodingParams(sampler, most, stop_ids, suppressed, generation.stop)
+    return DecodingParams(sampler, limit, stop_ids, suppressed, generation.stop)
 
 
 def free_text(
@@ -65,10 +81,16 @@ def free_text(
     decode: Callable[[Sequence[int]], str],
     history: History,
 ) -> TextFlow:
-    """Until a stop id or a stop string, and at most max_tokens. It is said as it grows, in pieces of whole words.
+    """Generate text up to a stop token, a stop string or max_tokens, emitting it in pieces of whole words.
 
-    decode: ids to text, as for `IncrementalDetokenizer`. history: of what the sequence has read before; it goes on
-    here.
+    Args:
+        prompt: tokens and values to feed first.
+        decoding_params: how the text is decoded.
+        decode: ids to text, as for `IncrementalDetokenizer`.
+        history: the sequence's tokens so far; extended in place.
+
+    Returns:
+        The answer.
     """
     stream, text, count = StopStringDetokenizer(IncrementalDetokenizer(decode), decoding_params.stop), "", 0
     finish: Finish = "length"
@@ -105,7 +127,17 @@ def free_text(
 def constrained_text(
     prompt: Sequence[ModelInput], decoding_params: DecodingParams, constraint: Constraint, history: History
 ) -> TextFlow:
-    """Until the answer is settled; it is said as a whole. Stop strings have no say in it."""
+    """Generate text under a constraint until the answer is complete, and emit it as a whole.
+
+    Args:
+        prompt: tokens and values to feed first.
+        decoding_params: how the text is decoded; stop strings are ignored.
+        constraint: the tokens allowed.
+        history: the sequence's tokens so far; extended in place.
+
+    Returns:
+        The answer.
+    """
     tokens: list[int] = []
     history.add_prompt(prompt)
     try:
@@ -119,9 +151,10 @@ def constrained_text(
         yield EmitText(text)
     except Cancelled:
         return make_answer("", "cancelled", history)
-    could_go_on = constraint.allowed_tokens(tokens, 2)
-    return make_answer(text, "length" if could_go_on else "stop", history)
+    can_continue = constraint.allowed_tokens(tokens, 2)
+    return make_answer(text, "length" if can_continue else "stop", history)
 
 
 def make_answer(text: str, finish: Finish, history: History) -> Answer:
+    """Return an answer with the token ids and counts of a sequence."""
     return Answer(text, tokens=tuple(history.generated), prompt_tokens=history.prompt_tokens, finish=finish)

@@ -1,4 +1,4 @@
-"""Words to token ids and back, by the tokenizer.json that comes with the weights."""
+"""Text to token ids and back, with the tokenizer.json of a checkpoint (format of the `tokenizers` package)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,12 +11,15 @@ from engine.contract import ModelUnavailable
 
 @dataclass(frozen=True)
 class Tokenizer:
+    """A tokenizer that treats the names of special tokens in a text as text."""
+
     bpe: tokenizers.Tokenizer
 
     def encode(self, text: str) -> list[int]:
-        """Ids of what a person wrote: nothing is added, and the name of a special token is only text.
+        """Return the token ids of a text, without adding any.
 
-        ValueError for text that has no UTF-8 form.
+        Raises:
+            ValueError: the text has lone surrogates, which UTF-8 can't represent.
         """
         try:
             text.encode()
@@ -26,17 +29,25 @@ class Tokenizer:
         return ids
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Text of the ids; special tokens have none, and bytes that are no character are U+FFFD."""
+        """Return the text of token ids; special tokens have none, and bytes that are no character become U+FFFD."""
         text: str = self.bpe.decode(ids, skip_special_tokens=True)
         return text
 
     def texts(self) -> dict[int, str]:
-        """What each id says alone, in the order of the ids."""
+        """Return the text of each id alone, in the order of the ids."""
         return {token: self.decode([token]) for token in sorted(self.bpe.get_vocab().values())}
 
 
 def load_tokenizer(path: Path, vocab_size: int) -> Tokenizer:
-    """The tokenizer in a file of the `tokenizers` package; ModelUnavailable if it is missing, broken or too large."""
+    """Load a tokenizer.json.
+
+    Args:
+        path: the file.
+        vocab_size: number of ids that the model has embeddings for.
+
+    Raises:
+        ModelUnavailable: the file is missing or broken, or has an id that the model lacks.
+    """
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -44,12 +55,12 @@ def load_tokenizer(path: Path, vocab_size: int) -> Tokenizer:
         raise ModelUnavailable(f"{path}: the tokenizer can't be read: {reason}") from error
     try:
         bpe = tokenizers.Tokenizer.from_str(text)
-    except Exception as error:  # the package has no narrower one
-        raise ModelUnavailable(f"{path}: is not a tokenizer of the tokenizers package: {error}") from error
-    most = max(bpe.get_vocab().values(), default=0)
-    if most >= vocab_size:
+    except Exception as error:  # the package raises no subclass
+        raise ModelUnavailable(f"{path}: is not a tokenizer.json: {error}") from error
+    largest = max(bpe.get_vocab().values(), default=0)
+    if largest >= vocab_size:
         raise ModelUnavailable(
-            f"{path}: has id {most}, but the model knows {vocab_size} ids: they do not belong together"
+            f"{path}: has token id {largest}, but the model's vocabulary has {vocab_size}: use its own tokenizer"
         )
     bpe.no_truncation()
     bpe.no_padding()

@@ -1,8 +1,7 @@
-"""The layer loop of a decoder: embeddings of several sequences' rows in, hidden states out, caches written on the way.
+"""The layers of a decoder-only transformer, for any model family and for several sequences in a batch.
 
-It knows no family: each gives its own blocks (`engine.generation.blocks`). Rows of several sequences go through the
-products together; attention is each sequence's own, and on a CPU what a row gets does not depend on the others, to the
-last bit.
+Each family provides its blocks (`engine.generation.blocks`). The rows of all sequences share the GEMMs; attention runs
+on each sequence alone. On a CPU the result of a row does not depend on the others, to the last bit.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -21,9 +20,11 @@ from engine.layers.lora import LoraAdapter, RowAdapters
 
 @dataclass(frozen=True, eq=False)
 class Deepstack:
-    """Hidden states that are added to some rows of a run after given layers (Meng et al. 2024, DeepStack).
+    """Hidden states that are added to some rows of a run after certain layers (Meng et al. 2024, DeepStack).
 
-    rows: (n), counted from the run's first. states: layer -> (n, dim).
+    Attributes:
+        rows: indices within the run, (n,).
+        states: layer -> (n, dim).
     """
 
     rows: Tensor
@@ -34,8 +35,11 @@ class Deepstack:
 class SequenceRun(QuerySpan):
     """The next rows of one sequence.
 
-    positions: (rows), or (rows, axes), where they are not counted on from the sequence's `next_position`, which is then
-    one more than the largest.
+    Attributes:
+        adapter: the LoRA adapter of these rows.
+        positions: (rows,) or (rows, axes); None: they continue from the cache's `next_position`. If given,
+            `next_position` becomes the largest plus one.
+        deepstack: visual features to add.
     """
 
     adapter: LoraAdapter | None = None
@@ -44,12 +48,20 @@ class SequenceRun(QuerySpan):
 
 
 class Transformer:
-    """The layers of a decoder, between the embeddings and the last norm."""
+    """Runs the layers of a decoder, between the embeddings and the final norm."""
 
     def __init__(
         self, blocks: Sequence[Block], rotary: Rotary, dtype: torch.dtype, device: str, *, position_axes: int = 1
     ) -> None:
-        """position_axes: numbers in the position of a token: three for M-RoPE."""
+        """Keep the layers; nothing is computed.
+
+        Args:
+            blocks: the layers, in order.
+            rotary: positions -> cosines and sines, one row a position.
+            dtype: of the caches.
+            device: where the caches lie.
+            position_axes: axes of a token's position: 3 for M-RoPE.
+        """
         self.blocks, self.rotary = blocks, rotary
         self.dtype, self.device = dtype, device
         self.position_axes = position_axes
@@ -58,7 +70,7 @@ class Transformer:
         self._few_rows = min((block.few_rows for block in blocks if block.few_rows), default=None)
 
     def new_cache(self, prefix: PrefixCache | None = None) -> SequenceCache:
-        """Of a sequence that goes on from the prefix, or begins."""
+        """Return the cache of a sequence that continues a prefix; None: an empty one."""
         return prefix.fork() if prefix else SequenceCache([self._new_layer(block) for block in self.blocks])
 
     def _new_layer(self, block: Block) -> LayerCache:
@@ -68,33 +80,33 @@ class Transformer:
         return block.new_cache(self.dtype, self.device)
 
     def extend(self, embeddings: Tensor, runs: Sequence[SequenceRun]) -> Tensor:
-        """Read rows of several sequences into their caches.
+        """Run rows of several sequences through all layers and extend their caches.
 
         Args:
             embeddings: (rows, dim).
-            runs: one behind the other, each of another sequence.
+            runs: consecutive rows, each run of a different sequence.
 
         Returns:
-            The hidden states after the last layer, (rows, dim).
+            Hidden states after the last layer, (rows, dim).
         """
         for run in runs:
             run.cache.reserve(run.count)
-        hidden = [self._step(embeddings[_span(some)], some, True) for some in self._of_one_kernel(runs)]
+        hidden = [self._step(embeddings[_span(group)], group, True) for group in self._split_by_kernel(runs)]
         _advance(runs)
         return hidden[0] if len(hidden) == 1 else torch.cat(hidden)
 
     def prefill(self, embeddings: Tensor, runs: Sequence[SequenceRun]) -> None:
-        """As `extend`, for starts of texts, whose hidden states nobody asks for; their caches get no room for more."""
+        """Fill caches as `extend` does, without hidden states; the caches are allocated without room to grow."""
         for run in runs:
             run.cache.reserve(run.count, exact=True)
-        for some in self._of_one_kernel(runs):
-            self._step(embeddings[_span(some)], some, False)
+        for group in self._split_by_kernel(runs):
+            self._step(embeddings[_span(group)], group, False)
         _advance(runs)
 
     def compile(self) -> None:
-        """Fuse what stands between the products; attention, adapters and shapes that depend on values stay as they are.
+        """Compile the layers with torch.compile, and capture small steps as CUDA graphs on a GPU.
 
-        Where there is CUDA, steps of few rows become graphs too.
+        Attention, adapters and code with data-dependent shapes stay eager.
         """
         self._before = torch.compile(_before_attention, dynamic=True)
         self._after = torch.compile(_after_attention, dynamic=True)
@@ -102,45 +114,45 @@ class Transformer:
         if self.device.startswith("cuda") and len(blocks) == len(self.blocks):
             self._graphs = CudaGraphs(blocks, self.rotary, self._before, self._after_of)
 
-    def _of_one_kernel(self, runs: Sequence[SequenceRun]) -> list[list[SequenceRun]]:
-        """Runs that go through the layers together: the kernel that a run's rows take must not depend on others."""
-        parts: list[list[SequenceRun]] = [[]]
+    def _split_by_kernel(self, runs: Sequence[SequenceRun]) -> list[list[SequenceRun]]:
+        """Split runs into batches in which no run gets another GEMM kernel than it would get alone."""
+        groups: list[list[SequenceRun]] = [[]]
         rows = 0
         for run in runs:
-            if parts[-1] and self._few_rows and rows + run.count >= self._few_rows:
-                parts.append([])
+            if groups[-1] and self._few_rows and rows + run.count >= self._few_rows:
+                groups.append([])
                 rows = 0
-            parts[-1].append(run)
+            groups[-1].append(run)
             rows += run.count
-        return parts
+        return groups
 
     def _step(self, x: Tensor, runs: Sequence[SequenceRun], hidden: bool) -> Tensor:
-        """The hidden states; without `hidden` it ends when the last layer's cache is written."""
+        """Return the hidden states; if not `hidden`, stop once the last layer's cache is written."""
         if first := runs[0].rows.start:
             runs = [replace(run, rows=slice(run.rows.start - first, run.rows.stop - first)) for run in runs]
         positions, attention = self._positions(runs), CachedAttention(runs)
         plain = hidden and not any(run.adapter or run.deepstack for run in runs)
-        if self._graphs and plain and len(x) <= self._graphs.most_rows:
+        if self._graphs and plain and len(x) <= self._graphs.max_rows:
             return self._graphs(x, positions, attention)
         return self._forward(x, positions, runs, attention, hidden=hidden)
 
     def _positions(self, runs: Sequence[SequenceRun]) -> Tensor:
-        """(rows), or (rows, axes)."""
-        each = []
+        """Return the positions of all rows, (rows,) or (rows, axes)."""
+        parts = []
         for run in runs:
-            at = run.cache.next_position
-            positions = torch.arange(at, at + run.count) if run.positions is None else run.positions
+            start = run.cache.next_position
+            positions = torch.arange(start, start + run.count) if run.positions is None else run.positions
             if self.position_axes > 1 and positions.ndim == 1:
                 positions = positions[:, None].expand(-1, self.position_axes)
-            each.append(positions)
-        return torch.cat(each).to(self.device)
+            parts.append(positions)
+        return torch.cat(parts).to(self.device)
 
     def _forward(
         self, x: Tensor, positions: Tensor, runs: Sequence[SequenceRun], attention: CachedAttention, *, hidden: bool
     ) -> Tensor:
         cos, sin = self.rotary(positions)
         adapters = [(run.rows, run.adapter) for run in runs if run.adapter]
-        added = [(run.deepstack.rows + run.rows.start, run.deepstack.states) for run in runs if run.deepstack]
+        deepstack = [(run.deepstack.rows + run.rows.start, run.deepstack.states) for run in runs if run.deepstack]
         for layer, block in enumerate(self.blocks):
             adapt = RowAdapters(adapters, block.name) if adapters else None
             if isinstance(block, AttentionBlock):
@@ -154,7 +166,7 @@ class Transformer:
             else:
                 assert isinstance(block, StatefulBlock)
                 x = block.advance(x, [(run.cache.layers[layer], run.rows) for run in runs], adapt)
-            for rows, states in added:
+            for rows, states in deepstack:
                 if layer in states:
                     x[rows] += states[layer]
         return x
@@ -164,13 +176,13 @@ class Transformer:
 
 
 def _before_attention(
-    block: AttentionBlock, *given: Tensor, adapt: RowAdapters | None
+    block: AttentionBlock, *inputs: Tensor, adapt: RowAdapters | None
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    return block.before_attention(*given, adapt=adapt)
+    return block.before_attention(*inputs, adapt=adapt)
 
 
-def _after_attention(block: AttentionBlock, *given: Any) -> Tensor:
-    return block.after_attention(*given)
+def _after_attention(block: AttentionBlock, *inputs: Any) -> Tensor:
+    return block.after_attention(*inputs)
 
 
 def _span(runs: Sequence[SequenceRun]) -> slice:

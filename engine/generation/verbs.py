@@ -1,4 +1,4 @@
-"""What a person asks of a model (caption, query, chat, detect, point, gaze), for every family over its `run`."""
+"""The skills of a model (caption, query, chat, detect, point, gaze), shared by all families, over its `run`."""
 
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
@@ -40,9 +40,15 @@ from engine.generation.requests import run_requests
 
 
 class VisionModel(Protocol):
-    """A model with its verbs; a family derives from it and gives what is abstract here.
+    """Base class of all models: a family implements the abstract methods and inherits the skills.
 
-    Every verb raises what `check` raises, and the error of the first request that fails.
+    Every skill raises what `check` raises, and the error of the first request that fails.
+
+    Attributes:
+        name: of the model.
+        revision: identifies the weights: a hub commit or a digest; "" if neither is known.
+        image_batch_size: images that are best encoded together.
+        setup: device, dtype and kernels, as lines for people.
     """
 
     name: str
@@ -52,42 +58,72 @@ class VisionModel(Protocol):
 
     @property
     @abstractmethod
-    def abilities(self) -> Abilities: ...
+    def abilities(self) -> Abilities:
+        """The skills of the model, and the prompts of each."""
 
     @abstractmethod
-    def encode(self, images: Sequence[np.ndarray]) -> Sequence[EncodedImage]: ...
+    def encode(self, images: Sequence[np.ndarray]) -> Sequence[EncodedImage]:
+        """Encode images once, for any number of requests.
+
+        Args:
+            images: (height, width, 3) uint8 RGB each, of any sizes.
+
+        Raises:
+            ValueError: an array is of another shape or type.
+        """
 
     @abstractmethod
-    def scheduler(self, batch: int | None = None) -> Scheduler: ...
+    def scheduler(self, batch: int | None = None) -> Scheduler:
+        """Create a scheduler of at most `batch` requests a step; None: as many as fit into memory."""
 
     def check(self, request: Request) -> None:
-        """Raise what `run` would answer the request with as Failed, as far as that can be told without computing.
+        """Raise the error that `run` would give as a Failed event, as far as it is known without running the model.
+
+        Args:
+            request: its image may be None, and is not checked.
 
         Raises:
             EngineError: the model has no such skill.
-            UnsupportedPrompt: it does not know the prompt.
+            UnsupportedPrompt: the model does not support the prompt.
         """
         skill = SKILLS[type(request)]
         if skill not in self.abilities.prompts:
             raise EngineError(f"{self.name} can't {skill}")
         prompt = request.length if isinstance(request, CaptionRequest) else getattr(request, "prompt", "")
         if not self.abilities.supports(skill, prompt):
-            raise UnsupportedPrompt(f"{self.name} can't {skill} {prompt!r}; it knows {_some(self.abilities, skill)}")
+            raise UnsupportedPrompt(
+                f"{self.name} can't {skill} {prompt!r}; it supports {_examples(self.abilities, skill)}"
+            )
 
     def run(self, requests: Iterable[Request], batch: int | None = None) -> Iterator[Event]:
+        """Serve requests by continuous batching.
+
+        Args:
+            requests: may be endless, and slow: see `run_requests`.
+            batch: most requests at a time; None: as many as fit into memory.
+
+        Yields:
+            The events of all requests as they come, indexed in the order of the requests.
+        """
         return run_requests(self.scheduler(batch), requests)
 
     def caption(
         self, encoded: Sequence[EncodedImage], length: str = "normal", generation: Generation = Generation()
     ) -> list[str]:
-        """Describe each image. length: one of those that the model knows, often "short", "normal" and "long"."""
+        """Describe each image.
+
+        Args:
+            encoded: the images.
+            length: one that the model supports, usually "short", "normal" or "long".
+            generation: sampling options.
+        """
         answers: list[Answer] = self.results([CaptionRequest(image, length, generation) for image in encoded])
         return [answer.text for answer in answers]
 
     def stream_caption(
         self, encoded: Sequence[EncodedImage], length: str = "normal", generation: Generation = Generation()
     ) -> Iterator[TextDelta]:
-        """Describe each image; the text comes as it grows, in pieces of whole words."""
+        """Describe each image; yield the text in pieces of whole words as it is generated."""
         return self._text_deltas([CaptionRequest(image, length, generation) for image in encoded])
 
     def query(
@@ -100,10 +136,19 @@ class VisionModel(Protocol):
         generation: Generation = Generation(),
         allowed: Choices | Number | None = None,
     ) -> list[Answer]:
-        """Answer a question about each image, or without one (None). The arguments are those of `QueryRequest`."""
-        places = tuple(references)
+        """Answer a question about each image.
+
+        Args:
+            encoded: the images; None: a question without an image.
+            question: the question.
+            reasoning: whether to reason first; None: the model's default.
+            references: points (x, y) and boxes (x_min, y_min, x_max, y_max) that the question refers to.
+            generation: sampling options.
+            allowed: the only answers allowed; None: any text.
+        """
+        regions = tuple(references)
         return self.results(
-            [QueryRequest(image, question, reasoning, places, generation, allowed=allowed) for image in encoded]
+            [QueryRequest(image, question, reasoning, regions, generation, allowed=allowed) for image in encoded]
         )
 
     def stream_query(
@@ -116,20 +161,20 @@ class VisionModel(Protocol):
         generation: Generation = Generation(),
         allowed: Choices | Number | None = None,
     ) -> Iterator[TextDelta]:
-        """Answer as `query` does; the text comes as it grows. The reasoning is not streamed."""
-        places = tuple(references)
+        """Answer as `query` does; yield the text as it is generated, without the reasoning."""
+        regions = tuple(references)
         return self._text_deltas(
-            [QueryRequest(image, question, reasoning, places, generation, allowed=allowed) for image in encoded]
+            [QueryRequest(image, question, reasoning, regions, generation, allowed=allowed) for image in encoded]
         )
 
     def chat(self, messages: Sequence[Message], generation: Generation = Generation()) -> Answer:
-        """Give the assistant's next turn in a conversation, which may have several images and turns."""
+        """Generate the assistant's next turn of a conversation, which may have several turns and images."""
         [answer] = self.results([ChatRequest(tuple(messages), generation)])
         reply: Answer = answer
         return reply
 
     def stream_chat(self, messages: Sequence[Message], generation: Generation = Generation()) -> Iterator[TextDelta]:
-        """Give what `chat` gives, as it grows."""
+        """Answer as `chat` does; yield the text as it is generated."""
         return self._text_deltas([ChatRequest(tuple(messages), generation)])
 
     def detect(
@@ -139,20 +184,20 @@ class VisionModel(Protocol):
         threshold: float | None = None,
         max_objects: int | None = None,
     ) -> list[list[Box]]:
-        """Find what the prompt names on each image.
+        """Detect the objects that the prompt names in each image.
 
         Args:
             encoded: the images.
             prompt: such as "face".
-            threshold: least score, 0..1; None: the model's own.
-            max_objects: most boxes an image. None: the model's default; ObjectLimitWarning if that, and not the model,
-                ended a list. UNLIMITED leaves it to the model.
+            threshold: confidence threshold, 0..1; None: the model's default.
+            max_objects: most boxes an image. None: the model's default, with an ObjectLimitWarning if it cut a list
+                short. UNLIMITED: until the model stops.
 
         Returns:
-            For each image its boxes, in fractions of the image; they may reach out of it.
+            The boxes of each image, in normalised coordinates; they may extend beyond the image.
 
         Raises:
-            EngineError: max_objects is UNLIMITED, and the model found no end.
+            EngineError: max_objects is UNLIMITED, and the model did not stop by itself.
         """
         self.check(DetectRequest(None, prompt, max_objects, threshold=threshold))
         requests = [DetectRequest(image, prompt, max_objects, threshold=threshold) for image in encoded]
@@ -165,7 +210,7 @@ class VisionModel(Protocol):
         threshold: float | None = None,
         max_objects: int | None = None,
     ) -> list[list[list[Box]]]:
-        """Find several things in one batch: for each prompt what `detect` gives."""
+        """Detect the objects of several prompts in one batch; return the result of `detect` for each prompt."""
         requests = [
             DetectRequest(image, prompt, max_objects, threshold=threshold) for image in encoded for prompt in prompts
         ]
@@ -175,24 +220,44 @@ class VisionModel(Protocol):
         return [found[number :: len(prompts)] for number in range(len(prompts))]
 
     def point(self, encoded: Sequence[EncodedImage], prompt: str, max_objects: int | None = None) -> list[list[Point]]:
-        """Point at what the prompt names on each image. max_objects: as for `detect`."""
+        """Point at the objects that the prompt names in each image.
+
+        Args:
+            encoded: the images.
+            prompt: such as "eye".
+            max_objects: most points an image, as for `detect`.
+
+        Returns:
+            The points of each image, in normalised coordinates.
+        """
         self.check(PointRequest(None, prompt, max_objects))
         return self.objects([PointRequest(image, prompt, max_objects) for image in encoded], max_objects)
 
     def detect_gaze(self, encoded: Sequence[EncodedImage], eyes: Sequence[tuple[float, float]]) -> list[Point | None]:
-        """Tell where the person with this eye, (x, y), looks on each image; None: out of it."""
+        """Predict the gaze target of one person in each image.
+
+        Args:
+            encoded: the images.
+            eyes: (x, y) of the person's eye, or of the middle of the face, in normalised coordinates; one an image.
+
+        Returns:
+            The target of each, in normalised coordinates; None: out of the frame.
+        """
         return self.results([GazeRequest(image, eye) for image, eye in zip(encoded, eyes, strict=True)])
 
     def detect_gaze_accurately(
         self, encoded: Sequence[EncodedImage], mirrored: Sequence[EncodedImage], faces: Sequence[Box], seed: int = 0
     ) -> list[Point | None]:
-        """Tell where the person with each face looks, as the mean of twenty answers.
+        """Predict gaze targets as the mean over twenty points of the face.
 
         Args:
             encoded: the images.
-            mirrored: the same images, encoded from left to right.
-            faces: one on each image.
+            mirrored: the same images, flipped horizontally before encoding.
+            faces: one face in each image.
             seed: the same seed gives the same result.
+
+        Returns:
+            The target of each, in normalised coordinates; None: out of the frame.
         """
         gazes = []
         for image, mirror, face in zip(encoded, mirrored, faces, strict=True):
@@ -203,7 +268,13 @@ class VisionModel(Protocol):
         return gazes
 
     def results(self, requests: Iterable[Request]) -> list[Any]:
-        """Serve requests and return their results, in their order. See `engine.contract.Done` for the types.
+        """Run requests and return their results in order.
+
+        Args:
+            requests: any mix of requests; an iterator is drawn as there is room for more.
+
+        Returns:
+            The result of each: see `engine.contract.Done` for the types.
 
         Raises:
             EngineError, ValueError: of the first request that fails.
@@ -224,23 +295,23 @@ class VisionModel(Protocol):
                 yield event
 
     def objects(self, requests: Iterable[DetectRequest | PointRequest], max_objects: int | None) -> list[Any]:
-        """Serve requests of one limit and return their boxes or points, in their order.
+        """Run requests that share one limit and return their boxes or points in order.
 
-        A list that the limit ended gives an ObjectLimitWarning at the line that called the caller of this.
+        Warns with an ObjectLimitWarning, at the line that called the caller, if the limit ended a list.
 
         Raises:
-            EngineError: max_objects is UNLIMITED, and the model found no end.
+            EngineError: max_objects is UNLIMITED, and the model did not stop.
         """
         found: list[ObjectList] = self.results(requests)
-        if not all(one.complete for one in found):
+        if not all(objects.complete for objects in found):
             if max_objects == UNLIMITED:
-                raise EngineError(f"{self.name} found no end of objects in a picture: its answer can't be trusted")
-            warn_object_limit(max(len(one.items) for one in found if not one.complete))
-        return [one.items for one in found]
+                raise EngineError(f"{self.name} did not stop listing objects in an image: its answer can't be trusted")
+            warn_object_limit(max(len(objects.items) for objects in found if not objects.complete))
+        return [objects.items for objects in found]
 
 
-def _some(abilities: Abilities, skill: str) -> str:
-    """All prompts of a few, or the shortest of many."""
+def _examples(abilities: Abilities, skill: str) -> str:
+    """List all prompts of a skill if they are few, else the shortest."""
     known = sorted(abilities.prompts[skill] or ())
     if len(known) <= 8:
         return ", ".join(known)

@@ -1,5 +1,5 @@
-"""Moondream 2 (2B, 0.5B) and 3: small vision-language models that caption, answer, detect, point and follow gazes.
+"""Moondream 2 (2B, 0.5B) and 3: small vision-language models that caption, answer, detect, point and predict gaze.
 
-The parts in the order of the data: crops, vision, text (made of blocks, with moe in the third model), region, flows,
-model.
+The modules in the order of the data: preprocess, vision, text (of blocks, with experts in Moondream 3), region,
+decoder, flows, model.
 """

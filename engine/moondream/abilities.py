@@ -1,4 +1,4 @@
-"""What a Moondream can be asked, told from its config alone."""
+"""The skills of a Moondream checkpoint, from its config alone."""
 
 from typing import Any
 
@@ -7,12 +7,20 @@ from engine.moondream.config import Config, read_config
 
 
 def abilities(source: str, config: Any) -> Abilities:
-    """config: as `read_config` takes it, with `source` to name it in errors."""
+    """Return the skills of a config.
+
+    Args:
+        source: names the config in errors.
+        config: as `read_config` takes it.
+
+    Raises:
+        ModelUnavailable: the config is invalid.
+    """
     return abilities_of(read_config(source, config))
 
 
 def abilities_of(config: Config) -> Abilities:
-    """What its templates are for; and gaze, which has none."""
+    """Return the skills that have a prompt template, and gaze, which needs none."""
     templates, vocabulary = config.tokenizer.templates, config.vocabulary
     prompts: dict[str, frozenset[str] | None] = {}
     if templates.caption:

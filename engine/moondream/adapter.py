@@ -1,4 +1,4 @@
-"""The reference's fine-tuned variants of the text model: where they lie, and how their tensors are named."""
+"""LoRA adapters of the text model, the reference's fine-tuned variants: how to find and read them."""
 
 import os
 import re
@@ -14,7 +14,7 @@ from engine.layers.lora import LoraAdapter, make_adapter, read_tensors
 from engine.moondream.config import Config
 from engine.moondream.weights import shapes
 
-# Names in the files, replaced in this order.
+# Tensor names in the files; replaced in this order.
 _RENAMED = (
     ("text_model.transformer.h", "text.blocks"),
     (".mixer", ".attn"),
@@ -25,9 +25,13 @@ _RENAMED = (
 
 
 def find_adapter(name_or_path: str) -> Path:
-    """The file of that path, or of a variant in the hub's cache: "<id>" (its last step) or "<id>/<step>".
+    """Find the file of an adapter.
 
-    ModelUnavailable where there is none.
+    Args:
+        name_or_path: a path, or a variant in the hub's cache: "<id>" (its last step) or "<id>/<step>".
+
+    Raises:
+        ModelUnavailable: there is no such file or variant.
     """
     if os.path.isfile(name_or_path):
         return Path(name_or_path)
@@ -42,14 +46,21 @@ def find_adapter(name_or_path: str) -> Path:
     file = cache_folder() / "md_variants" / name / f"{step or 'final'}.pt"
     if not os.path.isfile(file):
         why = "it is a folder, and no" if os.path.isdir(name_or_path) else "neither a file of that name nor"
-        raise ModelUnavailable(f"no adapter {quoted_name(name_or_path)}: {why} {file} is there")
+        raise ModelUnavailable(f"no adapter {quoted_name(name_or_path)}: {why} {file} exists")
     return file
 
 
 def read_adapter(path: Path, config: Config, dtype: torch.dtype, device: torch.device | str = "cpu") -> LoraAdapter:
-    """The adapter in a .safetensors file, or in a dict of tensors that torch saved.
+    """Read an adapter.
 
-    ModelUnavailable if it does not fit the model, or if reading it would run code.
+    Args:
+        path: a .safetensors file, or a dict of tensors saved by torch.
+        config: of the model.
+        dtype: of the adapter's tensors.
+        device: where they are put.
+
+    Raises:
+        ModelUnavailable: it does not fit the model, or loading it would run code.
     """
     tensors: dict[str, Tensor] = {}
     for name, tensor in read_tensors(path).items():
@@ -58,22 +69,22 @@ def read_adapter(path: Path, config: Config, dtype: torch.dtype, device: torch.d
         if name in tensors:
             raise ModelUnavailable(f"{path}: has {quoted_name(name)} twice")
         tensors[name] = tensor
-    return make_adapter(path, tensors, _linears(config), dtype=dtype, device=device, ignored=_of_experts(config))
+    return make_adapter(path, tensors, _linears(config), dtype=dtype, device=device, ignored=_expert_tensors(config))
 
 
 def _linears(config: Config) -> dict[str, tuple[int, ...]]:
-    """The linears that an adapter adds to, with (outputs, inputs): all of the text model's blocks but the experts."""
-    made: dict[str, tuple[int, ...]] = {}
+    """Return the linears that an adapter may have, as name -> (outputs, inputs): all of the text blocks but experts."""
+    linears: dict[str, tuple[int, ...]] = {}
     for name, shape in shapes(config).items():
         linear = name.removesuffix(".weight")
-        inside = re.fullmatch(r"text\.blocks\.\d+\.(attn\.(qkv|proj)|mlp\.(fc1|fc2))", linear)
-        if inside and len(shape) == 2:
-            made[linear] = shape
-    return made
+        adaptable = re.fullmatch(r"text\.blocks\.\d+\.(attn\.(qkv|proj)|mlp\.(fc1|fc2))", linear)
+        if adaptable and len(shape) == 2:
+            linears[linear] = shape
+    return linears
 
 
-def _of_experts(config: Config) -> set[str]:
-    """Tensors that the reference wants for the experts' layers too, and never uses."""
+def _expert_tensors(config: Config) -> set[str]:
+    """Return tensors that the reference requires for layers with experts, but never uses."""
     layers, moe = config.text.n_layers, config.text.moe
     return {
         f"text.blocks.{i}.mlp.{part}"

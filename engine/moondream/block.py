@@ -1,4 +1,4 @@
-"""A block of the text model: attention and MLP side by side, both of the same normalised rows (as in Phi-1.5)."""
+"""A block of the text model: attention and MLP in parallel, on the same normalised input (as in Phi-1.5)."""
 
 from dataclasses import dataclass
 
@@ -20,21 +20,28 @@ from engine.moondream.rotary import rotate
 
 @dataclass(frozen=True)
 class Tau:
-    """How much each head's queries and values are scaled, by what the token is and by where it stands."""
+    """Scales each head's queries and values by token and by position (Moondream 3).
 
-    by_token: Linear  # to (2 * heads): those of the queries, then of the values
-    by_position: Tensor  # (max_context, heads)
+    Attributes:
+        by_token: qkv -> (rows, 2 * heads), the factors of the queries, then of the values.
+        by_position: (max_context, heads).
+    """
+
+    by_token: Linear
+    by_position: Tensor
 
 
 @dataclass(frozen=True)
 class Mlp:
+    """Two linears with a tanh-approximated GELU between them."""
+
     fc1: LinearLayer
     fc2: LinearLayer
 
 
 @dataclass(frozen=True)
 class Block(AttentionBlock):
-    """name: "text.blocks.0", ..."""
+    """A block of the text model; its name is "text.blocks.0", ..."""
 
     name: str
     norm: Norm
@@ -48,38 +55,43 @@ class Block(AttentionBlock):
 
     @property
     def few_rows(self) -> int | None:
+        """Rows from which the GEMMs use another kernel; see `engine.generation.blocks.Block`."""
         return few_rows(self.qkv)
 
     @property
     def static_rows(self) -> int | None:
+        """Most rows without data-dependent shapes: limited by the experts, if the block has any."""
         return self.mlp.static_rows if isinstance(self.mlp, Experts) else None
 
     def before_attention(
         self, x: Tensor, positions: Tensor, cos: Tensor, sin: Tensor, *, adapt: RowAdapters | None = None
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """The normalised rows, and of them q: (heads, rows, head dim), k and v: (kv heads, rows, head dim)."""
+        """Return the normalised input, q, k and v; see `AttentionBlock.before_attention`."""
         h = layer_norm(x, self.norm)
         qkv = self.qkv(h)
         if adapt:
             adapt(qkv, h, "attn.qkv")
         qk, v = qkv.view(qkv.shape[0], -1, self.head_dim).tensor_split([self.heads + self.kv_heads], dim=1)
         if tau := self.tau:
-            for_q, for_v = by_row(torch.tanh, tau.by_token(F.gelu(qkv))).chunk(2, dim=1)
+            q_scale, v_scale = by_row(torch.tanh, tau.by_token(F.gelu(qkv))).chunk(2, dim=1)
             by_position = tau.by_position[positions]
-            qk[:, : self.heads] *= (for_q + by_position)[..., None]
-            v *= (for_v + by_position)[..., None]
+            qk[:, : self.heads] *= (q_scale + by_position)[..., None]
+            v *= (v_scale + by_position)[..., None]
         q, k = rotate(qk, cos, sin).transpose(0, 1).tensor_split([self.heads])
         return h, q, k, v.transpose(0, 1)
 
     def after_attention(self, x: Tensor, h: Tensor, attn_output: Tensor, adapt: RowAdapters | None = None) -> Tensor:
-        """x with what the block adds: attention's result `attn_output`, (rows, heads * head dim), projected, and the
-        MLP's.
+        """Return x plus the projected attention output and the MLP of h; see `AttentionBlock.after_attention`.
 
-        h: the normalised rows.
+        Args:
+            x: the block's input, (rows, dim).
+            h: the normalised input, (rows, dim).
+            attn_output: (rows, heads * head_dim).
+            adapt: adds the rows' LoRA adapters; None if no row has one.
         """
         y = self.proj(attn_output)
         if adapt:
-            adapt(y, h, "attn.proj")  # the reference adapts by the block's input, not by what attention made of it
+            adapt(y, h, "attn.proj")  # as in the reference: the adapter's input is h, not the attention output
         if isinstance(self.mlp, Experts):
             y += self.mlp(h)
         elif adapt:
@@ -95,14 +107,14 @@ class Block(AttentionBlock):
 
 
 def text_block(text: TextConfig, reader: ParameterReader, layer: int) -> Block:
-    """The block of a layer; from moe.start_layer on with experts."""
+    """Build the block of a layer from its weights, with experts from moe.start_layer on."""
     moe, name = text.moe, f"blocks.{layer}"
     tau = None
     if text.tau:
         by_token = torch.cat([reader(f"{name}.attn.tau.wq"), reader(f"{name}.attn.tau.wv")])
         alpha = reader(f"{name}.attn.tau.alpha")
-        places = torch.arange(1, text.max_context + 1, dtype=torch.float32, device=alpha.device).log().to(alpha.dtype)
-        tau = Tau(Linear(by_token, None, reader.packed), 0.5 + torch.sigmoid(alpha * places[:, None]))
+        logs = torch.arange(1, text.max_context + 1, dtype=torch.float32, device=alpha.device).log().to(alpha.dtype)
+        tau = Tau(Linear(by_token, None, reader.packed), 0.5 + torch.sigmoid(alpha * logs[:, None]))
     mlp: Mlp | Experts
     if moe and layer >= moe.start_layer:
         router = reader.linear(f"{name}.mlp.router")

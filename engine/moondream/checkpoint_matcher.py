@@ -1,4 +1,4 @@
-"""Whether files are a Moondream's, and which release: see `engine.families.Recognition`."""
+"""Recognises Moondream checkpoints and their release: see `engine.families.CheckpointMatcher`."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ _END_OF_TEXT = "<|endoftext|>"
 
 
 def find_config(data: dict[str, Any]) -> dict[str, Any] | None:
-    """The model's parts in a config.json: at its top, or under "config"."""
+    """Return the config from a parsed config.json, at its top level or under "config"; None: not a Moondream."""
     for config in (data, data.get("config")):
         if isinstance(config, dict) and {"text", "vision"} <= config.keys():
             return config
@@ -24,34 +24,48 @@ def find_config(data: dict[str, Any]) -> dict[str, Any] | None:
 def match_release(
     folder: Path, shapes: Mapping[str, tuple[int, ...]], known: Sequence["PublishedModel"]
 ) -> "PublishedModel | None":
-    """Of several releases of these shapes the newest that the weights can be."""
-    found = _sizes_of_tensors(shapes)
-    same = [model for model in known if _sizes_of_config(model.config) == found]
-    if not same:
+    """Return the newest release that a checkpoint can be.
+
+    Args:
+        folder: of the checkpoint.
+        shapes: of its tensors, by name.
+        known: the published releases.
+
+    Returns:
+        The release; None if none has these shapes.
+    """
+    sizes = _sizes_of_tensors(shapes)
+    matches = [model for model in known if _sizes_of_config(model.config) == sizes]
+    if not matches:
         return None
-    # The reference's code may lie beside the weights of a release: it is read, never run.
-    code, its_config = _text(folder / "moondream.py"), _text(folder / "config.py")
+    # Releases have the reference's code next to the weights: it is searched for text, never run.
+    code, config_code = _text(folder / "moondream.py"), _text(folder / "config.py")
     is_old = any(name.startswith("text_model.") for name in shapes) or bool(code and "starmie" not in code)
-    same = [model for model in same if is_old == (model.config["tokenizer"]["answer_id"] is None)] or same
-    if its_config and '"long"' not in its_config:
-        same = [model for model in same if "long" not in model.config["tokenizer"]["templates"]["caption"]] or same
-    return max(same, key=lambda model: model.name)  # the names of releases end in their dates
+    matches = [model for model in matches if is_old == (model.config["tokenizer"]["answer_id"] is None)] or matches
+    if config_code and '"long"' not in config_code:
+        matches = [m for m in matches if "long" not in m.config["tokenizer"]["templates"]["caption"]] or matches
+    return max(matches, key=lambda model: model.name)  # the names of releases end in their dates
 
 
 def describe_shapes(shapes: Mapping[str, tuple[int, ...]]) -> str:
+    """Summarise the sizes of a checkpoint's tensors for an error message."""
     return ", ".join(f"{name} {size}" for name, size in _sizes_of_tensors(shapes).items())
 
 
 def tokenizer_matches(path: Path, config: dict[str, Any]) -> bool:
-    """Whether its end of text, if it has one, has the id that the config gives it, or it has as many entries.
+    """Return whether a tokenizer.json fits a config.
 
-    The old tokenizer in the hub's current repository fails both.
+    It fits if its end-of-text token has the id in the config, or if its vocabulary has the size in the config. The old
+    tokenizer in the hub's current repository fails both.
+
+    Raises:
+        ModelUnavailable: the file is not a tokenizer.
     """
     from tokenizers import Tokenizer
 
     try:
         tokenizer = Tokenizer.from_file(str(path))
-    except Exception as error:  # the library raises this very class
+    except Exception as error:  # the library raises no subclass
         raise ModelUnavailable(f"{path}: is not a readable tokenizer ({error})") from error
     ids, text = config.get("tokenizer"), config.get("text")
     expected = ids.get("bos_id", 0) if isinstance(ids, dict) else 0
@@ -68,12 +82,12 @@ def _sizes_of_config(config: dict[str, Any]) -> dict[str, Any]:
         "experts": text["moe"]["num_experts"] if text["moe"] else 0,
         "vision width": vision["enc_dim"],
         "vision layers": vision["enc_n_layers"],
-        "in 4 bits": text["group_size"] is not None,
+        "int4": text["group_size"] is not None,
     }
 
 
 def _sizes_of_tensors(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
-    """The same of tensors, under the names of the current releases or those of the older ones. 0: not found."""
+    """Return the sizes of tensors, named as in current or older releases; 0: not found."""
 
     def shape(pattern: str) -> tuple[int, ...]:
         return next((shape for name, shape in shapes.items() if re.search(pattern, name)), ())
@@ -89,7 +103,7 @@ def _sizes_of_tensors(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
         "experts": (*shape(r"^text.*\.(?:router|gate)\.weight$"), 0)[0],
         "vision width": (0, *shape(r"^vision.*\bpos_emb(ed)?$"))[-1],
         "vision layers": count(r"^vision.*\bblocks\.(\d+)\."),
-        "in 4 bits": any(name.endswith(".weight.packed") for name in shapes),
+        "int4": any(name.endswith(".weight.packed") for name in shapes),
     }
 
 

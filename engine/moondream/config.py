@@ -1,8 +1,7 @@
-"""What a Moondream checkpoint is made of, in the reference's own field names, read from JSON.
+"""The config of a Moondream checkpoint, read from JSON, with the reference's field names.
 
-Nothing here fixes a size: crop, grid, depth, context and ids all come from the file. A field that a file leaves out
-has the value that the reference's code gives it; for the fields where the second and the third generation differ,
-a file that describes experts (`text.moe`) is of the third.
+No size is hard-coded: crop, grid, depth, context and token ids all come from the file. Missing fields have the
+reference's defaults. Where those of Moondream 2 and 3 differ, a file with experts (`text.moe`) is a Moondream 3.
 """
 
 from collections.abc import Mapping
@@ -26,7 +25,7 @@ from engine.moondream.templates import Templates
 
 @dataclass(frozen=True)
 class MoeConfig:
-    """The experts of the layers from start_layer on; each token is computed by experts_per_token of them."""
+    """Mixture of experts in the layers from start_layer on; each token is routed to experts_per_token of them."""
 
     num_experts: int = 64
     start_layer: int = 4
@@ -36,30 +35,36 @@ class MoeConfig:
 
 @dataclass(frozen=True)
 class TextConfig:
+    """The text decoder."""
+
     dim: int = 2048
     ff_dim: int = 8192
     n_layers: int = 24
     n_heads: int = 32
     vocab_size: int = 51200
     max_context: int = 2048
-    n_kv_heads: int = 32  # read as n_heads where it is missing
+    n_kv_heads: int = 32  # defaults to n_heads
     rope_theta: float = 10_000.0
-    tau: bool = False  # queries and values are scaled by token and position
+    tau: bool = False  # whether queries and values are scaled by token and position
     moe: MoeConfig | None = None
     group_size: int | None = None  # of the int4 release
-    prefix_attn: int | None = None  # not used: the length follows from the crop
+    prefix_attn: int | None = None  # unused: the length follows from the crop size
 
     @property
     def head_dim(self) -> int:
+        """Width of an attention head."""
         return self.dim // self.n_heads
 
     @property
     def rotary_dim(self) -> int:
+        """Dimensions of a head that are rotated."""
         return self.head_dim // 2
 
 
 @dataclass(frozen=True)
 class VisionConfig:
+    """The vision encoder, its projection and its crops; sizes in pixels."""
+
     enc_dim: int = 1152
     enc_n_layers: int = 27
     enc_ff_dim: int = 4304
@@ -74,12 +79,14 @@ class VisionConfig:
 
     @property
     def grid(self) -> int:
-        """Patches along a side of a crop."""
+        """Patches along each side of a crop."""
         return self.crop_size // self.enc_patch_size
 
 
 @dataclass(frozen=True)
 class RegionConfig:
+    """Encoders and decoders of coordinates and sizes."""
+
     dim: int = 2048
     coord_feat_dim: int = 256
     coord_out_dim: int = 1024
@@ -91,7 +98,7 @@ class RegionConfig:
 
 @dataclass(frozen=True)
 class TokenizerConfig:
-    """Special ids; null in the files of the older releases, which have bos and eos only and do not reason."""
+    """Special token ids and prompt templates. Older releases have only bos and eos, the others null: no reasoning."""
 
     bos_id: int = 0
     eos_id: int = 0
@@ -105,12 +112,13 @@ class TokenizerConfig:
 
     @property
     def reasons(self) -> bool:
+        """Whether the model can reason before it answers."""
         return self.thinking_id is not None and self.answer_id is not None
 
 
 @dataclass(frozen=True)
 class Defaults:
-    """What the reference does when it is not told otherwise."""
+    """The reference's default options."""
 
     temperature: float = 0.5
     top_p: float = 0.3
@@ -121,7 +129,11 @@ class Defaults:
 
 @dataclass(frozen=True)
 class Config:
-    """vocabulary: the only words that it looks for, normalised -> how they are put to it; None: it takes any."""
+    """A whole model.
+
+    Attributes:
+        vocabulary: the only prompts that it detects, normalised -> as tokenized; None: it takes any prompt.
+    """
 
     text: TextConfig = TextConfig()
     vision: VisionConfig = VisionConfig()
@@ -132,19 +144,24 @@ class Config:
 
     @property
     def is_moondream3(self) -> bool:
-        """Of the third generation: other ways to ask, to decode regions and to go on to the next object."""
+        """Whether it is a Moondream 3, with other prompts, region decoders and object lists."""
         return self.text.moe is not None
 
     @property
     def prefix_length(self) -> int:
-        """Positions that a picture takes in the text model: the beginning-of-text token and one per patch."""
+        """Positions of an image in the text model: the beginning-of-text token and one a patch."""
         return 1 + self.vision.grid**2
 
 
 def read_config(source: str, data: Any) -> Config:
-    """The config in `data`, as JSON gives it; `source` names it in errors.
+    """Read and check a config.
 
-    ModelUnavailable for an unknown or mistyped field, and for sizes that do not fit together.
+    Args:
+        source: names the config in errors.
+        data: parsed JSON.
+
+    Raises:
+        ModelUnavailable: a field is unknown or of the wrong type, or sizes do not fit together.
     """
     parts = known_fields(Config, json_object(data, source))
     text = parts.get("text", {})
@@ -176,15 +193,15 @@ def _check(config: Config, source: str) -> None:
     need(not (text.tau and text.n_kv_heads != text.n_heads), "text.tau needs n_kv_heads equal to n_heads")
     need(vision.enc_dim % vision.enc_n_heads == 0, "vision.enc_dim must be a multiple of vision.enc_n_heads")
     need(vision.crop_size % vision.enc_patch_size == 0, "vision.crop_size must be a multiple of enc_patch_size")
-    need(vision.in_channels == 3, "vision.in_channels must be 3: pictures are RGB")
-    need(2 * vision.overlap_margin < vision.grid, "vision.overlap_margin leaves nothing of a crop")
+    need(vision.in_channels == 3, "vision.in_channels must be 3: images are RGB")
+    need(2 * vision.overlap_margin < vision.grid, "vision.overlap_margin must be less than half of the grid")
     need(vision.proj_out_dim == text.dim, "vision.proj_out_dim must equal text.dim")
     need(region.dim == text.dim, "region.dim must equal text.dim")
     need(region.coord_feat_dim % 2 == 0, "region.coord_feat_dim must be even")
     need(region.size_feat_dim % 2 == 0, "region.size_feat_dim must be even")
     need(region.coord_out_dim > 1, "region.coord_out_dim must be over 1")
     need(region.size_out_dim % 2 == 0 and region.size_out_dim > 2, "region.size_out_dim must be even and over 2")
-    need(config.prefix_length < text.max_context, "text.max_context is too small for a picture")
+    need(config.prefix_length < text.max_context, "text.max_context is too small for an image")
     if text.moe:
         need(text.moe.experts_per_token <= text.moe.num_experts, "text.moe.experts_per_token is over num_experts")
         need(text.moe.start_layer < text.n_layers, "text.moe.start_layer leaves no layer with experts")
@@ -195,14 +212,17 @@ def _check(config: Config, source: str) -> None:
                 0 <= value < text.vocab_size,
                 f"tokenizer.{f.name} must be in 0..{text.vocab_size - 1}, not {short_repr(value)}",
             )
-    need(not (text.moe and ids.coord_id is None), "tokenizer.coord_id is missing: with experts objects need it")
+    need(
+        not (text.moe and ids.coord_id is None),
+        "tokenizer.coord_id is missing: a model with experts needs it",
+    )
     t = ids.templates
     for length, prompt in (t.caption or {}).items():
         need(len(prompt) > 0, f"{path_to('tokenizer.templates.caption', length)} is empty")
     if t.query and ids.reasons:
-        need(len(t.query.suffix) > 0, "tokenizer.templates.query.suffix is empty: nothing would start the answer")
-    around = [(s.prefix, s.suffix) for s in (t.query, t.detect, t.point, t.segment) if s]
-    prompts = [*chain.from_iterable(around), *(t.caption or {}).values()]
+        need(len(t.query.suffix) > 0, "tokenizer.templates.query.suffix is empty: it must start the answer")
+    templates = [(s.prefix, s.suffix) for s in (t.query, t.detect, t.point, t.segment) if s]
+    prompts = [*chain.from_iterable(templates), *(t.caption or {}).values()]
     for token in chain.from_iterable(prompts):
         need(0 <= token < text.vocab_size, f"tokenizer.templates: {short_repr(token)} is not in the vocabulary")
     defaults = config.defaults

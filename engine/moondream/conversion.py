@@ -1,4 +1,4 @@
-"""A Moondream to be written in few bits."""
+"""Opens a Moondream checkpoint for conversion to quantized weights."""
 
 from engine.catalog.locate import ModelFiles
 from engine.checkpoints.conversion import QuantizableModel
@@ -7,6 +7,10 @@ from engine.moondream.weights import QUANTIZATION_PLAN, open_weights
 
 
 def quantizable_model(model_files: ModelFiles) -> QuantizableModel:
-    """Return the model whose files were located; ModelUnavailable if its weights are missing or broken."""
+    """Open a model for quantization.
+
+    Raises:
+        ModelUnavailable: its weights or its config are missing or broken.
+    """
     weights = open_weights(model_files.weights, read_config(model_files.config_source, model_files.config))
     return QuantizableModel(weights, QUANTIZATION_PLAN, model_files.config, model_files.tokenizer)

@@ -1,4 +1,4 @@
-"""The text model with its region heads as batched sequences are served by it: see `engine.generation.scheduler`."""
+"""The text model and its region heads as the decoder of the scheduler: see `engine.generation.scheduler`."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,19 +16,23 @@ from engine.moondream.text import TextModel
 
 
 class MoondreamDecoder:
+    """Runs batched steps of Moondream; implements `engine.generation.scheduler.Decoder`."""
+
     def __init__(self, text: TextModel, region: RegionHeads) -> None:
         self.text = text
         self.region = region
 
     def start(self, prefix: PrefixCache | None) -> SequenceCache:
+        """Return the cache of a sequence that continues an encoded image; None: an empty one."""
         return self.text.transformer.new_cache(prefix)
 
     def room(self, cache: SequenceCache) -> int:
+        """Return how many more tokens fit into the context."""
         return self.text.config.max_context - cache.next_position
 
     @torch.inference_mode()
     def step(self, feeds: Sequence[tuple[SequenceCache, LoraAdapter | None, Sequence[ModelInput]]]) -> Tensor:
-        """The last hidden state of each, (feeds, dim)."""
+        """Run the next pieces of several sequences; return the last hidden state of each, (feeds, dim)."""
         runs, end = [], 0
         for cache, adapter, pieces in feeds:
             runs.append(SequenceRun(cache, slice(end, end + len(pieces)), adapter=adapter))
@@ -37,7 +41,7 @@ class MoondreamDecoder:
         return hidden[[run.rows.stop - 1 for run in runs]]
 
     def embed(self, pieces: Sequence[ModelInput]) -> Tensor:
-        """(pieces, dim)."""
+        """Embed tokens, coordinates and sizes, (pieces, dim)."""
         tokens = {i: piece for i, piece in enumerate(pieces) if isinstance(piece, int)}
         if len(tokens) == len(pieces):
             return self.text.embed(list(tokens.values()))
@@ -54,7 +58,7 @@ class MoondreamDecoder:
 
     @torch.inference_mode()
     def read(self, reads: Sequence[Any], hidden: Tensor) -> list[Any]:
-        """hidden: (reads, dim)."""
+        """Decode tokens, coordinates or sizes from hidden states (reads, dim); the reads are of one type."""
         if isinstance(reads[0], ReadCoordinate):
             return list(self.region.coordinates(hidden))
         if isinstance(reads[0], ReadSize):

@@ -1,6 +1,6 @@
-"""Mixture of experts (Shazeer et al. 2017), computed for the chosen experts only.
+"""Sparse mixture of experts (Shazeer et al. 2017), as in Moondream 3.
 
-Moondream 3: the router's best k logits, softmax over those k in float32; an expert is
+The router selects the k largest logits, with a softmax over those k in float32. An expert computes
 (GELU(u) * (g + 1)) W2 with [u | g] = x W1 and the exact GELU.
 """
 
@@ -10,49 +10,72 @@ from torch import Tensor
 
 from engine.layers.linear import Linear, LinearLayer
 
-FEW = 8  # rows; a GPU copies the experts that so few have chosen rather than launch a product for each expert
+GATHER_ROWS = 8  # most rows for which a GPU gathers the selected weights instead of launching a GEMM for each expert
 
 
 class Experts:
-    """router: linear to (experts) logits; fc1: (experts, 2 inner, dim); fc2: (experts, dim, inner)."""
+    """The MLP of a layer with experts.
+
+    Attributes:
+        static_rows: most rows for which no shape depends on the routing.
+    """
 
     def __init__(self, router: LinearLayer, fc1: Tensor, fc2: Tensor, *, per_token: int, packed: bool) -> None:
+        """Prepare the weights.
+
+        Args:
+            router: (rows, dim) -> logits (rows, experts).
+            fc1: (experts, 2 * inner, dim).
+            fc2: (experts, dim, inner).
+            per_token: experts that each row is routed to, k.
+            packed: prepack the weights for CPU kernels.
+        """
         self.router = router
         self.per_token = per_token
-        self.each = [(Linear(up, None, packed), Linear(down, None, packed)) for up, down in zip(fc1, fc2, strict=True)]
+        self.experts = [
+            (Linear(up, None, packed), Linear(down, None, packed)) for up, down in zip(fc1, fc2, strict=True)
+        ]
         self.stacked = None if packed else (fc1, fc2)
-        self.static_rows = FEW if self.stacked else 0  # more are counted, expert by expert
+        self.static_rows = GATHER_ROWS if self.stacked else 0
 
     def __call__(self, x: Tensor) -> Tensor:
-        """x: (rows, dim) -> (rows, dim)."""
-        best, chosen = torch.topk(self.router(x), self.per_token, dim=-1)
-        weights = torch.softmax(best, dim=-1, dtype=torch.float32).to(x.dtype)
+        """Apply the selected experts to each row of x, (rows, dim) -> (rows, dim)."""
+        logits, selected = torch.topk(self.router(x), self.per_token, dim=-1)
+        weights = torch.softmax(logits, dim=-1, dtype=torch.float32).to(x.dtype)
         y = (
-            self.forward_gathered(x, chosen)
-            if self.stacked and x.shape[0] <= FEW
-            else self.forward_by_expert(x, chosen)
+            self.forward_gathered(x, selected)
+            if self.stacked and x.shape[0] <= GATHER_ROWS
+            else self.forward_by_expert(x, selected)
         )
         return (y * weights[..., None]).sum(1)
 
-    def forward_by_expert(self, x: Tensor, chosen: Tensor) -> Tensor:
-        """x: (rows, dim), chosen: (rows, k) -> (rows, k, dim): rows sorted by expert, one product for each."""
-        order = chosen.flatten().argsort(stable=True)
-        counts = torch.bincount(chosen.flatten(), minlength=len(self.each)).tolist()
-        y = x.new_empty(chosen.numel(), x.shape[1])
-        for (up, down), members in zip(self.each, order.split(counts), strict=True):
+    def forward_by_expert(self, x: Tensor, selected: Tensor) -> Tensor:
+        """Compute expert by expert, each with a GEMM over its rows.
+
+        Args:
+            x: (rows, dim).
+            selected: expert indices, (rows, k).
+
+        Returns:
+            (rows, k, dim).
+        """
+        order = selected.flatten().argsort(stable=True)
+        counts = torch.bincount(selected.flatten(), minlength=len(self.experts)).tolist()
+        y = x.new_empty(selected.numel(), x.shape[1])
+        for (up, down), members in zip(self.experts, torch.split(order, counts), strict=True):
             if len(members):
                 y[members] = down(_gated(up(x[members // self.per_token])))
-        return y.view(*chosen.shape, -1)
+        return y.view(*selected.shape, -1)
 
-    def forward_gathered(self, x: Tensor, chosen: Tensor) -> Tensor:
-        """The same for few rows: the chosen experts' weights side by side, one batched product."""
+    def forward_gathered(self, x: Tensor, selected: Tensor) -> Tensor:
+        """Compute what `forward_by_expert` does, for few rows: gather the selected weights for one batched GEMM."""
         assert self.stacked
-        fc1, fc2 = (weights[chosen.flatten()] for weights in self.stacked)
+        fc1, fc2 = (weights[selected.flatten()] for weights in self.stacked)
         up = fc1 @ x.repeat_interleave(self.per_token, 0)[:, :, None]
         y = fc2 @ _gated(up.squeeze(2))[:, :, None]
-        return y.view(*chosen.shape, -1)
+        return y.view(*selected.shape, -1)
 
 
 def _gated(x: Tensor) -> Tensor:
     up, gate = x.chunk(2, dim=-1)
-    return F.gelu(up.contiguous()) * (gate + 1)  # torch rounds otherwise where rows do not touch
+    return F.gelu(up.contiguous()) * (gate + 1)  # torch rounds differently for strided rows

@@ -1,6 +1,6 @@
-"""How each skill goes on, token by token: what is fed, what is read, when it ends.
+"""The flow of each skill: the prompt, and the values decoded step by step until it ends.
 
-Generators for `engine.generation.scheduler`. All prompts are made of the config's templates.
+Generators for `engine.generation.scheduler`. Prompts are built from the config's templates.
 """
 
 import math
@@ -42,18 +42,25 @@ Numbers = Sequence[float]
 
 @dataclass(frozen=True)
 class Flows:
-    """The skills of one model."""
+    """The skills of one model, each as a generator whose return value is the result.
+
+    Each raises UnsupportedPrompt or ValueError, before its first step, for a request that can't be served.
+
+    Attributes:
+        name: of the model, for errors.
+    """
 
     name: str
     config: Config
     tokenizer: Tokenizer
 
     def caption(self, length: str, generation: Generation) -> Flow:
+        """Caption the image; the result is an Answer."""
         lengths = self.config.tokenizer.templates.caption or {}
         length = normalize_prompt(length)
         if length not in lengths:
-            known = f"it knows {', '.join(lengths)}" if lengths else "it can't caption"
-            raise UnsupportedPrompt(f"{self.name} has no caption of length {length!r}: {known}")
+            supported = f"it supports {', '.join(lengths)}" if lengths else "it can't caption"
+            raise UnsupportedPrompt(f"{self.name} has no caption of length {length!r}: {supported}")
         history = History(self.config.prefix_length)
         return (yield from self._free(lengths[length], self._decoding(generation), history))
 
@@ -67,13 +74,22 @@ class Flows:
         has_image: bool,
         allowed: Choices | Number | None = None,
     ) -> Flow:
-        """seen: whether there is a picture before the question. allowed: see `QueryRequest`."""
+        """Answer a question; the result is an Answer.
+
+        Args:
+            question: the question.
+            reasoning: see `QueryRequest`.
+            references: points (2 numbers) and boxes (4 numbers) that the question refers to.
+            generation: sampling options.
+            has_image: whether the sequence continues an encoded image.
+            allowed: see `QueryRequest`.
+        """
         ids = self.config.tokenizer
         template = self._template("query", ids.templates.query)
         if not question.strip():
-            raise ValueError("the question is empty: say what to ask")
+            raise ValueError("the question is empty: give one")
         if references and not has_image:
-            raise ValueError("places can only be referred to in a picture")
+            raise ValueError("references need an image: leave them out, or give one")
         if reasoning and not ids.reasons:
             raise UnsupportedPrompt(f"{self.name} was not trained to reason: leave reasoning off")
         reasons = ids.reasons and (self.config.defaults.reasoning if reasoning is None else reasoning)
@@ -84,7 +100,7 @@ class Flows:
         else:
             tail = suffix if self.config.is_moondream3 else suffix * 2  # as the second generation was trained
         start = [] if has_image else [ids.bos_id]
-        prompt = [*start, *template.prefix, *_referred(references), *self.tokenizer.encode(question), *tail]
+        prompt = [*start, *template.prefix, *_reference_inputs(references), *self.tokenizer.encode(question), *tail]
         params = self._decoding(generation)
         constraint = self._constraint(allowed)
         history = History(self.config.prefix_length if has_image else 0)
@@ -96,21 +112,27 @@ class Flows:
 
         if not reasons:
             return (yield from answer(prompt))
-        thoughts = yield from self._reason(prompt, params, history)
-        text, grounding = thoughts.read(self.tokenizer)
-        after = make_answer("", "cancelled", history) if thoughts.cancelled else (yield from answer(suffix))
-        return replace(after, reasoning=text, grounding=grounding)
+        reasoned = yield from self._reason(prompt, params, history)
+        text, grounding = reasoned.decode(self.tokenizer)
+        final = make_answer("", "cancelled", history) if reasoned.cancelled else (yield from answer(suffix))
+        return replace(final, reasoning=text, grounding=grounding)
 
     def detect(self, prompt: str, max_objects: int | None) -> Flow:
+        """Detect objects; the result is an ObjectList of Box."""
         template = self._template("detect", self.config.tokenizer.templates.detect)
-        return (yield from self._objects(self._asked(template, prompt), prompt, max_objects, sized=True))
+        return (yield from self._objects(self._prompt(template, prompt), prompt, max_objects, sized=True))
 
     def point(self, prompt: str, max_objects: int | None) -> Flow:
+        """Point at objects; the result is an ObjectList of Point."""
         template = self._template("point", self.config.tokenizer.templates.point)
-        return (yield from self._objects(self._asked(template, prompt), prompt, max_objects, sized=False))
+        return (yield from self._objects(self._prompt(template, prompt), prompt, max_objects, sized=False))
 
     def gaze(self, eye: tuple[float, float]) -> Flow:
-        """Where the person whose eye that is looks, or None where the model says out of the picture."""
+        """Predict the gaze target of the person with this eye; the result is a Point, or None: out of the frame.
+
+        Args:
+            eye: (x, y), fractions of the image.
+        """
         before, after = self.tokenizer.encode(BEFORE_EYE), self.tokenizer.encode(AFTER_EYE)
         yield Forward([*before, *_coordinates(*eye), *after])
         if (yield ReadToken()) == self.config.tokenizer.eos_id:
@@ -124,23 +146,23 @@ class Flows:
             raise UnsupportedPrompt(f"{self.name} was not trained to {skill}")
         return template
 
-    def _asked(self, template: Template, prompt: str) -> list[ModelInput]:
+    def _prompt(self, template: Template, prompt: str) -> list[ModelInput]:
         if not prompt.strip():
-            raise ValueError("the prompt is empty: say what to look for")
+            raise ValueError("the prompt is empty: name what to find")
         vocabulary = self.config.vocabulary
         if vocabulary is not None:
             if normalize_prompt(prompt) not in vocabulary:
-                raise UnsupportedPrompt(f"{self.name} does not know {normalize_prompt(prompt)!r}")
+                raise UnsupportedPrompt(f"{self.name} does not support the prompt {normalize_prompt(prompt)!r}")
             prompt = vocabulary[normalize_prompt(prompt)]
         return [*template.prefix, *self.tokenizer.encode(" " + prompt), *template.suffix]
 
     def _decoding(self, generation: Generation) -> DecodingParams:
-        ids, own = self.config.tokenizer, self.config.defaults
+        ids, defaults = self.config.tokenizer, self.config.defaults
         return decoding_params(
             generation,
-            temperature=own.temperature,
-            top_p=own.top_p,
-            max_tokens=own.max_tokens,
+            temperature=defaults.temperature,
+            top_p=defaults.top_p,
+            max_tokens=defaults.max_tokens,
             stop_ids=(ids.eos_id,),
             suppressed=() if ids.answer_id is None else (ids.answer_id,),
         )
@@ -159,11 +181,11 @@ class Flows:
 
     def _reason(
         self, prompt: Sequence[ModelInput], params: DecodingParams, history: History
-    ) -> Generator[Any, Any, "_Thoughts"]:
-        """Thoughts up to the token that starts the answer."""
+    ) -> Generator[Any, Any, "_Reasoning"]:
+        """Generate the reasoning, up to the token that starts the answer."""
         ids = self.config.tokenizer
         suppressed = tuple(token for token in (ids.eos_id, ids.size_id) if token is not None)
-        thoughts, count = _Thoughts(), 0
+        reasoning, count = _Reasoning(), 0
         history.add_prompt(prompt)
         try:
             yield Forward(prompt)
@@ -172,39 +194,39 @@ class Flows:
                 count += 1
                 history.generated.append(token)
                 if token in (ids.start_ground_points_id, ids.end_ground_id):
-                    thoughts.passages.append(_Passage())
-                passage = thoughts.passages[-1]
+                    reasoning.passages.append(_Passage())
+                passage = reasoning.passages[-1]
                 passage.tokens.append(token)
-                fed: ModelInput = token
+                piece: ModelInput = token
                 if token == ids.coord_id:
                     value = yield ReadCoordinate()
                     passage.coordinates.append(value)
-                    fed = Coordinate(value)
+                    piece = Coordinate(value)
                 try:
-                    yield Forward([fed])
+                    yield Forward([piece])
                 except ContextFull:
                     raise EngineError(
-                        "the model's thoughts filled its context: lower max_tokens, or go without"
+                        "the reasoning filled the model's context: lower max_tokens, or turn reasoning off"
                     ) from None
                 token = yield ReadToken(params.sampler, suppressed, history=history)
         except Cancelled:
-            thoughts.cancelled = True
-        return thoughts
+            reasoning.cancelled = True
+        return reasoning
 
     def _objects(self, prompt: Sequence[ModelInput], label: str, max_objects: int | None, sized: bool) -> Flow:
-        """A list of Box (sized) or Point, until the end-of-text token or max_objects."""
+        """List Box (sized) or Point objects, until the end-of-text token or max_objects."""
         ids = self.config.tokenizer
-        most = self.config.defaults.max_objects if max_objects is None else max_objects
-        if most < 0:
-            raise ValueError(f"max_objects must be 0 or more, not {most}")
-        on_or_end = (ids.coord_id, ids.eos_id) if self.config.is_moondream3 and ids.coord_id is not None else ()
+        limit = self.config.defaults.max_objects if max_objects is None else max_objects
+        if limit < 0:
+            raise ValueError(f"max_objects must be 0 or more, not {limit}")
+        next_or_end = (ids.coord_id, ids.eos_id) if self.config.is_moondream3 and ids.coord_id is not None else ()
         boxes: list[Box] = []
         points: list[Point] = []
         items = boxes if sized else points
         yield Forward(prompt)
         token = yield ReadToken()
         while token != ids.eos_id:
-            if len(items) >= most:
+            if len(items) >= limit:
                 return ObjectList(items, complete=False)
             try:
                 x = yield ReadCoordinate()
@@ -219,7 +241,7 @@ class Flows:
                     points.append(Point(x, y, label))
             except ContextFull:
                 return ObjectList(items, complete=False)
-            token = yield ReadToken(allowed_token_ids=on_or_end)
+            token = yield ReadToken(allowed_token_ids=next_or_end)
         return ObjectList(items, complete=True)
 
 
@@ -233,12 +255,12 @@ class _Passage:
 
 
 @dataclass
-class _Thoughts:
+class _Reasoning:
     passages: list[_Passage] = field(default_factory=lambda: [_Passage()])
     cancelled: bool = False
 
-    def read(self, tokenizer: Tokenizer) -> tuple[str, tuple[Grounding, ...]]:
-        """Their text, and what passages of it are grounded where."""
+    def decode(self, tokenizer: Tokenizer) -> tuple[str, tuple[Grounding, ...]]:
+        """Return the text, and the grounding of its passages."""
         text, grounding = "", []
         for passage in self.passages:
             start, text = len(text), text + tokenizer.decode(passage.tokens)
@@ -247,19 +269,19 @@ class _Thoughts:
         return text, tuple(grounding)
 
 
-def _referred(references: Sequence[Numbers]) -> Iterator[ModelInput]:
-    for place in references:
-        if len(place) == 2:
-            yield from _coordinates(*place)
-        elif len(place) == 4:
-            x_min, y_min, x_max, y_max = place
+def _reference_inputs(references: Sequence[Numbers]) -> Iterator[ModelInput]:
+    for reference in references:
+        if len(reference) == 2:
+            yield from _coordinates(*reference)
+        elif len(reference) == 4:
+            x_min, y_min, x_max, y_max = reference
             yield from _coordinates((x_min + x_max) / 2, (y_min + y_max) / 2)
             yield Size(x_max - x_min, y_max - y_min)
         else:
-            raise ValueError(f"a place must be a point (2 numbers) or a box (4 numbers), not {len(place)} numbers")
+            raise ValueError(f"a reference must be a point (2 numbers) or a box (4), not {len(reference)} numbers")
 
 
 def _coordinates(x: float, y: float) -> tuple[Coordinate, Coordinate]:
     if not (math.isfinite(x) and math.isfinite(y)):
-        raise ValueError(f"a place must be of finite numbers, not {x}, {y}")
+        raise ValueError(f"coordinates must be finite numbers, not {x}, {y}")
     return Coordinate(x), Coordinate(y)

@@ -1,8 +1,8 @@
-"""The 4-bit release's packed matrices.
+"""The packed weights of Moondream's int4 release.
 
-A matrix (rows, columns), row by row, is cut into groups of 128 values, each with a scale and a zero point of its own.
-Row r of the packed bytes holds two groups: r in the high nibbles, and r + groups / 2 in the low ones. A weight is
-(nibble - zero point) * scale.
+A matrix (rows, columns), in row-major order, is split into groups of 128 values, each with its own scale and zero
+point. Row r of the packed bytes holds two groups: r in the high nibbles, and r + groups / 2 in the low ones. A weight
+is (nibble - zero point) * scale.
 """
 
 from collections.abc import Mapping
@@ -18,7 +18,14 @@ GROUP = 128
 
 
 def packed_shapes(shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
-    """Shapes of a packed matrix's tensors, by the ending of their names. ValueError for a size that can't be packed."""
+    """Return the shapes of a packed matrix's tensors, by the suffix of their names.
+
+    Args:
+        shape: of the unpacked matrix, (rows, columns).
+
+    Raises:
+        ValueError: a matrix of this size can't be packed.
+    """
     rows, columns = shape
     groups, rest = divmod(rows * columns, GROUP)
     if rest or groups % 2:
@@ -27,15 +34,20 @@ def packed_shapes(shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
 
 
 def unpack(packed: Tensor, scale: Tensor, zero_point: Tensor, *, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-    """The matrix of this shape, with the arithmetic done in dtype (each step rounded to it, as in the reference).
+    """Dequantize a matrix.
 
-    packed: (groups / 2, 128) uint8. scale, zero_point: (groups, 1), any float type.
+    Args:
+        packed: (groups / 2, 128), uint8.
+        scale: (groups, 1), any float type.
+        zero_point: (groups, 1), any float type.
+        shape: of the matrix, (rows, columns).
+        dtype: of the arithmetic and the result; each step is rounded to it, as in the reference.
     """
     return _nibbles(packed).to(dtype).sub_(zero_point).mul_(scale).reshape(shape)
 
 
 def as_int4(packed: Tensor, scale: Tensor, zero_point: Tensor, shape: tuple[int, ...]) -> Int4 | None:
-    """The same without arithmetic; None where a group goes on in another row."""
+    """Repack a matrix losslessly for the int4 kernels; None where a group spans two rows."""
     rows, columns = shape
     if columns % GROUP:
         return None
@@ -44,14 +56,14 @@ def as_int4(packed: Tensor, scale: Tensor, zero_point: Tensor, shape: tuple[int,
 
 
 def _nibbles(packed: Tensor) -> Tensor:
-    """(groups, 128) uint8."""
+    """Unpack to (groups, 128) uint8."""
     return torch.cat([packed >> 4, packed & 15])
 
 
 def _matrix(parts: Mapping[str, Tensor], shape: Shape, dtype: torch.dtype) -> Matrix:
     packed, scale, zero_point = (parts[part] for part in INT4_RELEASE.dtypes)
-    as_it_is = as_int4(packed, scale, zero_point, shape)
-    return unpack(packed, scale, zero_point, shape=shape, dtype=dtype) if as_it_is is None else as_it_is
+    repacked = as_int4(packed, scale, zero_point, shape)
+    return unpack(packed, scale, zero_point, shape=shape, dtype=dtype) if repacked is None else repacked
 
 
 INT4_RELEASE = Packing(

@@ -1,4 +1,4 @@
-"""Moondream as a model of the contract: images encoded once, any number of requests about them, in batches."""
+"""Moondream as an `engine.contract.Model`: encodes images once, and serves requests on them in batches."""
 
 import hashlib
 from collections.abc import Sequence
@@ -46,24 +46,33 @@ from engine.quantization.plan import QUANTIZATION_SCHEMES, QuantizedSource
 from engine.quantization.tensor_source import TensorSource
 from engine.resize import resizer, version
 
-CPU_BATCH, GPU_BATCH = 16, 128  # the most sequences that share a step; more hardly gain
-RESERVED_ANSWER_TOKENS = 256  # positions that an answer is reckoned with
-MAX_CACHED_ADAPTERS = 5  # that are kept
-KV_CACHE_MEMORY_SHARE = 0.5  # of the free memory that is for keys and values
-GPU_CROP_BATCH, GPU_IMAGE_BATCH = 32, 16  # that are encoded at once; one by one on a CPU, which loses nothing by it
+CPU_BATCH, GPU_BATCH = 16, 128  # most sequences in a step; larger batches gain little
+RESERVED_ANSWER_TOKENS = 256  # positions that the memory estimate allows for an answer
+MAX_CACHED_ADAPTERS = 5
+KV_CACHE_MEMORY_SHARE = 0.5  # of free memory
+GPU_CROP_BATCH, GPU_IMAGE_BATCH = 32, 16  # encoded together; a CPU gains nothing from batches here
 
 
 @dataclass(frozen=True, eq=False)
 class EncodedPrefix(EncodedImage):
-    """A picture as the text model has read it: good for any number of prompts to a model of the same
-    `embedding_key`."""
+    """An encoded image: the text model's key-value cache of it, for any number of prompts.
+
+    Attributes:
+        prefix: the cache.
+        embedding_key: that of the model which encoded it; a model with another one refuses it.
+    """
 
     prefix: PrefixCache
     embedding_key: str
 
 
 def load(model_files: ModelFiles, options: LoadOptions) -> "Moondream":
-    """Load the model whose files were located. See `engine.load`."""
+    """Load a model from its files. See `engine.load`.
+
+    Raises:
+        ModelUnavailable: a file is missing or broken.
+        EngineError: an option can't be honoured.
+    """
     config = read_config(model_files.config_source, model_files.config)
     tokenizer = load_tokenizer(model_files.tokenizer, config.text.vocab_size)
     weights = open_weights(model_files.weights, config)
@@ -71,7 +80,7 @@ def load(model_files: ModelFiles, options: LoadOptions) -> "Moondream":
 
 
 class Moondream(VisionModel):
-    """Moondream 2 or 3. See `engine.contract.Model` for the methods that are not explained here."""
+    """Moondream 2 or 3. See `engine.contract` for the methods of `Model`, `ImageEmbedder` and `Compilable`."""
 
     def __init__(
         self,
@@ -83,9 +92,19 @@ class Moondream(VisionModel):
         options: LoadOptions = LoadOptions(),
         revision: str = "",
     ) -> None:
-        """weights: quantised here if the options say so. revision: of the weights.
+        """Build the model.
 
-        Raises EngineError or ValueError for an option that can't be honoured.
+        Args:
+            name: of the model.
+            config: its architecture.
+            weights: read, and quantised if the options require it.
+            tokenizer: the checkpoint's.
+            options: see `LoadOptions`.
+            revision: of the weights.
+
+        Raises:
+            EngineError: an option can't be honoured.
+            ValueError: an option is invalid.
         """
         self.name, self.revision = name, revision
         self.config = config
@@ -104,10 +123,10 @@ class Moondream(VisionModel):
         self.image_batch_size = 1 if device == "cpu" else GPU_IMAGE_BATCH
         self.max_crops = max_crops(config, options.detail)
         self._resize = resizer(options.resize)
-        fused = options.compile and device != "cpu"  # on a CPU compiled code gives the same bits
-        decides = (revision, quantize, config.vision, dtype, fused, self.max_crops, version(self._resize))
-        self.embedding_key = hashlib.sha256(repr((*decides, numerics_id(device))).encode()).hexdigest()[:16]
-        packed = device == "cpu" or not options.compile  # the compiler takes plain weights only
+        fused = options.compile and device != "cpu"  # on a CPU compiled code gives identical bits
+        numerics = (revision, quantize, config.vision, dtype, fused, self.max_crops, version(self._resize))
+        self.embedding_key = hashlib.sha256(repr((*numerics, numerics_id(device))).encode()).hexdigest()[:16]
+        packed = device == "cpu" or not options.compile  # torch.compile needs plain weights
         with torch.inference_mode():
             vision, text, region = (
                 ParameterReader(weights, part, dtype, device, packed, options.compile)
@@ -123,28 +142,29 @@ class Moondream(VisionModel):
         if fused:
             self.vision.encoder.compile()
             self.text.transformer.compile()
-        rounded = (f"weights rounded to {quantize}",) if quantize else ()
-        arranged = ", ".join((device, str(dtype).removeprefix("torch."), *rounded))
+        quantized = (f"weights quantized to {quantize}",) if quantize else ()
+        placement = ", ".join((device, str(dtype).removeprefix("torch."), *quantized))
         parts = {"vision": self.vision.encoder.blocks[0].qkv, "text": self.text.blocks[0].qkv}
         kernels = ", ".join(f"{part} by {kernel_summary(linear)}" for part, linear in parts.items())
-        self.setup: tuple[str, ...] = (arranged, kernels, compile_summary(device, options.compile, gains))
+        self.setup: tuple[str, ...] = (placement, kernels, compile_summary(device, options.compile, gains))
         self.decoder = MoondreamDecoder(self.text, self.region)
         self._flows = Flows(name, config, tokenizer)
         self._adapters: dict[str, LoraAdapter] = {}
         self._default_adapter = options.adapter
         if options.adapter is not None:
-            self.adapter(None)  # so that a broken one is known at once
-            # Only now: an adapter has no say in `embedding_key`, for it adapts the text model.
+            self.adapter(None)  # a broken one must fail on load
+            # After `embedding_key`, which it must not change: it adapts the text model only.
             self.revision += "+" + hashlib.sha256(find_adapter(options.adapter).read_bytes()).hexdigest()[:8]
 
     @property
     def abilities(self) -> Abilities:
+        """The skills that the config has prompts for."""
         return self._abilities
 
     @torch.inference_mode()
     def warm_up(self) -> None:
-        """Compilable what is compiled, so that no answer waits for it."""
-        if self.device == "cpu":  # products of many rows only, and one of each part brings about all
+        """Compile ahead of the first request."""
+        if self.device == "cpu":  # only GEMMs of many rows are compiled; one in each part triggers all of them
             for linear, columns in (
                 (self.vision.encoder.blocks[0].qkv, self.config.vision.enc_dim),
                 (self.text.blocks[0].qkv, self.config.text.dim),
@@ -155,15 +175,25 @@ class Moondream(VisionModel):
 
     @torch.inference_mode()
     def run_warm_up_steps(self) -> None:
-        """Of a blank picture: vision, prefix, a prompt, a token, a batch."""
+        """Run each compiled shape once, on a blank image: vision, prefix, a prompt, a token, a batch."""
         side = self.config.vision.crop_size
-        [picture] = self.encode([np.zeros((side, side, 3), np.uint8)])
-        first, second = (self.decoder.start(picture.prefix) for _ in range(2))
+        [image] = self.encode([np.zeros((side, side, 3), np.uint8)])
+        first, second = (self.decoder.start(image.prefix) for _ in range(2))
         for feeds in ([(first, None, [1, 2, 3])], [(first, None, [4])], [(first, None, [5]), (second, None, [1, 2])]):
             self.decoder.step(feeds)
 
     def adapter(self, name_or_path: str | None) -> LoraAdapter | None:
-        """The LoRA adapter of that name or path, read once; None: the default one, if there is any."""
+        """Return a LoRA adapter, from the cache if it was used recently.
+
+        Args:
+            name_or_path: see `find_adapter`; None: the default adapter.
+
+        Returns:
+            The adapter; None: there is no default.
+
+        Raises:
+            ModelUnavailable: there is no such adapter, or it does not fit the model.
+        """
         name = self._default_adapter if name_or_path is None else name_or_path
         if name is None:
             return None
@@ -174,17 +204,26 @@ class Moondream(VisionModel):
         return self._adapters[name]
 
     def encode(self, images: Sequence[np.ndarray], adapter: str | None = None) -> list[EncodedPrefix]:
-        """adapter: the text model reads the image with it; None: with the default one."""
-        chosen = self.adapter(adapter)
-        return in_chunks(images, self.image_batch_size, lambda some: self._encode(self._embed_images(some), chosen))
+        """Encode images once, for any number of requests.
+
+        Args:
+            images: (height, width, 3) uint8 RGB each, of any sizes.
+            adapter: LoRA adapter of the text model that encodes them; None: the default.
+
+        Raises:
+            ValueError: an array is of another shape or type.
+        """
+        lora = self.adapter(adapter)
+        return in_chunks(images, self.image_batch_size, lambda chunk: self._encode(self._embed_images(chunk), lora))
 
     def embed_images(self, images: Sequence[np.ndarray]) -> list[torch.Tensor]:
-        """The image embeddings of each picture, as `embeddings` gives them. images: as for `encode`."""
+        """Compute the embeddings of images, (grid * grid, dim) each: the first part of `encode`."""
         return in_chunks(images, self.image_batch_size, self._embed_images)
 
     def encode_embeddings(self, embeddings: Sequence[torch.Tensor]) -> list[EncodedPrefix]:
+        """Encode images from their embeddings, on any device: the second part of `encode`."""
         adapter = self.adapter(None)
-        return in_chunks(embeddings, self.image_batch_size, lambda some: self._encode(some, adapter))
+        return in_chunks(embeddings, self.image_batch_size, lambda chunk: self._encode(chunk, adapter))
 
     def _embed_images(self, images: Sequence[np.ndarray]) -> list[torch.Tensor]:
         return self.embeddings(
@@ -194,48 +233,49 @@ class Moondream(VisionModel):
     def _encode(self, embeddings: Sequence[torch.Tensor], adapter: LoraAdapter | None) -> list[EncodedPrefix]:
         return [
             EncodedPrefix(prefix, self.embedding_key)
-            for prefix in self.prefixes([one.to(self.device) for one in embeddings], adapter)
+            for prefix in self.prefixes([e.to(self.device) for e in embeddings], adapter)
         ]
 
     @torch.inference_mode()
     def embeddings(self, crops: Sequence[Crops]) -> list[torch.Tensor]:
-        """The image embeddings of each picture, (grid * grid, dim)."""
-        pixels = [one for picture in crops for one in picture.pixels]
-        at_once = 1 if self.device == "cpu" else GPU_CROP_BATCH
-        features = iter(in_chunks(pixels, at_once, lambda some: list(self.vision.features(np.stack(some)))))
+        """Compute the embeddings of images from their crops, (grid * grid, dim) each."""
+        pixels = [crop for image in crops for crop in image.pixels]
+        batch_size = 1 if self.device == "cpu" else GPU_CROP_BATCH
+        features = iter(in_chunks(pixels, batch_size, lambda chunk: list(self.vision.features(np.stack(chunk)))))
         return [
-            self.vision.project(torch.stack([next(features) for _ in picture.pixels]), picture.tiling)
-            for picture in crops
+            self.vision.project(torch.stack([next(features) for _ in image.pixels]), image.tiling) for image in crops
         ]
 
     @torch.inference_mode()
     def prefixes(self, embeddings: Sequence[torch.Tensor], adapter: LoraAdapter | None = None) -> list[PrefixCache]:
-        """What the text model keeps of each picture, from its image embeddings."""
+        """Prefill the text model with image embeddings, (grid * grid, dim) each; return the cache of each."""
         start = self.text.embed([self.config.tokenizer.bos_id])
-        return self.text.prefixes(torch.stack([torch.cat([start, one]) for one in embeddings]), adapter)
+        return self.text.prefixes(torch.stack([torch.cat([start, image]) for image in embeddings]), adapter)
 
     def check(self, request: Request) -> None:
+        """Raise the error that `run` would give as a Failed event, as far as it is known without running the model."""
         super().check(request)
         if not isinstance(request, ChatRequest | GazeRequest):
             self.adapter(request.adapter)
         flow = self._flow(request, has_image=True)
-        next(flow, None)  # up to the first step, all that can be wrong has been raised
+        next(flow, None)  # a flow raises all errors of its request before its first step
         flow.close()
 
-    def scheduler(self, batch: int | None = None) -> Scheduler:
-        return Scheduler(self.decoder, self._fitting() if batch is None else batch, self._job)
+    def scheduler(self, batch: int | None = None) -> Scheduler[Request]:
+        """Create a scheduler of at most `batch` sequences a step; None: as many as fit into memory."""
+        return Scheduler(self.decoder, self._max_batch() if batch is None else batch, self._job)
 
-    def _fitting(self) -> int:
-        """As many sequences as memory has room for, each with a picture of its own."""
-        most, free = CPU_BATCH if self.device == "cpu" else GPU_BATCH, free_memory(self.device)
-        return most if free is None else max(1, min(most, int(KV_CACHE_MEMORY_SHARE * free) // self.sequence_bytes))
+    def _max_batch(self) -> int:
+        """Return how many sequences fit into memory, each with an image of its own."""
+        limit, free = CPU_BATCH if self.device == "cpu" else GPU_BATCH, free_memory(self.device)
+        return limit if free is None else max(1, min(limit, int(KV_CACHE_MEMORY_SHARE * free) // self.sequence_bytes))
 
     @property
     def sequence_bytes(self) -> int:
-        """Of the keys and values of a picture and an answer."""
+        """Size of the key-value cache of an image and an answer."""
         text = self.config.text
-        each = 2 * text.n_layers * text.n_kv_heads * text.head_dim * self.dtype.itemsize
-        return each * min(self.config.prefix_length + RESERVED_ANSWER_TOKENS, text.max_context)
+        position_bytes = 2 * text.n_layers * text.n_kv_heads * text.head_dim * self.dtype.itemsize
+        return position_bytes * min(self.config.prefix_length + RESERVED_ANSWER_TOKENS, text.max_context)
 
     def _job(self, request: Request) -> Job:
         image = None if isinstance(request, ChatRequest) else request.image
@@ -246,7 +286,6 @@ class Moondream(VisionModel):
         return Job(lambda: self._flow(request, has_image), image.prefix if image else None, self.adapter(adapter))
 
     def _flow(self, request: Request, has_image: bool) -> Flow:
-        """seen: whether the request has an image."""
         flows = self._flows
         if isinstance(request, QueryRequest):
             return (
@@ -262,12 +301,12 @@ class Moondream(VisionModel):
         if isinstance(request, ChatRequest):
             raise UnsupportedPrompt(f"{self.name} can't chat: it answers one question about one image, with query")
         if not has_image:
-            raise ValueError("only a question can be asked without a picture")
+            raise ValueError("the request has no image: only query works without one")
         if isinstance(request, CaptionRequest):
             return (yield from flows.caption(request.length, request.generation))
         if isinstance(request, DetectRequest):
             if request.threshold is not None:
-                raise EngineError(f"{self.name} gives no scores: leave the threshold out")
+                raise EngineError(f"{self.name} returns no scores: leave the threshold out")
             return (yield from flows.detect(request.prompt, request.max_objects))
         if isinstance(request, PointRequest):
             return (yield from flows.point(request.prompt, request.max_objects))
@@ -275,9 +314,17 @@ class Moondream(VisionModel):
 
 
 def max_crops(config: Config, detail: str | int) -> int:
-    """Most windows a picture is cut into, for "low" (1: the picture as a whole), "auto" (as trained), "high", or N."""
+    """Return the most crops that an image is split into.
+
+    Args:
+        config: of the model.
+        detail: "low" (1: only the whole image), "auto" (as trained), "high" (twice that), or the number itself.
+
+    Raises:
+        ValueError: the detail is none of these.
+    """
     named = {"low": 1, "auto": config.vision.max_crops, "high": 2 * config.vision.max_crops}
     crops = named.get(detail, 0) if isinstance(detail, str) else detail
     if crops < 1:
-        raise ValueError(f"detail must be low, auto, high or a number of crops from 1 on, not {detail!r}")
+        raise ValueError(f"detail must be low, auto, high or a number of crops, 1 or more, not {detail!r}")
     return crops

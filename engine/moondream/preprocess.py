@@ -1,7 +1,7 @@
-"""From a picture to the crops that the encoder sees, and from the crops' features back to one map.
+"""Preprocessing: an image to overlapping crops for the vision encoder, and the crops' features to one feature map.
 
-The whole picture is squeezed into one crop, and, where it is larger than that, seen again in overlapping windows. A
-window is a crop without its margins; margins are seen twice, and kept only along the picture's border.
+The global crop is the whole image, resized. A larger image is also covered by overlapping crops. A window is a crop
+without its margins: margins overlap the neighbours, and their features are used only along the image's border.
 """
 
 import math
@@ -17,9 +17,11 @@ from engine.resize import Resize
 
 @dataclass(frozen=True, eq=False)
 class Crops:
-    """pixels: (n, S, S, 3) uint8, the global crop first, then the windows, row by row.
+    """The crops of one image.
 
-    tiling: rows and columns of windows. With (1, 1) the window is the global crop, which is held only once (n = 1).
+    Attributes:
+        pixels: (n, S, S, 3) uint8 RGB, the global crop first, then the others, row by row.
+        tiling: rows and columns of windows. With (1, 1) there is only the global crop (n = 1).
     """
 
     pixels: np.ndarray
@@ -27,19 +29,25 @@ class Crops:
 
 
 def select_tiling(height: int, width: int, window: int, max_crops: int) -> tuple[int, int]:
-    """Rows and columns of windows for a picture without its margins (sizes in pixels, also below 1).
+    """Choose rows and columns of windows close to an image's aspect ratio.
 
-    Close to the picture's aspect. A picture that is far longer than wide gets up to sqrt(max_crops * length / window)
-    windows, more than max_crops, as in the reference.
+    As in the reference, a very elongated image gets up to sqrt(max_crops * length / window) windows, which may exceed
+    max_crops.
+
+    Args:
+        height: of the image without its margins, in pixels; may be below 1.
+        width: as height.
+        window: side of a window, in pixels.
+        max_crops: most windows.
     """
     if height <= window or width <= window:
         return 1, 1
-    least_rows, least_columns = math.ceil(height / window), math.ceil(width / window)
-    if least_rows * least_columns > max_crops:
-        ratio = math.sqrt(max_crops / (least_rows * least_columns))
-        return max(1, math.floor(least_rows * ratio)), max(1, math.floor(least_columns * ratio))
-    rows = max(math.floor(math.sqrt(max_crops * height / width)), least_rows)
-    columns = max(math.floor(math.sqrt(max_crops * width / height)), least_columns)
+    min_rows, min_columns = math.ceil(height / window), math.ceil(width / window)
+    if min_rows * min_columns > max_crops:
+        ratio = math.sqrt(max_crops / (min_rows * min_columns))
+        return max(1, math.floor(min_rows * ratio)), max(1, math.floor(min_columns * ratio))
+    rows = max(math.floor(math.sqrt(max_crops * height / width)), min_rows)
+    columns = max(math.floor(math.sqrt(max_crops * width / height)), min_columns)
     if rows * columns > max_crops:
         if columns > rows:
             columns = math.floor(max_crops / rows)
@@ -49,7 +57,7 @@ def select_tiling(height: int, width: int, window: int, max_crops: int) -> tuple
 
 
 def tiling(vision: VisionConfig, height: int, width: int, max_crops: int) -> tuple[int, int]:
-    """Rows and columns of windows for a picture of this size; (1, 1) for max_crops 1: the global crop is enough."""
+    """Return rows and columns of windows for an image of this size in pixels; (1, 1): the global crop only."""
     if max_crops == 1:
         return 1, 1
     margin, window = _margin_and_window(vision)
@@ -57,7 +65,17 @@ def tiling(vision: VisionConfig, height: int, width: int, max_crops: int) -> tup
 
 
 def make_crops(image: np.ndarray, vision: VisionConfig, max_crops: int, resize: Resize) -> Crops:
-    """The crops of an HxWx3 uint8 picture; ValueError from `resize` for anything else."""
+    """Cut an image into crops.
+
+    Args:
+        image: (height, width, 3) uint8 RGB.
+        vision: sizes of crops and margins.
+        max_crops: most windows, see `select_tiling`.
+        resize: see `engine.resize`.
+
+    Raises:
+        ValueError: the array is of another shape or type.
+    """
     size = vision.crop_size
     whole = resize(image, size, size)
     height, width = image.shape[:2]
@@ -71,35 +89,57 @@ def make_crops(image: np.ndarray, vision: VisionConfig, max_crops: int, resize: 
 
 
 def normalize_pixels(pixels: np.ndarray | torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """(n, S, S, 3) uint8 to (n, 3, S, S) in -1..1; each of the three steps is rounded to dtype, as in the reference."""
+    """Scale pixels to -1..1.
+
+    Args:
+        pixels: (n, S, S, 3) uint8.
+        dtype: of the result; each of the three steps is rounded to it, as in the reference.
+
+    Returns:
+        (n, 3, S, S).
+    """
     values = torch.as_tensor(pixels).permute(0, 3, 1, 2).to(dtype, memory_format=torch.contiguous_format)
     return values.div_(255).sub_(0.5).div_(0.5)
 
 
 def stitch(features: torch.Tensor, tiling: tuple[int, int], margin: int) -> torch.Tensor:
-    """Features of the windows, (rows * columns, grid, grid, E), as one map (H, W, E) that has each place once.
+    """Join the features of overlapping crops to one feature map.
 
-    margin: in patches; a window keeps it only on the picture's border.
+    Args:
+        features: (rows * columns, grid, grid, E).
+        tiling: rows and columns.
+        margin: in patches; dropped except along the image's border.
+
+    Returns:
+        (H, W, E), in which each patch of the image occurs once.
     """
     rows, columns = tiling
     grid = features.shape[1]
 
-    def kept(place: int, count: int) -> slice:
-        return slice(margin if place else 0, grid - margin if place < count - 1 else grid)
+    def inner(index: int, count: int) -> slice:
+        return slice(margin if index else 0, grid - margin if index < count - 1 else grid)
 
     def band(row: int) -> torch.Tensor:
-        windows = features[row * columns : (row + 1) * columns, kept(row, rows)]
-        return torch.cat([window[:, kept(column, columns)] for column, window in enumerate(windows)], dim=1)
+        windows = features[row * columns : (row + 1) * columns, inner(row, rows)]
+        return torch.cat([window[:, inner(column, columns)] for column, window in enumerate(windows)], dim=1)
 
     return torch.cat([band(row) for row in range(rows)])
 
 
 def pool(features: torch.Tensor, grid: int) -> torch.Tensor:
-    """A map (H, W, E) as (grid, grid, E): cell k is the mean of floor(k H / grid) up to ceil((k + 1) H / grid)."""
+    """Pool a feature map adaptively: cell k is the mean over floor(k H / grid) up to ceil((k + 1) H / grid).
+
+    Args:
+        features: (H, W, E).
+        grid: side of the result.
+
+    Returns:
+        (grid, grid, E).
+    """
     return adaptive_avg_pool2d(features.permute(2, 0, 1), grid).permute(1, 2, 0)
 
 
 def _margin_and_window(vision: VisionConfig) -> tuple[int, int]:
-    """Pixels along a side."""
+    """Return the margin and the side of a window, in pixels."""
     margin = vision.enc_patch_size * vision.overlap_margin
     return margin, vision.crop_size - 2 * margin

@@ -1,7 +1,6 @@
-"""Coordinates and sizes as embeddings and back: Fourier features in (Tancik et al. 2020), bins out.
+"""The region heads: encode coordinates and sizes by Fourier features (Tancik et al. 2020), decode them from bins.
 
-A coordinate's bin b of n stands for b / n. A size's bin stands for 2 ** (b / (n - 1) * 10 - 10): from 1/1024 to 1 in
-equal ratios.
+Bin b of n is b / n for a coordinate, and 2 ** (b / (n - 1) * 10 - 10) for a size: log-spaced from 1/1024 to 1.
 """
 
 import math
@@ -18,7 +17,7 @@ from engine.moondream.config import RegionConfig
 
 
 class RegionHeads:
-    """Values are fractions of the picture; hidden states come as (rows, dim) from the text model."""
+    """Encoders and decoders of coordinates and sizes, which are fractions of the image."""
 
     def __init__(self, config: RegionConfig, reader: ParameterReader) -> None:
         self.dtype, self.device = reader.dtype, reader.device
@@ -28,34 +27,35 @@ class RegionHeads:
         self.size_encoder = reader.linear("size_encoder")
         self.coordinate_decoder = _decoder(config, reader, "coord_decoder")
         self.size_decoder = _decoder(config, reader, "size_decoder")
-        # later checkpoints of the third generation have it
+        # only in later checkpoints of Moondream 3
         self.norm = reader.norm("ln") if reader.has("ln.weight") else None
 
     def embed_coordinates(self, values: Sequence[float]) -> Tensor:
-        """(values, dim)."""
+        """Embed coordinates for the text model, (values, dim)."""
         return self.coordinate_encoder(self._fourier([[value] for value in values], self.coordinate_features))
 
     def embed_sizes(self, sizes: Sequence[tuple[float, float]]) -> Tensor:
-        """Widths and heights -> (sizes, dim)."""
+        """Embed pairs (width, height) for the text model, (sizes, dim)."""
         return self.size_encoder(self._fourier(sizes, self.size_features))
 
     def coordinates(self, hidden: Tensor) -> list[float]:
+        """Decode a coordinate from each hidden state, (rows, dim)."""
         logits = self.coordinate_logits(hidden)
         return [bin / logits.shape[1] for bin in logits.argmax(-1).tolist()]
 
     def sizes(self, hidden: Tensor) -> list[tuple[float, float]]:
-        """Width and height for each row; rounded to float32, as in the reference."""
+        """Decode (width, height) from each hidden state, (rows, dim); rounded to float32, as in the reference."""
         bins = self.size_logits(hidden).argmax(-1)
         last = self._size_bins - 1
         sizes: list[tuple[float, float]] = (2.0 ** (bins.float() / last * 10 - 10)).tolist()
         return sizes
 
     def coordinate_logits(self, hidden: Tensor) -> Tensor:
-        """(rows, bins)."""
+        """Return logits (rows, bins) of hidden states (rows, dim)."""
         return self._decode(self.coordinate_decoder, hidden)
 
     def size_logits(self, hidden: Tensor) -> Tensor:
-        """(rows, 2, bins): width, height."""
+        """Return logits (rows, 2, bins) of width and height from hidden states (rows, dim)."""
         return self._decode(self.size_decoder, hidden).view(hidden.shape[0], 2, -1)
 
     def _decode(self, layers: list[LinearLayer], hidden: Tensor) -> Tensor:
@@ -66,7 +66,7 @@ class RegionHeads:
 
     def _fourier(self, values: Sequence[Sequence[float]], features: Tensor) -> Tensor:
         x = torch.tensor(values, dtype=self.dtype, device=self.device)
-        # not as a product of matrices, in which the number of rows would change the rounding
+        # not a GEMM, whose rounding would depend on the number of rows
         angles = ((2 * math.pi * x).float()[:, :, None] * features.float()).sum(1).to(self.dtype)
         return torch.cat([by_row(torch.cos, angles), by_row(torch.sin, angles)], dim=-1)
 

@@ -1,24 +1,26 @@
-"""Prompt templates: the token ids round what a person asks. PublishedModel configs (`configs/*.json`) give their
-own."""
+"""Prompt templates: the token ids around a prompt. Published configs (`configs/*.json`) override these."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-# Round the eye of a question about a gaze, which has no template of ids.
+# Text around the eye in a gaze prompt, which has no template of ids.
 BEFORE_EYE, AFTER_EYE = "\n\nPoint:", " gaze\n\n"
 
 
 @dataclass(frozen=True)
 class Template:
+    """Token ids before and after a prompt."""
+
     prefix: tuple[int, ...]
     suffix: tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class Templates:
-    """Token ids round what the user says; None where the model was not trained for that skill.
+    """The template of each skill; None where the model was not trained for it.
 
-    caption: whole prompts, by length.
+    Attributes:
+        caption: whole prompts, by length.
     """
 
     caption: Mapping[str, tuple[int, ...]] | None = field(

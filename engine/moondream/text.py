@@ -1,4 +1,4 @@
-"""The text model: embedding and head round a decoder that follows a picture's bidirectional prefix."""
+"""The text model: token embeddings, a decoder with a bidirectional prefix for the image, and the output head."""
 
 from collections.abc import Sequence
 
@@ -17,13 +17,13 @@ from engine.quantization.formats import Int4
 
 
 class TextModel:
-    """Embeddings (rows, dim) of tokens; logits from the hidden states that `transformer` makes of embeddings."""
+    """Embeds tokens, and computes logits from the hidden states of `transformer`."""
 
     def __init__(self, config: TextConfig, reader: ParameterReader) -> None:
         self.config = config
         self.dtype, self.device = reader.dtype, reader.device
-        kept = reader.matrix("wte")
-        self.embeddings = kept.dequantize(reader.dtype) if isinstance(kept, Int4) else kept
+        embeddings = reader.matrix("wte")
+        self.embeddings = embeddings.dequantize(reader.dtype) if isinstance(embeddings, Int4) else embeddings
         self.blocks = [text_block(config, reader, layer) for layer in range(config.n_layers)]
         self.post_norm = reader.norm("post_ln")
         self.head = reader.linear("lm_head")
@@ -33,18 +33,26 @@ class TextModel:
         )
 
     def embed(self, tokens: Sequence[int]) -> Tensor:
-        """(tokens, dim)."""
+        """Embed token ids, (tokens, dim)."""
         rows = torch.tensor(tokens, dtype=torch.long, device=self.device)
         if isinstance(self.embeddings, Tensor):
             return self.embeddings[rows]
         return self.embeddings.rows(rows, self.dtype)
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """(rows, dim) -> (rows, vocabulary)."""
+        """Compute logits (rows, vocabulary) from hidden states (rows, dim)."""
         return self.head(layer_norm(hidden, self.post_norm))
 
     def prefixes(self, embeddings: Tensor, adapter: LoraAdapter | None = None) -> list[PrefixCache]:
-        """Read the starts of n texts, (n, rows, dim), in each of which all rows see each other."""
+        """Prefill n sequences with bidirectional attention within each.
+
+        Args:
+            embeddings: (n, rows, dim).
+            adapter: LoRA adapter of all rows.
+
+        Returns:
+            The cache of each sequence.
+        """
         n, rows, _ = embeddings.shape
         caches = [self.transformer.new_cache() for _ in range(n)]
         runs = [

@@ -1,4 +1,4 @@
-"""The vision encoder: a transformer over the patches of each crop (SigLIP's, Zhai et al. 2023), and the projection."""
+"""The vision encoder: a ViT over the patches of each crop (SigLIP, Zhai et al. 2023), and the projection."""
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from engine.moondream.preprocess import normalize_pixels, pool, stitch
 
 
 class VisionEncoder:
-    """Crops of a picture in, one embedding for each patch of the grid out."""
+    """Encodes the crops of an image to one embedding for each patch of the grid."""
 
     def __init__(self, config: VisionConfig, reader: ParameterReader) -> None:
         self.config = config
@@ -36,7 +36,7 @@ class VisionEncoder:
         self.proj2 = reader.linear("proj_mlp.fc2")
 
     def features(self, pixels: np.ndarray) -> Tensor:
-        """(n, crop, crop, 3) uint8 -> (n, grid * grid, enc_dim): every crop by itself."""
+        """Encode crops (n, S, S, 3) uint8, each on its own, to (n, grid * grid, enc_dim)."""
         grid, patch = self.config.grid, self.config.enc_patch_size
         n = len(pixels)
         squares = normalize_pixels(pixels, self.dtype).to(self.device).view(n, -1, grid, patch, grid, patch)
@@ -45,13 +45,20 @@ class VisionEncoder:
         return layer_norm(x, self.post_norm).view(n, grid * grid, -1)
 
     def project(self, features: Tensor, tiling: tuple[int, int]) -> Tensor:
-        """features: (crops, grid * grid, enc_dim) of one picture -> (grid * grid, dim of the text model).
+        """Project the features of an image into the text model.
 
-        The global crop's features go beside those of the tiles, which are stitched and pooled to the same grid.
+        The features of the global crop are concatenated with those of the other crops, stitched and pooled to one grid.
+
+        Args:
+            features: (crops, grid * grid, enc_dim) of one image.
+            tiling: rows and columns of windows.
+
+        Returns:
+            (grid * grid, dim).
         """
         grid = self.config.grid
         whole = features[0]
-        if len(features) == 1:  # the only tile is the whole picture
+        if len(features) == 1:  # the global crop is the only one
             tiled = whole
         else:
             tiles = features[1:].view(-1, grid, grid, self.config.enc_dim)

@@ -1,7 +1,7 @@
-"""A Moondream's tensors: their names and shapes, what the releases call them, and which are quantised.
+"""The tensors of a Moondream checkpoint: names, shapes, the names in older releases, and which are quantised.
 
-The names are those of the hub releases without their "model." prefix, such as "text.blocks.0.attn.qkv.weight". Older
-releases name them otherwise, and the 4-bit release packs them.
+Names are those of the hub releases without their "model." prefix, such as "text.blocks.0.attn.qkv.weight". Older
+releases use other names, and the int4 release packs some tensors.
 """
 
 import re
@@ -15,7 +15,7 @@ from engine.moondream.config import Config
 from engine.moondream.int4_release import INT4_RELEASE, packed_shapes
 from engine.quantization.plan import QuantizationPlan
 
-# Experts, and what reads patches and coordinates, stay as they are.
+# Experts, the patch embedding and the region encoders are not quantised.
 QUANTIZATION_PLAN = QuantizationPlan(
     quantized=re.compile(
         r"((text|vision)\.blocks\.\d+\.(attn|mlp)\.(qkv|proj|fc1|fc2)|text\.lm_head|vision\.proj_mlp\.fc[12]"
@@ -27,32 +27,41 @@ _IN_INT4_RELEASE = re.compile(r"text\.blocks\.\d+\.(attn|mlp)\.(qkv|proj|fc1|fc2
 
 
 def shapes(config: Config, int4: bool = False) -> dict[str, Shape]:
-    """Every tensor of a model, with its shape. int4: as the 4-bit release packs them.
+    """Return the shape of every tensor of a model, by name.
 
-    A layer norm before the region decoders, which later checkpoints of the third generation have, is left out.
+    The layer norm before the region decoders, which only later checkpoints of Moondream 3 have, is left out.
+
+    Args:
+        config: of the model.
+        int4: with the packed tensors of the int4 release.
     """
-    made: dict[str, Shape] = {}
+    by_name: dict[str, Shape] = {}
     for name, shape in _tensors(config):
         if int4 and len(shape) == 2 and _IN_INT4_RELEASE.fullmatch(name):
-            made |= {f"{name}.{part}": of for part, of in packed_shapes(shape).items()}
+            by_name |= {f"{name}.{part}": packed for part, packed in packed_shapes(shape).items()}
         else:
-            made[name] = shape
-    return made
+            by_name[name] = shape
+    return by_name
 
 
 def open_weights(path: Path, config: Config) -> TensorMap:
-    """The weights in a file, or in shards with an index, all of them checked against the config.
+    """Open the weights of a model and check them against the config.
 
-    ModelUnavailable in one line for tensors that are missing, unknown or of another shape or type, and for FP8.
+    Args:
+        path: a file, or the index of a sharded checkpoint.
+        config: of the model.
+
+    Raises:
+        ModelUnavailable: tensors are missing, unknown, of another shape or type, or in FP8.
     """
     checkpoint = open_checkpoint(path)
     if any("moe_quant" in name.split(".") for name in checkpoint.names):
-        raise ModelUnavailable(f"{path}: FP8 experts are not supported; take the bfloat16 release")
-    locations, wanted = locate_tensors(checkpoint, _canonical), shapes(config)
+        raise ModelUnavailable(f"{path}: FP8 experts are not supported; use the bfloat16 release")
+    locations, expected = locate_tensors(checkpoint, _canonical), shapes(config)
     norm = {f"region.ln.{part}": (config.region.dim,) for part in ("weight", "bias")} if config.is_moondream3 else {}
     if norm.keys() & locations.keys():
-        wanted |= norm
-    return map_tensors(checkpoint, locations, wanted, (INT4_RELEASE,))
+        expected |= norm
+    return map_tensors(checkpoint, locations, expected, (INT4_RELEASE,))
 
 
 def _tensors(config: Config) -> Iterator[tuple[str, Shape]]:
@@ -117,7 +126,7 @@ def _tensors(config: Config) -> Iterator[tuple[str, Shape]]:
             yield from linear(f"region.{name}_decoder.fc2", outputs, region.inner_dim)
 
 
-# The older naming; replaced in this order.
+# Names in older releases; replaced in this order.
 _OLD = ("vision_encoder.", "text_model.", "region_model.")
 _RENAMED = (
     ("vision_encoder.encoder.model.visual.patch_embed.linear.", "vision.patch_emb."),
@@ -148,22 +157,22 @@ _RENAMED = (
     ("region_model.ln.", "region.ln."),
 )
 
-# What a saved model may carry along, though it follows from the config.
+# Buffers in saved models that follow from the config.
 _NOT_WEIGHTS = re.compile(r"(^|\.)(kv_cache|freqs_cis|attn_mask|rotary_emb)(\.|$)")
 
 
 def _canonical(name: str) -> Iterator[tuple[str, TensorLocation]]:
-    """The tensors that a stored one holds, by their names today."""
+    """Yield the current names of the tensors in a stored tensor, and where each lies in it."""
     if _NOT_WEIGHTS.search(name):
         return
-    bare = name.replace("._orig_mod", "")
-    if not bare.startswith(_OLD):
-        yield bare.replace("model.", ""), TensorLocation(name)
+    renamed = name.replace("._orig_mod", "")
+    if not renamed.startswith(_OLD):
+        yield renamed.replace("model.", ""), TensorLocation(name)
         return
     for old, new in _RENAMED:
-        bare = bare.replace(old, new)
-    if bare.endswith(".attn.tau.wqwv"):
-        yield bare.removesuffix("wqwv") + "wq", TensorLocation(name, half=0)
-        yield bare.removesuffix("wqwv") + "wv", TensorLocation(name, half=1)
+        renamed = renamed.replace(old, new)
+    if renamed.endswith(".attn.tau.wqwv"):
+        yield renamed.removesuffix("wqwv") + "wq", TensorLocation(name, half=0)
+        yield renamed.removesuffix("wqwv") + "wv", TensorLocation(name, half=1)
     else:
-        yield bare, TensorLocation(name, transposed=bare in ("region.coord_features", "region.size_features"))
+        yield renamed, TensorLocation(name, transposed=renamed in ("region.coord_features", "region.size_features"))

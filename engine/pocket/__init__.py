@@ -1,7 +1,7 @@
-"""`pocket`: a very small Moondream of this project's own, trained on scenes that it draws itself.
+"""`pocket`: a very small Moondream 2, trained by this project on synthetic scenes.
 
-It knows coloured shapes, signs with digits, and simple drawn heads, and nothing of photographs. It is here so that
-every command can be tried with nothing downloaded, and so that the whole engine is tested on answers that mean
-something.
-scene, draw: the world. lessons: what is asked of it and the right answers. train: how the weights were made.
+It detects coloured shapes, signs with digits, and simple drawn heads, and nothing in photographs. With it every command
+can be tried without a download, and the whole engine is tested on meaningful answers.
+scene, draw: the synthetic scenes. tasks: prompts with ground truth. evaluation: scores. training: how the weights were
+made.
 """

@@ -1,4 +1,4 @@
-"""The trained `pocket`: the weights beside this file, run as any Moondream 2."""
+"""Loads the trained `pocket` from the weights next to this file, as a Moondream 2."""
 
 from engine.catalog.locate import ModelFiles
 from engine.contract import LoadOptions
@@ -14,4 +14,5 @@ def load(options: LoadOptions) -> moondream.Moondream:
 
 
 def model_files() -> ModelFiles:
+    """Return the config, weights and tokenizer of pocket."""
     return ModelFiles("pocket", "moondream", DATA, str(CONFIG), WEIGHTS, TOKENIZER)

@@ -1,14 +1,14 @@
-"""What things are called: in prompts, questions and answers, English and Chinese."""
+"""The names of objects in prompts, questions and answers, in English and Chinese."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from engine.pocket.scene import COLOURS, FACE, KINDS, SHAPES, SIGN, Thing
+from engine.pocket.scene import COLOURS, FACE, KINDS, SHAPES, SIGN, SceneObject
 
 LENGTHS = ("short", "normal", "long")  # of captions
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight")
-ANY_SHAPE = "shape"  # the word for a shape of any kind
+ANY_SHAPE = "shape"  # name of any kind of shape
 
 _CHINESE = {
     **{"circle": "圆形", "square": "正方形", "triangle": "三角形", "star": "星形", "ring": "圆环", "cross": "十字"},
@@ -20,31 +20,39 @@ _CHINESE = {
 
 @dataclass(frozen=True)
 class ObjectName:
-    """What is looked for: things of a kind, or of any shape, and of a colour if that is not ""."""
+    """A class of objects.
+
+    Attributes:
+        kind: one of `KINDS`, or ANY_SHAPE.
+        colour: one of `COLOURS`; "": any.
+    """
 
     kind: str
     colour: str = ""
 
-    def matches(self, thing: Thing) -> bool:
-        kind = thing.kind == self.kind or (self.kind == ANY_SHAPE and thing.kind in SHAPES)
-        return kind and self.colour in ("", thing.colour)
+    def matches(self, obj: SceneObject) -> bool:
+        """Return whether an object is of this class."""
+        kind = obj.kind == self.kind or (self.kind == ANY_SHAPE and obj.kind in SHAPES)
+        return kind and self.colour in ("", obj.colour)
 
     @property
-    def one(self) -> str:
-        """ "red circle"."""
+    def singular(self) -> str:
+        """The singular: "red circle"."""
         return f"{self.colour} {self.kind}".strip()
 
     @property
-    def many(self) -> str:
-        """ "red crosses"."""
-        return self.one + ("es" if self.kind == "cross" else "s")
+    def plural(self) -> str:
+        """The plural: "red crosses"."""
+        return self.singular + ("es" if self.kind == "cross" else "s")
 
     @property
     def article(self) -> str:
-        return "an" if self.one[0] in "aeiou" else "a"
+        """The indefinite article: "a" or "an"."""
+        return "an" if self.singular[0] in "aeiou" else "a"
 
     @property
     def chinese(self) -> str:
+        """The name in Chinese."""
         return (f"{_CHINESE[self.colour]}的" if self.colour else "") + _CHINESE[self.kind]
 
 
@@ -53,30 +61,31 @@ OBJECT_NAMES = tuple(
 )
 
 
-def object_name_of(thing: Thing) -> ObjectName:
-    return ObjectName(thing.kind, thing.colour)
+def object_name_of(obj: SceneObject) -> ObjectName:
+    """Return the most specific class of an object."""
+    return ObjectName(obj.kind, obj.colour)
 
 
-def describe(thing: Thing) -> str:
-    """ "a red circle", "a yellow sign that says 42", "a face"."""
-    noun = object_name_of(thing)
-    return f"{noun.article} {noun.one}" + (f" that says {thing.digits}" if thing.kind == SIGN else "")
+def describe(obj: SceneObject) -> str:
+    """Describe an object: "a red circle", "a yellow sign that says 42", "a face"."""
+    noun = object_name_of(obj)
+    return f"{noun.article} {noun.singular}" + (f" that says {obj.digits}" if obj.kind == SIGN else "")
 
 
-def inventory(things: Iterable[Thing]) -> list[str]:
-    """What there is, kind by kind and colour by colour: "two red circles", "a blue star"; each sign by itself."""
+def inventory(objects: Iterable[SceneObject]) -> list[str]:
+    """List objects by kind and colour: "two red circles", "a blue star"; each sign separately."""
     kinds, colours = list(KINDS), ["", *COLOURS]
-    ordered = sorted(things, key=lambda thing: (kinds.index(thing.kind), colours.index(thing.colour), thing.digits))
+    ordered = sorted(objects, key=lambda obj: (kinds.index(obj.kind), colours.index(obj.colour), obj.digits))
     names = []
     for noun, group in groupby(ordered, object_name_of):
-        alike = list(group)
-        if len(alike) == 1 or noun.kind == SIGN:
-            names += [describe(thing) for thing in alike]
+        members = list(group)
+        if len(members) == 1 or noun.kind == SIGN:
+            names += [describe(obj) for obj in members]
         else:
-            names.append(f"{NUMBERS[len(alike)]} {noun.many}")
+            names.append(f"{NUMBERS[len(members)]} {noun.plural}")
     return names
 
 
 def join_with_and(items: Sequence[str]) -> str:
-    """ "one, two and three"."""
+    """Join items: "one, two and three"."""
     return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"

@@ -1,6 +1,6 @@
-"""The world of `pocket`: what there is in a scene, and how scenes are made up.
+"""The synthetic scenes of `pocket`: their objects, and how random scenes are generated.
 
-Lengths are pixels, origin at the top left corner of the picture; y points down; angles are radians.
+Lengths are in pixels, the origin is the top left corner, y points down, angles are in radians.
 """
 
 import math
@@ -29,20 +29,29 @@ SKIN: tuple[Colour, ...] = ((255, 220, 185), (235, 190, 150), (205, 150, 105), (
 
 BACKGROUNDS = ("plain", "gradient", "striped", "checked", "spotted")
 
-MOST_THINGS = 8
-HOW_MANY = (0.15, 0.18, 0.18, 0.15, 0.12, 0.09, 0.07, 0.06)  # the share of scenes with 1, 2, ... things
-LEAST_SIDE, LONGEST_SIDE, LONGEST_ASPECT = 96, 480, 3.0
-LEAST_SIZE, LEAST_WITH_DETAIL = 12, 26  # shapes; signs and faces
-SHARE_CUT, MOST_CUT = 0.15, 0.5  # of shapes that may be cut by the edge; of half of its size, how near its middle comes
-CONE = math.radians(28)  # what a head looks at has no other thing this close to the line of sight
+MAX_OBJECTS = 8
+COUNT_SHARES = (0.15, 0.18, 0.18, 0.15, 0.12, 0.09, 0.07, 0.06)  # shares of scenes with 1, 2, ... objects
+MIN_SIDE, MAX_SIDE, MAX_ASPECT = 96, 480, 3.0
+MIN_SIZE, MIN_DETAILED_SIZE = 12, 26  # of shapes; of signs and faces
+TRUNCATED_SHARE = 0.15  # of shapes, that the edge of the image may cut
+TRUNCATED_ROOM = 0.5  # least distance of their centre from the edge, in half sizes
+CONE = math.radians(28)  # no other object is this close to the line of sight to a gaze target
 
 
 @dataclass(frozen=True)
-class Thing:
-    """One thing of a scene, around its middle (x, y). size: across.
+class SceneObject:
+    """One object of a scene.
 
-    rgb: its paint; for a face its skin, and `colour` is "". digits: what a sign says. looks_at: for a face the index
-    of the thing that it looks at, or None: straight out of the picture.
+    Attributes:
+        kind: one of `KINDS`.
+        colour: name of its colour; "" for a face.
+        rgb: its actual colour; for a face that of the skin.
+        x: of its centre.
+        y: of its centre.
+        size: its diameter.
+        angle: of rotation.
+        digits: text of a sign.
+        looks_at: for a face the index of the object that it looks at; None: out of the frame.
     """
 
     kind: str
@@ -57,7 +66,7 @@ class Thing:
 
     @property
     def half(self) -> tuple[float, float]:
-        """Half of its width and height, within which it stays at any angle."""
+        """Half of the width and height that contain it at any angle."""
         if self.kind == SIGN:
             return self.size / 2, self.size * 0.36
         if self.kind == FACE:
@@ -67,7 +76,15 @@ class Thing:
 
 @dataclass(frozen=True)
 class Background:
-    """first, second: its colours. period: the width of a stripe or spot, in pixels. angle: of stripes and gradients."""
+    """The background of a scene.
+
+    Attributes:
+        kind: one of `BACKGROUNDS`.
+        first: one of its colours.
+        second: its other colour.
+        period: width of a stripe or spot, in pixels.
+        angle: of stripes and gradients.
+    """
 
     kind: str
     first: Colour
@@ -78,9 +95,12 @@ class Background:
 
 @dataclass(frozen=True)
 class Degradation:
-    """What a camera and a file do to a picture. blur: standard deviation in pixels; noise: in grey levels.
+    """Image degradation, as by a camera and a file format.
 
-    jpeg: quality, or None: not compressed.
+    Attributes:
+        blur: standard deviation of a Gaussian blur, in pixels.
+        noise: standard deviation of Gaussian noise, in grey levels.
+        jpeg: quality; None: not compressed.
     """
 
     blur: float = 0.0
@@ -90,48 +110,62 @@ class Degradation:
 
 @dataclass(frozen=True)
 class Scene:
-    """things: from back to front. seed: of its noise."""
+    """A synthetic scene.
+
+    Attributes:
+        width: in pixels.
+        height: in pixels.
+        background: behind the objects.
+        objects: from back to front.
+        degradation: of the rendered image.
+        seed: of its noise.
+    """
 
     width: int
     height: int
     background: Background
-    things: tuple[Thing, ...]
+    objects: tuple[SceneObject, ...]
     degradation: Degradation = Degradation()
     seed: int = 0
 
 
 def random_scene(seed: int, side: float | None = None) -> Scene:
-    """A scene made up from a seed. side: its mean side in pixels, if that is not to be left to chance."""
+    """Generate a random scene.
+
+    Args:
+        seed: the same seed gives the same scene.
+        side: geometric mean of width and height, in pixels; None: random.
+    """
     rng = np.random.default_rng(seed)
     width, height = _sides(rng, side)
     colours, kinds = list(COLOURS), list(SHAPES)
-    if rng.random() < 0.35:  # of a few kinds and colours only, so that many are alike
+    if rng.random() < 0.35:  # few kinds and colours, so that many objects are alike
         colours = list(rng.permutation(colours)[: rng.integers(1, 4)])
         kinds = list(rng.permutation(kinds)[: rng.integers(1, 4)])
-    count = int(rng.choice(MOST_THINGS, p=HOW_MANY)) + 1
+    count = int(rng.choice(MAX_OBJECTS, p=COUNT_SHARES)) + 1
     crowded = bool(rng.random() < 0.3)
-    placed: list[Thing] = []
+    placed: list[SceneObject] = []
     for _ in range(count):
-        thing = _thing(rng, colours, kinds, placed)
+        obj = _random_object(rng, colours, kinds, placed)
         for attempt in range(30):
-            tried = _placed(rng, thing, width, height, shrink=0.95**attempt)
-            if tried and all(_apart(tried, other, crowded) for other in placed):
-                placed.append(tried)
+            candidate = _placed(rng, obj, width, height, shrink=0.95**attempt)
+            if candidate and all(_apart(candidate, other, crowded) for other in placed):
+                placed.append(candidate)
                 break
-    placed.sort(key=lambda thing: thing.kind in (SIGN, FACE))  # which nothing covers
-    things = tuple(_looking(rng, thing, placed) for thing in placed)
+    placed.sort(key=lambda obj: obj.kind in (SIGN, FACE))  # in front: they are never occluded
+    objects = tuple(_with_gaze(rng, obj, placed) for obj in placed)
     degradation = Degradation(
         blur=float(rng.uniform(0.3, 1.2)) if rng.random() < 0.4 else 0.0,
         noise=float(rng.uniform(2, 12)) if rng.random() < 0.5 else 0.0,
         jpeg=int(rng.integers(35, 96)) if rng.random() < 0.5 else None,
     )
-    return Scene(width, height, _background(rng, things, min(width, height)), things, degradation, seed)
+    return Scene(width, height, _background(rng, objects, min(width, height)), objects, degradation, seed)
 
 
-def targets(face: Thing, things: Sequence[Thing]) -> list[int]:
-    """The things that a face can look at so that it is clear which one is meant."""
-    seen = {i: (thing.x - face.x, thing.y - face.y) for i, thing in enumerate(things) if not _same_place(thing, face)}
-    angles = {i: math.atan2(dy, dx) for i, (dx, dy) in seen.items()}
+def targets(face: SceneObject, objects: Sequence[SceneObject]) -> list[int]:
+    """Return the indices of objects that a face can look at unambiguously."""
+    offsets = {i: (obj.x - face.x, obj.y - face.y) for i, obj in enumerate(objects) if not _same_place(obj, face)}
+    angles = {i: math.atan2(dy, dx) for i, (dx, dy) in offsets.items()}
     return [
         i
         for i, angle in angles.items()
@@ -139,52 +173,56 @@ def targets(face: Thing, things: Sequence[Thing]) -> list[int]:
     ]
 
 
-def _same_place(one: Thing, other: Thing) -> bool:
+def _same_place(one: SceneObject, other: SceneObject) -> bool:
     return (one.x, one.y) == (other.x, other.y)
 
 
 def _sides(rng: np.random.Generator, side: float | None) -> tuple[int, int]:
-    aspect = math.exp(rng.uniform(-1, 1) * math.log(LONGEST_ASPECT)) if rng.random() < 0.6 else rng.uniform(0.75, 1.33)
+    aspect = math.exp(rng.uniform(-1, 1) * math.log(MAX_ASPECT)) if rng.random() < 0.6 else rng.uniform(0.75, 1.33)
     if side is None:
         side = rng.uniform(100, 140) if rng.random() < 0.45 else math.exp(rng.uniform(math.log(130), math.log(360)))
     root = math.sqrt(aspect)
     width, height = side * root, side / root
-    scale = min(1, LONGEST_SIDE / max(width, height)) * max(1, LEAST_SIDE / min(width, height))
+    scale = min(1, MAX_SIDE / max(width, height)) * max(1, MIN_SIDE / min(width, height))
     return round(width * scale), round(height * scale)
 
 
-def _thing(rng: np.random.Generator, colours: Sequence[str], kinds: Sequence[str], placed: Sequence[Thing]) -> Thing:
-    """One without a place, its size as a share of the picture's mean side."""
+def _random_object(
+    rng: np.random.Generator, colours: Sequence[str], kinds: Sequence[str], placed: Sequence[SceneObject]
+) -> SceneObject:
+    """Draw an object without a position, its size relative to the mean side of the image."""
     draw = rng.random()
-    already = [thing.kind for thing in placed]
-    if draw < 0.12 and already.count(FACE) < 2:
-        return Thing(FACE, "", _near(rng, SKIN[rng.integers(len(SKIN))], 8), 0, 0, rng.uniform(0.24, 0.46))
+    kinds_placed = [obj.kind for obj in placed]
+    if draw < 0.12 and kinds_placed.count(FACE) < 2:
+        return SceneObject(FACE, "", _near(rng, SKIN[rng.integers(len(SKIN))], 8), 0, 0, rng.uniform(0.24, 0.46))
     colour = str(rng.choice(colours))
     rgb = _near(rng, COLOURS[colour], 14)
-    if draw > 0.88 and already.count(SIGN) < 2:
+    if draw > 0.88 and kinds_placed.count(SIGN) < 2:
         digits = "".join(str(digit) for digit in rng.integers(0, 10, rng.integers(1, 3)))
-        return Thing(SIGN, colour, rgb, 0, 0, rng.uniform(0.26, 0.44), digits=digits)
+        return SceneObject(SIGN, colour, rgb, 0, 0, rng.uniform(0.26, 0.44), digits=digits)
     kind = str(rng.choice(kinds))
-    turned = 0.0 if kind in ("circle", "ring") else rng.uniform(-0.4, 0.4)
-    return Thing(kind, colour, rgb, 0, 0, math.exp(rng.uniform(math.log(0.14), math.log(0.42))), turned)
+    angle = 0.0 if kind in ("circle", "ring") else rng.uniform(-0.4, 0.4)
+    return SceneObject(kind, colour, rgb, 0, 0, math.exp(rng.uniform(math.log(0.14), math.log(0.42))), angle)
 
 
-def _placed(rng: np.random.Generator, thing: Thing, width: int, height: int, *, shrink: float) -> Thing | None:
-    """The thing somewhere inside the picture; now and then a shape is cut by the picture's edge."""
-    least = LEAST_SIZE if thing.kind in SHAPES else LEAST_WITH_DETAIL
-    size = max(least, min(thing.size * shrink * math.sqrt(width * height), 0.85 * min(width, height)))
-    thing = replace(thing, size=size)
-    x_room, y_room = thing.half
-    if thing.kind in SHAPES and rng.random() < SHARE_CUT:
-        x_room, y_room = MOST_CUT * x_room, MOST_CUT * y_room
+def _placed(
+    rng: np.random.Generator, obj: SceneObject, width: int, height: int, *, shrink: float
+) -> SceneObject | None:
+    """Place an object at random inside the image; the edge may cut some shapes. None: no room."""
+    min_size = MIN_SIZE if obj.kind in SHAPES else MIN_DETAILED_SIZE
+    size = max(min_size, min(obj.size * shrink * math.sqrt(width * height), 0.85 * min(width, height)))
+    obj = replace(obj, size=size)
+    x_room, y_room = obj.half
+    if obj.kind in SHAPES and rng.random() < TRUNCATED_SHARE:
+        x_room, y_room = TRUNCATED_ROOM * x_room, TRUNCATED_ROOM * y_room
     if width <= 2 * x_room + 2 or height <= 2 * y_room + 2:
         return None
     x, y = rng.uniform(x_room + 1, width - x_room - 1), rng.uniform(y_room + 1, height - y_room - 1)
-    return replace(thing, x=float(x), y=float(y))
+    return replace(obj, x=float(x), y=float(y))
 
 
-def _apart(one: Thing, other: Thing, crowded: bool) -> bool:
-    """Whether they keep off each other; where it is crowded, shapes may cover up to a fifth of each other's boxes."""
+def _apart(one: SceneObject, other: SceneObject, crowded: bool) -> bool:
+    """Return whether boxes are disjoint, or in a crowded scene shapes that overlap by less than a fifth."""
     (w1, h1), (w2, h2) = one.half, other.half
     x = min(one.x + w1, other.x + w2) - max(one.x - w1, other.x - w2)
     y = min(one.y + h1, other.y + h2) - max(one.y - h1, other.y - h2)
@@ -194,18 +232,18 @@ def _apart(one: Thing, other: Thing, crowded: bool) -> bool:
     return crowded and shapes and x * y < 0.2 * 4 * min(w1 * h1, w2 * h2)
 
 
-def _looking(rng: np.random.Generator, thing: Thing, things: Sequence[Thing]) -> Thing:
-    if thing.kind != FACE:
-        return thing
-    possible = targets(thing, things)
-    return replace(thing, looks_at=int(rng.choice(possible)) if possible and rng.random() < 0.88 else None)
+def _with_gaze(rng: np.random.Generator, obj: SceneObject, objects: Sequence[SceneObject]) -> SceneObject:
+    if obj.kind != FACE:
+        return obj
+    possible = targets(obj, objects)
+    return replace(obj, looks_at=int(rng.choice(possible)) if possible and rng.random() < 0.88 else None)
 
 
-def _background(rng: np.random.Generator, things: Sequence[Thing], short: int) -> Background:
-    """Greyish, and unlike the things that are on it."""
+def _background(rng: np.random.Generator, objects: Sequence[SceneObject], short: int) -> Background:
+    """Draw a greyish background with contrast to the objects on it."""
 
     def distance(colour: Colour) -> float:
-        return min((math.dist(colour, thing.rgb) for thing in things), default=255.0)
+        return min((math.dist(colour, obj.rgb) for obj in objects), default=255.0)
 
     candidates = sorted((_greyish(rng) for _ in range(12)), key=distance, reverse=True)
     first = candidates[0] if distance(candidates[3]) < 70 else candidates[rng.integers(4)]

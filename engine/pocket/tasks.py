@@ -1,6 +1,6 @@
-"""What is asked about a scene, with the right answers.
+"""Prompts on synthetic scenes with ground-truth answers, for training and evaluation.
 
-Boxes and points are listed from left to right.
+Boxes and points are ordered from left to right.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,33 +19,45 @@ from engine.pocket.naming import (
     join_with_and,
     object_name_of,
 )
-from engine.pocket.scene import FACE, SIGN, Scene, Thing
+from engine.pocket.scene import FACE, SIGN, Scene, SceneObject
 
-Place = tuple[float, float]  # of the picture's width and height
+Place = tuple[float, float]  # fractions of the image's width and height
 PLACES = (
     *("top left", "top", "top right"),
     *("left", "middle", "right"),
     *("bottom left", "bottom", "bottom right"),
 )
-CLEARLY = 0.03  # of the width: how much further left a thing must be than another to be called left of it
+CLEARLY = 0.03  # of the width: least distance between two objects for one to be left of the other
 
 
 @dataclass(frozen=True)
 class CaptionTask:
+    """A caption of one length."""
+
     length: str
     answer: str
 
 
 @dataclass(frozen=True)
 class QueryTask:
+    """A question.
+
+    Attributes:
+        about: "count", "colour", "presence", "left" or "sign".
+    """
+
     question: str
     answer: str
-    about: str  # count, colour, presence, left, sign
+    about: str
 
 
 @dataclass(frozen=True)
 class DetectTask:
-    """answer: the middles and sizes of all there are."""
+    """Detection of all objects of a class.
+
+    Attributes:
+        answer: centre and size of each.
+    """
 
     prompt: str
     answer: tuple[tuple[Place, Place], ...]
@@ -53,12 +65,16 @@ class DetectTask:
 
 @dataclass(frozen=True)
 class PointTask:
+    """Points on all objects of a class: their centres."""
+
     prompt: str
     answer: tuple[Place, ...]
 
 
 @dataclass(frozen=True)
 class GazeTask:
+    """The gaze of one face: a target, or None: out of the frame."""
+
     eye: Place
     answer: Place | None
 
@@ -68,45 +84,54 @@ Task = CaptionTask | QueryTask | DetectTask | PointTask | GazeTask
 
 @dataclass(frozen=True)
 class SceneLayout:
-    """A scene as it is asked about: its things from left to right, and where they are, as fractions of the picture."""
+    """The objects of a scene from left to right.
+
+    Attributes:
+        scene: the scene.
+        objects: its objects.
+        centres: their centres, as fractions of the image.
+        sizes: their widths and heights, as fractions of the image.
+    """
 
     scene: Scene
-    things: tuple[Thing, ...]
-    middles: tuple[Place, ...]
+    objects: tuple[SceneObject, ...]
+    centres: tuple[Place, ...]
     sizes: tuple[Place, ...]
 
     @classmethod
     def of(cls, scene: Scene, boxes: Sequence[Box]) -> "SceneLayout":
+        """Build the layout of a scene from the boxes of its objects, in pixels."""
         width, height = scene.width, scene.height
-        middles = [((x0 + x1) / 2 / width, (y0 + y1) / 2 / height) for x0, y0, x1, y1 in boxes]
+        centres = [((x0 + x1) / 2 / width, (y0 + y1) / 2 / height) for x0, y0, x1, y1 in boxes]
         sizes = [((x1 - x0) / width, (y1 - y0) / height) for x0, y0, x1, y1 in boxes]
-        order = sorted(range(len(boxes)), key=lambda i: middles[i])
-        things = tuple(scene.things[i] for i in order)
-        return cls(scene, things, tuple(middles[i] for i in order), tuple(sizes[i] for i in order))
+        order = sorted(range(len(boxes)), key=lambda i: centres[i])
+        objects = tuple(scene.objects[i] for i in order)
+        return cls(scene, objects, tuple(centres[i] for i in order), tuple(sizes[i] for i in order))
 
     def all(self, noun: ObjectName) -> list[int]:
-        return [i for i, thing in enumerate(self.things) if noun.matches(thing)]
+        """Return the indices of the objects of a class."""
+        return [i for i, obj in enumerate(self.objects) if noun.matches(obj)]
 
     def only(self) -> list[int]:
-        """The things whose full name means no other."""
-        return [i for i, thing in enumerate(self.things) if len(self.all(object_name_of(thing))) == 1]
+        """Return the indices of objects whose most specific name is unique."""
+        return [i for i, obj in enumerate(self.objects) if len(self.all(object_name_of(obj))) == 1]
 
 
 def caption(layout: SceneLayout, length: str) -> CaptionTask:
-    """What there is, in a fixed order; the long one goes through the picture place by place."""
+    """Make the caption of a length: the objects in a fixed order, in the long caption by position in the image."""
     ground = f"on a {layout.scene.background.kind} background"
     if length == "short":
-        text = join_with_and(inventory(layout.things))
+        text = join_with_and(inventory(layout.objects))
     elif length == "normal":
-        text = f"{join_with_and(inventory(layout.things))} {ground}"
+        text = f"{join_with_and(inventory(layout.objects))} {ground}"
     else:
-        count = f"{len(layout.things)} thing{'s' if len(layout.things) > 1 else ''}"
-        where = [_where(*middle) for middle in layout.middles]
-        there = {
-            place: inventory(thing for thing, at in zip(layout.things, where, strict=True) if at == place)
+        count = f"{len(layout.objects)} thing{'s' if len(layout.objects) > 1 else ''}"
+        where = [_where(*centre) for centre in layout.centres]
+        by_place = {
+            place: inventory(obj for obj, at in zip(layout.objects, where, strict=True) if at == place)
             for place in PLACES
         }
-        placed = [f"{join_with_and(names)} at the {place}" for place, names in there.items() if names]
+        placed = [f"{join_with_and(names)} at the {place}" for place, names in by_place.items() if names]
         text = f"a drawing of {count} {ground}: {join_with_and(placed)}"
     return CaptionTask(length, f"{text[0].upper()}{text[1:]}.")
 
@@ -116,127 +141,134 @@ def _where(x: float, y: float) -> str:
 
 
 def detect(layout: SceneLayout, noun: ObjectName, prompt: str | None = None) -> DetectTask:
+    """Make a task to detect the objects of a class."""
     found = layout.all(noun)
-    return DetectTask(prompt or noun.one, tuple((layout.middles[i], layout.sizes[i]) for i in found))
+    return DetectTask(prompt or noun.singular, tuple((layout.centres[i], layout.sizes[i]) for i in found))
 
 
 def point(layout: SceneLayout, noun: ObjectName, prompt: str | None = None) -> PointTask:
-    return PointTask(prompt or noun.one, tuple(layout.middles[i] for i in layout.all(noun)))
+    """Make a task to point at the objects of a class."""
+    return PointTask(prompt or noun.singular, tuple(layout.centres[i] for i in layout.all(noun)))
 
 
-def count(layout: SceneLayout, noun: ObjectName, wording: str = "How many {many} are there?") -> QueryTask:
-    question = wording.format(many=noun.many, chinese=noun.chinese)
+def count(layout: SceneLayout, noun: ObjectName, wording: str = "How many {plural} are there?") -> QueryTask:
+    """Make a question about the number of objects of a class."""
+    question = wording.format(plural=noun.plural, chinese=noun.chinese)
     return QueryTask(question, str(len(layout.all(noun))), "count")
 
 
 def presence(layout: SceneLayout, noun: ObjectName) -> QueryTask:
-    return QueryTask(f"Is there {noun.article} {noun.one}?", "yes" if layout.all(noun) else "no", "presence")
+    """Make a question whether there are objects of a class."""
+    return QueryTask(f"Is there {noun.article} {noun.singular}?", "yes" if layout.all(noun) else "no", "presence")
 
 
-COUNTING = ("How many {many} are there?", "How many {many}?", "有几个{chinese}？", "图中有多少个{chinese}？")
+COUNTING = ("How many {plural} are there?", "How many {plural}?", "有几个{chinese}？", "图中有多少个{chinese}？")
 COLOUR = ("What color is the {kind}?", "What colour is the {kind}?")
 SIGNS = ("What does the sign say?", "What number is on the sign?")
 
 
 def colours(layout: SceneLayout) -> list[QueryTask]:
-    """The color of each thing that is the only one of its kind, in every wording."""
-    kinds = [thing.kind for thing in layout.things]
+    """Make questions about the colour of each object that is the only one of its kind, in every wording."""
+    kinds = [obj.kind for obj in layout.objects]
     return [
-        QueryTask(wording.format(kind=thing.kind), thing.colour, "colour")
-        for thing in layout.things
-        if thing.colour and kinds.count(thing.kind) == 1
+        QueryTask(wording.format(kind=obj.kind), obj.colour, "colour")
+        for obj in layout.objects
+        if obj.colour and kinds.count(obj.kind) == 1
         for wording in COLOUR
     ]
 
 
 def signs(layout: SceneLayout) -> list[QueryTask]:
-    """What the sign says, if there is one sign."""
-    said = [thing.digits for thing in layout.things if thing.kind == SIGN]
-    return [QueryTask(question, said[0], "sign") for question in SIGNS] if len(said) == 1 else []
+    """Make questions about the text of the sign, if there is exactly one."""
+    texts = [obj.digits for obj in layout.objects if obj.kind == SIGN]
+    return [QueryTask(question, texts[0], "sign") for question in SIGNS] if len(texts) == 1 else []
 
 
 def lefts(layout: SceneLayout) -> list[QueryTask]:
-    """What is next on the left of each thing that has a name of its own, where that is clear."""
+    """Make questions about the left neighbour of each object with a unique name, where it is unambiguous."""
     queries = []
     for i in layout.only():
-        x = [middle[0] for middle in layout.middles]
+        x = [centre[0] for centre in layout.centres]
         if i and (x[i] - x[i - 1] < CLEARLY or (i > 1 and x[i - 1] - x[i - 2] < CLEARLY)):
             continue
-        answer = describe(layout.things[i - 1]) if i else "nothing"
-        queries.append(QueryTask(f"What is left of the {object_name_of(layout.things[i]).one}?", answer, "left"))
+        answer = describe(layout.objects[i - 1]) if i else "nothing"
+        queries.append(QueryTask(f"What is left of the {object_name_of(layout.objects[i]).singular}?", answer, "left"))
     return queries
 
 
 def gazes(layout: SceneLayout, at: Callable[[], Place] = lambda: (0.5, 0.5)) -> list[GazeTask]:
-    """Where each face looks. at: which place in the face is asked about, as a share of its width and height."""
-    made = []
-    for thing, (x, y), (width, height) in zip(layout.things, layout.middles, layout.sizes, strict=True):
-        if thing.kind == FACE:
+    """Make a gaze task for each face.
+
+    Args:
+        layout: of the scene.
+        at: returns the eye position within the face, as fractions of its width and height.
+    """
+    tasks = []
+    for obj, (x, y), (width, height) in zip(layout.objects, layout.centres, layout.sizes, strict=True):
+        if obj.kind == FACE:
             across, down = at()
-            target = None if thing.looks_at is None else layout.scene.things[thing.looks_at]
-            answer = None if target is None else layout.middles[layout.things.index(target)]
-            made.append(GazeTask((x + (across - 0.5) * width, y + (down - 0.5) * height), answer))
-    return made
+            target = None if obj.looks_at is None else layout.scene.objects[obj.looks_at]
+            answer = None if target is None else layout.centres[layout.objects.index(target)]
+            tasks.append(GazeTask((x + (across - 0.5) * width, y + (down - 0.5) * height), answer))
+    return tasks
 
 
 def training_tasks(layout: SceneLayout, rng: np.random.Generator) -> list[Task]:
-    """What a picture is used for in training, the most useful first: as much of it as there is room for."""
+    """Draw the training tasks of an image, the most useful first."""
     tasks: list[Task] = [
-        detect(layout, *_asked(layout, rng)),
+        detect(layout, *_prompt(layout, rng)),
         caption(layout, str(rng.choice(LENGTHS, p=(0.4, 0.4, 0.2)))),
         count(layout, _noun(layout, rng), str(rng.choice(COUNTING))),
-        detect(layout, *_asked(layout, rng)),
+        detect(layout, *_prompt(layout, rng)),
     ]
-    looks = gazes(layout, lambda: (rng.uniform(0.2, 0.8), rng.uniform(0.2, 0.8)))
-    special = [_any(rng, some) for some in (colours(layout), signs(layout), lefts(layout)) if some]
+    gaze_tasks = gazes(layout, lambda: (rng.uniform(0.2, 0.8), rng.uniform(0.2, 0.8)))
+    special = [_choice(rng, queries) for queries in (colours(layout), signs(layout), lefts(layout)) if queries]
     more: list[Task] = [
         *special,
-        point(layout, *_asked(layout, rng)),
+        point(layout, *_prompt(layout, rng)),
         presence(layout, _noun(layout, rng)),
-        *(detect(layout, *_asked(layout, rng)) for _ in range(3)),
+        *(detect(layout, *_prompt(layout, rng)) for _ in range(3)),
         count(layout, _noun(layout, rng), str(rng.choice(COUNTING))),
-        point(layout, *_asked(layout, rng)),
+        point(layout, *_prompt(layout, rng)),
     ]
-    return list(dict.fromkeys([*tasks, *looks, *(more[i] for i in rng.permutation(len(more)))]))
+    return list(dict.fromkeys([*tasks, *gaze_tasks, *(more[i] for i in rng.permutation(len(more)))]))
 
 
-def _any(rng: np.random.Generator, queries: Sequence[QueryTask]) -> QueryTask:
+def _choice(rng: np.random.Generator, queries: Sequence[QueryTask]) -> QueryTask:
     return queries[int(rng.integers(len(queries)))]
 
 
 def _noun(layout: SceneLayout, rng: np.random.Generator) -> ObjectName:
-    """Three times in four something that is there; otherwise often something that is nearly there."""
-    thing = layout.things[rng.integers(len(layout.things))]
+    """Draw a class: three times in four one in the scene, otherwise often one that shares a kind or colour with it."""
+    obj = layout.objects[rng.integers(len(layout.objects))]
     draw = rng.random()
     if draw < 0.75:
-        options = [ObjectName(thing.kind)]
-        if thing.colour:
-            options += [object_name_of(thing), object_name_of(thing)]
-        if thing.kind not in (FACE, SIGN):
-            options += [ObjectName(ANY_SHAPE), ObjectName(ANY_SHAPE, thing.colour)]
+        options = [ObjectName(obj.kind)]
+        if obj.colour:
+            options += [object_name_of(obj), object_name_of(obj)]
+        if obj.kind not in (FACE, SIGN):
+            options += [ObjectName(ANY_SHAPE), ObjectName(ANY_SHAPE, obj.colour)]
         return options[rng.integers(len(options))]
     if draw < 0.9:  # the same kind or colour
-        near = [
-            noun for noun in OBJECT_NAMES if noun.colour and (noun.kind == thing.kind or noun.colour == thing.colour)
-        ]
+        near = [noun for noun in OBJECT_NAMES if noun.colour and (noun.kind == obj.kind or noun.colour == obj.colour)]
         if near:
             return near[rng.integers(len(near))]
     return OBJECT_NAMES[rng.integers(len(OBJECT_NAMES))]
 
 
-def _asked(layout: SceneLayout, rng: np.random.Generator) -> tuple[ObjectName, str]:
-    """And how it is put: mostly as one, sometimes as many."""
+def _prompt(layout: SceneLayout, rng: np.random.Generator) -> tuple[ObjectName, str]:
+    """Draw a class and its prompt, mostly in the singular."""
     noun = _noun(layout, rng)
-    prompt = noun.many if rng.random() < 0.2 else noun.one
+    prompt = noun.plural if rng.random() < 0.2 else noun.singular
     return noun, prompt
 
 
 def evaluation_tasks(layout: SceneLayout, rng: np.random.Generator) -> list[Task]:
-    """What an exam asks about a picture: something of each skill."""
+    """Draw the evaluation tasks of an image: some of each skill."""
     nouns = [_noun(layout, rng) for _ in range(9)]
-    asked: list[Task] = [caption(layout, length) for length in LENGTHS]
-    asked += [detect(layout, noun) for noun in nouns[:4]]
-    asked += [point(layout, noun) for noun in nouns[4:6]]
-    asked += [count(layout, nouns[6], COUNTING[0]), count(layout, nouns[7], COUNTING[2]), presence(layout, nouns[8])]
-    asked += [_any(rng, some) for some in (colours(layout), signs(layout), lefts(layout)) if some]
-    return list(dict.fromkeys([*asked, *gazes(layout)]))
+    tasks: list[Task] = [caption(layout, length) for length in LENGTHS]
+    tasks += [detect(layout, noun) for noun in nouns[:4]]
+    tasks += [point(layout, noun) for noun in nouns[4:6]]
+    tasks += [count(layout, nouns[6], COUNTING[0]), count(layout, nouns[7], COUNTING[2]), presence(layout, nouns[8])]
+    tasks += [_choice(rng, queries) for queries in (colours(layout), signs(layout), lefts(layout)) if queries]
+    return list(dict.fromkeys([*tasks, *gazes(layout)]))

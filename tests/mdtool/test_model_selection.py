@@ -110,7 +110,7 @@ def test_what_photographs_show_is_never_left_to_pocket(skill: str, prompts: list
 
 def test_pocket_by_name_knows_its_faces_and_signs_and_nothing_else() -> None:
     assert load_model("pocket", "detect", ["face", "signs", "yellow sign"]).name == "pocket"
-    with pytest.raises(UsageError, match=r"pocket can't detect 'dog'; it knows face, ring, "):
+    with pytest.raises(UsageError, match=r"pocket can't detect 'dog'; it supports face, ring, "):
         load_model("pocket", "detect", ["face", "dog"])
 
 
@@ -132,7 +132,7 @@ def test_a_skill_that_a_model_lacks(skill: str, prompt: str) -> None:
 
 
 def test_a_length_that_a_model_lacks() -> None:
-    with pytest.raises(UsageError, match="can't caption 'endless'; it knows long, normal, short"):
+    with pytest.raises(UsageError, match="can't caption 'endless'; it supports long, normal, short"):
         load_model(str(GOLDEN), "caption", ["endless"], ComputeConfig("cpu"))
 
 

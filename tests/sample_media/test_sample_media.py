@@ -215,7 +215,7 @@ def test_a_scene_is_what_its_seed_makes(entry: dict) -> None:
     picture = np.asarray(Image.open(FOLDER / "scenes" / entry["file"]))
     assert picture.shape == drawing.pixels.shape
     assert np.abs(picture.astype(float) - drawing.pixels).mean() < 2  # another OpenCV draws digits a little otherwise
-    for told, thing, box in zip(entry["things"], scene.things, drawing.boxes, strict=True):
+    for told, thing, box in zip(entry["things"], scene.objects, drawing.boxes, strict=True):
         assert (told["kind"], told["colour"], told["digits"]) == (thing.kind, thing.colour, thing.digits)
         assert told["xyxy"] == pytest.approx(box, abs=0.051)
         assert ("looks_at" in told) == (thing.kind == "face")

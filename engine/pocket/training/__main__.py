@@ -1,4 +1,4 @@
-"""`python -m engine.pocket.training`."""
+"""Command line of the training: `python -m engine.pocket.training`."""
 
 import argparse
 import sys
@@ -9,19 +9,22 @@ from engine.pocket.training.trainer import Plan, train
 
 
 def main() -> None:
+    """Train pocket with the options of the command line."""
     parser = argparse.ArgumentParser(prog="python -m engine.pocket.training", description="Train the pocket model.")
     parser.add_argument("--out", type=Path, default=Path("pocket-training"), help="folder of checkpoints and weights")
     parser.add_argument("--steps", type=int, default=11000)
-    parser.add_argument("--look-steps", type=int, default=2500, help="of these, how many train vision alone")
-    parser.add_argument("--rate", type=float, default=Plan.rate, help="of learning")
+    parser.add_argument(
+        "--vision-steps", type=int, default=2500, help="how many of these train only the vision encoder"
+    )
+    parser.add_argument("--rate", type=float, default=Plan.rate, help="peak learning rate")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="auto")
-    given = parser.parse_args()
-    plan = Plan(given.steps, given.look_steps, rate=given.rate)
+    args = parser.parse_args()
+    plan = Plan(args.steps, args.vision_steps, rate=args.rate)
     try:
-        train(plan, given.out, given.seed, pick_device(given.device))
+        train(plan, args.out, args.seed, pick_device(args.device))
     except KeyboardInterrupt:
-        sys.exit(f"stopped: call it again to go on from the last checkpoint in {given.out}")
+        sys.exit(f"interrupted: run again to resume from the last checkpoint in {args.out}")
 
 
 if __name__ == "__main__":

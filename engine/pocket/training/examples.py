@@ -1,7 +1,7 @@
-"""Scenes and lessons as the tensors that a training step takes.
+"""Builds training batches from scenes and tasks.
 
-A picture's lessons stand behind it in one row, each of which sees the picture and itself (see `Batch.lesson`): the
-picture, which is most of the work, is then read once for all of them.
+The tasks of an image are packed into one sequence after it; each attends to the image and to itself only (see
+`Batch.segment`). The image, which is most of the computation, is then processed once for all of them.
 """
 
 from collections.abc import Iterator, Sequence
@@ -31,26 +31,36 @@ from engine.pocket.tasks import (
 )
 from engine.resize import Resize, resizer
 
-MAX_POSITIONS = 160  # positions for the lessons of a picture
-COORDINATE_NOISE = 0.003  # what is read back of a coordinate is so far off, as what the model finds itself will be
-SIZES_OFF = 4  # times as far, as a share of the size
-SAMPLES = 4  # a side, within a patch of the grid: how its owner is told
-LEAST_SAMPLES = 2
+MAX_POSITIONS = 160  # for the tasks of an image
+COORDINATE_NOISE = 0.003  # standard deviation added to input coordinates, as the model's own will be inexact
+SIZE_NOISE_FACTOR = 4  # relative noise of input sizes, in multiples of COORDINATE_NOISE
+SAMPLES = 4  # points along each side of a patch that decide which object it shows
+MIN_SAMPLES = 2  # of these, for an object to count
 
 _COLOURS = list(COLOURS)
 
 
 @dataclass
 class Batch:
-    """B pictures with C crops in all, R = MAX_POSITIONS positions behind each picture, P patches in a grid.
+    """B images with C crops in total, R = MAX_POSITIONS positions after each image, P patches in a grid.
 
-    pixels: (C, S, S, 3) uint8, a picture's crops one after the other; tilings: of each picture.
-    tokens: (B, R) ids; values: (B, R, 2), kinds: (B, R) what a position is: a token, a coordinate or a size.
-    lesson: (B, R) from 1 on, 0 where there is nothing; position: (B, R) from 0 in each lesson.
-    weight: (B, R) of what is told there, so that a short answer does not drown among long captions.
-    next_token: (B, R) ids, or -1; next_coordinate: (B, R), or -1; next_size: (B, R, 2), or -1.
-    patch_kind, patch_colour: (B, P) 0 for none; patch_box: (B, P, 4) middle and size; patch_look: (B, P, 2) a unit
-    vector, or 0, 0; patch_digits: (B, P, 2) 0 for none. What the thing in each patch is.
+    Attributes:
+        pixels: (C, S, S, 3) uint8, the crops of all images in order.
+        tilings: rows and columns of windows of each image.
+        tokens: input ids, (B, R).
+        values: input coordinates and sizes, (B, R, 2).
+        kinds: type of input, (B, R): TOKEN, COORDINATE or SIZE.
+        segment: number of the task, (B, R), from 1; 0: padding.
+        position: index within the task, (B, R).
+        weight: of the token loss, (B, R); more for short answers, so that long captions do not dominate.
+        next_token: target ids, (B, R); -1: none.
+        next_coordinate: targets, (B, R); -1: none.
+        next_size: targets, (B, R, 2); -1: none.
+        patch_kind: of the object in each patch, (B, P); 0: none.
+        patch_colour: of the object in each patch, (B, P); 0: none.
+        patch_box: centre and size of the object in each patch, (B, P, 4).
+        patch_look: gaze direction of the face in each patch, (B, P, 2), a unit vector; 0, 0: none.
+        patch_digits: of the sign in each patch, (B, P, 2); 0: none.
     """
 
     pixels: Tensor
@@ -58,7 +68,7 @@ class Batch:
     tokens: Tensor
     values: Tensor
     kinds: Tensor
-    lesson: Tensor
+    segment: Tensor
     position: Tensor
     weight: Tensor
     next_token: Tensor
@@ -71,6 +81,7 @@ class Batch:
     patch_digits: Tensor
 
     def to(self, device: str) -> "Batch":
+        """Return the batch on a device."""
         tensors = {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
         moved: dict[str, Any] = {name: value.to(device) for name, value in tensors.items()}
         return replace(self, **moved)
@@ -82,7 +93,7 @@ NONE = -1.0
 
 @dataclass(frozen=True)
 class Step:
-    """One position of a lesson: what is read there and what must be told there."""
+    """One position of a sequence: its input and its targets; -1: no target."""
 
     token: int = 0
     value: Place = (0.0, 0.0)
@@ -92,102 +103,116 @@ class Step:
     next_size: Place = (NONE, NONE)
 
 
-class Teacher:
-    """Makes batches of a model with this config and tokenizer."""
+class BatchBuilder:
+    """Builds batches for a model with this config and tokenizer."""
 
     def __init__(self, config: Config, tokenizer: Tokenizer, resize: Resize | None = None) -> None:
         self.config = config
         self.tokenizer = tokenizer
         self.resize = resize or resizer()
-        self._known: dict[str, list[int]] = {}
+        self._encoded: dict[str, list[int]] = {}
 
     def batches(self, first: int, size: int) -> Iterator[Batch]:
-        """Without end: scenes of the seeds from `first` on, `size` at a time."""
+        """Yield batches of `size` scenes without end, with consecutive seeds from `first`."""
         while True:
             yield self.batch(range(first, first + size))
             first += size
 
     def batch(self, seeds: Sequence[int]) -> Batch:
+        """Build the batch of the scenes of these seeds."""
         crops, rows, patches = [], [], []
         for seed in seeds:
             scene, rng = random_scene(seed), np.random.default_rng(seed)
             drawing = draw(scene)
             vision = self.config.vision
             crops.append(make_crops(drawing.pixels, vision, vision.max_crops, self.resize))
-            lessons = training_tasks(SceneLayout.of(scene, drawing.boxes), rng)
-            rows.append(self.row(lessons, rng.normal(0, COORDINATE_NOISE, (MAX_POSITIONS, 2))))
+            tasks = training_tasks(SceneLayout.of(scene, drawing.boxes), rng)
+            rows.append(self.row(tasks, rng.normal(0, COORDINATE_NOISE, (MAX_POSITIONS, 2))))
             patches.append(_patches(scene, drawing, vision.grid))
         columns = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
         columns |= {name: np.stack([patch[name] for patch in patches]) for name in patches[0]}
         tensors: dict[str, Any] = {name: torch.from_numpy(column) for name, column in columns.items()}
-        pixels = torch.from_numpy(np.concatenate([one.pixels for one in crops]))
-        return Batch(pixels, [one.tiling for one in crops], **tensors)
+        pixels = torch.from_numpy(np.concatenate([image.pixels for image in crops]))
+        return Batch(pixels, [image.tiling for image in crops], **tensors)
 
-    def row(self, lessons: Sequence[Task], off: np.ndarray | float = 0.0) -> dict[str, np.ndarray]:
-        """As many of the lessons as there is room for. off: (MAX_POSITIONS, 2), how far what is read of a place is
-        off."""
-        taught: list[tuple[int, int, Step]] = []
-        for number, steps in enumerate(map(self.steps, lessons), 1):
-            if len(taught) + len(steps) <= MAX_POSITIONS:
-                taught += [(number, position, step) for position, step in enumerate(steps)]
-        taught += [(0, 0, Step())] * (MAX_POSITIONS - len(taught))
-        kinds = np.array([step.kind for *_, step in taught])
-        numbers = np.array([number for number, *_ in taught])
-        tokens = np.array([step.next_token for *_, step in taught])
-        told = np.bincount(numbers[tokens >= 0], minlength=len(taught) + 1)[numbers]
-        values = np.array([step.value for *_, step in taught])
-        values = np.where(kinds[:, None] == SIZE, values * (1 + SIZES_OFF * off), values + off)
+    def row(self, tasks: Sequence[Task], noise: np.ndarray | float = 0.0) -> dict[str, np.ndarray]:
+        """Pack as many tasks as fit into one sequence.
+
+        Args:
+            tasks: in order of priority.
+            noise: added to input coordinates, (MAX_POSITIONS, 2).
+
+        Returns:
+            The fields of `Batch` for one image, without those of crops and patches.
+        """
+        packed: list[tuple[int, int, Step]] = []
+        for number, steps in enumerate(map(self.steps, tasks), 1):
+            if len(packed) + len(steps) <= MAX_POSITIONS:
+                packed += [(number, position, step) for position, step in enumerate(steps)]
+        packed += [(0, 0, Step())] * (MAX_POSITIONS - len(packed))
+        kinds = np.array([step.kind for *_, step in packed])
+        numbers = np.array([number for number, *_ in packed])
+        tokens = np.array([step.next_token for *_, step in packed])
+        targets = np.bincount(numbers[tokens >= 0], minlength=len(packed) + 1)[numbers]
+        values = np.array([step.value for *_, step in packed])
+        values = np.where(kinds[:, None] == SIZE, values * (1 + SIZE_NOISE_FACTOR * noise), values + noise)
         return {
-            "tokens": np.array([step.token for *_, step in taught]),
+            "tokens": np.array([step.token for *_, step in packed]),
             "values": values.clip(0, 1).astype(np.float32),
             "kinds": kinds,
-            "lesson": numbers,
-            "position": np.array([position for _, position, _ in taught]),
-            "weight": (np.maximum(told, 1) ** -0.5).astype(np.float32),
+            "segment": numbers,
+            "position": np.array([position for _, position, _ in packed]),
+            "weight": (np.maximum(targets, 1) ** -0.5).astype(np.float32),
             "next_token": tokens,
-            "next_coordinate": np.array([step.next_coordinate for *_, step in taught], np.float32),
-            "next_size": np.array([step.next_size for *_, step in taught], np.float32),
+            "next_coordinate": np.array([step.next_coordinate for *_, step in packed], np.float32),
+            "next_size": np.array([step.next_size for *_, step in packed], np.float32),
         }
 
-    def steps(self, lesson: Task) -> list[Step]:
-        """The lesson as `engine.moondream.flows` asks it."""
+    def steps(self, task: Task) -> list[Step]:
+        """Return the inputs and targets of a task, with the prompt of `engine.moondream.flows`."""
         ids = self.config.tokenizer
         templates = ids.templates
-        if isinstance(lesson, CaptionTask):
+        if isinstance(task, CaptionTask):
             assert templates.caption
-            return self._text(templates.caption[lesson.length], lesson.answer)
-        if isinstance(lesson, QueryTask):
+            return self._text(templates.caption[task.length], task.answer)
+        if isinstance(task, QueryTask):
             assert templates.query
-            end = templates.query.suffix * 2  # as the flow doubles it
-            return self._text([*templates.query.prefix, *self._encode(lesson.question), *end], lesson.answer)
-        if isinstance(lesson, GazeTask):
-            x, y = lesson.eye
-            eye = [Step(value=(place, 0.0), kind=COORDINATE) for place in (x, y)]
+            end = templates.query.suffix * 2  # doubled, as in the flow
+            return self._text([*templates.query.prefix, *self._encode(task.question), *end], task.answer)
+        if isinstance(task, GazeTask):
+            x, y = task.eye
+            eye = [Step(value=(coordinate, 0.0), kind=COORDINATE) for coordinate in (x, y)]
             prompt = [*map(Step, self._encode("\n\nPoint:")), *eye, *map(Step, self._encode(" gaze\n\n"))]
-            return self._places(prompt, [] if lesson.answer is None else [(lesson.answer, None)], ends=False)
-        template = templates.detect if isinstance(lesson, DetectTask) else templates.point
+            return self._places(prompt, [] if task.answer is None else [(task.answer, None)], ends=False)
+        template = templates.detect if isinstance(task, DetectTask) else templates.point
         assert template
-        asked = [*template.prefix, *self._encode(f" {lesson.prompt}"), *template.suffix]
-        prompt = [Step(token) for token in asked]
-        if isinstance(lesson, PointTask):
-            return self._places(prompt, [(middle, None) for middle in lesson.answer])
-        return self._places(prompt, list(lesson.answer))
+        tokens = [*template.prefix, *self._encode(f" {task.prompt}"), *template.suffix]
+        prompt = [Step(token) for token in tokens]
+        if isinstance(task, PointTask):
+            return self._places(prompt, [(centre, None) for centre in task.answer])
+        return self._places(prompt, list(task.answer))
 
     def _encode(self, text: str) -> list[int]:
-        if text not in self._known:
-            self._known[text] = self.tokenizer.encode(text)
-        return self._known[text]
+        if text not in self._encoded:
+            self._encoded[text] = self.tokenizer.encode(text)
+        return self._encoded[text]
 
     def _text(self, prompt: Sequence[int], answer: str) -> list[Step]:
-        said = [*self._encode(answer), self.config.tokenizer.eos_id]
-        read = [*prompt, *said[:-1]]
-        silent = len(prompt) - 1
-        return [Step(token, next_token=-1 if i < silent else said[i - silent]) for i, token in enumerate(read)]
+        targets = [*self._encode(answer), self.config.tokenizer.eos_id]
+        inputs = [*prompt, *targets[:-1]]
+        first = len(prompt) - 1
+        return [Step(token, next_token=-1 if i < first else targets[i - first]) for i, token in enumerate(inputs)]
 
     def _places(
         self, prompt: Sequence[Step], places: Sequence[tuple[Place, Place | None]], ends: bool = True
     ) -> list[Step]:
-        """places: middles, with sizes or None. ends: whether an end is told after the last."""
+        """Append objects to a prompt.
+
+        Args:
+            prompt: without targets.
+            places: centre of each object, and its size or None.
+            ends: whether the end-of-text token is the target after the last.
+        """
         ids = self.config.tokenizer
         assert ids.coord_id is not None
         steps = list(prompt)
@@ -203,27 +228,27 @@ class Teacher:
 
 
 def _patches(scene: Scene, drawing: Drawing, grid: int) -> dict[str, np.ndarray]:
-    """What there is in each patch: the thing that covers most of it, if it covers enough."""
+    """Return the attributes of the object that covers most of each patch, if it covers enough."""
     side = grid * SAMPLES
     owners = cv2.resize(drawing.owners, (side, side), interpolation=cv2.INTER_NEAREST)
     squares = owners.reshape(grid, SAMPLES, grid, SAMPLES).transpose(0, 2, 1, 3).reshape(grid * grid, -1)
-    counts = np.stack([(squares == i + 1).sum(1) for i in range(len(scene.things))], axis=1)
-    owner = np.where(counts.max(1) >= LEAST_SAMPLES, counts.argmax(1) + 1, 0)
-    table: dict[str, list] = {"patch_kind": [0], "patch_colour": [0], "patch_box": [(0.0,) * 4]}
+    counts = np.stack([(squares == i + 1).sum(1) for i in range(len(scene.objects))], axis=1)
+    owner = np.where(counts.max(1) >= MIN_SAMPLES, counts.argmax(1) + 1, 0)
+    table: dict[str, list[Any]] = {"patch_kind": [0], "patch_colour": [0], "patch_box": [(0.0,) * 4]}
     table |= {"patch_look": [(0.0, 0.0)], "patch_digits": [(0, 0)]}
-    for thing, (x0, y0, x1, y1) in zip(scene.things, drawing.boxes, strict=True):
-        table["patch_kind"].append(1 + KINDS.index(thing.kind))
-        table["patch_colour"].append(1 + _COLOURS.index(thing.colour) if thing.colour else 0)
+    for obj, (x0, y0, x1, y1) in zip(scene.objects, drawing.boxes, strict=True):
+        table["patch_kind"].append(1 + KINDS.index(obj.kind))
+        table["patch_colour"].append(1 + _COLOURS.index(obj.colour) if obj.colour else 0)
         width, height = scene.width, scene.height
         box = ((x0 + x1) / 2 / width, (y0 + y1) / 2 / height, (x1 - x0) / width, (y1 - y0) / height)
         table["patch_box"].append(box)
         look = (0.0, 0.0)
-        if thing.kind == FACE and thing.looks_at is not None:
-            other = scene.things[thing.looks_at]
-            towards = np.array([other.x - thing.x, other.y - thing.y])
-            look = tuple(towards / np.hypot(*towards))
+        if obj.kind == FACE and obj.looks_at is not None:
+            other = scene.objects[obj.looks_at]
+            direction = np.array([other.x - obj.x, other.y - obj.y])
+            look = tuple(direction / np.hypot(*direction))
         table["patch_look"].append(look)
-        digits = [1 + int(digit) for digit in thing.digits] if thing.kind == SIGN else []
+        digits = [1 + int(digit) for digit in obj.digits] if obj.kind == SIGN else []
         table["patch_digits"].append((*digits, 0, 0)[:2])
-    kinds = {"patch_kind": np.int64, "patch_colour": np.int64, "patch_digits": np.int64}
-    return {name: np.array(rows, kinds.get(name, np.float32))[owner] for name, rows in table.items()}
+    dtypes = {"patch_kind": np.int64, "patch_colour": np.int64, "patch_digits": np.int64}
+    return {name: np.array(rows, dtypes.get(name, np.float32))[owner] for name, rows in table.items()}

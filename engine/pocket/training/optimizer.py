@@ -1,27 +1,31 @@
-"""Muon (Jordan et al. 2024) for the matrices of the blocks, AdamW (Loshchilov and Hutter 2019) for all else."""
+"""Optimizers: Muon (Jordan et al. 2024) for the matrices of the blocks, else AdamW (Loshchilov and Hutter 2019)."""
 
 from collections import defaultdict
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
-MATCH = 0.2  # an orthogonal step scaled so is as long as AdamW's usually are (Liu et al. 2025)
+MATCH = 0.2  # scales an orthogonal update to the usual RMS of AdamW's (Liu et al. 2025)
 
 
 class Muon(Optimizer):
-    """Steps along the momentum with all its singular values made about equal.
+    """Muon: Nesterov momentum with an orthogonalised update.
 
-    The parameters of a group have one shape. parts: how many matrices lie above each other in each (3 for queries,
-    keys and values).
+    All parameters of a group have the same shape. Their key "parts" is the number of matrices stacked in each (3 for
+    queries, keys and values).
     """
 
-    def __init__(self, groups: Iterable[dict], lr: float, momentum: float = 0.95, weight_decay: float = 0.0) -> None:
+    def __init__(
+        self, groups: Iterable[dict[str, Any]], lr: float, momentum: float = 0.95, weight_decay: float = 0.0
+    ) -> None:
         super().__init__(groups, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "parts": 1})
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
+        """Update all parameters that have a gradient."""
         for group in self.param_groups:
             parameters = [parameter for parameter in group["params"] if parameter.grad is not None]
             if not parameters:
@@ -29,15 +33,23 @@ class Muon(Optimizer):
             momenta = [self.state[p].setdefault("momentum", torch.zeros_like(p)) for p in parameters]
             gradients = [p.grad for p in parameters]
             torch._foreach_lerp_(momenta, gradients, 1 - group["momentum"])
-            ahead = torch.stack(torch._foreach_lerp(gradients, momenta, group["momentum"]))
-            rows = ahead.shape[1] // group["parts"]
-            steps = orthogonal(ahead.view(-1, rows, ahead.shape[2])) * (MATCH * max(rows, ahead.shape[2]) ** 0.5)
+            updates = torch.stack(torch._foreach_lerp(gradients, momenta, group["momentum"]))
+            rows = updates.shape[1] // group["parts"]
+            steps = orthogonal(updates.view(-1, rows, updates.shape[2])) * (MATCH * max(rows, updates.shape[2]) ** 0.5)
             torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
-            torch._foreach_sub_(parameters, list(steps.view_as(ahead).mul_(group["lr"])))
+            torch._foreach_sub_(parameters, list(steps.view_as(updates).mul_(group["lr"])))
 
 
 def orthogonal(matrices: Tensor, steps: int = 5) -> Tensor:
-    """(n, rows, columns) with singular values moved close to 1, by a Newton-Schulz iteration of the fifth order."""
+    """Orthogonalise matrices (n, rows, columns): bring their singular values close to 1.
+
+    Args:
+        matrices: (n, rows, columns).
+        steps: of a quintic Newton-Schulz iteration in bfloat16.
+
+    Returns:
+        (n, rows, columns).
+    """
     a, b, c = 3.4445, -4.7750, 2.0315
     x = matrices.mT if matrices.shape[1] > matrices.shape[2] else matrices
     x = (x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)).bfloat16()
@@ -45,15 +57,16 @@ def orthogonal(matrices: Tensor, steps: int = 5) -> Tensor:
         square = x @ x.mT
         x = a * x + (b * square + c * square @ square) @ x
     x = x.to(matrices.dtype)
-    return x.mT if matrices.shape[1] > matrices.shape[2] else x
+    result: Tensor = x.mT if matrices.shape[1] > matrices.shape[2] else x
+    return result
 
 
-def optimisers(modules: Iterable[nn.Module], rate: float, weight_decay: float) -> list[Optimizer]:
-    """For all parameters of the modules, each in one of them."""
-    named = [pair for module in modules for pair in module.named_parameters()]
+def optimizers(modules: Iterable[nn.Module], rate: float, weight_decay: float) -> list[Optimizer]:
+    """Create the optimizers of all parameters of the modules, each parameter in exactly one."""
+    parameters_by_name = [pair for module in modules for pair in module.named_parameters()]
     hidden = defaultdict(list)
     others = []
-    for name, parameter in named:
+    for name, parameter in parameters_by_name:
         if ".blocks." in name and parameter.dim() == 2:
             hidden[tuple(parameter.shape), 3 if "qkv" in name else 1].append(parameter)
         else:

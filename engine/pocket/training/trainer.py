@@ -1,8 +1,8 @@
-"""Makes `pocket` from nothing: `python -m engine.pocket.training`.
+"""Trains `pocket` from scratch: `python -m engine.pocket.training`.
 
-First the vision encoder learns to tell what is in each patch; then the whole model learns its lessons. A run that was
-stopped goes on from its last checkpoint when it is called again with the same folder. A line of log.jsonl, and of the
-output, has the mean losses since the one before, or how well the engine answers with the weights so far.
+First the vision encoder alone learns to classify patches, then the whole model learns the tasks. A run resumes from the
+last checkpoint in its folder. Each line of log.jsonl, and of the output, has the mean losses since the last one, or the
+evaluation scores of the engine with the current weights.
 """
 
 import json
@@ -27,29 +27,40 @@ from engine.moondream.model import Moondream
 from engine.moondream.weights import open_weights
 from engine.pocket.abilities import CONFIG
 from engine.pocket.evaluation import evaluate_model
-from engine.pocket.training.examples import Batch, Teacher
+from engine.pocket.training.examples import Batch, BatchBuilder
 from engine.pocket.training.losses import WEIGHTS, PatchHead, answer_losses
-from engine.pocket.training.optimizer import optimisers
-from engine.pocket.training.student import Student
+from engine.pocket.training.optimizer import optimizers
+from engine.pocket.training.trainable_model import TrainableModel
 from engine.pocket.training.vocabulary import make_tokenizer
 
-FIRST_SCENE = 1_000_000  # seeds below are for tests and exams
-TRIAL_SCENES = range(90_000, 90_040)  # asked about on the way
+FIRST_SCENE = 1_000_000  # seeds below are for tests and evaluation
+VALIDATION_SCENES = range(90_000, 90_040)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """steps: in all, of which vision_steps train vision alone. rate: of learning, at its highest."""
+    """Training hyperparameters.
+
+    Attributes:
+        steps: in total.
+        vision_steps: how many of these train only the vision encoder.
+        images: batch size.
+        rate: peak learning rate.
+        warm_up: steps of linear warm-up, in both phases.
+        decay: share of the steps over which the learning rate decays linearly to 0.
+        weight_decay: of Muon.
+    """
 
     steps: int
     vision_steps: int
-    pictures: int = 24
+    images: int = 24
     rate: float = 2e-3
     warm_up: int = 200
-    decay: float = 0.6  # the share of the steps over which the rate falls to nothing
+    decay: float = 0.6
     weight_decay: float = 0.05
 
     def rate_at(self, step: int) -> float:
+        """Return the learning rate of a step."""
         since = step if step < self.vision_steps else step - self.vision_steps
         rising = min(1.0, (since + 1) / self.warm_up)
         falling = min(1.0, (self.steps - step) / (self.decay * self.steps))
@@ -58,9 +69,9 @@ class Plan:
 
 @dataclass
 class Trainer:
-    """A training under way, and its place on disk."""
+    """The state of a training run, and its checkpoints in a folder."""
 
-    student: Student
+    model: TrainableModel
     head: PatchHead
     plan: Plan
     folder: Path
@@ -68,79 +79,82 @@ class Trainer:
     step: int = 0
 
     def __post_init__(self) -> None:
-        self.optimisers = optimisers([self.student, self.head], self.plan.rate, self.plan.weight_decay)
+        self.optimizers = optimizers([self.model, self.head], self.plan.rate, self.plan.weight_decay)
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """Compute all losses of a batch, by name."""
         with torch.autocast(self.device.split(":")[0], torch.bfloat16):
-            pictures = self.student.vision(batch.pixels, batch.tilings)
-            losses: dict[str, Tensor] = self.head(pictures, batch)
+            images = self.model.vision(batch.pixels, batch.tilings)
+            losses: dict[str, Tensor] = self.head(images, batch)
             if self.step >= self.plan.vision_steps:
-                losses |= answer_losses(self.student, self.student(pictures, batch), batch)
+                losses |= answer_losses(self.model, self.model(images, batch), batch)
         return losses
 
     def train_step(self, batch: Batch) -> dict[str, float]:
+        """Run one optimizer step; return the losses and the gradient norm."""
         losses = self.losses(batch.to(self.device))
-        torch.stack([WEIGHTS.get(name, 1.0) * loss for name, loss in losses.items()]).sum().backward()
-        parameters = [*self.student.parameters(), *self.head.parameters()]
+        torch.autograd.backward(torch.stack([WEIGHTS.get(name, 1.0) * loss for name, loss in losses.items()]).sum())
+        parameters = [*self.model.parameters(), *self.head.parameters()]
         norm = torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-        for optimiser in self.optimisers:
-            for group in optimiser.param_groups:
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
                 group["lr"] = self.plan.rate_at(self.step)
-            optimiser.step()
-            optimiser.zero_grad()
+            optimizer.step()
+            optimizer.zero_grad()
         self.step += 1
         return {name: value.item() for name, value in losses.items()} | {"gradient": norm.item()}
 
     def save(self) -> None:
-        """Whole or not at all."""
+        """Write the checkpoint atomically."""
         state = {
             "step": self.step,
-            "student": self.student.state_dict(),
+            "student": self.model.state_dict(),
             "head": self.head.state_dict(),
-            "optimisers": [optimiser.state_dict() for optimiser in self.optimisers],
+            "optimisers": [optimizer.state_dict() for optimizer in self.optimizers],
         }
-        beside = self.folder / "checkpoint.pt.part"
-        torch.save(state, beside)
-        os.replace(beside, self.folder / "checkpoint.pt")
+        temporary = self.folder / "checkpoint.pt.part"
+        torch.save(state, temporary)
+        os.replace(temporary, self.folder / "checkpoint.pt")
 
     def resume(self) -> None:
+        """Load the checkpoint of the folder, if there is one."""
         path = self.folder / "checkpoint.pt"
         if path.exists():
             state: dict[str, Any] = torch.load(path, map_location=self.device, weights_only=True)
             self.step = state["step"]
-            self.student.load_state_dict(state["student"])
+            self.model.load_state_dict(state["student"])
             self.head.load_state_dict(state["head"])
-            for optimiser, saved in zip(self.optimisers, state["optimisers"], strict=True):
-                optimiser.load_state_dict(saved)
+            for optimizer, saved in zip(self.optimizers, state["optimisers"], strict=True):
+                optimizer.load_state_dict(saved)
 
     def write_weights(self, path: Path) -> None:
-        """As a checkpoint in bfloat16."""
-        state = {name: tensor.detach().bfloat16().contiguous() for name, tensor in self.student.state_dict().items()}
+        """Write the weights as safetensors, in bfloat16."""
+        state = {name: tensor.detach().bfloat16().contiguous() for name, tensor in self.model.state_dict().items()}
         save_file({name: tensor.cpu() for name, tensor in state.items()}, path)
 
-    def evaluate(self, teacher: Teacher) -> dict[str, float]:
-        """Scores of the engine with the weights so far, in bfloat16."""
+    def evaluate(self, builder: BatchBuilder) -> dict[str, float]:
+        """Evaluate the engine with the current weights, in bfloat16; return its scores."""
         path = self.folder / "model.safetensors"
         self.write_weights(path)
-        weights = open_weights(path, teacher.config)
+        weights = open_weights(path, builder.config)
         options = LoadOptions(self.device, "bfloat16")
-        model = Moondream("student", teacher.config, weights, teacher.tokenizer, options=options)
-        return evaluate_model(model, TRIAL_SCENES).scores()
+        moondream = Moondream("pocket-training", builder.config, weights, builder.tokenizer, options=options)
+        return evaluate_model(moondream, VALIDATION_SCENES).scores()
 
 
 class BatchStream(IterableDataset[Batch]):
-    """A teacher's batches, made in a process of their own."""
+    """Builds batches in a worker process."""
 
     def __init__(self, config: Config, tokenizer: Path, first: int, size: int) -> None:
-        self.make = partial(_batches, config, tokenizer, first, size)
+        self.create = partial(_batches, config, tokenizer, first, size)
 
     def __iter__(self) -> Iterator[Batch]:
-        return self.make()
+        return self.create()
 
 
 def _batches(config: Config, tokenizer: Path, first: int, size: int) -> Iterator[Batch]:
     torch.set_num_threads(1)
-    return Teacher(config, load_tokenizer(tokenizer, config.text.vocab_size)).batches(first, size)
+    return BatchBuilder(config, load_tokenizer(tokenizer, config.text.vocab_size)).batches(first, size)
 
 
 def train(
@@ -153,22 +167,32 @@ def train(
     save_every: int = 500,
     evaluate_every: int = 1000,
 ) -> None:
-    """Trains until plan.steps, from where a former run in the folder was stopped."""
-    torch.set_flush_denormal(True)  # the small weights of a trained attention would slow the products down
+    """Train until plan.steps, resuming from the checkpoint in the folder.
+
+    Args:
+        plan: hyperparameters.
+        folder: of checkpoints, weights, tokenizer and log.
+        seed: of the initial weights and the scenes.
+        device: to train on.
+        log_every: steps between two lines of losses.
+        save_every: steps between two checkpoints.
+        evaluate_every: steps between two evaluations.
+    """
+    torch.set_flush_denormal(True)  # denormal attention weights would slow down the GEMMs
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / CONFIG.name).write_text(CONFIG.read_text())  # with which the folder is a model that can be loaded
+    (folder / CONFIG.name).write_text(CONFIG.read_text())  # makes the folder a loadable model
     config = read_config(CONFIG.name, json.loads(CONFIG.read_text()))
     tokenizer = folder / "tokenizer.json"
     if not tokenizer.exists():
         make_tokenizer().save(str(tokenizer))
-    teacher = Teacher(config, load_tokenizer(tokenizer, config.text.vocab_size))
+    builder = BatchBuilder(config, load_tokenizer(tokenizer, config.text.vocab_size))
     torch.manual_seed(seed)
-    trainer = Trainer(Student(config).to(device), PatchHead(config.text.dim).to(device), plan, folder, device)
+    trainer = Trainer(TrainableModel(config).to(device), PatchHead(config.text.dim).to(device), plan, folder, device)
     trainer.resume()
-    first = FIRST_SCENE + seed * 1_000_000_000 + trainer.step * plan.pictures
-    stream = DataLoader(BatchStream(config, tokenizer, first, plan.pictures), batch_size=None, num_workers=1)
+    first = FIRST_SCENE + seed * 1_000_000_000 + trainer.step * plan.images
+    stream = DataLoader(BatchStream(config, tokenizer, first, plan.images), batch_size=None, num_workers=1)
     sums: dict[str, float] = defaultdict(float)
-    began = time.monotonic()
+    start = time.monotonic()
 
     def log(line: dict[str, Any]) -> None:
         text = json.dumps({"step": trainer.step} | line)
@@ -182,13 +206,13 @@ def train(
         for name, value in trainer.train_step(batch).items():
             sums[name] += value / log_every
         if trainer.step % log_every == 0:
-            seconds = (time.monotonic() - began) / log_every
+            seconds = (time.monotonic() - start) / log_every
             losses = {name: round(value, 4) for name, value in sums.items()}
             log({"seconds_a_step": round(seconds, 3), "rate": plan.rate_at(trainer.step)} | losses)
             sums.clear()
-            began = time.monotonic()
+            start = time.monotonic()
         if trainer.step % save_every == 0 or trainer.step == plan.steps:
             trainer.save()
         if (trainer.step % evaluate_every == 0 or trainer.step == plan.steps) and trainer.step > plan.vision_steps:
-            log({"scores": {name: round(score, 3) for name, score in trainer.evaluate(teacher).items()}})
-            began = time.monotonic()
+            log({"scores": {name: round(score, 3) for name, score in trainer.evaluate(builder).items()}})
+            start = time.monotonic()

@@ -1,7 +1,7 @@
-"""The tokenizer of `pocket`: byte-level BPE (Sennrich et al. 2016), learnt from what is said in the lessons.
+"""Trains the tokenizer of `pocket`: byte-level BPE (Sennrich et al. 2016), from the texts of the tasks.
 
-Every text can be written in it, and each English word of the lessons is one token. The tokenizer beside this file is
-that of the weights: one made from another world would number its tokens otherwise.
+It can encode any text, and each English word of the tasks is one token. The tokenizer.json of the package belongs to
+its weights: one trained on other scenes would assign other ids.
 """
 
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ from engine.pocket.tasks import CaptionTask, DetectTask, PointTask, QueryTask, S
 SIZE = 480
 SCENES = 2000
 
-# By id. The templates are made of them, as the larger models' are of theirs.
+# In the order of their ids. The prompt templates consist of them, as in the larger models.
 SPECIAL = (
     *("<|endoftext|>", "<|ask|>", "<|of|>", "<|answer|>", "<|unused|>", "<|coord|>", "<|size|>"),
     *("<|caption|>", "<|short|>", "<|normal|>", "<|long|>", "<|query|>", "<|detect|>", "<|point|>"),
@@ -26,7 +26,7 @@ SPECIAL = (
 
 
 def make_tokenizer() -> tokenizers.Tokenizer:
-    """The same each time."""
+    """Train the tokenizer; the result is deterministic."""
     tokenizer = tokenizers.Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
@@ -38,13 +38,13 @@ def make_tokenizer() -> tokenizers.Tokenizer:
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    tokenizer.train_from_iterator(_said(), trainer)
+    tokenizer.train_from_iterator(_texts(), trainer)
     return tokenizer
 
 
-def _said() -> Iterator[str]:
+def _texts() -> Iterator[str]:
     for noun in OBJECT_NAMES:
-        yield from (f" {noun.one}", f" {noun.many}", f"有几个{noun.chinese}？", f"图中有多少个{noun.chinese}？")
+        yield from (f" {noun.singular}", f" {noun.plural}", f"有几个{noun.chinese}？", f"图中有多少个{noun.chinese}？")
     for seed in range(SCENES):
         scene = random_scene(seed)
         for task in training_tasks(SceneLayout.of(scene, draw(scene).boxes), np.random.default_rng(seed)):

@@ -91,7 +91,7 @@ def test_nothing_is_asked_once_one_choice_is_left() -> None:
 def test_a_choice_that_can_not_be_written_is_named() -> None:
     without_case = load_tokenizer(FILES[0], 512)
     without_case.bpe.normalizer = tokenizers.normalizers.Lowercase()
-    with pytest.raises(ValueError, match="the choice 'Yes' can't be written"):
+    with pytest.raises(ValueError, match="the choice 'Yes' can't be tokenized"):
         ChoiceConstraint(Choices(("yes", "Yes")), without_case, END)
     with pytest.raises(ValueError, match="not valid Unicode"):
         ChoiceConstraint(Choices(("yes", "\udcff")), tokenizer(FILES[0]), END)

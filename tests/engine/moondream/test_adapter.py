@@ -208,7 +208,7 @@ def test_paths_are_taken_as_they_are(cache: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["other", "golden/200", "none.safetensors"])
 def test_what_is_not_there_is_named_with_the_place(cache: Path, name: str) -> None:
-    with pytest.raises(ModelUnavailable, match=rf"no adapter '{name}': .*{cache}/md_variants/.*\.pt is there"):
+    with pytest.raises(ModelUnavailable, match=rf"no adapter '{name}': .*{cache}/md_variants/.*\.pt exists"):
         find_adapter(name)
 
 

@@ -9,21 +9,37 @@ import numpy as np
 import pytest
 
 from engine.pocket.draw import EYE, EYE_APART, EYE_UP, Drawing, draw
-from engine.pocket.scene import COLOURS, FACE, KINDS, SHAPES, SIGN, SKIN, Background, Colour, Degradation, Scene, Thing
+from engine.pocket.scene import (
+    COLOURS,
+    FACE,
+    KINDS,
+    SHAPES,
+    SIGN,
+    SKIN,
+    Background,
+    Colour,
+    Degradation,
+    Scene,
+    SceneObject,
+)
 
 GREY: Colour = (128, 128, 128)
 PLAIN, UNWORN = Background("plain", GREY, GREY), Degradation()
 DIGITS = "0123456789"
 
 
-def scene_of(*things: Thing, background: Background = PLAIN, degradation: Degradation = UNWORN, seed: int = 0) -> Scene:
+def scene_of(
+    *things: SceneObject, background: Background = PLAIN, degradation: Degradation = UNWORN, seed: int = 0
+) -> Scene:
     return Scene(160, 120, background, things, degradation, seed)
 
 
-def thing_of(kind: str, colour: str = "red", x: float = 80, y: float = 60, size: float = 60, angle: float = 0) -> Thing:
+def thing_of(
+    kind: str, colour: str = "red", x: float = 80, y: float = 60, size: float = 60, angle: float = 0
+) -> SceneObject:
     if kind == FACE:
-        return Thing(FACE, "", SKIN[1], x, y, size)
-    return Thing(kind, colour, COLOURS[colour], x, y, size, angle, digits="42" if kind == SIGN else "")
+        return SceneObject(FACE, "", SKIN[1], x, y, size)
+    return SceneObject(kind, colour, COLOURS[colour], x, y, size, angle, digits="42" if kind == SIGN else "")
 
 
 def painted(drawing: Drawing) -> np.ndarray:
@@ -120,7 +136,7 @@ def test_later_things_cover_earlier_ones() -> None:
     assert (turned.pixels[whole(both)] == COLOURS["red"]).all()
 
 
-def glances(drawing: Drawing, face: Thing) -> list[np.ndarray]:
+def glances(drawing: Drawing, face: SceneObject) -> list[np.ndarray]:
     """From the middle of each eye to that of its pupil, as a share of the eye's radius."""
     y, x = np.mgrid[: drawing.pixels.shape[0], : drawing.pixels.shape[1]] + 0.5
     dark = drawing.pixels.max(-1) < 80

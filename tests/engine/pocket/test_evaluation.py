@@ -25,7 +25,7 @@ from engine.contract import (
 from engine.generation.verbs import VisionModel
 from engine.pocket.draw import draw
 from engine.pocket.evaluation import EvaluationReport, evaluate_model, grade, intersection_over_union, named, seeds
-from engine.pocket.scene import COLOURS, FACE, SIGN, SKIN, Background, Scene, Thing, random_scene
+from engine.pocket.scene import COLOURS, FACE, SIGN, SKIN, Background, Scene, SceneObject, random_scene
 from engine.pocket.tasks import (
     CaptionTask,
     DetectTask,
@@ -219,8 +219,8 @@ def test_an_exam_asks_about_scenes_that_nobody_trains_on() -> None:
 # One answer at a time, about a picture that is twice as wide as high.
 
 
-def thing(kind: str, colour: str = "", digits: str = "", looks_at: int | None = None) -> Thing:
-    return Thing(kind, colour, COLOURS.get(colour, SKIN[0]), 0, 0, 20, digits=digits, looks_at=looks_at)
+def thing(kind: str, colour: str = "", digits: str = "", looks_at: int | None = None) -> SceneObject:
+    return SceneObject(kind, colour, COLOURS.get(colour, SKIN[0]), 0, 0, 20, digits=digits, looks_at=looks_at)
 
 
 STAR, OTHER_STAR, SIGN_42 = thing("star", "red"), thing("star", "blue"), thing(SIGN, "orange", "42")

@@ -18,24 +18,24 @@ from engine.pocket.scene import (
     SKIN,
     Colour,
     Scene,
-    Thing,
+    SceneObject,
     random_scene,
     targets,
 )
 
 SCENES = tuple(random_scene(seed) for seed in range(400))
-THINGS = [(scene, thing) for scene in SCENES for thing in scene.things]
+THINGS = [(scene, thing) for scene in SCENES for thing in scene.objects]
 FACES = [(scene, thing) for scene, thing in THINGS if thing.kind == FACE]
 
 
-def half(thing: Thing) -> tuple[float, float]:
+def half(thing: SceneObject) -> tuple[float, float]:
     """Half of the width and height that it takes at most."""
     shares = {SIGN: (0.5, 0.36), FACE: (0.42, 0.5)}
     across, down = shares.get(thing.kind, (0.5, 0.5))
     return thing.size * across, thing.size * down
 
 
-def overlap(one: Thing, other: Thing) -> float:
+def overlap(one: SceneObject, other: SceneObject) -> float:
     """The area that both take."""
     (w1, h1), (w2, h2) = half(one), half(other)
     across = min(one.x + w1, other.x + w2) - max(one.x - w1, other.x - w2)
@@ -47,7 +47,7 @@ def near(one: Colour, other: Colour, spread: int) -> bool:
     return max(abs(a - b) for a, b in zip(one, other, strict=True)) <= spread
 
 
-def clear_targets(face: Thing, things: tuple[Thing, ...]) -> list[int]:
+def clear_targets(face: SceneObject, things: tuple[SceneObject, ...]) -> list[int]:
     """Those that no other thing comes within 28 degrees of, as seen from the face."""
     others = [i for i, thing in enumerate(things) if thing is not face]
     lines = np.array([(things[i].x - face.x, things[i].y - face.y) for i in others]).reshape(-1, 2)
@@ -64,7 +64,7 @@ def test_a_seed_is_one_scene() -> None:
 
 
 def test_there_are_one_to_eight_things() -> None:
-    assert {len(scene.things) for scene in SCENES} == set(range(1, 9))
+    assert {len(scene.objects) for scene in SCENES} == set(range(1, 9))
 
 
 def test_everything_comes_up() -> None:
@@ -156,7 +156,7 @@ def test_nothing_overlaps_a_sign_or_a_face() -> None:
     """And shapes each other by less than a fifth of the smaller one's box."""
     covered = 0
     for scene in SCENES:
-        for one, other in combinations(scene.things, 2):
+        for one, other in combinations(scene.objects, 2):
             area = overlap(one, other)
             if {one.kind, other.kind} & {SIGN, FACE}:
                 assert area == 0
@@ -167,29 +167,29 @@ def test_nothing_overlaps_a_sign_or_a_face() -> None:
 
 def test_signs_and_faces_are_in_front_and_at_most_two_of_each() -> None:
     for scene in SCENES:
-        in_front = [thing.kind in (SIGN, FACE) for thing in scene.things]
+        in_front = [thing.kind in (SIGN, FACE) for thing in scene.objects]
         assert in_front == sorted(in_front)
-        count = Counter(thing.kind for thing in scene.things)
+        count = Counter(thing.kind for thing in scene.objects)
         assert max(count[SIGN], count[FACE]) <= 2
-    assert {Counter(thing.kind for thing in scene.things)[FACE] for scene in SCENES} == {0, 1, 2}
+    assert {Counter(thing.kind for thing in scene.objects)[FACE] for scene in SCENES} == {0, 1, 2}
 
 
 def test_a_face_looks_at_what_no_other_thing_is_in_line_with() -> None:
     looking = 0
     for scene, face in FACES:
-        clear = clear_targets(face, scene.things)
-        assert targets(face, scene.things) == clear
+        clear = clear_targets(face, scene.objects)
+        assert targets(face, scene.objects) == clear
         assert face.looks_at is None or face.looks_at in clear
         looking += face.looks_at is not None
-    assert looking > 0.8 * sum(bool(clear_targets(face, scene.things)) for scene, face in FACES)
+    assert looking > 0.8 * sum(bool(clear_targets(face, scene.objects)) for scene, face in FACES)
 
 
 def test_the_cone_is_28_degrees_to_each_side() -> None:
-    face = Thing(FACE, "", SKIN[0], 100, 100, 40)
+    face = SceneObject(FACE, "", SKIN[0], 100, 100, 40)
 
-    def at(degrees: float, far: float = 80) -> Thing:
+    def at(degrees: float, far: float = 80) -> SceneObject:
         x, y = 100 + far * math.cos(math.radians(degrees)), 100 + far * math.sin(math.radians(degrees))
-        return Thing("circle", "red", COLOURS["red"], x, y, 12)
+        return SceneObject("circle", "red", COLOURS["red"], x, y, 12)
 
     assert targets(face, (face, at(10))) == [1]
     assert targets(face, (face, at(10), at(39, far=40))) == [1, 2]
@@ -202,7 +202,7 @@ def test_backgrounds_are_unlike_the_things_on_them() -> None:
     """The first colour is 70 levels from each paint, the second, which is near it, 60 at least."""
 
     def nearest(scene: Scene, colour: Colour) -> float:
-        return min(float(np.linalg.norm(np.subtract(colour, thing.rgb))) for thing in scene.things)
+        return min(float(np.linalg.norm(np.subtract(colour, thing.rgb))) for thing in scene.objects)
 
     for scene in SCENES:
         assert nearest(scene, scene.background.first) >= 70

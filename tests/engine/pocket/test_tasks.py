@@ -10,7 +10,7 @@ import pytest
 
 from engine.pocket.draw import Box, draw
 from engine.pocket.naming import ANY_SHAPE, OBJECT_NAMES, ObjectName, describe, join_with_and
-from engine.pocket.scene import COLOURS, FACE, KINDS, SHAPES, SIGN, SKIN, Background, Scene, Thing, random_scene
+from engine.pocket.scene import COLOURS, FACE, KINDS, SHAPES, SIGN, SKIN, Background, Scene, SceneObject, random_scene
 from engine.pocket.tasks import (
     COUNTING,
     LENGTHS,
@@ -38,19 +38,19 @@ SEEDS = range(200)
 Ask = Callable[[SceneLayout, np.random.Generator], list[Task]]
 
 
-def thing(kind: str, colour: str = "", digits: str = "", looks_at: int | None = None) -> Thing:
+def thing(kind: str, colour: str = "", digits: str = "", looks_at: int | None = None) -> SceneObject:
     """Where it is does not matter here: its box says it."""
-    return Thing(kind, colour, COLOURS.get(colour, SKIN[0]), 0, 0, 20, digits=digits, looks_at=looks_at)
+    return SceneObject(kind, colour, COLOURS.get(colour, SKIN[0]), 0, 0, 20, digits=digits, looks_at=looks_at)
 
 
-def sight_of(*placed: tuple[Thing, Box]) -> SceneLayout:
+def sight_of(*placed: tuple[SceneObject, Box]) -> SceneLayout:
     """Of a picture of 200 x 100 pixels, and the box of each thing in it."""
     things, boxes = zip(*placed, strict=True)
     return SceneLayout.of(Scene(200, 100, Background("striped", (90, 90, 90), (120, 120, 120)), things), boxes)
 
 
-def in_a_row(*placed: tuple[Thing, float]) -> SceneLayout:
-    """Things with their middles so far to the right, as shares of the width."""
+def in_a_row(*placed: tuple[SceneObject, float]) -> SceneLayout:
+    """Things with their centres so far to the right, as shares of the width."""
     return sight_of(*((thing, (200 * x - 5, 45, 200 * x + 5, 55)) for thing, x in placed))
 
 
@@ -69,11 +69,11 @@ ALONE = sight_of((thing(FACE), (80, 40, 120, 60)))
 
 
 def test_a_sight_goes_from_left_to_right() -> None:
-    assert SIGHT.things == (LEFT_CIRCLE, CROSS, LOOKING, STAR, RIGHT_CIRCLE, SIGN_42)
-    assert SIGHT.middles == ((0.15, 0.5), (0.3, 0.1), (0.4, 0.4), (0.5, 0.8), (0.7, 0.2), (0.875, 0.75))
+    assert SIGHT.objects == (LEFT_CIRCLE, CROSS, LOOKING, STAR, RIGHT_CIRCLE, SIGN_42)
+    assert SIGHT.centres == ((0.15, 0.5), (0.3, 0.1), (0.4, 0.4), (0.5, 0.8), (0.7, 0.2), (0.875, 0.75))
     assert SIGHT.sizes == ((0.1, 0.2), (0.1, 0.2), (0.08, 0.2), (0.1, 0.2), (0.1, 0.2), (0.2, 0.3))
     above, below = thing("heart", "blue"), thing("ring", "blue")
-    assert sight_of((below, (0, 50, 20, 70)), (above, (0, 10, 20, 30))).things == (above, below)
+    assert sight_of((below, (0, 50, 20, 70)), (above, (0, 10, 20, 30))).objects == (above, below)
 
 
 def test_captions() -> None:
@@ -222,7 +222,7 @@ def test_nouns_mean_things() -> None:
     assert (
         len(set(OBJECT_NAMES)) == len(OBJECT_NAMES) == 10 * 9 - 8
     )  # kinds and "shape" by colours and none; faces have no colour
-    of = {noun.one: noun for noun in OBJECT_NAMES}
+    of = {noun.singular: noun for noun in OBJECT_NAMES}
     for word, matches in {
         "circle": [LEFT_CIRCLE, RIGHT_CIRCLE],
         "red circle": [LEFT_CIRCLE, RIGHT_CIRCLE],
@@ -234,19 +234,19 @@ def test_nouns_mean_things() -> None:
         "yellow sign": [SIGN_42],
         "face": [LOOKING],
     }.items():
-        assert [thing for thing in SIGHT.things if of[word].matches(thing)] == matches, word
+        assert [thing for thing in SIGHT.objects if of[word].matches(thing)] == matches, word
 
 
 def test_nouns_are_worded() -> None:
     noun = ObjectName("cross", "orange")
-    assert (noun.one, noun.many, noun.article, noun.chinese) == (
+    assert (noun.singular, noun.plural, noun.article, noun.chinese) == (
         "orange cross",
         "orange crosses",
         "an",
         "橙色的十字",
     )
     noun = ObjectName(FACE)
-    assert (noun.one, noun.many, noun.article, noun.chinese) == ("face", "faces", "a", "脸")
+    assert (noun.singular, noun.plural, noun.article, noun.chinese) == ("face", "faces", "a", "脸")
     assert [noun.article for noun in OBJECT_NAMES if noun.colour == "orange"] == ["an"] * 9
     assert {noun.article for noun in OBJECT_NAMES if noun.colour != "orange"} == {"a"}
     assert describe(STAR) == "an orange star"
@@ -330,18 +330,18 @@ def meant(words: str) -> tuple[str, str]:
 def which(scene: Scene, colour: str, kind: str) -> list[int]:
     """The things of the scene that are meant."""
     kinds = SHAPES if kind == "shape" else (kind,)
-    return [i for i, thing in enumerate(scene.things) if thing.kind in kinds and colour in ("", thing.colour)]
+    return [i for i, thing in enumerate(scene.objects) if thing.kind in kinds and colour in ("", thing.colour)]
 
 
-def name(thing: Thing) -> str:
+def name(thing: SceneObject) -> str:
     article = "an" if thing.colour == "orange" else "a"
     says = f" that says {thing.digits}" if thing.digits else ""
     return f"{article} {thing.colour} {thing.kind}{says}".replace("  ", " ")
 
 
-def check_words(scene: Scene, middles: np.ndarray, question: str, answer: str) -> str:
+def check_words(scene: Scene, centres: np.ndarray, question: str, answer: str) -> str:
     """Answers a question once more; gives what it is about."""
-    in_order = [scene.things[i] for i in np.lexsort(middles.T[::-1])]
+    in_order = [scene.objects[i] for i in np.lexsort(centres.T[::-1])]
     if words := re.fullmatch(r"How many (.+?)(?: are there)?\?", question):
         assert answer == str(len(which(scene, *meant(words[1]))))
         return "count"
@@ -354,16 +354,16 @@ def check_words(scene: Scene, middles: np.ndarray, question: str, answer: str) -
         return "presence"
     if words := re.fullmatch(r"What colou?r is the (\w+)\?", question):
         (of,) = which(scene, "", words[1])
-        assert answer == scene.things[of].colour
+        assert answer == scene.objects[of].colour
         return "colour"
     if question in ("What does the sign say?", "What number is on the sign?"):
         (of,) = which(scene, "", "sign")
-        assert answer == scene.things[of].digits
+        assert answer == scene.objects[of].digits
         return "sign"
     words = re.fullmatch(r"What is left of the (.+)\?", question)
     assert words
     (of,) = which(scene, *meant(words[1]))
-    before = in_order.index(scene.things[of]) - 1
+    before = in_order.index(scene.objects[of]) - 1
     assert answer == ("nothing" if before < 0 else name(in_order[before]))
     return "left"
 
@@ -385,55 +385,55 @@ def counted(text: str) -> Counter[tuple[str, ...]]:
     return named
 
 
-def check_caption(scene: Scene, middles: np.ndarray, task: CaptionTask) -> None:
-    def there(things: tuple[Thing, ...]) -> Counter[tuple[str, ...]]:
+def check_caption(scene: Scene, centres: np.ndarray, task: CaptionTask) -> None:
+    def there(things: tuple[SceneObject, ...]) -> Counter[tuple[str, ...]]:
         return Counter((thing.colour, thing.kind, thing.digits) for thing in things)
 
     told = task.answer[0].lower() + task.answer[1:].removesuffix(".")
     ground = f" on a {scene.background.kind} background"
     if task.length != "long":
         assert told.endswith(ground) == (task.length == "normal")
-        assert counted(told.removesuffix(ground)) == there(scene.things)
+        assert counted(told.removesuffix(ground)) == there(scene.objects)
         return
-    count = "1 thing" if len(scene.things) == 1 else f"{len(scene.things)} things"
+    count = "1 thing" if len(scene.objects) == 1 else f"{len(scene.objects)} things"
     head, told = told.split(": ")
     assert head == f"a drawing of {count}{ground}"
-    at = [f"{ROWS[int(3 * y)]} {COLUMNS[int(3 * x)]}".strip() or "middle" for x, y in middles]
+    at = [f"{ROWS[int(3 * y)]} {COLUMNS[int(3 * x)]}".strip() or "middle" for x, y in centres]
     places = AT.findall(told)
     assert AT.sub("", told) == ""
     assert len({place for _, place in places}) == len(places)
     assert {place for _, place in places} == set(at)
     for names, place in places:
         assert counted(names) == there(
-            tuple(thing for thing, its in zip(scene.things, at, strict=True) if its == place)
+            tuple(thing for thing, its in zip(scene.objects, at, strict=True) if its == place)
         )
 
 
 def check(scene: Scene, boxes: np.ndarray, task: Task) -> str:
     """boxes: (things, 4) as fractions of the picture. Gives what the lesson is about."""
-    middles, sizes = (boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]
-    order = np.lexsort(middles.T[::-1])
+    centres, sizes = (boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]
+    order = np.lexsort(centres.T[::-1])
     if isinstance(task, CaptionTask):
-        check_caption(scene, middles, task)
+        check_caption(scene, centres, task)
         return task.length
     if isinstance(task, QueryTask):
-        about = check_words(scene, middles, task.question, task.answer)
+        about = check_words(scene, centres, task.question, task.answer)
         assert about == task.about
         return about
     if isinstance(task, GazeTask):
         (of,) = [
             i
             for i, (x0, y0, x1, y1) in enumerate(boxes)
-            if x0 < task.eye[0] < x1 and y0 < task.eye[1] < y1 and scene.things[i].kind == FACE
+            if x0 < task.eye[0] < x1 and y0 < task.eye[1] < y1 and scene.objects[i].kind == FACE
         ]
-        looks_at = scene.things[of].looks_at
-        assert task.answer == (None if looks_at is None else pytest.approx(tuple(middles[looks_at])))
+        looks_at = scene.objects[of].looks_at
+        assert task.answer == (None if looks_at is None else pytest.approx(tuple(centres[looks_at])))
         return "gaze"
     found = [i for i in order if i in which(scene, *meant(task.prompt))]
     if isinstance(task, PointTask):
-        np.testing.assert_allclose(np.reshape(task.answer, (-1, 2)), middles[found])
+        np.testing.assert_allclose(np.reshape(task.answer, (-1, 2)), centres[found])
         return "point"
-    places = np.concatenate([middles[found], sizes[found]], axis=1)
+    places = np.concatenate([centres[found], sizes[found]], axis=1)
     np.testing.assert_allclose(np.reshape(task.answer, (-1, 4)), places)
     return "detect"
 

@@ -63,7 +63,7 @@ def test_it_finds_what_the_model_finds_that_is_rounded_as_it_is_loaded(rounded: 
 
 
 def test_words_that_it_does_not_know(rounded: Path) -> None:
-    fails(run("detect", SCENES[0], "dog", "--model", rounded), "rounded can't detect 'dog'; it knows face, ", 2)
+    fails(run("detect", SCENES[0], "dog", "--model", rounded), "rounded can't detect 'dog'; it supports face, ", 2)
 
 
 @pytest.mark.parametrize("kind", ["int8", "int4-32"])

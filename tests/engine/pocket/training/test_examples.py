@@ -12,7 +12,7 @@ import engine.pocket
 from engine.generation.tokenizer import load_tokenizer
 from engine.moondream.config import read_config
 from engine.pocket.draw import Drawing, draw
-from engine.pocket.scene import COLOURS, FACE, KINDS, SIGN, SKIN, Background, Scene, Thing, random_scene
+from engine.pocket.scene import COLOURS, FACE, KINDS, SIGN, SKIN, Background, Scene, SceneObject, random_scene
 from engine.pocket.tasks import (
     CaptionTask,
     DetectTask,
@@ -30,13 +30,13 @@ from engine.pocket.training.examples import (
     SIZE,
     TOKEN,
     Batch,
-    Teacher,
+    BatchBuilder,
     _patches,
 )
 
 HERE = Path(engine.pocket.__file__).parent
 CONFIG = read_config("config.json", json.loads((HERE / "config.json").read_text()))
-TEACHER = Teacher(CONFIG, load_tokenizer(HERE / "tokenizer.json", CONFIG.text.vocab_size))
+TEACHER = BatchBuilder(CONFIG, load_tokenizer(HERE / "tokenizer.json", CONFIG.text.vocab_size))
 NO, END, COORD = -1, 0, 5  # nothing is to be told; the ids of the tokens
 ASK, OF, ANSWER = 1, 2, 3
 DETECT, POINT = 12, 13
@@ -50,7 +50,7 @@ def ids(text: str) -> list[int]:
 def taught(*lessons: Task) -> dict[str, list]:
     """The columns of a row up to its last lesson; behind it there is nothing."""
     row = TEACHER.row(lessons)
-    length = int((row["lesson"] > 0).sum())
+    length = int((row["segment"] > 0).sum())
     empty = {"next_token": -1, "next_coordinate": -1, "next_size": -1, "weight": 1}
     for name, column in row.items():
         assert len(column) == MAX_POSITIONS
@@ -73,7 +73,7 @@ def test_a_detection_of_two() -> None:
     nothing = list(ABSENT)
     sizes = [nothing, [0.125, 0.375], nothing, nothing, [0.0625, 0.1875], nothing]
     assert row["next_size"] == [nothing] * 6 + sizes
-    assert row["lesson"] == [1] * 12
+    assert row["segment"] == [1] * 12
     assert row["position"] == list(range(12))
 
 
@@ -131,9 +131,9 @@ def test_texts_are_told_token_by_token() -> None:
 def test_lessons_stand_one_behind_the_other() -> None:
     one, other = DetectTask("heart", ()), PointTask("star", ((0.25, 0.5),))
     row, alone = taught(one, other), (taught(one), taught(other))
-    assert row["lesson"] == [1] * 5 + [2] * 7
+    assert row["segment"] == [1] * 5 + [2] * 7
     assert row["position"] == [*range(5), *range(7)]
-    for name in row.keys() - {"lesson"}:
+    for name in row.keys() - {"segment"}:
         assert row[name] == alone[0][name] + alone[1][name]
 
 
@@ -143,7 +143,7 @@ def test_what_has_no_room_is_left_out_whole() -> None:
     short, other = DetectTask("heart", ()), PointTask("heart", ())
     assert 80 < len(TEACHER.steps(long)) < MAX_POSITIONS - 10
     row = taught(short, long, long, other)
-    assert [row["lesson"].count(number) for number in (1, 2, 3, 4)] == [5, len(TEACHER.steps(long)), 0, 5]
+    assert [row["segment"].count(number) for number in (1, 2, 3, 4)] == [5, len(TEACHER.steps(long)), 0, 5]
     exact = MAX_POSITIONS - len(taught(long)["tokens"])
     fits = CaptionTask("short", "a" + " a" * (exact - 6))
     assert len(TEACHER.steps(fits)) == exact
@@ -158,7 +158,7 @@ def test_no_lesson_of_a_curriculum_is_cut() -> None:
         lessons = training_tasks(SceneLayout.of(scene, draw(scene).boxes), np.random.default_rng(seed))
         row = TEACHER.row(lessons)
         lengths = [len(TEACHER.steps(lesson)) for lesson in lessons]
-        there = [int((row["lesson"] == number).sum()) for number in range(1, len(lessons) + 1)]
+        there = [int((row["segment"] == number).sum()) for number in range(1, len(lessons) + 1)]
         assert all(rows in (0, length) for rows, length in zip(there, lengths, strict=True))
         assert there[0] == lengths[0]
         assert max(lengths) <= MAX_POSITIONS
@@ -188,7 +188,7 @@ def test_a_batch_has_the_shapes_that_it_says() -> None:
         "tokens": ((3, MAX_POSITIONS), whole),
         "values": ((3, MAX_POSITIONS, 2), single),
         "kinds": ((3, MAX_POSITIONS), whole),
-        "lesson": ((3, MAX_POSITIONS), whole),
+        "segment": ((3, MAX_POSITIONS), whole),
         "position": ((3, MAX_POSITIONS), whole),
         "weight": ((3, MAX_POSITIONS), single),
         "next_token": ((3, MAX_POSITIONS), whole),
@@ -213,7 +213,7 @@ def test_a_short_answer_weighs_as_much_as_its_length_lets_it() -> None:
     row = taught(short, long, PointTask("star", ()))
     for number, lesson in ((1, short), (2, long), (3, None)):
         told = 1 + (len(ids(lesson.answer)) if lesson else 0)
-        weights = [weight for weight, of in zip(row["weight"], row["lesson"], strict=True) if of == number]
+        weights = [weight for weight, of in zip(row["weight"], row["segment"], strict=True) if of == number]
         assert weights == pytest.approx([told**-0.5] * len(weights))
 
 
@@ -246,11 +246,11 @@ def test_a_batch_is_what_its_pictures_alone_are() -> None:
 # One pixel of this picture is one sample: four by four of them are a patch.
 
 THINGS = (
-    Thing("ring", "blue", COLOURS["blue"], 10, 10, 12),
-    Thing(SIGN, "orange", COLOURS["orange"], 30, 10, 12, digits="42"),
-    Thing(SIGN, "white", COLOURS["white"], 30, 30, 12, digits="7"),
-    Thing(FACE, "", SKIN[0], 10, 26, 12, looks_at=2),
-    Thing(FACE, "", SKIN[0], 20, 20, 12),
+    SceneObject("ring", "blue", COLOURS["blue"], 10, 10, 12),
+    SceneObject(SIGN, "orange", COLOURS["orange"], 30, 10, 12, digits="42"),
+    SceneObject(SIGN, "white", COLOURS["white"], 30, 30, 12, digits="7"),
+    SceneObject(FACE, "", SKIN[0], 10, 26, 12, looks_at=2),
+    SceneObject(FACE, "", SKIN[0], 20, 20, 12),
 )
 BOXES = ((4.0, 4.0, 16.0, 14.0), (24.0, 6.0, 36.0, 14.0), (24.0, 26.0, 36.0, 34.0), (5, 20, 15, 32), (15, 14, 25, 26))
 
@@ -294,7 +294,7 @@ def test_a_patch_belongs_to_what_covers_most_of_it() -> None:
 
 
 def test_patches_of_a_drawing_are_where_its_thing_is() -> None:
-    square = Thing("square", "red", COLOURS["red"], 140, 25, 40 * np.sqrt(2) / 0.98)
+    square = SceneObject("square", "red", COLOURS["red"], 140, 25, 40 * np.sqrt(2) / 0.98)
     scene = Scene(200, 100, Background("plain", (90, 90, 90), (90, 90, 90)), (square,))
     kinds = _patches(scene, draw(scene), 10)["patch_kind"].reshape(10, 10)
     right = np.zeros((10, 10), int)

@@ -12,9 +12,9 @@ import engine.pocket
 from engine.generation.tokenizer import load_tokenizer
 from engine.moondream.config import read_config
 from engine.pocket.scene import FACE, KINDS, SIGN
-from engine.pocket.training.examples import Batch, Teacher
+from engine.pocket.training.examples import Batch, BatchBuilder
 from engine.pocket.training.losses import PatchHead, answer_losses, soft_cross_entropy
-from engine.pocket.training.student import Student
+from engine.pocket.training.trainable_model import TrainableModel
 
 HERE = Path(engine.pocket.__file__).parent
 CONFIG = read_config("config.json", json.loads((HERE / "config.json").read_text()))
@@ -68,13 +68,13 @@ def test_soft_cross_entropy_is_the_mean_divergence() -> None:
 
 @pytest.fixture(scope="module")
 def batch() -> Batch:
-    teacher = Teacher(CONFIG, load_tokenizer(HERE / "tokenizer.json", CONFIG.text.vocab_size))
+    teacher = BatchBuilder(CONFIG, load_tokenizer(HERE / "tokenizer.json", CONFIG.text.vocab_size))
     return teacher.batch([1, 2])
 
 
 def test_what_is_told_is_held_against_the_next_things(batch: Batch) -> None:
     torch.manual_seed(2)
-    student, hidden = Student(CONFIG), torch.randn(2, batch.tokens.shape[1], DIM)
+    student, hidden = TrainableModel(CONFIG), torch.randn(2, batch.tokens.shape[1], DIM)
     sized = batch.next_size[..., 0] >= 0
     batch.next_size[sized] = batch.next_size[sized].index_fill(0, torch.tensor(0), 1e-4)  # less than the first bin
     region = student.region

@@ -1,4 +1,4 @@
-"""Steps of the optimiser: as orthogonal as they should be, for each parameter once."""
+"""Steps of the optimizer: as orthogonal as they should be, for each parameter once."""
 
 import json
 from pathlib import Path
@@ -10,8 +10,8 @@ from torch.optim import AdamW
 import engine.pocket
 from engine.moondream.config import read_config
 from engine.pocket.training.losses import PatchHead
-from engine.pocket.training.optimizer import Muon, optimisers, orthogonal
-from engine.pocket.training.student import Student
+from engine.pocket.training.optimizer import Muon, optimizers, orthogonal
+from engine.pocket.training.trainable_model import TrainableModel
 
 HERE = Path(engine.pocket.__file__).parent
 CONFIG = read_config("config.json", json.loads((HERE / "config.json").read_text()))
@@ -61,23 +61,23 @@ def test_zero_stays_zero() -> None:
 
 
 @pytest.fixture(scope="module")
-def modules() -> tuple[Student, PatchHead]:
-    return Student(CONFIG), PatchHead(CONFIG.text.dim)
+def modules() -> tuple[TrainableModel, PatchHead]:
+    return TrainableModel(CONFIG), PatchHead(CONFIG.text.dim)
 
 
-def test_each_parameter_is_in_one_group(modules: tuple[Student, PatchHead]) -> None:
-    muon, adam = optimisers(modules, 1e-3, 0.1)
+def test_each_parameter_is_in_one_group(modules: tuple[TrainableModel, PatchHead]) -> None:
+    muon, adam = optimizers(modules, 1e-3, 0.1)
     assert isinstance(muon, Muon)
     assert isinstance(adam, AdamW)
-    placed = [id(p) for optimiser in (muon, adam) for group in optimiser.param_groups for p in group["params"]]
+    placed = [id(p) for optimizer in (muon, adam) for group in optimizer.param_groups for p in group["params"]]
     assert sorted(placed) == sorted(id(p) for module in modules for p in module.parameters())
 
 
-def test_muon_has_the_matrices_of_the_blocks(modules: tuple[Student, PatchHead]) -> None:
+def test_muon_has_the_matrices_of_the_blocks(modules: tuple[TrainableModel, PatchHead]) -> None:
     """Four of each block of the vision and the text model."""
     student, _ = modules
     names = {id(parameter): name for name, parameter in student.named_parameters()}
-    muon, _ = optimisers(modules, 1e-3, 0.1)
+    muon, _ = optimizers(modules, 1e-3, 0.1)
     parts = {names[id(p)]: group["parts"] for group in muon.param_groups for p in group["params"]}
     blocks = [f"{model}.blocks.{i}" for model in ("vision", "text") for i in range(5)]
     whole = {f"{block}.{name}.weight": 1 for block in blocks for name in ("attn.proj", "mlp.fc1", "mlp.fc2")}

@@ -63,7 +63,9 @@ def test_every_text_can_be_written(text: str) -> None:
     assert not set(ids) & set(range(len(SPECIAL)))
 
 
-@pytest.mark.parametrize("word", sorted({word for noun in OBJECT_NAMES for word in f"{noun.one} {noun.many}".split()}))
+@pytest.mark.parametrize(
+    "word", sorted({word for noun in OBJECT_NAMES for word in f"{noun.singular} {noun.plural}".split()})
+)
 def test_each_word_is_one_token(word: str) -> None:
     assert len(TOKENIZER.encode(f" {word}")) == 1
 

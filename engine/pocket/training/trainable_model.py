@@ -1,6 +1,6 @@
-"""The architecture of Moondream 2, as `engine.moondream` runs it, in a form that can be trained.
+"""The architecture of Moondream 2, as `engine.moondream` runs it, as trainable torch modules.
 
-Parameters bear the names that they have in a checkpoint. Shapes as in `examples.Batch`, E: width of the text model.
+Parameters have their names in a checkpoint. Shapes are those of `examples.Batch`; E is the width of the text model.
 """
 
 import math
@@ -18,16 +18,22 @@ COORDINATE_SCALE, SIZE_SCALE = 3.0, 2.0  # standard deviations of the frequencie
 
 
 class Mlp(nn.Module):
+    """Two linears with a tanh-approximated GELU between them."""
+
     def __init__(self, inputs: int, inner: int, outputs: int) -> None:
         super().__init__()
         self.fc1 = nn.Linear(inputs, inner)
         self.fc2 = nn.Linear(inner, outputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.fc2(F.gelu(self.fc1(x), approximate="tanh"))
+        """Apply the MLP to x, (..., inputs) -> (..., outputs)."""
+        y: Tensor = self.fc2(F.gelu(self.fc1(x), approximate="tanh"))
+        return y
 
 
 class Attention(nn.Module):
+    """Multi-head self-attention."""
+
     def __init__(self, dim: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
@@ -35,17 +41,37 @@ class Attention(nn.Module):
         self.proj = nn.Linear(dim, dim)
 
     def forward(self, x: Tensor, rotary: tuple[Tensor, Tensor] | None = None, mask: Tensor | None = None) -> Tensor:
-        """x: (n, rows, dim). mask: (n, 1, rows, rows), 0 where a row sees another, else -inf."""
+        """Attend within each of n sequences.
+
+        Args:
+            x: (n, rows, dim).
+            rotary: cosines and sines, (n, 1, rows, pairs) each; None: no rotary embedding.
+            mask: added to the scores, (n, 1, rows, rows); None: full attention.
+
+        Returns:
+            (n, rows, dim).
+        """
         n, rows, dim = x.shape
         q, k, v = self.qkv(x).view(n, rows, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         if rotary:
             q, k = rotate(q, *rotary), rotate(k, *rotary)
-        mixed = attend(q * q.shape[-1] ** -0.5, k, v, mask)
-        return self.proj(mixed.transpose(1, 2).reshape(n, rows, dim))
+        y = attend(q * q.shape[-1] ** -0.5, k, v, mask)
+        output: Tensor = self.proj(y.transpose(1, 2).reshape(n, rows, dim))
+        return output
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
-    """q: (n, heads, rows, head dim), scaled. Plain products: backwards torch's fused attention is far slower."""
+    """Compute attention by plain matrix multiplications: the backward pass of torch's fused attention is far slower.
+
+    Args:
+        q: (n, heads, rows, head_dim), already scaled.
+        k: (n, heads, rows, head_dim).
+        v: (n, heads, rows, head_dim).
+        mask: added to the scores, (n, 1, rows, rows); None: full attention.
+
+    Returns:
+        (n, heads, rows, head_dim).
+    """
     shape = q.shape
     q, k, v = (x.reshape(-1, *shape[2:]) for x in (q, k, v))
     if mask is None:
@@ -56,14 +82,25 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """x: (n, heads, rows, head dim); cos, sin: (n, 1, rows, pairs). As `engine.moondream.rotary.rotate`."""
+    """Apply the rotary embedding as `engine.moondream.rotary.rotate` does.
+
+    Args:
+        x: (n, heads, rows, head_dim).
+        cos: (n, 1, rows, pairs).
+        sin: (n, 1, rows, pairs).
+
+    Returns:
+        (n, heads, rows, head_dim).
+    """
     pairs = cos.shape[-1]
-    a, b, rest = x.split([pairs, pairs, x.shape[-1] - 2 * pairs], dim=-1)
-    turned = torch.stack([a * cos - b * sin, a * sin + b * cos], dim=-1).flatten(-2)
-    return torch.cat([turned, rest], dim=-1)
+    a, b, rest = torch.split(x, [pairs, pairs, x.shape[-1] - 2 * pairs], dim=-1)
+    rotated = torch.stack([a * cos - b * sin, a * sin + b * cos], dim=-1).flatten(-2)
+    return torch.cat([rotated, rest], dim=-1)
 
 
 class VisionBlock(nn.Module):
+    """A block of the vision encoder, with pre-normalisation."""
+
     def __init__(self, config: VisionConfig) -> None:
         super().__init__()
         self.ln1 = nn.LayerNorm(config.enc_dim)
@@ -72,11 +109,15 @@ class VisionBlock(nn.Module):
         self.mlp = Mlp(config.enc_dim, config.enc_ff_dim, config.enc_dim)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Apply the block to x, (n, rows, dim)."""
         x = x + self.attn(self.ln1(x))
-        return x + self.mlp(self.ln2(x))
+        y: Tensor = x + self.mlp(self.ln2(x))
+        return y
 
 
 class Vision(nn.Module):
+    """The vision encoder and the projection into the text model."""
+
     def __init__(self, config: VisionConfig) -> None:
         super().__init__()
         self.config = config
@@ -87,14 +128,22 @@ class Vision(nn.Module):
         self.proj_mlp = Mlp(2 * config.enc_dim, config.proj_inner_dim, config.proj_out_dim)
 
     def forward(self, pixels: Tensor, tilings: list[tuple[int, int]]) -> Tensor:
-        """(B, P, E)."""
+        """Encode images.
+
+        Args:
+            pixels: (C, S, S, 3) uint8, the crops of all images in order.
+            tilings: rows and columns of windows of each image.
+
+        Returns:
+            (B, P, E).
+        """
         grid, patch, n = self.config.grid, self.config.enc_patch_size, len(pixels)
         squares = normalize_pixels(pixels, self.pos_emb.dtype).view(n, -1, grid, patch, grid, patch)
         x = self.patch_emb(squares.permute(0, 2, 4, 1, 3, 5).reshape(n, grid * grid, -1)) + self.pos_emb
         for block in self.blocks:
             x = block(x)
         x = self.post_ln(x)
-        both, first = [], 0
+        features, first = [], 0
         for rows, columns in tilings:
             whole, tiles = x[first], x[first + 1 : first + 1 + rows * columns]
             tiled = whole
@@ -102,11 +151,14 @@ class Vision(nn.Module):
                 windows = tiles.view(-1, grid, grid, x.shape[-1])
                 tiled = pool(stitch(windows, (rows, columns), self.config.overlap_margin), grid).flatten(0, 1)
             first += 1 + (rows * columns if (rows, columns) != (1, 1) else 0)
-            both.append(torch.cat([whole, tiled], dim=-1))
-        return self.proj_mlp(torch.stack(both))
+            features.append(torch.cat([whole, tiled], dim=-1))
+        projected: Tensor = self.proj_mlp(torch.stack(features))
+        return projected
 
 
 class TextBlock(nn.Module):
+    """A block of the text model: attention and MLP in parallel."""
+
     def __init__(self, config: TextConfig) -> None:
         super().__init__()
         self.ln = nn.LayerNorm(config.dim)
@@ -114,11 +166,15 @@ class TextBlock(nn.Module):
         self.mlp = Mlp(config.dim, config.ff_dim, config.dim)
 
     def forward(self, x: Tensor, rotary: tuple[Tensor, Tensor], mask: Tensor) -> Tensor:
+        """Apply the block to x, (n, rows, dim); rotary and mask as for `Attention`."""
         h = self.ln(x)
-        return x + self.attn(h, rotary, mask) + self.mlp(h)
+        y: Tensor = x + self.attn(h, rotary, mask) + self.mlp(h)
+        return y
 
 
 class Text(nn.Module):
+    """The parameters of the text model."""
+
     def __init__(self, config: TextConfig) -> None:
         super().__init__()
         self.wte = nn.Parameter(torch.randn(config.vocab_size, config.dim) * 0.3)
@@ -128,6 +184,8 @@ class Text(nn.Module):
 
 
 class Region(nn.Module):
+    """Encoders and decoders of coordinates and sizes."""
+
     coord_features: Tensor
     size_features: Tensor
 
@@ -142,15 +200,24 @@ class Region(nn.Module):
         self.size_decoder = Mlp(config.dim, inner, config.size_out_dim)
 
     def embed(self, values: Tensor, sizes: bool) -> Tensor:
-        """values: (n, 2), of which a coordinate is the first -> (n, E)."""
+        """Embed coordinates or sizes.
+
+        Args:
+            values: (n, 2); a coordinate is the first of the two.
+            sizes: whether they are sizes.
+
+        Returns:
+            (n, E).
+        """
         features = self.size_features if sizes else self.coord_features
         angles = 2 * math.pi * values[:, : len(features)] @ features
         encoder = self.size_encoder if sizes else self.coord_encoder
-        return encoder(torch.cat([angles.cos(), angles.sin()], dim=-1))
+        embedded: Tensor = encoder(torch.cat([angles.cos(), angles.sin()], dim=-1))
+        return embedded
 
 
-class Student(nn.Module):
-    """The whole model; its state under "vision.", "text." and "region." is a checkpoint."""
+class TrainableModel(nn.Module):
+    """The whole model; its state dict is a Moondream checkpoint."""
 
     cos: Tensor
     sin: Tensor
@@ -170,38 +237,57 @@ class Student(nn.Module):
                 nn.init.normal_(parameter, std=parameter.shape[1] ** -0.5)
             elif name.endswith(".bias"):
                 nn.init.zeros_(parameter)
-        for block in (*self.vision.blocks, *self.text.blocks):  # deep stacks start as if they were shallow
+        for block in (
+            *self.vision.blocks,
+            *self.text.blocks,
+        ):  # small residual branches stabilise the start of training
             for last in (block.attn.proj, block.mlp.fc2):
                 nn.init.normal_(last.weight, std=0.02)
 
-    def forward(self, pictures: Tensor, batch: Batch) -> Tensor:
-        """The hidden states behind the pictures' embeddings (B, P, E), as `vision` gives them: (B, R, E)."""
-        n, patches, _ = pictures.shape
+    def forward(self, images: Tensor, batch: Batch) -> Tensor:
+        """Compute the hidden states of a batch.
+
+        Args:
+            images: projected image tokens of `vision`, (B, P, E).
+            batch: with the inputs.
+
+        Returns:
+            Hidden states of the positions after the images, (B, R, E).
+        """
+        n, patches, _ = images.shape
         start = self.text.wte[self.config.tokenizer.bos_id].expand(n, 1, -1)
-        x = torch.cat([start, pictures, self._embedded(batch).to(pictures.dtype)], dim=1)
-        before = torch.arange(1 + patches, device=x.device).expand(n, -1)
-        positions = torch.cat([before, 1 + patches + batch.position], dim=1)
+        x = torch.cat([start, images, self._embed(batch).to(images.dtype)], dim=1)
+        prefix = torch.arange(1 + patches, device=x.device).expand(n, -1)
+        positions = torch.cat([prefix, 1 + patches + batch.position], dim=1)
         rotary = (self.cos[positions][:, None].to(x.dtype), self.sin[positions][:, None].to(x.dtype))
-        mask = visible(batch.lesson, 1 + patches).to(x.dtype)
+        mask = attention_mask(batch.segment, 1 + patches).to(x.dtype)
         for block in self.text.blocks:
             x = block(x, rotary, mask)
-        return x[:, 1 + patches :]
+        hidden: Tensor = x[:, 1 + patches :]
+        return hidden
 
-    def _embedded(self, batch: Batch) -> Tensor:
+    def _embed(self, batch: Batch) -> Tensor:
         x = self.text.wte[batch.tokens]
         for kind in (COORDINATE, SIZE):
-            there = batch.kinds == kind
-            x[there] = self.region.embed(batch.values[there], kind == SIZE).to(x.dtype)
+            where = batch.kinds == kind
+            x[where] = self.region.embed(batch.values[where], kind == SIZE).to(x.dtype)
         return x
 
 
-def visible(lesson: Tensor, prefix: int) -> Tensor:
-    """(B, 1, prefix + R, prefix + R): 0 where a position may look, else -inf.
+def attention_mask(segment: Tensor, prefix: int) -> Tensor:
+    """Build the mask of packed tasks after a common prefix.
 
-    All see the whole prefix, and those of a lesson what comes before them in it.
+    All positions attend to the whole prefix, and those of a task causally within it.
+
+    Args:
+        segment: number of the task, (B, R); 0: padding.
+        prefix: length of the prefix.
+
+    Returns:
+        (B, 1, prefix + R, prefix + R): 0 where attention is allowed, else -inf.
     """
-    n, rows = lesson.shape
-    number = torch.cat([lesson.new_zeros(n, prefix), torch.where(lesson > 0, lesson, -1)], dim=1)
-    earlier = torch.ones(prefix + rows, prefix + rows, dtype=torch.bool, device=lesson.device).tril()
-    seen = (number[:, None] == 0) | ((number[:, :, None] == number[:, None]) & earlier)
-    return torch.zeros(seen.shape, device=lesson.device).masked_fill_(~seen, float("-inf"))[:, None]
+    n, rows = segment.shape
+    number = torch.cat([segment.new_zeros(n, prefix), torch.where(segment > 0, segment, -1)], dim=1)
+    causal = torch.ones(prefix + rows, prefix + rows, dtype=torch.bool, device=segment.device).tril()
+    allowed = (number[:, None] == 0) | ((number[:, :, None] == number[:, None]) & causal)
+    return torch.zeros(allowed.shape, device=segment.device).masked_fill_(~allowed, float("-inf"))[:, None]

@@ -18,9 +18,9 @@ from engine.pocket.abilities import CONFIG
 from engine.pocket.draw import draw
 from engine.pocket.scene import random_scene
 from engine.pocket.tasks import CaptionTask, DetectTask, GazeTask, PointTask, QueryTask, Task
-from engine.pocket.training.examples import Batch, Teacher
+from engine.pocket.training.examples import Batch, BatchBuilder
 from engine.pocket.training.losses import PatchHead
-from engine.pocket.training.student import Student
+from engine.pocket.training.trainable_model import TrainableModel
 from engine.pocket.training.trainer import Plan, Trainer
 
 TOKENIZER = CONFIG.parent / "tokenizer.json"
@@ -28,15 +28,15 @@ SCENE = 7
 
 
 @pytest.fixture(scope="module")
-def teacher() -> Teacher:
+def teacher() -> BatchBuilder:
     config = read_config("config.json", json.loads(CONFIG.read_text()))
-    return Teacher(config, Tokenizer(tokenizers.Tokenizer.from_file(str(TOKENIZER))))
+    return BatchBuilder(config, Tokenizer(tokenizers.Tokenizer.from_file(str(TOKENIZER))))
 
 
 @pytest.fixture(scope="module")
-def student(teacher: Teacher) -> Student:
+def student(teacher: BatchBuilder) -> TrainableModel:
     torch.manual_seed(5)
-    student = Student(teacher.config)
+    student = TrainableModel(teacher.config)
     with torch.no_grad():  # as written and read again
         for tensor in student.state_dict().values():
             tensor.copy_(tensor.bfloat16())
@@ -44,7 +44,7 @@ def student(teacher: Teacher) -> Student:
 
 
 @pytest.fixture(scope="module")
-def model(teacher: Teacher, student: Student, tmp_path_factory: pytest.TempPathFactory) -> Moondream:
+def model(teacher: BatchBuilder, student: TrainableModel, tmp_path_factory: pytest.TempPathFactory) -> Moondream:
     folder = tmp_path_factory.mktemp("student")
     head = PatchHead(teacher.config.text.dim)
     Trainer(student, head, Plan(1, 0), folder, "cpu").write_weights(folder / "model.safetensors")
@@ -52,7 +52,7 @@ def model(teacher: Teacher, student: Student, tmp_path_factory: pytest.TempPathF
     return Moondream("student", teacher.config, weights, teacher.tokenizer, options=LoadOptions("cpu", "float32"))
 
 
-def told_after(teacher: Teacher, student: Student, seed: int, lesson: Task) -> tuple[Batch, torch.Tensor]:
+def told_after(teacher: BatchBuilder, student: TrainableModel, seed: int, lesson: Task) -> tuple[Batch, torch.Tensor]:
     """The lesson alone behind its picture, and the student's hidden states there."""
     batch = teacher.batch([seed])
     for name, column in teacher.row([lesson]).items():
@@ -63,12 +63,12 @@ def told_after(teacher: Teacher, student: Student, seed: int, lesson: Task) -> t
 
 @pytest.mark.parametrize("seed", [SCENE, 3, 5])  # of one crop and of several
 def test_the_hidden_states_of_words_are_the_same(
-    teacher: Teacher, student: Student, model: Moondream, seed: int
+    teacher: BatchBuilder, student: TrainableModel, model: Moondream, seed: int
 ) -> None:
     (encoded,) = model.encode([draw(random_scene(seed)).pixels])
     for lesson in (CaptionTask("long", "A red circle."), QueryTask("有几个红色的圆形？", "3", "count")):
         batch, hidden = told_after(teacher, student, seed, lesson)
-        taught = batch.lesson[0] > 0
+        taught = batch.segment[0] > 0
         tokens = batch.tokens[0, taught].tolist()
         with torch.inference_mode():
             run = SequenceRun(model.text.transformer.new_cache(encoded.prefix), slice(0, len(tokens)))
@@ -76,17 +76,17 @@ def test_the_hidden_states_of_words_are_the_same(
         torch.testing.assert_close(hidden[0, taught], engine_hidden, atol=2e-5, rtol=1e-5)
 
 
-def test_a_question_is_put_as_the_engine_puts_it(teacher: Teacher, model: Moondream) -> None:
+def test_a_question_is_put_as_the_engine_puts_it(teacher: BatchBuilder, model: Moondream) -> None:
     """The prompt that the engine feeds, and then the answer."""
     batch = teacher.row([QueryTask("How many?", "12", "count")])
-    ids = batch["tokens"][batch["lesson"] > 0].tolist()
-    flow = model._flows.query("How many?", None, (), Generation(), seen=True)
+    ids = batch["tokens"][batch["segment"] > 0].tolist()
+    flow = model._flows.query("How many?", None, (), Generation(), has_image=True)
     prompt = next(flow).pieces
     assert ids == [*prompt, *teacher.tokenizer.encode("12")]
     assert batch["next_token"][len(prompt) - 1 : len(ids)].tolist() == [*teacher.tokenizer.encode("12"), 0]
 
 
-def test_the_places_are_the_same(teacher: Teacher, student: Student, model: Moondream) -> None:
+def test_the_places_are_the_same(teacher: BatchBuilder, student: TrainableModel, model: Moondream) -> None:
     encoded = model.encode([draw(random_scene(SCENE)).pixels])
     with pytest.warns(ObjectLimitWarning):
         ((box, *_),) = model.detect(encoded, "red circle", max_objects=1)
@@ -113,24 +113,26 @@ def test_the_places_are_the_same(teacher: Teacher, student: Student, model: Moon
             assert not of_size.any()
 
 
-def test_lessons_of_a_picture_do_not_see_each_other(teacher: Teacher, student: Student) -> None:
+def test_lessons_of_a_picture_do_not_see_each_other(teacher: BatchBuilder, student: TrainableModel) -> None:
     batch = teacher.batch([SCENE])
-    count = int(batch.lesson.max())
+    count = int(batch.segment.max())
     assert count >= 5
     with torch.no_grad():
         pictures = student.vision(batch.pixels, batch.tilings)
         before = student(pictures, batch)
-        second = batch.lesson == 2
+        second = batch.segment == 2
         batch.tokens[second] = 42
         after = student(pictures, batch)
     torch.testing.assert_close(before[~second], after[~second])
     assert not np.allclose(before[second], after[second])
 
 
-def test_a_stopped_run_goes_on_where_it_was(teacher: Teacher, tmp_path: Path) -> None:
+def test_a_stopped_run_goes_on_where_it_was(teacher: BatchBuilder, tmp_path: Path) -> None:
     def course() -> Trainer:
         torch.manual_seed(1)
-        return Trainer(Student(teacher.config), PatchHead(teacher.config.text.dim), Plan(9, 1, 2), tmp_path, "cpu")
+        return Trainer(
+            TrainableModel(teacher.config), PatchHead(teacher.config.text.dim), Plan(9, 1, 2), tmp_path, "cpu"
+        )
 
     batches = [teacher.batch([n, n + 1]) for n in (0, 2, 4)]
     whole = course()
@@ -141,5 +143,5 @@ def test_a_stopped_run_goes_on_where_it_was(teacher: Teacher, tmp_path: Path) ->
     stopped.resume()
     assert stopped.step == 2
     assert whole.train_step(batches[2]) == stopped.train_step(batches[2])
-    for mine, other in zip(whole.student.parameters(), stopped.student.parameters(), strict=True):
+    for mine, other in zip(whole.model.parameters(), stopped.model.parameters(), strict=True):
         assert torch.equal(mine, other)

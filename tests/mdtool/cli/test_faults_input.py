@@ -84,7 +84,7 @@ def test_no_moving_pictures(tmp_path: Path, kind: str) -> None:
     source = tmp_path / "a.mp4"
     if kind == "folder":
         source.mkdir()
-        fails(redact(source, "-o", tmp_path / "out.mp4"), "no video or photo in", tmp_path, code=3)
+        fails(redact(source, "-o", tmp_path / "out.mp4"), "no image or video in", tmp_path, code=3)
         return
     if kind == "sound":
         with av.open(str(source), "w") as container:
@@ -353,7 +353,7 @@ def test_output_folder_inside_the_input_folder(tmp_path: Path) -> None:
     ("arguments", "code", "said"),
     [
         (["nothing/*.mp4"], 3, "nothing/*.mp4"),
-        (["."], 3, "no video or photo"),
+        (["."], 3, "no image or video"),
         (["a.mp4", "--nonsense"], 2, "--nonsense"),
         ([], 2, "INPUT"),
         (["a.mp4", "-p", "dog"], 4, "dog"),

@@ -304,7 +304,7 @@ def test_pillow_says_nothing_of_its_own(tmp_path: Path) -> None:
     (tmp_path / "a.tiff").write_bytes(data)
     code = (
         "import sys; from mdtool.media.image.decode_image import *\n"
-        "try: read_picture(Path(sys.argv[1]))\n"
+        "try: decode_image(Path(sys.argv[1]))\n"
         "except InputError as error: print(error)"
     )
     told = subprocess.run([sys.executable, "-c", code, str(tmp_path / "a.tiff")], capture_output=True, cwd=ROOT)
@@ -384,7 +384,7 @@ def test_pictures_of_addresses(tmp_path: Path) -> None:
 def test_a_picture_that_is_piped_in(data: bytes, said: bytes) -> None:
     code = (
         "from mdtool.media.sources.open_media import *\n"
-        "try: print(open_picture(Input(None, Path('stdin'))).shape)\n"
+        "try: print(open_image(Input(None, Path('stdin'))).shape)\n"
         "except InputError as error: print(error)"
     )
     assert subprocess.run([sys.executable, "-c", code], input=data, capture_output=True, cwd=ROOT).stdout == said
@@ -481,7 +481,7 @@ def test_without_the_extra_heic_names_it(tmp_path: Path) -> None:
     (tmp_path / "a.heic").write_bytes(heic(smooth(96, 128)))
     code = (
         "import sys; sys.modules['pi_heif'] = None; from mdtool.media.image.decode_image import *\n"
-        "try: read_picture(Path(sys.argv[1]))\n"
+        "try: decode_image(Path(sys.argv[1]))\n"
         "except InputError as error: print(error)"
     )
     command = [sys.executable, "-c", code, str(tmp_path / "a.heic")]

@@ -103,7 +103,7 @@ class _Out:
                 picture = writer.convert(frame)
                 self._run.effect.paint(frame_canvas(picture, frame.orientation), event.info, event.findings)
             with self._run.clock.time("encode"):
-                writer.write(replace(frame, picture=picture, pts=self._since(frame)))
+                writer.write(replace(frame, image=picture, pts=self._since(frame)))
         elif self._writer:  # sound before the first picture is no use
             ticks = round(self._began / event.time_base)
             if event.pts is not None and event.pts >= ticks:

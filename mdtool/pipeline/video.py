@@ -104,7 +104,7 @@ def _painted(events: Iterable[AnnotatedEvent], writer: VideoWriter, run: Run, re
                 with run.clock.time("paint"):
                     picture = writer.convert(frame)
                     run.effect.paint(frame_canvas(picture, frame.orientation), event.info, event.findings)
-                frame = replace(frame, picture=picture)
+                frame = replace(frame, image=picture)
             yield frame
         else:
             yield event

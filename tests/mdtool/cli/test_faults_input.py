@@ -92,7 +92,7 @@ def test_no_moving_pictures(tmp_path: Path, kind: str) -> None:
             frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", "mono")
             frame.sample_rate = 48000
             container.mux([*stream.encode(frame), *stream.encode(None)])
-        fails(redact(source, "-o", tmp_path / "out.mp4"), "no moving pictures", tmp_path)
+        fails(redact(source, "-o", tmp_path / "out.mp4"), "no video stream", tmp_path)
         return
     source.write_bytes((SAMPLES / "portrait.jpg").read_bytes())  # what it is, not what it is called
     fails(redact(source, "-o", tmp_path / "out.mp4"), "end the name in .jpg", tmp_path, code=2)

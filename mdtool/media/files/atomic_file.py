@@ -92,7 +92,7 @@ class AtomicFile:
         """Sync the temporary file to disk and rename it to the target.
 
         Raises:
-            OutputError: it can't be written, or a target that may not be replaced has come up meanwhile.
+            OutputError: it can't be written, or a target that may not be replaced was created meanwhile.
         """
         assert self._lock is not None
         try:

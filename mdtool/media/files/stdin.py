@@ -48,7 +48,7 @@ def lines(what: str) -> Iterator[str]:
     """
     data, rest = open_stdin(what), b""
     while chunk := data.read(CHUNK_BYTES):
-        *whole, rest = (rest + chunk).split(b"\n")
-        yield from (line.decode("utf-8", "surrogateescape") + "\n" for line in whole)
+        *complete, rest = (rest + chunk).split(b"\n")
+        yield from (line.decode("utf-8", "surrogateescape") + "\n" for line in complete)
     if rest:
         yield rest.decode("utf-8", "surrogateescape")

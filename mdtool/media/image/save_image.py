@@ -28,10 +28,10 @@ def save_image(pixels: np.ndarray, target: Path, overwrite: bool) -> None:
     """
     with output_errors_for(target):
         target.parent.mkdir(parents=True, exist_ok=True)
-        with AtomicFile(target, overwrite) as whole:
+        with AtomicFile(target, overwrite) as output:
             try:
-                with whole.part.open("wb") as file:
+                with output.part.open("wb") as file:
                     pillow().fromarray(pixels).save(file, FORMATS[target.suffix.lower()], quality=QUALITY)
             except ValueError as error:  # the image is too large for the format, for example
                 raise OutputError(f"can't be encoded: {error}") from error
-            whole.commit()
+            output.commit()

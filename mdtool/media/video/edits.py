@@ -182,7 +182,7 @@ class _AudioEditor:
         samples, step = frame.to_ndarray(), 1 if frame.format.is_planar else frame.layout.nb_channels
         for start, end in self._mute.overlaps(first, self._next):
             samples[:, (start - first) * step : (end - first) * step] = 128 if samples.dtype == np.uint8 else 0
-        begin = first  # of the next stretch that is not cut
+        begin = first  # of the next part that is not cut
         for start, end in [*self._cut.overlaps(first, self._next), (self._next, self._next)]:
             if start > begin:
                 part = np.ascontiguousarray(samples[:, (begin - first) * step : (start - first) * step])

@@ -1,4 +1,4 @@
-"""A picture to paint on, however it is stored: of a video, a photo or an animation."""
+"""One interface to paint on images however they are stored: video frames, still images and animation frames."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,10 +19,14 @@ Paint = Callable[[np.ndarray], None]  # on HxWx3 uint8 RGB, in place
 
 @dataclass(frozen=True)
 class Canvas:
-    """planes: views on the stored picture, as `recipes.redact` takes them; fill: a colour's value in each.
+    """Writable access to the pixels of one image.
 
-    display_size: (width, height) as displayed. orientation: how the planes are turned to be displayed.
-    draw: lets a function paint on the picture as displayed; only what that changed is changed in the planes.
+    Attributes:
+        planes: HxW views on the stored samples, one per component, as `recipes.redact` takes them.
+        fill: returns the value of each plane that shows an RGB colour, opaque.
+        display_size: (width, height) in pixels, as displayed.
+        draw: calls a function with the image as displayed (HxWx3 uint8 RGB) and stores only the pixels it changed.
+        orientation: the rotation and mirroring between stored planes and display.
     """
 
     planes: list[np.ndarray]
@@ -32,14 +36,18 @@ class Canvas:
     orientation: Orientation = UPRIGHT
 
 
-def frame_canvas(picture: av.VideoFrame, orientation: Orientation) -> Canvas:
-    """On a video's picture, in a format with a plane for each component."""
-    picture.make_writable()  # the decoder may still build later frames on it
-    own = planes(picture)
-    opaque = [(1 << picture.format.components[0].bits) - 1] * (len(own) - colour_planes(picture))
+def frame_canvas(frame: av.VideoFrame, orientation: Orientation) -> Canvas:
+    """Return a canvas on a decoded video frame.
+
+    Raises:
+        ValueError: components of its pixel format share a plane.
+    """
+    frame.make_writable()  # the decoder may still predict later frames from it
+    stored_planes = planes(frame)
+    opaque = [(1 << frame.format.components[0].bits) - 1] * (len(stored_planes) - colour_planes(frame))
 
     def draw(paint: Paint) -> None:
-        stored = reformatter().reformat(picture, format="rgb24", **_matrix(picture, "src")).to_ndarray()
+        stored = reformatter().reformat(frame, format="rgb24", **_colorspace(frame, "src")).to_ndarray()
         shown = orientation.show(stored).copy(order="C")
         paint(shown)
         drawn = np.ascontiguousarray(orientation.store(shown))
@@ -47,37 +55,38 @@ def frame_canvas(picture: av.VideoFrame, orientation: Orientation) -> Canvas:
         if not changed.any():
             return
         encoded = reformatter().reformat(
-            av.VideoFrame.from_ndarray(drawn, "rgb24"), format=picture.format.name, **_matrix(picture, "dst")
+            av.VideoFrame.from_ndarray(drawn, "rgb24"), format=frame.format.name, **_colorspace(frame, "dst")
         )
-        for plane, new in zip(own, planes(encoded), strict=True):
-            where = _blocks(changed, plane.shape)
-            plane[where] = new[where]  # of few samples quicker than a masked copy
+        for plane, new in zip(stored_planes, planes(encoded), strict=True):
+            where = _subsample(changed, plane.shape)
+            plane[where] = new[where]  # faster than a masked copy where few samples change
 
-    width, height = picture.width, picture.height
+    width, height = frame.width, frame.height
     display_size = (height, width) if orientation.swaps_sides else (width, height)
-    return Canvas(own, lambda colour: fill_values(colour, picture) + opaque, display_size, draw, orientation)
+    return Canvas(stored_planes, lambda colour: fill_values(colour, frame) + opaque, display_size, draw, orientation)
 
 
-def image_canvas(photo: StillImage) -> Canvas:
-    alpha = photo.alpha()
-    hidden = [] if alpha is None else [alpha]  # it can draw a face all by itself
+def image_canvas(image: StillImage) -> Canvas:
+    """Return a canvas on a still image, its alpha channel included."""
+    alpha = image.alpha()
+    alpha_planes = [] if alpha is None else [alpha]  # alpha alone can show the outline of a face
 
     def fill(colour: Colour) -> list[int]:
-        return photo.fill(colour) + [int(np.iinfo(plane.dtype).max) for plane in hidden]
+        return image.fill(colour) + [int(np.iinfo(plane.dtype).max) for plane in alpha_planes]
 
     def draw(paint: Paint) -> None:
-        before = photo.rgb()
+        before = image.rgb()
         drawn = before.copy()
         paint(drawn)
         changed = (drawn != before).any(axis=2)
-        photo.set_rgb(drawn, changed)
+        image.set_rgb(drawn, changed)
 
-    height, width = photo.pixels.shape[:2]
-    return Canvas([*photo.planes(), *hidden], fill, (width, height), draw)
+    height, width = image.pixels.shape[:2]
+    return Canvas([*image.planes(), *alpha_planes], fill, (width, height), draw)
 
 
 def rgba_canvas(pixels: np.ndarray) -> Canvas:
-    """On HxWx4 uint8."""
+    """Return a canvas on HxWx4 uint8 RGBA."""
 
     def draw(paint: Paint) -> None:
         drawn = pixels[:, :, :3].copy(order="C")
@@ -91,21 +100,21 @@ def rgba_canvas(pixels: np.ndarray) -> Canvas:
 
 
 def _differ(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """HxW bool: where two HxWx3 uint8 differ."""
+    """Return HxW bool: the pixels in which two HxWx3 uint8 images differ."""
     return np.asarray(cv2.inRange(cv2.absdiff(a, b), (0, 0, 0), (0, 0, 0)) == 0)
 
 
-def _matrix(picture: av.VideoFrame, end: str) -> dict[str, Any]:
-    """How to convert from ("src") or to ("dst") a picture with its colours."""
-    if picture.format.is_rgb:
+def _colorspace(frame: av.VideoFrame, end: str) -> dict[str, Any]:
+    """Return the reformatter's arguments for the frame's colours at the "src" or "dst" end of a conversion."""
+    if frame.format.is_rgb:
         return {}
-    return {f"{end}_colorspace": matrix_of(picture)} | (
-        {f"{end}_color_range": int(picture.color_range)} if picture.color_range else {}
+    return {f"{end}_colorspace": matrix_of(frame)} | (
+        {f"{end}_color_range": int(frame.color_range)} if frame.color_range else {}
     )
 
 
-def _blocks(changed: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Which samples of a plane of that shape stand for a pixel that is changed."""
+def _subsample(changed: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Return which samples of a (perhaps chroma-subsampled) plane of that shape cover a changed pixel."""
     (height, width), (rows, columns) = changed.shape, shape
     if (rows, columns) == (height, width):
         return changed

@@ -1,4 +1,4 @@
-"""What a colour is in the planes of a video picture (ITU-R BT.601, BT.709, BT.2020)."""
+"""RGB colours as sample values of YUV, grey and RGB video frames (ITU-R BT.601, BT.709, BT.2020)."""
 
 import re
 
@@ -19,66 +19,78 @@ NAMES = {
     "magenta": (255, 0, 255),
 }
 
-# The part of (red, blue) in brightness, by the number of the matrix (ITU-T H.273, 8.3).
+# (Kr, Kb), the weights of red and blue in luma, by matrix coefficients code (ITU-T H.273, 8.3).
 _BT709, _BT601, _BT2020 = (0.2126, 0.0722), (0.299, 0.114), (0.2627, 0.0593)
-_SHARES = {1: _BT709, 5: _BT601, 6: _BT601, 9: _BT2020, 10: _BT2020}
-_HD_HEIGHT = 720  # from here on, players take a picture that does not say its matrix for BT.709
+_LUMA_WEIGHTS = {1: _BT709, 5: _BT601, 6: _BT601, 9: _BT2020, 10: _BT2020}
+_HD_HEIGHT = 720  # from this height on, players assume BT.709 where no matrix is stated
 _LIMITED, _FULL = 1, 2
 
 
 def parse_colour(text: str) -> tuple[int, int, int]:
-    """(red, green, blue), 0..255, from "#ff00ff", "#f0f" or a name. Raises ValueError with one line."""
+    """Parse "#ff00ff", "#f0f" or a colour name into (red, green, blue), each 0..255.
+
+    Raises:
+        ValueError: neither; with a one-line message.
+    """
     name = text.strip().lower()
     if name in NAMES:
         return NAMES[name]
     if not re.fullmatch("#([0-9a-f]{3}){1,2}", name):
-        raise ValueError(f"no colour is called {text!r}; say #rrggbb or one of {', '.join(NAMES)}")
+        raise ValueError(f"unknown colour {text!r}; use #rrggbb or one of {', '.join(NAMES)}")
     digits = name[1:] if len(name) == 7 else "".join(2 * digit for digit in name[1:])
     return int(digits[:2], 16), int(digits[2:4], 16), int(digits[4:], 16)
 
 
-def colour_planes(picture: av.VideoFrame) -> int:
-    """How many planes come before the alpha plane, if there is one. ValueError: components share planes."""
-    if not has_plain_planes(picture.format):
-        raise ValueError(f"a {picture.format.name} picture has no plane for each component")
-    return sum(not component.is_alpha for component in picture.format.components)
+def colour_planes(frame: av.VideoFrame) -> int:
+    """Return the number of planes without alpha, which come first.
 
-
-def fill_values(rgb: tuple[int, int, int], picture: av.VideoFrame) -> list[int]:
-    """The sample of each colour plane that shows rgb (0..255 each), by the picture's matrix, range and depth.
-
-    ValueError: components share planes.
+    Raises:
+        ValueError: components of its pixel format share a plane.
     """
-    count = colour_planes(picture)
-    layout = picture.format
+    if not has_plain_planes(frame.format):
+        raise ValueError(f"pixel format {frame.format.name} has no separate plane for each component")
+    return sum(not component.is_alpha for component in frame.format.components)
+
+
+def fill_values(rgb: tuple[int, int, int], frame: av.VideoFrame) -> list[int]:
+    """Convert a colour into samples by the frame's matrix coefficients, colour range and bit depth.
+
+    Args:
+        rgb: red, green, blue, each 0..255.
+        frame: the frame to be painted; only its format and colour tags are read.
+
+    Returns:
+        One sample value for each colour plane.
+
+    Raises:
+        ValueError: components of its pixel format share a plane.
+    """
+    count = colour_planes(frame)
+    layout = frame.format
     bits = layout.components[0].bits
     top = (1 << bits) - 1
     red, green, blue = (part / 255 for part in rgb)
     if layout.name.startswith("gbr"):
         return [round(part * top) for part in (green, blue, red)]
-    kr, kb = _shares(picture)
-    bright = kr * red + (1 - kr - kb) * green + kb * blue
-    colours = [(blue - bright) / (2 - 2 * kb), (red - bright) / (2 - 2 * kr)]  # -0.5..0.5
-    if _is_full(picture):
-        values = [bright * top] + [(1 << bits - 1) + colour * top for colour in colours]
+    kr, kb = _LUMA_WEIGHTS[matrix_of(frame)]
+    luma = kr * red + (1 - kr - kb) * green + kb * blue
+    chroma = [(blue - luma) / (2 - 2 * kb), (red - luma) / (2 - 2 * kr)]  # -0.5..0.5
+    if _is_full_range(frame):
+        values = [luma * top] + [(1 << bits - 1) + part * top for part in chroma]
     else:
-        one = 1 << bits - 8
-        values = [(16 + 219 * bright) * one] + [(128 + 224 * colour) * one for colour in colours]
+        scale = 1 << bits - 8
+        values = [(16 + 219 * luma) * scale] + [(128 + 224 * part) * scale for part in chroma]
     return [min(round(value), top) for value in values[:count]]
 
 
-def matrix_of(picture: av.VideoFrame) -> int:
-    """The number of its matrix (ITU-T H.273, 8.3), or where it says none that is known, of that which players take."""
-    said = int(picture.colorspace)
-    return said if said in _SHARES else 1 if picture.height >= _HD_HEIGHT else 6
+def matrix_of(frame: av.VideoFrame) -> int:
+    """Return the frame's matrix coefficients code (ITU-T H.273, 8.3), or the one players assume if none is stated."""
+    stated = int(frame.colorspace)
+    return stated if stated in _LUMA_WEIGHTS else 1 if frame.height >= _HD_HEIGHT else 6
 
 
-def _shares(picture: av.VideoFrame) -> tuple[float, float]:
-    return _SHARES[matrix_of(picture)]
-
-
-def _is_full(picture: av.VideoFrame) -> bool:
-    name = picture.format.name
-    if name.startswith("gray"):  # players take grey for full unless it says otherwise
-        return picture.color_range != _LIMITED
-    return name.startswith("yuvj") or picture.color_range == _FULL
+def _is_full_range(frame: av.VideoFrame) -> bool:
+    name = frame.format.name
+    if name.startswith("gray"):  # players assume full range for grey unless it is tagged otherwise
+        return frame.color_range != _LIMITED
+    return name.startswith("yuvj") or frame.color_range == _FULL

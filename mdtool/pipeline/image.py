@@ -92,7 +92,7 @@ def process_animation(animation: Animation, file: BinaryIO, run: Run, report: Re
         for annotated, before, milliseconds in annotate_animation(animation, run.known, run.clock):
             info = annotated.info
             run.note(report, info, annotated.findings)
-            if run.edit.cut.holds(info.time):
+            if run.edit.cut.contains(info.time):
                 continue
             pixels = before.copy()
             with run.clock.time("paint"):

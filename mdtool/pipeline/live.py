@@ -196,7 +196,7 @@ class LiveAnnotator:
             self.latency.add(now - first.arrived, late)
             frame = first.frame
             if late and self.blank_late:
-                frame = replace(frame, picture=_blank_like(frame.picture))
+                frame = replace(frame, image=_blank_like(frame.image))
             yield AnnotatedFrame(frame, first.annotated.findings if first.annotated else FrameFindings(hidden=True))
 
     def summary(self) -> str:

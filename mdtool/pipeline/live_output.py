@@ -118,7 +118,7 @@ class _LiveWriter:
                 image = writer.convert(frame)
                 self._run.effect.paint(frame_canvas(image, frame.orientation), event.info, event.findings)
             with self._run.clock.time("encode"):
-                writer.write(replace(frame, picture=image, pts=self._relative_pts(frame)))
+                writer.write(replace(frame, image=image, pts=self._relative_pts(frame)))
         elif self._writer:  # audio before the first video frame is dropped
             ticks = round(self._start / event.time_base)
             if event.pts is not None and event.pts >= ticks:

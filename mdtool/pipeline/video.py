@@ -123,7 +123,7 @@ def _painted(events: Iterable[AnnotatedEvent], writer: VideoWriter, run: Run, re
                 with run.clock.time("paint"):
                     image = writer.convert(frame)
                     run.effect.paint(frame_canvas(image, frame.orientation), event.info, event.findings)
-                frame = replace(frame, picture=image)
+                frame = replace(frame, image=image)
             yield frame
         else:
             yield event

@@ -36,7 +36,7 @@ class Moderation:
         return [(r.rule, Spans(r.spans)) for r in rulings if r.rule.style or r.rule.action == "cover"]
 
     def paint(self, canvas: Canvas, info: FrameInfo, findings: FrameFindings) -> None:
-        hits = [rule for rule, spans in self._hits if spans.holds(info.time)]
+        hits = [rule for rule, spans in self._hits if spans.contains(info.time)]
         apply_rules(hits, self.policy, canvas, findings, colour=self.colour)
 
 

@@ -213,7 +213,7 @@ class ModerateJob:
             covered = ", and are covered whole" if self.policy.hides else ""
             report.notes.append(f"{_frames(policy_result.verdict.unjudged)} could not be judged{covered}")
         cut = moderation.edit.cut
-        if cut and all(cut.holds(record.info.time) for record in records(found)):
+        if cut and all(cut.contains(record.info.time) for record in records(found)):
             report.notes.append("all of it is cut: nothing is written")
             return
         known = RecordedFindings(found, source.name, by_name=False)

@@ -1,4 +1,4 @@
-"""Outputs are whole or absent: written beside their name, synced, then renamed."""
+"""Atomic output files: written under a temporary name in the same folder, synced, then renamed."""
 
 import contextlib
 import errno
@@ -16,7 +16,7 @@ if sys.platform != "win32":
 
 
 def temp_path(target: Path) -> Path:
-    """What is being written, until it is whole: hidden, and in the same folder."""
+    """Return the hidden temporary path in the same folder under which a file is written until it is complete."""
     name = f".{target.name}.part"
     if len(os.fsencode(name)) > 250:
         name = f".{hashlib.sha256(os.fsencode(target.name)).hexdigest()[:32]}.part"
@@ -26,9 +26,13 @@ def temp_path(target: Path) -> Path:
 class AtomicFile:
     """A file that appears under its name only when `commit` is called. Use as a context manager.
 
-    Write to `part`, which lies in the same folder. A lock on it keeps a second run from the same output; what a
-    killed run left there is written over, unless it has another name by now, as a finished output: then it is only
-    unlinked here.
+    Write to `part`, the temporary file in the same folder. A lock on it keeps a second run away from the same output.
+    What a killed run left there is overwritten; if it is also hard-linked under another name, as a finished output is,
+    it is only unlinked.
+
+    Raises:
+        OutputError: the target exists and `overwrite` is False, it is not a regular file, another run is writing it,
+            or it can't be written.
     """
 
     def __init__(self, target: Path, overwrite: bool) -> None:
@@ -42,14 +46,17 @@ class AtomicFile:
             if not self.overwrite:
                 raise OutputError("exists already; --overwrite replaces it")
             if not self.target.is_symlink() and not self.target.is_file():
-                raise OutputError("is no file that could be replaced; -o - writes to stdout")
+                raise OutputError("is not a regular file, so it can't be replaced; -o - writes to stdout")
         while self._lock is None:
-            self._take()
+            self._try_lock()
         return self
 
-    def _take(self) -> None:
-        """Locks the part. It may be gone by then, if another run was just about to end, and it may be another file too,
-        if a run was killed while it gave it its name: then it is gone from here, and there is no lock."""
+    def _try_lock(self) -> None:
+        """Open and lock the temporary file; leave no lock where that must be tried again.
+
+        Another run that is ending may have removed the file meanwhile. A run that was killed between link and unlink
+        leaves a file that is also the finished output: it is unlinked here, not written to.
+        """
         try:
             part = os.open(self.part, os.O_RDWR | os.O_CREAT | NO_FOLLOW, 0o666)
         except OSError as error:
@@ -74,8 +81,11 @@ class AtomicFile:
                 os.close(part)
 
     def open_append(self) -> int:
-        """The part, open and locked for as long as whoever goes on writing to it keeps it so; what is written is added
-        at its end. It is empty now. Not on Windows, which can't rename what is open."""
+        """Truncate the temporary file and open it for appending. Not on Windows, which can't rename an open file.
+
+        Returns:
+            A file descriptor, which holds the lock until it is closed.
+        """
         assert self._lock is not None
         assert sys.platform != "win32"
         os.ftruncate(self._lock, 0)
@@ -84,6 +94,11 @@ class AtomicFile:
         return file
 
     def commit(self) -> None:
+        """Sync the temporary file to disk and rename it to the target.
+
+        Raises:
+            OutputError: it can't be written, or a target that may not be replaced was created meanwhile.
+        """
         assert self._lock is not None
         try:
             os.fsync(self._lock)
@@ -104,7 +119,7 @@ class AtomicFile:
             os.rename(self.part, self.target)  # which refuses to replace anything there
             return
         try:
-            os.link(self.part, self.target)  # unlike a rename, refuses to replace what came up meanwhile
+            os.link(self.part, self.target)  # unlike rename, fails if the target exists by now
         except OSError as error:
             if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS):
                 raise
@@ -124,16 +139,13 @@ class AtomicFile:
 
 
 def create_new(part: Path) -> BinaryIO:
-    """A new file to write and read, in place of what a killed run left here, which may be a link to another file.
-
-    Raises OSError.
-    """
+    """Create an empty file for writing and reading; what a killed run left there, perhaps a link, is unlinked first."""
     part.unlink(missing_ok=True)
     return part.open("x+b")
 
 
 def sync(path: Path) -> None:
-    """A file's content, or the names in a folder, to the disk. Raises OSError."""
+    """Flush a file's content, or a folder's entries, to disk (fsync)."""
     if sys.platform == "win32" and path.is_dir():
         return  # which can't be opened there
     opened = os.open(path, os.O_RDWR if sys.platform == "win32" else os.O_RDONLY)

@@ -1,4 +1,4 @@
-"""Folders of outputs are whole or absent, as files are: filled beside their name, synced, then renamed."""
+"""Atomic output folders: filled under a temporary name in the same parent folder, synced, then renamed."""
 
 import os
 import shutil
@@ -13,14 +13,16 @@ from mdtool.media.files.file_lock import lock_folder
 
 @contextmanager
 def atomic_folder(target: Path) -> Iterator[Path]:
-    """A folder to fill with files, which is taken away if that fails, and else gets the target's name.
+    """Yield a temporary folder to fill with files; rename it to the target on success, else delete it.
 
-    A lock on it keeps a second run from the same output; what a killed run left there is thrown away. OutputError,
-    with the target's name, for all that can't be written, and for a target that is there and no empty folder.
+    A lock on it keeps a second run away from the same output. What a killed run left there is deleted.
+
+    Raises:
+        OutputError: with the target's name; it can't be written, or exists and is not an empty folder.
     """
     with output_errors_for(target):
         if os.path.lexists(target) and not (target.name and is_empty(target)):
-            raise OutputError("exists already, and is no empty folder; give a new name")
+            raise OutputError("exists already and is not an empty folder; give a new name")
         part = temp_path(target)
         part.mkdir(exist_ok=True)
         lock = _taken(part)
@@ -42,7 +44,7 @@ def atomic_folder(target: Path) -> Iterator[Path]:
 
 
 def is_empty(folder: Path) -> bool:
-    """Whether it is a folder, and nothing is in it."""
+    """Return whether this is an empty folder (and no link to one)."""
     return folder.is_dir() and not folder.is_symlink() and not any(folder.iterdir())
 
 

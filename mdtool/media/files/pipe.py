@@ -1,4 +1,4 @@
-"""Standard input and output as PyAV wants them, which takes no error well that comes out of a file of Python's."""
+"""File objects for pipes that PyAV can read and write: interruptible, and without exceptions in its callbacks."""
 
 import os
 import select
@@ -14,22 +14,27 @@ AT_ONCE: int = getattr(select, "PIPE_BUF", 512)  # bytes that are written withou
 
 
 class PipeReader:
-    """The bytes of a file descriptor that can't be sought in, read so that the program can end while none come."""
+    """A reader of a file descriptor that can't be seeked, which never blocks an interruption."""
 
-    def __init__(self, descriptor: int, ended: Callable[[], bool] = INTERRUPT_EVENT.is_set) -> None:
-        """ended: tells that nobody waits for more, which is then the end."""
+    def __init__(self, descriptor: int, should_stop: Callable[[], bool] = INTERRUPT_EVENT.is_set) -> None:
+        """Wrap an open descriptor.
+
+        Args:
+            descriptor: the file descriptor to read.
+            should_stop: polled while no data arrives; True ends the stream.
+        """
         self._descriptor = descriptor
-        self._ended = ended
+        self._should_stop = should_stop
         self._peeked = b""
 
     def peek(self, size: int) -> bytes:
-        """The first bytes, which are read again later; fewer only if there are no more."""
+        """Return the next bytes without consuming them; fewer than `size` only at the end."""
         while len(self._peeked) < size and (more := self._next(size - len(self._peeked))):
             self._peeked += more
         return self._peeked[:size]
 
     def read(self, size: int = -1) -> bytes:
-        """What has come, up to `size` bytes, nothing at the end; with no size all there is."""
+        """Return what is available, up to `size` bytes, or all until the end if `size` is negative; b"" at the end."""
         if size < 0:
             parts = [self.read(1 << 20)]
             while parts[-1]:
@@ -42,13 +47,13 @@ class PipeReader:
 
     def _next(self, size: int) -> bytes:
         while CAN_WAIT and not select.select([self._descriptor], [], [], POLL_SECONDS)[0]:
-            if self._ended():
+            if self._should_stop():
                 return b""
         return os.read(self._descriptor, size)
 
 
 class PipeWriter:
-    """Takes bytes for standard output. What goes wrong is kept in `error`, and nothing is written any more."""
+    """A writer to a pipe. After an error, which is stored in `error`, it discards what it gets."""
 
     def __init__(self, file: BinaryIO) -> None:
         file.flush()
@@ -56,6 +61,7 @@ class PipeWriter:
         self.error: OSError | None = None
 
     def write(self, data: bytes) -> int:
+        """Write all bytes, polling for interruption. It never raises: see `check`."""
         rest = memoryview(data)
         while rest and self.error is None:
             try:
@@ -68,6 +74,10 @@ class PipeWriter:
         return len(data)
 
     def check(self) -> None:
-        """Raises what went wrong."""
+        """Raise the error of an earlier `write`, if any.
+
+        Raises:
+            OSError: the pipe is closed or can't be written.
+        """
         if self.error:
             raise self.error

@@ -1,4 +1,4 @@
-"""What is piped in."""
+"""Reading from standard input."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -11,25 +11,44 @@ CHUNK_BYTES = 1 << 16
 
 
 def check_stdin_piped(what: str) -> None:
-    """UsageError, which names what could be, where nothing is piped in."""
+    """Check that stdin is not a terminal.
+
+    Args:
+        what: what could be piped in, for the message.
+
+    Raises:
+        UsageError: stdin is a terminal, or closed.
+    """
     if sys.stdin is None or sys.stdin.isatty():
         raise UsageError(f"-: nothing is piped in; give a file name, or pipe {what} to this command")
 
 
-def open_stdin(what: str, ended: Callable[[], bool] = INTERRUPT_EVENT.is_set) -> PipeReader:
-    """As `check_stdin_piped`; ended: as `PipeReader` has it."""
+def open_stdin(what: str, should_stop: Callable[[], bool] = INTERRUPT_EVENT.is_set) -> PipeReader:
+    """Open standard input as bytes.
+
+    Args:
+        what: what could be piped in, for the message.
+        should_stop: as for `PipeReader`.
+
+    Raises:
+        UsageError: stdin is a terminal, or closed.
+    """
     check_stdin_piped(what)
-    return PipeReader(sys.stdin.fileno(), ended)
+    return PipeReader(sys.stdin.fileno(), should_stop)
 
 
 def lines(what: str) -> Iterator[str]:
-    """As they come: UTF-8 whatever the locale says, and the program can end while none come.
+    """Yield lines of stdin as they arrive, decoded as UTF-8 whatever the locale, each with its line feed.
 
-    UsageError, which names what could be, where nothing is piped in.
+    Args:
+        what: what could be piped in, for the message.
+
+    Raises:
+        UsageError: stdin is a terminal, or closed.
     """
     data, rest = open_stdin(what), b""
     while chunk := data.read(CHUNK_BYTES):
-        *whole, rest = (rest + chunk).split(b"\n")
-        yield from (line.decode("utf-8", "surrogateescape") + "\n" for line in whole)
+        *complete, rest = (rest + chunk).split(b"\n")
+        yield from (line.decode("utf-8", "surrogateescape") + "\n" for line in complete)
     if rest:
         yield rest.decode("utf-8", "surrogateescape")

@@ -1,6 +1,6 @@
-"""Animated GIF (GIF89a), WebP (RFC 9649) and APNG (PNG, third edition): read frame by frame.
+"""Reading animated GIF (GIF89a), WebP (RFC 9649) and APNG (PNG, third edition) frame by frame.
 
-Memory holds the compressed file and one or two frames, however long the animation is.
+Memory holds the compressed file and one or two decoded frames, however long the animation is.
 """
 
 import io
@@ -18,15 +18,26 @@ from mdtool.media.image.image_file import Source, StillImage, check_size, pillow
 from mdtool.media.image.libvips import reason, vips
 from mdtool.media.image.palette import rgba
 
-WEBP_SIDE = 16383  # the header of a canvas has room for more, no frame has
+WEBP_SIDE = 16383  # pixels; the limit of a frame, though a canvas header could state more
 
 
 @dataclass(frozen=True)
 class Animation:
-    """An animation that can be played any number of times.
+    """An animation whose frames can be decoded any number of times.
 
-    width, height: pixels, as displayed. loop: how often it plays, 0 for ever; None: the file does not say (once).
-    alpha: some pixels may be transparent. lossless: WebP without loss; GIF and APNG always are.
+    Attributes:
+        format: "gif", "webp" or "png".
+        width: in pixels, as displayed.
+        height: in pixels, as displayed.
+        loop: how often it plays, 0 for endless; None if not stated (it then plays once).
+        alpha: whether pixels may be transparent.
+        lossless: False only for WebP with lossy frames.
+        icc: ICC profile.
+        chunks: PNG colour chunks as (type, data).
+        background: RGBA background colour of a WebP.
+        notes: sentences for the person about what could not be preserved.
+        data: the compressed file.
+        delays: of each GIF frame, in hundredths of a second.
     """
 
     format: str
@@ -37,17 +48,21 @@ class Animation:
     alpha: bool = True
     lossless: bool = True
     icc: bytes | None = None
-    chunks: tuple[tuple[bytes, bytes], ...] = ()  # PNG's colour chunks
-    background: tuple[int, int, int, int] = (0, 0, 0, 0)  # WebP's
+    chunks: tuple[tuple[bytes, bytes], ...] = ()
+    background: tuple[int, int, int, int] = (0, 0, 0, 0)
     metadata: exif.Metadata = field(default_factory=exif.Metadata)
     notes: list[str] = field(default_factory=list)
     data: bytes = field(default=b"", repr=False)
-    delays: tuple[int, ...] = field(default=(), repr=False)  # GIF's, in hundredths of a second
+    delays: tuple[int, ...] = field(default=(), repr=False)
 
     def frames(self) -> Iterator[tuple[np.ndarray, Fraction]]:
-        """(HxWx4 uint8 RGBA of the whole canvas, milliseconds it is shown), in order.
+        """Decode the frames in order.
 
-        Raises InputError where the file is damaged.
+        Yields:
+            HxWx4 uint8 RGBA of the whole canvas, and the frame's duration in milliseconds.
+
+        Raises:
+            InputError: the file is damaged.
         """
         decode = _gif_frames if self.format == "gif" else _pillow_frames
         count = 0
@@ -58,14 +73,14 @@ class Animation:
             raise InputError(f"is damaged: it has {count} of its {self.frame_count} frames")
 
     def srgb(self, pixels: np.ndarray) -> np.ndarray:
-        """HxWx3 uint8 of a frame, as `StillImage.srgb` gives it."""
+        """Convert a frame (HxWx4) to HxWx3 uint8 sRGB, as `StillImage.srgb` does."""
         return StillImage(pixels, "RGBA", self.format, self.icc).srgb()
 
 
 def is_animated(source: Source) -> bool:
-    """Whether a file, or the bytes of one, is a GIF, WebP or PNG with more than one frame.
+    """Return whether a file, or the bytes of one, is an animated GIF, WebP or PNG.
 
-    False for all else, damaged files too: reading them as a photo will say what is wrong.
+    False for a damaged GIF: reading it as a still image reports what is wrong.
     """
     if isinstance(source, bytes):
         data, kind = source, sniff(source[:64])
@@ -84,34 +99,38 @@ def is_animated(source: Source) -> bool:
 
 
 def read_animation(source: Source) -> Animation:
-    """The animation in a file, or in the bytes of one. Raises InputError: none, damaged, cut short or too large."""
+    """Open the animation in a file, or in the bytes of one.
+
+    Raises:
+        InputError: it is no animation, damaged, truncated or too large.
+    """
     data = source if isinstance(source, bytes) else source.read_bytes()
     kind = sniff(data[:64])
     if kind == "gif":
         return _read_gif(data)
     if kind not in ("png", "webp"):
-        raise InputError("is no animated GIF, WebP or PNG")
-    picture = _opened(data)
-    if kind == "webp" and max(picture.size) > WEBP_SIDE:
+        raise InputError("is not an animated GIF, WebP or PNG")
+    image = _opened(data)
+    if kind == "webp" and max(image.size) > WEBP_SIDE:
         raise InputError(
-            f"is too large: {picture.width} x {picture.height} pixels, a WebP frame has {WEBP_SIDE} at most"
+            f"is too large: {image.width} x {image.height} pixels, the limit of WebP is {WEBP_SIDE} on each side"
         )
-    info = picture.info
+    info = image.info
     turn = exif_orientation.orientation(info.get("exif", b""))
-    width, height = picture.size[::-1] if turn >= 5 else picture.size
+    width, height = image.size[::-1] if turn >= 5 else image.size
     chunks = [chunk for chunk in exif.png_chunks(data) if chunk[0] != b"fdAT"] if kind == "png" else []
     notes = []
     if kind == "png" and data[24] == 16:
-        notes.append("its 16 bits a channel became 8: an animated PNG is read that way")
-    if getattr(picture, "default_image", False):
-        notes.append("the still picture for viewers that can't play it was replaced by its first frame")
+        notes.append("was converted from 16 to 8 bits per channel, the most that is supported in an animated PNG")
+    if getattr(image, "default_image", False):
+        notes.append("its default image, for viewers that can't play an APNG, was replaced by its first frame")
     return Animation(
         kind,
         width,
         height,
-        picture.n_frames - bool(getattr(picture, "default_image", False)),
+        image.n_frames - bool(getattr(image, "default_image", False)),
         info.get("loop"),
-        alpha=picture.has_transparency_data,
+        alpha=image.has_transparency_data,
         lossless=kind == "png" or not any(b"VP8 " in _anmf_parts(body) for body in _anmf(data)),
         icc=info.get("icc_profile"),
         chunks=tuple(chunk for chunk in chunks if chunk[0] in exif.COLOUR_CHUNKS),
@@ -128,26 +147,26 @@ def read_animation(source: Source) -> Animation:
 
 def _opened(data: bytes) -> Any:
     try:
-        picture = pillow().open(io.BytesIO(data), formats=["PNG", "WEBP"])
-    except Exception as error:  # Pillow's errors have no common class
+        image = pillow().open(io.BytesIO(data), formats=["PNG", "WEBP"])
+    except Exception as error:  # Pillow's errors have no common base class
         raise InputError(f"is damaged: {error}") from error
-    check_size(*picture.size)
-    return picture
+    check_size(*image.size)
+    return image
 
 
 def _pillow_frames(animation: Animation) -> Iterator[tuple[np.ndarray, Fraction]]:
-    picture = _opened(animation.data)
-    first = int(getattr(picture, "default_image", False))
+    image = _opened(animation.data)
+    first = int(getattr(image, "default_image", False))
     turn = exif_orientation.orientation(animation.metadata.exif)
-    for index in range(first, picture.n_frames):
+    for index in range(first, image.n_frames):
         try:
-            picture.seek(index)
-            picture.load()
+            image.seek(index)
+            image.load()
         except (OSError, EOFError, SyntaxError, ValueError, struct.error) as error:
             raise InputError(f"is damaged at frame {index - first}: {error}") from error
-        # PNG's delays are fractions of a second whose parts have 16 bits; Pillow made floats of them.
-        seconds = Fraction(picture.info.get("duration", 0) / 1000).limit_denominator(65535)
-        yield exif_orientation.upright(np.asarray(picture.convert("RGBA")), turn), seconds * 1000
+        # APNG states delays as fractions of 16-bit integers; Pillow returns them as floats.
+        seconds = Fraction(image.info.get("duration", 0) / 1000).limit_denominator(65535)
+        yield exif_orientation.upright(np.asarray(image.convert("RGBA")), turn), seconds * 1000
 
 
 def _anmf(data: bytes) -> Iterator[bytes]:
@@ -155,7 +174,7 @@ def _anmf(data: bytes) -> Iterator[bytes]:
 
 
 def _anmf_parts(body: bytes) -> set[bytes]:
-    return {name for name, _ in exif.riff_chunks(body[4:])}  # 16 bytes of frame header in place of RIFF's 12
+    return {name for name, _ in exif.riff_chunks(body[4:])}  # the frame header is 16 bytes long, RIFF's 12
 
 
 def _read_gif(data: bytes) -> Animation:
@@ -179,7 +198,7 @@ def _read_gif(data: bytes) -> Animation:
 
 
 def _gif_delays(data: bytes) -> tuple[list[int], int | None, bytes, bool]:
-    """(hundredths of a second per frame, loop count, comment, whether a frame has a transparent colour)."""
+    """Return (delays in hundredths of a second, loop count, comment, whether a frame has a transparent colour)."""
     delays, loop, comment, alpha = [], None, b"", False
     delay = 0
     try:
@@ -199,19 +218,19 @@ def _gif_delays(data: bytes) -> tuple[list[int], int | None, bytes, bool]:
                 delays.append(delay)
                 delay = 0
             else:
-                raise InputError("is damaged: it has bytes that are no part of a GIF")
+                raise InputError("is damaged: it contains an unknown block")
     except IndexError:
         raise InputError("is damaged: it ends in the middle of a frame") from None
     return delays, loop, comment, alpha
 
 
 def _table_size(flags: int) -> int:
-    """Bytes of the colour table that a GIF's flags announce."""
+    """Return the length in bytes of the colour table that GIF flags announce."""
     return 3 << (flags & 7) + 1 if flags & 0x80 else 0
 
 
 def _sub_blocks(data: bytes, at: int) -> tuple[int, bytes]:
-    """(where the chain of sub-blocks ends, their content). IndexError if the data ends before."""
+    """Return (offset after a chain of sub-blocks, their content). IndexError if the data ends before."""
     parts = []
     while size := data[at]:
         parts.append(data[at + 1 : at + 1 + size])
@@ -220,7 +239,7 @@ def _sub_blocks(data: bytes, at: int) -> tuple[int, bytes]:
 
 
 def _gif_image(data: bytes) -> Any:
-    """All frames in one tall libvips image. (Pillow paints what disposal should clear with a colour.)"""
+    """Return all frames as one tall libvips image. (Pillow fills what disposal should clear with a colour.)"""
     try:
         return vips().Image.gifload_buffer(data, n=-1, access="sequential", fail_on="error")
     except vips().Error as error:

@@ -1,7 +1,7 @@
-"""Animated GIF, WebP and APNG: written frame by frame, with the counts, times and colours they came with.
+"""Writing animated GIF, WebP and APNG frame by frame, with the frame count, delays and colours of a source.
 
-Pillow encodes the part of each frame that changed; the container around it is put together here, since Pillow's own
-writers hold every frame in memory and leave out the ones that repeat.
+Pillow encodes the changed part of each frame; the container is written here, since Pillow's own writers hold all frames
+in memory and merge identical ones.
 """
 
 import io
@@ -22,6 +22,8 @@ Box = tuple[int, int, int, int]
 
 
 class _Container(Protocol):
+    """A file format; see `AnimationWriter` for the arguments."""
+
     def add(
         self, pixels: np.ndarray, milliseconds: Fraction, before: np.ndarray | None, exact: np.ndarray | None
     ) -> None: ...
@@ -30,13 +32,16 @@ class _Container(Protocol):
 
 
 class AnimationWriter:
-    """Writes frames of one animation as another like it: same format, size, loop count, loss.
-
-    file must be seekable for WebP and APNG: their headers hold what is known only at the end.
-    Without keep_metadata comments, text, EXIF and XMP stay behind. Use it in a `with` block, or call close().
-    """
+    """Writes an animation in the format, size, loop count and compression of another. Use it in a `with` block."""
 
     def __init__(self, file: BinaryIO, like: Animation, keep_metadata: bool = False) -> None:
+        """Write the header.
+
+        Args:
+            file: where to write; seekable for WebP and APNG, whose headers are completed at the end.
+            like: the animation to follow.
+            keep_metadata: whether its comments, text, EXIF and XMP are written too.
+        """
         sanitized = like.metadata.sanitized(like.width, like.height) if keep_metadata else exif.Metadata()
         self._out: _Container
         if like.format == "gif":
@@ -53,15 +58,19 @@ class AnimationWriter:
         before: np.ndarray | None = None,
         exact: np.ndarray | None = None,
     ) -> None:
-        """HxWx4 uint8 RGBA, and how long it is shown.
+        """Append a frame.
 
-        before: the same frame as it was read. Where a GIF frame has over 256 colours, those of the pixels that are
-        as before stay exact and the others give way; `exact` names such colours directly (packed, see palette.py).
+        Args:
+            pixels: HxWx4 uint8 RGBA of the whole canvas.
+            milliseconds: the frame's duration.
+            before: the frame as it was read. In a GIF frame of more than 256 colours, those of unchanged pixels stay
+                exact and the others are quantized.
+            exact: these colours (packed, see palette.py), in place of `before`.
         """
         self._out.add(pixels, milliseconds, before, exact)
 
     def close(self) -> None:
-        """Write what stands at the end. The file itself stays open."""
+        """Complete the file, which stays open."""
         self._out.close()
 
     def __enter__(self) -> Self:
@@ -75,7 +84,7 @@ class AnimationWriter:
 
 
 def _changed(now: np.ndarray, base: np.ndarray | None, grid: int = 1) -> Box:
-    """(x0, y0, x1, y1): the least box around all that differs, at least a pixel; x0, y0 multiples of grid."""
+    """Return the bounding box (x0, y0, x1, y1) of all differences, at least a pixel; x0, y0 multiples of `grid`."""
     height, width = now.shape[:2]
     if base is None:
         return 0, 0, width, height
@@ -93,12 +102,12 @@ def _crop(pixels: np.ndarray, box: Box) -> np.ndarray:
 
 
 class _Gif:
-    """GIF89a, each frame with its own table of colours and no global one."""
+    """GIF89a: each frame has a local colour table, and there is no global one."""
 
     def __init__(self, file: BinaryIO, like: Animation, sanitized: exif.Metadata) -> None:
         self._file = file
-        self._canvas = np.zeros((like.height, like.width, 4), np.uint8)  # what is shown before the waiting frame
-        self._waiting: tuple[np.ndarray, int, np.ndarray] | None = None
+        self._canvas = np.zeros((like.height, like.width, 4), np.uint8)  # as displayed before the pending frame
+        self._pending: tuple[np.ndarray, int, np.ndarray] | None = None  # pixels, hundredths of a second, exact colours
         file.write(b"GIF89a" + struct.pack("<HHBBB", like.width, like.height, 0x70, 0, 0))
         if like.loop is not None:
             file.write(b"!\xff\x0bNETSCAPE2.0\x03\x01" + struct.pack("<H", like.loop) + b"\0")
@@ -112,44 +121,44 @@ class _Gif:
         if exact is None:
             exact = packed(pixels)[packed(pixels) == packed(pixels if before is None else before)]
         pixels = np.where(pixels[:, :, 3:] < 128, 0, pixels | np.array([0, 0, 0, 255], np.uint8)).astype(np.uint8)
-        if self._waiting:
-            # A frame can only paint over what is there. For a pixel to become transparent the frame before it
-            # must ask for the whole canvas to be cleared after it.
-            clear = bool(((pixels[:, :, 3] == 0) & (self._waiting[0][:, :, 3] > 0)).any())
+        if self._pending:
+            # A frame can only paint over the canvas. For a pixel to become transparent, the disposal of the frame
+            # before must clear the canvas.
+            clear = bool(((pixels[:, :, 3] == 0) & (self._pending[0][:, :, 3] > 0)).any())
             self._write(clear)
-        self._waiting = pixels, round(milliseconds / 10), exact
+        self._pending = pixels, round(milliseconds / 10), exact
 
     def close(self) -> None:
-        if self._waiting:
+        if self._pending:
             self._write(clear=False)
-            self._waiting = None
+            self._pending = None
         self._file.write(b";")
 
     def _write(self, clear: bool) -> None:
         from PIL import GifImagePlugin
 
-        assert self._waiting
-        pixels, hundredths, exact = self._waiting
+        assert self._pending
+        pixels, hundredths, exact = self._pending
         box = _changed(pixels, None if clear else self._canvas)
         part, below = packed(_crop(pixels, box)), packed(_crop(self._canvas, box))
         paint, colours = _painted(part, below, exact)
         indices, table = np.zeros(part.shape, np.uint8), np.zeros(0, np.uint32)
         if paint.any():
-            found = indexed(colours)
-            assert found
-            indices[paint], table = found
+            palette = indexed(colours)
+            assert palette
+            indices[paint], table = palette
         options = {}
         if not paint.all():
             options["transparency"] = len(table)
             indices[~paint] = len(table)
             table = np.append(table, np.uint32(0))
-        picture = pillow().fromarray(indices)
-        picture.putpalette(unpacked(table)[:, :3].tobytes())
+        image = pillow().fromarray(indices)
+        image.putpalette(unpacked(table)[:, :3].tobytes())
         blocks = GifImagePlugin.getdata(
-            picture, box[:2], duration=hundredths * 10, disposal=2 if clear else 1, include_color_table=True, **options
+            image, box[:2], duration=hundredths * 10, disposal=2 if clear else 1, include_color_table=True, **options
         )
         self._file.write(b"".join(blocks))
-        # Where colours gave way, what viewers now show is not quite the frame.
+        # The canvas holds the colours as quantized, which differ from the frame's.
         x0, y0, x1, y1 = box
         self._canvas[y0:y1, x0:x1][paint] = unpacked(colours)
         if clear:
@@ -157,31 +166,31 @@ class _Gif:
 
 
 def _painted(part: np.ndarray, below: np.ndarray, exact: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(mask of the pixels to paint, their packed colours), at most 256 colours or 255 and transparency."""
-    ways = [(paint, 256 - (not paint.all())) for paint in (part != below, (part >> 24) > 0)]
-    for paint, room in ways:
-        if len(np.unique(part[paint])) <= room:
+    """Return (mask of the pixels to paint, their packed colours): at most 256 colours, or 255 and transparency."""
+    options = [(paint, 256 - (not paint.all())) for paint in (part != below, (part >> 24) > 0)]
+    for paint, limit in options:
+        if len(np.unique(part[paint])) <= limit:
             return paint, part[paint]
-    for paint, room in ways:
-        if np.isin(np.unique(part[paint]), exact).sum() <= room:
-            return paint, reduced(part[paint], exact, room)
-    paint, room = ways[0]
-    return paint, reduced(part[paint], exact, room)
+    for paint, limit in options:
+        if np.isin(np.unique(part[paint]), exact).sum() <= limit:
+            return paint, reduced(part[paint], exact, limit)
+    paint, limit = options[0]
+    return paint, reduced(part[paint], exact, limit)
 
 
 class _Webp:
-    """The extended format: VP8X, ANIM, then one ANMF a frame, painted over what was there without blending."""
+    """Extended WebP: VP8X, ANIM, then one ANMF per frame, painted over the canvas without blending."""
 
     def __init__(self, file: BinaryIO, like: Animation, sanitized: exif.Metadata) -> None:
         self._file, self._like = file, like
         self._before: np.ndarray | None = None
         self._start = file.tell()
-        self._tail = [(b"EXIF", sanitized.exif.removeprefix(b"Exif\0\0")), (b"XMP ", sanitized.xmp)]
+        self._metadata = [(b"EXIF", sanitized.exif.removeprefix(b"Exif\0\0")), (b"XMP ", sanitized.xmp)]
         flags = (
             0x02 | 0x10 * like.alpha | 0x20 * bool(like.icc) | 0x08 * bool(sanitized.exif) | 0x04 * bool(sanitized.xmp)
         )
         file.write(b"RIFF\0\0\0\0WEBP")
-        self._chunk(b"VP8X", struct.pack("<I", flags) + _three(like.width - 1) + _three(like.height - 1))
+        self._chunk(b"VP8X", struct.pack("<I", flags) + _uint24(like.width - 1) + _uint24(like.height - 1))
         if like.icc:
             self._chunk(b"ICCP", like.icc)
         red, green, blue, alpha = like.background
@@ -199,7 +208,7 @@ class _Webp:
         part.save(buffer, "WEBP", lossless=lossless, exact=lossless, quality=LOSSY_QUALITY)
         x0, y0, x1, y1 = box
         overwrite = b"\x02"
-        frame = b"".join(map(_three, (x0 // 2, y0 // 2, x1 - x0 - 1, y1 - y0 - 1, round(milliseconds)))) + overwrite
+        frame = b"".join(map(_uint24, (x0 // 2, y0 // 2, x1 - x0 - 1, y1 - y0 - 1, round(milliseconds)))) + overwrite
         for name, body in exif.riff_chunks(buffer.getvalue()):
             if name in (b"ALPH", b"VP8 ", b"VP8L"):
                 frame += _riff(name, body)
@@ -207,7 +216,7 @@ class _Webp:
         self._before = pixels.copy()
 
     def close(self) -> None:
-        for name, body in self._tail:
+        for name, body in self._metadata:
             if body:
                 self._chunk(name, body)
         end = self._file.tell()
@@ -220,10 +229,10 @@ class _Webp:
 
 
 class _Apng:
-    """APNG: the first frame is also the still picture. 8 bits, RGB or RGBA."""
+    """APNG in 8 bits, RGB or RGBA; the first frame is also the default image."""
 
     def __init__(self, file: BinaryIO, like: Animation, sanitized: exif.Metadata) -> None:
-        self._file, self._like, self._kept = file, like, sanitized
+        self._file, self._like, self._metadata = file, like, sanitized
         self._before: np.ndarray | None = None
         self._sequence = self._frames = self._counts_at = 0
 
@@ -238,10 +247,10 @@ class _Apng:
         part.save(buffer, "PNG")
         png = buffer.getvalue()
         if not self._frames:
-            dressed = exif.rebuild_png(
-                png, icc=self._like.icc, dpi=None, colour=self._like.chunks, sanitized=self._kept
+            rebuilt = exif.rebuild_png(
+                png, icc=self._like.icc, dpi=None, colour=self._like.chunks, sanitized=self._metadata
             )
-            self._file.write(dressed[: dressed.index(b"IDAT") - 4])
+            self._file.write(rebuilt[: rebuilt.index(b"IDAT") - 4])
             self._counts_at = self._file.tell()
             self._file.write(exif.png_chunk(b"acTL", bytes(8)))
         x0, y0, x1, y1 = box
@@ -269,7 +278,7 @@ class _Apng:
         self._sequence += 1
 
 
-def _three(value: int) -> bytes:
+def _uint24(value: int) -> bytes:
     return value.to_bytes(3, "little")
 
 

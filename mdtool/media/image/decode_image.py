@@ -1,4 +1,4 @@
-"""Pictures for a model to look at: every format that libvips and Pillow read safely, made into upright sRGB."""
+"""Decoding image files into upright sRGB, in all formats that libvips and Pillow read safely."""
 
 import importlib
 import io
@@ -19,7 +19,7 @@ IMAGE_SUFFIXES = (
     ".apng", ".bmp", ".dds", ".dib", ".hif", ".icns", ".ico", ".j2c", ".j2k", ".jfif", ".jp2", ".jpc", ".jpe",
     ".jpf", ".jpx", ".pbm", ".pcx", ".pfm", ".pgm", ".pnm", ".ppm", ".psd", ".qoi", ".ras", ".sgi", ".tga",
 )
-_MAGIC = {  # how files begin, and which of Pillow's formats they are
+_MAGIC = {  # signature -> Pillow's name of the format
     b"BM": "BMP", b"P1": "PPM", b"P2": "PPM", b"P3": "PPM", b"P4": "PPM", b"P5": "PPM", b"P6": "PPM", b"Pf": "PPM",
     b"\0\0\0\x0cjP  ": "JPEG2000", b"\xff\x4f\xff\x51": "JPEG2000", b"DDS ": "DDS", b"8BPS": "PSD", b"qoif": "QOI",
     b"\0\0\1\0": "ICO", b"icns": "ICNS", b"\x01\xda": "SGI", b"\x59\xa6\x6a\x95": "SUN",
@@ -31,10 +31,16 @@ HEAD_BYTES = 64
 
 
 def decode_image(source: bytes | Path) -> np.ndarray:
-    """HxWx3 uint8 sRGB, upright, of the first or only picture in a file or in the bytes of one.
+    """Decode the first or only image of a file, or of the bytes of one.
 
-    What is transparent shows grey. 16 bits keep their upper 8; other numbers are scaled as `_scaled` says.
-    Raises InputError: no picture, damaged or cut short, too large; and OSError where there is no such file.
+    Transparent pixels are composited over grey. Of 16 bits the upper 8 are kept; for other types see `_scaled`.
+
+    Returns:
+        HxWx3 uint8 sRGB, upright.
+
+    Raises:
+        InputError: it is no image, damaged, truncated or too large.
+        OSError: the file can't be opened.
     """
     if isinstance(source, Path):
         with source.open("rb") as file:
@@ -58,11 +64,11 @@ def decode_image(source: bytes | Path) -> np.ndarray:
     except InputError:
         if kind not in ("tiff", "avif"):
             raise
-        return _read_by_pillow(data, kind.upper())  # which reads a few kinds more
+        return _read_by_pillow(data, kind.upper())  # which supports a few more variants
 
 
 def is_image_header(head: bytes) -> bool:
-    """Whether a file that begins so (64 bytes) is one of the pictures that tell it there; a TGA does not."""
+    """Return whether the first 64 bytes of a file are those of an image format. TGA has no signature."""
     return sniff(head) is not None or head.startswith((*_MAGIC, *JXL))
 
 
@@ -70,7 +76,7 @@ def _read_by_vips(kind: str, data: bytes) -> np.ndarray:
     pyvips = vips()
     loader = getattr(pyvips.Image, {"avif": "heif"}.get(kind, kind) + "load_buffer")
     try:
-        # Of libjpeg's warnings only "premature end" is as bad as an error: the rest of the picture is grey.
+        # Of libjpeg's warnings only "premature end" counts as an error: the rest of the image is grey.
         options: dict[str, Any] = {"access": "sequential", "fail_on": "warning" if kind == "jpeg" else "error"}
         image = loader(data, **options)
         check_size(image.width, image.height)
@@ -90,25 +96,29 @@ def _read_by_vips(kind: str, data: bytes) -> np.ndarray:
 
 
 def _pixels(image: Any) -> tuple[np.ndarray, str]:
-    """HxWxC uint8 or uint16, and their mode as in `StillImage`."""
+    """Return HxWxC uint8 or uint16, and the mode as in `StillImage`."""
     if image.interpretation in ("lab", "labs", "labq", "xyz", "scrgb"):
         image = image.colourspace("srgb")
     bands = 4 if image.interpretation == "cmyk" else min(image.bands, 4)
     pixels = image.numpy().reshape(image.height, image.width, image.bands)[:, :, :bands]
     mode = "CMYK" if image.interpretation == "cmyk" else ("L", "LA", "RGB", "RGBA")[bands - 1]
-    return _scaled(pixels), mode
+    return _scaled(np.asarray(pixels)), mode
 
 
 def _scaled(pixels: np.ndarray) -> np.ndarray:
-    """uint8 and uint16 as they are; other numbers as uint8. These are taken to go from 0 (or their least, below that)
-    up to the first of 1 (of fractions only), 255 and 65535 that none of them is above, or to their most."""
+    """Scale pixels of other types than uint8 and uint16 to uint8.
+
+    The range starts at 0, or at the minimum if that is negative. It ends at the first of 1 (floats only), 255 and 65535
+    that is not exceeded, or else at the maximum.
+    """
     if pixels.dtype in (np.uint8, np.uint16):
         return pixels
     values = np.nan_to_num(pixels.astype(np.float32), posinf=0, neginf=0)
-    least, most = float(values.min()), float(values.max())
+    minimum, maximum = float(values.min()), float(values.max())
     tops = (1, 255, 65535) if pixels.dtype.kind == "f" else (255, 65535)
-    low, high = min(least, 0.0), next((top for top in tops if most <= top), most)
-    return np.rint((values - low) * (255 / (high - low))).astype(np.uint8)
+    low, high = min(minimum, 0.0), next((top for top in tops if maximum <= top), maximum)
+    scaled: np.ndarray = np.rint((values - low) * (255 / (high - low)))
+    return scaled.astype(np.uint8)
 
 
 def _read_by_pillow(data: bytes, form: str) -> np.ndarray:
@@ -118,17 +128,17 @@ def _read_by_pillow(data: bytes, form: str) -> np.ndarray:
         image.load()
     except (InputError, MemoryError):
         raise
-    except Exception as error:  # Pillow's errors have no common class
+    except Exception as error:  # Pillow's errors have no common base class
         if form == "TGA":
-            raise InputError(_no_picture(data)) from error
-        raise InputError(f"is damaged, or of a kind that can't be read: {_line(error)}") from error
+            raise InputError(_unsupported(data)) from error
+        raise InputError(f"is damaged, or an unsupported variant of its format: {_line(error)}") from error
     return rgb_of_pillow(image)
 
 
-def _no_picture(data: bytes) -> str:
+def _unsupported(data: bytes) -> str:
     if data.startswith(JXL):
-        return "is a JPEG XL picture, which can't be read here; convert it first (djxl, package libjxl-tools)"
-    return "is no picture of a kind that mdtool reads"
+        return "is a JPEG XL image, which is not supported; convert it first (djxl, package libjxl-tools)"
+    return "is not an image in a supported format"
 
 
 def _line(error: Exception) -> str:
@@ -136,14 +146,14 @@ def _line(error: Exception) -> str:
 
 
 def rgb_of_pillow(image: Any) -> np.ndarray:
-    """HxWx3 uint8 sRGB, upright, of a decoded Pillow image, as `decode_image` gives it."""
+    """Convert a decoded Pillow image to upright sRGB, as `decode_image` returns it."""
     if image.mode == "I":
-        pixels = np.clip(np.asarray(image), 0, 65535).astype(np.uint16)  # as its PGM and PNG readers fill it
+        pixels = np.clip(np.asarray(image), 0, 65535).astype(np.uint16)  # the range of its PGM and PNG readers
     elif image.mode.startswith("I;16") or image.mode == "F":
         pixels = _scaled(np.asarray(image).astype(np.float32 if image.mode == "F" else np.uint16))
     else:
-        wanted = "RGBA" if image.has_transparency_data else {"1": "L", "L": "L", "CMYK": "CMYK"}.get(image.mode, "RGB")
-        pixels = np.asarray(image if image.mode == wanted else image.convert(wanted))
+        target = "RGBA" if image.has_transparency_data else {"1": "L", "L": "L", "CMYK": "CMYK"}.get(image.mode, "RGB")
+        pixels = np.asarray(image if image.mode == target else image.convert(target))
     pixels = pixels.reshape(*pixels.shape[:2], -1)
     mode = "CMYK" if image.mode == "CMYK" else ("L", "LA", "RGB", "RGBA")[pixels.shape[2] - 1]
     shown = StillImage(pixels, mode, "", image.info.get("icc_profile")).srgb()
@@ -155,16 +165,16 @@ def _read_heic(data: bytes) -> np.ndarray:
     try:
         reader = importlib.import_module("pi_heif")
     except ImportError as error:
-        raise InputError("is a HEIC photo, which needs an extra: pip install 'mdtool[heic]'") from error
+        raise InputError("is a HEIC image, which needs an optional package: pip install 'mdtool[heic]'") from error
     try:
-        held = reader.open_heif(data)
-        image = held[held.primary_index]
+        container = reader.open_heif(data)
+        image = container[container.primary_index]
         check_size(*image.size)
-        pixels = np.array(image)[:, : image.size[0]]  # a copy: its own memory goes when it does
+        pixels = np.array(image)[:, : image.size[0]]  # a copy, since the image's memory is freed with it
     except (InputError, MemoryError):
         raise
-    except Exception as error:  # its errors have no common class
-        raise InputError(f"is damaged, or of a kind that can't be read: {_line(error)}") from error
+    except Exception as error:  # its errors have no common base class
+        raise InputError(f"is damaged, or an unsupported variant of its format: {_line(error)}") from error
     pixels = pixels.reshape(*pixels.shape[:2], -1)
     mode = ("L", "LA", "RGB", "RGBA")[pixels.shape[2] - 1]
     return StillImage(pixels, mode, "heic", image.info.get("icc_profile")).srgb()

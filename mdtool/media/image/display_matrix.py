@@ -1,4 +1,4 @@
-"""How a stored picture is turned and mirrored to be shown: the eight cases that cameras write."""
+"""Display orientation: the eight combinations of quarter turns and mirroring (ISO/IEC 14496-12 display matrix)."""
 
 from dataclasses import dataclass
 
@@ -9,26 +9,32 @@ Rect = tuple[float, float, float, float]
 
 @dataclass(frozen=True, slots=True)
 class Orientation:
-    """stored -> displayed: mirrored left to right if `mirror`, then turned left by `quarters` x 90 degrees."""
+    """The transform from stored to displayed pixels.
+
+    Attributes:
+        quarters: counter-clockwise quarter turns, applied last.
+        mirror: whether the image is first mirrored left to right.
+    """
 
     quarters: int = 0
     mirror: bool = False
 
     @property
     def swaps_sides(self) -> bool:
+        """Whether width and height are swapped by the display."""
         return self.quarters % 2 == 1
 
     def show(self, stored: np.ndarray) -> np.ndarray:
-        """HxW[xC] as stored -> as displayed (a view)."""
+        """Transform HxW[xC] stored pixels to displayed ones (a view)."""
         return np.rot90(stored[:, ::-1] if self.mirror else stored, self.quarters)
 
     def store(self, shown: np.ndarray) -> np.ndarray:
-        """HxW[xC] as displayed -> as stored (a view)."""
+        """Transform HxW[xC] displayed pixels to stored ones (a view)."""
         turned = np.rot90(shown, -self.quarters)
         return turned[:, ::-1] if self.mirror else turned
 
     def to_stored(self, rect: Rect) -> Rect:
-        """(x_min, y_min, x_max, y_max) in fractions of the displayed picture -> of the stored one."""
+        """Transform (x_min, y_min, x_max, y_max) from fractions of the displayed image to those of the stored one."""
         x0, y0, x1, y1 = rect
         for _ in range(self.quarters % 4):  # undo one counter-clockwise quarter: (x, y) -> (1 - y, x)
             x0, y0, x1, y1 = 1 - y1, x0, 1 - y0, x1
@@ -39,9 +45,10 @@ UPRIGHT = Orientation()
 
 
 def from_display_matrix(matrix: bytes) -> Orientation | None:
-    """The orientation that a 3x3 display matrix stands for (ISO/IEC 14496-12, 6.2.2; nine little-endian int32).
+    """Return the orientation of a display matrix, or None if it is not a multiple of a quarter turn.
 
-    None if the matrix is no multiple of a quarter turn.
+    Args:
+        matrix: the 3x3 matrix as nine little-endian int32 (ISO/IEC 14496-12, 6.2.2).
     """
     a, b, _, c, d, *_ = np.frombuffer(matrix, np.int32)[:9].tolist()
     linear = tuple((v > 0) - (v < 0) for v in (a, b, c, d))

@@ -1,4 +1,4 @@
-"""What a photo says about itself: which parts are kept, which are taken out, and how they are written back.
+"""Image metadata: removing embedded copies of the image, and reading and writing the containers that hold it.
 
 Formats: EXIF 2.32, XMP part 1, IPTC IIM in Photoshop resource 0x0404, PNG third edition (chunks), RIFF (WebP).
 """
@@ -12,8 +12,8 @@ from typing import Any
 from mdtool.media.image.exif_orientation import ORIENTATION
 
 EXIF_IFD, GPS_IFD, INTEROP_IFD = 0x8769, 0x8825, 0xA005
-# Places in EXIF that hold another copy of the picture: sub-pictures, JPEG preview, XMP, Photoshop's block, Adobe's
-# private data; and the maker's note, most of which carry a preview and none of which survives being moved.
+# EXIF tags that may hold another copy of the image: SubIFDs, JPEG thumbnail, XMP, Photoshop resources, Adobe's private
+# data; and MakerNote, which often holds a preview and whose offsets break when it is moved.
 PREVIEWS = {0x014A, 0x0201, 0x0202, 0x02BC, 0x8649, 0xC634, 0x927C}
 
 COLOUR_CHUNKS = {b"gAMA", b"cHRM", b"sRGB", b"cICP", b"mDCV", b"cLLI"}
@@ -23,23 +23,31 @@ XMP_KEYWORD = b"XML:com.adobe.xmp"
 
 @dataclass(frozen=True)
 class Metadata:
-    """What may name a person, a place or a device. Written only when asked; see `sanitized`."""
+    """Metadata that may identify a person, a place or a device; written only after `sanitized`, and on request.
+
+    Attributes:
+        exif: "Exif" and two NUL bytes, then a TIFF structure; or the TIFF structure alone.
+        xmp: an XMP packet, UTF-8 XML.
+        iptc: IPTC IIM records.
+        comment: the comment of a JPEG or GIF.
+        texts: PNG text chunks as (type, data).
+    """
 
     exif: bytes = b""
     xmp: bytes = b""
     iptc: bytes = b""
     comment: bytes = b""
-    texts: tuple[tuple[bytes, bytes], ...] = ()  # PNG chunks: (type, data)
+    texts: tuple[tuple[bytes, bytes], ...] = ()
 
     def sanitized(self, width: int, height: int) -> "Metadata":
-        """The same without any copy of the picture, and for upright pixels of this size."""
+        """Return the same metadata without embedded images, for upright pixels of this size."""
         return Metadata(
             sanitize_exif(self.exif, width, height), sanitize_xmp(self.xmp), self.iptc, self.comment, self.texts
         )
 
 
 def parsed(exif: bytes) -> Any:
-    """The tags of EXIF or of a whole TIFF, as Pillow's Image.Exif; empty where they can't be read."""
+    """Return the tags of EXIF data or of a whole TIFF as a Pillow Image.Exif, which is empty if they can't be read."""
     from PIL import Image
 
     tags = Image.Exif()
@@ -53,7 +61,16 @@ def parsed(exif: bytes) -> Any:
 
 
 def sanitize_exif(exif: bytes, width: int, height: int) -> bytes:
-    """EXIF ("Exif" and two zeros, then TIFF) for upright pixels, without thumbnail, maker's note and previews."""
+    """Remove thumbnail, previews and MakerNote from EXIF and set its size and orientation to upright pixels.
+
+    Args:
+        exif: as in `Metadata`.
+        width: of the upright image, in pixels.
+        height: of the upright image, in pixels.
+
+    Returns:
+        EXIF as in `Metadata`; empty if it has no tags or can't be read.
+    """
     tags = parsed(exif)
     if not len(tags):
         return b""
@@ -67,13 +84,14 @@ def sanitize_exif(exif: bytes, width: int, height: int) -> bytes:
         if tag in details:
             details[tag] = size
     try:
-        return tags.tobytes()
-    except (ValueError, TypeError, KeyError, struct.error):  # a broken tag; better none than half
+        data: bytes = tags.tobytes()
+    except (ValueError, TypeError, KeyError, struct.error):  # a malformed tag: better no EXIF than part of it
         return b""
+    return data
 
 
 def sanitize_xmp(xmp: bytes) -> bytes:
-    """An XMP packet (UTF-8 XML) without pictures in it, whether as thumbnail, depth map or original."""
+    """Remove embedded images (thumbnail, depth map, original) from an XMP packet; b"" if it can't be parsed."""
     from xml.dom import minidom
     from xml.parsers.expat import ExpatError
 
@@ -83,12 +101,12 @@ def sanitize_xmp(xmp: bytes) -> bytes:
         document = minidom.parseString(xmp.strip(b"\0 \r\n\t"))
     except (ExpatError, ValueError):
         return b""
-    _strip_pictures(document)
+    _strip_images(document)
     return document.toxml("utf-8").split(b"?>", 1)[1].lstrip()
 
 
 def png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """(type, data) of each chunk of a PNG, up to its end or to where it breaks off."""
+    """Yield (type, data) of each chunk of a PNG up to its end, or to where it is truncated."""
     at = 8
     while at + 12 <= len(data):
         (size,) = struct.unpack(">I", data[at : at + 4])
@@ -97,6 +115,7 @@ def png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def png_dpi(chunks: Iterable[tuple[bytes, bytes]]) -> tuple[float, float] | None:
+    """Return the horizontal and vertical resolution in pixels per inch (chunk pHYs), or None."""
     for kind, data in chunks:
         if kind == b"pHYs" and len(data) == 9 and data[8] == 1:  # 1: pixels per metre
             across, down = struct.unpack(">II", data[:8])
@@ -105,6 +124,7 @@ def png_dpi(chunks: Iterable[tuple[bytes, bytes]]) -> tuple[float, float] | None
 
 
 def png_chunk(kind: bytes, data: bytes) -> bytes:
+    """Return a PNG chunk with its length and CRC."""
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
@@ -116,7 +136,18 @@ def rebuild_png(
     colour: Iterable[tuple[bytes, bytes]],
     sanitized: Metadata,
 ) -> bytes:
-    """A PNG's header and pixels, with these in place of all else that it said."""
+    """Keep the header and pixels of a PNG and replace all other chunks.
+
+    Args:
+        png: the encoded file.
+        icc: ICC profile.
+        dpi: horizontal and vertical pixels per inch.
+        colour: colour chunks as (type, data).
+        sanitized: metadata to write.
+
+    Returns:
+        The new file.
+    """
     chunks = list(colour)
     if icc:
         chunks.append((b"iCCP", b"ICC profile\0\0" + zlib.compress(icc)))
@@ -131,14 +162,14 @@ def rebuild_png(
 
 
 def png_texts(data: bytes) -> tuple[tuple[bytes, bytes], ...]:
-    """The text chunks of a PNG that are plain text."""
-    # "Raw profile type exif" and its like carry EXIF or XMP, with thumbnails, written out as hexadecimal text.
-    no_text = (XMP_KEYWORD, b"Raw profile type")
-    return tuple(chunk for chunk in png_chunks(data) if chunk[0] in TEXT_CHUNKS and not chunk[1].startswith(no_text))
+    """Return (type, data) of the text chunks of a PNG, without those that hold XMP or raw profiles."""
+    # "Raw profile type exif" and the like are EXIF or XMP in hexadecimal, thumbnails included.
+    binary = (XMP_KEYWORD, b"Raw profile type")
+    return tuple(chunk for chunk in png_chunks(data) if chunk[0] in TEXT_CHUNKS and not chunk[1].startswith(binary))
 
 
 def jpeg_with_iptc(jpeg: bytes, iptc: bytes) -> bytes:
-    """The JPEG with IPTC records in an APP13 segment, after the segments that must come first."""
+    """Insert IPTC records into a JPEG as an APP13 segment after APP0 and APP1, if they fit into one segment."""
     resource = b"8BIM\x04\x04\0\0" + struct.pack(">I", len(iptc)) + iptc + b"\0" * (len(iptc) % 2)
     body = b"Photoshop 3.0\0" + resource
     if not iptc or len(body) > 65533:
@@ -150,7 +181,7 @@ def jpeg_with_iptc(jpeg: bytes, iptc: bytes) -> bytes:
 
 
 def riff_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """(FourCC, data) of each chunk after a RIFF header of 12 bytes."""
+    """Yield (FourCC, data) of each chunk after the 12-byte RIFF header."""
     at = 12
     while at + 8 <= len(data):
         kind, size = struct.unpack("<4sI", data[at : at + 8])
@@ -162,7 +193,7 @@ def _holds_jpeg(value: object) -> bool:
     return isinstance(value, bytes) and b"\xff\xd8\xff" in value
 
 
-def _strip_pictures(node: Any) -> None:
+def _strip_images(node: Any) -> None:
     for child in list(node.childNodes):
         if child.nodeType == child.ELEMENT_NODE:
             text = "".join(part.data for part in child.childNodes if part.nodeType == child.TEXT_NODE)
@@ -176,9 +207,9 @@ def _strip_pictures(node: Any) -> None:
                     child.removeAttribute(name)
                 elif name == "tiff:Orientation":
                     child.setAttribute(name, "1")
-        _strip_pictures(child)
+        _strip_images(child)
 
 
 def _looks_encoded(text: str) -> bool:
-    """Base64 is one very long word, or lines of 76 characters."""
+    """Return whether text is probably Base64: one very long word, or lines of 76 characters."""
     return len(text) > 1000 and max(map(len, text.split()), default=0) > 70

@@ -1,22 +1,19 @@
-"""The EXIF orientation tag: the one place where it is read, and where pixels are turned by it.
-
-Formats: EXIF 2.32, TIFF 6.0, BigTIFF.
-"""
+"""The EXIF orientation tag: reading it, and applying it to pixels (EXIF 2.32, TIFF 6.0, BigTIFF)."""
 
 import struct
 
 import numpy as np
 
 ORIENTATION = 0x0112
-EXIF_HEAD = b"Exif\0\0"  # before the TIFF
+EXIF_HEAD = b"Exif\0\0"  # precedes the TIFF header
 BIGTIFF = 43
 INTEGERS = {1: "B", 3: "H", 4: "I"}  # field types BYTE, SHORT and LONG
 
 
 def orientation(exif: bytes) -> int:
-    """The orientation that EXIF or a whole TIFF (6.0, or BigTIFF) says, 1..8; 1 where it says none.
+    """Return the orientation (1..8) of EXIF data or of a whole TIFF or BigTIFF; 1 where none is stated.
 
-    Only its own entry of the first directory is read, so that it is found however broken the others are.
+    Only this entry of the first IFD is parsed, so it is found however malformed the others are.
     """
     while exif.startswith(EXIF_HEAD):
         exif = exif[len(EXIF_HEAD) :]
@@ -34,13 +31,13 @@ def orientation(exif: bytes) -> int:
             if tag == ORIENTATION and values == 1 and kind in INTEGERS:
                 (turn,) = struct.unpack_from(f"{order}{INTEGERS[kind]}", field)
                 return turn if turn in range(1, 9) else 1
-    except (struct.error, OverflowError):  # it breaks off
+    except (struct.error, OverflowError):  # truncated
         pass
     return 1
 
 
 def upright(pixels: np.ndarray, turn: int) -> np.ndarray:
-    """Stored pixels (HxWxC) as EXIF orientation `turn` (1..8) wants them shown; always a copy of its own."""
+    """Apply an EXIF orientation (1..8) to stored pixels (HxWxC); the result is always a C-ordered copy."""
     if turn >= 5:
         pixels = pixels.swapaxes(0, 1)
     if turn in (3, 4, 7, 8):

@@ -1,31 +1,38 @@
-"""Colour profiles (ICC): what colours look like that are not in sRGB."""
+"""Colour management: conversion of pixels with an ICC profile to sRGB."""
 
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
 from mdtool.media.image.libvips import vips
 
-NOTICED = 3  # levels of 255 by which colours must differ for a profile to count as another than sRGB
+MIN_DIFFERENCE = 3  # levels of 255 by which some colour must change for a profile to count as other than sRGB
 
 
 def to_srgb(pixels: np.ndarray, mode: str, icc: bytes) -> np.ndarray | None:
-    """HxWx3 uint8 of the colours in pixels, HxWxC without alpha. mode: as in `StillImage`.
+    """Convert pixels to sRGB.
 
-    None where the profile does not fit them, or makes no difference.
+    Args:
+        pixels: HxWxC uint8 or uint16, without alpha.
+        mode: as in `StillImage`.
+        icc: the profile.
+
+    Returns:
+        HxWx3 uint8; None if the profile does not fit the mode, or is sRGB itself.
     """
     return None if _is_srgb(icc) else _converted(pixels, mode, icc)
 
 
 @lru_cache(maxsize=64)
 def _is_srgb(icc: bytes) -> bool:
-    """Whether RGB colours look the same with this profile and without any."""
+    """Return whether the profile changes no RGB colour noticeably."""
     if icc[16:20] != b"RGB ":
         return False
     steps = np.linspace(0, 255, 9).round().astype(np.uint8)
     colours = np.stack(np.meshgrid(steps, steps, steps), -1).reshape(1, -1, 3)
     converted = _converted(colours, "RGB", icc)
-    return converted is None or int(np.abs(converted.astype(int) - colours).max()) < NOTICED
+    return converted is None or int(np.abs(converted.astype(int) - colours).max()) < MIN_DIFFERENCE
 
 
 def _converted(pixels: np.ndarray, mode: str, icc: bytes) -> np.ndarray | None:
@@ -37,6 +44,7 @@ def _converted(pixels: np.ndarray, mode: str, icc: bytes) -> np.ndarray | None:
     )
     image.set_type(pyvips.GValue.blob_type, "icc-profile-data", icc)
     try:
-        return image.icc_transform("srgb", embedded=True, depth=8).numpy().reshape(*pixels.shape[:2], 3)
+        converted: Any = image.icc_transform("srgb", embedded=True, depth=8).numpy().reshape(*pixels.shape[:2], 3)
     except (pyvips.Error, ValueError):
         return None
+    return np.asarray(converted)

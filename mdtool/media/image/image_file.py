@@ -1,7 +1,7 @@
-"""Still photos: read with their quality and metadata known, written the way they came.
+"""Reading still images with all that is needed to write them back in the same format and quality.
 
 JPEG (ITU T.81, JFIF, Exif), PNG (third edition), WebP (RFC 9649), TIFF 6.0, AVIF, and GIF89a with one frame.
-A written photo is made from pixels and from named fields only, so nothing else of the source can slip through.
+An output is built from pixels and named fields only, so nothing else of the source can leak into it.
 """
 
 import io
@@ -21,8 +21,8 @@ from mdtool.media.image.icc_profile import to_srgb
 from mdtool.media.image.libvips import reason, vips
 from mdtool.media.image.palette import packed, rgba
 
-MAX_PIXELS = 250_000_000  # the largest phone cameras make 200 million
-GREY_BEHIND = 128  # shows both black and white drawings on a transparent ground
+MAX_PIXELS = 250_000_000  # the largest phone cameras have 200 million
+GREY_BACKGROUND = 128  # black and white drawings on a transparent background both show on it
 
 Source = bytes | Path
 
@@ -31,13 +31,17 @@ CHANNELS = {"L": 1, "LA": 2, "RGB": 3, "RGBA": 4, "CMYK": 4}
 
 @dataclass
 class StillImage:
-    """One picture, upright.
+    """One upright still image.
 
-    pixels: HxWxC, uint8 or uint16, as displayed (EXIF orientation applied).
-    mode: "L", "LA", "RGB", "RGBA" or "CMYK" (ink, 0 = none); it fixes C.
-    format: as `sniff` says it. dpi: pixels per inch, across and down.
-    encoding: what the writer of this format needs to keep depth, compression and quality.
-    notes: sentences about what could not be kept, for the person; reading and writing add to them.
+    Attributes:
+        pixels: HxWxC, uint8 or uint16, as displayed (EXIF orientation applied).
+        mode: "L", "LA", "RGB", "RGBA" or "CMYK" (ink, 0 is none); it determines C.
+        format: as returned by `sniff`.
+        icc: ICC profile.
+        dpi: pixels per inch, horizontal and vertical.
+        encoding: what the encoder of the format needs to keep depth, compression and quality.
+        metadata: EXIF, XMP, IPTC, comments.
+        notes: sentences for the person about what could not be preserved; reading and writing append to them.
     """
 
     pixels: np.ndarray
@@ -50,16 +54,19 @@ class StillImage:
     notes: list[str] = field(default_factory=list)
 
     def planes(self) -> list[np.ndarray]:
-        """HxW views, one per colour channel and none for alpha: painting on them changes the photo."""
+        """Return writable HxW views, one per colour channel, alpha excluded."""
         count = CHANNELS[self.mode] - self.mode.endswith("A")
         return [self.pixels[:, :, channel] for channel in range(count)]
 
     def alpha(self) -> np.ndarray | None:
-        """HxW view of the opacity, or None. It can draw a face all by itself: redact it too, or make it opaque."""
+        """Return a writable HxW view of the alpha channel, or None.
+
+        Alpha alone can show a face: where pixels are redacted it has to be redacted too, or made opaque.
+        """
         return self.pixels[:, :, -1] if self.mode.endswith("A") else None
 
     def fill(self, rgb: tuple[int, int, int]) -> list[int]:
-        """The value of each of `planes` that shows this colour (0..255 each)."""
+        """Return the value in each of `planes` of a colour (red, green, blue, each 0..255)."""
         red, green, blue = rgb
         if self.mode in ("L", "LA"):
             values = [round(0.299 * red + 0.587 * green + 0.114 * blue)]
@@ -71,14 +78,14 @@ class StillImage:
         return [value * 257 for value in values] if self.pixels.dtype == np.uint16 else values
 
     def srgb(self) -> np.ndarray:
-        """HxWx3 uint8 for a model to look at: sRGB, as the profile, if any, says. What is transparent shows grey."""
+        """Convert to HxWx3 uint8 sRGB by the ICC profile, if any, composited over grey: the input of a model."""
         colours = self.pixels[:, :, : len(self.planes())]
         if not self.icc or (converted := to_srgb(colours, self.mode, self.icc)) is None:
             return self.rgb()
         return self._on_grey(converted)
 
     def rgb(self) -> np.ndarray:
-        """The same in the photo's own values, to draw on. Of opaque RGB in 8 bits it may be `pixels` itself."""
+        """Convert to HxWx3 uint8 without applying the ICC profile, for `set_rgb`; it may be a view of `pixels`."""
         if self.mode == "CMYK":
             light = 255 - _eight_bits(self.pixels).astype(np.uint16)
             return ((light[:, :, :3] * light[:, :, 3:] + 127) // 255).astype(np.uint8)
@@ -86,14 +93,19 @@ class StillImage:
         return np.ascontiguousarray(colours if colours.shape[2] == 3 else colours.repeat(3, axis=2))
 
     def _on_grey(self, colours: np.ndarray) -> np.ndarray:
-        """What is seen of the photo's colours, HxWxC uint8."""
+        """Composite colours (HxWxC uint8) over grey by the image's alpha."""
         alpha = self.alpha()
-        if alpha is None or (alpha == np.iinfo(alpha.dtype).max).all():  # the latter as screenshots have it
+        if alpha is None or (alpha == np.iinfo(alpha.dtype).max).all():  # screenshots have an opaque alpha channel
             return colours
         return _over_grey(colours, _eight_bits(alpha)[:, :, None])
 
     def set_rgb(self, rgb: np.ndarray, where: np.ndarray) -> None:
-        """Takes over colours, HxWx3 uint8, where the mask HxW says so, and makes the photo opaque there."""
+        """Store colours in the pixels of a mask, and make these opaque.
+
+        Args:
+            rgb: HxWx3 uint8, in the values of `rgb()`.
+            where: HxW bool.
+        """
         colours = rgb[where].astype(self.pixels.dtype)
         if self.mode in ("L", "LA"):
             colours = np.rint(colours @ (0.299, 0.587, 0.114))[:, None].astype(self.pixels.dtype)
@@ -109,8 +121,14 @@ class StillImage:
 
 
 def sniff(head: bytes) -> str | None:
-    """The picture format that a file begins like (its first 64 bytes do): "jpeg", "png", "gif", "webp", "tiff",
-    "avif" or "heic"; None for anything else."""
+    """Detect an image format by its signature.
+
+    Args:
+        head: the first 64 bytes of a file.
+
+    Returns:
+        "jpeg", "png", "gif", "webp", "tiff", "avif" or "heic"; None for anything else.
+    """
     if head.startswith(b"\xff\xd8\xff"):
         return "jpeg"
     if head.startswith(b"\x89PNG\r\n\x1a\n"):
@@ -131,22 +149,24 @@ def sniff(head: bytes) -> str | None:
 
 
 def read_image(source: Source) -> StillImage:
-    """The photo in a file, or in the bytes of one.
+    """Decode the still image in a file, or in the bytes of one.
 
-    Raises InputError: no photo, damaged or cut short, too large, or of a kind whose every picture can't be redacted.
+    Raises:
+        InputError: it is no image of a supported format, damaged, truncated, too large, or contains further images that
+            would not be redacted.
     """
     data = source if isinstance(source, bytes) else source.read_bytes()
     kind = sniff(data[:64])
     if not data:
         raise InputError("is empty")
     if kind is None:
-        raise InputError("is no photo that mdtool reads: JPEG, PNG, WebP, TIFF, AVIF or GIF")
+        raise InputError("is not an image in a supported format: JPEG, PNG, WebP, TIFF, AVIF or GIF")
     if kind == "heic":
         raise InputError(
-            "is a HEIC photo, which can't be read here; convert it first (heif-convert, package libheif-examples)"
+            "is a HEIC image, which is not supported here; convert it first (heif-convert, package libheif-examples)"
         )
     if kind == "avif" and b"avis" in data[8:64] and b"moov" in data:
-        raise InputError("is an animated AVIF, which can't be read here; convert it to WebP or a video first")
+        raise InputError("is an animated AVIF, which is not supported; convert it to WebP or a video first")
     notes: list[str] = []
     image = _open(kind, data)
     encoding, comment, iptc, dpi = _details(kind, data, image, notes)
@@ -170,43 +190,47 @@ def read_image(source: Source) -> StillImage:
 
 @cache
 def pillow() -> Any:
-    """PIL.Image, with our limit in place of its lower one."""
+    """Return the module PIL.Image with the pixel limit set to `MAX_PIXELS`."""
     from PIL import Image
 
     Image.MAX_IMAGE_PIXELS = MAX_PIXELS
-    warnings.filterwarnings("ignore", module=r"PIL\.")  # what matters of it comes as an error too
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # what matters is raised as an error too
     logging.getLogger("PIL").setLevel(logging.CRITICAL)
     return Image
 
 
 def check_size(width: int, height: int) -> None:
-    """InputError for a picture too large to decode safely."""
+    """Check that an image is small enough to decode safely.
+
+    Raises:
+        InputError: it has more than `MAX_PIXELS`.
+    """
     if width * height > MAX_PIXELS:
         limit = MAX_PIXELS // 1_000_000
         raise InputError(f"is too large: {width} x {height} pixels, the limit is {limit} million; scale it down first")
 
 
 def orientation(kind: str, data: bytes, image: Any) -> int:
-    """How the pixels that libvips reads are to be turned, as EXIF counts it."""
-    if kind == "avif":  # is turned by its own boxes, in the decoder
+    """Return the EXIF orientation (1..8) that is still to be applied to the pixels of a libvips image."""
+    if kind == "avif":  # the decoder applies the rotation of its own boxes
         return 1
     return exif_orientation.orientation(data if kind == "tiff" else _blob(image, "exif-data"))
 
 
 def _open(kind: str, data: bytes, **options: Any) -> Any:
-    """A libvips image of the first picture; its header is read and checked, its pixels are not decoded yet."""
+    """Return a libvips image whose header is checked; its pixels are not decoded yet."""
     pyvips = vips()
     loader = getattr(pyvips.Image, {"avif": "heif"}.get(kind, kind) + "load_buffer")
-    # Of libjpeg's warnings "premature end" is as bad as an error: the rest of the picture is grey.
+    # Of libjpeg's warnings "premature end" counts as an error: the rest of the image is grey.
     try:
         image = loader(data, fail_on="warning" if kind == "jpeg" else "error", **options)
     except pyvips.Error as error:
         raise InputError(f"is damaged: {reason(error)}") from error
     check_size(image.width, image.height)
     if image.format not in ("uchar", "ushort") or image.interpretation in ("lab", "labs") or image.bands > 4:
-        raise InputError(f"has pixels of a kind mdtool can't redact ({image.bands} x {image.format}); convert it first")
+        raise InputError(f"has a pixel format that mdtool can't redact ({image.bands} x {image.format}); convert it")
     if _count(image) > 1:
-        raise InputError(f"holds {_count(image)} pictures where one was looked for; split it into single ones first")
+        raise InputError(f"contains {_count(image)} images, of which only the first would be processed; split it first")
     return image
 
 
@@ -222,7 +246,7 @@ def _pixels(kind: str, data: bytes, image: Any, notes: list[str]) -> np.ndarray:
         except pyvips.Error as second:
             raise InputError(f"is damaged: {reason(second)}") from second
         notes.append(f"is slightly damaged ({reason(error)})")
-    return pixels.reshape(image.height, image.width, image.bands)
+    return np.asarray(pixels.reshape(image.height, image.width, image.bands))
 
 
 def _mode(image: Any) -> str:
@@ -232,14 +256,14 @@ def _mode(image: Any) -> str:
 def _details(
     kind: str, data: bytes, image: Any, notes: list[str]
 ) -> tuple[dict[str, Any], bytes, bytes, tuple[float, float] | None]:
-    """(encoding, comment, IPTC, dpi): what only the format itself can tell."""
+    """Return (encoding, comment, IPTC, dpi), which are read from the format's own structures."""
     bits = image.get("bits-per-sample") if image.get_typeof("bits-per-sample") else 8
     if kind == "jpeg":
         return _jpeg_details(data, notes)
     if kind == "png":
         chunks = [chunk for chunk in exif.png_chunks(data) if chunk[0] != b"IDAT"]
         if any(name == b"acTL" for name, _ in chunks):
-            raise InputError("is an animated PNG where a photo was looked for")
+            raise InputError("is an animated PNG, not a still image")
         encoding = {
             "bits": bits,
             "palette": bool(image.get_typeof("palette")),
@@ -252,9 +276,9 @@ def _details(
         if not len(tags):
             raise InputError("is a BigTIFF, or its header can't be read; save it as a plain TIFF first")
         if tags.get(262) == 3:
-            notes.append("its palette became plain RGB")
+            notes.append("its palette was converted to RGB")
         if {0xC612, 0x014A} & set(tags) or data[8:10] == b"CR":
-            raise InputError("is a camera's raw file or a TIFF with pictures inside the picture; export it first")
+            raise InputError("is a camera raw file, or a TIFF with embedded sub-images; export it as a plain image")
         encoding = {"bits": bits, "compression": tags.get(259, 1), "predictor": tags.get(317, 1)}
         encoding["exif"] = bool({exif.EXIF_IFD, exif.GPS_IFD} & set(tags))
         dpi = (image.xres * 25.4, image.yres * 25.4) if image.get_typeof("resolution-unit") else None
@@ -278,16 +302,16 @@ def _jpeg_details(data: bytes, notes: list[str]) -> tuple[dict[str, Any], bytes,
         "keep_rgb": header.info.get("adobe_transform") == 0 and header.mode == "RGB",
     }
     if "mp" in header.info:
-        notes.append("the further pictures in it (preview, depth or gain map) were left out")
+        notes.append("its additional images (preview, depth or gain map) were left out")
     elif len(data) - _jpeg_end(data) > 64:  # a little padding is common
-        notes.append("what follows the picture in the file (a motion photo's film, say) was left out")
+        notes.append("data after the image (such as the video of a motion photo) was left out")
     blocks = header.info.get("photoshop", {})
     iptc = blocks.get(0x0404, b"") if isinstance(blocks, dict) else b""
     return encoding, header.info.get("comment", b""), iptc, header.info.get("dpi")
 
 
 def _jpeg_end(data: bytes) -> int:
-    """Where the first picture's end marker ends (T.81, B.1.1: FF 00 and FF D0..D7 are part of the coded picture)."""
+    """Return the offset after the first image's EOI marker (T.81, B.1.1: FF 00 and FF D0..D7 belong to the scan)."""
     at = 2
     while at + 4 <= len(data):
         marker = data[at + 1]
@@ -307,14 +331,18 @@ def _eight_bits(values: np.ndarray) -> np.ndarray:
 
 
 def _over_grey(colours: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-    """What is seen of HxWxC uint8 colours on a grey ground. Where nothing is seen at all the colours can still be had
-    back from the file, so if they are more than one flat colour they count as seen."""
-    hidden = alpha[:, :, 0] == 0
-    secret = colours[hidden]
-    seen = ((colours.astype(np.uint16) * alpha + GREY_BEHIND * (255 - alpha.astype(np.uint16))) // 255).astype(np.uint8)
-    if len(secret) and (secret != secret[0]).any():
-        seen[hidden] = secret
-    return seen
+    """Composite HxWxC uint8 colours over grey.
+
+    The colours of fully transparent pixels can be recovered from the file, so they are treated as visible unless they
+    are all the same.
+    """
+    transparent = alpha[:, :, 0] == 0
+    hidden = colours[transparent]
+    opacity = alpha.astype(np.uint16)
+    visible = ((colours.astype(np.uint16) * opacity + GREY_BACKGROUND * (255 - opacity)) // 255).astype(np.uint8)
+    if len(hidden) and (hidden != hidden[0]).any():
+        visible[transparent] = hidden
+    return visible
 
 
 def _blob(image: Any, name: str) -> bytes:
@@ -322,4 +350,4 @@ def _blob(image: Any, name: str) -> bytes:
 
 
 def _count(image: Any) -> int:
-    return image.get("n-pages") if image.get_typeof("n-pages") else 1
+    return int(image.get("n-pages")) if image.get_typeof("n-pages") else 1

@@ -1,4 +1,4 @@
-"""libvips, made safe for files from strangers."""
+"""libvips, configured for untrusted files."""
 
 import logging
 from functools import cache
@@ -7,19 +7,19 @@ from typing import Any
 
 @cache
 def vips() -> Any:
-    """pyvips, with the loaders switched off that aren't safe on files from strangers, and no cache of old photos."""
+    """Return pyvips with its unsafe loaders blocked and its operation cache off."""
     import pyvips
 
     pyvips.block_untrusted_set(True)
     pyvips.cache_set_max(0)
-    logging.getLogger("pyvips").setLevel(logging.CRITICAL)  # it says each thing twice; we raise what matters
+    logging.getLogger("pyvips").setLevel(logging.CRITICAL)  # it logs what it also raises
     return pyvips
 
 
 def reason(error: Exception) -> str:
-    """The line of libvips's message that tells most."""
+    """Return the most specific line of a libvips error message."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    told = [
+    specific = [
         line for line in lines if not line.startswith(("unable to", "source: bad seek")) and "load error" not in line
     ]
-    return (told or lines or ["it can't be read"])[0]
+    return (specific or lines or ["it can't be read"])[0]

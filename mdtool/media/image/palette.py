@@ -1,10 +1,10 @@
-"""Colours as indices: exact where a picture has few enough of them, and else with the untouched ones still exact."""
+"""Palettes of at most 256 colours: exact where they suffice, else quantized with the unchanged colours exact."""
 
 import numpy as np
 
 
 def rgba(pixels: np.ndarray) -> np.ndarray:
-    """HxWxC uint8, C of 1..4 (grey, grey+alpha, RGB, RGBA) -> HxWx4."""
+    """Convert HxWxC uint8, C in 1..4 (grey, grey and alpha, RGB, RGBA), to HxWx4 RGBA."""
     channels = pixels.shape[2]
     full = np.full((*pixels.shape[:2], 4), 255, np.uint8)
     full[:, :, :3] = pixels[:, :, : 1 if channels < 3 else 3]
@@ -14,16 +14,17 @@ def rgba(pixels: np.ndarray) -> np.ndarray:
 
 
 def packed(colours: np.ndarray) -> np.ndarray:
-    """...x4 uint8 -> ... uint32, a number for each colour."""
+    """Pack RGBA (...x4 uint8) into one uint32 per colour."""
     return np.ascontiguousarray(colours).view(np.uint32)[..., 0]
 
 
 def unpacked(numbers: np.ndarray) -> np.ndarray:
+    """Unpack uint32 colours into RGBA (...x4 uint8)."""
     return np.ascontiguousarray(numbers)[..., None].view(np.uint8)
 
 
 def indexed(numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
-    """Packed colours -> (uint8 indices of the same shape, palette of packed colours), or None if they are over 256."""
+    """Return (uint8 indices of the same shape, palette) of packed colours, or None if there are more than 256."""
     colours = np.unique(numbers)
     if len(colours) > 256:
         return None
@@ -31,17 +32,25 @@ def indexed(numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
 
 
 def reduced(numbers: np.ndarray, exact: np.ndarray, limit: int) -> np.ndarray:
-    """Packed opaque colours, as few as `limit`: those in `exact` stay, the others go to the nearest that is there.
+    """Quantize packed opaque colours (Pillow's median cut), keeping those in `exact`.
 
-    Where the exact ones alone are over the limit (of a GIF only a canvas that several frames painted is), all give way.
+    If the exact colours alone exceed the limit, as on a GIF canvas painted by several frames, all are quantized.
+
+    Args:
+        numbers: packed colours.
+        exact: packed colours that keep their value.
+        limit: the most colours of the result.
+
+    Returns:
+        Packed colours, of the shape of `numbers`.
     """
     from PIL import Image
 
-    untouched = np.isin(numbers, exact)
-    fixed = np.unique(numbers[untouched])
+    is_exact = np.isin(numbers, exact)
+    fixed = np.unique(numbers[is_exact])
     if len(fixed) > limit:
-        untouched, fixed = np.zeros_like(untouched), fixed[:0]
-    others = unpacked(numbers[~untouched])[None, :, :3]
+        is_exact, fixed = np.zeros_like(is_exact), fixed[:0]
+    others = unpacked(numbers[~is_exact])[None, :, :3]
     strip = Image.fromarray(np.ascontiguousarray(others))
     colours = fixed
     if len(fixed) < limit:
@@ -53,5 +62,5 @@ def reduced(numbers: np.ndarray, exact: np.ndarray, limit: int) -> np.ndarray:
     palette.putpalette(unpacked(colours)[:, :3].tobytes())
     nearest = np.asarray(strip.quantize(palette=palette, dither=Image.Dither.NONE))[0]
     result = numbers.copy()
-    result[~untouched] = colours[np.minimum(nearest, len(colours) - 1)]
+    result[~is_exact] = colours[np.minimum(nearest, len(colours) - 1)]
     return result

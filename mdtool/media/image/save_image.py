@@ -1,4 +1,4 @@
-"""New pictures into files, in the format that the file's name tells."""
+"""Saving new images in the format of the file's suffix."""
 
 from pathlib import Path
 
@@ -16,13 +16,22 @@ FORMATS = {
 
 
 def save_image(pixels: np.ndarray, target: Path, overwrite: bool) -> None:
-    """HxWx3 uint8 RGB, whole or not at all, in the format that the name tells. OutputError where it can't be."""
+    """Encode and write an image atomically.
+
+    Args:
+        pixels: HxWx3 uint8 RGB.
+        target: the file; its suffix, one of `FORMATS`, selects the format.
+        overwrite: whether an existing file is replaced.
+
+    Raises:
+        OutputError: it can't be encoded or written; with the target's name.
+    """
     with output_errors_for(target):
         target.parent.mkdir(parents=True, exist_ok=True)
-        with AtomicFile(target, overwrite) as whole:
+        with AtomicFile(target, overwrite) as output:
             try:
-                with whole.part.open("wb") as file:
+                with output.part.open("wb") as file:
                     pillow().fromarray(pixels).save(file, FORMATS[target.suffix.lower()], quality=QUALITY)
-            except ValueError as error:  # as a format refuses a picture that is too large for it
+            except ValueError as error:  # the image is too large for the format, for example
                 raise OutputError(f"can't be encoded: {error}") from error
-            whole.commit()
+            output.commit()

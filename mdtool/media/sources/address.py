@@ -1,10 +1,10 @@
-"""What is named by no path: cameras and addresses of streams."""
+"""Inputs and outputs that are not files: cameras and URLs."""
 
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
-REAL_TIME = ("rtsp", "rtsps", "rtmp", "rtmps", "udp", "rtp", "tcp", "srt")  # whatever comes, comes as it happens
+REAL_TIME = ("rtsp", "rtsps", "rtmp", "rtmps", "udp", "rtp", "tcp", "srt")  # protocols of live streams
 WEB = ("http", "https")
 MUXERS = {
     "rtsp": "rtsp", "rtsps": "rtsp", "rtmp": "flv", "rtmps": "flv", "udp": "mpegts", "rtp": "rtp_mpegts",
@@ -17,33 +17,39 @@ _SECRET = re.compile(r"(?<=://)([^/:\s]*:)[^/\s]*(?=@)")
 
 @dataclass(frozen=True)
 class Address:
-    """camera: its number, as the system counts them; else text is a URL."""
+    """A camera or a URL.
+
+    Attributes:
+        text: as given on the command line: "camera:N" or a URL.
+        camera: the device number of a camera; None for a URL.
+    """
 
     text: str
     camera: int | None = None
 
     def __str__(self) -> str:
-        """Without a password, for the person and for records."""
+        """Return the text with its password masked, for messages and records."""
         return _SECRET.sub(r"\1***", self.text)
 
     @property
     def scheme(self) -> str:
+        """The URL scheme, in lower case."""
         return self.text.partition(":")[0].lower()
 
     @property
     def is_real_time(self) -> bool:
-        """Whether pictures come when they are taken, so that none can be asked for later."""
+        """Whether frames arrive as they are captured and can't be requested again."""
         return self.camera is not None or self.scheme in REAL_TIME
 
     @property
     def file_name(self) -> Path:
-        """A name for files that are made of it."""
+        """A file name for outputs, made from the address without its password."""
         place = _SECRET.sub("", self.text).partition("://")[2].rpartition("@")[2].partition("?")[0]
         return Path(re.sub(r"[^\w.-]+", "-", place or self.text).strip("-.") or "stream")
 
 
 def parse_address(text: str) -> Address | None:
-    """From camera:0 or a URL; None for what is none, such as a path."""
+    """Parse "camera:N" or a URL of a supported scheme; None for anything else, such as a path."""
     if camera := _CAMERA.fullmatch(text):
         return Address(text, int(camera[1]))
     return Address(text) if _ADDRESS.fullmatch(text) else None

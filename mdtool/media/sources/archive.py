@@ -1,4 +1,4 @@
-"""Files in zip and tar archives, listed and read without unpacking them."""
+"""Listing and reading the members of zip and tar archives without extracting them to disk."""
 
 import bz2
 import gzip
@@ -20,12 +20,12 @@ from mdtool.errors import InputError
 from mdtool.media.sources.inputs import Member
 
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
-MOST_BYTES = 256 << 20  # of one member
-MOST_HEADER = 1 << 20  # bytes of a tar's long names and the like; they are read whole
-SEEK_BACK_BYTES = 32 << 20  # bytes of a packed tar that are kept, for members asked for out of order
-BLOCK = 1 << 20
+MAX_MEMBER_BYTES = 256 << 20
+MAX_HEADER_BYTES = 1 << 20  # of a tar's extended headers (long names), which are read into memory
+SEEK_BACK_BYTES = 32 << 20  # decompressed bytes that are cached, for members that are read out of order
+BLOCK_BYTES = 1 << 20
 _MAGIC = {b"PK": "zip", b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ\0": "xz"}
-_PACKED: dict[str, Any] = {"gzip": gzip.open, "bzip2": bz2.open, "xz": lzma.open}
+_DECOMPRESSORS: dict[str, Any] = {"gzip": gzip.open, "bzip2": bz2.open, "xz": lzma.open}
 _DAMAGED = (
     EOFError, OverflowError, RuntimeError, ValueError, lzma.LZMAError, struct.error, tarfile.TarError,
     zipfile.BadZipFile, zlib.error,
@@ -33,78 +33,91 @@ _DAMAGED = (
 
 
 def is_archive(name: str) -> bool:
+    """Return whether a file name has the suffix of an archive."""
     return name.lower().endswith(ARCHIVE_SUFFIXES)
 
 
 def members(path: Path) -> Iterator[Member]:
-    """The files in an archive, in their order. Those of a tar come as it is read; a zip's index is read whole.
+    """Yield the regular files of an archive in order, a tar's while it is read.
 
-    Folders, links and devices are passed over, and names that come again. Raises InputError where the archive can't be
-    read (on), after what could be.
+    Folders, links and devices are skipped; so are all but the last member of the same name in a zip.
+
+    Raises:
+        InputError: the archive can't be read, or not further: then after the members before the damage.
     """
     with _archive_errors():
-        if (packing := _packing(path)) == "zip":
+        if (compression := _compression(path)) == "zip":
             index = _zip(*_version(path))
             for info in index.infolist():
-                if not info.is_dir() and index.NameToInfo[info.filename] is info:  # the last of a name counts
+                if not info.is_dir() and index.NameToInfo[info.filename] is info:  # the last member of a name counts
                     yield Member(info.filename, info.header_offset, info.file_size)
             return
-        with _PACKED.get(packing, open)(path, "rb") as stream:
+        with _DECOMPRESSORS.get(compression, open)(path, "rb") as stream:
             yield from _tar_members(stream)
 
 
 def read_member(path: Path, member: Member) -> bytes:
-    """What is in it. From a packed tar in order is fast; any other order unpacks it again from its start.
+    """Read one member. Thread-safe.
 
-    Raises InputError: encrypted, damaged, or too large. May be called from several threads.
+    Reading a compressed tar in order is fast; any other order may decompress it again from its start.
+
+    Args:
+        path: the archive.
+        member: as returned by `members`.
+
+    Returns:
+        Its content, decompressed.
+
+    Raises:
+        InputError: it is encrypted, damaged or too large.
     """
-    if member.size > MOST_BYTES:
-        raise InputError(f"is larger than {MOST_BYTES >> 20} MB, which no picture is")
+    if member.size > MAX_MEMBER_BYTES:
+        raise InputError(f"is larger than {MAX_MEMBER_BYTES >> 20} MB, the limit for an image")
     with _archive_errors():
-        if (packing := _packing(path)) == "zip":
+        if (compression := _compression(path)) == "zip":
             data = _read_zipped(_zip(*_version(path)), member)
-        elif packing == "none":
+        elif compression == "none":
             with path.open("rb") as file:
                 file.seek(member.at)
                 data = file.read(member.size)
         else:
             data = _tar(*_version(path)).read(member.at, member.size)
     if len(data) < member.size:
-        raise InputError("is damaged: the archive ends before it does")
+        raise InputError("is damaged: the archive ends in the middle of it")
     return data
 
 
 @contextmanager
 def _archive_errors() -> Iterator[None]:
-    """All that goes wrong in an archive as one InputError."""
+    """Convert the errors of archive libraries into InputError."""
     try:
         yield
     except FileNotFoundError as error:
         raise InputError("there is no such file") from error
     except _DAMAGED as error:
         raise InputError(f"is damaged: {_first_line(error)}") from error
-    except OSError as error:  # what gzip and bz2 say of damage has no number
-        said = f"can't be read: {(error.strerror or str(error)).lower()}" if error.errno else f"is damaged: {error}"
-        raise InputError(said) from error
+    except OSError as error:  # gzip and bz2 report damage as an OSError without errno
+        message = f"can't be read: {(error.strerror or str(error)).lower()}" if error.errno else f"is damaged: {error}"
+        raise InputError(message) from error
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0] or "it can't be unpacked"
+    return str(error).strip().partition("\n")[0] or "it can't be decompressed"
 
 
 def _version(path: Path) -> tuple[Path, int, int]:
-    """What an archive that is open is known by, so that one written anew is opened anew."""
+    """Return the cache key of an open archive, so that a changed file is opened again."""
     state = path.stat()
     return path, state.st_mtime_ns, state.st_size
 
 
-def _packing(path: Path) -> str:
-    """By its content: "zip", or how a tar is packed: "gzip", "bzip2", "xz" or "none"."""
+def _compression(path: Path) -> str:
+    """Detect by its signature a "zip", or the compression of a tar: "gzip", "bzip2", "xz" or "none"."""
     if not stat.S_ISREG(path.stat().st_mode):
-        raise InputError("is no file")
+        raise InputError("is not a regular file")
     with path.open("rb") as file:
         head = file.read(6)
-    return next((packing for magic, packing in _MAGIC.items() if head.startswith(magic)), "none")
+    return next((compression for magic, compression in _MAGIC.items() if head.startswith(magic)), "none")
 
 
 @lru_cache(maxsize=4)
@@ -115,7 +128,7 @@ def _zip(path: Path, changed: int, size: int) -> zipfile.ZipFile:
 def _read_zipped(index: zipfile.ZipFile, member: Member) -> bytes:
     info = index.NameToInfo.get(member.name)
     if info is None or info.header_offset != member.at:
-        raise InputError("is in the archive no longer")
+        raise InputError("is no longer in the archive")
     if info.flag_bits & 1:
         raise InputError("is encrypted; unpack the archive first")
     with index.open(info) as file:
@@ -123,40 +136,40 @@ def _read_zipped(index: zipfile.ZipFile, member: Member) -> bytes:
 
 
 class _Bounded:
-    """A tar to list: `tarfile` reads long names whole, however long a hostile file says they are."""
+    """A file object that limits the size of headers: `tarfile` reads them whole, however long they claim to be."""
 
     def __init__(self, stream: IO[bytes]) -> None:
         self._stream = stream
         self.seek, self.tell = stream.seek, stream.tell
 
     def read(self, size: int) -> bytes:
-        if not 0 <= size <= MOST_HEADER:
-            raise tarfile.ReadError(f"a header in it has {size} bytes")
+        if not 0 <= size <= MAX_HEADER_BYTES:
+            raise tarfile.ReadError(f"one of its headers claims {size} bytes")
         return self._stream.read(size)
 
 
 def _tar_members(stream: IO[bytes]) -> Iterator[Member]:
     bounded: Any = _Bounded(stream)
-    tar: Any  # that it has `members` is in its documentation, but not in its types
+    tar: Any  # the attribute `members` is documented, but missing from its type stubs
     with tarfile.open(fileobj=bounded, mode="r:", errors="surrogateescape") as tar:
         while info := tar.next():
-            tar.members.clear()  # else all of them stay in memory
+            tar.members.clear()  # which otherwise grows with the archive
             if tar.offset < info.offset_data:
                 raise tarfile.ReadError("a file in it has a negative size")
             if info.isreg() and not info.issparse():
                 yield Member(info.name.removeprefix("./"), info.offset_data, info.size)
         bounded.seek(tar.offset)
-        if any(bounded.read(tarfile.BLOCKSIZE)):  # tarfile takes any bad header but the first for the end
-            raise tarfile.ReadError("a header in it can't be read")
+        if any(bounded.read(tarfile.BLOCKSIZE)):  # tarfile takes any invalid header after the first as the end
+            raise tarfile.ReadError("one of its headers can't be read")
 
 
 @lru_cache(maxsize=4)
-def _tar(path: Path, changed: int, size: int) -> "_PackedTar":
-    return _PackedTar(path)
+def _tar(path: Path, changed: int, size: int) -> "_CompressedTar":
+    return _CompressedTar(path)
 
 
-class _PackedTar:
-    """A packed tar that is open at the place up to which it was read, with the last of what was read."""
+class _CompressedTar:
+    """An open compressed tar, with a cache of the last decompressed blocks."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -166,9 +179,10 @@ class _PackedTar:
 
     def _forget(self) -> None:
         self._blocks: deque[bytes] = deque()
-        self._start = self._end = 0  # where in the unpacked tar the blocks are
+        self._start = self._end = 0  # range of the cached blocks in the decompressed tar
 
     def read(self, at: int, size: int) -> bytes:
+        """Return `size` bytes from offset `at` of the decompressed tar; fewer at its end."""
         with self._lock:
             try:
                 return self._read(at, size)
@@ -179,12 +193,13 @@ class _PackedTar:
     def _read(self, at: int, size: int) -> bytes:
         if self._stream is None or at < self._start:
             self._forget()
-            self._stream = _PACKED[_packing(self._path)](self._path, "rb")
-        kept = SEEK_BACK_BYTES + size
-        while self._end < at + size and (block := self._stream.read1(BLOCK)):  # read loses what comes before damage
+            self._stream = _DECOMPRESSORS[_compression(self._path)](self._path, "rb")
+        cached = SEEK_BACK_BYTES + size
+        # read1(), because read() loses the data before damage
+        while self._end < at + size and (block := self._stream.read1(BLOCK_BYTES)):
             self._blocks.append(block)
             self._end += len(block)
-            while self._start + len(self._blocks[0]) <= min(at, self._end - kept):
+            while self._start + len(self._blocks[0]) <= min(at, self._end - cached):
                 self._start += len(self._blocks.popleft())
         found, end = deque[bytes](), self._end
         for block in reversed(self._blocks):

@@ -1,4 +1,4 @@
-"""What there is to ask about, found while it is asked: files, folders, globs, lists of names, archives, addresses."""
+"""Lazy discovery of inputs: files, folders, globs, lists of names, archives and URLs."""
 
 import os
 from collections.abc import Callable, Container, Iterator, Sequence
@@ -19,15 +19,19 @@ from mdtool.media.sources.patterns import MAGIC, Filter, Glob
 
 CHUNK_BYTES = 1 << 16
 KNOWN_SUFFIXES = (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES, *ARCHIVE_SUFFIXES)
-SKIPPED_FOLDERS = (
-    "__MACOSX",
-)  # where archives made on a Mac keep what belongs to each file, under the file's own name
+SKIPPED_FOLDERS = ("__MACOSX",)  # holds the resource forks in archives made on a Mac, under the names of the files
 
 
 @dataclass(frozen=True)
 class Selection:
-    """named: files, folders, globs, addresses, or "-" alone. files_from: a list of more names, `Path("-")` for one that
-    is piped in; nul: they are separated by zero bytes and not by line ends. include, exclude: as `Filter` has them.
+    """What to discover.
+
+    Attributes:
+        named: files, folders, globs, URLs, cameras, or "-" alone for stdin.
+        files_from: a file that lists more names; `Path("-")` for stdin.
+        nul: whether the names in the list are NUL-delimited instead of one per line.
+        include: patterns, see `Filter`.
+        exclude: patterns, see `Filter`.
     """
 
     named: Sequence[str] = ()
@@ -37,150 +41,168 @@ class Selection:
     exclude: Sequence[str] = ()
 
 
-def discover(selection: Selection, ended: Callable[[], bool] = INTERRUPT_EVENT.is_set) -> Iterator[Input]:
-    """What is selected, in the order of the names; of a folder its files by name, then its folders.
+def discover(selection: Selection, should_stop: Callable[[], bool] = INTERRUPT_EVENT.is_set) -> Iterator[Input]:
+    """Yield the selected inputs in the order of the names; of a folder its files by name, then its subfolders.
 
-    Found as it is asked for, so memory holds the names of one folder at most, and the index of a zip. In folders,
-    globs and archives hidden files, outputs of this program and what is no picture, video or archive are passed over,
-    and so is what the patterns leave out; links to folders are not followed, unless they are named themselves. Of
-    archives the pictures come, and an archive is like a folder to the patterns. What is named itself, here or in the
-    list, comes whatever it is; names in the list are taken as they are and are no globs.
+    Inputs are found lazily: memory holds the names of one folder at most, and the index of a zip. In folders, globs and
+    archives, hidden files, outputs of this program, excluded files and all that is no image, video or archive are
+    skipped. Links to folders are followed only if they are named themselves. An archive is treated as a folder of
+    images. An input that is named itself, on the command line or in the list, is yielded whatever it is; names in the
+    list are literal paths, not globs.
 
-    Each file comes once, however folders and globs and files that are named overlap. A list is not compared with
-    itself nor with them, nor are links with what they link to.
+    A file is yielded once, even if named folders, globs and files overlap. Duplicates in the list, and links to files
+    that are yielded too, are not detected.
 
-    A folder or archive that can't be read is an Input whose `failed` says so, after what could be read of it; one that
-    is named and not there fails when it is opened. Raises UsageError at once, and NoInputFound at the end if nothing
-    came.
-    ended: tells that nobody waits for more of a list that is piped in.
+    A folder or archive that can't be read is yielded as an Input with `failed` set, after what could be read of it. A
+    missing file fails when it is opened.
+
+    Args:
+        selection: what to discover.
+        should_stop: polled while a piped list delivers nothing; True ends it.
+
+    Raises:
+        UsageError: the selection is invalid; before anything is yielded.
+        NoInputFound: nothing was found; at the end.
     """
     if "-" in selection.named and (len(selection.named) > 1 or selection.files_from):
         raise UsageError("-: standard input can't be mixed with other inputs")
-    chosen = Filter(selection.include, selection.exclude)
+    patterns = Filter(selection.include, selection.exclude)
     stack = ExitStack()
-    names = _list_of_names(selection.files_from, stack, ended) if selection.files_from else None
-    return _discover(selection, chosen, names, stack)
+    names = _open_list(selection.files_from, stack, should_stop) if selection.files_from else None
+    return _discover(selection, patterns, names, stack)
 
 
-def _discover(selection: Selection, chosen: Filter, names: PipeReader | None, stack: ExitStack) -> Iterator[Input]:
-    found = False
+def _discover(selection: Selection, patterns: Filter, names: PipeReader | None, stack: ExitStack) -> Iterator[Input]:
+    is_empty = True
     with stack:
-        for one in chain(_named(selection.named, chosen), _from_list(names, selection.nul, chosen) if names else ()):
-            found = True
-            yield one
-    if not found:
-        asked = [*selection.named, *(["the list of files"] if selection.files_from else [])]
-        raise NoInputFound(f"no picture or video in {', '.join(asked)}")
+        listed = _from_list(names, selection.nul, patterns) if names else ()
+        for source in chain(_from_arguments(selection.named, patterns), listed):
+            is_empty = False
+            yield source
+    if is_empty:
+        searched = [*selection.named, *(["the list of files"] if selection.files_from else [])]
+        raise NoInputFound(f"no image or video in {', '.join(searched)}")
 
 
-def _named(named: Sequence[str], chosen: Filter) -> Iterator[Input]:
+def _from_arguments(named: Sequence[str], patterns: Filter) -> Iterator[Input]:
     if list(named) == ["-"]:
         yield Input(None, Path("stdin"))
         return
-    places = {name: _place(name) for name in named if not _is_glob(name)}
-    apart = set(places.values())  # they come for their own name, not with the folder that they are in
-    came: set[str] = set()
+    real_paths = {name: _real_path(name) for name in named if not _is_glob(name)}
+    skipped = set(real_paths.values())  # they are yielded under their own name, not as part of a folder
+    done: set[str] = set()
     globs: list[Glob] = []
     for name in named:
-        if name not in places:
+        if name not in real_paths:
             glob = Glob(name)
-            if not _lies_in(os.path.realpath(glob.folder), apart):
-                yield from _matches(glob, chosen, apart, tuple(globs))
+            if not _is_below(os.path.realpath(glob.folder), skipped):
+                yield from _matches(glob, patterns, skipped, tuple(globs))
             globs.append(glob)
-        elif places[name] not in came:
-            came.add(places[name])
-            yield from _outright(name, Path(name).name, chosen, apart)
+        elif real_paths[name] not in done:
+            done.add(real_paths[name])
+            yield from _from_name(name, Path(name).name, patterns, skipped)
 
 
-def _from_list(names: PipeReader, nul: bool, chosen: Filter) -> Iterator[Input]:
+def _from_list(names: PipeReader, nul: bool, patterns: Filter) -> Iterator[Input]:
     for name in _split(names, b"\0" if nul else b"\n"):
         if "\0" in name:
-            yield Input(Path(name), Path("-"), name, failed="has a zero byte in it, which no file's name can have")
+            yield Input(Path(name), Path("-"), name, failed="contains a NUL byte, which no file name can")
         else:
-            yield from _outright(name, _inside(name), chosen, frozenset())
+            yield from _from_name(name, _contained(name), patterns, frozenset())
 
 
-def _outright(name: str, relative: str | Path, chosen: Filter, skipped: Container[str]) -> Iterator[Input]:
-    """skipped: places that don't come with a folder."""
+def _from_name(name: str, relative: str | Path, patterns: Filter, skipped: Container[str]) -> Iterator[Input]:
+    """Yield a named file, or what is in a named folder or archive except the skipped real paths."""
     if address := parse_address(name):
         yield Input(None, address.file_name, name, address)
     elif os.path.isdir(name):
-        for one in _walk(name, skipped, chosen.enters):
-            yield from _taken(one, chosen)
+        for source in _walk(name, skipped, patterns.may_match_below):
+            yield from _filtered(source, patterns)
     elif is_archive(name):
-        yield from _in_archive(Input(Path(name), Path(relative), name), chosen, "")
+        yield from _in_archive(Input(Path(name), Path(relative), name), patterns, "")
     else:
         yield Input(Path(name), Path(relative), name)
 
 
-def _matches(glob: Glob, chosen: Filter, skipped: Container[str], before: Sequence[Glob]) -> Iterator[Input]:
-    """before: the globs whose matches have come already."""
+def _matches(glob: Glob, patterns: Filter, skipped: Container[str], earlier: Sequence[Glob]) -> Iterator[Input]:
+    """Yield the matches of a glob that none of the earlier globs matches."""
     if not os.path.isdir(glob.folder):
         return
-    roots = [os.path.join(os.path.realpath(other.folder), "") for other in before]
+    roots = [os.path.join(os.path.realpath(other.folder), "") for other in earlier]
 
-    def has_come(path: Path) -> bool:
-        for other, root in zip(before, roots, strict=True):
-            inside = (place := _place(str(path))).removeprefix(root)
-            if inside != place and other.matches(inside) and _may_take(chosen, inside):
+    def is_duplicate(path: Path) -> bool:
+        for other, root in zip(earlier, roots, strict=True):
+            relative = (real_path := _real_path(str(path))).removeprefix(root)
+            if relative != real_path and other.matches(relative) and _is_selected(patterns, relative):
                 return True
         return False
 
-    for one in _walk(glob.folder, skipped, lambda folder: glob.enters(folder) and chosen.enters(folder)):
-        if one.failed or (glob.matches(one.relative.as_posix()) and not has_come(one.path or Path())):
-            yield from _taken(one, chosen)
+    def descend(folder: str) -> bool:
+        return glob.may_match_below(folder) and patterns.may_match_below(folder)
+
+    for source in _walk(glob.folder, skipped, descend):
+        if source.failed or (glob.matches(source.relative.as_posix()) and not is_duplicate(source.path or Path())):
+            yield from _filtered(source, patterns)
 
 
-def _taken(found: Input, chosen: Filter) -> Iterator[Input]:
-    path = found.relative.as_posix()
-    if found.failed:
-        yield found
-    elif _may_take(chosen, path):
-        yield from _in_archive(found, chosen, f"{path}/") if is_archive(path) else (found,)
+def _filtered(source: Input, patterns: Filter) -> Iterator[Input]:
+    path = source.relative.as_posix()
+    if source.failed:
+        yield source
+    elif _is_selected(patterns, path):
+        yield from _in_archive(source, patterns, f"{path}/") if is_archive(path) else (source,)
 
 
-def _may_take(chosen: Filter, path: str) -> bool:
-    return chosen.enters(path) if is_archive(path) else chosen.takes(path)
+def _is_selected(patterns: Filter, path: str) -> bool:
+    return patterns.may_match_below(path) if is_archive(path) else patterns.matches(path)
 
 
-def _in_archive(archive: Input, chosen: Filter, before: str) -> Iterator[Input]:
-    """The pictures in it. before: what goes before their names for the patterns."""
+def _in_archive(archive: Input, patterns: Filter, prefix: str) -> Iterator[Input]:
+    """Yield the images in an archive; the patterns match the prefix and the member's name."""
     assert archive.path is not None
     try:
         for member in members(archive.path):
-            inside = _inside(member.name)
-            apart = any(part in SKIPPED_FOLDERS or part.startswith(".") for part in inside.parts)
-            if not apart and _is_known(inside.name, IMAGE_SUFFIXES) and chosen.takes(before + inside.as_posix()):
-                yield replace(archive, relative=archive.relative / inside, member=member)
+            relative = _contained(member.name)
+            hidden = any(part in SKIPPED_FOLDERS or part.startswith(".") for part in relative.parts)
+            if hidden or not _is_known(relative.name, IMAGE_SUFFIXES):
+                continue
+            if patterns.matches(prefix + relative.as_posix()):
+                yield replace(archive, relative=archive.relative / relative, member=member)
     except InputError as error:
         yield replace(archive, failed=str(error))
 
 
-def _walk(top: str, skipped: Container[str], enters: Callable[[str], bool]) -> Iterator[Input]:
-    """The media and archives in a folder and below it, by name. enters: whether to go into a folder below it."""
-    place = os.path.realpath(top)
-    waiting = [""]
-    while waiting:
-        inside = waiting.pop()
+def _walk(top: str, skipped: Container[str], descend: Callable[[str], bool]) -> Iterator[Input]:
+    """Yield the media files and archives below a folder, sorted by name.
+
+    Args:
+        top: the folder.
+        skipped: real paths to leave out.
+        descend: whether to enter a folder, given relative to `top`.
+    """
+    root = os.path.realpath(top)
+    pending = [""]
+    while pending:
+        folder = pending.pop()
         try:
-            files, folders = _names_in(os.path.join(top, inside))
+            files, folders = _names_in(os.path.join(top, folder))
         except OSError as error:
             failed = f"can't be read: {(error.strerror or str(error)).lower()}"
-            yield Input(Path(top, inside), Path(inside), failed=failed)
+            yield Input(Path(top, folder), Path(folder), failed=failed)
             continue
-        before = f"{inside}/" if inside else ""
+        prefix = f"{folder}/" if folder else ""
         for name in files:
-            below = before + name
-            if _is_known(name, KNOWN_SUFFIXES) and os.path.join(place, below) not in skipped:
-                yield Input(Path(top, below), Path(below))
+            relative = prefix + name
+            if _is_known(name, KNOWN_SUFFIXES) and os.path.join(root, relative) not in skipped:
+                yield Input(Path(top, relative), Path(relative))
         for name in reversed(folders):
-            below = before + name
-            if os.path.join(place, below) not in skipped and enters(below):
-                waiting.append(below)
+            relative = prefix + name
+            if os.path.join(root, relative) not in skipped and descend(relative):
+                pending.append(relative)
 
 
 def _names_in(folder: str) -> tuple[list[str], list[str]]:
-    """Of files and of folders; neither hidden ones nor links to folders."""
+    """Return the sorted names of (files, folders), without hidden ones and links to folders."""
     files, folders = [], []
     with os.scandir(folder) as entries:
         for entry in entries:
@@ -201,45 +223,44 @@ def _is_glob(name: str) -> bool:
     return bool(MAGIC.search(name)) and not parse_address(name) and not os.path.lexists(name)
 
 
-def _place(name: str) -> str:
-    """What a name is known by, whatever way it is written: its real folder, and its own name."""
+def _real_path(name: str) -> str:
+    """Return a unique path of an input: links in its folder are resolved, but not a link to the file itself."""
     if parse_address(name):
         return name
-    folder, own = os.path.split(os.path.abspath(name))
-    return os.path.realpath(name) if os.path.isdir(name) else os.path.join(os.path.realpath(folder), own)
+    folder, base = os.path.split(os.path.abspath(name))
+    return os.path.realpath(name) if os.path.isdir(name) else os.path.join(os.path.realpath(folder), base)
 
 
-def _lies_in(folder: str, places: Container[str]) -> bool:
-    return folder in places or any(str(above) in places for above in Path(folder).parents)
+def _is_below(folder: str, paths: Container[str]) -> bool:
+    return folder in paths or any(str(parent) in paths for parent in Path(folder).parents)
 
 
-def _inside(name: str) -> Path:
-    """A name as a path that leads out of no folder."""
+def _contained(name: str) -> Path:
+    """Return a name as a relative path that can't lead out of a folder."""
     return Path(*(part for part in PurePosixPath(name).parts if part.strip("/") and part != ".."))
 
 
-def _list_of_names(path: Path, stack: ExitStack, ended: Callable[[], bool]) -> PipeReader:
-    """stack: what closes it."""
+def _open_list(path: Path, stack: ExitStack, should_stop: Callable[[], bool]) -> PipeReader:
     if str(path) == "-":
-        return open_stdin("a list of names", ended)
+        return open_stdin("a list of names", should_stop)
     try:
         file = stack.enter_context(path.open("rb", buffering=0))
-        return PipeReader(file.fileno(), ended)
+        return PipeReader(file.fileno(), should_stop)
     except OSError as error:
         raise UsageError(f"{path}: can't be read as a list: {(error.strerror or str(error)).lower()}") from error
 
 
 def _split(file: PipeReader, end: bytes) -> Iterator[str]:
-    """Names, as they come. A carriage return before a line's end is dropped."""
+    """Yield the names as they arrive, without the carriage return of CRLF line ends."""
     rest = b""
     while chunk := file.read(CHUNK_BYTES):
-        *whole, rest = (rest + chunk).split(end)
-        yield from _decoded(whole, end)
+        *complete, rest = (rest + chunk).split(end)
+        yield from _decoded(complete, end)
     yield from _decoded([rest], end)
 
 
 def _decoded(names: Sequence[bytes], end: bytes) -> Iterator[str]:
-    for name in names:
-        own = name.removesuffix(b"\r") if end == b"\n" else name
-        if own.strip():
-            yield os.fsdecode(own)
+    for raw in names:
+        name = raw.removesuffix(b"\r") if end == b"\n" else raw
+        if name.strip():
+            yield os.fsdecode(name)

@@ -1,4 +1,4 @@
-"""What there is to work on: the paths, folders and globs of a command line, made into a list of files."""
+"""The list of inputs that the paths, folders and globs of a command line stand for."""
 
 import glob
 import os
@@ -16,14 +16,17 @@ VIDEO_SUFFIXES = frozenset({
     ".mpeg", ".mpg", ".mts", ".mxf", ".nut", ".ogg", ".ogv", ".ts", ".webm", ".wmv", ".y4m",
 })
 # fmt: on
-OUTPUT_MARKS = (".redacted", ".moderated", ".gaze", ".drawn")  # in the names of outputs, so that they are known again
+OUTPUT_MARKS = (".redacted", ".moderated", ".gaze", ".drawn")  # endings of output stems, which are skipped as inputs
 
 
 @dataclass(frozen=True)
 class Member:
     """One file in an archive.
 
-    at: where its content begins, in bytes of the unpacked tar, or where its header does in a zip. size: in bytes.
+    Attributes:
+        name: its path in the archive.
+        at: byte offset of its content in the decompressed tar, or of its header in the zip.
+        size: decompressed, in bytes.
     """
 
     name: str
@@ -33,11 +36,15 @@ class Member:
 
 @dataclass(frozen=True)
 class Input:
-    """One file to work on. path None: standard input, or what has an address. relative: where its output goes below
-    an output folder.
+    """One input.
 
-    named: what it was called on the command line, if it was. member: the part of the archive `path` that is meant.
-    failed: why there is nothing to read, if that is known already.
+    Attributes:
+        path: the file or archive; None for standard input and for an address.
+        relative: the path of its output below an output folder.
+        named: its name on the command line or in a list; None if it was found in a folder or by a glob.
+        address: the camera or URL.
+        member: the member of the archive `path`.
+        failed: an error message, if discovery has found that it can't be read.
     """
 
     path: Path | None
@@ -49,7 +56,7 @@ class Input:
 
     @property
     def name(self) -> str:
-        """As the person would call it."""
+        """Its name in messages and records."""
         if self.address:
             return str(self.address)
         name = "-" if self.path is None else self.named or str(self.path)
@@ -57,9 +64,16 @@ class Input:
 
 
 def find_inputs(named: Sequence[str]) -> list[Input]:
-    """Files for what was named: themselves, all media in folders (and below), matches of globs, addresses, "-".
+    """Return the inputs that names stand for, each file once.
 
-    Hidden files and outputs of this program are passed over in folders and globs. NoInputFound where nothing is left.
+    Hidden files and outputs of this program are skipped in folders and globs.
+
+    Args:
+        named: files, folders (searched recursively), globs, URLs, cameras, or "-" alone for stdin.
+
+    Raises:
+        UsageError: "-" among other names.
+        NoInputFound: nothing was found.
     """
     found: dict[Path | Address, Input] = {}
     if "-" in named and len(named) > 1:
@@ -77,15 +91,15 @@ def find_inputs(named: Sequence[str]) -> list[Input]:
             below = _matches(name)
         else:
             below = iter([Input(path, Path(path.name), name)])
-        for one in below:
-            found.setdefault(Path(os.path.abspath(one.path or "")), one)
+        for source in below:
+            found.setdefault(Path(os.path.abspath(source.path or "")), source)
     if not found:
-        raise NoInputFound(f"no video or photo in {', '.join(named)}")
+        raise NoInputFound(f"no image or video in {', '.join(named)}")
     return list(found.values())
 
 
 def _in_folder(folder: Path) -> Iterator[Input]:
-    """Symbolic links to folders are not followed, so that no loop of them is either."""
+    """Yield the media files below a folder. Symbolic links to folders are not followed, as they may form loops."""
     for at, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
@@ -102,5 +116,6 @@ def _matches(pattern: str) -> Iterator[Input]:
 
 
 def is_media_file(path: Path) -> bool:
-    hidden, own = path.name.startswith("."), path.stem.endswith(OUTPUT_MARKS)
-    return not hidden and not own and path.suffix.lower() in STILL_SUFFIXES | VIDEO_SUFFIXES
+    """Return whether a path has the suffix of a medium and is neither hidden nor an output of this program."""
+    hidden, is_output = path.name.startswith("."), path.stem.endswith(OUTPUT_MARKS)
+    return not hidden and not is_output and path.suffix.lower() in STILL_SUFFIXES | VIDEO_SUFFIXES

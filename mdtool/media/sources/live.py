@@ -1,7 +1,7 @@
-"""Reads what plays now, a camera or a stream: the newest picture wins, and a source that is lost is asked for again.
+"""Reading cameras and live streams: the oldest waiting frames are dropped, and a lost connection is re-established.
 
-Pictures are stamped with the time on the wall clock since the first one, evenly as the source counts them, so that a
-recording plays at the speed of life whatever the source says of its rate.
+Frames get wall-clock timestamps since the first frame, smoothed by the source's own timestamps, so that a recording
+plays in real time whatever frame rate the source states.
 """
 
 import threading
@@ -21,71 +21,94 @@ from mdtool.errors import InputError
 from mdtool.interruption import raise_if_interrupted
 from mdtool.media.image.display_matrix import UPRIGHT, from_display_matrix
 from mdtool.media.sources.address import Address
-from mdtool.media.video.frame import Frame
+from mdtool.media.video.frame import Frame, Packet
 from mdtool.media.video.reader import CONTAINERS, Damage, display_matrix, explain
 
 TIME_BASE = Fraction(1, 90_000)
-MOST_READY = 8  # pictures that wait to be taken; a newer one takes the place of the oldest
-RETRY_DELAYS = (0.5, 1.0, 2.0, 4.0, 8.0)  # seconds before each try to get a lost source back
-STABLE_SECONDS = 10.0  # seconds of pictures after which a loss counts as the first one
-BEHIND, AHEAD = 0.5, 30.0  # seconds that the source's clock may be off the wall clock before it is set anew
-OPEN_SECONDS, SILENT_SECONDS = 10.0, 10.0
-USUAL_RATE = 30.0
+MAX_QUEUED = 8  # frames; a newer one replaces the oldest
+RETRY_DELAYS = (0.5, 1.0, 2.0, 4.0, 8.0)  # seconds before each attempt to reconnect
+STABLE_SECONDS = 10.0  # a connection that lasts so long resets the count of losses
+BEHIND, AHEAD = 0.5, 30.0  # seconds that the source may be off the wall clock before the mapping is reset
+OPEN_SECONDS, SILENT_SECONDS = 10.0, 10.0  # timeouts to open, and for the next packet
+DEFAULT_RATE = 30.0  # frames per second
 POLL_SECONDS = 0.1
 PROTOCOLS = "http,https,httpproxy,tcp,udp,rtp,rtsp,rtsps,rtmp,rtmps,srt,tls,crypto,data"
 FORMATS = CONTAINERS + ",hls,rtsp,rtp,sdp,mpjpeg"
 
 
 class Connection(Protocol):
-    """One connection to a source. streams: as PyAV describes them, the first of `videos` is read."""
+    """One connection to a source.
+
+    Attributes:
+        videos: video streams, as PyAV describes them; the first is decoded.
+        streams: all streams.
+    """
 
     videos: list[Any]
     streams: list[Any]
 
-    def __iter__(self) -> Iterator[av.VideoFrame | av.Packet]: ...
-    def close(self) -> None: ...
+    def __iter__(self) -> Iterator[av.VideoFrame | Packet]:
+        """Yield decoded frames and the packets of other streams until it ends or InputError."""
+        ...
+
+    def close(self) -> None:
+        """Disconnect."""
+        ...
 
 
 def open_address(address: Address) -> InputContainer:
-    """InputError where there is nothing that can be read. What is read can name nothing on this machine's disk."""
+    """Open a URL by FFmpeg. Protocols are restricted, so that what it sends can't refer to local files.
+
+    Raises:
+        InputError: nothing can be read from it.
+    """
     options = {"format_whitelist": FORMATS, "protocol_whitelist": PROTOCOLS}
     if address.is_real_time:
         options["fflags"] = "nobuffer"
     if address.scheme.startswith("rtsp"):
         options["rtsp_transport"] = "tcp"
     try:
-        waits = (OPEN_SECONDS, SILENT_SECONDS)
-        return av.open(address.text, "r", options=options, timeout=waits, metadata_errors="replace")
+        timeouts = (OPEN_SECONDS, SILENT_SECONDS)
+        return av.open(address.text, "r", options=options, timeout=timeouts, metadata_errors="replace")
     except (av.FFmpegError, OSError) as error:
         raise InputError(explain(error)) from error
 
 
 class NetworkStream:
-    """A stream that FFmpeg opens."""
+    """A connection to a URL, by FFmpeg."""
 
     def __init__(self, address: Address) -> None:
+        """Connect.
+
+        Raises:
+            InputError: it can't be opened, or has no video stream.
+        """
         self.container = open_address(address)
         self.streams = list(self.container.streams)
         self.videos = list(self.container.streams.video)[:1]
         if not self.videos or not self.videos[0].codec_context:
             self.container.close()
-            raise InputError("has no moving pictures, only sound or data")
-        self.videos[0].thread_type = "SLICE"  # threads that each take a picture would hold some of them back
+            raise InputError("has no video stream, only audio or data")
+        self.videos[0].thread_type = "SLICE"  # frame threading would add a delay of several frames
 
-    def __iter__(self) -> Iterator[av.VideoFrame | av.Packet]:
-        """Until it ends, or InputError. Pictures that can't be decoded are passed over."""
+    def __iter__(self) -> Iterator[av.VideoFrame | Packet]:
+        """Yield decoded frames and other packets until it ends. Frames that can't be decoded are skipped.
+
+        Raises:
+            InputError: the connection is lost.
+        """
         (video,) = self.videos
         packets = self.container.demux()
         while True:
-            asked = time.monotonic()
+            begin = time.monotonic()
             try:
                 packet = next(packets)
             except StopIteration:
                 return
             except (av.FFmpegError, OSError) as error:
                 raise InputError(explain(error)) from error
-            if time.monotonic() - asked >= SILENT_SECONDS:  # FFmpeg gave what it had when it gave up, to wait again
-                raise InputError(f"nothing came for {SILENT_SECONDS:.0f} seconds")
+            if time.monotonic() - begin >= SILENT_SECONDS:  # on a timeout FFmpeg returns what it has
+                raise InputError(f"no data arrived for {SILENT_SECONDS:.0f} seconds")
             if not packet.size:
                 continue
             if packet.stream_index != video.index:
@@ -97,13 +120,22 @@ class NetworkStream:
                 continue
 
     def close(self) -> None:
+        """Disconnect."""
         self.container.close()
 
 
 class Camera:
-    """A camera of this machine, by OpenCV."""
+    """A connection to a local camera, by OpenCV."""
 
     def __init__(self, number: int) -> None:
+        """Open the camera.
+
+        Args:
+            number: its device number.
+
+        Raises:
+            InputError: it can't be opened.
+        """
         import cv2
 
         self._capture = cv2.VideoCapture(number)
@@ -111,10 +143,10 @@ class Camera:
         if not self._open:
             raise InputError(f"there is no camera {number}, or another program uses it")
         rate = self._capture.get(cv2.CAP_PROP_FPS)
-        picture = SimpleNamespace(
+        stream = SimpleNamespace(
             index=0,
             type="video",
-            average_rate=Fraction(rate if 1 <= rate <= 240 else USUAL_RATE).limit_denominator(1001),
+            average_rate=Fraction(rate if 1 <= rate <= 240 else DEFAULT_RATE).limit_denominator(1001),
             guessed_rate=None,
             time_base=TIME_BASE,
             sample_aspect_ratio=Fraction(1),
@@ -122,30 +154,44 @@ class Camera:
             metadata={},
             codec_context=SimpleNamespace(color_range=0, field_order=0),
         )
-        self.videos = self.streams = [picture]
+        self.videos = self.streams = [stream]
 
-    def __iter__(self) -> Iterator[av.VideoFrame | av.Packet]:
+    def __iter__(self) -> Iterator[av.VideoFrame | Packet]:
+        """Yield frames until it is closed.
+
+        Raises:
+            InputError: the camera is lost.
+        """
         while self._open:
             read, pixels = self._capture.read()
             if not read:
-                raise InputError("the camera gives no more pictures")
+                raise InputError("the camera delivers no more frames")
             yield av.VideoFrame.from_ndarray(np.asarray(pixels, np.uint8), "bgr24").reformat(format="yuv420p")
 
     def close(self) -> None:
+        """Release the camera."""
         self._open = False
         self._capture.release()
 
 
 def connect(address: Address) -> Connection:
-    """InputError where nothing can be had."""
+    """Connect to a camera or URL.
+
+    Raises:
+        InputError: it can't be opened.
+    """
     return NetworkStream(address) if address.camera is None else Camera(address.camera)
 
 
 @dataclass
 class WallClockMapper:
-    """From the times that a source gives, in seconds, to those on the wall clock since `start`.
+    """Maps a source's timestamps to wall-clock time since `start`, in seconds.
 
-    paced: the source gives pictures before they are due; `at` tells when that is.
+    Attributes:
+        start: reading of the monotonic clock at the first frame.
+        faster_than_real_time: whether the source delivers frames before they are due, as an HTTP server does.
+        shift: what is added to the source's timestamps; None before the first frame and after a reconnect.
+        last: the last result.
     """
 
     start: float
@@ -153,32 +199,49 @@ class WallClockMapper:
     shift: float | None = None
     last: float = -1.0
 
-    def at(self, said: float | None, now: float) -> float:
-        """Seconds since start. said: None where the source does not say. now: on the clock that start is on."""
-        since = now - self.start
-        if said is None:
-            timestamp = since
+    def at(self, stated: float | None, now: float) -> float:
+        """Return the timestamp of a frame in seconds since `start`, later than all before.
+
+        Args:
+            stated: the source's timestamp in seconds; None if it states none.
+            now: reading of the monotonic clock on arrival.
+        """
+        elapsed = now - self.start
+        if stated is None:
+            timestamp = elapsed
         else:
-            off = None if self.shift is None else said + self.shift - since
-            if off is None or off < -BEHIND or off > (AHEAD if self.faster_than_real_time else 0):
-                self.shift = since - said
-            timestamp = said + (self.shift or 0.0)
+            offset = None if self.shift is None else stated + self.shift - elapsed
+            if offset is None or offset < -BEHIND or offset > (AHEAD if self.faster_than_real_time else 0):
+                self.shift = elapsed - stated
+            timestamp = stated + (self.shift or 0.0)
         self.last = max(timestamp, self.last + float(TIME_BASE))
         return self.last
 
 
 class LiveReader:
-    """An open source; `next_event` its events, as those of a VideoReader, while they come. Close it after.
+    """An open live source, read by a thread; `next_event` returns events like those of a VideoReader. Close it after.
 
-    dropped: pictures that were too old when they could have been taken; reconnects: how often it was got back.
-    The first connection is made at once: InputError if there is none.
+    Attributes:
+        dropped: frames that were dropped from a full queue.
+        reconnects: how often the connection was re-established.
+        damage: always empty.
+        metadata: always empty.
+        chapters: always empty.
     """
 
     seconds = None
     frames = None
 
     def __init__(self, address: Address, duration: float | None = None) -> None:
-        """duration: seconds after which it ends by itself."""
+        """Connect, and start to read.
+
+        Args:
+            address: the camera or URL.
+            duration: seconds after which it ends; None for no limit.
+
+        Raises:
+            InputError: it can't be opened.
+        """
         self._address = address
         self._duration = duration
         self._connection = self._first = connect(address)
@@ -186,12 +249,12 @@ class LiveReader:
         self.damage = Damage()
         self.metadata: dict[str, str] = {}
         self.chapters: list[Any] = []
-        self._ready: deque[Frame | av.Packet] = deque()
+        self._queue: deque[Frame | Packet] = deque()
         self._changed = threading.Condition()
         self._closed = threading.Event()
         self._error: Exception | None = None
         self._ended = False
-        self._taken = 0
+        self._returned = 0
         self._clock_map: WallClockMapper | None = None
         self._matrix: bytes | None = None
         self._thread = threading.Thread(target=self._run, name="live", daemon=True)
@@ -199,48 +262,55 @@ class LiveReader:
 
     @property
     def videos(self) -> list[Any]:
+        """The video stream of the first connection, in a list."""
         return self._first.videos
 
     @property
     def streams(self) -> list[Any]:
-        """Of the first connection, which is kept for as long as something may be made like it."""
+        """All streams of the first connection, which stays open as the template of outputs."""
         return self._first.streams
 
     def rate(self, stream: int) -> float:
-        """Frames a second that the source says it has."""
+        """Return the frame rate that the source states, in frames per second, if it is plausible."""
         (video,) = self.videos
-        said = float(video.average_rate or video.guessed_rate or USUAL_RATE)
-        return said if 1 <= said <= 240 else USUAL_RATE
+        stated = float(video.average_rate or video.guessed_rate or DEFAULT_RATE)
+        return stated if 1 <= stated <= 240 else DEFAULT_RATE
 
-    def next_event(self, seconds: float) -> Frame | av.Packet | None:
-        """What came next, or None if nothing does for so long. StopIteration at the end, InputError if it is lost."""
+    def next_event(self, seconds: float) -> Frame | Packet | None:
+        """Return the next frame or packet, or None if nothing arrives within a timeout in seconds.
+
+        Raises:
+            StopIteration: the source has ended.
+            InputError: the connection was lost and can't be re-established.
+        """
         with self._changed:
-            if not self._ready and not self._ended:
+            if not self._queue and not self._ended:
                 self._changed.wait(seconds)
-            if self._ready:
-                return self._numbered(self._ready.popleft())
+            if self._queue:
+                return self._numbered(self._queue.popleft())
             if self._error:
                 raise self._error
             if self._ended:
                 raise StopIteration
             return None
 
-    def _numbered(self, event: Frame | av.Packet) -> Frame | av.Packet:
+    def _numbered(self, event: Frame | Packet) -> Frame | Packet:
         if not isinstance(event, Frame):
             return event
-        self._taken += 1
-        return replace(event, index=self._taken - 1)
+        self._returned += 1
+        return replace(event, index=self._returned - 1)
 
     def close(self) -> None:
+        """Stop the thread and disconnect."""
         self._closed.set()
         self._thread.join(SILENT_SECONDS)
         self._first.close()
 
-    # -- in the thread that reads
+    # -- in the reading thread
 
     def _run(self) -> None:
         try:
-            self._read_on()
+            self._read()
         except Exception as error:
             self._error = error
         finally:
@@ -248,18 +318,18 @@ class LiveReader:
                 self._ended = True
                 self._changed.notify_all()
 
-    def _read_on(self) -> None:
+    def _read(self) -> None:
         losses = 0
         while True:
             begin = time.monotonic()
-            reason = "it ended"
+            reason = "the stream ended"
             try:
                 for event in self._connection:
                     if self._closed.is_set():
                         return
                     now = time.monotonic()
                     if self._clock_map is None and isinstance(event, av.Packet):
-                        continue  # the clock starts with the first picture, which may take a while to come
+                        continue  # the clock starts with the first frame, which may be late
                     if self._clock_map is None:
                         self._clock_map = WallClockMapper(now, faster_than_real_time=not self._address.is_real_time)
                     if self._is_over(now - self._clock_map.start):
@@ -272,15 +342,15 @@ class LiveReader:
             if self._closed.is_set():
                 return
 
-    def _is_over(self, since: float) -> bool:
-        return self._duration is not None and since >= self._duration
+    def _is_over(self, elapsed: float) -> bool:
+        return self._duration is not None and elapsed >= self._duration
 
     def _reconnect(self, losses: int, reason: str) -> None:
-        """A new connection, after a while that grows with every loss in a row. InputError when it was tried enough."""
+        """Connect again, after a delay that grows with each consecutive loss. InputError after the last attempt."""
         if self._connection is not self._first:
             self._connection.close()
-        for wait in RETRY_DELAYS[losses - 1 :]:
-            if self._closed.wait(wait):
+        for delay in RETRY_DELAYS[losses - 1 :]:
+            if self._closed.wait(delay):
                 return
             try:
                 self._connection = connect(self._address)
@@ -291,9 +361,9 @@ class LiveReader:
             if self._clock_map:
                 self._clock_map.shift = None
             return
-        raise InputError(f"was lost and could not be had back: {reason}")
+        raise InputError(f"the connection was lost and could not be re-established: {reason}")
 
-    def _pass_on(self, event: av.VideoFrame | av.Packet, clock_map: WallClockMapper, now: float) -> None:
+    def _pass_on(self, event: av.VideoFrame | Packet, clock_map: WallClockMapper, now: float) -> None:
         if isinstance(event, av.Packet):
             if (
                 clock_map.shift is not None
@@ -313,15 +383,15 @@ class LiveReader:
         self._put(self._frame(event, timestamp))
 
     def _is_known(self, stream: Any) -> bool:
-        """Whether the first connection has the same stream in the same place."""
+        """Return whether the first connection has the same stream at the same index."""
         first = self.streams[stream.index] if stream.index < len(self.streams) else None
         return first is not None and first.type == stream.type and first.name == stream.name
 
-    def _frame(self, picture: av.VideoFrame, timestamp: float) -> Frame:
+    def _frame(self, image: av.VideoFrame, timestamp: float) -> Frame:
         if self._matrix is None:
-            self._matrix = display_matrix(picture) or b""
+            self._matrix = display_matrix(image) or b""
         return Frame(
-            picture,
+            image,
             index=0,
             pts=round(timestamp / TIME_BASE),
             time_base=TIME_BASE,
@@ -331,18 +401,22 @@ class LiveReader:
             aspect=self.videos[0].sample_aspect_ratio or Fraction(1),
         )
 
-    def _put(self, event: Frame | av.Packet) -> None:
+    def _put(self, event: Frame | Packet) -> None:
         with self._changed:
-            self._ready.append(event)
-            frames = [one for one in self._ready if isinstance(one, Frame)]
-            if len(frames) > MOST_READY:
-                self._ready.remove(frames[0])
+            self._queue.append(event)
+            frames = [queued for queued in self._queue if isinstance(queued, Frame)]
+            if len(frames) > MAX_QUEUED:
+                self._queue.remove(frames[0])
                 self.dropped += 1
             self._changed.notify_all()
 
 
 def next_frame(reader: LiveReader) -> Frame:
-    """The first that comes. InputError where none does."""
+    """Return the first frame.
+
+    Raises:
+        InputError: none arrives within `SILENT_SECONDS`.
+    """
     for _ in range(round(SILENT_SECONDS / POLL_SECONDS)):
         raise_if_interrupted()
         try:
@@ -351,4 +425,4 @@ def next_frame(reader: LiveReader) -> Frame:
             break
         if isinstance(event, Frame):
             return event
-    raise InputError("gives no picture")
+    raise InputError("delivers no frame")

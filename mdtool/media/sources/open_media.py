@@ -1,4 +1,4 @@
-"""Finds out what an input is, by its content and not by its name, and opens it."""
+"""Opening inputs: detects by content, not by name, whether one is a video, an animation or a still image."""
 
 import base64
 import hashlib
@@ -33,64 +33,92 @@ from mdtool.media.sources.live import OPEN_SECONDS, LiveReader, next_frame, open
 from mdtool.media.video.reader import VideoReader
 
 HEAD_BYTES = 64
-HASHED_AT_ONCE = 1 << 20  # bytes
-MOST_DOWNLOADED = 256 << 20  # bytes of a picture
+HASH_CHUNK_BYTES = 1 << 20
+MAX_DOWNLOAD_BYTES = 256 << 20  # of an image
 Media = VideoReader | Animation | StillImage
-_VIDEOS: dict[Address, str] = {}  # on the web, no pictures, with their versions: so each is asked for that but once
+_VIDEOS: dict[Address, str] = {}  # URLs that are known not to be images -> version of their content
 
 
 def is_live(source: Input) -> bool:
-    """Whether it is a camera or a stream that plays now. InputError where a server gives nothing."""
+    """Return whether an input is a camera or a live stream.
+
+    Raises:
+        InputError: the server can't be reached, or sends no video.
+    """
     return source.address is not None and (source.address.is_real_time or is_endless(source.address))
 
 
 def open_live(source: Input, stack: ExitStack, duration: float | None) -> LiveReader | None:
-    """What plays now; None for anything else. duration: seconds after which it ends."""
+    """Open a live input; return None for any other.
+
+    Args:
+        source: the input.
+        stack: closes the reader.
+        duration: seconds after which it ends; None for no limit.
+
+    Raises:
+        InputError: it can't be opened.
+    """
     if source.address is None or not is_live(source):
         return None
     return stack.enter_context(closing(LiveReader(source.address, duration)))
 
 
 def grab_live_image(source: Input) -> np.ndarray | None:
-    """HxWx3 uint8, upright, the picture that comes next of what plays live; None for anything else."""
+    """Return the next frame of a live input as HxWx3 uint8, upright; None for any other input.
+
+    Raises:
+        InputError: it can't be opened, or delivers no frame.
+    """
     with ExitStack() as stack:
         live = open_live(source, stack, duration=None)
         return next_frame(live).rgb() if live else None
 
 
 def open_media(source: Input, stack: ExitStack) -> Media:
-    """A video, left open until the stack is closed, or a photo or an animation. InputError for anything else."""
+    """Open a video, an animation or a still image.
+
+    Args:
+        source: the input; a live one can't be opened here.
+        stack: closes a video.
+
+    Raises:
+        InputError: it can't be read, or is none of these.
+    """
     if source.failed:
         raise InputError(source.failed)
     if source.member and source.path:
-        return _still_or_moving(read_member(source.path, source.member))
+        return _still_or_animated(read_member(source.path, source.member))
     if source.address is not None:
         if source.address.is_real_time:
             raise InputError(
-                "plays live, which this command can't follow; redact, moderate, gaze and detect --jsonl can"
+                "is a live source, which this command does not support; redact, moderate, gaze and detect --jsonl do"
             )
-        if data := _picture_from_web(source.address, sniff):
-            return _still_or_moving(data)
+        if data := _download_image(source.address, sniff):
+            return _still_or_animated(data)
         return stack.enter_context(VideoReader(open_address(source.address)))
     if source.path is None:
         return _from_stdin(stack)
     with _file_errors():
         if sniff(_head(source.path)):
-            return _still_or_moving(source.path)
+            return _still_or_animated(source.path)
     return stack.enter_context(VideoReader(Path(source.path).absolute()))
 
 
 def image_bytes(source: Input) -> bytes | None:
-    """The file of a picture of any kind that `decode_image` reads; None for anything else, as a video.
+    """Return the undecoded file of an image that `decode_image` reads; None for anything else, such as a video.
 
-    InputError for what can't be read at all. May be called from several threads.
+    Thread-safe.
+
+    Raises:
+        InputError: it can't be read.
     """
     if source.failed:
         raise InputError(source.failed)
     if source.member and source.path:
         return read_member(source.path, source.member)
     if source.address:
-        return None if source.address.is_real_time else _picture_from_web(source.address, is_image_header)
+        return None if source.address.is_real_time else _download_image(source.address, is_image_header)
     with _file_errors():
         if source.path is None:
             stream = _stdin()
@@ -107,9 +135,10 @@ def image_bytes(source: Input) -> bytes | None:
 
 
 def content_digest(source: Input) -> str:
-    """The SHA-256 of an input's bytes, in hexadecimal; empty for what is no file, and for one that isn't there.
+    """Return the SHA-256 of an input's bytes in hexadecimal; "" if it is not a file, or missing.
 
-    InputError where it can't be read.
+    Raises:
+        InputError: it can't be read.
     """
     if source.path is None or source.failed or not source.path.is_file():
         return ""
@@ -117,31 +146,35 @@ def content_digest(source: Input) -> str:
         return hashlib.sha256(read_member(source.path, source.member)).hexdigest()
     digest = hashlib.sha256()
     with _file_errors(), source.path.open("rb") as file:
-        while data := file.read(HASHED_AT_ONCE):
+        while data := file.read(HASH_CHUNK_BYTES):
             raise_if_interrupted()
             digest.update(data)
     return digest.hexdigest()
 
 
 def open_image(source: Input) -> np.ndarray:
-    """HxWx3 uint8 sRGB, upright, of a picture of any kind that `decode_image` reads.
+    """Decode an image of any format that `decode_image` reads. Thread-safe.
 
-    InputError for anything else. May be called from several threads.
+    Returns:
+        HxWx3 uint8 sRGB, upright.
+
+    Raises:
+        InputError: it can't be read, or is not an image.
     """
     data = image_bytes(source)
     if data is None:
-        raise InputError("is no picture of a kind that mdtool reads")
+        raise InputError("is not an image in a supported format")
     return decode_image(data)
 
 
-def _still_or_moving(picture: bytes | Path) -> Animation | StillImage:
-    return read_animation(picture) if is_animated(picture) else read_image(picture)
+def _still_or_animated(image: bytes | Path) -> Animation | StillImage:
+    return read_animation(image) if is_animated(image) else read_image(image)
 
 
 def _head(path: Path) -> bytes:
-    """The first bytes of a file. InputError for what is no file, and for an empty one."""
+    """Return the first bytes of a file. InputError if it is not a regular file, or empty."""
     if not stat.S_ISREG(path.stat().st_mode):
-        raise InputError("is a folder" if path.is_dir() else "is no file")
+        raise InputError("is a folder" if path.is_dir() else "is not a regular file")
     with path.open("rb") as file:
         head = file.read(HEAD_BYTES)
     if not head:
@@ -151,7 +184,7 @@ def _head(path: Path) -> bytes:
 
 @contextmanager
 def _file_errors() -> Iterator[None]:
-    """What the system says of a file as an InputError."""
+    """Convert OSError into InputError."""
     try:
         yield
     except FileNotFoundError as error:
@@ -162,24 +195,28 @@ def _file_errors() -> Iterator[None]:
 
 @cache
 def is_endless(address: Address) -> bool:
-    """Whether what a server gives is a video that has no end. InputError where it gives nothing."""
-    if _picture_from_web(address, sniff):
+    """Return whether a URL is a video of unknown length, so a live stream.
+
+    Raises:
+        InputError: the server can't be reached, or sends no video.
+    """
+    if _download_image(address, sniff):
         return False
     with closing(open_address(address)) as container:
         return container.duration is None
 
 
-def _picture_from_web(address: Address, is_picture: Callable[[bytes], object]) -> bytes | None:
-    """None where there is something else, as `is_picture` says of the first bytes."""
+def _download_image(address: Address, is_image: Callable[[bytes], object]) -> bytes | None:
+    """Download a URL if `is_image` is true for its first bytes; None otherwise."""
     if address in _VIDEOS:
         return None
     try:
         with urllib.request.urlopen(_request(address), timeout=OPEN_SECONDS) as response:
-            head = response.read(HEAD_BYTES)
-            if is_picture(head):
-                data = head + response.read(MOST_DOWNLOADED)
-                if len(data) > MOST_DOWNLOADED:
-                    raise InputError(f"is larger than {MOST_DOWNLOADED >> 20} MB, which no picture is")
+            head: bytes = response.read(HEAD_BYTES)
+            if is_image(head):
+                data: bytes = head + response.read(MAX_DOWNLOAD_BYTES)
+                if len(data) > MAX_DOWNLOAD_BYTES:
+                    raise InputError(f"is larger than {MAX_DOWNLOAD_BYTES >> 20} MB, the limit for an image")
                 return data
             if not is_image_header(head):
                 _VIDEOS[address] = _version(response.headers)
@@ -189,18 +226,18 @@ def _picture_from_web(address: Address, is_picture: Callable[[bytes], object]) -
 
 
 def served_version(address: Address) -> str:
-    """What its server told of the version of a video, once `image_bytes` said that it is no picture; it may be
-    nothing."""
+    """Return the HTTP validators of a URL that `image_bytes` has found not to be an image; "" if there are none."""
     return _VIDEOS.get(address, "")
 
 
 def _version(headers: Message) -> str:
-    """Empty where a server tells no more than a size, which another version may have too."""
-    told = [headers[name] for name in ("ETag", "Last-Modified", "Content-Length")]
-    return " ".join(filter(None, told)) if any(told[:2]) else ""
+    """Return "" if only a size is sent, which another version may share."""
+    validators = [headers[name] for name in ("ETag", "Last-Modified", "Content-Length")]
+    return " ".join(filter(None, validators)) if any(validators[:2]) else ""
 
 
 def _request(address: Address) -> urllib.request.Request:
+    """Return a request with the URL's user and password as an Authorization header."""
     parts = urllib.parse.urlsplit(address.text)
     user, _, place = parts.netloc.rpartition("@")
     login = base64.b64encode(urllib.parse.unquote(user).encode()).decode()
@@ -209,7 +246,15 @@ def _request(address: Address) -> urllib.request.Request:
 
 
 def spooled(source: Input, stack: ExitStack) -> Input:
-    """The same input as one that can be opened again: stdin is copied to a file that lasts as long as the stack."""
+    """Return an input that can be opened more than once: stdin is copied to a temporary file.
+
+    Args:
+        source: the input; anything but stdin is returned unchanged.
+        stack: deletes the temporary file.
+
+    Raises:
+        InputError: it can't be copied.
+    """
     if source.path or source.address:
         return source
     stream = _stdin()
@@ -218,18 +263,18 @@ def spooled(source: Input, stack: ExitStack) -> Input:
         shutil.copyfileobj(stream, file)
         file.flush()
     except OSError as error:
-        raise InputError(f"can't be copied to read it twice: {(error.strerror or str(error)).lower()}") from error
+        raise InputError(f"can't be copied to a temporary file: {(error.strerror or str(error)).lower()}") from error
     return replace(source, path=Path(file.name), named=source.name)
 
 
 def _stdin() -> Any:
-    check_stdin_piped("a video or photo")
+    check_stdin_piped("a video or an image")
     return sys.stdin.buffer if sys.stdin.buffer.seekable() else _piped(sys.stdin)
 
 
 @lru_cache(maxsize=1)
 def _piped(stdin: TextIO) -> PipeReader:
-    """The same each time for one stdin, for it holds what was peeked at."""
+    """Return the one reader of stdin, since it buffers peeked bytes."""
     return PipeReader(stdin.fileno())
 
 
@@ -240,7 +285,7 @@ def _from_stdin(stack: ExitStack) -> Media:
         if not head:
             raise InputError("is empty")
         if sniff(head):
-            return _still_or_moving(stream.read())
+            return _still_or_animated(stream.read())
         if isinstance(stream, PipeReader) and _index_at_end(head):
             spool = stack.enter_context(tempfile.TemporaryFile(prefix="mdtool-"))  # noqa: SIM115  the stack closes it
             shutil.copyfileobj(stream, spool)
@@ -252,7 +297,7 @@ def _from_stdin(stack: ExitStack) -> Media:
 
 
 def _index_at_end(head: bytes) -> bool:
-    """Whether an MP4 (ISO/IEC 14496-12) that begins like this has its media before its index, so must be sought in."""
+    """Return whether an MP4 (ISO/IEC 14496-12) that begins with `head` has `mdat` before `moov`, so needs seeking."""
     at = 0
     while at + 8 <= len(head):
         size, kind = int.from_bytes(head[at : at + 4], "big"), head[at + 4 : at + 8]

@@ -1,4 +1,4 @@
-"""Patterns of paths, written as in a .gitignore and in a shell: `*.jpg`, `raw/**`, `[0-9]?/*.png`."""
+"""Path patterns in the syntax of .gitignore and shell globs: `*.jpg`, `raw/**`, `[0-9]?/*.png`."""
 
 import fnmatch
 import re
@@ -10,49 +10,61 @@ MAGIC = re.compile(r"[*?[]")
 
 
 class Filter:
-    """What --include and --exclude leave: paths that some include matches, or all if there are none, but none that an
-    exclude matches. A path is relative to the named folder, with "/" between its parts.
+    """The patterns of --include and --exclude.
 
-    `*.jpg`, without "/", matches a name at any depth; `raw/*.jpg` and `/raw`, with one before their end, only from the
-    named folder on. `*`, `?` and `[a-z]` match within a name, `**` as a whole part also any number of folders. What
-    matches a folder takes all below it; `raw/` matches folders alone. Upper and lower case differ.
+    They match paths relative to the named folder, with "/" as separator. A path is selected if some include pattern, or
+    none at all, and no exclude pattern matches it.
+
+    A pattern without "/", such as `*.jpg`, matches a name at any depth; one with "/" before its end, such as
+    `raw/*.jpg` and `/raw`, is anchored at the named folder. `*`, `?` and `[a-z]` match within a name, `**` as a whole
+    part any number of folders. A pattern that matches a folder matches everything below it; `raw/` matches folders
+    only. Patterns are case-sensitive.
     """
 
     def __init__(self, include: Sequence[str] = (), exclude: Sequence[str] = ()) -> None:
-        """UsageError for a pattern that matches nothing."""
+        """Compile the patterns.
+
+        Raises:
+            UsageError: a pattern that can't match anything.
+        """
         self._include = [_compiled(pattern) for pattern in include]
         self._exclude = [_compiled(pattern) for pattern in exclude]
 
-    def takes(self, path: str) -> bool:
+    def matches(self, path: str) -> bool:
+        """Return whether a file is selected."""
         included = not self._include or any(pattern.fullmatch(path) for pattern in self._include)
         return included and not any(pattern.fullmatch(path) for pattern in self._exclude)
 
-    def enters(self, folder: str) -> bool:
-        """Whether anything below a folder may be taken."""
+    def may_match_below(self, folder: str) -> bool:
+        """Return whether a file below this folder may be selected."""
         return not any(pattern.fullmatch(folder + "/") for pattern in self._exclude)
 
 
 class Glob:
-    """A pattern of a command line, such as `shots/**/*.jpg`: `folder` is the part before the first wildcard."""
+    """A glob of the command line, such as `shots/**/*.jpg`.
+
+    Attributes:
+        folder: the part before the first wildcard.
+    """
 
     def __init__(self, pattern: str) -> None:
         parts = pattern.split("/")
         first = next(index for index, part in enumerate(parts) if MAGIC.search(part))
         self.folder = "/".join(parts[:first]) or ("/" if pattern.startswith("/") else ".")
         self._parts = [part for part in parts[first:] if part]
-        self._whole = re.compile(_expression(self._parts), re.DOTALL)
+        self._regex = re.compile(_expression(self._parts), re.DOTALL)
 
     def matches(self, path: str) -> bool:
-        """path: relative to `folder`."""
-        return bool(self._whole.fullmatch(path))
+        """Return whether a path, relative to `folder`, matches."""
+        return bool(self._regex.fullmatch(path))
 
-    def enters(self, folder: str) -> bool:
-        """Whether anything below a folder, relative to `folder`, may match."""
+    def may_match_below(self, folder: str) -> bool:
+        """Return whether a path below this folder, given relative to `folder`, may match."""
         names = folder.split("/")
         for part, name in zip(self._parts, names, strict=False):
             if part == "**":
                 return True
-            if not re.fullmatch(_within_a_name(part), name, re.DOTALL):
+            if not re.fullmatch(_name_expression(part), name, re.DOTALL):
                 return False
         return len(names) < len(self._parts)
 
@@ -67,24 +79,25 @@ def _compiled(pattern: str) -> re.Pattern[str]:
 
 
 def _expression(parts: Sequence[str]) -> str:
-    """The parts of a pattern as one regular expression for a path."""
-    made = ""
+    """Translate the parts of a pattern into a regular expression for a path."""
+    regex = ""
     for index, part in enumerate(parts, 1):
         if part == "**":
-            made += ".*" if index == len(parts) else "(?:.*/)?"
+            regex += ".*" if index == len(parts) else "(?:.*/)?"
         else:
-            made += _within_a_name(part) + ("/" if index < len(parts) else "")
-    return made
+            regex += _name_expression(part) + ("/" if index < len(parts) else "")
+    return regex
 
 
-def _within_a_name(part: str) -> str:
-    made, at = "", 0
+def _name_expression(part: str) -> str:
+    """Translate one part of a pattern, whose wildcards don't match "/"."""
+    regex, at = "", 0
     while at < len(part):
         end = part.find("]", at + (3 if part.startswith("[!", at) else 2)) if part[at] == "[" else -1
         if end > 0:
-            made += "(?!/)" + fnmatch.translate(part[at : end + 1])[len("(?s:") : -len(r")\Z")]
+            regex += "(?!/)" + fnmatch.translate(part[at : end + 1])[len("(?s:") : -len(r")\Z")]
             at = end
         else:
-            made += {"*": "[^/]*", "?": "[^/]"}.get(part[at], re.escape(part[at]))
+            regex += {"*": "[^/]*", "?": "[^/]"}.get(part[at], re.escape(part[at]))
         at += 1
-    return made
+    return regex

@@ -1,9 +1,9 @@
-"""Encoded pictures kept beside an output that is being made, so that a run that was killed need not encode them again.
+"""Encoded segments of an unfinished video output on disk, so that a killed run can resume without encoding them again.
 
-A video stream is encoded in stretches of SECONDS, each by an encoder of its own, so that a stretch comes out the same
-whether or not those before it were encoded by the same run. A stretch that is whole has a file: a line that names the
-format, then each packet as pts, dts and duration (little-endian int64, in the encoder's time base), how many pictures
-of the stretch had gone in when it came out (uint32), flags (1: stands alone), size (uint32), and its bytes.
+A video stream is encoded in segments of SECONDS, each by a new encoder, so that a segment does not depend on which run
+encoded those before it. The file of a complete segment holds a line that names the format, then each packet as pts, dts
+and duration (little-endian int64, in the encoder's time base), the number of frames of the segment that the encoder had
+received when it returned the packet (uint32), flags (uint8, 1: keyframe), size (uint32), and the packet's bytes.
 """
 
 import os
@@ -16,6 +16,7 @@ from pathlib import Path
 import av
 
 from mdtool.media.files.atomic_file import create_new
+from mdtool.media.video.frame import Packet
 
 SECONDS = 20.0
 FORMAT = b"mdtool.packets/1\n"
@@ -23,59 +24,79 @@ _HEAD = struct.Struct("<qqqIBI")
 _NONE = -(1 << 63)
 
 
-def segment_index(since: Fraction) -> int:
-    """In which stretch a picture is that comes so many seconds after the first."""
-    return int(since / Fraction(SECONDS))
+def segment_index(offset: Fraction) -> int:
+    """Return the segment of a frame that follows the first by `offset` seconds."""
+    return int(offset / Fraction(SECONDS))
 
 
 @dataclass(frozen=True)
 class EncodedPacket:
-    """after: how many pictures of the stretch had gone into the encoder when the packet came out."""
+    """A packet of a segment.
 
-    packet: av.Packet
+    Attributes:
+        packet: the packet.
+        after: number of frames of the segment that the encoder had received when it returned the packet.
+    """
+
+    packet: Packet
     after: int
 
 
 @dataclass(frozen=True)
 class EncodedSegments:
-    """The stretches of one output, in a folder that is there."""
+    """The saved segments of one output.
+
+    Attributes:
+        folder: an existing folder that holds their files.
+    """
 
     folder: Path
 
     def has(self, stream: int, segment: int) -> bool:
+        """Return whether a segment is saved."""
         return self._path(stream, segment).exists()
 
     def any(self) -> bool:
+        """Return whether any segment is saved."""
         return any(self.folder.glob("*.packets"))
 
     def save(self, stream: int, segment: int, packets: Sequence[EncodedPacket]) -> None:
-        """Whole or not at all. Raises OSError."""
+        """Save a complete segment atomically.
+
+        Raises:
+            OSError: it can't be written.
+        """
         path = self._path(stream, segment)
         part = path.with_suffix(".part")
         with create_new(part) as file:
             file.write(FORMAT)
-            for one in packets:
-                packet = one.packet
+            for encoded in packets:
+                packet = encoded.packet
                 times = (_NONE if time is None else time for time in (packet.pts, packet.dts))
-                file.write(_HEAD.pack(*times, packet.duration or 0, one.after, packet.is_keyframe, packet.size))
+                file.write(_HEAD.pack(*times, packet.duration or 0, encoded.after, packet.is_keyframe, packet.size))
                 file.write(bytes(packet))
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)
 
     def read(self, stream: int, segment: int) -> Iterator[EncodedPacket]:
-        """As they were kept, but without stream and time base. ValueError for a file that is none of these."""
+        """Yield the packets of a saved segment, without stream and time base.
+
+        Raises:
+            ValueError: the file has another format.
+            OSError: it can't be read.
+        """
         path = self._path(stream, segment)
         with path.open("rb") as file:
             if file.readline() != FORMAT:
-                raise ValueError(f"{path}: holds no packets")
+                raise ValueError(f"{path}: is not a file of encoded packets")
             while head := file.read(_HEAD.size):
-                pts, dts, duration, after, alone, size = _HEAD.unpack(head)
-                packet = av.Packet(file.read(size))
+                pts, dts, duration, after, is_keyframe, size = _HEAD.unpack(head)
+                packet: Packet = av.Packet(file.read(size))
                 packet.pts = None if pts == _NONE else pts
                 packet.dts = None if dts == _NONE else dts
                 packet.duration = duration
-                packet.is_keyframe = bool(alone)
+                packet.is_keyframe = bool(is_keyframe)
                 yield EncodedPacket(packet, after)
 
     def _path(self, stream: int, segment: int) -> Path:

@@ -1,4 +1,4 @@
-"""How pictures and sound are encoded again: codec, quality, and a pixel format that keeps what the source has."""
+"""Encoder settings for re-encoded video and audio: codec, quality, and the pixel format nearest to the source's."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from mdtool.errors import UsageError
 from mdtool.media.video.frame import has_plain_planes
 
 DEFAULT_CODEC = "libx264"
-# Codec -> its own defaults; "crf" stands for its scale of constant quality, whatever it is called.
+# Codec -> default options; "crf" stands for its constant-quality option, whatever that is called.
 DEFAULTS: dict[str, dict[str, str]] = {
     "libx264": {"crf": "18", "preset": "medium"},
     "libx265": {"crf": "20", "preset": "medium", "x265-params": "log-level=error"},
@@ -24,15 +24,20 @@ PRESETS = (  # of libx264 and libx265
     "ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow", "placebo",
 )  # fmt: skip
 QUALITY_OPTION = {"_nvenc": "cq", "_qsv": "global_quality", "_vaapi": "qp", "_amf": "qp_i", "_videotoolbox": "q"}
-# Of sound, where FFmpeg's own encoder is none, or is still on trial.
+# Encoders of audio codecs for which FFmpeg's native one is missing or experimental.
 AUDIO_ENCODERS = {"mp3": "libmp3lame", "opus": "libopus", "vorbis": "libvorbis"}
 
 
 @dataclass(frozen=True)
 class Encoding:
-    """None: the codec's default (the container's default codec, for codec).
+    """Settings of a video encoder.
 
-    at_once: no picture is held back to encode it with those that come after, as far as the codec can be told.
+    Attributes:
+        codec: name of an FFmpeg encoder; None for the container's default.
+        crf: constant quality, on the codec's scale; None for the default.
+        preset: None for the default.
+        pixel_format: None for the one nearest to the source's.
+        at_once: whether to encode with low latency (no lookahead and no B-frames), if the codec supports it.
     """
 
     codec: str | None = None
@@ -42,20 +47,25 @@ class Encoding:
     at_once: bool = False
 
     def codec_for(self, container: av.container.OutputContainer) -> str:
-        """The encoder to use; UsageError if there is no such one, or it does not take these settings."""
+        """Return the name of the encoder for a container.
+
+        Raises:
+            UsageError: the encoder does not exist, or does not support the preset.
+        """
         codec = self.codec or _default_video_codec(container)
         try:
             if av.Codec(codec, "w").type != "video":
-                raise UsageError(f"--codec {codec}: encodes no video; libx264 does")
+                raise UsageError(f"--codec {codec}: is not a video encoder; use libx264, for example")
         except ValueError as error:
             raise UsageError(
-                f"--codec {codec}: there is no such encoder here; --codec libx264 in .mkv always is"
+                f"--codec {codec}: this FFmpeg has no such encoder; --codec libx264 with .mkv always works"
             ) from error
         if codec in ("libx264", "libx265") and (self.preset or "medium") not in PRESETS:
             raise UsageError(f"--preset {self.preset}: {codec} takes {', '.join(PRESETS)}")
         return codec
 
     def options(self, codec: str) -> dict[str, str]:
+        """Return the FFmpeg options of an encoder."""
         options = dict(DEFAULTS.get(codec, {}))
         if self.crf is not None:
             options["crf"] = str(self.crf)
@@ -75,7 +85,7 @@ class Encoding:
 
 def _default_video_codec(container: av.container.OutputContainer) -> str:
     if container.format.name in ("avi", "asf"):
-        return "mpeg4"  # they hold no presentation times, so that H.264 comes out late
+        return "mpeg4"  # these containers have no pts, so that H.264 with B-frames would be delayed
     if DEFAULT_CODEC in container.supported_codecs or container.format.name == "mpegts":
         return DEFAULT_CODEC
     usual = {"vp9": "libvpx-vp9", "vp8": "libvpx-vp9", "theora": "libtheora", "mpeg1video": "mpeg2video"}
@@ -83,7 +93,7 @@ def _default_video_codec(container: av.container.OutputContainer) -> str:
 
 
 def audio_encoder(source: av.AudioCodecContext) -> str | None:
-    """The encoder of the codec that the source is in; None if there is none here that takes its rate."""
+    """Return the encoder for a source's codec and sample rate; None if there is none."""
     kind = source.codec.canonical_name
     try:
         codec = av.Codec(AUDIO_ENCODERS.get(kind, kind), "w")
@@ -93,38 +103,50 @@ def audio_encoder(source: av.AudioCodecContext) -> str | None:
     return codec.name if takes_rate and not codec.capabilities & Capabilities.experimental else None
 
 
-def pixel_format(picture: av.VideoFrame, codec: str, wanted: str | None) -> str:
-    """The format to encode in: the picture's own if the codec takes it, else the one that loses least."""
-    offered = [f for f in av.Codec(codec, "w").video_formats or [] if has_plain_planes(f)]
-    names = [f.name for f in offered]
-    if wanted:
-        if names and wanted not in names:
-            raise UsageError(f"--pixel-format {wanted}: {codec} takes {', '.join(names)}")
-        return wanted
-    source, even = picture.format, picture.width % 2 == 0 and picture.height % 2 == 0
-    fitting = [f for f in offered if even or not _needs_even(codec, f)] or list(offered)
+def pixel_format(frame: av.VideoFrame, codec: str, requested: str | None) -> str:
+    """Choose the pixel format to encode in.
+
+    Args:
+        frame: a source frame.
+        codec: name of the encoder.
+        requested: the format to use, if any.
+
+    Returns:
+        The requested format; else the frame's own, if the encoder supports it, else the one that loses least.
+
+    Raises:
+        UsageError: the encoder does not support the requested format.
+    """
+    supported = [f for f in av.Codec(codec, "w").video_formats or [] if has_plain_planes(f)]
+    names = [f.name for f in supported]
+    if requested:
+        if names and requested not in names:
+            raise UsageError(f"--pixel-format {requested}: {codec} takes {', '.join(names)}")
+        return requested
+    source, even = frame.format, frame.width % 2 == 0 and frame.height % 2 == 0
+    fitting = [f for f in supported if even or not _needs_even(codec, f)] or list(supported)
     if source.name in [f.name for f in fitting] or not fitting:
         return source.name
     return min(fitting, key=lambda candidate: _loss(source, candidate)).name
 
 
 def _needs_even(codec: str, layout: av.VideoFormat) -> bool:
-    """H.264 and H.265 can't say that a picture with shared chroma has an odd side."""
+    """Return whether width and height must be even, as for subsampled chroma in H.264 and H.265."""
     return codec.startswith(("libx26", "h264", "hevc")) and layout.chroma_width(4) < 4
 
 
-def _loss(source: av.VideoFormat, to: av.VideoFormat) -> tuple[int, ...]:
-    """Smaller is better: depth lost, colour lost, colour resolution lost, range changed, then size wasted."""
-    depth, wanted = to.components[0].bits, source.components[0].bits
-    colours, needed = len(to.components), 3 if source.has_palette else min(3, len(source.components))
-    fine = to.chroma_width(16) * to.chroma_height(16)
-    wanted_fine = source.chroma_width(16) * source.chroma_height(16)
-    full, needs_full = to.name.startswith("yuvj"), source.name.startswith("yuvj")
+def _loss(source: av.VideoFormat, target: av.VideoFormat) -> tuple[int, ...]:
+    """Return a sort key: loss of bit depth, colour and chroma resolution, change of range, then wasted size."""
+    depth, source_depth = target.components[0].bits, source.components[0].bits
+    components, source_components = len(target.components), 3 if source.has_palette else min(3, len(source.components))
+    chroma = target.chroma_width(16) * target.chroma_height(16)
+    source_chroma = source.chroma_width(16) * source.chroma_height(16)
+    is_full_range, source_is_full_range = target.name.startswith("yuvj"), source.name.startswith("yuvj")
     return (
-        max(0, wanted - depth),
-        max(0, needed - colours),
-        max(0, wanted_fine - fine),
-        int(full != needs_full),
-        int(to.is_rgb),
-        depth - wanted + fine - wanted_fine + abs(colours - needed),
+        max(0, source_depth - depth),
+        max(0, source_components - components),
+        max(0, source_chroma - chroma),
+        int(is_full_range != source_is_full_range),
+        int(target.is_rgb),
+        depth - source_depth + chroma - source_chroma + abs(components - source_components),
     )

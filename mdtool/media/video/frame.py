@@ -1,10 +1,11 @@
-"""One decoded picture on its way from a source to a sink."""
+"""A decoded video frame with its timestamp and orientation, and access to its planes."""
 
 import re
 import threading
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import av
 import cv2
@@ -13,20 +14,33 @@ from av.video.reformatter import VideoReformatter
 
 from mdtool.media.image.display_matrix import UPRIGHT, Orientation
 
-STRETCHED = 2  # times as wide as high, or as high as wide, from which on a pixel's shape is not relied on
-LUMA_SIDE = 320  # about the longer side, in pixels, of the small grey picture that motion is measured on
+if TYPE_CHECKING:
+    Packet = av.Packet[Any]
+else:
+    Packet = av.Packet  # which is generic only in PyAV's type stubs
+
+MAX_PIXEL_ASPECT = 2  # a pixel aspect ratio from here on, or its inverse, is probably wrong
+LUMA_SIDE = 320  # approximate longer side, in pixels, of the grey image for motion estimation
 
 
 @dataclass(eq=False)
 class Frame:
-    """A picture as decoded, when it is shown, and how it is turned to be shown.
+    """A decoded frame.
 
-    index counts the frames of its stream from 0; pts and duration are in units of time_base seconds.
-    matrix: the display matrix that the orientation was read from, as it is stored; None where there is none.
-    corrupt: the decoder could not read all of it.
+    Attributes:
+        image: the pixels as stored.
+        index: number of the frame in its stream, from 0.
+        pts: presentation timestamp, in units of `time_base`.
+        time_base: in seconds.
+        duration: in units of `time_base`.
+        stream: index of its stream.
+        orientation: how stored pixels are transformed for display.
+        matrix: the display matrix of the source, as stored; None if there is none.
+        aspect: width / height of one stored pixel (sample aspect ratio).
+        corrupt: whether the decoder reported errors in it.
     """
 
-    picture: av.VideoFrame
+    image: av.VideoFrame
     index: int
     pts: int
     time_base: Fraction
@@ -34,78 +48,86 @@ class Frame:
     stream: int = 0
     orientation: Orientation = UPRIGHT
     matrix: bytes | None = None
-    aspect: Fraction = Fraction(1)  # width / height of one stored pixel
+    aspect: Fraction = Fraction(1)
     corrupt: bool = False
 
     @property
     def time(self) -> float:
-        """Seconds."""
+        """The presentation timestamp in seconds."""
         return float(self.pts * self.time_base)
 
     @property
     def display_size(self) -> tuple[int, int]:
-        """(width, height) in pixels of the picture as displayed, not counting the shape of the pixels."""
-        width, height = self.picture.width, self.picture.height
+        """(width, height) in pixels as displayed, before correction of the pixel aspect ratio."""
+        width, height = self.image.width, self.image.height
         return (height, width) if self.orientation.swaps_sides else (width, height)
 
     @property
     def nbytes(self) -> int:
-        return sum(plane.buffer_size for plane in self.picture.planes)
+        """The memory of the decoded planes in bytes."""
+        return sum(plane.buffer_size for plane in self.image.planes)
 
     @cached_property
     def luma(self) -> np.ndarray:
-        """Small hxw uint8 brightness as displayed; the longer side is about LUMA_SIDE."""
-        picture = self.picture
-        factor = max(1, round(max(picture.width, picture.height) / LUMA_SIDE))
-        size = max(1, picture.width // factor), max(1, picture.height // factor)
-        if has_plain_planes(picture.format):
-            small = np.asarray(cv2.resize(planes(picture)[0], size, interpolation=cv2.INTER_AREA))
+        """HxW uint8 brightness as displayed, downscaled so that the longer side is about `LUMA_SIDE`."""
+        image = self.image
+        factor = max(1, round(max(image.width, image.height) / LUMA_SIDE))
+        size = max(1, image.width // factor), max(1, image.height // factor)
+        if has_plain_planes(image.format):
+            small = np.asarray(cv2.resize(planes(image)[0], size, interpolation=cv2.INTER_AREA))
             if small.dtype != np.uint8:
-                small = np.right_shift(small, picture.format.components[0].bits - 8).astype(np.uint8)
+                small = np.right_shift(small, image.format.components[0].bits - 8).astype(np.uint8)
         else:
-            small = reformatter().reformat(picture, *size, "gray").to_ndarray()
+            small = reformatter().reformat(image, *size, "gray").to_ndarray()
         return np.ascontiguousarray(self.orientation.show(small))
 
     @property
     def stretched(self) -> bool:
-        """Whether the shape of the pixels changes the picture so much that it may well be wrong."""
-        return not 1 / STRETCHED < self.aspect < STRETCHED
+        """Whether the pixel aspect ratio is so extreme that it is probably wrong."""
+        return not 1 / MAX_PIXEL_ASPECT < self.aspect < MAX_PIXEL_ASPECT
 
     def rgb(self, as_stored: bool = False) -> np.ndarray:
-        """HxWx3 uint8, upright, for a model to look at: as displayed, with square pixels.
+        """Convert to upright RGB with square pixels: the input of a model.
 
-        as_stored: the stored pixels instead, as if they were square.
+        Args:
+            as_stored: whether to ignore the pixel aspect ratio.
+
+        Returns:
+            HxWx3 uint8.
         """
-        picture, width = self.picture, self.picture.width
+        image, width = self.image, self.image.width
         if self.aspect != 1 and not as_stored:
             width = max(1, round(width * self.aspect))
-        pixels = reformatter().reformat(picture, width, picture.height, "rgb24").to_ndarray()
+        pixels = reformatter().reformat(image, width, image.height, "rgb24").to_ndarray()
         return np.ascontiguousarray(self.orientation.show(pixels))
 
 
 def reformatter() -> VideoReformatter:
-    """One a thread: a new one for each picture takes longer than the conversion."""
-    if not hasattr(_own, "reformatter"):
-        _own.reformatter = VideoReformatter()
-    made: VideoReformatter = _own.reformatter
-    return made
+    """Return this thread's reformatter: creating one for each frame takes longer than the conversion."""
+    if not hasattr(_thread_local, "reformatter"):
+        _thread_local.reformatter = VideoReformatter()
+    instance: VideoReformatter = _thread_local.reformatter
+    return instance
 
 
-_own = threading.local()
+_thread_local = threading.local()
 
 
-def planes(picture: av.VideoFrame) -> list[np.ndarray]:
-    """Views, HxW, on the planes of a planar picture: uint8, or uint16 where samples have more than 8 bits.
+def planes(frame: av.VideoFrame) -> list[np.ndarray]:
+    """Return HxW views on the planes of a planar frame.
 
-    Writing to them changes the picture: call `picture.make_writable()` before.
+    Call `frame.make_writable()` before writing to them.
+
+    Returns:
+        uint8 arrays, or uint16 if samples have more than 8 bits.
     """
-    kind = np.uint16 if picture.format.components[0].bits > 8 else np.uint8
-    return [np.frombuffer(memoryview(p), kind).reshape(p.height, -1)[:, : p.width] for p in picture.planes]
+    dtype = np.uint16 if frame.format.components[0].bits > 8 else np.uint8
+    return [np.frombuffer(memoryview(p), dtype).reshape(p.height, -1)[:, : p.width] for p in frame.planes]
 
 
 _PLAIN = re.compile(r"(yuvj?|yuva|gbra?)(\d{3})?p(\d{1,2}le)?|gray(\d{1,2}le)?")
 
 
 def has_plain_planes(layout: av.VideoFormat) -> bool:
-    """Whether every component lies in a plane of its own, brightness (or green) first, as little-endian integers."""
+    """Return whether each component has its own plane of little-endian integers, luma (or green) first."""
     return _PLAIN.fullmatch(layout.name) is not None

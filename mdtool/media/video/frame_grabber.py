@@ -1,4 +1,4 @@
-"""A few pictures out of an input that may have very many."""
+"""Decoding single frames of an input by seeking."""
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,17 +15,25 @@ from mdtool.media.video.frame import Frame
 from mdtool.media.video.reader import VideoReader
 from mdtool.records.findings import FrameInfo
 
-NEAR = 2.0  # seconds: a frame that follows so soon is reached by decoding on, not by seeking
-SAME_TIME = 1e-4  # seconds
+NO_SEEK_SECONDS = 2.0  # a frame within so many seconds is reached by decoding, not by seeking
+SAME_TIME = 1e-4  # seconds; timestamps that differ by less are equal
 
 
 def grab_frames(source: Input, infos: Sequence[FrameInfo]) -> Iterator[tuple[FrameInfo, np.ndarray]]:
-    """HxWx3 uint8 sRGB as displayed, in about their order, of those moments for which it has a frame of the size.
+    """Decode recorded frames again.
 
-    InputError where it can't be read.
+    Args:
+        source: the input, a file.
+        infos: the frames to decode. Those that the input does not have, or has in another size, are left out.
+
+    Yields:
+        The frame info, and HxWx3 uint8 sRGB as displayed; of a video sorted by stream and time.
+
+    Raises:
+        InputError: it can't be read.
     """
     if source.path is None:
-        raise InputError("came through a pipe")
+        raise InputError("was read from a pipe or a URL, not from a file")
     with ExitStack() as stack:
         media = open_media(source, stack)
         if isinstance(media, StillImage):
@@ -33,32 +41,41 @@ def grab_frames(source: Input, infos: Sequence[FrameInfo]) -> Iterator[tuple[Fra
             if infos[0].may_have((width, height)):
                 yield infos[0], media.srgb()
         elif isinstance(media, VideoReader):
-            yield from _of_video(media, sorted(infos, key=lambda one: (one.stream, one.time)))
+            yield from _grab_from_video(media, sorted(infos, key=lambda info: (info.stream, info.time)))
         else:
             fitting = [info for info in infos if info.may_have((media.width, media.height))]
-            yield from _of_animation(media, {info.frame: info for info in fitting})
+            yield from _grab_from_animation(media, {info.frame: info for info in fitting})
 
 
 def grab_frame(source: Input, stream: int, time: float) -> np.ndarray:
-    """The first picture of a video stream at that time (seconds) or later, else its last; or the photo.
+    """Decode the frame at a time.
 
-    HxWx3 uint8 sRGB, upright. InputError where there is none.
+    Args:
+        source: the input.
+        stream: index of a video stream.
+        time: in seconds. The first frame at or after it is decoded, or the last one if all are earlier.
+
+    Returns:
+        HxWx3 uint8 sRGB, upright; of a still image the image itself.
+
+    Raises:
+        InputError: it can't be read, or the stream has no frame.
     """
     with ExitStack() as stack:
         media = open_media(source, stack)
         if isinstance(media, StillImage):
             return media.srgb()
         if isinstance(media, Animation):
-            return _shown_at(media, time)
-        known = any(video.index == stream for video in media.videos)
-        frame = _first_at(media.frames_from(stream, time), time) if known else None
+            return _displayed_at(media, time)
+        is_video = any(video.index == stream for video in media.videos)
+        frame = _first_at(media.frames_from(stream, time), time) if is_video else None
     if frame is None:
-        raise InputError(f"its stream {stream} shows nothing")
+        raise InputError(f"its stream {stream} has no video frame")
     return frame.rgb()
 
 
 def _first_at(frames: Iterable[Frame], time: float) -> Frame | None:
-    """At that time or later; if all are earlier the last. One that was read well, if there is one."""
+    """Return the first frame at that time or later, or else the last; an undamaged one, if possible."""
     found: Frame | None = None
     for frame in frames:
         if found is None or not frame.corrupt:
@@ -68,22 +85,22 @@ def _first_at(frames: Iterable[Frame], time: float) -> Frame | None:
     return found
 
 
-def _shown_at(animation: Animation, time: float) -> np.ndarray:
+def _displayed_at(animation: Animation, time: float) -> np.ndarray:
     end = 0.0
     for pixels, milliseconds in animation.frames():
-        shown, end = pixels, end + float(milliseconds) / 1000
+        displayed, end = pixels, end + float(milliseconds) / 1000
         if end > time:
             break
-    return animation.srgb(shown)
+    return animation.srgb(displayed)
 
 
-def _of_video(reader: VideoReader, infos: Sequence[FrameInfo]) -> Iterator[tuple[FrameInfo, np.ndarray]]:
+def _grab_from_video(reader: VideoReader, infos: Sequence[FrameInfo]) -> Iterator[tuple[FrameInfo, np.ndarray]]:
     frames: Iterator[Frame] = iter(())
     stream, at = -1, -math.inf
     for info in infos:
         if info.stream not in {video.index for video in reader.videos}:
             continue
-        if info.stream != stream or not 0 <= info.time - at < NEAR:
+        if info.stream != stream or not 0 <= info.time - at < NO_SEEK_SECONDS:
             frames = reader.frames_from(info.stream, info.time)
         stream, at = info.stream, math.inf
         for frame in frames:
@@ -94,9 +111,10 @@ def _of_video(reader: VideoReader, infos: Sequence[FrameInfo]) -> Iterator[tuple
                 break
 
 
-def _of_animation(animation: Animation, by_frame: dict[int, FrameInfo]) -> Iterator[tuple[FrameInfo, np.ndarray]]:
+def _grab_from_animation(animation: Animation, infos: dict[int, FrameInfo]) -> Iterator[tuple[FrameInfo, np.ndarray]]:
+    """infos: by frame index."""
     for index, (pixels, _) in enumerate(animation.frames()):
-        if index in by_frame:
-            yield by_frame[index], animation.srgb(pixels)
-        if index >= max(by_frame, default=0):
+        if index in infos:
+            yield infos[index], animation.srgb(pixels)
+        if index >= max(infos, default=0):
             return

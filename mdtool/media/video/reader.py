@@ -1,4 +1,4 @@
-"""Reads a video: its pictures decoded, every other stream as packets to copy, in the order they lie in the file."""
+"""Reading a video in file order: decoded frames of its video streams, and the packets of all others for stream copy."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -14,10 +14,10 @@ from av.stream import Disposition
 from mdtool.errors import InputError
 from mdtool.media.files.pipe import PipeReader
 from mdtool.media.image.display_matrix import UPRIGHT, from_display_matrix
-from mdtool.media.video.frame import Frame
+from mdtool.media.video.frame import Frame, Packet
 
-# What may be opened: containers that hold their own media. Playlists and scripts (hls, concat, dash, ...) are left
-# out, for they make the demuxer open whatever they name, be it a file or an address.
+# Demuxers that may be used: containers that hold their own media. Playlists and scripts (hls, concat, dash, ...) are
+# excluded, since they make the demuxer open any file or URL that they name.
 CONTAINERS = (
     "apng,asf,av1,avi,dv,flv,gif,h263,h264,hevc,ivf,m4v,matroska,mjpeg,mov,mpeg,mpegts,mpegvideo,mxf,nsv,nut,obu,ogg,"
     "rm,vc1,wtv,yuv4mpegpipe"
@@ -26,10 +26,16 @@ CONTAINERS = (
 
 @dataclass
 class Damage:
-    """What of a video could not be read."""
+    """What of a video could not be read.
 
-    packets: int = 0  # refused by the decoder
-    frames: int = 0  # decoded only in part
+    Attributes:
+        packets: number of packets that the decoder rejected.
+        frames: number of frames that were decoded with errors.
+        ended_early: whether the file is truncated.
+    """
+
+    packets: int = 0
+    frames: int = 0
     ended_early: bool = False
 
     def __bool__(self) -> bool:
@@ -38,18 +44,28 @@ class Damage:
     def __str__(self) -> str:
         parts = [f"{self.frames} frames damaged"] if self.frames else []
         parts += [f"{self.packets} packets unreadable"] if self.packets else []
-        parts += ["it ends before its own index says"] if self.ended_early else []
+        parts += ["it ends earlier than its index states"] if self.ended_early else []
         return ", ".join(parts)
 
 
 class VideoReader:
-    """An open video; iterate it once for its frames and the packets of its other streams. Close it after.
+    """An open video. Iterate it once for its frames and the packets of its other streams. Close it after.
 
-    InputError, in one line, for what is no video.
+    Attributes:
+        container: the open container.
+        videos: its video streams, without cover art.
+        damage: what could not be read so far.
     """
 
     def __init__(self, source: Path | BinaryIO | PipeReader | InputContainer) -> None:
-        """source: also a container that is open already."""
+        """Open a video.
+
+        Args:
+            source: a file, a file object, or an open container.
+
+        Raises:
+            InputError: it can't be read, or has no video stream that can be decoded.
+        """
         self.container = source if isinstance(source, InputContainer) else _opened(source)
         self.damage = Damage()
         self.videos = [s for s in self.container.streams.video if not s.disposition & Disposition.attached_pic]
@@ -57,9 +73,9 @@ class VideoReader:
         if not self.videos or not readable:
             self.close()
             raise InputError(
-                "its video is damaged or of a kind that can't be decoded"
+                "its video stream is damaged, or its codec is not supported"
                 if self.videos
-                else "has no moving pictures, only sound or data"
+                else "has no video stream, only audio or data"
             )
         for stream in self.videos:
             stream.thread_type = "AUTO"
@@ -71,41 +87,50 @@ class VideoReader:
         self.close()
 
     def close(self) -> None:
+        """Close the file."""
         self.container.close()
 
     @property
     def streams(self) -> list[Any]:
+        """All streams of the container."""
         return list(self.container.streams)
 
     @property
     def metadata(self) -> dict[str, str]:
+        """The tags of the container."""
         return dict(self.container.metadata)
 
     @property
     def chapters(self) -> list[Any]:
+        """The chapters, as PyAV describes them."""
         return self.container.chapters()
 
     @property
     def seconds(self) -> float | None:
-        """Length, as the container states it."""
+        """The duration that the container states."""
         return self.container.duration / av.time_base if self.container.duration else None
 
     @property
     def frames(self) -> int | None:
-        """About how many frames all video streams have together, if that can be known before they are read."""
+        """The approximate number of frames of all video streams; None if it can't be estimated."""
         return sum(s.frames or round((self.seconds or 0) * (s.average_rate or 0)) for s in self.videos) or None
 
     @property
     def frame_bytes(self) -> int:
-        """About how much memory a decoded frame takes, of the largest video stream."""
+        """The approximate memory of a decoded frame of the largest video stream, in bytes."""
         return max(s.codec_context.width * s.codec_context.height * 2 for s in self.videos)
 
     def rate(self, stream: int) -> float:
-        """Frames a second, on average, of the video stream with this index."""
-        chosen = self.container.streams[stream]
-        return float(chosen.average_rate or chosen.guessed_rate or 30)
+        """Return the average frame rate, in frames per second, of the video stream with this index."""
+        video = self.container.streams[stream]
+        return float(video.average_rate or video.guessed_rate or 30)
 
-    def __iter__(self) -> Iterator[Frame | av.Packet]:
+    def __iter__(self) -> Iterator[Frame | Packet]:
+        """Yield the frames and packets in file order.
+
+        Raises:
+            InputError: at the end, if no frame could be decoded.
+        """
         decoders = {stream.index: _Decoder(stream, self.damage) for stream in self.videos}
         end = Fraction(0)
         for packet in self._packets():
@@ -118,23 +143,28 @@ class VideoReader:
         for decoder in decoders.values():
             yield from decoder.decode(None)
         if not any(decoder.count for decoder in decoders.values()):
-            raise InputError("holds no frame that can be decoded")
+            raise InputError("contains no frame that can be decoded")
         self.damage.ended_early |= self._stops_short(decoders, end)
 
     def frames_from(self, stream: int, seconds: float) -> Iterator[Frame]:
-        """Those of one video stream from the last key frame before a time on, as far as the file can be sought in.
+        """Yield the frames of a video stream from the last keyframe before a time on, or from the start.
 
-        Their indices don't count.
+        Args:
+            stream: index of the stream.
+            seconds: the time to seek to.
+
+        Yields:
+            Frames, whose `index` is not that in the stream.
         """
-        chosen: Any = self.container.streams[stream]
+        video: Any = self.container.streams[stream]
         with suppress(av.FFmpegError):
-            self.container.seek(round(seconds / chosen.time_base), stream=chosen)
-        frames = self._frames_of(chosen)
+            self.container.seek(round(seconds / video.time_base), stream=video)
+        frames = self._frames_of(video)
         first = next(frames, None)
-        if first is None or first.time > seconds:  # not every container is sought in well
+        if first is None or first.time > seconds:  # seeking is unreliable in some containers
             with suppress(av.FFmpegError):
                 self.container.seek(self.container.start_time or 0)
-                frames, first = self._frames_of(chosen), None
+                frames, first = self._frames_of(video), None
         if first:
             yield first
         yield from frames
@@ -146,7 +176,7 @@ class VideoReader:
                 yield from decoder.decode(packet)
         yield from decoder.decode(None)
 
-    def _packets(self) -> Iterator[av.Packet]:
+    def _packets(self) -> Iterator[Packet]:
         packets = self.container.demux()
         while True:
             try:
@@ -156,11 +186,11 @@ class VideoReader:
             except av.FFmpegError:
                 self.damage.ended_early = True
                 return
-            if packet.size:  # the empty ones at the end flush decoders, which is done apart
+            if packet.size:  # the empty packets at the end would flush decoders, which the caller does
                 yield packet
 
     def _stops_short(self, decoders: "dict[int, _Decoder]", end: Fraction) -> bool:
-        """Whether less was read than an index states that is written last, when the length is known."""
+        """Return whether less was read than the index states, in formats whose index is written last."""
         kind = self.container.format.name
         if "mov" in kind:
             return any(0 < decoders[s.index].packets < s.frames for s in self.videos)
@@ -174,13 +204,14 @@ def _opened(source: Path | BinaryIO | PipeReader) -> InputContainer:
     options = {"format_whitelist": CONTAINERS, "protocol_whitelist": "file"}
     where: Any = f"file:{source}" if isinstance(source, Path) else source
     try:
-        return av.open(where, "r", options=options, metadata_errors="replace")
+        container: InputContainer = av.open(where, "r", options=options, metadata_errors="replace")
     except (av.FFmpegError, OSError) as error:
         raise InputError(explain(error)) from error
+    return container
 
 
 class _Decoder:
-    """Frames of one stream, with times that always go on."""
+    """The decoder of one stream. Timestamps of its frames always increase."""
 
     def __init__(self, stream: Any, damage: Damage) -> None:
         self.stream = stream
@@ -192,36 +223,36 @@ class _Decoder:
         rate = stream.average_rate or stream.guessed_rate or 30
         self.step = max(1, round(1 / (rate * stream.time_base)))
 
-    def decode(self, packet: av.Packet | None) -> Iterator[Frame]:
-        """The frames that one packet completes, or with None those that are still in the decoder."""
+    def decode(self, packet: Packet | None) -> Iterator[Frame]:
+        """Yield the frames that a packet completes, or with None flush the decoder."""
         self.packets += packet is not None
         try:
-            pictures = self.stream.decode(packet)
+            images = self.stream.decode(packet)
         except av.error.EOFError:
             return
         except av.FFmpegError:
             self.damage.packets += 1
             return
-        for picture in pictures:
-            yield self._frame(picture, broken=packet is not None and packet.is_corrupt)
+        for image in images:
+            yield self._frame(image, is_packet_corrupt=packet is not None and packet.is_corrupt)
 
-    def _frame(self, picture: av.VideoFrame, broken: bool) -> Frame:
-        corrupt = broken or picture.is_corrupt
+    def _frame(self, image: av.VideoFrame, is_packet_corrupt: bool) -> Frame:
+        corrupt = is_packet_corrupt or image.is_corrupt
         self.damage.frames += corrupt
-        pts = picture.pts if picture.pts is not None else picture.dts
+        pts = image.pts if image.pts is not None else image.dts
         if self.last is not None:
             pts = self.last + self.step if pts is None else max(pts, self.last + 1)
         self.last = pts or 0
         self.count += 1
         if self.count == 1:
-            # Only once: PyAV ties a frame to its side data in a cycle, so its memory would wait for the collector.
-            self.matrix = display_matrix(picture)
+            # Only once: side data makes a reference cycle with its frame, so only the garbage collector would free it.
+            self.matrix = display_matrix(image)
         return Frame(
-            picture,
+            image,
             index=self.count - 1,
             pts=self.last,
             time_base=self.stream.time_base,
-            duration=picture.duration,
+            duration=image.duration,
             stream=self.stream.index,
             orientation=(from_display_matrix(self.matrix) if self.matrix else None) or UPRIGHT,
             matrix=self.matrix,
@@ -230,13 +261,14 @@ class _Decoder:
         )
 
 
-def display_matrix(picture: av.VideoFrame) -> bytes | None:
-    """The nine little-endian int32 that say how the picture is turned to be shown, if it says so."""
-    attached: Any = picture.side_data
-    return next((bytes(data) for data in attached if data.type.name == "DISPLAYMATRIX"), None)
+def display_matrix(frame: av.VideoFrame) -> bytes | None:
+    """Return the frame's display matrix (nine little-endian int32), or None."""
+    side_data: Any = frame.side_data
+    return next((bytes(data) for data in side_data if data.type.name == "DISPLAYMATRIX"), None)
 
 
 def explain(error: Exception) -> str:
+    """Return a one-line message for an error of opening or reading a medium."""
     if isinstance(error, FileNotFoundError):
         return "there is no such file"
     if isinstance(error, PermissionError):
@@ -246,5 +278,5 @@ def explain(error: Exception) -> str:
     if isinstance(error, av.error.EOFError):
         return "is empty or ends before anything can be read"
     if isinstance(error, av.error.InvalidDataError | av.error.ArgumentError):
-        return "is no video, photo or animation that can be read, or it is damaged at its start or end"
+        return "is not a video or image in a supported format, or it is damaged at its start or end"
     return f"can't be read: {error.strerror if isinstance(error, OSError) and error.strerror else error}"

@@ -1,4 +1,4 @@
-"""One video stream on its way into a file: encoded in stretches, or taken from those that are kept already."""
+"""Encoding one video stream in segments; those that an earlier run has saved are read instead."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -8,90 +8,107 @@ from typing import Any
 import av
 
 from mdtool.media.video.encoded_segments import EncodedPacket, EncodedSegments, segment_index
+from mdtool.media.video.frame import Packet
 
 
 class VideoEncoder:
-    """Takes pictures in the form in which they are encoded, and gives packets for `stream`, in the order of decoding.
-
-    encoder: makes one that is like the first, which is the stream's own. kept None: all is one stretch.
-    """
+    """Encodes frames into packets of one output stream, in decoding order."""
 
     def __init__(
-        self, stream: Any, encoder: Callable[[], Any], segments: EncodedSegments | None, *, number: int, start: Fraction
+        self,
+        stream: Any,
+        create_encoder: Callable[[], Any],
+        segments: EncodedSegments | None,
+        *,
+        number: int,
+        start: Fraction,
     ) -> None:
-        """number: of the stream, for `segments`. start: seconds, of the first picture."""
+        """Prepare the first segment.
+
+        Args:
+            stream: the output stream, whose own encoder is used first.
+            create_encoder: returns another encoder with the same settings.
+            segments: where complete segments are saved and read; None to encode all as one segment.
+            number: index of the stream in `segments`.
+            start: timestamp of the first frame, in seconds.
+        """
         self.stream = stream
         self.time_base: Fraction = stream.codec_context.time_base
-        self._encoder = encoder
-        self._context = stream.codec_context
+        self._create_encoder = create_encoder
+        self._encoder = stream.codec_context
         self._segments = segments
         self._number = number
         self._start = start
         self._segment = -1
-        self._taken = 0  # pictures of the stretch
-        self._made: list[EncodedPacket] = []
-        self._known: deque[EncodedPacket] | None = None
+        self._received = 0  # frames of the segment
+        self._encoded: list[EncodedPacket] = []  # packets of the segment, to be saved
+        self._saved: deque[EncodedPacket] | None = None  # packets of a saved segment that are still to be returned
         self._durations: dict[int, int] = {}
         self._last_dts: int | None = None
 
-    def take(self, picture: av.VideoFrame, duration: int) -> Iterator[av.Packet]:
-        """The packets that come out for it. duration: in the picture's time base."""
-        assert picture.pts is not None
-        assert picture.time_base is not None
-        segment = segment_index(picture.pts * picture.time_base - self._start) if self._segments else 0
+    def encode(self, frame: av.VideoFrame, duration: int) -> Iterator[Packet]:
+        """Encode a frame.
+
+        Args:
+            frame: the frame, with a timestamp; its pixels are not read if its segment is saved.
+            duration: in the frame's time base.
+
+        Yields:
+            The packets that are complete.
+        """
+        assert frame.pts is not None
+        assert frame.time_base is not None
+        segment = segment_index(frame.pts * frame.time_base - self._start) if self._segments else 0
         if segment != self._segment:
             yield from self._end_segment()
-            self._begin(segment)
-        if picture.time_base == self.time_base:
-            self._durations[picture.pts] = duration
-        self._taken += 1
-        if self._known is not None:
-            yield from self._due(self._taken)
+            self._begin_segment(segment)
+        if frame.time_base == self.time_base:
+            self._durations[frame.pts] = duration
+        self._received += 1
+        if self._saved is not None:
+            yield from self._next_saved(self._received)
         else:
-            yield from self._told(self._context.encode(picture), self._taken)
+            yield from self._record(self._encoder.encode(frame), self._received)
 
-    def end(self) -> Iterator[av.Packet]:
-        """The packets that are left."""
-        yield from self._flushed()
+    def flush(self) -> Iterator[Packet]:
+        """Yield the remaining packets."""
+        if self._saved is not None:
+            yield from self._next_saved(self._received + 1)
+        elif self._segment >= 0:
+            yield from self._record(self._encoder.encode(None), self._received + 1)
 
-    def _begin(self, segment: int) -> None:
+    def _begin_segment(self, segment: int) -> None:
         if self._segments and self._segments.has(self._number, segment):
-            self._known = deque(self._segments.read(self._number, segment))
+            self._saved = deque(self._segments.read(self._number, segment))
         else:
             if self._segment >= 0:
-                self._context = self._encoder()
-            self._known = None
-        self._segment, self._taken, self._made = segment, 0, []
+                self._encoder = self._create_encoder()
+            self._saved = None
+        self._segment, self._received, self._encoded = segment, 0, []
 
-    def _end_segment(self) -> Iterator[av.Packet]:
+    def _end_segment(self) -> Iterator[Packet]:
         if self._segment < 0:
             return
-        yield from self._flushed()
-        if self._segments and self._known is None:
-            self._segments.save(self._number, self._segment, self._made)
+        yield from self.flush()
+        if self._segments and self._saved is None:
+            self._segments.save(self._number, self._segment, self._encoded)
 
-    def _flushed(self) -> Iterator[av.Packet]:
-        if self._known is not None:
-            yield from self._due(self._taken + 1)
-        elif self._segment >= 0:
-            yield from self._told(self._context.encode(None), self._taken + 1)
-
-    def _told(self, packets: Iterable[av.Packet], after: int) -> Iterator[av.Packet]:
+    def _record(self, packets: Iterable[Packet], after: int) -> Iterator[Packet]:
         for packet in packets:
             packet.duration = self._durations.pop(packet.pts or 0, 0) or packet.duration
             if self._segments:
-                self._made.append(EncodedPacket(packet, after))
-            yield self._ready(packet)
+                self._encoded.append(EncodedPacket(packet, after))
+            yield self._for_stream(packet)
 
-    def _due(self, after: int) -> Iterator[av.Packet]:
-        assert self._known is not None
-        while self._known and self._known[0].after <= after:
-            packet = self._known.popleft().packet
+    def _next_saved(self, after: int) -> Iterator[Packet]:
+        assert self._saved is not None
+        while self._saved and self._saved[0].after <= after:
+            packet = self._saved.popleft().packet
             packet.time_base = self.time_base
-            yield self._ready(packet)
+            yield self._for_stream(packet)
 
-    def _ready(self, packet: av.Packet) -> av.Packet:
-        """For this stream, and later than the one before: an encoder that begins anew begins a little early."""
+    def _for_stream(self, packet: Packet) -> Packet:
+        """Assign the packet to the stream, with a dts after the last: a new encoder starts with an earlier dts."""
         if packet.dts is not None:
             if self._last_dts is not None and packet.dts <= self._last_dts:
                 packet.dts = self._last_dts + 1

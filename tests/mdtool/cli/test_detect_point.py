@@ -268,7 +268,7 @@ def test_an_interruption_counts_where_c_calls_python() -> None:
         ([GROUP, "face", "--dtype", "bfloat16"], 2, "'bfloat16'"),
         ([GROUP, "face", "--dtype", "int3"], 2, "--dtype"),
         ([GROUP, "face", "--resize", "magic"], 2, "--resize"),
-        (["nowhere/*.jpg", "face"], 3, "no picture or video"),
+        (["nowhere/*.jpg", "face"], 3, "no image or video"),
     ],
     ids=lambda value: " ".join(map(str, value)) if isinstance(value, list) else None,
 )

@@ -85,7 +85,7 @@ def test_no_moving_pictures(tmp_path: Path, kind: str) -> None:
     source = tmp_path / "a.mp4"
     if kind == "folder":
         source.mkdir()
-        fails(redact(source, "-o", tmp_path / "out.mp4"), "no video or photo in", tmp_path, code=3)
+        fails(redact(source, "-o", tmp_path / "out.mp4"), "no image or video in", tmp_path, code=3)
         return
     if kind == "sound":
         with av.open(str(source), "w") as container:
@@ -93,7 +93,7 @@ def test_no_moving_pictures(tmp_path: Path, kind: str) -> None:
             frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", "mono")
             frame.sample_rate = 48000
             container.mux([*stream.encode(frame), *stream.encode(None)])
-        fails(redact(source, "-o", tmp_path / "out.mp4"), "no moving pictures", tmp_path)
+        fails(redact(source, "-o", tmp_path / "out.mp4"), "no video stream", tmp_path)
         return
     source.write_bytes((SAMPLES / "portrait.jpg").read_bytes())  # what it is, not what it is called
     fails(redact(source, "-o", tmp_path / "out.mp4"), "end the name in .jpg", tmp_path, code=2)
@@ -320,7 +320,7 @@ def test_folders(tmp_path: Path) -> None:
     assert outcome.code == 1
     told = [line for line in outcome.lines if line.startswith("mdtool:")]
     assert len(told) == 1
-    assert told[0].startswith(f"mdtool: {folder}/bad.mp4: is no video")
+    assert told[0].startswith(f"mdtool: {folder}/bad.mp4: is not a video")
     made = sorted(str(p.relative_to(out)) for p in out.rglob("*") if p.is_file())
     assert made == ["A.JPG", "a.mkv", "a.mp4", "deep/a.mp4", "deep/deeper/b.mp4"]
     stamps = {name: (out / name).stat().st_mtime_ns for name in made}
@@ -354,7 +354,7 @@ def test_output_folder_inside_the_input_folder(tmp_path: Path) -> None:
     ("arguments", "code", "said"),
     [
         (["nothing/*.mp4"], 3, "nothing/*.mp4"),
-        (["."], 3, "no video or photo"),
+        (["."], 3, "no image or video"),
         (["a.mp4", "--nonsense"], 2, "--nonsense"),
         ([], 2, "INPUT"),
         (["a.mp4", "-p", "dog"], 4, "dog"),

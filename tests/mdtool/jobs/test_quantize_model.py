@@ -78,12 +78,12 @@ def test_every_kind(tmp_path: Path, rounded: Path, kind: str) -> None:
 
 def test_what_exists_is_kept(tmp_path: Path, rounded: Path) -> None:
     before = {path.name: path.stat().st_mtime_ns for path in rounded.iterdir()}
-    fails(quantize("pocket", rounded), "exists already, and is no empty folder", 74)
+    fails(quantize("pocket", rounded), "exists already and is not an empty folder", 74)
     assert {path.name: path.stat().st_mtime_ns for path in rounded.iterdir()} == before
     (tmp_path / "file").write_text("precious")
     (tmp_path / "link").symlink_to(tmp_path)
     for name in ("file", "link", "."):
-        fails(quantize("pocket", Path(name), cwd=tmp_path), f"{name}: exists already, and is no empty folder", 74)
+        fails(quantize("pocket", Path(name), cwd=tmp_path), f"{name}: exists already and is not an empty folder", 74)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "link"]
     assert (tmp_path / "file").read_text() == "precious"
 

@@ -54,7 +54,7 @@ def test_colours_in_words(text: str, rgb: tuple[int, int, int]) -> None:
 
 @pytest.mark.parametrize("text", ["", "#", "#ff", "#ffff", "#fffff", "#fffffff", "ff00ff", "#ggg", "#ff 0\n0", "mauve"])
 def test_wrong_colours_are_told_with_the_right_ones(text: str) -> None:
-    with pytest.raises(ValueError, match="no colour is called") as told:
+    with pytest.raises(ValueError, match="unknown colour") as told:
         parse_colour(text)
     assert "\n" not in str(told.value)
     assert "#rrggbb" in str(told.value)

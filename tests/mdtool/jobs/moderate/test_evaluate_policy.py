@@ -59,7 +59,7 @@ def test_a_hole_that_comes_of_coarse_clocks_is_none() -> None:
 def test_a_photo_is_hit_without_a_duration() -> None:
     judged = evaluate_policy(guns("#"), GUNS)
     assert judged.verdict.hit
-    assert judged.spans("flag").holds(0.0)
+    assert judged.spans("flag").contains(0.0)
 
 
 def test_frames_that_could_not_be_judged_are_told() -> None:

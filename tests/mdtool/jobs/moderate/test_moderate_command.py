@@ -301,7 +301,7 @@ def test_muted_spans_are_silent_to_the_sample(desk: Desk) -> None:
     assert not after[:, 14400:28800].any()
     assert after[:, 28800:].tobytes() == before[:, 28800:].tobytes()
     assert changed(target, source) == set()
-    assert desk.record["run"]["notes"] == ["audio stream 1 encoded again as flac, for parts of it are changed"]
+    assert desk.record["run"]["notes"] == ["audio stream 1 re-encoded as flac: parts of it were muted or cut"]
 
 
 def test_cut_spans_are_gone_from_pictures_and_sound(desk: Desk) -> None:

@@ -270,7 +270,7 @@ def test_inks_with_a_profile_and_profiles_that_do_not_fit() -> None:
 def test_what_is_cut_short_is_one_line(form: str) -> None:
     data = b"8BPS\0\1" + bytes(40) if form == "PSD" else encode_image(noise(60, 80, 3), form)
     for share in (0.03, 0.5, 0.9):
-        with pytest.raises(InputError, match=r"^is (damaged|no picture)[^\n]+$"):
+        with pytest.raises(InputError, match=r"^is (damaged|not an image)[^\n]+$"):
             decode_image(data[: int(len(data) * share)])
 
 
@@ -304,7 +304,7 @@ def test_pillow_says_nothing_of_its_own(tmp_path: Path) -> None:
     (tmp_path / "a.tiff").write_bytes(data)
     code = (
         "import sys; from mdtool.media.image.decode_image import *\n"
-        "try: read_picture(Path(sys.argv[1]))\n"
+        "try: decode_image(Path(sys.argv[1]))\n"
         "except InputError as error: print(error)"
     )
     told = subprocess.run([sys.executable, "-c", code, str(tmp_path / "a.tiff")], capture_output=True, cwd=ROOT)
@@ -316,12 +316,12 @@ def test_pillow_says_nothing_of_its_own(tmp_path: Path) -> None:
     ("data", "said"),
     [
         (b"", "is empty"),
-        (b"words " * 50, "is no picture of a kind"),
-        (bytes(5000), "is no picture of a kind"),
-        (b"\0\0\0\x18ftypmp42" + bytes(500), "is no picture of a kind"),
-        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "is no picture of a kind"),
-        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "is no picture of a kind"),
-        (b"\xff\x0a" + bytes(500), "is a JPEG XL picture"),
+        (b"words " * 50, "is not an image in a supported format"),
+        (bytes(5000), "is not an image in a supported format"),
+        (b"\0\0\0\x18ftypmp42" + bytes(500), "is not an image in a supported format"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "is not an image in a supported format"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "is not an image in a supported format"),
+        (b"\xff\x0a" + bytes(500), "is a JPEG XL image"),
         (b"BM" + bytes(500), "is damaged"),
         (b"P5 20000 20000 255 ", "is too large: 20000 x 20000 pixels"),
     ],
@@ -337,7 +337,7 @@ def test_what_is_no_picture(data: bytes, said: str, tmp_path: Path) -> None:
 def test_of_a_long_file_that_is_no_picture_only_the_beginning_is_read(tmp_path: Path) -> None:
     with (tmp_path / "a.mp4").open("wb") as file:
         file.truncate(1 << 36)
-    with pytest.raises(InputError, match="is no picture"):
+    with pytest.raises(InputError, match="is not an image"):
         open_image(Input(tmp_path / "a.mp4", Path("a.mp4")))
 
 
@@ -368,7 +368,7 @@ def test_pictures_of_addresses(tmp_path: Path) -> None:
         named = [f"{at}/{name}" for name in "abcd"] + ["rtsp://127.0.0.1/live"]
         good, *bad = discover(Selection(named))
         assert far(open_image(good), smooth()) == 0
-        for source, said in zip(bad, ["no picture", "is damaged", "Not Found", "no picture"], strict=True):
+        for source, said in zip(bad, ["not an image", "is damaged", "Not Found", "not an image"], strict=True):
             with pytest.raises(InputError, match=said):
                 open_image(source)
 
@@ -378,13 +378,13 @@ def test_pictures_of_addresses(tmp_path: Path) -> None:
     [
         (encode_image(smooth(), "BMP"), b"(48, 64, 3)\n"),
         (b"", b"is empty\n"),
-        (b"words " * 50000, b"is no picture of a kind that mdtool reads\n"),
+        (b"words " * 50000, b"is not an image in a supported format\n"),
     ],
 )
 def test_a_picture_that_is_piped_in(data: bytes, said: bytes) -> None:
     code = (
         "from mdtool.media.sources.open_media import *\n"
-        "try: print(open_picture(Input(None, Path('stdin'))).shape)\n"
+        "try: print(open_image(Input(None, Path('stdin'))).shape)\n"
         "except InputError as error: print(error)"
     )
     assert subprocess.run([sys.executable, "-c", code], input=data, capture_output=True, cwd=ROOT).stdout == said
@@ -481,9 +481,9 @@ def test_without_the_extra_heic_names_it(tmp_path: Path) -> None:
     (tmp_path / "a.heic").write_bytes(heic(smooth(96, 128)))
     code = (
         "import sys; sys.modules['pi_heif'] = None; from mdtool.media.image.decode_image import *\n"
-        "try: read_picture(Path(sys.argv[1]))\n"
+        "try: decode_image(Path(sys.argv[1]))\n"
         "except InputError as error: print(error)"
     )
     command = [sys.executable, "-c", code, str(tmp_path / "a.heic")]
     told = subprocess.run(command, capture_output=True, check=True, cwd=ROOT).stdout
-    assert told == b"is a HEIC photo, which needs an extra: pip install 'mdtool[heic]'\n"
+    assert told == b"is a HEIC image, which needs an optional package: pip install 'mdtool[heic]'\n"

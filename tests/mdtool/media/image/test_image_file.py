@@ -327,18 +327,18 @@ def test_other_pictures_in_the_file_are_left_out_and_told() -> None:
     photo = read_image(buffer.getvalue())
     out = written(photo)
     assert out.count(b"\xff\xd8\xff") == 1
-    assert "further pictures" in photo.notes[0]
+    assert "additional images" in photo.notes[0]
 
     film = read_image(encode_image(smooth(), "JPEG") + b"\0\0\0\x18ftypmp42" + bytes(500))
     assert b"ftypmp42" not in written(film)
-    assert "follows the picture" in film.notes[0]
+    assert "data after the image" in film.notes[0]
     assert read_image(encode_image(smooth(), "JPEG", progressive=True)).notes == []
 
 
 def test_a_tiff_of_several_pages_is_refused() -> None:
     buffer = io.BytesIO()
     Image.fromarray(smooth()).save(buffer, "TIFF", save_all=True, append_images=[Image.fromarray(smooth())])
-    with pytest.raises(InputError, match="holds 2 pictures"):
+    with pytest.raises(InputError, match="contains 2 images"):
         read_image(buffer.getvalue())
 
 
@@ -376,9 +376,9 @@ def bomb(width: int, height: int) -> bytes:
     ("data", "message"),
     [
         (b"", "empty"),
-        (b"this is text, not a photo", "no photo"),
-        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "no photo"),
-        (b"%PDF-1.7", "no photo"),
+        (b"this is text, not a photo", "not an image"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not an image"),
+        (b"%PDF-1.7", "not an image"),
         (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(40), "HEIC"),
         (bomb(20_000, 20_000), "too large: 20000 x 20000"),
         (bomb(65_500, 65_500), "too large"),

@@ -15,7 +15,7 @@ import pytest
 
 from mdtool.errors import InputError
 from mdtool.media.sources import archive
-from mdtool.media.sources.archive import MOST_BYTES, members, read_member
+from mdtool.media.sources.archive import MAX_MEMBER_BYTES, members, read_member
 from mdtool.media.sources.inputs import Member
 
 CONTENTS = {f"{number}.jpg": random.Random(number).randbytes(number * 1000) for number in range(40)}
@@ -46,7 +46,7 @@ def of(path: Path) -> dict[str, bytes]:
 def test_a_tar_in_any_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str, look_back: int) -> None:
     """Also where almost nothing of what was read is kept."""
     monkeypatch.setattr(archive, "SEEK_BACK_BYTES", look_back)
-    monkeypatch.setattr(archive, "BLOCK", 5000)
+    monkeypatch.setattr(archive, "BLOCK_BYTES", 5000)
     path = tar_of(CONTENTS, tmp_path / "a.tar", mode)
     assert of(path) == CONTENTS
     shuffled = random.Random(1).sample(list(members(path)), len(CONTENTS))
@@ -100,7 +100,7 @@ def test_an_encrypted_member(tmp_path: Path) -> None:
 def test_too_large_a_member_is_not_unpacked(tmp_path: Path) -> None:
     path = tmp_path / "bomb.zip"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as made, made.open("a.jpg", "w", force_zip64=True) as file:
-        for _ in range((MOST_BYTES >> 20) + 1):
+        for _ in range((MAX_MEMBER_BYTES >> 20) + 1):
             file.write(bytes(1 << 20))
     tracemalloc.start()
     with pytest.raises(InputError, match="is larger than 256 MB"):
@@ -181,13 +181,14 @@ def test_a_bad_header_in_the_middle_is_not_taken_for_the_end(tmp_path: Path) -> 
     path.write_bytes(data)
     found = members(path)
     assert next(found).name == "a"
-    with pytest.raises(InputError, match="a header in it can't be read"):
+    with pytest.raises(InputError, match="one of its headers can't be read"):
         next(found)
 
 
 def test_what_is_no_archive(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.zip")
-    for name, said in (("pipe.zip", "is no file"), (".", "is no file"), ("gone.zip", "there is no such file")):
+    unusable = "is not a regular file"
+    for name, said in (("pipe.zip", unusable), (".", unusable), ("gone.zip", "there is no such file")):
         with pytest.raises(InputError, match=said):
             list(members(tmp_path / name))
     with pytest.raises(InputError, match="there is no such file"):

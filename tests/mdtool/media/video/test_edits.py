@@ -84,7 +84,7 @@ def test_what_is_muted_is_silent_to_the_sample_and_nothing_else_changes(
     wanted[:, 9600:20800] = wanted[:, 43200:] = 128 if codec == "pcm_u8" else 0
     assert np.array_equal(after, wanted)
     assert times_of(target) == times_of(source)
-    assert notes == [f"audio stream 1 encoded again as {codec}, for parts of it are changed"]
+    assert notes == [f"audio stream 1 re-encoded as {codec}: parts of it were muted or cut"]
 
 
 @pytest.mark.parametrize(
@@ -217,7 +217,7 @@ def test_sound_that_cannot_be_decoded_is_left_out_and_told_of(tmp_path: Path) ->
         sounds = [event.frame for event in apply_edit(damaged(reader), mute, notes) if isinstance(event, AudioChunk)]
     first, second = sounds[:2]
     assert second.pts - first.pts > first.samples  # a gap, so that pictures and sound stay together
-    assert notes == ["2 packets of sound could not be decoded, and are left out"]
+    assert notes == ["2 audio packets could not be decoded and were left out"]
 
 
 @pytest.mark.parametrize(
@@ -243,12 +243,12 @@ def test_joined_spans_hold_what_any_of_them_holds() -> None:
         merged = merge_spans(spans)
         assert all(a[1] < b[0] for a, b in pairwise(merged.parts))
         for time in np.arange(0.05, 6, 0.1):
-            assert merged.holds(time) == any(start <= time < end for start, end in spans)
+            assert merged.contains(time) == any(start <= time < end for start, end in spans)
 
 
 def test_times_are_compared_to_the_microsecond() -> None:
     span = merge_spans([(0.033333, 0.066667)])
-    assert span.holds(1 / 30)
-    assert not span.holds(2 / 30)
-    assert merge_spans([(0.0, 0.0)]).holds(0.0)  # a photo
-    assert not Spans().holds(0.0)
+    assert span.contains(1 / 30)
+    assert not span.contains(2 / 30)
+    assert merge_spans([(0.0, 0.0)]).contains(0.0)  # a photo
+    assert not Spans().contains(0.0)

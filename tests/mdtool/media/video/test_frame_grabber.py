@@ -30,7 +30,7 @@ def test_of_a_video(tmp_path: Path, suffix: str, start: int) -> None:
 
 def test_of_a_stream_that_is_not_there(tmp_path: Path) -> None:
     clip = numbered_clip(tmp_path / "clip.mp4", 2)
-    with pytest.raises(InputError, match="its stream 4 shows nothing"):
+    with pytest.raises(InputError, match="its stream 4 has no video frame"):
         at(clip, 0, stream=4)
 
 

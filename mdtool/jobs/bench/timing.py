@@ -1,4 +1,4 @@
-"""Seconds that a computation takes on a device."""
+"""Times a computation on a device."""
 
 import statistics
 import time
@@ -9,15 +9,15 @@ import torch
 
 
 def median_seconds(work: Callable[[], Any], device: str, runs: int) -> float:
-    """The median of `runs`, after one to warm up."""
+    """Return the median time of `runs` runs, after one warm-up run, in seconds."""
     return statistics.median([_seconds(work, device) for _ in range(runs + 1)][1:])
 
 
 def _seconds(work: Callable[[], Any], device: str) -> float:
-    begin = time.perf_counter()
+    since = time.perf_counter()
     work()
     if device.startswith("cuda"):
         torch.cuda.synchronize()
     elif device == "mps":
         torch.mps.synchronize()
-    return time.perf_counter() - begin
+    return time.perf_counter() - since

@@ -293,7 +293,7 @@ def test_inputs_that_are_no_photos(ask: Run, tmp_path: Path, name: str, said: st
 
 def test_a_folder_of_videos_only(ask: Run, tmp_path: Path) -> None:
     make_video(tmp_path / "clip.mp4", 3)
-    fails(ask("detect", tmp_path, "face"), 3, "no photo in")
+    fails(ask("detect", tmp_path, "face"), 3, "no image in")
 
 
 def test_odd_names_break_no_line(ask: Run, tmp_path: Path) -> None:

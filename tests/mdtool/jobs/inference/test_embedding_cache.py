@@ -166,7 +166,7 @@ def test_a_folder_that_can_t_be_written_is_told_once(tmp_path: Path) -> None:
             cache.put("key", some(1))
         [line] = said
         assert line.startswith(f"{tmp_path / place}: can't be written")
-        assert line.endswith("is not kept")
+        assert line.endswith("no more embeddings are cached in this run")
         assert "\n" not in line
     assert (tmp_path / "file").read_text() == "mine"
 

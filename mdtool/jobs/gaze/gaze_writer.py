@@ -1,19 +1,18 @@
-"""Where people look as data: JSON Lines, one object a frame (or photo), smoothed as it is drawn.
+"""Writes gazes as JSON Lines, one object per frame or image, smoothed as they are drawn.
 
 schema    "mdtool.gaze/1"
 source    the input, as it was named
-stream    index of the video stream in the file; 0 for photos and animations
-frame     counts the frames of that stream from 0
+stream    index of the video stream in the file; 0 for still images and animations
+frame     index of the frame in that stream, from 0
 time      seconds
 hidden    true: the frame could not be judged, so that nothing is known of the people on it
-people    each with track (the same number for the same person on all frames), face (x_min, y_min, x_max, y_max) and eye
-          (x, y; the place whose gaze was asked for, the middle of the face), method ("model", or "head" for the
-          direction of the head), in_frame (false: looks out of the picture; null: not known), target (x, y; null where
-          none is in the picture; of a head the end of the line that is looked along), and looks_at: {"person": track},
-          {"target": label}, or null
+people    each with track (the same number for the same person on all frames), face (x_min, y_min, x_max, y_max), eye
+          (x, y; the origin of the gaze, the center of the face), method ("model", or "head" for the direction of the
+          head), in_frame (false: looks out of the frame; null: not known), target (x, y; null if none is in the frame;
+          for a head direction the end of its ray), and looks_at: {"person": track}, {"target": label}, or null
 mutual    [track, track] of each two who look at each other
 
-All places are fractions of the displayed picture, origin top left.
+All coordinates are fractions of the displayed frame, origin top left.
 """
 
 import json
@@ -30,13 +29,21 @@ DIGITS = 5
 
 
 class GazeWriter:
-    """Writes them as they are made."""
+    """Writes the gazes of one input."""
 
     def __init__(self, file: Lines, source: str) -> None:
         self._file = file
         self._source = source
 
     def write(self, info: FrameInfo, hidden: bool, people: Sequence[Gaze]) -> None:
+        """Write one frame.
+
+        Args:
+            hidden: The frame could not be judged.
+
+        Raises:
+            OutputError: It can't be written.
+        """
         entry = {
             "schema": SCHEMA,
             "source": self._source,
@@ -44,25 +51,25 @@ class GazeWriter:
             "frame": info.frame,
             "time": round(info.time, 6),
             "hidden": hidden,
-            "people": [_person(one) for one in people],
+            "people": [_person(gaze) for gaze in people],
             "mutual": mutual(people),
         }
         with output_errors_for("--jsonl"):
             self._file.write(json.dumps(entry, ensure_ascii=False, separators=(",", ":")) + "\n")
 
 
-def _person(one: Gaze) -> dict[str, Any]:
-    kind = "person" if isinstance(one.looks_at, int) else "target"
+def _person(gaze: Gaze) -> dict[str, Any]:
+    kind = "person" if isinstance(gaze.looks_at, int) else "target"
     return {
-        "track": one.track,
-        "face": {side: round(getattr(one.face, side), DIGITS) for side in SIDES},
-        "eye": _place(one.eye),
-        "method": one.method,
-        "in_frame": one.in_frame,
-        "target": _place(one.target) if one.target else None,
-        "looks_at": None if one.looks_at is None else {kind: one.looks_at},
+        "track": gaze.track,
+        "face": {side: round(getattr(gaze.face, side), DIGITS) for side in SIDES},
+        "eye": _point(gaze.eye),
+        "method": gaze.method,
+        "in_frame": gaze.in_frame,
+        "target": _point(gaze.target) if gaze.target else None,
+        "looks_at": None if gaze.looks_at is None else {kind: gaze.looks_at},
     }
 
 
-def _place(point: Point) -> dict[str, float]:
+def _point(point: Point) -> dict[str, float]:
     return {"x": round(point.x, DIGITS), "y": round(point.y, DIGITS)}

@@ -26,11 +26,11 @@ WRITER = """
 import random, sys
 from pathlib import Path
 import torch
-from mdtool.jobs.inference.embedding_cache import SeenCache
+from mdtool.jobs.inference.embedding_cache import EmbeddingCache
 
 folder, seed, turns, limit = Path(sys.argv[1]), *map(int, sys.argv[2:])
 draw, said = random.Random(seed), []
-cache = SeenCache(folder, limit, "model", said.append)
+cache = EmbeddingCache(folder, limit, "model", said.append)
 print("ready", flush=True)
 sys.stdin.readline()
 for turn in range(turns):

@@ -32,6 +32,10 @@ from mdtool.errors import Exit, MdtoolError
 from mdtool.interruption import INTERRUPT_EVENT, ignore_lost_interrupt, interrupt
 from mdtool.stdout import write_stdout
 
+ENDED_BY = [signal.SIGINT, signal.SIGTERM]
+if sys.platform != "win32":  # which has no SIGHUP
+    ENDED_BY.append(signal.SIGHUP)
+
 app = typer.Typer(
     name="mdtool",
     cls=config.ConfiguredGroup,
@@ -116,7 +120,7 @@ def _drop_stdout() -> None:
 
 def run(arguments: list[str]) -> int:
     """One command; what goes wrong is told in one line on stderr and by the exit code."""
-    for asked in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for asked in ENDED_BY:
         if signal.getsignal(asked) != signal.SIG_IGN:  # as nohup and a shell's & have it
             signal.signal(asked, _interrupt)
     try:

@@ -1,6 +1,7 @@
 """`mdtool bench`: how fast this machine does a job."""
 
 import re
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -18,7 +19,8 @@ app = typer.Typer(help="Measure how fast this machine does a job.", no_args_is_h
 
 @app.callback()
 def bench() -> None:
-    pass
+    if sys.platform == "win32":
+        raise UsageError("bench does not run on Windows, which does not tell what a process took as POSIX does")
 
 
 Clip = Annotated[Path, typer.Argument(help="A video.", exists=True, dir_okay=False)]

@@ -14,6 +14,7 @@ for unchanged.
 import contextlib
 import os
 import shutil
+import sys
 from pathlib import Path
 
 from mdtool.console import CONTROL_CHARACTERS
@@ -70,8 +71,9 @@ def _check_unchanged(old: StillImage, new: StillImage) -> None:
 def _copy_attributes(part: Path, like: Path, keep_times: bool) -> None:
     """Gives a new file the mode, owner, attributes and times of another, as far as that is allowed."""
     state = like.stat()
-    with contextlib.suppress(OSError):
-        os.chown(part, state.st_uid, state.st_gid)
+    if sys.platform != "win32":  # which has no owners that a file could be given to so
+        with contextlib.suppress(OSError):
+            os.chown(part, state.st_uid, state.st_gid)
     shutil.copystat(like, part)
     if not keep_times:
         os.utime(part)

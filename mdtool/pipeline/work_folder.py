@@ -4,7 +4,6 @@ It lies in a hidden folder beside the output: what the model has said, and the p
 away when the output is there, and does not count for other settings or another input.
 """
 
-import fcntl
 import os
 import shutil
 import time
@@ -12,6 +11,7 @@ from pathlib import Path
 
 from mdtool.errors import OutputError, write_error_message
 from mdtool.media.files.atomic_file import create_new
+from mdtool.media.files.file_lock import lock_folder
 from mdtool.media.video.encoded_segments import EncodedSegments
 from mdtool.pipeline.prediction_log import PredictionLog
 from mdtool.tracking.detector import Detector
@@ -36,8 +36,7 @@ class WorkFolder:
     def __enter__(self) -> "WorkFolder":
         try:
             self.folder.mkdir(exist_ok=True)
-            self._lock = os.open(self.folder, os.O_RDONLY)
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._lock = lock_folder(self.folder)
             self._begin()
         except BlockingIOError as error:
             self._unlock()

@@ -1,18 +1,6 @@
-"""What was asked about photos and answered, as data.
+"""Answers of a model as data: one line of JSON for one image and one prompt, question or length.
 
-A record is one line of JSON, for one photo and one prompt, question or length:
-
-schema         "mdtool.answers/1"
-input          the photo, as it was named
-width, height  pixels, upright
-model          that answered
-prompt         with objects (label, x_min, y_min, x_max, y_max, and score from a model that has one)
-               or points (label, x, y): in fractions of the upright photo, origin top left; and complete: false if
-               a limit ended the list, so that there may be more
-question       with answer; if the question was about places, at: (x, y) or (x_min, y_min, x_max, y_max) of each, in
-               fractions of the photo; and if the model reasoned: reasoning, and grounding: start and end of a passage
-               of the reasoning, and the points (x, y) it speaks of
-length         with caption
+`mdtool.records.schemas` describes the fields.
 """
 
 from collections.abc import Sequence
@@ -36,7 +24,7 @@ PLACE = ("x", "y")
 
 
 def record(request: Request, result: Any, source: str, *, size: tuple[int, int], model: str) -> dict[str, Any]:
-    """See above.
+    """Return the record of one answer.
 
     Args:
         request: what was asked.

@@ -1,29 +1,6 @@
-"""What a model said about many inputs, read back from JSON Lines, a record at a time.
+"""Answers of a model for many inputs, read back from JSON Lines, a record at a time.
 
-A record is one line of JSON, for one picture, or one frame of a video:
-
-schema         "mdtool.batch/1"
-input          the picture or video, as it was named
-time           seconds; only of a frame of a video
-frames         only of a video itself: how many frames were asked about. Its answers are an empty list, and the record
-               comes after those of its frames
-incomplete     only of a video: what is wrong with it, so that a part of it could not be asked about
-live           true: it played while it was asked about, so that it can't be asked about again
-sha256         of the file's bytes, in hexadecimal; empty of a video on the web, and of what can't be read again
-served         only of a video on the web: what the server tells of its version (ETag, Last-Modified, Content-Length)
-bytes          the size of the file, and
-modified       when it was changed last, in nanoseconds since 1970, as it was read; null of what is no file
-width, height  pixels, upright
-model          that answered, and its revision
-settings       a fingerprint of all that has a say in the answers (`mdtool.records.fingerprint`)
-milliseconds   from when work on it began to its last answer; pictures that are asked about together overlap
-answers        a list; each as in an "mdtool.answers/1" record: length with caption; question with answer; or prompt
-               with objects (label, x_min, y_min, x_max, y_max, and score from a model that has one) or points
-               (label, x, y), in fractions of the upright picture, and complete
-made           what was made of it beside this record ("sidecar", "draw", "crops", "embed"), if anything was
-error          in place of answers, of an input that failed: code ("input": it can't be read; "slow": not in the time
-               that it had; "memory"; "model": it can't be answered; "output": what was to be written beside the record
-               could not be), and cause in one line
+`mdtool.records.schemas` describes the fields.
 """
 
 import json

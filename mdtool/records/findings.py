@@ -1,29 +1,10 @@
 """Findings as data: JSON Lines, one object a frame (or photo), written as they are made.
 
-schema    "mdtool.findings/1"
-source    the input, as it was named
-sha256    of its file's bytes, in hexadecimal; left out for what is no file, as a stream
-settings  a fingerprint of all that has a say in the findings; only beside the records of a batch
-stream    index of the video stream in the file; 0 for photos and animations
-frame     counts the frames of that stream from 0
-time      seconds
-model     that looked
-prompts   what it was asked for
-looked    true: the model saw this very frame; false: what is said of it was carried here from frames around it
-hidden    true: the frame could not be judged, so that none of it may be shown
-cut       true: a shot begins with this frame, so that tracks do too
-duration  seconds for which the frame is shown; 0 where that is not known, and for photos
-size      width and height of the displayed picture, in pixels
-objects   label, track (the same number for the same object on all frames), score (or null), seen (by the model,
-          on this frame), and x_min, y_min, x_max, y_max in fractions of the displayed picture, origin top left;
-          for a face whose gaze was asked for also gaze: method ("model", or "head" for the head's direction),
-          in_frame (null where that is not known), and x and y of what is looked at, if it is in the picture
-replies   to questions about the whole picture, by question; left out where none was asked
-
-Records of pictures as `mdtool detect --jsonl` writes them ("mdtool.batch/1") are read as findings too.
+`mdtool.records.schemas` describes the fields. Records of images as `mdtool detect --jsonl` writes them
+("mdtool.batch/1") are read as findings too.
 
 They hold for this very input: one with another SHA-256, another size, or more or fewer frames is refused. Objects may
-be changed by hand, added and taken out; what says nothing of sha256 or size is not compared by it.
+be changed by hand, added and taken out; a record without sha256 or size is not compared by it.
 """
 
 import json
@@ -42,7 +23,7 @@ MOST_SECONDS = 1e9
 
 @dataclass
 class FrameFindings:
-    """What is known of one frame; see the schema above."""
+    """What is known of one frame; the fields are those of its record."""
 
     regions: list[Region] = field(default_factory=list)
     analysed: bool = False

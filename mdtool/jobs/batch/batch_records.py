@@ -1,4 +1,4 @@
-"""Builds the records that a batch writes; `mdtool.records.batch` describes their schema."""
+"""Builds the records that a batch writes; `mdtool.records.schemas` describes their schema."""
 
 from collections.abc import Sequence
 

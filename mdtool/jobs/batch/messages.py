@@ -222,7 +222,7 @@ class ItemFailed:
     """The item failed.
 
     Attributes:
-        code: As in `mdtool.records.batch`.
+        code: As in `mdtool.records.schemas`.
         cause: Why, in one line.
     """
 

@@ -8,9 +8,9 @@ are a partial line of a killed run; errors, which are tried again; records of ot
 findings of a video that isn't done; and frames of a video whose content can't be identified again.
 """
 
-import fcntl
 import json
 import os
+import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, suppress
@@ -22,6 +22,7 @@ from mdtool.errors import OutputError, output_errors_for
 from mdtool.jobs.batch.batch_records import version_fields, version_from_record
 from mdtool.jobs.batch.content_version import ContentVersion
 from mdtool.media.files.atomic_file import AtomicFile
+from mdtool.media.files.file_lock import lock
 from mdtool.records import findings
 from mdtool.records.batch import Record
 from mdtool.records.fingerprint import BATCH, is_of
@@ -388,12 +389,18 @@ class ResultsLog:
 
 
 def _locked(path: Path) -> int:
-    """Open and lock a file. Raise OutputError if another run holds the lock."""
+    """Open and lock a file.
+
+    Raises:
+        OutputError: Another run holds the lock; or on Windows, where an open file can't be replaced.
+    """
+    if sys.platform == "win32":
+        raise OutputError("records can't be written to a file on Windows; write them to stdout, with --jsonl -")
     path.parent.mkdir(parents=True, exist_ok=True)
     while True:
         file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock(file)
             if os.path.samestat(os.fstat(file), os.stat(path)):  # else another run has just replaced it
                 return file
         except BlockingIOError as error:

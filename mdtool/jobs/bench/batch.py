@@ -1,7 +1,5 @@
 """Measures the overhead of a batch with a null model: throughput, memory, and the time of a second run that skips."""
 
-import resource
-import sys
 import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -24,6 +22,7 @@ from mdtool.jobs.batch.executor import ThreadExecutor
 from mdtool.jobs.batch.messages import BatchTask
 from mdtool.jobs.batch.output_format import open_sink
 from mdtool.jobs.batch.progress import Progress
+from mdtool.jobs.bench.timing import peak_memory
 from mdtool.media.sources.discover import Selection
 
 QUALITY = 88  # JPEG quality
@@ -124,8 +123,7 @@ def _save(photo: Path, size: tuple[int, int], target: Path, number: int) -> None
 
 def _peak_memory() -> float:
     """Return the peak memory of this process, in MB."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (1e6 if sys.platform == "darwin" else 1e3)
+    return peak_memory() / 1e6
 
 
 def table(timing: BatchTiming) -> list[str]:

@@ -2,7 +2,6 @@
 
 import json
 import math
-import resource
 import sys
 import tempfile
 import time
@@ -31,7 +30,7 @@ from engine.quantization.plan import weights_bytes
 from mdtool.errors import OutputError, write_error_message
 from mdtool.jobs.bench.eager import eager_seconds
 from mdtool.jobs.bench.recipe import machine
-from mdtool.jobs.bench.timing import median_seconds
+from mdtool.jobs.bench.timing import median_seconds, peak_memory
 from mdtool.jobs.inference.embedding_cache import EmbeddingCache, encode
 from mdtool.model_selection import ComputeConfig, LoadCallbacks
 from mdtool.pipeline.prediction_log import digest_of
@@ -278,7 +277,7 @@ def _memory_gb() -> float:
     try:
         status = Path("/proc/self/status").read_text()
     except OSError:
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1e-9 if sys.platform == "darwin" else 1024e-9)
+        return peak_memory() * 1e-9
     return next(int(line.split()[1]) * 1024e-9 for line in status.splitlines() if line.startswith("VmRSS"))
 
 

@@ -1,11 +1,15 @@
-"""Times a computation on a device."""
+"""Times a computation on a device, and measures the memory of this process."""
 
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
 
 import torch
+
+if sys.platform != "win32":
+    import resource
 
 
 def median_seconds(work: Callable[[], Any], device: str, runs: int) -> float:
@@ -21,3 +25,10 @@ def _seconds(work: Callable[[], Any], device: str) -> float:
     elif device == "mps":
         torch.mps.synchronize()
     return time.perf_counter() - since
+
+
+def peak_memory() -> int:
+    """Return the peak memory of this process, in bytes. Not available on Windows."""
+    assert sys.platform != "win32"
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

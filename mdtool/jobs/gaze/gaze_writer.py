@@ -1,18 +1,6 @@
 """Writes gazes as JSON Lines, one object per frame or image, smoothed as they are drawn.
 
-schema    "mdtool.gaze/1"
-source    the input, as it was named
-stream    index of the video stream in the file; 0 for still images and animations
-frame     index of the frame in that stream, from 0
-time      seconds
-hidden    true: the frame could not be judged, so that nothing is known of the people on it
-people    each with track (the same number for the same person on all frames), face (x_min, y_min, x_max, y_max), eye
-          (x, y; the origin of the gaze, the center of the face), method ("model", or "head" for the direction of the
-          head), in_frame (false: looks out of the frame; null: not known), target (x, y; null if none is in the frame;
-          for a head direction the end of its ray), and looks_at: {"person": track}, {"target": label}, or null
-mutual    [track, track] of each two who look at each other
-
-All coordinates are fractions of the displayed frame, origin top left.
+`mdtool.records.schemas` describes the fields.
 """
 
 import json

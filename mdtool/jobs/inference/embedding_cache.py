@@ -5,7 +5,6 @@ bound of the bytes of all entries. Any number of processes may share a folder: e
 total is changed, and entries are evicted, under a lock.
 """
 
-import fcntl
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -23,6 +22,7 @@ from torch import Tensor
 from engine.contract import EncodedImage, ImageEmbedder, Model
 from mdtool import __version__
 from mdtool.errors import write_error_message
+from mdtool.media.files.file_lock import lock
 from mdtool.pipeline.prediction_log import digest_of
 from mdtool.records.fingerprint import EMBEDDING, digest
 
@@ -100,7 +100,7 @@ class EmbeddingCache:
     def _reserve(self, part: Path, size: int) -> None:
         """Make room for an entry, and create its file in full size. One that a killed run left is evicted later."""
         with (self._folder / "mdtool.total").open("a+b") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+            lock(file.fileno(), wait=True)
             file.seek(0)
             stored = file.read(20)
             total = int(stored) if stored.isdigit() else None

@@ -2,13 +2,17 @@
 
 import contextlib
 import errno
-import fcntl
 import hashlib
 import os
+import sys
 from pathlib import Path
 from typing import BinaryIO
 
 from mdtool.errors import OutputError, write_error_message
+from mdtool.media.files.file_lock import NO_FOLLOW, lock
+
+if sys.platform != "win32":
+    import fcntl
 
 
 def temp_path(target: Path) -> Path:
@@ -47,18 +51,18 @@ class AtomicFile:
         """Locks the part. It may be gone by then, if another run was just about to end, and it may be another file too,
         if a run was killed while it gave it its name: then it is gone from here, and there is no lock."""
         try:
-            lock = os.open(self.part, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+            part = os.open(self.part, os.O_RDWR | os.O_CREAT | NO_FOLLOW, 0o666)
         except OSError as error:
             raise OutputError(write_error_message(error)) from error
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            state = os.fstat(lock)
+            lock(part)
+            state = os.fstat(part)
             if not os.path.samestat(state, os.stat(self.part)):
                 return
             if state.st_nlink > 1:
                 os.unlink(self.part)
             else:
-                self._lock = lock
+                self._lock = part
         except BlockingIOError as error:
             raise OutputError("another run is writing it") from error
         except FileNotFoundError:
@@ -67,12 +71,13 @@ class AtomicFile:
             raise OutputError(write_error_message(error)) from error
         finally:
             if self._lock is None:
-                os.close(lock)
+                os.close(part)
 
     def open_append(self) -> int:
         """The part, open and locked for as long as whoever goes on writing to it keeps it so; what is written is added
-        at its end. It is empty now."""
+        at its end. It is empty now. Not on Windows, which can't rename what is open."""
         assert self._lock is not None
+        assert sys.platform != "win32"
         os.ftruncate(self._lock, 0)
         file = os.dup(self._lock)  # which shares the lock
         fcntl.fcntl(file, fcntl.F_SETFL, fcntl.fcntl(file, fcntl.F_GETFL) | os.O_APPEND)
@@ -82,6 +87,8 @@ class AtomicFile:
         assert self._lock is not None
         try:
             os.fsync(self._lock)
+            if sys.platform == "win32":
+                self._unlock()  # for what is open can't be renamed there
             if self.overwrite:
                 os.replace(self.part, self.target)
             else:
@@ -93,6 +100,9 @@ class AtomicFile:
             raise OutputError(write_error_message(error)) from error
 
     def _rename_to_new(self) -> None:
+        if sys.platform == "win32":
+            os.rename(self.part, self.target)  # which refuses to replace anything there
+            return
         try:
             os.link(self.part, self.target)  # unlike a rename, refuses to replace what came up meanwhile
         except OSError as error:
@@ -101,10 +111,16 @@ class AtomicFile:
             os.rename(self.part, self.target)
 
     def __exit__(self, *_: object) -> None:
+        if sys.platform == "win32":
+            self._unlock()  # nor can it be deleted
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self.part)
+        self._unlock()
+
+    def _unlock(self) -> None:
         if self._lock is not None:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(self.part)
             os.close(self._lock)
+            self._lock = None
 
 
 def create_new(part: Path) -> BinaryIO:
@@ -118,7 +134,9 @@ def create_new(part: Path) -> BinaryIO:
 
 def sync(path: Path) -> None:
     """A file's content, or the names in a folder, to the disk. Raises OSError."""
-    opened = os.open(path, os.O_RDONLY)
+    if sys.platform == "win32" and path.is_dir():
+        return  # which can't be opened there
+    opened = os.open(path, os.O_RDWR if sys.platform == "win32" else os.O_RDONLY)
     try:
         os.fsync(opened)
     finally:

@@ -1,6 +1,5 @@
 """Folders of outputs are whole or absent, as files are: filled beside their name, synced, then renamed."""
 
-import fcntl
 import os
 import shutil
 from collections.abc import Iterator
@@ -9,6 +8,7 @@ from pathlib import Path
 
 from mdtool.errors import OutputError, output_errors_for
 from mdtool.media.files.atomic_file import sync, temp_path
+from mdtool.media.files.file_lock import lock_folder
 
 
 @contextmanager
@@ -23,9 +23,8 @@ def atomic_folder(target: Path) -> Iterator[Path]:
             raise OutputError("exists already, and is no empty folder; give a new name")
         part = temp_path(target)
         part.mkdir(exist_ok=True)
-        lock = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        lock = _taken(part)
         try:
-            _take(lock)
             try:
                 for path in part.iterdir():
                     path.unlink()
@@ -38,7 +37,8 @@ def atomic_folder(target: Path) -> Iterator[Path]:
                 raise
             sync(target.parent)
         finally:
-            os.close(lock)
+            if lock is not None:
+                os.close(lock)
 
 
 def is_empty(folder: Path) -> bool:
@@ -46,8 +46,8 @@ def is_empty(folder: Path) -> bool:
     return folder.is_dir() and not folder.is_symlink() and not any(folder.iterdir())
 
 
-def _take(lock: int) -> None:
+def _taken(part: Path) -> int | None:
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return lock_folder(part)
     except BlockingIOError as error:
         raise OutputError("another run is writing it") from error

@@ -2,12 +2,15 @@
 
 import os
 import select
+import sys
 from collections.abc import Callable
 from typing import BinaryIO
 
 from mdtool.interruption import INTERRUPT_EVENT
 
 POLL_SECONDS = 0.1
+CAN_WAIT = sys.platform != "win32"  # Windows waits for sockets only; there a read is not interrupted
+AT_ONCE: int = getattr(select, "PIPE_BUF", 512)  # bytes that are written without blocking, where there is room for any
 
 
 class PipeReader:
@@ -38,7 +41,7 @@ class PipeReader:
         return self._next(size)
 
     def _next(self, size: int) -> bytes:
-        while not select.select([self._descriptor], [], [], POLL_SECONDS)[0]:
+        while CAN_WAIT and not select.select([self._descriptor], [], [], POLL_SECONDS)[0]:
             if self._ended():
                 return b""
         return os.read(self._descriptor, size)
@@ -56,8 +59,8 @@ class PipeWriter:
         rest = memoryview(data)
         while rest and self.error is None:
             try:
-                if select.select([], [self._descriptor], [], POLL_SECONDS)[1]:
-                    rest = rest[os.write(self._descriptor, rest[: select.PIPE_BUF]) :]  # as much as does not block
+                if not CAN_WAIT or select.select([], [self._descriptor], [], POLL_SECONDS)[1]:
+                    rest = rest[os.write(self._descriptor, rest[:AT_ONCE]) :]
                 elif INTERRUPT_EVENT.is_set():
                     self.error = InterruptedError()
             except OSError as error:

@@ -1,4 +1,4 @@
-"""Marking boxes and points in a picture, each with its label, so that a person sees what was found."""
+"""Draw boxes and points with their labels on a still image."""
 
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,100 +19,107 @@ from recipes.text_labels import (
     to_ascii,
 )
 
-# Far apart for most eyes (Okabe & Ito 2008, Color Universal Design), without their black.
+# The colour-blind safe palette of Okabe & Ito 2008, Color Universal Design, without its black.
 COLOURS: tuple[Colour, ...] = (
     (230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0), (204, 121, 167),
 )  # fmt: skip
-LINE = 1 / 250  # of the picture's shorter side
-TEXT = 1 / 28
-LEAST_LINE, LEAST_TEXT = 2, 11  # pixels
+LINE_WIDTH = 1 / 250  # of the image's shorter side
+FONT_SIZE = 1 / 28  # of the image's shorter side
+MIN_LINE_WIDTH, MIN_FONT_SIZE = 2, 11  # pixels
 
 
 def draw(
     image: np.ndarray, found: Sequence[Box | Region | Point], colours: Mapping[str, Colour] | None = None
 ) -> np.ndarray:
-    """A copy of the picture (HxWx3 uint8 RGB) with the boxes outlined and the points dotted, labels beside them.
+    """Draw boxes as outlines and points as dots, with labels next to them.
 
-    Lines and letters grow with the picture. A label always has the same colour, if `colours` gives it no other. Labels
-    cover neither each other nor a point where there is room. One in letters that Pillow's built-in font lacks (any but
-    Latin ones) is left out.
+    Line widths and font size scale with the image. Labels cover neither each other nor a point where there is room.
+    Labels in other than Latin letters, which Pillow's built-in font lacks, are left out.
+
+    Args:
+        image: HxWx3, uint8 RGB.
+        found: Boxes and points in fractions of the image.
+        colours: Colours by label; others get `colour_of`.
+
+    Returns:
+        A new image.
     """
     from PIL import Image, ImageDraw
 
-    picture = Image.fromarray(image)
-    canvas = ImageDraw.Draw(picture)
-    side = min(picture.size)
-    line, letters = max(LEAST_LINE, round(side * LINE)), max(LEAST_TEXT, round(side * TEXT))
-    paints = [(colours or {}).get(one.label) or colour_of(one.label) for one in found]
-    places = [
-        _outline(canvas, picture.size, one, colour=colour, line=line)
-        if not isinstance(one, Point)
-        else _dot(canvas, picture.size, one, colour=colour, line=line)
-        for one, colour in zip(found, paints, strict=True)
+    pil_image = Image.fromarray(image)
+    canvas = ImageDraw.Draw(pil_image)
+    side = min(pil_image.size)
+    line_width, font_size = max(MIN_LINE_WIDTH, round(side * LINE_WIDTH)), max(MIN_FONT_SIZE, round(side * FONT_SIZE))
+    item_colours = [(colours or {}).get(item.label) or colour_of(item.label) for item in found]
+    rects = [
+        _outline(canvas, pil_image.size, item, colour=colour, line_width=line_width)
+        if not isinstance(item, Point)
+        else _dot(canvas, pil_image.size, item, colour=colour, line_width=line_width)
+        for item, colour in zip(found, item_colours, strict=True)
     ]
-    marked = np.array(picture)
-    dots = [place for one, place in zip(found, places, strict=True) if isinstance(one, Point)]
-    taken: list[Pixels] = []
-    for one, colour, place in zip(found, paints, places, strict=True):
-        if text := _legend(one):
-            label_image = render_label(text, letters, colour, contrast(colour))
-            beside = _places_by_dot if isinstance(one, Point) else label_positions
-            place_label(marked, label_image, beside(marked, label_image, place), taken, avoid=dots)
+    marked = np.array(pil_image)
+    dots = [rect for item, rect in zip(found, rects, strict=True) if isinstance(item, Point)]
+    occupied: list[Pixels] = []
+    for item, colour, rect in zip(found, item_colours, rects, strict=True):
+        if text := _legend(item):
+            label_image = render_label(text, font_size, colour, contrast(colour))
+            positions = _label_positions_by_dot if isinstance(item, Point) else label_positions
+            place_label(marked, label_image, positions(marked, label_image, rect), occupied, avoid=dots)
     return marked
 
 
 def colour_of(label: str) -> Colour:
-    """The same for the same label, on every machine."""
-    return COLOURS[_place_of(label)]
+    """Return the colour of a label, the same on every machine."""
+    return COLOURS[_colour_index(label)]
 
 
 def colours_of(labels: Iterable[str]) -> dict[str, Colour]:
-    """One for each, no two alike while there are enough: its own if none before it has that, else the next free one."""
+    """Return colours by label, all different as long as there are enough: `colour_of`, or the next free one."""
     chosen: dict[str, Colour] = {}
     for label in dict.fromkeys(labels):
-        place = _place_of(label)
-        first_free = (colour for colour in (*COLOURS[place:], *COLOURS[:place]) if colour not in chosen.values())
-        chosen[label] = next(first_free, COLOURS[place])
+        index = _colour_index(label)
+        candidates = (colour for colour in (*COLOURS[index:], *COLOURS[:index]) if colour not in chosen.values())
+        chosen[label] = next(candidates, COLOURS[index])
     return chosen
 
 
-def _place_of(label: str) -> int:
+def _colour_index(label: str) -> int:
     return zlib.crc32(label.encode("utf-8", "surrogatepass")) % len(COLOURS)
 
 
-def _outline(canvas: Any, size: tuple[int, int], box: Box | Region, *, colour: Colour, line: int) -> Pixels:
-    """Draws it, as far as it lies in the picture; what it goes round."""
+def _outline(canvas: Any, size: tuple[int, int], box: Box | Region, *, colour: Colour, line_width: int) -> Pixels:
+    """Draw the part of a box inside the image; return its rectangle."""
     (x0, x1), (y0, y1) = (
-        sorted(_pixel(part, length) for part in ends)
+        sorted(_pixel(fraction, length) for fraction in ends)
         for ends, length in zip(((box.x_min, box.x_max), (box.y_min, box.y_max)), size, strict=True)
     )
-    canvas.rectangle((x0, y0, x1, y1), outline=colour, width=line)
+    canvas.rectangle((x0, y0, x1, y1), outline=colour, width=line_width)
     return x0, y0, x1 + 1, y1 + 1
 
 
-def _dot(canvas: Any, size: tuple[int, int], point: Point, *, colour: Colour, line: int) -> Pixels:
-    """Draws it, with a rim that shows on any ground; what it covers."""
+def _dot(canvas: Any, size: tuple[int, int], point: Point, *, colour: Colour, line_width: int) -> Pixels:
+    """Draw a dot with a rim that makes it visible on any background; return its rectangle."""
     x, y = _pixel(point.x, size[0]), _pixel(point.y, size[1])
-    canvas.circle((x, y), 2 * line, fill=colour, outline=contrast(colour), width=max(1, line // 2))
-    return x - 2 * line, y - 2 * line, x + 2 * line + 1, y + 2 * line + 1
+    canvas.circle((x, y), 2 * line_width, fill=colour, outline=contrast(colour), width=max(1, line_width // 2))
+    return x - 2 * line_width, y - 2 * line_width, x + 2 * line_width + 1, y + 2 * line_width + 1
 
 
-def _places_by_dot(image: np.ndarray, label_image: np.ndarray, dot: Pixels) -> list[Pixels]:
-    """Where a plate can lie that names a point: beside it, a little higher or lower, or above or below it."""
-    (x0, y0, x1, y1), (high, wide), gap = dot, label_image.shape[:2], (dot[2] - dot[0]) // 4
-    right, left, over, middle = x1 + gap, x0 - gap - wide, (x0 + x1 - wide) // 2, (y0 + y1) // 2
+def _label_positions_by_dot(image: np.ndarray, label_image: np.ndarray, dot: Pixels) -> list[Pixels]:
+    """Return rectangles for the label of a point, best first: right, left, above, or below."""
+    (x0, y0, x1, y1), (label_height, label_width), gap = dot, label_image.shape[:2], (dot[2] - dot[0]) // 4
+    right, left, centred, middle = x1 + gap, x0 - gap - label_width, (x0 + x1 - label_width) // 2, (y0 + y1) // 2
     corners = (
-        *((right, middle), (right, middle + high)),
-        *((left, middle), (left, middle + high)),
-        *((over, y0 - gap), (over, y1 + gap + high)),
+        *((right, middle), (right, middle + label_height)),
+        *((left, middle), (left, middle + label_height)),
+        *((centred, y0 - gap), (centred, y1 + gap + label_height)),
     )
     return [label_rect(image, label_image, *corner) for corner in corners]
 
 
-def _pixel(part: float, length: int) -> int:
-    return min(max(int(part * length), 0), length - 1)
+def _pixel(fraction: float, length: int) -> int:
+    return min(max(int(fraction * length), 0), length - 1)
 
 
-def _legend(one: Box | Region | Point) -> str:
-    score = f"{one.score:.2f}" if not isinstance(one, Point) and one.score is not None else ""
-    return f"{to_ascii(one.label)} {score}".strip()
+def _legend(item: Box | Region | Point) -> str:
+    score = f"{item.score:.2f}" if not isinstance(item, Point) and item.score is not None else ""
+    return f"{to_ascii(item.label)} {score}".strip()

@@ -21,7 +21,7 @@ REST, SLOPE = 0.5, 8.0  # see Smoother: at 30 frames a second noise falls to 0.4
 SPEED_CUTOFF = 1.0  # hertz
 LONGEST_GAP = 0.5  # seconds
 
-ALONE = 1.0  # seconds of attention that a photo counts for
+IMAGE_SECONDS = 1.0  # seconds of attention that a photo counts for
 
 NAMED_BY = {"person": "person", "target": "label"}  # kind of target -> key of its name
 DIGITS = 4

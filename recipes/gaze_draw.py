@@ -1,7 +1,7 @@
-"""Drawing where people look: a box round each face, a line that fades in towards the target, and the target.
+"""Draw gazes: a box round each face, a line that fades in towards the gaze target, and a mark on the target.
 
-A person is all in one colour, which is the same for the same number in every run. Named targets are grey until somebody
-looks at them. Sizes grow with the picture.
+Each person has one colour, by track number. Named targets are grey until a person looks at them. Sizes scale with the
+image.
 """
 
 import math
@@ -27,64 +27,73 @@ from recipes.text_labels import (
     to_ascii,
 )
 
-UNIT, LEAST_UNIT = 1 / 270, 1.0  # of the picture's shorter side, pixels: the lengths below are so many units
+UNIT, MIN_UNIT = 1 / 270, 1.0  # of the image's shorter side, pixels; the lengths below are in this unit
 BOX_LINE = 1.0  # width
-NAMED_LINE, LOOKED_LINE = 0.5, 1.5  # width of the box round a named target, and round one that is looked at
-NAMED_RIM = 0.3  # width of the dark edges of both, and of their names'
-LINE, FADE = (0.8, 2.4), (0.15, 0.95)  # width and opacity at the eye and at the target
-HEAD_LINE, HEAD_FADE = (1.8, 1.8), (0.95, 0.6)  # of a head's direction, at the eye and at its end
-DASH = 12.0  # from one dash to the next
-TARGET, CORE = 4.5, 2.0  # radius, and that of the white core
-OUT = 4.5  # radius of the mark of a look out of the picture
-RIM = 0.8  # width of the dark edge that shows marks on any ground
+TARGET_LINE, HIT_LINE = 0.5, 1.5  # width of the box round a named target, and round one that a person looks at
+TARGET_RIM = 0.3  # width of the dark edges of both, and of their labels
+GAZE_WIDTHS, GAZE_OPACITIES = (0.8, 2.4), (0.15, 0.95)  # of the line, at the eye and at the target
+HEAD_WIDTHS, HEAD_OPACITIES = (1.8, 1.8), (0.95, 0.6)  # of the line of a head pose, at the eye and at its end
+DASH_PERIOD = 12.0  # from one dash to the next
+MARK_RADIUS, CORE_RADIUS = 4.5, 2.0  # of the mark on the target, and of its white core
+OUT_RADIUS = 4.5  # of the mark of a gaze out of the image
+RIM = 0.8  # width of the dark edge of marks, which makes them visible on any background
 LINE_RIM = 0.6  # the same of lines
-LETTERS, LEAST_LETTERS = 10.0, 11  # units, pixels
-LONGEST_NAME = 40  # letters
+FONT_SIZE, MIN_FONT_SIZE = 10.0, 11  # units, pixels
+MAX_NAME_LENGTH = 40  # characters
 NEUTRAL = (190, 190, 190)
 
 GOLDEN_ANGLE = math.pi * (3 - math.sqrt(5))
-FIRST_HUE = -math.pi / 12  # this with the next two: any eight people in a row differ by 30 (CIE 1976)
-LIGHTNESS = 70, 85, 58  # by turns, so that hues which come near to each other again still differ
+FIRST_HUE = -math.pi / 12  # with these values any eight successive tracks differ by a CIE 1976 Delta E of 30
+LIGHTNESS = 70, 85, 58  # in rotation, so that similar hues still differ
 CHROMA = 56
 
-FAR = 4.0  # pictures: what lies farther out is drawn as if it were there, since OpenCV counts in 32 bits
-SHIFT = 4  # bits after the point in OpenCV's coordinates
+MAX_DISTANCE = 4.0  # image sides: points farther out are moved to there, since OpenCV's coordinates have 32 bits
+SHIFT = 4  # fractional bits of OpenCV's coordinates
 
-Place = tuple[float, float]  # x, y in pixels; whole numbers are the centres of pixels
+PixelPoint = tuple[float, float]  # x, y in pixels; integers are the centres of pixels
 
 
 def draw_gaze(image: np.ndarray, people: Sequence[Gaze], targets: Sequence[Region] = ()) -> None:
-    """Draw all people and named targets on the picture (HxWx3 uint8 RGB), in place.
+    """Draw the gazes of all people, and the named targets, on an image.
 
-    A look out of the picture is a barred disc on the corner of the face's box, and the word "out". A head's direction
-    is a dashed line without a target, since nothing tells how far it goes, and the word "head". Where a gaze is not
-    known, the face alone is drawn. A named target that is looked at is in the colour of who does, white for several.
-    Labels cover neither each other nor faces and marks where there is room; a target's name is left out where it would
-    cover a face or a label everywhere. ValueError for an array that can't be drawn on.
+    A gaze out of the image is a barred disc on the corner of the face's box, with the label "out". A head pose is a
+    dashed line without a mark, since its length is unknown, with the label "head". Without a gaze, only the face is
+    drawn. A named target has the colour of the person who looks at it, white for several. Labels cover neither each
+    other nor faces and marks where there is room; a target's name is left out where it would cover a face or a label.
+
+    Args:
+        image: HxWx3, uint8 RGB, contiguous; changed in place.
+        people: The gazes on this frame.
+        targets: The named targets on this frame.
+
+    Raises:
+        ValueError: The array has another shape or type, or is not contiguous and writable.
     """
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
-        raise ValueError(f"gazes are drawn on a picture of HxWx3 uint8, not on an array {image.shape} {image.dtype}")
+        raise ValueError(f"gazes need an image of HxWx3 uint8, not an array of {image.shape} {image.dtype}")
     if not (image.flags.c_contiguous and image.flags.writeable):
-        raise ValueError("gazes are drawn on a picture in one writable piece of memory: copy it first")
-    unit = max(min(image.shape[:2]) * UNIT, LEAST_UNIT)
-    named = sorted(zip(targets, tracks_looking_at(people, targets), strict=True), key=lambda each: len(each[1]))
-    for target, tracks in named:  # those that are looked at over the others, faces over all of them
+        raise ValueError("gazes need a contiguous, writable image: copy it first")
+    unit = max(min(image.shape[:2]) * UNIT, MIN_UNIT)
+    targets_with_tracks = sorted(
+        zip(targets, tracks_looking_at(people, targets), strict=True), key=lambda each: len(each[1])
+    )
+    for target, tracks in targets_with_tracks:  # those with a gaze on them over the others, faces over all
         _outline(image, target, tracks, unit)
-    for step in (_face, _look):  # no box over a target
-        for one in people:
-            step(image, one, unit)
-    faces, marks = [_around(image, one.face, 0) for one in people], [*_marks(image, people, unit)]
+    for step in (_face, _gaze_line):  # gaze marks over boxes
+        for person in people:
+            step(image, person, unit)
+    faces, marks = [_around(image, person.face, 0) for person in people], [*_marks(image, people, unit)]
     labels: list[Pixels] = []
-    for one in sorted(people, key=lambda each: each.track):  # the same places from frame to frame
-        _label(image, one, unit, labels=labels, avoid=[*faces, *marks])
-    taken = [*faces, *labels]
-    for target, tracks in reversed(named):
-        _name(image, target, tracks, unit, taken=taken, avoid=marks)
+    for person in sorted(people, key=lambda each: each.track):  # fixed, so that labels don't jump between frames
+        _person_label(image, person, unit, labels=labels, avoid=[*faces, *marks])
+    occupied = [*faces, *labels]
+    for target, tracks in reversed(targets_with_tracks):
+        _target_label(image, target, tracks, unit, occupied=occupied, avoid=marks)
 
 
 @lru_cache(maxsize=1024)
 def colour_of_track(track: int) -> Colour:
-    """Hues a golden angle apart, so that any few tracks in a row differ; light enough for black letters (CIE LCh)."""
+    """Return the colour of a track, in CIE LCh: hues a golden angle apart, light enough for black letters."""
     hue = FIRST_HUE + track * GOLDEN_ANGLE
     lch = LIGHTNESS[track % len(LIGHTNESS)], CHROMA * math.cos(hue), CHROMA * math.sin(hue)
     red, green, blue = cv2.cvtColor(np.array([[lch]], np.float32), cv2.COLOR_LAB2RGB)[0, 0].tolist()
@@ -92,66 +101,66 @@ def colour_of_track(track: int) -> Colour:
 
 
 def _outline(image: np.ndarray, target: Region, tracks: Sequence[int], unit: float) -> None:
-    """Round a named target that those tracks look at, with dark edges, so that it shows on any ground."""
-    line, rim = _width((LOOKED_LINE if tracks else NAMED_LINE) * unit), _width(NAMED_RIM * unit)
-    _frame(image, _around(image, target, rim), BLACK, line + (2 * rim if tracks else rim))
-    _frame(image, _around(image, target, 0), _paint(tracks), line)
+    """Draw the box of a named target, with dark edges that make it visible on any background."""
+    line, rim = _width((HIT_LINE if tracks else TARGET_LINE) * unit), _width(TARGET_RIM * unit)
+    _draw_frame(image, _around(image, target, rim), BLACK, line + (2 * rim if tracks else rim))
+    _draw_frame(image, _around(image, target, 0), _target_colour(tracks), line)
 
 
-def _frame(image: np.ndarray, place: Pixels, colour: Colour, width: int) -> None:
-    """Along the edges of the place, inside it."""
-    x0, y0, x1, y1 = place
+def _draw_frame(image: np.ndarray, rect: Pixels, colour: Colour, width: int) -> None:
+    """Draw the border of a rectangle, inside it."""
+    x0, y0, x1, y1 = rect
     inside = image[max(0, y0) : y1, max(0, x0) : x1]
     for edge in (inside[:width], inside[-width:], inside[:, :width], inside[:, -width:]):
         edge[...] = colour
 
 
-def _paint(tracks: Sequence[int]) -> Colour:
-    """Of a named target that those tracks look at."""
+def _target_colour(tracks: Sequence[int]) -> Colour:
+    """Return the colour of a named target that these tracks look at."""
     if len(tracks) == 1:
         return colour_of_track(tracks[0])
     return WHITE if tracks else NEUTRAL
 
 
-def _face(image: np.ndarray, one: Gaze, unit: float) -> None:
-    """Its box, as far as it lies in the picture; on its lower right corner the mark of a look out of the picture."""
-    colour = colour_of_track(one.track)
-    cv2.rectangle(image, *_corners(image, one.face), colour, _width(BOX_LINE * unit))
-    if one.in_frame is False:
-        _out_mark(image, _out_place(image, one, unit), colour, unit)
+def _face(image: np.ndarray, person: Gaze, unit: float) -> None:
+    """Draw the part of the face's box inside the image, and at its lower right corner the mark of a gaze out of it."""
+    colour = colour_of_track(person.track)
+    cv2.rectangle(image, *_corners(image, person.face), colour, _width(BOX_LINE * unit))
+    if person.in_frame is False:
+        _out_mark(image, _out_place(image, person, unit), colour, unit)
 
 
-def _look(image: np.ndarray, one: Gaze, unit: float) -> None:
-    if one.target is None:
+def _gaze_line(image: np.ndarray, person: Gaze, unit: float) -> None:
+    if person.target is None:
         return
-    colour, eye, target = colour_of_track(one.track), _place(image, one.eye), _place(image, one.target)
-    if one.method == "head":
-        _line(image, eye, target, colour, widths=HEAD_LINE, fade=HEAD_FADE, unit=unit, dash=DASH * unit)
+    colour, eye, target = colour_of_track(person.track), _to_pixels(image, person.eye), _to_pixels(image, person.target)
+    if person.method == "head":
+        _line(image, eye, target, colour, widths=HEAD_WIDTHS, fade=HEAD_OPACITIES, unit=unit, dash=DASH_PERIOD * unit)
         return
-    _line(image, eye, target, colour, widths=LINE, fade=FADE, unit=unit)
-    for radius, fill in ((TARGET + RIM, BLACK), (TARGET, colour), (CORE, WHITE)):
+    _line(image, eye, target, colour, widths=GAZE_WIDTHS, fade=GAZE_OPACITIES, unit=unit)
+    for radius, fill in ((MARK_RADIUS + RIM, BLACK), (MARK_RADIUS, colour), (CORE_RADIUS, WHITE)):
         cv2.circle(image, _fixed(target), round(radius * unit * 2**SHIFT), fill, cv2.FILLED, cv2.LINE_AA, SHIFT)
 
 
-def _out_place(image: np.ndarray, one: Gaze, unit: float) -> Place:
-    """The lower right corner of the face, or as near to it as shows all of the mark."""
-    corner, (height, width) = _corners(image, one.face)[1], image.shape[:2]
-    return min(corner[0], width - (OUT + RIM) * unit), min(corner[1], height - (OUT + RIM) * unit)
+def _out_place(image: np.ndarray, person: Gaze, unit: float) -> PixelPoint:
+    """Return the lower right corner of the face, moved so that all of the mark is visible."""
+    corner, (height, width) = _corners(image, person.face)[1], image.shape[:2]
+    return min(corner[0], width - (OUT_RADIUS + RIM) * unit), min(corner[1], height - (OUT_RADIUS + RIM) * unit)
 
 
-def _out_mark(image: np.ndarray, place: Place, colour: Colour, unit: float) -> None:
-    x, y = place
-    for radius, fill in ((OUT + RIM, BLACK), (OUT, colour)):
+def _out_mark(image: np.ndarray, point: PixelPoint, colour: Colour, unit: float) -> None:
+    x, y = point
+    for radius, fill in ((OUT_RADIUS + RIM, BLACK), (OUT_RADIUS, colour)):
         cv2.circle(image, _fixed((x, y)), round(radius * unit * 2**SHIFT), fill, cv2.FILLED, cv2.LINE_AA, SHIFT)
-    end = OUT * unit * math.sqrt(0.5)
+    end = OUT_RADIUS * unit * math.sqrt(0.5)
     bar = _fixed((x - end, y - end)), _fixed((x + end, y + end))
     cv2.line(image, *bar, BLACK, _width(2 * RIM * unit), cv2.LINE_AA, SHIFT)
 
 
 def _line(
     image: np.ndarray,
-    start: Place,
-    end: Place,
+    start: PixelPoint,
+    end: PixelPoint,
     colour: Colour,
     *,
     widths: tuple[float, float],
@@ -159,9 +168,17 @@ def _line(
     unit: float,
     dash: float = math.inf,
 ) -> None:
-    """A smooth line, with dark edges, whose width and opacity go evenly from one end to the other.
+    """Draw an antialiased line with dark edges, interpolating width and opacity from one end to the other.
 
-    Only the pixels along it are touched. widths: in units. dash: pixels from one dash to the next.
+    Args:
+        image: Changed in place, only along the line.
+        start: First end, in pixels.
+        end: Last end, in pixels.
+        colour: Colour of the line.
+        widths: Width at both ends, in units.
+        fade: Opacity at both ends, 0..1.
+        unit: Pixels.
+        dash: Pixels from one dash to the next; infinite for a solid line.
     """
     (x0, y0), (dx, dy) = start, (end[0] - start[0], end[1] - start[1])
     length = math.hypot(dx, dy)
@@ -169,22 +186,22 @@ def _line(
         return
     rim = LINE_RIM * unit
     x, y = _strip(image, start, (dx, dy), max(widths) / 2 * unit + rim + 1)
-    right, down = x.astype(np.float32) - x0, y.astype(np.float32) - y0
-    along = (right * dx + down * dy) / length
-    part = (along / length).clip(0, 1)
-    beside = np.hypot(right - part * dx, down - part * dy)
-    half = (widths[0] + part * (widths[1] - widths[0])) / 2 * unit
-    opacity = fade[0] + part * (fade[1] - fade[0])
-    inked, dark = (
-        opacity * (half + more + 0.5 - beside).clip(0, 1) * ((along + more) % dash < 0.6 * dash + 2 * more)
-        for more in (0.0, rim)
+    dx_pixels, dy_pixels = x.astype(np.float32) - x0, y.astype(np.float32) - y0
+    along = (dx_pixels * dx + dy_pixels * dy) / length
+    fraction = (along / length).clip(0, 1)
+    distance = np.hypot(dx_pixels - fraction * dx, dy_pixels - fraction * dy)
+    half = (widths[0] + fraction * (widths[1] - widths[0])) / 2 * unit
+    opacity = fade[0] + fraction * (fade[1] - fade[0])
+    core_alpha, rim_alpha = (
+        opacity * (half + extra + 0.5 - distance).clip(0, 1) * ((along + extra) % dash < 0.6 * dash + 2 * extra)
+        for extra in (0.0, rim)
     )
-    shown = (1 - dark)[:, None] * image[y, x] + inked[:, None] * np.array(colour, np.float32)
-    image[y, x] = np.rint(shown).astype(np.uint8)
+    blended = (1 - rim_alpha)[:, None] * image[y, x] + core_alpha[:, None] * np.array(colour, np.float32)
+    image[y, x] = np.rint(blended).astype(np.uint8)
 
 
-def _strip(image: np.ndarray, start: Place, step: Place, half: float) -> tuple[np.ndarray, np.ndarray]:
-    """x and y of the picture's pixels that lie within about `half` of the line from `start` by `step`."""
+def _strip(image: np.ndarray, start: PixelPoint, step: PixelPoint, half: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return x and y of the image's pixels within about `half` pixels of the line from `start` to `start + step`."""
     major = 0 if abs(step[0]) >= abs(step[1]) else 1  # the axis along which it goes farther
     sizes = image.shape[1], image.shape[0]
     low, high = sorted((start[major], start[major] + step[major]))
@@ -198,75 +215,79 @@ def _strip(image: np.ndarray, start: Place, step: Place, half: float) -> tuple[n
 
 
 def _marks(image: np.ndarray, people: Sequence[Gaze], unit: float) -> Iterator[Pixels]:
-    """What the marks of targets and of looks out of the picture cover."""
-    for one in people:
-        if one.in_frame is False:
-            place, radius = _out_place(image, one, unit), math.ceil((OUT + RIM) * unit)
-        elif one.target and one.method == "model":
-            place, radius = _place(image, one.target), math.ceil((TARGET + RIM) * unit)
+    """Return the rectangles of the marks of gaze targets, and of gazes out of the image."""
+    for person in people:
+        if person.in_frame is False:
+            point, radius = _out_place(image, person, unit), math.ceil((OUT_RADIUS + RIM) * unit)
+        elif person.target and person.method == "model":
+            point, radius = _to_pixels(image, person.target), math.ceil((MARK_RADIUS + RIM) * unit)
         else:
             continue
-        x, y = round(place[0]), round(place[1])
+        x, y = round(point[0]), round(point[1])
         yield x - radius, y - radius, x + radius + 1, y + radius + 1
 
 
-def _label(image: np.ndarray, one: Gaze, unit: float, *, labels: list[Pixels], avoid: Sequence[Pixels]) -> None:
-    """Above the face, their left sides in line, or where else there is room; the labels then have it."""
-    label_image = [f"P{one.track}"]
-    if one.in_frame is not None:
-        label_image += ["head"] * (one.method == "head") + ["out"] * (not one.in_frame)
-    made = render_label(" ".join(label_image), _letters(unit), colour_of_track(one.track))
-    place_label(image, made, label_positions(image, made, _around(image, one.face, 0)), labels, avoid=avoid)
+def _person_label(
+    image: np.ndarray, person: Gaze, unit: float, *, labels: list[Pixels], avoid: Sequence[Pixels]
+) -> None:
+    """Label a person above the face, left-aligned with it, or where there is room; append the rectangle to `labels`."""
+    text = [f"P{person.track}"]
+    if person.in_frame is not None:
+        text += ["head"] * (person.method == "head") + ["out"] * (not person.in_frame)
+    label_image = render_label(" ".join(text), _font_size(unit), colour_of_track(person.track))
+    place_label(
+        image, label_image, label_positions(image, label_image, _around(image, person.face, 0)), labels, avoid=avoid
+    )
 
 
-def _name(
+def _target_label(
     image: np.ndarray,
     target: Region,
     tracks: Sequence[int],
     unit: float,
     *,
-    taken: list[Pixels],
+    occupied: list[Pixels],
     avoid: Sequence[Pixels],
 ) -> None:
-    """By its box, in the first place that is not taken, which then is, and not shunned if there is such a one."""
-    text = to_ascii(target.label)[:LONGEST_NAME]
+    """Label a named target next to its box, if a rectangle is free; append that to `occupied`."""
+    text = to_ascii(target.label)[:MAX_NAME_LENGTH]
     if not text:
         return
-    label_image = render_label(text, _letters(unit), _paint(tracks))
-    places = label_positions(image, label_image, _around(image, target, 0))
-    if place := first_free(places, [*taken, *avoid]) or first_free(places, taken):
-        paste_label(image, label_image, place)
-        _frame(image, place, BLACK, _width(NAMED_RIM * unit))
-        taken.append(place)
+    label_image = render_label(text, _font_size(unit), _target_colour(tracks))
+    rects = label_positions(image, label_image, _around(image, target, 0))
+    if rect := first_free(rects, [*occupied, *avoid]) or first_free(rects, occupied):
+        paste_label(image, label_image, rect)
+        _draw_frame(image, rect, BLACK, _width(TARGET_RIM * unit))
+        occupied.append(rect)
 
 
-def _around(image: np.ndarray, box: Region, more: int) -> Pixels:
-    """A face or a thing, and so many pixels more on each side."""
+def _around(image: np.ndarray, box: Region, extra: int) -> Pixels:
+    """Return the rectangle of a box, with extra pixels on each side."""
     (x0, y0), (x1, y1) = _corners(image, box)
-    return x0 - more, y0 - more, x1 + 1 + more, y1 + 1 + more
+    return x0 - extra, y0 - extra, x1 + 1 + extra, y1 + 1 + extra
 
 
-def _letters(unit: float) -> int:
-    """Their size in pixels."""
-    return max(LEAST_LETTERS, round(LETTERS * unit))
+def _font_size(unit: float) -> int:
+    """Return the font size in pixels."""
+    return max(MIN_FONT_SIZE, round(FONT_SIZE * unit))
 
 
 def _corners(image: np.ndarray, box: Region) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Upper left and lower right pixel of a face or a thing, in the picture."""
+    """Return the upper left and lower right pixel of a box, clipped to the image."""
     height, width = image.shape[:2]
     x0, x1 = (min(max(int(x * width), 0), width - 1) for x in (box.x_min, box.x_max))
     y0, y1 = (min(max(int(y * height), 0), height - 1) for y in (box.y_min, box.y_max))
     return (x0, y0), (x1, y1)
 
 
-def _place(image: np.ndarray, point: Point) -> Place:
-    x, y = (min(max(at, -FAR), 1 + FAR) for at in (point.x, point.y))
+def _to_pixels(image: np.ndarray, point: Point) -> PixelPoint:
+    x, y = (min(max(at, -MAX_DISTANCE), 1 + MAX_DISTANCE) for at in (point.x, point.y))
     return x * image.shape[1] - 0.5, y * image.shape[0] - 0.5
 
 
-def _fixed(place: Place) -> tuple[int, int]:
-    """For OpenCV, in parts of a pixel."""
-    return round(place[0] * 2**SHIFT), round(place[1] * 2**SHIFT)
+def _fixed(point: PixelPoint) -> tuple[int, int]:
+    """Return fixed-point coordinates for OpenCV."""
+    return round(point[0] * 2**SHIFT), round(point[1] * 2**SHIFT)
 
 
 def _width(pixels: float) -> int:

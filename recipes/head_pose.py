@@ -17,8 +17,8 @@ from engine.contract import Point
 # Rows: eyes, nose, corners of the mouth; of each pair first the one on the left in the picture. About an adult's.
 FACE = np.array([[-32, 0, 0], [32, 0, 0], [0, 37, -30], [-26, 69, -3], [26, 69, -3]], np.float64)
 FOCAL = 1.0  # of the picture's longer side: a horizontal view of 53 degrees
-LEAST_SIZE = 6.0  # pixels from the eyes to the mouth, or between the eyes, whichever is more: less tells nothing
-MOST_ERROR = 0.12  # of the same: landmarks that miss by more are those of no face
+MIN_SIZE = 6.0  # pixels from the eyes to the mouth, or between the eyes, whichever is more: less tells nothing
+MAX_ERROR = 0.12  # of the same: landmarks that miss by more are those of no face
 FACING = 10.0  # degrees: as near as this to the camera, the direction in the picture is mostly noise
 
 
@@ -46,7 +46,7 @@ def head_pose(landmarks: np.ndarray, width: int, height: int) -> HeadPose | None
         return None
     across, down = pixels[1] - pixels[0], (pixels[3] + pixels[4] - pixels[0] - pixels[1]) / 2
     size = max(math.hypot(*across), math.hypot(*down))
-    if size < LEAST_SIZE:
+    if size < MIN_SIZE:
         return None
     solved = _solve(pixels, width, height, roll=math.atan2(-down[0], down[1]), size=size)
     if solved is None:
@@ -96,7 +96,7 @@ def _solve(
     missed = cv2.projectPoints(FACE, turn, place, camera, None)[0].reshape(5, 2) - pixels
     rotation = cv2.Rodrigues(turn)[0]
     turned_away = float(rotation[:, 2] @ place) < 0
-    if turned_away or math.sqrt((missed**2).sum(axis=1).mean()) > MOST_ERROR * size:
+    if turned_away or math.sqrt((missed**2).sum(axis=1).mean()) > MAX_ERROR * size:
         return None
     return rotation, place
 

@@ -1,6 +1,6 @@
-"""Showing what was found on the frames of a video: quickly, so with OpenCV, and words on plates that are kept.
+"""Draw detected objects on the frames of a video, as boxes or hit markers: fast, with OpenCV and cached labels.
 
-These hide nothing; `recipes.redact` does.
+Nothing is hidden; `recipes.redact` does that.
 """
 
 from collections.abc import Callable, Sequence
@@ -9,7 +9,7 @@ from typing import Literal
 import cv2
 import numpy as np
 
-from recipes.draw import LEAST_LINE, LEAST_TEXT, LINE, TEXT
+from recipes.draw import FONT_SIZE, LINE_WIDTH, MIN_FONT_SIZE, MIN_LINE_WIDTH
 from recipes.gaze_draw import colour_of_track
 from recipes.regions import Region
 from recipes.text_labels import (
@@ -26,118 +26,128 @@ from recipes.text_labels import (
     to_ascii,
 )
 
-LONGEST_LABEL = 40  # letters
-ARM, LEAST_ARM, MOST_ARM = 0.3, 6.0, 0.08  # of the object's shorter side, pixels, of the picture's shorter side
-GAP = 0.35  # of an arm: the middle is left free
-ARM_WIDTH, SHADOW = 0.14, 0.1  # of an arm: its width, and how far the shadow sticks out
-SMALL = 0.75  # of the letters beside a box
+MAX_LABEL_LENGTH = 40  # characters
+ARM, MIN_ARM, MAX_ARM = 0.3, 6.0, 0.08  # of the object's shorter side; pixels; of the image's shorter side
+GAP = 0.35  # of an arm: the centre is left free
+ARM_WIDTH, SHADOW = 0.14, 0.1  # of an arm: its width, and the margin of its shadow
+SMALL_FONT = 0.75  # of the font size next to a box
 DARK = (40, 40, 40)
-SHIFT = 4  # bits after the point in OpenCV's coordinates
+SHIFT = 4  # fractional bits of OpenCV's coordinates
 
 Name = Literal["boxes", "hitmarker"]
 
 
 def draw_overlay(image: np.ndarray, objects: Sequence[Region], name: Name, colour: Colour | None = None) -> None:
-    """Draw all objects on the picture (HxWx3 uint8 RGB in one piece of memory), in place.
+    """Draw all objects on an image.
 
-    colour None: boxes have that of their track, hitmarkers are white.
+    Args:
+        image: HxWx3, uint8 RGB, contiguous; changed in place.
+        objects: Objects in fractions of the image.
+        name: The kind of mark.
+        colour: Colour of all marks; None for the track's colour for boxes, white for hit markers.
     """
-    shown = [one for one in objects if one.x_min < 1 and one.y_min < 1 and one.x_max > 0 and one.y_max > 0]
-    stroke, label = _STEPS[name]
-    for one in shown:
-        stroke(image, one, colour)
-    taken: list[Pixels] = []  # by labels, which no line goes over, nor another label where there is room
-    for one in sorted(shown, key=lambda each: each.track):  # the same places from frame to frame
-        label(image, one, colour, taken)
+    visible = [
+        region for region in objects if region.x_min < 1 and region.y_min < 1 and region.x_max > 0 and region.y_max > 0
+    ]
+    draw_shape, draw_label = _DRAWERS[name]
+    for region in visible:
+        draw_shape(image, region, colour)
+    occupied: list[Pixels] = []  # by labels, which lie over all lines, and apart where there is room
+    for region in sorted(visible, key=lambda each: each.track):  # fixed order, so that labels don't jump between frames
+        draw_label(image, region, colour, occupied)
 
 
 def draw_unjudged_notice(image: np.ndarray) -> None:
-    """Say on the picture that nobody knows what it shows, in place."""
-    label_image = render_label("not judged", _letters(image), DARK, WHITE)
+    """Label an image (HxWx3, uint8) that could not be analysed as "not judged", in place."""
+    label_image = render_label("not judged", _font_size(image), DARK, WHITE)
     paste_label(image, label_image, label_rect(image, label_image, 0, len(label_image)))
 
 
-def _outline(image: np.ndarray, one: Region, colour: Colour | None) -> None:
-    """On even pixels, or the halved colour planes of a video would make the lines pale."""
-    x0, y0, x1, y1 = _corners(image, one)
+def _outline(image: np.ndarray, region: Region, colour: Colour | None) -> None:
+    """Draw a box on even pixels, since subsampled chroma would make the lines pale."""
+    x0, y0, x1, y1 = _corners(image, region)
     x0, y0, x1, y1 = x0 & ~1, y0 & ~1, x1 | 1, y1 | 1
-    line = 2 * max(LEAST_LINE // 2, round(min(image.shape[:2]) * LINE / 2))
-    paint = colour or colour_of_track(one.track)
+    line_width = 2 * max(MIN_LINE_WIDTH // 2, round(min(image.shape[:2]) * LINE_WIDTH / 2))
+    line_colour = colour or colour_of_track(region.track)
     for rows, columns in (
-        (slice(y0, y0 + line), slice(x0, x1 + 1)),
-        (slice(max(y0, y1 + 1 - line), y1 + 1), slice(x0, x1 + 1)),
-        (slice(y0, y1 + 1), slice(x0, x0 + line)),
-        (slice(y0, y1 + 1), slice(max(x0, x1 + 1 - line), x1 + 1)),
+        (slice(y0, y0 + line_width), slice(x0, x1 + 1)),
+        (slice(max(y0, y1 + 1 - line_width), y1 + 1), slice(x0, x1 + 1)),
+        (slice(y0, y1 + 1), slice(x0, x0 + line_width)),
+        (slice(y0, y1 + 1), slice(max(x0, x1 + 1 - line_width), x1 + 1)),
     ):
-        image[rows, columns] = paint
+        image[rows, columns] = line_colour
 
 
-def _label(image: np.ndarray, one: Region, colour: Colour | None, taken: list[Pixels]) -> None:
-    """Above the box, their left sides in line, or where else there is room."""
-    x0, y0, x1, y1 = _corners(image, one)
-    ground = colour or colour_of_track(one.track)
-    label_image = render_label(_legend(one), _letters(image), ground, contrast(ground))
-    place_label(image, label_image, label_positions(image, label_image, (x0, y0, x1 + 1, y1 + 1)), taken)
+def _label(image: np.ndarray, region: Region, colour: Colour | None, occupied: list[Pixels]) -> None:
+    """Label a box above it, left-aligned, or where there is room."""
+    x0, y0, x1, y1 = _corners(image, region)
+    background = colour or colour_of_track(region.track)
+    label_image = render_label(_legend(region), _font_size(image), background, contrast(background))
+    place_label(image, label_image, label_positions(image, label_image, (x0, y0, x1 + 1, y1 + 1)), occupied)
 
 
-def _cross(image: np.ndarray, one: Region, colour: Colour | None) -> None:
-    (x, y), arm = _centre(image, one), _arm(image, one)
+def _hitmarker(image: np.ndarray, region: Region, colour: Colour | None) -> None:
+    (x, y), arm = _centre(image, region), _arm(image, region)
     width, shadow = max(1, round(ARM_WIDTH * arm)), max(1, round(SHADOW * arm))
-    for stroke, paint in ((width + 2 * shadow, BLACK), (width, colour or WHITE)):
+    for thickness, line_colour in ((width + 2 * shadow, BLACK), (width, colour or WHITE)):
         for across in (-1, 1):
             for down in (-1, 1):
                 start, end = (
-                    (round((x + across * part * arm) * 2**SHIFT), round((y + down * part * arm) * 2**SHIFT))
-                    for part in (GAP, 1)
+                    (round((x + across * distance * arm) * 2**SHIFT), round((y + down * distance * arm) * 2**SHIFT))
+                    for distance in (GAP, 1)
                 )
-                cv2.line(image, start, end, paint, stroke, cv2.LINE_AA, SHIFT)
+                cv2.line(image, start, end, line_colour, thickness, cv2.LINE_AA, SHIFT)
 
 
-def _small_label(image: np.ndarray, one: Region, colour: Colour | None, taken: list[Pixels]) -> None:
-    """Under the cross, or above it, or beside it."""
-    (x, y), arm = _centre(image, one), _arm(image, one)
-    label_image = render_label(_legend(one), max(LEAST_TEXT, round(SMALL * _letters(image))), DARK, WHITE)
+def _small_label(image: np.ndarray, region: Region, colour: Colour | None, occupied: list[Pixels]) -> None:
+    """Label a hit marker below it, above, or at a side."""
+    (x, y), arm = _centre(image, region), _arm(image, region)
+    label_image = render_label(_legend(region), max(MIN_FONT_SIZE, round(SMALL_FONT * _font_size(image))), DARK, WHITE)
     height, width = label_image.shape[:2]
     left, middle, reach = round(x - width / 2), round(y + height / 2), 1.5 * arm
     corners = (
         *((left, round(y + reach) + height), (left, round(y - reach))),
         *((round(x + reach), middle), (round(x - reach) - width, middle)),
     )
-    place_label(image, label_image, [label_rect(image, label_image, *corner) for corner in corners], taken)
+    place_label(image, label_image, [label_rect(image, label_image, *corner) for corner in corners], occupied)
 
 
-_Stroke = Callable[[np.ndarray, Region, Colour | None], None]
-_Label = Callable[[np.ndarray, Region, Colour | None, list[Pixels]], None]
-_STEPS: dict[Name, tuple[_Stroke, _Label]] = {"boxes": (_outline, _label), "hitmarker": (_cross, _small_label)}
+_DrawShape = Callable[[np.ndarray, Region, Colour | None], None]
+_DrawLabel = Callable[[np.ndarray, Region, Colour | None, list[Pixels]], None]
+_DRAWERS: dict[Name, tuple[_DrawShape, _DrawLabel]] = {
+    "boxes": (_outline, _label),
+    "hitmarker": (_hitmarker, _small_label),
+}
 
 
-def _legend(one: Region) -> str:
-    label_image = [to_ascii(one.label)[:LONGEST_LABEL], f"#{one.track}"]
-    if one.score is not None:
-        label_image.append(f"{one.score:.2f}")
-    return "  ".join(filter(None, label_image))
+def _legend(region: Region) -> str:
+    parts = [to_ascii(region.label)[:MAX_LABEL_LENGTH], f"#{region.track}"]
+    if region.score is not None:
+        parts.append(f"{region.score:.2f}")
+    return "  ".join(filter(None, parts))
 
 
-def _letters(image: np.ndarray) -> int:
-    """Their size in pixels."""
-    return max(LEAST_TEXT, round(min(image.shape[:2]) * TEXT))
-
-
-def _corners(image: np.ndarray, one: Region) -> tuple[int, int, int, int]:
-    """x0, y0, x1, y1 of its outermost pixels in the picture."""
+def _font_size(image: np.ndarray) -> int:
+    """Return the font size in pixels."""
     height, width = image.shape[:2]
-    x0, x1 = (min(max(int(x * width), 0), width - 1) for x in (one.x_min, one.x_max))
-    y0, y1 = (min(max(int(y * height), 0), height - 1) for y in (one.y_min, one.y_max))
+    return max(MIN_FONT_SIZE, round(min(height, width) * FONT_SIZE))
+
+
+def _corners(image: np.ndarray, region: Region) -> tuple[int, int, int, int]:
+    """Return x0, y0, x1, y1 of a region's outermost pixels, all inclusive and clipped to the image."""
+    height, width = image.shape[:2]
+    x0, x1 = (min(max(int(x * width), 0), width - 1) for x in (region.x_min, region.x_max))
+    y0, y1 = (min(max(int(y * height), 0), height - 1) for y in (region.y_min, region.y_max))
     return x0, y0, x1, y1
 
 
-def _centre(image: np.ndarray, one: Region) -> tuple[float, float]:
+def _centre(image: np.ndarray, region: Region) -> tuple[float, float]:
     height, width = image.shape[:2]
-    return (one.x_min + one.x_max) / 2 * width - 0.5, (one.y_min + one.y_max) / 2 * height - 0.5
+    return (region.x_min + region.x_max) / 2 * width - 0.5, (region.y_min + region.y_max) / 2 * height - 0.5
 
 
-def _arm(image: np.ndarray, one: Region) -> float:
-    """How far the cross reaches from its middle along each axis, in pixels."""
+def _arm(image: np.ndarray, region: Region) -> float:
+    """Return how far a hit marker reaches from its centre along each axis, in pixels."""
     height, width = image.shape[:2]
-    side = min((one.x_max - one.x_min) * width, (one.y_max - one.y_min) * height)
-    return max(LEAST_ARM, min(ARM * side, MOST_ARM * min(height, width)))
+    side = min((region.x_max - region.x_min) * width, (region.y_max - region.y_min) * height)
+    return max(MIN_ARM, min(ARM * side, MAX_ARM * min(height, width)))

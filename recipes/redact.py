@@ -17,7 +17,7 @@ from recipes.regions import Region
 MARGIN = (0.3, 0.3)  # parts of the box's width and height added on each side
 MIN_STRENGTH = 0.15
 MIN_CELL = 4  # pixels: under it, an average would be near to the samples it hides
-LEAST_GROWTH = 0.1  # of a box that is obfuscated, on each side: else its edges would show where the object is
+MIN_GROWTH = 0.1  # of a box that is obfuscated, on each side: else its edges would show where the object is
 SUNK = 0.9  # part that the colour around has in an obfuscated cell
 STEPS = (1, 2, 4)  # pixels a side that one sample can stand for; none is above MIN_CELL
 
@@ -59,7 +59,7 @@ class Style:
     def margins(self) -> tuple[float, float]:
         """(x, y)"""
         x, y = self.margin if isinstance(self.margin, tuple) else (self.margin, self.margin)
-        return (max(x, LEAST_GROWTH), max(y, LEAST_GROWTH)) if self.name == "obfuscate" else (x, y)
+        return (max(x, MIN_GROWTH), max(y, MIN_GROWTH)) if self.name == "obfuscate" else (x, y)
 
 
 def redact(planes: Sequence[np.ndarray], regions: Sequence[Region], style: Style, fill: Sequence[Value]) -> None:

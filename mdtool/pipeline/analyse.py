@@ -1,4 +1,4 @@
-"""Finds out what an input shows: all there is to do where no picture is made, else the first half."""
+"""Run detection and tracking over one input, without writing an output image or video."""
 
 import time
 from collections.abc import Callable, Generator
@@ -30,10 +30,25 @@ def analyse(
     live: LiveSettings,
     timeout: float | None = None,
 ) -> Report:
-    """noted: is told of every frame, in order. What plays live is followed until it ends or the person interrupts.
-    timeout: seconds that reading a frame of anything else may take.
+    """Analyse one input and pass the findings of every frame to a callback.
 
-    Raises InputError, OutputError or EngineError.
+    A live source is read until it ends, or until the person interrupts.
+
+    Args:
+        source: The image, animation, video or live source.
+        inference: The model and what to detect.
+        on_frame: Called for every frame, in presentation order.
+        progress: Called after every frame with the report so far and the number of frames, None if unknown.
+        live: Delay and duration of a live source.
+        timeout: Seconds that reading a frame of a file may take; None for no limit.
+
+    Returns:
+        The report: counts, notes, and seconds per stage.
+
+    Raises:
+        InputError: The input can't be read, or takes longer than `timeout`.
+        OutputError: `on_frame` or the prediction log can't write.
+        EngineError: The model failed.
     """
     report = Report(source.name, "", inference.model)
     with closing(iter_findings(source, inference, report, progress, live=live, timeout=timeout)) as frames:
@@ -51,7 +66,22 @@ def iter_findings(
     live: LiveSettings,
     timeout: float | None = None,
 ) -> Generator[tuple[FrameInfo, FrameFindings]]:
-    """As `analyse`, a frame at a time. The report is whole when they have ended."""
+    """Iterate over the findings of every frame; `analyse` as a generator.
+
+    Args:
+        source: See `analyse`.
+        inference: See `analyse`.
+        report: Filled in place; complete when the generator is exhausted.
+        progress: See `analyse`.
+        live: See `analyse`.
+        timeout: See `analyse`.
+
+    Yields:
+        Frame info and findings of each frame, in presentation order.
+
+    Raises:
+        InputError, OutputError, EngineError: See `analyse`.
+    """
     begin, clock = time.perf_counter(), Stopwatch()
 
     def reached(info: FrameInfo, frames: int | None) -> None:
@@ -78,9 +108,9 @@ def iter_findings(
                     yield info, findings
                     reached(info, _frames(media))
             except ReadTimeout:
-                stack.pop_all()  # for who reads it may be in the midst of it
+                stack.pop_all()  # the decoding thread may still be using the reader: leave it open
                 raise
-            raise_if_interrupted()  # for then the input may only seem to be at its end
+            raise_if_interrupted()  # an interrupted reader looks like one at its end
             if isinstance(media, VideoReader):
                 report.incomplete = f"is damaged: {media.damage}" if media.damage else ""
             else:

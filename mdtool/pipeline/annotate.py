@@ -1,7 +1,8 @@
-"""From the events of a video to the same events with every frame annotated: with what was found on it."""
+"""Annotate a stream of decoded frames with findings, one keyframe sampler per video stream."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import av
 
@@ -16,15 +17,23 @@ from mdtool.tracking.keyframe_sampler import AnnotatedFrame, CallBudget, Keyfram
 from mdtool.tracking.pixel_aspect import detect_both_aspects
 from mdtool.tracking.sampling import Sampling
 
-Event = Frame | av.Packet
-AnnotatedEvent = AnnotatedFrame | av.Packet
+# A decoded video frame, or a packet of a stream that is copied; quoted, as PyAV's Packet is not generic at run time.
+Event: TypeAlias = "Frame | av.Packet[Any]"
+AnnotatedEvent: TypeAlias = "AnnotatedFrame | av.Packet[Any]"
 
 
 @dataclass(frozen=True)
 class AnalysisRequest:
-    """What the model is asked about the frames, and which of them it is asked about.
+    """What to detect, and on which frames to run the model.
 
-    start, end: seconds; frames outside are not analysed, and count as having nothing in them.
+    Attributes:
+        prompts: Names of the objects to detect.
+        threshold: Least score of a detection, 0..1; None for the model's own.
+        sampling: Distance between keyframes.
+        max_calls: Most frames to run the model on; None for no limit.
+        start: Seconds; earlier frames are not analysed and get empty findings.
+        end: Seconds; frames from here on are not analysed and get empty findings.
+        blank_errors: Mask a frame on which the model fails instead of ending the run.
     """
 
     prompts: tuple[str, ...]
@@ -33,13 +42,13 @@ class AnalysisRequest:
     max_calls: int | None = None
     start: float | None = None
     end: float | None = None
-    blank_errors: bool = False  # a frame on which the model fails is hidden instead of ending the run
+    blank_errors: bool = False
 
     def __post_init__(self) -> None:
         if not all(prompt.strip() for prompt in self.prompts):
-            raise UsageError("--prompt: is empty; say what to hide, such as face")
+            raise UsageError("--prompt: is empty; name what to detect, such as face")
         if self.end is not None and self.end <= (self.start or 0):
-            raise UsageError("--to: must be later than --from, or there is nothing to do")
+            raise UsageError("--to: must be later than --from")
 
 
 def annotate(
@@ -50,9 +59,20 @@ def annotate(
     *,
     clock: Stopwatch,
 ) -> Iterator[AnnotatedEvent]:
-    """Every frame of every video stream annotated, in order; packets of other streams pass at once.
+    """Annotate every frame of every video stream.
 
-    rate_of: frames a second of a stream. Raises what `detect` raises, unless question.blank_errors.
+    Args:
+        events: Frames in decoding order, and packets of streams that are copied.
+        detect: Runs the model on a batch of images.
+        request: What to detect, and on which frames.
+        rate_of: Returns the frame rate of a video stream, in frames per second, by its index.
+        clock: Adds up the seconds of the model calls.
+
+    Yields:
+        Annotated frames, delayed but in the order of each stream; packets pass without delay.
+
+    Raises:
+        EngineError: The model failed, unless `request.blank_errors`.
     """
     call = model_call(detect, request, clock)
     budget = CallBudget(request.max_calls)
@@ -64,7 +84,7 @@ def annotate(
             leaving = event.stream in samplers
             if leaving:
                 yield from samplers.pop(event.stream).finish()
-            yield AnnotatedFrame(event, FrameFindings(cut=leaving))  # what was replied before holds no longer
+            yield AnnotatedFrame(event, FrameFindings(cut=leaving))  # earlier replies no longer hold
         else:
             if event.stream not in samplers:
                 samplers[event.stream] = KeyframeSampler(call, request.sampling, budget, rate_of(event.stream))
@@ -79,7 +99,10 @@ def _outside(frame: Frame, request: AnalysisRequest) -> bool:
 
 
 def model_call(detect: Detector, request: AnalysisRequest, clock: Stopwatch) -> ModelCall:
-    """How a sampler has frames analysed. Raises what `detect` raises, unless question.blank_errors."""
+    """Return the function with which a sampler runs the model on frames.
+
+    It raises EngineError where the model fails; with `request.blank_errors` it returns None for such a frame instead.
+    """
 
     def call(frames: Sequence[Frame]) -> list[ImageFindings | None]:
         raise_if_interrupted()
@@ -89,7 +112,7 @@ def model_call(detect: Detector, request: AnalysisRequest, clock: Stopwatch) -> 
         except EngineError:
             if not request.blank_errors:
                 raise
-            # alone, so that one bad frame does not take the others with it
+            # retry one by one, so that a single bad frame does not fail the batch
             return [None] if len(frames) == 1 else [call([frame])[0] for frame in frames]
 
     return call

@@ -1,4 +1,4 @@
-"""Files of findings, and pipes of them: opened for writing, read back, and spooled where they are read twice."""
+"""Write findings to a JSON Lines file or pipe, read them back, and spool those from stdin for a second reading."""
 
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
@@ -16,7 +16,11 @@ from mdtool.records.findings import FrameFindings, Lines, Record, parse_record
 
 
 class RecordedFindings:
-    """Findings read back for the frames of one source, in about the order in which they are asked for."""
+    """Findings of one source, read from a file and looked up by frame.
+
+    Records are read on demand and buffered until their frame is requested, so memory stays small when the file is in
+    about the order of the requests.
+    """
 
     def __init__(
         self,
@@ -27,79 +31,108 @@ class RecordedFindings:
         digest: Callable[[], str] = str,
         transform: Callable[[Iterator[Record]], Iterator[Record]] = iter,
     ) -> None:
-        """by_name, digest: as `records_of` has them.
+        """Open the findings of one source.
 
-        refined: what is made of the source's records before they are used.
+        Args:
+            file: See `records_of`.
+            source: See `records_of`.
+            by_name: See `records_of`.
+            digest: See `records_of`.
+            transform: Applied to the stream of records before use, such as interpolation.
         """
         self._records = transform(records_of(file, source, by_name, digest))
-        self._ahead: dict[tuple[int, int], Record] = {}
-        self._last: dict[int, int] = {}  # stream -> the last frame that was asked for
+        self._buffered: dict[tuple[int, int], Record] = {}  # by stream and frame: read, but not requested yet
+        self._last: dict[int, int] = {}  # stream -> the highest frame requested
 
     def __iter__(self) -> Iterator[Record]:
-        """All that were not asked for yet."""
+        """Iterate over the records that were not read yet."""
         return self._records
 
     def for_frame(self, stream: int, frame: int, size: tuple[int, int] | None = None) -> FrameFindings:
-        """What the file says about a frame of this size, (width, height) in pixels, as displayed.
+        """Return the findings of one frame.
 
-        InputError if it says nothing, for then nothing is known of it, or if it is of another size.
+        Args:
+            stream: Index of the video stream.
+            frame: Number of the frame in the stream, from 0.
+            size: (width, height) of the displayed frame in pixels, compared with the recorded one; None for no check.
+
+        Raises:
+            InputError: The file has no findings of this frame, or was made from a frame of another size.
         """
-        while (stream, frame) not in self._ahead:
+        while (stream, frame) not in self._buffered:
             record = next(self._records, None)
             if record is None:
                 raise InputError(
-                    f"the findings say nothing of its stream {stream}, frame {frame}: "
-                    "they must be those of this very file, and complete"
+                    f"the findings have no record of its stream {stream}, frame {frame}: "
+                    "give the complete findings of this file"
                 )
-            self._ahead[record.info.stream, record.info.frame] = record
-        record = self._ahead.pop((stream, frame))
+            self._buffered[record.info.stream, record.info.frame] = record
+        record = self._buffered.pop((stream, frame))
         if size and not record.info.may_have(size):
-            then, now = ("x".join(map(str, one)) for one in (record.info.size, size))
-            raise InputError(_other_than(f"they say {then} pixels, and it has {now}"))
+            recorded, current = ("x".join(map(str, each)) for each in (record.info.size, size))
+            raise InputError(_mismatch(f"they are for {recorded} pixels, and it has {current}"))
         self._last[stream] = max(frame, self._last.get(stream, 0))
         return record.findings
 
     def check_end(self) -> None:
-        """InputError if the file says something of frames after those that were asked for."""
-        for record in chain(self._ahead.values(), self._records):
+        """Check that no record is left of frames after the last one requested.
+
+        Raises:
+            InputError: The findings have more frames than the input.
+        """
+        for record in chain(self._buffered.values(), self._records):
             stream, frame = record.info.stream, record.info.frame
             if frame > self._last.get(stream, -1):
                 count = self._last.get(stream, -1) + 1
-                raise InputError(_other_than(f"they have a frame {frame} in stream {stream}, and it has {count} there"))
+                raise InputError(_mismatch(f"they have a frame {frame} in stream {stream}, and it has {count} there"))
 
 
 def records(file: Path | TextIO) -> Iterator[Record]:
-    """All there are in a file ("-": stdin), as they come; of an open one from its start. InputError for no findings."""
+    """Read all records of a findings file, lazily.
+
+    Args:
+        file: Path of the file, "-" for stdin; an open file is read from its start.
+
+    Raises:
+        InputError: The file can't be read, or a line is not a record of findings.
+    """
     name = str(file) if isinstance(file, Path) else "the findings"
     try:
         for number, line in enumerate(_lines(file), 1):
             if record := parse_record(line, f"{name}:{number}"):
                 yield record
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{name}: can't be read: {getattr(error, 'strerror', None) or 'is no text'}") from error
+        raise InputError(f"{name}: can't be read: {getattr(error, 'strerror', None) or 'is not text'}") from error
 
 
 def records_of(file: Path | TextIO, source: str, by_name: bool, digest: Callable[[], str] = str) -> Iterator[Record]:
-    """Those of one source, with the content that it has now.
+    """Read the records of one source, skipping those made from other content.
 
-    by_name: the file's name is enough to be the source, in whatever folder it was. digest: tells the SHA-256 of its
-    file, in hexadecimal, or nothing; it is asked if the findings know theirs. InputError where all are of another.
+    Args:
+        file: See `records`.
+        source: Name of the source, as recorded.
+        by_name: Compare file names only, whatever their folders.
+        digest: Returns the SHA-256 of the source's file in hexadecimal, or "" if it has none; called only for records
+            that have one.
+
+    Raises:
+        InputError: See `records`; or all records of the source were made from other content.
     """
-    now, other, some = cache(digest), "", False
+    current, other, matched = cache(digest), "", False
     for record in records(file):
         if record.source != source and not (by_name and Path(record.source).name == Path(source).name):
             continue
-        if record.sha256 and now() not in ("", record.sha256):
+        if record.sha256 and current() not in ("", record.sha256):
             other = record.sha256
         else:
-            some = True
+            matched = True
             yield record
-    if other and not some:
-        raise InputError(_other_than(f"they say SHA-256 {other[:12]}..., and it has {now()[:12]}..."))
+    if other and not matched:
+        raise InputError(_mismatch(f"they are for SHA-256 {other[:12]}..., and it has {current()[:12]}..."))
 
 
-def _other_than(difference: str) -> str:
-    return f"is not what the findings are of: {difference}; detect again, or give the file that they were made from"
+def _mismatch(difference: str) -> str:
+    return f"does not match the findings: {difference}; detect again, or give the file that they were made from"
 
 
 def _lines(file: Path | TextIO) -> Iterator[str]:
@@ -114,12 +147,20 @@ def _lines(file: Path | TextIO) -> Iterator[str]:
 
 
 def is_stdin(path: Path) -> bool:
+    """Return whether the path is "-", which stands for stdin."""
     return str(path) == "-"
 
 
 @contextmanager
 def spooled(path: Path) -> Iterator[Path]:
-    """The same findings where they can be read more than once: of stdin a copy. InputError for what is no findings."""
+    """Make findings readable more than once: stdin is copied to a temporary file.
+
+    Yields:
+        The path itself, or that of the copy, which is deleted at the end.
+
+    Raises:
+        InputError: A line from stdin is not a record of findings.
+    """
     if not is_stdin(path):
         yield path
         return
@@ -135,11 +176,23 @@ def spooled(path: Path) -> Iterator[Path]:
 def open_findings(
     name: str | None, overwrite: bool, read: Iterable[Path], *, option: str = "--findings", live: bool = False
 ) -> Iterator[Lines | None]:
-    """The file for findings, "-" for stdout, None for none. A file is there when all is in it, but if `live`, or where
-    it is no plain file, it grows as they are made, a whole line at a time.
+    """Open a file to write findings to.
 
-    read: files that are read meanwhile. OutputError if the file is one of them, exists already, or can't be made.
-    option: that names the file.
+    A regular file appears when it is complete; a pipe or device is written line by line.
+
+    Args:
+        name: Path of the file; "-" for stdout, None for no file.
+        overwrite: Replace an existing file.
+        read: Files that the same command reads.
+        option: Option that names the file, for messages.
+        live: Write a regular file line by line too, without a temporary one.
+
+    Yields:
+        The file, None for no file.
+
+    Raises:
+        UsageError: The file is one of `read`.
+        OutputError: The file already exists, or can't be written.
     """
     if name is None:
         yield None
@@ -148,15 +201,15 @@ def open_findings(
     else:
         path = Path(name)
         if path.exists() and any(other.exists() and path.samefile(other) for other in read):
-            raise UsageError(f"{option} {name}: is read by this very command; give another name")
+            raise UsageError(f"{option} {name}: is also an input of this command; give another name")
         if path.is_file() and not overwrite:
             raise OutputError(f"{name}: exists already; --overwrite replaces it")
-        whole = None if live or (path.exists() and not path.is_file()) else AtomicFile(path, overwrite)
+        atomic = None if live or (path.exists() and not path.is_file()) else AtomicFile(path, overwrite)
         with ExitStack() as stack:
             with output_errors_for(name):
-                if whole:
-                    stack.enter_context(whole)
-                file = (whole.part if whole else path).open(
+                if atomic:
+                    stack.enter_context(atomic)
+                file = (atomic.part if atomic else path).open(
                     "w", encoding="utf-8", errors="backslashreplace", buffering=1
                 )
             try:
@@ -165,10 +218,8 @@ def open_findings(
                 with suppress(OSError):
                     file.close()
                 raise
-            with (
-                output_errors_for(name),
-                suppress(OSError),
-            ):  # a line that can't be written is told already, and fails again here
+            # closing repeats the error of a line that could not be written, which was reported already
+            with output_errors_for(name), suppress(OSError):
                 file.close()
-                if whole:
-                    whole.commit()
+                if atomic:
+                    atomic.commit()

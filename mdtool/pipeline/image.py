@@ -1,4 +1,4 @@
-"""Makes a treated copy of a photo or an animation."""
+"""Analyse a still image or an animation, and write its processed copy."""
 
 from collections import deque
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ from mdtool.media.image.animation_writer import AnimationWriter
 from mdtool.media.image.image_encoder import write_image
 from mdtool.media.image.image_file import StillImage
 from mdtool.media.video.frame import Frame
-from mdtool.pipeline.annotate import annotate
+from mdtool.pipeline.annotate import AnnotatedEvent, annotate
 from mdtool.pipeline.findings_file import RecordedFindings
 from mdtool.pipeline.run import ModelInference, Run
 from mdtool.pipeline.stages import Stopwatch
@@ -26,10 +26,22 @@ from mdtool.records.run_report import Report
 from mdtool.tracking.keyframe_sampler import AnnotatedFrame
 
 MILLISECONDS = Fraction(1, 1000)
-RATE = 10.0  # frames a second of an animation, more or less
+ANIMATION_FPS = 10.0  # typical frame rate, for the keyframe distance
 
 
 def process_image(image: StillImage, file: BinaryIO, run: Run, report: Report) -> None:
+    """Analyse a still image, paint it in place, and write it in its own format.
+
+    Args:
+        image: The image; its pixels are changed.
+        file: Seekable file to write to.
+        run: Where findings come from, the effect, and how to write.
+        report: Filled in place.
+
+    Raises:
+        InputError: Recorded findings don't match the image.
+        EngineError: The model failed, unless the request masks such frames.
+    """
     info, findings = annotate_image(image, run.known, run.clock)
     run.note(report, info, findings)
     with run.clock.time("paint"):
@@ -42,6 +54,12 @@ def process_image(image: StillImage, file: BinaryIO, run: Run, report: Report) -
 def annotate_image(
     image: StillImage, known: ModelInference | RecordedFindings, clock: Stopwatch
 ) -> tuple[FrameInfo, FrameFindings]:
+    """Return the findings of a still image, from the model or as recorded; each object has a track of its own.
+
+    Raises:
+        InputError: Recorded findings don't match the image.
+        EngineError: The model failed, unless the request masks such frames.
+    """
     height, width = image.pixels.shape[:2]
     info = FrameInfo(size=(width, height))
     if isinstance(known, RecordedFindings):
@@ -58,7 +76,18 @@ def annotate_image(
 
 
 def process_animation(animation: Animation, file: BinaryIO, run: Run, report: Report) -> None:
-    """The same way as a video, but for the codec: frames are whole pictures with transparency."""
+    """Analyse, paint and write an animation frame by frame, like a video, but with full RGBA frames.
+
+    Args:
+        animation: The animation.
+        file: Seekable file to write to.
+        run: Where findings come from, the effect, the edit, and how to write.
+        report: Filled in place.
+
+    Raises:
+        InputError: The animation can't be decoded, or recorded findings don't match it.
+        EngineError: The model failed, unless the request masks such frames.
+    """
     with AnimationWriter(file, like=animation, keep_metadata=run.output_options.keep_metadata) as writer:
         for annotated, before, milliseconds in annotate_animation(animation, run.known, run.clock):
             info = annotated.info
@@ -78,21 +107,29 @@ def process_animation(animation: Animation, file: BinaryIO, run: Run, report: Re
 def annotate_animation(
     animation: Animation, known: ModelInference | RecordedFindings, clock: Stopwatch
 ) -> Iterator[tuple[AnnotatedFrame, np.ndarray, Fraction]]:
-    """Each frame with what is known of it, its pixels (HxWx4 uint8), and for how many milliseconds it is shown."""
-    canvases: deque[tuple[np.ndarray, Fraction]] = deque()  # of the frames that are being judged
+    """Annotate the frames of an animation, from the model or with recorded findings.
+
+    Yields:
+        For each frame its findings, its RGBA pixels (HxWx4, uint8), and its duration in milliseconds.
+
+    Raises:
+        InputError: The animation can't be decoded, or recorded findings don't match it.
+        EngineError: The model failed, unless the request masks such frames.
+    """
+    canvases: deque[tuple[np.ndarray, Fraction]] = deque()  # of the frames that are not annotated yet
 
     def frames() -> Iterator[Frame]:
         at = Fraction(0)
         for index, (pixels, milliseconds) in enumerate(animation.frames()):
             canvases.append((pixels, milliseconds))
-            picture = av.VideoFrame.from_ndarray(animation.srgb(pixels), format="rgb24")
-            yield Frame(picture, index, round(at), MILLISECONDS, round(milliseconds))
+            image = av.VideoFrame.from_ndarray(animation.srgb(pixels), format="rgb24")
+            yield Frame(image, index, round(at), MILLISECONDS, round(milliseconds))
             at += milliseconds
 
     if isinstance(known, RecordedFindings):
-        events: Iterator[AnnotatedFrame | av.Packet] = recorded_frames(frames(), known)
+        events: Iterator[AnnotatedEvent] = recorded_frames(frames(), known)
     else:
-        events = annotate(frames(), known.detect, known.request, lambda stream: RATE, clock=clock)
+        events = annotate(frames(), known.detect, known.request, lambda stream: ANIMATION_FPS, clock=clock)
     for annotated in events:
         assert isinstance(annotated, AnnotatedFrame)
         yield annotated, *canvases.popleft()

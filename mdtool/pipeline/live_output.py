@@ -1,12 +1,10 @@
-"""Makes a treated copy of what plays now, in files that are whole whenever it ends, or on its way to somewhere else."""
+"""Process a live source: write it to files, each complete when it is closed, to stdout, or to a streaming address."""
 
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
-
-import av
 
 from mdtool.errors import InputError, UsageError
 from mdtool.media.canvas import frame_canvas
@@ -26,49 +24,65 @@ from mdtool.pipeline.targets import Target
 from mdtool.records.run_report import Report
 from mdtool.tracking.keyframe_sampler import AnnotatedFrame
 
-FAST = "veryfast"  # preset: to keep up with what comes
+LIVE_PRESET = "veryfast"  # of the encoder: it must keep up with the source
 
 
 def process_live(reader: LiveReader, target: Target, run: Run, report: Report, *, overwrite: bool) -> None:
-    """Until it ends, is lost, or the person interrupts: then the file that is under way is finished.
+    """Process a live source until it ends, is lost, or the person interrupts; then finish the current file.
 
-    What came before it was lost is kept. InputError if nothing did.
+    What was received before the source was lost is kept.
+
+    Args:
+        reader: The live source.
+        target: File to write, streaming address, or None for stdout.
+        run: Where findings come from, the effect, and how to write.
+        report: Filled in place.
+        overwrite: Replace existing files.
+
+    Raises:
+        UsageError: The run has recorded findings.
+        InputError: The source was lost before its first frame.
+        OutputError: The output can't be written.
+        EngineError: The model failed.
     """
     if isinstance(run.known, RecordedFindings):
-        raise UsageError("--from-findings: what plays live was not there before; leave it out")
+        raise UsageError("--from-findings: a live source has no recorded findings; leave the option out")
     known, delay = run.known, run.live.delay
     annotator = LiveAnnotator(
         reader, known.detect, known.request, delay=delay, clock=run.clock, blank_late=run.masks_unjudged
     )
-    out = _Out(reader, target, overwrite, run)
+    writer = _LiveWriter(reader, target, overwrite, run)
     silencer = Silencer()
-    with closing(out):
+    with closing(writer):
         with live_events(annotator, report) as events:
             for event in events:
                 if isinstance(event, AnnotatedFrame):
                     run.note(report, event.info, event.findings)
                     report.duration = event.info.time
                     for packet in silencer.known(event.info.time, run.is_silent()) if run.is_silent else ():
-                        out.write(packet)
+                        writer.write(packet)
                 elif run.is_silent and event.stream.type == "audio":
                     silencer.push(event)
                     continue
-                out.write(event)
+                writer.write(event)
                 run.progress(report, None)
-        out.finish()
-    report.notes += [*out.notes, annotator.summary()]
+        writer.finish()
+    report.notes += [*writer.notes, annotator.summary()]
 
 
 @contextmanager
 def live_events(annotator: LiveAnnotator, report: Report) -> Iterator[Iterator[AnnotatedEvent]]:
-    """The events, until the person interrupts, or the source ends or is lost: then the report says so.
+    """Iterate over annotated events until the source ends or is lost, or the person interrupts.
 
-    InputError if it is lost before any frame came.
+    A lost source makes the report incomplete.
+
+    Raises:
+        InputError: The source was lost before its first frame.
     """
     try:
         with closing(annotator.events()) as events:
             yield events
-    except KeyboardInterrupt:  # as whoever works raises it where the person has interrupted
+    except KeyboardInterrupt:  # raised by raise_if_interrupted; the normal end of a live run
         pass
     except InputError as lost:
         if not report.frames:
@@ -76,8 +90,8 @@ def live_events(annotator: LiveAnnotator, report: Report) -> Iterator[Iterator[A
         report.incomplete = str(lost)
 
 
-class _Out:
-    """One file after another, or a single stream."""
+class _LiveWriter:
+    """Writes a single stream, or one file per segment."""
 
     def __init__(self, reader: LiveReader, target: Target, overwrite: bool, run: Run) -> None:
         self._reader = reader
@@ -85,72 +99,73 @@ class _Out:
         self._overwrite = overwrite
         self._segment = run.live.segment
         self._run = run
-        self._encoding = _fast(run.output_options.encoding, at_once=not isinstance(target, Path))
+        self._encoding = _low_latency(run.output_options.encoding, streaming=not isinstance(target, Path))
         self._count = 0
-        self._began = 0.0
+        self._start = 0.0
         self._stack = ExitStack()
-        self._whole: AtomicFile | None = None
+        self._file: AtomicFile | None = None
         self._writer: VideoWriter | None = None
         self.notes: list[str] = []
 
-    def write(self, event: AnnotatedFrame | av.Packet) -> None:
+    def write(self, event: AnnotatedEvent) -> None:
+        """Paint and encode a frame, or copy a packet, with timestamps relative to the start of the file."""
         if isinstance(event, AnnotatedFrame):
             frame = event.frame
-            if self._writer and self._segment is not None and frame.time - self._began >= self._segment:
+            if self._writer and self._segment is not None and frame.time - self._start >= self._segment:
                 self.finish()
-            writer = self._writer or self._begin(frame)
+            writer = self._writer or self._open(frame)
             with self._run.clock.time("paint"):
-                picture = writer.convert(frame)
-                self._run.effect.paint(frame_canvas(picture, frame.orientation), event.info, event.findings)
+                image = writer.convert(frame)
+                self._run.effect.paint(frame_canvas(image, frame.orientation), event.info, event.findings)
             with self._run.clock.time("encode"):
-                writer.write(replace(frame, picture=picture, pts=self._since(frame)))
-        elif self._writer:  # sound before the first picture is no use
-            ticks = round(self._began / event.time_base)
+                writer.write(replace(frame, picture=image, pts=self._relative_pts(frame)))
+        elif self._writer:  # audio before the first video frame is dropped
+            ticks = round(self._start / event.time_base)
             if event.pts is not None and event.pts >= ticks:
                 event.pts -= ticks
                 event.dts = event.dts - ticks if event.dts is not None else None
                 self._writer.write(event)
 
-    def _since(self, frame: Frame) -> int:
-        return frame.pts - round(self._began / frame.time_base)
+    def _relative_pts(self, frame: Frame) -> int:
+        return frame.pts - round(self._start / frame.time_base)
 
-    def _begin(self, frame: Frame) -> VideoWriter:
+    def _open(self, frame: Frame) -> VideoWriter:
         self._count += 1
-        self._began = frame.time
+        self._start = frame.time
         target = self._target
         if isinstance(target, Address):
-            where: Path | PipeWriter | Address = target
+            output: Path | PipeWriter | Address = target
             muxer = self._run.output_options.muxer or MUXERS[target.scheme]
         elif target is None:
-            where, muxer = PipeWriter(sys.stdout.buffer), self._run.output_options.muxer or "matroska"
+            output, muxer = PipeWriter(sys.stdout.buffer), self._run.output_options.muxer or "matroska"
         else:
             name = f"{target.stem}-{self._count:04}{target.suffix}" if self._segment is not None else target.name
-            self._whole = self._stack.enter_context(AtomicFile(target.with_name(name), self._overwrite))
-            where, muxer = self._whole.part, self._run.output_options.muxer or muxer_for(target.name)
+            self._file = self._stack.enter_context(AtomicFile(target.with_name(name), self._overwrite))
+            output, muxer = self._file.part, self._run.output_options.muxer or muxer_for(target.name)
         output_options = self._run.output_options
         self._writer = VideoWriter(
-            where, muxer, self._reader, encoding=self._encoding, keep_metadata=output_options.keep_metadata
+            output, muxer, self._reader, encoding=self._encoding, keep_metadata=output_options.keep_metadata
         )
         return self._writer
 
     def finish(self) -> None:
-        """Ends the file that is under way."""
+        """Complete the current file."""
         if self._writer:
             writer, self._writer = self._writer, None
             writer.close()
             self.notes += [note for note in writer.notes if note not in self.notes]
-            if self._whole:
-                self._whole.commit()
-                self._whole = None
+            if self._file:
+                self._file.commit()
+                self._file = None
             self._stack.close()
 
     def close(self) -> None:
-        """Lets go of a file that could not be finished."""
+        """Abandon a file that was not finished."""
         if self._writer:
             self._writer.abandon()
         self._stack.close()
 
 
-def _fast(encoding: Encoding, at_once: bool) -> Encoding:
-    preset = encoding.preset if encoding.codec or encoding.preset else FAST
-    return replace(encoding, preset=preset, at_once=at_once)
+def _low_latency(encoding: Encoding, streaming: bool) -> Encoding:
+    preset = encoding.preset if encoding.codec or encoding.preset else LIVE_PRESET
+    return replace(encoding, preset=preset, at_once=streaming)

@@ -1,7 +1,7 @@
-"""What a model has said already, kept on disk, so that a run that was killed need not ask again.
+"""A log of model predictions on disk, so that a resumed run does not repeat model calls.
 
-JSON Lines: first the settings that the answers hold for, then an object a picture: a digest of its pixels, and what was
-seen. A picture is known again by its pixels, so that it does not matter in which order it is asked about.
+JSON Lines: a header with the settings that the predictions hold for, then one object per image: the digest of its
+pixels and what was detected. Images are looked up by digest, in any order.
 """
 
 import hashlib
@@ -24,29 +24,33 @@ SCHEMA = "mdtool.journal/2"
 
 
 class PredictionLog:
-    """Use as a context manager. Written by one run at a time; the caller sees to that."""
+    """Predictions by image, on disk; use as a context manager. The caller makes sure that only one run has it open."""
 
     def __init__(self, path: Path, settings: str) -> None:
-        """settings: the fingerprint of what must be the same for the answers to hold. Answers for others are thrown
-        away.
+        """Open or create a log, and read its predictions.
 
-        OutputError if it can't be written.
+        Args:
+            path: The log file.
+            settings: Fingerprint of all that affects predictions; those of another fingerprint are discarded.
+
+        Raises:
+            OutputError: The file can't be written.
         """
         self._known: dict[str, ImageFindings] = {}
-        head = json.dumps({"schema": SCHEMA, "settings": settings}) + "\n"
+        header = json.dumps({"schema": SCHEMA, "settings": settings}) + "\n"
         try:
-            self._file = _opened(path)
-            length = self._read(head)
+            self._file = _open_log(path)
+            length = self._read(header)
             self._file.seek(length)
             self._file.truncate()
             if not length:
-                self._file.write(head.encode())
+                self._file.write(header.encode())
         except OSError as error:
             raise OutputError(write_error_message(error)) from error
 
-    def _read(self, head: str) -> int:
-        """How many bytes of the file can be used: whole lines, as the last may not be, after the right first one."""
-        if self._file.readline() != head.encode():
+    def _read(self, header: str) -> int:
+        """Read the predictions; return the length of the valid part in bytes: a killed run may leave a partial line."""
+        if self._file.readline() != header.encode():
             return 0
         length = self._file.tell()
         for line in iter(self._file.readline, b""):
@@ -61,11 +65,11 @@ class PredictionLog:
         return length
 
     def __len__(self) -> int:
-        """How many pictures are known."""
+        """Return the number of images in the log."""
         return len(self._known)
 
     def memoize(self, detect: Detector) -> Detector:
-        """The same, but what is known already is not asked again."""
+        """Wrap a detector so that it runs only on images that are not in the log, and logs their predictions."""
 
         def detect_new(images: Sequence[np.ndarray]) -> list[ImageFindings]:
             digests = [digest_of(image) for image in images]
@@ -94,8 +98,8 @@ class PredictionLog:
         self._file.close()
 
 
-def _opened(path: Path) -> BinaryIO:
-    """To read and write; a new file in place of one that has another name too, which is not ours to write."""
+def _open_log(path: Path) -> BinaryIO:
+    """Open for reading and writing; a file that has other hard links is replaced by a new one, not written to."""
     with suppress(FileNotFoundError):
         file = path.open("r+b")
         if os.fstat(file.fileno()).st_nlink == 1:
@@ -105,7 +109,7 @@ def _opened(path: Path) -> BinaryIO:
 
 
 def digest_of(image: np.ndarray) -> str:
-    """Of a picture's pixels and their layout."""
+    """Return the BLAKE2b digest of an image's shape and pixels, 32 hexadecimal digits."""
     shape = "x".join(map(str, image.shape)).encode()
     return hashlib.blake2b(np.ascontiguousarray(image).data, digest_size=16, person=shape[:16]).hexdigest()
 

@@ -1,4 +1,4 @@
-"""Makes a treated copy of one input, whatever it is, and writes it whole or not at all."""
+"""Process one input of any kind into an output file, which appears only when it is complete."""
 
 import shutil
 import sys
@@ -41,74 +41,98 @@ def process_input(
     overwrite: bool,
     media: LiveReader | Media | None = None,
 ) -> Report:
-    """Writes source, treated, to target, which appears only when it is whole.
+    """Process one input, and write the result.
 
-    medium: source, as `open_input` has opened it; None: it is opened here, once it is known that target can be written.
-    Raises InputError, OutputError, EngineError or UsageError; then there is no target, save what a source that plays
-    live had given before it was lost.
+    On an error no target is left, except what was received from a live source before it was lost.
+
+    Args:
+        source: The input.
+        target: File to write, streaming address, or None for stdout.
+        run: Where findings come from, the effect, and how to write.
+        overwrite: Replace an existing file.
+        media: The source as opened by `open_input`; None to open it here, after the target was checked.
+
+    Returns:
+        The report: counts, notes, and seconds per stage.
+
+    Raises:
+        InputError: The input can't be read, or recorded findings don't match it.
+        OutputError: The target exists, or can't be written.
+        UsageError: The target does not suit the kind of input.
+        EngineError: The model failed, unless the request masks such frames.
     """
     begin = time.perf_counter()
     report = Report(source.name, "-" if target is None else str(target), run.model)
     with output_errors_for(target or "stdout"), ExitStack() as stack:
-        live = media if media else open_live(source, stack, run.live.duration)
-        if isinstance(live, LiveReader):
-            process_live(live, target, run, report, overwrite=overwrite)
+        opened = media if media else open_live(source, stack, run.live.duration)
+        if isinstance(opened, LiveReader):
+            process_live(opened, target, run, report, overwrite=overwrite)
         elif isinstance(target, Address):
-            raise UsageError(f"-o {target}: takes only what plays live; give a file name for the result of a file")
+            raise UsageError(f"-o {target}: only a live input can be sent to an address; give a file name")
         else:
-            whole = stack.enter_context(AtomicFile(target, overwrite)) if target else None
-            _process_file(live or open_media(source, stack), whole, target, run, report=report)
+            atomic = stack.enter_context(AtomicFile(target, overwrite)) if target else None
+            _process_file(opened or open_media(source, stack), atomic, target, run, report=report)
     report.seconds = time.perf_counter() - begin
     report.stages = run.clock.seconds
     return report
 
 
 def open_input(source: Input, stack: ExitStack, duration: float | None = None) -> LiveReader | Media:
-    """Whatever it is, left open until the stack is closed. duration: seconds after which what plays live ends.
+    """Open an input of any kind.
 
-    Raises InputError.
+    Args:
+        source: The input.
+        stack: Closes the input.
+        duration: Seconds after which a live source ends; None for no limit.
+
+    Raises:
+        InputError: The input can't be opened.
     """
     return open_live(source, stack, duration) or open_media(source, stack)
 
 
 def check_target(source: Input, target: Path, output_options: OutputOptions, *, overwrite: bool) -> None:
-    """Raises what `process_input` would where the target can't be written, for those who have much to do before."""
+    """Check that a target can be written, before a long analysis of the source begins.
+
+    Raises:
+        InputError, OutputError, UsageError: As `process_input` would raise.
+    """
     with output_errors_for(target), ExitStack() as stack:
-        whole = stack.enter_context(AtomicFile(target, overwrite))
+        atomic = stack.enter_context(AtomicFile(target, overwrite))
         media = open_media(source, stack)
         if isinstance(media, VideoReader):
             muxer = output_options.muxer or muxer_for(target.name)
             VideoWriter(
-                whole.part, muxer, media, encoding=output_options.encoding, keep_metadata=output_options.keep_metadata
+                atomic.part, muxer, media, encoding=output_options.encoding, keep_metadata=output_options.keep_metadata
             ).abandon()
         else:
             _check_suffix(media, target)
 
 
-def _process_file(media: Media, whole: AtomicFile | None, target: Path | None, run: Run, *, report: Report) -> None:
+def _process_file(media: Media, atomic: AtomicFile | None, target: Path | None, run: Run, *, report: Report) -> None:
     if isinstance(media, VideoReader):
         muxer = run.output_options.muxer or (muxer_for(target.name) if target else "matroska")
-        process_video(media, whole.part if whole else PipeWriter(sys.stdout.buffer), muxer, run, report=report)
+        process_video(media, atomic.part if atomic else PipeWriter(sys.stdout.buffer), muxer, run, report=report)
     else:
         if target:
             _check_suffix(media, target)
-        _process_still(media, whole, run, report)
-    raise_if_interrupted()  # for then the input may only seem to be at its end
-    if whole:
-        whole.commit()
+        _process_still(media, atomic, run, report)
+    raise_if_interrupted()  # an interrupted reader looks like one at its end
+    if atomic:
+        atomic.commit()
 
 
-def _process_still(media: StillImage | Animation, whole: AtomicFile | None, run: Run, report: Report) -> None:
+def _process_still(media: StillImage | Animation, atomic: AtomicFile | None, run: Run, report: Report) -> None:
     try:
-        if whole:
-            with whole.part.open("wb") as file:
+        if atomic:
+            with atomic.part.open("wb") as file:
                 _write_still(media, file, run, report)
         else:
-            with tempfile.TemporaryFile(prefix="mdtool-") as spool:  # some formats go back to their header
-                _write_still(media, spool, run, report)
-                spool.seek(0)
+            with tempfile.TemporaryFile(prefix="mdtool-") as buffer:  # writers of some formats seek back to the header
+                _write_still(media, buffer, run, report)
+                buffer.seek(0)
                 out = PipeWriter(sys.stdout.buffer)
-                shutil.copyfileobj(spool, out)
+                shutil.copyfileobj(buffer, out)
                 out.check()
     except BrokenPipeError:
         raise
@@ -119,7 +143,7 @@ def _process_still(media: StillImage | Animation, whole: AtomicFile | None, run:
 def _check_suffix(media: StillImage | Animation, target: Path) -> None:
     suffixes = STILL_SUFFIXES[media.format]
     if target.suffix.lower() not in suffixes:
-        raise UsageError(f"{target}: photos and animations keep their format; end the name in {suffixes[0]}")
+        raise UsageError(f"{target}: images and animations keep their format; end the name in {suffixes[0]}")
 
 
 def _write_still(media: StillImage | Animation, file: BinaryIO, run: Run, report: Report) -> None:

@@ -1,4 +1,4 @@
-"""Lets work on a long video go on where a run before was ended."""
+"""Resume interrupted work on a long video."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,7 +15,7 @@ from mdtool.pipeline.run import ModelInference
 from mdtool.pipeline.work_folder import WorkFolder
 from mdtool.records.fingerprint import RESUME, fingerprint
 
-LEAST_SECONDS = 60.0  # a shorter video is not worth the files
+MIN_SECONDS = 60.0  # shorter videos are not worth a work folder
 
 
 @contextmanager
@@ -29,37 +29,54 @@ def resumable(
     console: Console,
     side_output: Path | None = None,
 ) -> Iterator[tuple[ModelInference | Path, WorkFolder | None]]:
-    """What is known, with what a run before had found out already, and the work to be kept; None: it is not worth it.
+    """Open the work folder of an output, and reuse the model predictions that are in it.
 
-    lasts: seconds of the source, as `seconds_of` tells. target: what will be there in the end, if it is a file; beside:
-    else another file that will be, which many sources may share. settings: all that has a say in the result but the
-    source and what is known, by the names of a RESUME fingerprint.
+    There is no work folder for short videos, for inputs and findings that are not files, and without a file to write.
+
+    Args:
+        source: The input.
+        target: The output; only a path can be resumed.
+        known: The model inference, or the file of recorded findings.
+        settings: All settings that affect the result, besides the source and `known`, as fields of a RESUME
+            fingerprint.
+        duration: Duration of the source in seconds, see `seconds_of`.
+        console: Where to report that a run resumes or starts over.
+        side_output: File next to which the work folder lies if there is no target; several sources may share it.
+
+    Yields:
+        `known`, with logged predictions for a model inference; and the work folder, or None.
+
+    Raises:
+        OutputError: The work folder can't be written, or another run has it open.
     """
-    place = target
+    output = target
     if target is None and side_output:
-        place = side_output.with_name(f"{side_output.name}.{source.relative.name}")
+        output = side_output.with_name(f"{side_output.name}.{source.relative.name}")
     findings = known if isinstance(known, Path) else None
-    worth = duration >= LEAST_SECONDS and source.path and source.path.is_file()
-    if not isinstance(place, Path) or not worth or not _is_file(findings):
+    long_enough = duration >= MIN_SECONDS and source.path and source.path.is_file()
+    if not isinstance(output, Path) or not long_enough or not _is_reusable(findings):
         yield known, None
         return
-    what = known.settings if isinstance(known, ModelInference) else {"findings": known}
-    with WorkFolder(place, fingerprint(RESUME, mdtool=__version__, source=source.path, **what, **settings)) as work:
-        if work.was_reset:
-            console.note(f"{source.name}: what a run before had kept is of other settings, and is done again")
-        if work.known:
-            console.note(f"{source.name}: goes on where a run before was ended")
-        yield replace(known, detect=work.memoize(known.detect)) if isinstance(known, ModelInference) else known, work
-        work.done()
+    detection = known.settings if isinstance(known, ModelInference) else {"findings": known}
+    digest = fingerprint(RESUME, mdtool=__version__, source=source.path, **detection, **settings)
+    with WorkFolder(output, digest) as folder:
+        if folder.was_reset:
+            console.note(f"{source.name}: settings have changed since the previous run; starting over")
+        if folder.known:
+            console.note(f"{source.name}: resuming the previous run")
+        if isinstance(known, ModelInference):
+            known = replace(known, detect=folder.memoize(known.detect))
+        yield known, folder
+        folder.done()
 
 
 def seconds_of(media: object) -> float:
-    """Of a video, as far as it is known; of anything else 0."""
+    """Return the duration of a video in seconds; 0 if unknown, and for anything else."""
     return media.seconds or 0.0 if isinstance(media, VideoReader) else 0.0
 
 
 def seconds_of_file(source: Input) -> float:
-    """The same of what is not open; what can't be read is told elsewhere."""
+    """Return the duration of a video file in seconds; 0 for anything else, and for what can't be read."""
     if source.path is None or not source.path.is_file():
         return 0.0
     try:
@@ -72,6 +89,6 @@ def seconds_of_file(source: Input) -> float:
         return 0.0
 
 
-def _is_file(findings: Path | None) -> bool:
-    """Or none: what is piped in can't be known again."""
+def _is_reusable(findings: Path | None) -> bool:
+    """Return False for piped findings, which a later run can't identify."""
     return findings is None or findings.is_file()

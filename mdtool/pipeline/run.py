@@ -1,4 +1,4 @@
-"""What the jobs that change pictures share: who paints, who says what is to be seen, and what is told of it."""
+"""Settings and callbacks of one run of the pipeline: model inference, effect, output, progress."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -17,14 +17,21 @@ from mdtool.tracking.detector import Detector
 
 
 class Effect(Protocol):
-    """What a recipe makes of a picture, in place, once it is known what it shows."""
+    """What is painted on a frame because of its findings, such as a blur."""
 
-    def paint(self, canvas: Canvas, info: FrameInfo, findings: FrameFindings) -> None: ...
+    def paint(self, canvas: Canvas, info: FrameInfo, findings: FrameFindings) -> None:
+        """Change the pixels of the canvas in place."""
 
 
 @dataclass(frozen=True)
 class OutputOptions:
-    """How results are written. muxer None: what the output's name says, Matroska on stdout."""
+    """How results are written.
+
+    Attributes:
+        encoding: Codec, quality and preset.
+        muxer: Container format by FFmpeg's name; None for that of the file name, Matroska on stdout.
+        keep_metadata: Copy identifying metadata, such as places and dates.
+    """
 
     encoding: Encoding = Encoding()
     muxer: str | None = None
@@ -33,9 +40,13 @@ class OutputOptions:
 
 @dataclass(frozen=True)
 class ModelInference:
-    """How it is found out what pictures show: what is asked, and who answers.
+    """A model, and what to detect with it.
 
-    options: what else has a say in what is found, by the names of a RESUME fingerprint.
+    Attributes:
+        request: What to detect, and on which frames.
+        detect: Runs the model on a batch of images.
+        model: Name of the model.
+        options: Other settings that affect the findings, as fields of a RESUME fingerprint.
     """
 
     request: AnalysisRequest
@@ -45,14 +56,19 @@ class ModelInference:
 
     @property
     def settings(self) -> dict[str, object]:
-        """All that has a say in what is found, for the fingerprint."""
+        """All settings that affect the findings, as fields of a RESUME fingerprint."""
         return {"question": self.request, "model": self.model, **self.options}
 
 
 @dataclass(frozen=True)
 class LiveSettings:
-    """How a source that plays now is worked on. delay: seconds for which a frame may wait until it is known what it
-    shows. duration: seconds after which it ends; segment: after which another file is begun."""
+    """How a live source is processed.
+
+    Attributes:
+        delay: Most seconds from a frame's arrival to its release.
+        duration: Seconds after which to stop; None for no limit.
+        segment: Seconds after which to begin another file; None for a single file.
+    """
 
     delay: float = 1.0
     duration: float | None = None
@@ -61,13 +77,21 @@ class LiveSettings:
 
 @dataclass
 class Run:
-    """What one input is worked on with. known: an inquiry, or findings that were recorded before.
+    """What to do with one input.
 
-    edit: what is left out of it, and where it is silent; of what plays live nothing is left out, and `is_silent` tells
-    whether it is from the frame noted last to the next. masks_unjudged: the treatment covers frames that could not be
-    judged. work: where what is done is kept until all is.
-    findings: where those of this run go. noted: told of every frame, before it is painted or found done already.
-    progress: told now and then, with how many frames there are if that is known.
+    Attributes:
+        known: Where findings come from: a model, or a file of recorded findings.
+        effect: What is painted on every frame.
+        output_options: How results are written.
+        live: How a live source is processed.
+        work: Work folder for resuming; None for no resuming.
+        edit: Spans that are cut out or muted; not for live sources.
+        is_silent: For live sources, returns whether to mute from the last frame noted to the next.
+        masks_unjudged: Whether the effect masks frames that could not be analysed.
+        findings: Where to write the findings of this run.
+        on_frame: Called with the findings of every frame, before it is painted.
+        progress: Called after every frame with the report so far and the number of frames, None if unknown.
+        clock: Adds up the seconds of each stage.
     """
 
     known: ModelInference | RecordedFindings
@@ -85,10 +109,11 @@ class Run:
 
     @property
     def model(self) -> str:
+        """Name of the model; "findings" for recorded ones."""
         return self.known.model if isinstance(self.known, ModelInference) else "findings"
 
     def note(self, report: Report, info: FrameInfo, findings: FrameFindings) -> None:
-        """Counts and records what is known of one frame."""
+        """Count and write the findings of one frame."""
         report.count(info, findings)
         if self.findings:
             self.findings.write(info, findings)

@@ -1,4 +1,4 @@
-"""Stages that run side by side, each in a thread of its own, with a bounded queue behind it."""
+"""Pipeline stages: iterators that run in threads of their own, connected by bounded queues."""
 
 import queue
 import threading
@@ -6,34 +6,41 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
-from typing import Generic, TypeVar
+from typing import TypeVar
 
 from mdtool.errors import ReadTimeout
 from mdtool.interruption import raise_if_interrupted
 
 T = TypeVar("T")
-POLL_SECONDS = 0.1  # how soon a stage that waits for room sees that nobody wants more
+POLL_SECONDS = 0.1  # how soon a stage that waits for room notices that its consumer has stopped
 
 
-class _End(Generic[T]):
+class _EndOfItems:
     def __init__(self, error: BaseException | None = None) -> None:
         self.error = error
 
 
 def prefetch(items: Iterable[T], depth: int, timeout: float | None = None) -> Generator[T]:
-    """The same items, made in another thread up to `depth` ahead of who takes them.
+    """Iterate over items that another thread produces ahead of time.
 
-    What `items` raises is raised here, in its place. Closing this iterator stops and closes `items`. timeout: seconds
-    that making one may take; ReadTimeout is raised then, and the other thread is left to itself, with all that it uses.
+    Errors of `items` are raised here, in order. Closing this iterator stops and closes `items`.
+
+    Args:
+        items: Iterated in the other thread.
+        depth: Most items that wait in the queue.
+        timeout: Seconds that one item may take; None for no limit.
+
+    Raises:
+        ReadTimeout: An item takes too long; the other thread keeps running, with all that it uses.
     """
-    with closing(prefetch_with_idle(items, depth, timeout)) as made:
-        for item in made:
+    with closing(prefetch_with_idle(items, depth, timeout)) as prefetched:
+        for item in prefetched:
             if not isinstance(item, Idle):
                 yield item
 
 
 class Idle:
-    """Nothing has come for a while."""
+    """Marks that no item came for a while."""
 
 
 def prefetch_with_idle(
@@ -42,15 +49,22 @@ def prefetch_with_idle(
     timeout: float | None = None,
     wait: Callable[[], float] = lambda: POLL_SECONDS,
 ) -> Generator[T | Idle]:
-    """As `prefetch`, and tells whenever nothing has come for `wait()` seconds.
+    """Iterate like `prefetch`, with an `Idle` whenever no item came for a while.
 
-    Items may be an Idle, where there is work but no result.
+    Args:
+        items: Iterated in the other thread; it may yield Idle where it made progress without a result.
+        depth: Most items that wait in the queue.
+        timeout: See `prefetch`.
+        wait: Returns the seconds without an item after which to yield Idle.
+
+    Raises:
+        ReadTimeout: See `prefetch`.
     """
-    ready: queue.Queue[T | _End] = queue.Queue(depth)
+    ready: queue.Queue[T | _EndOfItems] = queue.Queue(depth)
     stopped = threading.Event()
-    is_stuck, begun = False, time.monotonic()
+    timed_out, last_made = False, time.monotonic()
 
-    def put(item: "T | Idle | _End") -> bool:
+    def put(item: T | Idle | _EndOfItems) -> bool:
         if isinstance(item, Idle):
             return not stopped.is_set()
         while not stopped.is_set():
@@ -62,18 +76,18 @@ def prefetch_with_idle(
         return False
 
     def run() -> None:
-        nonlocal begun
+        nonlocal last_made
         if stopped.is_set():
             return
-        end: _End = _End()
+        end: _EndOfItems = _EndOfItems()
         source = iter(items)
         try:
             for item in source:
                 if not put(item):
                     break
-                begun = time.monotonic()
+                last_made = time.monotonic()
         except BaseException as error:
-            end = _End(error)
+            end = _EndOfItems(error)
         finally:
             close = getattr(source, "close", None)
             if close:
@@ -83,38 +97,39 @@ def prefetch_with_idle(
     thread = threading.Thread(target=run, name="stage", daemon=True)
     try:
         thread.start()
-        asked = time.monotonic()
+        requested = time.monotonic()
         while True:
             try:
                 item = ready.get(timeout=wait())
             except queue.Empty:
                 raise_if_interrupted()
-                if timeout and time.monotonic() - max(begun, asked) > timeout:
-                    is_stuck = True
+                if timeout and time.monotonic() - max(last_made, requested) > timeout:
+                    timed_out = True
                     raise ReadTimeout(timeout) from None
                 yield Idle()
                 continue
-            if isinstance(item, _End):
+            if isinstance(item, _EndOfItems):
                 if item.error:
                     raise item.error
                 return
             yield item
-            asked = time.monotonic()
+            requested = time.monotonic()
     finally:
         stopped.set()
-        if not is_stuck:
-            with suppress(RuntimeError):  # interrupted before it began; it will do nothing
+        if not timed_out:
+            with suppress(RuntimeError):  # interrupted before the thread started
                 thread.join()
 
 
 class Stopwatch:
-    """Seconds of work in each stage, waiting not counted."""
+    """Adds up the seconds of work in each stage, without the time spent waiting for other stages."""
 
     def __init__(self) -> None:
         self.seconds: defaultdict[str, float] = defaultdict(float)
 
     @contextmanager
     def time(self, stage: str) -> Iterator[None]:
+        """Measure the time of a `with` block."""
         begin = time.perf_counter()
         try:
             yield
@@ -122,7 +137,7 @@ class Stopwatch:
             self.seconds[stage] += time.perf_counter() - begin
 
     def each(self, stage: str, items: Iterable[T]) -> Iterator[T]:
-        """The items, with the time it takes to make each of them."""
+        """Iterate over the items, measuring the time that it takes to produce each of them."""
         source = iter(items)
         while True:
             with self.time(stage):

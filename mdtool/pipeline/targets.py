@@ -1,4 +1,4 @@
-"""Where outputs go."""
+"""Choose the output of each input: a file, a streaming address, or stdout."""
 
 import os
 import sys
@@ -16,7 +16,18 @@ Target = Path | Address | None  # None: stdout
 
 @dataclass(frozen=True)
 class Targets:
-    """output None: beside their inputs, with the mark in their names; "-": stdout. many: output is a folder."""
+    """The outputs of one command.
+
+    Attributes:
+        output: Value of `--output`; None for files next to their inputs, "-" for stdout.
+        mark: Added to the stem of the input's name where there is no `output`, such as ".redacted".
+        many: There may be several inputs, so `output` is a folder.
+        overwrite: Replace existing files.
+        taken: Targets of the inputs so far.
+
+    Raises:
+        UsageError: Stdout is a terminal.
+    """
 
     output: str | None
     mark: str
@@ -25,59 +36,78 @@ class Targets:
     taken: set[Path] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        assert self.mark in OUTPUT_MARKS  # else outputs would be taken for inputs
+        assert self.mark in OUTPUT_MARKS  # otherwise outputs would be discovered as inputs
         if self.output == "-" and sys.stdout.isatty():
-            raise UsageError("-o -: stdout is a terminal; pipe it on, or give the name of a file")
+            raise UsageError("-o -: stdout is a terminal; redirect it, or give a file name")
 
     def for_input(self, source: Input) -> Target:
+        """Return the target of one input.
+
+        Raises:
+            UsageError: `output` does not suit the input.
+        """
         if self.output == "-":
             if self.many:
                 raise UsageError("-o -: only one input can go to stdout")
             return None
         if self.output and (address := parse_address(self.output)):
             if self.many or address.scheme not in MUXERS:
-                raise UsageError(f"-o {address}: takes one input, and is rtsp, rtmp, udp, rtp, tcp or srt")
+                raise UsageError(
+                    f"-o {address}: an address takes a single input, and begins with rtsp, rtmp, udp, rtp, tcp or srt"
+                )
             return address
         if self.output is None:
             if source.path is None:
-                what = "standard input" if source.address is None else "it"
-                raise UsageError(f"{source.name}: say with -o where the result of {what} goes (-o - for stdout)")
+                what = "standard input" if source.address is None else "an address"
+                raise UsageError(f"{source.name}: is {what}; give -o with a file name, or -o - for stdout")
             return source.path.with_name(f"{source.path.stem}{self.mark}{source.path.suffix}")
         output = Path(self.output)
         if self.many or self.output.endswith(os.sep) or os.path.isdir(output):
             target = output / source.relative
             if source.path is None and source.address is None:
-                raise UsageError(f"-o {self.output}: is a folder; give a file name for the result of standard input")
+                raise UsageError(f"-o {self.output}: is a folder; give a file name, as the input is standard input")
             return target
         return output
 
     def file_for(self, source: Input) -> Path | None:
-        """As `for_input`, for jobs that read their input twice, so that nothing can be sent on while it comes."""
+        """Return the target for jobs that read their input twice, which can't send to an address.
+
+        Raises:
+            UsageError: `output` is an address, or does not suit the input.
+        """
         target = self.for_input(source)
         if isinstance(target, Address):
-            raise UsageError(f"-o {target}: only `mdtool redact` sends on what it makes; give a file name")
+            raise UsageError(f"-o {target}: only `mdtool redact` can send to an address; give a file name")
         return target
 
     def take(self, source: Input, target: Target, console: Console) -> bool:
-        """Whether the target is to be written; then its folder is there. False: it was, by a run before."""
+        """Reserve a target, and make its folder.
+
+        Returns:
+            False where there is nothing to do: the target exists, or the source is an output of an earlier run.
+
+        Raises:
+            UsageError: The target is the source itself.
+            OutputError: The target belongs to another input, or its folder can't be made.
+        """
         if not isinstance(target, Path):
             return True
         if self.is_own_output(source):
             return False
         if source.path and os.path.exists(target) and os.path.exists(source.path) and target.samefile(source.path):
-            raise UsageError(f"{source.name}: would be written over itself; give another output than {target}")
+            raise UsageError(f"{source.name}: would overwrite itself; give another output than {target}")
         if target in self.taken:
-            raise OutputError(f"{target}: is already the output of another input; give each a folder of its own")
+            raise OutputError(f"{target}: is already the output of another input; process them into separate folders")
         self.taken.add(target)
         if self.many:
             if not self.overwrite and os.path.lexists(target):
-                console.note(f"{source.name}: passed over, for {target} exists already")
+                console.note(f"{source.name}: skipped: {target} already exists")
                 return False
             _make_folder_of(target)
         return True
 
     def is_own_output(self, source: Input) -> bool:
-        """Whether the input is an output of a run before, in an output folder that lies in the input folder."""
+        """Return whether the input is an output of an earlier run, in an output folder inside the input folder."""
         if self.output is None or source.path is None or len(source.relative.parts) == 1:
             return False
         path, output = source.path.absolute(), Path(self.output).absolute()
@@ -86,7 +116,7 @@ class Targets:
 
 
 def is_many(sources: Sequence[Input], named: Sequence[str]) -> bool:
-    """Whether more than one file was named, or a folder or a glob, in which there may be one or several."""
+    """Return whether there may be several inputs: more than one was named, or a folder or a glob."""
     return len(sources) > 1 or list(named) != [sources[0].named or "-"]
 
 

@@ -1,4 +1,4 @@
-"""Makes a treated copy of a video: read, annotate, paint and write, side by side."""
+"""Process a video: decode, annotate, paint and encode, each stage in a thread of its own."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, closing
@@ -19,27 +19,41 @@ from mdtool.pipeline.stages import Stopwatch, prefetch
 from mdtool.records.run_report import Report
 from mdtool.tracking.keyframe_sampler import AnnotatedFrame
 
-# A window of frames, so that the encoder has work while the model is called.
+# As many frames as in a window of the sampler, so that the encoder has work during a model call.
 MAX_QUEUED_FRAMES, MIN_QUEUED_FRAMES, MAX_QUEUED_BYTES = 48, 2, 48 << 20
 
 
-def process_video(reader: VideoReader, where: Path | PipeWriter, muxer: str, run: Run, *, report: Report) -> None:
+def process_video(reader: VideoReader, output: Path | PipeWriter, muxer: str, run: Run, *, report: Report) -> None:
+    """Process a video, and write the result.
+
+    Args:
+        reader: The video.
+        output: File or pipe to write to.
+        muxer: Container format by FFmpeg's name.
+        run: Where findings come from, the effect, the edit, and how to write.
+        report: Filled in place.
+
+    Raises:
+        InputError: The video can't be decoded, or recorded findings don't match it.
+        OutputError: The output can't be written.
+        EngineError: The model failed, unless the request masks such frames.
+    """
     clock = run.clock
     segments = run.work.segments if run.work else None
     writer = VideoWriter(
-        where, muxer, reader,
+        output, muxer, reader,
         encoding=run.output_options.encoding, keep_metadata=run.output_options.keep_metadata,
         edit=run.edit, segments=segments,
     )  # fmt: skip
     report.duration = reader.seconds
     total = reader.frames
-    waiting = queue_depth(reader)
+    depth = queue_depth(reader)
     try:
-        with ExitStack() as stages:  # ended from the last to the first, before the reader is closed under them
-            begin = stages.enter_context
-            decoded = begin(closing(prefetch(precompute_luma(clock.each("decode", reader)), waiting)))
-            annotated = begin(closing(prefetch(annotate_video(decoded, run.known, reader, clock), waiting)))
-            painted = begin(closing(prefetch(_painted(annotated, writer, run, report), waiting)))
+        with ExitStack() as stack:  # ends the last stage first, and all before the reader is closed
+            start_stage = stack.enter_context
+            decoded = start_stage(closing(prefetch(precompute_luma(clock.each("decode", reader)), depth)))
+            annotated = start_stage(closing(prefetch(annotate_video(decoded, run.known, reader, clock), depth)))
+            painted = start_stage(closing(prefetch(_painted(annotated, writer, run, report), depth)))
             for event in apply_edit(painted, run.edit, report.notes) if run.edit else painted:
                 with clock.time("encode"):
                     writer.write(event)
@@ -52,26 +66,27 @@ def process_video(reader: VideoReader, where: Path | PipeWriter, muxer: str, run
     report.notes += writer.notes
     report.incomplete = f"is damaged: {reader.damage}" if reader.damage else ""
     if reader.damage.frames:
-        became = "hidden whole" if run.masks_unjudged else "left as they are"
-        report.notes.append(f"damaged frames are {became}, for they can't be judged")
+        outcome = "masked whole" if run.masks_unjudged else "left unchanged"
+        report.notes.append(f"damaged frames are {outcome}: they can't be analysed")
 
 
 def queue_depth(reader: VideoReader) -> int:
-    """How many frames may wait behind each stage."""
+    """Return the most frames that may wait behind each stage, so that they fit into MAX_QUEUED_BYTES."""
     return min(MAX_QUEUED_FRAMES, max(MIN_QUEUED_FRAMES, MAX_QUEUED_BYTES // reader.frame_bytes))
 
 
 def precompute_luma(events: Iterable[Event]) -> Iterator[Event]:
+    """Compute the luma image of every frame in the thread that iterates, which is the decoding one."""
     for event in events:
         if isinstance(event, Frame):
-            event.luma  # noqa: B018  made here, in the decoding thread
+            event.luma  # noqa: B018  a cached property
         yield event
 
 
 def annotate_video(
     events: Iterable[Event], known: ModelInference | RecordedFindings, reader: VideoReader, clock: Stopwatch
 ) -> Iterator[AnnotatedEvent]:
-    """The events with what is known of every frame."""
+    """Annotate the frames of a video, from the model or with recorded findings; see `annotate`, `recorded_frames`."""
     if isinstance(known, RecordedFindings):
         yield from recorded_frames(events, known)
         return
@@ -82,29 +97,33 @@ def annotate_video(
 
 
 def recorded_frames(events: Iterable[Event], known: RecordedFindings) -> Iterator[AnnotatedEvent]:
-    """The events with what was recorded of every frame. InputError if that is of other frames, or of more of them."""
+    """Annotate frames with recorded findings.
+
+    Raises:
+        InputError: The findings lack a frame, or have another size or more frames.
+    """
     for event in events:
         if isinstance(event, Frame):
             yield AnnotatedFrame(event, known.for_frame(event.stream, event.index, event.display_size))
         else:
             yield event
-    raise_if_interrupted()  # for then the input may only seem to be at its end
+    raise_if_interrupted()  # an interrupted reader looks like one at its end
     known.check_end()
 
 
 def _painted(events: Iterable[AnnotatedEvent], writer: VideoWriter, run: Run, report: Report) -> Iterator[Event]:
-    pictures = FrameCutter(run.edit.cut)
+    cutter = FrameCutter(run.edit.cut)
     for event in events:
         if isinstance(event, AnnotatedFrame):
             run.note(report, event.info, event.findings)
-            frame = pictures.retime(event.frame)
+            frame = cutter.retime(event.frame)
             if frame is None:
                 continue
             if not writer.is_encoded(frame):
                 with run.clock.time("paint"):
-                    picture = writer.convert(frame)
-                    run.effect.paint(frame_canvas(picture, frame.orientation), event.info, event.findings)
-                frame = replace(frame, picture=picture)
+                    image = writer.convert(frame)
+                    run.effect.paint(frame_canvas(image, frame.orientation), event.info, event.findings)
+                frame = replace(frame, picture=image)
             yield frame
         else:
             yield event

@@ -1,6 +1,6 @@
-"""Objects between two keyframes that show them, where what comes after can't be waited for.
+"""Resize tracked boxes between keyframes, from past keyframes only; for live sources.
 
-In between, one was followed with a box that covers it for certain: its middle is right, its size is too large.
+Between keyframes the tracker's boxes are enlarged to surely cover the object: right in position, too large.
 """
 
 from dataclasses import replace
@@ -11,17 +11,17 @@ from recipes.regions import Region
 
 
 class CausalSizer:
-    """Takes the frames of a stream in their order."""
+    """Resizes the boxes of one input, frame by frame in order."""
 
     def __init__(self) -> None:
-        self._sizes: dict[tuple[int, int], tuple[float, float, float]] = {}  # by stream and track: time, width, height
+        self._sizes: dict[tuple[int, int], tuple[float, float, float]] = {}  # (stream, track) -> time, width, height
 
     def refine(self, info: FrameInfo, findings: FrameFindings) -> FrameFindings:
-        """The same with objects as large as the model saw them last."""
+        """Give each object its size on the last keyframe that shows it, unless that is over MAX_GAP_SECONDS old."""
         self._sizes = {track: size for track, size in self._sizes.items() if info.time - size[0] <= MAX_GAP_SECONDS}
-        return replace(findings, regions=[self._refined(info, region) for region in findings.regions])
+        return replace(findings, regions=[self._resize(info, region) for region in findings.regions])
 
-    def _refined(self, info: FrameInfo, region: Region) -> Region:
+    def _resize(self, info: FrameInfo, region: Region) -> Region:
         track = info.stream, region.track
         if region.seen:
             self._sizes[track] = info.time, region.x_max - region.x_min, region.y_max - region.y_min

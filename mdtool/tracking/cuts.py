@@ -1,50 +1,61 @@
-"""Where shots begin, and what is new in a picture, told by coarse pictures of the frames' luma."""
+"""Detect cuts between shots, and new content in a frame, from coarse grids of the frames' mean luma."""
 
 import cv2
 import numpy as np
 
-CUT_DIFFERENCE = 14.0  # mean grey levels, at FULL_CONTRAST, by which most of the picture must change at once
-CUT_RATIO = 2.5  # and how many times more than in the frames before
-FULL_CONTRAST, LEAST_CONTRAST = 35.0, 8.0  # standard deviations in grey levels: dark pictures change by fewer of them
-BLOCKS = (18, 32)  # rows and columns of the coarse picture on which changes are judged
-NEW_LEVELS = 18.0  # grey levels by which a block must differ to be new
+CUT_DIFFERENCE = 14.0  # mean difference at a cut, in grey levels at FULL_CONTRAST
+CUT_RATIO = 2.5  # how many times greater a cut is than the changes before it
+FULL_CONTRAST, MIN_CONTRAST = 35.0, 8.0  # standard deviations in grey levels; differences of dark frames are scaled up
+BLOCKS = (18, 32)  # rows and columns of the grid
+NEW_LEVELS = 18.0  # least difference of a new block, in grey levels
 
 
 def luma_grid(luma: np.ndarray) -> np.ndarray:
-    """BLOCKS of mean brightness, float32."""
+    """Return the mean luma of each block.
+
+    Args:
+        luma: (height, width) uint8.
+
+    Returns:
+        BLOCKS of float32, in grey levels; rows and columns are swapped for a frame that is higher than wide.
+    """
     rows, columns = BLOCKS if luma.shape[1] >= luma.shape[0] else BLOCKS[::-1]
     return cv2.resize(luma, (columns, rows), interpolation=cv2.INTER_AREA).astype(np.float32)
 
 
 def change(before: np.ndarray, after: np.ndarray) -> float:
-    """Mean difference of two coarse pictures in grey levels; more, where both have little contrast."""
-    contrast = float(np.clip(max(before.std(), after.std()), LEAST_CONTRAST, FULL_CONTRAST))
+    """Return the mean difference of two luma grids in grey levels, scaled up where both have little contrast."""
+    contrast = float(np.clip(max(before.std(), after.std()), MIN_CONTRAST, FULL_CONTRAST))
     return float(np.abs(after - before).mean()) * FULL_CONTRAST / contrast
 
 
 def is_cut(difference: float, recent: list[float]) -> bool:
-    """Whether a `change`, after those of the frames before, starts another shot.
+    """Return whether a frame starts a new shot.
 
-    Low on purpose: a false cut costs two model calls, a missed one shows a face.
+    The threshold is low on purpose: a false cut costs two model calls, a missed one leaves a face visible.
+
+    Args:
+        difference: `change` from the previous frame.
+        recent: `change` of the frames before.
     """
-    usual = float(np.median(recent)) if recent else 0.0
-    return difference > max(CUT_DIFFERENCE, CUT_RATIO * usual)
+    typical = float(np.median(recent)) if recent else 0.0
+    return difference > max(CUT_DIFFERENCE, CUT_RATIO * typical)
 
 
 class CutDetector:
-    """Tells where shots begin in a stream, of which it is shown one pair of neighbours after the other."""
+    """Detects cuts in one stream, from successive pairs of neighbouring frames."""
 
     def __init__(self) -> None:
-        self._changes: list[float] = []  # of late
+        self._changes: list[float] = []  # of the last eight pairs
 
     def between(self, before: np.ndarray, after: np.ndarray) -> bool:
-        """before, after: coarse."""
+        """Return whether there is a cut between two neighbouring frames, given as luma grids."""
         difference = change(before, after)
-        found = is_cut(difference, self._changes)
+        cut = is_cut(difference, self._changes)
         self._changes = [*self._changes[-7:], difference]
-        return found
+        return cut
 
 
 def new_blocks(before: np.ndarray, after: np.ndarray) -> np.ndarray:
-    """MetadataBlocks in which a coarse picture differs from the one before."""
-    return np.abs(after - before) > NEW_LEVELS
+    """Return a boolean grid of the blocks in which the second luma grid differs from the first."""
+    return np.asarray(np.abs(after - before) > NEW_LEVELS)

@@ -1,4 +1,4 @@
-"""What a model finds in pictures: the objects in each, and replies to questions about all of it."""
+"""Run a vision model on images: detected objects, and replies to questions about the whole image."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,52 +14,68 @@ GREEDY = Generation(temperature=0)
 
 @dataclass(frozen=True)
 class ImageFindings:
-    """regions: in fractions of the picture, not tracked yet. replies: by question; empty where none was asked."""
+    """The findings on one image.
+
+    Attributes:
+        regions: Detected objects in fractions of the image, without track numbers.
+        replies: Replies by question; empty without questions.
+    """
 
     regions: Sequence[Region] = ()
     replies: Mapping[str, str] = field(default_factory=dict)
 
 
-# Of some pictures, HxWx3 uint8 RGB upright, what is found in each. Raises EngineError where the model fails.
+# A batch of upright RGB images (HxWx3, uint8) -> the findings on each. Raises EngineError where the model fails.
 Detector = Callable[[Sequence[np.ndarray]], list[ImageFindings]]
 
 
 def object_detector(model: VisionModel, prompts: Sequence[str], threshold: float | None = None) -> Detector:
-    """Finds all that the prompts name."""
+    """Return a detector of the objects that the prompts name.
+
+    Args:
+        model: The vision model.
+        prompts: Names of objects; each box is labelled as the model returns it.
+        threshold: Least score of a detection, 0..1; None for the model's own.
+    """
 
     def detect(images: Sequence[np.ndarray]) -> list[ImageFindings]:
         found = model.detect_each(model.encode(images), prompts, threshold, UNLIMITED)
         return [
-            ImageFindings([region(box, box.label) for boxes in of_one for box in boxes])
-            for of_one in zip(*found, strict=True)
+            ImageFindings([region(box, box.label) for boxes in per_image for box in boxes])
+            for per_image in zip(*found, strict=True)
         ]
 
     return detect
 
 
 def detector_with_questions(model: VisionModel, prompts: Sequence[str], questions: Sequence[str] = ()) -> Detector:
-    """Finds all that the prompts name, each box under its prompt as asked, and puts the questions to each picture.
+    """Return a detector of the objects that the prompts name, which also answers questions about each image.
 
-    Each picture is encoded once. Replies are the likeliest ones, so the same each time, and come without reasoning,
-    which takes many times as long.
+    Each image is encoded once. Replies are decoded greedily, so they are reproducible, and without reasoning, which
+    takes many times as long.
+
+    Args:
+        model: The vision model.
+        prompts: Names of objects; each box is labelled with its prompt, unchanged.
+        questions: Questions about the whole image.
     """
 
     def detect(images: Sequence[np.ndarray]) -> list[ImageFindings]:
         encoded = model.encode(images)
         regions: list[list[Region]] = [[] for _ in images]
-        for prompt, lists in zip(prompts, model.detect_each(encoded, prompts, None, UNLIMITED), strict=True):
-            for found, boxes in zip(regions, lists, strict=True):
+        for prompt, per_image in zip(prompts, model.detect_each(encoded, prompts, None, UNLIMITED), strict=True):
+            for found, boxes in zip(regions, per_image, strict=True):
                 found += [region(box, prompt) for box in boxes]
         replies: list[dict[str, str]] = [{} for _ in images]
         for question in questions:
             answers = model.query(encoded, question, False, generation=GREEDY)
             for reply, answer in zip(replies, answers, strict=True):
                 reply[question] = answer.text
-        return [ImageFindings(*both) for both in zip(regions, replies, strict=True)]
+        return [ImageFindings(*pair) for pair in zip(regions, replies, strict=True)]
 
     return detect
 
 
 def region(box: Box, label: str, gaze: GazeEstimate | None = None) -> Region:
-    """Return the model's box as a region of the picture."""
+    """Return a box of the model as a region with this label and gaze."""
     return Region(box.x_min, box.y_min, box.x_max, box.y_max, label, score=box.score, gaze=gaze)

@@ -1,7 +1,7 @@
-"""Makes one list of what was found on a picture and on its tiles, in which every object is once.
+"""Merge the detections in an image and in its overlapping tiles, so that every object is there once.
 
-A tile may show a part of an object only: its box then ends at an inner border of the tile. Two boxes are of one object
-if they agree where both views have a say: two tiles in the zone that they share, the whole picture and a tile in that.
+Where a tile shows only part of an object, its box ends at an inner border of the tile: it is cut. Two boxes belong to
+one object if they agree in the area that both views cover: the overlap of two tiles, or a tile within the full image.
 """
 
 from collections.abc import Sequence
@@ -13,16 +13,16 @@ import numpy as np
 from recipes.boxes import area, hull, iou, match, size
 from recipes.regions import Region
 
-TOUCH = 0.02  # of a tile's side: a box that ends so near to a border is cut by it
-INEXACT = 0.045  # of a box's own side: by so much the model may be off, so that a long box is cut from farther away
-SAME = 0.5  # least IoU of two whole boxes of one object
-PARTS = 0.4  # the same of the parts of two boxes in a shared zone, where at least one of them is cut
-INSIDE = 0.7  # part of a cut box that lies in another, above which it shows nothing of its own
+BORDER_DISTANCE = 0.02  # of a tile's side: a box that ends this near to an inner border is cut
+BOX_ERROR = 0.045  # of the box's side: error of the model, so that a long box counts as cut from farther away
+FULL_MATCH_IOU = 0.5  # least IoU of two complete boxes of one object
+PART_MATCH_IOU = 0.4  # least IoU of the parts of two boxes in the overlap, where at least one is cut
+MIN_SLIVER_SHARE = 0.7  # a cut box with at least this share inside another is dropped
 
 
 @dataclass(frozen=True)
 class View:
-    """A part of a picture that the model was shown, in pixels."""
+    """A rectangle of the image that the model analysed, in pixels; x1 and y1 are exclusive."""
 
     x0: int
     y0: int
@@ -31,29 +31,40 @@ class View:
 
     @property
     def width(self) -> int:
+        """Pixels."""
         return self.x1 - self.x0
 
     @property
     def height(self) -> int:
+        """Pixels."""
         return self.y1 - self.y0
 
     @property
     def sides(self) -> np.ndarray:
+        """(4,) float: x0, y0, x1, y1."""
         return np.array([self.x0, self.y0, self.x1, self.y1], float)
 
     def whole_of(self, width: int, height: int) -> bool:
+        """Return whether the view is all of an image of this size."""
         return (self.width, self.height) == (width, height)
 
     def cuts(self, box: np.ndarray, width: int, height: int) -> bool:
-        """Whether the box reaches a border behind which a picture of that size goes on."""
+        """Return whether a box reaches an inner border of the view, in an image of this size."""
         inner = self.sides != (0, 0, width, height)
-        near = np.tile(np.maximum(TOUCH * size(self.sides), INEXACT * size(box)), 2)
+        near = np.tile(np.maximum(BORDER_DISTANCE * size(self.sides), BOX_ERROR * size(box)), 2)
         return bool((inner & (np.abs(box - self.sides) <= near)).any())
 
 
 @dataclass(frozen=True, eq=False)
 class TileDetection:
-    """One region, its box x0, y0, x1, y1 in pixels of the picture, and the view that it was found in."""
+    """A detection in one view.
+
+    Attributes:
+        box: (4,) float, x0, y0, x1, y1 in pixels of the full image.
+        view: The view in which it was detected.
+        region: Label, score and gaze; its coordinates are fractions of the view.
+        cut: Whether an inner border of the view cuts the object.
+    """
 
     box: np.ndarray
     view: View
@@ -62,73 +73,86 @@ class TileDetection:
 
     @property
     def label(self) -> str:
+        """Label of the region."""
         return self.region.label
 
     @property
     def score(self) -> float | None:
+        """Score of the region, 0..1; None if the model returns none."""
         return self.region.score
 
 
 def merge_detections(found: Sequence[TileDetection], width: int, height: int) -> list[TileDetection]:
-    """Every object once, with its best score; of a picture of that size. Those of the whole picture come first."""
-    found = [replace(one, cut=one.view.cuts(one.box, width, height)) for one in found]
-    labels = dict.fromkeys(one.label for one in found)
-    return [one for label in labels for one in _of_one_label([f for f in found if f.label == label], width, height)]
+    """Merge the detections of all views so that each object is there once, with its best score.
 
+    Args:
+        found: Detections in the full image and in tiles.
+        width: Width of the image in pixels.
+        height: Height of the image in pixels.
 
-def _of_one_label(found: Sequence[TileDetection], width: int, height: int) -> list[TileDetection]:
-    whole = [one for one in found if one.view.whole_of(width, height)]
-    parts = [one for one in found if not one.view.whole_of(width, height)]
-    whole, parts = _absorbed(whole, parts)
-    joined = [_united(group, width, height) for group in _groups(parts)]
-    whole, joined = _absorbed(whole, joined)
-    return _without_slivers([*whole, *joined])
-
-
-def _absorbed(
-    whole: list[TileDetection], parts: list[TileDetection]
-) -> tuple[list[TileDetection], list[TileDetection]]:
-    """What the whole picture shows, and of the parts those that are nothing of it.
-
-    Of an object that a tile shows completely, the larger box is kept.
+    Returns:
+        The objects, by label; of each label those detected in the full image first.
     """
-    left: list[TileDetection] = []
-    for view in dict.fromkeys(part.view for part in parts):
-        here = [part for part in parts if part.view == view]
-        pairs = match(_clipped(whole, view.sides), _boxes(here), SAME)
+    found = [replace(each, cut=each.view.cuts(each.box, width, height)) for each in found]
+    by_label = {
+        label: [each for each in found if each.label == label] for label in dict.fromkeys(f.label for f in found)
+    }
+    return [merged for same_label in by_label.values() for merged in _merge_label(same_label, width, height)]
+
+
+def _merge_label(found: Sequence[TileDetection], width: int, height: int) -> list[TileDetection]:
+    in_full = [each for each in found if each.view.whole_of(width, height)]
+    in_tiles = [each for each in found if not each.view.whole_of(width, height)]
+    in_full, in_tiles = _absorb(in_full, in_tiles)
+    joined = [_merge_group(group, width, height) for group in _groups(in_tiles)]
+    in_full, joined = _absorb(in_full, joined)
+    return _drop_slivers([*in_full, *joined])
+
+
+def _absorb(
+    in_full: list[TileDetection], in_tiles: list[TileDetection]
+) -> tuple[list[TileDetection], list[TileDetection]]:
+    """Merge tile detections into those of the full image that they match; return the latter and the tile's rest.
+
+    Where a tile shows the object completely, the larger box is used.
+    """
+    remaining: list[TileDetection] = []
+    for view in dict.fromkeys(each.view for each in in_tiles):
+        in_view = [each for each in in_tiles if each.view == view]
+        pairs = match(_clipped(in_full, view.sides), _boxes(in_view), FULL_MATCH_IOU)
         for i, j in pairs:
-            larger = here[j] if not here[j].cut and area(here[j].box) > area(whole[i].box) else whole[i]
-            whole[i] = _scored(replace(whole[i], box=larger.box), [whole[i], here[j]])
-        taken = {j for _, j in pairs}
-        left += [part for j, part in enumerate(here) if j not in taken]
-    return whole, left
+            full, tile = in_full[i], in_view[j]
+            larger = tile if not tile.cut and area(tile.box) > area(full.box) else full
+            in_full[i] = _with_best_score(replace(full, box=larger.box), [full, tile])
+        matched = {j for _, j in pairs}
+        remaining += [each for j, each in enumerate(in_view) if j not in matched]
+    return in_full, remaining
 
 
-def _groups(parts: Sequence[TileDetection]) -> list[list[TileDetection]]:
-    """Boxes of one object together."""
-    group_of = list(range(len(parts)))
-    places = {view: [i for i, part in enumerate(parts) if part.view == view] for view in {p.view for p in parts}}
-    for one, other in combinations(sorted(places, key=lambda view: (view.y0, view.x0)), 2):
-        for i, j in _pairs([parts[k] for k in places[one]], [parts[k] for k in places[other]]):
-            joined, gone = group_of[places[one][i]], group_of[places[other][j]]
-            views = [part.view for part, group in zip(parts, group_of, strict=True) if group in (joined, gone)]
+def _groups(found: Sequence[TileDetection]) -> list[list[TileDetection]]:
+    """Group the tile detections that belong to one object."""
+    group_of = list(range(len(found)))
+    by_view = {view: [i for i, each in enumerate(found) if each.view == view] for view in {f.view for f in found}}
+    for first, second in combinations(sorted(by_view, key=lambda view: (view.y0, view.x0)), 2):
+        for i, j in _pairs([found[k] for k in by_view[first]], [found[k] for k in by_view[second]]):
+            joined, absorbed = group_of[by_view[first][i]], group_of[by_view[second][j]]
+            views = [each.view for each, group in zip(found, group_of, strict=True) if group in (joined, absorbed)]
             if len(set(views)) == len(views):  # a tile shows an object once
-                group_of = [joined if group == gone else group for group in group_of]
-    return [[parts[i] for i, of in enumerate(group_of) if of == group] for group in dict.fromkeys(group_of)]
+                group_of = [joined if group == absorbed else group for group in group_of]
+    return [[found[i] for i, g in enumerate(group_of) if g == group] for group in dict.fromkeys(group_of)]
 
 
-def _pairs(here: Sequence[TileDetection], there: Sequence[TileDetection]) -> list[tuple[int, int]]:
-    """Which box of one tile is of the same object as which of another: each of one at most, the best pair first."""
-    low = np.maximum(here[0].view.sides[:2], there[0].view.sides[:2])
-    high = np.minimum(here[0].view.sides[2:], there[0].view.sides[2:])
+def _pairs(first: Sequence[TileDetection], second: Sequence[TileDetection]) -> list[tuple[int, int]]:
+    """Match the detections of two tiles: each with at most one of the other tile, the best pair first."""
+    low = np.maximum(first[0].view.sides[:2], second[0].view.sides[:2])
+    high = np.minimum(first[0].view.sides[2:], second[0].view.sides[2:])
     if (low >= high).any():
         return []
-    zone = np.concatenate([low, high])
-    first, second = _boxes(here), _boxes(there)
-    shared = iou(_clipped(here, zone), _clipped(there, zone))
-    cut = np.array([[a.cut or b.cut for b in there] for a in here])
-    agree = np.where(cut, shared >= PARTS, iou(first, second) >= SAME)
-    order = sorted(np.argwhere(agree).tolist(), key=lambda pair: -shared[pair[0], pair[1]])
+    overlap = np.concatenate([low, high])
+    iou_in_overlap = iou(_clipped(first, overlap), _clipped(second, overlap))
+    cut = np.array([[a.cut or b.cut for b in second] for a in first])
+    agree = np.where(cut, iou_in_overlap >= PART_MATCH_IOU, iou(_boxes(first), _boxes(second)) >= FULL_MATCH_IOU)
+    order = sorted(np.argwhere(agree).tolist(), key=lambda pair: -iou_in_overlap[pair[0], pair[1]])
     pairs: list[tuple[int, int]] = []
     for i, j in order:
         if all(i != a and j != b for a, b in pairs):
@@ -136,25 +160,29 @@ def _pairs(here: Sequence[TileDetection], there: Sequence[TileDetection]) -> lis
     return pairs
 
 
-def _united(group: Sequence[TileDetection], width: int, height: int) -> TileDetection:
-    """The hull of all that borders cut and of the largest of the others, as if all their tiles were one."""
-    complete = sorted((one for one in group if not one.cut), key=lambda one: -float(area(one.box)))
-    first, *others = [*complete[:1], *(one for one in group if one.cut)]
+def _merge_group(group: Sequence[TileDetection], width: int, height: int) -> TileDetection:
+    """Return the hull of the largest complete box and all cut ones, in a view that spans all their tiles."""
+    complete = sorted((each for each in group if not each.cut), key=_negative_area)
+    first, *others = [*complete[:1], *(each for each in group if each.cut)]
     box, sides = first.box, first.view.sides
-    for one in others:
-        box, sides = hull(box, one.box), hull(sides, one.view.sides)
+    for other in others:
+        box, sides = hull(box, other.box), hull(sides, other.view.sides)
     view = View(*sides.astype(int).tolist())
-    return _scored(TileDetection(box, view, first.region, view.cuts(box, width, height)), group)
+    return _with_best_score(TileDetection(box, view, first.region, view.cuts(box, width, height)), group)
 
 
-def _without_slivers(found: Sequence[TileDetection]) -> list[TileDetection]:
-    """Without the cut boxes of which others have nearly all: what one tile shows of an object that another has."""
-    kept: list[TileDetection] = []
-    for one in sorted(found, key=lambda one: -float(area(one.box))):
-        others = [other for other in kept if other.view != one.view]
-        if not (one.cut and others and _share_inside(one.box, _boxes(others)).max() >= INSIDE):
-            kept.append(one)
-    return [one for one in found if one in kept]
+def _drop_slivers(found: Sequence[TileDetection]) -> list[TileDetection]:
+    """Drop cut boxes that lie mostly inside others: a part of an object that another view shows better."""
+    retained: list[TileDetection] = []
+    for each in sorted(found, key=_negative_area):
+        others = [other for other in retained if other.view != each.view]
+        if not (each.cut and others and _share_inside(each.box, _boxes(others)).max() >= MIN_SLIVER_SHARE):
+            retained.append(each)
+    return [each for each in found if each in retained]
+
+
+def _negative_area(detection: TileDetection) -> float:
+    return -float(area(detection.box))
 
 
 def _share_inside(box: np.ndarray, others: np.ndarray) -> np.ndarray:
@@ -162,14 +190,14 @@ def _share_inside(box: np.ndarray, others: np.ndarray) -> np.ndarray:
     return np.asarray(np.clip(high - low, 0, None).prod(axis=1) / max(float(area(box)), 1e-9))
 
 
-def _scored(one: TileDetection, group: Sequence[TileDetection]) -> TileDetection:
-    """With the best score of the group."""
+def _with_best_score(detection: TileDetection, group: Sequence[TileDetection]) -> TileDetection:
+    """Return the detection with the best score of the group."""
     scores = [member.score for member in group if member.score is not None]
-    return replace(one, region=replace(one.region, score=max(scores, default=None)))
+    return replace(detection, region=replace(detection.region, score=max(scores, default=None)))
 
 
 def _boxes(found: Sequence[TileDetection]) -> np.ndarray:
-    return np.array([one.box for one in found]).reshape(-1, 4)
+    return np.array([detection.box for detection in found]).reshape(-1, 4)
 
 
 def _clipped(found: Sequence[TileDetection], zone: np.ndarray) -> np.ndarray:

@@ -1,7 +1,7 @@
-"""Frames whose pixels are far from square: whatever a player makes of them, what they show may be seen in either shape.
+"""Detect objects in frames whose pixel aspect ratio is far from 1:1.
 
-A model misses what is squeezed or widened too far: the face network begins to at half or twice the true width. Which of
-the two shapes is the true one nothing tells, so it sees both.
+Such a ratio is often wrong, and a model misses objects that are stretched too far: the face detector from about half or
+twice the true width on. So the model analyses both the displayed and the stored shape.
 """
 
 from collections.abc import Sequence
@@ -14,36 +14,44 @@ from mdtool.tracking.detector import Detector, ImageFindings
 from recipes.boxes import hull, match
 from recipes.regions import Region
 
-SAME = 0.4  # least IoU of one object in both shapes
+MATCH_IOU = 0.4  # least IoU of one object's boxes in the two shapes
 
 
 def detect_both_aspects(detect: Detector, frames: Sequence[Frame]) -> list[ImageFindings]:
-    """What is on each frame as displayed and, where its pixels are stretched, as stored; replies to the former."""
+    """Run a detector on frames as displayed and, where their pixels are stretched, also as stored.
+
+    Args:
+        detect: Runs the model on a batch of images.
+        frames: The frames.
+
+    Returns:
+        The findings on each frame: objects in either shape, in fractions of the image; replies to the displayed shape.
+    """
     found = detect([frame.rgb() for frame in frames])
     stretched = [n for n, frame in enumerate(frames) if frame.stretched]
     if stretched:
-        as_stored = detect([frames[n].rgb(as_stored=True) for n in stretched])
-        for n, other in zip(stretched, as_stored, strict=True):
-            found[n] = replace(found[n], regions=_joined(found[n].regions, other.regions))
+        found_as_stored = detect([frames[n].rgb(as_stored=True) for n in stretched])
+        for n, other in zip(stretched, found_as_stored, strict=True):
+            found[n] = replace(found[n], regions=_merge(found[n].regions, other.regions))
     return found
 
 
-def _joined(shown: Sequence[Region], stored: Sequence[Region]) -> list[Region]:
-    """All of both, in fractions of the picture, which are the same in either shape."""
-    joined: list[Region] = []
-    for label in dict.fromkeys(one.label for one in (*shown, *stored)):
-        here, there = ([one for one in regions if one.label == label] for regions in (shown, stored))
-        partners = dict(match(_boxes(here), _boxes(there), SAME))
-        joined += [_united(one, there[partners[i]]) if i in partners else one for i, one in enumerate(here)]
-        joined += [one for j, one in enumerate(there) if j not in partners.values()]
-    return joined
+def _merge(displayed: Sequence[Region], as_stored: Sequence[Region]) -> list[Region]:
+    """Merge the detections in both shapes; fractions of the image are the same in either."""
+    merged: list[Region] = []
+    for label in dict.fromkeys(region.label for region in (*displayed, *as_stored)):
+        first, second = ([region for region in regions if region.label == label] for regions in (displayed, as_stored))
+        pairs = dict(match(_boxes(first), _boxes(second), MATCH_IOU))
+        merged += [_merge_pair(region, second[pairs[i]]) if i in pairs else region for i, region in enumerate(first)]
+        merged += [region for j, region in enumerate(second) if j not in pairs.values()]
+    return merged
 
 
-def _united(shown: Region, stored: Region) -> Region:
-    """One object: a box that holds both, with the better score."""
-    score = max((one.score for one in (shown, stored) if one.score is not None), default=None)
-    sides = hull(*_boxes([shown, stored])).tolist()
-    return shown.at(sides, score=score, gaze=shown.gaze or stored.gaze)
+def _merge_pair(displayed: Region, as_stored: Region) -> Region:
+    """Return the hull of one object's two boxes, with the better score."""
+    score = max((region.score for region in (displayed, as_stored) if region.score is not None), default=None)
+    sides = hull(*_boxes([displayed, as_stored])).tolist()
+    return displayed.at(sides, score=score, gaze=displayed.gaze or as_stored.gaze)
 
 
 def _boxes(regions: Sequence[Region]) -> np.ndarray:

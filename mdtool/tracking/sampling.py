@@ -1,21 +1,24 @@
-"""How close together keyframes are: the frames that the model analyses."""
+"""Distance between keyframes, the frames that the model analyses."""
 
 import re
 from dataclasses import dataclass, replace
 
 from mdtool.errors import UsageError
 
-AUTO_SECONDS = 0.5
-AUTO_FRAMES = (12, 16)
-STABLE_FACTOR = 2.0  # keyframes are that much further apart once those of a window all told the same story
-REGULAR_SHARE = 0.6  # of a limited number of model calls; the others are for what the regular ones bring up
+AUTO_SECONDS = 0.5  # between keyframes with automatic sampling
+AUTO_FRAMES = (12, 16)  # least and most frames for that
+STABLE_FACTOR = 2.0  # factor on the distance after a window whose keyframes all agree
+REGULAR_SHARE = 0.6  # of a limited number of model calls; the rest is for refinement
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """stride: frames from one regular keyframe to the next; fps: or keyframes a second; neither: as the picture needs.
+    """How often the model runs. With neither `stride` nor `fps`, sampling is automatic: as the content requires.
 
-    at_least: frames between regular keyframes, where fewer would use up a limited number of model calls.
+    Attributes:
+        stride: Frames from one regular keyframe to the next.
+        fps: Keyframes per second.
+        at_least: Least frames between regular keyframes, to stay within a limited number of model calls.
     """
 
     stride: int | None = None
@@ -24,10 +27,11 @@ class Sampling:
 
     @property
     def auto(self) -> bool:
+        """Whether sampling is automatic."""
         return self.stride is None and self.fps is None
 
     def frames_between(self, rate: float) -> int:
-        """Frames from one regular keyframe to the next, for a stream of `rate` frames a second."""
+        """Return the frames from one regular keyframe to the next, for a stream of `rate` frames per second."""
         if self.stride is not None:
             frames = self.stride
         elif self.fps is not None:
@@ -37,13 +41,17 @@ class Sampling:
         return max(1, frames, self.at_least)
 
     def limited(self, calls: int, frames: int) -> "Sampling":
-        """Spread so that `calls` are enough for about `frames` frames."""
+        """Return a sampling that needs at most about `calls` model calls for `frames` frames."""
         share = REGULAR_SHARE if self.auto else 1.0
         return replace(self, at_least=-(-frames // max(1, int(share * calls))))
 
 
 def parse_sampling(text: str) -> Sampling:
-    """`every`, a number of frames, `fps=F` or `auto`."""
+    """Parse the value of --sample: "every", "auto", a number of frames, or "fps=F".
+
+    Raises:
+        UsageError: It is none of these.
+    """
     if text == "auto":
         return Sampling()
     if text == "every":

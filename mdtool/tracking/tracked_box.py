@@ -1,4 +1,4 @@
-"""A box as the tracker has it, in pixels of the small grey pictures (`Frame.luma`); here from and to fractions."""
+"""Boxes of the tracker, in pixels of the downscaled luma (`Frame.luma`), and their conversion from and to regions."""
 
 from dataclasses import dataclass
 
@@ -6,16 +6,18 @@ import numpy as np
 
 from recipes.regions import Region
 
-MIN_CONFIDENCE = 0.3  # least score of a detection to be relied on
+MIN_CONFIDENCE = 0.3  # least score of a detection that is not likely a false positive
 
 
 @dataclass(eq=False)
 class TrackedBox:
     """One object on one frame.
 
-    box: float array (4,), x_min, y_min, x_max, y_max in pixels of the luma; parts of it may lie outside. detection:
-    what the model said of the object, on this frame or on the keyframe from which it was carried here. track: 0 before
-    it has a number. seen: by the model, on this frame.
+    Attributes:
+        box: (4,) float, x_min, y_min, x_max, y_max in pixels of the luma; parts may lie outside of the image.
+        detection: The model's detection, on this frame or on the keyframe from which the box was propagated.
+        track: Track number; 0 before it is assigned.
+        seen: Whether the model detected the object on this frame.
     """
 
     box: np.ndarray
@@ -25,20 +27,20 @@ class TrackedBox:
 
     @property
     def confident(self) -> bool:
-        """False where the model may well be wrong: such an object is neither searched around nor followed far."""
+        """False for a likely false positive, which is neither refined nor tracked far."""
         return self.detection.score is None or self.detection.score >= MIN_CONFIDENCE
 
 
 def to_tracked_box(detection: Region, luma: np.ndarray) -> TrackedBox:
-    """Return what was detected in the picture of which this is the luma."""
+    """Return a detection as a tracked box, in pixels of this luma."""
     height, width = luma.shape
     return TrackedBox(np.array(detection.sides) * [width, height, width, height], detection)
 
 
-def to_region(one: TrackedBox, luma: np.ndarray) -> Region | None:
-    """Return the region as far as it lies in the picture; None if nothing of it does."""
+def to_region(tracked: TrackedBox, luma: np.ndarray) -> Region | None:
+    """Return the part of a box inside the image, in fractions of it; None if there is none."""
     height, width = luma.shape
-    x0, y0, x1, y1 = np.clip(one.box / [width, height, width, height], 0, 1).tolist()
+    x0, y0, x1, y1 = np.clip(tracked.box / [width, height, width, height], 0, 1).tolist()
     if x1 <= x0 or y1 <= y0:
         return None
-    return one.detection.at((x0, y0, x1, y1), track=one.track, seen=one.seen)
+    return tracked.detection.at((x0, y0, x1, y1), track=tracked.track, seen=tracked.seen)

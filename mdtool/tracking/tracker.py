@@ -1,4 +1,4 @@
-"""From keyframes to boxes on every frame: tracks are carried between them, and followed back and on beyond."""
+"""Track objects from keyframes to every frame: between keyframes, backwards before the first, and on after a loss."""
 
 from itertools import pairwise
 
@@ -10,33 +10,42 @@ from mdtool.tracking.tracks import CoastingState, Track, appearance_of, interpol
 from mdtool.tracking.window import Window
 from recipes.boxes import hull, match, resized, size
 
-COAST_SECONDS = 0.5
-COAST_FRAMES = (6, 24)
-SETTLE_FRAMES = 8  # frames after its first detection that tell how large and fast an object is
-SHRINKING = 0.985  # how fast, a frame, an object may get smaller
-MATCH_IOU = 0.15  # least IoU of a track, carried to a keyframe, with what is detected there
+COAST_SECONDS = 0.5  # how long an object is tracked while it is not detected
+COAST_FRAMES = (6, 24)  # least and most frames for that
+SETTLE_FRAMES = 8  # frames after the first detection from which an object's size and velocity are measured
+SHRINKING = 0.985  # most that an object may shrink per frame
+MATCH_IOU = 0.15  # least IoU of a track, propagated to a keyframe, with its detection there
 
 
 class Tracker:
-    """Keeps the tracks of one stream from window to window."""
+    """Maintains the tracks of one stream, window by window."""
 
     def __init__(self, window: Window, rate: float, lookback: int | None = None) -> None:
-        """rate: frames a second. needs: frames of the window that must be kept, for what is first seen after them;
-        None: as many as are of use."""
+        """Begin a stream.
+
+        Args:
+            window: The buffered frames; boxes are added to them.
+            rate: Frames per second.
+            lookback: Most frames to hold back, to backtrack objects first detected after them; None for as many as
+                backtracking uses.
+        """
         self._window = window
         self._coast = int(np.clip(round(COAST_SECONDS * rate), *COAST_FRAMES))
-        most = self._coast + SETTLE_FRAMES
-        self.lookback = most if lookback is None else min(lookback, most)
-        self._afterwards = min(SETTLE_FRAMES, self.lookback // 2)
+        max_lookback = self._coast + SETTLE_FRAMES
+        self.lookback = max_lookback if lookback is None else min(lookback, max_lookback)
+        self._settle_frames = min(SETTLE_FRAMES, self.lookback // 2)
         self._tracks: list[Track] = []
-        self._next = 1
-        # track, number of the frame on which it was first seen, frames back to the keyframe that did not show it
+        self._next_number = 1
+        # track number, number of the frame of its first detection, frames back to the keyframe without it
         self._new_tracks: list[tuple[int, int, int]] = []
 
     def update(self, start: int, end: int, last: bool) -> None:
-        """Adds the boxes that the keyframes from start to end tell of, on all frames up to end.
+        """Add boxes to the frames up to `end`.
 
-        start: position of the last keyframe that was followed already, -1 if there is none; last: no frame comes after.
+        Args:
+            start: Position of the last keyframe of the previous update, -1 if there is none.
+            end: Position of the last frame, a keyframe unless the model failed there.
+            last: Whether the stream ends here.
         """
         keyframes = self._window.keyframes(start, end)
         if keyframes and keyframes[0] != start:
@@ -56,7 +65,7 @@ class Tracker:
         self._start_tracks(position, position, set())
 
     def _link(self, a: int, b: int) -> None:
-        """Carries the tracks from the keyframe a to the keyframe b, and begins those that are new at b."""
+        """Continue the tracks from keyframe a to keyframe b, and start new ones at b."""
         detections = self._window[b].detections or []
         paths = [propagate(self._last_box(track), a, b, self._window.flow) for track in self._tracks]
         pairs = self._associate([path[-1] for path in paths], detections)
@@ -72,34 +81,37 @@ class Tracker:
         return track.box if track.coast is None else track.coast.box
 
     def _associate(self, predicted: list[np.ndarray], detections: list[TrackedBox]) -> dict[int, int]:
-        """Track -> detection."""
+        """Match tracks to detections of the same label by IoU; return index of the track -> index of the detection."""
         pairs: dict[int, int] = {}
-        for label in {one.detection.label for one in detections}:
+        for label in {detected.detection.label for detected in detections}:
             tracks = [t for t, track in enumerate(self._tracks) if track.detection.label == label]
-            seen = [d for d, one in enumerate(detections) if one.detection.label == label]
+            same_label = [d for d, detected in enumerate(detections) if detected.detection.label == label]
             if tracks:
-                ends, found = np.array([predicted[t] for t in tracks]), np.array([detections[d].box for d in seen])
-                pairs |= {tracks[i]: seen[j] for i, j in match(ends, found, MATCH_IOU)}
+                ends, boxes = (
+                    np.array([predicted[t] for t in tracks]),
+                    np.array([detections[d].box for d in same_label]),
+                )
+                pairs |= {tracks[i]: same_label[j] for i, j in match(ends, boxes, MATCH_IOU)}
         return pairs
 
     def _update_track(self, track: Track, detected: TrackedBox, path: list[np.ndarray], *, a: int, b: int) -> None:
-        """The track is seen again at b; path: where the flow carries it, from a to b."""
+        """Continue a track that is detected at b; path: its boxes propagated from a to b."""
         origin = path[0]
         if track.coast is None:
             step = (path[-1] - origin)[:2] / (b - a)
             track.velocity = step if track.velocity is None else (track.velocity + step) / 2
-        # what begins to be covered is seen smaller than it is
-        whole = np.maximum(size(detected.box), SHRINKING ** (b - a) * size(origin))
-        box = hull(detected.box, resized(detected.box, whole))
-        back = propagate(box, b, a, self._window.flow)[::-1]
-        for i, carried_box in zip(range(a + 1, b), interpolate_boxes(path, back), strict=True):
-            self._add(i, track, carried_box)
+        # an object that begins to be occluded is detected smaller than it is
+        full_size = np.maximum(size(detected.box), SHRINKING ** (b - a) * size(origin))
+        box = hull(detected.box, resized(detected.box, full_size))
+        backward = propagate(box, b, a, self._window.flow)[::-1]
+        for i, box_between in zip(range(a + 1, b), interpolate_boxes(path, backward), strict=True):
+            self._add(i, track, box_between)
         track.detection, track.box, track.coast = detected.detection, box, None
         track.confident |= detected.confident
         self._add(b, track, box, seen=True)
 
     def _extend_coasting(self, track: Track, a: int, b: int) -> None:
-        """The track is not seen at b: it is followed while it looks the same, in case only the model lost it."""
+        """Continue a track that is not detected at b, while its appearance is found: the model may have missed it."""
         if track.coast is None:
             track.coast = self._coast_from(track.box, a, -1)
             if track.velocity is not None:
@@ -114,47 +126,48 @@ class Tracker:
             self._add(i, track, track.coast.padded_box())
 
     def _coast_frames(self, confident: bool, gap: int) -> int:
-        """For how long an object is followed where it is not seen; gap: frames to the keyframe that did not show it."""
+        """Return how many frames an object may coast; gap: frames to the keyframe without it."""
         return max(self._coast, gap) if confident else gap
 
-    def _coast_from(self, box: np.ndarray, at: int, behind: int) -> CoastingState:
-        """behind: on which side of `at` its movement can be read, -1 or 1."""
+    def _coast_from(self, box: np.ndarray, at: int, neighbour: int) -> CoastingState:
+        """Start coasting; neighbour: -1 or 1, on which side of `at` to measure the velocity."""
         step = np.zeros(2)
-        side = at + behind
+        side = at + neighbour
         if 0 <= side < len(self._window) and not self._window.cut_between(min(at, side), max(at, side)):
             step = -box_shift(box, self._window.flow(at, side))
         return CoastingState(box, step, appearance_of(self._window[at].frame.luma, box))
 
     def _start_tracks(self, a: int, b: int, known: set[int]) -> None:
-        """Begins tracks for what is new at b, and follows them back to where they came into view."""
+        """Start tracks for the new detections at b; `known` are the indices of the others."""
         for d, detected in enumerate(self._window[b].detections or []):
             if d in known:
                 continue
-            track = Track(self._next, detected.detection, detected.box, detected.confident)
-            self._next += 1
+            track = Track(self._next_number, detected.detection, detected.box, detected.confident)
+            self._next_number += 1
             self._tracks.append(track)
             self._add(b, track, detected.box, seen=True)
             self._new_tracks.append((track.number, self._window.number(b), b - a))
 
     def _backtrack_new_tracks(self, end: int, last: bool) -> None:
-        """Adds what was first seen in the window to the frames before, once it is known how it went on."""
-        settled = self._window.number(end) - self._afterwards
-        later = [birth for birth in self._new_tracks if not last and birth[1] > settled]
+        """Backtrack new tracks, once enough frames after their first detection are there."""
+        settled = self._window.number(end) - self._settle_frames
+        unsettled = [birth for birth in self._new_tracks if not last and birth[1] > settled]
         for number, first_seen, gap in self._new_tracks:
-            if (number, first_seen, gap) not in later:
+            if (number, first_seen, gap) not in unsettled:
                 self._backtrack(number, self._window.position(first_seen), gap)
-        self._new_tracks = later
+        self._new_tracks = unsettled
 
     def _backtrack(self, number: int, b: int, gap: int) -> None:
-        """Adds track `number`, first seen at b, to the frames before, as far as it is there."""
-        shortly = range(b, min(b + max(1, self._afterwards), len(self._window)))
-        soon = [one for i in shortly for one in self._window[i].boxes if one.track == number]
-        whole = np.max([size(one.box) for one in soon], axis=0)
-        for one in soon:  # what comes into view is seen smaller than it is
-            one.box = hull(one.box, resized(one.box, whole))
-        first = soon[0]
-        # what comes in over the edge is seen badly at first, but is no mistake
-        confident = any(one.confident for one in soon) or touches_edge(first.box, self._window[b].frame.luma)
+        """Add a track, first detected at b, to the frames before, as far as its appearance is found there."""
+        following = range(b, min(b + max(1, self._settle_frames), len(self._window)))
+        boxes = [tracked for i in following for tracked in self._window[i].boxes if tracked.track == number]
+        full_size = np.max([size(tracked.box) for tracked in boxes], axis=0)
+        for tracked in boxes:  # an object that comes into view is detected smaller than it is
+            tracked.box = hull(tracked.box, resized(tracked.box, full_size))
+        first = boxes[0]
+        # an object that enters over the edge has a low score at first, but is not a false positive
+        at_edge = touches_edge(first.box, self._window[b].frame.luma)
+        confident = at_edge or any(tracked.confident for tracked in boxes)
         limit = self._coast_frames(confident, gap)
         coast = self._coast_from(first.box, b, 1)
         for i in range(b - 1, -1, -1):

@@ -1,10 +1,10 @@
-"""One object through time: from the frames on which the model saw it to those between and around them.
+"""One track: propagation by optical flow, interpolation between detections, and coasting without detections.
 
-Boxes are float arrays (4,) in pixels of the small grey pictures (`Frame.luma`).
+Boxes are float arrays (4,) of x_min, y_min, x_max, y_max in pixels of the downscaled luma (`Frame.luma`).
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -13,29 +13,31 @@ from mdtool.tracking.optical_flow import box_shift
 from recipes.boxes import area, hull, resized, size
 from recipes.regions import Region
 
-MOTION_MARGIN = 0.35  # part of a frame's movement by which a carried box is grown
-COAST_GROWTH = 0.04  # part of its size by which a coasting box is grown on each side, a frame that shows nothing of it
-MOST_GROWTH = 0.12
-VANISH_DROP = 0.45  # share of an object's appearance that changes in one frame when it vanishes, not slips away
-WHOLE = 0.7  # share of an object that is in the picture, under which it is on its way out
-BETTER = 0.1  # share by which following the flow must beat going straight on
-FADING_SIMILARITY = 0.45  # share of its appearance under which a coasting object counts as slipping away
-FADING_FRAMES = 4  # how long a slipping object is still followed
-APPEARANCE_CELLS, CELL_SAMPLES = 8, 3
-SAME_CELL_LEVELS = 9.0  # grey levels by which a cell of an object may change and be the same
+MOTION_MARGIN = 0.35  # of the motion per frame: margin of a propagated box
+COAST_GROWTH = 0.04  # of its size: margin of a coasting box on each side, for each frame without similarity
+MAX_GROWTH = 0.12  # of its size: most of that margin
+VANISH_DROP = 0.45  # drop of the similarity in one frame at which an object has vanished, rather than faded
+MIN_VISIBLE_SHARE = 0.7  # an object with less of its area in the image is leaving it
+MIN_FLOW_ADVANTAGE = 0.1  # by which the similarity along the flow must exceed that of a straight path
+FADING_SIMILARITY = 0.45  # similarity under which a coasting object is fading
+FADING_FRAMES = 4  # how long a fading object is tracked
+APPEARANCE_CELLS, CELL_SAMPLES = 8, 3  # a side: cells of an object, luma samples of a cell
+SAME_CELL_LEVELS = 9.0  # grey levels by which a cell may change and count as the same
 
-FlowBetween = Callable[[int, int], np.ndarray]  # (frame, neighbouring frame) -> flow
-LumaOf = Callable[[int], np.ndarray]
+FlowBetween = Callable[[int, int], np.ndarray]  # (position, neighbouring position) -> flow (height, width, 2)
 
 
 @dataclass
 class Track:
-    """An object that was seen at least once.
+    """An object that was detected at least once.
 
-    detection: what the model said of it when it last saw it. box: where that was, at the size that is thought to be its
-    whole one; sure: the model was, at least once; velocity: (dx, dy) a frame, as last measured; coast: where it is
-    thought
-    to be since it was lost.
+    Attributes:
+        number: Track number, from 1.
+        detection: The last detection.
+        box: Position of the last detection, at the estimated full size of the object.
+        confident: Whether any detection had a sufficient score.
+        velocity: (2,) dx and dy in pixels per frame, as last measured.
+        coast: State since the object was lost; None while it is detected.
     """
 
     number: int
@@ -48,11 +50,17 @@ class Track:
 
 @dataclass
 class CoastingState:
-    """Where an object is thought to be while the model does not see it.
+    """Estimated position of an object while it is not detected.
 
-    velocity: (dx, dy) a frame before it was lost; appearance: what it looked like; age: frames since; doubt: how
-    much of
-    that was not found again, summed over those frames.
+    Attributes:
+        box: (4,) estimated box.
+        velocity: (2,) dx and dy in pixels per frame.
+        appearance: See `appearance_of`, of the frame where coasting began.
+        share: Similarity of the appearance on the last frame, 0..1.
+        age: Frames since coasting began.
+        uncertainty: Missing similarity, summed over the frames.
+        fading_frames: Frames since the similarity fell under FADING_SIMILARITY.
+        is_lost: The object has vanished, faded, or left the image.
     """
 
     box: np.ndarray
@@ -62,67 +70,97 @@ class CoastingState:
     age: int = 0
     uncertainty: float = 0.0
     fading_frames: int = 0
-    is_lost: bool = field(default=False)
+    is_lost: bool = False
 
     def padded_box(self) -> np.ndarray:
-        more = min(COAST_GROWTH * self.uncertainty, MOST_GROWTH) * size(self.box)
-        return _grown(self.box, more + MOTION_MARGIN * np.abs(self.velocity))
+        """Return the box with a margin for the uncertainty and the motion."""
+        margin = min(COAST_GROWTH * self.uncertainty, MAX_GROWTH) * size(self.box)
+        return _expanded(self.box, margin + MOTION_MARGIN * np.abs(self.velocity))
 
     def advance(self, luma: np.ndarray, flow: np.ndarray) -> None:
-        """One frame on: to where most of the object's appearance is found again, be it with the flow or straight on."""
+        """Move to the next frame: along the flow or straight on, whichever is more similar to the appearance.
+
+        Args:
+            luma: (height, width) uint8, of the next frame.
+            flow: (height, width, 2) from the current frame to the next.
+        """
         self.age += 1
         height, width = luma.shape
-        if (
-            _inside(_moved(self.box, self.velocity), width, height) < WHOLE
-        ):  # too little left to judge by: it is leaving
-            self.box = _moved(self.box, self.velocity)
+        straight_on = _moved(self.box, self.velocity)
+        if _visible_share(straight_on, width, height) < MIN_VISIBLE_SHARE:  # too little left to compare: it is leaving
+            self.box = straight_on
             self.uncertainty += 0.5
-            self.is_lost = _inside(self.padded_box(), width, height) == 0
+            self.is_lost = _visible_share(self.padded_box(), width, height) == 0
             return
-        drift = box_shift(self.box, flow)
-        straight, drifting = (
-            appearance_similarity(self.appearance, luma, _moved(self.box, move)) for move in (self.velocity, drift)
+        flow_motion = box_shift(self.box, flow)
+        straight, with_flow = (
+            appearance_similarity(self.appearance, luma, _moved(self.box, move))
+            for move in (self.velocity, flow_motion)
         )
-        dropped, self.share = self.share - max(straight, drifting), max(straight, drifting)
-        if dropped > VANISH_DROP:
+        drop, self.share = self.share - max(straight, with_flow), max(straight, with_flow)
+        if drop > VANISH_DROP:
             self.is_lost = True
             return
         self.uncertainty += 1 - self.share
         if self.fading_frames or self.share < FADING_SIMILARITY:
             self.fading_frames += 1
-        elif drifting > straight + BETTER:  # else what covers the object would drag its box along
-            self.velocity = drift
+        elif with_flow > straight + MIN_FLOW_ADVANTAGE:  # otherwise an occluding object would drag the box along
+            self.velocity = flow_motion
         self.box = _moved(self.box, self.velocity)
         self.is_lost = self.fading_frames > FADING_FRAMES
 
 
 def appearance_of(luma: np.ndarray, box: np.ndarray) -> np.ndarray:
-    """(cells, cells) mean brightness of the object's parts, float32; NaN outside of the picture."""
+    """Return the appearance of an object: the mean luma of a grid of cells.
+
+    Args:
+        luma: (height, width) uint8.
+        box: (4,) in pixels of the luma.
+
+    Returns:
+        (APPEARANCE_CELLS, APPEARANCE_CELLS) float32 grey levels; NaN for cells that are partly outside of the image.
+    """
     count = APPEARANCE_CELLS * CELL_SAMPLES
     (x0, y0), (width, height) = box[:2], size(box)
-    to_picture = np.array(
+    to_image = np.array(
         [[width / count, 0, x0 + width / count / 2 - 0.5], [0, height / count, y0 + height / count / 2 - 0.5]]
     )
     samples = cv2.warpAffine(
         luma.astype(np.float32),
-        to_picture,
+        to_image,
         (count, count),
         flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
         borderMode=cv2.BORDER_CONSTANT,
         borderValue=(float("nan"),),
     )
-    return samples.reshape(APPEARANCE_CELLS, CELL_SAMPLES, APPEARANCE_CELLS, CELL_SAMPLES).mean(axis=(1, 3))
+    return np.asarray(samples.reshape(APPEARANCE_CELLS, CELL_SAMPLES, APPEARANCE_CELLS, CELL_SAMPLES).mean(axis=(1, 3)))
 
 
 def appearance_similarity(appearance: np.ndarray, luma: np.ndarray, box: np.ndarray) -> float:
-    """Share of the object's visible cells that look in this box as they did; 0 if none is in the picture."""
+    """Return the share of an object's visible cells that have not changed, 0..1; 0 if none is in the image.
+
+    Args:
+        appearance: See `appearance_of`.
+        luma: (height, width) uint8, of another frame.
+        box: (4,) where the object may be on that frame.
+    """
     change = np.abs(appearance_of(luma, box) - appearance)
     visible = ~np.isnan(change)
     return float((change[visible] < SAME_CELL_LEVELS).mean()) if visible.any() else 0.0
 
 
 def propagate(box: np.ndarray, start: int, end: int, flow: FlowBetween) -> list[np.ndarray]:
-    """The box on frames start, start +- 1, ..., end, moved by the flow inside it."""
+    """Propagate a box by the flow inside it.
+
+    Args:
+        box: (4,) on the frame at position `start`.
+        start: Position of the first frame.
+        end: Position of the last frame, before or after the first.
+        flow: Returns the optical flow between neighbouring positions.
+
+    Returns:
+        The box on each frame from `start` to `end`, both included.
+    """
     path = [box]
     step = 1 if end > start else -1
     for at in range(start, end, step):
@@ -131,33 +169,40 @@ def propagate(box: np.ndarray, start: int, end: int, flow: FlowBetween) -> list[
 
 
 def interpolate_boxes(forward: list[np.ndarray], backward: list[np.ndarray]) -> Iterator[np.ndarray]:
-    """Boxes between two detections of an object, from both of them carried to all frames from one to the other.
+    """Interpolate the boxes between two detections of an object.
 
-    forward begins with the first detection, backward ends with the last. The size goes evenly from one to the other,
-    and each box holds both of what it is made from.
+    Each box covers both propagated ones, at a linearly interpolated size.
+
+    Args:
+        forward: The first detection propagated to the last, one box per frame.
+        backward: The last detection propagated to the first, in the same order of frames.
+
+    Yields:
+        The box on each frame between the two.
     """
     first, last, steps = size(forward[0]), size(backward[-1]), len(forward) - 1
     for step in range(1, steps):
-        part = step / steps
-        sizes = first * (1 - part) + last * part
-        box = hull(resized(forward[step], sizes), resized(backward[step], sizes))
-        yield _grown(box, MOTION_MARGIN * np.abs(forward[step][:2] - forward[step - 1][:2]))
+        fraction = step / steps
+        interpolated_size = first * (1 - fraction) + last * fraction
+        box = hull(resized(forward[step], interpolated_size), resized(backward[step], interpolated_size))
+        yield _expanded(box, MOTION_MARGIN * np.abs(forward[step][:2] - forward[step - 1][:2]))
 
 
 def touches_edge(box: np.ndarray, luma: np.ndarray) -> bool:
+    """Return whether a box reaches the edge of the image, within one pixel."""
     height, width = luma.shape
     return bool(box[:2].min() <= 1 or box[2] >= width - 1 or box[3] >= height - 1)
 
 
-def _inside(box: np.ndarray, width: int, height: int) -> float:
-    """Share of the box that lies in the picture."""
-    cut = np.array([max(0, box[0]), max(0, box[1]), min(width, box[2]), min(height, box[3])])
-    return float(area(cut) / area(box)) if area(box) > 0 else 0.0
+def _visible_share(box: np.ndarray, width: int, height: int) -> float:
+    """Return the share of a box that lies inside the image."""
+    visible = np.array([max(0, box[0]), max(0, box[1]), min(width, box[2]), min(height, box[3])])
+    return float(area(visible) / area(box)) if area(box) > 0 else 0.0
 
 
 def _moved(box: np.ndarray, move: np.ndarray) -> np.ndarray:
-    return box + np.tile(move, 2)
+    return np.asarray(box + np.tile(move, 2))
 
 
-def _grown(box: np.ndarray, more: np.ndarray) -> np.ndarray:
-    return box + np.concatenate([-more, more])
+def _expanded(box: np.ndarray, margin: np.ndarray) -> np.ndarray:
+    return np.asarray(box + np.concatenate([-margin, margin]))

@@ -1,4 +1,4 @@
-"""The frames that are held back, and what is known of each."""
+"""The buffered frames of a stream, with their keyframe detections, boxes, cuts and optical flow."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -10,16 +10,23 @@ from mdtool.tracking import cuts
 from mdtool.tracking.optical_flow import OpticalFlow
 from mdtool.tracking.tracked_box import TrackedBox
 
-MOST_FLOWS = 160  # that are kept; more than a usual window needs
+MAX_FLOWS = 160  # size of the flow cache; more than a usual window needs
 
 
 @dataclass(eq=False)
 class BufferedFrame:
-    """A frame, and what is known of it.
+    """A frame in the window.
 
-    detections: what the model sees on it, None if it is no keyframe; failed: the model call did; replies: to questions
-    about all of it. doubtful: the keyframes beside it do not tell all of what it shows, and there are no model calls
-    left. vouched: there are keyframes enough to know what to hide. boxes: of all tracks that are on it.
+    Attributes:
+        frame: The frame.
+        luma_grid: See `cuts.luma_grid`.
+        starts_shot: Whether there is a cut before it.
+        detections: Detections of the model; None if it is not a keyframe.
+        failed: Whether the model failed on it.
+        replies: Replies to questions about the whole frame.
+        is_ambiguous: Its keyframes don't suffice to know its objects, and no model call was left for another one.
+        is_covered: Its keyframes suffice to know its objects; otherwise it has to be masked.
+        boxes: Boxes of all tracks on it.
     """
 
     frame: Frame
@@ -34,13 +41,13 @@ class BufferedFrame:
 
 
 class Window:
-    """Frames of one stream in their order; positions count from the oldest that is still held."""
+    """The buffered frames of one stream, in order; positions count from the oldest."""
 
     def __init__(self) -> None:
         self._frames: list[BufferedFrame] = []
         self._cuts = cuts.CutDetector()
         self._flow = OpticalFlow()
-        self._flows: dict[tuple[int, int], np.ndarray] = {}  # by the frames' numbers in the stream
+        self._flows: dict[tuple[int, int], np.ndarray] = {}  # by frame numbers
 
     def __len__(self) -> int:
         return len(self._frames)
@@ -49,11 +56,12 @@ class Window:
         return self._frames[position]
 
     def append(self, frame: Frame) -> None:
+        """Add the next frame."""
         luma_grid = cuts.luma_grid(frame.luma)
         self._frames.append(BufferedFrame(frame, luma_grid, self._starts_shot(frame, luma_grid)))
 
     def _starts_shot(self, frame: Frame, luma_grid: np.ndarray) -> bool:
-        """Damaged frames are shots of their own: nothing is carried across them."""
+        """Detect a cut; damaged frames are shots of their own, so that nothing is tracked across them."""
         if not self._frames:
             return True
         before = self._frames[-1]
@@ -62,37 +70,43 @@ class Window:
         return self._cuts.between(before.luma_grid, luma_grid)
 
     def release(self, keep: int) -> Iterator[BufferedFrame]:
-        """Lets go of the oldest frames until `keep` are left."""
+        """Remove and yield the oldest frames until `keep` are left."""
         while len(self._frames) > keep:
-            held = self._frames.pop(0)
-            at = held.frame.index
+            oldest = self._frames.pop(0)
+            at = oldest.frame.index
             self._flows.pop((at, at + 1), None)
             self._flows.pop((at + 1, at), None)
-            yield held
+            yield oldest
 
     def number(self, position: int) -> int:
-        """Of the frame, in the stream."""
+        """Return the number of the frame at a position, counted in the stream."""
         return self._frames[0].frame.index + position
 
     def position(self, number: int) -> int:
+        """Return the position of the frame with this number in the stream."""
         return number - self._frames[0].frame.index
 
     def keyframes(self, start: int, end: int) -> list[int]:
-        """Positions from start to end, both included, of the frames that the model has analysed."""
+        """Return the positions of the keyframes from start to end, both included."""
         return [i for i in range(max(start, 0), end + 1) if self._frames[i].detections is not None]
 
     def cut_between(self, a: int, b: int) -> bool:
-        return any(held.starts_shot for held in self._frames[a + 1 : b + 1])
+        """Return whether there is a cut between positions a and b."""
+        return any(buffered.starts_shot for buffered in self._frames[a + 1 : b + 1])
 
     def flow(self, a: int, b: int) -> np.ndarray:
-        """From position a to its neighbour b; computed when it is first asked for."""
+        """Return the optical flow from position a to its neighbour b, computed on the first call.
+
+        Returns:
+            (height, width, 2) float32 in pixels of the luma.
+        """
         key = (self.number(a), self.number(b))
         if key not in self._flows:
-            if len(self._flows) >= MOST_FLOWS:
+            if len(self._flows) >= MAX_FLOWS:
                 del self._flows[next(iter(self._flows))]
             self._flows[key] = self._flow.between(self._frames[a].frame.luma, self._frames[b].frame.luma)
         return self._flows[key]
 
     def new_blocks(self, a: int, b: int) -> np.ndarray:
-        """MetadataBlocks in which the frame at b differs from the one at a."""
+        """Return a boolean grid of the blocks in which the frame at b differs from the one at a."""
         return cuts.new_blocks(self._frames[a].luma_grid, self._frames[b].luma_grid)

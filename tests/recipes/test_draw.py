@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from label_pixels import is_label_visible
 
 from engine.contract import Box, Point
-from recipes.draw import COLOURS, LEAST_TEXT, TEXT, colour_of, colours_of, draw
+from recipes.draw import COLOURS, MIN_FONT_SIZE, FONT_SIZE, colour_of, colours_of, draw
 from recipes.text_labels import contrast, render_label
 
 GREY = 90
@@ -68,7 +68,7 @@ def test_the_label_is_written_beside_the_box() -> None:
 def readable(image: np.ndarray, one: Box | Point) -> bool:
     """Its label in full."""
     score = f" {one.score:.2f}" if isinstance(one, Box) and one.score is not None else ""
-    letters = max(LEAST_TEXT, round(min(image.shape[:2]) * TEXT))
+    letters = max(MIN_FONT_SIZE, round(min(image.shape[:2]) * FONT_SIZE))
     colour = colour_of(one.label)
     return is_label_visible(image, render_label(f"{one.label}{score}", letters, colour, contrast(colour)))
 

@@ -13,7 +13,7 @@ from label_pixels import is_label_visible
 
 from engine.contract import Point
 from recipes.gaze import Gaze, who_looks_at
-from recipes.gaze_draw import LEAST_LETTERS, NEUTRAL, colour_of_track, draw_gaze
+from recipes.gaze_draw import MIN_FONT_SIZE, NEUTRAL, colour_of_track, draw_gaze
 from recipes.regions import Region
 from recipes.text_labels import BLACK, WHITE, render_label
 
@@ -209,7 +209,7 @@ def test_labels_of_people_cover_neither_each_other_nor_faces_nor_what_is_looked_
     looking = Gaze(5, Region(0.8, 0.4, 0.9, 0.6), Point(0.85, 0.5), Point(0.4, 0.36), True)  # above the second
     image = drawn(*people, looking)
     for track, (x, y) in at.items():
-        assert is_label_visible(image, render_label(f"P{track} out", LEAST_LETTERS, colour_of_track(track)))
+        assert is_label_visible(image, render_label(f"P{track} out", MIN_FONT_SIZE, colour_of_track(track)))
         assert tuple(image[round((y + 0.1) * 300), round((x + 0.03) * 400)]) == (GREY,) * 3
     assert image[107, 159].min() > 240  # the white core
 

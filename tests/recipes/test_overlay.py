@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from label_pixels import is_label_visible
 
-from recipes.draw import LEAST_TEXT, TEXT
+from recipes.draw import MIN_FONT_SIZE, FONT_SIZE
 from recipes.gaze_draw import colour_of_track
-from recipes.overlay import LONGEST_LABEL, draw_overlay, draw_unjudged_notice
+from recipes.overlay import MAX_LABEL_LENGTH, draw_overlay, draw_unjudged_notice
 from recipes.text_labels import BLACK, WHITE, contrast, label_rect, paste_label, render_label, to_ascii
 
 GREY = 90
@@ -119,9 +119,9 @@ def test_no_line_goes_over_a_label() -> None:
 
 def readable(image: np.ndarray, name: Any, one: Thing) -> bool:
     """Its label in full."""
-    letters, ground, ink = LEAST_TEXT, (40, 40, 40), WHITE
+    letters, ground, ink = MIN_FONT_SIZE, (40, 40, 40), WHITE
     if name == "boxes":
-        letters, ground = max(LEAST_TEXT, round(min(image.shape[:2]) * TEXT)), colour_of_track(one.track)
+        letters, ground = max(MIN_FONT_SIZE, round(min(image.shape[:2]) * FONT_SIZE)), colour_of_track(one.track)
         ink = contrast(ground)
     return is_label_visible(image, render_label(f"face  #{one.track}  0.87", letters, ground, ink))
 
@@ -212,6 +212,6 @@ def test_contrast() -> None:
 
 def test_long_labels_are_cut() -> None:
     short, long = (
-        marked("boxes", Thing(0.25, 0.4, 0.75, 0.9, "x" * n), size=(2000, 900)) for n in (LONGEST_LABEL, 5000)
+        marked("boxes", Thing(0.25, 0.4, 0.75, 0.9, "x" * n), size=(2000, 900)) for n in (MAX_LABEL_LENGTH, 5000)
     )
     assert (short == long).all()

@@ -1,6 +1,6 @@
 """The results log of a batch: an append-only file of records from which a killed run can resume.
 
-JSON Lines, of the schema in `mdtool.records.batch`; a video's record follows records of its frames, or its findings
+JSON Lines, of the schemas in `mdtool.records.schemas`; a video's record follows records of its frames, or its findings
 (`mdtool.records.findings`). An input is done when the log has a record of it, without a time, for the same settings and
 content.
 Lines are only ever appended. Opening and closing the file compacts it: a copy without stale lines replaces it. Stale

@@ -9,7 +9,7 @@ from mdtool.jobs.gaze.detector import FACE
 from mdtool.jobs.gaze.gaze_writer import GazeWriter
 from mdtool.media.canvas import Canvas
 from mdtool.records.findings import FrameFindings, FrameInfo
-from recipes.gaze import ALONE, Attention, Gaze, Smoother, gaze_of, who_looks_at
+from recipes.gaze import IMAGE_SECONDS, Attention, Gaze, Smoother, gaze_of, who_looks_at
 from recipes.gaze_draw import draw_gaze
 from recipes.heatmap import HeatMap, add_gaze
 from recipes.regions import Region
@@ -73,7 +73,7 @@ class GazeAggregator:
     def finish(self) -> None:
         """End the aggregation, after the last frame."""
         for stream in self._streams.values():
-            self._count_pending(stream, stream.step or ALONE)
+            self._count_pending(stream, stream.step or IMAGE_SECONDS)
 
     def _count_pending(self, stream: _Stream, step: float) -> None:
         """Count the pending frame; without a duration of its own it lasts `step` seconds."""

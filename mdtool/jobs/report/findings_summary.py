@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from engine.contract import normalize_prompt
 from mdtool.records.findings import FrameInfo, Record
-from recipes.gaze import ALONE, Attention, gaze_of, who_looks_at
+from recipes.gaze import IMAGE_SECONDS, Attention, gaze_of, who_looks_at
 from recipes.heatmap import HeatMap, add_gaze
 from recipes.policy import objects_of
 from recipes.regions import Region
@@ -134,7 +134,7 @@ class FindingsSummary:
 
     def finish(self) -> None:
         for record in self._open.values():
-            self._close(record, ALONE if self.still else record.info.duration)
+            self._close(record, IMAGE_SECONDS if self.still else record.info.duration)
 
     def _offer(self, record: Record) -> None:
         """The frame as an example."""

@@ -76,7 +76,7 @@ def test_never_in_place(video: Path, way: str, overwrite: bool) -> None:
     else:
         target = video.parent
     outcome = redact(video, "-o", target, *(["--overwrite"] if overwrite else []))
-    fails(outcome, "over itself", 2)
+    fails(outcome, "overwrite itself", 2)
     assert video.read_bytes() == before
     assert not list(video.parent.glob(".*"))
 

@@ -57,7 +57,7 @@ def test_the_same_bytes_come_out(
     end(clip, target, signum, after)
     outcome = redact(clip, "-o", target, *OPTIONS)
     assert outcome.code == 0, outcome.err
-    assert "goes on where a run before was ended" in outcome.err
+    assert "resuming the previous run" in outcome.err
     assert target.read_bytes() == uninterrupted.read_bytes()
     assert [path.name for path in tmp_path.iterdir()] == ["out.mp4"]
 
@@ -83,7 +83,7 @@ def test_of_every_recipe(clip: Path, tmp_path: Path, name: str) -> None:
         assert [path.name for path in killed.iterdir() if not path.name.startswith(".")] == []
     outcome = run(*command, cwd=killed)
     assert outcome.code == 0, outcome.err
-    assert "goes on where a run before was ended" in outcome.err
+    assert "resuming the previous run" in outcome.err
     assert sorted(path.name for path in killed.iterdir()) == sorted(path.name for path in whole.iterdir())
     for path in whole.iterdir():
         assert path.read_bytes() == (killed / path.name).read_bytes(), path.name

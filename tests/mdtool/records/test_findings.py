@@ -309,7 +309,7 @@ def test_findings_of_another_video_leave_no_output(first_run: tuple[Path, Path],
     assert list(tmp_path.iterdir()) == []
 
 
-OTHER_SIZE = "is not what the findings are of: they say {} pixels, and it has 640x360; detect again"
+OTHER_SIZE = "does not match the findings: they are for {} pixels, and it has 640x360; detect again"
 
 
 def refused(outcome: Outcome, said: str) -> None:
@@ -336,7 +336,7 @@ def test_a_video_that_has_changed_is_refused(clip: Path, tmp_path: Path, command
     target.unlink(missing_ok=True)
     with video.open("ab") as file:
         file.write(b"\0\0\0\x08free")
-    said = f"{video}: is not what the findings are of: they say SHA-256 {digest[:12]}..., and it has "
+    said = f"{video}: does not match the findings: they are for SHA-256 {digest[:12]}..., and it has "
     refused(run(*arguments, "-q"), said)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["clip.mp4", "f"]
 
@@ -347,7 +347,7 @@ def test_a_video_that_has_changed_is_refused(clip: Path, tmp_path: Path, command
         (FRAMES, (640, 480), OTHER_SIZE.format("640x480")),
         (FRAMES, (360, 640), OTHER_SIZE.format("360x640")),
         (FRAMES + 1, (640, 360), f"they have a frame {FRAMES} in stream 0, and it has {FRAMES} there; detect again"),
-        (FRAMES - 1, (640, 360), f"say nothing of its stream 0, frame {FRAMES - 1}: "),
+        (FRAMES - 1, (640, 360), f"have no record of its stream 0, frame {FRAMES - 1}: "),
     ],
 )
 def test_findings_without_a_digest_must_fit(
@@ -376,14 +376,14 @@ def test_a_picture_that_has_changed_is_refused(tmp_path: Path, name: str) -> Non
     assert redact(picture, "--from-findings", findings, "-o", target).code == 0
     target.unlink()
     picture.write_bytes(picture.read_bytes() + b"\0")
-    refused(redact(picture, "--from-findings", findings, "-o", target), "they say SHA-256")
+    refused(redact(picture, "--from-findings", findings, "-o", target), "they are for SHA-256")
     assert not target.exists()
 
 
 def test_a_picture_of_another_size_is_refused_by_old_findings(tmp_path: Path) -> None:
     write(tmp_path / "f", [FrameFindings()], "group.png", size=(400, 640))
     outcome = redact(SAMPLES / "group.png", "--from-findings", tmp_path / "f", "-o", tmp_path / "out.png")
-    refused(outcome, "they say 400x640 pixels, and it has 640x400; detect again")
+    refused(outcome, "they are for 400x640 pixels, and it has 640x400; detect again")
     assert [path.name for path in tmp_path.iterdir()] == ["f"]
 
 
@@ -395,7 +395,7 @@ def test_one_that_has_changed_does_not_keep_the_others_from_it(tmp_path: Path) -
     assert run("detect", one.parent, "face", "--jsonl", tmp_path / "f").code == 0
     one.write_bytes((SAMPLES / "group.png").read_bytes() + b"\0")
     refused_one = redact(one.parent, "--from-findings", tmp_path / "f", "-o", tmp_path / "out", "-q")
-    refused(refused_one, f"{one}: is not what the findings are of")
+    refused(refused_one, f"{one}: does not match the findings")
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["other.png"]
 
 

@@ -29,7 +29,13 @@ from synthetic_video import (
 )
 
 from mdtool.media.video.frame import Frame
-from mdtool.tracking.keyframe_sampler import MOST_FRAMES, WINDOW_FRAMES, AnnotatedFrame, CallBudget, KeyframeSampler
+from mdtool.tracking.keyframe_sampler import (
+    MAX_WINDOW_FRAMES,
+    WINDOW_FRAMES,
+    AnnotatedFrame,
+    CallBudget,
+    KeyframeSampler,
+)
 from mdtool.tracking.sampling import Sampling
 from mdtool.tracking.tracker import COAST_FRAMES, SETTLE_FRAMES
 from recipes.regions import GazeEstimate, Region
@@ -239,7 +245,7 @@ def test_one_in_n(stride: int) -> None:
     looks = keyframe_indices(annotate_video(synthetic, Sampling(stride=stride)))
     assert {0, 129, 130, 162} <= set(looks)
     assert max(b - a for a, b in pairwise(looks)) <= stride
-    windows = 163 / min(max(stride, WINDOW_FRAMES), MOST_FRAMES)
+    windows = 163 / min(max(stride, WINDOW_FRAMES), MAX_WINDOW_FRAMES)
     assert len(looks) <= 163 / stride + 2 * windows + 4
 
 

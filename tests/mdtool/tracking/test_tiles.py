@@ -16,7 +16,7 @@ import engine
 from mdtool.pipeline.findings_file import records
 from mdtool.tracking.detector import Detector, ImageFindings, object_detector
 from mdtool.tracking.merge_tiles import View
-from mdtool.tracking.tiles import LEAST_SIDE, OVERLAP, TileGrid, parse_tiles, tile_detector
+from mdtool.tracking.tiles import MIN_TILE_SIDE, OVERLAP, TileGrid, parse_tiles, tile_detector
 from recipes.boxes import iou
 from recipes.regions import GazeEstimate, Region
 
@@ -256,7 +256,7 @@ def test_tiles_cover_the_picture_and_overlap(grid: TileGrid, size: tuple[int, in
         assert len(spans) <= (grid.columns, grid.rows)[axis]
         length = spans[0][1]
         assert all(end - start == length for start, end in spans)
-        assert length >= min(side, LEAST_SIDE)
+        assert length >= min(side, MIN_TILE_SIDE)
         for (_, end), (start, _) in pairwise(spans):
             assert end - start >= OVERLAP * length - 2
     assert len(set(views)) == len(views)

@@ -24,7 +24,7 @@ def test_the_input_is_opened_once(
         return av_open(where, mode, *args, **options)
 
     monkeypatch.setattr(av, "open", counted)
-    monkeypatch.setattr(resume, "LEAST_SECONDS", 0.0 if is_long else 3600.0)
+    monkeypatch.setattr(resume, "MIN_SECONDS", 0.0 if is_long else 3600.0)
     source, target = SAMPLES / "blink.mp4", tmp_path / "out.mp4"
     outcome = run_in_process(capfd)(
         "redact", source, "-o", target, "-p", "face", "--model", "centerface", "--sample", "50"

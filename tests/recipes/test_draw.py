@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from label_pixels import is_label_visible
 
 from engine.contract import Box, Point
-from recipes.draw import COLOURS, MIN_FONT_SIZE, FONT_SIZE, colour_of, colours_of, draw
+from recipes.draw import COLOURS, FONT_SIZE, MIN_FONT_SIZE, colour_of, colours_of, draw
 from recipes.text_labels import contrast, render_label
 
 GREY = 90

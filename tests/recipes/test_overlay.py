@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from label_pixels import is_label_visible
 
-from recipes.draw import MIN_FONT_SIZE, FONT_SIZE
+from recipes.draw import FONT_SIZE, MIN_FONT_SIZE
 from recipes.gaze_draw import colour_of_track
 from recipes.overlay import MAX_LABEL_LENGTH, draw_overlay, draw_unjudged_notice
 from recipes.text_labels import BLACK, WHITE, contrast, label_rect, paste_label, render_label, to_ascii

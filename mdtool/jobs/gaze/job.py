@@ -58,11 +58,11 @@ class HeatmapOutput:
         if self.many or target.is_dir():
             target = target / source.relative.with_name(f"{source.relative.name}.png")
         elif target.suffix.lower() != ".png":
-            raise UsageError(f"--heat {target}: give a file name that ends in .png, or an existing folder")
+            raise UsageError(f"--heatmap {target}: end the name in .png, or give an existing folder")
         if os.path.lexists(target) and not self.overwrite:
             raise OutputError(f"{target}: exists already; --overwrite replaces it")
         if source.path and target.exists() and target.samefile(source.path):
-            raise UsageError(f"--heat {target}: would replace its input; give another name")
+            raise UsageError(f"--heatmap {target}: would replace its input; give another name")
         return target
 
     def save(self, source: Input, aggregator: GazeAggregator) -> None:
@@ -132,7 +132,7 @@ class GazeJob:
         if isinstance(inference, Path):
             raise UsageError("--from-findings: can't be used with a live source; leave it out")
         if self.heat:
-            raise UsageError("--heat: needs a frame of the input, and it is live; give a recording")
+            raise UsageError("--heatmap: needs a frame of the input, and it is live; give a recording")
         aggregator, sizer = self._new_aggregator(source), CausalSizer()
         writer = FindingsWriter(self.findings, source.name, inference.model, self.prompts) if self.findings else None
 

@@ -375,7 +375,7 @@ def test_shares_are_those_of_the_time(mdtool: Run, tmp_path: Path) -> None:
     found = recorded(tmp_path / "f", "clip.mp4", [FrameFindings([face]) for face in faces])
     outcome = mdtool("clip.mp4", "--no-video", "--from-findings", found)
     assert outcome.code == 0, outcome.err
-    assert outcome.lines[-1] == "  P7, 0.3 s: elsewhere in the picture 75%, out of the picture 25%"
+    assert outcome.lines[-1] == "  P7, 0.3 s: elsewhere in the frame 75%, out of frame 25%"
 
 
 def test_people_of_several_video_streams_are_kept_apart(mdtool: Run, tmp_path: Path) -> None:
@@ -417,7 +417,8 @@ def test_findings_without_gazes_are_refused(mdtool: Run, tmp_path: Path) -> None
 def test_findings_of_something_else_are_refused(mdtool: Run, tmp_path: Path) -> None:
     found = recorded(tmp_path / "f", "other.mp4", [FrameFindings()])
     outcome = mdtool("clip.mp4", "--no-video", "--from-findings", found)
-    assert (outcome.code, outcome.lines) == (1, ["mdtool: clip.mp4: the findings say nothing of it"])
+    said = "mdtool: clip.mp4: the findings are of other.mp4, not of this input; detect in it, or give one of them"
+    assert (outcome.code, outcome.lines) == (1, [said])
 
 
 # -- what can't be

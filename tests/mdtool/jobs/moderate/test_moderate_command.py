@@ -323,7 +323,7 @@ def test_where_all_is_cut_there_is_no_output(desk: Desk) -> None:
     source = clip(desk.folder / "in.mkv", red=range(30))
     assert desk.moderate(source, red("cut"), fail_on=["any"]) == Exit.FOUND
     assert desk.record["target"] is None
-    assert desk.record["run"]["notes"] == ["all of it is cut: nothing is written"]
+    assert desk.record["run"]["notes"] == ["every frame is cut: no output is written"]
     assert [path.name for path in desk.folder.iterdir()] == ["in.mkv"]
 
 
@@ -361,7 +361,7 @@ def test_frames_that_could_not_be_judged_are_covered_if_anything_is_hidden(desk:
     source, target = clip(desk.folder / "in.mkv", blue=range(12, 15)), desk.folder / "in.moderated.mkv"
     assert desk.moderate(source, red("blur"), blank_errors=True) == Exit.OK
     assert desk.record["unjudged"] == desk.record["run"]["hidden_frames"] == 3
-    assert desk.record["run"]["notes"] == ["3 frames could not be judged, and are covered whole"]
+    assert desk.record["run"]["notes"] == ["3 frames could not be judged, and are masked whole"]
     assert changed(target, source) == covered(target) == set(range(12, 15))
     assert frames_of(target)[13].to_ndarray(format="rgb24").max() < 20
 
@@ -386,7 +386,7 @@ def test_what_could_not_be_judged_counts_as_found(desk: Desk) -> None:
     source = clip(desk.folder / "in.mkv", blue=range(12, 15))
     for fail_on, code in (["any"], Exit.FOUND), (["red things"], Exit.OK), ([], Exit.OK):
         assert desk.moderate(source, red(), blank_errors=True, report_only=True, fail_on=fail_on) == code
-        assert ("what could not be judged counts as found" in desk.err) is (code == Exit.FOUND)
+        assert ("frames that could not be judged count as hits" in desk.err) is (code == Exit.FOUND)
 
 
 def test_a_model_that_fails_ends_it_and_leaves_nothing(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -471,8 +471,8 @@ def test_findings_of_other_things_are_refused(desk: Desk) -> None:
     for policy, lacks in ((policy_from_prompts(["green"]), "'green'"), (is_dark(), "'Is it dark?'")):
         assert desk.moderate(source, policy, known=found, report_only=True) == Exit.USAGE
         assert desk.err == (
-            f"mdtool: --from-findings: {source} was not searched for {lacks}; "
-            "run it again without, so that a model is asked\n"
+            f"mdtool: --from-findings: the findings of {source} lack {lacks}; "
+            "run it without --from-findings, or detect with all prompts of the policy\n"
         )
 
 
@@ -481,7 +481,7 @@ def test_findings_of_another_input_are_refused(desk: Desk) -> None:
     with found.open("w") as file:
         desk.moderate(source, red(), report_only=True, findings=file)
     assert desk.moderate(other, red(), known=found, report_only=True) == Exit.SOME_FAILED
-    assert "the findings say nothing of it" in desk.err
+    assert f"the findings are of {source}, not of this input" in desk.err
 
 
 def test_the_report_is_a_page_with_a_chapter_for_each_input(desk: Desk) -> None:
@@ -559,13 +559,16 @@ def test_prompts_are_labels_whatever_the_model_calls_it(here: Run) -> None:
     ("arguments", "told"),
     [
         ((), "--policy or --prompt is missing"),
-        (("--policy", "family", "--prompt", "face"), "--prompt: can't go with --policy, which says so itself"),
+        (
+            ("--policy", "family", "--prompt", "face"),
+            "--prompt: can't be used with --policy; set it in the policy file",
+        ),
         (("--policy", "family", "--action", "cut", "--min-seconds", "1"), "--action, --min-seconds: can't go with"),
         (("--policy", "familly"), "--policy familly: there is no such file or preset; did you mean 'family'?"),
         (("--policy", "zzz"), "presets: broadcast, family, workplace"),
         (("--policy", "."), "--policy .: can't be read: is a directory"),
-        (("--policy", GROUP), "is no text in UTF-8"),
-        (("--prompt", "face", "--fail-on", "faces"), "--fail-on faces: there is no such rule; known: any, face"),
+        (("--policy", GROUP), "is not UTF-8 text"),
+        (("--prompt", "face", "--fail-on", "faces"), "--fail-on faces: there is no such rule; give one of any, face"),
         (("--prompt", "face", "--prompt", "FACE"), "two rules are called"),
         (("--prompt", "any"), "no rule can be called 'any'"),
         (("--prompt", " "), "a rule's name is one line of text"),

@@ -150,7 +150,7 @@ def test_all_files_that_are_here_are_drawn_and_the_others_named(here: Path, mdto
     photo(here / "b" / "c.png")
     outcome = mdtool("render", write(here / "f.jsonl", "a.png", "gone.png", "b/c.png", "-"))
     assert outcome.code == 0, outcome.err
-    assert "mdtool: gone.png: is named in the findings, but it is not here" in outcome.lines
+    assert "mdtool: gone.png: is named in the findings, but does not exist" in outcome.lines
     assert {path.name for path in here.rglob("*.drawn.*")} == {"a.drawn.png", "c.drawn.png"}
     assert (here / "b" / "c.drawn.png").exists()
 
@@ -198,7 +198,8 @@ def test_outputs_are_no_inputs_of_the_next_run(here: Path, mdtool: Run) -> None:
 def test_where_nothing_is_here(here: Path, mdtool: Run) -> None:
     outcome = mdtool("render", write(here / "f.jsonl", "gone.png"))
     assert outcome.code == 3
-    assert outcome.lines[-1] == "mdtool: none of the files that the findings name is here; name them after the findings"
+    said = "mdtool: none of the files named in the findings exists; give the inputs after the findings"
+    assert outcome.lines[-1] == said
     (here / "empty.jsonl").write_text("")
     assert mdtool("render", "empty.jsonl").code == 3
     assert mdtool("render", "f.jsonl", "nowhere/*.png").code == 3

@@ -59,9 +59,10 @@ class RedactJob:
                 console=self.console,
             )
             findings_source, work = stack.enter_context(resuming)
-            is_recorded = isinstance(findings_source, Path)
             run = Run(
-                recorded(findings_source, source, self.targets) if is_recorded else findings_source,
+                recorded(findings_source, source, self.targets)
+                if isinstance(findings_source, Path)
+                else findings_source,
                 self.redaction,
                 self.output_options,
                 self.live,

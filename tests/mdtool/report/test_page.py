@@ -426,7 +426,7 @@ def test_contrast_is_enough_in_both_schemes() -> None:
         (lambda: Row("gun", spans=[(0, 1e300)]), r"gun: a span can't last from 0 to 1e\+300 seconds"),
         (lambda: Chapter("a.mp4", cuts=[float("inf")]), "a.mp4: cut can't be inf seconds"),
         (lambda: Chapter("a.mp4", duration=-1), "a.mp4: can't last -1 seconds"),
-        (lambda: EmbeddedImage(b"<svg onload=alert(1)>"), "JPEG and PNG only"),
+        (lambda: EmbeddedImage(b"<svg onload=alert(1)>"), "JPEG and PNG images only"),
     ],
 )
 def test_what_cannot_be_is_refused(make: Callable[[], object], says: str) -> None:

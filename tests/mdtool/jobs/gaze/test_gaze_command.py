@@ -260,7 +260,7 @@ def told(
     targets = Targets(str(tmp_path / "out.mp4"), ".gaze", many=False)
     form = OutputOptions(Encoding(preset="ultrafast"))
     with (tmp_path / "found").open("w") as found, (tmp_path / "lines").open("w") as lines:
-        job = GazeJob(inference, [*boxes], form, targets, False, None, Console(quiet=True), findings=found, lines=lines)
+        job = GazeJob(inference, [*boxes], form, targets, False, None, Console(quiet=True), findings=found, gazes=lines)
         assert job.run([Input(clip, Path(clip.name))]) == Exit.OK
     even = [record.findings for record in interpolate_keyframes(records(tmp_path / "found"))]
     return findings_jsonl(tmp_path / "lines"), even, model

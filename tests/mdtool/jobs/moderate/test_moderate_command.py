@@ -563,7 +563,10 @@ def test_prompts_are_labels_whatever_the_model_calls_it(here: Run) -> None:
             ("--policy", "family", "--prompt", "face"),
             "--prompt: can't be used with --policy; set it in the policy file",
         ),
-        (("--policy", "family", "--action", "cut", "--min-seconds", "1"), "--action, --min-seconds: can't go with"),
+        (
+            ("--policy", "family", "--action", "cut", "--min-seconds", "1"),
+            "--action, --min-seconds: can't be used with",
+        ),
         (("--policy", "familly"), "--policy familly: there is no such file or preset; did you mean 'family'?"),
         (("--policy", "zzz"), "presets: broadcast, family, workplace"),
         (("--policy", "."), "--policy .: can't be read: is a directory"),

@@ -201,7 +201,7 @@ def test_where_nothing_is_here(here: Path, mdtool: Run) -> None:
     said = "mdtool: none of the files named in the findings exists; give the inputs after the findings"
     assert outcome.lines[-1] == said
     (here / "empty.jsonl").write_text("")
-    assert mdtool("render", "empty.jsonl").code == 3
+    assert mdtool("render", "empty.jsonl").code == 1
     assert mdtool("render", "f.jsonl", "nowhere/*.png").code == 3
 
 

@@ -394,7 +394,7 @@ def images(html: str) -> list[bytes]:
 
 @pytest.fixture
 def findings(here: Path) -> Path:
-    """Of a video, a photo and a file that is gone."""
+    """Of a video, a photo that was of another size, and a file that is gone."""
     make_video(here / "clip.mp4", 40, size=(64, 48))
     photo = str(SAMPLES / "group.png")
     path = here / "found.jsonl"
@@ -409,7 +409,9 @@ def findings(here: Path) -> Path:
 def test_one_page_for_all_inputs_beside_the_findings(findings: Path, mdtool: Run) -> None:
     outcome = mdtool("report", findings)
     assert (outcome.code, outcome.out) == (0, b"")
-    assert re.fullmatch(r"mdtool: .*found\.html: 3 inputs, \d+ example frames\n", outcome.err)
+    warning, summary = outcome.lines
+    assert warning.startswith(f"mdtool: {SAMPLES / 'group.png'}: has changed since the findings were made")
+    assert re.fullmatch(r"mdtool: .*found\.html: 3 inputs, \d+ example frames", summary)
     html = findings.with_suffix(".html").read_text("utf-8")
     assert html.startswith("<!DOCTYPE html>")
     assert html.count("<article ") == 3

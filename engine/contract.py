@@ -69,6 +69,9 @@ class Answer:
     prompt_tokens: int = 0
     finish: Finish = "stop"
 
+    def __str__(self) -> str:
+        return self.text
+
 
 @dataclass(frozen=True, slots=True)
 class Generation:

@@ -81,7 +81,7 @@ class VisionModel(Protocol):
         self, encoded: Sequence[EncodedImage], length: str = "normal", generation: Generation = Generation()
     ) -> list[str]:
         """Describe each image. length: one of those that the model knows, often "short", "normal" and "long"."""
-        answers: list[Answer] = self._results([CaptionRequest(image, length, generation) for image in encoded])
+        answers: list[Answer] = self.results([CaptionRequest(image, length, generation) for image in encoded])
         return [answer.text for answer in answers]
 
     def stream_caption(
@@ -102,7 +102,7 @@ class VisionModel(Protocol):
     ) -> list[Answer]:
         """Answer a question about each image, or without one (None). The arguments are those of `QueryRequest`."""
         places = tuple(references)
-        return self._results(
+        return self.results(
             [QueryRequest(image, question, reasoning, places, generation, allowed=allowed) for image in encoded]
         )
 
@@ -124,7 +124,7 @@ class VisionModel(Protocol):
 
     def chat(self, messages: Sequence[Message], generation: Generation = Generation()) -> Answer:
         """Give the assistant's next turn in a conversation, which may have several images and turns."""
-        [answer] = self._results([ChatRequest(tuple(messages), generation)])
+        [answer] = self.results([ChatRequest(tuple(messages), generation)])
         reply: Answer = answer
         return reply
 
@@ -156,7 +156,7 @@ class VisionModel(Protocol):
         """
         self.check(DetectRequest(None, prompt, max_objects, threshold=threshold))
         requests = [DetectRequest(image, prompt, max_objects, threshold=threshold) for image in encoded]
-        return self._lists(requests, max_objects)
+        return self.objects(requests, max_objects)
 
     def detect_each(
         self,
@@ -171,17 +171,17 @@ class VisionModel(Protocol):
         ]
         for prompt in prompts:
             self.check(DetectRequest(None, prompt, max_objects, threshold=threshold))
-        found: list[list[Box]] = self._lists(requests, max_objects)
+        found: list[list[Box]] = self.objects(requests, max_objects)
         return [found[number :: len(prompts)] for number in range(len(prompts))]
 
     def point(self, encoded: Sequence[EncodedImage], prompt: str, max_objects: int | None = None) -> list[list[Point]]:
         """Point at what the prompt names on each image. max_objects: as for `detect`."""
         self.check(PointRequest(None, prompt, max_objects))
-        return self._lists([PointRequest(image, prompt, max_objects) for image in encoded], max_objects)
+        return self.objects([PointRequest(image, prompt, max_objects) for image in encoded], max_objects)
 
     def detect_gaze(self, encoded: Sequence[EncodedImage], eyes: Sequence[tuple[float, float]]) -> list[Point | None]:
         """Tell where the person with this eye, (x, y), looks on each image; None: out of it."""
-        return self._results([GazeRequest(image, eye) for image, eye in zip(encoded, eyes, strict=True)])
+        return self.results([GazeRequest(image, eye) for image, eye in zip(encoded, eyes, strict=True)])
 
     def detect_gaze_accurately(
         self, encoded: Sequence[EncodedImage], mirrored: Sequence[EncodedImage], faces: Sequence[Box], seed: int = 0
@@ -198,19 +198,23 @@ class VisionModel(Protocol):
         for image, mirror, face in zip(encoded, mirrored, faces, strict=True):
             plain, flipped = sample_eye_points(face, seed)
             requests = [GazeRequest(image, eye) for eye in plain] + [GazeRequest(mirror, eye) for eye in flipped]
-            found: list[Point | None] = self._results(requests)
+            found: list[Point | None] = self.results(requests)
             gazes.append(mean_gaze(found[: len(plain)], found[len(plain) :]))
         return gazes
 
-    def _results(self, requests: Sequence[Request]) -> list[Any]:
-        """In the order of the requests."""
+    def results(self, requests: Iterable[Request]) -> list[Any]:
+        """Serve requests and return their results, in their order. See `engine.contract.Done` for the types.
+
+        Raises:
+            EngineError, ValueError: of the first request that fails.
+        """
         results: dict[int, Any] = {}
         for event in self.run(requests):
             if isinstance(event, Failed):
                 raise event.error
             if isinstance(event, Done):
                 results[event.index] = event.result
-        return [results[index] for index in range(len(requests))]
+        return [results[index] for index in range(len(results))]
 
     def _text_deltas(self, requests: Sequence[Request]) -> Iterator[TextDelta]:
         for event in self.run(requests):
@@ -219,8 +223,15 @@ class VisionModel(Protocol):
             if isinstance(event, TextDelta):
                 yield event
 
-    def _lists(self, requests: Sequence[Request], max_objects: int | None) -> list[Any]:
-        found: list[ObjectList] = self._results(requests)
+    def objects(self, requests: Iterable[DetectRequest | PointRequest], max_objects: int | None) -> list[Any]:
+        """Serve requests of one limit and return their boxes or points, in their order.
+
+        A list that the limit ended gives an ObjectLimitWarning at the line that called the caller of this.
+
+        Raises:
+            EngineError: max_objects is UNLIMITED, and the model found no end.
+        """
+        found: list[ObjectList] = self.results(requests)
         if not all(one.complete for one in found):
             if max_objects == UNLIMITED:
                 raise EngineError(f"{self.name} found no end of objects in a picture: its answer can't be trusted")

@@ -55,9 +55,11 @@ GPU_CROP_BATCH, GPU_IMAGE_BATCH = 32, 16  # that are encoded at once; one by one
 
 @dataclass(frozen=True, eq=False)
 class EncodedPrefix(EncodedImage):
-    """A picture as the text model has read it: good for any number of prompts."""
+    """A picture as the text model has read it: good for any number of prompts to a model of the same
+    `embedding_key`."""
 
     prefix: PrefixCache
+    embedding_key: str
 
 
 def load(model_files: ModelFiles, options: LoadOptions) -> "Moondream":
@@ -190,7 +192,10 @@ class Moondream(VisionModel):
         )
 
     def _encode(self, embeddings: Sequence[torch.Tensor], adapter: LoraAdapter | None) -> list[EncodedPrefix]:
-        return [EncodedPrefix(prefix) for prefix in self.prefixes([one.to(self.device) for one in embeddings], adapter)]
+        return [
+            EncodedPrefix(prefix, self.embedding_key)
+            for prefix in self.prefixes([one.to(self.device) for one in embeddings], adapter)
+        ]
 
     @torch.inference_mode()
     def embeddings(self, crops: Sequence[Crops]) -> list[torch.Tensor]:
@@ -234,8 +239,8 @@ class Moondream(VisionModel):
 
     def _job(self, request: Request) -> Job:
         image = None if isinstance(request, ChatRequest) else request.image
-        if image is not None and not isinstance(image, EncodedPrefix):
-            raise ValueError(f"the image was not encoded by {self.name}")
+        if image is not None and not (isinstance(image, EncodedPrefix) and image.embedding_key == self.embedding_key):
+            raise ValueError(f"the image was not encoded by this {self.name}")
         adapter = None if isinstance(request, GazeRequest) else request.adapter
         has_image = image is not None
         return Job(lambda: self._flow(request, has_image), image.prefix if image else None, self.adapter(adapter))

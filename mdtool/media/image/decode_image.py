@@ -122,7 +122,7 @@ def _read_by_pillow(data: bytes, form: str) -> np.ndarray:
         if form == "TGA":
             raise InputError(_no_picture(data)) from error
         raise InputError(f"is damaged, or of a kind that can't be read: {_line(error)}") from error
-    return _of_pillow(image)
+    return rgb_of_pillow(image)
 
 
 def _no_picture(data: bytes) -> str:
@@ -135,8 +135,8 @@ def _line(error: Exception) -> str:
     return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
-def _of_pillow(image: Any) -> np.ndarray:
-    """A decoded picture of Pillow's, as `decode_image` gives it."""
+def rgb_of_pillow(image: Any) -> np.ndarray:
+    """HxWx3 uint8 sRGB, upright, of a decoded Pillow image, as `decode_image` gives it."""
     if image.mode == "I":
         pixels = np.clip(np.asarray(image), 0, 65535).astype(np.uint16)  # as its PGM and PNG readers fill it
     elif image.mode.startswith("I;16") or image.mode == "F":

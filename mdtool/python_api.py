@@ -1,0 +1,383 @@
+"""The Python face of mdtool: a model by its name, and its skills on images of any form.
+
+    model = mdtool.load("moondream2")
+    print(model.caption("photo.jpg"))
+
+What is public is exported by `mdtool` itself.
+"""
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Literal, TypeGuard, TypeVar, cast, overload
+
+import engine
+from engine.contract import (
+    Abilities,
+    Answer,
+    Box,
+    CaptionRequest,
+    Choices,
+    Compilable,
+    DetectRequest,
+    EncodedImage,
+    GazeRequest,
+    Generation,
+    LoadOptions,
+    ModelUnavailable,
+    Number,
+    Point,
+    PointRequest,
+    QueryRequest,
+    Request,
+)
+from engine.generation.verbs import VisionModel
+from mdtool.media.image.image_input import PixelSource, to_rgb
+
+ImageInput = PixelSource | EncodedImage
+AnyRequest = TypeVar("AnyRequest", bound=Request)
+T = TypeVar("T")
+
+
+def load(
+    name: str | os.PathLike[str],
+    *,
+    device: str = "auto",
+    dtype: str | None = None,
+    quantize: str | None = None,
+    compile: bool = False,
+    detail: str | int = "auto",
+    resize: Literal["vips", "pillow"] | None = None,
+    adapter: str | os.PathLike[str] | None = None,
+) -> "LoadedModel":
+    """Load a model.
+
+    Args:
+        name: an embedded model ("centerface" for faces, "pocket" for drawn scenes), a published one that was pulled
+            ("moondream2": `mdtool models pull moondream2`), or the file or folder of its weights. There is no "auto"
+            here: it depends on what a command is asked.
+        device: "auto", "cpu", "cuda", "cuda:N" or "mps".
+        dtype: "float32", "bfloat16", "float16", or None for what the device computes fast in.
+        quantize: "int8", "int4", "int4-64", "int4-32" (the group size), or None.
+        compile: compile with torch.compile, here and now; it takes up to a minute the first time.
+        detail: how much of an image the model sees: "low", "auto", "high", or a number in the model's own unit
+            (centerface: pixels of the longer side of its input; Moondream: crops of a large image).
+        resize: the library that scales images; None: libvips where it is installed.
+        adapter: a LoRA adapter that answers, by path or by the name of a variant in the hub's cache.
+
+    Returns:
+        The model.
+
+    Raises:
+        ModelUnavailable: an unknown name, or weights that are missing or broken.
+        EngineError: an option that the model can't honour.
+        ValueError: a detail that does not exist.
+
+    Example:
+        >>> model = mdtool.load("pocket", device="cpu")
+        >>> print(model.query("scene.png", "How many stars are there?"))
+        1
+    """
+    if name == "auto":
+        raise ModelUnavailable(
+            '"auto" is for the command line, which knows what is asked; load a model by its name or path, '
+            'as in mdtool.load("moondream2"); `mdtool models list` shows what there is'
+        )
+    options = LoadOptions(
+        device, dtype, quantize, compile, detail, resize, None if adapter is None else os.fspath(adapter)
+    )
+    model = engine.load(os.fspath(name), options)
+    if isinstance(model, Compilable) and model.compiled:
+        model.warm_up()
+    return LoadedModel(model)
+
+
+class LoadedModel:
+    """A model and its skills; made by `mdtool.load`.
+
+    An image is a path, a NumPy array (upright, HxWx3 uint8 RGB; grey and alpha too), a Pillow image, or what
+    `encode_image` gave. Each skill takes one image, and returns one result; or a list of images, which are served in
+    batches, and returns a list. Coordinates are fractions of the upright image, 0..1, origin top left.
+
+    Every skill raises InputError for an image that can't be read, EngineError for what the model can't do
+    (UnsupportedPrompt for a prompt that it does not know), and ValueError for a value that can't be. With a list, the
+    first image that fails ends the call.
+    """
+
+    def __init__(self, model: VisionModel) -> None:
+        self._model = model
+
+    def __repr__(self) -> str:
+        return f"<mdtool.LoadedModel {self.name}>"
+
+    @property
+    def name(self) -> str:
+        """The model's name."""
+        return self._model.name
+
+    @property
+    def revision(self) -> str:
+        """The revision of the weights: the hub's commit, or a digest; "" if they are in no file."""
+        return self._model.revision
+
+    @property
+    def abilities(self) -> Abilities:
+        """The skills that the model has, and the prompts that each serves."""
+        return self._model.abilities
+
+    @overload
+    def encode_image(self, image: ImageInput) -> EncodedImage: ...  # type: ignore[overload-overlap]  # a str is one too
+    @overload
+    def encode_image(self, image: Sequence[ImageInput]) -> list[EncodedImage]: ...
+    def encode_image(self, image: ImageInput | Sequence[ImageInput]) -> EncodedImage | list[EncodedImage]:
+        """Encode an image once, for any number of calls of this model, whose most costly part it often is.
+
+        Args:
+            image: one image or a list. One that is encoded already is returned as it is.
+
+        Returns:
+            What every skill takes in place of the image. It holds the model's KV cache of it, for a Moondream 2 about
+            140 MB in 16 bits.
+
+        Example:
+            >>> encoded = model.encode_image("photo.jpg")
+            >>> faces, caption = model.detect(encoded, "face"), model.caption(encoded)
+        """
+        return _like(image, list(self._encoded(_listed(image))))
+
+    @overload
+    def caption(  # type: ignore[overload-overlap]
+        self, image: ImageInput, length: str = ..., *, generation: Generation = ...
+    ) -> Answer: ...
+    @overload
+    def caption(
+        self, image: Sequence[ImageInput], length: str = ..., *, generation: Generation = ...
+    ) -> list[Answer]: ...
+    def caption(
+        self,
+        image: ImageInput | Sequence[ImageInput],
+        length: str = "normal",
+        *,
+        generation: Generation = Generation(),
+    ) -> Answer | list[Answer]:
+        """Describe an image.
+
+        Args:
+            image: one image or a list.
+            length: one of those that the model knows, often "short", "normal" and "long".
+            generation: temperature, max_tokens and so on.
+
+        Returns:
+            For each image an Answer; `str()` of it is the text.
+
+        Example:
+            >>> print(model.caption("photo.jpg", "short", generation=mdtool.Generation(temperature=0)))
+        """
+        return self._answers(image, lambda encoded: CaptionRequest(encoded, length, generation))
+
+    def stream_caption(
+        self, image: ImageInput, length: str = "normal", *, generation: Generation = Generation()
+    ) -> Iterator[str]:
+        """Describe one image as `caption` does; the text comes as it grows, in pieces of whole words."""
+        request = CaptionRequest(None, length, generation)
+        self._model.check(request)
+        pieces = self._model.stream_caption([self.encode_image(image)], length, generation)
+        return (piece.text for piece in pieces)
+
+    @overload
+    def query(  # type: ignore[overload-overlap]
+        self,
+        image: ImageInput | None,
+        question: str,
+        reasoning: bool | None = ...,
+        references: Sequence[tuple[float, ...]] = ...,
+        *,
+        generation: Generation = ...,
+        allowed: Choices | Number | None = ...,
+    ) -> Answer: ...
+    @overload
+    def query(
+        self,
+        image: Sequence[ImageInput],
+        question: str,
+        reasoning: bool | None = ...,
+        references: Sequence[tuple[float, ...]] = ...,
+        *,
+        generation: Generation = ...,
+        allowed: Choices | Number | None = ...,
+    ) -> list[Answer]: ...
+    def query(
+        self,
+        image: ImageInput | Sequence[ImageInput] | None,
+        question: str,
+        reasoning: bool | None = None,
+        references: Sequence[tuple[float, ...]] = (),
+        *,
+        generation: Generation = Generation(),
+        allowed: Choices | Number | None = None,
+    ) -> Answer | list[Answer]:
+        """Answer a question about an image.
+
+        Args:
+            image: one image or a list; None asks without one.
+            question: in plain words.
+            reasoning: whether the model reasons before it answers; None: as it was made for.
+            references: points (x, y) or boxes (x_min, y_min, x_max, y_max) that the question is about.
+            generation: temperature, max_tokens and so on.
+            allowed: what the answer can only be: `Choices(("day", "night"))`, `Number()`, or None for any text.
+
+        Returns:
+            For each image an Answer; `str()` of it is the text.
+
+        Example:
+            >>> model.query("photo.jpg", "Is it day or night?", allowed=mdtool.Choices(("day", "night"))).text
+        """
+        places = tuple(references)
+        return self._answers(
+            image, lambda encoded: QueryRequest(encoded, question, reasoning, places, generation, allowed=allowed)
+        )
+
+    def stream_query(
+        self,
+        image: ImageInput | None,
+        question: str,
+        reasoning: bool | None = None,
+        references: Sequence[tuple[float, ...]] = (),
+        *,
+        generation: Generation = Generation(),
+    ) -> Iterator[str]:
+        """Answer about one image as `query` does; the text comes as it grows. The reasoning is not streamed."""
+        self._model.check(QueryRequest(None, question, reasoning, tuple(references), generation))
+        encoded = None if image is None else self.encode_image(image)
+        pieces = self._model.stream_query([encoded], question, reasoning, references, generation=generation)
+        return (piece.text for piece in pieces)
+
+    @overload
+    def detect(  # type: ignore[overload-overlap]
+        self, image: ImageInput, prompt: str, *, threshold: float | None = ..., max_objects: int | None = ...
+    ) -> list[Box]: ...
+    @overload
+    def detect(
+        self, image: Sequence[ImageInput], prompt: str, *, threshold: float | None = ..., max_objects: int | None = ...
+    ) -> list[list[Box]]: ...
+    def detect(
+        self,
+        image: ImageInput | Sequence[ImageInput],
+        prompt: str,
+        *,
+        threshold: float | None = None,
+        max_objects: int | None = None,
+    ) -> list[Box] | list[list[Box]]:
+        """Find what the prompt names.
+
+        Args:
+            image: one image or a list.
+            prompt: such as "face".
+            threshold: least score, 0..1; None: the model's own. A Moondream gives no scores and takes none.
+            max_objects: most boxes an image. None: the model's default, and an ObjectLimitWarning if that, and not the
+                model, ended a list. UNLIMITED leaves it to the model.
+
+        Returns:
+            For each image its boxes, in fractions of the image; they may reach out of it.
+
+        Example:
+            >>> [box.score for box in mdtool.load("centerface").detect("photo.jpg", "face")]
+        """
+        requests = self._requests(
+            image, lambda encoded: DetectRequest(encoded, prompt, max_objects, threshold=threshold)
+        )
+        boxes: list[list[Box]] = self._model.objects(requests, max_objects)
+        return _like(image, boxes)
+
+    @overload
+    def point(  # type: ignore[overload-overlap]
+        self, image: ImageInput, prompt: str, *, max_objects: int | None = ...
+    ) -> list[Point]: ...
+    @overload
+    def point(
+        self, image: Sequence[ImageInput], prompt: str, *, max_objects: int | None = ...
+    ) -> list[list[Point]]: ...
+    def point(
+        self, image: ImageInput | Sequence[ImageInput], prompt: str, *, max_objects: int | None = None
+    ) -> list[Point] | list[list[Point]]:
+        """Point at what the prompt names.
+
+        Args:
+            image: one image or a list.
+            prompt: such as "eye".
+            max_objects: as for `detect`.
+
+        Returns:
+            For each image its points, in fractions of the image.
+
+        Example:
+            >>> [(point.x, point.y) for point in model.point("photo.jpg", "eye")]
+        """
+        requests = self._requests(image, lambda encoded: PointRequest(encoded, prompt, max_objects))
+        points: list[list[Point]] = self._model.objects(requests, max_objects)
+        return _like(image, points)
+
+    def detect_gaze(self, image: ImageInput, eye: tuple[float, float]) -> Point | None:
+        """Tell where a person on one image looks.
+
+        Args:
+            image: one image.
+            eye: (x, y) of the person's eye, or of the middle of the face, in fractions of the image.
+
+        Returns:
+            The place that is looked at, in fractions of the image; None: it is not on the image.
+
+        Example:
+            >>> face = model.detect("photo.jpg", "face")[0]
+            >>> model.detect_gaze("photo.jpg", ((face.x_min + face.x_max) / 2, (face.y_min + face.y_max) / 2))
+        """
+        [gaze] = self._model.results(self._requests(image, lambda encoded: GazeRequest(encoded, eye)))
+        target: Point | None = gaze
+        return target
+
+    def _answers(
+        self,
+        image: ImageInput | Sequence[ImageInput] | None,
+        request: Callable[[EncodedImage | None], CaptionRequest | QueryRequest],
+    ) -> Answer | list[Answer]:
+        answers: list[Answer] = self._model.results(self._requests(image, request))
+        return _like(image, answers)
+
+    def _requests(
+        self,
+        image: ImageInput | Sequence[ImageInput] | None,
+        request: Callable[[EncodedImage | None], AnyRequest],
+    ) -> Iterable[AnyRequest]:
+        """A request about each image.
+
+        Images of a list are encoded as their requests are drawn, for encoded images take much memory. One image is
+        encoded here and now, on the caller's thread. What is wrong with a request apart from its image is raised first.
+
+        request: of the encoded image.
+        """
+        self._model.check(request(None))
+        if image is None:
+            return [request(None)]
+        requests = (request(encoded) for encoded in self._encoded(_listed(image)))
+        return requests if _is_list(image) else list(requests)
+
+    def _encoded(self, images: Sequence[ImageInput]) -> Iterator[EncodedImage]:
+        """In their order, as many at once as the model gains by."""
+        at_once = self._model.image_batch_size
+        for start in range(0, len(images), at_once):
+            some = images[start : start + at_once]
+            new = iter(self._model.encode([to_rgb(one) for one in some if not isinstance(one, EncodedImage)]))
+            for one in some:
+                yield one if isinstance(one, EncodedImage) else next(new)
+
+
+def _is_list(image: ImageInput | Sequence[ImageInput] | None) -> TypeGuard[Sequence[ImageInput]]:
+    return isinstance(image, Sequence) and not isinstance(image, str | bytes)
+
+
+def _listed(image: ImageInput | Sequence[ImageInput]) -> Sequence[ImageInput]:
+    return image if _is_list(image) else [cast(ImageInput, image)]
+
+
+def _like(image: ImageInput | Sequence[ImageInput] | None, results: list[T]) -> T | list[T]:
+    """The results for a list of images, the only one for an image."""
+    return results if _is_list(image) else results[0]

@@ -7,7 +7,7 @@ from enum import IntEnum, unique
 
 
 @unique
-class Exit(IntEnum):
+class ExitCode(IntEnum):
     OK = 0
     SOME_FAILED = 1
     USAGE = 2
@@ -23,19 +23,19 @@ class Exit(IntEnum):
 class MdtoolError(Exception):
     """A failure with a one-line message for the person at the keyboard."""
 
-    code = Exit.SOME_FAILED
+    code = ExitCode.SOME_FAILED
 
 
 class UsageError(MdtoolError):
     """An option or a combination of options that can't be."""
 
-    code = Exit.USAGE
+    code = ExitCode.USAGE
 
 
 class NoInputFound(MdtoolError):
     """Nothing to work on."""
 
-    code = Exit.NO_INPUT
+    code = ExitCode.NO_INPUT
 
 
 class InputError(MdtoolError):
@@ -52,7 +52,7 @@ class ReadTimeout(InputError):
 class OutputError(MdtoolError):
     """The result can't be written: disk full, folder missing, no permission."""
 
-    code = Exit.CANT_WRITE
+    code = ExitCode.CANT_WRITE
 
 
 class StdoutError(OutputError):

@@ -21,7 +21,7 @@ from engine.contract import (
     Request,
 )
 from engine.generation.verbs import VisionModel
-from mdtool.errors import Exit, MdtoolError, UsageError
+from mdtool.errors import ExitCode, MdtoolError, UsageError
 
 MessageCallback = Callable[[str], object]  # is told a line for the person
 
@@ -35,7 +35,7 @@ FACE_MODEL, SYNTHETIC_MODEL = (
 class ModelNotFound(MdtoolError):
     """There is no model for what was asked, or its weights are broken."""
 
-    code = Exit.MODEL
+    code = ExitCode.MODEL
 
 
 def _ignore(line: str) -> None:

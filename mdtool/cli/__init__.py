@@ -28,7 +28,7 @@ from mdtool.cli import (
     report,
 )
 from mdtool.console import one_line
-from mdtool.errors import Exit, MdtoolError
+from mdtool.errors import ExitCode, MdtoolError
 from mdtool.interruption import INTERRUPT_EVENT, ignore_lost_interrupt, interrupt
 from mdtool.stdout import write_stdout
 
@@ -94,8 +94,8 @@ def main() -> None:
         sys.stdout.flush()
     except OSError as error:
         _drop_stdout()
-        if code == Exit.OK:
-            code = Exit.CLOSED_PIPE if isinstance(error, BrokenPipeError) else Exit.CANT_WRITE
+        if code == ExitCode.OK:
+            code = ExitCode.CLOSED_PIPE if isinstance(error, BrokenPipeError) else ExitCode.CANT_WRITE
     others = set(threading.enumerate()) - {threading.current_thread()}
     if others and all(thread.daemon for thread in others):
         with contextlib.suppress(OSError):
@@ -124,8 +124,8 @@ def run(arguments: list[str]) -> int:
         if signal.getsignal(asked) != signal.SIG_IGN:  # as nohup and a shell's & have it
             signal.signal(asked, _interrupt)
     try:
-        code = app(arguments, prog_name="mdtool", standalone_mode=False) or Exit.OK
-        if code == Exit.INTERRUPTED:
+        code = app(arguments, prog_name="mdtool", standalone_mode=False) or ExitCode.OK
+        if code == ExitCode.INTERRUPTED:
             print_stderr("interrupted")
         return code
     except TyperException as error:
@@ -139,18 +139,18 @@ def run(arguments: list[str]) -> int:
         if not isinstance(error.__context__, BrokenPipeError):  # typer makes this of one
             raise
         _drop_stdout()
-        return Exit.CLOSED_PIPE
+        return ExitCode.CLOSED_PIPE
     except Exception as error:
         if os.environ.get("MDTOOL_DEBUG"):
             raise
         print_stderr(one_line(f"unexpected {type(error).__name__}: {error} (MDTOOL_DEBUG=1 shows where)"))
-        return Exit.SOME_FAILED
+        return ExitCode.SOME_FAILED
 
 
 def _interrupt(signum: int, frame: FrameType | None) -> None:
     """Asked once: ends what is under way, and takes it away. Asked again: at once."""
     if INTERRUPT_EVENT.is_set():
-        os._exit(Exit.INTERRUPTED)
+        os._exit(ExitCode.INTERRUPTED)
     interrupt()
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mdtool.cli.options.batch import BatchOptions, TextOptions
-from mdtool.errors import Exit, UsageError
+from mdtool.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:  # what takes long to load, and --help does not need
     from engine.contract import Request
@@ -57,7 +57,7 @@ class BatchJob:
     options: Mapping[str, object] = field(default_factory=dict)
 
 
-def run_batch(batch: BatchOptions, selection: "Selection", batch_job: BatchJob, console: "Console") -> Exit:
+def run_batch(batch: BatchOptions, selection: "Selection", batch_job: BatchJob, console: "Console") -> ExitCode:
     """Asks about all that is selected, and makes of the records what else is wanted."""
     from mdtool.cli.values import parse_positive_seconds, parsed, size_in_bytes
     from mdtool.jobs.batch.coordinator import BatchLimits, BatchPlan, Coordinator

@@ -8,7 +8,7 @@ import typer
 
 from mdtool.cli.options.model import QuantizationFormat, model_names
 from mdtool.console import Console
-from mdtool.errors import Exit, MdtoolError, UsageError
+from mdtool.errors import ExitCode, MdtoolError, UsageError
 from mdtool.stdout import write_json_record, write_stdout
 
 app = typer.Typer(help="Show, fetch, check, shrink and remove the models.", no_args_is_help=True)
@@ -65,7 +65,7 @@ def pull(names: Annotated[list[str], typer.Argument(help="Names from `mdtool mod
         else:
             Console().note(f"{model.name}: on this machine, {here.bytes / 1e9:.1f} GB, commit {here.commit}")
     if failed:
-        raise typer.Exit(Exit.MODEL)
+        raise typer.Exit(ExitCode.MODEL)
 
 
 @app.command()
@@ -105,7 +105,7 @@ def verify(
     if broken:
         Console().note("`mdtool models rm NAME`, then `mdtool models pull NAME`, fetches a model anew")
     if failed or broken:
-        raise typer.Exit(Exit.MODEL)
+        raise typer.Exit(ExitCode.MODEL)
 
 
 @app.command("rm")

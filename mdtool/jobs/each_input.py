@@ -6,7 +6,7 @@ from typing import Any
 
 from engine.contract import EngineError
 from mdtool.console import Console
-from mdtool.errors import Exit, MdtoolError, OutputError, UsageError
+from mdtool.errors import ExitCode, MdtoolError, OutputError, UsageError
 from mdtool.interruption import deferred_interrupts, raise_if_interrupted
 from mdtool.media.sources.inputs import Input
 from mdtool.records.run_report import Report
@@ -15,20 +15,20 @@ DEBUG_HINT = "MDTOOL_DEBUG=1 shows where"
 EXPECTED_ERRORS = (MdtoolError, EngineError, ValueError, MemoryError)
 
 
-def each_input(sources: Iterable[Input], work: Callable[[Input], Exit], console: Console) -> Exit:
+def each_input(sources: Iterable[Input], work: Callable[[Input], ExitCode], console: Console) -> ExitCode:
     """Run `work` on each input.
 
     Returns:
         The code of a single input; else SOME_FAILED if any failed, or FOUND if any returned it.
     """
     codes = [_attempt(source, work, console) for source in sources]
-    failures = {code for code in codes if code not in (Exit.OK, Exit.FOUND)}
+    failures = {code for code in codes if code not in (ExitCode.OK, ExitCode.FOUND)}
     if failures:
-        return failures.pop() if len(codes) == 1 else Exit.SOME_FAILED
-    return max(codes, default=Exit.OK)
+        return failures.pop() if len(codes) == 1 else ExitCode.SOME_FAILED
+    return max(codes, default=ExitCode.OK)
 
 
-def _attempt(source: Input, work: Callable[[Input], Exit], console: Console) -> Exit:
+def _attempt(source: Input, work: Callable[[Input], ExitCode], console: Console) -> ExitCode:
     """Run `work` on one input; report an error and return its exit code."""
     try:
         with deferred_interrupts():
@@ -40,14 +40,14 @@ def _attempt(source: Input, work: Callable[[Input], Exit], console: Console) -> 
         return _report_error(error, source, console)
 
 
-def _report_error(error: Exception, source: Input, console: Console) -> Exit:
+def _report_error(error: Exception, source: Input, console: Console) -> ExitCode:
     if isinstance(error, UsageError | OutputError):
         console.error(str(error))
         return error.code
     if not isinstance(error, EXPECTED_ERRORS) and os.environ.get("MDTOOL_DEBUG"):
         raise error
     console.error(f"{source.name}: {error_message(error)}")
-    return Exit.SOME_FAILED
+    return ExitCode.SOME_FAILED
 
 
 def error_message(error: Exception) -> str:
@@ -70,13 +70,13 @@ def progress_reporter(console: Console) -> Callable[[Report, int | None], None]:
     return progress
 
 
-def report_result(report: Report, console: Console) -> Exit:
+def report_result(report: Report, console: Console) -> ExitCode:
     """Print the summary of one input, and return its exit code."""
     summarise(report, console)
     if report.incomplete:
         console.error(f"{report.source}: {report.incomplete}; the output holds what could be read")
-        return Exit.SOME_FAILED
-    return Exit.OK
+        return ExitCode.SOME_FAILED
+    return ExitCode.OK
 
 
 def summarise(report: Report, console: Console, record: dict[str, Any] | None = None) -> None:

@@ -9,7 +9,7 @@ from itertools import count
 from queue import SimpleQueue
 
 from engine.contract import EngineError
-from mdtool.errors import Exit, MdtoolError
+from mdtool.errors import ExitCode, MdtoolError
 from mdtool.interruption import deferred_interrupts, raise_if_interrupted
 from mdtool.jobs.batch.batch_records import duplicate_record, failure_record, image_record, video_record
 from mdtool.jobs.batch.executor import Executor
@@ -114,7 +114,7 @@ class Coordinator:
             seconds=plan.limits.seconds,
         )
 
-    def run(self) -> Exit:
+    def run(self) -> ExitCode:
         """Process all inputs, and return the exit code.
 
         Raises:
@@ -139,8 +139,8 @@ class Coordinator:
         progress.console.note(progress.summary())
         if self._work.incomplete:
             progress.console.note("time budget used up; run the same command again to continue")
-            return Exit.INCOMPLETE
-        return Exit.SOME_FAILED if progress.failed else Exit.OK
+            return ExitCode.INCOMPLETE
+        return ExitCode.SOME_FAILED if progress.failed else ExitCode.OK
 
     # -- items for the workers
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TextIO
 
 from mdtool.console import Console
-from mdtool.errors import Exit, OutputError, UsageError
+from mdtool.errors import ExitCode, OutputError, UsageError
 from mdtool.jobs.each_input import each_input, progress_reporter, report_result
 from mdtool.jobs.gaze.aggregator import GazeAggregator, GazeEffect
 from mdtool.jobs.gaze.gaze_writer import GazeWriter
@@ -99,15 +99,15 @@ class GazeJob:
     gazes: Lines | None = None
     side_output: Path | None = None
 
-    def run(self, sources: Sequence[Input]) -> Exit:
+    def run(self, sources: Sequence[Input]) -> ExitCode:
         """Process the inputs, and return the exit code."""
         return each_input(sources, self._gaze, self.console)
 
-    def _gaze(self, source: Input) -> Exit:
+    def _gaze(self, source: Input) -> ExitCode:
         live = is_live(source)
         target = (self.targets.for_input(source) if live else self.targets.file_for(source)) if self.targets else None
         if self.targets and target is not None and not self.targets.take(source, target, self.console):
-            return Exit.OK
+            return ExitCode.OK
         if self.heat:
             self.heat.path_for(source)
         if live:

@@ -20,7 +20,7 @@ from engine.contract import (
     Request,
 )
 from mdtool.console import Console
-from mdtool.errors import Exit, InputError, MdtoolError, NoInputFound, OutputError
+from mdtool.errors import ExitCode, InputError, MdtoolError, NoInputFound, OutputError
 from mdtool.exports.annotated_image import check_target, save_annotated
 from mdtool.interruption import raise_if_interrupted
 from mdtool.jobs.each_input import error_message
@@ -77,7 +77,7 @@ def run_and_print(
     console: Console,
     save: Mapping[Input, Path] | None = None,
     overwrite: bool = False,
-) -> Exit:
+) -> ExitCode:
     """Run requests on images, print the answers, and report inputs that fail on stderr.
 
     Args:
@@ -90,7 +90,7 @@ def run_and_print(
         The exit code: that of the error if there is only one input, else SOME_FAILED if any failed.
     """
     targets = save or {}
-    failures: dict[Input, Exit] = {}
+    failures: dict[Input, ExitCode] = {}
     objects: list[Box | Point] = []
     colours = colours_of(each.prompt for each in requests if isinstance(each, DetectRequest | PointRequest))
 
@@ -100,7 +100,7 @@ def run_and_print(
         return read_rgb(source)
 
     def failed(source: Input, error: Exception) -> None:
-        failures[source] = error.code if isinstance(error, MdtoolError) else Exit.SOME_FAILED
+        failures[source] = error.code if isinstance(error, MdtoolError) else ExitCode.SOME_FAILED
         console.error(str(error) if isinstance(error, OutputError) else f"{source.name}: {error_message(error)}")
 
     poll_timeout = PollTimeout()
@@ -135,8 +135,8 @@ def run_and_print(
     finally:
         answers.close()
     if not failures:
-        return Exit.OK
-    return next(iter(failures.values())) if len(sources) == 1 else Exit.SOME_FAILED
+        return ExitCode.OK
+    return next(iter(failures.values())) if len(sources) == 1 else ExitCode.SOME_FAILED
 
 
 def read_rgb(source: Input) -> np.ndarray:

@@ -12,7 +12,7 @@ from typing import Any, TextIO, cast
 
 from engine.contract import normalize_prompt
 from mdtool.console import Console
-from mdtool.errors import Exit, OutputError, UsageError, output_errors_for
+from mdtool.errors import ExitCode, OutputError, UsageError, output_errors_for
 from mdtool.interruption import raise_if_interrupted
 from mdtool.jobs.each_input import each_input, progress_reporter, summarise
 from mdtool.jobs.moderate.effect import Moderation
@@ -69,7 +69,7 @@ class ModerateJob:
     page: Path | None = None
     _chapters: list[Chapter] = field(default_factory=list)
 
-    def run(self, sources: Sequence[Input], title: str) -> Exit:
+    def run(self, sources: Sequence[Input], title: str) -> ExitCode:
         """Process the inputs, and return the exit code.
 
         Args:
@@ -84,19 +84,19 @@ class ModerateJob:
                 atomic.commit()
         return code
 
-    def _moderate(self, source: Input) -> Exit:
+    def _moderate(self, source: Input) -> ExitCode:
         if is_live(source):
             return self._moderate_live(source)
         writes, target = not self.report_only, None
         if writes:
             if self.targets.is_own_output(source):
-                return Exit.OK
+                return ExitCode.OK
             target = self.targets.file_for(source)
             if target is not None:
                 writes = self.targets.take(source, target, self.console)
                 self._check_target(target)
         if not writes and not self._needs_verdict:
-            return Exit.OK
+            return ExitCode.OK
         resuming = resumable(
             source,
             target,
@@ -120,14 +120,14 @@ class ModerateJob:
             self._add_chapter(local, findings_path, report, policy_result.verdict)
         return self._report(report, policy_result.verdict)
 
-    def _moderate_live(self, source: Input) -> Exit:
+    def _moderate_live(self, source: Input) -> ExitCode:
         """Process a live source in a single pass."""
         inference = self.findings_source
         if isinstance(inference, Path):
             raise UsageError("--from-findings: can't be used with a live source; leave it out")
         target = None if self.report_only else self.targets.for_input(source)
         if not self.report_only and not self.targets.take(source, target, self.console):
-            return Exit.OK
+            return ExitCode.OK
         moderation, evaluator = LiveModeration(self.policy, self.colour), PolicyEvaluator(self.policy)
         with ExitStack() as stack:
             spool, findings_path = _temporary_file(stack)
@@ -246,7 +246,7 @@ class ModerateJob:
 
     # -- the summary
 
-    def _report(self, report: Report, verdict: Verdict) -> Exit:
+    def _report(self, report: Report, verdict: Verdict) -> ExitCode:
         if not self.console.as_json:
             for ruling in verdict.rulings:
                 if ruling.hit:
@@ -254,17 +254,17 @@ class ModerateJob:
         summarise(report, self.console, _record(report, verdict))
         if report.incomplete:
             self.console.error(f"{report.source}: {report.incomplete}; only what could be read was judged")
-            return Exit.SOME_FAILED
+            return ExitCode.SOME_FAILED
         return self._exit_code(verdict)
 
-    def _exit_code(self, verdict: Verdict) -> Exit:
+    def _exit_code(self, verdict: Verdict) -> ExitCode:
         failing_rules = {normalize_prompt(name) for name in self.fail_on}
         if any(ruling.hit and failing_rules & {ANY, normalize_prompt(ruling.rule.name)} for ruling in verdict.rulings):
-            return Exit.FOUND
+            return ExitCode.FOUND
         if ANY in failing_rules and verdict.unjudged:
             self.console.note("frames that could not be judged count as hits")
-            return Exit.FOUND
-        return Exit.OK
+            return ExitCode.FOUND
+        return ExitCode.OK
 
 
 def check_rules(policy: Policy, names: Sequence[str]) -> None:

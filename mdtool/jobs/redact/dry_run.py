@@ -7,7 +7,7 @@ from contextlib import ExitStack
 
 import numpy as np
 
-from mdtool.errors import Exit, MdtoolError
+from mdtool.errors import ExitCode, MdtoolError
 from mdtool.media.image.animation import Animation
 from mdtool.media.sources.inputs import Input
 from mdtool.media.sources.open_media import open_media
@@ -20,7 +20,7 @@ from mdtool.tracking.keyframe_sampler import WINDOW_FRAMES
 
 def print_plan(
     sources: Iterable[Input], targets: Targets, request: AnalysisRequest, inference: ModelInference | None
-) -> Exit:
+) -> ExitCode:
     """Print for each input its output, its streams, its frames, and an estimate of the model calls, to stdout.
 
     Args:
@@ -29,7 +29,7 @@ def print_plan(
     Returns:
         The exit code.
     """
-    code = Exit.OK
+    code = ExitCode.OK
     for source in sources:
         try:
             with ExitStack() as stack:
@@ -40,7 +40,7 @@ def print_plan(
                 ]
         except MdtoolError as error:
             sys.stderr.write(f"mdtool: {source.name}: {error}\n")
-            code = Exit.SOME_FAILED
+            code = ExitCode.SOME_FAILED
         else:
             sys.stdout.write("\n  ".join(lines) + "\n")
     return code

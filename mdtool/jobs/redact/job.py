@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mdtool.console import Console
-from mdtool.errors import Exit
+from mdtool.errors import ExitCode
 from mdtool.jobs.each_input import each_input, progress_reporter, report_result
 from mdtool.jobs.recorded_findings import recorded
 from mdtool.jobs.redact.effect import Redaction
@@ -38,14 +38,14 @@ class RedactJob:
     console: Console
     findings: Lines | None = None
 
-    def run(self, sources: Sequence[Input]) -> Exit:
+    def run(self, sources: Sequence[Input]) -> ExitCode:
         """Process the inputs, and return the exit code."""
         return each_input(sources, self._redact, self.console)
 
-    def _redact(self, source: Input) -> Exit:
+    def _redact(self, source: Input) -> ExitCode:
         target = self.targets.for_input(source)
         if not self.targets.take(source, target, self.console):
-            return Exit.OK
+            return ExitCode.OK
         with ExitStack() as stack:
             # Opening a pipe or a stream may block: it is opened later, after the check that the output can be written.
             is_file = source.path is not None and source.path.is_file()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from engine.contract import normalize_prompt
 from mdtool.console import Console
-from mdtool.errors import Exit, NoInputFound, UsageError
+from mdtool.errors import ExitCode, NoInputFound, UsageError
 from mdtool.jobs.each_input import each_input, progress_reporter, report_result
 from mdtool.jobs.recorded_findings import recorded
 from mdtool.media.sources.inputs import Input
@@ -27,14 +27,14 @@ class RenderJob:
     targets: Targets
     console: Console
 
-    def run(self, sources: Sequence[Input]) -> Exit:
+    def run(self, sources: Sequence[Input]) -> ExitCode:
         """Process the inputs, and return the exit code."""
         return each_input(sources, self._render, self.console)
 
-    def _render(self, source: Input) -> Exit:
+    def _render(self, source: Input) -> ExitCode:
         target = self.targets.for_input(source)
         if target is not None and not self.targets.take(source, target, self.console):
-            return Exit.OK
+            return ExitCode.OK
         findings = recorded(self.findings, source, self.targets)
         run = Run(findings, self.effect, self.output_options, progress=progress_reporter(self.console))
         return report_result(process_input(source, target, run, overwrite=self.targets.overwrite), self.console)

@@ -15,7 +15,7 @@ from PIL import Image
 
 from engine.contract import Box, Point
 from mdtool.console import Console
-from mdtool.errors import Exit
+from mdtool.errors import ExitCode
 from mdtool.jobs.gaze.detector import FACE, gaze_detector
 from mdtool.jobs.gaze.job import GazeJob
 from mdtool.media.sources.inputs import Input
@@ -153,7 +153,7 @@ def test_a_folder_of_pictures_and_once_more(mdtool: Run, tmp_path: Path) -> None
     shutil.copy(SCENES / "one.png", folder)
     (folder / "broken.png").write_bytes((SCENES / "one.png").read_bytes()[:300])
     outcome = mdtool(folder, "-o", out, "--heat", heat)
-    assert outcome.code == Exit.SOME_FAILED
+    assert outcome.code == ExitCode.SOME_FAILED
     assert sum("broken.png" in line for line in outcome.lines) == 1
     made = {path.relative_to(tmp_path).as_posix() for path in (*out.rglob("*.*"), *heat.rglob("*.*"))}
     assert made == {"heat/below/a.jpg.png", "heat/one.png.png", "out/below/a.jpg", "out/one.png"}
@@ -261,7 +261,7 @@ def told(
     form = OutputOptions(Encoding(preset="ultrafast"))
     with (tmp_path / "found").open("w") as found, (tmp_path / "lines").open("w") as lines:
         job = GazeJob(inference, [*boxes], form, targets, False, None, Console(quiet=True), findings=found, gazes=lines)
-        assert job.run([Input(clip, Path(clip.name))]) == Exit.OK
+        assert job.run([Input(clip, Path(clip.name))]) == ExitCode.OK
     even = [record.findings for record in interpolate_keyframes(records(tmp_path / "found"))]
     return findings_jsonl(tmp_path / "lines"), even, model
 
@@ -467,7 +467,7 @@ def test_nothing_is_replaced_unasked(mdtool: Run, tmp_path: Path, option: str) -
     there.write_text("mine")
     options = [] if option == "-o" else ["--no-video"]
     outcome = mdtool(PICTURE, option, there, "-q", *options)
-    assert outcome.code == Exit.CANT_WRITE
+    assert outcome.code == ExitCode.CANT_WRITE
     assert "--overwrite" in outcome.lines[0]
     assert there.read_text() == "mine"
     assert mdtool(PICTURE, option, there, "-q", "--overwrite", *options).code == 0
@@ -478,7 +478,7 @@ def test_nothing_is_replaced_unasked(mdtool: Run, tmp_path: Path, option: str) -
 def test_no_output_replaces_its_input(mdtool: Run, tmp_path: Path, option: str) -> None:
     picture = Path(shutil.copy(PICTURE, tmp_path))
     outcome = mdtool(picture, option, picture, "-q", "--overwrite", *([] if option == "-o" else ["--no-video"]))
-    assert outcome.code == Exit.USAGE
+    assert outcome.code == ExitCode.USAGE
     assert picture.read_bytes() == PICTURE.read_bytes()
 
 

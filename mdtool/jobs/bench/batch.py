@@ -73,12 +73,12 @@ class BatchTiming:
     memory: float
 
 
-def bench_batch(photo: Path, pictures: int, size: tuple[int, int]) -> BatchTiming:
+def bench_batch(image_file: Path, count: int, size: tuple[int, int]) -> BatchTiming:
     """Run a batch twice on a folder of JPEG images.
 
     Args:
-        photo: The image file that all are made from.
-        pictures: Number of images.
+        image_file: The image that all are made from.
+        count: Number of images.
         size: (width, height) that it is resized to, in pixels.
 
     Raises:
@@ -86,17 +86,17 @@ def bench_batch(photo: Path, pictures: int, size: tuple[int, int]) -> BatchTimin
     """
     with tempfile.TemporaryDirectory(prefix="mdtool-") as name:
         folder = Path(name)
-        names = [folder / f"{number // 1000:03}" / f"{number:06}.jpg" for number in range(pictures)]
+        names = [folder / f"{number // 1000:03}" / f"{number:06}.jpg" for number in range(count)]
         for parent in dict.fromkeys(path.parent for path in names):
             parent.mkdir()
         with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:  # in processes, whose memory isn't counted
-            list(pool.map(partial(_save, photo, size), names[:FILES], range(FILES)))
+            list(pool.map(partial(_save, image_file, size), names[:FILES], range(FILES)))
         for number, path in enumerate(names[FILES:]):
             path.hardlink_to(names[number % FILES])
         kilobytes = names[0].stat().st_size / 1000
         before = _peak_memory()
         first, again = _run(folder), _run(folder)
-        return BatchTiming(pictures, size, kilobytes, first.rate, again.seconds, _peak_memory() - before)
+        return BatchTiming(count, size, kilobytes, first.rate, again.seconds, _peak_memory() - before)
 
 
 def _run(folder: Path) -> Progress:
@@ -111,12 +111,12 @@ def _run(folder: Path) -> Progress:
     return progress
 
 
-def _save(photo: Path, size: tuple[int, int], target: Path, number: int) -> None:
+def _save(image_file: Path, size: tuple[int, int], target: Path, number: int) -> None:
     try:
-        with Image.open(photo) as opened_photo:
-            pixels = np.asarray(opened_photo.convert("RGB").resize(size)).astype(np.float32)
+        with Image.open(image_file) as image:
+            pixels = np.asarray(image.convert("RGB").resize(size)).astype(np.float32)
     except OSError as error:
-        raise InputError(f"{photo}: can't be read as an image; give a JPEG or PNG file") from error
+        raise InputError(f"{image_file}: can't be read as an image; give a JPEG or PNG file") from error
     noise = np.random.default_rng(number).normal(0, NOISE, pixels.shape)
     Image.fromarray(np.clip(pixels + noise, 0, 255).astype(np.uint8)).save(target, quality=QUALITY)
 

@@ -36,7 +36,7 @@ from mdtool.model_selection import ComputeConfig, LoadCallbacks
 from mdtool.pipeline.prediction_log import digest_of
 
 LARGE = (3, 4)  # tiles of a large image: thirteen crops
-PHOTO = (2000, 1500)  # size of an image with that many crops, in pixels
+LARGE_SIZE = (2000, 1500)  # size of an image with that many crops, in pixels
 CAPTION = Generation(temperature=0, max_tokens=60)
 OBJECTS = 2
 DECODE_STEPS = 20
@@ -228,7 +228,7 @@ def _cache_steps(model: Moondream, batch: int, runs: int) -> Iterator[Step]:
 
     with tempfile.TemporaryDirectory(prefix="mdtool-bench-") as folder:
         cache = EmbeddingCache(Path(folder), sys.maxsize, model.embedding_key, no_room)
-        for width, height in ((side, side), PHOTO):
+        for width, height in ((side, side), LARGE_SIZE):
             images = list(rng.integers(0, 256, (batch, height, width, 3), dtype=np.uint8))
             yield timed(f"encode {width}x{height}", partial(model.encode, images))
             yield timed(
@@ -237,7 +237,7 @@ def _cache_steps(model: Moondream, batch: int, runs: int) -> Iterator[Step]:
         key, pixels = digest_of(images[0]), images[0]
         embedding = cache.get(key)
         assert embedding is not None
-        yield timed(f"digest of {PHOTO[0]}x{PHOTO[1]} pixels", lambda: digest_of(pixels))
+        yield timed(f"digest of {LARGE_SIZE[0]}x{LARGE_SIZE[1]} pixels", lambda: digest_of(pixels))
         yield timed(f"read an embedding of {embedding.nbytes * 1e-6:.2f} MB", lambda: cache.get(key))
         yield timed("write it", lambda: cache.put(key, embedding))
 

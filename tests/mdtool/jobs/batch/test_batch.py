@@ -515,7 +515,7 @@ class TwoInputs(Progress):
     """Ends the batch when two are done."""
 
     def tick(self) -> None:
-        if self.asked == 2:
+        if self.processed == 2:
             raise MdtoolError("two are done")
 
 

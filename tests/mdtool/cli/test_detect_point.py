@@ -283,7 +283,7 @@ def test_wrong_usage(ask: Run, arguments: list[str | Path], code: int, said: str
 
 @pytest.mark.parametrize(
     ("name", "said"),
-    [("missing.jpg", "no such file"), ("clip.mp4", "--jsonl asks about frames of videos"), ("words.jpg", "words.jpg")],
+    [("missing.jpg", "no such file"), ("clip.mp4", "add --jsonl to run the command on its frames"), ("words.jpg", "words.jpg")],
 )
 def test_inputs_that_are_no_photos(ask: Run, tmp_path: Path, name: str, said: str) -> None:
     make_video(tmp_path / "clip.mp4", 3)

@@ -7,7 +7,7 @@ from enum import IntEnum, unique
 
 
 @unique
-class Exit(IntEnum):
+class ExitCode(IntEnum):
     """The exit codes of the program, which scripts may rely on."""
 
     OK = 0
@@ -25,19 +25,19 @@ class Exit(IntEnum):
 class MdtoolError(Exception):
     """A failure with a one-line message for the user."""
 
-    code = Exit.SOME_FAILED
+    code = ExitCode.SOME_FAILED
 
 
 class UsageError(MdtoolError):
     """A bad option, or options that exclude each other."""
 
-    code = Exit.USAGE
+    code = ExitCode.USAGE
 
 
 class NoInputFound(MdtoolError):
     """No input matches."""
 
-    code = Exit.NO_INPUT
+    code = ExitCode.NO_INPUT
 
 
 class InputError(MdtoolError):
@@ -54,7 +54,7 @@ class ReadTimeout(InputError):
 class OutputError(MdtoolError):
     """The output can't be written: disk full, folder missing, no permission."""
 
-    code = Exit.CANT_WRITE
+    code = ExitCode.CANT_WRITE
 
 
 class StdoutError(OutputError):

@@ -22,7 +22,7 @@ from engine.contract import (
     Request,
 )
 from engine.generation.verbs import VisionModel
-from mdtool.errors import Exit, MdtoolError, UsageError
+from mdtool.errors import ExitCode, MdtoolError, UsageError
 
 MessageCallback = Callable[[str], object]  # takes a line to print
 
@@ -36,7 +36,7 @@ FACE_MODEL, SYNTHETIC_MODEL = (
 class ModelNotFound(MdtoolError):
     """No model can do what was asked, or its weights are missing or broken."""
 
-    code = Exit.MODEL
+    code = ExitCode.MODEL
 
 
 def _ignore(line: str) -> None:

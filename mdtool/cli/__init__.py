@@ -29,7 +29,7 @@ from mdtool.cli import (
     report,
 )
 from mdtool.console import one_line
-from mdtool.errors import Exit, MdtoolError
+from mdtool.errors import ExitCode, MdtoolError
 from mdtool.interruption import INTERRUPT_EVENT, ignore_lost_interrupt, interrupt
 from mdtool.stdout import write_stdout
 
@@ -96,8 +96,8 @@ def main() -> None:
         sys.stdout.flush()
     except OSError as error:
         _drop_stdout()
-        if code == Exit.OK:
-            code = Exit.CLOSED_PIPE if isinstance(error, BrokenPipeError) else Exit.CANT_WRITE
+        if code == ExitCode.OK:
+            code = ExitCode.CLOSED_PIPE if isinstance(error, BrokenPipeError) else ExitCode.CANT_WRITE
     others = set(threading.enumerate()) - {threading.current_thread()}
     if others and all(thread.daemon for thread in others):
         with contextlib.suppress(OSError):
@@ -133,8 +133,8 @@ def run(arguments: list[str]) -> int:
         if signal.getsignal(number) != signal.SIG_IGN:  # as nohup and a shell's & set it
             signal.signal(number, _interrupt)
     try:
-        code = app(arguments, prog_name="mdtool", standalone_mode=False) or Exit.OK
-        if code == Exit.INTERRUPTED:
+        code = app(arguments, prog_name="mdtool", standalone_mode=False) or ExitCode.OK
+        if code == ExitCode.INTERRUPTED:
             print_error("interrupted")
         return code
     except TyperException as error:
@@ -147,12 +147,12 @@ def run(arguments: list[str]) -> int:
         if not isinstance(error.__context__, BrokenPipeError):  # typer makes this of one
             raise
         _drop_stdout()
-        return Exit.CLOSED_PIPE
+        return ExitCode.CLOSED_PIPE
     except Exception as error:
         if os.environ.get("MDTOOL_DEBUG"):
             raise
         print_error(one_line(f"unexpected {type(error).__name__}: {error} (MDTOOL_DEBUG=1 shows where)"))
-        return Exit.SOME_FAILED
+        return ExitCode.SOME_FAILED
 
 
 def _usage_message(error: TyperException) -> str:
@@ -166,7 +166,7 @@ def _usage_message(error: TyperException) -> str:
 def _interrupt(signum: int, frame: FrameType | None) -> None:
     """End the run and remove what is unfinished; a second signal exits immediately."""
     if INTERRUPT_EVENT.is_set():
-        os._exit(Exit.INTERRUPTED)
+        os._exit(ExitCode.INTERRUPTED)
     interrupt()
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mdtool.cli.options.batch import BatchOptions, TextOptions
-from mdtool.errors import Exit, UsageError
+from mdtool.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:  # what takes long to load, and --help does not need
     from engine.contract import Request
@@ -65,7 +65,7 @@ class BatchJob:
     draw: str | None = None
 
 
-def run_batch(batch: BatchOptions, selection: "Selection", job: BatchJob, console: "Console") -> Exit:
+def run_batch(batch: BatchOptions, selection: "Selection", job: BatchJob, console: "Console") -> ExitCode:
     """Run the model on all selected inputs, write records and side outputs, and export the records.
 
     Raises:

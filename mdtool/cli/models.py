@@ -8,7 +8,7 @@ import typer
 
 from mdtool.cli.options.model import QuantizationFormat, model_names
 from mdtool.console import Console
-from mdtool.errors import Exit, MdtoolError, UsageError
+from mdtool.errors import ExitCode, MdtoolError, UsageError
 from mdtool.stdout import write_json_record, write_stdout
 
 app = typer.Typer(help="List, download, verify, quantise and remove models.", no_args_is_help=True)
@@ -78,7 +78,7 @@ def pull(
         else:
             Console().note(f"{model.name}: on this machine, {here.bytes / 1e9:.1f} GB, commit {here.commit}")
     if failed:
-        raise typer.Exit(Exit.MODEL)
+        raise typer.Exit(ExitCode.MODEL)
 
 
 @app.command()
@@ -133,7 +133,7 @@ def verify(
     if broken:
         Console().note("to replace a broken model: `mdtool models rm NAME`, then `mdtool models pull NAME`")
     if failed or broken:
-        raise typer.Exit(Exit.MODEL)
+        raise typer.Exit(ExitCode.MODEL)
 
 
 @app.command("rm")

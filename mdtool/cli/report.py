@@ -38,6 +38,12 @@ def report(
 
     target = report_target(findings, output)
     chapters = write_report(findings, target, overwrite)
+    console = Console(quiet)
+    for chapter in chapters:
+        if chapter.input_changed:
+            console.note(
+                f"{chapter.source}: has changed since the findings were made, so it has no images; detect again"
+            )
     frames = sum(len(chapter.examples) for chapter in chapters)
     inputs = f"{len(chapters)} input{'s' * (len(chapters) != 1)}"
-    Console(quiet).note(f"{target or 'stdout'}: {inputs}, {frames} example frame{'s' * (frames != 1)}")
+    console.note(f"{target or 'stdout'}: {inputs}, {frames} example frame{'s' * (frames != 1)}")

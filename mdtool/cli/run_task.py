@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from mdtool.cli.options.batch import BatchOptions
 from mdtool.cli.options.model import ModelOptions
 from mdtool.cli.options.printing import AnswerPrinting
-from mdtool.errors import Exit
+from mdtool.errors import ExitCode
 
 if TYPE_CHECKING:  # what takes long to load, and --help does not need
     from engine.contract import Request
@@ -49,7 +49,7 @@ class InferenceTask:
     unrecorded: Mapping[str, object] = field(default_factory=dict)
 
 
-def run_task(task: InferenceTask, model: ModelOptions, printing: AnswerPrinting, batch: BatchOptions) -> Exit:
+def run_task(task: InferenceTask, model: ModelOptions, printing: AnswerPrinting, batch: BatchOptions) -> ExitCode:
     """Run the task, and record the answers if an option makes a batch of it, else print them.
 
     Raises:
@@ -83,7 +83,7 @@ def _print_answers(
     *,
     as_json: bool,
     overwrite: bool,
-) -> Exit:
+) -> ExitCode:
     from mdtool.exports.annotated_image import targets_of
     from mdtool.jobs.inference.run_and_print import choose_printer, find_images, is_single_image, run_and_print
 

@@ -1,4 +1,4 @@
-"""A model written in few bits, so that it is not rounded anew each time it is loaded."""
+"""Writes a checkpoint with quantized weights, so that a model is not quantized each time it is loaded."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -17,27 +17,36 @@ from mdtool.model_selection import FACE_MODEL, SYNTHETIC_MODEL, model_errors
 def quantize_checkpoint(
     name_or_path: str, kind: str, folder: Path, on_progress: Callable[[float], object]
 ) -> tuple[int, int]:
-    """The weights, the config and the tokenizer of a model, in a folder that `--model` takes. kind: as for `--scheme`.
+    """Write the quantized weights, the config and the tokenizer of a model to a folder that `--model` accepts.
 
-    told: how much has been written, 0..1. Returns how many bytes the weights were, and are. Raises ModelNotFound
-    (not here,
-    or broken), UsageError (a model that can't be rounded so), OutputError (the folder can't be written).
+    Args:
+        name_or_path: The model to quantize.
+        kind: Quantization, as for `--scheme`.
+        on_progress: Called with the part that has been written, 0..1.
+
+    Returns:
+        Size of the weights before and after, in bytes.
+
+    Raises:
+        ModelNotFound: The model is missing or damaged.
+        UsageError: The model can't be quantized so.
+        OutputError: The folder can't be written.
     """
 
-    def told_unless_ending(share: float) -> None:
+    def progress(part: float) -> None:
         raise_if_interrupted()
-        on_progress(share)
+        on_progress(part)
 
     with deferred_interrupts(), model_errors():
-        model_files = _located(name_or_path)
-        with atomic_folder(folder) as part:
-            write_quantized(quantizable_model(model_files), kind, part, told_unless_ending)
+        model_files = _model_files(name_or_path)
+        with atomic_folder(folder) as temporary_folder:
+            write_quantized(quantizable_model(model_files), kind, temporary_folder, progress)
         return _bytes(model_files.weights), _bytes(weights_in(folder))
 
 
-def _located(name_or_path: str) -> ModelFiles:
+def _model_files(name_or_path: str) -> ModelFiles:
     if name_or_path == FACE_MODEL:
-        raise UsageError(f"{FACE_MODEL} can't be quantized: give a Moondream")
+        raise UsageError(f"{FACE_MODEL} can't be quantized; give a Moondream model")
     return pocket.model_files() if name_or_path == SYNTHETIC_MODEL else locate(name_or_path)
 
 

@@ -1,4 +1,4 @@
-"""What was found before, for the inputs that it is of."""
+"""Reads findings that were recorded before, for the inputs of a job."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,7 +13,7 @@ from mdtool.pipeline.targets import Targets
 
 @contextmanager
 def rereadable(findings: Path | None, sources: Sequence[Input]) -> Iterator[Path | None]:
-    """Findings that can be read for each of the sources; what is piped in for a single one is taken as it comes."""
+    """Provide findings that can be read once for each source: a copy of stdin, unless there is only one source."""
     if findings is None or len(sources) == 1:
         yield findings
     else:
@@ -22,4 +22,5 @@ def rereadable(findings: Path | None, sources: Sequence[Input]) -> Iterator[Path
 
 
 def recorded(findings: Path, source: Input, targets: Targets) -> RecordedFindings:
+    """Open the recorded findings of one source; of a single input the file name alone has to match."""
     return RecordedFindings(findings, source.name, not targets.many, digest=partial(content_digest, source))

@@ -14,6 +14,9 @@ from mdtool.media.files import stdin
 from mdtool.media.files.atomic_file import AtomicFile
 from mdtool.records.findings import FrameFindings, Lines, Record, parse_record
 
+MAX_NAMED_SOURCES = 3  # in a message
+NO_FINDINGS = "has no findings; write some with `mdtool detect INPUT PROMPT --jsonl FILE`"
+
 
 class RecordedFindings:
     """Findings of one source, read from a file and looked up by frame.
@@ -94,15 +97,18 @@ def records(file: Path | TextIO) -> Iterator[Record]:
         file: Path of the file, "-" for stdin; an open file is read from its start.
 
     Raises:
-        InputError: The file can't be read, or a line is not a record of findings.
+        InputError: The file can't be read, has no records of findings, or a line is not a record.
     """
-    name = str(file) if isinstance(file, Path) else "the findings"
+    name, is_empty = str(file) if isinstance(file, Path) else "the findings", True
     try:
         for number, line in enumerate(_lines(file), 1):
             if record := parse_record(line, f"{name}:{number}"):
+                is_empty = False
                 yield record
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{name}: can't be read: {getattr(error, 'strerror', None) or 'is not text'}") from error
+    if is_empty:
+        raise InputError(f"{name}: {NO_FINDINGS}")
 
 
 def records_of(file: Path | TextIO, source: str, by_name: bool, digest: Callable[[], str] = str) -> Iterator[Record]:
@@ -116,11 +122,14 @@ def records_of(file: Path | TextIO, source: str, by_name: bool, digest: Callable
             that have one.
 
     Raises:
-        InputError: See `records`; or all records of the source were made from other content.
+        InputError: See `records`; or there are no records of the source, or all were made from other content.
     """
     current, other, matched = cache(digest), "", False
+    other_sources: dict[str, str] = {}  # SHA-256 by name
     for record in records(file):
         if record.source != source and not (by_name and Path(record.source).name == Path(source).name):
+            if len(other_sources) < MAX_NAMED_SOURCES:
+                other_sources.setdefault(record.source, record.sha256)
             continue
         if record.sha256 and current() not in ("", record.sha256):
             other = record.sha256
@@ -129,6 +138,13 @@ def records_of(file: Path | TextIO, source: str, by_name: bool, digest: Callable
             yield record
     if other and not matched:
         raise InputError(_mismatch(f"they are for SHA-256 {other[:12]}..., and it has {current()[:12]}..."))
+    if not matched:
+        copy = next((name for name, sha256 in other_sources.items() if sha256 and sha256 == current()), None)
+        if copy:
+            raise InputError(f"the findings are of {copy}, which has the same content; give the input by that name")
+        raise InputError(
+            f"the findings are of {', '.join(other_sources)}, not of this input; detect in it, or give one of them"
+        )
 
 
 def _mismatch(difference: str) -> str:
@@ -165,9 +181,12 @@ def spooled(path: Path) -> Iterator[Path]:
         yield path
         return
     with tempfile.NamedTemporaryFile("w", prefix="mdtool-", encoding="utf-8", errors="surrogateescape") as spool:
+        is_empty = True
         for number, line in enumerate(stdin.lines("findings"), 1):
-            parse_record(line, f"{path}:{number}")
+            is_empty &= parse_record(line, f"{path}:{number}") is None
             spool.write(line)
+        if is_empty:
+            raise InputError(f"{path}: {NO_FINDINGS}")
         spool.flush()
         yield Path(spool.name)
 

@@ -42,7 +42,7 @@ def process_image(image: StillImage, file: BinaryIO, run: Run, report: Report) -
         InputError: Recorded findings don't match the image.
         EngineError: The model failed, unless the request masks such frames.
     """
-    info, findings = annotate_image(image, run.known, run.clock)
+    info, findings = annotate_image(image, run.findings_source, run.clock)
     run.note(report, info, findings)
     with run.clock.time("paint"):
         run.effect.paint(image_canvas(image), info, findings)
@@ -52,7 +52,7 @@ def process_image(image: StillImage, file: BinaryIO, run: Run, report: Report) -
 
 
 def annotate_image(
-    image: StillImage, known: ModelInference | RecordedFindings, clock: Stopwatch
+    image: StillImage, findings_source: ModelInference | RecordedFindings, clock: Stopwatch
 ) -> tuple[FrameInfo, FrameFindings]:
     """Return the findings of a still image, from the model or as recorded; each object has a track of its own.
 
@@ -62,13 +62,13 @@ def annotate_image(
     """
     height, width = image.pixels.shape[:2]
     info = FrameInfo(size=(width, height))
-    if isinstance(known, RecordedFindings):
-        return info, known.for_frame(0, 0, info.size)
+    if isinstance(findings_source, RecordedFindings):
+        return info, findings_source.for_frame(0, 0, info.size)
     try:
         with clock.time("model"):
-            found = known.detect([image.srgb()])[0]
+            found = findings_source.detect([image.srgb()])[0]
     except EngineError:
-        if not known.request.blank_errors:
+        if not findings_source.request.blank_errors:
             raise
         return info, FrameFindings(hidden=True)
     regions = [replace(region, track=number) for number, region in enumerate(found.regions, 1)]
@@ -89,7 +89,7 @@ def process_animation(animation: Animation, file: BinaryIO, run: Run, report: Re
         EngineError: The model failed, unless the request masks such frames.
     """
     with AnimationWriter(file, like=animation, keep_metadata=run.output_options.keep_metadata) as writer:
-        for annotated, before, milliseconds in annotate_animation(animation, run.known, run.clock):
+        for annotated, before, milliseconds in annotate_animation(animation, run.findings_source, run.clock):
             info = annotated.info
             run.note(report, info, annotated.findings)
             if run.edit.cut.contains(info.time):
@@ -105,7 +105,7 @@ def process_animation(animation: Animation, file: BinaryIO, run: Run, report: Re
 
 
 def annotate_animation(
-    animation: Animation, known: ModelInference | RecordedFindings, clock: Stopwatch
+    animation: Animation, findings_source: ModelInference | RecordedFindings, clock: Stopwatch
 ) -> Iterator[tuple[AnnotatedFrame, np.ndarray, Fraction]]:
     """Annotate the frames of an animation, from the model or with recorded findings.
 
@@ -126,10 +126,12 @@ def annotate_animation(
             yield Frame(image, index, round(at), MILLISECONDS, round(milliseconds))
             at += milliseconds
 
-    if isinstance(known, RecordedFindings):
-        events: Iterator[AnnotatedEvent] = recorded_frames(frames(), known)
+    if isinstance(findings_source, RecordedFindings):
+        events: Iterator[AnnotatedEvent] = recorded_frames(frames(), findings_source)
     else:
-        events = annotate(frames(), known.detect, known.request, lambda stream: ANIMATION_FPS, clock=clock)
+        events = annotate(
+            frames(), findings_source.detect, findings_source.request, lambda stream: ANIMATION_FPS, clock=clock
+        )
     for annotated in events:
         assert isinstance(annotated, AnnotatedFrame)
         yield annotated, *canvases.popleft()

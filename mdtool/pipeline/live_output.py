@@ -45,11 +45,16 @@ def process_live(reader: LiveReader, target: Target, run: Run, report: Report, *
         OutputError: The output can't be written.
         EngineError: The model failed.
     """
-    if isinstance(run.known, RecordedFindings):
+    if isinstance(run.findings_source, RecordedFindings):
         raise UsageError("--from-findings: a live source has no recorded findings; leave the option out")
-    known, delay = run.known, run.live.delay
+    findings_source, delay = run.findings_source, run.live.delay
     annotator = LiveAnnotator(
-        reader, known.detect, known.request, delay=delay, clock=run.clock, blank_late=run.masks_unjudged
+        reader,
+        findings_source.detect,
+        findings_source.request,
+        delay=delay,
+        clock=run.clock,
+        blank_late=run.masks_unjudged,
     )
     writer = _LiveWriter(reader, target, overwrite, run)
     silencer = Silencer()

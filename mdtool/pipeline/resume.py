@@ -22,7 +22,7 @@ MIN_SECONDS = 60.0  # shorter videos are not worth a work folder
 def resumable(
     source: Input,
     target: object,
-    known: ModelInference | Path,
+    findings_source: ModelInference | Path,
     settings: Mapping[str, object],
     *,
     duration: float,
@@ -36,15 +36,15 @@ def resumable(
     Args:
         source: The input.
         target: The output; only a path can be resumed.
-        known: The model inference, or the file of recorded findings.
-        settings: All settings that affect the result, besides the source and `known`, as fields of a RESUME
+        findings_source: The model inference, or the file of recorded findings.
+        settings: All settings that affect the result, besides the source and `findings_source`, as fields of a RESUME
             fingerprint.
         duration: Duration of the source in seconds, see `seconds_of`.
         console: Where to report that a run resumes or starts over.
         side_output: File next to which the work folder lies if there is no target; several sources may share it.
 
     Yields:
-        `known`, with logged predictions for a model inference; and the work folder, or None.
+        `findings_source`, with logged predictions for a model inference; and the work folder, or None.
 
     Raises:
         OutputError: The work folder can't be written, or another run has it open.
@@ -52,21 +52,23 @@ def resumable(
     output = target
     if target is None and side_output:
         output = side_output.with_name(f"{side_output.name}.{source.relative.name}")
-    findings = known if isinstance(known, Path) else None
+    findings = findings_source if isinstance(findings_source, Path) else None
     long_enough = duration >= MIN_SECONDS and source.path and source.path.is_file()
     if not isinstance(output, Path) or not long_enough or not _is_reusable(findings):
-        yield known, None
+        yield findings_source, None
         return
-    detection = known.settings if isinstance(known, ModelInference) else {"findings": known}
+    detection = (
+        findings_source.settings if isinstance(findings_source, ModelInference) else {"findings": findings_source}
+    )
     digest = fingerprint(RESUME, mdtool=__version__, source=source.path, **detection, **settings)
     with WorkFolder(output, digest) as folder:
         if folder.was_reset:
             console.note(f"{source.name}: settings have changed since the previous run; starting over")
         if folder.known:
             console.note(f"{source.name}: resuming the previous run")
-        if isinstance(known, ModelInference):
-            known = replace(known, detect=folder.memoize(known.detect))
-        yield known, folder
+        if isinstance(findings_source, ModelInference):
+            findings_source = replace(findings_source, detect=folder.memoize(findings_source.detect))
+        yield findings_source, folder
         folder.done()
 
 

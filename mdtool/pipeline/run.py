@@ -80,7 +80,7 @@ class Run:
     """What to do with one input.
 
     Attributes:
-        known: Where findings come from: a model, or a file of recorded findings.
+        findings_source: Where findings come from: a model, or a file of recorded findings.
         effect: What is painted on every frame.
         output_options: How results are written.
         live: How a live source is processed.
@@ -94,7 +94,7 @@ class Run:
         clock: Adds up the seconds of each stage.
     """
 
-    known: ModelInference | RecordedFindings
+    findings_source: ModelInference | RecordedFindings
     effect: Effect
     output_options: OutputOptions = OutputOptions()
     live: LiveSettings = LiveSettings()
@@ -110,7 +110,7 @@ class Run:
     @property
     def model(self) -> str:
         """Name of the model; "findings" for recorded ones."""
-        return self.known.model if isinstance(self.known, ModelInference) else "findings"
+        return self.findings_source.model if isinstance(self.findings_source, ModelInference) else "findings"
 
     def note(self, report: Report, info: FrameInfo, findings: FrameFindings) -> None:
         """Count and write the findings of one frame."""

@@ -52,7 +52,9 @@ def process_video(reader: VideoReader, output: Path | PipeWriter, muxer: str, ru
         with ExitStack() as stack:  # ends the last stage first, and all before the reader is closed
             start_stage = stack.enter_context
             decoded = start_stage(closing(prefetch(precompute_luma(clock.each("decode", reader)), depth)))
-            annotated = start_stage(closing(prefetch(annotate_video(decoded, run.known, reader, clock), depth)))
+            annotated = start_stage(
+                closing(prefetch(annotate_video(decoded, run.findings_source, reader, clock), depth))
+            )
             painted = start_stage(closing(prefetch(_painted(annotated, writer, run, report), depth)))
             for event in apply_edit(painted, run.edit, report.notes) if run.edit else painted:
                 with clock.time("encode"):
@@ -84,19 +86,19 @@ def precompute_luma(events: Iterable[Event]) -> Iterator[Event]:
 
 
 def annotate_video(
-    events: Iterable[Event], known: ModelInference | RecordedFindings, reader: VideoReader, clock: Stopwatch
+    events: Iterable[Event], findings_source: ModelInference | RecordedFindings, reader: VideoReader, clock: Stopwatch
 ) -> Iterator[AnnotatedEvent]:
     """Annotate the frames of a video, from the model or with recorded findings; see `annotate`, `recorded_frames`."""
-    if isinstance(known, RecordedFindings):
-        yield from recorded_frames(events, known)
+    if isinstance(findings_source, RecordedFindings):
+        yield from recorded_frames(events, findings_source)
         return
-    request, total = known.request, reader.frames
+    request, total = findings_source.request, reader.frames
     if request.max_calls is not None and total:
         request = replace(request, sampling=request.sampling.limited(request.max_calls, total))
-    yield from annotate(events, known.detect, request, reader.rate, clock=clock)
+    yield from annotate(events, findings_source.detect, request, reader.rate, clock=clock)
 
 
-def recorded_frames(events: Iterable[Event], known: RecordedFindings) -> Iterator[AnnotatedEvent]:
+def recorded_frames(events: Iterable[Event], findings_source: RecordedFindings) -> Iterator[AnnotatedEvent]:
     """Annotate frames with recorded findings.
 
     Raises:
@@ -104,11 +106,11 @@ def recorded_frames(events: Iterable[Event], known: RecordedFindings) -> Iterato
     """
     for event in events:
         if isinstance(event, Frame):
-            yield AnnotatedFrame(event, known.for_frame(event.stream, event.index, event.display_size))
+            yield AnnotatedFrame(event, findings_source.for_frame(event.stream, event.index, event.display_size))
         else:
             yield event
     raise_if_interrupted()  # an interrupted reader looks like one at its end
-    known.check_end()
+    findings_source.check_end()
 
 
 def _painted(events: Iterable[AnnotatedEvent], writer: VideoWriter, run: Run, report: Report) -> Iterator[Event]:

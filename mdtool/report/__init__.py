@@ -1,4 +1,4 @@
-"""What was found, as one page of HTML that opens anywhere: no script, and nothing that is fetched.
+"""Renders reports as one self-contained HTML page: no script, and no external resources.
 
-contents says what goes on the page, as plain data; page makes the text of it.
+`contents` defines the data of the page; `page` renders it.
 """

@@ -1,13 +1,13 @@
-"""What goes on the page, as plain data. Times are in seconds, as the findings have them.
+"""The contents of a report, as plain data. Times are in seconds, as in the findings.
 
-Words may be any that a person or a file system can give, names that are no text too.
+Texts may be any that a user or a file system can give, with surrogate escapes of undecodable file names too.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-MAX_SECONDS = 1e9  # seconds; a time beyond is a slip
+MAX_SECONDS = 1e9  # times beyond are taken for errors
 SIGNATURES: tuple[tuple[bytes, Literal["jpeg", "png"]], ...] = (
     (b"\xff\xd8\xff", "jpeg"),
     (b"\x89PNG\r\n\x1a\n", "png"),
@@ -18,11 +18,16 @@ SIGNATURES: tuple[tuple[bytes, Literal["jpeg", "png"]], ...] = (
 class Row:
     """A rule of a policy, or a label.
 
-    hit: what the policy says of it; None where none was asked.
-    objects: different ones, as the tracker counts them; None where nothing was tracked, as with a question.
-    frames: on which it was found. spans: when, as (start, end), in any order; they may overlap.
-    largest: the largest area on any frame, as a share of that frame, 0..1; None where there are no boxes.
-    Raises ValueError where a span can't be.
+    Attributes:
+        name: The rule or label.
+        hit: Whether the rule is hit; None for a label.
+        objects: Number of tracked objects; None for a rule.
+        frames: Number of frames that match.
+        spans: Times of these frames as (start, end), in any order; they may overlap.
+        largest: Largest area on any frame, as a share of the frame, 0..1; None without boxes.
+
+    Raises:
+        ValueError: A span is invalid.
     """
 
     name: str
@@ -35,12 +40,20 @@ class Row:
     def __post_init__(self) -> None:
         for start, end in self.spans:
             if not -MAX_SECONDS < start <= end < MAX_SECONDS:
-                raise ValueError(f"{self.name}: a span can't go from {start} to {end} seconds")
+                raise ValueError(f"{self.name}: a span can't last from {start} to {end} seconds")
 
 
 @dataclass(frozen=True)
 class EmbeddedImage:
-    """A JPEG or PNG file. Raises ValueError for anything else."""
+    """An image that is embedded in the page.
+
+    Attributes:
+        data: Content of a JPEG or PNG file.
+        kind: Its format.
+
+    Raises:
+        ValueError: It has another format.
+    """
 
     data: bytes
     kind: Literal["jpeg", "png"] = field(init=False)
@@ -48,24 +61,30 @@ class EmbeddedImage:
     def __post_init__(self) -> None:
         kind = next((kind for magic, kind in SIGNATURES if self.data.startswith(magic)), None)
         if kind is None:
-            raise ValueError("the report can hold pictures as JPEG and PNG only")
+            raise ValueError("a report can embed JPEG and PNG images only")
         object.__setattr__(self, "kind", kind)
 
 
 @dataclass(frozen=True)
 class Example:
-    """A frame with what was found on it, drawn already. time: None for a photo."""
+    """An example frame, with its findings drawn on it.
 
-    picture: EmbeddedImage
+    Attributes:
+        time: Seconds; None for a still image.
+    """
+
+    image: EmbeddedImage
     labels: Sequence[str] = ()
     time: float | None = None
 
 
 @dataclass(frozen=True)
 class Attention:
-    """seconds: how long this person looked at each of these: at someone, at something, or out of the frame.
+    """Where one person looks.
 
-    Of a photo it is only told at which.
+    Attributes:
+        seconds: Time per target: another person, a named target, elsewhere, or out of frame. For a still image only
+            the targets are shown.
     """
 
     person: str
@@ -74,13 +93,22 @@ class Attention:
 
 @dataclass(frozen=True)
 class Chapter:
-    """What is to be said of one input; what it lacks is left out.
+    """The part of a report on one input; sections without data are left out.
 
-    start: time of the first frame. duration: None for a photo. frames: how many there are; looks: of them, those that
-    the model saw. notes: sentences that a reader has to know, such as what could not be judged.
-    cuts: times of scene cuts. heat: a heat map over the picture, of where things were or where people looked, as
-    heat_shows says. counts: objects of each label.
-    Raises ValueError where a time can't be.
+    Attributes:
+        start: Time of the first frame.
+        duration: None for a still image.
+        frames: Number of frames.
+        keyframes: Number of frames that the model analysed.
+        notes: Sentences for the reader, such as on frames that could not be judged.
+        input_changed: The input does not have the frames that the findings are of.
+        cuts: Times of scene cuts.
+        heat: A heat map over a frame, of object positions or of gazes.
+        heat_shows: Which of the two it is.
+        counts: Number of objects by label.
+
+    Raises:
+        ValueError: A time is invalid.
     """
 
     source: str
@@ -91,17 +119,18 @@ class Chapter:
     frames: int = 0
     keyframes: int = 0
     notes: Sequence[str] = ()
+    input_changed: bool = False
     rows: Sequence[Row] = ()
     cuts: Sequence[float] = ()
     examples: Sequence[Example] = ()
     heat: EmbeddedImage | None = None
-    heat_shows: Literal["things", "looks"] = "things"
+    heat_shows: Literal["objects", "gaze"] = "objects"
     counts: Mapping[str, int] = field(default_factory=dict)
     attention: Sequence[Attention] = ()
 
     def __post_init__(self) -> None:
         for name, time in (("start", self.start), ("duration", self.duration or 0), *(("cut", at) for at in self.cuts)):
             if not -MAX_SECONDS < time < MAX_SECONDS:
-                raise ValueError(f"{self.source}: its {name} can't be at {time} seconds")
+                raise ValueError(f"{self.source}: {name} can't be {time} seconds")
         if (self.duration or 0) < 0:
             raise ValueError(f"{self.source}: can't last {self.duration} seconds")

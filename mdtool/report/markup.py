@@ -1,4 +1,4 @@
-"""Words, numbers and pictures as HTML. All that comes from a person passes through here and loses its force."""
+"""Escapes text for HTML, and renders numbers and images. All text from outside passes through here."""
 
 from base64 import b64encode
 from html import escape
@@ -6,45 +6,53 @@ from html import escape
 from mdtool.console import one_line
 from mdtool.report.contents import EmbeddedImage
 
-JOINERS = "\u200c\u200d"  # not printable by themselves, but Persian words and many emoji are made with them
+JOINERS = "\u200c\u200d"  # not printable by themselves, but needed in Persian words and many emoji
 
 
 def escape_attribute(text: str) -> str:
-    """For attributes and titles. What is no text, or would turn the line around, is spelt out."""
+    """Escape text for attributes and titles; control characters and bidirectional overrides are spelt out."""
     return escape("".join(letter if letter in JOINERS else one_line(letter) for letter in text))
 
 
 def escape_text(text: str) -> str:
-    """For the page itself: in whatever direction it is written, it turns nothing around it."""
+    """Escape text for the page, isolated so that its writing direction does not affect the text around it."""
     return f"<bdi>{escape_attribute(text)}</bdi>"
 
 
-def image(picture: EmbeddedImage, alt: str) -> str:
-    """alt: as it was given, not escaped yet."""
-    return (
-        f'<img src="data:image/{picture.kind};base64,{b64encode(picture.data).decode()}" alt="{escape_attribute(alt)}">'
-    )
+def image_tag(image: EmbeddedImage, alt: str) -> str:
+    """Return an img element with a data URL.
+
+    Args:
+        alt: Alternative text, not escaped yet.
+    """
+    return f'<img src="data:image/{image.kind};base64,{b64encode(image.data).decode()}" alt="{escape_attribute(alt)}">'
 
 
 def percent(part: float) -> str:
-    """A share of one in per cent. What is there at all is never called nothing."""
+    """Format a share, 0..1, as a percentage; one above zero never becomes "0.0 %"."""
     return "&lt;&nbsp;0.1&nbsp;%" if 0 < part < 0.001 else f"{part:.1%}".replace("%", "&nbsp;%")
 
 
 def number(count: int) -> str:
+    """Format an integer with thousands separators."""
     return f"{count:,}"
 
 
 def bar(part: float) -> str:
-    """A bar as long as this share of its place. It only repeats a number that stands beside it."""
+    """Return a bar of this share of its cell's width, hidden from screen readers since a number stands next to it."""
     return f'<svg class="bar" aria-hidden="true"><rect width="{part:.1%}" height="100%"/></svg>'
 
 
 def table(name: str, body: str) -> str:
-    """body: the rows. It scrolls by itself where the page is narrow."""
+    """Return a table that scrolls horizontally on a narrow page.
+
+    Args:
+        name: Its label for screen readers.
+        body: The rows.
+    """
     return f'<div class="wide" role="region" aria-label="{name}" tabindex="0"><table>{body}</table></div>'
 
 
 def section(title: str, body: str) -> str:
-    """Nothing for an empty body."""
+    """Return a section; nothing for an empty body."""
     return f"<section>\n<h3>{title}</h3>\n{body}\n</section>\n" if body else ""

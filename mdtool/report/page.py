@@ -1,21 +1,21 @@
-"""The page: a chapter for each input, in one text that needs nothing else."""
+"""Renders the HTML page of a report, with a chapter for each input."""
 
 from collections.abc import Iterable, Sequence
 
 from mdtool import __version__
 from mdtool.report.contents import Chapter, Example
-from mdtool.report.markup import escape_attribute, escape_text, image, number, section
+from mdtool.report.markup import escape_attribute, escape_text, image_tag, number, section
 from mdtool.report.style import STYLE
 from mdtool.report.tables import attention, counts, rules_table, status_badge
 from mdtool.report.timeline import timeline
 from mdtool.report.times import format_clock
 
-# A second lock besides the escaping: the browser itself is to run nothing, and to fetch nothing.
+# Besides the escaping, the Content Security Policy keeps the browser from running scripts and loading resources.
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 
 
 def page(title: str, chapters: Sequence[Chapter]) -> str:
-    """A whole HTML document, without a script or a reference to anything outside of it. It can be written as UTF-8."""
+    """Render a self-contained HTML document that can be encoded as UTF-8."""
     body = "".join(_chapter(place, chapter) for place, chapter in enumerate(chapters, 1))
     return f"""<!DOCTYPE html>
 <html lang="en">
@@ -65,13 +65,13 @@ def _chapter(place: int, chapter: Chapter) -> str:
 
 
 def _verdict(chapter: Chapter) -> str:
-    """Empty where there were no rules to judge by."""
+    """Render the verdict; empty without rules."""
     rules = [row for row in chapter.rows if row.hit is not None]
     hits = [row for row in rules if row.hit]
     if not rules:
         return ""
-    which = f": {_list(row.name for row in hits)}" if hits else ""
-    return f"{status_badge(bool(hits))} {number(len(hits))} of {number(len(rules))} rules hit{which}"
+    names = f": {_list(row.name for row in hits)}" if hits else ""
+    return f"{status_badge(bool(hits))} {number(len(hits))} of {number(len(rules))} rules hit{names}"
 
 
 def _facts(chapter: Chapter) -> str:
@@ -80,7 +80,7 @@ def _facts(chapter: Chapter) -> str:
         ("Prompts", _list(chapter.prompts)),
         ("Length", format_clock(chapter.duration) if chapter.duration else ""),
         ("Frames", number(chapter.frames) if chapter.frames else ""),
-        ("Seen by the model", number(chapter.keyframes) if chapter.frames else ""),
+        ("Keyframes", number(chapter.keyframes) if chapter.frames else ""),
     ]
     lines = "".join(f"<div><dt>{name}</dt><dd>{fact}</dd></div>\n" for name, fact in facts if fact)
     return f"<dl>\n{lines}</dl>\n" if lines else ""
@@ -95,16 +95,16 @@ def _example(example: Example) -> str:
     if example.time is not None:
         time = format_clock(example.time)
         alt, caption = f"{alt} at {time}", f"<b>{time}</b> {caption}"
-    return f"<figure>{image(example.picture, alt)}<figcaption>{caption}</figcaption></figure>\n"
+    return f"<figure>{image_tag(example.image, alt)}<figcaption>{caption}</figcaption></figure>\n"
 
 
 def _heat(chapter: Chapter) -> str:
     if chapter.heat is None:
         return ""
-    picture = image(chapter.heat, "heat map over the picture")
-    where = "Where things were" if chapter.heat_shows == "things" else "Where people looked"
-    return f"<figure>{picture}<figcaption>{where}, over all frames.</figcaption></figure>"
+    image = image_tag(chapter.heat, "heat map over a frame")
+    caption = "Positions of objects" if chapter.heat_shows == "objects" else "Where people looked"
+    return f"<figure>{image}<figcaption>{caption}, over all frames.</figcaption></figure>"
 
 
-def _list(words: Iterable[str]) -> str:
-    return ", ".join(map(escape_text, words))
+def _list(texts: Iterable[str]) -> str:
+    return ", ".join(map(escape_text, texts))

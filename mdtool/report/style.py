@@ -1,6 +1,6 @@
-"""How the page looks: light and dark, on a phone, on a wide screen and on paper."""
+"""The style sheet of the page: light and dark mode, narrow and wide screens, print."""
 
-# Every colour of letters has a contrast of 4.5 or more with both grounds, of bars 3 (WCAG 2.2, 1.4.3 and 1.4.11).
+# Text colours have a contrast of 4.5 or more with both backgrounds, bars of 3 (WCAG 2.2, 1.4.3 and 1.4.11).
 STYLE = """
 :root{color-scheme:light dark;
 --paper:#fff;--tint:#f4f6f8;--line:#d9dee4;--ink:#171b20;--soft:#545d68;--accent:#2563b8;--hit:#b3261e;--clear:#1b6b3f}

@@ -1,6 +1,6 @@
-"""When things were found: a lane for each, over a common axis of time.
+"""Renders the timeline of a report: a lane per rule or label, over a common time axis.
 
-Every lane is an SVG with places in per cent, so that its bars stretch with the page and its letters do not.
+Every lane is an SVG with positions in per cent, so that its bars scale with the page and its text does not.
 """
 
 from collections.abc import Iterable
@@ -9,27 +9,27 @@ from mdtool.report.contents import Chapter, Row
 from mdtool.report.markup import escape_attribute, escape_text, number
 from mdtool.report.times import Span, format_clock, joined, ticks
 
-PIXELS = 800  # about as wide as a lane becomes; nothing finer is drawn
-LEAST = 100 / PIXELS  # per cent; SVG draws nothing of a bar without width
-EDGE = 5  # per cent; times nearer to an end of the axis are not centred on their tick, or they would stick out
+PIXELS = 800  # about the maximum width of a lane; nothing finer is drawn
+MIN_WIDTH = 100 / PIXELS  # per cent; SVG does not draw a bar of zero width
+EDGE = 5  # per cent; labels nearer to an end of the axis are not centred on their tick, or they would overflow
 
 
 def timeline(chapter: Chapter) -> str:
-    """Empty where there is no time, as with photos, or nothing was found."""
+    """Render the timeline of a chapter; empty for still images, and without findings."""
     spans = [span for row in chapter.rows for span in row.spans]
     start = min([chapter.start, *(start for start, _ in spans)])
     end = max([chapter.start + (chapter.duration or 0), *(end for _, end in spans)])
     if not spans or start == end:
         return ""
     axis = _Axis(start, end)
-    lanes = [_of_row(axis, row) for row in chapter.rows]
+    lanes = [_row_lane(axis, row) for row in chapter.rows]
     if chapter.cuts:
         lanes.append(_lane(axis, "scene cuts", "cuts", joined(((at, at) for at in chapter.cuts), axis.pixel)))
     return f'<div class="timeline">\n{"".join(lanes)}{axis.labels()}</div>'
 
 
 class _Axis:
-    """From start to end, in seconds."""
+    """The time axis, from start to end in seconds."""
 
     def __init__(self, start: float, end: float) -> None:
         self._start = start
@@ -39,7 +39,7 @@ class _Axis:
         self.pixel = self._length / PIXELS
 
     def place(self, time: float) -> float:
-        """In per cent; times out of the axis are put at its ends."""
+        """Return the position of a time in per cent, clamped to the axis."""
         return min(max((time - self._start) / self._length, 0), 1) * 100
 
     def labels(self) -> str:
@@ -47,7 +47,7 @@ class _Axis:
         return f'<div class="lane axis"><span></span><svg aria-hidden="true">{texts}</svg></div>\n'
 
 
-def _of_row(axis: _Axis, row: Row) -> str:
+def _row_lane(axis: _Axis, row: Row) -> str:
     kind = "hit" if row.hit else "found"
     return _lane(axis, row.name, kind, joined(row.spans, axis.pixel))
 
@@ -60,7 +60,7 @@ def _lane(axis: _Axis, name: str, kind: str, spans: Iterable[Span]) -> str:
 
 
 def _bar(axis: _Axis, span: Span) -> str:
-    width = max(axis.place(span.end) - axis.place(span.start), LEAST)
+    width = max(axis.place(span.end) - axis.place(span.start), MIN_WIDTH)
     left = min(axis.place(span.start), 100 - width)
     size = f'x="{_percent(left)}" width="{_percent(width)}" height="100%"'
     return f"<rect {size}><title>{_when(span)}</title></rect>"

@@ -11,7 +11,7 @@ from cli_runner import redact, run
 from make_media import SAMPLES
 
 from engine.catalog.published import published
-from mdtool.errors import Exit, UsageError
+from mdtool.errors import ExitCode, UsageError
 from mdtool.model_selection import ComputeConfig, LoadCallbacks, ModelNotFound, load_gaze_model, load_model
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "moondream2"
@@ -53,7 +53,7 @@ def test_a_prompt_that_nothing_serves_tells_how_to_mend_it() -> None:
         match=r"'dog'.*centerface, for faces.*synthetic scenes.*mdtool models pull moondream2.*mdtool models list",
     ) as caught:
         load_model("auto", "detect", ["dog"])
-    assert caught.value.code == Exit.MODEL
+    assert caught.value.code == ExitCode.MODEL
     assert "\n" not in str(caught.value)
 
 
@@ -305,7 +305,7 @@ def test_without_a_model_no_command_answers_and_one_line_says_how_to_get_one(
     command: list[str | Path], tmp_path: Path
 ) -> None:
     outcome = run(*command, cwd=tmp_path)
-    assert (outcome.code, outcome.out, len(outcome.lines)) == (Exit.MODEL, b"", 1), outcome.err
+    assert (outcome.code, outcome.out, len(outcome.lines)) == (ExitCode.MODEL, b"", 1), outcome.err
     assert outcome.err.startswith("mdtool: no model on this machine can ")
     assert "`mdtool models pull moondream2`" in outcome.err
     assert not [path for path in tmp_path.rglob("*") if not path.is_dir()]

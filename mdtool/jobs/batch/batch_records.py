@@ -1,16 +1,23 @@
-"""The records that a batch writes, as `mdtool.records.batch` describes them."""
+"""Builds the records that a batch writes; `mdtool.records.schemas` describes their schema."""
 
 from collections.abc import Sequence
 
 from mdtool.jobs.batch.content_version import ContentVersion
 from mdtool.jobs.batch.messages import ImageResult, ItemFailed, VideoResult
-from mdtool.records.batch import SCHEMA, Record
+from mdtool.records.batch import Record
+from mdtool.records.findings import BATCH_SCHEMA
 
 
 def image_record(name: str, common_fields: Record, result: ImageResult, *, made_outputs: Sequence[str]) -> Record:
-    """name: of the input. about: what all records of a run have. made: beside the record."""
-    at = {} if result.time is None else {"time": result.time}
-    head = {"schema": SCHEMA, "input": name, **at, **version_fields(result.version), **common_fields}
+    """Build the record of an image, or of one frame of a video.
+
+    Args:
+        name: The input's name.
+        common_fields: Fields that all records of a run share.
+        made_outputs: Kinds of side outputs that were written.
+    """
+    time = {} if result.time is None else {"time": result.time}
+    head = {"schema": BATCH_SCHEMA, "input": name, **time, **version_fields(result.version), **common_fields}
     record = head | _common(result) | {"answers": result.answers}
     return record | {"made": list(made_outputs)} if made_outputs else record
 
@@ -18,14 +25,25 @@ def image_record(name: str, common_fields: Record, result: ImageResult, *, made_
 def duplicate_record(
     name: str, common_fields: Record, version: ContentVersion, original_record: Record, *, made_outputs: Sequence[str]
 ) -> Record:
-    """equal: the record of a picture with the same content."""
-    head = {"schema": SCHEMA, "input": name, **version_fields(version), **common_fields}
+    """Build the record of an image whose answers are copied from an image with the same content.
+
+    Args:
+        original_record: The record of that image.
+    """
+    head = {"schema": BATCH_SCHEMA, "input": name, **version_fields(version), **common_fields}
     record = head | {key: original_record[key] for key in ("width", "height", "milliseconds", "answers")}
     return record | {"made": list(made_outputs)} if made_outputs else record
 
 
 def video_record(name: str, common_fields: Record, result: VideoResult, *, made_outputs: Sequence[str]) -> Record:
-    record = {"schema": SCHEMA, "input": name, **version_fields(result.version), **common_fields, **_common(result)}
+    """Build the record that ends a video, after the records or findings of its frames."""
+    record = {
+        "schema": BATCH_SCHEMA,
+        "input": name,
+        **version_fields(result.version),
+        **common_fields,
+        **_common(result),
+    }
     record |= {"answers": [], **({"made": list(made_outputs)} if made_outputs else {}), "frames": result.frames}
     if result.live:
         record["live"] = True
@@ -33,7 +51,13 @@ def video_record(name: str, common_fields: Record, result: VideoResult, *, made_
 
 
 def failure_record(name: str, common_fields: Record, failed: ItemFailed) -> Record:
-    return {"schema": SCHEMA, "input": name, **common_fields, "error": {"code": failed.code, "cause": failed.cause}}
+    """Build the record of an input that failed."""
+    return {
+        "schema": BATCH_SCHEMA,
+        "input": name,
+        **common_fields,
+        "error": {"code": failed.code, "cause": failed.cause},
+    }
 
 
 def _common(result: ImageResult | VideoResult) -> Record:
@@ -42,9 +66,11 @@ def _common(result: ImageResult | VideoResult) -> Record:
 
 
 def version_fields(version: ContentVersion) -> Record:
+    """Return the fields of a record that identify the input's content."""
     fields = {"sha256": version.sha256, "bytes": version.size, "modified": version.modified}
     return fields | {"served": version.http_validator} if version.http_validator else fields
 
 
 def version_from_record(record: Record) -> ContentVersion:
+    """Return the content version that a record stores."""
     return ContentVersion(record["sha256"], record.get("bytes"), record.get("modified"), record.get("served", ""))

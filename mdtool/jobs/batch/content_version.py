@@ -1,4 +1,4 @@
-"""Which content an input had, so that it is known again."""
+"""Identifies the content of an input, so that a later run can skip it."""
 
 import os
 from dataclasses import dataclass
@@ -10,11 +10,13 @@ State = tuple[int, int]
 
 @dataclass(frozen=True)
 class ContentVersion:
-    """Which content an input had.
+    """The content of an input when it was read.
 
-    sha256: in hexadecimal, of what was read. size, modified: of the file, in bytes and in nanoseconds since 1970, when
-    it was read; None of what is no file. served: of a video on the web, in place of its digest, what the server tells
-    of its version.
+    Attributes:
+        sha256: SHA-256 of the bytes that were read, in hexadecimal.
+        size: File size in bytes; None if the input is not a file.
+        modified: Modification time in nanoseconds since 1970; None if the input is not a file.
+        http_validator: For a video on the web, in place of the digest: the validators that the server returned.
     """
 
     sha256: str
@@ -24,19 +26,20 @@ class ContentVersion:
 
     @property
     def identity(self) -> str:
-        """The same for the same content; empty where nobody knows."""
+        """A string that is equal for equal content; empty if it is unknown."""
         return self.sha256 or self.http_validator
 
     @property
     def state(self) -> tuple[int | None, int | None]:
+        """Size and modification time, as `file_state` returns them."""
         return self.size, self.modified
 
 
-UNKNOWN = ContentVersion("")  # of what can't be read again, as a camera
+UNKNOWN = ContentVersion("")  # of inputs that can't be read again, such as cameras
 
 
 def file_state(source: Input) -> State | None:
-    """Size in bytes and time of the last change in nanoseconds; None of what is no file, or is not there."""
+    """Return the size in bytes and the modification time in nanoseconds; None if there is no such file."""
     try:
         status = os.stat(source.path) if source.path else None
     except (OSError, ValueError):

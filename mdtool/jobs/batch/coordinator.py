@@ -1,4 +1,4 @@
-"""Has thousands of inputs answered, one record each, and goes on where a run before was ended."""
+"""Runs a batch: gives inputs to workers, writes a record for each, and resumes where an earlier run stopped."""
 
 import time
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from itertools import count
 from queue import SimpleQueue
 
 from engine.contract import EngineError
-from mdtool.errors import Exit, MdtoolError
+from mdtool.errors import ExitCode, MdtoolError
 from mdtool.interruption import deferred_interrupts, raise_if_interrupted
 from mdtool.jobs.batch.batch_records import duplicate_record, failure_record, image_record, video_record
 from mdtool.jobs.batch.executor import Executor
@@ -44,8 +44,12 @@ from mdtool.records.findings import FindingsWriter
 
 @dataclass(frozen=True)
 class BatchLimits:
-    """errors: the batch ends when more inputs have failed. seconds: after which no other input, or frame of a video,
-    is begun."""
+    """When a batch stops early.
+
+    Attributes:
+        errors: Stop once more inputs than this have failed.
+        seconds: Time budget, after which no other input, or frame of a video, is started.
+    """
 
     errors: int | None = None
     seconds: float | None = None
@@ -53,8 +57,13 @@ class BatchLimits:
 
 @dataclass(frozen=True)
 class BatchPlan:
-    """Which inputs a batch has, and how its records come. about: the fields that all records have, `model` and
-    `settings` among them. ordered: in the order of the inputs. watch: it goes on with inputs that appear."""
+    """The inputs of a batch, and how their records are written.
+
+    Attributes:
+        common_fields: Fields that all records have, `model` and `settings` among them.
+        ordered: Write records in the order of the inputs.
+        watch: Keep watching for new and changed inputs.
+    """
 
     selection: Selection
     common_fields: Record
@@ -65,8 +74,13 @@ class BatchPlan:
 
 @dataclass
 class InFlight:
-    """An item that a worker has. equal: the record of a picture like it, of which its own is made. twins: pictures like
-    it, which wait for its answers. findings: where those of its frames go."""
+    """An item that a worker is processing.
+
+    Attributes:
+        original_record: Record of an image with the same bytes, whose answers this item reuses.
+        duplicates: Images with the same bytes, which wait for the answers of this one.
+        findings: Writes the findings of its frames.
+    """
 
     item: WorkItem
     original_record: Record | None = None
@@ -79,16 +93,16 @@ class InFlight:
 
 
 class Coordinator:
-    """Decides what is to be done, and writes what has been done; workers do it."""
+    """Schedules the items of a batch, and writes the results that workers return."""
 
     def __init__(self, plan: BatchPlan, task: BatchTask, executor: Executor, sink: Sink, *, progress: Progress) -> None:
         self._plan, self._executor, self._sink, self._progress = plan, executor, sink, progress
         self._task = replace(task, watch=plan.watch)
-        self._made = task.side_outputs.kinds
+        self._side_output_kinds = task.side_outputs.kinds
         self._in_flight: dict[int, InFlight] = {}
         self._in_progress: set[str] = set()  # the names of those in flight
-        self._again: SimpleQueue[WorkItem] = SimpleQueue()  # that go to a worker once more
-        self._contents: dict[str, str] = {}  # names of inputs by digest, where equal pictures are answered once
+        self._requeued: SimpleQueue[WorkItem] = SimpleQueue()  # items that go to a worker once more
+        self._names_by_digest: dict[str, str] = {}  # with dedupe: an input that has answers, by SHA-256
         self._ordered_writer = OrderedWriter() if plan.ordered else None
         self._work = WorkQueue(
             plan.selection,
@@ -100,51 +114,59 @@ class Coordinator:
             seconds=plan.limits.seconds,
         )
 
-    def run(self) -> Exit:
-        """OutputError where records can't be written; MdtoolError if too many inputs fail."""
+    def run(self) -> ExitCode:
+        """Process all inputs, and return the exit code.
+
+        Raises:
+            OutputError: Records can't be written.
+            MdtoolError: Too many inputs failed, or no worker can continue.
+        """
         progress, seconds = self._progress, self._plan.limits.seconds
         if self._task.dedupe:
-            self._contents |= {entry.version.sha256: name for name, entry in self._sink.entries() if entry.whole}
+            self._names_by_digest |= {entry.version.sha256: name for name, entry in self._sink.entries() if entry.whole}
         deadline = None if seconds is None else time.time() + seconds - progress.seconds
-        task = replace(self._task, deadline=deadline, known_digests=frozenset(self._contents))
+        task = replace(self._task, deadline=deadline, known_digests=frozenset(self._names_by_digest))
         with progress.shown(), closing(self._executor.run(task, self._items())) as results:
             try:
                 for result in results:
                     raise_if_interrupted()
                     progress.tick()
-                    self._take(result)
+                    self._process(result)
             except EngineError as error:
                 raise MdtoolError(str(error)) from error
             finally:
                 self._work.stop()
         progress.console.note(progress.summary())
         if self._work.incomplete:
-            progress.console.note("the time is up; the same command goes on")
-            return Exit.INCOMPLETE
-        return Exit.SOME_FAILED if progress.failed else Exit.OK
+            progress.console.note("time budget used up; run the same command again to continue")
+            return ExitCode.INCOMPLETE
+        return ExitCode.SOME_FAILED if progress.failed else ExitCode.OK
 
-    # -- what is given to workers
+    # -- items for the workers
 
     def _items(self) -> Iterator[WorkItem | Idle]:
         numbers = count()
         if not self._task.dedupe:
             for source in self._work:
-                yield self._begun(next(numbers), source)
+                yield self._start_item(next(numbers), source)
             return
         with closing(prefetch_with_idle(self._work, 1)) as sources:
-            for one in sources:
-                yield from self._once_more()
-                yield one if isinstance(one, Idle) else self._begun(next(numbers), one)
+            for source_or_idle in sources:
+                yield from self._requeued_items()
+                if isinstance(source_or_idle, Idle):
+                    yield source_or_idle
+                else:
+                    yield self._start_item(next(numbers), source_or_idle)
         while self._in_flight:
-            yield from self._once_more()
+            yield from self._requeued_items()
             yield Idle()
             time.sleep(POLL_SECONDS / 10)
 
-    def _once_more(self) -> Iterator[WorkItem]:
-        while not self._again.empty():
-            yield self._again.get()
+    def _requeued_items(self) -> Iterator[WorkItem]:
+        while not self._requeued.empty():
+            yield self._requeued.get()
 
-    def _begun(self, number: int, source: Input) -> WorkItem:
+    def _start_item(self, number: int, source: Input) -> WorkItem:
         item = WorkItem(number, source, self._prior_result(source.name))
         self._in_progress.add(source.name)
         self._in_flight[number] = InFlight(item)
@@ -162,13 +184,13 @@ class Coordinator:
             entry.version.identity, entry.whole, bool(entry.incomplete), lacks_side_outputs, answers, times
         )
 
-    def _ask_again(self, flight: InFlight, item: WorkItem) -> None:
+    def _requeue(self, flight: InFlight, item: WorkItem) -> None:
         flight.item = item
-        self._again.put(item)
+        self._requeued.put(item)
 
-    # -- what comes from them
+    # -- results of the workers
 
-    def _take(self, result: Result) -> None:
+    def _process(self, result: Result) -> None:
         match result:
             case InputWait(seconds=seconds):
                 self._progress.wait_seconds += seconds
@@ -178,7 +200,10 @@ class Coordinator:
                 self._write(number, place, partial(self._write_findings, self._in_flight[number], result))
             case ImageResult(time=float()):
                 record = image_record(
-                    self._in_flight[result.number].name, self._plan.common_fields, result, made_outputs=self._made
+                    self._in_flight[result.number].name,
+                    self._plan.common_fields,
+                    result,
+                    made_outputs=self._side_output_kinds,
                 )
                 self._write(result.number, result.place, partial(self._add, record))
             case Duplicate():
@@ -187,27 +212,27 @@ class Coordinator:
                 self._end(result)
 
     def _end(self, result: Ending) -> None:
-        """The last that comes of an item."""
+        """Process the last result of an item."""
         flight, common_fields = self._in_flight[result.number], self._plan.common_fields
         match result:
             case ImageResult():
-                record = image_record(flight.name, common_fields, result, made_outputs=self._made)
+                record = image_record(flight.name, common_fields, result, made_outputs=self._side_output_kinds)
                 self._end_with(result, partial(self._add, record))
                 self._progress.processed += 1
                 if self._task.dedupe:
-                    self._contents[result.version.sha256] = flight.name
+                    self._names_by_digest[result.version.sha256] = flight.name
                 for duplicate in flight.duplicates:
-                    self._finish_equal(duplicate, record)
+                    self._finish_duplicate(duplicate, record)
             case AddedSideOutputs():
                 original_record = flight.original_record or self._sink.record_of(flight.name)
                 assert original_record
                 record = duplicate_record(
-                    flight.name, common_fields, result.version, original_record, made_outputs=self._made
+                    flight.name, common_fields, result.version, original_record, made_outputs=self._side_output_kinds
                 )
                 self._end_with(result, partial(self._add, record))
                 self._progress.processed += 1
             case VideoResult():
-                record = video_record(flight.name, common_fields, result, made_outputs=self._made)
+                record = video_record(flight.name, common_fields, result, made_outputs=self._side_output_kinds)
                 self._end_with(result, partial(self._add, record))
                 if result.incomplete:
                     self._count_incomplete(flight, result.incomplete)
@@ -234,31 +259,31 @@ class Coordinator:
     def _take_duplicate(self, duplicate: Duplicate) -> None:
         if duplicate.same_as in self._in_flight:
             self._in_flight[duplicate.same_as].duplicates.append(duplicate)
-        elif record := self._record_with(duplicate.version.sha256):
-            self._finish_equal(duplicate, record)
+        elif record := self._record_with_digest(duplicate.version.sha256):
+            self._finish_duplicate(duplicate, record)
         else:
             flight = self._in_flight[duplicate.number]
-            self._ask_again(flight, replace(flight.item, force=True))
+            self._requeue(flight, replace(flight.item, force=True))
 
-    def _record_with(self, content: str) -> Record | None:
-        """That of a picture with this digest, if it is still to be had."""
-        name = self._contents.get(content, "")
+    def _record_with_digest(self, sha256: str) -> Record | None:
+        """Return the record of an image with this digest, if it is still available."""
+        name = self._names_by_digest.get(sha256, "")
         entry = self._sink.entry(name)
-        record = self._sink.record_of(name) if entry and entry.version.sha256 == content else None
+        record = self._sink.record_of(name) if entry and entry.version.sha256 == sha256 else None
         return None if record is None or "frames" in record else record
 
-    def _finish_equal(self, duplicate: Duplicate, record: Record) -> None:
-        """record: of the picture that it is equal to."""
+    def _finish_duplicate(self, duplicate: Duplicate, record: Record) -> None:
+        """Finish an item with the answers of `record`, that of an image with the same bytes."""
         flight = self._in_flight[duplicate.number]
-        if self._made:  # by a worker
+        if self._side_output_kinds:  # a worker writes the side outputs
             prior = PriorResult(
                 duplicate.version.identity, whole=True, lacks_side_outputs=True, answers=record["answers"]
             )
             flight.original_record = record
-            self._ask_again(flight, replace(flight.item, prior=prior))
+            self._requeue(flight, replace(flight.item, prior=prior))
             return
-        of_twin = duplicate_record(flight.name, self._plan.common_fields, duplicate.version, record, made_outputs=())
-        self._end_with(duplicate, partial(self._add, of_twin))
+        own_record = duplicate_record(flight.name, self._plan.common_fields, duplicate.version, record, made_outputs=())
+        self._end_with(duplicate, partial(self._add, own_record))
         self._progress.processed += 1
 
     def _fail(self, failed: ItemFailed) -> None:
@@ -272,21 +297,21 @@ class Coordinator:
     def _count_failure(self, flight: InFlight, cause: str) -> None:
         self._progress.console.error(f"{flight.name}: {cause}")
         self._progress.failed += 1
-        most = self._plan.limits.errors
-        if most is not None and self._progress.failed > most:
-            raise MdtoolError(f"ended, as more than {most} inputs failed")
+        limit = self._plan.limits.errors
+        if limit is not None and self._progress.failed > limit:
+            raise MdtoolError(f"stopped: more than {limit} inputs failed")
 
     # -- writing
 
     def _end_with(self, result: Ending, write: Write | None) -> None:
-        """Writes the last of an item, which another version may follow then."""
+        """Write the last result of an item; from then on a new version of the same input may start."""
         flight = self._in_flight[result.number]
         self._write(result.number, result.place, write, is_last=True)
         del self._in_flight[result.number]
         self._in_progress.discard(flight.name)
 
     def _write(self, number: int, place: int, write: Write | None, is_last: bool = False) -> None:
-        """In its turn, if that is asked for."""
+        """Write now, or in the order of the items if the plan is ordered."""
         if self._ordered_writer:
             self._ordered_writer.put(number, place, write, is_last)
         elif write:
@@ -296,7 +321,7 @@ class Coordinator:
         with deferred_interrupts():
             self._sink.add(record)
 
-    def _write_findings(self, flight: InFlight, found: FrameResult) -> None:
+    def _write_findings(self, flight: InFlight, result: FrameResult) -> None:
         if flight.findings is None:
             common_fields, find = self._plan.common_fields, self._task.videos.find
             assert find
@@ -306,6 +331,6 @@ class Coordinator:
                 common_fields["model"],
                 find.prompts,
                 settings=common_fields["settings"],
-                sha256=found.version.sha256,
+                sha256=result.version.sha256,
             )
-        flight.findings.write(found.info, found.findings)
+        flight.findings.write(result.info, result.findings)

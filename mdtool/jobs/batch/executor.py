@@ -1,4 +1,4 @@
-"""How a coordinator and its workers are joined."""
+"""Connects a coordinator to its workers."""
 
 from collections.abc import Generator, Iterator
 from contextlib import closing
@@ -13,34 +13,39 @@ from mdtool.pipeline.stages import Idle
 
 
 class Executor(Protocol):
-    """What passes is plain data, so that workers may be in other processes and on other machines."""
+    """Runs a task on workers. Messages are plain data, so workers may be other processes or machines."""
 
     def run(self, task: BatchTask, items: Iterator[WorkItem | Idle]) -> Generator[Result]:
-        """Have workers do the task with every item.
+        """Run the task on every item.
 
-        Each item has one result that ends it, after its others. What comes of several items may be mixed, but for what
-        was found in all frames of a video (`FrameResult`), between which nothing else comes up to the video's end.
+        The last result of an item is an `Ending`. Results of several items may interleave, except for `FrameResult`:
+        from the first one of a video to its ending there are no results of other items.
 
         Args:
-            items: drawn in one thread, not that of the caller; an Idle stands for there being none yet. They may come
-                to an end only after results were taken.
+            items: Iterated in one thread, not the caller's; an Idle means that no item is ready yet. They may end
+                only after the caller has processed results.
 
         Yields:
-            Results as they come, and while none comes `InputWait`, several times a second.
+            Results as they are ready; `InputWait` several times a second while there are none.
 
         Raises:
-            EngineError: no worker can go on.
+            EngineError: No worker can continue.
         """
 
 
 class ThreadExecutor:
-    """One worker, here: threads read ahead of its model, which computes in the thread that takes the results."""
+    """Runs one worker in this process: threads read ahead, and the model runs in the thread that takes results."""
 
     def __init__(self, model: VisionModel, encode: ImageEncoder | None = None) -> None:
-        """encode: in place of the model's own."""
+        """Create an executor.
+
+        Args:
+            encode: Image encoder in place of the model's own, such as one with an embedding cache.
+        """
         self._model, self._encode = model, encode
 
     def run(self, task: BatchTask, items: Iterator[WorkItem | Idle]) -> Generator[Result]:
+        """Run the task on every item; see `Executor.run`."""
         worker = Worker(self._model, task, self._encode)
         depth = max(READERS, self._model.image_batch_size)
         with closing(

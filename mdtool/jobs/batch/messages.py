@@ -1,6 +1,6 @@
-"""What passes between the coordinator of a batch and its workers: plain data that can be pickled.
+"""Messages between the coordinator of a batch and its workers: plain data that can be pickled.
 
-A coordinator gives a task once, and then items; for each item come results, of which the last ends it.
+A coordinator sends one task, then items. A worker returns results for each item; the last one is an `Ending`.
 """
 
 from collections.abc import Sequence
@@ -22,10 +22,15 @@ Answers = list[dict[str, Any]]  # as in records
 
 @dataclass(frozen=True)
 class VideoTask:
-    """What is asked about a video: which frames, between which times (seconds).
+    """How a video is analysed.
 
-    find: what is found in all of its frames instead, so that there are findings and not records of frames; tiles: how
-    pictures are cut for that, photos too. live: how it is done with what plays now.
+    Attributes:
+        sampling: Which frames get requests.
+        start: Time of the first frame, in seconds; None: the first of the video.
+        end: Time to stop before, in seconds; None: the end of the video.
+        find: What to detect in all frames instead; the output is then findings, not records of frames.
+        tiles: Grid that images are cut into for detection, still images too.
+        live: How live sources are processed.
     """
 
     sampling: Sampling = Sampling()
@@ -38,11 +43,17 @@ class VideoTask:
 
 @dataclass(frozen=True)
 class BatchTask:
-    """What workers do with every item. requests: without their image.
+    """What workers do with every item.
 
-    timeout: seconds that reading an input, or a frame of it, may take. deadline: on the clock of `time.time`, after
-    which no other frame is begun. watch: files may be changing; videos that are are left for later. dedupe: equal
-    pictures are asked about once; answered: digests of such as are answered already.
+    Attributes:
+        requests: Requests for each image, without the image.
+        videos: How videos are analysed.
+        side_outputs: Files that are written for each image.
+        timeout: Seconds that reading an input, or a frame of it, may take.
+        deadline: On the clock of `time.time`: no other frame is started after it.
+        watch: Files may still change; a video that does is left for later.
+        dedupe: Run inference once on images with the same bytes.
+        known_digests: With dedupe: SHA-256 of images that already have answers.
     """
 
     requests: Sequence[Request]
@@ -57,10 +68,15 @@ class BatchTask:
 
 @dataclass(frozen=True)
 class PriorResult:
-    """What is recorded of an item. whole: all of it is answered, for the content with this identity.
+    """What an earlier run recorded for an item.
 
-    incomplete: the record says that a part of it was missing. lacks: not all is there that is to be made beside the
-    record; answers: of a picture, of which that can be made. times: seconds, of frames of a video that are answered.
+    Attributes:
+        identity: `ContentVersion.identity` of the content that was analysed.
+        whole: All of it has answers.
+        incomplete: The record notes that a part of the video could not be read.
+        lacks_side_outputs: Some of the requested side outputs are missing.
+        answers: Answers for an image, from which side outputs can be written.
+        times: Times of the frames of a video that have answers, in seconds.
     """
 
     identity: str
@@ -73,7 +89,12 @@ class PriorResult:
 
 @dataclass(frozen=True)
 class WorkItem:
-    """One input. number: counts the items from 0. always: it is asked about even if an equal one was."""
+    """One input.
+
+    Attributes:
+        number: Index of the item, from 0.
+        force: Run inference even if an image with the same bytes has answers.
+    """
 
     number: int
     source: Input
@@ -83,17 +104,21 @@ class WorkItem:
 
 @dataclass(frozen=True)
 class InputWait:
-    """Seconds for which a worker waited for input. Comes several times a second while nothing else does."""
+    """Seconds for which a worker waited for input. Sent several times a second while there is nothing else."""
 
     seconds: float
 
 
 @dataclass(frozen=True)
 class ImageResult:
-    """A picture, or a frame of a video: then it has a time (seconds), and does not end the item.
+    """Answers for an image, which end its item, or for a frame of a video, which don't.
 
-    place: counts what comes of one item in its order, from 0. size: width and height in pixels, upright. milliseconds:
-    from when work on it began.
+    Attributes:
+        number: Index of the item.
+        size: Width and height in pixels, after EXIF orientation.
+        milliseconds: Time from the start of work on the image.
+        time: Seconds, of a frame of a video; None for an image.
+        place: Index of this result among those of its item, from 0.
     """
 
     number: int
@@ -107,7 +132,7 @@ class ImageResult:
 
 @dataclass(frozen=True)
 class FrameFailed:
-    """A frame that gives no record. Does not end the item, which will fail."""
+    """A frame that failed. Does not end its item, which fails later."""
 
     number: int
     place: int
@@ -115,7 +140,7 @@ class FrameFailed:
 
 @dataclass(frozen=True)
 class FrameResult:
-    """What was found in a frame of a video. Does not end the item."""
+    """Findings of a frame of a video. Does not end its item."""
 
     number: int
     place: int
@@ -126,8 +151,13 @@ class FrameResult:
 
 @dataclass(frozen=True)
 class VideoResult:
-    """All frames of a video. frames: how many were asked about, in this run or before. incomplete: what is wrong with
-    the video, so that a part is missing. live: it played while it was asked about."""
+    """The end of a video.
+
+    Attributes:
+        frames: Number of frames that were analysed, in this run or before.
+        incomplete: What is wrong with the video, if a part of it could not be read.
+        live: The source was live.
+    """
 
     number: int
     version: ContentVersion
@@ -141,7 +171,7 @@ class VideoResult:
 
 @dataclass(frozen=True)
 class Unchanged:
-    """The item has the content that its record is of, and lacks nothing."""
+    """The content is the one that is recorded, and nothing is missing."""
 
     number: int
     version: ContentVersion
@@ -150,7 +180,7 @@ class Unchanged:
 
 @dataclass(frozen=True)
 class AddedSideOutputs:
-    """What the record of the item lacked beside it was made of its answers."""
+    """Missing side outputs were written from the recorded answers."""
 
     number: int
     version: ContentVersion
@@ -159,7 +189,11 @@ class AddedSideOutputs:
 
 @dataclass(frozen=True)
 class Duplicate:
-    """The picture is equal to one that was asked about. same_as: the number of that item; None: in an earlier run."""
+    """The image has the same bytes as another.
+
+    Attributes:
+        same_as: Number of the other item; None: it is of an earlier run.
+    """
 
     number: int
     version: ContentVersion
@@ -169,7 +203,7 @@ class Duplicate:
 
 @dataclass(frozen=True)
 class DeadlineReached:
-    """The deadline came in the midst of a video."""
+    """The deadline passed before the end of a video."""
 
     number: int
     place: int
@@ -177,7 +211,7 @@ class DeadlineReached:
 
 @dataclass(frozen=True)
 class FileStillChanging:
-    """The file of a video has changed since it was read, so that it is left for later."""
+    """The file of a video changed after it was read, and is left for later."""
 
     number: int
     place: int = 0
@@ -185,7 +219,12 @@ class FileStillChanging:
 
 @dataclass(frozen=True)
 class ItemFailed:
-    """code: as in `mdtool.records.schemas`. cause: in one line."""
+    """The item failed.
+
+    Attributes:
+        code: As in `mdtool.records.schemas`.
+        cause: Why, in one line.
+    """
 
     number: int
     code: str

@@ -1,4 +1,4 @@
-"""Where the records of a batch go, and the other forms that are made of them."""
+"""Opens the output of a batch, and exports its records to CSV, Parquet, COCO or YOLO."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -17,7 +17,7 @@ from mdtool.records.batch import ExportCounts
 from mdtool.stdout import write_stdout
 
 Writer = Callable[[Path, Path, bool, str | None], ExportCounts]
-WRITERS: dict[str, tuple[str, Writer]] = {  # what the name ends in
+WRITERS: dict[str, tuple[str, Writer]] = {  # suffix and writer of each format
     "csv": (".csv", write_csv),
     "parquet": (".parquet", write_parquet),
     "coco": (".coco.json", write_coco),
@@ -26,7 +26,11 @@ WRITERS: dict[str, tuple[str, Writer]] = {  # what the name ends in
 
 
 def records_path(out: str, command: str) -> Path | None:
-    """A file, in a folder one named after the command; None: stdout."""
+    """Return the path of the records; None: stdout.
+
+    Args:
+        out: A file; a folder, in which the file is named after the command; or "-" for stdout.
+    """
     if out == "-":
         return None
     return Path(out, f"{command}.jsonl") if out.endswith(os.sep) or os.path.isdir(out) else Path(out)
@@ -34,7 +38,15 @@ def records_path(out: str, command: str) -> Path | None:
 
 @contextmanager
 def open_sink(place: Path | None, overwrite: bool) -> Iterator[Sink]:
-    """A sink that has not begun, and that no other run writes to. OutputError where it can't be written."""
+    """Open a sink, on which `begin` has yet to be called and which no other run writes to.
+
+    Args:
+        place: The file; None: stdout.
+        overwrite: Replace the records in it.
+
+    Raises:
+        OutputError: It can't be written.
+    """
     if place is None:
         yield StreamSink(write_stdout)
     elif place.exists() and not place.is_file():  # a named pipe, or /dev/null
@@ -49,19 +61,24 @@ def open_sink(place: Path | None, overwrite: bool) -> Iterator[Sink]:
 
 
 def check_export_target(place: Path, export_format: str, overwrite: bool) -> None:
-    """OutputError if what would be made of the records is there, and was not made of records."""
+    """Check that the export of the records at `place` can be written.
+
+    Raises:
+        UsageError: The export would replace the records.
+        OutputError: There is something else than an earlier export.
+    """
     target = _target(place, export_format)
     if target == place:
         raise UsageError(
-            f"--format {export_format}: would go to {place}, where the records are; give that another name"
+            f"--format {export_format}: would be written to {place}, which holds the records; give --jsonl another name"
         )
-    if target.exists() and not overwrite and not _is_own(target, export_format):
+    if target.exists() and not overwrite and not _is_earlier_export(target, export_format):
         raise OutputError(f"{target}: exists already; --overwrite replaces it")
 
 
-def _is_own(target: Path, export_format: str) -> bool:
+def _is_earlier_export(target: Path, export_format: str) -> bool:
     if export_format == "yolo":
-        return target.is_dir()  # its writer looks into it
+        return target.is_dir()  # the writer checks what is in it
     if export_format == "parquet":
         from pyarrow import ArrowInvalid, parquet
 
@@ -69,13 +86,22 @@ def _is_own(target: Path, export_format: str) -> bool:
             return tuple(parquet.read_schema(target).names) == COLUMNS
         except (ArrowInvalid, OSError):
             return False
-    begin = coco.HEAD if export_format == "coco" else ",".join(COLUMNS)
+    head = coco.HEAD if export_format == "coco" else ",".join(COLUMNS)
     with output_errors_for(target), target.open("rb") as file:
-        return file.read(len(begin)) == begin.encode()
+        return file.read(len(head)) == head.encode()
 
 
 def write_export(place: Path, export_format: str, settings: str) -> tuple[Path, ExportCounts]:
-    """What was made of the records with these settings, in place of what is there; and what is in it."""
+    """Export the records with these settings, in place of an earlier export.
+
+    Args:
+        place: The file of records.
+        export_format: A key of `WRITERS`.
+        settings: Fingerprint of the records to export.
+
+    Returns:
+        The path of the export, and how many inputs are in it.
+    """
     target = _target(place, export_format)
     return target, WRITERS[export_format][1](place, target, True, settings)
 

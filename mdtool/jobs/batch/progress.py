@@ -1,4 +1,4 @@
-"""How far a batch has come: a bar on a terminal, else a line a minute, or JSON Lines for machines; all on stderr."""
+"""Reports the progress of a batch on stderr: a bar on a terminal, else a line a minute, or JSON Lines."""
 
 import json
 import sys
@@ -17,8 +17,17 @@ SECONDS_BETWEEN = {"bar": 0.1, "lines": 60.0, "json": 1.0}
 
 @dataclass
 class Progress:
-    """asked, failed: inputs that this run has finished; before: that were done already. waited: seconds for which the
-    model waited for input. count: tells how many inputs there are, which may take a while; None: nobody knows.
+    """Counters of a batch, and how they are shown.
+
+    Attributes:
+        count: Returns the number of inputs, which may take a while; None: it can't be known.
+        processed: Inputs that this run finished.
+        failed: Inputs that failed in this run.
+        skipped: Inputs that were already done.
+        wait_seconds: Time for which the model waited for input.
+        total: Number of inputs; None while it isn't known.
+        started: When the batch started, on the clock of `time.monotonic`.
+        ended: When it ended; None while it runs.
     """
 
     console: Console
@@ -31,7 +40,7 @@ class Progress:
     total: int | None = None
     started: float = field(default_factory=time.monotonic)
     ended: float | None = None
-    _counting: threading.Lock = field(default_factory=threading.Lock)
+    _skip_lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
         on_terminal = sys.stderr.isatty()
@@ -41,7 +50,7 @@ class Progress:
 
     @contextmanager
     def shown(self) -> Iterator[None]:
-        """While this lasts, `tick` shows it."""
+        """Show progress while this context lasts, whenever `tick` is called."""
         if self.count and (self._kind == "json" or not self.console.quiet):
             threading.Thread(target=self._count, name="counter", daemon=True).start()
         try:
@@ -55,15 +64,16 @@ class Progress:
 
     def _count(self) -> None:
         assert self.count
-        with suppress(Exception):  # what is wrong with the inputs is told elsewhere
+        with suppress(Exception):  # errors in the inputs are reported where they are read
             self.total = self.count()
 
     def skip(self) -> None:
-        """One more that was done before; from any thread."""
-        with self._counting:
+        """Count an input that was already done. May be called from any thread."""
+        with self._skip_lock:
             self.skipped += 1
 
     def tick(self) -> None:
+        """Update what is shown, if the last update is long enough ago."""
         now = time.monotonic()
         if (self.console.quiet and self._kind != "json") or now - self._last_update < SECONDS_BETWEEN[self._kind]:
             return
@@ -77,32 +87,33 @@ class Progress:
 
     @property
     def seconds(self) -> float:
+        """Seconds since the start, up to the end."""
         return (self.ended or time.monotonic()) - self.started
 
     @property
     def rate(self) -> float:
-        """Inputs a second."""
+        """Inputs per second."""
         return (self.processed + self.failed) / self.seconds if self.seconds else 0.0
 
     @property
     def seconds_left(self) -> float | None:
-        """Seconds."""
+        """Estimated seconds that remain; None if they can't be estimated."""
         if self.total is None or not self.rate:
             return None
         return max(0, self.total - self.processed - self.failed - self.skipped) / self.rate
 
     def summary(self) -> str:
-        """One line for a person, when all is done."""
-        parts = [f"{self.processed} asked about"]
+        """Return the summary of a finished batch, in one line."""
+        parts = [f"{self.processed} processed"]
         parts += [f"{self.failed} failed"] if self.failed else []
-        parts += [f"{self.skipped} done before"] if self.skipped else []
-        parts += [f"{self.seconds:.1f} s", f"{self.rate:.1f} a second"]
-        parts += [f"{self.wait_seconds / self.seconds:.1%} of it waiting for input"] if self.seconds else []
+        parts += [f"{self.skipped} already done"] if self.skipped else []
+        parts += [f"{self.seconds:.1f} s", f"{self.rate:.1f} inputs/s"]
+        parts += [f"{self.wait_seconds / self.seconds:.1%} of the time waiting for input"] if self.seconds else []
         return ", ".join(parts)
 
     def _line(self) -> str:
         done = self.processed + self.failed + self.skipped
-        parts = [f"{done} of {self.total}" if self.total is not None else f"{done} done", f"{self.rate:.1f} a second"]
+        parts = [f"{done} of {self.total}" if self.total is not None else f"{done} done", f"{self.rate:.1f} inputs/s"]
         parts += [f"{_format_duration(self.seconds_left)} left"] if self.seconds_left is not None else []
         parts += [f"{self.failed} failed"] if self.failed else []
         return ", ".join(parts)
@@ -114,7 +125,7 @@ class Progress:
             "left": None if self.seconds_left is None else round(self.seconds_left),
             "waited": round(self.wait_seconds, 1),
         }  # fmt: skip
-        with suppress(OSError):  # nobody may listen
+        with suppress(OSError):  # stderr may be closed
             print(json.dumps(status), file=sys.stderr, flush=True)
 
     def _show_bar(self) -> None:

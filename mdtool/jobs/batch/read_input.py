@@ -1,4 +1,4 @@
-"""Reads one input of a batch: its content's digest, and its pixels if they are needed."""
+"""Reads one input of a batch: the digest of its content, and its pixels if they are needed."""
 
 import hashlib
 from dataclasses import dataclass, replace
@@ -15,8 +15,13 @@ from mdtool.media.sources.open_media import content_digest, grab_live_image, ima
 
 @dataclass(frozen=True, eq=False)
 class InputContent:
-    """What an input holds: a picture, with pixels (HxWx3 uint8 RGB, upright); a video, of which no frame was read yet;
-    or neither, for it is answered already."""
+    """The content of an input.
+
+    Attributes:
+        version: Identifies it.
+        pixels: HxWx3 uint8 RGB, after EXIF orientation; None of a video, and if the input already has answers.
+        is_video: A video, none of whose frames has been read yet.
+    """
 
     version: ContentVersion
     pixels: np.ndarray | None = None
@@ -24,10 +29,13 @@ class InputContent:
 
 
 def read_input(item: WorkItem, videos: VideoTask) -> InputContent:
-    """What the input of an item holds. May be called from any thread.
+    """Read the input of an item. May be called from any thread.
 
-    If something is to be found in videos, animations are videos; else their first picture counts. With tiles all is
-    done as with videos. Raises InputError.
+    With `videos.find` animations are videos, else their first frame stands for them. With tiles every input is
+    processed as a video.
+
+    Raises:
+        InputError: It can't be read.
     """
     source = item.source
     state = file_state(source) or (None, None)
@@ -35,7 +43,7 @@ def read_input(item: WorkItem, videos: VideoTask) -> InputContent:
     finds = videos.find is not None
     is_video = data is None or videos.tiles is not None or (finds and is_animated(data))
     version = ContentVersion(hashlib.sha256(data).hexdigest(), *state) if data else _version_of_video(source, state)
-    if item.prior and _holds(item.prior, version, is_video):
+    if item.prior and _is_done(item.prior, version, is_video):
         return InputContent(version)
     if data is None and is_live(source):
         return InputContent(UNKNOWN, None if finds else grab_live_image(source), is_video=finds)
@@ -46,16 +54,16 @@ def read_input(item: WorkItem, videos: VideoTask) -> InputContent:
 
 
 def modified_version(version: ContentVersion, source: Input) -> ContentVersion:
-    """The version of a file that was changed on purpose."""
+    """Return the version of a file that a side output has just changed."""
     assert source.path
     size, modified = file_state(source) or (None, None)
     digest = hashlib.sha256(source.path.read_bytes()).hexdigest()
     return replace(version, sha256=digest, size=size, modified=modified)
 
 
-def _holds(prior: PriorResult, version: ContentVersion, is_video: bool) -> bool:
-    """Whether what is recorded is all there is to say of this content."""
-    cut_off = prior.incomplete and version.http_validator  # perhaps by the network
+def _is_done(prior: PriorResult, version: ContentVersion, is_video: bool) -> bool:
+    """Whether the record is complete for this content, so that no pixels are needed."""
+    cut_off = prior.incomplete and version.http_validator  # perhaps by a network error, so that it is tried again
     is_same = prior.whole and prior.identity == version.identity != ""
     return is_same and not cut_off and not (is_video and prior.lacks_side_outputs)
 

@@ -1,11 +1,11 @@
-"""The records of a batch in a file that tells by itself what is done, so that a run that was killed can go on.
+"""The results log of a batch: an append-only file of records from which a killed run can resume.
 
-JSON Lines, of the schema in `mdtool.records.batch`; a video's are preceded by records of its frames, or by its findings
-(`mdtool.records.findings`). An input is done when there is a record of it, without a time, for the same settings and
+JSON Lines, of the schemas in `mdtool.records.schemas`; a video's record follows records of its frames, or its findings
+(`mdtool.records.findings`). An input is done when the log has a record of it, without a time, for the same settings and
 content.
-Lines are only ever added. What no longer holds is left out when the file is opened and when it is closed, by putting a
-copy without it in its place: the half of a line that a killed run left, errors, which are tried again, what was said of
-other content under the same name, findings of a video that is not done, and frames of one that can't be known again.
+Lines are only ever appended. Opening and closing the file compacts it: a copy without stale lines replaces it. Stale
+are a partial line of a killed run; errors, which are tried again; records of other content under the same name;
+findings of a video that isn't done; and frames of a video whose content can't be identified again.
 """
 
 import json
@@ -24,25 +24,32 @@ from mdtool.jobs.batch.content_version import ContentVersion
 from mdtool.media.files.atomic_file import AtomicFile
 from mdtool.media.files.file_lock import lock
 from mdtool.records import findings
-from mdtool.records.batch import SCHEMA, Record
+from mdtool.records.batch import Record
 from mdtool.records.fingerprint import BATCH, is_of
 
 SECONDS_BETWEEN_SYNCS = 2.0
-COPY_CHUNK_BYTES = 1 << 20  # bytes
-MAX_REMEMBERED_RECORDS = 10_000  # records that went to stdout
-HEAD = b'{"schema":"mdtool.'  # what such a file begins with
-ByteRange = tuple[int, int]  # of bytes in the file: from, to
+COPY_CHUNK_BYTES = 1 << 20
+MAX_REMEMBERED_RECORDS = 10_000  # of those that went to stdout
+HEAD = b'{"schema":"mdtool.'  # the first bytes of such a file
+ByteRange = tuple[int, int]  # offsets in the file: start, end
 
 
 def json_line(record: Record) -> str:
+    """Return a record as a line of JSON."""
     return json.dumps(record, ensure_ascii=False, separators=(",", ":")) + "\n"
 
 
 @dataclass(slots=True)
 class LogEntry:
-    """What there is of one input. ranges: all its lines, the last of them its record. whole: it is done, if its version
-    is known; made: what was made beside its record. incomplete: what is wrong with a video that was done as far as it
-    could be read. times: of its frames, of a video that is not done.
+    """What the log holds of one input.
+
+    Attributes:
+        version: The content that was analysed.
+        ranges: Byte ranges of all its lines, its record last.
+        whole: It is done, if its version is known.
+        made_outputs: Kinds of side outputs that were written.
+        incomplete: What is wrong with a video that was analysed only as far as it could be read.
+        times: Of a video that is not done: times of the frames that have answers, in seconds.
     """
 
     version: ContentVersion
@@ -53,62 +60,75 @@ class LogEntry:
     times: set[float] | None = None
 
     def end(self, record: Record) -> None:
-        """record: of all of the input."""
+        """Mark the input as done, by the record that ends it."""
         self.whole, self.times = True, None
         self.made_outputs, self.incomplete = tuple(record.get("made", ())), record.get("incomplete", "")
 
 
 class Sink(Protocol):
-    """Where records go. As a file, `write` takes the findings of a video, which its record will follow."""
+    """Where records are written; `write` takes the findings of a video, before its record."""
 
     def begin(self, settings: str) -> None:
-        """Before all else. settings: the fingerprint that records have for which work is done."""
+        """Start, before any other call.
+
+        Args:
+            settings: Fingerprint of this run's settings; records with another one don't count as done.
+        """
 
     @property
     def unrecognised(self) -> int:
-        """Records that were there when it began, and whose fingerprint can't be compared with one made now."""
+        """Number of earlier records whose fingerprint can't be compared with one made now."""
 
     def entry(self, name: str) -> LogEntry | None:
-        """What there is of the input with this name. May be called from any thread."""
+        """Return what is known of the input with this name. May be called from any thread."""
 
     def record_of(self, name: str) -> Record | None:
-        """Of an input that is done, if it is still to be had."""
+        """Return the record of an input that is done, if it is still available."""
 
     def entries(self) -> Iterable[tuple[str, LogEntry]]:
-        """Of all inputs, with their names."""
+        """Return all inputs, as names with what is known of them."""
 
     def add(self, record: Record) -> None:
-        """Whole or not at all. OutputError where it can't be written."""
+        """Append a record, whole or not at all.
+
+        Raises:
+            OutputError: It can't be written.
+        """
 
     def refresh(self, name: str, version: ContentVersion) -> None:
-        """The file of an input that is done was touched, and has the same content."""
+        """Store the new modification time of an input that is done and whose content has not changed."""
 
-    def write(self, text: str, /) -> object: ...
+    def write(self, text: str, /) -> object:
+        """Append a line of findings."""
 
 
 class StreamSink:
-    """Records for whoever reads them at the other end; what is done is known while the run lasts."""
+    """A sink for a stream, such as stdout; inputs count as done only for the run itself."""
 
     unrecognised = 0
 
     def __init__(self, put: Callable[[str], object]) -> None:
         self._put = put
         self._entries: dict[str, LogEntry] = {}
-        self._records: dict[str, Record] = {}  # the last ones
+        self._records: dict[str, Record] = {}  # the most recent ones
 
     def begin(self, settings: str) -> None:
-        """All that it knows was done in this run, and has these settings."""
+        """Do nothing: all records are of this run and have its settings."""
 
     def entry(self, name: str) -> LogEntry | None:
+        """See `Sink.entry`."""
         return self._entries.get(name)
 
     def record_of(self, name: str) -> Record | None:
+        """See `Sink.record_of`."""
         return self._records.get(name)
 
     def entries(self) -> Iterable[tuple[str, LogEntry]]:
+        """See `Sink.entries`."""
         return self._entries.items()
 
     def add(self, record: Record) -> None:
+        """See `Sink.add`."""
         self._put(json_line(record))
         if "error" not in record and "time" not in record and version_from_record(record).identity:
             self._records[record["input"]] = record
@@ -118,17 +138,23 @@ class StreamSink:
             self._entries[record["input"]].end(record)
 
     def refresh(self, name: str, version: ContentVersion) -> None:
+        """See `Sink.refresh`."""
         self._entries[name].version = version
 
     def write(self, text: str, /) -> None:
+        """See `Sink.write`."""
         self._put(text)
 
 
 class ResultsLog:
-    """A file of records; see above. Use as a context manager. Another run on the same file is refused."""
+    """A sink to a file of records, a context manager. It locks the file against other runs (`flock`)."""
 
     def __init__(self, path: Path, overwrite: bool) -> None:
-        """overwrite: what is there is thrown away when this begins."""
+        """Create a log that is opened on entering the context.
+
+        Args:
+            overwrite: Discard the records in the file on `begin`.
+        """
         self.path = path
         self._place = Path(os.path.realpath(path))
         self._settings = ""
@@ -136,16 +162,15 @@ class ResultsLog:
         self._file = -1
         self._is_new = self._has_begun = False
         self._synced = time.monotonic()
-        self._forget()
+        self._reset()
 
-    def _forget(self) -> None:
+    def _reset(self) -> None:
         self._end = self.unrecognised = 0
         self._entries: dict[str, LogEntry] = {}
         self._errors: dict[str, ByteRange] = {}
         self._dropped: list[ByteRange] = []
-        self._findings: tuple[str, str, ByteRange] | None = (
-            None  # of a video that has no record yet, and their settings
-        )
+        # Name, settings and range of the findings of a video that has no record yet.
+        self._findings: tuple[str, str, ByteRange] | None = None
 
     def __enter__(self) -> "ResultsLog":
         with ExitStack() as stack:
@@ -155,12 +180,16 @@ class ResultsLog:
             stack.callback(lambda: os.close(self._file))
             head = os.pread(self._file, len(HEAD), 0)
             if not HEAD.startswith(head):
-                raise OutputError("holds something else than records of mdtool; give another name")
+                raise OutputError("is not a file of mdtool records; give another name")
             stack.pop_all()
         return self
 
     def begin(self, settings: str) -> None:
-        """OutputError for a file that holds anything else than records."""
+        """Read the records that the file holds, and compact it.
+
+        Raises:
+            OutputError: It holds anything else than records.
+        """
         self._settings = settings
         with output_errors_for(self.path):
             if self._overwrite:
@@ -172,40 +201,43 @@ class ResultsLog:
                 if not entry.whole and not entry.version.identity:
                     self._dropped += self._entries.pop(name).ranges
             if self._compact():
-                self._forget()
+                self._reset()
                 self._read()
         self._has_begun = True
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         try:
             with output_errors_for(self.path):
-                if self._has_begun:  # else it is not known which lines hold
+                if self._has_begun:  # else it is not known which lines are stale
                     self._sync()
                     self._drop_findings()
                     self._compact()
                 if self._is_new and not os.fstat(self._file).st_size:
                     os.unlink(self._place)
         except OutputError:
-            if kind is None:  # else that is told
+            if kind is None:  # else the error that ended the run is reported
                 raise
         finally:
             os.close(self._file)
 
-    # -- what is there
+    # -- reading
 
     def entry(self, name: str) -> LogEntry | None:
+        """See `Sink.entry`."""
         return self._entries.get(name)
 
     def entries(self) -> Iterable[tuple[str, LogEntry]]:
+        """See `Sink.entries`."""
         return self._entries.items()
 
     def record_of(self, name: str) -> Record:
+        """Read the record of an input that is done back from the file."""
         start, end = self._entries[name].ranges[-1]
         record: Record = json.loads(os.pread(self._file, end - start, start))
         return record
 
     def _read(self) -> None:
-        """OutputError for a file that holds anything else."""
+        """Raise OutputError for a file that holds anything else than records."""
         with os.fdopen(os.dup(self._file), "rb") as file:
             file.seek(0)
             for number, line in enumerate(file, 1):
@@ -216,27 +248,29 @@ class ResultsLog:
                 try:
                     record = json.loads(line)
                     if record["schema"] == findings.SCHEMA:
-                        self._take_findings(record["source"], record["settings"], span)
-                    elif record["schema"] == SCHEMA:
-                        self._take(record, span)
+                        self._index_findings(record["source"], record["settings"], span)
+                    elif record["schema"] == findings.BATCH_SCHEMA:
+                        self._index(record, span)
                     else:
                         raise ValueError
                 except (ValueError, KeyError, TypeError, AttributeError) as error:
                     raise OutputError(
-                        f"its line {number} is no record of a batch of this version; give another name, "
-                        "or --overwrite to begin anew"
+                        f"line {number} is not a batch record of this version; give another name, "
+                        "or --overwrite to start again"
                     ) from error
         self._drop_findings()
 
-    # -- what is added
+    # -- appending
 
     def add(self, record: Record) -> None:
-        self._take(record, self._append(json_line(record)))
+        """See `Sink.add`; every few seconds the file is synced to the disk."""
+        self._index(record, self._append(json_line(record)))
         if time.monotonic() - self._synced > SECONDS_BETWEEN_SYNCS:
             with output_errors_for(self.path):
                 self._sync()
 
     def refresh(self, name: str, version: ContentVersion) -> None:
+        """See `Sink.refresh`."""
         entry = self._entries[name]
         if entry.version == version:
             return
@@ -246,10 +280,11 @@ class ResultsLog:
         entry.version = version
 
     def write(self, text: str, /) -> None:
-        self._take_findings(json.loads(text)["source"], self._settings, self._append(text))
+        """See `Sink.write`."""
+        self._index_findings(json.loads(text)["source"], self._settings, self._append(text))
 
     def _sync(self) -> None:
-        """OutputError if nobody could find what was written."""
+        """Raise OutputError if the file is no longer at its path, so that what was written is lost."""
         os.fsync(self._file)
         self._synced = time.monotonic()
         with suppress(FileNotFoundError):
@@ -259,7 +294,7 @@ class ResultsLog:
 
     def _append(self, text: str) -> ByteRange:
         data = text.encode("utf-8", "backslashreplace")
-        begin = self._end
+        start = self._end
         with output_errors_for(self.path):
             try:
                 while data:
@@ -267,14 +302,14 @@ class ResultsLog:
                     data, self._end = data[written:], self._end + written
             except OSError:
                 with suppress(OSError):
-                    os.ftruncate(self._file, begin)
-                self._end = begin
+                    os.ftruncate(self._file, start)
+                self._end = start
                 raise
-        return begin, self._end
+        return start, self._end
 
-    # -- which lines hold
+    # -- which lines are stale
 
-    def _take_findings(self, name: str, settings: str, span: ByteRange) -> None:
+    def _index_findings(self, name: str, settings: str, span: ByteRange) -> None:
         if self._findings and self._findings[:2] == (name, settings):
             span = self._findings[2][0], span[1]
         else:
@@ -282,12 +317,12 @@ class ResultsLog:
         self._findings = name, settings, span
 
     def _drop_findings(self) -> None:
-        """Of a video that is not done; what other settings found is theirs."""
+        """Drop the findings of a video that is not done, unless they are of other settings."""
         if self._findings and self._findings[1] == self._settings:
             self._dropped.append(self._findings[2])
         self._findings = None
 
-    def _take(self, record: Record, span: ByteRange) -> None:
+    def _index(self, record: Record, span: ByteRange) -> None:
         name, spans = record["input"], [span]
         if self._findings and self._findings[:2] == (name, record["settings"]) and "error" not in record:
             spans.insert(0, self._findings[2])
@@ -301,12 +336,12 @@ class ResultsLog:
         entry = self._entries.get(name)
         if "error" in record:
             self._errors[name] = span
-            if entry and entry.whole:  # of content that it has no longer
+            if entry and entry.whole:  # of earlier content
                 self._dropped += self._entries.pop(name).ranges
             return
         version = version_from_record(record)
         if entry is None or entry.whole or entry.version.identity != version.identity:
-            if entry and not record.get("live"):  # what played live is over, and stays
+            if entry and not record.get("live"):  # a live source can't be read again, so its record stays
                 self._dropped += entry.ranges
             entry = self._entries[name] = LogEntry(version)
         entry.ranges += spans
@@ -318,7 +353,11 @@ class ResultsLog:
             entry.end(record)
 
     def _compact(self) -> bool:
-        """Whether lines were moved: what does not hold is cut off at the end, or left out of a copy in its place."""
+        """Remove stale lines: truncate those at the end; for others, replace the file by a copy without them.
+
+        Returns:
+            Whether the file was replaced, so that the byte ranges changed.
+        """
         dropped = sorted(self._dropped)
         self._dropped = []
         while dropped and dropped[-1][1] == self._end:
@@ -326,12 +365,12 @@ class ResultsLog:
             os.ftruncate(self._file, self._end)
         if not dropped:
             return False
-        with AtomicFile(self._place, overwrite=True) as whole:
-            copy = whole.open_append()
+        with AtomicFile(self._place, overwrite=True) as atomic:
+            copy = atomic.open_append()
             try:
                 os.fchmod(copy, os.fstat(self._file).st_mode)
-                self._copy_but(dropped, copy)
-                whole.commit()
+                self._copy_without(dropped, copy)
+                atomic.commit()
             except BaseException:
                 os.close(copy)
                 raise
@@ -339,7 +378,7 @@ class ResultsLog:
         self._file = copy
         return True
 
-    def _copy_but(self, dropped: Sequence[ByteRange], copy: int) -> None:
+    def _copy_without(self, dropped: Sequence[ByteRange], copy: int) -> None:
         starts = [0, *(end for _, end in dropped)]
         ends = [*(start for start, _ in dropped), self._end]
         for start, end in zip(starts, ends, strict=True):
@@ -350,15 +389,19 @@ class ResultsLog:
 
 
 def _locked(path: Path) -> int:
-    """An open file that no other run has. OutputError if one has, and on Windows, which can't replace what is open."""
+    """Open and lock a file.
+
+    Raises:
+        OutputError: Another run holds the lock; or on Windows, where an open file can't be replaced.
+    """
     if sys.platform == "win32":
-        raise OutputError("records can't be kept in a file on Windows; write them to stdout, with --jsonl -")
+        raise OutputError("records can't be written to a file on Windows; write them to stdout, with --jsonl -")
     path.parent.mkdir(parents=True, exist_ok=True)
     while True:
         file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
         try:
             lock(file)
-            if os.path.samestat(os.fstat(file), os.stat(path)):  # not one that another run has just replaced
+            if os.path.samestat(os.fstat(file), os.stat(path)):  # else another run has just replaced it
                 return file
         except BlockingIOError as error:
             os.close(file)

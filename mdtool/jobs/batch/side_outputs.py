@@ -1,4 +1,4 @@
-"""What is made of each picture beside its record: a text, a copy with boxes, crops, a caption in its own file."""
+"""Side outputs of a batch: sidecar text files, annotated copies, crops, and captions embedded in the image file."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -25,10 +25,14 @@ Answers = Sequence[dict[str, Any]]
 
 @dataclass(frozen=True)
 class SideOutputs:
-    """sidecar: how a text beside the picture is written; None: not. draw, crops: folders; embed: a caption in the
-    picture's own file. colours: of labels.
+    """The side outputs of a batch. Written again from the same answers they are identical, so a rerun is safe.
 
-    Made again of the same answers all of it is the same, so that a run that was killed may do so.
+    Attributes:
+        sidecar: How text files next to the images are written; None: not at all.
+        draw: Folder for annotated copies.
+        crops: Folder for crops of the detected objects.
+        embed: Write the caption into the metadata of the image file.
+        colours: Colours of labels.
     """
 
     sidecar: Mode | None = None
@@ -39,42 +43,57 @@ class SideOutputs:
 
     @property
     def kinds(self) -> list[str]:
-        """What is made, as records name it."""
-        wanted = {"sidecar": self.sidecar, "draw": self.draw, "crops": self.crops, "embed": self.embed}
-        return [kind for kind, how in wanted.items() if how]
+        """Names of the kinds that are written, as in records."""
+        options = {"sidecar": self.sidecar, "draw": self.draw, "crops": self.crops, "embed": self.embed}
+        return [kind for kind, option in options.items() if option]
 
     def is_made(self, made_outputs: Sequence[str]) -> bool:
-        """Whether nothing is lacking where `made_outputs` was, as records name it."""
+        """Whether `made_outputs`, as records name them, include all kinds."""
         return set(self.kinds) <= set(made_outputs)
 
     @property
     def needs_pixels(self) -> bool:
+        """Whether `make` needs the image's pixels."""
         return bool(self.draw or self.crops)
 
     def open_folders(self, overwrite: bool) -> None:
-        """Makes the folders that are to be filled, with a mark in them by which they are known again.
+        """Create the output folders, each with a marker file by which a later run recognises it.
 
-        OutputError if one is there, has something in it, and no mark.
+        Raises:
+            OutputError: A folder is not empty and has no marker file.
         """
         for folder in (self.draw, self.crops):
             if folder:
                 with output_errors_for(folder):
                     folder.mkdir(parents=True, exist_ok=True)
                     if not overwrite and not (folder / MARKER_FILE).exists() and any(folder.iterdir()):
-                        raise OutputError("is not empty; give another name, or --overwrite")
+                        raise OutputError("is not empty; give another folder, or --overwrite to write into it")
                     (folder / MARKER_FILE).touch()
 
     def output_paths(self, source: Input) -> list[Path]:
-        """Where what is made of an input goes. InputError if there is no place for it."""
+        """Return the paths of an input's side outputs.
+
+        Raises:
+            InputError: A caption is to be embedded, but the input is not a file of its own.
+        """
         if self.embed and (source.path is None or source.member):
-            raise InputError("has no file of its own that a caption could be written into")
-        places = [sidecar_path(source, None)] if self.sidecar else []
-        return places + [folder / source.relative for folder in (self.draw, self.crops) if folder]
+            raise InputError("is not an image file of its own, so no caption can be embedded in it")
+        sidecars = [sidecar_path(source, None)] if self.sidecar else []
+        return sidecars + [folder / source.relative for folder in (self.draw, self.crops) if folder]
 
     def make(self, source: Input, pixels: np.ndarray | None, time: float | None, answers: Answers) -> bool:
-        """Whether the picture's own file was changed. InputError and OutputError where it can't be made.
+        """Write the side outputs of an image or a frame.
 
-        pixels: HxWx3 uint8 RGB, needed as `needs_pixels` says. time: seconds, of a frame of a video.
+        Args:
+            pixels: HxWx3 uint8 RGB, if `needs_pixels`.
+            time: Seconds, of a frame of a video; None for an image.
+
+        Returns:
+            Whether the image file itself was changed.
+
+        Raises:
+            InputError: The caption can't be embedded.
+            OutputError: A file can't be written.
         """
         if self.sidecar:
             write_sidecar(sidecar_path(source, None, time), caption_lines(answers), self.sidecar)
@@ -87,25 +106,29 @@ class SideOutputs:
         return False
 
     def _draw(self, pixels: np.ndarray, answers: Answers, target: Path) -> None:
-        found: list[Box | Point] = []
+        objects: list[Box | Point] = []
         for answer in answers:
-            found += [Box(**one) for one in answer.get("objects", ())]
-            found += [Point(**one) for one in answer.get("points", ())]
+            objects += [Box(**fields) for fields in answer.get("objects", ())]
+            objects += [Point(**fields) for fields in answer.get("points", ())]
         if target.suffix.lower() not in FORMATS:
             target = target.with_name(target.name + ".jpg")
-        save_annotated(pixels, found, target, overwrite=True, colours=self.colours)
+        save_annotated(pixels, objects, target, overwrite=True, colours=self.colours)
 
 
 class OutputPathRegistry:
-    """Which input has which places, so that no two inputs are written over each other."""
+    """Reserves the paths of side outputs, so that no two inputs overwrite each other's."""
 
     def __init__(self, outputs: SideOutputs) -> None:
         self._outputs = outputs
-        self._claimed: dict[str, str] = {}
+        self._owners: dict[str, str] = {}  # input names by path
 
     def reserve(self, source: Input) -> None:
-        """Its places are no other input's from now on. InputError if one is taken already, or if there is none."""
-        for place in map(os.fspath, self._outputs.output_paths(source)):
-            other = self._claimed.setdefault(place, source.name)
-            if other != source.name:
-                raise InputError(f"what is made of it would go to {place}, as for {other}; rename one")
+        """Reserve the paths of an input's side outputs.
+
+        Raises:
+            InputError: Another input has reserved one, or there is no path for it.
+        """
+        for path in map(os.fspath, self._outputs.output_paths(source)):
+            owner = self._owners.setdefault(path, source.name)
+            if owner != source.name:
+                raise InputError(f"its side output would go to {path}, like that of {owner}; rename one of the inputs")

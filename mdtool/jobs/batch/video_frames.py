@@ -1,4 +1,4 @@
-"""The moments of a video that a model is asked about."""
+"""Samples the frames of a video that get requests."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -16,12 +16,17 @@ from mdtool.pipeline.stages import Idle
 from mdtool.tracking.cuts import CutDetector, luma_grid
 from mdtool.tracking.sampling import Sampling
 
-AUTO_INTERVAL_SECONDS = 5.0  # from one moment to the next, where no shot begins
+AUTO_INTERVAL_SECONDS = 5.0  # between frames within a shot
 
 
 @dataclass(frozen=True, eq=False)
 class VideoFrame:
-    """time: seconds. pixels: HxWx3 uint8 RGB."""
+    """A sampled frame.
+
+    Attributes:
+        time: Seconds.
+        pixels: HxWx3 uint8 RGB.
+    """
 
     time: float
     pixels: np.ndarray
@@ -29,20 +34,24 @@ class VideoFrame:
 
 @dataclass(frozen=True)
 class VideoDamage:
-    """What is wrong with a video, so that a part is missing."""
+    """What is wrong with a video, a part of which could not be decoded."""
 
     text: str
 
 
 def sampled_frames(source: Input, videos: VideoTask) -> Iterator[VideoFrame | VideoDamage | Idle]:
-    """Those that are asked about; an Idle for each that is passed over, and at the end maybe VideoDamage.
+    """Decode and sample the frames of a video.
 
-    Raises InputError.
+    Yields:
+        The sampled frames; an Idle for each frame between them; at the end VideoDamage, if there was any.
+
+    Raises:
+        InputError: It can't be read.
     """
     with ExitStack() as stack:
         video = open_media(source, stack)
         if not isinstance(video, VideoReader):
-            raise InputError("is no picture or video of a kind that mdtool reads")
+            raise InputError("is not an image or video in a format that mdtool reads")
         for frame in select_frames(video, videos.sampling, videos.start, videos.end):
             yield VideoFrame(round(frame.time, 3), frame.rgb()) if frame else Idle()
         if video.damage:
@@ -52,10 +61,15 @@ def sampled_frames(source: Input, videos: VideoTask) -> Iterator[VideoFrame | Vi
 def select_frames(
     video: VideoReader, sampling: Sampling, start: float | None = None, end: float | None = None
 ) -> Iterator[Frame | None]:
-    """Frames of its first stream of pictures; of "auto" the first of each shot, and then one every
-    AUTO_INTERVAL_SECONDS.
+    """Sample the frames of the first video stream.
 
-    None for each that is passed over.
+    Args:
+        sampling: "auto" takes the first frame of each shot, then one every AUTO_INTERVAL_SECONDS.
+        start: Time of the first frame, in seconds.
+        end: Time to stop before, in seconds.
+
+    Yields:
+        The sampled frames, and None for each frame between them.
     """
     shots = _shots(video) if sampling.auto else ((frame, False) for frame in _frames(video))
     due = start or 0.0
@@ -73,14 +87,14 @@ def select_frames(
 
 
 def _frames(video: VideoReader) -> Iterator[Frame]:
-    chosen = video.videos[0].index
-    return (frame for frame in video if isinstance(frame, Frame) and frame.stream == chosen)
+    stream = video.videos[0].index
+    return (frame for frame in video if isinstance(frame, Frame) and frame.stream == stream)
 
 
 def _shots(video: VideoReader) -> Iterator[tuple[Frame, bool]]:
-    """Each frame, and whether a shot begins with it."""
-    cuts, before = CutDetector(), None
+    """Yield each frame, and whether it is the first of a shot."""
+    cuts, previous = CutDetector(), None
     for frame in _frames(video):
-        seen = luma_grid(frame.luma)
-        yield frame, before is None or cuts.between(before, seen)
-        before = seen
+        current = luma_grid(frame.luma)
+        yield frame, previous is None or cuts.between(previous, current)
+        previous = current

@@ -1,4 +1,4 @@
-"""What a loaded model does with the items of a batch: each is read, encoded, asked about, and gives results."""
+"""The worker of a batch: reads items, encodes their images, runs requests on a loaded model, and returns results."""
 
 import time
 from collections import deque
@@ -62,10 +62,18 @@ ReadItem = ReadResult[WorkItem, InputContent]
 
 @dataclass(eq=False)
 class _Video:
-    """One whose frames are asked about. frames: how many there are, with those that were answered before.
+    """A video whose frames get requests.
 
-    asked, finished: how many are asked about, and have an answer or have failed. all_read: there are no more; late:
-    they were left, for the time was up. error: why it can't be answered.
+    Attributes:
+        size: Width and height in pixels.
+        frames: Number of sampled frames, those with recorded answers included.
+        submitted: Number of frames that were given to the model.
+        finished: Number of them that have answers or have failed.
+        all_read: No frame follows.
+        late: The deadline passed before the last frame.
+        error: Why the video failed.
+        incomplete: What is wrong with the video, if a part of it could not be read.
+        since: When work on it began, on the clock of `time.perf_counter`.
     """
 
     item: WorkItem
@@ -80,8 +88,7 @@ class _Video:
     incomplete: str = ""
     since: float = field(default_factory=time.perf_counter)
 
-    def picture(self, frame: VideoFrame) -> "_ItemImage":
-        """The next that is asked about."""
+    def next_image(self, frame: VideoFrame) -> "_ItemImage":
         return _ItemImage(
             self.item.source, frame.pixels, item=self.item, version=self.version, time=frame.time, place=self.submitted,
             video=self,
@@ -90,7 +97,7 @@ class _Video:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class _ItemImage(InputImage):
-    """A picture of an item; time, place, video: of a frame of a video."""
+    """An image of an item, or a frame of a video, with its time in seconds and its index among those submitted."""
 
     item: WorkItem
     version: ContentVersion
@@ -100,87 +107,107 @@ class _ItemImage(InputImage):
 
 
 class _DeadlinePassed(Exception):
-    """In the midst of a video."""
+    """The deadline passed during a video."""
 
 
 class Worker:
-    """Call `read` in any threads, and iterate `results` in one."""
+    """Runs a task on items. `read` may be called from any thread; `results` is iterated in one."""
 
     def __init__(self, model: VisionModel, task: BatchTask, encode: ImageEncoder | None = None) -> None:
-        """encode: in place of the model's own."""
+        """Create a worker.
+
+        Args:
+            encode: Image encoder in place of the model's own.
+        """
         self._model, self._task, self._encode = model, task, encode
         self._in_flight: dict[tuple[int, int], dict[int, Done | Failed]] = {}  # by item and place, then request
-        self._results: deque[Result] = deque()  # that wait to be given out
-        self._contents: dict[str, int | None] = dict.fromkeys(
-            task.known_digests
-        )  # digests, and the items that have them
-        self._next: tuple[WorkItem, ContentVersion] | None = None  # a video in all of which things are to be found
+        self._results: deque[Result] = deque()  # not yet yielded
+        # Items by the SHA-256 of their image; None: of an earlier run.
+        self._items_by_digest: dict[str, int | None] = dict.fromkeys(task.known_digests)
+        self._next_video: tuple[WorkItem, ContentVersion] | None = None  # for detection in all of its frames
         self._all_read = False
-        self._waited = 0.0
-        self.poll_timeout = PollTimeout()  # that inputs are to have
+        self._wait_seconds = 0.0
+        self.poll_timeout = PollTimeout()  # for the source of the inputs
 
     def read(self, item: WorkItem) -> InputContent:
-        """What the input of an item holds. Raises InputError."""
+        """Read the input of an item.
+
+        Raises:
+            InputError: It can't be read.
+        """
         return read_input(item, self._task.videos)
 
     def results(self, inputs: Iterable[ReadItem | None]) -> Generator[Result]:
-        """What comes of the items, as it comes. inputs: None stands for there being none yet.
+        """Process items.
 
-        Raises EngineError where the model can't go on.
+        Args:
+            inputs: Items with their content; None means that none is ready yet.
+
+        Yields:
+            Results as they are ready.
+
+        Raises:
+            EngineError: The model can't continue.
         """
         source = iter(inputs)
         while not self._all_read:
             yield from self._answers(source)
-            if self._next:
-                item, version = self._next
-                self._next = None
+            if self._next_video:
+                item, version = self._next_video
+                self._next_video = None
                 yield from self._findings(item, version)
 
-    # -- what the model is asked about
+    # -- requests
 
     def _answers(self, source: Iterator[ReadItem | None]) -> Iterator[Result]:
-        """Up to a video in all of which things are to be found, for which nothing else may be under way."""
-        task, keep = self._task, self._task.side_outputs.needs_pixels
-        pictures = self._pictures(source)
+        """Run the requests on images and frames, up to a video for detection, which runs alone."""
         events = stream_requests(
-            pictures, self._model, task.requests, keep_pixels=keep, poll_timeout=self.poll_timeout, encode=self._encode
+            self._images(source),
+            self._model,
+            self._task.requests,
+            keep_pixels=self._task.side_outputs.needs_pixels,
+            poll_timeout=self.poll_timeout,
+            encode=self._encode,
         )
-        for one in events:
-            if one and not isinstance(one[1], TextDelta):
-                self._take(one[0], one[1])
-            yield from self._to_give()
-        yield from self._to_give()
+        for request_and_event in events:
+            if request_and_event:
+                request, event = request_and_event
+                if not isinstance(event, TextDelta):
+                    self._process(request, event)
+            yield from self._flush()
+        yield from self._flush()
 
-    def _to_give(self) -> Iterator[Result]:
-        waited, self._waited = self._waited, 0.0
-        yield InputWait(waited)
+    def _flush(self) -> Iterator[Result]:
+        wait_seconds, self._wait_seconds = self._wait_seconds, 0.0
+        yield InputWait(wait_seconds)
         while self._results:
             yield self._results.popleft()
 
-    def _pictures(self, source: Iterator[ReadItem | None]) -> Iterator[_ItemImage | None]:
+    def _images(self, source: Iterator[ReadItem | None]) -> Iterator[_ItemImage | None]:
         for read in self._timed(source):
             if read is None:
                 yield None
                 continue
-            yield from self._pictures_of(read)
-            if self._next:
+            yield from self._images_of(read)
+            if self._next_video:
                 return
             if self._results and not self._in_flight:
-                yield None  # so that they are given out
+                yield None  # so that they are flushed
         self._all_read = True
 
     def _timed(self, items: Iterator[T]) -> Iterator[T]:
+        """Add the time spent waiting for items to the wait time."""
         while True:
-            begin = time.perf_counter()
+            since = time.perf_counter()
             try:
                 item = next(items)
             except StopIteration:
                 return
             finally:
-                self._waited += time.perf_counter() - begin
+                self._wait_seconds += time.perf_counter() - since
             yield item
 
-    def _pictures_of(self, read: ReadItem) -> Iterator[_ItemImage | None]:
+    def _images_of(self, read: ReadItem) -> Iterator[_ItemImage | None]:
         item, content = read.item, read.value
         if content is None:
             assert read.error
@@ -188,35 +215,35 @@ class Worker:
         elif content.is_video and self._is_still_written(item, content.version):
             self._results.append(FileStillChanging(item.number))
         elif content.is_video and self._task.videos.find:
-            self._next = item, content.version
+            self._next_video = item, content.version
         elif content.is_video:
             yield from self._frames(_Video(item, content.version))
         elif content.pixels is None:
             self._complete(item, content.version)
         elif self._is_new(item, content.version):
-            yield self._begun(_ItemImage(item.source, content.pixels, item=item, version=content.version))
+            yield self._submitted(_ItemImage(item.source, content.pixels, item=item, version=content.version))
 
     def _is_still_written(self, item: WorkItem, version: ContentVersion) -> bool:
         return self._task.watch and item.source.path is not None and file_state(item.source) != version.state
 
     def _is_new(self, item: WorkItem, version: ContentVersion) -> bool:
-        """Whether a picture is to be asked about; of one that is equal to another it is noted that it is."""
-        content = version.sha256
-        if self._task.dedupe and content:
-            if content in self._contents and not item.force:
-                self._results.append(Duplicate(item.number, version, self._contents[content]))
+        """Whether an image needs inference; if it is a duplicate, add that result."""
+        sha256 = version.sha256
+        if self._task.dedupe and sha256:
+            if sha256 in self._items_by_digest and not item.force:
+                self._results.append(Duplicate(item.number, version, self._items_by_digest[sha256]))
                 return False
-            self._contents[content] = item.number
+            self._items_by_digest[sha256] = item.number
         return True
 
-    def _begun(self, picture: _ItemImage) -> _ItemImage:
-        self._in_flight[picture.item.number, picture.place] = {}
-        return picture
+    def _submitted(self, image: _ItemImage) -> _ItemImage:
+        self._in_flight[image.item.number, image.place] = {}
+        return image
 
     def _frames(self, video: _Video) -> Iterator[_ItemImage | None]:
-        """Those that are not answered."""
+        """Yield the sampled frames that have no recorded answers."""
         item, task = video.item, self._task
-        prior = item.prior.times if item.prior and item.prior.identity == video.version.identity else ()
+        prior_times = item.prior.times if item.prior and item.prior.identity == video.version.identity else ()
         try:
             ahead: Generator[VideoFrame | VideoDamage | Idle]
             ahead = prefetch_with_idle(
@@ -234,12 +261,12 @@ class Worker:
                     else:
                         video.frames += 1
                         video.size = frame.pixels.shape[1], frame.pixels.shape[0]
-                        if frame.time not in prior:
-                            picture = self._begun(video.picture(frame))
+                        if frame.time not in prior_times:
+                            image = self._submitted(video.next_image(frame))
                             video.submitted += 1
-                            yield picture
+                            yield image
         except Exception as error:
-            raise_if_interrupted()  # else the interruption may have come out as an error of what was under way
+            raise_if_interrupted()  # an interruption may surface as an error of the library that it hit
             video.error = error
         video.all_read = True
         self._end(video)
@@ -247,38 +274,38 @@ class Worker:
     def _is_late(self) -> bool:
         return self._task.deadline is not None and time.time() > self._task.deadline
 
-    # -- what comes of it
+    # -- results
 
-    def _take(self, submitted: ImageRequest, event: Done | Failed) -> None:
-        picture, requests = submitted.picture, self._task.requests
-        assert isinstance(picture, _ItemImage)
-        place = picture.item.number, picture.place
-        results = self._in_flight[place]
-        results[submitted.number] = event
-        is_encoded = not isinstance(event, Failed) or event.index >= 0  # else that is all that comes of it
-        if is_encoded and len(results) < len(requests):
+    def _process(self, submitted: ImageRequest, event: Done | Failed) -> None:
+        image, requests = submitted.image, self._task.requests
+        assert isinstance(image, _ItemImage)
+        key = image.item.number, image.place
+        events = self._in_flight[key]
+        events[submitted.number] = event
+        is_encoded = not isinstance(event, Failed) or event.index >= 0  # else no other event of this image follows
+        if is_encoded and len(events) < len(requests):
             return
-        del self._in_flight[place]
-        if failed := next((one for one in results.values() if isinstance(one, Failed)), None):
-            self._fail_picture(picture, failed.error)
+        del self._in_flight[key]
+        if failed := next((each for each in events.values() if isinstance(each, Failed)), None):
+            self._fail_image(image, failed.error)
             return
-        done = [one for _, one in sorted(results.items()) if isinstance(one, Done)]
-        answers = [answer_entry(request, one.result) for request, one in zip(requests, done, strict=True)]
-        spent = _milliseconds(submitted.since)
+        done = [each for _, each in sorted(events.items()) if isinstance(each, Done)]
+        answers = [answer_entry(request, each.result) for request, each in zip(requests, done, strict=True)]
+        milliseconds = _milliseconds(submitted.since)
         try:
-            version = self._made(picture.item, picture.version, answers, pixels=picture.pixels, time=picture.time)
-        except Exception as error:  # be it a fault of ours or of a library: the other inputs go on
+            version = self._write_side_outputs(image.item, image.version, answers, pixels=image.pixels, time=image.time)
+        except Exception as error:  # whatever its cause, the other inputs go on
             raise_if_interrupted()
-            self._fail_picture(picture, error)
+            self._fail_image(image, error)
             return
         self._results.append(
-            ImageResult(picture.item.number, version, submitted.size, spent, answers, picture.time, picture.place)
+            ImageResult(image.item.number, version, submitted.size, milliseconds, answers, image.time, image.place)
         )
-        if picture.video:
-            picture.video.finished += 1
-            self._end(picture.video)
+        if image.video:
+            image.video.finished += 1
+            self._end(image.video)
 
-    def _made(
+    def _write_side_outputs(
         self,
         item: WorkItem,
         version: ContentVersion,
@@ -287,38 +314,38 @@ class Worker:
         pixels: np.ndarray | None = None,
         time: float | None = None,
     ) -> ContentVersion:
-        """Makes what is wanted beside the record; the version of the file as it is then."""
+        """Write the side outputs, and return the version of the input file afterwards."""
         outputs = self._task.side_outputs
         if outputs.needs_pixels and pixels is None:
             pixels = open_image(item.source)
         return modified_version(version, item.source) if outputs.make(item.source, pixels, time, answers) else version
 
     def _complete(self, item: WorkItem, version: ContentVersion) -> None:
-        """An item that is answered: what is lacking beside its record is made."""
+        """Finish an item that already has answers, by writing its missing side outputs."""
         if not item.prior or not item.prior.lacks_side_outputs or item.prior.answers is None:
             self._results.append(Unchanged(item.number, version))
             return
         try:
-            version = self._made(item, version, item.prior.answers)
+            version = self._write_side_outputs(item, version, item.prior.answers)
         except Exception as error:
             raise_if_interrupted()
             self._fail(item, error)
             return
         self._results.append(AddedSideOutputs(item.number, version))
 
-    def _fail_picture(self, picture: _ItemImage, error: Exception) -> None:
-        video = picture.video
+    def _fail_image(self, image: _ItemImage, error: Exception) -> None:
+        video = image.video
         if video is None:
-            self._contents.pop(picture.version.sha256, None)
-            self._fail(picture.item, error)
+            self._items_by_digest.pop(image.version.sha256, None)
+            self._fail(image.item, error)
             return
-        self._results.append(FrameFailed(picture.item.number, picture.place))
+        self._results.append(FrameFailed(image.item.number, image.place))
         video.finished += 1
         video.error = video.error or error
         self._end(video)
 
     def _end(self, video: _Video) -> None:
-        """Once all of its frames are answered."""
+        """Add the result that ends a video, once all of its frames have answers."""
         if not video.all_read or video.finished < video.submitted:
             return
         number, place = video.item.number, video.submitted
@@ -338,7 +365,7 @@ class Worker:
         code = next((code for kind, code in ERROR_CODES.items() if isinstance(error, kind)), "input")
         self._results.append(ItemFailed(item.number, code, error_message(error), place))
 
-    # -- finding things in all frames of a video
+    # -- detection in all frames of a video
 
     def _findings(self, item: WorkItem, version: ContentVersion) -> Iterator[Result]:
         videos, model, since = self._task.videos, self._model, time.perf_counter()
@@ -349,15 +376,17 @@ class Worker:
 
         def tick(*_: object) -> None:
             raise_if_interrupted()
-            if self._is_late() and not live:  # which can't be begun again
+            if self._is_late() and not live:  # a live source can't be resumed
                 raise _DeadlinePassed
 
         try:
             live = is_live(item.source)
             with deferred_interrupts():
                 tick()
-                made = iter_findings(item.source, inference, report, tick, live=videos.live, timeout=self._task.timeout)
-                with closing(made) as frames:
+                found = iter_findings(
+                    item.source, inference, report, tick, live=videos.live, timeout=self._task.timeout
+                )
+                with closing(found) as frames:
                     for info, findings in frames:
                         yield FrameResult(item.number, place, version, info, findings)
                         place, size = place + 1, info.size
@@ -367,12 +396,12 @@ class Worker:
         except Exception as error:
             raise_if_interrupted()
             self._fail(item, error, place)
-            yield from self._to_give()
+            yield from self._flush()
             return
-        spent = _milliseconds(since)
-        yield VideoResult(item.number, version, size, spent, place, report.keyframes, report.incomplete, live)
+        milliseconds = _milliseconds(since)
+        yield VideoResult(item.number, version, size, milliseconds, place, report.keyframes, report.incomplete, live)
 
 
 def _milliseconds(since: float) -> float:
-    """since: on the clock of `time.perf_counter`."""
+    """Milliseconds since a time on the clock of `time.perf_counter`."""
     return round(1000 * (time.perf_counter() - since), 1)

@@ -1,8 +1,8 @@
-"""How long after it was filmed a picture comes out of a live redaction, and whether that grows.
+"""Measures the end-to-end latency of a live redaction, and whether it grows.
 
-A clip plays at its own rate through a socket on this machine, each picture with its number drawn in as black and white
-blocks. What comes back is decoded at once and its numbers are read: the delay is from when a picture was sent to when
-it could be shown again. The sender and the receiver take their share of the machine too.
+A clip is streamed in real time through a socket on this machine, each frame with its number drawn in as black and white
+blocks. The received stream is decoded immediately, and the numbers are read: the latency is the time from sending a
+frame to having it decoded. The sender and the receiver use some of the machine's CPU time too.
 """
 
 import io
@@ -24,16 +24,19 @@ import numpy as np
 from mdtool.errors import MdtoolError
 
 HOST = "127.0.0.1"
-BITS = 16  # of a picture's number
-BLOCK = 16  # pixels a side, of each bit
-SPARE_SECONDS = 30.0  # that starting may take
+BITS = 16  # of a frame number
+BLOCK = 16  # side of the block of a bit, in pixels
+SPARE_SECONDS = 30.0  # allowance for the start
 
 
 @dataclass
 class LatencyResult:
-    """sent: pictures; times: (when it was sent, seconds since the first; delay in seconds) of those read again.
+    """Latencies of the frames of a stream.
 
-    told: what the redaction says of itself.
+    Attributes:
+        sent: Number of frames sent.
+        times: For each frame received: (seconds from the first frame to sending it, latency in seconds).
+        told: What `mdtool redact` printed on stderr.
     """
 
     sent: int
@@ -41,16 +44,24 @@ class LatencyResult:
     told: str
 
     def parts(self, count: int) -> list[np.ndarray]:
-        """The delays in so many stretches of the same length, in their order."""
+        """Split the latencies into `count` parts of equal length, in order."""
         return np.array_split(np.array([delay for _, delay in self.times]), count)
 
 
 def bench_live(
     clip: Path, options: Sequence[str], *, seconds: float, size: tuple[int, int], rate: int
 ) -> LatencyResult:
-    """The clip, over and over, for so long, scaled to size (width, height), at rate pictures a second.
+    """Stream a clip through `mdtool redact`.
 
-    MdtoolError where the redaction fails.
+    Args:
+        clip: Video file that is looped.
+        options: Further options of `mdtool redact`.
+        seconds: Length of the stream.
+        size: (width, height) that it is scaled to, in pixels.
+        rate: Frames per second.
+
+    Raises:
+        MdtoolError: The redaction failed.
     """
     with tempfile.TemporaryDirectory(prefix="mdtool-bench-") as folder:
         numbered = Path(folder, "numbered.ts")
@@ -66,51 +77,49 @@ def bench_live(
                 thread.start()
             addresses = [f"tcp://{HOST}:{end.getsockname()[1]}" for end in (source, sink)]
             command = [sys.executable, "-m", "mdtool", "redact", addresses[0], "-o", addresses[1], *options]
-            done = subprocess.run(
+            completed = subprocess.run(
                 [*command, "--duration", str(seconds)],
                 capture_output=True,
                 text=True,
                 timeout=seconds + 2 * SPARE_SECONDS,
             )
             threads[1].join(SPARE_SECONDS)
-    if done.returncode:
-        raise MdtoolError(f"redact ended with code {done.returncode}: {done.stderr.strip()}")
-    begin = min(sent[number] for number in received) if received else 0.0
-    times = [(sent[number] - begin, received[number] - sent[number]) for number in sorted(received)]
-    lasted = times[-1][0] - times[0][0] if times else 0.0
-    return LatencyResult(round(lasted * rate) + 1, times, done.stderr.strip())
+    if completed.returncode:
+        raise MdtoolError(f"mdtool redact failed with exit code {completed.returncode}: {completed.stderr.strip()}")
+    start = min(sent[number] for number in received) if received else 0.0
+    times = [(sent[number] - start, received[number] - sent[number]) for number in sorted(received)]
+    duration = times[-1][0] - times[0][0] if times else 0.0
+    return LatencyResult(round(duration * rate) + 1, times, completed.stderr.strip())
 
 
-def table(delays: LatencyResult, stretches: int = 4) -> Iterator[str]:
-    """Lines of a table in Markdown."""
-    yield "| pictures | shown again | delay, median | 95 % within | most |"
+def table(result: LatencyResult, parts: int = 4) -> Iterator[str]:
+    """Yield the latencies as lines of a Markdown table, a row for each of `parts` equal parts of the stream."""
+    yield "| part | frames received | median latency | 95th percentile | maximum |"
     yield "|---|---|---|---|---|"
-    for number, part in enumerate(delays.parts(stretches), 1):
-        if len(part):
-            middle, most = np.median(part), part.max()
-            within = np.quantile(part, 0.95)
-            name = f"stretch {number} of {stretches}"
-            yield f"| {name} | {len(part)} | {middle:.2f} s | {within:.2f} s | {most:.2f} s |"
-    yield f"{len(delays.times)} of {delays.sent} pictures could be read again. {delays.told}"
+    for number, latencies in enumerate(result.parts(parts), 1):
+        if len(latencies):
+            median, p95, maximum = np.median(latencies), np.quantile(latencies, 0.95), latencies.max()
+            yield f"| {number} of {parts} | {len(latencies)} | {median:.2f} s | {p95:.2f} s | {maximum:.2f} s |"
+    yield f"{len(result.times)} of {result.sent} frames were received. {result.told}"
 
 
 def _number(clip: Path, target: Path, frames: int, *, size: tuple[int, int], rate: int) -> None:
-    """A copy in which each picture bears its number; with a key frame each second, where it can be joined."""
+    """Encode a copy with frame numbers drawn in, and a keyframe each second, where a receiver can join."""
     width, height = size
     with av.open(str(target), "w") as out:
         options = {"preset": "ultrafast", "tune": "zerolatency", "crf": "20", "g": str(rate)}
         stream = out.add_stream("libx264", rate, options=options)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-        for number, frame in enumerate(itertools.islice(_endless(clip), frames)):
-            picture = frame.reformat(width, height, "yuv420p").to_ndarray()
-            _draw_number(picture[:height], number)
-            made = av.VideoFrame.from_ndarray(picture, "yuv420p")
-            made.pts = number
-            out.mux(stream.encode(made))
+        for number, frame in enumerate(itertools.islice(_looped(clip), frames)):
+            planes = frame.reformat(width, height, "yuv420p").to_ndarray()
+            _draw_number(planes[:height], number)
+            numbered = av.VideoFrame.from_ndarray(planes, "yuv420p")
+            numbered.pts = number
+            out.mux(stream.encode(numbered))
         out.mux(stream.encode(None))
 
 
-def _endless(clip: Path) -> Iterator[av.VideoFrame]:
+def _looped(clip: Path) -> Iterator[av.VideoFrame]:
     while True:
         with av.open(str(clip)) as container:
             yield from container.decode(video=0)
@@ -122,7 +131,7 @@ def _draw_number(luma: np.ndarray, number: int) -> None:
 
 
 def _read_number(luma: np.ndarray) -> int | None:
-    """None where the blocks are hidden."""
+    """Return the number of a frame; None if its blocks are masked."""
     blocks = luma[-BLOCK:, : BITS * BLOCK].reshape(BLOCK, BITS, BLOCK)[4:-4, :, 4:-4].mean(axis=(0, 2))
     if ((blocks > 60) & (blocks < 190)).any() or not (blocks > 190).any():
         return None
@@ -130,7 +139,7 @@ def _read_number(luma: np.ndarray) -> int | None:
 
 
 def _send(source: socket.socket, numbered: Path, sent: dict[int, float]) -> None:
-    """Each picture when it is due, to whoever connects."""
+    """Stream the clip in real time to each client that connects."""
     with suppress(OSError):
         while True:
             client, _ = source.accept()
@@ -142,11 +151,11 @@ def _play(client: socket.socket, numbered: Path, sent: dict[int, float]) -> None
     out = io.BytesIO()
     with av.open(str(numbered)) as clip, av.open(out, "w", "mpegts") as container:
         stream = container.add_stream_from_template(clip.streams.video[0])
-        begin, first = time.monotonic(), None
+        start, first = time.monotonic(), None
         for number, packet in enumerate(packet for packet in clip.demux(video=0) if packet.dts is not None):
             packet_seconds = float((packet.dts or 0) * packet.time_base)
             first = packet_seconds if first is None else first
-            time.sleep(max(0.0, begin + packet_seconds - first - time.monotonic()))
+            time.sleep(max(0.0, start + packet_seconds - first - time.monotonic()))
             sent[number] = time.monotonic()
             packet.stream = stream
             container.mux(packet)

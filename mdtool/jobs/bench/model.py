@@ -1,4 +1,4 @@
-"""Times a Moondream step by step: loading, seeing, reading the picture, writing tokens, and whole requests."""
+"""Times a Moondream model step by step: loading, vision encoder, prefill, decode, and whole requests."""
 
 import json
 import math
@@ -35,18 +35,21 @@ from mdtool.jobs.inference.embedding_cache import EmbeddingCache, encode
 from mdtool.model_selection import ComputeConfig, LoadCallbacks
 from mdtool.pipeline.prediction_log import digest_of
 
-LARGE = (3, 4)  # tiles of a large picture: thirteen crops
-PHOTO = (2000, 1500)  # pixels, which give as many
+LARGE = (3, 4)  # tiles of a large image: thirteen crops
+LARGE_SIZE = (2000, 1500)  # size of an image with that many crops, in pixels
 CAPTION = Generation(temperature=0, max_tokens=60)
 OBJECTS = 2
-DECODED = 20  # tokens
+DECODE_STEPS = 20
 
 
 @dataclass(frozen=True)
 class Step:
-    """seconds: the median. tflop: what its products come to, in 10^12 operations, where that is known.
+    """The time of a step.
 
-    eager: seconds of the same by plain torch, as the reference does it, where that is known.
+    Attributes:
+        seconds: The median.
+        tflop: Operations of its matrix multiplications, in 10^12, if known.
+        eager: Seconds of the same step in eager PyTorch, if known (`mdtool.jobs.bench.eager`).
     """
 
     name: str
@@ -57,8 +60,14 @@ class Step:
 
 @dataclass(frozen=True)
 class ModelTimings:
-    """memory_gb: of the process after a caption of one picture, as the first thing it does. tflops: 10^12 operations
-    a second in one product of the prefill's shape, the ceiling for the steps."""
+    """Measurements of a model.
+
+    Attributes:
+        settings: How it was loaded.
+        machine: Where it ran.
+        memory_gb: Memory of the process after its first caption, in 10^9 bytes.
+        tflops: 10^12 operations per second in a matrix multiplication of the prefill's shape, the peak rate of steps.
+    """
 
     model: str
     settings: dict[str, Any]
@@ -72,9 +81,11 @@ class ModelTimings:
 
 @contextmanager
 def random_checkpoint(name: str) -> Iterator[Path]:
-    """A published model as a folder of its name: the real shapes, in bfloat16, never trained.
+    """Provide a checkpoint of a published model's shapes with random bfloat16 weights, in a temporary folder.
 
-    ModelUnavailable if there is no such model; OutputError if the temporary folder has no room for it.
+    Raises:
+        ModelUnavailable: There is no such model.
+        OutputError: The temporary folder has no room for it.
     """
     known = published()
     if name not in known:
@@ -88,44 +99,51 @@ def random_checkpoint(name: str) -> Iterator[Path]:
             with (folder / "model.safetensors").open("wb") as file:
                 _write_weights(read_config(name, known[name].config), file)
         except OSError as error:
-            raise OutputError(f"{write_error_message(error)} in {temporary}; TMPDIR may name another place") from error
+            raise OutputError(f"{write_error_message(error)} in {temporary}; set TMPDIR to another folder") from error
         yield folder
 
 
 def _write_weights(config: Config, file: BinaryIO) -> None:
-    """One tensor at a time, so that the memory of loading can be measured in the same process."""
+    """Write one tensor at a time, so that the memory of loading can be measured in the same process."""
     weights = RandomWeights(shapes(config))
     write_checkpoint(file, weights.shapes, ((name, weights.tensor(name, torch.bfloat16)) for name in weights.shapes))
 
 
 def _byte_tokenizer() -> tokenizers.Tokenizer:
-    """Texts as their bytes: the weights know no words anyway."""
+    """Return a byte-level tokenizer without merges, which is enough for random weights."""
     letters = sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet())
-    made = tokenizers.Tokenizer(tokenizers.models.BPE({letter: 10 + i for i, letter in enumerate(letters)}, []))
-    made.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
-    made.decoder = tokenizers.decoders.ByteLevel()
-    return made
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE({letter: 10 + i for i, letter in enumerate(letters)}, []))
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = tokenizers.decoders.ByteLevel()
+    return tokenizer
 
 
 def bench_model(
     name_or_path: str, computing: ComputeConfig, callbacks: LoadCallbacks, *, batch: int, runs: int, cache: bool
 ) -> ModelTimings:
-    """batch: pictures at a time. cache: encoding with and without `EmbeddingCache`, in place of the steps.
+    """Load a model and time its steps.
 
-    Raises what `engine.load` raises, EngineError for a model of another family, OutputError where there is no room.
+    Args:
+        batch: Number of images at a time.
+        runs: Repetitions of each step, of which the median counts.
+        cache: Time encoding with and without an `EmbeddingCache`, in place of the steps.
+
+    Raises:
+        EngineError: The model can't be loaded, or is of another family.
+        OutputError: There is no room for the cache.
     """
-    begin = time.perf_counter()
+    since = time.perf_counter()
     model = computing.load(name_or_path, callbacks)
-    loaded = time.perf_counter() - begin
+    load_seconds = time.perf_counter() - since
     if not isinstance(model, Moondream):
-        raise EngineError(f"{model.name} has no steps that could be timed; give a Moondream")
+        raise EngineError(f"{model.name} can't be timed step by step; give a Moondream model")
     side = model.config.vision.crop_size
     model.caption(model.encode([np.zeros((side, side, 3), np.uint8)]), generation=CAPTION)
     memory = _memory_gb()
     rate = _matmul_rate(model)
-    where = machine() | {"torch": torch.__version__, "threads": torch.get_num_threads()}
+    environment = machine() | {"torch": torch.__version__, "threads": torch.get_num_threads()}
     if model.device.startswith("cuda"):
-        where["gpu"] = torch.cuda.get_device_name(model.device)
+        environment["gpu"] = torch.cuda.get_device_name(model.device)
     settings = {
         "device": model.device,
         "dtype": str(model.dtype).removeprefix("torch."),
@@ -136,52 +154,52 @@ def bench_model(
     kind = None if computing.quantize == "none" else computing.quantize
     weights = weights_bytes(shapes(model.config), model.dtype.itemsize, QUANTIZATION_PLAN, kind)
     return ModelTimings(
-        model.name, settings, where, loaded, 1e-9 * weights, memory, rate,
+        model.name, settings, environment, load_seconds, 1e-9 * weights, memory, rate,
         list((_cache_steps if cache else _steps)(model, batch, runs)),
     )  # fmt: skip
 
 
 def _steps(model: Moondream, batch: int, runs: int) -> Iterator[Step]:
     vision, decoder = model.config.vision, model.decoder
-    draw = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
 
     def crops(count: int, tiles: tuple[int, int]) -> list[Crops]:
         shape = (count, vision.crop_size, vision.crop_size, 3)
-        return [Crops(draw.integers(0, 256, shape, dtype=np.uint8), tiles) for _ in range(batch)]
+        return [Crops(rng.integers(0, 256, shape, dtype=np.uint8), tiles) for _ in range(batch)]
 
     def timed(name: str, work: Callable[[], Any], tflop: float | None = None, eager: float | None = None) -> Step:
         return Step(name, median_seconds(work, model.device, runs), tflop, eager)
 
     crop, projection, prefix = (batch * tflop for tflop in _tflop(model.config))
-    once = crops(1, (1, 1))
+    equal = crops(1, (1, 1))  # the second crop equals the first, and is encoded once
     different, large = crops(2, (1, 1)), crops(1 + LARGE[0] * LARGE[1], LARGE)
     eager = eager_seconds(model.config, model.device, model.dtype, batch=batch, runs=runs)
     yield timed(
         "vision, two crops that differ", lambda: model.embeddings(different), 2 * crop + projection, eager.vision
     )
     yield timed(
-        "vision, two equal crops (any picture of one tile)",
-        lambda: model.embeddings(once),
+        "vision, two equal crops (any image of one tile)",
+        lambda: model.embeddings(equal),
         crop + projection,
         eager.vision,
     )
     yield timed("vision, thirteen crops", lambda: model.embeddings(large), 13 * crop + projection)
-    embeddings = model.embeddings(once)
+    embeddings = model.embeddings(equal)
     name = f"prefill, {model.config.prefix_length} tokens"
     yield timed(name, lambda: model.prefixes(embeddings), prefix, eager.prefill)
 
-    tails = [decoder.start(prefix) for prefix in model.prefixes(embeddings)]
-    decoder.step([(tail, None, range(10, 20)) for tail in tails])  # about as long as a prompt
+    sequences = [decoder.start(prefix) for prefix in model.prefixes(embeddings)]
+    decoder.step([(sequence, None, range(10, 20)) for sequence in sequences])  # about as long as a prompt
 
-    def write() -> None:
-        decoder.read([ReadToken()] * batch, decoder.step([(tail, None, [20]) for tail in tails]))
+    def decode() -> None:
+        decoder.read([ReadToken()] * batch, decoder.step([(sequence, None, [20]) for sequence in sequences]))
 
-    yield Step("decode, one token", median_seconds(write, model.device, DECODED), None, eager.decode)
+    yield Step("decode, one token", median_seconds(decode, model.device, DECODE_STEPS), None, eager.decode)
 
-    images = list(draw.integers(0, 256, (batch, vision.crop_size, vision.crop_size, 3), dtype=np.uint8))
+    images = list(rng.integers(0, 256, (batch, vision.crop_size, vision.crop_size, 3), dtype=np.uint8))
 
-    def caption(some: Sequence[np.ndarray]) -> Any:
-        return model.caption(model.encode(some), generation=CAPTION)
+    def caption(images: Sequence[np.ndarray]) -> Any:
+        return model.caption(model.encode(images), generation=CAPTION)
 
     yield timed("caption of 60 tokens, from pixels", lambda: caption(images))
     if batch > 1:
@@ -196,8 +214,8 @@ def _steps(model: Moondream, batch: int, runs: int) -> Iterator[Step]:
 
 
 def _cache_steps(model: Moondream, batch: int, runs: int) -> Iterator[Step]:
-    """Files are read from the system's memory, if that has room for them."""
-    draw, side = np.random.default_rng(0), model.config.vision.crop_size
+    """Time the embedding cache; the system's page cache is warm, if it has room for the files."""
+    rng, side = np.random.default_rng(0), model.config.vision.crop_size
 
     def no_room(line: str) -> None:
         raise OutputError(line)
@@ -210,48 +228,52 @@ def _cache_steps(model: Moondream, batch: int, runs: int) -> Iterator[Step]:
 
     with tempfile.TemporaryDirectory(prefix="mdtool-bench-") as folder:
         cache = EmbeddingCache(Path(folder), sys.maxsize, model.embedding_key, no_room)
-        for width, height in ((side, side), PHOTO):
-            images = list(draw.integers(0, 256, (batch, height, width, 3), dtype=np.uint8))
+        for width, height in ((side, side), LARGE_SIZE):
+            images = list(rng.integers(0, 256, (batch, height, width, 3), dtype=np.uint8))
             yield timed(f"encode {width}x{height}", partial(model.encode, images))
-            yield timed(f"encode {width}x{height}, known to the cache", partial(encoded, images))  # once it has run
+            yield timed(
+                f"encode {width}x{height}, known to the cache", partial(encoded, images)
+            )  # after the warm-up run
         key, pixels = digest_of(images[0]), images[0]
-        seen = cache.get(key)
-        assert seen is not None
-        yield timed(f"digest of {PHOTO[0]}x{PHOTO[1]} pixels", lambda: digest_of(pixels))
-        yield timed(f"read {seen.nbytes * 1e-6:.2f} MB that were seen", lambda: cache.get(key))
-        yield timed("write them", lambda: cache.put(key, seen))
+        embedding = cache.get(key)
+        assert embedding is not None
+        yield timed(f"digest of {LARGE_SIZE[0]}x{LARGE_SIZE[1]} pixels", lambda: digest_of(pixels))
+        yield timed(f"read an embedding of {embedding.nbytes * 1e-6:.2f} MB", lambda: cache.get(key))
+        yield timed("write it", lambda: cache.put(key, embedding))
 
 
 def _tflop(config: Config) -> tuple[float, float, float]:
-    """Of the products, attention's too, for one crop, one projection and one prefix."""
+    """Return the 10^12 operations of the matrix multiplications, attention's included, of a crop, a projection and a
+    prefix."""
     vision, text = config.vision, config.text
     patches, prefix = vision.grid**2, config.prefix_length
     weights = {name: shape for name, shape in shapes(config).items() if name.endswith("weight")}
 
     def used(start: str) -> float:
-        """Weights that each row goes through; of the experts only the chosen."""
-        chosen = text.moe.experts_per_token / text.moe.num_experts if text.moe else 1
-        of = [shape for name, shape in weights.items() if name.startswith(start)]
-        return sum(math.prod(shape) * (chosen if len(shape) == 3 else 1) for shape in of)
+        """Return the number of weights that each row is multiplied by; of the experts only the selected ones."""
+        selected = text.moe.experts_per_token / text.moe.num_experts if text.moe else 1
+        used_shapes = [shape for name, shape in weights.items() if name.startswith(start)]
+        return sum(math.prod(shape) * (selected if len(shape) == 3 else 1) for shape in used_shapes)
 
     last = f"text.blocks.{text.n_layers - 1}."  # only its keys and values are computed
     blocks = used("text.blocks.") - used(last) + used(f"{last}attn.qkv")
-    seen = 2 * vision.enc_n_layers * patches * patches * vision.enc_dim
-    read = 2 * (text.n_layers - 1) * prefix * prefix * text.dim
-    encoder = patches * (used("vision.blocks.") + used("vision.patch_emb")) + seen
-    return 2e-12 * encoder, 2e-12 * patches * used("vision.proj_mlp"), 2e-12 * (prefix * blocks + read)
+    vision_attention = 2 * vision.enc_n_layers * patches * patches * vision.enc_dim
+    text_attention = 2 * (text.n_layers - 1) * prefix * prefix * text.dim
+    encoder = patches * (used("vision.blocks.") + used("vision.patch_emb")) + vision_attention
+    return 2e-12 * encoder, 2e-12 * patches * used("vision.proj_mlp"), 2e-12 * (prefix * blocks + text_attention)
 
 
 def _matmul_rate(model: Moondream) -> float:
+    """Return the 10^12 operations per second of a matrix multiplication of the prefill's shape."""
     text = model.config.text
-    rows = model.config.prefix_length * (1 if model.device == "cpu" else 16)  # one picture would not fill a GPU
+    rows = model.config.prefix_length * (1 if model.device == "cpu" else 16)  # one image would not fill a GPU
     weight = torch.randn(text.ff_dim, text.dim, device=model.device).to(model.dtype)
     layer, x = Linear(weight, None, packed=True), torch.randn(rows, text.dim, device=model.device).to(model.dtype)
     return 2e-12 * rows * text.dim * text.ff_dim / median_seconds(lambda: layer(x), model.device, 10)
 
 
 def _memory_gb() -> float:
-    """What the process holds in memory; at its highest, where the system does not tell what it is now."""
+    """Return the resident memory of the process, in 10^9 bytes; its peak, on systems without /proc."""
     try:
         status = Path("/proc/self/status").read_text()
     except OSError:
@@ -260,21 +282,21 @@ def _memory_gb() -> float:
 
 
 def table(timings: ModelTimings) -> Iterator[str]:
-    """Lines in Markdown."""
+    """Yield the measurements as lines of Markdown."""
     for part in (timings.settings, timings.machine):
         yield ", ".join(f"{name} {value}" for name, value in part.items())
     yield (
         f"{timings.model} loaded in {timings.load_seconds:.1f} s; weights {timings.weights_gb:.2f} GB, "
-        f"the process {timings.memory_gb:.2f} GB; one product of the prefill's shape {timings.tflops:.2f} TFLOP/s"
+        f"the process {timings.memory_gb:.2f} GB; a GEMM of the prefill's shape {timings.tflops:.2f} TFLOP/s"
     )
     yield ""
-    yield "| step | time | share of that rate | plain torch | times as fast |"
+    yield "| step | time | share of the GEMM rate | eager PyTorch | speed-up |"
     yield "|---|---|---|---|---|"
     for step in timings.steps:
         share = f"{step.tflop / step.seconds / timings.tflops:.0%}" if step.tflop else ""
-        eager, ratio = (_shown(step.eager), f"{step.eager / step.seconds:.1f}x") if step.eager else ("", "")
-        yield f"| {step.name} | {_shown(step.seconds)} | {share} | {eager} | {ratio} |"
+        eager, ratio = (_format_seconds(step.eager), f"{step.eager / step.seconds:.1f}x") if step.eager else ("", "")
+        yield f"| {step.name} | {_format_seconds(step.seconds)} | {share} | {eager} | {ratio} |"
 
 
-def _shown(seconds: float) -> str:
+def _format_seconds(seconds: float) -> str:
     return f"{seconds:.2f} s" if seconds >= 1 else f"{seconds * 1e3:.1f} ms"

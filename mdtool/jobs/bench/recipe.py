@@ -1,4 +1,4 @@
-"""Times a recipe as a whole process, beside a plain transcode and, for redact, deface where it is installed."""
+"""Times a recipe as a whole process, against a plain transcode and, for redact, deface if it is installed."""
 
 import os
 import platform
@@ -21,7 +21,13 @@ from mdtool.errors import MdtoolError
 
 @dataclass
 class CommandTiming:
-    """Runs of one command: seconds on the clock, seconds of all cores, and peak memory of its largest process in MB."""
+    """Runs of one command.
+
+    Attributes:
+        wall: Wall-clock seconds of each run.
+        cpu: CPU seconds of each run, on all cores.
+        memory: Peak memory of the largest process of each run, in MB.
+    """
 
     name: str
     wall: list[float] = field(default_factory=list)
@@ -29,13 +35,24 @@ class CommandTiming:
     memory: list[float] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
+        """Return the runs for JSON."""
         return {"name": self.name, "wall_s": self.wall, "cpu_s": self.cpu, "peak_mb": self.memory}
 
 
 def bench_recipe(
     recipe: str, clip: Path, options: Sequence[str], *, runs: int, frames: int | None
 ) -> list[CommandTiming]:
-    """The commands in turn, `runs` times over. frames: of a longer copy of the clip that is made first."""
+    """Run the commands in turn, `runs` times.
+
+    Args:
+        recipe: The command of mdtool.
+        clip: The video file that is processed.
+        options: Further options of the command.
+        frames: Loop the clip to this many frames first; None: use it as it is.
+
+    Raises:
+        MdtoolError: A command failed.
+    """
     with tempfile.TemporaryDirectory(prefix="mdtool-bench-") as folder:
         source = clip
         if frames:
@@ -46,8 +63,8 @@ def bench_recipe(
         for _ in range(runs):
             for name, command in commands.items():
                 _run(command, timings[name])
-                for left in Path(folder).glob("out*"):
-                    left.unlink()
+                for output in Path(folder).glob("out*"):
+                    output.unlink()
     return list(timings.values())
 
 
@@ -64,7 +81,7 @@ def _commands(recipe: str, source: Path, folder: Path, options: Sequence[str]) -
 
 
 def _transcode(source: Path, target: Path) -> list[str]:
-    """ffmpeg with the settings that redact has by default; the ffmpeg that imageio-ffmpeg carries, if there is none."""
+    """Return an ffmpeg command with redact's default settings; without an installed ffmpeg, that of imageio-ffmpeg."""
     program = shutil.which("ffmpeg")
     if program is None:
         from imageio_ffmpeg import get_ffmpeg_exe
@@ -75,19 +92,19 @@ def _transcode(source: Path, target: Path) -> list[str]:
 
 
 def _run(command: list[str], timing: CommandTiming) -> None:
-    begin = time.perf_counter()
+    since = time.perf_counter()
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
-        raise MdtoolError(f"{timing.name} ended with code {process.returncode}: {' '.join(command)}")
-    timing.wall.append(round(time.perf_counter() - begin, 3))
+        raise MdtoolError(f"{timing.name} failed with exit code {process.returncode}: {' '.join(command)}")
+    timing.wall.append(round(time.perf_counter() - since, 3))
     timing.cpu.append(round(usage.ru_utime + usage.ru_stime, 3))
     timing.memory.append(round(usage.ru_maxrss / 1024, 1))
 
 
 def loop_clip(clip: Path, target: Path, frames: int) -> None:
-    """A copy of the clip's first video stream, played over and over until it has so many frames; not encoded again."""
+    """Write the clip's first video stream in a loop until it has `frames` frames, as a stream copy."""
     written = 0
     offset = 0
     with av.open(str(target), "w") as out:
@@ -109,7 +126,7 @@ def loop_clip(clip: Path, target: Path, frames: int) -> None:
 
 
 def machine() -> dict[str, str | int]:
-    """Where a measurement was made."""
+    """Return the machine and software of a measurement."""
     return {
         "machine": platform.machine(),
         "system": platform.system(),
@@ -120,8 +137,8 @@ def machine() -> dict[str, str | int]:
 
 
 def table(timings: list[CommandTiming]) -> Iterator[str]:
-    """Medians, and ratios to the first, as lines of a table in Markdown."""
-    yield "| command | wall | of all cores | peak memory | wall, against mdtool |"
+    """Yield medians, and ratios to the first command, as lines of a Markdown table."""
+    yield "| command | wall time | CPU time | peak memory | wall time relative to mdtool |"
     yield "|---|---|---|---|---|"
     own = statistics.median(timings[0].wall)
     for timing in timings:

@@ -1,4 +1,4 @@
-"""Seconds that a computation takes on a device, and the memory of this process."""
+"""Times a computation on a device, and measures the memory of this process."""
 
 import statistics
 import sys
@@ -13,22 +13,22 @@ if sys.platform != "win32":
 
 
 def median_seconds(work: Callable[[], Any], device: str, runs: int) -> float:
-    """The median of `runs`, after one to warm up."""
+    """Return the median time of `runs` runs, after one warm-up run, in seconds."""
     return statistics.median([_seconds(work, device) for _ in range(runs + 1)][1:])
 
 
 def _seconds(work: Callable[[], Any], device: str) -> float:
-    begin = time.perf_counter()
+    since = time.perf_counter()
     work()
     if device.startswith("cuda"):
         torch.cuda.synchronize()
     elif device == "mps":
         torch.mps.synchronize()
-    return time.perf_counter() - begin
+    return time.perf_counter() - since
 
 
 def peak_memory() -> int:
-    """The most bytes that this process has held in memory. Not on Windows."""
+    """Return the peak memory of this process, in bytes. Not available on Windows."""
     assert sys.platform != "win32"
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024

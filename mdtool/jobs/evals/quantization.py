@@ -1,4 +1,4 @@
-"""How far a model in few bits answers as the same model does unquantised, on any pictures."""
+"""Measures how far a quantized model agrees with the same model unquantized, on any images."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -12,16 +12,22 @@ from mdtool.errors import MdtoolError
 from mdtool.model_selection import ComputeConfig, LoadCallbacks, load_language_model
 from recipes.boxes import iou, match
 
-SAME_BOX = 0.5  # from this intersection over union on
+SAME_BOX = 0.5  # intersection over union from which two boxes match
 GREEDY = Generation(temperature=0)
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """quantize: what is compared with no quantising at all. All but the counts are shares, 0..1, None of nothing.
+    """Agreement of a quantized model with the unquantized one; shares are 0..1.
 
-    captions: that are the same to the letter. words: of a caption, up to where the two part. boxes: that both find, of
-    all that either does. overlap: intersection over union of the boxes that both find.
+    Attributes:
+        quantize: The quantization.
+        captions: Share of captions that are identical.
+        words: Mean share of a caption before the first word that differs.
+        boxes: Share of boxes that both detect, among those that either detects; None without boxes.
+        overlap: Mean intersection over union of the boxes that both detect; None without such boxes.
+        asked: Number of captions.
+        found: Number of boxes that either detects.
     """
 
     quantize: str
@@ -42,9 +48,17 @@ def compare_quantized(
     computing: ComputeConfig,
     callbacks: LoadCallbacks,
 ) -> Iterator[Agreement]:
-    """For each kind. images: HxWx3 uint8 RGB, each captioned and searched for all the prompts.
+    """Compare the unquantized model with each quantization; one model is in memory at a time.
 
-    One model is in memory at a time. Raises what loading one does, and MdtoolError where one fails on a picture.
+    Args:
+        name: The model.
+        kinds: Quantizations, as for `--quantize`.
+        images: HxWx3 uint8 RGB; each is captioned, and each prompt is detected in it.
+        prompts: What to detect.
+
+    Raises:
+        ModelNotFound: A model can't be loaded.
+        MdtoolError: A request failed.
     """
 
     def answers(kind: str) -> tuple[list[str], list[np.ndarray]]:
@@ -53,37 +67,37 @@ def compare_quantized(
     captions, boxes = answers("none")
     for kind in kinds:
         other_captions, other_boxes = answers(kind)
-        words = [_in_common(a.split(), b.split()) for a, b in zip(captions, other_captions, strict=True)]
-        same, found = [], 0
+        words = [_common_prefix(a.split(), b.split()) for a, b in zip(captions, other_captions, strict=True)]
+        matched, found = [], 0  # overlaps of matching boxes; number of boxes
         for a, b in zip(boxes, other_boxes, strict=True):
             overlaps, pairs = iou(a, b), match(a, b, SAME_BOX)
-            same += [float(overlaps[pair]) for pair in pairs]
+            matched += [float(overlaps[pair]) for pair in pairs]
             found += len(a) + len(b) - len(pairs)
         yield Agreement(
             kind,
             sum(a == b for a, b in zip(captions, other_captions, strict=True)) / len(captions),
             sum(words) / len(words),
-            len(same) / found if found else None,
-            sum(same) / len(same) if same else None,
+            len(matched) / found if found else None,
+            sum(matched) / len(matched) if matched else None,
             len(captions),
             found,
         )
 
 
 def table(agreements: Iterable[Agreement]) -> Iterator[str]:
-    """Lines in Markdown."""
-    yield "| quantized to | captions the same | words till they part | boxes that both find | their overlap | of |"
+    """Yield the agreements as lines of a Markdown table."""
+    yield "| quantized to | identical captions | common prefix | boxes in both | their overlap (IoU) | among |"
     yield "|---|---|---|---|---|---|"
-    for one in agreements:
-        boxes, overlap = ("" if share is None else f"{share:.1%}" for share in (one.boxes, one.overlap))
-        of = f"{one.asked} captions, {one.found} boxes"
-        yield f"| {one.quantize} | {one.captions:.1%} | {one.words:.1%} | {boxes} | {overlap} | {of} |"
+    for row in agreements:
+        boxes, overlap = ("" if share is None else f"{share:.1%}" for share in (row.boxes, row.overlap))
+        total = f"{row.asked} captions, {row.found} boxes"
+        yield f"| {row.quantize} | {row.captions:.1%} | {row.words:.1%} | {boxes} | {overlap} | {total} |"
 
 
 def _answers(
     model: VisionModel, images: Sequence[np.ndarray], prompts: Sequence[str]
 ) -> tuple[list[str], list[np.ndarray]]:
-    """Captions, and for each picture and prompt the boxes, (boxes, 4)."""
+    """Return the captions, and the boxes of each image and prompt, (boxes, 4) as x_min, y_min, x_max, y_max, 0..1."""
 
     def requests() -> Iterator[CaptionRequest | DetectRequest]:
         for image in images:
@@ -97,13 +111,13 @@ def _answers(
             raise MdtoolError(str(event.error))
         if isinstance(event, Done):
             results[event.index] = event.result
-    in_order = [results[index] for index in range(len(results))]
-    found = [[b for b in result.items if isinstance(b, Box)] for result in in_order if isinstance(result, ObjectList)]
+    ordered = [results[index] for index in range(len(results))]
+    found = [[b for b in result.items if isinstance(b, Box)] for result in ordered if isinstance(result, ObjectList)]
     boxes = [np.array([[b.x_min, b.y_min, b.x_max, b.y_max] for b in items]).reshape(-1, 4) for items in found]
-    return [result.text for result in in_order if isinstance(result, Answer)], boxes
+    return [result.text for result in ordered if isinstance(result, Answer)], boxes
 
 
-def _in_common(a: Sequence[str], b: Sequence[str]) -> float:
-    """How much of the longer of two texts is the same in both, from the start on."""
-    same = next((place for place, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
-    return same / max(len(a), len(b), 1)
+def _common_prefix(a: Sequence[str], b: Sequence[str]) -> float:
+    """Return the length of the common prefix, as a share of the longer text."""
+    length = next((index for index, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
+    return length / max(len(a), len(b), 1)

@@ -1,4 +1,4 @@
-"""How well a redaction covers what a ground truth says is there, and how much else."""
+"""Evaluates a redaction against a ground truth: how much of the objects it leaves visible, and what else it masks."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -21,16 +21,23 @@ from mdtool.tracking.keyframe_sampler import AnnotatedFrame
 
 TIME_TOLERANCE = 0.02  # seconds
 MAX_COORDINATE = 1e6
-EXPOSED_FRACTION = 0.05  # part of an object's box; above it the object counts as exposed on that frame
+EXPOSED_FRACTION = 0.05  # visible part of an object's box above which it counts as exposed on that frame
 
 
 @dataclass
 class Exposure:
-    """What a redaction left open. Areas are in pixels of the displayed picture, summed over all frames.
+    """What a redaction left visible. Areas are in pixels of the displayed frame, summed over all frames.
 
-    exposed: (object, frame, part of its box that is bare) where that is above EXPOSED_FRACTION; longest:
-    milliseconds for which
-    one object was exposed without a break.
+    Attributes:
+        clip: Name of the video.
+        frames: Number of frames.
+        keyframes: Number of frames that the model analysed.
+        object_frames: Number of boxes in the ground truth.
+        area: Area of the boxes.
+        unmasked_area: The part of it that is not masked.
+        extra_area: Masked area outside of the boxes.
+        exposed: (object, frame, visible part of its box), where that part is above EXPOSED_FRACTION.
+        longest_ms: Longest time for which one object was exposed without a break, in milliseconds.
     """
 
     clip: str
@@ -38,22 +45,23 @@ class Exposure:
     keyframes: int = 0
     object_frames: int = 0
     area: int = 0
-    bare: int = 0
+    unmasked_area: int = 0
     extra_area: int = 0
     exposed: list[tuple[int, int, float]] = field(default_factory=list)
     longest_ms: float = 0.0
 
     @property
     def leak(self) -> float:
-        """Part of the ground-truth area that is not covered."""
-        return self.bare / self.area if self.area else 0.0
+        """Unmasked part of the ground-truth area, 0..1."""
+        return self.unmasked_area / self.area if self.area else 0.0
 
     @property
     def over_redaction(self) -> float:
-        """Covered area outside of the ground truth, in units of the ground truth's area."""
+        """Masked area outside of the ground truth, in units of the ground truth's area."""
         return self.extra_area / self.area if self.area else 0.0
 
     def as_dict(self) -> dict[str, Any]:
+        """Return the result for JSON."""
         return {
             "clip": self.clip,
             "frames": self.frames,
@@ -70,13 +78,21 @@ class Exposure:
 def evaluate_redaction(
     clip: Path, truth: Path, model: VisionModel, *, request: AnalysisRequest, redaction: Redaction
 ) -> Exposure:
-    """Redacts the clip, without writing it, and compares what is painted with the boxes of the truth.
+    """Redact a clip, without writing the output, and compare the mask with the boxes of the ground truth.
 
-    truth: JSON with "frames", one a frame of the clip: "index", "time" in seconds, and "boxes" with "id" and "xyxy" in
-    pixels of the displayed picture. A box may have a "label", and is to be hidden only if that is one of the prompts.
-    InputError where it is not that, or not of this clip, or where there are labels and none is a prompt.
+    Args:
+        clip: Video file.
+        truth: JSON file with "frames", one for each frame of the clip: "index", "time" in seconds, and "boxes" with
+            "id" and "xyxy" in pixels of the displayed frame. A box may have a "label"; it is then to be hidden only if
+            the label is one of the prompts.
+        model: Detects the objects.
+        request: What to detect, and on which frames.
+        redaction: How detections are masked.
+
+    Raises:
+        InputError: The ground truth can't be read, is of another clip, or has labels of which none is a prompt.
     """
-    wanted = _boxes_of_prompts(_read_truth(truth), request.prompts, truth)
+    truth_frames = _boxes_of_prompts(_read_truth(truth), request.prompts, truth)
     exposure = Exposure(clip.name)
     detect = object_detector(model, request.prompts, request.threshold)
     since: dict[int, float] = {}
@@ -85,17 +101,17 @@ def evaluate_redaction(
         with VideoReader(clip) as reader:
             for annotated in annotate(reader, detect, request, reader.rate, clock=Stopwatch()):
                 if isinstance(annotated, AnnotatedFrame) and annotated.frame.stream == reader.videos[0].index:
-                    if exposure.frames >= len(wanted):
+                    if exposure.frames >= len(truth_frames):
                         raise InputError(f"has more frames than {truth}")
-                    if abs(wanted[exposure.frames]["time"] - annotated.frame.time) > TIME_TOLERANCE:
-                        raise InputError(f"its frame {exposure.frames} is at another time than in {truth}")
-                    _compare(annotated, wanted[exposure.frames], redaction, exposure=exposure, since=since)
+                    if abs(truth_frames[exposure.frames]["time"] - annotated.frame.time) > TIME_TOLERANCE:
+                        raise InputError(f"frame {exposure.frames} has another timestamp than in {truth}")
+                    _compare(annotated, truth_frames[exposure.frames], redaction, exposure=exposure, since=since)
                     end = annotated.frame.time + 1 / reader.rate(annotated.frame.stream)
     except InputError as error:
         raise InputError(f"{clip}: {error}") from error
     exposure.longest_ms = max([exposure.longest_ms, *(1000 * (end - begin) for begin in since.values())])
-    if exposure.frames != len(wanted):
-        raise InputError(f"{truth}: has {len(wanted)} frames, {clip} has {exposure.frames}")
+    if exposure.frames != len(truth_frames):
+        raise InputError(f"{truth}: has {len(truth_frames)} frames, {clip} has {exposure.frames}")
     return exposure
 
 
@@ -108,30 +124,29 @@ def _compare(
     since: dict[int, float],
 ) -> None:
     width, height = annotated.frame.display_size
-    painted = np.zeros((height, width, 4), np.uint8)
-    redaction.paint(rgba_canvas(painted), annotated.info, annotated.findings)
-    painted = painted[:, :, 3]
-    covered = painted > 0
-    true = np.zeros_like(covered)
+    canvas = np.zeros((height, width, 4), np.uint8)
+    redaction.paint(rgba_canvas(canvas), annotated.info, annotated.findings)
+    masked = canvas[:, :, 3] > 0
+    in_box = np.zeros_like(masked)
     exposed_now = set()
     for box in truth["boxes"]:
         x0, y0, x1, y1 = (max(0, round(side)) for side in box["xyxy"])
-        true[y0:y1, x0:x1] = True
-        inside = covered[y0:y1, x0:x1]
+        in_box[y0:y1, x0:x1] = True
+        inside = masked[y0:y1, x0:x1]
         if not inside.size:
             continue
-        bare = int(inside.size - inside.sum())
+        unmasked = int(inside.size - inside.sum())
         exposure.object_frames += 1
         exposure.area += inside.size
-        exposure.bare += bare
-        if bare > EXPOSED_FRACTION * inside.size:
-            exposure.exposed.append((box["id"], annotated.frame.index, bare / inside.size))
+        exposure.unmasked_area += unmasked
+        if unmasked > EXPOSED_FRACTION * inside.size:
+            exposure.exposed.append((box["id"], annotated.frame.index, unmasked / inside.size))
             exposed_now.add(box["id"])
-    for known in set(since) - exposed_now:
-        exposure.longest_ms = max(exposure.longest_ms, 1000 * (annotated.frame.time - since.pop(known)))
-    for one in exposed_now:
-        since.setdefault(one, annotated.frame.time)
-    exposure.extra_area += int((covered & ~true).sum())
+    for object_id in set(since) - exposed_now:
+        exposure.longest_ms = max(exposure.longest_ms, 1000 * (annotated.frame.time - since.pop(object_id)))
+    for object_id in exposed_now:
+        since.setdefault(object_id, annotated.frame.time)
+    exposure.extra_area += int((masked & ~in_box).sum())
     exposure.frames += 1
     exposure.keyframes += annotated.findings.analysed
 
@@ -150,23 +165,23 @@ def _read_truth(path: Path) -> list[dict[str, Any]]:
     except OSError as error:
         raise InputError(f"{path}: can't be read: {(error.strerror or '').lower()}") from error
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
-        raise InputError(f"{path}: is no ground truth ({type(error).__name__}: {error})") from error
+        raise InputError(f"{path}: is not a ground truth file ({type(error).__name__}: {error})") from error
     return frames
 
 
 def _boxes_of_prompts(frames: list[dict[str, Any]], prompts: Sequence[str], path: Path) -> list[dict[str, Any]]:
-    """The frames with those boxes alone that have a prompt as their label, or no label."""
-    wanted_labels = {normalize_prompt(prompt) for prompt in prompts}
+    """Drop the boxes whose label is not one of the prompts."""
+    prompt_labels = {normalize_prompt(prompt) for prompt in prompts}
     labels = {normalize_prompt(box["label"]) for frame in frames for box in frame["boxes"] if "label" in box}
-    if labels and not labels & wanted_labels:
+    if labels and not labels & prompt_labels:
         raise InputError(
-            f"{path}: has no box of {' or '.join(sorted(wanted_labels))}, only of {', '.join(sorted(labels))}"
+            f"{path}: has no box of {' or '.join(sorted(prompt_labels))}, only of {', '.join(sorted(labels))}"
         )
     return [
         {
             **frame,
             "boxes": [
-                box for box in frame["boxes"] if "label" not in box or normalize_prompt(box["label"]) in wanted_labels
+                box for box in frame["boxes"] if "label" not in box or normalize_prompt(box["label"]) in prompt_labels
             ],
         }
         for frame in frames
@@ -174,8 +189,8 @@ def _boxes_of_prompts(frames: list[dict[str, Any]], prompts: Sequence[str], path
 
 
 def table(rows: list[Exposure]) -> Iterator[str]:
-    """Lines of a table in Markdown."""
-    yield "| clip | frames seen by the model | leak | object-frames exposed | longest exposure | over-redaction |"
+    """Yield the results as lines of a Markdown table."""
+    yield "| clip | keyframes | leak | object-frames exposed | longest exposure | over-redaction |"
     yield "|---|---|---|---|---|---|"
     for row in rows:
         yield (

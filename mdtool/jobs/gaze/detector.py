@@ -1,4 +1,4 @@
-"""Finds faces and where each of them looks: what a model is asked by `mdtool gaze`."""
+"""The detector of `mdtool gaze`: faces, their gazes, and named targets."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,13 +14,17 @@ from recipes.regions import GazeEstimate
 
 FACE = "face"
 
-# Of some pictures, as they are and encoded, and the faces in each: where each of those looks.
-_GazesOf = Callable[[Sequence[np.ndarray], Sequence[Any], Sequence[Sequence[Box]]], list[list[GazeEstimate]]]
+# Estimates the gazes of the faces in images, given the images, the encoded images and the faces of each.
+_GazeEstimator = Callable[[Sequence[np.ndarray], Sequence[Any], Sequence[Sequence[Box]]], list[list[GazeEstimate]]]
 
 
 @dataclass(frozen=True)
 class GazeAveraging:
-    """Each gaze is asked for many times, from places in the face that the seed decides, and averaged."""
+    """Averages many estimates of each gaze, from random points in the face.
+
+    Attributes:
+        seed: Seed of the random points.
+    """
 
     seed: int = 0
 
@@ -31,92 +35,103 @@ def gaze_detector(
     threshold: float | None = None,
     accuracy: GazeAveraging | None = None,
 ) -> Detector:
-    """Faces with their gazes, and the things that `targets` name, each labelled as it was asked for.
+    """Return a detector of faces with their gazes, and of targets.
 
-    A model that has no gaze must have `Landmarks`: then it is the direction of the head that is told.
+    Args:
+        model: With the skill gaze, or with `Landmarks`; the gaze is then the direction of the head.
+        targets: Prompts of things that people may look at, which become the labels of their boxes.
+        threshold: Confidence threshold of the boxes.
+        accuracy: Average many estimates of each gaze; None: one estimate.
     """
-    gazes_of = _by_model(model, accuracy) if "gaze" in model.abilities.prompts else _by_head(model, threshold)
+    if "gaze" in model.abilities.prompts:
+        estimate_gazes = _model_estimator(model, accuracy)
+    else:
+        estimate_gazes = _head_pose_estimator(model, threshold)
 
-    def detect_some(images: Sequence[np.ndarray]) -> list[ImageFindings]:
+    def detect_batch(images: Sequence[np.ndarray]) -> list[ImageFindings]:
         encoded = model.encode(images)
-        faces = [[_inside(box) for box in boxes] for boxes in model.detect(encoded, FACE, threshold, UNLIMITED)]
-        gazes = gazes_of(images, encoded, faces)
-        found = [
-            [region(face, FACE, gaze) for face, gaze in zip(*of_one, strict=True)]
-            for of_one in zip(faces, gazes, strict=True)
+        faces = [[_clipped(box) for box in boxes] for boxes in model.detect(encoded, FACE, threshold, UNLIMITED)]
+        gazes = estimate_gazes(images, encoded, faces)
+        regions = [
+            [region(face, FACE, gaze) for face, gaze in zip(*faces_and_gazes, strict=True)]
+            for faces_and_gazes in zip(faces, gazes, strict=True)
         ]
         for target in targets:
-            for regions, boxes in zip(found, model.detect(encoded, target, threshold, UNLIMITED), strict=True):
-                regions += [region(box, target) for box in boxes]
-        return [ImageFindings(regions) for regions in found]
+            for image_regions, boxes in zip(regions, model.detect(encoded, target, threshold, UNLIMITED), strict=True):
+                image_regions += [region(box, target) for box in boxes]
+        return [ImageFindings(image_regions) for image_regions in regions]
 
     def detect(images: Sequence[np.ndarray]) -> list[ImageFindings]:
-        """A few at a time, for what is encoded takes much memory."""
-        step = model.image_batch_size
-        return [found for at in range(0, len(images), step) for found in detect_some(images[at : at + step])]
+        """Detect in batches, since encoded images take much memory."""
+        size = model.image_batch_size
+        return [
+            findings for start in range(0, len(images), size) for findings in detect_batch(images[start : start + size])
+        ]
 
     return detect
 
 
-def _inside(face: Box) -> Box:
-    """As much of it as lies in the picture, for there its gaze is asked about."""
+def _clipped(face: Box) -> Box:
+    """Clip a box to the image, in which the point for the gaze request has to lie."""
     x_min, y_min, x_max, y_max = (min(max(side, 0.0), 1.0) for side in (face.x_min, face.y_min, face.x_max, face.y_max))
     return Box(x_min, y_min, x_max, y_max, FACE, face.score)
 
 
-def _by_model(model: VisionModel, accuracy: GazeAveraging | None) -> _GazesOf:
-    def gazes_of(
+def _model_estimator(model: VisionModel, accuracy: GazeAveraging | None) -> _GazeEstimator:
+    def estimate(
         images: Sequence[np.ndarray], encoded: Sequence[Any], faces: Sequence[Sequence[Box]]
     ) -> list[list[GazeEstimate]]:
-        boxes = [face for of_one in faces for face in of_one]
+        boxes = [face for image_faces in faces for face in image_faces]
         if accuracy is None:
-            found = model.detect_gaze(_each(encoded, faces), [_middle(face) for face in boxes])
+            points = model.detect_gaze(_repeated(encoded, faces), [_center(face) for face in boxes])
         else:
-            peopled = [image[:, ::-1].copy() for image, of_one in zip(images, faces, strict=True) if of_one]
-            mirrored = iter(model.encode(peopled))
-            mirrors = _each([next(mirrored) if of_one else None for of_one in faces], faces)
-            found = model.detect_gaze_accurately(_each(encoded, faces), mirrors, boxes, accuracy.seed)
-        gazes = (GazeEstimate((point.x, point.y), True) if point else GazeEstimate(None, False) for point in found)
-        return _shared_out(gazes, faces)
+            with_faces = [
+                image[:, ::-1].copy() for image, image_faces in zip(images, faces, strict=True) if image_faces
+            ]
+            mirrored = iter(model.encode(with_faces))
+            mirrors = _repeated([next(mirrored) if image_faces else None for image_faces in faces], faces)
+            points = model.detect_gaze_accurately(_repeated(encoded, faces), mirrors, boxes, accuracy.seed)
+        gazes = (GazeEstimate((point.x, point.y), True) if point else GazeEstimate(None, False) for point in points)
+        return _per_image(gazes, faces)
 
-    return gazes_of
+    return estimate
 
 
-def _by_head(model: VisionModel, threshold: float | None) -> _GazesOf:
+def _head_pose_estimator(model: VisionModel, threshold: float | None) -> _GazeEstimator:
     assert isinstance(model, Landmarks)
 
-    def gazes_of(
+    def estimate(
         images: Sequence[np.ndarray], encoded: Sequence[Any], faces: Sequence[Sequence[Box]]
     ) -> list[list[GazeEstimate]]:
-        sizes = _each([image.shape[1::-1] for image in images], faces)
-        boxes = (face for of_one in faces for face in of_one)
-        landmarks = (marks for of_one in model.landmarks(encoded, threshold) for marks in of_one)
-        gazes = (_headed(*each) for each in zip(landmarks, boxes, sizes, strict=True))
-        return _shared_out(gazes, faces)
+        sizes = _repeated([image.shape[1::-1] for image in images], faces)
+        boxes = (face for image_faces in faces for face in image_faces)
+        landmarks = (marks for image_marks in model.landmarks(encoded, threshold) for marks in image_marks)
+        gazes = (_head_gaze(*each) for each in zip(landmarks, boxes, sizes, strict=True))
+        return _per_image(gazes, faces)
 
-    return gazes_of
+    return estimate
 
 
-def _headed(landmarks: np.ndarray, face: Box, size: tuple[int, int]) -> GazeEstimate:
-    """Along the line that leaves the middle of the face where the head points. size: of the picture, pixels."""
+def _head_gaze(landmarks: np.ndarray, face: Box, size: tuple[int, int]) -> GazeEstimate:
+    """Follow the head's direction from the center of the face to the edge of the image, (width, height) pixels."""
     pose = head_pose(landmarks, *size)
     if pose is None:
         return GazeEstimate(None, None, "head")
     if pose.direction is None:
         return GazeEstimate(None, False, "head")
-    end = ray_end(Point(*_middle(face)), pose.direction, *size)
+    end = ray_end(Point(*_center(face)), pose.direction, *size)
     return GazeEstimate((end.x, end.y), True, "head")
 
 
-def _middle(face: Box) -> tuple[float, float]:
+def _center(face: Box) -> tuple[float, float]:
     return (face.x_min + face.x_max) / 2, (face.y_min + face.y_max) / 2
 
 
-def _each(of_pictures: Sequence[Any], faces: Sequence[Sequence[Box]]) -> list[Any]:
-    """What belongs to each picture, once for each face in it."""
-    return [one for one, of_one in zip(of_pictures, faces, strict=True) for _ in of_one]
+def _repeated(values: Sequence[Any], faces: Sequence[Sequence[Box]]) -> list[Any]:
+    """Repeat the value of each image for each face in it."""
+    return [value for value, image_faces in zip(values, faces, strict=True) for _ in image_faces]
 
 
-def _shared_out(gazes: Iterator[GazeEstimate], faces: Sequence[Sequence[Box]]) -> list[list[GazeEstimate]]:
-    """By picture, of all faces one after the other."""
-    return [[next(gazes) for _ in of_one] for of_one in faces]
+def _per_image(gazes: Iterator[GazeEstimate], faces: Sequence[Sequence[Box]]) -> list[list[GazeEstimate]]:
+    """Group the gazes of all faces by image."""
+    return [[next(gazes) for _ in image_faces] for image_faces in faces]

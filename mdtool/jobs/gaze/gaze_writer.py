@@ -1,4 +1,4 @@
-"""Where people look as data: JSON Lines, one object a frame (or photo), smoothed as it is drawn.
+"""Writes gazes as JSON Lines, one object per frame or image, smoothed as they are drawn.
 
 `mdtool.records.schemas` describes the fields.
 """
@@ -17,13 +17,21 @@ DIGITS = 5
 
 
 class GazeWriter:
-    """Writes them as they are made."""
+    """Writes the gazes of one input."""
 
     def __init__(self, file: Lines, source: str) -> None:
         self._file = file
         self._source = source
 
     def write(self, info: FrameInfo, hidden: bool, people: Sequence[Gaze]) -> None:
+        """Write one frame.
+
+        Args:
+            hidden: The frame could not be judged.
+
+        Raises:
+            OutputError: It can't be written.
+        """
         entry = {
             "schema": SCHEMA,
             "source": self._source,
@@ -31,25 +39,25 @@ class GazeWriter:
             "frame": info.frame,
             "time": round(info.time, 6),
             "hidden": hidden,
-            "people": [_person(one) for one in people],
+            "people": [_person(gaze) for gaze in people],
             "mutual": mutual(people),
         }
         with output_errors_for("--jsonl"):
             self._file.write(json.dumps(entry, ensure_ascii=False, separators=(",", ":")) + "\n")
 
 
-def _person(one: Gaze) -> dict[str, Any]:
-    kind = "person" if isinstance(one.looks_at, int) else "target"
+def _person(gaze: Gaze) -> dict[str, Any]:
+    kind = "person" if isinstance(gaze.looks_at, int) else "target"
     return {
-        "track": one.track,
-        "face": {side: round(getattr(one.face, side), DIGITS) for side in SIDES},
-        "eye": _place(one.eye),
-        "method": one.method,
-        "in_frame": one.in_frame,
-        "target": _place(one.target) if one.target else None,
-        "looks_at": None if one.looks_at is None else {kind: one.looks_at},
+        "track": gaze.track,
+        "face": {side: round(getattr(gaze.face, side), DIGITS) for side in SIDES},
+        "eye": _point(gaze.eye),
+        "method": gaze.method,
+        "in_frame": gaze.in_frame,
+        "target": _point(gaze.target) if gaze.target else None,
+        "looks_at": None if gaze.looks_at is None else {kind: gaze.looks_at},
     }
 
 
-def _place(point: Point) -> dict[str, float]:
+def _point(point: Point) -> dict[str, float]:
     return {"x": round(point.x, DIGITS), "y": round(point.y, DIGITS)}

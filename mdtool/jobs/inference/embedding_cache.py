@@ -1,8 +1,8 @@
-"""What a model has seen of pictures, kept on disk, so that asking about them again need not see them again.
+"""An embedding cache on disk: image embeddings of the vision encoder, so that an image is encoded once.
 
-FOLDER/ab/ab12….safetensors is an entry: what was seen of one picture, and a checksum. FOLDER/mdtool.total says how many
-bytes the entries have, or more. Any number of processes may use a folder at once: entries come by renaming, and the
-total is changed, and room made, under a lock.
+FOLDER/ab/ab12….safetensors is an entry: the embedding of one image, and a checksum. FOLDER/mdtool.total holds an upper
+bound of the bytes of all entries. Any number of processes may share a folder: entries are written by renaming, and the
+total is changed, and entries are evicted, under a lock.
 """
 
 import os
@@ -26,29 +26,33 @@ from mdtool.media.files.file_lock import lock
 from mdtool.pipeline.prediction_log import digest_of
 from mdtool.records.fingerprint import EMBEDDING, digest
 
-FULL = 0.9  # of the limit is what stays when room is made, so that it is seldom made
+EVICTION_TARGET = 0.9  # part of the limit that stays after an eviction, so that evictions are rare
 _ENTRY = re.compile(r"[0-9a-f]{2}/([0-9a-f]{64}\.safetensors|[0-9a-f]{32}\.part)")
 
 
 class EmbeddingCache:
-    """Goes on without the disk where that fails: what can't be read is not there, what can't be written is not kept."""
+    """A least-recently-used cache of embeddings. Disk errors are not fatal: a failed read is a miss."""
 
     def __init__(self, folder: Path, limit_bytes: int, model_key: str, warn: Callable[[str], object]) -> None:
-        """folder: made where it is needed. limit_bytes: of all entries; those used least recently go first.
+        """Create a cache.
 
-        model_key: the model's `engine.contract.ImageEmbedder.embedding_key`. warn: told in one line, once, that
-        nothing more is kept.
+        Args:
+            folder: Created when it is needed.
+            limit_bytes: Size limit of all entries.
+            model_key: The model's `engine.contract.ImageEmbedder.embedding_key`.
+            warn: Called once, with one line, if a write failed, after which nothing more is written.
         """
         self._folder = folder
         self._limit = limit_bytes
         self._model_key = model_key
         self._warn = warn
-        self._keeps = True
+        self._is_writable = True
 
     def get(self, key: str) -> Tensor | None:
-        """What was put under this key, on the CPU; None where nothing is, or it is damaged.
+        """Return the embedding of an image, on the CPU; None if there is none, or it is damaged.
 
-        key: a digest of the picture's pixels as the model is given them.
+        Args:
+            key: Digest of the image's pixels, as the model receives them.
         """
         path = self._path(key)
         try:
@@ -63,23 +67,23 @@ class EmbeddingCache:
         return embedding
 
     def put(self, key: str, embedding: Tensor) -> None:
-        """Keeps it, whole or not at all, in place of what is there."""
+        """Write the embedding of an image, whole or not at all, in place of an earlier one."""
         embedding = embedding.cpu().contiguous()
         entry = save({"seen": embedding, "crc32": torch.tensor(_checksum(embedding))})
-        if not self._keeps or len(entry) > self._limit:
+        if not self._is_writable or len(entry) > self._limit:
             return
         try:
             self._write(self._path(key), entry)
         except OSError as error:
-            self._keeps = False
-            self._warn(f"{self._folder}: {write_error_message(error)}; what is seen from here on is not kept")
+            self._is_writable = False
+            self._warn(f"{self._folder}: {write_error_message(error)}; no more embeddings are cached in this run")
 
     def _path(self, key: str) -> Path:
         name = digest(EMBEDDING, mdtool=__version__, sight=self._model_key, pixels=key)
         return self._folder / name[:2] / f"{name}.safetensors"
 
     def _write(self, path: Path, entry: bytes) -> None:
-        """Not synced: what a crash of the machine leaves of it fails its checksum."""
+        """Write an entry without syncing it: one that is damaged by a crash fails its checksum."""
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(f"{uuid4().hex}.part")
         try:
@@ -88,40 +92,40 @@ class EmbeddingCache:
                 file.write(entry)
             part.replace(path)
         except FileNotFoundError:
-            pass  # it was the least recently used, and went
+            pass  # another process evicted it
         except BaseException:
             part.unlink(missing_ok=True)
             raise
 
     def _reserve(self, part: Path, size: int) -> None:
-        """Makes the file, at once of its full size, after room for it. What a killed run leaves goes as entries go."""
+        """Make room for an entry, and create its file in full size. One that a killed run left is evicted later."""
         with (self._folder / "mdtool.total").open("a+b") as file:
             lock(file.fileno(), wait=True)
             file.seek(0)
-            told = file.read(20)
-            total = int(told) if told.isdigit() else None
+            stored = file.read(20)
+            total = int(stored) if stored.isdigit() else None
             if total is None or total + size > self._limit:
-                total = self._make_room(size)
+                total = self._evict(size)
             file.truncate(0)
             file.write(b"%d" % (total + size))
             file.flush()
-            with part.open("xb") as made:
-                made.truncate(size)
+            with part.open("xb") as part_file:
+                part_file.truncate(size)
 
-    def _make_room(self, size: int) -> int:
-        """Deletes entries if there is no room for `size` bytes more: the bytes of those that stay."""
+    def _evict(self, size: int) -> int:
+        """Evict entries if there is no room for `size` more bytes; return the size of those that stay, in bytes."""
         entries = sorted(self._entries())
-        total = sum(of_entry for _, of_entry, _ in entries)
+        total = sum(entry_size for _, entry_size, _ in entries)
         if total + size > self._limit:
-            for _, of_entry, path in entries:
-                if total + size <= FULL * self._limit:
+            for _, entry_size, path in entries:
+                if total + size <= EVICTION_TARGET * self._limit:
                     break
                 path.unlink(missing_ok=True)
-                total -= of_entry
+                total -= entry_size
         return total
 
     def _entries(self) -> Iterator[tuple[int, int, Path]]:
-        """When each was last used, its bytes, and where it is. Other files in the folder are let alone."""
+        """Yield the time of last use, the size and the path of each entry. Other files in the folder are ignored."""
         for path in self._folder.glob("??/*"):
             if _ENTRY.fullmatch(f"{path.parent.name}/{path.name}"):
                 with suppress(FileNotFoundError):
@@ -132,7 +136,7 @@ class EmbeddingCache:
 def caching_encoder(
     model: Model, folder: Path, limit_bytes: int, warn: Callable[[str], object]
 ) -> Callable[[Sequence[np.ndarray]], list[EncodedImage]]:
-    """What encodes images for this model with a cache in this folder; as `EmbeddingCache` takes them."""
+    """Return an image encoder for this model that uses a cache; the other arguments are those of `EmbeddingCache`."""
     cache = EmbeddingCache(folder, limit_bytes, model.embedding_key, warn) if isinstance(model, ImageEmbedder) else None
     return lambda images: encode(model, images, [digest_of(image) for image in images], cache)
 
@@ -140,20 +144,28 @@ def caching_encoder(
 def encode(
     model: Model, images: Sequence[np.ndarray], keys: Sequence[str], cache: EmbeddingCache | None
 ) -> list[EncodedImage]:
-    """As `model.encode`, to the last bit, but what the cache has is not seen again, and what it has not is put there.
+    """Encode images, taking embeddings from the cache and adding those that it lacks.
 
-    keys: of the images, as `EmbeddingCache.get` takes them. The cache is not used by a model without `ImageEmbedder`.
+    Args:
+        images: HxWx3 uint8 RGB.
+        keys: Keys of the images, for `EmbeddingCache.get`.
+        cache: None, or a model that is no `ImageEmbedder`: encode without a cache.
+
+    Returns:
+        The same as `model.encode`, to the last bit.
     """
     if cache is None or not isinstance(model, ImageEmbedder):
         return list(model.encode(images))
-    known = [cache.get(key) for key in keys]
-    new = [index for index, one in enumerate(known) if one is None]
-    embedding = dict(zip(new, model.embed_images([images[index] for index in new]), strict=True))
-    for index, one in embedding.items():
-        cache.put(keys[index], one)
-    return model.encode_embeddings([embedding[index] if one is None else one for index, one in enumerate(known)])
+    cached = [cache.get(key) for key in keys]
+    missing = [index for index, embedding in enumerate(cached) if embedding is None]
+    computed = dict(zip(missing, model.embed_images([images[index] for index in missing]), strict=True))
+    for index, embedding in computed.items():
+        cache.put(keys[index], embedding)
+    return model.encode_embeddings(
+        [computed[index] if embedding is None else embedding for index, embedding in enumerate(cached)]
+    )
 
 
 def _checksum(embedding: Tensor) -> int:
-    about = f"{embedding.dtype} {tuple(embedding.shape)}".encode()
-    return crc32(embedding.view(torch.uint8).numpy().data, crc32(about))
+    header = f"{embedding.dtype} {tuple(embedding.shape)}".encode()
+    return crc32(embedding.view(torch.uint8).numpy().data, crc32(header))

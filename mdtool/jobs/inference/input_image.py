@@ -1,4 +1,4 @@
-"""One picture to ask about."""
+"""One image for inference, or the error that reading it raised."""
 
 from dataclasses import dataclass
 
@@ -9,9 +9,12 @@ from mdtool.media.sources.inputs import Input
 
 @dataclass(frozen=True, eq=False)
 class InputImage:
-    """pixels: HxWx3 uint8 RGB, upright; None of one that could not be read, or that are no longer kept.
+    """An image that was read.
 
-    error: why it could not be read.
+    Attributes:
+        source: The input it comes from.
+        pixels: HxWx3 uint8 RGB, after EXIF orientation; None if it could not be read, or was released.
+        error: Why it could not be read.
     """
 
     source: Input
@@ -20,5 +23,5 @@ class InputImage:
 
     @property
     def size(self) -> tuple[int, int]:
-        """(width, height) in pixels; (0, 0) where there are none."""
+        """(width, height) in pixels; (0, 0) without pixels."""
         return (0, 0) if self.pixels is None else (self.pixels.shape[1], self.pixels.shape[0])

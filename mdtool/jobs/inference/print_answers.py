@@ -1,4 +1,4 @@
-"""Answers on stdout: records for machines, lines for pipes, tables for people."""
+"""Prints answers to stdout: JSON records, tab-separated lines for pipes, tables on a terminal."""
 
 import re
 from collections.abc import Sequence
@@ -11,92 +11,99 @@ from mdtool.records.answers import DECIMALS, PLACE, SIDES, record
 from mdtool.stdout import write_json_record, write_stdout
 
 
-def print_record(asked: ImageRequest, event: Event, model: str) -> None:
+def print_record(image_request: ImageRequest, event: Event, model: str) -> None:
+    """Print the answer to a request as a record of JSON, with the model's name."""
     if isinstance(event, Done):
-        write_json_record(record(asked.request, event.result, asked.source.name, size=asked.size, model=model))
+        name, size = image_request.source.name, image_request.size
+        write_json_record(record(image_request.request, event.result, name, size=size, model=model))
 
 
 class TextLines:
-    """Texts as they grow, without outer white space. Of several each is one line, headed by what they differ in.
+    """Prints text as it streams in, without leading and trailing white space."""
 
-    named: begin with the name of the photo. asked: then with the question.
-    """
+    def __init__(self, with_name: bool, with_question: bool) -> None:
+        """Create a printer; with columns each text is one line.
 
-    def __init__(self, named: bool, asked: bool) -> None:
-        self._named = named
-        self._asked = asked
-        self._begun: ImageRequest | None = None
-        self._gap: str | None = None  # white space that waits for the next word; None before the first
+        Args:
+            with_name: Print the name of the image in a first column.
+            with_question: Print the question in the next column.
+        """
+        self._with_name = with_name
+        self._with_question = with_question
+        self._current: ImageRequest | None = None
+        self._pending_space: str | None = None  # white space before the next word; None before the first
 
-    def __call__(self, asked: ImageRequest, event: Event) -> None:
-        if self._begun is not asked:
+    def __call__(self, image_request: ImageRequest, event: Event) -> None:
+        """Print what an event adds to the answer of a request."""
+        if self._current is not image_request:
             if isinstance(event, Failed):
                 return
-            self._begun, self._gap = asked, None
-            write_stdout(self._head(asked))
-        write_stdout(self._words(event.text) if isinstance(event, TextDelta) else "\n")
+            self._current, self._pending_space = image_request, None
+            write_stdout(self._columns(image_request))
+        write_stdout(self._stripped(event.text) if isinstance(event, TextDelta) else "\n")
 
-    def _head(self, asked: ImageRequest) -> str:
-        head = [asked.source.name] if self._named else []
-        if self._asked and isinstance(asked.request, QueryRequest):
-            head.append(asked.request.question)
-        return "".join(f"{one_line(column)}\t" for column in head)
+    def _columns(self, image_request: ImageRequest) -> str:
+        columns = [image_request.source.name] if self._with_name else []
+        if self._with_question and isinstance(image_request.request, QueryRequest):
+            columns.append(image_request.request.question)
+        return "".join(f"{one_line(column)}\t" for column in columns)
 
-    def _words(self, text: str) -> str:
+    def _stripped(self, text: str) -> str:
         text = CONTROL_CHARACTERS.sub("", text)
-        if self._named or self._asked:
+        if self._with_name or self._with_question:
             text = re.sub(r"[\n\t]", " ", text)
-        text = text.lstrip() if self._gap is None else self._gap + text
-        words = text.rstrip()
-        if words or self._gap is not None:
-            self._gap = text[len(words) :]
-        return words
+        text = text.lstrip() if self._pending_space is None else self._pending_space + text
+        stripped = text.rstrip()
+        if stripped or self._pending_space is not None:
+            self._pending_space = text[len(stripped) :]
+        return stripped
 
 
-def print_tsv(asked: ImageRequest, event: Event) -> None:
-    """A line for each box or point: name of the photo, label, coordinates, and for a box its score, between tabs."""
+def print_tsv(image_request: ImageRequest, event: Event) -> None:
+    """Print a line for each box or point: image name, label, coordinates and a box's score, separated by tabs."""
     if isinstance(event, Done):
-        name = one_line(asked.source.name)
+        name = one_line(image_request.source.name)
         assert isinstance(event.result, ObjectList)
-        write_stdout("".join("\t".join([name, *row]) + "\n" for row in _rows(asked.request, event.result)))
+        write_stdout("".join("\t".join([name, *row]) + "\n" for row in _rows(image_request.request, event.result)))
 
 
-def _rows(request: Any, found: ObjectList) -> list[list[str]]:
+def _rows(request: Any, objects: ObjectList) -> list[list[str]]:
     rows = []
-    for one in found.items:
-        names = SIDES if isinstance(one, Box) else PLACE
-        row = [one_line(one.label or request.prompt), *(f"{getattr(one, name):.{DECIMALS}f}" for name in names)]
-        if isinstance(one, Box):
-            row.append("" if one.score is None else f"{one.score:.4f}")
+    for item in objects.items:
+        names = SIDES if isinstance(item, Box) else PLACE
+        row = [one_line(item.label or request.prompt), *(f"{getattr(item, name):.{DECIMALS}f}" for name in names)]
+        if isinstance(item, Box):
+            row.append("" if item.score is None else f"{item.score:.4f}")
         rows.append(row)
     return rows
 
 
-def print_table(asked: ImageRequest, event: Event) -> None:
-    """For a terminal: one table for a photo and a prompt, with sizes or places in pixels too."""
+def print_table(image_request: ImageRequest, event: Event) -> None:
+    """Print the objects of one image and prompt as a table for a terminal, with sizes or positions in pixels too."""
     if not isinstance(event, Done):
         return
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
-    width, height = asked.size
-    found = event.result
-    assert isinstance(found, ObjectList)
-    assert isinstance(asked.request, DetectRequest | PointRequest)
-    boxes = isinstance(asked.request, DetectRequest)
+    request, (width, height) = image_request.request, image_request.size
+    objects = event.result
+    assert isinstance(objects, ObjectList)
+    assert isinstance(request, DetectRequest | PointRequest)
+    boxes = isinstance(request, DetectRequest)
     names = [*SIDES, "score", "size in pixels"] if boxes else [*PLACE, "in pixels"]
-    table = Table("label", title=f"{escape(one_line(asked.source.name))} ({width} x {height})", title_justify="left")
+    title = f"{escape(one_line(image_request.source.name))} ({width} x {height})"
+    table = Table("label", title=title, title_justify="left")
     for name in names:
         table.add_column(name, justify="right")
-    items: Sequence[Box | Point] = found.items
-    for one, row in zip(items, _rows(asked.request, found), strict=True):
-        table.add_row(escape(row[0]), *row[1:], _in_pixels(one, width, height))
-    nothing = f"{table.title}: no {escape(one_line(asked.request.prompt))}"
-    Console(highlight=False).print(table if found.items else nothing)
+    items: Sequence[Box | Point] = objects.items
+    for item, row in zip(items, _rows(request, objects), strict=True):
+        table.add_row(escape(row[0]), *row[1:], _in_pixels(item, width, height))
+    nothing = f"{title}: no {escape(one_line(request.prompt))}"
+    Console(highlight=False).print(table if objects.items else nothing)
 
 
-def _in_pixels(one: Box | Point, width: int, height: int) -> str:
-    if isinstance(one, Point):
-        return f"{one.x * width:.0f}, {one.y * height:.0f}"
-    return f"{(one.x_max - one.x_min) * width:.0f} x {(one.y_max - one.y_min) * height:.0f}"
+def _in_pixels(item: Box | Point, width: int, height: int) -> str:
+    if isinstance(item, Point):
+        return f"{item.x * width:.0f}, {item.y * height:.0f}"
+    return f"{(item.x_max - item.x_min) * width:.0f} x {(item.y_max - item.y_min) * height:.0f}"

@@ -1,4 +1,4 @@
-"""Reads inputs ahead of who asks about them, several at once, so that a model need not wait."""
+"""Reads inputs ahead in several threads, so that the model does not wait for them (prefetching)."""
 
 import os
 import threading
@@ -13,28 +13,28 @@ from mdtool.errors import ReadTimeout
 from mdtool.interruption import raise_if_interrupted
 from mdtool.pipeline.stages import POLL_SECONDS, Idle, prefetch_with_idle
 
-GRACE_SECONDS = (
-    0.05  # seconds for which those who have other work wait for an item: most come sooner than a step is done
-)
+GRACE_SECONDS = 0.05  # for which a consumer with other work waits: most items come sooner than a step takes
 READERS = min(4, max(2, os.cpu_count() or 2))
 I = TypeVar("I")  # noqa: E741  an item
-V = TypeVar("V")
+V = TypeVar("V")  # its value
 
 
 class PollTimeout:
-    """How long a source lets who takes its items wait, before it says that there is none yet.
+    """How long a consumer waits for an item before it continues without one.
 
-    has_other_work: there is other work; then it is GRACE_SECONDS in all, until an item comes.
+    Attributes:
+        has_other_work: The consumer has other work; it then waits GRACE_SECONDS in all between two items.
     """
 
     has_other_work = False
-    _since: float | None = None  # when an item was first waited for in vain
+    _since: float | None = None  # start of the current wait
 
     def reset(self) -> None:
-        """An item has come."""
+        """Start again, after an item came."""
         self._since = None
 
     def seconds(self) -> float:
+        """Return the seconds to wait from now on."""
         if not self.has_other_work:
             self._since = None
             return POLL_SECONDS
@@ -46,19 +46,25 @@ class PollTimeout:
 
 @dataclass
 class ReadResult(Generic[I, V]):
-    """What came of reading an item: a value or an error. begun: on the clock of `time.monotonic`; None: not yet."""
+    """The value of an item that was read, or the error.
+
+    Attributes:
+        started: When reading began, on the clock of `time.monotonic`; None: it has not.
+        ended: Set when reading has ended.
+    """
 
     item: I
     value: V | None = None
     error: Exception | None = None
-    begun: float | None = None
+    started: float | None = None
     ended: threading.Event = field(default_factory=threading.Event)
 
-    def make(self, read: Callable[[I], V]) -> None:
-        self.begun = time.monotonic()
+    def run(self, read: Callable[[I], V]) -> None:
+        """Read the item, and store the value or the error."""
+        self.started = time.monotonic()
         try:
             self.value = read(self.item)
-        except Exception as error:  # be it a fault of ours or of a library: the other inputs go on
+        except Exception as error:  # whatever its cause, the other inputs go on
             self.error = error
         self.ended.set()
 
@@ -71,46 +77,53 @@ def read_ahead(
     timeout: float | None = None,
     poll_timeout: PollTimeout | None = None,
 ) -> Generator[ReadResult[I, V] | None]:
-    """What `read` makes of the items, in their order; made by several threads.
+    """Call `read` on items in several threads.
 
-    None comes whenever there is nothing yet, as soon as patience has it. Items may be an Idle, where there is none yet.
-    depth: how many are read and wait. timeout: seconds that reading one may take; it is then given up as ReadTimeout.
+    Args:
+        items: An Idle means that no item is ready yet.
+        read: Called in the reader threads.
+        depth: Number of items that are read ahead.
+        timeout: Seconds that reading one item may take; after them its result is a ReadTimeout.
+        poll_timeout: How long to wait for a result before yielding None.
+
+    Yields:
+        Results in the order of the items; None while the next one is not ready.
     """
     wait = (poll_timeout or PollTimeout()).seconds
-    todo: SimpleQueue[ReadResult[I, V] | None] = SimpleQueue()
+    queue: SimpleQueue[ReadResult[I, V] | None] = SimpleQueue()
 
     def work() -> None:
-        while attempt := todo.get():
-            attempt.make(read)
+        while result := queue.get():
+            result.run(read)
 
-    def begin_work() -> None:
+    def start_reader() -> None:
         threading.Thread(target=work, name="reader", daemon=True).start()
 
-    def row() -> Iterator[ReadResult[I, V] | Idle]:
+    def enqueued() -> Iterator[ReadResult[I, V] | Idle]:
         for item in items:
             if isinstance(item, Idle):
                 yield item
                 continue
-            attempt: ReadResult[I, V] = ReadResult(item)
-            todo.put(attempt)
-            yield attempt
+            result: ReadResult[I, V] = ReadResult(item)
+            queue.put(result)
+            yield result
 
     for _ in range(READERS):
-        begin_work()
+        start_reader()
     try:
-        with closing(prefetch_with_idle(row(), depth, wait=wait)) as attempts:
-            for attempt in attempts:
-                if isinstance(attempt, Idle):
+        with closing(prefetch_with_idle(enqueued(), depth, wait=wait)) as results:
+            for result in results:
+                if isinstance(result, Idle):
                     yield None
                     continue
-                while not attempt.ended.wait(wait()):
+                while not result.ended.wait(wait()):
                     raise_if_interrupted()
-                    if timeout and attempt.begun and time.monotonic() - attempt.begun > timeout:
-                        begin_work()  # in place of the one that may be stuck for ever
-                        attempt = ReadResult(attempt.item, error=ReadTimeout(timeout))
+                    if timeout and result.started and time.monotonic() - result.started > timeout:
+                        start_reader()  # the one that timed out may be stuck forever
+                        result = ReadResult(result.item, error=ReadTimeout(timeout))
                         break
                     yield None
-                yield attempt
+                yield result
     finally:
         for _ in range(READERS):
-            todo.put(None)
+            queue.put(None)

@@ -1,4 +1,4 @@
-"""Asks a model about pictures. They are encoded a few at a time, and asked about together."""
+"""Runs requests on images by continuous batching: images are encoded in small batches, requests decoded together."""
 
 import time
 from collections import defaultdict, deque
@@ -25,21 +25,25 @@ from mdtool.media.sources.inputs import Input
 
 Event = TextDelta | Done | Failed
 ImageEncoder = Callable[[Sequence[np.ndarray]], Sequence[EncodedImage]]
-MAX_ENCODE_SECONDS = 0.1  # for which encoding pictures keeps the answers under way from their next step
+MAX_ENCODE_SECONDS = 0.1  # for which encoding may delay the next decode step of running requests
 
 
 @dataclass(frozen=True, eq=False)
 class ImageRequest:
-    """One request about one picture.
+    """One request on one image.
 
-    index: counts all requests from 0, in their order. picture: with its pixels if they are kept, for a long answer can
-    make many others wait. number: counts the requests about a picture from 0. size: width and height in pixels,
-    upright; (0, 0) if the picture could not be read. last: no other request about this picture comes after it. since:
-    when work on it began, on the clock of `time.perf_counter`.
+    Attributes:
+        index: Index among all requests, from 0.
+        image: The image; without pixels unless they are kept, since a long answer can make many others wait.
+        request: The request, without its image.
+        number: Index among the requests on this image, from 0.
+        size: Width and height in pixels, after EXIF orientation; (0, 0) if the image could not be read.
+        last: It is the last request on this image.
+        since: When work on it began, on the clock of `time.perf_counter`.
     """
 
     index: int
-    picture: InputImage
+    image: InputImage
     request: Request
     number: int
     size: tuple[int, int]
@@ -48,27 +52,28 @@ class ImageRequest:
 
     @property
     def source(self) -> Input:
-        return self.picture.source
+        """The input of the image."""
+        return self.image.source
 
 
 def run_requests(
-    pictures: Iterable[InputImage | None],
+    images: Iterable[InputImage | None],
     model: Model,
     requests: Sequence[Request],
     *,
     keep_pixels: bool = False,
     poll_timeout: PollTimeout | None = None,
 ) -> Iterator[tuple[ImageRequest, Event]]:
-    """What comes of every request about every picture, as it comes, each up to its Done or Failed.
+    """Run every request on every image; see `stream_requests`, which yields None too.
 
-    requests: without their image. pictures, patience: as `stream_requests` has them. A picture that could not be read,
-    or that the model can't encode, gives one Failed in place of its answers.
+    Yields:
+        Events of the requests as they come, each request up to its Done or Failed.
     """
-    return filter(None, stream_requests(pictures, model, requests, keep_pixels=keep_pixels, poll_timeout=poll_timeout))
+    return filter(None, stream_requests(images, model, requests, keep_pixels=keep_pixels, poll_timeout=poll_timeout))
 
 
 def stream_requests(
-    pictures: Iterable[InputImage | None],
+    images: Iterable[InputImage | None],
     model: Model,
     requests: Sequence[Request],
     *,
@@ -76,57 +81,65 @@ def stream_requests(
     poll_timeout: PollTimeout | None = None,
     encode: ImageEncoder | None = None,
 ) -> Iterator[tuple[ImageRequest, Event] | None]:
-    """As `run_requests`, of pictures that may come slowly: None stands for there being none yet, and is passed on if
-    no answer
-    is under way.
+    """Run every request on every image, where images may come slowly.
 
-    patience: that of the source, which is told when answers are under way, so that it does not keep them waiting.
-    encode: in place of the model's own.
+    Args:
+        images: None means that no image is ready yet.
+        model: Encodes the images and runs the requests.
+        requests: The requests for each image, without the image.
+        keep_pixels: Keep the pixels of each image until its requests are done.
+        poll_timeout: The one that the source of the images uses; it is updated while requests are running, so that
+            waiting for images does not delay them.
+        encode: Image encoder in place of the model's own.
+
+    Yields:
+        Events of the requests as they come, each request up to its Done or Failed. An image that could not be read or
+        encoded has one Failed, with index -1, in place of those of its requests. None while there is neither an
+        image nor a running request.
     """
     scheduler, poll_timeout = model.scheduler(), poll_timeout or PollTimeout()
-    asked: dict[int, ImageRequest] = {}  # by their ticket, until they are done
+    in_flight: dict[int, ImageRequest] = {}  # by the scheduler's index
     failed: deque[tuple[ImageRequest, Failed]] = deque()
-    source, ours = iter(pictures), count()
+    source, indices = iter(images), count()
     ended = False
 
-    def some() -> list[InputImage]:
-        """Those that are there, as many as are encoded together."""
+    def next_batch() -> list[InputImage]:
+        """Return the images that are ready, as many as are encoded together."""
         nonlocal ended
-        chunk: list[InputImage] = []
-        while len(chunk) < model.image_batch_size:
-            poll_timeout.has_other_work = bool(chunk) or not scheduler.idle
+        batch: list[InputImage] = []
+        while len(batch) < model.image_batch_size:
+            poll_timeout.has_other_work = bool(batch) or not scheduler.idle
             try:
-                picture = next(source)
+                image = next(source)
             except StopIteration:
                 ended = True
                 break
-            if picture is None:
+            if image is None:
                 break
             poll_timeout.reset()
-            chunk.append(picture)
-        return chunk
+            batch.append(image)
+        return batch
 
     while not (ended and scheduler.idle):
-        begin = time.monotonic()
-        while not ended and scheduler.free_slots and (chunk := some()):
+        encoding_since = time.monotonic()
+        while not ended and scheduler.free_slots and (batch := next_batch()):
             since = time.perf_counter()
-            for picture, encoded in zip(chunk, _encoded(chunk, encode or model.encode), strict=True):
-                kept = picture if keep_pixels else replace(picture, pixels=None)
+            for image, encoded in zip(batch, _encode_or_errors(batch, encode or model.encode), strict=True):
+                retained = image if keep_pixels else replace(image, pixels=None)
                 if isinstance(encoded, Exception):
-                    failed.append(
-                        (ImageRequest(next(ours), kept, requests[0], 0, picture.size, True, since), Failed(-1, encoded))
-                    )
+                    image_request = ImageRequest(next(indices), retained, requests[0], 0, image.size, True, since)
+                    failed.append((image_request, Failed(-1, encoded)))
                     continue
                 for number, request in enumerate(requests):
                     last = number == len(requests) - 1
-                    ticket = scheduler.add(_about(encoded, request))
-                    asked[ticket] = ImageRequest(next(ours), kept, request, number, picture.size, last, since)
-            if time.monotonic() - begin > MAX_ENCODE_SECONDS:
+                    image_request = ImageRequest(next(indices), retained, request, number, image.size, last, since)
+                    in_flight[scheduler.add(_with_image(request, encoded))] = image_request
+            if time.monotonic() - encoding_since > MAX_ENCODE_SECONDS:
                 break
         if scheduler.idle and not failed and not ended:
             yield None
         for event in scheduler.step():
-            yield (asked[event.index] if isinstance(event, TextDelta) else asked.pop(event.index)), event
+            yield (in_flight[event.index] if isinstance(event, TextDelta) else in_flight.pop(event.index)), event
             while failed:
                 yield failed.popleft()
         if scheduler.idle:
@@ -134,35 +147,38 @@ def stream_requests(
                 yield failed.popleft()
 
 
-def _about(encoded: EncodedImage, request: Request) -> Request:
+def _with_image(request: Request, encoded: EncodedImage) -> Request:
     assert not isinstance(request, ChatRequest)
     return replace(request, image=encoded)
 
 
 def in_order(answers: Iterable[tuple[ImageRequest, Event]]) -> Generator[tuple[ImageRequest, Event]]:
-    """What `run_requests` gives in the order of the requests: all of the first, as it comes, and then all of the
-    next."""
-    held: defaultdict[int, deque[tuple[ImageRequest, Event]]] = defaultdict(deque)
-    due = 0
-    for asked, event in answers:
-        held[asked.index].append((asked, event))
-        while held[due]:
-            one, next_event = held[due].popleft()
-            yield one, next_event
+    """Put the events of `run_requests` in the order of the requests.
+
+    Yields:
+        All events of the first request as they come, then those of the next.
+    """
+    waiting: defaultdict[int, deque[tuple[ImageRequest, Event]]] = defaultdict(deque)
+    current = 0
+    for image_request, event in answers:
+        waiting[image_request.index].append((image_request, event))
+        while waiting[current]:
+            next_request, next_event = waiting[current].popleft()
+            yield next_request, next_event
             if not isinstance(next_event, TextDelta):
-                del held[due]
-                due += 1
+                del waiting[current]
+                current += 1
 
 
-def _encoded(pictures: Sequence[InputImage], encode: ImageEncoder) -> list[Any]:
-    """What the model made of each, or the error in its place."""
-    made = iter(_encode([picture.pixels for picture in pictures if picture.pixels is not None], encode))
-    return [picture.error if picture.pixels is None else next(made) for picture in pictures]
+def _encode_or_errors(images: Sequence[InputImage], encode: ImageEncoder) -> list[Any]:
+    """Return each image encoded, or the error in its place."""
+    encoded = iter(_encode([image.pixels for image in images if image.pixels is not None], encode))
+    return [image.error if image.pixels is None else next(encoded) for image in images]
 
 
 def _encode(images: Sequence[np.ndarray], encode: ImageEncoder) -> list[Any]:
-    """What the model made of each, or the error in its place."""
+    """Encode images together, or one by one if that fails; an error stands in the place of its image."""
     try:
         return list(encode(images)) if images else []
     except (EngineError, ValueError) as error:
-        return [error] if len(images) == 1 else [one for image in images for one in _encode([image], encode)]
+        return [error] if len(images) == 1 else [each for image in images for each in _encode([image], encode)]

@@ -1,4 +1,4 @@
-"""Asks about every photo there is, prints what comes, and goes on where one fails."""
+"""Runs requests on every input image, prints the answers, and continues after an error in one of them."""
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -20,7 +20,7 @@ from engine.contract import (
     Request,
 )
 from mdtool.console import Console
-from mdtool.errors import Exit, InputError, MdtoolError, NoInputFound, OutputError
+from mdtool.errors import ExitCode, InputError, MdtoolError, NoInputFound, OutputError
 from mdtool.exports.annotated_image import check_target, save_annotated
 from mdtool.interruption import raise_if_interrupted
 from mdtool.jobs.each_input import error_message
@@ -38,25 +38,34 @@ ResultPrinter = Callable[[ImageRequest, Event], None]
 
 
 def find_images(selection: Selection) -> list[Input]:
-    """As `discover`, but videos in folders and globs are passed over. NoInputFound where nothing is left."""
-    found = [one for one in discover(selection) if one.named or one.relative.suffix.lower() not in VIDEO_SUFFIXES]
-    if not found:
-        raise NoInputFound(f"no photo in {', '.join(selection.named)}")
-    return found
+    """List the inputs of a selection, without the videos in its folders and globs.
+
+    Raises:
+        NoInputFound: There are none.
+    """
+    sources = [each for each in discover(selection) if each.named or each.relative.suffix.lower() not in VIDEO_SUFFIXES]
+    if not sources:
+        raise NoInputFound(f"no image in {', '.join(selection.named)}; give an image file, a folder or a glob")
+    return sources
 
 
 def is_single_image(sources: Sequence[Input], named: Sequence[str]) -> bool:
-    """Whether one photo was named, and not a folder or a glob, in which there may be one or several."""
+    """Whether the inputs are one image given by name, not a folder or a glob that may hold several."""
     return len(named) == 1 and sources[0].name == named[0]
 
 
-def choose_printer(requests: Sequence[Request], model: Model, as_json: bool, named: bool) -> ResultPrinter:
-    """How answers go to stdout. named: texts with their photo's name."""
+def choose_printer(requests: Sequence[Request], model: Model, as_json: bool, with_name: bool) -> ResultPrinter:
+    """Return the function that prints answers to stdout.
+
+    Args:
+        as_json: Print records of JSON.
+        with_name: Print the name of the image before a text.
+    """
     if as_json:
         return partial(print_record, model=model.name)
     if isinstance(requests[0], DetectRequest | PointRequest):
         return print_table if sys.stdout.isatty() else print_tsv
-    return TextLines(named, asked=len(requests) > 1)
+    return TextLines(with_name, with_question=len(requests) > 1)
 
 
 def run_and_print(
@@ -68,15 +77,22 @@ def run_and_print(
     console: Console,
     save: Mapping[Input, Path] | None = None,
     overwrite: bool = False,
-) -> Exit:
-    """requests: without their image. save: where copies go that show what was found; with overwrite over what is there.
+) -> ExitCode:
+    """Run requests on images, print the answers, and report inputs that fail on stderr.
 
-    An input that fails is named on stderr; its code is the outcome if it is the only one, else SOME_FAILED.
+    Args:
+        requests: The requests for each image, without the image.
+        show: Prints the events of a request.
+        save: Paths of annotated copies, by input.
+        overwrite: Replace existing files by these copies.
+
+    Returns:
+        The exit code: that of the error if there is only one input, else SOME_FAILED if any failed.
     """
     targets = save or {}
-    failures: dict[Input, Exit] = {}
-    found: list[Box | Point] = []
-    colours = colours_of(one.prompt for one in requests if isinstance(one, DetectRequest | PointRequest))
+    failures: dict[Input, ExitCode] = {}
+    objects: list[Box | Point] = []
+    colours = colours_of(each.prompt for each in requests if isinstance(each, DetectRequest | PointRequest))
 
     def read(source: Input) -> np.ndarray:
         if source in targets:
@@ -84,50 +100,56 @@ def run_and_print(
         return read_rgb(source)
 
     def failed(source: Input, error: Exception) -> None:
-        failures[source] = error.code if isinstance(error, MdtoolError) else Exit.SOME_FAILED
+        failures[source] = error.code if isinstance(error, MdtoolError) else ExitCode.SOME_FAILED
         console.error(str(error) if isinstance(error, OutputError) else f"{source.name}: {error_message(error)}")
 
     poll_timeout = PollTimeout()
-    attempts = read_ahead(sources, read, model.image_batch_size, poll_timeout=poll_timeout)
-    pictures = (InputImage(one.item, one.value, one.error) if one else None for one in attempts)
-    answers = in_order(run_requests(pictures, model, requests, keep_pixels=bool(targets), poll_timeout=poll_timeout))
+    results = read_ahead(sources, read, model.image_batch_size, poll_timeout=poll_timeout)
+    images = (InputImage(each.item, each.value, each.error) if each else None for each in results)
+    answers = in_order(run_requests(images, model, requests, keep_pixels=bool(targets), poll_timeout=poll_timeout))
     try:
-        for asked, event in answers:
+        for image_request, event in answers:
             raise_if_interrupted()
-            source = asked.source
-            show(asked, event)
+            source = image_request.source
+            show(image_request, event)
             if isinstance(event, Failed):
                 failed(source, event.error)
             elif isinstance(event, Done) and isinstance(event.result, ObjectList):
-                found += event.result.items
+                objects += event.result.items
                 if not event.result.complete:
                     console.note(
                         f"{source.name}: the list ended at {len(event.result.items)} objects: "
                         "there may be more; --max-objects raises the limit"
                     )
-            if asked.last and isinstance(event, Done | Failed):
+            if image_request.last and isinstance(event, Done | Failed):
                 if source in targets and source not in failures:
-                    assert asked.picture.pixels is not None
+                    pixels = image_request.image.pixels
+                    assert pixels is not None
                     try:
-                        save_annotated(
-                            asked.picture.pixels, found, targets[source], overwrite=overwrite, colours=colours
-                        )
+                        save_annotated(pixels, objects, targets[source], overwrite=overwrite, colours=colours)
                     except OutputError as error:
                         failed(source, error)
-                found = []
+                objects = []
     except EngineError as error:
         raise MdtoolError(str(error)) from error
     finally:
         answers.close()
     if not failures:
-        return Exit.OK
-    return next(iter(failures.values())) if len(sources) == 1 else Exit.SOME_FAILED
+        return ExitCode.OK
+    return next(iter(failures.values())) if len(sources) == 1 else ExitCode.SOME_FAILED
 
 
 def read_rgb(source: Input) -> np.ndarray:
-    """HxWx3 uint8 sRGB, upright; of what plays live the picture that comes next. InputError for other videos."""
+    """Read an image, or the next frame of a live source.
+
+    Returns:
+        HxWx3 uint8 sRGB, after EXIF orientation.
+
+    Raises:
+        InputError: It can't be read, or is a video file.
+    """
     if (data := image_bytes(source)) is not None:
         return decode_image(data)
     if (pixels := grab_live_image(source)) is not None:
         return pixels
-    raise InputError("is no picture; --jsonl asks about frames of videos")
+    raise InputError("is a video, not an image; add --jsonl to run the command on its frames")

@@ -1,4 +1,4 @@
-"""Hides what breaks a policy: the treatment that `mdtool moderate` gives."""
+"""The effect of `mdtool moderate`: masks, mutes and cuts what violates a policy."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,27 +15,34 @@ from recipes.redact import blank
 
 @dataclass(frozen=True)
 class Moderation:
-    """colour: of what is solid or covered whole."""
+    """Applies the actions of a policy to a video or image.
+
+    Attributes:
+        policy: The policy.
+        policy_result: What it found in this input.
+        colour: RGB colour of solid masks and of whole-frame masks.
+    """
 
     policy: Policy
-    judgement: PolicyResult
+    policy_result: PolicyResult
     colour: Colour = (0, 0, 0)
 
     @cached_property
     def edit(self) -> Edit:
-        """What is left out and silenced. What could not be judged is silenced too, if the policy silences anything."""
-        mute = self.judgement.spans("mute")
+        """The spans to cut and to mute; those that could not be judged are muted too, if the policy has a mute rule."""
+        mute = self.policy_result.spans("mute")
         if any(rule.action == "mute" for rule in self.policy.rules):
-            mute = merge_spans([*mute.parts, *self.judgement.unjudged.parts])
-        return Edit(mute, self.judgement.spans("cut"))
+            mute = merge_spans([*mute.parts, *self.policy_result.unjudged.parts])
+        return Edit(mute, self.policy_result.spans("cut"))
 
     @cached_property
     def _hits(self) -> list[tuple[Rule, Spans]]:
-        """Rules that are hit and change pictures, and when."""
-        rulings = [ruling for ruling in self.judgement.verdict.rulings if ruling.hit]
+        """Rules that are hit and change frames, and when."""
+        rulings = [ruling for ruling in self.policy_result.verdict.rulings if ruling.hit]
         return [(r.rule, Spans(r.spans)) for r in rulings if r.rule.style or r.rule.action == "cover"]
 
     def paint(self, canvas: Canvas, info: FrameInfo, findings: FrameFindings) -> None:
+        """Apply the rules that are hit at the frame's time."""
         hits = [rule for rule, spans in self._hits if spans.contains(info.time)]
         apply_rules(hits, self.policy, canvas, findings, colour=self.colour)
 
@@ -43,7 +50,7 @@ class Moderation:
 def apply_rules(
     hits: Sequence[Rule], policy: Policy, canvas: Canvas, findings: FrameFindings, *, colour: Colour
 ) -> None:
-    """Does to a picture what the rules that are hit on it want; what is to be cut and is still there is covered."""
+    """Apply the rules that are hit on a frame; a frame that is to be cut but still there is masked whole."""
     if (findings.hidden and policy.hides) or any(rule.action in ("cover", "cut") for rule in hits):
         blank(canvas.planes, canvas.fill(colour))
         return

@@ -1,4 +1,4 @@
-"""From the findings of an input to what a policy says of it."""
+"""Evaluates a policy on the findings of an input."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,26 +13,35 @@ from recipes.verdict import Reply, Ruling, Verdict, VerdictBuilder
 
 RuleMatches = Mapping[str, Sequence[Region] | Reply] | None
 NO_REPLIES: Mapping[str, str] = {}
-ROUNDING = 0.002  # seconds by which a frame may seem to end before the next, where clocks count milliseconds
+ROUNDING = 0.002  # seconds that may lie between two adjacent frames, where timestamps are in milliseconds
 
 
 @dataclass(frozen=True)
 class PolicyResult:
-    """unjudged: when frames could not be judged."""
+    """The result of a policy on one input.
+
+    Attributes:
+        verdict: Which rules are hit, and when.
+        unjudged: Spans of frames that could not be judged.
+    """
 
     verdict: Verdict
     unjudged: Spans
 
     def spans(self, *actions: str) -> Spans:
-        """Those of all rules that are hit and have one of the actions."""
+        """Return the spans of all rules that are hit and have one of these actions."""
         hits = [ruling for ruling in self.verdict.rulings if ruling.rule.action in actions]
         return merge_spans(span for ruling in hits for span in ruling.spans)
 
 
 def evaluate_policy(records: Iterable[Record], policy: Policy) -> PolicyResult:
-    """records: of one source, in the order of its frames; of several video streams each is tallied by itself.
+    """Evaluate a policy on the records of one source, in the order of its frames.
 
-    Raises InputError if there are none, ValueError for a region that the picture has nothing of.
+    Several video streams are evaluated separately; a rule is hit if it is hit in any of them.
+
+    Raises:
+        InputError: There are no records.
+        ValueError: A region of the policy lies outside of the frame.
     """
     evaluator = PolicyEvaluator(policy)
     for record in records:
@@ -41,92 +50,105 @@ def evaluate_policy(records: Iterable[Record], policy: Policy) -> PolicyResult:
 
 
 class PolicyEvaluator:
-    """The same, frame by frame."""
+    """Evaluates a policy on one source, frame by frame."""
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
-        self._clips: dict[int, _Clip] = {}
+        self._streams: dict[int, _StreamEvaluator] = {}
 
-    def add(self, info: FrameInfo, known: FrameFindings) -> None:
-        if info.stream not in self._clips:
-            self._clips[info.stream] = _Clip(self._policy)
-        self._clips[info.stream].add(info, known)
+    def add(self, info: FrameInfo, findings: FrameFindings) -> None:
+        """Add the next frame."""
+        if info.stream not in self._streams:
+            self._streams[info.stream] = _StreamEvaluator(self._policy)
+        self._streams[info.stream].add(info, findings)
 
     def result(self) -> PolicyResult:
-        """InputError if there were no frames."""
-        clips = self._clips.values()
-        if not clips:
-            raise InputError("the findings say nothing of it")
-        verdicts = [clip.result() for clip in clips]
-        return PolicyResult(_together(verdicts), merge_spans(span for clip in clips for span in clip.unjudged))
+        """Return the result, after the last frame.
 
-
-def check_prompts_covered(record: Record, policy: Policy) -> None:
-    """UsageError if what a record says of its frame is not enough to judge by the policy."""
-    asked = {normalize_prompt(prompt) for prompt in record.prompts}
-    lacking = [prompt for prompt in policy.prompts if normalize_prompt(prompt) not in asked]
-    if record.findings.analysed:
-        lacking += [question for question in policy.questions if question not in record.findings.replies]
-    if lacking:
-        raise UsageError(
-            f"--from-findings: {record.source} was not searched for {', '.join(map(repr, lacking))}; "
-            "run it again without, so that a model is asked"
+        Raises:
+            InputError: There were no frames.
+        """
+        streams = self._streams.values()
+        if not streams:
+            raise InputError("has no frames to judge")
+        verdicts = [stream.result() for stream in streams]
+        return PolicyResult(
+            _merge_verdicts(verdicts), merge_spans(span for stream in streams for span in stream.unjudged)
         )
 
 
-class _Clip:
-    """The frames of one stream on their way into a tally.
+def check_prompts_covered(record: Record, policy: Policy) -> None:
+    """Check that recorded findings answer all prompts and questions of a policy.
 
-    A frame waits until it is known when the next one comes, and what is replied at the next look of its shot: on
-    frames between two looks a reply counts if that of either fits, since the change may have come at any time.
+    Raises:
+        UsageError: Some are missing.
+    """
+    recorded_prompts = {normalize_prompt(prompt) for prompt in record.prompts}
+    missing = [prompt for prompt in policy.prompts if normalize_prompt(prompt) not in recorded_prompts]
+    if record.findings.analysed:
+        missing += [question for question in policy.questions if question not in record.findings.replies]
+    if missing:
+        raise UsageError(
+            f"--from-findings: the findings of {record.source} lack {', '.join(map(repr, missing))}; "
+            "run it without --from-findings, or detect with all prompts of the policy"
+        )
+
+
+class _StreamEvaluator:
+    """Evaluates a policy on the frames of one video stream.
+
+    A frame is pending until the time of the next frame and the replies on the next keyframe of its shot are known: on a
+    frame between two keyframes the reply of either may match, since the change may have happened at any time.
     """
 
     def __init__(self, policy: Policy) -> None:
         self.unjudged: list[tuple[float, float]] = []
         self._policy = policy
-        self._tally = VerdictBuilder(policy)
-        self._before: Mapping[str, str] | None = None  # what was replied at the last look of this shot
-        self._waiting: list[tuple[FrameInfo, FrameFindings]] = []
+        self._builder = VerdictBuilder(policy)
+        self._last_replies: Mapping[str, str] | None = None  # on the last keyframe of this shot
+        self._pending: list[tuple[FrameInfo, FrameFindings]] = []
         self._newest: tuple[FrameInfo, RuleMatches] | None = None
-        self._step = 0.0  # seconds from frame to frame, as last seen
+        self._step = 0.0  # seconds between the last two frames
 
-    def add(self, info: FrameInfo, known: FrameFindings) -> None:
-        if known.cut:
-            self._settle(NO_REPLIES)
-            self._before = None
-        if known.analysed:
-            self._settle(known.replies)
-            self._before = known.replies
-        self._waiting.append((info, known))
-        if self._before is None or known.analysed or not self._policy.questions:
-            self._settle(NO_REPLIES)
+    def add(self, info: FrameInfo, findings: FrameFindings) -> None:
+        if findings.cut:
+            self._match_pending(NO_REPLIES)
+            self._last_replies = None
+        if findings.analysed:
+            self._match_pending(findings.replies)
+            self._last_replies = findings.replies
+        self._pending.append((info, findings))
+        if self._last_replies is None or findings.analysed or not self._policy.questions:
+            self._match_pending(NO_REPLIES)
 
     def result(self) -> Verdict:
-        self._settle(NO_REPLIES)
+        self._match_pending(NO_REPLIES)
         if self._newest:
             self._count(*self._newest, self._newest[0].duration or self._step)
-        return self._tally.verdict()
+        return self._builder.verdict()
 
-    def _settle(self, after: Mapping[str, str]) -> None:
-        """Passes on what waits. after: what is replied at the look that comes next."""
-        before = self._before or NO_REPLIES
-        for info, known in self._waiting:
-            found = None if known.hidden else {rule.name: match_rule(rule, info, known, before=before, after=after)
-                                               for rule in self._policy.rules}  # fmt: skip
-            self._pass_on(info, found)
-        self._waiting = []
+    def _match_pending(self, after: Mapping[str, str]) -> None:
+        """Match the pending frames; after: the replies on the next keyframe."""
+        before = self._last_replies or NO_REPLIES
+        for info, findings in self._pending:
+            matches = None if findings.hidden else {
+                rule.name: match_rule(rule, info, findings, before=before, after=after) for rule in self._policy.rules
+            }  # fmt: skip
+            self._advance(info, matches)
+        self._pending = []
 
-    def _pass_on(self, info: FrameInfo, found: RuleMatches) -> None:
+    def _advance(self, info: FrameInfo, matches: RuleMatches) -> None:
+        """Count the frame before this one, whose duration is now known."""
         if self._newest:
-            newest, known = self._newest
-            self._step = max(0.0, info.time - newest.time)
-            whole = not newest.duration or self._step - newest.duration < ROUNDING
-            self._count(newest, known, self._step if whole else newest.duration)
-        self._newest = info, found
+            previous, previous_matches = self._newest
+            self._step = max(0.0, info.time - previous.time)
+            is_adjacent = not previous.duration or self._step - previous.duration < ROUNDING
+            self._count(previous, previous_matches, self._step if is_adjacent else previous.duration)
+        self._newest = info, matches
 
-    def _count(self, info: FrameInfo, found: RuleMatches, duration: float) -> None:
-        self._tally.add(info.frame, info.time, duration, found)
-        if found is not None:
+    def _count(self, info: FrameInfo, matches: RuleMatches, duration: float) -> None:
+        self._builder.add(info.frame, info.time, duration, matches)
+        if matches is not None:
             return
         end = info.time + duration
         if self.unjudged and info.time <= self.unjudged[-1][1]:
@@ -136,27 +158,35 @@ class _Clip:
 
 
 def match_rule(
-    rule: Rule, info: FrameInfo, known: FrameFindings, *, before: Mapping[str, str], after: Mapping[str, str]
+    rule: Rule, info: FrameInfo, findings: FrameFindings, *, before: Mapping[str, str], after: Mapping[str, str]
 ) -> Sequence[Region] | Reply:
-    """What counts for the rule on a frame. before, after: the replies at the looks around it."""
+    """Match a rule with a frame.
+
+    Args:
+        before: Replies on the last keyframe, by question.
+        after: Replies on the next keyframe, by question.
+
+    Returns:
+        The objects of the rule, or for a question the reply that counts.
+    """
     if not rule.question:
-        return objects_of(rule, known.regions, *info.size)
-    if known.analysed:
-        return Reply(known.replies.get(rule.question, ""))
+        return objects_of(rule, findings.regions, *info.size)
+    if findings.analysed:
+        return Reply(findings.replies.get(rule.question, ""))
     replies = [replies.get(rule.question, "") for replies in (before, after)]
     return Reply(next((reply for reply in replies if rule.matches_reply(reply)), replies[0]), seen=False)
 
 
-def _together(verdicts: Sequence[Verdict]) -> Verdict:
-    """Of the video streams of one file: what is against any of them is against the file."""
+def _merge_verdicts(verdicts: Sequence[Verdict]) -> Verdict:
+    """Merge the verdicts of the video streams of a file: a rule is hit if it is hit in any of them."""
     if len(verdicts) == 1:
         return verdicts[0]
-    rulings = [_united(each) for each in zip(*(verdict.rulings for verdict in verdicts), strict=True)]
+    rulings = [_merge_rulings(each) for each in zip(*(verdict.rulings for verdict in verdicts), strict=True)]
     frames, unjudged = sum(v.frames for v in verdicts), sum(v.unjudged for v in verdicts)
     return Verdict(tuple(rulings), frames, unjudged, max(verdict.seconds for verdict in verdicts))
 
 
-def _united(rulings: Sequence[Ruling]) -> Ruling:
+def _merge_rulings(rulings: Sequence[Ruling]) -> Ruling:
     hits = [ruling for ruling in rulings if ruling.hit]
     if not hits:
         return rulings[0]

@@ -1,4 +1,4 @@
-"""Policies by name: the presets, which are data of the program, and the files that people write."""
+"""Loads policies: presets by name, and TOML files."""
 
 from difflib import get_close_matches
 from pathlib import Path
@@ -13,13 +13,17 @@ PRESETS = Path(__file__).parents[3] / "configs" / "policies"
 
 
 def presets() -> list[str]:
-    """Their names; a file each, `configs/policies/NAME.toml`."""
+    """Return the names of the presets, the files `configs/policies/NAME.toml`."""
     return sorted(path.stem for path in PRESETS.glob("*.toml"))
 
 
 def load_policy(name_or_path: str) -> "Policy":
-    """The preset of that name, or what a TOML file says. UsageError, in one line, where there is none."""
-    from recipes.policy_parser import parse_policy  # not for the names alone, which shells ask for
+    """Load a preset or a TOML file.
+
+    Raises:
+        UsageError: There is none, or it is not a valid policy; in one line.
+    """
+    from recipes.policy_parser import parse_policy  # not at the top: shell completion needs the names only
 
     path = PRESETS / f"{name_or_path}.toml" if name_or_path in presets() else Path(name_or_path)
     try:
@@ -31,6 +35,6 @@ def load_policy(name_or_path: str) -> "Policy":
     except OSError as error:
         raise UsageError(f"--policy {name_or_path}: can't be read: {(error.strerror or str(error)).lower()}") from error
     except UnicodeDecodeError as error:
-        raise UsageError(f"--policy {name_or_path}: is no text in UTF-8") from error
+        raise UsageError(f"--policy {name_or_path}: is not UTF-8 text") from error
     except ValueError as error:
         raise UsageError(f"--policy {error}") from error

@@ -1,4 +1,4 @@
-"""Holds every input there is against a policy: judges it first, then makes a copy with what the policy wants done."""
+"""The job of `mdtool moderate`: a first pass evaluates a policy on each input, a second one applies its actions."""
 
 import os
 import tempfile
@@ -12,7 +12,7 @@ from typing import Any, TextIO, cast
 
 from engine.contract import normalize_prompt
 from mdtool.console import Console
-from mdtool.errors import Exit, OutputError, UsageError, output_errors_for
+from mdtool.errors import ExitCode, OutputError, UsageError, output_errors_for
 from mdtool.interruption import raise_if_interrupted
 from mdtool.jobs.each_input import each_input, progress_reporter, summarise
 from mdtool.jobs.moderate.effect import Moderation
@@ -39,19 +39,25 @@ from mdtool.report.times import format_clock
 from recipes.policy import ANY, Policy
 from recipes.verdict import Ruling, Verdict
 
-MOST_SPANS = 3  # that are told one by one in a line
+MAX_SPANS = 3  # listed in one line
 
 
 @dataclass(frozen=True)
 class ModerateJob:
-    """All that the inputs of one command have in common. known: an inquiry, or a file of findings.
+    """Settings that the inputs of one command share.
 
-    report_only: nothing is written to targets. fail_on: rules, or `recipes.policy.ANY`, that make the outcome FOUND.
-    findings: where those that are made go besides. page: where the report goes, with a chapter for each input.
+    Attributes:
+        policy: The policy.
+        findings_source: The model inference, or a file of findings.
+        report_only: Write nothing to the targets.
+        colour: RGB colour of solid masks and of whole-frame masks.
+        fail_on: Names of rules, or `recipes.policy.ANY`, whose hits make the exit code FOUND.
+        findings: Output of the findings, if any.
+        page: File of the HTML report, with a chapter for each input, if any.
     """
 
     policy: Policy
-    known: ModelInference | Path
+    findings_source: ModelInference | Path
     output_options: OutputOptions
     targets: Targets
     console: Console
@@ -63,76 +69,82 @@ class ModerateJob:
     page: Path | None = None
     _chapters: list[Chapter] = field(default_factory=list)
 
-    def run(self, sources: Sequence[Input], title: str) -> Exit:
-        """title: of the report."""
+    def run(self, sources: Sequence[Input], title: str) -> ExitCode:
+        """Process the inputs, and return the exit code.
+
+        Args:
+            title: Title of the report.
+        """
         if self.page is None:
             return each_input(sources, self._moderate, self.console)
-        with output_errors_for(self.page), AtomicFile(self.page, self.targets.overwrite) as whole:
-            outcome = each_input(sources, self._moderate, self.console)
+        with output_errors_for(self.page), AtomicFile(self.page, self.targets.overwrite) as atomic:
+            code = each_input(sources, self._moderate, self.console)
             if self._chapters:
-                whole.part.write_text(page(title, self._chapters), "utf-8")
-                whole.commit()
-        return outcome
+                atomic.part.write_text(page(title, self._chapters), "utf-8")
+                atomic.commit()
+        return code
 
-    def _moderate(self, source: Input) -> Exit:
+    def _moderate(self, source: Input) -> ExitCode:
         if is_live(source):
             return self._moderate_live(source)
         writes, target = not self.report_only, None
         if writes:
             if self.targets.is_own_output(source):
-                return Exit.OK
+                return ExitCode.OK
             target = self.targets.file_for(source)
             if target is not None:
                 writes = self.targets.take(source, target, self.console)
                 self._check_target(target)
-        if not writes and not self._verdict_wanted:
-            return Exit.OK
-        settings = {"policy": self.policy, "colour": self.colour, "form": self.output_options, "writes": writes}
-        duration = seconds_of_file(source)
-        with (
-            resumable(
-                source, target, self.known, settings, duration=duration, console=self.console, side_output=self.page
-            ) as (
-                known,
-                work,
-            ),
-            ExitStack() as stack,
-        ):
-            once = spooled(source, stack) if writes or self.page else source
-            file, found = _temporary(stack)
-            report = self._find(once, known, file)
-            policy_result = evaluate_policy(records(found), self.policy)
+        if not writes and not self._needs_verdict:
+            return ExitCode.OK
+        resuming = resumable(
+            source,
+            target,
+            self.findings_source,
+            {"policy": self.policy, "colour": self.colour, "form": self.output_options, "writes": writes},
+            duration=seconds_of_file(source),
+            console=self.console,
+            side_output=self.page,
+        )
+        with resuming as (findings_source, work), ExitStack() as stack:
+            local = spooled(source, stack) if writes or self.page else source
+            file, findings_path = _temporary_file(stack)
+            report = self._find(local, findings_source, file)
+            policy_result = evaluate_policy(records(findings_path), self.policy)
             if writes:
-                self._write(once, target, found=found, policy_result=policy_result, report=report, work=work)
+                self._write(
+                    local, target, findings=findings_path, policy_result=policy_result, report=report, work=work
+                )
             elif policy_result.verdict.unjudged:
                 report.notes.append(f"{_frames(policy_result.verdict.unjudged)} could not be judged")
-            self._add_chapter(once, found, report, policy_result.verdict)
-        return self._tell(report, policy_result.verdict)
+            self._add_chapter(local, findings_path, report, policy_result.verdict)
+        return self._report(report, policy_result.verdict)
 
-    def _moderate_live(self, source: Input) -> Exit:
-        """What plays now, in one go."""
-        if isinstance(self.known, Path):
-            raise UsageError("--from-findings: what plays live was not there before; leave it out")
+    def _moderate_live(self, source: Input) -> ExitCode:
+        """Process a live source in a single pass."""
+        inference = self.findings_source
+        if isinstance(inference, Path):
+            raise UsageError("--from-findings: can't be used with a live source; leave it out")
         target = None if self.report_only else self.targets.for_input(source)
         if not self.report_only and not self.targets.take(source, target, self.console):
-            return Exit.OK
+            return ExitCode.OK
         moderation, evaluator = LiveModeration(self.policy, self.colour), PolicyEvaluator(self.policy)
         with ExitStack() as stack:
-            spool, found = _temporary(stack)
+            spool, findings_path = _temporary_file(stack)
             outputs = [Tee(spool, self.findings)] if self.page else [self.findings] if self.findings else []
-            files = [FindingsWriter(file, source.name, self.known.model, self.policy.prompts) for file in outputs]
+            writers = [FindingsWriter(file, source.name, inference.model, self.policy.prompts) for file in outputs]
 
             def on_frame(info: FrameInfo, findings: FrameFindings) -> None:
-                for file in files:
-                    file.write(info, findings)
+                for writer in writers:
+                    writer.write(info, findings)
                 evaluator.add(info, findings)
-                moderation.take(info, findings)
+                moderation.add(info, findings)
 
             if self.report_only:
-                report = analyse(source, self.known, on_frame, progress_reporter(self.console), live=self.live)
+                report = analyse(source, inference, on_frame, progress_reporter(self.console), live=self.live)
             else:
                 run = Run(
-                    self.known,
+                    inference,
                     moderation,
                     self.output_options,
                     self.live,
@@ -145,46 +157,46 @@ class ModerateJob:
             report.hidden = report.hidden if self.policy.hides and not self.report_only else 0
             policy_result = evaluator.result()
             spool.flush()
-            self._add_chapter(source, found, report, policy_result.verdict)
-        return self._tell(report, policy_result.verdict)
+            self._add_chapter(source, findings_path, report, policy_result.verdict)
+        return self._report(report, policy_result.verdict)
 
-    def _add_chapter(self, source: Input, found: Path, report: Report, verdict: Verdict) -> None:
+    def _add_chapter(self, source: Input, findings: Path, report: Report, verdict: Verdict) -> None:
         if self.page:
-            self._chapters.append(build_chapter(source, found, report.model, verdict))
+            self._chapters.append(build_chapter(source, findings, report.model, verdict))
 
     @property
-    def _verdict_wanted(self) -> bool:
-        """Whether an input is judged even if its output is there already."""
+    def _needs_verdict(self) -> bool:
+        """Whether an input is judged even if its output exists already."""
         return self.report_only or bool(self.fail_on or self.page or self.console.as_json)
 
     def _check_target(self, target: Path) -> None:
-        """Before the input is looked at, which takes long. Raises OutputError or UsageError."""
+        """Check that the target can be written, before the slow first pass; raise OutputError or UsageError."""
         if not self.targets.many and not self.targets.overwrite and os.path.lexists(target):
             raise OutputError(f"{target}: exists already; --overwrite replaces it")
         if self.output_options.muxer is None and not any(
-            target.suffix.lower() in known for known in STILL_SUFFIXES.values()
+            target.suffix.lower() in suffixes for suffixes in STILL_SUFFIXES.values()
         ):
             muxer_for(target.name)
 
     # -- the first pass
 
-    def _find(self, source: Input, known: ModelInference | Path, file: TextIO) -> Report:
-        """Writes down what is known of each frame of the source."""
-        if isinstance(known, Path):
-            report = self._find_again(known, source, file)
+    def _find(self, source: Input, findings_source: ModelInference | Path, file: TextIO) -> Report:
+        """Write the findings of every frame of the source."""
+        if isinstance(findings_source, Path):
+            report = self._copy_findings(findings_source, source, file)
         else:
             sha256 = content_digest(source) if self.findings else ""
-            findings = FindingsWriter(
-                Tee(file, self.findings), source.name, known.model, self.policy.prompts, sha256=sha256
+            writer = FindingsWriter(
+                Tee(file, self.findings), source.name, findings_source.model, self.policy.prompts, sha256=sha256
             )
-            report = analyse(source, known, findings.write, progress_reporter(self.console), live=self.live)
+            report = analyse(source, findings_source, writer.write, progress_reporter(self.console), live=self.live)
             self.console.clear()
-        report.hidden = 0  # nothing is yet
+        report.hidden = 0  # no frame is masked yet
         file.flush()
         return report
 
-    def _find_again(self, findings: Path, source: Input, file: Lines) -> Report:
-        """Writes down what other findings say of the source."""
+    def _copy_findings(self, findings: Path, source: Input, file: Lines) -> Report:
+        """Copy the source's records from a file of findings."""
         report = Report(source.name, "", "findings")
         digest = partial(content_digest, source)
         for record in records_of(findings, source.name, not self.targets.many, digest):
@@ -202,23 +214,22 @@ class ModerateJob:
         source: Input,
         target: Path | None,
         *,
-        found: Path,
+        findings: Path,
         policy_result: PolicyResult,
         report: Report,
         work: WorkFolder | None,
     ) -> None:
-        """Makes the copy, and adds what is to be told of that to the report."""
+        """Write the moderated copy, and add its report to that of the first pass."""
         moderation = Moderation(self.policy, policy_result, self.colour)
         if policy_result.verdict.unjudged:
-            covered = ", and are covered whole" if self.policy.hides else ""
-            report.notes.append(f"{_frames(policy_result.verdict.unjudged)} could not be judged{covered}")
+            masked = ", and are masked whole" if self.policy.hides else ""
+            report.notes.append(f"{_frames(policy_result.verdict.unjudged)} could not be judged{masked}")
         cut = moderation.edit.cut
-        if cut and all(cut.contains(record.info.time) for record in records(found)):
-            report.notes.append("all of it is cut: nothing is written")
+        if cut and all(cut.contains(record.info.time) for record in records(findings)):
+            report.notes.append("every frame is cut: no output is written")
             return
-        known = RecordedFindings(found, source.name, by_name=False)
         run = Run(
-            known,
+            RecordedFindings(findings, source.name, by_name=False),
             moderation,
             self.output_options,
             work=work,
@@ -226,16 +237,16 @@ class ModerateJob:
             masks_unjudged=self.policy.hides,
             progress=progress_reporter(self.console),
         )
-        done = process_input(source, target, run, overwrite=self.targets.overwrite)
-        report.target, report.incomplete = done.target, done.incomplete
-        report.hidden = done.hidden if self.policy.hides else 0
-        report.seconds += done.seconds
-        report.stages = dict(Counter(report.stages) + Counter(done.stages))
-        report.notes += done.notes
+        written = process_input(source, target, run, overwrite=self.targets.overwrite)
+        report.target, report.incomplete = written.target, written.incomplete
+        report.hidden = written.hidden if self.policy.hides else 0
+        report.seconds += written.seconds
+        report.stages = dict(Counter(report.stages) + Counter(written.stages))
+        report.notes += written.notes
 
-    # -- what is told
+    # -- the summary
 
-    def _tell(self, report: Report, verdict: Verdict) -> Exit:
+    def _report(self, report: Report, verdict: Verdict) -> ExitCode:
         if not self.console.as_json:
             for ruling in verdict.rulings:
                 if ruling.hit:
@@ -243,47 +254,51 @@ class ModerateJob:
         summarise(report, self.console, _record(report, verdict))
         if report.incomplete:
             self.console.error(f"{report.source}: {report.incomplete}; only what could be read was judged")
-            return Exit.SOME_FAILED
-        return self._outcome(verdict)
+            return ExitCode.SOME_FAILED
+        return self._exit_code(verdict)
 
-    def _outcome(self, verdict: Verdict) -> Exit:
+    def _exit_code(self, verdict: Verdict) -> ExitCode:
         failing_rules = {normalize_prompt(name) for name in self.fail_on}
         if any(ruling.hit and failing_rules & {ANY, normalize_prompt(ruling.rule.name)} for ruling in verdict.rulings):
-            return Exit.FOUND
+            return ExitCode.FOUND
         if ANY in failing_rules and verdict.unjudged:
-            self.console.note("what could not be judged counts as found")
-            return Exit.FOUND
-        return Exit.OK
+            self.console.note("frames that could not be judged count as hits")
+            return ExitCode.FOUND
+        return ExitCode.OK
 
 
 def check_rules(policy: Policy, names: Sequence[str]) -> None:
-    """UsageError if one of the names is no rule of the policy."""
-    known = [ANY, *(rule.name for rule in policy.rules)]
+    """Check the rules of `--fail-on`.
+
+    Raises:
+        UsageError: One of the names is not a rule of the policy.
+    """
+    rule_names = [ANY, *(rule.name for rule in policy.rules)]
     for name in names:
-        if normalize_prompt(name) not in map(normalize_prompt, known):
-            raise UsageError(f"--fail-on {name}: there is no such rule; known: {', '.join(known)}")
+        if normalize_prompt(name) not in map(normalize_prompt, rule_names):
+            raise UsageError(f"--fail-on {name}: there is no such rule; give one of {', '.join(rule_names)}")
 
 
-def _temporary(stack: ExitStack) -> tuple[TextIO, Path]:
-    """A file for findings that lasts as long as the stack."""
-    made = tempfile.NamedTemporaryFile("w", encoding="utf-8", errors="backslashreplace", prefix="mdtool-")  # noqa: SIM115
-    file = stack.enter_context(made)
+def _temporary_file(stack: ExitStack) -> tuple[TextIO, Path]:
+    """Open a temporary file for findings, deleted with the stack."""
+    temporary = tempfile.NamedTemporaryFile("w", encoding="utf-8", errors="backslashreplace", prefix="mdtool-")  # noqa: SIM115
+    file = stack.enter_context(temporary)
     return cast(TextIO, file), Path(file.name)
 
 
 def _record(report: Report, verdict: Verdict) -> dict[str, Any]:
-    """For JSON: the verdict, and under "run" what the report has besides."""
-    told, run = verdict.as_dict(), report.as_dict()
-    about = {key: run.pop(key) or None for key in ("source", "target", "model")}
-    return {"schema": told.pop("schema"), **about, **told, "run": run}
+    """Return the verdict for JSON, with the rest of the report under "run"."""
+    fields, run = verdict.as_dict(), report.as_dict()
+    head = {key: run.pop(key) or None for key in ("source", "target", "model")}
+    return {"schema": fields.pop("schema"), **head, **fields, "run": run}
 
 
 def _line(ruling: Ruling) -> str:
-    """A rule that is hit, for a person."""
+    """Describe a rule that is hit, in one line."""
     spans = [f"{format_clock(start)} to {format_clock(end)}" for start, end in ruling.spans if end > start]
-    more = f" and {len(spans) - MOST_SPANS} more" if len(spans) > MOST_SPANS else ""
-    when = f" {', '.join(spans[:MOST_SPANS])}{more}" if spans else ""
-    area = "" if ruling.area is None else f", up to {ruling.area:.1%} of the picture"
+    more = f" and {len(spans) - MAX_SPANS} more" if len(spans) > MAX_SPANS else ""
+    when = f" {', '.join(spans[:MAX_SPANS])}{more}" if spans else ""
+    area = "" if ruling.area is None else f", up to {ruling.area:.1%} of the frame"
     return f"{ruling.rule.name} ({ruling.rule.action}):{when} {_frames(ruling.frames)}{area}"
 
 

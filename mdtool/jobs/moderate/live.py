@@ -1,4 +1,4 @@
-"""Moderates what plays live: frame by frame, for what comes after is not there yet."""
+"""Moderates live sources, frame by frame."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,20 +13,24 @@ from recipes.verdict import hit
 
 @dataclass
 class LiveModeration:
-    """The treatment that `mdtool moderate` gives to what plays live.
+    """The effect of `mdtool moderate` on a live source.
 
-    A rule acts on every frame that counts for it: how long a span will be, or how often it will be seen, is not known
-    yet. What would be cut is covered, and silent. Between two looks the last reply holds.
+    A rule acts on every frame that matches it, whatever its minimum duration and count, since later frames are not
+    known yet. Frames that would be cut are masked whole and muted. Between two keyframes the last reply counts.
+
+    Attributes:
+        policy: The policy.
+        colour: RGB colour of solid masks and of whole-frame masks.
     """
 
     policy: Policy
     colour: Colour = (0, 0, 0)
-    _hits: list[Rule] = field(default_factory=list)  # on the frame that was taken last
-    _replies: Mapping[str, str] = field(default_factory=dict)
+    _hits: list[Rule] = field(default_factory=list)  # on the last frame
+    _replies: Mapping[str, str] = field(default_factory=dict)  # on the last keyframe
     _unjudged: bool = False
 
-    def take(self, info: FrameInfo, findings: FrameFindings) -> None:
-        """The next frame, which may be painted then."""
+    def add(self, info: FrameInfo, findings: FrameFindings) -> None:
+        """Add the next frame, before it is painted."""
         if findings.analysed:
             self._replies = findings.replies
         elif findings.cut:
@@ -38,9 +42,10 @@ class LiveModeration:
         return hit(rule, match_rule(rule, info, findings, before=self._replies, after=NO_REPLIES)) is not None
 
     def is_silent(self) -> bool:
-        """From the frame taken last to the next."""
+        """Whether audio is muted from the last frame to the next."""
         rules = self.policy.rules if self._unjudged else self._hits
         return any(rule.action in SILENT for rule in rules)
 
     def paint(self, canvas: Canvas, info: FrameInfo, findings: FrameFindings) -> None:
+        """Apply the rules that are hit on the last frame."""
         apply_rules(self._hits, self.policy, canvas, findings, colour=self.colour)

@@ -1,4 +1,4 @@
-"""The policy that a person chose: one by its name or file, or rules made of prompts."""
+"""Selects the policy of a command: a preset, a file, or rules made from prompts."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,11 +15,11 @@ OPTIONS = {"min_score": "threshold"}  # of the command, where a policy's key has
 
 @dataclass(frozen=True)
 class PromptRules:
-    """What was said of the rules that prompts make: a rule for each of them, alike otherwise.
+    """Options for rules made from prompts, one rule per prompt.
 
     Attributes:
         action: One of `recipes.policy.ACTIONS`; None: flag.
-        style: Values of `recipes.redact.Style`, by name, but its name, which is the action's.
+        style: Fields of `recipes.redact.Style`, by name, except its name, which is the action's.
         thresholds: Values of `recipes.policy.Thresholds`, by name.
         only, keep: As `recipes.policy.Rule` has them.
     """
@@ -33,25 +33,25 @@ class PromptRules:
 
     @property
     def given(self) -> list[str]:
-        """The names of all that was said."""
+        """Names of the options that were given."""
         ends = {"prompt": self.prompts, "action": self.action}, {"only": self.only, "keep": self.keep}
         first, last = ([name for name, value in end.items() if value] for end in ends)
         return [*first, *self.style, *self.thresholds, *last]
 
 
 def choose_policy(name_or_path: str | None, rules: PromptRules) -> Policy:
-    """The policy of that name, or at that path; None: that of the rules.
+    """Return the policy of that name or file; None: the policy of the rules.
 
     Raises:
-        UsageError: There is none, there are both, or what was said can't be; in one line.
+        UsageError: There is none, both are given, or an option is invalid; in one line.
     """
     if name_or_path is not None:
         if given := rules.given:
             named = ", ".join(f"--{OPTIONS.get(name, name).replace('_', '-')}" for name in given)
-            raise UsageError(f"{named}: can't go with --policy, which says so itself")
+            raise UsageError(f"{named}: can't be used with --policy; set it in the policy file")
         return load_policy(name_or_path)
     if not rules.prompts:
-        raise UsageError("--policy or --prompt is missing: say what is not wanted, as in --policy family")
+        raise UsageError("--policy or --prompt is missing: give what is not allowed, as in --policy family")
     try:
         return policy_from_prompts(
             rules.prompts,

@@ -1,4 +1,4 @@
-"""What a redaction would do, told without doing it."""
+"""The dry run of `mdtool redact`: prints what would be done, and an estimate of the time."""
 
 import sys
 import time
@@ -7,7 +7,7 @@ from contextlib import ExitStack
 
 import numpy as np
 
-from mdtool.errors import Exit, MdtoolError
+from mdtool.errors import ExitCode, MdtoolError
 from mdtool.media.image.animation import Animation
 from mdtool.media.sources.inputs import Input
 from mdtool.media.sources.open_media import open_media
@@ -20,9 +20,16 @@ from mdtool.tracking.keyframe_sampler import WINDOW_FRAMES
 
 def print_plan(
     sources: Iterable[Input], targets: Targets, request: AnalysisRequest, inference: ModelInference | None
-) -> Exit:
-    """On stdout: for each input its output, its streams, its frames, and the looks that they may take."""
-    outcome = Exit.OK
+) -> ExitCode:
+    """Print for each input its output, its streams, its frames, and an estimate of the model calls, to stdout.
+
+    Args:
+        inference: The model inference; None: findings are read from a file.
+
+    Returns:
+        The exit code.
+    """
+    code = ExitCode.OK
     for source in sources:
         try:
             with ExitStack() as stack:
@@ -33,10 +40,10 @@ def print_plan(
                 ]
         except MdtoolError as error:
             sys.stderr.write(f"mdtool: {source.name}: {error}\n")
-            outcome = Exit.SOME_FAILED
+            code = ExitCode.SOME_FAILED
         else:
             sys.stdout.write("\n  ".join(lines) + "\n")
-    return outcome
+    return code
 
 
 def _lines(media: object, request: AnalysisRequest, inference: ModelInference | None) -> Iterable[str]:
@@ -44,33 +51,32 @@ def _lines(media: object, request: AnalysisRequest, inference: ModelInference | 
         for stream in media.container.streams:
             name = stream.codec_context.name if stream.codec_context else stream.type
             if stream in media.videos:
-                measures = f"{stream.codec_context.width}x{stream.codec_context.height}"
-                speed = f"{media.rate(stream.index):.4g} frames/s"
-                yield f"stream {stream.index}: video {name} {measures}, {speed}: redacted"
+                size_text = f"{stream.codec_context.width}x{stream.codec_context.height}"
+                rate_text = f"{media.rate(stream.index):.4g} frames/s"
+                yield f"stream {stream.index}: video {name} {size_text}, {rate_text}: redacted"
             else:
-                yield f"stream {stream.index}: {stream.type} {name}: copied, if the output's format can hold it"
+                yield f"stream {stream.index}: {stream.type} {name}: stream copy, if the output's format supports it"
         first = media.videos[0].codec_context
         frames, rate, size = media.frames, media.rate(media.videos[0].index), (first.height, first.width)
     elif isinstance(media, Animation):
         frames, rate, size = media.frame_count, 10.0, (media.height, media.width)
     else:
-        yield "a photo: one look"
+        yield "an image: one model call"
         return
     if frames is None:
-        yield "how many frames it has is not known before they are read"
+        yield "the number of frames is not known in advance"
         return
     yield f"{frames} frames"
     if inference is None:
-        yield "no looks: what is hidden is read from the findings"
+        yield "no model calls: what to hide is read from the findings"
         return
     sampling = request.sampling
     windows = -(-frames // WINDOW_FRAMES)
     regular = -(-frames // sampling.frames_between(rate)) + windows
     most = frames if sampling.auto else regular
     fewest = windows + 1 if sampling.auto else regular - windows
-    looks = [min(n, frames, request.max_calls or frames) for n in (fewest, most)]
-    begin = time.perf_counter()
+    low, high = (min(count, frames, request.max_calls or frames) for count in (fewest, most))
+    since = time.perf_counter()
     inference.detect([np.zeros((*size, 3), np.uint8)])
-    each = time.perf_counter() - begin
-    most_seconds = looks[1] * each
-    yield f"{inference.model} looks at {looks[0]} to {looks[1]} of them: about {most_seconds:.0f} s of its time at most"
+    seconds = high * (time.perf_counter() - since)
+    yield f"{low} to {high} keyframes analysed by {inference.model}: about {seconds:.0f} s of model time at most"

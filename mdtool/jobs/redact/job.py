@@ -1,4 +1,4 @@
-"""Redacts every input there is."""
+"""The job of `mdtool redact`: redacts each input."""
 
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mdtool.console import Console
-from mdtool.errors import Exit
+from mdtool.errors import ExitCode
 from mdtool.jobs.each_input import each_input, progress_reporter, report_result
 from mdtool.jobs.recorded_findings import recorded
 from mdtool.jobs.redact.effect import Redaction
@@ -21,10 +21,16 @@ from mdtool.records.findings import FindingsWriter, Lines
 
 @dataclass(frozen=True)
 class RedactJob:
-    """All that the inputs of one command have in common. known: an inquiry, or a file of findings."""
+    """Settings that the inputs of one command share.
+
+    Attributes:
+        findings_source: The model inference, or a file of findings.
+        prompts: What is detected.
+        findings: Output of the findings, if any.
+    """
 
     redaction: Redaction
-    known: ModelInference | Path
+    findings_source: ModelInference | Path
     prompts: Sequence[str]
     output_options: OutputOptions
     live: LiveSettings
@@ -32,23 +38,31 @@ class RedactJob:
     console: Console
     findings: Lines | None = None
 
-    def run(self, sources: Sequence[Input]) -> Exit:
+    def run(self, sources: Sequence[Input]) -> ExitCode:
+        """Process the inputs, and return the exit code."""
         return each_input(sources, self._redact, self.console)
 
-    def _redact(self, source: Input) -> Exit:
+    def _redact(self, source: Input) -> ExitCode:
         target = self.targets.for_input(source)
         if not self.targets.take(source, target, self.console):
-            return Exit.OK
+            return ExitCode.OK
         with ExitStack() as stack:
-            # What may keep one waiting is opened later, once it is known that the output can be written.
-            at_once = source.path is not None and source.path.is_file()
-            media = open_input(source, stack, self.live.duration) if at_once else None
-            settings = {"redaction": self.redaction, "form": self.output_options}
-            duration = seconds_of(media)
-            keeping = resumable(source, target, self.known, settings, duration=duration, console=self.console)
-            known, work = stack.enter_context(keeping)
+            # Opening a pipe or a stream may block: it is opened later, after the check that the output can be written.
+            is_file = source.path is not None and source.path.is_file()
+            media = open_input(source, stack, self.live.duration) if is_file else None
+            resuming = resumable(
+                source,
+                target,
+                self.findings_source,
+                {"redaction": self.redaction, "form": self.output_options},
+                duration=seconds_of(media),
+                console=self.console,
+            )
+            findings_source, work = stack.enter_context(resuming)
             run = Run(
-                recorded(known, source, self.targets) if isinstance(known, Path) else known,
+                recorded(findings_source, source, self.targets)
+                if isinstance(findings_source, Path)
+                else findings_source,
                 self.redaction,
                 self.output_options,
                 self.live,

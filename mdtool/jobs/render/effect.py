@@ -1,4 +1,4 @@
-"""Shows what was found instead of hiding it, and leaves out what was not asked for: treatments of `mdtool render`."""
+"""The effects of `mdtool render`: an overlay of boxes and labels, and a filter by label."""
 
 from dataclasses import dataclass, replace
 
@@ -12,7 +12,15 @@ from recipes.regions import PictureArea, Size, select_regions
 
 @dataclass(frozen=True)
 class OverlayEffect:
-    """colour None: as `recipes.overlay` has it. keep, only, min_size: as `recipes.regions.chosen` has them."""
+    """Draws detected regions, or a notice on frames that could not be judged.
+
+    Attributes:
+        name: The overlay's style.
+        colour: RGB colour; None: the default of `recipes.overlay`.
+        keep: See `recipes.regions.select_regions`.
+        only: See `recipes.regions.select_regions`.
+        min_size: See `recipes.regions.select_regions`.
+    """
 
     name: Name
     colour: Colour | None = None
@@ -21,6 +29,7 @@ class OverlayEffect:
     min_size: Size | None = None
 
     def paint(self, canvas: Canvas, info: FrameInfo, findings: FrameFindings) -> None:
+        """Draw on a frame."""
         if findings.hidden:
             canvas.draw(draw_unjudged_notice)
         elif objects := select_regions(
@@ -31,11 +40,16 @@ class OverlayEffect:
 
 @dataclass(frozen=True)
 class LabelFilter:
-    """A treatment that is given to what has one of these labels, and to nothing else."""
+    """Applies an effect to regions with one of these labels only.
+
+    Attributes:
+        labels: Normalised labels.
+    """
 
     effect: Effect
-    labels: frozenset[str]  # normalised
+    labels: frozenset[str]
 
     def paint(self, canvas: Canvas, info: FrameInfo, findings: FrameFindings) -> None:
+        """Apply the effect to the regions with these labels."""
         regions = [region for region in findings.regions if normalize_prompt(region.label) in self.labels]
         self.effect.paint(canvas, info, replace(findings, regions=regions))

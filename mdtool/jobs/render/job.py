@@ -1,4 +1,4 @@
-"""Draws findings again, on every input they are of."""
+"""The job of `mdtool render`: draws recorded findings on their inputs."""
 
 import os
 from collections.abc import Iterable, Sequence
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from engine.contract import normalize_prompt
 from mdtool.console import Console
-from mdtool.errors import Exit, NoInputFound, UsageError
+from mdtool.errors import ExitCode, NoInputFound, UsageError
 from mdtool.jobs.each_input import each_input, progress_reporter, report_result
 from mdtool.jobs.recorded_findings import recorded
 from mdtool.media.sources.inputs import Input
@@ -19,7 +19,7 @@ from mdtool.pipeline.targets import Targets
 
 @dataclass(frozen=True)
 class RenderJob:
-    """All that the inputs of one command have in common."""
+    """Settings that the inputs of one command share."""
 
     effect: Effect
     findings: Path
@@ -27,57 +27,72 @@ class RenderJob:
     targets: Targets
     console: Console
 
-    def run(self, sources: Sequence[Input]) -> Exit:
+    def run(self, sources: Sequence[Input]) -> ExitCode:
+        """Process the inputs, and return the exit code."""
         return each_input(sources, self._render, self.console)
 
-    def _render(self, source: Input) -> Exit:
+    def _render(self, source: Input) -> ExitCode:
         target = self.targets.for_input(source)
         if target is not None and not self.targets.take(source, target, self.console):
-            return Exit.OK
-        known = recorded(self.findings, source, self.targets)
-        run = Run(known, self.effect, self.output_options, progress=progress_reporter(self.console))
+            return ExitCode.OK
+        findings = recorded(self.findings, source, self.targets)
+        run = Run(findings, self.effect, self.output_options, progress=progress_reporter(self.console))
         return report_result(process_input(source, target, run, overwrite=self.targets.overwrite), self.console)
 
 
 @dataclass(frozen=True)
 class Contents:
-    """What findings are of: sources in their order, and labels, normalised, with how they are written."""
+    """The sources and labels in a file of findings.
+
+    Attributes:
+        sources: Names of the sources, in order.
+        labels: Labels as they are written, by normalised label.
+    """
 
     sources: dict[str, None] = field(default_factory=dict)
     labels: dict[str, str] = field(default_factory=dict)
 
 
 def contents_of(findings: Path) -> Contents:
-    """InputError for what is no findings, NoInputFound where there are none."""
+    """Return the sources and labels of a file of findings.
+
+    Raises:
+        InputError: It can't be read, or has no findings.
+    """
     contents = Contents()
     for record in records(findings):
         contents.sources.setdefault(record.source)
         for region in record.findings.regions:
             contents.labels.setdefault(normalize_prompt(region.label), region.label)
-    if not contents.sources:
-        raise NoInputFound(f"{findings}: holds no findings")
     return contents
 
 
-def check_labels(wanted: Iterable[str], contents: Contents) -> None:
-    """UsageError for a label that nothing has: a slip would hide nothing."""
-    for label in wanted:
+def check_labels(labels: Iterable[str], contents: Contents) -> None:
+    """Check the labels of `--label`; with a misspelled one nothing would be hidden.
+
+    Raises:
+        UsageError: No region has one of the labels.
+    """
+    for label in labels:
         if normalize_prompt(label) not in contents.labels:
-            known = ", ".join(sorted(contents.labels.values())) or "no labels"
-            raise UsageError(f"--label {label}: nothing has this label; the findings have {known}")
+            existing = ", ".join(sorted(contents.labels.values())) or "no labels"
+            raise UsageError(f"--label {label}: nothing has this label; the findings have {existing}")
 
 
 def sources_of(contents: Contents, console: Console) -> list[Input]:
-    """The files that the findings name, if they are there; of the others the person is told. NoInputFound if none
-    is."""
+    """Return the files that the findings name; report those that don't exist.
+
+    Raises:
+        NoInputFound: None of them exists.
+    """
     names = [name for name in contents.sources if name != "-"]
     common = os.path.commonpath([os.path.abspath(os.path.dirname(name)) for name in names]) if names else ""
-    here = []
+    sources = []
     for name in names:
         if os.path.exists(name):
-            here.append(Input(Path(name), Path(os.path.relpath(os.path.abspath(name), common)), name))
+            sources.append(Input(Path(name), Path(os.path.relpath(os.path.abspath(name), common)), name))
         else:
-            console.note(f"{name}: is named in the findings, but it is not here")
-    if not here:
-        raise NoInputFound("none of the files that the findings name is here; name them after the findings")
-    return here
+            console.note(f"{name}: is named in the findings, but does not exist")
+    if not sources:
+        raise NoInputFound("none of the files named in the findings exists; give the inputs after the findings")
+    return sources

@@ -1,4 +1,4 @@
-"""Makes of the findings of one input its chapter in a report, with pictures where the input can still be read."""
+"""Builds the chapter of one input in a report, with example frames and a heat map if the input can still be read."""
 
 import io
 from collections.abc import Iterator, Mapping
@@ -25,15 +25,20 @@ from recipes.text_labels import Colour
 from recipes.verdict import Verdict
 
 MAX_EXAMPLES = 12
-EXAMPLE_SIDE, HEAT_SIDE = 480, 720  # pixels of the longer side, at most
-QUALITY = 82
-KINDS = {"elsewhere": "elsewhere in the picture", "out_of_frame": "out of the picture"}
+EXAMPLE_SIDE, HEAT_SIDE = 480, 720  # maximum of the longer side, in pixels
+QUALITY = 82  # JPEG quality
+KINDS = {"elsewhere": "elsewhere in the frame", "out_of_frame": "out of frame"}
 
 
 def build_chapter(source: Input, findings: Path, model: str, verdict: Verdict | None = None) -> Chapter:
-    """What a file of findings says of one input. verdict: of a policy on it.
+    """Build the chapter of one input from a file of findings; without images if the input can't be read.
 
-    InputError for what is no findings. An input that can't be read any more gives a chapter without pictures.
+    Args:
+        model: Name of the model.
+        verdict: Verdict of a policy on the input, if any.
+
+    Raises:
+        InputError: The findings can't be read.
     """
     summary = FindingsSummary(verdict)
     for record in records(findings):
@@ -46,22 +51,28 @@ def build_chapter(source: Input, findings: Path, model: str, verdict: Verdict | 
 def chapter_from_summary(
     source: Input, summary: FindingsSummary, model: str = "", max_examples: int = MAX_EXAMPLES
 ) -> Chapter:
-    """model: empty for the one that the findings name. most: example frames."""
+    """Build the chapter of one input.
+
+    Args:
+        model: Name of the model; empty: the one in the findings.
+        max_examples: Maximum number of example frames.
+    """
     notes = _notes(summary)
-    examples, heat = [], None
+    examples, heat, input_changed = [], None, False
     shows, heat_map = _heat_map(summary)
     colours = colours_of([*summary.prompts, *summary.label_statistics])
     try:
-        for candidate, picture in _pictures(source, summary.candidates.best(max_examples), summary.sha256):
-            examples.append(_example(candidate, picture, summary.still, colours))
+        for candidate, image in _frames(source, summary.candidates.best(max_examples), summary.sha256):
+            examples.append(_example(candidate, image, summary.still, colours))
             if heat is None and not summary.still and heat_map and heat_map.grid.any():
-                heat = _jpeg(heat_map.blend_onto(_scaled(picture, HEAT_SIDE)))
+                heat = _jpeg(heat_map.blend_onto(_downscaled(image, HEAT_SIDE)))
     except (MdtoolError, EngineError, MemoryError) as error:
-        reason = str(error) or "needs more memory than there is"
-        notes.append(f"There are no pictures, for the input can't be read any more: {reason}.")
+        reason = str(error) or "out of memory"
+        notes.append(f"No images: the input can't be read any more: {reason}.")
     else:
-        if summary.label_statistics and max_examples and not examples:
-            notes.append("There are no pictures, for the input does not have the frames that the findings are of.")
+        input_changed = bool(summary.label_statistics and max_examples and not examples)
+        if input_changed:
+            notes.append("No images: the input has changed; it does not have the frames that the findings are of.")
     return Chapter(
         source=source.name,
         model=model or summary.model,
@@ -71,43 +82,54 @@ def chapter_from_summary(
         frames=summary.frames,
         keyframes=summary.keyframes,
         notes=notes,
+        input_changed=input_changed,
         rows=_rows(summary),
         cuts=summary.cuts,
         examples=examples,
         heat=heat,
         heat_shows=shows,
-        counts={one.name: len(one.tracks) for one in summary.label_statistics.values()},
+        counts={label.name: len(label.tracks) for label in summary.label_statistics.values()},
         attention=_attention(summary),
     )
 
 
-def _heat_map(summary: FindingsSummary) -> tuple[Literal["things", "looks"], HeatMap | None]:
-    """Where people look if that is known, else where things are."""
+def _heat_map(summary: FindingsSummary) -> tuple[Literal["objects", "gaze"], HeatMap | None]:
+    """Return the heat map of gazes if there are any, else that of objects."""
     if summary.gaze_heatmap and summary.gaze_heatmap.grid.any():
-        return "looks", summary.gaze_heatmap
-    return "things", summary.heat
+        return "gaze", summary.gaze_heatmap
+    return "objects", summary.object_heatmap
 
 
 def _notes(summary: FindingsSummary) -> list[str]:
     notes = []
     if not summary.frames:
-        notes.append("The findings say nothing of this input.")
+        notes.append("The findings have no records of this input.")
     if summary.unjudged:
-        them = "1 frame" if summary.unjudged == 1 else f"{summary.unjudged:,} frames"
-        notes.append(f"{them} could not be judged.")
+        frames = "1 frame" if summary.unjudged == 1 else f"{summary.unjudged:,} frames"
+        notes.append(f"{frames} could not be judged.")
     if summary.from_head_pose:
-        notes.append("Gazes are told by the direction of the head, not by that of the eyes.")
+        notes.append("Gazes are estimated from the direction of the head, not of the eyes.")
     return notes
 
 
 def _rows(summary: FindingsSummary) -> list[Row]:
     if summary.verdict:
-        return [Row(one.rule.name, one.hit, None, one.frames, one.spans, one.area) for one in summary.verdict.rulings]
-    found = [
-        Row(one.name, None, len(one.tracks), one.frames, [(start, end) for start, end in one.spans], one.largest)
-        for one in summary.label_statistics.values()
+        return [
+            Row(ruling.rule.name, ruling.hit, None, ruling.frames, ruling.spans, ruling.area)
+            for ruling in summary.verdict.rulings
+        ]
+    rows = [
+        Row(
+            label.name,
+            None,
+            len(label.tracks),
+            label.frames,
+            [(start, end) for start, end in label.spans],
+            label.largest,
+        )
+        for label in summary.label_statistics.values()
     ]
-    return found + [Row(prompt, None, 0) for prompt in summary.missing_prompts()]
+    return rows + [Row(prompt, None, 0) for prompt in summary.missing_prompts()]
 
 
 def _attention(summary: FindingsSummary) -> list[Attention]:
@@ -128,39 +150,39 @@ def _target(target: dict[str, object]) -> str:
     return str(target["label"]) if target["kind"] == "target" else KINDS[str(target["kind"])]
 
 
-def _pictures(
+def _frames(
     source: Input, candidates: list[ExampleCandidate], sha256: str
 ) -> Iterator[tuple[ExampleCandidate, np.ndarray]]:
-    """None if the source is not what the findings are of. sha256: of that, if it is known."""
+    """Grab the candidates' frames; none if the content differs from `sha256`, that of the findings, if known."""
     by_info = {candidate.info: candidate for candidate in candidates}
     if by_info and (not sha256 or content_digest(source) in ("", sha256)):
-        for info, picture in grab_frames(source, list(by_info)):
-            yield by_info[info], picture
+        for info, image in grab_frames(source, list(by_info)):
+            yield by_info[info], image
 
 
-def _example(candidate: ExampleCandidate, picture: np.ndarray, still: bool, colours: Mapping[str, Colour]) -> Example:
-    """Where people look somewhere, it is drawn as `mdtool gaze` draws it: with the numbers that the tables have."""
-    things = [region for region in candidate.regions if not region.gaze]
-    people = who_looks_at([gaze_of(region) for region in candidate.regions if region.gaze], things)
-    drawn = _scaled(picture, EXAMPLE_SIDE).copy()
+def _example(candidate: ExampleCandidate, image: np.ndarray, still: bool, colours: Mapping[str, Colour]) -> Example:
+    """Draw an example: gazes as `mdtool gaze` draws them, with the track numbers of the tables, else boxes."""
+    objects = [region for region in candidate.regions if not region.gaze]
+    people = who_looks_at([gaze_of(region) for region in candidate.regions if region.gaze], objects)
+    drawn = _downscaled(image, EXAMPLE_SIDE).copy()
     if people:
-        draw_gaze(drawn, people, things)
+        draw_gaze(drawn, people, objects)
     else:
-        drawn = draw(drawn, things, colours)
+        drawn = draw(drawn, objects, colours)
     return Example(_jpeg(drawn), candidate.labels, None if still else candidate.info.time)
 
 
-def _scaled(picture: np.ndarray, side: int) -> np.ndarray:
-    """Not larger than `side`."""
-    height, width = picture.shape[:2]
+def _downscaled(image: np.ndarray, side: int) -> np.ndarray:
+    """Downscale an image whose longer side is larger than `side` pixels."""
+    height, width = image.shape[:2]
     factor = side / max(height, width)
     if factor >= 1:
-        return picture
+        return image
     size = max(1, round(width * factor)), max(1, round(height * factor))
-    return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA))
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA))
 
 
-def _jpeg(picture: np.ndarray) -> EmbeddedImage:
+def _jpeg(image: np.ndarray) -> EmbeddedImage:
     file = io.BytesIO()
-    pillow().fromarray(picture).save(file, "JPEG", quality=QUALITY, subsampling=0)  # thin lines keep their colours
+    pillow().fromarray(image).save(file, "JPEG", quality=QUALITY, subsampling=0)  # 4:4:4, for the colours of thin lines
     return EmbeddedImage(file.getvalue())

@@ -1,8 +1,8 @@
-"""One page of HTML for all that a file of findings is of."""
+"""Writes an HTML report of all inputs in a file of findings."""
 
 from pathlib import Path
 
-from mdtool.errors import NoInputFound, UsageError, output_errors_for
+from mdtool.errors import UsageError, output_errors_for
 from mdtool.jobs.report.build_chapter import MAX_EXAMPLES, chapter_from_summary
 from mdtool.jobs.report.findings_summary import FindingsSummary
 from mdtool.media.files.atomic_file import AtomicFile
@@ -12,15 +12,22 @@ from mdtool.report.contents import Chapter
 from mdtool.report.page import page
 from mdtool.stdout import write_stdout
 
-MAX_IMAGES = 600  # on one page
+MAX_IMAGES = 600  # example frames on one page
 
 
 def report_target(findings: Path, output: str | None) -> Path | None:
-    """Where the page goes; None: to stdout. UsageError if that would replace the findings."""
+    """Return the path of the report; None: stdout.
+
+    Args:
+        output: The `-o` option: a file, "-" for stdout, or None for NAME.html next to the findings.
+
+    Raises:
+        UsageError: The report would replace the findings, or has no name.
+    """
     if output == "-":
         return None
     if output is None and is_stdin(findings):
-        raise UsageError("-: say with -o where the report goes (-o - for stdout)")
+        raise UsageError("-: give the file of the report with -o (-o - for stdout)")
     target = findings.with_suffix(".html") if output is None else Path(output)
     if target.exists() and findings.exists() and target.samefile(findings):
         raise UsageError(f"-o {target}: would replace the findings; give another name")
@@ -28,26 +35,40 @@ def report_target(findings: Path, output: str | None) -> Path | None:
 
 
 def write_report(findings: Path, target: Path | None, overwrite: bool) -> list[Chapter]:
-    """What is on it. Raises InputError for what is no findings, NoInputFound where there are none, OutputError."""
+    """Write the report.
+
+    Args:
+        target: Its file; None: stdout.
+        overwrite: Replace an existing file.
+
+    Returns:
+        Its chapters.
+
+    Raises:
+        InputError: The findings can't be read, or there are none.
+        OutputError: The report can't be written.
+    """
     title = "Findings" if is_stdin(findings) else findings.name
     if target is None:
         chapters = build_chapters(findings)
         write_stdout(page(title, chapters))
         return chapters
-    with output_errors_for(target), AtomicFile(target, overwrite) as whole:
+    with output_errors_for(target), AtomicFile(target, overwrite) as atomic:
         chapters = build_chapters(findings)
-        whole.part.write_text(page(title, chapters), "utf-8")
-        whole.commit()
+        atomic.part.write_text(page(title, chapters), "utf-8")
+        atomic.commit()
     return chapters
 
 
 def build_chapters(findings: Path) -> list[Chapter]:
-    """One for each input, in their order."""
+    """Build a chapter for each input in the findings, in order.
+
+    Raises:
+        InputError: The findings can't be read, or there are none.
+    """
     sources: dict[str, FindingsSummary] = {}
     for record in records(findings):
         sources.setdefault(record.source, FindingsSummary()).add(record)
-    if not sources:
-        raise NoInputFound(f"{findings}: holds no findings")
     max_examples = min(MAX_EXAMPLES, MAX_IMAGES // len(sources))
     chapters = []
     for name, summary in sources.items():

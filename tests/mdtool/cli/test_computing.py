@@ -123,11 +123,11 @@ def test_where_bits_are_from_that_a_model_can_not(tmp_path: Path) -> None:
 def test_a_batch_asks_other_weights_again(tmp_path: Path) -> None:
     command = ("detect", SCENE, "star", "--jsonl", tmp_path / "out.jsonl", *POCKET)
     for options, told in [
-        (["--quantize", "none"], "1 asked about"),
-        ([], "0 asked about, 1 done before"),
-        (["--quantize", "int8"], "1 asked about"),
-        (["--quantize", "int8"], "0 asked about, 1 done before"),
-        (["--quantize", "none"], "0 asked about, 1 done before"),
+        (["--quantize", "none"], "1 processed"),
+        ([], "0 processed, 1 already done"),
+        (["--quantize", "int8"], "1 processed"),
+        (["--quantize", "int8"], "0 processed, 1 already done"),
+        (["--quantize", "none"], "0 processed, 1 already done"),
     ]:
         outcome = run(*command, *options)
         assert outcome.code == 0

@@ -278,7 +278,11 @@ def test_wrong_usage(arguments: list[str | Path], code: int, said: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "said"),
-    [("missing.jpg", "no such file"), ("clip.mp4", "--jsonl asks about frames of videos"), ("words.jpg", "words.jpg")],
+    [
+        ("missing.jpg", "no such file"),
+        ("clip.mp4", "add --jsonl to run the command on its frames"),
+        ("words.jpg", "words.jpg"),
+    ],
 )
 def test_inputs_that_are_no_photos(tmp_path: Path, name: str, said: str) -> None:
     make_video(tmp_path / "clip.mp4", 3)
@@ -288,7 +292,7 @@ def test_inputs_that_are_no_photos(tmp_path: Path, name: str, said: str) -> None
 
 def test_a_folder_of_videos_only(tmp_path: Path) -> None:
     make_video(tmp_path / "clip.mp4", 3)
-    fails(run("detect", tmp_path, "face"), 3, "no photo in")
+    fails(run("detect", tmp_path, "face"), 3, "no image in")
 
 
 def test_odd_names_break_no_line(tmp_path: Path) -> None:

@@ -143,10 +143,30 @@ def test_only_the_lines_of_its_source_count(tmp_path: Path) -> None:
 def test_by_name_the_folder_does_not_count(tmp_path: Path) -> None:
     write(tmp_path / "f", [VERDICTS[0]], "in/clip.mp4")
     assert read(tmp_path / "f", "moved/to/clip.mp4", by_name=True).for_frame(0, 0) == VERDICTS[0]
-    with pytest.raises(InputError, match="say nothing"):
+    with pytest.raises(InputError, match=r"are of in/clip\.mp4, not of this input"):
         read(tmp_path / "f", "moved/to/clip.mp4", by_name=False).for_frame(0, 0)
-    with pytest.raises(InputError, match="say nothing"):
+    with pytest.raises(InputError, match=r"are of in/clip\.mp4, not of this input"):
         read(tmp_path / "f", "in/other.mp4", by_name=True).for_frame(0, 0)
+
+
+def test_of_a_copy_under_another_name_the_message_names_the_source(tmp_path: Path) -> None:
+    write(tmp_path / "f", [VERDICTS[0]], "in/clip.mp4", sha256="a" * 64)
+    copy = RecordedFindings(tmp_path / "f", "copy.mp4", by_name=True, digest=lambda: "a" * 64)
+    with pytest.raises(InputError, match=r"are of in/clip\.mp4, which has the same content"):
+        copy.for_frame(0, 0)
+
+
+@pytest.mark.parametrize("command", ["redact", "render"])
+def test_an_empty_file_has_one_exit_code(clip: Path, tmp_path: Path, command: str) -> None:
+    findings, target = tmp_path / "f", tmp_path / "out.mp4"
+    findings.touch()
+    inputs = [clip, "--from-findings", findings] if command == "redact" else [findings]
+    outcome = run(command, *inputs, "-o", target, "-q")
+    assert (outcome.code, len(outcome.lines)) == (1, 1)
+    assert outcome.lines[0].endswith(
+        f"{findings}: has no findings; write some with `mdtool detect INPUT PROMPT --jsonl FILE`"
+    )
+    assert not target.exists()
 
 
 @pytest.mark.parametrize(("stream", "frame"), [(0, 4), (1, 0), (0, -1)])

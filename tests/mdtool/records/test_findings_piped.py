@@ -30,7 +30,7 @@ def test_findings_of_videos_photos_and_animations(clip: Path, tmp_path: Path) ->
     sources = [clip, SAMPLES / "group.png", SAMPLES / "animation.gif"]
     outcome = run("detect", *sources, "face", "--jsonl", tmp_path / "f.jsonl")
     assert (outcome.code, outcome.out) == (0, b"")
-    assert "mdtool: 3 asked about" in outcome.err
+    assert "mdtool: 3 processed" in outcome.err
     found = list(records(tmp_path / "f.jsonl"))
     frames = {str(source): [r.info.frame for r in found if r.source == str(source)] for source in sources}
     assert [len(numbers) for numbers in frames.values()] == [FRAMES, 1, 20]
@@ -79,7 +79,7 @@ def test_wrong_usage(clip: Path, tmp_path: Path, options: list[str]) -> None:
 def test_without_it_videos_are_refused_as_before(clip: Path) -> None:
     outcome = run("detect", clip, "face")
     assert outcome.code == 1
-    assert "is no picture; --jsonl asks about frames of videos" in outcome.err
+    assert "is a video, not an image; add --jsonl" in outcome.err
     assert run("detect", SAMPLES / "group.png", "face", "--tiles", "2x2").code == 2
     assert len(run("detect", SAMPLES / "group.png", "face").out.splitlines()) == 4
 
@@ -92,7 +92,7 @@ def test_findings_are_not_written_over_what_is_there(clip: Path, tmp_path: Path)
     own.write_bytes(clip.read_bytes())
     outcome = run("detect", own, "face", "--jsonl", own, "--overwrite")
     assert outcome.code == 74
-    assert f"mdtool: {own}: holds something else than records" in outcome.err
+    assert f"mdtool: {own}: is not a file of mdtool records" in outcome.err
     assert own.read_bytes() == clip.read_bytes()
 
 
@@ -178,7 +178,7 @@ def test_findings_that_end_early_leave_no_output(tmp_path: Path) -> None:
     data = findings_jsonl(clip, [FrameFindings()] * (FRAMES - 1)).encode()
     outcome = run("redact", clip, "--from-findings", "-", "-o", target, *FAST_ENCODING, stdin=data)
     assert outcome.code == 1
-    assert f"say nothing of its stream 0, frame {FRAMES - 1}" in outcome.err
+    assert f"have no record of its stream 0, frame {FRAMES - 1}" in outcome.err
     assert [path.name for path in tmp_path.iterdir()] == ["clip.mp4"]
 
 

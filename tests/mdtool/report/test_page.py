@@ -220,7 +220,7 @@ def test_what_was_looked_at_is_told() -> None:
         "Prompts": "gun, cigarette",
         "Length": "1:30.5",
         "Frames": "2,715",
-        "Seen by the model": "181",
+        "Keyframes": "181",
     }
 
 
@@ -272,8 +272,8 @@ def test_what_is_lacking_is_left_out() -> None:
 
 
 def test_a_heat_map_says_what_it_shows() -> None:
-    assert "Where things were, over all frames." in page("found", [chapter()])
-    assert "Where people looked, over all frames." in page("found", [replace(chapter(), heat_shows="looks")])
+    assert "Positions of objects, over all frames." in page("found", [chapter()])
+    assert "Where people looked, over all frames." in page("found", [replace(chapter(), heat_shows="gaze")])
 
 
 def test_several_inputs_have_a_list_with_anchors() -> None:
@@ -421,12 +421,12 @@ def test_contrast_is_enough_in_both_schemes() -> None:
 @pytest.mark.parametrize(
     ("make", "says"),
     [
-        (lambda: Row("gun", spans=[(3, 2)]), "gun: a span can't go from 3 to 2 seconds"),
-        (lambda: Row("gun", spans=[(0, float("nan"))]), "gun: a span can't go from 0 to nan seconds"),
-        (lambda: Row("gun", spans=[(0, 1e300)]), r"gun: a span can't go from 0 to 1e\+300 seconds"),
-        (lambda: Chapter("a.mp4", cuts=[float("inf")]), "a.mp4: its cut can't be at inf seconds"),
+        (lambda: Row("gun", spans=[(3, 2)]), "gun: a span can't last from 3 to 2 seconds"),
+        (lambda: Row("gun", spans=[(0, float("nan"))]), "gun: a span can't last from 0 to nan seconds"),
+        (lambda: Row("gun", spans=[(0, 1e300)]), r"gun: a span can't last from 0 to 1e\+300 seconds"),
+        (lambda: Chapter("a.mp4", cuts=[float("inf")]), "a.mp4: cut can't be inf seconds"),
         (lambda: Chapter("a.mp4", duration=-1), "a.mp4: can't last -1 seconds"),
-        (lambda: EmbeddedImage(b"<svg onload=alert(1)>"), "JPEG and PNG only"),
+        (lambda: EmbeddedImage(b"<svg onload=alert(1)>"), "JPEG and PNG images only"),
     ],
 )
 def test_what_cannot_be_is_refused(make: Callable[[], object], says: str) -> None:

@@ -85,19 +85,19 @@ def test_what_is_done_is_not_done_again(photos: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.jsonl"
     ok(run("detect", photos, "face", "--jsonl", out))
     before = out.read_bytes()
-    assert "0 asked about, 5 done before" in ok(run("detect", photos, "face", "--jsonl", out)).err
+    assert "0 processed, 5 already done" in ok(run("detect", photos, "face", "--jsonl", out)).err
     assert out.read_bytes() == before
     os.utime(photos / "a.jpg")
-    assert "0 asked about, 5 done before" in ok(run("detect", photos, "face", "--jsonl", out)).err
+    assert "0 processed, 5 already done" in ok(run("detect", photos, "face", "--jsonl", out)).err
     shutil.copy(photos / "deep" / "e.jpg", photos / "a.jpg")
     (photos / "f.jpg").write_bytes((photos / "a.jpg").read_bytes())
-    assert "2 asked about, 4 done before" in ok(run("detect", photos, "face", "--jsonl", out)).err
+    assert "2 processed, 4 already done" in ok(run("detect", photos, "face", "--jsonl", out)).err
     assert sorted(names(out)) == ["a.jpg", "b.png", "c.bmp", "d.webp", "e.jpg", "f.jpg"]
     settings = {one["settings"] for one in records(out)}
-    assert "6 asked about" in ok(run("detect", photos, "face", "--threshold", "0.7", "--jsonl", out)).err
+    assert "6 processed" in ok(run("detect", photos, "face", "--threshold", "0.7", "--jsonl", out)).err
     assert len(records(out)) == 12
     assert len({one["settings"] for one in records(out)} - settings) == 1
-    assert "6 asked about" in ok(run("detect", photos, "face", "--jsonl", out, "--overwrite")).err
+    assert "6 processed" in ok(run("detect", photos, "face", "--jsonl", out, "--overwrite")).err
     assert len(records(out)) == 6
 
 
@@ -107,8 +107,8 @@ def test_records_of_another_version_stay_and_are_told(photos: Path, tmp_path: Pa
     new = records(out)[0]["settings"]
     out.write_text(out.read_text().replace(new, "9f86d081884c7d65"))
     again = ok(run("detect", photos, "face", "--jsonl", out))
-    assert "5 asked about" in again.err
-    assert f"{out}: 5 records are from another version of mdtool" in again.err
+    assert "5 processed" in again.err
+    assert f"{out}: 5 records there are of another version of mdtool" in again.err
     assert sorted(one["settings"] for one in records(out)) == [new] * 5 + ["9f86d081884c7d65"] * 5
     other = ok(run("detect", photos, "face", "--jsonl", tmp_path / "new.jsonl", "--threshold", "0.7"))
     assert "another version" not in other.err
@@ -123,11 +123,11 @@ def test_a_failed_input_has_a_record_and_is_tried_again(photos: Path, tmp_path: 
     outcome = run("detect", photos, "face", "--jsonl", out)
     assert outcome.code == 1
     assert f"mdtool: {bad}: is damaged" in outcome.err
-    assert "4 asked about, 1 failed" in outcome.err
+    assert "4 processed, 1 failed" in outcome.err
     (failed,) = (one for one in records(out) if "error" in one)
     assert (failed["input"], failed["error"]["code"]) == (str(bad), "input")
     bad.write_bytes(good)
-    assert "1 asked about, 4 done before" in ok(run("detect", photos, "face", "--jsonl", out)).err
+    assert "1 processed, 4 already done" in ok(run("detect", photos, "face", "--jsonl", out)).err
     assert sorted(names(out)) == ["a.jpg", "b.png", "c.bmp", "d.webp", "e.jpg"]
     assert not any("error" in one for one in records(out))
 
@@ -173,14 +173,14 @@ def test_the_moments_of_a_video(tmp_path: Path) -> None:
     ok(run(*asking))
     again = records(out)
     assert [one.get("time") for one in again] == [one.get("time") for one in [*frames, whole]]
-    assert "0 asked about, 1 done before" in ok(run(*asking)).err
+    assert "0 processed, 1 already done" in ok(run(*asking)).err
 
 
 def test_a_video_that_breaks_off(tmp_path: Path) -> None:
     clip = make_video(tmp_path / "clip.mkv", 240, size=(96, 64))
     clip.write_bytes(clip.read_bytes()[: clip.stat().st_size * 2 // 3])
     out = tmp_path / "out.jsonl"
-    for told in ("0 asked about, 1 failed", "0 asked about, 1 failed"):
+    for told in ("0 processed, 1 failed", "0 processed, 1 failed"):
         outcome = run("point", clip, "circle", *POCKET, "--sample", "60", "--jsonl", out)
         assert outcome.code == 1
         assert f"{clip}: is damaged" in outcome.err
@@ -251,7 +251,7 @@ def test_what_is_made_later_asks_nothing(tmp_path: Path) -> None:
     (second,) = records(out)
     assert second == first | {"made": ["draw"]}
     assert Image.open(tmp_path / "drawn" / "one.png").tobytes() != Image.open(picture).convert("RGB").tobytes()
-    assert "0 asked about, 1 done before" in ok(run(*asking, "--draw", tmp_path / "drawn")).err
+    assert "0 processed, 1 already done" in ok(run(*asking, "--draw", tmp_path / "drawn")).err
 
 
 def test_two_pictures_with_one_text(tmp_path: Path) -> None:
@@ -275,7 +275,7 @@ def test_a_caption_in_the_picture_itself(tmp_path: Path) -> None:
     (one,) = records(out)
     assert one["answers"][0]["caption"].strip().encode() in picture.read_bytes()
     assert one["bytes"] == picture.stat().st_size
-    assert "1 done before" in ok(run(*asking)).err
+    assert "1 already done" in ok(run(*asking)).err
 
 
 def test_copies_with_boxes_and_crops(photos: Path, tmp_path: Path) -> None:
@@ -296,7 +296,7 @@ def test_the_time_runs_out(photos: Path, tmp_path: Path) -> None:
     asking = ("detect", photos, "face", "--jsonl", tmp_path / "out.jsonl")
     outcome = run(*asking, "--time-budget", "0.000001")
     assert outcome.code == 75
-    assert "the same command goes on" in outcome.err
+    assert "run the same command again to continue" in outcome.err
     ok(run(*asking, "--time-budget", "1h"))
     assert len(records(tmp_path / "out.jsonl")) == 5
     ok(run(*asking, "--time-budget", "0.000001"))
@@ -307,7 +307,7 @@ def test_the_time_runs_out_within_a_video(photos: Path, tmp_path: Path) -> None:
     asking = ("detect", clip, photos, "face", "--sample", "every", "--ordered", "--jsonl", out)
     outcome = run(*asking, "--time-budget", "0.3")
     assert outcome.code == 75, outcome.err
-    assert "the same command goes on" in outcome.err
+    assert "run the same command again to continue" in outcome.err
     assert not out.exists() or str(clip) not in out.read_text()
     ok(run(*asking))
     assert [one["frame"] for one in records(out) if "frame" in one] == list(range(300))
@@ -320,7 +320,7 @@ def test_too_many_failures_end_it(photos: Path, tmp_path: Path) -> None:
         (photos / name).write_bytes(b"no picture")
     outcome = run("detect", photos, "face", "--jsonl", "-", "--max-errors", "1", "--ordered")
     assert outcome.code == 1
-    assert "mdtool: ended, as more than 1 inputs failed" in outcome.err
+    assert "mdtool: stopped: more than 1 inputs failed" in outcome.err
     assert len(outcome.json) == 2
     assert run("detect", photos, "face", "--jsonl", "-", "--max-errors", "3").code == 1
 
@@ -399,17 +399,17 @@ def served(tmp_path: Path) -> Iterator[Served]:
 def test_a_video_on_a_server_is_known_again(served: Served, tmp_path: Path, command: str) -> None:
     asking = (command, served.address, "face", "--sample", "60", "--jsonl", tmp_path / "out.jsonl")
     for _ in range(2):  # without a word of its version it is asked about each time
-        assert "1 asked about" in ok(run(*asking)).err
+        assert "1 processed" in ok(run(*asking)).err
     served.told["ETag"] = '"one"'
     served.asked.clear()
-    assert "1 asked about" in ok(run(*asking)).err
+    assert "1 processed" in ok(run(*asking)).err
     assert len(served.asked) <= 3
     served.asked.clear()
-    assert "0 asked about, 1 done before" in ok(run(*asking)).err
+    assert "0 processed, 1 already done" in ok(run(*asking)).err
     assert len(served.asked) == 1
     lines = len(records(tmp_path / "out.jsonl"))
     served.told["ETag"] = '"two"'
-    assert "1 asked about" in ok(run(*asking)).err
+    assert "1 processed" in ok(run(*asking)).err
     assert len(records(tmp_path / "out.jsonl")) == lines
     (known,) = (one["served"] for one in records(tmp_path / "out.jsonl") if "frames" in one)
     assert known == f'"two" {served.clip.stat().st_size}'
@@ -425,7 +425,7 @@ def test_a_video_that_takes_too_long_is_given_up(served: Served, photos: Path, t
     codes = {one["input"]: one.get("error", {}).get("code") for one in records(tmp_path / "out") if "input" in one}
     assert codes == {served.address: "slow", str(photos / "a.jpg"): None}
     served.stalls = False
-    assert "1 asked about, 1 done before" in ok(run(*asking, "--timeout", "30s")).err
+    assert "1 processed, 1 already done" in ok(run(*asking, "--timeout", "30s")).err
     told = [one.get("frame", one.get("time")) for one in records(tmp_path / "out")]
     assert told.count(None) == 2
     assert len(told) == len({*told}) + 1 == (122 if command == "detect" else 4)
@@ -467,7 +467,7 @@ def test_a_video_that_is_still_written(tmp_path: Path) -> None:
             wait_until(lambda content=content, field=field: told(content, field), SECONDS)
         process.send_signal(signal.SIGINT)
         assert process.wait(SECONDS) == 130
-    assert "0 asked about, 1 done before" in ok(run(*asking)).err
+    assert "0 processed, 1 already done" in ok(run(*asking)).err
     *frames, whole = records(out)
     assert len({one["time"] for one in frames}) == len(frames) == whole["frames"] == 5
 
@@ -511,7 +511,7 @@ class TwoInputs(Progress):
     """Ends the batch when two are done."""
 
     def tick(self) -> None:
-        if self.asked == 2:
+        if self.processed == 2:
             raise MdtoolError("two are done")
 
 

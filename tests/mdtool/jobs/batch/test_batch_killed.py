@@ -53,4 +53,4 @@ def test_each_input_once(inputs: Path, tmp_path: Path, options: tuple[str, ...])
     assert set(frames.values()) == {1}
     assert [one["input"] for one in of_inputs if "error" in one] == [str(inputs / "broken.jpg")]
     assert not list(tmp_path.rglob("*.part"))
-    assert "0 asked about, 1 failed, 303 done before" in run(*arguments, seconds=SECONDS).err
+    assert "0 processed, 1 failed, 303 already done" in run(*arguments, seconds=SECONDS).err

@@ -15,7 +15,7 @@ from PIL import Image
 from engine import load
 from engine.contract import CaptionRequest, DetectRequest, LoadOptions, Request
 from mdtool.console import Console
-from mdtool.errors import Exit
+from mdtool.errors import ExitCode
 from mdtool.jobs.batch.content_version import ContentVersion
 from mdtool.jobs.batch.coordinator import BatchPlan, Coordinator
 from mdtool.jobs.batch.executor import ThreadExecutor
@@ -65,7 +65,7 @@ class Desk:
     out: Path
     progress: Progress = field(default_factory=lambda: Progress(Console(quiet=True)))
 
-    def run(self, executor: "Elsewhere | AllAlike", task: BatchTask, **plan: Any) -> Exit:
+    def run(self, executor: "Elsewhere | AllAlike", task: BatchTask, **plan: Any) -> ExitCode:
         self.progress = Progress(Console(quiet=True))
         with open_sink(self.out, overwrite=False) as sink:
             sink.begin("mine")
@@ -101,7 +101,7 @@ SECOND_FRAMES = VideoTask(Sampling(stride=2))
 
 def test_pictures_and_frames(desk: Desk) -> None:
     executor = Elsewhere("pocket")
-    assert desk.run(executor, BatchTask(CAPTION, videos=SECOND_FRAMES), ordered=True) is Exit.SOME_FAILED
+    assert desk.run(executor, BatchTask(CAPTION, videos=SECOND_FRAMES), ordered=True) is ExitCode.SOME_FAILED
     assert desk.names == ["a.png", "b.png", "c.png", "v.mp4", "v.mp4", "v.mp4", "v.mp4", "x.jpg"]
     assert [one.get("time") for one in desk.records[3:7]] == [0.0, 0.067, 0.133, None]
     assert (desk.records[6]["frames"], desk.records[7]["error"]["code"]) == (3, "input")
@@ -157,7 +157,7 @@ class AllAlike:
 
 
 def test_a_twin_of_a_picture_whose_record_is_gone_is_asked_about(desk: Desk) -> None:
-    assert desk.run(AllAlike(), BatchTask(CAPTION, dedupe=True)) is Exit.OK
+    assert desk.run(AllAlike(), BatchTask(CAPTION, dedupe=True)) is ExitCode.OK
     assert desk.progress.processed == len(list(desk.folder.iterdir())) == len(set(desk.names))
 
 

@@ -188,7 +188,7 @@ def test_a_failure_ends_what_was_said_of_other_content(tmp_path: Path) -> None:
 def test_findings_of_another_command_are_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "out"
     path.write_text('{"schema":"mdtool.findings/1","source":"v.mp4","frame":0}\n')
-    with pytest.raises(OutputError, match="line 1 is no record of a batch"):
+    with pytest.raises(OutputError, match="line 1 is not a batch record"):
         filled(path)
     assert len(path.read_text().splitlines()) == 1
 

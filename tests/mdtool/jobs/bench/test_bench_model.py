@@ -22,7 +22,7 @@ def test_it_measures_every_step_of_a_model() -> None:
     assert all(step["seconds"] > 0 for step in report["steps"])
     # thirteen crops are thirteen times the work of one, but for the projection
     crops = [steps[name]["tflop"] for name in ("vision, two crops that differ", "vision, thirteen crops")]
-    one = crops[0] - steps["vision, two equal crops (any picture of one tile)"]["tflop"]
+    one = crops[0] - steps["vision, two equal crops (any image of one tile)"]["tflop"]
     assert abs(crops[1] - crops[0] - 11 * one) < 1e-9
 
 

@@ -15,7 +15,7 @@ from PIL import Image
 
 from engine.contract import Box, Point
 from mdtool.console import Console
-from mdtool.errors import Exit
+from mdtool.errors import ExitCode
 from mdtool.jobs.gaze.detector import FACE, gaze_detector
 from mdtool.jobs.gaze.job import GazeJob
 from mdtool.media.sources.inputs import Input
@@ -153,12 +153,12 @@ def test_a_folder_of_pictures_and_once_more(mdtool: Run, tmp_path: Path) -> None
     shutil.copy(SCENES / "one.png", folder)
     (folder / "broken.png").write_bytes((SCENES / "one.png").read_bytes()[:300])
     outcome = mdtool(folder, "-o", out, "--heatmap", heat)
-    assert outcome.code == Exit.SOME_FAILED
+    assert outcome.code == ExitCode.SOME_FAILED
     assert sum("broken.png" in line for line in outcome.lines) == 1
     made = {path.relative_to(tmp_path).as_posix() for path in (*out.rglob("*.*"), *heat.rglob("*.*"))}
     assert made == {"heat/below/a.jpg.png", "heat/one.png.png", "out/below/a.jpg", "out/one.png"}
     again = mdtool(folder, "-o", out)
-    assert sum("passed over" in line for line in again.lines) == 2
+    assert sum("skipped" in line for line in again.lines) == 2
 
 
 def test_outputs_lie_beside_their_inputs_and_are_no_inputs(mdtool: Run, tmp_path: Path) -> None:
@@ -260,8 +260,8 @@ def told(
     targets = Targets(str(tmp_path / "out.mp4"), ".gaze", many=False)
     form = OutputOptions(Encoding(preset="ultrafast"))
     with (tmp_path / "found").open("w") as found, (tmp_path / "lines").open("w") as lines:
-        job = GazeJob(inference, [*boxes], form, targets, False, None, Console(quiet=True), findings=found, lines=lines)
-        assert job.run([Input(clip, Path(clip.name))]) == Exit.OK
+        job = GazeJob(inference, [*boxes], form, targets, False, None, Console(quiet=True), findings=found, gazes=lines)
+        assert job.run([Input(clip, Path(clip.name))]) == ExitCode.OK
     even = [record.findings for record in interpolate_keyframes(records(tmp_path / "found"))]
     return findings_jsonl(tmp_path / "lines"), even, model
 
@@ -375,7 +375,7 @@ def test_shares_are_those_of_the_time(mdtool: Run, tmp_path: Path) -> None:
     found = recorded(tmp_path / "f", "clip.mp4", [FrameFindings([face]) for face in faces])
     outcome = mdtool("clip.mp4", "--report-only", "--from-findings", found)
     assert outcome.code == 0, outcome.err
-    assert outcome.lines[-1] == "  P7, 0.3 s: elsewhere in the picture 75%, out of the picture 25%"
+    assert outcome.lines[-1] == "  P7, 0.3 s: elsewhere in the frame 75%, out of frame 25%"
 
 
 def test_people_of_several_video_streams_are_kept_apart(mdtool: Run, tmp_path: Path) -> None:
@@ -417,7 +417,8 @@ def test_findings_without_gazes_are_refused(mdtool: Run, tmp_path: Path) -> None
 def test_findings_of_something_else_are_refused(mdtool: Run, tmp_path: Path) -> None:
     found = recorded(tmp_path / "f", "other.mp4", [FrameFindings()])
     outcome = mdtool("clip.mp4", "--report-only", "--from-findings", found)
-    assert (outcome.code, outcome.lines) == (1, ["mdtool: clip.mp4: the findings say nothing of it"])
+    said = "mdtool: clip.mp4: the findings are of other.mp4, not of this input; detect in it, or give one of them"
+    assert (outcome.code, outcome.lines) == (1, [said])
 
 
 # -- what can't be
@@ -466,7 +467,7 @@ def test_nothing_is_replaced_unasked(mdtool: Run, tmp_path: Path, option: str) -
     there.write_text("mine")
     options = [] if option == "-o" else ["--report-only"]
     outcome = mdtool(PICTURE, option, there, "-q", *options)
-    assert outcome.code == Exit.CANT_WRITE
+    assert outcome.code == ExitCode.CANT_WRITE
     assert "--overwrite" in outcome.lines[0]
     assert there.read_text() == "mine"
     assert mdtool(PICTURE, option, there, "-q", "--overwrite", *options).code == 0
@@ -477,7 +478,7 @@ def test_nothing_is_replaced_unasked(mdtool: Run, tmp_path: Path, option: str) -
 def test_no_output_replaces_its_input(mdtool: Run, tmp_path: Path, option: str) -> None:
     picture = Path(shutil.copy(PICTURE, tmp_path))
     outcome = mdtool(picture, option, picture, "-q", "--overwrite", *([] if option == "-o" else ["--report-only"]))
-    assert outcome.code == Exit.USAGE
+    assert outcome.code == ExitCode.USAGE
     assert picture.read_bytes() == PICTURE.read_bytes()
 
 

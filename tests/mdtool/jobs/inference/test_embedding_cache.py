@@ -26,11 +26,11 @@ WRITER = """
 import random, sys
 from pathlib import Path
 import torch
-from mdtool.jobs.inference.embedding_cache import SeenCache
+from mdtool.jobs.inference.embedding_cache import EmbeddingCache
 
 folder, seed, turns, limit = Path(sys.argv[1]), *map(int, sys.argv[2:])
 draw, said = random.Random(seed), []
-cache = SeenCache(folder, limit, "model", said.append)
+cache = EmbeddingCache(folder, limit, "model", said.append)
 print("ready", flush=True)
 sys.stdin.readline()
 for turn in range(turns):
@@ -166,7 +166,7 @@ def test_a_folder_that_can_t_be_written_is_told_once(tmp_path: Path) -> None:
             cache.put("key", some(1))
         [line] = said
         assert line.startswith(f"{tmp_path / place}: can't be written")
-        assert line.endswith("is not kept")
+        assert line.endswith("no more embeddings are cached in this run")
         assert "\n" not in line
     assert (tmp_path / "file").read_text() == "mine"
 

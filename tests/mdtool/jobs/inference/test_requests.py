@@ -108,7 +108,7 @@ def test_pixels_are_kept_only_where_copies_are_wanted(keep: bool) -> None:
     model = Scripted([Done(0, "A")])
     ((asked, _),) = run_requests(photos("0"), model, [CaptionRequest(None)], keep_pixels=keep)  # type: ignore[arg-type]
     assert asked.size == (3, 2)
-    assert (asked.picture.pixels is PIXELS) == keep
+    assert (asked.image.pixels is PIXELS) == keep
 
 
 def test_the_first_in_turn_is_passed_on_at_once() -> None:
@@ -223,7 +223,7 @@ def printed(lines: TextLines, events: Iterable[tuple[ImageRequest, Event]], capf
 
 
 def test_text_is_printed_piece_by_piece(capfd: pytest.CaptureFixture[str]) -> None:
-    one, lines = asked(CaptionRequest(None)), TextLines(named=False, asked=False)
+    one, lines = asked(CaptionRequest(None)), TextLines(with_name=False, with_question=False)
     events = [*(TextDelta(0, text) for text in ("\n ", " Two dogs ", "run.\n\n", "\x1bFast.\n")), Done(0, "")]
     steps = [printed(lines, [(one, event)], capfd) for event in events]
     assert steps == ["", "Two dogs", " run.", "\n\nFast.", "\n"]
@@ -232,7 +232,7 @@ def test_text_is_printed_piece_by_piece(capfd: pytest.CaptureFixture[str]) -> No
 def test_of_several_texts_each_is_a_line(capfd: pytest.CaptureFixture[str]) -> None:
     first, second = asked(QueryRequest(None, "q\t1")), asked(QueryRequest(None, "q2"), "b\n.jpg")
     events = [TextDelta(0, " one\n"), TextDelta(0, "two\tthree\n"), Done(0, "")]
-    lines = TextLines(named=True, asked=True)
+    lines = TextLines(with_name=True, with_question=True)
     out = printed(lines, [(one, event) for one in (first, second) for event in events], capfd)
     assert out == "a.jpg\tq\\t1\tone two three\nb\\n.jpg\tq2\tone two three\n"
 

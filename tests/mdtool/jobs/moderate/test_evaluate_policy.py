@@ -114,7 +114,7 @@ def test_frames_wait_no_longer_than_to_the_next_look() -> None:
 
 
 def test_no_findings_are_no_clean_verdict() -> None:
-    with pytest.raises(InputError, match="say nothing of it"):
+    with pytest.raises(InputError, match="has no frames to judge"):
         evaluate_policy([], GUNS)
 
 
@@ -122,7 +122,7 @@ def test_findings_that_lack_what_the_policy_asks_are_refused() -> None:
     check_prompts_covered(record(0, analysed=True), GUNS)
     check_prompts_covered(record(0, analysed=True, replies={"Dark?": "no"}), DARK)
     check_prompts_covered(record(0), DARK)  # not looked at
-    with pytest.raises(UsageError, match=r"a\.mp4 was not searched for 'Dark\?'; run it again"):
+    with pytest.raises(UsageError, match=r"the findings of a\.mp4 lack 'Dark\?'; run it without"):
         check_prompts_covered(record(0, analysed=True, replies={"Why?": "no"}), DARK)
     knives = parse_policy('[[rule]]\nname = "k"\nprompt = ["GUN ", "knife"]\naction = "flag"', "p")
     with pytest.raises(UsageError, match="searched for 'knife';"):

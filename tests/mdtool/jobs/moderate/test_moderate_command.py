@@ -19,7 +19,7 @@ from PIL import Image
 from engine.contract import Abilities, Answer, Box, EngineError
 from mdtool.cli.moderate import ActionName
 from mdtool.console import Console
-from mdtool.errors import Exit
+from mdtool.errors import ExitCode
 from mdtool.jobs.moderate.find_policy import PRESETS, load_policy, presets
 from mdtool.jobs.moderate.job import ModerateJob
 from mdtool.media.sources.inputs import find_inputs
@@ -159,7 +159,7 @@ class Desk:
         overwrite: bool = False,
         as_json: bool = True,
         **more: Any,
-    ) -> Exit:
+    ) -> ExitCode:
         named = [str(one) for one in ([source] if isinstance(source, Path) else source)]
         sources = find_inputs(named)
         request = AnalysisRequest(tuple(policy.prompts), sampling=parse_sampling(sample), blank_errors=blank_errors, **{
@@ -206,7 +206,7 @@ def is_dark(action: Action = "flag") -> Policy:
 
 def test_a_verdict_as_json(desk: Desk) -> None:
     source = clip(desk.folder / "in.mkv", red=range(10, 20))
-    assert desk.moderate(source, red("blur")) == Exit.OK
+    assert desk.moderate(source, red("blur")) == ExitCode.OK
     record = desk.record
     run = record.pop("run")
     rule = record["rules"][0]
@@ -249,7 +249,9 @@ def test_a_line_for_each_rule_that_is_hit(desk: Desk) -> None:
 def test_all_prompts_and_questions_are_asked_of_one_encoded_frame(desk: Desk) -> None:
     source = clip(desk.folder / "in.mkv", red=range(6), green=range(20, 30), dark=range(12, 18))
     rules = [policy_from_prompts(["red", "A green  thing"]).rules, is_dark().rules]
-    assert desk.moderate(source, Policy(tuple(rule for some in rules for rule in some)), report_only=True) == Exit.OK
+    assert (
+        desk.moderate(source, Policy(tuple(rule for some in rules for rule in some)), report_only=True) == ExitCode.OK
+    )
     assert desk.seer.encoded == 30
     assert [rule["hit"] for rule in desk.record["rules"]] == [True, True, True]
     assert [rule["frames"] for rule in desk.record["rules"]] == [6, 10, 6]
@@ -316,9 +318,9 @@ def test_cut_spans_are_gone_from_pictures_and_sound(desk: Desk) -> None:
 
 def test_where_all_is_cut_there_is_no_output(desk: Desk) -> None:
     source = clip(desk.folder / "in.mkv", red=range(30))
-    assert desk.moderate(source, red("cut"), fail_on=["any"]) == Exit.FOUND
+    assert desk.moderate(source, red("cut"), fail_on=["any"]) == ExitCode.FOUND
     assert desk.record["target"] is None
-    assert desk.record["run"]["notes"] == ["all of it is cut: nothing is written"]
+    assert desk.record["run"]["notes"] == ["every frame is cut: no output is written"]
     assert [path.name for path in desk.folder.iterdir()] == ["in.mkv"]
 
 
@@ -354,16 +356,16 @@ def test_frames_of_an_animation_are_cut(desk: Desk) -> None:
 
 def test_frames_that_could_not_be_judged_are_covered_if_anything_is_hidden(desk: Desk) -> None:
     source, target = clip(desk.folder / "in.mkv", blue=range(12, 15)), desk.folder / "in.moderated.mkv"
-    assert desk.moderate(source, red("blur"), blank_errors=True) == Exit.OK
+    assert desk.moderate(source, red("blur"), blank_errors=True) == ExitCode.OK
     assert desk.record["unjudged"] == desk.record["run"]["hidden_frames"] == 3
-    assert desk.record["run"]["notes"] == ["3 frames could not be judged, and are covered whole"]
+    assert desk.record["run"]["notes"] == ["3 frames could not be judged, and are masked whole"]
     assert changed(target, source) == covered(target) == set(range(12, 15))
     assert frames_of(target)[13].to_ndarray(format="rgb24").max() < 20
 
 
 def test_frames_that_could_not_be_judged_stay_where_nothing_is_hidden(desk: Desk) -> None:
     source = clip(desk.folder / "in.mkv", blue=range(12, 15))
-    assert desk.moderate(source, red("flag"), blank_errors=True) == Exit.OK
+    assert desk.moderate(source, red("flag"), blank_errors=True) == ExitCode.OK
     assert desk.record["run"]["hidden_frames"] == 0
     assert desk.record["run"]["notes"] == ["3 frames could not be judged"]
     assert changed(desk.folder / "in.moderated.mkv", source) == set()
@@ -379,16 +381,16 @@ def test_what_could_not_be_judged_is_muted_if_anything_is(desk: Desk) -> None:
 
 def test_what_could_not_be_judged_counts_as_found(desk: Desk) -> None:
     source = clip(desk.folder / "in.mkv", blue=range(12, 15))
-    for fail_on, code in (["any"], Exit.FOUND), (["red things"], Exit.OK), ([], Exit.OK):
+    for fail_on, code in (["any"], ExitCode.FOUND), (["red things"], ExitCode.OK), ([], ExitCode.OK):
         assert desk.moderate(source, red(), blank_errors=True, report_only=True, fail_on=fail_on) == code
-        assert ("what could not be judged counts as found" in desk.err) is (code == Exit.FOUND)
+        assert ("frames that could not be judged count as hits" in desk.err) is (code == ExitCode.FOUND)
 
 
 def test_a_model_that_fails_ends_it_and_leaves_nothing(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     (desk.folder / "tmp").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(desk.folder / "tmp"))
     source = clip(desk.folder / "in.mkv", red=range(4), blue=range(12, 15))
-    assert desk.moderate(source, red("blur")) == Exit.SOME_FAILED
+    assert desk.moderate(source, red("blur")) == ExitCode.SOME_FAILED
     assert "can't see through blue" in desk.err
     assert sorted(path.name for path in desk.folder.rglob("*")) == ["in.mkv", "tmp"]
 
@@ -396,7 +398,7 @@ def test_a_model_that_fails_ends_it_and_leaves_nothing(desk: Desk, monkeypatch: 
 def test_a_damaged_video_is_no_success(desk: Desk) -> None:
     whole, source = clip(desk.folder / "whole.mkv", red=range(10, 60), frames=60), desk.folder / "in.mkv"
     source.write_bytes(whole.read_bytes()[: whole.stat().st_size * 2 // 5])
-    assert desk.moderate(source, red("cover"), fail_on=["any"]) == Exit.SOME_FAILED
+    assert desk.moderate(source, red("cover"), fail_on=["any"]) == ExitCode.SOME_FAILED
     assert "only what could be read was judged" in desk.err
     assert desk.record["hit"]
     assert covered(desk.folder / "in.moderated.mkv") == set(range(10, desk.record["frames"]))
@@ -404,7 +406,7 @@ def test_a_damaged_video_is_no_success(desk: Desk) -> None:
 
 def test_frames_that_are_left_over_when_calls_run_out(desk: Desk) -> None:
     source = clip(desk.folder / "in.mkv")
-    assert desk.moderate(source, red("cover"), sample="1", max_calls=1, fail_on=["any"]) == Exit.FOUND
+    assert desk.moderate(source, red("cover"), sample="1", max_calls=1, fail_on=["any"]) == ExitCode.FOUND
     assert desk.record["unjudged"] >= 28
 
 
@@ -464,10 +466,10 @@ def test_findings_of_other_things_are_refused(desk: Desk) -> None:
     with found.open("w") as file:
         desk.moderate(source, red(), report_only=True, findings=file)
     for policy, lacks in ((policy_from_prompts(["green"]), "'green'"), (is_dark(), "'Is it dark?'")):
-        assert desk.moderate(source, policy, known=found, report_only=True) == Exit.USAGE
+        assert desk.moderate(source, policy, known=found, report_only=True) == ExitCode.USAGE
         assert desk.err == (
-            f"mdtool: --from-findings: {source} was not searched for {lacks}; "
-            "run it again without, so that a model is asked\n"
+            f"mdtool: --from-findings: the findings of {source} lack {lacks}; "
+            "run it without --from-findings, or detect with all prompts of the policy\n"
         )
 
 
@@ -475,14 +477,14 @@ def test_findings_of_another_input_are_refused(desk: Desk) -> None:
     source, other, found = clip(desk.folder / "in.mkv"), clip(desk.folder / "other.mkv"), desk.folder / "f"
     with found.open("w") as file:
         desk.moderate(source, red(), report_only=True, findings=file)
-    assert desk.moderate(other, red(), known=found, report_only=True) == Exit.SOME_FAILED
-    assert "the findings say nothing of it" in desk.err
+    assert desk.moderate(other, red(), known=found, report_only=True) == ExitCode.SOME_FAILED
+    assert f"the findings are of {source}, not of this input" in desk.err
 
 
 def test_the_report_is_a_page_with_a_chapter_for_each_input(desk: Desk) -> None:
     sources = [clip(desk.folder / "a.mkv", red=range(6)), desk.folder / "none.mkv", clip(desk.folder / "b.mkv")]
     page = desk.folder / "page.html"
-    assert desk.moderate(sources, red(), report_only=True, page=page) == Exit.SOME_FAILED
+    assert desk.moderate(sources, red(), report_only=True, page=page) == ExitCode.SOME_FAILED
     text = page.read_text("utf-8")
     assert "a title" in text
     assert text.index("a.mkv") < text.index("b.mkv")
@@ -504,19 +506,19 @@ def test_temporary_files_are_gone_afterwards(desk: Desk, monkeypatch: pytest.Mon
 def test_an_output_that_is_there_is_refused_before_anything_is_looked_at(desk: Desk) -> None:
     source = clip(desk.folder / "in.mkv")
     (desk.folder / "in.moderated.mkv").write_bytes(b"old")
-    assert desk.moderate(source, red()) == Exit.CANT_WRITE
-    assert desk.moderate(source, red(), str(desk.folder / "in.xyz")) == Exit.USAGE
+    assert desk.moderate(source, red()) == ExitCode.CANT_WRITE
+    assert desk.moderate(source, red(), str(desk.folder / "in.xyz")) == ExitCode.USAGE
     assert desk.seer.encoded == 0
 
 
 def test_an_input_whose_output_is_there_is_judged_all_the_same_where_that_matters(desk: Desk) -> None:
     sources = [clip(desk.folder / "a.mkv", red=range(6)), clip(desk.folder / "b.mkv")]
-    assert desk.moderate(sources, red("blur"), str(desk.folder / "out"), as_json=False) == Exit.OK
+    assert desk.moderate(sources, red("blur"), str(desk.folder / "out"), as_json=False) == ExitCode.OK
     before = (desk.folder / "out" / "a.mkv").read_bytes()
-    assert desk.moderate(sources, red("blur"), str(desk.folder / "out"), as_json=False) == Exit.OK
+    assert desk.moderate(sources, red("blur"), str(desk.folder / "out"), as_json=False) == ExitCode.OK
     assert desk.seer.encoded == 60
     code = desk.moderate(sources, red("blur"), str(desk.folder / "out"), fail_on=["any"], as_json=False)
-    assert code == Exit.FOUND
+    assert code == ExitCode.FOUND
     assert desk.seer.encoded == 120
     assert (desk.folder / "out" / "a.mkv").read_bytes() == before
 
@@ -527,19 +529,19 @@ def test_an_input_whose_output_is_there_is_judged_all_the_same_where_that_matter
 @pytest.mark.parametrize(
     ("arguments", "code"),
     [
-        ((GROUP, "--fail-on", "any"), Exit.FOUND),
-        ((GROUP, "--fail-on", " Face"), Exit.FOUND),
-        ((GROUP,), Exit.OK),
-        ((EMPTY, "--fail-on", "any", "--fail-on", "face"), Exit.OK),
-        ((GROUP, EMPTY, "--fail-on", "face"), Exit.FOUND),
-        ((EMPTY, "nothing.png", GROUP, "--fail-on", "face"), Exit.SOME_FAILED),
-        ((GROUP, "--fail-on", "any", "--min-share", "0.9"), Exit.OK),
-        ((GROUP, "--fail-on", "any", "--threshold", "1"), Exit.OK),
-        ((GROUP, "--fail-on", "any", "--only", "0,0,0.01,0.01"), Exit.OK),
-        ((GROUP, "--fail-on", "any", "--keep", "0,0,1,1"), Exit.OK),
+        ((GROUP, "--fail-on", "any"), ExitCode.FOUND),
+        ((GROUP, "--fail-on", " Face"), ExitCode.FOUND),
+        ((GROUP,), ExitCode.OK),
+        ((EMPTY, "--fail-on", "any", "--fail-on", "face"), ExitCode.OK),
+        ((GROUP, EMPTY, "--fail-on", "face"), ExitCode.FOUND),
+        ((EMPTY, "nothing.png", GROUP, "--fail-on", "face"), ExitCode.SOME_FAILED),
+        ((GROUP, "--fail-on", "any", "--min-share", "0.9"), ExitCode.OK),
+        ((GROUP, "--fail-on", "any", "--threshold", "1"), ExitCode.OK),
+        ((GROUP, "--fail-on", "any", "--only", "0,0,0.01,0.01"), ExitCode.OK),
+        ((GROUP, "--fail-on", "any", "--keep", "0,0,1,1"), ExitCode.OK),
     ],
 )
-def test_how_it_ends(arguments: tuple[str | Path, ...], code: Exit) -> None:
+def test_how_it_ends(arguments: tuple[str | Path, ...], code: ExitCode) -> None:
     outcome = run("moderate", *arguments, "--prompt", "face", "--report-only", "--json")
     assert outcome.code == code
     assert len(outcome.json) == sum(isinstance(one, Path) for one in arguments)
@@ -554,15 +556,21 @@ def test_prompts_are_labels_whatever_the_model_calls_it() -> None:
     ("arguments", "told"),
     [
         ((), "--policy or --prompt is missing"),
-        (("--policy", "family", "--prompt", "face"), "--prompt: can't go with --policy, which says so itself"),
-        (("--policy", "family", "--action", "cut", "--min-seconds", "1"), "--action, --min-seconds: can't go with"),
+        (
+            ("--policy", "family", "--prompt", "face"),
+            "--prompt: can't be used with --policy; set it in the policy file",
+        ),
+        (
+            ("--policy", "family", "--action", "cut", "--min-seconds", "1"),
+            "--action, --min-seconds: can't be used with",
+        ),
         (("--policy", "familly"), "--policy familly: there is no such file or preset; did you mean 'family'?"),
         (("--policy", "zzz"), "presets: broadcast, family, workplace"),
         (("--policy", "."), "--policy .: can't be read: is a directory"),
-        (("--policy", GROUP), "is no text in UTF-8"),
-        (("--prompt", "face", "--fail-on", "faces"), "--fail-on faces: there is no such rule; known: any, face"),
-        (("--prompt", "face", "--prompt", "FACE"), "two rules are named"),
-        (("--prompt", "any"), "'any' stands for all rules and can't name one"),
+        (("--policy", GROUP), "is not UTF-8 text"),
+        (("--prompt", "face", "--fail-on", "faces"), "--fail-on faces: there is no such rule; give one of any, face"),
+        (("--prompt", "face", "--prompt", "FACE"), "two rules are called"),
+        (("--prompt", "any"), "no rule can be called 'any'"),
         (("--prompt", " "), "a rule's name is one line of text"),
         (("--prompt", "face", "--action", "blur", "--strength", "7"), "strength goes from 0.15"),
         (("--prompt", "face", "--min-share", "7"), "min_share goes from 0 to 1"),
@@ -577,14 +585,14 @@ def test_prompts_are_labels_whatever_the_model_calls_it() -> None:
 )
 def test_wrong_usage(arguments: tuple[str | Path, ...], told: str) -> None:
     outcome = run("moderate", GROUP, *arguments)
-    assert outcome.code == Exit.USAGE
+    assert outcome.code == ExitCode.USAGE
     (line,) = outcome.lines
     assert told in line
 
 
 def test_an_action_that_does_not_exist() -> None:
     outcome = run("moderate", GROUP, "-p", "face", "--action", "explode")
-    assert outcome.code == Exit.USAGE
+    assert outcome.code == ExitCode.USAGE
     assert "explode" in outcome.err
 
 
@@ -595,7 +603,7 @@ def test_every_action_of_a_policy_is_one_of_the_command_line() -> None:
 def test_without_a_model_that_knows_the_things(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
     outcome = run("moderate", GROUP, "--policy", "family", "--report-only", "--fail-on", "any")
-    assert outcome.code == Exit.MODEL
+    assert outcome.code == ExitCode.MODEL
     assert "can detect 'naked person'" in outcome.err
     assert "and answer questions" in outcome.err
 
@@ -604,7 +612,7 @@ def test_a_policy_in_a_file(tmp_path: Path) -> None:
     policy = tmp_path / "my.toml"
     policy.write_text('[[rule]]\nname = "people"\nprompt = "face"\naction = "solid"\nmargin = 0.0\n', "utf-8-sig")
     outcome = run("moderate", GROUP, "--policy", policy, "-o", tmp_path / "out.png", "--json", "--color", "#ff0000")
-    assert outcome.code == Exit.OK
+    assert outcome.code == ExitCode.OK
     assert [rule["rule"] for rule in outcome.json[0]["rules"]] == ["people"]
     after, before = (np.asarray(Image.open(path).convert("RGB")) for path in (tmp_path / "out.png", GROUP))
     differs = (after != before).any(axis=2)

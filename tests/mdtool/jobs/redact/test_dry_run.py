@@ -43,12 +43,12 @@ def test_it_names_all_inputs_and_outputs(tmp_path: Path) -> None:
 def test_it_says_what_becomes_of_each_stream() -> None:
     text = "\n".join(plan(SAMPLES / "crossing.mp4"))
     assert re.search(r"stream 0: video h264 640x360, 30 frames/s: redacted", text)
-    assert re.search(r"stream 1: audio aac: copied", text)
+    assert re.search(r"stream 1: audio aac: stream copy", text)
     assert "150 frames" in text
 
 
 def looks_planned(*arguments: str | Path) -> tuple[int, int]:
-    found = re.search(r"centerface looks at (\d+) to (\d+) of them", "\n".join(plan(*arguments)))
+    found = re.search(r"(\d+) to (\d+) keyframes analysed by centerface", "\n".join(plan(*arguments)))
     assert found
     return int(found[1]), int(found[2])
 
@@ -72,11 +72,11 @@ def test_the_looks_are_as_planned(tmp_path: Path, name: str, options: list[str])
 def test_from_findings_there_are_no_looks(tmp_path: Path) -> None:
     (tmp_path / "f.jsonl").write_text("")
     lines = plan(SAMPLES / "crossing.mp4", "--from-findings", tmp_path / "f.jsonl")
-    assert any("no looks" in line for line in lines)
+    assert any("no model calls" in line for line in lines)
 
 
 def test_a_photo_is_one_look() -> None:
-    assert any("one look" in line for line in plan(SAMPLES / "group.png"))
+    assert any("one model call" in line for line in plan(SAMPLES / "group.png"))
 
 
 def test_what_cant_be_read_shows_in_the_exit_code(tmp_path: Path) -> None:
@@ -85,7 +85,7 @@ def test_what_cant_be_read_shows_in_the_exit_code(tmp_path: Path) -> None:
     outcome = run("redact", "--dry-run", broken, SAMPLES / "group.png", "-o", tmp_path / "out")
     assert outcome.code == 1
     assert any(line.startswith(f"mdtool: {broken}: ") for line in outcome.lines)
-    assert b"a photo: one look" in outcome.out
+    assert b"an image: one model call" in outcome.out
 
 
 def test_wrong_usage_is_told_before_anything_is_planned() -> None:

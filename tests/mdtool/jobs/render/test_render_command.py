@@ -145,7 +145,7 @@ def test_all_files_that_are_here_are_drawn_and_the_others_named(here: Path) -> N
     photo(here / "b" / "c.png")
     outcome = run("render", write(here / "f.jsonl", "a.png", "gone.png", "b/c.png", "-"))
     assert outcome.code == 0, outcome.err
-    assert "mdtool: gone.png: is named in the findings, but it is not here" in outcome.lines
+    assert "mdtool: gone.png: is named in the findings, but does not exist" in outcome.lines
     assert {path.name for path in here.rglob("*.drawn.*")} == {"a.drawn.png", "c.drawn.png"}
     assert (here / "b" / "c.drawn.png").exists()
 
@@ -162,7 +162,7 @@ def test_an_output_folder_mirrors_the_tree(here: Path) -> None:
     before = (here / "out" / "b.png").stat().st_mtime_ns
     again = run("render", findings, "-o", "out", "--style", "solid")
     assert again.code == 0
-    assert again.err.count("passed over") == 3
+    assert again.err.count("skipped") == 3
     assert (here / "out" / "b.png").stat().st_mtime_ns == before
 
 
@@ -193,9 +193,10 @@ def test_outputs_are_no_inputs_of_the_next_run(here: Path) -> None:
 def test_where_nothing_is_here(here: Path) -> None:
     outcome = run("render", write(here / "f.jsonl", "gone.png"))
     assert outcome.code == 3
-    assert outcome.lines[-1] == "mdtool: none of the files that the findings name is here; name them after the findings"
+    said = "mdtool: none of the files named in the findings exists; give the inputs after the findings"
+    assert outcome.lines[-1] == said
     (here / "empty.jsonl").write_text("")
-    assert run("render", "empty.jsonl").code == 3
+    assert run("render", "empty.jsonl").code == 1
     assert run("render", "f.jsonl", "nowhere/*.png").code == 3
 
 

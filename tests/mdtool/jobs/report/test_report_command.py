@@ -125,7 +125,7 @@ def test_frames_that_could_not_be_judged_are_told(here: Path) -> None:
 
 def test_an_input_of_which_nothing_is_said(here: Path) -> None:
     made = told(here, [])
-    assert made.notes == ["The findings say nothing of this input."]
+    assert made.notes == ["The findings have no records of this input."]
     assert (made.rows, made.frames, made.duration, made.start) == ([], 0, None, 0.0)
 
 
@@ -167,9 +167,9 @@ def test_who_looks_at_whom_and_for_how_long(here: Path) -> None:
         "person 1": {
             "screen": pytest.approx(2, abs=0.01),
             "person 2": pytest.approx(1, abs=0.01),
-            "elsewhere in the picture": pytest.approx(0.5, abs=0.01),
+            "elsewhere in the frame": pytest.approx(0.5, abs=0.01),
         },
-        "person 2": {"out of the picture": pytest.approx(2, abs=0.01)},
+        "person 2": {"out of frame": pytest.approx(2, abs=0.01)},
     }
     assert not any("head" in note for note in made.notes)
 
@@ -178,13 +178,13 @@ def test_the_direction_of_a_head_is_called_that(here: Path) -> None:
     made = told(
         here, [FrameFindings([looking(1, 0.1, GazeEstimate((0.8, 0.2), True, "head")), looking(2, 0.7, None)])] * 30
     )
-    assert "Gazes are told by the direction of the head, not by that of the eyes." in made.notes
+    assert "Gazes are estimated from the direction of the head, not of the eyes." in made.notes
     assert made.attention[0].seconds == {"person 2": pytest.approx(1, abs=0.01)}
 
 
 def test_frames_that_do_not_say_how_long_they_last_do_so_until_the_next(here: Path) -> None:
     made = told(here, [FrameFindings([looking(1, 0.1, GazeEstimate(None, False))])] * 5, rate=0.5, still=True)
-    assert made.attention[0].seconds == {"out of the picture": 8.0}
+    assert made.attention[0].seconds == {"out of frame": 8.0}
 
 
 # -- pictures
@@ -213,7 +213,7 @@ def test_an_example_shows_its_frame_with_boxes(here: Path) -> None:
     (example,) = made.examples
     assert example.time == pytest.approx(30 / RATE, abs=1e-4)
     assert example.labels == ["face"]
-    picture = pixels(example.picture)
+    picture = pixels(example.image)
     assert picture.shape == (360, EXAMPLE_SIDE, 3)
     assert np.abs(picture[30, 30] - (30 * 160 // 480 + 3 * 30, 30 * 160 // 360 + 40, 60 * 160 // 840)).max() < 25
     assert np.abs(picture[270, 130:340] - colour_of("face")).mean() < 30
@@ -224,7 +224,7 @@ def test_labels_on_examples_have_colours_of_their_own(here: Path) -> None:
     assert colour_of("red circle") == colour_of("star")
     found = [region(0.1, 0.3, 0.4, 0.9, "red circle"), region(0.6, 0.3, 0.9, 0.9, "star", 2)]
     made = told(here, [FrameFindings(found)] * 2, prompts=["red circle", "star"], size=(480, 360))
-    picture = pixels(made.examples[0].picture)
+    picture = pixels(made.examples[0].image)
     assert np.abs(picture[323, 50:190] - colour_of("red circle")).mean() < 30
     assert np.abs(picture[323, 290:430] - colours_of(["red circle", "star"])["star"]).mean() < 30
 
@@ -232,7 +232,7 @@ def test_labels_on_examples_have_colours_of_their_own(here: Path) -> None:
 def test_people_on_examples_are_drawn_with_their_gazes(here: Path) -> None:
     make_video(here / "clip.mp4", 2, size=(480, 360))
     both = [looking(1, 0.1, GazeEstimate((0.8, 0.8), True)), looking(2, 0.6, GazeEstimate(None, False))]
-    picture = pixels(told(here, [FrameFindings(both)] * 2, size=(480, 360)).examples[0].picture)
+    picture = pixels(told(here, [FrameFindings(both)] * 2, size=(480, 360)).examples[0].image)
     assert picture[287:290, 383:386].min() > 150  # the white core of what is looked at
     assert np.abs(picture[50:130, 288] - colour_of_track(2)).mean() < 40
 
@@ -241,7 +241,7 @@ def test_what_people_on_examples_look_at_has_their_colour(here: Path) -> None:
     make_video(here / "clip.mp4", 2, size=(480, 360))
     screen = region(0.5, 0.5, 0.9, 0.9, "screen", 9, None)
     verdicts = [FrameFindings([looking(1, 0.1, GazeEstimate((0.8, 0.8), True)), screen])] * 2
-    picture = pixels(told(here, verdicts, size=(480, 360)).examples[0].picture)
+    picture = pixels(told(here, verdicts, size=(480, 360)).examples[0].image)
     edge = np.abs(picture[185:319, 236:246] - colour_of_track(1)).sum(axis=2).min(axis=1)
     assert np.median(edge) < 90
 
@@ -249,7 +249,7 @@ def test_what_people_on_examples_look_at_has_their_colour(here: Path) -> None:
 def test_pictures_of_a_video_that_is_turned_are_upright(here: Path) -> None:
     make_video(here / "clip.mp4", 6, size=(64, 48), matrix=ROTATION_MATRICES["90"])
     made = told(here, [FrameFindings([LARGE])] * 6, size=(48, 64))
-    assert pixels(made.examples[0].picture).shape == (64, 48, 3)
+    assert pixels(made.examples[0].image).shape == (64, 48, 3)
     assert pixels(made.heat).shape == (64, 48, 3)
 
 
@@ -284,7 +284,7 @@ def test_a_photo(here: Path) -> None:
     )
     (example,) = made.examples
     assert example.time is None
-    assert pixels(example.picture).shape == (300, 480, 3)
+    assert pixels(example.image).shape == (300, 480, 3)
     assert (made.duration, made.heat, made.cuts) == (None, None, [])
 
 
@@ -318,7 +318,7 @@ def test_of_gazes_the_heat_is_where_people_look(here: Path) -> None:
     difference = np.abs(pixels(one.heat) - pixels(other.heat)).sum(axis=2)
     assert difference[186:198, 250:262].mean() > 100
     assert difference[48:72, 52:76].mean() < 30  # the face itself
-    assert (one.heat_shows, told(here, [FrameFindings([LARGE])] * 30).heat_shows) == ("looks", "things")
+    assert (one.heat_shows, told(here, [FrameFindings([LARGE])] * 30).heat_shows) == ("gaze", "objects")
 
 
 def test_faces_on_frames_without_gazes_do_not_warm_what_people_look_at(here: Path) -> None:
@@ -338,7 +338,7 @@ def test_an_input_that_cant_be_read_any_more_has_no_pictures(here: Path, gone: s
     findings.write_text(findings_jsonl(source, [FrameFindings([LARGE])] * 9))
     made = build_chapter(Input(None if gone == "a pipe" else Path(source), Path("x"), source), findings, "")
     assert (made.examples, made.heat) == ([], None)
-    assert any("There are no pictures" in note for note in made.notes)
+    assert any("No images" in note for note in made.notes)
     assert made.rows[0].frames == 9
 
 
@@ -389,7 +389,7 @@ def images(html: str) -> list[bytes]:
 
 @pytest.fixture
 def findings(here: Path) -> Path:
-    """Of a video, a photo and a file that is gone."""
+    """Of a video, a photo that was of another size, and a file that is gone."""
     make_video(here / "clip.mp4", 40, size=(64, 48))
     photo = str(SAMPLES / "group.png")
     path = here / "found.jsonl"
@@ -404,13 +404,15 @@ def findings(here: Path) -> Path:
 def test_one_page_for_all_inputs_beside_the_findings(findings: Path) -> None:
     outcome = run("report", findings)
     assert (outcome.code, outcome.out) == (0, b"")
-    assert re.fullmatch(r"mdtool: .*found\.html: 3 inputs, \d+ example frames\n", outcome.err)
+    warning, summary = outcome.lines
+    assert warning.startswith(f"mdtool: {SAMPLES / 'group.png'}: has changed since the findings were made")
+    assert re.fullmatch(r"mdtool: .*found\.html: 3 inputs, \d+ example frames", summary)
     html = findings.with_suffix(".html").read_text("utf-8")
     assert html.startswith("<!DOCTYPE html>")
     assert html.count("<article ") == 3
     assert "<h1><bdi>found.jsonl</bdi></h1>" in html
     assert "gone &lt;b&gt;.mp4" in html
-    assert "There are no pictures" in html
+    assert "No images" in html
     assert "scene cuts" in html
     pictures = images(html)
     assert len(pictures) >= 5 + 1 + 1
@@ -431,7 +433,7 @@ def test_a_photo_has_a_table_of_who_looks_where(here: Path) -> None:
     html = (here / "r.html").read_text("utf-8")
     table = html.partition("<h3>Attention")[2]
     assert [re.findall("<bdi>([^<]+)", line) for line in table.splitlines() if "<bdi>" in line] == [
-        ["person 1", "person 2"], ["person 2", "out of the picture"],
+        ["person 1", "person 2"], ["person 2", "out of frame"],
     ]  # fmt: skip
     assert "Heat map" not in html
 
@@ -465,7 +467,7 @@ def test_nothing_is_replaced_that_was_not_to_be(findings: Path, here: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("text", "code"), [(None, 1), ("", 3), ("hello\n", 1), ('{"schema": "mdtool.findings/9"}\n', 1)]
+    ("text", "code"), [(None, 1), ("", 1), ("hello\n", 1), ('{"schema": "mdtool.findings/9"}\n', 1)]
 )
 def test_what_is_no_findings(here: Path, text: str | None, code: int) -> None:
     if text is not None:
@@ -483,4 +485,10 @@ def test_what_redact_found_becomes_a_report(tmp_path: Path) -> None:
     assert run("report", tmp_path / "f.jsonl").code == 0
     html = (tmp_path / "f.html").read_text("utf-8")
     assert "centerface" in html
+    make_video(clip, 20, size=(192, 144))
+    outcome = run("report", tmp_path / "f.jsonl", "--overwrite")
+    assert outcome.lines[0] == (
+        f"mdtool: {clip}: has changed since the findings were made, so it has no images; detect again"
+    )
+    assert (outcome.code, len(outcome.lines)) == (0, 2)
     assert 3 <= len(images(html)) <= MAX_EXAMPLES + 1

@@ -143,9 +143,9 @@ def test_only_the_lines_of_its_source_count(tmp_path: Path) -> None:
 def test_by_name_the_folder_does_not_count(tmp_path: Path) -> None:
     write(tmp_path / "f", [VERDICTS[0]], "in/clip.mp4")
     assert read(tmp_path / "f", "moved/to/clip.mp4", by_name=True).for_frame(0, 0) == VERDICTS[0]
-    with pytest.raises(InputError, match="say nothing"):
+    with pytest.raises(InputError, match="have no record"):
         read(tmp_path / "f", "moved/to/clip.mp4", by_name=False).for_frame(0, 0)
-    with pytest.raises(InputError, match="say nothing"):
+    with pytest.raises(InputError, match="have no record"):
         read(tmp_path / "f", "in/other.mp4", by_name=True).for_frame(0, 0)
 
 

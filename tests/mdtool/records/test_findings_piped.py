@@ -183,7 +183,7 @@ def test_findings_that_end_early_leave_no_output(tmp_path: Path) -> None:
     data = findings_jsonl(clip, [FrameFindings()] * (FRAMES - 1)).encode()
     outcome = run("redact", clip, "--from-findings", "-", "-o", target, *FAST_ENCODING, stdin=data)
     assert outcome.code == 1
-    assert f"say nothing of its stream 0, frame {FRAMES - 1}" in outcome.err
+    assert f"have no record of its stream 0, frame {FRAMES - 1}" in outcome.err
     assert [path.name for path in tmp_path.iterdir()] == ["clip.mp4"]
 
 

@@ -149,7 +149,7 @@ def make_video(
     return path
 
 
-def time_of(timed: Frame | av.Packet[Any]) -> Fraction:
+def time_of(timed: "Frame | av.Packet[Any]") -> Fraction:
     """The time stamp in seconds."""
     assert timed.pts is not None
     assert timed.time_base is not None

@@ -87,7 +87,7 @@ def serve_clients(serve: Callable[[socket.socket, Server], None]) -> Iterator[Se
 
 def paced_packets(
     clip: Path, playback: PlaybackControl, sound: bool = False, times: int | None = None
-) -> Iterator[av.Packet[Any]]:
+) -> Iterator["av.Packet[Any]"]:
     """The clip's pictures, and sound if that is wanted, as packets, over and over, each when it is due.
 
     times: how often; None: until it is stopped.

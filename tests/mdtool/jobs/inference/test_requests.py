@@ -186,7 +186,7 @@ class Paced:
     def step(self) -> list[Event]:
         self.moments.append((time.monotonic(), len(self.left)))
         self.left = {ticket: left - 1 for ticket, left in self.left.items()}
-        done: list[Event] = [done(ticket, Answer("")) for ticket, left in self.left.items() if not left]
+        done: list[Event] = [Done(ticket, Answer("")) for ticket, left in self.left.items() if not left]
         self.left = {ticket: left for ticket, left in self.left.items() if left}
         return done
 

@@ -47,13 +47,13 @@ def boxes(path: Path) -> dict[bytes, bytes]:
     ("name", "content", "said"),
     [
         ("empty.mp4", b"", "is empty"),
-        ("words.mp4", b"these are words\n" * 99, "no video"),
-        ("words.jpg", b"these are words\n" * 99, "no video"),
-        ("zeros.mkv", bytes(5000), "no video"),
+        ("words.mp4", b"these are words\n" * 99, "is not a video or image in a supported format"),
+        ("words.jpg", b"these are words\n" * 99, "is not a video or image in a supported format"),
+        ("zeros.mkv", bytes(5000), "is not a video or image in a supported format"),
         ("begun.png", b"\x89PNG\r\n\x1a\n" + bytes(50), "damaged"),
         ("begun.jpg", b"\xff\xd8\xff\xe0" + bytes(50), "damaged"),
         ("begun.gif", b"GIF89a" + bytes(50), "damaged"),
-        ("a.pdf", b"%PDF-1.7\n1 0 obj << /Type /Catalog >> endobj\n", "no video"),
+        ("a.pdf", b"%PDF-1.7\n1 0 obj << /Type /Catalog >> endobj\n", "is not a video or image in a supported format"),
     ],
 )
 def test_what_is_no_video(tmp_path: Path, name: str, content: bytes, said: str) -> None:
@@ -112,7 +112,7 @@ def test_cut_in_the_middle(tmp_path: Path, suffix: str) -> None:
     source, target = cut(whole, 0.6, f"b{suffix}"), tmp_path / f"out{suffix}"
     outcome = redact(source, "-o", target)
     assert outcome.code == 1
-    assert "ends before" in outcome.err
+    assert "ends earlier than its index states" in outcome.err
     assert "b" + suffix in outcome.lines[-1]
     count = len(frames_of(target))
     assert 30 < count < 80

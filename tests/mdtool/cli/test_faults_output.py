@@ -85,7 +85,7 @@ def test_never_in_place(video: Path, way: str, overwrite: bool) -> None:
     ("target", "said"),
     [
         ("missing/out.mp4", "folder does not exist"),
-        ("a.mp4/out.mp4", "no folder"),
+        ("a.mp4/out.mp4", "a part of its path is not a folder"),
         ("/proc/out.mp4", "can't be written"),
         ("/sys/out.mp4", "can't be written"),
         ("o" * 252 + ".mp4", "too long"),

@@ -108,7 +108,7 @@ def test_records_of_another_version_stay_and_are_told(photos: Path, tmp_path: Pa
     out.write_text(out.read_text().replace(new, "9f86d081884c7d65"))
     again = ok(run("detect", photos, "face", "--jsonl", out))
     assert "5 processed" in again.err
-    assert f"{out}: 5 records there are of another version of mdtool" in again.err
+    assert f"{out}: 5 records are from another version of mdtool" in again.err
     assert sorted(one["settings"] for one in records(out)) == [new] * 5 + ["9f86d081884c7d65"] * 5
     other = ok(run("detect", photos, "face", "--jsonl", tmp_path / "new.jsonl", "--threshold", "0.7"))
     assert "another version" not in other.err

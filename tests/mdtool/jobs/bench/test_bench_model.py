@@ -41,7 +41,7 @@ def test_it_says_which_model_is_missing() -> None:
     for options in ((), ("--random-weights",), ("--config", "moondream2"), ("--model", "x", "--random-weights")):
         done = run("bench", "model", *options)
         assert done.code == 2
-        assert "--config NAME --random-weights" in done.err
+        assert "--config NAME with --random-weights" in done.err
     done = run("bench", "model", "--config", "moondream9", "--random-weights")
     assert done.code == 4
     assert "did you mean" in done.err

@@ -347,12 +347,10 @@ class LoadedModel:
         image: ImageInput | Sequence[ImageInput] | None,
         request: Callable[[EncodedImage | None], AnyRequest],
     ) -> Iterable[AnyRequest]:
-        """A request about each image.
+        """Yield a request for each image.
 
-        Images of a list are encoded as their requests are drawn, for encoded images take much memory. One image is
-        encoded here and now, on the caller's thread. What is wrong with a request apart from its image is raised first.
-
-        request: of the encoded image.
+        Images of a list are encoded as their requests are drawn, for encoded images take much memory. A single image is
+        encoded at the call, on the caller's thread. A request that is wrong apart from its image raises first.
         """
         self._model.check(request(None))
         if image is None:
@@ -361,13 +359,13 @@ class LoadedModel:
         return requests if _is_list(image) else list(requests)
 
     def _encoded(self, images: Sequence[ImageInput]) -> Iterator[EncodedImage]:
-        """In their order, as many at once as the model gains by."""
-        at_once = self._model.image_batch_size
-        for start in range(0, len(images), at_once):
-            some = images[start : start + at_once]
-            new = iter(self._model.encode([to_rgb(one) for one in some if not isinstance(one, EncodedImage)]))
-            for one in some:
-                yield one if isinstance(one, EncodedImage) else next(new)
+        """Yield the encoded images in order, encoding them in batches."""
+        batch_size = self._model.image_batch_size
+        for start in range(0, len(images), batch_size):
+            batch = images[start : start + batch_size]
+            encoded = iter(self._model.encode([to_rgb(image) for image in batch if not isinstance(image, EncodedImage)]))
+            for image in batch:
+                yield image if isinstance(image, EncodedImage) else next(encoded)
 
 
 def _is_list(image: ImageInput | Sequence[ImageInput] | None) -> TypeGuard[Sequence[ImageInput]]:
@@ -379,5 +377,5 @@ def _listed(image: ImageInput | Sequence[ImageInput]) -> Sequence[ImageInput]:
 
 
 def _like(image: ImageInput | Sequence[ImageInput] | None, results: list[T]) -> T | list[T]:
-    """The results for a list of images, the only one for an image."""
+    """Return the results for a list of images, the only result for a single image."""
     return results if _is_list(image) else results[0]

@@ -17,7 +17,7 @@ app = typer.Typer(help="Evaluate accuracy against ground truth.", no_args_is_hel
 
 @app.callback()
 def evaluate() -> None:
-    pass
+    """Evaluate accuracy against ground truth."""
 
 
 @app.command("redact")

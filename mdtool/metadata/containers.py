@@ -118,7 +118,7 @@ def _check_offsets(before: bytes, after: bytes) -> None:
 
 
 def _png_xmp(kind: bytes, data: bytes) -> bytes | None:
-    """The XMP packet of a chunk; None for other chunks."""
+    """Return the XMP packet of a chunk; None for other chunks."""
     if kind != b"iTXt" or not data.startswith(XMP_KEYWORD + b"\0"):
         return None
     compressed = data[len(XMP_KEYWORD) + 1]
@@ -188,7 +188,7 @@ def _webp_write(data: bytes, blocks: MetadataBlocks) -> bytes:
 
 
 def _riff(data: bytes) -> bytes:
-    """The RIFF chunk, without trailing data of the file."""
+    """Return the RIFF chunk, without trailing data of the file."""
     return data[: 8 + int.from_bytes(data[4:8], "little")]
 
 

@@ -363,7 +363,9 @@ class LoadedModel:
         batch_size = self._model.image_batch_size
         for start in range(0, len(images), batch_size):
             batch = images[start : start + batch_size]
-            encoded = iter(self._model.encode([to_rgb(image) for image in batch if not isinstance(image, EncodedImage)]))
+            encoded = iter(
+                self._model.encode([to_rgb(image) for image in batch if not isinstance(image, EncodedImage)])
+            )
             for image in batch:
                 yield image if isinstance(image, EncodedImage) else next(encoded)
 

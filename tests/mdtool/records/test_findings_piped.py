@@ -203,7 +203,7 @@ def test_findings_of_several_inputs_from_one_pipe(tmp_path: Path) -> None:
 def test_pictures_and_findings_cant_both_be_piped_in(tmp_path: Path) -> None:
     outcome = run("redact", "-", "--from-findings", "-", "-o", tmp_path / "out.mp4", stdin=b"")
     assert outcome.code == 2
-    assert outcome.err == "mdtool: -: findings and pictures can't both come from stdin; give one of them as a file\n"
+    assert outcome.err == "mdtool: -: findings and inputs can't both come from stdin; give one of them as a file\n"
 
 
 def test_a_terminal_has_no_findings(clip: Path, tmp_path: Path) -> None:

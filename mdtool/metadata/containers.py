@@ -107,8 +107,10 @@ def _jpeg_segment(marker: int, body: bytes) -> bytes:
 
 
 def _check_offsets(before: bytes, after: bytes) -> None:
-    """Raise InputError if further images of a multi-picture file would get lost: their offsets count from a segment
-    that begins with MPF (CIPA DC-007)."""
+    """Raise InputError if further images of a Multi-Picture Format file (CIPA DC-007) would be lost.
+
+    Their offsets count from the segment that begins with MPF.
+    """
     distances = []
     for data in (before, after):
         begins = [begin for _, begin, _ in _jpeg_segments(data) if data.startswith(b"MPF\0", begin + 4)]

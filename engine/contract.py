@@ -358,7 +358,8 @@ class Model(Protocol):
     setup: tuple[str, ...]
 
     @property
-    def abilities(self) -> Abilities: ...
+    def abilities(self) -> Abilities:
+        """The skills of the model."""
 
     def encode(self, images: Sequence[np.ndarray]) -> Sequence[EncodedImage]:
         """Encode images for any number of requests.

@@ -113,7 +113,7 @@ def load_model(
         computing: How the model computes.
         threshold: Confidence threshold of detections, 0 to 1; None is the model's own.
         questions: Questions that it must answer besides.
-        notices: Where lines about the model go.
+        callbacks: Receive messages and progress of loading.
 
     Raises:
         ModelNotFound: There is none, or its weights are missing or broken.
@@ -149,7 +149,7 @@ def load_gaze_model(
         computing: How the model computes.
         accurate: Whether the direction of the head does not do.
         threshold: Confidence threshold of detections, 0 to 1; None is the model's own.
-        notices: Where lines about the model go.
+        callbacks: Receive messages and progress of loading.
 
     Raises:
         ModelNotFound, UsageError: As `load_model`.

@@ -217,7 +217,7 @@ class Canvas:
         return np.clip(np.rint(image), 0, 255).astype(np.uint8)
 
     def _window(self, corners: np.ndarray) -> tuple[int, int, int, int]:
-        """The bounding rectangle of a shape on the canvas: x0, y0, x1, y1; empty if x0 >= x1 or y0 >= y1."""
+        """Return the bounding rectangle of a shape on the canvas: x0, y0, x1, y1; empty if x0 >= x1 or y0 >= y1."""
         low, high = np.floor(corners.min(axis=0)) - 1, np.ceil(corners.max(axis=0)) + 1
         return max(int(low[0]), 0), max(int(low[1]), 0), min(int(high[0]), self.width), min(int(high[1]), self.height)
 
@@ -228,7 +228,7 @@ class Canvas:
             visible[window] *= 1 - alpha
 
     def _ellipse(self, face: Box, pose: Pose) -> tuple[Box, np.ndarray]:
-        """The bounding box of the rotated ellipse that fills the face's box, and its mask on the canvas."""
+        """Return the bounding box of the rotated ellipse that fills the face's box, and its mask on the canvas."""
         half_width = pose.width / 2
         half_height = half_width * (face[3] - face[1]) / (face[2] - face[0])
         cos, sin = math.cos(math.radians(pose.angle)), math.sin(math.radians(pose.angle))
@@ -243,7 +243,7 @@ class Canvas:
 
 
 def _matrix(sprite: Sprite, pose: Pose) -> np.ndarray:
-    """The (2, 3) affine matrix from a sprite's coordinates to the canvas."""
+    """Return the (2, 3) affine matrix from a sprite's coordinates to the canvas."""
     x0, y0, x1, y1 = sprite.face
     scale = pose.width / (x1 - x0)
     cos, sin = scale * math.cos(math.radians(pose.angle)), scale * math.sin(math.radians(pose.angle))

@@ -160,7 +160,7 @@ def _repository(repo: str) -> Path:
 
 
 def _snapshot(source: Source | TokenizerSource) -> Path | None:
-    """The snapshot folder of the revision's commit, if there is one."""
+    """Return the snapshot folder of the revision's commit, if there is one."""
     root, commit = _repository(source.repo), source.revision
     reference = root / "refs" / source.revision
     if reference.is_file():
@@ -174,7 +174,7 @@ def _is_model_file(name: str) -> bool:
 
 
 def _missing(model: PublishedModel) -> list[str]:
-    """The problems of an incomplete snapshot."""
+    """Return the problems of an incomplete snapshot."""
     source = _source(model)
     problems = []
     folder = _snapshot(source)
@@ -238,7 +238,7 @@ def _download_large(repo: str, commit: str, name: str, *, sha256: str, size: int
 
 
 def _lock(part: Path) -> Path:
-    """The lock that huggingface_hub holds while it downloads a blob."""
+    """Return the lock that huggingface_hub holds while it downloads a blob."""
     return cache_folder() / ".locks" / part.parent.parent.name / f"{part.stem}.lock"
 
 
@@ -305,7 +305,7 @@ def _connection_error(error: Exception) -> str:
 
 
 def _check(path: Path) -> str | None:
-    """The fault of a file of a snapshot, or None."""
+    """Return the fault of a file of a snapshot, or None."""
     if not path.exists():
         return f"{path}: its blob is missing"
     name = os.path.basename(os.readlink(path)) if path.is_symlink() else ""

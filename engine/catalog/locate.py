@@ -115,7 +115,7 @@ def _other_format(path: Path) -> ModelUnavailable:
 
 
 def _read_config(path: Path) -> tuple[str, dict[str, Any]] | None:
-    """The family of a config.json and its config; None if there is no file, or no family recognises it."""
+    """Return the family of a config.json and its config; None if there is no file, or no family recognises it."""
     if not path.is_file():
         return None
     try:
@@ -129,7 +129,7 @@ def _read_config(path: Path) -> tuple[str, dict[str, Any]] | None:
 
 
 def _recognise(weights: Path, folder: Path) -> PublishedModel:
-    """The published model of any family whose tensors have these shapes."""
+    """Return the published model of any family whose tensors have these shapes."""
     shapes = _shapes(weights)
     for family in FAMILIES:
         known = [model for model in published().values() if model.family == family]
@@ -151,7 +151,7 @@ def _shapes(weights: Path) -> dict[str, tuple[int, ...]]:
 
 
 def _tokenizer(folder: Path, family: str, config: dict[str, Any], model: PublishedModel | None) -> Path:
-    """The tokenizer next to the weights if it matches, else that of the published model they were recognised as.
+    """Return the tokenizer next to the weights if it matches, else that of the published model with these tensors.
 
     The hub's repository of the current Moondream 2 still contains the tokenizer of older releases.
     """

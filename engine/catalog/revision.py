@@ -37,7 +37,7 @@ def revision_of(weights: Path, tokenizer: Path, config: dict[str, Any]) -> str:
 
 
 def _samples(file: BinaryIO) -> Iterator[bytes]:
-    """The header, then the first and last bytes of each tensor, in file order."""
+    """Yield the header, then the first and last bytes of each tensor, in file order."""
     size = file.read(8)
     header = file.read(int.from_bytes(size, "little"))
     yield header

@@ -28,6 +28,7 @@ class RandomWeights:
     blocks: dict[tuple[torch.dtype, str], Tensor] = field(default_factory=dict, init=False, repr=False)
 
     def has(self, name: str) -> bool:
+        """Return whether there is a tensor of this name."""
         return name in self.shapes
 
     def tensor(self, name: str, dtype: torch.dtype, device: torch.device | str = "cpu") -> Tensor:

@@ -55,6 +55,7 @@ class TensorMap:
     packings: tuple[Packing, ...]
 
     def has(self, name: str) -> bool:
+        """Return whether there is a tensor of this name."""
         return name in self.shapes or name in self.locations
 
     def dtype(self, name: str) -> torch.dtype:
@@ -157,7 +158,7 @@ def _check(
     locations: Mapping[str, TensorLocation],
     required: Mapping[str, tuple[Shape, torch.dtype | None]],
 ) -> None:
-    """required: name -> shape, and type; None: any float type."""
+    """Check the tensors by `required`: name -> shape and dtype; None: any floating-point dtype."""
     misshapen, mistyped = [], []
     for name, (shape, dtype) in required.items():
         if name not in locations:

@@ -133,7 +133,7 @@ def _group_key(span: QuerySpan) -> tuple[object, ...]:
 
 
 def _first_kv_cache(cache: SequenceCache) -> KeyValueCache:
-    """The cache of the first attention layer; all of them have the same length and capacity."""
+    """Return the cache of the first attention layer; all of them have the same length and capacity."""
     return next(layer for layer in cache.layers if isinstance(layer, KeyValueCache))
 
 
@@ -191,7 +191,7 @@ class _PrefixAttention:
 
 
 def _attention_mask(span: QuerySpan) -> Tensor:
-    """The additive mask (rows, capacity of the own cache): 0, or -inf where a row must not attend."""
+    """Return the additive mask (rows, capacity of the own cache): 0, or -inf where a row must not attend."""
     cache = _first_kv_cache(span.cache)
     capacity = cache.keys.shape[1]
     mask = torch.full((span.count, capacity), float("-inf"), dtype=cache.keys.dtype, device=cache.keys.device)

@@ -58,6 +58,7 @@ class KeyValueCache:
         return cls(torch.empty(kv_heads, 0, head_dim, dtype=dtype, device=device))
 
     def reserve(self, rows: int, exact: bool = False) -> None:
+        """Reserve capacity for `rows` more positions; with `exact`, no more than that."""
         capacity = self.keys.shape[1]
         missing = self.length + rows - capacity
         if missing > 0:
@@ -71,6 +72,7 @@ class KeyValueCache:
         self.values[:, self.length : end] = values
 
     def commit(self, rows: int) -> None:
+        """Append the `rows` positions that were written."""
         self.length += rows
 
     def fork(self) -> "KeyValueCache":
@@ -108,6 +110,7 @@ class ConvCache:
         return window
 
     def commit(self, rows: int) -> None:
+        """Replace the cached inputs by the last ones of `window`."""
         self.inputs = self._next
 
     def fork(self) -> "ConvCache":

@@ -61,9 +61,11 @@ class QuantizedSource:
     scheme: str
 
     def has(self, name: str) -> bool:
+        """Return whether there is a tensor of this name."""
         return self.source.has(name)
 
     def tensor(self, name: str, dtype: torch.dtype, device: torch.device | str = "cpu") -> Tensor:
+        """Return the tensor as the source has it, unquantised."""
         return self.source.tensor(name, dtype, device)
 
     def matrix(self, name: str, dtype: torch.dtype, device: torch.device | str = "cpu") -> Matrix:

@@ -53,6 +53,6 @@ def _crop(pixels: np.ndarray, box: ClippedBox) -> np.ndarray:
 
 
 def _pixel_range(start: float, end: float, size: int) -> slice:
-    """The pixels that an interval touches, at least one; to 0.01 pixel, as coordinates are rounded."""
+    """Return the pixels that an interval touches, at least one; to 0.01 pixel, as coordinates are rounded."""
     first = min(math.floor(round(start * size, 2)), size - 1)
     return slice(first, max(math.ceil(round(end * size, 2)), first + 1))

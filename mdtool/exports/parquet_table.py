@@ -64,7 +64,7 @@ def _type(pyarrow: Any, name: str) -> Any:
 
 
 def _as_unicode(row: dict[str, Any]) -> dict[str, Any]:
-    """The row in valid Unicode, which file names need not be."""
+    """Return the row in valid Unicode, which file names need not be."""
     return {
         name: value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
         for name, value in row.items()

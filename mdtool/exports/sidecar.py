@@ -76,7 +76,7 @@ def write_sidecar(target: Path, texts: Sequence[str], mode: Mode) -> bool:
 
 
 def _joined(existing: bytes, new: bytes, mode: Mode) -> bytes:
-    """The file's new content. The search for the new lines ignores CR LF and final line breaks."""
+    """Return the file's new content. The search for the new lines ignores CR LF and final line breaks."""
     if not new and mode != "overwrite":
         return existing
     if mode == "append":

@@ -88,7 +88,7 @@ def _write_labels(
 
 
 def _parts(name: str) -> tuple[str, ...]:
-    """The parts of an input's path, without root, and with `..` replaced so that it stays inside a folder."""
+    """Return the parts of an input's path, without root, and with `..` replaced so that it stays inside a folder."""
     path = Path(os.path.normpath(name))
     return tuple("parent" if part == ".." else part for part in path.parts if part != path.anchor)
 

@@ -22,6 +22,7 @@ def quantize_checkpoint(
     Args:
         name_or_path: The model to quantize.
         kind: Quantization, as for `--scheme`.
+        folder: The folder to write.
         on_progress: Called with the part that has been written, 0..1.
 
     Returns:

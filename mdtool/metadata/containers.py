@@ -107,8 +107,10 @@ def _jpeg_segment(marker: int, body: bytes) -> bytes:
 
 
 def _check_offsets(before: bytes, after: bytes) -> None:
-    """Raise InputError if further images of a multi-picture file would get lost: their offsets count from a segment
-    that begins with MPF (CIPA DC-007)."""
+    """Raise InputError if further images of a Multi-Picture Format file (CIPA DC-007) would be lost.
+
+    Their offsets count from the segment that begins with MPF.
+    """
     distances = []
     for data in (before, after):
         begins = [begin for _, begin, _ in _jpeg_segments(data) if data.startswith(b"MPF\0", begin + 4)]
@@ -118,7 +120,7 @@ def _check_offsets(before: bytes, after: bytes) -> None:
 
 
 def _png_xmp(kind: bytes, data: bytes) -> bytes | None:
-    """The XMP packet of a chunk; None for other chunks."""
+    """Return the XMP packet of a chunk; None for other chunks."""
     if kind != b"iTXt" or not data.startswith(XMP_KEYWORD + b"\0"):
         return None
     compressed = data[len(XMP_KEYWORD) + 1]
@@ -188,7 +190,7 @@ def _webp_write(data: bytes, blocks: MetadataBlocks) -> bytes:
 
 
 def _riff(data: bytes) -> bytes:
-    """The RIFF chunk, without trailing data of the file."""
+    """Return the RIFF chunk, without trailing data of the file."""
     return data[: 8 + int.from_bytes(data[4:8], "little")]
 
 

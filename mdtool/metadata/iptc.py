@@ -88,7 +88,7 @@ def _in_utf8(dataset: Dataset) -> Dataset:
 
 
 def _resources(resources: bytes) -> Iterator[tuple[int, bytes]]:
-    """(number, resource with its header)."""
+    """Yield the number of each resource, and the resource with its header."""
     at = 0
     while at + 12 <= len(resources):
         head = _head_size(resources[at:])
@@ -101,7 +101,7 @@ def _resources(resources: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def _head_size(resource: bytes) -> int:
-    """The size of the header: signature, number, name (a Pascal string padded to even length), size."""
+    """Return the size of the header: signature, number, name (a Pascal string padded to even length), size."""
     return 6 + (1 + resource[6]) + (1 + resource[6]) % 2 + 4
 
 

@@ -153,6 +153,7 @@ class ResultsLog:
         """Create a log that is opened on entering the context.
 
         Args:
+            path: The JSON Lines file.
             overwrite: Discard the records in the file on `begin`.
         """
         self.path = path

@@ -85,8 +85,10 @@ class SideOutputs:
         """Write the side outputs of an image or a frame.
 
         Args:
+            source: The input.
             pixels: HxWx3 uint8 RGB, if `needs_pixels`.
             time: Seconds, of a frame of a video; None for an image.
+            answers: The answers to write.
 
         Returns:
             Whether the image file itself was changed.

@@ -64,6 +64,7 @@ def select_frames(
     """Sample the frames of the first video stream.
 
     Args:
+        video: The open video.
         sampling: "auto" takes the first frame of each shot, then one every AUTO_INTERVAL_SECONDS.
         start: Time of the first frame, in seconds.
         end: Time to stop before, in seconds.

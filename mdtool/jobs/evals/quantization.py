@@ -55,6 +55,8 @@ def compare_quantized(
         kinds: Quantizations, as for `--quantize`.
         images: HxWx3 uint8 RGB; each is captioned, and each prompt is detected in it.
         prompts: What to detect.
+        computing: How the models compute; its `quantize` is not used.
+        callbacks: Receive messages and progress of loading.
 
     Raises:
         ModelNotFound: A model can't be loaded.

@@ -18,10 +18,11 @@ def lock(descriptor: int, wait: bool = False) -> None:
     """Lock an open file or folder.
 
     Args:
-        wait: until whoever has it lets it go.
+        descriptor: file descriptor of the file or folder.
+        wait: block until the lock is free.
 
     Raises:
-        BlockingIOError: another has it, and `wait` is False.
+        BlockingIOError: another process holds the lock, and `wait` is False.
         OSError: it can't be locked.
     """
     if sys.platform != "win32":

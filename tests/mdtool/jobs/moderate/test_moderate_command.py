@@ -243,7 +243,7 @@ def test_a_line_for_each_rule_that_is_hit(desk: Desk) -> None:
     desk.moderate(source, policy, as_json=False)
     hit, summary = desk.err.splitlines()
     assert hit.startswith(f"mdtool: {source}: red (flag): 0:00.0 to 0:00.2 6 frames, up to 8.")
-    assert summary.startswith(f"{desk.folder}/in.moderated.mkv: 30 frames, 30 seen by seer, 1 object, ")
+    assert summary.startswith(f"{desk.folder}/in.moderated.mkv: 30 frames, 30 analysed by seer, 1 object, ")
 
 
 def test_all_prompts_and_questions_are_asked_of_one_encoded_frame(desk: Desk) -> None:
@@ -621,7 +621,7 @@ def test_a_policy_in_a_file(tmp_path: Path) -> None:
 
 
 def test_a_pipeline(tmp_path: Path) -> None:
-    """Tee passes of a video from stdin, to stdout."""
+    """Both passes of a video from stdin, to stdout."""
     source = clip(tmp_path / "in.mkv", frames=12)
     options = ("-p", "face", "--action", "mute", "-o", "-", *FAST_ENCODING)
     outcome = run("moderate", "-", *options, stdin=source.read_bytes())

@@ -4,7 +4,6 @@ import contextlib
 import json
 import logging
 import os
-import pty
 import signal
 import subprocess
 import sys
@@ -25,11 +24,14 @@ from mdtool.interruption import ignore_lost_interrupt
 from mdtool.media.image import image_file
 from mdtool.media.sources import open_media
 
+if sys.platform != "win32":
+    import pty
+
 SECONDS = 120  # more than any run here takes on a busy machine; one that hangs fails
 COMMAND = [sys.executable, "-m", "mdtool"]
 ROOT = Path(__file__).parents[2]
 FAST_ENCODING = ("--preset", "ultrafast")
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+SIGNALS = mdtool.cli.ENDED_BY
 
 
 @dataclass
@@ -64,7 +66,7 @@ def spawn(
     before: Callable[[], object] | None = None,
     seconds: float = SECONDS,
 ) -> Outcome:
-    """mdtool with these arguments, in a process of its own. before: is called there."""
+    """mdtool with these arguments, in a process of its own. before: is called there, on POSIX systems."""
     given = {"input": stdin} if isinstance(stdin, bytes) else {"stdin": subprocess.DEVNULL if stdin is None else stdin}
     done: Any = subprocess.run(
         [*COMMAND, *arguments],
@@ -189,6 +191,10 @@ def _alongside(work: Callable[[], None]) -> Iterator[None]:
 
 @contextmanager
 def _time_limit(seconds: float) -> Iterator[None]:
+    if sys.platform == "win32":  # which has no alarm
+        yield
+        return
+
     def too_long(*_: object) -> None:
         pytest.fail(f"took longer than {seconds:g} s")
 
@@ -264,13 +270,14 @@ def reset_signal_handlers() -> None:
 def running_program(*arguments: str | Path, **how: Any) -> Iterator[Any]:
     """The program while it runs; it is ended, if need be, when the block is left."""
     how = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **how}
-    how.setdefault("preexec_fn", reset_signal_handlers)
+    if sys.platform != "win32":
+        how.setdefault("preexec_fn", reset_signal_handlers)
     process = subprocess.Popen([*COMMAND, *arguments], **how)
     try:
         yield process
     finally:
         if process.poll() is None:
-            process.send_signal(signal.SIGKILL)
+            process.kill()
         process.communicate()
 
 

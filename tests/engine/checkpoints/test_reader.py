@@ -110,6 +110,10 @@ def test_an_unknown_tensor_is_named(tmp_path: Path, ask: str) -> None:
 def test_what_is_not_there(tmp_path: Path) -> None:
     assert "no such file" in refused(tmp_path / "none.safetensors")
     assert "is not a file" in refused(tmp_path)
+
+
+@pytest.mark.posix("named pipes")
+def test_a_named_pipe_is_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.safetensors")
     assert "is not a file" in refused(tmp_path / "pipe.safetensors")
 
@@ -226,6 +230,7 @@ def test_a_damaged_shard(sharded: Path) -> None:
     assert refused(sharded / INDEX).startswith(f"{sharded / 'two.safetensors'}: ")
 
 
+@pytest.mark.posix("memory as /proc tells it")
 def test_reading_costs_the_tensors_and_one_more(tmp_path: Path) -> None:
     """The pages of the file do not stay: 240 MB, read in quarters of the size, take 60 MB and a tensor."""
     path = tmp_path / "x.safetensors"

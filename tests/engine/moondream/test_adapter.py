@@ -189,7 +189,7 @@ def test_variants_are_found_by_id_and_step(cache: Path, name: str, file: str) ->
 def test_where_the_cache_is(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for variables, place in [
         ({"HF_HOME": str(tmp_path / "home")}, tmp_path / "home/hub"),
-        ({"HOME": str(tmp_path / "me")}, tmp_path / "me/.cache/huggingface/hub"),
+        (dict.fromkeys(("HOME", "USERPROFILE"), str(tmp_path / "me")), tmp_path / "me/.cache/huggingface/hub"),
     ]:
         with monkeypatch.context() as changed:
             changed.delenv("HF_HUB_CACHE")

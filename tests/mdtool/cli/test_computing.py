@@ -23,7 +23,10 @@ COMMANDS = [
     ["detect", SCENE, "star"],
     ["point", SCENE, "star"],
     ["detect", SCENE, "star", "--jsonl", "-"],
-    ["bench", "model", "--runs", "1", "--embedding-cache"],
+    pytest.param(
+        ["bench", "model", "--runs", "1", "--embedding-cache"],
+        marks=pytest.mark.posix("the resource usage that bench reads"),
+    ),
     ["eval", "pocket", "--scenes", "1"],
 ]
 

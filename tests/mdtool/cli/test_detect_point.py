@@ -2,7 +2,6 @@
 
 import json
 import os
-import pty
 import shutil
 import subprocess
 import sys
@@ -16,6 +15,9 @@ from make_media import SAMPLES, make_video, portrait
 from PIL import Image
 
 from recipes.draw import colour_of
+
+if sys.platform != "win32":
+    import pty
 
 ROOT = Path(__file__).parents[3]
 GROUP = SAMPLES / "group.png"
@@ -80,6 +82,7 @@ def test_a_record_for_each_prompt() -> None:
     assert [(record["prompt"], len(record["points"])) for record in records] == [("nose", 1), ("eye", 2)]
 
 
+@pytest.mark.posix("a pseudo-terminal")
 def test_a_table_on_a_terminal() -> None:
     main, terminal = pty.openpty()
     with os.fdopen(main, "rb", 0) as screen:
@@ -210,6 +213,7 @@ def test_nobody_reads_any_more() -> None:
     assert (outcome.code, outcome.err) == (141, "")
 
 
+@pytest.mark.posix("/dev/full")
 @pytest.mark.parametrize("command", [["detect", GROUP, "face", "--quiet"], ["models", "list", "--json"], ["--version"]])
 def test_a_full_device(command: list[str | Path]) -> None:
     with open("/dev/full", "wb") as full:
@@ -240,6 +244,7 @@ mdtool.cli.main()
 """
 
 
+@pytest.mark.posix("signals to a process")
 def test_an_interruption_counts_where_c_calls_python() -> None:
     """There the exception is dropped, as when libvips logs something."""
     command = [sys.executable, "-c", INTERRUPTED_AMID_C, "detect", GROUP, PORTRAIT, "face", "--quiet"]
@@ -295,6 +300,7 @@ def test_a_folder_of_videos_only(tmp_path: Path) -> None:
     fails(run("detect", tmp_path, "face"), 3, "no image in")
 
 
+@pytest.mark.posix("file names of any bytes")
 def test_odd_names_break_no_line(tmp_path: Path) -> None:
     odd = tmp_path / "line\nbreak\tand\x1bmore \udcff.jpg"
     shutil.copy(PORTRAIT, odd)

@@ -63,6 +63,7 @@ def test_what_is_no_video(tmp_path: Path, name: str, content: bytes, said: str) 
         assert redact("-", "-o", "-", stdin=content).code == 1
 
 
+@pytest.mark.posix("named pipes, links and sockets among files")
 def test_kinds_of_file(tmp_path: Path) -> None:
     """A pipe that nobody writes to is not waited for."""
     os.mkfifo(tmp_path / "pipe.mp4")
@@ -306,6 +307,7 @@ def alias(path: Path) -> bytes:
     return record
 
 
+@pytest.mark.posix("symbolic links")
 def test_folders(tmp_path: Path) -> None:
     folder, out = tmp_path / "in", tmp_path / "out"
     (folder / "deep" / "deeper").mkdir(parents=True)

@@ -1,9 +1,9 @@
 """`mdtool models quantize`: a folder that is the rounded model, whole or not there at all."""
 
 import json
-import resource
 import shutil
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,6 +17,9 @@ from engine.checkpoints.random_weights import RandomWeights
 from engine.checkpoints.writer import write_checkpoint
 from engine.moondream.config import read_config
 from engine.moondream.weights import shapes
+
+if sys.platform != "win32":
+    import resource
 
 SCENES = [SAMPLES / "scenes" / name for name in ("many.png", "wide.png")]
 POCKET = Path(engine.pocket.__file__).parent
@@ -76,6 +79,7 @@ def test_every_kind(tmp_path: Path, rounded: Path, kind: str) -> None:
     assert (outcome.code, outcome.out) == (0, b"1\n")
 
 
+@pytest.mark.posix("symbolic links")
 def test_what_exists_is_kept(tmp_path: Path, rounded: Path) -> None:
     before = {path.name: path.stat().st_mtime_ns for path in rounded.iterdir()}
     fails(quantize("pocket", rounded), "exists already and is not an empty folder", 74)
@@ -93,8 +97,8 @@ def test_what_exists_is_kept(tmp_path: Path, rounded: Path) -> None:
     [
         ("missing/out", "folder does not exist"),
         ("file/out", "a part of its path is not a folder"),
-        ("/proc/out", "can't be written"),
-        ("o" * 256, "too long"),
+        pytest.param("/proc/out", "can't be written", marks=pytest.mark.posix("/proc")),
+        pytest.param("o" * 256, "too long", marks=pytest.mark.posix("an error of its own for long names")),
     ],
 )
 def test_places_that_take_no_folder(tmp_path: Path, target: str, said: str) -> None:
@@ -103,6 +107,7 @@ def test_places_that_take_no_folder(tmp_path: Path, target: str, said: str) -> N
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
+@pytest.mark.posix("file names of 255 bytes")
 def test_an_empty_folder_of_the_longest_name(tmp_path: Path) -> None:
     folder = tmp_path / ("n" * 255)
     folder.mkdir()
@@ -111,6 +116,7 @@ def test_an_empty_folder_of_the_longest_name(tmp_path: Path) -> None:
     assert len(list(folder.iterdir())) == 3
 
 
+@pytest.mark.posix("resource limits")
 def test_a_full_disk(tmp_path: Path) -> None:
     """As good as: a file that may not grow so large."""
 
@@ -172,6 +178,7 @@ def quantizing(large: Path, folder: Path) -> list[str | Path]:
     return ["models", "quantize", large, "--scheme", "int4", "-o", folder / "out"]
 
 
+@pytest.mark.posix("signals to a process")
 @pytest.mark.parametrize("asked", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_interrupted(tmp_path: Path, large: Path, asked: signal.Signals) -> None:
     with running_program(*quantizing(large, tmp_path)) as process:
@@ -185,7 +192,7 @@ def test_interrupted(tmp_path: Path, large: Path, asked: signal.Signals) -> None
 def test_killed_and_run_again(tmp_path: Path, large: Path) -> None:
     with running_program(*quantizing(large, tmp_path)) as process:
         wait_until(lambda: writing(tmp_path))
-        process.send_signal(signal.SIGKILL)
+        process.kill()
         process.wait()
     assert [path.name for path in tmp_path.iterdir()] == [".out.part"]
     (tmp_path / ".out.part/other").write_text("left")
@@ -198,6 +205,7 @@ def test_killed_and_run_again(tmp_path: Path, large: Path) -> None:
     ]
 
 
+@pytest.mark.posix("file locks")
 def test_two_runs_on_one_output(tmp_path: Path, large: Path) -> None:
     with running_program(*quantizing(large, tmp_path)) as first:
         wait_until(lambda: writing(tmp_path))
@@ -209,6 +217,7 @@ def test_two_runs_on_one_output(tmp_path: Path, large: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
+@pytest.mark.posix("a pseudo-terminal")
 def test_a_terminal_gets_a_bar(tmp_path: Path) -> None:
     options = ["models", "quantize", "pocket", "--scheme", "int8", "-o", tmp_path / "out"]
     shown = run_on_terminal(*options, TERM="xterm", COLUMNS="100")

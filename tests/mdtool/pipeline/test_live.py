@@ -172,6 +172,7 @@ def test_one_that_stays_away_ends_with_what_there_was(tmp_path: Path) -> None:
     assert seconds_of(target) > 0.5
 
 
+@pytest.mark.posix("signals to a process")
 @pytest.mark.live
 @pytest.mark.slow
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])

@@ -13,6 +13,8 @@ from mdtool.errors import OutputError
 from mdtool.jobs.batch.content_version import ContentVersion
 from mdtool.jobs.batch.results_log import ResultsLog
 
+pytestmark = pytest.mark.posix("a lock on the file of records")
+
 MINE, OTHER = "aaaa", "bbbb"
 
 

@@ -3,8 +3,11 @@
 import json
 from pathlib import Path
 
+import pytest
 from cli_runner import ROOT, run
 from safetensors.numpy import load_file
+
+pytestmark = pytest.mark.posix("the resource usage that bench reads")
 
 GOLDEN = Path(__file__).parents[3] / "golden"
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import resource
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +18,9 @@ import engine
 from engine.contract import DetectRequest, Generation, ImageEmbedder, LoadOptions
 from mdtool.jobs.inference.embedding_cache import EmbeddingCache, encode
 from mdtool.pipeline.prediction_log import digest_of
+
+if sys.platform != "win32":
+    import resource
 
 GOLDEN = Path(__file__).parents[3] / "golden"
 SIZE = 20_000  # bytes of an entry, about
@@ -171,6 +173,7 @@ def test_a_folder_that_can_t_be_written_is_told_once(tmp_path: Path) -> None:
     assert (tmp_path / "file").read_text() == "mine"
 
 
+@pytest.mark.posix("resource limits")
 def test_when_the_disk_takes_no_more_what_is_there_serves_on(opened, tmp_path: Path) -> None:
     said: list[str] = []
     cache = opened(warn=said.append)

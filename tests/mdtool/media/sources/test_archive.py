@@ -185,10 +185,15 @@ def test_a_bad_header_in_the_middle_is_not_taken_for_the_end(tmp_path: Path) -> 
         next(found)
 
 
-def test_what_is_no_archive(tmp_path: Path) -> None:
+@pytest.mark.posix("named pipes")
+def test_a_named_pipe_is_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.zip")
-    unusable = "is not a regular file"
-    for name, said in (("pipe.zip", unusable), (".", unusable), ("gone.zip", "there is no such file")):
+    with pytest.raises(InputError, match="is not a regular file"):
+        list(members(tmp_path / "pipe.zip"))
+
+
+def test_what_is_no_archive(tmp_path: Path) -> None:
+    for name, said in ((".", "is not a regular file"), ("gone.zip", "there is no such file")):
         with pytest.raises(InputError, match=said):
             list(members(tmp_path / name))
     with pytest.raises(InputError, match="there is no such file"):

@@ -214,7 +214,8 @@ class Canvas:
         image = self.pixels * light
         if rng is not None:
             image = image + rng.normal(0, noise, (self.height, self.width, 1))
-        return np.clip(np.rint(image), 0, 255).astype(np.uint8)
+        image_8_bit: np.ndarray = np.clip(np.rint(image), 0, 255).astype(np.uint8)
+        return image_8_bit
 
     def _window(self, corners: np.ndarray) -> tuple[int, int, int, int]:
         """Return the bounding rectangle of a shape on the canvas: x0, y0, x1, y1; empty if x0 >= x1 or y0 >= y1."""

@@ -4,7 +4,7 @@ Does not import torch, which is slow to load and which not every model needs.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 
 from engine.contract import Done, EngineError, Event, Failed, Request, Result, Scheduler
@@ -55,7 +55,7 @@ class ImmediateScheduler:
         self._waiting = deque(entry for entry in self._waiting if entry[0] != ticket)
 
 
-def run_requests(scheduler: Scheduler, requests: Iterable[Request]) -> Iterator[Event]:
+def run_requests(scheduler: Scheduler, requests: Iterable[Request]) -> Generator[Event, None, None]:
     """Run requests to their end.
 
     Args:

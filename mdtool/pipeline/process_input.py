@@ -6,7 +6,7 @@ import tempfile
 import time
 from contextlib import ExitStack
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from mdtool.errors import OutputError, UsageError, output_errors_for, write_error_message
 from mdtool.interruption import raise_if_interrupted
@@ -129,7 +129,7 @@ def _process_still(media: StillImage | Animation, atomic: AtomicFile | None, run
                 _write_still(media, file, run, report)
         else:
             with tempfile.TemporaryFile(prefix="mdtool-") as buffer:  # writers of some formats seek back to the header
-                _write_still(media, buffer, run, report)
+                _write_still(media, cast(BinaryIO, buffer), run, report)
                 buffer.seek(0)
                 out = PipeWriter(sys.stdout.buffer)
                 shutil.copyfileobj(buffer, out)

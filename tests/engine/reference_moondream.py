@@ -341,7 +341,9 @@ class ReferenceSession:
         words = self.model.tokenizer.encode(" " + prompt)
         self.feed(self.tokens([*template.prefix, *words, *template.suffix]))
         items, complete = self.objects(skill, prompt, most)
-        return ObjectList(items, complete)
+        if skill == "detect":
+            return ObjectList([item for item in items if isinstance(item, Box)], complete)
+        return ObjectList([item for item in items if isinstance(item, Point)], complete)
 
     def objects(self, skill: str, label: str, most: int) -> tuple[list[Box | Point], bool]:
         ids = self.model.config.tokenizer

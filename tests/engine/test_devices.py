@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -70,7 +71,7 @@ def test_types_by_name() -> None:
     assert pick_dtype(None, "cpu") in (torch.bfloat16, torch.float32)
     assert pick_dtype(None, "mps") == torch.float16
     for name in ("", "fp16", "Float32", "int8", "float64", "torch.float32"):
-        line = refused(lambda name=name: pick_dtype(name, "cpu"))
+        line = refused(partial(pick_dtype, name, "cpu"))
         assert repr(name) in line
         assert all(known in line for known in DTYPES)
 
@@ -88,12 +89,13 @@ def test_what_torch_numpy_and_python_say_out_of_memory() -> None:
 
 
 def test_what_other_faults_say_is_not_out_of_memory() -> None:
-    for ask in (
+    faults: tuple[Callable[..., object], ...] = (
         lambda: torch.ones(2, 3) @ torch.ones(2, 3),
         lambda: torch.empty(-1),
         lambda: torch.ones(2)[5],
         list.pop,
-    ):
+    )
+    for ask in faults:
         with pytest.raises((RuntimeError, IndexError, TypeError)) as error:
             ask()
         assert not is_out_of_memory(error.value)
@@ -104,7 +106,7 @@ def test_what_other_faults_say_is_not_out_of_memory() -> None:
 @given(st.lists(st.integers(), max_size=60), st.integers(1, 70), st.integers(1, 70), st.integers(0, 60))
 def test_chunks_shrink_to_what_fits(items: list[int], size: int, most: int, until: int) -> None:
     """`most` fit at once, and after `until` items half as many: as if others had taken the memory meanwhile."""
-    sizes = []
+    sizes: list[int] = []
 
     def doubled(some: Sequence[int]) -> list[int]:
         if len(some) > (most if sum(sizes) < until else max(1, most // 2)):
@@ -119,7 +121,7 @@ def test_chunks_shrink_to_what_fits(items: list[int], size: int, most: int, unti
 
 
 def test_a_single_one_that_does_not_fit() -> None:
-    done = []
+    done: list[int] = []
 
     def work(some: Sequence[int]) -> list[int]:
         if 5 in some:

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from engine.contract import EngineError
 from engine.resize import Resize, resizer
 
+Library = Literal["vips", "pillow"]
 BOTH = pytest.mark.parametrize("library", ["vips", "pillow"])
 LENGTHS = st.integers(1, 40) | st.sampled_from([1, 377, 378, 379, 1009])
 
@@ -25,15 +27,17 @@ def ramp(height: int, width: int) -> np.ndarray:
 @BOTH
 @settings(max_examples=60, deadline=None)
 @given(height=LENGTHS, width=LENGTHS, new_height=LENGTHS, new_width=LENGTHS)
-def test_the_size_is_the_one_asked_for(library, height: int, width: int, new_height: int, new_width: int) -> None:
+def test_the_size_is_the_one_asked_for(
+    library: Library, height: int, width: int, new_height: int, new_width: int
+) -> None:
     resized = resizer(library)(np.full((height, width, 3), (1, 128, 254), np.uint8), new_width, new_height)
-    assert (resized.shape, resized.dtype) == ((new_height, new_width, 3), np.uint8)
+    assert (resized.shape, resized.dtype) == ((new_height, new_width, 3), np.dtype(np.uint8))
     assert (abs(resized.astype(int) - (1, 128, 254)) <= 1).all()  # an even picture stays even
 
 
 @BOTH
 @pytest.mark.parametrize(("width", "height"), [(378, 378), (90, 40), (1, 1), (700, 20)])
-def test_a_ramp_stays_a_ramp(library, width: int, height: int) -> None:
+def test_a_ramp_stays_a_ramp(library: Library, width: int, height: int) -> None:
     resized = resizer(library)(ramp(120, 160), width, height).astype(int)
     larger = max(width / 160, height / 120, 1)
     difference = abs(resized - ramp(height, width))[4:-4, 4:-4]
@@ -41,7 +45,7 @@ def test_a_ramp_stays_a_ramp(library, width: int, height: int) -> None:
 
 
 @BOTH
-def test_rows_of_another_array_are_pictures_too(library) -> None:
+def test_rows_of_another_array_are_pictures_too(library: Library) -> None:
     frame = ramp(60, 80)
     resize = resizer(library)
     for view in (frame[10:50:2, 5:70], frame[:, ::-1], np.asfortranarray(frame)):
@@ -65,7 +69,7 @@ def test_rows_of_another_array_are_pictures_too(library) -> None:
         (None, "NoneType"),
     ],
 )
-def test_what_is_no_picture_is_refused(library, picture, what: str) -> None:
+def test_what_is_no_picture_is_refused(library: Library, picture: Any, what: str) -> None:
     with pytest.raises(ValueError, match=f"HxWx3 uint8 array, not .*{what}"):
         resizer(library)(picture, 8, 8)
 
@@ -82,7 +86,7 @@ def test_without_pyvips_pillow_serves_unless_vips_is_asked_for(monkeypatch: pyte
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is read as Linux tells it")
 @BOTH
-def test_hundreds_of_pictures_leave_nothing_behind(library) -> None:
+def test_hundreds_of_pictures_leave_nothing_behind(library: Library) -> None:
     script = f"""
 import os, threading, numpy as np
 from pathlib import Path

@@ -132,9 +132,9 @@ def decoder(dtype: torch.dtype = torch.float32) -> Transformer:
         name = f"layers.{layer}"
         mlp = Gated(own[f"{name}.mlp_norm"], *(linear(f"{name}.{part}") for part in ("gate", "up", "down")))
         if kind == "attention":
-            qkvo = (linear(f"{name}.{part}") for part in ("q", "k", "v", "o"))
-            norms = (own[f"{name}.{part}"] for part in ("q_norm", "k_norm"))
-            blocks.append(Attention(name, own[f"{name}.norm"], *qkvo, *norms, mlp))
+            q, k, v, o = (linear(f"{name}.{part}") for part in ("q", "k", "v", "o"))
+            q_norm, k_norm = (own[f"{name}.{part}"] for part in ("q_norm", "k_norm"))
+            blocks.append(Attention(name, own[f"{name}.norm"], q, k, v, o, q_norm, k_norm, mlp))
         else:
             blocks.append(
                 Convolution(

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TextIO
 
 import pytest
 
@@ -119,6 +119,7 @@ def _code_of(arguments: list[str]) -> int:
 
 
 # One each for all runs, since whoever is loaded during a run may hold them: they lead to where the files 1 and 2 do.
+assert sys.__stdout__
 _STDOUT = open(1, "w", encoding="utf-8", errors=sys.__stdout__.errors, closefd=False)  # noqa: SIM115
 _STDERR = open(2, "w", 1, encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
 
@@ -247,7 +248,14 @@ def _warnings_told() -> Iterator[None]:
         yield
 
 
-def _tell_warning(message: Warning | str, category: type[Warning], filename: str, lineno: int, *_: Any) -> None:
+def _tell_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
     sys.stderr.write(warnings.formatwarning(message, category, filename, lineno))
 
 

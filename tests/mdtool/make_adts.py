@@ -32,7 +32,7 @@ def he_aac(core: bytes) -> bytes:
 
 def transport_stream(path: Path, audio: bytes) -> Path:
     """Pictures, and the sound beside them."""
-    with av.open(io.BytesIO(audio), format="aac") as source, av.open(f"file:{path}", "w", "mpegts") as container:
+    with av.open(io.BytesIO(audio), "r", "aac") as source, av.open(f"file:{path}", "w", "mpegts") as container:
         video, copy = add_video(container), container.add_stream_from_template(source.streams.audio[0])
         packets = [packet for packet in source.demux() if packet.dts is not None]
         for packet in packets:

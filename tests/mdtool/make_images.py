@@ -98,4 +98,5 @@ def encode_16_bit(pixels: np.ndarray, name: str, **options: Any) -> bytes:
     """16-bit files, which Pillow can't write."""
     names = {1: "grey16", 3: "rgb16", 4: "rgb16"}
     image = pyvips.Image.new_from_array(pixels).copy(interpretation=names[pixels.shape[2]])
-    return getattr(image, name + "save_buffer")(**options)
+    encoded: bytes = getattr(image, name + "save_buffer")(**options)
+    return encoded

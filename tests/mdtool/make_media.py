@@ -7,6 +7,7 @@ from typing import Any
 
 import av
 import numpy as np
+from av.frame import Frame
 from PIL import Image, ImageOps
 
 from mdtool.media.video.frame import planes
@@ -90,14 +91,14 @@ def add_video(
 
 def pictures(stream: Any, times: Iterable[Fraction], face: bool = False, time_base: Fraction = TICKS) -> list[Any]:
     """Packets of the stream with a picture at each time, in seconds."""
-    packets = []
+    packets: list[Any] = []
     for number, time in enumerate(times):
         pixels = scenery(number, stream.codec_context.width, stream.codec_context.height)
         frame = av.VideoFrame.from_ndarray(with_face(pixels, number) if face else pixels, "rgb24")
         frame = frame.reformat(format=stream.codec_context.pix_fmt)
         frame.pts, frame.time_base = round(time / time_base), time_base
         packets += stream.encode(frame)
-    return packets + stream.encode(None)
+    return [*packets, *stream.encode(None)]
 
 
 def constant_rate_times(count: int, rate: Fraction | int = 30, start: Fraction | int = 0) -> list[Fraction]:
@@ -105,7 +106,8 @@ def constant_rate_times(count: int, rate: Fraction | int = 30, start: Fraction |
 
 
 def sound(stream: Any, seconds: float, pitch: int = 440) -> list[Any]:
-    packets, rate = [], stream.codec_context.sample_rate
+    packets: list[Any] = []
+    rate = stream.codec_context.sample_rate
     layout, form = stream.codec_context.layout.name, stream.codec_context.format.name
     wave = np.sin(np.arange(round(seconds * rate)) * pitch * 2 * np.pi / rate).astype(np.float32) / 2
     chunk = stream.codec_context.frame_size or 1024
@@ -115,7 +117,7 @@ def sound(stream: Any, seconds: float, pitch: int = 440) -> list[Any]:
         frame.sample_rate, frame.pts, frame.time_base = rate, at, Fraction(1, rate)
         for fitted in resampler.resample(frame):
             packets += stream.encode(fitted)
-    return packets + stream.encode(None)
+    return [*packets, *stream.encode(None)]
 
 
 def mux(container: Any, packets: Iterable[Any]) -> None:
@@ -147,6 +149,13 @@ def make_video(
     return path
 
 
+def time_of(timed: Frame | av.Packet[Any]) -> Fraction:
+    """The time stamp in seconds."""
+    assert timed.pts is not None
+    assert timed.time_base is not None
+    return timed.pts * timed.time_base
+
+
 def packets_of(path: Path | str, kind: str) -> dict[int, list[tuple[Fraction, bytes]]]:
     """(time in seconds, bytes) of every packet, by the place of its stream among those of its kind."""
     with av.open(str(path), metadata_errors="replace") as container:
@@ -154,7 +163,7 @@ def packets_of(path: Path | str, kind: str) -> dict[int, list[tuple[Fraction, by
         found: dict[int, list[tuple[Fraction, bytes]]] = {place: [] for place in range(len(streams))}
         for packet in container.demux(*streams) if streams else ():
             if packet.size:
-                found[streams.index(packet.stream)].append((packet.pts * packet.time_base, bytes(packet)))
+                found[streams.index(packet.stream)].append((time_of(packet), bytes(packet)))
     return found
 
 
@@ -164,7 +173,7 @@ def frames_of(path: Path | str, place: int = 0) -> list[Any]:
 
 
 def times_of(path: Path | str, place: int = 0) -> list[Fraction]:
-    return [frame.pts * frame.time_base for frame in frames_of(path, place)]
+    return [time_of(frame) for frame in frames_of(path, place)]
 
 
 def psnr(one: Any, other: Any) -> float:

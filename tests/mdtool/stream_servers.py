@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+from make_media import time_of
 
 HOST = "127.0.0.1"
 CLOCK = 90_000  # of RTP for video, ticks a second
@@ -86,7 +87,7 @@ def serve_clients(serve: Callable[[socket.socket, Server], None]) -> Iterator[Se
 
 def paced_packets(
     clip: Path, playback: PlaybackControl, sound: bool = False, times: int | None = None
-) -> Iterator[av.Packet]:
+) -> Iterator[av.Packet[Any]]:
     """The clip's pictures, and sound if that is wanted, as packets, over and over, each when it is due.
 
     times: how often; None: until it is stopped.
@@ -96,7 +97,7 @@ def paced_packets(
         with av.open(str(clip)) as container:
             end = 0.0
             for packet in container.demux([one for one in container.streams if sound or one.type == "video"]):
-                if packet.pts is None:
+                if packet.pts is None or packet.dts is None:
                     continue
                 due = shift + float(packet.dts * packet.time_base)
                 while time.monotonic() - begin < due or playback.silent.is_set():
@@ -172,7 +173,7 @@ def _play(clip: Path, client: socket.socket, server: Server) -> None:
     with av.open(str(clip)) as container:
         to_units = av.BitStreamFilterContext("h264_mp4toannexb", container.streams.video[0])
         for packet in paced_packets(clip, server):
-            stamp = round(packet.pts * packet.time_base * CLOCK) % (1 << 32)
+            stamp = round(time_of(packet) * CLOCK) % (1 << 32)
             units = [unit for part in to_units.filter(packet) for unit in _units(bytes(part))]
             payloads = [(payload, unit is units[-1]) for unit in units for payload in _payloads(unit)]
             for place, (payload, last_unit) in enumerate(payloads):

@@ -117,8 +117,8 @@ class SyntheticVideo:
 
     def _seen(self, index: int) -> list[Region]:
         return [
-            Region(*(box / ([WIDTH, HEIGHT] * 2)).tolist(), "thing", score=0.9)
-            for box, share in self.truth[index]
+            Region(x0 / WIDTH, y0 / HEIGHT, x1 / WIDTH, y1 / HEIGHT, "thing", score=0.9)
+            for (x0, y0, x1, y1), share in self.truth[index]
             if share >= VISIBLE
         ]
 

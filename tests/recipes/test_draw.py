@@ -19,7 +19,8 @@ def canvas(width: int = 400, height: int = 300) -> np.ndarray:
 
 def painted(image: np.ndarray) -> np.ndarray:
     """HxW: where something was drawn."""
-    return (image != GREY).any(axis=2)
+    mask: np.ndarray = (image != GREY).any(axis=2)
+    return mask
 
 
 def test_the_picture_itself_is_left_alone() -> None:

@@ -38,7 +38,8 @@ def with_targets(people: Sequence[Gaze], *targets: Region, ground: int = GREY) -
 
 def painted(image: np.ndarray) -> np.ndarray:
     """HxW: where something was drawn."""
-    return (image != GREY).any(axis=2)
+    mask: np.ndarray = (image != GREY).any(axis=2)
+    return mask
 
 
 def away_from_grey(image: np.ndarray, x: int) -> int:
@@ -87,7 +88,8 @@ def test_the_target_has_a_white_core_in_the_persons_colour() -> None:
 
 
 def white(image: np.ndarray) -> np.ndarray:
-    return image.min(axis=2) > 240
+    mask: np.ndarray = image.min(axis=2) > 240
+    return mask
 
 
 def test_a_look_out_of_the_picture_is_marked_at_the_face_and_is_no_target() -> None:

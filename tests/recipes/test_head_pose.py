@@ -24,7 +24,8 @@ def turn(yaw: float, pitch: float, roll: float) -> np.ndarray:
     yawed = np.array([[a, 0, -b], [0, 1, 0], [b, 0, a]])
     pitched = np.array([[1, 0, 0], [0, c, d], [0, -d, c]])
     rolled = np.array([[e, -f, 0], [f, e, 0], [0, 0, 1]])
-    return yawed @ pitched @ rolled
+    turned: np.ndarray = yawed @ pitched @ rolled
+    return turned
 
 
 def seen(
@@ -33,7 +34,8 @@ def seen(
     """(5, 2): the landmarks of a face at that place, in fractions of the picture."""
     points = FACE @ rotation.T + np.array(place)
     pixels = points[:, :2] / points[:, 2:] * FOCAL * max(width, height) + (width / 2, height / 2)
-    return pixels / (width, height)
+    fractions: np.ndarray = pixels / (width, height)
+    return fractions
 
 
 def pose(landmarks: np.ndarray, width: int = WIDTH, height: int = HEIGHT) -> HeadPose:

@@ -12,6 +12,7 @@ from label_pixels import is_label_visible
 from recipes.draw import FONT_SIZE, MIN_FONT_SIZE
 from recipes.gaze_draw import colour_of_track
 from recipes.overlay import MAX_LABEL_LENGTH, draw_overlay, draw_unjudged_notice
+from recipes.regions import Region
 from recipes.text_labels import BLACK, WHITE, contrast, label_rect, paste_label, render_label, to_ascii
 
 GREY = 90
@@ -19,11 +20,7 @@ NAMES: list[Any] = ["boxes", "hitmarker"]
 
 
 @dataclass(frozen=True)
-class Thing:
-    x_min: float
-    y_min: float
-    x_max: float
-    y_max: float
+class Thing(Region):
     label: str = "face"
     track: int = 1
     score: float | None = 0.87
@@ -40,7 +37,8 @@ def marked(name: Any, *things: Thing, size: tuple[int, int] = (400, 300), colour
 
 def painted(image: np.ndarray) -> np.ndarray:
     """HxW: where something was drawn."""
-    return (image != GREY).any(axis=2)
+    mask: np.ndarray = (image != GREY).any(axis=2)
+    return mask
 
 
 def test_a_box_is_outlined_where_it_is_and_empty_inside() -> None:

@@ -2,7 +2,6 @@
 
 import json
 import tomllib
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
@@ -14,21 +13,17 @@ import recipes.policy
 from recipes.policy import ACTIONS, HIDING, Action, Policy, Rule, Thresholds, objects_of, policy_from_prompts
 from recipes.policy_parser import KEYS, parse_policy
 from recipes.redact import Style
-from recipes.regions import PictureArea
+from recipes.regions import PictureArea, Region
 
 PRESETS = sorted((Path(__file__).parents[2] / "configs" / "policies").glob("*.toml"))
 GUN = 'name = "guns"\nprompt = "gun"\n'
 ASKED = 'name = "safe"\nquestion = "Is it safe?"\nanswer = "no"\n'
 
 
-@dataclass(frozen=True)
-class Thing:
-    label: str
-    score: float | None = None
-    x_min: float = 0.4
-    y_min: float = 0.4
-    x_max: float = 0.6
-    y_max: float = 0.6
+def thing(
+    label: str, score: float | None = None, sides: tuple[float, float, float, float] = (0.4, 0.4, 0.6, 0.6)
+) -> Region:
+    return Region(*sides, label, score=score)
 
 
 def one(text: str) -> Rule:
@@ -256,11 +251,11 @@ def test_replies_and_answers(answer: str, reply: str, fits: bool) -> None:
 
 
 def test_objects_of_a_rule_by_label_score_and_place() -> None:
-    sure, unsure, silent, other = Thing("gun", 0.5), Thing("Gun", 0.49), Thing("gun"), Thing("knife", 0.9)
-    zero, corner = Thing("gun", 0.0), Thing("gun", 0.9, 0.9, 0.9, 1.0, 1.0)
+    sure, unsure, silent, other = thing("gun", 0.5), thing("Gun", 0.49), thing("gun"), thing("knife", 0.9)
+    zero, corner = thing("gun", 0.0), thing("gun", 0.9, (0.9, 0.9, 1.0, 1.0))
     everything = [sure, unsure, silent, other, zero, corner]
 
-    def found(**more: Any) -> list[Thing]:
+    def found(**more: Any) -> list[Region]:
         return objects_of(Rule("guns", "flag", ("gun", "pistol"), **more), everything, 200, 100)
 
     assert found() == [sure, unsure, silent, zero, corner]

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -266,7 +266,7 @@ def test_neighbours_bring_nothing_back(name: Any, shape: Any, order: list[int]) 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_views_with_any_strides_are_painted_in_place(name: Any, dtype: Any) -> None:
     style = Style(name, shape="ellipse", feather=0.2)
-    for make in (
+    views: tuple[Callable[[np.ndarray], np.ndarray], ...] = (
         lambda big: big[3:53, 5:65, 0],
         lambda big: big[::2, ::3, 1],
         lambda big: big[::-1, ::-1, 0],
@@ -274,7 +274,8 @@ def test_views_with_any_strides_are_painted_in_place(name: Any, dtype: Any) -> N
         lambda big: big[..., :3],
         lambda big: big[..., ::-1],
         lambda big: big[..., :1],
-    ):
+    )
+    for make in views:
         big = noise(70, 90, 4, dtype=dtype)
         view = make(big)
         alone = np.ascontiguousarray(view)

@@ -107,7 +107,7 @@ def test_the_longer_side_counts_as_size_in_pixels_of_the_picture() -> None:
 
 
 def test_what_cant_be_told_is_hidden() -> None:
-    box = Region(*[math.nan] * 4)
+    box = Region(math.nan, math.nan, math.nan, math.nan)
     whole, part = [PictureArea(0, 0, 1, 1)], [PictureArea(0, 0, 0.1, 0.1)]
     assert select_regions([box], 640, 480, keep=whole, only=part, min_size=Size(99, pixels=True)) == [box]
 

@@ -10,10 +10,12 @@ from collections import Counter
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 import pytest
+from make_media import time_of
 from PIL import ExifTags, Image, ImageOps
 
 from engine.pocket.draw import draw
@@ -28,14 +30,15 @@ SCENES = json.loads((FOLDER / "scenes" / "scenes.gt.json").read_text())["scenes"
 
 
 @cache
-def truth(name: str) -> dict:
-    return json.loads((FOLDER / f"{name}.gt.json").read_text())
+def truth(name: str) -> dict[str, Any]:
+    record: dict[str, Any] = json.loads((FOLDER / f"{name}.gt.json").read_text())
+    return record
 
 
 @cache
 def times(name: str) -> list[float]:
     with av.open(FOLDER / name) as container:
-        return [float(frame.pts * frame.time_base) for frame in container.decode(video=0)]
+        return [float(time_of(frame)) for frame in container.decode(video=0)]
 
 
 def displayed(name: str) -> Iterator[np.ndarray]:
@@ -209,7 +212,7 @@ def test_nothing_touches_the_red_circle_of_shapes() -> None:
 
 
 @pytest.mark.parametrize("entry", SCENES, ids=lambda entry: entry["file"])
-def test_a_scene_is_what_its_seed_makes(entry: dict) -> None:
+def test_a_scene_is_what_its_seed_makes(entry: dict[str, Any]) -> None:
     scene = random_scene(entry["seed"])
     drawing = draw(scene)
     picture = np.asarray(Image.open(FOLDER / "scenes" / entry["file"]))

@@ -179,7 +179,7 @@ class ResultsLog:
             self._is_new = not os.path.lexists(self._place)
             self._file = _locked(self._place)
             stack.callback(lambda: os.close(self._file))
-            head = os.pread(self._file, len(HEAD), 0)
+            head = _read_at(self._file, len(HEAD), 0)
             if not HEAD.startswith(head):
                 raise OutputError("is not a file of mdtool records; give another name")
             stack.pop_all()
@@ -234,7 +234,7 @@ class ResultsLog:
     def record_of(self, name: str) -> Record:
         """Read the record of an input that is done back from the file."""
         start, end = self._entries[name].ranges[-1]
-        record: Record = json.loads(os.pread(self._file, end - start, start))
+        record: Record = json.loads(_read_at(self._file, end - start, start))
         return record
 
     def _read(self) -> None:
@@ -369,7 +369,7 @@ class ResultsLog:
         with AtomicFile(self._place, overwrite=True) as atomic:
             copy = atomic.open_append()
             try:
-                os.fchmod(copy, os.fstat(self._file).st_mode)
+                os.chmod(copy, os.fstat(self._file).st_mode)
                 self._copy_without(dropped, copy)
                 atomic.commit()
             except BaseException:
@@ -383,10 +383,16 @@ class ResultsLog:
         starts = [0, *(end for _, end in dropped)]
         ends = [*(start for start, _ in dropped), self._end]
         for start, end in zip(starts, ends, strict=True):
-            while data := os.pread(self._file, min(COPY_CHUNK_BYTES, end - start), start):
+            while data := _read_at(self._file, min(COPY_CHUNK_BYTES, end - start), start):
                 start += len(data)
                 while data:
                     data = data[os.write(copy, data) :]
+
+
+def _read_at(file: int, length: int, start: int) -> bytes:
+    if sys.platform != "win32":
+        return os.pread(file, length, start)
+    raise NotImplementedError  # and `_locked` opens no file there
 
 
 def _locked(path: Path) -> int:

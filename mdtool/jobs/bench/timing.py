@@ -29,6 +29,7 @@ def _seconds(work: Callable[[], Any], device: str) -> float:
 
 def peak_memory() -> int:
     """Return the peak memory of this process, in bytes. Not available on Windows."""
-    assert sys.platform != "win32"
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+    if sys.platform != "win32":
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else peak * 1024
+    raise NotImplementedError

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TextIO
+from typing import TextIO, cast
 
 from mdtool.console import Console
 from mdtool.errors import ExitCode, OutputError, UsageError
@@ -160,7 +160,10 @@ class GazeJob:
             if self.targets and target is not None:
                 check_target(source, target, self.output_options, overwrite=self.targets.overwrite)
             # Unnamed, so that nothing is left of it however the program ends.
-            spool = stack.enter_context(tempfile.TemporaryFile("w+", encoding="utf-8", errors="backslashreplace"))
+            spool = cast(
+                TextIO,
+                stack.enter_context(tempfile.TemporaryFile("w+", encoding="utf-8", errors="backslashreplace")),
+            )
             writer = FindingsWriter(
                 Tee(spool, self.findings),
                 source.name,

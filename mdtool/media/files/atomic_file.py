@@ -87,11 +87,12 @@ class AtomicFile:
             A file descriptor, which holds the lock until it is closed.
         """
         assert self._lock is not None
-        assert sys.platform != "win32"
-        os.ftruncate(self._lock, 0)
-        file = os.dup(self._lock)  # which shares the lock
-        fcntl.fcntl(file, fcntl.F_SETFL, fcntl.fcntl(file, fcntl.F_GETFL) | os.O_APPEND)
-        return file
+        if sys.platform != "win32":
+            os.ftruncate(self._lock, 0)
+            file = os.dup(self._lock)  # which shares the lock
+            fcntl.fcntl(file, fcntl.F_SETFL, fcntl.fcntl(file, fcntl.F_GETFL) | os.O_APPEND)
+            return file
+        raise NotImplementedError
 
     def commit(self) -> None:
         """Sync the temporary file to disk and rename it to the target.

@@ -14,6 +14,8 @@ from engine.catalog.published import PublishedModel, Source, TokenizerSource, pu
 from engine.contract import ModelUnavailable
 
 SHARDED = published()["moondream3-preview"]
+assert SHARDED.source
+SOURCE = SHARDED.source
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 INDEX = {"metadata": {}, "weight_map": {"a": "model-1.safetensors", "b": "model-2.safetensors"}}
 
@@ -41,7 +43,7 @@ def put(cache: Path, repo: str, revision: str, files: dict[str, bytes], commit: 
 
 
 def put_sharded(cache: Path, *without: str) -> Path:
-    tokenizer = SHARDED.source.tokenizer
+    tokenizer = SOURCE.tokenizer
     put(cache, tokenizer.repo, tokenizer.revision, {"tokenizer.json": b"{}"}, tokenizer.revision)
     files = {
         "model.safetensors.index.json": json.dumps(INDEX).encode(),
@@ -50,7 +52,7 @@ def put_sharded(cache: Path, *without: str) -> Path:
         "modeling.py": b"raise SystemExit",
     }
     kept = {name: content for name, content in files.items() if name not in without}
-    return put(cache, SHARDED.source.repo, SHARDED.source.revision, kept)
+    return put(cache, SOURCE.repo, SOURCE.revision, kept)
 
 
 @pytest.mark.parametrize(
@@ -80,6 +82,7 @@ def test_looks_where_huggingface_hub_looks(env: dict[str, str]) -> None:
 def test_a_model_that_is_here(cache: Path) -> None:
     folder = put_sharded(cache)
     here = hub.local(SHARDED)
+    assert here
     assert here.commit == COMMIT
     assert here.weights == folder / "model.safetensors.index.json"
     assert here.tokenizer.read_bytes() == b"{}"
@@ -99,7 +102,7 @@ def test_a_model_that_is_not_whole_is_not_here(cache: Path, lost: str) -> None:
 
 @pytest.mark.posix("symbolic links")
 def test_a_model_without_its_tokenizer_is_not_here(cache: Path) -> None:
-    put(cache, SHARDED.source.repo, "main", {"model.safetensors": b"weights"})
+    put(cache, SOURCE.repo, "main", {"model.safetensors": b"weights"})
     assert hub.local(SHARDED) is None
     assert hub.verify(SHARDED) == ["tokenizer.json of moondream/starmie-v1 is missing"]
 
@@ -139,7 +142,7 @@ def test_removing_leaves_what_is_being_fetched(cache: Path) -> None:
     folder = put_sharded(cache)
     part = folder.parents[1] / "blobs" / "abc.incomplete"
     part.write_bytes(b"half")
-    other = put(cache, SHARDED.source.repo, "other", {"model.safetensors": b"of another revision"}, "f" * 40)
+    other = put(cache, SOURCE.repo, "other", {"model.safetensors": b"of another revision"}, "f" * 40)
     lock = cache / ".locks" / folder.parents[1].name / "abc.lock"
     lock.parent.mkdir(parents=True)
     with WeakFileLock(lock):

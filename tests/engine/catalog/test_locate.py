@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,9 @@ from engine.contract import ModelUnavailable
 from engine.moondream.config import read_config
 
 GOLDEN = Path(__file__).parents[2] / "golden"
-STARMIE = published()["moondream2"].source.tokenizer
+SOURCE = published()["moondream2"].source
+assert SOURCE
+REVISION, STARMIE = SOURCE.revision, SOURCE.tokenizer
 
 
 @pytest.fixture(autouse=True)
@@ -138,7 +141,9 @@ def test_of_shards_all_headers_count(folder: Path) -> None:
         (current_shapes, {"config.py": 'caption = {"long": []}'}, "moondream2"),
     ],
 )
-def test_old_releases_are_known_by_what_lies_there(shapes, files: dict[str, str], name: str, folder: Path) -> None:
+def test_old_releases_are_known_by_what_lies_there(
+    shapes: Callable[[str], dict[str, list[int]]], files: dict[str, str], name: str, folder: Path
+) -> None:
     write_shapes(folder / "model.safetensors", shapes("moondream2"))
     write_tokenizer(folder / "tokenizer.json", published()[name].config["tokenizer"]["bos_id"])
     for file, text in files.items():
@@ -195,12 +200,11 @@ def test_a_name(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         locate("moondream-0.5b")
     with pytest.raises(ModelUnavailable, match=r"did you mean 'moondream3\.1'\?"):
         locate("moondream3.2")
-    source = published()["moondream2"].source
     snapshot = cache / "models--vikhyatk--moondream2/snapshots" / ("c" * 40)
     snapshot.mkdir(parents=True)
     (snapshot / "model.safetensors").write_bytes(b"weights")
     (snapshot / "tokenizer.json").write_bytes(b"stale")
-    reference = snapshot.parents[1] / "refs" / source.revision
+    reference = snapshot.parents[1] / "refs" / REVISION
     reference.parent.mkdir()
     reference.write_text("c" * 40)
     starmie = put_starmie(cache)

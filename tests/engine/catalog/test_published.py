@@ -22,9 +22,10 @@ def spelt_out(kind: Any, value: Any) -> bool:
     )
 
 
-@pytest.fixture(params=published().values(), ids=published())
+@pytest.fixture(params=published().values(), ids=list(published()))
 def model(request: pytest.FixtureRequest) -> PublishedModel:
-    return request.param
+    chosen: PublishedModel = request.param
+    return chosen
 
 
 def test_is_read_by_its_family(model: PublishedModel) -> None:
@@ -42,6 +43,7 @@ def test_says_what_it_is_and_where(model: PublishedModel) -> None:
     if model.name == "moondream-0.5b":
         assert model.source is None
     else:
+        assert model.source
         assert model.source.repo.count("/") == 1
         new = model.config["tokenizer"]["bos_id"] == 0
         assert (model.source.tokenizer.repo == "moondream/starmie-v1") == new
@@ -63,6 +65,7 @@ def test_what_the_current_ones_are(name: str) -> None:
     if name == "moondream2":
         assert (config.region, config.defaults) == (Config().region, Config().defaults)
     else:
+        assert config.text.moe
         assert (config.text.moe.num_experts, config.text.rope_theta, config.text.max_context) == (64, 1.5e6, 4096)
         assert (config.defaults.top_p, config.defaults.max_objects, config.defaults.reasoning) == (0.9, 150, True)
         assert config.region.inner_dim is None

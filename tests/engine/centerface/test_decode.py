@@ -1,5 +1,7 @@
 """Decoding as arithmetic: faces drawn into the maps come out again, and suppression keeps what it should."""
 
+from random import Random
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -12,7 +14,10 @@ ROWS, COLUMNS = 24, 40
 
 
 def empty_maps() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    return tuple(np.zeros((*shape, ROWS, COLUMNS), np.float32) for shape in ((), (2,), (2,), (10,)))
+    scores, sizes, offsets, landmarks = (
+        np.zeros((*shape, ROWS, COLUMNS), np.float32) for shape in ((), (2,), (2,), (10,))
+    )
+    return scores, sizes, offsets, landmarks
 
 
 @st.composite
@@ -45,7 +50,7 @@ def test_every_dropped_box_overlaps_a_better_one(crowd: tuple[np.ndarray, np.nda
 
 
 @given(crowds(), st.randoms(use_true_random=False))
-def test_the_order_of_the_boxes_does_not_matter(crowd: tuple[np.ndarray, np.ndarray], random) -> None:
+def test_the_order_of_the_boxes_does_not_matter(crowd: tuple[np.ndarray, np.ndarray], random: Random) -> None:
     boxes, scores = crowd
     order = np.array(random.sample(range(len(boxes)), len(boxes)), dtype=int)
     assert order[suppress(boxes[order], scores[order])].tolist() == suppress(boxes, scores).tolist()

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -175,7 +176,7 @@ def as_numbers(name: str, tensors: Tensors) -> None:
         (as_numbers, f"{SEEN}.scale", f"of another dtype: {SEEN}.scale is int32"),
     ],
 )
-def test_broken_parts_are_named(tmp_path: Path, harm, name: str, said: str) -> None:
+def test_broken_parts_are_named(tmp_path: Path, harm: Callable[[str, Tensors], None], name: str, said: str) -> None:
     folder = written(tmp_path / "made", GOLDEN / "moondream2", "int4")
     tensors = load_file(folder / "model.safetensors")
     harm(name, tensors)

@@ -180,7 +180,7 @@ def test_damage_anywhere_gives_tensors_or_one_clear_error(tmp_path: Path) -> Non
         else:
             before, after = (text.encode() for text in chance.choice(edits))
             header = bytes(data[8:end]).replace(before, after, chance.randint(1, 2))
-            data = struct.pack("<Q", len(header)) + header + data[end:]
+            data = bytearray(struct.pack("<Q", len(header)) + header + data[end:])
         path.write_bytes(data)
         try:
             checkpoint = open_checkpoint(path)

@@ -5,7 +5,6 @@ import re
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any, cast
 
 import golden
 import pytest
@@ -13,7 +12,18 @@ import tokenizers
 import torch
 
 import engine
-from engine.contract import Answer, Choices, Done, Failed, Generation, LoadOptions, Number, QueryRequest, TextDelta
+from engine.contract import (
+    Answer,
+    Choices,
+    Done,
+    EncodedImage,
+    Failed,
+    Generation,
+    LoadOptions,
+    Number,
+    QueryRequest,
+    TextDelta,
+)
 from engine.generation.constraints import ChoiceConstraint, Constraint, NumberConstraint
 from engine.generation.sampling import Sampler
 from engine.generation.steps import ReadToken
@@ -21,8 +31,7 @@ from engine.generation.tokenizer import Tokenizer, load_tokenizer
 from engine.generation.verbs import VisionModel
 from engine.pocket.draw import draw
 from engine.pocket.evaluation import seeds
-from engine.pocket.naming import COLOURS
-from engine.pocket.scene import random_scene
+from engine.pocket.scene import COLOURS, random_scene
 
 ROOT = Path(__file__).parents[3]
 FILES = [ROOT / "tests" / "golden" / "moondream2" / "tokenizer.json", ROOT / "engine" / "pocket" / "tokenizer.json"]
@@ -197,6 +206,7 @@ def results(model: VisionModel, requests: Sequence[QueryRequest], batch: int) ->
         if isinstance(event, TextDelta):
             said[event.index] += event.text
         elif isinstance(event, Done):
+            assert isinstance(event.result, Answer)
             made[event.index] = event.result
     answers = [made[index] for index in range(len(requests))]
     assert said == [answer.text for answer in answers]
@@ -221,7 +231,7 @@ def test_the_seed_makes_the_choice(family: str) -> None:
 
     def drawn(seed: int) -> str:
         how = Generation(8.0, 1.0, seed=seed)
-        return cast(list[Answer], own.query([picture], "what?", False, generation=how, allowed=Choices(TEXTS)))[0].text
+        return own.query([picture], "what?", False, generation=how, allowed=Choices(TEXTS))[0].text
 
     first = [drawn(seed) for seed in range(12)]
     assert [drawn(seed) for seed in range(12)] == first
@@ -253,7 +263,7 @@ def test_a_choice_that_can_not_be_written_fails_alone() -> None:
 
 
 @cache
-def pocket(quantize: str | None = None) -> tuple[VisionModel, list[Any]]:
+def pocket(quantize: str | None = None) -> tuple[VisionModel, Sequence[EncodedImage]]:
     """And scenes that it never saw."""
     model = engine.load("pocket", LoadOptions("cpu", quantize=quantize))
     return model, model.encode([draw(random_scene(seed)).pixels for seed in seeds(4)])

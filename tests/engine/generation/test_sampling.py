@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 import torch
@@ -112,7 +113,7 @@ def test_drawing_leaves_the_logits_as_they_are() -> None:
         *[({"presence_penalty": value}, "presence_penalty") for value in (-2.1, 2.1, math.inf, math.nan)],
     ],
 )
-def test_what_is_out_of_range_is_said_in_one_line(options: dict[str, float], name: str) -> None:
+def test_what_is_out_of_range_is_said_in_one_line(options: dict[str, Any], name: str) -> None:
     with pytest.raises(ValueError, match=f"^{name} must be") as error:
         Sampler(**options)
     assert len(str(error.value).splitlines()) == 1
@@ -196,7 +197,7 @@ def test_what_is_drawn_from_is_the_definitions(
 def test_what_changes_nothing_draws_the_same() -> None:
     generator = torch.Generator().manual_seed(2)
     logits = [4 * torch.randn(300, generator=generator) for _ in range(50)]
-    neutral = {"top_k": 300, "min_p": 0.0, "repetition_penalty": 1.0, "presence_penalty": 0.0}
+    neutral: dict[str, Any] = {"top_k": 300, "min_p": 0.0, "repetition_penalty": 1.0, "presence_penalty": 0.0}
     plain, other = Sampler(0.9, 0.7, 4), Sampler(0.9, 0.7, 4, **neutral)
     assert [plain.draw(row) for row in logits] == [other.draw(other.apply_penalties(row, [1], [2])) for row in logits]
 

@@ -4,8 +4,9 @@ import itertools
 import random
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from torch import Tensor
 from engine.contract import Answer, Cancelled, Done, EngineError, Event, Failed, TextDelta
 from engine.generation import request_source
 from engine.generation.requests import run_requests
-from engine.generation.scheduler import ContextFull, EmitText, Flow, Forward, Job, Scheduler
+from engine.generation.scheduler import ContextFull, Decoder, EmitText, Flow, Forward, Job, Scheduler
 
 ABSURD = 1 << 60  # bytes
 
@@ -84,8 +85,15 @@ def jobs(count: int, seed: int = 0) -> list[Job]:
     return [counted(i, chance.randint(0, 12), chance.randrange(50), chance.randrange(3)) for i in range(count)]
 
 
-def run_jobs(wanted: Iterable[Job], decoder: Checksums, batch: int) -> Iterator[Event]:
-    return run_requests(Scheduler(decoder, batch, lambda job: job), wanted)
+def run_jobs(wanted: Iterable[Any], decoder: Decoder, batch: int) -> Generator[Event, None, None]:
+    """wanted: jobs, each of which is its own request."""
+    scheduler: Scheduler[Any] = Scheduler(decoder, batch, lambda job: job)
+    return run_requests(scheduler, wanted)
+
+
+def done(index: int, result: Any) -> Done:
+    """For flows that return something else than a model does."""
+    return Done(index, result)
 
 
 def results(events: Sequence[Any]) -> dict[int, Any]:
@@ -143,10 +151,10 @@ def test_pieces_come_as_they_are_said_and_the_result_after_them() -> None:
         (TextDelta(0, " "), 1),
         (TextDelta(1, "uno"), 1),
         (TextDelta(1, " "), 1),
-        (Done(1, 1), 1),
+        (done(1, 1), 1),
         (TextDelta(0, "two"), 2),
         (TextDelta(0, " "), 2),
-        (Done(0, 2), 2),
+        (done(0, 2), 2),
     ]
 
 
@@ -193,7 +201,7 @@ def test_closing_early_ends_every_flow() -> None:
         finally:
             ended.append(name)
 
-    running = run_jobs((Job(lambda name=name: lasting(name)) for name in itertools.count()), Checksums(), 3)
+    running = run_jobs((Job(partial(lasting, name)) for name in itertools.count()), Checksums(), 3)
     for _ in range(10):
         next(running)
     running.close()
@@ -208,7 +216,7 @@ def test_no_jobs_and_flows_without_steps() -> None:
 
     assert list(run_jobs([], Checksums(), 3)) == []
     decoder = Checksums()
-    assert list(run_jobs([Job(silent)] * 5, decoder, 2)) == [Done(i, "nothing to do") for i in range(5)]
+    assert list(run_jobs([Job(silent)] * 5, decoder, 2)) == [done(i, "nothing to do") for i in range(5)]
     assert decoder.fed == []
 
 
@@ -261,6 +269,7 @@ def test_a_failure_that_is_kept_keeps_no_picture() -> None:
     events = run_jobs(iter([Job(failing, picture)]), ImageEmbedder(), 1)
     del picture
     [failed] = events
+    assert isinstance(failed, Failed)
     assert str(failed.error) == "no such length"
     assert gone() is None
 
@@ -292,7 +301,7 @@ def test_what_fits_exactly_is_fed() -> None:
         yield Forward([1] * count)
         return "fits"
 
-    events = list(run_jobs([Job(lambda n=n: whole(n)) for n in (11, 12, 10)], Checksums(context=12), 3))
+    events = list(run_jobs([Job(partial(whole, n)) for n in (11, 12, 10)], Checksums(context=12), 3))
     assert results(events) == {0: "fits", 2: "fits"}
 
 
@@ -300,7 +309,8 @@ def test_what_fits_exactly_is_fed() -> None:
 @pytest.mark.parametrize("part", ["most_fed", "most_read"])
 def test_out_of_memory_fewer_go_on_at_a_time_and_nothing_is_said_twice(most: int, part: str) -> None:
     wanted = jobs(25, seed=3)
-    decoder = Checksums(**{part: most})
+    decoder = Checksums()
+    setattr(decoder, part, most)
     events = list(run_jobs(wanted, decoder, 16))
     assert (results(events), texts(events)) == alone(wanted)
     if part == "most_fed":
@@ -336,8 +346,10 @@ def test_out_of_memory_in_the_middle() -> None:
 
 @pytest.mark.parametrize("part", ["most_fed", "most_read"])
 def test_when_one_alone_does_not_fit_it_is_said_in_one_line(part: str) -> None:
+    decoder = Checksums()
+    setattr(decoder, part, 0)
     with pytest.raises(EngineError, match="out of memory") as error:
-        list(run_jobs(jobs(5), Checksums(**{part: 0}), 4))
+        list(run_jobs(jobs(5), decoder, 4))
     assert len(str(error.value).splitlines()) == 1
 
 
@@ -583,7 +595,7 @@ def test_a_source_that_sends_nothing_more_stalls_nobody_and_closing_does_not_wai
             closed.append(True)
 
     running = run_jobs(silent(), Checksums(), 4)
-    events = []
+    events: list[Event] = []
     while len(results(events)) < 2:
         events.append(next(running))
     assert results(events) == {0: Answer("abc"), 1: Answer("defg")}

@@ -15,6 +15,7 @@ from engine.contract import (
     Done,
     Event,
     Failed,
+    Finish,
     Generation,
     Number,
     QueryRequest,
@@ -23,13 +24,13 @@ from engine.contract import (
 )
 from engine.generation.constraints import ChoiceConstraint, NumberConstraint
 from engine.generation.scheduler import ContextFull, EmitText, Flow, Forward, Scheduler
-from engine.generation.steps import Coordinate, History, ReadToken
+from engine.generation.steps import Coordinate, History, ModelInput, ReadToken
 from engine.generation.text_flows import DecodingParams, constrained_text, decoding_params, free_text
 from engine.generation.tokenizer import load_tokenizer
 
 END = 0
 TOKENIZER = load_tokenizer(golden.GOLDEN / "moondream2" / "tokenizer.json", 512)
-PROMPT = [20, Coordinate(0.5), 21]
+PROMPT: list[ModelInput] = [20, Coordinate(0.5), 21]
 
 each_family = pytest.mark.parametrize("family", golden.FAMILIES)
 
@@ -138,7 +139,8 @@ def test_a_cancelled_text_has_what_was_written() -> None:
 def test_what_ends_an_answer_that_is_constrained() -> None:
     number = NumberConstraint(TOKENIZER.texts(), END)
     twelve = TOKENIZER.encode("12")
-    for most, tokens, finish in ((9, [*twelve, END], "stop"), (len(twelve), twelve, "length")):
+    cases: list[tuple[int, list[int], Finish]] = [(9, [*twelve, END], "stop"), (len(twelve), twelve, "length")]
+    for most, tokens, finish in cases:
         answer, said, _ = written(constrained_text(PROMPT, how(most, stop=("2",)), number, History(700)), tokens)
         assert answer == Answer("12", tokens=tuple(twelve), prompt_tokens=703, finish=finish)
         assert said == ["12"]
@@ -200,7 +202,8 @@ def asked(family: str) -> list[Request]:
 
 def results(events: Iterator[Event]) -> tuple[dict[int, Answer], dict[int, str]]:
     """And what was said on the way."""
-    made, said = {}, {}
+    made: dict[int, Answer] = {}
+    said: dict[int, str] = {}
     for event in events:
         assert not isinstance(event, Failed), event
         if isinstance(event, TextDelta):
@@ -244,7 +247,7 @@ def test_requests_that_are_cancelled_in_a_batch(family: str, steps: int) -> None
     own, picture = golden.model(family), golden.encoded(family, "img_a")
     long = Generation(0, None, 20)
     stays = CaptionRequest(picture, "normal", long)
-    requests = [
+    requests: list[Request] = [
         QueryRequest(picture, "what?", False, generation=long),
         QueryRequest(picture, "why?", True, generation=long),
         stays,

@@ -1,6 +1,6 @@
 """The layer loop and its caches, on a decoder of another structure than Moondream's, against plain float64."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -18,7 +18,7 @@ TOLERANCE = 2e-5
 
 
 @pytest.fixture(autouse=True)
-def inference():
+def inference() -> Iterator[None]:
     with torch.inference_mode():
         yield
 
@@ -31,7 +31,7 @@ def close(made: Tensor, wanted: Tensor) -> None:
     torch.testing.assert_close(made.double(), wanted, atol=TOLERANCE, rtol=TOLERANCE)
 
 
-def read(model: Transformer, cache: SequenceCache, x: Tensor, **options) -> Tensor:
+def read(model: Transformer, cache: SequenceCache, x: Tensor, **options: Any) -> Tensor:
     return model.extend(x, [SequenceRun(cache, slice(0, len(x)), **options)])
 
 

@@ -25,6 +25,13 @@ def attended(q: Tensor, k: Tensor, v: Tensor, seen: Tensor) -> Tensor:
     return torch.cat(mixed, 1)
 
 
+def key_and_value(
+    kv_heads: int, positions: int, dim: int, dtype: torch.dtype, seeds: tuple[int, int]
+) -> tuple[Tensor, Tensor]:
+    key, value = (drawn(kv_heads, positions, dim, dtype=dtype, seed=seed) for seed in seeds)
+    return key, value
+
+
 def prefix_of(*layers: tuple[Tensor, Tensor]) -> PrefixCache:
     """Of keys and values, (kv heads, positions, dim), for each layer."""
     length = layers[0][0].shape[1]
@@ -98,8 +105,7 @@ def test_a_sequence_sees_its_prefix_and_what_came_before_it() -> None:
         dim, before = chance.choice([8, 64, 72]), chance.choice([0, 0, 1, 3, 90])
         dtype = chance.choice([*TOLERANCE])
         shared = [
-            tuple(drawn(kv_heads, before, dim, dtype=dtype, seed=seed + layer) for seed in (10, 20))
-            for layer in range(layers)
+            key_and_value(kv_heads, before, dim, dtype, seeds=(10 + layer, 20 + layer)) for layer in range(layers)
         ]
         cache = started(prefix_of(*shared) if before else None, layers, kv_heads, dim, dtype)
         pieces = [chance.choice([1, 1, 2, 7, 70]) for _ in range(4)]
@@ -137,12 +143,11 @@ def test_a_sequence_sees_its_prefix_and_what_came_before_it() -> None:
 def test_sequences_of_one_step_do_not_change_each_other(dtype: torch.dtype, heads: int, kv_heads: int) -> None:
     """Some go on from one prefix, some from another, some from none; to the last bit what each gets alone."""
     dim = 64
-    shared, other = (
-        prefix_of(tuple(drawn(kv_heads, length, dim, dtype=dtype, seed=seed) for seed in (1, 2))) for length in (90, 31)
-    )
+    shared, other = (prefix_of(key_and_value(kv_heads, length, dim, dtype, seeds=(1, 2))) for length in (90, 31))
     longer = grown(shared.fork(), 40, seed=50).freeze()  # of two pieces
     sequences = [(shared, 3, 1), (shared, 70, 1), (shared, 0, 5), (None, 4, 2), (None, 0, 1), (other, 5, 1)]
-    caches, rows, end = [], [], 0
+    caches: list[SequenceCache] = []
+    rows, end = [], 0
     for prefix, before, count in [*sequences, (longer, 2, 1), (longer, 0, 4), (longer, 60, 1), (shared, 9, 1)]:
         cache = grown(started(prefix, 1, kv_heads, dim, dtype), before, seed=len(caches))
         cache.reserve(count)

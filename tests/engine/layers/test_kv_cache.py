@@ -23,16 +23,16 @@ def new(prefix: PrefixCache | None = None, dtype: torch.dtype = torch.float32) -
 
 def grown(cache: SequenceCache, pieces: list[int]) -> tuple[Tensor, Tensor]:
     """What was written, whole."""
-    written = []
+    written_keys, written_values = [], []
     for rows in pieces:
         keys, values = torch.randn(2, LAYERS, HEADS, rows, DIM).unbind()
         cache.reserve(rows)
         for layer, key, value in zip(of_attention(cache), keys, values, strict=True):
             layer.write(key, value)
         cache.advance(rows)
-        written.append((keys, values))
-    keys, values = zip(*written, strict=True)
-    return torch.cat(keys, 2), torch.cat(values, 2)
+        written_keys.append(keys)
+        written_values.append(values)
+    return torch.cat(written_keys, 2), torch.cat(written_values, 2)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])

@@ -13,7 +13,8 @@ DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 def made(rows: int, columns: int, dtype: torch.dtype) -> Tensor:
     generator = torch.Generator().manual_seed(rows * columns)
-    return (torch.randn(rows, columns, generator=generator, dtype=torch.float64) * columns**-0.25).to(dtype)
+    drawn = torch.randn(rows, columns, generator=generator, dtype=torch.float64)
+    return drawn.mul(columns**-0.25).to(dtype)
 
 
 def gelu(x: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ LINEARS = {"layers.0.up": (6, 4), "layers.1.up": (6, 4)}
 
 
 def pairs(rank: int = 2) -> dict[str, Tensor]:
-    made = {}
+    made: dict[str, Tensor] = {}
     for name, (outputs, inputs) in LINEARS.items():
         made |= {f"{name}.A": torch.randn(rank, inputs), f"{name}.B": torch.randn(outputs, rank)}
     return made

@@ -21,7 +21,7 @@ needs_int4 = pytest.mark.skipif(packed_block_rows() is None, reason="this CPU ha
 
 def made(rows: int, columns: int, dtype: torch.dtype = torch.float32) -> Tensor:
     generator = torch.Generator().manual_seed(rows * columns)
-    return (torch.randn(rows, columns, generator=generator) * columns**-0.25).to(dtype)
+    return torch.randn(rows, columns, generator=generator).mul(columns**-0.25).to(dtype)
 
 
 def gelu(x: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """Blocks of a vision transformer against their formula in float64."""
 
 import math
+from typing import Literal
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor
 from engine.layers.linear import Linear
 from engine.layers.vit import Vit, VitBlock
 
+Activation = Literal["gelu_tanh", "gelu"]
 DIM, HEADS, INNER, PATCHES = 48, 3, 96, 20
 
 
@@ -50,13 +52,13 @@ def plain(x: Tensor, activation: str, eps: float, layers: int) -> Tensor:
 
 @pytest.mark.parametrize("activation", ["gelu_tanh", "gelu"])
 @pytest.mark.parametrize("eps", [1e-5, 0.1])
-def test_blocks_compute_their_formula_and_each_picture_by_itself(activation: str, eps: float) -> None:
+def test_blocks_compute_their_formula_and_each_picture_by_itself(activation: Activation, eps: float) -> None:
     layers = 2
     blocks = []
     for layer in range(layers):
-        own = {name: tuple(x.float() for x in pair) for name, pair in weights(layer).items()}
-        linears = {name: Linear(*own[name], packed=True) for name in ("qkv", "proj", "fc1", "fc2")}
-        blocks.append(VitBlock(norm1=own["norm1"], norm2=own["norm2"], activation=activation, eps=eps, **linears))
+        own = {name: (weight.float(), bias.float()) for name, (weight, bias) in weights(layer).items()}
+        qkv, proj, fc1, fc2 = (Linear(*own[name], packed=True) for name in ("qkv", "proj", "fc1", "fc2"))
+        blocks.append(VitBlock(own["norm1"], qkv, proj, own["norm2"], fc1, fc2, activation, eps))
     vit, x = Vit(blocks, HEADS), drawn(3, PATCHES, DIM)
     with torch.inference_mode():
         made = vit(x.float().flatten(0, 1), 3)

@@ -109,7 +109,7 @@ def test_a_skill_that_is_null_is_missing() -> None:
 
 
 @pytest.mark.parametrize("golden", [SECOND, THIRD])
-def test_any_field_of_a_wrong_type_is_named(golden: dict) -> None:
+def test_any_field_of_a_wrong_type_is_named(golden: dict[str, Any]) -> None:
     for path in places(golden)[1:]:
         wrong = 1.5 if isinstance(at(golden, path), int) else 7
         step = f"[{path[-1]}]" if isinstance(path[-1], int) else str(path[-1])
@@ -117,7 +117,7 @@ def test_any_field_of_a_wrong_type_is_named(golden: dict) -> None:
 
 
 @pytest.mark.parametrize("golden", [SECOND, THIRD])
-def test_any_unknown_field_is_named(golden: dict) -> None:
+def test_any_unknown_field_is_named(golden: dict[str, Any]) -> None:
     for path in places(golden)[1:]:
         if isinstance(at(golden, path), dict) and path[-1] != "caption":
             assert ".".join(map(str, (*path, "nonsense"))) in refused(edited(golden, (*path, "nonsense"), 1))

@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -37,8 +38,9 @@ def test_what_is_no_picture_is_not_seen() -> None:
         small_model(False, torch.float32).embed_images([np.zeros((4, 4), np.uint8)])
 
 
-def embedding_key(path: str | Path = "pocket", **options) -> str:
-    model = engine.load(str(path), LoadOptions("cpu", **{"dtype": "float32", **options}))
+def embedding_key(path: str | Path = "pocket", **options: Any) -> str:
+    given: dict[str, Any] = {"dtype": "float32", **options}
+    model = engine.load(str(path), LoadOptions("cpu", **given))
     assert isinstance(model, ImageEmbedder)
     return model.embedding_key
 

@@ -23,6 +23,7 @@ from torch import Tensor
 from engine.contract import (
     UNLIMITED,
     Answer,
+    Box,
     CaptionRequest,
     DetectRequest,
     Done,
@@ -33,6 +34,7 @@ from engine.contract import (
     LoadOptions,
     ObjectLimitWarning,
     ObjectList,
+    Point,
     PointRequest,
     QueryRequest,
     Request,
@@ -253,7 +255,8 @@ def same(result: Any, wanted: Any) -> None:
     if isinstance(wanted, ObjectList) and wanted.items:
         assert result.complete == wanted.complete
         assert len(result.items) == len(wanted.items)
-        for item, other in zip(result.items, wanted.items, strict=True):
+        items: list[Box | Point] = [*wanted.items]
+        for item, other in zip(result.items, items, strict=True):
             assert astuple(item) == pytest.approx(astuple(other), abs=1e-6)
     else:
         assert result == wanted
@@ -294,6 +297,7 @@ def make_answer(talk: ReferenceSession, request: Request) -> Any:
         return talk.detect(request.prompt, request.max_objects or 0)
     if isinstance(request, PointRequest):
         return talk.point(request.prompt, request.max_objects or 0)
+    assert isinstance(request, GazeRequest)
     return talk.gaze(request.eye)
 
 

@@ -3,6 +3,7 @@
 import hashlib
 from dataclasses import replace
 from itertools import product
+from typing import Any, Literal
 
 import numpy as np
 import PIL
@@ -16,6 +17,7 @@ from engine.moondream.config import VisionConfig
 from engine.moondream.preprocess import Crops, make_crops, normalize_pixels, pool, select_tiling, stitch, tiling
 from engine.resize import resizer
 
+Library = Literal["vips", "pillow"]
 EXPECTED, TENSORS = expected("moondream2"), tensors("moondream2")
 IMAGES = pytest.mark.parametrize("name", ["img_a", "img_b", "img_c"])
 VISION = VisionConfig()
@@ -23,7 +25,7 @@ SMALL = VisionConfig(crop_size=40, enc_patch_size=4, overlap_margin=2)  # 10 pat
 SIDES = st.integers(1, 90) | st.integers(1, 5000) | st.sampled_from([377, 378, 379, 644, 645])
 
 
-def of_golden(name: str, library, vision: VisionConfig = VISION, max_crops: int = 12) -> Crops:
+def of_golden(name: str, library: Library, vision: VisionConfig = VISION, max_crops: int = 12) -> Crops:
     return make_crops(image(name), vision, max_crops, resizer(library))
 
 
@@ -129,7 +131,7 @@ def test_crops_cover_the_picture_and_can_be_stitched(height: int, width: int, ma
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 5000), (5000, 1), (380, 9000), (9000, 380), (2, 2)])
 @pytest.mark.parametrize("library", ["pillow", "vips"])
-def test_extreme_pictures_have_crops(size: tuple[int, int], library) -> None:
+def test_extreme_pictures_have_crops(size: tuple[int, int], library: Library) -> None:
     crops = make_crops(np.full((*size, 3), 77, np.uint8), VISION, 12, resizer(library))
     rows, columns = crops.tiling
     assert with_window(crops).shape == (1 + rows * columns, 378, 378, 3)
@@ -137,7 +139,8 @@ def test_extreme_pictures_have_crops(size: tuple[int, int], library) -> None:
 
 
 def test_what_is_no_picture_has_no_crops() -> None:
-    for broken in (np.zeros((0, 5, 3), np.uint8), np.zeros((5, 5), np.uint8), np.zeros((5, 5, 3)), None):
+    pictures: list[Any] = [np.zeros((0, 5, 3), np.uint8), np.zeros((5, 5), np.uint8), np.zeros((5, 5, 3)), None]
+    for broken in pictures:
         with pytest.raises(ValueError, match="HxWx3 uint8"):
             make_crops(broken, VISION, 12, resizer("pillow"))
 

@@ -1,7 +1,9 @@
 """Other number types, the compiler, and what must not change a result: the batch, and who asks beside."""
 
 import json
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,9 +24,10 @@ from golden import (
 )
 from tiny_models import small_model
 
-from engine.contract import CaptionRequest, DetectRequest, Done, Generation, ObjectLimitWarning, QueryRequest
+from engine.contract import CaptionRequest, DetectRequest, Done, Generation, ObjectLimitWarning, QueryRequest, Request
 from engine.generation.steps import Coordinate, ModelInput, ReadToken, Size
 from engine.layers.int8_linear import has_int8_gemm
+from engine.layers.kv_cache import SequenceCache
 from engine.layers.parameters import ParameterReader
 from engine.moondream.config import read_config
 from engine.moondream.decoder import MoondreamDecoder
@@ -79,10 +82,10 @@ def test_the_compiled_model_agrees_with_the_eager_one_and_is_never_compiled_agai
         [wanted], [made] = (one.encode([image("img_b")]) for one in (eager, compiled))
         assert torch.equal(keys(made.prefix), keys(wanted.prefix))
         for rows in (1, 47, 100):
-            for image_or_none in ((wanted, made), (None, None)):
+            for prefixes in ((wanted.prefix, made.prefix), (None, None)):
                 hidden = []
-                for one, picture in zip((eager, compiled), image_or_none, strict=True):
-                    tails = [one.decoder.start(picture and picture.prefix) for _ in range(2)]
+                for one, prefix in zip((eager, compiled), prefixes, strict=True):
+                    tails = [one.decoder.start(prefix) for _ in range(2)]
                     hidden.append(one.decoder.step([(cache, None, [3] * rows) for cache in tails]))
                 assert torch.equal(*hidden)
 
@@ -130,7 +133,7 @@ def test_a_step_is_the_same_to_the_last_bit_alone_and_in_a_batch(
     ]  # fmt: skip
     places = [pictures[0], pictures[0], pictures[1], None, pictures[1]]
 
-    def tails() -> list:
+    def tails() -> list[SequenceCache]:
         return [own.decoder.start(place.prefix if place else None) for place in places]
 
     together, apart = tails(), tails()
@@ -176,9 +179,15 @@ def test_several_prompts_at_once_find_what_each_finds_alone() -> None:
 
 
 def test_as_many_sequences_share_a_step_as_memory_holds(monkeypatch: pytest.MonkeyPatch) -> None:
-    own, steps = model("moondream2"), []
+    own = model("moondream2")
+    steps: list[int] = []
     step = own.decoder.step
-    monkeypatch.setattr(own.decoder, "step", lambda feeds: (steps.append(len(feeds)), step(feeds))[1])
+
+    def counted(feeds: Sequence[Any]) -> torch.Tensor:
+        steps.append(len(feeds))
+        return step(feeds)
+
+    monkeypatch.setattr(own.decoder, "step", counted)
     picture = encoded("moondream2", "img_a")
     for free, most in ((None, 16), (1 << 40, 16), (2 * 5 * own.sequence_bytes, 5), (0, 1)):
         monkeypatch.setattr("engine.moondream.model.free_memory", lambda device, free=free: free)
@@ -192,7 +201,7 @@ def test_requests_are_drawn_as_places_come_free() -> None:
     [picture] = own.encode([image("img_a")])
     drawn = []
 
-    def requests():
+    def requests() -> Iterator[CaptionRequest]:
         for index in range(12):
             drawn.append(index)
             yield CaptionRequest(picture, "short", Generation(temperature=0, max_tokens=3 + index % 4))
@@ -214,7 +223,7 @@ def test_pictures_encoded_while_others_are_under_way_give_the_same_to_the_last_b
         ahead = [own.encode([image(name)])[0] for name in names]
         meanwhile = []
 
-        def requests():
+        def requests() -> Iterator[CaptionRequest]:
             for name in names:
                 meanwhile.extend(own.encode([image(name)]))
                 yield CaptionRequest(meanwhile[-1], "short", Generation(temperature=0, max_tokens=6))
@@ -241,7 +250,7 @@ def test_images_of_one_batch_equal_the_same_alone() -> None:
     together = own.encode([image(name) for name in names])
     for name, picture in zip(names, together, strict=True):
         assert torch.equal(keys(picture.prefix), keys(encoded("moondream2", name).prefix))
-    mixed = [QueryRequest(together[0], "what is near the house"), DetectRequest(together[1], "dog", 2)]
+    mixed: list[Request] = [QueryRequest(together[0], "what is near the house"), DetectRequest(together[1], "dog", 2)]
     assert len([event for event in own.run(mixed) if isinstance(event, Done)]) == 2
 
 

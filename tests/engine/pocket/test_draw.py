@@ -44,7 +44,8 @@ def thing_of(
 
 def painted(drawing: Drawing) -> np.ndarray:
     """Where it is not the background, but for the faint fringe of smooth edges."""
-    return np.abs(drawing.pixels - np.array(GREY)).max(-1) > 53
+    mask: np.ndarray = np.abs(drawing.pixels - np.array(GREY)).max(-1) > 53
+    return mask
 
 
 def bounds(mask: np.ndarray) -> list[int]:
@@ -166,7 +167,8 @@ def test_pupils_are_in_the_middle_of_eyes_that_look_at_nothing() -> None:
 
 def ink(drawing: Drawing, colour: Colour) -> np.ndarray:
     """Where a sign has not its own colour."""
-    return whole(drawing.owners == 1) & (drawing.pixels != colour).any(-1)
+    mask: np.ndarray = whole(drawing.owners == 1) & (drawing.pixels != colour).any(-1)
+    return mask
 
 
 @pytest.mark.parametrize("colour", COLOURS)

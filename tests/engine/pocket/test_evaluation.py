@@ -1,6 +1,7 @@
 """The exam gives full marks for the truth, and takes off just those of what is wrong."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
@@ -10,11 +11,13 @@ from engine.contract import (
     Answer,
     Box,
     CaptionRequest,
+    ChatRequest,
     DetectRequest,
     Done,
     EncodedImage,
     EngineError,
     Failed,
+    GazeRequest,
     ObjectList,
     Point,
     PointRequest,
@@ -69,7 +72,13 @@ def key(asked: Request | Task) -> tuple[str, object]:
         return "detect", asked.prompt
     if isinstance(asked, PointRequest | PointTask):
         return "point", asked.prompt
+    assert isinstance(asked, GazeRequest | GazeTask)
     return "gaze", asked.eye
+
+
+@dataclass
+class KnownImage(EncodedImage):
+    tasks: dict[tuple[str, object], Task]
 
 
 class Knowing:
@@ -77,12 +86,12 @@ class Knowing:
 
     def __init__(self, damage: Damage = lambda task, result: result) -> None:
         self.damage = damage
-        self.known: dict[bytes, dict[tuple[str, object], Task]] = {}
+        self.known: dict[bytes, KnownImage] = {}
         for seed in SEEDS:
             scene = random_scene(seed)
             drawing = draw(scene)
             tasks = evaluation_tasks(SceneLayout.of(scene, drawing.boxes), np.random.default_rng(seed))
-            self.known[drawing.pixels.tobytes()] = {key(task): task for task in tasks}
+            self.known[drawing.pixels.tobytes()] = KnownImage({key(task): task for task in tasks})
         self.image_batch_size: list[int] = []
 
     def encode(self, images: Sequence[np.ndarray]) -> list[EncodedImage]:
@@ -92,8 +101,9 @@ class Knowing:
     def run(self, requests: Iterable[Request], batch: int | None = None) -> Iterator[TextDelta | Done | Failed]:
         """The last first, with a piece of text before each."""
         for index, request in reversed(list(enumerate(requests))):
-            assert request.image is not None
-            task = request.image[key(request)]
+            assert not isinstance(request, ChatRequest)
+            assert isinstance(request.image, KnownImage)
+            task = request.image.tasks[key(request)]
             yield TextDelta(index, "some ")
             yield Done(index, self.damage(task, truth(task)))
 

@@ -39,7 +39,7 @@ OTHERS = ({"dtype": "float32"}, {"quantize": "int8"}, {"quantize": "int4"})
 @pytest.mark.parametrize(
     "options", [{}, *(pytest.param(one, marks=pytest.mark.slow) for one in OTHERS)], ids=lambda o: str(o or "plain")
 )
-def test_the_scores_hold(options: dict[str, str]) -> None:
+def test_the_scores_hold(options: dict[str, Any]) -> None:
     scores = report(**options).scores()
     assert {name: score for name, score in scores.items() if score < BOUNDS[name]} == {}
     assert scores.keys() == BOUNDS.keys()

@@ -9,11 +9,10 @@ import numpy as np
 import pytest
 
 from engine.pocket.draw import Box, draw
-from engine.pocket.naming import ANY_SHAPE, OBJECT_NAMES, ObjectName, describe, join_with_and
+from engine.pocket.naming import ANY_SHAPE, LENGTHS, OBJECT_NAMES, ObjectName, describe, join_with_and
 from engine.pocket.scene import COLOURS, FACE, KINDS, SHAPES, SIGN, SKIN, Background, Scene, SceneObject, random_scene
 from engine.pocket.tasks import (
     COUNTING,
-    LENGTHS,
     CaptionTask,
     DetectTask,
     GazeTask,

@@ -63,7 +63,7 @@ def test_weights_are_rounded_by_settings(tmp_path: Path, monkeypatch: pytest.Mon
 def test_every_command_hands_them_to_the_model(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: list[str | Path]
 ) -> None:
-    place = ["-o", tmp_path / "out.png"] if command[0] == "redact" else []
+    place: list[str | Path] = ["-o", tmp_path / "out.png"] if command[0] == "redact" else []
     outcome = run(*command, *place, *POCKET, "--quantize", "int8", "--verbose")
     assert outcome.code == 0, outcome.err
     assert said_by_pocket(outcome.lines).endswith("weights quantized to int8")
@@ -107,7 +107,7 @@ def test_bits_that_there_are_not_in_the_environment() -> None:
 @pytest.mark.parametrize("command", ["redact", "gaze"])
 def test_what_the_model_of_faces_can_not(tmp_path: Path, command: str, options: list[str]) -> None:
     """Where it was not named, it is told that another one can be."""
-    arguments = (command, SAMPLES / "group.png", "-o", tmp_path / "out.png", *options)
+    arguments: tuple[str | Path, ...] = (command, SAMPLES / "group.png", "-o", tmp_path / "out.png", *options)
     named, chosen = run(*arguments, "--model", "centerface"), run(*arguments)
     assert (named.code, chosen.code) == (2, 2)
     (line,) = named.lines
@@ -149,7 +149,7 @@ def test_where_and_how_it_is_computed_leaves_work_done() -> None:
 def test_compiled_code_is_kept_for_the_next_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
-    command = [*("caption", SCENE, "--length", "short"), *POCKET, "--quantize", "int8"]
+    command: list[str | Path] = [*("caption", SCENE, "--length", "short"), *POCKET, "--quantize", "int8"]
     eager = run(*command)
     compiled = run(*command, "--compile", "-v")
     assert compiled.out == eager.out

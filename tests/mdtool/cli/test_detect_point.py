@@ -247,7 +247,7 @@ mdtool.cli.main()
 @pytest.mark.posix("signals to a process")
 def test_an_interruption_counts_where_c_calls_python() -> None:
     """There the exception is dropped, as when libvips logs something."""
-    command = [sys.executable, "-c", INTERRUPTED_AMID_C, "detect", GROUP, PORTRAIT, "face", "--quiet"]
+    command: list[str | Path] = [sys.executable, "-c", INTERRUPTED_AMID_C, "detect", GROUP, PORTRAIT, "face", "--quiet"]
     done = subprocess.run(command, capture_output=True, timeout=60, preexec_fn=reset_signal_handlers)
     assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"mdtool: interrupted\n")
 

@@ -144,7 +144,7 @@ def test_damage_in_the_middle_shows_no_face(tmp_path: Path, suffix: str) -> None
 
 @pytest.mark.parametrize("suffix", [".h264", ".ts"])
 def test_first_picture_is_no_key_frame(tmp_path: Path, suffix: str) -> None:
-    whole = make_video(tmp_path / f"a{suffix}", 60, face=True, options={}, **{"gop_size": 20})
+    whole = make_video(tmp_path / f"a{suffix}", 60, face=True, options={}, gop_size=20)
     source, target = tmp_path / f"b{suffix}", tmp_path / "out.mkv"
     data = whole.read_bytes()
     source.write_bytes(data[len(data) // 5 // 188 * 188 :])

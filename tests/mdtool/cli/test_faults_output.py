@@ -119,7 +119,7 @@ def test_a_device_as_stdout(video: Path) -> None:
         with open("/dev/full", "wb") as full:
             fails(spawn("redact", *FAST_ENCODING, source, "-o", "-", stdout=full), "disk is full")
     with open("/dev/full", "wb") as full:
-        command = ["redact", *FAST_ENCODING, video, "-o", video.with_name("out.mp4"), "--json", "-q"]
+        command: list[str | Path] = ["redact", *FAST_ENCODING, video, "-o", video.with_name("out.mp4"), "--json", "-q"]
         fails(spawn(*command, stdout=full), "disk is full")
 
 
@@ -174,7 +174,7 @@ def test_largest_size_of_a_file(video: Path) -> None:
 @pytest.mark.posix("file locks")
 def test_two_runs_on_one_output(tmp_path: Path) -> None:
     target = tmp_path / "out.mp4"
-    arguments = ["redact", SAMPLES / "busy.mp4", "-o", target, *FAST_ENCODING]
+    arguments: list[str | Path] = ["redact", SAMPLES / "busy.mp4", "-o", target, *FAST_ENCODING]
     with running_program(*arguments) as first:
         wait_until(lambda: list(tmp_path.glob(".*.part")))
         fails(redact(SAMPLES / "busy.mp4", "-o", target), "another run is writing it")
@@ -200,7 +200,7 @@ run(sys.argv[1:])
 def test_a_finished_output_is_not_written_to_by_the_run_after_one_that_was_killed(tmp_path: Path, suffix: str) -> None:
     source = make_video(tmp_path / "a.mp4", 6) if suffix == ".mp4" else SAMPLES / "portrait.jpg"
     target, first = tmp_path / f"out{suffix}", tmp_path / f"first{suffix}"
-    command = [sys.executable, "-c", KILLED_AS_IT_GIVES_THE_NAME, "redact", source, "-o", target]
+    command: list[str | Path] = [sys.executable, "-c", KILLED_AS_IT_GIVES_THE_NAME, "redact", source, "-o", target]
     assert subprocess.run(command, timeout=60).returncode == -signal.SIGKILL
     before = target.read_bytes()
     assert target.stat().st_nlink == 2  # as a part too

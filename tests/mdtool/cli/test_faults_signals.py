@@ -15,7 +15,7 @@ from make_media import SAMPLES, frames_of, make_video
 if sys.platform != "win32":
     import pty
 
-SLOW = ["redact", SAMPLES / "busy.mp4", "--sample", "every", *FAST_ENCODING]  # some seconds of work
+SLOW: list[str | Path] = ["redact", SAMPLES / "busy.mp4", "--sample", "every", *FAST_ENCODING]  # some seconds of work
 PROMPTLY = 5  # seconds
 
 
@@ -115,7 +115,7 @@ def test_killed_and_run_again(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("wanted", [0, 1000])
 def test_reader_of_the_pipe_goes_away(tmp_path: Path, wanted: int) -> None:
-    options = ["redact", SAMPLES / "busy.mp4", *FAST_ENCODING, "-o", "-"]
+    options: list[str | Path] = ["redact", SAMPLES / "busy.mp4", *FAST_ENCODING, "-o", "-"]
     with running_program(*options) as process:
         process.stdout.read(wanted)
         process.stdout.close()
@@ -143,7 +143,7 @@ def test_a_stream_that_is_closed(tmp_path: Path, name: str) -> None:
     """No file takes its number, and gets what was meant for it."""
     source, number = make_video(tmp_path / "a.mp4", 6), CLOSED[name]
     (tmp_path / "bad.mp4").write_bytes(b"words")
-    arguments = ["redact", *FAST_ENCODING, source, tmp_path / "bad.mp4", "-o", tmp_path / "out"]
+    arguments: list[str | Path] = ["redact", *FAST_ENCODING, source, tmp_path / "bad.mp4", "-o", tmp_path / "out"]
     outcome = spawn(*arguments, before=lambda: os.close(number))
     assert outcome.code == 1
     assert (outcome.out, len(outcome.lines)) == (b"", 0 if name == "stderr" else 2)
@@ -160,7 +160,7 @@ def test_a_stream_that_is_closed(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.posix("a pseudo-terminal")
 def test_a_terminal_gets_a_bar(tmp_path: Path) -> None:
-    options = ["redact", make_video(tmp_path / "a.mp4"), *FAST_ENCODING]
+    options: list[str | Path] = ["redact", make_video(tmp_path / "a.mp4"), *FAST_ENCODING]
     assert "\x1b[" in run_on_terminal(*options, "-o", tmp_path / "1.mp4", TERM="xterm")
     assert "\x1b[" not in run_on_terminal(*options, "-o", tmp_path / "2.mp4", TERM="dumb")
     plain = run_on_terminal(*options, "-o", tmp_path / "3.mp4", TERM="xterm", NO_COLOR="1")

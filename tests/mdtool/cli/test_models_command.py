@@ -12,6 +12,7 @@ import pytest
 from cli_runner import Outcome, running_program, spawn, wait_until
 from fake_hub import MIB, Hub, commit_of, serve_hub
 
+Environment = Callable[..., dict[str, str]]
 STARMIE = ("moondream/starmie-v1", "35192e10a54e36eabe0a7cc57a2c1aab371cafc5")
 CURRENT = ("vikhyatk/moondream2", "2025-06-21")
 OLDER = ("vikhyatk/moondream2", "2025-04-14")
@@ -53,7 +54,7 @@ OFFLINE = {"HF_HUB_OFFLINE": "1"}
 
 
 @pytest.fixture
-def env(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, str]]:
+def env(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Environment:
     """The environment of a machine with an empty cache, for a hub."""
     for name in ("HF_TOKEN", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HUB_OFFLINE", "HF_ENDPOINT"):
         monkeypatch.delenv(name, raising=False)
@@ -74,7 +75,7 @@ def listed(name: str, env: dict[str, str]) -> dict[str, Any]:
     return next(row for row in models("list", "--json", env=env).json if row["name"] == name)
 
 
-def test_what_is_fetched_and_that_it_is_fetched_once(tmp_path: Path, env) -> None:
+def test_what_is_fetched_and_that_it_is_fetched_once(tmp_path: Path, env: Environment) -> None:
     with serve_hub(REPOS) as hub:
         outcome = models("pull", "moondream2", env=env(hub))
         assert (outcome.code, outcome.out) == (0, b""), outcome.err
@@ -96,7 +97,7 @@ def test_what_is_fetched_and_that_it_is_fetched_once(tmp_path: Path, env) -> Non
     assert (row["where"], row["bytes"], row["commit"]) == ("here", total, commit_of(*CURRENT))
 
 
-def test_older_releases_have_their_own_tokenizer(tmp_path: Path, env) -> None:
+def test_older_releases_have_their_own_tokenizer(tmp_path: Path, env: Environment) -> None:
     with serve_hub(REPOS) as hub:
         assert models("pull", "moondream2-2025-04-14", env=env(hub)).code == 0
     names = {path.name for path in snapshot(tmp_path, OLDER).iterdir()}
@@ -104,7 +105,7 @@ def test_older_releases_have_their_own_tokenizer(tmp_path: Path, env) -> None:
     assert not snapshot(tmp_path, STARMIE).exists()
 
 
-def test_shards_come_with_their_index_and_are_missed(tmp_path: Path, env) -> None:
+def test_shards_come_with_their_index_and_are_missed(tmp_path: Path, env: Environment) -> None:
     with serve_hub(REPOS) as hub:
         assert models("pull", "moondream3-preview", env=env(hub)).code == 0
         (snapshot(tmp_path, PREVIEW) / "model-00002-of-00002.safetensors").unlink()
@@ -117,7 +118,7 @@ def test_shards_come_with_their_index_and_are_missed(tmp_path: Path, env) -> Non
         assert len(hub.fetched("model-00001-of-00002.safetensors")) == 1
 
 
-def test_goes_on_where_the_connection_was_cut(tmp_path: Path, env) -> None:
+def test_goes_on_where_the_connection_was_cut(tmp_path: Path, env: Environment) -> None:
     with serve_hub(REPOS, cut=11 * MIB) as hub:
         outcome = models("pull", "moondream2", env=env(hub))
         assert outcome.code == 0, outcome.err
@@ -128,7 +129,7 @@ def test_goes_on_where_the_connection_was_cut(tmp_path: Path, env) -> None:
 
 
 @pytest.mark.posix("signals to a process")
-def test_goes_on_where_the_person_interrupted(tmp_path: Path, env) -> None:
+def test_goes_on_where_the_person_interrupted(tmp_path: Path, env: Environment) -> None:
     with serve_hub(REPOS, stall=11 * MIB) as hub:
         with running_program("models", "pull", "moondream2", env={**os.environ, **env(hub)}) as pull:
             wait_until(lambda: any(part.stat().st_size for part in tmp_path.rglob("*.incomplete")))
@@ -143,7 +144,7 @@ def test_goes_on_where_the_person_interrupted(tmp_path: Path, env) -> None:
     assert not list(tmp_path.rglob("*.incomplete"))
 
 
-def test_damage_on_the_way_is_seen_and_thrown_away(tmp_path: Path, env) -> None:
+def test_damage_on_the_way_is_seen_and_thrown_away(tmp_path: Path, env: Environment) -> None:
     with serve_hub(REPOS, corrupted={"model.safetensors"}) as hub:
         outcome = models("pull", "moondream2", env=env(hub))
         assert outcome.code == 4
@@ -154,7 +155,7 @@ def test_damage_on_the_way_is_seen_and_thrown_away(tmp_path: Path, env) -> None:
         assert models("pull", "moondream2", env=env(hub)).code == 0
 
 
-def test_damage_on_the_disk_is_found_and_mended(tmp_path: Path, env) -> None:
+def test_damage_on_the_disk_is_found_and_mended(tmp_path: Path, env: Environment) -> None:
     with serve_hub(REPOS) as hub:
         names = ("moondream2-2025-04-14", "moondream2-2025-04-14-4bit")
         assert models("pull", *names, env=env(hub)).code == 0
@@ -169,7 +170,7 @@ def test_damage_on_the_disk_is_found_and_mended(tmp_path: Path, env) -> None:
         assert models("verify", env=env(hub)).code == 0
 
 
-def test_removing_one_leaves_the_others(tmp_path: Path, env) -> None:
+def test_removing_one_leaves_the_others(tmp_path: Path, env: Environment) -> None:
     with serve_hub(REPOS) as hub:
         names = ["moondream2", "moondream2-2025-04-14", "moondream3-preview"]
         assert models("pull", *names, env=env(hub)).code == 0
@@ -186,7 +187,7 @@ def test_removing_one_leaves_the_others(tmp_path: Path, env) -> None:
     assert not list((tmp_path / "home/hub").glob("models--*"))
 
 
-def test_terms_that_are_not_accepted(env) -> None:
+def test_terms_that_are_not_accepted(env: Environment) -> None:
     with serve_hub(REPOS, gated={PREVIEW[0]: "secret"}) as hub:
         outcome = models("pull", "moondream3-preview", "moondream2-2025-04-14", env=env(hub))
         assert outcome.code == 4
@@ -197,7 +198,7 @@ def test_terms_that_are_not_accepted(env) -> None:
         assert not any(asked.token for asked in hub.asked if asked.path.startswith("/large/"))  # another host
 
 
-def test_what_can_not_be_had(env, tmp_path: Path) -> None:
+def test_what_can_not_be_had(env: Environment, tmp_path: Path) -> None:
     here = {STARMIE: TOKENIZER, CURRENT: {"config.json": b"{}"}, FOUR_BIT: {"moondream.py": b""}}
     with serve_hub(here) as hub:
         said = {
@@ -218,7 +219,7 @@ def test_what_can_not_be_had(env, tmp_path: Path) -> None:
     assert re.search(f"connection to {hub.url} failed", line)
 
 
-def test_no_room_and_no_permission(env, tmp_path: Path) -> None:
+def test_no_room_and_no_permission(env: Environment, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with serve_hub(REPOS, sizes={"model.safetensors": 10**16}) as hub:
         outcome = models("pull", "moondream2", env=env(hub))
@@ -241,14 +242,14 @@ def test_no_room_and_no_permission(env, tmp_path: Path) -> None:
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_what_is_not_here(env, arguments: list[str], code: int, said: str) -> None:
+def test_what_is_not_here(env: Environment, arguments: list[str], code: int, said: str) -> None:
     outcome = models(*arguments, env=env(Hub({})))
     assert outcome.code == code
     assert outcome.out == b""
     assert said in outcome.lines[0]
 
 
-def test_the_list(env) -> None:
+def test_the_list(env: Environment) -> None:
     outcome = models("list", env=env(Hub({})))
     rows = [line.split("\t") for line in outcome.out.decode().splitlines()]
     assert rows[0][:2] == ["centerface", "embedded"]

@@ -70,7 +70,9 @@ def test_what_a_sign_says(bare: dict[str, str]) -> None:
 @pytest.mark.parametrize(("skill", "items"), [("detect", "objects"), ("point", "points")])
 def test_circles_are_found(bare: dict[str, str], skill: str, items: str) -> None:
     (record,) = told(run(skill, SCENES / "alike.png", "Red circles", *POCKET, "--json", env=bare))
-    height, width = cv2.imread(str(SCENES / "alike.png")).shape[:2]
+    pixels = cv2.imread(str(SCENES / "alike.png"))
+    assert pixels is not None
+    height, width = pixels.shape[:2]
     circles = [thing["xyxy"] for thing in of_kind("alike.png", "circle") if thing["colour"] == "red"]
     assert len(record[items]) == len(circles)
     for found in record[items]:

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -24,10 +25,11 @@ FIRST = [
 LATER = [record("photos/d.jpg", detect_answer("dog", box("dog", 0, 0, 1, 1)), detect_answer("face", FACE))]
 
 
-def coco(tmp_path: Path, *records: dict) -> dict:
+def coco(tmp_path: Path, *records: dict[str, Any]) -> dict[str, Any]:
     source, target = write_records(tmp_path / "in.jsonl", *records), tmp_path / "out.json"
     write_coco(source, target, overwrite=True)
-    return json.loads(target.read_text())
+    written: dict[str, Any] = json.loads(target.read_text())
+    return written
 
 
 def test_coco_has_boxes_in_pixels_clipped(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import shutil
 import signal
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -25,7 +26,7 @@ SCENES = [SAMPLES / "scenes" / name for name in ("many.png", "wide.png")]
 POCKET = Path(engine.pocket.__file__).parent
 
 
-def quantize(model: str | Path, folder: Path, kind: str = "int4", **how) -> Outcome:
+def quantize(model: str | Path, folder: Path, kind: str = "int4", **how: Any) -> Outcome:
     return run("models", "quantize", model, "--scheme", kind, "-o", folder, **how)
 
 
@@ -57,7 +58,7 @@ def test_what_is_written(rounded: Path) -> None:
 def test_it_finds_what_the_model_finds_that_is_rounded_as_it_is_loaded(rounded: Path) -> None:
     """Its words are known by it too, however they are put."""
     prompts = ["-p", "star", "-p", "the hearts", "-p", "圆环", "-p", "red circle"]
-    asked = ["detect", *SCENES, *prompts, "--device", "cpu", "--dtype", "float32"]
+    asked: list[str | Path] = ["detect", *SCENES, *prompts, "--device", "cpu", "--dtype", "float32"]
     one, other = run(*asked, "--model", rounded), run(*asked, "--model", "pocket", "--quantize", "int4")
     assert (one.code, one.out) == (other.code, other.out)
     assert one.err == other.err.replace("pocket", "rounded")
@@ -219,7 +220,7 @@ def test_two_runs_on_one_output(tmp_path: Path, large: Path) -> None:
 
 @pytest.mark.posix("a pseudo-terminal")
 def test_a_terminal_gets_a_bar(tmp_path: Path) -> None:
-    options = ["models", "quantize", "pocket", "--scheme", "int8", "-o", tmp_path / "out"]
+    options: list[str | Path] = ["models", "quantize", "pocket", "--scheme", "int8", "-o", tmp_path / "out"]
     shown = run_on_terminal(*options, TERM="xterm", COLUMNS="100")
     assert "%" in shown
     assert "from 7.9 MB to 4.2 MB" in shown

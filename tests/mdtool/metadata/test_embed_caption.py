@@ -131,10 +131,10 @@ def test_a_caption_is_read_back_and_all_else_stays(tmp_path: Path, name: str) ->
     assert said(path) == {"x-default": TEXT}
     assert list(coded(after)) == list(coded(before))
     with Image.open(io.BytesIO(before)) as was, Image.open(path) as now:
-        assert (was.mode, was.size, dict(was.getexif()).keys()) == (
+        assert (was.mode, was.size, set(dict(was.getexif()))) == (
             now.mode,
             now.size,
-            dict(now.getexif()).keys() - {700, 33723},
+            set(dict(now.getexif())) - {700, 33723},
         )
         assert was.tobytes() == now.tobytes()
         assert all(now.info[key] == was.info[key] for key in ("icc_profile", "comment", "dpi") if key in was.info)

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import pytest
@@ -119,7 +120,7 @@ def test_what_is_found_is_recorded_as_it_comes(address: str) -> None:
     assert time.monotonic() - begin > 2
 
 
-def sound(number: int) -> av.Packet:
+def sound(number: int) -> av.Packet[Any]:
     """Of 20 milliseconds, the first at 0."""
     packet = av.Packet(b"sound")
     packet.pts, packet.duration, packet.time_base = 20 * number, 20, Fraction(1, 1000)

@@ -80,7 +80,7 @@ def test_of_every_recipe(clip: Path, tmp_path: Path, name: str) -> None:
     target = killed / "out.mp4"
     whole.mkdir()
     killed.mkdir()
-    command = (*COMMANDS[name], clip, "-o", "out.mp4", *OPTIONS)
+    command: tuple[str | Path, ...] = (*COMMANDS[name], clip, "-o", "out.mp4", *OPTIONS)
     assert run(*command, cwd=whole).code == 0
     journal = killed / ".out.mp4.work" / "journal.jsonl"
     for reached in (

@@ -48,7 +48,7 @@ def test_findings_of_videos_photos_and_animations(clip: Path, tmp_path: Path) ->
 def test_they_are_those_that_redact_finds(clip: Path, tmp_path: Path) -> None:
     options = ["--sample", "7", "--threshold", "0.4"]
     assert run("detect", clip, "face", "--jsonl", tmp_path / "a", *options).code == 0
-    redacting = [*options, *FAST_ENCODING, "-o", tmp_path / "out.mp4", "--findings", tmp_path / "b"]
+    redacting: list[str | Path] = [*options, *FAST_ENCODING, "-o", tmp_path / "out.mp4", "--findings", tmp_path / "b"]
     assert run("redact", clip, *redacting).code == 0
     *found, last = (tmp_path / "a").read_bytes().splitlines(keepends=True)
     settings = f'"settings":"{json.loads(last)["settings"]}",'.encode()
@@ -116,7 +116,7 @@ def test_one_bad_input_is_told_and_passed_over(tmp_path: Path) -> None:
 
 
 def test_one_command_feeds_the_other(clip: Path, tmp_path: Path) -> None:
-    hiding = [
+    hiding: list[str | Path] = [
         "redact",
         clip,
         "--from-findings",

@@ -142,7 +142,7 @@ def test_a_field_that_comes_later_keeps_results(monkeypatch: pytest.MonkeyPatch)
     before = fingerprint(BATCH, requests=[DetectRequest(None, "face")])
     assert fingerprint(BATCH, requests=[later(None, "face")]) == before
     names = TYPES["DetectRequest"].names
-    listed = TYPES | {"DetectRequest": Fields("detect", names, added={"sharpness": 0.5})}
+    listed = {**TYPES, "DetectRequest": Fields("detect", names, added={"sharpness": 0.5})}
     monkeypatch.setattr(module, "TYPES", listed)
     assert fingerprint(BATCH, requests=[later(None, "face")]) == before
     assert fingerprint(BATCH, requests=[later(None, "face", sharpness=0.6)]) != before

@@ -65,7 +65,8 @@ def test_a_jump_is_told_to_half_the_time_between_two_looks(jumps: int) -> None:
 
 def test_of_gazes_that_jump_few_are_far_off() -> None:
     """Two minutes of looks at one thing after another, for about 0.75 s each; the model looks five times a second."""
-    draw, truth, step = np.random.default_rng(5), [], RATE // 5
+    draw, step = np.random.default_rng(5), RATE // 5
+    truth: list[float] = []
     while len(truth) < 120 * RATE:
         truth += [draw.uniform(0.0, 1.0)] * max(4, round(RATE * draw.gamma(3, 0.25)))
     seen = [x + draw.normal(0, 0.02) for x in truth[::step]]

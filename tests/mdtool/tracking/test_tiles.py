@@ -45,9 +45,14 @@ def seeing(*objects: tuple[int, int, int, int], label: str = "face", whole: int 
                 continue
             ax, ay, bx, by = max(x0, left), max(y0, top), min(x1, left + width), min(y1, top + height)
             if bx - ax >= 10 and by - ay >= 10:
-                sides = [(ax - left) / width, (ay - top) / height, (bx - left) / width, (by - top) / height]
+                x_min, y_min, x_max, y_max = (
+                    (ax - left) / width,
+                    (ay - top) / height,
+                    (bx - left) / width,
+                    (by - top) / height,
+                )
                 score = 0.5 + 0.4 * (bx - ax) * (by - ay) / ((x1 - x0) * (y1 - y0)) - 0.01 * number
-                shown.append(Region(*sides, label, score=score))
+                shown.append(Region(x_min, y_min, x_max, y_max, label, score=score))
         return shown
 
     return see

@@ -3,6 +3,7 @@
 import json
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -47,7 +48,7 @@ def ids(text: str) -> list[int]:
     return TEACHER.tokenizer.encode(text)
 
 
-def taught(*lessons: Task) -> dict[str, list]:
+def taught(*lessons: Task) -> dict[str, list[Any]]:
     """The columns of a row up to its last lesson; behind it there is nothing."""
     row = TEACHER.row(lessons)
     length = int((row["segment"] > 0).sum())

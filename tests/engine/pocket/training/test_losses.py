@@ -23,7 +23,8 @@ DIM = CONFIG.text.dim
 
 def softmax(logits: np.ndarray) -> np.ndarray:
     powers = np.exp(logits - logits.max())
-    return powers / powers.sum()
+    shares: np.ndarray = powers / powers.sum()
+    return shares
 
 
 def gaussian(count: int, middle: float, spread: float) -> np.ndarray:
@@ -34,7 +35,7 @@ def gaussian(count: int, middle: float, spread: float) -> np.ndarray:
 def divergence(logits: np.ndarray, target: np.ndarray) -> float:
     """Kullback-Leibler, of what the logits say from the target."""
     told = np.log(softmax(logits))
-    return sum(share * (math.log(share) - log) for share, log in zip(target, told, strict=True) if share > 0)
+    return float(sum(share * (math.log(share) - log) for share, log in zip(target, told, strict=True) if share > 0))
 
 
 def loss(logits: np.ndarray, bins: list[float], spread: float) -> float:

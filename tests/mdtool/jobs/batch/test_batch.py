@@ -14,6 +14,7 @@ import time
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -486,7 +487,7 @@ def test_a_video_that_is_still_written(tmp_path: Path) -> None:
     with running_program(*asking, "--watch") as process:
         for content, field in ((first, "frames"), (second, "time"), (third, "frames")):
             clip.write_bytes(content)
-            wait_until(lambda content=content, field=field: told(content, field), SECONDS)
+            wait_until(partial(told, content, field), SECONDS)
         process.send_signal(signal.SIGINT)
         assert process.wait(SECONDS) == 130
     assert "0 processed, 1 already done" in ok(run(*asking)).err

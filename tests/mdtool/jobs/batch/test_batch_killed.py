@@ -37,8 +37,9 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 )
 def test_each_input_once(inputs: Path, tmp_path: Path, options: tuple[str, ...]) -> None:
     out, crops = tmp_path / "out.jsonl", tmp_path / "crops"
-    arguments = ["detect", inputs, "face", "--jsonl", out, "--threshold", "0.05", "--save-crops", crops, *options]
-    command = [sys.executable, KILLED, "100", "7", *arguments, "--quiet"]
+    arguments: list[str | Path] = ["detect", inputs, "face", "--jsonl", out]
+    arguments += ["--threshold", "0.05", "--save-crops", crops, *options]
+    command: list[str | Path] = [sys.executable, KILLED, "100", "7", *arguments, "--quiet"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) >= 5, "it was hardly killed"

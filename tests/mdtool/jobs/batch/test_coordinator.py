@@ -81,7 +81,7 @@ class Desk:
 
     @property
     def names(self) -> list[str]:
-        return [Path(one.get("input", one.get("source"))).name for one in self.records]
+        return [Path(one["input"] if "input" in one else one["source"]).name for one in self.records]
 
 
 @pytest.fixture

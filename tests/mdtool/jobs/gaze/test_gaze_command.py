@@ -4,7 +4,7 @@ import json
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -12,8 +12,10 @@ from cli_runner import FAST_ENCODING, Outcome, run
 from fake_gaze_model import SIZE, FakeGazeModel, GazeFunction, numbered_clip
 from make_media import SAMPLES, frames_of, make_video, packets_of, times_of
 from PIL import Image
+from PIL.GifImagePlugin import GifImageFile
 
 from engine.contract import Box, Point
+from engine.generation.verbs import VisionModel
 from mdtool.console import Console
 from mdtool.errors import ExitCode
 from mdtool.jobs.gaze.detector import FACE, gaze_detector
@@ -143,6 +145,8 @@ def test_an_animation(mdtool: Run, tmp_path: Path) -> None:
     assert outcome.code == 0, outcome.err
     assert (outcome.json[0]["frames"], outcome.json[0]["objects"]) == (20, 1)
     with Image.open(tmp_path / "out.gif") as one, Image.open(SAMPLES / "animation.gif") as other:
+        assert isinstance(one, GifImageFile)
+        assert isinstance(other, GifImageFile)
         assert (one.n_frames, one.size) == (other.n_frames, other.size)
 
 
@@ -255,7 +259,9 @@ def told(
     """The lines of a numbered clip, its findings evened out, and the model."""
     clip, model = numbered_clip(tmp_path / "clip.mp4", COUNT, shots=shots), FakeGazeModel(boxes, gaze)
     inference = ModelInference(
-        AnalysisRequest(tuple(boxes), sampling=parse_sampling(sample)), gaze_detector(model, [*boxes][1:]), "planned"
+        AnalysisRequest(tuple(boxes), sampling=parse_sampling(sample)),
+        gaze_detector(cast(VisionModel, model), [*boxes][1:]),
+        "planned",
     )
     targets = Targets(str(tmp_path / "out.mp4"), ".gaze", many=False)
     form = OutputOptions(Encoding(preset="ultrafast"))

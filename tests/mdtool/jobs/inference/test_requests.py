@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -39,6 +40,11 @@ def photo(name: str) -> InputImage:
     if name == "broken":
         return InputImage(source, error=InputError("is damaged"))
     return InputImage(source, PIXELS[:0] if name == "empty" else PIXELS)
+
+
+def done(index: int, result: Any) -> Done:
+    """With anything as the result."""
+    return Done(index, result)
 
 
 class Scripted:
@@ -87,16 +93,23 @@ def played(model: Scripted, shots: Sequence[InputImage], requests: Sequence[Requ
 
 
 def test_what_comes_out_of_order_waits_for_its_turn() -> None:
-    events = [TextDelta(1, "b"), TextDelta(0, "a"), Done(2, "C"), Done(1, "B"), TextDelta(0, "aa"), Done(0, "A")]
+    events: list[Event] = [
+        TextDelta(1, "b"),
+        TextDelta(0, "a"),
+        done(2, "C"),
+        done(1, "B"),
+        TextDelta(0, "aa"),
+        done(0, "A"),
+    ]
     out = played(Scripted(events), photos("0", "1", "2"), [CaptionRequest(None)])
     assert out == [
-        ("0", TextDelta(0, "a")), ("0", TextDelta(0, "aa")), ("0", Done(0, "A")),
-        ("1", TextDelta(1, "b")), ("1", Done(1, "B")), ("2", Done(2, "C")),
+        ("0", TextDelta(0, "a")), ("0", TextDelta(0, "aa")), ("0", done(0, "A")),
+        ("1", TextDelta(1, "b")), ("1", done(1, "B")), ("2", done(2, "C")),
     ]  # fmt: skip
 
 
 def test_out_of_order_all_comes_as_it_comes() -> None:
-    events = [TextDelta(1, "b"), TextDelta(0, "a"), Done(1, "B"), Done(0, "A")]
+    events: list[Event] = [TextDelta(1, "b"), TextDelta(0, "a"), done(1, "B"), done(0, "A")]
     stream = run_requests(photos("0", "broken", "1"), Scripted(events), [CaptionRequest(None)])  # type: ignore[arg-type]
     assert [(one.source.name, type(event)) for one, event in stream] == [
         ("1", TextDelta), ("broken", Failed), ("0", TextDelta), ("1", Done), ("0", Done),
@@ -105,25 +118,25 @@ def test_out_of_order_all_comes_as_it_comes() -> None:
 
 @pytest.mark.parametrize("keep", [True, False])
 def test_pixels_are_kept_only_where_copies_are_wanted(keep: bool) -> None:
-    model = Scripted([Done(0, "A")])
+    model = Scripted([done(0, "A")])
     ((asked, _),) = run_requests(photos("0"), model, [CaptionRequest(None)], keep_pixels=keep)  # type: ignore[arg-type]
     assert asked.size == (3, 2)
     assert (asked.image.pixels is PIXELS) == keep
 
 
 def test_the_first_in_turn_is_passed_on_at_once() -> None:
-    model = Scripted([TextDelta(0, "a"), TextDelta(0, "b"), Done(0, "ab")])
+    model = Scripted([TextDelta(0, "a"), TextDelta(0, "b"), done(0, "ab")])
     stream = in_order(run_requests(photos("0"), model, [CaptionRequest(None)]))  # type: ignore[arg-type]
     assert next(stream)[1] == TextDelta(0, "a")
 
 
 def test_each_photo_is_encoded_once_for_all_questions() -> None:
     names = [str(number) for number in range(Scripted.image_batch_size + 1)]
-    model = Scripted([Done(index, index) for index in reversed(range(2 * len(names)))])
+    model = Scripted([done(index, index) for index in reversed(range(2 * len(names)))])
     out = played(model, photos(*names), [QueryRequest(None, "x"), QueryRequest(None, "y")])
     assert model.batches == [Scripted.image_batch_size, 1]
     assert [event.index for _, event in out] == list(range(2 * len(names)))
-    asked = [(r.image, r.question) for r in model.requests if isinstance(r, QueryRequest)]
+    asked: list[tuple[Any, str]] = [(r.image, r.question) for r in model.requests if isinstance(r, QueryRequest)]
     assert asked == [(number, question) for number in range(len(names)) for question in "xy"]
 
 
@@ -132,7 +145,7 @@ def test_each_photo_is_encoded_once_for_all_questions() -> None:
 def test_a_photo_that_cannot_be_read_or_encoded_fails_in_its_turn(place: int, fault: str) -> None:
     names = ["0", "1"]
     names.insert(place, fault)
-    out = played(Scripted([Done(1, "B"), Done(0, "A")]), photos(*names), [CaptionRequest(None)])
+    out = played(Scripted([done(1, "B"), done(0, "A")]), photos(*names), [CaptionRequest(None)])
     assert [name for name, _ in out] == names
     assert isinstance(out[place][1], Failed)
 
@@ -173,7 +186,7 @@ class Paced:
     def step(self) -> list[Event]:
         self.moments.append((time.monotonic(), len(self.left)))
         self.left = {ticket: left - 1 for ticket, left in self.left.items()}
-        done: list[Event] = [Done(ticket, Answer("")) for ticket, left in self.left.items() if not left]
+        done: list[Event] = [done(ticket, Answer("")) for ticket, left in self.left.items() if not left]
         self.left = {ticket: left for ticket, left in self.left.items() if left}
         return done
 
@@ -224,21 +237,24 @@ def printed(lines: TextLines, events: Iterable[tuple[ImageRequest, Event]], capf
 
 def test_text_is_printed_piece_by_piece(capfd: pytest.CaptureFixture[str]) -> None:
     one, lines = asked(CaptionRequest(None)), TextLines(with_name=False, with_question=False)
-    events = [*(TextDelta(0, text) for text in ("\n ", " Two dogs ", "run.\n\n", "\x1bFast.\n")), Done(0, "")]
+    events: list[Event] = [
+        *(TextDelta(0, text) for text in ("\n ", " Two dogs ", "run.\n\n", "\x1bFast.\n")),
+        done(0, ""),
+    ]
     steps = [printed(lines, [(one, event)], capfd) for event in events]
     assert steps == ["", "Two dogs", " run.", "\n\nFast.", "\n"]
 
 
 def test_of_several_texts_each_is_a_line(capfd: pytest.CaptureFixture[str]) -> None:
     first, second = asked(QueryRequest(None, "q\t1")), asked(QueryRequest(None, "q2"), "b\n.jpg")
-    events = [TextDelta(0, " one\n"), TextDelta(0, "two\tthree\n"), Done(0, "")]
+    events: list[Event] = [TextDelta(0, " one\n"), TextDelta(0, "two\tthree\n"), done(0, "")]
     lines = TextLines(with_name=True, with_question=True)
     out = printed(lines, [(one, event) for one in (first, second) for event in events], capfd)
     assert out == "a.jpg\tq\\t1\tone two three\nb\\n.jpg\tq2\tone two three\n"
 
 
 def test_no_text_is_an_empty_line(capfd: pytest.CaptureFixture[str]) -> None:
-    assert printed(TextLines(True, False), [(asked(CaptionRequest(None)), Done(0, ""))], capfd) == "a.jpg\t\n"
+    assert printed(TextLines(True, False), [(asked(CaptionRequest(None)), done(0, ""))], capfd) == "a.jpg\t\n"
 
 
 def test_a_failure_ends_the_line_that_was_begun(capfd: pytest.CaptureFixture[str]) -> None:

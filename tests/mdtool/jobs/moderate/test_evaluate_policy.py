@@ -32,7 +32,7 @@ def dark(pattern: str) -> Iterator[Record]:
     """y, n: a look with that reply; Y, N: one at the start of a shot; . no look, | none at a start, ? not judged."""
     for number, letter in enumerate(pattern):
         reply = {"y": "Yes.", "n": "No."}.get(letter.lower())
-        known = {"analysed": True, "replies": {"Dark?": reply}} if reply else {}
+        known: dict[str, Any] = {"analysed": True, "replies": {"Dark?": reply}} if reply else {}
         yield record(number, cut=letter in "YN|", hidden=letter == "?", **known)
 
 

@@ -6,7 +6,7 @@ import tempfile
 import tomllib
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 import av
 import numpy as np
@@ -17,6 +17,7 @@ from make_media import sound as tone
 from PIL import Image
 
 from engine.contract import Abilities, Answer, Box, EngineError
+from engine.generation.verbs import VisionModel
 from mdtool.cli.moderate import ActionName
 from mdtool.console import Console
 from mdtool.errors import ExitCode
@@ -166,14 +167,16 @@ class Desk:
             key: more.pop(key) for key in ("start", "end", "max_calls") if key in more
         })  # fmt: skip
         inference = ModelInference(
-            request, detector_with_questions(self.seer, policy.prompts, policy.questions), self.seer.name
-        )  # type: ignore[arg-type]
+            request,
+            detector_with_questions(cast(VisionModel, self.seer), policy.prompts, policy.questions),
+            self.seer.name,
+        )
         targets = Targets(output, ".moderated", len(sources) > 1, overwrite)
         form = OutputOptions(Encoding(preset="ultrafast", crf=4))
         moderating = ModerateJob(policy, known or inference, form, targets, Console(as_json=as_json), **more)
         code = moderating.run(sources, "a title")
         out, self.err = self._capture.readouterr()
-        self.records = [json.loads(line) for line in out.splitlines()] if as_json else []
+        self.records: list[dict[str, Any]] = [json.loads(line) for line in out.splitlines()] if as_json else []
         return code
 
     @property
@@ -626,7 +629,7 @@ def test_a_pipeline(tmp_path: Path) -> None:
     options = ("-p", "face", "--action", "mute", "-o", "-", *FAST_ENCODING)
     outcome = run("moderate", "-", *options, stdin=source.read_bytes())
     assert (outcome.code, outcome.err.count("\n")) == (0, 1)
-    with av.open(io.BytesIO(outcome.out)) as container:
+    with av.open(io.BytesIO(outcome.out), "r") as container:
         assert len(list(container.decode(video=0))) == 12
 
 

@@ -16,7 +16,7 @@ def test_the_input_is_opened_once(
     is_long: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     opened: list[str] = []
-    av_open = av.open
+    av_open: Any = av.open
 
     def counted(where: Any, mode: str = "r", *args: Any, **options: Any) -> Any:
         if mode == "r":

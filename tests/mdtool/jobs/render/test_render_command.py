@@ -9,6 +9,7 @@ from cli_runner import FAST_ENCODING, run
 from make_findings import RATE, findings_jsonl, region
 from make_media import SAMPLES, frames_of, make_video, packets_of, times_of
 from PIL import Image
+from PIL.GifImagePlugin import GifImageFile
 
 from mdtool.records.findings import FrameFindings
 from recipes.gaze_draw import colour_of_track
@@ -324,10 +325,12 @@ def test_what_could_not_be_judged_is_told_or_hidden(clip: Path, tmp_path: Path) 
 def test_an_animation_keeps_its_frames(here: Path) -> None:
     source = str(SAMPLES / "animation.gif")
     with Image.open(source) as animation:
+        assert isinstance(animation, GifImageFile)
         count, size = animation.n_frames, animation.size
     (here / "f.jsonl").write_text(findings_jsonl(source, [FrameFindings([BOX])] * count, size))
     assert run("render", "f.jsonl", "-o", "out.gif", "--color", "#ff00ff").code == 0
     with Image.open(here / "out.gif") as drawn:
+        assert isinstance(drawn, GifImageFile)
         assert drawn.n_frames == count
         for number in (0, count - 1):
             drawn.seek(number)
@@ -337,7 +340,7 @@ def test_an_animation_keeps_its_frames(here: Path) -> None:
 
 def test_redact_hides_faces_in_this_style_too(tmp_path: Path) -> None:
     clip = make_video(tmp_path / "clip.mp4", 10, face=True, size=(192, 144))
-    options = ["-o", tmp_path / "solid.mp4", *FAST_ENCODING, "--style", "solid", "--color", "#ff00ff"]
+    options: list[str | Path] = ["-o", tmp_path / "solid.mp4", *FAST_ENCODING, "--style", "solid", "--color", "#ff00ff"]
     assert run("redact", clip, *options).code == 0
     assert run("redact", clip, "-o", tmp_path / "out.mp4", *FAST_ENCODING, "--style", "obfuscate").code == 0
     files = (tmp_path / name for name in ("clip.mp4", "out.mp4", "solid.mp4"))

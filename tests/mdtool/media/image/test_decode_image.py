@@ -32,11 +32,15 @@ from mdtool.media.sources.inputs import Input
 from mdtool.media.sources.open_media import open_image
 
 NEAR = 8  # levels of 255
+ONE_SIZE: dict[str, dict[str, Any]] = {"ICO": {"sizes": [(64, 48)]}}  # options of encoders, by format
+LOSSLESS: dict[str, dict[str, Any]] = {"WEBP": {"lossless": True}}
 pytestmark = pytest.mark.filterwarnings(r"ignore:::PIL\.")  # as the program does; pytest undoes that
 
 
 def tiff(pixels: np.ndarray, interpretation: str = "b-w", **options: Any) -> bytes:
-    return pyvips.Image.new_from_array(pixels).copy(interpretation=interpretation).tiffsave_buffer(**options)
+    image = pyvips.Image.new_from_array(pixels).copy(interpretation=interpretation)
+    encoded: bytes = image.tiffsave_buffer(**options)
+    return encoded
 
 
 def film(form: str) -> bytes:
@@ -49,7 +53,7 @@ def film(form: str) -> bytes:
 
 
 def far(pixels: np.ndarray, wanted: np.ndarray) -> int:
-    assert (pixels.shape, pixels.dtype) == ((*wanted.shape[:2], 3), np.uint8)
+    assert (pixels.shape, pixels.dtype) == ((*wanted.shape[:2], 3), np.dtype(np.uint8))
     return int(np.abs(pixels.astype(int) - wanted).max())
 
 
@@ -58,7 +62,7 @@ def far(pixels: np.ndarray, wanted: np.ndarray) -> int:
 
 @pytest.mark.parametrize("form", ["BMP", "DDS", "ICO", "JPEG2000", "PCX", "PNG", "PPM", "QOI", "SGI", "TGA", "TIFF"])
 def test_lossless_formats_give_the_pixels(form: str, tmp_path: Path) -> None:
-    data = encode_image(smooth(), form, **({"sizes": [(64, 48)]} if form == "ICO" else {}))
+    data = encode_image(smooth(), form, **ONE_SIZE.get(form, {}))
     assert far(decode_image(data), smooth()) == 0
     path = tmp_path / f"a.{form.lower()}"
     path.write_bytes(data)
@@ -95,7 +99,7 @@ def test_a_bigtiff_and_one_in_tiles() -> None:
 def test_orientation(form: str, turn: int) -> None:
     tags = Image.Exif()
     tags[0x0112] = turn
-    data = encode_image(smooth(), form, exif=tags, **({"lossless": True} if form == "WEBP" else {}))
+    data = encode_image(smooth(), form, exif=tags, **LOSSLESS.get(form, {}))
     wanted = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(data))))
     assert far(decode_image(data), wanted) == 0
     assert far(decode_image(data), read_image(data).rgb()) == 0
@@ -114,8 +118,8 @@ def broken_exif(turn: int, order: Literal["<", ">"]) -> bytes:
 @pytest.mark.parametrize("turn", range(1, 9))
 def test_orientation_beside_a_broken_tag(form: str, turn: int) -> None:
     exif = broken_exif(turn, "<" if turn % 2 else ">")
-    data = encode_image(smooth(), form, exif=exif, **({"lossless": True} if form == "WEBP" else {}))
-    wanted = upright(decode_image(encode_image(smooth(), form, **({"lossless": True} if form == "WEBP" else {}))), turn)
+    data = encode_image(smooth(), form, exif=exif, **LOSSLESS.get(form, {}))
+    wanted = upright(decode_image(encode_image(smooth(), form, **LOSSLESS.get(form, {}))), turn)
     assert far(decode_image(data), wanted) == 0
     assert far(read_image(data).rgb(), wanted) == 0
     for keep in (False, True):
@@ -226,7 +230,7 @@ def test_palettes_and_alpha_show_grey_behind() -> None:
 def test_colours_of_another_space_become_srgb() -> None:
     profile = swapped_channels_icc()
     for form in ("PNG", "TIFF", "WEBP", "JPEG2000"):
-        data = encode_image(smooth(), form, icc_profile=profile, **({"lossless": True} if form == "WEBP" else {}))
+        data = encode_image(smooth(), form, icc_profile=profile, **LOSSLESS.get(form, {}))
         if form == "JPEG2000" and "icc_profile" not in Image.open(io.BytesIO(data)).info:
             continue
         assert far(decode_image(data), smooth()[:, :, ::-1]) < 3
@@ -411,9 +415,9 @@ def heic(pixels: np.ndarray, quarters: int = 0) -> bytes:
         for packet in (*stream.encode(frame), *stream.encode()):
             container.mux(packet)
     movie.seek(0)
-    with av.open(movie) as container:
-        settings = bytes(container.streams.video[0].codec_context.extradata or b"")
-        coded = next(bytes(packet) for packet in container.demux(video=0))
+    with av.open(movie, "r") as written:
+        settings = bytes(written.streams.video[0].codec_context.extradata or b"")
+        coded = next(bytes(packet) for packet in written.demux(video=0))
 
     def number(value: int, size: int = 2) -> bytes:
         return value.to_bytes(size, "big")

@@ -93,7 +93,16 @@ def test_an_animation_is_seen_as_the_asking_commands_see_it(form: str, alpha: bo
 def test_commands_find_in_a_photo_what_it_shows(command: str, tmp_path: Path) -> None:
     source, target, findings = (tmp_path / name for name in ("in.png", "out.png", "found.jsonl"))
     source.write_bytes(encode_image(STORED, "PNG", icc_profile=swapped_channels_icc()))
-    how = (source, "--model", "pocket", *COMMANDS[command], "--findings", findings, "-o", target)
+    how: tuple[str | Path, ...] = (
+        source,
+        "--model",
+        "pocket",
+        *COMMANDS[command],
+        "--findings",
+        findings,
+        "-o",
+        target,
+    )
     assert run(command, *how).code == 0
     (record,) = records(findings)
     (star,) = [region for region in record.findings.regions if region.label == "red star"]

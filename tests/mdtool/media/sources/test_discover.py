@@ -6,6 +6,7 @@ import sys
 import tarfile
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 from make_images import encode_image, smooth
@@ -224,7 +225,8 @@ def pack(path: Path, contents: dict[str, bytes]) -> None:
             for name, data in contents.items():
                 archive.writestr(name, data)
         return
-    with tarfile.open(path, "w:" + path.suffix[1:].replace("tar", "").replace("tgz", "gz")) as archive:
+    mode: Any = "w:" + path.suffix[1:].replace("tar", "").replace("tgz", "gz")
+    with tarfile.open(path, mode) as archive:
         for name, data in contents.items():
             (path.parent / "part").write_bytes(data)
             archive.add(path.parent / "part", name)

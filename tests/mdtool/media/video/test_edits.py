@@ -9,7 +9,18 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from make_media import add_video, constant_rate_times, frames_of, mux, pictures, psnr, sound, subtitles, times_of
+from make_media import (
+    add_video,
+    constant_rate_times,
+    frames_of,
+    mux,
+    pictures,
+    psnr,
+    sound,
+    subtitles,
+    time_of,
+    times_of,
+)
 
 from mdtool.media.video.edits import AudioChunk, Edit, FrameCutter, Spans, apply_edit, merge_spans
 from mdtool.media.video.encoding import Encoding, audio_encoder
@@ -55,7 +66,7 @@ def samples_of(path: Path) -> np.ndarray:
         frames = list(container.decode(audio=0))
         channels = frames[0].layout.nb_channels
         arrays = [f.to_ndarray() if f.format.is_planar else f.to_ndarray().reshape(-1, channels).T for f in frames]
-        assert round(frames[0].pts * frames[0].time_base * frames[0].sample_rate) == 0
+        assert round(time_of(frames[0]) * frames[0].sample_rate) == 0
         return np.concatenate(arrays, axis=1)
 
 
@@ -105,10 +116,10 @@ def test_sound_of_lossy_codecs_stays_what_it_was(codec: str, name: str, tmp_path
 def tone_of(path: Path) -> np.ndarray:
     """The first channel as numbers from -1 to 1, from time 0 of the pictures on."""
     with av.open(str(path)) as container:
-        start = min(frame.pts * frame.time_base for frame in frames_of(path)[:1])
+        start = min(time_of(frame) for frame in frames_of(path)[:1])
         found = np.zeros(2 * RATE, np.float32)
         for frame in container.decode(audio=0):
-            at = round((frame.pts * frame.time_base - start) * RATE)
+            at = round((time_of(frame) - start) * RATE)
             values = frame.to_ndarray()[0].astype(np.float32)
             found[max(at, 0) : at + len(values)] = values[max(0, -at) :]
         return found
@@ -134,9 +145,7 @@ def test_cuts_at_the_start_at_the_end_and_of_one_picture(cut: tuple[float, float
     assert shown(target, source) == kept
     assert times_of(target) == [Fraction(place, 30) for place in range(len(kept))]
     with av.open(str(target)) as container:
-        sound_ends = [
-            frame.pts * frame.time_base + Fraction(frame.samples, RATE) for frame in container.decode(audio=0)
-        ]
+        sound_ends = [time_of(frame) + Fraction(frame.samples, RATE) for frame in container.decode(audio=0)]
     assert abs(max(sound_ends) - Fraction(len(kept), 30)) < Fraction(1024, RATE) + Fraction(1, 30)
 
 
@@ -173,7 +182,7 @@ def test_subtitles_are_dropped_shortened_or_moved(tmp_path: Path) -> None:
     edit(path, target, cut=[(0.5, 1.0)])
     with av.open(str(target)) as container:
         found = [
-            (bytes(p), round(float(p.pts * p.time_base), 3), round(float(p.duration * p.time_base), 3))
+            (bytes(p), round(float(time_of(p)), 3), round(float((p.duration or 0) * p.time_base), 3))
             for p in container.demux(subtitles=0)
             if p.size
         ]
@@ -216,6 +225,8 @@ def test_sound_that_cannot_be_decoded_is_left_out_and_told_of(tmp_path: Path) ->
     with VideoReader(clip(tmp_path / "source.mkv")) as reader:
         sounds = [event.frame for event in apply_edit(damaged(reader), mute, notes) if isinstance(event, AudioChunk)]
     first, second = sounds[:2]
+    assert first.pts is not None
+    assert second.pts is not None
     assert second.pts - first.pts > first.samples  # a gap, so that pictures and sound stay together
     assert notes == ["2 audio packets could not be decoded and were left out"]
 

@@ -105,7 +105,7 @@ def test_broadcast_rate(tmp_path: Path, suffix: str) -> None:
     kept(source, tmp_path / f"out{suffix}")
     with av.open(str(tmp_path / f"out{suffix}")) as container:
         assert container.streams.video[0].average_rate == pytest.approx(rate, rel=1e-3)
-        durations = {p.duration * p.time_base for p in container.demux(video=0) if p.size}
+        durations = {(p.duration or 0) * p.time_base for p in container.demux(video=0) if p.size}
     if suffix != ".ts":  # which states none
         assert all(abs(d * rate - 1) < Fraction(1, 25) for d in durations)
 
@@ -169,7 +169,7 @@ def test_colours_and_shape_of_pixels(tmp_path: Path, codec: str, pix_fmt: str, t
 
 
 def test_interlaced(tmp_path: Path) -> None:
-    source = make_video(tmp_path / "a.mp4", options={}, **{"flags": 1 << 18 | 1 << 29})
+    source = make_video(tmp_path / "a.mp4", options={}, flags=1 << 18 | 1 << 29)
     assert frames_of(source)[0].interlaced_frame
     assert redact(source, "-o", tmp_path / "out.mp4").code == 0
     kept(source, tmp_path / "out.mp4")
@@ -177,7 +177,7 @@ def test_interlaced(tmp_path: Path) -> None:
 
 def full(path: Path) -> Path:
     """Everything a Matroska file can hold."""
-    with av.open(str(path), "w") as container, av.open(io.BytesIO(subtitles((0, 0.15), (0.2, 0.35)))) as written:
+    with av.open(str(path), "w") as container, av.open(io.BytesIO(subtitles((0, 0.15), (0.2, 0.35))), "r") as written:
         container.metadata.update({"title": "my title", "location": "+52.5-013.4", "comment": "by me"})
         wide, slow = add_video(container), add_video(container, size=(96, 64), rate=10)
         first, second = container.add_stream("aac", 48000), container.add_stream("libopus", 48000)
@@ -392,7 +392,7 @@ def test_stills_through_pipes(name: str) -> None:
     assert outcome.code == 0, outcome.err
     assert outcome.out[:3] == content[:3]
     assert outcome.out != content
-    with av.open(io.BytesIO(outcome.out)) as one, av.open(io.BytesIO(content)) as other:
+    with av.open(io.BytesIO(outcome.out), "r") as one, av.open(io.BytesIO(content), "r") as other:
         assert [f.pts for f in one.decode(video=0)] == [f.pts for f in other.decode(video=0)]
 
 

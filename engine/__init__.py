@@ -108,7 +108,7 @@ def load(name_or_path: str, options: LoadOptions = LoadOptions()) -> VisionModel
 
     Args:
         name_or_path: an embedded model, a published model that was pulled, or a file or folder of weights.
-        options: device, dtype, quantization and more.
+        options: device, dtype, quantisation and more.
 
     Raises:
         ModelUnavailable: the name is unknown, or weights are missing or damaged.

@@ -32,7 +32,7 @@ def compile_summary(device: str, requested: bool, gains: bool) -> str:
         return "not compiled: on a CPU only int8 GEMM benefits from it (--quantize int8 or int4)"
     if device == "cpu":
         return (
-            "compiled: activation quantization for int8 GEMM"
+            "compiled: activation quantisation for int8 GEMM"
             if requested
             else "not compiled: on a CPU it saves little (see docs/engine.md); enable it with --compile"
         )

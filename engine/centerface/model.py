@@ -48,7 +48,7 @@ def load(options: LoadOptions) -> "CenterFace":
     if options.dtype not in (None, "float32"):
         raise EngineError(f"centerface computes in float32 only: dtype can't be {options.dtype!r}")
     if options.quantize is not None:
-        raise EngineError("centerface can't be quantized: leave quantize out")
+        raise EngineError("centerface can't be quantised: leave quantize out")
     if options.compile:
         raise EngineError("centerface can't be compiled: leave compile off")
     if options.resize is not None:

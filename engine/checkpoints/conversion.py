@@ -18,7 +18,7 @@ from engine.quantization.plan import QUANTIZATION_SCHEMES, QuantizationPlan, Qua
 
 @dataclass(frozen=True)
 class QuantizableModel:
-    """A model that can be quantised and written: its weights, quantization plan, config and tokenizer file."""
+    """A model that can be quantised and written: its weights, quantisation plan, config and tokenizer file."""
 
     weights: TensorMap
     plan: QuantizationPlan
@@ -60,7 +60,7 @@ def _check(weights: TensorMap, plan: QuantizationPlan, scheme: str) -> None:
     unquantized = any(plan.quantizes(name) for name in matrices if name not in packings)
     if (has_int4 and QUANTIZATION_SCHEMES[scheme] is None) or not unquantized:
         path, bits = weights.checkpoint.path, 4 if has_int4 else 8
-        raise EngineError(f"{path}: these weights are already int{bits}; give the model before quantization")
+        raise EngineError(f"{path}: these weights are already int{bits}; give the model before quantisation")
 
 
 def _tensors(

@@ -1,4 +1,4 @@
-"""Opens a Moondream checkpoint for conversion to quantized weights."""
+"""Opens a Moondream checkpoint for conversion to quantised weights."""
 
 from engine.catalog.locate import ModelFiles
 from engine.checkpoints.conversion import QuantizableModel
@@ -7,7 +7,7 @@ from engine.moondream.weights import QUANTIZATION_PLAN, open_weights
 
 
 def quantizable_model(model_files: ModelFiles) -> QuantizableModel:
-    """Open a model for quantization.
+    """Open a model for quantisation.
 
     Raises:
         ModelUnavailable: its weights or its config are missing or broken.

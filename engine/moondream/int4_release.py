@@ -34,7 +34,7 @@ def packed_shapes(shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
 
 
 def unpack(packed: Tensor, scale: Tensor, zero_point: Tensor, *, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-    """Dequantize a matrix.
+    """Dequantise a matrix.
 
     Args:
         packed: (groups / 2, 128), uint8.

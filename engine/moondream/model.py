@@ -111,7 +111,7 @@ class Moondream(VisionModel):
         quantize = options.quantize
         if quantize is not None and quantize not in QUANTIZATION_SCHEMES:
             raise EngineError(
-                f"{name} can't be quantized to {quantize!r}: quantize must be one of {', '.join(QUANTIZATION_SCHEMES)}"
+                f"{name} can't be quantised to {quantize!r}: quantize must be one of {', '.join(QUANTIZATION_SCHEMES)}"
             )
         self.device = device = pick_device(options.device)
         self.dtype = dtype = pick_dtype(options.dtype, device)
@@ -142,7 +142,7 @@ class Moondream(VisionModel):
         if fused:
             self.vision.encoder.compile()
             self.text.transformer.compile()
-        quantized = (f"weights quantized to {quantize}",) if quantize else ()
+        quantized = (f"weights quantised to {quantize}",) if quantize else ()
         placement = ", ".join((device, str(dtype).removeprefix("torch."), *quantized))
         parts = {"vision": self.vision.encoder.blocks[0].qkv, "text": self.text.blocks[0].qkv}
         kernels = ", ".join(f"{part} by {kernel_summary(linear)}" for part, linear in parts.items())

@@ -1,4 +1,4 @@
-"""Quantization schemes, and which matrices of a model they quantise to int4 or int8."""
+"""Quantisation schemes, and which matrices of a model they quantise to int4 or int8."""
 
 import math
 import re
@@ -30,7 +30,7 @@ class QuantizationPlan:
     """The matrices of a family that are quantised, by patterns that match their full names.
 
     Attributes:
-        quantized: matrices that are quantised.
+        quantised: matrices that are quantised.
         int4_names: those of them that the int4 schemes quantise to int4; the others become int8.
     """
 
@@ -77,7 +77,7 @@ class QuantizedSource:
         stored = self.source.matrix(name, dtype, device)
         if isinstance(stored, Int4):
             if QUANTIZATION_SCHEMES[self.scheme] is None:
-                raise EngineError("the weights are already int4 and can't be quantized to int8; leave that out")
+                raise EngineError("the weights are already int4 and can't be quantised to int8; leave that out")
             return replace(stored, exact=False)
         if not isinstance(stored, Tensor) or not self.plan.quantizes(name):
             return stored

@@ -168,7 +168,7 @@ class VideoWriter:
         Raises:
             UsageError: the encoder refuses the settings.
             OutputError: the output can't be written.
-            BrokenPipeError: the reader of the pipe has gone.
+            BrokenPipeError: the reader of the pipe has closed it.
         """
         try:
             if self._encoders:
@@ -194,7 +194,7 @@ class VideoWriter:
         Raises:
             UsageError: the encoder refuses the settings.
             OutputError: the output can't be written.
-            BrokenPipeError: the reader of the pipe has gone.
+            BrokenPipeError: the reader of the pipe has closed it.
         """
         try:
             if not self._encoders:

@@ -64,11 +64,11 @@ class Frame:
     """A displayed frame with its ground truth.
 
     Attributes:
-        time: timestamp in seconds.
-        duration: in seconds.
+        time: Timestamp in seconds.
+        duration: In seconds.
         pixels: (height, width, 3) uint8 RGB.
-        boxes: id -> box in pixels.
-        labels: id -> label; empty where all boxes are faces.
+        boxes: Id -> box in pixels.
+        labels: Id -> label; empty where all boxes are faces.
     """
 
     time: Fraction
@@ -249,11 +249,11 @@ def write_clip(
     """Write an MP4 file with H.264 and AAC, and its ground truth.
 
     Args:
-        path: the MP4 file.
-        frames: as displayed.
-        crf: constant rate factor of x264.
-        rotation: of the display matrix: the stored frames must be rotated by so many degrees counter-clockwise.
-        tags: container metadata.
+        path: The MP4 file.
+        frames: As displayed.
+        crf: Constant rate factor of x264.
+        rotation: Of the display matrix: the stored frames must be rotated by so many degrees counter-clockwise.
+        tags: Container metadata.
     """
     frames = list(frames)
     stored = [np.rot90(frame.pixels, -rotation // 90) for frame in frames]

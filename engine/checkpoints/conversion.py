@@ -30,16 +30,16 @@ def write_quantized(model: QuantizableModel, scheme: str, folder: Path, progress
     """Write quantised weights, config and tokenizer into a folder that `engine.load` accepts.
 
     Args:
-        model: its weights, plan, config and tokenizer.
-        scheme: one of `QUANTIZATION_SCHEMES`.
-        folder: an existing folder.
-        progress: called with the fraction that has been written, 0..1.
+        model: Its weights, plan, config and tokenizer.
+        scheme: One of `QUANTIZATION_SCHEMES`.
+        folder: An existing folder.
+        progress: Called with the fraction that has been written, 0..1.
 
     Raises:
-        ModelUnavailable: weights can't be read.
-        EngineError: they are quantised already.
-        ValueError: no supported group size fits a matrix.
-        OSError: the folder can't be written.
+        ModelUnavailable: Weights can't be read.
+        EngineError: They are quantised already.
+        ValueError: No supported group size fits a matrix.
+        OSError: The folder can't be written.
     """
     weights = model.weights
     _check(weights, model.plan, scheme)

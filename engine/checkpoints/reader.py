@@ -68,7 +68,7 @@ class Checkpoint:
         """Return a copy of a tensor; dtype None: as stored.
 
         Raises:
-            ModelUnavailable: there is no such tensor, or the file has changed or can't be read.
+            ModelUnavailable: There is no such tensor, or the file has changed or can't be read.
         """
         entry = self._entry(name)
         # Mapped anew for each tensor: the pages of a permanent mapping would add up to the whole file.
@@ -93,10 +93,10 @@ def open_checkpoint(path: Path) -> Checkpoint:
     """Open a checkpoint and check the headers of all its files.
 
     Args:
-        path: a safetensors file, or the index of shards (.json).
+        path: A safetensors file, or the index of shards (.json).
 
     Raises:
-        ModelUnavailable: something is missing or damaged; the message names file and tensor.
+        ModelUnavailable: Something is missing or damaged; the message names file and tensor.
     """
     return Checkpoint(path, _shards(path) if path.suffix == ".json" else _header(path))
 

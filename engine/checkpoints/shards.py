@@ -17,7 +17,7 @@ def weights_in(folder: Path) -> Path:
     """Return the shard index, or the only weight file, in a folder.
 
     Raises:
-        ModelUnavailable: there is none, or more than one, or shards are missing.
+        ModelUnavailable: There is none, or more than one, or shards are missing.
     """
     index, single = folder / INDEX, folder / WEIGHTS
     if index.is_file():
@@ -42,7 +42,7 @@ def weight_files(weights: Path) -> list[Path]:
     """Return the files that contain tensors: `weights` itself, or the shards if it is an index (.json).
 
     Raises:
-        ModelUnavailable: the index can't be read.
+        ModelUnavailable: The index can't be read.
     """
     if weights.suffix != ".json":
         return [weights]
@@ -53,7 +53,7 @@ def weight_map(index: Path) -> dict[str, str]:
     """Return tensor name -> name of its file, in the index's folder.
 
     Raises:
-        ModelUnavailable: the index is missing or damaged.
+        ModelUnavailable: The index is missing or damaged.
     """
     try:
         data: Any = json.loads(index.read_bytes())

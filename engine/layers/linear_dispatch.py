@@ -17,9 +17,9 @@ def make_linear(
     Args:
         weight: W, (out, in).
         bias: (out) or None.
-        dtype: of the activations.
-        packed: whether to use kernels with prepacked weights.
-        compiled: whether to compile activation quantisation.
+        dtype: Of the activations.
+        packed: Whether to use kernels with prepacked weights.
+        compiled: Whether to compile activation quantisation.
     """
     if isinstance(weight, Tensor):
         return Linear(weight, bias, packed)

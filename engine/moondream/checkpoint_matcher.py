@@ -27,9 +27,9 @@ def match_release(
     """Return the newest release that a checkpoint can be.
 
     Args:
-        folder: of the checkpoint.
-        shapes: of its tensors, by name.
-        known: the published releases.
+        folder: Of the checkpoint.
+        shapes: Of its tensors, by name.
+        known: The published releases.
 
     Returns:
         The release; None if none has these shapes.
@@ -59,7 +59,7 @@ def tokenizer_matches(path: Path, config: dict[str, Any]) -> bool:
     tokenizer in the hub's current repository fails both.
 
     Raises:
-        ModelUnavailable: the file is not a tokenizer.
+        ModelUnavailable: The file is not a tokenizer.
     """
     from tokenizers import Tokenizer
 

@@ -10,7 +10,7 @@ def quantizable_model(model_files: ModelFiles) -> QuantizableModel:
     """Open a model for quantisation.
 
     Raises:
-        ModelUnavailable: its weights or its config are missing or broken.
+        ModelUnavailable: Its weights or its config are missing or broken.
     """
     weights = open_weights(model_files.weights, read_config(model_files.config_source, model_files.config))
     return QuantizableModel(weights, QUANTIZATION_PLAN, model_files.config, model_files.tokenizer)

@@ -34,8 +34,8 @@ class ImageContainer:
     """An image format.
 
     Attributes:
-        takes_iptc: whether it can store IPTC.
-        read: file content -> its metadata blocks; raises InputError if they are damaged.
+        takes_iptc: Whether it can store IPTC.
+        read: File content -> its metadata blocks; raises InputError if they are damaged.
         write: (file content, blocks) -> the file content with these blocks; raises InputError if they don't fit.
     """
 

@@ -33,9 +33,9 @@ class ExportCounts:
     """Counts of an export.
 
     Attributes:
-        written: inputs that were exported.
-        failed: inputs left out because their record holds an error.
-        skipped: inputs left out because the format can't hold their answers.
+        written: Inputs that were exported.
+        failed: Inputs left out because their record holds an error.
+        skipped: Inputs left out because the format can't hold their answers.
     """
 
     written: int = 0

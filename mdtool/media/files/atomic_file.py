@@ -31,7 +31,7 @@ class AtomicFile:
     it is only unlinked.
 
     Raises:
-        OutputError: the target exists and `overwrite` is False, it is not a regular file, another run is writing it,
+        OutputError: The target exists and `overwrite` is False, it is not a regular file, another run is writing it,
             or it can't be written.
     """
 
@@ -97,7 +97,7 @@ class AtomicFile:
         """Sync the temporary file to disk and rename it to the target.
 
         Raises:
-            OutputError: it can't be written, or a target that may not be replaced was created meanwhile.
+            OutputError: It can't be written, or a target that may not be replaced was created meanwhile.
         """
         assert self._lock is not None
         try:

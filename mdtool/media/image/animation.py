@@ -27,17 +27,17 @@ class Animation:
 
     Attributes:
         format: "gif", "webp" or "png".
-        width: in pixels, as displayed.
-        height: in pixels, as displayed.
-        loop: how often it plays, 0 for endless; None if not stated (it then plays once).
-        alpha: whether pixels may be transparent.
+        width: In pixels, as displayed.
+        height: In pixels, as displayed.
+        loop: How often it plays, 0 for endless; None if not stated (it then plays once).
+        alpha: Whether pixels may be transparent.
         lossless: False only for WebP with lossy frames.
         icc: ICC profile.
         chunks: PNG colour chunks as (type, data).
         background: RGBA background colour of a WebP.
-        notes: sentences for the person about what could not be preserved.
-        data: the compressed file.
-        delays: of each GIF frame, in hundredths of a second.
+        notes: Sentences for the person about what could not be preserved.
+        data: The compressed file.
+        delays: Of each GIF frame, in hundredths of a second.
     """
 
     format: str
@@ -62,7 +62,7 @@ class Animation:
             HxWx4 uint8 RGBA of the whole canvas, and the frame's duration in milliseconds.
 
         Raises:
-            InputError: the file is damaged.
+            InputError: The file is damaged.
         """
         decode = _gif_frames if self.format == "gif" else _pillow_frames
         count = 0
@@ -102,7 +102,7 @@ def read_animation(source: Source) -> Animation:
     """Open the animation in a file, or in the bytes of one.
 
     Raises:
-        InputError: it is no animation, damaged, truncated or too large.
+        InputError: It is no animation, damaged, truncated or too large.
     """
     data = source if isinstance(source, bytes) else source.read_bytes()
     kind = sniff(data[:64])

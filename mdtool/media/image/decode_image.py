@@ -39,8 +39,8 @@ def decode_image(source: bytes | Path) -> np.ndarray:
         HxWx3 uint8 sRGB, upright.
 
     Raises:
-        InputError: it is no image, damaged, truncated or too large.
-        OSError: the file can't be opened.
+        InputError: It is no image, damaged, truncated or too large.
+        OSError: The file can't be opened.
     """
     if isinstance(source, Path):
         with source.open("rb") as file:

@@ -36,12 +36,12 @@ class StillImage:
     Attributes:
         pixels: HxWxC, uint8 or uint16, as displayed (EXIF orientation applied).
         mode: "L", "LA", "RGB", "RGBA" or "CMYK" (ink, 0 is none); it determines C.
-        format: as returned by `sniff`.
+        format: As returned by `sniff`.
         icc: ICC profile.
-        dpi: pixels per inch, horizontal and vertical.
-        encoding: what the encoder of the format needs to keep depth, compression and quality.
+        dpi: Pixels per inch, horizontal and vertical.
+        encoding: What the encoder of the format needs to keep depth, compression and quality.
         metadata: EXIF, XMP, IPTC, comments.
-        notes: sentences for the person about what could not be preserved; reading and writing append to them.
+        notes: Sentences for the person about what could not be preserved; reading and writing append to them.
     """
 
     pixels: np.ndarray
@@ -124,7 +124,7 @@ def sniff(head: bytes) -> str | None:
     """Detect an image format by its signature.
 
     Args:
-        head: the first 64 bytes of a file.
+        head: The first 64 bytes of a file.
 
     Returns:
         "jpeg", "png", "gif", "webp", "tiff", "avif" or "heic"; None for anything else.
@@ -152,7 +152,7 @@ def read_image(source: Source) -> StillImage:
     """Decode the still image in a file, or in the bytes of one.
 
     Raises:
-        InputError: it is no image of a supported format, damaged, truncated, too large, or contains further images that
+        InputError: It is no image of a supported format, damaged, truncated, too large, or contains further images that
             would not be redacted.
     """
     data = source if isinstance(source, bytes) else source.read_bytes()
@@ -203,7 +203,7 @@ def check_size(width: int, height: int) -> None:
     """Check that an image is small enough to decode safely.
 
     Raises:
-        InputError: it has more than `MAX_PIXELS`.
+        InputError: It has more than `MAX_PIXELS`.
     """
     if width * height > MAX_PIXELS:
         limit = MAX_PIXELS // 1_000_000

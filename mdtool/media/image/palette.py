@@ -37,9 +37,9 @@ def reduced(numbers: np.ndarray, exact: np.ndarray, limit: int) -> np.ndarray:
     If the exact colours alone exceed the limit, as on a GIF canvas painted by several frames, all are quantised.
 
     Args:
-        numbers: packed colours.
-        exact: packed colours that keep their value.
-        limit: the most colours of the result.
+        numbers: Packed colours.
+        exact: Packed colours that keep their value.
+        limit: The most colours of the result.
 
     Returns:
         Packed colours, of the shape of `numbers`.

@@ -43,7 +43,7 @@ def members(path: Path) -> Iterator[Member]:
     Folders, links and devices are skipped; so are all but the last member of the same name in a zip.
 
     Raises:
-        InputError: the archive can't be read, or not further: then after the members before the damage.
+        InputError: The archive can't be read, or not further: then after the members before the damage.
     """
     with _archive_errors():
         if (compression := _compression(path)) == "zip":
@@ -62,14 +62,14 @@ def read_member(path: Path, member: Member) -> bytes:
     Reading a compressed tar in order is fast; any other order may decompress it again from its start.
 
     Args:
-        path: the archive.
-        member: as returned by `members`.
+        path: The archive.
+        member: As returned by `members`.
 
     Returns:
         Its content, decompressed.
 
     Raises:
-        InputError: it is encrypted, damaged or too large.
+        InputError: It is encrypted, damaged or too large.
     """
     if member.size > MAX_MEMBER_BYTES:
         raise InputError(f"is larger than {MAX_MEMBER_BYTES >> 20} MB, the limit for an image")

@@ -1,4 +1,4 @@
-"""Records of a batch as it writes them, for tests of what is made of them."""
+"""Batch records, for tests of the exports."""
 
 import json
 from pathlib import Path

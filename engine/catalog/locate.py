@@ -121,7 +121,7 @@ def _read_config(path: Path) -> tuple[str, dict[str, Any]] | None:
     try:
         data = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise ModelUnavailable(f"{path}: is not valid JSON ({error})") from error
+        raise ModelUnavailable(f"{path}: not valid JSON ({error})") from error
     for family in FAMILIES if isinstance(data, dict) else ():
         if (config := checkpoint_matcher_of(family).find_config(data)) is not None:
             return family, config

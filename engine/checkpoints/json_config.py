@@ -35,7 +35,7 @@ def read_dataclass(kind: type[T], data: Any, source: str) -> T:
 def json_object(data: Any, source: str) -> dict[str, Any]:
     """Return data if it is a JSON object; ModelUnavailable if not."""
     if not isinstance(data, dict):
-        raise ModelUnavailable(f"{source}: is not a JSON object")
+        raise ModelUnavailable(f"{source}: not a JSON object")
     return data
 
 

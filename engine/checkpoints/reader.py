@@ -105,7 +105,7 @@ def _header(path: Path) -> dict[str, TensorEntry]:
     if not os.path.exists(path):
         raise ModelUnavailable(f"{path}: no such file")
     if not os.path.isfile(path):
-        raise ModelUnavailable(f"{path}: is not a file")  # opening a pipe would block
+        raise ModelUnavailable(f"{path}: not a file")  # opening a pipe would block
     entries = {}
     try:
         with safe_open(path, framework="pt") as file:
@@ -118,7 +118,7 @@ def _header(path: Path) -> dict[str, TensorEntry]:
                     raise ModelUnavailable(f"{path}: {quoted_name(name)} has an impossible shape")
                 entries[name] = TensorEntry(path, shape, DTYPES[kind])
     except (SafetensorError, OSError, ValueError) as error:
-        raise ModelUnavailable(f"{path}: is not a valid safetensors file: {reason(error)}") from error
+        raise ModelUnavailable(f"{path}: not a valid safetensors file: {reason(error)}") from error
     return entries
 
 

@@ -60,7 +60,7 @@ def weight_map(index: Path) -> dict[str, str]:
     except OSError as error:
         raise ModelUnavailable(f"{index}: cannot be read: {reason(error)}") from error
     except (ValueError, RecursionError) as error:
-        raise ModelUnavailable(f"{index}: is not JSON") from error
+        raise ModelUnavailable(f"{index}: not JSON") from error
     shard_of = data.get("weight_map") if isinstance(data, dict) else None
     if not isinstance(shard_of, dict) or not all(isinstance(shard, str) for shard in shard_of.values()):
         raise ModelUnavailable(f"{index}: its weight_map must be an object of tensor names and file names")

@@ -56,7 +56,7 @@ def load_tokenizer(path: Path, vocab_size: int) -> Tokenizer:
     try:
         bpe = tokenizers.Tokenizer.from_str(text)
     except Exception as error:  # the package raises no subclass
-        raise ModelUnavailable(f"{path}: is not a tokenizer.json: {error}") from error
+        raise ModelUnavailable(f"{path}: not a tokenizer.json: {error}") from error
     largest = max(bpe.get_vocab().values(), default=0)
     if largest >= vocab_size:
         raise ModelUnavailable(

@@ -59,10 +59,10 @@ def _read_torch_file(path: Path) -> dict[str, Tensor]:
     except OSError as error:
         raise ModelUnavailable(f"{path}: cannot be read: {error.strerror}") from error
     except Exception as error:  # a damaged pickle can raise any
-        why = "is damaged, in torch's format before 1.6, or holds more than tensors"
+        why = "damaged, in torch's format before 1.6, or holds more than tensors"
         raise ModelUnavailable(f"{path}: {why}; it was not loaded") from error
     if not isinstance(stored, dict):
-        raise ModelUnavailable(f"{path}: is not a dict of tensors")
+        raise ModelUnavailable(f"{path}: not a dict of tensors")
     for name, tensor in stored.items():
         if not isinstance(name, str) or not isinstance(tensor, Tensor) or tensor.layout != torch.strided:
             raise ModelUnavailable(f"{path}: {quoted_name(str(name))} is not a plain tensor with a name")

@@ -66,7 +66,7 @@ def tokenizer_matches(path: Path, config: dict[str, Any]) -> bool:
     try:
         tokenizer = Tokenizer.from_file(str(path))
     except Exception as error:  # the library raises no subclass
-        raise ModelUnavailable(f"{path}: is not a readable tokenizer ({error})") from error
+        raise ModelUnavailable(f"{path}: not a readable tokenizer ({error})") from error
     ids, text = config.get("tokenizer"), config.get("text")
     expected = ids.get("bos_id", 0) if isinstance(ids, dict) else 0
     entries = text.get("vocab_size") if isinstance(text, dict) else None

@@ -28,12 +28,12 @@ def targets_of(sources: Iterable[Input], output: str, many: bool, overwrite: boo
         OutputError: The only copy exists already.
     """
     if not output:
-        raise UsageError("--draw: is empty; give a file name, or a folder for several images")
+        raise UsageError("--draw: empty; give a file name, or a folder for several images")
     in_folder = many or output.endswith(os.sep) or os.path.isdir(output)
     targets = {source: Path(output, source.relative) if in_folder else Path(output) for source in sources}
     originals = {os.path.realpath(source.path) for source in targets if source.path}
     if over := next((target for target in targets.values() if os.path.realpath(target) in originals), None):
-        raise UsageError(f"--draw {output}: {over} would replace a photo among the inputs; give another name")
+        raise UsageError(f"--draw {output}: {over} would replace an image among the inputs; give another name")
     if not in_folder:
         check_target(Path(output), overwrite)
     if len(set(targets.values())) < len(targets):

@@ -46,7 +46,7 @@ class AtomicFile:
             if not self.overwrite:
                 raise OutputError("exists already; --overwrite replaces it")
             if not self.target.is_symlink() and not self.target.is_file():
-                raise OutputError("is not a regular file, so it can't be replaced; -o - writes to stdout")
+                raise OutputError("not a regular file, so it can't be replaced; -o - writes to stdout")
         while self._lock is None:
             self._try_lock()
         return self

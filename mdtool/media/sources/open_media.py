@@ -92,7 +92,7 @@ def open_media(source: Input, stack: ExitStack) -> Media:
     if source.address is not None:
         if source.address.is_real_time:
             raise InputError(
-                "is a live source, which this command does not support; redact, moderate, gaze and detect --jsonl do"
+                "a live source, which this command does not support; redact, moderate, gaze and detect --jsonl do"
             )
         if data := _download_image(source.address, sniff):
             return _still_or_animated(data)
@@ -124,7 +124,7 @@ def image_bytes(source: Input) -> bytes | None:
             stream = _stdin()
             head = stream.peek(HEAD_BYTES)[:HEAD_BYTES]
             if not head:
-                raise InputError("is empty")
+                raise InputError("empty")
             if not is_image_header(head):
                 return None
             data: bytes = stream.read()
@@ -163,7 +163,7 @@ def open_image(source: Input) -> np.ndarray:
     """
     data = image_bytes(source)
     if data is None:
-        raise InputError("is not an image in a supported format")
+        raise InputError("not an image in a supported format")
     return decode_image(data)
 
 
@@ -174,11 +174,11 @@ def _still_or_animated(image: bytes | Path) -> Animation | StillImage:
 def _head(path: Path) -> bytes:
     """Return the first bytes of a file. InputError if it is not a regular file, or empty."""
     if not stat.S_ISREG(path.stat().st_mode):
-        raise InputError("is a folder" if path.is_dir() else "is not a regular file")
+        raise InputError("a folder" if path.is_dir() else "not a regular file")
     with path.open("rb") as file:
         head = file.read(HEAD_BYTES)
     if not head:
-        raise InputError("is empty")
+        raise InputError("empty")
     return head
 
 
@@ -216,7 +216,7 @@ def _download_image(address: Address, is_image: Callable[[bytes], object]) -> by
             if is_image(head):
                 data: bytes = head + response.read(MAX_DOWNLOAD_BYTES)
                 if len(data) > MAX_DOWNLOAD_BYTES:
-                    raise InputError(f"is larger than {MAX_DOWNLOAD_BYTES >> 20} MB, the limit for an image")
+                    raise InputError(f"larger than {MAX_DOWNLOAD_BYTES >> 20} MB, the limit for an image")
                 return data
             if not is_image_header(head):
                 _VIDEOS[address] = _version(response.headers)
@@ -283,7 +283,7 @@ def _from_stdin(stack: ExitStack) -> Media:
     try:
         head = stream.peek(HEAD_BYTES)[:HEAD_BYTES]
         if not head:
-            raise InputError("is empty")
+            raise InputError("empty")
         if sniff(head):
             return _still_or_animated(stream.read())
         if isinstance(stream, PipeReader) and _index_at_end(head):

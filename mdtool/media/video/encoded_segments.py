@@ -89,7 +89,7 @@ class EncodedSegments:
         path = self._path(stream, segment)
         with path.open("rb") as file:
             if file.readline() != FORMAT:
-                raise ValueError(f"{path}: is not a file of encoded packets")
+                raise ValueError(f"{path}: not a file of encoded packets")
             while head := file.read(_HEAD.size):
                 pts, dts, duration, after, is_keyframe, size = _HEAD.unpack(head)
                 packet: Packet = av.Packet(file.read(size))

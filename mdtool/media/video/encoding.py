@@ -55,7 +55,7 @@ class Encoding:
         codec = self.codec or _default_video_codec(container)
         try:
             if av.Codec(codec, "w").type != "video":
-                raise UsageError(f"--codec {codec}: is not a video encoder; use libx264, for example")
+                raise UsageError(f"--codec {codec}: not a video encoder; use libx264, for example")
         except ValueError as error:
             raise UsageError(
                 f"--codec {codec}: this FFmpeg has no such encoder; --codec libx264 with .mkv always works"

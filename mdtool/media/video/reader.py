@@ -274,9 +274,9 @@ def explain(error: Exception) -> str:
     if isinstance(error, PermissionError):
         return "may not be read: permission denied"
     if isinstance(error, IsADirectoryError):
-        return "is a folder, not a file"
+        return "a folder, not a file"
     if isinstance(error, av.error.EOFError):
-        return "is empty or ends before anything can be read"
+        return "empty or ends before anything can be read"
     if isinstance(error, av.error.InvalidDataError | av.error.ArgumentError):
-        return "is not a video or image in a supported format, or it is damaged at its start or end"
+        return "not a video or image in a supported format, or it is damaged at its start or end"
     return f"can't be read: {error.strerror if isinstance(error, OSError) and error.strerror else error}"

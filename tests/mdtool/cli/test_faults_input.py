@@ -46,7 +46,7 @@ def boxes(path: Path) -> dict[bytes, bytes]:
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
-        ("empty.mp4", b"", "is empty"),
+        ("empty.mp4", b"", "empty"),
         ("words.mp4", b"these are words\n" * 99, "no video"),
         ("words.jpg", b"these are words\n" * 99, "no video"),
         ("zeros.mkv", bytes(5000), "no video"),
@@ -320,7 +320,7 @@ def test_folders(tmp_path: Path) -> None:
     assert outcome.code == 1
     told = [line for line in outcome.lines if line.startswith("mdtool:")]
     assert len(told) == 1
-    assert told[0].startswith(f"mdtool: {folder}/bad.mp4: is not a video")
+    assert told[0].startswith(f"mdtool: {folder}/bad.mp4: not a video")
     made = sorted(str(p.relative_to(out)) for p in out.rglob("*") if p.is_file())
     assert made == ["A.JPG", "a.mkv", "a.mp4", "deep/a.mp4", "deep/deeper/b.mp4"]
     stamps = {name: (out / name).stat().st_mtime_ns for name in made}

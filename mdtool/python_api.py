@@ -52,25 +52,25 @@ def load(
     """Load a model.
 
     Args:
-        name: an embedded model ("centerface" for faces, "pocket" for synthetic scenes), a published one that was pulled
+        name: An embedded model ("centerface" for faces, "pocket" for synthetic scenes), a published one that was pulled
             ("moondream2": `mdtool models pull moondream2`), or the file or folder of its weights. There is no "auto",
             which depends on the command.
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
         dtype: "float32", "bfloat16" or "float16"; None: the fastest for the device.
         quantize: "int8", "int4", or "int4-64" and "int4-32" with another group size; None: as stored.
-        compile: compile with torch.compile before returning, which takes up to a minute the first time.
-        detail: resolution at which images are encoded: "low", "auto", "high", or a number in the model's own unit
+        compile: Compile with torch.compile before returning, which takes up to a minute the first time.
+        detail: Resolution at which images are encoded: "low", "auto", "high", or a number in the model's own unit
             (centerface: pixels of the longer side of its input; Moondream: crops of a large image).
-        resize: library that resizes images; None: libvips if it is installed.
+        resize: Library that resizes images; None: libvips if it is installed.
         adapter: LoRA adapter to apply, by path or by the name of a variant in the hub's cache.
 
     Returns:
         The model.
 
     Raises:
-        ModelUnavailable: the name is unknown, or weights are missing or damaged.
-        EngineError: the model does not support an option.
-        ValueError: the model has no such detail.
+        ModelUnavailable: The name is unknown, or weights are missing or damaged.
+        EngineError: The model does not support an option.
+        ValueError: The model has no such detail.
 
     Example:
         >>> model = mdtool.load("pocket", device="cpu")
@@ -132,7 +132,7 @@ class LoadedModel:
         """Encode an image once for any number of calls of this model; encoding is often their most costly part.
 
         Args:
-            image: one image or a list. An encoded image is returned unchanged.
+            image: One image or a list. An encoded image is returned unchanged.
 
         Returns:
             The encoded image, which every skill takes in place of the image. It holds the model's KV cache, for
@@ -162,9 +162,9 @@ class LoadedModel:
         """Describe an image.
 
         Args:
-            image: one image or a list.
-            length: a length that the model supports, often "short", "normal" and "long".
-            generation: temperature, max_tokens and so on.
+            image: One image or a list.
+            length: A length that the model supports, often "short", "normal" and "long".
+            generation: Temperature, max_tokens and so on.
 
         Returns:
             An Answer for each image; `str()` returns its text.
@@ -218,12 +218,12 @@ class LoadedModel:
         """Answer a question about an image.
 
         Args:
-            image: one image or a list; None: a question without an image.
-            question: the question, in plain words.
-            reasoning: whether the model reasons before it answers; None: the model's default.
-            references: points (x, y) or boxes (x_min, y_min, x_max, y_max) that the question refers to.
-            generation: temperature, max_tokens and so on.
-            allowed: constrains the answer: `Choices(("day", "night"))`, `Number()`, or None for any text.
+            image: One image or a list; None: a question without an image.
+            question: The question, in plain words.
+            reasoning: Whether the model reasons before it answers; None: the model's default.
+            references: Points (x, y) or boxes (x_min, y_min, x_max, y_max) that the question refers to.
+            generation: Temperature, max_tokens and so on.
+            allowed: Constrains the answer: `Choices(("day", "night"))`, `Number()`, or None for any text.
 
         Returns:
             An Answer for each image; `str()` returns its text.
@@ -270,10 +270,10 @@ class LoadedModel:
         """Detect the objects that match a prompt.
 
         Args:
-            image: one image or a list.
-            prompt: such as "face".
-            threshold: least score, 0..1; None: the model's default. Moondream returns no scores and takes no threshold.
-            max_objects: greatest number of boxes per image. None: the model's default, with an ObjectLimitWarning if it
+            image: One image or a list.
+            prompt: Such as "face".
+            threshold: Least score, 0..1; None: the model's default. Moondream returns no scores and takes no threshold.
+            max_objects: Greatest number of boxes per image. None: the model's default, with an ObjectLimitWarning if it
                 ended a list. UNLIMITED: until the model stops by itself.
 
         Returns:
@@ -302,9 +302,9 @@ class LoadedModel:
         """Point at the objects that match a prompt.
 
         Args:
-            image: one image or a list.
-            prompt: such as "eye".
-            max_objects: as for `detect`.
+            image: One image or a list.
+            prompt: Such as "eye".
+            max_objects: As for `detect`.
 
         Returns:
             The points of each image, in fractions of the image.
@@ -320,7 +320,7 @@ class LoadedModel:
         """Estimate the gaze target of a person in one image.
 
         Args:
-            image: one image.
+            image: One image.
             eye: (x, y) of an eye of the person, or of the centre of the face, in fractions of the image.
 
         Returns:

@@ -42,7 +42,7 @@ class Sprite:
     Attributes:
         rgb: (height, width, 3) float32, premultiplied by alpha.
         alpha: (height, width) float32, 0..1.
-        face: box in its own pixels.
+        face: Box in its own pixels.
     """
 
     rgb: np.ndarray
@@ -207,9 +207,9 @@ class Canvas:
         """Return the image, (height, width, 3) uint8.
 
         Args:
-            light: factor of brightness.
-            noise: standard deviation of sensor noise, in grey levels.
-            rng: of the noise; None: no noise.
+            light: Factor of brightness.
+            noise: Standard deviation of sensor noise, in grey levels.
+            rng: Of the noise; None: no noise.
         """
         image = self.pixels * light
         if rng is not None:

@@ -29,9 +29,9 @@ class LocalModel:
     """A downloaded model.
 
     Attributes:
-        commit: of the hub's repository.
-        weights: the weight file, or the index of the shards.
-        tokenizer: the tokenizer file.
+        commit: Of the hub's repository.
+        weights: The weight file, or the index of the shards.
+        tokenizer: The tokenizer file.
     """
 
     commit: str
@@ -74,7 +74,7 @@ def pull(model: PublishedModel) -> LocalModel:
     It shows the progress bar of huggingface_hub if stderr is a terminal.
 
     Raises:
-        ModelUnavailable: the hub does not provide the model; the message says what to do.
+        ModelUnavailable: The hub does not provide the model; the message says what to do.
     """
     downloaded = local(model)
     if downloaded is not None:
@@ -98,7 +98,7 @@ def verify(model: PublishedModel) -> list[str]:
     A blob in the cache is named by its checksum on the hub: SHA-256 for large files, git's SHA-1 for small ones.
 
     Raises:
-        ModelUnavailable: the model is not downloaded.
+        ModelUnavailable: The model is not downloaded.
     """
     folder = _snapshot(_source(model))
     if folder is None:
@@ -118,8 +118,8 @@ def remove(model: PublishedModel) -> int:
         The freed space in bytes.
 
     Raises:
-        ModelUnavailable: nothing of the model is downloaded.
-        OSError: a file can't be deleted.
+        ModelUnavailable: Nothing of the model is downloaded.
+        OSError: A file can't be deleted.
     """
     source = _source(model)
     tokenizer = source.tokenizer

@@ -21,13 +21,13 @@ class ModelFiles:
     """The files that a model is loaded from.
 
     Attributes:
-        name: of the model.
-        family: key of `engine.families.FAMILIES`.
-        config: as the family's config reader expects it.
-        config_source: names the config in errors.
-        weights: a safetensors file, or the index of shards.
-        tokenizer: the tokenizer file.
-        commit: of the hub's repository, if the model was pulled.
+        name: Of the model.
+        family: Key of `engine.families.FAMILIES`.
+        config: As the family's config reader expects it.
+        config_source: Names the config in errors.
+        weights: A safetensors file, or the index of shards.
+        tokenizer: The tokenizer file.
+        commit: Of the hub's repository, if the model was pulled.
     """
 
     name: str
@@ -51,7 +51,7 @@ def locate(name_or_path: str) -> ModelFiles:
     recognises the config (as with the hub's own), the published model is recognised by the shapes of the tensors.
 
     Raises:
-        ModelUnavailable: the model is unknown, not downloaded or incomplete, or its files do not belong together.
+        ModelUnavailable: The model is unknown, not downloaded or incomplete, or its files do not belong together.
     """
     known = published()
     if name_or_path in known:
@@ -121,7 +121,7 @@ def _read_config(path: Path) -> tuple[str, dict[str, Any]] | None:
     try:
         data = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise ModelUnavailable(f"{path}: is not valid JSON ({error})") from error
+        raise ModelUnavailable(f"{path}: not valid JSON ({error})") from error
     for family in FAMILIES if isinstance(data, dict) else ():
         if (config := checkpoint_matcher_of(family).find_config(data)) is not None:
             return family, config

@@ -18,9 +18,9 @@ class RandomWeights:
     """A `TensorSource` of random tensors: matrices with std 1 / sqrt(inputs), small biases, identity norms.
 
     Attributes:
-        shapes: name -> shape of every tensor.
-        seed: of the random generator.
-        blocks: cache of random numbers.
+        shapes: Name -> shape of every tensor.
+        seed: Of the random generator.
+        blocks: Cache of random numbers.
     """
 
     shapes: Mapping[str, Shape]

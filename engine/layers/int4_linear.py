@@ -48,8 +48,8 @@ class Int4Linear:
         Args:
             weight: W, (out, in). If it is `exact`, activations are not quantised.
             bias: (out) or None.
-            dtype: of the activations.
-            compiled: whether to compile activation quantisation.
+            dtype: Of the activations.
+            compiled: Whether to compile activation quantisation.
         """
         block = packed_block_rows()
         assert block is not None

@@ -40,10 +40,10 @@ class KeyValueCache:
     """One layer's keys and values: those shared with other sequences, then the sequence's own.
 
     Attributes:
-        shared: keys and values of the prefix.
-        keys: its own, (kv_heads, capacity, head_dim), zeros after the first `length` positions.
-        values: shaped as keys.
-        length: committed positions of its own.
+        shared: Keys and values of the prefix.
+        keys: Its own, (kv_heads, capacity, head_dim), zeros after the first `length` positions.
+        values: Shaped as keys.
+        length: Committed positions of its own.
     """
 
     def __init__(self, empty: Tensor, shared: Sequence[KeyValues] = ()) -> None:
@@ -123,9 +123,9 @@ class PrefixCache:
     """The immutable cache of a prefix, shared by any number of sequences.
 
     Attributes:
-        layers: a cache per layer.
-        length: tokens of the prefix.
-        next_position: position of the next token.
+        layers: A cache per layer.
+        length: Tokens of the prefix.
+        next_position: Position of the next token.
     """
 
     layers: Sequence[LayerCache]
@@ -141,10 +141,10 @@ class SequenceCache:
     """The cache of one sequence, which may continue from a prefix.
 
     Attributes:
-        layers: a cache per layer.
-        prefix: that it continues from, or None.
-        length: tokens, prefix included.
-        next_position: position of the next token; it differs from length where positions are multimodal (M-RoPE).
+        layers: A cache per layer.
+        prefix: That it continues from, or None.
+        length: Tokens, prefix included.
+        next_position: Position of the next token; it differs from length where positions are multimodal (M-RoPE).
     """
 
     def __init__(self, layers: Sequence[LayerCache], prefix: PrefixCache | None = None) -> None:
@@ -162,8 +162,8 @@ class SequenceCache:
         """Commit the `rows` that every layer has written.
 
         Args:
-            rows: tokens.
-            next_position: position of the token after them, if it is not the next integer.
+            rows: Tokens.
+            next_position: Position of the token after them, if it is not the next integer.
         """
         for layer in self.layers:
             layer.commit(rows)

@@ -140,7 +140,7 @@ def bench_batch(
     size: Annotated[str, typer.Option(help="Frame size in pixels.", metavar="WIDTHxHEIGHT")] = "1632x1224",
     json: AsJson = False,
 ) -> None:
-    """Measure how fast a batch reads images and writes records, with a model that takes no time.
+    """Measure how fast a batch reads images and writes records, with a null model.
 
     Prints a table.
 

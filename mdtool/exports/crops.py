@@ -26,16 +26,16 @@ def write_crops(
 
     Args:
         pixels: (height, width, 3) uint8 RGB, upright.
-        answers: of the image's record.
-        folder: of the data set.
-        relative: path of the image within its input folder; `check_distinct` finds two inputs that share one.
-        time: timestamp of a video frame in seconds.
+        answers: Of the image's record.
+        folder: Of the data set.
+        relative: Path of the image within its input folder; `check_distinct` finds two inputs that share one.
+        time: Timestamp of a video frame in seconds.
 
     Returns:
         The files that were written.
 
     Raises:
-        OutputError: a crop can't be written.
+        OutputError: A crop can't be written.
     """
     written = []
     for box in clip_boxes(answers):

@@ -34,8 +34,8 @@ class ImageContainer:
     """An image format.
 
     Attributes:
-        takes_iptc: whether it can store IPTC.
-        read: file content -> its metadata blocks; raises InputError if they are damaged.
+        takes_iptc: Whether it can store IPTC.
+        read: File content -> its metadata blocks; raises InputError if they are damaged.
         write: (file content, blocks) -> the file content with these blocks; raises InputError if they don't fit.
     """
 
@@ -206,7 +206,7 @@ def _tiff_entries(data: bytes) -> tuple[str, list[bytes], bytes]:
         (at,) = struct.unpack_from(order + "I", data, 4)
         (count,) = struct.unpack_from(order + "H", data, at)
     except struct.error as error:
-        raise InputError("is damaged: its directory is missing") from error
+        raise InputError("damaged: its directory is missing") from error
     at += 2
     return order, [data[at + 12 * n : at + 12 * n + 12] for n in range(count)], data[at + 12 * count :][:4]
 

@@ -22,7 +22,7 @@ def with_caption(records: bytes, text: str) -> bytes:
     Other text that is not UTF-8 is taken for Windows-1252, the most common legacy encoding, and converted.
 
     Raises:
-        InputError: the records are damaged.
+        InputError: The records are damaged.
     """
     caption = text.encode()[:CAPTION_BYTES].decode(errors="ignore").encode()
     datasets = [_in_utf8(dataset) for dataset in _datasets(records) if dataset[:2] not in (CHARSET, CAPTION)]

@@ -33,9 +33,9 @@ class ExportCounts:
     """Counts of an export.
 
     Attributes:
-        written: inputs that were exported.
-        failed: inputs left out because their record holds an error.
-        skipped: inputs left out because the format can't hold their answers.
+        written: Inputs that were exported.
+        failed: Inputs left out because their record holds an error.
+        skipped: Inputs left out because the format can't hold their answers.
     """
 
     written: int = 0
@@ -75,7 +75,7 @@ def records(path: Path, settings: str | None = None) -> Iterator[Record]:
     except InputError as error:
         raise InputError(f"{path}:{number}: {error}") from error
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
-        raise InputError(f"{path}:{number}: is not a record of answers ({type(error).__name__}: {error})") from error
+        raise InputError(f"{path}:{number}: not a record of answers ({type(error).__name__}: {error})") from error
 
 
 def answered_records(path: Path, counts: ExportCounts, settings: str | None = None) -> Iterator[Record]:
@@ -90,7 +90,7 @@ def answered_records(path: Path, counts: ExportCounts, settings: str | None = No
 def _checked(entry: Record) -> Record:
     """Return the record if the fields that exports read are valid, else raise InputError or a built-in error."""
     if entry["schema"] != SCHEMA:
-        raise InputError(f"is of schema {entry['schema']!r}; this version reads {SCHEMA!r}")
+        raise InputError(f"of schema {entry['schema']!r}; this version reads {SCHEMA!r}")
     if "error" in entry:
         _check(entry, ["input"])
         return entry

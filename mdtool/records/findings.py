@@ -191,7 +191,7 @@ def parse_record(line: str, place: str) -> Record | None:
         if entry["schema"] == BATCH_SCHEMA:
             return _from_batch_record(entry)
         if entry["schema"] != SCHEMA:
-            raise InputError(f"{place}: is of schema {entry['schema']!r}; this version reads {SCHEMA!r}")
+            raise InputError(f"{place}: of schema {entry['schema']!r}; this version reads {SCHEMA!r}")
         width, height = (int(side) for side in entry.get("size", (0, 0)))
         info = FrameInfo(
             int(entry["stream"]),
@@ -204,7 +204,7 @@ def parse_record(line: str, place: str) -> Record | None:
         model, sha256 = str(entry.get("model", "")), str(entry.get("sha256", ""))
         return Record(str(entry["source"]), info, _frame_findings(entry), model, prompts, sha256)
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
-        raise InputError(f"{place}: is not a record of findings ({type(error).__name__}: {error})") from error
+        raise InputError(f"{place}: not a record of findings ({type(error).__name__}: {error})") from error
 
 
 def _from_batch_record(entry: dict[str, Any]) -> Record | None:

@@ -211,7 +211,7 @@ WRONG = [
     ("[config.show]\njson = true\n", ": [config]: no such command has settings; `mdtool --help` lists all"),
     ('style = "blur"\n', ":1: style: belongs in the table of a command, such as [redact]"),
     ("[bench]\nruns = 1\n", ":2: [bench] runs: belongs in the table of a command, such as [bench.redact]"),
-    ("[redact]\ninputs = ['a']\n", ":2: [redact] inputs: is an argument, which can only be given on the command line"),
+    ("[redact]\ninputs = ['a']\n", ":2: [redact] inputs: an argument, which can only be given on the command line"),
     ("[defaults]\ndevise = 'cpu'\n", ":2: [defaults] devise: commands share no such option; did you mean device?"),
     ("[defaults]\nlength = 'x'\n", ":2: [defaults] length: only one command has this option; move it to [caption]"),
     ("defaults = 1\n", ":1: defaults: must be a table: write [defaults]"),
@@ -235,8 +235,8 @@ WRONG = [
     ("[defaults]\nseed = 0.5\n", ":2: [defaults] seed: Input should be a valid integer"),
     ("[defaults]\nmax-tokens = true\n", ":2: [defaults] max-tokens: takes a number, not true (for `mdtool caption`)"),
     ("redact.crf = 'x'\n", ": [redact] crf: Input should be a valid integer"),
-    ("[redact]\nstyle =\n", ": is not valid TOML: Invalid value (at line 2, column 8)"),
-    ("[redact]\n[redact]\n", ": is not valid TOML: Cannot declare ('redact',) twice (at line 2, column 8)"),
+    ("[redact]\nstyle =\n", ": not valid TOML: Invalid value (at line 2, column 8)"),
+    ("[redact]\n[redact]\n", ": not valid TOML: Cannot declare ('redact',) twice (at line 2, column 8)"),
 ]  # fmt: skip
 
 
@@ -261,7 +261,7 @@ def test_a_file_that_is_no_toml(here: Path, data: bytes) -> None:
     (here / settings.CONFIG_FILE).write_bytes(data)
     outcome = run("models", "list")
     assert (outcome.code, len(outcome.lines)) == (2, 1)
-    assert outcome.err.startswith(f"mdtool: {here / settings.CONFIG_FILE}: is not valid TOML: ")
+    assert outcome.err.startswith(f"mdtool: {here / settings.CONFIG_FILE}: not valid TOML: ")
 
 
 @pytest.mark.posix("file permissions")

@@ -181,7 +181,7 @@ class ResultsLog:
             stack.callback(lambda: os.close(self._file))
             head = _read_at(self._file, len(HEAD), 0)
             if not HEAD.startswith(head):
-                raise OutputError("is not a file of mdtool records; give another name")
+                raise OutputError("not a file of mdtool records; give another name")
             stack.pop_all()
         return self
 

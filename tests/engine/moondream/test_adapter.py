@@ -144,8 +144,8 @@ def test_code_in_a_pickle_is_not_run(tmp_path: Path, zipped: bool) -> None:
 def test_files_that_hold_something_else(tmp_path: Path) -> None:
     path = tmp_path / "final.pt"
     for held, says in [
-        ([torch.ones(1)], "is not a dict of tensors"),
-        (torch.ones(1), "is not a dict of tensors"),
+        ([torch.ones(1)], "not a dict of tensors"),
+        (torch.ones(1), "not a dict of tensors"),
         ({"a": 3}, "'a' is not a plain tensor"),
         ({"a": {"b": torch.ones(1)}}, "'a' is not a plain tensor"),
         ({7: torch.ones(1)}, "'7' is not a plain tensor"),
@@ -162,7 +162,7 @@ def test_damaged_files(tmp_path: Path) -> None:
     sound = path.read_bytes()
     for data in (b"", b"PK\x03\x04", sound[:1000], sound[:-100], b"garbage" * 100):
         path.write_bytes(data)
-        assert "is damaged" in refused(path)
+        assert "damaged" in refused(path)
     assert "no such file" in refused(tmp_path / "none.pt")
     assert "no such file" in refused(tmp_path / "none.safetensors")
     assert "no such file" in refused(tmp_path)

@@ -46,10 +46,10 @@ def boxes(path: Path) -> dict[bytes, bytes]:
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
-        ("empty.mp4", b"", "is empty"),
-        ("words.mp4", b"these are words\n" * 99, "is not a video or image in a supported format"),
-        ("words.jpg", b"these are words\n" * 99, "is not a video or image in a supported format"),
-        ("zeros.mkv", bytes(5000), "is not a video or image in a supported format"),
+        ("empty.mp4", b"", "empty"),
+        ("words.mp4", b"these are words\n" * 99, "not a video or image in a supported format"),
+        ("words.jpg", b"these are words\n" * 99, "not a video or image in a supported format"),
+        ("zeros.mkv", bytes(5000), "not a video or image in a supported format"),
         ("begun.png", b"\x89PNG\r\n\x1a\n" + bytes(50), "damaged"),
         ("begun.jpg", b"\xff\xd8\xff\xe0" + bytes(50), "damaged"),
         ("begun.gif", b"GIF89a" + bytes(50), "damaged"),
@@ -322,7 +322,7 @@ def test_folders(tmp_path: Path) -> None:
     assert outcome.code == 1
     told = [line for line in outcome.lines if line.startswith("mdtool:")]
     assert len(told) == 1
-    assert told[0].startswith(f"mdtool: {folder}/bad.mp4: is not a video")
+    assert told[0].startswith(f"mdtool: {folder}/bad.mp4: not a video")
     made = sorted(str(p.relative_to(out)) for p in out.rglob("*") if p.is_file())
     assert made == ["A.JPG", "a.mkv", "a.mp4", "deep/a.mp4", "deep/deeper/b.mp4"]
     stamps = {name: (out / name).stat().st_mtime_ns for name in made}

@@ -306,7 +306,7 @@ REFUSED = {
     "a.avif": (encode_image(smooth(), "AVIF"), "only JPEG, PNG, WebP and TIFF"),
     "a.txt": (b"hello", "only JPEG, PNG, WebP and TIFF"),
     "empty.jpg": (b"", "only JPEG, PNG, WebP and TIFF"),
-    "cut.jpg": (PICTURES["plain.jpg"][:600], "is damaged"),
+    "cut.jpg": (PICTURES["plain.jpg"][:600], "damaged"),
     "big.tif": (encode_image(smooth(), "TIFF", big_tiff=True), "BigTIFF"),
     "twice.png": (
         PICTURES["plain.png"][:33]

@@ -86,7 +86,7 @@ def test_wrong_usage(clip: Path, tmp_path: Path, options: list[str]) -> None:
 def test_without_it_videos_are_refused_as_before(clip: Path) -> None:
     outcome = run("detect", clip, "face")
     assert outcome.code == 1
-    assert "is a video, not an image; add --jsonl" in outcome.err
+    assert "a video, not an image; add --jsonl" in outcome.err
     assert run("detect", SAMPLES / "group.png", "face", "--tiles", "2x2").code == 2
     assert len(run("detect", SAMPLES / "group.png", "face").out.splitlines()) == 4
 
@@ -100,7 +100,7 @@ def test_findings_are_not_written_over_what_is_there(clip: Path, tmp_path: Path)
     own.write_bytes(clip.read_bytes())
     outcome = run("detect", own, "face", "--jsonl", own, "--overwrite")
     assert outcome.code == 74
-    assert f"mdtool: {own}: is not a file of mdtool records" in outcome.err
+    assert f"mdtool: {own}: not a file of mdtool records" in outcome.err
     assert own.read_bytes() == clip.read_bytes()
 
 

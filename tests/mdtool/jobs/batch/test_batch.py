@@ -129,7 +129,7 @@ def test_a_failed_input_has_a_record_and_is_tried_again(photos: Path, tmp_path: 
     bad.write_bytes(good[:200])
     outcome = run("detect", photos, "face", "--jsonl", out)
     assert outcome.code == 1
-    assert f"mdtool: {bad}: is damaged" in outcome.err
+    assert f"mdtool: {bad}: damaged" in outcome.err
     assert "4 processed, 1 failed" in outcome.err
     (failed,) = (one for one in records(out) if "error" in one)
     assert (failed["input"], failed["error"]["code"]) == (str(bad), "input")
@@ -193,11 +193,11 @@ def test_a_video_that_breaks_off(tmp_path: Path) -> None:
     for told in ("0 processed, 1 failed", "0 processed, 1 failed"):
         outcome = run("point", clip, "circle", *POCKET, "--sample", "60", "--jsonl", out)
         assert outcome.code == 1
-        assert f"{clip}: is damaged" in outcome.err
+        assert f"{clip}: damaged" in outcome.err
         assert "the output holds what could be read" in outcome.err
         assert told in outcome.err
     *frames, whole = records(out)
-    assert "is damaged" in whole["incomplete"]
+    assert "damaged" in whole["incomplete"]
     assert len(frames) == whole["frames"]
 
 
@@ -306,7 +306,7 @@ def test_copies_with_boxes_and_crops(photos: Path, tmp_path: Path) -> None:
     ok(run(*asking, *made))
     outcome = run("detect", photos, "face", "--jsonl", "-", "--draw", photos)
     assert outcome.code == 74
-    assert "is not empty" in outcome.err
+    assert "not empty" in outcome.err
 
 
 @records_file

@@ -24,7 +24,7 @@ def record(name: str, content: str = "11", settings: str = MINE, **more: Any) ->
 
 
 def failed(name: str, settings: str = MINE) -> dict[str, Any]:
-    error = {"code": "input", "cause": "is damaged"}
+    error = {"code": "input", "cause": "damaged"}
     return {"schema": "mdtool.batch/1", "input": name, "settings": settings, "error": error}
 
 

@@ -278,7 +278,7 @@ def test_findings_that_break_off_in_a_pipe(tmp_path: Path) -> None:
     for options in ([], ["a.png"]):
         outcome = run("render", "-", *options, stdin=data[:-30], cwd=tmp_path)
         assert outcome.code == 1
-        assert "-:1: is not a record of findings" in outcome.err
+        assert "-:1: not a record of findings" in outcome.err
     assert not (tmp_path / "a.drawn.png").exists()
 
 

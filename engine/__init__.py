@@ -92,7 +92,7 @@ def abilities(name: str) -> Abilities:
     """Return the skills of an embedded or published model, without loading it.
 
     Raises:
-        ModelUnavailable: no model has this name.
+        ModelUnavailable: No model has this name.
     """
     if name in EMBEDDED:
         return embedded_abilities(name)
@@ -107,13 +107,13 @@ def load(name_or_path: str, options: LoadOptions = LoadOptions()) -> VisionModel
     """Load a model.
 
     Args:
-        name_or_path: an embedded model, a published model that was pulled, or a file or folder of weights.
-        options: device, dtype, quantization and more.
+        name_or_path: An embedded model, a published model that was pulled, or a file or folder of weights.
+        options: Device, dtype, quantisation and more.
 
     Raises:
-        ModelUnavailable: the name is unknown, or weights are missing or damaged.
-        EngineError: the model does not support an option.
-        ValueError: the model has no such detail.
+        ModelUnavailable: The name is unknown, or weights are missing or damaged.
+        EngineError: The model does not support an option.
+        ValueError: The model has no such detail.
     """
     if name_or_path in EMBEDDED:
         return load_embedded(name_or_path, options)

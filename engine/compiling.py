@@ -25,14 +25,14 @@ def compile_summary(device: str, requested: bool, gains: bool) -> str:
 
     Args:
         device: torch device.
-        requested: whether compilation was requested.
-        gains: whether any of the model's kernels benefits from it.
+        requested: Whether compilation was requested.
+        gains: Whether any of the model's kernels benefits from it.
     """
     if not gains:
         return "not compiled: on a CPU only int8 GEMM benefits from it (--quantize int8 or int4)"
     if device == "cpu":
         return (
-            "compiled: activation quantization for int8 GEMM"
+            "compiled: activation quantisation for int8 GEMM"
             if requested
             else "not compiled: on a CPU it saves little (see docs/engine.md); enable it with --compile"
         )

@@ -57,13 +57,13 @@ class Answer:
     """Generated text: a caption, or the answer to a question.
 
     Attributes:
-        text: the answer.
-        reasoning: the model's chain of thought; empty without reasoning.
-        grounding: points in the image that the reasoning refers to.
-        tokens: generated token ids, those of the reasoning first. End-of-sequence tokens are left out; tokens whose
+        text: The answer.
+        reasoning: The model's chain of thought; empty without reasoning.
+        grounding: Points in the image that the reasoning refers to.
+        tokens: Generated token ids, those of the reasoning first. End-of-sequence tokens are left out; tokens whose
             text a stop string cut off are included.
-        prompt_tokens: length of the prefill in positions, image included.
-        finish: what ended generation: "stop" (the model, or a stop string), "length" (max_tokens, or the model's
+        prompt_tokens: Length of the prefill in positions, image included.
+        finish: What ended generation: "stop" (the model, or a stop string), "length" (max_tokens, or the model's
             context) or "cancelled" (the request was cancelled).
     """
 
@@ -83,15 +83,15 @@ class Generation:
     """Sampling parameters; None stands for the model's default.
 
     Attributes:
-        temperature: divides the logits; 0 is greedy decoding.
-        top_p: probability mass of nucleus sampling, 0..1.
-        max_tokens: greatest number of generated tokens.
-        seed: of the random generator; the same seed gives the same text, batched or alone.
-        top_k: samples only from the k most likely tokens; at least 1.
-        min_p: least probability of a token relative to the most likely one, 0..1.
-        repetition_penalty: above 1 makes tokens of the prompt and of the generated text less likely, below 1 more.
-        presence_penalty: subtracted from the logit of each token that the generated text contains, -2..2.
-        stop: strings that end the text; the text ends before the first one that is complete. They apply neither to
+        temperature: Divides the logits; 0 is greedy decoding.
+        top_p: Probability mass of nucleus sampling, 0..1.
+        max_tokens: Greatest number of generated tokens.
+        seed: Of the random generator; the same seed gives the same text, batched or alone.
+        top_k: Samples only from the k most likely tokens; at least 1.
+        min_p: Least probability of a token relative to the most likely one, 0..1.
+        repetition_penalty: Above 1 makes tokens of the prompt and of the generated text less likely, below 1 more.
+        presence_penalty: Subtracted from the logit of each token that the generated text contains, -2..2.
+        stop: Strings that end the text; the text ends before the first one that is complete. They apply neither to
             reasoning nor to constrained decoding.
     """
 
@@ -111,7 +111,7 @@ class Choices:
     """A constraint on an answer: exactly one of these texts.
 
     Raises:
-        ValueError: there are fewer than two, or one is empty, a duplicate, or has white space around it.
+        ValueError: There are fewer than two, or one is empty, a duplicate, or has white space around it.
     """
 
     texts: tuple[str, ...]
@@ -138,7 +138,7 @@ class Abilities:
     """The skills of a model.
 
     Attributes:
-        prompts: skill ("detect", "point", "caption", "query", "gaze") -> the prompts that the model supports (for
+        prompts: Skill ("detect", "point", "caption", "query", "gaze") -> the prompts that the model supports (for
             "caption" the lengths); None means any text.
     """
 
@@ -176,9 +176,9 @@ class QueryRequest:
 
     Attributes:
         image: None for a question without an image.
-        reasoning: whether the model reasons before it answers; None: the model's default.
-        references: points (x, y) or boxes (x_min, y_min, x_max, y_max) that the question refers to.
-        allowed: constrains decoding of the answer, not of the reasoning; None: any text. A choice is generated in full
+        reasoning: Whether the model reasons before it answers; None: the model's default.
+        references: Points (x, y) or boxes (x_min, y_min, x_max, y_max) that the question refers to.
+        allowed: Constrains decoding of the answer, not of the reasoning; None: any text. A choice is generated in full
             whatever max_tokens is; a number has at least one token.
     """
 
@@ -214,8 +214,8 @@ class DetectRequest:
     """A request for the boxes of all objects that match a prompt.
 
     Attributes:
-        max_objects: greatest number of boxes; None: the model's default.
-        threshold: least score of a box, 0..1; None: the model's default.
+        max_objects: Greatest number of boxes; None: the model's default.
+        threshold: Least score of a box, 0..1; None: the model's default.
     """
 
     image: EncodedImage | None
@@ -262,11 +262,11 @@ class LoadOptions:
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
         dtype: "float32", "bfloat16" or "float16"; None: the fastest for the device.
         quantize: "int8", "int4", or "int4-64" and "int4-32" with another group size; None: as stored.
-        compile: use torch.compile.
+        compile: Use torch.compile.
         detail: "low", "auto", "high", or a number in the model's own unit (centerface: pixels of the longer side of
             its input; Moondream: crops of a large image).
-        resize: library that resizes images; None: libvips if it is installed, as in the reference implementation.
-        adapter: name or path of the LoRA adapter for requests that name none.
+        resize: Library that resizes images; None: libvips if it is installed, as in the reference implementation.
+        adapter: Name or path of the LoRA adapter for requests that name none.
     """
 
     device: str = "auto"
@@ -347,9 +347,9 @@ class Model(Protocol):
     The skills (caption, query, detect, ...) are shared code over `run`: see `engine.generation.verbs`.
 
     Attributes:
-        revision: identifies the weights: the hub's commit, or a digest of the files; "" if the weights are in no file.
-        image_batch_size: number of images that are best encoded together.
-        setup: human-readable lines on device, dtype, kernels and compilation.
+        revision: Identifies the weights: the hub's commit, or a digest of the files; "" if the weights are in no file.
+        image_batch_size: Number of images that are best encoded together.
+        setup: Human-readable lines on device, dtype, kernels and compilation.
     """
 
     name: str
@@ -358,7 +358,8 @@ class Model(Protocol):
     setup: tuple[str, ...]
 
     @property
-    def abilities(self) -> Abilities: ...
+    def abilities(self) -> Abilities:
+        """The skills of the model."""
 
     def encode(self, images: Sequence[np.ndarray]) -> Sequence[EncodedImage]:
         """Encode images for any number of requests.
@@ -367,7 +368,7 @@ class Model(Protocol):
             images: (height, width, 3) uint8 RGB arrays of any sizes.
 
         Raises:
-            ValueError: an array has another shape or dtype.
+            ValueError: An array has another shape or dtype.
         """
 
     def check(self, request: Request) -> None:
@@ -407,7 +408,7 @@ class ImageEmbedder(Protocol):
     `encode_embeddings(embed_images(images))` equals `encode(images)` to the last bit.
 
     Attributes:
-        embedding_key: cache key; it differs wherever the bits of an embedding may: by weights, settings, libraries and
+        embedding_key: Cache key; it differs wherever the bits of an embedding may: by weights, settings, libraries and
             processor.
     """
 

@@ -29,7 +29,7 @@ def pick_device(name: str) -> str:
     """Return the torch device for "auto", "cpu", "cuda", "cuda:N" or "mps".
 
     Raises:
-        EngineError: the name is unknown, or this machine has no such device.
+        EngineError: The name is unknown, or this machine has no such device.
     """
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
@@ -50,7 +50,7 @@ def pick_dtype(name: str | None, device: str) -> torch.dtype:
     """Return the dtype for a name; for None the fastest of the device, bfloat16 where it is supported.
 
     Raises:
-        EngineError: the name is unknown, or the GPU does not support the dtype.
+        EngineError: The name is unknown, or the GPU does not support the dtype.
     """
     if name is not None:
         if name not in DTYPES:
@@ -86,7 +86,7 @@ def check_compiler(device: str) -> None:
     """Check that torch.compile can work on a device.
 
     Raises:
-        EngineError: the CPU backend has no C++ compiler.
+        EngineError: The CPU backend has no C++ compiler.
     """
     if device == "cpu" and not any(shutil.which(name) for name in (os.environ.get("CXX", "c++"), "g++", "clang++")):
         raise EngineError("compiling for the CPU needs a C++ compiler, such as g++: install one, or do not compile")
@@ -138,12 +138,12 @@ def in_chunks(items: Sequence[Item], size: int, work: Callable[[Sequence[Item]],
     """Apply a function to batches of items, halving the batch size whenever memory runs out.
 
     Args:
-        items: all items.
-        size: initial batch size.
-        work: maps a batch to its results, one per item.
+        items: All items.
+        size: Initial batch size.
+        work: Maps a batch to its results, one per item.
 
     Raises:
-        OutOfMemory: memory does not suffice for a single item.
+        OutOfMemory: Memory does not suffice for a single item.
     """
     results: list[Result] = []
     while len(results) < len(items):

@@ -29,9 +29,9 @@ class CheckpointMatcher(Protocol):
         """Return the published model that has tensors of these names and shapes, or None.
 
         Args:
-            folder: of the weights and the files that came with them.
-            shapes: tensor name -> shape.
-            known: the family's published models.
+            folder: Of the weights and the files that came with them.
+            shapes: Tensor name -> shape.
+            known: The family's published models.
         """
 
     def describe_shapes(self, shapes: Mapping[str, tuple[int, ...]]) -> str:
@@ -48,7 +48,7 @@ class Family:
     Attributes:
         load: "module:function" with parameters (model_files, options).
         abilities: "module:function" with parameters (source, config); source names the config in errors.
-        checkpoint_matcher: a module that implements `CheckpointMatcher`.
+        checkpoint_matcher: A module that implements `CheckpointMatcher`.
     """
 
     load: str
@@ -62,7 +62,7 @@ class EmbeddedModel:
 
     Attributes:
         load: "module:function" with the parameter (options).
-        metadata_module: a module with ABILITIES and SUMMARY.
+        metadata_module: A module with ABILITIES and SUMMARY.
     """
 
     load: str

@@ -26,7 +26,7 @@ class Console:
             verbose: Whether details are printed too.
 
         Raises:
-            UsageError: Tee quiet and verbose.
+            UsageError: Both quiet and verbose.
         """
         if quiet and verbose:
             raise UsageError("--quiet and --verbose exclude each other; leave one out")

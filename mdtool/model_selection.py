@@ -27,14 +27,12 @@ from mdtool.errors import ExitCode, MdtoolError, UsageError
 MessageCallback = Callable[[str], object]  # takes a line to print
 
 PREFERRED = "moondream2"
-FACE_MODEL, SYNTHETIC_MODEL = (
-    "centerface",
-    "pocket",
-)  # embedded: the one is tried before downloaded models, the other never
+FACE_MODEL = "centerface"  # embedded; "auto" prefers it to downloaded models
+SYNTHETIC_MODEL = "pocket"  # embedded; "auto" never selects it
 
 
 class ModelNotFound(MdtoolError):
-    """No model can do what was asked, or its weights are missing or broken."""
+    """No model supports the request, or its weights are missing or damaged."""
 
     code = ExitCode.MODEL
 
@@ -45,15 +43,15 @@ def _ignore(line: str) -> None:
 
 @dataclass(frozen=True)
 class LoadCallbacks:
-    """Where lines about the choice and the loading of a model go.
+    """Receivers of messages about the selection and loading of a model.
 
     Attributes:
-        say: Which model "auto" is.
+        selected: The model that "auto" selected.
         note: What takes long, or has no effect.
         explain: Details such as device and dtype.
     """
 
-    say: MessageCallback = _ignore
+    selected: MessageCallback = _ignore
     note: MessageCallback = _ignore
     explain: MessageCallback = _ignore
 
@@ -113,11 +111,11 @@ def load_model(
         computing: How the model computes.
         threshold: Confidence threshold of detections, 0 to 1; None is the model's own.
         questions: Questions that it must answer besides.
-        notices: Where lines about the model go.
+        callbacks: Receive messages and progress of loading.
 
     Raises:
-        ModelNotFound: There is none, or its weights are missing or broken.
-        UsageError: It can't do what the options say.
+        ModelNotFound: There is none, or its weights are missing or damaged.
+        UsageError: It does not support the options.
     """
     with model_errors():
         chosen = _first_that_serves(skill, prompts, questions) if name == "auto" else name
@@ -127,7 +125,7 @@ def load_model(
         for question in questions:
             _check(model, "query", question, None)
     if name == "auto":
-        callbacks.say(f"model: {model.name}")
+        callbacks.selected(f"model: {model.name}")
     return model
 
 
@@ -149,7 +147,7 @@ def load_gaze_model(
         computing: How the model computes.
         accurate: Whether the direction of the head does not do.
         threshold: Confidence threshold of detections, 0 to 1; None is the model's own.
-        notices: Where lines about the model go.
+        callbacks: Receive messages and progress of loading.
 
     Raises:
         ModelNotFound, UsageError: As `load_model`.
@@ -161,11 +159,11 @@ def load_gaze_model(
             _check(model, "detect", prompt, threshold)
     if "gaze" in model.abilities.prompts:
         if name == "auto":
-            callbacks.say(f"model: {model.name}")
+            callbacks.selected(f"model: {model.name}")
         return model
     if accurate or not isinstance(model, Landmarks):
         _needs(model, "gaze")
-    callbacks.say(
+    callbacks.selected(
         f"{model.name} estimates the direction of the head, not of the eyes; {_how_to_get_one('estimates the latter')}"
     )
     return model

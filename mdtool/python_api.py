@@ -1,9 +1,9 @@
-"""The Python face of mdtool: a model by its name, and its skills on images of any form.
+"""The Python API: load a model by name, and use its skills on paths, arrays and Pillow images.
 
     model = mdtool.load("moondream2")
     print(model.caption("photo.jpg"))
 
-What is public is exported by `mdtool` itself.
+`mdtool` exports the public names.
 """
 
 import os
@@ -52,25 +52,25 @@ def load(
     """Load a model.
 
     Args:
-        name: an embedded model ("centerface" for faces, "pocket" for drawn scenes), a published one that was pulled
-            ("moondream2": `mdtool models pull moondream2`), or the file or folder of its weights. There is no "auto"
-            here: it depends on what a command is asked.
+        name: An embedded model ("centerface" for faces, "pocket" for synthetic scenes), a published one that was pulled
+            ("moondream2": `mdtool models pull moondream2`), or the file or folder of its weights. There is no "auto",
+            which depends on the command.
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
-        dtype: "float32", "bfloat16", "float16", or None for what the device computes fast in.
-        quantize: "int8", "int4", "int4-64", "int4-32" (the group size), or None.
-        compile: compile with torch.compile, here and now; it takes up to a minute the first time.
-        detail: how much of an image the model sees: "low", "auto", "high", or a number in the model's own unit
+        dtype: "float32", "bfloat16" or "float16"; None: the fastest for the device.
+        quantize: "int8", "int4", or "int4-64" and "int4-32" with another group size; None: as stored.
+        compile: Compile with torch.compile before returning, which takes up to a minute the first time.
+        detail: Resolution at which images are encoded: "low", "auto", "high", or a number in the model's own unit
             (centerface: pixels of the longer side of its input; Moondream: crops of a large image).
-        resize: the library that scales images; None: libvips where it is installed.
-        adapter: a LoRA adapter that answers, by path or by the name of a variant in the hub's cache.
+        resize: Library that resizes images; None: libvips if it is installed.
+        adapter: LoRA adapter to apply, by path or by the name of a variant in the hub's cache.
 
     Returns:
         The model.
 
     Raises:
-        ModelUnavailable: an unknown name, or weights that are missing or broken.
-        EngineError: an option that the model can't honour.
-        ValueError: a detail that does not exist.
+        ModelUnavailable: The name is unknown, or weights are missing or damaged.
+        EngineError: The model does not support an option.
+        ValueError: The model has no such detail.
 
     Example:
         >>> model = mdtool.load("pocket", device="cpu")
@@ -79,8 +79,8 @@ def load(
     """
     if name == "auto":
         raise ModelUnavailable(
-            '"auto" is for the command line, which knows what is asked; load a model by its name or path, '
-            'as in mdtool.load("moondream2"); `mdtool models list` shows what there is'
+            '"auto" is for the command line, where the command decides; load a model by its name or path, '
+            'as in mdtool.load("moondream2"); `mdtool models list` lists all'
         )
     options = LoadOptions(
         device, dtype, quantize, compile, detail, resize, None if adapter is None else os.fspath(adapter)
@@ -94,13 +94,13 @@ def load(
 class LoadedModel:
     """A model and its skills; made by `mdtool.load`.
 
-    An image is a path, a NumPy array (upright, HxWx3 uint8 RGB; grey and alpha too), a Pillow image, or what
-    `encode_image` gave. Each skill takes one image, and returns one result; or a list of images, which are served in
-    batches, and returns a list. Coordinates are fractions of the upright image, 0..1, origin top left.
+    An image is a path, a NumPy array (upright, HxWx3 uint8 RGB; grey and alpha too), a Pillow image, or a result of
+    `encode_image`. Each skill takes one image and returns one result, or takes a list of images, which run in batches,
+    and returns a list. Coordinates are fractions of the upright image, 0..1, origin top left.
 
-    Every skill raises InputError for an image that can't be read, EngineError for what the model can't do
-    (UnsupportedPrompt for a prompt that it does not know), and ValueError for a value that can't be. With a list, the
-    first image that fails ends the call.
+    Every skill raises InputError for an image that can't be read, EngineError for a request that the model does not
+    support (UnsupportedPrompt for its prompt), and ValueError for an invalid value. With a list, the first image that
+    fails ends the call.
     """
 
     def __init__(self, model: VisionModel) -> None:
@@ -121,7 +121,7 @@ class LoadedModel:
 
     @property
     def abilities(self) -> Abilities:
-        """The skills that the model has, and the prompts that each serves."""
+        """The skills of the model, and the prompts that each supports."""
         return self._model.abilities
 
     @overload
@@ -129,14 +129,14 @@ class LoadedModel:
     @overload
     def encode_image(self, image: Sequence[ImageInput]) -> list[EncodedImage]: ...
     def encode_image(self, image: ImageInput | Sequence[ImageInput]) -> EncodedImage | list[EncodedImage]:
-        """Encode an image once, for any number of calls of this model, whose most costly part it often is.
+        """Encode an image once for any number of calls of this model; encoding is often their most costly part.
 
         Args:
-            image: one image or a list. One that is encoded already is returned as it is.
+            image: One image or a list. An encoded image is returned unchanged.
 
         Returns:
-            What every skill takes in place of the image. It holds the model's KV cache of it, for a Moondream 2 about
-            140 MB in 16 bits.
+            The encoded image, which every skill takes in place of the image. It holds the model's KV cache, for
+            Moondream 2 about 140 MB in 16 bits.
 
         Example:
             >>> encoded = model.encode_image("photo.jpg")
@@ -162,12 +162,12 @@ class LoadedModel:
         """Describe an image.
 
         Args:
-            image: one image or a list.
-            length: one of those that the model knows, often "short", "normal" and "long".
-            generation: temperature, max_tokens and so on.
+            image: One image or a list.
+            length: A length that the model supports, often "short", "normal" and "long".
+            generation: Temperature, max_tokens and so on.
 
         Returns:
-            For each image an Answer; `str()` of it is the text.
+            An Answer for each image; `str()` returns its text.
 
         Example:
             >>> print(model.caption("photo.jpg", "short", generation=mdtool.Generation(temperature=0)))
@@ -177,7 +177,7 @@ class LoadedModel:
     def stream_caption(
         self, image: ImageInput, length: str = "normal", *, generation: Generation = Generation()
     ) -> Iterator[str]:
-        """Describe one image as `caption` does; the text comes as it grows, in pieces of whole words."""
+        """Describe one image as `caption` does; yield the text as it is generated, in pieces of whole words."""
         request = CaptionRequest(None, length, generation)
         self._model.check(request)
         pieces = self._model.stream_caption([self.encode_image(image)], length, generation)
@@ -218,15 +218,15 @@ class LoadedModel:
         """Answer a question about an image.
 
         Args:
-            image: one image or a list; None asks without one.
-            question: in plain words.
-            reasoning: whether the model reasons before it answers; None: as it was made for.
-            references: points (x, y) or boxes (x_min, y_min, x_max, y_max) that the question is about.
-            generation: temperature, max_tokens and so on.
-            allowed: what the answer can only be: `Choices(("day", "night"))`, `Number()`, or None for any text.
+            image: One image or a list; None: a question without an image.
+            question: The question, in plain words.
+            reasoning: Whether the model reasons before it answers; None: the model's default.
+            references: Points (x, y) or boxes (x_min, y_min, x_max, y_max) that the question refers to.
+            generation: Temperature, max_tokens and so on.
+            allowed: Constrains the answer: `Choices(("day", "night"))`, `Number()`, or None for any text.
 
         Returns:
-            For each image an Answer; `str()` of it is the text.
+            An Answer for each image; `str()` returns its text.
 
         Example:
             >>> model.query("photo.jpg", "Is it day or night?", allowed=mdtool.Choices(("day", "night"))).text
@@ -245,7 +245,7 @@ class LoadedModel:
         *,
         generation: Generation = Generation(),
     ) -> Iterator[str]:
-        """Answer about one image as `query` does; the text comes as it grows. The reasoning is not streamed."""
+        """Answer a question as `query` does; yield the text as it is generated. The reasoning is not streamed."""
         self._model.check(QueryRequest(None, question, reasoning, tuple(references), generation))
         encoded = None if image is None else self.encode_image(image)
         pieces = self._model.stream_query([encoded], question, reasoning, references, generation=generation)
@@ -267,17 +267,17 @@ class LoadedModel:
         threshold: float | None = None,
         max_objects: int | None = None,
     ) -> list[Box] | list[list[Box]]:
-        """Find what the prompt names.
+        """Detect the objects that match a prompt.
 
         Args:
-            image: one image or a list.
-            prompt: such as "face".
-            threshold: least score, 0..1; None: the model's own. A Moondream gives no scores and takes none.
-            max_objects: most boxes an image. None: the model's default, and an ObjectLimitWarning if that, and not the
-                model, ended a list. UNLIMITED leaves it to the model.
+            image: One image or a list.
+            prompt: Such as "face".
+            threshold: Least score, 0..1; None: the model's default. Moondream returns no scores and takes no threshold.
+            max_objects: Greatest number of boxes per image. None: the model's default, with an ObjectLimitWarning if it
+                ended a list. UNLIMITED: until the model stops by itself.
 
         Returns:
-            For each image its boxes, in fractions of the image; they may reach out of it.
+            The boxes of each image, in fractions of the image; they may extend beyond it.
 
         Example:
             >>> [box.score for box in mdtool.load("centerface").detect("photo.jpg", "face")]
@@ -299,15 +299,15 @@ class LoadedModel:
     def point(
         self, image: ImageInput | Sequence[ImageInput], prompt: str, *, max_objects: int | None = None
     ) -> list[Point] | list[list[Point]]:
-        """Point at what the prompt names.
+        """Point at the objects that match a prompt.
 
         Args:
-            image: one image or a list.
-            prompt: such as "eye".
-            max_objects: as for `detect`.
+            image: One image or a list.
+            prompt: Such as "eye".
+            max_objects: As for `detect`.
 
         Returns:
-            For each image its points, in fractions of the image.
+            The points of each image, in fractions of the image.
 
         Example:
             >>> [(point.x, point.y) for point in model.point("photo.jpg", "eye")]
@@ -317,14 +317,14 @@ class LoadedModel:
         return _like(image, points)
 
     def detect_gaze(self, image: ImageInput, eye: tuple[float, float]) -> Point | None:
-        """Tell where a person on one image looks.
+        """Estimate the gaze target of a person in one image.
 
         Args:
-            image: one image.
-            eye: (x, y) of the person's eye, or of the middle of the face, in fractions of the image.
+            image: One image.
+            eye: (x, y) of an eye of the person, or of the centre of the face, in fractions of the image.
 
         Returns:
-            The place that is looked at, in fractions of the image; None: it is not on the image.
+            The gaze target, in fractions of the image; None if it is outside of the image.
 
         Example:
             >>> face = model.detect("photo.jpg", "face")[0]
@@ -347,12 +347,10 @@ class LoadedModel:
         image: ImageInput | Sequence[ImageInput] | None,
         request: Callable[[EncodedImage | None], AnyRequest],
     ) -> Iterable[AnyRequest]:
-        """A request about each image.
+        """Yield a request for each image.
 
-        Images of a list are encoded as their requests are drawn, for encoded images take much memory. One image is
-        encoded here and now, on the caller's thread. What is wrong with a request apart from its image is raised first.
-
-        request: of the encoded image.
+        Images of a list are encoded as their requests are drawn, for encoded images take much memory. A single image is
+        encoded at the call, on the caller's thread. A request that is wrong apart from its image raises first.
         """
         self._model.check(request(None))
         if image is None:
@@ -361,13 +359,15 @@ class LoadedModel:
         return requests if _is_list(image) else list(requests)
 
     def _encoded(self, images: Sequence[ImageInput]) -> Iterator[EncodedImage]:
-        """In their order, as many at once as the model gains by."""
-        at_once = self._model.image_batch_size
-        for start in range(0, len(images), at_once):
-            some = images[start : start + at_once]
-            new = iter(self._model.encode([to_rgb(one) for one in some if not isinstance(one, EncodedImage)]))
-            for one in some:
-                yield one if isinstance(one, EncodedImage) else next(new)
+        """Yield the encoded images in order, encoding them in batches."""
+        batch_size = self._model.image_batch_size
+        for start in range(0, len(images), batch_size):
+            batch = images[start : start + batch_size]
+            encoded = iter(
+                self._model.encode([to_rgb(image) for image in batch if not isinstance(image, EncodedImage)])
+            )
+            for image in batch:
+                yield image if isinstance(image, EncodedImage) else next(encoded)
 
 
 def _is_list(image: ImageInput | Sequence[ImageInput] | None) -> TypeGuard[Sequence[ImageInput]]:
@@ -379,5 +379,5 @@ def _listed(image: ImageInput | Sequence[ImageInput]) -> Sequence[ImageInput]:
 
 
 def _like(image: ImageInput | Sequence[ImageInput] | None, results: list[T]) -> T | list[T]:
-    """The results for a list of images, the only one for an image."""
+    """Return the results for a list of images, the only result for a single image."""
     return results if _is_list(image) else results[0]

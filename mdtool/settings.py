@@ -223,7 +223,7 @@ def _read_file(path: Path, commands: Commands) -> dict[tuple[CommandPath, str], 
     except OSError as error:
         raise UsageError(f"{path}: can't be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
-        raise UsageError(f"{path}: is not valid TOML: {error}") from error
+        raise UsageError(f"{path}: not valid TOML: {error}") from error
     file = _File(path, text)
     shared = _read_shared(file, tables.pop(DEFAULTS_TABLE, {}), commands)
     return shared | _read_tables(file, tables, (), commands)
@@ -281,7 +281,7 @@ def _read_options(
     for key, value in table.items():
         if key not in options:
             if any(key == param.name and not isinstance(param, TyperOption) for param in command.params):
-                raise file.wrong(words, key, "is an argument, which can only be given on the command line")
+                raise file.wrong(words, key, "an argument, which can only be given on the command line")
             raise file.wrong(words, key, f"no such option; {suggestion(key, options, ' '.join(['mdtool', *words]))}")
         try:
             name = _checked(command, options[key], value)

@@ -12,7 +12,7 @@ def write_stdout(text: str) -> None:
 
     Raises:
         StdoutError: It can't be written.
-        BrokenPipeError: The reader of the pipe is gone.
+        BrokenPipeError: The reader of the pipe has closed it.
     """
     try:
         sys.stdout.flush()

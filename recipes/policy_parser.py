@@ -22,7 +22,7 @@ def parse_policy(text: str, source: str) -> Policy:
     try:
         document = tomllib.loads(text)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{source}: is not valid TOML: {' '.join(str(error).split())}") from error
+        raise ValueError(f"{source}: not valid TOML: {' '.join(str(error).split())}") from error
     try:
         _check_keys(document, ("rule",))
         tables = document.get("rule", [])

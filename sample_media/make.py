@@ -64,11 +64,11 @@ class Frame:
     """A displayed frame with its ground truth.
 
     Attributes:
-        time: timestamp in seconds.
-        duration: in seconds.
+        time: Timestamp in seconds.
+        duration: In seconds.
         pixels: (height, width, 3) uint8 RGB.
-        boxes: id -> box in pixels.
-        labels: id -> label; empty where all boxes are faces.
+        boxes: Id -> box in pixels.
+        labels: Id -> label; empty where all boxes are faces.
     """
 
     time: Fraction
@@ -210,7 +210,7 @@ def shapes() -> Iterator[Frame]:
         turn = math.sin(i / 14)
         x, y = smooth([(10, -60), (70, 395), (104, 248)], i), smooth([(10, 182), (50, 172), (96, 180), (136, -60)], i)
         inside = 0 < x < width and 0 < y < height
-        things = (
+        objects = (
             painted("circle", "red", x, y, size=90),
             painted("square", "red", 78 + 0.3 * i, 48 + 5 * turn, size=74, angle=0.25 * turn),
             painted("circle", "blue", 150 + 0.8 * i, 310 + 1.1 * max(0, i - 40), size=84),
@@ -219,10 +219,10 @@ def shapes() -> Iterator[Frame]:
             replace(painted(SIGN, "purple", 562 - 6 * turn, 92 + 0.25 * i, size=130), digits="27"),
             SceneObject(HEAD, "", SKIN[1], 330 + 8 * turn, 308, 104, looks_at=0 if inside else None),
         )
-        drawing = draw(Scene(width, height, background, things, Degradation(noise=3), seed=i))
+        drawing = draw(Scene(width, height, background, objects, Degradation(noise=3), seed=i))
         rounded_boxes = enumerate(map(tenths, drawing.boxes), start=1)
         boxes = {number: (x0, y0, x1, y1) for number, (x0, y0, x1, y1) in rounded_boxes if x0 < x1 and y0 < y1}
-        labels = {number: object_name_of(things[number - 1]).singular for number in boxes}
+        labels = {number: object_name_of(objects[number - 1]).singular for number in boxes}
         yield Frame(i * FRAME_DURATION, FRAME_DURATION, drawing.pixels, boxes, labels)
 
 
@@ -249,11 +249,11 @@ def write_clip(
     """Write an MP4 file with H.264 and AAC, and its ground truth.
 
     Args:
-        path: the MP4 file.
-        frames: as displayed.
-        crf: constant rate factor of x264.
-        rotation: of the display matrix: the stored frames must be rotated by so many degrees counter-clockwise.
-        tags: container metadata.
+        path: The MP4 file.
+        frames: As displayed.
+        crf: Constant rate factor of x264.
+        rotation: Of the display matrix: the stored frames must be rotated by so many degrees counter-clockwise.
+        tags: Container metadata.
     """
     frames = list(frames)
     stored = [np.rot90(frame.pixels, -rotation // 90) for frame in frames]

@@ -42,7 +42,7 @@ class Sprite:
     Attributes:
         rgb: (height, width, 3) float32, premultiplied by alpha.
         alpha: (height, width) float32, 0..1.
-        face: box in its own pixels.
+        face: Box in its own pixels.
     """
 
     rgb: np.ndarray
@@ -207,9 +207,9 @@ class Canvas:
         """Return the image, (height, width, 3) uint8.
 
         Args:
-            light: factor of brightness.
-            noise: standard deviation of sensor noise, in grey levels.
-            rng: of the noise; None: no noise.
+            light: Factor of brightness.
+            noise: Standard deviation of sensor noise, in grey levels.
+            rng: Of the noise; None: no noise.
         """
         image = self.pixels * light
         if rng is not None:
@@ -218,7 +218,7 @@ class Canvas:
         return image_8_bit
 
     def _window(self, corners: np.ndarray) -> tuple[int, int, int, int]:
-        """The bounding rectangle of a shape on the canvas: x0, y0, x1, y1; empty if x0 >= x1 or y0 >= y1."""
+        """Return the bounding rectangle of a shape on the canvas: x0, y0, x1, y1; empty if x0 >= x1 or y0 >= y1."""
         low, high = np.floor(corners.min(axis=0)) - 1, np.ceil(corners.max(axis=0)) + 1
         return max(int(low[0]), 0), max(int(low[1]), 0), min(int(high[0]), self.width), min(int(high[1]), self.height)
 
@@ -229,7 +229,7 @@ class Canvas:
             visible[window] *= 1 - alpha
 
     def _ellipse(self, face: Box, pose: Pose) -> tuple[Box, np.ndarray]:
-        """The bounding box of the rotated ellipse that fills the face's box, and its mask on the canvas."""
+        """Return the bounding box of the rotated ellipse that fills the face's box, and its mask on the canvas."""
         half_width = pose.width / 2
         half_height = half_width * (face[3] - face[1]) / (face[2] - face[0])
         cos, sin = math.cos(math.radians(pose.angle)), math.sin(math.radians(pose.angle))
@@ -244,7 +244,7 @@ class Canvas:
 
 
 def _matrix(sprite: Sprite, pose: Pose) -> np.ndarray:
-    """The (2, 3) affine matrix from a sprite's coordinates to the canvas."""
+    """Return the (2, 3) affine matrix from a sprite's coordinates to the canvas."""
     x0, y0, x1, y1 = sprite.face
     scale = pose.width / (x1 - x0)
     cos, sin = scale * math.cos(math.radians(pose.angle)), scale * math.sin(math.radians(pose.angle))

@@ -1,6 +1,7 @@
-"""What holds for all tests."""
+"""Fixtures and hooks for all tests."""
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -25,3 +26,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
         if not torch.cuda.is_available():
             pytest.skip("needs CUDA")
+    for marker in item.iter_markers("posix"):
+        [reason] = marker.args
+        if sys.platform == "win32":
+            pytest.skip(f"needs POSIX: {reason}")

@@ -116,6 +116,7 @@ def test_the_readme_is_short_and_names_targets_of_make() -> None:
     assert set(re.findall(r"make ([\w-]+)", text)) <= set(targets)
 
 
+@pytest.mark.posix("shell scripts")
 @pytest.mark.parametrize("line", [line for line in commands(README) if "models pull" not in line])
 def test_a_command_of_the_readme_runs(line: str, here: Path) -> None:
     done = run(line, here)
@@ -125,6 +126,7 @@ def test_a_command_of_the_readme_runs(line: str, here: Path) -> None:
         assert done.stdout == "exit code 5\n"
 
 
+@pytest.mark.posix("shell scripts")
 @pytest.mark.parametrize("line", commands(BATCH))
 def test_a_command_of_the_page_on_batches_runs(line: str, here: Path) -> None:
     command = re.sub(r"\s+#.*", "", line)
@@ -137,6 +139,7 @@ def test_a_command_of_the_page_on_batches_runs(line: str, here: Path) -> None:
         assert (here / outcome[1]).read_text().startswith('{"schema":"mdtool.batch/1"')
 
 
+@pytest.mark.posix("shell scripts")
 def test_the_console_of_the_page_on_images(here: Path) -> None:
     (shown,) = blocks(IMAGES, "console")
     lines = shown.splitlines()

@@ -29,9 +29,9 @@ class LocalModel:
     """A downloaded model.
 
     Attributes:
-        commit: of the hub's repository.
-        weights: the weight file, or the index of the shards.
-        tokenizer: the tokenizer file.
+        commit: Of the hub's repository.
+        weights: The weight file, or the index of the shards.
+        tokenizer: The tokenizer file.
     """
 
     commit: str
@@ -74,7 +74,7 @@ def pull(model: PublishedModel) -> LocalModel:
     It shows the progress bar of huggingface_hub if stderr is a terminal.
 
     Raises:
-        ModelUnavailable: the hub does not provide the model; the message says what to do.
+        ModelUnavailable: The hub does not provide the model; the message says what to do.
     """
     downloaded = local(model)
     if downloaded is not None:
@@ -98,7 +98,7 @@ def verify(model: PublishedModel) -> list[str]:
     A blob in the cache is named by its checksum on the hub: SHA-256 for large files, git's SHA-1 for small ones.
 
     Raises:
-        ModelUnavailable: the model is not downloaded.
+        ModelUnavailable: The model is not downloaded.
     """
     folder = _snapshot(_source(model))
     if folder is None:
@@ -118,8 +118,8 @@ def remove(model: PublishedModel) -> int:
         The freed space in bytes.
 
     Raises:
-        ModelUnavailable: nothing of the model is downloaded.
-        OSError: a file can't be deleted.
+        ModelUnavailable: Nothing of the model is downloaded.
+        OSError: A file can't be deleted.
     """
     source = _source(model)
     tokenizer = source.tokenizer
@@ -160,7 +160,7 @@ def _repository(repo: str) -> Path:
 
 
 def _snapshot(source: Source | TokenizerSource) -> Path | None:
-    """The snapshot folder of the revision's commit, if there is one."""
+    """Return the snapshot folder of the revision's commit, if there is one."""
     root, commit = _repository(source.repo), source.revision
     reference = root / "refs" / source.revision
     if reference.is_file():
@@ -174,7 +174,7 @@ def _is_model_file(name: str) -> bool:
 
 
 def _missing(model: PublishedModel) -> list[str]:
-    """The problems of an incomplete snapshot."""
+    """Return the problems of an incomplete snapshot."""
     source = _source(model)
     problems = []
     folder = _snapshot(source)
@@ -238,7 +238,7 @@ def _download_large(repo: str, commit: str, name: str, *, sha256: str, size: int
 
 
 def _lock(part: Path) -> Path:
-    """The lock that huggingface_hub holds while it downloads a blob."""
+    """Return the lock that huggingface_hub holds while it downloads a blob."""
     return cache_folder() / ".locks" / part.parent.parent.name / f"{part.stem}.lock"
 
 
@@ -305,7 +305,7 @@ def _connection_error(error: Exception) -> str:
 
 
 def _check(path: Path) -> str | None:
-    """The fault of a file of a snapshot, or None."""
+    """Return the fault of a file of a snapshot, or None."""
     if not path.exists():
         return f"{path}: its blob is missing"
     name = os.path.basename(os.readlink(path)) if path.is_symlink() else ""

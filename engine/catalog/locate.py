@@ -21,13 +21,13 @@ class ModelFiles:
     """The files that a model is loaded from.
 
     Attributes:
-        name: of the model.
-        family: key of `engine.families.FAMILIES`.
-        config: as the family's config reader expects it.
-        config_source: names the config in errors.
-        weights: a safetensors file, or the index of shards.
-        tokenizer: the tokenizer file.
-        commit: of the hub's repository, if the model was pulled.
+        name: Of the model.
+        family: Key of `engine.families.FAMILIES`.
+        config: As the family's config reader expects it.
+        config_source: Names the config in errors.
+        weights: A safetensors file, or the index of shards.
+        tokenizer: The tokenizer file.
+        commit: Of the hub's repository, if the model was pulled.
     """
 
     name: str
@@ -51,7 +51,7 @@ def locate(name_or_path: str) -> ModelFiles:
     recognises the config (as with the hub's own), the published model is recognised by the shapes of the tensors.
 
     Raises:
-        ModelUnavailable: the model is unknown, not downloaded or incomplete, or its files do not belong together.
+        ModelUnavailable: The model is unknown, not downloaded or incomplete, or its files do not belong together.
     """
     known = published()
     if name_or_path in known:
@@ -115,13 +115,13 @@ def _other_format(path: Path) -> ModelUnavailable:
 
 
 def _read_config(path: Path) -> tuple[str, dict[str, Any]] | None:
-    """The family of a config.json and its config; None if there is no file, or no family recognises it."""
+    """Return the family of a config.json and its config; None if there is no file, or no family recognises it."""
     if not path.is_file():
         return None
     try:
         data = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise ModelUnavailable(f"{path}: is not valid JSON ({error})") from error
+        raise ModelUnavailable(f"{path}: not valid JSON ({error})") from error
     for family in FAMILIES if isinstance(data, dict) else ():
         if (config := checkpoint_matcher_of(family).find_config(data)) is not None:
             return family, config
@@ -129,7 +129,7 @@ def _read_config(path: Path) -> tuple[str, dict[str, Any]] | None:
 
 
 def _recognise(weights: Path, folder: Path) -> PublishedModel:
-    """The published model of any family whose tensors have these shapes."""
+    """Return the published model of any family whose tensors have these shapes."""
     shapes = _shapes(weights)
     for family in FAMILIES:
         known = [model for model in published().values() if model.family == family]
@@ -151,7 +151,7 @@ def _shapes(weights: Path) -> dict[str, tuple[int, ...]]:
 
 
 def _tokenizer(folder: Path, family: str, config: dict[str, Any], model: PublishedModel | None) -> Path:
-    """The tokenizer next to the weights if it matches, else that of the published model they were recognised as.
+    """Return the tokenizer next to the weights if it matches, else that of the published model with these tensors.
 
     The hub's repository of the current Moondream 2 still contains the tokenizer of older releases.
     """

@@ -37,11 +37,11 @@ class PublishedModel:
     """A model of the catalogue.
 
     Attributes:
-        name: of the model.
-        family: key of `engine.families.FAMILIES`.
-        summary: one line about it.
-        source: its repository; None: its weights are not published in a supported format.
-        config: the entire file, as the family's config reader expects it.
+        name: Of the model.
+        family: Key of `engine.families.FAMILIES`.
+        summary: One line about it.
+        source: Its repository; None: its weights are not published in a supported format.
+        config: The entire file, as the family's config reader expects it.
     """
 
     name: str

@@ -17,12 +17,12 @@ def revision_of(weights: Path, tokenizer: Path, config: dict[str, Any]) -> str:
     """Return a digest of a model's files, 16 hexadecimal digits, independent of their names, location and age.
 
     Args:
-        weights: a safetensors file, or the index of shards; its headers and both ends of each tensor are read.
-        tokenizer: the tokenizer file.
-        config: the model's config.
+        weights: A safetensors file, or the index of shards; its headers and both ends of each tensor are read.
+        tokenizer: The tokenizer file.
+        config: The model's config.
 
     Raises:
-        ModelUnavailable: a file can't be read.
+        ModelUnavailable: A file can't be read.
     """
     digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode())
     try:
@@ -37,7 +37,7 @@ def revision_of(weights: Path, tokenizer: Path, config: dict[str, Any]) -> str:
 
 
 def _samples(file: BinaryIO) -> Iterator[bytes]:
-    """The header, then the first and last bytes of each tensor, in file order."""
+    """Yield the header, then the first and last bytes of each tensor, in file order."""
     size = file.read(8)
     header = file.read(int.from_bytes(size, "little"))
     yield header

@@ -52,10 +52,10 @@ def part(skill: str, prompt: str) -> str:
 
     Args:
         skill: "detect" or "point".
-        prompt: in any wording of `PARTS`.
+        prompt: In any wording of `PARTS`.
 
     Raises:
-        UnsupportedPrompt: the prompt names none.
+        UnsupportedPrompt: The prompt names none.
     """
     if not ABILITIES.supports(skill, prompt):
         raise UnsupportedPrompt(

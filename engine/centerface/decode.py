@@ -52,13 +52,13 @@ def decode(
         scale: (2, h, w).
         offset: (2, h, w).
         landmarks: (10, h, w).
-        threshold: cells with a higher heat are faces.
+        threshold: Cells with a higher heat are faces.
 
     Returns:
         The faces after non-maximum suppression, in pixels of the network's input.
 
     Raises:
-        EngineError: the maps have NaN or infinite values: skipping them would silently miss faces.
+        EngineError: The maps have NaN or infinite values: skipping them would silently miss faces.
     """
     rows, columns = np.nonzero(heat > threshold)
     cells = (slice(None), rows, columns)
@@ -83,7 +83,7 @@ def suppress(boxes: np.ndarray, scores: np.ndarray, max_iou: float = MAX_IOU) ->
     Args:
         boxes: (n, 4), with an area over 0.
         scores: (n,).
-        max_iou: a box that overlaps a better one at least this much is dropped.
+        max_iou: A box that overlaps a better one at least this much is dropped.
 
     Returns:
         Indices of the retained boxes, highest score first; equal scores in their order.

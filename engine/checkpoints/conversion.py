@@ -18,7 +18,7 @@ from engine.quantization.plan import QUANTIZATION_SCHEMES, QuantizationPlan, Qua
 
 @dataclass(frozen=True)
 class QuantizableModel:
-    """A model that can be quantised and written: its weights, quantization plan, config and tokenizer file."""
+    """A model that can be quantised and written: its weights, quantisation plan, config and tokenizer file."""
 
     weights: TensorMap
     plan: QuantizationPlan
@@ -30,16 +30,16 @@ def write_quantized(model: QuantizableModel, scheme: str, folder: Path, progress
     """Write quantised weights, config and tokenizer into a folder that `engine.load` accepts.
 
     Args:
-        model: its weights, plan, config and tokenizer.
-        scheme: one of `QUANTIZATION_SCHEMES`.
-        folder: an existing folder.
-        progress: called with the fraction that has been written, 0..1.
+        model: Its weights, plan, config and tokenizer.
+        scheme: One of `QUANTIZATION_SCHEMES`.
+        folder: An existing folder.
+        progress: Called with the fraction that has been written, 0..1.
 
     Raises:
-        ModelUnavailable: weights can't be read.
-        EngineError: they are quantised already.
-        ValueError: no supported group size fits a matrix.
-        OSError: the folder can't be written.
+        ModelUnavailable: Weights can't be read.
+        EngineError: They are quantised already.
+        ValueError: No supported group size fits a matrix.
+        OSError: The folder can't be written.
     """
     weights = model.weights
     _check(weights, model.plan, scheme)
@@ -60,7 +60,7 @@ def _check(weights: TensorMap, plan: QuantizationPlan, scheme: str) -> None:
     unquantized = any(plan.quantizes(name) for name in matrices if name not in packings)
     if (has_int4 and QUANTIZATION_SCHEMES[scheme] is None) or not unquantized:
         path, bits = weights.checkpoint.path, 4 if has_int4 else 8
-        raise EngineError(f"{path}: these weights are already int{bits}; give the model before quantization")
+        raise EngineError(f"{path}: these weights are already int{bits}; give the model before quantisation")
 
 
 def _tensors(

@@ -21,12 +21,12 @@ def read_dataclass(kind: type[T], data: Any, source: str) -> T:
     """Build a dataclass from parsed JSON.
 
     Args:
-        kind: the dataclass.
-        data: parsed JSON.
-        source: names the file in errors.
+        kind: The dataclass.
+        data: Parsed JSON.
+        source: Names the file in errors.
 
     Raises:
-        ModelUnavailable: a field is unknown, mistyped, or missing and without a default.
+        ModelUnavailable: A field is unknown, mistyped, or missing and without a default.
     """
     value: T = _read(kind, data, source, "")
     return value
@@ -35,7 +35,7 @@ def read_dataclass(kind: type[T], data: Any, source: str) -> T:
 def json_object(data: Any, source: str) -> dict[str, Any]:
     """Return data if it is a JSON object; ModelUnavailable if not."""
     if not isinstance(data, dict):
-        raise ModelUnavailable(f"{source}: is not a JSON object")
+        raise ModelUnavailable(f"{source}: not a JSON object")
     return data
 
 
@@ -64,13 +64,13 @@ def check_sizes(part: Any, path: str, source: str, may_be_zero: Collection[str] 
     """Check that each integer field of a dataclass is positive and a plausible size.
 
     Args:
-        part: the dataclass.
-        path: of the dataclass in the file, for errors.
-        source: names the file in errors.
-        may_be_zero: fields that may be 0.
+        part: The dataclass.
+        path: Of the dataclass in the file, for errors.
+        source: Names the file in errors.
+        may_be_zero: Fields that may be 0.
 
     Raises:
-        ModelUnavailable: a field is not.
+        ModelUnavailable: A field is not.
     """
     for f in fields(part):
         size = getattr(part, f.name)

@@ -15,8 +15,8 @@ class Packing:
     """A storage format of quantised matrices.
 
     Attributes:
-        bits: per weight.
-        dtypes: suffix of a part's name -> its dtype, None for any float type. The first suffix identifies the format.
+        bits: Per weight.
+        dtypes: Suffix of a part's name -> its dtype, None for any float type. The first suffix identifies the format.
         shapes: (shape of the matrix, shapes of the stored parts) -> the shapes that the parts must have; raises
             ValueError for a matrix that can't be stored in this format.
         matrix: (parts by suffix, shape, dtype) -> the matrix; of that dtype if it can't stay quantised.

@@ -18,9 +18,9 @@ class RandomWeights:
     """A `TensorSource` of random tensors: matrices with std 1 / sqrt(inputs), small biases, identity norms.
 
     Attributes:
-        shapes: name -> shape of every tensor.
-        seed: of the random generator.
-        blocks: cache of random numbers.
+        shapes: Name -> shape of every tensor.
+        seed: Of the random generator.
+        blocks: Cache of random numbers.
     """
 
     shapes: Mapping[str, Shape]
@@ -28,6 +28,7 @@ class RandomWeights:
     blocks: dict[tuple[torch.dtype, str], Tensor] = field(default_factory=dict, init=False, repr=False)
 
     def has(self, name: str) -> bool:
+        """Return whether there is a tensor of this name."""
         return name in self.shapes
 
     def tensor(self, name: str, dtype: torch.dtype, device: torch.device | str = "cpu") -> Tensor:

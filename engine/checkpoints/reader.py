@@ -68,7 +68,7 @@ class Checkpoint:
         """Return a copy of a tensor; dtype None: as stored.
 
         Raises:
-            ModelUnavailable: there is no such tensor, or the file has changed or can't be read.
+            ModelUnavailable: There is no such tensor, or the file has changed or can't be read.
         """
         entry = self._entry(name)
         # Mapped anew for each tensor: the pages of a permanent mapping would add up to the whole file.
@@ -93,10 +93,10 @@ def open_checkpoint(path: Path) -> Checkpoint:
     """Open a checkpoint and check the headers of all its files.
 
     Args:
-        path: a safetensors file, or the index of shards (.json).
+        path: A safetensors file, or the index of shards (.json).
 
     Raises:
-        ModelUnavailable: something is missing or damaged; the message names file and tensor.
+        ModelUnavailable: Something is missing or damaged; the message names file and tensor.
     """
     return Checkpoint(path, _shards(path) if path.suffix == ".json" else _header(path))
 
@@ -105,7 +105,7 @@ def _header(path: Path) -> dict[str, TensorEntry]:
     if not os.path.exists(path):
         raise ModelUnavailable(f"{path}: no such file")
     if not os.path.isfile(path):
-        raise ModelUnavailable(f"{path}: is not a file")  # opening a pipe would block
+        raise ModelUnavailable(f"{path}: not a file")  # opening a pipe would block
     entries = {}
     try:
         with safe_open(path, framework="pt") as file:
@@ -118,7 +118,7 @@ def _header(path: Path) -> dict[str, TensorEntry]:
                     raise ModelUnavailable(f"{path}: {quoted_name(name)} has an impossible shape")
                 entries[name] = TensorEntry(path, shape, DTYPES[kind])
     except (SafetensorError, OSError, ValueError) as error:
-        raise ModelUnavailable(f"{path}: is not a valid safetensors file: {reason(error)}") from error
+        raise ModelUnavailable(f"{path}: not a valid safetensors file: {reason(error)}") from error
     return entries
 
 

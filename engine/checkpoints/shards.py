@@ -17,7 +17,7 @@ def weights_in(folder: Path) -> Path:
     """Return the shard index, or the only weight file, in a folder.
 
     Raises:
-        ModelUnavailable: there is none, or more than one, or shards are missing.
+        ModelUnavailable: There is none, or more than one, or shards are missing.
     """
     index, single = folder / INDEX, folder / WEIGHTS
     if index.is_file():
@@ -42,7 +42,7 @@ def weight_files(weights: Path) -> list[Path]:
     """Return the files that contain tensors: `weights` itself, or the shards if it is an index (.json).
 
     Raises:
-        ModelUnavailable: the index can't be read.
+        ModelUnavailable: The index can't be read.
     """
     if weights.suffix != ".json":
         return [weights]
@@ -53,14 +53,14 @@ def weight_map(index: Path) -> dict[str, str]:
     """Return tensor name -> name of its file, in the index's folder.
 
     Raises:
-        ModelUnavailable: the index is missing or damaged.
+        ModelUnavailable: The index is missing or damaged.
     """
     try:
         data: Any = json.loads(index.read_bytes())
     except OSError as error:
         raise ModelUnavailable(f"{index}: cannot be read: {reason(error)}") from error
     except (ValueError, RecursionError) as error:
-        raise ModelUnavailable(f"{index}: is not JSON") from error
+        raise ModelUnavailable(f"{index}: not JSON") from error
     shard_of = data.get("weight_map") if isinstance(data, dict) else None
     if not isinstance(shard_of, dict) or not all(isinstance(shard, str) for shard in shard_of.values()):
         raise ModelUnavailable(f"{index}: its weight_map must be an object of tensor names and file names")

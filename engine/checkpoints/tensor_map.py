@@ -43,10 +43,10 @@ class TensorMap:
     """A `TensorSource` over the validated tensors of a checkpoint.
 
     Attributes:
-        checkpoint: that is read.
-        locations: canonical name -> location; parts of quantised matrices by their own names ("….weight.nibbles").
-        shapes: canonical name -> shape; quantised matrices by the name of the matrix.
-        packings: that matrices may have.
+        checkpoint: That is read.
+        locations: Canonical name -> location; parts of quantised matrices by their own names ("….weight.nibbles").
+        shapes: Canonical name -> shape; quantised matrices by the name of the matrix.
+        packings: That matrices may have.
     """
 
     checkpoint: Checkpoint
@@ -55,6 +55,7 @@ class TensorMap:
     packings: tuple[Packing, ...]
 
     def has(self, name: str) -> bool:
+        """Return whether there is a tensor of this name."""
         return name in self.shapes or name in self.locations
 
     def dtype(self, name: str) -> torch.dtype:
@@ -90,15 +91,15 @@ def locate_tensors(
     """Locate each tensor, without checking names and shapes.
 
     Args:
-        checkpoint: to be read.
-        rename: stored name -> (canonical name, location) of each tensor that the stored one contains; none if it is to
+        checkpoint: To be read.
+        rename: Stored name -> (canonical name, location) of each tensor that the stored one contains; none if it is to
             be ignored.
 
     Returns:
         Canonical name -> location.
 
     Raises:
-        ModelUnavailable: two stored tensors have the same canonical name.
+        ModelUnavailable: Two stored tensors have the same canonical name.
     """
     locations: dict[str, TensorLocation] = {}
     for stored in checkpoint.names:
@@ -119,13 +120,13 @@ def map_tensors(
     """Validate a checkpoint's tensors against those that a model needs.
 
     Args:
-        checkpoint: to be read.
-        locations: from `locate_tensors`.
-        shapes: canonical name -> shape of every tensor that the model needs.
-        packings: that matrices may have in addition to `INT4` and `INT8`.
+        checkpoint: To be read.
+        locations: From `locate_tensors`.
+        shapes: Canonical name -> shape of every tensor that the model needs.
+        packings: That matrices may have in addition to `INT4` and `INT8`.
 
     Raises:
-        ModelUnavailable: tensors are missing, unknown or of another shape or dtype.
+        ModelUnavailable: Tensors are missing, unknown or of another shape or dtype.
     """
     mapped = TensorMap(checkpoint, locations, shapes, (*packings, INT4, INT8))
     required: dict[str, tuple[Shape, torch.dtype | None]] = {}
@@ -157,7 +158,7 @@ def _check(
     locations: Mapping[str, TensorLocation],
     required: Mapping[str, tuple[Shape, torch.dtype | None]],
 ) -> None:
-    """required: name -> shape, and type; None: any float type."""
+    """Check the tensors by `required`: name -> shape and dtype; None: any floating-point dtype."""
     misshapen, mistyped = [], []
     for name, (shape, dtype) in required.items():
         if name not in locations:

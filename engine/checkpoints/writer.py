@@ -20,13 +20,13 @@ def write_checkpoint(file: BinaryIO, names: Iterable[str], tensors: Iterable[tup
     """Write a safetensors file.
 
     Args:
-        file: a seekable file.
-        names: of all tensors or more, in any order; the header's size is reserved for them.
-        tensors: name and tensor; each is taken from the iterable after the one before has been written.
+        file: A seekable file.
+        names: Of all tensors or more, in any order; the header's size is reserved for them.
+        tensors: Name and tensor; each is taken from the iterable after the one before has been written.
 
     Raises:
-        OSError: the file can't be written.
-        ValueError: the header of the tensors does not fit into the reserved size.
+        OSError: The file can't be written.
+        ValueError: The header of the tensors does not fit into the reserved size.
     """
     reserved = 64 + sum(len(json.dumps(name)) + _HEADER_BYTES for name in names)
     reserved += -reserved % 8

@@ -15,7 +15,7 @@ class Block:
     """A decoder layer.
 
     Attributes:
-        name: prefix of the layer's linears in the tensor names of a LoRA adapter.
+        name: Prefix of the layer's linears in the tensor names of a LoRA adapter.
     """
 
     name: str
@@ -30,8 +30,8 @@ class AttentionBlock(Block, ABC):
     """A layer with self-attention over a key-value cache.
 
     Attributes:
-        kv_heads: key and value heads.
-        head_dim: width of a head.
+        kv_heads: Key and value heads.
+        head_dim: Width of a head.
     """
 
     kv_heads: int
@@ -49,14 +49,14 @@ class AttentionBlock(Block, ABC):
         """Compute queries, keys and values.
 
         Args:
-            x: hidden states, (rows, dim).
+            x: Hidden states, (rows, dim).
             positions: (rows,) or, for M-RoPE, (rows, axes).
-            cos: rotary cosines of these positions, (rows, rotary_dim / 2).
-            sin: rotary sines, as cos.
-            adapt: adds the rows' LoRA adapters; None if no row has one.
+            cos: Rotary cosines of these positions, (rows, rotary_dim / 2).
+            sin: Rotary sines, as cos.
+            adapt: Adds the rows' LoRA adapters; None if no row has one.
 
         Returns:
-            saved: passed on to `after_attention`.
+            Saved: passed on to `after_attention`.
             q: (heads, rows, head_dim).
             k: (kv_heads, rows, head_dim).
             v: (kv_heads, rows, head_dim).
@@ -67,10 +67,10 @@ class AttentionBlock(Block, ABC):
         """Compute the layer's output from the attention output.
 
         Args:
-            x: the layer's input, (rows, dim).
-            saved: as returned by `before_attention`.
+            x: The layer's input, (rows, dim).
+            saved: As returned by `before_attention`.
             attn_output: (rows, heads * head_dim).
-            adapt: as for `before_attention`.
+            adapt: As for `before_attention`.
 
         Returns:
             Hidden states, (rows, dim).
@@ -89,9 +89,9 @@ class StatefulBlock(Block, ABC):
         """Compute the layer's output and update the state of each sequence.
 
         Args:
-            x: hidden states, (rows, dim).
-            sequences: the cache of each, as made by `new_cache`, and its rows in x.
-            adapt: adds the rows' LoRA adapters; None if no row has one.
+            x: Hidden states, (rows, dim).
+            sequences: The cache of each, as made by `new_cache`, and its rows in x.
+            adapt: Adds the rows' LoRA adapters; None if no row has one.
 
         Returns:
             Hidden states, (rows, dim).

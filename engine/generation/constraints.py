@@ -32,8 +32,8 @@ class Constraint(Protocol):
         """Return the tokens allowed next.
 
         Args:
-            tokens: those generated so far.
-            remaining: how many more may be generated.
+            tokens: Those generated so far.
+            remaining: How many more may be generated.
 
         Returns:
             Token ids; empty where the answer is complete.
@@ -53,12 +53,12 @@ class ChoiceConstraint:
         """Tokenize the choices.
 
         Args:
-            choices: the possible answers.
-            tokenizer: the model's.
-            end: id of the end-of-text token.
+            choices: The possible answers.
+            tokenizer: The model's.
+            end: Id of the end-of-text token.
 
         Raises:
-            ValueError: a choice does not survive tokenization.
+            ValueError: A choice does not survive tokenization.
         """
         self._tokenizations: dict[tuple[int, ...], str] = {}  # token ids with the end -> the choice
         for choice in choices.texts:
@@ -95,8 +95,8 @@ class NumberConstraint:
         """Select the tokens that numbers are made of.
 
         Args:
-            texts: the text of each token alone; their order decides what a sampled token is.
-            end: id of the end-of-text token.
+            texts: The text of each token alone; their order decides what a sampled token is.
+            end: Id of the end-of-text token.
         """
         self._texts = {token: text for token, text in texts.items() if text and set(text) <= set(" -.0123456789")}
         self._end = end

@@ -24,12 +24,12 @@ class _CapturedStep:
     """Graphs with their static buffers.
 
     Attributes:
-        x: input, (rows, dim).
-        positions: input, (rows,) or (rows, axes).
-        attn_output: input, for each layer (rows, heads * head_dim).
-        graphs: one before each attention, and one after the last.
-        states: output, for each layer q, k and v.
-        hidden: output, (rows, dim).
+        x: Input, (rows, dim).
+        positions: Input, (rows,) or (rows, axes).
+        attn_output: Input, for each layer (rows, heads * head_dim).
+        graphs: One before each attention, and one after the last.
+        states: Output, for each layer q, k and v.
+        hidden: Output, (rows, dim).
     """
 
     x: Tensor
@@ -53,10 +53,10 @@ class CudaGraphs:
         """Keep the layers; nothing is captured yet.
 
         Args:
-            blocks: all layers of the decoder.
-            rotary: rotary cosines and sines of positions.
+            blocks: All layers of the decoder.
+            rotary: Rotary cosines and sines of positions.
             before: `before_attention`, with the block as its first argument.
-            after_of: returns the `after_attention` to use for a block, with the block as its first argument.
+            after_of: Returns the `after_attention` to use for a block, with the block as its first argument.
         """
         self.blocks, self.rotary = blocks, rotary
         self.before, self.after_of = before, after_of
@@ -68,7 +68,7 @@ class CudaGraphs:
         """Run all layers.
 
         Args:
-            x: embeddings, (rows, dim).
+            x: Embeddings, (rows, dim).
             positions: (rows,) or (rows, axes).
             attend: attend(layer, q, k, v) -> attention output, (rows, heads * head_dim).
 

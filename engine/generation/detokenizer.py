@@ -20,7 +20,7 @@ class IncrementalDetokenizer:
         """Begin a text.
 
         Args:
-            decode: ids to text, special tokens to nothing. The texts of two lists of ids must join to that of both
+            decode: Ids to text, special tokens to nothing. The texts of two lists of ids must join to that of both
                 together, except for characters whose bytes lie in both.
         """
         self._decode = decode
@@ -79,7 +79,7 @@ class StopStringDetokenizer:
     the beginning of one is held back. How the text is split into tokens does not matter.
 
     Attributes:
-        stopped: whether a stop string was found.
+        stopped: Whether a stop string was found.
     """
 
     def __init__(self, detokenizer: IncrementalDetokenizer, stop: Sequence[str]) -> None:

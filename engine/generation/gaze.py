@@ -17,8 +17,8 @@ def sample_eye_points(face: Box, seed: int) -> tuple[list[tuple[float, float]], 
     """Draw points of a face at random.
 
     Args:
-        face: in fractions of the image.
-        seed: the same seed gives the same points.
+        face: In fractions of the image.
+        seed: The same seed gives the same points.
 
     Returns:
         SAMPLES points (x, y) in the image, and as many in the mirrored image, in its own coordinates.
@@ -33,8 +33,8 @@ def mean_gaze(plain: Sequence[Point | None], mirrored: Sequence[Point | None]) -
     """Average gaze targets without outliers.
 
     Args:
-        plain: targets in the image; None: out of the frame.
-        mirrored: targets in the mirrored image, in its coordinates.
+        plain: Targets in the image; None: out of the frame.
+        mirrored: Targets in the mirrored image, in its coordinates.
 
     Returns:
         The mean target in the image; None where fewer than SAMPLES of all targets lie in the frame.

@@ -11,7 +11,7 @@ def sample_tokens(reads: Sequence[ReadToken], logits: Tensor) -> list[int]:
     """Select the next token of each sequence.
 
     Args:
-        reads: how each token is selected.
+        reads: How each token is selected.
         logits: (reads, vocabulary); may be modified in place.
 
     Returns:

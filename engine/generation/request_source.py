@@ -23,7 +23,7 @@ class RequestSource(Generic[T]):
     """Takes items from an iterable in a background thread, one at a time, each on request. No item may be None.
 
     Attributes:
-        ended: whether the iterable is exhausted or has failed.
+        ended: Whether the iterable is exhausted or has failed.
     """
 
     def __init__(self, items: Iterable[T]) -> None:
@@ -38,13 +38,13 @@ class RequestSource(Generic[T]):
         """Return the next item.
 
         Args:
-            wait: block until it comes; else return None if it has not come GRACE after it was first requested.
+            wait: Block until it comes; else return None if it has not come GRACE after it was first requested.
 
         Returns:
             The item; None at the end.
 
         Raises:
-            BaseException: what the iterable raised.
+            BaseException: What the iterable raised.
         """
         if self._requested_at is None:
             self._requested_at = time.monotonic()

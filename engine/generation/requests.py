@@ -18,7 +18,7 @@ class ImmediateScheduler:
         """Serve requests with a function.
 
         Args:
-            answer: raises EngineError or ValueError for a request that can't be served.
+            answer: Raises EngineError or ValueError for a request that can't be served.
         """
         self._answer = answer
         self._waiting: deque[tuple[int, Request]] = deque()
@@ -59,15 +59,15 @@ def run_requests(scheduler: Scheduler, requests: Iterable[Request]) -> Generator
     """Run requests to their end.
 
     Args:
-        scheduler: one that no other caller uses.
-        requests: taken as slots become free, so the iterable may be endless. It runs in a thread of its own and may be
+        scheduler: One that no other caller uses.
+        requests: Taken as slots become free, so the iterable may be endless. It runs in a thread of its own and may be
             slow: the sequences under way go on. Closing the generator does not wait long for it.
 
     Yields:
         The events of all requests as they come, indexed in the order of the requests.
 
     Raises:
-        Exception: what the iterable raised, or an internal error; an invalid request gives a Failed event instead.
+        Exception: What the iterable raised, or an internal error; an invalid request gives a Failed event instead.
     """
     if isinstance(requests, Sequence):  # no need for a thread
         for request in requests:

@@ -17,7 +17,7 @@ class Sampler:
 
     Attributes:
         temperature: 0 is greedy decoding.
-        top_p: the probability mass of the nucleus.
+        top_p: The probability mass of the nucleus.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class Sampler:
         """Check and keep the parameters, which are those of `engine.contract.Generation`; None leaves that part out.
 
         Raises:
-            ValueError: a parameter is out of range.
+            ValueError: A parameter is out of range.
         """
         if not 0 <= temperature < math.inf:
             raise ValueError(f"temperature must be 0 or more, not {temperature}")
@@ -71,8 +71,8 @@ class Sampler:
 
         Args:
             logits: (vocabulary,).
-            prompt: token ids of the prompt.
-            generated: token ids generated so far.
+            prompt: Token ids of the prompt.
+            generated: Token ids generated so far.
 
         Returns:
             Logits, (vocabulary,): a float64 copy on the CPU if there is a penalty.

@@ -72,7 +72,7 @@ class Decoder(Protocol):
         """Decode values from hidden states.
 
         Args:
-            reads: steps of one type.
+            reads: Steps of one type.
             hidden: (reads, dim).
 
         Returns:
@@ -85,9 +85,9 @@ class Job:
     """The work for one request.
 
     Attributes:
-        flow: creates the generator.
-        prefix: the cached prefix that the sequence continues, as the decoder's `start` takes it.
-        adapter: the LoRA adapter of its steps.
+        flow: Creates the generator.
+        prefix: The cached prefix that the sequence continues, as the decoder's `start` takes it.
+        adapter: The LoRA adapter of its steps.
     """
 
     flow: Callable[[], Flow]
@@ -124,12 +124,12 @@ class Scheduler(Generic[R]):
         """Start with no requests.
 
         Args:
-            decoder: the model.
-            batch: most sequences in a step.
-            make_job: returns the work for a request; called again where a preempted sequence is restarted.
+            decoder: The model.
+            batch: Most sequences in a step.
+            make_job: Returns the work for a request; called again where a preempted sequence is restarted.
 
         Raises:
-            ValueError: batch is below 1.
+            ValueError: Batch is below 1.
         """
         if batch < 1:
             raise ValueError(f"batch must be 1 or more, not {batch}")
@@ -183,7 +183,7 @@ class Scheduler(Generic[R]):
             other requests can fill the slots of those that ended there.
 
         Raises:
-            OutOfMemory: a single sequence does not fit into memory.
+            OutOfMemory: A single sequence does not fit into memory.
         """
         while self._waiting and len(self._active) < self._batch:
             if sequence := self._started(self._waiting.popleft()):

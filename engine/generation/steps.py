@@ -29,9 +29,9 @@ class History:
     """The tokens of one sequence so far.
 
     Attributes:
-        prompt_tokens: positions before the first generated token, those of an image included.
-        prompt: token ids of its prompts.
-        generated: token ids generated, without stop tokens.
+        prompt_tokens: Positions before the first generated token, those of an image included.
+        prompt: Token ids of its prompts.
+        generated: Token ids generated, without stop tokens.
     """
 
     prompt_tokens: int = 0
@@ -50,10 +50,10 @@ class ReadToken:
     """Decode the next token; the result is its id.
 
     Attributes:
-        sampler: selects it.
-        suppressed: ids that are never selected.
-        allowed_token_ids: the only ids allowed, of equal logits the first here; empty: all.
-        history: tokens that the sampler's penalties apply to.
+        sampler: Selects it.
+        suppressed: Ids that are never selected.
+        allowed_token_ids: The only ids allowed, of equal logits the first here; empty: all.
+        history: Tokens that the sampler's penalties apply to.
     """
 
     sampler: Sampler = GREEDY

@@ -22,11 +22,11 @@ class DecodingParams:
     """How one text is decoded.
 
     Attributes:
-        sampler: for this text only: it holds the state of its random generator.
-        max_tokens: most tokens generated.
-        stop_ids: token ids that end the text.
-        suppressed: token ids that are never selected after the first token.
-        stop: strings that end the text.
+        sampler: For this text only: it holds the state of its random generator.
+        max_tokens: Most tokens generated.
+        stop_ids: Token ids that end the text.
+        suppressed: Token ids that are never selected after the first token.
+        stop: Strings that end the text.
     """
 
     sampler: Sampler
@@ -48,15 +48,15 @@ def decoding_params(
     """Combine the options of a request with a model's defaults.
 
     Args:
-        generation: the request's.
-        temperature: the model's default.
-        top_p: the model's default.
-        max_tokens: the model's default.
-        stop_ids: see `DecodingParams`.
-        suppressed: see `DecodingParams`.
+        generation: The request's.
+        temperature: The model's default.
+        top_p: The model's default.
+        max_tokens: The model's default.
+        stop_ids: See `DecodingParams`.
+        suppressed: See `DecodingParams`.
 
     Raises:
-        ValueError: an option is out of range.
+        ValueError: An option is out of range.
     """
     limit = max_tokens if generation.max_tokens is None else generation.max_tokens
     if limit < 0:
@@ -84,10 +84,10 @@ def free_text(
     """Generate text up to a stop token, a stop string or max_tokens, emitting it in pieces of whole words.
 
     Args:
-        prompt: tokens and values to feed first.
-        decoding_params: how the text is decoded.
-        decode: ids to text, as for `IncrementalDetokenizer`.
-        history: the sequence's tokens so far; extended in place.
+        prompt: Tokens and values to feed first.
+        decoding_params: How the text is decoded.
+        decode: Ids to text, as for `IncrementalDetokenizer`.
+        history: The sequence's tokens so far; extended in place.
 
     Returns:
         The answer.
@@ -130,10 +130,10 @@ def constrained_text(
     """Generate text under a constraint until the answer is complete, and emit it as a whole.
 
     Args:
-        prompt: tokens and values to feed first.
-        decoding_params: how the text is decoded; stop strings are ignored.
-        constraint: the tokens allowed.
-        history: the sequence's tokens so far; extended in place.
+        prompt: Tokens and values to feed first.
+        decoding_params: How the text is decoded; stop strings are ignored.
+        constraint: The tokens allowed.
+        history: The sequence's tokens so far; extended in place.
 
     Returns:
         The answer.

@@ -19,7 +19,7 @@ class Tokenizer:
         """Return the token ids of a text, without adding any.
 
         Raises:
-            ValueError: the text has lone surrogates, which UTF-8 can't represent.
+            ValueError: The text has lone surrogates, which UTF-8 can't represent.
         """
         try:
             text.encode()
@@ -42,11 +42,11 @@ def load_tokenizer(path: Path, vocab_size: int) -> Tokenizer:
     """Load a tokenizer.json.
 
     Args:
-        path: the file.
-        vocab_size: number of ids that the model has embeddings for.
+        path: The file.
+        vocab_size: Number of ids that the model has embeddings for.
 
     Raises:
-        ModelUnavailable: the file is missing or broken, or has an id that the model lacks.
+        ModelUnavailable: The file is missing or broken, or has an id that the model lacks.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -56,7 +56,7 @@ def load_tokenizer(path: Path, vocab_size: int) -> Tokenizer:
     try:
         bpe = tokenizers.Tokenizer.from_str(text)
     except Exception as error:  # the package raises no subclass
-        raise ModelUnavailable(f"{path}: is not a tokenizer.json: {error}") from error
+        raise ModelUnavailable(f"{path}: not a tokenizer.json: {error}") from error
     largest = max(bpe.get_vocab().values(), default=0)
     if largest >= vocab_size:
         raise ModelUnavailable(

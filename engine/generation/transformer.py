@@ -23,8 +23,8 @@ class Deepstack:
     """Hidden states that are added to some rows of a run after certain layers (Meng et al. 2024, DeepStack).
 
     Attributes:
-        rows: indices within the run, (n,).
-        states: layer -> (n, dim).
+        rows: Indices within the run, (n,).
+        states: Layer -> (n, dim).
     """
 
     rows: Tensor
@@ -36,10 +36,10 @@ class SequenceRun(QuerySpan):
     """The next rows of one sequence.
 
     Attributes:
-        adapter: the LoRA adapter of these rows.
+        adapter: The LoRA adapter of these rows.
         positions: (rows,) or (rows, axes); None: they continue from the cache's `next_position`. If given,
             `next_position` becomes the largest plus one.
-        deepstack: visual features to add.
+        deepstack: Visual features to add.
     """
 
     adapter: LoraAdapter | None = None
@@ -56,11 +56,11 @@ class Transformer:
         """Keep the layers; nothing is computed.
 
         Args:
-            blocks: the layers, in order.
-            rotary: positions -> cosines and sines, one row a position.
-            dtype: of the caches.
-            device: where the caches lie.
-            position_axes: axes of a token's position: 3 for M-RoPE.
+            blocks: The layers, in order.
+            rotary: Positions -> cosines and sines, one row a position.
+            dtype: Of the caches.
+            device: Where the caches lie.
+            position_axes: Axes of a token's position: 3 for M-RoPE.
         """
         self.blocks, self.rotary = blocks, rotary
         self.dtype, self.device = dtype, device
@@ -84,7 +84,7 @@ class Transformer:
 
         Args:
             embeddings: (rows, dim).
-            runs: consecutive rows, each run of a different sequence.
+            runs: Consecutive rows, each run of a different sequence.
 
         Returns:
             Hidden states after the last layer, (rows, dim).

@@ -45,10 +45,10 @@ class VisionModel(Protocol):
     Every skill raises what `check` raises, and the error of the first request that fails.
 
     Attributes:
-        name: of the model.
-        revision: identifies the weights: a hub commit or a digest; "" if neither is known.
-        image_batch_size: images that are best encoded together.
-        setup: device, dtype and kernels, as lines for people.
+        name: Of the model.
+        revision: Identifies the weights: a hub commit or a digest; "" if neither is known.
+        image_batch_size: Images that are best encoded together.
+        setup: Device, dtype and kernels, as lines for people.
     """
 
     name: str
@@ -69,7 +69,7 @@ class VisionModel(Protocol):
             images: (height, width, 3) uint8 RGB each, of any sizes.
 
         Raises:
-            ValueError: an array is of another shape or type.
+            ValueError: An array is of another shape or type.
         """
 
     @abstractmethod
@@ -80,11 +80,11 @@ class VisionModel(Protocol):
         """Raise the error that `run` would give as a Failed event, as far as it is known without running the model.
 
         Args:
-            request: its image may be None, and is not checked.
+            request: Its image may be None, and is not checked.
 
         Raises:
-            EngineError: the model has no such skill.
-            UnsupportedPrompt: the model does not support the prompt.
+            EngineError: The model has no such skill.
+            UnsupportedPrompt: The model does not support the prompt.
         """
         skill = SKILLS[type(request)]
         if skill not in self.abilities.prompts:
@@ -99,8 +99,8 @@ class VisionModel(Protocol):
         """Serve requests by continuous batching.
 
         Args:
-            requests: may be endless, and slow: see `run_requests`.
-            batch: most requests at a time; None: as many as fit into memory.
+            requests: May be endless, and slow: see `run_requests`.
+            batch: Most requests at a time; None: as many as fit into memory.
 
         Yields:
             The events of all requests as they come, indexed in the order of the requests.
@@ -113,9 +113,9 @@ class VisionModel(Protocol):
         """Describe each image.
 
         Args:
-            encoded: the images.
-            length: one that the model supports, usually "short", "normal" or "long".
-            generation: sampling options.
+            encoded: The images.
+            length: One that the model supports, usually "short", "normal" or "long".
+            generation: Sampling options.
         """
         answers: list[Answer] = self.results([CaptionRequest(image, length, generation) for image in encoded])
         return [answer.text for answer in answers]
@@ -139,12 +139,12 @@ class VisionModel(Protocol):
         """Answer a question about each image.
 
         Args:
-            encoded: the images; None: a question without an image.
-            question: the question.
-            reasoning: whether to reason first; None: the model's default.
-            references: points (x, y) and boxes (x_min, y_min, x_max, y_max) that the question refers to.
-            generation: sampling options.
-            allowed: the only answers allowed; None: any text.
+            encoded: The images; None: a question without an image.
+            question: The question.
+            reasoning: Whether to reason first; None: the model's default.
+            references: Points (x, y) and boxes (x_min, y_min, x_max, y_max) that the question refers to.
+            generation: Sampling options.
+            allowed: The only answers allowed; None: any text.
         """
         regions = tuple(references)
         return self.results(
@@ -187,10 +187,10 @@ class VisionModel(Protocol):
         """Detect the objects that the prompt names in each image.
 
         Args:
-            encoded: the images.
-            prompt: such as "face".
-            threshold: confidence threshold, 0..1; None: the model's default.
-            max_objects: most boxes an image. None: the model's default, with an ObjectLimitWarning if it cut a list
+            encoded: The images.
+            prompt: Such as "face".
+            threshold: Confidence threshold, 0..1; None: the model's default.
+            max_objects: Most boxes an image. None: the model's default, with an ObjectLimitWarning if it cut a list
                 short. UNLIMITED: until the model stops.
 
         Returns:
@@ -223,9 +223,9 @@ class VisionModel(Protocol):
         """Point at the objects that the prompt names in each image.
 
         Args:
-            encoded: the images.
-            prompt: such as "eye".
-            max_objects: most points an image, as for `detect`.
+            encoded: The images.
+            prompt: Such as "eye".
+            max_objects: Most points an image, as for `detect`.
 
         Returns:
             The points of each image, in normalised coordinates.
@@ -237,7 +237,7 @@ class VisionModel(Protocol):
         """Predict the gaze target of one person in each image.
 
         Args:
-            encoded: the images.
+            encoded: The images.
             eyes: (x, y) of the person's eye, or of the middle of the face, in normalised coordinates; one an image.
 
         Returns:
@@ -251,10 +251,10 @@ class VisionModel(Protocol):
         """Predict gaze targets as the mean over twenty points of the face.
 
         Args:
-            encoded: the images.
-            mirrored: the same images, flipped horizontally before encoding.
-            faces: one face in each image.
-            seed: the same seed gives the same result.
+            encoded: The images.
+            mirrored: The same images, flipped horizontally before encoding.
+            faces: One face in each image.
+            seed: The same seed gives the same result.
 
         Returns:
             The target of each, in normalised coordinates; None: out of the frame.
@@ -271,13 +271,13 @@ class VisionModel(Protocol):
         """Run requests and return their results in order.
 
         Args:
-            requests: any mix of requests; an iterator is drawn as there is room for more.
+            requests: Any mix of requests; an iterator is drawn as there is room for more.
 
         Returns:
             The result of each: see `engine.contract.Done` for the types.
 
         Raises:
-            EngineError, ValueError: of the first request that fails.
+            EngineError, ValueError: Of the first request that fails.
         """
         results: dict[int, Any] = {}
         for event in self.run(requests):

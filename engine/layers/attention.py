@@ -27,7 +27,7 @@ def full_attention(q: Tensor, k: Tensor, v: Tensor, causal: bool = False) -> Ten
         q: (n, heads, rows, dim), contiguous.
         k: (n, kv_heads, rows, dim).
         v: (n, kv_heads, rows, dim).
-        causal: whether to apply a causal mask.
+        causal: Whether to apply a causal mask.
 
     Returns:
         (n * rows, heads * dim).
@@ -64,9 +64,9 @@ class QuerySpan:
     """The next rows of one sequence within a batch; they attend to the sequence's cache and to each other.
 
     Attributes:
-        cache: of the sequence.
-        rows: within the batch.
-        causal: whether rows attend only to rows up to themselves; False: to all, as image patches do.
+        cache: Of the sequence.
+        rows: Within the batch.
+        causal: Whether rows attend only to rows up to themselves; False: to all, as image patches do.
     """
 
     cache: SequenceCache
@@ -87,7 +87,7 @@ class CachedAttention:
         """Group the spans by the kernel that computes them.
 
         Args:
-            spans: consecutive rows of the batch, of sequences with reserved room for them.
+            spans: Consecutive rows of the batch, of sequences with reserved room for them.
         """
         grouped = [list(group) for _, group in groupby(spans, _group_key)]
         self._parts = [
@@ -99,7 +99,7 @@ class CachedAttention:
         """Write keys and values to the caches and compute attention.
 
         Args:
-            layer: index of the layer.
+            layer: Index of the layer.
             q: (heads, rows, dim).
             k: (kv_heads, rows, dim).
             v: (kv_heads, rows, dim).
@@ -133,7 +133,7 @@ def _group_key(span: QuerySpan) -> tuple[object, ...]:
 
 
 def _first_kv_cache(cache: SequenceCache) -> KeyValueCache:
-    """The cache of the first attention layer; all of them have the same length and capacity."""
+    """Return the cache of the first attention layer; all of them have the same length and capacity."""
     return next(layer for layer in cache.layers if isinstance(layer, KeyValueCache))
 
 
@@ -191,7 +191,7 @@ class _PrefixAttention:
 
 
 def _attention_mask(span: QuerySpan) -> Tensor:
-    """The additive mask (rows, capacity of the own cache): 0, or -inf where a row must not attend."""
+    """Return the additive mask (rows, capacity of the own cache): 0, or -inf where a row must not attend."""
     cache = _first_kv_cache(span.cache)
     capacity = cache.keys.shape[1]
     mask = torch.full((span.count, capacity), float("-inf"), dtype=cache.keys.dtype, device=cache.keys.device)
@@ -207,8 +207,8 @@ def _attend_own(q: Tensor, scores: Tensor, cache: KeyValueCache, mask: Tensor) -
     Args:
         q: (kv_heads, group, rows, dim), scaled.
         scores: (kv_heads, group, rows, prefix positions), before softmax.
-        cache: of the sequence.
-        mask: for its own positions.
+        cache: Of the sequence.
+        mask: For its own positions.
 
     Returns:
         Their part of the output, shaped as q, and the attention weights of the prefix, shaped as scores.

@@ -48,8 +48,8 @@ class Int4Linear:
         Args:
             weight: W, (out, in). If it is `exact`, activations are not quantised.
             bias: (out) or None.
-            dtype: of the activations.
-            compiled: whether to compile activation quantisation.
+            dtype: Of the activations.
+            compiled: Whether to compile activation quantisation.
         """
         block = packed_block_rows()
         assert block is not None
@@ -97,7 +97,7 @@ class Int4Linear:
         return y
 
     def _convert(self, chunk: slice, dtype: torch.dtype) -> Tensor:
-        """A chunk of blocks of W, transposed: (in, rows) of this dtype, int8 for int8 GEMM."""
+        """Return a chunk of blocks of W, transposed: (in, rows) of this dtype, int8 for int8 GEMM."""
         blocks, scale, offset = self.blocks[chunk], self.scale[chunk], self.offset[chunk]
         count, columns, half = blocks.shape
         nibbles = torch.stack([blocks & 15, blocks >> 4], 1)

@@ -29,7 +29,7 @@ def quantize_rows(x: Tensor, signed: bool) -> tuple[Tensor, Tensor]:
 
     Args:
         x: (rows, columns).
-        signed: return int8; else uint8 with a zero point of 128.
+        signed: Return int8; else uint8 with a zero point of 128.
 
     Returns:
         The quantised values (rows, columns), and the scales (rows, 1) in the dtype of x.
@@ -91,7 +91,7 @@ class Int8Linear:
         Args:
             weight: W, (out, in).
             bias: (out) or None.
-            compiled: whether to compile activation quantisation.
+            compiled: Whether to compile activation quantisation.
         """
         self.bias = bias
         self.quantize_rows = quantize_rows_compiled if compiled else quantize_rows

@@ -40,10 +40,10 @@ class KeyValueCache:
     """One layer's keys and values: those shared with other sequences, then the sequence's own.
 
     Attributes:
-        shared: keys and values of the prefix.
-        keys: its own, (kv_heads, capacity, head_dim), zeros after the first `length` positions.
-        values: shaped as keys.
-        length: committed positions of its own.
+        shared: Keys and values of the prefix.
+        keys: Its own, (kv_heads, capacity, head_dim), zeros after the first `length` positions.
+        values: Shaped as keys.
+        length: Committed positions of its own.
     """
 
     def __init__(self, empty: Tensor, shared: Sequence[KeyValues] = ()) -> None:
@@ -58,6 +58,7 @@ class KeyValueCache:
         return cls(torch.empty(kv_heads, 0, head_dim, dtype=dtype, device=device))
 
     def reserve(self, rows: int, exact: bool = False) -> None:
+        """Reserve capacity for `rows` more positions; with `exact`, no more than that."""
         capacity = self.keys.shape[1]
         missing = self.length + rows - capacity
         if missing > 0:
@@ -71,6 +72,7 @@ class KeyValueCache:
         self.values[:, self.length : end] = values
 
     def commit(self, rows: int) -> None:
+        """Append the `rows` positions that were written."""
         self.length += rows
 
     def fork(self) -> "KeyValueCache":
@@ -108,6 +110,7 @@ class ConvCache:
         return window
 
     def commit(self, rows: int) -> None:
+        """Replace the cached inputs by the last ones of `window`."""
         self.inputs = self._next
 
     def fork(self) -> "ConvCache":
@@ -120,9 +123,9 @@ class PrefixCache:
     """The immutable cache of a prefix, shared by any number of sequences.
 
     Attributes:
-        layers: a cache per layer.
-        length: tokens of the prefix.
-        next_position: position of the next token.
+        layers: A cache per layer.
+        length: Tokens of the prefix.
+        next_position: Position of the next token.
     """
 
     layers: Sequence[LayerCache]
@@ -138,10 +141,10 @@ class SequenceCache:
     """The cache of one sequence, which may continue from a prefix.
 
     Attributes:
-        layers: a cache per layer.
-        prefix: that it continues from, or None.
-        length: tokens, prefix included.
-        next_position: position of the next token; it differs from length where positions are multimodal (M-RoPE).
+        layers: A cache per layer.
+        prefix: That it continues from, or None.
+        length: Tokens, prefix included.
+        next_position: Position of the next token; it differs from length where positions are multimodal (M-RoPE).
     """
 
     def __init__(self, layers: Sequence[LayerCache], prefix: PrefixCache | None = None) -> None:
@@ -159,8 +162,8 @@ class SequenceCache:
         """Commit the `rows` that every layer has written.
 
         Args:
-            rows: tokens.
-            next_position: position of the token after them, if it is not the next integer.
+            rows: Tokens.
+            next_position: Position of the token after them, if it is not the next integer.
         """
         for layer in self.layers:
             layer.commit(rows)

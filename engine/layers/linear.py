@@ -28,7 +28,7 @@ class Linear:
         Args:
             weight: W, (out, in).
             bias: (out) or None.
-            packed: whether to convert the weight to oneDNN's blocked layout, where that is faster.
+            packed: Whether to convert the weight to oneDNN's blocked layout, where that is faster.
         """
         self.bias = bias
         self.packed = packed and _packs(weight.dtype) and weight.device.type == "cpu"

@@ -17,9 +17,9 @@ def make_linear(
     Args:
         weight: W, (out, in).
         bias: (out) or None.
-        dtype: of the activations.
-        packed: whether to use kernels with prepacked weights.
-        compiled: whether to compile activation quantisation.
+        dtype: Of the activations.
+        packed: Whether to use kernels with prepacked weights.
+        compiled: Whether to compile activation quantisation.
     """
     if isinstance(weight, Tensor):
         return Linear(weight, bias, packed)
@@ -36,7 +36,7 @@ def kernel_summary(linear: LinearLayer) -> str:
     if isinstance(linear, Int8Linear):
         return "int8 GEMM"
     if isinstance(linear, Int4Linear):
-        gemm = "int8 GEMM" if linear.int8_gemm else "dequantized weights"
+        gemm = "int8 GEMM" if linear.int8_gemm else "dequantised weights"
         return f"int4 kernel (from {LARGE_BATCH_ROWS} rows: {gemm})"
     return "oneDNN with packed weights" if isinstance(linear, Linear) and linear.packed else "float GEMM"
 

@@ -26,7 +26,7 @@ class RowAdapters:
 
     Attributes:
         adapters: (rows, adapter) of the sequences that use one.
-        block: prefix of the names of its layers.
+        block: Prefix of the names of its layers.
     """
 
     adapters: Sequence[tuple[slice, LoraAdapter]]
@@ -43,7 +43,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     """Read all tensors of a .safetensors file, or of a dict of tensors saved by torch.
 
     Raises:
-        ModelUnavailable: the file can't be read, or loading it would run code.
+        ModelUnavailable: The file can't be read, or loading it would run code.
     """
     if path.suffix != ".safetensors":
         return _read_torch_file(path)
@@ -59,10 +59,10 @@ def _read_torch_file(path: Path) -> dict[str, Tensor]:
     except OSError as error:
         raise ModelUnavailable(f"{path}: cannot be read: {error.strerror}") from error
     except Exception as error:  # a damaged pickle can raise any
-        why = "is damaged, in torch's format before 1.6, or holds more than tensors"
+        why = "damaged, in torch's format before 1.6, or holds more than tensors"
         raise ModelUnavailable(f"{path}: {why}; it was not loaded") from error
     if not isinstance(stored, dict):
-        raise ModelUnavailable(f"{path}: is not a dict of tensors")
+        raise ModelUnavailable(f"{path}: not a dict of tensors")
     for name, tensor in stored.items():
         if not isinstance(name, str) or not isinstance(tensor, Tensor) or tensor.layout != torch.strided:
             raise ModelUnavailable(f"{path}: {quoted_name(str(name))} is not a plain tensor with a name")
@@ -81,15 +81,15 @@ def make_adapter(
     """Build an adapter from the tensors of a file, which are copied.
 
     Args:
-        path: of the file, for errors.
+        path: Of the file, for errors.
         tensors: "NAME.A" and "NAME.B" for each linear layer.
-        linears: name -> (outputs, inputs) of all layers that an adapter must have a pair for.
-        dtype: of the adapter.
-        device: of the adapter.
-        ignored: names of tensors that are ignored.
+        linears: Name -> (outputs, inputs) of all layers that an adapter must have a pair for.
+        dtype: Of the adapter.
+        device: Of the adapter.
+        ignored: Names of tensors that are ignored.
 
     Raises:
-        ModelUnavailable: tensors are missing, unknown, of another shape or not floating-point.
+        ModelUnavailable: Tensors are missing, unknown, of another shape or not floating-point.
     """
     _check(path, tensors, linears, ignored)
 

@@ -17,12 +17,12 @@ class ParameterReader:
     """Reads the parameters of one part of a model, by their names within it.
 
     Attributes:
-        weights: source of the tensors.
-        part: prefix of the names, such as "text".
-        dtype: of the parameters.
-        device: of the parameters.
-        packed: as in `make_linear`.
-        compiled: as in `make_linear`.
+        weights: Source of the tensors.
+        part: Prefix of the names, such as "text".
+        dtype: Of the parameters.
+        device: Of the parameters.
+        packed: As in `make_linear`.
+        compiled: As in `make_linear`.
     """
 
     weights: TensorSource

@@ -8,10 +8,10 @@ def rotary_table(dim: int, base: float, positions: int, device: str) -> tuple[Te
     """Return the cosines and sines of all angles.
 
     Args:
-        dim: number of rotated dimensions of a head.
-        base: of the frequencies.
-        positions: number of positions, from 0 on.
-        device: of the table.
+        dim: Number of rotated dimensions of a head.
+        base: Of the frequencies.
+        positions: Number of positions, from 0 on.
+        device: Of the table.
 
     Returns:
         Two float32 tensors (positions, dim / 2).

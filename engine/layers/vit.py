@@ -18,9 +18,9 @@ class VitBlock:
     """The parameters of one pre-norm block.
 
     Attributes:
-        qkv: projects to concatenated queries, keys and values.
+        qkv: Projects to concatenated queries, keys and values.
         activation: GELU in its tanh approximation, or exact.
-        eps: of the layer norms.
+        eps: Of the layer norms.
     """
 
     norm1: Norm

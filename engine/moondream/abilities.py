@@ -10,11 +10,11 @@ def abilities(source: str, config: Any) -> Abilities:
     """Return the skills of a config.
 
     Args:
-        source: names the config in errors.
-        config: as `read_config` takes it.
+        source: Names the config in errors.
+        config: As `read_config` takes it.
 
     Raises:
-        ModelUnavailable: the config is invalid.
+        ModelUnavailable: The config is invalid.
     """
     return abilities_of(read_config(source, config))
 

@@ -28,10 +28,10 @@ def find_adapter(name_or_path: str) -> Path:
     """Find the file of an adapter.
 
     Args:
-        name_or_path: a path, or a variant in the hub's cache: "<id>" (its last step) or "<id>/<step>".
+        name_or_path: A path, or a variant in the hub's cache: "<id>" (its last step) or "<id>/<step>".
 
     Raises:
-        ModelUnavailable: there is no such file or variant.
+        ModelUnavailable: There is no such file or variant.
     """
     if os.path.isfile(name_or_path):
         return Path(name_or_path)
@@ -54,13 +54,13 @@ def read_adapter(path: Path, config: Config, dtype: torch.dtype, device: torch.d
     """Read an adapter.
 
     Args:
-        path: a .safetensors file, or a dict of tensors saved by torch.
-        config: of the model.
-        dtype: of the adapter's tensors.
-        device: where they are put.
+        path: A .safetensors file, or a dict of tensors saved by torch.
+        config: Of the model.
+        dtype: Of the adapter's tensors.
+        device: Where they are put.
 
     Raises:
-        ModelUnavailable: it does not fit the model, or loading it would run code.
+        ModelUnavailable: It does not fit the model, or loading it would run code.
     """
     tensors: dict[str, Tensor] = {}
     for name, tensor in read_tensors(path).items():

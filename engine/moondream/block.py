@@ -84,10 +84,10 @@ class Block(AttentionBlock):
         """Return x plus the projected attention output and the MLP of h; see `AttentionBlock.after_attention`.
 
         Args:
-            x: the block's input, (rows, dim).
-            h: the normalised input, (rows, dim).
+            x: The block's input, (rows, dim).
+            h: The normalised input, (rows, dim).
             attn_output: (rows, heads * head_dim).
-            adapt: adds the rows' LoRA adapters; None if no row has one.
+            adapt: Adds the rows' LoRA adapters; None if no row has one.
         """
         y = self.proj(attn_output)
         if adapt:

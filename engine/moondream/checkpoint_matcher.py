@@ -27,9 +27,9 @@ def match_release(
     """Return the newest release that a checkpoint can be.
 
     Args:
-        folder: of the checkpoint.
-        shapes: of its tensors, by name.
-        known: the published releases.
+        folder: Of the checkpoint.
+        shapes: Of its tensors, by name.
+        known: The published releases.
 
     Returns:
         The release; None if none has these shapes.
@@ -59,14 +59,14 @@ def tokenizer_matches(path: Path, config: dict[str, Any]) -> bool:
     tokenizer in the hub's current repository fails both.
 
     Raises:
-        ModelUnavailable: the file is not a tokenizer.
+        ModelUnavailable: The file is not a tokenizer.
     """
     from tokenizers import Tokenizer
 
     try:
         tokenizer = Tokenizer.from_file(str(path))
     except Exception as error:  # the library raises no subclass
-        raise ModelUnavailable(f"{path}: is not a readable tokenizer ({error})") from error
+        raise ModelUnavailable(f"{path}: not a readable tokenizer ({error})") from error
     ids, text = config.get("tokenizer"), config.get("text")
     expected = ids.get("bos_id", 0) if isinstance(ids, dict) else 0
     entries = text.get("vocab_size") if isinstance(text, dict) else None

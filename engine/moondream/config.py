@@ -132,7 +132,7 @@ class Config:
     """A whole model.
 
     Attributes:
-        vocabulary: the only prompts that it detects, normalised -> as tokenized; None: it takes any prompt.
+        vocabulary: The only prompts that it detects, normalised -> as tokenized; None: it takes any prompt.
     """
 
     text: TextConfig = TextConfig()
@@ -157,11 +157,11 @@ def read_config(source: str, data: Any) -> Config:
     """Read and check a config.
 
     Args:
-        source: names the config in errors.
-        data: parsed JSON.
+        source: Names the config in errors.
+        data: Parsed JSON.
 
     Raises:
-        ModelUnavailable: a field is unknown or of the wrong type, or sizes do not fit together.
+        ModelUnavailable: A field is unknown or of the wrong type, or sizes do not fit together.
     """
     parts = known_fields(Config, json_object(data, source))
     text = parts.get("text", {})

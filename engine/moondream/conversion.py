@@ -1,4 +1,4 @@
-"""Opens a Moondream checkpoint for conversion to quantized weights."""
+"""Opens a Moondream checkpoint for conversion to quantised weights."""
 
 from engine.catalog.locate import ModelFiles
 from engine.checkpoints.conversion import QuantizableModel
@@ -7,10 +7,10 @@ from engine.moondream.weights import QUANTIZATION_PLAN, open_weights
 
 
 def quantizable_model(model_files: ModelFiles) -> QuantizableModel:
-    """Open a model for quantization.
+    """Open a model for quantisation.
 
     Raises:
-        ModelUnavailable: its weights or its config are missing or broken.
+        ModelUnavailable: Its weights or its config are missing or broken.
     """
     weights = open_weights(model_files.weights, read_config(model_files.config_source, model_files.config))
     return QuantizableModel(weights, QUANTIZATION_PLAN, model_files.config, model_files.tokenizer)

@@ -17,7 +17,7 @@ class Experts:
     """The MLP of a layer with experts.
 
     Attributes:
-        static_rows: most rows for which no shape depends on the routing.
+        static_rows: Most rows for which no shape depends on the routing.
     """
 
     def __init__(self, router: LinearLayer, fc1: Tensor, fc2: Tensor, *, per_token: int, packed: bool) -> None:
@@ -27,8 +27,8 @@ class Experts:
             router: (rows, dim) -> logits (rows, experts).
             fc1: (experts, 2 * inner, dim).
             fc2: (experts, dim, inner).
-            per_token: experts that each row is routed to, k.
-            packed: prepack the weights for CPU kernels.
+            per_token: Experts that each row is routed to, k.
+            packed: Prepack the weights for CPU kernels.
         """
         self.router = router
         self.per_token = per_token
@@ -54,7 +54,7 @@ class Experts:
 
         Args:
             x: (rows, dim).
-            selected: expert indices, (rows, k).
+            selected: Expert indices, (rows, k).
 
         Returns:
             (rows, k, dim).

@@ -47,7 +47,7 @@ class Flows:
     Each raises UnsupportedPrompt or ValueError, before its first step, for a request that can't be served.
 
     Attributes:
-        name: of the model, for errors.
+        name: Of the model, for errors.
     """
 
     name: str
@@ -77,12 +77,12 @@ class Flows:
         """Answer a question; the result is an Answer.
 
         Args:
-            question: the question.
-            reasoning: see `QueryRequest`.
-            references: points (2 numbers) and boxes (4 numbers) that the question refers to.
-            generation: sampling options.
-            has_image: whether the sequence continues an encoded image.
-            allowed: see `QueryRequest`.
+            question: The question.
+            reasoning: See `QueryRequest`.
+            references: Points (2 numbers) and boxes (4 numbers) that the question refers to.
+            generation: Sampling options.
+            has_image: Whether the sequence continues an encoded image.
+            allowed: See `QueryRequest`.
         """
         ids = self.config.tokenizer
         template = self._template("query", ids.templates.query)

@@ -21,10 +21,10 @@ def packed_shapes(shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
     """Return the shapes of a packed matrix's tensors, by the suffix of their names.
 
     Args:
-        shape: of the unpacked matrix, (rows, columns).
+        shape: Of the unpacked matrix, (rows, columns).
 
     Raises:
-        ValueError: a matrix of this size can't be packed.
+        ValueError: A matrix of this size can't be packed.
     """
     rows, columns = shape
     groups, rest = divmod(rows * columns, GROUP)
@@ -34,14 +34,14 @@ def packed_shapes(shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
 
 
 def unpack(packed: Tensor, scale: Tensor, zero_point: Tensor, *, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-    """Dequantize a matrix.
+    """Dequantise a matrix.
 
     Args:
         packed: (groups / 2, 128), uint8.
         scale: (groups, 1), any float type.
         zero_point: (groups, 1), any float type.
-        shape: of the matrix, (rows, columns).
-        dtype: of the arithmetic and the result; each step is rounded to it, as in the reference.
+        shape: Of the matrix, (rows, columns).
+        dtype: Of the arithmetic and the result; each step is rounded to it, as in the reference.
     """
     return _nibbles(packed).to(dtype).sub_(zero_point).mul_(scale).reshape(shape)
 

@@ -58,8 +58,8 @@ class EncodedPrefix(EncodedImage):
     """An encoded image: the text model's key-value cache of it, for any number of prompts.
 
     Attributes:
-        prefix: the cache.
-        embedding_key: that of the model which encoded it; a model with another one refuses it.
+        prefix: The cache.
+        embedding_key: That of the model which encoded it; a model with another one refuses it.
     """
 
     prefix: PrefixCache
@@ -70,8 +70,8 @@ def load(model_files: ModelFiles, options: LoadOptions) -> "Moondream":
     """Load a model from its files. See `engine.load`.
 
     Raises:
-        ModelUnavailable: a file is missing or broken.
-        EngineError: an option can't be honoured.
+        ModelUnavailable: A file is missing or broken.
+        EngineError: An option can't be honoured.
     """
     config = read_config(model_files.config_source, model_files.config)
     tokenizer = load_tokenizer(model_files.tokenizer, config.text.vocab_size)
@@ -95,23 +95,23 @@ class Moondream(VisionModel):
         """Build the model.
 
         Args:
-            name: of the model.
-            config: its architecture.
-            weights: read, and quantised if the options require it.
-            tokenizer: the checkpoint's.
-            options: see `LoadOptions`.
-            revision: of the weights.
+            name: Of the model.
+            config: Its architecture.
+            weights: Read, and quantised if the options require it.
+            tokenizer: The checkpoint's.
+            options: See `LoadOptions`.
+            revision: Of the weights.
 
         Raises:
-            EngineError: an option can't be honoured.
-            ValueError: an option is invalid.
+            EngineError: An option can't be honoured.
+            ValueError: An option is invalid.
         """
         self.name, self.revision = name, revision
         self.config = config
         quantize = options.quantize
         if quantize is not None and quantize not in QUANTIZATION_SCHEMES:
             raise EngineError(
-                f"{name} can't be quantized to {quantize!r}: quantize must be one of {', '.join(QUANTIZATION_SCHEMES)}"
+                f"{name} can't be quantised to {quantize!r}: quantize must be one of {', '.join(QUANTIZATION_SCHEMES)}"
             )
         self.device = device = pick_device(options.device)
         self.dtype = dtype = pick_dtype(options.dtype, device)
@@ -142,7 +142,7 @@ class Moondream(VisionModel):
         if fused:
             self.vision.encoder.compile()
             self.text.transformer.compile()
-        quantized = (f"weights quantized to {quantize}",) if quantize else ()
+        quantized = (f"weights quantised to {quantize}",) if quantize else ()
         placement = ", ".join((device, str(dtype).removeprefix("torch."), *quantized))
         parts = {"vision": self.vision.encoder.blocks[0].qkv, "text": self.text.blocks[0].qkv}
         kernels = ", ".join(f"{part} by {kernel_summary(linear)}" for part, linear in parts.items())
@@ -186,13 +186,13 @@ class Moondream(VisionModel):
         """Return a LoRA adapter, from the cache if it was used recently.
 
         Args:
-            name_or_path: see `find_adapter`; None: the default adapter.
+            name_or_path: See `find_adapter`; None: the default adapter.
 
         Returns:
             The adapter; None: there is no default.
 
         Raises:
-            ModelUnavailable: there is no such adapter, or it does not fit the model.
+            ModelUnavailable: There is no such adapter, or it does not fit the model.
         """
         name = self._default_adapter if name_or_path is None else name_or_path
         if name is None:
@@ -211,7 +211,7 @@ class Moondream(VisionModel):
             adapter: LoRA adapter of the text model that encodes them; None: the default.
 
         Raises:
-            ValueError: an array is of another shape or type.
+            ValueError: An array is of another shape or type.
         """
         lora = self.adapter(adapter)
         return in_chunks(images, self.image_batch_size, lambda chunk: self._encode(self._embed_images(chunk), lora))
@@ -317,11 +317,11 @@ def max_crops(config: Config, detail: str | int) -> int:
     """Return the most crops that an image is split into.
 
     Args:
-        config: of the model.
+        config: Of the model.
         detail: "low" (1: only the whole image), "auto" (as trained), "high" (twice that), or the number itself.
 
     Raises:
-        ValueError: the detail is none of these.
+        ValueError: The detail is none of these.
     """
     named = {"low": 1, "auto": config.vision.max_crops, "high": 2 * config.vision.max_crops}
     crops = named.get(detail, 0) if isinstance(detail, str) else detail

@@ -21,7 +21,7 @@ class Crops:
 
     Attributes:
         pixels: (n, S, S, 3) uint8 RGB, the global crop first, then the others, row by row.
-        tiling: rows and columns of windows. With (1, 1) there is only the global crop (n = 1).
+        tiling: Rows and columns of windows. With (1, 1) there is only the global crop (n = 1).
     """
 
     pixels: np.ndarray
@@ -35,10 +35,10 @@ def select_tiling(height: int, width: int, window: int, max_crops: int) -> tuple
     max_crops.
 
     Args:
-        height: of the image without its margins, in pixels; may be below 1.
-        width: as height.
-        window: side of a window, in pixels.
-        max_crops: most windows.
+        height: Of the image without its margins, in pixels; may be below 1.
+        width: As height.
+        window: Side of a window, in pixels.
+        max_crops: Most windows.
     """
     if height <= window or width <= window:
         return 1, 1
@@ -69,12 +69,12 @@ def make_crops(image: np.ndarray, vision: VisionConfig, max_crops: int, resize: 
 
     Args:
         image: (height, width, 3) uint8 RGB.
-        vision: sizes of crops and margins.
-        max_crops: most windows, see `select_tiling`.
-        resize: see `engine.resize`.
+        vision: Sizes of crops and margins.
+        max_crops: Most windows, see `select_tiling`.
+        resize: See `engine.resize`.
 
     Raises:
-        ValueError: the array is of another shape or type.
+        ValueError: The array is of another shape or type.
     """
     size = vision.crop_size
     whole = resize(image, size, size)
@@ -93,7 +93,7 @@ def normalize_pixels(pixels: np.ndarray | torch.Tensor, dtype: torch.dtype) -> t
 
     Args:
         pixels: (n, S, S, 3) uint8.
-        dtype: of the result; each of the three steps is rounded to it, as in the reference.
+        dtype: Of the result; each of the three steps is rounded to it, as in the reference.
 
     Returns:
         (n, 3, S, S).
@@ -107,8 +107,8 @@ def stitch(features: torch.Tensor, tiling: tuple[int, int], margin: int) -> torc
 
     Args:
         features: (rows * columns, grid, grid, E).
-        tiling: rows and columns.
-        margin: in patches; dropped except along the image's border.
+        tiling: Rows and columns.
+        margin: In patches; dropped except along the image's border.
 
     Returns:
         (H, W, E), in which each patch of the image occurs once.
@@ -131,7 +131,7 @@ def pool(features: torch.Tensor, grid: int) -> torch.Tensor:
 
     Args:
         features: (H, W, E).
-        grid: side of the result.
+        grid: Side of the result.
 
     Returns:
         (grid, grid, E).

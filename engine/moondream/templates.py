@@ -20,7 +20,7 @@ class Templates:
     """The template of each skill; None where the model was not trained for it.
 
     Attributes:
-        caption: whole prompts, by length.
+        caption: Whole prompts, by length.
     """
 
     caption: Mapping[str, tuple[int, ...]] | None = field(

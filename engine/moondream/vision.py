@@ -51,7 +51,7 @@ class VisionEncoder:
 
         Args:
             features: (crops, grid * grid, enc_dim) of one image.
-            tiling: rows and columns of windows.
+            tiling: Rows and columns of windows.
 
         Returns:
             (grid * grid, dim).

@@ -32,8 +32,8 @@ def shapes(config: Config, int4: bool = False) -> dict[str, Shape]:
     The layer norm before the region decoders, which only later checkpoints of Moondream 3 have, is left out.
 
     Args:
-        config: of the model.
-        int4: with the packed tensors of the int4 release.
+        config: Of the model.
+        int4: With the packed tensors of the int4 release.
     """
     by_name: dict[str, Shape] = {}
     for name, shape in _tensors(config):
@@ -48,11 +48,11 @@ def open_weights(path: Path, config: Config) -> TensorMap:
     """Open the weights of a model and check them against the config.
 
     Args:
-        path: a file, or the index of a sharded checkpoint.
-        config: of the model.
+        path: A file, or the index of a sharded checkpoint.
+        config: Of the model.
 
     Raises:
-        ModelUnavailable: tensors are missing, unknown, of another shape or type, or in FP8.
+        ModelUnavailable: Tensors are missing, unknown, of another shape or type, or in FP8.
     """
     checkpoint = open_checkpoint(path)
     if any("moe_quant" in name.split(".") for name in checkpoint.names):

@@ -78,10 +78,10 @@ class EvaluationReport:
     """The results of an evaluation.
 
     Attributes:
-        detect: by kind of object.
-        point: of all points.
-        replies: of captions, questions and gazes, by name of the score.
-        wrong: a description of each task with an error.
+        detect: By kind of object.
+        point: Of all points.
+        replies: Of captions, questions and gazes, by name of the score.
+        wrong: A description of each task with an error.
     """
 
     detect: dict[str, Tally] = field(default_factory=lambda: defaultdict(Tally))
@@ -118,9 +118,9 @@ def evaluate_model(model: VisionModel, seeds: Sequence[int], batch_size: int = 4
     """Evaluate a model.
 
     Args:
-        model: any.
-        seeds: of the scenes.
-        batch_size: images that are encoded and served together.
+        model: Any.
+        seeds: Of the scenes.
+        batch_size: Images that are encoded and served together.
     """
     report = EvaluationReport()
     for first in range(0, len(seeds), batch_size):
@@ -161,10 +161,10 @@ def grade(
     """Grade a result and add it to the report.
 
     Args:
-        report: updated in place.
-        layout: of the scene.
-        task: with the ground truth.
-        result: the model's.
+        report: Updated in place.
+        layout: Of the scene.
+        task: With the ground truth.
+        result: The model's.
 
     Returns:
         Whether it is entirely correct.

@@ -23,8 +23,8 @@ class ObjectName:
     """A class of objects.
 
     Attributes:
-        kind: one of `KINDS`, or ANY_SHAPE.
-        colour: one of `COLOURS`; "": any.
+        kind: One of `KINDS`, or ANY_SHAPE.
+        colour: One of `COLOURS`; "": any.
     """
 
     kind: str

@@ -43,15 +43,15 @@ class SceneObject:
     """One object of a scene.
 
     Attributes:
-        kind: one of `KINDS`.
-        colour: name of its colour; "" for a face.
-        rgb: its actual colour; for a face that of the skin.
-        x: of its centre.
-        y: of its centre.
-        size: its diameter.
-        angle: of rotation.
-        digits: text of a sign.
-        looks_at: for a face the index of the object that it looks at; None: out of the frame.
+        kind: One of `KINDS`.
+        colour: Name of its colour; "" for a face.
+        rgb: Its actual colour; for a face that of the skin.
+        x: Of its centre.
+        y: Of its centre.
+        size: Its diameter.
+        angle: Of rotation.
+        digits: Text of a sign.
+        looks_at: For a face the index of the object that it looks at; None: out of the frame.
     """
 
     kind: str
@@ -79,11 +79,11 @@ class Background:
     """The background of a scene.
 
     Attributes:
-        kind: one of `BACKGROUNDS`.
-        first: one of its colours.
-        second: its other colour.
-        period: width of a stripe or spot, in pixels.
-        angle: of stripes and gradients.
+        kind: One of `BACKGROUNDS`.
+        first: One of its colours.
+        second: Its other colour.
+        period: Width of a stripe or spot, in pixels.
+        angle: Of stripes and gradients.
     """
 
     kind: str
@@ -98,9 +98,9 @@ class Degradation:
     """Image degradation, as by a camera and a file format.
 
     Attributes:
-        blur: standard deviation of a Gaussian blur, in pixels.
-        noise: standard deviation of Gaussian noise, in grey levels.
-        jpeg: quality; None: not compressed.
+        blur: Standard deviation of a Gaussian blur, in pixels.
+        noise: Standard deviation of Gaussian noise, in grey levels.
+        jpeg: Quality; None: not compressed.
     """
 
     blur: float = 0.0
@@ -113,12 +113,12 @@ class Scene:
     """A synthetic scene.
 
     Attributes:
-        width: in pixels.
-        height: in pixels.
-        background: behind the objects.
-        objects: from back to front.
-        degradation: of the rendered image.
-        seed: of its noise.
+        width: In pixels.
+        height: In pixels.
+        background: Behind the objects.
+        objects: From back to front.
+        degradation: Of the rendered image.
+        seed: Of its noise.
     """
 
     width: int
@@ -133,8 +133,8 @@ def random_scene(seed: int, side: float | None = None) -> Scene:
     """Generate a random scene.
 
     Args:
-        seed: the same seed gives the same scene.
-        side: geometric mean of width and height, in pixels; None: random.
+        seed: The same seed gives the same scene.
+        side: Geometric mean of width and height, in pixels; None: random.
     """
     rng = np.random.default_rng(seed)
     width, height = _sides(rng, side)

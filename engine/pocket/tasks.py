@@ -56,7 +56,7 @@ class DetectTask:
     """Detection of all objects of a class.
 
     Attributes:
-        answer: centre and size of each.
+        answer: Centre and size of each.
     """
 
     prompt: str
@@ -87,10 +87,10 @@ class SceneLayout:
     """The objects of a scene from left to right.
 
     Attributes:
-        scene: the scene.
-        objects: its objects.
-        centres: their centres, as fractions of the image.
-        sizes: their widths and heights, as fractions of the image.
+        scene: The scene.
+        objects: Its objects.
+        centres: Their centres, as fractions of the image.
+        sizes: Their widths and heights, as fractions of the image.
     """
 
     scene: Scene
@@ -200,8 +200,8 @@ def gazes(layout: SceneLayout, at: Callable[[], Place] = lambda: (0.5, 0.5)) -> 
     """Make a gaze task for each face.
 
     Args:
-        layout: of the scene.
-        at: returns the eye position within the face, as fractions of its width and height.
+        layout: Of the scene.
+        at: Returns the eye position within the face, as fractions of its width and height.
     """
     tasks = []
     for obj, (x, y), (width, height) in zip(layout.objects, layout.centres, layout.sizes, strict=True):

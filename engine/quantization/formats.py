@@ -19,7 +19,7 @@ class Int4:
         nibbles: (rows, columns / 2) uint8; low nibbles are the first half of a row, high nibbles the second.
         scale: (rows, groups), of any float type.
         zero: (rows, groups), of any float type.
-        exact: whether activations must not be quantised when they are multiplied with it.
+        exact: Whether activations must not be quantised when they are multiplied with it.
     """
 
     nibbles: Tensor
@@ -81,7 +81,7 @@ def group_size_for(columns: int, most: int) -> int:
     """Return the largest group size up to `most` that divides a row.
 
     Raises:
-        ValueError: no supported group size does.
+        ValueError: No supported group size does.
     """
     for size in GROUP_SIZES:
         if size <= most and columns % size == 0:
@@ -94,10 +94,10 @@ def quantize_int4(weight: Tensor, group_size: int = GROUP_SIZES[0]) -> Int4:
 
     Args:
         weight: (rows, columns).
-        group_size: largest group size; a smaller one is used if it does not divide a row.
+        group_size: Largest group size; a smaller one is used if it does not divide a row.
 
     Raises:
-        ValueError: no supported group size divides a row.
+        ValueError: No supported group size divides a row.
     """
     rows, columns = weight.shape
     size = group_size_for(columns, group_size)

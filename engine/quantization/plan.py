@@ -1,4 +1,4 @@
-"""Quantization schemes, and which matrices of a model they quantise to int4 or int8."""
+"""Quantisation schemes, and which matrices of a model they quantise to int4 or int8."""
 
 import math
 import re
@@ -30,8 +30,8 @@ class QuantizationPlan:
     """The matrices of a family that are quantised, by patterns that match their full names.
 
     Attributes:
-        quantized: matrices that are quantised.
-        int4_names: those of them that the int4 schemes quantise to int4; the others become int8.
+        quantised: Matrices that are quantised.
+        int4_names: Those of them that the int4 schemes quantise to int4; the others become int8.
     """
 
     quantized: re.Pattern[str]
@@ -51,9 +51,9 @@ class QuantizedSource:
     """A `TensorSource` that quantises the matrices of another one as they are read.
 
     Attributes:
-        source: of the weights.
-        plan: of the model's family.
-        scheme: one of `QUANTIZATION_SCHEMES`.
+        source: Of the weights.
+        plan: Of the model's family.
+        scheme: One of `QUANTIZATION_SCHEMES`.
     """
 
     source: TensorSource
@@ -61,21 +61,23 @@ class QuantizedSource:
     scheme: str
 
     def has(self, name: str) -> bool:
+        """Return whether there is a tensor of this name."""
         return self.source.has(name)
 
     def tensor(self, name: str, dtype: torch.dtype, device: torch.device | str = "cpu") -> Tensor:
+        """Return the tensor as the source has it, unquantised."""
         return self.source.tensor(name, dtype, device)
 
     def matrix(self, name: str, dtype: torch.dtype, device: torch.device | str = "cpu") -> Matrix:
         """Return the quantised matrix.
 
         Raises:
-            EngineError: the stored matrix is int4, and the scheme is int8.
+            EngineError: The stored matrix is int4, and the scheme is int8.
         """
         stored = self.source.matrix(name, dtype, device)
         if isinstance(stored, Int4):
             if QUANTIZATION_SCHEMES[self.scheme] is None:
-                raise EngineError("the weights are already int4 and can't be quantized to int8; leave that out")
+                raise EngineError("the weights are already int4 and can't be quantised to int8; leave that out")
             return replace(stored, exact=False)
         if not isinstance(stored, Tensor) or not self.plan.quantizes(name):
             return stored
@@ -89,10 +91,10 @@ def weights_bytes(
     """Return the size of a model's tensors in bytes.
 
     Args:
-        shapes: name -> shape of every tensor.
-        itemsize: bytes of a number that is not quantised.
-        plan: of the model's family.
-        scheme: one of `QUANTIZATION_SCHEMES`; None: nothing is quantised.
+        shapes: Name -> shape of every tensor.
+        itemsize: Bytes of a number that is not quantised.
+        plan: Of the model's family.
+        scheme: One of `QUANTIZATION_SCHEMES`; None: nothing is quantised.
     """
     total = 0
     for name, shape in shapes.items():

@@ -84,7 +84,7 @@ def options(
         ),
     ] = False,
 ) -> None:
-    pass
+    """Handle the options of the program itself."""
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Positional arguments of the commands that analyse images: inputs first, then what to look for or to ask."""
+"""Positional arguments of the commands that analyse images: inputs first, then prompts or questions."""
 
 import glob
 import os

@@ -19,8 +19,11 @@ app = typer.Typer(help="Benchmark speed on this machine.", no_args_is_help=True)
 
 @app.callback()
 def bench() -> None:
+    """Refuse to run where the system does not report what a process used."""
     if sys.platform == "win32":
-        raise UsageError("bench does not run on Windows, which does not tell what a process took as POSIX does")
+        raise UsageError(
+            "bench does not run on Windows, which does not report the CPU time and memory of a process as POSIX does"
+        )
 
 
 Clip = Annotated[Path, typer.Argument(help="A video.", exists=True, dir_okay=False, metavar="CLIP")]
@@ -137,7 +140,7 @@ def bench_batch(
     size: Annotated[str, typer.Option(help="Frame size in pixels.", metavar="WIDTHxHEIGHT")] = "1632x1224",
     json: AsJson = False,
 ) -> None:
-    """Measure how fast a batch reads images and writes records, with a model that takes no time.
+    """Measure how fast a batch reads images and writes records, with a null model.
 
     Prints a table.
 

@@ -26,6 +26,7 @@ class CommandContext(typer.Context):
     """The context of a command that takes settings: adds to an error where the settings it names come from."""
 
     def invoke(self, callback: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
+        """Invoke the command; an error gets a note on each setting that it names."""
         try:
             return super().invoke(callback, *args, **kwargs)
         except MdtoolError as error:
@@ -59,6 +60,7 @@ class ConfiguredGroup(TyperGroup):
             command.context_class = CommandContext
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the arguments; shell completion may be requested without a shell's name."""
         return super().parse_args(ctx, with_shell(args))
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
@@ -157,7 +159,7 @@ app = typer.Typer(help="Show settings and where they come from.", no_args_is_hel
 
 @app.callback()
 def config() -> None:
-    pass
+    """Show settings and where they come from."""
 
 
 @app.command()

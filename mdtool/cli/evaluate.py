@@ -17,7 +17,7 @@ app = typer.Typer(help="Evaluate accuracy against ground truth.", no_args_is_hel
 
 @app.callback()
 def evaluate() -> None:
-    pass
+    """Evaluate accuracy against ground truth."""
 
 
 @app.command("redact")
@@ -152,17 +152,17 @@ def evaluate_quantize(
     from mdtool.media.sources.inputs import find_inputs
     from mdtool.model_selection import ComputeConfig, LoadCallbacks
 
-    pictures = [] if images else [draw(random_scene(seed)).pixels for seed in seeds(scenes)]
+    arrays = [] if images else [draw(random_scene(seed)).pixels for seed in seeds(scenes)]
     for source in find_inputs(images) if images else ():
         try:
-            pictures.append(read_rgb(source))
+            arrays.append(read_rgb(source))
         except InputError as error:
             raise InputError(f"{source.name}: {error}") from error
     prompts = prompt or ["circle", "red shape", "star", "face"]
     computing, console = ComputeConfig(device, dtype), Console(verbose=verbose)
     callbacks = LoadCallbacks(note=console.note, explain=console.explain)
     agreements = compare_quantized(
-        model, [kind.value for kind in scheme], pictures, prompts, computing=computing, callbacks=callbacks
+        model, [kind.value for kind in scheme], arrays, prompts, computing=computing, callbacks=callbacks
     )
     if json:
         for agreement in agreements:

@@ -18,7 +18,7 @@ Name = Annotated[str, typer.Argument(help="A name from `mdtool models list`.", m
 
 @app.callback()
 def models() -> None:
-    pass
+    """List, download and convert models."""
 
 
 @app.command("list")

@@ -39,7 +39,7 @@ def query_requests(
     if file == "-" and "-" in inputs:
         raise UsageError("--questions -: questions and an image can't both come from stdin; give one of them as a file")
     if file == "":
-        raise UsageError("--questions: is empty; give the name of a file")
+        raise UsageError("--questions: empty; give the name of a file")
     questions = [*typed, *(_read(file) if file is not None else [])]
     if template is not None:
         questions = [template.replace(BLANK, question) for question in questions]
@@ -84,9 +84,9 @@ def _read(file: str) -> list[str]:
     except OSError as error:
         raise UsageError(f"{option}: can't be read: {(error.strerror or str(error)).lower()}") from error
     except UnicodeDecodeError as error:
-        raise UsageError(f"{option}: is not text in UTF-8") from error
+        raise UsageError(f"{option}: not text in UTF-8") from error
     if "\0" in text:
-        raise UsageError(f"{option}: is not text")
+        raise UsageError(f"{option}: not text")
     questions = [line.strip() for line in text.split("\n") if line.strip()]
     if not questions:
         raise NoInputFound(f"{option}: has no question; write one per line")

@@ -67,9 +67,7 @@ def check_outputs(output: str | None, findings: str | None, json: bool, **others
         if name and name != "-":
             other = files.setdefault(os.path.abspath(name), option)
             if other != option:
-                raise UsageError(
-                    f"{option} {name}: is also {'the output' if other == '-o' else other}; give another name"
-                )
+                raise UsageError(f"{option} {name}: also {'the output' if other == '-o' else other}; give another name")
     there = [f"{option} -" for option, name in named.items() if name == "-"] + ["--json"] * json
     if len(there) > 1:
         raise UsageError(f"{' and '.join(there)}: only one of them can write to stdout; give the others a file name")
@@ -82,9 +80,9 @@ def check_report(report: Path | None, written: Sequence[str | None], read: Seque
     if str(report) == "-":
         raise UsageError("--report -: a report can't go to stdout; give a file name such as report.html")
     if os.path.abspath(report) in [os.path.abspath(name) for name in written if name and name != "-"]:
-        raise UsageError(f"--report {report}: is also another output; give another name")
+        raise UsageError(f"--report {report}: also another output; give another name")
     if report.exists() and any(other.exists() and report.samefile(other) for other in read):
-        raise UsageError(f"--report {report}: is an input of this command; give another name")
+        raise UsageError(f"--report {report}: an input of this command; give another name")
 
 
 def check_exclusive(option: str, others: Mapping[str, object]) -> None:
@@ -103,7 +101,7 @@ def check_findings_in(findings: Path | None, inputs: Sequence[str]) -> None:
 def check_not_blank(option: str, texts: Sequence[str]) -> None:
     """Raise UsageError if one of the texts that an option gives is blank."""
     if not all(text.strip() for text in texts):
-        raise UsageError(f"{option}: is empty; give some text")
+        raise UsageError(f"{option}: empty; give some text")
 
 
 def seconds(text: str) -> float:

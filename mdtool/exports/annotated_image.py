@@ -18,22 +18,22 @@ def targets_of(sources: Iterable[Input], output: str, many: bool, overwrite: boo
     """Return the path of each input's copy.
 
     Args:
-        sources: the inputs.
-        output: a file, or a folder for the copies; it is taken for a folder if it exists as one or ends in a separator.
-        many: whether there are several inputs, so that `output` is a folder.
-        overwrite: whether an existing file may be replaced.
+        sources: The inputs.
+        output: A file, or a folder for the copies; it is taken for a folder if it exists as one or ends in a separator.
+        many: Whether there are several inputs, so that `output` is a folder.
+        overwrite: Whether an existing file may be replaced.
 
     Raises:
-        UsageError: a copy would replace an input or another copy, or its format is not supported.
-        OutputError: the only copy exists already.
+        UsageError: A copy would replace an input or another copy, or its format is not supported.
+        OutputError: The only copy exists already.
     """
     if not output:
-        raise UsageError("--draw: is empty; give a file name, or a folder for several images")
+        raise UsageError("--draw: empty; give a file name, or a folder for several images")
     in_folder = many or output.endswith(os.sep) or os.path.isdir(output)
     targets = {source: Path(output, source.relative) if in_folder else Path(output) for source in sources}
     originals = {os.path.realpath(source.path) for source in targets if source.path}
     if over := next((target for target in targets.values() if os.path.realpath(target) in originals), None):
-        raise UsageError(f"--draw {output}: {over} would replace a photo among the inputs; give another name")
+        raise UsageError(f"--draw {output}: {over} would replace an image among the inputs; give another name")
     if not in_folder:
         check_target(Path(output), overwrite)
     if len(set(targets.values())) < len(targets):
@@ -45,8 +45,8 @@ def check_target(target: Path, overwrite: bool) -> None:
     """Check that a copy can be written.
 
     Raises:
-        UsageError: its format is not supported.
-        OutputError: the file exists already.
+        UsageError: Its format is not supported.
+        OutputError: The file exists already.
     """
     if target.suffix.lower() not in FORMATS:
         raise UsageError(f"--draw {target}: end the name in {', '.join(FORMATS)}")
@@ -61,12 +61,12 @@ def save_annotated(
 
     Args:
         pixels: (height, width, 3) uint8 RGB, upright.
-        found: detections in normalised coordinates.
-        target: the file.
-        overwrite: whether an existing file may be replaced.
-        colours: label -> colour.
+        found: Detections in normalised coordinates.
+        target: The file.
+        overwrite: Whether an existing file may be replaced.
+        colours: Label -> colour.
 
     Raises:
-        OutputError: the file can't be written.
+        OutputError: The file can't be written.
     """
     save_image(draw(pixels, found, colours), target, overwrite)

@@ -12,7 +12,7 @@ class ClippedBox:
     """The part of a box inside the image, in normalised coordinates.
 
     Attributes:
-        index: of the object among all objects of the input, from 0.
+        index: Of the object among all objects of the input, from 0.
     """
 
     index: int

@@ -31,14 +31,14 @@ def write_coco(source: Path, target: Path, overwrite: bool, settings: str | None
     """Convert a file of batch records to COCO.
 
     Args:
-        source: the records (JSON Lines).
-        target: the COCO file.
-        overwrite: whether an existing file may be replaced.
-        settings: export only the records with these settings.
+        source: The records (JSON Lines).
+        target: The COCO file.
+        overwrite: Whether an existing file may be replaced.
+        settings: Export only the records with these settings.
 
     Raises:
-        InputError: the source is not a file of records.
-        OutputError: the target can't be written.
+        InputError: The source is not a file of records.
+        OutputError: The target can't be written.
     """
     counts = ExportCounts()
     with output_errors_for(target), AtomicFile(target, overwrite) as output:

@@ -26,16 +26,16 @@ def write_crops(
 
     Args:
         pixels: (height, width, 3) uint8 RGB, upright.
-        answers: of the image's record.
-        folder: of the data set.
-        relative: path of the image within its input folder; `check_distinct` finds two inputs that share one.
-        time: timestamp of a video frame in seconds.
+        answers: Of the image's record.
+        folder: Of the data set.
+        relative: Path of the image within its input folder; `check_distinct` finds two inputs that share one.
+        time: Timestamp of a video frame in seconds.
 
     Returns:
         The files that were written.
 
     Raises:
-        OutputError: a crop can't be written.
+        OutputError: A crop can't be written.
     """
     written = []
     for box in clip_boxes(answers):
@@ -53,6 +53,6 @@ def _crop(pixels: np.ndarray, box: ClippedBox) -> np.ndarray:
 
 
 def _pixel_range(start: float, end: float, size: int) -> slice:
-    """The pixels that an interval touches, at least one; to 0.01 pixel, as coordinates are rounded."""
+    """Return the pixels that an interval touches, at least one; to 0.01 pixel, as coordinates are rounded."""
     first = min(math.floor(round(start * size, 2)), size - 1)
     return slice(first, max(math.ceil(round(end * size, 2)), first + 1))

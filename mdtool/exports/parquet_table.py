@@ -23,15 +23,15 @@ def write_parquet(source: Path, target: Path, overwrite: bool, settings: str | N
     """Convert a file of batch records to Parquet.
 
     Args:
-        source: the records (JSON Lines).
-        target: the Parquet file.
-        overwrite: whether an existing file may be replaced.
-        settings: export only the records with these settings.
+        source: The records (JSON Lines).
+        target: The Parquet file.
+        overwrite: Whether an existing file may be replaced.
+        settings: Export only the records with these settings.
 
     Raises:
         UsageError: pyarrow is not installed.
-        InputError: the source is not a file of records.
-        OutputError: the target can't be written.
+        InputError: The source is not a file of records.
+        OutputError: The target can't be written.
     """
     try:
         import pyarrow
@@ -64,7 +64,7 @@ def _type(pyarrow: Any, name: str) -> Any:
 
 
 def _as_unicode(row: dict[str, Any]) -> dict[str, Any]:
-    """The row in valid Unicode, which file names need not be."""
+    """Return the row in valid Unicode, which file names need not be."""
     return {
         name: value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
         for name, value in row.items()

@@ -21,11 +21,11 @@ def check_distinct(sources: Iterable[Input], place: Callable[[Input], Path]) -> 
     """Check that all inputs have different output paths.
 
     Args:
-        sources: the inputs.
-        place: input -> its output path.
+        sources: The inputs.
+        place: Input -> its output path.
 
     Raises:
-        UsageError: two inputs have the same path.
+        UsageError: Two inputs have the same path.
     """
     taken: dict[Path, Input] = {}
     conflicts = [

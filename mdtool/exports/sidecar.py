@@ -31,12 +31,12 @@ def sidecar_path(source: Input, folder: Path | None, time: float | None = None) 
     Two images whose names differ only in the extension share one; `check_distinct` finds them.
 
     Args:
-        source: the input.
-        folder: root of the output tree; None: next to the image.
-        time: timestamp of a video frame in seconds.
+        source: The input.
+        folder: Root of the output tree; None: next to the image.
+        time: Timestamp of a video frame in seconds.
 
     Raises:
-        UsageError: folder is None, and the input is not a file.
+        UsageError: Folder is None, and the input is not a file.
     """
     if folder is None and source.path is None:
         raise UsageError(f"{source.name}: has no folder for its text file; give an output folder")
@@ -49,16 +49,16 @@ def write_sidecar(target: Path, texts: Sequence[str], mode: Mode) -> bool:
     """Write a sidecar file; repeating a call changes nothing.
 
     Args:
-        target: the file.
-        texts: its lines.
-        mode: for an existing file: "overwrite"; "append" or "prepend", unless it ends or begins with these lines;
+        target: The file.
+        texts: Its lines.
+        mode: For an existing file: "overwrite"; "append" or "prepend", unless it ends or begins with these lines;
             "skip" leaves it unchanged.
 
     Returns:
         Whether anything was written.
 
     Raises:
-        OutputError: the file can't be written.
+        OutputError: The file can't be written.
     """
     with output_errors_for(target):
         existing = target.read_bytes() if target.exists() else None
@@ -76,7 +76,7 @@ def write_sidecar(target: Path, texts: Sequence[str], mode: Mode) -> bool:
 
 
 def _joined(existing: bytes, new: bytes, mode: Mode) -> bytes:
-    """The file's new content. The search for the new lines ignores CR LF and final line breaks."""
+    """Return the file's new content. The search for the new lines ignores CR LF and final line breaks."""
     if not new and mode != "overwrite":
         return existing
     if mode == "append":

@@ -29,15 +29,15 @@ def write_yolo(source: Path, folder: Path, overwrite: bool = False, settings: st
     """Convert a file of batch records to a YOLO data set; the folder appears when it is complete.
 
     Args:
-        source: the records (JSON Lines).
-        folder: new or empty, or with `overwrite` one that this function has written.
-        overwrite: whether an existing data set may be replaced.
-        settings: export only the records with these settings.
+        source: The records (JSON Lines).
+        folder: New or empty, or with `overwrite` one that this function has written.
+        overwrite: Whether an existing data set may be replaced.
+        settings: Export only the records with these settings.
 
     Raises:
-        InputError: the source is not a file of records, or the names of two images differ only in the extension, so
+        InputError: The source is not a file of records, or the names of two images differ only in the extension, so
             that they share a label file.
-        OutputError: the folder can't be written.
+        OutputError: The folder can't be written.
     """
     counts = ExportCounts()
     with output_errors_for(folder):
@@ -88,7 +88,7 @@ def _write_labels(
 
 
 def _parts(name: str) -> tuple[str, ...]:
-    """The parts of an input's path, without root, and with `..` replaced so that it stays inside a folder."""
+    """Return the parts of an input's path, without root, and with `..` replaced so that it stays inside a folder."""
     path = Path(os.path.normpath(name))
     return tuple("parent" if part == ".." else part for part in path.parts if part != path.anchor)
 

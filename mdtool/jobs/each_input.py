@@ -83,6 +83,8 @@ def summarise(report: Report, console: Console, record: dict[str, Any] | None = 
     """Print the notes and the summary of one input.
 
     Args:
+        report: The run report of the input.
+        console: Where to print.
         record: The JSON summary for stdout, if the console writes JSON; None: the report's own.
     """
     for note in dict.fromkeys(report.notes):

@@ -1,4 +1,4 @@
-"""Writes a checkpoint with quantized weights, so that a model is not quantized each time it is loaded."""
+"""Writes a checkpoint with quantised weights, so that a model is not quantised each time it is loaded."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -17,11 +17,12 @@ from mdtool.model_selection import FACE_MODEL, SYNTHETIC_MODEL, model_errors
 def quantize_checkpoint(
     name_or_path: str, kind: str, folder: Path, on_progress: Callable[[float], object]
 ) -> tuple[int, int]:
-    """Write the quantized weights, the config and the tokenizer of a model to a folder that `--model` accepts.
+    """Write the quantised weights, the config and the tokenizer of a model to a folder that `--model` accepts.
 
     Args:
-        name_or_path: The model to quantize.
-        kind: Quantization, as for `--scheme`.
+        name_or_path: The model to quantise.
+        kind: Quantisation, as for `--scheme`.
+        folder: The folder to write.
         on_progress: Called with the part that has been written, 0..1.
 
     Returns:
@@ -29,7 +30,7 @@ def quantize_checkpoint(
 
     Raises:
         ModelNotFound: The model is missing or damaged.
-        UsageError: The model can't be quantized so.
+        UsageError: The model can't be quantised so.
         OutputError: The folder can't be written.
     """
 
@@ -46,7 +47,7 @@ def quantize_checkpoint(
 
 def _model_files(name_or_path: str) -> ModelFiles:
     if name_or_path == FACE_MODEL:
-        raise UsageError(f"{FACE_MODEL} can't be quantized; give a Moondream model")
+        raise UsageError(f"{FACE_MODEL} can't be quantised; give a Moondream model")
     return pocket.model_files() if name_or_path == SYNTHETIC_MODEL else locate(name_or_path)
 
 

@@ -23,10 +23,10 @@ class Canvas:
 
     Attributes:
         planes: HxW views on the stored samples, one per component, as `recipes.redact` takes them.
-        fill: returns the value of each plane that shows an RGB colour, opaque.
+        fill: Returns the value of each plane that shows an RGB colour, opaque.
         display_size: (width, height) in pixels, as displayed.
-        draw: calls a function with the image as displayed (HxWx3 uint8 RGB) and stores only the pixels it changed.
-        orientation: the rotation and mirroring between stored planes and display.
+        draw: Calls a function with the image as displayed (HxWx3 uint8 RGB) and stores only the pixels it changed.
+        orientation: The rotation and mirroring between stored planes and display.
     """
 
     planes: list[np.ndarray]
@@ -40,7 +40,7 @@ def frame_canvas(frame: av.VideoFrame, orientation: Orientation) -> Canvas:
     """Return a canvas on a decoded video frame.
 
     Raises:
-        ValueError: components of its pixel format share a plane.
+        ValueError: Components of its pixel format share a plane.
     """
     frame.make_writable()  # the decoder may still predict later frames from it
     stored_planes = planes(frame)

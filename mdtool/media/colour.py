@@ -30,7 +30,7 @@ def parse_colour(text: str) -> tuple[int, int, int]:
     """Parse "#ff00ff", "#f0f" or a colour name into (red, green, blue), each 0..255.
 
     Raises:
-        ValueError: neither; with a one-line message.
+        ValueError: Neither; with a one-line message.
     """
     name = text.strip().lower()
     if name in NAMES:
@@ -45,7 +45,7 @@ def colour_planes(frame: av.VideoFrame) -> int:
     """Return the number of planes without alpha, which come first.
 
     Raises:
-        ValueError: components of its pixel format share a plane.
+        ValueError: Components of its pixel format share a plane.
     """
     if not has_plain_planes(frame.format):
         raise ValueError(f"pixel format {frame.format.name} has no separate plane for each component")
@@ -56,14 +56,14 @@ def fill_values(rgb: tuple[int, int, int], frame: av.VideoFrame) -> list[int]:
     """Convert a colour into samples by the frame's matrix coefficients, colour range and bit depth.
 
     Args:
-        rgb: red, green, blue, each 0..255.
-        frame: the frame to be painted; only its format and colour tags are read.
+        rgb: Red, green, blue, each 0..255.
+        frame: The frame to be painted; only its format and colour tags are read.
 
     Returns:
         One sample value for each colour plane.
 
     Raises:
-        ValueError: components of its pixel format share a plane.
+        ValueError: Components of its pixel format share a plane.
     """
     count = colour_planes(frame)
     layout = frame.format

@@ -34,8 +34,8 @@ class ImageContainer:
     """An image format.
 
     Attributes:
-        takes_iptc: whether it can store IPTC.
-        read: file content -> its metadata blocks; raises InputError if they are damaged.
+        takes_iptc: Whether it can store IPTC.
+        read: File content -> its metadata blocks; raises InputError if they are damaged.
         write: (file content, blocks) -> the file content with these blocks; raises InputError if they don't fit.
     """
 
@@ -107,8 +107,10 @@ def _jpeg_segment(marker: int, body: bytes) -> bytes:
 
 
 def _check_offsets(before: bytes, after: bytes) -> None:
-    """Raise InputError if further images of a multi-picture file would get lost: their offsets count from a segment
-    that begins with MPF (CIPA DC-007)."""
+    """Raise InputError if further images of a Multi-Picture Format file (CIPA DC-007) would be lost.
+
+    Their offsets count from the segment that begins with MPF.
+    """
     distances = []
     for data in (before, after):
         begins = [begin for _, begin, _ in _jpeg_segments(data) if data.startswith(b"MPF\0", begin + 4)]
@@ -118,7 +120,7 @@ def _check_offsets(before: bytes, after: bytes) -> None:
 
 
 def _png_xmp(kind: bytes, data: bytes) -> bytes | None:
-    """The XMP packet of a chunk; None for other chunks."""
+    """Return the XMP packet of a chunk; None for other chunks."""
     if kind != b"iTXt" or not data.startswith(XMP_KEYWORD + b"\0"):
         return None
     compressed = data[len(XMP_KEYWORD) + 1]
@@ -188,7 +190,7 @@ def _webp_write(data: bytes, blocks: MetadataBlocks) -> bytes:
 
 
 def _riff(data: bytes) -> bytes:
-    """The RIFF chunk, without trailing data of the file."""
+    """Return the RIFF chunk, without trailing data of the file."""
     return data[: 8 + int.from_bytes(data[4:8], "little")]
 
 
@@ -204,7 +206,7 @@ def _tiff_entries(data: bytes) -> tuple[str, list[bytes], bytes]:
         (at,) = struct.unpack_from(order + "I", data, 4)
         (count,) = struct.unpack_from(order + "H", data, at)
     except struct.error as error:
-        raise InputError("is damaged: its directory is missing") from error
+        raise InputError("damaged: its directory is missing") from error
     at += 2
     return order, [data[at + 12 * n : at + 12 * n + 12] for n in range(count)], data[at + 12 * count :][:4]
 

@@ -29,15 +29,15 @@ def embed_caption(image: Path, text: str) -> bool:
     """Write a caption into the metadata of an image file.
 
     Args:
-        image: a JPEG, PNG, WebP or TIFF file.
-        text: the caption; control characters become spaces.
+        image: A JPEG, PNG, WebP or TIFF file.
+        text: The caption; control characters become spaces.
 
     Returns:
         Whether the file was changed; False if it has this caption already.
 
     Raises:
-        InputError: the file is not such an image, or the caption can't be written without a loss.
-        OutputError: the file can't be written.
+        InputError: The file is not such an image, or the caption can't be written without a loss.
+        OutputError: The file can't be written.
     """
     with output_errors_for(image):
         path = Path(os.path.realpath(image))

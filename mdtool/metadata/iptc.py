@@ -22,7 +22,7 @@ def with_caption(records: bytes, text: str) -> bytes:
     Other text that is not UTF-8 is taken for Windows-1252, the most common legacy encoding, and converted.
 
     Raises:
-        InputError: the records are damaged.
+        InputError: The records are damaged.
     """
     caption = text.encode()[:CAPTION_BYTES].decode(errors="ignore").encode()
     datasets = [_in_utf8(dataset) for dataset in _datasets(records) if dataset[:2] not in (CHARSET, CAPTION)]
@@ -88,7 +88,7 @@ def _in_utf8(dataset: Dataset) -> Dataset:
 
 
 def _resources(resources: bytes) -> Iterator[tuple[int, bytes]]:
-    """(number, resource with its header)."""
+    """Yield the number of each resource, and the resource with its header."""
     at = 0
     while at + 12 <= len(resources):
         head = _head_size(resources[at:])
@@ -101,7 +101,7 @@ def _resources(resources: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def _head_size(resource: bytes) -> int:
-    """The size of the header: signature, number, name (a Pascal string padded to even length), size."""
+    """Return the size of the header: signature, number, name (a Pascal string padded to even length), size."""
     return 6 + (1 + resource[6]) + (1 + resource[6]) % 2 + 4
 
 

@@ -36,11 +36,11 @@ def with_description(packet: bytes, text: str) -> bytes:
     """Return a packet with this text as the x-default description; texts in other languages are preserved.
 
     Args:
-        packet: an XMP packet; empty: a new one is made.
-        text: the description.
+        packet: An XMP packet; empty: a new one is made.
+        text: The description.
 
     Raises:
-        InputError: the packet is damaged, or its description has an unsupported form.
+        InputError: The packet is damaged, or its description has an unsupported form.
     """
     packet = packet.strip(b"\0 \r\n\t")
     elements = _find(packet) if packet else _Elements()

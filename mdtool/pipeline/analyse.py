@@ -112,7 +112,7 @@ def iter_findings(
                 raise
             raise_if_interrupted()  # an interrupted reader looks like one at its end
             if isinstance(media, VideoReader):
-                report.incomplete = f"is damaged: {media.damage}" if media.damage else ""
+                report.incomplete = f"damaged: {media.damage}" if media.damage else ""
             else:
                 report.notes += media.notes
     report.seconds, report.stages = time.perf_counter() - begin, clock.seconds

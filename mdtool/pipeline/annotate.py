@@ -46,7 +46,7 @@ class AnalysisRequest:
 
     def __post_init__(self) -> None:
         if not all(prompt.strip() for prompt in self.prompts):
-            raise UsageError("--prompt: is empty; name what to detect, such as face")
+            raise UsageError("--prompt: empty; name what to detect, such as face")
         if self.end is not None and self.end <= (self.start or 0):
             raise UsageError("--to: must be later than --from")
 

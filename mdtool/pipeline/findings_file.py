@@ -220,7 +220,7 @@ def open_findings(
     else:
         path = Path(name)
         if path.exists() and any(other.exists() and path.samefile(other) for other in read):
-            raise UsageError(f"{option} {name}: is also an input of this command; give another name")
+            raise UsageError(f"{option} {name}: also an input of this command; give another name")
         if path.is_file() and not overwrite:
             raise OutputError(f"{name}: exists already; --overwrite replaces it")
         atomic = None if live or (path.exists() and not path.is_file()) else AtomicFile(path, overwrite)

@@ -66,7 +66,7 @@ def process_video(reader: VideoReader, output: Path | PipeWriter, muxer: str, ru
         writer.abandon()
         raise
     report.notes += writer.notes
-    report.incomplete = f"is damaged: {reader.damage}" if reader.damage else ""
+    report.incomplete = f"damaged: {reader.damage}" if reader.damage else ""
     if reader.damage.frames:
         outcome = "masked whole" if run.masks_unjudged else "left unchanged"
         report.notes.append(f"damaged frames are {outcome}: they can't be analysed")

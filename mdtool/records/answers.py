@@ -1,4 +1,4 @@
-"""Answers of a model as data: one line of JSON for one image and one prompt, question or length.
+"""Records of answers ("mdtool.answers/1"): one JSON object per image and prompt, question or length.
 
 `mdtool.records.schemas` describes the fields.
 """
@@ -27,29 +27,37 @@ def record(request: Request, result: Any, source: str, *, size: tuple[int, int],
     """Return the record of one answer.
 
     Args:
-        request: what was asked.
-        result: what came of it, as `Done` has it.
-        source: the photo, as it was named.
-        size: its width and height in pixels, upright.
-        model: the name of the one that answered.
+        request: The request.
+        result: Its result, as in `engine.contract.Done`.
+        source: The image, as it was named.
+        size: Width and height in pixels, upright.
+        model: Name of the model.
     """
     width, height = size
-    about = {"schema": SCHEMA, "input": source, "width": width, "height": height, "model": model}
-    return about | answer_entry(request, result)
+    header = {"schema": SCHEMA, "input": source, "width": width, "height": height, "model": model}
+    return header | answer_entry(request, result)
 
 
 def answer_entry(request: Request, result: Any) -> dict[str, Any]:
-    """What was asked and answered; result: as `Done` has it."""
+    """Return the fields of a record that hold the request and its result.
+
+    Args:
+        request: The request.
+        result: Its result, as in `engine.contract.Done`.
+
+    Raises:
+        TypeError: There are no records of such requests.
+    """
     match request:
         case CaptionRequest(length=length):
             return {"length": length, "caption": result.text}
-        case QueryRequest(question=question, references=places):
-            at = {"at": [list(place) for place in places]} if places else {}
+        case QueryRequest(question=question, references=references):
+            at = {"at": [list(reference) for reference in references]} if references else {}
             return {"question": question} | at | _answer(result)
         case DetectRequest(prompt=prompt):
             return {
                 "prompt": prompt,
-                "objects": [_object(b, prompt) for b in result.items],
+                "objects": [_object(box, prompt) for box in result.items],
                 "complete": result.complete,
             }
         case PointRequest(prompt=prompt):
@@ -74,5 +82,5 @@ def _object(box: Box, prompt: str) -> dict[str, Any]:
     return {"label": box.label or prompt, **_rounded(box, SIDES), **score}
 
 
-def _rounded(place: Box | Point, names: Sequence[str]) -> dict[str, float]:
-    return {name: round(getattr(place, name), DECIMALS) for name in names}
+def _rounded(coordinates: Box | Point, names: Sequence[str]) -> dict[str, float]:
+    return {name: round(getattr(coordinates, name), DECIMALS) for name in names}

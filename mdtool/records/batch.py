@@ -1,4 +1,4 @@
-"""Answers of a model for many inputs, read back from JSON Lines, a record at a time.
+"""Read the records of a batch ("mdtool.batch/1") from JSON Lines, one at a time.
 
 `mdtool.records.schemas` describes the fields.
 """
@@ -19,7 +19,7 @@ SIZES = {"width", "height"}
 TEXTS = {"input", "sha256", "served", "model", "revision", "settings"}
 TEXTS |= {"length", "caption", "question", "answer", "reasoning", "prompt", "label"}
 NUMBERS = {"time", "milliseconds", "score", *SIDES, *PLACE}
-NEEDED = {
+REQUIRED = {  # fields of an answer, by the field that identifies its kind
     "caption": ["caption"],
     "question": ["question", "answer"],
     "objects": ["prompt", "objects"],
@@ -30,7 +30,13 @@ Record = dict[str, Any]
 
 @dataclass
 class ExportCounts:
-    """How many inputs are in what was made, how many had failed, and how many hold nothing of the kind."""
+    """Counts of an export.
+
+    Attributes:
+        written: Inputs that were exported.
+        failed: Inputs left out because their record holds an error.
+        skipped: Inputs left out because the format can't hold their answers.
+    """
 
     written: int = 0
     failed: int = 0
@@ -38,9 +44,16 @@ class ExportCounts:
 
 
 def records(path: Path, settings: str | None = None) -> Iterator[Record]:
-    """All of a file, as they come, or those with these settings. InputError for what is none.
+    """Read the records of a file.
 
-    A last line that breaks off is passed over: it is still being written, or the run was killed there.
+    An incomplete last line is skipped: it is still being written, or the run was killed there.
+
+    Args:
+        path: The JSON Lines file.
+        settings: Yield only records with this fingerprint of settings; None: all.
+
+    Raises:
+        InputError: The file can't be read, or a line is not such a record.
     """
     number = 0
     try:
@@ -62,11 +75,11 @@ def records(path: Path, settings: str | None = None) -> Iterator[Record]:
     except InputError as error:
         raise InputError(f"{path}:{number}: {error}") from error
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
-        raise InputError(f"{path}:{number}: is no record of answers ({type(error).__name__}: {error})") from error
+        raise InputError(f"{path}:{number}: not a record of answers ({type(error).__name__}: {error})") from error
 
 
 def answered_records(path: Path, counts: ExportCounts, settings: str | None = None) -> Iterator[Record]:
-    """As `records`, but without inputs that failed, which are counted."""
+    """Read records as `records` does, but skip and count inputs that failed."""
     for record in records(path, settings):
         if "error" in record:
             counts.failed += 1
@@ -75,9 +88,9 @@ def answered_records(path: Path, counts: ExportCounts, settings: str | None = No
 
 
 def _checked(entry: Record) -> Record:
-    """The same, if what is made use of is what it should be."""
+    """Return the record if the fields that exports read are valid, else raise InputError or a built-in error."""
     if entry["schema"] != SCHEMA:
-        raise InputError(f"is of schema {entry['schema']!r}; this version reads {SCHEMA!r}")
+        raise InputError(f"of schema {entry['schema']!r}; this version reads {SCHEMA!r}")
     if "error" in entry:
         _check(entry, ["input"])
         return entry
@@ -85,28 +98,28 @@ def _checked(entry: Record) -> Record:
         return entry
     _check(entry, ["input", "width", "height"])
     for answer in entry["answers"]:
-        kind = next((kind for kind in NEEDED if kind in answer), "caption")
-        _check(answer, NEEDED[kind])
-        for found in answer.get("objects", ()):
-            _check(found, ["label", *SIDES])
-        for found in answer.get("points", ()):
-            _check(found, ["label", *PLACE])
+        kind = next((kind for kind in REQUIRED if kind in answer), "caption")
+        _check(answer, REQUIRED[kind])
+        for box in answer.get("objects", ()):
+            _check(box, ["label", *SIDES])
+        for point in answer.get("points", ()):
+            _check(point, ["label", *PLACE])
     return entry
 
 
-def _check(entry: dict[str, Any], needed: Sequence[str]) -> None:
-    """ValueError for a field of the wrong kind. Those that are not needed may also be null or missing."""
-    for name in dict.fromkeys([*needed, *entry]):
+def _check(entry: dict[str, Any], required: Sequence[str]) -> None:
+    """Raise ValueError for a field of the wrong type; fields that are not required may also be null or missing."""
+    for name in dict.fromkeys([*required, *entry]):
         value = entry[name]
-        if value is None and name not in needed:
+        if value is None and name not in required:
             continue
         if name in TEXTS:
-            right = isinstance(value, str)
+            valid = isinstance(value, str)
         elif name in NUMBERS:
-            right = not isinstance(value, bool) and math.isfinite(value)
+            valid = not isinstance(value, bool) and math.isfinite(value)
         elif name in SIZES:
-            right = isinstance(value, int) and 0 < value < 1 << 31
+            valid = isinstance(value, int) and 0 < value < 1 << 31
         else:
-            right = name != "complete" or isinstance(value, bool)
-        if not right:
+            valid = name != "complete" or isinstance(value, bool)
+        if not valid:
             raise ValueError(f"{name} can't be {value!r}")

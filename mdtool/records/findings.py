@@ -1,10 +1,10 @@
-"""Findings as data: JSON Lines, one object a frame (or photo), written as they are made.
+"""Write and read findings ("mdtool.findings/1"): JSON Lines, one record per frame or image.
 
-`mdtool.records.schemas` describes the fields. Records of images as `mdtool detect --jsonl` writes them
-("mdtool.batch/1") are read as findings too.
+`mdtool.records.schemas` describes the fields. Records of images that `mdtool detect --jsonl` writes ("mdtool.batch/1")
+are read as findings too.
 
-They hold for this very input: one with another SHA-256, another size, or more or fewer frames is refused. Objects may
-be changed by hand, added and taken out; a record without sha256 or size is not compared by it.
+Findings hold for one file only: another SHA-256, size or number of frames is refused. Objects may be edited by hand; a
+record without sha256 or size is not compared by it.
 """
 
 import json
@@ -18,12 +18,20 @@ from recipes.regions import GazeEstimate, Region
 SCHEMA = "mdtool.findings/1"
 BATCH_SCHEMA = "mdtool.batch/1"
 SIDES = ("x_min", "y_min", "x_max", "y_max")
-MOST_SECONDS = 1e9
+MAX_SECONDS = 1e9
 
 
 @dataclass
 class FrameFindings:
-    """What is known of one frame; the fields are those of its record."""
+    """The findings on one frame.
+
+    Attributes:
+        regions: The detections.
+        analysed: Whether the frame is a keyframe, which the model analysed.
+        hidden: Whether the frame could not be judged and must be masked whole.
+        cut: Whether a shot begins with this frame.
+        replies: Answers to questions about the whole frame, by question.
+    """
 
     regions: list[Region] = field(default_factory=list)
     analysed: bool = False
@@ -34,7 +42,15 @@ class FrameFindings:
 
 @dataclass(frozen=True)
 class FrameInfo:
-    """Which frame it is. time, duration: seconds; size: (width, height) in pixels, as displayed; (0, 0): not known."""
+    """Identity of a frame.
+
+    Attributes:
+        stream: Index of the video stream.
+        frame: Index of the frame in its stream.
+        time: Timestamp in seconds.
+        duration: Seconds for which it is shown; 0 if unknown.
+        size: Width and height in pixels, as displayed; (0, 0) if unknown.
+    """
 
     stream: int = 0
     frame: int = 0
@@ -43,31 +59,33 @@ class FrameInfo:
     size: tuple[int, int] = (0, 0)
 
     def may_have(self, size: tuple[int, int]) -> bool:
-        """Whether nothing says that it is of another size."""
+        """Return whether the frame has this size, or its size is unknown."""
         return self.size in ((0, 0), size)
 
 
 class Lines(Protocol):
-    """What takes lines of text: a file, or several."""
+    """A sink for lines of text, such as a file."""
 
-    def write(self, text: str, /) -> object: ...
+    def write(self, text: str, /) -> object:
+        """Write text that ends with a line break."""
 
 
 @dataclass(frozen=True)
 class Tee:
-    """Lines that go to two places; None: to one."""
+    """A sink that copies lines to two others; the second may be None."""
 
-    one: Lines
-    other: Lines | None
+    first: Lines
+    second: Lines | None
 
     def write(self, text: str) -> None:
-        self.one.write(text)
-        if self.other:
-            self.other.write(text)
+        """Write text to both."""
+        self.first.write(text)
+        if self.second:
+            self.second.write(text)
 
 
 class FindingsWriter:
-    """Writes the findings of one input as they are made. sha256: of its file, if it has one."""
+    """Writes the findings of one input, frame by frame."""
 
     def __init__(
         self,
@@ -79,20 +97,35 @@ class FindingsWriter:
         settings: str | None = None,
         sha256: str = "",
     ) -> None:
+        """Create a writer.
+
+        Args:
+            file: Receives one line per frame.
+            source: The input, as it was named.
+            model: Name of the model.
+            prompts: The prompts.
+            settings: Fingerprint of the settings, in a batch.
+            sha256: SHA-256 of the file; empty for streams.
+        """
         self._file = file
-        told = {"sha256": sha256, "settings": settings}
-        self._about = {"schema": SCHEMA, "source": source, **{name: value for name, value in told.items() if value}}
-        self._asked = {"model": model, "prompts": list(prompts)}
+        optional = {"sha256": sha256, "settings": settings}
+        self._header = {"schema": SCHEMA, "source": source, **{k: value for k, value in optional.items() if value}}
+        self._inference = {"model": model, "prompts": list(prompts)}
 
     def write(self, info: FrameInfo, findings: FrameFindings) -> None:
+        """Write the record of one frame.
+
+        Raises:
+            OutputError: It can't be written.
+        """
         entry = {
-            **self._about,
+            **self._header,
             "stream": info.stream,
             "frame": info.frame,
             "time": round(info.time, 6),
             "duration": round(info.duration, 6),
             "size": info.size,
-            **self._asked,
+            **self._inference,
             "looked": findings.analysed,
             "hidden": findings.hidden,
             "cut": findings.cut,
@@ -114,14 +147,23 @@ def _object(region: Region) -> dict[str, Any]:
     }
 
 
-def _gaze(look: GazeEstimate) -> dict[str, Any]:
-    place = {} if look.target is None else {"x": round(look.target[0], 5), "y": round(look.target[1], 5)}
-    return {"method": look.method, "in_frame": look.in_frame, **place}
+def _gaze(gaze: GazeEstimate) -> dict[str, Any]:
+    target = {} if gaze.target is None else {"x": round(gaze.target[0], 5), "y": round(gaze.target[1], 5)}
+    return {"method": gaze.method, "in_frame": gaze.in_frame, **target}
 
 
 @dataclass(frozen=True)
 class Record:
-    """One line of findings. prompts: what the model was asked for. sha256: of the source's file; empty: not known."""
+    """A record of findings.
+
+    Attributes:
+        source: The input, as it was named.
+        info: The frame.
+        findings: The findings on it.
+        model: Name of the model.
+        prompts: The prompts.
+        sha256: SHA-256 of the input's file; empty if unknown.
+    """
 
     source: str
     info: FrameInfo
@@ -132,13 +174,24 @@ class Record:
 
 
 def parse_record(line: str, place: str) -> Record | None:
-    """A record with everything in it that is needed to hide what it names; None for what tells nothing of a picture."""
+    """Parse a record of findings, or of a batch.
+
+    Args:
+        line: One line of JSON.
+        place: File and line number, for errors.
+
+    Returns:
+        The record; None for a record of a batch that holds no findings, of a video or a failed input.
+
+    Raises:
+        InputError: The line is not a record, or lacks what redaction needs.
+    """
     try:
         entry = json.loads(line)
         if entry["schema"] == BATCH_SCHEMA:
             return _from_batch_record(entry)
         if entry["schema"] != SCHEMA:
-            raise InputError(f"{place}: is of schema {entry['schema']!r}; this version reads {SCHEMA!r}")
+            raise InputError(f"{place}: of schema {entry['schema']!r}; this version reads {SCHEMA!r}")
         width, height = (int(side) for side in entry.get("size", (0, 0)))
         info = FrameInfo(
             int(entry["stream"]),
@@ -151,19 +204,19 @@ def parse_record(line: str, place: str) -> Record | None:
         model, sha256 = str(entry.get("model", "")), str(entry.get("sha256", ""))
         return Record(str(entry["source"]), info, _frame_findings(entry), model, prompts, sha256)
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
-        raise InputError(f"{place}: is no findings record ({type(error).__name__}: {error})") from error
+        raise InputError(f"{place}: not a record of findings ({type(error).__name__}: {error})") from error
 
 
 def _from_batch_record(entry: dict[str, Any]) -> Record | None:
-    """Of a picture. That a video was looked at tells nothing that its findings don't; nor does a failure."""
+    """Return the findings in a batch record of an image; None for a failure or a video, which has its own findings."""
     if "error" in entry or "frames" in entry:
         return None
     if entry.get("time") is not None or not all("objects" in answer for answer in entry["answers"]):
-        raise ValueError("it is not of boxes in a picture, as `mdtool detect` finds them")
+        raise ValueError("it does not hold the boxes of an image, as `mdtool detect` writes them")
     if not all(answer["complete"] for answer in entry["answers"]):
         raise ValueError("a limit ended its list of objects, so that there may be more")
-    found = [one for answer in entry["answers"] for one in answer["objects"]]
-    regions = [_region({"score": None, **one, "track": n, "seen": True}) for n, one in enumerate(found, 1)]
+    objects = [detected for answer in entry["answers"] for detected in answer["objects"]]
+    regions = [_region({"score": None, **detected, "track": n, "seen": True}) for n, detected in enumerate(objects, 1)]
     info = FrameInfo(size=(int(entry["width"]), int(entry["height"])))
     prompts = tuple(str(answer["prompt"]) for answer in entry["answers"])
     findings, sha256 = FrameFindings(regions, analysed=True), str(entry.get("sha256", ""))
@@ -172,35 +225,35 @@ def _from_batch_record(entry: dict[str, Any]) -> Record | None:
 
 def _seconds(value: Any) -> float:
     seconds = float(value)
-    if not -MOST_SECONDS < seconds < MOST_SECONDS:  # NaN too
+    if not -MAX_SECONDS < seconds < MAX_SECONDS:  # NaN too
         raise ValueError(f"a time can't be {value}")
     return seconds
 
 
 def _frame_findings(entry: dict[str, Any]) -> FrameFindings:
     replies = {str(question): str(reply) for question, reply in entry.get("replies", {}).items()}
-    regions = [_region(found) for found in entry["objects"]]
+    regions = [_region(detected) for detected in entry["objects"]]
     return FrameFindings(regions, bool(entry["looked"]), bool(entry["hidden"]), bool(entry.get("cut")), replies)
 
 
-def _region(found: dict[str, Any]) -> Region:
-    x0, y0, x1, y1 = (float(found[side]) for side in SIDES)
+def _region(detected: dict[str, Any]) -> Region:
+    x0, y0, x1, y1 = (float(detected[side]) for side in SIDES)
     if not -100 < x0 < x1 < 100 or not -100 < y0 < y1 < 100:
         raise ValueError(f"a box can't be {x0}, {y0}, {x1}, {y1}")
-    score = None if found["score"] is None else float(found["score"])
-    look = _gaze_estimate(found["gaze"]) if found.get("gaze") else None
-    return Region(x0, y0, x1, y1, str(found["label"]), int(found["track"]), score, bool(found["seen"]), look)
+    score = None if detected["score"] is None else float(detected["score"])
+    gaze = _gaze_estimate(detected["gaze"]) if detected.get("gaze") else None
+    return Region(x0, y0, x1, y1, str(detected["label"]), int(detected["track"]), score, bool(detected["seen"]), gaze)
 
 
 def _gaze_estimate(gaze: dict[str, Any]) -> GazeEstimate:
     target = None
     if "x" in gaze:
         target = float(gaze["x"]), float(gaze["y"])
-        if not all(-100 < place < 100 for place in target):
-            raise ValueError(f"nobody can look at {target}")
+        if not all(-100 < coordinate < 100 for coordinate in target):
+            raise ValueError(f"a gaze target can't be {target}")
     in_frame = None if gaze["in_frame"] is None else bool(gaze["in_frame"])
     if (target is not None) != (in_frame is True):
         raise ValueError("a gaze has x and y if it is in the frame, and only then")
     if gaze["method"] not in ("model", "head"):
-        raise ValueError(f"no gaze is told by {gaze['method']!r}")
+        raise ValueError(f"a gaze method can't be {gaze['method']!r}")
     return GazeEstimate(target, in_frame, gaze["method"])

@@ -1,11 +1,11 @@
-"""Fingerprints of settings: results from before hold where the fingerprint is the same.
+"""Fingerprints of settings: earlier results are reused where the fingerprint is the same.
 
-A fingerprint is the SHA-256 of named values as canonical JSON. Which names a kind of fingerprint has, and which fields
-of a type have a say in results, is listed here and nowhere else: a field that is not listed changes no fingerprint.
+A fingerprint is the SHA-256 of named values as canonical JSON. Which values a kind of fingerprint has, and which fields
+of a type affect results, is listed here and nowhere else: a field that is not listed changes no fingerprint.
 
-To give a type a field that has a say, add it to `added`, with the value that stands for what was done before there was
-such a field: at that value it is left out, so that results from before still hold. Where the same settings come to mean
-other results, raise the kind's version: results from before are then done again.
+To give a type a field that affects results, add it to `added`, with the value that means what was done before there was
+such a field: at that value it is left out, so that earlier results stay valid. Where the same settings come to mean
+other results, raise the kind's version: inputs are then processed again.
 """
 
 import hashlib
@@ -17,12 +17,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-DIGITS = 16  # of the digest, that are in a fingerprint
+DIGITS = 16  # hexadecimal digits of the digest in a fingerprint
 
 
 @dataclass(frozen=True)
 class FingerprintKind:
-    """What a fingerprint is of: the values that have a say. A value that is None or not given is left out."""
+    """A kind of fingerprint.
+
+    Attributes:
+        name: Part of the digest.
+        version: Part of the digest and of the fingerprint.
+        values: Names of the values that affect results; one that is None or not given is left out of the digest.
+    """
 
     name: str
     version: int
@@ -44,9 +50,12 @@ EMBEDDING = FingerprintKind("embedding", 1, ("mdtool", "sight", "pixels"))
 
 @dataclass(frozen=True)
 class Fields:
-    """The fields of a type that have a say. tag: what the type is called in fingerprints, whatever its class is.
+    """The fields of a type that affect results.
 
-    added: fields that came later, and the values at which they are left out.
+    Attributes:
+        tag: Name of the type in fingerprints, which stays when the class is renamed.
+        names: Names of the fields.
+        added: Fields that were added later, and the values at which they are left out.
     """
 
     tag: str
@@ -85,10 +94,14 @@ TYPES: Mapping[str, Fields] = {
 
 
 def fingerprint(kind: FingerprintKind, **values: object) -> str:
-    """Return the kind's version and the beginning of the digest of the values, which a person can compare.
+    """Return a short fingerprint that a person can compare: the kind's version, and the beginning of the digest.
+
+    Args:
+        kind: The kind of fingerprint.
+        values: As for `digest`.
 
     Raises:
-        TypeError: as `digest`.
+        TypeError: As for `digest`.
     """
     return f"{kind.version}-{digest(kind, **values)[:DIGITS]}"
 
@@ -97,10 +110,11 @@ def digest(kind: FingerprintKind, **values: object) -> str:
     """Return the SHA-256 of the values, in hexadecimal.
 
     Args:
-        values: plain values, files (known by place, size and time of change), and instances of the types above.
+        kind: The kind of fingerprint.
+        values: Plain values, paths of files (identified by path, size and modification time), and instances of `TYPES`.
 
     Raises:
-        TypeError: a value that the kind does not have, or of a type that is not listed.
+        TypeError: The kind has no such value, or a type is not listed.
     """
     if unknown := values.keys() - set(kind.values):
         raise TypeError(f"a {kind.name} fingerprint has no {', '.join(sorted(unknown))}")
@@ -110,22 +124,22 @@ def digest(kind: FingerprintKind, **values: object) -> str:
 
 
 def is_of(kind: FingerprintKind, text: str) -> bool:
-    """Tell whether a fingerprint is of this version of its kind: others can't be compared with those made now."""
+    """Return whether a fingerprint has this version of its kind; others can't be compared with it."""
     return re.fullmatch(rf"{kind.version}-[0-9a-f]{{{DIGITS}}}", text) is not None
 
 
 def _plain(value: object) -> Any:
-    """What JSON can hold, the same for equal values."""
+    """Convert a value to JSON types, the same for equal values."""
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, Path):
         state = os.stat(value)
         return ["file", os.path.abspath(value), state.st_size, state.st_mtime_ns]
     if isinstance(value, tuple | list):
-        return [_plain(one) for one in value]
+        return [_plain(item) for item in value]
     listed = next((TYPES[cls.__name__] for cls in type(value).__mro__ if cls.__name__ in TYPES), None)
     if listed is None:
-        raise TypeError(f"the fields of {type(value).__name__} that have a say in results are not listed")
+        raise TypeError(f"the fields of {type(value).__name__} that affect results are not listed")
     plain = {name: _plain(getattr(value, name)) for name in listed.names}
     added = {name: _plain(getattr(value, name)) for name in listed.added}
-    return [listed.tag, plain | {name: one for name, one in added.items() if one != _plain(listed.added[name])}]
+    return [listed.tag, plain | {name: item for name, item in added.items() if item != _plain(listed.added[name])}]

@@ -1,4 +1,4 @@
-"""What a run did to one input."""
+"""The run report: what a run did to one input."""
 
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -8,11 +8,21 @@ from mdtool.records.findings import FrameFindings, FrameInfo
 
 @dataclass
 class Report:
-    """target: empty if nothing was written. frames: pictures judged; looks: of them, those that the model saw; hidden:
-    those covered whole.
+    """The run report of one input.
 
-    objects: tracks; seconds: in all; stages: seconds of work in each; duration: of the video, in seconds; incomplete:
-    what is wrong with the input, so that the result lacks a part of it; notes: sentences for the person.
+    Attributes:
+        source: The input, as it was named.
+        target: The output; empty if none was written.
+        model: Name of the model.
+        frames: Number of frames processed.
+        keyframes: Number of frames that the model analysed.
+        hidden: Number of frames that could not be judged, which redaction masks whole.
+        tracks: Stream and track id of each object.
+        seconds: Wall time.
+        stages: Seconds of work by stage.
+        duration: Duration of the video in seconds; None for images.
+        incomplete: What is wrong with the input, so that a part is missing; empty if nothing.
+        notes: What else the user should know.
     """
 
     source: str
@@ -28,20 +38,21 @@ class Report:
     incomplete: str = ""
     notes: list[str] = field(default_factory=list)
 
-    unjudged: ClassVar = "hidden whole"  # frames that could not be judged
+    unjudged: ClassVar = "masked whole"  # in the summary, of frames that could not be judged
 
     def count(self, info: FrameInfo, findings: FrameFindings) -> None:
-        """One more frame, and what is known of it."""
+        """Count a frame and the findings on it."""
         self.frames += 1
         self.keyframes += findings.analysed
         self.hidden += findings.hidden
         self.tracks |= {(info.stream, region.track) for region in findings.regions}
 
     def reach(self, info: FrameInfo) -> None:
-        """The duration takes this frame in; a photo has none."""
+        """Extend the duration to the end of this frame; an image has none."""
         self.duration = max(self.duration or 0.0, info.time + info.duration) or None
 
     def as_dict(self) -> dict[str, Any]:
+        """Return the record, for JSON."""
         speed = self.duration / self.seconds if self.duration and self.seconds else None
         return {
             "source": self.source,
@@ -60,9 +71,9 @@ class Report:
         }
 
     def line(self) -> str:
-        """One line for a person."""
-        parts = [f"{self.frames} frames" if self.frames != 1 else "1 picture"]
-        parts.append(f"{self.keyframes} seen by {self.model}")
+        """Return the summary as one line of text."""
+        parts = [f"{self.frames} frames" if self.frames != 1 else "1 image"]
+        parts.append(f"{self.keyframes} analysed by {self.model}")
         parts.append(f"{len(self.tracks)} object{'s' * (len(self.tracks) != 1)}")
         if self.hidden:
             parts.append(f"{self.hidden} frames {self.unjudged}")
@@ -73,5 +84,5 @@ class Report:
         return f"{self.target or self.source}: {', '.join(parts)}" + (f" ({stages})" if stages else "")
 
     def lines(self) -> list[str]:
-        """All that a person is told."""
+        """Return the summary as lines of text."""
         return [self.line()]

@@ -23,6 +23,7 @@ def image_tag(image: EmbeddedImage, alt: str) -> str:
     """Return an img element with a data URL.
 
     Args:
+        image: The encoded image.
         alt: Alternative text, not escaped yet.
     """
     return f'<img src="data:image/{image.kind};base64,{b64encode(image.data).decode()}" alt="{escape_attribute(alt)}">'

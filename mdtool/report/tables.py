@@ -59,6 +59,7 @@ def attention(people: Sequence[Attention], timed: bool) -> str:
     """Render the targets of each person, longest first.
 
     Args:
+        people: The people and their gaze targets.
         timed: Show durations; a still image has none.
     """
     bodies = "".join(_person_rows(person, timed) for person in people if sum(person.seconds.values()) > 0)

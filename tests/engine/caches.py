@@ -1,4 +1,4 @@
-"""What caches hold, whole."""
+"""The full contents of KV caches."""
 
 import torch
 from torch import Tensor
@@ -7,7 +7,7 @@ from engine.layers.kv_cache import KeyValueCache, PrefixCache, SequenceCache
 
 
 def keys(cache: PrefixCache | SequenceCache) -> Tensor:
-    """(layers of attention, kv heads, positions, head dim): those shared, and its own that are committed."""
+    """Return all keys, (attention layers, kv heads, positions, head dim): the shared, then the committed own ones."""
     return torch.stack(
         [
             torch.cat([*(one.keys for one in layer.shared), layer.keys[:, : layer.length]], 1)
@@ -17,7 +17,7 @@ def keys(cache: PrefixCache | SequenceCache) -> Tensor:
 
 
 def values(cache: PrefixCache | SequenceCache) -> Tensor:
-    """As `keys`."""
+    """Return all values, shaped as `keys`."""
     return torch.stack(
         [
             torch.cat([*(one.values for one in layer.shared), layer.values[:, : layer.length]], 1)

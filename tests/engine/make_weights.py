@@ -1,4 +1,4 @@
-"""Weights of the golden models as the releases have them."""
+"""The weights of the golden models in the formats of the releases."""
 
 import re
 
@@ -11,13 +11,13 @@ Tensors = dict[str, Tensor]
 
 
 def tensors_of(model: str) -> Tensors:
-    """By canonical name."""
+    """Return the tensors by canonical name."""
     stored = load_file(GOLDEN / model / "model.safetensors")
     return {name.removeprefix("model."): tensor for name, tensor in stored.items()}
 
 
 def packed(name: str, weight: Tensor) -> Tensors:
-    """Quantised as the 4-bit release is: groups of 128, the first half of them in the high nibbles."""
+    """Quantise as the 4-bit release does: groups of 128, the first half of each in the high nibbles."""
     groups = weight.reshape(-1, 128)
     low, high = groups.amin(1, keepdim=True), groups.amax(1, keepdim=True)
     scale = (high - low) / 15

@@ -1,7 +1,7 @@
-"""Moondream 2 and 3 once more, as plainly as can be: a second opinion that the engine is held against.
+"""A simple reference implementation of Moondream 2 and 3, to which the engine is compared.
 
-Every step computes the whole sequence again in float64 under one dense mask: no cache, no batch, no kernels, all
-experts for all tokens. Slow, and meant for models of a few small layers.
+Every step recomputes the whole sequence in float64 with one dense mask: no cache, no batch, no kernels, all experts for
+all tokens. Slow, and meant for models of a few small layers.
 """
 
 import math
@@ -22,7 +22,7 @@ Pairs = Mapping[str, tuple[Tensor, Tensor]]  # a LoRA variant: linear -> A, B
 
 
 def tiling(height: int, width: int, window: int, most: int) -> tuple[int, int]:
-    """Rows and columns of windows; the sizes are the picture's without its margins."""
+    """Return the rows and columns of windows; the sizes are the image's without its margins."""
     if height <= window or width <= window:
         return 1, 1
     rows, columns = math.ceil(height / window), math.ceil(width / window)
@@ -45,7 +45,7 @@ def tanh_gelu(x: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class ReferenceModel:
-    """tensors: float64, by canonical name."""
+    """The model; `tensors`: float64, by canonical name."""
 
     config: Config
     tensors: Mapping[str, Tensor]
@@ -59,7 +59,7 @@ class ReferenceModel:
         return (x - x.mean(-1, keepdim=True)) / spread * self.tensors[f"{name}.weight"] + self.tensors[f"{name}.bias"]
 
     def crops(self, image: np.ndarray) -> tuple[Tensor, tuple[int, int]]:
-        """(1 + rows * columns, 3, S, S) in -1..1, the whole picture first."""
+        """Return the crops, (1 + rows * columns, 3, S, S) in -1..1, the global crop first."""
         vision = self.config.vision
         size, margin = vision.crop_size, vision.enc_patch_size * vision.overlap_margin
         window = size - 2 * margin
@@ -76,7 +76,7 @@ class ReferenceModel:
         return (torch.stack(crops) / 255 - 0.5) / 0.5, (rows, columns)
 
     def features(self, crops: Tensor) -> Tensor:
-        """(crops, grid * grid, enc_dim)."""
+        """Return the features, (crops, grid * grid, enc_dim)."""
         vision = self.config.vision
         grid, patch, heads = vision.grid, vision.enc_patch_size, vision.enc_n_heads
         cut = crops.reshape(-1, 3, grid, patch, grid, patch).permute(0, 2, 4, 1, 3, 5)
@@ -93,7 +93,7 @@ class ReferenceModel:
         return self.norm("vision.post_ln", x)
 
     def project(self, features: Tensor, tiling: tuple[int, int]) -> Tensor:
-        """Image embeddings, (grid * grid, dim), from the features of all crops."""
+        """Return image embeddings, (grid * grid, dim), from the features of all crops."""
         grid, margin = self.config.vision.grid, self.config.vision.overlap_margin
         inner, (rows, columns) = grid - 2 * margin, tiling
         whole = torch.empty(rows * inner + 2 * margin, columns * inner + 2 * margin, features.shape[-1]).double()
@@ -115,9 +115,9 @@ class ReferenceModel:
         return self.project(self.features(crops), shape)
 
     def hidden(self, x: Tensor, prefix: int, adapters: tuple[Pairs, Pairs] = ({}, {})) -> Tensor:
-        """The last block's output (T, dim) for embeddings x (T, dim), whose first `prefix` all see each other.
+        """Return the last block's output (T, dim) for embeddings x (T, dim); the first `prefix` attend to each other.
 
-        adapters: of the prefix, and of what follows it.
+        adapters: those of the prefix, and of the tokens after it.
         """
         text = self.config.text
         positions = torch.arange(len(x))
@@ -154,7 +154,7 @@ class ReferenceModel:
         return x
 
     def scaled(self, name: str, qkv: Tensor, q: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Tau: queries and values (heads, T, head_dim) by what the token is and where it stands."""
+        """Scale queries and values (heads, T, head_dim) by the tau of token and position."""
         z = gelu(qkv)
         places = torch.log(torch.arange(1, len(qkv) + 1).double())
         place = 0.5 + torch.sigmoid(self.tensors[f"{name}.alpha"] * places[:, None])
@@ -162,7 +162,7 @@ class ReferenceModel:
         return q * by_q.T[:, :, None], v * by_v.T[:, :, None]
 
     def rotated(self, x: Tensor) -> Tensor:
-        """x: (heads, T, head_dim), at positions 0 to T. Half of a head's dims turn: pairs (i, i + a quarter)."""
+        """Rotate x (heads, T, head_dim) by positions 0 to T, in half of the dims: pairs (i, i + a quarter)."""
         pairs = x.shape[-1] // 4
         speeds = self.config.text.rope_theta ** (-torch.arange(pairs).double() / pairs)
         angles = torch.arange(x.shape[1]).double()[:, None] * speeds
@@ -184,12 +184,12 @@ class ReferenceModel:
         return self.linear("text.lm_head", self.norm("text.post_ln", hidden))
 
     def encoded(self, kind: str, *values: float) -> Tensor:
-        """The embedding, (1, dim), of a coordinate or of a size (width, height): `kind` "coord" or "size"."""
+        """Return the embedding, (1, dim), of a coordinate or of a size (width, height): `kind` "coord" or "size"."""
         turns = 2 * math.pi * torch.tensor([values]).double() @ self.tensors[f"region.{kind}_features"]
         return self.linear(f"region.{kind}_encoder", torch.cat([turns.cos(), turns.sin()], -1))
 
     def decoded(self, kind: str, hidden: Tensor) -> Tensor:
-        """Scores of the bins of a coordinate (1, bins), or of width and height (2, bins)."""
+        """Return the logits of the bins of a coordinate (1, bins), or of width and height (2, bins)."""
         name = f"region.{kind}_decoder"
         if "region.ln.weight" in self.tensors:
             hidden = self.norm("region.ln", hidden)
@@ -206,9 +206,9 @@ def cells(size: int, count: int) -> Iterable[slice]:
 
 @dataclass
 class ReferenceSession:
-    """One prompt about one picture (None: about none), and what was fed and chosen so far.
+    """One prompt on one image (None: without an image), with its inputs and selected tokens so far.
 
-    margin: by how much the closest choice was made.
+    margin: the smallest difference between the best and the second-best score.
     """
 
     model: ReferenceModel
@@ -263,7 +263,7 @@ class ReferenceSession:
         return made
 
     def answer(self, before: Sequence[int], most: int) -> Answer:
-        """The text that comes next. before: what was generated before it."""
+        """Generate text greedily; `before`: the tokens generated before it."""
         read, tokens = len(self.x), self.text(most)
         finish: Finish = "stop" if len(tokens) < most else "length"
         return Answer(self.model.tokenizer.decode(tokens), "", (), (*before, *tokens), read, finish)
@@ -312,7 +312,7 @@ class ReferenceSession:
         return replace(answer, reasoning=thoughts, grounding=tuple(groundings))
 
     def reasoned(self, most: int) -> list[tuple[list[int], list[float]]]:
-        """Tokens and coordinates of each passage."""
+        """Generate the reasoning: tokens and coordinates of each passage."""
         ids = self.model.config.tokenizer
         chunks: list[tuple[list[int], list[float]]] = [([], [])]
         token = self.token()

@@ -129,7 +129,7 @@ def test_an_answer_has_the_references_tokens_and_tells_what_ended_it(family: str
 
 @both
 def test_tokens_and_logits_of_each_prompt(family: str) -> None:
-    """ModelInput token by token as the reference recorded them, so that each step's choice is compared by itself."""
+    """Inputs token by token as the reference recorded them, so that each step's choice is compared by itself."""
     decoder = model(family).decoder
     for name in PLAIN:
         flow = expected(family)["flows"][name]

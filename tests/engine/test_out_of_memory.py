@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("resource", reason="limits of a process's memory are a thing of Unix")
+pytestmark = pytest.mark.posix("resource limits")
 
 ROOT = Path(__file__).parents[2]
 

@@ -1,7 +1,7 @@
-"""A small decoder of another family than those that the engine has, and the same in plain float64.
+"""A small decoder of an architecture that the engine does not have, and a float64 reference of it.
 
-Attention comes before the MLP, which is gated; RMS norms, one of them over each head's queries and keys; fewer kv
-heads than heads; rotary positions of three numbers; and some layers are short convolutions.
+Attention before a gated MLP; RMS norms, also on each head's queries and keys; grouped-query attention; M-RoPE with
+three axes; and some layers are short convolutions.
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,7 +28,7 @@ Weights = Mapping[str, Tensor]
 
 
 def weights() -> Weights:
-    """In float64, by name."""
+    """Return random weights in float64, by name."""
     generator = torch.Generator().manual_seed(5)
     shapes: dict[str, tuple[int, ...]] = {}
     for layer, kind in enumerate(LAYERS):
@@ -114,7 +114,7 @@ class Convolution(StatefulBlock):
 
 
 def rotary(positions: Tensor, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
-    """positions: (rows, 3). The pairs of a head take turns between the three numbers."""
+    """Return rotary angles of positions (rows, 3); the pairs of a head alternate between the three axes."""
     cos, sin = (table.to(dtype) for table in rotary_table(HEAD_DIM, BASE, POSITIONS, "cpu"))
     pair = torch.arange(HEAD_DIM // 2)
     at = positions[:, pair % AXES]
@@ -151,10 +151,10 @@ def reference_hidden_states(
     added: Mapping[int, Tensor] | None = None,
     adapters: Mapping[str, tuple[Tensor, Tensor]] | None = None,
 ) -> Tensor:
-    """The hidden states of one whole text, in float64.
+    """Compute the hidden states of a whole sequence in float64.
 
-    x: (rows, dim). seen: (rows, rows); causal if not given. positions: (rows, 3). added: after a layer, (rows, dim).
-    adapters: A and B of linears by name.
+    x: (rows, dim). seen: attention mask, (rows, rows); causal by default. positions: (rows, 3). added: to the output of
+    a layer, (rows, dim). adapters: A and B of linears by name.
     """
     own, x = weights(), x.double()
     rows = len(x)

@@ -1,4 +1,4 @@
-"""Small models of random weights."""
+"""Small models with random weights."""
 
 from dataclasses import replace
 
@@ -14,7 +14,7 @@ from engine.moondream.weights import shapes
 
 
 def small(third: bool) -> Config:
-    """Wide enough for the kernels that split their sums, and of another grid than the published models."""
+    """Return a model wide enough for the kernels that split their sums, with another grid than the published models."""
     text = TextConfig(dim=256, ff_dim=2048, n_layers=2, n_heads=4, n_kv_heads=4, vocab_size=512, max_context=256)
     if third:
         text = replace(text, tau=True, moe=MoeConfig(6, 1, 2, 128))

@@ -1,10 +1,9 @@
-"""Runs the program as a person does: `run` in this process, `spawn` in one of its own, where that is the subject."""
+"""Run the command line: `run` in this process, `spawn` in a subprocess where the process is the subject."""
 
 import contextlib
 import json
 import logging
 import os
-import pty
 import signal
 import subprocess
 import sys
@@ -25,11 +24,14 @@ from mdtool.interruption import ignore_lost_interrupt
 from mdtool.media.image import image_file
 from mdtool.media.sources import open_media
 
+if sys.platform != "win32":
+    import pty
+
 SECONDS = 120  # more than any run here takes on a busy machine; one that hangs fails
 COMMAND = [sys.executable, "-m", "mdtool"]
 ROOT = Path(__file__).parents[2]
 FAST_ENCODING = ("--preset", "ultrafast")
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+SIGNALS = mdtool.cli.ENDED_BY
 
 
 @dataclass
@@ -48,7 +50,7 @@ class Outcome:
 
 
 def _outcome(out: bytes, err: bytes, code: int) -> Outcome:
-    """No outcome may show a traceback or the codes of a terminal."""
+    """Return the outcome, which must not show a traceback or terminal escape codes."""
     text = err.decode("utf-8", "surrogateescape")
     assert "Traceback" not in text, text
     assert "\x1b" not in text, text
@@ -64,7 +66,7 @@ def spawn(
     before: Callable[[], object] | None = None,
     seconds: float = SECONDS,
 ) -> Outcome:
-    """mdtool with these arguments, in a process of its own. before: is called there."""
+    """Run mdtool in a subprocess; `before` is called there first, on POSIX systems."""
     given = {"input": stdin} if isinstance(stdin, bytes) else {"stdin": subprocess.DEVNULL if stdin is None else stdin}
     done: Any = subprocess.run(
         [*COMMAND, *arguments],
@@ -86,9 +88,9 @@ def run(
     env: dict[str, str] | None = None,
     seconds: float = SECONDS,
 ) -> Outcome:
-    """mdtool with these arguments, in this process, which is afterwards as it was.
+    """Run mdtool in this process, and restore the process's state afterwards.
 
-    The files 0, 1 and 2 are what they would be in a process of its own: pipes, and none of them a terminal.
+    File descriptors 0, 1 and 2 are pipes, as in a subprocess; none is a terminal.
     """
     out = bytearray()
     with ExitStack() as stack:
@@ -124,7 +126,7 @@ _STDERR = open(2, "w", 1, encoding="utf-8", errors="backslashreplace", closefd=F
 
 @contextmanager
 def _redirected(*files: int) -> Iterator[None]:
-    """Lets the files 0, 1 and 2, and Python's streams, lead to these."""
+    """Redirect file descriptors 0, 1 and 2, and Python's standard streams, to these."""
     streams = sys.stdin, sys.stdout, sys.stderr
     kept = [os.dup(number) for number in range(3)]
     for number, file in enumerate(files):
@@ -148,7 +150,7 @@ def _nothing() -> Iterator[int]:
 
 @contextmanager
 def _fed(content: bytes) -> Iterator[int]:
-    """The end to read from of a pipe into which this is written."""
+    """Return the read end of a pipe, to which a thread writes this."""
     read, write = os.pipe()
 
     def feed() -> None:
@@ -164,7 +166,7 @@ def _fed(content: bytes) -> Iterator[int]:
 
 @contextmanager
 def _collected(into: bytearray) -> Iterator[int]:
-    """The end to write to of a pipe whose content is put there."""
+    """Return the write end of a pipe, whose content a thread collects."""
     read, write = os.pipe()
 
     def collect() -> None:
@@ -190,6 +192,10 @@ def _alongside(work: Callable[[], None]) -> Iterator[None]:
 
 @contextmanager
 def _time_limit(seconds: float) -> Iterator[None]:
+    if sys.platform == "win32":  # which has no alarm
+        yield
+        return
+
     def too_long(*_: object) -> None:
         pytest.fail(f"took longer than {seconds:g} s")
 
@@ -204,7 +210,7 @@ def _time_limit(seconds: float) -> Iterator[None]:
 
 @contextmanager
 def _surroundings(env: dict[str, str]) -> Iterator[None]:
-    """What a process has for itself: variables, handlers of signals, and stderr for what Python and libraries tell."""
+    """Isolate process state: environment, signal handlers, and stderr for messages of Python and libraries."""
     variables = dict(os.environ)
     signals = {asked: signal.getsignal(asked) for asked in SIGNALS}
     hooks, handlers = (sys.unraisablehook, threading.excepthook), logging.root.handlers
@@ -225,7 +231,7 @@ def _surroundings(env: dict[str, str]) -> Iterator[None]:
 
 
 def _forget() -> None:
-    """What the program keeps in mind for as long as its process lasts."""
+    """Reset the caches that the program keeps for the life of its process."""
     open_media._VIDEOS.clear()
     open_media.is_endless.cache_clear()
     image_file.pillow.cache_clear()  # the filter of warnings that it set went with the test that called it first
@@ -233,7 +239,7 @@ def _forget() -> None:
 
 @contextmanager
 def _warnings_told() -> Iterator[None]:
-    """Warnings as Python has them, in place of pytest's way."""
+    """Show warnings as Python does, in place of pytest's capture."""
     with warnings.catch_warnings():
         warnings.resetwarnings()
         for category in (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning):
@@ -254,7 +260,7 @@ def _tell_warning(
 
 
 def redact(*arguments: str | bytes | Path, **how: Any) -> Outcome:
-    """Quickly, where the encoder can."""
+    """Run `redact` with fast encoder settings."""
     return run("redact", *quickly(arguments), **how)
 
 
@@ -263,22 +269,23 @@ def quickly(arguments: tuple[str | bytes | Path, ...]) -> tuple[str | bytes | Pa
 
 
 def reset_signal_handlers() -> None:
-    """Signals, which a shell's & and nohup have this process ignore."""
+    """Restore the default signal handlers, since a shell's & and nohup make this process ignore signals."""
     for asked in SIGNALS:
         signal.signal(asked, signal.SIG_DFL)
 
 
 @contextlib.contextmanager
 def running_program(*arguments: str | Path, **how: Any) -> Iterator[Any]:
-    """The program while it runs; it is ended, if need be, when the block is left."""
+    """Start the program; it is killed, if it still runs, at the end of the block."""
     how = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **how}
-    how.setdefault("preexec_fn", reset_signal_handlers)
+    if sys.platform != "win32":
+        how.setdefault("preexec_fn", reset_signal_handlers)
     process = subprocess.Popen([*COMMAND, *arguments], **how)
     try:
         yield process
     finally:
         if process.poll() is None:
-            process.send_signal(signal.SIGKILL)
+            process.kill()
         process.communicate()
 
 
@@ -290,7 +297,7 @@ def wait_until(true: Callable[[], object], seconds: float = 60) -> None:
 
 
 def run_on_terminal(*arguments: str | Path, **variables: str) -> str:
-    """What the program shows on a terminal of 20 columns; variables: of its environment."""
+    """Return what the program prints on a terminal of 20 columns; variables: environment variables."""
     leader, follower = pty.openpty()
     told = {**os.environ, "COLUMNS": "20", **variables}
     process = subprocess.Popen(

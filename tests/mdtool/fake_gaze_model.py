@@ -1,4 +1,4 @@
-"""Clips whose frames say which they are, and a model whose answers about each are planned."""
+"""Clips whose frames encode their index, and a model with a planned gaze for each."""
 
 from collections.abc import Callable, Sequence
 from fractions import Fraction
@@ -17,7 +17,7 @@ GazeFunction = Callable[[int, tuple[float, float]], Point | None]
 
 
 def numbered_clip(path: Path, count: int, rate: int = 30, shots: Sequence[int] = (), start: int = 0) -> Path:
-    """Frames that differ in one corner, which counts them from 0 to 41. shots: where a new scene begins."""
+    """Write a clip whose frames encode their index, 0 to 41, in one corner; shots: where a new shot begins."""
     with av.open(f"file:{path}", "w") as container:
         stream = add_video(container, size=SIZE, rate=rate, options={"crf": "1"})
         packets, seed = [], 1
@@ -37,7 +37,7 @@ def number_of(picture: np.ndarray) -> int:
 
 
 class FakeGazeModel:
-    """Sees the same boxes on every frame; gaze: of the frame's number and the place that is asked about."""
+    """A model that detects the same boxes on every frame; gaze: function of the frame's index and the eye."""
 
     name = "planned"
     image_batch_size = 4
@@ -67,5 +67,5 @@ class FakeGazeModel:
     def detect_gaze_accurately(
         self, encoded: Sequence[int], mirrored: Sequence[int], faces: Sequence[Box], seed: int = 0
     ) -> list[Point | None]:
-        """Looks by as much to the right as the seed says."""
+        """Return gaze targets shifted to the right by the seed."""
         return [Point(face.x_min + seed / 100, 0.5) for _, _, face in zip(encoded, mirrored, faces, strict=True)]

@@ -1,4 +1,4 @@
-"""A hub on this machine: the part of its interface that huggingface_hub fetches models through."""
+"""A local model hub: the part of the HTTP API that huggingface_hub uses to download models."""
 
 import contextlib
 import hashlib
@@ -27,10 +27,10 @@ class RecordedRequest:
 
 @dataclass
 class Hub:
-    """repos: (repo, revision) -> its files. The contents of large files come from another host, as the hub's do.
+    """repos: (repo, revision) -> files. Large files are served by another host, as on the hub.
 
-    gated: repos that need this token. cut: how much the first answer with a large file gives before it breaks off.
-    stall: the same, but then it waits for `go_on`. spoilt: files whose contents arrive wrong.
+    gated: repos that need this token. cut: bytes of a large file after which the first response is interrupted.
+    stall: the same, but the response waits for `go_on`. spoilt: files whose contents arrive corrupted.
     """
 
     repos: dict[tuple[str, str], dict[str, bytes]]
@@ -48,7 +48,7 @@ class Hub:
         return f"http://127.0.0.1:{self.port}"
 
     def fetched(self, name: str) -> list[RecordedRequest]:
-        """The requests for the contents of a file."""
+        """Return the requests for the contents of files."""
         contents = [hashlib.sha256(files[name]).hexdigest() for files in self.repos.values() if name in files]
         ends = tuple(f"/large/{digest}" for digest in contents) if is_large(name) else f"/{name}"
         return [one for one in self.asked if one.method == "GET" and one.path.endswith(ends)]

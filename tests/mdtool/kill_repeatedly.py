@@ -1,9 +1,9 @@
-"""Runs mdtool again and again with the same arguments, and kills it at some moment, until it ends by itself.
+"""Run mdtool repeatedly with the same arguments, killing it at random times, until it ends by itself.
 
-    python killed.py KILLS SEED ARGUMENT...
+    python kill_repeatedly.py KILLS SEED ARGUMENT...
 
-Each run is a fork of this process, which has loaded the program but begun nothing, so that the moment falls into the
-work and not into the loading. Prints how many runs were killed.
+Each run is a fork of this process, which has only loaded the program, so that the kill falls into the work and not into
+the loading. Prints how many runs were killed.
 """
 
 import importlib

@@ -1,4 +1,4 @@
-"""AAC as transport streams carry it: with a header before each frame (ADTS; ISO/IEC 14496-3, 1.A.2)."""
+"""AAC as in transport streams: with a header before each frame (ADTS; ISO/IEC 14496-3, 1.A.2)."""
 
 import io
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ FILL, SBR, END = "110", "1101", "111"  # elements of a frame (4.5.2.1), and what
 
 
 def adts(rate: int, layout: str, seconds: float = 1.0) -> bytes:
-    """A tone in AAC-LC."""
+    """Encode a tone in AAC-LC."""
     file = io.BytesIO()
     with av.open(file, "w", "adts") as container:
         stream = container.add_stream("aac", rate)
@@ -22,16 +22,16 @@ def adts(rate: int, layout: str, seconds: float = 1.0) -> bytes:
 
 
 def he_aac(core: bytes) -> bytes:
-    """HE-AAC with this AAC-LC as its core, at twice the rate; no encoder in PyAV's wheels makes any.
+    """Make HE-AAC with this AAC-LC as its core, at twice the rate; no encoder in PyAV's wheels produces it.
 
-    Each frame has a fill element added with an empty part of spectral band replication, so that a decoder only doubles
-    the rate. The headers still tell the core, as those of all HE-AAC do (1.6.5.3, implicit signalling).
+    Each frame gets a fill element with empty spectral band replication data, so that a decoder only doubles the rate.
+    The headers describe the core, as in all HE-AAC with implicit signalling (1.6.5.3).
     """
     return b"".join(map(_with_sbr, _frames(core)))
 
 
 def transport_stream(path: Path, audio: bytes) -> Path:
-    """Pictures, and the sound beside them."""
+    """Mux video frames and audio into a transport stream."""
     with av.open(io.BytesIO(audio), "r", "aac") as source, av.open(f"file:{path}", "w", "mpegts") as container:
         video, copy = add_video(container), container.add_stream_from_template(source.streams.audio[0])
         packets = [packet for packet in source.demux() if packet.dts is not None]
@@ -50,7 +50,7 @@ def _frames(data: bytes) -> Iterator[bytes]:
 
 
 def _with_sbr(frame: bytes) -> bytes:
-    """In bits: the last element but the end's is a fill element of one byte."""
+    """Insert a fill element of one byte, in bits, before the end element."""
     bits = "".join(f"{byte:08b}" for byte in frame[HEADER:]).rstrip("0").removesuffix(END)
     bits += FILL + f"{1:04b}" + SBR.ljust(8, "0") + END
     size = -(-len(bits) // 8)

@@ -1,4 +1,4 @@
-"""Records of a batch as it writes them, for tests of what is made of them."""
+"""Batch records, for tests of the exports."""
 
 import json
 from pathlib import Path
@@ -14,7 +14,7 @@ def record(name: str, *answers: dict[str, Any], **more: Any) -> dict[str, Any]:
 
 
 def failed(name: str) -> dict[str, Any]:
-    cause = {"code": "damaged", "cause": "is damaged: it breaks off"}
+    cause = {"code": "damaged", "cause": "damaged: it breaks off"}
     return {"schema": "mdtool.batch/1", "input": name, "settings": "9f2e", "error": cause}
 
 

@@ -1,4 +1,4 @@
-"""Findings that say what a test wants."""
+"""Findings for tests."""
 
 import io
 import json
@@ -35,7 +35,7 @@ def findings_jsonl(
     still: bool = False,
     stream: int = 0,
 ) -> str:
-    """A verdict a frame, of a clip of so many frames a second; still: of photos, which have no duration."""
+    """Return findings as JSON Lines, one record per frame at this frame rate; still: images, which have no duration."""
     file = io.StringIO()
     findings = FindingsWriter(file, str(source), "centerface", prompts)
     for number, one in enumerate(frame_findings):
@@ -45,5 +45,5 @@ def findings_jsonl(
 
 
 def with_sha256(lines: str, sha256: str) -> str:
-    """The same findings, which say of what content they are."""
+    """Return the findings with the SHA-256 of this content."""
     return "".join(json.dumps({**json.loads(line), "sha256": sha256}) + "\n" for line in lines.splitlines())

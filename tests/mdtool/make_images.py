@@ -1,4 +1,4 @@
-"""Small photos and animations with known pixels and planted secrets, made by Pillow and libvips."""
+"""Small images and animations with known pixels and identifying metadata, made by Pillow and libvips."""
 
 import io
 from functools import cache
@@ -18,7 +18,7 @@ def noise(height: int, width: int, channels: int, dtype: Any = np.uint8, seed: i
 
 
 def smooth(height: int = 48, width: int = 64) -> np.ndarray:
-    """A colour ramp, which JPEG keeps well."""
+    """Return a colour ramp, which JPEG preserves well."""
     y, x = np.mgrid[0:height, 0:width]
     return np.stack([x * 255 // width, y * 255 // height, (x + y) * 255 // (width + height)], -1).astype(np.uint8)
 
@@ -38,7 +38,7 @@ def thumbnail() -> bytes:
 
 
 def camera_exif(orientation: int = 1) -> bytes:
-    """EXIF with GPS, serial number, owner, a maker's note, and a thumbnail in IFD1."""
+    """Return EXIF with GPS, serial number, owner, a maker note, and a thumbnail in IFD1."""
     tags = Image.Exif()
     tags[0x010F] = "Maker"
     tags[0x0112] = orientation
@@ -86,7 +86,7 @@ def icc() -> bytes:
 
 @cache
 def swapped_channels_icc() -> bytes:
-    """A profile with red and blue changed round, so that what it does is seen well."""
+    """Return an ICC profile with red and blue swapped, whose effect is obvious."""
     turned = bytearray(icc())
     table = {bytes(turned[at : at + 4]): at for at in range(132, 132 + 12 * int.from_bytes(turned[128:132], "big"), 12)}
     red, blue = table[b"rXYZ"], table[b"bXYZ"]
@@ -95,7 +95,7 @@ def swapped_channels_icc() -> bytes:
 
 
 def encode_16_bit(pixels: np.ndarray, name: str, **options: Any) -> bytes:
-    """16-bit files, which Pillow can't write."""
+    """Encode 16 bits per channel, which Pillow can't write."""
     names = {1: "grey16", 3: "rgb16", 4: "rgb16"}
     image = pyvips.Image.new_from_array(pixels).copy(interpretation=names[pixels.shape[2]])
     encoded: bytes = getattr(image, name + "save_buffer")(**options)

@@ -1,4 +1,4 @@
-"""Small videos with known pictures, times, streams and tags, made by PyAV."""
+"""Small videos with known frames, timestamps, streams and tags, made by PyAV."""
 
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
@@ -26,21 +26,21 @@ ROTATION_MATRICES = {  # display matrices (ISO/IEC 14496-12): how a stored pictu
 
 
 def scenery(number: int, width: int, height: int) -> np.ndarray:
-    """HxWx3 uint8, a little different each time, which a codec keeps well."""
+    """Return an image, HxWx3 uint8, a little different each time, which codecs preserve well."""
     y, x = np.mgrid[0:height, 0:width]
     planes = [x * 160 // width + 3 * number, y * 160 // height + 40, (x + y) * 160 // (width + height)]
     return np.stack(planes, -1).astype(np.uint8)
 
 
 def portrait(side: int) -> np.ndarray:
-    """A face that the model finds, side x side x 3."""
+    """Return a face that the model detects, side x side x 3."""
     with Image.open(SAMPLES / "portrait.jpg") as photo:
         upright = ImageOps.exif_transpose(photo).convert("RGB")
     return np.asarray(ImageOps.fit(upright, (side, side)))
 
 
 def subtitles(*spans: tuple[float, float]) -> bytes:
-    """As SubRip: numbered words, each from one time to another in seconds."""
+    """Return SubRip subtitles: numbered words, each from one time to another in seconds."""
 
     def clock(seconds: float) -> str:
         return f"00:00:{int(seconds):02},{round(seconds % 1 * 1000):03}"
@@ -49,7 +49,7 @@ def subtitles(*spans: tuple[float, float]) -> bytes:
 
 
 def with_face(picture: np.ndarray, number: int = 0) -> np.ndarray:
-    """The picture with a portrait in its middle, which drifts to and fro."""
+    """Return the image with a portrait near its centre, which drifts back and forth."""
     side = min(picture.shape[:2]) * 3 // 4
     top, left = (picture.shape[0] - side) // 2, (picture.shape[1] - side) // 2 + abs(number % 16 - 8)
     picture = picture.copy()
@@ -58,7 +58,7 @@ def with_face(picture: np.ndarray, number: int = 0) -> np.ndarray:
 
 
 def is_face_visible(frame: Any) -> bool:
-    """Whether a frame made with a face shows of it anything but black."""
+    """Return whether a frame made with a face shows anything of it but black."""
     luma = planes(frame)[0]
     side = min(luma.shape) * 3 // 4
     top, left = (luma.shape[0] - side) // 2, (luma.shape[1] - side) // 2
@@ -76,7 +76,7 @@ def add_video(
     options: dict[str, str] | None = None,
     **tags: Any,
 ) -> Any:
-    """A stream for pictures; tags: attributes of its codec context."""
+    """Add a video stream; tags: attributes of its codec context."""
     quick = {"preset": "ultrafast", "crf": "12"} if codec.startswith("libx26") else {}
     quick |= {"x265-params": "log-level=none"} if codec == "libx265" else {}
     stream = container.add_stream(codec, rate, options=quick | (options or {}))
@@ -90,7 +90,7 @@ def add_video(
 
 
 def pictures(stream: Any, times: Iterable[Fraction], face: bool = False, time_base: Fraction = TICKS) -> list[Any]:
-    """Packets of the stream with a picture at each time, in seconds."""
+    """Yield the packets of the stream with a frame at each time, in seconds."""
     packets: list[Any] = []
     for number, time in enumerate(times):
         pixels = scenery(number, stream.codec_context.width, stream.codec_context.height)
@@ -121,7 +121,7 @@ def sound(stream: Any, seconds: float, pitch: int = 440) -> list[Any]:
 
 
 def mux(container: Any, packets: Iterable[Any]) -> None:
-    """In the order of their times, as a file has them."""
+    """Mux packets in the order of their timestamps."""
     container.mux(sorted(packets, key=lambda p: Fraction(p.dts or 0) * p.time_base))
 
 
@@ -135,7 +135,7 @@ def make_video(
     format: str | None = None,
     **video: Any,
 ) -> Path:
-    """One video stream, perhaps a face in it, perhaps a tone beside it. options: of the container."""
+    """Write a video stream, optionally with a face, and a tone as audio; options: of the container."""
     rate = video.get("rate", 30)
     times = constant_rate_times(times, rate) if isinstance(times, int) else times
     with av.open(f"file:{path}", "w", format=format, container_options=options or {}) as container:
@@ -157,7 +157,7 @@ def time_of(timed: "Frame | av.Packet[Any]") -> Fraction:
 
 
 def packets_of(path: Path | str, kind: str) -> dict[int, list[tuple[Fraction, bytes]]]:
-    """(time in seconds, bytes) of every packet, by the place of its stream among those of its kind."""
+    """Return (time in seconds, bytes) of every packet, by the index of its stream among those of its type."""
     with av.open(str(path), metadata_errors="replace") as container:
         streams = [s for s in container.streams if s.type == kind]
         found: dict[int, list[tuple[Fraction, bytes]]] = {place: [] for place in range(len(streams))}
@@ -177,7 +177,7 @@ def times_of(path: Path | str, place: int = 0) -> list[Fraction]:
 
 
 def psnr(one: Any, other: Any) -> float:
-    """Decibels between two decoded frames, in the stored format of the first."""
+    """Return the PSNR in dB of two decoded frames, in the pixel format of the first."""
     pairs = zip(planes(one), planes(other.reformat(format=one.format.name)), strict=True)
     worst = max(float(((a.astype(float) - b) ** 2).mean()) for a, b in pairs)
     top = (1 << one.format.components[0].bits) - 1

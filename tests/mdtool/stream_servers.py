@@ -1,4 +1,4 @@
-"""Servers of streams on this machine: real protocols over real sockets, that can be cut and go silent."""
+"""Local streaming servers: real protocols over real sockets, which can be interrupted or stalled."""
 
 import contextlib
 import functools
@@ -25,7 +25,7 @@ PLAYING = 20.0  # seconds after which every server stops by itself
 
 
 class PlaybackControl:
-    """Whether what plays goes on."""
+    """Controls whether playback continues."""
 
     def __init__(self) -> None:
         self.stopped = threading.Event()
@@ -33,7 +33,7 @@ class PlaybackControl:
 
 
 class Server(PlaybackControl):
-    """Serves one client after another in threads of its own. `cut` throws out whoever is connected."""
+    """Serves one client after another in threads. `cut` disconnects the current one."""
 
     def __init__(self, serve: Callable[[socket.socket, "Server"], None]) -> None:
         super().__init__()
@@ -88,9 +88,9 @@ def serve_clients(serve: Callable[[socket.socket, Server], None]) -> Iterator[Se
 def paced_packets(
     clip: Path, playback: PlaybackControl, sound: bool = False, times: int | None = None
 ) -> Iterator["av.Packet[Any]"]:
-    """The clip's pictures, and sound if that is wanted, as packets, over and over, each when it is due.
+    """Yield the clip's video packets, and optionally audio, in a loop, each at its presentation time.
 
-    times: how often; None: until it is stopped.
+    times: number of loops; None: until stopped.
     """
     begin, shift = time.monotonic(), 0.0
     for _ in itertools.count() if times is None else range(times):
@@ -113,7 +113,7 @@ def paced_packets(
 
 
 def mpegts(*clips: Path) -> Callable[[socket.socket, Server], None]:
-    """Serves the clips as one MPEG transport stream: each once, and the last over and over."""
+    """Serve the clips as one MPEG transport stream: each once, and the last in a loop."""
 
     def serve(client: socket.socket, server: Server) -> None:
         for clip in clips:
@@ -134,7 +134,7 @@ def mpegts(*clips: Path) -> Callable[[socket.socket, Server], None]:
 
 
 def rtsp(clip: Path) -> Callable[[socket.socket, Server], None]:
-    """Serves the clip by RTSP (RFC 2326), its H.264 in RTP (RFC 6184) on the same connection."""
+    """Serve the clip by RTSP (RFC 2326), its H.264 in RTP (RFC 6184) on the same connection."""
 
     def serve(client: socket.socket, server: Server) -> None:
         requests = client.makefile("rb")
@@ -161,7 +161,7 @@ def rtsp(clip: Path) -> Callable[[socket.socket, Server], None]:
 
 
 def _request(requests: io.BufferedReader) -> list[str]:
-    """Its lines; none when the client is gone."""
+    """Read the lines of a request; none if the client has disconnected."""
     lines = []
     while line := requests.readline().decode().strip():
         lines.append(line)
@@ -185,12 +185,12 @@ def _play(clip: Path, client: socket.socket, server: Server) -> None:
 
 
 def _units(stream: bytes) -> list[bytes]:
-    """Of a byte stream (H.264, annex B)."""
+    """Split a byte stream into NAL units (H.264, annex B)."""
     return [unit.rstrip(b"\0") for unit in stream.split(b"\0\0\1") if unit.strip(b"\0")]
 
 
 def _payloads(unit: bytes) -> Iterator[bytes]:
-    """A unit as it is, or in fragments (FU-A)."""
+    """Yield a NAL unit whole, or in fragments (FU-A)."""
     if len(unit) <= MOST_PAYLOAD:
         yield unit
         return
@@ -202,7 +202,7 @@ def _payloads(unit: bytes) -> Iterator[bytes]:
 
 @contextlib.contextmanager
 def hls(clip: Path, folder: Path) -> Iterator[str]:
-    """The address of a playlist that grows and forgets, as a live one does (RFC 8216)."""
+    """Return the URL of a live playlist with a sliding window (RFC 8216)."""
     options = {"hls_time": "1", "hls_list_size": "4", "hls_flags": "delete_segments+omit_endlist"}
 
     def write() -> None:
@@ -225,7 +225,7 @@ def hls(clip: Path, folder: Path) -> Iterator[str]:
 
 
 class WebServer(http.server.ThreadingHTTPServer):
-    """Says nothing of clients that hang up: stderr belongs to the program."""
+    """A web server that does not report disconnected clients, since stderr belongs to the program."""
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         if not isinstance(sys.exception(), ConnectionError):
@@ -234,7 +234,7 @@ class WebServer(http.server.ThreadingHTTPServer):
 
 @contextlib.contextmanager
 def web_folder(folder: Path) -> Iterator[str]:
-    """The address of a server of files."""
+    """Serve a folder and return the URL."""
     handler = functools.partial(_Quiet, directory=str(folder))
     with WebServer((HOST, 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever, daemon=True)

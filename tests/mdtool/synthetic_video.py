@@ -1,4 +1,4 @@
-"""Textured scenes whose every movement is known, and someone who sees in them what is there."""
+"""Textured scenes with known motion, and a detector that returns the ground truth."""
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -26,7 +26,7 @@ Path = Callable[[int], Place]
 def texture(
     seed: int, low: int = 60, high: int = 200, size: tuple[int, int] = (WIDTH, HEIGHT), grain: int = 9
 ) -> np.ndarray:
-    """hxw uint8, soft blotches about `grain` pixels wide."""
+    """Return a texture, hxw uint8, of soft blotches about `grain` pixels wide."""
     width, height = size
     noise = np.random.default_rng(seed).integers(low, high, (height // grain + 2, width // grain + 2)).astype(np.uint8)
     return np.asarray(cv2.resize(noise, size, interpolation=cv2.INTER_CUBIC))
@@ -34,7 +34,7 @@ def texture(
 
 @dataclass
 class MovingObject:
-    """Something that is looked for (or, if `is_target` is False, only in the way), and where it is on each frame."""
+    """An object to detect (or, if `is_target` is False, only an occluder), and its position on each frame."""
 
     at: Path
     size: tuple[int, int] = (36, 46)
@@ -73,7 +73,7 @@ class Scene:
             yield picture
 
     def visible(self, index: int) -> list[tuple[np.ndarray, float]]:
-        """(box cut to the picture, share of the object that shows) of whatever shows at all."""
+        """Return (box clipped to the image, visible share of the object) of each visible object."""
         found = []
         for place, thing in enumerate(self.objects):
             box = thing.box(index)
@@ -96,7 +96,7 @@ class Scene:
 
 
 class SyntheticVideo:
-    """Shots one after the other, as frames, with what is to be seen on each."""
+    """Consecutive shots as frames, with the ground truth of each."""
 
     def __init__(self, *shots: Scene, corrupt: Collection[int] = (), failing: Collection[int] = ()) -> None:
         self.failing = failing
@@ -111,7 +111,7 @@ class SyntheticVideo:
                 self.shot_of.append(number)
 
     def model_call(self, frames: Sequence[Frame]) -> list[ImageFindings | None]:
-        """What shows of each frame, save on those where it fails; a `ModelCall`."""
+        """Return the ground truth of each frame, except on those where it fails; a `ModelCall`."""
         self.asked += [frame.index for frame in frames]
         return [None if frame.index in self.failing else ImageFindings(self._seen(frame.index)) for frame in frames]
 
@@ -131,14 +131,14 @@ def frame_of(picture: np.ndarray, index: int, corrupt: bool = False) -> Frame:
 def annotate_video(
     synthetic: SyntheticVideo, sampling: Sampling | None = None, calls: int | None = None
 ) -> list[AnnotatedFrame]:
-    """All frames of the film, judged."""
+    """Annotate all frames of the video."""
     sampler = KeyframeSampler(synthetic.model_call, sampling or Sampling(), CallBudget(calls), RATE)
     annotated = [one for frame in synthetic.frames for one in sampler.push(frame)]
     return [*annotated, *sampler.finish()]
 
 
 def exposed_fractions(synthetic: SyntheticVideo, annotated: Sequence[AnnotatedFrame]) -> list[tuple[int, float]]:
-    """(frame, part of a visible box that a redaction with the default margins leaves bare), for each of them."""
+    """Return (frame, part of a visible box that a redaction with the default margins leaves unmasked) for each box."""
     shares = []
     for number, one in enumerate(annotated):
         painted = np.zeros((HEIGHT, WIDTH), np.uint8)

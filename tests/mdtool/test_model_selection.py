@@ -74,7 +74,7 @@ def test_what_was_pulled_serves_what_the_embedded_one_does_not(hub: Path, skill:
 def test_faces_stay_with_the_embedded_one(hub: Path) -> None:
     put_into(hub, "moondream2")
     said: list[str] = []
-    assert load_model("auto", "detect", ["face"], callbacks=LoadCallbacks(say=said.append)).name == "centerface"
+    assert load_model("auto", "detect", ["face"], callbacks=LoadCallbacks(selected=said.append)).name == "centerface"
     assert said == ["model: centerface"]
 
 
@@ -90,7 +90,7 @@ def test_faces_stay_with_the_embedded_one(hub: Path) -> None:
 def test_drawn_things_are_for_pocket_when_it_is_named(skill: str, prompts: list[str]) -> None:
     said: list[str] = []
     assert (
-        load_model("pocket", skill, prompts, callbacks=LoadCallbacks(say=said.append, note=said.append)).name
+        load_model("pocket", skill, prompts, callbacks=LoadCallbacks(selected=said.append, note=said.append)).name
         == "pocket"
     )
     assert said == []
@@ -116,7 +116,7 @@ def test_pocket_by_name_knows_its_faces_and_signs_and_nothing_else() -> None:
 
 def test_nothing_is_said_of_a_model_that_was_named() -> None:
     said: list[str] = []
-    load_model("centerface", "detect", ["face"], callbacks=LoadCallbacks(say=said.append))
+    load_model("centerface", "detect", ["face"], callbacks=LoadCallbacks(selected=said.append))
     assert said == []
 
 
@@ -188,7 +188,7 @@ def test_a_detail_that_can_be(detail: str) -> None:
 @pytest.mark.parametrize("model", ["auto", "centerface"])
 def test_heads_are_for_the_embedded_model_when_nothing_was_pulled(model: str) -> None:
     said: list[str] = []
-    assert load_gaze_model(model, ["face"], callbacks=LoadCallbacks(say=said.append)).name == "centerface"
+    assert load_gaze_model(model, ["face"], callbacks=LoadCallbacks(selected=said.append)).name == "centerface"
     (line,) = said
     assert line.startswith("centerface estimates the direction of the head")
     assert "`mdtool models pull moondream2`" in line
@@ -215,7 +215,9 @@ def test_eyes_that_nothing_knows(prompts: list[str], accurate: bool, told: str) 
 def test_drawn_eyes_are_for_pocket_when_it_is_named() -> None:
     said: list[str] = []
     assert (
-        load_gaze_model("pocket", ["face", "red circle"], accurate=True, callbacks=LoadCallbacks(say=said.append)).name
+        load_gaze_model(
+            "pocket", ["face", "red circle"], accurate=True, callbacks=LoadCallbacks(selected=said.append)
+        ).name
         == "pocket"
     )
     assert said == []

@@ -46,21 +46,21 @@ class Batch:
 
     Attributes:
         pixels: (C, S, S, 3) uint8, the crops of all images in order.
-        tilings: rows and columns of windows of each image.
-        tokens: input ids, (B, R).
-        values: input coordinates and sizes, (B, R, 2).
-        kinds: type of input, (B, R): TOKEN, COORDINATE or SIZE.
-        segment: number of the task, (B, R), from 1; 0: padding.
-        position: index within the task, (B, R).
-        weight: of the token loss, (B, R); more for short answers, so that long captions do not dominate.
-        next_token: target ids, (B, R); -1: none.
-        next_coordinate: targets, (B, R); -1: none.
-        next_size: targets, (B, R, 2); -1: none.
-        patch_kind: of the object in each patch, (B, P); 0: none.
-        patch_colour: of the object in each patch, (B, P); 0: none.
-        patch_box: centre and size of the object in each patch, (B, P, 4).
-        patch_look: gaze direction of the face in each patch, (B, P, 2), a unit vector; 0, 0: none.
-        patch_digits: of the sign in each patch, (B, P, 2); 0: none.
+        tilings: Rows and columns of windows of each image.
+        tokens: Input ids, (B, R).
+        values: Input coordinates and sizes, (B, R, 2).
+        kinds: Type of input, (B, R): TOKEN, COORDINATE or SIZE.
+        segment: Number of the task, (B, R), from 1; 0: padding.
+        position: Index within the task, (B, R).
+        weight: Of the token loss, (B, R); more for short answers, so that long captions do not dominate.
+        next_token: Target ids, (B, R); -1: none.
+        next_coordinate: Targets, (B, R); -1: none.
+        next_size: Targets, (B, R, 2); -1: none.
+        patch_kind: Of the object in each patch, (B, P); 0: none.
+        patch_colour: Of the object in each patch, (B, P); 0: none.
+        patch_box: Centre and size of the object in each patch, (B, P, 4).
+        patch_look: Gaze direction of the face in each patch, (B, P, 2), a unit vector; 0, 0: none.
+        patch_digits: Of the sign in each patch, (B, P, 2); 0: none.
     """
 
     pixels: Tensor
@@ -139,8 +139,8 @@ class BatchBuilder:
         """Pack as many tasks as fit into one sequence.
 
         Args:
-            tasks: in order of priority.
-            noise: added to input coordinates, (MAX_POSITIONS, 2).
+            tasks: In order of priority.
+            noise: Added to input coordinates, (MAX_POSITIONS, 2).
 
         Returns:
             The fields of `Batch` for one image, without those of crops and patches.
@@ -209,9 +209,9 @@ class BatchBuilder:
         """Append objects to a prompt.
 
         Args:
-            prompt: without targets.
-            places: centre of each object, and its size or None.
-            ends: whether the end-of-text token is the target after the last.
+            prompt: Without targets.
+            places: Centre of each object, and its size or None.
+            ends: Whether the end-of-text token is the target after the last.
         """
         ids = self.config.tokenizer
         assert ids.coord_id is not None

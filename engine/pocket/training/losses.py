@@ -22,9 +22,9 @@ def answer_losses(model: TrainableModel, hidden: Tensor, batch: Batch) -> dict[s
     """Compute the mean losses of tokens (weighted), coordinates and sizes over the positions that have such targets.
 
     Args:
-        model: whose heads decode the hidden states.
+        model: Whose heads decode the hidden states.
         hidden: (B, R, E).
-        batch: with the targets.
+        batch: With the targets.
     """
     text, region = model.text, model.region
     has_token = batch.next_token >= 0
@@ -47,8 +47,8 @@ def soft_cross_entropy(logits: Tensor, bins: Tensor, spread: float) -> Tensor:
 
     Args:
         logits: (..., bins).
-        bins: target bins, fractional, (...).
-        spread: standard deviation, as a share of all bins.
+        bins: Target bins, fractional, (...).
+        spread: Standard deviation, as a share of all bins.
     """
     count = logits.shape[-1]
     distance = torch.arange(count, device=logits.device) - bins[..., None]
@@ -69,8 +69,8 @@ class PatchHead(nn.Module):
         """Compute the mean losses.
 
         Args:
-            images: projected image tokens, (B, P, E).
-            batch: with the targets.
+            images: Projected image tokens, (B, P, E).
+            batch: With the targets.
         """
         split = torch.split(self.linear(images).float(), list(self.parts.values()), dim=-1)
         predicted: dict[str, Tensor] = dict(zip(self.parts, split, strict=True))

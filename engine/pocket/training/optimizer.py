@@ -45,7 +45,7 @@ def orthogonal(matrices: Tensor, steps: int = 5) -> Tensor:
 
     Args:
         matrices: (n, rows, columns).
-        steps: of a quintic Newton-Schulz iteration in bfloat16.
+        steps: Of a quintic Newton-Schulz iteration in bfloat16.
 
     Returns:
         (n, rows, columns).

@@ -45,8 +45,8 @@ class Attention(nn.Module):
 
         Args:
             x: (n, rows, dim).
-            rotary: cosines and sines, (n, 1, rows, pairs) each; None: no rotary embedding.
-            mask: added to the scores, (n, 1, rows, rows); None: full attention.
+            rotary: Cosines and sines, (n, 1, rows, pairs) each; None: no rotary embedding.
+            mask: Added to the scores, (n, 1, rows, rows); None: full attention.
 
         Returns:
             (n, rows, dim).
@@ -67,7 +67,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
         q: (n, heads, rows, head_dim), already scaled.
         k: (n, heads, rows, head_dim).
         v: (n, heads, rows, head_dim).
-        mask: added to the scores, (n, 1, rows, rows); None: full attention.
+        mask: Added to the scores, (n, 1, rows, rows); None: full attention.
 
     Returns:
         (n, heads, rows, head_dim).
@@ -132,7 +132,7 @@ class Vision(nn.Module):
 
         Args:
             pixels: (C, S, S, 3) uint8, the crops of all images in order.
-            tilings: rows and columns of windows of each image.
+            tilings: Rows and columns of windows of each image.
 
         Returns:
             (B, P, E).
@@ -204,7 +204,7 @@ class Region(nn.Module):
 
         Args:
             values: (n, 2); a coordinate is the first of the two.
-            sizes: whether they are sizes.
+            sizes: Whether they are sizes.
 
         Returns:
             (n, E).
@@ -248,8 +248,8 @@ class TrainableModel(nn.Module):
         """Compute the hidden states of a batch.
 
         Args:
-            images: projected image tokens of `vision`, (B, P, E).
-            batch: with the inputs.
+            images: Projected image tokens of `vision`, (B, P, E).
+            batch: With the inputs.
 
         Returns:
             Hidden states of the positions after the images, (B, R, E).
@@ -280,8 +280,8 @@ def attention_mask(segment: Tensor, prefix: int) -> Tensor:
     All positions attend to the whole prefix, and those of a task causally within it.
 
     Args:
-        segment: number of the task, (B, R); 0: padding.
-        prefix: length of the prefix.
+        segment: Number of the task, (B, R); 0: padding.
+        prefix: Length of the prefix.
 
     Returns:
         (B, 1, prefix + R, prefix + R): 0 where attention is allowed, else -inf.

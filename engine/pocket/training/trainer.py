@@ -42,13 +42,13 @@ class Plan:
     """Training hyperparameters.
 
     Attributes:
-        steps: in total.
-        vision_steps: how many of these train only the vision encoder.
-        images: batch size.
-        rate: peak learning rate.
-        warm_up: steps of linear warm-up, in both phases.
-        decay: share of the steps over which the learning rate decays linearly to 0.
-        weight_decay: of Muon.
+        steps: In total.
+        vision_steps: How many of these train only the vision encoder.
+        images: Batch size.
+        rate: Peak learning rate.
+        warm_up: Steps of linear warm-up, in both phases.
+        decay: Share of the steps over which the learning rate decays linearly to 0.
+        weight_decay: Of Muon.
     """
 
     steps: int
@@ -170,13 +170,13 @@ def train(
     """Train until plan.steps, resuming from the checkpoint in the folder.
 
     Args:
-        plan: hyperparameters.
-        folder: of checkpoints, weights, tokenizer and log.
-        seed: of the initial weights and the scenes.
-        device: to train on.
-        log_every: steps between two lines of losses.
-        save_every: steps between two checkpoints.
-        evaluate_every: steps between two evaluations.
+        plan: Hyperparameters.
+        folder: Of checkpoints, weights, tokenizer and log.
+        seed: Of the initial weights and the scenes.
+        device: To train on.
+        log_every: Steps between two lines of losses.
+        save_every: Steps between two checkpoints.
+        evaluate_every: Steps between two evaluations.
     """
     torch.set_flush_denormal(True)  # denormal attention weights would slow down the GEMMs
     folder.mkdir(parents=True, exist_ok=True)

@@ -70,6 +70,7 @@ class EncodingOptions:
 
     @property
     def output_options(self) -> "OutputOptions":
+        """The options of the output, for the pipeline."""
         from mdtool.media.video.encoding import Encoding
         from mdtool.pipeline.run import OutputOptions
 

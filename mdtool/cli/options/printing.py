@@ -25,6 +25,7 @@ class AnswerPrinting:
 
     @property
     def console(self) -> "Console":
+        """The console that prints accordingly."""
         from mdtool.console import Console
 
         return Console(self.quiet, verbose=self.verbose)
@@ -41,6 +42,7 @@ class SummaryPrinting:
 
     @property
     def console(self) -> "Console":
+        """The console that prints accordingly."""
         from mdtool.console import Console
 
         return Console(self.quiet, self.json)
@@ -54,6 +56,7 @@ class RunPrinting(SummaryPrinting):
 
     @property
     def console(self) -> "Console":
+        """The console that prints accordingly."""
         from mdtool.console import Console
 
         return Console(self.quiet, self.json, self.verbose)

@@ -8,7 +8,7 @@ import typer
 
 @dataclass(frozen=True)
 class QuestionOptions:
-    """What is asked, and which answers are allowed."""
+    """The questions, and the constraints on their answers."""
 
     question: Annotated[
         list[str], typer.Option(help="Question, instead of the last argument. Repeatable.", metavar="TEXT")

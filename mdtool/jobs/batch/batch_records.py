@@ -14,6 +14,7 @@ def image_record(name: str, common_fields: Record, result: ImageResult, *, made_
     Args:
         name: The input's name.
         common_fields: Fields that all records of a run share.
+        result: The answers, or the error.
         made_outputs: Kinds of side outputs that were written.
     """
     time = {} if result.time is None else {"time": result.time}
@@ -28,7 +29,11 @@ def duplicate_record(
     """Build the record of an image whose answers are copied from an image with the same content.
 
     Args:
+        name: The input's name.
+        common_fields: Fields that all records of a run share.
+        version: The version of its content.
         original_record: The record of that image.
+        made_outputs: Kinds of side outputs that were written.
     """
     head = {"schema": BATCH_SCHEMA, "input": name, **version_fields(version), **common_fields}
     record = head | {key: original_record[key] for key in ("width", "height", "milliseconds", "answers")}

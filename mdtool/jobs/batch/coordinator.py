@@ -89,6 +89,7 @@ class InFlight:
 
     @property
     def name(self) -> str:
+        """The input's name."""
         return self.item.source.name
 
 

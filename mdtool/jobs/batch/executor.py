@@ -22,6 +22,7 @@ class Executor(Protocol):
         from the first one of a video to its ending there are no results of other items.
 
         Args:
+            task: The requests, and what to write.
             items: Iterated in one thread, not the caller's; an Idle means that no item is ready yet. They may end
                 only after the caller has processed results.
 
@@ -40,6 +41,7 @@ class ThreadExecutor:
         """Create an executor.
 
         Args:
+            model: The model that runs the requests.
             encode: Image encoder in place of the model's own, such as one with an embedding cache.
         """
         self._model, self._encode = model, encode

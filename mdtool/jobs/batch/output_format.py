@@ -30,6 +30,7 @@ def records_path(out: str, command: str) -> Path | None:
 
     Args:
         out: A file; a folder, in which the file is named after the command; or "-" for stdout.
+        command: Name of the command.
     """
     if out == "-":
         return None

@@ -153,6 +153,7 @@ class ResultsLog:
         """Create a log that is opened on entering the context.
 
         Args:
+            path: The JSON Lines file.
             overwrite: Discard the records in the file on `begin`.
         """
         self.path = path
@@ -180,7 +181,7 @@ class ResultsLog:
             stack.callback(lambda: os.close(self._file))
             head = _read_at(self._file, len(HEAD), 0)
             if not HEAD.startswith(head):
-                raise OutputError("is not a file of mdtool records; give another name")
+                raise OutputError("not a file of mdtool records; give another name")
             stack.pop_all()
         return self
 

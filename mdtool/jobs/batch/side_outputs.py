@@ -67,7 +67,7 @@ class SideOutputs:
                 with output_errors_for(folder):
                     folder.mkdir(parents=True, exist_ok=True)
                     if not overwrite and not (folder / MARKER_FILE).exists() and any(folder.iterdir()):
-                        raise OutputError("is not empty; give another folder, or --overwrite to write into it")
+                        raise OutputError("not empty; give another folder, or --overwrite to write into it")
                     (folder / MARKER_FILE).touch()
 
     def output_paths(self, source: Input) -> list[Path]:
@@ -77,7 +77,7 @@ class SideOutputs:
             InputError: A caption is to be embedded, but the input is not a file of its own.
         """
         if self.embed and (source.path is None or source.member):
-            raise InputError("is not an image file of its own, so no caption can be embedded in it")
+            raise InputError("not an image file of its own, so no caption can be embedded in it")
         sidecars = [sidecar_path(source, None)] if self.sidecar else []
         return sidecars + [folder / source.relative for folder in (self.draw, self.crops) if folder]
 
@@ -85,8 +85,10 @@ class SideOutputs:
         """Write the side outputs of an image or a frame.
 
         Args:
+            source: The input.
             pixels: HxWx3 uint8 RGB, if `needs_pixels`.
             time: Seconds, of a frame of a video; None for an image.
+            answers: The answers to write.
 
         Returns:
             Whether the image file itself was changed.

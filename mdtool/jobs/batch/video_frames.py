@@ -51,11 +51,11 @@ def sampled_frames(source: Input, videos: VideoTask) -> Iterator[VideoFrame | Vi
     with ExitStack() as stack:
         video = open_media(source, stack)
         if not isinstance(video, VideoReader):
-            raise InputError("is not an image or video in a format that mdtool reads")
+            raise InputError("not an image or video in a format that mdtool reads")
         for frame in select_frames(video, videos.sampling, videos.start, videos.end):
             yield VideoFrame(round(frame.time, 3), frame.rgb()) if frame else Idle()
         if video.damage:
-            yield VideoDamage(f"is damaged: {video.damage}")
+            yield VideoDamage(f"damaged: {video.damage}")
 
 
 def select_frames(
@@ -64,6 +64,7 @@ def select_frames(
     """Sample the frames of the first video stream.
 
     Args:
+        video: The open video.
         sampling: "auto" takes the first frame of each shot, then one every AUTO_INTERVAL_SECONDS.
         start: Time of the first frame, in seconds.
         end: Time to stop before, in seconds.

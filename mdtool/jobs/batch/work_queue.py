@@ -38,6 +38,9 @@ class WorkQueue:
         """Create a queue.
 
         Args:
+            selection: Decides which inputs are due.
+            sink: Receives the results.
+            progress: Counts inputs.
             outputs: Each input reserves the paths of its side outputs in turn; one whose paths are taken has failed.
             in_progress: Names of inputs that were yielded and are not done.
             watch: Keep yielding files that appear or change, except those in progress.

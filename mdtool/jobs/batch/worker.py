@@ -117,6 +117,8 @@ class Worker:
         """Create a worker.
 
         Args:
+            model: The model that runs the requests.
+            task: The requests, and what to write.
             encode: Image encoder in place of the model's own.
         """
         self._model, self._task, self._encode = model, task, encode

@@ -124,6 +124,9 @@ def bench_model(
     """Load a model and time its steps.
 
     Args:
+        name_or_path: The model.
+        computing: How the model computes.
+        callbacks: Receive messages and progress of loading.
         batch: Number of images at a time.
         runs: Repetitions of each step, of which the median counts.
         cache: Time encoding with and without an `EmbeddingCache`, in place of the steps.

@@ -48,7 +48,8 @@ def bench_recipe(
         recipe: The command of mdtool.
         clip: The video file that is processed.
         options: Further options of the command.
-        frames: Loop the clip to this many frames first; None: use it as it is.
+        runs: Number of repetitions.
+        frames: Loop the clip to this many frames first; None: the clip unchanged.
 
     Raises:
         MdtoolError: A command failed.

@@ -1,4 +1,4 @@
-"""Measures how far a quantized model agrees with the same model unquantized, on any images."""
+"""Measures how far a quantised model agrees with the same model unquantised, on any images."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -18,10 +18,10 @@ GREEDY = Generation(temperature=0)
 
 @dataclass(frozen=True)
 class Agreement:
-    """Agreement of a quantized model with the unquantized one; shares are 0..1.
+    """Agreement of a quantised model with the unquantised one; shares are 0..1.
 
     Attributes:
-        quantize: The quantization.
+        quantize: The quantisation.
         captions: Share of captions that are identical.
         words: Mean share of a caption before the first word that differs.
         boxes: Share of boxes that both detect, among those that either detects; None without boxes.
@@ -48,13 +48,15 @@ def compare_quantized(
     computing: ComputeConfig,
     callbacks: LoadCallbacks,
 ) -> Iterator[Agreement]:
-    """Compare the unquantized model with each quantization; one model is in memory at a time.
+    """Compare the unquantised model with each quantisation; one model is in memory at a time.
 
     Args:
         name: The model.
         kinds: Quantizations, as for `--quantize`.
         images: HxWx3 uint8 RGB; each is captioned, and each prompt is detected in it.
         prompts: What to detect.
+        computing: How the models compute; its `quantize` is not used.
+        callbacks: Receive messages and progress of loading.
 
     Raises:
         ModelNotFound: A model can't be loaded.
@@ -86,7 +88,7 @@ def compare_quantized(
 
 def table(agreements: Iterable[Agreement]) -> Iterator[str]:
     """Yield the agreements as lines of a Markdown table."""
-    yield "| quantized to | identical captions | common prefix | boxes in both | their overlap (IoU) | among |"
+    yield "| quantised to | identical captions | common prefix | boxes in both | their overlap (IoU) | among |"
     yield "|---|---|---|---|---|---|"
     for row in agreements:
         boxes, overlap = ("" if share is None else f"{share:.1%}" for share in (row.boxes, row.overlap))

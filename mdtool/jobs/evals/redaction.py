@@ -165,7 +165,7 @@ def _read_truth(path: Path) -> list[dict[str, Any]]:
     except OSError as error:
         raise InputError(f"{path}: can't be read: {(error.strerror or '').lower()}") from error
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
-        raise InputError(f"{path}: is not a ground truth file ({type(error).__name__}: {error})") from error
+        raise InputError(f"{path}: not a ground truth file ({type(error).__name__}: {error})") from error
     return frames
 
 

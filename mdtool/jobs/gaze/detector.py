@@ -39,7 +39,7 @@ def gaze_detector(
 
     Args:
         model: With the skill gaze, or with `Landmarks`; the gaze is then the direction of the head.
-        targets: Prompts of things that people may look at, which become the labels of their boxes.
+        targets: Prompts of objects that people may look at, which become the labels of their boxes.
         threshold: Confidence threshold of the boxes.
         accuracy: Average many estimates of each gaze; None: one estimate.
     """

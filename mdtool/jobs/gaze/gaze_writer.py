@@ -27,7 +27,9 @@ class GazeWriter:
         """Write one frame.
 
         Args:
+            info: The frame.
             hidden: The frame could not be judged.
+            people: The people on it and their gaze.
 
         Raises:
             OutputError: It can't be written.

@@ -147,6 +147,7 @@ def encode(
     """Encode images, taking embeddings from the cache and adding those that it lacks.
 
     Args:
+        model: The model that encodes.
         images: HxWx3 uint8 RGB.
         keys: Keys of the images, for `EmbeddingCache.get`.
         cache: None, or a model that is no `ImageEmbedder`: encode without a cache.

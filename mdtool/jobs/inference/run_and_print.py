@@ -58,6 +58,8 @@ def choose_printer(requests: Sequence[Request], model: Model, as_json: bool, wit
     """Return the function that prints answers to stdout.
 
     Args:
+        requests: The requests for each image.
+        model: The model that runs them.
         as_json: Print records of JSON.
         with_name: Print the name of the image before a text.
     """
@@ -81,8 +83,11 @@ def run_and_print(
     """Run requests on images, print the answers, and report inputs that fail on stderr.
 
     Args:
+        sources: The images.
+        model: The model that runs the requests.
         requests: The requests for each image, without the image.
         show: Prints the events of a request.
+        console: Prints errors and progress.
         save: Paths of annotated copies, by input.
         overwrite: Replace existing files by these copies.
 
@@ -152,4 +157,4 @@ def read_rgb(source: Input) -> np.ndarray:
         return decode_image(data)
     if (pixels := grab_live_image(source)) is not None:
         return pixels
-    raise InputError("is a video, not an image; add --jsonl to run the command on its frames")
+    raise InputError("a video, not an image; add --jsonl to run the command on its frames")

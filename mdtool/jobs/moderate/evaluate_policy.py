@@ -163,6 +163,9 @@ def match_rule(
     """Match a rule with a frame.
 
     Args:
+        rule: The rule.
+        info: The frame.
+        findings: The findings on it.
         before: Replies on the last keyframe, by question.
         after: Replies on the next keyframe, by question.
 

@@ -35,6 +35,6 @@ def load_policy(name_or_path: str) -> "Policy":
     except OSError as error:
         raise UsageError(f"--policy {name_or_path}: can't be read: {(error.strerror or str(error)).lower()}") from error
     except UnicodeDecodeError as error:
-        raise UsageError(f"--policy {name_or_path}: is not UTF-8 text") from error
+        raise UsageError(f"--policy {name_or_path}: not UTF-8 text") from error
     except ValueError as error:
         raise UsageError(f"--policy {error}") from error

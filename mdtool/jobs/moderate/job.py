@@ -73,6 +73,7 @@ class ModerateJob:
         """Process the inputs, and return the exit code.
 
         Args:
+            sources: The inputs.
             title: Title of the report.
         """
         if self.page is None:

@@ -24,6 +24,9 @@ def print_plan(
     """Print for each input its output, its streams, its frames, and an estimate of the model calls, to stdout.
 
     Args:
+        sources: The inputs.
+        targets: The paths of their outputs.
+        request: What to detect, on which frames.
         inference: The model inference; None: findings are read from a file.
 
     Returns:

@@ -34,6 +34,8 @@ def build_chapter(source: Input, findings: Path, model: str, verdict: Verdict | 
     """Build the chapter of one input from a file of findings; without images if the input can't be read.
 
     Args:
+        source: The input.
+        findings: The file of its findings.
         model: Name of the model.
         verdict: Verdict of a policy on the input, if any.
 
@@ -54,6 +56,8 @@ def chapter_from_summary(
     """Build the chapter of one input.
 
     Args:
+        source: The input.
+        summary: Its findings, summarised.
         model: Name of the model; empty: the one in the findings.
         max_examples: Maximum number of example frames.
     """

@@ -19,6 +19,7 @@ def report_target(findings: Path, output: str | None) -> Path | None:
     """Return the path of the report; None: stdout.
 
     Args:
+        findings: The file of findings.
         output: The `-o` option: a file, "-" for stdout, or None for NAME.html next to the findings.
 
     Raises:
@@ -38,6 +39,7 @@ def write_report(findings: Path, target: Path | None, overwrite: bool) -> list[C
     """Write the report.
 
     Args:
+        findings: The file of findings.
         target: Its file; None: stdout.
         overwrite: Replace an existing file.
 

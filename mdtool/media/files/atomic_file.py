@@ -31,7 +31,7 @@ class AtomicFile:
     it is only unlinked.
 
     Raises:
-        OutputError: the target exists and `overwrite` is False, it is not a regular file, another run is writing it,
+        OutputError: The target exists and `overwrite` is False, it is not a regular file, another run is writing it,
             or it can't be written.
     """
 
@@ -46,7 +46,7 @@ class AtomicFile:
             if not self.overwrite:
                 raise OutputError("exists already; --overwrite replaces it")
             if not self.target.is_symlink() and not self.target.is_file():
-                raise OutputError("is not a regular file, so it can't be replaced; -o - writes to stdout")
+                raise OutputError("not a regular file, so it can't be replaced; -o - writes to stdout")
         while self._lock is None:
             self._try_lock()
         return self
@@ -98,7 +98,7 @@ class AtomicFile:
         """Sync the temporary file to disk and rename it to the target.
 
         Raises:
-            OutputError: it can't be written, or a target that may not be replaced was created meanwhile.
+            OutputError: It can't be written, or a target that may not be replaced was created meanwhile.
         """
         assert self._lock is not None
         try:

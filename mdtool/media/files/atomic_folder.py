@@ -18,7 +18,7 @@ def atomic_folder(target: Path) -> Iterator[Path]:
     A lock on it keeps a second run away from the same output. What a killed run left there is deleted.
 
     Raises:
-        OutputError: with the target's name; it can't be written, or exists and is not an empty folder.
+        OutputError: With the target's name; it can't be written, or exists and is not an empty folder.
     """
     with output_errors_for(target):
         if os.path.lexists(target) and not (target.name and is_empty(target)):

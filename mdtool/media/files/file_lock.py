@@ -18,11 +18,12 @@ def lock(descriptor: int, wait: bool = False) -> None:
     """Lock an open file or folder.
 
     Args:
-        wait: until whoever has it lets it go.
+        descriptor: File descriptor of the file or folder.
+        wait: Block until the lock is free.
 
     Raises:
-        BlockingIOError: another has it, and `wait` is False.
-        OSError: it can't be locked.
+        BlockingIOError: Another process holds the lock, and `wait` is False.
+        OSError: It can't be locked.
     """
     if sys.platform != "win32":
         fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
@@ -32,8 +33,8 @@ def lock_folder(folder: Path) -> int | None:
     """Open a folder and lock it: the descriptor, which holds the lock until it is closed; None on Windows.
 
     Raises:
-        BlockingIOError: another has it.
-        OSError: it can't be locked, or is no folder.
+        BlockingIOError: Another has it.
+        OSError: It can't be locked, or is no folder.
     """
     if sys.platform == "win32":
         return None

@@ -20,8 +20,8 @@ class PipeReader:
         """Wrap an open descriptor.
 
         Args:
-            descriptor: the file descriptor to read.
-            should_stop: polled while no data arrives; True ends the stream.
+            descriptor: The file descriptor to read.
+            should_stop: Polled while no data arrives; True ends the stream.
         """
         self._descriptor = descriptor
         self._should_stop = should_stop
@@ -77,7 +77,7 @@ class PipeWriter:
         """Raise the error of an earlier `write`, if any.
 
         Raises:
-            OSError: the pipe is closed or can't be written.
+            OSError: The pipe is closed or can't be written.
         """
         if self.error:
             raise self.error

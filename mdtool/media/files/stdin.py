@@ -14,7 +14,7 @@ def check_stdin_piped(what: str) -> None:
     """Check that stdin is not a terminal.
 
     Args:
-        what: what could be piped in, for the message.
+        what: What could be piped in, for the message.
 
     Raises:
         UsageError: stdin is a terminal, or closed.
@@ -27,8 +27,8 @@ def open_stdin(what: str, should_stop: Callable[[], bool] = INTERRUPT_EVENT.is_s
     """Open standard input as bytes.
 
     Args:
-        what: what could be piped in, for the message.
-        should_stop: as for `PipeReader`.
+        what: What could be piped in, for the message.
+        should_stop: As for `PipeReader`.
 
     Raises:
         UsageError: stdin is a terminal, or closed.
@@ -41,7 +41,7 @@ def lines(what: str) -> Iterator[str]:
     """Yield lines of stdin as they arrive, decoded as UTF-8 whatever the locale, each with its line feed.
 
     Args:
-        what: what could be piped in, for the message.
+        what: What could be piped in, for the message.
 
     Raises:
         UsageError: stdin is a terminal, or closed.

@@ -27,17 +27,17 @@ class Animation:
 
     Attributes:
         format: "gif", "webp" or "png".
-        width: in pixels, as displayed.
-        height: in pixels, as displayed.
-        loop: how often it plays, 0 for endless; None if not stated (it then plays once).
-        alpha: whether pixels may be transparent.
+        width: In pixels, as displayed.
+        height: In pixels, as displayed.
+        loop: How often it plays, 0 for endless; None if not stated (it then plays once).
+        alpha: Whether pixels may be transparent.
         lossless: False only for WebP with lossy frames.
         icc: ICC profile.
         chunks: PNG colour chunks as (type, data).
         background: RGBA background colour of a WebP.
-        notes: sentences for the person about what could not be preserved.
-        data: the compressed file.
-        delays: of each GIF frame, in hundredths of a second.
+        notes: Sentences for the person about what could not be preserved.
+        data: The compressed file.
+        delays: Of each GIF frame, in hundredths of a second.
     """
 
     format: str
@@ -62,7 +62,7 @@ class Animation:
             HxWx4 uint8 RGBA of the whole canvas, and the frame's duration in milliseconds.
 
         Raises:
-            InputError: the file is damaged.
+            InputError: The file is damaged.
         """
         decode = _gif_frames if self.format == "gif" else _pillow_frames
         count = 0
@@ -70,7 +70,7 @@ class Animation:
             count += 1
             yield pixels, milliseconds
         if count != self.frame_count:
-            raise InputError(f"is damaged: it has {count} of its {self.frame_count} frames")
+            raise InputError(f"damaged: it has {count} of its {self.frame_count} frames")
 
     def srgb(self, pixels: np.ndarray) -> np.ndarray:
         """Convert a frame (HxWx4) to HxWx3 uint8 sRGB, as `StillImage.srgb` does."""
@@ -102,18 +102,18 @@ def read_animation(source: Source) -> Animation:
     """Open the animation in a file, or in the bytes of one.
 
     Raises:
-        InputError: it is no animation, damaged, truncated or too large.
+        InputError: It is no animation, damaged, truncated or too large.
     """
     data = source if isinstance(source, bytes) else source.read_bytes()
     kind = sniff(data[:64])
     if kind == "gif":
         return _read_gif(data)
     if kind not in ("png", "webp"):
-        raise InputError("is not an animated GIF, WebP or PNG")
+        raise InputError("not an animated GIF, WebP or PNG")
     image = _opened(data)
     if kind == "webp" and max(image.size) > WEBP_SIDE:
         raise InputError(
-            f"is too large: {image.width} x {image.height} pixels, the limit of WebP is {WEBP_SIDE} on each side"
+            f"too large: {image.width} x {image.height} pixels, the limit of WebP is {WEBP_SIDE} on each side"
         )
     info = image.info
     turn = exif_orientation.orientation(info.get("exif", b""))
@@ -149,7 +149,7 @@ def _opened(data: bytes) -> Any:
     try:
         image = pillow().open(io.BytesIO(data), formats=["PNG", "WEBP"])
     except Exception as error:  # Pillow's errors have no common base class
-        raise InputError(f"is damaged: {error}") from error
+        raise InputError(f"damaged: {error}") from error
     check_size(*image.size)
     return image
 
@@ -163,7 +163,7 @@ def _pillow_frames(animation: Animation) -> Iterator[tuple[np.ndarray, Fraction]
             image.seek(index)
             image.load()
         except (OSError, EOFError, SyntaxError, ValueError, struct.error) as error:
-            raise InputError(f"is damaged at frame {index - first}: {error}") from error
+            raise InputError(f"damaged at frame {index - first}: {error}") from error
         # APNG states delays as fractions of 16-bit integers; Pillow returns them as floats.
         seconds = Fraction(image.info.get("duration", 0) / 1000).limit_denominator(65535)
         yield exif_orientation.upright(np.asarray(image.convert("RGBA")), turn), seconds * 1000
@@ -180,7 +180,7 @@ def _anmf_parts(body: bytes) -> set[bytes]:
 def _read_gif(data: bytes) -> Animation:
     delays, loop, comment, alpha = _gif_delays(data)
     if not delays:
-        raise InputError("is damaged: it has no frames")
+        raise InputError("damaged: it has no frames")
     width, height = struct.unpack("<HH", data[6:10])
     check_size(width, height)
     width, height = _gif_image(data).width, _gif_image(data).get("page-height")
@@ -218,9 +218,9 @@ def _gif_delays(data: bytes) -> tuple[list[int], int | None, bytes, bool]:
                 delays.append(delay)
                 delay = 0
             else:
-                raise InputError("is damaged: it contains an unknown block")
+                raise InputError("damaged: it contains an unknown block")
     except IndexError:
-        raise InputError("is damaged: it ends in the middle of a frame") from None
+        raise InputError("damaged: it ends in the middle of a frame") from None
     return delays, loop, comment, alpha
 
 
@@ -243,7 +243,7 @@ def _gif_image(data: bytes) -> Any:
     try:
         return vips().Image.gifload_buffer(data, n=-1, access="sequential", fail_on="error")
     except vips().Error as error:
-        raise InputError(f"is damaged or too long: {reason(error)}") from error
+        raise InputError(f"damaged or too long: {reason(error)}") from error
 
 
 def _gif_frames(animation: Animation) -> Iterator[tuple[np.ndarray, Fraction]]:
@@ -256,5 +256,5 @@ def _gif_frames(animation: Animation) -> Iterator[tuple[np.ndarray, Fraction]]:
         try:
             raw = region.fetch(0, index * height, width, height)
         except pyvips.Error as error:
-            raise InputError(f"is damaged at frame {index}: {reason(error)}") from error
+            raise InputError(f"damaged at frame {index}: {reason(error)}") from error
         yield rgba(np.frombuffer(raw, np.uint8).reshape(height, width, image.bands)), Fraction(delay * 10)

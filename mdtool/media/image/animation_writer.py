@@ -38,9 +38,9 @@ class AnimationWriter:
         """Write the header.
 
         Args:
-            file: where to write; seekable for WebP and APNG, whose headers are completed at the end.
-            like: the animation to follow.
-            keep_metadata: whether its comments, text, EXIF and XMP are written too.
+            file: Where to write; seekable for WebP and APNG, whose headers are completed at the end.
+            like: The animation to follow.
+            keep_metadata: Whether its comments, text, EXIF and XMP are written too.
         """
         sanitized = like.metadata.sanitized(like.width, like.height) if keep_metadata else exif.Metadata()
         self._out: _Container
@@ -62,10 +62,10 @@ class AnimationWriter:
 
         Args:
             pixels: HxWx4 uint8 RGBA of the whole canvas.
-            milliseconds: the frame's duration.
-            before: the frame as it was read. In a GIF frame of more than 256 colours, those of unchanged pixels stay
-                exact and the others are quantized.
-            exact: these colours (packed, see palette.py), in place of `before`.
+            milliseconds: The frame's duration.
+            before: The frame as it was read. In a GIF frame of more than 256 colours, those of unchanged pixels stay
+                exact and the others are quantised.
+            exact: These colours (packed, see palette.py), in place of `before`.
         """
         self._out.add(pixels, milliseconds, before, exact)
 
@@ -158,7 +158,7 @@ class _Gif:
             image, box[:2], duration=hundredths * 10, disposal=2 if clear else 1, include_color_table=True, **options
         )
         self._file.write(b"".join(blocks))
-        # The canvas holds the colours as quantized, which differ from the frame's.
+        # The canvas holds the colours as quantised, which differ from the frame's.
         x0, y0, x1, y1 = box
         self._canvas[y0:y1, x0:x1][paint] = unpacked(colours)
         if clear:

@@ -39,8 +39,8 @@ def decode_image(source: bytes | Path) -> np.ndarray:
         HxWx3 uint8 sRGB, upright.
 
     Raises:
-        InputError: it is no image, damaged, truncated or too large.
-        OSError: the file can't be opened.
+        InputError: It is no image, damaged, truncated or too large.
+        OSError: The file can't be opened.
     """
     if isinstance(source, Path):
         with source.open("rb") as file:
@@ -53,7 +53,7 @@ def decode_image(source: bytes | Path) -> np.ndarray:
     else:
         data, head = source, source[:HEAD_BYTES]
     if not head:
-        raise InputError("is empty")
+        raise InputError("empty")
     kind = sniff(head)
     if kind == "heic":
         return _read_heic(data)
@@ -88,7 +88,7 @@ def _read_by_vips(kind: str, data: bytes) -> np.ndarray:
             image = loader(data, **{**options, "fail_on": "error"})
             pixels, mode = _pixels(image)
     except pyvips.Error as error:
-        raise InputError(f"is damaged: {reason(error)}") from error
+        raise InputError(f"damaged: {reason(error)}") from error
     icc = bytes(image.get("icc-profile-data")) if image.get_typeof("icc-profile-data") else b""
     shown = StillImage(pixels, mode, kind, icc).srgb()
     turn = orientation(kind, data, image)
@@ -131,14 +131,14 @@ def _read_by_pillow(data: bytes, form: str) -> np.ndarray:
     except Exception as error:  # Pillow's errors have no common base class
         if form == "TGA":
             raise InputError(_unsupported(data)) from error
-        raise InputError(f"is damaged, or an unsupported variant of its format: {_line(error)}") from error
+        raise InputError(f"damaged, or an unsupported variant of its format: {_line(error)}") from error
     return rgb_of_pillow(image)
 
 
 def _unsupported(data: bytes) -> str:
     if data.startswith(JXL):
-        return "is a JPEG XL image, which is not supported; convert it first (djxl, package libjxl-tools)"
-    return "is not an image in a supported format"
+        return "a JPEG XL image, which is not supported; convert it first (djxl, package libjxl-tools)"
+    return "not an image in a supported format"
 
 
 def _line(error: Exception) -> str:
@@ -165,7 +165,7 @@ def _read_heic(data: bytes) -> np.ndarray:
     try:
         reader = importlib.import_module("pi_heif")
     except ImportError as error:
-        raise InputError("is a HEIC image, which needs an optional package: pip install 'mdtool[heic]'") from error
+        raise InputError("a HEIC image, which needs an optional package: pip install 'mdtool[heic]'") from error
     try:
         container = reader.open_heif(data)
         image = container[container.primary_index]
@@ -174,7 +174,7 @@ def _read_heic(data: bytes) -> np.ndarray:
     except (InputError, MemoryError):
         raise
     except Exception as error:  # its errors have no common base class
-        raise InputError(f"is damaged, or an unsupported variant of its format: {_line(error)}") from error
+        raise InputError(f"damaged, or an unsupported variant of its format: {_line(error)}") from error
     pixels = pixels.reshape(*pixels.shape[:2], -1)
     mode = ("L", "LA", "RGB", "RGBA")[pixels.shape[2] - 1]
     return StillImage(pixels, mode, "heic", image.info.get("icc_profile")).srgb()

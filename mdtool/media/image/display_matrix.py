@@ -12,8 +12,8 @@ class Orientation:
     """The transform from stored to displayed pixels.
 
     Attributes:
-        quarters: counter-clockwise quarter turns, applied last.
-        mirror: whether the image is first mirrored left to right.
+        quarters: Counter-clockwise quarter turns, applied last.
+        mirror: Whether the image is first mirrored left to right.
     """
 
     quarters: int = 0
@@ -48,7 +48,7 @@ def from_display_matrix(matrix: bytes) -> Orientation | None:
     """Return the orientation of a display matrix, or None if it is not a multiple of a quarter turn.
 
     Args:
-        matrix: the 3x3 matrix as nine little-endian int32 (ISO/IEC 14496-12, 6.2.2).
+        matrix: The 3x3 matrix as nine little-endian int32 (ISO/IEC 14496-12, 6.2.2).
     """
     a, b, _, c, d, *_ = np.frombuffer(matrix, np.int32)[:9].tolist()
     linear = tuple((v > 0) - (v < 0) for v in (a, b, c, d))

@@ -27,9 +27,9 @@ class Metadata:
 
     Attributes:
         exif: "Exif" and two NUL bytes, then a TIFF structure; or the TIFF structure alone.
-        xmp: an XMP packet, UTF-8 XML.
+        xmp: An XMP packet, UTF-8 XML.
         iptc: IPTC IIM records.
-        comment: the comment of a JPEG or GIF.
+        comment: The comment of a JPEG or GIF.
         texts: PNG text chunks as (type, data).
     """
 
@@ -64,9 +64,9 @@ def sanitize_exif(exif: bytes, width: int, height: int) -> bytes:
     """Remove thumbnail, previews and MakerNote from EXIF and set its size and orientation to upright pixels.
 
     Args:
-        exif: as in `Metadata`.
-        width: of the upright image, in pixels.
-        height: of the upright image, in pixels.
+        exif: As in `Metadata`.
+        width: Of the upright image, in pixels.
+        height: Of the upright image, in pixels.
 
     Returns:
         EXIF as in `Metadata`; empty if it has no tags or can't be read.
@@ -139,11 +139,11 @@ def rebuild_png(
     """Keep the header and pixels of a PNG and replace all other chunks.
 
     Args:
-        png: the encoded file.
+        png: The encoded file.
         icc: ICC profile.
-        dpi: horizontal and vertical pixels per inch.
-        colour: colour chunks as (type, data).
-        sanitized: metadata to write.
+        dpi: Horizontal and vertical pixels per inch.
+        colour: Colour chunks as (type, data).
+        sanitized: Metadata to write.
 
     Returns:
         The new file.

@@ -15,8 +15,8 @@ def to_srgb(pixels: np.ndarray, mode: str, icc: bytes) -> np.ndarray | None:
 
     Args:
         pixels: HxWxC uint8 or uint16, without alpha.
-        mode: as in `StillImage`.
-        icc: the profile.
+        mode: As in `StillImage`.
+        icc: The profile.
 
     Returns:
         HxWx3 uint8; None if the profile does not fit the mode, or is sRGB itself.

@@ -25,14 +25,14 @@ def write_image(image: StillImage, file: BinaryIO | Path, keep_metadata: bool = 
     """Encode an image in its own format, mode, bit depth and quality.
 
     Args:
-        image: the image; notes about what could not be preserved are appended to its `notes`.
-        file: where to write.
-        keep_metadata: whether EXIF, XMP, IPTC and comments are written, without the images embedded in them. The ICC
+        image: The image; notes about what could not be preserved are appended to its `notes`.
+        file: Where to write.
+        keep_metadata: Whether EXIF, XMP, IPTC and comments are written, without the images embedded in them. The ICC
             profile, resolution and gamma always are.
 
     Raises:
-        OutputError: the image can't be encoded.
-        OSError: the file can't be written.
+        OutputError: The image can't be encoded.
+        OSError: The file can't be written.
     """
     sanitized = exif.Metadata()
     if keep_metadata:

@@ -36,12 +36,12 @@ class StillImage:
     Attributes:
         pixels: HxWxC, uint8 or uint16, as displayed (EXIF orientation applied).
         mode: "L", "LA", "RGB", "RGBA" or "CMYK" (ink, 0 is none); it determines C.
-        format: as returned by `sniff`.
+        format: As returned by `sniff`.
         icc: ICC profile.
-        dpi: pixels per inch, horizontal and vertical.
-        encoding: what the encoder of the format needs to keep depth, compression and quality.
+        dpi: Pixels per inch, horizontal and vertical.
+        encoding: What the encoder of the format needs to keep depth, compression and quality.
         metadata: EXIF, XMP, IPTC, comments.
-        notes: sentences for the person about what could not be preserved; reading and writing append to them.
+        notes: Sentences for the person about what could not be preserved; reading and writing append to them.
     """
 
     pixels: np.ndarray
@@ -124,7 +124,7 @@ def sniff(head: bytes) -> str | None:
     """Detect an image format by its signature.
 
     Args:
-        head: the first 64 bytes of a file.
+        head: The first 64 bytes of a file.
 
     Returns:
         "jpeg", "png", "gif", "webp", "tiff", "avif" or "heic"; None for anything else.
@@ -152,21 +152,21 @@ def read_image(source: Source) -> StillImage:
     """Decode the still image in a file, or in the bytes of one.
 
     Raises:
-        InputError: it is no image of a supported format, damaged, truncated, too large, or contains further images that
+        InputError: It is no image of a supported format, damaged, truncated, too large, or contains further images that
             would not be redacted.
     """
     data = source if isinstance(source, bytes) else source.read_bytes()
     kind = sniff(data[:64])
     if not data:
-        raise InputError("is empty")
+        raise InputError("empty")
     if kind is None:
-        raise InputError("is not an image in a supported format: JPEG, PNG, WebP, TIFF, AVIF or GIF")
+        raise InputError("not an image in a supported format: JPEG, PNG, WebP, TIFF, AVIF or GIF")
     if kind == "heic":
         raise InputError(
-            "is a HEIC image, which is not supported here; convert it first (heif-convert, package libheif-examples)"
+            "a HEIC image, which is not supported here; convert it first (heif-convert, package libheif-examples)"
         )
     if kind == "avif" and b"avis" in data[8:64] and b"moov" in data:
-        raise InputError("is an animated AVIF, which is not supported; convert it to WebP or a video first")
+        raise InputError("an animated AVIF, which is not supported; convert it to WebP or a video first")
     notes: list[str] = []
     image = _open(kind, data)
     encoding, comment, iptc, dpi = _details(kind, data, image, notes)
@@ -203,11 +203,11 @@ def check_size(width: int, height: int) -> None:
     """Check that an image is small enough to decode safely.
 
     Raises:
-        InputError: it has more than `MAX_PIXELS`.
+        InputError: It has more than `MAX_PIXELS`.
     """
     if width * height > MAX_PIXELS:
         limit = MAX_PIXELS // 1_000_000
-        raise InputError(f"is too large: {width} x {height} pixels, the limit is {limit} million; scale it down first")
+        raise InputError(f"too large: {width} x {height} pixels, the limit is {limit} million; scale it down first")
 
 
 def orientation(kind: str, data: bytes, image: Any) -> int:
@@ -225,7 +225,7 @@ def _open(kind: str, data: bytes, **options: Any) -> Any:
     try:
         image = loader(data, fail_on="warning" if kind == "jpeg" else "error", **options)
     except pyvips.Error as error:
-        raise InputError(f"is damaged: {reason(error)}") from error
+        raise InputError(f"damaged: {reason(error)}") from error
     check_size(image.width, image.height)
     if image.format not in ("uchar", "ushort") or image.interpretation in ("lab", "labs") or image.bands > 4:
         raise InputError(f"has a pixel format that mdtool can't redact ({image.bands} x {image.format}); convert it")
@@ -240,11 +240,11 @@ def _pixels(kind: str, data: bytes, image: Any, notes: list[str]) -> np.ndarray:
         pixels = image.numpy()
     except pyvips.Error as error:
         if kind != "jpeg" or "premature end" in str(error):
-            raise InputError(f"is damaged: {reason(error)}") from error
+            raise InputError(f"damaged: {reason(error)}") from error
         try:
             pixels = pyvips.Image.jpegload_buffer(data, fail_on="error").numpy()
         except pyvips.Error as second:
-            raise InputError(f"is damaged: {reason(second)}") from second
+            raise InputError(f"damaged: {reason(second)}") from second
         notes.append(f"is slightly damaged ({reason(error)})")
     return np.asarray(pixels.reshape(image.height, image.width, image.bands))
 
@@ -263,7 +263,7 @@ def _details(
     if kind == "png":
         chunks = [chunk for chunk in exif.png_chunks(data) if chunk[0] != b"IDAT"]
         if any(name == b"acTL" for name, _ in chunks):
-            raise InputError("is an animated PNG, not a still image")
+            raise InputError("an animated PNG, not a still image")
         encoding = {
             "bits": bits,
             "palette": bool(image.get_typeof("palette")),
@@ -274,11 +274,11 @@ def _details(
     if kind == "tiff":
         tags = exif.parsed(data)
         if not len(tags):
-            raise InputError("is a BigTIFF, or its header can't be read; save it as a plain TIFF first")
+            raise InputError("a BigTIFF, or its header can't be read; save it as a plain TIFF first")
         if tags.get(262) == 3:
             notes.append("its palette was converted to RGB")
         if {0xC612, 0x014A} & set(tags) or data[8:10] == b"CR":
-            raise InputError("is a camera raw file, or a TIFF with embedded sub-images; export it as a plain image")
+            raise InputError("a camera raw file, or a TIFF with embedded sub-images; export it as a plain image")
         encoding = {"bits": bits, "compression": tags.get(259, 1), "predictor": tags.get(317, 1)}
         encoding["exif"] = bool({exif.EXIF_IFD, exif.GPS_IFD} & set(tags))
         dpi = (image.xres * 25.4, image.yres * 25.4) if image.get_typeof("resolution-unit") else None
@@ -294,7 +294,7 @@ def _jpeg_details(data: bytes, notes: list[str]) -> tuple[dict[str, Any], bytes,
     try:
         header = pillow().open(io.BytesIO(data), formats=["JPEG"])
     except (OSError, SyntaxError, ValueError, struct.error) as error:
-        raise InputError(f"is damaged: {error}") from error
+        raise InputError(f"damaged: {error}") from error
     encoding = {
         "qtables": header.quantization,
         "subsampling": max(0, JpegImagePlugin.get_sampling(header)),

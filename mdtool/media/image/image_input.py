@@ -18,7 +18,7 @@ def to_rgb(image: PixelSource) -> np.ndarray:
     """Decode or convert one image.
 
     Args:
-        image: the path of an image file; an upright uint8 array, HxW or HxWx1 (grey), HxWx2 (grey and alpha), HxWx3
+        image: The path of an image file; an upright uint8 array, HxW or HxWx1 (grey), HxWx2 (grey and alpha), HxWx3
             (RGB) or HxWx4 (RGBA); or a Pillow image. Files and Pillow images are turned upright by their EXIF
             orientation and converted to sRGB by their ICC profile. Transparent pixels are laid over grey.
 
@@ -26,8 +26,8 @@ def to_rgb(image: PixelSource) -> np.ndarray:
         HxWx3 uint8 sRGB, upright. It may share the memory of an array that was given.
 
     Raises:
-        InputError: no such file, no image, damaged, too large, or an array of another shape or type.
-        TypeError: anything else.
+        InputError: No such file, no image, damaged, too large, or an array of another shape or type.
+        TypeError: Anything else.
     """
     if isinstance(image, np.ndarray):
         return _from_array(image)

@@ -1,4 +1,4 @@
-"""Palettes of at most 256 colours: exact where they suffice, else quantized with the unchanged colours exact."""
+"""Palettes of at most 256 colours: exact where they suffice, else quantised with the unchanged colours exact."""
 
 import numpy as np
 
@@ -32,14 +32,14 @@ def indexed(numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
 
 
 def reduced(numbers: np.ndarray, exact: np.ndarray, limit: int) -> np.ndarray:
-    """Quantize packed opaque colours (Pillow's median cut), keeping those in `exact`.
+    """Quantise packed opaque colours (Pillow's median cut), keeping those in `exact`.
 
-    If the exact colours alone exceed the limit, as on a GIF canvas painted by several frames, all are quantized.
+    If the exact colours alone exceed the limit, as on a GIF canvas painted by several frames, all are quantised.
 
     Args:
-        numbers: packed colours.
-        exact: packed colours that keep their value.
-        limit: the most colours of the result.
+        numbers: Packed colours.
+        exact: Packed colours that keep their value.
+        limit: The most colours of the result.
 
     Returns:
         Packed colours, of the shape of `numbers`.

@@ -20,11 +20,11 @@ def save_image(pixels: np.ndarray, target: Path, overwrite: bool) -> None:
 
     Args:
         pixels: HxWx3 uint8 RGB.
-        target: the file; its suffix, one of `FORMATS`, selects the format.
-        overwrite: whether an existing file is replaced.
+        target: The file; its suffix, one of `FORMATS`, selects the format.
+        overwrite: Whether an existing file is replaced.
 
     Raises:
-        OutputError: it can't be encoded or written; with the target's name.
+        OutputError: It can't be encoded or written; with the target's name.
     """
     with output_errors_for(target):
         target.parent.mkdir(parents=True, exist_ok=True)

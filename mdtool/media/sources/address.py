@@ -20,8 +20,8 @@ class Address:
     """A camera or a URL.
 
     Attributes:
-        text: as given on the command line: "camera:N" or a URL.
-        camera: the device number of a camera; None for a URL.
+        text: As given on the command line: "camera:N" or a URL.
+        camera: The device number of a camera; None for a URL.
     """
 
     text: str

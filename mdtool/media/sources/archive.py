@@ -43,7 +43,7 @@ def members(path: Path) -> Iterator[Member]:
     Folders, links and devices are skipped; so are all but the last member of the same name in a zip.
 
     Raises:
-        InputError: the archive can't be read, or not further: then after the members before the damage.
+        InputError: The archive can't be read, or not further: then after the members before the damage.
     """
     with _archive_errors():
         if (compression := _compression(path)) == "zip":
@@ -62,17 +62,17 @@ def read_member(path: Path, member: Member) -> bytes:
     Reading a compressed tar in order is fast; any other order may decompress it again from its start.
 
     Args:
-        path: the archive.
-        member: as returned by `members`.
+        path: The archive.
+        member: As returned by `members`.
 
     Returns:
         Its content, decompressed.
 
     Raises:
-        InputError: it is encrypted, damaged or too large.
+        InputError: It is encrypted, damaged or too large.
     """
     if member.size > MAX_MEMBER_BYTES:
-        raise InputError(f"is larger than {MAX_MEMBER_BYTES >> 20} MB, the limit for an image")
+        raise InputError(f"larger than {MAX_MEMBER_BYTES >> 20} MB, the limit for an image")
     with _archive_errors():
         if (compression := _compression(path)) == "zip":
             data = _read_zipped(_zip(*_version(path)), member)
@@ -83,7 +83,7 @@ def read_member(path: Path, member: Member) -> bytes:
         else:
             data = _tar(*_version(path)).read(member.at, member.size)
     if len(data) < member.size:
-        raise InputError("is damaged: the archive ends in the middle of it")
+        raise InputError("damaged: the archive ends in the middle of it")
     return data
 
 
@@ -95,9 +95,9 @@ def _archive_errors() -> Iterator[None]:
     except FileNotFoundError as error:
         raise InputError("there is no such file") from error
     except _DAMAGED as error:
-        raise InputError(f"is damaged: {_first_line(error)}") from error
+        raise InputError(f"damaged: {_first_line(error)}") from error
     except OSError as error:  # gzip and bz2 report damage as an OSError without errno
-        message = f"can't be read: {(error.strerror or str(error)).lower()}" if error.errno else f"is damaged: {error}"
+        message = f"can't be read: {(error.strerror or str(error)).lower()}" if error.errno else f"damaged: {error}"
         raise InputError(message) from error
 
 
@@ -114,7 +114,7 @@ def _version(path: Path) -> tuple[Path, int, int]:
 def _compression(path: Path) -> str:
     """Detect by its signature a "zip", or the compression of a tar: "gzip", "bzip2", "xz" or "none"."""
     if not stat.S_ISREG(path.stat().st_mode):
-        raise InputError("is not a regular file")
+        raise InputError("not a regular file")
     with path.open("rb") as file:
         head = file.read(6)
     return next((compression for magic, compression in _MAGIC.items() if head.startswith(magic)), "none")
@@ -128,9 +128,9 @@ def _zip(path: Path, changed: int, size: int) -> zipfile.ZipFile:
 def _read_zipped(index: zipfile.ZipFile, member: Member) -> bytes:
     info = index.NameToInfo.get(member.name)
     if info is None or info.header_offset != member.at:
-        raise InputError("is no longer in the archive")
+        raise InputError("no longer in the archive")
     if info.flag_bits & 1:
-        raise InputError("is encrypted; unpack the archive first")
+        raise InputError("encrypted; unpack the archive first")
     with index.open(info) as file:
         return file.read(member.size)
 

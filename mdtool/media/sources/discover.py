@@ -27,11 +27,11 @@ class Selection:
     """What to discover.
 
     Attributes:
-        named: files, folders, globs, URLs, cameras, or "-" alone for stdin.
-        files_from: a file that lists more names; `Path("-")` for stdin.
-        nul: whether the names in the list are NUL-delimited instead of one per line.
-        include: patterns, see `Filter`.
-        exclude: patterns, see `Filter`.
+        named: Files, folders, globs, URLs, cameras, or "-" alone for stdin.
+        files_from: A file that lists more names; `Path("-")` for stdin.
+        nul: Whether the names in the list are NUL-delimited instead of one per line.
+        include: Patterns, see `Filter`.
+        exclude: Patterns, see `Filter`.
     """
 
     named: Sequence[str] = ()
@@ -57,12 +57,12 @@ def discover(selection: Selection, should_stop: Callable[[], bool] = INTERRUPT_E
     missing file fails when it is opened.
 
     Args:
-        selection: what to discover.
-        should_stop: polled while a piped list delivers nothing; True ends it.
+        selection: What to discover.
+        should_stop: Polled while a piped list delivers nothing; True ends it.
 
     Raises:
-        UsageError: the selection is invalid; before anything is yielded.
-        NoInputFound: nothing was found; at the end.
+        UsageError: The selection is invalid; before anything is yielded.
+        NoInputFound: Nothing was found; at the end.
     """
     if "-" in selection.named and (len(selection.named) > 1 or selection.files_from):
         raise UsageError("-: standard input can't be mixed with other inputs")
@@ -176,9 +176,9 @@ def _walk(top: str, skipped: Container[str], descend: Callable[[str], bool]) -> 
     """Yield the media files and archives below a folder, sorted by name.
 
     Args:
-        top: the folder.
-        skipped: real paths to leave out.
-        descend: whether to enter a folder, given relative to `top`.
+        top: The folder.
+        skipped: Real paths to leave out.
+        descend: Whether to enter a folder, given relative to `top`.
     """
     root = os.path.realpath(top)
     pending = [""]

@@ -24,9 +24,9 @@ class Member:
     """One file in an archive.
 
     Attributes:
-        name: its path in the archive.
-        at: byte offset of its content in the decompressed tar, or of its header in the zip.
-        size: decompressed, in bytes.
+        name: Its path in the archive.
+        at: Byte offset of its content in the decompressed tar, or of its header in the zip.
+        size: Decompressed, in bytes.
     """
 
     name: str
@@ -39,12 +39,12 @@ class Input:
     """One input.
 
     Attributes:
-        path: the file or archive; None for standard input and for an address.
-        relative: the path of its output below an output folder.
-        named: its name on the command line or in a list; None if it was found in a folder or by a glob.
-        address: the camera or URL.
-        member: the member of the archive `path`.
-        failed: an error message, if discovery has found that it can't be read.
+        path: The file or archive; None for standard input and for an address.
+        relative: The path of its output below an output folder.
+        named: Its name on the command line or in a list; None if it was found in a folder or by a glob.
+        address: The camera or URL.
+        member: The member of the archive `path`.
+        failed: An error message, if discovery has found that it can't be read.
     """
 
     path: Path | None
@@ -69,11 +69,11 @@ def find_inputs(named: Sequence[str]) -> list[Input]:
     Hidden files and outputs of this program are skipped in folders and globs.
 
     Args:
-        named: files, folders (searched recursively), globs, URLs, cameras, or "-" alone for stdin.
+        named: Files, folders (searched recursively), globs, URLs, cameras, or "-" alone for stdin.
 
     Raises:
         UsageError: "-" among other names.
-        NoInputFound: nothing was found.
+        NoInputFound: Nothing was found.
     """
     found: dict[Path | Address, Input] = {}
     if "-" in named and len(named) > 1:

@@ -40,8 +40,8 @@ class Connection(Protocol):
     """One connection to a source.
 
     Attributes:
-        videos: video streams, as PyAV describes them; the first is decoded.
-        streams: all streams.
+        videos: Video streams, as PyAV describes them; the first is decoded.
+        streams: All streams.
     """
 
     videos: list[Any]
@@ -60,7 +60,7 @@ def open_address(address: Address) -> InputContainer:
     """Open a URL by FFmpeg. Protocols are restricted, so that what it sends can't refer to local files.
 
     Raises:
-        InputError: nothing can be read from it.
+        InputError: Nothing can be read from it.
     """
     options = {"format_whitelist": FORMATS, "protocol_whitelist": PROTOCOLS}
     if address.is_real_time:
@@ -81,7 +81,7 @@ class NetworkStream:
         """Connect.
 
         Raises:
-            InputError: it can't be opened, or has no video stream.
+            InputError: It can't be opened, or has no video stream.
         """
         self.container = open_address(address)
         self.streams = list(self.container.streams)
@@ -95,7 +95,7 @@ class NetworkStream:
         """Yield decoded frames and other packets until it ends. Frames that can't be decoded are skipped.
 
         Raises:
-            InputError: the connection is lost.
+            InputError: The connection is lost.
         """
         (video,) = self.videos
         packets = self.container.demux()
@@ -131,10 +131,10 @@ class Camera:
         """Open the camera.
 
         Args:
-            number: its device number.
+            number: Its device number.
 
         Raises:
-            InputError: it can't be opened.
+            InputError: It can't be opened.
         """
         import cv2
 
@@ -160,7 +160,7 @@ class Camera:
         """Yield frames until it is closed.
 
         Raises:
-            InputError: the camera is lost.
+            InputError: The camera is lost.
         """
         while self._open:
             read, pixels = self._capture.read()
@@ -178,7 +178,7 @@ def connect(address: Address) -> Connection:
     """Connect to a camera or URL.
 
     Raises:
-        InputError: it can't be opened.
+        InputError: It can't be opened.
     """
     return NetworkStream(address) if address.camera is None else Camera(address.camera)
 
@@ -188,10 +188,10 @@ class WallClockMapper:
     """Maps a source's timestamps to wall-clock time since `start`, in seconds.
 
     Attributes:
-        start: reading of the monotonic clock at the first frame.
-        faster_than_real_time: whether the source delivers frames before they are due, as an HTTP server does.
-        shift: what is added to the source's timestamps; None before the first frame and after a reconnect.
-        last: the last result.
+        start: Reading of the monotonic clock at the first frame.
+        faster_than_real_time: Whether the source delivers frames before they are due, as an HTTP server does.
+        shift: What is added to the source's timestamps; None before the first frame and after a reconnect.
+        last: The last result.
     """
 
     start: float
@@ -203,8 +203,8 @@ class WallClockMapper:
         """Return the timestamp of a frame in seconds since `start`, later than all before.
 
         Args:
-            stated: the source's timestamp in seconds; None if it states none.
-            now: reading of the monotonic clock on arrival.
+            stated: The source's timestamp in seconds; None if it states none.
+            now: Reading of the monotonic clock on arrival.
         """
         elapsed = now - self.start
         if stated is None:
@@ -222,11 +222,11 @@ class LiveReader:
     """An open live source, read by a thread; `next_event` returns events like those of a VideoReader. Close it after.
 
     Attributes:
-        dropped: frames that were dropped from a full queue.
-        reconnects: how often the connection was re-established.
-        damage: always empty.
-        metadata: always empty.
-        chapters: always empty.
+        dropped: Frames that were dropped from a full queue.
+        reconnects: How often the connection was re-established.
+        damage: Always empty.
+        metadata: Always empty.
+        chapters: Always empty.
     """
 
     seconds = None
@@ -236,11 +236,11 @@ class LiveReader:
         """Connect, and start to read.
 
         Args:
-            address: the camera or URL.
-            duration: seconds after which it ends; None for no limit.
+            address: The camera or URL.
+            duration: Seconds after which it ends; None for no limit.
 
         Raises:
-            InputError: it can't be opened.
+            InputError: It can't be opened.
         """
         self._address = address
         self._duration = duration
@@ -280,8 +280,8 @@ class LiveReader:
         """Return the next frame or packet, or None if nothing arrives within a timeout in seconds.
 
         Raises:
-            StopIteration: the source has ended.
-            InputError: the connection was lost and can't be re-established.
+            StopIteration: The source has ended.
+            InputError: The connection was lost and can't be re-established.
         """
         with self._changed:
             if not self._queue and not self._ended:
@@ -415,7 +415,7 @@ def next_frame(reader: LiveReader) -> Frame:
     """Return the first frame.
 
     Raises:
-        InputError: none arrives within `SILENT_SECONDS`.
+        InputError: None arrives within `SILENT_SECONDS`.
     """
     for _ in range(round(SILENT_SECONDS / POLL_SECONDS)):
         raise_if_interrupted()

@@ -43,7 +43,7 @@ def is_live(source: Input) -> bool:
     """Return whether an input is a camera or a live stream.
 
     Raises:
-        InputError: the server can't be reached, or sends no video.
+        InputError: The server can't be reached, or sends no video.
     """
     return source.address is not None and (source.address.is_real_time or is_endless(source.address))
 
@@ -52,12 +52,12 @@ def open_live(source: Input, stack: ExitStack, duration: float | None) -> LiveRe
     """Open a live input; return None for any other.
 
     Args:
-        source: the input.
-        stack: closes the reader.
-        duration: seconds after which it ends; None for no limit.
+        source: The input.
+        stack: Closes the reader.
+        duration: Seconds after which it ends; None for no limit.
 
     Raises:
-        InputError: it can't be opened.
+        InputError: It can't be opened.
     """
     if source.address is None or not is_live(source):
         return None
@@ -68,7 +68,7 @@ def grab_live_image(source: Input) -> np.ndarray | None:
     """Return the next frame of a live input as HxWx3 uint8, upright; None for any other input.
 
     Raises:
-        InputError: it can't be opened, or delivers no frame.
+        InputError: It can't be opened, or delivers no frame.
     """
     with ExitStack() as stack:
         live = open_live(source, stack, duration=None)
@@ -79,11 +79,11 @@ def open_media(source: Input, stack: ExitStack) -> Media:
     """Open a video, an animation or a still image.
 
     Args:
-        source: the input; a live one can't be opened here.
-        stack: closes a video.
+        source: The input; a live one can't be opened here.
+        stack: Closes a video.
 
     Raises:
-        InputError: it can't be read, or is none of these.
+        InputError: It can't be read, or is none of these.
     """
     if source.failed:
         raise InputError(source.failed)
@@ -92,7 +92,7 @@ def open_media(source: Input, stack: ExitStack) -> Media:
     if source.address is not None:
         if source.address.is_real_time:
             raise InputError(
-                "is a live source, which this command does not support; redact, moderate, gaze and detect --jsonl do"
+                "a live source, which this command does not support; redact, moderate, gaze and detect --jsonl do"
             )
         if data := _download_image(source.address, sniff):
             return _still_or_animated(data)
@@ -111,7 +111,7 @@ def image_bytes(source: Input) -> bytes | None:
     Thread-safe.
 
     Raises:
-        InputError: it can't be read.
+        InputError: It can't be read.
     """
     if source.failed:
         raise InputError(source.failed)
@@ -124,7 +124,7 @@ def image_bytes(source: Input) -> bytes | None:
             stream = _stdin()
             head = stream.peek(HEAD_BYTES)[:HEAD_BYTES]
             if not head:
-                raise InputError("is empty")
+                raise InputError("empty")
             if not is_image_header(head):
                 return None
             data: bytes = stream.read()
@@ -138,7 +138,7 @@ def content_digest(source: Input) -> str:
     """Return the SHA-256 of an input's bytes in hexadecimal; "" if it is not a file, or missing.
 
     Raises:
-        InputError: it can't be read.
+        InputError: It can't be read.
     """
     if source.path is None or source.failed or not source.path.is_file():
         return ""
@@ -159,11 +159,11 @@ def open_image(source: Input) -> np.ndarray:
         HxWx3 uint8 sRGB, upright.
 
     Raises:
-        InputError: it can't be read, or is not an image.
+        InputError: It can't be read, or is not an image.
     """
     data = image_bytes(source)
     if data is None:
-        raise InputError("is not an image in a supported format")
+        raise InputError("not an image in a supported format")
     return decode_image(data)
 
 
@@ -174,11 +174,11 @@ def _still_or_animated(image: bytes | Path) -> Animation | StillImage:
 def _head(path: Path) -> bytes:
     """Return the first bytes of a file. InputError if it is not a regular file, or empty."""
     if not stat.S_ISREG(path.stat().st_mode):
-        raise InputError("is a folder" if path.is_dir() else "is not a regular file")
+        raise InputError("a folder" if path.is_dir() else "not a regular file")
     with path.open("rb") as file:
         head = file.read(HEAD_BYTES)
     if not head:
-        raise InputError("is empty")
+        raise InputError("empty")
     return head
 
 
@@ -198,7 +198,7 @@ def is_endless(address: Address) -> bool:
     """Return whether a URL is a video of unknown length, so a live stream.
 
     Raises:
-        InputError: the server can't be reached, or sends no video.
+        InputError: The server can't be reached, or sends no video.
     """
     if _download_image(address, sniff):
         return False
@@ -216,7 +216,7 @@ def _download_image(address: Address, is_image: Callable[[bytes], object]) -> by
             if is_image(head):
                 data: bytes = head + response.read(MAX_DOWNLOAD_BYTES)
                 if len(data) > MAX_DOWNLOAD_BYTES:
-                    raise InputError(f"is larger than {MAX_DOWNLOAD_BYTES >> 20} MB, the limit for an image")
+                    raise InputError(f"larger than {MAX_DOWNLOAD_BYTES >> 20} MB, the limit for an image")
                 return data
             if not is_image_header(head):
                 _VIDEOS[address] = _version(response.headers)
@@ -249,11 +249,11 @@ def spooled(source: Input, stack: ExitStack) -> Input:
     """Return an input that can be opened more than once: stdin is copied to a temporary file.
 
     Args:
-        source: the input; anything but stdin is returned unchanged.
-        stack: deletes the temporary file.
+        source: The input; anything but stdin is returned unchanged.
+        stack: Deletes the temporary file.
 
     Raises:
-        InputError: it can't be copied.
+        InputError: It can't be copied.
     """
     if source.path or source.address:
         return source
@@ -283,7 +283,7 @@ def _from_stdin(stack: ExitStack) -> Media:
     try:
         head = stream.peek(HEAD_BYTES)[:HEAD_BYTES]
         if not head:
-            raise InputError("is empty")
+            raise InputError("empty")
         if sniff(head):
             return _still_or_animated(stream.read())
         if isinstance(stream, PipeReader) and _index_at_end(head):

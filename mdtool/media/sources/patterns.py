@@ -25,7 +25,7 @@ class Filter:
         """Compile the patterns.
 
         Raises:
-            UsageError: a pattern that can't match anything.
+            UsageError: A pattern that can't match anything.
         """
         self._include = [_compiled(pattern) for pattern in include]
         self._exclude = [_compiled(pattern) for pattern in exclude]
@@ -44,7 +44,7 @@ class Glob:
     """A glob of the command line, such as `shots/**/*.jpg`.
 
     Attributes:
-        folder: the part before the first wildcard.
+        folder: The part before the first wildcard.
     """
 
     def __init__(self, pattern: str) -> None:

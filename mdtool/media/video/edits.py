@@ -53,8 +53,8 @@ class Edit:
     """The edit of a video.
 
     Attributes:
-        mute: where audio is silenced.
-        cut: what is left out.
+        mute: Where audio is silenced.
+        cut: What is left out.
     """
 
     mute: Spans = Spans()
@@ -72,8 +72,8 @@ class AudioChunk:
     """Decoded audio.
 
     Attributes:
-        stream: index of its stream.
-        frame: the samples.
+        stream: Index of its stream.
+        frame: The samples.
     """
 
     stream: int
@@ -106,9 +106,9 @@ def apply_edit(events: Iterable[Frame | Packet], edit: Edit, notes: list[str]) -
     """Cut and mute audio, and cut and retime the packets of other streams.
 
     Args:
-        events: frames, which `FrameCutter` has retimed and which pass unchanged, and packets.
-        edit: the edit.
-        notes: a sentence is appended if audio could not be decoded.
+        events: Frames, which `FrameCutter` has retimed and which pass unchanged, and packets.
+        edit: The edit.
+        notes: A sentence is appended if audio could not be decoded.
 
     Yields:
         Frames; decoded audio in place of audio packets; packets of other streams.

@@ -34,8 +34,8 @@ class EncodedPacket:
     """A packet of a segment.
 
     Attributes:
-        packet: the packet.
-        after: number of frames of the segment that the encoder had received when it returned the packet.
+        packet: The packet.
+        after: Number of frames of the segment that the encoder had received when it returned the packet.
     """
 
     packet: Packet
@@ -47,7 +47,7 @@ class EncodedSegments:
     """The saved segments of one output.
 
     Attributes:
-        folder: an existing folder that holds their files.
+        folder: An existing folder that holds their files.
     """
 
     folder: Path
@@ -64,7 +64,7 @@ class EncodedSegments:
         """Save a complete segment atomically.
 
         Raises:
-            OSError: it can't be written.
+            OSError: It can't be written.
         """
         path = self._path(stream, segment)
         part = path.with_suffix(".part")
@@ -83,13 +83,13 @@ class EncodedSegments:
         """Yield the packets of a saved segment, without stream and time base.
 
         Raises:
-            ValueError: the file has another format.
-            OSError: it can't be read.
+            ValueError: The file has another format.
+            OSError: It can't be read.
         """
         path = self._path(stream, segment)
         with path.open("rb") as file:
             if file.readline() != FORMAT:
-                raise ValueError(f"{path}: is not a file of encoded packets")
+                raise ValueError(f"{path}: not a file of encoded packets")
             while head := file.read(_HEAD.size):
                 pts, dts, duration, after, is_keyframe, size = _HEAD.unpack(head)
                 packet: Packet = av.Packet(file.read(size))

@@ -33,11 +33,11 @@ class Encoding:
     """Settings of a video encoder.
 
     Attributes:
-        codec: name of an FFmpeg encoder; None for the container's default.
-        crf: constant quality, on the codec's scale; None for the default.
+        codec: Name of an FFmpeg encoder; None for the container's default.
+        crf: Constant quality, on the codec's scale; None for the default.
         preset: None for the default.
         pixel_format: None for the one nearest to the source's.
-        at_once: whether to encode with low latency (no lookahead and no B-frames), if the codec supports it.
+        at_once: Whether to encode with low latency (no lookahead and no B-frames), if the codec supports it.
     """
 
     codec: str | None = None
@@ -50,12 +50,12 @@ class Encoding:
         """Return the name of the encoder for a container.
 
         Raises:
-            UsageError: the encoder does not exist, or does not support the preset.
+            UsageError: The encoder does not exist, or does not support the preset.
         """
         codec = self.codec or _default_video_codec(container)
         try:
             if av.Codec(codec, "w").type != "video":
-                raise UsageError(f"--codec {codec}: is not a video encoder; use libx264, for example")
+                raise UsageError(f"--codec {codec}: not a video encoder; use libx264, for example")
         except ValueError as error:
             raise UsageError(
                 f"--codec {codec}: this FFmpeg has no such encoder; --codec libx264 with .mkv always works"
@@ -107,15 +107,15 @@ def pixel_format(frame: av.VideoFrame, codec: str, requested: str | None) -> str
     """Choose the pixel format to encode in.
 
     Args:
-        frame: a source frame.
-        codec: name of the encoder.
-        requested: the format to use, if any.
+        frame: A source frame.
+        codec: Name of the encoder.
+        requested: The format to use, if any.
 
     Returns:
         The requested format; else the frame's own, if the encoder supports it, else the one that loses least.
 
     Raises:
-        UsageError: the encoder does not support the requested format.
+        UsageError: The encoder does not support the requested format.
     """
     supported = [f for f in av.Codec(codec, "w").video_formats or [] if has_plain_planes(f)]
     names = [f.name for f in supported]

@@ -28,16 +28,16 @@ class Frame:
     """A decoded frame.
 
     Attributes:
-        image: the pixels as stored.
-        index: number of the frame in its stream, from 0.
-        pts: presentation timestamp, in units of `time_base`.
-        time_base: in seconds.
-        duration: in units of `time_base`.
-        stream: index of its stream.
-        orientation: how stored pixels are transformed for display.
-        matrix: the display matrix of the source, as stored; None if there is none.
-        aspect: width / height of one stored pixel (sample aspect ratio).
-        corrupt: whether the decoder reported errors in it.
+        image: The pixels as stored.
+        index: Number of the frame in its stream, from 0.
+        pts: Presentation timestamp, in units of `time_base`.
+        time_base: In seconds.
+        duration: In units of `time_base`.
+        stream: Index of its stream.
+        orientation: How stored pixels are transformed for display.
+        matrix: The display matrix of the source, as stored; None if there is none.
+        aspect: Width / height of one stored pixel (sample aspect ratio).
+        corrupt: Whether the decoder reported errors in it.
     """
 
     image: av.VideoFrame
@@ -90,7 +90,7 @@ class Frame:
         """Convert to upright RGB with square pixels: the input of a model.
 
         Args:
-            as_stored: whether to ignore the pixel aspect ratio.
+            as_stored: Whether to ignore the pixel aspect ratio.
 
         Returns:
             HxWx3 uint8.

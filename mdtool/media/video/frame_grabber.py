@@ -23,14 +23,14 @@ def grab_frames(source: Input, infos: Sequence[FrameInfo]) -> Iterator[tuple[Fra
     """Decode recorded frames again.
 
     Args:
-        source: the input, a file.
-        infos: the frames to decode. Those that the input does not have, or has in another size, are left out.
+        source: The input, a file.
+        infos: The frames to decode. Those that the input does not have, or has in another size, are left out.
 
     Yields:
         The frame info, and HxWx3 uint8 sRGB as displayed; of a video sorted by stream and time.
 
     Raises:
-        InputError: it can't be read.
+        InputError: It can't be read.
     """
     if source.path is None:
         raise InputError("was read from a pipe or a URL, not from a file")
@@ -51,15 +51,15 @@ def grab_frame(source: Input, stream: int, time: float) -> np.ndarray:
     """Decode the frame at a time.
 
     Args:
-        source: the input.
-        stream: index of a video stream.
-        time: in seconds. The first frame at or after it is decoded, or the last one if all are earlier.
+        source: The input.
+        stream: Index of a video stream.
+        time: In seconds. The first frame at or after it is decoded, or the last one if all are earlier.
 
     Returns:
         HxWx3 uint8 sRGB, upright; of a still image the image itself.
 
     Raises:
-        InputError: it can't be read, or the stream has no frame.
+        InputError: It can't be read, or the stream has no frame.
     """
     with ExitStack() as stack:
         media = open_media(source, stack)

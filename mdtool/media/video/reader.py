@@ -29,9 +29,9 @@ class Damage:
     """What of a video could not be read.
 
     Attributes:
-        packets: number of packets that the decoder rejected.
-        frames: number of frames that were decoded with errors.
-        ended_early: whether the file is truncated.
+        packets: Number of packets that the decoder rejected.
+        frames: Number of frames that were decoded with errors.
+        ended_early: Whether the file is truncated.
     """
 
     packets: int = 0
@@ -52,19 +52,19 @@ class VideoReader:
     """An open video. Iterate it once for its frames and the packets of its other streams. Close it after.
 
     Attributes:
-        container: the open container.
-        videos: its video streams, without cover art.
-        damage: what could not be read so far.
+        container: The open container.
+        videos: Its video streams, without cover art.
+        damage: What could not be read so far.
     """
 
     def __init__(self, source: Path | BinaryIO | PipeReader | InputContainer) -> None:
         """Open a video.
 
         Args:
-            source: a file, a file object, or an open container.
+            source: A file, a file object, or an open container.
 
         Raises:
-            InputError: it can't be read, or has no video stream that can be decoded.
+            InputError: It can't be read, or has no video stream that can be decoded.
         """
         self.container = source if isinstance(source, InputContainer) else _opened(source)
         self.damage = Damage()
@@ -129,7 +129,7 @@ class VideoReader:
         """Yield the frames and packets in file order.
 
         Raises:
-            InputError: at the end, if no frame could be decoded.
+            InputError: At the end, if no frame could be decoded.
         """
         decoders = {stream.index: _Decoder(stream, self.damage) for stream in self.videos}
         end = Fraction(0)
@@ -150,8 +150,8 @@ class VideoReader:
         """Yield the frames of a video stream from the last keyframe before a time on, or from the start.
 
         Args:
-            stream: index of the stream.
-            seconds: the time to seek to.
+            stream: Index of the stream.
+            seconds: The time to seek to.
 
         Yields:
             Frames, whose `index` is not that in the stream.
@@ -274,9 +274,9 @@ def explain(error: Exception) -> str:
     if isinstance(error, PermissionError):
         return "may not be read: permission denied"
     if isinstance(error, IsADirectoryError):
-        return "is a folder, not a file"
+        return "a folder, not a file"
     if isinstance(error, av.error.EOFError):
-        return "is empty or ends before anything can be read"
+        return "empty or ends before anything can be read"
     if isinstance(error, av.error.InvalidDataError | av.error.ArgumentError):
-        return "is not a video or image in a supported format, or it is damaged at its start or end"
+        return "not a video or image in a supported format, or it is damaged at its start or end"
     return f"can't be read: {error.strerror if isinstance(error, OSError) and error.strerror else error}"

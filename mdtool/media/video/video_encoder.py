@@ -26,11 +26,11 @@ class VideoEncoder:
         """Prepare the first segment.
 
         Args:
-            stream: the output stream, whose own encoder is used first.
-            create_encoder: returns another encoder with the same settings.
-            segments: where complete segments are saved and read; None to encode all as one segment.
-            number: index of the stream in `segments`.
-            start: timestamp of the first frame, in seconds.
+            stream: The output stream, whose own encoder is used first.
+            create_encoder: Returns another encoder with the same settings.
+            segments: Where complete segments are saved and read; None to encode all as one segment.
+            number: Index of the stream in `segments`.
+            start: Timestamp of the first frame, in seconds.
         """
         self.stream = stream
         self.time_base: Fraction = stream.codec_context.time_base
@@ -50,8 +50,8 @@ class VideoEncoder:
         """Encode a frame.
 
         Args:
-            frame: the frame, with a timestamp; its pixels are not read if its segment is saved.
-            duration: in the frame's time base.
+            frame: The frame, with a timestamp; its pixels are not read if its segment is saved.
+            duration: In the frame's time base.
 
         Yields:
             The packets that are complete.

@@ -44,7 +44,7 @@ def muxer_for(name: str) -> str:
     """Return FFmpeg's muxer for the suffix of a file name.
 
     Raises:
-        UsageError: the suffix is unknown.
+        UsageError: The suffix is unknown.
     """
     suffix = Path(name).suffix.lower()
     if suffix not in MUXERS:
@@ -56,7 +56,7 @@ class VideoWriter:
     """Writes the events of a VideoReader or LiveReader, whose frames may have been painted on, to a new video.
 
     Attributes:
-        notes: sentences for the person about what could not be preserved.
+        notes: Sentences for the person about what could not be preserved.
     """
 
     def __init__(
@@ -73,16 +73,16 @@ class VideoWriter:
         """Open the output. The header is written with the first frames.
 
         Args:
-            where: a file, a pipe or a URL.
+            where: A file, a pipe or a URL.
             muxer: FFmpeg's name of the container format.
-            source: the reader whose streams, metadata and chapters are the template.
-            encoding: settings of the video encoder.
-            keep_metadata: whether tags and data streams are copied.
-            edit: the edit that was applied to the events, which then contain decoded audio.
-            segments: where encoded segments are saved and read, to resume; None if the run can't be resumed.
+            source: The reader whose streams, metadata and chapters are the template.
+            encoding: Settings of the video encoder.
+            keep_metadata: Whether tags and data streams are copied.
+            edit: The edit that was applied to the events, which then contain decoded audio.
+            segments: Where encoded segments are saved and read, to resume; None if the run can't be resumed.
 
         Raises:
-            UsageError: the muxer or the encoder does not exist.
+            UsageError: The muxer or the encoder does not exist.
         """
         self.notes: list[str] = []
         self._source = source
@@ -124,7 +124,7 @@ class VideoWriter:
         """Return the frame's image in the pixel format and size of its output stream: itself, if these are the same.
 
         Raises:
-            UsageError: the encoder does not support the requested pixel format.
+            UsageError: The encoder does not support the requested pixel format.
         """
         image = frame.image
         if frame.stream not in self._formats:
@@ -163,12 +163,12 @@ class VideoWriter:
         """Write one event of the source.
 
         Args:
-            event: the next event in order. Frames that were painted on must have been converted by `convert` before.
+            event: The next event in order. Frames that were painted on must have been converted by `convert` before.
 
         Raises:
-            UsageError: the encoder refuses the settings.
-            OutputError: the output can't be written.
-            BrokenPipeError: the reader of the pipe has gone.
+            UsageError: The encoder refuses the settings.
+            OutputError: The output can't be written.
+            BrokenPipeError: The reader of the pipe has closed it.
         """
         try:
             if self._encoders:
@@ -192,9 +192,9 @@ class VideoWriter:
         """Flush all encoders and complete the file.
 
         Raises:
-            UsageError: the encoder refuses the settings.
-            OutputError: the output can't be written.
-            BrokenPipeError: the reader of the pipe has gone.
+            UsageError: The encoder refuses the settings.
+            OutputError: The output can't be written.
+            BrokenPipeError: The reader of the pipe has closed it.
         """
         try:
             if not self._encoders:

@@ -78,6 +78,7 @@ def test_looks_where_huggingface_hub_looks(env: dict[str, str]) -> None:
     subprocess.run([sys.executable, "-c", code], check=True, env={**kept, **env, "HOME": "/x/me"}, cwd=root)
 
 
+@pytest.mark.posix("symbolic links")
 def test_a_model_that_is_here(cache: Path) -> None:
     folder = put_sharded(cache)
     here = hub.local(SHARDED)
@@ -90,6 +91,7 @@ def test_a_model_that_is_here(cache: Path) -> None:
     assert hub.pull(SHARDED) == here
 
 
+@pytest.mark.posix("symbolic links")
 @pytest.mark.parametrize("lost", ["model.safetensors.index.json", "model-1.safetensors"])
 def test_a_model_that_is_not_whole_is_not_here(cache: Path, lost: str) -> None:
     put_sharded(cache, lost)
@@ -98,12 +100,14 @@ def test_a_model_that_is_not_whole_is_not_here(cache: Path, lost: str) -> None:
     assert len([problem for problem in hub.verify(SHARDED) if lost in problem or "several weight" in problem]) == 1
 
 
+@pytest.mark.posix("symbolic links")
 def test_a_model_without_its_tokenizer_is_not_here(cache: Path) -> None:
     put(cache, SOURCE.repo, "main", {"model.safetensors": b"weights"})
     assert hub.local(SHARDED) is None
     assert hub.verify(SHARDED) == ["tokenizer.json of moondream/starmie-v1 is missing"]
 
 
+@pytest.mark.posix("symbolic links")
 def test_every_bad_file_is_named(cache: Path) -> None:
     folder = put_sharded(cache)
     (folder / "model-1.safetensors").resolve().write_bytes(b"oNe")
@@ -119,6 +123,7 @@ def test_every_bad_file_is_named(cache: Path) -> None:
     assert not folder.exists()
 
 
+@pytest.mark.posix("symbolic links")
 def test_removing_takes_what_was_half_fetched(cache: Path) -> None:
     folder = put_sharded(cache)
     part = folder.parents[1] / "blobs" / "abc.incomplete"
@@ -130,6 +135,7 @@ def test_removing_takes_what_was_half_fetched(cache: Path) -> None:
         hub.remove(SHARDED)
 
 
+@pytest.mark.posix("symbolic links")
 def test_removing_leaves_what_is_being_fetched(cache: Path) -> None:
     from huggingface_hub.utils import WeakFileLock
 
@@ -154,6 +160,7 @@ def test_a_model_that_is_not_published(cache: Path) -> None:
             action(model)
 
 
+@pytest.mark.posix("symbolic links")
 def test_a_revision_that_is_a_commit_needs_no_name(cache: Path) -> None:
     source = Source("a/b", COMMIT, TokenizerSource("a/b", COMMIT, "tokenizer.json"))
     folder = put(cache, "a/b", COMMIT, {"model.safetensors": b"weights", "tokenizer.json": b"{}"})

@@ -92,7 +92,7 @@ def test_a_config_with_fields_that_are_not_needed() -> None:
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        ([], "is not a JSON object"),
+        ([], "not a JSON object"),
         ({"vocab_size": 6}, "hidden_size is missing"),
         (CONFIG | {"vocab_size": 6.5}, "vocab_size must be an integer, not 6.5"),
         (CONFIG | {"hidden_size": 0}, "config.hidden_size must be positive, not 0"),

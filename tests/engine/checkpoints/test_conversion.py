@@ -130,7 +130,7 @@ def test_how_far_it_is_told(tmp_path: Path) -> None:
 def test_what_is_in_few_bits_already(tmp_path: Path, family: str, kind: str, bits: int) -> None:
     folder = written(tmp_path / "made", GOLDEN / family, kind)
     for i, again in enumerate(QUANTIZATION_SCHEMES):
-        with pytest.raises(EngineError, match=f"already int{bits}; give the model before quantization"):
+        with pytest.raises(EngineError, match=f"already int{bits}; give the model before quantisation"):
             written(tmp_path / str(i), folder, again)
         assert not list((tmp_path / str(i)).iterdir())
 

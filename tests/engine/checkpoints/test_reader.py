@@ -109,9 +109,13 @@ def test_an_unknown_tensor_is_named(tmp_path: Path, ask: str) -> None:
 
 def test_what_is_not_there(tmp_path: Path) -> None:
     assert "no such file" in refused(tmp_path / "none.safetensors")
-    assert "is not a file" in refused(tmp_path)
+    assert "not a file" in refused(tmp_path)
+
+
+@pytest.mark.posix("named pipes")
+def test_a_named_pipe_is_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.safetensors")
-    assert "is not a file" in refused(tmp_path / "pipe.safetensors")
+    assert "not a file" in refused(tmp_path / "pipe.safetensors")
 
 
 def entry(dtype: str, shape: list[int], start: int, end: int) -> dict[str, Any]:
@@ -193,22 +197,22 @@ def test_damage_anywhere_gives_tensors_or_one_clear_error(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("index", "says"),
     [
-        ("{", "is not JSON"),
-        ("[" * 100_000, "is not JSON"),
+        ("{", "not JSON"),
+        ("[" * 100_000, "not JSON"),
         ("[]", "weight_map must be"),
         ("{}", "weight_map must be"),
         ('{"weight_map": {"a.bias": 3}}', "weight_map must be"),
         ('{"weight_map": {"a.bias": "none.safetensors"}}', "none.safetensors: no such file"),
         ('{"weight_map": {"a.bias": "one.safetensors"}}', "one.safetensors: lacks 'a.bias'"),
         ('{"weight_map": {"a.bias": "two.safetensors", "b": "two.safetensors"}}', "two.safetensors: lacks 'b'"),
-        ('{"weight_map": {"a.bias": "../two.safetensors"}}', "is not the name of a file"),
-        ('{"weight_map": {"a.bias": "/etc/passwd"}}', "is not the name of a file"),
-        ('{"weight_map": {"a.bias": ""}}', "is not the name of a file"),
-        ('{"weight_map": {"a.bias": ".."}}', "is not the name of a file"),
-        ('{"weight_map": {"a.bias": "."}}', "is not the name of a file"),
-        ('{"weight_map": {"a.bias": "x\\ny"}}', "is not the name of a file"),
+        ('{"weight_map": {"a.bias": "../two.safetensors"}}', "not the name of a file"),
+        ('{"weight_map": {"a.bias": "/etc/passwd"}}', "not the name of a file"),
+        ('{"weight_map": {"a.bias": ""}}', "not the name of a file"),
+        ('{"weight_map": {"a.bias": ".."}}', "not the name of a file"),
+        ('{"weight_map": {"a.bias": "."}}', "not the name of a file"),
+        ('{"weight_map": {"a.bias": "x\\ny"}}', "not the name of a file"),
         ('{"weight_map": {"a.bias": "' + 300 * "x" + '"}}', "no such file"),
-        ('{"weight_map": {"a.bias": "two\\u0000.safetensors"}}', "is not the name of a file"),
+        ('{"weight_map": {"a.bias": "two\\u0000.safetensors"}}', "not the name of a file"),
     ],
 )
 def test_broken_indices(sharded: Path, index: str, says: str) -> None:
@@ -226,6 +230,7 @@ def test_a_damaged_shard(sharded: Path) -> None:
     assert refused(sharded / INDEX).startswith(f"{sharded / 'two.safetensors'}: ")
 
 
+@pytest.mark.posix("memory as /proc tells it")
 def test_reading_costs_the_tensors_and_one_more(tmp_path: Path) -> None:
     """The pages of the file do not stay: 240 MB, read in quarters of the size, take 60 MB and a tensor."""
     path = tmp_path / "x.safetensors"

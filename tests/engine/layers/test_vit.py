@@ -1,4 +1,4 @@
-"""MetadataBlocks of a vision transformer against their formula in float64."""
+"""Blocks of a vision transformer against their formula in float64."""
 
 import math
 from typing import Literal

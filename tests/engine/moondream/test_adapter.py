@@ -144,8 +144,8 @@ def test_code_in_a_pickle_is_not_run(tmp_path: Path, zipped: bool) -> None:
 def test_files_that_hold_something_else(tmp_path: Path) -> None:
     path = tmp_path / "final.pt"
     for held, says in [
-        ([torch.ones(1)], "is not a dict of tensors"),
-        (torch.ones(1), "is not a dict of tensors"),
+        ([torch.ones(1)], "not a dict of tensors"),
+        (torch.ones(1), "not a dict of tensors"),
         ({"a": 3}, "'a' is not a plain tensor"),
         ({"a": {"b": torch.ones(1)}}, "'a' is not a plain tensor"),
         ({7: torch.ones(1)}, "'7' is not a plain tensor"),
@@ -162,7 +162,7 @@ def test_damaged_files(tmp_path: Path) -> None:
     sound = path.read_bytes()
     for data in (b"", b"PK\x03\x04", sound[:1000], sound[:-100], b"garbage" * 100):
         path.write_bytes(data)
-        assert "is damaged" in refused(path)
+        assert "damaged" in refused(path)
     assert "no such file" in refused(tmp_path / "none.pt")
     assert "no such file" in refused(tmp_path / "none.safetensors")
     assert "no such file" in refused(tmp_path)
@@ -189,7 +189,7 @@ def test_variants_are_found_by_id_and_step(cache: Path, name: str, file: str) ->
 def test_where_the_cache_is(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for variables, place in [
         ({"HF_HOME": str(tmp_path / "home")}, tmp_path / "home/hub"),
-        ({"HOME": str(tmp_path / "me")}, tmp_path / "me/.cache/huggingface/hub"),
+        (dict.fromkeys(("HOME", "USERPROFILE"), str(tmp_path / "me")), tmp_path / "me/.cache/huggingface/hub"),
     ]:
         with monkeypatch.context() as changed:
             changed.delenv("HF_HUB_CACHE")

@@ -131,6 +131,7 @@ def test_nothing_heavy_is_loaded(words: str) -> None:
 # The scripts
 
 
+@pytest.mark.posix("shell scripts")
 @pytest.mark.skipif(not shutil.which("bash"), reason="there is no bash")
 def test_bash_itself(tmp_path: Path) -> None:
     script = run("--show-completion", "bash")
@@ -154,6 +155,7 @@ def test_the_script_for_zsh() -> None:
     assert "_MDTOOL_COMPLETE=complete_zsh" in script
 
 
+@pytest.mark.posix("shells whose files are in $HOME")
 @pytest.mark.parametrize(
     ("shell", "files"), [("bash", {".bashrc", ".bash_completions/mdtool.sh"}), ("zsh", {".zshrc", ".zfunc/_mdtool"})]
 )

@@ -2,7 +2,6 @@
 
 import json
 import os
-import pty
 import shutil
 import subprocess
 import sys
@@ -16,6 +15,9 @@ from make_media import SAMPLES, make_video, portrait
 from PIL import Image
 
 from recipes.draw import colour_of
+
+if sys.platform != "win32":
+    import pty
 
 ROOT = Path(__file__).parents[3]
 GROUP = SAMPLES / "group.png"
@@ -80,6 +82,7 @@ def test_a_record_for_each_prompt() -> None:
     assert [(record["prompt"], len(record["points"])) for record in records] == [("nose", 1), ("eye", 2)]
 
 
+@pytest.mark.posix("a pseudo-terminal")
 def test_a_table_on_a_terminal() -> None:
     main, terminal = pty.openpty()
     with os.fdopen(main, "rb", 0) as screen:
@@ -128,7 +131,7 @@ def test_a_broken_photo_does_not_stop_the_others(folder: Path) -> None:
     outcome = run("detect", folder, "face", "--quiet")
     assert outcome.code == 1
     assert len(outcome.lines) == 1
-    assert f"{folder}/b.jpg: is damaged" in outcome.err
+    assert f"{folder}/b.jpg: damaged" in outcome.err
     assert [row[0] for row in rows(outcome)] == [f"{folder}/a.png"] * 4 + [f"{folder}/sub/c.jpg"]
 
 
@@ -184,7 +187,7 @@ def test_two_photos_of_one_name_want_one_copy(folder: Path, tmp_path: Path) -> N
 def test_places_where_no_copy_can_be(tmp_path: Path) -> None:
     fails(run("detect", GROUP, "face", "--draw", tmp_path / "out.mp4"), 2, "end the name in .jpg")
     fails(run("detect", GROUP, "face", "--draw", "-"), 2, "end the name in .jpg")
-    fails(run("point", GROUP, PORTRAIT, "face", "--draw", ""), 2, "--draw: is empty")
+    fails(run("point", GROUP, PORTRAIT, "face", "--draw", ""), 2, "--draw: empty")
     (tmp_path / "file").write_text("words")
     outcome = run("detect", GROUP, "face", "--quiet", "--draw", tmp_path / "file" / "out.png")
     assert (outcome.code, len(rows(outcome)), len(outcome.lines)) == (74, 4, 1)
@@ -210,6 +213,7 @@ def test_nobody_reads_any_more() -> None:
     assert (outcome.code, outcome.err) == (141, "")
 
 
+@pytest.mark.posix("/dev/full")
 @pytest.mark.parametrize("command", [["detect", GROUP, "face", "--quiet"], ["models", "list", "--json"], ["--version"]])
 def test_a_full_device(command: list[str | Path]) -> None:
     with open("/dev/full", "wb") as full:
@@ -240,6 +244,7 @@ mdtool.cli.main()
 """
 
 
+@pytest.mark.posix("signals to a process")
 def test_an_interruption_counts_where_c_calls_python() -> None:
     """There the exception is dropped, as when libvips logs something."""
     command: list[str | Path] = [sys.executable, "-c", INTERRUPTED_AMID_C, "detect", GROUP, PORTRAIT, "face", "--quiet"]
@@ -250,13 +255,13 @@ def test_an_interruption_counts_where_c_calls_python() -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        ([GROUP], 2, "is a file, not a prompt; put the prompt last"),
-        ([GROUP, PORTRAIT], 2, f"{PORTRAIT}: is a file, not a prompt"),
-        ([GROUP, "missing.jpg"], 2, "missing.jpg: is a file that does not exist, not a prompt"),
+        ([GROUP], 2, "a file, not a prompt; put the prompt last"),
+        ([GROUP, PORTRAIT], 2, f"{PORTRAIT}: a file, not a prompt"),
+        ([GROUP, "missing.jpg"], 2, "missing.jpg: a file that does not exist, not a prompt"),
         (["-"], 2, "-: is standard input, not a prompt"),
         (["face"], 2, "'face': no image is named before this prompt"),
-        ([GROUP, " "], 2, "is empty"),
-        ([GROUP, "-p", ""], 2, "is empty"),
+        ([GROUP, " "], 2, "empty"),
+        ([GROUP, "-p", ""], 2, "empty"),
         ([], 2, "the prompt is missing"),
         ([GROUP, "dog"], 4, "models pull moondream2"),
         ([GROUP, "face", "--model", "moondreem2"], 4, "did you mean 'moondream2'"),
@@ -295,6 +300,7 @@ def test_a_folder_of_videos_only(tmp_path: Path) -> None:
     fails(run("detect", tmp_path, "face"), 3, "no image in")
 
 
+@pytest.mark.posix("file names of any bytes")
 def test_odd_names_break_no_line(tmp_path: Path) -> None:
     odd = tmp_path / "line\nbreak\tand\x1bmore \udcff.jpg"
     shutil.copy(PORTRAIT, odd)

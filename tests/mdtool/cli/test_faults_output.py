@@ -2,7 +2,6 @@
 
 import json
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -16,19 +15,24 @@ from make_media import SAMPLES, frames_of, make_video
 
 from mdtool.records.findings import FrameFindings
 
+if sys.platform != "win32":
+    import resource
+
 ODD_NAMES = [
     "with spaces.mp4",
-    "line\nbreak.mp4",
     "-x.mp4",
     "smile \U0001f600.mp4",
+    "x[page=2].mp4",
+    "%03d.mp4",
+    "{n}.mp4",
+]
+POSIX_NAMES = [
+    "line\nbreak.mp4",
     "not\udcff\udcfetext.mp4",
     "n" * 242 + ".mp4",
     "a:b.mp4",
     "pipe:1.mp4",
     "http:x.mp4",
-    "x[page=2].mp4",
-    "%03d.mp4",
-    "{n}.mp4",
     "'quoted' \"twice\".mp4",
     "*.mp4",
 ]
@@ -61,7 +65,9 @@ def test_what_exists_is_kept(tmp_path: Path, name: str) -> None:
     assert not list(tmp_path.glob(".*"))
 
 
-@pytest.mark.parametrize("way", ["same", "dots", "symlink", "hardlink", "folder"])
+@pytest.mark.parametrize(
+    "way", ["same", "dots", pytest.param("symlink", marks=pytest.mark.posix("symbolic links")), "hardlink", "folder"]
+)
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_never_in_place(video: Path, way: str, overwrite: bool) -> None:
     before, target = video.read_bytes(), video.with_name("b.mp4")
@@ -85,11 +91,11 @@ def test_never_in_place(video: Path, way: str, overwrite: bool) -> None:
     ("target", "said"),
     [
         ("missing/out.mp4", "folder does not exist"),
-        ("a.mp4/out.mp4", "no folder"),
-        ("/proc/out.mp4", "can't be written"),
-        ("/sys/out.mp4", "can't be written"),
-        ("o" * 252 + ".mp4", "too long"),
-        ("/dev/null", "exists already"),
+        ("a.mp4/out.mp4", "a part of its path is not a folder"),
+        pytest.param("/proc/out.mp4", "can't be written", marks=pytest.mark.posix("/proc")),
+        pytest.param("/sys/out.mp4", "can't be written", marks=pytest.mark.posix("/sys")),
+        pytest.param("o" * 252 + ".mp4", "too long", marks=pytest.mark.posix("an error of its own for long names")),
+        pytest.param("/dev/null", "exists already", marks=pytest.mark.posix("/dev/null")),
     ],
 )
 def test_places_that_take_no_file(video: Path, target: str, said: str) -> None:
@@ -107,6 +113,7 @@ def test_folders_that_can_not_be_made(video: Path, tmp_path: Path) -> None:
     assert [("a.mp4" in line, "b.mp4" in line) for line in outcome.lines] == [(True, False), (False, True)]
 
 
+@pytest.mark.posix("/dev/full")
 def test_a_device_as_stdout(video: Path) -> None:
     for source in (video, SAMPLES / "portrait.jpg", SAMPLES / "animation.gif"):
         with open("/dev/full", "wb") as full:
@@ -128,6 +135,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(place)], check=True)
 
 
+@pytest.mark.posix("a file system to mount")
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".jpg", ".gif"])
 @pytest.mark.parametrize("fullness", [0, 56_000])
 def test_full_disk(tmp_path: Path, small_disk: Path, suffix: str, fullness: int) -> None:
@@ -145,12 +153,14 @@ def test_full_disk(tmp_path: Path, small_disk: Path, suffix: str, fullness: int)
     only(small_disk, *(["filler"] if fullness else []))
 
 
+@pytest.mark.posix("/dev/full")
 def test_full_disk_for_findings(tmp_path: Path, video: Path) -> None:
     outcome = redact(video, "-o", tmp_path / "out.mp4", "--findings", "/dev/full")
     fails(outcome, "disk is full")
     assert not (tmp_path / "out.mp4").exists()
 
 
+@pytest.mark.posix("resource limits")
 def test_largest_size_of_a_file(video: Path) -> None:
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
@@ -161,6 +171,7 @@ def test_largest_size_of_a_file(video: Path) -> None:
     only(video.parent, "a.mp4")
 
 
+@pytest.mark.posix("file locks")
 def test_two_runs_on_one_output(tmp_path: Path) -> None:
     target = tmp_path / "out.mp4"
     arguments: list[str | Path] = ["redact", SAMPLES / "busy.mp4", "-o", target, *FAST_ENCODING]
@@ -184,6 +195,7 @@ run(sys.argv[1:])
 """
 
 
+@pytest.mark.posix("an output that gets its name by a link")
 @pytest.mark.parametrize("suffix", [".mp4", ".jpg"])
 def test_a_finished_output_is_not_written_to_by_the_run_after_one_that_was_killed(tmp_path: Path, suffix: str) -> None:
     source = make_video(tmp_path / "a.mp4", 6) if suffix == ".mp4" else SAMPLES / "portrait.jpg"
@@ -222,7 +234,11 @@ def test_many_inputs_for_one_name(tmp_path: Path) -> None:
     only(tmp_path / "out", "a.mp4")
 
 
-@pytest.mark.parametrize("name", ODD_NAMES, ids=range(len(ODD_NAMES)))
+@pytest.mark.parametrize(
+    "name",
+    [*ODD_NAMES, *(pytest.param(name, marks=pytest.mark.posix("file names of any bytes")) for name in POSIX_NAMES)],
+    ids=range(len(ODD_NAMES + POSIX_NAMES)),
+)
 def test_odd_names(tmp_path: Path, name: str) -> None:
     make_video(tmp_path / "plain.mp4", 2).rename(tmp_path / name)
     target = f"o{name[1:]}" if len(name) > 200 else f"out {name}"
@@ -236,19 +252,21 @@ def test_odd_names(tmp_path: Path, name: str) -> None:
     only(tmp_path, name, target, "f.jsonl")
 
 
+@pytest.mark.posix("file names of any bytes")
 def test_odd_names_in_a_folder(tmp_path: Path) -> None:
     folder, out = tmp_path / "in", tmp_path / "out"
     folder.mkdir()
     content = make_video(tmp_path / "plain.mp4", 2).read_bytes()
-    for name in ODD_NAMES:
+    for name in ODD_NAMES + POSIX_NAMES:
         (folder / name).write_bytes(content)
     (folder / "x[page=2].jpg").write_bytes((SAMPLES / "portrait.jpg").read_bytes())
     (folder / "%03d.png").write_bytes((SAMPLES / "group.png").read_bytes())
     outcome = redact(folder, "-o", out)
     assert outcome.code == 0, outcome.err
-    only(out, *ODD_NAMES, "x[page=2].jpg", "%03d.png")
+    only(out, *ODD_NAMES, *POSIX_NAMES, "x[page=2].jpg", "%03d.png")
 
 
+@pytest.mark.posix("file names of 255 bytes")
 def test_default_name_too_long(tmp_path: Path) -> None:
     make_video(tmp_path / "a.mp4", 2).rename(tmp_path / ("n" * 250 + ".mp4"))
     fails(redact(tmp_path / ("n" * 250 + ".mp4")), "too long")

@@ -1,7 +1,6 @@
 """Stopped at any moment, by a signal or by a pipe that closes, the program leaves nothing that looks finished."""
 
 import os
-import pty
 import signal
 import subprocess
 import sys
@@ -13,6 +12,9 @@ import pytest
 from cli_runner import FAST_ENCODING, redact, run_on_terminal, running_program, spawn, wait_until
 from make_media import SAMPLES, frames_of, make_video
 
+if sys.platform != "win32":
+    import pty
+
 SLOW: list[str | Path] = ["redact", SAMPLES / "busy.mp4", "--sample", "every", *FAST_ENCODING]  # some seconds of work
 PROMPTLY = 5  # seconds
 
@@ -22,14 +24,15 @@ def working(folder: Path) -> bool:
     return any(part.stat().st_size for part in folder.glob(".*.part"))
 
 
+@pytest.mark.posix("signals to a process")
 @pytest.mark.parametrize(
     "asked",
-    [signal.SIGINT, *(pytest.param(one, marks=pytest.mark.slow) for one in (signal.SIGTERM, signal.SIGHUP))],
+    ["SIGINT", *(pytest.param(one, marks=pytest.mark.slow) for one in ("SIGTERM", "SIGHUP"))],
 )
-def test_interrupted(tmp_path: Path, asked: signal.Signals) -> None:
+def test_interrupted(tmp_path: Path, asked: str) -> None:
     with running_program(*SLOW, "-o", tmp_path / "out.mp4") as process:
         wait_until(lambda: working(tmp_path))
-        process.send_signal(asked)
+        process.send_signal(signal.Signals[asked])
         begin = time.monotonic()
         _, err = process.communicate(timeout=PROMPTLY)
         assert time.monotonic() - begin < PROMPTLY
@@ -37,6 +40,7 @@ def test_interrupted(tmp_path: Path, asked: signal.Signals) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.posix("signals to a process")
 def test_interrupted_twice(tmp_path: Path) -> None:
     with running_program(*SLOW, "-o", tmp_path / "out.mp4") as process:
         wait_until(lambda: working(tmp_path))
@@ -48,6 +52,7 @@ def test_interrupted_twice(tmp_path: Path) -> None:
     assert not (tmp_path / "out.mp4").exists()
 
 
+@pytest.mark.posix("signals to a process")
 def test_ignored_hang_up(tmp_path: Path) -> None:
     """As nohup has it."""
     ignore: Any = {"preexec_fn": lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)}
@@ -60,6 +65,7 @@ def test_ignored_hang_up(tmp_path: Path) -> None:
     assert process.returncode == 0
 
 
+@pytest.mark.posix("signals to a process")
 @pytest.mark.parametrize("share", [0.0, 0.5], ids=["nothing came", "a part came"])
 def test_interrupted_while_input_is_awaited(tmp_path: Path, share: float) -> None:
     content = make_video(tmp_path / "a.mkv", 60).read_bytes()
@@ -78,6 +84,7 @@ def test_interrupted_while_input_is_awaited(tmp_path: Path, share: float) -> Non
     assert list(out.iterdir()) == []
 
 
+@pytest.mark.posix("signals to a process")
 def test_interrupted_batch_keeps_what_is_done(tmp_path: Path) -> None:
     folder, out = tmp_path / "in", tmp_path / "out"
     folder.mkdir()
@@ -96,7 +103,7 @@ def test_killed_and_run_again(tmp_path: Path) -> None:
     target = tmp_path / "out.mp4"
     with running_program(*SLOW, "-o", target) as process:
         wait_until(lambda: working(tmp_path))
-        process.send_signal(signal.SIGKILL)
+        process.kill()
         process.wait()
     assert [p.name for p in tmp_path.iterdir()] == [".out.mp4.part"]
     source = make_video(tmp_path / "a.mp4")
@@ -130,6 +137,7 @@ def test_pipe_of_rows_closes(tmp_path: Path) -> None:
 CLOSED: dict[str, Any] = {"stdin": 0, "stdout": 1, "stderr": 2}
 
 
+@pytest.mark.posix("standard streams that are closed")
 @pytest.mark.parametrize("name", CLOSED)
 def test_a_stream_that_is_closed(tmp_path: Path, name: str) -> None:
     """No file takes its number, and gets what was meant for it."""
@@ -150,6 +158,7 @@ def test_a_stream_that_is_closed(tmp_path: Path, name: str) -> None:
         assert (outcome.code, len(outcome.lines), outcome.out) == (1, 1, b"")
 
 
+@pytest.mark.posix("a pseudo-terminal")
 def test_a_terminal_gets_a_bar(tmp_path: Path) -> None:
     options: list[str | Path] = ["redact", make_video(tmp_path / "a.mp4"), *FAST_ENCODING]
     assert "\x1b[" in run_on_terminal(*options, "-o", tmp_path / "1.mp4", TERM="xterm")
@@ -159,6 +168,7 @@ def test_a_terminal_gets_a_bar(tmp_path: Path) -> None:
     assert run_on_terminal(*options, "-o", tmp_path / "4.mp4", "--quiet", TERM="xterm") == ""
 
 
+@pytest.mark.posix("a pseudo-terminal")
 def test_a_terminal_as_stdin(tmp_path: Path) -> None:
     leader, follower = pty.openpty()
     outcome = spawn("redact", "-", "-o", tmp_path / "out.mp4", stdin=follower, seconds=20)
@@ -167,6 +177,7 @@ def test_a_terminal_as_stdin(tmp_path: Path) -> None:
     assert (outcome.code, len(outcome.lines)) == (2, 1)
 
 
+@pytest.mark.posix("a pseudo-terminal")
 def test_a_terminal_as_stdout() -> None:
     """It is no place for a video."""
     leader, follower = pty.openpty()

@@ -128,6 +128,7 @@ def test_goes_on_where_the_connection_was_cut(tmp_path: Path, env: Environment) 
     assert (snapshot(tmp_path, CURRENT) / "model.safetensors").read_bytes() == SINGLE["model.safetensors"]
 
 
+@pytest.mark.posix("signals to a process")
 def test_goes_on_where_the_person_interrupted(tmp_path: Path, env: Environment) -> None:
     with serve_hub(REPOS, stall=11 * MIB) as hub:
         with running_program("models", "pull", "moondream2", env={**os.environ, **env(hub)}) as pull:

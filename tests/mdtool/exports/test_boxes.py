@@ -129,7 +129,7 @@ def test_yolo_leaves_a_folder_alone_that_holds_something(tmp_path: Path) -> None
     folder.mkdir()
     write_yolo(source, folder)
     before = sorted(folder.rglob("*"))
-    with pytest.raises(OutputError, match="is not an empty folder"):
+    with pytest.raises(OutputError, match="not an empty folder"):
         write_yolo(source, folder)
     assert sorted(folder.rglob("*")) == before
     with pytest.raises(OutputError, match="its folder does not exist"):

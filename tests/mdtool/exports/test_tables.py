@@ -157,9 +157,9 @@ def test_a_last_line_that_breaks_off_is_passed_over(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("{}", "is no record"),
-        ("no json", "is no record"),
-        ("[" * 100_000, "is no record"),
+        ("{}", "not a record"),
+        ("no json", "not a record"),
+        ("[" * 100_000, "not a record"),
         ('{"schema": "mdtool.answers/1"}', "this version reads 'mdtool.batch/1'"),
         (json.dumps(record("a", {"prompt": "x"})), "caption"),
         (json.dumps(record("a", caption_answer("a"), width=0)), "width can't be 0"),

@@ -108,7 +108,7 @@ def test_where_people_look_is_told_without_a_picture(address: str) -> None:
 def test_a_heat_map_of_what_plays_live_is_refused(address: str, tmp_path: Path) -> None:
     outcome = spawn("gaze", address, "--report-only", "--heatmap", tmp_path / "heat.png", *SECONDS)
     assert outcome.code == 2
-    assert "make it of a recording" in outcome.lines[-1]
+    assert "give a recording" in outcome.lines[-1]
 
 
 @pytest.mark.live

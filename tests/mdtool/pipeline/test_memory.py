@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -42,7 +41,7 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return folder / "short.mp4", folder / "long.mp4"
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="there is no wait4")
+@pytest.mark.posix("the memory that a process took")
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=() if name == QUICK_ONE else pytest.mark.slow) for name in COMMANDS]
 )

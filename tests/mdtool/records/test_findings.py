@@ -117,7 +117,7 @@ def test_a_gaze_that_can_not_be_is_refused(tmp_path: Path, gaze: object) -> None
     line = entry()
     line["objects"][0]["gaze"] = gaze
     (tmp_path / "f").write_text(json.dumps(line))
-    with pytest.raises(InputError, match="f:1: is no findings record"):
+    with pytest.raises(InputError, match="f:1: not a record of findings"):
         list(records(tmp_path / "f"))
 
 

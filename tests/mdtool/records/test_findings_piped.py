@@ -4,6 +4,7 @@ import json
 import select
 import signal
 import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,9 @@ from make_media import SAMPLES, frames_of, is_face_visible, make_video
 from mdtool.pipeline.findings_file import records
 from mdtool.records.findings import FrameFindings
 
+if sys.platform != "win32":
+    import pty
+
 FRAMES = 20
 SOLID = ("--style", "solid", "--color", "#ff00ff")
 SECONDS = 50
@@ -26,6 +30,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_video(tmp_path_factory.mktemp("piped") / "clip.mp4", FRAMES, face=True, size=(192, 144))
 
 
+@pytest.mark.posix("a lock on the file of records")
 def test_findings_of_videos_photos_and_animations(clip: Path, tmp_path: Path) -> None:
     sources = [clip, SAMPLES / "group.png", SAMPLES / "animation.gif"]
     outcome = run("detect", *sources, "face", "--jsonl", tmp_path / "f.jsonl")
@@ -39,6 +44,7 @@ def test_findings_of_videos_photos_and_animations(clip: Path, tmp_path: Path) ->
     assert all(record.findings.regions for record in found)
 
 
+@pytest.mark.posix("a lock on the file of records")
 def test_they_are_those_that_redact_finds(clip: Path, tmp_path: Path) -> None:
     options = ["--sample", "7", "--threshold", "0.4"]
     assert run("detect", clip, "face", "--jsonl", tmp_path / "a", *options).code == 0
@@ -50,6 +56,7 @@ def test_they_are_those_that_redact_finds(clip: Path, tmp_path: Path) -> None:
     assert json.loads(last)["frames"] == sum(json.loads(line)["looked"] for line in found)
 
 
+@pytest.mark.posix("a lock on the file of records")
 def test_which_frames_are_looked_at(clip: Path, tmp_path: Path) -> None:
     def analysed(*options: str) -> list[bool]:
         assert run("detect", clip, "face", "--jsonl", tmp_path / "f", "--overwrite", *options).code == 0
@@ -79,11 +86,12 @@ def test_wrong_usage(clip: Path, tmp_path: Path, options: list[str]) -> None:
 def test_without_it_videos_are_refused_as_before(clip: Path) -> None:
     outcome = run("detect", clip, "face")
     assert outcome.code == 1
-    assert "is a video, not an image; add --jsonl" in outcome.err
+    assert "a video, not an image; add --jsonl" in outcome.err
     assert run("detect", SAMPLES / "group.png", "face", "--tiles", "2x2").code == 2
     assert len(run("detect", SAMPLES / "group.png", "face").out.splitlines()) == 4
 
 
+@pytest.mark.posix("a lock on the file of records")
 def test_findings_are_not_written_over_what_is_there(clip: Path, tmp_path: Path) -> None:
     (tmp_path / "f").write_text("mine")
     assert run("detect", clip, "face", "--jsonl", tmp_path / "f").code == 74
@@ -92,7 +100,7 @@ def test_findings_are_not_written_over_what_is_there(clip: Path, tmp_path: Path)
     own.write_bytes(clip.read_bytes())
     outcome = run("detect", own, "face", "--jsonl", own, "--overwrite")
     assert outcome.code == 74
-    assert f"mdtool: {own}: is not a file of mdtool records" in outcome.err
+    assert f"mdtool: {own}: not a file of mdtool records" in outcome.err
     assert own.read_bytes() == clip.read_bytes()
 
 
@@ -128,6 +136,7 @@ def test_one_command_feeds_the_other(clip: Path, tmp_path: Path) -> None:
     assert not any(map(is_face_visible, frames_of(tmp_path / "out.mp4")))
 
 
+@pytest.mark.posix("select on a pipe")
 def test_findings_come_before_the_input_is_at_its_end(tmp_path: Path) -> None:
     source = make_video(tmp_path / "clip.mkv", 240, size=(64, 48))
     data = source.read_bytes()
@@ -182,6 +191,7 @@ def test_findings_that_end_early_leave_no_output(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["clip.mp4"]
 
 
+@pytest.mark.posix("signals to a process")
 def test_an_interruption_while_findings_are_waited_for(tmp_path: Path) -> None:
     clip, target = make_video(tmp_path / "clip.mp4", FRAMES, size=(64, 48)), tmp_path / "out.mp4"
     with fed(clip, target) as process:
@@ -203,12 +213,11 @@ def test_findings_of_several_inputs_from_one_pipe(tmp_path: Path) -> None:
 def test_pictures_and_findings_cant_both_be_piped_in(tmp_path: Path) -> None:
     outcome = run("redact", "-", "--from-findings", "-", "-o", tmp_path / "out.mp4", stdin=b"")
     assert outcome.code == 2
-    assert outcome.err == "mdtool: -: findings and pictures can't both come from stdin; give one of them as a file\n"
+    assert outcome.err == "mdtool: -: findings and inputs can't both come from stdin; give one of them as a file\n"
 
 
+@pytest.mark.posix("a pseudo-terminal")
 def test_a_terminal_has_no_findings(clip: Path, tmp_path: Path) -> None:
-    import pty
-
     master, slave = pty.openpty()
     outcome = spawn("redact", clip, "--from-findings", "-", "-o", tmp_path / "out.mp4", stdin=slave)
     assert outcome.code == 2
@@ -216,6 +225,7 @@ def test_a_terminal_has_no_findings(clip: Path, tmp_path: Path) -> None:
     assert master > 0
 
 
+@pytest.mark.posix("file names of any bytes")
 def test_any_text_goes_through_a_pipe_in_any_locale(tmp_path: Path) -> None:
     name = "fête\udcff 人.png"
     (tmp_path / name).write_bytes((SAMPLES / "group.png").read_bytes())

@@ -16,6 +16,8 @@ KILLED = Path(__file__).parents[2] / "kill_repeatedly.py"
 PICTURES, VIDEOS = 300, 3
 SECONDS = 240
 
+pytestmark = pytest.mark.posix("fork and signals")
+
 
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -37,6 +37,8 @@ from mdtool.pipeline.annotate import AnalysisRequest
 from mdtool.pipeline.stages import Idle
 from mdtool.tracking.sampling import Sampling
 
+pytestmark = pytest.mark.posix("a lock on the file of records")
+
 
 def passed(one: Any) -> Any:
     return pickle.loads(pickle.dumps(one))

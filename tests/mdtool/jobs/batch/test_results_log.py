@@ -13,6 +13,8 @@ from mdtool.errors import OutputError
 from mdtool.jobs.batch.content_version import ContentVersion
 from mdtool.jobs.batch.results_log import ResultsLog
 
+pytestmark = pytest.mark.posix("a lock on the file of records")
+
 MINE, OTHER = "aaaa", "bbbb"
 
 
@@ -22,7 +24,7 @@ def record(name: str, content: str = "11", settings: str = MINE, **more: Any) ->
 
 
 def failed(name: str, settings: str = MINE) -> dict[str, Any]:
-    error = {"code": "input", "cause": "is damaged"}
+    error = {"code": "input", "cause": "damaged"}
     return {"schema": "mdtool.batch/1", "input": name, "settings": settings, "error": error}
 
 

@@ -4,6 +4,8 @@ import pytest
 from cli_runner import run
 from make_media import SAMPLES
 
+pytestmark = pytest.mark.posix("the resource usage that bench reads")
+
 
 @pytest.mark.live
 @pytest.mark.slow

@@ -3,8 +3,11 @@
 import json
 from pathlib import Path
 
+import pytest
 from cli_runner import ROOT, run
 from safetensors.numpy import load_file
+
+pytestmark = pytest.mark.posix("the resource usage that bench reads")
 
 GOLDEN = Path(__file__).parents[3] / "golden"
 
@@ -41,7 +44,7 @@ def test_it_says_which_model_is_missing() -> None:
     for options in ((), ("--random-weights",), ("--config", "moondream2"), ("--model", "x", "--random-weights")):
         done = run("bench", "model", *options)
         assert done.code == 2
-        assert "--config NAME --random-weights" in done.err
+        assert "--config NAME with --random-weights" in done.err
     done = run("bench", "model", "--config", "moondream9", "--random-weights")
     assert done.code == 4
     assert "did you mean" in done.err

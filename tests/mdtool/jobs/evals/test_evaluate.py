@@ -177,7 +177,7 @@ def test_what_is_no_ground_truth_is_told_in_a_line(clip: Path, name: str) -> Non
     assert outcome.code == 1
     assert outcome.out == b""
     assert len(outcome.lines) == 1
-    assert "truth.json: is not a ground truth file" in outcome.err
+    assert "truth.json: not a ground truth file" in outcome.err
 
 
 def test_too_few_frames(clip: Path, truth: dict[str, Any]) -> None:

@@ -183,7 +183,7 @@ def test_through_a_pipe(clip: Path, tmp_path: Path) -> None:
 
 def test_an_empty_pipe() -> None:
     outcome = run("gaze", "-", "-o", "-", "-q", stdin=b"")
-    assert (outcome.code, outcome.lines, outcome.out) == (1, ["mdtool: -: is empty"], b"")
+    assert (outcome.code, outcome.lines, outcome.out) == (1, ["mdtool: -: empty"], b"")
 
 
 # -- with a model that knows drawn eyes
@@ -435,14 +435,14 @@ PICTURE = SCENES / "one.png"
 @pytest.mark.parametrize(
     ("options", "code", "told"),
     [
-        (["-t", " "], 2, "--target: is empty"),
+        (["-t", " "], 2, "--target: empty"),
         (["-t", "face"], 2, "faces are always detected"),
         (["--report-only", "-o", "x.png"], 2, "-o x.png: --report-only writes no copy"),
         (["--findings", "a", "--from-findings", "b"], 2, "--from-findings"),
         (["--jsonl", "-", "--json"], 2, "--jsonl - and --json"),
         (["--jsonl", "-", "--findings", "-"], 2, "--findings - and --jsonl -"),
-        (["--jsonl", "a", "--findings", "a"], 2, "--jsonl a: is also --findings"),
-        (["-o", "a.png", "--heatmap", "a.png"], 2, "--heatmap a.png: is also the output"),
+        (["--jsonl", "a", "--findings", "a"], 2, "--jsonl a: also --findings"),
+        (["-o", "a.png", "--heatmap", "a.png"], 2, "--heatmap a.png: also the output"),
         (["--heatmap", "a.jpg"], 2, "end the name in .png"),
         (["--sample", "often"], 2, "--sample"),
         (["--from", "9", "--to", "3"], 2, "--to"),

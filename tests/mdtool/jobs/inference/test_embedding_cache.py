@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import resource
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -21,6 +20,9 @@ from engine.contract import DetectRequest, Generation, ImageEmbedder, LoadOption
 from engine.moondream.model import EncodedPrefix, Moondream
 from mdtool.jobs.inference.embedding_cache import EmbeddingCache, encode
 from mdtool.pipeline.prediction_log import digest_of
+
+if sys.platform != "win32":
+    import resource
 
 Opened = Callable[..., EmbeddingCache]
 GOLDEN = Path(__file__).parents[3] / "golden"
@@ -187,6 +189,7 @@ def test_a_folder_that_can_t_be_written_is_told_once(tmp_path: Path) -> None:
     assert (tmp_path / "file").read_text() == "mine"
 
 
+@pytest.mark.posix("resource limits")
 def test_when_the_disk_takes_no_more_what_is_there_serves_on(opened: Opened, tmp_path: Path) -> None:
     said: list[str] = []
     cache = opened(warn=said.append)

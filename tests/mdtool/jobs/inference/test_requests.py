@@ -38,7 +38,7 @@ def photos(*names: str) -> list[InputImage]:
 def photo(name: str) -> InputImage:
     source = Input(Path(name), Path(name), name)
     if name == "broken":
-        return InputImage(source, error=InputError("is damaged"))
+        return InputImage(source, error=InputError("damaged"))
     return InputImage(source, PIXELS[:0] if name == "empty" else PIXELS)
 
 

@@ -125,5 +125,5 @@ def test_findings_that_lack_what_the_policy_asks_are_refused() -> None:
     with pytest.raises(UsageError, match=r"the findings of a\.mp4 lack 'Dark\?'; run it without"):
         check_prompts_covered(record(0, analysed=True, replies={"Why?": "no"}), DARK)
     knives = parse_policy('[[rule]]\nname = "k"\nprompt = ["GUN ", "knife"]\naction = "flag"', "p")
-    with pytest.raises(UsageError, match="searched for 'knife';"):
+    with pytest.raises(UsageError, match="lack 'knife';"):
         check_prompts_covered(record(0), knives)

@@ -246,7 +246,7 @@ def test_a_line_for_each_rule_that_is_hit(desk: Desk) -> None:
     desk.moderate(source, policy, as_json=False)
     hit, summary = desk.err.splitlines()
     assert hit.startswith(f"mdtool: {source}: red (flag): 0:00.0 to 0:00.2 6 frames, up to 8.")
-    assert summary.startswith(f"{desk.folder}/in.moderated.mkv: 30 frames, 30 seen by seer, 1 object, ")
+    assert summary.startswith(f"{desk.folder}/in.moderated.mkv: 30 frames, 30 analysed by seer, 1 object, ")
 
 
 def test_all_prompts_and_questions_are_asked_of_one_encoded_frame(desk: Desk) -> None:
@@ -570,18 +570,18 @@ def test_prompts_are_labels_whatever_the_model_calls_it() -> None:
         (("--policy", "familly"), "--policy familly: there is no such file or preset; did you mean 'family'?"),
         (("--policy", "zzz"), "presets: broadcast, family, workplace"),
         (("--policy", "."), "--policy .: can't be read: is a directory"),
-        (("--policy", GROUP), "is not UTF-8 text"),
+        (("--policy", GROUP), "not UTF-8 text"),
         (("--prompt", "face", "--fail-on", "faces"), "--fail-on faces: there is no such rule; give one of any, face"),
-        (("--prompt", "face", "--prompt", "FACE"), "two rules are called"),
-        (("--prompt", "any"), "no rule can be called 'any'"),
+        (("--prompt", "face", "--prompt", "FACE"), "two rules are named 'FACE'"),
+        (("--prompt", "any"), "'any' stands for all rules and can't name one"),
         (("--prompt", " "), "a rule's name is one line of text"),
         (("--prompt", "face", "--action", "blur", "--strength", "7"), "strength goes from 0.15"),
         (("--prompt", "face", "--min-share", "7"), "min_share goes from 0 to 1"),
         (("--prompt", "face", "--keep", "7"), "--keep: a region is four numbers"),
         (("--prompt", "face", "--report-only", "-o", "x.png"), "-o x.png: --report-only writes no copy"),
         (("--prompt", "face", "--report", "-"), "--report -: a report can't go to stdout"),
-        (("--prompt", "face", "--report", GROUP), "is an input of this command"),
-        (("--prompt", "face", "--report", "x", "--findings", "./x"), "--report x: is also another output"),
+        (("--prompt", "face", "--report", GROUP), "an input of this command"),
+        (("--prompt", "face", "--report", "x", "--findings", "./x"), "--report x: also another output"),
         (("--prompt", "face", "--from-findings", "x", "--from", "3"), "--from and --to: can't be used with"),
         (("--prompt", "face", "--json", "-o", "-"), "only one of them can write to stdout"),
     ],
@@ -624,7 +624,7 @@ def test_a_policy_in_a_file(tmp_path: Path) -> None:
 
 
 def test_a_pipeline(tmp_path: Path) -> None:
-    """Tee passes of a video from stdin, to stdout."""
+    """Both passes of a video from stdin, to stdout."""
     source = clip(tmp_path / "in.mkv", frames=12)
     options = ("-p", "face", "--action", "mute", "-o", "-", *FAST_ENCODING)
     outcome = run("moderate", "-", *options, stdin=source.read_bytes())

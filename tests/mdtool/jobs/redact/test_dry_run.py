@@ -134,7 +134,7 @@ def test_without_it_a_line_for_the_person(tmp_path: Path) -> None:
     outcome = redact(SAMPLES / "group.png", "-o", tmp_path / "out.png")
     assert outcome.out == b""
     (line,) = outcome.lines
-    assert line.startswith(f"{tmp_path / 'out.png'}: 1 picture, 1 seen by centerface, 4 objects, ")
+    assert line.startswith(f"{tmp_path / 'out.png'}: 1 image, 1 analysed by centerface, 4 objects, ")
 
 
 def test_quiet_says_nothing(tmp_path: Path) -> None:

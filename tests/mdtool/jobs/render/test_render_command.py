@@ -60,7 +60,7 @@ def test_boxes_are_drawn_beside_the_file_that_the_findings_name(here: Path) -> N
     outcome = run("render", write(here / "f.jsonl", "a.png"))
     assert outcome.code == 0, outcome.err
     assert outcome.out == b""
-    assert outcome.lines[0].startswith("a.drawn.png: 1 picture")
+    assert outcome.lines[0].startswith("a.drawn.png: 1 image")
     picture = pixels(here / "a.drawn.png")
     assert tuple(picture[180, 160]) == colour_of_track(1)
     assert tuple(picture[239, 30]) == colour_of_track(2)
@@ -278,7 +278,7 @@ def test_findings_that_break_off_in_a_pipe(tmp_path: Path) -> None:
     for options in ([], ["a.png"]):
         outcome = run("render", "-", *options, stdin=data[:-30], cwd=tmp_path)
         assert outcome.code == 1
-        assert "-:1: is no findings record" in outcome.err
+        assert "-:1: not a record of findings" in outcome.err
     assert not (tmp_path / "a.drawn.png").exists()
 
 

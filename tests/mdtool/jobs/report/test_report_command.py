@@ -482,6 +482,7 @@ def test_what_is_no_findings(here: Path, text: str | None, code: int) -> None:
     assert not list(here.glob(".*.part"))
 
 
+@pytest.mark.posix("a lock on the file of records")
 def test_what_redact_found_becomes_a_report(tmp_path: Path) -> None:
     clip = make_video(tmp_path / "clip.mp4", 20, face=True, size=(192, 144))
     assert run("detect", clip, "face", "--jsonl", tmp_path / "f.jsonl").code == 0

@@ -93,7 +93,7 @@ def test_an_encrypted_member(tmp_path: Path) -> None:
     for magic, flags in ((b"PK\3\4", 6), (b"PK\1\2", 8)):
         data[data.find(magic) + flags] |= 1
     path.write_bytes(data)
-    with pytest.raises(InputError, match="is encrypted; unpack the archive first"):
+    with pytest.raises(InputError, match="encrypted; unpack the archive first"):
         of(path)
 
 
@@ -103,13 +103,13 @@ def test_too_large_a_member_is_not_unpacked(tmp_path: Path) -> None:
         for _ in range((MAX_MEMBER_BYTES >> 20) + 1):
             file.write(bytes(1 << 20))
     tracemalloc.start()
-    with pytest.raises(InputError, match="is larger than 256 MB"):
+    with pytest.raises(InputError, match="larger than 256 MB"):
         of(path)
     lying = bytearray(path.read_bytes())  # a size that the index says is too small: no more than that is unpacked
     at = lying.find(b"PK\1\2")
     lying[at + 24 : at + 28] = struct.pack("<I", 5000)
     path.write_bytes(lying)
-    with pytest.raises(InputError, match="is damaged"):
+    with pytest.raises(InputError, match="damaged"):
         of(path)
     assert tracemalloc.get_traced_memory()[1] < 20 << 20
     tracemalloc.stop()
@@ -126,7 +126,7 @@ def test_a_packed_tar_with_a_huge_header_is_not_unpacked(tmp_path: Path) -> None
             block[148:156] = b"%06o\0 " % sum(block)
             path = tmp_path / "bomb.tar.gz"
             path.write_bytes(gzip.compress(bytes(block) + bytes(1 << 22)))
-            with pytest.raises(InputError, match="is damaged"):
+            with pytest.raises(InputError, match="damaged"):
                 of(path)
 
 
@@ -138,7 +138,7 @@ def test_a_file_of_negative_size_ends_the_list(tmp_path: Path) -> None:
     block[148:156] = b"%06o\0 " % sum(block)
     path = tmp_path / "round.tar"
     path.write_bytes(bytes(block) * 8)
-    with pytest.raises(InputError, match="is damaged"):
+    with pytest.raises(InputError, match="damaged"):
         of(path)
 
 
@@ -185,16 +185,21 @@ def test_a_bad_header_in_the_middle_is_not_taken_for_the_end(tmp_path: Path) -> 
         next(found)
 
 
-def test_what_is_no_archive(tmp_path: Path) -> None:
+@pytest.mark.posix("named pipes")
+def test_a_named_pipe_is_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.zip")
-    unusable = "is not a regular file"
-    for name, said in (("pipe.zip", unusable), (".", unusable), ("gone.zip", "there is no such file")):
+    with pytest.raises(InputError, match="not a regular file"):
+        list(members(tmp_path / "pipe.zip"))
+
+
+def test_what_is_no_archive(tmp_path: Path) -> None:
+    for name, said in ((".", "not a regular file"), ("gone.zip", "there is no such file")):
         with pytest.raises(InputError, match=said):
             list(members(tmp_path / name))
     with pytest.raises(InputError, match="there is no such file"):
         read_member(tmp_path / "gone.zip", Member("a.jpg", 0, 5))
     (tmp_path / "empty.tar").write_bytes(b"")
-    with pytest.raises(InputError, match="is damaged"):
+    with pytest.raises(InputError, match="damaged"):
         list(members(tmp_path / "empty.tar"))
     assert of(zip_of({}, tmp_path / "a.zip")) == {}
     assert of(tar_of({}, tmp_path / "a.tar")) == {}

@@ -111,7 +111,7 @@ class Choices:
     """A constraint on an answer: exactly one of these texts.
 
     Raises:
-        ValueError: There are fewer than two, or one is empty, a duplicate, or has white space around it.
+        ValueError: There are fewer than two, or one is empty, a duplicate, or has leading or trailing whitespace.
     """
 
     texts: tuple[str, ...]
@@ -123,7 +123,7 @@ class Choices:
             if not text.strip():
                 raise ValueError("a choice is empty")
             if text != text.strip():
-                raise ValueError(f"the choice {text!r} has white space around it")
+                raise ValueError(f"the choice {text!r} has leading or trailing whitespace")
             if self.texts.count(text) > 1:
                 raise ValueError(f"the choice {text!r} is given twice")
 
@@ -201,7 +201,12 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class ChatRequest:
-    """A request for the assistant's next turn after these messages. `allowed`: as in `QueryRequest`."""
+    """A request for the assistant's next turn in a conversation.
+
+    Attributes:
+        messages: The conversation so far.
+        allowed: As in `QueryRequest`.
+    """
 
     messages: tuple[Message, ...]
     generation: Generation = Generation()

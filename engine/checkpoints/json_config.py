@@ -55,7 +55,7 @@ def with_defaults(data: Any, defaults: Mapping[str, Any]) -> Any:
 
 
 def require(source: str, holds: bool, what: str) -> None:
-    """Raise ModelUnavailable with the message `what` unless the condition holds."""
+    """Raise ModelUnavailable, with the message `what` about `source`, unless the condition holds."""
     if not holds:
         raise ModelUnavailable(f"{source}: {what}")
 

@@ -7,11 +7,11 @@ from engine.moondream.config import Config, read_config
 
 
 def abilities(source: str, config: Any) -> Abilities:
-    """Return the skills of a config.
+    """Return the abilities of a model with this config.
 
     Args:
-        source: Names the config in errors.
-        config: As `read_config` takes it.
+        source: Name of the config, for error messages.
+        config: The parsed JSON; see `read_config`.
 
     Raises:
         ModelUnavailable: The config is invalid.

@@ -29,7 +29,9 @@ def packed_shapes(shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
     rows, columns = shape
     groups, rest = divmod(rows * columns, GROUP)
     if rest or groups % 2:
-        raise ValueError(f"a matrix of {rows} x {columns} has no int4 form: not a multiple of {2 * GROUP} values")
+        raise ValueError(
+            f"can't quantise a {rows} x {columns} matrix to int4: its size must be a multiple of {2 * GROUP}"
+        )
     return {"packed": (groups // 2, GROUP), "scale": (groups, 1), "zero_point": (groups, 1)}
 
 

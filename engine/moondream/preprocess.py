@@ -127,7 +127,7 @@ def stitch(features: torch.Tensor, tiling: tuple[int, int], margin: int) -> torc
 
 
 def pool(features: torch.Tensor, grid: int) -> torch.Tensor:
-    """Pool a feature map adaptively: cell k is the mean over floor(k H / grid) up to ceil((k + 1) H / grid).
+    """Apply adaptive average pooling: row k is the mean of rows floor(k H / grid) to ceil((k + 1) H / grid) - 1.
 
     Args:
         features: (H, W, E).

@@ -38,7 +38,7 @@ class ProcessOptions:
 
     clip: Clip
     arguments: Rest = field(default_factory=list)
-    runs: Annotated[int, typer.Option(min=1, help="Runs of each command.", metavar="N")] = 3
+    runs: Annotated[int, typer.Option(min=1, help="Number of runs of each command.", metavar="N")] = 3
     frames: Annotated[int | None, typer.Option(min=1, help="Loop the clip to this many frames.", metavar="N")] = None
     json: AsJson = False
 

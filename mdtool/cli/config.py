@@ -173,7 +173,7 @@ def show(
             autocompletion=_next_words,
         ),
     ] = [],
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON object per option, one a line.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON Lines: one object per option.")] = False,
 ) -> None:
     """Show the values of options and where they come from.
 

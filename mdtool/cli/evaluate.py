@@ -121,7 +121,10 @@ def evaluate_quantize(
     prompt: Annotated[
         list[str],
         typer.Option(
-            "--prompt", "-p", help="Object to detect. Repeatable. Default: objects of synthetic scenes.", metavar="TEXT"
+            "--prompt",
+            "-p",
+            help="Object to detect. Repeatable. Default: the objects in synthetic scenes.",
+            metavar="TEXT",
         ),
     ] = [],
     model: ModelName = "pocket",
@@ -131,7 +134,7 @@ def evaluate_quantize(
         list[QuantizationFormat], typer.Option(help="Quantisation scheme to compare. Repeatable. Default: all of them.")
     ] = list(QuantizationFormat),
     scenes: Annotated[int, typer.Option(min=1, help="Number of synthetic scenes.", metavar="N")] = 40,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON object per scheme, one a line.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON Lines: one object per scheme.")] = False,
     verbose: Verbose = False,
 ) -> None:
     """Compare the answers of a quantised model with those of the same model unquantised.

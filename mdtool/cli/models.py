@@ -23,7 +23,7 @@ def models() -> None:
 
 @app.command("list")
 def list_models(
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON object per model, one a line.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON Lines: one object per model.")] = False,
 ) -> None:
     """List all models.
 

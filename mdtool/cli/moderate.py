@@ -145,7 +145,8 @@ def moderate(
     action: Annotated[
         ActionName | None,
         typer.Option(
-            help="With --prompt: flag it, mask the object, cover the whole frame, mute the audio, or cut the span. "
+            help="What to do where --prompt is found: flag (record it only), blur, pixelate, solid or obfuscate (mask "
+            "the object), cover (mask the whole frame), mute (silence the audio) or cut (remove the span). "
             "Default: flag."
         ),
     ] = None,

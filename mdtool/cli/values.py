@@ -67,7 +67,9 @@ def check_outputs(output: str | None, findings: str | None, json: bool, **others
         if name and name != "-":
             other = files.setdefault(os.path.abspath(name), option)
             if other != option:
-                raise UsageError(f"{option} {name}: also {'the output' if other == '-o' else other}; give another name")
+                raise UsageError(
+                    f"{option} {name}: the same path as {'the output' if other == '-o' else other}; give another one"
+                )
     there = [f"{option} -" for option, name in named.items() if name == "-"] + ["--json"] * json
     if len(there) > 1:
         raise UsageError(f"{' and '.join(there)}: only one of them can write to stdout; give the others a file name")

@@ -35,12 +35,12 @@ def process_image(image: StillImage, file: BinaryIO, run: Run, report: Report) -
     Args:
         image: The image; its pixels are changed.
         file: Seekable file to write to.
-        run: Where findings come from, the effect, and how to write.
+        run: Findings source, effect and output options.
         report: Filled in place.
 
     Raises:
         InputError: Recorded findings don't match the image.
-        EngineError: The model failed, unless the request masks such frames.
+        EngineError: The model failed, unless the request has `blank_errors`.
     """
     info, findings = annotate_image(image, run.findings_source, run.clock)
     run.note(report, info, findings)
@@ -58,7 +58,7 @@ def annotate_image(
 
     Raises:
         InputError: Recorded findings don't match the image.
-        EngineError: The model failed, unless the request masks such frames.
+        EngineError: The model failed, unless the request has `blank_errors`.
     """
     height, width = image.pixels.shape[:2]
     info = FrameInfo(size=(width, height))
@@ -81,12 +81,12 @@ def process_animation(animation: Animation, file: BinaryIO, run: Run, report: Re
     Args:
         animation: The animation.
         file: Seekable file to write to.
-        run: Where findings come from, the effect, the edit, and how to write.
+        run: Findings source, effect, edit and output options.
         report: Filled in place.
 
     Raises:
         InputError: The animation can't be decoded, or recorded findings don't match it.
-        EngineError: The model failed, unless the request masks such frames.
+        EngineError: The model failed, unless the request has `blank_errors`.
     """
     with AnimationWriter(file, like=animation, keep_metadata=run.output_options.keep_metadata) as writer:
         for annotated, before, milliseconds in annotate_animation(animation, run.findings_source, run.clock):
@@ -114,7 +114,7 @@ def annotate_animation(
 
     Raises:
         InputError: The animation can't be decoded, or recorded findings don't match it.
-        EngineError: The model failed, unless the request masks such frames.
+        EngineError: The model failed, unless the request has `blank_errors`.
     """
     canvases: deque[tuple[np.ndarray, Fraction]] = deque()  # of the frames that are not annotated yet
 

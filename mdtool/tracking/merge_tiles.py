@@ -1,4 +1,4 @@
-"""Merge the detections in an image and in its overlapping tiles, so that every object is there once.
+"""Merge the detections in an image and in its overlapping tiles, so that each object appears exactly once.
 
 Where a tile shows only part of an object, its box ends at an inner border of the tile: it is cut. Two boxes belong to
 one object if they agree in the area that both views cover: the overlap of two tiles, or a tile within the full image.
@@ -14,7 +14,7 @@ from recipes.boxes import area, hull, iou, match, size
 from recipes.regions import Region
 
 BORDER_DISTANCE = 0.02  # of a tile's side: a box that ends this near to an inner border is cut
-BOX_ERROR = 0.045  # of the box's side: error of the model, so that a long box counts as cut from farther away
+BOX_ERROR = 0.045  # tolerance for localisation error, relative to the box's side
 FULL_MATCH_IOU = 0.5  # least IoU of two complete boxes of one object
 PART_MATCH_IOU = 0.4  # least IoU of the parts of two boxes in the overlap, where at least one is cut
 MIN_SLIVER_SHARE = 0.7  # a cut box with at least this share inside another is dropped
@@ -83,7 +83,7 @@ class TileDetection:
 
 
 def merge_detections(found: Sequence[TileDetection], width: int, height: int) -> list[TileDetection]:
-    """Merge the detections of all views so that each object is there once, with its best score.
+    """Merge the detections of all views so that each object appears exactly once, with its best score.
 
     Args:
         found: Detections in the full image and in tiles.
@@ -112,7 +112,7 @@ def _merge_label(found: Sequence[TileDetection], width: int, height: int) -> lis
 def _absorb(
     in_full: list[TileDetection], in_tiles: list[TileDetection]
 ) -> tuple[list[TileDetection], list[TileDetection]]:
-    """Merge tile detections into those of the full image that they match; return the latter and the tile's rest.
+    """Merge tile detections into the full-image detections that they match; return those and the unmatched rest.
 
     Where a tile shows the object completely, the larger box is used.
     """
@@ -161,7 +161,7 @@ def _pairs(first: Sequence[TileDetection], second: Sequence[TileDetection]) -> l
 
 
 def _merge_group(group: Sequence[TileDetection], width: int, height: int) -> TileDetection:
-    """Return the hull of the largest complete box and all cut ones, in a view that spans all their tiles."""
+    """Return the enclosing box of the largest complete box and all cut ones, in a view that spans all their tiles."""
     complete = sorted((each for each in group if not each.cut), key=_negative_area)
     first, *others = [*complete[:1], *(each for each in group if each.cut)]
     box, sides = first.box, first.view.sides

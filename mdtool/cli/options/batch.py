@@ -79,7 +79,7 @@ class BatchOptions:
 
     @property
     def sampling_settings(self) -> dict[str, object]:
-        """The options that select video frames, by name."""
+        """The options that select frames of videos, by option name."""
         return {"sample": self.sample, "start": self.start, "end": self.end}
 
 

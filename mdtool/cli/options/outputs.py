@@ -32,7 +32,7 @@ def output_named(mark: str) -> Any:
 
 
 ReportOnly = Annotated[bool, typer.Option("--report-only", help="Analyse and report only; write no copy.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", "-f", help="Replace outputs that exist.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", "-f", help="Overwrite existing outputs.")]
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import typer
 if TYPE_CHECKING:
     from mdtool.console import Console
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object per image and prompt, one a line.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON Lines: one object per image and prompt.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors on stderr.")]
 Verbose = Annotated[
     bool, typer.Option("--verbose", "-v", help="Report device, dtype, quantisation and compilation on stderr.")

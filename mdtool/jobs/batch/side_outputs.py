@@ -25,7 +25,7 @@ Answers = Sequence[dict[str, Any]]
 
 @dataclass(frozen=True)
 class SideOutputs:
-    """The side outputs of a batch. Written again from the same answers they are identical, so a rerun is safe.
+    """The side outputs of a batch. Writing is idempotent: the same answers give identical files.
 
     Attributes:
         sidecar: How text files next to the images are written; None: not at all.
@@ -74,10 +74,10 @@ class SideOutputs:
         """Return the paths of an input's side outputs.
 
         Raises:
-            InputError: A caption is to be embedded, but the input is not a file of its own.
+            InputError: A caption is to be embedded, but the input is not a standalone image file.
         """
         if self.embed and (source.path is None or source.member):
-            raise InputError("not an image file of its own, so no caption can be embedded in it")
+            raise InputError("not a standalone image file, so no caption can be embedded in it")
         sidecars = [sidecar_path(source, None)] if self.sidecar else []
         return sidecars + [folder / source.relative for folder in (self.draw, self.crops) if folder]
 

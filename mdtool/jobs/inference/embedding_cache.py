@@ -144,16 +144,16 @@ def caching_encoder(
 def encode(
     model: Model, images: Sequence[np.ndarray], keys: Sequence[str], cache: EmbeddingCache | None
 ) -> list[EncodedImage]:
-    """Encode images, taking embeddings from the cache and adding those that it lacks.
+    """Encode images, reusing cached embeddings and storing new ones.
 
     Args:
         model: The model that encodes.
         images: HxWx3 uint8 RGB.
         keys: Keys of the images, for `EmbeddingCache.get`.
-        cache: None, or a model that is no `ImageEmbedder`: encode without a cache.
+        cache: The embedding cache; not used if None, or if the model is not an `ImageEmbedder`.
 
     Returns:
-        The same as `model.encode`, to the last bit.
+        The encoded images, bit-identical to those of `model.encode`.
     """
     if cache is None or not isinstance(model, ImageEmbedder):
         return list(model.encode(images))

@@ -28,7 +28,7 @@ def report_target(findings: Path, output: str | None) -> Path | None:
     if output == "-":
         return None
     if output is None and is_stdin(findings):
-        raise UsageError("-: give the file of the report with -o (-o - for stdout)")
+        raise UsageError("-: findings from stdin give the report no name; give one with -o (-o - for stdout)")
     target = findings.with_suffix(".html") if output is None else Path(output)
     if target.exists() and findings.exists() and target.samefile(findings):
         raise UsageError(f"-o {target}: would replace the findings; give another name")

@@ -114,7 +114,7 @@ def test_a_choice_that_can_not_be_written_is_named() -> None:
         (("yes", ""), "empty"),
         (("yes", " "), "empty"),
         (("yes", "no", "yes"), "the choice 'yes' is given twice"),
-        (("yes", " no"), "the choice ' no' has white space around it"),
+        (("yes", " no"), "the choice ' no' has leading or trailing whitespace"),
     ],
 )
 def test_choices_that_are_none(texts: tuple[str, ...], why: str) -> None:

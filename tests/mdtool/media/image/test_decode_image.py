@@ -274,7 +274,7 @@ def test_inks_with_a_profile_and_profiles_that_do_not_fit() -> None:
 def test_what_is_cut_short_is_one_line(form: str) -> None:
     data = b"8BPS\0\1" + bytes(40) if form == "PSD" else encode_image(noise(60, 80, 3), form)
     for share in (0.03, 0.5, 0.9):
-        with pytest.raises(InputError, match=r"^is (damaged|not an image)[^\n]+$"):
+        with pytest.raises(InputError, match=r"^(damaged|not an image)[^\n]+$"):
             decode_image(data[: int(len(data) * share)])
 
 
@@ -464,7 +464,7 @@ def test_a_heic_photo_is_read_and_turned_where_the_extra_is_there() -> None:
     assert np.abs(turned.astype(int) - np.rot90(pixels)).mean() < NEAR
     for share in (0.2, 0.9):
         data = heic(pixels)
-        with pytest.raises(InputError, match=r"^is damaged[^\n]+$"):
+        with pytest.raises(InputError, match=r"^damaged[^\n]+$"):
             decode_image(data[: int(len(data) * share)])
 
 

@@ -92,7 +92,7 @@ def test_what_exists_is_kept(tmp_path: Path, rounded: Path) -> None:
     ("target", "said"),
     [
         ("missing/out", "folder does not exist"),
-        ("file/out", "no folder"),
+        ("file/out", "not a folder"),
         ("/proc/out", "can't be written"),
         ("o" * 256, "too long"),
     ],
@@ -117,7 +117,7 @@ def test_a_full_disk(tmp_path: Path) -> None:
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
 
-    outcome = spawn("models", "quantize", "pocket", "--to", "int4", "-o", tmp_path / "out", before=limit)
+    outcome = spawn("models", "quantize", "pocket", "--scheme", "int4", "-o", tmp_path / "out", before=limit)
     fails(outcome, "larger than this system allows", 74)
     assert list(tmp_path.iterdir()) == []
 
@@ -213,4 +213,4 @@ def test_a_terminal_gets_a_bar(tmp_path: Path) -> None:
     options = ["models", "quantize", "pocket", "--scheme", "int8", "-o", tmp_path / "out"]
     shown = run_on_terminal(*options, TERM="xterm", COLUMNS="100")
     assert "%" in shown
-    assert "are 4.2 MB" in shown
+    assert "to 4.2 MB" in shown

@@ -1,4 +1,4 @@
-"""Heat maps: seconds by position, as colours over an image."""
+"""Heatmaps: seconds by position, as colours over an image."""
 
 import math
 

@@ -103,7 +103,7 @@ class Chapter:
         notes: Sentences for the reader, such as on frames that could not be judged.
         input_changed: The input does not have the frames that the findings are of.
         cuts: Times of scene cuts.
-        heat: A heat map over a frame, of object positions or of gazes.
+        heat: A heatmap over a frame, of object positions or of gazes.
         heat_shows: Which of the two it is.
         counts: Number of objects by label.
 

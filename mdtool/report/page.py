@@ -56,7 +56,7 @@ def _chapter(place: int, chapter: Chapter) -> str:
         section("Findings", rules_table(chapter.rows)),
         section("Timeline", timeline(chapter)),
         section("Examples", _examples(chapter.examples)),
-        section("Heat map", _heat(chapter)),
+        section("Heatmap", _heat(chapter)),
         section("Objects", counts(chapter.counts)),
         section("Attention", attention(chapter.attention, timed=chapter.duration is not None)),
         "</article>\n",
@@ -101,7 +101,7 @@ def _example(example: Example) -> str:
 def _heat(chapter: Chapter) -> str:
     if chapter.heat is None:
         return ""
-    image = image_tag(chapter.heat, "heat map over a frame")
+    image = image_tag(chapter.heat, "heatmap over a frame")
     caption = "Positions of objects" if chapter.heat_shows == "objects" else "Where people looked"
     return f"<figure>{image}<figcaption>{caption}, over all frames.</figcaption></figure>"
 

@@ -1,4 +1,4 @@
-"""The heat map: hot where and as long as something was, clear elsewhere."""
+"""The heatmap: hot where and as long as something was, clear elsewhere."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Aggregates the gazes of one input over its frames: smoothing, attention per person, and a heat map."""
+"""Aggregates the gazes of one input over its frames: smoothing, attention per person, and a heatmap."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -34,7 +34,7 @@ class GazeAggregator:
     """Aggregates the gazes of one input, whose frames are added in the order of each stream.
 
     Attributes:
-        heat: Heat map of the first stream; None before its first frame has ended.
+        heat: Heatmap of the first stream; None before its first frame has ended.
         people: Gazes on the last frame, each with the person or target that it hits.
         target_regions: Named targets on the last frame.
     """

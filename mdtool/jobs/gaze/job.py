@@ -35,7 +35,7 @@ from mdtool.tracking.interpolation import interpolate_keyframes
 
 @dataclass(frozen=True)
 class HeatmapOutput:
-    """Where heat maps are written.
+    """Where heatmaps are written.
 
     Attributes:
         output: A PNG file, or a folder, in which each is named after its input.
@@ -48,7 +48,7 @@ class HeatmapOutput:
     overwrite: bool
 
     def path_for(self, source: Input) -> Path:
-        """Return the path of an input's heat map.
+        """Return the path of an input's heatmap.
 
         Raises:
             UsageError: It would replace the input, or is not a PNG file.
@@ -66,7 +66,7 @@ class HeatmapOutput:
         return target
 
     def save(self, source: Input, aggregator: GazeAggregator) -> None:
-        """Write the heat map over a frame from the middle of the input."""
+        """Write the heatmap over a frame from the middle of the input."""
         heat, midpoint = aggregator.heat, aggregator.midpoint
         if heat and midpoint:
             save_image(heat.blend_onto(grab_frame(source, *midpoint)), self.path_for(source), self.overwrite)
@@ -81,7 +81,7 @@ class GazeJob:
         prompts: What is detected.
         targets: Output videos and images; None: nothing is drawn.
         many: There are several inputs.
-        heat: Output of heat maps, if any.
+        heat: Output of heatmaps, if any.
         findings: Output of the findings as detected, if any.
         gazes: Output of the smoothed gazes, if any.
         side_output: A file that is written even if nothing is drawn, next to which work is saved for resuming.

@@ -1,4 +1,4 @@
-"""Builds the chapter of one input in a report, with example frames and a heat map if the input can still be read."""
+"""Builds the chapter of one input in a report, with example frames and a heatmap if the input can still be read."""
 
 import io
 from collections.abc import Iterator, Mapping
@@ -98,7 +98,7 @@ def chapter_from_summary(
 
 
 def _heat_map(summary: FindingsSummary) -> tuple[Literal["objects", "gaze"], HeatMap | None]:
-    """Return the heat map of gazes if there are any, else that of objects."""
+    """Return the heatmap of gazes if there are any, else that of objects."""
     if summary.gaze_heatmap and summary.gaze_heatmap.grid.any():
         return "gaze", summary.gaze_heatmap
     return "objects", summary.object_heatmap

@@ -115,8 +115,8 @@ class FindingsSummary:
         candidates: Frames that may be shown as examples.
         attention: Attention by stream.
         from_head_pose: Some gazes are estimated from the direction of the head.
-        gaze_heatmap: Heat map of gazes; None before the first frame has ended.
-        object_heatmap: Heat map of objects; None before the first frame has ended.
+        gaze_heatmap: Heatmap of gazes; None before the first frame has ended.
+        object_heatmap: Heatmap of objects; None before the first frame has ended.
     """
 
     def __init__(self, verdict: Verdict | None = None) -> None:
@@ -194,7 +194,7 @@ class FindingsSummary:
                 yield ruling
 
     def _add_durations(self, record: Record, seconds: float) -> None:
-        """Add a frame that lasts `seconds` to the heat maps and the attention."""
+        """Add a frame that lasts `seconds` to the heatmaps and the attention."""
         regions = record.findings.regions
         faces = [region for region in regions if region.gaze]
         if self.object_heatmap is None or self.gaze_heatmap is None:

@@ -173,8 +173,8 @@ def test_copies_never_replace_what_is_there(tmp_path: Path) -> None:
     assert target.read_bytes() == b"precious"
     assert run("detect", GROUP, "face", "--quiet", "--draw", target, "--overwrite").code == 0
     assert target.stat().st_size > 1000
-    fails(run("detect", own, "face", "--draw", own, "--overwrite"), 2, "would replace a photo")
-    fails(run("detect", own, "face", "--draw", tmp_path, "--overwrite"), 2, "would replace a photo")
+    fails(run("detect", own, "face", "--draw", own, "--overwrite"), 2, "would replace an image")
+    fails(run("detect", own, "face", "--draw", tmp_path, "--overwrite"), 2, "would replace an image")
     assert own.read_bytes() == GROUP.read_bytes()
 
 

@@ -267,7 +267,7 @@ def test_what_is_lacking_is_left_out() -> None:
     assert not root.all("table")
     assert not root.all("dl")
     assert [heading.text for heading in read(page("All", [chapter()])).all("h3")] == [
-        "Findings", "Timeline", "Examples", "Heat map", "Objects", "Attention",
+        "Findings", "Timeline", "Examples", "Heatmap", "Objects", "Attention",
     ]  # fmt: skip
 
 
@@ -361,7 +361,7 @@ def test_pictures_are_in_the_page_and_described() -> None:
     assert jpeg.attributes["src"].startswith("data:image/jpeg;base64,")
     assert png.attributes["src"].startswith("data:image/png;base64,")
     assert jpeg.attributes["alt"] == "white dog at 0:02.5"
-    assert "heat map" in png.attributes["alt"]
+    assert "heatmap" in png.attributes["alt"]
     assert root.all("figcaption")[0].text == "0:02.5 white dog"
 
 

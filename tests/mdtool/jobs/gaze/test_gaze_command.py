@@ -1,4 +1,4 @@
-"""`mdtool gaze` from end to end: what is drawn, the data, the heat map, the shares, and how it fails."""
+"""`mdtool gaze` from end to end: what is drawn, the data, the heatmap, the shares, and how it fails."""
 
 import json
 import shutil

@@ -439,7 +439,7 @@ def test_a_photo_has_a_table_of_who_looks_where(here: Path) -> None:
     assert [re.findall("<bdi>([^<]+)", line) for line in table.splitlines() if "<bdi>" in line] == [
         ["person 1", "person 2"], ["person 2", "out of frame"],
     ]  # fmt: skip
-    assert "Heat map" not in html
+    assert "Heatmap" not in html
 
 
 def test_where_the_report_goes(findings: Path, here: Path) -> None:

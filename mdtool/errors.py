@@ -84,7 +84,7 @@ def write_error_message(error: OSError) -> str:
         errno.EROFS: "can't be written: the disk is read-only",
         errno.ENOENT: "can't be written: its folder does not exist",
         errno.ENOTDIR: "can't be written: a part of its path is not a folder",
-        errno.EISDIR: "a folder: give a file name, or a folder that exists",
+        errno.EISDIR: "is a folder: give a file name, or a folder that exists",
         errno.ENAMETOOLONG: "can't be written: its name is too long",
     }
     return reasons.get(error.errno or 0, f"can't be written: {error.strerror or error}")

@@ -281,7 +281,7 @@ def _read_options(
     for key, value in table.items():
         if key not in options:
             if any(key == param.name and not isinstance(param, TyperOption) for param in command.params):
-                raise file.wrong(words, key, "an argument, which can only be given on the command line")
+                raise file.wrong(words, key, "is an argument, which can only be given on the command line")
             raise file.wrong(words, key, f"no such option; {suggestion(key, options, ' '.join(['mdtool', *words]))}")
         try:
             name = _checked(command, options[key], value)

@@ -84,7 +84,7 @@ def check_report(report: Path | None, written: Sequence[str | None], read: Seque
     if os.path.abspath(report) in [os.path.abspath(name) for name in written if name and name != "-"]:
         raise UsageError(f"--report {report}: also another output; give another name")
     if report.exists() and any(other.exists() and report.samefile(other) for other in read):
-        raise UsageError(f"--report {report}: an input of this command; give another name")
+        raise UsageError(f"--report {report}: is an input of this command; give another name")
 
 
 def check_exclusive(option: str, others: Mapping[str, object]) -> None:

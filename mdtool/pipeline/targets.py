@@ -65,7 +65,7 @@ class Targets:
         if self.many or self.output.endswith(os.sep) or os.path.isdir(output):
             target = output / source.relative
             if source.path is None and source.address is None:
-                raise UsageError(f"-o {self.output}: a folder; give a file name, as the input is standard input")
+                raise UsageError(f"-o {self.output}: is a folder; give a file name, as the input is standard input")
             return target
         return output
 
@@ -97,7 +97,7 @@ class Targets:
         if source.path and os.path.exists(target) and os.path.exists(source.path) and target.samefile(source.path):
             raise UsageError(f"{source.name}: would overwrite itself; give another output than {target}")
         if target in self.taken:
-            raise OutputError(f"{target}: already the output of another input; process them into separate folders")
+            raise OutputError(f"{target}: is already the output of another input; process them into separate folders")
         self.taken.add(target)
         if self.many:
             if not self.overwrite and os.path.lexists(target):

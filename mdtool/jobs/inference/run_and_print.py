@@ -157,4 +157,4 @@ def read_rgb(source: Input) -> np.ndarray:
         return decode_image(data)
     if (pixels := grab_live_image(source)) is not None:
         return pixels
-    raise InputError("a video, not an image; add --jsonl to run the command on its frames")
+    raise InputError("is a video, not an image; add --jsonl to run the command on its frames")

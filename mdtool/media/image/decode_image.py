@@ -137,7 +137,7 @@ def _read_by_pillow(data: bytes, form: str) -> np.ndarray:
 
 def _unsupported(data: bytes) -> str:
     if data.startswith(JXL):
-        return "a JPEG XL image, which is not supported; convert it first (djxl, package libjxl-tools)"
+        return "is a JPEG XL image, which is not supported; convert it first (djxl, package libjxl-tools)"
     return "not an image in a supported format"
 
 
@@ -165,7 +165,7 @@ def _read_heic(data: bytes) -> np.ndarray:
     try:
         reader = importlib.import_module("pi_heif")
     except ImportError as error:
-        raise InputError("a HEIC image, which needs an optional package: pip install 'mdtool[heic]'") from error
+        raise InputError("is a HEIC image, which needs an optional package: pip install 'mdtool[heic]'") from error
     try:
         container = reader.open_heif(data)
         image = container[container.primary_index]

@@ -163,10 +163,10 @@ def read_image(source: Source) -> StillImage:
         raise InputError("not an image in a supported format: JPEG, PNG, WebP, TIFF, AVIF or GIF")
     if kind == "heic":
         raise InputError(
-            "a HEIC image, which is not supported here; convert it first (heif-convert, package libheif-examples)"
+            "is a HEIC image, which is not supported here; convert it first (heif-convert, package libheif-examples)"
         )
     if kind == "avif" and b"avis" in data[8:64] and b"moov" in data:
-        raise InputError("an animated AVIF, which is not supported; convert it to WebP or a video first")
+        raise InputError("is an animated AVIF, which is not supported; convert it to WebP or a video first")
     notes: list[str] = []
     image = _open(kind, data)
     encoding, comment, iptc, dpi = _details(kind, data, image, notes)
@@ -263,7 +263,7 @@ def _details(
     if kind == "png":
         chunks = [chunk for chunk in exif.png_chunks(data) if chunk[0] != b"IDAT"]
         if any(name == b"acTL" for name, _ in chunks):
-            raise InputError("an animated PNG, not a still image")
+            raise InputError("is an animated PNG, not a still image")
         encoding = {
             "bits": bits,
             "palette": bool(image.get_typeof("palette")),
@@ -274,11 +274,11 @@ def _details(
     if kind == "tiff":
         tags = exif.parsed(data)
         if not len(tags):
-            raise InputError("a BigTIFF, or its header can't be read; save it as a plain TIFF first")
+            raise InputError("is a BigTIFF, or its header can't be read; save it as a plain TIFF first")
         if tags.get(262) == 3:
             notes.append("its palette was converted to RGB")
         if {0xC612, 0x014A} & set(tags) or data[8:10] == b"CR":
-            raise InputError("a camera raw file, or a TIFF with embedded sub-images; export it as a plain image")
+            raise InputError("is a camera raw file, or a TIFF with embedded sub-images; export it as a plain image")
         encoding = {"bits": bits, "compression": tags.get(259, 1), "predictor": tags.get(317, 1)}
         encoding["exif"] = bool({exif.EXIF_IFD, exif.GPS_IFD} & set(tags))
         dpi = (image.xres * 25.4, image.yres * 25.4) if image.get_typeof("resolution-unit") else None

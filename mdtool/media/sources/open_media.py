@@ -92,7 +92,7 @@ def open_media(source: Input, stack: ExitStack) -> Media:
     if source.address is not None:
         if source.address.is_real_time:
             raise InputError(
-                "a live source, which this command does not support; redact, moderate, gaze and detect --jsonl do"
+                "is a live source, which this command does not support; redact, moderate, gaze and detect --jsonl do"
             )
         if data := _download_image(source.address, sniff):
             return _still_or_animated(data)
@@ -174,7 +174,7 @@ def _still_or_animated(image: bytes | Path) -> Animation | StillImage:
 def _head(path: Path) -> bytes:
     """Return the first bytes of a file. InputError if it is not a regular file, or empty."""
     if not stat.S_ISREG(path.stat().st_mode):
-        raise InputError("a folder" if path.is_dir() else "not a regular file")
+        raise InputError("is a folder" if path.is_dir() else "not a regular file")
     with path.open("rb") as file:
         head = file.read(HEAD_BYTES)
     if not head:

@@ -274,7 +274,7 @@ def explain(error: Exception) -> str:
     if isinstance(error, PermissionError):
         return "may not be read: permission denied"
     if isinstance(error, IsADirectoryError):
-        return "a folder, not a file"
+        return "is a folder, not a file"
     if isinstance(error, av.error.EOFError):
         return "empty or ends before anything can be read"
     if isinstance(error, av.error.InvalidDataError | av.error.ArgumentError):

@@ -105,7 +105,7 @@ def test_two_pictures_with_one_text_are_told() -> None:
 
 def test_a_text_that_cant_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "a.txt").mkdir()
-    with pytest.raises(OutputError, match=r"a\.txt: a folder"):
+    with pytest.raises(OutputError, match=r"a\.txt: is a folder"):
         write_sidecar(tmp_path / "a.txt", A_CAT, "overwrite")
 
 

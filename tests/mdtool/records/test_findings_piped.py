@@ -86,7 +86,7 @@ def test_wrong_usage(clip: Path, tmp_path: Path, options: list[str]) -> None:
 def test_without_it_videos_are_refused_as_before(clip: Path) -> None:
     outcome = run("detect", clip, "face")
     assert outcome.code == 1
-    assert "a video, not an image; add --jsonl" in outcome.err
+    assert "is a video, not an image; add --jsonl" in outcome.err
     assert run("detect", SAMPLES / "group.png", "face", "--tiles", "2x2").code == 2
     assert len(run("detect", SAMPLES / "group.png", "face").out.splitlines()) == 4
 

@@ -580,7 +580,7 @@ def test_prompts_are_labels_whatever_the_model_calls_it() -> None:
         (("--prompt", "face", "--keep", "7"), "--keep: a region is four numbers"),
         (("--prompt", "face", "--report-only", "-o", "x.png"), "-o x.png: --report-only writes no copy"),
         (("--prompt", "face", "--report", "-"), "--report -: a report can't go to stdout"),
-        (("--prompt", "face", "--report", GROUP), "an input of this command"),
+        (("--prompt", "face", "--report", GROUP), "is an input of this command"),
         (("--prompt", "face", "--report", "x", "--findings", "./x"), "--report x: also another output"),
         (("--prompt", "face", "--from-findings", "x", "--from", "3"), "--from and --to: can't be used with"),
         (("--prompt", "face", "--json", "-o", "-"), "only one of them can write to stdout"),

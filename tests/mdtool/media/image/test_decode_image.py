@@ -325,7 +325,7 @@ def test_pillow_says_nothing_of_its_own(tmp_path: Path) -> None:
         (b"\0\0\0\x18ftypmp42" + bytes(500), "not an image in a supported format"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not an image in a supported format"),
         (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not an image in a supported format"),
-        (b"\xff\x0a" + bytes(500), "a JPEG XL image"),
+        (b"\xff\x0a" + bytes(500), "is a JPEG XL image"),
         (b"BM" + bytes(500), "damaged"),
         (b"P5 20000 20000 255 ", "too large: 20000 x 20000 pixels"),
     ],
@@ -490,4 +490,4 @@ def test_without_the_extra_heic_names_it(tmp_path: Path) -> None:
     )
     command = [sys.executable, "-c", code, str(tmp_path / "a.heic")]
     told = subprocess.run(command, capture_output=True, check=True, cwd=ROOT).stdout
-    assert told == b"a HEIC image, which needs an optional package: pip install 'mdtool[heic]'\n"
+    assert told == b"is a HEIC image, which needs an optional package: pip install 'mdtool[heic]'\n"

@@ -122,8 +122,10 @@ def records_of(file: Path | TextIO, source: str, by_name: bool, digest: Callable
             that have one.
 
     Raises:
-        InputError: See `records`; or there are no records of the source, or all were made from other content.
+        InputError: See `records`; or there are no records of the source, or all were made from other content, or a
+            frame has several: which of them holds is unknown, and one of too little would leave objects visible.
     """
+    read: set[tuple[str, int, int]] = set()
     current, other, matched = cache(digest), "", False
     other_sources: dict[str, str] = {}  # SHA-256 by name
     for record in records(file):
@@ -135,6 +137,13 @@ def records_of(file: Path | TextIO, source: str, by_name: bool, digest: Callable
             other = record.sha256
         else:
             matched = True
+            key = (record.source, record.info.stream, record.info.frame)
+            if key in read:
+                raise InputError(
+                    f"the findings have several records of frame {record.info.frame}, as of runs with other settings; "
+                    "detect again into a new file"
+                )
+            read.add(key)
             yield record
     if other and not matched:
         raise InputError(_mismatch(f"they are for SHA-256 {other[:12]}..., and it has {current()[:12]}..."))

@@ -63,7 +63,9 @@ def annotate_image(
     height, width = image.pixels.shape[:2]
     info = FrameInfo(size=(width, height))
     if isinstance(findings_source, RecordedFindings):
-        return info, findings_source.for_frame(0, 0, info.size)
+        findings = findings_source.for_frame(0, 0, info.size)
+        findings_source.check_end()  # a second record of the image is an error, and would not be read otherwise
+        return info, findings
     try:
         with clock.time("model"):
             found = findings_source.detect([image.srgb()])[0]

@@ -157,4 +157,8 @@ def read_rgb(source: Input) -> np.ndarray:
         return decode_image(data)
     if (pixels := grab_live_image(source)) is not None:
         return pixels
-    raise InputError("is a video, not an image; add --jsonl to run the command on its frames")
+    if source.relative.suffix.lower() in VIDEO_SUFFIXES:
+        raise InputError("is a video, not an image; add --jsonl to run the command on its frames")
+    raise InputError(
+        "not an image in a supported format; if it is a video, add --jsonl to run the command on its frames"
+    )

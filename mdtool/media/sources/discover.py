@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from glob import iglob
 from itertools import chain
 from pathlib import Path, PurePosixPath
 
@@ -54,7 +55,7 @@ def discover(selection: Selection, should_stop: Callable[[], bool] = INTERRUPT_E
     that are yielded too, are not detected.
 
     A folder or archive that can't be read is yielded as an Input with `failed` set, after what could be read of it. A
-    missing file fails when it is opened.
+    missing file fails when it is opened, and so does a glob without a match where other names have some.
 
     Args:
         selection: What to discover.
@@ -74,17 +75,21 @@ def discover(selection: Selection, should_stop: Callable[[], bool] = INTERRUPT_E
 
 def _discover(selection: Selection, patterns: Filter, names: PipeReader | None, stack: ExitStack) -> Iterator[Input]:
     is_empty = True
+    unmatched: list[str] = []
     with stack:
         listed = _from_list(names, selection.nul, patterns) if names else ()
-        for source in chain(_from_arguments(selection.named, patterns), listed):
+        for source in chain(_from_arguments(selection.named, patterns, unmatched), listed):
             is_empty = False
             yield source
-    if is_empty:
+    if not is_empty:
+        yield from (Input(Path(name), Path(Path(name).name), name) for name in unmatched)
+    else:
         searched = [*selection.named, *(["the list of files"] if selection.files_from else [])]
         raise NoInputFound(f"no image or video in {', '.join(searched)}")
 
 
-def _from_arguments(named: Sequence[str], patterns: Filter) -> Iterator[Input]:
+def _from_arguments(named: Sequence[str], patterns: Filter, unmatched: list[str]) -> Iterator[Input]:
+    """Yield the inputs of the arguments; append globs without a match to `unmatched`."""
     if list(named) == ["-"]:
         yield Input(None, Path("stdin"))
         return
@@ -94,9 +99,13 @@ def _from_arguments(named: Sequence[str], patterns: Filter) -> Iterator[Input]:
     globs: list[Glob] = []
     for name in named:
         if name not in real_paths:
-            glob = Glob(name)
+            glob, is_matched = Glob(name), False
             if not _is_below(os.path.realpath(glob.folder), skipped):
-                yield from _matches(glob, patterns, skipped, tuple(globs))
+                for source in _matches(glob, patterns, skipped, tuple(globs)):
+                    is_matched = True
+                    yield source
+            if not is_matched and not any(iglob(name, recursive=True)):
+                unmatched.append(name)
             globs.append(glob)
         elif real_paths[name] not in done:
             done.add(real_paths[name])

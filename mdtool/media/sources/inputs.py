@@ -66,7 +66,8 @@ class Input:
 def find_inputs(named: Sequence[str]) -> list[Input]:
     """Return the inputs that names stand for, each file once.
 
-    Hidden files and outputs of this program are skipped in folders and globs.
+    Hidden files and outputs of this program are skipped in folders and globs. A glob without a match is an input that
+    fails when it is opened, where other names have some: a mistyped one must not go unnoticed.
 
     Args:
         named: Files, folders (searched recursively), globs, URLs, cameras, or "-" alone for stdin.
@@ -76,6 +77,7 @@ def find_inputs(named: Sequence[str]) -> list[Input]:
         NoInputFound: Nothing was found.
     """
     found: dict[Path | Address, Input] = {}
+    unmatched: list[Input] = []
     if "-" in named and len(named) > 1:
         raise UsageError("-: standard input can't be mixed with other inputs")
     if list(named) == ["-"]:
@@ -88,14 +90,16 @@ def find_inputs(named: Sequence[str]) -> list[Input]:
         if os.path.isdir(path):
             below: Iterator[Input] = _in_folder(path)
         elif glob.has_magic(name) and not os.path.lexists(path):
-            below = _matches(name)
+            matches = list(_matches(name))
+            unmatched += [] if matches else [Input(path, Path(path.name), name)]
+            below = iter(matches)
         else:
             below = iter([Input(path, Path(path.name), name)])
         for source in below:
             found.setdefault(Path(os.path.abspath(source.path or "")), source)
     if not found:
         raise NoInputFound(f"no image or video in {', '.join(named)}")
-    return list(found.values())
+    return [*found.values(), *unmatched]
 
 
 def _in_folder(folder: Path) -> Iterator[Input]:

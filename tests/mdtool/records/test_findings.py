@@ -126,6 +126,16 @@ def test_frames_may_be_asked_for_in_another_order(tmp_path: Path) -> None:
     assert [recorded.for_frame(0, number) for number in (2, 0, 3, 1)] == [VERDICTS[n] for n in (2, 0, 3, 1)]
 
 
+def test_two_runs_of_one_source_in_a_file_are_refused(tmp_path: Path) -> None:
+    """One of them may have found less than the other, and what it lacks would stay visible."""
+    write(tmp_path / "f", [VERDICTS[0]])
+    write(tmp_path / "f", [VERDICTS[1]])
+    recorded = read(tmp_path / "f")
+    recorded.for_frame(0, 0)
+    with pytest.raises(InputError, match="several records of frame 0"):
+        recorded.check_end()
+
+
 def test_streams_are_kept_apart(tmp_path: Path) -> None:
     write(tmp_path / "f", VERDICTS[:2], stream=0)
     write(tmp_path / "f", VERDICTS[2:], stream=3)

@@ -125,6 +125,16 @@ def test_names_that_look_like_globs(tree: Path) -> None:
     assert from_list(b"x[1].jpg\n*.jpg\n", tree) == ["x[1].jpg", "*.jpg"]
 
 
+def test_a_glob_without_a_match_fails_by_name_where_others_match(tree: Path) -> None:
+    named = ("b.jpg", "typo*.mp4", "*.jpg")
+    assert [source.name for source in discover(Selection(named))] == ["b.jpg", "typo*.mp4"]
+    assert [source.name for source in find_inputs(named)] == ["b.jpg", "typo*.mp4"]
+    with pytest.raises(InputError, match="no such file"):
+        open_image(find_inputs(named)[1])
+    with pytest.raises(NoInputFound):
+        list(discover(Selection(("typo*.mp4", "nowhere/*.jpg"))))
+
+
 @pytest.mark.parametrize("ends", [b"\n", b"\r\n", b"\0"])
 def test_a_list_of_names(tree: Path, ends: bytes) -> None:
     written = [b"b.jpg", b"", b"gone.jpg", b"  ", b"a.txt", b" c\xff\xfe.jpg", b"sub", b"http://host/p.jpg?a=[1]"]

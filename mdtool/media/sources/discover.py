@@ -104,8 +104,8 @@ def _from_arguments(named: Sequence[str], patterns: Filter, unmatched: list[str]
                 for source in _matches(glob, patterns, skipped, tuple(globs)):
                     is_matched = True
                     yield source
-            if not is_matched and not any(iglob(name, recursive=True)):
-                unmatched.append(name)
+                if not is_matched and not any(iglob(name, recursive=True)):
+                    unmatched.append(name)
             globs.append(glob)
         elif real_paths[name] not in done:
             done.add(real_paths[name])

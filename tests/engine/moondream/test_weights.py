@@ -225,7 +225,7 @@ def test_packed_shapes_of_the_published_release() -> None:
 
 @pytest.mark.parametrize("shape", [(3, 5), (1, 128), (127, 256 + 1)])
 def test_matrices_that_cannot_be_packed(shape: tuple[int, int]) -> None:
-    with pytest.raises(ValueError, match="not a multiple of 256"):
+    with pytest.raises(ValueError, match="must be a multiple of 256"):
         packed_shapes(shape)
 
 

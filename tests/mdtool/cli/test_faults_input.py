@@ -53,7 +53,7 @@ def boxes(path: Path) -> dict[bytes, bytes]:
         ("begun.png", b"\x89PNG\r\n\x1a\n" + bytes(50), "damaged"),
         ("begun.jpg", b"\xff\xd8\xff\xe0" + bytes(50), "damaged"),
         ("begun.gif", b"GIF89a" + bytes(50), "damaged"),
-        ("a.pdf", b"%PDF-1.7\n1 0 obj << /Type /Catalog >> endobj\n", "is not a video or image in a supported format"),
+        ("a.pdf", b"%PDF-1.7\n1 0 obj << /Type /Catalog >> endobj\n", "not a video or image in a supported format"),
     ],
 )
 def test_what_is_no_video(tmp_path: Path, name: str, content: bytes, said: str) -> None:

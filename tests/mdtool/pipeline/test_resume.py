@@ -122,7 +122,7 @@ def test_other_settings_begin_anew(clip: Path, uninterrupted: Path, tmp_path: Pa
     outcome = redact(clip, "-o", target, *OPTIONS, "--style", "solid")
     assert outcome.code == 0
     assert "goes on" not in outcome.err
-    assert "is of other settings, and is done again" in outcome.err
+    assert "settings have changed since the previous run; starting over" in outcome.err
     assert target.read_bytes() != uninterrupted.read_bytes()
 
 

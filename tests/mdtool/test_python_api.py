@@ -228,7 +228,7 @@ def damaged() -> Image.Image:
     [
         (lambda: "missing.png", mdtool.InputError, "missing.png: there is no such file"),
         (lambda: ROOT, mdtool.InputError, f"{ROOT}: can't be read: is a directory"),
-        (lambda: ROOT / "Makefile", mdtool.InputError, f"{ROOT / 'Makefile'}: is not an image in a supported format"),
+        (lambda: ROOT / "Makefile", mdtool.InputError, f"{ROOT / 'Makefile'}: not an image in a supported format"),
         (lambda: pixels() / 255, mdtool.InputError, "uint8 from 0 to 255; this one is float64 of shape (145, 184, 3)"),
         (lambda: pixels()[None], mdtool.InputError, "uint8 of shape (1, 145, 184, 3)"),
         (lambda: np.zeros((0, 4, 3), np.uint8), mdtool.InputError, "uint8 of shape (0, 4, 3)"),

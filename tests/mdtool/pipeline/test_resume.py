@@ -121,7 +121,7 @@ def test_other_settings_begin_anew(clip: Path, uninterrupted: Path, tmp_path: Pa
     end(clip, target, 1)
     outcome = redact(clip, "-o", target, *OPTIONS, "--style", "solid")
     assert outcome.code == 0
-    assert "goes on" not in outcome.err
+    assert "resuming" not in outcome.err
     assert "settings have changed since the previous run; starting over" in outcome.err
     assert target.read_bytes() != uninterrupted.read_bytes()
 
@@ -133,7 +133,7 @@ def test_another_input_begins_anew(clip: Path, uninterrupted: Path, tmp_path: Pa
     end(own, target, 1)
     own.touch()
     outcome = redact(own, "-o", target, *OPTIONS)
-    assert "goes on" not in outcome.err
+    assert "resuming" not in outcome.err
     assert target.read_bytes() == uninterrupted.read_bytes()
 
 

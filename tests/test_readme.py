@@ -139,6 +139,7 @@ def test_a_command_of_the_page_on_batches_runs(line: str, here: Path) -> None:
         assert (here / outcome[1]).read_text().startswith('{"schema":"mdtool.batch/1"')
 
 
+@pytest.mark.slow
 @pytest.mark.posix("shell scripts")
 def test_the_console_of_the_page_on_images(here: Path) -> None:
     (shown,) = blocks(IMAGES, "console")

@@ -343,12 +343,14 @@ def test_an_object_limit_is_told_and_unlimited_goes_on_to_the_end(family: str) -
     assert every[:1] == one
 
 
+@pytest.mark.slow
 def test_a_model_that_never_stops_is_not_trusted_without_a_limit() -> None:
     own = built("moondream2", Louder("moondream2", {"0": -1e4}))
     with pytest.raises(EngineError, match="did not stop listing objects"):
         own.detect(own.encode([image("img_a")]), "person", max_objects=UNLIMITED)
 
 
+@pytest.mark.slow
 def test_a_text_ends_with_the_context() -> None:
     own = built("moondream2", Louder("moondream2", {"0": -1e4}))
     [text] = own.caption(own.encode([image("img_a")]), "short", generation=generation(

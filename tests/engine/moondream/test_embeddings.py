@@ -45,6 +45,7 @@ def embedding_key(path: str | Path = "pocket", **options: Any) -> str:
     return model.embedding_key
 
 
+@pytest.mark.slow
 def test_all_that_sees_otherwise_has_another_sight(tmp_path: Path) -> None:
     own = embedding_key()
     others = [

@@ -85,6 +85,7 @@ def test_reasoning(reasoning: bool) -> None:
     assert ("reasoning" in record, "grounding" in record) == (reasoning, reasoning)
 
 
+@pytest.mark.slow
 def test_the_seed_makes_the_text() -> None:
     drawn = ("--temperature", "2", "--top-p", "1", "--max-tokens", "8", *CPU, "--json")
     texts = [

@@ -468,6 +468,7 @@ def test_pictures_that_appear(photos: Path, tmp_path: Path) -> None:
     assert sorted(names(out))[-1] == "new.jpg"
 
 
+@pytest.mark.slow
 @records_file
 def test_a_video_that_is_still_written(tmp_path: Path) -> None:
     """It changes after it was answered, and then while it is asked about."""

@@ -16,7 +16,7 @@ KILLED = Path(__file__).parents[2] / "kill_repeatedly.py"
 PICTURES, VIDEOS = 300, 3
 SECONDS = 240
 
-pytestmark = pytest.mark.posix("fork and signals")
+pytestmark = [pytest.mark.slow, pytest.mark.posix("fork and signals")]
 
 
 @pytest.fixture(scope="module")
@@ -32,9 +32,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize(
-    "options", [pytest.param((), marks=pytest.mark.slow), ("--ordered", "--dedupe")], ids=["", "ordered"]
-)
+@pytest.mark.parametrize("options", [(), ("--ordered", "--dedupe")], ids=["", "ordered"])
 def test_each_input_once(inputs: Path, tmp_path: Path, options: tuple[str, ...]) -> None:
     out, crops = tmp_path / "out.jsonl", tmp_path / "crops"
     arguments: list[str | Path] = ["detect", inputs, "face", "--jsonl", out]

@@ -52,13 +52,10 @@ def end(clip: Path, target: Path, after: int, *options: str, interrupted: bool =
     assert len(stretches(target)) >= after
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("interrupted", "after"),
-    [
-        (False, 1),
-        pytest.param(False, 2, marks=pytest.mark.slow),
-        pytest.param(True, 1, marks=[pytest.mark.slow, pytest.mark.posix("signals to a process")]),
-    ],
+    [(False, 1), (False, 2), pytest.param(True, 1, marks=pytest.mark.posix("signals to a process"))],
 )
 def test_the_same_bytes_come_out(
     clip: Path, uninterrupted: Path, tmp_path: Path, interrupted: bool, after: int

@@ -15,7 +15,7 @@ demo: .venv/installed
 TESTS := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist worksteal
 
 test: .venv/installed
-	$(TESTS) -m "not slow"
+	$(TESTS) -m "not slow and not live"
 
 test-all: .venv/installed
 	$(TESTS)

@@ -102,7 +102,7 @@ def gaze(
         known = from_findings
     else:
         computing = model.computing
-        callbacks = LoadCallbacks(console.note, console.note, console.explain)
+        callbacks = LoadCallbacks(console.note, console.note, console.explain, model.may_pull(console, inputs))
         loaded = load_gaze_model(
             model.model, prompts, computing,
             accurate=accurate, threshold=threshold, callbacks=callbacks,

@@ -228,10 +228,11 @@ def moderate(
             known: ModelInference | Path = stack.enter_context(spooled(from_findings))
         else:
             computing = model.computing
+            may_pull = model.may_pull(console, inputs)
+            callbacks = LoadCallbacks(note=console.note, explain=console.explain, may_pull=may_pull)
             loaded = load_model(
-                model.model, "detect", rules.prompts, computing,
-                questions=rules.questions, callbacks=LoadCallbacks(note=console.note, explain=console.explain),
-            )  # fmt: skip
+                model.model, "detect", rules.prompts, computing, questions=rules.questions, callbacks=callbacks
+            )
             detect = tile_detector(
                 detector_with_questions(loaded, rules.prompts, rules.questions),
                 grid,

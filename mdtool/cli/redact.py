@@ -123,7 +123,8 @@ def redact(
     inference = None
     if not from_findings:
         computing = model.computing
-        callbacks = LoadCallbacks(note=console.note, explain=console.explain)
+        may_pull = model.may_pull(console, inputs)
+        callbacks = LoadCallbacks(note=console.note, explain=console.explain, may_pull=may_pull)
         loaded = load_model(model.model, "detect", prompt, computing, threshold=threshold, callbacks=callbacks)
         detect = tile_detector(object_detector(loaded, prompt, threshold), grid)
         inference = ModelInference(request, detect, loaded.name, {"computing": computing, "tiles": frames.tiles})

@@ -27,6 +27,8 @@ class CommandContext(typer.Context):
 
     def invoke(self, callback: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
         """Invoke the command; an error gets a note on each setting that it names, an engine error an exit code too."""
+        for path, keys in settings.hiding_keys(self, _words(self), self.obj or {}).items():
+            Console(bool(self.params.get("quiet"))).note(f"{path} changes what is hidden: it sets {', '.join(keys)}")
         try:
             return super().invoke(callback, *args, **kwargs)
         except MdtoolError as error:

@@ -10,7 +10,15 @@ import typer
 from mdtool.cli.options.frames import FrameOptions, OnError, OnErrorOption, SpanOptions, Threshold
 from mdtool.cli.options.grouped import grouped
 from mdtool.cli.options.model import ModelOptions
-from mdtool.cli.options.outputs import EncodingOptions, Findings, LiveOptions, Media, Overwrite, output_named
+from mdtool.cli.options.outputs import (
+    EncodingOptions,
+    Findings,
+    ForceFindings,
+    LiveOptions,
+    Media,
+    Overwrite,
+    output_named,
+)
 from mdtool.cli.options.printing import RunPrinting
 from mdtool.cli.options.style import DEFAULT_STYLE, RegionFilterOptions, StyleOptions
 
@@ -83,6 +91,7 @@ def redact(
             metavar="FILE|-",
         ),
     ] = None,
+    force_findings: ForceFindings = False,
     encoding: EncodingOptions,
     live: LiveOptions,
     dry_run: Annotated[
@@ -100,7 +109,7 @@ def redact(
     mdtool redact in.mp4 -o out.mp4 --style solid
     mdtool redact ./holiday -o ./redacted -p face -p "license plate"
     """
-    from mdtool.cli.values import check_findings_in, check_outputs, parsed
+    from mdtool.cli.values import check_findings_in, check_forced, check_outputs, parsed
     from mdtool.jobs.recorded_findings import rereadable
     from mdtool.jobs.redact.dry_run import print_plan
     from mdtool.jobs.redact.effect import Redaction
@@ -114,6 +123,7 @@ def redact(
     from mdtool.tracking.detector import object_detector
     from mdtool.tracking.tiles import tile_detector
 
+    check_forced(force_findings, from_findings)
     request = frames.request(prompt, span, on_error, threshold)
     grid = frames.grid
     redaction = Redaction(mask.style(style.value), parsed("--color", parse_colour, color), *hidden.parsed)
@@ -140,7 +150,7 @@ def redact(
     ):
         known = inference or recorded
         assert known
-        code = RedactJob(redaction, known, prompt, encoding.output_options, live_options, targets, console, file).run(
-            sources
-        )
+        options = encoding.output_options
+        job = RedactJob(redaction, known, prompt, options, live_options, targets, console, file, force_findings)
+        code = job.run(sources)
     raise typer.Exit(code)

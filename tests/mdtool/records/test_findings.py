@@ -418,7 +418,7 @@ def other_bytes(tmp_path: Path) -> tuple[Path, Path]:
     """A picture that was mirrored after the detection, so that its faces are elsewhere; and the findings."""
     picture, findings = tmp_path / "a.png", tmp_path / "f"
     picture.write_bytes((SAMPLES / "group.png").read_bytes())
-    assert run("detect", picture, "face", "--jsonl", findings).code == 0
+    assert run("gaze", picture, "--report-only", "--findings", findings).code == 0
     with Image.open(picture) as image:
         mirrored = ImageOps.mirror(image)
     mirrored.save(picture)

@@ -551,3 +551,15 @@ def test_secrets_and_arguments_are_no_settings() -> None:
     assert list(settings.options_of(commands["send",])) == ["times"]
     variables = {param.name: param.envvar for param in commands["send",].params}
     assert variables == {"target": None, "password": None, "times": ["MDTOOL_SEND_TIMES"]}
+
+
+@pytest.mark.parametrize("way", ["file", "environment"])
+def test_a_prompt_that_is_typed_overrides_that_of_settings(
+    here: Path, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    if way == "file":
+        write(here, '[point]\nprompt = ["face"]\n')
+    else:
+        monkeypatch.setenv("MDTOOL_POINT_PROMPT", "face")
+    prompts = [run("point", GROUP, *typed, "--json").json[0]["prompt"] for typed in ([], ["nose"])]
+    assert prompts == ["face", "nose"]

@@ -165,6 +165,7 @@ class Canvas:
         self.pixels = background.astype(np.float32)
         self.height, self.width = self.pixels.shape[:2]
         self._faces: dict[int, tuple[Box, np.ndarray]] = {}
+        self._ovals: dict[int, float] = {}
 
     def person(self, face_id: int, sprite: Sprite, pose: Pose) -> None:
         """Paste a sprite so that its face has the given pose, and register the face."""
@@ -179,6 +180,8 @@ class Canvas:
             rgb, alpha = (cv2.warpAffine(part, matrix, (x1 - x0, y1 - y0)) for part in (sprite.rgb, sprite.alpha))
             self._composite(x0, y0, rgb, alpha)
         self._faces[face_id] = self._ellipse(sprite.face, pose)
+        left, top, right, bottom = sprite.face
+        self._ovals[face_id] = math.pi / 4 * pose.width**2 * (bottom - top) / (right - left)
 
     def polygon(self, corners: np.ndarray, colour: Colour) -> None:
         """Fill a polygon; corners: (n, 2)."""
@@ -202,6 +205,14 @@ class Canvas:
                 right, bottom = min(x1, float(self.width)), min(y1, float(self.height))
                 boxes[face_id] = (round(max(x0, 0.0), 1), round(max(y0, 0.0), 1), round(right, 1), round(bottom, 1))
         return boxes
+
+    def visible_part(self, face_id: int) -> np.ndarray:
+        """Return the mask of a face's oval, (height, width) float32, 0..1: less where something occludes it."""
+        return self._faces[face_id][1]
+
+    def oval_area(self, face_id: int) -> float:
+        """Return the area of a face's whole oval in pixels, also of what is outside of the image."""
+        return self._ovals[face_id]
 
     def finished(self, light: float = 1.0, noise: float = 0.0, rng: np.random.Generator | None = None) -> np.ndarray:
         """Return the image, (height, width, 3) uint8.

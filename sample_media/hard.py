@@ -17,7 +17,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 from clip import Frame, write_clip
-from scene import Box, Canvas, Colour, Pose, Sprite, astronaut, regular, texture
+from scene import Box, Canvas, Colour, Pose, Sprite, astronaut, gradient, regular, texture
 
 FRAMES = 60
 SIZES = ((320, 180), (384, 216), (480, 270))
@@ -77,9 +77,9 @@ class Actor:
     dx: float = 0.0
     dy: float = 0.0
 
-    def at(self, i: int) -> Actor:
-        """Return the actor on frame i."""
-        return replace(self, pose=self.pose.moved(self.dx * i, self.dy * i))
+    def moved(self, dx: float, dy: float = 0.0) -> Actor:
+        """Return the actor at another place."""
+        return replace(self, pose=self.pose.moved(dx, dy))
 
     def within(self, i: int, size: Size) -> Actor:
         """Return the actor on frame i, turned back wherever its face would leave an image of this size."""
@@ -117,15 +117,19 @@ def turned_back(value: float, low: float, high: float) -> float:
 
 
 def backdrop(rng: np.random.Generator, size: Size) -> np.ndarray:
-    """Return a textured background with some shapes on it, (height, width, 3) float32."""
-    dark = rng.uniform(20, 120, 3)
-    light = dark + rng.uniform(30, 110)
-    name = str(rng.choice(["brick", "gravel", "grass"]))
-    canvas = Canvas(texture(name, tuple(dark), tuple(light), size, zoom=float(rng.uniform(0.6, 1.4))))
+    """Return a textured background with shapes on it, or a plain room with pale ones, (height, width, 3) float32."""
+    dark, plain = rng.uniform(20, 150, 3), rng.random() < 0.5
+    light = dark + rng.uniform(30, 100)
+    if plain:
+        canvas = Canvas(gradient(tuple(light), tuple(dark), size))
+    else:
+        name, zoom = str(rng.choice(["brick", "gravel", "grass"])), float(rng.uniform(0.6, 1.4))
+        canvas = Canvas(texture(name, tuple(dark), tuple(light), size, zoom=zoom))
     for _ in range(size[0] * size[1] // 12000):
-        sides, angle = int(rng.choice([3, 4, 6])), rng.uniform(0, 90)
+        sides, angle = (4, 45.0) if plain else (int(rng.choice([3, 4, 6])), rng.uniform(0, 90))
         corners = regular(sides, tuple(rng.uniform((0, 0), size)), rng.uniform(0.08, 0.2) * size[1], angle)
-        canvas.polygon(corners, tuple(rng.uniform(30, 225, 3)))
+        colour = rng.uniform(30, 225, 3)
+        canvas.polygon(corners, tuple((dark + light) / 2 + rng.uniform(-25, 25, 3) if plain else colour))
     return canvas.pixels
 
 
@@ -140,8 +144,8 @@ def face_width(rng: np.random.Generator, size: Size) -> float:
     return float(max(42, rng.uniform(0.23, 0.4) * size[1]))
 
 
-def company(rng: np.random.Generator, size: Size, count: int, *, speed: float = 0.0) -> list[Actor]:
-    """Return people side by side, who move by up to `speed` of the image's width per frame."""
+def company(rng: np.random.Generator, size: Size, count: int, *, speed: float = 0.0, first: int = 1) -> list[Actor]:
+    """Return people side by side, numbered from `first`, who move by up to `speed` of the image's width per frame."""
     width, height = size
     actors = []
     for k in range(count):
@@ -149,7 +153,7 @@ def company(rng: np.random.Generator, size: Size, count: int, *, speed: float = 
         x = width * (k + rng.uniform(0.4, 0.6)) / count
         dx, dy = speed * width * rng.uniform(0.5, 1) * rng.choice([-1, 1]), 0.2 * speed * width * rng.uniform(-1, 1)
         pose = Pose(x, rng.uniform(0.35, 0.55) * height, face, rng.uniform(-8, 8))
-        actors.append(Actor(k + 1, look(rng), pose, float(dx), float(dy)))
+        actors.append(Actor(k + first, look(rng), pose, float(dx), float(dy)))
     return actors
 
 
@@ -198,11 +202,10 @@ def filmed(
         yield Shot(middle, smeared=frozenset(a.number for a in actors if smear > MAX_SMEAR * a.pose.width))
 
 
-def lit(
-    rng: np.random.Generator, size: Size, lights: Sequence[Light], *, count: int = 2, speed: float = 0.01
-) -> Iterator[Shot]:
-    """Yield shots of people who walk about in front of a background, one for each light."""
-    background, actors = backdrop(rng, size), company(rng, size, count, speed=speed)
+def lit(rng: np.random.Generator, size: Size, lights: Sequence[Light], *, speed: float | None = None) -> Iterator[Shot]:
+    """Yield shots of two people who walk about in front of a background, one for each light; slowly unless told."""
+    speed = rng.uniform(0, 0.015) if speed is None else speed
+    background, actors = backdrop(rng, size), company(rng, size, 2, speed=speed)
     for i, light in enumerate(lights):
         yield Shot(painted(background, [actor.within(i, size) for actor in actors]), light)
 
@@ -239,11 +242,14 @@ def flash(rng: np.random.Generator, size: Size) -> Iterator[Shot]:
 
 def fade(rng: np.random.Generator, size: Size) -> Iterator[Shot]:
     """Yield shots that fade to black or white and in from there, in two to five frames each."""
+    number = 0
     while True:
         colour = (0, 0, 0) if rng.random() < 0.5 else (255, 255, 255)
         fading, steady = np.linspace(1, 0, int(rng.integers(3, 7)))[:-1], [0.0] * int(rng.integers(3, 9))
-        veils = [*fading, *steady, *fading[::-1]]
-        yield from lit(rng, size, [Light(veil=float(v), colour=colour) for v in veils], count=int(rng.integers(1, 3)))
+        background, actors = backdrop(rng, size), company(rng, size, int(rng.integers(1, 3)), first=number + 1)
+        number += len(actors)
+        for veil in (*fading, *steady, *fading[::-1]):
+            yield Shot(painted(background, actors), Light(veil=float(veil), colour=colour))
 
 
 def street(rng: np.random.Generator, size: Size, columns: int, rows: int) -> tuple[np.ndarray, list[Actor], Size]:
@@ -252,10 +258,10 @@ def street(rng: np.random.Generator, size: Size, columns: int, rows: int) -> tup
     world_size = columns * width, rows * height
     actors = []
     for row in range(rows):
-        for actor in company(rng, (world_size[0], height), columns):
+        for actor in company(rng, (world_size[0], height), columns, first=row * columns + 1):
             face = face_width(rng, size)
             pose = replace(actor.pose.moved(0, row * height), width=face)
-            actors.append(replace(actor, number=actor.number + row * columns, pose=pose))
+            actors.append(replace(actor, pose=pose))
     return backdrop(rng, world_size), actors, world_size
 
 
@@ -299,9 +305,9 @@ def pan_diagonal(rng: np.random.Generator, size: Size) -> Iterator[Shot]:
 def shake(rng: np.random.Generator, size: Size) -> Iterator[Shot]:
     """Yield a camera shaken by hand, which zooms in and out at once every few frames."""
     width, height = size
-    world, actors, _ = street(rng, size, 2, 1)
+    world, actors = backdrop(rng, (2 * width, height)), [a.moved(width / 2) for a in company(rng, size, 2)]
     offsets = rng.normal(0, 0.06, (FRAMES + 1, 2)) * (width, height)
-    tilts, zooms = rng.normal(0, 4, FRAMES + 1), rng.uniform(0.8, 1.7, FRAMES)
+    tilts, zooms = rng.normal(0, 4, FRAMES + 1), rng.uniform(0.7, 1.5, FRAMES)
     numbers = [*runs(rng, (2, 6)), 0]
     path = [
         View(width + offsets[i, 0], height / 2 + offsets[i, 1], float(zooms[numbers[i]]), float(tilts[i]))
@@ -311,12 +317,12 @@ def shake(rng: np.random.Generator, size: Size) -> Iterator[Shot]:
 
 
 def roll(rng: np.random.Generator, size: Size) -> Iterator[Shot]:
-    """Yield a camera that rolls about its axis, up to 30 degrees to both sides."""
+    """Yield a camera that rolls about its axis, up to 25 degrees to both sides."""
     width, height = size
-    world, actors, _ = street(rng, size, 2, 1)
+    world, actors = backdrop(rng, (2 * width, height)), [a.moved(width / 2) for a in company(rng, size, 2)]
     pace, shift = rng.uniform(0.3, 0.8), rng.uniform(0, 0.1)
     path = [
-        View(width * (1 + shift * math.sin(i / 5)), height / 2, 1.1, 30 * math.sin(pace * i)) for i in range(FRAMES + 1)
+        View(width * (1 + shift * math.sin(i / 5)), height / 2, 0.9, 25 * math.sin(pace * i)) for i in range(FRAMES + 1)
     ]
     yield from filmed(world, actors, path, size)
 
@@ -334,11 +340,11 @@ def montage(rng: np.random.Generator, size: Size) -> Iterator[Shot]:
 
 def jump(rng: np.random.Generator, size: Size) -> Iterator[Shot]:
     """Yield jumps back and forth between two shots; in the first half of the clip, each returns as it was."""
-    scenes = [(backdrop(rng, size), company(rng, size, count, speed=0.01)) for count in (1, 2)]
-    moved = [[replace(actor, number=actor.number + k) for actor in actors] for k, (_, actors) in enumerate(scenes)]
+    scenes = [(backdrop(rng, size), company(rng, size, k, speed=0.01, first=k)) for k in (1, 2)]
     for i, k in enumerate(runs(rng, (1, 5))):
-        actors = [actor.within(max(0, i - FRAMES // 2), size) for actor in moved[k % 2]]
-        yield Shot(painted(scenes[k % 2][0], actors), Light(noise=0 if i < FRAMES // 2 else 1))
+        background, actors = scenes[k % 2]
+        moved = [actor.within(max(0, i - FRAMES // 2), size) for actor in actors]
+        yield Shot(painted(background, moved), Light(noise=0 if i < FRAMES // 2 else 1))
 
 
 def bars(rng: np.random.Generator, size: Size) -> Iterator[Shot]:
@@ -361,7 +367,7 @@ def blinds(rng: np.random.Generator, size: Size) -> Iterator[Shot]:
     pitch, pace, colour = height / int(rng.integers(8, 16)), rng.uniform(0.2, 0.6), tuple(rng.uniform(90, 220, 3))
     for i in range(FRAMES):
         canvas = painted(background, [actor.within(i, size) for actor in actors])
-        closed = float(np.clip(0.5 - 0.8 * math.cos(pace * i), 0.1, 1))
+        closed = float(np.clip(0.5 - 2 * math.cos(pace * i), 0.1, 1))
         for top in np.arange(0, height, pitch):
             canvas.polygon(rectangle(0, top, width, closed * pitch + 0.5), colour)
         yield Shot(canvas)
@@ -392,14 +398,14 @@ def rectangle(left: float, top: float, width: float, height: float) -> np.ndarra
 
 
 def visitors(rng: np.random.Generator, size: Size, taken: int) -> list[list[Actor]]:
-    """Return, for each frame, who is there: a face for one to three frames, then nobody for three to nine."""
+    """Return, for each frame, who is there: a face for one to three frames, then nobody for two to six."""
     width, height = size
     by_turn = []
     for number in range(FRAMES):
         face = float(rng.uniform(26, 40) if rng.random() < 0.5 else face_width(rng, size))
         pose = Pose(rng.uniform(0.15, 0.85) * width, rng.uniform(0.3, 0.6) * height, face, rng.uniform(-10, 10))
         by_turn.append([Actor(taken + 1 + number // 2, look(rng), pose)] if number % 2 else [])
-    return [by_turn[k] for k in runs(rng, (3, 9), (1, 3))]
+    return [by_turn[k] for k in runs(rng, (2, 6), (1, 3))]
 
 
 def visits(rng: np.random.Generator, size: Size) -> Iterator[Shot]:
@@ -413,11 +419,10 @@ def visits_moving(rng: np.random.Generator, size: Size) -> Iterator[Shot]:
     """Yield faces that come and go within three frames, while the camera pans and somebody walks."""
     width, height = size
     world, walker = backdrop(rng, (2 * width, height)), company(rng, size, 1, speed=0.02)[0]
-    walker = replace(walker, pose=walker.pose.moved(0.5 * width, 0))
     for i, present in enumerate(visitors(rng, size, walker.number)):
         view = View(width + 0.3 * width * math.sin(i / 9), height / 2)
-        there = [replace(actor, pose=actor.pose.moved(view.x - width / 2, 0)) for actor in present]
-        yield Shot(seen(world, [walker.at(i % 24), *there], view, size))
+        there = [actor.moved(view.x - width / 2) for actor in (walker.within(i, size), *present)]
+        yield Shot(seen(world, there, view, size))
 
 
 def dark(rng: np.random.Generator, size: Size) -> Iterator[Shot]:
@@ -452,11 +457,7 @@ def swap(rng: np.random.Generator, size: Size) -> Iterator[Shot]:
         share = turned_back(place, 0, 1)
         (left, right) = actors
         dx, dy = right.pose.x - left.pose.x, right.pose.y - left.pose.y
-        moved = [
-            replace(actor, pose=actor.pose.moved(sign * share * dx, sign * share * dy))
-            for actor, sign in ((left, 1), (right, -1))
-        ]
-        yield Shot(painted(background, moved))
+        yield Shot(painted(background, [left.moved(share * dx, share * dy), right.moved(-share * dx, -share * dy)]))
 
 
 def light(rng: np.random.Generator, size: Size) -> Iterator[Shot]:

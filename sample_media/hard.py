@@ -347,11 +347,19 @@ def jump(rng: np.random.Generator, size: Size) -> Iterator[Shot]:
         yield Shot(painted(background, moved), Light(noise=0 if i < FRAMES // 2 else 1))
 
 
+def jump_cuts(rng: np.random.Generator, size: Size) -> Iterator[Shot]:
+    """Yield shots of two to six frames in one place, with people elsewhere in each."""
+    background, numbers = backdrop(rng, size), runs(rng, (2, 6))
+    shots = [company(rng, size, int(rng.integers(1, 3)), first=2 * k + 1) for k in range(numbers[-1] + 1)]
+    for k in numbers:
+        yield Shot(painted(background, shots[k]))
+
+
 def bars(rng: np.random.Generator, size: Size) -> Iterator[Shot]:
     """Yield bars that pass before people."""
     width, height = size
     background, actors = backdrop(rng, size), company(rng, size, 2, speed=0.01)
-    bar, gap = (float(rng.uniform(*part)) * actors[0].pose.width for part in ((0.4, 0.9), (1.6, 2.6)))
+    bar, gap = (float(rng.uniform(*part)) * actors[0].pose.width for part in ((0.3, 0.7), (2.0, 3.2)))
     speed, colour = width * float(rng.uniform(0.03, 0.12)), tuple(rng.uniform(20, 90, 3))
     for i in range(FRAMES):
         canvas = painted(background, [actor.within(i, size) for actor in actors])
@@ -415,13 +423,22 @@ def visits(rng: np.random.Generator, size: Size) -> Iterator[Shot]:
         yield Shot(painted(background, present), Light(noise=0))
 
 
+def visits_light(rng: np.random.Generator, size: Size) -> Iterator[Shot]:
+    """Yield faces that come and go within three frames, under light that flickers."""
+    background, levels = backdrop(rng, size), rng.uniform(0.35, 1.2, FRAMES)
+    for level, present in zip(levels, visitors(rng, size, 0), strict=True):
+        yield Shot(painted(background, present), grey(float(level)))
+
+
 def visits_moving(rng: np.random.Generator, size: Size) -> Iterator[Shot]:
-    """Yield faces that come and go within three frames, while the camera pans and somebody walks."""
+    """Yield faces that dash by within three frames, while the camera pans and somebody walks."""
     width, height = size
     world, walker = backdrop(rng, (2 * width, height)), company(rng, size, 1, speed=0.02)[0]
+    step = float(rng.uniform(0.02, 0.2)) * width
     for i, present in enumerate(visitors(rng, size, walker.number)):
         view = View(width + 0.3 * width * math.sin(i / 9), height / 2)
-        there = [actor.moved(view.x - width / 2) for actor in (walker.within(i, size), *present)]
+        passing = [replace(actor, dx=step).within(i, size) for actor in present]
+        there = [actor.moved(view.x - width / 2) for actor in (walker.within(i, size), *passing)]
         yield Shot(seen(world, there, view, size))
 
 
@@ -443,7 +460,7 @@ def sprint(rng: np.random.Generator, size: Size) -> Iterator[Shot]:
 
 def walk(rng: np.random.Generator, size: Size) -> Iterator[Shot]:
     """Yield people who walk, for heavy compression."""
-    yield from lit(rng, size, [Light(noise=3)] * FRAMES, speed=0.03)
+    yield from lit(rng, size, [Light()] * FRAMES, speed=0.03)
 
 
 def swap(rng: np.random.Generator, size: Size) -> Iterator[Shot]:
@@ -490,15 +507,17 @@ KINDS: dict[str, Film] = {
     "roll": Film(roll),
     "montage": Film(montage),
     "jump": Film(jump),
+    "jump_cuts": Film(jump_cuts),
     "bars": Film(bars),
     "blinds": Film(blinds),
     "traffic": Film(traffic),
     "visits": Film(visits),
+    "visits_light": Film(visits_light),
     "visits_moving": Film(visits_moving),
     "dark": Film(dark),
     "low_rate": Film(strides, rate=6),
     "high_rate": Film(sprint, rate=60),
-    "compressed": Film(walk, crf=42),
+    "compressed": Film(walk, crf=40),
     "swap": Film(swap),
 }
 

@@ -38,6 +38,7 @@ class Exposure:
         extra_area: Masked area outside of the boxes.
         exposed: (object, frame, visible part of its box), where that part is above EXPOSED_FRACTION.
         longest_ms: Longest time for which one object was exposed without a break, in milliseconds.
+        seconds: Time that decoding, detecting and tracking took.
     """
 
     clip: str
@@ -49,6 +50,12 @@ class Exposure:
     extra_area: int = 0
     exposed: list[tuple[int, int, float]] = field(default_factory=list)
     longest_ms: float = 0.0
+    seconds: float = 0.0
+
+    @property
+    def exposed_object_frames(self) -> set[tuple[int, int]]:
+        """The (frame, object) pairs in which the object is exposed."""
+        return {(frame, number) for number, frame, _ in self.exposed}
 
     @property
     def leak(self) -> float:
@@ -93,13 +100,13 @@ def evaluate_redaction(
         InputError: The ground truth can't be read, is of another clip, or has labels of which none is a prompt.
     """
     truth_frames = _boxes_of_prompts(_read_truth(truth), request.prompts, truth)
-    exposure = Exposure(clip.name)
+    exposure, clock = Exposure(clip.name), Stopwatch()
     detect = object_detector(model, request.prompts, request.threshold)
     since: dict[int, float] = {}
     end = 0.0
     try:
         with VideoReader(clip) as reader:
-            for annotated in annotate(reader, detect, request, reader.rate, clock=Stopwatch()):
+            for annotated in clock.each("annotate", annotate(reader, detect, request, reader.rate, clock=clock)):
                 if isinstance(annotated, AnnotatedFrame) and annotated.frame.stream == reader.videos[0].index:
                     if exposure.frames >= len(truth_frames):
                         raise InputError(f"has more frames than {truth}")
@@ -109,6 +116,7 @@ def evaluate_redaction(
                     end = annotated.frame.time + 1 / reader.rate(annotated.frame.stream)
     except InputError as error:
         raise InputError(f"{clip}: {error}") from error
+    exposure.seconds = clock.seconds["annotate"]
     exposure.longest_ms = max([exposure.longest_ms, *(1000 * (end - begin) for begin in since.values())])
     if exposure.frames != len(truth_frames):
         raise InputError(f"{truth}: has {len(truth_frames)} frames, {clip} has {exposure.frames}")

@@ -24,7 +24,7 @@ SIZES = ((320, 180), (384, 216), (480, 270))
 MIN_VISIBLE = 0.1  # of a face's oval, inside the image and not occluded
 MIN_CONTRAST = 5.0  # standard deviation of a face's luma, in grey levels
 MAX_SMEAR = 0.5  # of a face's width: motion during the exposure that leaves it recognisable
-BLUR_STEPS = 7  # images averaged into one with motion blur
+BLUR_STEPS = 5  # images averaged into one with motion blur
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
 
 Size = tuple[int, int]  # width, height
@@ -133,9 +133,9 @@ def backdrop(rng: np.random.Generator, size: Size) -> np.ndarray:
     return canvas.pixels
 
 
-def look(rng: np.random.Generator) -> Sprite:
-    """Return the person of the portrait, perhaps mirrored, in slightly other colours."""
-    sprite = astronaut().mirrored() if rng.random() < 0.5 else astronaut()
+def look(rng: np.random.Generator, width: float) -> Sprite:
+    """Return the person of the portrait, perhaps mirrored, in slightly other colours, for a face of this width."""
+    sprite = (astronaut().mirrored() if rng.random() < 0.5 else astronaut()).halved_for(width)
     return replace(sprite, rgb=sprite.rgb * rng.uniform(0.8, 1.0, 3).astype(np.float32))
 
 
@@ -153,7 +153,7 @@ def company(rng: np.random.Generator, size: Size, count: int, *, speed: float = 
         x = width * (k + rng.uniform(0.4, 0.6)) / count
         dx, dy = speed * width * rng.uniform(0.5, 1) * rng.choice([-1, 1]), 0.2 * speed * width * rng.uniform(-1, 1)
         pose = Pose(x, rng.uniform(0.35, 0.55) * height, face, rng.uniform(-8, 8))
-        actors.append(Actor(k + first, look(rng), pose, float(dx), float(dy)))
+        actors.append(Actor(k + first, look(rng, face), pose, float(dx), float(dy)))
     return actors
 
 
@@ -258,10 +258,10 @@ def street(rng: np.random.Generator, size: Size, columns: int, rows: int) -> tup
     world_size = columns * width, rows * height
     actors = []
     for row in range(rows):
-        for actor in company(rng, (world_size[0], height), columns, first=row * columns + 1):
-            face = face_width(rng, size)
-            pose = replace(actor.pose.moved(0, row * height), width=face)
-            actors.append(replace(actor, pose=pose))
+        actors += [
+            actor.moved(0, row * height)
+            for actor in company(rng, (world_size[0], height), columns, first=row * columns + 1)
+        ]
     return backdrop(rng, world_size), actors, world_size
 
 
@@ -412,7 +412,7 @@ def visitors(rng: np.random.Generator, size: Size, taken: int) -> list[list[Acto
     for number in range(FRAMES):
         face = float(rng.uniform(26, 40) if rng.random() < 0.5 else face_width(rng, size))
         pose = Pose(rng.uniform(0.15, 0.85) * width, rng.uniform(0.3, 0.6) * height, face, rng.uniform(-10, 10))
-        by_turn.append([Actor(taken + 1 + number // 2, look(rng), pose)] if number % 2 else [])
+        by_turn.append([Actor(taken + 1 + number // 2, look(rng, face), pose)] if number % 2 else [])
     return [by_turn[k] for k in runs(rng, (2, 6), (1, 3))]
 
 

@@ -67,6 +67,13 @@ class Sprite:
         x0, y0, x1, y1 = self.face
         return Sprite(rgb, alpha, (x0 / 2, y0 / 2, x1 / 2, y1 / 2))
 
+    def halved_for(self, width: float) -> Sprite:
+        """Return the sprite halved as often as leaves its face at least `width` pixels wide."""
+        sprite = self
+        while width * 2 < sprite.face[2] - sprite.face[0]:
+            sprite = sprite.halved()
+        return sprite
+
 
 @dataclass(frozen=True)
 class Pose:
@@ -169,8 +176,7 @@ class Canvas:
 
     def person(self, face_id: int, sprite: Sprite, pose: Pose) -> None:
         """Paste a sprite so that its face has the given pose, and register the face."""
-        while pose.width * 2 < sprite.face[2] - sprite.face[0]:
-            sprite = sprite.halved()
+        sprite = sprite.halved_for(pose.width)
         matrix = _matrix(sprite, pose)
         height, width = sprite.alpha.shape
         corners = np.array([[0, 0, 1], [width, 0, 1], [0, height, 1], [width, height, 1]]) @ matrix.T

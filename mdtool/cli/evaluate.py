@@ -95,7 +95,7 @@ def evaluate_sampling(
     Prints a table.
 
     \b
-    mdtool eval sampling sample_media/*.mp4
+    mdtool eval sampling clips/*.mp4
     """
     from mdtool.jobs.evals.sampling import compare_sampling, table
     from mdtool.jobs.redact.effect import Redaction

@@ -6,7 +6,7 @@ import pytest
 from cli_runner import run
 from hard import KINDS, write_hard_clip
 
-FAST = {"strobe_random", "compressed", "visits_light", "visits_moving"}  # leaked most; the others are slow tests
+FAST = {"high_rate", "shake", "visits", "visits_light"}  # leaked most; the others are slow tests
 MOST_MISSED = 0.25  # of a clip's object-frames: where the model misses more, hiding as much would prove little
 
 

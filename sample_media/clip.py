@@ -26,6 +26,7 @@ class Frame:
         pixels: (height, width, 3) uint8 RGB.
         boxes: Id -> box in pixels.
         labels: Id -> label; empty where all boxes are faces.
+        visible: Id -> visible part of the face, 0..1; empty where it is not known.
     """
 
     time: Fraction
@@ -33,6 +34,7 @@ class Frame:
     pixels: np.ndarray
     boxes: dict[int, Box]
     labels: dict[int, str] = field(default_factory=dict)
+    visible: dict[int, float] = field(default_factory=dict)
 
 
 def audio_samples(seconds: Fraction) -> np.ndarray:
@@ -97,7 +99,9 @@ def write_truth(path: Path, frames: Sequence[Frame]) -> None:
     lines = []
     for index, frame in enumerate(frames):
         boxes = [
-            {"id": number, "xyxy": box} | ({"label": frame.labels[number]} if frame.labels else {})
+            {"id": number, "xyxy": box}
+            | ({"label": frame.labels[number]} if frame.labels else {})
+            | ({"visible": frame.visible[number]} if frame.visible else {})
             for number, box in frame.boxes.items()
         ]
         lines.append(json.dumps({"index": index, "time": round(float(frame.time), 6), "boxes": boxes}))

@@ -17,7 +17,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 from clip import Frame, write_clip
-from scene import Box, Canvas, Colour, Pose, Sprite, astronaut, gradient, regular, texture
+from scene import Canvas, Colour, Pose, Sprite, astronaut, gradient, regular, texture
 
 FRAMES = 60
 SIZES = ((320, 180), (384, 216), (480, 270))
@@ -522,8 +522,8 @@ KINDS: dict[str, Film] = {
 }
 
 
-def visible_faces(shot: Shot, pixels: np.ndarray) -> dict[int, Box]:
-    """Return the box of each face that a person could see on a frame.
+def visible_faces(shot: Shot, pixels: np.ndarray) -> dict[int, float]:
+    """Return the visible part, 0..1, of each face that a person could see on a frame.
 
     A face is left out where less than MIN_VISIBLE of its oval is in the image and not occluded, where the light leaves
     less than MIN_CONTRAST in it (the dark phase of a strobe, a flash, the end of a fade), and where motion blur smears
@@ -534,14 +534,13 @@ def visible_faces(shot: Shot, pixels: np.ndarray) -> dict[int, Box]:
         pixels: (height, width, 3) float32, lit, without noise.
     """
     luma = pixels @ LUMA
-    boxes = {}
-    for number, box in shot.canvas.boxes().items():
+    parts = {}
+    for number in shot.canvas.boxes():
         mask = shot.canvas.visible_part(number)
-        visible = mask >= 0.5
-        enough = mask.sum() >= MIN_VISIBLE * shot.canvas.oval_area(number)
-        if enough and number not in shot.smeared and luma[visible].std() >= MIN_CONTRAST:
-            boxes[number] = box
-    return boxes
+        part = float(mask.sum()) / shot.canvas.oval_area(number)
+        if part >= MIN_VISIBLE and number not in shot.smeared and luma[mask >= 0.5].std() >= MIN_CONTRAST:
+            parts[number] = round(min(part, 1.0), 2)
+    return parts
 
 
 def frames_of(kind: str, seed: int = 0) -> Iterator[Frame]:
@@ -554,7 +553,8 @@ def frames_of(kind: str, seed: int = 0) -> Iterator[Frame]:
         pixels = shot.light.on(shot.canvas.pixels)
         grain = np.random.default_rng([seed, i]).normal(0, shot.light.noise, pixels.shape[:2])[..., None]
         noisy = np.clip(np.rint(pixels + grain), 0, 255).astype(np.uint8)
-        yield Frame(i * duration, duration, noisy, visible_faces(shot, pixels))
+        visible, boxes = visible_faces(shot, pixels), shot.canvas.boxes()
+        yield Frame(i * duration, duration, noisy, {number: boxes[number] for number in visible}, visible=visible)
 
 
 def write_hard_clip(folder: Path, kind: str, seed: int = 0) -> Path:

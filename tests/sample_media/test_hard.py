@@ -105,6 +105,11 @@ def test_pans_are_fast_and_blinds_close() -> None:
     assert any(not frame.boxes for frame in frames_of("blinds"))
 
 
+def test_visible_part_is_less_behind_a_car() -> None:
+    parts = [part for frame in frames_of("traffic") for part in frame.visible.values()]
+    assert 0.1 <= min(parts) < 0.5 < max(parts) == 1
+
+
 def test_files_have_the_frames_of_their_ground_truth(tmp_path: Path) -> None:
     path = write_hard_clip(tmp_path, "low_rate", seed=2)
     truth = json.loads(Path(f"{path}.gt.json").read_text())

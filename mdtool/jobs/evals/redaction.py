@@ -39,6 +39,7 @@ class Exposure:
         exposed: (object, frame, visible part of its box), where that part is above EXPOSED_FRACTION.
         longest_ms: Longest time for which one object was exposed without a break, in milliseconds.
         seconds: Time that decoding, detecting and tracking took.
+        visible_parts: (frame, object) -> visible part of the object, 0..1; 1 where the ground truth does not say it.
     """
 
     clip: str
@@ -51,6 +52,7 @@ class Exposure:
     exposed: list[tuple[int, int, float]] = field(default_factory=list)
     longest_ms: float = 0.0
     seconds: float = 0.0
+    visible_parts: dict[tuple[int, int], float] = field(default_factory=dict)
 
     @property
     def exposed_object_frames(self) -> set[tuple[int, int]]:
@@ -91,7 +93,7 @@ def evaluate_redaction(
         clip: Video file.
         truth: JSON file with "frames", one for each frame of the clip: "index", "time" in seconds, and "boxes" with
             "id" and "xyxy" in pixels of the displayed frame. A box may have a "label"; it is then to be hidden only if
-            the label is one of the prompts.
+            the label is one of the prompts. It may also have "visible", the part of the object that is not occluded.
         model: Detects the objects.
         request: What to detect, and on which frames.
         redaction: How detections are masked.
@@ -145,6 +147,7 @@ def _compare(
             continue
         unmasked = int(inside.size - inside.sum())
         exposure.object_frames += 1
+        exposure.visible_parts[annotated.frame.index, box["id"]] = float(box.get("visible", 1))
         exposure.area += inside.size
         exposure.unmasked_area += unmasked
         if unmasked > EXPOSED_FRACTION * inside.size:
@@ -169,6 +172,7 @@ def _read_truth(path: Path) -> list[dict[str, Any]]:
                 if not (x0 < x1 < MAX_COORDINATE and y0 < y1 < MAX_COORDINATE):
                     raise ValueError(f"a box can't be {box['xyxy']}")
                 int(box["id"])
+                float(box.get("visible", 1))
                 normalize_prompt(box.get("label", ""))
     except OSError as error:
         raise InputError(f"{path}: can't be read: {(error.strerror or '').lower()}") from error

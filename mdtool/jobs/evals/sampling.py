@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ from mdtool.jobs.evals.redaction import Exposure, evaluate_redaction
 from mdtool.jobs.redact.effect import Redaction
 from mdtool.pipeline.annotate import AnalysisRequest
 from mdtool.tracking.sampling import Sampling
+
+VISIBLE_PARTS = (0, 0.25, 0.5, 0.75, 1)  # limits of the classes in which objects are counted
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,10 @@ def compare_sampling(
 
 
 def table(rows: Sequence[SamplingComparison]) -> Iterator[str]:
-    """Yield the results as lines of a Markdown table; then, if there is any, what only automatic sampling exposes."""
+    """Yield the results as lines of Markdown tables: by clip, and by visible part where the ground truth has it.
+
+    Then, if there is any, what only automatic sampling exposes.
+    """
     yield (
         "| clip | frames | object-frames | model calls | exposed by every | exposed by auto only "
         "| over-redaction, auto (every) | seconds, auto (every) |"
@@ -70,7 +76,25 @@ def table(rows: Sequence[SamplingComparison]) -> Iterator[str]:
             f"| {len(row.exposed_by_auto_only)} | {auto.over_redaction:.2f}x ({every.over_redaction:.2f}x) "
             f"| {auto.seconds:.1f} ({every.seconds:.1f}) |"
         )
+    if any(part < 1 for row in rows for part in row.every.visible_parts.values()):
+        yield from _table_by_visible_part([row.every for row in rows])
     for row in rows:
         for number in sorted({number for _, number in row.exposed_by_auto_only}):
             frames = ", ".join(str(frame) for frame, other in row.exposed_by_auto_only if other == number)
             yield f"{row.auto.clip}: only auto leaves object {number} exposed on frames {frames}"
+
+
+def _table_by_visible_part(exposures: Sequence[Exposure]) -> Iterator[str]:
+    yield ""
+    yield "| visible part | object-frames | exposed by every |"
+    yield "|---|---|---|"
+    for low, high in pairwise(VISIBLE_PARTS):
+        found = [
+            object_frame in exposure.exposed_object_frames
+            for exposure in exposures
+            for object_frame, part in exposure.visible_parts.items()
+            if low <= part < high or part == high == 1
+        ]
+        if found:
+            yield f"| {low:.0%} to {high:.0%} | {len(found)} | {sum(found)} ({sum(found) / len(found):.1%}) |"
+    yield ""

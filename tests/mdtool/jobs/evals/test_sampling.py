@@ -45,6 +45,21 @@ def test_table_has_the_numbers_of_both_and_the_frames() -> None:
     assert leak == "clip.mp4: only auto leaves object 1 exposed on frames 4, 5"
 
 
+def test_misses_are_counted_by_visible_part_where_the_truth_says_it() -> None:
+    parts = {(3, 0): 0.1, (4, 0): 0.2, (5, 0): 0.25, (6, 0): 1.0}
+    row = comparison(auto=[], every=[(0, 3, 1.0), (0, 6, 1.0)])
+    row.every.visible_parts.update(parts)
+    assert list(table([row]))[3:] == [
+        "",
+        "| visible part | object-frames | exposed by every |",
+        "|---|---|---|",
+        "| 0% to 25% | 2 | 1 (50.0%) |",
+        "| 25% to 50% | 1 | 0 (0.0%) |",
+        "| 75% to 100% | 1 | 1 (100.0%) |",
+        "",
+    ]
+
+
 def test_several_clips_each_against_its_own_truth(clips: list[Path]) -> None:
     outcome = run("eval", "sampling", *clips, "--json")
     assert outcome.code == 0, outcome.err

@@ -17,6 +17,7 @@ class VideoEncoder:
     def __init__(
         self,
         stream: Any,
+        encoder: Any,
         create_encoder: Callable[[], Any],
         segments: EncodedSegments | None,
         *,
@@ -26,7 +27,8 @@ class VideoEncoder:
         """Prepare the first segment.
 
         Args:
-            stream: The output stream, whose own encoder is used first.
+            stream: The output stream.
+            encoder: The encoder that is used first.
             create_encoder: Returns another encoder with the same settings.
             segments: Where complete segments are saved and read; None to encode all as one segment.
             number: Index of the stream in `segments`.
@@ -35,7 +37,7 @@ class VideoEncoder:
         self.stream = stream
         self.time_base: Fraction = stream.codec_context.time_base
         self._create_encoder = create_encoder
-        self._encoder = stream.codec_context
+        self._encoder = encoder
         self._segments = segments
         self._number = number
         self._start = start

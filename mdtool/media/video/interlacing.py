@@ -1,8 +1,8 @@
 """Interlacing, frame by frame: encoders state it for a whole stream, but a stream can hold both kinds of frames.
 
-An encoder begins in the mode of its first frame. At the first interlaced frame it is replaced by one that codes fields;
-frames that are progressive after that are marked so in their packets. A height that H.264 can't code as fields is coded
-as whole frames, which are marked as interlaced.
+An encoder begins in the mode of its first frame. At the first interlaced frame it is replaced by one that codes fields,
+and by another where the order of the fields changes; frames that are progressive after that are marked so in their
+packets. A height that H.264 can't code as fields is coded as whole frames, which are marked as interlaced.
 """
 
 import re
@@ -78,34 +78,41 @@ class InterlacingEncoder:
         self._fields = fields
         self._context = context
         self._interlaced = starts_interlaced  # whether the context is for interlaced frames
+        self._top_first: bool | None = None  # of all fields that the context codes
         self._marks: dict[int, bytes] = {}  # pic_struct by pts, of frames that the encoder marks wrongly
-        self._field_order = _FieldOrder()
+        self._field_order = FieldOrder()
 
     def encode(self, frame: av.VideoFrame | None) -> Iterator[Packet]:
         """Encode a frame, or flush with None; yield the packets that are complete."""
         if frame is not None:
-            yield from self._enter_mode(frame.interlaced_frame)
-            self._mark(frame)
+            yield from self._enter_mode(frame)
+            frame = self._prepared(frame)
         for packet in self._context.encode(frame):
             yield self._marked(packet)
 
-    def _enter_mode(self, interlaced: bool) -> Iterator[Packet]:
-        if interlaced and not self._interlaced and self._codec in _SWITCHED:
-            if self._context is not None:
+    def _enter_mode(self, frame: av.VideoFrame) -> Iterator[Packet]:
+        if frame.interlaced_frame and (self._interlaced or self._codec in _SWITCHED):
+            top_first = self._field_order.is_top_first(frame)
+            changes_order = self._fields and self._top_first not in (None, top_first) and self._codec in _SWITCHED
+            if (not self._interlaced or changes_order) and self._context is not None:
                 yield from self.encode(None)
-            self._interlaced, self._context = True, None
+                self._context = None
+            self._interlaced, self._top_first = True, top_first
         if self._context is None:
             self._context = self._open_context(self._interlaced)
 
-    def _mark(self, frame: av.VideoFrame) -> None:
-        assert frame.pts is not None
+    def _prepared(self, frame: av.VideoFrame) -> av.VideoFrame:
+        """Return the frame as the context must see it, and note how it has to be marked."""
         if frame.interlaced_frame == (self._interlaced and self._fields) or not self._interlaced:
-            return
+            return frame
+        assert frame.pts is not None
         pts = round(frame.pts * Fraction(frame.time_base or 1) / self._context.time_base)
         if frame.interlaced_frame:
-            self._marks[pts] = _TOP_FIRST if self._field_order.is_top_first(frame) else _BOTTOM_FIRST
-        else:
-            self._marks[pts] = _FRAME
+            self._marks[pts] = _TOP_FIRST if self._top_first else _BOTTOM_FIRST
+            return frame
+        self._marks[pts] = _FRAME
+        # x264 would take a progressive frame as the beginning of another order of fields.
+        return self._field_order.interlaced(frame, bool(self._top_first)) if self._codec in _SWITCHED else frame
 
     def _marked(self, packet: Packet) -> Packet:
         mark = self._marks.pop(packet.pts, None) if packet.pts is not None else None
@@ -146,26 +153,42 @@ def _with_data(packet: Packet, data: bytes) -> Packet:
     return changed
 
 
-class _FieldOrder:
-    """Tells which field of a frame comes first; PyAV does not, but FFmpeg's select filter knows."""
+class FieldOrder:
+    """Reads and sets which field of a frame comes first, which PyAV does not, by FFmpeg's filters."""
 
     def __init__(self) -> None:
-        self._graph: Any = None
+        self._graphs: dict[str, Any] = {}
 
     def is_top_first(self, frame: av.VideoFrame) -> bool:
-        if self._graph is None:
-            self._graph = av.filter.Graph()
-            source = self._graph.add_buffer(
-                width=frame.width, height=frame.height, format=frame.format.name, time_base=Fraction(1, 1000)
-            )
-            select = self._graph.add("select", r"not(eq(interlace_type\,BOTTOMFIRST))")
-            sink = self._graph.add("buffersink")
-            source.link_to(select)
-            select.link_to(sink)
-            self._graph.configure()
-        self._graph.push(frame)
+        """Return whether the top field comes first, or the order is unknown."""
+        graph = self._graph("select", r"not(eq(interlace_type\,BOTTOMFIRST))", frame)
+        graph.push(frame)
         try:
-            self._graph.pull()
+            graph.pull()
         except (av.error.BlockingIOError, av.error.EOFError):
             return False
         return True
+
+    def interlaced(self, frame: av.VideoFrame, top_first: bool) -> av.VideoFrame:
+        """Return the frame, marked as interlaced."""
+        graph = self._graph("setfield", "tff" if top_first else "bff", frame)
+        graph.push(frame)
+        marked: av.VideoFrame = graph.pull()
+        marked.pts, marked.time_base = frame.pts, frame.time_base
+        marked.pict_type = frame.pict_type
+        return marked
+
+    def _graph(self, name: str, arguments: str, frame: av.VideoFrame) -> Any:
+        """Return a graph of one filter, for frames of the format and size of this one."""
+        key = f"{name}={arguments} {frame.format.name} {frame.width}x{frame.height}"
+        if key not in self._graphs:
+            graph: Any = av.filter.Graph()
+            source = graph.add_buffer(
+                width=frame.width, height=frame.height, format=frame.format.name, time_base=frame.time_base
+            )
+            kept, sink = graph.add(name, arguments), graph.add("buffersink")
+            source.link_to(kept)
+            kept.link_to(sink)
+            graph.configure()
+            self._graphs[key] = graph
+        return self._graphs[key]

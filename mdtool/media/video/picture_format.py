@@ -73,6 +73,8 @@ class PictureFormat:
         same = (image.format.name, image.width, image.height) == (self.name, self.width, self.height)
         if same and (self.name.startswith(("gbr", "gray")) or self._matches(image)):
             return image
+        if image.format.is_rgb and image.format.components[0].bits < 8:  # whose white the scaler makes grey otherwise
+            image = image.reformat(format="rgb24")
         return image.reformat(self.width, self.height, self.name, **self._colours(image))
 
     def _matches(self, image: av.VideoFrame) -> bool:

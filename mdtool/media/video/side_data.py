@@ -17,7 +17,7 @@ from av.sidedata.sidedata import SideDataContainer
 MASTERING, LIGHT, STEREO, SPHERICAL = (
     "MASTERING_DISPLAY_METADATA", "CONTENT_LIGHT_LEVEL", "STEREO3D", "SPHERICAL",
 )  # fmt: skip
-CAPTIONS, HDR10_PLUS = "A53_CC", "DYNAMIC_HDR_PLUS"
+CAPTIONS = "A53_CC"
 # What is told to be lost, by FFmpeg's names. Other side data is of no use in another encoding, or kept elsewhere.
 _NAMES = {
     MASTERING: "mastering display",
@@ -25,15 +25,16 @@ _NAMES = {
     STEREO: "3D flag",
     SPHERICAL: "360 degree projection",
     CAPTIONS: "closed captions",
-    HDR10_PLUS: "HDR10+ metadata",
+    "DYNAMIC_HDR_PLUS": "HDR10+ metadata",
     "DOVI_METADATA": "Dolby Vision metadata",
     "DYNAMIC_HDR_VIVID": "HDR Vivid metadata",
     "AMBIENT_VIEWING_ENVIRONMENT": "ambient viewing environment",
     "ICC_PROFILE": "ICC profile",
     "AFD": "active format description",
 }
-_MATROSKA, _MP4 = ("matroska", "webm"), ("mp4", "mov")
-_CONTAINERS = (*_MATROSKA, *_MP4)  # that state HDR metadata, 3D and 360 degrees
+_MATROSKA = ("matroska", "webm")
+# Muxers that state HDR metadata, and those that state 3D and 360 degrees.
+_STATE_HDR, _STATE_VIEWS = (*_MATROSKA, "mp4", "mov"), (*_MATROSKA, "mp4")
 # Matroska's ids of the codecs that can stand in a header without frames.
 _CODEC_IDS = {
     "h264": "V_MPEG4/ISO/AVC", "hevc": "V_MPEGH/ISO/HEVC", "vp8": "V_VP8", "vp9": "V_VP9", "av1": "V_AV1",
@@ -50,8 +51,9 @@ _STEREO_MODES = {
     (0, 0): 0, (1, 0): 1, (2, 1): 2, (2, 0): 3, (4, 1): 4, (4, 0): 5, (6, 1): 6, (6, 0): 7, (7, 1): 8, (7, 0): 9,
     (1, 1): 11, (3, 0): 13, (3, 1): 14,
 }  # fmt: skip
-# Types of 3D that x264 states too, in a frame packing SEI message, if they are not inverted.
-_PACKED_BY_X264 = (1, 2, 3, 4, 6, 7)
+# (Type, is inverted) of 3D that encoders state in the bitstream, and MP4 in its box.
+_STEREO_BY_ENCODER = {"libx264": (1, 2, 3, 4, 6, 7), "mpeg2video": (1, 2, 5)}
+_STEREO_IN_MP4 = (0, 1, 2)
 _EQUIRECTANGULAR, _CUBEMAP, _TILE = 0, 1, 2  # FFmpeg's projections
 
 SideData = Mapping[str, bytes]
@@ -113,22 +115,20 @@ def lost(side_data: SideData, codec: str, muxer: str) -> list[str]:
 def _is_kept(kind: str, side_data: SideData, codec: str, muxer: str) -> bool:
     if kind == CAPTIONS:
         return _writes_captions(codec)
-    if kind == HDR10_PLUS:
-        return codec == "libvpx-vp9" and muxer in _MATROSKA
     if kind == "ICC_PROFILE":
         return codec in ("png", "apng", "mjpeg")
     if kind == STEREO and _stereo(side_data[kind])[0] == 0:  # it says that there is no 3D
         return True
-    if kind == STEREO and codec == "libx264" and _stereo(side_data[kind]) in {(n, 0) for n in _PACKED_BY_X264}:
+    if kind == STEREO and _stereo(side_data[kind]) in {(n, 0) for n in _STEREO_BY_ENCODER.get(codec, ())}:
         return True
     if kind in (MASTERING, LIGHT) and codec in _HDR_OPTIONS and (kind == LIGHT or _mastering_text(side_data)):
         return True
-    return muxer in _CONTAINERS and _codec_id(codec) is not None and _element(kind, side_data[kind]) is not None
+    return _codec_id(codec) is not None and _element(kind, side_data[kind], muxer) is not None
 
 
 def _obstacle(kind: str, codec: str, muxer: str) -> str:
     if kind in (STEREO, SPHERICAL):
-        return f"{muxer} with {codec} can't hold it; .mp4, .mov and .mkv can"
+        return f"{muxer} with {codec} can't hold it; .mp4 and .mkv can"
     if kind in (MASTERING, LIGHT):
         return f"{codec} in {muxer} can't hold it; libx264, libx265 and .mkv can"
     if kind == CAPTIONS:
@@ -190,9 +190,9 @@ def state_in_container(side_data: SideData, codec: str, muxer: str, stream: Any)
         Options of the muxer.
     """
     stated = [kind for kind in (MASTERING, LIGHT, STEREO, SPHERICAL) if kind in side_data]
-    parts = [element for kind in stated if (element := _element(kind, side_data[kind]))]
+    parts = [element for kind in stated if (element := _element(kind, side_data[kind], muxer))]
     codec_id = _codec_id(codec)
-    if muxer not in _CONTAINERS or codec_id is None or not parts:
+    if codec_id is None or not parts:
         return {}
     rate = stream.codec_context.framerate
     with av.open(io.BytesIO(_matroska_header(codec_id, parts)), "r", format="matroska") as header:
@@ -200,7 +200,15 @@ def state_in_container(side_data: SideData, codec: str, muxer: str, stream: Any)
     stream.codec_context.framerate = rate
     stream.codec_context.codec_tag = "\0\0\0\0"
     # MP4's boxes of 3D and 360 degrees are those of Google's specification, not of ISO.
-    return {"strict": "unofficial"} if muxer in _MP4 and {STEREO, SPHERICAL} & side_data.keys() else {}
+    return {"strict": "unofficial"} if muxer == "mp4" and {STEREO, SPHERICAL} & side_data.keys() else {}
+
+
+def has_stereo_box(side_data: SideData, muxer: str) -> bool:
+    """Return whether the muxer writes a box "vexu" for the 3D flag, without the packing that it was given in "st3d".
+
+    Readers that know both believe the former.
+    """
+    return muxer == "mp4" and STEREO in side_data and _element(STEREO, side_data[STEREO], muxer) is not None
 
 
 def _codec_id(codec: str) -> str | None:
@@ -222,8 +230,10 @@ def _matroska_header(codec_id: str, parts: Sequence[tuple[bool, bytes]]) -> byte
     return _ebml(0x1A45DFA3, document) + _ebml(0x18538067, segment)
 
 
-def _element(kind: str, data: bytes) -> tuple[bool, bytes] | None:
-    """Return Matroska's element for a side data, and whether it is part of Colour; None if Matroska has none."""
+def _element(kind: str, data: bytes, muxer: str) -> tuple[bool, bytes] | None:
+    """Return Matroska's element for a side data, and whether it is part of Colour; None if the muxer can't hold it."""
+    if muxer not in (_STATE_HDR if kind in (MASTERING, LIGHT) else _STATE_VIEWS):
+        return None
     if kind == LIGHT:
         most, average = struct.unpack("<2I", data)
         return True, _ebml(0x55BC, _uint(most)) + _ebml(0x55BD, _uint(average))
@@ -236,6 +246,8 @@ def _element(kind: str, data: bytes) -> tuple[bool, bytes] | None:
         return True, _ebml(0x55D0, b"".join(_ebml(0x55D1 + n, _float(value)) for n, value in enumerate(floats)))
     if kind == STEREO:
         mode = _STEREO_MODES.get(_stereo(data))
+        if muxer == "mp4" and _stereo(data) not in {(n, 0) for n in _STEREO_IN_MP4}:
+            mode = None
         return None if mode is None else (False, _ebml(0x53B8, _uint(mode)))
     projection = _projection(data) if kind == SPHERICAL else None
     return None if projection is None else (False, projection)

@@ -28,9 +28,17 @@ from mdtool.media.video.interlacing import (
     context_options,
     interlacing_loss,
 )
+from mdtool.media.video.mp4_boxes import free_boxes
 from mdtool.media.video.picture_format import PictureFormat, choose_picture_format
 from mdtool.media.video.reader import VideoReader
-from mdtool.media.video.side_data import encoder_options, joined, lost, side_data_of, state_in_container
+from mdtool.media.video.side_data import (
+    encoder_options,
+    has_stereo_box,
+    joined,
+    lost,
+    side_data_of,
+    state_in_container,
+)
 from mdtool.media.video.video_encoder import VideoEncoder
 
 MUXERS = {
@@ -98,6 +106,7 @@ class VideoWriter:
         self._keep_metadata = keep_metadata
         self._edit = edit
         self._muxer = muxer
+        self._where = where
         self._pipe = where if isinstance(where, PipeWriter) else None
         self._is_network = isinstance(where, Address)
         target: Any = f"file:{where}" if isinstance(where, Path) else where
@@ -111,6 +120,10 @@ class VideoWriter:
         self._formats: dict[int, PictureFormat] = {}
         self._first: dict[int, Frame] = {}
         self._losses: set[str] = set()
+        # The container for side data: what is wrong in it is corrected in the complete file.
+        is_file = isinstance(where, Path) or muxer not in ("mp4", "mov")
+        self._holder = muxer if is_file else f"{muxer} in a stream"
+        self._has_stereo_box = False
         self._early: list[Frame | Packet | AudioChunk] = []  # before the streams are created
         self._encoders: dict[int, VideoEncoder] = {}
         self._segments = segments
@@ -202,6 +215,8 @@ class VideoWriter:
             for stream in self._recoded.values():
                 self._container.mux(stream.encode(None))
             self._container.close()
+            if self._has_stereo_box and isinstance(self._where, Path):
+                free_boxes(self._where, b"vexu")
             if self._pipe:
                 self._pipe.check()
         except (av.FFmpegError, OSError) as error:
@@ -266,7 +281,8 @@ class VideoWriter:
             stream: Any = self._container.add_stream(codec, source.average_rate, options=first_options)
         except ValueError as error:
             raise UsageError(f"--codec {codec}: {error}") from error
-        self._container.container_options.update(state_in_container(side_data, codec, self._muxer, stream))
+        self._container.container_options.update(state_in_container(side_data, codec, self._holder, stream))
+        self._has_stereo_box |= has_stereo_box(side_data, self._holder)
         self._configure(source, frame, stream.codec_context, starts_interlaced and fields)
         if codec == "libx265" and self._muxer in ("mp4", "mov"):
             stream.codec_context.codec_tag = "hvc1"  # with the parameter sets in the header; "hev1" is less known
@@ -316,7 +332,7 @@ class VideoWriter:
 
     def _note_losses(self, frame: Frame, image: av.VideoFrame) -> None:
         """Tell once of each flag and kind of side data that the output can't hold."""
-        notes = lost(side_data_of(image), self._codec, self._muxer)
+        notes = lost(side_data_of(image), self._codec, self._holder)
         interlacing = interlacing_loss(
             self._codec,
             image.interlaced_frame,

@@ -13,7 +13,7 @@ from typing import Any
 import av
 from av.codec.context import Flags
 
-from mdtool.media.video.frame import Packet
+from mdtool.media.video.frame import Packet, copied
 
 FIELD_FLAGS = Flags.interlaced_dct | Flags.interlaced_me
 MARKED = ("libx264", "mpeg2video")  # that need an `InterlacingEncoder`
@@ -120,9 +120,9 @@ class InterlacingEncoder:
             return packet
         data = bytes(packet)
         if self._codec == "libx264":
-            return _with_data(packet, _PICTURE_TIMING.sub(mark, data, count=1))
+            return copied(packet, _PICTURE_TIMING.sub(mark, data, count=1))
         is_420 = self._context.pix_fmt == "yuv420p"
-        return _with_data(packet, _PICTURE_CODING.sub(lambda found: _progressive(found.group(), is_420), data, count=1))
+        return copied(packet, _PICTURE_CODING.sub(lambda found: _progressive(found.group(), is_420), data, count=1))
 
 
 def context_options(codec: str, fields: bool, is_second: bool) -> dict[str, str]:
@@ -142,15 +142,6 @@ def context_options(codec: str, fields: bool, is_second: bool) -> dict[str, str]
 def _progressive(extension: bytes, is_420: bool) -> bytes:
     """Set progressive_frame in a picture coding extension, and chroma_420_type, which equals it in 4:2:0."""
     return extension[:3] + bytes([extension[3] | is_420, extension[4] | 0x80])
-
-
-def _with_data(packet: Packet, data: bytes) -> Packet:
-    changed: Packet = av.Packet(data)
-    changed.pts, changed.dts, changed.time_base = packet.pts, packet.dts, packet.time_base
-    changed.duration, changed.is_keyframe = packet.duration or 0, packet.is_keyframe
-    for side_data in packet.iter_sidedata():
-        changed.set_sidedata(side_data)
-    return changed
 
 
 class FieldOrder:

@@ -106,7 +106,7 @@ def lost(side_data: SideData, codec: str, muxer: str) -> list[str]:
         muxer: Name of the muxer.
     """
     return [
-        f"{_NAMES[kind]} left out: {_obstacle(kind, codec, muxer)}"
+        f"{_NAMES[kind]} left out: {_obstacle(kind, side_data[kind], codec, muxer)}"
         for kind in side_data
         if kind in _NAMES and not _is_kept(kind, side_data, codec, muxer)
     ]
@@ -126,9 +126,11 @@ def _is_kept(kind: str, side_data: SideData, codec: str, muxer: str) -> bool:
     return _codec_id(codec) is not None and _element(kind, side_data[kind], muxer) is not None
 
 
-def _obstacle(kind: str, codec: str, muxer: str) -> str:
+def _obstacle(kind: str, data: bytes, codec: str, muxer: str) -> str:
     if kind in (STEREO, SPHERICAL):
-        return f"{muxer} with {codec} can't hold it; .mp4 and .mkv can"
+        others = {".mp4": "mp4", ".mkv": "matroska"}
+        holders = [suffix for suffix, name in others.items() if name != muxer and _element(kind, data, name)]
+        return f"{muxer} with {codec} can't hold it" + (f"; {' and '.join(holders)} can" if holders else "")
     if kind in (MASTERING, LIGHT):
         return f"{codec} in {muxer} can't hold it; libx264, libx265 and .mkv can"
     if kind == CAPTIONS:
@@ -203,12 +205,13 @@ def state_in_container(side_data: SideData, codec: str, muxer: str, stream: Any)
     return {"strict": "unofficial"} if muxer == "mp4" and {STEREO, SPHERICAL} & side_data.keys() else {}
 
 
-def has_stereo_box(side_data: SideData, muxer: str) -> bool:
-    """Return whether the muxer writes a box "vexu" for the 3D flag, without the packing that it was given in "st3d".
+def has_vexu(side_data: SideData, muxer: str) -> bool:
+    """Return whether the muxer writes a box "vexu" besides "st3d" and "sv3d".
 
-    Readers that know both believe the former.
+    It lacks how views are packed and where the middle of a projection is, but readers that know both kinds believe it.
     """
-    return muxer == "mp4" and STEREO in side_data and _element(STEREO, side_data[STEREO], muxer) is not None
+    views = [kind for kind in (STEREO, SPHERICAL) if kind in side_data]
+    return muxer == "mp4" and any(_element(kind, side_data[kind], muxer) is not None for kind in views)
 
 
 def _codec_id(codec: str) -> str | None:

@@ -8,7 +8,7 @@ from typing import Any
 import av
 
 from mdtool.media.video.encoded_segments import EncodedPacket, EncodedSegments, segment_index
-from mdtool.media.video.frame import Packet
+from mdtool.media.video.frame import Packet, copied
 
 
 class VideoEncoder:
@@ -99,7 +99,7 @@ class VideoEncoder:
         for packet in packets:
             packet.duration = self._durations.pop(packet.pts or 0, 0) or packet.duration
             if self._segments:
-                self._encoded.append(EncodedPacket(packet, after))
+                self._encoded.append(EncodedPacket(copied(packet), after))
             yield self._for_stream(packet)
 
     def _next_saved(self, after: int) -> Iterator[Packet]:

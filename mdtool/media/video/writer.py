@@ -33,7 +33,7 @@ from mdtool.media.video.picture_format import PictureFormat, choose_picture_form
 from mdtool.media.video.reader import VideoReader
 from mdtool.media.video.side_data import (
     encoder_options,
-    has_stereo_box,
+    has_vexu,
     joined,
     lost,
     side_data_of,
@@ -123,7 +123,7 @@ class VideoWriter:
         # The container for side data: what is wrong in it is corrected in the complete file.
         is_file = isinstance(where, Path) or muxer not in ("mp4", "mov")
         self._holder = muxer if is_file else f"{muxer} in a stream"
-        self._has_stereo_box = False
+        self._has_vexu = False
         self._early: list[Frame | Packet | AudioChunk] = []  # before the streams are created
         self._encoders: dict[int, VideoEncoder] = {}
         self._segments = segments
@@ -215,7 +215,7 @@ class VideoWriter:
             for stream in self._recoded.values():
                 self._container.mux(stream.encode(None))
             self._container.close()
-            if self._has_stereo_box and isinstance(self._where, Path):
+            if self._has_vexu and isinstance(self._where, Path):
                 free_boxes(self._where, b"vexu")
             if self._pipe:
                 self._pipe.check()
@@ -282,7 +282,7 @@ class VideoWriter:
         except ValueError as error:
             raise UsageError(f"--codec {codec}: {error}") from error
         self._container.container_options.update(state_in_container(side_data, codec, self._holder, stream))
-        self._has_stereo_box |= has_stereo_box(side_data, self._holder)
+        self._has_vexu |= has_vexu(side_data, self._holder)
         self._configure(source, frame, stream.codec_context, starts_interlaced and fields)
         if codec == "libx265" and self._muxer in ("mp4", "mov"):
             stream.codec_context.codec_tag = "hvc1"  # with the parameter sets in the header; "hev1" is less known

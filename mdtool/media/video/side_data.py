@@ -8,6 +8,7 @@ import io
 import struct
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
+from functools import cache
 from typing import Any
 
 import av
@@ -93,6 +94,7 @@ def joined(options: Mapping[str, str], more: Mapping[str, str]) -> dict[str, str
     return {**options, **{name: f"{options[name]}:{text}" if name in options else text for name, text in more.items()}}
 
 
+@cache
 def _writes_captions(codec: str) -> bool:
     return any(option.name == "a53cc" for option in av.CodecContext.create(codec, "w").supported_options.private)
 

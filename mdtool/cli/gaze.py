@@ -1,11 +1,12 @@
 """`mdtool gaze`: estimate where people look."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from mdtool.cli.options.frames import Sample, SpanOptions, Threshold
+from mdtool.cli.options.frames import RotateView, RotateViewOption, Sample, SpanOptions, Threshold
 from mdtool.cli.options.grouped import grouped
 from mdtool.cli.options.model import ModelOptions
 from mdtool.cli.options.outputs import (
@@ -51,6 +52,7 @@ def gaze(
     ] = None,
     threshold: Threshold = None,
     sample: Sample = "fps=5",
+    rotate_view: RotateViewOption = RotateView.auto,
     span: SpanOptions,
     model: ModelOptions,
     findings: Findings = None,
@@ -111,8 +113,9 @@ def gaze(
             accurate=accurate, threshold=threshold, callbacks=callbacks,
         )  # fmt: skip
         detect = gaze_detector(loaded, prompts[1:], threshold, GazeAveraging(seed) if accurate else None)
+        viewed = replace(request, view=rotate_view.degrees(loaded.name))
         known = ModelInference(
-            request, detect, loaded.name, {"computing": computing, "accurate": accurate, "seed": seed}
+            viewed, detect, loaded.name, {"computing": computing, "accurate": accurate, "seed": seed}
         )
     targets = None if report_only else Targets(output, ".gaze", many, overwrite)
     heatmaps = HeatmapOutput(heatmap, many, overwrite) if heatmap else None

@@ -1,6 +1,6 @@
 """`mdtool moderate`: check videos and images against a policy."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -241,7 +241,8 @@ def moderate(
                 grid,
                 tile_detect=detector_with_questions(loaded, rules.prompts),
             )
-            known = ModelInference(request, detect, loaded.name, {"computing": computing, "tiles": frames.tiles})
+            viewed = replace(request, view=frames.rotate_view.degrees(loaded.name))
+            known = ModelInference(viewed, detect, loaded.name, {"computing": computing, "tiles": frames.tiles})
         file = stack.enter_context(open_findings(findings, overwrite, read, live=any_live))
         moderating = ModerateJob(
             rules,

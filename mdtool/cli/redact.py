@@ -1,6 +1,6 @@
 """`mdtool redact`: mask faces and other objects."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -137,7 +137,8 @@ def redact(
         callbacks = LoadCallbacks(note=console.note, explain=console.explain, may_pull=may_pull)
         loaded = load_model(model.model, "detect", prompt, computing, threshold=threshold, callbacks=callbacks)
         detect = tile_detector(object_detector(loaded, prompt, threshold), grid)
-        inference = ModelInference(request, detect, loaded.name, {"computing": computing, "tiles": frames.tiles})
+        viewed = replace(request, view=frames.rotate_view.degrees(loaded.name))
+        inference = ModelInference(viewed, detect, loaded.name, {"computing": computing, "tiles": frames.tiles})
     if dry_run:
         raise typer.Exit(print_plan(sources, targets, request, inference))
     check_outputs(output, findings, printing.json)

@@ -12,6 +12,7 @@ from mdtool.cli.options.grouped import grouped
 from mdtool.cli.options.model import ModelOptions
 from mdtool.cli.options.outputs import EncodingOptions, Findings, LiveOptions, Media, Overwrite, output_named
 from mdtool.cli.options.printing import RunPrinting
+from mdtool.cli.options.selection import SelectionOptions
 from mdtool.cli.options.style import DEFAULT_STYLE, RegionFilterOptions, StyleOptions
 
 
@@ -53,10 +54,16 @@ class Frames(FrameOptions):
 @grouped
 def redact(
     *,
+    ctx: typer.Context,
     inputs: Media,
     prompt: Annotated[
         list[str],
-        typer.Option("--prompt", "-p", help="Object to mask, in plain words. Repeatable.", metavar="TEXT"),
+        typer.Option(
+            "--prompt",
+            "-p",
+            help="Object to mask, in plain words. Repeatable. With --from-findings: mask only what was found for it.",
+            metavar="TEXT",
+        ),
     ] = ["face"],
     output: Annotated[str | None, output_named("redacted")] = None,
     overwrite: Overwrite = False,
@@ -83,6 +90,7 @@ def redact(
             metavar="FILE|-",
         ),
     ] = None,
+    chosen: SelectionOptions,
     encoding: EncodingOptions,
     live: LiveOptions,
     dry_run: Annotated[
@@ -101,7 +109,7 @@ def redact(
     mdtool redact ./holiday -o ./redacted -p face -p "license plate"
     """
     from mdtool.cli.values import check_findings_in, check_outputs, parsed
-    from mdtool.jobs.recorded_findings import rereadable
+    from mdtool.jobs.recorded_findings import check_selection, rereadable
     from mdtool.jobs.redact.dry_run import print_plan
     from mdtool.jobs.redact.effect import Redaction
     from mdtool.jobs.redact.job import RedactJob
@@ -117,6 +125,8 @@ def redact(
     request = frames.request(prompt, span, on_error, threshold)
     grid = frames.grid
     redaction = Redaction(mask.style(style.value), parsed("--color", parse_colour, color), *hidden.parsed)
+    prompt_given = getattr(ctx.get_parameter_source("prompt"), "name", "DEFAULT") != "DEFAULT"
+    selection = chosen.selection(from_findings, prompt if from_findings and prompt_given else [])
     live_options, console = live.live, printing.console
     sources = find_inputs(inputs)
     targets = Targets(output, ".redacted", is_many(sources, inputs), overwrite)
@@ -135,11 +145,14 @@ def redact(
     read = [source.path for source in sources if source.path] + ([from_findings] if from_findings else [])
     with (
         open_findings(findings, overwrite, read, live=any_live) as file,
-        rereadable(from_findings, sources) as recorded,
+        rereadable(from_findings, sources, selection) as recorded,
     ):
+        if recorded:
+            check_selection(selection, recorded, sources, targets, console=console)
         known = inference or recorded
         assert known
-        code = RedactJob(redaction, known, prompt, encoding.output_options, live_options, targets, console, file).run(
-            sources
+        job = RedactJob(
+            redaction, known, prompt, encoding.output_options, live_options, targets, console, file, selection
         )
+        code = job.run(sources)
     raise typer.Exit(code)

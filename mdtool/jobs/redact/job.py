@@ -16,6 +16,7 @@ from mdtool.pipeline.process_input import open_input, process_input
 from mdtool.pipeline.resume import resumable, seconds_of
 from mdtool.pipeline.run import LiveSettings, ModelInference, OutputOptions, Run
 from mdtool.pipeline.targets import Targets
+from mdtool.pipeline.track_selection import TrackSelection
 from mdtool.records.findings import FindingsWriter, Lines
 
 
@@ -27,6 +28,7 @@ class RedactJob:
         findings_source: The model inference, or a file of findings.
         prompts: What is detected.
         findings: Output of the findings, if any.
+        selection: Which objects of recorded findings are masked.
     """
 
     redaction: Redaction
@@ -37,6 +39,7 @@ class RedactJob:
     targets: Targets
     console: Console
     findings: Lines | None = None
+    selection: TrackSelection = TrackSelection()
 
     def run(self, sources: Sequence[Input]) -> ExitCode:
         """Process the inputs, and return the exit code."""
@@ -54,13 +57,13 @@ class RedactJob:
                 source,
                 target,
                 self.findings_source,
-                {"redaction": self.redaction, "form": self.output_options},
+                {"redaction": self.redaction, "form": self.output_options, "selection": self.selection.settings},
                 duration=seconds_of(media),
                 console=self.console,
             )
             findings_source, work = stack.enter_context(resuming)
             run = Run(
-                recorded(findings_source, source, self.targets)
+                recorded(findings_source, source, self.targets, self.selection)
                 if isinstance(findings_source, Path)
                 else findings_source,
                 self.redaction,

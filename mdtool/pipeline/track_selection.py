@@ -86,14 +86,18 @@ def contents_of(findings: Path, sources: Sequence[str] | None = None, by_name: b
     Args:
         findings: The file.
         sources: Names of the sources to consider; None for all.
-        by_name: Compare file names only, whatever their folders; for a single source.
+        by_name: Compare file names only, whatever their folders.
 
     Raises:
         InputError: It can't be read, or has no findings.
     """
     contents, names = FindingsContents(), set(sources or ())
     for record in records(findings):
-        if sources is None or record.source in names or (by_name and is_of_source(record, *names, by_name)):
+        if by_name:
+            is_considered = any(is_of_source(record, name, by_name) for name in names)
+        else:
+            is_considered = sources is None or record.source in names
+        if is_considered:
             contents.add(record)
     return contents
 

@@ -14,6 +14,7 @@ from mdtool.cli.options.outputs import EncodingOptions, Findings, LiveOptions, M
 from mdtool.cli.options.printing import RunPrinting
 from mdtool.cli.options.selection import SelectionOptions
 from mdtool.cli.options.style import DEFAULT_STYLE, RegionFilterOptions, StyleOptions
+from mdtool.cli.options.verify import VerifyOptions
 
 
 class StyleName(StrEnum):
@@ -93,6 +94,7 @@ def redact(
     chosen: SelectionOptions,
     encoding: EncodingOptions,
     live: LiveOptions,
+    verification: VerifyOptions,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the plan (streams, frames, model calls, time) and exit.")
     ] = False,
@@ -109,7 +111,7 @@ def redact(
     mdtool redact ./holiday -o ./redacted -p face -p "license plate"
     """
     from mdtool.cli.values import check_findings_in, check_outputs, parsed
-    from mdtool.jobs.recorded_findings import check_selection, rereadable
+    from mdtool.jobs.recorded_findings import check_selection, prompts_in, rereadable
     from mdtool.jobs.redact.dry_run import print_plan
     from mdtool.jobs.redact.effect import Redaction
     from mdtool.jobs.redact.job import RedactJob
@@ -130,7 +132,8 @@ def redact(
     live_options, console = live.live, printing.console
     sources = find_inputs(inputs)
     targets = Targets(output, ".redacted", is_many(sources, inputs), overwrite)
-    inference = None
+    verifies = verification.sampling is not None
+    inference = loaded = None
     if not from_findings:
         computing = model.computing
         callbacks = LoadCallbacks(note=console.note, explain=console.explain)
@@ -145,14 +148,26 @@ def redact(
     read = [source.path for source in sources if source.path] + ([from_findings] if from_findings else [])
     with (
         open_findings(findings, overwrite, read, live=any_live) as file,
-        rereadable(from_findings, sources, selection) as recorded,
+        rereadable(from_findings, sources, again=verifies or bool(selection)) as recorded,
     ):
+        hidden_prompts = list(selection.labels) or prompt
         if recorded:
             check_selection(selection, recorded, sources, targets, console=console)
+            if verifies and not prompt_given and not selection.labels:
+                hidden_prompts = prompts_in(recorded, sources, targets) or prompt
         known = inference or recorded
         assert known
         job = RedactJob(
-            redaction, known, prompt, encoding.output_options, live_options, targets, console, file, selection
+            redaction,
+            known,
+            prompt,
+            encoding.output_options,
+            live_options,
+            targets,
+            console,
+            file,
+            selection,
+            verification.verifier(loaded, model, hidden_prompts, threshold),
         )
         code = job.run(sources)
     raise typer.Exit(code)

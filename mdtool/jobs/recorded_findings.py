@@ -1,6 +1,6 @@
 """Reads findings that were recorded before, for the inputs of a job."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -10,23 +10,39 @@ from mdtool.media.sources.inputs import Input
 from mdtool.media.sources.open_media import content_digest
 from mdtool.pipeline.findings_file import RecordedFindings, spooled
 from mdtool.pipeline.targets import Targets
-from mdtool.pipeline.track_selection import TrackSelection
+from mdtool.pipeline.track_selection import TrackSelection, contents_of
+from mdtool.records.findings import Record
 
 
 @contextmanager
-def rereadable(findings: Path | None, sources: Sequence[Input], selection: TrackSelection) -> Iterator[Path | None]:
-    """Provide findings that can be read as often as needed: a copy of stdin, unless one source needs them once."""
-    if findings is None or (len(sources) == 1 and not selection):
+def rereadable(findings: Path | None, sources: Sequence[Input], again: bool) -> Iterator[Path | None]:
+    """Provide findings that can be read as often as needed: a copy of stdin, unless that is once.
+
+    Args:
+        findings: The file, if any.
+        sources: The inputs, for each of which they are read.
+        again: Whether they are read again for one input.
+    """
+    if findings is None or (len(sources) == 1 and not again):
         yield findings
     else:
         with spooled(findings) as copy:
             yield copy
 
 
-def recorded(findings: Path, source: Input, targets: Targets, selection: TrackSelection) -> RecordedFindings:
-    """Open the selected recorded findings of one source; of a single input the file name alone has to match."""
+def recorded(
+    findings: Path, source: Input, targets: Targets, transform: Callable[[Iterator[Record]], Iterator[Record]]
+) -> RecordedFindings:
+    """Open the recorded findings of one source; of a single input the file name alone has to match.
+
+    Args:
+        findings: The file.
+        source: The input.
+        targets: The outputs of the command.
+        transform: Selects what is used, such as `TrackSelection.apply`.
+    """
     digest = partial(content_digest, source)
-    return RecordedFindings(findings, source.name, not targets.many, digest=digest, transform=selection.apply)
+    return RecordedFindings(findings, source.name, not targets.many, digest=digest, transform=transform)
 
 
 def check_selection(
@@ -35,3 +51,10 @@ def check_selection(
     """Check a selection, and say which tracks it leaves out; raises as `TrackSelection.check` does."""
     if selection and (line := selection.check(findings, [source.name for source in sources], not targets.many)):
         console.note(line)
+
+
+def prompts_in(findings: Path, sources: Sequence[Input], targets: Targets) -> list[str]:
+    """Return what recorded findings of the sources are of: their prompts, or without any their labels."""
+    contents = contents_of(findings, [source.name for source in sources], not targets.many)
+    prompts = sorted(set().union(*contents.prompts.values()))
+    return prompts or sorted(contents.labels.values())

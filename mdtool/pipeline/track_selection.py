@@ -166,6 +166,13 @@ class TrackSelection:
         for record in recorded:
             yield replace(record, findings=replace(record.findings, regions=self.included(record)))
 
+    def left_out(self, recorded: Iterable[Record]) -> Iterator[Record]:
+        """Yield the records with those objects only that `apply` leaves out."""
+        for record in recorded:
+            included = set(map(id, self.included(record)))
+            others = [region for region in record.findings.regions if id(region) not in included]
+            yield replace(record, findings=replace(record.findings, regions=others))
+
     def included(self, record: Record) -> list[Region]:
         """Return the objects of a record that are used."""
         prompts = set(map(normalize_prompt, record.prompts))

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from mdtool.records.findings import FrameFindings, FrameInfo
+from mdtool.records.verification import Verification
 
 
 @dataclass
@@ -23,6 +24,7 @@ class Report:
         duration: Duration of the video in seconds; None for images.
         incomplete: What is wrong with the input, so that a part is missing; empty if nothing.
         notes: What else the user should know.
+        verification: What was found in the output; None if it was not verified.
     """
 
     source: str
@@ -37,6 +39,7 @@ class Report:
     duration: float | None = None
     incomplete: str = ""
     notes: list[str] = field(default_factory=list)
+    verification: Verification | None = None
 
     unjudged: ClassVar = "masked whole"  # in the summary, of frames that could not be judged
 
@@ -68,6 +71,7 @@ class Report:
             "speed": None if speed is None else round(speed, 2),
             "incomplete": self.incomplete,
             "notes": self.notes,
+            **({"verification": self.verification.as_dict()} if self.verification else {}),
         }
 
     def line(self) -> str:
@@ -77,6 +81,10 @@ class Report:
         parts.append(f"{len(self.tracks)} object{'s' * (len(self.tracks) != 1)}")
         if self.hidden:
             parts.append(f"{self.hidden} frames {self.unjudged}")
+        if self.verification:
+            count = self.verification.frames
+            passed = f"nothing left visible on {count} verified frame{'s' * (count != 1)}"
+            parts.append(passed if self.verification.passed else "not verified")
         parts.append(f"{self.seconds:.1f} s")
         if self.duration and self.seconds:
             parts[-1] += f" = {self.duration / self.seconds:.1f} x real time"

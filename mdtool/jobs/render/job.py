@@ -35,7 +35,7 @@ class RenderJob:
         target = self.targets.for_input(source)
         if target is not None and not self.targets.take(source, target, self.console):
             return ExitCode.OK
-        findings = recorded(self.findings, source, self.targets, self.selection)
+        findings = recorded(self.findings, source, self.targets, self.selection.apply)
         run = Run(findings, self.effect, self.output_options, progress=progress_reporter(self.console))
         return report_result(process_input(source, target, run, overwrite=self.targets.overwrite), self.console)
 

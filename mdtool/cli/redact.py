@@ -98,6 +98,14 @@ def redact(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the plan (streams, frames, model calls, time) and exit.")
     ] = False,
+    preview: Annotated[
+        bool,
+        typer.Option(
+            "--preview",
+            help="Write one picture and exit, NAME.preview.jpg next to the output: nine frames spread over the input, "
+            "with boxes, scores and masks. -o FILE.jpg names it.",
+        ),
+    ] = False,
     printing: RunPrinting,
 ) -> None:
     """Mask faces and other objects in videos and images.
@@ -110,11 +118,12 @@ def redact(
     mdtool redact in.mp4 -o out.mp4 --style solid
     mdtool redact ./holiday -o ./redacted -p face -p "license plate"
     """
-    from mdtool.cli.values import check_findings_in, check_outputs, parsed
+    from mdtool.cli.values import check_exclusive, check_findings_in, check_outputs, parsed
     from mdtool.jobs.recorded_findings import check_selection, prompts_in, rereadable
     from mdtool.jobs.redact.dry_run import print_plan
     from mdtool.jobs.redact.effect import Redaction
     from mdtool.jobs.redact.job import RedactJob
+    from mdtool.jobs.redact.preview import PreviewJob
     from mdtool.media.colour import parse_colour
     from mdtool.media.sources.inputs import find_inputs
     from mdtool.model_selection import LoadCallbacks, load_model
@@ -140,10 +149,19 @@ def redact(
         loaded = load_model(model.model, "detect", prompt, computing, threshold=threshold, callbacks=callbacks)
         detect = tile_detector(object_detector(loaded, prompt, threshold), grid)
         inference = ModelInference(request, detect, loaded.name, {"computing": computing, "tiles": frames.tiles})
+    check_exclusive("--preview", {"--dry-run": preview and dry_run})
     if dry_run:
         raise typer.Exit(print_plan(sources, targets, request, inference))
-    check_outputs(output, findings, printing.json)
     check_findings_in(from_findings, inputs)
+    if preview:
+        check_outputs(output, None, printing.json)
+        with rereadable(from_findings, sources, again=True) as recorded:
+            if recorded:
+                check_selection(selection, recorded, sources, targets, console=console)
+            shown = inference or recorded
+            assert shown
+            raise typer.Exit(PreviewJob(redaction, shown, targets, console, selection).run(sources))
+    check_outputs(output, findings, printing.json)
     any_live = any(source.address for source in sources)
     read = [source.path for source in sources if source.path] + ([from_findings] if from_findings else [])
     with (

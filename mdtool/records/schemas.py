@@ -323,6 +323,30 @@ RUN_REPORT = _record(
     },
 )
 
+PREVIEW = _record(
+    "Preview",
+    "One record. Written by `redact --preview` with `--json`.",
+    {
+        "schema": _schema_name("mdtool.preview/1"),
+        "target": _value("string", "the picture"),
+        "model": _value("string", "name of the model"),
+        "seconds": _value("number", "wall time"),
+        "frames": _list(
+            "the frames that are shown",
+            _object(
+                "A frame.",
+                {
+                    "source": SOURCE,
+                    "time": _value(NUMBER_OR_NULL, "timestamp in seconds; null for an image"),
+                    "masked": _value("integer", "objects that would be masked"),
+                    "visible": _value("integer", "detected objects that would be left visible"),
+                    "hidden": _value("boolean", "true: the frame could not be judged and would be masked whole"),
+                },
+            ),
+        ),
+    },
+)
+
 VERDICT = _record(
     "Verdict",
     "One record per input. Written by `moderate --json`.",
@@ -370,6 +394,7 @@ RECORDS: Mapping[str, Schema] = {
     "answers": ANSWERS,
     "batch": BATCH,
     "gaze": GAZE,
+    "preview": PREVIEW,
     "verdict": VERDICT,
     "run_report": RUN_REPORT,
 }

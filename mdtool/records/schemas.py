@@ -337,6 +337,7 @@ PREVIEW = _record(
                 "A frame.",
                 {
                     "source": SOURCE,
+                    "stream": STREAM,
                     "time": _value(NUMBER_OR_NULL, "timestamp in seconds; null for an image"),
                     "masked": _value("integer", "objects that would be masked"),
                     "visible": _value("integer", "detected objects that would be left visible"),

@@ -68,9 +68,9 @@ def _enlarged(image: np.ndarray) -> np.ndarray:
 
 
 def _distinct(found: Iterator[Region]) -> list[Region]:
-    """Drop those that overlap an earlier one of their label."""
+    """Drop those that overlap a better one of their label."""
     distinct: list[Region] = []
-    for region in found:
+    for region in sorted(found, key=lambda each: -(each.score or 0)):
         same = [other.sides for other in distinct if other.label == region.label]
         if not same or iou(np.array([region.sides]), np.array(same)).max() < SAME_IOU:
             distinct.append(region)

@@ -9,9 +9,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-import cv2
 import numpy as np
 
 from mdtool.console import Console
@@ -19,7 +17,7 @@ from mdtool.errors import ExitCode, InputError, OutputError, UsageError, output_
 from mdtool.interruption import raise_if_interrupted
 from mdtool.jobs.each_input import EXPECTED_ERRORS, error_message
 from mdtool.jobs.redact.effect import Redaction
-from mdtool.media.canvas import rgba_canvas
+from mdtool.jobs.redact.preview_cell import Cell, Example, make_cell
 from mdtool.media.files.pipe import PipeWriter
 from mdtool.media.image.animation import Animation
 from mdtool.media.image.image_file import StillImage, pillow
@@ -37,37 +35,11 @@ from mdtool.pipeline.run import ModelInference
 from mdtool.pipeline.stages import Stopwatch
 from mdtool.pipeline.targets import Targets
 from mdtool.pipeline.track_selection import TrackSelection
-from mdtool.records.findings import FrameFindings, FrameInfo, Record
-from mdtool.report.times import format_clock
+from mdtool.records.findings import FrameFindings, Record
 from recipes.contact_sheet import columns_of, contact_sheet
-from recipes.draw import colours_of, draw
-from recipes.regions import Region, select_regions
-from recipes.text_labels import to_ascii
 
 MAX_CELLS = 9
 SHEET_SIDE = 1920  # pixels of a row of cells
-VISIBLE = (200, 200, 200)  # colour of what is left visible
-
-
-@dataclass(frozen=True)
-class Example:
-    """One frame of an input.
-
-    Attributes:
-        source: Name of the input.
-        time: In seconds; None for a still image.
-        image: HxWx3 uint8 RGB, as displayed.
-        size: (width, height) in pixels before correction of the pixel aspect ratio, to which pixel regions refer.
-        findings: What would be masked.
-        left_out: Objects of recorded findings that the person left out.
-    """
-
-    source: str
-    time: float | None
-    image: np.ndarray
-    size: tuple[int, int]
-    findings: FrameFindings
-    left_out: Sequence[Region] = ()
 
 
 @dataclass(frozen=True)
@@ -109,10 +81,11 @@ class PreviewJob:
                 self.console.error(f"{source.name}: {error_message(error)}")
                 code = ExitCode.SOME_FAILED
         if examples:
-            cells = [self._cell(example, columns_of(len(examples)), len(sources) > 1) for example in examples]
-            _write(contact_sheet([(image, caption) for image, caption, _ in cells]), target, self.targets.overwrite)
-            frames = [record for _, _, record in cells]
-            self._report(target, frames, time.perf_counter() - begin)
+            cells = [make_cell(example, self.redaction) for example in examples]
+            side = SHEET_SIDE / columns_of(len(cells))
+            images = [(cell.image(self.redaction, side), cell.caption(len(sources) > 1)) for cell in cells]
+            _write(contact_sheet(images), target, self.targets.overwrite)
+            self._report(target, cells, time.perf_counter() - begin)
         return code
 
     def _examples(self, source: Input, count: int) -> list[Example]:
@@ -130,7 +103,8 @@ class PreviewJob:
                 [found] = [None] if frame.corrupt else call([frame])
                 findings = FrameFindings(hidden=True) if found is None else FrameFindings([*found.regions])
                 at = None if isinstance(media, StillImage) else frame.time
-                examples.append(Example(source.name, at, frame.rgb(), frame.display_size, findings))
+                stream = frame.stream if isinstance(media, VideoReader) and len(media.videos) > 1 else None
+                examples.append(Example(source.name, stream, at, frame.rgb(), frame.display_size, findings))
         if not examples:
             raise InputError("has no frame in the time range of --from and --to")
         return examples
@@ -138,7 +112,8 @@ class PreviewJob:
     def _recorded(self, source: Input, findings: Path, count: int) -> list[Example]:
         """Return examples with recorded findings: of each part of the time the frame with the most objects."""
         read = partial(records_of, findings, source.name, not self.targets.many, partial(content_digest, source))
-        times = [record.info.time for record in read()]
+        infos = [record.info for record in read()]
+        times, is_one_stream = [info.time for info in infos], len({info.stream for info in infos}) == 1
         start, length = min(times), max(times) - min(times)
         best: dict[int, Record] = {}
         for record in read():
@@ -155,66 +130,26 @@ class PreviewJob:
             at = None if len(times) == 1 else info.time
             size = info.size if all(info.size) else (image.shape[1], image.shape[0])
             masked = replace(record.findings, regions=included)
-            examples.append(Example(source.name, at, image, size, masked, left_out))
+            stream = None if is_one_stream else info.stream
+            examples.append(Example(source.name, stream, at, image, size, masked, left_out))
         if not examples:
             raise InputError("does not have the frames that the findings are of")
         return examples
 
-    def _cell(self, example: Example, columns: int, is_named: bool) -> tuple[np.ndarray, str, dict[str, Any]]:
-        """Return the image of a frame as it would be masked, with boxes; its caption; and its record."""
-        regions = example.findings.regions
-        redaction = self.redaction
-        masked = select_regions(
-            regions, *example.size, keep=redaction.keep, only=redaction.only, min_size=redaction.min_size
-        )
-        chosen = set(map(id, masked))
-        visible = [*(region for region in regions if id(region) not in chosen), *example.left_out]
-        canvas = np.full((example.size[1], example.size[0], 4), 255, np.uint8)
-        canvas[:, :, :3] = cv2.resize(example.image, example.size, interpolation=cv2.INTER_AREA)
-        redaction.paint(rgba_canvas(canvas), FrameInfo(size=example.size), example.findings)
-        height, width = example.image.shape[:2]
-        scale = SHEET_SIDE / columns / max(width, height)
-        shown = np.ascontiguousarray(
-            cv2.resize(
-                canvas[:, :, :3],
-                (max(1, round(width * scale)), max(1, round(height * scale))),
-                interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC,
-            )
-        )
-        if not example.findings.hidden:
-            named = [*(_named(region) for region in masked), *(_named(region, " visible") for region in visible)]
-            colours = colours_of(region.label for region in masked)
-            shown = draw(
-                shown,
-                named,
-                {_named(region).label: colours[region.label] for region in masked}
-                | {_named(region, " visible").label: VISIBLE for region in visible},
-            )
-        what = f"{len(masked)} masked" + (f", {len(visible)} visible" if visible else "")
-        if example.findings.hidden:
-            what = "masked whole: could not be judged"
-        name = [to_ascii(os.path.basename(example.source))] if is_named else []
-        clock = [] if example.time is None else [format_clock(example.time)]
-        record = {"source": example.source, "time": example.time, "masked": len(masked), "visible": len(visible)}
-        return shown, "   ".join([*name, *clock, what]), record | {"hidden": example.findings.hidden}
-
-    def _report(self, target: Path | None, frames: list[dict[str, Any]], seconds: float) -> None:
+    def _report(self, target: Path | None, cells: Sequence[Cell], seconds: float) -> None:
         source = self.findings_source
         model = "findings" if isinstance(source, Path) else source.model
-        masked, visible = (sum(frame[key] for frame in frames) for key in ("masked", "visible"))
-        counts = f"{len(frames)} frame{'s' * (len(frames) != 1)} by {model}, {masked} objects masked"
+        masked, visible = sum(len(cell.masked) for cell in cells), sum(len(cell.visible) for cell in cells)
+        counts = f"{len(cells)} frame{'s' * (len(cells) != 1)} by {model}, {masked} objects masked"
         left = f", {visible} left visible" if visible else ""
-        line = f"{target or 'stdout'}: {counts}{left}, {seconds:.1f} s"
         record = {
             "schema": "mdtool.preview/1",
             "target": "-" if target is None else str(target),
             "model": model,
             "seconds": round(seconds, 3),
-            "frames": [
-                {**frame, "time": None if frame["time"] is None else round(frame["time"], 3)} for frame in frames
-            ],
+            "frames": [cell.as_dict() for cell in cells],
         }
-        self.console.summary([line], record)
+        self.console.summary([f"{target or 'stdout'}: {counts}{left}, {seconds:.1f} s"], record)
 
 
 def preview_path(sources: Sequence[Input], targets: Targets) -> Path | None:
@@ -268,12 +203,6 @@ def _frames(
         ]
         chosen = {inside[int((number + 0.5) * len(inside) / count)] for number in range(count)} if inside else set()
         yield from (frame for frame in media_frames(media, stack) if frame.index in chosen)
-
-
-def _named(region: Region, state: str = "") -> Region:
-    """Return a region labelled with its track, if it has one, and its state."""
-    track = f" #{region.track}" if region.track else ""
-    return replace(region, label=f"{region.label}{track}{state}")
 
 
 def _check_target(target: Path | None, sources: Sequence[Input], overwrite: bool) -> None:

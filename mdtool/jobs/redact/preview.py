@@ -70,32 +70,35 @@ class PreviewJob:
         chosen = spread(sources, MAX_CELLS)
         if len(chosen) < len(sources):
             self.console.note(f"{len(chosen)} of {len(sources)} inputs are shown")
-        code, examples = ExitCode.OK, list[Example]()
+        code, cells = ExitCode.OK, list[Cell]()
         for number, source in enumerate(chosen):
             share = MAX_CELLS // len(chosen) + (number < MAX_CELLS % len(chosen))
             try:
-                examples += self._examples(source, share)
+                made = [make_cell(each, self.redaction, SHEET_SIDE) for each in self._examples(source, share)]
+                if not made:
+                    raise InputError("has no frame to show; the time range or the findings are of others")
+                cells += made
             except EXPECTED_ERRORS as error:
                 if isinstance(error, UsageError):
                     raise
                 self.console.error(f"{source.name}: {error_message(error)}")
                 code = ExitCode.SOME_FAILED
-        if examples:
-            cells = [make_cell(example, self.redaction) for example in examples]
+        if cells:
             side = SHEET_SIDE / columns_of(len(cells))
-            images = [(cell.image(self.redaction, side), cell.caption(len(sources) > 1)) for cell in cells]
+            images = [(cell.image(side), cell.caption(len(sources) > 1)) for cell in cells]
             _write(contact_sheet(images), target, self.targets.overwrite)
             self._report(target, cells, time.perf_counter() - begin)
         return code
 
-    def _examples(self, source: Input, count: int) -> list[Example]:
+    def _examples(self, source: Input, count: int) -> Iterator[Example]:
         if is_live(source):
             raise InputError("is a live source; --preview takes files")
         with ExitStack() as stack:
             local = spooled(source, stack)
             if isinstance(self.findings_source, Path):
-                return self._recorded(local, self.findings_source, count)
-            inference, examples = self.findings_source, list[Example]()
+                yield from self._recorded(local, self.findings_source, count)
+                return
+            inference = self.findings_source
             call = model_call(inference.detect, inference.request, Stopwatch())
             media = open_media(local, stack)
             for frame in _frames(media, count, inference.request, stack):
@@ -104,13 +107,10 @@ class PreviewJob:
                 findings = FrameFindings(hidden=True) if found is None else FrameFindings([*found.regions])
                 at = None if isinstance(media, StillImage) else frame.time
                 stream = frame.stream if isinstance(media, VideoReader) and len(media.videos) > 1 else None
-                examples.append(Example(source.name, stream, at, frame.rgb(), frame.display_size, findings))
-        if not examples:
-            raise InputError("has no frame in the time range of --from and --to")
-        return examples
+                yield Example(source.name, stream, at, frame.rgb(), frame.display_size, findings)
 
-    def _recorded(self, source: Input, findings: Path, count: int) -> list[Example]:
-        """Return examples with recorded findings: of each part of the time the frame with the most objects."""
+    def _recorded(self, source: Input, findings: Path, count: int) -> Iterator[Example]:
+        """Yield examples with recorded findings: of each part of the time the frame with the most objects."""
         read = partial(records_of, findings, source.name, not self.targets.many, partial(content_digest, source))
         infos = [record.info for record in read()]
         times, is_one_stream = [info.time for info in infos], len({info.stream for info in infos}) == 1
@@ -121,7 +121,6 @@ class PreviewJob:
             if part not in best or len(record.findings.regions) > len(best[part].findings.regions):
                 best[part] = record
         chosen = {(record.info.stream, record.info.frame): record for record in best.values()}
-        examples = []
         for info, image in grab_frames(source, [record.info for record in chosen.values()]):
             record = chosen[info.stream, info.frame]
             included = self.selection.included(record)
@@ -131,10 +130,7 @@ class PreviewJob:
             size = info.size if all(info.size) else (image.shape[1], image.shape[0])
             masked = replace(record.findings, regions=included)
             stream = None if is_one_stream else info.stream
-            examples.append(Example(source.name, stream, at, image, size, masked, left_out))
-        if not examples:
-            raise InputError("does not have the frames that the findings are of")
-        return examples
+            yield Example(source.name, stream, at, image, size, masked, left_out)
 
     def _report(self, target: Path | None, cells: Sequence[Cell], seconds: float) -> None:
         source = self.findings_source

@@ -47,7 +47,7 @@ class Cell:
     """A cell of the preview.
 
     Attributes:
-        example: The frame.
+        example: The frame, with its image masked and shrunk.
         masked: Objects that would be masked.
         visible: Objects that would be left visible.
     """
@@ -78,34 +78,47 @@ class Cell:
             "hidden": example.findings.hidden,
         }
 
-    def image(self, redaction: Redaction, side: float) -> np.ndarray:
-        """Return the frame as it would be masked, with boxes; HxWx3 uint8 RGB, `side` pixels on its longer side."""
-        example = self.example
-        width, height = example.size
-        pixels = np.full((height, width, 4), 255, np.uint8)
-        pixels[:, :, :3] = cv2.resize(example.image, example.size, interpolation=cv2.INTER_AREA)
-        redaction.paint(rgba_canvas(pixels), FrameInfo(size=example.size), example.findings)
-        scale = side / max(example.image.shape[:2])
-        shown_height, shown_width = (max(1, round(length * scale)) for length in example.image.shape[:2])
-        method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
-        shown = cv2.resize(pixels[:, :, :3], (shown_width, shown_height), interpolation=method)
+    def image(self, side: float) -> np.ndarray:
+        """Return the masked frame with boxes, HxWx3 uint8 RGB, `side` pixels on its longer side."""
         masked = [_labelled(region) for region in self.masked]
         visible = [_labelled(region, " visible") for region in self.visible]
         colours = colours_of(region.label for region in self.masked)
         by_label = {new.label: colours[old.label] for new, old in zip(masked, self.masked, strict=True)}
-        return draw(shown, [*masked, *visible], by_label | {region.label: VISIBLE for region in visible})
+        scaled = _scaled(self.example.image, self.example.image.shape, side)
+        return draw(scaled, [*masked, *visible], by_label | {region.label: VISIBLE for region in visible})
 
 
-def make_cell(example: Example, redaction: Redaction) -> Cell:
-    """Return the cell of a frame; nothing is visible on one that is masked whole."""
+def make_cell(example: Example, redaction: Redaction, max_side: int) -> Cell:
+    """Return the cell of a frame; nothing is visible on one that is masked whole.
+
+    Args:
+        example: The frame.
+        redaction: How it would be masked.
+        max_side: Pixels on the longer side of its masked image, at most.
+    """
+    width, height = example.size
+    pixels = np.full((height, width, 4), 255, np.uint8)
+    pixels[:, :, :3] = cv2.resize(example.image, example.size, interpolation=cv2.INTER_AREA)
+    redaction.paint(rgba_canvas(pixels), FrameInfo(size=example.size), example.findings)
+    shape = example.image.shape
+    image = _scaled(pixels[:, :, :3], shape, min(max_side, max(shape)))
     regions = example.findings.regions
     if example.findings.hidden:
-        return Cell(example, [], [])
+        return Cell(replace(example, image=image), [], [])
     masked = select_regions(
         regions, *example.size, keep=redaction.keep, only=redaction.only, min_size=redaction.min_size
     )
     chosen = set(map(id, masked))
-    return Cell(example, masked, [*(region for region in regions if id(region) not in chosen), *example.left_out])
+    visible = [*(region for region in regions if id(region) not in chosen), *example.left_out]
+    return Cell(replace(example, image=image), masked, visible)
+
+
+def _scaled(image: np.ndarray, shape: Sequence[int], side: float) -> np.ndarray:
+    """Return an image in the proportions of a shape, (height, width, ...), `side` pixels on its longer side."""
+    scale = side / max(shape[:2])
+    height, width = (max(1, round(length * scale)) for length in shape[:2])
+    method = cv2.INTER_AREA if width < image.shape[1] else cv2.INTER_CUBIC
+    return np.asarray(cv2.resize(image, (width, height), interpolation=method))
 
 
 def _labelled(region: Region, state: str = "") -> Region:

@@ -115,7 +115,7 @@ def test_only_the_time_range_is_shown(here: Path) -> None:
     assert all(1 <= frame["time"] < 2 for frame in shown)
     outcome = preview(BUSY, "-o", "out.mp4", "--from", "100", "-f")
     assert outcome.code == 1
-    assert "has no frame in the time range" in outcome.err
+    assert "has no frame to show; the time range" in outcome.err
 
 
 def test_an_animation(here: Path) -> None:

@@ -1,6 +1,7 @@
 """`redact --verify`: what a detector still finds in the output is listed, and the output gets another name."""
 
 import json
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,17 @@ from make_media import SAMPLES, make_video
 from PIL import Image
 
 import engine
+from engine.contract import EngineError
 from mdtool.jobs.redact.effect import Redaction
-from mdtool.jobs.redact.masked_frames import unexpected
-from mdtool.jobs.redact.verify import SpanCollector
+from mdtool.jobs.redact.masked_frames import MaskedFrames, unexpected
+from mdtool.jobs.redact.verify import OutputVerification, SpanCollector, Verifier
 from mdtool.media.video.frame import Frame
+from mdtool.records.findings import FrameFindings, FrameInfo
+from mdtool.records.run_report import Report
 from mdtool.records.schemas import RECORDS
-from mdtool.tracking.detector import object_detector
+from mdtool.records.verification import Verification
+from mdtool.tracking.detector import Detector, ImageFindings, object_detector
+from mdtool.tracking.sampling import Sampling
 from mdtool.tracking.views import view_detector
 from recipes.boxes import iou
 from recipes.redact import Style
@@ -257,6 +263,38 @@ def test_a_run_that_is_killed_while_it_verifies_goes_on_there(here: Path) -> Non
     assert again[: len(known) - 1] == known[:-1]
     assert len(set(pictures)) == len(pictures)  # nothing is detected twice
     assert sorted(path.name for path in here.iterdir()) == ["long.mp4", "out.mp4"]
+
+
+def checked(source: Path, output: Path, detect: Detector) -> Verification:
+    """Verify one image as if it were the redaction of another."""
+    with (output.parent / "masked.jsonl").open("w+") as file:
+        masked = MaskedFrames(file)
+        masked.add(FrameInfo(), FrameFindings())
+        if source.suffix == ".gif":
+            masked.add(FrameInfo(frame=1), FrameFindings())
+        verifier = Verifier(Sampling(stride=1), detect, "a model", "")
+        report = Report("in", "out")
+        verification = OutputVerification(verifier, Redaction(), masked, None, None, lambda report, frames: None)
+        assert not verification.check(output, report)
+    assert report.verification
+    return report.verification
+
+
+def test_an_output_that_cant_be_verified_is_unverified(here: Path) -> None:
+    def fails(images: Sequence[np.ndarray]) -> list[ImageFindings]:
+        raise EngineError("out of order")
+
+    def finds_nothing(images: Sequence[np.ndarray]) -> list[ImageFindings]:
+        return [ImageFindings() for _ in images]
+
+    fewer = "the output has fewer frames than the input"
+    photo = here / "photo.png"
+    photo.write_bytes(GROUP.read_bytes())
+    assert checked(GROUP, photo, fails).failed == "out of order"
+    assert checked(SAMPLES / "animation.gif", photo, finds_nothing).failed == fewer
+    animation = here / "a.gif"
+    animation.write_bytes((SAMPLES / "animation.gif").read_bytes())
+    assert checked(GROUP, animation, finds_nothing).failed == "the output has other frames than the input"
 
 
 # -- what counts

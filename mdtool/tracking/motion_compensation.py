@@ -107,9 +107,20 @@ def novelty(residual: np.ndarray) -> float:
     return float(_mean_around(residual).max())
 
 
-def differs(before: np.ndarray, after: np.ndarray) -> bool:
-    """Return whether two frames, given as cell grids, differ by something the size of a small object."""
-    return novelty(unmoved(before, after).residual) >= NEW_LEVELS
+def differs(before: np.ndarray, after: np.ndarray, place: np.ndarray | None = None) -> bool:
+    """Return whether two frames, given as cell grids, differ by something the size of a small object.
+
+    Args:
+        before: One cell grid.
+        after: The other.
+        place: (4,) box in fractions of the image, outside of which differences don't count; None for the whole image.
+    """
+    residual = unmoved(before, after).residual
+    if place is not None:
+        rows, columns = residual.shape
+        x0, y0, x1, y1 = (np.clip(place, 0, 1) * [columns, rows, columns, rows]).round().astype(int)
+        residual = residual[y0 : max(y1, y0 + 1), x0 : max(x1, x0 + 1)]
+    return residual.size > 0 and novelty(residual) >= NEW_LEVELS
 
 
 def _mean_around(grid: np.ndarray) -> np.ndarray:

@@ -4,6 +4,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from mdtool.tracking.motion_compensation import differs
 from mdtool.tracking.optical_flow import box_shift
 from mdtool.tracking.tracked_box import TrackedBox
 from mdtool.tracking.tracks import CoastingState, Track, appearance_of, interpolate_boxes, propagate, touches_edge
@@ -124,9 +125,22 @@ class Tracker:
             track.coast.advance(self._window[i].frame.luma, self._window.flow(i - 1, i))
             if track.coast.age > limit:
                 track.coast.is_lost = True
+            box = track.coast.padded_box()
+            if track.coast.is_lost and (i > a + 1 or self._is_still(i, i + 1, box)):
+                break
+            self._add(i, track, box)
             if track.coast.is_lost:
                 break
-            self._add(i, track, track.coast.padded_box())
+
+    def _is_still(self, i: int, beyond: int, box: np.ndarray) -> bool:
+        """Return whether what is in a box next to a detection is the same one frame further away.
+
+        That proves that the object has gone. Otherwise it may be half hidden, or blurred, and missed by the model.
+        """
+        if not 0 <= beyond < len(self._window) or self._window.cut_between(min(i, beyond), max(i, beyond)):
+            return False
+        here, there = self._window[i], self._window[beyond]
+        return not differs(there.cells, here.cells, box / np.tile(here.frame.luma.shape[::-1], 2))
 
     def _coast_frames(self, confident: bool, gap: int) -> int:
         """Return how many frames an object may coast; gap: frames to the keyframe without it."""
@@ -177,9 +191,12 @@ class Tracker:
             if self._window[i + 1].starts_shot or coast.age >= limit:
                 break
             coast.advance(self._window[i].frame.luma, self._window.flow(i + 1, i))
+            box = coast.padded_box()
+            if coast.is_lost and (i < b - 1 or self._is_still(i, i - 1, box)):
+                break
+            self._window[i].boxes.append(TrackedBox(box, first.detection, number, seen=False))
             if coast.is_lost:
                 break
-            self._window[i].boxes.append(TrackedBox(coast.padded_box(), first.detection, number, seen=False))
 
     def _add(self, position: int, track: Track, box: np.ndarray, seen: bool = False) -> None:
         self._window[position].boxes.append(TrackedBox(box, track.detection, track.number, seen))

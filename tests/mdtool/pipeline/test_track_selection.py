@@ -61,7 +61,7 @@ def hidden(target: str = "out.png") -> set[str]:
         (["--prompt", "face", "-p", "license plate"], {"left", "right", "middle"}),
         ([], {"left", "right", "middle"}),
     ],
-    ids=" ".join,
+    ids=lambda value: " ".join(sorted(value) if isinstance(value, set) else value),
 )
 def test_only_what_is_selected_is_hidden(here: Path, options: list[str], left: set[str]) -> None:
     outcome = redact(*options)

@@ -128,7 +128,7 @@ def redact(
         detect = tile_detector(object_detector(loaded, prompt, threshold), grid)
         inference = ModelInference(request, detect, loaded.name, {"computing": computing, "tiles": frames.tiles})
     if dry_run:
-        raise typer.Exit(print_plan(sources, targets, request, inference))
+        raise typer.Exit(print_plan(sources, targets, request, inference, output_options=encoding.output_options))
     check_outputs(output, findings, printing.json)
     check_findings_in(from_findings, inputs)
     any_live = any(source.address for source in sources)

@@ -42,6 +42,7 @@ MUXERS = {
 }  # fmt: skip
 STREAM_TAGS = ("language", "title")  # that are always copied; others may identify author, place or device
 BT709 = 1
+LIVE_FRAGMENT = 1  # seconds of a live recording that may be lost when it is cut off
 WORKS_IN = {  # video encoders for containers that are suggested
     "matroska": ("libx264", "libx265", "libvpx-vp9", "libvpx", "libsvtav1", "libaom-av1", "mpeg4", "mpeg2video"),
     "mp4": ("libx264", "libx265", "libsvtav1", "libaom-av1", "mpeg4"),
@@ -127,7 +128,11 @@ class VideoWriter:
             start = _kept_start(self._source, self._muxer)
             return {"output_ts_offset": f"{round(start * av.time_base)}us"} if start else {}
         tags = "+use_metadata_tags" if self._keep_metadata else ""
-        return {"movflags": ("frag_keyframe+empty_moov+default_base_moof" if self._pipe else "faststart") + tags}
+        if self._pipe:
+            return {"movflags": f"frag_keyframe+empty_moov+default_base_moof{tags}"}
+        if isinstance(self._source, LiveReader):  # readable up to where it ends, whatever ends it
+            return {"movflags": f"hybrid_fragmented{tags}", "frag_duration": f"{LIVE_FRAGMENT * av.time_base}"}
+        return {"movflags": f"faststart{tags}"}
 
     # -- conversion to the pixel format of the encoder
 
@@ -313,6 +318,8 @@ class VideoWriter:
         where = f"stream {frame.stream} at {clock(frame.time)}"
         ticks = round(frame.pts * frame.time_base / encoder.time_base)
         if ticks <= self._last_ticks.get(frame.stream, ticks - 1):
+            if isinstance(self._source, LiveReader):  # whose times are those of arrival
+                return
             raise OutputError(
                 f"{self._muxer} with {self._codec} can't hold two frames with equal times in {where}: it counts in "
                 f"steps of {encoder.time_base} s{self._suggestion()}"

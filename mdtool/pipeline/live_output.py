@@ -117,7 +117,7 @@ def _kept_on_error(writer: "_LiveWriter") -> Iterator[None]:
         kept = writer.keep()
         if kept is None:
             raise
-        said = f"{error}; what was recorded until then ({clock(writer.recorded)}) is kept as {kept}"
+        said = f"{error}; what was recorded until then is kept: {kept}"
         raise (EngineError if isinstance(error, EngineError) else OutputError)(said) from error
 
 
@@ -138,11 +138,6 @@ class _LiveWriter:
         self._file: AtomicFile | None = None
         self._writer: VideoWriter | None = None
         self.notes: list[str] = []
-
-    @property
-    def recorded(self) -> float:
-        """Seconds in the current file."""
-        return self._last - self._start
 
     def write_packet(self, packet: Packet) -> None:
         """Copy a packet, when the frames have got to its time, into the file of these."""
@@ -207,8 +202,12 @@ class _LiveWriter:
                 self._file = None
             self._stack.close()
 
-    def keep(self) -> Path | None:
-        """Complete the current file as far as possible after an error. None if there is nothing to keep."""
+    def keep(self) -> str | None:
+        """Complete the current file as far as possible after an error.
+
+        Returns:
+            Its duration and name; None if there is nothing to keep.
+        """
         if self._writer is None or self._file is None:
             return None
         writer, self._writer = self._writer, None
@@ -216,9 +215,9 @@ class _LiveWriter:
             writer.close()
         writer.abandon()
         with suppress(MdtoolError):
-            if _has_frames(self._file.part):
-                self._file.commit()
-                return self._file.target
+            duration = _duration(self._file.part)
+            self._file.commit()
+            return f"{clock(duration)} in {self._file.target}"
         return None
 
     def close(self) -> None:
@@ -232,9 +231,10 @@ def _seconds(packet: Packet) -> Fraction:
     return (packet.pts or 0) * packet.time_base
 
 
-def _has_frames(path: Path) -> bool:
+def _duration(path: Path) -> float:
+    """Return where the frames of a video end, in seconds. InputError if it has none."""
     with VideoReader(path) as reader:
-        return any(isinstance(event, Frame) for event in reader)
+        return max(event.time + float(event.duration * event.time_base) for event in reader if isinstance(event, Frame))
 
 
 def _low_latency(encoding: Encoding, streaming: bool) -> Encoding:

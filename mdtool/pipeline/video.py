@@ -45,7 +45,6 @@ def process_video(reader: VideoReader, output: Path | PipeWriter, muxer: str, ru
         encoding=run.output_options.encoding, keep_metadata=run.output_options.keep_metadata,
         edit=run.edit, segments=segments,
     )  # fmt: skip
-    report.duration = reader.seconds
     total = reader.frames
     depth = queue_depth(reader)
     try:

@@ -235,8 +235,9 @@ class VideoReader:
         kind = self.container.format.name
         if "mov" in kind:
             return any(0 < decoders[s.index].packets < s.frames for s in self.videos)
-        if "matroska" in kind and self.seconds:
-            return self.seconds - float(end) > 1.0
+        if "matroska" in kind and self.container.duration:
+            stated = self.container.duration / av.time_base  # from the start, or from 0 on the container's clock
+            return stated - float(end + max(self.start, Fraction(0))) > 1.0
         return False
 
 

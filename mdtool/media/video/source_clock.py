@@ -21,6 +21,7 @@ from mdtool.media.video.frame import Packet
 MAX_GAP = 10
 PRIMING = Fraction(1, 5)  # a clock that starts so little before 0 only primes an audio decoder
 PATIENCE = 1  # seconds by which another stream goes on undisturbed before a jump is taken for this stream's alone
+MAX_SKEW = 1  # seconds by which streams are apart at one place of a file
 SMALL_JUMP = Fraction(1, 2)  # seconds; a stream that jumps back so little, and alone, is not shifted for it
 MAX_HELD = 4096  # packets
 
@@ -78,6 +79,7 @@ class _StreamClock:
         last: Decoding time of its last packet.
         end: End of its last packet to be shown.
         held: Its packets since a jump that is not judged yet.
+        held_since: The latest time of any stream at that jump.
     """
 
     is_video: bool
@@ -86,6 +88,7 @@ class _StreamClock:
     last: Fraction | None = None
     end: Fraction = Fraction(0)
     held: list[Packet] = field(default_factory=list)
+    held_since: Fraction = Fraction(0)
 
 
 class SourceClock:
@@ -114,8 +117,7 @@ class SourceClock:
             if stream is None:
                 yield self._nearest(packet)
             elif stream.held or self._jumps(stream, packet):
-                stream.held.append(packet)
-                self._held += 1
+                self._hold(stream, packet)
                 yield from self._judged(self._held >= MAX_HELD)
             else:
                 yield self._passed(stream, packet)
@@ -132,75 +134,75 @@ class SourceClock:
         ticks = packet.dts if packet.dts is not None else packet.pts
         return None if ticks is None else ticks * packet.time_base + self._shift(packet.stream_index, part)
 
-    def _leap(self, stream: _StreamClock, packet: Packet) -> Fraction:
-        """Return by how many seconds the clock jumps before a packet; 0 if it goes on."""
+    def _apart(self, stream: _StreamClock, packet: Packet) -> Fraction:
+        """Return by how many seconds a packet is later than the usual step; negative if it is earlier."""
         time = self._time(packet, stream.part)
-        if time is None or stream.last is None:
-            return Fraction(0)
-        leap = time - stream.last - stream.step
-        is_back = leap <= -2 * stream.step
-        is_ahead = self._max_gap is not None and leap > self._max_gap
-        return leap if is_back or is_ahead else Fraction(0)
+        return Fraction(0) if time is None or stream.last is None else time - stream.last - stream.step
+
+    def _is_leap(self, stream: _StreamClock, packet: Packet) -> bool:
+        apart = self._apart(stream, packet)
+        return apart <= -2 * stream.step or (self._max_gap is not None and apart > self._max_gap)
 
     def _jumps(self, stream: _StreamClock, packet: Packet) -> bool:
         """Return whether the clock jumps before a packet, other than at a splice that is known from other streams."""
-        if not self._leap(stream, packet):
+        leap = self._is_leap(stream, packet)
+        is_behind = stream.part < len(self._shifts) - 1
+        if not leap and not (is_behind and abs(self._apart(stream, packet)) > 2 * stream.step):
             return False
-        distances = {part: self._distance(stream, packet, part) for part in range(stream.part + 1, len(self._shifts))}
-        nearest = min(distances, key=lambda part: distances[part], default=None)
-        if nearest is None or distances[nearest] > MAX_GAP / 2:
-            return True
-        stream.part = nearest
+        parts = range(stream.part + leap, len(self._shifts))
+        times = {part: self._time(packet, part) or Fraction(0) for part in parts}
+        nearest = min(parts, key=lambda part: abs(times[part] - self._now), default=stream.part)
+        if nearest == stream.part or abs(times[nearest] - self._now) > MAX_SKEW:
+            return leap
+        stream.part, stream.last = nearest, None
         return False
-
-    def _distance(self, stream: _StreamClock, packet: Packet, part: int) -> float:
-        """Return how far a packet is from the one before it, in seconds, if it belongs to a part of the source."""
-        return abs(float((self._time(packet, part) or 0) - (stream.last or 0)))
 
     def _judged(self, at_end: bool) -> Iterator[Packet]:
         """Yield the packets that are held, if it is known by now what their jump was."""
         waiting = {index: stream for index, stream in self._streams.items() if stream.held}
-        going_on = [s for s in self._streams.values() if not s.held and s.last is not None and self._is_active(s)]
+        going_on = [stream for stream in self._streams.values() if not stream.held and self._is_active(stream)]
         for index, stream in waiting.items():
-            others = [s for s in going_on if s.part == stream.part]
-            if any(s.last and s.last > (stream.last or 0) + PATIENCE for s in others):
-                leap = self._leap(stream, stream.held[0])
-                if stream.is_video and leap < -SMALL_JUMP:
-                    self._own[index, stream.part] = self._shift(index, stream.part) - leap
+            if any((other.last or 0) > stream.held_since + PATIENCE for other in going_on):  # it jumped alone
+                apart = self._apart(stream, stream.held[0])
+                if stream.is_video and apart < -SMALL_JUMP:
+                    self._own[index, stream.part] = self._shift(index, stream.part) - apart
                 yield from self._released(stream)
                 return
-        if not at_end and any(s.part == w.part for s in going_on for w in waiting.values()):
-            return
-        if waiting:
-            self._splice([*waiting.values()])
-            for stream in waiting.values():
-                yield from self._released(stream)
+        if waiting and (at_end or not going_on or any(map(_is_overdue, waiting.values()))):
+            first = next((stream for stream in waiting.values() if stream.is_video), next(iter(waiting.values())))
+            self._splice(first)
+            yield from self._released(first)
+            for stream in (other for other in waiting.values() if other is not first):
+                if self._jumps(stream, stream.held[0]):
+                    stream.held_since = self._now
+                else:
+                    yield from self._released(stream)
 
     def _is_active(self, stream: _StreamClock) -> bool:
         """Return whether a stream has not ended, or paused, before the jump."""
-        return stream.last is not None and stream.last + 2 * PATIENCE > self._now
+        return stream.last is not None and stream.last + MAX_SKEW > self._now
 
-    def _splice(self, waiting: list[_StreamClock]) -> None:
-        """Begin another part of the source, into which the first video stream goes on with its usual step."""
-        stream = next((s for s in waiting if s.is_video), waiting[0])
+    def _splice(self, stream: _StreamClock) -> None:
+        """Begin another part of the source, into which a stream goes on with its usual step."""
         packet = stream.held[0]
-        before, shift = self._shift(packet.stream_index, stream.part), -self._leap(stream, packet)
+        shift = self._shift(packet.stream_index, stream.part) - self._apart(stream, packet)
         shown = [p.pts * p.time_base for p in stream.held if p.pts is not None]
-        if shown:  # after all that was shown before, although fewer frames may be reordered now
-            shift = max(shift, stream.end - min(shown) - before)
-        self._shifts.append(before + shift)
+        self._shifts.append(stream.end - min(shown) if shown else shift)
         self.splices += 1
-        stream.part = len(self._shifts) - 1
-        for other in waiting:
-            if other is not stream:
-                self._jumps(other, other.held[0])
+        stream.part, stream.last = len(self._shifts) - 1, None
+
+    def _hold(self, stream: _StreamClock, packet: Packet) -> None:
+        if not stream.held:
+            stream.held_since = self._now
+        stream.held.append(packet)
+        self._held += 1
 
     def _released(self, stream: _StreamClock) -> Iterator[Packet]:
         """Yield the packets that are held, up to the next jump."""
         held, stream.held = stream.held, []
         for number, packet in enumerate(held):
             if number and self._jumps(stream, packet):
-                stream.held = held[number:]
+                stream.held, stream.held_since = held[number:], self._now
                 break
             self._held -= 1
             yield self._passed(stream, packet)
@@ -223,6 +225,12 @@ class SourceClock:
         times = [self._time(packet, part) for part in range(len(self._shifts))]
         distances = [abs(time - self._now) if time is not None else Fraction(0) for time in times]
         return _shifted(packet, self._shifts[distances.index(min(distances))])
+
+
+def _is_overdue(stream: _StreamClock) -> bool:
+    """Return whether a stream waits for others for so long that they seem to have ended."""
+    times = [(p.dts if p.dts is not None else p.pts or 0) * p.time_base for p in (stream.held[0], stream.held[-1])]
+    return times[1] - times[0] > 2 * PATIENCE
 
 
 def _shifted(packet: Packet, seconds: Fraction) -> Packet:

@@ -234,7 +234,9 @@ class VideoReader:
         """Return whether less was read than the index states, in formats whose index is written last."""
         kind = self.container.format.name
         if "mov" in kind:
-            return any(0 < decoders[s.index].packets < s.frames for s in self.videos)
+            # an edit list may show fewer samples, or more, than there are
+            samples = {s.index: min(s.frames, len(s.index_entries)) for s in self.videos}
+            return any(0 < decoders[index].packets < count for index, count in samples.items())
         if "matroska" in kind and self.container.duration:
             stated = self.container.duration / av.time_base  # from the start, or from 0 on the container's clock
             return stated - float(end + max(self.start, Fraction(0))) > 1.0

@@ -35,7 +35,7 @@ def start_of(container: InputContainer) -> Fraction:
     if container.start_time is None:
         return Fraction(0)
     start = Fraction(container.start_time, av.time_base)
-    if -PRIMING <= start <= 0 or ("mov" in container.format.name and any(s.frames for s in container.streams)):
+    if -PRIMING <= start <= 0 or _has_index(container):
         return Fraction(0)
     streams = [s for s in _timed(container) if s.start_time is not None and s.time_base]
     exact = [s.start_time * s.time_base for s in streams]
@@ -43,6 +43,11 @@ def start_of(container: InputContainer) -> Fraction:
     start = nearest if abs(nearest - start) < Fraction(1, 1000) else start
     coarsest = max((s.time_base for s in streams), default=Fraction(1, 1000))
     return start // coarsest * coarsest
+
+
+def _has_index(container: InputContainer) -> bool:
+    """Return whether it is an MP4 with a table of all samples, whose edit lists order them."""
+    return "mov" in container.format.name and any(stream.frames for stream in container.streams)
 
 
 def may_be_reset(container: InputContainer) -> bool:
@@ -101,6 +106,7 @@ class SourceClock:
     def __init__(self, container: InputContainer) -> None:
         self.splices = 0
         self._max_gap = Fraction(MAX_GAP) if may_be_reset(container) else None
+        self._may_jump = not _has_index(container)
         self._shifts = [-start_of(container)]  # seconds to add to the source's times, by part
         self._own: dict[tuple[int, int], Fraction] = {}  # shift of a stream that jumped alone, by stream and part
         self._streams: dict[int, _StreamClock] = {}
@@ -116,6 +122,8 @@ class SourceClock:
             stream = self._streams.get(packet.stream_index)
             if stream is None:
                 yield self._nearest(packet)
+            elif not self._may_jump:
+                yield self._passed(stream, packet)
             elif stream.held or self._jumps(stream, packet):
                 self._hold(stream, packet)
                 yield from self._judged(self._held >= MAX_HELD)

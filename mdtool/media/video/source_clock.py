@@ -148,8 +148,10 @@ class SourceClock:
         return Fraction(0) if time is None or stream.last is None else time - stream.last - stream.step
 
     def _is_leap(self, stream: _StreamClock, packet: Packet) -> bool:
-        apart = self._apart(stream, packet)
-        return apart <= -2 * stream.step or (self._max_gap is not None and apart > self._max_gap)
+        """Return whether a packet is earlier than the one before it, or later than any gap, unless others got there."""
+        apart, time = self._apart(stream, packet), self._time(packet, stream.part) or Fraction(0)
+        is_ahead = self._max_gap is not None and apart > self._max_gap and time > self._now + MAX_SKEW
+        return apart <= -2 * stream.step or is_ahead
 
     def _jumps(self, stream: _StreamClock, packet: Packet) -> bool:
         """Return whether the clock jumps before a packet, other than at a splice that is known from other streams."""

@@ -434,11 +434,22 @@ class VideoWriter:
     def _add_audio(self, source: Any, codec: str, bit_rate: int) -> None:
         """Add a re-encoded audio stream."""
         decoder = source.codec_context
-        stream: Any = self._container.add_stream(codec, 48000 if codec == "libopus" else decoder.sample_rate)
+        rates = av.Codec(codec, "w").audio_rates or [decoder.sample_rate]
+        if codec == "mp2":  # whose lower rates, those of MPEG-2, don't allow every bit rate
+            rates = [rate for rate in rates if rate >= 32000]
+        rate = min((rate for rate in rates if rate >= decoder.sample_rate), default=max(rates))
+        stream: Any = self._container.add_stream(codec, rate)
         context = stream.codec_context
-        context.layout, context.bit_rate = decoder.layout, bit_rate
+        context.layout, context.bit_rate = _named_layout(decoder.layout), bit_rate
         if decoder.format and decoder.format.name in [form.name for form in context.codec.audio_formats or []]:
             context.format = decoder.format
+        try:
+            context.open()
+        except (av.FFmpegError, ValueError) as error:
+            raise OutputError(
+                f"{codec} can't encode audio stream {source.index}, {decoder.layout.name} at {decoder.sample_rate} Hz: "
+                f"{logged_reason(context.open) or reason(error)}"
+            ) from error
         self._describe(source, stream)
         self._recoded[source.index] = stream
 
@@ -469,6 +480,13 @@ class VideoWriter:
             self._pending.popleft()
             packet.stream = self._copies[packet.stream_index]
             self._packet_muxer.mux(packet)
+
+
+def _named_layout(layout: Any) -> str:
+    """Return the usual name of a channel layout, of which some containers state only the number of channels."""
+    usual = {1: "mono", 2: "stereo", 3: "2.1", 4: "quad", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
+    is_number = layout.name == f"{layout.nb_channels} channels"
+    return usual.get(layout.nb_channels, layout.name) if is_number else str(layout.name)
 
 
 def _kept_start(source: VideoReader | LiveReader, muxer: str) -> Fraction:

@@ -22,7 +22,9 @@ READABLE = {
         "dvb_subtitle", "dvb_teletext", "hdmv_pgs_subtitle", "klv", "timed_id3",
     ),
     "flv": ("aac", "ac3", "eac3", "flac", "mp3", "opus", "speex"),
+    "mpeg": ("ac3", "dts", "mp1", "mp2", "mp3", "pcm_dvd", "pcm_s16be", "dvd_subtitle"),
 }  # fmt: skip
+CHAPTERS = ("3g2", "3gp", "asf", "matroska", "mov", "mp4", "nut", "ogg", "webm")  # muxers that keep them
 # AudioSpecificConfig of ISO/IEC 14496-3, 1.6.2.1.
 AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350)
 AAC_LAYOUTS = ("mono", "stereo", "3.0", "4.0", "5.0", "5.1", "7.1")  # channel configurations from 1 on
@@ -107,7 +109,7 @@ def _left_out(why: str) -> StreamPlan:
 
 
 def _codec_name(source: Any) -> str:
-    return str(source.codec_context.codec.canonical_name) if source.codec_context else "its codec"
+    return str(source.codec_context.codec.canonical_name if source.codec_context else source.name)
 
 
 def _edited(source: Any, muxer: str) -> StreamPlan:

@@ -26,6 +26,7 @@ from mdtool.media.video.packet_muxer import PacketMuxer
 from mdtool.media.video.reader import VideoReader
 from mdtool.media.video.source_clock import shifted_chapters
 from mdtool.media.video.stream_plan import (
+    CHAPTERS,
     FILE_TIMECODE,
     STREAM_TIMECODE,
     Action,
@@ -41,6 +42,7 @@ MUXERS = {
     ".mxf": "mxf", ".nut": "nut", ".ogg": "ogg", ".ogv": "ogg", ".ts": "mpegts", ".webm": "webm", ".wmv": "asf",
 }  # fmt: skip
 STREAM_TAGS = ("language", "title")  # that are always copied; others may identify author, place or device
+ROTATION = ("3g2", "3gp", "matroska", "mov", "mp4", "webm")  # muxers that keep a display matrix
 BT709 = 1
 LIVE_FRAGMENT = 1  # seconds of a live recording that may be lost when it is cut off
 WORKS_IN = {  # video encoders for containers that are suggested
@@ -250,6 +252,8 @@ class VideoWriter:
         chapters = self._source.chapters
         if self._edit.cut and chapters:
             self.notes.append("chapters left out: their times are those of the uncut video")
+        elif chapters and self._muxer not in CHAPTERS:
+            self.notes.append(f"chapters left out: {self._muxer} can't hold them")
         else:
             self._container.set_chapters(shifted_chapters(chapters, _kept_start(self._source, self._muxer)))
         self._write_header()
@@ -363,6 +367,8 @@ class VideoWriter:
         stream.time_base = stream.codec_context.time_base
         if frame.matrix:
             stream.set_display_matrix(np.frombuffer(frame.matrix, np.int32).tolist())
+            if self._muxer not in ROTATION:
+                self.notes.append(f"rotation left out: {self._muxer} can't hold it, so the picture is shown as stored")
         self._describe(source, stream)
         self._open(stream.codec_context, options, source)
 

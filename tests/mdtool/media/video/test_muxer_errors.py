@@ -8,7 +8,17 @@ from typing import Any
 import av
 import pytest
 from cli_runner import redact, run
-from make_media import add_video, constant_rate_times, make_video, mux, packets_of, pictures, sound, times_of
+from make_media import (
+    ROTATION_MATRICES,
+    add_video,
+    constant_rate_times,
+    make_video,
+    mux,
+    packets_of,
+    pictures,
+    sound,
+    times_of,
+)
 
 from mdtool.errors import OutputError
 from mdtool.media.video.muxer_errors import clock
@@ -81,6 +91,29 @@ def test_sound_that_it_can_hold_is_copied(tmp_path: Path, codec: str, suffix: st
     with av.open(str(source)) as before, av.open(str(target)) as after:
         assert after.streams.audio[0].codec_context.name == before.streams.audio[0].codec_context.name
     assert packets_of(target, "audio")[0]
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".ts", ".avi", ".flv", ".nut"])
+def test_chapters_and_rotation_are_kept_or_named(tmp_path: Path, suffix: str) -> None:
+    source, target = tmp_path / "a.mov", tmp_path / f"out{suffix}"
+    with av.open(str(source), "w") as container:
+        stream = add_video(container, rate=25)
+        a, b, c, d = (value << 16 for value in ROTATION_MATRICES["90"])
+        stream.set_display_matrix([a, b, 0, c, d, 0, 0, 0, 1 << 30])
+        container.set_chapters([
+            {"id": n, "start": 200 * n, "end": 200 * (n + 1), "time_base": Fraction(1, 1000), "metadata": {"title": t}}
+            for n, t in enumerate(["one", "two"])
+        ])  # fmt: skip
+        mux(container, pictures(stream, constant_rate_times(10, 25)))
+    outcome = run("redact", source, "-o", target)
+    assert outcome.code == 0, outcome.err
+    with av.open(str(target)) as container:
+        has_chapters = len(container.chapters()) == 2
+        is_turned = next(container.decode(video=0)).rotation != 0
+    assert has_chapters == ("chapters left out: " not in outcome.err)
+    assert is_turned == ("rotation left out: " not in outcome.err)
+    assert has_chapters == (suffix in (".mp4", ".mkv", ".nut"))
+    assert is_turned == (suffix in (".mp4", ".mkv"))
 
 
 def refused(source: Path, target: Path, *options: str) -> str:

@@ -8,6 +8,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from types import SimpleNamespace
@@ -23,6 +24,7 @@ from mdtool.media.image.display_matrix import UPRIGHT, from_display_matrix
 from mdtool.media.sources.address import Address
 from mdtool.media.video.frame import Frame, Packet
 from mdtool.media.video.reader import CONTAINERS, Damage, display_matrix, explain
+from mdtool.media.video.source_clock import SourceClock
 
 TIME_BASE = Fraction(1, 90_000)
 MAX_QUEUED = 8  # frames; a newer one replaces the oldest
@@ -34,6 +36,7 @@ BEHIND, AHEAD, FAR_AHEAD = 0.5, 2.0, 30.0
 TOLERATED, SLEW = 0.5, 0.001  # seconds ahead that are left alone, and those that each frame takes off what exceeds them
 OPEN_SECONDS, SILENT_SECONDS = 10.0, 10.0  # timeouts to open, and for the next packet
 DEFAULT_RATE = 30.0  # frames per second
+MAX_APART = 10.0  # seconds from the last frame; a packet that is further off has a clock of its own
 POLL_SECONDS = 0.1
 PROTOCOLS = "http,https,httpproxy,tcp,udp,rtp,rtsp,rtsps,rtmp,rtmps,srt,tls,crypto,data"
 FORMATS = CONTAINERS + ",hls,rtsp,rtp,sdp,mpjpeg"
@@ -101,6 +104,14 @@ class NetworkStream:
             InputError: The connection is lost.
         """
         (video,) = self.videos
+        for packet in SourceClock(self.container).correct(self._arriving()):
+            if packet.stream_index != video.index:
+                yield packet
+                continue
+            with suppress(av.FFmpegError):
+                yield from video.decode(packet)
+
+    def _arriving(self) -> Iterator[Packet]:
         packets = self.container.demux()
         while True:
             begin = time.monotonic()
@@ -112,15 +123,8 @@ class NetworkStream:
                 raise InputError(explain(error)) from error
             if time.monotonic() - begin >= SILENT_SECONDS:  # on a timeout FFmpeg returns what it has
                 raise InputError(f"no data arrived for {SILENT_SECONDS:.0f} seconds")
-            if not packet.size:
-                continue
-            if packet.stream_index != video.index:
+            if packet.size:
                 yield packet
-                continue
-            try:
-                yield from video.decode(packet)
-            except av.FFmpegError:
-                continue
 
     def close(self) -> None:
         """Disconnect."""
@@ -379,6 +383,8 @@ class LiveReader:
             ):
                 ticks = round(Fraction(clock_map.shift) / event.time_base)
                 event.pts += ticks
+                if abs(float(event.pts * event.time_base) - clock_map.last) > MAX_APART:
+                    return
                 event.dts = event.dts + ticks if event.dts is not None else None
                 self._put(event)
             return

@@ -1,5 +1,6 @@
 """Why FFmpeg refuses an output, in words for a person, and which other container would work."""
 
+import errno
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from fractions import Fraction
@@ -19,6 +20,11 @@ def clock(seconds: Fraction | float | None) -> str:
     sign, tenths = ("-", -tenths) if tenths < 0 else ("", tenths)
     minutes, rest = divmod(tenths, 600)
     return f"{sign}{minutes // 60}:{minutes % 60:02}:{rest // 10:02}.{rest % 10}"
+
+
+def is_refusal(error: Exception) -> bool:
+    """Return whether a muxer or encoder refuses what it is given; otherwise the output can't be written."""
+    return not isinstance(error, OSError) or error.errno == errno.EPERM
 
 
 def reason(error: Exception) -> str:

@@ -9,7 +9,7 @@ from av.format import Flags
 
 from mdtool.errors import OutputError
 from mdtool.media.video.frame import Packet
-from mdtool.media.video.muxer_errors import clock, reason
+from mdtool.media.video.muxer_errors import clock, is_refusal, reason
 
 FINE_TICK = Fraction(1, 1000)  # seconds; a time that moves by a tick of so little is the same to a person
 
@@ -46,7 +46,7 @@ class PacketMuxer:
         try:
             self._container.mux_one(packet)
         except av.FFmpegError as error:
-            if isinstance(error, OSError):
+            if not is_refusal(error):
                 raise
             where = f"stream {stream.index} at {clock(time)}"
             raise OutputError(

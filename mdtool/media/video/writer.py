@@ -21,7 +21,7 @@ from mdtool.media.video.edits import UNEDITED, AudioChunk, Edit
 from mdtool.media.video.encoded_segments import EncodedSegments, segment_index
 from mdtool.media.video.encoding import Encoding, pixel_format
 from mdtool.media.video.frame import Frame, Packet
-from mdtool.media.video.muxer_errors import clock, logged_reason, reason
+from mdtool.media.video.muxer_errors import clock, is_refusal, logged_reason, reason
 from mdtool.media.video.packet_muxer import PacketMuxer
 from mdtool.media.video.reader import VideoReader
 from mdtool.media.video.source_clock import shifted_chapters
@@ -236,9 +236,9 @@ class VideoWriter:
     def _failure(self, error: Exception) -> Exception:
         if isinstance(error, BrokenPipeError):
             return error
-        if not isinstance(error, OSError):
-            return OutputError(f"the {self._muxer} muxer can't complete the file: {reason(error)}")
-        return OutputError(write_error_message(error))
+        if is_refusal(error):
+            return OutputError(f"the {self._muxer} muxer, or an encoder, failed: {reason(error)}")
+        return OutputError(write_error_message(error)) if isinstance(error, OSError) else error
 
     def _start(self) -> None:
         for stream in self._source.streams:
@@ -332,7 +332,7 @@ class VideoWriter:
         try:
             yield from encoder.encode(image, frame.duration)
         except av.FFmpegError as error:
-            if isinstance(error, OSError):
+            if not is_refusal(error):
                 raise
             raise OutputError(f"{self._codec} refused a frame of {where}: {reason(error)}") from error
 

@@ -139,7 +139,7 @@ class SourceClock:
 
     def _time(self, packet: Packet, part: int) -> Fraction | None:
         """Return the decoding time of a packet in the output, if it belongs to a part of the source."""
-        ticks = packet.dts if packet.dts is not None else packet.pts
+        ticks = _decoding_ticks(packet)
         return None if ticks is None else ticks * packet.time_base + self._shift(packet.stream_index, part)
 
     def _apart(self, stream: _StreamClock, packet: Packet) -> Fraction:
@@ -237,9 +237,14 @@ class SourceClock:
         return _shifted(packet, self._shifts[distances.index(min(distances))])
 
 
+def _decoding_ticks(packet: Packet) -> int | None:
+    """Return a packet's decoding time; not even its order is known of a video packet that states none."""
+    return packet.pts if packet.dts is None and packet.stream.type != "video" else packet.dts
+
+
 def _is_overdue(stream: _StreamClock) -> bool:
     """Return whether a stream waits for others for so long that they seem to have ended."""
-    times = [(p.dts if p.dts is not None else p.pts or 0) * p.time_base for p in (stream.held[0], stream.held[-1])]
+    times = [(_decoding_ticks(packet) or 0) * packet.time_base for packet in (stream.held[0], stream.held[-1])]
     return times[1] - times[0] > 2 * PATIENCE
 
 

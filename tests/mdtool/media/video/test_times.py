@@ -299,6 +299,15 @@ def test_picture_and_sound_stay_together_where_the_sound_pauses(tmp_path: Path) 
     assert float(heard[-1] - heard[0]) == pytest.approx(float(times_of(target)[-1] - times_of(target)[0]), abs=0.06)
 
 
+@pytest.mark.parametrize("suffix", [".mkv", ".mp4", ".ts", ".flv", ".nut"])
+def test_frames_in_another_order_are_no_jump(tmp_path: Path, suffix: str) -> None:
+    """Some containers state no decoding times, which FFmpeg learns from the first frames."""
+    source, target = part(tmp_path / f"a{suffix}", encoder={"preset": "medium"}), tmp_path / f"out{suffix}"
+    outcome = redact(source, "-o", target)
+    assert (outcome.code, len(outcome.lines)) == (0, 1), outcome.err
+    assert times_of(target) == times_of(source)
+
+
 @pytest.mark.parametrize("hole", ["picture", "sound"])
 def test_a_gap_of_one_stream_alone_stays(tmp_path: Path, hole: str) -> None:
     source, target = tmp_path / "a.ts", tmp_path / "out.mkv"

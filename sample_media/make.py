@@ -1,6 +1,7 @@
 """Make the sample videos and images, with ground-truth boxes of all faces or drawn objects in JSON files next to them.
 
     python sample_media/make.py [OUT_FOLDER] [--only NAME ...]
+    python sample_media/make.py OUT_FOLDER --hard [--only KIND ...] [--seed N]
 
 Everything is composed from a portrait and textures of scikit-image and from plain shapes; nothing is downloaded. The
 ground truth is deterministic, and so are the files with the same library versions.
@@ -14,13 +15,14 @@ import json
 import math
 import struct
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
-import av
 import numpy as np
+from clip import TICK, Frame, write_clip, write_truth
+from hard import KINDS, write_hard_clip
 from PIL import ExifTags, Image
 from scene import (
     FACE,
@@ -54,28 +56,7 @@ from engine.pocket.scene import (
 from engine.pocket.scene import FACE as HEAD
 
 SEED = 20250
-TICK = Fraction(1, 600)  # seconds; divides the frame times of 30 and 60 fps
 FRAME_DURATION = Fraction(1, 30)  # seconds, in clips of constant frame rate
-AUDIO_RATE = 44100  # samples per second
-
-
-@dataclass(frozen=True)
-class Frame:
-    """A displayed frame with its ground truth.
-
-    Attributes:
-        time: Timestamp in seconds.
-        duration: In seconds.
-        pixels: (height, width, 3) uint8 RGB.
-        boxes: Id -> box in pixels.
-        labels: Id -> label; empty where all boxes are faces.
-    """
-
-    time: Fraction
-    duration: Fraction
-    pixels: np.ndarray
-    boxes: dict[int, Box]
-    labels: dict[int, str] = field(default_factory=dict)
 
 
 def frame_rng(index: int) -> np.random.Generator:
@@ -236,64 +217,6 @@ def tenths(pixels: Sequence[float]) -> tuple[float, ...]:
     return tuple(round(value, 1) for value in pixels)
 
 
-def audio_samples(seconds: Fraction) -> np.ndarray:
-    """Return a quiet hum with a beep each second, (1, samples) float32 at `AUDIO_RATE`."""
-    t = np.arange(int(seconds * AUDIO_RATE)) / AUDIO_RATE
-    beep = 0.3 * np.sin(2 * np.pi * 880 * t) * (t % 1 < 0.12)
-    return (0.05 * np.sin(2 * np.pi * 220 * t) + beep).astype(np.float32)[None]
-
-
-def write_clip(
-    path: Path, frames: Iterable[Frame], crf: int, *, rotation: int = 0, tags: dict[str, str] | None = None
-) -> None:
-    """Write an MP4 file with H.264 and AAC, and its ground truth.
-
-    Args:
-        path: The MP4 file.
-        frames: As displayed.
-        crf: Constant rate factor of x264.
-        rotation: Of the display matrix: the stored frames must be rotated by so many degrees counter-clockwise.
-        tags: Container metadata.
-    """
-    frames = list(frames)
-    stored = [np.rot90(frame.pixels, -rotation // 90) for frame in frames]
-    with av.open(path, "w", options={"movflags": "faststart"}) as container:
-        container.metadata.update(tags or {})
-        video = container.add_stream("libx264", rate=30, options={"crf": str(crf), "preset": "slow", "g": "90"})
-        video.height, video.width = stored[0].shape[:2]
-        video.pix_fmt = "yuv420p"
-        video.codec_context.time_base = TICK
-        video.codec_context.thread_count = 1  # more threads would change the bytes
-        if rotation:
-            video.set_display_rotation(rotation)
-        audio = container.add_stream("aac", rate=AUDIO_RATE, layout="mono", bit_rate=40_000)
-        for frame, pixels in zip(frames, stored, strict=True):
-            image = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
-            image.pts, image.duration, image.time_base = int(frame.time / TICK), int(frame.duration / TICK), TICK
-            container.mux(video.encode(image))
-        container.mux(video.encode(None))
-        seconds = frames[-1].time + frames[-1].duration
-        samples = av.AudioFrame.from_ndarray(audio_samples(seconds), format="fltp", layout="mono")
-        samples.sample_rate, samples.pts, samples.time_base = AUDIO_RATE, 0, Fraction(1, AUDIO_RATE)
-        container.mux(audio.encode(samples))
-        container.mux(audio.encode(None))
-    write_truth(path, frames)
-
-
-def write_truth(path: Path, frames: Sequence[Frame]) -> None:
-    """Write PATH.gt.json, one frame per line: index, timestamp in seconds, boxes in pixels of the displayed frame."""
-    lines = []
-    for index, frame in enumerate(frames):
-        boxes = [
-            {"id": number, "xyxy": box} | ({"label": frame.labels[number]} if frame.labels else {})
-            for number, box in frame.boxes.items()
-        ]
-        lines.append(json.dumps({"index": index, "time": round(float(frame.time), 6), "boxes": boxes}))
-    label = "" if any(frame.labels for frame in frames) else '"label": "face",\n'
-    head = f'"video": {json.dumps(path.name)},\n{label}"frames": [\n'
-    path.with_name(path.name + ".gt.json").write_text("{\n" + head + ",\n".join(lines) + "\n]\n}\n")
-
-
 def write_portrait(path: Path) -> None:
     """Write a portrait with EXIF orientation 6, and a fictitious location, camera and a thumbnail in its EXIF."""
     left, right, bottom, zoom = 60, 380, 400, 1.5
@@ -441,19 +364,29 @@ SAMPLES: dict[str, Callable[[Path], None]] = {
 
 
 def main() -> None:
-    """Parse the command line and make the samples."""
+    """Parse the command line and make the samples, or the hard clips."""
     parser = argparse.ArgumentParser(description="Make the sample videos and images with their ground truth.")
     parser.add_argument("out", nargs="?", type=Path, default=Path(__file__).parent, help="output folder")
-    parser.add_argument(
-        "--only", nargs="+", choices=SAMPLES, default=list(SAMPLES), metavar="NAME", help="make only these"
-    )
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="make only these")
+    parser.add_argument("--hard", action="store_true", help="make the hard clips instead; NAME is one of their kinds")
+    parser.add_argument("--seed", type=int, default=0, help="another variant of the hard clips, KIND-SEED.mp4")
     options = parser.parse_args()
+    names: list[str] = list(KINDS if options.hard else SAMPLES)
+    chosen = options.only or names
+    for name in chosen:
+        if name not in names:
+            parser.error(f"--only {name}: choose from {', '.join(names)}")
+    if options.seed and not options.hard:
+        parser.error("--seed: give --hard too")
     options.out.mkdir(parents=True, exist_ok=True)
-    for name in options.only:
-        path = options.out / name
-        SAMPLES[name](path)
+    for name in chosen:
+        if options.hard:
+            path = write_hard_clip(options.out, name, options.seed)
+        else:
+            path = options.out / name
+            SAMPLES[name](path)
         size = sum(file.stat().st_size for file in (path, *path.glob("*")) if file.is_file())
-        print(f"{name}: {size / 1000:.0f} kB")
+        print(f"{path.name}: {size / 1000:.0f} kB")
 
 
 if __name__ == "__main__":

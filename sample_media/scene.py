@@ -67,6 +67,13 @@ class Sprite:
         x0, y0, x1, y1 = self.face
         return Sprite(rgb, alpha, (x0 / 2, y0 / 2, x1 / 2, y1 / 2))
 
+    def halved_for(self, width: float) -> Sprite:
+        """Return the sprite halved as often as leaves its face at least `width` pixels wide."""
+        sprite = self
+        while width * 2 < sprite.face[2] - sprite.face[0]:
+            sprite = sprite.halved()
+        return sprite
+
 
 @dataclass(frozen=True)
 class Pose:
@@ -165,11 +172,11 @@ class Canvas:
         self.pixels = background.astype(np.float32)
         self.height, self.width = self.pixels.shape[:2]
         self._faces: dict[int, tuple[Box, np.ndarray]] = {}
+        self._ovals: dict[int, float] = {}
 
     def person(self, face_id: int, sprite: Sprite, pose: Pose) -> None:
         """Paste a sprite so that its face has the given pose, and register the face."""
-        while pose.width * 2 < sprite.face[2] - sprite.face[0]:
-            sprite = sprite.halved()
+        sprite = sprite.halved_for(pose.width)
         matrix = _matrix(sprite, pose)
         height, width = sprite.alpha.shape
         corners = np.array([[0, 0, 1], [width, 0, 1], [0, height, 1], [width, height, 1]]) @ matrix.T
@@ -179,6 +186,8 @@ class Canvas:
             rgb, alpha = (cv2.warpAffine(part, matrix, (x1 - x0, y1 - y0)) for part in (sprite.rgb, sprite.alpha))
             self._composite(x0, y0, rgb, alpha)
         self._faces[face_id] = self._ellipse(sprite.face, pose)
+        left, top, right, bottom = sprite.face
+        self._ovals[face_id] = math.pi / 4 * pose.width**2 * (bottom - top) / (right - left)
 
     def polygon(self, corners: np.ndarray, colour: Colour) -> None:
         """Fill a polygon; corners: (n, 2)."""
@@ -202,6 +211,14 @@ class Canvas:
                 right, bottom = min(x1, float(self.width)), min(y1, float(self.height))
                 boxes[face_id] = (round(max(x0, 0.0), 1), round(max(y0, 0.0), 1), round(right, 1), round(bottom, 1))
         return boxes
+
+    def visible_part(self, face_id: int) -> np.ndarray:
+        """Return the mask of a face's oval, (height, width) float32, 0..1: less where something occludes it."""
+        return self._faces[face_id][1]
+
+    def oval_area(self, face_id: int) -> float:
+        """Return the area of a face's whole oval in pixels, also of what is outside of the image."""
+        return self._ovals[face_id]
 
     def finished(self, light: float = 1.0, noise: float = 0.0, rng: np.random.Generator | None = None) -> np.ndarray:
         """Return the image, (height, width, 3) uint8.

@@ -69,6 +69,53 @@ def evaluate_redact(
         write_stdout("\n".join(table([exposure])) + "\n")
 
 
+@app.command("sampling")
+def evaluate_sampling(
+    *,
+    clips: Annotated[
+        list[Path], typer.Argument(help="Videos, each with its ground truth in CLIP.gt.json.", metavar="CLIP...")
+    ],
+    prompt: Annotated[
+        list[str],
+        typer.Option(
+            "--prompt",
+            "-p",
+            help="Object to mask; true boxes with other labels are ignored. Repeatable.",
+            metavar="TEXT",
+        ),
+    ] = ["face"],
+    margin: Annotated[float | None, typer.Option(help="As for redact.", metavar="FRACTION")] = None,
+    threshold: Threshold = None,
+    detail: Annotated[str, typer.Option(help="As for redact.", metavar="LEVEL|N")] = "auto",
+    model: ModelName = "auto",
+    json: Annotated[bool, typer.Option("--json", help="Print JSON Lines: one object per clip.")] = False,
+) -> None:
+    """Compare --sample auto with --sample every: objects that only auto leaves exposed, model calls and time.
+
+    Prints a table.
+
+    \b
+    mdtool eval sampling clips/*.mp4
+    """
+    from mdtool.jobs.evals.sampling import compare_sampling, table
+    from mdtool.jobs.redact.effect import Redaction
+    from mdtool.model_selection import ComputeConfig, load_model
+    from mdtool.pipeline.annotate import AnalysisRequest
+    from recipes.redact import MARGIN, Style
+
+    request = AnalysisRequest(tuple(prompt), threshold)
+    redaction = Redaction(Style("solid", margin=MARGIN if margin is None else margin))
+    loaded = load_model(model, "detect", prompt, ComputeConfig(detail=detail), threshold=threshold)
+    rows = []
+    for clip in clips:
+        row = compare_sampling(clip, Path(f"{clip}.gt.json"), loaded, request=request, redaction=redaction)
+        if json:
+            write_json_record(row.as_dict())
+        rows.append(row)
+    if not json:
+        write_stdout("\n".join(table(rows)) + "\n")
+
+
 @app.command("pocket")
 @grouped
 def evaluate_pocket(

@@ -31,6 +31,8 @@ class FrameFindings:
         hidden: Whether the frame could not be judged and must be masked whole.
         cut: Whether a shot begins with this frame.
         replies: Answers to questions about the whole frame, by question.
+        untrackable: Why the frame had to be analysed between regular keyframes: a UNTRACKABLE key; empty if it had not.
+            Not recorded in files.
     """
 
     regions: list[Region] = field(default_factory=list)
@@ -38,6 +40,7 @@ class FrameFindings:
     hidden: bool = False
     cut: bool = False
     replies: dict[str, str] = field(default_factory=dict)
+    untrackable: str = ""
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,13 @@
 """The run report: what a run did to one input."""
 
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from mdtool.records.findings import FrameFindings, FrameInfo
+
+UNTRACKABLE_SHARE = 0.4  # of the frames, analysed because tracking failed there, from which on an input is hard
+UNTRACKABLE = {"light": "the light changes too fast to track", "motion": "the picture changes too fast to track"}
 
 
 @dataclass
@@ -23,6 +27,7 @@ class Report:
         duration: Duration of the video in seconds; None for images.
         incomplete: What is wrong with the input, so that a part is missing; empty if nothing.
         notes: What else the user should know.
+        untrackable: Number of frames by the UNTRACKABLE key why they had to be analysed between regular keyframes.
     """
 
     source: str
@@ -37,6 +42,7 @@ class Report:
     duration: float | None = None
     incomplete: str = ""
     notes: list[str] = field(default_factory=list)
+    untrackable: Counter[str] = field(default_factory=Counter)
 
     unjudged: ClassVar = "masked whole"  # in the summary, of frames that could not be judged
 
@@ -45,11 +51,20 @@ class Report:
         self.frames += 1
         self.keyframes += findings.analysed
         self.hidden += findings.hidden
+        if findings.untrackable:
+            self.untrackable[findings.untrackable] += 1
         self.tracks |= {(info.stream, region.track) for region in findings.regions}
 
     def reach(self, info: FrameInfo) -> None:
         """Extend the duration to the end of this frame; an image has none."""
         self.duration = max(self.duration or 0.0, info.time + info.duration) or None
+
+    @property
+    def tracking_failure(self) -> str:
+        """Why most frames of a hard input had to be analysed; empty if it was not hard."""
+        if self.untrackable.total() < UNTRACKABLE_SHARE * self.frames or not self.untrackable:
+            return ""
+        return UNTRACKABLE[self.untrackable.most_common(1)[0][0]]
 
     def as_dict(self) -> dict[str, Any]:
         """Return the record, for JSON."""
@@ -67,13 +82,14 @@ class Report:
             "duration": None if self.duration is None else round(self.duration, 3),
             "speed": None if speed is None else round(speed, 2),
             "incomplete": self.incomplete,
-            "notes": self.notes,
+            "notes": [*self.notes, *([self.tracking_failure] if self.tracking_failure else [])],
         }
 
     def line(self) -> str:
         """Return the summary as one line of text."""
         parts = [f"{self.frames} frames" if self.frames != 1 else "1 image"]
-        parts.append(f"{self.keyframes} analysed by {self.model}")
+        why = f" ({self.tracking_failure})" if self.tracking_failure else ""
+        parts.append(f"{self.keyframes} analysed by {self.model}{why}")
         parts.append(f"{len(self.tracks)} object{'s' * (len(self.tracks) != 1)}")
         if self.hidden:
             parts.append(f"{self.hidden} frames {self.unjudged}")

@@ -15,20 +15,19 @@ import numpy as np
 from mdtool.media.video.frame import Frame
 from mdtool.records.findings import FrameFindings, FrameInfo
 from mdtool.tracking.detector import ImageFindings
+from mdtool.tracking.gap_check import doubtful_frames
+from mdtool.tracking.motion_compensation import differs
 from mdtool.tracking.sampling import REGULAR_SHARE, STABLE_FACTOR, Sampling
 from mdtool.tracking.tracked_box import to_region, to_tracked_box
 from mdtool.tracking.tracker import Tracker
 from mdtool.tracking.tracks import propagate
 from mdtool.tracking.window import BufferedFrame, Window
-from recipes.boxes import hull, match, size
+from recipes.boxes import match, size
 
 WINDOW_FRAMES = 48  # annotated together
 MIN_WINDOW_FRAMES, MAX_WINDOW_FRAMES = 8, 160
 WINDOW_BYTES = 512 << 20
-AGREEMENT_IOU = 0.4  # least IoU of a box propagated from one keyframe with the same object's box on the next
-NOVELTY_MIN_GAP = 8  # least frames between two keyframes to search for small new objects in between
-NOVELTY_MIN_BLOCKS = 3  # least new blocks of a small object
-NOVELTY_SHARE = 0.3  # share of new blocks from which on a frame becomes a keyframe in any gap
+AGREEMENT_IOU = 0.6  # least IoU of a box propagated from one keyframe with the same object's box on the next
 MIN_MOTION = 0.5  # of its size: how far a low-score object must move to cause another keyframe
 REFINEMENT_SHARE = 1 - REGULAR_SHARE  # of a limited number of model calls
 
@@ -152,20 +151,24 @@ class KeyframeSampler:
     def _refine_keyframes(self, start: int, end: int) -> None:
         """Add keyframes until no gap is ambiguous."""
         settled: set[Gap] = set()
-        self._add_keyframes(self._novelty_gaps(start, end), settled)
         self._stable = True
         while ambiguous := self._ambiguous_gaps(start, end, settled):
             self._add_keyframes(ambiguous, settled)
 
-    def _add_keyframes(self, ambiguous: Mapping[Gap, int], settled: set[Gap]) -> None:
-        """Make one frame in each gap a keyframe, the widest gap first; mark gaps without a call left as ambiguous."""
-        widest = sorted(ambiguous, key=lambda gap: gap[0] - gap[1])
-        allowed = self._budget.spend_on_refinement(len(widest))
-        self._detect(sorted(ambiguous[gap] for gap in widest[:allowed]))
-        for a, b in widest[allowed:]:
+    def _add_keyframes(self, ambiguous: Mapping[Gap, Sequence[int]], settled: set[Gap]) -> None:
+        """Make frames in each gap keyframes, the widest gap first; mark gaps without calls left as ambiguous."""
+        due: list[int] = []
+        for a, b in sorted(ambiguous, key=lambda gap: gap[0] - gap[1]):
+            wanted = ambiguous[a, b]
+            if self._budget.spend_on_refinement(len(wanted)) == len(wanted):
+                due += wanted
+                for i in wanted:
+                    self._window[i].untrackable = "light" if self._window.light_changes_at(i) else "motion"
+                continue
             settled.add((a, b))
             for i in range(a + 1, b):
                 self._window[i].is_ambiguous = True
+        self._detect(sorted(due))
 
     def _scheduled_keyframes(self, start: int, end: int) -> list[int]:
         """Return the regular keyframes: by stride, and on both sides of every cut.
@@ -181,7 +184,7 @@ class KeyframeSampler:
         for a, b in pairwise(boundaries):
             if window[b].starts_shot:
                 continue
-            if self._sampling.auto and not any(self._window.new_blocks(a, i).any() for i in range(a + 1, b + 1)):
+            if self._sampling.auto and not any(differs(window[a].cells, window[i].cells) for i in range(a + 1, b + 1)):
                 continue
             parts = -(-(b - a) // stride)
             due |= {a + round((b - a) * k / parts) for k in range(1, parts)}
@@ -200,29 +203,32 @@ class KeyframeSampler:
         neighbours = pairwise(self._window.keyframes(start, end))
         return [(a, b) for a, b in neighbours if b - a > 1 and not self._window.cut_between(a, b)]
 
-    def _novelty_gaps(self, start: int, end: int) -> dict[Gap, int]:
-        """Return, by gap, the frame on which a small object may have appeared and gone again."""
-        gaps = [gap for gap in self._gaps(start, end) if gap[1] - gap[0] >= NOVELTY_MIN_GAP]
-        return {gap: at for gap in gaps if (at := self._most_novel(gap, NOVELTY_MIN_BLOCKS)) is not None}
-
-    def _ambiguous_gaps(self, start: int, end: int, settled: set[Gap]) -> dict[Gap, int]:
-        """Return, by gap, the next keyframe: where the two ends disagree, or a frame differs much from both.
+    def _ambiguous_gaps(self, start: int, end: int, settled: set[Gap]) -> dict[Gap, Sequence[int]]:
+        """Return, by gap, the next keyframes: both sides of a change of light, where optical flow fails; the middle if
+        the two ends disagree; the most doubtful frame if they don't show what lies between.
 
         settled: gaps that are not ambiguous; those found are added.
         """
-        ambiguous = {}
+        ambiguous: dict[Gap, Sequence[int]] = {}
         for gap in self._gaps(start, end):
             if gap in settled:
                 continue
             candidates = self._candidates(gap)
-            if candidates and self._disagree(*gap):
+            if relit := [i for i in candidates if self._window.light_changes_at(i)]:
+                ambiguous[gap] = relit
+            elif candidates and self._disagree(*gap):
                 self._stable = False
-                ambiguous[gap] = min(candidates, key=lambda i: abs(2 * i - sum(gap)))
-            elif (most_novel := self._most_novel(gap, NOVELTY_SHARE * self._window[gap[0]].luma_grid.size)) is not None:
-                ambiguous[gap] = most_novel
+                ambiguous[gap] = [min(candidates, key=lambda i: abs(2 * i - sum(gap)))]
+            elif doubts := {i: doubt for i, doubt in self._doubts(*gap).items() if i in candidates}:
+                ambiguous[gap] = [max(doubts, key=doubts.__getitem__)]
             else:
                 settled.add(gap)
         return ambiguous
+
+    def _doubts(self, a: int, b: int) -> dict[int, float]:
+        first, last = self._window[a].detections or [], self._window[b].detections or []
+        objects = [(first[i].box, last[j].box) for i, j in self._match_across(a, b)[1]]
+        return doubtful_frames(self._window, a, b, objects)
 
     def _candidates(self, gap: Gap) -> list[int]:
         """Return the positions in a gap that can become keyframes."""
@@ -251,30 +257,6 @@ class KeyframeSampler:
         propagated = np.array([propagate(s.box, start, end, self._window.flow)[-1] for s in detections]).reshape(-1, 4)
         return propagated, match(propagated, np.array([s.box for s in detections_at_end]).reshape(-1, 4), AGREEMENT_IOU)
 
-    def _most_novel(self, gap: Gap, min_blocks: float) -> int | None:
-        """Return the frame with most blocks that differ from both ends of the gap, tracked objects excluded.
-
-        None if no frame has `min_blocks` of them.
-        """
-        new, tracked = self._window.new_blocks, self._tracked_blocks(*gap)
-        blocks = {i: int((new(gap[0], i) & new(gap[1], i) & ~tracked).sum()) for i in self._candidates(gap)}
-        most_novel = max(blocks, key=blocks.__getitem__, default=None)
-        return most_novel if most_novel is not None and blocks[most_novel] >= min_blocks else None
-
-    def _tracked_blocks(self, a: int, b: int) -> np.ndarray:
-        """Return a boolean grid of the blocks that objects detected at both a and b may cross."""
-        start = self._window[a]
-        blocks = np.zeros(start.luma_grid.shape, bool)
-        scale = np.array(blocks.shape[::-1]) / start.frame.luma.shape[::-1]
-        first, last = start.detections or [], self._window[b].detections or []
-        for i, j in self._match_across(a, b)[1]:
-            box = hull(first[i].box, last[j].box)
-            low, high = box[:2] * scale - 1, box[2:] * scale + 1
-            x0, y0 = np.maximum(low, 0).astype(int)
-            x1, y1 = np.ceil(high).astype(int)
-            blocks[y0:y1, x0:x1] = True
-        return blocks
-
 
 def _annotated_frame(buffered: BufferedFrame) -> AnnotatedFrame:
     regions = [region for box in buffered.boxes if (region := to_region(box, buffered.frame.luma))]
@@ -284,6 +266,7 @@ def _annotated_frame(buffered: BufferedFrame) -> AnnotatedFrame:
         hidden=not buffered.is_covered,
         cut=buffered.starts_shot,
         replies=dict(buffered.replies),
+        untrackable=buffered.untrackable,
     )
     return AnnotatedFrame(buffered.frame, findings)
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from mdtool.media.video.frame import Frame
-from mdtool.tracking import cuts
+from mdtool.tracking.cuts import CutDetector, luma_grid
+from mdtool.tracking.motion_compensation import cell_grid
 from mdtool.tracking.optical_flow import OpticalFlow
 from mdtool.tracking.tracked_box import TrackedBox
 
@@ -19,9 +20,11 @@ class BufferedFrame:
 
     Attributes:
         frame: The frame.
-        luma_grid: See `cuts.luma_grid`.
+        cells: See `motion_compensation.cell_grid`.
         starts_shot: Whether there is a cut before it.
+        light_changes: Whether the light differs from that of the frame before.
         detections: Detections of the model; None if it is not a keyframe.
+        untrackable: See `FrameFindings.untrackable`.
         failed: Whether the model failed on it.
         replies: Replies to questions about the whole frame.
         is_ambiguous: Its keyframes don't suffice to know its objects, and no model call was left for another one.
@@ -30,9 +33,11 @@ class BufferedFrame:
     """
 
     frame: Frame
-    luma_grid: np.ndarray
+    cells: np.ndarray
     starts_shot: bool
+    light_changes: bool = False
     detections: list[TrackedBox] | None = None
+    untrackable: str = ""
     failed: bool = False
     replies: Mapping[str, str] = field(default_factory=dict)
     is_ambiguous: bool = False
@@ -45,7 +50,7 @@ class Window:
 
     def __init__(self) -> None:
         self._frames: list[BufferedFrame] = []
-        self._cuts = cuts.CutDetector()
+        self._cuts = CutDetector()
         self._flow = OpticalFlow()
         self._flows: dict[tuple[int, int], np.ndarray] = {}  # by frame numbers
 
@@ -57,17 +62,14 @@ class Window:
 
     def append(self, frame: Frame) -> None:
         """Add the next frame."""
-        luma_grid = cuts.luma_grid(frame.luma)
-        self._frames.append(BufferedFrame(frame, luma_grid, self._starts_shot(frame, luma_grid)))
+        starts_shot, light_changes = self._cuts.next(luma_grid(frame.luma))
+        # damaged frames are shots of their own, so that nothing is tracked across them
+        starts_shot |= frame.corrupt or (bool(self._frames) and self._differs_in_kind(frame))
+        self._frames.append(BufferedFrame(frame, cell_grid(frame.luma), starts_shot, light_changes))
 
-    def _starts_shot(self, frame: Frame, luma_grid: np.ndarray) -> bool:
-        """Detect a cut; damaged frames are shots of their own, so that nothing is tracked across them."""
-        if not self._frames:
-            return True
-        before = self._frames[-1]
-        if frame.luma.shape != before.frame.luma.shape or frame.corrupt or before.frame.corrupt:
-            return True
-        return self._cuts.between(before.luma_grid, luma_grid)
+    def _differs_in_kind(self, frame: Frame) -> bool:
+        before = self._frames[-1].frame
+        return before.corrupt or before.luma.shape != frame.luma.shape
 
     def release(self, keep: int) -> Iterator[BufferedFrame]:
         """Remove and yield the oldest frames until `keep` are left."""
@@ -94,6 +96,10 @@ class Window:
         """Return whether there is a cut between positions a and b."""
         return any(buffered.starts_shot for buffered in self._frames[a + 1 : b + 1])
 
+    def light_changes_at(self, position: int) -> bool:
+        """Return whether the light of a frame differs from that of the frame before or after it."""
+        return any(buffered.light_changes for buffered in self._frames[position : position + 2])
+
     def flow(self, a: int, b: int) -> np.ndarray:
         """Return the optical flow from position a to its neighbour b, computed on the first call.
 
@@ -106,7 +112,3 @@ class Window:
                 del self._flows[next(iter(self._flows))]
             self._flows[key] = self._flow.between(self._frames[a].frame.luma, self._frames[b].frame.luma)
         return self._flows[key]
-
-    def new_blocks(self, a: int, b: int) -> np.ndarray:
-        """Return a boolean grid of the blocks in which the frame at b differs from the one at a."""
-        return cuts.new_blocks(self._frames[a].luma_grid, self._frames[b].luma_grid)

@@ -299,6 +299,7 @@ UNSERVED: dict[str, list[str | Path]] = {
     "redact": ["redact", CLIP, "--prompt", "red circle", "-o", "out.mp4", "--findings", "out.jsonl", "--json"],
     "gaze": ["gaze", SCENE, "-t", "star", "-o", "out.png", "--json"],
     "eval redact": ["eval", "redact", CLIP, "-p", "red circle"],
+    "eval sampling": ["eval", "sampling", CLIP, "-p", "red circle"],
 }
 
 

@@ -104,8 +104,7 @@ def _frames(video: VideoReader) -> Iterator[Frame]:
 
 def _shots(video: VideoReader) -> Iterator[tuple[Frame, bool]]:
     """Yield each frame, and whether it is the first of a shot."""
-    cuts, previous = CutDetector(), None
+    cuts = CutDetector()
     for frame in _frames(video):
-        current = luma_grid(frame.luma)
-        yield frame, previous is None or cuts.between(previous, current)
-        previous = current
+        starts_shot, _ = cuts.next(luma_grid(frame.luma))
+        yield frame, starts_shot

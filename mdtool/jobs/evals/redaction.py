@@ -38,6 +38,8 @@ class Exposure:
         extra_area: Masked area outside of the boxes.
         exposed: (object, frame, visible part of its box), where that part is above EXPOSED_FRACTION.
         longest_ms: Longest time for which one object was exposed without a break, in milliseconds.
+        seconds: Time that decoding, detecting and tracking took.
+        visible_parts: (frame, object) -> visible part of the object, 0..1; 1 where the ground truth does not say it.
     """
 
     clip: str
@@ -49,6 +51,13 @@ class Exposure:
     extra_area: int = 0
     exposed: list[tuple[int, int, float]] = field(default_factory=list)
     longest_ms: float = 0.0
+    seconds: float = 0.0
+    visible_parts: dict[tuple[int, int], float] = field(default_factory=dict)
+
+    @property
+    def exposed_object_frames(self) -> set[tuple[int, int]]:
+        """The (frame, object) pairs in which the object is exposed."""
+        return {(frame, number) for number, frame, _ in self.exposed}
 
     @property
     def leak(self) -> float:
@@ -84,7 +93,7 @@ def evaluate_redaction(
         clip: Video file.
         truth: JSON file with "frames", one for each frame of the clip: "index", "time" in seconds, and "boxes" with
             "id" and "xyxy" in pixels of the displayed frame. A box may have a "label"; it is then to be hidden only if
-            the label is one of the prompts.
+            the label is one of the prompts. It may also have "visible", the part of the object that is not occluded.
         model: Detects the objects.
         request: What to detect, and on which frames.
         redaction: How detections are masked.
@@ -93,13 +102,13 @@ def evaluate_redaction(
         InputError: The ground truth can't be read, is of another clip, or has labels of which none is a prompt.
     """
     truth_frames = _boxes_of_prompts(_read_truth(truth), request.prompts, truth)
-    exposure = Exposure(clip.name)
+    exposure, clock = Exposure(clip.name), Stopwatch()
     detect = object_detector(model, request.prompts, request.threshold)
     since: dict[int, float] = {}
     end = 0.0
     try:
         with VideoReader(clip) as reader:
-            for annotated in annotate(reader, detect, request, reader.rate, clock=Stopwatch()):
+            for annotated in clock.each("annotate", annotate(reader, detect, request, reader.rate, clock=clock)):
                 if isinstance(annotated, AnnotatedFrame) and annotated.frame.stream == reader.videos[0].index:
                     if exposure.frames >= len(truth_frames):
                         raise InputError(f"has more frames than {truth}")
@@ -109,6 +118,7 @@ def evaluate_redaction(
                     end = annotated.frame.time + 1 / reader.rate(annotated.frame.stream)
     except InputError as error:
         raise InputError(f"{clip}: {error}") from error
+    exposure.seconds = clock.seconds["annotate"]
     exposure.longest_ms = max([exposure.longest_ms, *(1000 * (end - begin) for begin in since.values())])
     if exposure.frames != len(truth_frames):
         raise InputError(f"{truth}: has {len(truth_frames)} frames, {clip} has {exposure.frames}")
@@ -137,6 +147,7 @@ def _compare(
             continue
         unmasked = int(inside.size - inside.sum())
         exposure.object_frames += 1
+        exposure.visible_parts[annotated.frame.index, box["id"]] = float(box.get("visible", 1))
         exposure.area += inside.size
         exposure.unmasked_area += unmasked
         if unmasked > EXPOSED_FRACTION * inside.size:
@@ -161,6 +172,7 @@ def _read_truth(path: Path) -> list[dict[str, Any]]:
                 if not (x0 < x1 < MAX_COORDINATE and y0 < y1 < MAX_COORDINATE):
                     raise ValueError(f"a box can't be {box['xyxy']}")
                 int(box["id"])
+                float(box.get("visible", 1))
                 normalize_prompt(box.get("label", ""))
     except OSError as error:
         raise InputError(f"{path}: can't be read: {(error.strerror or '').lower()}") from error

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from mdtool.cli.options.grouped import grouped
-from mdtool.cli.options.outputs import EncodingOptions, Overwrite, output_named
+from mdtool.cli.options.outputs import EncodingOptions, ForceFindings, Overwrite, output_named
 from mdtool.cli.options.printing import SummaryPrinting
 from mdtool.cli.options.style import DEFAULT_STYLE, RegionFilterOptions, StyleOptions
 
@@ -70,6 +70,7 @@ def render(
     label: Annotated[
         list[str], typer.Option(help="Draw only objects with this label. Repeatable.", metavar="TEXT")
     ] = [],
+    force_findings: ForceFindings = False,
     encoding: EncodingOptions,
     printing: SummaryPrinting,
 ) -> None:
@@ -117,4 +118,5 @@ def render(
         sources = given or sources_of(contents, console)
         many = is_many(given, inputs) if given else len(contents.sources) > 1
         targets = Targets(output, ".drawn", many, overwrite)
-        raise typer.Exit(RenderJob(effect, recorded, encoding.output_options, targets, console).run(sources))
+        job = RenderJob(effect, recorded, encoding.output_options, targets, console, force_findings)
+        raise typer.Exit(job.run(sources))

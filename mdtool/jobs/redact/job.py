@@ -8,7 +8,7 @@ from pathlib import Path
 from mdtool.console import Console
 from mdtool.errors import ExitCode
 from mdtool.jobs.each_input import each_input, progress_reporter, report_result
-from mdtool.jobs.recorded_findings import recorded
+from mdtool.jobs.recorded_findings import digest_to_match, recorded
 from mdtool.jobs.redact.effect import Redaction
 from mdtool.media.sources.inputs import Input
 from mdtool.media.sources.open_media import content_digest
@@ -27,6 +27,7 @@ class RedactJob:
         findings_source: The model inference, or a file of findings.
         prompts: What is detected.
         findings: Output of the findings, if any.
+        force_findings: Use findings of other content too.
     """
 
     redaction: Redaction
@@ -37,6 +38,7 @@ class RedactJob:
     targets: Targets
     console: Console
     findings: Lines | None = None
+    force_findings: bool = False
 
     def run(self, sources: Sequence[Input]) -> ExitCode:
         """Process the inputs, and return the exit code."""
@@ -60,7 +62,12 @@ class RedactJob:
             )
             findings_source, work = stack.enter_context(resuming)
             run = Run(
-                recorded(findings_source, source, self.targets)
+                recorded(
+                    findings_source,
+                    source,
+                    self.targets,
+                    digest_to_match(source, self.console, self.force_findings),
+                )
                 if isinstance(findings_source, Path)
                 else findings_source,
                 self.redaction,

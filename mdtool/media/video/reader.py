@@ -15,6 +15,7 @@ from av.stream import Disposition
 from mdtool.errors import InputError
 from mdtool.media.files.pipe import PipeReader
 from mdtool.media.image.display_matrix import UPRIGHT, from_display_matrix
+from mdtool.media.video.alpha import decoder_of
 from mdtool.media.video.frame import Frame, Packet
 from mdtool.media.video.source_clock import SourceClock, may_be_reset, shifted_chapters, start_of
 from mdtool.media.video.trimmed_packets import TrimmedPackets
@@ -258,6 +259,7 @@ class _Decoder:
 
     def __init__(self, stream: Any, damage: Damage) -> None:
         self.stream = stream
+        self.context = decoder_of(stream)
         self.damage = damage
         self.count = 0
         self.packets = 0
@@ -270,7 +272,7 @@ class _Decoder:
         """Yield the frames that a packet completes, or with None flush the decoder."""
         self.packets += packet is not None
         try:
-            images = self.stream.decode(packet)
+            images = self.context.decode(packet)
         except av.error.EOFError:
             return
         except av.FFmpegError:

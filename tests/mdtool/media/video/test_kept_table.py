@@ -24,7 +24,7 @@ NAMES = {"aac": "AAC", "libopus": "Opus", "mp2": "MP2", "pcm_s16le": "PCM"}
 
 def table() -> dict[str, dict[str, str]]:
     """The cells by row and suffix."""
-    text = DOCS.read_text().split("## What each container keeps")[1].split("## Findings")[0]
+    text = DOCS.read_text().split("## What each container keeps")[1].split("\n## ")[0]
     head, _, *rows = [
         [cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("|")
     ]

@@ -21,6 +21,7 @@ from mdtool.cli.options.outputs import (
     output_named,
 )
 from mdtool.cli.options.printing import RunPrinting
+from mdtool.cli.options.selection import SelectionOptions
 from mdtool.cli.options.style import StyleOptions
 
 
@@ -177,6 +178,7 @@ def moderate(
         Path | None,
         typer.Option(help="Judge by this findings file instead of running a model (- for stdin).", metavar="FILE|-"),
     ] = None,
+    chosen: SelectionOptions,
     force_findings: ForceFindings = False,
     encoding: EncodingOptions,
     live: LiveOptions,
@@ -198,6 +200,7 @@ def moderate(
     from mdtool.errors import UsageError
     from mdtool.jobs.moderate.job import ModerateJob, check_rules
     from mdtool.jobs.moderate.policy_selection import PromptRules, choose_policy
+    from mdtool.jobs.recorded_findings import check_selection
     from mdtool.media.colour import parse_colour
     from mdtool.media.sources.inputs import find_inputs
     from mdtool.model_selection import LoadCallbacks, load_model
@@ -215,6 +218,7 @@ def moderate(
         raise UsageError("--from and --to: can't be used with --from-findings, which has judged frames; leave them out")
     if report_only and output:
         raise UsageError(f"-o {output}: --report-only writes no copy; leave one out")
+    selection = chosen.selection(from_findings, [])
     request = frames.request(rules.prompts, span, on_error)
     grid = frames.grid
     colour = parsed("--color", parse_colour, color)
@@ -228,7 +232,9 @@ def moderate(
     check_report(report, [output, findings], read)
     with ExitStack() as stack:
         if from_findings:
-            known: ModelInference | Path = stack.enter_context(spooled(from_findings))
+            recorded = stack.enter_context(spooled(from_findings))
+            check_selection(selection, recorded, sources, targets, console=console)
+            known: ModelInference | Path = recorded
         else:
             computing = model.computing
             may_pull = model.may_pull(console, inputs)
@@ -256,6 +262,7 @@ def moderate(
             fail_on,
             file,
             report,
+            selection,
             force_findings,
         )
         code = moderating.run(sources, f"Moderation: {policy or ', '.join(prompt)}")

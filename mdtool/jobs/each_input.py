@@ -62,12 +62,17 @@ def error_message(error: Exception) -> str:
     return f"unexpected {type(error).__name__}: {error} ({DEBUG_HINT})"
 
 
-def progress_reporter(console: Console) -> Callable[[Report, int | None], None]:
-    """Return a callback that shows the progress of an input; it raises KeyboardInterrupt after an interruption."""
+def progress_reporter(console: Console, done: str = "") -> Callable[[Report, int | None], None]:
+    """Return a callback that shows the progress of an input; it raises KeyboardInterrupt after an interruption.
+
+    Args:
+        console: Where to show it.
+        done: What is done with the frames, such as "verified"; empty: objects and model calls are shown.
+    """
 
     def progress(report: Report, frames: int | None) -> None:
         raise_if_interrupted()
-        counts = f"{len(report.tracks)} objects, {report.keyframes} model calls"
+        counts = done or f"{len(report.tracks)} objects, {report.keyframes} model calls"
         console.progress(report.source, report.frames, frames, counts)
 
     return progress

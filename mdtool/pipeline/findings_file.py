@@ -129,7 +129,7 @@ def records_of(file: Path | TextIO, source: str, by_name: bool, digest: Callable
     current, other, matched = cache(digest), "", False
     other_sources: dict[str, str] = {}  # SHA-256 by name
     for record in records(file):
-        if record.source != source and not (by_name and Path(record.source).name == Path(source).name):
+        if not is_of_source(record, source, by_name):
             if len(other_sources) < MAX_NAMED_SOURCES:
                 other_sources.setdefault(record.source, record.sha256)
             continue
@@ -155,6 +155,11 @@ def records_of(file: Path | TextIO, source: str, by_name: bool, digest: Callable
         raise InputError(
             f"the findings are of {', '.join(other_sources)}, not of this input; detect in it, or give one of them"
         )
+
+
+def is_of_source(record: Record, source: str, by_name: bool) -> bool:
+    """Return whether a record is of the source of this name; by_name: whatever its folder."""
+    return record.source == source or (by_name and Path(record.source).name == Path(source).name)
 
 
 def _mismatch(difference: str) -> str:

@@ -30,6 +30,7 @@ from mdtool.pipeline.process_input import STILL_SUFFIXES, process_input
 from mdtool.pipeline.resume import resumable, seconds_of_file
 from mdtool.pipeline.run import LiveSettings, ModelInference, OutputOptions, Run
 from mdtool.pipeline.targets import Targets
+from mdtool.pipeline.track_selection import TrackSelection
 from mdtool.pipeline.work_folder import WorkFolder
 from mdtool.records.findings import FindingsWriter, FrameFindings, FrameInfo, Lines, Tee
 from mdtool.records.run_report import Report
@@ -54,6 +55,7 @@ class ModerateJob:
         fail_on: Names of rules, or `recipes.policy.ANY`, whose hits make the exit code FOUND.
         findings: Output of the findings, if any.
         page: File of the HTML report, with a chapter for each input, if any.
+        selection: Which objects of recorded findings count.
         force_findings: Use findings of other content too.
     """
 
@@ -68,6 +70,7 @@ class ModerateJob:
     fail_on: Sequence[str] = ()
     findings: Lines | None = None
     page: Path | None = None
+    selection: TrackSelection = TrackSelection()
     force_findings: bool = False
     _chapters: list[Chapter] = field(default_factory=list)
 
@@ -104,7 +107,13 @@ class ModerateJob:
             source,
             target,
             self.findings_source,
-            {"policy": self.policy, "colour": self.colour, "form": self.output_options, "writes": writes},
+            {
+                "policy": self.policy,
+                "colour": self.colour,
+                "form": self.output_options,
+                "writes": writes,
+                "selection": self.selection.settings,
+            },
             duration=seconds_of_file(source),
             console=self.console,
             side_output=self.page,
@@ -202,7 +211,8 @@ class ModerateJob:
         """Copy the source's records from a file of findings."""
         report = Report(source.name, "", "findings")
         digest = digest_to_match(source, self.console, self.force_findings)
-        for record in records_of(findings, source.name, not self.targets.many, digest):
+        recorded = records_of(findings, source.name, not self.targets.many, digest)
+        for record in self.selection.apply(recorded):
             check_prompts_covered(record, self.policy)
             raise_if_interrupted()
             FindingsWriter(file, source.name, record.model, record.prompts).write(record.info, record.findings)

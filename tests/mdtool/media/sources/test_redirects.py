@@ -1,6 +1,7 @@
 """A password in an address goes to its own server alone, wherever that one redirects to."""
 
 import base64
+import socketserver
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -160,3 +161,50 @@ def test_a_video(first: Web, other: Web) -> None:
 def test_many_redirects_end(first: Web) -> None:
     first.to["/moved.png"] = "/moved.png"
     assert faces(first, "moved.png") == 1
+
+
+@contextmanager
+def serve_rtsp(to: str, after_login: bool = False) -> Iterator[tuple[int, list[str]]]:
+    """Serve an RTSP server that redirects every DESCRIBE, or asks for a password; yields its port, and the requests."""
+    seen: list[str] = []
+
+    class Handler(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            while lines := list(iter(lambda: self.rfile.readline().strip().decode(), "")):
+                seen.append("\n".join(lines))
+                number = next(line for line in lines if line.startswith("CSeq"))
+                known = any(line.startswith("Authorization") for line in lines)
+                status = f"302 Moved\r\nLocation: {to}" if to else ""
+                if not to or (after_login and not known):
+                    status = '401 Unauthorized\r\nWWW-Authenticate: Basic realm="here"'
+                if lines[0].startswith("OPTIONS"):
+                    status = "200 OK\r\nPublic: DESCRIBE"
+                self.wfile.write(f"RTSP/1.0 {status}\r\n{number}\r\n\r\n".encode())
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
+        server.daemon_threads = True
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield server.server_address[1], seen
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@pytest.mark.parametrize("after_login", [False, True])
+def test_an_rtsp_server_that_redirects_is_refused(after_login: bool) -> None:
+    """FFmpeg would follow, and send the password along."""
+    with serve_rtsp("") as (other, seen), serve_rtsp(f"rtsp://127.0.0.1:{other}/a", after_login) as (port, _):
+        outcome = run("redact", f"rtsp://user:secret@127.0.0.1:{port}/a", "-o", "out.mp4")
+    assert (outcome.code, len(outcome.lines)) == (1, 1)
+    assert f"redirects to rtsp://127.0.0.1:{other}/a, which would get the password" in outcome.err
+    assert "secret" not in outcome.err
+    assert seen == []
+
+
+def test_an_rtsp_redirect_without_a_password_is_followed() -> None:
+    with serve_rtsp("") as (other, seen), serve_rtsp(f"rtsp://127.0.0.1:{other}/a") as (port, _):
+        assert run("redact", f"rtsp://127.0.0.1:{port}/a", "-o", "out.mp4").code == 1
+    assert seen
+    assert "Authorization" not in "".join(seen)

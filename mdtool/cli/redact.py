@@ -163,7 +163,7 @@ def redact(
         inference = ModelInference(viewed, detect, loaded.name, {"computing": computing, "tiles": frames.tiles})
     check_exclusive("--preview", {"--dry-run": preview and dry_run})
     if dry_run:
-        raise typer.Exit(print_plan(sources, targets, request, inference))
+        raise typer.Exit(print_plan(sources, targets, request, inference, output_options=encoding.output_options))
     check_findings_in(from_findings, inputs)
     if preview:
         check_outputs(output, None, printing.json)

@@ -113,8 +113,7 @@ def iter_findings(
             raise_if_interrupted()  # an interrupted reader looks like one at its end
             if isinstance(media, VideoReader):
                 report.incomplete = f"damaged: {media.damage}" if media.damage else ""
-            else:
-                report.notes += media.notes
+            report.notes += media.notes
     report.seconds, report.stages = time.perf_counter() - begin, clock.seconds
 
 

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 import av
 
 from engine.contract import EngineError
-from mdtool.errors import UsageError
+from mdtool.errors import InputError, UsageError
 from mdtool.interruption import raise_if_interrupted
 from mdtool.media.video.frame import Frame
 from mdtool.pipeline.stages import Stopwatch
@@ -76,11 +76,15 @@ def annotate(
 
     Raises:
         EngineError: The model failed, unless `request.blank_errors`.
+        InputError: At the end, if no frame is in the time span of the request.
     """
     call = model_call(detect, request, clock)
     budget = CallBudget(request.max_calls)
     samplers: dict[int, KeyframeSampler] = {}
+    is_met, end = False, 0.0
     for event in events:
+        if isinstance(event, Frame):
+            end = max(end, event.time)
         if not isinstance(event, Frame):
             yield event
         elif _outside(event, request):
@@ -89,11 +93,20 @@ def annotate(
                 yield from samplers.pop(event.stream).finish()
             yield AnnotatedFrame(event, FrameFindings(cut=leaving))  # earlier replies no longer hold
         else:
+            is_met = True
             if event.stream not in samplers:
                 samplers[event.stream] = KeyframeSampler(call, request.sampling, budget, rate_of(event.stream))
             yield from samplers[event.stream].push(event)
     for sampler in samplers.values():
         yield from sampler.finish()
+    raise_if_interrupted()  # an interrupted reader looks like one at its end
+    if not is_met and (request.start is not None or request.end is not None):
+        raise InputError(no_frame_in_span(end))
+
+
+def no_frame_in_span(last: float) -> str:
+    """Return the message for a time span that meets no frame; `last`: time of the last frame read, in seconds."""
+    return f"no frame is in the time span from --from to --to: the last frame is at {last:.2f} s"
 
 
 def _outside(frame: Frame, request: AnalysisRequest) -> bool:

@@ -45,7 +45,6 @@ def process_video(reader: VideoReader, output: Path | PipeWriter, muxer: str, ru
         encoding=run.output_options.encoding, keep_metadata=run.output_options.keep_metadata,
         edit=run.edit, segments=segments,
     )  # fmt: skip
-    report.duration = reader.seconds
     total = reader.frames
     depth = queue_depth(reader)
     try:
@@ -65,7 +64,7 @@ def process_video(reader: VideoReader, output: Path | PipeWriter, muxer: str, ru
     except BaseException:
         writer.abandon()
         raise
-    report.notes += writer.notes
+    report.notes += [*reader.notes, *writer.notes]
     report.incomplete = f"damaged: {reader.damage}" if reader.damage else ""
     if reader.damage.frames:
         outcome = "masked whole" if run.masks_unjudged else "left unchanged"
@@ -118,6 +117,7 @@ def _painted(events: Iterable[AnnotatedEvent], writer: VideoWriter, run: Run, re
     for event in events:
         if isinstance(event, AnnotatedFrame):
             run.note(report, event.info, event.findings)
+            report.reach(event.info)
             frame = cutter.retime(event.frame)
             if frame is None:
                 continue

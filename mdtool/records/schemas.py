@@ -55,7 +55,7 @@ PLACE = {"x": _value("number", "from the left"), "y": _value("number", "from the
 METHOD = {"enum": ["model", "head"], "description": '"head": the direction of the head, not of the eyes'}
 STREAM = _value("integer", "index of the video stream in the file; 0 for images and animations")
 FRAME = _value("integer", "index of the frame in its stream, from 0")
-TIME = _value("number", "timestamp in seconds")
+TIME = _value("number", "timestamp in seconds, from the start of the file")
 SOURCE = _value("string", "the input, as it was named")
 SETTINGS = _value("string", "fingerprint of all settings that affect the results")
 
@@ -163,7 +163,7 @@ BATCH = _record(
     {
         "schema": _schema_name("mdtool.batch/1"),
         "input": _value("string", "the image or video, as it was named"),
-        "time?": _value("number", "timestamp in seconds; only of a frame of a video"),
+        "time?": _value("number", "timestamp in seconds, from the start of the file; only of a frame of a video"),
         "sha256?": _value("string", "SHA-256 of the file, hexadecimal; empty for videos on the web and for streams"),
         "bytes?": _value(INTEGER_OR_NULL, "size of the file; null if it is none"),
         "modified?": _value(INTEGER_OR_NULL, "modification time in nanoseconds since 1970; null if it is no file"),

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from mdtool.errors import InputError
+from mdtool.interruption import raise_if_interrupted
 from mdtool.jobs.batch.messages import VideoTask
 from mdtool.media.sources.inputs import Input
 from mdtool.media.sources.open_media import open_media
 from mdtool.media.video.frame import Frame
 from mdtool.media.video.reader import VideoReader
+from mdtool.pipeline.annotate import no_frame_in_span
 from mdtool.pipeline.stages import Idle
 from mdtool.tracking.cuts import CutDetector, luma_grid
 from mdtool.tracking.sampling import Sampling
@@ -71,12 +73,17 @@ def select_frames(
 
     Yields:
         The sampled frames, and None for each frame between them.
+
+    Raises:
+        InputError: At the end, if there is no frame from `start` to `end`.
     """
     shots = _shots(video) if sampling.auto else ((frame, False) for frame in _frames(video))
-    due = start or 0.0
+    due, is_met, last = start or 0.0, False, 0.0
     for frame, is_first in shots:
+        last = frame.time
         if end is not None and frame.time >= end:
-            return
+            break
+        is_met |= start is None or frame.time >= start
         is_due = frame.index % sampling.stride == 0 if sampling.stride else is_first or frame.time >= due
         if not is_due or (start is not None and frame.time < start):
             yield None
@@ -85,6 +92,9 @@ def select_frames(
             due = (
                 frame.time + AUTO_INTERVAL_SECONDS if sampling.fps is None else max(due + 1 / sampling.fps, frame.time)
             )
+    raise_if_interrupted()  # an interrupted reader looks like one at its end
+    if not is_met:
+        raise InputError(no_frame_in_span(last))
 
 
 def _frames(video: VideoReader) -> Iterator[Frame]:

@@ -4,22 +4,31 @@ import sys
 import time
 from collections.abc import Iterable
 from contextlib import ExitStack
+from pathlib import Path
 
 import numpy as np
 
 from mdtool.errors import ExitCode, MdtoolError
 from mdtool.media.image.animation import Animation
+from mdtool.media.sources.address import Address
 from mdtool.media.sources.inputs import Input
 from mdtool.media.sources.open_media import open_media
 from mdtool.media.video.reader import VideoReader
+from mdtool.media.video.stream_plan import plan_stream
+from mdtool.media.video.writer import muxer_for
 from mdtool.pipeline.annotate import AnalysisRequest
-from mdtool.pipeline.run import ModelInference
+from mdtool.pipeline.run import ModelInference, OutputOptions
 from mdtool.pipeline.targets import Targets
 from mdtool.tracking.keyframe_sampler import WINDOW_FRAMES
 
 
 def print_plan(
-    sources: Iterable[Input], targets: Targets, request: AnalysisRequest, inference: ModelInference | None
+    sources: Iterable[Input],
+    targets: Targets,
+    request: AnalysisRequest,
+    inference: ModelInference | None,
+    *,
+    output_options: OutputOptions,
 ) -> ExitCode:
     """Print for each input its output, its streams, its frames, and an estimate of the model calls, to stdout.
 
@@ -28,6 +37,7 @@ def print_plan(
         targets: The paths of their outputs.
         request: What to detect, on which frames.
         inference: The model inference; None: findings are read from a file.
+        output_options: How the outputs would be written.
 
     Returns:
         The exit code.
@@ -37,10 +47,11 @@ def print_plan(
         try:
             with ExitStack() as stack:
                 target = targets.for_input(source)
-                lines = [
-                    f"{source.name} -> {target or 'stdout'}",
-                    *_lines(open_media(source, stack), request, inference),
-                ]
+                media = open_media(source, stack)
+                lines = [f"{source.name} -> {target or 'stdout'}"]
+                if isinstance(media, VideoReader):
+                    lines += _streams(media, target, output_options)
+                lines += _frames(media, request, inference)
         except MdtoolError as error:
             sys.stderr.write(f"mdtool: {source.name}: {error}\n")
             code = ExitCode.SOME_FAILED
@@ -49,16 +60,22 @@ def print_plan(
     return code
 
 
-def _lines(media: object, request: AnalysisRequest, inference: ModelInference | None) -> Iterable[str]:
+def _streams(media: VideoReader, target: Path | Address | None, output_options: OutputOptions) -> Iterable[str]:
+    is_file = isinstance(target, Path)
+    muxer = output_options.muxer or (muxer_for(target.name) if isinstance(target, Path) else "matroska")
+    for stream in media.streams:
+        if stream in media.videos:
+            size_text = f"{stream.codec_context.width}x{stream.codec_context.height}"
+            rate_text = f"{media.rate(stream.index):.4g} frames/s"
+            yield f"stream {stream.index}: video {stream.codec_context.name} {size_text}, {rate_text}: redacted"
+        else:
+            name = f"{stream.type} {stream.codec_context.name}" if stream.codec_context else stream.type
+            plan = plan_stream(stream, muxer, keep_metadata=output_options.keep_metadata, piped=not is_file)
+            yield f"stream {stream.index}: {name}: {plan}"
+
+
+def _frames(media: object, request: AnalysisRequest, inference: ModelInference | None) -> Iterable[str]:
     if isinstance(media, VideoReader):
-        for stream in media.container.streams:
-            name = stream.codec_context.name if stream.codec_context else stream.type
-            if stream in media.videos:
-                size_text = f"{stream.codec_context.width}x{stream.codec_context.height}"
-                rate_text = f"{media.rate(stream.index):.4g} frames/s"
-                yield f"stream {stream.index}: video {name} {size_text}, {rate_text}: redacted"
-            else:
-                yield f"stream {stream.index}: {stream.type} {name}: stream copy, if the output's format supports it"
         first = media.videos[0].codec_context
         frames, rate, size = media.frames, media.rate(media.videos[0].index), (first.height, first.width)
     elif isinstance(media, Animation):

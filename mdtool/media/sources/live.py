@@ -8,6 +8,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from types import SimpleNamespace
@@ -24,14 +25,19 @@ from mdtool.media.sources.address import Address
 from mdtool.media.sources.rtsp_redirect import check_no_redirect
 from mdtool.media.video.frame import Frame, Packet
 from mdtool.media.video.reader import CONTAINERS, Damage, display_matrix, explain
+from mdtool.media.video.source_clock import SourceClock
 
 TIME_BASE = Fraction(1, 90_000)
 MAX_QUEUED = 8  # frames; a newer one replaces the oldest
 RETRY_DELAYS = (0.5, 1.0, 2.0, 4.0, 8.0)  # seconds before each attempt to reconnect
 STABLE_SECONDS = 10.0  # a connection that lasts so long resets the count of losses
-BEHIND, AHEAD = 0.5, 30.0  # seconds that the source may be off the wall clock before the mapping is reset
+# Seconds that the source may be off the wall clock before the mapping is reset: behind it, and ahead of it if it is
+# delivered in real time (where a burst, or a first frame that was late, puts it), or faster.
+BEHIND, AHEAD, FAR_AHEAD = 0.5, 2.0, 30.0
+TOLERATED, SLEW = 0.5, 0.001  # seconds ahead that are left alone, and those that each frame takes off what exceeds them
 OPEN_SECONDS, SILENT_SECONDS = 10.0, 10.0  # timeouts to open, and for the next packet
 DEFAULT_RATE = 30.0  # frames per second
+MAX_APART = 10.0  # seconds from the last frame; a packet that is further off has a clock of its own
 POLL_SECONDS = 0.1
 PROTOCOLS = "http,https,httpproxy,tcp,udp,rtp,rtsp,rtsps,rtmp,rtmps,srt,tls,crypto,data"
 FORMATS = CONTAINERS + ",hls,rtsp,rtp,sdp,mpjpeg"
@@ -100,6 +106,14 @@ class NetworkStream:
             InputError: The connection is lost.
         """
         (video,) = self.videos
+        for packet in SourceClock(self.container).correct(self._arriving()):
+            if packet.stream_index != video.index:
+                yield packet
+                continue
+            with suppress(av.FFmpegError):
+                yield from video.decode(packet)
+
+    def _arriving(self) -> Iterator[Packet]:
         packets = self.container.demux()
         while True:
             begin = time.monotonic()
@@ -111,15 +125,8 @@ class NetworkStream:
                 raise InputError(explain(error)) from error
             if time.monotonic() - begin >= SILENT_SECONDS:  # on a timeout FFmpeg returns what it has
                 raise InputError(f"no data arrived for {SILENT_SECONDS:.0f} seconds")
-            if not packet.size:
-                continue
-            if packet.stream_index != video.index:
+            if packet.size:
                 yield packet
-                continue
-            try:
-                yield from video.decode(packet)
-            except av.FFmpegError:
-                continue
 
     def close(self) -> None:
         """Disconnect."""
@@ -213,8 +220,10 @@ class WallClockMapper:
             timestamp = elapsed
         else:
             offset = None if self.shift is None else stated + self.shift - elapsed
-            if offset is None or offset < -BEHIND or offset > (AHEAD if self.faster_than_real_time else 0):
+            if offset is None or offset < -BEHIND or offset > (FAR_AHEAD if self.faster_than_real_time else AHEAD):
                 self.shift = elapsed - stated
+            elif offset > TOLERATED and not self.faster_than_real_time:
+                self.shift = (self.shift or 0.0) - min(SLEW, offset - TOLERATED)
             timestamp = stated + (self.shift or 0.0)
         self.last = max(timestamp, self.last + float(TIME_BASE))
         return self.last
@@ -259,6 +268,7 @@ class LiveReader:
         self._returned = 0
         self._clock_map: WallClockMapper | None = None
         self._matrix: bytes | None = None
+        self._last_pts = -1
         self._thread = threading.Thread(target=self._run, name="live", daemon=True)
         self._thread.start()
 
@@ -375,6 +385,8 @@ class LiveReader:
             ):
                 ticks = round(Fraction(clock_map.shift) / event.time_base)
                 event.pts += ticks
+                if abs(float(event.pts * event.time_base) - clock_map.last) > MAX_APART:
+                    return
                 event.dts = event.dts + ticks if event.dts is not None else None
                 self._put(event)
             return
@@ -392,10 +404,11 @@ class LiveReader:
     def _frame(self, image: av.VideoFrame, timestamp: float) -> Frame:
         if self._matrix is None:
             self._matrix = display_matrix(image) or b""
+        self._last_pts = max(round(timestamp / TIME_BASE), self._last_pts + 1)
         return Frame(
             image,
             index=0,
-            pts=round(timestamp / TIME_BASE),
+            pts=self._last_pts,
             time_base=TIME_BASE,
             stream=self.videos[0].index,
             orientation=(from_display_matrix(self._matrix) if self._matrix else None) or UPRIGHT,

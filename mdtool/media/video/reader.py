@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -16,6 +17,8 @@ from mdtool.media.files.pipe import PipeReader
 from mdtool.media.image.display_matrix import UPRIGHT, from_display_matrix
 from mdtool.media.video.alpha import decoder_of
 from mdtool.media.video.frame import Frame, Packet
+from mdtool.media.video.source_clock import SourceClock, may_be_reset, shifted_chapters, start_of
+from mdtool.media.video.trimmed_packets import TrimmedPackets
 
 # Demuxers that may be used: containers that hold their own media. Playlists and scripts (hls, concat, dash, ...) are
 # excluded, since they make the demuxer open any file or URL that they name.
@@ -56,6 +59,8 @@ class VideoReader:
         container: The open container.
         videos: Its video streams, without cover art.
         damage: What could not be read so far.
+        start: What a player shows as 0, in seconds on the container's clock. All times that are read count from it.
+        splices: Number of jumps of the clock that were closed so far.
     """
 
     def __init__(self, source: Path | BinaryIO | PipeReader | InputContainer) -> None:
@@ -69,6 +74,8 @@ class VideoReader:
         """
         self.container = source if isinstance(source, InputContainer) else _opened(source)
         self.damage = Damage()
+        self.start = start_of(self.container)
+        self.splices = 0
         self.videos = [s for s in self.container.streams.video if not s.disposition & Disposition.attached_pic]
         readable = all(s.codec_context and s.codec_context.pix_fmt and s.codec_context.width for s in self.videos)
         if not self.videos or not readable:
@@ -104,7 +111,7 @@ class VideoReader:
     @property
     def chapters(self) -> list[Any]:
         """The chapters, as PyAV describes them."""
-        return self.container.chapters()
+        return shifted_chapters(self.container.chapters(), -self.start)
 
     @property
     def seconds(self) -> float | None:
@@ -121,6 +128,14 @@ class VideoReader:
         """The approximate memory of a decoded frame of the largest video stream, in bytes."""
         return max(s.codec_context.width * s.codec_context.height * 2 for s in self.videos)
 
+    @property
+    def notes(self) -> list[str]:
+        """Sentences for the person about what was read."""
+        if not self.splices:
+            return []
+        jumps = "once" if self.splices == 1 else f"{self.splices} times"
+        return [f"its clock jumps {jumps}: from there on all streams are shifted, so that they go on without a gap"]
+
     def rate(self, stream: int) -> float:
         """Return the average frame rate, in frames per second, of the video stream with this index."""
         video = self.container.streams[stream]
@@ -134,12 +149,13 @@ class VideoReader:
         """
         decoders = {stream.index: _Decoder(stream, self.damage) for stream in self.videos}
         end = Fraction(0)
+        trimmed = TrimmedPackets()
         for packet in self._packets():
             if packet.pts is not None and packet.time_base:
                 end = max(end, (packet.pts + (packet.duration or 0)) * packet.time_base)
             if packet.stream_index in decoders:
                 yield from decoders[packet.stream_index].decode(packet)
-            else:
+            elif not trimmed.drops(packet):
                 yield packet
         for decoder in decoders.values():
             yield from decoder.decode(None)
@@ -158,17 +174,36 @@ class VideoReader:
             Frames, whose `index` is not that in the stream.
         """
         video: Any = self.container.streams[stream]
+        if self._has_splices:
+            self._seek_to_start()
+            yield from self._frames_of(video)
+            return
         with suppress(av.FFmpegError):
-            self.container.seek(round(seconds / video.time_base), stream=video)
+            self.container.seek(round((Fraction(seconds) + self.start) / video.time_base), stream=video)
         frames = self._frames_of(video)
         first = next(frames, None)
         if first is None or first.time > seconds:  # seeking is unreliable in some containers
-            with suppress(av.FFmpegError):
-                self.container.seek(self.container.start_time or 0)
-                frames, first = self._frames_of(video), None
+            self._seek_to_start()
+            frames, first = self._frames_of(video), None
         if first:
             yield first
         yield from frames
+
+    def _seek_to_start(self) -> None:
+        with suppress(av.FFmpegError):
+            self.container.seek(self.container.start_time or 0)
+
+    @cached_property
+    def _has_splices(self) -> bool:
+        """Whether the clock jumps, so that a time can't be sought. It takes a pass over the packets to know."""
+        if not may_be_reset(self.container):
+            return False
+        self._seek_to_start()
+        for _ in self._packets():
+            pass
+        found = self.splices > 0
+        self._seek_to_start()
+        return found
 
     def _frames_of(self, stream: Any) -> Iterator[Frame]:
         decoder = _Decoder(stream, self.damage)
@@ -178,6 +213,12 @@ class VideoReader:
         yield from decoder.decode(None)
 
     def _packets(self) -> Iterator[Packet]:
+        clock = SourceClock(self.container)
+        for packet in clock.correct(self._stored_packets()):
+            self.splices = max(self.splices, clock.splices)
+            yield packet
+
+    def _stored_packets(self) -> Iterator[Packet]:
         packets = self.container.demux()
         while True:
             try:
@@ -194,10 +235,12 @@ class VideoReader:
         """Return whether less was read than the index states, in formats whose index is written last."""
         kind = self.container.format.name
         if "mov" in kind:
-            return any(0 < decoders[s.index].packets < s.frames for s in self.videos)
-        if "matroska" in kind and self.seconds:
-            begin = Fraction(self.container.start_time or 0, av.time_base)
-            return self.seconds - float(end - begin) > 1.0
+            # an edit list may show fewer samples, or more, than there are
+            samples = {s.index: min(s.frames, len(s.index_entries)) for s in self.videos}
+            return any(0 < decoders[index].packets < count for index, count in samples.items())
+        if "matroska" in kind and self.container.duration:
+            stated = self.container.duration / av.time_base  # from the start, or from 0 on the container's clock
+            return stated - float(end + max(self.start, Fraction(0))) > 1.0
         return False
 
 

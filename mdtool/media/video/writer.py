@@ -1,8 +1,9 @@
 """Writing a video: frames are re-encoded, all other streams of the source are copied (stream copy)."""
 
 import contextlib
+import io
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,6 @@ from typing import Any
 import av
 import numpy as np
 from av.codec.context import Flags
-from av.stream import Disposition
 
 from mdtool.errors import OutputError, UsageError, write_error_message
 from mdtool.media.files.pipe import PipeWriter
@@ -19,7 +19,7 @@ from mdtool.media.sources.live import LiveReader
 from mdtool.media.video.alpha import is_translucent
 from mdtool.media.video.edits import UNEDITED, AudioChunk, Edit
 from mdtool.media.video.encoded_segments import EncodedSegments, segment_index
-from mdtool.media.video.encoding import Encoding, audio_encoder
+from mdtool.media.video.encoding import Encoding
 from mdtool.media.video.frame import Frame, Packet
 from mdtool.media.video.interlacing import (
     FIELD_FLAGS,
@@ -29,6 +29,8 @@ from mdtool.media.video.interlacing import (
     interlacing_loss,
 )
 from mdtool.media.video.mp4_boxes import free_boxes
+from mdtool.media.video.muxer_errors import clock, is_refusal, logged_reason, reason
+from mdtool.media.video.packet_muxer import PacketMuxer
 from mdtool.media.video.picture_format import PictureFormat, choose_picture_format
 from mdtool.media.video.reader import VideoReader
 from mdtool.media.video.side_data import (
@@ -39,6 +41,16 @@ from mdtool.media.video.side_data import (
     side_data_of,
     state_in_container,
 )
+from mdtool.media.video.source_clock import shifted_chapters
+from mdtool.media.video.stream_plan import (
+    CHAPTERS,
+    FILE_TIMECODE,
+    STREAM_TIMECODE,
+    Action,
+    StreamPlan,
+    is_timecode,
+    plan_stream,
+)
 from mdtool.media.video.video_encoder import VideoEncoder
 
 MUXERS = {
@@ -47,12 +59,12 @@ MUXERS = {
     ".mxf": "mxf", ".nut": "nut", ".ogg": "ogg", ".ogv": "ogg", ".ts": "mpegts", ".webm": "webm", ".wmv": "asf",
 }  # fmt: skip
 STREAM_TAGS = ("language", "title")  # that are always copied; others may identify author, place or device
-AUDIO_BIT_RATE = 192_000  # bits per second
-# AudioSpecificConfig of ISO/IEC 14496-3, 1.6.2.1.
-AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350)
-AAC_LAYOUTS = ("mono", "stereo", "3.0", "4.0", "5.0", "5.1", "7.1")  # channel configurations from 1 on
-# FFmpeg's profile -> factor of the output rate to the core's (SBR doubles it), and audio object type of the core.
-AAC_PROFILES = {"Main": (1, 1), "LC": (1, 2), "SSR": (1, 3), "LTP": (1, 4), "HE-AAC": (2, 2), "HE-AACv2": (2, 2)}
+ROTATION = ("3g2", "3gp", "matroska", "mov", "mp4", "webm")  # muxers that keep a display matrix
+LIVE_FRAGMENT = 1  # seconds of a live recording that may be lost when it is cut off
+WORKS_IN = {  # video encoders for containers that are suggested
+    "matroska": ("libx264", "libx265", "libvpx-vp9", "libvpx", "libsvtav1", "libaom-av1", "mpeg4", "mpeg2video"),
+    "mp4": ("libx264", "libx265", "libsvtav1", "libaom-av1", "mpeg4"),
+}
 MPEG4_TICKS = 60000  # per second: MPEG-4 part 2 allows at most 65535, of which no common rate is a divisor
 
 
@@ -130,15 +142,21 @@ class VideoWriter:
         self._copies: dict[int, Any] = {}
         self._recoded: dict[int, Any] = {}
         self._pending: deque[Packet] = deque()  # copied packets that are not due yet
-        self._last_dts: dict[int, int] = {}
+        self._packet_muxer = PacketMuxer(self._container)
+        self._last_ticks: dict[int, int] = {}  # of the frames of each video stream, in its encoder's time base
 
     def _muxer_options(self) -> dict[str, str]:
         if self._is_network:
             return {"flush_packets": "1"}
         if self._muxer not in ("mp4", "mov", "3gp", "3g2"):
-            return {}
+            start = _kept_start(self._source, self._muxer)
+            return {"output_ts_offset": f"{round(start * av.time_base)}us"} if start else {}
         tags = "+use_metadata_tags" if self._keep_metadata else ""
-        return {"movflags": ("frag_keyframe+empty_moov+default_base_moof" if self._pipe else "faststart") + tags}
+        if self._pipe:
+            return {"movflags": f"frag_keyframe+empty_moov+default_base_moof{tags}"}
+        if isinstance(self._source, LiveReader):  # readable up to where it ends, whatever ends it
+            return {"movflags": f"hybrid_fragmented{tags}", "frag_duration": f"{LIVE_FRAGMENT * av.time_base}"}
+        return {"movflags": f"faststart{tags}"}
 
     # -- conversion to the pixel format of the encoder
 
@@ -213,7 +231,7 @@ class VideoWriter:
                 self._mux_video(encoder.flush())
             self._mux_pending(None)
             for stream in self._recoded.values():
-                self._container.mux(stream.encode(None))
+                self._mux_all(stream.encode(None))
             self._container.close()
             if self._has_vexu and isinstance(self._where, Path):
                 free_boxes(self._where, b"vexu")
@@ -230,26 +248,70 @@ class VideoWriter:
     def _failure(self, error: Exception) -> Exception:
         if isinstance(error, BrokenPipeError):
             return error
-        if not isinstance(error, OSError):  # how muxers and encoders reject streams and timestamps
-            return OutputError(f"{self._muxer} with {self._codec} can't hold these streams or timestamps; .mkv can")
-        return OutputError(write_error_message(error))
+        if is_refusal(error):
+            return OutputError(f"the {self._muxer} muxer, or an encoder, failed: {reason(error)}")
+        return OutputError(write_error_message(error)) if isinstance(error, OSError) else error
 
     def _start(self) -> None:
         for stream in self._source.streams:
             if stream.index in self._first:
                 self._add_video(stream, self._first[stream.index])
             elif stream not in self._source.videos:
-                self._add_copy(stream)
+                self._add_other(stream)
         if self._keep_metadata:
             self._container.metadata.update(self._source.metadata)
+            self._keep_timecode()
         chapters = self._source.chapters
         if self._edit.cut and chapters:
             self.notes.append("chapters left out: their times are those of the uncut video")
+        elif chapters and self._muxer not in CHAPTERS:
+            self.notes.append(f"chapters left out: {self._muxer} can't hold them")
         else:
-            self._container.set_chapters(chapters)
+            self._container.set_chapters(shifted_chapters(chapters, _kept_start(self._source, self._muxer)))
+        self._write_header()
         early, self._early = self._early, []
         for event in early:
             self._write(event)
+
+    def _write_header(self) -> None:
+        try:
+            self._container.start_encoding()
+        except (av.FFmpegError, OSError, ValueError) as error:
+            if refusal := logged_reason(self._trial_header):
+                raise OutputError(
+                    f"the {self._muxer} muxer refused its streams: {refusal}{self._suggestion()}"
+                ) from error
+            raise
+
+    def _trial_header(self) -> None:
+        """Write the header again, to memory."""
+        with av.open(io.BytesIO(), "w", format=self._muxer) as trial:
+            for stream in self._container.streams:
+                trial.add_stream_from_template(stream, opaque=True)
+            trial.start_encoding()
+
+    def _suggestion(self) -> str:
+        """Return which container would work, after a semicolon; "" if none is known to."""
+        for suffix in (".mkv", ".mp4"):
+            muxer = MUXERS[suffix]
+            if muxer != self._muxer and self._codec in WORKS_IN[muxer] and self._would_hold(muxer):
+                return f"; {suffix} can hold them"
+        return ""
+
+    def _would_hold(self, muxer: str) -> bool:
+        """Return whether another container keeps each stream as well as this one should."""
+        others = [stream for stream in self._source.streams if stream not in self._source.videos]
+        plans = [(self._plan(stream, muxer), self._plan(stream)) for stream in others]
+        return all(plan.action is not Action.LEAVE_OUT or plan == own for plan, own in plans)
+
+    def _plan(self, source: Any, muxer: str = "") -> StreamPlan:
+        return plan_stream(
+            source,
+            muxer or self._muxer,
+            keep_metadata=self._keep_metadata,
+            is_edited=bool(self._edit),
+            piped=self._pipe is not None,
+        )
 
     def _write(self, event: Frame | Packet | AudioChunk) -> None:
         if isinstance(event, Frame):
@@ -257,17 +319,54 @@ class VideoWriter:
             self._note_losses(event, image)
             image.pts, image.time_base = event.pts, event.time_base
             image.pict_type = av.video.frame.PictureType.NONE
-            self._mux_video(self._encoders[event.stream].encode(image, event.duration))
+            self._mux_video(self._encoded(event, image))
         elif isinstance(event, AudioChunk):
             if event.stream in self._recoded:
-                self._container.mux(self._recoded[event.stream].encode(event.frame))
+                self._mux_all(self._recoded[event.stream].encode(event.frame))
         elif event.stream_index in self._recoded:
             for samples in event.decode():
-                self._container.mux(self._recoded[event.stream_index].encode(samples))
+                self._mux_all(self._recoded[event.stream_index].encode(samples))
         elif event.stream_index in self._copies:
             self._pending.append(event)
 
+    def _encoded(self, frame: Frame, image: av.VideoFrame) -> Iterator[Packet]:
+        """Encode a frame. OutputError if the encoder refuses it."""
+        encoder = self._encoders[frame.stream]
+        where = f"stream {frame.stream} at {clock(frame.time)}"
+        ticks = round(frame.pts * frame.time_base / encoder.time_base)
+        if ticks <= self._last_ticks.get(frame.stream, ticks - 1):
+            if isinstance(self._source, LiveReader):  # whose times are those of arrival
+                return
+            raise OutputError(
+                f"{self._muxer} with {self._codec} can't hold two frames with equal times in {where}: it counts in "
+                f"steps of {encoder.time_base} s{self._suggestion()}"
+            )
+        self._last_ticks[frame.stream] = ticks
+        try:
+            yield from encoder.encode(image, frame.duration)
+        except av.FFmpegError as error:
+            if not is_refusal(error):
+                raise
+            raise OutputError(f"{self._codec} refused a frame of {where}: {reason(error)}") from error
+
     # -- streams
+
+    def _keep_timecode(self) -> None:
+        """Keep the source's time code, which FFmpeg describes by tags, as this container holds it."""
+        tagged: list[Any] = [*self._source.videos, *(s for s in self._source.streams if is_timecode(s))]
+        tags = [stream.metadata for stream in tagged] + [self._source.metadata]
+        found = (value for tag in tags for key, value in tag.items() if key.lower() == "timecode")
+        timecode = next(found, None)
+        if timecode is None:
+            return
+        if self._muxer in FILE_TIMECODE:
+            self._container.metadata["timecode"] = timecode
+        elif self._muxer in STREAM_TIMECODE:
+            video = self._encoders[self._source.videos[0].index].stream
+            if not any(key.lower() == "timecode" for key in video.metadata):
+                video.metadata["timecode"] = timecode
+        elif not any(is_timecode(stream) for stream in self._source.streams):  # of those the plan tells
+            self.notes.append(f"time code left out: {self._muxer} can't hold it")
 
     def _add_video(self, source: Any, frame: Frame) -> None:
         self.convert(frame)
@@ -289,6 +388,8 @@ class VideoWriter:
         stream.time_base = stream.codec_context.time_base
         if frame.matrix:
             stream.set_display_matrix(np.frombuffer(frame.matrix, np.int32).tolist())
+            if self._muxer not in ROTATION:
+                self.notes.append(f"rotation left out: {self._muxer} can't hold it, so the picture is shown as stored")
         self._describe(source, stream)
         self._open(stream.codec_context, first_options, source)
 
@@ -348,11 +449,12 @@ class VideoWriter:
     def _open(self, context: Any, options: dict[str, str], source: Any) -> None:
         try:
             context.open()
-        except (OSError, ValueError) as error:
+        except (av.FFmpegError, OSError, ValueError) as error:
             settings = ", ".join(f"{name} {value}" for name, value in options.items()) or "its default options"
+            cause = logged_reason(context.open)
             raise UsageError(
                 f"--codec {self._codec} does not support {context.width}x{context.height} {context.pix_fmt} "
-                f"at {float(source.average_rate or 0):.4g} frames/s with {settings}"
+                f"at {float(source.average_rate or 0):.4g} frames/s with {settings}" + (f": {cause}" if cause else "")
             ) from error
 
     def _time_base(self, source: Any, frame: Frame) -> Fraction:
@@ -362,74 +464,41 @@ class VideoWriter:
         coarse = self._codec == "mpeg4" and frame.time_base.denominator > MPEG4_TICKS
         return Fraction(1, MPEG4_TICKS) if coarse else frame.time_base
 
-    def _add_copy(self, source: Any) -> None:
-        name = f"{source.type} stream {source.index}"
-        if source.disposition & Disposition.attached_pic:
-            self.notes.append(f"{name} left out: it is cover art, which may show what is masked in the video")
-            return
-        if source.type == "attachment":
-            if "matroska" in self._container.format.name:
-                self._container.add_attachment(source.name or "", source.mimetype or "", source.data)
-            else:
-                self.notes.append(f"{name} left out: {self._muxer} can't hold it")
-            return
-        if source.type not in ("audio", "subtitle") and not self._keep_metadata:
-            self.notes.append(f"{name} left out: it may hold place and time of recording; --keep-metadata copies it")
-            return
-        if self._edit and source.type == "audio":
-            self._add_edited(source, name)
-            return
-        config = None
-        if self._pipe and self._muxer == "matroska" and _is_adts(source):  # in a file the muxer adds it at the end
-            config = _audio_specific_config(source.codec_context)
-            if config is None and source.codec_context.sample_rate:
-                layout = source.codec_context.layout.name
-                self._add_substitute(source, name, f"AAC with layout {layout} can't be copied into a pipe")
-                return
-        try:
+    def _add_other(self, source: Any) -> None:
+        """Add a stream that is not video as planned, and note what it loses."""
+        plan = self._plan(source)
+        if plan.why:
+            self.notes.append(f"{source.type} stream {source.index} {plan}")
+        if plan.action is Action.ATTACH:
+            self._container.add_attachment(source.name or "", source.mimetype or "", source.data)
+        elif plan.action is Action.ENCODE:
+            self._add_audio(source, plan.codec, plan.bit_rate)
+        elif plan.action is Action.COPY:
             stream: Any = self._container.add_stream_from_template(source)
-        except (ValueError, OSError):
-            self._add_substitute(source, name)
-            return
-        if config:
-            stream.codec_context.extradata = config
-        self._describe(source, stream)
-        self._copies[source.index] = stream
-
-    def _add_edited(self, source: Any, name: str) -> None:
-        """Add an audio stream that is muted or cut: re-encoded with its own codec, if there is an encoder."""
-        if source.codec_context is None:
-            self.notes.append(f"{name} left out: it can't be decoded, so it can't be edited")
-            return
-        codec = audio_encoder(source.codec_context) or self._default_audio_codec()
-        try:
-            self._add_audio(source, codec, max(source.codec_context.bit_rate or 0, AUDIO_BIT_RATE))
-        except ValueError:  # the container holds the codec only by stream copy
-            codec = self._default_audio_codec()
-            self._add_audio(source, codec, AUDIO_BIT_RATE)
-        self.notes.append(f"{name} re-encoded as {codec}: parts of it were muted or cut")
-
-    def _add_substitute(self, source: Any, name: str, why: str = "") -> None:
-        """Re-encode an audio stream that can't be copied; leave out any other."""
-        if source.type != "audio" or source.codec_context is None:
-            self.notes.append(f"{name} left out: {self._muxer} can't hold it")
-            return
-        codec = self._default_audio_codec()
-        self._add_audio(source, codec, AUDIO_BIT_RATE)
-        why = why or f"{self._muxer} can't hold {source.codec_context.name}"
-        self.notes.append(f"{name} re-encoded as {codec}: {why}")
-
-    def _default_audio_codec(self) -> str:
-        return "libopus" if self._muxer in ("webm", "ogg") else "aac"
+            if plan.extradata:
+                stream.codec_context.extradata = plan.extradata
+            self._describe(source, stream)
+            self._copies[source.index] = stream
 
     def _add_audio(self, source: Any, codec: str, bit_rate: int) -> None:
-        """Add a re-encoded audio stream. ValueError if the container does not support the codec."""
+        """Add a re-encoded audio stream."""
         decoder = source.codec_context
-        stream: Any = self._container.add_stream(codec, 48000 if codec == "libopus" else decoder.sample_rate)
+        rates = av.Codec(codec, "w").audio_rates or [decoder.sample_rate]
+        if codec == "mp2":  # whose lower rates, those of MPEG-2, don't allow every bit rate
+            rates = [rate for rate in rates if rate >= 32000]
+        rate = min((rate for rate in rates if rate >= decoder.sample_rate), default=max(rates))
+        stream: Any = self._container.add_stream(codec, rate)
         context = stream.codec_context
-        context.layout, context.bit_rate = decoder.layout, bit_rate
+        context.layout, context.bit_rate = _named_layout(decoder.layout), bit_rate
         if decoder.format and decoder.format.name in [form.name for form in context.codec.audio_formats or []]:
             context.format = decoder.format
+        try:
+            context.open()
+        except (av.FFmpegError, ValueError) as error:
+            raise OutputError(
+                f"{codec} can't encode audio stream {source.index}, {decoder.layout.name} at {decoder.sample_rate} Hz: "
+                f"{logged_reason(context.open) or reason(error)}"
+            ) from error
         self._describe(source, stream)
         self._recoded[source.index] = stream
 
@@ -444,7 +513,11 @@ class VideoWriter:
         for packet in packets:
             if packet.dts is not None:
                 self._mux_pending(packet.dts * packet.time_base)
-            self._container.mux_one(packet)
+            self._packet_muxer.mux(packet)
+
+    def _mux_all(self, packets: Iterable[Packet]) -> None:
+        for packet in packets:
+            self._packet_muxer.mux(packet)
 
     def _mux_pending(self, until: Fraction | None) -> None:
         """Write the copied packets that are due up to a time in seconds; None for all."""
@@ -454,31 +527,19 @@ class VideoWriter:
             if until is not None and timestamp is not None and timestamp * packet.time_base > until:
                 return
             self._pending.popleft()
-            last = self._last_dts.get(packet.stream_index)
-            if timestamp is not None and last is not None and timestamp <= last:  # muxers require an increasing dts
-                packet.dts = last + 1
-                packet.pts = max(packet.pts or 0, packet.dts)
-            if packet.dts is not None:
-                self._last_dts[packet.stream_index] = packet.dts
             packet.stream = self._copies[packet.stream_index]
-            self._container.mux_one(packet)
+            self._packet_muxer.mux(packet)
 
 
-def _is_adts(source: Any) -> bool:
-    """Return whether a stream is AAC with ADTS headers, as in MPEG-TS, and so without an AudioSpecificConfig."""
-    context = source.codec_context
-    return bool(source.type == "audio" and context and context.name == "aac" and not context.extradata)
+def _named_layout(layout: Any) -> str:
+    """Return the usual name of a channel layout, of which some containers state only the number of channels."""
+    usual = {1: "mono", 2: "stereo", 3: "2.1", 4: "quad", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
+    is_number = layout.name == f"{layout.nb_channels} channels"
+    return usual.get(layout.nb_channels, layout.name) if is_number else str(layout.name)
 
 
-def _audio_specific_config(context: Any) -> bytes | None:
-    """Return the AudioSpecificConfig (ISO/IEC 14496-3) of an ADTS stream, which Matroska needs in its header.
-
-    None if profile, sample rate or channel layout can't be expressed in it.
-    """
-    factor, object_type = AAC_PROFILES.get(context.profile or "", (1, 0))
-    rate = context.sample_rate // factor
-    layout = "mono" if context.profile == "HE-AACv2" else context.layout.name
-    if not object_type or rate not in AAC_RATES or layout not in AAC_LAYOUTS:
-        return None
-    channels = AAC_LAYOUTS.index(layout) + 1
-    return (object_type << 11 | AAC_RATES.index(rate) << 7 | channels << 3).to_bytes(2, "big")
+def _kept_start(source: VideoReader | LiveReader, muxer: str) -> Fraction:
+    """Return at which time the output starts: where the source does, if both have the same kind of clock."""
+    if isinstance(source, LiveReader) or source.start < 0 or muxer not in source.container.format.name.split(","):
+        return Fraction(0)
+    return Fraction(0) if "mov" in source.container.format.name else source.start

@@ -2,8 +2,10 @@
 
 import itertools
 import json
+import random
 import shutil
 import signal
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -11,12 +13,17 @@ from typing import Any
 import numpy as np
 import pytest
 from cli_runner import FAST_ENCODING, Outcome, redact, run, running_program, spawn, wait_until
-from make_media import SAMPLES, frames_of, is_face_visible, make_video, times_of
+from make_media import SAMPLES, frames_of, is_face_visible, make_video, packets_of, times_of
 from stream_servers import Server, hls, mpegts, rtsp, serve_clients, web_folder
 
 from mdtool.media.image.image_file import read_image
 from mdtool.media.sources.address import Address, parse_address
 from mdtool.media.sources.live import SILENT_SECONDS, WallClockMapper
+from mdtool.media.video.frame import Frame
+from mdtool.media.video.reader import VideoReader
+
+if sys.platform != "win32":
+    import resource
 
 CLIP = SAMPLES / "crossing.mp4"
 SECONDS = ("--duration", "2")
@@ -340,3 +347,89 @@ def test_times_always_go_on() -> None:
     stamps = WallClockMapper(start=0.0, faster_than_real_time=True)
     times = [stamps.at(said, now) for said, now in [(1.0, 0.0), (1.0, 0.01), (0.5, 0.02), (None, 0.01), (9.0, 0.03)]]
     assert all(a < b for a, b in itertools.pairwise(times))
+
+
+def test_a_source_that_delivers_unevenly_keeps_its_own_pace() -> None:
+    """Late frames, the first one too, and a burst, do not squeeze those that come in time."""
+    mapper = WallClockMapper(start=0.0, faster_than_real_time=False)
+    late = [0.0, 0.25, 0.1, 0.3, 0.0, 0.0, 0.2, 0.0]  # by which frames come later than at the soonest possible
+    times = [mapper.at(5 + n * 0.04, n * 0.04 + late[n] - 0.3) for n in range(len(late))]
+    assert [b - a for a, b in itertools.pairwise(times)] == pytest.approx([0.04] * 7)
+
+
+def test_a_source_whose_clock_runs_fast_is_followed() -> None:
+    mapper = WallClockMapper(start=0.0, faster_than_real_time=False)
+    times = [mapper.at(n * 0.0404, n * 0.04) for n in range(5000)]
+    assert times[-1] - 4999 * 0.04 == pytest.approx(0.5, abs=0.01)
+    assert min(b - a for a, b in itertools.pairwise(times)) > 0.035
+
+
+def paced(clip: Path, lateness: float) -> Any:
+    """Serve a clip at its own speed, but each packet late by a random time up to `lateness`, in order."""
+
+    def serve(client: Any, server: Server) -> None:
+        chance, content = random.Random(7), clip.read_bytes()
+        begin, step = time.monotonic(), 188 * 40
+        for at in range(0, len(content), step):
+            due = begin + seconds_of(clip) * at / len(content) + chance.uniform(0, lateness)
+            if server.stopped.wait(max(0.0, due - time.monotonic())):
+                return
+            client.sendall(content[at : at + step])
+        server.stopped.wait(1)
+
+    return serve
+
+
+@pytest.mark.live
+@pytest.mark.parametrize("suffix", [".mp4", pytest.param(".mkv", marks=pytest.mark.slow)])
+def test_late_packets_are_recorded_whole(tmp_path: Path, suffix: str) -> None:
+    """With their sound from the start, and at the pace of the source."""
+    clip, target = make_video(tmp_path / "a.ts", 100, with_sound=True, gop_size=10), tmp_path / f"out{suffix}"
+    with serve_clients(paced(clip, 0.3)) as server:
+        outcome = redact_live(f"tcp://127.0.0.1:{server.port}", "-o", target, "--duration", "3")
+    assert outcome.code == 0, outcome.err
+    times = times_of(target)
+    assert times[0] < 0.1
+    assert float(np.median([b - a for a, b in itertools.pairwise(times)])) == pytest.approx(1 / 30, abs=0.002)
+    ((first, _), *_, (last, _)) = packets_of(target, "audio")[0]
+    assert first < 0.2
+    assert float(last) > float(times[-1]) - 1
+
+
+@pytest.mark.live
+def test_each_segment_has_its_sound(tmp_path: Path) -> None:
+    clip = make_video(tmp_path / "a.ts", 120, with_sound=True, gop_size=10)
+    with serve_clients(paced(clip, 0.0)) as server:
+        to = ("-o", tmp_path / "out.mkv", "--segment", "1.5", "--duration", "3.5")
+        outcome = redact_live(f"tcp://127.0.0.1:{server.port}", *to)
+    assert outcome.code == 0, outcome.err
+    for name in ("out-0001.mkv", "out-0002.mkv"):
+        sounds = [float(at) for at, _ in packets_of(tmp_path / name, "audio")[0]]
+        assert sounds[0] < 0.3
+        assert max(b - a for a, b in itertools.pairwise(sounds)) < 0.3
+        assert sounds[-1] > seconds_of(tmp_path / name) - 0.3
+
+
+@pytest.mark.posix("a limit to the size of files")
+@pytest.mark.live
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", pytest.param(".ts", marks=pytest.mark.slow)])
+def test_what_was_recorded_before_an_error_is_kept(tmp_path: Path, suffix: str) -> None:
+    """The disk is full; what was written plays, nothing of the face shows, and it is named."""
+    clip = make_video(tmp_path / "a.ts", 120, face=True, with_sound=True, size=(320, 240), gop_size=10)
+    target = tmp_path / f"out{suffix}"
+
+    def limited() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (90_000, 90_000))
+
+    with serve_clients(paced(clip, 0.0)) as server:
+        address = f"tcp://127.0.0.1:{server.port}"
+        options = ("--style", "solid", "--crf", "6", "--delay", "2", "--duration", "4", *FAST_ENCODING)
+        outcome = spawn("redact", address, "-o", target, *options, before=limited)
+    assert outcome.code == 74, outcome.err
+    assert "what was recorded until then" in outcome.err
+    assert str(target) in outcome.err
+    with VideoReader(target) as reader:
+        frames = [event for event in reader if isinstance(event, Frame)]
+    assert len(frames) > 5
+    assert not any(is_face_visible(frame.image) for frame in frames if not frame.corrupt)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.ts", target.name]

@@ -23,7 +23,7 @@ def at(path: Path, seconds: float, stream: int = 0) -> np.ndarray:
 @pytest.mark.parametrize("start", [0, 5])
 def test_of_a_video(tmp_path: Path, suffix: str, start: int) -> None:
     clip = numbered_clip(tmp_path / f"clip{suffix}", 40, start=start, shots=[20])
-    begin = float(times_of(clip)[0])
+    begin = float(times_of(clip)[0]) if suffix == ".mp4" else 0.0  # whose delay is shown
     assert [number_of(at(clip, begin + (number - 0.5) / RATE)) for number in (0, 13, 39)] == [0, 13, 39]
     assert number_of(at(clip, begin + 100)) == 39
 

@@ -43,7 +43,7 @@ BATCH = FingerprintKind(
 RESUME = FingerprintKind(
     "resume", 1,
     ("mdtool", "source", "model", "question", "findings", "computing", "tiles", "accurate", "seed", "redaction",
-     "policy", "colour", "form", "writes"),
+     "policy", "colour", "form", "writes", "selection"),
 )  # fmt: skip
 EMBEDDING = FingerprintKind("embedding", 1, ("mdtool", "sight", "pixels"))
 
@@ -76,7 +76,7 @@ TYPES: Mapping[str, Fields] = {
     "Number": Fields("number", ()),
     "ComputeConfig": Fields("computing", ("dtype", "quantize", "detail", "resize"), {"adapter": None}),
     "AnalysisRequest": Fields(
-        "question", ("prompts", "threshold", "sampling", "max_calls", "start", "end", "blank_errors")
+        "question", ("prompts", "threshold", "sampling", "max_calls", "start", "end", "blank_errors"), {"view": 0}
     ),
     "Sampling": Fields("sampling", ("stride", "fps", "at_least")),
     "Redaction": Fields("redaction", ("style", "colour", "keep", "only", "min_size")),

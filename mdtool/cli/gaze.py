@@ -1,16 +1,18 @@
 """`mdtool gaze`: estimate where people look."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from mdtool.cli.options.frames import Sample, SpanOptions, Threshold
+from mdtool.cli.options.frames import RotateView, RotateViewOption, Sample, SpanOptions, Threshold
 from mdtool.cli.options.grouped import grouped
 from mdtool.cli.options.model import ModelOptions
 from mdtool.cli.options.outputs import (
     EncodingOptions,
     Findings,
+    ForceFindings,
     LiveOptions,
     Media,
     Overwrite,
@@ -50,6 +52,7 @@ def gaze(
     ] = None,
     threshold: Threshold = None,
     sample: Sample = "fps=5",
+    rotate_view: RotateViewOption = RotateView.auto,
     span: SpanOptions,
     model: ModelOptions,
     findings: Findings = None,
@@ -57,6 +60,7 @@ def gaze(
         Path | None,
         typer.Option(help="Draw the gazes in this findings file instead of running a model.", metavar="FILE"),
     ] = None,
+    force_findings: ForceFindings = False,
     encoding: EncodingOptions,
     live: LiveOptions,
     printing: RunPrinting,
@@ -72,7 +76,7 @@ def gaze(
     mdtool gaze in.mp4 -t screen -t cup --jsonl gaze.jsonl --heatmap heatmap.png
     mdtool gaze in.mp4 --report-only --jsonl - | jq -c .mutual
     """
-    from mdtool.cli.values import check_not_blank, check_outputs
+    from mdtool.cli.values import check_forced, check_not_blank, check_outputs
     from mdtool.errors import UsageError
     from mdtool.jobs.gaze.detector import FACE, GazeAveraging, gaze_detector
     from mdtool.jobs.gaze.job import GazeJob, HeatmapOutput
@@ -84,6 +88,7 @@ def gaze(
     from mdtool.pipeline.targets import Targets, is_many
     from mdtool.tracking.sampling import parse_sampling
 
+    check_forced(force_findings, from_findings)
     check_not_blank("--target", target)
     prompts = (FACE, *dict.fromkeys(target))
     if FACE in target:
@@ -102,14 +107,15 @@ def gaze(
         known = from_findings
     else:
         computing = model.computing
-        callbacks = LoadCallbacks(console.note, console.note, console.explain)
+        callbacks = LoadCallbacks(console.note, console.note, console.explain, model.may_pull(console, inputs))
         loaded = load_gaze_model(
             model.model, prompts, computing,
             accurate=accurate, threshold=threshold, callbacks=callbacks,
         )  # fmt: skip
         detect = gaze_detector(loaded, prompts[1:], threshold, GazeAveraging(seed) if accurate else None)
+        viewed = replace(request, view=rotate_view.degrees(loaded.name))
         known = ModelInference(
-            request, detect, loaded.name, {"computing": computing, "accurate": accurate, "seed": seed}
+            viewed, detect, loaded.name, {"computing": computing, "accurate": accurate, "seed": seed}
         )
     targets = None if report_only else Targets(output, ".gaze", many, overwrite)
     heatmaps = HeatmapOutput(heatmap, many, overwrite) if heatmap else None
@@ -132,6 +138,7 @@ def gaze(
             found,
             lines,
             data_file,
+            force_findings,
         )
         code = job.run(sources)
     raise typer.Exit(code)

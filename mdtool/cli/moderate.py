@@ -1,6 +1,6 @@
 """`mdtool moderate`: check videos and images against a policy."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -13,6 +13,7 @@ from mdtool.cli.options.model import ModelOptions
 from mdtool.cli.options.outputs import (
     EncodingOptions,
     Findings,
+    ForceFindings,
     LiveOptions,
     Media,
     Overwrite,
@@ -178,6 +179,7 @@ def moderate(
         typer.Option(help="Judge by this findings file instead of running a model (- for stdin).", metavar="FILE|-"),
     ] = None,
     chosen: SelectionOptions,
+    force_findings: ForceFindings = False,
     encoding: EncodingOptions,
     live: LiveOptions,
     printing: Printing,
@@ -194,7 +196,7 @@ def moderate(
     """
     from contextlib import ExitStack
 
-    from mdtool.cli.values import check_findings_in, check_outputs, check_report, parsed, parsed_regions
+    from mdtool.cli.values import check_findings_in, check_forced, check_outputs, check_report, parsed, parsed_regions
     from mdtool.errors import UsageError
     from mdtool.jobs.moderate.job import ModerateJob, check_rules
     from mdtool.jobs.moderate.policy_selection import PromptRules, choose_policy
@@ -211,6 +213,7 @@ def moderate(
     regions = parsed_regions("--only", places.only), parsed_regions("--keep", places.keep)
     rules = choose_policy(policy, PromptRules(prompt, action and action.value, mask.given, limits.given, *regions))
     check_rules(rules, fail_on)
+    check_forced(force_findings, from_findings)
     if from_findings and (span.start or span.end):
         raise UsageError("--from and --to: can't be used with --from-findings, which has judged frames; leave them out")
     if report_only and output:
@@ -234,16 +237,18 @@ def moderate(
             known: ModelInference | Path = recorded
         else:
             computing = model.computing
+            may_pull = model.may_pull(console, inputs)
+            callbacks = LoadCallbacks(note=console.note, explain=console.explain, may_pull=may_pull)
             loaded = load_model(
-                model.model, "detect", rules.prompts, computing,
-                questions=rules.questions, callbacks=LoadCallbacks(note=console.note, explain=console.explain),
-            )  # fmt: skip
+                model.model, "detect", rules.prompts, computing, questions=rules.questions, callbacks=callbacks
+            )
             detect = tile_detector(
                 detector_with_questions(loaded, rules.prompts, rules.questions),
                 grid,
                 tile_detect=detector_with_questions(loaded, rules.prompts),
             )
-            known = ModelInference(request, detect, loaded.name, {"computing": computing, "tiles": frames.tiles})
+            viewed = replace(request, view=frames.rotate_view.degrees(loaded.name))
+            known = ModelInference(viewed, detect, loaded.name, {"computing": computing, "tiles": frames.tiles})
         file = stack.enter_context(open_findings(findings, overwrite, read, live=any_live))
         moderating = ModerateJob(
             rules,
@@ -258,6 +263,7 @@ def moderate(
             file,
             report,
             selection,
+            force_findings,
         )
         code = moderating.run(sources, f"Moderation: {policy or ', '.join(prompt)}")
     raise typer.Exit(code)

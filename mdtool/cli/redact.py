@@ -1,6 +1,6 @@
 """`mdtool redact`: mask faces and other objects."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +10,15 @@ import typer
 from mdtool.cli.options.frames import FrameOptions, OnError, OnErrorOption, SpanOptions, Threshold
 from mdtool.cli.options.grouped import grouped
 from mdtool.cli.options.model import ModelOptions
-from mdtool.cli.options.outputs import EncodingOptions, Findings, LiveOptions, Media, Overwrite, output_named
+from mdtool.cli.options.outputs import (
+    EncodingOptions,
+    Findings,
+    ForceFindings,
+    LiveOptions,
+    Media,
+    Overwrite,
+    output_named,
+)
 from mdtool.cli.options.printing import RunPrinting
 from mdtool.cli.options.selection import SelectionOptions
 from mdtool.cli.options.style import DEFAULT_STYLE, RegionFilterOptions, StyleOptions
@@ -92,6 +100,7 @@ def redact(
         ),
     ] = None,
     chosen: SelectionOptions,
+    force_findings: ForceFindings = False,
     encoding: EncodingOptions,
     live: LiveOptions,
     verification: VerifyOptions,
@@ -118,7 +127,7 @@ def redact(
     mdtool redact in.mp4 -o out.mp4 --style solid
     mdtool redact ./holiday -o ./redacted -p face -p "license plate"
     """
-    from mdtool.cli.values import check_exclusive, check_findings_in, check_outputs, parsed
+    from mdtool.cli.values import check_exclusive, check_findings_in, check_forced, check_outputs, parsed
     from mdtool.jobs.recorded_findings import check_selection, prompts_in, rereadable
     from mdtool.jobs.redact.dry_run import print_plan
     from mdtool.jobs.redact.effect import Redaction
@@ -133,6 +142,7 @@ def redact(
     from mdtool.tracking.detector import object_detector
     from mdtool.tracking.tiles import tile_detector
 
+    check_forced(force_findings, from_findings)
     request = frames.request(prompt, span, on_error, threshold)
     grid = frames.grid
     redaction = Redaction(mask.style(style.value), parsed("--color", parse_colour, color), *hidden.parsed)
@@ -145,10 +155,12 @@ def redact(
     inference = loaded = None
     if not from_findings:
         computing = model.computing
-        callbacks = LoadCallbacks(note=console.note, explain=console.explain)
+        may_pull = model.may_pull(console, inputs)
+        callbacks = LoadCallbacks(note=console.note, explain=console.explain, may_pull=may_pull)
         loaded = load_model(model.model, "detect", prompt, computing, threshold=threshold, callbacks=callbacks)
         detect = tile_detector(object_detector(loaded, prompt, threshold), grid)
-        inference = ModelInference(request, detect, loaded.name, {"computing": computing, "tiles": frames.tiles})
+        viewed = replace(request, view=frames.rotate_view.degrees(loaded.name))
+        inference = ModelInference(viewed, detect, loaded.name, {"computing": computing, "tiles": frames.tiles})
     check_exclusive("--preview", {"--dry-run": preview and dry_run})
     if dry_run:
         raise typer.Exit(print_plan(sources, targets, request, inference))
@@ -186,6 +198,7 @@ def redact(
             file,
             selection,
             verification.verifier(loaded, model, hidden_prompts, threshold),
+            force_findings=force_findings,
         )
         code = job.run(sources)
     raise typer.Exit(code)

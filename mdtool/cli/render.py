@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from mdtool.cli.options.grouped import grouped
-from mdtool.cli.options.outputs import EncodingOptions, Overwrite, output_named
+from mdtool.cli.options.outputs import EncodingOptions, ForceFindings, Overwrite, output_named
 from mdtool.cli.options.printing import SummaryPrinting
 from mdtool.cli.options.selection import SelectionOptions
 from mdtool.cli.options.style import DEFAULT_STYLE, RegionFilterOptions, StyleOptions
@@ -69,6 +69,7 @@ def render(
     ] = None,
     drawn: DrawnRegionOptions,
     chosen: SelectionOptions,
+    force_findings: ForceFindings = False,
     encoding: EncodingOptions,
     printing: SummaryPrinting,
 ) -> None:
@@ -116,4 +117,6 @@ def render(
         many = len(contents.sources) > 1 if contents else is_many(given, inputs)
         targets = Targets(output, ".drawn", many, overwrite)
         check_selection(selection, recorded, sources, targets, console=console)
-        raise typer.Exit(RenderJob(effect, recorded, encoding.output_options, targets, console, selection).run(sources))
+        options = encoding.output_options
+        job = RenderJob(effect, recorded, options, targets, console, selection, force_findings)
+        raise typer.Exit(job.run(sources))

@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from engine.contract import EngineError
+from engine.contract import EngineError, ModelUnavailable
 from mdtool.console import Console
 from mdtool.errors import ExitCode, MdtoolError, OutputError, UsageError
 from mdtool.interruption import deferred_interrupts, raise_if_interrupted
@@ -20,6 +20,9 @@ def each_input(sources: Iterable[Input], work: Callable[[Input], ExitCode], cons
 
     Returns:
         The code of a single input; else SOME_FAILED if any failed, or FOUND if any returned it.
+
+    Raises:
+        ModelUnavailable: The weights are damaged, whatever the input.
     """
     codes = [_attempt(source, work, console) for source in sources]
     failures = {code for code in codes if code not in (ExitCode.OK, ExitCode.FOUND)}
@@ -33,7 +36,7 @@ def _attempt(source: Input, work: Callable[[Input], ExitCode], console: Console)
     try:
         with deferred_interrupts():
             return work(source)
-    except BrokenPipeError:
+    except (BrokenPipeError, ModelUnavailable):  # which end all inputs
         raise
     except Exception as error:
         raise_if_interrupted()  # an interruption may surface as an error of the library that it hit

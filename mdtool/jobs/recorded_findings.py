@@ -30,8 +30,30 @@ def rereadable(findings: Path | None, sources: Sequence[Input], again: bool) -> 
             yield copy
 
 
+def digest_to_match(source: Input, console: Console, force: bool) -> Callable[[], str]:
+    """Return the function that gives the SHA-256 which recorded findings must be of; "" for any, which is said.
+
+    Args:
+        source: The input.
+        console: Where it is said.
+        force: Whether findings of any content are wanted.
+    """
+
+    def any_content() -> str:
+        why = "--force-findings" if force else "not a file"
+        console.note(f"{source.name}: {why}: it is not checked that the findings are of this content")
+        return ""
+
+    return any_content if force or source.path is None else partial(content_digest, source)
+
+
 def recorded(
-    findings: Path, source: Input, targets: Targets, transform: Callable[[Iterator[Record]], Iterator[Record]]
+    findings: Path,
+    source: Input,
+    targets: Targets,
+    *,
+    digest: Callable[[], str],
+    transform: Callable[[Iterator[Record]], Iterator[Record]],
 ) -> RecordedFindings:
     """Open the recorded findings of one source; of a single input the file name alone has to match.
 
@@ -39,9 +61,9 @@ def recorded(
         findings: The file.
         source: The input.
         targets: The outputs of the command.
+        digest: See `digest_to_match`.
         transform: Selects what is used, such as `TrackSelection.apply`.
     """
-    digest = partial(content_digest, source)
     return RecordedFindings(findings, source.name, not targets.many, digest=digest, transform=transform)
 
 

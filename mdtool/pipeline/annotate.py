@@ -14,8 +14,8 @@ from mdtool.pipeline.stages import Stopwatch
 from mdtool.records.findings import FrameFindings
 from mdtool.tracking.detector import Detector, ImageFindings
 from mdtool.tracking.keyframe_sampler import AnnotatedFrame, CallBudget, KeyframeSampler, ModelCall
-from mdtool.tracking.pixel_aspect import detect_both_aspects
 from mdtool.tracking.sampling import Sampling
+from mdtool.tracking.turned_views import UPRIGHT, ViewSearch
 
 # A decoded video frame, or a packet of a stream that is copied; quoted, as PyAV's Packet is not generic at run time.
 Event: TypeAlias = "Frame | av.Packet[Any]"
@@ -34,6 +34,8 @@ class AnalysisRequest:
         start: Seconds; earlier frames are not analysed and get empty findings.
         end: Seconds; frames from here on are not analysed and get empty findings.
         blank_errors: Mask a frame on which the model fails instead of ending the run.
+        view: Degrees by which pictures are turned clockwise before they are analysed; None to search for the view in
+            which something is found.
     """
 
     prompts: tuple[str, ...]
@@ -43,6 +45,7 @@ class AnalysisRequest:
     start: float | None = None
     end: float | None = None
     blank_errors: bool = False
+    view: int | None = UPRIGHT
 
     def __post_init__(self) -> None:
         if not all(prompt.strip() for prompt in self.prompts):
@@ -104,11 +107,13 @@ def model_call(detect: Detector, request: AnalysisRequest, clock: Stopwatch) -> 
     It raises EngineError where the model fails; with `request.blank_errors` it returns None for such a frame instead.
     """
 
+    views = ViewSearch(detect, request.view)
+
     def call(frames: Sequence[Frame]) -> list[ImageFindings | None]:
         raise_if_interrupted()
         try:
             with clock.time("model"):
-                return [*detect_both_aspects(detect, frames)]
+                return [*views.detect_frames(frames)]
         except EngineError:
             if not request.blank_errors:
                 raise

@@ -146,7 +146,8 @@ def records_of(file: Path | TextIO, source: str, by_name: bool, digest: Callable
             read.add(key)
             yield record
     if other and not matched:
-        raise InputError(_mismatch(f"they are for SHA-256 {other[:12]}..., and it has {current()[:12]}..."))
+        difference = f"they are for SHA-256 {other[:12]}..., and it has {current()[:12]}..."
+        raise InputError(f"{_mismatch(difference)}; --force-findings uses them all the same")
     if not matched:
         copy = next((name for name, sha256 in other_sources.items() if sha256 and sha256 == current()), None)
         if copy:

@@ -24,6 +24,7 @@ from mdtool.pipeline.video import recorded_frames
 from mdtool.records.findings import FrameFindings, FrameInfo
 from mdtool.records.run_report import Report
 from mdtool.tracking.keyframe_sampler import AnnotatedFrame
+from mdtool.tracking.turned_views import ViewSearch
 
 ANIMATION_FPS = 10.0  # typical frame rate, for the keyframe distance
 
@@ -67,7 +68,8 @@ def annotate_image(
         return info, findings
     try:
         with clock.time("model"):
-            found = findings_source.detect([image.srgb()])[0]
+            views = ViewSearch(findings_source.detect, findings_source.request.view)
+            found = views.detect_image(image.srgb())
     except EngineError:
         if not findings_source.request.blank_errors:
             raise

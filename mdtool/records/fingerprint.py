@@ -76,7 +76,7 @@ TYPES: Mapping[str, Fields] = {
     "Number": Fields("number", ()),
     "ComputeConfig": Fields("computing", ("dtype", "quantize", "detail", "resize"), {"adapter": None}),
     "AnalysisRequest": Fields(
-        "question", ("prompts", "threshold", "sampling", "max_calls", "start", "end", "blank_errors")
+        "question", ("prompts", "threshold", "sampling", "max_calls", "start", "end", "blank_errors"), {"view": 0}
     ),
     "Sampling": Fields("sampling", ("stride", "fps", "at_least")),
     "Redaction": Fields("redaction", ("style", "colour", "keep", "only", "min_size")),

@@ -62,9 +62,9 @@ SETTINGS = _value("string", "fingerprint of all settings that affect the results
 FINDINGS = _record(
     "Findings",
     "One record per frame or image. Written by `--findings`, and by `detect --jsonl` for videos; read by "
-    "`--from-findings`, `render` and `report`. They hold for this file only: another SHA-256, size or number of frames "
-    "is refused. Objects may be edited by hand. Without `sha256` or `size` these are not compared. "
-    "Coordinates are fractions of the displayed frame, origin top left.",
+    "`--from-findings`, `render` and `report`. They hold for this file only: another size or number of frames is "
+    "refused, and another SHA-256 too unless `--force-findings` is given. Objects may be edited by hand. Without "
+    "`sha256` or `size` these are not compared. Coordinates are fractions of the displayed frame, origin top left.",
     {
         "schema": _schema_name("mdtool.findings/1"),
         "source": SOURCE,

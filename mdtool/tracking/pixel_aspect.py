@@ -32,12 +32,12 @@ def detect_both_aspects(detect: Detector, frames: Sequence[Frame]) -> list[Image
     if stretched:
         found_as_stored = detect([frames[n].rgb(as_stored=True) for n in stretched])
         for n, other in zip(stretched, found_as_stored, strict=True):
-            found[n] = replace(found[n], regions=_merge(found[n].regions, other.regions))
+            found[n] = replace(found[n], regions=merge_regions(found[n].regions, other.regions))
     return found
 
 
-def _merge(displayed: Sequence[Region], as_stored: Sequence[Region]) -> list[Region]:
-    """Merge the detections in both shapes; fractions of the image are the same in either."""
+def merge_regions(displayed: Sequence[Region], as_stored: Sequence[Region]) -> list[Region]:
+    """Merge the detections in two shapes or views of one image, both in fractions of the image as displayed."""
     merged: list[Region] = []
     for label in dict.fromkeys(region.label for region in (*displayed, *as_stored)):
         first, second = ([region for region in regions if region.label == label] for regions in (displayed, as_stored))

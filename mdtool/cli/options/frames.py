@@ -19,6 +19,34 @@ class OnError(StrEnum):
     blank = "blank"
 
 
+class RotateView(StrEnum):
+    """The view of a picture that is analysed."""
+
+    auto = "auto"
+    upright = "0"
+    right = "90"
+    upside_down = "180"
+    left = "270"
+
+    def degrees(self, model: str) -> int | None:
+        """Return the degrees clockwise by which a model of this name sees pictures; None: it searches.
+
+        Only the face detector searches: other models find objects in any orientation, and take far longer.
+        """
+        from mdtool.model_selection import FACE_MODEL
+
+        if self is RotateView.auto:
+            return None if model == FACE_MODEL else 0
+        return int(self)
+
+
+RotateViewOption = Annotated[
+    RotateView,
+    typer.Option(
+        help="Turn pictures clockwise before they are analysed (the output is not turned): 0, 90, 180, 270, or auto: "
+        "where the face detector finds nothing, also turned on a few frames, and on all if that finds faces."
+    ),
+]
 Threshold = Annotated[
     float | None,
     typer.Option(
@@ -66,6 +94,7 @@ class FrameOptions:
     sample: Sample = "auto"
     max_calls: Annotated[int | None, typer.Option(min=1)] = None
     tiles: TileGrid = None
+    rotate_view: RotateViewOption = RotateView.auto
 
     @property
     def grid(self) -> "Grid | None":

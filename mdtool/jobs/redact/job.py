@@ -10,7 +10,7 @@ from typing import TextIO, cast
 from mdtool.console import Console
 from mdtool.errors import ExitCode, UsageError
 from mdtool.jobs.each_input import each_input, progress_reporter, report_result
-from mdtool.jobs.recorded_findings import recorded
+from mdtool.jobs.recorded_findings import digest_to_match, recorded
 from mdtool.jobs.redact.effect import Redaction
 from mdtool.jobs.redact.masked_frames import MaskedFrames
 from mdtool.jobs.redact.verify import OutputVerification, Verifier, report_verification
@@ -36,6 +36,7 @@ class RedactJob:
         findings: Output of the findings, if any.
         selection: Which objects of recorded findings are masked.
         verifier: How outputs are verified; None for not at all.
+        force_findings: Use findings of other content too.
     """
 
     redaction: Redaction
@@ -48,6 +49,7 @@ class RedactJob:
     findings: Lines | None = None
     selection: TrackSelection = TrackSelection()
     verifier: Verifier | None = None
+    force_findings: bool = False
 
     def run(self, sources: Sequence[Input]) -> ExitCode:
         """Process the inputs, and return the exit code."""
@@ -73,7 +75,13 @@ class RedactJob:
             )
             findings_source, work = stack.enter_context(resuming)
             run = Run(
-                recorded(findings_source, source, self.targets, self.selection.apply)
+                recorded(
+                    findings_source,
+                    source,
+                    self.targets,
+                    digest=digest_to_match(source, self.console, self.force_findings),
+                    transform=self.selection.apply,
+                )
                 if isinstance(findings_source, Path)
                 else findings_source,
                 self.redaction,
@@ -98,7 +106,9 @@ class RedactJob:
         inference, left_out = self.findings_source, None
         span = (None, None) if isinstance(inference, Path) else (inference.request.start, inference.request.end)
         if isinstance(inference, Path) and self.selection:
-            left_out = recorded(inference, source, self.targets, self.selection.left_out)
+            left_out = recorded(  # its content is checked where the findings are used
+                inference, source, self.targets, digest=lambda: "", transform=self.selection.left_out
+            )
         temporary = tempfile.NamedTemporaryFile("w+", encoding="utf-8", errors="backslashreplace", prefix="mdtool-")  # noqa: SIM115
         file = stack.enter_context(temporary)
         masked = MaskedFrames(cast(TextIO, file), span)

@@ -6,6 +6,7 @@ import av
 from av.codec.codec import Capabilities
 
 from mdtool.errors import UsageError
+from mdtool.media.video.alpha import usual_codec
 from mdtool.media.video.frame import has_plain_planes
 
 DEFAULT_CODEC = "libx264"
@@ -46,13 +47,18 @@ class Encoding:
     pixel_format: str | None = None
     at_once: bool = False
 
-    def codec_for(self, container: av.container.OutputContainer) -> str:
+    def codec_for(self, container: av.container.OutputContainer, alpha: bool = False) -> str:
         """Return the name of the encoder for a container.
+
+        Args:
+            container: The output.
+            alpha: Whether to prefer one that keeps alpha, if the person names none.
 
         Raises:
             UsageError: The encoder does not exist, or does not support the preset.
         """
-        codec = self.codec or _default_video_codec(container)
+        usual = usual_codec(container.format.name) if alpha else None
+        codec = self.codec or usual or _default_video_codec(container)
         try:
             if av.Codec(codec, "w").type != "video":
                 raise UsageError(f"--codec {codec}: not a video encoder; use libx264, for example")
@@ -64,9 +70,11 @@ class Encoding:
             raise UsageError(f"--preset {self.preset}: {codec} takes {', '.join(PRESETS)}")
         return codec
 
-    def options(self, codec: str) -> dict[str, str]:
-        """Return the FFmpeg options of an encoder."""
+    def options(self, codec: str, alpha: bool = False) -> dict[str, str]:
+        """Return the FFmpeg options of an encoder, which is given frames with or without alpha."""
         options = dict(DEFAULTS.get(codec, {}))
+        if codec == "libvpx" and alpha:
+            options["auto-alt-ref"] = "0"  # it refuses alpha otherwise
         if self.crf is not None:
             options["crf"] = str(self.crf)
         if self.preset is not None:
@@ -103,13 +111,14 @@ def audio_encoder(source: av.AudioCodecContext) -> str | None:
     return codec.name if takes_rate and not codec.capabilities & Capabilities.experimental else None
 
 
-def pixel_format(frame: av.VideoFrame, codec: str, requested: str | None) -> str:
+def pixel_format(frame: av.VideoFrame, codec: str, requested: str | None, alpha: bool = False) -> str:
     """Choose the pixel format to encode in.
 
     Args:
         frame: A source frame.
         codec: Name of the encoder.
         requested: The format to use, if any.
+        alpha: Whether to choose one with alpha, if there is any.
 
     Returns:
         The requested format; else the frame's own, if the encoder supports it, else the one that loses least.
@@ -117,7 +126,7 @@ def pixel_format(frame: av.VideoFrame, codec: str, requested: str | None) -> str
     Raises:
         UsageError: The encoder does not support the requested format.
     """
-    supported = [f for f in av.Codec(codec, "w").video_formats or [] if has_plain_planes(f)]
+    supported = [f for f in av.Codec(codec, "w").video_formats or [] if _is_usable(codec, f)]
     names = [f.name for f in supported]
     if requested:
         if names and requested not in names:
@@ -125,9 +134,22 @@ def pixel_format(frame: av.VideoFrame, codec: str, requested: str | None) -> str
         return requested
     source, even = frame.format, frame.width % 2 == 0 and frame.height % 2 == 0
     fitting = [f for f in supported if even or not _needs_even(codec, f)] or list(supported)
+    with_alpha = [f for f in fitting if f.name.startswith(("yuva", "gbra"))]
+    fitting = with_alpha if alpha and with_alpha else [f for f in fitting if f not in with_alpha]
     if source.name in [f.name for f in fitting] or not fitting:
         return source.name
     return min(fitting, key=lambda candidate: _loss(source, candidate)).name
+
+
+def _is_usable(codec: str, layout: av.VideoFormat) -> bool:
+    """Return whether frames of a format can be painted on, and encoded as what they are."""
+    if codec == "mjpeg" and not layout.name.startswith("yuvj"):  # it is full range whatever is stated
+        return False
+    if codec == "libx265" and layout.name.startswith("yuva"):  # which needs an x265 that was built for it
+        return False
+    if codec == "libvpx-vp9" and layout.name.startswith(("yuva422", "yuva444", "gbrap")):  # listed, but refused
+        return False
+    return has_plain_planes(layout)
 
 
 def _needs_even(codec: str, layout: av.VideoFormat) -> bool:

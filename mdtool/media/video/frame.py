@@ -125,6 +125,16 @@ def planes(frame: av.VideoFrame) -> list[np.ndarray]:
     return [np.frombuffer(memoryview(p), dtype).reshape(p.height, -1)[:, : p.width] for p in frame.planes]
 
 
+def copied(packet: Packet, data: bytes | None = None) -> Packet:
+    """Return a copy of a packet, perhaps with other data; a muxer changes the times of a packet that it is given."""
+    copy: Packet = av.Packet(bytes(packet) if data is None else data)
+    copy.pts, copy.dts, copy.time_base = packet.pts, packet.dts, packet.time_base
+    copy.duration, copy.is_keyframe = packet.duration or 0, packet.is_keyframe
+    for side_data in packet.iter_sidedata():
+        copy.set_sidedata(side_data)
+    return copy
+
+
 _PLAIN = re.compile(r"(yuvj?|yuva|gbra?)(\d{3})?p(\d{1,2}le)?|gray(\d{1,2}le)?")
 
 

@@ -14,6 +14,7 @@ from av.stream import Disposition
 from mdtool.errors import InputError
 from mdtool.media.files.pipe import PipeReader
 from mdtool.media.image.display_matrix import UPRIGHT, from_display_matrix
+from mdtool.media.video.alpha import decoder_of
 from mdtool.media.video.frame import Frame, Packet
 
 # Demuxers that may be used: containers that hold their own media. Playlists and scripts (hls, concat, dash, ...) are
@@ -215,6 +216,7 @@ class _Decoder:
 
     def __init__(self, stream: Any, damage: Damage) -> None:
         self.stream = stream
+        self.context = decoder_of(stream)
         self.damage = damage
         self.count = 0
         self.packets = 0
@@ -227,7 +229,7 @@ class _Decoder:
         """Yield the frames that a packet completes, or with None flush the decoder."""
         self.packets += packet is not None
         try:
-            images = self.stream.decode(packet)
+            images = self.context.decode(packet)
         except av.error.EOFError:
             return
         except av.FFmpegError:

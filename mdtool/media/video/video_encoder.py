@@ -8,7 +8,7 @@ from typing import Any
 import av
 
 from mdtool.media.video.encoded_segments import EncodedPacket, EncodedSegments, segment_index
-from mdtool.media.video.frame import Packet
+from mdtool.media.video.frame import Packet, copied
 
 
 class VideoEncoder:
@@ -17,6 +17,7 @@ class VideoEncoder:
     def __init__(
         self,
         stream: Any,
+        encoder: Any,
         create_encoder: Callable[[], Any],
         segments: EncodedSegments | None,
         *,
@@ -26,7 +27,8 @@ class VideoEncoder:
         """Prepare the first segment.
 
         Args:
-            stream: The output stream, whose own encoder is used first.
+            stream: The output stream.
+            encoder: The encoder that is used first.
             create_encoder: Returns another encoder with the same settings.
             segments: Where complete segments are saved and read; None to encode all as one segment.
             number: Index of the stream in `segments`.
@@ -35,7 +37,7 @@ class VideoEncoder:
         self.stream = stream
         self.time_base: Fraction = stream.codec_context.time_base
         self._create_encoder = create_encoder
-        self._encoder = stream.codec_context
+        self._encoder = encoder
         self._segments = segments
         self._number = number
         self._start = start
@@ -97,7 +99,7 @@ class VideoEncoder:
         for packet in packets:
             packet.duration = self._durations.pop(packet.pts or 0, 0) or packet.duration
             if self._segments:
-                self._encoded.append(EncodedPacket(packet, after))
+                self._encoded.append(EncodedPacket(copied(packet), after))
             yield self._for_stream(packet)
 
     def _next_saved(self, after: int) -> Iterator[Packet]:

@@ -4,7 +4,6 @@ import contextlib
 from collections import deque
 from collections.abc import Iterable
 from fractions import Fraction
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +16,29 @@ from mdtool.errors import OutputError, UsageError, write_error_message
 from mdtool.media.files.pipe import PipeWriter
 from mdtool.media.sources.address import Address
 from mdtool.media.sources.live import LiveReader
+from mdtool.media.video.alpha import is_translucent
 from mdtool.media.video.edits import UNEDITED, AudioChunk, Edit
 from mdtool.media.video.encoded_segments import EncodedSegments, segment_index
-from mdtool.media.video.encoding import Encoding, audio_encoder, pixel_format
+from mdtool.media.video.encoding import Encoding, audio_encoder
 from mdtool.media.video.frame import Frame, Packet
+from mdtool.media.video.interlacing import (
+    FIELD_FLAGS,
+    MARKED,
+    InterlacingEncoder,
+    context_options,
+    interlacing_loss,
+)
+from mdtool.media.video.mp4_boxes import free_boxes
+from mdtool.media.video.picture_format import PictureFormat, choose_picture_format
 from mdtool.media.video.reader import VideoReader
+from mdtool.media.video.side_data import (
+    encoder_options,
+    has_vexu,
+    joined,
+    lost,
+    side_data_of,
+    state_in_container,
+)
 from mdtool.media.video.video_encoder import VideoEncoder
 
 MUXERS = {
@@ -31,7 +48,6 @@ MUXERS = {
 }  # fmt: skip
 STREAM_TAGS = ("language", "title")  # that are always copied; others may identify author, place or device
 AUDIO_BIT_RATE = 192_000  # bits per second
-BT709 = 1
 # AudioSpecificConfig of ISO/IEC 14496-3, 1.6.2.1.
 AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350)
 AAC_LAYOUTS = ("mono", "stereo", "3.0", "4.0", "5.0", "5.1", "7.1")  # channel configurations from 1 on
@@ -90,6 +106,7 @@ class VideoWriter:
         self._keep_metadata = keep_metadata
         self._edit = edit
         self._muxer = muxer
+        self._where = where
         self._pipe = where if isinstance(where, PipeWriter) else None
         self._is_network = isinstance(where, Address)
         target: Any = f"file:{where}" if isinstance(where, Path) else where
@@ -100,8 +117,13 @@ class VideoWriter:
         except ValueError as error:
             raise UsageError(f"--container {muxer}: there is no such container format") from error
         self._codec = encoding.codec_for(self._container)
-        self._formats: dict[int, str] = {}
+        self._formats: dict[int, PictureFormat] = {}
         self._first: dict[int, Frame] = {}
+        self._losses: set[str] = set()
+        # The container for side data: what is wrong in it is corrected in the complete file.
+        is_file = isinstance(where, Path) or muxer not in ("mp4", "mov")
+        self._holder = muxer if is_file else f"{muxer} in a stream"
+        self._has_vexu = False
         self._early: list[Frame | Packet | AudioChunk] = []  # before the streams are created
         self._encoders: dict[int, VideoEncoder] = {}
         self._segments = segments
@@ -126,29 +148,17 @@ class VideoWriter:
         Raises:
             UsageError: The encoder does not support the requested pixel format.
         """
-        image = frame.image
         if frame.stream not in self._formats:
-            self._formats[frame.stream] = pixel_format(image, self._codec, self._encoding.pixel_format)
-            self._note_loss(image, self._formats[frame.stream])
-        first = self._first.setdefault(frame.stream, frame).image
-        target = self._formats[frame.stream]
-        if (image.format.name, image.width, image.height) == (target, first.width, first.height):
-            return image
-        rgb_to_yuv = image.format.is_rgb and not target.startswith("gbr")
-        colours: dict[str, Any] = {"dst_colorspace": BT709} if rgb_to_yuv else {}
-        if not image.format.is_rgb and image.color_range:
-            colours = {"src_color_range": image.color_range, "dst_color_range": image.color_range}
-        return image.reformat(width=first.width, height=first.height, format=target, **colours)
+            self._formats[frame.stream] = self._choose_format(frame)
+        self._first.setdefault(frame.stream, frame)
+        return self._formats[frame.stream].convert(frame.image)
 
-    def _note_loss(self, image: av.VideoFrame, target: str) -> None:
-        to = av.VideoFormat(target)
-        if image.width % 2 + image.height % 2 and to.chroma_width(4) == 4 and image.format.chroma_width(4) < 4:
-            self.notes.append(
-                f"{image.width}x{image.height} has an odd width or height: encoded as {target}, which {self._codec} "
-                "supports; --codec libvpx-vp9 keeps the pixel format"
-            )
-        elif to.components[0].bits < image.format.components[0].bits:
-            self.notes.append(f"{self._codec} does not support {image.format.name}: encoded as {target}")
+    def _choose_format(self, frame: Frame) -> PictureFormat:
+        if is_translucent(frame.image) and not self._formats:
+            self._codec = self._encoding.codec_for(self._container, alpha=True)
+        chosen = choose_picture_format(frame.image, self._codec, self._muxer, self._encoding.pixel_format)
+        self.notes += chosen.notes
+        return chosen
 
     # -- events
 
@@ -205,6 +215,8 @@ class VideoWriter:
             for stream in self._recoded.values():
                 self._container.mux(stream.encode(None))
             self._container.close()
+            if self._has_vexu and isinstance(self._where, Path):
+                free_boxes(self._where, b"vexu")
             if self._pipe:
                 self._pipe.check()
         except (av.FFmpegError, OSError) as error:
@@ -242,6 +254,7 @@ class VideoWriter:
     def _write(self, event: Frame | Packet | AudioChunk) -> None:
         if isinstance(event, Frame):
             image = self.convert(event)
+            self._note_losses(event, image)
             image.pts, image.time_base = event.pts, event.time_base
             image.pict_type = av.video.frame.PictureType.NONE
             self._mux_video(self._encoders[event.stream].encode(image, event.duration))
@@ -257,50 +270,80 @@ class VideoWriter:
     # -- streams
 
     def _add_video(self, source: Any, frame: Frame) -> None:
-        image = self.convert(frame)
-        options = self._encoding.options(self._codec)
+        self.convert(frame)
+        stored, codec = self._formats[source.index], self._codec
+        side_data, starts_interlaced = side_data_of(frame.image), frame.image.interlaced_frame
+        fields = stored.can_code_fields(codec)
+        options = joined(self._encoding.options(codec, stored.alpha), encoder_options(side_data, codec))
+        interlaced_options = joined(options, context_options(codec, fields, is_second=not starts_interlaced))
+        first_options = interlaced_options if starts_interlaced else options
         try:
-            stream: Any = self._container.add_stream(self._codec, source.average_rate, options=options)
+            stream: Any = self._container.add_stream(codec, source.average_rate, options=first_options)
         except ValueError as error:
-            raise UsageError(f"--codec {self._codec}: {error}") from error
-        configure = partial(self._configure, source, frame, image)
-        configure(stream.codec_context)
+            raise UsageError(f"--codec {codec}: {error}") from error
+        self._container.container_options.update(state_in_container(side_data, codec, self._holder, stream))
+        self._has_vexu |= has_vexu(side_data, self._holder)
+        self._configure(source, frame, stream.codec_context, starts_interlaced and fields)
+        if codec == "libx265" and self._muxer in ("mp4", "mov"):
+            stream.codec_context.codec_tag = "hvc1"  # with the parameter sets in the header; "hev1" is less known
         stream.time_base = stream.codec_context.time_base
         if frame.matrix:
             stream.set_display_matrix(np.frombuffer(frame.matrix, np.int32).tolist())
         self._describe(source, stream)
-        self._open(stream.codec_context, options, source)
+        self._open(stream.codec_context, first_options, source)
 
-        def create_encoder() -> Any:
-            context: Any = av.CodecContext.create(self._codec, "w")
+        def open_context(interlaced: bool) -> Any:
+            context: Any = av.CodecContext.create(codec, "w")
             context.framerate = stream.codec_context.framerate
-            context.options = options
-            configure(context)
-            context.flags = stream.codec_context.flags
-            self._open(context, options, source)
+            context.options = interlaced_options if interlaced else options
+            self._configure(source, frame, context, interlaced and fields)
+            if interlaced == starts_interlaced:
+                context.flags = stream.codec_context.flags
+            self._open(context, context.options, source)
             return context
 
+        def create_encoder(context: Any = None) -> Any:
+            if codec not in MARKED:
+                return context or open_context(starts_interlaced)
+            return InterlacingEncoder(
+                codec, open_context, starts_interlaced=starts_interlaced, fields=fields, context=context
+            )
+
         start = frame.pts * frame.time_base
+        encoder = create_encoder(stream.codec_context)
         self._encoders[source.index] = VideoEncoder(
-            stream, create_encoder, self._segments, number=source.index, start=start
+            stream, encoder, create_encoder, self._segments, number=source.index, start=start
         )
 
-    def _configure(self, source: Any, frame: Frame, image: av.VideoFrame, context: Any) -> None:
-        """Set the parameters of an encoder for a frame and its converted image."""
-        context.width, context.height, context.pix_fmt = image.width, image.height, image.format.name
+    def _configure(self, source: Any, frame: Frame, context: Any, fields: bool) -> None:
+        """Set the parameters of an encoder for the frames of a stream, the first of which is given."""
+        stored = self._formats[frame.stream]
+        context.width, context.height, context.pix_fmt = stored.width, stored.height, stored.encoded_as
         context.time_base = self._time_base(source, frame)
         context.thread_type = "FRAME"  # "SLICE", the default, makes x264 encode several slices per frame
         context.flags |= Flags.frame_duration
-        stated = source.codec_context
-        context.color_range = frame.image.color_range or stated.color_range
-        rgb_to_yuv = frame.image.format.is_rgb and not image.format.is_rgb
-        for tag in ("colorspace", "color_primaries", "color_trc"):
-            setattr(context, tag, BT709 if rgb_to_yuv else getattr(frame.image, tag))
+        context.color_range, context.colorspace = stored.colour_range, stored.matrix
+        context.color_primaries, context.color_trc = stored.primaries, stored.transfer
         if frame.aspect:
             context.sample_aspect_ratio = source.sample_aspect_ratio or Fraction(0)
-        if frame.image.interlaced_frame:
-            context.flags |= Flags.interlaced_dct | Flags.interlaced_me
-            context.field_order = stated.field_order
+        if fields:
+            context.flags |= FIELD_FLAGS
+            context.field_order = source.codec_context.field_order
+
+    def _note_losses(self, frame: Frame, image: av.VideoFrame) -> None:
+        """Tell once of each flag and kind of side data that the output can't hold."""
+        notes = lost(side_data_of(image), self._codec, self._holder)
+        interlacing = interlacing_loss(
+            self._codec,
+            image.interlaced_frame,
+            starts_interlaced=self._first[frame.stream].image.interlaced_frame,
+            height=image.height,
+            fields=self._formats[frame.stream].can_code_fields(self._codec),
+        )
+        for note in [*notes, *([interlacing] if interlacing else [])]:
+            if note not in self._losses:
+                self._losses.add(note)
+                self.notes.append(note)
 
     def _open(self, context: Any, options: dict[str, str], source: Any) -> None:
         try:

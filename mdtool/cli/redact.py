@@ -172,7 +172,7 @@ def redact(
                 check_selection(selection, recorded, sources, targets, console=console)
             shown = inference or recorded
             assert shown
-            raise typer.Exit(PreviewJob(redaction, shown, targets, console, selection).run(sources))
+            raise typer.Exit(PreviewJob(redaction, shown, targets, console, selection, force_findings).run(sources))
     check_outputs(output, findings, printing.json)
     any_live = any(source.address for source in sources)
     read = [source.path for source in sources if source.path] + ([from_findings] if from_findings else [])

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from mdtool.console import Console
 from mdtool.errors import ExitCode, InputError, OutputError, UsageError, output_errors_for
 from mdtool.interruption import raise_if_interrupted
 from mdtool.jobs.each_input import EXPECTED_ERRORS, error_message
+from mdtool.jobs.recorded_findings import digest_to_match
 from mdtool.jobs.redact.effect import Redaction
 from mdtool.jobs.redact.preview_cell import Cell, Example, make_cell
 from mdtool.media.files.pipe import PipeWriter
@@ -23,7 +24,7 @@ from mdtool.media.image.animation import Animation
 from mdtool.media.image.image_file import StillImage, pillow
 from mdtool.media.image.save_image import FORMATS, QUALITY, save_image
 from mdtool.media.sources.inputs import STILL_SUFFIXES, Input
-from mdtool.media.sources.open_media import content_digest, is_live, open_media, spooled
+from mdtool.media.sources.open_media import is_live, open_media, spooled
 from mdtool.media.video.frame import Frame
 from mdtool.media.video.frame_grabber import grab_frames
 from mdtool.media.video.reader import VideoReader
@@ -49,6 +50,7 @@ class PreviewJob:
     Attributes:
         findings_source: The model inference, or a file of findings.
         selection: Which objects of recorded findings are masked.
+        force_findings: Use findings of other content too.
     """
 
     redaction: Redaction
@@ -56,6 +58,7 @@ class PreviewJob:
     targets: Targets
     console: Console
     selection: TrackSelection = TrackSelection()
+    force_findings: bool = False
 
     def run(self, sources: Sequence[Input]) -> ExitCode:
         """Write the preview of the inputs, and return the exit code.
@@ -111,7 +114,8 @@ class PreviewJob:
 
     def _recorded(self, source: Input, findings: Path, count: int) -> Iterator[Example]:
         """Yield examples with recorded findings: of each part of the time the frame with the most objects."""
-        read = partial(records_of, findings, source.name, not self.targets.many, partial(content_digest, source))
+        digest = cache(digest_to_match(source, self.console, self.force_findings))
+        read = partial(records_of, findings, source.name, not self.targets.many, digest)
         infos = [record.info for record in read()]
         times, is_one_stream = [info.time for info in infos], len({info.stream for info in infos}) == 1
         start, length = min(times), max(times) - min(times)

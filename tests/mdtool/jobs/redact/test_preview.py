@@ -97,6 +97,17 @@ def test_recorded_findings(here: Path) -> None:
     assert (wrong.code, (here / "other.preview.jpg").exists()) == (2, False)
 
 
+def test_findings_of_other_content_are_shown_only_when_forced(here: Path) -> None:
+    clip = make_video(here / "v.mp4", 12, face=True, rate=12, size=(160, 128))
+    assert run("redact", clip, "--findings", "found.jsonl", *FAST_ENCODING).code == 0
+    make_video(here / "v.mp4", 12, face=True, rate=12, size=(160, 128), options={"movflags": "faststart"})
+    refused = preview(clip, "--from-findings", "found.jsonl")
+    assert (refused.code, (here / "v.preview.jpg").exists()) == (1, False)
+    outcome = preview(clip, "--from-findings", "found.jsonl", "--force-findings")
+    assert outcome.code == 0
+    assert len(outcome.lines) == 1  # says that it is not checked
+
+
 def test_frames_that_could_not_be_judged_are_shown_masked(here: Path) -> None:
     clip = make_video(here / "v.mp4", 12, face=True, rate=12, size=(160, 128))
     assert run("redact", clip, "--findings", "found.jsonl", *FAST_ENCODING).code == 0

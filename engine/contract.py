@@ -448,6 +448,29 @@ class ModelUnavailable(EngineError):
     """The model is unknown, or its weights are missing or damaged."""
 
 
+class NotDownloaded(ModelUnavailable):
+    """A published model would do, but its weights are not on this machine.
+
+    Attributes:
+        name: Of the model.
+    """
+
+    def __init__(self, message: str, name: str) -> None:
+        super().__init__(message)
+        self.name = name
+
+
+class NonFiniteOutput(ModelUnavailable):
+    """The model computed NaN or infinity: its weights are damaged, and nothing that it returns can be trusted."""
+
+    def __init__(
+        self,
+        message: str = "the model computed NaN or infinity: its weights or its adapter are damaged (`mdtool models "
+        "verify` checks downloaded ones), or exceed the range of their dtype (--dtype float32 has the widest)",
+    ) -> None:
+        super().__init__(message)
+
+
 class Cancelled(EngineError):
     """The request was cancelled before it had a result."""
 

@@ -1,6 +1,7 @@
 """Messages during a run, on stderr: a progress bar on a terminal, errors, notes, a summary of each input."""
 
 import contextlib
+import os
 import re
 import sys
 import time
@@ -52,6 +53,25 @@ class Console:
         """Print a message if verbose."""
         if self.verbose:
             self.note(message)
+
+    def ask(self, question: str) -> bool:
+        """Ask a question that is answered with y or n; return whether the answer was y.
+
+        Nothing is asked, and the answer is no, where nobody would answer: if stdin or stderr is no terminal, in the
+        background of one, and if quiet.
+        """
+        if self.quiet or not (sys.stdin.isatty() and sys.stderr.isatty() and _in_foreground()):
+            return False
+        self.clear()
+        sys.stderr.write(f"mdtool: {one_line(question)} [y/N] ")
+        sys.stderr.flush()
+        answer = ""
+        try:
+            answer = sys.stdin.readline()
+        finally:
+            if not answer.endswith("\n"):  # an interruption, or the end of the input
+                sys.stderr.write("\n")
+        return answer.strip().lower() in ("y", "yes")
 
     def progress(self, source: str, frames: int, total: int | None, counts: str) -> None:
         """Update the progress bar, which is shown only if stderr is a terminal.
@@ -125,6 +145,14 @@ class Console:
 def one_line(text: str) -> str:
     """Return text, such as a file name, with line breaks, control characters and undecodable bytes escaped."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def _in_foreground() -> bool:
+    """Return whether this process may read from the terminal, which stops those in the background."""
+    try:
+        return os.tcgetpgrp(sys.stdin.fileno()) == os.getpgrp()
+    except (AttributeError, OSError):  # Windows, which has no such groups; or a terminal that does not control them
+        return True
 
 
 def _print(line: str) -> None:

@@ -1,6 +1,7 @@
 """Exit codes, the errors that carry them, and messages for files that can't be written."""
 
 import errno
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import IntEnum, unique
@@ -59,6 +60,19 @@ class OutputError(MdtoolError):
 
 class StdoutError(OutputError):
     """Stdout can't be written to, whatever became of other outputs."""
+
+
+def record_fault(error: Exception) -> str:
+    """Return what is wrong with a record, read from JSON, by the error that it caused."""
+    if isinstance(error, json.JSONDecodeError):
+        return f"not valid JSON: {error}"
+    if isinstance(error, KeyError):
+        return f"lacks {error}"
+    if isinstance(error, TypeError | AttributeError):
+        return "a value is of another type"
+    if isinstance(error, OverflowError):
+        return "a number is too large"
+    return "nested too deeply" if isinstance(error, RecursionError) else str(error)
 
 
 @contextmanager

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
-from typing import Literal
+from typing import Literal, TypeVar
 
 import engine
 from engine.contract import (
@@ -17,6 +17,7 @@ from engine.contract import (
     Landmarks,
     LoadOptions,
     ModelUnavailable,
+    NotDownloaded,
     PointRequest,
     QueryRequest,
     Request,
@@ -25,6 +26,7 @@ from engine.generation.verbs import VisionModel
 from mdtool.errors import ExitCode, MdtoolError, UsageError
 
 MessageCallback = Callable[[str], object]  # takes a line to print
+T = TypeVar("T")
 
 PREFERRED = "moondream2"
 FACE_MODEL = "centerface"  # embedded; "auto" prefers it to downloaded models
@@ -41,19 +43,26 @@ def _ignore(line: str) -> None:
     pass
 
 
+def _never(name: str) -> bool:
+    return False
+
+
 @dataclass(frozen=True)
 class LoadCallbacks:
-    """Receivers of messages about the selection and loading of a model.
+    """Receivers of messages about the selection and loading of a model, and who decides on a download.
 
     Attributes:
         selected: The model that "auto" selected.
         note: What takes long, or has no effect.
         explain: Details such as device and dtype.
+        may_pull: Takes the name of a published model that would do, but is not on this machine; returns whether to
+            download it now.
     """
 
     selected: MessageCallback = _ignore
     note: MessageCallback = _ignore
     explain: MessageCallback = _ignore
+    may_pull: Callable[[str], bool] = _never
 
 
 @dataclass(frozen=True)
@@ -118,8 +127,12 @@ def load_model(
         UsageError: It does not support the options.
     """
     with model_errors():
-        chosen = _first_that_serves(skill, prompts, questions) if name == "auto" else name
-        model = _load(chosen, name, computing, callbacks)
+        model = _or_pulled(
+            lambda: _load(
+                _first_that_serves(skill, prompts, questions) if name == "auto" else name, name, computing, callbacks
+            ),
+            callbacks,
+        )
         for prompt in prompts:  # so that a bad prompt fails before any work is done
             _check(model, skill, prompt, threshold)
         for question in questions:
@@ -153,8 +166,10 @@ def load_gaze_model(
         ModelNotFound, UsageError: As `load_model`.
     """
     with model_errors():
-        chosen = _first_gazer(prompts, accurate) if name == "auto" else name
-        model = _load(chosen, name, computing, callbacks)
+        model = _or_pulled(
+            lambda: _load(_first_gazer(prompts, accurate) if name == "auto" else name, name, computing, callbacks),
+            callbacks,
+        )
         for prompt in prompts:
             _check(model, "detect", prompt, threshold)
     if "gaze" in model.abilities.prompts:
@@ -169,6 +184,21 @@ def load_gaze_model(
     return model
 
 
+def _or_pulled(load: Callable[[], T], callbacks: LoadCallbacks) -> T:
+    """Return `load()`; download the model that it lacks if that is wanted, and load again."""
+    try:
+        return load()
+    except NotDownloaded as error:
+        if not callbacks.may_pull(error.name):
+            raise
+        from engine.catalog import hub
+        from engine.catalog.published import published
+
+        here = hub.pull(published()[error.name])
+        callbacks.note(f"{error.name}: on this machine, {here.bytes / 1e9:.1f} GB, commit {here.commit}")
+    return load()
+
+
 def _load(chosen: str, name: str, computing: ComputeConfig, callbacks: LoadCallbacks) -> VisionModel:
     """Load the model that a name stands for."""
     try:
@@ -181,6 +211,11 @@ def _load(chosen: str, name: str, computing: ComputeConfig, callbacks: LoadCallb
                 f"{_as_options(error)}; auto uses {FACE_MODEL} for faces, --model names another"
             ) from error
         raise
+
+
+def ending_error(error: EngineError) -> MdtoolError:
+    """Return the error with which a command ends whose model can't go on: ModelNotFound if its weights are damaged."""
+    return ModelNotFound(str(error)) if isinstance(error, ModelUnavailable) else MdtoolError(str(error))
 
 
 @contextmanager
@@ -242,9 +277,10 @@ def _first_that_serves(skill: str, prompts: Sequence[str], questions: Sequence[s
     if unserved := _unserved(skill, prompts):
         lacking += [f"{skill} {', '.join(map(repr, unserved))}" if skill in ("detect", "point") else skill]
     lacking += ["answer questions"] if questions else []
-    raise ModelUnavailable(
+    raise NotDownloaded(
         f"no model on this machine can {' and '.join(lacking)} (embedded: {FACE_MODEL}, for faces; "
-        f"{SYNTHETIC_MODEL}, for synthetic scenes and only with --model {SYNTHETIC_MODEL}); {_how_to_get_one()}"
+        f"{SYNTHETIC_MODEL}, for synthetic scenes and only with --model {SYNTHETIC_MODEL}); {_how_to_get_one()}",
+        PREFERRED,
     )
 
 
@@ -259,9 +295,10 @@ def _first_gazer(prompts: Sequence[str], accurate: bool) -> str:
     lacking = [f"estimate gaze{' accurately' * accurate}"]
     if unserved := _unserved("detect", prompts):
         lacking += [f"detect {', '.join(map(repr, unserved))}"]
-    raise ModelUnavailable(
+    raise NotDownloaded(
         f"no model on this machine can {' and '.join(lacking)} (embedded: {FACE_MODEL}, for faces and the direction of "
-        f"heads); {_how_to_get_one()}"
+        f"heads); {_how_to_get_one()}",
+        PREFERRED,
     )
 
 
@@ -282,4 +319,7 @@ def _best_downloaded(supports: Callable[[Abilities], bool]) -> str | None:
 
 
 def _how_to_get_one(that: str = "can") -> str:
-    return f"`mdtool models pull {PREFERRED}` downloads one that {that}, `mdtool models list` lists all"
+    from engine.catalog.published import published
+
+    terms = published()[PREFERRED].size_and_licence
+    return f"`mdtool models pull {PREFERRED}` downloads one that {that} ({terms}), `mdtool models list` lists all"

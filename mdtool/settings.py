@@ -21,12 +21,14 @@ pass through Typer (`default_map`, `envvar`), so the declaration of an option is
 import json
 import os
 import re
+import shlex
+import stat
 from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import typer
 from typer.core import TyperCommand, TyperGroup, TyperOption
@@ -38,6 +40,14 @@ CONFIG_FILE = "mdtool.toml"
 DEFAULTS_TABLE = "defaults"  # the table for all commands
 PREFIX = "MDTOOL_"
 OTHER_VARIABLES = frozenset({"MDTOOL_DEBUG"})  # used by the program, but no options
+
+HIDING_COMMANDS = frozenset({"redact", "moderate", "render"})
+# Their options that do not change what is hidden.
+_HARMLESS = frozenset({
+    "codec", "color", "compile", "container", "crf", "delay", "device", "dtype", "duration", "fail-on", "feather",
+    "findings", "json", "output", "overwrite", "pixel-format", "preset", "pull", "quiet", "report", "resize", "segment",
+    "verbose",
+})  # fmt: skip
 
 CommandPath = tuple[str, ...]  # a command: ("redact",) or ("bench", "redact")
 Commands = Mapping[CommandPath, TyperCommand]
@@ -152,6 +162,17 @@ def origin(
     return None
 
 
+def hiding_keys(ctx: typer.Context, words: CommandPath, settings: Settings) -> dict[Path, list[str]]:
+    """Return the keys of settings in effect that change what a command hides, by the file that has them."""
+    found: dict[Path, list[str]] = {}
+    if words[0] in HIDING_COMMANDS:
+        for key, option in options_of(cast(TyperCommand, ctx.command)).items():
+            where = origin(ctx, words, option, settings)
+            if key not in _HARMLESS and isinstance(where, SettingLocation):
+                found.setdefault(where.path, []).append(key)
+    return found
+
+
 def suggestion(word: str, known: Collection[str], command: str = "mdtool") -> str:
     """Return the end of a message about an unknown word: a close known one, or the command that lists them."""
     close = get_close_matches(word, known, n=1, cutoff=0.75)  # variables begin alike
@@ -218,7 +239,9 @@ def _read_file(path: Path, commands: Commands) -> dict[tuple[CommandPath, str], 
     import tomllib
 
     try:
-        text = path.read_text("utf-8")
+        with path.open(encoding="utf-8") as opened:
+            _check_owner(path, opened.fileno())
+            text = opened.read()
         tables = tomllib.loads(text)
     except OSError as error:
         raise UsageError(f"{path}: can't be read: {error.strerror}") from error
@@ -227,6 +250,31 @@ def _read_file(path: Path, commands: Commands) -> dict[tuple[CommandPath, str], 
     file = _File(path, text)
     shared = _read_shared(file, tables.pop(DEFAULTS_TABLE, {}), commands)
     return shared | _read_tables(file, tables, (), commands)
+
+
+def _check_owner(path: Path, descriptor: int) -> None:
+    """Check that no other user can decide what is hidden, by a file in a folder above that anyone may write to.
+
+    As in git: the owner of the file, and of a symbolic link to it, must be the user or root, or the user who called
+    sudo. A file that everybody may write to is refused too, but not one of a group, which may be the user's own.
+
+    Raises:
+        UsageError: Another user can.
+    """
+    if not hasattr(os, "geteuid"):  # Windows, where files have no such owner
+        return
+    trusted = {0, os.geteuid()}
+    if os.geteuid() == 0 and os.environ.get("SUDO_UID", "").isdecimal():
+        trusted.add(int(os.environ["SUDO_UID"]))
+    opened = os.fstat(descriptor)
+    for owner in (opened.st_uid, os.lstat(path).st_uid):
+        if owner not in trusted:
+            raise UsageError(
+                f"{path}: settings of another user (uid {owner}) are not read, since they could change what is hidden; "
+                "take the file over with chown, or move it away"
+            )
+    if opened.st_mode & stat.S_IWOTH:
+        raise UsageError(f"{path}: every user may write to these settings; `chmod o-w {shlex.quote(str(path))}` first")
 
 
 def _read_shared(file: _File, table: Any, commands: Commands) -> dict[tuple[CommandPath, str], Setting]:

@@ -18,7 +18,7 @@ from typing import Any
 
 from engine.catalog.published import PublishedModel, Source, TokenizerSource, published
 from engine.checkpoints.shards import weight_files, weights_in
-from engine.contract import ModelUnavailable
+from engine.contract import ModelUnavailable, NotDownloaded
 from engine.error_text import reason
 
 _CONFIG = "config.json"
@@ -134,9 +134,12 @@ def remove(model: PublishedModel) -> int:
     return freed
 
 
-def not_downloaded_error(model: PublishedModel) -> ModelUnavailable:
+def not_downloaded_error(model: PublishedModel) -> NotDownloaded:
     """Return the error for a model that is not downloaded."""
-    return ModelUnavailable(f"{model.name}: not on this machine; get it with `mdtool models pull {model.name}`")
+    return NotDownloaded(
+        f"{model.name}: not on this machine; get it with `mdtool models pull {model.name}` ({model.size_and_licence})",
+        model.name,
+    )
 
 
 def cache_folder() -> Path:

@@ -25,10 +25,18 @@ class TokenizerSource:
 
 @dataclass(frozen=True)
 class Source:
-    """A model's repository on the hub; revision: a commit, tag or branch."""
+    """A model's repository on the hub.
+
+    Attributes:
+        revision: A commit, tag or branch.
+        bytes: About the size of the download.
+        licence: An SPDX identifier, or where to find the licence.
+    """
 
     repo: str
     revision: str
+    bytes: int
+    licence: str
     tokenizer: TokenizerSource
 
 
@@ -49,6 +57,12 @@ class PublishedModel:
     summary: str
     source: Source | None
     config: dict[str, Any]
+
+    @property
+    def size_and_licence(self) -> str:
+        """What to know before a download, such as "3.9 GB, licence Apache-2.0"; empty if there is none."""
+        source = self.source
+        return f"{source.bytes / 1e9:.1f} GB, licence {source.licence}" if source else ""
 
     @property
     def abilities(self) -> Abilities:
@@ -76,6 +90,6 @@ def _read(path: Path) -> PublishedModel:
         name=path.stem,
         family=config["family"],
         summary=config["summary"],
-        source=source and Source(source["repo"], source["revision"], TokenizerSource(**source["tokenizer"])),
+        source=source and Source(**source | {"tokenizer": TokenizerSource(**source["tokenizer"])}),
         config=config,
     )

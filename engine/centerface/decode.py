@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from engine.contract import EncodedImage, EngineError
+from engine.contract import EncodedImage, NonFiniteOutput
 
 STRIDE = 4  # input pixels a cell
 MAX_IOU = 0.3  # boxes that overlap at least this much are one face
@@ -58,7 +58,7 @@ def decode(
         The faces after non-maximum suppression, in pixels of the network's input.
 
     Raises:
-        EngineError: The maps have NaN or infinite values: skipping them would silently miss faces.
+        NonFiniteOutput: The maps have NaN or infinite values: skipping them would silently miss faces.
     """
     rows, columns = np.nonzero(heat > threshold)
     cells = (slice(None), rows, columns)
@@ -68,8 +68,8 @@ def decode(
         points = corner[:, None] + size[:, None] * landmarks[cells].T.reshape(-1, 5, 2)
         boxes = np.concatenate([corner, corner + size], axis=1)[:, [1, 0, 3, 2]]
     if not all(np.isfinite(numbers).all() for numbers in (heat, boxes, points)) or not (size > 0).all():
-        raise EngineError(
-            "centerface: the network returned non-finite values for an image; run again, or use another model"
+        raise NonFiniteOutput(
+            "centerface: the network computed NaN or infinity for an image; run again, or use another model"
         )
     faces = Faces(boxes, heat[rows, columns].astype(np.float64), points[:, :, ::-1])
     return faces.take(suppress(faces.boxes, faces.scores))

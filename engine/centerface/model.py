@@ -159,8 +159,9 @@ def _limited(items: list[Box] | list[Point], max_objects: int | None) -> ObjectL
 
 
 def _threshold(threshold: float | None) -> float:
-    if threshold is not None and not MIN_SCORE <= threshold <= 1:
-        raise ValueError(f"centerface: threshold must be from {MIN_SCORE} to 1, not {threshold}")
+    """Return the threshold in effect; below MIN_SCORE there are no faces, so that a lower one takes all."""
+    if threshold is not None and not 0 <= threshold <= 1:
+        raise ValueError(f"centerface: threshold must be from 0 to 1, not {threshold}")
     return THRESHOLD if threshold is None else threshold
 
 

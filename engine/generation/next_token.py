@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from engine.finite import check_logits
 from engine.generation.steps import ReadToken
 
 
@@ -16,7 +17,11 @@ def sample_tokens(reads: Sequence[ReadToken], logits: Tensor) -> list[int]:
 
     Returns:
         Token ids.
+
+    Raises:
+        NonFiniteOutput: A logit is NaN or infinite.
     """
+    check_logits(logits)
     suppressed = [(row, token) for row, read in enumerate(reads) for token in read.suppressed]
     if suppressed:
         rows, tokens = zip(*suppressed, strict=True)

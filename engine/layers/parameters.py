@@ -5,11 +5,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from engine.finite import check_weights
 from engine.layers.linear import LinearLayer
 from engine.layers.linear_dispatch import make_linear
 from engine.layers.norms import Norm
 from engine.quantization.formats import Matrix
 from engine.quantization.tensor_source import TensorSource
+
+MAX_CHECKED_WEIGHTS = 1 << 20  # the check of larger tensors would delay loading
 
 
 @dataclass(frozen=True)
@@ -33,16 +36,19 @@ class ParameterReader:
     compiled: bool = False
 
     def __call__(self, name: str) -> Tensor:
-        """Return the tensor of this name."""
-        return self.weights.tensor(f"{self.part}.{name}", self.dtype, self.device)
+        """Return the tensor of this name. Raises ModelUnavailable if it is small, and has NaN or infinity."""
+        full_name = f"{self.part}.{name}"
+        return _checked(full_name, self.weights.tensor(full_name, self.dtype, self.device))
 
     def has(self, name: str) -> bool:
         """Return whether there is a tensor of this name."""
         return self.weights.has(f"{self.part}.{name}")
 
     def matrix(self, name: str) -> Matrix:
-        """Return a weight matrix, quantised if it is stored so."""
-        return self.weights.matrix(f"{self.part}.{name}", self.dtype, self.device)
+        """Return a weight matrix, quantised if it is stored so. Raises as the call does."""
+        full_name = f"{self.part}.{name}"
+        matrix = self.weights.matrix(full_name, self.dtype, self.device)
+        return _checked(full_name, matrix) if isinstance(matrix, Tensor) else matrix
 
     def linear(self, name: str) -> LinearLayer:
         """Return the linear layer of `name`.weight and, if it exists, `name`.bias."""
@@ -52,3 +58,9 @@ class ParameterReader:
     def norm(self, name: str) -> Norm:
         """Return the weight and bias of a normalisation layer."""
         return self(f"{name}.weight"), self(f"{name}.bias")
+
+
+def _checked(name: str, tensor: Tensor) -> Tensor:
+    if tensor.numel() <= MAX_CHECKED_WEIGHTS:
+        check_weights(name, tensor)
+    return tensor

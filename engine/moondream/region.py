@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from engine.finite import check_logits
 from engine.layers.activations import by_row
 from engine.layers.linear import LinearLayer
 from engine.layers.norms import layer_norm
@@ -39,13 +40,19 @@ class RegionHeads:
         return self.size_encoder(self._fourier(sizes, self.size_features))
 
     def coordinates(self, hidden: Tensor) -> list[float]:
-        """Decode a coordinate from each hidden state, (rows, dim)."""
+        """Decode a coordinate from each hidden state, (rows, dim). Raises NonFiniteOutput."""
         logits = self.coordinate_logits(hidden)
+        check_logits(logits)
         return [bin / logits.shape[1] for bin in logits.argmax(-1).tolist()]
 
     def sizes(self, hidden: Tensor) -> list[tuple[float, float]]:
-        """Decode (width, height) from each hidden state, (rows, dim); rounded to float32, as in the reference."""
-        bins = self.size_logits(hidden).argmax(-1)
+        """Decode (width, height) from each hidden state, (rows, dim); rounded to float32, as in the reference.
+
+        Raises NonFiniteOutput.
+        """
+        logits = self.size_logits(hidden)
+        check_logits(logits)
+        bins = logits.argmax(-1)
         last = self._size_bins - 1
         sizes: list[tuple[float, float]] = (2.0 ** (bins.float() / last * 10 - 10)).tolist()
         return sizes

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from engine.contract import EngineError
+from engine.finite import check_weights
 from engine.quantization.formats import (
     GROUP_SIZES,
     Int4,
@@ -73,6 +74,7 @@ class QuantizedSource:
 
         Raises:
             EngineError: The stored matrix is int4, and the scheme is int8.
+            ModelUnavailable: The stored matrix has NaN or infinity.
         """
         stored = self.source.matrix(name, dtype, device)
         if isinstance(stored, Int4):
@@ -82,7 +84,9 @@ class QuantizedSource:
         if not isinstance(stored, Tensor) or not self.plan.quantizes(name):
             return stored
         size = self.plan.group_size(name, self.scheme)
-        return quantize_int4(stored, size) if size else quantize_int8(stored)
+        quantized = quantize_int4(stored, size) if size else quantize_int8(stored)
+        check_weights(name, quantized.scale)
+        return quantized
 
 
 def weights_bytes(

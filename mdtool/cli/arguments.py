@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import typer
+
 from mdtool.cli.values import check_not_blank
 from mdtool.errors import UsageError
 from mdtool.media.image.decode_image import IMAGE_SUFFIXES
@@ -36,8 +38,14 @@ PROMPT = LastArgument("prompt", "--prompt", "face")
 QUESTION = LastArgument("question", "--question", '"what is this?"')
 
 
+def is_preset(ctx: typer.Context, option: str) -> bool:
+    """Return whether an option, by the name of its parameter, has its value from a settings file or the environment."""
+    source = ctx.get_parameter_source(option)
+    return source is not None and source.name in ("DEFAULT_MAP", "ENVIRONMENT")
+
+
 def split_arguments(
-    arguments: Sequence[str], given: Sequence[str], last: LastArgument, *, listed: bool
+    arguments: Sequence[str], given: Sequence[str], last: LastArgument, *, listed: bool, preset: bool = False
 ) -> tuple[list[str], list[str]]:
     """Split the arguments of a command into its inputs and its prompts or questions.
 
@@ -46,11 +54,13 @@ def split_arguments(
         given: What the option gave.
         last: Which of the two it is.
         listed: Whether a file names more inputs, so that the arguments need not.
+        preset: Whether `given` is from settings: then a last argument that is no input overrides it.
 
     Raises:
         UsageError: The prompt or question is missing or blank, or no input is named.
     """
-    if given:
+    alone = len(arguments) == 1 and not listed
+    if given and not (preset and arguments and not alone and _is_text(arguments[-1])):
         check_not_blank(last.option, given)
         return list(arguments), list(given)
     if not arguments:
@@ -58,13 +68,18 @@ def split_arguments(
     *inputs, text = arguments
     if what := _input_kind(text, alone=not inputs):
         raise UsageError(
-            f"{text}: is {what}, not a {last.noun}; put the {last.noun} last, as in: {text} {last.example} "
+            f"the {last.noun} is missing: {text} is {what}; put the {last.noun} last, as in: {text} {last.example} "
             f"(or give it with {last.option})"
         )
     if not inputs and not listed:
         raise UsageError(f"{text!r}: no image is named before this {last.noun}; as in: photo.jpg {last.example}")
     check_not_blank(f"the {last.noun}", [text])
     return inputs, [text]
+
+
+def _is_text(text: str) -> bool:
+    """Return whether a last argument can only be a prompt or a question."""
+    return not os.path.lexists(text) and _input_kind(text, alone=False) is None
 
 
 def _input_kind(text: str, *, alone: bool) -> str | None:

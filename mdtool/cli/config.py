@@ -26,13 +26,27 @@ class CommandContext(typer.Context):
     """The context of a command that takes settings: adds to an error where the settings it names come from."""
 
     def invoke(self, callback: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
-        """Invoke the command; an error gets a note on each setting that it names."""
+        """Invoke the command; an error gets a note on each setting that it names, an engine error an exit code too."""
+        for path, keys in settings.hiding_keys(self, _words(self), self.obj or {}).items():
+            Console(bool(self.params.get("quiet"))).note(f"{path} changes what is hidden: it sets {', '.join(keys)}")
         try:
             return super().invoke(callback, *args, **kwargs)
         except MdtoolError as error:
-            for key, where in self._named_in(str(error)):
-                error.add_note(f"{key} is set {'in' if isinstance(where, SettingLocation) else 'by'} {where}")
+            self._add_origins(error)
             raise
+        except Exception as error:
+            from engine.contract import EngineError  # takes long to load, and is there if there is an error of it
+            from mdtool.model_selection import ending_error
+
+            if not isinstance(error, EngineError):
+                raise
+            ended = ending_error(error)
+            self._add_origins(ended)
+            raise ended from error
+
+    def _add_origins(self, error: MdtoolError) -> None:
+        for key, where in self._named_in(str(error)):
+            error.add_note(f"{key} is set {'in' if isinstance(where, SettingLocation) else 'by'} {where}")
 
     def _named_in(self, message: str) -> Iterator[tuple[str, SettingLocation | str]]:
         command = cast(Any, self.command)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 @grouped
 def detect(
     *,
+    ctx: typer.Context,
     images: ImagesAndPrompt = [],
     prompt: Prompts = [],
     threshold: Threshold = None,
@@ -47,10 +48,12 @@ def detect(
     mdtool detect in.mp4 face --jsonl - | mdtool redact in.mp4 --from-findings -
     """
     from engine.contract import DetectRequest
-    from mdtool.cli.arguments import PROMPT, split_arguments
+    from mdtool.cli.arguments import PROMPT, is_preset, split_arguments
     from mdtool.errors import UsageError
 
-    named, prompts = split_arguments(images, prompt, PROMPT, listed=bool(batch.files_from))
+    named, prompts = split_arguments(
+        images, prompt, PROMPT, listed=bool(batch.files_from), preset=is_preset(ctx, "prompt")
+    )
     requests = [DetectRequest(None, one, max_objects, threshold=threshold) for one in prompts]
     task = InferenceTask("detect", named, requests, prompts, threshold, draw, unrecorded={"--max-objects": max_objects})
     if batch.wanted:

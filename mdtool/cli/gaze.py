@@ -12,6 +12,7 @@ from mdtool.cli.options.model import ModelOptions
 from mdtool.cli.options.outputs import (
     EncodingOptions,
     Findings,
+    ForceFindings,
     LiveOptions,
     Media,
     Overwrite,
@@ -59,6 +60,7 @@ def gaze(
         Path | None,
         typer.Option(help="Draw the gazes in this findings file instead of running a model.", metavar="FILE"),
     ] = None,
+    force_findings: ForceFindings = False,
     encoding: EncodingOptions,
     live: LiveOptions,
     printing: RunPrinting,
@@ -74,7 +76,7 @@ def gaze(
     mdtool gaze in.mp4 -t screen -t cup --jsonl gaze.jsonl --heatmap heatmap.png
     mdtool gaze in.mp4 --report-only --jsonl - | jq -c .mutual
     """
-    from mdtool.cli.values import check_not_blank, check_outputs
+    from mdtool.cli.values import check_forced, check_not_blank, check_outputs
     from mdtool.errors import UsageError
     from mdtool.jobs.gaze.detector import FACE, GazeAveraging, gaze_detector
     from mdtool.jobs.gaze.job import GazeJob, HeatmapOutput
@@ -86,6 +88,7 @@ def gaze(
     from mdtool.pipeline.targets import Targets, is_many
     from mdtool.tracking.sampling import parse_sampling
 
+    check_forced(force_findings, from_findings)
     check_not_blank("--target", target)
     prompts = (FACE, *dict.fromkeys(target))
     if FACE in target:
@@ -104,7 +107,7 @@ def gaze(
         known = from_findings
     else:
         computing = model.computing
-        callbacks = LoadCallbacks(console.note, console.note, console.explain)
+        callbacks = LoadCallbacks(console.note, console.note, console.explain, model.may_pull(console, inputs))
         loaded = load_gaze_model(
             model.model, prompts, computing,
             accurate=accurate, threshold=threshold, callbacks=callbacks,
@@ -135,6 +138,7 @@ def gaze(
             found,
             lines,
             data_file,
+            force_findings,
         )
         code = job.run(sources)
     raise typer.Exit(code)

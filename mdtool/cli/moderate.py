@@ -13,6 +13,7 @@ from mdtool.cli.options.model import ModelOptions
 from mdtool.cli.options.outputs import (
     EncodingOptions,
     Findings,
+    ForceFindings,
     LiveOptions,
     Media,
     Overwrite,
@@ -20,6 +21,7 @@ from mdtool.cli.options.outputs import (
     output_named,
 )
 from mdtool.cli.options.printing import RunPrinting
+from mdtool.cli.options.selection import SelectionOptions
 from mdtool.cli.options.style import StyleOptions
 
 
@@ -176,6 +178,8 @@ def moderate(
         Path | None,
         typer.Option(help="Judge by this findings file instead of running a model (- for stdin).", metavar="FILE|-"),
     ] = None,
+    chosen: SelectionOptions,
+    force_findings: ForceFindings = False,
     encoding: EncodingOptions,
     live: LiveOptions,
     printing: Printing,
@@ -192,10 +196,11 @@ def moderate(
     """
     from contextlib import ExitStack
 
-    from mdtool.cli.values import check_findings_in, check_outputs, check_report, parsed, parsed_regions
+    from mdtool.cli.values import check_findings_in, check_forced, check_outputs, check_report, parsed, parsed_regions
     from mdtool.errors import UsageError
     from mdtool.jobs.moderate.job import ModerateJob, check_rules
     from mdtool.jobs.moderate.policy_selection import PromptRules, choose_policy
+    from mdtool.jobs.recorded_findings import check_selection
     from mdtool.media.colour import parse_colour
     from mdtool.media.sources.inputs import find_inputs
     from mdtool.model_selection import LoadCallbacks, load_model
@@ -208,10 +213,12 @@ def moderate(
     regions = parsed_regions("--only", places.only), parsed_regions("--keep", places.keep)
     rules = choose_policy(policy, PromptRules(prompt, action and action.value, mask.given, limits.given, *regions))
     check_rules(rules, fail_on)
+    check_forced(force_findings, from_findings)
     if from_findings and (span.start or span.end):
         raise UsageError("--from and --to: can't be used with --from-findings, which has judged frames; leave them out")
     if report_only and output:
         raise UsageError(f"-o {output}: --report-only writes no copy; leave one out")
+    selection = chosen.selection(from_findings, [])
     request = frames.request(rules.prompts, span, on_error)
     grid = frames.grid
     colour = parsed("--color", parse_colour, color)
@@ -225,13 +232,16 @@ def moderate(
     check_report(report, [output, findings], read)
     with ExitStack() as stack:
         if from_findings:
-            known: ModelInference | Path = stack.enter_context(spooled(from_findings))
+            recorded = stack.enter_context(spooled(from_findings))
+            check_selection(selection, recorded, sources, targets, console=console)
+            known: ModelInference | Path = recorded
         else:
             computing = model.computing
+            may_pull = model.may_pull(console, inputs)
+            callbacks = LoadCallbacks(note=console.note, explain=console.explain, may_pull=may_pull)
             loaded = load_model(
-                model.model, "detect", rules.prompts, computing,
-                questions=rules.questions, callbacks=LoadCallbacks(note=console.note, explain=console.explain),
-            )  # fmt: skip
+                model.model, "detect", rules.prompts, computing, questions=rules.questions, callbacks=callbacks
+            )
             detect = tile_detector(
                 detector_with_questions(loaded, rules.prompts, rules.questions),
                 grid,
@@ -252,6 +262,8 @@ def moderate(
             fail_on,
             file,
             report,
+            selection,
+            force_findings,
         )
         code = moderating.run(sources, f"Moderation: {policy or ', '.join(prompt)}")
     raise typer.Exit(code)

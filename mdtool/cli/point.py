@@ -13,6 +13,7 @@ from mdtool.cli.run_task import InferenceTask, run_task
 @grouped
 def point(
     *,
+    ctx: typer.Context,
     images: ImagesAndPrompt = [],
     prompt: Prompts = [],
     max_objects: MaxObjects = None,
@@ -31,8 +32,10 @@ def point(
     mdtool point ./photos bottle --json
     """
     from engine.contract import PointRequest
-    from mdtool.cli.arguments import PROMPT, split_arguments
+    from mdtool.cli.arguments import PROMPT, is_preset, split_arguments
 
-    named, prompts = split_arguments(images, prompt, PROMPT, listed=bool(batch.files_from))
+    named, prompts = split_arguments(
+        images, prompt, PROMPT, listed=bool(batch.files_from), preset=is_preset(ctx, "prompt")
+    )
     requests = [PointRequest(None, one, max_objects) for one in prompts]
     raise typer.Exit(run_task(InferenceTask("point", named, requests, prompts, draw=draw), model, printing, batch))

@@ -15,6 +15,7 @@ from mdtool.cli.run_task import InferenceTask, run_task
 @grouped
 def query(
     *,
+    ctx: typer.Context,
     images: ImagesAndQuestion = [],
     questions: QuestionOptions,
     model: ModelOptions,
@@ -33,8 +34,10 @@ def query(
     mdtool query *.jpg --question "day or night?" --question "how many people?"
     mdtool query *.jpg dog --template "is there a {} here?" --choices yes,no
     """
+    from mdtool.cli.arguments import is_preset
     from mdtool.cli.questions import query_requests
 
-    inputs, requests = query_requests(images, questions, generation.generation, listed=bool(batch.files_from))
+    listed, preset = bool(batch.files_from), is_preset(ctx, "question")
+    inputs, requests = query_requests(images, questions, generation.generation, listed=listed, preset=preset)
     task = InferenceTask("query", inputs, requests, prompts=[request.question for request in requests])
     raise typer.Exit(run_task(task, model, printing, batch))

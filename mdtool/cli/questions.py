@@ -14,7 +14,12 @@ BLANK = "{}"  # where a template takes the question
 
 
 def query_requests(
-    arguments: Sequence[str], options: QuestionOptions, generation: Generation, *, listed: bool
+    arguments: Sequence[str],
+    options: QuestionOptions,
+    generation: Generation,
+    *,
+    listed: bool,
+    preset: bool = False,
 ) -> tuple[list[str], list[QueryRequest]]:
     """Return the inputs that the arguments name, and a request without its image for each question.
 
@@ -23,6 +28,7 @@ def query_requests(
         options: Questions and constraints; those typed come before those of a file.
         generation: How the answers are generated.
         listed: Whether a file names more inputs.
+        preset: Whether --question is from settings, which an argument overrides.
 
     Raises:
         UsageError: Options that can't be, or not together; no question, or no input.
@@ -33,7 +39,7 @@ def query_requests(
     if template is not None and BLANK not in template:
         raise UsageError(f"--template: has no {BLANK} for the question; write it as in 'is there a {BLANK} here?'")
     if file is None or options.question:
-        inputs, typed = split_arguments(arguments, options.question, QUESTION, listed=listed)
+        inputs, typed = split_arguments(arguments, options.question, QUESTION, listed=listed, preset=preset)
     else:
         inputs, typed = list(arguments), []
     if file == "-" and "-" in inputs:

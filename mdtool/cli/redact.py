@@ -10,9 +10,19 @@ import typer
 from mdtool.cli.options.frames import FrameOptions, OnError, OnErrorOption, SpanOptions, Threshold
 from mdtool.cli.options.grouped import grouped
 from mdtool.cli.options.model import ModelOptions
-from mdtool.cli.options.outputs import EncodingOptions, Findings, LiveOptions, Media, Overwrite, output_named
+from mdtool.cli.options.outputs import (
+    EncodingOptions,
+    Findings,
+    ForceFindings,
+    LiveOptions,
+    Media,
+    Overwrite,
+    output_named,
+)
 from mdtool.cli.options.printing import RunPrinting
+from mdtool.cli.options.selection import SelectionOptions
 from mdtool.cli.options.style import DEFAULT_STYLE, RegionFilterOptions, StyleOptions
+from mdtool.cli.options.verify import VerifyOptions
 
 
 class StyleName(StrEnum):
@@ -53,10 +63,16 @@ class Frames(FrameOptions):
 @grouped
 def redact(
     *,
+    ctx: typer.Context,
     inputs: Media,
     prompt: Annotated[
         list[str],
-        typer.Option("--prompt", "-p", help="Object to mask, in plain words. Repeatable.", metavar="TEXT"),
+        typer.Option(
+            "--prompt",
+            "-p",
+            help="Object to mask, in plain words. Repeatable. With --from-findings: mask only what was found for it.",
+            metavar="TEXT",
+        ),
     ] = ["face"],
     output: Annotated[str | None, output_named("redacted")] = None,
     overwrite: Overwrite = False,
@@ -83,10 +99,21 @@ def redact(
             metavar="FILE|-",
         ),
     ] = None,
+    chosen: SelectionOptions,
+    force_findings: ForceFindings = False,
     encoding: EncodingOptions,
     live: LiveOptions,
+    verification: VerifyOptions,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the plan (streams, frames, model calls, time) and exit.")
+    ] = False,
+    preview: Annotated[
+        bool,
+        typer.Option(
+            "--preview",
+            help="Write one picture and exit, NAME.preview.jpg next to the output: nine frames spread over the input, "
+            "with boxes, scores and masks. -o FILE.jpg names it.",
+        ),
     ] = False,
     printing: RunPrinting,
 ) -> None:
@@ -100,11 +127,12 @@ def redact(
     mdtool redact in.mp4 -o out.mp4 --style solid
     mdtool redact ./holiday -o ./redacted -p face -p "license plate"
     """
-    from mdtool.cli.values import check_findings_in, check_outputs, parsed
-    from mdtool.jobs.recorded_findings import rereadable
+    from mdtool.cli.values import check_exclusive, check_findings_in, check_forced, check_outputs, parsed
+    from mdtool.jobs.recorded_findings import check_selection, prompts_in, rereadable
     from mdtool.jobs.redact.dry_run import print_plan
     from mdtool.jobs.redact.effect import Redaction
     from mdtool.jobs.redact.job import RedactJob
+    from mdtool.jobs.redact.preview import PreviewJob
     from mdtool.media.colour import parse_colour
     from mdtool.media.sources.inputs import find_inputs
     from mdtool.model_selection import LoadCallbacks, load_model
@@ -114,33 +142,63 @@ def redact(
     from mdtool.tracking.detector import object_detector
     from mdtool.tracking.tiles import tile_detector
 
+    check_forced(force_findings, from_findings)
     request = frames.request(prompt, span, on_error, threshold)
     grid = frames.grid
     redaction = Redaction(mask.style(style.value), parsed("--color", parse_colour, color), *hidden.parsed)
+    prompt_given = getattr(ctx.get_parameter_source("prompt"), "name", "DEFAULT") != "DEFAULT"
+    selection = chosen.selection(from_findings, prompt if from_findings and prompt_given else [])
     live_options, console = live.live, printing.console
     sources = find_inputs(inputs)
     targets = Targets(output, ".redacted", is_many(sources, inputs), overwrite)
-    inference = None
+    verifies = verification.sampling is not None
+    inference = loaded = None
     if not from_findings:
         computing = model.computing
-        callbacks = LoadCallbacks(note=console.note, explain=console.explain)
+        may_pull = model.may_pull(console, inputs)
+        callbacks = LoadCallbacks(note=console.note, explain=console.explain, may_pull=may_pull)
         loaded = load_model(model.model, "detect", prompt, computing, threshold=threshold, callbacks=callbacks)
         detect = tile_detector(object_detector(loaded, prompt, threshold), grid)
         viewed = replace(request, view=frames.rotate_view.degrees(loaded.name))
         inference = ModelInference(viewed, detect, loaded.name, {"computing": computing, "tiles": frames.tiles})
+    check_exclusive("--preview", {"--dry-run": preview and dry_run})
     if dry_run:
         raise typer.Exit(print_plan(sources, targets, request, inference))
-    check_outputs(output, findings, printing.json)
     check_findings_in(from_findings, inputs)
+    if preview:
+        check_outputs(output, None, printing.json)
+        with rereadable(from_findings, sources, again=True) as recorded:
+            if recorded:
+                check_selection(selection, recorded, sources, targets, console=console)
+            shown = inference or recorded
+            assert shown
+            raise typer.Exit(PreviewJob(redaction, shown, targets, console, selection, force_findings).run(sources))
+    check_outputs(output, findings, printing.json)
     any_live = any(source.address for source in sources)
     read = [source.path for source in sources if source.path] + ([from_findings] if from_findings else [])
     with (
         open_findings(findings, overwrite, read, live=any_live) as file,
-        rereadable(from_findings, sources) as recorded,
+        rereadable(from_findings, sources, again=verifies or bool(selection)) as recorded,
     ):
+        hidden_prompts = list(selection.labels) or prompt
+        if recorded:
+            check_selection(selection, recorded, sources, targets, console=console)
+            if verifies and not prompt_given and not selection.labels:
+                hidden_prompts = prompts_in(recorded, sources, targets) or prompt
         known = inference or recorded
         assert known
-        code = RedactJob(redaction, known, prompt, encoding.output_options, live_options, targets, console, file).run(
-            sources
+        job = RedactJob(
+            redaction,
+            known,
+            prompt,
+            encoding.output_options,
+            live_options,
+            targets,
+            console,
+            file,
+            selection,
+            verification.verifier(loaded, model, hidden_prompts, threshold),
+            force_findings=force_findings,
         )
+        code = job.run(sources)
     raise typer.Exit(code)

@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 
 from mdtool.cli.options.grouped import grouped
-from mdtool.cli.options.outputs import EncodingOptions, Overwrite, output_named
+from mdtool.cli.options.outputs import EncodingOptions, ForceFindings, Overwrite, output_named
 from mdtool.cli.options.printing import SummaryPrinting
+from mdtool.cli.options.selection import SelectionOptions
 from mdtool.cli.options.style import DEFAULT_STYLE, RegionFilterOptions, StyleOptions
 
 
@@ -67,9 +68,8 @@ def render(
         ),
     ] = None,
     drawn: DrawnRegionOptions,
-    label: Annotated[
-        list[str], typer.Option(help="Draw only objects with this label. Repeatable.", metavar="TEXT")
-    ] = [],
+    chosen: SelectionOptions,
+    force_findings: ForceFindings = False,
     encoding: EncodingOptions,
     printing: SummaryPrinting,
 ) -> None:
@@ -85,36 +85,38 @@ def render(
     """
     from contextlib import ExitStack
 
-    from engine.contract import normalize_prompt
     from mdtool.cli.values import check_findings_in, check_outputs, parsed
+    from mdtool.jobs.recorded_findings import check_selection
     from mdtool.jobs.redact.effect import Redaction
-    from mdtool.jobs.render.effect import LabelFilter, OverlayEffect
-    from mdtool.jobs.render.job import RenderJob, check_labels, contents_of, sources_of
+    from mdtool.jobs.render.effect import OverlayEffect
+    from mdtool.jobs.render.job import RenderJob, sources_of
     from mdtool.media.colour import parse_colour
     from mdtool.media.sources.inputs import find_inputs
     from mdtool.pipeline.findings_file import spooled
     from mdtool.pipeline.run import Effect
     from mdtool.pipeline.targets import Targets, is_many
+    from mdtool.pipeline.track_selection import contents_of
 
     mask_style = mask.style("solid" if style in DRAWN else style.value)
     colour = parsed("--color", parse_colour, color)
-    chosen = drawn.parsed
-    effect: Effect = Redaction(mask_style, colour or (0, 0, 0), *chosen)
+    regions = drawn.parsed
+    effect: Effect = Redaction(mask_style, colour or (0, 0, 0), *regions)
     if style in DRAWN:
-        effect = OverlayEffect("boxes" if style is StyleName.boxes else "hitmarker", colour, *chosen)
-    if label:
-        effect = LabelFilter(effect, frozenset(map(normalize_prompt, label)))
+        effect = OverlayEffect("boxes" if style is StyleName.boxes else "hitmarker", colour, *regions)
+    selection = chosen.selection(findings, [])
     console = printing.console
     check_outputs(output, None, printing.json)
     check_findings_in(findings, inputs)
     given = find_inputs(inputs) if inputs else []
     with ExitStack() as stack:
         recorded = findings
-        if len(given) != 1 or label:
+        if len(given) != 1 or selection:
             recorded = stack.enter_context(spooled(findings))
-            contents = contents_of(recorded)
-            check_labels(label, contents)
-        sources = given or sources_of(contents, console)
-        many = is_many(given, inputs) if given else len(contents.sources) > 1
+        contents = None if given else contents_of(recorded)
+        sources = sources_of(contents, console) if contents else given
+        many = len(contents.sources) > 1 if contents else is_many(given, inputs)
         targets = Targets(output, ".drawn", many, overwrite)
-        raise typer.Exit(RenderJob(effect, recorded, encoding.output_options, targets, console).run(sources))
+        check_selection(selection, recorded, sources, targets, console=console)
+        options = encoding.output_options
+        job = RenderJob(effect, recorded, options, targets, console, selection, force_findings)
+        raise typer.Exit(job.run(sources))

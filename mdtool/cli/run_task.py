@@ -62,9 +62,10 @@ def run_task(task: InferenceTask, model: ModelOptions, printing: AnswerPrinting,
 
     console, computing = printing.console, model.computing
     selection = selection_of(batch, task.images)
+    may_pull = model.may_pull(console, [*task.images, batch.files_from or ""])
     load = partial(
         load_model, model.model, task.skill, task.prompts, computing,
-        threshold=task.threshold, callbacks=LoadCallbacks(console.note, console.note, console.explain),
+        threshold=task.threshold, callbacks=LoadCallbacks(console.note, console.note, console.explain, may_pull),
     )  # fmt: skip
     if not batch.wanted:
         return _print_answers(task, selection, load, console, as_json=printing.json, overwrite=batch.overwrite)

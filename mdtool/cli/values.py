@@ -100,6 +100,12 @@ def check_findings_in(findings: Path | None, inputs: Sequence[str]) -> None:
         raise UsageError("-: findings and inputs can't both come from stdin; give one of them as a file")
 
 
+def check_forced(force_findings: bool, from_findings: Path | None) -> None:
+    """Raise UsageError if --force-findings has no findings to use."""
+    if force_findings and not from_findings:
+        raise UsageError("--force-findings: only with --from-findings; give the findings, or leave it out")
+
+
 def check_not_blank(option: str, texts: Sequence[str]) -> None:
     """Raise UsageError if one of the texts that an option gives is blank."""
     if not all(text.strip() for text in texts):

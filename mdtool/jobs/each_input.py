@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from engine.contract import EngineError
+from engine.contract import EngineError, ModelUnavailable
 from mdtool.console import Console
 from mdtool.errors import ExitCode, MdtoolError, OutputError, UsageError
 from mdtool.interruption import deferred_interrupts, raise_if_interrupted
@@ -20,6 +20,9 @@ def each_input(sources: Iterable[Input], work: Callable[[Input], ExitCode], cons
 
     Returns:
         The code of a single input; else SOME_FAILED if any failed, or FOUND if any returned it.
+
+    Raises:
+        ModelUnavailable: The weights are damaged, whatever the input.
     """
     codes = [_attempt(source, work, console) for source in sources]
     failures = {code for code in codes if code not in (ExitCode.OK, ExitCode.FOUND)}
@@ -33,7 +36,7 @@ def _attempt(source: Input, work: Callable[[Input], ExitCode], console: Console)
     try:
         with deferred_interrupts():
             return work(source)
-    except BrokenPipeError:
+    except (BrokenPipeError, ModelUnavailable):  # which end all inputs
         raise
     except Exception as error:
         raise_if_interrupted()  # an interruption may surface as an error of the library that it hit
@@ -59,12 +62,17 @@ def error_message(error: Exception) -> str:
     return f"unexpected {type(error).__name__}: {error} ({DEBUG_HINT})"
 
 
-def progress_reporter(console: Console) -> Callable[[Report, int | None], None]:
-    """Return a callback that shows the progress of an input; it raises KeyboardInterrupt after an interruption."""
+def progress_reporter(console: Console, done: str = "") -> Callable[[Report, int | None], None]:
+    """Return a callback that shows the progress of an input; it raises KeyboardInterrupt after an interruption.
+
+    Args:
+        console: Where to show it.
+        done: What is done with the frames, such as "verified"; empty: objects and model calls are shown.
+    """
 
     def progress(report: Report, frames: int | None) -> None:
         raise_if_interrupted()
-        counts = f"{len(report.tracks)} objects, {report.keyframes} model calls"
+        counts = done or f"{len(report.tracks)} objects, {report.keyframes} model calls"
         console.progress(report.source, report.frames, frames, counts)
 
     return progress

@@ -129,7 +129,7 @@ def records_of(file: Path | TextIO, source: str, by_name: bool, digest: Callable
     current, other, matched = cache(digest), "", False
     other_sources: dict[str, str] = {}  # SHA-256 by name
     for record in records(file):
-        if record.source != source and not (by_name and Path(record.source).name == Path(source).name):
+        if not is_of_source(record, source, by_name):
             if len(other_sources) < MAX_NAMED_SOURCES:
                 other_sources.setdefault(record.source, record.sha256)
             continue
@@ -146,7 +146,8 @@ def records_of(file: Path | TextIO, source: str, by_name: bool, digest: Callable
             read.add(key)
             yield record
     if other and not matched:
-        raise InputError(_mismatch(f"they are for SHA-256 {other[:12]}..., and it has {current()[:12]}..."))
+        difference = f"they are for SHA-256 {other[:12]}..., and it has {current()[:12]}..."
+        raise InputError(f"{_mismatch(difference)}; --force-findings uses them all the same")
     if not matched:
         copy = next((name for name, sha256 in other_sources.items() if sha256 and sha256 == current()), None)
         if copy:
@@ -154,6 +155,11 @@ def records_of(file: Path | TextIO, source: str, by_name: bool, digest: Callable
         raise InputError(
             f"the findings are of {', '.join(other_sources)}, not of this input; detect in it, or give one of them"
         )
+
+
+def is_of_source(record: Record, source: str, by_name: bool) -> bool:
+    """Return whether a record is of the source of this name; by_name: whatever its folder."""
+    return record.source == source or (by_name and Path(record.source).name == Path(source).name)
 
 
 def _mismatch(difference: str) -> str:

@@ -6,7 +6,6 @@ from dataclasses import replace
 from fractions import Fraction
 from typing import BinaryIO
 
-import av
 import numpy as np
 
 from engine.contract import EngineError
@@ -18,6 +17,7 @@ from mdtool.media.image.image_file import StillImage
 from mdtool.media.video.frame import Frame
 from mdtool.pipeline.annotate import AnnotatedEvent, annotate
 from mdtool.pipeline.findings_file import RecordedFindings
+from mdtool.pipeline.media_frames import animation_frames
 from mdtool.pipeline.run import ModelInference, Run
 from mdtool.pipeline.stages import Stopwatch
 from mdtool.pipeline.video import recorded_frames
@@ -26,7 +26,6 @@ from mdtool.records.run_report import Report
 from mdtool.tracking.keyframe_sampler import AnnotatedFrame
 from mdtool.tracking.turned_views import ViewSearch
 
-MILLISECONDS = Fraction(1, 1000)
 ANIMATION_FPS = 10.0  # typical frame rate, for the keyframe distance
 
 
@@ -123,12 +122,9 @@ def annotate_animation(
     canvases: deque[tuple[np.ndarray, Fraction]] = deque()  # of the frames that are not annotated yet
 
     def frames() -> Iterator[Frame]:
-        at = Fraction(0)
-        for index, (pixels, milliseconds) in enumerate(animation.frames()):
+        for frame, pixels, milliseconds in animation_frames(animation):
             canvases.append((pixels, milliseconds))
-            image = av.VideoFrame.from_ndarray(animation.srgb(pixels), format="rgb24")
-            yield Frame(image, index, round(at), MILLISECONDS, round(milliseconds))
-            at += milliseconds
+            yield frame
 
     if isinstance(findings_source, RecordedFindings):
         events: Iterator[AnnotatedEvent] = recorded_frames(frames(), findings_source)

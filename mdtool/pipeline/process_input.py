@@ -1,10 +1,12 @@
 """Process one input of any kind into an output file, which appears only when it is complete."""
 
+import os
 import shutil
 import sys
 import tempfile
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -23,7 +25,7 @@ from mdtool.media.video.writer import VideoWriter, muxer_for
 from mdtool.pipeline.image import process_animation, process_image
 from mdtool.pipeline.live_output import process_live
 from mdtool.pipeline.run import OutputOptions, Run
-from mdtool.pipeline.targets import Target
+from mdtool.pipeline.targets import Target, unverified
 from mdtool.pipeline.video import process_video
 from mdtool.records.run_report import Report
 
@@ -70,6 +72,8 @@ def process_input(
         elif isinstance(target, Address):
             raise UsageError(f"-o {target}: only a live input can be sent to an address; give a file name")
         else:
+            if target and run.verify:
+                _check_no_unverified(target, overwrite)
             atomic = stack.enter_context(AtomicFile(target, overwrite)) if target else None
             _process_file(opened or open_media(source, stack), atomic, target, run, report=report)
     report.seconds = time.perf_counter() - begin
@@ -110,30 +114,69 @@ def check_target(source: Input, target: Path, output_options: OutputOptions, *, 
 
 
 def _process_file(media: Media, atomic: AtomicFile | None, target: Path | None, run: Run, *, report: Report) -> None:
+    if atomic is None:
+        _process_to_stdout(media, run, report)
+        raise_if_interrupted()
+        return
+    assert target
     if isinstance(media, VideoReader):
-        muxer = run.output_options.muxer or (muxer_for(target.name) if target else "matroska")
-        process_video(media, atomic.part if atomic else PipeWriter(sys.stdout.buffer), muxer, run, report=report)
+        muxer = run.output_options.muxer or muxer_for(target.name)
+        process_video(media, atomic.part, muxer, run, report=report)
     else:
-        if target:
-            _check_suffix(media, target)
-        _process_still(media, atomic, run, report)
+        _check_suffix(media, target)
+        with _still_errors(), atomic.part.open("wb") as file:
+            _write_still(media, file, run, report)
     raise_if_interrupted()  # an interrupted reader looks like one at its end
-    if atomic:
+    if _verified(atomic.part, run, report):
         atomic.commit()
+        if run.verify and atomic.overwrite:
+            unverified(target).unlink(missing_ok=True)  # of an earlier run
+    else:
+        report.target = str(unverified(target))
+        atomic.commit(unverified(target))
 
 
-def _process_still(media: StillImage | Animation, atomic: AtomicFile | None, run: Run, report: Report) -> None:
-    try:
-        if atomic:
-            with atomic.part.open("wb") as file:
-                _write_still(media, file, run, report)
+def _process_to_stdout(media: Media, run: Run, report: Report) -> None:
+    muxer = run.output_options.muxer or "matroska"
+    if isinstance(media, VideoReader) and run.verify is None:
+        process_video(media, PipeWriter(sys.stdout.buffer), muxer, run, report=report)
+        return
+    with tempfile.NamedTemporaryFile(prefix="mdtool-") as copy:
+        file = cast(BinaryIO, copy)
+        if isinstance(media, VideoReader):
+            process_video(media, PipeWriter(sys.stdout.buffer, file), muxer, run, report=report)
         else:
-            with tempfile.TemporaryFile(prefix="mdtool-") as buffer:  # writers of some formats seek back to the header
-                _write_still(media, cast(BinaryIO, buffer), run, report)
-                buffer.seek(0)
+            with _still_errors():
+                _write_still(media, file, run, report)  # writers of some formats seek back to the header
+                file.seek(0)
                 out = PipeWriter(sys.stdout.buffer)
-                shutil.copyfileobj(buffer, out)
+                shutil.copyfileobj(file, out)
                 out.check()
+        raise_if_interrupted()  # an interrupted reader looks like one at its end
+        file.flush()
+        _verified(Path(copy.name), run, report)
+
+
+def _verified(output: Path, run: Run, report: Report) -> bool:
+    """Return whether an output may have its name: it is verified, or need not be."""
+    if run.verify is None:
+        return True
+    with run.clock.time("verify"):
+        return run.verify(output, report)
+
+
+def _check_no_unverified(target: Path, overwrite: bool) -> None:
+    if os.path.lexists(unverified(target)) and not overwrite:
+        raise OutputError(
+            f"an earlier run has left {unverified(target).name}, in which something is visible; --overwrite replaces it"
+        )
+
+
+@contextmanager
+def _still_errors() -> Iterator[None]:
+    """Raise an OSError of writing a still image or an animation as an OutputError."""
+    try:
+        yield
     except BrokenPipeError:
         raise
     except OSError as error:

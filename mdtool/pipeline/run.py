@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 from mdtool.media.canvas import Canvas
@@ -90,6 +91,8 @@ class Run:
         masks_unjudged: Whether the effect masks frames that could not be analysed.
         findings: Where to write the findings of this run.
         on_frame: Called with the findings of every frame, before it is painted.
+        verify: Called with a complete output before it gets its name, and with its report. If it returns False, the
+            output gets another name; see `unverified`.
         progress: Called after every frame with the report so far and the number of frames, None if unknown.
         clock: Adds up the seconds of each stage.
     """
@@ -104,6 +107,7 @@ class Run:
     masks_unjudged: bool = True
     findings: FindingsWriter | None = None
     on_frame: Callable[[FrameInfo, FrameFindings], None] = lambda info, findings: None
+    verify: Callable[[Path, Report], bool] | None = None
     progress: Callable[[Report, int | None], None] = lambda report, frames: None
     clock: Stopwatch = field(default_factory=Stopwatch)
 

@@ -115,6 +115,11 @@ class Targets:
         return path.is_relative_to(output) and folder in output.parents
 
 
+def unverified(target: Path) -> Path:
+    """Return the name of an output in which a verification has found something: NAME.unverified.EXT."""
+    return target.with_name(f"{target.stem}.unverified{target.suffix}")
+
+
 def is_many(sources: Sequence[Input], named: Sequence[str]) -> bool:
     """Return whether there may be several inputs: more than one was named, or a folder or a glob."""
     return len(sources) > 1 or list(named) != [sources[0].named or "-"]

@@ -83,6 +83,10 @@ class WorkFolder:
         assert self._predictions is not None
         return self._predictions.memoize(detect)
 
+    def verification_log(self, settings: str) -> PredictionLog:
+        """Return a log of the predictions on the output, for its verification with these settings."""
+        return PredictionLog(self.folder / "verification.jsonl", settings)
+
     def done(self) -> None:
         """Mark the output as complete, so that the folder is deleted at the end."""
         self._done = True

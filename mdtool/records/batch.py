@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mdtool.errors import InputError
+from mdtool.errors import InputError, record_fault
 from mdtool.records.answers import PLACE, SIDES
 from mdtool.records.findings import BATCH_SCHEMA as SCHEMA
 from mdtool.records.findings import SCHEMA as FINDINGS_SCHEMA
@@ -75,7 +75,7 @@ def records(path: Path, settings: str | None = None) -> Iterator[Record]:
     except InputError as error:
         raise InputError(f"{path}:{number}: {error}") from error
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
-        raise InputError(f"{path}:{number}: not a record of answers ({type(error).__name__}: {error})") from error
+        raise InputError(f"{path}:{number}: not a record of answers ({record_fault(error)})") from error
 
 
 def answered_records(path: Path, counts: ExportCounts, settings: str | None = None) -> Iterator[Record]:

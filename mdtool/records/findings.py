@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from mdtool.errors import InputError, output_errors_for
+from mdtool.errors import InputError, output_errors_for, record_fault
 from recipes.regions import GazeEstimate, Region
 
 SCHEMA = "mdtool.findings/1"
@@ -207,7 +207,7 @@ def parse_record(line: str, place: str) -> Record | None:
         model, sha256 = str(entry.get("model", "")), str(entry.get("sha256", ""))
         return Record(str(entry["source"]), info, _frame_findings(entry), model, prompts, sha256)
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
-        raise InputError(f"{place}: not a record of findings ({type(error).__name__}: {error})") from error
+        raise InputError(f"{place}: not a record of findings ({record_fault(error)})") from error
 
 
 def _from_batch_record(entry: dict[str, Any]) -> Record | None:

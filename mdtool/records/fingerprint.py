@@ -43,7 +43,7 @@ BATCH = FingerprintKind(
 RESUME = FingerprintKind(
     "resume", 1,
     ("mdtool", "source", "model", "question", "findings", "computing", "tiles", "accurate", "seed", "redaction",
-     "policy", "colour", "form", "writes"),
+     "policy", "colour", "form", "writes", "selection"),
 )  # fmt: skip
 EMBEDDING = FingerprintKind("embedding", 1, ("mdtool", "sight", "pixels"))
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from mdtool.records.findings import FrameFindings, FrameInfo
+from mdtool.records.verification import Verification
 
 UNTRACKABLE_SHARE = 0.4  # of the frames, analysed because tracking failed there, from which on an input is hard
 UNTRACKABLE = {"light": "the light changes too fast to track", "motion": "the picture changes too fast to track"}
@@ -27,6 +28,7 @@ class Report:
         duration: Duration of the video in seconds; None for images.
         incomplete: What is wrong with the input, so that a part is missing; empty if nothing.
         notes: What else the user should know.
+        verification: What was found in the output; None if it was not verified.
         untrackable: Number of frames by the UNTRACKABLE key why they had to be analysed between regular keyframes.
     """
 
@@ -42,6 +44,7 @@ class Report:
     duration: float | None = None
     incomplete: str = ""
     notes: list[str] = field(default_factory=list)
+    verification: Verification | None = None
     untrackable: Counter[str] = field(default_factory=Counter)
 
     unjudged: ClassVar = "masked whole"  # in the summary, of frames that could not be judged
@@ -83,6 +86,7 @@ class Report:
             "speed": None if speed is None else round(speed, 2),
             "incomplete": self.incomplete,
             "notes": [*self.notes, *([self.tracking_failure] if self.tracking_failure else [])],
+            **({"verification": self.verification.as_dict()} if self.verification else {}),
         }
 
     def line(self) -> str:
@@ -93,6 +97,10 @@ class Report:
         parts.append(f"{len(self.tracks)} object{'s' * (len(self.tracks) != 1)}")
         if self.hidden:
             parts.append(f"{self.hidden} frames {self.unjudged}")
+        if self.verification:
+            count = self.verification.frames
+            passed = f"nothing left visible on {count} verified frame{'s' * (count != 1)}"
+            parts.append(passed if self.verification.passed else "not verified")
         parts.append(f"{self.seconds:.1f} s")
         if self.duration and self.seconds:
             parts[-1] += f" = {self.duration / self.seconds:.1f} x real time"

@@ -62,9 +62,9 @@ SETTINGS = _value("string", "fingerprint of all settings that affect the results
 FINDINGS = _record(
     "Findings",
     "One record per frame or image. Written by `--findings`, and by `detect --jsonl` for videos; read by "
-    "`--from-findings`, `render` and `report`. They hold for this file only: another SHA-256, size or number of frames "
-    "is refused. Objects may be edited by hand. Without `sha256` or `size` these are not compared. "
-    "Coordinates are fractions of the displayed frame, origin top left.",
+    "`--from-findings`, `render` and `report`. They hold for this file only: another size or number of frames is "
+    "refused, and another SHA-256 too unless `--force-findings` is given. Objects may be edited by hand. Without "
+    "`sha256` or `size` these are not compared. Coordinates are fractions of the displayed frame, origin top left.",
     {
         "schema": _schema_name("mdtool.findings/1"),
         "source": SOURCE,
@@ -253,6 +253,32 @@ RUN = {
     "notes": _list("what else the user should know", {"type": "string"}),
 }
 
+VERIFICATION = _object(
+    "With `--verify`: what was found in the output.",
+    {
+        "verified": _value("boolean", "true: nothing was found; false: the output is named NAME.unverified.EXT"),
+        "model": _value("string", "name of the model"),
+        "frames": _value("integer", "frames that were verified"),
+        "found": _list(
+            "what is left visible",
+            _object(
+                "An object, from its first frame to its last.",
+                {
+                    "stream": STREAM,
+                    "label": _value("string", "what was found"),
+                    "start": _value("number", "of its first frame, in seconds"),
+                    "end": _value("number", "of the end of its last frame, in seconds"),
+                    "frames": _value("integer", "verified frames with it"),
+                    "score": _value(NUMBER_OR_NULL, "best confidence, 0 to 1; null from models that return none"),
+                    "masked": _value("boolean", "true: it is in a mask, which hides it too weakly"),
+                    **BOX,
+                },
+            ),
+        ),
+        "failed": _value("string", "why the output could not be verified; else empty"),
+    },
+)
+
 RUN_REPORT = _record(
     "Run report",
     "One record per input. Written by `redact`, `render` and `gaze` with `--json`.",
@@ -261,6 +287,7 @@ RUN_REPORT = _record(
         "target": _value("string", "the output; empty if none was written"),
         "model": _value("string", "name of the model"),
         **RUN,
+        "verification?": VERIFICATION,
         "attention?": _object(
             "Only of `gaze`: who looked at what.",
             {
@@ -292,6 +319,31 @@ RUN_REPORT = _record(
                     ),
                 ),
             },
+        ),
+    },
+)
+
+PREVIEW = _record(
+    "Preview",
+    "One record. Written by `redact --preview` with `--json`.",
+    {
+        "schema": _schema_name("mdtool.preview/1"),
+        "target": _value("string", "the picture"),
+        "model": _value("string", "name of the model"),
+        "seconds": _value("number", "wall time"),
+        "frames": _list(
+            "the frames that are shown",
+            _object(
+                "A frame.",
+                {
+                    "source": SOURCE,
+                    "stream": STREAM,
+                    "time": _value(NUMBER_OR_NULL, "timestamp in seconds; null for an image"),
+                    "masked": _value("integer", "objects that would be masked"),
+                    "visible": _value("integer", "detected objects that would be left visible"),
+                    "hidden": _value("boolean", "true: the frame could not be judged and would be masked whole"),
+                },
+            ),
         ),
     },
 )
@@ -343,6 +395,7 @@ RECORDS: Mapping[str, Schema] = {
     "answers": ANSWERS,
     "batch": BATCH,
     "gaze": GAZE,
+    "preview": PREVIEW,
     "verdict": VERDICT,
     "run_report": RUN_REPORT,
 }

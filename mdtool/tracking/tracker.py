@@ -14,6 +14,7 @@ COAST_SECONDS = 0.5  # how long an object is tracked while it is not detected
 COAST_FRAMES = (6, 24)  # least and most frames for that
 SETTLE_FRAMES = 8  # frames after the first detection from which an object's size and velocity are measured
 SHRINKING = 0.985  # most that an object may shrink per frame
+HALF_HIDDEN = 0.9  # of the size that an object had before: detected smaller, it is partly occluded
 MATCH_IOU = 0.15  # least IoU of a track, propagated to a keyframe, with its detection there
 
 
@@ -108,6 +109,8 @@ class Tracker:
             self._add(i, track, box_between)
         track.detection, track.box, track.coast = detected.detection, box, None
         track.confident |= detected.confident
+        if (size(detected.box) < HALF_HIDDEN * size(origin)).any():  # its middle is not that of the whole object
+            box = hull(box, resized(path[-1], full_size))
         self._add(b, track, box, seen=True)
 
     def _extend_coasting(self, track: Track, a: int, b: int) -> None:

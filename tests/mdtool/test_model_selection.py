@@ -153,7 +153,7 @@ def test_a_model_that_does_not_exist(name: str, hint: str) -> None:
         load_model(name, "detect", ["face"])
 
 
-@pytest.mark.parametrize("threshold", [-0.1, 0, 0.01, 1.01, float("nan"), float("inf")])
+@pytest.mark.parametrize("threshold", [-0.1, 1.01, float("nan"), float("inf")])
 def test_a_threshold_that_cant_be(threshold: float) -> None:
     with pytest.raises(UsageError, match="threshold must be from"):
         load_model("auto", "detect", ["face"], threshold=threshold)

@@ -293,8 +293,84 @@ def test_what_the_command_itself_refuses_is_traced_to_its_file(here: Path, text:
     path = write(here, f"[redact]\n{text}\n")
     outcome = run("redact", GROUP, "-o", here / "out.png")
     assert outcome.code in (2, 4)
-    assert len(outcome.lines) == 1
-    assert outcome.lines[0].endswith(f"; {message.format(path=path)}")
+    [line] = [line for line in outcome.lines if "changes what is hidden" not in line]
+    assert line.endswith(f"; {message.format(path=path)}")
+
+
+# Whose settings they are
+
+
+def give_away(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make a file, or a link itself, one of another user."""
+    if os.geteuid() == 0:
+        os.chown(path, 4711, -1, follow_symlinks=False)
+    else:
+        monkeypatch.setattr(os, "geteuid", lambda: os.lstat(path).st_uid + 1)
+
+
+@pytest.mark.posix("owners of files")
+@pytest.mark.parametrize("command", [["redact", GROUP, "-o", "out.png"], ["caption", GROUP], ["config", "show"]])
+@pytest.mark.parametrize("below", [True, False])
+def test_settings_of_another_user_are_refused(
+    here: Path, monkeypatch: pytest.MonkeyPatch, below: bool, command: list[str | Path]
+) -> None:
+    """Anyone may put a file into a folder above, such as /tmp."""
+    path = write(here.parent if below else here, '[redact]\nkeep = ["0,0,1,1"]\n')
+    give_away(path, monkeypatch)
+    outcome = run(*command)
+    assert (outcome.code, len(outcome.lines)) == (2, 1)
+    assert outcome.err.startswith(f"mdtool: {path}: settings of another user (uid ")
+    assert list(here.glob("*.png")) == []
+
+
+@pytest.mark.posix("owners of files")
+def test_a_link_of_another_user_is_refused_too(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would choose which of the user's own files holds."""
+    write(here / "other", "[redact]\nmin-size = 0.5\n")
+    link = here / settings.CONFIG_FILE
+    link.symlink_to(here / "other" / settings.CONFIG_FILE)
+    assert run("config", "show").code == 0
+    give_away(link, monkeypatch)
+    assert "settings of another user" in run("redact", GROUP, "-o", "out.png").err
+
+
+@pytest.mark.posix("owners of files")
+def test_sudo_reads_the_settings_of_the_user_who_called_it(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("needs root")
+    path = write(here, '[redact]\nstyle = "solid"\n')
+    give_away(path, monkeypatch)
+    assert run("config", "show").code == 2
+    assert run("config", "show", env={"SUDO_UID": "4711"}).code == 0
+    assert run("config", "show", env={"SUDO_UID": "4712"}).code == 2
+
+
+@pytest.mark.posix("modes of files")
+def test_settings_that_everybody_may_write_are_refused(here: Path) -> None:
+    path = write(here, '[redact]\nstyle = "solid"\n')
+    path.chmod(0o664)
+    assert run("config", "show").code == 0
+    path.chmod(0o666)
+    outcome = run("config", "show")
+    assert (outcome.code, len(outcome.lines)) == (2, 1)
+    assert "every user may write to these settings; `chmod o-w " in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "keys"),
+    [
+        ('keep = ["0,0,1,1"]\nmin-size = 0.1\ncrf = 30', [], "keep, min-size"),
+        ("threshold = 0.9", ["--threshold", "0.2"], ""),
+        ('crf = 30\ncolor = "red"\nquiet = false', [], ""),
+        ("threshold = 0.9", ["--quiet"], ""),
+    ],
+)
+def test_a_file_that_changes_what_is_hidden_is_named(here: Path, text: str, options: list[str], keys: str) -> None:
+    path = write(here.parent, f"[redact]\n{text}\n[caption]\nlength = 'short'\n")
+    outcome = run("redact", GROUP, "-o", "out.png", *options)
+    assert outcome.code == 0
+    lines = [line for line in outcome.lines if str(path) in line]
+    assert lines == ([f"mdtool: {path} changes what is hidden: it sets {keys}"] if keys else [])
 
 
 def test_what_the_command_line_says_is_traced_to_no_file(here: Path) -> None:
@@ -475,3 +551,15 @@ def test_secrets_and_arguments_are_no_settings() -> None:
     assert list(settings.options_of(commands["send",])) == ["times"]
     variables = {param.name: param.envvar for param in commands["send",].params}
     assert variables == {"target": None, "password": None, "times": ["MDTOOL_SEND_TIMES"]}
+
+
+@pytest.mark.parametrize("way", ["file", "environment"])
+def test_a_prompt_that_is_typed_overrides_that_of_settings(
+    here: Path, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    if way == "file":
+        write(here, '[point]\nprompt = ["face"]\n')
+    else:
+        monkeypatch.setenv("MDTOOL_POINT_PROMPT", "face")
+    prompts = [run("point", GROUP, *typed, "--json").json[0]["prompt"] for typed in ([], ["nose"])]
+    assert prompts == ["face", "nose"]

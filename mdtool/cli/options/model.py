@@ -1,5 +1,6 @@
 """Options that choose the model, and how it computes."""
 
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -7,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 if TYPE_CHECKING:
+    from mdtool.console import Console
     from mdtool.model_selection import ComputeConfig
 
 
@@ -111,3 +113,28 @@ class ModelOptions(ComputingOptions, _Named):  # the fields of the last base com
             metavar="FILE|NAME",
         ),
     ] = None
+    pull: Annotated[
+        bool,
+        typer.Option(
+            "--pull", help="Download the model that is needed if it is not on this machine; a terminal asks otherwise."
+        ),
+    ] = False
+
+    def may_pull(self, console: "Console", inputs: Collection[str]) -> "Callable[[str], bool]":
+        """Return the function that decides on a download, by --pull or by a question.
+
+        Args:
+            console: Asks the question.
+            inputs: As typed; if one is "-", stdin is for data, and nothing is asked.
+        """
+
+        def decide(name: str) -> bool:
+            from engine.catalog.published import published
+
+            if self.pull:
+                return True
+            terms = published()[name].size_and_licence
+            question = f"{name} is needed and not on this machine ({terms}); download it now?"
+            return "-" not in inputs and console.ask(question)
+
+        return decide

@@ -20,6 +20,14 @@ Findings = Annotated[
 ]
 
 
+ForceFindings = Annotated[
+    bool,
+    typer.Option(
+        "--force-findings", help="Use recorded findings even if the input's content (SHA-256) has changed since."
+    ),
+]
+
+
 def output_named(mark: str) -> Any:
     """Return the option --output of a command whose copies have this mark in their names by default."""
     return typer.Option(

@@ -8,7 +8,6 @@ from functools import partial
 from itertools import count
 from queue import SimpleQueue
 
-from engine.contract import EngineError
 from mdtool.errors import ExitCode, MdtoolError
 from mdtool.interruption import deferred_interrupts, raise_if_interrupted
 from mdtool.jobs.batch.batch_records import duplicate_record, failure_record, image_record, video_record
@@ -120,7 +119,8 @@ class Coordinator:
 
         Raises:
             OutputError: Records can't be written.
-            MdtoolError: Too many inputs failed, or no worker can continue.
+            MdtoolError: Too many inputs failed.
+            EngineError: No worker can continue.
         """
         progress, seconds = self._progress, self._plan.limits.seconds
         if self._task.dedupe:
@@ -133,8 +133,6 @@ class Coordinator:
                     raise_if_interrupted()
                     progress.tick()
                     self._process(result)
-            except EngineError as error:
-                raise MdtoolError(str(error)) from error
             finally:
                 self._work.stop()
         progress.console.note(progress.summary())

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from engine.contract import Done, EngineError, Failed, TextDelta
+from engine.contract import Done, EngineError, Failed, ModelUnavailable, TextDelta
 from engine.generation.verbs import VisionModel
 from mdtool.errors import OutputError, ReadTimeout
 from mdtool.interruption import deferred_interrupts, raise_if_interrupted
@@ -395,6 +395,8 @@ class Worker:
         except _DeadlinePassed:
             yield DeadlineReached(item.number, place)
             return
+        except ModelUnavailable:  # whatever the input
+            raise
         except Exception as error:
             raise_if_interrupted()
             self._fail(item, error, place)

@@ -10,7 +10,7 @@ import numpy as np
 
 from engine.contract import normalize_prompt
 from engine.generation.verbs import VisionModel
-from mdtool.errors import InputError
+from mdtool.errors import InputError, record_fault
 from mdtool.jobs.redact.effect import Redaction
 from mdtool.media.canvas import rgba_canvas
 from mdtool.media.video.reader import VideoReader
@@ -177,7 +177,7 @@ def _read_truth(path: Path) -> list[dict[str, Any]]:
     except OSError as error:
         raise InputError(f"{path}: can't be read: {(error.strerror or '').lower()}") from error
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
-        raise InputError(f"{path}: not a ground truth file ({type(error).__name__}: {error})") from error
+        raise InputError(f"{path}: not a ground truth file ({record_fault(error)})") from error
     return frames
 
 

@@ -15,6 +15,7 @@ from mdtool.jobs.each_input import each_input, progress_reporter, report_result
 from mdtool.jobs.gaze.aggregator import GazeAggregator, GazeEffect
 from mdtool.jobs.gaze.gaze_writer import GazeWriter
 from mdtool.jobs.gaze.summary import GazeReport
+from mdtool.jobs.recorded_findings import digest_to_match
 from mdtool.media.image.save_image import save_image
 from mdtool.media.sources.address import Address
 from mdtool.media.sources.inputs import Input
@@ -85,6 +86,7 @@ class GazeJob:
         findings: Output of the findings as detected, if any.
         gazes: Output of the smoothed gazes, if any.
         side_output: A file that is written even if nothing is drawn, next to which work is saved for resuming.
+        force_findings: Use findings of other content too.
     """
 
     findings_source: ModelInference | Path
@@ -98,6 +100,7 @@ class GazeJob:
     findings: Lines | None = None
     gazes: Lines | None = None
     side_output: Path | None = None
+    force_findings: bool = False
 
     def run(self, sources: Sequence[Input]) -> ExitCode:
         """Process the inputs, and return the exit code."""
@@ -182,7 +185,10 @@ class GazeJob:
     ) -> GazeReport:
         """Draw and aggregate recorded findings; target None: stdout, if anything is drawn."""
         by_name = isinstance(findings, Path) and not self.many
-        digest = partial(content_digest, source)
+        if isinstance(findings, Path):
+            digest = digest_to_match(source, self.console, self.force_findings)
+        else:
+            digest = partial(content_digest, source)
         recorded = RecordedFindings(findings, source.name, by_name, digest=digest, transform=interpolate_keyframes)
         aggregator = self._new_aggregator(source)
         if self.targets:

@@ -16,6 +16,7 @@ from engine.contract import (
     EngineError,
     Failed,
     Model,
+    ModelUnavailable,
     Request,
     TextDelta,
 )
@@ -96,6 +97,9 @@ def stream_requests(
         Events of the requests as they come, each request up to its Done or Failed. An image that could not be read or
         encoded has one Failed, with index -1, in place of those of its requests. None while there is neither an
         image nor a running request.
+
+    Raises:
+        EngineError: The model can't go on, whatever the image.
     """
     scheduler, poll_timeout = model.scheduler(), poll_timeout or PollTimeout()
     in_flight: dict[int, ImageRequest] = {}  # by the scheduler's index
@@ -180,5 +184,7 @@ def _encode(images: Sequence[np.ndarray], encode: ImageEncoder) -> list[Any]:
     """Encode images together, or one by one if that fails; an error stands in the place of its image."""
     try:
         return list(encode(images)) if images else []
+    except ModelUnavailable:  # whatever the image
+        raise
     except (EngineError, ValueError) as error:
         return [error] if len(images) == 1 else [each for image in images for each in _encode([image], encode)]

@@ -11,7 +11,6 @@ from engine.contract import (
     Box,
     DetectRequest,
     Done,
-    EngineError,
     Failed,
     Model,
     ObjectList,
@@ -93,6 +92,9 @@ def run_and_print(
 
     Returns:
         The exit code: that of the error if there is only one input, else SOME_FAILED if any failed.
+
+    Raises:
+        EngineError: The model can't go on, whatever the image.
     """
     targets = save or {}
     failures: dict[Input, ExitCode] = {}
@@ -135,8 +137,6 @@ def run_and_print(
                     except OutputError as error:
                         failed(source, error)
                 objects = []
-    except EngineError as error:
-        raise MdtoolError(str(error)) from error
     finally:
         answers.close()
     if not failures:

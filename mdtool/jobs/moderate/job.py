@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any, TextIO, cast
 
@@ -18,6 +17,7 @@ from mdtool.jobs.each_input import each_input, progress_reporter, summarise
 from mdtool.jobs.moderate.effect import Moderation
 from mdtool.jobs.moderate.evaluate_policy import PolicyEvaluator, PolicyResult, check_prompts_covered, evaluate_policy
 from mdtool.jobs.moderate.live import LiveModeration
+from mdtool.jobs.recorded_findings import digest_to_match
 from mdtool.jobs.report.build_chapter import build_chapter
 from mdtool.media.canvas import Colour
 from mdtool.media.files.atomic_file import AtomicFile
@@ -30,6 +30,7 @@ from mdtool.pipeline.process_input import STILL_SUFFIXES, process_input
 from mdtool.pipeline.resume import resumable, seconds_of_file
 from mdtool.pipeline.run import LiveSettings, ModelInference, OutputOptions, Run
 from mdtool.pipeline.targets import Targets
+from mdtool.pipeline.track_selection import TrackSelection
 from mdtool.pipeline.work_folder import WorkFolder
 from mdtool.records.findings import FindingsWriter, FrameFindings, FrameInfo, Lines, Tee
 from mdtool.records.run_report import Report
@@ -54,6 +55,8 @@ class ModerateJob:
         fail_on: Names of rules, or `recipes.policy.ANY`, whose hits make the exit code FOUND.
         findings: Output of the findings, if any.
         page: File of the HTML report, with a chapter for each input, if any.
+        selection: Which objects of recorded findings count.
+        force_findings: Use findings of other content too.
     """
 
     policy: Policy
@@ -67,6 +70,8 @@ class ModerateJob:
     fail_on: Sequence[str] = ()
     findings: Lines | None = None
     page: Path | None = None
+    selection: TrackSelection = TrackSelection()
+    force_findings: bool = False
     _chapters: list[Chapter] = field(default_factory=list)
 
     def run(self, sources: Sequence[Input], title: str) -> ExitCode:
@@ -102,7 +107,13 @@ class ModerateJob:
             source,
             target,
             self.findings_source,
-            {"policy": self.policy, "colour": self.colour, "form": self.output_options, "writes": writes},
+            {
+                "policy": self.policy,
+                "colour": self.colour,
+                "form": self.output_options,
+                "writes": writes,
+                "selection": self.selection.settings,
+            },
             duration=seconds_of_file(source),
             console=self.console,
             side_output=self.page,
@@ -199,8 +210,9 @@ class ModerateJob:
     def _copy_findings(self, findings: Path, source: Input, file: Lines) -> Report:
         """Copy the source's records from a file of findings."""
         report = Report(source.name, "", "findings")
-        digest = partial(content_digest, source)
-        for record in records_of(findings, source.name, not self.targets.many, digest):
+        digest = digest_to_match(source, self.console, self.force_findings)
+        recorded = records_of(findings, source.name, not self.targets.many, digest)
+        for record in self.selection.apply(recorded):
             check_prompts_covered(record, self.policy)
             raise_if_interrupted()
             FindingsWriter(file, source.name, record.model, record.prompts).write(record.info, record.findings)

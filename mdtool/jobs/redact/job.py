@@ -1,21 +1,28 @@
 """The job of `mdtool redact`: redacts each input."""
 
+import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO, cast
 
 from mdtool.console import Console
-from mdtool.errors import ExitCode
+from mdtool.errors import ExitCode, UsageError
 from mdtool.jobs.each_input import each_input, progress_reporter, report_result
-from mdtool.jobs.recorded_findings import recorded
+from mdtool.jobs.recorded_findings import digest_to_match, recorded
 from mdtool.jobs.redact.effect import Redaction
+from mdtool.jobs.redact.masked_frames import MaskedFrames
+from mdtool.jobs.redact.verify import OutputVerification, Verifier, report_verification
+from mdtool.media.sources.address import Address
 from mdtool.media.sources.inputs import Input
-from mdtool.media.sources.open_media import content_digest
+from mdtool.media.sources.open_media import content_digest, is_live
 from mdtool.pipeline.process_input import open_input, process_input
 from mdtool.pipeline.resume import resumable, seconds_of
 from mdtool.pipeline.run import LiveSettings, ModelInference, OutputOptions, Run
 from mdtool.pipeline.targets import Targets
+from mdtool.pipeline.track_selection import TrackSelection
+from mdtool.pipeline.work_folder import WorkFolder
 from mdtool.records.findings import FindingsWriter, Lines
 
 
@@ -27,6 +34,9 @@ class RedactJob:
         findings_source: The model inference, or a file of findings.
         prompts: What is detected.
         findings: Output of the findings, if any.
+        selection: Which objects of recorded findings are masked.
+        verifier: How outputs are verified; None for not at all.
+        force_findings: Use findings of other content too.
     """
 
     redaction: Redaction
@@ -37,6 +47,9 @@ class RedactJob:
     targets: Targets
     console: Console
     findings: Lines | None = None
+    selection: TrackSelection = TrackSelection()
+    verifier: Verifier | None = None
+    force_findings: bool = False
 
     def run(self, sources: Sequence[Input]) -> ExitCode:
         """Process the inputs, and return the exit code."""
@@ -44,6 +57,8 @@ class RedactJob:
 
     def _redact(self, source: Input) -> ExitCode:
         target = self.targets.for_input(source)
+        if self.verifier and (isinstance(target, Address) or is_live(source)):
+            raise UsageError("--verify: can't be used with a live source or target, only with files; leave it out")
         if not self.targets.take(source, target, self.console):
             return ExitCode.OK
         with ExitStack() as stack:
@@ -54,13 +69,19 @@ class RedactJob:
                 source,
                 target,
                 self.findings_source,
-                {"redaction": self.redaction, "form": self.output_options},
+                {"redaction": self.redaction, "form": self.output_options, "selection": self.selection.settings},
                 duration=seconds_of(media),
                 console=self.console,
             )
             findings_source, work = stack.enter_context(resuming)
             run = Run(
-                recorded(findings_source, source, self.targets)
+                recorded(
+                    findings_source,
+                    source,
+                    self.targets,
+                    digest=digest_to_match(source, self.console, self.force_findings),
+                    transform=self.selection.apply,
+                )
                 if isinstance(findings_source, Path)
                 else findings_source,
                 self.redaction,
@@ -73,5 +94,23 @@ class RedactJob:
                 run.findings = FindingsWriter(
                     self.findings, source.name, run.model, self.prompts, sha256=content_digest(source)
                 )
+            if self.verifier:
+                verification = self._verification(self.verifier, source, work, stack)
+                run.on_frame, run.verify = verification.masked.add, verification.check
             report = process_input(source, target, run, overwrite=self.targets.overwrite, media=media)
-        return report_result(report, self.console)
+        return max(report_result(report, self.console), report_verification(report, self.console))
+
+    def _verification(
+        self, verifier: Verifier, source: Input, work: WorkFolder | None, stack: ExitStack
+    ) -> OutputVerification:
+        inference, left_out = self.findings_source, None
+        span = (None, None) if isinstance(inference, Path) else (inference.request.start, inference.request.end)
+        if isinstance(inference, Path) and self.selection:
+            left_out = recorded(  # its content is checked where the findings are used
+                inference, source, self.targets, digest=lambda: "", transform=self.selection.left_out
+            )
+        temporary = tempfile.NamedTemporaryFile("w+", encoding="utf-8", errors="backslashreplace", prefix="mdtool-")  # noqa: SIM115
+        file = stack.enter_context(temporary)
+        masked = MaskedFrames(cast(TextIO, file), span)
+        progress = progress_reporter(self.console, "verified")
+        return OutputVerification(verifier, self.redaction, masked, left_out, work, progress)

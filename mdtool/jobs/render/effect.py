@@ -1,10 +1,8 @@
-"""The effects of `mdtool render`: an overlay of boxes and labels, and a filter by label."""
+"""The effect of `mdtool render`: an overlay of boxes and labels."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from engine.contract import normalize_prompt
 from mdtool.media.canvas import Canvas, Colour
-from mdtool.pipeline.run import Effect
 from mdtool.records.findings import FrameFindings, FrameInfo
 from recipes.overlay import Name, draw_overlay, draw_unjudged_notice
 from recipes.regions import PictureArea, Size, select_regions
@@ -36,20 +34,3 @@ class OverlayEffect:
             findings.regions, *canvas.display_size, keep=self.keep, only=self.only, min_size=self.min_size
         ):
             canvas.draw(lambda image: draw_overlay(image, objects, self.name, self.colour))
-
-
-@dataclass(frozen=True)
-class LabelFilter:
-    """Applies an effect to regions with one of these labels only.
-
-    Attributes:
-        labels: Normalised labels.
-    """
-
-    effect: Effect
-    labels: frozenset[str]
-
-    def paint(self, canvas: Canvas, info: FrameInfo, findings: FrameFindings) -> None:
-        """Apply the effect to the regions with these labels."""
-        regions = [region for region in findings.regions if normalize_prompt(region.label) in self.labels]
-        self.effect.paint(canvas, info, replace(findings, regions=regions))

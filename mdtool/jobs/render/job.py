@@ -1,20 +1,19 @@
 """The job of `mdtool render`: draws recorded findings on their inputs."""
 
 import os
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from engine.contract import normalize_prompt
 from mdtool.console import Console
-from mdtool.errors import ExitCode, NoInputFound, UsageError
+from mdtool.errors import ExitCode, NoInputFound
 from mdtool.jobs.each_input import each_input, progress_reporter, report_result
-from mdtool.jobs.recorded_findings import recorded
+from mdtool.jobs.recorded_findings import digest_to_match, recorded
 from mdtool.media.sources.inputs import Input
-from mdtool.pipeline.findings_file import records
 from mdtool.pipeline.process_input import process_input
 from mdtool.pipeline.run import Effect, OutputOptions, Run
 from mdtool.pipeline.targets import Targets
+from mdtool.pipeline.track_selection import FindingsContents, TrackSelection
 
 
 @dataclass(frozen=True)
@@ -26,6 +25,8 @@ class RenderJob:
     output_options: OutputOptions
     targets: Targets
     console: Console
+    selection: TrackSelection = TrackSelection()
+    force_findings: bool = False
 
     def run(self, sources: Sequence[Input]) -> ExitCode:
         """Process the inputs, and return the exit code."""
@@ -35,51 +36,13 @@ class RenderJob:
         target = self.targets.for_input(source)
         if target is not None and not self.targets.take(source, target, self.console):
             return ExitCode.OK
-        findings = recorded(self.findings, source, self.targets)
+        digest = digest_to_match(source, self.console, self.force_findings)
+        findings = recorded(self.findings, source, self.targets, digest=digest, transform=self.selection.apply)
         run = Run(findings, self.effect, self.output_options, progress=progress_reporter(self.console))
         return report_result(process_input(source, target, run, overwrite=self.targets.overwrite), self.console)
 
 
-@dataclass(frozen=True)
-class Contents:
-    """The sources and labels in a file of findings.
-
-    Attributes:
-        sources: Names of the sources, in order.
-        labels: Labels as they are written, by normalised label.
-    """
-
-    sources: dict[str, None] = field(default_factory=dict)
-    labels: dict[str, str] = field(default_factory=dict)
-
-
-def contents_of(findings: Path) -> Contents:
-    """Return the sources and labels of a file of findings.
-
-    Raises:
-        InputError: It can't be read, or has no findings.
-    """
-    contents = Contents()
-    for record in records(findings):
-        contents.sources.setdefault(record.source)
-        for region in record.findings.regions:
-            contents.labels.setdefault(normalize_prompt(region.label), region.label)
-    return contents
-
-
-def check_labels(labels: Iterable[str], contents: Contents) -> None:
-    """Check the labels of `--label`; with a misspelled one nothing would be hidden.
-
-    Raises:
-        UsageError: No region has one of the labels.
-    """
-    for label in labels:
-        if normalize_prompt(label) not in contents.labels:
-            existing = ", ".join(sorted(contents.labels.values())) or "no labels"
-            raise UsageError(f"--label {label}: nothing has this label; the findings have {existing}")
-
-
-def sources_of(contents: Contents, console: Console) -> list[Input]:
+def sources_of(contents: FindingsContents, console: Console) -> list[Input]:
     """Return the files that the findings name; report those that don't exist.
 
     Raises:

@@ -94,8 +94,11 @@ class AtomicFile:
             return file
         raise NotImplementedError
 
-    def commit(self) -> None:
+    def commit(self, name: Path | None = None) -> None:
         """Sync the temporary file to disk and rename it to the target.
+
+        Args:
+            name: Another file in the same folder to rename it to, which follows the same rules.
 
         Raises:
             OutputError: It can't be written, or a target that may not be replaced was created meanwhile.
@@ -106,25 +109,25 @@ class AtomicFile:
             if sys.platform == "win32":
                 self._unlock()  # for what is open can't be renamed there
             if self.overwrite:
-                os.replace(self.part, self.target)
+                os.replace(self.part, name or self.target)
             else:
-                self._rename_to_new()
+                self._rename_to_new(name or self.target)
             sync(self.target.parent)
         except FileExistsError as error:
             raise OutputError("exists already; --overwrite replaces it") from error
         except OSError as error:
             raise OutputError(write_error_message(error)) from error
 
-    def _rename_to_new(self) -> None:
+    def _rename_to_new(self, target: Path) -> None:
         if sys.platform == "win32":
-            os.rename(self.part, self.target)  # which refuses to replace anything there
+            os.rename(self.part, target)  # which refuses to replace anything there
             return
         try:
-            os.link(self.part, self.target)  # unlike rename, fails if the target exists by now
+            os.link(self.part, target)  # unlike rename, fails if the target exists by now
         except OSError as error:
             if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS):
                 raise
-            os.rename(self.part, self.target)
+            os.rename(self.part, target)
 
     def __exit__(self, *_: object) -> None:
         if sys.platform == "win32":

@@ -55,9 +55,16 @@ class PipeReader:
 class PipeWriter:
     """A writer to a pipe. After an error, which is stored in `error`, it discards what it gets."""
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: BinaryIO, copy: BinaryIO | None = None) -> None:
+        """Wrap an open file.
+
+        Args:
+            file: The file.
+            copy: Gets a copy of all that is written, if any.
+        """
         file.flush()
         self._descriptor = file.fileno()
+        self._copy = copy
         self.error: OSError | None = None
 
     def write(self, data: bytes) -> int:
@@ -69,6 +76,11 @@ class PipeWriter:
                     rest = rest[os.write(self._descriptor, rest[:AT_ONCE]) :]
                 elif INTERRUPT_EVENT.is_set():
                     self.error = InterruptedError()
+            except OSError as error:
+                self.error = error
+        if self._copy and self.error is None:
+            try:
+                self._copy.write(data)
             except OSError as error:
                 self.error = error
         return len(data)

@@ -4,10 +4,8 @@ import bz2
 import gzip
 import lzma
 import stat
-import struct
 import tarfile
 import zipfile
-import zlib
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,10 +24,6 @@ SEEK_BACK_BYTES = 32 << 20  # decompressed bytes that are cached, for members th
 BLOCK_BYTES = 1 << 20
 _MAGIC = {b"PK": "zip", b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ\0": "xz"}
 _DECOMPRESSORS: dict[str, Any] = {"gzip": gzip.open, "bzip2": bz2.open, "xz": lzma.open}
-_DAMAGED = (
-    EOFError, OverflowError, RuntimeError, ValueError, lzma.LZMAError, struct.error, tarfile.TarError,
-    zipfile.BadZipFile, zlib.error,
-)  # fmt: skip
 
 
 def is_archive(name: str) -> bool:
@@ -47,10 +41,7 @@ def members(path: Path) -> Iterator[Member]:
     """
     with _archive_errors():
         if (compression := _compression(path)) == "zip":
-            index = _zip(*_version(path))
-            for info in index.infolist():
-                if not info.is_dir() and index.NameToInfo[info.filename] is info:  # the last member of a name counts
-                    yield Member(info.filename, info.header_offset, info.file_size)
+            yield from _zip_members(_zip(*_version(path)))
             return
         with _DECOMPRESSORS.get(compression, open)(path, "rb") as stream:
             yield from _tar_members(stream)
@@ -89,16 +80,20 @@ def read_member(path: Path, member: Member) -> bytes:
 
 @contextmanager
 def _archive_errors() -> Iterator[None]:
-    """Convert the errors of archive libraries into InputError."""
+    """Convert errors into InputError; a damaged archive can have libraries raise any, such as an IndexError."""
     try:
         yield
+    except InputError:
+        raise
     except FileNotFoundError as error:
         raise InputError("there is no such file") from error
-    except _DAMAGED as error:
-        raise InputError(f"damaged: {_first_line(error)}") from error
+    except MemoryError as error:
+        raise InputError("can't be read: it claims more than fits into memory") from error
     except OSError as error:  # gzip and bz2 report damage as an OSError without errno
         message = f"can't be read: {(error.strerror or str(error)).lower()}" if error.errno else f"damaged: {error}"
         raise InputError(message) from error
+    except Exception as error:
+        raise InputError(f"damaged: {_first_line(error)}") from error
 
 
 def _first_line(error: Exception) -> str:
@@ -123,6 +118,15 @@ def _compression(path: Path) -> str:
 @lru_cache(maxsize=4)
 def _zip(path: Path, changed: int, size: int) -> zipfile.ZipFile:
     return zipfile.ZipFile(path)
+
+
+def _zip_members(index: zipfile.ZipFile) -> Iterator[Member]:
+    for info in index.infolist():
+        # the last member of a name counts
+        if info.filename and not info.is_dir() and index.NameToInfo[info.filename] is info:
+            yield Member(info.filename, info.header_offset, info.file_size)
+    if "" in index.NameToInfo:
+        raise zipfile.BadZipFile("a file in it has no name")
 
 
 def _read_zipped(index: zipfile.ZipFile, member: Member) -> bytes:

@@ -16,7 +16,8 @@ VIDEO_SUFFIXES = frozenset({
     ".mpeg", ".mpg", ".mts", ".mxf", ".nut", ".ogg", ".ogv", ".ts", ".webm", ".wmv", ".y4m",
 })
 # fmt: on
-OUTPUT_MARKS = (".redacted", ".moderated", ".gaze", ".drawn")  # endings of output stems, which are skipped as inputs
+# Endings of output stems, which are skipped as inputs.
+OUTPUT_MARKS = (".redacted", ".moderated", ".gaze", ".drawn", ".unverified", ".preview")
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from mdtool.errors import InputError
 from mdtool.interruption import raise_if_interrupted
 from mdtool.media.image.display_matrix import UPRIGHT, from_display_matrix
 from mdtool.media.sources.address import Address
+from mdtool.media.sources.rtsp_redirect import check_no_redirect
 from mdtool.media.video.frame import Frame, Packet
 from mdtool.media.video.reader import CONTAINERS, Damage, display_matrix, explain
 
@@ -67,6 +68,7 @@ def open_address(address: Address) -> InputContainer:
         options["fflags"] = "nobuffer"
     if address.scheme.startswith("rtsp"):
         options["rtsp_transport"] = "tcp"
+        check_no_redirect(address, OPEN_SECONDS)
     try:
         timeouts = (OPEN_SECONDS, SILENT_SECONDS)
         return av.open(address.text, "r", options=options, timeout=timeouts, metadata_errors="replace")

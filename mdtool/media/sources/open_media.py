@@ -1,14 +1,11 @@
 """Opening inputs: detects by content, not by name, whether one is a video, an animation or a still image."""
 
-import base64
 import hashlib
 import http.client
 import shutil
 import stat
 import sys
 import tempfile
-import urllib.parse
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
@@ -28,6 +25,7 @@ from mdtool.media.image.decode_image import decode_image, is_image_header
 from mdtool.media.image.image_file import StillImage, read_image, sniff
 from mdtool.media.sources.address import Address
 from mdtool.media.sources.archive import read_member
+from mdtool.media.sources.http_client import open_url
 from mdtool.media.sources.inputs import Input
 from mdtool.media.sources.live import OPEN_SECONDS, LiveReader, next_frame, open_address
 from mdtool.media.video.reader import VideoReader
@@ -211,7 +209,7 @@ def _download_image(address: Address, is_image: Callable[[bytes], object]) -> by
     if address in _VIDEOS:
         return None
     try:
-        with urllib.request.urlopen(_request(address), timeout=OPEN_SECONDS) as response:
+        with open_url(address, OPEN_SECONDS) as response:
             head: bytes = response.read(HEAD_BYTES)
             if is_image(head):
                 data: bytes = head + response.read(MAX_DOWNLOAD_BYTES)
@@ -234,15 +232,6 @@ def _version(headers: Message) -> str:
     """Return "" if only a size is sent, which another version may share."""
     validators = [headers[name] for name in ("ETag", "Last-Modified", "Content-Length")]
     return " ".join(filter(None, validators)) if any(validators[:2]) else ""
-
-
-def _request(address: Address) -> urllib.request.Request:
-    """Return a request with the URL's user and password as an Authorization header."""
-    parts = urllib.parse.urlsplit(address.text)
-    user, _, place = parts.netloc.rpartition("@")
-    login = base64.b64encode(urllib.parse.unquote(user).encode()).decode()
-    plain = urllib.parse.urlunsplit((parts.scheme, place, parts.path, parts.query, ""))
-    return urllib.request.Request(plain, headers={"Authorization": f"Basic {login}"} if user else {})
 
 
 def spooled(source: Input, stack: ExitStack) -> Input:

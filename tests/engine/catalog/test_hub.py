@@ -162,7 +162,7 @@ def test_a_model_that_is_not_published(cache: Path) -> None:
 
 @pytest.mark.posix("symbolic links")
 def test_a_revision_that_is_a_commit_needs_no_name(cache: Path) -> None:
-    source = Source("a/b", COMMIT, TokenizerSource("a/b", COMMIT, "tokenizer.json"))
+    source = Source("a/b", COMMIT, 1, "MIT", TokenizerSource("a/b", COMMIT, "tokenizer.json"))
     folder = put(cache, "a/b", COMMIT, {"model.safetensors": b"weights", "tokenizer.json": b"{}"})
     here = hub.local(PublishedModel("b", "moondream", "", source, {}))
     assert here == hub.LocalModel(COMMIT, folder / "model.safetensors", folder / "tokenizer.json")

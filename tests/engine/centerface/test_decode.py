@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.centerface.decode import MAX_IOU, STRIDE, decode, iou, suppress
-from engine.contract import EngineError
+from engine.contract import NonFiniteOutput
 
 ROWS, COLUMNS = 24, 40
 
@@ -109,5 +109,5 @@ def test_a_map_without_numbers_is_an_error_not_an_empty_picture(broken: float, w
     maps = dict(zip(("heat", "scale", "offset", "landmarks"), empty_maps(), strict=True))
     maps["heat"][4, 4] = 0.5
     maps[which][..., 4, 4] = broken
-    with pytest.raises(EngineError, match="centerface"):
+    with pytest.raises(NonFiniteOutput, match="centerface"):
         decode(**maps, threshold=0.25)

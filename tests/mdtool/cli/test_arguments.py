@@ -38,6 +38,26 @@ def test_every_argument_is_an_input_where_an_option_gives_the_text() -> None:
     assert split_arguments([], ["cat"], PROMPT, listed=True) == ([], ["cat"])
 
 
+@pytest.mark.parametrize(
+    ("arguments", "listed", "inputs", "texts"),
+    [
+        (["a.jpg"], False, ["a.jpg"], ["cat"]),
+        (["a.jpg", "b.jpg"], False, ["a.jpg", "b.jpg"], ["cat"]),
+        (["a.jpg", "cow"], False, ["a.jpg"], ["cow"]),
+        (["a.jpg", "dog"], False, ["a.jpg", "dog"], ["cat"]),
+        (["a.jpg", "*.jpg"], False, ["a.jpg", "*.jpg"], ["cat"]),
+        (["a.jpg", "photos"], False, ["a.jpg", "photos"], ["cat"]),
+        ([], True, [], ["cat"]),
+        (["cow"], True, [], ["cow"]),
+    ],
+)
+def test_an_argument_overrides_the_text_of_settings(
+    arguments: list[str], listed: bool, inputs: list[str], texts: list[str]
+) -> None:
+    """But what is there is an input."""
+    assert split_arguments(arguments, ["cat"], PROMPT, listed=listed, preset=True) == (inputs, texts)
+
+
 def test_the_text_alone_where_a_list_names_the_inputs() -> None:
     assert split_arguments(["who?"], [], QUESTION, listed=True) == ([], ["who?"])
 
@@ -45,14 +65,17 @@ def test_the_text_alone_where_a_list_names_the_inputs() -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["a.jpg", "a.jpg"], 'a.jpg: is a file, not a question; put the question last, as in: a.jpg "what is this?"'),
-        (["a.jpg", "notes.txt"], "notes.txt: is a file, not a question"),
-        (["a.jpg", "./photos"], "./photos: is a folder, not a question"),
-        (["dog"], "dog: is a folder, not a question"),
-        (["a.jpg", "b.jpg"], "b.jpg: is a file that does not exist, not a question"),
-        (["a.jpg", "-"], "-: is standard input, not a question"),
-        (["a.jpg", "https://example.org/b"], "https://example.org/b: is a URL, not a question"),
-        (["a.jpg", "*.jpg"], "*.jpg: is a pattern of files, not a question"),
+        (
+            ["a.jpg", "a.jpg"],
+            'the question is missing: a.jpg is a file; put the question last, as in: a.jpg "what is this?"',
+        ),
+        (["a.jpg", "notes.txt"], "the question is missing: notes.txt is a file"),
+        (["a.jpg", "./photos"], "the question is missing: ./photos is a folder"),
+        (["dog"], "the question is missing: dog is a folder"),
+        (["a.jpg", "b.jpg"], "the question is missing: b.jpg is a file that does not exist"),
+        (["a.jpg", "-"], "the question is missing: - is standard input"),
+        (["a.jpg", "https://example.org/b"], "the question is missing: https://example.org/b is a URL"),
+        (["a.jpg", "*.jpg"], "the question is missing: *.jpg is a pattern of files"),
         (["what?"], "'what?': no image is named before this question"),
         (["a.jpg", " "], "the question: empty"),
         ([], "the question is missing"),

@@ -69,7 +69,7 @@ def test_questions_from_stdin() -> None:
         (["x", "--choices", "yes,no", "--number"], 2, "--choices: can't be used with --number"),
         (["x", "--template", "is there one?"], 2, "--template: has no {}"),
         (["x", "--template", ""], 2, "--template: has no {}"),
-        (["--template", "is there a {}?"], 2, "is a file, not a question; put the question last, as in: "),
+        (["--template", "is there a {}?"], 2, "is a file; put the question last, as in: "),
         (["--questions", "nowhere.txt"], 3, "--questions nowhere.txt: there is no such file"),
         (["--questions", ""], 2, "--questions: empty"),
         (["--questions", "folder"], 2, "--questions folder: can't be read: is a directory"),

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from cli_runner import Outcome, redact, run
 from make_media import SAMPLES, frames_of
+from PIL import Image, ImageOps
 
 from mdtool.errors import InputError
 from mdtool.jobs.bench.recipe import loop_clip
@@ -410,6 +411,56 @@ def test_a_picture_that_has_changed_is_refused(tmp_path: Path, name: str) -> Non
     picture.write_bytes(picture.read_bytes() + b"\0")
     refused(redact(picture, "--from-findings", findings, "-o", target), "they are for SHA-256")
     assert not target.exists()
+
+
+@pytest.fixture
+def other_bytes(tmp_path: Path) -> tuple[Path, Path]:
+    """A picture that was mirrored after the detection, so that its faces are elsewhere; and the findings."""
+    picture, findings = tmp_path / "a.png", tmp_path / "f"
+    picture.write_bytes((SAMPLES / "group.png").read_bytes())
+    assert run("gaze", picture, "--report-only", "--findings", findings).code == 0
+    with Image.open(picture) as image:
+        mirrored = ImageOps.mirror(image)
+    mirrored.save(picture)
+    return picture, findings
+
+
+@pytest.mark.parametrize("command", ["redact", "render", "moderate", "gaze"])
+def test_findings_of_other_bytes_of_the_same_size_are_used_only_by_force(
+    other_bytes: tuple[Path, Path], command: str, tmp_path: Path
+) -> None:
+    picture, findings = other_bytes
+    commands: dict[str, list[str | Path]] = {
+        "redact": ["redact", picture, "--from-findings", findings, "-o", tmp_path / "o.png"],
+        "render": ["render", findings, picture, "-o", tmp_path / "o.png"],
+        "moderate": ["moderate", picture, "-p", "face", "--report-only", "--from-findings", findings],
+        "gaze": ["gaze", picture, "--from-findings", findings, "-o", tmp_path / "o.png"],
+    }
+    outcome = run(*commands[command])
+    assert (outcome.code, len(outcome.lines)) == (1, 1)
+    assert outcome.err.endswith("; --force-findings uses them all the same\n")
+    assert not (tmp_path / "o.png").exists()
+    outcome = run(*commands[command], "--force-findings")
+    assert outcome.code == 0, outcome.err
+    assert (
+        f"mdtool: {picture}: --force-findings: it is not checked that the findings are of this content" in outcome.lines
+    )
+
+
+def test_force_without_findings_is_refused() -> None:
+    outcome = redact(SAMPLES / "group.png", "--force-findings", "-o", "never.png")
+    assert (outcome.code, len(outcome.lines)) == (2, 1)
+    assert "only with --from-findings" in outcome.err
+
+
+def test_where_the_content_cant_be_compared_it_is_said(tmp_path: Path) -> None:
+    findings, content = tmp_path / "f", (SAMPLES / "group.png").read_bytes()
+    assert run("detect", "-", "face", "--jsonl", findings, stdin=content).code == 0
+    outcome = redact("-", "--from-findings", findings, "-o", tmp_path / "o.png", stdin=content)
+    assert outcome.code == 0, outcome.err
+    assert ("it is not checked that the findings are of this content" in outcome.err) == (
+        b'"sha256":"' in findings.read_bytes()
+    )
 
 
 def test_a_picture_of_another_size_is_refused_by_old_findings(tmp_path: Path) -> None:

@@ -651,3 +651,24 @@ def test_what_was_seen_is_kept_for_other_questions(tmp_path: Path) -> None:
     ok(run("query", scenes, "How many stars are there?", *POCKET, "--jsonl", "-", "--cache", kept))
     assert set(kept.rglob("*.safetensors")) == entries.keys()
     assert run("caption", scenes, "--jsonl", "-", "--cache", kept, "--cache-size", "huge").code == 2
+
+
+def test_an_archive_that_cant_be_read_fails_alone(tmp_path: Path) -> None:
+    """Whatever error its library raises, and on the run that resumes too."""
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    (photos / "b.png").write_bytes((SAMPLES / "group.png").read_bytes())
+    with zipfile.ZipFile(photos / "a.zip", "w") as archive:
+        archive.writestr("x", b"")
+        archive.filelist[0].filename = ""
+    (photos / "c.tar.gz").write_bytes(b"\x1f\x8b" + bytes(50))
+    for _ in range(2):
+        outcome = run("detect", photos, "face", "--jsonl", tmp_path / "f")
+        assert outcome.code == 1
+        failed = [line for line in outcome.lines if "damaged: " in line]
+        assert [line.split(": ")[1] for line in failed] == [str(photos / "a.zip"), str(photos / "c.tar.gz")]
+    records = [json.loads(line) for line in (tmp_path / "f").read_text().splitlines()]
+    assert {Path(record["input"]).name: "error" in record for record in records} == {
+        "a.zip": True, "b.png": False, "c.tar.gz": True,
+    }  # fmt: skip
+    assert run("detect", photos, "face").out.count(b"face") == 4

@@ -203,3 +203,34 @@ def test_what_is_no_archive(tmp_path: Path) -> None:
         list(members(tmp_path / "empty.tar"))
     assert of(zip_of({}, tmp_path / "a.zip")) == {}
     assert of(tar_of({}, tmp_path / "a.tar")) == {}
+
+
+def test_a_file_without_a_name_is_damage_that_the_others_survive(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as made:
+        for name in ("1.png", "x", "2.png"):
+            made.writestr(name, name)
+        made.filelist[1].filename = ""  # is written at the end, into the directory
+    listed = members(tmp_path / "a.zip")
+    assert [next(listed).name, next(listed).name] == ["1.png", "2.png"]
+    with pytest.raises(InputError, match="damaged: a file in it has no name"):
+        next(listed)
+
+
+@pytest.mark.parametrize("suffix", [".zip", ".tar", ".tar.gz", ".tar.xz", ".tar.bz2"])
+def test_damage_of_any_kind_is_an_error_of_the_archive_alone(tmp_path: Path, suffix: str) -> None:
+    """Never one that a library raises."""
+    rng, small = random.Random(suffix), dict.fromkeys(("a.png", "b/ä.png", "long" * 40 + ".png"), b"\x89PNG" * 40)
+    whole = tmp_path / f"whole{suffix}"
+    plain = zip_of(small, whole) if suffix == ".zip" else tar_of(small, whole, f"w:{suffix.removeprefix('.tar')[1:]}")
+    data, damaged = plain.read_bytes(), 0
+    for number in range(300):
+        changed = bytearray(data)
+        for _ in range(rng.choice((1, 3))):
+            changed[rng.randrange(len(changed))] = rng.choice((0, 255, rng.randrange(256)))
+        path = tmp_path / f"{number}{suffix}"
+        path.write_bytes(changed[: rng.choice((len(changed), rng.randrange(len(changed))))])
+        try:
+            of(path)
+        except InputError:
+            damaged += 1
+    assert damaged > 100

@@ -29,6 +29,7 @@ MIN_WINDOW_FRAMES, MAX_WINDOW_FRAMES = 8, 160
 WINDOW_BYTES = 512 << 20
 AGREEMENT_IOU = 0.6  # least IoU of a box propagated from one keyframe with the same object's box on the next
 MIN_MOTION = 0.5  # of its size: how far a low-score object must move to cause another keyframe
+DARK_CONTRAST = 15.0  # standard deviation in grey levels, under which noise makes the model unreliable
 REFINEMENT_SHARE = 1 - REGULAR_SHARE  # of a limited number of model calls
 
 
@@ -115,6 +116,7 @@ class KeyframeSampler:
         self._stable = False  # all keyframes of the previous window agreed
         self._window = Window()
         self._tracker = Tracker(self._window, rate, tail)
+        self._missed: set[int] = set()  # numbers of late frames on which the model missed an object
         self._new_frames = 0  # frames of the window that are not annotated yet: its last ones
 
     def push(self, frame: Frame) -> Iterator[AnnotatedFrame]:
@@ -146,13 +148,14 @@ class KeyframeSampler:
         if self._sampling.auto:
             self._refine_keyframes(start, end)
         self._tracker.update(start, end, last)
+        self._missed = {n for n in self._missed if n + self._tracker.coast_frames > self._window.number(end)}
         self._new_frames = 0
 
     def _refine_keyframes(self, start: int, end: int) -> None:
-        """Add keyframes until no gap is ambiguous."""
+        """Add keyframes until no gap is ambiguous, nor close to a frame on which the model is unreliable."""
         settled: set[Gap] = set()
         self._stable = True
-        while ambiguous := self._ambiguous_gaps(start, end, settled):
+        while ambiguous := self._ambiguous_gaps(start, end, settled) or self._unreliable_gaps(start, end):
             self._add_keyframes(ambiguous, settled)
 
     def _add_keyframes(self, ambiguous: Mapping[Gap, Sequence[int]], settled: set[Gap]) -> None:
@@ -229,6 +232,27 @@ class KeyframeSampler:
         first, last = self._window[a].detections or [], self._window[b].detections or []
         objects = [(first[i].box, last[j].box) for i, j in self._match_across(a, b)[1]]
         return doubtful_frames(self._window, a, b, objects)
+
+    def _unreliable_gaps(self, start: int, end: int) -> dict[Gap, Sequence[int]]:
+        """Return, by gap, the frames near dark ones on which the model lost an object, and so may find it or not."""
+        keyframes = self._window.keyframes(start, end)
+        for a, b in pairwise(keyframes):
+            if b - a == 1 and not self._window.cut_between(a, b):
+                self._missed |= {self._window.number(j) for i, j in ((a, b), (b, a)) if self._misses(i, j)}
+        missed = [self._window.position(number) for number in self._missed]
+        unreliable: dict[Gap, Sequence[int]] = {}
+        for gap in self._gaps(start, end):
+            near = [i for i in self._candidates(gap) if any(abs(i - at) <= self._tracker.coast_frames for at in missed)]
+            if near and not self._window[near[0]].is_ambiguous:
+                unreliable[gap] = near
+        return unreliable
+
+    def _misses(self, a: int, b: int) -> bool:
+        """Return whether a confident detection at a is not detected at its neighbour b, in the dark."""
+        if self._window[a].cells.std() > DARK_CONTRAST:
+            return False
+        matched = {i for i, _ in self._match_across(a, b)[1]}
+        return any(found.confident and i not in matched for i, found in enumerate(self._window[a].detections or []))
 
     def _candidates(self, gap: Gap) -> list[int]:
         """Return the positions in a gap that can become keyframes."""

@@ -32,8 +32,8 @@ class Tracker:
                 backtracking uses.
         """
         self._window = window
-        self._coast = int(np.clip(round(COAST_SECONDS * rate), *COAST_FRAMES))
-        max_lookback = self._coast + SETTLE_FRAMES
+        self.coast_frames = int(np.clip(round(COAST_SECONDS * rate), *COAST_FRAMES))
+        max_lookback = self.coast_frames + SETTLE_FRAMES
         self.lookback = max_lookback if lookback is None else min(lookback, max_lookback)
         self._settle_frames = min(SETTLE_FRAMES, self.lookback // 2)
         self._tracks: list[Track] = []
@@ -144,7 +144,7 @@ class Tracker:
 
     def _coast_frames(self, confident: bool, gap: int) -> int:
         """Return how many frames an object may coast; gap: frames to the keyframe without it."""
-        return max(self._coast, gap) if confident else gap
+        return max(self.coast_frames, gap) if confident else gap
 
     def _coast_from(self, box: np.ndarray, at: int, neighbour: int) -> CoastingState:
         """Start coasting; neighbour: -1 or 1, on which side of `at` to measure the velocity."""

@@ -1,6 +1,6 @@
 """Every frame comes back once, in order, and with a box on whatever a perfect look would have seen there."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
@@ -29,6 +29,7 @@ from synthetic_video import (
 )
 
 from mdtool.media.video.frame import Frame
+from mdtool.tracking.detector import ImageFindings
 from mdtool.tracking.keyframe_sampler import (
     MAX_WINDOW_FRAMES,
     WINDOW_FRAMES,
@@ -471,3 +472,23 @@ def test_each_frame_once_in_order_and_none_shown_that_nobody_vouches_for(
         for region in one.findings.regions:
             assert 0 <= region.x_min < region.x_max <= 1
             assert 0 <= region.y_min < region.y_max <= 1
+
+
+def lost_and_found(light: float) -> tuple[int, list[AnnotatedFrame]]:
+    """Annotate a still object that the model detects on one frame in three; return (model calls, frames)."""
+    synthetic = SyntheticVideo(Scene(90, [MovingObject(line(100, 90))]))
+    synthetic.frames = [frame_of((frame.luma * light).astype(np.uint8), frame.index) for frame in synthetic.frames]
+
+    def unreliable(frames: Sequence[Frame]) -> list[ImageFindings | None]:
+        found = synthetic.model_call(frames)
+        return [one if frame.index % 3 == 0 else ImageFindings() for frame, one in zip(frames, found, strict=True)]
+
+    sampler = KeyframeSampler(unreliable, Sampling(), CallBudget(), RATE)
+    annotated = [one for frame in synthetic.frames for one in sampler.push(frame)]
+    return len(synthetic.asked), [*annotated, *sampler.finish()]
+
+
+def test_in_the_dark_a_model_that_loses_an_object_analyses_the_frames_around() -> None:
+    looks, annotated = lost_and_found(0.15)
+    assert all(one.findings.regions for one in annotated)
+    assert looks > 1.5 * lost_and_found(1.0)[0]

@@ -234,7 +234,10 @@ def test_other_forms(photos: Path, tmp_path: Path) -> None:
     ok(run("detect", photos, "face", "--threshold", "0.7", "--jsonl", out, "--format", "csv"))
     assert len((tmp_path / "out.csv").read_text().splitlines()) == 6
     clip = make_video(tmp_path / "clip.mp4", 5, size=(96, 64))
-    ok(run("detect", clip, "face", "--from", "3", "--jsonl", tmp_path / "v.jsonl", "--format", "csv"))
+    ok(run("detect", clip, "face", "--from", "0.1", "--jsonl", tmp_path / "v.jsonl", "--format", "csv"))
+    outcome = run("detect", clip, "face", "--from", "3", "--jsonl", tmp_path / "late.jsonl", "--format", "csv")
+    assert outcome.code == 1
+    assert "no frame is in the time span" in outcome.err
 
 
 @records_file

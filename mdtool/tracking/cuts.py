@@ -10,6 +10,7 @@ BLOCKS = (18, 32)  # rows and columns of the grid
 CLIPPED = (6.0, 249.0)  # grey levels from which on a block is black or white, whatever it shows
 MIN_UNCLIPPED_SHARE = 0.25  # of the blocks: a frame with fewer of them shows nothing to compare
 LIGHT_LEVELS = 6.0  # mean change by light alone, in grey levels at FULL_CONTRAST, from which on the light changes
+STEADY_LEVELS = 2.0  # change up to which it does not matter how much of it is light
 LIGHT_SHARE = 0.5  # of a change: least part that is by light alone
 FAINT = 0.35  # of the contrast of the last frame that showed something: a frame with less shows nothing
 MAX_FAINT_FRAMES = 12  # in a row; then this is how the video looks
@@ -30,8 +31,9 @@ def luma_grid(luma: np.ndarray) -> np.ndarray:
 
 def change(before: np.ndarray, after: np.ndarray) -> float:
     """Return the mean difference of two luma grids in grey levels, scaled up where both have little contrast."""
-    contrast = float(np.clip(max(before.std(), after.std()), MIN_CONTRAST, FULL_CONTRAST))
-    return float(np.abs(after - before).mean()) * FULL_CONTRAST / contrast
+    deviation = max(cv2.meanStdDev(grid)[1].item() for grid in (before, after))
+    difference = cv2.mean(cv2.absdiff(after, before))[0]
+    return float(difference * FULL_CONTRAST / min(max(deviation, MIN_CONTRAST), FULL_CONTRAST))
 
 
 def is_cut(difference: float, recent: list[float]) -> bool:
@@ -99,7 +101,9 @@ class CutDetector:
         if self._is_faint(grid):
             return False, light_changes or change(before, grid) > CUT_DIFFERENCE
         self._shown = grid
-        difference = min(change(shown, grid), change(relight(shown, grid), grid))
+        difference = change(shown, grid)
+        if difference > STEADY_LEVELS:
+            difference = min(difference, change(relight(shown, grid), grid))
         cut = is_cut(difference, self._changes)
         self._changes = [*self._changes[-7:], difference]
         return cut, light_changes or shown is not before
@@ -113,5 +117,7 @@ class CutDetector:
 
 def _light_changes(before: np.ndarray, after: np.ndarray) -> bool:
     total = change(before, after)
+    if total < LIGHT_LEVELS:
+        return False
     by_light = total - change(relight(before, after), after)
     return by_light > max(LIGHT_LEVELS, LIGHT_SHARE * total)

@@ -116,6 +116,7 @@ class KeyframeSampler:
         self._stable = False  # all keyframes of the previous window agreed
         self._window = Window()
         self._tracker = Tracker(self._window, rate, tail)
+        self._matches: dict[Gap, tuple[np.ndarray, list[tuple[int, int]]]] = {}  # by keyframe and other keyframe
         self._missed: set[int] = set()  # numbers of late frames on which the model missed an object
         self._new_frames = 0  # frames of the window that are not annotated yet: its last ones
 
@@ -141,6 +142,7 @@ class KeyframeSampler:
         return min(max(self._stride, WINDOW_FRAMES), MAX_WINDOW_FRAMES, max(MIN_WINDOW_FRAMES, affordable))
 
     def _annotate(self, last: bool) -> None:
+        self._matches.clear()
         end = len(self._window) - 1
         start = end - self._new_frames  # the last frame that was annotated before, -1 if there is none
         regular = self._scheduled_keyframes(start, end)
@@ -278,8 +280,12 @@ class KeyframeSampler:
     def _match_across(self, start: int, end: int) -> tuple[np.ndarray, list[tuple[int, int]]]:
         """Propagate the detections at `start` to `end`; return the boxes (n, 4), and the pairs that match there."""
         detections, detections_at_end = self._window[start].detections or [], self._window[end].detections or []
-        propagated = np.array([propagate(s.box, start, end, self._window.flow)[-1] for s in detections]).reshape(-1, 4)
-        return propagated, match(propagated, np.array([s.box for s in detections_at_end]).reshape(-1, 4), AGREEMENT_IOU)
+        if (start, end) not in self._matches:
+            paths = [propagate(found.box, start, end, self._window.flow) for found in detections]
+            propagated = np.array([path[-1] for path in paths]).reshape(-1, 4)
+            at_end = np.array([found.box for found in detections_at_end]).reshape(-1, 4)
+            self._matches[start, end] = propagated, match(propagated, at_end, AGREEMENT_IOU)
+        return self._matches[start, end]
 
 
 def _annotated_frame(buffered: BufferedFrame) -> AnnotatedFrame:

@@ -49,7 +49,7 @@ class Prediction:
 
 def unmoved(keyframe: np.ndarray, frame: np.ndarray) -> Prediction:
     """Predict that a frame shows what a keyframe shows, both given as cell grids."""
-    return Prediction(positions(*frame.shape), np.abs(frame - keyframe) * contrast_scale(frame))
+    return Prediction(positions(*frame.shape), cv2.absdiff(frame, keyframe) * contrast_scale(frame))
 
 
 def predict(keyframe: np.ndarray, frame: np.ndarray, source: np.ndarray) -> Prediction:
@@ -99,7 +99,8 @@ def positions(rows: int, columns: int) -> np.ndarray:
 
 def contrast_scale(grid: np.ndarray) -> float:
     """Return the factor that brings differences of a frame to FULL_CONTRAST."""
-    return FULL_CONTRAST / float(np.clip(grid.std(), MIN_CONTRAST, FULL_CONTRAST))
+    _, deviation = cv2.meanStdDev(grid)
+    return FULL_CONTRAST / min(max(deviation.item(), MIN_CONTRAST), FULL_CONTRAST)
 
 
 def novelty(residual: np.ndarray) -> float:

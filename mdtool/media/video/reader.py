@@ -17,6 +17,7 @@ from mdtool.media.files.pipe import PipeReader
 from mdtool.media.image.display_matrix import UPRIGHT, from_display_matrix
 from mdtool.media.video.alpha import decoder_of
 from mdtool.media.video.frame import Frame, Packet
+from mdtool.media.video.frame_rate import frame_rate
 from mdtool.media.video.source_clock import SourceClock, may_be_reset, shifted_chapters, start_of
 from mdtool.media.video.trimmed_packets import TrimmedPackets
 
@@ -116,12 +117,17 @@ class VideoReader:
     @property
     def seconds(self) -> float | None:
         """The duration that the container states."""
-        return self.container.duration / av.time_base if self.container.duration else None
+        if not self.container.duration:
+            return None
+        stated = self.container.duration / av.time_base
+        # FFmpeg writes into Matroska when the video ends on the container's clock
+        counts_from_0 = "matroska" in self.container.format.name and "Lavf" in self.metadata.get("ENCODER", "")
+        return stated - max(float(self.start), 0) if counts_from_0 and stated > self.start else stated
 
     @property
     def frames(self) -> int | None:
         """The approximate number of frames of all video streams; None if it can't be estimated."""
-        return sum(s.frames or round((self.seconds or 0) * (s.average_rate or 0)) for s in self.videos) or None
+        return sum(s.frames or round((self.seconds or 0) * (frame_rate(s) or 0)) for s in self.videos) or None
 
     @property
     def frame_bytes(self) -> int:
@@ -138,8 +144,7 @@ class VideoReader:
 
     def rate(self, stream: int) -> float:
         """Return the average frame rate, in frames per second, of the video stream with this index."""
-        video = self.container.streams[stream]
-        return float(video.average_rate or video.guessed_rate or 30)
+        return float(frame_rate(self.container.streams[stream]) or 30)
 
     def __iter__(self) -> Iterator[Frame | Packet]:
         """Yield the frames and packets in file order.
@@ -265,8 +270,7 @@ class _Decoder:
         self.packets = 0
         self.last: int | None = None
         self.matrix: bytes | None = None
-        rate = stream.average_rate or stream.guessed_rate or 30
-        self.step = max(1, round(1 / (rate * stream.time_base)))
+        self.step = max(1, round(1 / ((frame_rate(stream) or 30) * stream.time_base)))
 
     def decode(self, packet: Packet | None) -> Iterator[Frame]:
         """Yield the frames that a packet completes, or with None flush the decoder."""

@@ -15,6 +15,7 @@ from av.format import Flags
 from av.stream import Disposition
 
 from mdtool.media.video.frame import Packet
+from mdtool.media.video.frame_rate import frame_rate
 
 # Seconds. A jump ahead is a gap, which is kept, up to this length; longer ones, in containers whose clock may be reset,
 # are splices. It is FFmpeg's own threshold (dts_delta_threshold).
@@ -111,7 +112,7 @@ class SourceClock:
         self._own: dict[tuple[int, int], Fraction] = {}  # shift of a stream that jumped alone, by stream and part
         self._streams: dict[int, _StreamClock] = {}
         for stream in _timed(container):
-            rate = stream.average_rate or stream.guessed_rate or 30 if stream.type == "video" else 40
+            rate = frame_rate(stream) or 30 if stream.type == "video" else 40
             self._streams[stream.index] = _StreamClock(stream.type == "video", 1 / Fraction(rate))
         self._now = Fraction(0)  # the latest time of any stream
         self._held = 0

@@ -18,6 +18,7 @@ from mdtool.media.image.display_matrix import UPRIGHT, from_display_matrix
 from mdtool.media.video.alpha import decoder_of
 from mdtool.media.video.frame import Frame, Packet
 from mdtool.media.video.frame_rate import frame_rate
+from mdtool.media.video.lost_packets import LostPackets
 from mdtool.media.video.source_clock import SourceClock, may_be_reset, shifted_chapters, start_of
 from mdtool.media.video.trimmed_packets import TrimmedPackets
 
@@ -34,7 +35,7 @@ class Damage:
     """What of a video could not be read.
 
     Attributes:
-        packets: Number of packets that the decoder rejected.
+        packets: Number of packets that the decoder rejected, or skipped although they hold a picture.
         frames: Number of frames that were decoded with errors.
         ended_early: Whether the file is truncated.
     """
@@ -268,6 +269,8 @@ class _Decoder:
         self.damage = damage
         self.count = 0
         self.packets = 0
+        self.rejected = 0
+        self.lost = LostPackets()
         self.last: int | None = None
         self.matrix: bytes | None = None
         self.step = max(1, round(1 / ((frame_rate(stream) or 30) * stream.time_base)))
@@ -275,13 +278,20 @@ class _Decoder:
     def decode(self, packet: Packet | None) -> Iterator[Frame]:
         """Yield the frames that a packet completes, or with None flush the decoder."""
         self.packets += packet is not None
+        if packet is not None and not packet.is_discard:
+            self.lost.sent(packet.pts, packet.size, is_keyframe=packet.is_keyframe)
         try:
             images = self.context.decode(packet)
         except av.error.EOFError:
             return
         except av.FFmpegError:
             self.damage.packets += 1
+            self.rejected += 1
             return
+        for image in images:
+            self.lost.received(image.pts)
+        if packet is None:
+            self.damage.packets += max(0, self.lost.count - self.rejected)
         for image in images:
             yield self._frame(image, is_packet_corrupt=packet is not None and packet.is_corrupt)
 

@@ -15,6 +15,7 @@ from mdtool.media.sources.inputs import Input
 from mdtool.media.sources.open_media import open_media
 from mdtool.media.video.reader import VideoReader
 from mdtool.media.video.stream_plan import plan_stream
+from mdtool.media.video.timecode import is_timecode, timecode_loss, timecode_of
 from mdtool.media.video.writer import muxer_for
 from mdtool.pipeline.annotate import AnalysisRequest
 from mdtool.pipeline.run import ModelInference, OutputOptions
@@ -72,6 +73,10 @@ def _streams(media: VideoReader, target: Path | Address | None, output_options: 
             name = f"{stream.type} {stream.codec_context.name}" if stream.codec_context else stream.type
             plan = plan_stream(stream, muxer, keep_metadata=output_options.keep_metadata, piped=not is_file)
             yield f"stream {stream.index}: {name}: {plan}"
+    timecode = timecode_of(media.streams, media.metadata) if output_options.keep_metadata else None
+    if timecode is not None and not any(is_timecode(stream) for stream in media.streams):
+        loss = timecode_loss(timecode, muxer, media.videos[0])
+        yield f"time code left out: {loss}" if loss else f"time code {timecode}: kept"
 
 
 def _frames(media: object, request: AnalysisRequest, inference: ModelInference | None) -> Iterable[str]:

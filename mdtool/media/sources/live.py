@@ -24,6 +24,7 @@ from mdtool.media.image.display_matrix import UPRIGHT, from_display_matrix
 from mdtool.media.sources.address import Address
 from mdtool.media.sources.rtsp_redirect import check_no_redirect
 from mdtool.media.video.frame import Frame, Packet
+from mdtool.media.video.frame_rate import frame_rate
 from mdtool.media.video.reader import CONTAINERS, Damage, display_matrix, explain
 from mdtool.media.video.source_clock import SourceClock
 
@@ -285,7 +286,7 @@ class LiveReader:
     def rate(self, stream: int) -> float:
         """Return the frame rate that the source states, in frames per second, if it is plausible."""
         (video,) = self.videos
-        stated = float(video.average_rate or video.guessed_rate or DEFAULT_RATE)
+        stated = float(frame_rate(video) or DEFAULT_RATE)
         return stated if 1 <= stated <= 240 else DEFAULT_RATE
 
     def next_event(self, seconds: float) -> Frame | Packet | None:

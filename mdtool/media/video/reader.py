@@ -17,6 +17,8 @@ from mdtool.media.files.pipe import PipeReader
 from mdtool.media.image.display_matrix import UPRIGHT, from_display_matrix
 from mdtool.media.video.alpha import decoder_of
 from mdtool.media.video.frame import Frame, Packet
+from mdtool.media.video.frame_rate import frame_rate
+from mdtool.media.video.lost_packets import LostPackets
 from mdtool.media.video.source_clock import SourceClock, may_be_reset, shifted_chapters, start_of
 from mdtool.media.video.trimmed_packets import TrimmedPackets
 
@@ -33,7 +35,7 @@ class Damage:
     """What of a video could not be read.
 
     Attributes:
-        packets: Number of packets that the decoder rejected.
+        packets: Number of packets that the decoder rejected, or skipped although they hold a picture.
         frames: Number of frames that were decoded with errors.
         ended_early: Whether the file is truncated.
     """
@@ -116,12 +118,17 @@ class VideoReader:
     @property
     def seconds(self) -> float | None:
         """The duration that the container states."""
-        return self.container.duration / av.time_base if self.container.duration else None
+        if not self.container.duration:
+            return None
+        stated = self.container.duration / av.time_base
+        # FFmpeg writes into Matroska when the video ends on the container's clock
+        counts_from_0 = "matroska" in self.container.format.name and "Lavf" in self.metadata.get("ENCODER", "")
+        return stated - max(float(self.start), 0) if counts_from_0 and stated > self.start else stated
 
     @property
     def frames(self) -> int | None:
         """The approximate number of frames of all video streams; None if it can't be estimated."""
-        return sum(s.frames or round((self.seconds or 0) * (s.average_rate or 0)) for s in self.videos) or None
+        return sum(s.frames or round((self.seconds or 0) * (frame_rate(s) or 0)) for s in self.videos) or None
 
     @property
     def frame_bytes(self) -> int:
@@ -138,8 +145,7 @@ class VideoReader:
 
     def rate(self, stream: int) -> float:
         """Return the average frame rate, in frames per second, of the video stream with this index."""
-        video = self.container.streams[stream]
-        return float(video.average_rate or video.guessed_rate or 30)
+        return float(frame_rate(self.container.streams[stream]) or 30)
 
     def __iter__(self) -> Iterator[Frame | Packet]:
         """Yield the frames and packets in file order.
@@ -263,21 +269,29 @@ class _Decoder:
         self.damage = damage
         self.count = 0
         self.packets = 0
+        self.rejected = 0
+        self.lost = LostPackets()
         self.last: int | None = None
         self.matrix: bytes | None = None
-        rate = stream.average_rate or stream.guessed_rate or 30
-        self.step = max(1, round(1 / (rate * stream.time_base)))
+        self.step = max(1, round(1 / ((frame_rate(stream) or 30) * stream.time_base)))
 
     def decode(self, packet: Packet | None) -> Iterator[Frame]:
         """Yield the frames that a packet completes, or with None flush the decoder."""
         self.packets += packet is not None
+        if packet is not None and not packet.is_discard:
+            self.lost.sent(packet.pts, packet.size, is_keyframe=packet.is_keyframe)
         try:
             images = self.context.decode(packet)
         except av.error.EOFError:
             return
         except av.FFmpegError:
             self.damage.packets += 1
+            self.rejected += 1
             return
+        for image in images:
+            self.lost.received(image.pts)
+        if packet is None:
+            self.damage.packets += max(0, self.lost.count - self.rejected)
         for image in images:
             yield self._frame(image, is_packet_corrupt=packet is not None and packet.is_corrupt)
 

@@ -15,6 +15,7 @@ from av.format import Flags
 from av.stream import Disposition
 
 from mdtool.media.video.frame import Packet
+from mdtool.media.video.frame_rate import frame_rate
 
 # Seconds. A jump ahead is a gap, which is kept, up to this length; longer ones, in containers whose clock may be reset,
 # are splices. It is FFmpeg's own threshold (dts_delta_threshold).
@@ -111,7 +112,7 @@ class SourceClock:
         self._own: dict[tuple[int, int], Fraction] = {}  # shift of a stream that jumped alone, by stream and part
         self._streams: dict[int, _StreamClock] = {}
         for stream in _timed(container):
-            rate = stream.average_rate or stream.guessed_rate or 30 if stream.type == "video" else 40
+            rate = frame_rate(stream) or 30 if stream.type == "video" else 40
             self._streams[stream.index] = _StreamClock(stream.type == "video", 1 / Fraction(rate))
         self._now = Fraction(0)  # the latest time of any stream
         self._held = 0
@@ -150,6 +151,8 @@ class SourceClock:
     def _is_leap(self, stream: _StreamClock, packet: Packet) -> bool:
         """Return whether a packet is earlier than the one before it, or later than any gap, unless others got there."""
         apart, time = self._apart(stream, packet), self._time(packet, stream.part) or Fraction(0)
+        if stream.last is None and any(other.last is not None for other in self._streams.values()):
+            apart = max(time - self._now, Fraction(0))  # it begins, after others
         is_ahead = self._max_gap is not None and apart > self._max_gap and time > self._now + MAX_SKEW
         return apart <= -2 * stream.step or is_ahead
 
@@ -197,7 +200,8 @@ class SourceClock:
         packet = stream.held[0]
         shift = self._shift(packet.stream_index, stream.part) - self._apart(stream, packet)
         shown = [p.pts * p.time_base for p in stream.held if p.pts is not None]
-        self._shifts.append(stream.end - min(shown) if shown else shift)
+        end = self._now if stream.last is None else stream.end
+        self._shifts.append(end - min(shown) if shown else shift)
         self.splices += 1
         stream.part, stream.last = len(self._shifts) - 1, None
 

@@ -10,11 +10,9 @@ import av
 from av.stream import Disposition
 
 from mdtool.media.video.encoding import audio_encoder
+from mdtool.media.video.timecode import is_timecode, timecode_loss
 
 AUDIO_BIT_RATE = 192_000  # bits per second
-# Muxers that keep a time code: as a track or tag of the video stream, or as a tag of the file.
-STREAM_TIMECODE = ("matroska", "mov", "mp4", "mxf", "nut", "webm")
-FILE_TIMECODE = ("asf", "avi", "flv")
 # Codecs for muxers that write others too, but so that no player finds them (or, with FLV, so that FFmpeg aborts).
 READABLE = {
     "mpegts": (
@@ -84,8 +82,8 @@ def plan_stream(
     if source.type not in ("audio", "subtitle") and not keep_metadata:
         return _left_out("it may hold place and time of recording; --keep-metadata copies it")
     if is_timecode(source):
-        keeps = muxer in (*STREAM_TIMECODE, *FILE_TIMECODE)
-        return StreamPlan(Action.TAG) if keeps else _left_out(f"{muxer} can't hold a time code")
+        loss = timecode_loss(source.metadata["timecode"], muxer, source.container.streams.video[0])
+        return _left_out(loss) if loss else StreamPlan(Action.TAG)
     if is_edited and source.type == "audio":
         return _edited(source, muxer)
     if not _holds(muxer, source):
@@ -97,11 +95,6 @@ def plan_stream(
             return _substitute(source, muxer, f"AAC with layout {layout} can't be copied into a pipe")
         return StreamPlan(Action.COPY, extradata=config)
     return StreamPlan(Action.COPY)
-
-
-def is_timecode(source: Any) -> bool:
-    """Return whether a data stream is a time code track, which FFmpeg describes by a tag."""
-    return source.type == "data" and "timecode" in source.metadata
 
 
 def _left_out(why: str) -> StreamPlan:

@@ -21,6 +21,7 @@ from mdtool.media.video.edits import UNEDITED, AudioChunk, Edit
 from mdtool.media.video.encoded_segments import EncodedSegments, segment_index
 from mdtool.media.video.encoding import Encoding
 from mdtool.media.video.frame import Frame, Packet
+from mdtool.media.video.frame_rate import frame_rate
 from mdtool.media.video.interlacing import (
     FIELD_FLAGS,
     MARKED,
@@ -44,12 +45,17 @@ from mdtool.media.video.side_data import (
 from mdtool.media.video.source_clock import shifted_chapters
 from mdtool.media.video.stream_plan import (
     CHAPTERS,
-    FILE_TIMECODE,
-    STREAM_TIMECODE,
     Action,
     StreamPlan,
-    is_timecode,
     plan_stream,
+)
+from mdtool.media.video.timecode import (
+    COUNTED_TIMECODE,
+    FILE_TIMECODE,
+    is_timecode,
+    timecode_in,
+    timecode_loss,
+    timecode_of,
 )
 from mdtool.media.video.video_encoder import VideoEncoder
 
@@ -353,20 +359,24 @@ class VideoWriter:
 
     def _keep_timecode(self) -> None:
         """Keep the source's time code, which FFmpeg describes by tags, as this container holds it."""
-        tagged: list[Any] = [*self._source.videos, *(s for s in self._source.streams if is_timecode(s))]
-        tags = [stream.metadata for stream in tagged] + [self._source.metadata]
-        found = (value for tag in tags for key, value in tag.items() if key.lower() == "timecode")
-        timecode = next(found, None)
+        source_streams, video = self._source.streams, self._source.videos[0]
+        timecode = timecode_of(source_streams, self._source.metadata)
         if timecode is None:
             return
+        outputs = {index: encoder.stream for index, encoder in self._encoders.items()}
+        loss = timecode_loss(timecode, self._muxer, video)
+        if loss and not any(is_timecode(stream) for stream in source_streams):  # of those the plan tells
+            self.notes.append(f"time code left out: {loss}")
         if self._muxer in FILE_TIMECODE:
             self._container.metadata["timecode"] = timecode
-        elif self._muxer in STREAM_TIMECODE:
-            video = self._encoders[self._source.videos[0].index].stream
-            if not any(key.lower() == "timecode" for key in video.metadata):
-                video.metadata["timecode"] = timecode
-        elif not any(is_timecode(stream) for stream in self._source.streams):  # of those the plan tells
-            self.notes.append(f"time code left out: {self._muxer} can't hold it")
+        elif not loss and timecode_in(outputs[video.index].metadata) is None:
+            outputs[video.index].metadata["timecode"] = timecode
+        if self._muxer in COUNTED_TIMECODE:  # its muxer fails, or writes another, at one that it can't hold
+            _drop_timecode(self._container.metadata)
+            for source in self._source.videos:
+                own = timecode_in(outputs[source.index].metadata)
+                if own is not None and timecode_loss(own, self._muxer, source):
+                    _drop_timecode(outputs[source.index].metadata)
 
     def _add_video(self, source: Any, frame: Frame) -> None:
         self.convert(frame)
@@ -377,7 +387,7 @@ class VideoWriter:
         interlaced_options = joined(options, context_options(codec, fields, is_second=not starts_interlaced))
         first_options = interlaced_options if starts_interlaced else options
         try:
-            stream: Any = self._container.add_stream(codec, source.average_rate, options=first_options)
+            stream: Any = self._container.add_stream(codec, frame_rate(source), options=first_options)
         except ValueError as error:
             raise UsageError(f"--codec {codec}: {error}") from error
         self._container.container_options.update(state_in_container(side_data, codec, self._holder, stream))
@@ -454,13 +464,14 @@ class VideoWriter:
             cause = logged_reason(context.open)
             raise UsageError(
                 f"--codec {self._codec} does not support {context.width}x{context.height} {context.pix_fmt} "
-                f"at {float(source.average_rate or 0):.4g} frames/s with {settings}" + (f": {cause}" if cause else "")
+                f"at {float(frame_rate(source) or 0):.4g} frames/s with {settings}" + (f": {cause}" if cause else "")
             ) from error
 
     def _time_base(self, source: Any, frame: Frame) -> Fraction:
         """Return the encoder's time base: the source's, except for formats that can only count frames."""
-        if source.average_rate and (self._muxer == "avi" or self._codec in ("mpeg1video", "mpeg2video")):
-            return Fraction(1 / source.average_rate)
+        rate = frame_rate(source)
+        if rate and (self._muxer == "avi" or self._codec in ("mpeg1video", "mpeg2video")):
+            return 1 / rate
         coarse = self._codec == "mpeg4" and frame.time_base.denominator > MPEG4_TICKS
         return Fraction(1, MPEG4_TICKS) if coarse else frame.time_base
 
@@ -529,6 +540,11 @@ class VideoWriter:
             self._pending.popleft()
             packet.stream = self._copies[packet.stream_index]
             self._packet_muxer.mux(packet)
+
+
+def _drop_timecode(tags: dict[str, str]) -> None:
+    for key in [key for key in tags if key.lower() == "timecode"]:
+        del tags[key]
 
 
 def _named_layout(layout: Any) -> str:

@@ -6,7 +6,8 @@ import av
 import pytest
 from make_media import mux, sound
 
-from mdtool.media.video.stream_plan import CHAPTERS, FILE_TIMECODE, STREAM_TIMECODE, Action, plan_stream
+from mdtool.media.video.stream_plan import CHAPTERS, Action, plan_stream
+from mdtool.media.video.timecode import FILE_TIMECODE, STREAM_TIMECODE
 from mdtool.media.video.writer import MUXERS, ROTATION
 
 DOCS = Path(__file__).parents[4] / "docs" / "redaction.md"

@@ -369,12 +369,16 @@ def test_subtitles_count_from_the_start_too(tmp_path: Path) -> None:
 # -- time codes
 
 
-def with_timecode(path: Path) -> Path:
+def with_tag(path: Path, timecode: str, times: list[Fraction], rate: int = RATE) -> Path:
     with av.open(str(path), "w") as container:
-        stream = add_video(container, rate=RATE)
-        stream.metadata["timecode"] = "11:07:15:07"
-        mux(container, pictures(stream, constant_rate_times(10, RATE)))
+        stream = add_video(container, rate=rate)
+        stream.metadata["timecode"] = timecode
+        mux(container, pictures(stream, times))
     return path
+
+
+def with_timecode(path: Path) -> Path:
+    return with_tag(path, "11:07:15:07", constant_rate_times(10, RATE))
 
 
 def timecodes(path: Path) -> set[str]:
@@ -397,6 +401,46 @@ def test_a_time_code_is_kept_or_named(tmp_path: Path, source: str, suffix: str) 
         assert (
             "stream 1: data: " + ("left out: mpegts can't hold" if is_lost else "kept as the timecode tag") in planned
         )
+
+
+@pytest.mark.parametrize("suffix", [".mov", ".mp4"])
+@pytest.mark.parametrize(
+    ("timecode", "loss"),
+    [
+        ("10:11:12:99x", "has not the form"),
+        ("10:71:12:00", "has not the form"),
+        ("10:11:12:25", "has a frame 25"),
+        ("10:11:12;10", "drops frames"),
+    ],
+)
+def test_a_time_code_that_a_track_can_not_count_is_left_out_with_a_line(
+    tmp_path: Path, timecode: str, loss: str, suffix: str
+) -> None:
+    path, target = with_tag(tmp_path / "a.mkv", timecode, constant_rate_times(10, RATE)), tmp_path / f"out{suffix}"
+    planned = run("redact", path, "-o", target, "--keep-metadata", "--dry-run")
+    outcome = run("redact", path, "-o", target, "--keep-metadata")
+    assert outcome.code == 0, outcome.err
+    assert outcome.err.count(f"time code left out: {timecode!r}" if "form" in loss else "time code left out") == 1
+    assert loss in outcome.err
+    assert f"time code left out: {timecode}" in planned.out.decode().replace("'", "")
+    assert timecodes(target) == set()
+
+
+@pytest.mark.parametrize("suffix", [".mov", ".mp4"])
+def test_a_time_code_is_kept_where_the_average_rate_is_absurd(tmp_path: Path, suffix: str) -> None:
+    """A writer may state any duration of a frame in a Matroska, which becomes the average rate."""
+    path = with_tag(tmp_path / "a.mkv", "10:11:12:13", constant_rate_times(41, RATE, Fraction(30)), 2500)
+    with av.open(str(path)) as container:
+        assert (container.streams.video[0].average_rate or 0) > 240  # else this shows nothing
+    target = tmp_path / f"out{suffix}"
+    outcome = run("redact", path, "-o", target, "--keep-metadata", "--to", "1")
+    assert outcome.code == 0, outcome.err
+    assert timecodes(target) == {"10:11:12:13"}
+    planned = run("redact", path, "-o", target, "--overwrite", "--keep-metadata", "--dry-run").out.decode()
+    assert "25 frames/s" in planned
+    assert "time code 10:11:12:13: kept" in planned
+    (count,) = [line.split()[0] for line in planned.splitlines() if line.endswith(" frames")]
+    assert int(count) == pytest.approx(41, abs=1)
 
 
 def test_a_time_code_is_left_out_with_the_other_metadata(tmp_path: Path) -> None:

@@ -87,7 +87,8 @@ class RecordedFindings:
             stream, frame = record.info.stream, record.info.frame
             if frame > self._last.get(stream, -1):
                 count = self._last.get(stream, -1) + 1
-                raise InputError(_mismatch(f"they have a frame {frame} in stream {stream}, and it has {count} there"))
+                where = f" in stream {stream}" if stream else ""
+                raise InputError(_mismatch(f"they are for {frame + 1} or more frames{where}, and it has {count}"))
 
 
 def records(file: Path | TextIO) -> Iterator[Record]:

@@ -122,6 +122,16 @@ def test_a_gaze_that_can_not_be_is_refused(tmp_path: Path, gaze: object) -> None
         list(records(tmp_path / "f"))
 
 
+@pytest.mark.parametrize("track", [1.5, "x", None, float("inf")])
+def test_a_track_that_is_no_whole_number_is_said_plainly(tmp_path: Path, track: object) -> None:
+    line = entry()
+    line["objects"][0]["track"] = track
+    (tmp_path / "f").write_text(json.dumps(line))
+    with pytest.raises(InputError, match="a track has to be a whole number, not ") as caught:
+        list(records(tmp_path / "f"))
+    assert str(caught.value).endswith(f", not {json.dumps(track)})")
+
+
 def test_frames_may_be_asked_for_in_another_order(tmp_path: Path) -> None:
     recorded = read(write(tmp_path / "f"))
     assert [recorded.for_frame(0, number) for number in (2, 0, 3, 1)] == [VERDICTS[n] for n in (2, 0, 3, 1)]
@@ -379,7 +389,7 @@ def test_a_video_that_has_changed_is_refused(clip: Path, tmp_path: Path, command
     [
         (FRAMES, (640, 480), OTHER_SIZE.format("640x480")),
         (FRAMES, (360, 640), OTHER_SIZE.format("360x640")),
-        (FRAMES + 1, (640, 360), f"they have a frame {FRAMES} in stream 0, and it has {FRAMES} there; detect again"),
+        (FRAMES + 1, (640, 360), f"they are for {FRAMES + 1} or more frames, and it has {FRAMES}; detect again"),
         (FRAMES - 1, (640, 360), f"have no record of its stream 0, frame {FRAMES - 1}: "),
     ],
 )
@@ -398,7 +408,9 @@ def test_findings_without_a_digest_must_fit(
 def test_findings_of_a_stream_that_is_not_there(clip: Path, tmp_path: Path) -> None:
     write(tmp_path / "f", [FrameFindings()] * FRAMES, str(clip))
     write(tmp_path / "f", [FrameFindings()], str(clip), stream=3)
-    refused(again(clip, tmp_path / "f", tmp_path / "out.mp4"), "they have a frame 0 in stream 3, and it has 0 there")
+    refused(
+        again(clip, tmp_path / "f", tmp_path / "out.mp4"), "they are for 1 or more frames in stream 3, and it has 0"
+    )
 
 
 @pytest.mark.parametrize("name", ["group.png", "animation.gif"])

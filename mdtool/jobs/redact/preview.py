@@ -39,6 +39,7 @@ from mdtool.pipeline.track_selection import TrackSelection
 from mdtool.records.findings import FrameFindings, Record
 from recipes.contact_sheet import columns_of, contact_sheet
 
+JPEG_SUFFIXES = (".jpg", ".jpeg")
 MAX_CELLS = 9
 SHEET_SIDE = 1920  # pixels of a row of cells
 
@@ -162,7 +163,8 @@ def preview_path(sources: Sequence[Input], targets: Targets) -> Path | None:
     if output == "-":
         return None
     of_image = not targets.many and sources[0].path is not None and sources[0].path.suffix.lower() in STILL_SUFFIXES
-    if output and Path(output).suffix.lower() in FORMATS and not of_image and not os.path.isdir(output):
+    named = JPEG_SUFFIXES if of_image else FORMATS  # an image in another format is the output
+    if output and Path(output).suffix.lower() in named and not os.path.isdir(output):
         return Path(output)
     if not targets.many:
         target = targets.for_input(sources[0])

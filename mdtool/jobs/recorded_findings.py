@@ -75,6 +75,11 @@ def check_selection(
         console.note(line)
 
 
+def models_in(findings: Path, sources: Sequence[Input], targets: Targets) -> set[str]:
+    """Return the names of the models that made recorded findings of the sources; "" where one is not recorded."""
+    return contents_of(findings, [source.name for source in sources], not targets.many).models
+
+
 def prompts_in(findings: Path, sources: Sequence[Input], targets: Targets) -> list[str]:
     """Return what recorded findings of the sources are of: their prompts, or without any their labels."""
     contents = contents_of(findings, [source.name for source in sources], not targets.many)

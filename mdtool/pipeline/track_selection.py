@@ -59,6 +59,7 @@ class FindingsContents:
         prompts: Normalised prompts by source: those that all its records have.
         found: Normalised labels by source.
         tracks: Label by stream and track number.
+        models: Names of the models that made the findings; "" where one is not recorded.
     """
 
     sources: dict[str, None] = field(default_factory=dict)
@@ -66,10 +67,12 @@ class FindingsContents:
     prompts: dict[str, set[str]] = field(default_factory=dict)
     found: dict[str, set[str]] = field(default_factory=dict)
     tracks: dict[tuple[int, int], str] = field(default_factory=dict)
+    models: set[str] = field(default_factory=set)
 
     def add(self, record: Record) -> None:
         """Add a record."""
         self.sources.setdefault(record.source)
+        self.models.add(record.model)
         asked = set(map(normalize_prompt, record.prompts))
         self.prompts[record.source] = self.prompts.get(record.source, asked) & asked
         found = self.found.setdefault(record.source, set())

@@ -59,7 +59,7 @@ class RedactJob:
         target = self.targets.for_input(source)
         if self.verifier and (isinstance(target, Address) or is_live(source)):
             raise UsageError("--verify: can't be used with a live source or target, only with files; leave it out")
-        if not self.targets.take(source, target, self.console):
+        if not self.targets.take(source, target, self.console, verifies=self.verifier is not None):
             return ExitCode.OK
         with ExitStack() as stack:
             # Opening a pipe or a stream may block: it is opened later, after the check that the output can be written.

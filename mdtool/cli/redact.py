@@ -179,7 +179,7 @@ def redact(
     read = [source.path for source in sources if source.path] + ([from_findings] if from_findings else [])
     with (
         open_findings(findings, overwrite, read, live=any_live) as file,
-        rereadable(from_findings, sources, again=verifies or bool(selection)) as recorded,
+        rereadable(from_findings, sources, again=verifies or bool(selection) or force_findings) as recorded,
     ):
         hidden_prompts = list(selection.labels) or prompt
         detected_by = {loaded.name} if loaded else set()

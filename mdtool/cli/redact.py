@@ -128,7 +128,7 @@ def redact(
     mdtool redact ./holiday -o ./redacted -p face -p "license plate"
     """
     from mdtool.cli.values import check_exclusive, check_findings_in, check_forced, check_outputs, parsed
-    from mdtool.jobs.recorded_findings import check_selection, prompts_in, rereadable
+    from mdtool.jobs.recorded_findings import check_selection, models_in, prompts_in, rereadable
     from mdtool.jobs.redact.dry_run import print_plan
     from mdtool.jobs.redact.effect import Redaction
     from mdtool.jobs.redact.job import RedactJob
@@ -163,7 +163,8 @@ def redact(
         inference = ModelInference(viewed, detect, loaded.name, {"computing": computing, "tiles": frames.tiles})
     check_exclusive("--preview", {"--dry-run": preview and dry_run})
     if dry_run:
-        raise typer.Exit(print_plan(sources, targets, request, inference, output_options=encoding.output_options))
+        outputs, verified = encoding.output_options, verification.sampling
+        raise typer.Exit(print_plan(sources, targets, request, inference, output_options=outputs, verified=verified))
     check_findings_in(from_findings, inputs)
     if preview:
         check_outputs(output, None, printing.json)
@@ -178,11 +179,14 @@ def redact(
     read = [source.path for source in sources if source.path] + ([from_findings] if from_findings else [])
     with (
         open_findings(findings, overwrite, read, live=any_live) as file,
-        rereadable(from_findings, sources, again=verifies or bool(selection)) as recorded,
+        rereadable(from_findings, sources, again=verifies or bool(selection) or force_findings) as recorded,
     ):
         hidden_prompts = list(selection.labels) or prompt
+        detected_by = {loaded.name} if loaded else set()
         if recorded:
             check_selection(selection, recorded, sources, targets, console=console)
+            if verifies:
+                detected_by = models_in(recorded, sources, targets)
             if verifies and not prompt_given and not selection.labels:
                 hidden_prompts = prompts_in(recorded, sources, targets) or prompt
         known = inference or recorded
@@ -197,7 +201,7 @@ def redact(
             console,
             file,
             selection,
-            verification.verifier(loaded, model, hidden_prompts, threshold),
+            verification.verifier(loaded, model, hidden_prompts, threshold, detected_by=detected_by),
             force_findings=force_findings,
         )
         code = job.run(sources)

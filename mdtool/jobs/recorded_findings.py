@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 from mdtool.console import Console
 from mdtool.media.sources.inputs import Input
 from mdtool.media.sources.open_media import content_digest
-from mdtool.pipeline.findings_file import RecordedFindings, spooled
+from mdtool.pipeline.findings_file import ContentCheck, RecordedFindings, spooled
 from mdtool.pipeline.targets import Targets
 from mdtool.pipeline.track_selection import TrackSelection, contents_of
 from mdtool.records.findings import Record
@@ -30,21 +30,17 @@ def rereadable(findings: Path | None, sources: Sequence[Input], again: bool) -> 
             yield copy
 
 
-def digest_to_match(source: Input, console: Console, force: bool) -> Callable[[], str]:
-    """Return the function that gives the SHA-256 which recorded findings must be of; "" for any, which is said.
+def content_check(source: Input, console: Console, force: bool) -> ContentCheck:
+    """Return the check that recorded findings are of the source's content; what is not checked is said once.
 
     Args:
         source: The input.
         console: Where it is said.
-        force: Whether findings of any content are wanted.
+        force: Whether findings of any content are wanted, under any name.
     """
-
-    def any_content() -> str:
-        why = "--force-findings" if force else "not a file"
-        console.note(f"{source.name}: {why}: it is not checked that the findings are of this content")
-        return ""
-
-    return any_content if force or source.path is None else partial(content_digest, source)
+    digest = None if force or source.path is None else cache(partial(content_digest, source))
+    why = "" if digest else "--force-findings: " if force else "not a file: "
+    return ContentCheck(digest, force, cache(lambda line: console.note(f"{source.name}: {why}{line}")))
 
 
 def recorded(
@@ -52,7 +48,7 @@ def recorded(
     source: Input,
     targets: Targets,
     *,
-    digest: Callable[[], str],
+    check: ContentCheck,
     transform: Callable[[Iterator[Record]], Iterator[Record]],
 ) -> RecordedFindings:
     """Open the recorded findings of one source; of a single input the file name alone has to match.
@@ -61,10 +57,10 @@ def recorded(
         findings: The file.
         source: The input.
         targets: The outputs of the command.
-        digest: See `digest_to_match`.
+        check: See `content_check`.
         transform: Selects what is used, such as `TrackSelection.apply`.
     """
-    return RecordedFindings(findings, source.name, not targets.many, digest=digest, transform=transform)
+    return RecordedFindings(findings, source.name, not targets.many, check=check, transform=transform)
 
 
 def check_selection(
@@ -73,6 +69,11 @@ def check_selection(
     """Check a selection, and say which tracks it leaves out; raises as `TrackSelection.check` does."""
     if selection and (line := selection.check(findings, [source.name for source in sources], not targets.many)):
         console.note(line)
+
+
+def models_in(findings: Path, sources: Sequence[Input], targets: Targets) -> set[str]:
+    """Return the names of the models that made recorded findings of the sources; "" where one is not recorded."""
+    return contents_of(findings, [source.name for source in sources], not targets.many).models
 
 
 def prompts_in(findings: Path, sources: Sequence[Input], targets: Targets) -> list[str]:

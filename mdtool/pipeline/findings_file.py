@@ -1,9 +1,9 @@
 """Write findings to a JSON Lines file or pipe, read them back, and spool those from stdin for a second reading."""
 
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from functools import cache
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import TextIO
@@ -15,7 +15,40 @@ from mdtool.media.files.atomic_file import AtomicFile
 from mdtool.records.findings import FrameFindings, Lines, Record, parse_record
 
 MAX_NAMED_SOURCES = 3  # in a message
+UNCHECKED = "it is not checked that the findings are of this content"
+FORCE = "--force-findings uses them all the same"
 NO_FINDINGS = "has no findings; write some with `mdtool detect INPUT PROMPT --jsonl FILE`"
+
+
+@dataclass(frozen=True)
+class ContentCheck:
+    """Which content the recorded findings of a source must be of.
+
+    Attributes:
+        digest: Returns the SHA-256 of the source's file in hexadecimal, "" if it has none; None for no check.
+        any_source: Whether the findings of one other source will do.
+        note: Called with what the person should know about the findings that are used.
+    """
+
+    digest: Callable[[], str] | None = None
+    any_source: bool = False
+    note: Callable[[str], None] = lambda line: None
+
+    def is_other(self, record: Record) -> bool:
+        """Return whether a record was made from other content."""
+        if not record.sha256:
+            return False
+        if self.digest is None:
+            self.note(UNCHECKED)
+            return False
+        return self.digest() not in ("", record.sha256)
+
+    def has(self, sha256: str) -> bool:
+        """Return whether the source's file is known to have this SHA-256."""
+        return self.digest is not None and sha256 != "" and self.digest() == sha256
+
+
+NO_CHECK = ContentCheck()
 
 
 class RecordedFindings:
@@ -31,7 +64,7 @@ class RecordedFindings:
         source: str,
         by_name: bool,
         *,
-        digest: Callable[[], str] = str,
+        check: ContentCheck = NO_CHECK,
         transform: Callable[[Iterator[Record]], Iterator[Record]] = iter,
     ) -> None:
         """Open the findings of one source.
@@ -40,10 +73,10 @@ class RecordedFindings:
             file: See `records_of`.
             source: See `records_of`.
             by_name: See `records_of`.
-            digest: See `records_of`.
+            check: See `records_of`.
             transform: Applied to the stream of records before use, such as interpolation.
         """
-        self._records = transform(records_of(file, source, by_name, digest))
+        self._records = transform(records_of(file, source, by_name, check))
         self._buffered: dict[tuple[int, int], Record] = {}  # by stream and frame: read, but not requested yet
         self._last: dict[int, int] = {}  # stream -> the highest frame requested
 
@@ -87,7 +120,8 @@ class RecordedFindings:
             stream, frame = record.info.stream, record.info.frame
             if frame > self._last.get(stream, -1):
                 count = self._last.get(stream, -1) + 1
-                raise InputError(_mismatch(f"they have a frame {frame} in stream {stream}, and it has {count} there"))
+                where = f" in stream {stream}" if stream else ""
+                raise InputError(_mismatch(f"they are for {frame + 1} or more frames{where}, and it has {count}"))
 
 
 def records(file: Path | TextIO) -> Iterator[Record]:
@@ -111,29 +145,28 @@ def records(file: Path | TextIO) -> Iterator[Record]:
         raise InputError(f"{name}: {NO_FINDINGS}")
 
 
-def records_of(file: Path | TextIO, source: str, by_name: bool, digest: Callable[[], str] = str) -> Iterator[Record]:
+def records_of(file: Path | TextIO, source: str, by_name: bool, check: ContentCheck = NO_CHECK) -> Iterator[Record]:
     """Read the records of one source, skipping those made from other content.
 
     Args:
         file: See `records`.
         source: Name of the source, as recorded.
-        by_name: Compare file names only, whatever their folders.
-        digest: Returns the SHA-256 of the source's file in hexadecimal, or "" if it has none; called only for records
-            that have one.
+        by_name: Compare file names only, whatever their folders. Where none matches, a file that has findings of one
+            source only is used if that has the same content, or any content if the check allows.
+        check: Which content the findings must be of.
 
     Raises:
         InputError: See `records`; or there are no records of the source, or all were made from other content, or a
             frame has several: which of them holds is unknown, and one of too little would leave objects visible.
     """
     read: set[tuple[str, int, int]] = set()
-    current, other, matched = cache(digest), "", False
+    other, matched = "", False
     other_sources: dict[str, str] = {}  # SHA-256 by name
     for record in records(file):
         if not is_of_source(record, source, by_name):
             if len(other_sources) < MAX_NAMED_SOURCES:
                 other_sources.setdefault(record.source, record.sha256)
-            continue
-        if record.sha256 and current() not in ("", record.sha256):
+        elif check.is_other(record):
             other = record.sha256
         else:
             matched = True
@@ -145,16 +178,37 @@ def records_of(file: Path | TextIO, source: str, by_name: bool, digest: Callable
                 )
             read.add(key)
             yield record
-    if other and not matched:
-        difference = f"they are for SHA-256 {other[:12]}..., and it has {current()[:12]}..."
-        raise InputError(f"{_mismatch(difference)}; --force-findings uses them all the same")
+    if other and not matched and check.digest:
+        difference = f"they are for SHA-256 {other[:12]}..., and it has {check.digest()[:12]}..."
+        raise InputError(f"{_mismatch(difference)}; {FORCE}")
     if not matched:
-        copy = next((name for name, sha256 in other_sources.items() if sha256 and sha256 == current()), None)
-        if copy:
-            raise InputError(f"the findings are of {copy}, which has the same content; give the input by that name")
-        raise InputError(
-            f"the findings are of {', '.join(other_sources)}, not of this input; detect in it, or give one of them"
-        )
+        name = _renamed(file, other_sources, by_name, check)
+        yield from records_of(file, name, False, check)
+
+
+def _renamed(file: Path | TextIO, others: Mapping[str, str], by_name: bool, check: ContentCheck) -> str:
+    """Return the name under which findings hold for a source that they don't name.
+
+    Args:
+        file: The findings.
+        others: The SHA-256 of the sources that they name, by name.
+        by_name: As of `records_of`.
+        check: As of `records_of`.
+
+    Raises:
+        InputError: They hold for another source.
+    """
+    copy = next((name for name, sha256 in others.items() if check.has(sha256)), None)
+    only = next(iter(others)) if by_name and len(others) == 1 else None
+    if only and (copy or check.any_source):
+        if isinstance(file, Path) and is_stdin(file):
+            raise InputError(f"the findings are of {only}; to use them for this input, give them as a file")
+        check.note(f"the findings of {only} are used" + (", which has the same content" if copy else ""))
+        return only
+    if copy:
+        raise InputError(f"the findings are of {copy}, which has the same content; give the input by that name")
+    advice = "detect in it, or give one of them" + (f"; {FORCE}" if only else "")
+    raise InputError(f"the findings are of {', '.join(others)}, not of this input; {advice}")
 
 
 def is_of_source(record: Record, source: str, by_name: bool) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mdtool.console import Console
-from mdtool.errors import OutputError, UsageError, write_error_message
+from mdtool.errors import InputError, OutputError, UsageError, write_error_message
 from mdtool.media.sources.address import MUXERS, Address, parse_address
 from mdtool.media.sources.inputs import OUTPUT_MARKS, Input
 
@@ -80,14 +80,21 @@ class Targets:
             raise UsageError(f"-o {target}: only `mdtool redact` can send to an address; give a file name")
         return target
 
-    def take(self, source: Input, target: Target, console: Console) -> bool:
+    def take(self, source: Input, target: Target, console: Console, *, verifies: bool = False) -> bool:
         """Reserve a target, and make its folder.
+
+        Args:
+            source: The input.
+            target: Its target.
+            console: Where it is said that an existing target is skipped.
+            verifies: Whether outputs are verified, which one that exists can't be: its masks are not known.
 
         Returns:
             False where there is nothing to do: the target exists, or the source is an output of an earlier run.
 
         Raises:
             UsageError: The target is the source itself.
+            InputError: The target exists, and outputs are verified.
             OutputError: The target belongs to another input, or its folder can't be made.
         """
         if not isinstance(target, Path):
@@ -101,6 +108,10 @@ class Targets:
         self.taken.add(target)
         if self.many:
             if not self.overwrite and os.path.lexists(target):
+                if verifies:
+                    raise InputError(
+                        f"{target} already exists and was not verified in this run; use --overwrite or remove it"
+                    )
                 console.note(f"{source.name}: skipped: {target} already exists")
                 return False
             _make_folder_of(target)

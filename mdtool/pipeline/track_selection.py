@@ -59,6 +59,7 @@ class FindingsContents:
         prompts: Normalised prompts by source: those that all its records have.
         found: Normalised labels by source.
         tracks: Label by stream and track number.
+        models: Names of the models that made the findings; "" where one is not recorded.
     """
 
     sources: dict[str, None] = field(default_factory=dict)
@@ -66,10 +67,12 @@ class FindingsContents:
     prompts: dict[str, set[str]] = field(default_factory=dict)
     found: dict[str, set[str]] = field(default_factory=dict)
     tracks: dict[tuple[int, int], str] = field(default_factory=dict)
+    models: set[str] = field(default_factory=set)
 
     def add(self, record: Record) -> None:
         """Add a record."""
         self.sources.setdefault(record.source)
+        self.models.add(record.model)
         asked = set(map(normalize_prompt, record.prompts))
         self.prompts[record.source] = self.prompts.get(record.source, asked) & asked
         found = self.found.setdefault(record.source, set())
@@ -86,12 +89,12 @@ def contents_of(findings: Path, sources: Sequence[str] | None = None, by_name: b
     Args:
         findings: The file.
         sources: Names of the sources to consider; None for all.
-        by_name: Compare file names only, whatever their folders.
+        by_name: Compare file names only, whatever their folders; where none matches, the only source is considered.
 
     Raises:
         InputError: It can't be read, or has no findings.
     """
-    contents, names = FindingsContents(), set(sources or ())
+    contents, others, names = FindingsContents(), FindingsContents(), set(sources or ())
     for record in records(findings):
         if by_name:
             is_considered = any(is_of_source(record, name, by_name) for name in names)
@@ -99,7 +102,10 @@ def contents_of(findings: Path, sources: Sequence[str] | None = None, by_name: b
             is_considered = sources is None or record.source in names
         if is_considered:
             contents.add(record)
-    return contents
+        elif by_name:
+            others.add(record)
+    is_renamed = not contents.sources and len(others.sources) == 1
+    return others if is_renamed else contents
 
 
 @dataclass(frozen=True)

@@ -245,7 +245,15 @@ def _region(detected: dict[str, Any]) -> Region:
         raise ValueError(f"a box can't be {x0}, {y0}, {x1}, {y1}")
     score = None if detected["score"] is None else float(detected["score"])
     gaze = _gaze_estimate(detected["gaze"]) if detected.get("gaze") else None
-    return Region(x0, y0, x1, y1, str(detected["label"]), int(detected["track"]), score, bool(detected["seen"]), gaze)
+    return Region(
+        x0, y0, x1, y1, str(detected["label"]), _track(detected["track"]), score, bool(detected["seen"]), gaze
+    )
+
+
+def _track(value: Any) -> int:
+    if not isinstance(value, int | float) or value % 1 != 0:
+        raise ValueError(f"a track has to be a whole number, not {json.dumps(value)}")
+    return int(value)
 
 
 def _gaze_estimate(gaze: dict[str, Any]) -> GazeEstimate:

@@ -98,9 +98,7 @@ class Report:
         if self.hidden:
             parts.append(f"{self.hidden} frames {self.unjudged}")
         if self.verification:
-            count = self.verification.frames
-            passed = f"nothing left visible on {count} verified frame{'s' * (count != 1)}"
-            parts.append(passed if self.verification.passed else "not verified")
+            parts.append(self.verification.text())
         parts.append(f"{self.seconds:.1f} s")
         if self.duration and self.seconds:
             parts[-1] += f" = {self.duration / self.seconds:.1f} x real time"

@@ -67,6 +67,13 @@ class Verification:
         """Whether nothing was found on any frame."""
         return not self.found and not self.failed
 
+    def text(self) -> str:
+        """Return the result as a few words."""
+        if self.passed:
+            return f"nothing left visible on {self.frames} verified frame{'s' * (self.frames != 1)}"
+        left = f"{len(self.found)} left visible" if self.found else "could not be completed"
+        return f"verification failed: {left}"
+
     def as_dict(self) -> dict[str, Any]:
         """Return the record, for JSON."""
         return {

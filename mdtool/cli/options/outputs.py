@@ -23,7 +23,8 @@ Findings = Annotated[
 ForceFindings = Annotated[
     bool,
     typer.Option(
-        "--force-findings", help="Use recorded findings even if the input's content (SHA-256) has changed since."
+        "--force-findings",
+        help="Use recorded findings even if the input's content (SHA-256) or its name has changed since.",
     ),
 ]
 

@@ -1,6 +1,6 @@
 """Options of the verification of outputs."""
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
@@ -47,7 +47,13 @@ class VerifyOptions:
         return parsed("--verify", parse_verify_sampling, self.verify)
 
     def verifier(
-        self, first: "VisionModel | None", model: ModelOptions, prompts: Sequence[str], threshold: float | None
+        self,
+        first: "VisionModel | None",
+        model: ModelOptions,
+        prompts: Sequence[str],
+        threshold: float | None,
+        *,
+        detected_by: Set[str],
     ) -> "Verifier | None":
         """Return how outputs are verified; None for not at all.
 
@@ -56,6 +62,7 @@ class VerifyOptions:
             model: Its options.
             prompts: What to detect.
             threshold: Confidence threshold, 0..1; None for the model's own.
+            detected_by: Names of the models that made the findings; "" where one is not known.
 
         Raises:
             ModelNotFound, UsageError: As `load_model`.
@@ -70,6 +77,6 @@ class VerifyOptions:
             verifying = load_model(self.verify_model, "detect", prompts, ComputeConfig(), threshold=threshold)
         elif verifying is None:
             verifying = load_model(model.model, "detect", prompts, model.computing, threshold=threshold)
-        return make_verifier(
-            sampling, verifying, prompts, threshold, is_other=bool(first and first.name != verifying.name)
-        )
+        may_have_detected = not detected_by or bool(detected_by & {verifying.name, ""})
+        is_other = bool(self.verify_model) and not may_have_detected
+        return make_verifier(sampling, verifying, prompts, threshold, is_other=is_other)

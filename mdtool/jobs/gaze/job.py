@@ -15,14 +15,14 @@ from mdtool.jobs.each_input import each_input, progress_reporter, report_result
 from mdtool.jobs.gaze.aggregator import GazeAggregator, GazeEffect
 from mdtool.jobs.gaze.gaze_writer import GazeWriter
 from mdtool.jobs.gaze.summary import GazeReport
-from mdtool.jobs.recorded_findings import digest_to_match
+from mdtool.jobs.recorded_findings import content_check
 from mdtool.media.image.save_image import save_image
 from mdtool.media.sources.address import Address
 from mdtool.media.sources.inputs import Input
 from mdtool.media.sources.open_media import content_digest, is_live, spooled
 from mdtool.media.video.frame_grabber import grab_frame
 from mdtool.pipeline.analyse import analyse
-from mdtool.pipeline.findings_file import RecordedFindings
+from mdtool.pipeline.findings_file import ContentCheck, RecordedFindings
 from mdtool.pipeline.process_input import check_target, process_input
 from mdtool.pipeline.resume import resumable, seconds_of_file
 from mdtool.pipeline.run import LiveSettings, ModelInference, OutputOptions, Run
@@ -186,10 +186,10 @@ class GazeJob:
         """Draw and aggregate recorded findings; target None: stdout, if anything is drawn."""
         by_name = isinstance(findings, Path) and not self.many
         if isinstance(findings, Path):
-            digest = digest_to_match(source, self.console, self.force_findings)
+            check = content_check(source, self.console, self.force_findings)
         else:
-            digest = partial(content_digest, source)
-        recorded = RecordedFindings(findings, source.name, by_name, digest=digest, transform=interpolate_keyframes)
+            check = ContentCheck(partial(content_digest, source))
+        recorded = RecordedFindings(findings, source.name, by_name, check=check, transform=interpolate_keyframes)
         aggregator = self._new_aggregator(source)
         if self.targets:
             run = self._run(recorded, aggregator)

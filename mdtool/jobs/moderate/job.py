@@ -17,7 +17,7 @@ from mdtool.jobs.each_input import each_input, progress_reporter, summarise
 from mdtool.jobs.moderate.effect import Moderation
 from mdtool.jobs.moderate.evaluate_policy import PolicyEvaluator, PolicyResult, check_prompts_covered, evaluate_policy
 from mdtool.jobs.moderate.live import LiveModeration
-from mdtool.jobs.recorded_findings import digest_to_match
+from mdtool.jobs.recorded_findings import content_check
 from mdtool.jobs.report.build_chapter import build_chapter
 from mdtool.media.canvas import Colour
 from mdtool.media.files.atomic_file import AtomicFile
@@ -210,8 +210,8 @@ class ModerateJob:
     def _copy_findings(self, findings: Path, source: Input, file: Lines) -> Report:
         """Copy the source's records from a file of findings."""
         report = Report(source.name, "", "findings")
-        digest = digest_to_match(source, self.console, self.force_findings)
-        recorded = records_of(findings, source.name, not self.targets.many, digest)
+        check = content_check(source, self.console, self.force_findings)
+        recorded = records_of(findings, source.name, not self.targets.many, check)
         for record in self.selection.apply(recorded):
             check_prompts_covered(record, self.policy)
             raise_if_interrupted()

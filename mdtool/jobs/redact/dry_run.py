@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mdtool.console import one_line
 from mdtool.errors import ExitCode, MdtoolError
 from mdtool.media.image.animation import Animation
 from mdtool.media.sources.address import Address
@@ -21,6 +22,7 @@ from mdtool.pipeline.annotate import AnalysisRequest
 from mdtool.pipeline.run import ModelInference, OutputOptions
 from mdtool.pipeline.targets import Targets
 from mdtool.tracking.keyframe_sampler import WINDOW_FRAMES
+from mdtool.tracking.sampling import Sampling
 
 
 def print_plan(
@@ -30,6 +32,7 @@ def print_plan(
     inference: ModelInference | None,
     *,
     output_options: OutputOptions,
+    verified: Sampling | None = None,
 ) -> ExitCode:
     """Print for each input its output, its streams, its frames, and an estimate of the model calls, to stdout.
 
@@ -39,6 +42,7 @@ def print_plan(
         request: What to detect, on which frames.
         inference: The model inference; None: findings are read from a file.
         output_options: How the outputs would be written.
+        verified: The frames of the outputs that would be verified; None for no verification.
 
     Returns:
         The exit code.
@@ -49,16 +53,23 @@ def print_plan(
             with ExitStack() as stack:
                 target = targets.for_input(source)
                 media = open_media(source, stack)
-                lines = [f"{source.name} -> {target or 'stdout'}"]
+                lines = [one_line(f"{source.name} -> {target or 'stdout'}")]
                 if isinstance(media, VideoReader):
                     lines += _streams(media, target, output_options)
                 lines += _frames(media, request, inference)
+                if verified:
+                    lines.append(_verification(verified))
         except MdtoolError as error:
-            sys.stderr.write(f"mdtool: {source.name}: {error}\n")
+            sys.stderr.write(one_line(f"mdtool: {source.name}: {error}") + "\n")
             code = ExitCode.SOME_FAILED
         else:
             sys.stdout.write("\n  ".join(lines) + "\n")
     return code
+
+
+def _verification(verified: Sampling) -> str:
+    frames = "every frame" if verified.fps is None else f"{verified.fps:g} frames per second"
+    return f"verification of {frames} of the output: about 8 model calls a frame, 1 with another --verify-model"
 
 
 def _streams(media: VideoReader, target: Path | Address | None, output_options: OutputOptions) -> Iterable[str]:

@@ -10,13 +10,14 @@ from typing import TextIO, cast
 from mdtool.console import Console
 from mdtool.errors import ExitCode, UsageError
 from mdtool.jobs.each_input import each_input, progress_reporter, report_result
-from mdtool.jobs.recorded_findings import digest_to_match, recorded
+from mdtool.jobs.recorded_findings import content_check, recorded
 from mdtool.jobs.redact.effect import Redaction
 from mdtool.jobs.redact.masked_frames import MaskedFrames
 from mdtool.jobs.redact.verify import OutputVerification, Verifier, report_verification
 from mdtool.media.sources.address import Address
 from mdtool.media.sources.inputs import Input
 from mdtool.media.sources.open_media import content_digest, is_live
+from mdtool.pipeline.findings_file import ContentCheck
 from mdtool.pipeline.process_input import open_input, process_input
 from mdtool.pipeline.resume import resumable, seconds_of
 from mdtool.pipeline.run import LiveSettings, ModelInference, OutputOptions, Run
@@ -59,8 +60,9 @@ class RedactJob:
         target = self.targets.for_input(source)
         if self.verifier and (isinstance(target, Address) or is_live(source)):
             raise UsageError("--verify: can't be used with a live source or target, only with files; leave it out")
-        if not self.targets.take(source, target, self.console):
+        if not self.targets.take(source, target, self.console, verifies=self.verifier is not None):
             return ExitCode.OK
+        check = content_check(source, self.console, self.force_findings)
         with ExitStack() as stack:
             # Opening a pipe or a stream may block: it is opened later, after the check that the output can be written.
             is_file = source.path is not None and source.path.is_file()
@@ -79,7 +81,7 @@ class RedactJob:
                     findings_source,
                     source,
                     self.targets,
-                    digest=digest_to_match(source, self.console, self.force_findings),
+                    check=check,
                     transform=self.selection.apply,
                 )
                 if isinstance(findings_source, Path)
@@ -95,20 +97,18 @@ class RedactJob:
                     self.findings, source.name, run.model, self.prompts, sha256=content_digest(source)
                 )
             if self.verifier:
-                verification = self._verification(self.verifier, source, work, stack)
+                verification = self._verification(self.verifier, source, work, stack, check=check)
                 run.on_frame, run.verify = verification.masked.add, verification.check
             report = process_input(source, target, run, overwrite=self.targets.overwrite, media=media)
         return max(report_result(report, self.console), report_verification(report, self.console))
 
     def _verification(
-        self, verifier: Verifier, source: Input, work: WorkFolder | None, stack: ExitStack
+        self, verifier: Verifier, source: Input, work: WorkFolder | None, stack: ExitStack, *, check: ContentCheck
     ) -> OutputVerification:
         inference, left_out = self.findings_source, None
         span = (None, None) if isinstance(inference, Path) else (inference.request.start, inference.request.end)
         if isinstance(inference, Path) and self.selection:
-            left_out = recorded(  # its content is checked where the findings are used
-                inference, source, self.targets, digest=lambda: "", transform=self.selection.left_out
-            )
+            left_out = recorded(inference, source, self.targets, check=check, transform=self.selection.left_out)
         temporary = tempfile.NamedTemporaryFile("w+", encoding="utf-8", errors="backslashreplace", prefix="mdtool-")  # noqa: SIM115
         file = stack.enter_context(temporary)
         masked = MaskedFrames(cast(TextIO, file), span)

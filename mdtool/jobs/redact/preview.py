@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ from mdtool.console import Console
 from mdtool.errors import ExitCode, InputError, OutputError, UsageError, output_errors_for
 from mdtool.interruption import raise_if_interrupted
 from mdtool.jobs.each_input import EXPECTED_ERRORS, error_message
-from mdtool.jobs.recorded_findings import digest_to_match
+from mdtool.jobs.recorded_findings import content_check
 from mdtool.jobs.redact.effect import Redaction
 from mdtool.jobs.redact.preview_cell import Cell, Example, make_cell
 from mdtool.media.files.pipe import PipeWriter
@@ -39,6 +39,7 @@ from mdtool.pipeline.track_selection import TrackSelection
 from mdtool.records.findings import FrameFindings, Record
 from recipes.contact_sheet import columns_of, contact_sheet
 
+JPEG_SUFFIXES = (".jpg", ".jpeg")
 MAX_CELLS = 9
 SHEET_SIDE = 1920  # pixels of a row of cells
 
@@ -114,8 +115,8 @@ class PreviewJob:
 
     def _recorded(self, source: Input, findings: Path, count: int) -> Iterator[Example]:
         """Yield examples with recorded findings: of each part of the time the frame with the most objects."""
-        digest = cache(digest_to_match(source, self.console, self.force_findings))
-        read = partial(records_of, findings, source.name, not self.targets.many, digest)
+        check = content_check(source, self.console, self.force_findings)
+        read = partial(records_of, findings, source.name, not self.targets.many, check)
         infos = [record.info for record in read()]
         times, is_one_stream = [info.time for info in infos], len({info.stream for info in infos}) == 1
         start, length = min(times), max(times) - min(times)
@@ -162,7 +163,8 @@ def preview_path(sources: Sequence[Input], targets: Targets) -> Path | None:
     if output == "-":
         return None
     of_image = not targets.many and sources[0].path is not None and sources[0].path.suffix.lower() in STILL_SUFFIXES
-    if output and Path(output).suffix.lower() in FORMATS and not of_image and not os.path.isdir(output):
+    named = JPEG_SUFFIXES if of_image else FORMATS  # an image in another format is the output
+    if output and Path(output).suffix.lower() in named and not os.path.isdir(output):
         return Path(output)
     if not targets.many:
         target = targets.for_input(sources[0])

@@ -32,7 +32,7 @@ from mdtool.report.times import format_clock
 from mdtool.tracking.detector import Detector, object_detector
 from mdtool.tracking.pixel_aspect import detect_both_aspects
 from mdtool.tracking.sampling import Sampling, parse_sampling
-from mdtool.tracking.views import sure_detector, view_detector
+from mdtool.tracking.views import MIN_SCORE, sure_detector, view_detector
 from recipes.boxes import grow, iou, size
 from recipes.regions import Region
 
@@ -81,9 +81,12 @@ def make_verifier(
         sampling: Which frames.
         model: The model.
         prompts: What to detect.
-        threshold: Confidence threshold, 0..1; None for the model's own.
+        threshold: Confidence threshold of the redaction, 0..1; None for the model's own. A higher one than that of a
+            sure detection is lowered to it.
         is_other: Whether another model has made the findings; one that has not looks at other views.
     """
+    if threshold is not None:  # a threshold that misses what is plain to see would miss it here too
+        threshold = min(threshold, MIN_SCORE)
     detect = object_detector(model, prompts, threshold)
     settings = repr((VIEWS_VERSION, model.name, model.revision, tuple(prompts), threshold, is_other))
     return Verifier(sampling, (sure_detector if is_other else view_detector)(detect), model.name, settings)

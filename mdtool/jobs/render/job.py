@@ -8,7 +8,7 @@ from pathlib import Path
 from mdtool.console import Console
 from mdtool.errors import ExitCode, NoInputFound
 from mdtool.jobs.each_input import each_input, progress_reporter, report_result
-from mdtool.jobs.recorded_findings import digest_to_match, recorded
+from mdtool.jobs.recorded_findings import content_check, recorded
 from mdtool.media.sources.inputs import Input
 from mdtool.pipeline.process_input import process_input
 from mdtool.pipeline.run import Effect, OutputOptions, Run
@@ -36,8 +36,8 @@ class RenderJob:
         target = self.targets.for_input(source)
         if target is not None and not self.targets.take(source, target, self.console):
             return ExitCode.OK
-        digest = digest_to_match(source, self.console, self.force_findings)
-        findings = recorded(self.findings, source, self.targets, digest=digest, transform=self.selection.apply)
+        check = content_check(source, self.console, self.force_findings)
+        findings = recorded(self.findings, source, self.targets, check=check, transform=self.selection.apply)
         run = Run(findings, self.effect, self.output_options, progress=progress_reporter(self.console))
         return report_result(process_input(source, target, run, overwrite=self.targets.overwrite), self.console)
 

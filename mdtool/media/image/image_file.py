@@ -230,6 +230,8 @@ def _open(kind: str, data: bytes, **options: Any) -> Any:
     if image.format not in ("uchar", "ushort") or image.interpretation in ("lab", "labs") or image.bands > 4:
         raise InputError(f"has a pixel format that mdtool can't redact ({image.bands} x {image.format}); convert it")
     if _count(image) > 1:
+        if kind == "gif":  # a whole one is read as an animation
+            raise InputError("damaged: its frames can't be told apart up to its end; repair it, or save it again")
         raise InputError(f"contains {_count(image)} images, of which only the first would be processed; split it first")
     return image
 

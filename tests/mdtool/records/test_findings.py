@@ -16,7 +16,7 @@ from PIL import Image, ImageOps
 
 from mdtool.errors import InputError
 from mdtool.jobs.bench.recipe import loop_clip
-from mdtool.pipeline.findings_file import RecordedFindings, records
+from mdtool.pipeline.findings_file import ContentCheck, RecordedFindings, records
 from mdtool.records.findings import SCHEMA, FindingsWriter, FrameFindings, FrameInfo
 from recipes.regions import GazeEstimate, Region
 
@@ -122,6 +122,16 @@ def test_a_gaze_that_can_not_be_is_refused(tmp_path: Path, gaze: object) -> None
         list(records(tmp_path / "f"))
 
 
+@pytest.mark.parametrize("track", [1.5, "x", None, float("inf")])
+def test_a_track_that_is_no_whole_number_is_said_plainly(tmp_path: Path, track: object) -> None:
+    line = entry()
+    line["objects"][0]["track"] = track
+    (tmp_path / "f").write_text(json.dumps(line))
+    with pytest.raises(InputError, match="a track has to be a whole number, not ") as caught:
+        list(records(tmp_path / "f"))
+    assert str(caught.value).endswith(f", not {json.dumps(track)})")
+
+
 def test_frames_may_be_asked_for_in_another_order(tmp_path: Path) -> None:
     recorded = read(write(tmp_path / "f"))
     assert [recorded.for_frame(0, number) for number in (2, 0, 3, 1)] == [VERDICTS[n] for n in (2, 0, 3, 1)]
@@ -160,11 +170,22 @@ def test_by_name_the_folder_does_not_count(tmp_path: Path) -> None:
         read(tmp_path / "f", "in/other.mp4", by_name=True).for_frame(0, 0)
 
 
-def test_of_a_copy_under_another_name_the_message_names_the_source(tmp_path: Path) -> None:
+def test_of_a_copy_under_another_name_the_only_findings_are_used_and_the_source_is_named(tmp_path: Path) -> None:
     write(tmp_path / "f", [VERDICTS[0]], "in/clip.mp4", sha256="a" * 64)
-    copy = RecordedFindings(tmp_path / "f", "copy.mp4", by_name=True, digest=lambda: "a" * 64)
-    with pytest.raises(InputError, match=r"are of in/clip\.mp4, which has the same content"):
-        copy.for_frame(0, 0)
+    said: list[str] = []
+    check = ContentCheck(lambda: "a" * 64, note=said.append)
+    assert RecordedFindings(tmp_path / "f", "copy.mp4", True, check=check).for_frame(0, 0) == VERDICTS[0]
+    assert said == ["the findings of in/clip.mp4 are used, which has the same content"]
+    write(tmp_path / "f", [VERDICTS[3]], "in/other.mp4", sha256="b" * 64)
+    with pytest.raises(InputError, match=r"the same content; give the input by that name"):
+        RecordedFindings(tmp_path / "f", "copy.mp4", True, check=check).for_frame(0, 0)
+
+
+def test_several_inputs_are_told_apart_by_name(tmp_path: Path) -> None:
+    write(tmp_path / "f", [VERDICTS[0]], "in/clip.mp4", sha256="a" * 64)
+    for check in (ContentCheck(lambda: "a" * 64), ContentCheck(any_source=True)):
+        with pytest.raises(InputError, match=r"are of in/clip\.mp4"):
+            RecordedFindings(tmp_path / "f", "copy.mp4", by_name=False, check=check).for_frame(0, 0)
 
 
 @pytest.mark.parametrize("command", ["redact", "render"])
@@ -379,7 +400,7 @@ def test_a_video_that_has_changed_is_refused(clip: Path, tmp_path: Path, command
     [
         (FRAMES, (640, 480), OTHER_SIZE.format("640x480")),
         (FRAMES, (360, 640), OTHER_SIZE.format("360x640")),
-        (FRAMES + 1, (640, 360), f"they have a frame {FRAMES} in stream 0, and it has {FRAMES} there; detect again"),
+        (FRAMES + 1, (640, 360), f"they are for {FRAMES + 1} or more frames, and it has {FRAMES}; detect again"),
         (FRAMES - 1, (640, 360), f"have no record of its stream 0, frame {FRAMES - 1}: "),
     ],
 )
@@ -398,7 +419,9 @@ def test_findings_without_a_digest_must_fit(
 def test_findings_of_a_stream_that_is_not_there(clip: Path, tmp_path: Path) -> None:
     write(tmp_path / "f", [FrameFindings()] * FRAMES, str(clip))
     write(tmp_path / "f", [FrameFindings()], str(clip), stream=3)
-    refused(again(clip, tmp_path / "f", tmp_path / "out.mp4"), "they have a frame 0 in stream 3, and it has 0 there")
+    refused(
+        again(clip, tmp_path / "f", tmp_path / "out.mp4"), "they are for 1 or more frames in stream 3, and it has 0"
+    )
 
 
 @pytest.mark.parametrize("name", ["group.png", "animation.gif"])
@@ -445,6 +468,46 @@ def test_findings_of_other_bytes_of_the_same_size_are_used_only_by_force(
     assert (
         f"mdtool: {picture}: --force-findings: it is not checked that the findings are of this content" in outcome.lines
     )
+
+
+def test_findings_of_a_renamed_file(tmp_path: Path) -> None:
+    picture, copy, other, findings, target = (tmp_path / name for name in ("a.png", "b.png", "c.png", "f", "o.png"))
+    picture.write_bytes((SAMPLES / "group.png").read_bytes())
+    assert redact(picture, "-o", target, "--findings", findings).code == 0
+    with Image.open(picture) as image:
+        ImageOps.mirror(image).save(other)
+    masked = target.read_bytes()
+    picture.rename(copy)
+    again: list[str | Path] = ["--from-findings", findings, "-o", target, "-f", "--json"]
+    outcome = redact(copy, *again)
+    assert outcome.code == 0, outcome.err
+    assert outcome.lines == [f"mdtool: {copy}: the findings of {picture} are used, which has the same content"]
+    assert target.read_bytes() == masked
+    assert "1 of 4 tracks is left out" in redact(copy, *again, "--drop-track", "1").err
+    assert redact(copy, *again, "--drop-track", "9").code == 2
+    refused(redact(other, *again), f"the findings are of {picture}, not of this input; ")
+    unchecked = "--force-findings: it is not checked that the findings are of this content"
+    used = f"--force-findings: the findings of {picture} are used"
+    for given in (findings, "-"):
+        options: list[str | Path] = ["--from-findings", given, "-o", target, "-f", "--json", "--force-findings"]
+        outcome = redact(other, *options, stdin=findings.read_bytes())
+        assert (outcome.code, outcome.lines) == (0, [f"mdtool: {other}: {used}", f"mdtool: {other}: {unchecked}"])
+    with Image.open(copy) as image:
+        image.resize((64, 40)).save(other)
+    outcome = redact(other, *again, "--force-findings")
+    assert (outcome.code, "they are for 640x400 pixels, and it has 64x40" in outcome.err) == (1, True)
+
+
+def test_findings_of_a_file_for_stdin_are_refused_in_one_line_or_forced(tmp_path: Path) -> None:
+    picture, findings = tmp_path / "a.png", tmp_path / "f"
+    picture.write_bytes((SAMPLES / "group.png").read_bytes())
+    assert redact(picture, "-o", tmp_path / "o.png", "--findings", findings).code == 0
+    outcome = redact("-", "-o", "-", "--from-findings", findings, stdin=picture.read_bytes())
+    assert (outcome.code, outcome.out, len(outcome.lines)) == (1, b"", 1)
+    assert outcome.err.endswith("; --force-findings uses them all the same\n")
+    outcome = redact("-", "-o", "-", "--from-findings", findings, "--force-findings", stdin=picture.read_bytes())
+    assert outcome.code == 0, outcome.err
+    assert outcome.out == (tmp_path / "o.png").read_bytes()
 
 
 def test_force_without_findings_is_refused() -> None:

@@ -423,7 +423,10 @@ def test_findings_without_gazes_are_refused(mdtool: Run, tmp_path: Path) -> None
 def test_findings_of_something_else_are_refused(mdtool: Run, tmp_path: Path) -> None:
     found = recorded(tmp_path / "f", "other.mp4", [FrameFindings()])
     outcome = mdtool("clip.mp4", "--report-only", "--from-findings", found)
-    said = "mdtool: clip.mp4: the findings are of other.mp4, not of this input; detect in it, or give one of them"
+    said = (
+        "mdtool: clip.mp4: the findings are of other.mp4, not of this input; detect in it, or give one of them; "
+        "--force-findings uses them all the same"
+    )
     assert (outcome.code, outcome.lines) == (1, [said])
 
 

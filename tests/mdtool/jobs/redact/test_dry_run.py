@@ -75,6 +75,25 @@ def test_from_findings_there_are_no_looks(tmp_path: Path) -> None:
     assert any("no model calls" in line for line in lines)
 
 
+def test_it_tells_the_calls_of_a_verification() -> None:
+    clip = SAMPLES / "vfr.mp4"
+    assert not any("verification" in line for line in plan(clip))
+    lines = "\n".join(plan(clip, "--verify", "every"))
+    assert "verification of every frame of the output: about 8 model calls a frame" in lines
+    assert "verification of 2 frames per second of the output" in "\n".join(plan(clip, "--verify", "fps=2"))
+
+
+def test_names_are_on_one_line(tmp_path: Path) -> None:
+    photo = tmp_path / "two\nlines.png"
+    photo.write_bytes((SAMPLES / "group.png").read_bytes())
+    first, *rest = plan(photo)
+    assert first.startswith(f"{tmp_path}/two\\nlines.png -> ")
+    assert len(rest) == 1
+    broken = tmp_path / "no\nvideo.mp4"
+    broken.write_bytes(b"this is no video")
+    assert len(run("redact", "--dry-run", broken).lines) == 1
+
+
 def test_a_photo_is_one_look() -> None:
     assert any("one model call" in line for line in plan(SAMPLES / "group.png"))
 

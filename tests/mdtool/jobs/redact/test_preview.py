@@ -173,8 +173,9 @@ def test_a_file_that_exists_is_not_replaced_unawares(here: Path) -> None:
     assert (here / "out.preview.jpg").read_bytes() == b"mine"
     assert preview(GROUP, "-o", "out.png", "--overwrite").code == 0
     (here / "in.jpg").write_bytes((SAMPLES / "portrait.jpg").read_bytes())
-    over = preview("in.jpg", BUSY, "-o", "in.jpg", "--overwrite")
-    assert (over.code, "would replace an input" in over.err) == (2, True)
+    for inputs in (["in.jpg", BUSY], ["in.jpg"]):
+        over = preview(*inputs, "-o", "in.jpg", "--overwrite")
+        assert (over.code, "would replace an input" in over.err) == (2, True)
 
 
 def test_a_preview_is_no_dry_run(here: Path) -> None:
@@ -197,7 +198,8 @@ def test_a_frame_on_which_the_model_fails_ends_it(here: Path) -> None:
         (["a/in.mp4"], "b/out.mkv", "b/out.preview.jpg"),
         (["a/in.mp4"], "b/out.redacted.mkv", "b/out.redacted.preview.jpg"),
         (["a/in.mp4"], "sheet.png", "sheet.png"),
-        (["a/in.jpg"], "out.jpg", "out.preview.jpg"),
+        (["a/in.jpg"], "out.jpg", "out.jpg"),
+        (["a/in.png"], "out.png", "out.preview.jpg"),
         (["a/in.mp4"], "-", None),
         (["a/in.mp4", "a/b.jpg"], None, "a/a.preview.jpg"),
         (["a/in.mp4", "a/b.jpg"], "out/", "out.preview.jpg"),

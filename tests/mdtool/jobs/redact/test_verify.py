@@ -87,6 +87,8 @@ def test_a_face_that_is_left_is_listed_and_the_photo_gets_another_name(here: Pat
     assert Image.open("out.unverified.png").size == Image.open(GROUP).size
     assert outcome.json[0]["target"] == "out.unverified.png"
     (left,) = verification(outcome)["found"]
+    line = run("redact", GROUP, "-o", "o.png", "--from-findings", found, "--verify", "every").lines[-3:]
+    assert any("3 objects, verification failed: 1 left visible, " in each for each in line)
     (missing,) = [each for each in json.loads(Path("all.jsonl").read_text())["objects"] if each["track"] == 1]
     assert (left["label"], left["frames"], left["masked"]) == ("face", 1, False)
     assert abs(left["x_min"] - missing["x_min"]) < 0.03
@@ -207,6 +209,34 @@ def test_in_a_folder_each_output_is_verified_alone(here: Path) -> None:
     again = verify("a.png", "b.png", "-o", "out", "--from-findings", found)
     assert again.code == 1  # as long as one of them is not verified
     assert "b.png already exists" in again.err
+
+
+def test_an_output_that_exists_is_not_taken_for_verified(here: Path) -> None:
+    Path("in").mkdir()
+    Path("in/a.png").write_bytes(GROUP.read_bytes())
+    assert run("redact", "in", "-o", "out").code == 0
+    outcome = run("redact", "in", "-o", "out", "--verify", "every")
+    assert outcome.code == 1
+    assert outcome.lines == [
+        "mdtool: in/a.png: out/a.png already exists and was not verified in this run; use --overwrite or remove it"
+    ]
+    assert run("redact", "in", "-o", "out", "--verify", "every", "--overwrite").code == 0
+
+
+def test_faces_that_a_high_threshold_leaves_are_found(here: Path) -> None:
+    outcome = verify(GROUP, "-o", "out.png", "--threshold", "0.97")
+    assert outcome.code == 1
+    assert len(verification(outcome)["found"]) == 4
+
+
+@pytest.mark.parametrize(("model", "code"), [("centerface", 1), ("another", 0), ("", 1)])
+def test_another_model_than_the_recorded_one_looks_at_the_frame_as_it_is(here: Path, model: str, code: int) -> None:
+    Image.open(PORTRAIT).resize((100, 80)).save("in.png")  # its face is found when it is enlarged
+    assert run("redact", "in.png", "-o", "o.png", "--findings", "f.jsonl").code == 0
+    record = {**json.loads(Path("f.jsonl").read_text()), "model": model, "objects": []}
+    Path("f.jsonl").write_text(json.dumps(record) + "\n")
+    outcome = verify("in.png", "-o", "out.png", "--from-findings", "f.jsonl", "--verify-model", "centerface")
+    assert outcome.code == code, outcome.err
 
 
 def test_what_cant_be_detected_again_is_not_verified(here: Path) -> None:

@@ -9,7 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cli_runner import run
 from make_images import SERIAL, camera_exif, encode_image, icc, noise, smooth, thumbnail, xmp
+from make_media import SAMPLES
 from PIL import GifImagePlugin, Image
 
 from mdtool.errors import InputError
@@ -315,3 +317,13 @@ def test_real_gifs_come_back_the_same(name: str) -> None:
     assert len(out) < 1.6 * len(animation.data)
     pairs = zip(animation.frames(), read_animation(out).frames(), strict=True)
     assert all(same(before, after) and time == again for (before, time), (after, again) in pairs)
+
+
+@pytest.mark.parametrize("cut", [0.3, 0.7])
+def test_a_cut_gif_is_said_to_be_damaged(tmp_path: Path, cut: float) -> None:
+    data = (SAMPLES / "animation.gif").read_bytes()
+    (tmp_path / "cut.gif").write_bytes(data[: int(len(data) * cut)])
+    outcome = run("redact", tmp_path / "cut.gif")
+    assert outcome.code == 1
+    assert outcome.lines[0].startswith(f"mdtool: {tmp_path / 'cut.gif'}: damaged: ")
+    assert [path.name for path in tmp_path.iterdir()] == ["cut.gif"]

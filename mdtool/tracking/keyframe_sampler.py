@@ -117,7 +117,7 @@ class KeyframeSampler:
         self._window = Window()
         self._tracker = Tracker(self._window, rate, tail)
         self._matches: dict[Gap, tuple[np.ndarray, list[tuple[int, int]]]] = {}  # by keyframe and other keyframe
-        self._missed: set[int] = set()  # numbers of late frames on which the model missed an object
+        self._missed: set[int] = set()  # numbers of frames on which the model lately missed an object
         self._new_frames = 0  # frames of the window that are not annotated yet: its last ones
 
     def push(self, frame: Frame) -> Iterator[AnnotatedFrame]:
@@ -165,14 +165,14 @@ class KeyframeSampler:
         due: list[int] = []
         for a, b in sorted(ambiguous, key=lambda gap: gap[0] - gap[1]):
             wanted = ambiguous[a, b]
-            if self._budget.spend_on_refinement(len(wanted)) == len(wanted):
-                due += wanted
-                for i in wanted:
-                    self._window[i].untrackable = "light" if self._window.light_changes_at(i) else "motion"
-                continue
-            settled.add((a, b))
-            for i in range(a + 1, b):
-                self._window[i].is_ambiguous = True
+            allowed = self._budget.spend_on_refinement(len(wanted))
+            due += wanted[:allowed]
+            for i in wanted[:allowed]:
+                self._window[i].untrackable = "light" if self._window.light_changes_at(i) else "motion"
+            if allowed < len(wanted):
+                settled.add((a, b))
+                for i in range(a + 1, b):
+                    self._window[i].is_ambiguous = True
         self._detect(sorted(due))
 
     def _scheduled_keyframes(self, start: int, end: int) -> list[int]:

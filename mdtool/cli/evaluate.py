@@ -12,6 +12,15 @@ from mdtool.cli.options.printing import Json, Verbose
 from mdtool.errors import InputError
 from mdtool.stdout import write_json_record, write_stdout
 
+Prompts = Annotated[
+    list[str],
+    typer.Option(
+        "--prompt", "-p", help="Object to mask; true boxes with other labels are ignored. Repeatable.", metavar="TEXT"
+    ),
+]
+Margin = Annotated[float | None, typer.Option(help="As for redact.", metavar="FRACTION")]
+Detail = Annotated[str, typer.Option(help="As for redact.", metavar="LEVEL|N")]
+
 app = typer.Typer(help="Evaluate accuracy against ground truth.", no_args_is_help=True)
 
 
@@ -27,19 +36,11 @@ def evaluate_redact(
     truth: Annotated[
         Path | None, typer.Argument(help="Ground-truth boxes, as JSON. Default: CLIP.gt.json.", metavar="[GT.json]")
     ] = None,
-    prompt: Annotated[
-        list[str],
-        typer.Option(
-            "--prompt",
-            "-p",
-            help="Object to mask; true boxes with other labels are ignored. Repeatable.",
-            metavar="TEXT",
-        ),
-    ] = ["face"],
+    prompt: Prompts = ["face"],
     sample: Sample = "auto",
-    margin: Annotated[float | None, typer.Option(help="As for redact.", metavar="FRACTION")] = None,
+    margin: Margin = None,
     threshold: Threshold = None,
-    detail: Annotated[str, typer.Option(help="As for redact.", metavar="LEVEL|N")] = "auto",
+    detail: Detail = "auto",
     model: ModelName = "auto",
     json: Annotated[
         bool, typer.Option("--json", help="Print JSON, with every object left unmasked on every frame.")
@@ -75,18 +76,10 @@ def evaluate_sampling(
     clips: Annotated[
         list[Path], typer.Argument(help="Videos, each with its ground truth in CLIP.gt.json.", metavar="CLIP...")
     ],
-    prompt: Annotated[
-        list[str],
-        typer.Option(
-            "--prompt",
-            "-p",
-            help="Object to mask; true boxes with other labels are ignored. Repeatable.",
-            metavar="TEXT",
-        ),
-    ] = ["face"],
-    margin: Annotated[float | None, typer.Option(help="As for redact.", metavar="FRACTION")] = None,
+    prompt: Prompts = ["face"],
+    margin: Margin = None,
     threshold: Threshold = None,
-    detail: Annotated[str, typer.Option(help="As for redact.", metavar="LEVEL|N")] = "auto",
+    detail: Detail = "auto",
     model: ModelName = "auto",
     json: Annotated[bool, typer.Option("--json", help="Print JSON Lines: one object per clip.")] = False,
 ) -> None:

@@ -9,14 +9,14 @@ from collections.abc import Iterator, Sequence
 import cv2
 import numpy as np
 
-from mdtool.media.image.display_matrix import Orientation
 from mdtool.tracking.detector import Detector, ImageFindings
 from mdtool.tracking.tiles import TileGrid, tile_detector
+from mdtool.tracking.turned_views import turned_detector
 from recipes.boxes import iou
 from recipes.regions import Region
 
 TILES = TileGrid(2, 2)
-TURNS = (Orientation(1), Orientation(2), Orientation(3))
+TURNED = (270, 180, 90)  # degrees clockwise
 TILE_SIDE = 640  # pixels of a tile's longer side, to which smaller ones are enlarged
 MAX_SCALE = 2.0  # of that: more would only blur
 MIN_SCORE = 0.5
@@ -52,10 +52,8 @@ def sure_detector(detect: Detector) -> Detector:
 
 def _in_views(image: np.ndarray, detect: Detector, tiled: Detector) -> Iterator[Region]:
     yield from _over(tiled([image])[0].regions, MIN_SCORE)
-    for turn in TURNS:
-        turned = np.ascontiguousarray(turn.show(image))
-        for region in _over(detect([turned])[0].regions, MIN_TURNED_SCORE):
-            yield region.at(turn.to_stored(region.sides))
+    for degrees in TURNED:
+        yield from _over(turned_detector(detect, degrees)([image])[0].regions, MIN_TURNED_SCORE)
 
 
 def _over(regions: Sequence[Region], score: float) -> list[Region]:

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from engine.generation.fused_decoder import FusedLayer
 from engine.layers.kv_cache import LayerCache
 from engine.layers.lora import RowAdapters
 
@@ -40,6 +41,10 @@ class AttentionBlock(Block, ABC):
     @property
     def static_rows(self) -> int | None:
         """Most rows for which no shape inside `after_attention` depends on tensor values; None: any number."""
+        return None
+
+    def fused(self) -> FusedLayer | None:
+        """Return the layer for our CPU kernels; None if they can't compute it."""
         return None
 
     @abstractmethod

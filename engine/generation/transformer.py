@@ -13,6 +13,7 @@ from torch import Tensor
 
 from engine.generation.blocks import AttentionBlock, Block, StatefulBlock
 from engine.generation.cuda_graphs import CudaGraphs, Rotary
+from engine.generation.fused_decoder import FusedDecoder, can_fuse
 from engine.layers.attention import CachedAttention, QuerySpan
 from engine.layers.kv_cache import KeyValueCache, LayerCache, PrefixCache, SequenceCache
 from engine.layers.lora import LoraAdapter, RowAdapters
@@ -46,6 +47,11 @@ class SequenceRun(QuerySpan):
     positions: Tensor | None = None
     deepstack: Deepstack | None = None
 
+    @property
+    def plain(self) -> bool:
+        """Whether nothing is added to its rows between or inside the layers."""
+        return self.adapter is None and self.deepstack is None
+
 
 class Transformer:
     """Runs the layers of a decoder, between the embeddings and the final norm."""
@@ -68,6 +74,7 @@ class Transformer:
         self._before, self._after = _before_attention, _after_attention
         self._graphs: CudaGraphs | None = None
         self._few_rows = min((block.few_rows for block in blocks if block.few_rows), default=None)
+        self._fused = _fused_decoder(blocks, dtype, device)
 
     def new_cache(self, prefix: PrefixCache | None = None) -> SequenceCache:
         """Return the cache of a sequence that continues a prefix; None: an empty one."""
@@ -115,11 +122,12 @@ class Transformer:
             self._graphs = CudaGraphs(blocks, self.rotary, self._before, self._after_of)
 
     def _split_by_kernel(self, runs: Sequence[SequenceRun]) -> list[list[SequenceRun]]:
-        """Split runs into batches in which no run gets another GEMM kernel than it would get alone."""
+        """Split runs into batches in which no run gets another kernel than it would get alone."""
         groups: list[list[SequenceRun]] = [[]]
         rows = 0
         for run in runs:
-            if groups[-1] and self._few_rows and rows + run.count >= self._few_rows:
+            too_many = self._few_rows and rows + run.count >= self._few_rows
+            if groups[-1] and (too_many or (self._fused and run.plain != groups[-1][0].plain)):
                 groups.append([])
                 rows = 0
             groups[-1].append(run)
@@ -131,9 +139,11 @@ class Transformer:
         if first := runs[0].rows.start:
             runs = [replace(run, rows=slice(run.rows.start - first, run.rows.stop - first)) for run in runs]
         positions, attention = self._positions(runs), CachedAttention(runs)
-        plain = hidden and not any(run.adapter or run.deepstack for run in runs)
+        plain = hidden and all(run.plain for run in runs)
         if self._graphs and plain and len(x) <= self._graphs.max_rows:
             return self._graphs(x, positions, attention)
+        if self._fused and plain and self._few_rows and len(x) < self._few_rows:
+            return self._fused(x, *self.rotary(positions), runs)
         return self._forward(x, positions, runs, attention, hidden=hidden)
 
     def _positions(self, runs: Sequence[SequenceRun]) -> Tensor:
@@ -173,6 +183,13 @@ class Transformer:
 
     def _after_of(self, block: AttentionBlock) -> Callable[..., Tensor]:
         return self._after if block.static_rows is None else _after_attention
+
+
+def _fused_decoder(blocks: Sequence[Block], dtype: torch.dtype, device: str) -> FusedDecoder | None:
+    """Return all layers for our CPU kernels; None if they can't compute one of them."""
+    layers = [block.fused() if isinstance(block, AttentionBlock) else None for block in blocks]
+    fused = [layer for layer in layers if layer and device == "cpu" and can_fuse(layer, dtype)]
+    return FusedDecoder(fused, dtype) if len(fused) == len(blocks) else None
 
 
 def _before_attention(

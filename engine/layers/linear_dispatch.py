@@ -3,8 +3,11 @@
 import torch
 from torch import Tensor
 
+from engine.kernels.library import kernels
 from engine.layers.int4_linear import LARGE_BATCH_ROWS, Int4Linear, has_int4_gemm
 from engine.layers.int8_linear import Int8Linear, has_int8_gemm
+from engine.layers.kernel_linear import LARGE_BATCH_ROWS as KERNEL_LARGE_BATCH_ROWS
+from engine.layers.kernel_linear import KernelLinear, has_kernel
 from engine.layers.linear import Linear, LinearLayer, trim_freed_memory
 from engine.quantization.formats import Int4, Int8, Matrix
 
@@ -24,6 +27,8 @@ def make_linear(
     if isinstance(weight, Tensor):
         return Linear(weight, bias, packed)
     if packed and dtype in (torch.float32, torch.bfloat16):
+        if has_kernel(weight):
+            return trim_freed_memory(KernelLinear(weight, bias))
         if isinstance(weight, Int8) and weight.values.device.type == "cpu" and has_int8_gemm():
             return trim_freed_memory(Int8Linear(weight, bias, compiled))
         if isinstance(weight, Int4) and weight.nibbles.device.type == "cpu" and has_int4_gemm(weight):
@@ -33,6 +38,9 @@ def make_linear(
 
 def kernel_summary(linear: LinearLayer) -> str:
     """Describe the layer's kernel for humans."""
+    if isinstance(linear, KernelLinear):
+        bits = 8 if linear.weight.zeros is None else 4
+        return f"int{bits} by {kernels().summary} (from {KERNEL_LARGE_BATCH_ROWS} rows: int8 GEMM)"
     if isinstance(linear, Int8Linear):
         return "int8 GEMM"
     if isinstance(linear, Int4Linear):
@@ -48,4 +56,6 @@ def benefits_from_compile(linear: LinearLayer) -> bool:
 
 def few_rows(linear: LinearLayer) -> int | None:
     """Return the number of rows from which the layer uses another kernel with other rounding; None: it has only one."""
+    if isinstance(linear, KernelLinear):
+        return KERNEL_LARGE_BATCH_ROWS
     return LARGE_BATCH_ROWS if isinstance(linear, Int4Linear) else None

@@ -4,9 +4,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 Norm = tuple[Tensor, Tensor]  # weight, bias
+NORM_EPS = 1e-5
 
 
-def layer_norm(x: Tensor, weights: Norm, eps: float = 1e-5) -> Tensor:
+def layer_norm(x: Tensor, weights: Norm, eps: float = NORM_EPS) -> Tensor:
     """Apply layer normalisation (Ba et al. 2016) to x: (rows, dim)."""
     return F.layer_norm(x, weights[0].shape, *weights, eps=eps)
 

@@ -7,11 +7,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from engine.generation.blocks import AttentionBlock
+from engine.generation.fused_decoder import FusedLayer, FusedLinear, FusedNorm
+from engine.kernels.structures import GELU
 from engine.layers.activations import by_row
 from engine.layers.linear import Linear, LinearLayer
 from engine.layers.linear_dispatch import few_rows
 from engine.layers.lora import RowAdapters
-from engine.layers.norms import Norm, layer_norm
+from engine.layers.norms import NORM_EPS, Norm, layer_norm
 from engine.layers.parameters import ParameterReader
 from engine.moondream.config import TextConfig
 from engine.moondream.experts import Experts
@@ -62,6 +64,21 @@ class Block(AttentionBlock):
     def static_rows(self) -> int | None:
         """Most rows without data-dependent shapes: limited by the experts, if the block has any."""
         return self.mlp.static_rows if isinstance(self.mlp, Experts) else None
+
+    def fused(self) -> FusedLayer | None:
+        """Return the layer for our CPU kernels; see `AttentionBlock.fused`."""
+        if self.tau or isinstance(self.mlp, Experts):
+            return None
+        norm = FusedNorm(*self.norm, eps=NORM_EPS)
+        before = [
+            FusedLinear(self.qkv, "x", "qkv", norm=norm),
+            FusedLinear(self.mlp.fc1, "x", "inner", norm=norm, activation=GELU),
+        ]
+        after = [
+            FusedLinear(self.proj, "attention", "y", residual="x"),
+            FusedLinear(self.mlp.fc2, "inner", "y", residual="y"),
+        ]
+        return FusedLayer(before, after, self.heads, self.kv_heads, self.head_dim, interleaved=True)
 
     def before_attention(
         self, x: Tensor, positions: Tensor, cos: Tensor, sin: Tensor, *, adapt: RowAdapters | None = None

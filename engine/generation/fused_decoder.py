@@ -1,0 +1,246 @@
+"""Decoder layers on few rows in one call of our CPU kernels: linear layers, attention, and all that lies between them.
+
+A block describes its layer as a `FusedLayer`. Its linear layers pass rows through named buffers:
+
+    x           the layer's input              qkv         queries, keys and values
+    attention   the output of attention        y           the layer's output
+    any other name                             a buffer of the layer's own
+"""
+
+from array import array
+from collections.abc import Iterator, Sequence
+from ctypes import POINTER, c_int32, c_int64, cast, pointer
+from dataclasses import dataclass, field
+from threading import Lock
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from engine.kernels.library import kernels
+from engine.kernels.packed import linear_step
+from engine.kernels.structures import (
+    DTYPES,
+    LAYER_NORM,
+    NO_ACTIVATION,
+    RMS_NORM,
+    AttentionStep,
+    CachedSequence,
+    DecoderLayer,
+    LinearStep,
+    Norm,
+    rows_of,
+)
+from engine.layers.attention import QuerySpan
+from engine.layers.kernel_linear import KernelLinear
+from engine.layers.kv_cache import KeyValueCache, KeyValues
+from engine.layers.linear import LinearLayer
+
+
+@dataclass(frozen=True, eq=False)
+class FusedNorm:
+    """LayerNorm, or without a bias RMSNorm, of the rows that a linear layer reads."""
+
+    weight: Tensor
+    bias: Tensor | None
+    eps: float
+
+    @property
+    def structure(self) -> Norm:
+        """The description for the kernels."""
+        bias = None if self.bias is None else self.bias.data_ptr()
+        return Norm(RMS_NORM if bias is None else LAYER_NORM, self.eps, self.weight.data_ptr(), bias)
+
+
+@dataclass(frozen=True, eq=False)
+class FusedLinear:
+    """A linear layer between two buffers: target = activation(norm(source) W^T + b) + residual.
+
+    Attributes:
+        column: First column of the target that is written.
+        activation: See `engine.kernels.structures`.
+        gate: Buffer whose SiLU the output is multiplied by, with that activation.
+        residual: Buffer that is added.
+    """
+
+    linear: LinearLayer
+    source: str
+    target: str
+    column: int = 0
+    norm: FusedNorm | None = None
+    activation: int = NO_ACTIVATION
+    gate: str | None = None
+    residual: str | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class FusedLayer:
+    """A decoder layer.
+
+    Attributes:
+        before: Linear layers before attention, up to the buffer qkv.
+        after: Linear layers after it, up to the buffer y.
+        interleaved: Whether rotated pairs are written to neighbouring dimensions.
+        q_norm: Weight of an RMSNorm over each head of the queries, or None.
+        k_norm: The same of the keys.
+        eps: Of these norms.
+    """
+
+    before: Sequence[FusedLinear]
+    after: Sequence[FusedLinear]
+    heads: int
+    kv_heads: int
+    head_dim: int
+    interleaved: bool = False
+    q_norm: Tensor | None = None
+    k_norm: Tensor | None = None
+    eps: float = 0.0
+
+    @property
+    def linears(self) -> list[FusedLinear]:
+        """All linear layers, in order."""
+        return [*self.before, *self.after]
+
+
+def can_fuse(layer: FusedLayer, dtype: torch.dtype) -> bool:
+    """Return whether all linear layers of a decoder layer use our kernels, for activations of this dtype."""
+    return dtype in DTYPES and all(isinstance(fused.linear, KernelLinear) for fused in layer.linears)
+
+
+@dataclass(frozen=True, eq=False)
+class _Prepared:
+    """The calls for one number of rows: descriptions, and the buffers that they point to."""
+
+    layers: Any  # array of DecoderLayer
+    attention: list[AttentionStep]
+    inputs: Tensor
+    output: Tensor
+    keep_alive: list[Any] = field(default_factory=list)
+
+
+class FusedDecoder:
+    """Runs consecutive decoder layers on few rows."""
+
+    def __init__(self, layers: Sequence[FusedLayer], dtype: torch.dtype) -> None:
+        """Take layers that `can_fuse`."""
+        self.layers, self.dtype = layers, dtype
+        self._prepared: dict[tuple[int, int], _Prepared] = {}
+        self._lock = Lock()
+
+    def __call__(
+        self, x: Tensor, cos: Tensor, sin: Tensor, spans: Sequence[QuerySpan], first_layer: int = 0
+    ) -> Tensor:
+        """Extend the caches of the spans' sequences, which have room reserved, and return the hidden states.
+
+        Args:
+            x: (rows, dim).
+            cos: Rotary cosines, (rows, rotary_dim / 2) float32.
+            sin: Rotary sines, as cos.
+            spans: Consecutive rows of x.
+            first_layer: Index of the first of these layers in the caches.
+
+        Returns:
+            (rows, dim).
+        """
+        library = kernels().library
+        assert library is not None
+        cos, sin = cos.contiguous(), sin.contiguous()
+        with self._lock:
+            key = len(x), cos.shape[1]
+            prepared = self._prepared.get(key) or self._prepared.setdefault(key, self._prepare(*key))
+            prepared.inputs.copy_(x)
+            tables = []
+            for layer, attention in enumerate(prepared.attention, first_layer):
+                table = sequence_table(spans, layer)
+                tables.append(table)
+                attention.sequences = cast(table[0].buffer_info()[0], POINTER(CachedSequence))
+                attention.count = len(spans)
+                attention.cos, attention.sin = cos.data_ptr(), sin.data_ptr()
+            threads = c_int32(torch.get_num_threads())
+            library.mdtool_run_decoder(prepared.layers, c_int64(len(self.layers)), c_int64(len(x)), threads)
+            return prepared.output.clone()
+
+    def _prepare(self, rows: int, half_rotary: int) -> _Prepared:
+        first = self.layers[0]
+        dim, dtype = _matrix(first.after[-1]).rows, self.dtype
+        streams = [torch.zeros(rows, dim, dtype=dtype) for _ in range(2)]
+        queries = torch.zeros(rows, max(layer.heads * layer.head_dim for layer in self.layers))
+        shared: dict[tuple[str, int], Tensor] = {}
+        keep_alive: list[Any] = [streams, queries, shared]
+        calls = (DecoderLayer * len(self.layers))()
+        attentions = []
+
+        def buffer(name: str, width: int) -> Tensor:
+            return shared.setdefault((name, width), torch.zeros(rows, width, dtype=dtype))
+
+        for index, layer in enumerate(self.layers):
+            buffers = {"x": streams[index % 2], "y": streams[1 - index % 2]}
+            buffers["qkv"] = buffer("qkv", (layer.heads + 2 * layer.kv_heads) * layer.head_dim)
+            buffers["attention"] = buffer("attention", layer.heads * layer.head_dim)
+            for fused in layer.linears:
+                if fused.target not in buffers:
+                    buffers[fused.target] = buffer(fused.target, _matrix(fused).rows)
+            before, after = (_steps(linears, buffers) for linears in (layer.before, layer.after))
+            attention = AttentionStep(
+                qkv=rows_of(buffers["qkv"]), output=rows_of(buffers["attention"]), queries=queries.data_ptr(),
+                q_norm=None if layer.q_norm is None else layer.q_norm.data_ptr(),
+                k_norm=None if layer.k_norm is None else layer.k_norm.data_ptr(),
+                heads=layer.heads, kv_heads=layer.kv_heads, head_dim=layer.head_dim, rotary_dim=2 * half_rotary,
+                scale=layer.head_dim**-0.5, epsilon=layer.eps, interleaved=layer.interleaved,
+                cache_dtype=DTYPES[dtype],
+            )  # fmt: skip
+            calls[index] = DecoderLayer(before, after, pointer(attention), len(before), len(after))
+            attentions.append(attention)
+            keep_alive += [before, after, attention]
+        return _Prepared(calls, attentions, streams[0], streams[len(self.layers) % 2], keep_alive)
+
+
+def _matrix(fused: FusedLinear) -> Any:
+    assert isinstance(fused.linear, KernelLinear)
+    return fused.linear.weight
+
+
+def _steps(linears: Sequence[FusedLinear], buffers: dict[str, Tensor]) -> Any:
+    """Return the linear layers as an array of LinearStep."""
+    steps = (LinearStep * len(linears))()
+    for index, fused in enumerate(linears):
+        assert isinstance(fused.linear, KernelLinear)
+        weight, target = fused.linear.weight, buffers[fused.target]
+        residual = None if fused.residual is None else buffers[fused.residual]
+        y = target[:, fused.column : fused.column + weight.rows]
+        step = linear_step(
+            weight, fused.linear.bias, buffers[fused.source], y, activation=fused.activation, residual=residual
+        )
+        if fused.norm:
+            step.norm = fused.norm.structure
+        if fused.gate:
+            step.gate = rows_of(buffers[fused.gate])
+        before = linears[index - 1] if index else None
+        step.same_input = bool(before and before.source == fused.source and before.norm is fused.norm)
+        steps[index] = step
+    return steps
+
+
+def sequence_table(spans: Sequence[QuerySpan], layer: int) -> tuple["array[int]", list["array[int]"]]:
+    """Return the caches of a layer as an array of CachedSequence, and the arrays of KeyValues that it points to."""
+    table: list[int] = []
+    shared: dict[tuple[int, ...], "array[int]"] = {}
+    for span in spans:
+        cache = span.cache.layers[layer]
+        assert isinstance(cache, KeyValueCache)
+        parts = cache.shared
+        key = tuple(map(id, parts))
+        if key not in shared:
+            shared[key] = array("q", [number for part in parts for number in _key_values(part, part.keys.shape[1])])
+        address = shared[key].buffer_info()[0] if parts else 0
+        count = span.rows.stop - span.rows.start
+        table += (span.rows.start, count, cache.length, span.causal | len(parts) << 32, address)
+        table += _key_values(cache, cache.length)
+    return array("q", table), list(shared.values())
+
+
+def _key_values(part: KeyValues | KeyValueCache, positions: int) -> Iterator[int]:
+    yield part.keys.data_ptr()
+    yield part.values.data_ptr()
+    yield part.keys.stride(0)
+    yield positions

@@ -1,0 +1,169 @@
+// The functions that Python calls.
+#include <algorithm>
+#include <cstring>
+#include <vector>
+
+#include "kernels.h"
+#include "parallel.h"
+
+#if defined(_WIN32)
+#define EXPORT extern "C" __declspec(dllexport)
+#else
+#define EXPORT extern "C" __attribute__((visibility("default")))
+#endif
+
+namespace kernels {
+namespace {
+
+const KernelTable* table = &portable_kernels;
+
+// Room that a calling thread keeps between calls.
+template <typename T>
+T* room(std::vector<T>& vector, int64_t count) {
+  if (int64_t(vector.size()) < count) vector.resize(size_t(count));
+  return vector.data();
+}
+
+thread_local std::vector<int8_t> bytes_room;
+thread_local std::vector<float> scales_room, sums_room, numbers_room, grouped_room, scores_room;
+
+int64_t padded(int64_t count, int64_t step) { return (count + step - 1) / step * step; }
+
+QuantizedRows quantize(const LinearStep& step, int64_t rows, int threads) {
+  int64_t columns = padded(step.columns, kBlock);
+  QuantizedRows out{rows, columns, room(bytes_room, rows * columns), room(scales_room, rows * columns / kBlock),
+                    room(sums_room, rows * columns / kSumGroup)};
+  float* numbers = room(numbers_room, threads * columns);
+  parallel_for(rows, threads, [&](int thread, int64_t begin, int64_t end) {
+    table->quantize(step, begin, end, numbers + thread * columns, out);
+  });
+  return out;
+}
+
+GroupedRows grouped(const QuantizedRows& rows, int64_t group) {
+  int64_t groups = rows.columns / group, stride = padded(groups, 16);
+  float* scales = room(grouped_room, 2 * rows.rows * stride);
+  float* sums = scales + rows.rows * stride;
+  std::fill(scales, sums + rows.rows * stride, 0.0f);
+  for (int64_t row = 0; row < rows.rows; row++)
+    for (int64_t g = 0; g < groups; g++) {
+      scales[row * stride + g] = rows.scales[row * (rows.columns / kBlock) + g * group / kBlock];
+      const float* parts = rows.sums + row * (rows.columns / kSumGroup) + g * group / kSumGroup;
+      float sum = 0;
+      for (int64_t i = 0; i < group / kSumGroup; i++) sum += parts[i];
+      sums[row * stride + g] = sum;
+    }
+  return {&rows, scales, sums, stride};
+}
+
+// Run linear layers one after the other on the same number of rows.
+void run_linears(const LinearStep* steps, int64_t count, int64_t rows, int threads) {
+  QuantizedRows x{};
+  for (int64_t i = 0; i < count; i++) {
+    const LinearStep& step = steps[i];
+    if (!step.same_input) x = quantize(step, rows, threads);
+    GroupedRows groups = grouped(x, step.weight.format == kInt4 ? step.weight.group : kBlock);
+    int64_t chunks = padded(step.weight.rows, kChunkColumns) / kChunkColumns;
+    parallel_for(chunks, threads, [&](int, int64_t begin, int64_t end) { table->linear(step, groups, begin, end); });
+  }
+}
+
+// Rotate queries and keys, extend the caches, and attend.
+void attend(const AttentionStep* step, int threads) {
+  std::vector<int64_t> groups;  // where sequences begin that share their prefix, and the end
+  int64_t longest = 0;
+  for (int64_t s = 0; s < step->count; s++) {
+    const CachedSequence& sequence = step->sequences[s];
+    if (!s || !sequence.segments || sequence.shared != step->sequences[s - 1].shared) groups.push_back(s);
+    int64_t positions = sequence.length + sequence.rows;
+    for (int i = 0; i < sequence.segments; i++) positions += sequence.shared[i].positions;
+    longest = std::max(longest, positions);
+  }
+  groups.push_back(step->count);
+  if (step->qkv.data)
+    parallel_for(step->count, step->count < 4 ? 1 : threads, [&](int, int64_t begin, int64_t end) {
+      for (int64_t s = begin; s < end; s++)
+        for (int64_t r = 0; r < step->sequences[s].rows; r++) table->begin_attention(*step, step->sequences[s], r);
+    });
+  int64_t stride = padded(longest, 16);
+  float* scores = room(scores_room, threads * kMaxQueries * stride);
+  int64_t tasks = int64_t(groups.size() - 1) * step->kv_heads;
+  parallel_for(tasks, threads, [&](int thread, int64_t begin, int64_t end) {
+    for (int64_t task = begin; task < end; task++) {
+      int64_t group = task / step->kv_heads;
+      table->attend(*step, groups[group], groups[group + 1], task % step->kv_heads,
+                    scores + thread * kMaxQueries * stride, stride);
+    }
+  });
+}
+
+}  // namespace
+}  // namespace kernels
+
+using namespace kernels;
+
+// Use the kernels of an instruction set; null: the best that this CPU has. Returns their name, or null if it lacks it.
+EXPORT const char* mdtool_select_kernels(const char* name) {
+  const KernelTable* available[4];
+  int count = 0;
+#if defined(__x86_64__)
+  __builtin_cpu_init();
+  bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+  if (avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+      __builtin_cpu_supports("avx512vnni"))
+    available[count++] = &avx512_kernels;
+  if (avx2) available[count++] = &avx2_kernels;
+#elif defined(MDTOOL_NEON)
+  available[count++] = &neon_kernels;
+#endif
+  available[count++] = &portable_kernels;
+  for (int i = 0; i < count; i++)
+    if (!name || !std::strcmp(name, available[i]->name)) {
+      table = available[i];
+      return table->name;
+    }
+  return nullptr;
+}
+
+EXPORT void mdtool_use_runtime(void* gomp_parallel) { use_runtime(gomp_parallel); }
+
+// Round rows to bytes with one scale a row. values: (rows, stride), stride a multiple of kBlock.
+EXPORT void mdtool_quantize_rows(const Rows* x, int64_t columns, const Norm* norm, int64_t rows, int8_t* values,
+                                 int64_t stride, float* scales, int32_t threads) {
+  float* numbers = room(numbers_room, threads * stride);
+  parallel_for(rows, threads, [&](int thread, int64_t begin, int64_t end) {
+    table->quantize_whole(*x, columns, *norm, begin, end, numbers + thread * stride, values, stride, scales);
+  });
+}
+
+// Widen rows `begin` to `end` of int4 weights to bytes with one scale a row.
+EXPORT void mdtool_widen(const Matrix* weight, int64_t begin, int64_t end, int8_t* values, float* scales,
+                         int32_t threads) {
+  parallel_for(end - begin, threads, [&](int, int64_t first, int64_t last) {
+    table->widen(*weight, begin + first, begin + last, values + first * weight->columns, scales + first);
+  });
+}
+
+// Finish `columns` columns of y, from `first_column` on, from the integer sums (rows, columns) of an int8 GEMM.
+EXPORT void mdtool_finish(const LinearStep* step, const int32_t* sums, int64_t rows, int64_t columns,
+                          const float* x_scales, const float* weight_scales, int64_t first_column, int32_t threads) {
+  parallel_for(rows, threads, [&](int, int64_t begin, int64_t end) {
+    table->finish(*step, sums, columns, x_scales, weight_scales, first_column, begin, end);
+  });
+}
+
+EXPORT void mdtool_run_linears(const LinearStep* steps, int64_t count, int64_t rows, int32_t threads) {
+  run_linears(steps, count, rows, threads);
+}
+
+EXPORT void mdtool_attend(const AttentionStep* step, int32_t threads) { attend(step, threads); }
+
+// Run the layers of a decoder.
+EXPORT void mdtool_run_decoder(const DecoderLayer* layers, int64_t count, int64_t rows, int32_t threads) {
+  for (int64_t i = 0; i < count; i++) {
+    run_linears(layers[i].before, layers[i].before_count, rows, threads);
+    attend(layers[i].attention, threads);
+    run_linears(layers[i].after, layers[i].after_count, rows, threads);
+  }
+}

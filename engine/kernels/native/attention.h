@@ -1,0 +1,198 @@
+// Attention of few rows over key-value caches (Vaswani et al. 2017), with rotary embedding and the write to the cache.
+#pragma once
+
+namespace kernels {
+namespace {
+
+// Normalise (RMSNorm) and rotate one head of a row: q or k of `dim` numbers, to floats.
+inline void rotate_head(const Rows& qkv, int64_t row, int64_t column, const AttentionStep& step, const void* weight,
+                        float* out) {
+  int64_t dim = step.head_dim, half = step.rotary_dim / 2;
+  for (int64_t i = 0; i < dim; i += 16) store_part(out + i, load_rows(qkv, row, column + i, dim - i), dim - i);
+  if (weight) {
+    float squares = 0;
+    for (int64_t i = 0; i < dim; i++) squares += out[i] * out[i];
+    float inverse = 1.0f / __builtin_sqrtf(squares / float(dim) + step.epsilon);
+    Rows weights{const_cast<void*>(weight), 0, qkv.dtype};
+    for (int64_t i = 0; i < dim; i += 16) {
+      Simd::Floats y = Simd::mul(load_part(out + i, dim - i), Simd::set(inverse));
+      store_part(out + i, Simd::mul(y, load_rows(weights, 0, i, dim - i)), dim - i);
+    }
+  }
+  const float* cos = step.cos + row * half;
+  const float* sin = step.sin + row * half;
+  float pairs[kMaxHeadDim];
+  for (int64_t i = 0; i < half; i++) {
+    float a = out[i], b = out[i + half];
+    pairs[2 * i] = a * cos[i] - b * sin[i];
+    pairs[2 * i + 1] = a * sin[i] + b * cos[i];
+  }
+  for (int64_t i = 0; i < half; i++) {
+    out[step.interleaved ? 2 * i : i] = pairs[2 * i];
+    out[step.interleaved ? 2 * i + 1 : i + half] = pairs[2 * i + 1];
+  }
+}
+
+// Rotate the queries of a row, scaled, and write its keys and values to its sequence's cache.
+inline void begin_row(const AttentionStep& step, const CachedSequence& sequence, int64_t r) {
+  int64_t row = sequence.first_row + r, dim = step.head_dim;
+  float numbers[kMaxHeadDim];
+  float scale = step.scale;
+  for (int64_t head = 0; head < step.heads; head++) {
+    float* q = step.queries + (row * step.heads + head) * dim;
+    rotate_head(step.qkv, row, head * dim, step, step.q_norm, q);
+    for (int64_t i = 0; i < dim; i++) q[i] *= scale;
+  }
+  for (int64_t head = 0; head < step.kv_heads; head++) {
+    int64_t at = head * sequence.own.head_stride + (sequence.length + r) * dim;
+    Rows keys{const_cast<void*>(sequence.own.keys), 0, step.cache_dtype};
+    Rows values{const_cast<void*>(sequence.own.values), 0, step.cache_dtype};
+    rotate_head(step.qkv, row, (step.heads + head) * dim, step, step.k_norm, numbers);
+    int64_t v = (step.heads + step.kv_heads + head) * dim;
+    for (int64_t i = 0; i < dim; i += 16) {
+      store_rows(keys, 0, at + i, load_part(numbers + i, dim - i), dim - i);
+      store_rows(values, 0, at + i, load_rows(step.qkv, row, v + i, dim - i), dim - i);
+    }
+  }
+}
+
+// Scores of T queries with consecutive keys: scores[t * stride + position].
+template <typename Number, int T>
+inline void score_keys(const Number* keys, int64_t positions, int64_t dim, const float* const* queries, float* scores,
+                       int64_t stride) {
+  for (int64_t p = 0; p < positions; p++) {
+    Simd::Floats sums[T];
+    for (int t = 0; t < T; t++) sums[t] = Simd::zero();
+    const Number* key = keys + p * dim;
+    for (int64_t i = 0; i < dim; i += 16) {
+      if (i * int64_t(sizeof(Number)) % 64 == 0)
+        Simd::prefetch(reinterpret_cast<const char*>(key + i) + kPrefetchBytes);
+      Simd::Floats part = load_part(key + i, dim - i);
+      for (int t = 0; t < T; t++) sums[t] = Simd::fma(part, load_part(queries[t] + i, dim - i), sums[t]);
+    }
+    for (int t = 0; t < T; t++) scores[t * stride + p] = Simd::sum(sums[t]);
+  }
+}
+
+// Add consecutive values, weighted, to T outputs of `dim` numbers.
+template <typename Number, int T>
+inline void add_values(const Number* values, int64_t positions, int64_t dim, const float* weights, int64_t stride,
+                       float* const* outputs) {
+  for (int64_t i = 0; i < dim; i += 16) {
+    Simd::Floats sums[T];
+    for (int t = 0; t < T; t++) sums[t] = load_part(outputs[t] + i, dim - i);
+    for (int64_t p = 0; p < positions; p++) {
+      Simd::Floats part = load_part(values + p * dim + i, dim - i);
+      for (int t = 0; t < T; t++) sums[t] = Simd::fma(part, Simd::set(weights[t * stride + p]), sums[t]);
+    }
+    for (int t = 0; t < T; t++) store_part(outputs[t] + i, sums[t], dim - i);
+  }
+}
+
+// Replace scores by e^(score - greatest), and return 1 / their sum.
+inline float softmax(float* scores, int64_t count) {
+  Simd::Floats most = Simd::set(-3e38f);
+  int64_t whole = count / 16 * 16;
+  for (int64_t i = 0; i < whole; i += 16) most = Simd::max(most, Simd::load(scores + i));
+  float greatest = Simd::largest(most);
+  for (int64_t i = whole; i < count; i++) greatest = scores[i] > greatest ? scores[i] : greatest;
+  Simd::Floats total = Simd::zero();
+  float rest = 0;
+  for (int64_t i = 0; i < count; i += 16) {
+    Simd::Floats weight = exponential(Simd::sub(load_part(scores + i, count - i), Simd::set(greatest)));
+    store_part(scores + i, weight, count - i);
+    if (i < whole) total = Simd::add(total, weight);
+  }
+  for (int64_t i = whole; i < count; i++) rest += scores[i];
+  return 1 / (Simd::sum(total) + rest);
+}
+
+// One query: a row of a sequence and one of its heads.
+struct Query {
+  const CachedSequence* sequence;
+  int64_t row;       // of the sequence
+  int64_t head;
+  int64_t visible;   // positions of its own cache that it attends to
+};
+
+template <typename Number, int T>
+inline void attend(const AttentionStep& step, const Query* queries, int64_t kv_head, float* scores, int64_t stride) {
+  int64_t dim = step.head_dim;
+  const float* q[T];
+  alignas(64) float results[T][kMaxHeadDim];
+  float* outputs[T];
+  for (int t = 0; t < T; t++) {
+    int64_t row = queries[t].sequence->first_row + queries[t].row;
+    q[t] = step.queries + (row * step.heads + queries[t].head) * dim;
+    outputs[t] = results[t];
+    for (int64_t i = 0; i < dim; i++) results[t][i] = 0;
+  }
+  const CachedSequence& first = *queries[0].sequence;  // all share its prefix
+  int64_t prefix = 0;
+  for (int64_t s = 0; s < first.segments; s++) {
+    const KeyValues& part = first.shared[s];
+    auto keys = static_cast<const Number*>(part.keys) + kv_head * part.head_stride;
+    score_keys<Number, T>(keys, part.positions, dim, q, scores + prefix, stride);
+    prefix += part.positions;
+  }
+  float inverse[T];
+  for (int t = 0; t < T; t++) {
+    const KeyValues& own = queries[t].sequence->own;
+    auto keys = static_cast<const Number*>(own.keys) + kv_head * own.head_stride;
+    float* row = scores + t * stride;
+    score_keys<Number, 1>(keys, queries[t].visible, dim, q + t, row + prefix, stride);
+    inverse[t] = softmax(row, prefix + queries[t].visible);
+  }
+  int64_t at = 0;
+  for (int64_t s = 0; s < first.segments; s++) {
+    const KeyValues& part = first.shared[s];
+    auto values = static_cast<const Number*>(part.values) + kv_head * part.head_stride;
+    add_values<Number, T>(values, part.positions, dim, scores + at, stride, outputs);
+    at += part.positions;
+  }
+  for (int t = 0; t < T; t++) {
+    const KeyValues& own = queries[t].sequence->own;
+    auto values = static_cast<const Number*>(own.values) + kv_head * own.head_stride;
+    add_values<Number, 1>(values, queries[t].visible, dim, scores + t * stride + prefix, stride, outputs + t);
+    int64_t row = queries[t].sequence->first_row + queries[t].row;
+    for (int64_t i = 0; i < dim; i += 16) {
+      Simd::Floats y = Simd::mul(load_part(results[t] + i, dim - i), Simd::set(inverse[t]));
+      store_rows(step.output, row, queries[t].head * dim + i, y, dim - i);
+    }
+  }
+}
+
+template <typename Number>
+inline void attend_some(const AttentionStep& step, const Query* queries, int count, int64_t kv_head, float* scores,
+                        int64_t stride) {
+  if (count == 4) attend<Number, 4>(step, queries, kv_head, scores, stride);
+  if (count == 3) attend<Number, 3>(step, queries, kv_head, scores, stride);
+  if (count == 2) attend<Number, 2>(step, queries, kv_head, scores, stride);
+  if (count == 1) attend<Number, 1>(step, queries, kv_head, scores, stride);
+}
+
+// Attend with all queries of one kv head of sequences that share a prefix. `scores`: (kMaxQueries, stride) floats.
+inline void attend_group(const AttentionStep& step, int64_t first, int64_t last, int64_t kv_head, float* scores,
+                         int64_t stride) {
+  int64_t heads = step.heads / step.kv_heads;
+  Query queries[kMaxQueries];
+  int count = 0;
+  auto flush = [&] {
+    if (step.cache_dtype == kBFloat16) attend_some<BFloat16>(step, queries, count, kv_head, scores, stride);
+    else attend_some<float>(step, queries, count, kv_head, scores, stride);
+    count = 0;
+  };
+  for (int64_t s = first; s < last; s++) {
+    const CachedSequence& sequence = step.sequences[s];
+    for (int64_t row = 0; row < sequence.rows; row++)
+      for (int64_t head = 0; head < heads; head++) {
+        int64_t visible = sequence.length + (sequence.causal ? row + 1 : sequence.rows);
+        queries[count++] = {&sequence, row, kv_head * heads + head, visible};
+        if (count == kMaxQueries) flush();
+      }
+  }
+  flush();
+}
+
+}  // namespace
+}  // namespace kernels

@@ -1,0 +1,6 @@
+#if defined(__aarch64__) || defined(_M_ARM64)
+#define KERNELS neon_kernels
+#define KERNELS_NAME "neon-dotprod"
+#include "simd_neon.h"
+#include "kernel_table.h"
+#endif

@@ -1,0 +1,161 @@
+// Linear layers on few rows: the weights are read once for up to four rows, and integers are summed exactly.
+#pragma once
+
+namespace kernels {
+namespace {
+
+// Bytes of weights that are fetched ahead, into L2: a core waits for its memory otherwise, as the hardware fetches too
+// little. Twice the bandwidth on a Zen 4 (8 to 16 KB; 4 KB or L1 gain nothing).
+constexpr int64_t kPrefetchBytes = 8192;
+constexpr int kTileRows = 4;   // rows of x that share one reading of the weights
+constexpr int kTileWeights = 4;  // rows of weights that share one reading of x
+
+// Compute R x T numbers of y = x W^T with int4 weights. All sums of a number are in an order that depends on neither.
+template <int kGroup, int T, int R>
+inline void int4_tile(const Matrix& weight, int64_t row, const GroupedRows& x, int64_t first, float (*out)[kChunkColumns],
+                      int column) {
+  using S = Simd;
+  constexpr int kGroupsPerBlock = kBlock / kGroup;
+  int64_t groups = weight.columns / kGroup, row_bytes = weight.columns / 2;
+  auto scales = static_cast<const BFloat16*>(weight.scales) + row * groups;
+  auto zeros = static_cast<const BFloat16*>(weight.zeros) + row * groups;
+  const uint8_t* values = weight.values + row * row_bytes;
+  int64_t ahead = R * row_bytes > kPrefetchBytes ? R * row_bytes : kPrefetchBytes;
+  const int8_t* bytes = x.rows->values + first * x.rows->columns;
+  S::Floats sums[R][T], corrections[R][T];
+  for (int r = 0; r < R; r++)
+    for (int t = 0; t < T; t++) sums[r][t] = corrections[r][t] = S::zero();
+  for (int64_t group = 0; group < groups; group += 16) {
+    int64_t count = groups - group < 16 ? groups - group : 16;
+    alignas(64) float factors[R][T][16];
+    for (int r = 0; r < R; r++) {
+      S::Floats scale = load_part(scales + r * groups + group, count);
+      S::Floats offset = S::mul(scale, load_part(zeros + r * groups + group, count));
+      for (int t = 0; t < T; t++) {
+        int64_t at = (first + t) * x.stride + group;
+        S::store(factors[r][t], S::mul(scale, S::load(x.scales + at)));
+        corrections[r][t] = S::fma(offset, S::load(x.sums + at), corrections[r][t]);
+      }
+    }
+    int64_t block = group / kGroupsPerBlock, last = (group + count) / kGroupsPerBlock;
+    for (int i = 0; block < last; block++, i += kGroupsPerBlock) {
+      S::Bytes low[R], high[R];
+      for (int r = 0; r < R; r++) {
+        const uint8_t* at = values + r * row_bytes + block * (kBlock / 2);
+        S::prefetch(at + ahead);
+        S::Bytes both = S::load_bytes(at);
+        low[r] = S::low_nibbles(both);
+        high[r] = S::high_nibbles(both);
+      }
+      for (int t = 0; t < T; t++) {
+        const int8_t* at = bytes + t * x.rows->columns + block * kBlock;
+        S::Bytes x_low = S::load_bytes(at), x_high = S::load_bytes(at + kBlock / 2);
+        for (int r = 0; r < R; r++) {
+          const float* factor = factors[r][t] + i;
+          S::Ints products = S::dot_nibbles(S::no_ints(), low[r], x_low);
+          if constexpr (kGroup == 128) {
+            products = S::dot_nibbles(products, high[r], x_high);
+            sums[r][t] = S::fma(S::to_floats(products), S::set(factor[0]), sums[r][t]);
+          } else {
+            S::Ints others = S::dot_nibbles(S::no_ints(), high[r], x_high);
+            S::Floats one = kGroup == 64 ? S::set(factor[0]) : S::spread2(factor);
+            S::Floats other = kGroup == 64 ? S::set(factor[1]) : S::spread2(factor + 2);
+            sums[r][t] = S::fma(S::to_floats(products), one, sums[r][t]);
+            sums[r][t] = S::fma(S::to_floats(others), other, sums[r][t]);
+          }
+        }
+      }
+    }
+  }
+  for (int t = 0; t < T; t++)
+    for (int r = 0; r < R; r++) out[t][column + r] = S::sum(S::sub(sums[r][t], corrections[r][t]));
+}
+
+// As int4_tile, with int8 weights.
+template <int T, int R>
+inline void int8_tile(const Matrix& weight, int64_t row, const GroupedRows& x, int64_t first, float (*out)[kChunkColumns],
+                      int column) {
+  using S = Simd;
+  const uint8_t* values = weight.values + row * weight.columns;
+  int64_t ahead = R * weight.columns > kPrefetchBytes ? R * weight.columns : kPrefetchBytes;
+  const int8_t* bytes = x.rows->values + first * x.rows->columns;
+  S::Floats sums[R][T];
+  for (int r = 0; r < R; r++)
+    for (int t = 0; t < T; t++) sums[r][t] = S::zero();
+  for (int64_t block = 0; block < weight.columns / kBlock; block++) {
+    S::Bytes low[R], high[R];
+    for (int r = 0; r < R; r++) {
+      const uint8_t* at = values + r * weight.columns + block * kBlock;
+      S::prefetch(at + ahead);
+      S::prefetch(at + ahead + kBlock / 2);
+      low[r] = S::load_bytes(at);
+      high[r] = S::load_bytes(at + kBlock / 2);
+    }
+    for (int t = 0; t < T; t++) {
+      const int8_t* at = bytes + t * x.rows->columns + block * kBlock;
+      S::Bytes x_low = S::load_bytes(at), x_high = S::load_bytes(at + kBlock / 2);
+      S::Ints bias = S::add(S::bytes_bias(x_low), S::bytes_bias(x_high));
+      S::Floats scale = S::set(x.scales[(first + t) * x.stride + block]);
+      for (int r = 0; r < R; r++) {
+        S::Ints products = S::dot_bytes(S::dot_bytes(bias, low[r], x_low), high[r], x_high);
+        sums[r][t] = S::fma(S::to_floats(products), scale, sums[r][t]);
+      }
+    }
+  }
+  auto scales = static_cast<const float*>(weight.scales) + row;
+  for (int t = 0; t < T; t++)
+    for (int r = 0; r < R; r++) out[t][column + r] = S::sum(sums[r][t]) * scales[r];
+}
+
+template <int T, int R>
+inline void tile(const Matrix& weight, int64_t row, const GroupedRows& x, int64_t first, float (*out)[kChunkColumns],
+                 int column) {
+  if (weight.format == kInt8) return int8_tile<T, R>(weight, row, x, first, out, column);
+  if (weight.group == 128) return int4_tile<128, T, R>(weight, row, x, first, out, column);
+  if (weight.group == 64) return int4_tile<64, T, R>(weight, row, x, first, out, column);
+  int4_tile<32, T, R>(weight, row, x, first, out, column);
+}
+
+// Compute up to kTileRows rows of a chunk of y, before bias and activation.
+template <int T>
+inline void chunk(const Matrix& weight, int64_t row, int64_t count, const GroupedRows& x, int64_t first,
+                  float (*out)[kChunkColumns]) {
+  int column = 0;
+  for (; column + kTileWeights <= count; column += kTileWeights)
+    tile<T, kTileWeights>(weight, row + column, x, first, out, column);
+  for (; column < count; column++) tile<T, 1>(weight, row + column, x, first, out, column);
+}
+
+// Add bias, activation and residual to `count` columns of a row, and store them.
+inline void finish(const LinearStep& step, int64_t row, int64_t column, Simd::Floats y, int64_t count) {
+  if (step.bias) {
+    Rows bias{const_cast<void*>(step.bias), 0, step.y.dtype};
+    y = Simd::add(y, load_rows(bias, 0, column, count));
+  }
+  if (step.activation == kGelu) y = gelu(y);
+  if (step.activation == kMultiplyBySilu) y = Simd::mul(y, silu(load_rows(step.gate, row, column, count)));
+  if (step.residual.data) y = Simd::add(y, load_rows(step.residual, row, column, count));
+  store_rows(step.y, row, column, y, count);
+}
+
+// Compute the chunks of columns of y from `begin` to `end`.
+inline void linear_chunks(const LinearStep& step, const GroupedRows& x, int64_t begin, int64_t end) {
+  int64_t rows = x.rows->rows;
+  for (int64_t i = begin; i < end; i++) {
+    int64_t column = i * kChunkColumns, left = step.weight.rows - column;
+    int64_t count = left < kChunkColumns ? left : kChunkColumns;
+    for (int64_t first = 0; first < rows; first += kTileRows) {
+      alignas(64) float out[kTileRows][kChunkColumns] = {};
+      int64_t rows_left = rows - first;
+      if (rows_left >= 4) chunk<4>(step.weight, column, count, x, first, out);
+      else if (rows_left == 3) chunk<3>(step.weight, column, count, x, first, out);
+      else if (rows_left == 2) chunk<2>(step.weight, column, count, x, first, out);
+      else chunk<1>(step.weight, column, count, x, first, out);
+      for (int64_t t = 0; t < kTileRows && t < rows_left; t++)
+        finish(step, first + t, column, Simd::load(out[t]), count);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace kernels

@@ -1,0 +1,90 @@
+// Vectors of 16 floats and of 64 bytes with AVX-512 and its dot products of bytes (VNNI).
+#pragma once
+#include <immintrin.h>
+
+#include "types.h"
+
+namespace kernels {
+namespace {  // compiled once for each instruction set: no symbol may be shared
+
+struct Simd {
+  using Floats = __m512;
+  using Ints = __m512i;
+  using Bytes = __m512i;
+
+  static Floats zero() { return _mm512_setzero_ps(); }
+  static Floats set(float x) { return _mm512_set1_ps(x); }
+  static Floats load(const float* p) { return _mm512_loadu_ps(p); }
+  static void store(float* p, Floats x) { _mm512_storeu_ps(p, x); }
+  static Floats load(const BFloat16* p) {
+    __m256i narrow = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(narrow), 16));
+  }
+  static void store(BFloat16* p, Floats x) {  // rounded to nearest, ties to even; NaN stays NaN
+    Ints bits = _mm512_castps_si512(x);
+    Ints odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
+    Ints rounded = _mm512_add_epi32(_mm512_add_epi32(bits, _mm512_set1_epi32(0x7fff)), odd);
+    __mmask16 nan = _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q);
+    rounded = _mm512_mask_mov_epi32(rounded, nan, _mm512_set1_epi32(0x7fc00000));
+    __m256i narrow = _mm512_cvtepi32_epi16(_mm512_srli_epi32(rounded, 16));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), narrow);
+  }
+  static Floats add(Floats a, Floats b) { return _mm512_add_ps(a, b); }
+  static Floats sub(Floats a, Floats b) { return _mm512_sub_ps(a, b); }
+  static Floats mul(Floats a, Floats b) { return _mm512_mul_ps(a, b); }
+  static Floats div(Floats a, Floats b) { return _mm512_div_ps(a, b); }
+  static Floats fma(Floats a, Floats b, Floats c) { return _mm512_fmadd_ps(a, b, c); }
+  static Floats max(Floats a, Floats b) { return _mm512_max_ps(a, b); }
+  static Floats min(Floats a, Floats b) { return _mm512_min_ps(a, b); }
+  static Floats abs(Floats a) { return _mm512_abs_ps(a); }
+  static Floats round(Floats a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+  // a * 2^n for integral n from -126 to 127
+  static Floats scale_by_power(Floats a, Floats n) {
+    Ints exponent = _mm512_slli_epi32(_mm512_add_epi32(_mm512_cvtps_epi32(n), _mm512_set1_epi32(127)), 23);
+    return _mm512_mul_ps(a, _mm512_castsi512_ps(exponent));
+  }
+  // Lanes 0-7 and 8-15; or four lanes each.
+  static Floats spread2(const float* s) {
+    return _mm512_insertf32x8(_mm512_castps256_ps512(_mm256_set1_ps(s[0])), _mm256_set1_ps(s[1]), 1);
+  }
+  static float sum(Floats a) {  // the same tree in all instruction sets: 8 lanes apart, then 4, 2, 1
+    __m256 half = _mm256_add_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps(a, 1));
+    __m128 quarter = _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1));
+    quarter = _mm_add_ps(quarter, _mm_movehl_ps(quarter, quarter));
+    return _mm_cvtss_f32(_mm_add_ss(quarter, _mm_shuffle_ps(quarter, quarter, 1)));
+  }
+  static float largest(Floats a) { return _mm512_reduce_max_ps(a); }
+
+  static Ints no_ints() { return _mm512_setzero_si512(); }
+  static Ints sub(Ints a, Ints b) { return _mm512_sub_epi32(a, b); }
+  static Ints add(Ints a, Ints b) { return _mm512_add_epi32(a, b); }
+  static Floats to_floats(Ints a) { return _mm512_cvtepi32_ps(a); }
+  static Floats load_ints(const int32_t* p) { return _mm512_cvtepi32_ps(_mm512_loadu_si512(p)); }
+  static void store_bytes(int8_t* p, Floats x) {  // rounded, saturated
+    __m128i narrow = _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(x));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), narrow);
+  }
+  static Bytes load_bytes(const void* p) { return _mm512_loadu_si512(p); }
+  static void store_bytes(void* p, Bytes x) { _mm512_storeu_si512(p, x); }
+  static Bytes low_nibbles(Bytes x) { return _mm512_and_si512(x, _mm512_set1_epi8(15)); }
+  static Bytes high_nibbles(Bytes x) { return low_nibbles(_mm512_srli_epi16(x, 4)); }
+  // table: 16 bytes; lookup of nibbles
+  static Bytes look_up(const int8_t* table, Bytes nibbles) {
+    __m128i one = _mm_loadu_si128(reinterpret_cast<const __m128i*>(table));
+    return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(one), nibbles);
+  }
+  // Each lane adds four products. a: 0..15; x: -127..127
+  static Ints dot_nibbles(Ints sum, Bytes a, Bytes x) { return _mm512_dpbusd_epi32(sum, a, x); }
+  // The part of `dot_bytes` that does not depend on the weights.
+  static Ints bytes_bias(Bytes x) {
+    return _mm512_sub_epi32(no_ints(), _mm512_dpbusd_epi32(no_ints(), _mm512_set1_epi8(-128), x));
+  }
+  // a: signed weights; `sum` begins as bytes_bias(x)
+  static Ints dot_bytes(Ints sum, Bytes a, Bytes x) {
+    return _mm512_dpbusd_epi32(sum, _mm512_xor_si512(a, _mm512_set1_epi8(-128)), x);
+  }
+  static void prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T1); }  // into L2
+};
+
+}  // namespace
+}  // namespace kernels

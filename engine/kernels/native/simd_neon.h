@@ -1,0 +1,147 @@
+// The vectors of simd_avx512.h as four of 128 bits, with NEON and its dot products of bytes. Same lanes, same results.
+#pragma once
+#include <arm_neon.h>
+
+#include "types.h"
+
+namespace kernels {
+namespace {  // compiled once for each instruction set: no symbol may be shared
+
+struct Simd {
+  struct Floats {
+    float32x4_t v[4];
+  };
+  struct Ints {
+    int32x4_t v[4];
+  };
+  struct Bytes {
+    int8x16_t v[4];
+  };
+
+  template <typename F>
+  static Floats each(F f) {
+    return {{f(0), f(1), f(2), f(3)}};
+  }
+  static Floats set(float x) {
+    return each([&](int) { return vdupq_n_f32(x); });
+  }
+  static Floats zero() { return set(0); }
+  static Floats load(const float* p) {
+    return each([&](int i) { return vld1q_f32(p + 4 * i); });
+  }
+  static void store(float* p, Floats x) {
+    for (int i = 0; i < 4; i++) vst1q_f32(p + 4 * i, x.v[i]);
+  }
+  static Floats load(const BFloat16* p) {
+    auto at = reinterpret_cast<const uint16_t*>(p);
+    return each([&](int i) { return vreinterpretq_f32_u32(vshll_n_u16(vld1_u16(at + 4 * i), 16)); });
+  }
+  static void store(BFloat16* p, Floats x) {
+    for (int i = 0; i < 4; i++) {
+      uint32x4_t bits = vreinterpretq_u32_f32(x.v[i]);
+      uint32x4_t odd = vandq_u32(vshrq_n_u32(bits, 16), vdupq_n_u32(1));
+      uint32x4_t up = vaddq_u32(vaddq_u32(bits, vdupq_n_u32(0x7fff)), odd);
+      up = vbslq_u32(vceqq_f32(x.v[i], x.v[i]), up, vdupq_n_u32(0x7fc00000));
+      vst1_u16(reinterpret_cast<uint16_t*>(p) + 4 * i, vshrn_n_u32(up, 16));
+    }
+  }
+  static Floats add(Floats x, Floats y) {
+    return each([&](int i) { return vaddq_f32(x.v[i], y.v[i]); });
+  }
+  static Floats sub(Floats x, Floats y) {
+    return each([&](int i) { return vsubq_f32(x.v[i], y.v[i]); });
+  }
+  static Floats mul(Floats x, Floats y) {
+    return each([&](int i) { return vmulq_f32(x.v[i], y.v[i]); });
+  }
+  static Floats div(Floats x, Floats y) {
+    return each([&](int i) { return vdivq_f32(x.v[i], y.v[i]); });
+  }
+  static Floats fma(Floats x, Floats y, Floats z) {
+    return each([&](int i) { return vfmaq_f32(z.v[i], x.v[i], y.v[i]); });
+  }
+  static Floats max(Floats x, Floats y) {
+    return each([&](int i) { return vmaxq_f32(x.v[i], y.v[i]); });
+  }
+  static Floats min(Floats x, Floats y) {
+    return each([&](int i) { return vminq_f32(x.v[i], y.v[i]); });
+  }
+  static Floats abs(Floats x) {
+    return each([&](int i) { return vabsq_f32(x.v[i]); });
+  }
+  static Floats round(Floats x) {
+    return each([&](int i) { return vrndnq_f32(x.v[i]); });
+  }
+  static Floats scale_by_power(Floats x, Floats n) {
+    return each([&](int i) {
+      int32x4_t exponent = vshlq_n_s32(vaddq_s32(vcvtnq_s32_f32(n.v[i]), vdupq_n_s32(127)), 23);
+      return vmulq_f32(x.v[i], vreinterpretq_f32_s32(exponent));
+    });
+  }
+  static Floats spread2(const float* s) {
+    return each([&](int i) { return vdupq_n_f32(s[i / 2]); });
+  }
+  static float sum(Floats x) {
+    float32x4_t quarter = vaddq_f32(vaddq_f32(x.v[0], x.v[2]), vaddq_f32(x.v[1], x.v[3]));
+    float32x2_t pair = vadd_f32(vget_low_f32(quarter), vget_high_f32(quarter));
+    return vget_lane_f32(pair, 0) + vget_lane_f32(pair, 1);
+  }
+  static float largest(Floats x) {
+    return vmaxvq_f32(vmaxq_f32(vmaxq_f32(x.v[0], x.v[1]), vmaxq_f32(x.v[2], x.v[3])));
+  }
+
+  template <typename F>
+  static Ints each_int(F f) {
+    return {{f(0), f(1), f(2), f(3)}};
+  }
+  template <typename F>
+  static Bytes each_byte(F f) {
+    return {{f(0), f(1), f(2), f(3)}};
+  }
+  static Ints no_ints() {
+    return each_int([](int) { return vdupq_n_s32(0); });
+  }
+  static Ints sub(Ints x, Ints y) {
+    return each_int([&](int i) { return vsubq_s32(x.v[i], y.v[i]); });
+  }
+  static Ints add(Ints x, Ints y) {
+    return each_int([&](int i) { return vaddq_s32(x.v[i], y.v[i]); });
+  }
+  static Floats to_floats(Ints x) {
+    return each([&](int i) { return vcvtq_f32_s32(x.v[i]); });
+  }
+  static Floats load_ints(const int32_t* p) {
+    return each([&](int i) { return vcvtq_f32_s32(vld1q_s32(p + 4 * i)); });
+  }
+  static void store_bytes(int8_t* p, Floats x) {
+    int16x4_t words[4];
+    for (int i = 0; i < 4; i++) words[i] = vqmovn_s32(vcvtnq_s32_f32(x.v[i]));
+    vst1_s8(p, vqmovn_s16(vcombine_s16(words[0], words[1])));
+    vst1_s8(p + 8, vqmovn_s16(vcombine_s16(words[2], words[3])));
+  }
+  static Bytes load_bytes(const void* p) {
+    return each_byte([&](int i) { return vld1q_s8(static_cast<const int8_t*>(p) + 16 * i); });
+  }
+  static void store_bytes(void* p, Bytes x) {
+    for (int i = 0; i < 4; i++) vst1q_s8(static_cast<int8_t*>(p) + 16 * i, x.v[i]);
+  }
+  static Bytes low_nibbles(Bytes x) {
+    return each_byte([&](int i) { return vandq_s8(x.v[i], vdupq_n_s8(15)); });
+  }
+  static Bytes high_nibbles(Bytes x) {
+    return each_byte([&](int i) { return vreinterpretq_s8_u8(vshrq_n_u8(vreinterpretq_u8_s8(x.v[i]), 4)); });
+  }
+  static Bytes look_up(const int8_t* table, Bytes nibbles) {
+    int8x16_t entries = vld1q_s8(table);
+    return each_byte([&](int i) { return vqtbl1q_s8(entries, vreinterpretq_u8_s8(nibbles.v[i])); });
+  }
+  static Ints dot_nibbles(Ints sum, Bytes a, Bytes x) {
+    return each_int([&](int i) { return vdotq_s32(sum.v[i], a.v[i], x.v[i]); });
+  }
+  static Ints bytes_bias(Bytes) { return no_ints(); }
+  static Ints dot_bytes(Ints sum, Bytes a, Bytes x) { return dot_nibbles(sum, a, x); }
+  static void prefetch(const void* p) { __builtin_prefetch(p, 0, 2); }  // into L2
+};
+
+}  // namespace
+}  // namespace kernels

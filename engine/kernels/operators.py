@@ -1,0 +1,34 @@
+"""The kernels' linear layer as a torch operator, so that torch.compile can keep it in its graphs."""
+
+import torch
+from torch import Tensor
+
+from engine.kernels.packed import PackedMatrix, multiply_few_rows
+
+_LIBRARY = torch.library.Library("mdtool", "DEF")
+_LIBRARY.define(
+    "few_rows_linear(Tensor x, Tensor values, Tensor scales, Tensor? zeros, Tensor? bias, int columns, int group,"
+    " int activation) -> Tensor"
+)
+
+
+def few_rows_linear(weight: PackedMatrix, bias: Tensor | None, x: Tensor, activation: int) -> Tensor:
+    """Return activation(x W^T + bias); see `packed.multiply_few_rows`. Outside of the compiler without torch's dispatch."""
+    if torch.compiler.is_compiling():
+        parts = weight.values, weight.scales, weight.zeros, bias, weight.columns, weight.group, activation
+        output: Tensor = torch.ops.mdtool.few_rows_linear(x, *parts)
+        return output
+    return multiply_few_rows(weight, bias, x, activation)
+
+
+@torch.library.impl(_LIBRARY, "few_rows_linear", "CPU")
+def _few_rows_linear(
+    x: Tensor, values: Tensor, scales: Tensor, zeros: Tensor | None, bias: Tensor | None, columns: int, group: int,
+    activation: int,
+) -> Tensor:  # fmt: skip
+    return multiply_few_rows(PackedMatrix(values, scales, zeros, columns, group), bias, x, activation)
+
+
+@torch.library.register_fake("mdtool::few_rows_linear", lib=_LIBRARY)
+def _shape(x: Tensor, values: Tensor, *_: object) -> Tensor:
+    return x.new_empty(x.shape[0], values.shape[0])

@@ -1,0 +1,160 @@
+"""Quantised weights in the kernels' layout, and the calls that multiply with them.
+
+Layout: see `native/types.h`. Rows are padded with zeros to whole blocks of 128 columns.
+"""
+
+from ctypes import byref, c_float, c_int32, c_int64, c_void_p
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from engine.kernels.library import kernels
+from engine.kernels.structures import DTYPES, INT4, INT8, LinearStep, Matrix, Norm, Rows, rows_of
+from engine.quantization.formats import Int4, Int8
+
+BLOCK = 128  # columns
+
+
+@dataclass(frozen=True, eq=False)
+class PackedMatrix:
+    """Weights W (rows, columns) as the kernels read them.
+
+    Attributes:
+        values: (rows, padded columns) int8, or (rows, padded columns / 2) uint8 with two weights a byte.
+        scales: (rows) float32 of int8, (rows, groups) bfloat16 of int4.
+        zeros: (rows, groups) bfloat16 of int4; None of int8.
+        columns: Without padding.
+        group: Columns that share a scale, of int4.
+    """
+
+    values: Tensor
+    scales: Tensor
+    zeros: Tensor | None
+    columns: int
+    group: int = BLOCK
+
+    @cached_property
+    def structure(self) -> Matrix:
+        """The description for the kernels; valid as long as this object."""
+        zeros = None if self.zeros is None else self.zeros.data_ptr()
+        kind, padded = (INT8, self.values.shape[1]) if zeros is None else (INT4, 2 * self.values.shape[1])
+        rows = self.values.shape[0]
+        return Matrix(kind, self.group, rows, padded, self.values.data_ptr(), self.scales.data_ptr(), zeros)
+
+    @property
+    def rows(self) -> int:
+        """The number of outputs of the layer."""
+        return self.values.shape[0]
+
+    @property
+    def padded_columns(self) -> int:
+        """Columns with padding."""
+        return -(-self.columns // BLOCK) * BLOCK
+
+
+def pack(weight: Int4 | Int8) -> PackedMatrix:
+    """Copy quantised weights into the kernels' layout."""
+    rows, columns = weight.shape
+    padding = -columns % BLOCK
+    if isinstance(weight, Int8):
+        return PackedMatrix(F.pad(weight.values, (0, padding)).contiguous(), weight.scale.float(), None, columns)
+    group, count = weight.group_size, padding // weight.group_size
+    blocks = F.pad(weight.values(), (0, padding)).view(rows, -1, 2, BLOCK // 2)
+    values = (blocks[:, :, 0] | blocks[:, :, 1] << 4).view(rows, -1)
+    scales, zeros = (F.pad(x.bfloat16(), (0, count)).contiguous() for x in (weight.scale, weight.zero))
+    return PackedMatrix(values, scales, zeros, columns, group)
+
+
+def linear_step(
+    weight: PackedMatrix, bias: Tensor | None, x: Tensor, y: Tensor, *, activation: int = 0, residual: Tensor | None = None
+) -> LinearStep:
+    """Describe y = activation(x W^T + bias) + residual; all tensors must outlive the description."""
+    step = LinearStep(x=rows_of(x), columns=weight.columns, weight=weight.structure, y=rows_of(y))
+    step.activation = activation
+    if bias is not None:
+        step.bias = bias.data_ptr()
+    if residual is not None:
+        step.residual = rows_of(residual)
+    return step
+
+
+def multiply_few_rows(weight: PackedMatrix, bias: Tensor | None, x: Tensor, activation: int) -> Tensor:
+    """Return activation(x W^T + bias) for few rows of x: (rows, in) float32 or bfloat16, in the dtype of x."""
+    x = x.contiguous()
+    y = x.new_empty(x.shape[0], weight.rows)
+    step = linear_step(weight, bias, x, y, activation=activation)
+    _library().mdtool_run_linears(byref(step), c_int64(1), c_int64(len(x)), _threads())
+    return y
+
+
+def quantize_rows(x: Tensor, norm: Norm | None = None) -> tuple[Tensor, Tensor]:
+    """Round activations to int8, with a scale per row, after a normalisation.
+
+    Args:
+        x: (rows, columns) float32 or bfloat16.
+        norm: None for no normalisation.
+
+    Returns:
+        Values (rows, padded columns), and scales (rows) float32.
+    """
+    x = x.contiguous()
+    rows, columns = x.shape
+    values = torch.empty(rows, -(-columns // BLOCK) * BLOCK, dtype=torch.int8)
+    scales = torch.empty(rows)
+    _library().mdtool_quantize_rows(
+        byref(rows_of(x)), c_int64(columns), byref(norm or Norm()), c_int64(rows), c_void_p(values.data_ptr()),
+        c_int64(values.shape[1]), c_void_p(scales.data_ptr()), _threads(),
+    )  # fmt: skip
+    return values, scales
+
+
+def widen(weight: PackedMatrix, begin: int, end: int, values: Tensor, scales: Tensor) -> None:
+    """Convert rows of int4 weights to int8 with a scale per row.
+
+    Args:
+        weight: int4.
+        begin: First row.
+        end: Row after the last.
+        values: (end - begin, padded columns) int8, written.
+        scales: (end - begin) float32, written.
+    """
+    _library().mdtool_widen(
+        byref(weight.structure), c_int64(begin), c_int64(end), c_void_p(values.data_ptr()),
+        c_void_p(scales.data_ptr()), _threads(),
+    )  # fmt: skip
+
+
+def finish(
+    sums: Tensor, x_scales: Tensor, weight_scales: Tensor, bias: Tensor | None, y: Tensor, *, column: int, activation: int
+) -> None:
+    """Write activation(sums * scales + bias) to columns of y.
+
+    Args:
+        sums: (rows, columns) int32, of an int8 GEMM.
+        x_scales: (rows).
+        weight_scales: (columns).
+        bias: (out) or None.
+        y: (rows, out), written from `column` on.
+        column: First column.
+        activation: See `structures`.
+    """
+    step = LinearStep(y=rows_of(y), activation=activation)
+    if bias is not None:
+        step.bias = bias.data_ptr()
+    _library().mdtool_finish(
+        byref(step), c_void_p(sums.data_ptr()), c_int64(sums.shape[0]), c_int64(sums.shape[1]),
+        c_void_p(x_scales.data_ptr()), c_void_p(weight_scales.data_ptr()), c_int64(column), _threads(),
+    )  # fmt: skip
+
+
+def _library():  # type: ignore[no-untyped-def]
+    library = kernels().library
+    assert library is not None
+    return library
+
+
+def _threads() -> c_int32:
+    return c_int32(torch.get_num_threads())

@@ -1,0 +1,67 @@
+"""Linear layers with int4 or int8 weights through our own CPU kernels (`engine.kernels`).
+
+Few rows are bound by memory bandwidth: one pass over the weights serves up to four of them. Many rows are bound by
+arithmetic: torch's int8 GEMM, with the weights widened to int8 before it, a chunk of output rows at a time so that it
+stays in the CPU cache. In both, activations are quantised to int8: for few rows with a scale a block of 128 columns,
+for many with one a row.
+"""
+
+import torch
+from torch import Tensor
+
+from engine.kernels.library import kernels
+from engine.kernels.operators import few_rows_linear
+from engine.kernels.packed import finish, pack, quantize_rows, widen
+from engine.kernels.structures import GELU, NO_ACTIVATION
+from engine.quantization.formats import Int4, Int8
+
+LARGE_BATCH_ROWS = 64  # rows from which a GEMM is faster
+_CHUNK_WEIGHTS = 1 << 22  # weights that are widened before they are multiplied
+
+
+def has_kernel(weight: Int4 | Int8) -> bool:
+    """Return whether our kernels are in use, and multiply with this matrix."""
+    if kernels().library is None:
+        return False
+    return weight.scale.device.type == "cpu" and not (isinstance(weight, Int4) and weight.exact)
+
+
+class KernelLinear:
+    """A linear layer y = x W^T + b; only for weights that `has_kernel` accepts."""
+
+    def __init__(self, weight: Int4 | Int8, bias: Tensor | None) -> None:
+        """Copy the weights into the kernels' layout.
+
+        Args:
+            weight: W, (out, in).
+            bias: (out) or None, of the dtype of the activations.
+        """
+        self.weight = pack(weight)
+        self.bias = None if bias is None else bias.contiguous()
+
+    def __call__(self, x: Tensor, gelu: bool = False) -> Tensor:
+        """Return the output (rows, out) for x: (rows, in) bfloat16 or float32; with `gelu`, after GELU (tanh)."""
+        activation = GELU if gelu else NO_ACTIVATION
+        if x.shape[0] < LARGE_BATCH_ROWS:
+            return few_rows_linear(self.weight, self.bias, x, activation)
+        return self._large_batch(x, activation)
+
+    def _large_batch(self, x: Tensor, activation: int) -> Tensor:
+        weight = self.weight
+        values, x_scales = quantize_rows(x)
+        y = x.new_empty(x.shape[0], weight.rows)
+        step = weight.rows if weight.zeros is None else max(1, _CHUNK_WEIGHTS // weight.padded_columns)
+        for first in range(0, weight.rows, step):
+            chunk, scales = self._int8_rows(first, min(first + step, weight.rows))
+            sums = torch._int_mm(values, chunk.T)
+            finish(sums, x_scales, scales, self.bias, y, column=first, activation=activation)
+        return y
+
+    def _int8_rows(self, begin: int, end: int) -> tuple[Tensor, Tensor]:
+        weight = self.weight
+        if weight.zeros is None:
+            return weight.values[begin:end], weight.scales[begin:end]
+        values = torch.empty(end - begin, weight.padded_columns, dtype=torch.int8)
+        scales = torch.empty(end - begin)
+        widen(weight, begin, end, values, scales)
+        return values, scales

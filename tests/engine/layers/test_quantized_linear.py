@@ -5,9 +5,11 @@ import torch
 from golden import needs_compiler
 from torch import Tensor
 
+from engine.kernels.library import kernels
 from engine.layers.activations import gelu_
 from engine.layers.int4_linear import LARGE_BATCH_ROWS, Int4Linear, has_int4_gemm, packed_block_rows
 from engine.layers.int8_linear import Int8Linear, has_int8_gemm, quantize_rows, quantize_rows_compiled
+from engine.layers.kernel_linear import KernelLinear
 from engine.layers.linear import Linear, LinearLayer
 from engine.layers.linear_dispatch import make_linear
 from engine.quantization.formats import Int4, Int8, quantize_int4, quantize_int8
@@ -150,7 +152,9 @@ def test_what_has_no_kernel_is_restored(dtype: torch.dtype, kind: object, packed
     kept = kind(made(outputs, 256))
     linear = make_linear(kept, None, dtype, packed=packed)
     fast = packed and dtype != torch.float16
-    if isinstance(kept, Int8):
+    if fast and kernels().library:
+        assert isinstance(linear, KernelLinear)
+    elif isinstance(kept, Int8):
         assert isinstance(linear, Int8Linear if fast and has_int8_gemm() else Linear)
     else:
         assert isinstance(linear, Int4Linear if fast and has_int4_gemm(kept) else Linear)

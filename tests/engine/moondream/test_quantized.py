@@ -13,8 +13,10 @@ from safetensors.torch import save_file
 
 import engine
 from engine.contract import Generation, LoadOptions
+from engine.kernels.library import kernels
 from engine.layers.int4_linear import Int4Linear, packed_block_rows
 from engine.layers.int8_linear import Int8Linear, has_int8_gemm
+from engine.layers.kernel_linear import KernelLinear
 from engine.moondream.model import Moondream
 from engine.moondream.preprocess import make_crops
 from engine.moondream.weights import QUANTIZATION_PLAN, open_weights
@@ -56,17 +58,24 @@ def test_few_bits_stay_near_the_reference(family: str, kind: str, dtype: torch.d
     [picture] = own.encode([image("img_a")])
     plain = encoded(family, "img_a")
     assert off(keys(picture.prefix), keys(plain.prefix)) < cached
-    hidden, plainly = (
-        of.decoder.step([(of.decoder.start(seen.prefix), None, [5, 6, 7])])
-        for of, seen in ((own, picture), (model(family), plain))
-    )
-    with torch.inference_mode():
-        assert off(own.text.logits(hidden), model(family).text.logits(plainly)) < logits
+    errors = []  # one prompt's alone is chance: a small change sends a token to other experts
+    for prompt in ([5, 6, 7], [8, 9, 10], [20, 30, 40], [11], [50, 60]):
+        hidden, plainly = (
+            of.decoder.step([(of.decoder.start(seen.prefix), None, prompt)])
+            for of, seen in ((own, picture), (model(family), plain))
+        )
+        with torch.inference_mode():
+            errors.append(off(own.text.logits(hidden), model(family).text.logits(plainly)))
+    assert sum(errors) / len(errors) < logits
 
 
 @both
 def test_products_are_of_few_bits_where_this_cpu_has_them(family: str) -> None:
     own = quantised(family, "int4", torch.bfloat16)
+    if kernels().library:
+        linears = own.text.blocks[0].qkv, own.vision.encoder.blocks[0].fc1, own.text.head
+        assert all(isinstance(linear, KernelLinear) for linear in linears)
+        return
     assert isinstance(own.text.blocks[0].qkv, Int4Linear) == (packed_block_rows() is not None)
     assert isinstance(own.vision.encoder.blocks[0].fc1, Int8Linear) == has_int8_gemm()
     assert isinstance(own.text.head, Int8Linear) == has_int8_gemm()

@@ -12,6 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from engine.kernels.library import kernels
+from engine.kernels.packed import softmax_
+from engine.kernels.structures import DTYPES
 from engine.layers.kv_cache import KeyValueCache, SequenceCache
 
 HEADS_PER_CHUNK = 4  # scores of 4 x 730 x 730 in 16 bits are 4 MB
@@ -47,6 +50,7 @@ def _attend_in_head_chunks(q: Tensor, k: Tensor, v: Tensor, causal: bool) -> Ten
     out = torch.empty_like(q)
     q, grouped = (x.view(k.shape[0], groups * rows, dim) for x in (q, out))
     scores = q.new_empty(step, groups * rows, rows)
+    ours = kernels().library is not None and q.dtype in DTYPES
     future = torch.ones(rows, rows, dtype=torch.bool, device=q.device).triu_(1) if causal else None
     for first in range(0, k.shape[0], step):
         chunk = slice(first, first + step)
@@ -54,7 +58,10 @@ def _attend_in_head_chunks(q: Tensor, k: Tensor, v: Tensor, causal: bool) -> Ten
         torch.baddbmm(weights, q[chunk], k[chunk].transpose(1, 2), beta=0, alpha=dim**-0.5, out=weights)
         if future is not None:
             weights.view(-1, rows, rows).masked_fill_(future, float("-inf"))
-        torch.softmax(weights, -1, out=weights)
+        if ours:
+            softmax_(weights)
+        else:
+            torch.softmax(weights, -1, out=weights)
         torch.bmm(weights, v[chunk], out=grouped[chunk])
     return out
 

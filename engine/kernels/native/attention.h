@@ -70,23 +70,47 @@ inline void score_keys(const Number* keys, int64_t positions, int64_t dim, const
       Simd::Floats part = load_part(key + i, dim - i);
       for (int t = 0; t < T; t++) sums[t] = Simd::fma(part, load_part(queries[t] + i, dim - i), sums[t]);
     }
-    for (int t = 0; t < T; t++) scores[t * stride + p] = Simd::sum(sums[t]);
+    if constexpr (T == 4) {
+      float four[4];
+      Simd::sum4(sums, four);
+      for (int t = 0; t < T; t++) scores[t * stride + p] = four[t];
+    } else {
+      for (int t = 0; t < T; t++) scores[t * stride + p] = Simd::sum(sums[t]);
+    }
   }
 }
 
-// Add consecutive values, weighted, to T outputs of `dim` numbers.
+// Add consecutive values, weighted, to V vectors of T outputs.
+template <typename Number, int T, int V>
+inline void add_value_columns(const Number* values, int64_t positions, int64_t dim, int64_t column, int64_t count,
+                              const float* weights, int64_t stride, float* const* outputs) {
+  Simd::Floats sums[T][V];
+  for (int t = 0; t < T; t++)
+    for (int v = 0; v < V; v++) sums[t][v] = load_part(outputs[t] + column + 16 * v, count - 16 * v);
+  for (int64_t p = 0; p < positions; p++) {
+    const Number* value = values + p * dim + column;
+    Simd::prefetch(reinterpret_cast<const char*>(value) + kPrefetchBytes);
+    if (V > 2) Simd::prefetch(reinterpret_cast<const char*>(value + 32) + kPrefetchBytes);
+    Simd::Floats parts[V];
+    for (int v = 0; v < V; v++) parts[v] = load_part(value + 16 * v, count - 16 * v);
+    for (int t = 0; t < T; t++) {
+      Simd::Floats weight = Simd::set(weights[t * stride + p]);
+      for (int v = 0; v < V; v++) sums[t][v] = Simd::fma(parts[v], weight, sums[t][v]);
+    }
+  }
+  for (int t = 0; t < T; t++)
+    for (int v = 0; v < V; v++) store_part(outputs[t] + column + 16 * v, sums[t][v], count - 16 * v);
+}
+
+// Add consecutive values, weighted, to T outputs of `dim` numbers, four vectors at a time.
 template <typename Number, int T>
 inline void add_values(const Number* values, int64_t positions, int64_t dim, const float* weights, int64_t stride,
                        float* const* outputs) {
-  for (int64_t i = 0; i < dim; i += 16) {
-    Simd::Floats sums[T];
-    for (int t = 0; t < T; t++) sums[t] = load_part(outputs[t] + i, dim - i);
-    for (int64_t p = 0; p < positions; p++) {
-      Simd::Floats part = load_part(values + p * dim + i, dim - i);
-      for (int t = 0; t < T; t++) sums[t] = Simd::fma(part, Simd::set(weights[t * stride + p]), sums[t]);
-    }
-    for (int t = 0; t < T; t++) store_part(outputs[t] + i, sums[t], dim - i);
-  }
+  int64_t i = 0;
+  for (; i + 64 <= dim; i += 64)
+    add_value_columns<Number, T, 4>(values, positions, dim, i, 64, weights, stride, outputs);
+  for (; i < dim; i += 16)
+    add_value_columns<Number, T, 1>(values, positions, dim, i, dim - i, weights, stride, outputs);
 }
 
 // Replace scores by e^(score - greatest), and return 1 / their sum.
@@ -105,6 +129,15 @@ inline float softmax(float* scores, int64_t count) {
   }
   for (int64_t i = whole; i < count; i++) rest += scores[i];
   return 1 / (Simd::sum(total) + rest);
+}
+
+// Replace a row of scores by its softmax. `numbers` is room for it as floats.
+inline void softmax_row(const Rows& scores, int64_t row, int64_t columns, float* numbers) {
+  for (int64_t i = 0; i < columns; i += 16)
+    store_part(numbers + i, load_rows(scores, row, i, columns - i), columns - i);
+  Simd::Floats inverse = Simd::set(softmax(numbers, columns));
+  for (int64_t i = 0; i < columns; i += 16)
+    store_rows(scores, row, i, Simd::mul(load_part(numbers + i, columns - i), inverse), columns - i);
 }
 
 // One query: a row of a sequence and one of its heads.

@@ -8,7 +8,8 @@ namespace {
 // little. Twice the bandwidth on a Zen 4 (8 to 16 KB; 4 KB or L1 gain nothing).
 constexpr int64_t kPrefetchBytes = 8192;
 constexpr int kTileRows = 4;   // rows of x that share one reading of the weights
-constexpr int kTileWeights = 4;  // rows of weights that share one reading of x
+// Rows of weights that share one reading of x. Fewer for more rows of x: the sums must fit the registers.
+constexpr int tile_weights(int rows) { return rows <= 2 ? 4 : 2; }
 
 // Compute R x T numbers of y = x W^T with int4 weights. All sums of a number are in an order that depends on neither.
 template <int kGroup, int T, int R>
@@ -120,9 +121,10 @@ inline void tile(const Matrix& weight, int64_t row, const GroupedRows& x, int64_
 template <int T>
 inline void chunk(const Matrix& weight, int64_t row, int64_t count, const GroupedRows& x, int64_t first,
                   float (*out)[kChunkColumns]) {
+  constexpr int R = tile_weights(T);
   int column = 0;
-  for (; column + kTileWeights <= count; column += kTileWeights)
-    tile<T, kTileWeights>(weight, row + column, x, first, out, column);
+  for (; column + R <= count; column += R)
+    tile<T, R>(weight, row + column, x, first, out, column);
   for (; column < count; column++) tile<T, 1>(weight, row + column, x, first, out, column);
 }
 

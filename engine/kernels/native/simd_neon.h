@@ -86,6 +86,9 @@ struct Simd {
     float32x2_t pair = vadd_f32(vget_low_f32(quarter), vget_high_f32(quarter));
     return vget_lane_f32(pair, 0) + vget_lane_f32(pair, 1);
   }
+  static void sum4(const Floats* x, float* sums) {  // as `sum`, of four vectors
+    for (int i = 0; i < 4; i++) sums[i] = sum(x[i]);
+  }
   static float largest(Floats x) {
     return vmaxvq_f32(vmaxq_f32(vmaxq_f32(x.v[0], x.v[1]), vmaxq_f32(x.v[2], x.v[3])));
   }

@@ -98,6 +98,9 @@ struct Simd {
       for (int i = 0; i < apart; i++) x.v[i] += x.v[i + apart];
     return x.v[0];
   }
+  static void sum4(const Floats* x, float* sums) {  // as `sum`, of four vectors
+    for (int i = 0; i < 4; i++) sums[i] = sum(x[i]);
+  }
   static float largest(Floats x) { return *std::max_element(x.v, x.v + 16); }
 
   static Ints no_ints() {

@@ -60,9 +60,11 @@ def pack(weight: Int4 | Int8) -> PackedMatrix:
     rows, columns = weight.shape
     padding = -columns % BLOCK
     if isinstance(weight, Int8):
-        return PackedMatrix(F.pad(weight.values, (0, padding)).contiguous(), weight.scale.float(), None, columns)
+        values = F.pad(weight.values, (0, padding)) if padding else weight.values
+        return PackedMatrix(values.contiguous(), weight.scale.float(), None, columns)
     group, count = weight.group_size, padding // weight.group_size
-    blocks = F.pad(weight.values(), (0, padding)).view(rows, -1, 2, BLOCK // 2)
+    values = F.pad(weight.values(), (0, padding)) if padding else weight.values()
+    blocks = values.view(rows, -1, 2, BLOCK // 2)
     values = (blocks[:, :, 0] | blocks[:, :, 1] << 4).view(rows, -1)
     scales, zeros = (F.pad(x.bfloat16(), (0, count)).contiguous() for x in (weight.scale, weight.zero))
     return PackedMatrix(values, scales, zeros, columns, group)

@@ -1,10 +1,9 @@
 """The config of an LFM2-VL checkpoint: config.json and preprocessor_config.json of the hub, with their field names.
 
-Releases spell some fields differently. All spellings are read; what no field of ours stands for is ignored.
+Releases spell some fields differently: all spellings are read. Fields that no dataclass here has are ignored.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -14,32 +13,68 @@ CONV, ATTENTION = "conv", "full_attention"
 
 
 @dataclass(frozen=True)
+class RopeConfig:
+    """The rotary embedding, as newer releases have it."""
+
+    rope_theta: float = 1_000_000.0
+
+
+@dataclass(frozen=True)
 class TextConfig:
     """The LFM2 text model.
 
     Attributes:
-        intermediate_size: Inner width of the feed-forward layers, adjusted.
         conv_L_cache: Length of the convolution kernels.
-        layer_types: "conv" or "full_attention" for each layer.
+        block_ff_dim: Inner width of the feed-forward layers before it is adjusted; newer name: intermediate_size.
+        layer_types: "conv" or "full_attention" for each layer; older releases have full_attn_idxs.
+        rope_theta: Base of the rotary frequencies; newer releases have it in rope_parameters.
     """
 
     hidden_size: int
     num_hidden_layers: int
     num_attention_heads: int
     num_key_value_heads: int
-    intermediate_size: int
-    layer_types: tuple[str, ...]
     vocab_size: int = 65536
     max_position_embeddings: int = 128_000
     norm_eps: float = 1e-5
-    rope_theta: float = 1_000_000.0
     conv_L_cache: int = 3
-    eos_token_id: int = 7
+    conv_bias: bool = False
+    block_ff_dim: int | None = None
+    intermediate_size: int = 12288
+    block_auto_adjust_ff_dim: bool = True
+    block_ffn_dim_multiplier: float | None = None
+    block_multiple_of: int = 256
+    layer_types: tuple[str, ...] | None = None
+    full_attn_idxs: tuple[int, ...] | None = None
+    rope_theta: float = 1_000_000.0
+    rope_parameters: RopeConfig | None = None
 
     @property
     def head_dim(self) -> int:
         """Width of an attention head."""
         return self.hidden_size // self.num_attention_heads
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """CONV or ATTENTION for each layer."""
+        if self.layer_types is not None:
+            return self.layer_types
+        attention = range(self.num_hidden_layers) if self.full_attn_idxs is None else self.full_attn_idxs
+        return tuple(ATTENTION if layer in attention else CONV for layer in range(self.num_hidden_layers))
+
+    @property
+    def inner_dim(self) -> int:
+        """Inner width of the feed-forward layers."""
+        size = self.block_ff_dim or self.intermediate_size
+        if not self.block_auto_adjust_ff_dim:
+            return size
+        size = int((self.block_ffn_dim_multiplier or 1.0) * int(2 * size / 3))
+        return -(-size // self.block_multiple_of) * self.block_multiple_of
+
+    @property
+    def rope_base(self) -> float:
+        """Base of the rotary frequencies."""
+        return self.rope_parameters.rope_theta if self.rope_parameters else self.rope_theta
 
 
 @dataclass(frozen=True)
@@ -47,7 +82,7 @@ class VisionConfig:
     """The vision encoder.
 
     Attributes:
-        num_hidden_layers: Layers that are run; a checkpoint may have more.
+        num_hidden_layers: Layers in the file; see `Config.vision_layers`.
         num_patches: Rows of the position table, a square.
     """
 
@@ -73,7 +108,7 @@ class ImageConfig:
         tile_size: Side of a tile in pixels.
         use_thumbnail: Whether the tiles are followed by the whole image.
         max_pixels_tolerance: An image is split if it has more than this times the pixels of `max_image_tokens`.
-        resample: Filter, in Pillow's numbering: 2 bilinear, 3 bicubic.
+        resample: Filter in Pillow's numbering: 2 bilinear, 3 bicubic.
         use_image_special_tokens: Whether images and tiles are marked in the prompt.
     """
 
@@ -95,6 +130,7 @@ class Config:
 
     Attributes:
         downsample_factor: Patches along each side of the square that becomes one token.
+        vision_feature_layer: -1: the output of the last layer is used; -2: of the last but one, and so on.
         detects: Whether it was trained to answer with bounding boxes.
     """
 
@@ -103,9 +139,16 @@ class Config:
     image_config: ImageConfig = ImageConfig()
     downsample_factor: int = 2
     projector_hidden_size: int = 2560
+    projector_hidden_act: str = "gelu"
     projector_use_layernorm: bool = True
     projector_bias: bool = True
+    vision_feature_layer: int = -1
     detects: bool = False
+
+    @property
+    def vision_layers(self) -> int:
+        """Layers of the vision encoder that are run."""
+        return self.vision_config.num_hidden_layers + 1 + self.vision_feature_layer
 
     @property
     def token_size(self) -> int:
@@ -113,51 +156,29 @@ class Config:
         return self.vision_config.patch_size * self.downsample_factor
 
 
+_PARTS = {"text_config": TextConfig, "vision_config": VisionConfig, "image_config": ImageConfig}
+
+
 def read_config(source: str, data: Any) -> Config:
     """Read and check a config.
 
     Args:
         source: Names the config in errors.
-        data: Parsed config.json; under "image_config", the parsed preprocessor_config.json.
+        data: Parsed config.json, with the parsed preprocessor_config.json as "image_config".
 
     Raises:
         ModelUnavailable: A field is missing or of the wrong type, or sizes do not fit together.
     """
-    data = json_object(data, source)
-    text = _text_fields(json_object(data.get("text_config"), f"{source}: text_config"), source)
-    vision = json_object(data.get("vision_config"), f"{source}: vision_config")
-    parts = known_fields(Config, data) | {"text_config": text, "vision_config": known_fields(VisionConfig, vision)}
-    if isinstance(images := data.get("image_config"), dict):
-        parts["image_config"] = known_fields(ImageConfig, images)
+    parts = known_fields(Config, json_object(data, source))
+    for name, kind in _PARTS.items():
+        if isinstance(part := parts.get(name), dict):
+            parts[name] = known_fields(kind, part)
+    text = parts.get("text_config")
+    if isinstance(text, dict) and isinstance(rope := text.get("rope_parameters"), dict):
+        text["rope_parameters"] = known_fields(RopeConfig, rope)
     config = read_dataclass(Config, parts, source)
-    skipped = -1 - data.get("vision_feature_layer", -1)  # -2: the output of the last layer but one is used
-    layers = config.vision_config.num_hidden_layers - skipped
-    config = replace(config, vision_config=replace(config.vision_config, num_hidden_layers=layers))
     _check(config, source)
-    require(source, data.get("projector_hidden_act", "gelu") == "gelu", "projector_hidden_act must be gelu")
     return config
-
-
-def _text_fields(data: Mapping[str, Any], source: str) -> dict[str, Any]:
-    """Return the fields of `TextConfig` from any release's spelling."""
-    need = partial(require, source)
-    fields = known_fields(TextConfig, data)
-    rope = data.get("rope_parameters")
-    fields["rope_theta"] = (rope if isinstance(rope, dict) else data).get("rope_theta", TextConfig.rope_theta)
-    inner = data.get("block_ff_dim", data.get("intermediate_size"))
-    need(type(inner) is int, "text_config.block_ff_dim must be an integer")
-    if data.get("block_auto_adjust_ff_dim", True):
-        inner = int(data.get("block_ffn_dim_multiplier", 1.0) * int(2 * inner / 3))
-        multiple = data.get("block_multiple_of", 256)
-        need(type(multiple) is int and multiple > 0, "text_config.block_multiple_of must be a positive integer")
-        inner = -(-inner // multiple) * multiple
-    fields["intermediate_size"] = inner
-    if "layer_types" not in fields:
-        layers = data.get("num_hidden_layers", 0)
-        attention = data.get("full_attn_idxs", range(layers if type(layers) is int else 0))
-        fields["layer_types"] = [ATTENTION if layer in attention else CONV for layer in range(layers)]
-    need(not data.get("conv_bias"), "text_config.conv_bias must be false: no release has these")
-    return fields
 
 
 def _check(config: Config, source: str) -> None:
@@ -165,22 +186,31 @@ def _check(config: Config, source: str) -> None:
     need = partial(require, source)
     for part, name in ((text, "text_config"), (vision, "vision_config"), (images, "image_config")):
         check_sizes(part, name, source)
-    check_sizes(config, "config", source)
     for dim, heads, name in (
         (text.hidden_size, text.num_attention_heads, "text_config"),
         (vision.hidden_size, vision.num_attention_heads, "vision_config"),
     ):
         need(dim % heads == 0, f"{name}.hidden_size must be a multiple of num_attention_heads")
-    need(text.head_dim % 2 == 0, "text_config: the width of a head must be even, for rotary pairs")
+    need(text.head_dim % 2 == 0, "text_config.hidden_size / num_attention_heads must be even, for rotary pairs")
     need(
-        text.num_attention_heads % text.num_key_value_heads == 0,
-        "text_config.num_attention_heads must be a multiple of num_key_value_heads",
+        text.num_attention_heads % text.num_key_value_heads == 0, "text_config: heads must share key-value heads evenly"
     )
-    need(len(text.layer_types) == text.num_hidden_layers, "text_config.layer_types must name each layer")
-    need({*text.layer_types} <= {CONV, ATTENTION}, f"text_config.layer_types must be {CONV} or {ATTENTION}")
-    need(text.rope_theta > 0, "text_config.rope_theta must be positive")
+    need(len(text.kinds) == text.num_hidden_layers, "text_config.layer_types must have num_hidden_layers entries")
+    need({*text.kinds} <= {CONV, ATTENTION}, f"text_config.layer_types must be {CONV} or {ATTENTION}")
+    need(0 < text.inner_dim < 2**31, "text_config: the feed-forward layers have an impossible width")
+    need(not text.conv_bias, "text_config.conv_bias must be false")
+    need(text.rope_base > 0, "text_config.rope_theta must be positive")
+    need(text.norm_eps > 0 and vision.layer_norm_eps > 0, "norm_eps and layer_norm_eps must be positive")
+    need(0 < config.downsample_factor < 2**31, "downsample_factor must be positive")
+    need(0 < config.projector_hidden_size < 2**31, "projector_hidden_size must be positive")
+    need(config.projector_hidden_act == "gelu", "projector_hidden_act must be gelu")
+    need(
+        0 < config.vision_layers <= vision.num_hidden_layers,
+        f"vision_feature_layer must be in {-vision.num_hidden_layers}..-1",
+    )
     need(round(vision.num_patches**0.5) ** 2 == vision.num_patches, "vision_config.num_patches must be a square")
-    need(images.tile_size % config.token_size == 0, "image_config.tile_size must be a multiple of patch and factor")
-    need(images.min_image_tokens <= images.max_image_tokens, "image_config: min_image_tokens exceeds max_image_tokens")
-    need(images.min_tiles <= images.max_tiles, "image_config: min_tiles exceeds max_tiles")
+    need(images.tile_size % config.token_size == 0, "image_config.tile_size must be a multiple of a token's pixels")
+    need(images.min_image_tokens <= images.max_image_tokens, "image_config.min_image_tokens exceeds max_image_tokens")
+    need(images.min_tiles <= images.max_tiles <= 100, "image_config.max_tiles must be in min_tiles..100")
+    need(images.max_pixels_tolerance > 0, "image_config.max_pixels_tolerance must be positive")
     need(images.resample in (2, 3), "image_config.resample must be 2 (bilinear) or 3 (bicubic)")

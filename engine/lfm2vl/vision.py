@@ -32,7 +32,7 @@ class VisionEncoder:
                 reader.linear(f"encoder.layers.{i}.mlp.fc2"),
                 eps=self.eps,
             )
-            for i in range(vision.num_hidden_layers)
+            for i in range(config.vision_layers)
         ]
         self.encoder = Vit(blocks, vision.num_attention_heads)
         self.post_norm = reader.norm("post_layernorm")

@@ -18,7 +18,13 @@ if TYPE_CHECKING:
 
 
 class CheckpointMatcher(Protocol):
-    """The interface of a family's module that recognises its checkpoints."""
+    """The interface of a family's module that recognises its checkpoints.
+
+    Attributes:
+        SIDE_FILES: JSON files beside config.json that are read with it.
+    """
+
+    SIDE_FILES: tuple[str, ...]
 
     def find_config(self, data: dict[str, Any]) -> dict[str, Any] | None:
         """Return the family's config from a parsed config.json, or None if it is of another family."""
@@ -74,6 +80,11 @@ FAMILIES = {
         load="engine.moondream.model:load",
         abilities="engine.moondream.abilities:abilities",
         checkpoint_matcher="engine.moondream.checkpoint_matcher",
+    ),
+    "qwen3vl": Family(
+        load="engine.qwen3vl.model:load",
+        abilities="engine.qwen3vl.abilities:abilities",
+        checkpoint_matcher="engine.qwen3vl.checkpoint_matcher",
     ),
 }
 

@@ -1,4 +1,4 @@
-"""Image resizing: with a Lanczos-3 filter by libvips or Pillow, with a bilinear or bicubic one by torch.
+"""Image resizing: with a Lanczos-3 filter by libvips or Pillow, where a model names no other; or by torch.
 
 libvips and Pillow differ: when they enlarge, their sampling grids are up to half a pixel apart. Bit-exact input to a
 model takes the library of its reference implementation, which for Moondream is libvips wherever it is installed.
@@ -57,12 +57,14 @@ def resize_with_vips(image: np.ndarray, width: int, height: int) -> np.ndarray:
     return resized
 
 
-def resize_with_pillow(image: np.ndarray, width: int, height: int) -> np.ndarray:
-    """Resize an image with Pillow; ValueError unless it is (height, width, 3) uint8."""
+def resize_with_pillow(
+    image: np.ndarray, width: int, height: int, filter: Literal["lanczos", "bicubic", "bilinear"] = "lanczos"
+) -> np.ndarray:
+    """Resize an image with Pillow, antialiased; ValueError unless it is (height, width, 3) uint8."""
     from PIL import Image
 
     check_image(image)
-    return np.array(Image.fromarray(image).resize((width, height), Image.Resampling.LANCZOS))
+    return np.array(Image.fromarray(image).resize((width, height), Image.Resampling[filter.upper()]))
 
 
 def check_image(image: np.ndarray) -> None:

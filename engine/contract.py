@@ -265,7 +265,10 @@ class ImageBudget:
 
     Attributes:
         min_tokens: A smaller image is enlarged to it.
-        max_tokens: A larger image is reduced to it.
+        max_tokens: A larger image is reduced to it, with all of its tiles.
+        tiles: Whether a large image is split into tiles.
+        max_tiles: Most tiles of an image.
+        thumbnail: Whether the tiles are followed by the whole image, reduced.
 
     Raises:
         ValueError: A number is not positive, or the least exceeds the greatest.
@@ -273,12 +276,15 @@ class ImageBudget:
 
     min_tokens: int | None = None
     max_tokens: int | None = None
+    tiles: bool | None = None
+    max_tiles: int | None = None
+    thumbnail: bool | None = None
 
     def __post_init__(self) -> None:
-        for name in ("min_tokens", "max_tokens"):
-            tokens = getattr(self, name)
-            if tokens is not None and tokens < 1:
-                raise ValueError(f"{name} must be 1 or more, not {tokens}")
+        for name in ("min_tokens", "max_tokens", "max_tiles"):
+            number = getattr(self, name)
+            if number is not None and number < 1:
+                raise ValueError(f"{name} must be 1 or more, not {number}")
         if self.min_tokens and self.max_tokens and self.min_tokens > self.max_tokens:
             raise ValueError(f"min_tokens is {self.min_tokens}, more than max_tokens, {self.max_tokens}")
 

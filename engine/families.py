@@ -86,6 +86,11 @@ FAMILIES = {
         abilities="engine.qwen3vl.abilities:abilities",
         checkpoint_matcher="engine.qwen3vl.checkpoint_matcher",
     ),
+    "lfm2vl": Family(
+        load="engine.lfm2vl.model:load",
+        abilities="engine.lfm2vl.prompts:abilities",
+        checkpoint_matcher="engine.lfm2vl.checkpoint_matcher",
+    ),
 }
 
 EMBEDDED = {

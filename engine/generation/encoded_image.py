@@ -1,7 +1,7 @@
 """An image that a VLM encodes when a request first needs it, and the prefixes of prompts that begin with it."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -41,7 +41,7 @@ class LazyImage(EncodedImage):
         least = max(self.budget.min_tokens or 1, min_tokens)
         if self.budget.max_tokens is not None:
             least = min(least, self.budget.max_tokens)
-        budget = ImageBudget(least, self.budget.max_tokens)
+        budget = replace(self.budget, min_tokens=least)
         if budget not in self._parts:
             self._parts[budget] = self.encode(self.pixels, budget)
         return self._parts[budget]

@@ -58,7 +58,7 @@ class ImageEncoder(Protocol):
 
     Attributes:
         typical_linear: The layer whose kernel and compilation stand for the encoder's.
-        budget: Default of both numbers.
+        budget: Default of both numbers, and of tiles if large images are split.
     """
 
     typical_linear: LinearLayer
@@ -124,7 +124,7 @@ class VisionLanguageModel(VisionModel):
         self.device, self.dtype = setup.device, setup.dtype
         self.decoder = VlmDecoder(text)
         self.stop_ids = tuple(tokenizer.special(token) for token in style.stop)
-        self.default_budget = _filled(options.image_budget, _detail_budget(options.detail), images.budget)
+        self.default_budget = self._whole_budget(options.image_budget, _detail_budget(options.detail))
         self.model_key = setup.numerics_key(name, revision)
         self.compiled = setup.compiled(typical_linear)
         if setup.fused:
@@ -154,8 +154,13 @@ class VisionLanguageModel(VisionModel):
         """
         for image in images:
             check_image(image)
-        whole = _filled(budget, self.default_budget)
+        whole = self._whole_budget(budget, self.default_budget)
         return [LazyImage(image.copy(), whole, self._encode, self.model_key) for image in images]
+
+    def _whole_budget(self, budget: ImageBudget, default: ImageBudget) -> ImageBudget:
+        if self.images.budget.tiles is None and (budget.tiles, budget.max_tiles, budget.thumbnail) != (None,) * 3:
+            raise EngineError(f"{self.name} doesn't split images into tiles: leave their options out")
+        return _filled(budget, default, self.images.budget)
 
     @torch.inference_mode()
     def _encode(self, image: np.ndarray, budget: ImageBudget) -> Sequence[ImagePart]:
@@ -337,5 +342,7 @@ def _filled(budget: ImageBudget, *defaults: ImageBudget) -> ImageBudget:
             least = default.min_tokens if most is None else min(default.min_tokens, most)
         if most is None and default.max_tokens is not None:
             most = default.max_tokens if budget.min_tokens is None else max(default.max_tokens, budget.min_tokens)
-        budget = ImageBudget(least, most)
+        own = {name: getattr(budget, name) for name in ("tiles", "max_tiles", "thumbnail")}
+        other = {name: getattr(default, name) if value is None else value for name, value in own.items()}
+        budget = ImageBudget(least, most, **other)
     return budget

@@ -110,6 +110,7 @@ class ImageConfig:
         max_pixels_tolerance: An image is split if it has more than this times the pixels of `max_image_tokens`.
         resample: Filter in Pillow's numbering: 2 bilinear, 3 bicubic.
         use_image_special_tokens: Whether images and tiles are marked in the prompt.
+        max_total_tokens: Most tokens of an image, tiles and thumbnail together; None: what the other limits allow.
     """
 
     min_image_tokens: int = 64
@@ -122,6 +123,7 @@ class ImageConfig:
     max_pixels_tolerance: float = 2.0
     resample: int = 2
     use_image_special_tokens: bool = True
+    max_total_tokens: int | None = None
 
 
 @dataclass(frozen=True)
@@ -136,7 +138,7 @@ class Config:
 
     text_config: TextConfig
     vision_config: VisionConfig
-    image_config: ImageConfig = ImageConfig()
+    preprocessor_config: ImageConfig = ImageConfig()
     downsample_factor: int = 2
     projector_hidden_size: int = 2560
     projector_hidden_act: str = "gelu"
@@ -155,8 +157,19 @@ class Config:
         """Side of the square of pixels that becomes one token."""
         return self.vision_config.patch_size * self.downsample_factor
 
+    @property
+    def tile_tokens(self) -> int:
+        """Tokens of a tile."""
+        return (self.preprocessor_config.tile_size // self.token_size) ** 2
 
-_PARTS = {"text_config": TextConfig, "vision_config": VisionConfig, "image_config": ImageConfig}
+    @property
+    def max_tokens(self) -> int:
+        """Most tokens of an image."""
+        images = self.preprocessor_config
+        return images.max_total_tokens or images.max_tiles * self.tile_tokens + images.max_image_tokens
+
+
+_PARTS = {"text_config": TextConfig, "vision_config": VisionConfig, "preprocessor_config": ImageConfig}
 
 
 def read_config(source: str, data: Any) -> Config:
@@ -164,12 +177,14 @@ def read_config(source: str, data: Any) -> Config:
 
     Args:
         source: Names the config in errors.
-        data: Parsed config.json, with the parsed preprocessor_config.json as "image_config".
+        data: Parsed config.json; "preprocessor_config" or, in newer releases, "processor_config" in it are these files.
 
     Raises:
         ModelUnavailable: A field is missing or of the wrong type, or sizes do not fit together.
     """
     parts = known_fields(Config, json_object(data, source))
+    if isinstance(newer := data.get("processor_config"), dict) and "image_processor" in newer:
+        parts["preprocessor_config"] = newer["image_processor"]
     for name, kind in _PARTS.items():
         if isinstance(part := parts.get(name), dict):
             parts[name] = known_fields(kind, part)
@@ -182,9 +197,9 @@ def read_config(source: str, data: Any) -> Config:
 
 
 def _check(config: Config, source: str) -> None:
-    text, vision, images = config.text_config, config.vision_config, config.image_config
+    text, vision, images = config.text_config, config.vision_config, config.preprocessor_config
     need = partial(require, source)
-    for part, name in ((text, "text_config"), (vision, "vision_config"), (images, "image_config")):
+    for part, name in ((text, "text_config"), (vision, "vision_config"), (images, "preprocessor_config")):
         check_sizes(part, name, source)
     for dim, heads, name in (
         (text.hidden_size, text.num_attention_heads, "text_config"),
@@ -209,8 +224,14 @@ def _check(config: Config, source: str) -> None:
         f"vision_feature_layer must be in {-vision.num_hidden_layers}..-1",
     )
     need(round(vision.num_patches**0.5) ** 2 == vision.num_patches, "vision_config.num_patches must be a square")
-    need(images.tile_size % config.token_size == 0, "image_config.tile_size must be a multiple of a token's pixels")
-    need(images.min_image_tokens <= images.max_image_tokens, "image_config.min_image_tokens exceeds max_image_tokens")
-    need(images.min_tiles <= images.max_tiles <= 100, "image_config.max_tiles must be in min_tiles..100")
-    need(images.max_pixels_tolerance > 0, "image_config.max_pixels_tolerance must be positive")
-    need(images.resample in (2, 3), "image_config.resample must be 2 (bilinear) or 3 (bicubic)")
+    need(
+        images.tile_size % config.token_size == 0,
+        "preprocessor_config.tile_size must be a multiple of a token's pixels",
+    )
+    need(
+        images.min_image_tokens <= images.max_image_tokens,
+        "preprocessor_config.min_image_tokens exceeds max_image_tokens",
+    )
+    need(images.min_tiles <= images.max_tiles <= 100, "preprocessor_config.max_tiles must be in min_tiles..100")
+    need(images.max_pixels_tolerance > 0, "preprocessor_config.max_pixels_tolerance must be positive")
+    need(images.resample in (2, 3), "preprocessor_config.resample must be 2 (bilinear) or 3 (bicubic)")

@@ -20,7 +20,7 @@ TOLERANCE, LAYER_TOLERANCE, STEP_TOLERANCE = 2e-4, 5e-4, 1e-4
 
 def config_data() -> dict[str, Any]:
     data: dict[str, Any] = json.loads((GOLDEN / "config.json").read_text())
-    return data | {"image_config": json.loads((GOLDEN / "preprocessor_config.json").read_text())}
+    return data | {"preprocessor_config": json.loads((GOLDEN / "preprocessor_config.json").read_text())}
 
 
 @cache

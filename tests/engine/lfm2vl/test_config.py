@@ -67,6 +67,12 @@ def test_the_rotary_base_has_two_spellings() -> None:
     assert read(text_config__rope_theta=None, text_config__rope_parameters=newer).text_config.rope_base == 2e5
 
 
+def test_the_settings_of_images_have_two_places() -> None:
+    newer = {"image_processor": config_data()["preprocessor_config"], "processor_class": "Lfm2VlProcessor"}
+    assert read(preprocessor_config=None, processor_config=newer) == config()
+    assert read(preprocessor_config=None).preprocessor_config.tile_size == 512
+
+
 def test_the_feature_layer_decides_how_many_layers_are_run() -> None:
     assert config().vision_layers == 3
     assert read(vision_feature_layer=-1).vision_layers == 3
@@ -75,7 +81,7 @@ def test_the_feature_layer_decides_how_many_layers_are_run() -> None:
 
 def test_what_a_release_leaves_out_has_the_releases_value() -> None:
     bare = read_config("it", {"text_config": TEXT | {"block_ff_dim": 6656}, "vision_config": {}})
-    images = bare.image_config
+    images = bare.preprocessor_config
     assert (images.min_image_tokens, images.max_image_tokens, images.max_tiles, images.tile_size) == (64, 256, 10, 512)
     assert (bare.token_size, bare.vision_layers, bare.projector_use_layernorm, bare.detects) == (32, 12, True, False)
 
@@ -96,18 +102,22 @@ def test_what_a_release_leaves_out_has_the_releases_value() -> None:
         ({"vision_feature_layer": 0}, "vision_feature_layer"),
         ({"downsample_factor": 0}, "downsample_factor"),
         ({"projector_hidden_act": "relu"}, "projector_hidden_act"),
-        ({"image_config__tile_size": 65}, "tile_size"),
-        ({"image_config__max_image_tokens": 1}, "max_image_tokens"),
-        ({"image_config__max_tiles": 1}, "max_tiles"),
-        ({"image_config__resample": 0}, "resample"),
+        ({"preprocessor_config__tile_size": 65}, "tile_size"),
+        ({"preprocessor_config__max_image_tokens": 1}, "max_image_tokens"),
+        ({"preprocessor_config__max_tiles": 1}, "max_tiles"),
+        ({"preprocessor_config__resample": 0}, "resample"),
     ],
 )
 def test_what_does_not_fit_is_refused_by_name(change: dict[str, Any], named: str) -> None:
     assert named in refused(edited(**change))
 
 
-JSON = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3) | st.just([]) | st.just({})
-FIELDS = [(part, field) for part in ("text_config", "vision_config", "image_config") for field in config_data()[part]]
+JSON: st.SearchStrategy[Any] = (
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3) | st.just([]) | st.just({})
+)
+FIELDS = [
+    (part, field) for part in ("text_config", "vision_config", "preprocessor_config") for field in config_data()[part]
+]
 
 
 @settings(max_examples=150, deadline=None)

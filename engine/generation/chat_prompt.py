@@ -1,13 +1,10 @@
-"""From a conversation to the inputs of a model: rendering in ChatML, and tokenization.
+"""From a conversation to the inputs of a model: the chat template rendered, tokenized, and images put into it."""
 
-Text is tokenized between two control tokens at once, as the tokenizers of the reference implementations do. No text of
-a message can become a control token.
-"""
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-
-from engine.contract import EncodedImage, Message
+from engine.contract import EncodedImage, EngineError, Message
+from engine.generation.chat_template import ChatTemplate
 from engine.generation.image_features import ImageFeatures
 from engine.generation.tokenizer import Tokenizer
 
@@ -19,53 +16,60 @@ class Special:
     name: str
 
 
-PromptPart = str | Special | EncodedImage
-ImagePart = Special | ImageFeatures  # an image in a prompt: its embeddings, and the control tokens around them
-PromptTemplate = Callable[[Sequence[Message]], list[PromptPart]]  # up to the start of the assistant's next turn
+ImagePart = Special | ImageFeatures  # an image in a prompt: its embeddings, and the control tokens between them
 
 
-def chatml(messages: Sequence[Message]) -> list[PromptPart]:
-    """Render a conversation in ChatML, up to the start of the assistant's next turn."""
-    parts: list[PromptPart] = []
-    for message in messages:
-        parts += [Special("<|im_start|>"), f"{message.role}\n", *message.parts, Special("<|im_end|>"), "\n"]
-    return [*parts, Special("<|im_start|>"), "assistant\n"]
-
-
-def tokenize(
-    parts: Iterable[PromptPart], tokenizer: Tokenizer, features: Callable[[EncodedImage], Sequence[ImagePart]]
+def prompt_pieces(
+    messages: Sequence[Message],
+    template: ChatTemplate,
+    tokenizer: Tokenizer,
+    image_token: str,
+    *,
+    parts_of: Callable[[EncodedImage], Sequence[ImagePart]],
+    answer_start: str = "",
 ) -> list[int | ImageFeatures]:
-    """Return the inputs of a model for a rendered prompt.
+    """Return the inputs of a model for a conversation, up to the start of the assistant's next turn.
+
+    No text of a message can become a control token.
 
     Args:
-        parts: As rendered.
+        messages: The conversation.
+        template: Renders it.
         tokenizer: The model's.
-        features: What stands for an image.
+        image_token: Name of the control token that the template writes for an image.
+        parts_of: What takes the place of that token.
+        answer_start: Text that the assistant's turn begins with.
 
     Returns:
         Token ids and images, each of these as often as it has rows.
+
+    Raises:
+        EngineError: The template fails, or does not write each image once.
     """
+    prompt = template.render([_escaped(message, tokenizer) for message in messages]) + answer_start
+    images = [part for message in messages for part in message.parts if isinstance(part, EncodedImage)]
+    ids, placeholder = tokenizer.encode_prompt(prompt), tokenizer.special(image_token)
+    if ids.count(placeholder) != len(images):
+        raise EngineError(
+            f"{template.origin}: the chat template writes {ids.count(placeholder)} images for a conversation with "
+            f"{len(images)}"
+        )
+    following = iter(images)
     pieces: list[int | ImageFeatures] = []
-    text = ""
-    for part in (*_flat(parts, features), None):
-        if isinstance(part, str):
-            text += part
-            continue
-        if text:
-            pieces += tokenizer.encode(text)
-            text = ""
-        if isinstance(part, Special):
-            pieces.append(tokenizer.special(part.name))
-        elif part is not None:
-            pieces += [part] * len(part)
+    for token in ids:
+        pieces += _rows(parts_of(next(following)), tokenizer) if token == placeholder else (token,)
     return pieces
 
 
-def _flat(
-    parts: Iterable[PromptPart], features: Callable[[EncodedImage], Sequence[ImagePart]]
-) -> Iterator[str | ImagePart]:
+def _escaped(message: Message, tokenizer: Tokenizer) -> Message:
+    return replace(
+        message, parts=tuple(tokenizer.escape(part) if isinstance(part, str) else part for part in message.parts)
+    )
+
+
+def _rows(parts: Sequence[ImagePart], tokenizer: Tokenizer) -> Iterator[int | ImageFeatures]:
     for part in parts:
-        if isinstance(part, EncodedImage):
-            yield from features(part)
+        if isinstance(part, Special):
+            yield tokenizer.special(part.name)
         else:
-            yield part
+            yield from (part for _ in range(len(part)))

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from engine.contract import Box, Generation, Point
-from engine.generation.chat_prompt import PromptTemplate
+from engine.generation.chat_template import ChatTemplate
 
 CAPTIONS = {
     "short": "Describe this image in one short sentence.",
@@ -40,6 +40,7 @@ class PromptStyle:
 
     Attributes:
         template: Renders a conversation.
+        image_token: Name of the control token that it writes for an image.
         stop: Names of the tokens that end an answer; the first also ends a constrained one.
         defaults: Sampling parameters that a request may override.
         captions: Length -> instruction.
@@ -49,7 +50,8 @@ class PromptStyle:
         max_object_tokens: Most tokens of a list of objects.
     """
 
-    template: PromptTemplate
+    template: ChatTemplate
+    image_token: str
     stop: tuple[str, ...]
     defaults: Generation
     captions: Mapping[str, str] = field(default_factory=lambda: CAPTIONS)

@@ -1,19 +1,28 @@
 """Text to token ids and back, with the tokenizer.json of a checkpoint (format of the `tokenizers` package)."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import tokenizers
 
 from engine.contract import ModelUnavailable
 
+_ESCAPE = "\ufdd0"  # a noncharacter, which no text contains
+
 
 @dataclass(frozen=True)
 class Tokenizer:
-    """A tokenizer that treats the names of special tokens in a text as text."""
+    """A tokenizer that treats the names of special tokens in a text as text, except in `encode_prompt`."""
 
     bpe: tokenizers.Tokenizer
+
+    @cached_property
+    def special_ids(self) -> Mapping[str, int]:
+        """The ids of special tokens by their names."""
+        return {token.content: index for index, token in self.bpe.get_added_tokens_decoder().items() if token.special}
 
     def encode(self, text: str) -> list[int]:
         """Return the token ids of a text, without adding any.
@@ -27,6 +36,25 @@ class Tokenizer:
             raise ValueError(f"not valid Unicode: {text!r}") from None
         ids: list[int] = self.bpe.encode(text, add_special_tokens=False).ids
         return ids
+
+    def escape(self, text: str) -> str:
+        """Return a text that `encode_prompt` encodes as text, whatever names of special tokens it contains."""
+        return self._special_names.sub(lambda match: match[0][0] + _ESCAPE + match[0][1:], text)
+
+    def encode_prompt(self, prompt: str) -> list[int]:
+        """Return the token ids of a prompt in which names of special tokens stand for the tokens.
+
+        Texts of users have to be escaped in it, with `escape`. Raises as `encode` does.
+        """
+        ids: list[int] = []
+        for i, piece in enumerate(self._special_names.split(prompt)):
+            ids += [self.special_ids[piece]] if i % 2 else self.encode(piece.replace(_ESCAPE, ""))
+        return ids
+
+    @cached_property
+    def _special_names(self) -> re.Pattern[str]:
+        names = sorted(self.special_ids, key=len, reverse=True)
+        return re.compile("(" + "|".join(map(re.escape, names)) + ")" if names else "(?!)()")
 
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of token ids; special tokens have none, and bytes that are no character become U+FFFD."""

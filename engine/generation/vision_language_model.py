@@ -4,6 +4,7 @@ A family adds its config, its image encoder, its text model and its prompts; eve
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Protocol
 
@@ -30,7 +31,7 @@ from engine.contract import (
     normalize_prompt,
 )
 from engine.devices import OutOfMemory, free_memory, is_out_of_memory
-from engine.generation.chat_prompt import ImagePart, PromptPart, tokenize
+from engine.generation.chat_prompt import ImagePart, prompt_pieces
 from engine.generation.constraints import ChoiceConstraint, Constraint, NumberConstraint
 from engine.generation.encoded_image import LazyImage, first_image_end
 from engine.generation.model_setup import ModelSetup
@@ -50,6 +51,7 @@ from engine.resize import check_image
 CPU_BATCH, GPU_BATCH = 16, 128  # most sequences in a step; larger batches gain little
 TYPICAL_TOKENS = 1280  # of a sequence, for the memory estimate: an image and an answer
 KV_CACHE_MEMORY_SHARE = 0.5  # of free memory
+TILING = ("tiles", "max_tiles", "thumbnail")  # fields of a budget for models that split images
 AS_LOADED = ImageBudget()
 
 
@@ -158,7 +160,7 @@ class VisionLanguageModel(VisionModel):
         return [LazyImage(image.copy(), whole, self._encode, self.model_key) for image in images]
 
     def _whole_budget(self, budget: ImageBudget, default: ImageBudget) -> ImageBudget:
-        if self.images.budget.tiles is None and (budget.tiles, budget.max_tiles, budget.thumbnail) != (None,) * 3:
+        if self.images.budget.tiles is None and any(getattr(budget, name) is not None for name in TILING):
             raise EngineError(f"{self.name} doesn't split images into tiles: leave their options out")
         return _filled(budget, default, self.images.budget)
 
@@ -188,12 +190,16 @@ class VisionLanguageModel(VisionModel):
     def _job(self, request: Request) -> Job:
         self.check(request)
         messages, question = self._messages(request), self._object_question(request)
-        parts: list[PromptPart] = self.style.template(messages)
-        if question:
-            parts.append(question.answer_start)
-        images = [part for part in parts if isinstance(part, EncodedImage)]
+        images = [part for message in messages for part in message.parts if isinstance(part, EncodedImage)]
         least = question.min_image_tokens if question else 0
-        pieces = tokenize(parts, self.tokenizer, lambda image: self._own(image).parts(least))
+        pieces = prompt_pieces(
+            messages,
+            self.style.template,
+            self.tokenizer,
+            self.style.image_token,
+            parts_of=lambda image: self._own(image).parts(least),
+            answer_start=question.answer_start if question else "",
+        )
         if len(pieces) >= self.text.max_context:
             raise ContextFull
         prefix, rest = None, pieces
@@ -342,7 +348,6 @@ def _filled(budget: ImageBudget, *defaults: ImageBudget) -> ImageBudget:
             least = default.min_tokens if most is None else min(default.min_tokens, most)
         if most is None and default.max_tokens is not None:
             most = default.max_tokens if budget.min_tokens is None else max(default.max_tokens, budget.min_tokens)
-        own = {name: getattr(budget, name) for name in ("tiles", "max_tiles", "thumbnail")}
-        other = {name: getattr(default, name) if value is None else value for name, value in own.items()}
-        budget = ImageBudget(least, most, **other)
+        tiling = {name: getattr(default, name) for name in TILING if getattr(budget, name) is None}
+        budget = replace(budget, min_tokens=least, max_tokens=most, **tiling)
     return budget

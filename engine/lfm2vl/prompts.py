@@ -1,14 +1,14 @@
 """How LFM2-VL is asked: ChatML, with the sampling parameters of its model card, and its skills."""
 
-from collections.abc import Sequence
 from typing import Any
 
-from engine.contract import Abilities, Box, Generation, Message
-from engine.generation.chat_prompt import PromptPart, Special, chatml
+from engine.contract import Abilities, Box, Generation
+from engine.generation.chat_template import ChatTemplate
 from engine.generation.prompt_style import ObjectQuestion, PromptStyle
 from engine.generation.vision_language_model import abilities_of
 from engine.lfm2vl.config import Config, read_config
 
+TEMPLATE = ChatTemplate("chatml", "LFM2-VL", {"bos_token": "<|startoftext|>", "image_token": "<image>"})
 DEFAULTS = Generation(temperature=0.1, top_p=1.0, min_p=0.15, repetition_penalty=1.05, max_tokens=768)
 DETECT = ObjectQuestion(
     Box,
@@ -34,8 +34,5 @@ def abilities(source: str, config: Any) -> Abilities:
 
 def prompt_style(config: Config) -> PromptStyle:
     """Return how a model with this config is asked."""
-    return PromptStyle(_prompt, ("<|im_end|>",), DEFAULTS, detect=DETECT if config.detects else None)
-
-
-def _prompt(messages: Sequence[Message]) -> list[PromptPart]:
-    return [Special("<|startoftext|>"), *chatml(messages)]
+    detect = DETECT if config.detects else None
+    return PromptStyle(TEMPLATE, "<image>", ("<|im_end|>",), DEFAULTS, detect=detect)

@@ -3,13 +3,14 @@
 from dataclasses import replace
 
 from engine.contract import Box, Generation, Point
-from engine.generation.chat_prompt import chatml
+from engine.generation.chat_template import ChatTemplate
 from engine.generation.prompt_style import ObjectQuestion, PromptStyle
 
 MIN_GROUNDING_TOKENS = 1024  # below, boxes and points become poor
 
 STYLE = PromptStyle(
-    chatml,
+    ChatTemplate("chatml", "Qwen3-VL", {"image_token": "<|vision_start|><|image_pad|><|vision_end|>"}),
+    "<|image_pad|>",
     ("<|im_end|>", "<|endoftext|>"),
     Generation(),
     detect=ObjectQuestion(

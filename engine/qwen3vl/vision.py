@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from engine.contract import ImageBudget
-from engine.generation.chat_prompt import ImagePart, Special
+from engine.generation.chat_prompt import ImagePart
 from engine.generation.image_features import ImageFeatures
 from engine.layers.linear import Linear, LinearLayer
 from engine.layers.norms import Norm, layer_norm
@@ -72,8 +72,7 @@ class VisionEncoder:
     def encode(self, image: np.ndarray, budget: ImageBudget) -> list[ImagePart]:
         """Encode an image; see `ImageEncoder.encode`."""
         patches, (rows, columns) = make_patches(image, self.config.vision, self.config.image, budget)
-        features = self.features(patches, rows, columns)
-        return [Special("<|vision_start|>"), features, Special("<|vision_end|>")]
+        return [self.features(patches, rows, columns)]
 
     def features(self, patches: Tensor, rows: int, columns: int) -> ImageFeatures:
         """Encode the patches of an image, (rows * columns, 3 * patch_size^2), to one embedding for each block."""

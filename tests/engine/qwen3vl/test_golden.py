@@ -11,10 +11,9 @@ from golden_qwen import CASES, FOLDER, conversation, expected, image, model
 from torch import Tensor
 
 from engine.contract import ChatRequest, Done, EncodedImage, Generation
-from engine.generation.chat_prompt import ImagePart, chatml, tokenize
+from engine.generation.chat_prompt import ImagePart, prompt_pieces
 from engine.generation.encoded_image import LazyImage
 from engine.generation.image_features import ImageFeatures, image_spans, multimodal_positions
-from engine.generation.tokenizer import load_tokenizer
 from engine.generation.transformer import Deepstack, SequenceRun, Transformer
 from engine.generation.vision_language_model import VisionLanguageModel
 from engine.generation.vlm_decoder import VlmDecoder
@@ -113,7 +112,10 @@ def test_the_prompt_and_its_positions(case: str) -> None:
         return encoded.parts()
 
     loaded = model()
-    pieces = tokenize(chatml(conversation(case, loaded)), loaded.tokenizer, parts)
+    style = loaded.style
+    pieces = prompt_pieces(
+        conversation(case, loaded), style.template, loaded.tokenizer, style.image_token, parts_of=parts
+    )
     pad = loaded.tokenizer.special("<|image_pad|>")
     ids = [piece if isinstance(piece, int) else pad for piece in pieces]
     assert ids == expected(case, "input_ids").tolist()
@@ -177,11 +179,3 @@ def test_states_of_a_batch_are_those_alone_to_the_last_bit() -> None:
     pieces = [stored_pieces(case) for case in CASES]
     alone = [decoder.step([(decoder.start(None), None, part)])[0] for part in pieces]
     assert torch.equal(decoder.step([(decoder.start(None), None, part) for part in pieces]), torch.stack(alone))
-
-
-def test_the_tokenizer() -> None:
-    tokenizer = load_tokenizer(FOLDER / "tokenizer.json", 357)
-    for case in json.loads((FOLDER / "tokenizer_cases.json").read_text()):
-        if not any(token in case["text"] for token in ("<|", "|>")):
-            assert tokenizer.encode(case["text"]) == case["ids"], case["text"]
-            assert tokenizer.decode(case["ids"]) == case["decoded"]

@@ -14,7 +14,7 @@ SIDE_FILES = ("preprocessor_config.json", "processor_config.json")
 
 def find_config(data: dict[str, Any]) -> dict[str, Any] | None:
     """Return a parsed config.json if it is that of an LFM2-VL, else None."""
-    return data if data.get("model_type") == "lfm2_vl" else None
+    return data if data.get("model_type") in ("lfm2_vl", "lfm2-vl") else None
 
 
 def match_release(

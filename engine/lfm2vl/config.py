@@ -169,23 +169,19 @@ class Config:
         return images.max_total_tokens or images.max_tiles * self.tile_tokens + images.max_image_tokens
 
 
-_PARTS = {"text_config": TextConfig, "vision_config": VisionConfig, "preprocessor_config": ImageConfig}
-
-
 def read_config(source: str, data: Any) -> Config:
     """Read and check a config.
 
     Args:
         source: Names the config in errors.
-        data: Parsed config.json; "preprocessor_config" or, in newer releases, "processor_config" in it are these files.
+        data: Parsed config.json; "preprocessor_config" and "processor_config" in it are these files, if there are.
 
     Raises:
         ModelUnavailable: A field is missing or of the wrong type, or sizes do not fit together.
     """
-    parts = known_fields(Config, json_object(data, source))
-    if isinstance(newer := data.get("processor_config"), dict) and "image_processor" in newer:
-        parts["preprocessor_config"] = newer["image_processor"]
-    for name, kind in _PARTS.items():
+    data = json_object(data, source)
+    parts = known_fields(Config, data) | {"preprocessor_config": _image_fields(data)}
+    for name, kind in (("text_config", TextConfig), ("vision_config", VisionConfig)):
         if isinstance(part := parts.get(name), dict):
             parts[name] = known_fields(kind, part)
     text = parts.get("text_config")
@@ -194,6 +190,19 @@ def read_config(source: str, data: Any) -> Config:
     config = read_dataclass(Config, parts, source)
     _check(config, source)
     return config
+
+
+def _image_fields(data: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields of `ImageConfig`, which releases have in different files; of two the later one here counts."""
+    newest = data.get("processor_config")
+    places = [data, data.get("preprocessor_config"), newest]
+    places += [newest.get("image_processor")] if isinstance(newest, dict) else []
+    return {
+        name: value
+        for place in places
+        if isinstance(place, dict)
+        for name, value in known_fields(ImageConfig, place).items()
+    }
 
 
 def _check(config: Config, source: str) -> None:

@@ -44,8 +44,8 @@ def open_weights(path: Path, config: Config) -> TensorMap:
     def canonical(stored: str) -> Iterator[tuple[str, TensorLocation]]:
         name = stored.removeprefix("model.").replace("vision_tower.vision_model.", "vision_tower.")
         layer = re.match(r"vision_tower\.encoder\.layers\.(\d+)\.", name)
-        is_unused = (layer and int(layer[1]) >= config.vision_layers) or ".head." in name
-        if not is_unused:
+        unused_norm = not config.projector_use_layernorm and name.startswith("multi_modal_projector.layer_norm.")
+        if not unused_norm and not (layer and int(layer[1]) >= config.vision_layers):
             yield name, TensorLocation(stored)
 
     locations = locate_tensors(checkpoint, canonical)

@@ -67,9 +67,12 @@ def test_the_rotary_base_has_two_spellings() -> None:
     assert read(text_config__rope_theta=None, text_config__rope_parameters=newer).text_config.rope_base == 2e5
 
 
-def test_the_settings_of_images_have_two_places() -> None:
-    newer = {"image_processor": config_data()["preprocessor_config"], "processor_class": "Lfm2VlProcessor"}
-    assert read(preprocessor_config=None, processor_config=newer) == config()
+def test_the_settings_of_images_are_in_one_of_several_files() -> None:
+    own = config_data()["preprocessor_config"]
+    newest = {"image_processor": own, "processor_class": "Lfm2VlProcessor"}
+    assert read(preprocessor_config=None, processor_config=newest) == config()
+    assert read(preprocessor_config={"do_resize": False, "resample": 2}, processor_config=own) == config()
+    assert read(preprocessor_config={"do_resize": False}, **own) == config()  # in config.json, as the first release
     assert read(preprocessor_config=None).preprocessor_config.tile_size == 512
 
 

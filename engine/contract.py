@@ -63,6 +63,7 @@ class Answer:
         tokens: Generated token ids, those of the reasoning first. End-of-sequence tokens are left out; tokens whose
             text a stop string cut off are included.
         prompt_tokens: Length of the prefill in positions, image included.
+        image_tokens: How many of these the images of the prompt became, where that depends on the images; else 0.
         finish: What ended generation: "stop" (the model, or a stop string), "length" (max_tokens, or the model's
             context) or "cancelled" (the request was cancelled).
     """
@@ -73,6 +74,7 @@ class Answer:
     tokens: tuple[int, ...] = ()
     prompt_tokens: int = 0
     finish: Finish = "stop"
+    image_tokens: int = 0
 
     def __str__(self) -> str:
         return self.text

@@ -206,8 +206,9 @@ class VisionLanguageModel(VisionModel):
         if images:
             end = first_image_end(pieces, self._own(images[0]).parts(least))
             prefix, rest = self._prefix(self._own(images[0]), pieces[:end]), pieces[end:]
+        start, image_tokens = len(pieces) - len(rest), sum(not isinstance(piece, int) for piece in pieces)
         history = History(
-            len(pieces) - len(rest), [piece for piece in pieces[: len(pieces) - len(rest)] if isinstance(piece, int)]
+            start, [piece for piece in pieces[:start] if isinstance(piece, int)], image_tokens=image_tokens
         )
         return Job(lambda: self._flow(request, rest, history), prefix)
 

@@ -129,19 +129,31 @@ def test_one_image_serves_many_prompts() -> None:
 
 
 def test_a_budget_bounds_an_image_with_its_tiles_per_call_and_by_default() -> None:
-    prompt = MODEL.query([None], "what?", generation=GREEDY)[0].prompt_tokens
+    text = MODEL.query([None], "what?", generation=GREEDY)[0]
+    assert text.image_tokens == 0
 
-    def spent(loaded: VisionLanguageModel, **budget: Any) -> int:
+    def spent(loaded: VisionLanguageModel, marks: int, **budget: Any) -> int:
         encoded = loaded.encode([image("c")], ImageBudget(**budget))
         [answer] = loaded.query(encoded, "what?", generation=GREEDY)
-        return answer.prompt_tokens - prompt
+        assert answer.prompt_tokens == text.prompt_tokens + answer.image_tokens + 2 + marks  # 2: start and end
+        return answer.image_tokens
 
-    marks = 2 + 3  # start and end, two tiles and the thumbnail
-    assert spent(MODEL) == 2 * 4 + 8 + marks
-    assert spent(MODEL, max_tokens=15) == 2 * 4 + 3 + marks  # seven are left for the thumbnail
-    assert spent(MODEL, tiles=False) == 8 + 2
-    assert spent(MODEL, thumbnail=False) == 2 * 4 + 4
-    assert spent(model(image_budget=ImageBudget(max_tokens=6))) == 3 + 2
+    assert spent(MODEL, 3) == 2 * 4 + 8
+    assert spent(MODEL, 3, max_tokens=15) == 2 * 4 + 3  # seven are left for the thumbnail
+    assert spent(MODEL, 0, tiles=False) == 8
+    assert spent(MODEL, 2, thumbnail=False) == 2 * 4
+    assert spent(model(image_budget=ImageBudget(max_tokens=6)), 0) == 3
+
+
+def test_details_are_budgets() -> None:
+    def budget(detail: str | int) -> ImageBudget:
+        return model(detail=detail).default_budget
+
+    own = config().preprocessor_config
+    assert budget("auto") == ImageBudget(own.min_image_tokens, config().max_tokens, True, own.max_tiles, True)
+    assert budget("low").max_tokens == 256
+    assert budget("high").min_tokens == 1024
+    assert (budget(6).min_tokens, budget(6).max_tokens) == (4, 6)
 
 
 def test_quantised_weights_change_logits_a_little() -> None:

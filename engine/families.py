@@ -14,6 +14,7 @@ from engine.contract import Abilities, LoadOptions
 if TYPE_CHECKING:
     from engine.catalog.locate import ModelFiles
     from engine.catalog.published import PublishedModel
+    from engine.checkpoints.conversion import QuantizableModel
     from engine.generation.verbs import VisionModel
 
 
@@ -55,11 +56,13 @@ class Family:
         load: "module:function" with parameters (model_files, options).
         abilities: "module:function" with parameters (source, config); source names the config in errors.
         checkpoint_matcher: A module that implements `CheckpointMatcher`.
+        quantizable: "module:function" with the parameter (model_files), for conversion to quantised weights.
     """
 
     load: str
     abilities: str
     checkpoint_matcher: str
+    quantizable: str
 
 
 @dataclass(frozen=True)
@@ -80,11 +83,13 @@ FAMILIES = {
         load="engine.moondream.model:load",
         abilities="engine.moondream.abilities:abilities",
         checkpoint_matcher="engine.moondream.checkpoint_matcher",
+        quantizable="engine.moondream.conversion:quantizable_model",
     ),
     "qwen3vl": Family(
         load="engine.qwen3vl.model:load",
         abilities="engine.qwen3vl.abilities:abilities",
         checkpoint_matcher="engine.qwen3vl.checkpoint_matcher",
+        quantizable="engine.qwen3vl.conversion:quantizable_model",
     ),
     "lfm2vl": Family(
         load="engine.lfm2vl.model:load",
@@ -117,6 +122,11 @@ def abilities_of(family: str, source: str, config: dict[str, Any]) -> Abilities:
 def checkpoint_matcher_of(family: str) -> CheckpointMatcher:
     """Import a family's `CheckpointMatcher`."""
     return cast(CheckpointMatcher, import_module(FAMILIES[family].checkpoint_matcher))
+
+
+def quantizable_model(model_files: "ModelFiles") -> "QuantizableModel":
+    """Open a model for conversion to quantised weights."""
+    return cast("QuantizableModel", _function(FAMILIES[model_files.family].quantizable)(model_files))
 
 
 def embedded_abilities(name: str) -> Abilities:

@@ -1,6 +1,5 @@
 """The flows of a VLM that answers in text only: see `engine.generation.scheduler`."""
 
-import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,6 +10,8 @@ from engine.generation.prompt_style import ObjectQuestion
 from engine.generation.scheduler import ContextFull, Flow, Forward
 from engine.generation.steps import History, ReadToken
 from engine.generation.text_flows import DecodingParams
+
+MAX_OBJECT_TOKENS = 160  # a model that writes more without the end of an object is not listing any
 
 
 class UnreadableAnswer(EngineError):
@@ -43,11 +44,14 @@ def objects_flow(
     """
     history.add_prompt(pieces)
     yield Forward(pieces)
-    is_cut = False
+    is_cut, last_object, found = False, 0, 0
     while (token := (yield ReadToken(params.sampler, history=history))) not in params.stop_ids:
         history.generated.append(token)
-        is_cut = len(history.generated) >= params.max_tokens or _has_more_than(limit, token, history, decode)
-        if is_cut:
+        count = len(history.generated)
+        if "}" in decode([token]):
+            last_object, found = count, found + decode([token]).count("}")
+        if count >= params.max_tokens or count - last_object >= MAX_OBJECT_TOKENS or found > limit:
+            is_cut = True
             break
         try:
             yield Forward([token])
@@ -62,8 +66,3 @@ def objects_flow(
     kind: Callable[..., Any] = question.kind
     objects = [kind(*item, label) for item in parsed.items[:limit]]
     return ObjectList(objects, parsed.complete and not is_cut and len(objects) == len(parsed.items))
-
-
-def _has_more_than(limit: int, token: int, history: History, decode: Callable[[Sequence[int]], str]) -> bool:
-    """Whether the list has more than `limit` objects already."""
-    return limit < sys.maxsize and "}" in decode([token]) and decode(history.generated).count("}") > limit

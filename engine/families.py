@@ -91,6 +91,12 @@ FAMILIES = {
         checkpoint_matcher="engine.qwen3vl.checkpoint_matcher",
         quantizable="engine.qwen3vl.conversion:quantizable_model",
     ),
+    "lfm2vl": Family(
+        load="engine.lfm2vl.model:load",
+        abilities="engine.lfm2vl.prompts:abilities",
+        checkpoint_matcher="engine.lfm2vl.checkpoint_matcher",
+        quantizable="engine.lfm2vl.model:quantizable_model",
+    ),
 }
 
 EMBEDDED = {

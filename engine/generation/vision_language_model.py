@@ -53,6 +53,7 @@ from engine.resize import check_image
 CPU_BATCH, GPU_BATCH = 16, 128  # most sequences in a step; larger batches gain little
 TYPICAL_TOKENS = 1280  # of a sequence, for the memory estimate: an image and an answer
 KV_CACHE_MEMORY_SHARE = 0.5  # of free memory
+TILING = ("tiles", "max_tiles", "thumbnail")  # fields of a budget for models that split images
 AS_LOADED = ImageBudget()
 
 
@@ -70,7 +71,7 @@ class ImageEncoder(Protocol):
 
     Attributes:
         typical_linear: The layer whose kernel and compilation stand for the encoder's.
-        budget: Default of both numbers.
+        budget: Default of both numbers, and of tiles if large images are split.
     """
 
     typical_linear: LinearLayer
@@ -131,12 +132,12 @@ class VisionLanguageModel(VisionModel):
         if options.adapter is not None:
             raise EngineError(f"{name} takes no LoRA adapters")
         if options.resize == "vips":
-            raise EngineError(f"{name} was trained on images resized by Pillow: leave resize out")
+            raise EngineError(f"{name} has its own resizing: leave resize out")
         self.image_batch_size = 1
         self.device, self.dtype = setup.device, setup.dtype
         self.decoder = VlmDecoder(text)
         self.stop_ids = tuple(tokenizer.special(token) for token in style.stop)
-        self.default_budget = _filled(options.image_budget, _detail_budget(options.detail), images.budget)
+        self.default_budget = self._whole_budget(options.image_budget, _detail_budget(options.detail))
         self.model_key = setup.numerics_key(name, revision)
         self.compiled = setup.compiled(typical_linear)
         if setup.fused:
@@ -166,8 +167,13 @@ class VisionLanguageModel(VisionModel):
         """
         for image in images:
             check_image(image)
-        whole = _filled(budget, self.default_budget)
+        whole = self._whole_budget(budget, self.default_budget)
         return [LazyImage(image.copy(), whole, self._encode, self.model_key) for image in images]
+
+    def _whole_budget(self, budget: ImageBudget, default: ImageBudget) -> ImageBudget:
+        if self.images.budget.tiles is None and any(getattr(budget, name) is not None for name in TILING):
+            raise EngineError(f"{self.name} doesn't split images into tiles: leave their options out")
+        return _filled(budget, default, self.images.budget)
 
     @torch.inference_mode()
     def _encode(self, image: np.ndarray, budget: ImageBudget) -> Sequence[ImagePart]:
@@ -206,7 +212,8 @@ class VisionLanguageModel(VisionModel):
             end = first_image_end(pieces, self._own(images[0]).parts(least))
             prefix = self._prefix(self._own(images[0]), pieces[:end])
         done = prefix.length if prefix else 0
-        history = History(done, [piece for piece in pieces[:done] if isinstance(piece, int)])
+        image_tokens = sum(not isinstance(piece, int) for piece in pieces)
+        history = History(done, [piece for piece in pieces[:done] if isinstance(piece, int)], image_tokens=image_tokens)
 
         def keep(cache: SequenceCache) -> None:
             if chat_cache:
@@ -374,5 +381,6 @@ def _filled(budget: ImageBudget, *defaults: ImageBudget) -> ImageBudget:
             least = default.min_tokens if most is None else min(default.min_tokens, most)
         if most is None and default.max_tokens is not None:
             most = default.max_tokens if budget.min_tokens is None else max(default.max_tokens, budget.min_tokens)
-        budget = replace(budget, min_tokens=least, max_tokens=most)
+        tiling = {name: getattr(default, name) for name in TILING if getattr(budget, name) is None}
+        budget = replace(budget, min_tokens=least, max_tokens=most, **tiling)
     return budget

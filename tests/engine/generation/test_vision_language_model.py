@@ -42,7 +42,7 @@ from engine.layers.kv_cache import PrefixCache
 GREEDY = Generation(temperature=0.0, max_tokens=10)
 
 
-def encoded(name: str = "a", budget: ImageBudget = ImageBudget()) -> LazyImage:  # noqa: B008
+def encoded(name: str = "a", budget: ImageBudget = ImageBudget()) -> LazyImage:
     [made] = model().encode([image(name)], budget)
     assert isinstance(made, LazyImage)
     return made
@@ -219,7 +219,7 @@ def test_a_budget_that_contradicts_itself_is_refused(budget: tuple[int | None, i
 
 
 def test_other_families_have_no_budget() -> None:
-    with pytest.raises(EngineError, match="use detail instead"):
+    with pytest.raises(EngineError, match="centerface has no image tokens"):
         engine.load("centerface", LoadOptions(image_budget=ImageBudget(5)))
 
 

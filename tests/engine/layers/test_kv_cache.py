@@ -208,7 +208,7 @@ def test_convolutions_of_one_step_do_not_change_each_other(dtype: torch.dtype) -
         assert torch.equal(together[some], step(cache, inputs[some], kernel))
 
 
-@pytest.mark.parametrize("length", [1, 5, 8, 9, 20, 25])
+@pytest.mark.parametrize("length", [1, 5, 8, 9, 20, 24])
 def test_a_prefix_goes_back_to_any_of_its_tokens(length: int) -> None:
     first = new()
     keys, values = grown(first, [8])

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from engine.quantization.gguf_blocks import GgufBlocks
+
 GROUP_SIZES = (128, 64, 32)  # supported by torch's int4 kernel
 
 
@@ -74,7 +76,7 @@ class Int8:
         return (self.values[which].float() * self.scale[which].float()[:, None]).to(dtype)
 
 
-Matrix = Tensor | Int4 | Int8
+Matrix = Tensor | Int4 | Int8 | GgufBlocks
 
 
 def group_size_for(columns: int, most: int) -> int:

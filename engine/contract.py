@@ -259,6 +259,30 @@ SKILLS: dict[type[Any], str] = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class ImageBudget:
+    """How many tokens an image may become, for models that take images of any size; None: the model's default.
+
+    Attributes:
+        min_tokens: A smaller image is enlarged to it.
+        max_tokens: A larger image is reduced to it.
+
+    Raises:
+        ValueError: A number is not positive, or the least exceeds the greatest.
+    """
+
+    min_tokens: int | None = None
+    max_tokens: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("min_tokens", "max_tokens"):
+            tokens = getattr(self, name)
+            if tokens is not None and tokens < 1:
+                raise ValueError(f"{name} must be 1 or more, not {tokens}")
+        if self.min_tokens and self.max_tokens and self.min_tokens > self.max_tokens:
+            raise ValueError(f"min_tokens is {self.min_tokens}, more than max_tokens, {self.max_tokens}")
+
+
 @dataclass(frozen=True)
 class LoadOptions:
     """How a model is loaded. Loading raises EngineError for an option that the model does not support.
@@ -272,6 +296,7 @@ class LoadOptions:
             its input; Moondream: crops of a large image).
         resize: Library that resizes images; None: libvips if it is installed, as in the reference implementation.
         adapter: Name or path of the LoRA adapter for requests that name none.
+        image_budget: Of images that are encoded without one.
     """
 
     device: str = "auto"
@@ -281,13 +306,14 @@ class LoadOptions:
     detail: str | int = "auto"
     resize: Literal["vips", "pillow"] | None = None
     adapter: str | None = None
+    image_budget: ImageBudget = ImageBudget()
 
 
 @dataclass(frozen=True, slots=True)
 class ObjectList:
     """The objects found: boxes from detect, points from point.
 
-    `complete` is False if max_objects or the model's context ended the list.
+    `complete` is False if max_objects or the model's context ended the list, or a part of it could not be read.
     """
 
     items: list[Box] | list[Point]

@@ -14,11 +14,18 @@ from engine.contract import Abilities, LoadOptions
 if TYPE_CHECKING:
     from engine.catalog.locate import ModelFiles
     from engine.catalog.published import PublishedModel
+    from engine.checkpoints.conversion import QuantizableModel
     from engine.generation.verbs import VisionModel
 
 
 class CheckpointMatcher(Protocol):
-    """The interface of a family's module that recognises its checkpoints."""
+    """The interface of a family's module that recognises its checkpoints.
+
+    Attributes:
+        SIDE_FILES: JSON files beside config.json that are read with it.
+    """
+
+    SIDE_FILES: tuple[str, ...]
 
     def find_config(self, data: dict[str, Any]) -> dict[str, Any] | None:
         """Return the family's config from a parsed config.json, or None if it is of another family."""
@@ -49,11 +56,13 @@ class Family:
         load: "module:function" with parameters (model_files, options).
         abilities: "module:function" with parameters (source, config); source names the config in errors.
         checkpoint_matcher: A module that implements `CheckpointMatcher`.
+        quantizable: "module:function" with the parameter (model_files), for conversion to quantised weights.
     """
 
     load: str
     abilities: str
     checkpoint_matcher: str
+    quantizable: str
 
 
 @dataclass(frozen=True)
@@ -74,6 +83,13 @@ FAMILIES = {
         load="engine.moondream.model:load",
         abilities="engine.moondream.abilities:abilities",
         checkpoint_matcher="engine.moondream.checkpoint_matcher",
+        quantizable="engine.moondream.conversion:quantizable_model",
+    ),
+    "qwen3vl": Family(
+        load="engine.qwen3vl.model:load",
+        abilities="engine.qwen3vl.abilities:abilities",
+        checkpoint_matcher="engine.qwen3vl.checkpoint_matcher",
+        quantizable="engine.qwen3vl.conversion:quantizable_model",
     ),
 }
 
@@ -101,6 +117,11 @@ def abilities_of(family: str, source: str, config: dict[str, Any]) -> Abilities:
 def checkpoint_matcher_of(family: str) -> CheckpointMatcher:
     """Import a family's `CheckpointMatcher`."""
     return cast(CheckpointMatcher, import_module(FAMILIES[family].checkpoint_matcher))
+
+
+def quantizable_model(model_files: "ModelFiles") -> "QuantizableModel":
+    """Open a model for conversion to quantised weights."""
+    return cast("QuantizableModel", _function(FAMILIES[model_files.family].quantizable)(model_files))
 
 
 def embedded_abilities(name: str) -> Abilities:

@@ -1,4 +1,4 @@
-"""Image resizing with a Lanczos-3 filter, by libvips or Pillow.
+"""Image resizing by libvips or Pillow; the filter is Lanczos-3 where a model names no other.
 
 The two differ: when they enlarge, their sampling grids are up to half a pixel apart. Bit-exact input to a model takes
 the library of its reference implementation, which is libvips wherever it is installed.
@@ -56,12 +56,14 @@ def resize_with_vips(image: np.ndarray, width: int, height: int) -> np.ndarray:
     return resized
 
 
-def resize_with_pillow(image: np.ndarray, width: int, height: int) -> np.ndarray:
-    """Resize an image with Pillow; ValueError unless it is (height, width, 3) uint8."""
+def resize_with_pillow(
+    image: np.ndarray, width: int, height: int, filter: Literal["lanczos", "bicubic", "bilinear"] = "lanczos"
+) -> np.ndarray:
+    """Resize an image with Pillow, antialiased; ValueError unless it is (height, width, 3) uint8."""
     from PIL import Image
 
     check_image(image)
-    return np.array(Image.fromarray(image).resize((width, height), Image.Resampling.LANCZOS))
+    return np.array(Image.fromarray(image).resize((width, height), Image.Resampling[filter.upper()]))
 
 
 def check_image(image: np.ndarray) -> None:

@@ -115,17 +115,26 @@ def _other_format(path: Path) -> ModelUnavailable:
 
 
 def _read_config(path: Path) -> tuple[str, dict[str, Any]] | None:
-    """Return the family of a config.json and its config; None if there is no file, or no family recognises it."""
+    """Return the family of a config.json and its config; None if there is no file, or no family recognises it.
+
+    The family's side files are added to the config under their stems.
+    """
     if not path.is_file():
         return None
+    data = _read_json(path)
+    for family in FAMILIES if isinstance(data, dict) else ():
+        matcher = checkpoint_matcher_of(family)
+        if (config := matcher.find_config(data)) is not None:
+            found = [file for name in matcher.SIDE_FILES if (file := path.with_name(name)).is_file()]
+            return family, config | {file.stem: _read_json(file) for file in found}
+    return None
+
+
+def _read_json(path: Path) -> Any:
     try:
-        data = json.loads(path.read_text("utf-8"))
+        return json.loads(path.read_text("utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise ModelUnavailable(f"{path}: not valid JSON ({error})") from error
-    for family in FAMILIES if isinstance(data, dict) else ():
-        if (config := checkpoint_matcher_of(family).find_config(data)) is not None:
-            return family, config
-    return None
 
 
 def _recognise(weights: Path, folder: Path) -> PublishedModel:
@@ -135,7 +144,7 @@ def _recognise(weights: Path, folder: Path) -> PublishedModel:
         known = [model for model in published().values() if model.family == family]
         if model := checkpoint_matcher_of(family).match_release(folder, shapes, known):
             return model
-    descriptions = "; ".join(checkpoint_matcher_of(family).describe_shapes(shapes) for family in FAMILIES)
+    descriptions = "; ".join(filter(None, (checkpoint_matcher_of(name).describe_shapes(shapes) for name in FAMILIES)))
     raise ModelUnavailable(
         f"{weights}: these are not the weights of a known model ({descriptions}); if they are, add a config.json with "
         'its "text", "vision", "region" and "tokenizer" in the same folder'

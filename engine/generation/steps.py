@@ -38,7 +38,7 @@ class History:
     prompt: list[int] = field(default_factory=list)
     generated: list[int] = field(default_factory=list)
 
-    def add_prompt(self, pieces: Sequence[ModelInput]) -> None:
+    def add_prompt(self, pieces: Sequence[object]) -> None:
         """Append a prompt; only those before the first generated token count as `prompt_tokens`."""
         if not self.generated:
             self.prompt_tokens += len(pieces)

@@ -61,6 +61,17 @@ class Tokenizer:
         text: str = self.bpe.decode(ids, skip_special_tokens=True)
         return text
 
+    def special(self, name: str) -> int:
+        """Return the id of a special token by its name.
+
+        Raises:
+            ModelUnavailable: There is none.
+        """
+        token: int | None = self.bpe.token_to_id(name)
+        if token is None:
+            raise ModelUnavailable(f"the tokenizer has no token {name!r}: it is that of another model")
+        return token
+
     def texts(self) -> dict[int, str]:
         """Return the text of each id alone, in the order of the ids."""
         return {token: self.decode([token]) for token in sorted(self.bpe.get_vocab().values())}

@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from engine.quantization.gguf_blocks import GgufBlocks
+
 GROUP_SIZES = (128, 64, 32)  # supported by torch's int4 kernel
 
 
@@ -76,7 +78,7 @@ class Int8:
         return (self.values[which].float() * self.scale[which].float()[:, None]).to(dtype)
 
 
-Matrix = Tensor | Int4 | Int8
+Matrix = Tensor | Int4 | Int8 | GgufBlocks
 
 
 def concat_rows(matrices: Sequence[Matrix]) -> Matrix:

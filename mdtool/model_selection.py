@@ -11,12 +11,14 @@ import engine
 from engine.contract import (
     Abilities,
     CaptionRequest,
+    ChatRequest,
     Compilable,
     DetectRequest,
     EngineError,
     ImageBudget,
     Landmarks,
     LoadOptions,
+    Message,
     ModelUnavailable,
     NotDownloaded,
     PointRequest,
@@ -263,6 +265,7 @@ def _check(model: VisionModel, skill: str, prompt: str, threshold: float | None)
         "query": QueryRequest(None, prompt),
         "detect": DetectRequest(None, prompt, threshold=threshold),
         "point": PointRequest(None, prompt),
+        "chat": ChatRequest((Message("user", (prompt,)),)),
     }
     model.check(requests[skill])
 
@@ -276,6 +279,10 @@ def _first_that_serves(skill: str, prompts: Sequence[str], questions: Sequence[s
         return FACE_MODEL
     if downloaded := _best_downloaded(supports):
         return downloaded
+    if skill == "chat":
+        raise ModelNotFound(
+            "no model on this machine can chat; give --model the folder or file of a Qwen3-VL or an LFM2-VL"
+        )
     lacking = []
     if unserved := _unserved(skill, prompts):
         lacking += [f"{skill} {', '.join(map(repr, unserved))}" if skill in ("detect", "point") else skill]

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from engine.checkpoints.config_matcher import ConfigMatcher
 from engine.checkpoints.json_config import check_sizes, json_object, known_fields, read_dataclass, require
 
 CONV, ATTENTION = "conv", "full_attention"
+MATCHER = ConfigMatcher(("lfm2_vl", "lfm2-vl"), "<image>", ("preprocessor_config.json", "processor_config.json"))
 
 
 @dataclass(frozen=True)

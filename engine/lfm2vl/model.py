@@ -3,6 +3,7 @@
 import torch
 
 from engine.catalog.locate import ModelFiles
+from engine.checkpoints.conversion import QuantizableModel
 from engine.contract import LoadOptions
 from engine.generation.decoder_block import GroupedQueryBlock
 from engine.generation.model_setup import model_setup
@@ -28,6 +29,12 @@ def load(model_files: ModelFiles, options: LoadOptions) -> VisionLanguageModel:
     tokenizer = load_tokenizer(model_files.tokenizer, config.text_config.vocab_size)
     weights = open_weights(model_files.weights, config)
     return build(model_files.name, config, weights, tokenizer, options=options, revision=model_files.revision)
+
+
+def quantizable_model(model_files: ModelFiles) -> QuantizableModel:
+    """Open a model for conversion to quantised weights. Raises ModelUnavailable as `load` does."""
+    weights = open_weights(model_files.weights, read_config(model_files.config_source, model_files.config))
+    return QuantizableModel(weights, QUANTIZATION_PLAN, model_files.config, model_files.tokenizer)
 
 
 def build(

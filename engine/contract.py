@@ -63,6 +63,7 @@ class Answer:
         tokens: Generated token ids, those of the reasoning first. End-of-sequence tokens are left out; tokens whose
             text a stop string cut off are included.
         prompt_tokens: Length of the prefill in positions, image included.
+        image_tokens: How many of these the images of the prompt became, where that depends on the images; else 0.
         finish: What ended generation: "stop" (the model, or a stop string), "length" (max_tokens, or the model's
             context) or "cancelled" (the request was cancelled).
     """
@@ -73,6 +74,7 @@ class Answer:
     tokens: tuple[int, ...] = ()
     prompt_tokens: int = 0
     finish: Finish = "stop"
+    image_tokens: int = 0
 
     def __str__(self) -> str:
         return self.text
@@ -265,7 +267,10 @@ class ImageBudget:
 
     Attributes:
         min_tokens: A smaller image is enlarged to it.
-        max_tokens: A larger image is reduced to it.
+        max_tokens: A larger image is reduced to it, with all of its tiles.
+        tiles: Whether a large image is split into tiles.
+        max_tiles: Most tiles of an image.
+        thumbnail: Whether the tiles are followed by the whole image, reduced.
 
     Raises:
         ValueError: A number is not positive, or the least exceeds the greatest.
@@ -273,12 +278,15 @@ class ImageBudget:
 
     min_tokens: int | None = None
     max_tokens: int | None = None
+    tiles: bool | None = None
+    max_tiles: int | None = None
+    thumbnail: bool | None = None
 
     def __post_init__(self) -> None:
-        for name in ("min_tokens", "max_tokens"):
-            tokens = getattr(self, name)
-            if tokens is not None and tokens < 1:
-                raise ValueError(f"{name} must be 1 or more, not {tokens}")
+        for name in ("min_tokens", "max_tokens", "max_tiles"):
+            number = getattr(self, name)
+            if number is not None and number < 1:
+                raise ValueError(f"{name} must be 1 or more, not {number}")
         if self.min_tokens and self.max_tokens and self.min_tokens > self.max_tokens:
             raise ValueError(f"min_tokens is {self.min_tokens}, more than max_tokens, {self.max_tokens}")
 

@@ -55,7 +55,7 @@ class Family:
     Attributes:
         load: "module:function" with parameters (model_files, options).
         abilities: "module:function" with parameters (source, config); source names the config in errors.
-        checkpoint_matcher: A module that implements `CheckpointMatcher`.
+        checkpoint_matcher: "module" or "module:object" that implements `CheckpointMatcher`.
         quantizable: "module:function" with the parameter (model_files), for conversion to quantised weights.
         gguf: `general.architecture` of its GGUF text files, if it can be loaded from them.
     """
@@ -94,6 +94,12 @@ FAMILIES = {
         quantizable="engine.qwen3vl.conversion:quantizable_model",
         gguf="qwen3vl",
     ),
+    "lfm2vl": Family(
+        load="engine.lfm2vl.model:load",
+        abilities="engine.lfm2vl.prompts:abilities",
+        checkpoint_matcher="engine.lfm2vl.config:MATCHER",
+        quantizable="engine.lfm2vl.model:quantizable_model",
+    ),
 }
 
 EMBEDDED = {
@@ -124,7 +130,9 @@ def abilities_of(family: str, source: str, config: dict[str, Any]) -> Abilities:
 
 def checkpoint_matcher_of(family: str) -> CheckpointMatcher:
     """Import a family's `CheckpointMatcher`."""
-    return cast(CheckpointMatcher, import_module(FAMILIES[family].checkpoint_matcher))
+    module, _, attribute = FAMILIES[family].checkpoint_matcher.partition(":")
+    imported = import_module(module)
+    return cast(CheckpointMatcher, getattr(imported, attribute) if attribute else imported)
 
 
 def quantizable_model(model_files: "ModelFiles") -> "QuantizableModel":

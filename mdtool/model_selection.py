@@ -14,6 +14,7 @@ from engine.contract import (
     Compilable,
     DetectRequest,
     EngineError,
+    ImageBudget,
     Landmarks,
     LoadOptions,
     ModelUnavailable,
@@ -76,12 +77,14 @@ class ComputeConfig:
     detail: str = "auto"
     resize: Literal["vips", "pillow"] | None = None
     adapter: str | None = None
+    image_budget: ImageBudget = ImageBudget()
 
     def load(self, name: str, callbacks: LoadCallbacks = LoadCallbacks()) -> VisionModel:
         """Load a model by name or path, and warm it up if it is compiled. Raises as `engine.load` does."""
         quantize = None if self.quantize == "none" else self.quantize
         detail = int(self.detail) if self.detail.isdecimal() else self.detail
-        options = LoadOptions(self.device, self.dtype, quantize, self.compile, detail, self.resize, self.adapter)
+        computing = self.device, self.dtype, quantize, self.compile
+        options = LoadOptions(*computing, detail, self.resize, self.adapter, self.image_budget)
         model = engine.load(name, options)
         for line in model.setup:
             callbacks.explain(f"{model.name}: {line}")

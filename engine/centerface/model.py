@@ -57,7 +57,7 @@ def load(options: LoadOptions) -> "CenterFace":
     if options.adapter is not None:
         raise EngineError("centerface takes no adapter: leave adapter out")
     if options.image_budget != ImageBudget():
-        raise EngineError("centerface has no image tokens: use detail instead")
+        raise EngineError("centerface has no image tokens: leave limits of tokens and tiles out")
     longer_side(options.detail)
     return CenterFace(Network(weights_path()), options.detail)
 

@@ -154,4 +154,10 @@ def constrained_text(
 
 def make_answer(text: str, finish: Finish, history: History) -> Answer:
     """Return an answer with the token ids and counts of a sequence."""
-    return Answer(text, tokens=tuple(history.generated), prompt_tokens=history.prompt_tokens, finish=finish)
+    return Answer(
+        text,
+        tokens=tuple(history.generated),
+        prompt_tokens=history.prompt_tokens,
+        finish=finish,
+        image_tokens=history.image_tokens,
+    )

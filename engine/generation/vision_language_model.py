@@ -51,6 +51,7 @@ from engine.resize import check_image
 CPU_BATCH, GPU_BATCH = 16, 128  # most sequences in a step; larger batches gain little
 TYPICAL_TOKENS = 1280  # of a sequence, for the memory estimate: an image and an answer
 KV_CACHE_MEMORY_SHARE = 0.5  # of free memory
+TILING = ("tiles", "max_tiles", "thumbnail")  # fields of a budget for models that split images
 AS_LOADED = ImageBudget()
 
 
@@ -59,7 +60,7 @@ class ImageEncoder(Protocol):
 
     Attributes:
         typical_linear: The layer whose kernel and compilation stand for the encoder's.
-        budget: Default of both numbers.
+        budget: Default of both numbers, and of tiles if large images are split.
     """
 
     typical_linear: LinearLayer
@@ -125,8 +126,7 @@ class VisionLanguageModel(VisionModel):
         self.device, self.dtype = setup.device, setup.dtype
         self.decoder = VlmDecoder(text)
         self.stop_ids = tuple(tokenizer.special(token) for token in style.stop)
-        budgets = options.image_budget, _detail_budget(options.detail)
-        self.default_budget = _filled(*budgets, images.budget) if images else AS_LOADED
+        self.default_budget = self._whole_budget(options.image_budget, _detail_budget(options.detail))
         self.model_key = setup.numerics_key(name, revision)
         self.compiled = setup.compiled(typical_linear)
         if setup.fused:
@@ -161,8 +161,15 @@ class VisionLanguageModel(VisionModel):
             raise EngineError(f"{self.name} answers text only: its vision is in an mmproj file; give that as --mmproj")
         for image in images:
             check_image(image)
-        whole = _filled(budget, self.default_budget)
+        whole = self._whole_budget(budget, self.default_budget)
         return [LazyImage(image.copy(), whole, self._encode, self.model_key) for image in images]
+
+    def _whole_budget(self, budget: ImageBudget, default: ImageBudget) -> ImageBudget:
+        if self.images is None:
+            return AS_LOADED
+        if self.images.budget.tiles is None and any(getattr(budget, name) is not None for name in TILING):
+            raise EngineError(f"{self.name} doesn't split images into tiles: leave their options out")
+        return _filled(budget, default, self.images.budget)
 
     @torch.inference_mode()
     def _encode(self, image: np.ndarray, budget: ImageBudget) -> Sequence[ImagePart]:
@@ -207,8 +214,9 @@ class VisionLanguageModel(VisionModel):
         if images:
             end = first_image_end(pieces, self._own(images[0]).parts(least))
             prefix, rest = self._prefix(self._own(images[0]), pieces[:end]), pieces[end:]
+        start, image_tokens = len(pieces) - len(rest), sum(not isinstance(piece, int) for piece in pieces)
         history = History(
-            len(pieces) - len(rest), [piece for piece in pieces[: len(pieces) - len(rest)] if isinstance(piece, int)]
+            start, [piece for piece in pieces[:start] if isinstance(piece, int)], image_tokens=image_tokens
         )
         return Job(lambda: self._flow(request, rest, history), prefix)
 
@@ -351,5 +359,6 @@ def _filled(budget: ImageBudget, *defaults: ImageBudget) -> ImageBudget:
             least = default.min_tokens if most is None else min(default.min_tokens, most)
         if most is None and default.max_tokens is not None:
             most = default.max_tokens if budget.min_tokens is None else max(default.max_tokens, budget.min_tokens)
-        budget = replace(budget, min_tokens=least, max_tokens=most)
+        tiling = {name: getattr(default, name) for name in TILING if getattr(budget, name) is None}
+        budget = replace(budget, min_tokens=least, max_tokens=most, **tiling)
     return budget

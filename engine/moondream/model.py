@@ -115,7 +115,9 @@ class Moondream(VisionModel):
                 f"{name} can't be quantised to {quantize!r}: quantize must be one of {', '.join(QUANTIZATION_SCHEMES)}"
             )
         if options.image_budget != ImageBudget():
-            raise EngineError(f"{name} encodes every image to the same number of tokens: use detail instead")
+            raise EngineError(
+                f"{name} encodes every image to the same number of tokens: leave limits of tokens and tiles out"
+            )
         self.device = device = pick_device(options.device)
         self.dtype = dtype = pick_dtype(options.dtype, device)
         if options.compile:

@@ -3,7 +3,9 @@
 `engine.layers.int4_linear` and `int8_linear` compute with them where a CPU has the kernels.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -77,6 +79,22 @@ class Int8:
 
 
 Matrix = Tensor | Int4 | Int8 | GgufBlocks
+
+
+def concat_rows(matrices: Sequence[Matrix]) -> Matrix:
+    """Concatenate matrices of one format along their rows.
+
+    Raises:
+        ValueError: They are of different formats.
+    """
+    first = matrices[0]
+    if any(type(matrix) is not type(first) for matrix in matrices):
+        raise ValueError("matrices of different formats can't be concatenated")
+    if isinstance(first, Tensor):
+        return torch.cat([matrix for matrix in matrices if isinstance(matrix, Tensor)])
+    names = [f.name for f in fields(first) if isinstance(getattr(first, f.name), Tensor)]
+    parts: dict[str, Any] = {name: torch.cat([getattr(matrix, name) for matrix in matrices]) for name in names}
+    return replace(first, **parts)
 
 
 def group_size_for(columns: int, most: int) -> int:

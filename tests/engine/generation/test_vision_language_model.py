@@ -41,7 +41,7 @@ from engine.layers.kv_cache import PrefixCache
 GREEDY = Generation(temperature=0.0, max_tokens=10)
 
 
-def encoded(name: str = "a", budget: ImageBudget = ImageBudget()) -> LazyImage:  # noqa: B008
+def encoded(name: str = "a", budget: ImageBudget = ImageBudget()) -> LazyImage:
     [made] = model().encode([image(name)], budget)
     assert isinstance(made, LazyImage)
     return made

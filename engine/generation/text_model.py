@@ -11,6 +11,7 @@ from engine.generation.transformer import Transformer
 from engine.layers.linear import LinearLayer
 from engine.layers.norms import rms_norm
 from engine.quantization.formats import Int8
+from engine.quantization.gguf_blocks import GgufBlocks
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class TextModel:
         max_context: Most tokens of a sequence.
     """
 
-    embeddings: Tensor | Int8
+    embeddings: Tensor | Int8 | GgufBlocks
     transformer: Transformer
     norm: Tensor
     head: LinearLayer

@@ -201,6 +201,16 @@ class Message:
     parts: tuple[str | EncodedImage, ...]
 
 
+class ChatCache:
+    """What a model keeps of a conversation for its next turn.
+
+    Attributes:
+        content: Private to each model family; None: nothing yet.
+    """
+
+    content: Any = None
+
+
 @dataclass(frozen=True, slots=True)
 class ChatRequest:
     """A request for the assistant's next turn in a conversation.
@@ -208,12 +218,15 @@ class ChatRequest:
     Attributes:
         messages: The conversation so far.
         allowed: As in `QueryRequest`.
+        cache: Of this conversation: the model computes only what has changed since the last request with it, and
+            updates it. The last bits of results may depend on it. None: every request is computed anew.
     """
 
     messages: tuple[Message, ...]
     generation: Generation = Generation()
     adapter: str | None = None
     allowed: Choices | Number | None = None
+    cache: ChatCache | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -462,6 +475,18 @@ class ImageEmbedder(Protocol):
 
     def encode_embeddings(self, embeddings: Sequence["Tensor"]) -> list[EncodedImage]:
         """Encode images from their embeddings, which may be on any device."""
+
+
+@runtime_checkable
+class Chatting(Protocol):
+    """The additional interface of a model that can chat."""
+
+    def prompt_tokens(self, messages: Sequence[Message]) -> int:
+        """Return how many tokens a conversation has up to the assistant's next turn, images included.
+
+        Raises:
+            EngineError, ValueError: It can't be served.
+        """
 
 
 @runtime_checkable

@@ -57,14 +57,12 @@ def resize_with_vips(image: np.ndarray, width: int, height: int) -> np.ndarray:
     return resized
 
 
-def resize_with_pillow(
-    image: np.ndarray, width: int, height: int, filter: Literal["lanczos", "bicubic", "bilinear"] = "lanczos"
-) -> np.ndarray:
-    """Resize an image with Pillow, antialiased; ValueError unless it is (height, width, 3) uint8."""
+def resize_with_pillow(image: np.ndarray, width: int, height: int) -> np.ndarray:
+    """Resize an image with Pillow; ValueError unless it is (height, width, 3) uint8."""
     from PIL import Image
 
     check_image(image)
-    return np.array(Image.fromarray(image).resize((width, height), Image.Resampling[filter.upper()]))
+    return np.array(Image.fromarray(image).resize((width, height), Image.Resampling.LANCZOS))
 
 
 def check_image(image: np.ndarray) -> None:

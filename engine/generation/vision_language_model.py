@@ -4,7 +4,7 @@ A family adds its config, its image encoder, its text model and its prompts; eve
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Protocol
 
@@ -14,6 +14,7 @@ import torch
 from engine.contract import (
     Abilities,
     CaptionRequest,
+    ChatCache,
     ChatRequest,
     Choices,
     DetectRequest,
@@ -34,6 +35,7 @@ from engine.devices import OutOfMemory, free_memory, is_out_of_memory
 from engine.generation.chat_prompt import ImagePart, prompt_pieces
 from engine.generation.constraints import ChoiceConstraint, Constraint, NumberConstraint
 from engine.generation.encoded_image import LazyImage, first_image_end
+from engine.generation.image_features import ImageFeatures
 from engine.generation.model_setup import ModelSetup
 from engine.generation.prompt_style import ObjectQuestion, PromptStyle
 from engine.generation.scheduler import ContextFull, Flow, Job, Scheduler
@@ -44,7 +46,7 @@ from engine.generation.tokenizer import Tokenizer
 from engine.generation.verbs import VisionModel
 from engine.generation.vlm_decoder import Pieces, VlmDecoder
 from engine.generation.vlm_flows import objects_flow
-from engine.layers.kv_cache import PrefixCache
+from engine.layers.kv_cache import PrefixCache, SequenceCache
 from engine.layers.linear import LinearLayer
 from engine.resize import check_image
 
@@ -53,6 +55,15 @@ TYPICAL_TOKENS = 1280  # of a sequence, for the memory estimate: an image and an
 KV_CACHE_MEMORY_SHARE = 0.5  # of free memory
 TILING = ("tiles", "max_tiles", "thumbnail")  # fields of a budget for models that split images
 AS_LOADED = ImageBudget()
+
+
+@dataclass(frozen=True, eq=False)
+class _Conversation:
+    """The content of a `ChatCache`: inputs of the model, its cache of them, and its key."""
+
+    pieces: Pieces
+    cache: PrefixCache
+    model_key: str
 
 
 class ImageEncoder(Protocol):
@@ -85,7 +96,7 @@ class ImageEncoder(Protocol):
 
 
 class VisionLanguageModel(VisionModel):
-    """A VLM. See `engine.contract` for the methods of `Model` and `Compilable`."""
+    """A VLM. See `engine.contract` for the methods of `Model`, `Chatting` and `Compilable`."""
 
     def __init__(
         self,
@@ -121,7 +132,7 @@ class VisionLanguageModel(VisionModel):
         if options.adapter is not None:
             raise EngineError(f"{name} takes no LoRA adapters")
         if options.resize == "vips":
-            raise EngineError(f"{name} was trained on images resized by Pillow: leave resize out")
+            raise EngineError(f"{name} has its own resizing: leave resize out")
         self.image_batch_size = 1
         self.device, self.dtype = setup.device, setup.dtype
         self.decoder = VlmDecoder(text)
@@ -200,25 +211,46 @@ class VisionLanguageModel(VisionModel):
         messages, question = self._messages(request), self._object_question(request)
         images = [part for message in messages for part in message.parts if isinstance(part, EncodedImage)]
         least = question.min_image_tokens if question else 0
-        pieces = prompt_pieces(
+        pieces = self._pieces(messages, least, question.answer_start if question else "")
+        if len(pieces) >= self.text.max_context:
+            raise ContextFull
+        chat_cache = request.cache if isinstance(request, ChatRequest) else None
+        prefix = self._kept(chat_cache, pieces) if chat_cache else None
+        if images and prefix is None:
+            end = first_image_end(pieces, self._own(images[0]).parts(least))
+            prefix = self._prefix(self._own(images[0]), pieces[:end])
+        done = prefix.length if prefix else 0
+        image_tokens = sum(not isinstance(piece, int) for piece in pieces)
+        history = History(done, [piece for piece in pieces[:done] if isinstance(piece, int)], image_tokens=image_tokens)
+
+        def keep(cache: SequenceCache) -> None:
+            if chat_cache:
+                sequence = [*pieces, *history.generated][: cache.length]
+                chat_cache.content = _Conversation(sequence, cache.freeze(), self.model_key)
+
+        return Job(lambda: self._flow(request, pieces[done:], history), prefix, keep=keep)
+
+    def _kept(self, chat_cache: ChatCache, pieces: Pieces) -> PrefixCache | None:
+        """Return the cache of the beginning of a conversation, as far as it is that of the last request."""
+        kept = chat_cache.content
+        if not isinstance(kept, _Conversation) or kept.model_key != self.model_key:
+            return None
+        return self.decoder.common_prefix(kept.pieces, kept.cache, pieces)
+
+    def _pieces(self, messages: Sequence[Message], least: int = 0, answer_start: str = "") -> list[int | ImageFeatures]:
+        return prompt_pieces(
             messages,
             self.style.template,
             self.tokenizer,
             self.style.image_token,
             parts_of=lambda image: self._own(image).parts(least),
-            answer_start=question.answer_start if question else "",
+            answer_start=answer_start,
         )
-        if len(pieces) >= self.text.max_context:
-            raise ContextFull
-        prefix, rest = None, pieces
-        if images:
-            end = first_image_end(pieces, self._own(images[0]).parts(least))
-            prefix, rest = self._prefix(self._own(images[0]), pieces[:end]), pieces[end:]
-        start, image_tokens = len(pieces) - len(rest), sum(not isinstance(piece, int) for piece in pieces)
-        history = History(
-            start, [piece for piece in pieces[:start] if isinstance(piece, int)], image_tokens=image_tokens
-        )
-        return Job(lambda: self._flow(request, rest, history), prefix)
+
+    def prompt_tokens(self, messages: Sequence[Message]) -> int:
+        """Return how many tokens a conversation has up to the assistant's next turn; see `Chatting`."""
+        _check_messages(messages)
+        return len(self._pieces(messages))
 
     def _own(self, image: EncodedImage) -> LazyImage:
         if not isinstance(image, LazyImage) or image.model_key != self.model_key:

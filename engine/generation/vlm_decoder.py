@@ -47,6 +47,25 @@ class VlmDecoder:
         self.text.transformer.prefill(self.embed(pieces), [self._run(cache, 0, pieces, adapter)])
         return cache.freeze()
 
+    def common_prefix(self, cached: Pieces, cache: PrefixCache, pieces: Pieces) -> PrefixCache | None:
+        """Return the cache of what two sequences have in common at their beginning.
+
+        Args:
+            cached: One of them.
+            cache: Of all of its pieces.
+            pieces: The other, whose last piece is left out: it is needed for its hidden state.
+
+        Returns:
+            The cache; None: there is nothing, or the cache can't go back to it.
+        """
+        limit = min(len(cached), len(pieces) - 1)
+        common = next((index for index in range(limit) if cached[index] != pieces[index]), limit)
+        if not common:
+            return None
+        multimodal = self.text.transformer.position_axes > 1
+        following = int(multimodal_positions(pieces[:common], 0).max()) + 1 if multimodal else common
+        return cache.truncated(common, following)
+
     def embed(self, pieces: Pieces) -> Tensor:
         """Embed tokens and images, (pieces, dim)."""
         tokens = [piece if isinstance(piece, int) else 0 for piece in pieces]

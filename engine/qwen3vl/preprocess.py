@@ -8,7 +8,7 @@ from torch import Tensor
 
 from engine.contract import ImageBudget
 from engine.qwen3vl.config import ImageConfig, VisionConfig
-from engine.resize import resize_with_pillow
+from engine.resize import resize_with_torch
 
 MAX_ASPECT_RATIO = 200
 
@@ -60,9 +60,8 @@ def make_patches(
     """
     patch, merge = vision.patch_size, vision.spatial_merge_size
     height, width = smart_resize(image.shape[0], image.shape[1], vision.token_side, budget)
-    if (height, width) != image.shape[:2]:
-        image = resize_with_pillow(image, width, height, "bicubic")
-    pixels = torch.from_numpy(np.ascontiguousarray(image)).float().div_(255)
+    resized = resize_with_torch(image, width, height, "bicubic")
+    pixels = torch.from_numpy(np.ascontiguousarray(resized)).float().div_(255)
     pixels = pixels.sub_(torch.tensor(config.image_mean)).div_(torch.tensor(config.image_std))
     rows, columns = height // patch, width // patch
     blocks = pixels.view(rows // merge, merge, patch, columns // merge, merge, patch, 3)

@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 import engine
 from engine.contract import (
     CaptionRequest,
+    ChatCache,
     ChatRequest,
     Choices,
     DetectRequest,
@@ -218,7 +219,7 @@ def test_a_budget_that_contradicts_itself_is_refused(budget: tuple[int | None, i
 
 
 def test_other_families_have_no_budget() -> None:
-    with pytest.raises(EngineError, match="use detail instead"):
+    with pytest.raises(EngineError, match="centerface has no image tokens"):
         engine.load("centerface", LoadOptions(image_budget=ImageBudget(5)))
 
 
@@ -304,3 +305,58 @@ def test_an_image_of_one_pixel_and_one_far_too_narrow() -> None:
     assert "too narrow" in str(outcome(QueryRequest(line, "?", generation=GREEDY)))
     with pytest.raises(ValueError, match="HxWx3 uint8"):
         model().encode([np.zeros((4, 4), np.uint8)])
+
+
+def test_a_cache_computes_only_what_is_new_in_a_conversation(monkeypatch: pytest.MonkeyPatch) -> None:
+    computed: list[int] = []
+    extend = model().text.transformer.extend
+
+    def counted(embeddings: torch.Tensor, runs: Any) -> torch.Tensor:
+        computed.append(len(embeddings))
+        return extend(embeddings, runs)
+
+    monkeypatch.setattr(model().text.transformer, "extend", counted)
+    a, b, cache = encoded("a"), encoded("b"), ChatCache()
+    messages = [Message("system", ("You measure.",)), Message("user", (a, "what?"))]
+    turns: list[tuple[str | EncodedImage, ...]] = [("and?",), ("with", b, "?"), ("then?",)]
+    for turn in turns:
+        computed.clear()
+        answer = model().chat(messages, GREEDY, cache)
+        alone = model().chat(messages, GREEDY)
+        assert answer.text == alone.text
+        assert answer.prompt_tokens == alone.prompt_tokens == model().prompt_tokens(messages)
+        text = "dog" if answer.text.endswith("\ufffd") else answer.text  # half a character has other tokens
+        messages += [Message("assistant", (text,)), Message("user", turn)]
+    first, *_ = computed
+    assert first < model().prompt_tokens(messages) // 2
+
+
+def test_a_cache_goes_back_to_where_a_conversation_differs() -> None:
+    a, b, cache = encoded("a"), encoded("b"), ChatCache()
+    start = [Message("user", (a, "what is", b, "?"))]
+    for ending in ("the fox", "the dog and more", "it"):
+        messages = [*start, Message("assistant", (ending,)), Message("user", ("why?",))]
+        assert model().chat(messages, GREEDY, cache).tokens == model().chat(messages, GREEDY).tokens
+    other = [Message("user", (b, "?"))]
+    assert model().chat(other, GREEDY, cache).tokens == model().chat(other, GREEDY).tokens
+    assert model().chat(other, GREEDY, cache).tokens == model().chat(other, GREEDY).tokens
+
+
+def test_a_cache_of_another_model_is_not_used() -> None:
+    cache = ChatCache()
+    messages = [Message("user", ("what?",))]
+    model("int8").chat(messages, GREEDY, cache)
+    assert model().chat(messages, GREEDY, cache) == model().chat(messages, GREEDY)
+
+
+def test_a_cancelled_turn_may_be_continued() -> None:
+    cache, messages = ChatCache(), (Message("user", (encoded(), "what?")),)
+    scheduler = model().scheduler(1)
+    ticket = scheduler.add(ChatRequest(messages, GREEDY, cache=cache))
+    for _ in range(4):
+        scheduler.step()
+    scheduler.cancel(ticket)
+    [event] = [event for event in scheduler.step() if isinstance(event, Done)]
+    assert event.result.finish == "cancelled"  # type: ignore[union-attr]
+    longer = [*messages, Message("assistant", ("the dog",)), Message("user", ("and?",))]
+    assert model().chat(longer, GREEDY, cache).tokens == model().chat(longer, GREEDY).tokens

@@ -99,6 +99,7 @@ FAMILIES = {
         abilities="engine.lfm2vl.prompts:abilities",
         checkpoint_matcher="engine.lfm2vl.config:MATCHER",
         quantizable="engine.lfm2vl.model:quantizable_model",
+        gguf="lfm2",
     ),
 }
 

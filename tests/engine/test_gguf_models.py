@@ -28,7 +28,7 @@ from engine.generation.chat_prompt import ImagePart, prompt_pieces
 from engine.generation.encoded_image import LazyImage
 from engine.generation.vision_language_model import VisionLanguageModel
 
-BUDGETS = {"qwen3-vl": ImageBudget(4, 48)}  # of the golden cases: GGUF files have none
+BUDGETS = {"qwen3-vl": ImageBudget(4, 48), "lfm2-vl": ImageBudget(4, 12)}  # of the golden cases: GGUF files have none
 families = pytest.mark.parametrize("family", BUDGETS)
 GREEDY = Generation(temperature=0.0, max_tokens=16)
 

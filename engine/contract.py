@@ -318,6 +318,8 @@ class LoadOptions:
         resize: Library that resizes images; None: libvips if it is installed, as in the reference implementation.
         adapter: Name or path of the LoRA adapter for requests that name none.
         image_budget: Of images that are encoded without one.
+        mmproj: The vision part of a model in a GGUF file; None: the one beside the file, if there is one.
+        chat_template: "builtin" (the family's own), the name of a built-in one, or Jinja; None: that of the checkpoint.
     """
 
     device: str = "auto"
@@ -328,6 +330,8 @@ class LoadOptions:
     resize: Literal["vips", "pillow"] | None = None
     adapter: str | None = None
     image_budget: ImageBudget = ImageBudget()
+    mmproj: str | None = None
+    chat_template: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,12 +57,14 @@ class Family:
         abilities: "module:function" with parameters (source, config); source names the config in errors.
         checkpoint_matcher: "module" or "module:object" that implements `CheckpointMatcher`.
         quantizable: "module:function" with the parameter (model_files), for conversion to quantised weights.
+        gguf: `general.architecture` of its GGUF text files, if it can be loaded from them.
     """
 
     load: str
     abilities: str
     checkpoint_matcher: str
     quantizable: str
+    gguf: str | None = None
 
 
 @dataclass(frozen=True)
@@ -90,12 +92,14 @@ FAMILIES = {
         abilities="engine.qwen3vl.abilities:abilities",
         checkpoint_matcher="engine.qwen3vl.checkpoint_matcher",
         quantizable="engine.qwen3vl.conversion:quantizable_model",
+        gguf="qwen3vl",
     ),
     "lfm2vl": Family(
         load="engine.lfm2vl.model:load",
         abilities="engine.lfm2vl.prompts:abilities",
         checkpoint_matcher="engine.lfm2vl.config:MATCHER",
         quantizable="engine.lfm2vl.model:quantizable_model",
+        gguf="lfm2",
     ),
 }
 
@@ -113,6 +117,11 @@ def load_embedded(name: str, options: LoadOptions) -> "VisionModel":
 def load_model_files(model_files: "ModelFiles", options: LoadOptions) -> "VisionModel":
     """Load a model from its located files."""
     return cast("VisionModel", _function(FAMILIES[model_files.family].load)(model_files, options))
+
+
+def family_of_gguf(architecture: str) -> str | None:
+    """Return the family whose GGUF files have this `general.architecture`; None if there is none."""
+    return next((name for name, family in FAMILIES.items() if family.gguf == architecture), None)
 
 
 def abilities_of(family: str, source: str, config: dict[str, Any]) -> Abilities:

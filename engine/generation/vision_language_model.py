@@ -102,7 +102,7 @@ class VisionLanguageModel(VisionModel):
         self,
         name: str,
         text: TextModel,
-        images: ImageEncoder,
+        images: ImageEncoder | None,
         style: PromptStyle,
         *,
         tokenizer: Tokenizer,
@@ -115,7 +115,7 @@ class VisionLanguageModel(VisionModel):
         Args:
             name: Of the model.
             text: The decoder.
-            images: The image encoder.
+            images: The image encoder; None: the model was loaded without its vision part, and answers text only.
             style: How it is asked.
             tokenizer: The checkpoint's.
             setup: That text and images were built with.
@@ -141,18 +141,20 @@ class VisionLanguageModel(VisionModel):
         self.model_key = setup.numerics_key(name, revision)
         self.compiled = setup.compiled(typical_linear)
         if setup.fused:
-            images.compile()
+            if images:
+                images.compile()
             text.transformer.compile()
-        self.setup = setup.summary({"vision": images.typical_linear, "text": typical_linear})
+        linears = {"vision": images.typical_linear} if images else {}
+        self.setup = setup.summary(linears | {"text": typical_linear})
 
     @cached_property
     def abilities(self) -> Abilities:
         """The skills that the style has prompts for."""
-        return abilities_of(self.style)
+        return abilities_of(self.style, self.images is not None)
 
     def warm_up(self) -> None:
         """Compile ahead of the first request, by a request."""
-        [image] = self.encode([np.zeros((256, 256, 3), np.uint8)])
+        image = self.encode([np.zeros((256, 256, 3), np.uint8)])[0] if self.images else None
         self.query([image], "?", generation=Generation(max_tokens=2))
 
     def encode(self, images: Sequence[np.ndarray], budget: ImageBudget = AS_LOADED) -> list[EncodedImage]:
@@ -164,19 +166,25 @@ class VisionLanguageModel(VisionModel):
 
         Raises:
             ValueError: An array is of another shape or type.
+            EngineError: The model has no vision.
         """
+        if self.images is None:
+            raise EngineError(f"{self.name} answers text only: its vision is in an mmproj file; give that as --mmproj")
         for image in images:
             check_image(image)
         whole = self._whole_budget(budget, self.default_budget)
         return [LazyImage(image.copy(), whole, self._encode, self.model_key) for image in images]
 
     def _whole_budget(self, budget: ImageBudget, default: ImageBudget) -> ImageBudget:
+        if self.images is None:
+            return AS_LOADED
         if self.images.budget.tiles is None and any(getattr(budget, name) is not None for name in TILING):
             raise EngineError(f"{self.name} doesn't split images into tiles: leave their options out")
         return _filled(budget, default, self.images.budget)
 
     @torch.inference_mode()
     def _encode(self, image: np.ndarray, budget: ImageBudget) -> Sequence[ImagePart]:
+        assert self.images
         try:
             return self.images.encode(image, budget)
         except Exception as error:
@@ -338,8 +346,10 @@ class VisionLanguageModel(VisionModel):
         return self._number_constraint if allowed else None
 
 
-def abilities_of(style: PromptStyle) -> Abilities:
-    """Return the skills that a style has prompts for."""
+def abilities_of(style: PromptStyle, vision: bool = True) -> Abilities:
+    """Return the skills that a style has prompts for; those without an image if the model has no vision."""
+    if not vision:
+        return Abilities({"query": None, "chat": None})
     objects = {"detect": style.detect, "point": style.point}
     any_prompt = ["query", "chat", *(skill for skill, question in objects.items() if question)]
     return Abilities({"caption": frozenset(style.captions), **dict.fromkeys(any_prompt)})

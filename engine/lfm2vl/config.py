@@ -138,10 +138,11 @@ class Config:
         downsample_factor: Patches along each side of the square that becomes one token.
         vision_feature_layer: -1: the output of the last layer is used; -2: of the last but one, and so on.
         detects: Whether it was trained to answer with bounding boxes.
+        has_vision: False if it is loaded without its vision part.
     """
 
     text_config: TextConfig
-    vision_config: VisionConfig
+    vision_config: VisionConfig = VisionConfig()
     preprocessor_config: ImageConfig = ImageConfig()
     downsample_factor: int = 2
     projector_hidden_size: int = 2560
@@ -150,6 +151,7 @@ class Config:
     projector_bias: bool = True
     vision_feature_layer: int = -1
     detects: bool = False
+    has_vision: bool = True
 
     @property
     def vision_layers(self) -> int:
@@ -179,11 +181,13 @@ def read_config(source: str, data: Any) -> Config:
     Args:
         source: Names the config in errors.
         data: Parsed config.json; "preprocessor_config" and "processor_config" in it are these files, if there are.
+            Without "vision_config" it is that of a model without vision.
 
     Raises:
         ModelUnavailable: A field is missing or of the wrong type, or sizes do not fit together.
     """
     parts = json_object(data, source) | {"preprocessor_config": _image_fields(data, source)}
+    parts["has_vision"] = "vision_config" in parts
     config = read_dataclass(Config, parts, source, ignore_unknown=True)
     _check(config, source)
     return config

@@ -8,7 +8,7 @@ import sys
 import unicodedata
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
@@ -142,9 +142,11 @@ class Abilities:
     Attributes:
         prompts: Skill ("detect", "point", "caption", "query", "gaze") -> the prompts that the model supports (for
             "caption" the lengths); None means any text.
+        missing: Why the model lacks a skill, where a reader would wonder.
     """
 
     prompts: dict[str, frozenset[str] | None]
+    missing: dict[str, str] = field(default_factory=dict)
 
     def supports(self, skill: str, prompt: str) -> bool:
         """Return whether the model has this skill and supports this prompt."""
@@ -318,6 +320,8 @@ class LoadOptions:
         resize: Library that resizes images; None: libvips if it is installed, as in the reference implementation.
         adapter: Name or path of the LoRA adapter for requests that name none.
         image_budget: Of images that are encoded without one.
+        mmproj: The vision part of a model in a GGUF file; None: the one beside the file, if there is one.
+        chat_template: "builtin" (the family's own), the name of a built-in one, or Jinja; None: that of the checkpoint.
     """
 
     device: str = "auto"
@@ -328,6 +332,8 @@ class LoadOptions:
     resize: Literal["vips", "pillow"] | None = None
     adapter: str | None = None
     image_budget: ImageBudget = ImageBudget()
+    mmproj: str | None = None
+    chat_template: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,13 +16,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from engine.checkpoints.shards import GGUF_MAGIC
 from engine.contract import ModelUnavailable
 from engine.error_text import quoted_name, reason, short_repr
 from engine.quantization.gguf_blocks import BLOCK_TYPES, BlockType
 
 T = TypeVar("T")
 
-MAGIC = b"GGUF"
 ALIGNMENT = 32  # unless the metadata says otherwise
 MAX_RANK = 4
 MAX_NESTING = 4  # of arrays
@@ -108,17 +108,6 @@ class GgufFile:
         return value
 
 
-def is_gguf(path: Path) -> bool:
-    """Return whether a file begins as GGUF files do, whatever its name."""
-    try:
-        if not path.is_file():  # opening a pipe would block
-            return False
-        with path.open("rb") as file:
-            return file.read(4) == MAGIC
-    except OSError:
-        return False
-
-
 def read_gguf(path: Path) -> GgufFile:
     """Read the header of a file, and check that all of its tensors lie within the file.
 
@@ -162,8 +151,8 @@ class _Reader:
 
     def _check_magic(self) -> None:
         magic = self.data[:4]
-        if magic != MAGIC:
-            kind = "big-endian GGUF, which is not supported" if magic == MAGIC[::-1] else f"begins with {magic!r}"
+        if magic != GGUF_MAGIC:
+            kind = "big-endian GGUF, which is not supported" if magic == GGUF_MAGIC[::-1] else f"begins with {magic!r}"
             raise self._invalid(f"not a GGUF file: {kind}")
         self.at = 4
 

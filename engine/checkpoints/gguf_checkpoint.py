@@ -1,5 +1,6 @@
 """GGUF files of a model, text and mmproj, as a checkpoint with the names of its safetensors release."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,7 @@ class GgufCheckpoint:
 
     path: Path
     tensors: Mapping[str, StoredTensor]
+    mmproj: Path | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -63,14 +65,16 @@ class GgufCheckpoint:
             return self.read(name, dtype, device)
         return _blocks(stored.parts[0], device)
 
-    def widened(self) -> dict[str, int]:
-        """Return how many matrices of which types `matrix` does not keep as they lie: those of rarer types."""
-        counts: dict[str, int] = {}
-        for stored in self.tensors.values():
-            for part in stored.parts:
-                if part.type.is_quantized and part.type.name not in KEPT_TYPES:
-                    counts[part.type.name] = counts.get(part.type.name, 0) + 1
-        return counts
+    def summary(self, dtype: torch.dtype) -> tuple[str, ...]:
+        """Describe the files in lines for people, for a model that computes in this dtype."""
+        types = [part.type for stored in self.tensors.values() for part in stored.parts]
+        counts = Counter(kind.name for kind in types)
+        widened = Counter(kind.name for kind in types if kind.is_quantized and kind.name not in KEPT_TYPES)
+        vision = f"vision from {self.mmproj.name}" if self.mmproj else "text only: there is no mmproj file (--mmproj)"
+        lines = [f"GGUF: {_listed(counts)}; {vision}"]
+        if widened:
+            lines.append(f"widened to {str(dtype).removeprefix('torch.')}: {_listed(widened)}")
+        return tuple(lines)
 
     def _stored(self, name: str) -> StoredTensor:
         if name not in self.tensors:
@@ -88,7 +92,12 @@ def open_gguf_checkpoint(text: GgufFile, vision: GgufFile | None) -> GgufCheckpo
     Raises:
         ModelUnavailable: The architecture is not supported, or the files don't belong together.
     """
-    return GgufCheckpoint(text.path, model_tensors(text, vision))
+    return GgufCheckpoint(text.path, model_tensors(text, vision), vision.path if vision else None)
+
+
+def _listed(counts: Counter[str]) -> str:
+    """Return tensors by type, such as "217 Q4_K, 37 Q6_K"."""
+    return ", ".join(f"{count} {name}" for name, count in counts.most_common())
 
 
 def _blocks(tensor: GgufTensor, device: torch.device | str) -> GgufBlocks:

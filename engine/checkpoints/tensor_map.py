@@ -39,6 +39,9 @@ class StoredTensors(Protocol):
     def read(self, name: str, dtype: torch.dtype | None = None, device: torch.device | str = "cpu") -> Tensor:
         """Return a copy of a tensor, dequantised; dtype None: as stored."""
 
+    def summary(self, dtype: torch.dtype) -> tuple[str, ...]:
+        """Return lines for people on a format that a model must tell about, when it computes in this dtype."""
+
     def matrix(self, name: str, dtype: torch.dtype, device: torch.device | str = "cpu") -> Matrix:
         """Return a matrix in the blocks that it is stored in, or else a copy as `read` does."""
 

@@ -13,7 +13,6 @@ from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tok
 from engine.checkpoints.gguf import GgufFile
 from engine.contract import ModelUnavailable
 from engine.error_text import quoted_name, reason
-from engine.generation.tokenizer import Tokenizer
 
 _NORMAL, _CONTROL, _USER_DEFINED = 1, 3, 4  # types of tokens
 _PADDING = re.compile(r"\[PAD\d+\]")  # rows that no text stands for, whatever their type is
@@ -50,8 +49,8 @@ _SPLITTINGS = {  # by tokenizer.ggml.pre
 }
 
 
-def gguf_tokenizer(file: GgufFile) -> Tokenizer:
-    """Build the tokenizer of a model.
+def gguf_bpe(file: GgufFile) -> tokenizers.Tokenizer:
+    """Build the byte-level BPE of a model.
 
     Args:
         file: The header of its text file.
@@ -93,8 +92,7 @@ def gguf_tokenizer(file: GgufFile) -> Tokenizer:
         if token and kind in (_CONTROL, _USER_DEFINED) and not _PADDING.fullmatch(token)
     ]
     bpe.add_tokens(added)
-    bpe.encode_special_tokens = True  # as text, not as control tokens
-    return Tokenizer(bpe)
+    return bpe
 
 
 def stop_ids(file: GgufFile) -> tuple[int, ...]:

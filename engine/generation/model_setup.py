@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
+from engine.checkpoints.tensor_map import TensorMap
 from engine.compiling import compile_summary, set_compile_cache_dir
 from engine.contract import EngineError, LoadOptions
 from engine.devices import check_compiler, numerics_id, pick_device, pick_dtype
@@ -25,12 +26,14 @@ class ModelSetup:
         device: Of torch.
         dtype: Of parameters and activations.
         weights: Quantised as they are read, if the options require it.
+        format_lines: On the format of the weights, for people.
     """
 
     options: LoadOptions
     device: str
     dtype: torch.dtype
     weights: TensorSource
+    format_lines: tuple[str, ...] = ()
 
     def reader(self, part: str) -> ParameterReader:
         """Return the parameters whose names begin with `part`."""
@@ -60,7 +63,7 @@ class ModelSetup:
         placement = ", ".join((self.device, str(self.dtype).removeprefix("torch."), *quantized))
         kernels = ", ".join(f"{part} by {kernel_summary(linear)}" for part, linear in linears.items())
         gains = any(map(self._gains, linears.values()))
-        return placement, kernels, compile_summary(self.device, self.options.compile, gains)
+        return placement, *self.format_lines, kernels, compile_summary(self.device, self.options.compile, gains)
 
     def numerics_key(self, *parts: object) -> str:
         """Return a digest of what the bits of results depend on: the setup, and the model's own `parts`."""
@@ -92,6 +95,7 @@ def model_setup(name: str, weights: TensorSource, plan: QuantizationPlan, option
     dtype = pick_dtype(options.dtype, device)
     if options.compile:
         check_compiler(device)
+    lines = weights.checkpoint.summary(dtype) if isinstance(weights, TensorMap) else ()
     if quantize is not None:
         weights = QuantizedSource(weights, plan, quantize)
-    return ModelSetup(options, device, dtype, weights)
+    return ModelSetup(options, device, dtype, weights, lines)

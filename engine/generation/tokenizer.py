@@ -8,7 +8,10 @@ from pathlib import Path
 
 import tokenizers
 
+from engine.checkpoints.gguf_files import open_gguf
+from engine.checkpoints.shards import is_gguf
 from engine.contract import ModelUnavailable
+from engine.generation.gguf_tokenizer import gguf_bpe
 
 _ESCAPE = "\ufdd0"  # a noncharacter, which no text contains
 
@@ -78,7 +81,7 @@ class Tokenizer:
 
 
 def load_tokenizer(path: Path, vocab_size: int) -> Tokenizer:
-    """Load a tokenizer.json.
+    """Load a tokenizer.json, or the tokenizer in the metadata of a GGUF file.
 
     Args:
         path: The file.
@@ -87,15 +90,7 @@ def load_tokenizer(path: Path, vocab_size: int) -> Tokenizer:
     Raises:
         ModelUnavailable: The file is missing or broken, or has an id that the model lacks.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not text"
-        raise ModelUnavailable(f"{path}: the tokenizer can't be read: {reason}") from error
-    try:
-        bpe = tokenizers.Tokenizer.from_str(text)
-    except Exception as error:  # the package raises no subclass
-        raise ModelUnavailable(f"{path}: not a tokenizer.json: {error}") from error
+    bpe = gguf_bpe(open_gguf(path)) if is_gguf(path) else _from_json(path)
     largest = max(bpe.get_vocab().values(), default=0)
     if largest >= vocab_size:
         raise ModelUnavailable(
@@ -105,3 +100,15 @@ def load_tokenizer(path: Path, vocab_size: int) -> Tokenizer:
     bpe.no_padding()
     bpe.encode_special_tokens = True  # as text, not as control tokens
     return Tokenizer(bpe)
+
+
+def _from_json(path: Path) -> tokenizers.Tokenizer:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise ModelUnavailable(f"{path}: the tokenizer can't be read: {reason}") from error
+    try:
+        return tokenizers.Tokenizer.from_str(text)
+    except Exception as error:  # the package raises no subclass
+        raise ModelUnavailable(f"{path}: not a tokenizer.json: {error}") from error

@@ -102,7 +102,7 @@ class VisionLanguageModel(VisionModel):
         self,
         name: str,
         text: TextModel,
-        images: ImageEncoder,
+        images: ImageEncoder | None,
         style: PromptStyle,
         *,
         tokenizer: Tokenizer,
@@ -115,7 +115,7 @@ class VisionLanguageModel(VisionModel):
         Args:
             name: Of the model.
             text: The decoder.
-            images: The image encoder.
+            images: The image encoder; None: the model was loaded without its vision part, and answers text only.
             style: How it is asked.
             tokenizer: The checkpoint's.
             setup: That text and images were built with.
@@ -141,18 +141,20 @@ class VisionLanguageModel(VisionModel):
         self.model_key = setup.numerics_key(name, revision)
         self.compiled = setup.compiled(typical_linear)
         if setup.fused:
-            images.compile()
+            if images:
+                images.compile()
             text.transformer.compile()
-        self.setup = setup.summary({"vision": images.typical_linear, "text": typical_linear})
+        linears = {"vision": images.typical_linear} if images else {}
+        self.setup = setup.summary(linears | {"text": typical_linear})
 
     @cached_property
     def abilities(self) -> Abilities:
         """The skills that the style has prompts for."""
-        return abilities_of(self.style)
+        return abilities_of(self.style, self.images is not None)
 
     def warm_up(self) -> None:
         """Compile ahead of the first request, by a request."""
-        [image] = self.encode([np.zeros((256, 256, 3), np.uint8)])
+        image = self.encode([np.zeros((256, 256, 3), np.uint8)])[0] if self.images else None
         self.query([image], "?", generation=Generation(max_tokens=2))
 
     def encode(self, images: Sequence[np.ndarray], budget: ImageBudget = AS_LOADED) -> list[EncodedImage]:
@@ -164,19 +166,25 @@ class VisionLanguageModel(VisionModel):
 
         Raises:
             ValueError: An array is of another shape or type.
+            EngineError: The model has no vision.
         """
+        if self.images is None:
+            raise EngineError(f"{self.name} answers text only: its vision is in an mmproj file; give that as --mmproj")
         for image in images:
             check_image(image)
         whole = self._whole_budget(budget, self.default_budget)
         return [LazyImage(image.copy(), whole, self._encode, self.model_key) for image in images]
 
     def _whole_budget(self, budget: ImageBudget, default: ImageBudget) -> ImageBudget:
+        if self.images is None:
+            return AS_LOADED
         if self.images.budget.tiles is None and any(getattr(budget, name) is not None for name in TILING):
             raise EngineError(f"{self.name} doesn't split images into tiles: leave their options out")
         return _filled(budget, default, self.images.budget)
 
     @torch.inference_mode()
     def _encode(self, image: np.ndarray, budget: ImageBudget) -> Sequence[ImagePart]:
+        assert self.images
         try:
             return self.images.encode(image, budget)
         except Exception as error:
@@ -326,7 +334,7 @@ class VisionLanguageModel(VisionModel):
         constraint = None if isinstance(request, CaptionRequest) else self._constraint(request.allowed)
         if constraint:
             return (yield from constrained_text(pieces, params, constraint, history))
-        return (yield from free_text(pieces, params, decode, history))
+        return (yield from free_text(pieces, params, decode, history, strip=self.style.strip))
 
     @cached_property
     def _number_constraint(self) -> NumberConstraint:
@@ -338,11 +346,16 @@ class VisionLanguageModel(VisionModel):
         return self._number_constraint if allowed else None
 
 
-def abilities_of(style: PromptStyle) -> Abilities:
-    """Return the skills that a style has prompts for."""
-    objects = {"detect": style.detect, "point": style.point}
-    any_prompt = ["query", "chat", *(skill for skill, question in objects.items() if question)]
-    return Abilities({"caption": frozenset(style.captions), **dict.fromkeys(any_prompt)})
+def abilities_of(style: PromptStyle, vision: bool = True) -> Abilities:
+    """Return the skills that a style has prompts for; those without an image if the model has no vision."""
+    objects = [skill for skill, question in (("detect", style.detect), ("point", style.point)) if question]
+    if not vision:
+        reason = "its vision is in an mmproj file, which was not found (--mmproj)"
+        return Abilities(
+            {"query": None, "chat": None}, {**style.missing, **dict.fromkeys(("caption", *objects), reason)}
+        )
+    prompts = {"caption": frozenset(style.captions), **dict.fromkeys(("query", "chat", *objects))}
+    return Abilities(prompts, dict(style.missing))
 
 
 def _check_messages(messages: Sequence[Message]) -> None:

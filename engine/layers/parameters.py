@@ -57,8 +57,13 @@ class ParameterReader:
         return make_linear(self.matrix(f"{name}.weight"), bias, self.dtype, packed=self.packed, compiled=self.compiled)
 
     def fused_linear(self, names: Sequence[str]) -> LinearLayer:
-        """Return several linear layers of one input as one, their outputs concatenated."""
+        """Return several linear layers of one input as one, their outputs concatenated.
+
+        Weights that are stored in different formats are dequantised.
+        """
         weight = concat_rows([self.matrix(f"{name}.weight") for name in names])
+        if weight is None:
+            weight = torch.cat([self(f"{name}.weight") for name in names])
         has_bias = all(self.has(f"{name}.bias") for name in names)
         bias = torch.cat([self(f"{name}.bias") for name in names]) if has_bias else None
         return make_linear(weight, bias, self.dtype, packed=self.packed, compiled=self.compiled)

@@ -3,13 +3,17 @@
 Releases spell some fields differently: all spellings are read. Fields that no dataclass here has are ignored.
 """
 
+import math
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from typing import Any
 
-from engine.checkpoints.json_config import check_sizes, json_object, known_fields, read_dataclass, require
+from engine.checkpoints.config_matcher import ConfigMatcher
+from engine.checkpoints.json_config import check_sizes, json_object, read_dataclass, require
 
 CONV, ATTENTION = "conv", "full_attention"
+MATCHER = ConfigMatcher(("lfm2_vl", "lfm2-vl"), "<image>", ("preprocessor_config.json", "processor_config.json"))
 
 
 @dataclass(frozen=True)
@@ -134,10 +138,11 @@ class Config:
         downsample_factor: Patches along each side of the square that becomes one token.
         vision_feature_layer: -1: the output of the last layer is used; -2: of the last but one, and so on.
         detects: Whether it was trained to answer with bounding boxes.
+        has_vision: False if it is loaded without its vision part.
     """
 
     text_config: TextConfig
-    vision_config: VisionConfig
+    vision_config: VisionConfig = VisionConfig()
     preprocessor_config: ImageConfig = ImageConfig()
     downsample_factor: int = 2
     projector_hidden_size: int = 2560
@@ -146,6 +151,7 @@ class Config:
     projector_bias: bool = True
     vision_feature_layer: int = -1
     detects: bool = False
+    has_vision: bool = True
 
     @property
     def vision_layers(self) -> int:
@@ -175,34 +181,24 @@ def read_config(source: str, data: Any) -> Config:
     Args:
         source: Names the config in errors.
         data: Parsed config.json; "preprocessor_config" and "processor_config" in it are these files, if there are.
+            Without "vision_config" it is that of a model without vision.
 
     Raises:
         ModelUnavailable: A field is missing or of the wrong type, or sizes do not fit together.
     """
-    data = json_object(data, source)
-    parts = known_fields(Config, data) | {"preprocessor_config": _image_fields(data)}
-    for name, kind in (("text_config", TextConfig), ("vision_config", VisionConfig)):
-        if isinstance(part := parts.get(name), dict):
-            parts[name] = known_fields(kind, part)
-    text = parts.get("text_config")
-    if isinstance(text, dict) and isinstance(rope := text.get("rope_parameters"), dict):
-        text["rope_parameters"] = known_fields(RopeConfig, rope)
-    config = read_dataclass(Config, parts, source)
+    parts = json_object(data, source) | {"preprocessor_config": _image_fields(data, source)}
+    parts["has_vision"] = "vision_config" in parts
+    config = read_dataclass(Config, parts, source, ignore_unknown=True)
     _check(config, source)
     return config
 
 
-def _image_fields(data: dict[str, Any]) -> dict[str, Any]:
+def _image_fields(data: dict[str, Any], source: str) -> dict[str, Any]:
     """Return the fields of `ImageConfig`, which releases have in different files; of two the later one here counts."""
-    newest = data.get("processor_config")
-    places = [data, data.get("preprocessor_config"), newest]
-    places += [newest.get("image_processor")] if isinstance(newest, dict) else []
-    return {
-        name: value
-        for place in places
-        if isinstance(place, dict)
-        for name, value in known_fields(ImageConfig, place).items()
-    }
+    newest = data.get("processor_config") or {}
+    require(source, isinstance(newest, dict), "processor_config must be an object")
+    places = (data, data.get("preprocessor_config"), newest, newest.get("image_processor"))
+    return dict(chain.from_iterable(place.items() for place in places if isinstance(place, dict)))
 
 
 def _check(config: Config, source: str) -> None:
@@ -210,37 +206,27 @@ def _check(config: Config, source: str) -> None:
     need = partial(require, source)
     for part, name in ((text, "text_config"), (vision, "vision_config"), (images, "preprocessor_config")):
         check_sizes(part, name, source)
-    for dim, heads, name in (
-        (text.hidden_size, text.num_attention_heads, "text_config"),
-        (vision.hidden_size, vision.num_attention_heads, "vision_config"),
-    ):
-        need(dim % heads == 0, f"{name}.hidden_size must be a multiple of num_attention_heads")
+    need(0 < config.downsample_factor < 2**31, "downsample_factor must be positive")
+    need(0 < config.projector_hidden_size < 2**31, "projector_hidden_size must be positive")
+    for part, name in ((text, "text_config"), (vision, "vision_config")):
+        divides = part.hidden_size % part.num_attention_heads == 0
+        need(divides, f"{name}.hidden_size must be a multiple of num_attention_heads")
     need(text.head_dim % 2 == 0, "text_config.hidden_size / num_attention_heads must be even, for rotary pairs")
-    need(
-        text.num_attention_heads % text.num_key_value_heads == 0, "text_config: heads must share key-value heads evenly"
-    )
+    grouped = text.num_attention_heads % text.num_key_value_heads == 0
+    need(grouped, "text_config: heads must share key-value heads evenly")
     need(len(text.kinds) == text.num_hidden_layers, "text_config.layer_types must have num_hidden_layers entries")
     need({*text.kinds} <= {CONV, ATTENTION}, f"text_config.layer_types must be {CONV} or {ATTENTION}")
     need(0 < text.inner_dim < 2**31, "text_config: the feed-forward layers have an impossible width")
     need(not text.conv_bias, "text_config.conv_bias must be false")
     need(text.rope_base > 0, "text_config.rope_theta must be positive")
-    need(text.norm_eps > 0 and vision.layer_norm_eps > 0, "norm_eps and layer_norm_eps must be positive")
-    need(0 < config.downsample_factor < 2**31, "downsample_factor must be positive")
-    need(0 < config.projector_hidden_size < 2**31, "projector_hidden_size must be positive")
     need(config.projector_hidden_act == "gelu", "projector_hidden_act must be gelu")
+    layers = vision.num_hidden_layers
+    need(0 < config.vision_layers <= layers, f"vision_feature_layer must be in {-layers}..-1")
+    need(math.isqrt(vision.num_patches) ** 2 == vision.num_patches, "vision_config.num_patches must be a square")
     need(
-        0 < config.vision_layers <= vision.num_hidden_layers,
-        f"vision_feature_layer must be in {-vision.num_hidden_layers}..-1",
+        images.tile_size % config.token_size == 0, "preprocessor_config.tile_size must be a multiple of a token's side"
     )
-    need(round(vision.num_patches**0.5) ** 2 == vision.num_patches, "vision_config.num_patches must be a square")
-    need(
-        images.tile_size % config.token_size == 0,
-        "preprocessor_config.tile_size must be a multiple of a token's pixels",
-    )
-    need(
-        images.min_image_tokens <= images.max_image_tokens,
-        "preprocessor_config.min_image_tokens exceeds max_image_tokens",
-    )
+    need(images.min_image_tokens <= images.max_image_tokens, "min_image_tokens exceeds max_image_tokens")
     need(images.min_tiles <= images.max_tiles <= 100, "preprocessor_config.max_tiles must be in min_tiles..100")
     need(images.max_pixels_tolerance > 0, "preprocessor_config.max_pixels_tolerance must be positive")
     need(images.resample in (2, 3), "preprocessor_config.resample must be 2 (bilinear) or 3 (bicubic)")

@@ -29,7 +29,8 @@ def abilities(source: str, config: Any) -> Abilities:
     Raises:
         ModelUnavailable: The config is invalid.
     """
-    return abilities_of(prompt_style(read_config(source, config)))
+    own = read_config(source, config)
+    return abilities_of(prompt_style(own), own.has_vision)
 
 
 def prompt_style(config: Config) -> PromptStyle:

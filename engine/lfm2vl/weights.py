@@ -7,7 +7,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from engine.checkpoints.reader import Shape, open_checkpoint
+from engine.checkpoints.opening import open_tensors
+from engine.checkpoints.reader import Shape
 from engine.checkpoints.tensor_map import TensorLocation, TensorMap, locate_tensors, map_tensors
 from engine.lfm2vl.config import CONV, Config
 from engine.quantization.plan import QuantizationPlan
@@ -28,17 +29,18 @@ def shapes(config: Config) -> dict[str, Shape]:
     return dict(_tensors(config))
 
 
-def open_weights(path: Path, config: Config) -> TensorMap:
+def open_weights(path: Path, config: Config, mmproj: Path | None = None) -> TensorMap:
     """Open the weights of a model and check them against the config.
 
     Args:
         path: A file, or the index of a sharded checkpoint.
         config: Of the model.
+        mmproj: The vision part of a GGUF file.
 
     Raises:
         ModelUnavailable: Tensors are missing, unknown, or of another shape or type.
     """
-    checkpoint = open_checkpoint(path)
+    checkpoint = open_tensors(path, mmproj)
     expected = shapes(config)
 
     def canonical(stored: str) -> Iterator[tuple[str, TensorLocation]]:
@@ -86,6 +88,8 @@ def _tensors(config: Config) -> Iterator[tuple[str, Shape]]:
                 yield f"{layer}.self_attn.{name}.weight", (rows, size)
             for name in ("q_layernorm", "k_layernorm"):
                 yield f"{layer}.self_attn.{name}.weight", (text.head_dim,)
+    if not config.has_vision:
+        return
 
     width = vision.hidden_size
     yield from linear("vision_tower.embeddings.patch_embedding", width, 3 * vision.patch_size**2)

@@ -81,20 +81,22 @@ class Int8:
 Matrix = Tensor | Int4 | Int8 | GgufBlocks
 
 
-def concat_rows(matrices: Sequence[Matrix]) -> Matrix:
-    """Concatenate matrices of one format along their rows.
-
-    Raises:
-        ValueError: They are of different formats.
-    """
+def concat_rows(matrices: Sequence[Matrix]) -> Matrix | None:
+    """Concatenate matrices along their rows; return None if they are of different formats."""
     first = matrices[0]
-    if any(type(matrix) is not type(first) for matrix in matrices):
-        raise ValueError("matrices of different formats can't be concatenated")
+    if any(type(matrix) is not type(first) or _block_type(matrix) != _block_type(first) for matrix in matrices):
+        return None
     if isinstance(first, Tensor):
         return torch.cat([matrix for matrix in matrices if isinstance(matrix, Tensor)])
     names = [f.name for f in fields(first) if isinstance(getattr(first, f.name), Tensor)]
     parts: dict[str, Any] = {name: torch.cat([getattr(matrix, name) for matrix in matrices]) for name in names}
+    if isinstance(first, GgufBlocks):
+        parts["shape"] = sum(matrix.shape[0] for matrix in matrices), first.shape[1]
     return replace(first, **parts)
+
+
+def _block_type(matrix: Matrix) -> object:
+    return matrix.type.name if isinstance(matrix, GgufBlocks) else None
 
 
 def group_size_for(columns: int, most: int) -> int:

@@ -18,5 +18,4 @@ def abilities(source: str, config: Any) -> Abilities:
     Raises:
         ModelUnavailable: The config is invalid.
     """
-    read_config(source, config)
-    return abilities_of(STYLE)
+    return abilities_of(STYLE, read_config(source, config).vision is not None)

@@ -104,10 +104,10 @@ class SamplingConfig:
 
 @dataclass(frozen=True)
 class Config:
-    """A whole model."""
+    """A whole model; `vision` is None if it is loaded without."""
 
     text: TextConfig
-    vision: VisionConfig
+    vision: VisionConfig | None
     image: ImageConfig
     sampling: SamplingConfig
 
@@ -130,6 +130,7 @@ def read_config(source: str, data: Any) -> Config:
     Args:
         source: Names the config in errors.
         data: Parsed config.json; "preprocessor_config" and "generation_config" in it are the other files, if there are.
+            Without "vision_config" it is that of a model without vision.
 
     Raises:
         ModelUnavailable: A field is missing or of the wrong type, or sizes do not fit together.
@@ -151,7 +152,7 @@ def read_config(source: str, data: Any) -> Config:
         }
     config = Config(
         _read(TextConfig, tied | text | rope, source),
-        _read(VisionConfig, part("vision_config"), source),
+        _read(VisionConfig, part("vision_config"), source) if "vision_config" in data else None,
         _read(ImageConfig, image, source),
         _read(SamplingConfig, part("generation_config"), source),
     )
@@ -174,7 +175,6 @@ def _check(config: Config, source: str, rope: Mapping[str, Any]) -> None:
     text, vision, image = config.text, config.vision, config.image
     need = partial(require, source)
     check_sizes(text, "text_config", source)
-    check_sizes(vision, "vision_config", source)
     check_sizes(image, "preprocessor_config", source)
     kind = rope.get("rope_type", "default")
     need(kind == "default", f"text_config: the rotary embedding {kind!r} is not supported")
@@ -186,6 +186,16 @@ def _check(config: Config, source: str, rope: Mapping[str, Any]) -> None:
         "text_config.num_attention_heads must be a multiple of num_key_value_heads",
     )
     need(text.rope_theta > 0, "text_config: rope_theta must be positive")
+    if vision:
+        _check_vision(vision, text, source)
+    need(image.min_pixels <= image.max_pixels, "preprocessor_config: the least number of pixels exceeds the greatest")
+    need(len(image.image_mean) == len(image.image_std) == 3, "preprocessor_config: image_mean must have three numbers")
+    need(all(std > 0 for std in image.image_std), "preprocessor_config: image_std must be positive")
+
+
+def _check_vision(vision: VisionConfig, text: TextConfig, source: str) -> None:
+    need = partial(require, source)
+    check_sizes(vision, "vision_config", source)
     need(vision.hidden_size % (4 * vision.num_heads) == 0, "vision_config.hidden_size must divide by 4 * num_heads")
     need(vision.table_side**2 == vision.num_position_embeddings, "num_position_embeddings must be a square")
     need(vision.in_channels == 3, "vision_config.in_channels must be 3: images are RGB")
@@ -193,6 +203,3 @@ def _check(config: Config, source: str, rope: Mapping[str, Any]) -> None:
     layers = vision.deepstack_visual_indexes
     need(all(0 <= layer < vision.depth for layer in layers), "deepstack_visual_indexes name layers that don't exist")
     need(len(layers) <= text.num_hidden_layers, "deepstack_visual_indexes are more than the text layers")
-    need(image.min_pixels <= image.max_pixels, "preprocessor_config: the least number of pixels exceeds the greatest")
-    need(len(image.image_mean) == len(image.image_std) == 3, "preprocessor_config: image_mean must have three numbers")
-    need(all(std > 0 for std in image.image_std), "preprocessor_config: image_std must be positive")

@@ -12,5 +12,6 @@ def quantizable_model(model_files: ModelFiles) -> QuantizableModel:
     Raises:
         ModelUnavailable: Its weights or its config are missing or broken.
     """
-    weights = open_weights(model_files.weights, read_config(model_files.config_source, model_files.config))
+    config = read_config(model_files.config_source, model_files.config)
+    weights = open_weights(model_files.weights, config, model_files.mmproj)
     return QuantizableModel(weights, QUANTIZATION_PLAN, model_files.config, model_files.tokenizer)

@@ -15,7 +15,7 @@ from engine.layers.norms import Norm, layer_norm
 from engine.layers.parameters import ParameterReader
 from engine.layers.rotary import rotary_angles, rotary_frequencies
 from engine.layers.vit import Angles, Vit, VitBlock
-from engine.qwen3vl.config import Config
+from engine.qwen3vl.config import ImageConfig, VisionConfig
 from engine.qwen3vl.preprocess import block_order, make_patches
 
 EPS = 1e-6
@@ -43,9 +43,9 @@ class Merger:
 class VisionEncoder:
     """Encodes an image; implements `engine.generation.vision_language_model.ImageEncoder`."""
 
-    def __init__(self, config: Config, reader: ParameterReader) -> None:
-        self.config = config
-        vision, self.dtype, self.device = config.vision, reader.dtype, reader.device
+    def __init__(self, vision: VisionConfig, image: ImageConfig, reader: ParameterReader) -> None:
+        self.config, self.image = vision, image
+        self.dtype, self.device = reader.dtype, reader.device
         exact = replace(reader, dtype=torch.float32)
         # A still image fills both frames of a patch with the same pixels, so that their kernels add up.
         kernel = exact("patch_embed.proj.weight").sum(2).flatten(1).to(self.dtype)
@@ -61,9 +61,7 @@ class VisionEncoder:
         self.frequencies = rotary_frequencies(head // 2, ROTARY_BASE, self.device)
         self.typical_linear = self.encoder.blocks[0].qkv
         token_pixels = vision.token_side**2
-        self.budget = ImageBudget(
-            -(-config.image.min_pixels // token_pixels), max(1, config.image.max_pixels // token_pixels)
-        )
+        self.budget = ImageBudget(-(-image.min_pixels // token_pixels), max(1, image.max_pixels // token_pixels))
 
     def compile(self) -> None:
         """Compile the ViT."""
@@ -71,12 +69,12 @@ class VisionEncoder:
 
     def encode(self, image: np.ndarray, budget: ImageBudget) -> list[ImagePart]:
         """Encode an image; see `ImageEncoder.encode`."""
-        patches, (rows, columns) = make_patches(image, self.config.vision, self.config.image, budget)
+        patches, (rows, columns) = make_patches(image, self.config, self.image, budget)
         return [self.features(patches, rows, columns)]
 
     def features(self, patches: Tensor, rows: int, columns: int) -> ImageFeatures:
         """Encode the patches of an image, (rows * columns, 3 * patch_size^2), to one embedding for each block."""
-        merge = self.config.vision.spatial_merge_size
+        merge = self.config.spatial_merge_size
         row, column = (x.to(self.device) for x in block_order(rows, columns, merge))
         x = self.patches(patches.to(self.device, self.dtype))
         x = x + self.position_embeddings(row, column, rows, columns).to(self.dtype)

@@ -7,10 +7,11 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from engine.checkpoints.reader import Shape, open_checkpoint
+from engine.checkpoints.opening import open_tensors
+from engine.checkpoints.reader import Shape
 from engine.checkpoints.tensor_map import TensorLocation, TensorMap, locate_tensors, map_tensors
 from engine.quantization.plan import QuantizationPlan
-from engine.qwen3vl.config import Config
+from engine.qwen3vl.config import Config, VisionConfig
 
 HEAD = "language_model.lm_head.weight"
 QUANTIZATION_PLAN = QuantizationPlan(
@@ -25,20 +26,21 @@ QUANTIZATION_PLAN = QuantizationPlan(
 
 def shapes(config: Config) -> dict[str, Shape]:
     """Return the shape of every tensor of a model, by name."""
-    return dict([*_text_tensors(config), *_vision_tensors(config)])
+    return dict([*_text_tensors(config), *(_vision_tensors(config.vision) if config.vision else ())])
 
 
-def open_weights(path: Path, config: Config) -> TensorMap:
+def open_weights(path: Path, config: Config, mmproj: Path | None = None) -> TensorMap:
     """Open the weights of a model and check them against the config.
 
     Args:
         path: A file, or the index of a sharded checkpoint.
         config: Of the model.
+        mmproj: The vision part of a GGUF file.
 
     Raises:
         ModelUnavailable: Tensors are missing, unknown, or of another shape or type.
     """
-    checkpoint = open_checkpoint(path)
+    checkpoint = open_tensors(path, mmproj)
     locations = locate_tensors(checkpoint, _canonical)
     if config.text.tie_word_embeddings:
         locations.pop(HEAD, None)  # some files repeat the embeddings there
@@ -80,8 +82,8 @@ def _text_tensors(config: Config) -> Iterator[tuple[str, Shape]]:
             yield f"{block}.mlp.{name}_proj.weight", (rows, columns)
 
 
-def _vision_tensors(config: Config) -> Iterator[tuple[str, Shape]]:
-    vision, part = config.vision, "visual"
+def _vision_tensors(vision: VisionConfig) -> Iterator[tuple[str, Shape]]:
+    part = "visual"
     size, inner, patch = vision.hidden_size, vision.intermediate_size, vision.patch_size
     joined = size * vision.spatial_merge_size**2
     yield f"{part}.patch_embed.proj.weight", (size, vision.in_channels, vision.temporal_patch_size, patch, patch)

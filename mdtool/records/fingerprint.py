@@ -77,7 +77,8 @@ TYPES: Mapping[str, Fields] = {
     "Choices": Fields("choices", ("texts",)),
     "Number": Fields("number", ()),
     "ComputeConfig": Fields(
-        "computing", ("dtype", "quantize", "detail", "resize"), {"adapter": None, "image_budget": ImageBudget()}
+        "computing", ("dtype", "quantize", "detail", "resize"),
+        {"adapter": None, "image_budget": ImageBudget(), "mmproj": None, "chat_template": None},
     ),
     "ImageBudget": Fields(
         "image budget", (),

@@ -160,6 +160,18 @@ class ModelOptions(ImageTokenOptions, ComputingOptions, _Named):  # the fields o
             metavar="FILE|NAME",
         ),
     ] = None
+    mmproj: Annotated[
+        str | None,
+        typer.Option(help="Vision part of a model in a GGUF file. Default: the mmproj file beside it.", metavar="FILE"),
+    ] = None
+    chat_template: Annotated[
+        str | None,
+        typer.Option(
+            help="Chat template: builtin (the model family's own), chatml, vicuna, or a file with Jinja. Default: the "
+            "model's.",
+            metavar="NAME|FILE",
+        ),
+    ] = None
     pull: Annotated[
         bool,
         typer.Option(

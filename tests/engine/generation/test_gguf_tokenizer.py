@@ -10,7 +10,8 @@ import pytest
 from engine.checkpoints.gguf import GgufFile, read_gguf
 from engine.contract import EncodedImage, Message, ModelUnavailable
 from engine.generation.chat_template import ChatTemplate
-from engine.generation.gguf_tokenizer import begin_token, chat_template, gguf_tokenizer, stop_ids
+from engine.generation.gguf_tokenizer import begin_token, chat_template, gguf_bpe, stop_ids
+from engine.generation.tokenizer import load_tokenizer
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 families = pytest.mark.parametrize("family", ["qwen3-vl", "lfm2-vl"])
@@ -24,7 +25,7 @@ def header(family: str, **changes: Any) -> GgufFile:
 
 @families
 def test_golden_texts(family: str) -> None:
-    tokenizer = gguf_tokenizer(header(family))
+    tokenizer = load_tokenizer(header(family).path, 512)
     for case in json.loads((GOLDEN / family / "tokenizer_cases.json").read_text()):
         assert tokenizer.encode_prompt(case["text"]) == case["ids"]
         assert tokenizer.bpe.decode(case["ids"], skip_special_tokens=False) == case["decoded"]
@@ -52,7 +53,7 @@ def test_special_tokens() -> None:
 
 
 def test_without_a_pre_tokenizer_texts_are_cut_as_by_gpt_2() -> None:
-    pieces = gguf_tokenizer(header("qwen3-vl", pre=None)).bpe.pre_tokenizer.pre_tokenize_str("it's 123 (red)")
+    pieces = gguf_bpe(header("qwen3-vl", pre=None)).pre_tokenizer.pre_tokenize_str("it's 123 (red)")
     assert [piece for piece, _ in pieces] == ["it", "'s", "Ġ123", "Ġ(", "red", ")"]
 
 
@@ -70,4 +71,9 @@ BROKEN = [
 @pytest.mark.parametrize(("changes", "message"), BROKEN)
 def test_broken_metadata(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ModelUnavailable, match=message):
-        gguf_tokenizer(header("qwen3-vl", **changes))
+        gguf_bpe(header("qwen3-vl", **changes))
+
+
+def test_a_vocabulary_larger_than_the_embeddings() -> None:
+    with pytest.raises(ModelUnavailable, match="has token id 356, but the model's vocabulary has 300"):
+        load_tokenizer(header("qwen3-vl").path, 300)

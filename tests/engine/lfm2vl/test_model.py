@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,8 @@ from golden_lfm2vl import CASES, GOLDEN, config, image
 from safetensors.torch import load_file
 
 import engine
+from engine.catalog.locate import locate
+from engine.checkpoints.conversion import write_quantized
 from engine.checkpoints.random_weights import RandomWeights
 from engine.contract import (
     CaptionRequest,
@@ -26,9 +29,10 @@ from engine.contract import (
     Request,
 )
 from engine.generation.tokenizer import load_tokenizer
+from engine.generation.verbs import VisionModel
 from engine.generation.vision_language_model import VisionLanguageModel
 from engine.lfm2vl.config import Config
-from engine.lfm2vl.model import build
+from engine.lfm2vl.model import build, quantizable_model
 from engine.lfm2vl.weights import open_weights, shapes
 
 GREEDY = Generation(temperature=0, min_p=0, repetition_penalty=1, max_tokens=16)
@@ -44,7 +48,7 @@ def model(own: Config | None = None, **options: Any) -> VisionLanguageModel:
 MODEL = model()
 
 
-def conversation(case: str, loaded: VisionLanguageModel = MODEL) -> list[Message]:
+def conversation(case: str, loaded: VisionModel = MODEL) -> list[Message]:
     def parts(turn: Sequence[tuple[str, str]]) -> tuple[Any, ...]:
         return tuple(text if kind == "text" else loaded.encode([image(text)])[0] for kind, text in turn)
 
@@ -69,7 +73,7 @@ def test_a_conversation_gives_the_tokens_of_the_reference(case: str) -> None:
 
 def test_the_folder_is_loaded_with_the_settings_of_its_images() -> None:
     loaded = engine.load(str(GOLDEN), LoadOptions("cpu", "float32"))
-    answer = loaded.chat(conversation("two_images", loaded), GREEDY)  # type: ignore[arg-type]
+    answer = loaded.chat(conversation("two_images", loaded), GREEDY)
     assert answer.tokens == until_end(CASES["two_images"]["greedy_ids"])
 
 
@@ -165,3 +169,11 @@ def test_quantised_weights_change_logits_a_little() -> None:
     )
     assert pieces.shape == (20, 64)
     assert 0 < (exact - coarse).abs().max() < 0.1 * largest * exact.abs().max()
+
+
+@pytest.mark.parametrize("scheme", ["int8", "int4"])
+def test_a_checkpoint_can_be_quantised_once_and_for_all(tmp_path: Path, scheme: str) -> None:
+    write_quantized(quantizable_model(locate(str(GOLDEN))), scheme, tmp_path, lambda part: None)
+    stored, at_load = engine.load(str(tmp_path), LoadOptions("cpu", "float32")), model(quantize=scheme)
+    answers = [one.chat(conversation("two_images", one), GREEDY) for one in (stored, at_load)]
+    assert answers[0].tokens == answers[1].tokens

@@ -23,6 +23,7 @@ def test_the_files_of_a_release() -> None:
     config = read_config("config.json", data())
     assert config.text.mrope_section == (4, 2, 2)
     assert config.text.rope_theta == 5_000_000
+    assert config.vision
     assert config.vision.deepstack_visual_indexes == (1, 2, 3)
     assert (config.image.min_pixels, config.image.max_pixels) == (4096, 49152)
     assert config.defaults.temperature == 0.7

@@ -79,7 +79,7 @@ def stored_pieces(case: str) -> list[int | ImageFeatures]:
 def test_pixels_and_their_order(case: str, name: str) -> None:
     encoder = vision()
     wanted, rows, columns = stored_patches(case)
-    patches, grid = make_patches(image(name), encoder.config.vision, encoder.config.image, model().default_budget)
+    patches, grid = make_patches(image(name), encoder.config, encoder.image, model().default_budget)
     assert grid == (rows, columns)
     close(patches, wanted, 1e-6)
 

@@ -37,7 +37,7 @@ def test_rows_are_blocks_of_two_by_two_patches_with_the_channels_first() -> None
     encoder = model().images
     assert isinstance(encoder, VisionEncoder)
     image = np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8)
-    patches, grid = make_patches(image, encoder.config.vision, encoder.config.image, ImageBudget(1, 100))
+    patches, grid = make_patches(image, encoder.config, encoder.image, ImageBudget(1, 100))
     assert grid == (4, 6)
     order = [(0, 0), (0, 1), (1, 0), (1, 1), (0, 2), (0, 3), (1, 2), (1, 3), (0, 4), (0, 5), (1, 4), (1, 5), (2, 0)]
     for row, (y, x) in enumerate(order):

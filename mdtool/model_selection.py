@@ -14,6 +14,7 @@ from engine.contract import (
     Abilities,
     CaptionRequest,
     ChatRequest,
+    Chatting,
     Compilable,
     DetectRequest,
     EngineError,
@@ -91,7 +92,8 @@ class ComputeConfig:
         detail = int(self.detail) if self.detail.isdecimal() else self.detail
         computing = self.device, self.dtype, quantize, self.compile
         chat = self.mmproj, _template(self.chat_template)
-        options = LoadOptions(*computing, detail, self.resize, self.adapter, self.image_budget, *chat)
+        images = self.resize, self.adapter, self.image_budget
+        options = LoadOptions(*computing, detail, *images, *chat, reduce_images=True)
         model = engine.load(name, options)
         for line in model.setup:
             callbacks.explain(f"{model.name}: {line}")
@@ -157,6 +159,11 @@ def load_model(
             _check(model, skill, prompt, threshold)
         for question in questions:
             _check(model, "query", question, None)
+    if (skill in ("caption", "query", "chat") or questions) and isinstance(model, Chatting) and model.longest_side:
+        callbacks.note(
+            f"on a CPU, images are reduced to {model.longest_side} pixels for answers; --detail high or "
+            "--max-image-tokens shows more"
+        )
     if name == "auto":
         callbacks.selected(f"model: {model.name}")
     return model

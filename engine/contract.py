@@ -184,6 +184,7 @@ class QueryRequest:
         references: Points (x, y) or boxes (x_min, y_min, x_max, y_max) that the question refers to.
         allowed: Constrains decoding of the answer, not of the reasoning; None: any text. A choice is generated in full
             whatever max_tokens is; a number has at least one token.
+        system: System message of a model that can chat; None: none.
     """
 
     image: EncodedImage | None
@@ -193,6 +194,7 @@ class QueryRequest:
     generation: Generation = Generation()
     adapter: str | None = None
     allowed: Choices | Number | None = None
+    system: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

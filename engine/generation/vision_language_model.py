@@ -286,7 +286,9 @@ class VisionLanguageModel(VisionModel):
             text = question.instruction.replace("{prompt}", request.prompt.strip())
         if request.image is None and not isinstance(request, QueryRequest):
             raise ValueError("the request has no image: only query and chat work without one")
-        return [Message("user", (text,) if request.image is None else (request.image, text))]
+        system = request.system if isinstance(request, QueryRequest) else None
+        before = [] if system is None else [Message("system", (system,))]
+        return [*before, Message("user", (text,) if request.image is None else (request.image, text))]
 
     def _object_question(self, request: Request) -> ObjectQuestion | None:
         if isinstance(request, DetectRequest):

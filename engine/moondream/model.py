@@ -293,6 +293,8 @@ class Moondream(VisionModel):
     def _flow(self, request: Request, has_image: bool) -> Flow:
         flows = self._flows
         if isinstance(request, QueryRequest):
+            if request.system is not None:
+                raise UnsupportedPrompt(f"{self.name} takes no system message: leave it out")
             return (
                 yield from flows.query(
                     request.question,

@@ -67,7 +67,9 @@ class Fields:
 
 TYPES: Mapping[str, Fields] = {
     "CaptionRequest": Fields("caption", ("length", "generation", "adapter")),
-    "QueryRequest": Fields("query", ("question", "reasoning", "references", "generation", "adapter", "allowed")),
+    "QueryRequest": Fields(
+        "query", ("question", "reasoning", "references", "generation", "adapter", "allowed"), {"system": None}
+    ),
     "DetectRequest": Fields("detect", ("prompt", "max_objects", "adapter"), {"threshold": None}),
     "PointRequest": Fields("point", ("prompt", "max_objects", "adapter")),
     "Generation": Fields(

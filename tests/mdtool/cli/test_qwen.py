@@ -81,3 +81,19 @@ def test_quantised_weights_are_written_and_run(tmp_path: Path) -> None:
     assert run("models", "quantize", FOLDER, "--scheme", "int8", "-o", folder).code == 0
     outcome = run("query", A, "what?", "--model", folder, "--max-tokens", "4", "--max-image-tokens", "40")
     assert (outcome.code, outcome.err) == (0, "")
+
+
+def test_a_system_message_changes_the_answer() -> None:
+    plain = run("query", A, "what?", "--model", FOLDER, "--max-tokens", "8", "--temperature", "0", "-q", "--json")
+    told = run(
+        "query", A, "what?", "--model", FOLDER, "--max-tokens", "8", "--temperature", "0", "-q", "--json",
+        "--system", "You measure.",
+    )  # fmt: skip
+    assert plain.code == told.code == 0
+    assert plain.json[0]["answer"] != told.json[0]["answer"]
+
+
+def test_a_model_without_system_messages_refuses_one_before_any_image() -> None:
+    outcome = run("query", A, B, "what?", "--model", "pocket", "--system", "You measure.")
+    assert outcome.code == 2
+    assert outcome.lines == ["mdtool: pocket takes no system message: leave it out"]

@@ -322,6 +322,7 @@ class LoadOptions:
         resize: Library that resizes images; None: libvips if it is installed, as in the reference implementation.
         adapter: Name or path of the LoRA adapter for requests that name none.
         image_budget: Of images that are encoded without one.
+        kv: "int8" keeps keys and values of the text model in 8 bits, half the memory; None: in `dtype`.
         mmproj: The vision part of a model in a GGUF file; None: the one beside the file, if there is one.
         reduce_images: On a CPU, reduce large images for answers in text as the model's authors advise, unless detail or
             image_budget say how large they may be; without it every image is as in the reference implementation.
@@ -339,6 +340,7 @@ class LoadOptions:
     mmproj: str | None = None
     chat_template: str | None = None
     reduce_images: bool = False
+    kv: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,6 +85,7 @@ class ComputeConfig:
     image_budget: ImageBudget = ImageBudget()
     mmproj: str | None = None
     chat_template: str | None = None
+    kv: str | None = None
 
     def load(self, name: str, callbacks: LoadCallbacks = LoadCallbacks()) -> VisionModel:
         """Load a model by name or path, and warm it up if it is compiled. Raises as `engine.load` does."""
@@ -93,7 +94,7 @@ class ComputeConfig:
         computing = self.device, self.dtype, quantize, self.compile
         chat = self.mmproj, _template(self.chat_template)
         images = self.resize, self.adapter, self.image_budget
-        options = LoadOptions(*computing, detail, *images, *chat, reduce_images=True)
+        options = LoadOptions(*computing, detail, *images, *chat, reduce_images=True, kv=self.kv)
         model = engine.load(name, options)
         for line in model.setup:
             callbacks.explain(f"{model.name}: {line}")

@@ -142,6 +142,7 @@ class VisionLanguageModel(VisionModel):
         if self.longest_side:
             self.revision += f"+{self.longest_side}px"
         self.model_key = setup.numerics_key(name, self.revision)
+        text.transformer.quantize_cache(setup.options.kv)
         self.compiled = setup.compiled(typical_linear)
         if setup.fused:
             if images:

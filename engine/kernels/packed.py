@@ -3,7 +3,7 @@
 Layout: see `native/types.h`. Rows are padded with zeros to whole blocks of 128 columns.
 """
 
-from ctypes import byref, c_float, c_int32, c_int64, c_void_p
+from ctypes import byref, c_int32, c_int64, c_void_p
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from engine.kernels.library import kernels
-from engine.kernels.structures import DTYPES, INT4, INT8, LinearStep, Matrix, Norm, Rows, rows_of
+from engine.kernels.structures import INT4, INT8, LinearStep, Matrix, Norm, rows_of
 from engine.quantization.formats import Int4, Int8
 
 BLOCK = 128  # columns

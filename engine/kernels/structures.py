@@ -5,12 +5,13 @@ from ctypes import POINTER, Structure, c_float, c_int32, c_int64, c_void_p
 import torch
 from torch import Tensor
 
-FLOAT32, BFLOAT16 = 0, 1
+FLOAT32, BFLOAT16, INT8_ROWS = 0, 1, 2  # the last: of caches
 INT4, INT8 = 0, 1
 NO_ACTIVATION, GELU, MULTIPLY_BY_SILU = 0, 1, 2
 NO_NORM, LAYER_NORM, RMS_NORM = 0, 1, 2
 
 DTYPES = {torch.float32: FLOAT32, torch.bfloat16: BFLOAT16}
+CACHE_DTYPES = DTYPES | {torch.int8: INT8_ROWS}
 
 
 class Matrix(Structure):

@@ -80,7 +80,7 @@ TYPES: Mapping[str, Fields] = {
     "Number": Fields("number", ()),
     "ComputeConfig": Fields(
         "computing", ("dtype", "quantize", "detail", "resize"),
-        {"adapter": None, "image_budget": ImageBudget(), "mmproj": None, "chat_template": None},
+        {"adapter": None, "image_budget": ImageBudget(), "mmproj": None, "chat_template": None, "kv": None},
     ),
     "ImageBudget": Fields(
         "image budget", (),

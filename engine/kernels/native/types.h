@@ -8,7 +8,7 @@ namespace kernels {
 constexpr int kBlock = 128;  // columns of x that are rounded to bytes with one scale
 constexpr int kSumGroup = 32;  // columns of x whose sum is kept, for zero points
 
-enum Dtype : int32_t { kFloat32 = 0, kBFloat16 = 1 };
+enum Dtype : int32_t { kFloat32 = 0, kBFloat16 = 1, kInt8Rows = 2 };  // the last: of caches, see CacheRow
 enum Format : int32_t { kInt4 = 0, kInt8 = 1 };
 enum Activation : int32_t { kNone = 0, kGelu = 1, kMultiplyBySilu = 2 };
 enum NormKind : int32_t { kNoNorm = 0, kLayerNorm = 1, kRmsNorm = 2 };

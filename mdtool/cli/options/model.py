@@ -72,6 +72,10 @@ class ComputingOptions:
             "for higher accuracy."
         ),
     ] = "none"
+    kv: Annotated[
+        Literal["int8"] | None,
+        typer.Option(help="Keep the KV cache of a language model in 8 bits: half the memory. Default: as it computes."),
+    ] = None
     compile: Annotated[
         bool,
         typer.Option(

@@ -128,7 +128,7 @@ class FusedDecoder:
         self._lock = Lock()
 
     def __call__(
-        self, x: Tensor, cos: Tensor, sin: Tensor, spans: Sequence[QuerySpan], first_layer: int = 0
+        self, x: Tensor, cos: Tensor, sin: Tensor, spans: Sequence[QuerySpan], *, first_layer: int = 0
     ) -> Tensor:
         """Extend the caches of the spans' sequences, which have room reserved, and return the hidden states.
 
@@ -221,10 +221,10 @@ def _steps(linears: Sequence[FusedLinear], buffers: dict[str, Tensor]) -> Any:
     return steps
 
 
-def sequence_table(spans: Sequence[QuerySpan], layer: int) -> tuple["array[int]", list["array[int]"]]:
+def sequence_table(spans: Sequence[QuerySpan], layer: int) -> tuple[array[int], list[array[int]]]:
     """Return the caches of a layer as an array of CachedSequence, and the arrays of KeyValues that it points to."""
     table: list[int] = []
-    shared: dict[tuple[int, ...], "array[int]"] = {}
+    shared: dict[tuple[int, ...], array[int]] = {}
     for span in spans:
         cache = span.cache.layers[layer]
         assert isinstance(cache, KeyValueCache)

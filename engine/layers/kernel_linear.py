@@ -54,7 +54,7 @@ class KernelLinear:
         for first in range(0, weight.rows, step):
             chunk, scales = self._int8_rows(first, min(first + step, weight.rows))
             sums = torch._int_mm(values, chunk.T)
-            finish(sums, x_scales, scales, self.bias, y, column=first, activation=activation)
+            finish(sums, x_scales, scales, self.bias, y=y, column=first, activation=activation)
         return y
 
     def _int8_rows(self, begin: int, end: int) -> tuple[Tensor, Tensor]:
@@ -63,5 +63,5 @@ class KernelLinear:
             return weight.values[begin:end], weight.scales[begin:end]
         values = torch.empty(end - begin, weight.padded_columns, dtype=torch.int8)
         scales = torch.empty(end - begin)
-        widen(weight, begin, end, values, scales)
+        widen(weight, begin, end, values=values, scales=scales)
         return values, scales

@@ -221,7 +221,7 @@ def _steps(linears: Sequence[FusedLinear], buffers: dict[str, Tensor]) -> Any:
     return steps
 
 
-def sequence_table(spans: Sequence[QuerySpan], layer: int) -> tuple[array[int], list[array[int]]]:
+def sequence_table(spans: Sequence[QuerySpan], layer: int) -> tuple["array[int]", list["array[int]"]]:
     """Return the caches of a layer as an array of CachedSequence, and the arrays of KeyValues that it points to."""
     table: list[int] = []
     shared: dict[tuple[int, ...], array[int]] = {}

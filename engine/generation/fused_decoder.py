@@ -22,6 +22,7 @@ from engine.kernels.packed import linear_step
 from engine.kernels.structures import (
     DTYPES,
     LAYER_NORM,
+    MAX_HEAD_DIM,
     NO_ACTIVATION,
     RMS_NORM,
     AttentionStep,
@@ -103,8 +104,9 @@ class FusedLayer:
 
 
 def can_fuse(layer: FusedLayer, dtype: torch.dtype) -> bool:
-    """Return whether all linear layers of a decoder layer use our kernels, for activations of this dtype."""
-    return dtype in DTYPES and all(isinstance(fused.linear, KernelLinear) for fused in layer.linears)
+    """Return whether our kernels can compute all of a decoder layer, for activations of this dtype."""
+    known = dtype in DTYPES and layer.head_dim <= MAX_HEAD_DIM
+    return known and all(isinstance(fused.linear, KernelLinear) for fused in layer.linears)
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,7 +13,7 @@ _LIBRARY.define(
 
 
 def few_rows_linear(weight: PackedMatrix, bias: Tensor | None, x: Tensor, activation: int) -> Tensor:
-    """Return activation(x W^T + bias); see `packed.multiply_few_rows`. Outside of the compiler without torch's dispatch."""
+    """Return activation(x W^T + bias); see `packed.multiply_few_rows`. Eager calls skip torch's dispatch."""
     if torch.compiler.is_compiling():
         parts = weight.values, weight.scales, weight.zeros, bias, weight.columns, weight.group, activation
         output: Tensor = torch.ops.mdtool.few_rows_linear(x, *parts)
@@ -22,13 +22,15 @@ def few_rows_linear(weight: PackedMatrix, bias: Tensor | None, x: Tensor, activa
 
 
 @torch.library.impl(_LIBRARY, "few_rows_linear", "CPU")
-def _few_rows_linear(
+def _few_rows_linear(  # noqa: PLR0917 (torch passes arguments by position)
     x: Tensor, values: Tensor, scales: Tensor, zeros: Tensor | None, bias: Tensor | None, columns: int, group: int,
     activation: int,
 ) -> Tensor:  # fmt: skip
     return multiply_few_rows(PackedMatrix(values, scales, zeros, columns, group), bias, x, activation)
 
 
-@torch.library.register_fake("mdtool::few_rows_linear", lib=_LIBRARY)
 def _shape(x: Tensor, values: Tensor, *_: object) -> Tensor:
     return x.new_empty(x.shape[0], values.shape[0])
+
+
+torch.library.register_fake("mdtool::few_rows_linear", _shape, lib=_LIBRARY)

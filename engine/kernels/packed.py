@@ -3,7 +3,7 @@
 Layout: see `native/types.h`. Rows are padded with zeros to whole blocks of 128 columns.
 """
 
-from ctypes import byref, c_int32, c_int64, c_void_p
+from ctypes import CDLL, byref, c_int32, c_int64, c_void_p
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -71,7 +71,13 @@ def pack(weight: Int4 | Int8) -> PackedMatrix:
 
 
 def linear_step(
-    weight: PackedMatrix, bias: Tensor | None, x: Tensor, y: Tensor, *, activation: int = 0, residual: Tensor | None = None
+    weight: PackedMatrix,
+    bias: Tensor | None,
+    x: Tensor,
+    y: Tensor,
+    *,
+    activation: int = 0,
+    residual: Tensor | None = None,
 ) -> LinearStep:
     """Describe y = activation(x W^T + bias) + residual; all tensors must outlive the description."""
     step = LinearStep(x=rows_of(x), columns=weight.columns, weight=weight.structure, y=rows_of(y))
@@ -113,7 +119,7 @@ def quantize_rows(x: Tensor, norm: Norm | None = None) -> tuple[Tensor, Tensor]:
     return values, scales
 
 
-def widen(weight: PackedMatrix, begin: int, end: int, values: Tensor, scales: Tensor) -> None:
+def widen(weight: PackedMatrix, begin: int, end: int, *, values: Tensor, scales: Tensor) -> None:
     """Convert rows of int4 weights to int8 with a scale per row.
 
     Args:
@@ -130,7 +136,14 @@ def widen(weight: PackedMatrix, begin: int, end: int, values: Tensor, scales: Te
 
 
 def finish(
-    sums: Tensor, x_scales: Tensor, weight_scales: Tensor, bias: Tensor | None, y: Tensor, *, column: int, activation: int
+    sums: Tensor,
+    x_scales: Tensor,
+    weight_scales: Tensor,
+    bias: Tensor | None,
+    *,
+    y: Tensor,
+    column: int,
+    activation: int,
 ) -> None:
     """Write activation(sums * scales + bias) to columns of y.
 
@@ -158,7 +171,7 @@ def softmax_(scores: Tensor) -> None:
     _library().mdtool_softmax(byref(rows_of(rows)), c_int64(len(rows)), c_int64(rows.shape[1]), _threads())
 
 
-def _library():  # type: ignore[no-untyped-def]
+def _library() -> CDLL:
     library = kernels().library
     assert library is not None
     return library

@@ -9,6 +9,7 @@ FLOAT32, BFLOAT16, INT8_ROWS = 0, 1, 2  # the last: of caches
 INT4, INT8 = 0, 1
 NO_ACTIVATION, GELU, MULTIPLY_BY_SILU = 0, 1, 2
 NO_NORM, LAYER_NORM, RMS_NORM = 0, 1, 2
+MAX_HEAD_DIM = 256  # of attention
 
 DTYPES = {torch.float32: FLOAT32, torch.bfloat16: BFLOAT16}
 CACHE_DTYPES = DTYPES | {torch.int8: INT8_ROWS}

@@ -13,7 +13,7 @@ from engine.kernels.library import kernels
 from engine.kernels.operators import few_rows_linear
 from engine.kernels.packed import finish, pack, quantize_rows, widen
 from engine.kernels.structures import GELU, NO_ACTIVATION
-from engine.quantization.formats import Int4, Int8
+from engine.quantization.formats import GROUP_SIZES, Int4, Int8
 
 LARGE_BATCH_ROWS = 64  # rows from which a GEMM is faster
 _CHUNK_WEIGHTS = 1 << 22  # weights that are widened before they are multiplied
@@ -23,7 +23,9 @@ def has_kernel(weight: Int4 | Int8) -> bool:
     """Return whether our kernels are in use, and multiply with this matrix."""
     if kernels().library is None:
         return False
-    return weight.scale.device.type == "cpu" and not (isinstance(weight, Int4) and weight.exact)
+    if isinstance(weight, Int4) and (weight.exact or weight.group_size not in GROUP_SIZES):
+        return False
+    return weight.scale.device.type == "cpu"
 
 
 class KernelLinear:
@@ -54,7 +56,7 @@ class KernelLinear:
         for first in range(0, weight.rows, step):
             chunk, scales = self._int8_rows(first, min(first + step, weight.rows))
             sums = torch._int_mm(values, chunk.T)
-            finish(sums, x_scales, scales, self.bias, y, column=first, activation=activation)
+            finish(sums, x_scales, scales, self.bias, y=y, column=first, activation=activation)
         return y
 
     def _int8_rows(self, begin: int, end: int) -> tuple[Tensor, Tensor]:
@@ -63,5 +65,5 @@ class KernelLinear:
             return weight.values[begin:end], weight.scales[begin:end]
         values = torch.empty(end - begin, weight.padded_columns, dtype=torch.int8)
         scales = torch.empty(end - begin)
-        widen(weight, begin, end, values, scales)
+        widen(weight, begin, end, values=values, scales=scales)
         return values, scales

@@ -63,6 +63,7 @@ class Answer:
         tokens: Generated token ids, those of the reasoning first. End-of-sequence tokens are left out; tokens whose
             text a stop string cut off are included.
         prompt_tokens: Length of the prefill in positions, image included.
+        image_tokens: How many of these the images of the prompt became, where that depends on the images; else 0.
         finish: What ended generation: "stop" (the model, or a stop string), "length" (max_tokens, or the model's
             context) or "cancelled" (the request was cancelled).
     """
@@ -73,6 +74,7 @@ class Answer:
     tokens: tuple[int, ...] = ()
     prompt_tokens: int = 0
     finish: Finish = "stop"
+    image_tokens: int = 0
 
     def __str__(self) -> str:
         return self.text
@@ -199,6 +201,16 @@ class Message:
     parts: tuple[str | EncodedImage, ...]
 
 
+class ChatCache:
+    """What a model keeps of a conversation for its next turn.
+
+    Attributes:
+        content: Private to each model family; None: nothing yet.
+    """
+
+    content: Any = None
+
+
 @dataclass(frozen=True, slots=True)
 class ChatRequest:
     """A request for the assistant's next turn in a conversation.
@@ -206,12 +218,15 @@ class ChatRequest:
     Attributes:
         messages: The conversation so far.
         allowed: As in `QueryRequest`.
+        cache: Of this conversation: the model computes only what has changed since the last request with it, and
+            updates it. The last bits of results may depend on it. None: every request is computed anew.
     """
 
     messages: tuple[Message, ...]
     generation: Generation = Generation()
     adapter: str | None = None
     allowed: Choices | Number | None = None
+    cache: ChatCache | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,6 +274,36 @@ SKILLS: dict[type[Any], str] = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class ImageBudget:
+    """How many tokens an image may become, for models that take images of any size; None: the model's default.
+
+    Attributes:
+        min_tokens: A smaller image is enlarged to it.
+        max_tokens: A larger image is reduced to it, with all of its tiles.
+        tiles: Whether a large image is split into tiles.
+        max_tiles: Most tiles of an image.
+        thumbnail: Whether the tiles are followed by the whole image, reduced.
+
+    Raises:
+        ValueError: A number is not positive, or the least exceeds the greatest.
+    """
+
+    min_tokens: int | None = None
+    max_tokens: int | None = None
+    tiles: bool | None = None
+    max_tiles: int | None = None
+    thumbnail: bool | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("min_tokens", "max_tokens", "max_tiles"):
+            number = getattr(self, name)
+            if number is not None and number < 1:
+                raise ValueError(f"{name} must be 1 or more, not {number}")
+        if self.min_tokens and self.max_tokens and self.min_tokens > self.max_tokens:
+            raise ValueError(f"min_tokens is {self.min_tokens}, more than max_tokens, {self.max_tokens}")
+
+
 @dataclass(frozen=True)
 class LoadOptions:
     """How a model is loaded. Loading raises EngineError for an option that the model does not support.
@@ -272,6 +317,9 @@ class LoadOptions:
             its input; Moondream: crops of a large image).
         resize: Library that resizes images; None: libvips if it is installed, as in the reference implementation.
         adapter: Name or path of the LoRA adapter for requests that name none.
+        image_budget: Of images that are encoded without one.
+        mmproj: The vision part of a model in a GGUF file; None: the one beside the file, if there is one.
+        chat_template: "builtin" (the family's own), the name of a built-in one, or Jinja; None: that of the checkpoint.
     """
 
     device: str = "auto"
@@ -281,13 +329,16 @@ class LoadOptions:
     detail: str | int = "auto"
     resize: Literal["vips", "pillow"] | None = None
     adapter: str | None = None
+    image_budget: ImageBudget = ImageBudget()
+    mmproj: str | None = None
+    chat_template: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ObjectList:
     """The objects found: boxes from detect, points from point.
 
-    `complete` is False if max_objects or the model's context ended the list.
+    `complete` is False if max_objects or the model's context ended the list, or a part of it could not be read.
     """
 
     items: list[Box] | list[Point]
@@ -424,6 +475,18 @@ class ImageEmbedder(Protocol):
 
     def encode_embeddings(self, embeddings: Sequence["Tensor"]) -> list[EncodedImage]:
         """Encode images from their embeddings, which may be on any device."""
+
+
+@runtime_checkable
+class Chatting(Protocol):
+    """The additional interface of a model that can chat."""
+
+    def prompt_tokens(self, messages: Sequence[Message]) -> int:
+        """Return how many tokens a conversation has up to the assistant's next turn, images included.
+
+        Raises:
+            EngineError, ValueError: It can't be served.
+        """
 
 
 @runtime_checkable

@@ -1,10 +1,12 @@
 """Choose and load the model that a command runs."""
 
+import os
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Literal, TypeVar
 
 import engine
@@ -14,6 +16,7 @@ from engine.contract import (
     Compilable,
     DetectRequest,
     EngineError,
+    ImageBudget,
     Landmarks,
     LoadOptions,
     ModelUnavailable,
@@ -76,18 +79,33 @@ class ComputeConfig:
     detail: str = "auto"
     resize: Literal["vips", "pillow"] | None = None
     adapter: str | None = None
+    image_budget: ImageBudget = ImageBudget()
+    mmproj: str | None = None
+    chat_template: str | None = None
 
     def load(self, name: str, callbacks: LoadCallbacks = LoadCallbacks()) -> VisionModel:
         """Load a model by name or path, and warm it up if it is compiled. Raises as `engine.load` does."""
         quantize = None if self.quantize == "none" else self.quantize
         detail = int(self.detail) if self.detail.isdecimal() else self.detail
-        options = LoadOptions(self.device, self.dtype, quantize, self.compile, detail, self.resize, self.adapter)
+        computing = self.device, self.dtype, quantize, self.compile
+        chat = self.mmproj, _template(self.chat_template)
+        options = LoadOptions(*computing, detail, self.resize, self.adapter, self.image_budget, *chat)
         model = engine.load(name, options)
         for line in model.setup:
             callbacks.explain(f"{model.name}: {line}")
         if self.compile and isinstance(model, Compilable):
             _warm_up(model, callbacks)
         return model
+
+
+def _template(name_or_file: str | None) -> str | None:
+    """Return the text of a file with a chat template; a name unchanged."""
+    if name_or_file is None or not os.path.isfile(name_or_file):
+        return name_or_file
+    try:
+        return Path(name_or_file).read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise EngineError(f"{name_or_file}: the chat template can't be read: {error}") from error
 
 
 def _warm_up(model: Compilable, callbacks: LoadCallbacks) -> None:

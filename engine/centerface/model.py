@@ -16,6 +16,7 @@ from engine.contract import (
     Box,
     DetectRequest,
     EngineError,
+    ImageBudget,
     LoadOptions,
     ObjectList,
     Point,
@@ -55,6 +56,8 @@ def load(options: LoadOptions) -> "CenterFace":
         raise EngineError("centerface has its own resizing: leave resize out")
     if options.adapter is not None:
         raise EngineError("centerface takes no adapter: leave adapter out")
+    if options.image_budget != ImageBudget():
+        raise EngineError("centerface has no image tokens: leave limits of tokens and tiles out")
     longer_side(options.detail)
     return CenterFace(Network(weights_path()), options.detail)
 

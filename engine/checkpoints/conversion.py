@@ -13,6 +13,7 @@ from engine.checkpoints.packings import INT4, INT8, packed_parts
 from engine.checkpoints.tensor_map import TensorMap
 from engine.checkpoints.writer import write_checkpoint
 from engine.contract import EngineError
+from engine.quantization.gguf_blocks import GgufBlocks
 from engine.quantization.plan import QUANTIZATION_SCHEMES, QuantizationPlan, QuantizedSource
 
 
@@ -70,6 +71,8 @@ def _tensors(
         progress(done / len(weights.shapes))
         dtype = weights.dtype(name)
         weight = quantized.matrix(name, dtype) if len(shape) == 2 else weights.tensor(name, dtype)
+        if isinstance(weight, GgufBlocks):
+            weight = weight.dequantize(dtype)
         if isinstance(weight, Tensor):
             yield name, weight
         else:

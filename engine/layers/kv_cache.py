@@ -27,6 +27,9 @@ class LayerCache(Protocol):
     def fork(self) -> "LayerCache":
         """Return an independent cache that continues from the committed rows."""
 
+    def truncated(self, length: int) -> "LayerCache | None":
+        """Return an independent cache that continues from the first `length` rows; None if their state is gone."""
+
 
 @dataclass(frozen=True, eq=False)
 class KeyValues:
@@ -80,8 +83,20 @@ class KeyValueCache:
         empty = self.keys[:, :0]
         if not self.length:
             return KeyValueCache(empty, self.shared)
-        written = KeyValues(self.keys[:, : self.length], self.values[:, : self.length])
-        return KeyValueCache(empty, (*self.shared, written))
+        return KeyValueCache(empty, (*self.shared, self._written(self.length)))
+
+    def truncated(self, length: int) -> "KeyValueCache":
+        """Return a cache that shares the first `length` positions, without a copy."""
+        parts: list[KeyValues] = []
+        for part in (*self.shared, self._written(self.length)):
+            parts.append(KeyValues(part.keys[:, :length], part.values[:, :length]))
+            length -= part.keys.shape[1]
+            if length <= 0:
+                break
+        return KeyValueCache(self.keys[:, :0], parts)
+
+    def _written(self, length: int) -> KeyValues:
+        return KeyValues(self.keys[:, :length], self.values[:, :length])
 
 
 class ConvCache:
@@ -117,6 +132,9 @@ class ConvCache:
         """Return a cache with the same inputs, which are replaced and never written to."""
         return ConvCache(self.inputs)
 
+    def truncated(self, length: int) -> None:
+        """Return None: only the last inputs are known."""
+
 
 @dataclass(frozen=True, eq=False)
 class PrefixCache:
@@ -135,6 +153,19 @@ class PrefixCache:
     def fork(self) -> "SequenceCache":
         """Return a sequence that continues from the prefix, without a copy."""
         return SequenceCache([layer.fork() for layer in self.layers], self)
+
+    def truncated(self, length: int, next_position: int) -> "PrefixCache | None":
+        """Return the first `length` tokens, of which there are some; None if a layer can't go back to them.
+
+        Args:
+            length: Tokens.
+            next_position: Position of the token after them.
+        """
+        if length == self.length:
+            return self
+        layers = [layer.truncated(length) for layer in self.layers]
+        kept = [layer for layer in layers if layer is not None]
+        return PrefixCache(kept, length, next_position) if len(kept) == len(layers) else None
 
 
 class SequenceCache:

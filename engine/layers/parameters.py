@@ -1,5 +1,6 @@
 """Building layers from named weights."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -9,7 +10,7 @@ from engine.finite import check_weights
 from engine.layers.linear import LinearLayer
 from engine.layers.linear_dispatch import make_linear
 from engine.layers.norms import Norm
-from engine.quantization.formats import Matrix
+from engine.quantization.formats import Matrix, concat_rows
 from engine.quantization.tensor_source import TensorSource
 
 MAX_CHECKED_WEIGHTS = 1 << 20  # the check of larger tensors would delay loading
@@ -54,6 +55,18 @@ class ParameterReader:
         """Return the linear layer of `name`.weight and, if it exists, `name`.bias."""
         bias = self(f"{name}.bias") if self.has(f"{name}.bias") else None
         return make_linear(self.matrix(f"{name}.weight"), bias, self.dtype, packed=self.packed, compiled=self.compiled)
+
+    def fused_linear(self, names: Sequence[str]) -> LinearLayer:
+        """Return several linear layers of one input as one, their outputs concatenated.
+
+        Weights that are stored in different formats are dequantised.
+        """
+        weight = concat_rows([self.matrix(f"{name}.weight") for name in names])
+        if weight is None:
+            weight = torch.cat([self(f"{name}.weight") for name in names])
+        has_bias = all(self.has(f"{name}.bias") for name in names)
+        bias = torch.cat([self(f"{name}.bias") for name in names]) if has_bias else None
+        return make_linear(weight, bias, self.dtype, packed=self.packed, compiled=self.compiled)
 
     def norm(self, name: str) -> Norm:
         """Return the weight and bias of a normalisation layer."""

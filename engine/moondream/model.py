@@ -17,6 +17,7 @@ from engine.contract import (
     EncodedImage,
     EngineError,
     GazeRequest,
+    ImageBudget,
     LoadOptions,
     PointRequest,
     QueryRequest,
@@ -112,6 +113,10 @@ class Moondream(VisionModel):
         if quantize is not None and quantize not in QUANTIZATION_SCHEMES:
             raise EngineError(
                 f"{name} can't be quantised to {quantize!r}: quantize must be one of {', '.join(QUANTIZATION_SCHEMES)}"
+            )
+        if options.image_budget != ImageBudget():
+            raise EngineError(
+                f"{name} encodes every image to the same number of tokens: leave limits of tokens and tiles out"
             )
         self.device = device = pick_device(options.device)
         self.dtype = dtype = pick_dtype(options.dtype, device)

@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from engine.contract import ImageBudget
+
 DIGITS = 16  # hexadecimal digits of the digest in a fingerprint
 
 
@@ -74,7 +76,14 @@ TYPES: Mapping[str, Fields] = {
     ),
     "Choices": Fields("choices", ("texts",)),
     "Number": Fields("number", ()),
-    "ComputeConfig": Fields("computing", ("dtype", "quantize", "detail", "resize"), {"adapter": None}),
+    "ComputeConfig": Fields(
+        "computing", ("dtype", "quantize", "detail", "resize"),
+        {"adapter": None, "image_budget": ImageBudget(), "mmproj": None, "chat_template": None},
+    ),
+    "ImageBudget": Fields(
+        "image budget", (),
+        {"min_tokens": None, "max_tokens": None, "tiles": None, "max_tiles": None, "thumbnail": None},
+    ),
     "AnalysisRequest": Fields(
         "question", ("prompts", "threshold", "sampling", "max_calls", "start", "end", "blank_errors"), {"view": 0}
     ),

@@ -4,9 +4,6 @@
 namespace kernels {
 namespace {
 
-// Bytes of weights that are fetched ahead, into L2: a core waits for its memory otherwise, as the hardware fetches too
-// little. Twice the bandwidth on a Zen 4 (8 to 16 KB; 4 KB or L1 gain nothing).
-constexpr int64_t kPrefetchBytes = 8192;
 constexpr int kTileRows = 4;   // rows of x that share one reading of the weights
 constexpr int kTileWeights = 4;  // rows of weights that share one reading of x
 
@@ -111,6 +108,7 @@ template <int T, int R>
 inline void tile(const Matrix& weight, int64_t row, const GroupedRows& x, int64_t first, float (*out)[kChunkColumns],
                  int column) {
   if (weight.format == kInt8) return int8_tile<T, R>(weight, row, x, first, out, column);
+  if (is_gguf(weight)) return gguf_tile<T, R>(weight, row, x, first, out, column);
   if (weight.group == 128) return int4_tile<128, T, R>(weight, row, x, first, out, column);
   if (weight.group == 64) return int4_tile<64, T, R>(weight, row, x, first, out, column);
   int4_tile<32, T, R>(weight, row, x, first, out, column);

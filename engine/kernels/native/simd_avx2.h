@@ -128,6 +128,78 @@ struct Simd {
   static Ints dot_bytes(Ints sum, Bytes a, Bytes x) {
     return {_mm256_add_epi32(sum.a, dot_byte(a.a, x.a)), _mm256_add_epi32(sum.b, dot_byte(a.b, x.b))};
   }
+  static Bytes set_bytes(int x) { return {_mm256_set1_epi8(char(x)), _mm256_set1_epi8(char(x))}; }
+  static Bytes either(Bytes x, Bytes y) { return {_mm256_or_si256(x.a, y.a), _mm256_or_si256(x.b, y.b)}; }
+  static Bytes load_halves(const void* p, const void* q) {
+    return {_mm256_loadu_si256(static_cast<const __m256i*>(p)), _mm256_loadu_si256(static_cast<const __m256i*>(q))};
+  }
+  static Bytes load_quarters(const uint8_t* p, int64_t stride) {
+    auto at = [&](int i) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p + i * stride)); };
+    return {_mm256_set_m128i(at(1), at(0)), _mm256_set_m128i(at(3), at(2))};
+  }
+  template <int count>
+  static __m256i shifted(__m256i x) {
+    return count < 0 ? _mm256_srli_epi16(x, count < 0 ? -count : 0) : _mm256_slli_epi16(x, count < 0 ? 0 : count);
+  }
+  template <int low, int high>
+  static Bytes shifted_bits(Bytes x, int mask) {
+    __m256i bits = _mm256_set1_epi8(char(mask));
+    return {_mm256_and_si256(shifted<low>(x.a), bits), _mm256_and_si256(shifted<high>(x.b), bits)};
+  }
+  static __m256i bits_as(int value, int bits) {
+    __m256i bytes = _mm256_shuffle_epi8(_mm256_set1_epi32(bits), _mm256_setr_epi64x(0, 0x0101010101010101, 0x0202020202020202,
+                                                                                   0x0303030303030303));
+    __m256i one = _mm256_set1_epi64x(int64_t(0x8040201008040201u));
+    __m256i set = _mm256_cmpeq_epi8(_mm256_and_si256(bytes, one), one);
+    return _mm256_and_si256(set, _mm256_set1_epi8(char(value)));
+  }
+  static Bytes bits_as(int value, uint64_t bits) {
+    return {bits_as(value, int(uint32_t(bits))), bits_as(value, int(uint32_t(bits >> 32)))};
+  }
+  using Scales = __m256i;
+  static Scales load_scales(uint64_t bytes) {
+    return _mm256_broadcastsi128_si256(_mm_cvtepi8_epi16(_mm_cvtsi64_si128(int64_t(bytes))));
+  }
+  template <int a, int b>
+  static __m256i spread2(Scales scales) {
+    auto lane = [](int i) { return int(0x80800000u | (2 * i + 1) << 8 | 2 * i); };
+    return _mm256_shuffle_epi8(
+        scales, _mm256_setr_epi32(lane(a), lane(a), lane(a), lane(a), lane(b), lane(b), lane(b), lane(b)));
+  }
+  template <int a, int b, int c, int d>
+  static Ints spread(Scales scales) {
+    return {spread2<a, b>(scales), spread2<c, d>(scales)};
+  }
+  static Ints scaled_add(Ints sum, Ints products, Ints scales) {
+    return add(sum, {_mm256_madd_epi16(products.a, scales.a), _mm256_madd_epi16(products.b, scales.b)});
+  }
+  static Floats set_half(const uint8_t* p) {
+    uint16_t bits;
+    std::memcpy(&bits, p, 2);
+    __m256 wide = _mm256_cvtph_ps(_mm_set1_epi16(short(bits)));
+    return {wide, wide};
+  }
+  using Float16s = __m256;
+  static Float16s load_floats16(const uint8_t* p, int64_t stride) {
+    uint16_t bits[4];
+    for (int i = 0; i < 4; i++) std::memcpy(bits + i, p + i * stride, 2);
+    __m128i narrow = _mm_setr_epi16(short(bits[0]), short(bits[1]), short(bits[2]), short(bits[3]), 0, 0, 0, 0);
+    return _mm256_cvtph_ps(narrow);
+  }
+  template <int a, int b, int c, int d>
+  static Floats spread(Float16s halves) {
+    return {_mm256_permutevar8x32_ps(halves, _mm256_setr_epi32(a, a, a, a, b, b, b, b)),
+            _mm256_permutevar8x32_ps(halves, _mm256_setr_epi32(c, c, c, c, d, d, d, d))};
+  }
+  static Floats byte_floats(uint64_t low, uint64_t high) {
+    return to_floats({_mm256_cvtepu8_epi32(_mm_cvtsi64_si128(int64_t(low))),
+                      _mm256_cvtepu8_epi32(_mm_cvtsi64_si128(int64_t(high)))});
+  }
+  static Floats load(const int8_t* p) {
+    auto at = reinterpret_cast<const __m128i*>(p);
+    __m128i bytes = _mm_loadu_si128(at);
+    return to_floats({_mm256_cvtepi8_epi32(bytes), _mm256_cvtepi8_epi32(_mm_srli_si128(bytes, 8))});
+  }
   static void prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T1); }  // into L2
 };
 

@@ -83,6 +83,65 @@ struct Simd {
   static Ints dot_bytes(Ints sum, Bytes a, Bytes x) {
     return _mm512_dpbusd_epi32(sum, _mm512_xor_si512(a, _mm512_set1_epi8(-128)), x);
   }
+  static Bytes set_bytes(int x) { return _mm512_set1_epi8(char(x)); }
+  static Bytes either(Bytes a, Bytes b) { return _mm512_or_si512(a, b); }
+  static Bytes load_halves(const void* p, const void* q) {  // of 32 bytes
+    __m256i low = _mm256_loadu_si256(static_cast<const __m256i*>(p));
+    return _mm512_inserti64x4(_mm512_castsi256_si512(low), _mm256_loadu_si256(static_cast<const __m256i*>(q)), 1);
+  }
+  static Bytes load_quarters(const uint8_t* p, int64_t stride) {  // of 16 bytes
+    auto at = [&](int i) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p + i * stride)); };
+    Bytes low = _mm512_inserti32x4(_mm512_castsi128_si512(at(0)), at(1), 1);
+    return _mm512_inserti32x4(_mm512_inserti32x4(low, at(2), 2), at(3), 3);
+  }
+  // The bits in `mask` of bytes shifted to the left (to the right, if negative) by `low` in the first half, by `high` in
+  // the other. Both have the same sign; `mask` has no bit that comes from another byte.
+  template <int low, int high>
+  static Bytes shifted_bits(Bytes x, int mask) {
+    __m512i counts = _mm512_inserti64x4(_mm512_set1_epi16(low < 0 ? -low : low), _mm256_set1_epi16(high < 0 ? -high : high), 1);
+    Bytes shifted = low + high >= 0 ? _mm512_sllv_epi16(x, counts) : _mm512_srlv_epi16(x, counts);
+    return _mm512_and_si512(shifted, set_bytes(mask));
+  }
+  // Byte i is `value` where bit i is set, else 0.
+  static Bytes bits_as(int value, uint64_t bits) { return _mm512_maskz_set1_epi8(bits, char(value)); }
+  // Eight integers from -128 to 127, to be spread over the lanes: four lanes each.
+  using Scales = __m512i;
+  static Scales load_scales(uint64_t bytes) {
+    return _mm512_broadcast_i32x4(_mm_cvtepi8_epi16(_mm_cvtsi64_si128(int64_t(bytes))));
+  }
+  template <int a, int b, int c, int d>
+  static Ints spread(Scales scales) {
+    auto lane = [](int i) { return int(0x80800000u | (2 * i + 1) << 8 | 2 * i); };
+    __m512i lanes = _mm512_setr_epi32(lane(a), lane(a), lane(a), lane(a), lane(b), lane(b), lane(b), lane(b), lane(c),
+                                      lane(c), lane(c), lane(c), lane(d), lane(d), lane(d), lane(d));
+    return _mm512_shuffle_epi8(scales, lanes);
+  }
+  // sum + products * scales, with products of 16 bits and scales from `spread`
+  static Ints scaled_add(Ints sum, Ints products, Ints scales) { return _mm512_dpwssd_epi32(sum, products, scales); }
+  static Floats set_half(const uint8_t* p) {
+    uint16_t bits;
+    std::memcpy(&bits, p, 2);
+    return _mm512_cvtph_ps(_mm256_set1_epi16(short(bits)));
+  }
+  // Four half-precision numbers, to be spread over the lanes: four lanes each.
+  using Float16s = __m512;
+  static Float16s load_floats16(const uint8_t* p, int64_t stride) {
+    uint16_t bits[4];
+    for (int i = 0; i < 4; i++) std::memcpy(bits + i, p + i * stride, 2);
+    __m128i narrow = _mm_setr_epi16(short(bits[0]), short(bits[1]), short(bits[2]), short(bits[3]), 0, 0, 0, 0);
+    return _mm512_castps128_ps512(_mm_cvtph_ps(narrow));
+  }
+  template <int a, int b, int c, int d>
+  static Floats spread(Float16s halves) {
+    return _mm512_permutexvar_ps(_mm512_setr_epi32(a, a, a, a, b, b, b, b, c, c, c, c, d, d, d, d), halves);
+  }
+  // Eight bytes each, from 0 to 255
+  static Floats byte_floats(uint64_t low, uint64_t high) {
+    return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_set_epi64x(int64_t(high), int64_t(low))));
+  }
+  static Floats load(const int8_t* p) {
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
+  }
   static void prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T1); }  // into L2
 };
 

@@ -140,6 +140,73 @@ struct Simd {
   }
   static Ints bytes_bias(Bytes) { return no_ints(); }
   static Ints dot_bytes(Ints sum, Bytes a, Bytes x) { return dot_nibbles(sum, a, x); }
+  static Bytes set_bytes(int x) {
+    return each_byte([&](int) { return vdupq_n_s8(int8_t(x)); });
+  }
+  static Bytes either(Bytes x, Bytes y) {
+    return each_byte([&](int i) { return vorrq_s8(x.v[i], y.v[i]); });
+  }
+  static Bytes load_halves(const void* p, const void* q) {
+    return each_byte([&](int i) { return vld1q_s8(static_cast<const int8_t*>(i < 2 ? p : q) + 16 * (i % 2)); });
+  }
+  static Bytes load_quarters(const uint8_t* p, int64_t stride) {
+    return each_byte([&](int i) { return vreinterpretq_s8_u8(vld1q_u8(p + i * stride)); });
+  }
+  template <int low, int high>
+  static Bytes shifted_bits(Bytes x, int mask) {
+    return each_byte([&](int i) {
+      uint8x16_t shifted = vshlq_u8(vreinterpretq_u8_s8(x.v[i]), vdupq_n_s8(i < 2 ? low : high));
+      return vreinterpretq_s8_u8(vandq_u8(shifted, vdupq_n_u8(uint8_t(mask))));
+    });
+  }
+  static Bytes bits_as(int value, uint64_t bits) {
+    uint8x16_t one = vreinterpretq_u8_u64(vdupq_n_u64(0x8040201008040201u));
+    return each_byte([&](int i) {
+      uint8x16_t bytes = vcombine_u8(vdup_n_u8(uint8_t(bits >> 16 * i)), vdup_n_u8(uint8_t(bits >> (16 * i + 8))));
+      return vreinterpretq_s8_u8(vandq_u8(vtstq_u8(bytes, one), vdupq_n_u8(uint8_t(value))));
+    });
+  }
+  using Scales = int16x8_t;
+  static Scales load_scales(uint64_t bytes) { return vmovl_s8(vcreate_s8(bytes)); }
+  template <int a, int b, int c, int d>
+  static Ints spread(Scales scales) {
+    return {{vdupq_n_s32(vgetq_lane_s16(scales, a)), vdupq_n_s32(vgetq_lane_s16(scales, b)),
+             vdupq_n_s32(vgetq_lane_s16(scales, c)), vdupq_n_s32(vgetq_lane_s16(scales, d))}};
+  }
+  static Ints scaled_add(Ints sum, Ints products, Ints scales) {
+    return each_int([&](int i) { return vmlaq_s32(sum.v[i], products.v[i], scales.v[i]); });
+  }
+  static Floats set_half(const uint8_t* p) {
+    uint16_t bits;
+    std::memcpy(&bits, p, 2);
+    return set(vgetq_lane_f32(vcvt_f32_f16(vreinterpret_f16_u16(vdup_n_u16(bits))), 0));
+  }
+  using Float16s = float32x4_t;
+  static Float16s load_floats16(const uint8_t* p, int64_t stride) {
+    uint16_t bits[4];
+    for (int i = 0; i < 4; i++) std::memcpy(bits + i, p + i * stride, 2);
+    return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(bits)));
+  }
+  template <int a, int b, int c, int d>
+  static Floats spread(Float16s halves) {
+    return {{vdupq_laneq_f32(halves, a), vdupq_laneq_f32(halves, b), vdupq_laneq_f32(halves, c),
+             vdupq_laneq_f32(halves, d)}};
+  }
+  static Floats byte_floats(uint64_t low, uint64_t high) {
+    uint16x8_t words[2] = {vmovl_u8(vcreate_u8(low)), vmovl_u8(vcreate_u8(high))};
+    return each([&](int i) {
+      uint16x4_t part = i % 2 ? vget_high_u16(words[i / 2]) : vget_low_u16(words[i / 2]);
+      return vcvtq_f32_u32(vmovl_u16(part));
+    });
+  }
+  static Floats load(const int8_t* p) {
+    int8x16_t bytes = vld1q_s8(p);
+    int16x8_t words[2] = {vmovl_s8(vget_low_s8(bytes)), vmovl_s8(vget_high_s8(bytes))};
+    return each([&](int i) {
+      int16x4_t part = i % 2 ? vget_high_s16(words[i / 2]) : vget_low_s16(words[i / 2]);
+      return vcvtq_f32_s32(vmovl_s16(part));
+    });
+  }
   static void prefetch(const void* p) { __builtin_prefetch(p, 0, 2); }  // into L2
 };
 

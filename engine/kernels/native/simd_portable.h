@@ -142,6 +142,74 @@ struct Simd {
   }
   static Ints bytes_bias(Bytes) { return no_ints(); }
   static Ints dot_bytes(Ints sum, Bytes a, Bytes x) { return dot_nibbles(sum, a, x); }
+  static Bytes set_bytes(int x) {
+    return each_byte([&](int) { return x; });
+  }
+  static Bytes either(Bytes x, Bytes y) {
+    return each_byte([&](int i) { return x.v[i] | y.v[i]; });
+  }
+  static Bytes load_halves(const void* p, const void* q) {
+    Bytes out;
+    std::memcpy(out.v, p, 32);
+    std::memcpy(out.v + 32, q, 32);
+    return out;
+  }
+  static Bytes load_quarters(const uint8_t* p, int64_t stride) {
+    Bytes out;
+    for (int i = 0; i < 4; i++) std::memcpy(out.v + 16 * i, p + i * stride, 16);
+    return out;
+  }
+  template <int low, int high>
+  static Bytes shifted_bits(Bytes x, int mask) {
+    return each_byte([&](int i) {
+      int count = i < 32 ? low : high, byte = uint8_t(x.v[i]);
+      return (count < 0 ? byte >> -count : byte << count) & mask;
+    });
+  }
+  static Bytes bits_as(int value, uint64_t bits) {
+    return each_byte([&](int i) { return bits >> i & 1 ? value : 0; });
+  }
+  struct Scales {
+    int8_t v[8];
+  };
+  static Scales load_scales(uint64_t bytes) {
+    Scales out;
+    for (int i = 0; i < 8; i++) out.v[i] = int8_t(bytes >> 8 * i);
+    return out;
+  }
+  template <int a, int b, int c, int d>
+  static Ints spread(Scales scales) {
+    constexpr int lanes[4] = {a, b, c, d};
+    return each_int([&](int i) { return scales.v[lanes[i / 4]]; });
+  }
+  static Ints scaled_add(Ints sum, Ints products, Ints scales) {
+    return each_int([&](int i) { return sum.v[i] + products.v[i] * scales.v[i]; });
+  }
+  static float half(const uint8_t* p) {
+    int bits = p[0] | p[1] << 8, exponent = bits >> 10 & 31, fraction = bits & 1023;
+    float size = exponent == 31 ? (fraction ? NAN : INFINITY)
+                 : exponent     ? std::ldexp(float(1024 + fraction), exponent - 25)
+                                : std::ldexp(float(fraction), -24);
+    return bits & 0x8000 ? -size : size;
+  }
+  static Floats set_half(const uint8_t* p) { return set(half(p)); }
+  struct Float16s {
+    float v[4];
+  };
+  static Float16s load_floats16(const uint8_t* p, int64_t stride) {
+    return {{half(p), half(p + stride), half(p + 2 * stride), half(p + 3 * stride)}};
+  }
+  template <int a, int b, int c, int d>
+  static Floats spread(Float16s halves) {
+    constexpr int lanes[4] = {a, b, c, d};
+    return each([&](int i) { return halves.v[lanes[i / 4]]; });
+  }
+  static Floats byte_floats(uint64_t low, uint64_t high) {
+    return each([&](int i) { return float((i < 8 ? low : high) >> 8 * (i % 8) & 255); });
+  }
+  static Floats load(const int8_t* p) {
+    return each([&](int i) { return float(p[i]); });
+  }
   static void prefetch(const void*) {}
 };
 

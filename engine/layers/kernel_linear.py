@@ -25,7 +25,7 @@ def has_kernel(weight: Int4 | Int8 | GgufBlocks) -> bool:
     if kernels().library is None:
         return False
     if isinstance(weight, GgufBlocks):
-        return weight.raw.device.type == "cpu" and weight.type.name in GGUF_FORMATS
+        return weight.raw.device.type == "cpu" and weight.type.name in GGUF_FORMATS and not weight.exact
     return weight.scale.device.type == "cpu" and not (isinstance(weight, Int4) and weight.exact)
 
 

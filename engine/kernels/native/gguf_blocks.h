@@ -33,10 +33,9 @@ struct Q8_0 {
     S::Ints bias[2];
   };
   static Weights load(const uint8_t* at) {
-    S::Float16s d = S::load_floats16(at, kBytes);
+    S::Floats low = S::spread_halves<kBytes, 0, 0, 1, 1>(at), high = S::spread_halves<kBytes, 2, 2, 3, 3>(at);
     at += 2;
-    return {{S::load_halves(at, at + kBytes), S::load_halves(at + 2 * kBytes, at + 3 * kBytes)},
-            {S::spread<0, 0, 1, 1>(d), S::spread<2, 2, 3, 3>(d)}};
+    return {{S::load_halves(at, at + kBytes), S::load_halves(at + 2 * kBytes, at + 3 * kBytes)}, {low, high}};
   }
   static Input input(const int8_t* x) {
     S::Bytes low = S::load_bytes(x), high = S::load_bytes(x + 64);
@@ -70,7 +69,7 @@ struct Nibbles {
     S::Floats sum;
   };
   static Weights load(const uint8_t* at) {
-    S::Bytes both = S::load_quarters(at + kHeader + kBits, kBytes);
+    S::Bytes both = S::load_quarters<kBytes>(at + kHeader + kBits);
     S::Bytes low = S::low_nibbles(both), high = S::high_nibbles(both);
     if (kFiveBits) {
       uint64_t bits[2] = {0, 0};
@@ -82,12 +81,12 @@ struct Nibbles {
       low = S::either(low, S::bits_as(16, bits[0]));
       high = S::either(high, S::bits_as(16, bits[1]));
     }
-    S::Floats scale = S::spread<0, 1, 2, 3>(S::load_floats16(at, kBytes));
-    return {{low, high}, scale, kMinimum ? S::spread<0, 1, 2, 3>(S::load_floats16(at + 2, kBytes)) : S::zero()};
+    S::Floats scale = S::spread_halves<kBytes, 0, 1, 2, 3>(at);
+    return {{low, high}, scale, kMinimum ? S::spread_halves<kBytes, 0, 1, 2, 3>(at + 2) : S::zero()};
   }
   static Input input(const int8_t* x) {
     auto at = reinterpret_cast<const uint8_t*>(x);
-    S::Bytes low = S::load_quarters(at, 32), high = S::load_quarters(at + 16, 32);
+    S::Bytes low = S::load_quarters<32>(at), high = S::load_quarters<32>(at + 16);
     S::Bytes ones = S::set_bytes(kMinimum ? 1 : kZero);
     S::Ints sum = S::dot_nibbles(S::dot_nibbles(S::no_ints(), ones, low), ones, high);
     if (kMinimum) return {{low, high}, S::no_ints(), S::to_floats(sum)};
@@ -119,24 +118,13 @@ struct SixBitScales {
   static constexpr int kHeader = 16, kBits = kFiveBits ? 32 : 0, kBytes = kHeader + kBits + 128;
   static constexpr bool kMinima = true;
   struct Block {
-    S::Floats d, minima;  // of `lanes`
+    S::Floats d, minima;
     S::Scales scales;
   };
-  static uint64_t scales(const uint8_t* at) {
-    uint32_t low = load_uint32(at + 4), rest = load_uint32(at + 12);
-    uint32_t high = (rest & 0x0f0f0f0f) | (low >> 2 & 0x30303030);
-    return (low & 0x3f3f3f3f) | uint64_t(high) << 32;
-  }
-  static uint64_t minima(const uint8_t* at) {
-    uint32_t low = load_uint32(at + 8), rest = load_uint32(at + 12);
-    uint32_t high = (rest >> 4 & 0x0f0f0f0f) | (low >> 2 & 0x30303030);
-    return (low & 0x3f3f3f3f) | uint64_t(high) << 32;
-  }
-  // Put minima into the first or last eight lanes.
+  // Minima go into the first or last eight lanes.
   static Block open(const uint8_t* at, bool last) {
-    uint64_t bytes = minima(at);
-    S::Floats floats = S::byte_floats(last ? 0 : bytes, last ? bytes : 0);
-    return {S::set_half(at), S::mul(S::sub(S::zero(), S::set_half(at + 2)), floats), S::load_scales(scales(at))};
+    S::SixBits six = S::load_six_bits(at + 4);
+    return {S::set_half(at), S::mul(S::set_half(at + 2), S::minima(six, last)), S::scales(six)};
   }
   static void load(const uint8_t* at, int half, S::Bytes* out) {
     S::Bytes both = S::load_bytes(at + kHeader + kBits + 64 * half);
@@ -155,10 +143,12 @@ struct SixBitScales {
   static S::Ints bias(S::Bytes) { return S::no_ints(); }
   static int place(int group) { return group / 2 % 2 * 64 + group / 4 * 32 + group % 2 * 16; }
   static S::Floats scale(const uint8_t* at, int half, int group) {
-    return S::mul(S::set_half(at), S::set(float(scales(at) >> (32 * half + group / 2 * 8) & 63)));
+    int sub = 4 * half + group / 2, low = at[4 + sub % 4], high = at[12 + sub % 4];
+    return S::mul(S::set_half(at), S::set(float(half ? (high & 15) | (low >> 6) << 4 : low & 63)));
   }
   static S::Floats offset(const uint8_t* at, int half, int group) {
-    return S::mul(S::set_half(at + 2), S::set(-float(minima(at) >> (32 * half + group / 2 * 8) & 63)));
+    int sub = 4 * half + group / 2, low = at[8 + sub % 4], high = at[12 + sub % 4];
+    return S::mul(S::set_half(at + 2), S::set(-float(half ? high >> 4 | (low >> 6) << 4 : low & 63)));
   }
 };
 
@@ -267,9 +257,10 @@ inline void large_blocks_tile(const Matrix& weight, int64_t row, const GroupedRo
     if (F::kMinima) {
       for (int t = 0; t < T; t++) {
         S::Floats pair = S::load(x_sums + t * x.stride + block / 2 * 16);  // sums of 16 groups: of two blocks
-        for (int r = 0; r < R; r++) sums[r][t] = S::fma(opened[r].minima, pair, sums[r][t]);
+        for (int r = 0; r < R; r++) sums[r][t] = S::fnma(opened[r].minima, pair, sums[r][t]);
       }
     }
+    S::Floats parts[R][T];
     for (int half = 0; half < 2; half++) {
       S::Bytes weights[R][2];
       S::Ints factors[R][2];
@@ -285,10 +276,13 @@ inline void large_blocks_tile(const Matrix& weight, int64_t row, const GroupedRo
         for (int r = 0; r < R; r++) {
           S::Ints products = S::scaled_add(S::no_ints(), S::dot_nibbles(low_bias, weights[r][0], low), factors[r][0]);
           products = S::scaled_add(products, S::dot_nibbles(high_bias, weights[r][1], high), factors[r][1]);
-          sums[r][t] = S::fma(S::to_floats(products), S::mul(opened[r].d, scale), sums[r][t]);
+          S::Floats part = S::to_floats(products);
+          parts[r][t] = half ? S::fma(part, scale, parts[r][t]) : S::mul(part, scale);
         }
       }
     }
+    for (int r = 0; r < R; r++)
+      for (int t = 0; t < T; t++) sums[r][t] = S::fma(parts[r][t], opened[r].d, sums[r][t]);
   }
   for (int t = 0; t < T; t++)
     for (int r = 0; r < R; r++) out[t][column + r] = S::sum(sums[r][t]);

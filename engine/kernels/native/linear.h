@@ -119,6 +119,8 @@ template <int T>
 inline void chunk(const Matrix& weight, int64_t row, int64_t count, const GroupedRows& x, int64_t first,
                   float (*out)[kChunkColumns]) {
   int column = 0;
+  if (T > 1 && weight.format >= kQ4_K)  // their scales take registers
+    for (; column + 2 <= count; column += 2) tile<T, 2>(weight, row + column, x, first, out, column);
   for (; column + kTileWeights <= count; column += kTileWeights)
     tile<T, kTileWeights>(weight, row + column, x, first, out, column);
   for (; column < count; column++) tile<T, 1>(weight, row + column, x, first, out, column);

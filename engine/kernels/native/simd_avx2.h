@@ -47,6 +47,9 @@ struct Simd {
   static Floats fma(Floats x, Floats y, Floats z) {
     return {_mm256_fmadd_ps(x.a, y.a, z.a), _mm256_fmadd_ps(x.b, y.b, z.b)};
   }
+  static Floats fnma(Floats x, Floats y, Floats z) {
+    return {_mm256_fnmadd_ps(x.a, y.a, z.a), _mm256_fnmadd_ps(x.b, y.b, z.b)};
+  }
   static Floats max(Floats x, Floats y) { return {_mm256_max_ps(x.a, y.a), _mm256_max_ps(x.b, y.b)}; }
   static Floats min(Floats x, Floats y) { return {_mm256_min_ps(x.a, y.a), _mm256_min_ps(x.b, y.b)}; }
   static Floats abs(Floats x) {
@@ -133,7 +136,8 @@ struct Simd {
   static Bytes load_halves(const void* p, const void* q) {
     return {_mm256_loadu_si256(static_cast<const __m256i*>(p)), _mm256_loadu_si256(static_cast<const __m256i*>(q))};
   }
-  static Bytes load_quarters(const uint8_t* p, int64_t stride) {
+  template <int stride>
+  static Bytes load_quarters(const uint8_t* p) {
     auto at = [&](int i) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p + i * stride)); };
     return {_mm256_set_m128i(at(1), at(0)), _mm256_set_m128i(at(3), at(2))};
   }
@@ -179,21 +183,28 @@ struct Simd {
     __m256 wide = _mm256_cvtph_ps(_mm_set1_epi16(short(bits)));
     return {wide, wide};
   }
-  using Float16s = __m256;
-  static Float16s load_floats16(const uint8_t* p, int64_t stride) {
+  template <int stride, int a, int b, int c, int d>
+  static Floats spread_halves(const uint8_t* p) {
     uint16_t bits[4];
     for (int i = 0; i < 4; i++) std::memcpy(bits + i, p + i * stride, 2);
     __m128i narrow = _mm_setr_epi16(short(bits[0]), short(bits[1]), short(bits[2]), short(bits[3]), 0, 0, 0, 0);
-    return _mm256_cvtph_ps(narrow);
-  }
-  template <int a, int b, int c, int d>
-  static Floats spread(Float16s halves) {
+    __m256 halves = _mm256_cvtph_ps(narrow);
     return {_mm256_permutevar8x32_ps(halves, _mm256_setr_epi32(a, a, a, a, b, b, b, b)),
             _mm256_permutevar8x32_ps(halves, _mm256_setr_epi32(c, c, c, c, d, d, d, d))};
   }
-  static Floats byte_floats(uint64_t low, uint64_t high) {
-    return to_floats({_mm256_cvtepu8_epi32(_mm_cvtsi64_si128(int64_t(low))),
-                      _mm256_cvtepu8_epi32(_mm_cvtsi64_si128(int64_t(high)))});
+  using SixBits = __m128i;
+  static SixBits load_six_bits(const uint8_t* p) {
+    // of each four bytes: scales 0 to 3, 4 to 7, minima 0 to 3, 4 to 7
+    __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p - 4));
+    __m128i low = _mm_srlv_epi32(_mm_shuffle_epi32(bytes, _MM_SHUFFLE(3, 2, 3, 1)), _mm_setr_epi32(0, 0, 0, 4));
+    __m128i high = _mm_srli_epi32(_mm_shuffle_epi32(bytes, _MM_SHUFFLE(2, 2, 1, 1)), 2);
+    low = _mm_and_si128(low, _mm_setr_epi32(0x3f3f3f3f, 0x0f0f0f0f, 0x3f3f3f3f, 0x0f0f0f0f));
+    return _mm_or_si128(low, _mm_and_si128(high, _mm_setr_epi32(0, 0x30303030, 0, 0x30303030)));
+  }
+  static Scales scales(SixBits six) { return _mm256_broadcastsi128_si256(_mm_cvtepi8_epi16(six)); }
+  static Floats minima(SixBits six, bool last) {
+    __m256 floats = _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_srli_si128(six, 8)));
+    return last ? Floats{_mm256_setzero_ps(), floats} : Floats{floats, _mm256_setzero_ps()};
   }
   static Floats load(const int8_t* p) {
     auto at = reinterpret_cast<const __m128i*>(p);

@@ -34,6 +34,7 @@ struct Simd {
   static Floats mul(Floats a, Floats b) { return _mm512_mul_ps(a, b); }
   static Floats div(Floats a, Floats b) { return _mm512_div_ps(a, b); }
   static Floats fma(Floats a, Floats b, Floats c) { return _mm512_fmadd_ps(a, b, c); }
+  static Floats fnma(Floats a, Floats b, Floats c) { return _mm512_fnmadd_ps(a, b, c); }  // c - a b
   static Floats max(Floats a, Floats b) { return _mm512_max_ps(a, b); }
   static Floats min(Floats a, Floats b) { return _mm512_min_ps(a, b); }
   static Floats abs(Floats a) { return _mm512_abs_ps(a); }
@@ -89,10 +90,33 @@ struct Simd {
     __m256i low = _mm256_loadu_si256(static_cast<const __m256i*>(p));
     return _mm512_inserti64x4(_mm512_castsi256_si512(low), _mm256_loadu_si256(static_cast<const __m256i*>(q)), 1);
   }
-  static Bytes load_quarters(const uint8_t* p, int64_t stride) {  // of 16 bytes
-    auto at = [&](int i) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p + i * stride)); };
-    Bytes low = _mm512_inserti32x4(_mm512_castsi128_si512(at(0)), at(1), 1);
-    return _mm512_inserti32x4(_mm512_inserti32x4(low, at(2), 2), at(3), 3);
+  // Words of 16 bits in the first `size` bytes at p, which are read in two parts.
+  struct Words {
+    int16_t v[32];
+  };
+  template <int size>
+  static constexpr int second_part() {
+    return size > 64 ? size - 64 : 0;
+  }
+  template <int size>
+  static constexpr int16_t word_at(int byte) {
+    return int16_t(byte + 2 <= 64 ? byte / 2 : 32 + (byte - second_part<size>()) / 2);
+  }
+  template <int size>
+  static Bytes pick_words(const uint8_t* p, const Words& words) {
+    return _mm512_permutex2var_epi16(load_bytes(p), load_bytes(&words), load_bytes(p + second_part<size>()));
+  }
+  // 16 bytes each, `stride` apart, which is even
+  template <int stride>
+  static constexpr Words quarter_words() {
+    Words words{};
+    for (int i = 0; i < 32; i++) words.v[i] = word_at<3 * stride + 16>(i / 8 * stride + i % 8 * 2);
+    return words;
+  }
+  template <int stride>
+  static Bytes load_quarters(const uint8_t* p) {
+    static constexpr Words words = quarter_words<stride>();
+    return pick_words<3 * stride + 16>(p, words);
   }
   // The bits in `mask` of bytes shifted to the left (to the right, if negative) by `low` in the first half, by `high` in
   // the other. Both have the same sign; `mask` has no bit that comes from another byte.
@@ -123,21 +147,36 @@ struct Simd {
     std::memcpy(&bits, p, 2);
     return _mm512_cvtph_ps(_mm256_set1_epi16(short(bits)));
   }
-  // Four half-precision numbers, to be spread over the lanes: four lanes each.
-  using Float16s = __m512;
-  static Float16s load_floats16(const uint8_t* p, int64_t stride) {
-    uint16_t bits[4];
-    for (int i = 0; i < 4; i++) std::memcpy(bits + i, p + i * stride, 2);
-    __m128i narrow = _mm_setr_epi16(short(bits[0]), short(bits[1]), short(bits[2]), short(bits[3]), 0, 0, 0, 0);
-    return _mm512_castps128_ps512(_mm_cvtph_ps(narrow));
+  // Of four half-precision numbers, `stride` bytes apart, one for each four lanes.
+  template <int stride, int a, int b, int c, int d>
+  static constexpr Words half_words() {
+    constexpr int which[4] = {a, b, c, d};
+    Words words{};
+    for (int i = 0; i < 16; i++) words.v[i] = word_at<3 * stride + 2>(which[i / 4] * stride);
+    return words;
   }
-  template <int a, int b, int c, int d>
-  static Floats spread(Float16s halves) {
-    return _mm512_permutexvar_ps(_mm512_setr_epi32(a, a, a, a, b, b, b, b, c, c, c, c, d, d, d, d), halves);
+  template <int stride, int a, int b, int c, int d>
+  static Floats spread_halves(const uint8_t* p) {
+    static constexpr Words words = half_words<stride, a, b, c, d>();
+    return _mm512_cvtph_ps(_mm512_castsi512_si256(pick_words<3 * stride + 2>(p, words)));
   }
-  // Eight bytes each, from 0 to 255
-  static Floats byte_floats(uint64_t low, uint64_t high) {
-    return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_set_epi64x(int64_t(high), int64_t(low))));
+  // Eight scales and eight minima of six bits, in the 12 bytes at p; the 4 before them are read too.
+  using SixBits = __m128i;
+  static SixBits load_six_bits(const uint8_t* p) {
+    // of each four bytes: scales 0 to 3, 4 to 7, minima 0 to 3, 4 to 7
+    __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p - 4));
+    __m128i low = _mm_srlv_epi32(_mm_shuffle_epi32(bytes, _MM_SHUFFLE(3, 2, 3, 1)), _mm_setr_epi32(0, 0, 0, 4));
+    __m128i high = _mm_srli_epi32(_mm_shuffle_epi32(bytes, _MM_SHUFFLE(2, 2, 1, 1)), 2);
+    low = _mm_and_si128(low, _mm_setr_epi32(0x3f3f3f3f, 0x0f0f0f0f, 0x3f3f3f3f, 0x0f0f0f0f));
+    return _mm_or_si128(low, _mm_and_si128(high, _mm_setr_epi32(0, 0x30303030, 0, 0x30303030)));
+  }
+  static Scales scales(SixBits six) { return _mm512_broadcast_i32x4(_mm_cvtepi8_epi16(six)); }
+  // The minima in the first or last eight lanes, and zeros.
+  static Floats minima(SixBits six, bool last) {
+    static constexpr int8_t places[2][16] = {{8, 9, 10, 11, 12, 13, 14, 15, -1, -1, -1, -1, -1, -1, -1, -1},
+                                             {-1, -1, -1, -1, -1, -1, -1, -1, 8, 9, 10, 11, 12, 13, 14, 15}};
+    __m128i bytes = _mm_shuffle_epi8(six, _mm_loadu_si128(reinterpret_cast<const __m128i*>(places[last])));
+    return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(bytes));
   }
   static Floats load(const int8_t* p) {
     return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));

@@ -60,6 +60,9 @@ struct Simd {
   static Floats fma(Floats x, Floats y, Floats z) {
     return each([&](int i) { return vfmaq_f32(z.v[i], x.v[i], y.v[i]); });
   }
+  static Floats fnma(Floats x, Floats y, Floats z) {
+    return each([&](int i) { return vfmsq_f32(z.v[i], x.v[i], y.v[i]); });
+  }
   static Floats max(Floats x, Floats y) {
     return each([&](int i) { return vmaxq_f32(x.v[i], y.v[i]); });
   }
@@ -149,7 +152,8 @@ struct Simd {
   static Bytes load_halves(const void* p, const void* q) {
     return each_byte([&](int i) { return vld1q_s8(static_cast<const int8_t*>(i < 2 ? p : q) + 16 * (i % 2)); });
   }
-  static Bytes load_quarters(const uint8_t* p, int64_t stride) {
+  template <int stride>
+  static Bytes load_quarters(const uint8_t* p) {
     return each_byte([&](int i) { return vreinterpretq_s8_u8(vld1q_u8(p + i * stride)); });
   }
   template <int low, int high>
@@ -181,23 +185,30 @@ struct Simd {
     std::memcpy(&bits, p, 2);
     return set(vgetq_lane_f32(vcvt_f32_f16(vreinterpret_f16_u16(vdup_n_u16(bits))), 0));
   }
-  using Float16s = float32x4_t;
-  static Float16s load_floats16(const uint8_t* p, int64_t stride) {
+  template <int stride, int a, int b, int c, int d>
+  static Floats spread_halves(const uint8_t* p) {
     uint16_t bits[4];
     for (int i = 0; i < 4; i++) std::memcpy(bits + i, p + i * stride, 2);
-    return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(bits)));
-  }
-  template <int a, int b, int c, int d>
-  static Floats spread(Float16s halves) {
+    float32x4_t halves = vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(bits)));
     return {{vdupq_laneq_f32(halves, a), vdupq_laneq_f32(halves, b), vdupq_laneq_f32(halves, c),
              vdupq_laneq_f32(halves, d)}};
   }
-  static Floats byte_floats(uint64_t low, uint64_t high) {
-    uint16x8_t words[2] = {vmovl_u8(vcreate_u8(low)), vmovl_u8(vcreate_u8(high))};
-    return each([&](int i) {
-      uint16x4_t part = i % 2 ? vget_high_u16(words[i / 2]) : vget_low_u16(words[i / 2]);
-      return vcvtq_f32_u32(vmovl_u16(part));
-    });
+  using SixBits = uint8x16_t;
+  static SixBits load_six_bits(const uint8_t* p) {
+    uint32_t a, b, c;
+    std::memcpy(&a, p, 4);
+    std::memcpy(&b, p + 4, 4);
+    std::memcpy(&c, p + 8, 4);
+    uint32_t parts[4] = {a & 0x3f3f3f3f, (c & 0x0f0f0f0f) | (a >> 2 & 0x30303030), b & 0x3f3f3f3f,
+                         (c >> 4 & 0x0f0f0f0f) | (b >> 2 & 0x30303030)};
+    return vreinterpretq_u8_u32(vld1q_u32(parts));
+  }
+  static Scales scales(SixBits six) { return vmovl_s8(vreinterpret_s8_u8(vget_low_u8(six))); }
+  static Floats minima(SixBits six, bool last) {
+    uint16x8_t words = vmovl_u8(vget_high_u8(six));
+    float32x4_t low = vcvtq_f32_u32(vmovl_u16(vget_low_u16(words))), high = vcvtq_f32_u32(vmovl_u16(vget_high_u16(words)));
+    float32x4_t none = vdupq_n_f32(0);
+    return last ? Floats{{none, none, low, high}} : Floats{{low, high, none, none}};
   }
   static Floats load(const int8_t* p) {
     int8x16_t bytes = vld1q_s8(p);

@@ -72,6 +72,9 @@ struct Simd {
   static Floats fma(Floats x, Floats y, Floats z) {
     return each([&](int i) { return std::fma(x.v[i], y.v[i], z.v[i]); });
   }
+  static Floats fnma(Floats x, Floats y, Floats z) {
+    return each([&](int i) { return std::fma(-x.v[i], y.v[i], z.v[i]); });
+  }
   static Floats max(Floats x, Floats y) {
     return each([&](int i) { return x.v[i] > y.v[i] ? x.v[i] : y.v[i]; });
   }
@@ -154,7 +157,8 @@ struct Simd {
     std::memcpy(out.v + 32, q, 32);
     return out;
   }
-  static Bytes load_quarters(const uint8_t* p, int64_t stride) {
+  template <int stride>
+  static Bytes load_quarters(const uint8_t* p) {
     Bytes out;
     for (int i = 0; i < 4; i++) std::memcpy(out.v + 16 * i, p + i * stride, 16);
     return out;
@@ -193,19 +197,29 @@ struct Simd {
     return bits & 0x8000 ? -size : size;
   }
   static Floats set_half(const uint8_t* p) { return set(half(p)); }
-  struct Float16s {
-    float v[4];
+  template <int stride, int a, int b, int c, int d>
+  static Floats spread_halves(const uint8_t* p) {
+    constexpr int which[4] = {a, b, c, d};
+    return each([&](int i) { return half(p + which[i / 4] * stride); });
+  }
+  struct SixBits {
+    int8_t scales[8], minima[8];
   };
-  static Float16s load_floats16(const uint8_t* p, int64_t stride) {
-    return {{half(p), half(p + stride), half(p + 2 * stride), half(p + 3 * stride)}};
+  static SixBits load_six_bits(const uint8_t* p) {
+    SixBits out;
+    for (int i = 0; i < 8; i++) {
+      out.scales[i] = int8_t(i < 4 ? p[i] & 63 : (p[i + 4] & 15) | (p[i - 4] >> 6) << 4);
+      out.minima[i] = int8_t(i < 4 ? p[i + 4] & 63 : p[i + 4] >> 4 | (p[i] >> 6) << 4);
+    }
+    return out;
   }
-  template <int a, int b, int c, int d>
-  static Floats spread(Float16s halves) {
-    constexpr int lanes[4] = {a, b, c, d};
-    return each([&](int i) { return halves.v[lanes[i / 4]]; });
+  static Scales scales(SixBits six) {
+    Scales out;
+    std::copy(six.scales, six.scales + 8, out.v);
+    return out;
   }
-  static Floats byte_floats(uint64_t low, uint64_t high) {
-    return each([&](int i) { return float((i < 8 ? low : high) >> 8 * (i % 8) & 255); });
+  static Floats minima(SixBits six, bool last) {
+    return each([&](int i) { return i / 8 == int(last) ? float(six.minima[i % 8]) : 0; });
   }
   static Floats load(const int8_t* p) {
     return each([&](int i) { return float(p[i]); });

@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from engine.generation.blocks import AttentionBlock
+from engine.generation.fused_decoder import FusedLayer, FusedLinear, FusedNorm
+from engine.kernels.structures import MULTIPLY_BY_SILU
+from engine.layers.kernel_linear import KernelLinear
 from engine.layers.linear import LinearLayer
 from engine.layers.linear_dispatch import few_rows
 from engine.layers.lora import RowAdapters
@@ -54,9 +57,39 @@ class GroupedQueryBlock(AttentionBlock):
     @property
     def few_rows(self) -> int | None:
         """Rows from which a GEMM uses another kernel; see `engine.generation.blocks.Block`."""
+        return min((rows for linear in self._linears if (rows := few_rows(linear))), default=None)
+
+    @property
+    def _linears(self) -> tuple[LinearLayer, ...]:
         attention, mlp = self.attention, self.feed_forward
-        linears = (attention.q, attention.k, attention.v, attention.o, mlp.gate, mlp.up, mlp.down)
-        return min((rows for linear in linears if (rows := few_rows(linear))), default=None)
+        return attention.q, attention.k, attention.v, attention.o, mlp.gate, mlp.up, mlp.down
+
+    def fused(self) -> FusedLayer | None:
+        """Return the layer for our CPU kernels; see `AttentionBlock.fused`."""
+        q, k, v, o, gate, up, down = self._linears
+        if not isinstance(q, KernelLinear):
+            return None
+        before, after = (FusedNorm(norm, None, self.eps) for norm in (self.norm1, self.norm2))
+        queries, keys = q.weight.rows, self.kv_heads * self.head_dim
+        return FusedLayer(
+            before=[
+                FusedLinear(q, "x", "qkv", norm=before),
+                FusedLinear(k, "x", "qkv", column=queries, norm=before),
+                FusedLinear(v, "x", "qkv", column=queries + keys, norm=before),
+            ],
+            after=[
+                FusedLinear(o, "attention", "mid", residual="x"),
+                FusedLinear(gate, "mid", "gate", norm=after),
+                FusedLinear(up, "mid", "inner", norm=after, activation=MULTIPLY_BY_SILU, gate="gate"),
+                FusedLinear(down, "inner", "y", residual="mid"),
+            ],
+            heads=queries // self.head_dim,
+            kv_heads=self.kv_heads,
+            head_dim=self.head_dim,
+            q_norm=self.attention.q_norm,
+            k_norm=self.attention.k_norm,
+            eps=self.eps,
+        )
 
     def before_attention(
         self, x: Tensor, positions: Tensor, cos: Tensor, sin: Tensor, *, adapt: RowAdapters | None = None

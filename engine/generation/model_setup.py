@@ -39,7 +39,8 @@ class ModelSetup:
         """Return the parameters whose names begin with `part`."""
         compiled = self.options.compile
         packed = self.device == "cpu" or not compiled  # torch.compile needs plain weights
-        return ParameterReader(self.weights, part, self.dtype, self.device, packed, compiled)
+        exact = self.options.dtype == "float32"  # asked for, not only the fastest
+        return ParameterReader(self.weights, part, self.dtype, self.device, packed, compiled, exact)
 
     @property
     def fused(self) -> bool:

@@ -1,7 +1,7 @@
 """Building layers from named weights."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -11,6 +11,7 @@ from engine.layers.linear import LinearLayer
 from engine.layers.linear_dispatch import make_linear
 from engine.layers.norms import Norm
 from engine.quantization.formats import Matrix, concat_rows
+from engine.quantization.gguf_blocks import GgufBlocks
 from engine.quantization.tensor_source import TensorSource
 
 MAX_CHECKED_WEIGHTS = 1 << 20  # the check of larger tensors would delay loading
@@ -27,6 +28,7 @@ class ParameterReader:
         device: Of the parameters.
         packed: As in `make_linear`.
         compiled: As in `make_linear`.
+        exact: Whether activations must not be quantised where blocks of a GGUF file are multiplied.
     """
 
     weights: TensorSource
@@ -35,6 +37,7 @@ class ParameterReader:
     device: str
     packed: bool = False
     compiled: bool = False
+    exact: bool = False
 
     def __call__(self, name: str) -> Tensor:
         """Return the tensor of this name. Raises ModelUnavailable if it is small, and has NaN or infinity."""
@@ -49,6 +52,8 @@ class ParameterReader:
         """Return a weight matrix, quantised if it is stored so. Raises as the call does."""
         full_name = f"{self.part}.{name}"
         matrix = self.weights.matrix(full_name, self.dtype, self.device)
+        if isinstance(matrix, GgufBlocks):
+            return replace(matrix, exact=self.exact)
         return _checked(full_name, matrix) if isinstance(matrix, Tensor) else matrix
 
     def linear(self, name: str) -> LinearLayer:

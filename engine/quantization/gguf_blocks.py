@@ -48,11 +48,13 @@ class GgufBlocks:
         raw: (rows, bytes of a row) uint8.
         type: Of its blocks.
         shape: (rows, columns).
+        exact: Whether activations must not be quantised when they are multiplied with it.
     """
 
     raw: Tensor
     type: BlockType
     shape: tuple[int, int]
+    exact: bool = False
 
     def dequantize(self, dtype: torch.dtype) -> Tensor:
         """Return the weights (rows, columns), computed in float32 and rounded to this dtype."""

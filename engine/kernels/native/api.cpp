@@ -73,7 +73,7 @@ void run_linears(const LinearStep* steps, int64_t count, int64_t rows, int threa
   for (int64_t i = 0; i < count; i++) {
     const LinearStep& step = steps[i];
     if (!step.same_input) x = quantize(step, rows, threads);
-    GroupedRows groups = grouped(x, step.weight.format == kInt4 ? step.weight.group : kBlock);
+    GroupedRows groups = grouped(x, step.weight.format == kInt8 ? kBlock : step.weight.group);
     int64_t chunks = padded(step.weight.rows, kChunkColumns) / kChunkColumns;
     parallel_for(chunks, threads, [&](int, int64_t begin, int64_t end) { table->linear(step, groups, begin, end); });
   }
@@ -148,11 +148,14 @@ EXPORT void mdtool_quantize_rows(const Rows* x, int64_t columns, const Norm* nor
   });
 }
 
-// Widen rows `begin` to `end` of int4 weights to bytes with one scale a row.
+// Widen rows `begin` to `end` of weights to bytes with one scale a row. values: (rows, columns padded to kBlock).
 EXPORT void mdtool_widen(const Matrix* weight, int64_t begin, int64_t end, int8_t* values, float* scales,
                          int32_t threads) {
-  parallel_for(end - begin, threads, [&](int, int64_t first, int64_t last) {
-    table->widen(*weight, begin + first, begin + last, values + first * weight->columns, scales + first);
+  int64_t columns = padded(weight->columns, kBlock);
+  float* numbers = room(numbers_room, threads * columns);
+  parallel_for(end - begin, threads, [&](int thread, int64_t first, int64_t last) {
+    table->widen(*weight, begin + first, begin + last, numbers + thread * columns, values + first * columns,
+                 scales + first);
   });
 }
 

@@ -4,6 +4,7 @@
 #include "vectors.h"
 // above first: the others use them
 #include "quantize.h"
+#include "gguf_blocks.h"
 #include "linear.h"
 #include "many_rows.h"
 #include "attention.h"

@@ -4,12 +4,13 @@
 namespace kernels {
 namespace {
 
-// Bytes of weights that are fetched ahead, into L2: a core waits for its memory otherwise, as the hardware fetches too
-// little. Twice the bandwidth on a Zen 4 (8 to 16 KB; 4 KB or L1 gain nothing).
-constexpr int64_t kPrefetchBytes = 8192;
 constexpr int kTileRows = 4;   // rows of x that share one reading of the weights
 // Rows of weights that share one reading of x: as many as their sums fit the registers.
-constexpr int tile_weights(Format format, int rows) { return format == kInt8 && rows > 2 ? 2 : 4; }
+// K-quants take registers for their scales.
+constexpr int tile_weights(Format format, int rows) {
+  if (format == kQ4_K) return rows > 1 ? 2 : 4;
+  return format == kInt8 && rows > 2 ? 2 : 4;
+}
 
 // Compute R x T numbers of y = x W^T with int4 weights. All sums of a number are in an order that depends on neither.
 template <int kGroup, int T, int R>
@@ -114,6 +115,7 @@ template <Format kFormat, int T, int R>
 inline void tile(const Matrix& weight, int64_t row, const GroupedRows& x, int64_t first, float (*out)[kChunkColumns],
                  int column) {
   if constexpr (kFormat == kInt8) return int8_tile<T, R>(weight, row, x, first, out, column);
+  if (is_gguf(weight)) return gguf_tile<T, R>(weight, row, x, first, out, column);
   if (weight.group == 128) return int4_tile<128, T, R>(weight, row, x, first, out, column);
   if (weight.group == 64) return int4_tile<64, T, R>(weight, row, x, first, out, column);
   int4_tile<32, T, R>(weight, row, x, first, out, column);
@@ -133,6 +135,7 @@ template <int T>
 inline void chunk(const Matrix& weight, int64_t row, int64_t count, const GroupedRows& x, int64_t first,
                   float (*out)[kChunkColumns]) {
   if (weight.format == kInt8) return chunk_of<kInt8, T>(weight, row, count, x, first, out);
+  if (weight.format >= kQ4_K) return chunk_of<kQ4_K, T>(weight, row, count, x, first, out);
   chunk_of<kInt4, T>(weight, row, count, x, first, out);
 }
 

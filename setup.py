@@ -12,6 +12,8 @@ from setuptools.errors import CompileError
 NATIVE = Path("engine/kernels/native")
 ARM = platform.machine().lower() in ("aarch64", "arm64")
 
+AVX2 = ["-mavx2", "-mfma", "-mf16c"]
+
 # A file of kernels is compiled for its instruction set; whether the CPU has it is asked when the program runs.
 INSTRUCTION_SETS = {
     "kernels_avx2.cpp": ["-mavx2", "-mfma", "-mf16c"],

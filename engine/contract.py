@@ -8,7 +8,7 @@ import sys
 import unicodedata
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
@@ -142,9 +142,11 @@ class Abilities:
     Attributes:
         prompts: Skill ("detect", "point", "caption", "query", "gaze") -> the prompts that the model supports (for
             "caption" the lengths); None means any text.
+        missing: Why the model lacks a skill, where a reader would wonder.
     """
 
     prompts: dict[str, frozenset[str] | None]
+    missing: dict[str, str] = field(default_factory=dict)
 
     def supports(self, skill: str, prompt: str) -> bool:
         """Return whether the model has this skill and supports this prompt."""

@@ -267,7 +267,8 @@ def load_language_model(name: str, computing: ComputeConfig, callbacks: LoadCall
 
 def _needs(model: VisionModel, skill: str) -> None:
     if skill not in model.abilities.prompts:
-        raise UsageError(f"{model.name} can't {skill}; {_how_to_get_one()}")
+        reason = model.abilities.missing.get(skill)
+        raise UsageError(f"{model.name} can't {skill}{f': {reason}' if reason else ''}; {_how_to_get_one()}")
 
 
 def _check(model: VisionModel, skill: str, prompt: str, threshold: float | None) -> None:

@@ -48,6 +48,8 @@ class PromptStyle:
         point: None: the model was not trained to give points.
         max_objects: Default limit of a list of objects.
         max_object_tokens: Most tokens of a list of objects.
+        missing: See `Abilities.missing`.
+        strip: Whether answers begin with a space, which is left out.
     """
 
     template: ChatTemplate
@@ -59,3 +61,5 @@ class PromptStyle:
     point: ObjectQuestion | None = None
     max_objects: int = 50
     max_object_tokens: int = 2048
+    missing: Mapping[str, str] = field(default_factory=dict)
+    strip: bool = False

@@ -334,7 +334,7 @@ class VisionLanguageModel(VisionModel):
         constraint = None if isinstance(request, CaptionRequest) else self._constraint(request.allowed)
         if constraint:
             return (yield from constrained_text(pieces, params, constraint, history))
-        return (yield from free_text(pieces, params, decode, history))
+        return (yield from free_text(pieces, params, decode, history, strip=self.style.strip))
 
     @cached_property
     def _number_constraint(self) -> NumberConstraint:
@@ -348,11 +348,14 @@ class VisionLanguageModel(VisionModel):
 
 def abilities_of(style: PromptStyle, vision: bool = True) -> Abilities:
     """Return the skills that a style has prompts for; those without an image if the model has no vision."""
+    objects = [skill for skill, question in (("detect", style.detect), ("point", style.point)) if question]
     if not vision:
-        return Abilities({"query": None, "chat": None})
-    objects = {"detect": style.detect, "point": style.point}
-    any_prompt = ["query", "chat", *(skill for skill, question in objects.items() if question)]
-    return Abilities({"caption": frozenset(style.captions), **dict.fromkeys(any_prompt)})
+        reason = "its vision is in an mmproj file, which was not found (--mmproj)"
+        return Abilities(
+            {"query": None, "chat": None}, {**style.missing, **dict.fromkeys(("caption", *objects), reason)}
+        )
+    prompts = {"caption": frozenset(style.captions), **dict.fromkeys(("query", "chat", *objects))}
+    return Abilities(prompts, dict(style.missing))
 
 
 def _check_messages(messages: Sequence[Message]) -> None:

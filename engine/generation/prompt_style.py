@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from engine.contract import Box, Generation, Point
+from engine.contract import Abilities, Box, Generation, Point
 from engine.generation.chat_template import ChatTemplate
 
 CAPTIONS = {
@@ -48,6 +48,7 @@ class PromptStyle:
         point: None: the model was not trained to give points.
         max_objects: Default limit of a list of objects.
         max_object_tokens: Most tokens of a list of objects.
+        cpu_longest_side: Pixels that larger images should be reduced to on a CPU; None: as they are.
         missing: See `Abilities.missing`.
         strip: Whether answers begin with a space, which is left out.
     """
@@ -61,5 +62,18 @@ class PromptStyle:
     point: ObjectQuestion | None = None
     max_objects: int = 50
     max_object_tokens: int = 2048
+    cpu_longest_side: int | None = None
     missing: Mapping[str, str] = field(default_factory=dict)
     strip: bool = False
+
+
+def abilities_of(style: PromptStyle, vision: bool = True) -> Abilities:
+    """Return the skills that a style has prompts for; those without an image if the model has no vision."""
+    objects = [skill for skill, question in (("detect", style.detect), ("point", style.point)) if question]
+    if not vision:
+        reason = "its vision is in an mmproj file, which was not found (--mmproj)"
+        return Abilities(
+            {"query": None, "chat": None}, {**style.missing, **dict.fromkeys(("caption", *objects), reason)}
+        )
+    prompts = {"caption": frozenset(style.captions), **dict.fromkeys(("query", "chat", *objects))}
+    return Abilities(prompts, dict(style.missing))

@@ -37,7 +37,7 @@ from engine.generation.constraints import ChoiceConstraint, Constraint, NumberCo
 from engine.generation.encoded_image import LazyImage, first_image_end
 from engine.generation.image_features import ImageFeatures
 from engine.generation.model_setup import ModelSetup
-from engine.generation.prompt_style import ObjectQuestion, PromptStyle
+from engine.generation.prompt_style import ObjectQuestion, PromptStyle, abilities_of
 from engine.generation.scheduler import ContextFull, Flow, Job, Scheduler
 from engine.generation.steps import History
 from engine.generation.text_flows import constrained_text, decoding_params, free_text
@@ -138,7 +138,10 @@ class VisionLanguageModel(VisionModel):
         self.decoder = VlmDecoder(text)
         self.stop_ids = tuple(tokenizer.special(token) for token in style.stop)
         self.default_budget = self._whole_budget(options.image_budget, _detail_budget(options.detail))
-        self.model_key = setup.numerics_key(name, revision)
+        self.longest_side = _longest_side(style, setup) if images else None
+        if self.longest_side:
+            self.revision += f"+{self.longest_side}px"
+        self.model_key = setup.numerics_key(name, self.revision)
         self.compiled = setup.compiled(typical_linear)
         if setup.fused:
             if images:
@@ -173,7 +176,8 @@ class VisionLanguageModel(VisionModel):
         for image in images:
             check_image(image)
         whole = self._whole_budget(budget, self.default_budget)
-        return [LazyImage(image.copy(), whole, self._encode, self.model_key) for image in images]
+        longest = self.longest_side if budget == AS_LOADED else None
+        return [LazyImage(image.copy(), whole, self._encode, self.model_key, longest) for image in images]
 
     def _whole_budget(self, budget: ImageBudget, default: ImageBudget) -> ImageBudget:
         if self.images is None:
@@ -346,18 +350,6 @@ class VisionLanguageModel(VisionModel):
         return self._number_constraint if allowed else None
 
 
-def abilities_of(style: PromptStyle, vision: bool = True) -> Abilities:
-    """Return the skills that a style has prompts for; those without an image if the model has no vision."""
-    objects = [skill for skill, question in (("detect", style.detect), ("point", style.point)) if question]
-    if not vision:
-        reason = "its vision is in an mmproj file, which was not found (--mmproj)"
-        return Abilities(
-            {"query": None, "chat": None}, {**style.missing, **dict.fromkeys(("caption", *objects), reason)}
-        )
-    prompts = {"caption": frozenset(style.captions), **dict.fromkeys(("query", "chat", *objects))}
-    return Abilities(prompts, dict(style.missing))
-
-
 def _check_messages(messages: Sequence[Message]) -> None:
     if not messages or messages[-1].role != "user":
         raise ValueError("a conversation must end with a message of the user")
@@ -384,6 +376,13 @@ def _detail_budget(detail: str | int) -> ImageBudget:
     if detail not in named:
         raise ValueError(f"detail must be low, auto, high or a number of image tokens, 1 or more, not {detail!r}")
     return named[detail]
+
+
+def _longest_side(style: PromptStyle, setup: ModelSetup) -> int | None:
+    """Return what images are reduced to on a CPU, if that is wanted and no option says how large they may be."""
+    options = setup.options
+    open_size = options.detail == "auto" and not (options.image_budget.min_tokens or options.image_budget.max_tokens)
+    return style.cpu_longest_side if options.reduce_images and setup.device == "cpu" and open_size else None
 
 
 def _filled(budget: ImageBudget, *defaults: ImageBudget) -> ImageBudget:

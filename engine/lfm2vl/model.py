@@ -7,10 +7,10 @@ import torch
 from engine.catalog.locate import ModelFiles
 from engine.checkpoints.conversion import QuantizableModel
 from engine.contract import LoadOptions
-from engine.generation.chat_template import select_template
 from engine.generation.decoder_block import GroupedQueryBlock
 from engine.generation.model_setup import ModelSetup, model_setup
 from engine.generation.prompt_style import PromptStyle
+from engine.generation.template_selection import select_template
 from engine.generation.tokenizer import Tokenizer, load_tokenizer
 from engine.generation.vision_language_model import VisionLanguageModel
 from engine.lfm2vl.config import Config, read_config

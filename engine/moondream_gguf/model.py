@@ -8,8 +8,8 @@ from tokenizers import AddedToken
 from engine.catalog.locate import ModelFiles
 from engine.checkpoints.conversion import QuantizableModel
 from engine.contract import EngineError, ImageBudget, LoadOptions
-from engine.generation.chat_template import select_template
 from engine.generation.model_setup import model_setup
+from engine.generation.template_selection import select_template
 from engine.generation.tokenizer import Tokenizer, load_tokenizer
 from engine.generation.vision_language_model import VisionLanguageModel
 from engine.moondream_gguf.config import read_config

@@ -6,10 +6,10 @@ import torch
 
 from engine.catalog.locate import ModelFiles
 from engine.contract import LoadOptions
-from engine.generation.chat_template import select_template
 from engine.generation.decoder_block import GroupedQueryBlock
 from engine.generation.model_setup import model_setup
 from engine.generation.prompt_style import PromptStyle
+from engine.generation.template_selection import select_template
 from engine.generation.tokenizer import Tokenizer, load_tokenizer
 from engine.generation.vision_language_model import VisionLanguageModel
 from engine.quantization.tensor_source import TensorSource

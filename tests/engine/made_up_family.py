@@ -23,11 +23,11 @@ from engine.generation.chat_template import ChatTemplate
 from engine.generation.decoder_block import Attention, GroupedQueryBlock
 from engine.generation.image_features import ImageFeatures
 from engine.generation.model_setup import model_setup
-from engine.generation.prompt_style import ObjectQuestion, PromptStyle
+from engine.generation.prompt_style import ObjectQuestion, PromptStyle, abilities_of
 from engine.generation.text_model import TextModel
 from engine.generation.tokenizer import load_tokenizer
 from engine.generation.transformer import Transformer
-from engine.generation.vision_language_model import VisionLanguageModel, abilities_of
+from engine.generation.vision_language_model import VisionLanguageModel
 from engine.layers.linear_dispatch import make_linear
 from engine.layers.parameters import ParameterReader
 from engine.layers.rotary import rotary_table

@@ -11,23 +11,20 @@ from typing import Any
 import numpy as np
 import torch
 
-from engine.catalog.locate import ModelFiles
 from engine.checkpoints.config_matcher import ConfigMatcher
-from engine.checkpoints.conversion import QuantizableModel
 from engine.checkpoints.json_config import read_dataclass
 from engine.checkpoints.reader import Shape, open_checkpoint
 from engine.checkpoints.tensor_map import TensorLocation, TensorMap, locate_tensors, map_tensors
-from engine.contract import Abilities, Box, Generation, ImageBudget, LoadOptions
+from engine.contract import Abilities, Box, Generation, ImageBudget
 from engine.generation.chat_prompt import ImagePart
 from engine.generation.chat_template import ChatTemplate
 from engine.generation.decoder_block import Attention, GroupedQueryBlock
 from engine.generation.image_features import ImageFeatures
-from engine.generation.model_setup import model_setup
+from engine.generation.model_setup import ModelSetup
 from engine.generation.prompt_style import ObjectQuestion, PromptStyle, abilities_of
 from engine.generation.text_model import TextModel
-from engine.generation.tokenizer import load_tokenizer
 from engine.generation.transformer import Transformer
-from engine.generation.vision_language_model import VisionLanguageModel
+from engine.generation.vlm_family import VlmFamily, VlmParts
 from engine.layers.linear_dispatch import make_linear
 from engine.layers.parameters import ParameterReader
 from engine.layers.rotary import rotary_table
@@ -71,7 +68,7 @@ def shapes(config: Config) -> dict[str, Shape]:
     return found
 
 
-def open_weights(path: Path, config: Config) -> TensorMap:
+def open_weights(path: Path, config: Config, mmproj: Path | None) -> TensorMap:
     checkpoint = open_checkpoint(path)
     return map_tensors(
         checkpoint, locate_tensors(checkpoint, lambda name: [(name, TensorLocation(name))]), shapes(config)
@@ -113,17 +110,9 @@ def text_model(config: Config, reader: ParameterReader) -> TextModel:
     return TextModel(embeddings, transformer, reader("norm.weight"), head, 1e-6, 512)
 
 
-def load(files: ModelFiles, options: LoadOptions) -> VisionLanguageModel:
-    config = read_config(files.config_source, files.config)
-    setup = model_setup(files.name, open_weights(files.weights, config), PLAN, options)
-    with torch.inference_mode():
-        text, images = text_model(config, setup.reader("text")), Images(setup.reader("vision"))
-    tokenizer = load_tokenizer(files.tokenizer, config.vocab_size)
-    linear = images.typical_linear
-    return VisionLanguageModel(
-        files.name, text, images, STYLE, tokenizer=tokenizer, setup=setup, typical_linear=linear,
-        revision=files.revision,
-    )  # fmt: skip
+def build_parts(config: Config, setup: ModelSetup) -> VlmParts:
+    images = Images(setup.reader("vision"))
+    return VlmParts(text_model(config, setup.reader("text")), images, images.typical_linear)
 
 
 def abilities(source: str, config: Any) -> Abilities:
@@ -131,6 +120,4 @@ def abilities(source: str, config: Any) -> Abilities:
     return abilities_of(STYLE)
 
 
-def quantizable_model(files: ModelFiles) -> QuantizableModel:
-    config = read_config(files.config_source, files.config)
-    return QuantizableModel(open_weights(files.weights, config), PLAN, files.config, files.tokenizer)
+FAMILY = VlmFamily(read_config, open_weights, PLAN, lambda config: STYLE, lambda config: config.vocab_size, build_parts)

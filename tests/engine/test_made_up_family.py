@@ -41,10 +41,10 @@ CPU = LoadOptions("cpu", "float32")
 @pytest.fixture(autouse=True)
 def registered(monkeypatch: pytest.MonkeyPatch) -> None:
     entry = families.Family(
-        load="made_up_family:load",
+        load="made_up_family:FAMILY.load",
         abilities="made_up_family:abilities",
         checkpoint_matcher="made_up_family:MATCHER",
-        quantizable="made_up_family:quantizable_model",
+        quantizable="made_up_family:FAMILY.quantizable_model",
     )
     monkeypatch.setitem(families.FAMILIES, "made_up", entry)
 

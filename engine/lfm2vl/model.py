@@ -12,7 +12,7 @@ from engine.lfm2vl.weights import QUANTIZATION_PLAN, open_weights
 
 def build_parts(config: Config, setup: ModelSetup) -> VlmParts:
     """Build the text model and the image encoder from the weights."""
-    text = text_model(config.text_config, setup.reader("language_model"), setup.reader("lm_head"))
+    text = text_model(config.text_config, setup.reader("language_model"))
     readers = setup.reader("vision_tower"), setup.reader("multi_modal_projector")
     block = text.transformer.blocks[0]
     assert isinstance(block, ConvBlock | GroupedQueryBlock)

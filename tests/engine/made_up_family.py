@@ -25,7 +25,6 @@ from engine.generation.prompt_style import ObjectQuestion, PromptStyle, abilitie
 from engine.generation.text_model import TextModel
 from engine.generation.transformer import Transformer
 from engine.generation.vlm_family import VlmFamily, VlmParts
-from engine.layers.linear_dispatch import make_linear
 from engine.layers.parameters import ParameterReader
 from engine.layers.rotary import rotary_table
 from engine.layers.swiglu import SwiGlu
@@ -59,7 +58,7 @@ def read_config(source: str, data: Any) -> Config:
 def shapes(config: Config) -> dict[str, Shape]:
     size = config.hidden_size
     found: dict[str, Shape] = {"vision.patches.weight": (size, 3 * SIDE * SIDE), "vision.patches.bias": (size,)}
-    found |= {"text.embed.weight": (config.vocab_size, size), "text.norm.weight": (size,)}
+    found |= {"text.embed_tokens.weight": (config.vocab_size, size), "text.norm.weight": (size,)}
     for layer in range(config.layers):
         for name in (*"qkvo", "gate", "up", "down"):
             found[f"text.{layer}.{name}_proj.weight"] = (size, size)
@@ -105,9 +104,7 @@ def text_model(config: Config, reader: ParameterReader) -> TextModel:
     cos, sin = rotary_table(config.hidden_size // config.heads, 10_000.0, 512, reader.device)
     blocks = [block(layer) for layer in range(config.layers)]
     transformer = Transformer(blocks, lambda at: (cos[at], sin[at]), reader.dtype, reader.device)
-    embeddings = reader("embed.weight")
-    head = make_linear(embeddings, None, reader.dtype, packed=reader.packed)
-    return TextModel(embeddings, transformer, reader("norm.weight"), head, 1e-6, 512)
+    return TextModel.read(reader, transformer, "norm", eps=1e-6, max_context=512)
 
 
 def build_parts(config: Config, setup: ModelSetup) -> VlmParts:

@@ -321,6 +321,8 @@ class LoadOptions:
         adapter: Name or path of the LoRA adapter for requests that name none.
         image_budget: Of images that are encoded without one.
         mmproj: The vision part of a model in a GGUF file; None: the one beside the file, if there is one.
+        reduce_images: On a CPU, reduce large images for answers in text as the model's authors advise, unless detail or
+            image_budget say how large they may be; without it every image is as in the reference implementation.
         chat_template: "builtin" (the family's own), the name of a built-in one, or Jinja; None: that of the checkpoint.
     """
 
@@ -334,6 +336,7 @@ class LoadOptions:
     image_budget: ImageBudget = ImageBudget()
     mmproj: str | None = None
     chat_template: str | None = None
+    reduce_images: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -460,6 +463,20 @@ class Landmarks(Protocol):
 
 
 @runtime_checkable
+class Budgeted(Protocol):
+    """The additional interface of a model for which an image becomes more or fewer tokens.
+
+    Attributes:
+        default_budget: Of images that are encoded without one.
+    """
+
+    default_budget: ImageBudget
+
+    def encode(self, images: Sequence[np.ndarray], budget: ImageBudget) -> Sequence[EncodedImage]:
+        """Encode images as `Model.encode` does; what the budget leaves open is as the model was loaded."""
+
+
+@runtime_checkable
 class ImageEmbedder(Protocol):
     """The additional interface of a model whose image embeddings can be cached.
 
@@ -481,7 +498,13 @@ class ImageEmbedder(Protocol):
 
 @runtime_checkable
 class Chatting(Protocol):
-    """The additional interface of a model that can chat."""
+    """The additional interface of a model that can chat.
+
+    Attributes:
+        longest_side: Pixels that the longer side of an image is reduced to for answers in text; None: it is not.
+    """
+
+    longest_side: int | None
 
     def prompt_tokens(self, messages: Sequence[Message]) -> int:
         """Return how many tokens a conversation has up to the assistant's next turn, images included.

@@ -13,12 +13,15 @@ import engine
 from engine.contract import (
     Abilities,
     CaptionRequest,
+    ChatRequest,
+    Chatting,
     Compilable,
     DetectRequest,
     EngineError,
     ImageBudget,
     Landmarks,
     LoadOptions,
+    Message,
     ModelUnavailable,
     NotDownloaded,
     PointRequest,
@@ -89,7 +92,8 @@ class ComputeConfig:
         detail = int(self.detail) if self.detail.isdecimal() else self.detail
         computing = self.device, self.dtype, quantize, self.compile
         chat = self.mmproj, _template(self.chat_template)
-        options = LoadOptions(*computing, detail, self.resize, self.adapter, self.image_budget, *chat)
+        images = self.resize, self.adapter, self.image_budget
+        options = LoadOptions(*computing, detail, *images, *chat, reduce_images=True)
         model = engine.load(name, options)
         for line in model.setup:
             callbacks.explain(f"{model.name}: {line}")
@@ -155,6 +159,11 @@ def load_model(
             _check(model, skill, prompt, threshold)
         for question in questions:
             _check(model, "query", question, None)
+    if (skill in ("caption", "query", "chat") or questions) and isinstance(model, Chatting) and model.longest_side:
+        callbacks.note(
+            f"on a CPU, images are reduced to {model.longest_side} pixels for answers; --detail high or "
+            "--max-image-tokens shows more"
+        )
     if name == "auto":
         callbacks.selected(f"model: {model.name}")
     return model
@@ -279,6 +288,7 @@ def _check(model: VisionModel, skill: str, prompt: str, threshold: float | None)
         "query": QueryRequest(None, prompt),
         "detect": DetectRequest(None, prompt, threshold=threshold),
         "point": PointRequest(None, prompt),
+        "chat": ChatRequest((Message("user", (prompt,)),)),
     }
     model.check(requests[skill])
 
@@ -292,6 +302,10 @@ def _first_that_serves(skill: str, prompts: Sequence[str], questions: Sequence[s
         return FACE_MODEL
     if downloaded := _best_downloaded(supports):
         return downloaded
+    if skill == "chat":
+        raise ModelNotFound(
+            "no model on this machine can chat; give --model the folder or file of a Qwen3-VL or an LFM2-VL"
+        )
     lacking = []
     if unserved := _unserved(skill, prompts):
         lacking += [f"{skill} {', '.join(map(repr, unserved))}" if skill in ("detect", "point") else skill]

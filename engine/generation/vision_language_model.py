@@ -138,7 +138,10 @@ class VisionLanguageModel(VisionModel):
         self.decoder = VlmDecoder(text)
         self.stop_ids = tuple(tokenizer.special(token) for token in style.stop)
         self.default_budget = self._whole_budget(options.image_budget, _detail_budget(options.detail))
-        self.model_key = setup.numerics_key(name, revision)
+        self.longest_side = _longest_side(style, setup) if images else None
+        if self.longest_side:
+            self.revision += f"+{self.longest_side}px"
+        self.model_key = setup.numerics_key(name, self.revision)
         self.compiled = setup.compiled(typical_linear)
         if setup.fused:
             if images:
@@ -173,7 +176,8 @@ class VisionLanguageModel(VisionModel):
         for image in images:
             check_image(image)
         whole = self._whole_budget(budget, self.default_budget)
-        return [LazyImage(image.copy(), whole, self._encode, self.model_key) for image in images]
+        longest = self.longest_side if budget == AS_LOADED else None
+        return [LazyImage(image.copy(), whole, self._encode, self.model_key, longest) for image in images]
 
     def _whole_budget(self, budget: ImageBudget, default: ImageBudget) -> ImageBudget:
         if self.images is None:
@@ -372,6 +376,13 @@ def _detail_budget(detail: str | int) -> ImageBudget:
     if detail not in named:
         raise ValueError(f"detail must be low, auto, high or a number of image tokens, 1 or more, not {detail!r}")
     return named[detail]
+
+
+def _longest_side(style: PromptStyle, setup: ModelSetup) -> int | None:
+    """Return what images are reduced to on a CPU, if that is wanted and no option says how large they may be."""
+    options = setup.options
+    open_size = options.detail == "auto" and not (options.image_budget.min_tokens or options.image_budget.max_tokens)
+    return style.cpu_longest_side if options.reduce_images and setup.device == "cpu" and open_size else None
 
 
 def _filled(budget: ImageBudget, *defaults: ImageBudget) -> ImageBudget:

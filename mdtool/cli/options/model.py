@@ -68,8 +68,8 @@ class ComputingOptions:
     quantize: Annotated[
         Literal["none", "int8", "int4", "int4-64", "int4-32"],
         typer.Option(
-            help="Quantise the weights of a Moondream to 8 or 4 bits; int4-64 and int4-32 have smaller groups, for "
-            "higher accuracy."
+            help="Quantise the weights of a language model to 8 or 4 bits; int4-64 and int4-32 have smaller groups, "
+            "for higher accuracy."
         ),
     ] = "none"
     compile: Annotated[

@@ -106,7 +106,7 @@ FAMILIES = {
         load="engine.moondream_gguf.model:load",
         abilities="engine.moondream_gguf.prompts:abilities",
         checkpoint_matcher="engine.moondream_gguf.config:MATCHER",
-        quantizable="engine.moondream_gguf.model:quantizable_model",
+        quantizable="engine.moondream_gguf.model:FAMILY.quantizable_model",
         gguf="phi2",
     ),
 }

@@ -465,6 +465,20 @@ class Landmarks(Protocol):
 
 
 @runtime_checkable
+class Budgeted(Protocol):
+    """The additional interface of a model for which an image becomes more or fewer tokens.
+
+    Attributes:
+        default_budget: Of images that are encoded without one.
+    """
+
+    default_budget: ImageBudget
+
+    def encode(self, images: Sequence[np.ndarray], budget: ImageBudget) -> Sequence[EncodedImage]:
+        """Encode images as `Model.encode` does; what the budget leaves open is as the model was loaded."""
+
+
+@runtime_checkable
 class ImageEmbedder(Protocol):
     """The additional interface of a model whose image embeddings can be cached.
 

@@ -37,7 +37,7 @@ from engine.generation.constraints import ChoiceConstraint, Constraint, NumberCo
 from engine.generation.encoded_image import LazyImage, first_image_end
 from engine.generation.image_features import ImageFeatures
 from engine.generation.model_setup import ModelSetup
-from engine.generation.prompt_style import ObjectQuestion, PromptStyle
+from engine.generation.prompt_style import ObjectQuestion, PromptStyle, abilities_of
 from engine.generation.scheduler import ContextFull, Flow, Job, Scheduler
 from engine.generation.steps import History
 from engine.generation.text_flows import constrained_text, decoding_params, free_text
@@ -350,18 +350,6 @@ class VisionLanguageModel(VisionModel):
         if isinstance(allowed, Choices):
             return ChoiceConstraint(allowed, self.tokenizer, self.stop_ids[0])
         return self._number_constraint if allowed else None
-
-
-def abilities_of(style: PromptStyle, vision: bool = True) -> Abilities:
-    """Return the skills that a style has prompts for; those without an image if the model has no vision."""
-    objects = [skill for skill, question in (("detect", style.detect), ("point", style.point)) if question]
-    if not vision:
-        reason = "its vision is in an mmproj file, which was not found (--mmproj)"
-        return Abilities(
-            {"query": None, "chat": None}, {**style.missing, **dict.fromkeys(("caption", *objects), reason)}
-        )
-    prompts = {"caption": frozenset(style.captions), **dict.fromkeys(("query", "chat", *objects))}
-    return Abilities(prompts, dict(style.missing))
 
 
 def _check_messages(messages: Sequence[Message]) -> None:

@@ -36,6 +36,7 @@ T = TypeVar("T")
 
 PREFERRED = "moondream2"
 FACE_MODEL = "centerface"  # embedded; "auto" prefers it to downloaded models
+KEPT_IMAGE_BYTES = 1 << 29  # of encoded images, for who asks about the same image again
 SYNTHETIC_MODEL = "pocket"  # embedded; "auto" never selects it
 
 
@@ -85,6 +86,7 @@ class ComputeConfig:
     image_budget: ImageBudget = ImageBudget()
     mmproj: str | None = None
     chat_template: str | None = None
+    kept_image_bytes: int = 0
 
     def load(self, name: str, callbacks: LoadCallbacks = LoadCallbacks()) -> VisionModel:
         """Load a model by name or path, and warm it up if it is compiled. Raises as `engine.load` does."""
@@ -93,7 +95,8 @@ class ComputeConfig:
         computing = self.device, self.dtype, quantize, self.compile
         chat = self.mmproj, _template(self.chat_template)
         images = self.resize, self.adapter, self.image_budget
-        options = LoadOptions(*computing, detail, *images, *chat, reduce_images=True)
+        kept = self.kept_image_bytes
+        options = LoadOptions(*computing, detail, *images, *chat, reduce_images=True, kept_image_bytes=kept)
         model = engine.load(name, options)
         for line in model.setup:
             callbacks.explain(f"{model.name}: {line}")

@@ -5,7 +5,7 @@ A family adds its config, its image encoder, its text model and its prompts; eve
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Protocol
 
 import numpy as np
@@ -36,8 +36,9 @@ from engine.generation.chat_prompt import ImagePart, prompt_pieces
 from engine.generation.constraints import ChoiceConstraint, Constraint, NumberConstraint
 from engine.generation.encoded_image import LazyImage, first_image_end
 from engine.generation.image_features import ImageFeatures
+from engine.generation.kept_images import KeptImages
 from engine.generation.model_setup import ModelSetup
-from engine.generation.prompt_style import ObjectQuestion, PromptStyle
+from engine.generation.prompt_style import ObjectQuestion, PromptStyle, abilities_of
 from engine.generation.scheduler import ContextFull, Flow, Job, Scheduler
 from engine.generation.steps import History
 from engine.generation.text_flows import constrained_text, decoding_params, free_text
@@ -143,6 +144,8 @@ class VisionLanguageModel(VisionModel):
             self.revision += f"+{self.longest_side}px"
         self.model_key = setup.numerics_key(name, self.revision)
         text.transformer.quantize_cache(setup.options.kv)
+        limit = options.kept_image_bytes
+        self._kept_images = KeptImages(limit, self._bytes) if limit else None
         self.compiled = setup.compiled(typical_linear)
         if setup.fused:
             if images:
@@ -178,7 +181,13 @@ class VisionLanguageModel(VisionModel):
             check_image(image)
         whole = self._whole_budget(budget, self.default_budget)
         longest = self.longest_side if budget == AS_LOADED else None
-        return [LazyImage(image.copy(), whole, self._encode, self.model_key, longest) for image in images]
+
+        def new(image: np.ndarray) -> LazyImage:
+            return LazyImage(image.copy(), whole, self._encode, self.model_key, longest)
+
+        if self._kept_images is None:
+            return [new(image) for image in images]
+        return [self._kept_images.get(image, (whole, longest), partial(new, image)) for image in images]
 
     def _whole_budget(self, budget: ImageBudget, default: ImageBudget) -> ImageBudget:
         if self.images is None:
@@ -224,6 +233,8 @@ class VisionLanguageModel(VisionModel):
         if images and prefix is None:
             end = first_image_end(pieces, self._own(images[0]).parts(least))
             prefix = self._prefix(self._own(images[0]), pieces[:end])
+        if self._kept_images:
+            self._kept_images.trim()
         done = prefix.length if prefix else 0
         image_tokens = sum(not isinstance(piece, int) for piece in pieces)
         history = History(done, [piece for piece in pieces[:done] if isinstance(piece, int)], image_tokens=image_tokens)
@@ -256,6 +267,9 @@ class VisionLanguageModel(VisionModel):
         """Return how many tokens a conversation has up to the assistant's next turn; see `Chatting`."""
         _check_messages(messages)
         return len(self._pieces(messages))
+
+    def _bytes(self, image: LazyImage) -> int:
+        return image.nbytes + (self.text.position_bytes * image.prefix[1].length if image.prefix else 0)
 
     def _own(self, image: EncodedImage) -> LazyImage:
         if not isinstance(image, LazyImage) or image.model_key != self.model_key:
@@ -351,18 +365,6 @@ class VisionLanguageModel(VisionModel):
         if isinstance(allowed, Choices):
             return ChoiceConstraint(allowed, self.tokenizer, self.stop_ids[0])
         return self._number_constraint if allowed else None
-
-
-def abilities_of(style: PromptStyle, vision: bool = True) -> Abilities:
-    """Return the skills that a style has prompts for; those without an image if the model has no vision."""
-    objects = [skill for skill, question in (("detect", style.detect), ("point", style.point)) if question]
-    if not vision:
-        reason = "its vision is in an mmproj file, which was not found (--mmproj)"
-        return Abilities(
-            {"query": None, "chat": None}, {**style.missing, **dict.fromkeys(("caption", *objects), reason)}
-        )
-    prompts = {"caption": frozenset(style.captions), **dict.fromkeys(("query", "chat", *objects))}
-    return Abilities(prompts, dict(style.missing))
 
 
 def _check_messages(messages: Sequence[Message]) -> None:

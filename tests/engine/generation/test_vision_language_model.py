@@ -94,9 +94,9 @@ def test_the_prompt_up_to_the_image_is_computed_once_for_all_questions(monkeypat
     computed: list[int] = []
     prefill = model().decoder.prefill
 
-    def counted(pieces: Any) -> PrefixCache:
+    def counted(pieces: Any, adapter: Any) -> PrefixCache:
         computed.append(len(pieces))
-        return prefill(pieces)
+        return prefill(pieces, adapter)
 
     monkeypatch.setattr(model().decoder, "prefill", counted)
     seen = encoded()

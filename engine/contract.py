@@ -323,9 +323,11 @@ class LoadOptions:
         adapter: Name or path of the LoRA adapter for requests that name none.
         image_budget: Of images that are encoded without one.
         mmproj: The vision part of a model in a GGUF file; None: the one beside the file, if there is one.
+        chat_template: "builtin" (the family's own), the name of a built-in one, or Jinja; None: that of the checkpoint.
         reduce_images: On a CPU, reduce large images for answers in text as the model's authors advise, unless detail or
             image_budget say how large they may be; without it every image is as in the reference implementation.
-        chat_template: "builtin" (the family's own), the name of a built-in one, or Jinja; None: that of the checkpoint.
+        kept_image_bytes: Memory for encoded images, which are then found again by their content, so that another
+            request on the same image starts at the text; 0: none are kept. For models that read images as tokens.
     """
 
     device: str = "auto"
@@ -339,6 +341,7 @@ class LoadOptions:
     mmproj: str | None = None
     chat_template: str | None = None
     reduce_images: bool = False
+    kept_image_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,7 @@ from engine.contract import (
 )
 from engine.generation.verbs import VisionModel
 from mdtool.media.image.image_input import PixelSource, to_rgb
+from mdtool.model_selection import KEPT_IMAGE_BYTES
 
 ImageInput = PixelSource | EncodedImage
 AnyRequest = TypeVar("AnyRequest", bound=Request)
@@ -90,7 +91,9 @@ def load(
     budget = detail if isinstance(detail, ImageBudget) else ImageBudget()
     level = "auto" if isinstance(detail, ImageBudget) else detail
     adapter = None if adapter is None else os.fspath(adapter)
-    options = LoadOptions(device, dtype, quantize, compile, level, resize, adapter, image_budget=budget)
+    options = LoadOptions(
+        device, dtype, quantize, compile, level, resize, adapter, budget, kept_image_bytes=KEPT_IMAGE_BYTES
+    )
     model = engine.load(os.fspath(name), options)
     if isinstance(model, Compilable) and model.compiled:
         model.warm_up()

@@ -6,7 +6,7 @@ A family adds its config, its image encoder, its text model and its prompts; eve
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Protocol
 
 import numpy as np
@@ -37,6 +37,7 @@ from engine.generation.chat_prompt import ImagePart, prompt_pieces
 from engine.generation.constraints import ChoiceConstraint, Constraint, NumberConstraint
 from engine.generation.encoded_image import LazyImage, first_image_end
 from engine.generation.image_features import ImageFeatures
+from engine.generation.kept_images import KeptImages
 from engine.generation.model_setup import ModelSetup
 from engine.generation.peft_adapter import AdapterCache, adapter_file
 from engine.generation.prompt_style import ObjectQuestion, PromptStyle, abilities_of
@@ -149,6 +150,8 @@ class VisionLanguageModel(VisionModel):
         if self.longest_side:
             self.revision += f"+{self.longest_side}px"
         self.model_key = setup.numerics_key(name, self.revision)
+        limit = options.kept_image_bytes
+        self._kept_images = KeptImages(limit, self._bytes) if limit else None
         self.compiled = setup.compiled(typical_linear)
         if setup.fused:
             if images:
@@ -184,7 +187,13 @@ class VisionLanguageModel(VisionModel):
             check_image(image)
         whole = self._whole_budget(budget, self.default_budget)
         longest = self.longest_side if budget == AS_LOADED else None
-        return [LazyImage(image.copy(), whole, self._encode, self.model_key, longest) for image in images]
+
+        def new(image: np.ndarray) -> LazyImage:
+            return LazyImage(image.copy(), whole, self._encode, self.model_key, longest)
+
+        if self._kept_images is None:
+            return [new(image) for image in images]
+        return [self._kept_images.get(image, (whole, longest), partial(new, image)) for image in images]
 
     def _whole_budget(self, budget: ImageBudget, default: ImageBudget) -> ImageBudget:
         if self.images is None:
@@ -232,6 +241,8 @@ class VisionLanguageModel(VisionModel):
         if images and prefix is None:
             end = first_image_end(pieces, self._own(images[0]).parts(least))
             prefix = self._prefix(self._own(images[0]), pieces[:end], adapter)
+        if self._kept_images:
+            self._kept_images.trim()
         done = prefix.length if prefix else 0
         image_tokens = sum(not isinstance(piece, int) for piece in pieces)
         history = History(done, [piece for piece in pieces[:done] if isinstance(piece, int)], image_tokens=image_tokens)
@@ -264,6 +275,9 @@ class VisionLanguageModel(VisionModel):
         """Return how many tokens a conversation has up to the assistant's next turn; see `Chatting`."""
         _check_messages(messages)
         return len(self._pieces(messages))
+
+    def _bytes(self, image: LazyImage) -> int:
+        return image.nbytes + (self.text.position_bytes * image.prefix[1].length if image.prefix else 0)
 
     def _own(self, image: EncodedImage) -> LazyImage:
         if not isinstance(image, LazyImage) or image.model_key != self.model_key:

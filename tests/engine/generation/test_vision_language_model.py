@@ -223,7 +223,7 @@ def test_other_families_have_no_budget() -> None:
         engine.load("centerface", LoadOptions(image_budget=ImageBudget(5)))
 
 
-@pytest.mark.parametrize(("scheme", "similarity"), [("int8", 0.999), ("int4-32", 0.9)])
+@pytest.mark.parametrize(("scheme", "similarity"), [("int8", 0.995), ("int4-32", 0.9)])
 def test_quantised_weights_compute_nearly_the_same(scheme: str, similarity: float) -> None:
     prompt = list(range(40, 70))
     with torch.inference_mode():

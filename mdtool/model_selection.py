@@ -98,9 +98,7 @@ class ComputeConfig:
         chat = self.mmproj, _template(self.chat_template)
         images = self.resize, self.adapter, self.image_budget
         kept = self.kept_image_bytes
-        options = LoadOptions(
-            *computing, detail, *images, *chat, reduce_images=True, kv=self.kv, kept_image_bytes=kept
-        )
+        options = LoadOptions(*computing, detail, *images, *chat, reduce_images=True, kv=self.kv, kept_image_bytes=kept)
         model = engine.load(name, options)
         for line in model.setup:
             callbacks.explain(f"{model.name}: {line}")

@@ -2,10 +2,11 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
+from engine.checkpoints.random_weights import RandomWeights
 from engine.checkpoints.tensor_map import TensorMap
 from engine.compiling import compile_summary, set_compile_cache_dir
 from engine.contract import EngineError, LoadOptions
@@ -27,6 +28,7 @@ class ModelSetup:
         dtype: Of parameters and activations.
         weights: Quantised as they are read, if the options require it.
         format_lines: On the format of the weights, for people.
+        shapes: Of all tensors, by name; empty if the source has none.
     """
 
     options: LoadOptions
@@ -34,6 +36,7 @@ class ModelSetup:
     dtype: torch.dtype
     weights: TensorSource
     format_lines: tuple[str, ...] = ()
+    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
     def reader(self, part: str) -> ParameterReader:
         """Return the parameters whose names begin with `part`."""
@@ -99,6 +102,7 @@ def model_setup(name: str, weights: TensorSource, plan: QuantizationPlan, option
     if options.compile:
         check_compiler(device)
     lines = weights.checkpoint.summary(dtype) if isinstance(weights, TensorMap) else ()
+    shapes = weights.shapes if isinstance(weights, TensorMap | RandomWeights) else {}
     if quantize is not None:
         weights = QuantizedSource(weights, plan, quantize)
-    return ModelSetup(options, device, dtype, weights, lines)
+    return ModelSetup(options, device, dtype, weights, lines, shapes)

@@ -15,8 +15,17 @@ ARM = platform.machine().lower() in ("aarch64", "arm64")
 
 # A file of kernels is compiled for its instruction set; whether the CPU has it is asked when the program runs.
 INSTRUCTION_SETS = {
-    "kernels_avx2.cpp": ["-mavx2", "-mfma"],
-    "kernels_avx512.cpp": ["-mavx2", "-mfma", "-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mavx512vnni"],
+    "kernels_avx2.cpp": ["-mavx2", "-mfma", "-mf16c"],
+    "kernels_avx512.cpp": [
+        "-mavx2",
+        "-mfma",
+        "-mf16c",
+        "-mavx512f",
+        "-mavx512bw",
+        "-mavx512dq",
+        "-mavx512vl",
+        "-mavx512vnni",
+    ],
     "kernels_neon.cpp": [] if sys.platform == "darwin" else ["-march=armv8.2-a+dotprod"],
 }
 # -ffp-contract=off: all instruction sets round alike. GCC 12's own intrinsics headers use uninitialised vectors.

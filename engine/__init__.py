@@ -12,6 +12,7 @@ from engine.contract import (
     Answer,
     Box,
     CaptionRequest,
+    ChatCache,
     ChatRequest,
     Choices,
     DetectRequest,
@@ -23,6 +24,7 @@ from engine.contract import (
     GazeRequest,
     Generation,
     Grounding,
+    ImageBudget,
     ImageEmbedder,
     Landmarks,
     LoadOptions,
@@ -52,6 +54,7 @@ __all__ = [
     "Answer",
     "Box",
     "CaptionRequest",
+    "ChatCache",
     "ChatRequest",
     "Choices",
     "DetectRequest",
@@ -63,6 +66,7 @@ __all__ = [
     "GazeRequest",
     "Generation",
     "Grounding",
+    "ImageBudget",
     "ImageEmbedder",
     "Landmarks",
     "LoadOptions",
@@ -116,7 +120,9 @@ def load(name_or_path: str, options: LoadOptions = LoadOptions()) -> VisionModel
         ValueError: The model has no such detail.
     """
     if name_or_path in EMBEDDED:
+        if options.mmproj or options.chat_template:
+            raise EngineError(f"{name_or_path} takes neither an mmproj file nor a chat template: leave that out")
         return load_embedded(name_or_path, options)
     from engine.catalog.locate import locate
 
-    return load_model_files(locate(name_or_path), options)
+    return load_model_files(locate(name_or_path, options.mmproj), options)

@@ -8,7 +8,7 @@ import sys
 import unicodedata
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
@@ -63,6 +63,7 @@ class Answer:
         tokens: Generated token ids, those of the reasoning first. End-of-sequence tokens are left out; tokens whose
             text a stop string cut off are included.
         prompt_tokens: Length of the prefill in positions, image included.
+        image_tokens: How many of these the images of the prompt became, where that depends on the images; else 0.
         finish: What ended generation: "stop" (the model, or a stop string), "length" (max_tokens, or the model's
             context) or "cancelled" (the request was cancelled).
     """
@@ -73,6 +74,7 @@ class Answer:
     tokens: tuple[int, ...] = ()
     prompt_tokens: int = 0
     finish: Finish = "stop"
+    image_tokens: int = 0
 
     def __str__(self) -> str:
         return self.text
@@ -140,9 +142,11 @@ class Abilities:
     Attributes:
         prompts: Skill ("detect", "point", "caption", "query", "gaze") -> the prompts that the model supports (for
             "caption" the lengths); None means any text.
+        missing: Why the model lacks a skill, where a reader would wonder.
     """
 
     prompts: dict[str, frozenset[str] | None]
+    missing: dict[str, str] = field(default_factory=dict)
 
     def supports(self, skill: str, prompt: str) -> bool:
         """Return whether the model has this skill and supports this prompt."""
@@ -180,6 +184,7 @@ class QueryRequest:
         references: Points (x, y) or boxes (x_min, y_min, x_max, y_max) that the question refers to.
         allowed: Constrains decoding of the answer, not of the reasoning; None: any text. A choice is generated in full
             whatever max_tokens is; a number has at least one token.
+        system: System message of a model that can chat; None: none.
     """
 
     image: EncodedImage | None
@@ -189,6 +194,7 @@ class QueryRequest:
     generation: Generation = Generation()
     adapter: str | None = None
     allowed: Choices | Number | None = None
+    system: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +205,16 @@ class Message:
     parts: tuple[str | EncodedImage, ...]
 
 
+class ChatCache:
+    """What a model keeps of a conversation for its next turn.
+
+    Attributes:
+        content: Private to each model family; None: nothing yet.
+    """
+
+    content: Any = None
+
+
 @dataclass(frozen=True, slots=True)
 class ChatRequest:
     """A request for the assistant's next turn in a conversation.
@@ -206,12 +222,15 @@ class ChatRequest:
     Attributes:
         messages: The conversation so far.
         allowed: As in `QueryRequest`.
+        cache: Of this conversation: the model computes only what has changed since the last request with it, and
+            updates it. The last bits of results may depend on it. None: every request is computed anew.
     """
 
     messages: tuple[Message, ...]
     generation: Generation = Generation()
     adapter: str | None = None
     allowed: Choices | Number | None = None
+    cache: ChatCache | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,19 +278,56 @@ SKILLS: dict[type[Any], str] = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class ImageBudget:
+    """How many tokens an image may become, for models that take images of any size; None: the model's default.
+
+    Attributes:
+        min_tokens: A smaller image is enlarged to it.
+        max_tokens: A larger image is reduced to it, with all of its tiles.
+        tiles: Whether a large image is split into tiles.
+        max_tiles: Most tiles of an image.
+        thumbnail: Whether the tiles are followed by the whole image, reduced.
+
+    Raises:
+        ValueError: A number is not positive, or the least exceeds the greatest.
+    """
+
+    min_tokens: int | None = None
+    max_tokens: int | None = None
+    tiles: bool | None = None
+    max_tiles: int | None = None
+    thumbnail: bool | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("min_tokens", "max_tokens", "max_tiles"):
+            number = getattr(self, name)
+            if number is not None and number < 1:
+                raise ValueError(f"{name} must be 1 or more, not {number}")
+        if self.min_tokens and self.max_tokens and self.min_tokens > self.max_tokens:
+            raise ValueError(f"min_tokens is {self.min_tokens}, more than max_tokens, {self.max_tokens}")
+
+
 @dataclass(frozen=True)
 class LoadOptions:
     """How a model is loaded. Loading raises EngineError for an option that the model does not support.
 
     Attributes:
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
-        dtype: "float32", "bfloat16" or "float16"; None: the fastest for the device.
+        dtype: "float32", "bfloat16" or "float16"; None: the fastest for the device. With "float32" the weights of a GGUF
+            file are dequantised, as the kernels that multiply its blocks round activations.
         quantize: "int8", "int4", or "int4-64" and "int4-32" with another group size; None: as stored.
         compile: Use torch.compile.
         detail: "low", "auto", "high", or a number in the model's own unit (centerface: pixels of the longer side of
             its input; Moondream: crops of a large image).
         resize: Library that resizes images; None: libvips if it is installed, as in the reference implementation.
         adapter: Name or path of the LoRA adapter for requests that name none.
+        image_budget: Of images that are encoded without one.
+        kv: "int8" keeps keys and values of the text model in 8 bits, half the memory; None: in `dtype`.
+        mmproj: The vision part of a model in a GGUF file; None: the one beside the file, if there is one.
+        reduce_images: On a CPU, reduce large images for answers in text as the model's authors advise, unless detail or
+            image_budget say how large they may be; without it every image is as in the reference implementation.
+        chat_template: "builtin" (the family's own), the name of a built-in one, or Jinja; None: that of the checkpoint.
     """
 
     device: str = "auto"
@@ -281,13 +337,18 @@ class LoadOptions:
     detail: str | int = "auto"
     resize: Literal["vips", "pillow"] | None = None
     adapter: str | None = None
+    image_budget: ImageBudget = ImageBudget()
+    mmproj: str | None = None
+    chat_template: str | None = None
+    reduce_images: bool = False
+    kv: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ObjectList:
     """The objects found: boxes from detect, points from point.
 
-    `complete` is False if max_objects or the model's context ended the list.
+    `complete` is False if max_objects or the model's context ended the list, or a part of it could not be read.
     """
 
     items: list[Box] | list[Point]
@@ -424,6 +485,24 @@ class ImageEmbedder(Protocol):
 
     def encode_embeddings(self, embeddings: Sequence["Tensor"]) -> list[EncodedImage]:
         """Encode images from their embeddings, which may be on any device."""
+
+
+@runtime_checkable
+class Chatting(Protocol):
+    """The additional interface of a model that can chat.
+
+    Attributes:
+        longest_side: Pixels that the longer side of an image is reduced to for answers in text; None: it is not.
+    """
+
+    longest_side: int | None
+
+    def prompt_tokens(self, messages: Sequence[Message]) -> int:
+        """Return how many tokens a conversation has up to the assistant's next turn, images included.
+
+        Raises:
+            EngineError, ValueError: It can't be served.
+        """
 
 
 @runtime_checkable

@@ -14,11 +14,18 @@ from engine.contract import Abilities, LoadOptions
 if TYPE_CHECKING:
     from engine.catalog.locate import ModelFiles
     from engine.catalog.published import PublishedModel
+    from engine.checkpoints.conversion import QuantizableModel
     from engine.generation.verbs import VisionModel
 
 
 class CheckpointMatcher(Protocol):
-    """The interface of a family's module that recognises its checkpoints."""
+    """The interface of a family's module that recognises its checkpoints.
+
+    Attributes:
+        SIDE_FILES: JSON files beside config.json that are read with it.
+    """
+
+    SIDE_FILES: tuple[str, ...]
 
     def find_config(self, data: dict[str, Any]) -> dict[str, Any] | None:
         """Return the family's config from a parsed config.json, or None if it is of another family."""
@@ -48,12 +55,16 @@ class Family:
     Attributes:
         load: "module:function" with parameters (model_files, options).
         abilities: "module:function" with parameters (source, config); source names the config in errors.
-        checkpoint_matcher: A module that implements `CheckpointMatcher`.
+        checkpoint_matcher: "module" or "module:object" that implements `CheckpointMatcher`.
+        quantizable: "module:function" with the parameter (model_files), for conversion to quantised weights.
+        gguf: `general.architecture` of its GGUF text files, if it can be loaded from them.
     """
 
     load: str
     abilities: str
     checkpoint_matcher: str
+    quantizable: str
+    gguf: str | None = None
 
 
 @dataclass(frozen=True)
@@ -74,6 +85,28 @@ FAMILIES = {
         load="engine.moondream.model:load",
         abilities="engine.moondream.abilities:abilities",
         checkpoint_matcher="engine.moondream.checkpoint_matcher",
+        quantizable="engine.moondream.conversion:quantizable_model",
+    ),
+    "qwen3vl": Family(
+        load="engine.qwen3vl.model:load",
+        abilities="engine.qwen3vl.abilities:abilities",
+        checkpoint_matcher="engine.qwen3vl.checkpoint_matcher",
+        quantizable="engine.qwen3vl.conversion:quantizable_model",
+        gguf="qwen3vl",
+    ),
+    "lfm2vl": Family(
+        load="engine.lfm2vl.model:load",
+        abilities="engine.lfm2vl.prompts:abilities",
+        checkpoint_matcher="engine.lfm2vl.config:MATCHER",
+        quantizable="engine.lfm2vl.model:quantizable_model",
+        gguf="lfm2",
+    ),
+    "moondream_gguf": Family(
+        load="engine.moondream_gguf.model:load",
+        abilities="engine.moondream_gguf.prompts:abilities",
+        checkpoint_matcher="engine.moondream_gguf.config:MATCHER",
+        quantizable="engine.moondream_gguf.model:quantizable_model",
+        gguf="phi2",
     ),
 }
 
@@ -93,6 +126,11 @@ def load_model_files(model_files: "ModelFiles", options: LoadOptions) -> "Vision
     return cast("VisionModel", _function(FAMILIES[model_files.family].load)(model_files, options))
 
 
+def family_of_gguf(architecture: str) -> str | None:
+    """Return the family whose GGUF files have this `general.architecture`; None if there is none."""
+    return next((name for name, family in FAMILIES.items() if family.gguf == architecture), None)
+
+
 def abilities_of(family: str, source: str, config: dict[str, Any]) -> Abilities:
     """Return the skills of a model with this config, without loading it; source names the config in errors."""
     return cast(Abilities, _function(FAMILIES[family].abilities)(source, config))
@@ -100,7 +138,14 @@ def abilities_of(family: str, source: str, config: dict[str, Any]) -> Abilities:
 
 def checkpoint_matcher_of(family: str) -> CheckpointMatcher:
     """Import a family's `CheckpointMatcher`."""
-    return cast(CheckpointMatcher, import_module(FAMILIES[family].checkpoint_matcher))
+    module, _, attribute = FAMILIES[family].checkpoint_matcher.partition(":")
+    imported = import_module(module)
+    return cast(CheckpointMatcher, getattr(imported, attribute) if attribute else imported)
+
+
+def quantizable_model(model_files: "ModelFiles") -> "QuantizableModel":
+    """Open a model for conversion to quantised weights."""
+    return cast("QuantizableModel", _function(FAMILIES[model_files.family].quantizable)(model_files))
 
 
 def embedded_abilities(name: str) -> Abilities:

@@ -1,7 +1,7 @@
-"""Image resizing with a Lanczos-3 filter, by libvips or Pillow.
+"""Image resizing: with a Lanczos-3 filter by libvips or Pillow, where a model names no other; or by torch.
 
-The two differ: when they enlarge, their sampling grids are up to half a pixel apart. Bit-exact input to a model takes
-the library of its reference implementation, which is libvips wherever it is installed.
+libvips and Pillow differ: when they enlarge, their sampling grids are up to half a pixel apart. Bit-exact input to a
+model takes the library of its reference implementation, which for Moondream is libvips wherever it is installed.
 """
 
 from collections.abc import Callable
@@ -12,6 +12,7 @@ import numpy as np
 from engine.contract import EngineError
 
 Resize = Callable[[np.ndarray, int, int], np.ndarray]  # image, width, height -> image
+Filter = Literal["bilinear", "bicubic"]
 
 
 def resizer(library: Literal["vips", "pillow"] | None = None) -> Resize:
@@ -70,3 +71,26 @@ def check_image(image: np.ndarray) -> None:
         raise ValueError(f"an image must be an HxWx3 uint8 array, not {type(image).__name__}")
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
         raise ValueError(f"an image must be an HxWx3 uint8 array, not {image.dtype} of shape {image.shape}")
+
+
+def resize_with_torch(image: np.ndarray, width: int, height: int, filter: Literal["bilinear", "bicubic"]) -> np.ndarray:
+    """Resize an image with an antialiased filter, as torchvision and Pillow do.
+
+    Args:
+        image: (height, width, 3) uint8.
+        width: Of the result.
+        height: Of the result.
+        filter: Of the resizing.
+
+    Raises:
+        ValueError: The array is of another shape or type.
+    """
+    import torch
+    from torch.nn.functional import interpolate
+
+    check_image(image)
+    if image.shape[:2] == (height, width):
+        return image
+    pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None]
+    resized = interpolate(pixels, (height, width), mode=filter, antialias=True)
+    return np.ascontiguousarray(resized[0].permute(1, 2, 0).numpy())

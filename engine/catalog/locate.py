@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,11 @@ from typing import Any
 from engine.catalog import hub
 from engine.catalog.published import PublishedModel, published, unknown_model_error
 from engine.catalog.revision import revision_of
-from engine.checkpoints.shards import weight_files, weights_in
+from engine.checkpoints.shards import is_gguf, weight_files, weights_in
 from engine.contract import ModelUnavailable
-from engine.families import EMBEDDED, FAMILIES, checkpoint_matcher_of
+from engine.families import EMBEDDED, FAMILIES, checkpoint_matcher_of, family_of_gguf
 
-_OTHER_FORMATS = (".pt", ".pth", ".bin", ".ckpt", ".gguf", ".ggml", ".onnx", ".mf", ".pkl")
+_OTHER_FORMATS = (".pt", ".pth", ".bin", ".ckpt", ".ggml", ".onnx", ".mf", ".pkl")
 
 
 @dataclass(frozen=True)
@@ -25,9 +26,10 @@ class ModelFiles:
         family: Key of `engine.families.FAMILIES`.
         config: As the family's config reader expects it.
         config_source: Names the config in errors.
-        weights: A safetensors file, or the index of shards.
-        tokenizer: The tokenizer file.
+        weights: A safetensors file, the index of shards, or a GGUF file.
+        tokenizer: The tokenizer file; the GGUF file itself.
         commit: Of the hub's repository, if the model was pulled.
+        mmproj: The vision part of a GGUF file; None: the file answers text only.
     """
 
     name: str
@@ -37,40 +39,88 @@ class ModelFiles:
     weights: Path
     tokenizer: Path
     commit: str | None = None
+    mmproj: Path | None = None
 
     @property
     def revision(self) -> str:
         """The commit, or else a digest of the files; raises ModelUnavailable if one can't be read."""
-        return self.commit or revision_of(self.weights, self.tokenizer, self.config)
+        return self.commit or revision_of(self.weights, self.tokenizer, self.config, self.mmproj)
 
 
-def locate(name_or_path: str) -> ModelFiles:
+def locate(name_or_path: str, mmproj: str | None = None) -> ModelFiles:
     """Locate a published model that was pulled, or the weights in a file or folder.
 
     config.json and tokenizer.json are looked up in the folder of the weights. If no family
-    recognises the config (as with the hub's own), the published model is recognised by the shapes of the tensors.
+    recognises the config (as with the hub's own), the published model is recognised by the shapes of the tensors. A
+    GGUF file has all that in its metadata.
+
+    Args:
+        name_or_path: Of the model.
+        mmproj: The vision part of a GGUF file; None: the one beside it, if there is one.
 
     Raises:
         ModelUnavailable: The model is unknown, not downloaded or incomplete, or its files do not belong together.
     """
     known = published()
     if name_or_path in known:
+        if mmproj is not None:
+            raise _no_mmproj(name_or_path)
         return _located_published(known[name_or_path])
     path = Path(os.path.expanduser(name_or_path))
     if not name_or_path or not os.path.exists(path):  # unlike Path.exists, accepts impossible names
-        if path.name != name_or_path or path.suffix in (".safetensors", ".json", *_OTHER_FORMATS):
+        if path.name != name_or_path or path.suffix in (".safetensors", ".json", ".gguf", *_OTHER_FORMATS):
             raise ModelUnavailable(f"{name_or_path}: no such file or folder")
         raise unknown_model_error(name_or_path, [*EMBEDDED, *known])
+    weights = _gguf_in(path) if path.is_dir() else path
+    if weights and (weights.suffix == ".gguf" or is_gguf(weights)):
+        return _located_gguf(weights, Path(os.path.expanduser(mmproj)) if mmproj is not None else None)
+    if mmproj is not None:
+        raise _no_mmproj(name_or_path)
     return _located_path(path)
+
+
+def _no_mmproj(name: str) -> ModelUnavailable:
+    return ModelUnavailable(f"{name}: only a GGUF file has an mmproj file; leave that out")
+
+
+def _gguf_in(folder: Path) -> Path | None:
+    """Return the GGUF text file in a folder without safetensors; None if there is no GGUF file."""
+    if any(folder.glob("*.safetensors*")):
+        return None
+    files = sorted(path for path in folder.glob("*.gguf") if "mmproj" not in path.name.lower())
+    files = [path for path in files if not re.search(r"-\d{5}-of-\d{5}\.gguf$", path.name) or "-00001-of-" in path.name]
+    if len(files) > 1:
+        names = ", ".join(path.name for path in files)
+        raise ModelUnavailable(f"{folder}: there are several models; give the path of one of them: {names}")
+    return files[0] if files else None
+
+
+def _located_gguf(path: Path, mmproj: Path | None) -> ModelFiles:
+    from engine.checkpoints.gguf_config import hub_config
+    from engine.checkpoints.gguf_files import find_mmproj, open_gguf
+    from engine.checkpoints.gguf_names import architecture_of
+
+    text = open_gguf(path)
+    architecture_of(text)
+    mmproj = mmproj or find_mmproj(text)
+    architecture = text.text("general.architecture")
+    family = family_of_gguf(architecture)
+    if family is None:
+        raise ModelUnavailable(f"{path}: models of the architecture {architecture!r} are not supported")
+    config = hub_config(text, open_gguf(mmproj) if mmproj else None)
+    name = path.name.removesuffix(".gguf")
+    return ModelFiles(name, family, config, f"the metadata of {path}", path, path, mmproj=mmproj)
 
 
 def _located_published(model: PublishedModel) -> ModelFiles:
     files = hub.local(model) if model.source else hub.pull(model)  # pull raises: there is no source
     if files is None:
         raise hub.not_downloaded_error(model)
-    return ModelFiles(
-        model.name, model.family, model.config, f"{model.name}.json", files.weights, files.tokenizer, files.commit
-    )
+    source, config = f"{model.name}.json", model.config
+    path = files.weights.parent / "config.json"
+    if checkpoint_matcher_of(model.family).SIDE_FILES and (downloaded := _read_config(path)):
+        source, config = str(path), config | downloaded[1]  # what came with the weights counts
+    return ModelFiles(model.name, model.family, config, source, files.weights, files.tokenizer, files.commit)
 
 
 def _located_path(path: Path) -> ModelFiles:
@@ -115,17 +165,26 @@ def _other_format(path: Path) -> ModelUnavailable:
 
 
 def _read_config(path: Path) -> tuple[str, dict[str, Any]] | None:
-    """Return the family of a config.json and its config; None if there is no file, or no family recognises it."""
+    """Return the family of a config.json and its config; None if there is no file, or no family recognises it.
+
+    The family's side files are added to the config under their stems.
+    """
     if not path.is_file():
         return None
+    data = _read_json(path)
+    for family in FAMILIES if isinstance(data, dict) else ():
+        matcher = checkpoint_matcher_of(family)
+        if (config := matcher.find_config(data)) is not None:
+            found = [file for name in matcher.SIDE_FILES if (file := path.with_name(name)).is_file()]
+            return family, config | {file.stem: _read_json(file) for file in found}
+    return None
+
+
+def _read_json(path: Path) -> Any:
     try:
-        data = json.loads(path.read_text("utf-8"))
+        return json.loads(path.read_text("utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise ModelUnavailable(f"{path}: not valid JSON ({error})") from error
-    for family in FAMILIES if isinstance(data, dict) else ():
-        if (config := checkpoint_matcher_of(family).find_config(data)) is not None:
-            return family, config
-    return None
 
 
 def _recognise(weights: Path, folder: Path) -> PublishedModel:
@@ -135,7 +194,7 @@ def _recognise(weights: Path, folder: Path) -> PublishedModel:
         known = [model for model in published().values() if model.family == family]
         if model := checkpoint_matcher_of(family).match_release(folder, shapes, known):
             return model
-    descriptions = "; ".join(checkpoint_matcher_of(family).describe_shapes(shapes) for family in FAMILIES)
+    descriptions = "; ".join(filter(None, (checkpoint_matcher_of(name).describe_shapes(shapes) for name in FAMILIES)))
     raise ModelUnavailable(
         f"{weights}: these are not the weights of a known model ({descriptions}); if they are, add a config.json with "
         'its "text", "vision", "region" and "tokenizer" in the same folder'

@@ -16,6 +16,7 @@ from engine.contract import (
     Box,
     DetectRequest,
     EngineError,
+    ImageBudget,
     LoadOptions,
     ObjectList,
     Point,
@@ -53,8 +54,12 @@ def load(options: LoadOptions) -> "CenterFace":
         raise EngineError("centerface can't be compiled: leave compile off")
     if options.resize is not None:
         raise EngineError("centerface has its own resizing: leave resize out")
+    if options.kv is not None:
+        raise EngineError("centerface has no KV cache: leave kv out")
     if options.adapter is not None:
         raise EngineError("centerface takes no adapter: leave adapter out")
+    if options.image_budget != ImageBudget():
+        raise EngineError("centerface has no image tokens: leave limits of tokens and tiles out")
     longer_side(options.detail)
     return CenterFace(Network(weights_path()), options.detail)
 

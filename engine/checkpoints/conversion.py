@@ -10,9 +10,11 @@ from typing import Any
 from torch import Tensor
 
 from engine.checkpoints.packings import INT4, INT8, packed_parts
+from engine.checkpoints.shards import is_gguf
 from engine.checkpoints.tensor_map import TensorMap
 from engine.checkpoints.writer import write_checkpoint
 from engine.contract import EngineError
+from engine.quantization.gguf_blocks import GgufBlocks
 from engine.quantization.plan import QUANTIZATION_SCHEMES, QuantizationPlan, QuantizedSource
 
 
@@ -37,11 +39,13 @@ def write_quantized(model: QuantizableModel, scheme: str, folder: Path, progress
 
     Raises:
         ModelUnavailable: Weights can't be read.
-        EngineError: They are quantised already.
+        EngineError: They are quantised already, or in a GGUF file.
         ValueError: No supported group size fits a matrix.
         OSError: The folder can't be written.
     """
     weights = model.weights
+    if is_gguf(model.tokenizer):
+        raise EngineError(f"{model.tokenizer}: a GGUF file can't be converted; give the safetensors release")
     _check(weights, model.plan, scheme)
     parts = dict.fromkeys([*INT4.dtypes, *INT8.dtypes])
     names = [*weights.shapes]
@@ -70,6 +74,8 @@ def _tensors(
         progress(done / len(weights.shapes))
         dtype = weights.dtype(name)
         weight = quantized.matrix(name, dtype) if len(shape) == 2 else weights.tensor(name, dtype)
+        if isinstance(weight, GgufBlocks):
+            weight = weight.dequantize(dtype)
         if isinstance(weight, Tensor):
             yield name, weight
         else:

@@ -17,18 +17,19 @@ _KINDS = {int: "an integer", float: "a finite number", bool: "true or false", st
 T = TypeVar("T")
 
 
-def read_dataclass(kind: type[T], data: Any, source: str) -> T:
+def read_dataclass(kind: type[T], data: Any, source: str, *, ignore_unknown: bool = False) -> T:
     """Build a dataclass from parsed JSON.
 
     Args:
         kind: The dataclass.
         data: Parsed JSON.
         source: Names the file in errors.
+        ignore_unknown: Leave out fields that the dataclass does not have, at any depth.
 
     Raises:
         ModelUnavailable: A field is unknown, mistyped, or missing and without a default.
     """
-    value: T = _read(kind, data, source, "")
+    value: T = _read(kind, data, source, "", ignore_unknown=ignore_unknown)
     return value
 
 
@@ -86,22 +87,26 @@ def path_to(path: str, name: str) -> str:
     return f"{path}.{name}" if path else name
 
 
-def _read(kind: Any, value: Any, source: str, path: str) -> Any:
+def _read(kind: Any, value: Any, source: str, path: str, *, ignore_unknown: bool) -> Any:
     origin, arguments = get_origin(kind), get_args(kind)
+
+    def read(kind: Any, value: Any, path: str) -> Any:
+        return _read(kind, value, source, path, ignore_unknown=ignore_unknown)
+
     if origin in (Union, types.UnionType):
         if value is None:
             return None
-        return _read(next(a for a in arguments if a is not type(None)), value, source, path)
+        return read(next(a for a in arguments if a is not type(None)), value, path)
     if hasattr(kind, "__dataclass_fields__"):
-        return _read_object(kind, value, source, path)
+        return _read_object(kind, value, source, path, ignore_unknown=ignore_unknown)
     if origin is tuple:
         if not isinstance(value, list):
             raise ModelUnavailable(f"{source}: {path} must be a list, not {short_repr(value)}")
-        return tuple(_read(arguments[0], item, source, f"{path}[{i}]") for i, item in enumerate(value))
+        return tuple(read(arguments[0], item, f"{path}[{i}]") for i, item in enumerate(value))
     if origin is Mapping:
         if not isinstance(value, dict):
             raise ModelUnavailable(f"{source}: {path} must be an object, not {short_repr(value)}")
-        return {name: _read(arguments[1], item, source, path_to(path, name)) for name, item in value.items()}
+        return {name: read(arguments[1], item, path_to(path, name)) for name, item in value.items()}
     if kind is float and type(value) in (int, float) and abs(value) < _MAX_FLOAT:  # false for nan
         return float(value)
     if kind is float or type(value) is not kind:
@@ -109,14 +114,21 @@ def _read(kind: Any, value: Any, source: str, path: str) -> Any:
     return value
 
 
-def _read_object(kind: Any, value: Any, source: str, path: str) -> Any:
+def _read_object(kind: Any, value: Any, source: str, path: str, *, ignore_unknown: bool) -> Any:
     if not isinstance(value, dict):
         raise ModelUnavailable(f"{source}: {path or 'it'} must be an object, not {short_repr(value)}")
     hints = get_type_hints(kind)
+    if ignore_unknown:
+        value = known_fields(kind, value)
     for name in value:
         if name not in hints:
             raise ModelUnavailable(f"{source}: unknown field {path_to(path, name)}")
     for f in fields(kind):
         if f.name not in value and f.default is MISSING and f.default_factory is MISSING:
             raise ModelUnavailable(f"{source}: {path_to(path, f.name)} is missing")
-    return kind(**{name: _read(hints[name], item, source, path_to(path, name)) for name, item in value.items()})
+    return kind(
+        **{
+            name: _read(hints[name], item, source, path_to(path, name), ignore_unknown=ignore_unknown)
+            for name, item in value.items()
+        }
+    )

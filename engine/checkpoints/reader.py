@@ -83,6 +83,12 @@ class Checkpoint:
         except (SafetensorError, OSError, ValueError) as error:
             raise ModelUnavailable(f"{entry.file}: cannot read {quoted_name(name)}: {reason(error)}") from error
 
+    matrix = read  # safetensors have no blocks
+
+    def summary(self, dtype: torch.dtype) -> tuple[str, ...]:
+        """Return no lines: there is nothing to tell about the format."""
+        return ()
+
     def _entry(self, name: str) -> TensorEntry:
         if name not in self.entries:
             raise ModelUnavailable(f"{self.path}: has no tensor {quoted_name(name)}")

@@ -1,4 +1,4 @@
-"""Finding a model's weight files: a safetensors file, or shards with an index, as in releases on the hub."""
+"""Finding a model's weight files: safetensors, one or shards with an index as in releases on the hub, or GGUF."""
 
 import json
 import re
@@ -10,7 +10,19 @@ from engine.error_text import quoted_name, reason
 
 INDEX = "model.safetensors.index.json"
 WEIGHTS = "model.safetensors"
+GGUF_MAGIC = b"GGUF"
 _SHARD = re.compile(r"-\d{5}-of-\d{5}$")
+
+
+def is_gguf(path: Path) -> bool:
+    """Return whether a file begins as GGUF files do, whatever its name."""
+    try:
+        if not path.is_file():  # opening a pipe would block
+            return False
+        with path.open("rb") as file:
+            return file.read(4) == GGUF_MAGIC
+    except OSError:
+        return False
 
 
 def weights_in(folder: Path) -> Path:

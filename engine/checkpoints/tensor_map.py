@@ -6,15 +6,44 @@ This module locates the tensors, validates all of them before reading any, and r
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from engine.checkpoints.packings import INT4, INT8, Packing
-from engine.checkpoints.reader import Checkpoint, Shape
+from engine.checkpoints.reader import Shape
 from engine.contract import ModelUnavailable
 from engine.error_text import quoted_name, summarize_faults
 from engine.quantization.formats import Matrix
+
+
+class StoredTensors(Protocol):
+    """The tensors of a checkpoint by the names of the family's safetensors releases, in a file of any format."""
+
+    @property
+    def path(self) -> Path:
+        """The file that errors name."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of all tensors."""
+
+    def shape(self, name: str) -> Shape:
+        """Return the shape of a tensor."""
+
+    def dtype(self, name: str) -> torch.dtype:
+        """Return the dtype that a tensor is stored in; float32 if it is quantised in blocks."""
+
+    def read(self, name: str, dtype: torch.dtype | None = None, device: torch.device | str = "cpu") -> Tensor:
+        """Return a copy of a tensor, dequantised; dtype None: as stored."""
+
+    def summary(self, dtype: torch.dtype) -> tuple[str, ...]:
+        """Return lines for people on a format that a model must tell about, when it computes in this dtype."""
+
+    def matrix(self, name: str, dtype: torch.dtype, device: torch.device | str = "cpu") -> Matrix:
+        """Return a matrix in the blocks that it is stored in, or else a copy as `read` does."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +78,7 @@ class TensorMap:
         packings: That matrices may have.
     """
 
-    checkpoint: Checkpoint
+    checkpoint: StoredTensors
     locations: Mapping[str, TensorLocation]
     shapes: Mapping[str, Shape]
     packings: tuple[Packing, ...]
@@ -68,6 +97,9 @@ class TensorMap:
 
     def tensor(self, name: str, dtype: torch.dtype, device: torch.device | str = "cpu") -> Tensor:
         """Read a copy of a tensor; a quantised one is dequantised in this dtype."""
+        if name in self.locations:
+            location = self.locations[name]
+            return location.extract(self.checkpoint.read(location.name, dtype, device))
         stored = self.matrix(name, dtype, device)
         return stored if isinstance(stored, Tensor) else stored.dequantize(dtype)
 
@@ -75,6 +107,8 @@ class TensorMap:
         """Read a copy of a matrix, quantised if it is stored so."""
         if name in self.locations:
             location = self.locations[name]
+            if location == TensorLocation(location.name):
+                return self.checkpoint.matrix(location.name, dtype, device)
             return location.extract(self.checkpoint.read(location.name, dtype, device))
         packing = self.packing(name)
         if packing is None:
@@ -86,7 +120,7 @@ class TensorMap:
 
 
 def locate_tensors(
-    checkpoint: Checkpoint, rename: Callable[[str], Iterable[tuple[str, TensorLocation]]]
+    checkpoint: StoredTensors, rename: Callable[[str], Iterable[tuple[str, TensorLocation]]]
 ) -> dict[str, TensorLocation]:
     """Locate each tensor, without checking names and shapes.
 
@@ -112,7 +146,7 @@ def locate_tensors(
 
 
 def map_tensors(
-    checkpoint: Checkpoint,
+    checkpoint: StoredTensors,
     locations: Mapping[str, TensorLocation],
     shapes: Mapping[str, Shape],
     packings: tuple[Packing, ...] = (),
@@ -154,7 +188,7 @@ def _part_shapes(mapped: TensorMap, name: str, packing: Packing) -> Mapping[str,
 
 
 def _check(
-    checkpoint: Checkpoint,
+    checkpoint: StoredTensors,
     locations: Mapping[str, TensorLocation],
     required: Mapping[str, tuple[Shape, torch.dtype | None]],
 ) -> None:

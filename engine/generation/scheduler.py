@@ -88,11 +88,13 @@ class Job:
         flow: Creates the generator.
         prefix: The cached prefix that the sequence continues, as the decoder's `start` takes it.
         adapter: The LoRA adapter of its steps.
+        keep: Called with the cache of the sequence at its end.
     """
 
     flow: Callable[[], Flow]
     prefix: Any = None
     adapter: Any = None
+    keep: Callable[[Any], object] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,6 +110,7 @@ class _Sequence(Generic[R]):
     flow: Flow
     adapter: Any
     cache: Any
+    keep: Callable[[Any], object] | None
     waiting: Any = None  # the step that the flow has yielded; None at its end
     hidden: Tensor | None = None  # (dim)
     emitted: int = 0  # pieces
@@ -174,6 +177,8 @@ class Scheduler(Generic[R]):
             self._active.remove(sequence)
         if sequence and sequence.waiting and self._resumed(ticket, sequence.flow.throw, Cancelled()):
             self._events.append(Failed(ticket, Cancelled()))  # the flow would go on: drop it
+        if sequence and sequence.keep:
+            sequence.keep(sequence.cache)
 
     def step(self) -> list[Event]:
         """Start waiting requests in free slots, and run one step of the decoder for all sequences under way.
@@ -199,7 +204,7 @@ class Scheduler(Generic[R]):
         job = self._resumed(waiting.ticket, self._make_job, waiting.request)
         if job is None:
             return None
-        sequence = _Sequence(waiting, job.flow(), job.adapter, self._decoder.start(job.prefix))
+        sequence = _Sequence(waiting, job.flow(), job.adapter, self._decoder.start(job.prefix), job.keep)
         self._advance(sequence, None)
         return sequence
 
@@ -251,6 +256,8 @@ class Scheduler(Generic[R]):
             else:
                 break
         sequence.waiting = step
+        if step is None and sequence.keep:
+            sequence.keep(sequence.cache)
 
     def _resumed(self, ticket: int, resume: Callable[[Any], Any], value: Any) -> Any:
         """Return `resume(value)`; None where the request ends there, which adds its event."""

@@ -32,13 +32,15 @@ class History:
         prompt_tokens: Positions before the first generated token, those of an image included.
         prompt: Token ids of its prompts.
         generated: Token ids generated, without stop tokens.
+        image_tokens: See `engine.contract.Answer`.
     """
 
     prompt_tokens: int = 0
     prompt: list[int] = field(default_factory=list)
     generated: list[int] = field(default_factory=list)
+    image_tokens: int = 0
 
-    def add_prompt(self, pieces: Sequence[ModelInput]) -> None:
+    def add_prompt(self, pieces: Sequence[object]) -> None:
         """Append a prompt; only those before the first generated token count as `prompt_tokens`."""
         if not self.generated:
             self.prompt_tokens += len(pieces)

@@ -12,7 +12,7 @@ from engine.generation.constraints import Constraint
 from engine.generation.detokenizer import IncrementalDetokenizer, StopStringDetokenizer
 from engine.generation.sampling import Sampler
 from engine.generation.scheduler import ContextFull, EmitText, Forward
-from engine.generation.steps import History, ModelInput, ReadToken
+from engine.generation.steps import History, ReadToken
 
 TextFlow = Generator[Any, Any, Answer]
 
@@ -37,61 +37,65 @@ class DecodingParams:
 
 
 def decoding_params(
-    generation: Generation,
-    *,
-    temperature: float,
-    top_p: float,
-    max_tokens: int,
-    stop_ids: tuple[int, ...],
-    suppressed: tuple[int, ...] = (),
+    generation: Generation, defaults: Generation, *, stop_ids: tuple[int, ...], suppressed: tuple[int, ...] = ()
 ) -> DecodingParams:
     """Combine the options of a request with a model's defaults.
 
     Args:
         generation: The request's.
-        temperature: The model's default.
-        top_p: The model's default.
-        max_tokens: The model's default.
+        defaults: The model's; they have temperature, top_p and max_tokens at least.
         stop_ids: See `DecodingParams`.
         suppressed: See `DecodingParams`.
 
     Raises:
         ValueError: An option is out of range.
     """
-    limit = max_tokens if generation.max_tokens is None else generation.max_tokens
+
+    def chosen(name: str) -> Any:
+        own = getattr(generation, name)
+        return getattr(defaults, name) if own is None else own
+
+    limit = chosen("max_tokens")
     if limit < 0:
         raise ValueError(f"max_tokens must be 0 or more, not {limit}")
     if isinstance(generation.stop, str) or not all(isinstance(string, str) and string for string in generation.stop):
         raise ValueError(f"stop must be a tuple of strings that are not empty, not {generation.stop!r}")
     sampler = Sampler(
-        temperature if generation.temperature is None else generation.temperature,
-        top_p if generation.top_p is None else generation.top_p,
+        chosen("temperature"),
+        chosen("top_p"),
         generation.seed,
-        top_k=generation.top_k,
-        min_p=generation.min_p,
-        repetition_penalty=generation.repetition_penalty,
-        presence_penalty=generation.presence_penalty,
+        top_k=chosen("top_k"),
+        min_p=chosen("min_p"),
+        repetition_penalty=chosen("repetition_penalty"),
+        presence_penalty=chosen("presence_penalty"),
     )
     return DecodingParams(sampler, limit, stop_ids, suppressed, generation.stop)
 
 
 def free_text(
-    prompt: Sequence[ModelInput],
+    prompt: Sequence[object],
     decoding_params: DecodingParams,
     decode: Callable[[Sequence[int]], str],
     history: History,
+    *,
+    strip: bool = False,
 ) -> TextFlow:
     """Generate text up to a stop token, a stop string or max_tokens, emitting it in pieces of whole words.
 
     Args:
-        prompt: Tokens and values to feed first.
+        prompt: Tokens, and other inputs of the model, to feed first.
         decoding_params: How the text is decoded.
         decode: Ids to text, as for `IncrementalDetokenizer`.
         history: The sequence's tokens so far; extended in place.
+        strip: Whether white space at the start is left out.
 
     Returns:
         The answer.
     """
+
+    def stripped(piece: str) -> str:
+        return piece.lstrip() if strip and not text else piece
+
     stream, text, count = StopStringDetokenizer(IncrementalDetokenizer(decode), decoding_params.stop), "", 0
     finish: Finish = "length"
     history.add_prompt(prompt)
@@ -101,7 +105,7 @@ def free_text(
         while token not in decoding_params.stop_ids and count < decoding_params.max_tokens:
             count += 1
             history.generated.append(token)
-            if piece := stream.push(token):
+            if piece := stripped(stream.push(token)):
                 text += piece
                 yield EmitText(piece)
             if stream.stopped or count == decoding_params.max_tokens:
@@ -113,24 +117,24 @@ def free_text(
             token = yield ReadToken(decoding_params.sampler, decoding_params.suppressed, history=history)
         else:
             finish = "stop" if token in decoding_params.stop_ids else "length"
-        if piece := stream.flush():
+        if piece := stripped(stream.flush()):
             text += piece
             yield EmitText(piece)
         if stream.stopped:
             finish = "stop"
     except Cancelled:
         finish = "cancelled"
-        text += stream.flush()
+        text += stripped(stream.flush())
     return make_answer(text, finish, history)
 
 
 def constrained_text(
-    prompt: Sequence[ModelInput], decoding_params: DecodingParams, constraint: Constraint, history: History
+    prompt: Sequence[object], decoding_params: DecodingParams, constraint: Constraint, history: History
 ) -> TextFlow:
     """Generate text under a constraint until the answer is complete, and emit it as a whole.
 
     Args:
-        prompt: Tokens and values to feed first.
+        prompt: Tokens, and other inputs of the model, to feed first.
         decoding_params: How the text is decoded; stop strings are ignored.
         constraint: The tokens allowed.
         history: The sequence's tokens so far; extended in place.
@@ -157,4 +161,10 @@ def constrained_text(
 
 def make_answer(text: str, finish: Finish, history: History) -> Answer:
     """Return an answer with the token ids and counts of a sequence."""
-    return Answer(text, tokens=tuple(history.generated), prompt_tokens=history.prompt_tokens, finish=finish)
+    return Answer(
+        text,
+        tokens=tuple(history.generated),
+        prompt_tokens=history.prompt_tokens,
+        finish=finish,
+        image_tokens=history.image_tokens,
+    )

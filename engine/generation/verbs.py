@@ -13,6 +13,7 @@ from engine.contract import (
     Answer,
     Box,
     CaptionRequest,
+    ChatCache,
     ChatRequest,
     Choices,
     DetectRequest,
@@ -88,7 +89,8 @@ class VisionModel(Protocol):
         """
         skill = SKILLS[type(request)]
         if skill not in self.abilities.prompts:
-            raise EngineError(f"{self.name} can't {skill}")
+            reason = self.abilities.missing.get(skill)
+            raise EngineError(f"{self.name} can't {skill}" + (f": {reason}" if reason else ""))
         prompt = request.length if isinstance(request, CaptionRequest) else getattr(request, "prompt", "")
         if not self.abilities.supports(skill, prompt):
             raise UnsupportedPrompt(
@@ -167,15 +169,25 @@ class VisionModel(Protocol):
             [QueryRequest(image, question, reasoning, regions, generation, allowed=allowed) for image in encoded]
         )
 
-    def chat(self, messages: Sequence[Message], generation: Generation = Generation()) -> Answer:
-        """Generate the assistant's next turn of a conversation, which may have several turns and images."""
-        [answer] = self.results([ChatRequest(tuple(messages), generation)])
+    def chat(
+        self, messages: Sequence[Message], generation: Generation = Generation(), cache: ChatCache | None = None
+    ) -> Answer:
+        """Generate the assistant's next turn of a conversation, which may have several turns and images.
+
+        Args:
+            messages: The conversation so far.
+            generation: Sampling options.
+            cache: Of this conversation, so that only its new part is computed; see `ChatRequest`.
+        """
+        [answer] = self.results([ChatRequest(tuple(messages), generation, cache=cache)])
         reply: Answer = answer
         return reply
 
-    def stream_chat(self, messages: Sequence[Message], generation: Generation = Generation()) -> Iterator[TextDelta]:
+    def stream_chat(
+        self, messages: Sequence[Message], generation: Generation = Generation(), cache: ChatCache | None = None
+    ) -> Iterator[TextDelta]:
         """Answer as `chat` does; yield the text as it is generated."""
-        return self._text_deltas([ChatRequest(tuple(messages), generation)])
+        return self._text_deltas([ChatRequest(tuple(messages), generation, cache=cache)])
 
     def detect(
         self,

@@ -7,26 +7,27 @@ from engine.kernels.packed import PackedMatrix, multiply_few_rows
 
 _LIBRARY = torch.library.Library("mdtool", "DEF")
 _LIBRARY.define(
-    "few_rows_linear(Tensor x, Tensor values, Tensor scales, Tensor? zeros, Tensor? bias, int columns, int group,"
-    " int activation) -> Tensor"
+    "few_rows_linear(Tensor x, Tensor values, Tensor? scales, Tensor? zeros, Tensor? bias, int columns, int format,"
+    " int group, int activation) -> Tensor"
 )
 
 
 def few_rows_linear(weight: PackedMatrix, bias: Tensor | None, x: Tensor, activation: int) -> Tensor:
     """Return activation(x W^T + bias); see `packed.multiply_few_rows`. Eager calls skip torch's dispatch."""
     if torch.compiler.is_compiling():
-        parts = weight.values, weight.scales, weight.zeros, bias, weight.columns, weight.group, activation
-        output: Tensor = torch.ops.mdtool.few_rows_linear(x, *parts)
+        tensors = weight.values, weight.scales, weight.zeros, bias
+        numbers = weight.columns, weight.format, weight.group, activation
+        output: Tensor = torch.ops.mdtool.few_rows_linear(x, *tensors, *numbers)
         return output
     return multiply_few_rows(weight, bias, x, activation)
 
 
 @torch.library.impl(_LIBRARY, "few_rows_linear", "CPU")
 def _few_rows_linear(  # noqa: PLR0917 (torch passes arguments by position)
-    x: Tensor, values: Tensor, scales: Tensor, zeros: Tensor | None, bias: Tensor | None, columns: int, group: int,
-    activation: int,
-) -> Tensor:  # fmt: skip
-    return multiply_few_rows(PackedMatrix(values, scales, zeros, columns, group), bias, x, activation)
+    x: Tensor, values: Tensor, scales: Tensor | None, zeros: Tensor | None, bias: Tensor | None, *numbers: int
+) -> Tensor:
+    *shape, activation = numbers
+    return multiply_few_rows(PackedMatrix(values, scales, zeros, *shape), bias, x, activation)
 
 
 def _shape(x: Tensor, values: Tensor, *_: object) -> Tensor:

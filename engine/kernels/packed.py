@@ -1,6 +1,6 @@
 """Quantised weights in the kernels' layout, and the calls that multiply with them.
 
-Layout: see `native/types.h`. Rows are padded with zeros to whole blocks of 128 columns.
+Layout: see `native/types.h`. Rows of int4 and int8 are padded with zeros to whole blocks of 128 columns.
 """
 
 from ctypes import CDLL, byref, c_int32, c_int64, c_void_p
@@ -12,10 +12,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from engine.kernels.library import kernels
-from engine.kernels.structures import INT4, INT8, LinearStep, Matrix, Norm, rows_of
+from engine.kernels.structures import GGUF_FORMATS, INT4, INT8, LinearStep, Matrix, Norm, rows_of
 from engine.quantization.formats import Int4, Int8
+from engine.quantization.gguf_blocks import GgufBlocks
 
 BLOCK = 128  # columns
+MINIMUM_COLUMNS = 32  # that share a minimum in GGUF's blocks
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,26 +25,28 @@ class PackedMatrix:
     """Weights W (rows, columns) as the kernels read them.
 
     Attributes:
-        values: (rows, padded columns) int8, or (rows, padded columns / 2) uint8 with two weights a byte.
-        scales: (rows) float32 of int8, (rows, groups) bfloat16 of int4.
-        zeros: (rows, groups) bfloat16 of int4; None of int8.
+        values: (rows, padded columns) int8; (rows, padded columns / 2) uint8 with two weights a byte, of int4;
+            (rows, bytes of a row) uint8, of GGUF's blocks.
+        scales: (rows) float32 of int8, (rows, groups) bfloat16 of int4; None of blocks.
+        zeros: (rows, groups) bfloat16 of int4; else None.
         columns: Without padding.
-        group: Columns that share a scale, of int4.
+        format: See `structures`.
+        group: Columns that share a zero point or minimum, of int4 and blocks.
     """
 
     values: Tensor
-    scales: Tensor
+    scales: Tensor | None
     zeros: Tensor | None
     columns: int
+    format: int
     group: int = BLOCK
 
     @cached_property
     def structure(self) -> Matrix:
         """The description for the kernels; valid as long as this object."""
-        zeros = None if self.zeros is None else self.zeros.data_ptr()
-        kind, padded = (INT8, self.values.shape[1]) if zeros is None else (INT4, 2 * self.values.shape[1])
-        rows = self.values.shape[0]
-        return Matrix(kind, self.group, rows, padded, self.values.data_ptr(), self.scales.data_ptr(), zeros)
+        scales, zeros = (None if part is None else part.data_ptr() for part in (self.scales, self.zeros))
+        columns = self.padded_columns if self.format in (INT4, INT8) else self.columns
+        return Matrix(self.format, self.group, self.rows, columns, self.values.data_ptr(), scales, zeros)
 
     @property
     def rows(self) -> int:
@@ -55,17 +59,23 @@ class PackedMatrix:
         return -(-self.columns // BLOCK) * BLOCK
 
 
-def pack(weight: Int4 | Int8) -> PackedMatrix:
-    """Copy quantised weights into the kernels' layout."""
+def pack(weight: Int4 | Int8 | GgufBlocks) -> PackedMatrix:
+    """Copy quantised weights into the kernels' layout; blocks of a GGUF file are not copied."""
     rows, columns = weight.shape
     padding = -columns % BLOCK
+    if isinstance(weight, GgufBlocks):
+        return PackedMatrix(
+            weight.raw.contiguous(), None, None, columns, GGUF_FORMATS[weight.type.name], MINIMUM_COLUMNS
+        )
     if isinstance(weight, Int8):
-        return PackedMatrix(F.pad(weight.values, (0, padding)).contiguous(), weight.scale.float(), None, columns)
+        values = F.pad(weight.values, (0, padding)) if padding else weight.values
+        return PackedMatrix(values.contiguous(), weight.scale.float(), None, columns, INT8)
     group, count = weight.group_size, padding // weight.group_size
-    blocks = F.pad(weight.values(), (0, padding)).view(rows, -1, 2, BLOCK // 2)
+    values = F.pad(weight.values(), (0, padding)) if padding else weight.values()
+    blocks = values.view(rows, -1, 2, BLOCK // 2)
     values = (blocks[:, :, 0] | blocks[:, :, 1] << 4).view(rows, -1)
     scales, zeros = (F.pad(x.bfloat16(), (0, count)).contiguous() for x in (weight.scale, weight.zero))
-    return PackedMatrix(values, scales, zeros, columns, group)
+    return PackedMatrix(values, scales, zeros, columns, INT4, group)
 
 
 def linear_step(
@@ -118,10 +128,10 @@ def quantize_rows(x: Tensor, norm: Norm | None = None) -> tuple[Tensor, Tensor]:
 
 
 def widen(weight: PackedMatrix, begin: int, end: int, *, values: Tensor, scales: Tensor) -> None:
-    """Convert rows of int4 weights to int8 with a scale per row.
+    """Convert rows of int4 weights or of blocks to int8 with a scale per row.
 
     Args:
-        weight: int4.
+        weight: Not int8.
         begin: First row.
         end: Row after the last.
         values: (end - begin, padded columns) int8, written.
@@ -161,6 +171,12 @@ def finish(
         byref(step), c_void_p(sums.data_ptr()), c_int64(sums.shape[0]), c_int64(sums.shape[1]),
         c_void_p(x_scales.data_ptr()), c_void_p(weight_scales.data_ptr()), c_int64(column), _threads(),
     )  # fmt: skip
+
+
+def softmax_(scores: Tensor) -> None:
+    """Replace contiguous scores (..., columns), float32 or bfloat16, by their softmax over the last dimension."""
+    rows = scores.view(-1, scores.shape[-1])
+    _library().mdtool_softmax(byref(rows_of(rows)), c_int64(len(rows)), c_int64(rows.shape[1]), _threads())
 
 
 def _library() -> CDLL:

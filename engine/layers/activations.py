@@ -1,4 +1,4 @@
-"""Activation functions: GELU in its tanh approximation (Hendrycks and Gimpel 2016), where no kernel fuses it."""
+"""Activation functions that no kernel fuses: GELU in its tanh approximation (Hendrycks and Gimpel 2016), SwiGLU."""
 
 import math
 from collections.abc import Callable
@@ -32,3 +32,8 @@ def by_row(function: Callable[..., Tensor], x: Tensor) -> Tensor:
     that are not adjacent in memory make it process each row on its own.
     """
     return function(x, out=x.new_empty(x.shape[0], x.shape[1] + 1)[:, :-1])
+
+
+def swiglu(gate: Tensor, up: Tensor) -> Tensor:
+    """Return silu(gate) * up (Shazeer 2020, GLU variants), all (rows, columns); a row does not depend on the others."""
+    return by_row(torch.ops.aten.silu.out, gate) * up

@@ -1,4 +1,4 @@
-"""Linear layers with int4 or int8 weights through our own CPU kernels (`engine.kernels`).
+"""Linear layers with int4 or int8 weights, or blocks of a GGUF file, through our own CPU kernels (`engine.kernels`).
 
 Few rows are bound by memory bandwidth: one pass over the weights serves up to four of them. Many rows are bound by
 arithmetic: torch's int8 GEMM, with the weights widened to int8 before it, a chunk of output rows at a time so that it
@@ -12,17 +12,20 @@ from torch import Tensor
 from engine.kernels.library import kernels
 from engine.kernels.operators import few_rows_linear
 from engine.kernels.packed import finish, pack, quantize_rows, widen
-from engine.kernels.structures import GELU, NO_ACTIVATION
+from engine.kernels.structures import GELU, GGUF_FORMATS, INT8, NO_ACTIVATION
 from engine.quantization.formats import GROUP_SIZES, Int4, Int8
+from engine.quantization.gguf_blocks import GgufBlocks
 
 LARGE_BATCH_ROWS = 64  # rows from which a GEMM is faster
 _CHUNK_WEIGHTS = 1 << 22  # weights that are widened before they are multiplied
 
 
-def has_kernel(weight: Int4 | Int8) -> bool:
+def has_kernel(weight: Int4 | Int8 | GgufBlocks) -> bool:
     """Return whether our kernels are in use, and multiply with this matrix."""
     if kernels().library is None:
         return False
+    if isinstance(weight, GgufBlocks):
+        return weight.raw.device.type == "cpu" and weight.type.name in GGUF_FORMATS and not weight.exact
     if isinstance(weight, Int4) and (weight.exact or weight.group_size not in GROUP_SIZES):
         return False
     return weight.scale.device.type == "cpu"
@@ -31,8 +34,8 @@ def has_kernel(weight: Int4 | Int8) -> bool:
 class KernelLinear:
     """A linear layer y = x W^T + b; only for weights that `has_kernel` accepts."""
 
-    def __init__(self, weight: Int4 | Int8, bias: Tensor | None) -> None:
-        """Copy the weights into the kernels' layout.
+    def __init__(self, weight: Int4 | Int8 | GgufBlocks, bias: Tensor | None) -> None:
+        """Copy the weights into the kernels' layout; blocks of a GGUF file are read where they lie.
 
         Args:
             weight: W, (out, in).
@@ -52,7 +55,7 @@ class KernelLinear:
         weight = self.weight
         values, x_scales = quantize_rows(x)
         y = x.new_empty(x.shape[0], weight.rows)
-        step = weight.rows if weight.zeros is None else max(1, _CHUNK_WEIGHTS // weight.padded_columns)
+        step = weight.rows if weight.format == INT8 else max(1, _CHUNK_WEIGHTS // weight.padded_columns)
         for first in range(0, weight.rows, step):
             chunk, scales = self._int8_rows(first, min(first + step, weight.rows))
             sums = torch._int_mm(values, chunk.T)
@@ -61,7 +64,7 @@ class KernelLinear:
 
     def _int8_rows(self, begin: int, end: int) -> tuple[Tensor, Tensor]:
         weight = self.weight
-        if weight.zeros is None:
+        if weight.format == INT8 and weight.scales is not None:
             return weight.values[begin:end], weight.scales[begin:end]
         values = torch.empty(end - begin, weight.padded_columns, dtype=torch.int8)
         scales = torch.empty(end - begin)

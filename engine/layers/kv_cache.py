@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 GROWTH = 64  # positions
+SCALE_BYTES = 4
 
 
 class LayerCache(Protocol):
@@ -26,6 +27,9 @@ class LayerCache(Protocol):
 
     def fork(self) -> "LayerCache":
         """Return an independent cache that continues from the committed rows."""
+
+    def truncated(self, length: int) -> "LayerCache | None":
+        """Return an independent cache that continues from the first `length` rows; None if their state is gone."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,8 +58,9 @@ class KeyValueCache:
 
     @classmethod
     def new(cls, kv_heads: int, head_dim: int, dtype: torch.dtype, device: str) -> "KeyValueCache":
-        """Return an empty cache."""
-        return cls(torch.empty(kv_heads, 0, head_dim, dtype=dtype, device=device))
+        """Return an empty cache; with int8, each head of a position is int8 numbers, then their float32 scale."""
+        width = head_dim + SCALE_BYTES if dtype == torch.int8 else head_dim
+        return cls(torch.empty(kv_heads, 0, width, dtype=dtype, device=device))
 
     def reserve(self, rows: int, exact: bool = False) -> None:
         """Reserve capacity for `rows` more positions; with `exact`, no more than that."""
@@ -68,6 +73,8 @@ class KeyValueCache:
     def write(self, keys: Tensor, values: Tensor) -> None:
         """Write keys and values, each (kv_heads, rows, head_dim), after the committed positions."""
         end = self.length + keys.shape[1]
+        if self.keys.dtype == torch.int8:
+            keys, values = quantize_heads(keys), quantize_heads(values)
         self.keys[:, self.length : end] = keys
         self.values[:, self.length : end] = values
 
@@ -80,8 +87,35 @@ class KeyValueCache:
         empty = self.keys[:, :0]
         if not self.length:
             return KeyValueCache(empty, self.shared)
-        written = KeyValues(self.keys[:, : self.length], self.values[:, : self.length])
-        return KeyValueCache(empty, (*self.shared, written))
+        return KeyValueCache(empty, (*self.shared, self._written(self.length)))
+
+    def truncated(self, length: int) -> "KeyValueCache":
+        """Return a cache that shares the first `length` positions, without a copy."""
+        parts: list[KeyValues] = []
+        for part in (*self.shared, self._written(self.length)):
+            parts.append(KeyValues(part.keys[:, :length], part.values[:, :length]))
+            length -= part.keys.shape[1]
+            if length <= 0:
+                break
+        return KeyValueCache(self.keys[:, :0], parts)
+
+    def _written(self, length: int) -> KeyValues:
+        return KeyValues(self.keys[:, :length], self.values[:, :length])
+
+
+def quantize_heads(x: Tensor) -> Tensor:
+    """Quantise (..., head_dim) to int8 with a scale for each head of a position: (..., head_dim + SCALE_BYTES)."""
+    x = x.float()
+    scale = (x.abs().amax(-1, keepdim=True) / 127).clamp(min=torch.finfo(torch.float32).tiny)
+    return torch.cat([(x / scale).round().to(torch.int8), scale.view(torch.int8)], -1)
+
+
+def as_floats(cached: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return cached keys or values, dequantised to this dtype if they are int8."""
+    if cached.dtype != torch.int8:
+        return cached
+    values, scale = cached.split([cached.shape[-1] - SCALE_BYTES, SCALE_BYTES], -1)
+    return (values.float() * scale.contiguous().view(torch.float32)).to(dtype)
 
 
 class ConvCache:
@@ -117,6 +151,9 @@ class ConvCache:
         """Return a cache with the same inputs, which are replaced and never written to."""
         return ConvCache(self.inputs)
 
+    def truncated(self, length: int) -> None:
+        """Return None: only the last inputs are known."""
+
 
 @dataclass(frozen=True, eq=False)
 class PrefixCache:
@@ -135,6 +172,19 @@ class PrefixCache:
     def fork(self) -> "SequenceCache":
         """Return a sequence that continues from the prefix, without a copy."""
         return SequenceCache([layer.fork() for layer in self.layers], self)
+
+    def truncated(self, length: int, next_position: int) -> "PrefixCache | None":
+        """Return the first `length` tokens, of which there are some; None if a layer can't go back to them.
+
+        Args:
+            length: Tokens.
+            next_position: Position of the token after them.
+        """
+        if length == self.length:
+            return self
+        layers = [layer.truncated(length) for layer in self.layers]
+        kept = [layer for layer in layers if layer is not None]
+        return PrefixCache(kept, length, next_position) if len(kept) == len(layers) else None
 
 
 class SequenceCache:

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from engine.kernels.structures import FORMAT_NAMES
 from engine.layers.int4_linear import LARGE_BATCH_ROWS, Int4Linear, has_int4_gemm
 from engine.layers.int8_linear import Int8Linear, has_int8_gemm
 from engine.layers.kernel_linear import LARGE_BATCH_ROWS as KERNEL_LARGE_BATCH_ROWS
@@ -38,8 +39,8 @@ def make_linear(
 def kernel_summary(linear: LinearLayer) -> str:
     """Describe the layer's kernel for humans."""
     if isinstance(linear, KernelLinear):
-        bits = 8 if linear.weight.zeros is None else 4
-        return f"mdtool's int{bits} kernel (from {KERNEL_LARGE_BATCH_ROWS} rows: int8 GEMM)"
+        name = FORMAT_NAMES[linear.weight.format]
+        return f"mdtool's {name} kernel (from {KERNEL_LARGE_BATCH_ROWS} rows: int8 GEMM)"
     if isinstance(linear, Int8Linear):
         return "int8 GEMM"
     if isinstance(linear, Int4Linear):

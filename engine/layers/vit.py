@@ -1,6 +1,7 @@
 """Vision transformer encoder (ViT, Dosovitskiy et al. 2021) with pre-norm blocks."""
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,6 +12,9 @@ from torch import Tensor
 from engine.layers.attention import full_attention
 from engine.layers.linear import LinearLayer
 from engine.layers.norms import Norm, layer_norm
+from engine.layers.rotary import rotate
+
+Angles = tuple[Tensor, Tensor]  # cosines and sines of a rotary embedding, each (rows, head_dim / 2)
 
 
 @dataclass(frozen=True)
@@ -58,8 +62,21 @@ class Vit:
 
     def __call__(self, x: Tensor, n: int) -> Tensor:
         """Apply all blocks, without a final norm, to x: (n * patches, dim) of n images; return the same shape."""
+        return deque(self.layers(x, n), maxlen=1)[0]
+
+    def layers(self, x: Tensor, n: int, angles: Angles | None = None) -> Iterator[Tensor]:
+        """Yield the output of each block, (n * patches, dim).
+
+        Args:
+            x: (n * patches, dim) of n images.
+            n: The number of images.
+            angles: Of a rotary position embedding of queries and keys; None: the model has none.
+        """
         for block in self.blocks:
-            qkv = self._before(block, x)
-            q, k, v = qkv.view(n, -1, 3, self.heads, x.shape[1] // self.heads).permute(2, 0, 3, 1, 4).contiguous()
+            qkv = self._before(block, x).view(x.shape[0], 3, self.heads, -1)
+            if angles:
+                rotated = (rotate(qkv[:, part], *angles) for part in (0, 1))
+                qkv = torch.stack([*rotated, qkv[:, 2]], 1)
+            q, k, v = qkv.unflatten(0, (n, -1)).permute(2, 0, 3, 1, 4).contiguous()
             x = self._after(block, x, full_attention(q, k, v))
-        return x
+            yield x

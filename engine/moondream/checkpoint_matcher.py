@@ -10,6 +10,7 @@ from engine.contract import ModelUnavailable
 if TYPE_CHECKING:
     from engine.catalog.published import PublishedModel
 
+SIDE_FILES: tuple[str, ...] = ()
 _END_OF_TEXT = "<|endoftext|>"
 
 

@@ -160,9 +160,7 @@ class Flows:
         ids, defaults = self.config.tokenizer, self.config.defaults
         return decoding_params(
             generation,
-            temperature=defaults.temperature,
-            top_p=defaults.top_p,
-            max_tokens=defaults.max_tokens,
+            Generation(temperature=defaults.temperature, top_p=defaults.top_p, max_tokens=defaults.max_tokens),
             stop_ids=(ids.eos_id,),
             suppressed=() if ids.answer_id is None else (ids.answer_id,),
         )

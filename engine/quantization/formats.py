@@ -3,10 +3,14 @@
 `engine.layers.int4_linear` and `int8_linear` compute with them where a CPU has the kernels.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import torch
 from torch import Tensor
+
+from engine.quantization.gguf_blocks import GgufBlocks
 
 GROUP_SIZES = (128, 64, 32)  # supported by torch's int4 kernel
 
@@ -74,7 +78,25 @@ class Int8:
         return (self.values[which].float() * self.scale[which].float()[:, None]).to(dtype)
 
 
-Matrix = Tensor | Int4 | Int8
+Matrix = Tensor | Int4 | Int8 | GgufBlocks
+
+
+def concat_rows(matrices: Sequence[Matrix]) -> Matrix | None:
+    """Concatenate matrices along their rows; return None if they are of different formats."""
+    first = matrices[0]
+    if any(type(matrix) is not type(first) or _block_type(matrix) != _block_type(first) for matrix in matrices):
+        return None
+    if isinstance(first, Tensor):
+        return torch.cat([matrix for matrix in matrices if isinstance(matrix, Tensor)])
+    names = [f.name for f in fields(first) if isinstance(getattr(first, f.name), Tensor)]
+    parts: dict[str, Any] = {name: torch.cat([getattr(matrix, name) for matrix in matrices]) for name in names}
+    if isinstance(first, GgufBlocks):
+        parts["shape"] = sum(matrix.shape[0] for matrix in matrices), first.shape[1]
+    return replace(first, **parts)
+
+
+def _block_type(matrix: Matrix) -> object:
+    return matrix.type.name if isinstance(matrix, GgufBlocks) else None
 
 
 def group_size_for(columns: int, most: int) -> int:

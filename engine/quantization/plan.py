@@ -18,6 +18,7 @@ from engine.quantization.formats import (
     quantize_int4,
     quantize_int8,
 )
+from engine.quantization.gguf_blocks import GgufBlocks
 from engine.quantization.tensor_source import TensorSource
 
 # scheme -> largest group size of int4 matrices; None: int8
@@ -73,7 +74,7 @@ class QuantizedSource:
         """Return the quantised matrix.
 
         Raises:
-            EngineError: The stored matrix is int4, and the scheme is int8.
+            EngineError: The stored matrix is int4, and the scheme is int8; or it is quantised in a GGUF file.
             ModelUnavailable: The stored matrix has NaN or infinity.
         """
         stored = self.source.matrix(name, dtype, device)
@@ -81,6 +82,10 @@ class QuantizedSource:
             if QUANTIZATION_SCHEMES[self.scheme] is None:
                 raise EngineError("the weights are already int4 and can't be quantised to int8; leave that out")
             return replace(stored, exact=False)
+        if isinstance(stored, GgufBlocks) and self.plan.quantizes(name):
+            if stored.type.is_quantized:
+                raise EngineError(f"the weights are already quantised ({stored.type.name}): leave quantize out")
+            stored = stored.dequantize(dtype)
         if not isinstance(stored, Tensor) or not self.plan.quantizes(name):
             return stored
         size = self.plan.group_size(name, self.scheme)

@@ -6,7 +6,7 @@ from pathlib import Path
 from engine.catalog.locate import ModelFiles, locate
 from engine.checkpoints.conversion import write_quantized
 from engine.checkpoints.shards import weight_files, weights_in
-from engine.moondream.conversion import quantizable_model
+from engine.families import quantizable_model
 from engine.pocket import model as pocket
 from mdtool.errors import UsageError
 from mdtool.interruption import deferred_interrupts, raise_if_interrupted
@@ -47,7 +47,7 @@ def quantize_checkpoint(
 
 def _model_files(name_or_path: str) -> ModelFiles:
     if name_or_path == FACE_MODEL:
-        raise UsageError(f"{FACE_MODEL} can't be quantised; give a Moondream model")
+        raise UsageError(f"{FACE_MODEL} can't be quantised; give a language model")
     return pocket.model_files() if name_or_path == SYNTHETIC_MODEL else locate(name_or_path)
 
 

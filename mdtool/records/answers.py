@@ -50,10 +50,10 @@ def answer_entry(request: Request, result: Any) -> dict[str, Any]:
     """
     match request:
         case CaptionRequest(length=length):
-            return {"length": length, "caption": result.text}
+            return {"length": length, "caption": result.text} | _spent(result)
         case QueryRequest(question=question, references=references):
             at = {"at": [list(reference) for reference in references]} if references else {}
-            return {"question": question} | at | _answer(result)
+            return {"question": question} | at | _answer(result) | _spent(result)
         case DetectRequest(prompt=prompt):
             return {
                 "prompt": prompt,
@@ -75,6 +75,10 @@ def _answer(answer: Answer) -> dict[str, Any]:
             for passage in answer.grounding
         ]
     return entry
+
+
+def _spent(answer: Answer) -> dict[str, int]:
+    return {"image_tokens": answer.image_tokens} if answer.image_tokens else {}
 
 
 def _object(box: Box, prompt: str) -> dict[str, Any]:

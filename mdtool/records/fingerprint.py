@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from engine.contract import ImageBudget
+
 DIGITS = 16  # hexadecimal digits of the digest in a fingerprint
 
 
@@ -65,7 +67,9 @@ class Fields:
 
 TYPES: Mapping[str, Fields] = {
     "CaptionRequest": Fields("caption", ("length", "generation", "adapter")),
-    "QueryRequest": Fields("query", ("question", "reasoning", "references", "generation", "adapter", "allowed")),
+    "QueryRequest": Fields(
+        "query", ("question", "reasoning", "references", "generation", "adapter", "allowed"), {"system": None}
+    ),
     "DetectRequest": Fields("detect", ("prompt", "max_objects", "adapter"), {"threshold": None}),
     "PointRequest": Fields("point", ("prompt", "max_objects", "adapter")),
     "Generation": Fields(
@@ -74,7 +78,14 @@ TYPES: Mapping[str, Fields] = {
     ),
     "Choices": Fields("choices", ("texts",)),
     "Number": Fields("number", ()),
-    "ComputeConfig": Fields("computing", ("dtype", "quantize", "detail", "resize"), {"adapter": None}),
+    "ComputeConfig": Fields(
+        "computing", ("dtype", "quantize", "detail", "resize"),
+        {"adapter": None, "image_budget": ImageBudget(), "mmproj": None, "chat_template": None, "kv": None},
+    ),
+    "ImageBudget": Fields(
+        "image budget", (),
+        {"min_tokens": None, "max_tokens": None, "tiles": None, "max_tiles": None, "thumbnail": None},
+    ),
     "AnalysisRequest": Fields(
         "question", ("prompts", "threshold", "sampling", "max_calls", "start", "end", "blank_errors"), {"view": 0}
     ),

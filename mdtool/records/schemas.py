@@ -138,6 +138,9 @@ ANSWER = {
     ),
     "points?": _list("of `point`", _object("A point.", {"label": _value("string", "what it is"), **PLACE})),
     "complete?": _value("boolean", "of `detect` and `point`; false: a limit ended the list, there may be more"),
+    "image_tokens?": _value(
+        "integer", "of `caption` and `query`, if it depends on the image: how many tokens it became, tiles included"
+    ),
 }
 ANSWERED = _any_of("caption", "answer", "objects", "points")
 

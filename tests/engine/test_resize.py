@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from engine.contract import EngineError
-from engine.resize import Resize, resizer
+from engine.resize import Resize, resize_with_torch, resizer
 
 Library = Literal["vips", "pillow"]
 BOTH = pytest.mark.parametrize("library", ["vips", "pillow"])
@@ -107,3 +108,15 @@ print(pages() - before[0], threads() - before[1])
     grown, threads = map(float, done.stdout.split())
     assert grown < 25  # MB; all of the pictures are 550
     assert threads <= 2
+
+
+@pytest.mark.parametrize(
+    ("filter", "pillow"), [("bilinear", Image.Resampling.BILINEAR), ("bicubic", Image.Resampling.BICUBIC)]
+)
+@pytest.mark.parametrize(("width", "height"), [(50, 30), (301, 170), (100, 80)])
+def test_torch_resizes_noise_as_pillow_does_to_two_steps(
+    filter: Literal["bilinear", "bicubic"], pillow: Image.Resampling, width: int, height: int
+) -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (80, 100, 3), np.uint8)
+    wanted = np.array(Image.fromarray(picture).resize((width, height), pillow))
+    assert abs(resize_with_torch(picture, width, height, filter).astype(int) - wanted).max() <= 2

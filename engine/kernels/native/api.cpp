@@ -73,7 +73,7 @@ void run_linears(const LinearStep* steps, int64_t count, int64_t rows, int threa
   for (int64_t i = 0; i < count; i++) {
     const LinearStep& step = steps[i];
     if (!step.same_input) x = quantize(step, rows, threads);
-    GroupedRows groups = grouped(x, step.weight.format == kInt4 ? step.weight.group : kBlock);
+    GroupedRows groups = grouped(x, step.weight.format == kInt8 ? kBlock : step.weight.group);
     int64_t chunks = padded(step.weight.rows, kChunkColumns) / kChunkColumns;
     parallel_for(chunks, threads, [&](int, int64_t begin, int64_t end) { table->linear(step, groups, begin, end); });
   }
@@ -148,11 +148,14 @@ EXPORT void mdtool_quantize_rows(const Rows* x, int64_t columns, const Norm* nor
   });
 }
 
-// Widen rows `begin` to `end` of int4 weights to bytes with one scale a row.
+// Widen rows `begin` to `end` of weights to bytes with one scale a row. values: (rows, columns padded to kBlock).
 EXPORT void mdtool_widen(const Matrix* weight, int64_t begin, int64_t end, int8_t* values, float* scales,
                          int32_t threads) {
-  parallel_for(end - begin, threads, [&](int, int64_t first, int64_t last) {
-    table->widen(*weight, begin + first, begin + last, values + first * weight->columns, scales + first);
+  int64_t columns = padded(weight->columns, kBlock);
+  float* numbers = room(numbers_room, threads * columns);
+  parallel_for(end - begin, threads, [&](int thread, int64_t first, int64_t last) {
+    table->widen(*weight, begin + first, begin + last, numbers + thread * columns, values + first * columns,
+                 scales + first);
   });
 }
 
@@ -177,4 +180,13 @@ EXPORT void mdtool_run_decoder(const DecoderLayer* layers, int64_t count, int64_
     attend(layers[i].attention, threads);
     run_linears(layers[i].after, layers[i].after_count, rows, threads);
   }
+}
+
+// Replace rows of scores by their softmax.
+EXPORT void mdtool_softmax(const Rows* scores, int64_t rows, int64_t columns, int32_t threads) {
+  int64_t stride = padded(columns, 16);
+  float* numbers = room(numbers_room, threads * stride);
+  parallel_for(rows, threads, [&](int thread, int64_t begin, int64_t end) {
+    table->softmax(*scores, columns, begin, end, numbers + thread * stride);
+  });
 }

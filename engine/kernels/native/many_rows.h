@@ -1,11 +1,11 @@
-// What surrounds an int8 GEMM of many rows: int4 weights widened to bytes before it, scales and activation after it.
+// What surrounds an int8 GEMM of many rows: weights widened to bytes before it, scales and activation after it.
 #pragma once
 
 namespace kernels {
 namespace {
 
 // Widen rows of int4 weights to bytes with one scale a row: each group's sixteen values are a table.
-inline void widen_rows(const Matrix& weight, int64_t begin, int64_t end, int8_t* out, float* out_scales) {
+inline void widen_int4(const Matrix& weight, int64_t begin, int64_t end, int8_t* out, float* out_scales) {
   using S = Simd;
   int64_t groups = weight.columns / weight.group;
   int per_block = kBlock / weight.group;
@@ -44,6 +44,17 @@ inline void widen_rows(const Matrix& weight, int64_t begin, int64_t end, int8_t*
         for (int i = 0; i < 64; i++) at[half * 64 + i] = wide[i / 32][i];
       }
     }
+  }
+}
+
+// Widen rows of weights of fewer than 8 bits, or in blocks, to bytes with one scale a row, padded to whole blocks.
+inline void widen_rows(const Matrix& weight, int64_t begin, int64_t end, float* numbers, int8_t* out, float* out_scales) {
+  if (!is_gguf(weight)) return widen_int4(weight, begin, end, out, out_scales);
+  int64_t padded = (weight.columns + kBlock - 1) / kBlock * kBlock;
+  for (int64_t row = begin; row < end; row++, out += padded, out_scales++) {
+    dequantize_gguf_row(weight, row, numbers);
+    *out_scales = byte_scale(numbers, padded);
+    round_to_bytes(numbers, padded, *out_scales, out);
   }
 }
 

@@ -28,6 +28,10 @@ struct Simd {
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(narrow), 16));
   }
   static Floats load(const BFloat16* p) { return {widened(p), widened(p + 8)}; }
+  static __m256 widened(const int8_t* p) {
+    return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))));
+  }
+  static Floats load(const int8_t* p) { return {widened(p), widened(p + 8)}; }
   static __m256i rounded(__m256 x) {
     __m256i bits = _mm256_castps_si256(x);
     __m256i odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
@@ -46,6 +50,9 @@ struct Simd {
   static Floats div(Floats x, Floats y) { return {_mm256_div_ps(x.a, y.a), _mm256_div_ps(x.b, y.b)}; }
   static Floats fma(Floats x, Floats y, Floats z) {
     return {_mm256_fmadd_ps(x.a, y.a, z.a), _mm256_fmadd_ps(x.b, y.b, z.b)};
+  }
+  static Floats fnma(Floats x, Floats y, Floats z) {
+    return {_mm256_fnmadd_ps(x.a, y.a, z.a), _mm256_fnmadd_ps(x.b, y.b, z.b)};
   }
   static Floats max(Floats x, Floats y) { return {_mm256_max_ps(x.a, y.a), _mm256_max_ps(x.b, y.b)}; }
   static Floats min(Floats x, Floats y) { return {_mm256_min_ps(x.a, y.a), _mm256_min_ps(x.b, y.b)}; }
@@ -69,6 +76,16 @@ struct Simd {
     __m128 quarter = _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1));
     quarter = _mm_add_ps(quarter, _mm_movehl_ps(quarter, quarter));
     return _mm_cvtss_f32(_mm_add_ss(quarter, _mm_shuffle_ps(quarter, quarter, 1)));
+  }
+  static void sum4(const Floats* x, float* sums) {  // as `sum`, of four vectors
+    __m128 quarters[4];
+    for (int i = 0; i < 4; i++) {
+      __m256 half = _mm256_add_ps(x[i].a, x[i].b);
+      quarters[i] = _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1));
+    }
+    __m128 first = _mm_add_ps(_mm_unpacklo_ps(quarters[0], quarters[1]), _mm_unpackhi_ps(quarters[0], quarters[1]));
+    __m128 second = _mm_add_ps(_mm_unpacklo_ps(quarters[2], quarters[3]), _mm_unpackhi_ps(quarters[2], quarters[3]));
+    _mm_storeu_ps(sums, _mm_add_ps(_mm_movelh_ps(first, second), _mm_movehl_ps(second, first)));
   }
   static float largest(Floats x) {
     alignas(32) float lanes[8];
@@ -127,6 +144,86 @@ struct Simd {
   }
   static Ints dot_bytes(Ints sum, Bytes a, Bytes x) {
     return {_mm256_add_epi32(sum.a, dot_byte(a.a, x.a)), _mm256_add_epi32(sum.b, dot_byte(a.b, x.b))};
+  }
+  static Bytes set_bytes(int x) { return {_mm256_set1_epi8(char(x)), _mm256_set1_epi8(char(x))}; }
+  static Bytes either(Bytes x, Bytes y) { return {_mm256_or_si256(x.a, y.a), _mm256_or_si256(x.b, y.b)}; }
+  static Bytes load_halves(const void* p, const void* q) {
+    return {_mm256_loadu_si256(static_cast<const __m256i*>(p)), _mm256_loadu_si256(static_cast<const __m256i*>(q))};
+  }
+  template <int stride>
+  static Bytes load_quarters(const uint8_t* p) {
+    auto at = [&](int i) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p + i * stride)); };
+    return {_mm256_set_m128i(at(1), at(0)), _mm256_set_m128i(at(3), at(2))};
+  }
+  template <int count>
+  static __m256i shifted(__m256i x) {
+    return count < 0 ? _mm256_srli_epi16(x, count < 0 ? -count : 0) : _mm256_slli_epi16(x, count < 0 ? 0 : count);
+  }
+  template <int low, int high>
+  static Bytes shifted_bits(Bytes x, int mask) {
+    __m256i bits = _mm256_set1_epi8(char(mask));
+    return {_mm256_and_si256(shifted<low>(x.a), bits), _mm256_and_si256(shifted<high>(x.b), bits)};
+  }
+  static __m256i bits_as(int value, int bits) {
+    __m256i bytes = _mm256_shuffle_epi8(_mm256_set1_epi32(bits), _mm256_setr_epi64x(0, 0x0101010101010101, 0x0202020202020202,
+                                                                                   0x0303030303030303));
+    __m256i one = _mm256_set1_epi64x(int64_t(0x8040201008040201u));
+    __m256i set = _mm256_cmpeq_epi8(_mm256_and_si256(bytes, one), one);
+    return _mm256_and_si256(set, _mm256_set1_epi8(char(value)));
+  }
+  static Bytes bits_as(int value, uint64_t bits) {
+    return {bits_as(value, int(uint32_t(bits))), bits_as(value, int(uint32_t(bits >> 32)))};
+  }
+  using Scales = __m256i;
+  static Scales load_scales(uint64_t bytes) {
+    return _mm256_broadcastsi128_si256(_mm_cvtepi8_epi16(_mm_cvtsi64_si128(int64_t(bytes))));
+  }
+  template <int a, int b>
+  static __m256i spread2(Scales scales) {
+    auto lane = [](int i) { return int(0x80800000u | (2 * i + 1) << 8 | 2 * i); };
+    return _mm256_shuffle_epi8(
+        scales, _mm256_setr_epi32(lane(a), lane(a), lane(a), lane(a), lane(b), lane(b), lane(b), lane(b)));
+  }
+  template <int a, int b, int c, int d>
+  static Ints spread(Scales scales) {
+    return {spread2<a, b>(scales), spread2<c, d>(scales)};
+  }
+  static Ints scaled_add(Ints sum, Ints products, Ints scales) {
+    return add(sum, {_mm256_madd_epi16(products.a, scales.a), _mm256_madd_epi16(products.b, scales.b)});
+  }
+  static Floats set_half(const uint8_t* p) {
+    uint16_t bits;
+    std::memcpy(&bits, p, 2);
+    __m256 wide = _mm256_cvtph_ps(_mm_set1_epi16(short(bits)));
+    return {wide, wide};
+  }
+  template <int stride, int a, int b, int c, int d>
+  static Floats spread_halves(const uint8_t* p) {
+    uint16_t bits[4];
+    for (int i = 0; i < 4; i++) std::memcpy(bits + i, p + i * stride, 2);
+    __m128i narrow = _mm_setr_epi16(short(bits[0]), short(bits[1]), short(bits[2]), short(bits[3]), 0, 0, 0, 0);
+    __m256 halves = _mm256_cvtph_ps(narrow);
+    return {_mm256_permutevar8x32_ps(halves, _mm256_setr_epi32(a, a, a, a, b, b, b, b)),
+            _mm256_permutevar8x32_ps(halves, _mm256_setr_epi32(c, c, c, c, d, d, d, d))};
+  }
+  using SixBits = __m128i;
+  static SixBits load_six_bits(const uint8_t* p) {
+    // of each four bytes: scales 0 to 3, 4 to 7, minima 0 to 3, 4 to 7
+    __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p - 4));
+    __m128i low = _mm_srlv_epi32(_mm_shuffle_epi32(bytes, _MM_SHUFFLE(3, 2, 3, 1)), _mm_setr_epi32(0, 0, 0, 4));
+    __m128i high = _mm_srli_epi32(_mm_shuffle_epi32(bytes, _MM_SHUFFLE(2, 2, 1, 1)), 2);
+    low = _mm_and_si128(low, _mm_setr_epi32(0x3f3f3f3f, 0x0f0f0f0f, 0x3f3f3f3f, 0x0f0f0f0f));
+    return _mm_or_si128(low, _mm_and_si128(high, _mm_setr_epi32(0, 0x30303030, 0, 0x30303030)));
+  }
+  static Scales scales(SixBits six) { return _mm256_broadcastsi128_si256(_mm_cvtepi8_epi16(six)); }
+  static Floats minima(SixBits six, bool last) {
+    __m256 floats = _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_srli_si128(six, 8)));
+    return last ? Floats{_mm256_setzero_ps(), floats} : Floats{floats, _mm256_setzero_ps()};
+  }
+  static Floats load(const int8_t* p) {
+    auto at = reinterpret_cast<const __m128i*>(p);
+    __m128i bytes = _mm_loadu_si128(at);
+    return to_floats({_mm256_cvtepi8_epi32(bytes), _mm256_cvtepi8_epi32(_mm_srli_si128(bytes, 8))});
   }
   static void prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T1); }  // into L2
 };

@@ -49,6 +49,9 @@ struct Simd {
   static Floats load(const BFloat16* p) {
     return each([&](int i) { return widen(p[i]); });
   }
+  static Floats load(const int8_t* p) {
+    return each([&](int i) { return float(p[i]); });
+  }
   static void store(BFloat16* p, Floats x) {
     for (int i = 0; i < 16; i++) {
       uint32_t bits;
@@ -71,6 +74,9 @@ struct Simd {
   }
   static Floats fma(Floats x, Floats y, Floats z) {
     return each([&](int i) { return std::fma(x.v[i], y.v[i], z.v[i]); });
+  }
+  static Floats fnma(Floats x, Floats y, Floats z) {
+    return each([&](int i) { return std::fma(-x.v[i], y.v[i], z.v[i]); });
   }
   static Floats max(Floats x, Floats y) {
     return each([&](int i) { return x.v[i] > y.v[i] ? x.v[i] : y.v[i]; });
@@ -97,6 +103,9 @@ struct Simd {
     for (int apart = 8; apart; apart /= 2)
       for (int i = 0; i < apart; i++) x.v[i] += x.v[i + apart];
     return x.v[0];
+  }
+  static void sum4(const Floats* x, float* sums) {  // as `sum`, of four vectors
+    for (int i = 0; i < 4; i++) sums[i] = sum(x[i]);
   }
   static float largest(Floats x) { return *std::max_element(x.v, x.v + 16); }
 
@@ -142,6 +151,85 @@ struct Simd {
   }
   static Ints bytes_bias(Bytes) { return no_ints(); }
   static Ints dot_bytes(Ints sum, Bytes a, Bytes x) { return dot_nibbles(sum, a, x); }
+  static Bytes set_bytes(int x) {
+    return each_byte([&](int) { return x; });
+  }
+  static Bytes either(Bytes x, Bytes y) {
+    return each_byte([&](int i) { return x.v[i] | y.v[i]; });
+  }
+  static Bytes load_halves(const void* p, const void* q) {
+    Bytes out;
+    std::memcpy(out.v, p, 32);
+    std::memcpy(out.v + 32, q, 32);
+    return out;
+  }
+  template <int stride>
+  static Bytes load_quarters(const uint8_t* p) {
+    Bytes out;
+    for (int i = 0; i < 4; i++) std::memcpy(out.v + 16 * i, p + i * stride, 16);
+    return out;
+  }
+  template <int low, int high>
+  static Bytes shifted_bits(Bytes x, int mask) {
+    return each_byte([&](int i) {
+      int count = i < 32 ? low : high, byte = uint8_t(x.v[i]);
+      return (count < 0 ? byte >> -count : byte << count) & mask;
+    });
+  }
+  static Bytes bits_as(int value, uint64_t bits) {
+    return each_byte([&](int i) { return bits >> i & 1 ? value : 0; });
+  }
+  struct Scales {
+    int8_t v[8];
+  };
+  static Scales load_scales(uint64_t bytes) {
+    Scales out;
+    for (int i = 0; i < 8; i++) out.v[i] = int8_t(bytes >> 8 * i);
+    return out;
+  }
+  template <int a, int b, int c, int d>
+  static Ints spread(Scales scales) {
+    constexpr int lanes[4] = {a, b, c, d};
+    return each_int([&](int i) { return scales.v[lanes[i / 4]]; });
+  }
+  static Ints scaled_add(Ints sum, Ints products, Ints scales) {
+    return each_int([&](int i) { return sum.v[i] + products.v[i] * scales.v[i]; });
+  }
+  static float half(const uint8_t* p) {
+    int bits = p[0] | p[1] << 8, exponent = bits >> 10 & 31, fraction = bits & 1023;
+    float size = exponent == 31 ? (fraction ? NAN : INFINITY)
+                 : exponent     ? std::ldexp(float(1024 + fraction), exponent - 25)
+                                : std::ldexp(float(fraction), -24);
+    return bits & 0x8000 ? -size : size;
+  }
+  static Floats set_half(const uint8_t* p) { return set(half(p)); }
+  template <int stride, int a, int b, int c, int d>
+  static Floats spread_halves(const uint8_t* p) {
+    constexpr int which[4] = {a, b, c, d};
+    return each([&](int i) { return half(p + which[i / 4] * stride); });
+  }
+  struct SixBits {
+    int8_t scales[8], minima[8];
+  };
+  static SixBits load_six_bits(const uint8_t* p) {
+    SixBits out;
+    for (int i = 0; i < 8; i++) {
+      out.scales[i] = int8_t(i < 4 ? p[i] & 63 : (p[i + 4] & 15) | (p[i - 4] >> 6) << 4);
+      out.minima[i] = int8_t(i < 4 ? p[i + 4] & 63 : p[i + 4] >> 4 | (p[i] >> 6) << 4);
+    }
+    return out;
+  }
+  static Scales scales(SixBits six) {
+    Scales out;
+    std::copy(six.scales, six.scales + 8, out.v);
+    return out;
+  }
+  static Floats minima(SixBits six, bool last) {
+    return each([&](int i) { return i / 8 == int(last) ? float(six.minima[i % 8]) : 0; });
+  }
+  static Floats load(const int8_t* p) {
+    return each([&](int i) { return float(p[i]); });
+  }
   static void prefetch(const void*) {}
 };
 

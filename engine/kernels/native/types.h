@@ -7,9 +7,25 @@ namespace kernels {
 
 constexpr int kBlock = 128;  // columns of x that are rounded to bytes with one scale
 constexpr int kSumGroup = 32;  // columns of x whose sum is kept, for zero points
+constexpr int kChunkColumns = 16;  // columns of y that a thread computes at a time
 
-enum Dtype : int32_t { kFloat32 = 0, kBFloat16 = 1 };
-enum Format : int32_t { kInt4 = 0, kInt8 = 1 };
+// Bytes of weights that are fetched ahead, into L2: a core waits for its memory otherwise, as the hardware fetches too
+// little. Twice the bandwidth on a Zen 4 (8 to 16 KB; 4 KB or L1 gain nothing).
+constexpr int64_t kPrefetchBytes = 8192;
+
+enum Dtype : int32_t { kFloat32 = 0, kBFloat16 = 1, kInt8Rows = 2 };  // the last: of caches, see CacheRow
+enum Format : int32_t {
+  kInt4 = 0,
+  kInt8 = 1,
+  kQ8_0 = 2,
+  kQ4_0 = 3,
+  kQ4_1 = 4,
+  kQ5_0 = 5,
+  kQ5_1 = 6,
+  kQ4_K = 7,
+  kQ5_K = 8,
+  kQ6_K = 9,
+};
 enum Activation : int32_t { kNone = 0, kGelu = 1, kMultiplyBySilu = 2 };
 enum NormKind : int32_t { kNoNorm = 0, kLayerNorm = 1, kRmsNorm = 2 };
 
@@ -29,16 +45,19 @@ static inline float widen(BFloat16 x) {
 // int4: blocks of 128 columns in 64 bytes; the low nibbles are the first 64 columns, the high ones the others.
 //       weight = (nibble - zero) * scale, with bfloat16 scales and zeros (rows, groups).
 // int8: weight = byte * scale, with a float scale a row.
-// Rows are padded with zeros to whole blocks, and to whole groups.
+// Rows of these are padded with zeros to whole blocks, and to whole groups.
+// Others: rows of blocks as they lie in GGUF files (gguf_blocks.h), without padding, and without `scales` and `zeros`.
 struct Matrix {
   int32_t format;
   int32_t group;  // columns that share a scale (int4)
   int64_t rows;
-  int64_t columns;  // padded
+  int64_t columns;  // with padding
   const uint8_t* values;
   const void* scales;
   const void* zeros;
 };
+
+static inline bool is_gguf(const Matrix& weight) { return weight.format >= kQ8_0; }
 
 // Rows of numbers in memory, with the distance between two rows in elements.
 struct Rows {

@@ -1,13 +1,16 @@
 """Options that choose the model, and how it computes."""
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from mdtool.errors import UsageError
+
 if TYPE_CHECKING:
+    from engine.contract import ImageBudget
     from mdtool.console import Console
     from mdtool.model_selection import ComputeConfig
 
@@ -65,10 +68,14 @@ class ComputingOptions:
     quantize: Annotated[
         Literal["none", "int8", "int4", "int4-64", "int4-32"],
         typer.Option(
-            help="Quantise the weights of a Moondream to 8 or 4 bits; int4-64 and int4-32 have smaller groups, for "
-            "higher accuracy."
+            help="Quantise the weights of a language model to 8 or 4 bits; int4-64 and int4-32 have smaller groups, "
+            "for higher accuracy."
         ),
     ] = "none"
+    kv: Annotated[
+        Literal["int8"] | None,
+        typer.Option(help="Keep the KV cache of a language model in 8 bits: half the memory. Default: as it computes."),
+    ] = None
     compile: Annotated[
         bool,
         typer.Option(
@@ -86,19 +93,63 @@ class ComputingOptions:
 
 
 @dataclass(frozen=True)
+class ImageTokenOptions:
+    """How many tokens an image may become, for models that take images of any size."""
+
+    min_image_tokens: Annotated[
+        int | None,
+        typer.Option(min=1, help="Minimum number of tokens of an image: a smaller one is enlarged.", metavar="N"),
+    ] = None
+    max_image_tokens: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Maximum number of tokens of an image, with all of its tiles: fewer are faster, and show less detail.",
+            metavar="N",
+        ),
+    ] = None
+    max_tiles: Annotated[
+        int | None, typer.Option(min=1, help="Maximum number of tiles of a large image (LFM2-VL).", metavar="N")
+    ] = None
+    no_tiles: Annotated[bool, typer.Option("--no-tiles", help="Don't split a large image into tiles (LFM2-VL).")] = (
+        False
+    )
+    thumbnail: Annotated[
+        bool | None,
+        typer.Option(
+            "--thumbnail/--no-thumbnail",
+            help="Encode the whole image too if it is split into tiles (LFM2-VL). Default: the model's.",
+            show_default=False,
+        ),
+    ] = None
+
+    @property
+    def image_budget(self) -> "ImageBudget":
+        """The options as the engine takes them. Raises UsageError if they contradict each other."""
+        from engine.contract import ImageBudget
+
+        if self.no_tiles and (self.max_tiles or self.thumbnail):
+            raise UsageError("--no-tiles: leave out --max-tiles and --thumbnail, which are for tiles")
+        if self.min_image_tokens and self.max_image_tokens and self.min_image_tokens > self.max_image_tokens:
+            raise UsageError(f"--min-image-tokens: must not exceed --max-image-tokens, {self.max_image_tokens}")
+        tiles = False if self.no_tiles else None
+        return ImageBudget(self.min_image_tokens, self.max_image_tokens, tiles, self.max_tiles, self.thumbnail)
+
+
+@dataclass(frozen=True)
 class _Named:
     model: ModelName = "auto"
 
 
 @dataclass(frozen=True)
-class ModelOptions(ComputingOptions, _Named):  # the fields of the last base come first
+class ModelOptions(ImageTokenOptions, ComputingOptions, _Named):  # the fields of the last base come first
     """The model that analyses images, and how."""
 
     detail: Annotated[
         str,
         typer.Option(
             help="Resolution at which the model sees an image: low, auto, high, or a number "
-            "(centerface: longer side in pixels; Moondream: maximum number of crops).",
+            "(centerface: longer side in pixels; Moondream: maximum number of crops; others: --max-image-tokens).",
             metavar="LEVEL|N",
         ),
     ] = "auto"
@@ -113,12 +164,29 @@ class ModelOptions(ComputingOptions, _Named):  # the fields of the last base com
             metavar="FILE|NAME",
         ),
     ] = None
+    mmproj: Annotated[
+        str | None,
+        typer.Option(help="Vision part of a model in a GGUF file. Default: the mmproj file beside it.", metavar="FILE"),
+    ] = None
+    chat_template: Annotated[
+        str | None,
+        typer.Option(
+            help="Chat template: builtin (the model family's own), chatml, vicuna, or a file with Jinja. Default: the "
+            "model's.",
+            metavar="NAME|FILE",
+        ),
+    ] = None
     pull: Annotated[
         bool,
         typer.Option(
             "--pull", help="Download the model that is needed if it is not on this machine; a terminal asks otherwise."
         ),
     ] = False
+
+    @property
+    def computing(self) -> "ComputeConfig":
+        """The options as the model selection takes them."""
+        return replace(super().computing, image_budget=self.image_budget)
 
     def may_pull(self, console: "Console", inputs: Collection[str]) -> "Callable[[str], bool]":
         """Return the function that decides on a download, by --pull or by a question.

@@ -65,6 +65,7 @@ def parts(weights: TensorSource, name: str) -> list[torch.Tensor]:
     kept = weights.matrix(name, torch.float32)
     if isinstance(kept, Int4):
         return [kept.nibbles, kept.scale, kept.zero]
+    assert isinstance(kept, Int8 | torch.Tensor)
     return [kept.values, kept.scale] if isinstance(kept, Int8) else [kept]
 
 

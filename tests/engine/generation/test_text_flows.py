@@ -37,7 +37,7 @@ each_family = pytest.mark.parametrize("family", golden.FAMILIES)
 
 def how(most: int = 100, stop: tuple[str, ...] = (), **options: Any) -> DecodingParams:
     asked = Generation(max_tokens=most, stop=stop, **options)
-    return decoding_params(asked, temperature=0.0, top_p=1.0, max_tokens=9, stop_ids=(END, 1), suppressed=(3,))
+    return decoding_params(asked, Generation(0.0, 1.0, 9), stop_ids=(END, 1), suppressed=(3,))
 
 
 def written(flow: Flow, tokens: Sequence[int], room: int = 1000) -> tuple[Answer, list[str], list[Any]]:

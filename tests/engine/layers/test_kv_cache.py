@@ -206,3 +206,28 @@ def test_convolutions_of_one_step_do_not_change_each_other(dtype: torch.dtype) -
     )
     for cache, some in zip(caches, rows, strict=True):
         assert torch.equal(together[some], step(cache, inputs[some], kernel))
+
+
+@pytest.mark.parametrize("length", [1, 5, 8, 9, 20, 24])
+def test_a_prefix_goes_back_to_any_of_its_tokens(length: int) -> None:
+    first = new()
+    keys, values = grown(first, [8])
+    second = first.freeze().fork()
+    more_keys, more_values = grown(second, [12, 5])
+    keys, values = torch.cat([keys, more_keys], 2)[:, :, :length], torch.cat([values, more_values], 2)[:, :, :length]
+    cut = second.freeze().truncated(length, length + 3)
+    assert cut is not None
+    assert (cut.length, cut.next_position) == (length, length + 3)
+    continued = cut.fork()
+    own_keys, own_values = grown(continued, [4])
+    assert torch.equal(all_keys(continued), torch.cat([keys, own_keys], 2))
+    assert torch.equal(all_values(continued), torch.cat([values, own_values], 2))
+
+
+def test_a_state_that_is_gone_can_not_be_gone_back_to() -> None:
+    cache = SequenceCache(
+        [KeyValueCache.new(HEADS, DIM, torch.float32, "cpu"), ConvCache.new(4, 3, torch.float32, "cpu")]
+    )
+    prefix = PrefixCache([layer.fork() for layer in cache.layers], 5, 5)
+    assert prefix.truncated(5, 5) is prefix
+    assert prefix.truncated(4, 4) is None

@@ -1,5 +1,7 @@
 """Keeping weights in few bits: which values remain, how far off they are, and which matrices it is done to."""
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,9 +13,11 @@ from engine.checkpoints.random_weights import RandomWeights
 from engine.contract import EngineError, LoadOptions
 from engine.moondream.config import Config
 from engine.moondream.weights import QUANTIZATION_PLAN, shapes
-from engine.quantization.formats import Int4, Int8, quantize_int4, quantize_int8
+from engine.quantization.formats import Int4, Int8, Matrix, concat_rows, quantize_int4, quantize_int8
+from engine.quantization.gguf_blocks import BLOCK_TYPES, GgufBlocks
 from engine.quantization.plan import QuantizedSource
 
+F16 = next(kind for kind in BLOCK_TYPES.values() if kind.name == "F16")
 GOLDEN = Path(__file__).parents[2] / "golden" / "moondream2"
 
 
@@ -105,3 +109,25 @@ def test_four_bits_are_not_made_eight() -> None:
 def test_bits_that_there_are_not() -> None:
     with pytest.raises(EngineError, match=r"'int2'.*must be one of int4, int4-64, int4-32, int8"):
         engine.load(str(GOLDEN), LoadOptions(quantize="int2"))
+
+
+def as_blocks(weight: Tensor) -> GgufBlocks:
+    return GgufBlocks(weight.half().view(torch.uint8), F16, (weight.shape[0], weight.shape[1]))
+
+
+@pytest.mark.parametrize("quantize", [quantize_int4, quantize_int8, as_blocks, lambda weight: weight])
+def test_matrices_of_one_format_can_be_stacked(quantize: Callable[[Tensor], Matrix]) -> None:
+    first, second = (quantize(drawn(rows, 64)) for rows in (5, 3))
+    stacked = concat_rows([first, second])
+    assert type(stacked) is type(first)
+    assert stacked is not None
+    assert stacked.shape == (8, 64)
+    dense = [m if isinstance(m, Tensor) else m.dequantize(torch.float32) for m in (first, second, stacked)]
+    assert torch.equal(torch.cat(dense[:2]), dense[2])
+
+
+def test_matrices_of_different_formats_can_not_be_stacked() -> None:
+    int4, int8 = quantize_int4(drawn(5, 64)), quantize_int8(drawn(3, 64))
+    blocks = as_blocks(drawn(5, 64))
+    assert concat_rows([int4, int8]) is None
+    assert concat_rows([blocks, replace(blocks, type=replace(F16, name="BF16"))]) is None

@@ -1,6 +1,6 @@
 """What was asked and answered, as data."""
 
-from engine.contract import Answer, Grounding, ObjectList, Point, PointRequest, QueryRequest
+from engine.contract import Answer, CaptionRequest, Grounding, ObjectList, Point, PointRequest, QueryRequest
 from mdtool.records.answers import record
 
 
@@ -17,3 +17,10 @@ def test_the_record_of_an_answer_that_was_reasoned() -> None:
 
 def test_found_in_no_picture() -> None:
     assert record(PointRequest(None, "dog"), ObjectList([], True), "a.jpg", size=(3, 2), model="m")["points"] == []
+
+
+def test_the_tokens_of_an_image_are_told_where_they_vary() -> None:
+    request = CaptionRequest(None, "short")
+    told = record(request, Answer("A dog.", image_tokens=64), "a.jpg", size=(3, 2), model="m")
+    assert (told["caption"], told["image_tokens"]) == ("A dog.", 64)
+    assert "image_tokens" not in record(request, Answer("A dog."), "a.jpg", size=(3, 2), model="m")

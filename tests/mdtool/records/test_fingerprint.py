@@ -15,6 +15,7 @@ from engine.contract import (
     Choices,
     DetectRequest,
     Generation,
+    ImageBudget,
     Number,
     PointRequest,
     QueryRequest,
@@ -69,6 +70,10 @@ ENCODING = {
     "codec": perhaps(WORDS), "crf": perhaps(COUNT), "preset": perhaps(WORDS), "pixel_format": perhaps(WORDS),
     "at_once": st.booleans(),
 }  # fmt: skip
+BUDGET = {
+    "min_tokens": some(None, 1, 2), "max_tokens": some(None, 3, 4), "tiles": perhaps(st.booleans()),
+    "max_tiles": some(None, 1, 2), "thumbnail": perhaps(st.booleans()),
+}  # fmt: skip
 OBJECTS = {"image": some(None), "prompt": TEXT, "max_objects": perhaps(COUNT), "adapter": perhaps(TEXT)}
 ALL: dict[type[Any], dict[str, st.SearchStrategy[Any]]] = {
     CaptionRequest: {
@@ -87,7 +92,9 @@ ALL: dict[type[Any], dict[str, st.SearchStrategy[Any]]] = {
     ComputeConfig: {
         "device": WORDS, "dtype": perhaps(WORDS), "quantize": WORDS, "compile": st.booleans(), "detail": WORDS,
         "resize": some(None, "vips", "pillow"), "adapter": perhaps(WORDS),
+        "image_budget": st.builds(ImageBudget, **BUDGET),
     },
+    ImageBudget: BUDGET,
     AnalysisRequest: {
         "prompts": tuples_of(WORDS), "threshold": perhaps(PART), "sampling": st.builds(Sampling, **SAMPLING),
         "max_calls": perhaps(COUNT), "start": some(None, 1.0), "end": some(None, 2.0), "blank_errors": st.booleans(),

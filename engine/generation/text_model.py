@@ -1,0 +1,51 @@
+"""The text model of a VLM: token embeddings, the layers of a decoder, and the output head."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from engine.generation.blocks import AttentionBlock
+from engine.generation.transformer import Transformer
+from engine.layers.linear import LinearLayer
+from engine.layers.norms import rms_norm
+from engine.quantization.formats import Int8
+from engine.quantization.gguf_blocks import GgufBlocks
+
+
+@dataclass(frozen=True)
+class TextModel:
+    """A decoder with a final RMSNorm.
+
+    Attributes:
+        embeddings: (vocabulary, dim).
+        norm: Weight of the final norm.
+        head: Hidden states -> logits.
+        eps: Of the final norm.
+        max_context: Most tokens of a sequence.
+    """
+
+    embeddings: Tensor | Int8 | GgufBlocks
+    transformer: Transformer
+    norm: Tensor
+    head: LinearLayer
+    eps: float
+    max_context: int
+
+    def embed(self, tokens: Sequence[int]) -> Tensor:
+        """Embed token ids, (tokens, dim)."""
+        rows = torch.tensor(tokens, dtype=torch.long, device=self.transformer.device)
+        if isinstance(self.embeddings, Tensor):
+            return self.embeddings[rows]
+        return self.embeddings.rows(rows, self.transformer.dtype)
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Compute logits (rows, vocabulary) from hidden states (rows, dim)."""
+        return self.head(rms_norm(hidden, self.norm, self.eps))
+
+    @property
+    def position_bytes(self) -> int:
+        """Size of the key-value caches of one token."""
+        blocks = (block for block in self.transformer.blocks if isinstance(block, AttentionBlock))
+        return sum(2 * block.kv_heads * block.head_dim * self.transformer.dtype.itemsize for block in blocks)

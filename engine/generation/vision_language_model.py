@@ -1,0 +1,413 @@
+"""A vision-language model whose decoder reads image embeddings in place of tokens (Liu et al. 2023, LLaVA).
+
+A family adds its config, its image encoder, its text model and its prompts; everything else is here.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from engine.contract import (
+    Abilities,
+    CaptionRequest,
+    ChatCache,
+    ChatRequest,
+    Choices,
+    DetectRequest,
+    EncodedImage,
+    EngineError,
+    GazeRequest,
+    Generation,
+    ImageBudget,
+    Message,
+    Number,
+    PointRequest,
+    QueryRequest,
+    Request,
+    UnsupportedPrompt,
+    normalize_prompt,
+)
+from engine.devices import OutOfMemory, free_memory, is_out_of_memory
+from engine.generation.chat_prompt import ImagePart, prompt_pieces
+from engine.generation.constraints import ChoiceConstraint, Constraint, NumberConstraint
+from engine.generation.encoded_image import LazyImage, first_image_end
+from engine.generation.image_features import ImageFeatures
+from engine.generation.model_setup import ModelSetup
+from engine.generation.prompt_style import ObjectQuestion, PromptStyle
+from engine.generation.scheduler import ContextFull, Flow, Job, Scheduler
+from engine.generation.steps import History
+from engine.generation.text_flows import constrained_text, decoding_params, free_text
+from engine.generation.text_model import TextModel
+from engine.generation.tokenizer import Tokenizer
+from engine.generation.verbs import VisionModel
+from engine.generation.vlm_decoder import Pieces, VlmDecoder
+from engine.generation.vlm_flows import objects_flow
+from engine.layers.kv_cache import PrefixCache, SequenceCache
+from engine.layers.linear import LinearLayer
+from engine.resize import check_image
+
+CPU_BATCH, GPU_BATCH = 16, 128  # most sequences in a step; larger batches gain little
+TYPICAL_TOKENS = 1280  # of a sequence, for the memory estimate: an image and an answer
+KV_CACHE_MEMORY_SHARE = 0.5  # of free memory
+TILING = ("tiles", "max_tiles", "thumbnail")  # fields of a budget for models that split images
+AS_LOADED = ImageBudget()
+
+
+@dataclass(frozen=True, eq=False)
+class _Conversation:
+    """The content of a `ChatCache`: inputs of the model, its cache of them, and its key."""
+
+    pieces: Pieces
+    cache: PrefixCache
+    model_key: str
+
+
+class ImageEncoder(Protocol):
+    """What a family provides for images.
+
+    Attributes:
+        typical_linear: The layer whose kernel and compilation stand for the encoder's.
+        budget: Default of both numbers, and of tiles if large images are split.
+    """
+
+    typical_linear: LinearLayer
+    budget: ImageBudget
+
+    def encode(self, image: np.ndarray, budget: ImageBudget) -> list[ImagePart]:
+        """Encode an image.
+
+        Args:
+            image: (height, width, 3) uint8 RGB.
+            budget: Both of its numbers are set.
+
+        Returns:
+            What stands for it in a prompt.
+
+        Raises:
+            ValueError: The model can't take an image of this shape.
+        """
+
+    def compile(self) -> None:
+        """Compile the encoder with torch.compile."""
+
+
+class VisionLanguageModel(VisionModel):
+    """A VLM. See `engine.contract` for the methods of `Model`, `Chatting` and `Compilable`."""
+
+    def __init__(
+        self,
+        name: str,
+        text: TextModel,
+        images: ImageEncoder | None,
+        style: PromptStyle,
+        *,
+        tokenizer: Tokenizer,
+        setup: ModelSetup,
+        typical_linear: LinearLayer,
+        revision: str = "",
+    ) -> None:
+        """Join the parts of a model.
+
+        Args:
+            name: Of the model.
+            text: The decoder.
+            images: The image encoder; None: the model was loaded without its vision part, and answers text only.
+            style: How it is asked.
+            tokenizer: The checkpoint's.
+            setup: That text and images were built with.
+            typical_linear: The layer whose kernel and compilation stand for the decoder's.
+            revision: Of the weights.
+
+        Raises:
+            EngineError: An option can't be honoured.
+            ModelUnavailable: The tokenizer lacks a token of the prompts.
+        """
+        self.name, self.revision = name, revision
+        self.text, self.images, self.style, self.tokenizer = text, images, style, tokenizer
+        options = setup.options
+        if options.adapter is not None:
+            raise EngineError(f"{name} takes no LoRA adapters")
+        if options.resize == "vips":
+            raise EngineError(f"{name} has its own resizing: leave resize out")
+        self.image_batch_size = 1
+        self.device, self.dtype = setup.device, setup.dtype
+        self.decoder = VlmDecoder(text)
+        self.stop_ids = tuple(tokenizer.special(token) for token in style.stop)
+        self.default_budget = self._whole_budget(options.image_budget, _detail_budget(options.detail))
+        self.longest_side = _longest_side(style, setup) if images else None
+        if self.longest_side:
+            self.revision += f"+{self.longest_side}px"
+        self.model_key = setup.numerics_key(name, self.revision)
+        text.transformer.quantize_cache(setup.options.kv)
+        self.compiled = setup.compiled(typical_linear)
+        if setup.fused:
+            if images:
+                images.compile()
+            text.transformer.compile()
+        linears = {"vision": images.typical_linear} if images else {}
+        self.setup = setup.summary(linears | {"text": typical_linear})
+
+    @cached_property
+    def abilities(self) -> Abilities:
+        """The skills that the style has prompts for."""
+        return abilities_of(self.style, self.images is not None)
+
+    def warm_up(self) -> None:
+        """Compile ahead of the first request, by a request."""
+        image = self.encode([np.zeros((256, 256, 3), np.uint8)])[0] if self.images else None
+        self.query([image], "?", generation=Generation(max_tokens=2))
+
+    def encode(self, images: Sequence[np.ndarray], budget: ImageBudget = AS_LOADED) -> list[EncodedImage]:
+        """Prepare images for any number of requests; each is encoded when a request first needs it.
+
+        Args:
+            images: (height, width, 3) uint8 RGB each, of any sizes.
+            budget: How many tokens each may become; what it leaves open is as the model was loaded.
+
+        Raises:
+            ValueError: An array is of another shape or type.
+            EngineError: The model has no vision.
+        """
+        if self.images is None:
+            raise EngineError(f"{self.name} answers text only: its vision is in an mmproj file; give that as --mmproj")
+        for image in images:
+            check_image(image)
+        whole = self._whole_budget(budget, self.default_budget)
+        longest = self.longest_side if budget == AS_LOADED else None
+        return [LazyImage(image.copy(), whole, self._encode, self.model_key, longest) for image in images]
+
+    def _whole_budget(self, budget: ImageBudget, default: ImageBudget) -> ImageBudget:
+        if self.images is None:
+            return AS_LOADED
+        if self.images.budget.tiles is None and any(getattr(budget, name) is not None for name in TILING):
+            raise EngineError(f"{self.name} doesn't split images into tiles: leave their options out")
+        return _filled(budget, default, self.images.budget)
+
+    @torch.inference_mode()
+    def _encode(self, image: np.ndarray, budget: ImageBudget) -> Sequence[ImagePart]:
+        assert self.images
+        try:
+            return self.images.encode(image, budget)
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise OutOfMemory from error
+            raise
+
+    def check(self, request: Request) -> None:
+        """Raise the error that `run` would give as a Failed event, as far as it is known without running the model."""
+        super().check(request)
+        self._check(request)
+
+    def scheduler(self, batch: int | None = None) -> Scheduler[Request]:
+        """Create a scheduler of at most `batch` sequences a step; None: as many as fit into memory."""
+        return Scheduler(self.decoder, self._max_batch() if batch is None else batch, self._job)
+
+    def _max_batch(self) -> int:
+        limit, free = CPU_BATCH if self.device == "cpu" else GPU_BATCH, free_memory(self.device)
+        sequence = self.text.position_bytes * min(TYPICAL_TOKENS, self.text.max_context)
+        return limit if free is None else max(1, min(limit, int(KV_CACHE_MEMORY_SHARE * free) // sequence))
+
+    def _job(self, request: Request) -> Job:
+        self.check(request)
+        messages, question = self._messages(request), self._object_question(request)
+        images = [part for message in messages for part in message.parts if isinstance(part, EncodedImage)]
+        least = question.min_image_tokens if question else 0
+        pieces = self._pieces(messages, least, question.answer_start if question else "")
+        if len(pieces) >= self.text.max_context:
+            raise ContextFull
+        chat_cache = request.cache if isinstance(request, ChatRequest) else None
+        prefix = self._kept(chat_cache, pieces) if chat_cache else None
+        if images and prefix is None:
+            end = first_image_end(pieces, self._own(images[0]).parts(least))
+            prefix = self._prefix(self._own(images[0]), pieces[:end])
+        done = prefix.length if prefix else 0
+        image_tokens = sum(not isinstance(piece, int) for piece in pieces)
+        history = History(done, [piece for piece in pieces[:done] if isinstance(piece, int)], image_tokens=image_tokens)
+
+        def keep(cache: SequenceCache) -> None:
+            if chat_cache:
+                sequence = [*pieces, *history.generated][: cache.length]
+                chat_cache.content = _Conversation(sequence, cache.freeze(), self.model_key)
+
+        return Job(lambda: self._flow(request, pieces[done:], history), prefix, keep=keep)
+
+    def _kept(self, chat_cache: ChatCache, pieces: Pieces) -> PrefixCache | None:
+        """Return the cache of the beginning of a conversation, as far as it is that of the last request."""
+        kept = chat_cache.content
+        if not isinstance(kept, _Conversation) or kept.model_key != self.model_key:
+            return None
+        return self.decoder.common_prefix(kept.pieces, kept.cache, pieces)
+
+    def _pieces(self, messages: Sequence[Message], least: int = 0, answer_start: str = "") -> list[int | ImageFeatures]:
+        return prompt_pieces(
+            messages,
+            self.style.template,
+            self.tokenizer,
+            self.style.image_token,
+            parts_of=lambda image: self._own(image).parts(least),
+            answer_start=answer_start,
+        )
+
+    def prompt_tokens(self, messages: Sequence[Message]) -> int:
+        """Return how many tokens a conversation has up to the assistant's next turn; see `Chatting`."""
+        _check_messages(messages)
+        return len(self._pieces(messages))
+
+    def _own(self, image: EncodedImage) -> LazyImage:
+        if not isinstance(image, LazyImage) or image.model_key != self.model_key:
+            raise ValueError(f"the image was not encoded by this {self.name}")
+        return image
+
+    def _prefix(self, image: LazyImage, pieces: Pieces) -> PrefixCache:
+        """Return the cache of a prompt up to the end of its first image, from the image if it was the same before."""
+        if image.prefix is None or image.prefix[0] != pieces:
+            try:
+                image.prefix = pieces, self.decoder.prefill(pieces)
+            except Exception as error:
+                if is_out_of_memory(error):
+                    raise OutOfMemory from error
+                raise
+        return image.prefix[1]
+
+    def _messages(self, request: Request) -> Sequence[Message]:
+        if isinstance(request, ChatRequest):
+            return request.messages
+        assert not isinstance(request, GazeRequest)
+        if isinstance(request, QueryRequest):
+            text = request.question
+        elif isinstance(request, CaptionRequest):
+            text = self.style.captions[normalize_prompt(request.length)]
+        else:
+            question = self._object_question(request)
+            assert question
+            text = question.instruction.replace("{prompt}", request.prompt.strip())
+        if request.image is None and not isinstance(request, QueryRequest):
+            raise ValueError("the request has no image: only query and chat work without one")
+        system = request.system if isinstance(request, QueryRequest) else None
+        before = [] if system is None else [Message("system", (system,))]
+        return [*before, Message("user", (text,) if request.image is None else (request.image, text))]
+
+    def _object_question(self, request: Request) -> ObjectQuestion | None:
+        if isinstance(request, DetectRequest):
+            return self.style.detect
+        return self.style.point if isinstance(request, PointRequest) else None
+
+    def _check(self, request: Request) -> None:
+        """Raise for a request that can't be served, whatever its image."""
+        if isinstance(request, GazeRequest):
+            return  # refused by the abilities
+        if request.adapter is not None:
+            raise EngineError(f"{self.name} takes no LoRA adapters")
+        if isinstance(request, DetectRequest | PointRequest):
+            if isinstance(request, DetectRequest) and request.threshold is not None:
+                raise EngineError(f"{self.name} returns no scores: leave the threshold out")
+            if not request.prompt.strip():
+                raise ValueError("the prompt is empty: name what to find")
+            if request.max_objects is not None and request.max_objects < 0:
+                raise ValueError(f"max_objects must be 0 or more, not {request.max_objects}")
+            return
+        decoding_params(request.generation, self.style.defaults, stop_ids=self.stop_ids)
+        if isinstance(request, QueryRequest):
+            if not request.question.strip():
+                raise ValueError("the question is empty: give one")
+            if request.references:
+                raise UnsupportedPrompt(f"{self.name} takes no references: describe the place in the question")
+            if request.reasoning:
+                raise UnsupportedPrompt(f"{self.name} was not trained to reason: leave reasoning off")
+        if isinstance(request, ChatRequest):
+            _check_messages(request.messages)
+        if not isinstance(request, CaptionRequest):
+            self._constraint(request.allowed)
+
+    def _flow(self, request: Request, pieces: Sequence[object], history: History) -> Flow:
+        decode, defaults = self.tokenizer.decode, self.style.defaults
+        if isinstance(request, DetectRequest | PointRequest):
+            question = self._object_question(request)
+            assert question
+            greedy = Generation(temperature=0.0, top_p=1.0, max_tokens=self.style.max_object_tokens)
+            limit = self.style.max_objects if request.max_objects is None else request.max_objects
+            params = decoding_params(Generation(), greedy, stop_ids=self.stop_ids)
+            return (
+                yield from objects_flow(
+                    pieces, params, decode, question, history=history, label=request.prompt, limit=limit
+                )
+            )
+        assert not isinstance(request, GazeRequest)
+        params = decoding_params(request.generation, defaults, stop_ids=self.stop_ids)
+        constraint = None if isinstance(request, CaptionRequest) else self._constraint(request.allowed)
+        if constraint:
+            return (yield from constrained_text(pieces, params, constraint, history))
+        return (yield from free_text(pieces, params, decode, history, strip=self.style.strip))
+
+    @cached_property
+    def _number_constraint(self) -> NumberConstraint:
+        return NumberConstraint(self.tokenizer.texts(), self.stop_ids[0])
+
+    def _constraint(self, allowed: Choices | Number | None) -> Constraint | None:
+        if isinstance(allowed, Choices):
+            return ChoiceConstraint(allowed, self.tokenizer, self.stop_ids[0])
+        return self._number_constraint if allowed else None
+
+
+def abilities_of(style: PromptStyle, vision: bool = True) -> Abilities:
+    """Return the skills that a style has prompts for; those without an image if the model has no vision."""
+    objects = [skill for skill, question in (("detect", style.detect), ("point", style.point)) if question]
+    if not vision:
+        reason = "its vision is in an mmproj file, which was not found (--mmproj)"
+        return Abilities(
+            {"query": None, "chat": None}, {**style.missing, **dict.fromkeys(("caption", *objects), reason)}
+        )
+    prompts = {"caption": frozenset(style.captions), **dict.fromkeys(("query", "chat", *objects))}
+    return Abilities(prompts, dict(style.missing))
+
+
+def _check_messages(messages: Sequence[Message]) -> None:
+    if not messages or messages[-1].role != "user":
+        raise ValueError("a conversation must end with a message of the user")
+    for message in messages:
+        if message.role not in ("system", "user", "assistant"):
+            raise ValueError(f"the role of a message must be system, user or assistant, not {message.role!r}")
+        if isinstance(message.parts, str) or not all(isinstance(part, str | EncodedImage) for part in message.parts):
+            raise ValueError("the parts of a message must be a tuple of texts and encoded images")
+
+
+def _detail_budget(detail: str | int) -> ImageBudget:
+    """Return the budget of a level of detail: a number is the most tokens.
+
+    Raises:
+        ValueError: There is no such level.
+    """
+    named: dict[str | int, ImageBudget] = {
+        "low": ImageBudget(None, 256),
+        "auto": ImageBudget(),
+        "high": ImageBudget(1024, None),
+    }
+    if isinstance(detail, int) and detail >= 1:
+        return ImageBudget(None, detail)
+    if detail not in named:
+        raise ValueError(f"detail must be low, auto, high or a number of image tokens, 1 or more, not {detail!r}")
+    return named[detail]
+
+
+def _longest_side(style: PromptStyle, setup: ModelSetup) -> int | None:
+    """Return what images are reduced to on a CPU, if that is wanted and no option says how large they may be."""
+    options = setup.options
+    open_size = options.detail == "auto" and not (options.image_budget.min_tokens or options.image_budget.max_tokens)
+    return style.cpu_longest_side if options.reduce_images and setup.device == "cpu" and open_size else None
+
+
+def _filled(budget: ImageBudget, *defaults: ImageBudget) -> ImageBudget:
+    """Complete a budget by the first default that has a number; what was asked for moves the other default with it."""
+    for default in defaults:
+        least, most = budget.min_tokens, budget.max_tokens
+        if least is None and default.min_tokens is not None:
+            least = default.min_tokens if most is None else min(default.min_tokens, most)
+        if most is None and default.max_tokens is not None:
+            most = default.max_tokens if budget.min_tokens is None else max(default.max_tokens, budget.min_tokens)
+        tiling = {name: getattr(default, name) for name in TILING if getattr(budget, name) is None}
+        budget = replace(budget, min_tokens=least, max_tokens=most, **tiling)
+    return budget

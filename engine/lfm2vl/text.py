@@ -1,0 +1,118 @@
+"""The LFM2 text model (Liquid AI 2025): layers with a gated short convolution, some with grouped-query attention."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from engine.generation.blocks import Block, StatefulBlock
+from engine.generation.decoder_block import Attention, GroupedQueryBlock
+from engine.generation.text_model import TextModel
+from engine.generation.transformer import Transformer
+from engine.layers.kv_cache import ConvCache
+from engine.layers.linear import LinearLayer
+from engine.layers.linear_dispatch import few_rows, make_linear
+from engine.layers.lora import RowAdapters
+from engine.layers.norms import rms_norm
+from engine.layers.parameters import ParameterReader
+from engine.layers.rotary import rotary_table
+from engine.layers.short_conv import short_convolution
+from engine.layers.swiglu import SwiGlu
+from engine.lfm2vl.config import CONV, TextConfig
+from engine.quantization.formats import Int4
+
+# Names within a layer, in the checkpoint and in LoRA adapters.
+FEED_FORWARD = ("feed_forward.w1", "feed_forward.w3", "feed_forward.w2")
+PROJECTIONS = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.out_proj")
+
+
+@dataclass(frozen=True)
+class ConvBlock(StatefulBlock):
+    """A layer with a gated short convolution, y = out_proj(C * conv(B * X)), with B, C and X from in_proj.
+
+    Attributes:
+        norm1: Weight of the RMSNorm before the convolution.
+        kernel: (dim, L), of each channel; the last column multiplies the token itself.
+        norm2: Weight of the RMSNorm before the feed-forward layer.
+        eps: Of both norms.
+    """
+
+    name: str
+    norm1: Tensor
+    in_proj: LinearLayer
+    kernel: Tensor
+    out_proj: LinearLayer
+    norm2: Tensor
+    feed_forward: SwiGlu
+    eps: float
+
+    @property
+    def few_rows(self) -> int | None:
+        """Rows from which the GEMMs use another kernel; see `engine.generation.blocks.Block`."""
+        return few_rows(self.in_proj)
+
+    def new_cache(self, dtype: torch.dtype, device: str) -> ConvCache:
+        """Return the state at the start of a sequence; see `StatefulBlock.new_cache`."""
+        channels, kernel = self.kernel.shape
+        return ConvCache.new(channels, kernel, dtype, device)
+
+    def advance(self, x: Tensor, sequences: Sequence[tuple[Any, slice]], adapt: RowAdapters | None) -> Tensor:
+        """Compute the layer's output; see `StatefulBlock.advance`."""
+        h = rms_norm(x, self.norm1, self.eps)
+        projected = self.in_proj(h)
+        if adapt:
+            adapt(projected, h, "conv.in_proj")
+        before, after, inputs = projected.chunk(3, dim=1)
+        h = after * short_convolution(before * inputs, self.kernel, sequences)
+        y = self.out_proj(h)
+        if adapt:
+            adapt(y, h, "conv.out_proj")
+        x = x + y
+        return x + self.feed_forward(rms_norm(x, self.norm2, self.eps), adapt)
+
+
+def text_model(text: TextConfig, reader: ParameterReader, head: ParameterReader) -> TextModel:
+    """Build the text model from its weights.
+
+    Args:
+        text: Its config.
+        reader: Of the language model.
+        head: Of "lm_head.weight", if the checkpoint has one; else the head is tied to the embeddings.
+    """
+    embeddings = reader.matrix("embed_tokens.weight")
+    cos, sin = rotary_table(text.head_dim, text.rope_base, text.max_position_embeddings, reader.device)
+    blocks = [_block(text, reader, layer) for layer in range(text.num_hidden_layers)]
+    untied = head.has("weight")
+    return TextModel(
+        embeddings.dequantize(reader.dtype) if isinstance(embeddings, Int4) else embeddings,
+        Transformer(blocks, lambda positions: (cos[positions], sin[positions]), reader.dtype, reader.device),
+        reader("embedding_norm.weight"),
+        make_linear(
+            head.matrix("weight") if untied else embeddings,
+            None,
+            reader.dtype,
+            packed=reader.packed,
+            compiled=reader.compiled,
+        ),
+        text.norm_eps,
+        text.max_position_embeddings,
+    )
+
+
+def _block(text: TextConfig, reader: ParameterReader, layer: int) -> Block:
+    name, eps = f"layers.{layer}", text.norm_eps
+    norm1, norm2 = reader(f"{name}.operator_norm.weight"), reader(f"{name}.ffn_norm.weight")
+    gate, up, down = (reader.linear(f"{name}.{part}") for part in FEED_FORWARD)
+    feed_forward = SwiGlu(gate, up, down, FEED_FORWARD)
+    full_name = f"{reader.part}.{name}"
+    if text.kinds[layer] == CONV:
+        in_proj, out_proj = reader.linear(f"{name}.conv.in_proj"), reader.linear(f"{name}.conv.out_proj")
+        kernel = reader(f"{name}.conv.conv.weight").flatten(1)
+        return ConvBlock(full_name, norm1, in_proj, kernel, out_proj, norm2, feed_forward, eps)
+    q, k, v, o = (reader.linear(f"{name}.{part}") for part in PROJECTIONS)
+    q_norm, k_norm = (reader(f"{name}.self_attn.{part}_layernorm.weight") for part in "qk")
+    attention = Attention(q, k, v, o, q_norm, k_norm, PROJECTIONS)
+    heads = text.num_key_value_heads, text.head_dim
+    return GroupedQueryBlock(full_name, norm1, attention, norm2, feed_forward, *heads, eps)

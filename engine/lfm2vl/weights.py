@@ -1,0 +1,111 @@
+"""The tensors of an LFM2-VL checkpoint: names, shapes, and which are quantised.
+
+Names are those of the hub releases without "model." and "vision_model.", which not all releases have.
+"""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from engine.checkpoints.opening import open_tensors
+from engine.checkpoints.reader import Shape
+from engine.checkpoints.tensor_map import TensorLocation, TensorMap, locate_tensors, map_tensors
+from engine.lfm2vl.config import CONV, Config
+from engine.quantization.plan import QuantizationPlan
+
+# The patch embedding, whose inputs are pixels, is not quantised.
+QUANTIZATION_PLAN = QuantizationPlan(
+    quantized=re.compile(
+        r"(language_model\.(embed_tokens|layers\.\d+\.(conv|self_attn|feed_forward)\.(\w+_proj|w[123]))|lm_head"
+        r"|vision_tower\.encoder\.layers\.\d+\.(self_attn\.\w+_proj|mlp\.fc[12])|multi_modal_projector\.linear_[12])"
+        r"\.weight"
+    ),
+    int4_names=re.compile(r"language_model\.layers\..*"),
+)
+
+
+def shapes(config: Config) -> dict[str, Shape]:
+    """Return the shape of every tensor of a model with tied embeddings, by name."""
+    return dict(_tensors(config))
+
+
+def open_weights(path: Path, config: Config, mmproj: Path | None = None) -> TensorMap:
+    """Open the weights of a model and check them against the config.
+
+    Args:
+        path: A file, or the index of a sharded checkpoint.
+        config: Of the model.
+        mmproj: The vision part of a GGUF file.
+
+    Raises:
+        ModelUnavailable: Tensors are missing, unknown, or of another shape or type.
+    """
+    checkpoint = open_tensors(path, mmproj)
+    expected = shapes(config)
+
+    def canonical(stored: str) -> Iterator[tuple[str, TensorLocation]]:
+        name = stored.removeprefix("model.").replace("vision_tower.vision_model.", "vision_tower.")
+        layer = re.match(r"vision_tower\.encoder\.layers\.(\d+)\.", name)
+        unused_norm = not config.projector_use_layernorm and name.startswith("multi_modal_projector.layer_norm.")
+        if not unused_norm and not (layer and int(layer[1]) >= config.vision_layers):
+            yield name, TensorLocation(stored)
+
+    locations = locate_tensors(checkpoint, canonical)
+    if any(name.startswith("lm_head.weight") for name in locations):
+        expected["lm_head.weight"] = expected["language_model.embed_tokens.weight"]
+    return map_tensors(checkpoint, locations, expected)
+
+
+def _tensors(config: Config) -> Iterator[tuple[str, Shape]]:
+    text, vision = config.text_config, config.vision_config
+
+    def linear(name: str, rows: int, columns: int, bias: bool = True) -> Iterator[tuple[str, Shape]]:
+        yield f"{name}.weight", (rows, columns)
+        if bias:
+            yield f"{name}.bias", (rows,)
+
+    def norm(name: str, size: int) -> Iterator[tuple[str, Shape]]:
+        yield f"{name}.weight", (size,)
+        yield f"{name}.bias", (size,)
+
+    size = text.hidden_size
+    yield "language_model.embed_tokens.weight", (text.vocab_size, size)
+    yield "language_model.embedding_norm.weight", (size,)
+    for i, kind in enumerate(text.kinds):
+        layer = f"language_model.layers.{i}"
+        yield f"{layer}.operator_norm.weight", (size,)
+        yield f"{layer}.ffn_norm.weight", (size,)
+        for name in ("w1", "w3"):
+            yield f"{layer}.feed_forward.{name}.weight", (text.inner_dim, size)
+        yield f"{layer}.feed_forward.w2.weight", (size, text.inner_dim)
+        if kind == CONV:
+            yield f"{layer}.conv.in_proj.weight", (3 * size, size)
+            yield f"{layer}.conv.conv.weight", (size, 1, text.conv_L_cache)
+            yield f"{layer}.conv.out_proj.weight", (size, size)
+        else:
+            kv = text.num_key_value_heads * text.head_dim
+            for name, rows in (("q_proj", size), ("k_proj", kv), ("v_proj", kv), ("out_proj", size)):
+                yield f"{layer}.self_attn.{name}.weight", (rows, size)
+            for name in ("q_layernorm", "k_layernorm"):
+                yield f"{layer}.self_attn.{name}.weight", (text.head_dim,)
+    if not config.has_vision:
+        return
+
+    width = vision.hidden_size
+    yield from linear("vision_tower.embeddings.patch_embedding", width, 3 * vision.patch_size**2)
+    yield "vision_tower.embeddings.position_embedding.weight", (vision.num_patches, width)
+    for i in range(config.vision_layers):
+        layer = f"vision_tower.encoder.layers.{i}"
+        yield from norm(f"{layer}.layer_norm1", width)
+        yield from norm(f"{layer}.layer_norm2", width)
+        for name in ("q_proj", "k_proj", "v_proj", "out_proj"):
+            yield from linear(f"{layer}.self_attn.{name}", width, width)
+        yield from linear(f"{layer}.mlp.fc1", vision.intermediate_size, width)
+        yield from linear(f"{layer}.mlp.fc2", width, vision.intermediate_size)
+    yield from norm("vision_tower.post_layernorm", width)
+
+    inner, bias = config.downsample_factor**2 * width, config.projector_bias
+    if config.projector_use_layernorm:
+        yield from norm("multi_modal_projector.layer_norm", inner)
+    yield from linear("multi_modal_projector.linear_1", config.projector_hidden_size, inner, bias)
+    yield from linear("multi_modal_projector.linear_2", size, config.projector_hidden_size, bias)

@@ -8,7 +8,7 @@ import sys
 import unicodedata
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
@@ -142,9 +142,11 @@ class Abilities:
     Attributes:
         prompts: Skill ("detect", "point", "caption", "query", "gaze") -> the prompts that the model supports (for
             "caption" the lengths); None means any text.
+        missing: Why the model lacks a skill, where a reader would wonder.
     """
 
     prompts: dict[str, frozenset[str] | None]
+    missing: dict[str, str] = field(default_factory=dict)
 
     def supports(self, skill: str, prompt: str) -> bool:
         """Return whether the model has this skill and supports this prompt."""
@@ -182,6 +184,7 @@ class QueryRequest:
         references: Points (x, y) or boxes (x_min, y_min, x_max, y_max) that the question refers to.
         allowed: Constrains decoding of the answer, not of the reasoning; None: any text. A choice is generated in full
             whatever max_tokens is; a number has at least one token.
+        system: System message of a model that can chat; None: none.
     """
 
     image: EncodedImage | None
@@ -191,6 +194,7 @@ class QueryRequest:
     generation: Generation = Generation()
     adapter: str | None = None
     allowed: Choices | Number | None = None
+    system: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,7 +323,10 @@ class LoadOptions:
         resize: Library that resizes images; None: libvips if it is installed, as in the reference implementation.
         adapter: Name or path of the LoRA adapter for requests that name none.
         image_budget: Of images that are encoded without one.
+        kv: "int8" keeps keys and values of the text model in 8 bits, half the memory; None: in `dtype`.
         mmproj: The vision part of a model in a GGUF file; None: the one beside the file, if there is one.
+        reduce_images: On a CPU, reduce large images for answers in text as the model's authors advise, unless detail or
+            image_budget say how large they may be; without it every image is as in the reference implementation.
         chat_template: "builtin" (the family's own), the name of a built-in one, or Jinja; None: that of the checkpoint.
     """
 
@@ -333,6 +340,8 @@ class LoadOptions:
     image_budget: ImageBudget = ImageBudget()
     mmproj: str | None = None
     chat_template: str | None = None
+    reduce_images: bool = False
+    kv: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -480,7 +489,13 @@ class ImageEmbedder(Protocol):
 
 @runtime_checkable
 class Chatting(Protocol):
-    """The additional interface of a model that can chat."""
+    """The additional interface of a model that can chat.
+
+    Attributes:
+        longest_side: Pixels that the longer side of an image is reduced to for answers in text; None: it is not.
+    """
+
+    longest_side: int | None
 
     def prompt_tokens(self, messages: Sequence[Message]) -> int:
         """Return how many tokens a conversation has up to the assistant's next turn, images included.

@@ -101,6 +101,13 @@ FAMILIES = {
         quantizable="engine.lfm2vl.model:quantizable_model",
         gguf="lfm2",
     ),
+    "moondream_gguf": Family(
+        load="engine.moondream_gguf.model:load",
+        abilities="engine.moondream_gguf.prompts:abilities",
+        checkpoint_matcher="engine.moondream_gguf.config:MATCHER",
+        quantizable="engine.moondream_gguf.model:quantizable_model",
+        gguf="phi2",
+    ),
 }
 
 EMBEDDED = {

@@ -13,12 +13,15 @@ import engine
 from engine.contract import (
     Abilities,
     CaptionRequest,
+    ChatRequest,
+    Chatting,
     Compilable,
     DetectRequest,
     EngineError,
     ImageBudget,
     Landmarks,
     LoadOptions,
+    Message,
     ModelUnavailable,
     NotDownloaded,
     PointRequest,
@@ -82,6 +85,7 @@ class ComputeConfig:
     image_budget: ImageBudget = ImageBudget()
     mmproj: str | None = None
     chat_template: str | None = None
+    kv: str | None = None
 
     def load(self, name: str, callbacks: LoadCallbacks = LoadCallbacks()) -> VisionModel:
         """Load a model by name or path, and warm it up if it is compiled. Raises as `engine.load` does."""
@@ -89,7 +93,8 @@ class ComputeConfig:
         detail = int(self.detail) if self.detail.isdecimal() else self.detail
         computing = self.device, self.dtype, quantize, self.compile
         chat = self.mmproj, _template(self.chat_template)
-        options = LoadOptions(*computing, detail, self.resize, self.adapter, self.image_budget, *chat)
+        images = self.resize, self.adapter, self.image_budget
+        options = LoadOptions(*computing, detail, *images, *chat, reduce_images=True, kv=self.kv)
         model = engine.load(name, options)
         for line in model.setup:
             callbacks.explain(f"{model.name}: {line}")
@@ -155,6 +160,11 @@ def load_model(
             _check(model, skill, prompt, threshold)
         for question in questions:
             _check(model, "query", question, None)
+    if (skill in ("caption", "query", "chat") or questions) and isinstance(model, Chatting) and model.longest_side:
+        callbacks.note(
+            f"on a CPU, images are reduced to {model.longest_side} pixels for answers; --detail high or "
+            "--max-image-tokens shows more"
+        )
     if name == "auto":
         callbacks.selected(f"model: {model.name}")
     return model
@@ -267,7 +277,8 @@ def load_language_model(name: str, computing: ComputeConfig, callbacks: LoadCall
 
 def _needs(model: VisionModel, skill: str) -> None:
     if skill not in model.abilities.prompts:
-        raise UsageError(f"{model.name} can't {skill}; {_how_to_get_one()}")
+        reason = model.abilities.missing.get(skill)
+        raise UsageError(f"{model.name} can't {skill}{f': {reason}' if reason else ''}; {_how_to_get_one()}")
 
 
 def _check(model: VisionModel, skill: str, prompt: str, threshold: float | None) -> None:
@@ -278,6 +289,7 @@ def _check(model: VisionModel, skill: str, prompt: str, threshold: float | None)
         "query": QueryRequest(None, prompt),
         "detect": DetectRequest(None, prompt, threshold=threshold),
         "point": PointRequest(None, prompt),
+        "chat": ChatRequest((Message("user", (prompt,)),)),
     }
     model.check(requests[skill])
 
@@ -291,6 +303,10 @@ def _first_that_serves(skill: str, prompts: Sequence[str], questions: Sequence[s
         return FACE_MODEL
     if downloaded := _best_downloaded(supports):
         return downloaded
+    if skill == "chat":
+        raise ModelNotFound(
+            "no model on this machine can chat; give --model the folder or file of a Qwen3-VL or an LFM2-VL"
+        )
     lacking = []
     if unserved := _unserved(skill, prompts):
         lacking += [f"{skill} {', '.join(map(repr, unserved))}" if skill in ("detect", "point") else skill]

@@ -1,6 +1,6 @@
 """Download, lookup, verification and removal of published models in the cache of huggingface_hub.
 
-Only weights in safetensors, their index, config and tokenizer are downloaded: never code, never pickles. The variables
+Only weights in safetensors, their index, configs and tokenizer are downloaded: never code, never pickles. The variables
 HF_ENDPOINT, HF_TOKEN, HF_HOME, HF_HUB_CACHE and HF_HUB_OFFLINE apply as in huggingface_hub. A tag or branch is resolved
 once: the cache stores its commit in `refs`, and a downloaded model stays at that commit until it is removed.
 """
@@ -21,7 +21,7 @@ from engine.checkpoints.shards import weight_files, weights_in
 from engine.contract import ModelUnavailable, NotDownloaded
 from engine.error_text import reason
 
-_CONFIG = "config.json"
+_CONFIGS = ("config.json", "preprocessor_config.json", "processor_config.json", "generation_config.json")
 
 
 @dataclass(frozen=True)
@@ -173,7 +173,7 @@ def _snapshot(source: Source | TokenizerSource) -> Path | None:
 
 
 def _is_model_file(name: str) -> bool:
-    return "/" not in name and (name.endswith((".safetensors", ".safetensors.index.json")) or name == _CONFIG)
+    return "/" not in name and (name.endswith((".safetensors", ".safetensors.index.json")) or name in _CONFIGS)
 
 
 def _missing(model: PublishedModel) -> list[str]:

@@ -116,9 +116,11 @@ def _located_published(model: PublishedModel) -> ModelFiles:
     files = hub.local(model) if model.source else hub.pull(model)  # pull raises: there is no source
     if files is None:
         raise hub.not_downloaded_error(model)
-    return ModelFiles(
-        model.name, model.family, model.config, f"{model.name}.json", files.weights, files.tokenizer, files.commit
-    )
+    source, config = f"{model.name}.json", model.config
+    path = files.weights.parent / "config.json"
+    if checkpoint_matcher_of(model.family).SIDE_FILES and (downloaded := _read_config(path)):
+        source, config = str(path), config | downloaded[1]  # what came with the weights counts
+    return ModelFiles(model.name, model.family, config, source, files.weights, files.tokenizer, files.commit)
 
 
 def _located_path(path: Path) -> ModelFiles:

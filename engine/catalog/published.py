@@ -31,6 +31,7 @@ class Source:
         revision: A commit, tag or branch.
         bytes: About the size of the download.
         licence: An SPDX identifier, or where to find the licence.
+        terms: A condition of the licence to know of before a download; empty: none.
     """
 
     repo: str
@@ -38,6 +39,7 @@ class Source:
     bytes: int
     licence: str
     tokenizer: TokenizerSource
+    terms: str = ""
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,9 @@ class PublishedModel:
     def size_and_licence(self) -> str:
         """What to know before a download, such as "3.9 GB, licence Apache-2.0"; empty if there is none."""
         source = self.source
-        return f"{source.bytes / 1e9:.1f} GB, licence {source.licence}" if source else ""
+        if source is None:
+            return ""
+        return f"{source.bytes / 1e9:.1f} GB, licence {source.licence}" + (f": {source.terms}" if source.terms else "")
 
     @property
     def abilities(self) -> Abilities:

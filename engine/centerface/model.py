@@ -54,6 +54,8 @@ def load(options: LoadOptions) -> "CenterFace":
         raise EngineError("centerface can't be compiled: leave compile off")
     if options.resize is not None:
         raise EngineError("centerface has its own resizing: leave resize out")
+    if options.kv is not None:
+        raise EngineError("centerface has no KV cache: leave kv out")
     if options.adapter is not None:
         raise EngineError("centerface takes no adapter: leave adapter out")
     if options.image_budget != ImageBudget():

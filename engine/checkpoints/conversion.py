@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from engine.checkpoints.packings import INT4, INT8, packed_parts
+from engine.checkpoints.shards import is_gguf
 from engine.checkpoints.tensor_map import TensorMap
 from engine.checkpoints.writer import write_checkpoint
 from engine.contract import EngineError
@@ -38,11 +39,13 @@ def write_quantized(model: QuantizableModel, scheme: str, folder: Path, progress
 
     Raises:
         ModelUnavailable: Weights can't be read.
-        EngineError: They are quantised already.
+        EngineError: They are quantised already, or in a GGUF file.
         ValueError: No supported group size fits a matrix.
         OSError: The folder can't be written.
     """
     weights = model.weights
+    if is_gguf(model.tokenizer):
+        raise EngineError(f"{model.tokenizer}: a GGUF file can't be converted; give the safetensors release")
     _check(weights, model.plan, scheme)
     parts = dict.fromkeys([*INT4.dtypes, *INT8.dtypes])
     names = [*weights.shapes]

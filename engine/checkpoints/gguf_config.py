@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from engine.checkpoints.gguf import GgufFile
-from engine.checkpoints.gguf_names import architecture_of, deepstack_layers
+from engine.checkpoints.gguf_names import architecture_of, deepstack_layers, distinct_blocks
 from engine.contract import ModelUnavailable
 
 _TOKENS = "tokenizer.ggml"
@@ -12,6 +12,8 @@ _TOKENS = "tokenizer.ggml"
 
 def hub_config(text: GgufFile, vision: GgufFile | None) -> dict[str, Any]:
     """Return a config in the form of a release's config.json; without `vision_config` if there is no vision file.
+
+    That of Moondream is in the form of `engine.moondream_gguf.config`, without `vision`.
 
     Raises:
         ModelUnavailable: The architecture is not supported, or an entry is missing or of another kind.
@@ -145,4 +147,36 @@ def _lfm2(text: GgufFile, vision: GgufFile | None) -> dict[str, Any]:
     return config
 
 
-_CONFIGS: dict[str, Callable[[GgufFile, GgufFile | None], dict[str, Any]]] = {"qwen3vl": _qwen3vl, "lfm2": _lfm2}
+def _phi2(text: GgufFile, vision: GgufFile | None) -> dict[str, Any]:
+    config: dict[str, Any] = {
+        "text": {
+            "dim": text.integer("phi2.embedding_length"),
+            "ff_dim": text.integer("phi2.feed_forward_length"),
+            "n_layers": text.integer("phi2.block_count"),
+            "n_heads": text.integer("phi2.attention.head_count"),
+            "vocab_size": _shape(text, "token_embd.weight")[0],
+            "max_context": text.integer("phi2.context_length"),
+            "rotary_dim": text.integer("phi2.rope.dimension_count"),
+            "rope_base": text.number("phi2.rope.freq_base", 10_000.0),
+            "eps": text.number("phi2.attention.layer_norm_epsilon"),
+        }
+    }
+    if vision:
+        config["vision"] = {
+            "dim": vision.integer("clip.vision.embedding_length"),
+            "ff_dim": vision.integer("clip.vision.feed_forward_length"),
+            "n_layers": distinct_blocks(vision),
+            "n_heads": vision.integer("clip.vision.attention.head_count"),
+            "image_size": vision.integer("clip.vision.image_size"),
+            "patch_size": vision.integer("clip.vision.patch_size"),
+            "inner_dim": _shape(vision, "mm.0.weight")[0],
+            "eps": vision.number("clip.vision.attention.layer_norm_epsilon"),
+        }
+    return config
+
+
+_CONFIGS: dict[str, Callable[[GgufFile, GgufFile | None], dict[str, Any]]] = {
+    "qwen3vl": _qwen3vl,
+    "lfm2": _lfm2,
+    "phi2": _phi2,
+}

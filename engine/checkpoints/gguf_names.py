@@ -37,7 +37,7 @@ class Architecture:
         text: Names in text files -> names in safetensors.
         vision: The same for mmproj files.
         projector: `clip.projector_type` of its mmproj files.
-        joins: Name in safetensors -> names of the parts, with ".weight", and what makes the tensor of them.
+        joins: Name in safetensors, with ".weight" -> names of the parts, and what makes the tensor of them.
     """
 
     text: Mapping[str, str]
@@ -46,6 +46,11 @@ class Architecture:
     joins: Mapping[str, tuple[tuple[str, ...], Callable[[Sequence[Tensor]], Tensor]]] = field(default_factory=dict)
 
 
+def _rows(parts: Sequence[Tensor]) -> Tensor:
+    return torch.cat(list(parts))
+
+
+_QKV = tuple(f"v.blk.{{}}.attn_{part}" for part in "qkv")
 _DECODER = {
     "token_embd": f"{_TEXT}embed_tokens",
     "output": "lm_head",
@@ -131,6 +136,36 @@ ARCHITECTURES: Mapping[str, Architecture] = {
             )
         },
     ),
+    "phi2": Architecture(  # Moondream 2 of 2024, with the names of Moondream's releases
+        text={
+            "token_embd": "text.wte",
+            "output_norm": "text.post_ln",
+            "output": "text.lm_head",
+            "blk.{}.attn_norm": "text.blocks.{}.ln",
+            "blk.{}.attn_qkv": "text.blocks.{}.attn.qkv",
+            "blk.{}.attn_output": "text.blocks.{}.attn.proj",
+            "blk.{}.ffn_up": "text.blocks.{}.mlp.fc1",
+            "blk.{}.ffn_down": "text.blocks.{}.mlp.fc2",
+        },
+        vision={
+            "v.patch_embd": "vision.patch_emb",
+            "v.position_embd": "vision.pos_emb",
+            "v.blk.{}.ln1": "vision.blocks.{}.ln1",
+            "v.blk.{}.ln2": "vision.blocks.{}.ln2",
+            "v.blk.{}.attn_out": "vision.blocks.{}.attn.proj",
+            "v.blk.{}.ffn_up": "vision.blocks.{}.mlp.fc1",
+            "v.blk.{}.ffn_down": "vision.blocks.{}.mlp.fc2",
+            "v.post_ln": "vision.post_ln",
+            "mm.0": "vision.proj_mlp.fc1",
+            "mm.2": "vision.proj_mlp.fc2",
+        },
+        projector="mlp",
+        joins={
+            "vision.patch_emb.weight": (("v.patch_embd.weight",), lambda kernels: kernels[0].flatten(1)),
+            "vision.blocks.{}.attn.qkv.weight": (tuple(f"{part}.weight" for part in _QKV), _rows),
+            "vision.blocks.{}.attn.qkv.bias": (tuple(f"{part}.bias" for part in _QKV), _rows),
+        },
+    ),
 }
 
 
@@ -173,6 +208,21 @@ def model_tensors(text: GgufFile, vision: GgufFile | None) -> dict[str, StoredTe
     if vision is None:
         return stored
     check_belongs(text, vision)
+    table, joined = _vision_table(architecture, vision), set[str]()
+    for pattern, (parts, join) in architecture.joins.items():
+        for layer in range(vision.integer("clip.vision.block_count")) if "{}" in pattern else (0,):
+            names = [part.format(layer) for part in parts]
+            if all(name in vision.tensors for name in names):
+                tensors = tuple(vision.tensors[name] for name in names)
+                stored[pattern.format(layer)] = StoredTensor(tensors, join)
+                joined.update(names)
+    return stored | {
+        _renamed(name, table): StoredTensor((tensor,)) for name, tensor in vision.tensors.items() if name not in joined
+    }
+
+
+def _vision_table(architecture: Architecture, vision: GgufFile) -> dict[str, str]:
+    """Return the names of a vision file's tensors, with those that depend on the file."""
     table = dict(architecture.vision)
     for k, layer in enumerate(deepstack_layers(vision)):
         merger = f"{_QWEN_VISION}deepstack_merger_list.{k}."
@@ -181,14 +231,28 @@ def model_tensors(text: GgufFile, vision: GgufFile | None) -> dict[str, StoredTe
             f"v.deepstack.{layer}.fc1": f"{merger}linear_fc1",
             f"v.deepstack.{layer}.fc2": f"{merger}linear_fc2",
         }
-    joined: set[str] = set()
-    for name, (parts, join) in architecture.joins.items():
-        if all(part in vision.tensors for part in parts):
-            stored[name] = StoredTensor(tuple(vision.tensors[part] for part in parts), join)
-            joined.update(parts)
-    return stored | {
-        _renamed(name, table): StoredTensor((tensor,)) for name, tensor in vision.tensors.items() if name not in joined
-    }
+    up, down = "v.blk.{}.ffn_up", "v.blk.{}.ffn_down"
+    first = vision.tensors.get(f"{down.format(0)}.weight")
+    if first and first.shape[-1] == vision.integer("clip.vision.embedding_length", 0) != first.shape[0]:
+        table[up], table[down] = table[down], table[up]  # some converters exchanged the names
+    return table
+
+
+def distinct_blocks(vision: GgufFile) -> int:
+    """Return the number of vision blocks, without a copy of the last one.
+
+    For projectors of the kind "mlp" llama.cpp leaves out the last block, so that a copy of it was added to some files.
+    """
+    count = vision.integer("clip.vision.block_count")
+    last, before = (
+        {name.removeprefix(f"v.blk.{i}."): tensor for name, tensor in vision.tensors.items() if f"v.blk.{i}." in name}
+        for i in (count - 1, count - 2)
+    )
+    copied = last.keys() == before.keys() and all(
+        tensor.bytes == before[name].bytes and torch.equal(tensor.raw(), before[name].raw())
+        for name, tensor in last.items()
+    )
+    return count - 1 if copied and last else count
 
 
 def check_belongs(text: GgufFile, vision: GgufFile) -> None:

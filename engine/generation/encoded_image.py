@@ -9,6 +9,7 @@ from engine.contract import EncodedImage, ImageBudget
 from engine.generation.chat_prompt import ImagePart
 from engine.generation.image_features import ImageFeatures
 from engine.layers.kv_cache import PrefixCache
+from engine.resize import resize_with_torch
 
 Encode = Callable[[np.ndarray, ImageBudget], Sequence[ImagePart]]
 
@@ -22,6 +23,8 @@ class LazyImage(EncodedImage):
         budget: Of requests that need no larger one.
         encode: The model's.
         model_key: Of the model; one with another key refuses the image.
+        longest_side: Pixels that the longer side is reduced to, for requests that need no greater number of tokens;
+            None: no limit.
         prefix: What the latest prompt that begins with this image has up to its end, and the cache of that.
     """
 
@@ -29,6 +32,7 @@ class LazyImage(EncodedImage):
     budget: ImageBudget
     encode: Encode
     model_key: str
+    longest_side: int | None = None
     prefix: tuple[Sequence[object], PrefixCache] | None = None
     _parts: dict[ImageBudget, Sequence[ImagePart]] = field(default_factory=dict)
 
@@ -42,9 +46,20 @@ class LazyImage(EncodedImage):
         if self.budget.max_tokens is not None:
             least = min(least, self.budget.max_tokens)
         budget = replace(self.budget, min_tokens=least)
+        if self.longest_side and min_tokens:
+            budget = replace(budget, max_tokens=least)
         if budget not in self._parts:
-            self._parts[budget] = self.encode(self.pixels, budget)
+            pixels = self.pixels if min_tokens else _reduced(self.pixels, self.longest_side)
+            self._parts[budget] = self.encode(pixels, budget)
         return self._parts[budget]
+
+
+def _reduced(image: np.ndarray, longest_side: int | None) -> np.ndarray:
+    height, width = image.shape[:2]
+    if longest_side is None or max(height, width) <= longest_side:
+        return image
+    scale = longest_side / max(height, width)
+    return resize_with_torch(image, max(1, round(scale * width)), max(1, round(scale * height)), "bicubic")
 
 
 def first_image_end(pieces: Sequence[object], parts: Sequence[ImagePart]) -> int:

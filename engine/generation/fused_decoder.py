@@ -20,6 +20,7 @@ from torch import Tensor
 from engine.kernels.library import kernels
 from engine.kernels.packed import linear_step
 from engine.kernels.structures import (
+    CACHE_DTYPES,
     DTYPES,
     LAYER_NORM,
     NO_ACTIVATION,
@@ -31,7 +32,7 @@ from engine.kernels.structures import (
     Norm,
     rows_of,
 )
-from engine.layers.attention import QuerySpan
+from engine.layers.attention import QuerySpan, first_kv_cache
 from engine.layers.kernel_linear import KernelLinear
 from engine.layers.kv_cache import KeyValueCache, KeyValues
 from engine.layers.linear import LinearLayer
@@ -127,9 +128,7 @@ class FusedDecoder:
         self._prepared: dict[tuple[int, int], _Prepared] = {}
         self._lock = Lock()
 
-    def __call__(
-        self, x: Tensor, cos: Tensor, sin: Tensor, spans: Sequence[QuerySpan], first_layer: int = 0
-    ) -> Tensor:
+    def __call__(self, x: Tensor, cos: Tensor, sin: Tensor, spans: Sequence[QuerySpan], first_layer: int = 0) -> Tensor:
         """Extend the caches of the spans' sequences, which have room reserved, and return the hidden states.
 
         Args:
@@ -149,12 +148,14 @@ class FusedDecoder:
             key = len(x), cos.shape[1]
             prepared = self._prepared.get(key) or self._prepared.setdefault(key, self._prepare(*key))
             prepared.inputs.copy_(x)
+            cache_dtype = first_kv_cache(spans[0].cache).keys.dtype
             tables = []
             for layer, attention in enumerate(prepared.attention, first_layer):
                 table = sequence_table(spans, layer)
                 tables.append(table)
                 attention.sequences = cast(table[0].buffer_info()[0], POINTER(CachedSequence))
                 attention.count = len(spans)
+                attention.cache_dtype = CACHE_DTYPES[cache_dtype]
                 attention.cos, attention.sin = cos.data_ptr(), sin.data_ptr()
             threads = c_int32(torch.get_num_threads())
             library.mdtool_run_decoder(prepared.layers, c_int64(len(self.layers)), c_int64(len(x)), threads)
@@ -187,7 +188,6 @@ class FusedDecoder:
                 k_norm=None if layer.k_norm is None else layer.k_norm.data_ptr(),
                 heads=layer.heads, kv_heads=layer.kv_heads, head_dim=layer.head_dim, rotary_dim=2 * half_rotary,
                 scale=layer.head_dim**-0.5, epsilon=layer.eps, interleaved=layer.interleaved,
-                cache_dtype=DTYPES[dtype],
             )  # fmt: skip
             calls[index] = DecoderLayer(before, after, pointer(attention), len(before), len(after))
             attentions.append(attention)
@@ -224,7 +224,7 @@ def _steps(linears: Sequence[FusedLinear], buffers: dict[str, Tensor]) -> Any:
 def sequence_table(spans: Sequence[QuerySpan], layer: int) -> tuple["array[int]", list["array[int]"]]:
     """Return the caches of a layer as an array of CachedSequence, and the arrays of KeyValues that it points to."""
     table: list[int] = []
-    shared: dict[tuple[int, ...], "array[int]"] = {}
+    shared: dict[tuple[int, ...], array[int]] = {}
     for span in spans:
         cache = span.cache.layers[layer]
         assert isinstance(cache, KeyValueCache)

@@ -60,7 +60,9 @@ class ModelSetup:
         Args:
             linears: A typical linear layer of each part of the model, by the part's name.
         """
-        quantized = (f"weights quantised to {self.options.quantize}",) if self.options.quantize else ()
+        options = self.options
+        parts = (("weights", options.quantize), ("KV cache", options.kv))
+        quantized = [f"{part} quantised to {kind}" for part, kind in parts if kind]
         placement = ", ".join((self.device, str(self.dtype).removeprefix("torch."), *quantized))
         kernels = ", ".join(f"{part} by {kernel_summary(linear)}" for part, linear in linears.items())
         gains = any(map(self._gains, linears.values()))
@@ -68,7 +70,7 @@ class ModelSetup:
 
     def numerics_key(self, *parts: object) -> str:
         """Return a digest of what the bits of results depend on: the setup, and the model's own `parts`."""
-        key = (self.options.quantize, self.dtype, self.fused, numerics_id(self.device), *parts)
+        key = (self.options.quantize, self.options.kv, self.dtype, self.fused, numerics_id(self.device), *parts)
         return hashlib.sha256(repr(key).encode()).hexdigest()[:16]
 
     def _gains(self, linear: LinearLayer) -> bool:

@@ -48,6 +48,9 @@ class PromptStyle:
         point: None: the model was not trained to give points.
         max_objects: Default limit of a list of objects.
         max_object_tokens: Most tokens of a list of objects.
+        cpu_longest_side: Pixels that larger images should be reduced to on a CPU; None: as they are.
+        missing: See `Abilities.missing`.
+        strip: Whether answers begin with a space, which is left out.
     """
 
     template: ChatTemplate
@@ -59,3 +62,6 @@ class PromptStyle:
     point: ObjectQuestion | None = None
     max_objects: int = 50
     max_object_tokens: int = 2048
+    cpu_longest_side: int | None = None
+    missing: Mapping[str, str] = field(default_factory=dict)
+    strip: bool = False

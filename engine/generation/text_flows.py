@@ -77,6 +77,8 @@ def free_text(
     decoding_params: DecodingParams,
     decode: Callable[[Sequence[int]], str],
     history: History,
+    *,
+    strip: bool = False,
 ) -> TextFlow:
     """Generate text up to a stop token, a stop string or max_tokens, emitting it in pieces of whole words.
 
@@ -85,10 +87,15 @@ def free_text(
         decoding_params: How the text is decoded.
         decode: Ids to text, as for `IncrementalDetokenizer`.
         history: The sequence's tokens so far; extended in place.
+        strip: Whether white space at the start is left out.
 
     Returns:
         The answer.
     """
+
+    def stripped(piece: str) -> str:
+        return piece.lstrip() if strip and not text else piece
+
     stream, text, count = StopStringDetokenizer(IncrementalDetokenizer(decode), decoding_params.stop), "", 0
     finish: Finish = "length"
     history.add_prompt(prompt)
@@ -98,7 +105,7 @@ def free_text(
         while token not in decoding_params.stop_ids and count < decoding_params.max_tokens:
             count += 1
             history.generated.append(token)
-            if piece := stream.push(token):
+            if piece := stripped(stream.push(token)):
                 text += piece
                 yield EmitText(piece)
             if stream.stopped or count == decoding_params.max_tokens:
@@ -110,14 +117,14 @@ def free_text(
             token = yield ReadToken(decoding_params.sampler, decoding_params.suppressed, history=history)
         else:
             finish = "stop" if token in decoding_params.stop_ids else "length"
-        if piece := stream.flush():
+        if piece := stripped(stream.flush()):
             text += piece
             yield EmitText(piece)
         if stream.stopped:
             finish = "stop"
     except Cancelled:
         finish = "cancelled"
-        text += stream.flush()
+        text += stripped(stream.flush())
     return make_answer(text, finish, history)
 
 

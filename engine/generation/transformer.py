@@ -70,6 +70,7 @@ class Transformer:
         """
         self.blocks, self.rotary = blocks, rotary
         self.dtype, self.device = dtype, device
+        self.kv_dtype = dtype
         self.position_axes = position_axes
         self._before, self._after = _before_attention, _after_attention
         self._graphs: CudaGraphs | None = None
@@ -82,7 +83,7 @@ class Transformer:
 
     def _new_layer(self, block: Block) -> LayerCache:
         if isinstance(block, AttentionBlock):
-            return KeyValueCache.new(block.kv_heads, block.head_dim, self.dtype, self.device)
+            return KeyValueCache.new(block.kv_heads, block.head_dim, self.kv_dtype, self.device)
         assert isinstance(block, StatefulBlock)
         return block.new_cache(self.dtype, self.device)
 
@@ -109,6 +110,16 @@ class Transformer:
         for group in self._split_by_kernel(runs):
             self._step(embeddings[_span(group)], group, False)
         _advance(runs)
+
+    def quantize_cache(self, kv: str | None) -> None:
+        """Keep keys and values of new caches in int8 if `kv` is "int8".
+
+        Raises:
+            ValueError: It is anything else but None.
+        """
+        if kv not in (None, "int8"):
+            raise ValueError(f"kv must be int8, or left out, not {kv!r}")
+        self.kv_dtype = torch.int8 if kv else self.dtype
 
     def compile(self) -> None:
         """Compile the layers with torch.compile, and capture small steps as CUDA graphs on a GPU.

@@ -89,7 +89,8 @@ class VisionModel(Protocol):
         """
         skill = SKILLS[type(request)]
         if skill not in self.abilities.prompts:
-            raise EngineError(f"{self.name} can't {skill}")
+            reason = self.abilities.missing.get(skill)
+            raise EngineError(f"{self.name} can't {skill}" + (f": {reason}" if reason else ""))
         prompt = request.length if isinstance(request, CaptionRequest) else getattr(request, "prompt", "")
         if not self.abilities.supports(skill, prompt):
             raise UnsupportedPrompt(

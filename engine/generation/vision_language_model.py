@@ -138,7 +138,11 @@ class VisionLanguageModel(VisionModel):
         self.decoder = VlmDecoder(text)
         self.stop_ids = tuple(tokenizer.special(token) for token in style.stop)
         self.default_budget = self._whole_budget(options.image_budget, _detail_budget(options.detail))
-        self.model_key = setup.numerics_key(name, revision)
+        self.longest_side = _longest_side(style, setup) if images else None
+        if self.longest_side:
+            self.revision += f"+{self.longest_side}px"
+        self.model_key = setup.numerics_key(name, self.revision)
+        text.transformer.quantize_cache(setup.options.kv)
         self.compiled = setup.compiled(typical_linear)
         if setup.fused:
             if images:
@@ -173,7 +177,8 @@ class VisionLanguageModel(VisionModel):
         for image in images:
             check_image(image)
         whole = self._whole_budget(budget, self.default_budget)
-        return [LazyImage(image.copy(), whole, self._encode, self.model_key) for image in images]
+        longest = self.longest_side if budget == AS_LOADED else None
+        return [LazyImage(image.copy(), whole, self._encode, self.model_key, longest) for image in images]
 
     def _whole_budget(self, budget: ImageBudget, default: ImageBudget) -> ImageBudget:
         if self.images is None:
@@ -282,7 +287,9 @@ class VisionLanguageModel(VisionModel):
             text = question.instruction.replace("{prompt}", request.prompt.strip())
         if request.image is None and not isinstance(request, QueryRequest):
             raise ValueError("the request has no image: only query and chat work without one")
-        return [Message("user", (text,) if request.image is None else (request.image, text))]
+        system = request.system if isinstance(request, QueryRequest) else None
+        before = [] if system is None else [Message("system", (system,))]
+        return [*before, Message("user", (text,) if request.image is None else (request.image, text))]
 
     def _object_question(self, request: Request) -> ObjectQuestion | None:
         if isinstance(request, DetectRequest):
@@ -334,7 +341,7 @@ class VisionLanguageModel(VisionModel):
         constraint = None if isinstance(request, CaptionRequest) else self._constraint(request.allowed)
         if constraint:
             return (yield from constrained_text(pieces, params, constraint, history))
-        return (yield from free_text(pieces, params, decode, history))
+        return (yield from free_text(pieces, params, decode, history, strip=self.style.strip))
 
     @cached_property
     def _number_constraint(self) -> NumberConstraint:
@@ -348,11 +355,14 @@ class VisionLanguageModel(VisionModel):
 
 def abilities_of(style: PromptStyle, vision: bool = True) -> Abilities:
     """Return the skills that a style has prompts for; those without an image if the model has no vision."""
+    objects = [skill for skill, question in (("detect", style.detect), ("point", style.point)) if question]
     if not vision:
-        return Abilities({"query": None, "chat": None})
-    objects = {"detect": style.detect, "point": style.point}
-    any_prompt = ["query", "chat", *(skill for skill, question in objects.items() if question)]
-    return Abilities({"caption": frozenset(style.captions), **dict.fromkeys(any_prompt)})
+        reason = "its vision is in an mmproj file, which was not found (--mmproj)"
+        return Abilities(
+            {"query": None, "chat": None}, {**style.missing, **dict.fromkeys(("caption", *objects), reason)}
+        )
+    prompts = {"caption": frozenset(style.captions), **dict.fromkeys(("query", "chat", *objects))}
+    return Abilities(prompts, dict(style.missing))
 
 
 def _check_messages(messages: Sequence[Message]) -> None:
@@ -381,6 +391,13 @@ def _detail_budget(detail: str | int) -> ImageBudget:
     if detail not in named:
         raise ValueError(f"detail must be low, auto, high or a number of image tokens, 1 or more, not {detail!r}")
     return named[detail]
+
+
+def _longest_side(style: PromptStyle, setup: ModelSetup) -> int | None:
+    """Return what images are reduced to on a CPU, if that is wanted and no option says how large they may be."""
+    options = setup.options
+    open_size = options.detail == "auto" and not (options.image_budget.min_tokens or options.image_budget.max_tokens)
+    return style.cpu_longest_side if options.reduce_images and setup.device == "cpu" and open_size else None
 
 
 def _filled(budget: ImageBudget, *defaults: ImageBudget) -> ImageBudget:

@@ -3,7 +3,7 @@
 Layout: see `native/types.h`. Rows of int4 and int8 are padded with zeros to whole blocks of 128 columns.
 """
 
-from ctypes import byref, c_float, c_int32, c_int64, c_void_p
+from ctypes import byref, c_int32, c_int64, c_void_p
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -66,10 +66,11 @@ def pack(weight: Int4 | Int8 | GgufBlocks) -> PackedMatrix:
     if isinstance(weight, GgufBlocks):
         return PackedMatrix(weight.raw.contiguous(), None, None, columns, GGUF_FORMATS[weight.type.name], MINIMUM_COLUMNS)
     if isinstance(weight, Int8):
-        values = F.pad(weight.values, (0, padding)).contiguous()
-        return PackedMatrix(values, weight.scale.float(), None, columns, INT8)
+        values = F.pad(weight.values, (0, padding)) if padding else weight.values
+        return PackedMatrix(values.contiguous(), weight.scale.float(), None, columns, INT8)
     group, count = weight.group_size, padding // weight.group_size
-    blocks = F.pad(weight.values(), (0, padding)).view(rows, -1, 2, BLOCK // 2)
+    values = F.pad(weight.values(), (0, padding)) if padding else weight.values()
+    blocks = values.view(rows, -1, 2, BLOCK // 2)
     values = (blocks[:, :, 0] | blocks[:, :, 1] << 4).view(rows, -1)
     scales, zeros = (F.pad(x.bfloat16(), (0, count)).contiguous() for x in (weight.scale, weight.zero))
     return PackedMatrix(values, scales, zeros, columns, INT4, group)
@@ -155,6 +156,12 @@ def finish(
         byref(step), c_void_p(sums.data_ptr()), c_int64(sums.shape[0]), c_int64(sums.shape[1]),
         c_void_p(x_scales.data_ptr()), c_void_p(weight_scales.data_ptr()), c_int64(column), _threads(),
     )  # fmt: skip
+
+
+def softmax_(scores: Tensor) -> None:
+    """Replace contiguous scores (..., columns), float32 or bfloat16, by their softmax over the last dimension."""
+    rows = scores.view(-1, scores.shape[-1])
+    _library().mdtool_softmax(byref(rows_of(rows)), c_int64(len(rows)), c_int64(rows.shape[1]), _threads())
 
 
 def _library():  # type: ignore[no-untyped-def]

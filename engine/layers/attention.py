@@ -12,7 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from engine.layers.kv_cache import KeyValueCache, SequenceCache
+from engine.kernels.library import kernels
+from engine.kernels.packed import softmax_
+from engine.kernels.structures import DTYPES
+from engine.layers.kv_cache import KeyValueCache, SequenceCache, as_floats
 
 HEADS_PER_CHUNK = 4  # scores of 4 x 730 x 730 in 16 bits are 4 MB
 FULL_ATTENTION_MIN_ROWS = 256  # rows of a causal prefill from which full_attention is faster
@@ -47,6 +50,7 @@ def _attend_in_head_chunks(q: Tensor, k: Tensor, v: Tensor, causal: bool) -> Ten
     out = torch.empty_like(q)
     q, grouped = (x.view(k.shape[0], groups * rows, dim) for x in (q, out))
     scores = q.new_empty(step, groups * rows, rows)
+    ours = kernels().library is not None and q.dtype in DTYPES
     future = torch.ones(rows, rows, dtype=torch.bool, device=q.device).triu_(1) if causal else None
     for first in range(0, k.shape[0], step):
         chunk = slice(first, first + step)
@@ -54,7 +58,10 @@ def _attend_in_head_chunks(q: Tensor, k: Tensor, v: Tensor, causal: bool) -> Ten
         torch.baddbmm(weights, q[chunk], k[chunk].transpose(1, 2), beta=0, alpha=dim**-0.5, out=weights)
         if future is not None:
             weights.view(-1, rows, rows).masked_fill_(future, float("-inf"))
-        torch.softmax(weights, -1, out=weights)
+        if ours:
+            softmax_(weights)
+        else:
+            torch.softmax(weights, -1, out=weights)
         torch.bmm(weights, v[chunk], out=grouped[chunk])
     return out
 
@@ -124,7 +131,7 @@ def _uses_full_attention(span: QuerySpan) -> bool:
 
 def _group_key(span: QuerySpan) -> tuple[object, ...]:
     """Equal for spans that are computed together; unique where a group would change the rounding."""
-    prefix, keys = span.cache.prefix, _first_kv_cache(span.cache).keys
+    prefix, keys = span.cache.prefix, first_kv_cache(span.cache).keys
     on_cpu = keys.device.type == "cpu"
     if _uses_full_attention(span):
         return (id(span),) if on_cpu else (span.count, span.causal)
@@ -132,7 +139,7 @@ def _group_key(span: QuerySpan) -> tuple[object, ...]:
     return (id(span if alone else prefix),)
 
 
-def _first_kv_cache(cache: SequenceCache) -> KeyValueCache:
+def first_kv_cache(cache: SequenceCache) -> KeyValueCache:
     """Return the cache of the first attention layer; all of them have the same length and capacity."""
     return next(layer for layer in cache.layers if isinstance(layer, KeyValueCache))
 
@@ -154,7 +161,7 @@ class _FullAttention:
         count, causal = self._spans[0].count, self._spans[0].causal
         q = q[:, self._rows].unflatten(1, (-1, count)).transpose(0, 1).contiguous()
         caches = [_key_values(span, layer) for span in self._spans]
-        k, v = [cache.keys[:, :count] for cache in caches], [cache.values[:, :count] for cache in caches]
+        k, v = ([as_floats(x[:, :count], q.dtype) for x in part] for part in zip(*((c.keys, c.values) for c in caches)))
         if len(caches) == 1:
             return full_attention(q, k[0][None], v[0][None], causal)
         return full_attention(q, torch.stack(k), torch.stack(v), causal)
@@ -177,7 +184,8 @@ class _PrefixAttention:
         shared = caches[0].shared
         q = q[:, self._start : self._spans[-1].rows.stop] * q.shape[2] ** -0.5
         q = q.unflatten(0, (caches[0].keys.shape[0], -1))  # kv_heads, group, rows, dim
-        scores = [(q.flatten(1, 2) @ prefix.keys.transpose(1, 2)).unflatten(1, q.shape[1:3]) for prefix in shared]
+        keys = [as_floats(prefix.keys, q.dtype) for prefix in shared]
+        scores = [(q.flatten(1, 2) @ k.transpose(1, 2)).unflatten(1, q.shape[1:3]) for k in keys]
         prefix_scores = scores[0] if len(scores) == 1 else torch.cat([q[..., :0], *scores], -1)
         parts = []
         for span, cache, mask in zip(self._spans, caches, self._masks, strict=True):
@@ -186,15 +194,17 @@ class _PrefixAttention:
         attn_output, weights = parts[0] if len(parts) == 1 else (torch.cat(x, 2) for x in zip(*parts, strict=True))
         lengths = [prefix.keys.shape[1] for prefix in shared]
         for prefix, weight in zip(shared, weights.split(lengths, -1), strict=True):
-            attn_output += (weight.flatten(1, 2) @ prefix.values).view_as(attn_output)
+            values = as_floats(prefix.values, q.dtype)
+            attn_output += (weight.flatten(1, 2) @ values).view_as(attn_output)
         return attn_output.flatten(0, 1).transpose(0, 1).flatten(1)
 
 
 def _attention_mask(span: QuerySpan) -> Tensor:
     """Return the additive mask (rows, capacity of the own cache): 0, or -inf where a row must not attend."""
-    cache = _first_kv_cache(span.cache)
+    cache = first_kv_cache(span.cache)
     capacity = cache.keys.shape[1]
-    mask = torch.full((span.count, capacity), float("-inf"), dtype=cache.keys.dtype, device=cache.keys.device)
+    dtype = cache.keys.dtype if cache.keys.is_floating_point() else torch.float32
+    mask = torch.full((span.count, capacity), float("-inf"), dtype=dtype, device=cache.keys.device)
     if span.causal:
         return mask.triu_(cache.length + 1)
     mask[:, : cache.length + span.count] = 0
@@ -213,6 +223,7 @@ def _attend_own(q: Tensor, scores: Tensor, cache: KeyValueCache, mask: Tensor) -
     Returns:
         Their part of the output, shaped as q, and the attention weights of the prefix, shaped as scores.
     """
-    own = (q.flatten(1, 2) @ cache.keys.transpose(1, 2)).unflatten(1, q.shape[1:3]) + mask
+    keys, values = as_floats(cache.keys, q.dtype), as_floats(cache.values, q.dtype)
+    own = (q.flatten(1, 2) @ keys.transpose(1, 2)).unflatten(1, q.shape[1:3]) + mask.to(q.dtype)
     prefix_weights, own_weights = torch.softmax(torch.cat([scores, own], -1), -1).tensor_split([scores.shape[3]], -1)
-    return (own_weights.flatten(1, 2) @ cache.values).view_as(q), prefix_weights
+    return (own_weights.flatten(1, 2) @ values).view_as(q), prefix_weights

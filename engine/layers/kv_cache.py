@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 GROWTH = 64  # positions
+SCALE_BYTES = 4
 
 
 class LayerCache(Protocol):
@@ -57,8 +58,9 @@ class KeyValueCache:
 
     @classmethod
     def new(cls, kv_heads: int, head_dim: int, dtype: torch.dtype, device: str) -> "KeyValueCache":
-        """Return an empty cache."""
-        return cls(torch.empty(kv_heads, 0, head_dim, dtype=dtype, device=device))
+        """Return an empty cache; with int8, each head of a position is 8-bit numbers followed by their float32 scale."""
+        width = head_dim + SCALE_BYTES if dtype == torch.int8 else head_dim
+        return cls(torch.empty(kv_heads, 0, width, dtype=dtype, device=device))
 
     def reserve(self, rows: int, exact: bool = False) -> None:
         """Reserve capacity for `rows` more positions; with `exact`, no more than that."""
@@ -71,6 +73,8 @@ class KeyValueCache:
     def write(self, keys: Tensor, values: Tensor) -> None:
         """Write keys and values, each (kv_heads, rows, head_dim), after the committed positions."""
         end = self.length + keys.shape[1]
+        if self.keys.dtype == torch.int8:
+            keys, values = quantize_heads(keys), quantize_heads(values)
         self.keys[:, self.length : end] = keys
         self.values[:, self.length : end] = values
 
@@ -97,6 +101,21 @@ class KeyValueCache:
 
     def _written(self, length: int) -> KeyValues:
         return KeyValues(self.keys[:, :length], self.values[:, :length])
+
+
+def quantize_heads(x: Tensor) -> Tensor:
+    """Quantise (..., head_dim) to int8 with a scale for each head of a position: (..., head_dim + SCALE_BYTES)."""
+    x = x.float()
+    scale = (x.abs().amax(-1, keepdim=True) / 127).clamp(min=torch.finfo(torch.float32).tiny)
+    return torch.cat([(x / scale).round().to(torch.int8), scale.view(torch.int8)], -1)
+
+
+def as_floats(cached: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return cached keys or values, dequantised to this dtype if they are int8."""
+    if cached.dtype != torch.int8:
+        return cached
+    values, scale = cached.split([cached.shape[-1] - SCALE_BYTES, SCALE_BYTES], -1)
+    return (values.float() * scale.contiguous().view(torch.float32)).to(dtype)
 
 
 class ConvCache:

@@ -129,7 +129,7 @@ class Moondream(VisionModel):
         self.max_crops = max_crops(config, options.detail)
         self._resize = resizer(options.resize)
         fused = options.compile and device != "cpu"  # on a CPU compiled code gives identical bits
-        numerics = (revision, quantize, config.vision, dtype, fused, self.max_crops, version(self._resize))
+        numerics = (revision, quantize, options.kv, config.vision, dtype, fused, self.max_crops, version(self._resize))
         self.embedding_key = hashlib.sha256(repr((*numerics, numerics_id(device))).encode()).hexdigest()[:16]
         packed = device == "cpu" or not options.compile  # torch.compile needs plain weights
         with torch.inference_mode():
@@ -139,6 +139,7 @@ class Moondream(VisionModel):
             )
             self.vision = VisionEncoder(config.vision, vision)
             self.text = TextModel(config.text, text)
+            self.text.transformer.quantize_cache(options.kv)
             self.region = RegionHeads(config.region, region)
         gains = device != "cpu" or benefits_from_compile(self.vision.encoder.blocks[0].qkv)
         self.compiled = options.compile and gains
@@ -147,7 +148,9 @@ class Moondream(VisionModel):
         if fused:
             self.vision.encoder.compile()
             self.text.transformer.compile()
-        quantized = (f"weights quantised to {quantize}",) if quantize else ()
+        quantized = [
+            f"{what} quantised to {to}" for what, to in (("weights", quantize), ("KV cache", options.kv)) if to
+        ]
         placement = ", ".join((device, str(dtype).removeprefix("torch."), *quantized))
         parts = {"vision": self.vision.encoder.blocks[0].qkv, "text": self.text.blocks[0].qkv}
         kernels = ", ".join(f"{part} by {kernel_summary(linear)}" for part, linear in parts.items())
@@ -293,6 +296,8 @@ class Moondream(VisionModel):
     def _flow(self, request: Request, has_image: bool) -> Flow:
         flows = self._flows
         if isinstance(request, QueryRequest):
+            if request.system is not None:
+                raise UnsupportedPrompt(f"{self.name} takes no system message: leave it out")
             return (
                 yield from flows.query(
                     request.question,

@@ -84,7 +84,7 @@ class QuantizedSource:
             return replace(stored, exact=False)
         if isinstance(stored, GgufBlocks) and self.plan.quantizes(name):
             if stored.type.is_quantized:
-                raise EngineError(f"the weights are already quantised ({stored.type.name}); leave out quantize")
+                raise EngineError(f"the weights are already quantised ({stored.type.name}): leave quantize out")
             stored = stored.dequantize(dtype)
         if not isinstance(stored, Tensor) or not self.plan.quantizes(name):
             return stored

@@ -13,6 +13,7 @@ STYLE = PromptStyle(
     "<|image_pad|>",
     ("<|im_end|>", "<|endoftext|>"),
     Generation(),
+    cpu_longest_side=1024,  # an answer to a large photo would take minutes
     detect=ObjectQuestion(
         Box,
         'Locate every instance that belongs to the following category: "{prompt}". Report the bounding box '

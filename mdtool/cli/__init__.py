@@ -15,6 +15,7 @@ from mdtool import __version__
 from mdtool.cli import (
     bench,
     caption,
+    chat,
     completion,
     config,
     detect,
@@ -54,6 +55,7 @@ app.command("render")(render.render)
 app.command("report")(report.report)
 app.command("caption")(caption.caption)
 app.command("query")(query.query)
+app.command("chat")(chat.chat)
 app.command("detect")(detect.detect)
 app.command("point")(point.point)
 app.add_typer(models.app, name="models")

@@ -216,3 +216,73 @@ def bench_model(
         write_json_record(asdict(timings))
     else:
         write_stdout("\n".join(job.table(timings)) + "\n")
+
+
+@app.command("dial")
+@grouped
+def bench_dial(
+    *,
+    image: Annotated[Path, typer.Argument(help="An image.", exists=True, dir_okay=False, metavar="IMAGE")],
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="A name from `mdtool models list`, or a path to weights.",
+            metavar="NAME|PATH",
+            autocompletion=model_names,
+        ),
+    ] = None,
+    config: Annotated[
+        str | None, typer.Option(help="Published model config, to be timed with random weights.", metavar="NAME")
+    ] = None,
+    computing: ComputingOptions,
+    tokens: Annotated[
+        str, typer.Option(help="Values of --max-image-tokens to measure.", metavar="N,N,...")
+    ] = "32,64,128,256,512,1024",
+    answer_tokens: Annotated[int, typer.Option(min=2, help="Length of the answer.", metavar="N")] = 60,
+    runs: Annotated[int, typer.Option(min=1, help="Runs of each measurement, after a warm-up.", metavar="N")] = 3,
+    scenes: Annotated[
+        int, typer.Option(min=0, help="Measure quality on this many drawn scenes too (pocket).", metavar="N")
+    ] = 0,
+    json: AsJson = False,
+    verbose: Verbose = False,
+) -> None:
+    """Measure what fewer image tokens save: tokens, time to the first and to the last token, and quality.
+
+    A model with images of any size is measured at several values of --max-image-tokens, another at each --detail.
+    Prints a table, and the time to the first token as a bar chart.
+
+    \b
+    mdtool bench dial photo.jpg --config lfm2-vl-450m
+    mdtool bench dial scene.png --model pocket --scenes 20
+    """
+    from contextlib import nullcontext
+    from dataclasses import asdict
+
+    from mdtool.cli.values import parsed
+    from mdtool.console import Console
+    from mdtool.jobs.bench import dial as job
+    from mdtool.jobs.bench.model import random_checkpoint
+    from mdtool.jobs.bench.recipe import machine
+    from mdtool.media.image.image_input import to_rgb
+    from mdtool.model_selection import LoadCallbacks, model_errors
+
+    if (config is None) == (model is None):
+        raise UsageError("give --model NAME|PATH, or --config NAME for random weights")
+    limits, pixels = parsed("--tokens", _counts, tokens), to_rgb(image)
+    callbacks = LoadCallbacks(explain=Console(verbose=verbose).explain)
+    with model_errors(), random_checkpoint(config) if config else nullcontext(model) as name:
+        points = job.bench_dial(
+            str(name), pixels, computing.computing, callbacks,
+            tokens=limits, answer_tokens=answer_tokens, runs=runs, scenes=scenes,
+        )  # fmt: skip
+    if json:
+        write_json_record({**machine(), "image": image.name, "points": [asdict(point) for point in points]})
+    else:
+        write_stdout("\n".join(job.table(points, answer_tokens)) + "\n")
+
+
+def _counts(text: str) -> list[int]:
+    """Parse numbers such as "64,256". Raises ValueError."""
+    if not re.fullmatch(r"[1-9]\d{0,5}(,[1-9]\d{0,5})*", text):
+        raise ValueError(f"{text!r} is not a list of numbers such as 64,256")
+    return [int(number) for number in text.split(",")]

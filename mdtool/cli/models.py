@@ -70,6 +70,8 @@ def pull(
 
     failed = False
     for model in _published(names):
+        if model.source and model.source.terms and not hub.local(model):
+            Console().note(f"{model.name}: {model.size_and_licence}")
         try:
             here = hub.pull(model)
         except ModelUnavailable as error:

@@ -51,7 +51,8 @@ def query_requests(
         questions = [template.replace(BLANK, question) for question in questions]
     places = tuple(parsed("--at", parse_place, text) for text in options.at)
     return inputs, [
-        QueryRequest(None, question, options.reasoning, places, generation, allowed=allowed) for question in questions
+        QueryRequest(None, question, options.reasoning, places, generation, allowed=allowed, system=options.system)
+        for question in questions
     ]
 
 

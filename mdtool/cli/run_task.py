@@ -58,15 +58,23 @@ def run_task(task: InferenceTask, model: ModelOptions, printing: AnswerPrinting,
     """
     from mdtool.cli.batch import BatchJob, run_batch, selection_of, video_task
     from mdtool.cli.values import check_exclusive
-    from mdtool.model_selection import LoadCallbacks, load_model
+    from mdtool.model_selection import LoadCallbacks, load_model, model_errors
 
     console, computing = printing.console, model.computing
     selection = selection_of(batch, task.images)
     may_pull = model.may_pull(console, [*task.images, batch.files_from or ""])
-    load = partial(
+    load_any = partial(
         load_model, model.model, task.skill, task.prompts, computing,
         threshold=task.threshold, callbacks=LoadCallbacks(console.note, console.note, console.explain, may_pull),
     )  # fmt: skip
+
+    def load() -> "VisionModel":
+        loaded = load_any()
+        with model_errors():  # so that a request which no image could be asked fails at once
+            for request in task.requests:
+                loaded.check(request)
+        return loaded
+
     if not batch.wanted:
         return _print_answers(task, selection, load, console, as_json=printing.json, overwrite=batch.overwrite)
     videos = task.videos(video_task(batch))

@@ -67,7 +67,9 @@ class Fields:
 
 TYPES: Mapping[str, Fields] = {
     "CaptionRequest": Fields("caption", ("length", "generation", "adapter")),
-    "QueryRequest": Fields("query", ("question", "reasoning", "references", "generation", "adapter", "allowed")),
+    "QueryRequest": Fields(
+        "query", ("question", "reasoning", "references", "generation", "adapter", "allowed"), {"system": None}
+    ),
     "DetectRequest": Fields("detect", ("prompt", "max_objects", "adapter"), {"threshold": None}),
     "PointRequest": Fields("point", ("prompt", "max_objects", "adapter")),
     "Generation": Fields(
@@ -78,7 +80,7 @@ TYPES: Mapping[str, Fields] = {
     "Number": Fields("number", ()),
     "ComputeConfig": Fields(
         "computing", ("dtype", "quantize", "detail", "resize"),
-        {"adapter": None, "image_budget": ImageBudget(), "mmproj": None, "chat_template": None},
+        {"adapter": None, "image_budget": ImageBudget(), "mmproj": None, "chat_template": None, "kv": None},
     ),
     "ImageBudget": Fields(
         "image budget", (),

@@ -170,3 +170,12 @@ EXPORT void mdtool_run_decoder(const DecoderLayer* layers, int64_t count, int64_
     run_linears(layers[i].after, layers[i].after_count, rows, threads);
   }
 }
+
+// Replace rows of scores by their softmax.
+EXPORT void mdtool_softmax(const Rows* scores, int64_t rows, int64_t columns, int32_t threads) {
+  int64_t stride = padded(columns, 16);
+  float* numbers = room(numbers_room, threads * stride);
+  parallel_for(rows, threads, [&](int thread, int64_t begin, int64_t end) {
+    table->softmax(*scores, columns, begin, end, numbers + thread * stride);
+  });
+}

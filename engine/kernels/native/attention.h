@@ -4,6 +4,40 @@
 namespace kernels {
 namespace {
 
+// How a position of a cache lies in memory: `dim` numbers; or bytes, and after them their scale as a float.
+template <typename Number>
+struct CacheRow {
+  static int64_t width(int64_t dim) { return dim; }
+  static float scale(const Number*, int64_t) { return 1; }
+};
+template <>
+struct CacheRow<int8_t> {
+  static int64_t width(int64_t dim) { return dim + 4; }
+  static float scale(const int8_t* row, int64_t dim) {
+    float scale;
+    std::memcpy(&scale, row + dim, 4);
+    return scale;
+  }
+};
+
+// Write a head of a position to a cache.
+inline void write_row(const void* cache, int64_t at, int64_t dim, int32_t dtype, const float* numbers) {
+  if (dtype == kInt8Rows) {
+    alignas(64) float padded[kMaxHeadDim] = {};
+    int8_t bytes[kMaxHeadDim];
+    for (int64_t i = 0; i < dim; i++) padded[i] = numbers[i];
+    int64_t count = (dim + 15) / 16 * 16;
+    float scale = byte_scale(padded, count);
+    round_to_bytes(padded, count, scale, bytes);
+    auto row = static_cast<int8_t*>(const_cast<void*>(cache)) + at;
+    std::memcpy(row, bytes, size_t(dim));
+    std::memcpy(row + dim, &scale, 4);
+    return;
+  }
+  Rows rows{const_cast<void*>(cache), 0, dtype};
+  for (int64_t i = 0; i < dim; i += 16) store_rows(rows, 0, at + i, load_part(numbers + i, dim - i), dim - i);
+}
+
 // Normalise (RMSNorm) and rotate one head of a row: q or k of `dim` numbers, to floats.
 inline void rotate_head(const Rows& qkv, int64_t row, int64_t column, const AttentionStep& step, const void* weight,
                         float* out) {
@@ -43,16 +77,15 @@ inline void begin_row(const AttentionStep& step, const CachedSequence& sequence,
     rotate_head(step.qkv, row, head * dim, step, step.q_norm, q);
     for (int64_t i = 0; i < dim; i++) q[i] *= scale;
   }
+  int64_t width = step.cache_dtype == kInt8Rows ? CacheRow<int8_t>::width(dim) : dim;
   for (int64_t head = 0; head < step.kv_heads; head++) {
-    int64_t at = head * sequence.own.head_stride + (sequence.length + r) * dim;
-    Rows keys{const_cast<void*>(sequence.own.keys), 0, step.cache_dtype};
-    Rows values{const_cast<void*>(sequence.own.values), 0, step.cache_dtype};
+    int64_t at = head * sequence.own.head_stride + (sequence.length + r) * width;
     rotate_head(step.qkv, row, (step.heads + head) * dim, step, step.k_norm, numbers);
+    write_row(sequence.own.keys, at, dim, step.cache_dtype, numbers);
     int64_t v = (step.heads + step.kv_heads + head) * dim;
-    for (int64_t i = 0; i < dim; i += 16) {
-      store_rows(keys, 0, at + i, load_part(numbers + i, dim - i), dim - i);
-      store_rows(values, 0, at + i, load_rows(step.qkv, row, v + i, dim - i), dim - i);
-    }
+    for (int64_t i = 0; i < dim; i += 16)
+      store_part(numbers + i, load_rows(step.qkv, row, v + i, dim - i), dim - i);
+    write_row(sequence.own.values, at, dim, step.cache_dtype, numbers);
   }
 }
 
@@ -63,30 +96,57 @@ inline void score_keys(const Number* keys, int64_t positions, int64_t dim, const
   for (int64_t p = 0; p < positions; p++) {
     Simd::Floats sums[T];
     for (int t = 0; t < T; t++) sums[t] = Simd::zero();
-    const Number* key = keys + p * dim;
+    const Number* key = keys + p * CacheRow<Number>::width(dim);
+    float scale = CacheRow<Number>::scale(key, dim);
     for (int64_t i = 0; i < dim; i += 16) {
       if (i * int64_t(sizeof(Number)) % 64 == 0)
         Simd::prefetch(reinterpret_cast<const char*>(key + i) + kPrefetchBytes);
       Simd::Floats part = load_part(key + i, dim - i);
       for (int t = 0; t < T; t++) sums[t] = Simd::fma(part, load_part(queries[t] + i, dim - i), sums[t]);
     }
-    for (int t = 0; t < T; t++) scores[t * stride + p] = Simd::sum(sums[t]);
+    if constexpr (T == 4) {
+      float four[4];
+      Simd::sum4(sums, four);
+      for (int t = 0; t < T; t++) scores[t * stride + p] = four[t] * scale;
+    } else {
+      for (int t = 0; t < T; t++) scores[t * stride + p] = Simd::sum(sums[t]) * scale;
+    }
   }
 }
 
-// Add consecutive values, weighted, to T outputs of `dim` numbers.
+// Add consecutive values, weighted, to V vectors of T outputs.
+template <typename Number, int T, int V>
+inline void add_value_columns(const Number* values, int64_t positions, int64_t dim, int64_t column, int64_t count,
+                              const float* weights, int64_t stride, float* const* outputs) {
+  Simd::Floats sums[T][V];
+  for (int t = 0; t < T; t++)
+    for (int v = 0; v < V; v++) sums[t][v] = load_part(outputs[t] + column + 16 * v, count - 16 * v);
+  for (int64_t p = 0; p < positions; p++) {
+    const Number* row = values + p * CacheRow<Number>::width(dim);
+    const Number* value = row + column;
+    float scale = CacheRow<Number>::scale(row, dim);
+    Simd::prefetch(reinterpret_cast<const char*>(value) + kPrefetchBytes);
+    if (V > 2) Simd::prefetch(reinterpret_cast<const char*>(value + 32) + kPrefetchBytes);
+    Simd::Floats parts[V];
+    for (int v = 0; v < V; v++) parts[v] = load_part(value + 16 * v, count - 16 * v);
+    for (int t = 0; t < T; t++) {
+      Simd::Floats weight = Simd::set(weights[t * stride + p] * scale);
+      for (int v = 0; v < V; v++) sums[t][v] = Simd::fma(parts[v], weight, sums[t][v]);
+    }
+  }
+  for (int t = 0; t < T; t++)
+    for (int v = 0; v < V; v++) store_part(outputs[t] + column + 16 * v, sums[t][v], count - 16 * v);
+}
+
+// Add consecutive values, weighted, to T outputs of `dim` numbers, four vectors at a time.
 template <typename Number, int T>
 inline void add_values(const Number* values, int64_t positions, int64_t dim, const float* weights, int64_t stride,
                        float* const* outputs) {
-  for (int64_t i = 0; i < dim; i += 16) {
-    Simd::Floats sums[T];
-    for (int t = 0; t < T; t++) sums[t] = load_part(outputs[t] + i, dim - i);
-    for (int64_t p = 0; p < positions; p++) {
-      Simd::Floats part = load_part(values + p * dim + i, dim - i);
-      for (int t = 0; t < T; t++) sums[t] = Simd::fma(part, Simd::set(weights[t * stride + p]), sums[t]);
-    }
-    for (int t = 0; t < T; t++) store_part(outputs[t] + i, sums[t], dim - i);
-  }
+  int64_t i = 0;
+  for (; i + 64 <= dim; i += 64)
+    add_value_columns<Number, T, 4>(values, positions, dim, i, 64, weights, stride, outputs);
+  for (; i < dim; i += 16)
+    add_value_columns<Number, T, 1>(values, positions, dim, i, dim - i, weights, stride, outputs);
 }
 
 // Replace scores by e^(score - greatest), and return 1 / their sum.
@@ -105,6 +165,15 @@ inline float softmax(float* scores, int64_t count) {
   }
   for (int64_t i = whole; i < count; i++) rest += scores[i];
   return 1 / (Simd::sum(total) + rest);
+}
+
+// Replace a row of scores by its softmax. `numbers` is room for it as floats.
+inline void softmax_row(const Rows& scores, int64_t row, int64_t columns, float* numbers) {
+  for (int64_t i = 0; i < columns; i += 16)
+    store_part(numbers + i, load_rows(scores, row, i, columns - i), columns - i);
+  Simd::Floats inverse = Simd::set(softmax(numbers, columns));
+  for (int64_t i = 0; i < columns; i += 16)
+    store_rows(scores, row, i, Simd::mul(load_part(numbers + i, columns - i), inverse), columns - i);
 }
 
 // One query: a row of a sequence and one of its heads.
@@ -178,7 +247,8 @@ inline void attend_group(const AttentionStep& step, int64_t first, int64_t last,
   Query queries[kMaxQueries];
   int count = 0;
   auto flush = [&] {
-    if (step.cache_dtype == kBFloat16) attend_some<BFloat16>(step, queries, count, kv_head, scores, stride);
+    if (step.cache_dtype == kInt8Rows) attend_some<int8_t>(step, queries, count, kv_head, scores, stride);
+    else if (step.cache_dtype == kBFloat16) attend_some<BFloat16>(step, queries, count, kv_head, scores, stride);
     else attend_some<float>(step, queries, count, kv_head, scores, stride);
     count = 0;
   };

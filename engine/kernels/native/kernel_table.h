@@ -22,9 +22,13 @@ void quantize_whole_rows(const Rows& x, int64_t columns, const Norm& norm, int64
     quantize_whole_row(x, row, columns, norm, numbers, values + row * stride, stride, scales + row);
 }
 
+void softmax_rows(const Rows& scores, int64_t columns, int64_t begin, int64_t end, float* numbers) {
+  for (int64_t row = begin; row < end; row++) softmax_row(scores, row, columns, numbers);
+}
+
 }  // namespace
 
 extern const KernelTable KERNELS = {KERNELS_NAME, quantize_rows, quantize_whole_rows, linear_chunks,
-                                    widen_rows,   finish_sums,   begin_row,           attend_group};
+                                    widen_rows,   finish_sums,   begin_row,           attend_group, softmax_rows};
 
 }  // namespace kernels

@@ -20,6 +20,8 @@ struct KernelTable {
   // One row of a sequence; and all its queries of a kv head, with those of sequences that share its prefix.
   void (*begin_attention)(const AttentionStep&, const CachedSequence&, int64_t row);
   void (*attend)(const AttentionStep&, int64_t first, int64_t last, int64_t kv_head, float* scores, int64_t stride);
+  // Rows of scores, in place; `numbers` is room for a row of floats.
+  void (*softmax)(const Rows&, int64_t columns, int64_t begin, int64_t end, float* numbers);
 };
 
 constexpr int kMaxQueries = 4;  // rows of scores that `attend` needs room for

@@ -5,7 +5,8 @@ namespace kernels {
 namespace {
 
 constexpr int kTileRows = 4;   // rows of x that share one reading of the weights
-constexpr int kTileWeights = 4;  // rows of weights that share one reading of x
+// Rows of weights that share one reading of x. Fewer for more rows of x: the sums must fit the registers.
+constexpr int tile_weights(int rows) { return rows <= 2 ? 4 : 2; }
 
 // Compute R x T numbers of y = x W^T with int4 weights. All sums of a number are in an order that depends on neither.
 template <int kGroup, int T, int R>
@@ -108,7 +109,8 @@ template <int T, int R>
 inline void tile(const Matrix& weight, int64_t row, const GroupedRows& x, int64_t first, float (*out)[kChunkColumns],
                  int column) {
   if (weight.format == kInt8) return int8_tile<T, R>(weight, row, x, first, out, column);
-  if (is_gguf(weight)) return gguf_tile<T, R>(weight, row, x, first, out, column);
+  if (has_small_blocks(weight)) return small_blocks_tile<T, R>(weight, row, x, first, out, column);
+  if (is_gguf(weight)) return large_blocks_tile<T, R>(weight, row, x, first, out, column);
   if (weight.group == 128) return int4_tile<128, T, R>(weight, row, x, first, out, column);
   if (weight.group == 64) return int4_tile<64, T, R>(weight, row, x, first, out, column);
   int4_tile<32, T, R>(weight, row, x, first, out, column);
@@ -118,11 +120,12 @@ inline void tile(const Matrix& weight, int64_t row, const GroupedRows& x, int64_
 template <int T>
 inline void chunk(const Matrix& weight, int64_t row, int64_t count, const GroupedRows& x, int64_t first,
                   float (*out)[kChunkColumns]) {
+  constexpr int R = tile_weights(T);
   int column = 0;
-  if (T > 1 && weight.format >= kQ4_K)  // their scales take registers
-    for (; column + 2 <= count; column += 2) tile<T, 2>(weight, row + column, x, first, out, column);
-  for (; column + kTileWeights <= count; column += kTileWeights)
-    tile<T, kTileWeights>(weight, row + column, x, first, out, column);
+  if (T > 2 && has_small_blocks(weight))  // preparing x is most of their work
+    for (; column + 4 <= count; column += 4) small_blocks_tile<T, 4>(weight, row + column, x, first, out, column);
+  for (; column + R <= count; column += R)
+    tile<T, R>(weight, row + column, x, first, out, column);
   for (; column < count; column++) tile<T, 1>(weight, row + column, x, first, out, column);
 }
 

@@ -36,6 +36,13 @@ struct Simd {
     auto at = reinterpret_cast<const uint16_t*>(p);
     return each([&](int i) { return vreinterpretq_f32_u32(vshll_n_u16(vld1_u16(at + 4 * i), 16)); });
   }
+  static Floats load(const int8_t* p) {
+    int16x8_t words[2] = {vmovl_s8(vld1_s8(p)), vmovl_s8(vld1_s8(p + 8))};
+    return each([&](int i) {
+      int16x4_t part = i % 2 ? vget_high_s16(words[i / 2]) : vget_low_s16(words[i / 2]);
+      return vcvtq_f32_s32(vmovl_s16(part));
+    });
+  }
   static void store(BFloat16* p, Floats x) {
     for (int i = 0; i < 4; i++) {
       uint32x4_t bits = vreinterpretq_u32_f32(x.v[i]);
@@ -88,6 +95,9 @@ struct Simd {
     float32x4_t quarter = vaddq_f32(vaddq_f32(x.v[0], x.v[2]), vaddq_f32(x.v[1], x.v[3]));
     float32x2_t pair = vadd_f32(vget_low_f32(quarter), vget_high_f32(quarter));
     return vget_lane_f32(pair, 0) + vget_lane_f32(pair, 1);
+  }
+  static void sum4(const Floats* x, float* sums) {  // as `sum`, of four vectors
+    for (int i = 0; i < 4; i++) sums[i] = sum(x[i]);
   }
   static float largest(Floats x) {
     return vmaxvq_f32(vmaxq_f32(vmaxq_f32(x.v[0], x.v[1]), vmaxq_f32(x.v[2], x.v[3])));
@@ -209,14 +219,6 @@ struct Simd {
     float32x4_t low = vcvtq_f32_u32(vmovl_u16(vget_low_u16(words))), high = vcvtq_f32_u32(vmovl_u16(vget_high_u16(words)));
     float32x4_t none = vdupq_n_f32(0);
     return last ? Floats{{none, none, low, high}} : Floats{{low, high, none, none}};
-  }
-  static Floats load(const int8_t* p) {
-    int8x16_t bytes = vld1q_s8(p);
-    int16x8_t words[2] = {vmovl_s8(vget_low_s8(bytes)), vmovl_s8(vget_high_s8(bytes))};
-    return each([&](int i) {
-      int16x4_t part = i % 2 ? vget_high_s16(words[i / 2]) : vget_low_s16(words[i / 2]);
-      return vcvtq_f32_s32(vmovl_s16(part));
-    });
   }
   static void prefetch(const void* p) { __builtin_prefetch(p, 0, 2); }  // into L2
 };

@@ -49,6 +49,9 @@ struct Simd {
   static Floats load(const BFloat16* p) {
     return each([&](int i) { return widen(p[i]); });
   }
+  static Floats load(const int8_t* p) {
+    return each([&](int i) { return float(p[i]); });
+  }
   static void store(BFloat16* p, Floats x) {
     for (int i = 0; i < 16; i++) {
       uint32_t bits;
@@ -100,6 +103,9 @@ struct Simd {
     for (int apart = 8; apart; apart /= 2)
       for (int i = 0; i < apart; i++) x.v[i] += x.v[i + apart];
     return x.v[0];
+  }
+  static void sum4(const Floats* x, float* sums) {  // as `sum`, of four vectors
+    for (int i = 0; i < 4; i++) sums[i] = sum(x[i]);
   }
   static float largest(Floats x) { return *std::max_element(x.v, x.v + 16); }
 
@@ -220,9 +226,6 @@ struct Simd {
   }
   static Floats minima(SixBits six, bool last) {
     return each([&](int i) { return i / 8 == int(last) ? float(six.minima[i % 8]) : 0; });
-  }
-  static Floats load(const int8_t* p) {
-    return each([&](int i) { return float(p[i]); });
   }
   static void prefetch(const void*) {}
 };

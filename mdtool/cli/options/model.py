@@ -68,10 +68,14 @@ class ComputingOptions:
     quantize: Annotated[
         Literal["none", "int8", "int4", "int4-64", "int4-32"],
         typer.Option(
-            help="Quantise the weights of a Moondream to 8 or 4 bits; int4-64 and int4-32 have smaller groups, for "
-            "higher accuracy."
+            help="Quantise the weights of a language model to 8 or 4 bits; int4-64 and int4-32 have smaller groups, "
+            "for higher accuracy."
         ),
     ] = "none"
+    kv: Annotated[
+        Literal["int8"] | None,
+        typer.Option(help="Keep the KV cache of a language model in 8 bits: half the memory. Default: as it computes."),
+    ] = None
     compile: Annotated[
         bool,
         typer.Option(

@@ -38,6 +38,10 @@ class QuestionOptions:
             metavar="X,Y|X0,Y0,X1,Y1",
         ),
     ] = field(default_factory=list)
+    system: Annotated[
+        str | None,
+        typer.Option(help="System message for a model that can chat: what it should be or do.", metavar="TEXT"),
+    ] = None
     reasoning: Annotated[
         bool | None,
         typer.Option(

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -16,13 +17,13 @@ import numpy as np
 import tokenizers
 import torch
 
-from engine.catalog.published import published, unknown_model_error
+from engine.catalog.published import PublishedModel, published, unknown_model_error
 from engine.checkpoints.random_weights import RandomWeights
 from engine.checkpoints.writer import write_checkpoint
 from engine.contract import DetectRequest, EngineError, Generation
 from engine.generation.steps import ReadToken
 from engine.layers.linear import Linear
-from engine.moondream.config import Config, read_config
+from engine.moondream.config import Config
 from engine.moondream.model import Moondream
 from engine.moondream.preprocess import Crops
 from engine.moondream.weights import QUANTIZATION_PLAN, shapes
@@ -40,6 +41,14 @@ LARGE_SIZE = (2000, 1500)  # size of an image with that many crops, in pixels
 CAPTION = Generation(temperature=0, max_tokens=60)
 OBJECTS = 2
 DECODE_STEPS = 20
+CONTROL_TOKENS = {  # of all families, with ids that are free in the tokenizer for random weights
+    token: 270 + i
+    for i, token in enumerate(
+        ["<|startoftext|>", "<|im_start|>", "<|im_end|>", "<|endoftext|>", "<|image_start|>", "<|image_end|>"]
+        + ["<|img_thumbnail|>", "<|vision_start|>", "<|vision_end|>"]
+        + [f"<|img_row_{row}_col_{column}|>" for row in range(1, 11) for column in range(1, 11)]
+    )
+}
 
 
 @dataclass(frozen=True)
@@ -95,24 +104,34 @@ def random_checkpoint(name: str) -> Iterator[Path]:
         try:
             folder.mkdir()
             (folder / "config.json").write_text(json.dumps(known[name].config))
-            _byte_tokenizer().save(str(folder / "tokenizer.json"))
+            _byte_tokenizer(known[name].config).save(str(folder / "tokenizer.json"))
             with (folder / "model.safetensors").open("wb") as file:
-                _write_weights(read_config(name, known[name].config), file)
+                _write_weights(known[name], file)
         except OSError as error:
             raise OutputError(f"{write_error_message(error)} in {temporary}; set TMPDIR to another folder") from error
         yield folder
 
 
-def _write_weights(config: Config, file: BinaryIO) -> None:
+def _write_weights(model: PublishedModel, file: BinaryIO) -> None:
     """Write one tensor at a time, so that the memory of loading can be measured in the same process."""
-    weights = RandomWeights(shapes(config))
+    family = f"engine.{model.family}"
+    config = import_module(f"{family}.config").read_config(model.name, model.config)
+    weights = RandomWeights(import_module(f"{family}.weights").shapes(config))
     write_checkpoint(file, weights.shapes, ((name, weights.tensor(name, torch.bfloat16)) for name in weights.shapes))
 
 
-def _byte_tokenizer() -> tokenizers.Tokenizer:
-    """Return a byte-level tokenizer without merges, which is enough for random weights."""
+def _byte_tokenizer(config: dict[str, Any]) -> tokenizers.Tokenizer:
+    """Return a byte-level tokenizer without merges, which is enough for random weights.
+
+    It has the control tokens of all families; that of images has the id in the config.
+    """
     letters = sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet())
-    tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE({letter: 10 + i for i, letter in enumerate(letters)}, []))
+    vocabulary = {letter: 10 + i for i, letter in enumerate(letters)} | CONTROL_TOKENS
+    if image_token := config.get("image_token_id"):
+        vocabulary |= dict.fromkeys(("<image>", "<|image_pad|>"), image_token)
+        vocabulary.pop("<|image_pad|>" if config["family"] == "lfm2vl" else "<image>")
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE(vocabulary, []))
+    tokenizer.add_special_tokens([token for token in vocabulary if len(token) > 1])
     tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = tokenizers.decoders.ByteLevel()
     return tokenizer

@@ -1,12 +1,15 @@
 """The catalogue of models: complete, readable by their family, and what it says each can do."""
 
 import json
+import math
 from dataclasses import fields, is_dataclass
 from typing import Any, get_type_hints
 
 import pytest
 
 from engine.catalog.published import CONFIGS, PublishedModel, published, unknown_model_error
+from engine.lfm2vl import config as lfm2vl
+from engine.lfm2vl.weights import shapes as lfm2vl_shapes
 from engine.moondream.config import Config, read_config
 
 PARTS = ("text", "vision", "region", "tokenizer", "defaults")
@@ -22,7 +25,11 @@ def spelt_out(kind: Any, value: Any) -> bool:
     )
 
 
-@pytest.fixture(params=published().values(), ids=list(published()))
+MOONDREAMS = {name: model for name, model in published().items() if model.family == "moondream"}
+LFMS = {name: model for name, model in published().items() if model.family == "lfm2vl"}
+
+
+@pytest.fixture(params=MOONDREAMS.values(), ids=list(MOONDREAMS))
 def model(request: pytest.FixtureRequest) -> PublishedModel:
     chosen: PublishedModel = request.param
     return chosen
@@ -50,9 +57,23 @@ def test_says_what_it_is_and_where(model: PublishedModel) -> None:
         assert new or model.source.tokenizer.repo == model.source.repo
 
 
+@pytest.mark.parametrize("name", LFMS)
+def test_each_lfm_is_read_has_its_size_and_tells_the_limit_of_its_licence(name: str) -> None:
+    model = LFMS[name]
+    config = lfm2vl.read_config(name, model.config)
+    assert model.source
+    assert "10 million USD" in model.size_and_licence
+    assert model.source.repo.lower() == f"liquidai/{name}"
+    weights = sum(math.prod(shape) for shape in lfm2vl_shapes(config).values())
+    assert abs(2 * weights / model.source.bytes - 1) < 0.01  # bfloat16
+    assert ("detect" in model.abilities.prompts) == (name == "lfm2.5-vl-450m")
+    assert config.preprocessor_config.min_image_tokens == (32 if "450m" in name and "2.5" in name else 64)
+
+
 def test_nothing_but_models_is_there() -> None:
     assert {path.stem for path in CONFIGS.glob("*.json")} == set(published())
     assert list(published()) == sorted(published())
+    assert {"lfm2-vl-450m", "lfm2-vl-1.6b", "lfm2.5-vl-450m", "lfm2.5-vl-1.6b"} == set(LFMS)
     assert {"moondream2", "moondream-0.5b", "moondream3-preview", "moondream3.1"} <= set(published())
 
 
@@ -72,7 +93,7 @@ def test_what_the_current_ones_are(name: str) -> None:
 
 
 def test_the_older_ones_differ_in_captions_and_bits() -> None:
-    parts = {name: json.loads(json.dumps(model.config)) for name, model in published().items()}
+    parts = {name: json.loads(json.dumps(model.config)) for name, model in MOONDREAMS.items()}
     for name in ("moondream2-2025-01-09", "moondream2-2025-03-27", "moondream2-2025-04-14-4bit"):
         captions = parts[name]["tokenizer"]["templates"]["caption"]
         assert captions.pop("long", None) == ([198, 198, 14617, 8305, 25] if "4bit" in name else None)
@@ -96,4 +117,4 @@ def test_abilities_follow_the_templates(model: PublishedModel) -> None:
 
 def test_a_name_that_is_not_known() -> None:
     assert "did you mean 'moondream2'?" in str(unknown_model_error("moondraem2", published()))
-    assert "did you mean" not in str(unknown_model_error("qwen", published()))
+    assert "did you mean" not in str(unknown_model_error("gemma", published()))

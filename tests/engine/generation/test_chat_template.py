@@ -100,6 +100,28 @@ def test_functions_of_the_hub() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("source", "text"),
+    [
+        ("{% for k, v in {'b': 1, 'a': 2}.items() %}{{ k }}{{ v }}{% endfor %}", "b1a2"),
+        ("{% for k, v in {'b': 1, 'a': 2} | dictsort %}{{ k }}{{ v }}{% endfor %}", "a2b1"),
+        ("{% macro m(a, b=2) %}{{ a }}{{ b }}{{ caller() if caller }}{% endmacro %}{{ m(1) }}", "12"),
+        ("{% macro m(a) %}{{ a }}{{ caller() }}{% endmacro %}{% call m(3) %}in{% endcall %}", "3in"),
+        (
+            "{% set ns = namespace(l=[]) %}{% for i in [1, 2] %}{% set ns.l = ns.l + [i] %}{% endfor %}{{ ns.l }}",
+            "[1, 2]",
+        ),
+        ("{% for i in 'ab' %}{{ loop.index }}{{ loop.last }}{{ loop.cycle('x', 'y') }}{% endfor %}", "1Falsex2Truey"),
+        ("{% for x in [1, [2]] recursive %}{{ loop(x) if x is iterable else x }}{% endfor %}", "12"),
+        ("{% filter upper %}{% with a = 'x' %}{{ a }}{% endwith %}{% endfilter %}", "X"),
+        ("{% set a, b = (1, 2) %}{{ a ~ b }}{{ messages[1:] | length }}{{ {} .get('q', 'd') }}", "120d"),
+        ("{{ (tools or []) | length }}{{ messages | rejectattr('role', 'in', ['user']) | list }}", "0[]"),
+    ],
+)
+def test_what_templates_may_use(source: str, text: str) -> None:
+    assert rendered(source) == text
+
+
 def test_blocks_are_trimmed() -> None:
     assert rendered("  {% if true %}\nx\n  {% endif %}\ny") == "x\ny"
 

@@ -360,3 +360,47 @@ def test_a_cancelled_turn_may_be_continued() -> None:
     assert event.result.finish == "cancelled"  # type: ignore[union-attr]
     longer = [*messages, Message("assistant", ("the dog",)), Message("user", ("and?",))]
     assert model().chat(longer, GREEDY, cache).tokens == model().chat(longer, GREEDY).tokens
+
+
+def large(**options: Any) -> tuple[VisionLanguageModel, LazyImage]:
+    loaded = engine.load(str(FOLDER), LoadOptions("cpu", "float32", **options))
+    assert isinstance(loaded, VisionLanguageModel)
+    [made] = loaded.encode([np.zeros((512, 4096, 3), np.uint8)])
+    assert isinstance(made, LazyImage)
+    return loaded, made
+
+
+def test_images_are_reduced_on_a_cpu_for_text_only_where_that_is_wanted() -> None:
+    loaded, image = large(reduce_images=True)
+    assert loaded.longest_side == 1024
+    assert loaded.revision.endswith("+1024px")
+    for made in image.parts():  # 1024 x 128 pixels, which the golden model reduces to its 48 tokens
+        assert isinstance(made, ImageFeatures)
+    budget = ImageBudget(1, 100_000)
+    [wide] = loaded.encode([np.zeros((512, 4096, 3), np.uint8)], budget)
+    assert isinstance(wide, LazyImage)
+    assert tokens(wide) == 16 * 128  # the caller has said how large it may be
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"reduce_images": True, "detail": "high"}, {"reduce_images": True, "image_budget": ImageBudget(max_tokens=9)}],
+)
+def test_images_are_as_they_are_elsewhere(options: dict[str, Any]) -> None:
+    loaded, image = large(**options)
+    assert loaded.longest_side is None
+    assert image.longest_side is None
+    assert not loaded.revision.endswith("px")
+
+
+def test_a_reduced_image_has_the_tokens_of_its_size_and_more_for_objects() -> None:
+    seen: list[tuple[tuple[int, ...], ImageBudget]] = []
+
+    def encode(pixels: np.ndarray, budget: ImageBudget) -> list[Any]:
+        seen.append((pixels.shape, budget))
+        return []
+
+    image = LazyImage(np.zeros((300, 3000, 3), np.uint8), ImageBudget(64, 16384), encode, "", longest_side=1000)
+    image.parts()
+    image.parts(1024)
+    assert seen == [((100, 1000, 3), ImageBudget(64, 16384)), ((300, 3000, 3), ImageBudget(1024, 1024))]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cli_runner import Outcome, running_program, spawn, wait_until
+from cli_runner import ROOT, Outcome, running_program, spawn, wait_until
 from fake_hub import MIB, Hub, commit_of, serve_hub
 
 Environment = Callable[..., dict[str, str]]
@@ -17,6 +17,7 @@ STARMIE = ("moondream/starmie-v1", "35192e10a54e36eabe0a7cc57a2c1aab371cafc5")
 CURRENT = ("vikhyatk/moondream2", "2025-06-21")
 OLDER = ("vikhyatk/moondream2", "2025-04-14")
 FOUR_BIT = ("moondream/moondream-2b-2025-04-14-4bit", "main")
+LFM = ("LiquidAI/LFM2-VL-450M", "main")
 PREVIEW = ("moondream/moondream3-preview", "main")
 
 
@@ -95,6 +96,21 @@ def test_what_is_fetched_and_that_it_is_fetched_once(tmp_path: Path, env: Enviro
     row = listed("moondream2", offline)
     total = len(SINGLE["model.safetensors"]) + len(TOKENIZER["tokenizer.json"])
     assert (row["where"], row["bytes"], row["commit"]) == ("here", total, commit_of(*CURRENT))
+
+
+def test_terms_are_told_before_a_download_and_the_config_that_comes_with_the_weights_counts(
+    tmp_path: Path, env: Environment
+) -> None:
+    golden = ROOT / "tests" / "golden" / "lfm2-vl"
+    kept = ("model.safetensors", "config.json", "preprocessor_config.json", "tokenizer.json")
+    with serve_hub({LFM: {name: (golden / name).read_bytes() for name in (*kept, "cases.json")}}) as hub:
+        terms, done = models("pull", "lfm2-vl-450m", env=env(hub)).lines
+    assert "LFM Open License v1.0: commercial use is free below 10 million USD of annual revenue" in terms
+    assert commit_of(*LFM) in done
+    assert {path.name for path in snapshot(tmp_path, LFM).iterdir()} == set(kept)
+    options = ("--model", "lfm2-vl-450m", "--max-tokens", "3", "--json")
+    outcome = spawn("caption", golden / "image_c.png", *options, env=env(hub, **OFFLINE))
+    assert outcome.json[0]["image_tokens"] == 2 * 4 + 8, outcome.err  # with the small tiles of its own files
 
 
 def test_older_releases_have_their_own_tokenizer(tmp_path: Path, env: Environment) -> None:

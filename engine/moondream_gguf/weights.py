@@ -1,0 +1,76 @@
+"""The tensors of a Moondream 2 in GGUF, by the names of Moondream's hub releases, and which are quantised."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from engine.checkpoints.opening import open_tensors
+from engine.checkpoints.reader import Shape
+from engine.checkpoints.tensor_map import TensorLocation, TensorMap, locate_tensors, map_tensors
+from engine.moondream_gguf.config import Config, TextConfig, VisionConfig
+from engine.quantization.plan import QuantizationPlan
+
+QUANTIZATION_PLAN = QuantizationPlan(
+    quantized=re.compile(
+        r"((text|vision)\.blocks\.\d+\.(attn|mlp)\.(qkv|proj|fc1|fc2)|text\.lm_head|text\.wte|vision\.proj_mlp\.fc[12])"
+        r"\.weight"
+    ),
+    int4_names=re.compile(r"text\.blocks\..*"),
+)
+
+
+def open_weights(path: Path, config: Config, mmproj: Path | None = None) -> TensorMap:
+    """Open the weights of a model and check them against the config.
+
+    Args:
+        path: The text file.
+        config: Of the model.
+        mmproj: The vision file.
+
+    Raises:
+        ModelUnavailable: Tensors are missing, unknown, or of another shape.
+    """
+    checkpoint = open_tensors(path, mmproj)
+    layers = config.vision.n_layers if config.vision else 0
+
+    def canonical(name: str) -> Iterator[tuple[str, TensorLocation]]:
+        block = re.match(r"vision\.blocks\.(\d+)\.", name)
+        if not (block and int(block[1]) >= layers):
+            yield name, TensorLocation(name)
+
+    vision = _vision_tensors(config.vision, config.text.dim) if config.vision else ()
+    shapes = dict([*_text_tensors(config.text), *vision])
+    return map_tensors(checkpoint, locate_tensors(checkpoint, canonical), shapes)
+
+
+def _affine(name: str, *shape: int) -> Iterator[tuple[str, Shape]]:
+    yield f"{name}.weight", shape
+    yield f"{name}.bias", shape[:1]
+
+
+def _block(name: str, dim: int, inner: int) -> Iterator[tuple[str, Shape]]:
+    yield from _affine(f"{name}.attn.qkv", 3 * dim, dim)
+    yield from _affine(f"{name}.attn.proj", dim, dim)
+    yield from _affine(f"{name}.mlp.fc1", inner, dim)
+    yield from _affine(f"{name}.mlp.fc2", dim, inner)
+
+
+def _text_tensors(text: TextConfig) -> Iterator[tuple[str, Shape]]:
+    yield "text.wte.weight", (text.vocab_size, text.dim)
+    for layer in range(text.n_layers):
+        yield from _affine(f"text.blocks.{layer}.ln", text.dim)
+        yield from _block(f"text.blocks.{layer}", text.dim, text.ff_dim)
+    yield from _affine("text.post_ln", text.dim)
+    yield from _affine("text.lm_head", text.vocab_size, text.dim)
+
+
+def _vision_tensors(vision: VisionConfig, text_dim: int) -> Iterator[tuple[str, Shape]]:
+    yield from _affine("vision.patch_emb", vision.dim, 3 * vision.patch_size**2)
+    yield "vision.pos_emb.weight", (1, vision.grid**2, vision.dim)
+    for layer in range(vision.n_layers):
+        for norm in ("ln1", "ln2"):
+            yield from _affine(f"vision.blocks.{layer}.{norm}", vision.dim)
+        yield from _block(f"vision.blocks.{layer}", vision.dim, vision.ff_dim)
+    yield from _affine("vision.post_ln", vision.dim)
+    yield from _affine("vision.proj_mlp.fc1", vision.inner_dim, vision.dim)
+    yield from _affine("vision.proj_mlp.fc2", text_dim, vision.inner_dim)

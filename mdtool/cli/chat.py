@@ -1,0 +1,60 @@
+"""`mdtool chat`: a conversation about images."""
+
+from typing import Annotated
+
+import typer
+
+from mdtool.cli.options.generation import GenerationOptions
+from mdtool.cli.options.grouped import grouped
+from mdtool.cli.options.model import ModelOptions
+from mdtool.cli.options.printing import Quiet, Verbose
+
+
+@grouped
+def chat(
+    *,
+    images: Annotated[
+        list[str],
+        typer.Argument(help="Images for the first message: files, folders, globs, URLs.", metavar="[IMAGE...]"),
+    ] = [],
+    system: Annotated[
+        str | None, typer.Option(help="System message: what the model should be or do.", metavar="TEXT")
+    ] = None,
+    context: Annotated[
+        int,
+        typer.Option(
+            min=16,
+            help="Maximum number of tokens that the model looks back on, images and answer included; older turns are "
+            "dropped.",
+            metavar="N",
+        ),
+    ] = 4096,
+    model: ModelOptions,
+    generation: GenerationOptions,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Converse with a model about images, on a terminal or line by line through a pipe.
+
+    Each line is a message, and the answer is streamed to stdout. /image PATH shows another image, /save PATH writes the
+    conversation to a Markdown file, /reset begins anew, /quit or Ctrl-D ends, and Ctrl-C ends an answer. An image is
+    encoded once, and a turn computes only what is new. The system message and the newest image are never dropped.
+
+    \b
+    mdtool chat photo.jpg --model ./Qwen3-VL-2B-Instruct
+    mdtool chat --model ./Qwen3-VL-2B-Instruct --system "Answer in one sentence."
+    printf 'what is it?\\nwhat colour?\\n' | mdtool chat photo.jpg --model ./Qwen3-VL-2B-Instruct
+    """
+    from mdtool.console import Console
+    from mdtool.jobs.chat.run import Cancellation, run_chat
+    from mdtool.jobs.chat.session import ChatSettings, Session
+    from mdtool.model_selection import LoadCallbacks, load_model
+
+    console = Console(quiet, verbose=verbose)
+    may_pull = model.may_pull(console, ["-"])  # stdin is for messages
+    callbacks = LoadCallbacks(console.note, console.note, console.explain, may_pull)
+    loaded = load_model(model.model, "chat", [""], model.computing, callbacks=callbacks)
+    cancellation = Cancellation()
+    session = Session(loaded, ChatSettings(system, context, generation.generation), console, cancellation.is_cancelled)
+    session.attach(images)
+    raise typer.Exit(run_chat(session, cancellation))

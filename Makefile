@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-all lint docs clean
+.PHONY: demo test test-all lint docs kernels clean
 
 demo: .venv/installed
 	@mkdir -p demo
@@ -29,10 +29,14 @@ lint: .venv/installed
 docs: .venv/installed
 	$(BIN)/python docs/generate.py
 
-.venv/installed: pyproject.toml
+# The CPU kernels again, after a change in them.
+kernels: .venv/installed
+	$(BIN)/python setup.py --quiet build_ext --inplace
+
+.venv/installed: pyproject.toml setup.py $(wildcard engine/kernels/native/*)
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	@touch $@
 
 clean:
-	rm -rf .venv demo
+	rm -rf .venv demo build engine/kernels/_native.so

@@ -5,45 +5,62 @@ import sys
 from pathlib import Path
 
 from setuptools import Extension, setup
+from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_ext import build_ext
+from setuptools.errors import CompileError
 
 NATIVE = Path("engine/kernels/native")
 ARM = platform.machine().lower() in ("aarch64", "arm64")
-MSVC = sys.platform == "win32"
 
 # A file of kernels is compiled for its instruction set; whether the CPU has it is asked when the program runs.
 INSTRUCTION_SETS = {
-    "kernels_avx2.cpp": ["/arch:AVX2"] if MSVC else ["-mavx2", "-mfma", "-mf16c"],
-    "kernels_avx512.cpp": ["/arch:AVX512"]
-    if MSVC
-    else ["-mavx2", "-mfma", "-mf16c", "-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mavx512vnni"],
-    "kernels_neon.cpp": [] if MSVC or sys.platform == "darwin" else ["-march=armv8.2-a+dotprod"],
+    "kernels_avx2.cpp": ["-mavx2", "-mfma", "-mf16c"],
+    "kernels_avx512.cpp": [
+        "-mavx2",
+        "-mfma",
+        "-mf16c",
+        "-mavx512f",
+        "-mavx512bw",
+        "-mavx512dq",
+        "-mavx512vl",
+        "-mavx512vnni",
+    ],
+    "kernels_neon.cpp": [] if sys.platform == "darwin" else ["-march=armv8.2-a+dotprod"],
 }
 # -ffp-contract=off: all instruction sets round alike. GCC 12's own intrinsics headers use uninitialised vectors.
-FLAGS = (
-    ["/O2", "/std:c++17", "/EHsc"]
-    if MSVC
-    else ["-O3", "-std=c++17", "-fvisibility=hidden", "-ffp-contract=off", "-g0", "-Wno-maybe-uninitialized", "-Wno-uninitialized"]
-)
+FLAGS = ["-O3", "-std=c++17", "-fvisibility=hidden", "-ffp-contract=off", "-g0"]
+FLAGS += ["-Wno-maybe-uninitialized", "-Wno-uninitialized"]
 
 
 class BuildKernels(build_ext):
     """Compiles each source with the flags of its instruction set, as a plain library that ctypes loads."""
 
+    def get_ext_filename(self, fullname: str) -> str:
+        """Return the path of the library, which is the same for all versions of Python."""
+        return fullname.replace(".", "/") + ".so"
+
     def build_extension(self, ext: Extension) -> None:
-        """Compile and link the library; with `optional`, an error here leaves it out."""
+        """Compile and link the library; as it is optional, an error here leaves it out."""
+        if sys.platform == "win32":
+            raise CompileError("torch's threads can't be shared on Windows")
         objects = []
         for source in ext.sources:
-            sets = INSTRUCTION_SETS.get(Path(source).name, [])
-            wrong_cpu = ARM != (Path(source).name == "kernels_neon.cpp")
-            if Path(source).name in INSTRUCTION_SETS and wrong_cpu:
+            flags = INSTRUCTION_SETS.get(Path(source).name)
+            if flags is not None and source.endswith("neon.cpp") != ARM:
                 continue
             objects += self.compiler.compile(
-                [source], output_dir=self.build_temp, extra_postargs=[*FLAGS, *sets], depends=ext.depends
+                [source], output_dir=self.build_temp, extra_postargs=[*FLAGS, *(flags or [])], depends=ext.depends
             )
-        self.compiler.link_shared_object(
-            objects, self.get_ext_fullpath(ext.name), target_lang="c++", debug=self.debug, export_symbols=[]
-        )
+        path = self.get_ext_fullpath(ext.name)
+        self.compiler.link_shared_object(objects, path, target_lang="c++", debug=self.debug, export_symbols=[])
+
+
+class PlatformWheel(bdist_wheel):
+    """Tags the wheel with its platform only: the library doesn't use Python's C API."""
+
+    def get_tag(self) -> tuple[str, str, str]:
+        """Return the tags of Python, its binary interface and the platform."""
+        return "py3", "none", super().get_tag()[2]
 
 
 setup(
@@ -56,5 +73,5 @@ setup(
             optional=True,
         )
     ],
-    cmdclass={"build_ext": BuildKernels},
+    cmdclass={"build_ext": BuildKernels, "bdist_wheel": PlatformWheel},
 )

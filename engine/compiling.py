@@ -29,7 +29,7 @@ def compile_summary(device: str, requested: bool, gains: bool) -> str:
         gains: Whether any of the model's kernels benefits from it.
     """
     if not gains:
-        return "not compiled: on a CPU only int8 GEMM benefits from it (--quantize int8 or int4)"
+        return "not compiled: on a CPU only torch's int8 GEMM benefits from it (--quantize int8 or int4)"
     if device == "cpu":
         return (
             "compiled: activation quantisation for int8 GEMM"

@@ -1,19 +1,26 @@
-"""The wheel: every module and data file of the packages is in it, and what it unpacks to runs outside the clone."""
+"""The wheel: every module and data file of the packages is in it, and what it unpacks to runs outside the clone, with
+our CPU kernels where there is a C++ compiler and without them where there is none. The sdist has their sources."""
 
 import os
 import shutil
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
 import pytest
+from golden import needs_compiler
 
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("mdtool", "recipes", "engine", "configs")
-LEFT_OUT = shutil.ignore_patterns("__pycache__", ".*", "*.egg-info", "build", "dist", "demo", "tests", "docs")
+LEFT_OUT = shutil.ignore_patterns(
+    "__pycache__", ".*", "*.egg-info", "build", "dist", "demo", "tests", "docs", "_native.so"
+)
+NATIVE = "engine/kernels/native"
+LIBRARY = "engine/kernels/_native.so"
 
 
 @pytest.fixture(scope="module")
@@ -22,19 +29,66 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return Path(shutil.copytree(ROOT, tmp_path_factory.mktemp("source") / "mdtool", ignore=LEFT_OUT))
 
 
+@pytest.fixture(scope="module", params=[pytest.param(True, marks=needs_compiler), False], ids=["C++", "no C++"])
+def compiler(request: pytest.FixtureRequest) -> bool:
+    """Whether there is a C++ compiler when the wheel is built."""
+    return bool(request.param)
+
+
 @pytest.fixture(scope="module")
-def wheel(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def wheel(source: Path, compiler: bool, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
+    shutil.rmtree(source / "build", ignore_errors=True)
     build = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--quiet", "-w"]
-    subprocess.run([*build, str(folder), str(source)], check=True, timeout=120)
+    env = os.environ if compiler else os.environ | {"CC": "false", "CXX": "false"}
+    subprocess.run([*build, str(folder), str(source)], env=env, check=True, timeout=600)
     [wheel] = folder.glob("mdtool-*.whl")
     return wheel
 
 
-def test_every_file_of_the_packages_is_in_it(source: Path, wheel: Path) -> None:
-    files = (path for package in PACKAGES for path in (source / package).rglob("*") if path.is_file())
+def files_of(source: Path) -> set[str]:
+    paths = (path for package in PACKAGES for path in (source / package).rglob("*") if path.is_file())
+    return {path.relative_to(source).as_posix() for path in paths}
+
+
+def test_every_file_of_the_packages_is_in_it(source: Path, wheel: Path, compiler: bool) -> None:
+    """But for what the library of kernels is compiled from."""
     built = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
-    assert built == {path.relative_to(source).as_posix() for path in files}
+    needed = {name for name in files_of(source) if not name.startswith(NATIVE)}
+    assert built == (needed | {LIBRARY} if compiler else needed)
+
+
+def test_it_is_for_any_python_of_its_platform(wheel: Path) -> None:
+    assert "-py3-none-" in wheel.name
+    assert not wheel.name.endswith("-any.whl")
+
+
+def test_the_sdist_has_what_the_library_is_compiled_from(source: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "setup.py", "--quiet", "sdist", "--dist-dir", str(tmp_path)]
+    subprocess.run(command, cwd=source, check=True, timeout=120)
+    [sdist] = tmp_path.glob("mdtool-*.tar.gz")
+    with tarfile.open(sdist) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    assert files_of(source) | {"setup.py", "pyproject.toml"} <= names
+    assert LIBRARY not in names
+
+
+def test_it_installs_and_says_which_kernels_serve(wheel: Path, compiler: bool, tmp_path: Path) -> None:
+    install = [sys.executable, "-m", "pip", "install", "--no-deps", "--quiet", "--target", str(tmp_path), str(wheel)]
+    subprocess.run(install, check=True, timeout=120)
+    show = "from engine.kernels.library import kernels; print(kernels().summary)"
+    env = {name: value for name, value in os.environ.items() if not name.startswith("MDTOOL_")}
+    run = [sys.executable, "-c", show]
+    summary = subprocess.run(
+        run,
+        cwd=tmp_path,
+        env=env | {"PYTHONPATH": str(tmp_path)},
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    ).stdout
+    assert ("ours were not built" in summary) == (not compiler)
 
 
 def test_it_runs_outside_the_clone(wheel: Path, tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from engine.kernels.structures import (
     CACHE_DTYPES,
     DTYPES,
     LAYER_NORM,
+    MAX_HEAD_DIM,
     NO_ACTIVATION,
     RMS_NORM,
     AttentionStep,
@@ -104,8 +105,9 @@ class FusedLayer:
 
 
 def can_fuse(layer: FusedLayer, dtype: torch.dtype) -> bool:
-    """Return whether all linear layers of a decoder layer use our kernels, for activations of this dtype."""
-    return dtype in DTYPES and all(isinstance(fused.linear, KernelLinear) for fused in layer.linears)
+    """Return whether our kernels can compute all of a decoder layer, for activations of this dtype."""
+    known = dtype in DTYPES and layer.head_dim <= MAX_HEAD_DIM
+    return known and all(isinstance(fused.linear, KernelLinear) for fused in layer.linears)
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,7 +130,9 @@ class FusedDecoder:
         self._prepared: dict[tuple[int, int], _Prepared] = {}
         self._lock = Lock()
 
-    def __call__(self, x: Tensor, cos: Tensor, sin: Tensor, spans: Sequence[QuerySpan], first_layer: int = 0) -> Tensor:
+    def __call__(
+        self, x: Tensor, cos: Tensor, sin: Tensor, spans: Sequence[QuerySpan], *, first_layer: int = 0
+    ) -> Tensor:
         """Extend the caches of the spans' sequences, which have room reserved, and return the hidden states.
 
         Args:

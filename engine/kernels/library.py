@@ -32,9 +32,10 @@ def kernels() -> Kernels:
     wanted = os.environ.get(VARIABLE, "")
     if wanted == "off":
         return Kernels(None, f"torch's kernels: {VARIABLE} is off")
-    path = next(iter(sorted(Path(__file__).parent.glob("_native*"))), None)
-    if path is None:
-        return Kernels(None, "torch's kernels: ours were not built when mdtool was installed (no C++ compiler)")
+    path = Path(__file__).with_name("_native.so")
+    if not path.exists():
+        why = "aren't built on Windows" if sys.platform == "win32" else "were not built (no C++ compiler?)"
+        return Kernels(None, f"torch's kernels: ours {why}")
     runtime = _openmp_runtime()
     if runtime is None:
         return Kernels(None, "torch's kernels: torch's threads can't be shared here")
@@ -53,13 +54,12 @@ def kernels() -> Kernels:
 
 
 def _openmp_runtime() -> ctypes.CDLL | None:
-    """Return the OpenMP runtime that torch has loaded: a second one's threads and torch's would wait for one another."""
+    """Return the OpenMP runtime that torch has loaded: threads of a second one would wait for torch's."""
     folder = Path(torch.__file__).parent
-    names = ("libgomp*", "libomp*", "libiomp*")
-    candidates = [path for place in (folder / "lib", folder.parent / "torch.libs") for name in names for path in place.glob(name)]
-    for path in candidates:
+    places, names = (folder / "lib", folder.parent / "torch.libs"), ("libgomp*", "libomp*", "libiomp*")
+    for path in (path for place in places for name in names for path in place.glob(name)):
         try:
-            runtime = ctypes.CDLL(str(path), mode=os.RTLD_NOLOAD | os.RTLD_NOW if sys.platform != "win32" else 0)
+            runtime = ctypes.CDLL(str(path), mode=os.RTLD_NOLOAD | os.RTLD_NOW)
             runtime.GOMP_parallel  # noqa: B018
         except (OSError, AttributeError):
             continue

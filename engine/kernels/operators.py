@@ -13,7 +13,7 @@ _LIBRARY.define(
 
 
 def few_rows_linear(weight: PackedMatrix, bias: Tensor | None, x: Tensor, activation: int) -> Tensor:
-    """Return activation(x W^T + bias); see `packed.multiply_few_rows`. Outside of the compiler without torch's dispatch."""
+    """Return activation(x W^T + bias); see `packed.multiply_few_rows`. Eager calls skip torch's dispatch."""
     if torch.compiler.is_compiling():
         tensors = weight.values, weight.scales, weight.zeros, bias
         numbers = weight.columns, weight.format, weight.group, activation
@@ -23,13 +23,15 @@ def few_rows_linear(weight: PackedMatrix, bias: Tensor | None, x: Tensor, activa
 
 
 @torch.library.impl(_LIBRARY, "few_rows_linear", "CPU")
-def _few_rows_linear(
+def _few_rows_linear(  # noqa: PLR0917 (torch passes arguments by position)
     x: Tensor, values: Tensor, scales: Tensor | None, zeros: Tensor | None, bias: Tensor | None, *numbers: int
 ) -> Tensor:
     *shape, activation = numbers
     return multiply_few_rows(PackedMatrix(values, scales, zeros, *shape), bias, x, activation)
 
 
-@torch.library.register_fake("mdtool::few_rows_linear", lib=_LIBRARY)
 def _shape(x: Tensor, values: Tensor, *_: object) -> Tensor:
     return x.new_empty(x.shape[0], values.shape[0])
+
+
+torch.library.register_fake("mdtool::few_rows_linear", _shape, lib=_LIBRARY)

@@ -3,7 +3,7 @@
 Layout: see `native/types.h`. Rows of int4 and int8 are padded with zeros to whole blocks of 128 columns.
 """
 
-from ctypes import byref, c_int32, c_int64, c_void_p
+from ctypes import CDLL, byref, c_int32, c_int64, c_void_p
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -64,7 +64,9 @@ def pack(weight: Int4 | Int8 | GgufBlocks) -> PackedMatrix:
     rows, columns = weight.shape
     padding = -columns % BLOCK
     if isinstance(weight, GgufBlocks):
-        return PackedMatrix(weight.raw.contiguous(), None, None, columns, GGUF_FORMATS[weight.type.name], MINIMUM_COLUMNS)
+        return PackedMatrix(
+            weight.raw.contiguous(), None, None, columns, GGUF_FORMATS[weight.type.name], MINIMUM_COLUMNS
+        )
     if isinstance(weight, Int8):
         values = F.pad(weight.values, (0, padding)) if padding else weight.values
         return PackedMatrix(values.contiguous(), weight.scale.float(), None, columns, INT8)
@@ -77,7 +79,13 @@ def pack(weight: Int4 | Int8 | GgufBlocks) -> PackedMatrix:
 
 
 def linear_step(
-    weight: PackedMatrix, bias: Tensor | None, x: Tensor, y: Tensor, *, activation: int = 0, residual: Tensor | None = None
+    weight: PackedMatrix,
+    bias: Tensor | None,
+    x: Tensor,
+    y: Tensor,
+    *,
+    activation: int = 0,
+    residual: Tensor | None = None,
 ) -> LinearStep:
     """Describe y = activation(x W^T + bias) + residual; all tensors must outlive the description."""
     step = LinearStep(x=rows_of(x), columns=weight.columns, weight=weight.structure, y=rows_of(y))
@@ -119,7 +127,7 @@ def quantize_rows(x: Tensor, norm: Norm | None = None) -> tuple[Tensor, Tensor]:
     return values, scales
 
 
-def widen(weight: PackedMatrix, begin: int, end: int, values: Tensor, scales: Tensor) -> None:
+def widen(weight: PackedMatrix, begin: int, end: int, *, values: Tensor, scales: Tensor) -> None:
     """Convert rows of int4 weights or of blocks to int8 with a scale per row.
 
     Args:
@@ -136,7 +144,14 @@ def widen(weight: PackedMatrix, begin: int, end: int, values: Tensor, scales: Te
 
 
 def finish(
-    sums: Tensor, x_scales: Tensor, weight_scales: Tensor, bias: Tensor | None, y: Tensor, *, column: int, activation: int
+    sums: Tensor,
+    x_scales: Tensor,
+    weight_scales: Tensor,
+    bias: Tensor | None,
+    *,
+    y: Tensor,
+    column: int,
+    activation: int,
 ) -> None:
     """Write activation(sums * scales + bias) to columns of y.
 
@@ -164,7 +179,7 @@ def softmax_(scores: Tensor) -> None:
     _library().mdtool_softmax(byref(rows_of(rows)), c_int64(len(rows)), c_int64(rows.shape[1]), _threads())
 
 
-def _library():  # type: ignore[no-untyped-def]
+def _library() -> CDLL:
     library = kernels().library
     assert library is not None
     return library

@@ -11,6 +11,7 @@ GGUF_FORMATS = {"Q8_0": 2, "Q4_0": 3, "Q4_1": 4, "Q5_0": 5, "Q5_1": 6, "Q4_K": 7
 FORMAT_NAMES = {INT4: "int4", INT8: "int8"} | {number: name for name, number in GGUF_FORMATS.items()}
 NO_ACTIVATION, GELU, MULTIPLY_BY_SILU = 0, 1, 2
 NO_NORM, LAYER_NORM, RMS_NORM = 0, 1, 2
+MAX_HEAD_DIM = 256  # of attention
 
 DTYPES = {torch.float32: FLOAT32, torch.bfloat16: BFLOAT16}
 CACHE_DTYPES = DTYPES | {torch.int8: INT8_ROWS}

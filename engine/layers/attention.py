@@ -161,7 +161,8 @@ class _FullAttention:
         count, causal = self._spans[0].count, self._spans[0].causal
         q = q[:, self._rows].unflatten(1, (-1, count)).transpose(0, 1).contiguous()
         caches = [_key_values(span, layer) for span in self._spans]
-        k, v = ([as_floats(x[:, :count], q.dtype) for x in part] for part in zip(*((c.keys, c.values) for c in caches)))
+        k = [as_floats(cache.keys[:, :count], q.dtype) for cache in caches]
+        v = [as_floats(cache.values[:, :count], q.dtype) for cache in caches]
         if len(caches) == 1:
             return full_attention(q, k[0][None], v[0][None], causal)
         return full_attention(q, torch.stack(k), torch.stack(v), causal)

@@ -13,7 +13,7 @@ from engine.kernels.library import kernels
 from engine.kernels.operators import few_rows_linear
 from engine.kernels.packed import finish, pack, quantize_rows, widen
 from engine.kernels.structures import GELU, GGUF_FORMATS, INT8, NO_ACTIVATION
-from engine.quantization.formats import Int4, Int8
+from engine.quantization.formats import GROUP_SIZES, Int4, Int8
 from engine.quantization.gguf_blocks import GgufBlocks
 
 LARGE_BATCH_ROWS = 64  # rows from which a GEMM is faster
@@ -26,7 +26,9 @@ def has_kernel(weight: Int4 | Int8 | GgufBlocks) -> bool:
         return False
     if isinstance(weight, GgufBlocks):
         return weight.raw.device.type == "cpu" and weight.type.name in GGUF_FORMATS and not weight.exact
-    return weight.scale.device.type == "cpu" and not (isinstance(weight, Int4) and weight.exact)
+    if isinstance(weight, Int4) and (weight.exact or weight.group_size not in GROUP_SIZES):
+        return False
+    return weight.scale.device.type == "cpu"
 
 
 class KernelLinear:
@@ -57,7 +59,7 @@ class KernelLinear:
         for first in range(0, weight.rows, step):
             chunk, scales = self._int8_rows(first, min(first + step, weight.rows))
             sums = torch._int_mm(values, chunk.T)
-            finish(sums, x_scales, scales, self.bias, y, column=first, activation=activation)
+            finish(sums, x_scales, scales, self.bias, y=y, column=first, activation=activation)
         return y
 
     def _int8_rows(self, begin: int, end: int) -> tuple[Tensor, Tensor]:
@@ -66,5 +68,5 @@ class KernelLinear:
             return weight.values[begin:end], weight.scales[begin:end]
         values = torch.empty(end - begin, weight.padded_columns, dtype=torch.int8)
         scales = torch.empty(end - begin)
-        widen(weight, begin, end, values, scales)
+        widen(weight, begin, end, values=values, scales=scales)
         return values, scales

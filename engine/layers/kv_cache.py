@@ -58,7 +58,7 @@ class KeyValueCache:
 
     @classmethod
     def new(cls, kv_heads: int, head_dim: int, dtype: torch.dtype, device: str) -> "KeyValueCache":
-        """Return an empty cache; with int8, each head of a position is 8-bit numbers followed by their float32 scale."""
+        """Return an empty cache; with int8, each head of a position is int8 numbers, then their float32 scale."""
         width = head_dim + SCALE_BYTES if dtype == torch.int8 else head_dim
         return cls(torch.empty(kv_heads, 0, width, dtype=dtype, device=device))
 

@@ -3,7 +3,6 @@
 import torch
 from torch import Tensor
 
-from engine.kernels.library import kernels
 from engine.kernels.structures import FORMAT_NAMES
 from engine.layers.int4_linear import LARGE_BATCH_ROWS, Int4Linear, has_int4_gemm
 from engine.layers.int8_linear import Int8Linear, has_int8_gemm
@@ -41,7 +40,7 @@ def kernel_summary(linear: LinearLayer) -> str:
     """Describe the layer's kernel for humans."""
     if isinstance(linear, KernelLinear):
         name = FORMAT_NAMES[linear.weight.format]
-        return f"{name} by {kernels().summary} (from {KERNEL_LARGE_BATCH_ROWS} rows: int8 GEMM)"
+        return f"mdtool's {name} kernel (from {KERNEL_LARGE_BATCH_ROWS} rows: int8 GEMM)"
     if isinstance(linear, Int8Linear):
         return "int8 GEMM"
     if isinstance(linear, Int4Linear):

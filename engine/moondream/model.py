@@ -28,6 +28,7 @@ from engine.devices import check_compiler, free_memory, in_chunks, numerics_id, 
 from engine.generation.scheduler import Flow, Job, Scheduler
 from engine.generation.tokenizer import Tokenizer, load_tokenizer
 from engine.generation.verbs import VisionModel
+from engine.kernels.library import kernels as cpu_kernels
 from engine.layers.int8_linear import LARGE_BATCH_ROWS
 from engine.layers.kv_cache import PrefixCache
 from engine.layers.linear_dispatch import benefits_from_compile, kernel_summary
@@ -154,7 +155,8 @@ class Moondream(VisionModel):
         placement = ", ".join((device, str(dtype).removeprefix("torch."), *quantized))
         parts = {"vision": self.vision.encoder.blocks[0].qkv, "text": self.text.blocks[0].qkv}
         kernels = ", ".join(f"{part} by {kernel_summary(linear)}" for part, linear in parts.items())
-        self.setup: tuple[str, ...] = (placement, kernels, compile_summary(device, options.compile, gains))
+        on_cpu = (f"quantised weights on this CPU: {cpu_kernels().summary}",) if device == "cpu" else ()
+        self.setup: tuple[str, ...] = (placement, kernels, *on_cpu, compile_summary(device, options.compile, gains))
         self.decoder = MoondreamDecoder(self.text, self.region)
         self._flows = Flows(name, config, tokenizer)
         self._adapters: dict[str, LoraAdapter] = {}

@@ -4,7 +4,7 @@ import re
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -187,6 +187,10 @@ def bench_model(
         bool,
         typer.Option("--embedding-cache", help="Measure what the embedding cache saves, instead of the steps."),
     ] = False,
+    beside: Annotated[
+        Literal["llama.cpp"] | None,
+        typer.Option(help="Time another engine on the same shape in turn: llama.cpp, with random weights in Q4_0."),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the measurements as JSON.")] = False,
     verbose: Verbose = False,
 ) -> None:
@@ -197,21 +201,29 @@ def bench_model(
     \b
     mdtool bench model --model pocket
     mdtool bench model --config moondream2 --random-weights --quantize int8
+    mdtool bench model --config moondream2 --random-weights --quantize int4 --beside llama.cpp
     """
     from contextlib import nullcontext
     from dataclasses import asdict
 
     from mdtool.console import Console
     from mdtool.jobs.bench import model as job
+    from mdtool.jobs.bench.llama_cpp import check_llama_cpp
     from mdtool.model_selection import LoadCallbacks, model_errors
 
     if (config is not None) != random_weights or (config is None and model is None):
         raise UsageError("no model: give --model NAME|PATH, or --config NAME with --random-weights")
+    if beside and embedding_cache:
+        raise UsageError("--beside times steps, which --embedding-cache leaves out: give one of them")
+    if beside:
+        with model_errors():
+            check_llama_cpp(computing.device, batch_size)
     callbacks = LoadCallbacks(explain=Console(verbose=verbose).explain)
     with model_errors(), job.random_checkpoint(config) if config else nullcontext(model) as name:
         timings = job.bench_model(
-            str(name), computing.computing, callbacks, batch=batch_size, runs=runs, cache=embedding_cache
-        )
+            str(name), computing.computing, callbacks,
+            batch=batch_size, runs=runs, cache=embedding_cache, beside=beside,
+        )  # fmt: skip
     if json:
         write_json_record(asdict(timings))
     else:

@@ -24,6 +24,9 @@ def models() -> None:
 @app.command("list")
 def list_models(
     json: Annotated[bool, typer.Option("--json", help="Print JSON Lines: one object per model.")] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Report on stderr which CPU kernels are in use, and why.")
+    ] = False,
 ) -> None:
     """List all models.
 
@@ -32,6 +35,7 @@ def list_models(
     \b
     mdtool models list
     mdtool models list --json | jq -r .name
+    mdtool models list -v
     """
     import engine
     from engine.catalog import hub
@@ -52,6 +56,10 @@ def list_models(
         size = f" ({row['bytes'] / 1e9:.1f} GB)" if "bytes" in row else ""
         skills = ", ".join(_skill(skill, prompts) for skill, prompts in row["skills"].items())
         write_stdout(f"{row['name']}\t{row['where']}{size}\t{skills}\t{row['summary']}\n")
+    if verbose:
+        from engine.kernels.library import kernels
+
+        Console(verbose=True).explain(f"quantised weights on this CPU: {kernels().summary}")
     if sys.stdout.isatty() and not json and any(row["where"] == "not here" for row in rows):
         Console().note("`mdtool models pull NAME` downloads a model that is not here")
 

@@ -106,7 +106,8 @@ def test_a_commands_variable_goes_before_that_of_all(monkeypatch: pytest.MonkeyP
 def test_settings_are_those_of_the_command_alone(here: Path) -> None:
     write(here, "[models.list]\njson = true\n")
     assert {"centerface", "pocket"} <= {record["name"] for record in run("models", "list").json}
-    assert run("config", "show", "models", "list").out == f"models list\tjson\ttrue\t{here}/mdtool.toml:2\n".encode()
+    shown = run("config", "show", "models", "list").out.decode()
+    assert shown == f"models list\tjson\ttrue\t{here}/mdtool.toml:2\nmodels list\tverbose\tfalse\tdefault\n"
 
 
 def test_a_list_in_a_file_and_in_a_variable(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:

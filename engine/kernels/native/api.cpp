@@ -3,19 +3,30 @@
 #include <cstring>
 #include <vector>
 
+#if defined(__aarch64__) && defined(__linux__)
+#include <sys/auxv.h>
+#endif
+
 #include "kernels.h"
 #include "parallel.h"
 
-#if defined(_WIN32)
-#define EXPORT extern "C" __declspec(dllexport)
-#else
 #define EXPORT extern "C" __attribute__((visibility("default")))
-#endif
 
 namespace kernels {
 namespace {
 
 const KernelTable* table = &portable_kernels;
+
+#if defined(__aarch64__)
+bool has_dot_products() {
+#if defined(__linux__)
+  constexpr unsigned long kDotProducts = 1ul << 20;  // HWCAP_ASIMDDP
+  return getauxval(AT_HWCAP) & kDotProducts;
+#else
+  return true;  // all of Apple's
+#endif
+}
+#endif
 
 // Room that a calling thread keeps between calls.
 template <typename T>
@@ -114,8 +125,8 @@ EXPORT const char* mdtool_select_kernels(const char* name) {
       __builtin_cpu_supports("avx512vnni"))
     available[count++] = &avx512_kernels;
   if (avx2) available[count++] = &avx2_kernels;
-#elif defined(MDTOOL_NEON)
-  available[count++] = &neon_kernels;
+#elif defined(__aarch64__)
+  if (has_dot_products()) available[count++] = &neon_kernels;
 #endif
   available[count++] = &portable_kernels;
   for (int i = 0; i < count; i++)

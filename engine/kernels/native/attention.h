@@ -89,20 +89,23 @@ inline void begin_row(const AttentionStep& step, const CachedSequence& sequence,
   }
 }
 
-// Scores of T queries with consecutive keys: scores[t * stride + position].
-template <typename Number, int T>
-inline void score_keys(const Number* keys, int64_t positions, int64_t dim, const float* const* queries, float* scores,
-                       int64_t stride) {
+// Scores of T queries with consecutive keys of V vectors, the last of which may be a part: scores[t * stride + position].
+template <typename Number, int T, int V>
+inline void score_vectors(const Number* keys, int64_t positions, int64_t dim, const float* const* queries,
+                          float* scores, int64_t stride) {
+  int64_t last = dim - 16 * (V - 1);
+  Simd::Floats q[T][V];
+  for (int t = 0; t < T; t++)
+    for (int v = 0; v < V; v++) q[t][v] = load_part(queries[t] + 16 * v, v < V - 1 ? 16 : last);
   for (int64_t p = 0; p < positions; p++) {
-    Simd::Floats sums[T];
-    for (int t = 0; t < T; t++) sums[t] = Simd::zero();
     const Number* key = keys + p * CacheRow<Number>::width(dim);
     float scale = CacheRow<Number>::scale(key, dim);
-    for (int64_t i = 0; i < dim; i += 16) {
-      if (i * int64_t(sizeof(Number)) % 64 == 0)
-        Simd::prefetch(reinterpret_cast<const char*>(key + i) + kPrefetchBytes);
-      Simd::Floats part = load_part(key + i, dim - i);
-      for (int t = 0; t < T; t++) sums[t] = Simd::fma(part, load_part(queries[t] + i, dim - i), sums[t]);
+    Simd::Floats sums[T];
+    for (int v = 0; v < V; v++) {
+      if (v * 16 * sizeof(Number) % 64 == 0)
+        Simd::prefetch(reinterpret_cast<const char*>(key + 16 * v) + kPrefetchBytes);
+      Simd::Floats part = v < V - 1 ? Simd::load(key + 16 * v) : load_part(key + 16 * v, last);
+      for (int t = 0; t < T; t++) sums[t] = v ? Simd::fma(part, q[t][v], sums[t]) : Simd::mul(part, q[t][v]);
     }
     if constexpr (T == 4) {
       float four[4];
@@ -112,6 +115,13 @@ inline void score_keys(const Number* keys, int64_t positions, int64_t dim, const
       for (int t = 0; t < T; t++) scores[t * stride + p] = Simd::sum(sums[t]) * scale;
     }
   }
+}
+
+template <typename Number, int T, int V = 1>
+inline void score_keys(const Number* keys, int64_t positions, int64_t dim, const float* const* queries, float* scores,
+                       int64_t stride) {
+  if (dim <= 16 * V) return score_vectors<Number, T, V>(keys, positions, dim, queries, scores, stride);
+  if constexpr (16 * V < kMaxHeadDim) score_keys<Number, T, V + 1>(keys, positions, dim, queries, scores, stride);
 }
 
 // Add consecutive values, weighted, to V vectors of T outputs.
@@ -128,7 +138,7 @@ inline void add_value_columns(const Number* values, int64_t positions, int64_t d
     Simd::prefetch(reinterpret_cast<const char*>(value) + kPrefetchBytes);
     if (V > 2) Simd::prefetch(reinterpret_cast<const char*>(value + 32) + kPrefetchBytes);
     Simd::Floats parts[V];
-    for (int v = 0; v < V; v++) parts[v] = load_part(value + 16 * v, count - 16 * v);
+    for (int v = 0; v < V; v++) parts[v] = V > 1 ? Simd::load(value + 16 * v) : load_part(value, count);
     for (int t = 0; t < T; t++) {
       Simd::Floats weight = Simd::set(weights[t * stride + p] * scale);
       for (int v = 0; v < V; v++) sums[t][v] = Simd::fma(parts[v], weight, sums[t][v]);

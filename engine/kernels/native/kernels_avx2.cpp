@@ -1,4 +1,4 @@
-#if defined(__x86_64__) || defined(_M_X64)
+#if defined(__x86_64__)
 #define KERNELS avx2_kernels
 #define KERNELS_NAME "avx2"
 #include "simd_avx2.h"

@@ -1,4 +1,4 @@
-#if defined(__x86_64__) || defined(_M_X64)
+#if defined(__x86_64__)
 #define KERNELS avx512_kernels
 #define KERNELS_NAME "avx512-vnni"
 #include "simd_avx512.h"

@@ -1,4 +1,4 @@
-#if defined(__aarch64__) || defined(_M_ARM64)
+#if defined(__aarch64__)
 #define KERNELS neon_kernels
 #define KERNELS_NAME "neon-dotprod"
 #include "simd_neon.h"

@@ -35,7 +35,7 @@ inline void store_rows(const Rows& rows, int64_t row, int64_t column, Simd::Floa
 // e^x to 2 units in the last place: 2^n times a polynomial on [-ln 2 / 2, ln 2 / 2] (Cephes, Moshier 1989).
 inline Simd::Floats exponential(Simd::Floats x) {
   using S = Simd;
-  S::Floats bounded = S::max(S::min(x, S::set(88.0f)), S::set(-87.0f));
+  S::Floats bounded = S::max(S::set(-87.0f), S::min(S::set(88.0f), x));  // in this order NaN stays NaN
   S::Floats n = S::round(S::mul(bounded, S::set(1.44269504f)));
   S::Floats r = S::fma(n, S::set(-0.693359375f), bounded);
   r = S::fma(n, S::set(2.12194440e-4f), r);
@@ -46,8 +46,7 @@ inline Simd::Floats exponential(Simd::Floats x) {
   p = S::fma(p, r, S::set(1.6666665459e-1f));
   p = S::fma(p, r, S::set(5.0000001201e-1f));
   p = S::add(S::fma(p, S::mul(r, r), r), S::set(1));
-  // x - bounded is 0, but NaN where x is: min and max may have dropped it
-  return S::add(S::scale_by_power(p, n), S::sub(S::mul(x, S::zero()), S::mul(bounded, S::zero())));
+  return S::scale_by_power(p, n);
 }
 
 inline Simd::Floats sigmoid(Simd::Floats x) {

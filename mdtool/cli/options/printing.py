@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 Json = Annotated[bool, typer.Option("--json", help="Print JSON Lines: one object per image and prompt.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors on stderr.")]
 Verbose = Annotated[
-    bool, typer.Option("--verbose", "-v", help="Report device, dtype, quantisation and compilation on stderr.")
+    bool, typer.Option("--verbose", "-v", help="Report device, dtype, quantisation, kernels and compilation on stderr.")
 ]
 
 

@@ -1,5 +1,6 @@
 """Times a Moondream model step by step: loading, vision encoder, prefill, decode, and whole requests."""
 
+import copy
 import json
 import math
 import sys
@@ -10,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -22,6 +24,8 @@ from engine.checkpoints.random_weights import RandomWeights
 from engine.checkpoints.writer import write_checkpoint
 from engine.contract import DetectRequest, EngineError, Generation
 from engine.generation.steps import ReadToken
+from engine.kernels.library import kernels
+from engine.layers.kv_cache import PrefixCache
 from engine.layers.linear import Linear
 from engine.moondream.config import Config
 from engine.moondream.model import Moondream
@@ -30,8 +34,9 @@ from engine.moondream.weights import QUANTIZATION_PLAN, shapes
 from engine.quantization.plan import weights_bytes
 from mdtool.errors import OutputError, write_error_message
 from mdtool.jobs.bench.eager import eager_seconds
+from mdtool.jobs.bench.llama_cpp import beside_llama_cpp, check_shape
 from mdtool.jobs.bench.recipe import machine
-from mdtool.jobs.bench.timing import median_seconds, peak_memory
+from mdtool.jobs.bench.timing import median_seconds, peak_memory, seconds
 from mdtool.jobs.inference.embedding_cache import EmbeddingCache, encode
 from mdtool.model_selection import ComputeConfig, LoadCallbacks
 from mdtool.pipeline.prediction_log import digest_of
@@ -41,6 +46,9 @@ LARGE_SIZE = (2000, 1500)  # size of an image with that many crops, in pixels
 CAPTION = Generation(temperature=0, max_tokens=60)
 OBJECTS = 2
 DECODE_STEPS = 20
+PROMPTS = (4, 8)  # that share a step
+PHOTO = (1024, 768)  # size in pixels
+FOLDER = 16  # images that are captioned in a batch
 CONTROL_TOKENS = {  # of all families, with ids that are free in the tokenizer for random weights
     token: 270 + i
     for i, token in enumerate(
@@ -59,12 +67,14 @@ class Step:
         seconds: The median.
         tflop: Operations of its matrix multiplications, in 10^12, if known.
         eager: Seconds of the same step in eager PyTorch, if known (`mdtool.jobs.bench.eager`).
+        llama_cpp: Seconds of the same step in llama.cpp, if the two were timed in turn (`mdtool.jobs.bench.llama_cpp`).
     """
 
     name: str
     seconds: float
     tflop: float | None = None
     eager: float | None = None
+    llama_cpp: float | None = None
 
 
 @dataclass(frozen=True)
@@ -138,7 +148,14 @@ def _byte_tokenizer(config: dict[str, Any]) -> tokenizers.Tokenizer:
 
 
 def bench_model(
-    name_or_path: str, computing: ComputeConfig, callbacks: LoadCallbacks, *, batch: int, runs: int, cache: bool
+    name_or_path: str,
+    computing: ComputeConfig,
+    callbacks: LoadCallbacks,
+    *,
+    batch: int,
+    runs: int,
+    cache: bool,
+    beside: str | None = None,
 ) -> ModelTimings:
     """Load a model and time its steps.
 
@@ -149,16 +166,21 @@ def bench_model(
         batch: Number of images at a time.
         runs: Repetitions of each step, of which the median counts.
         cache: Time encoding with and without an `EmbeddingCache`, in place of the steps.
+        beside: "llama.cpp": time it too; `mdtool.jobs.bench.llama_cpp.check_llama_cpp` has what it needs.
 
     Raises:
         EngineError: The model can't be loaded, or is of another family.
-        OutputError: There is no room for the cache.
+        UsageError: llama.cpp has no model of this shape.
+        MdtoolError: llama.cpp failed.
+        OutputError: There is no room for the cache, or for llama.cpp's weights.
     """
     since = time.perf_counter()
     model = computing.load(name_or_path, callbacks)
     load_seconds = time.perf_counter() - since
     if not isinstance(model, Moondream):
         raise EngineError(f"{model.name} can't be timed step by step; give a Moondream model")
+    if beside:
+        check_shape(model.config.text)
     side = model.config.vision.crop_size
     model.caption(model.encode([np.zeros((side, side, 3), np.uint8)]), generation=CAPTION)
     memory = _memory_gb()
@@ -172,13 +194,18 @@ def bench_model(
         "quantize": computing.quantize,
         "compile": computing.compile,
         "batch": batch,
+        "kernels": kernels().summary if model.device == "cpu" else "torch's kernels",
     }
+    if cache:
+        steps = list(_cache_steps(model, batch, runs))
+    else:
+        steps = list(_steps(model, batch, runs))
+        if beside:
+            steps += _steps_beside_llama_cpp(model, runs)
+            environment["llama-cpp-python"] = version("llama-cpp-python")
     kind = None if computing.quantize == "none" else computing.quantize
     weights = weights_bytes(shapes(model.config), model.dtype.itemsize, QUANTIZATION_PLAN, kind)
-    return ModelTimings(
-        model.name, settings, environment, load_seconds, 1e-9 * weights, memory, rate,
-        list((_cache_steps if cache else _steps)(model, batch, runs)),
-    )  # fmt: skip
+    return ModelTimings(model.name, settings, environment, load_seconds, 1e-9 * weights, memory, rate, steps)
 
 
 def _steps(model: Moondream, batch: int, runs: int) -> Iterator[Step]:
@@ -206,25 +233,48 @@ def _steps(model: Moondream, batch: int, runs: int) -> Iterator[Step]:
         eager.vision,
     )
     yield timed("vision, thirteen crops", lambda: model.embeddings(large), 13 * crop + projection)
+    if batch == 1:
+        photo = rng.integers(0, 256, (PHOTO[1], PHOTO[0], 3), dtype=np.uint8)
+        yield timed(f"vision, a photo of {PHOTO[0]}x{PHOTO[1]}", lambda: model.embed_images([photo]))
     embeddings = model.embeddings(equal)
     name = f"prefill, {model.config.prefix_length} tokens"
     yield timed(name, lambda: model.prefixes(embeddings), prefix, eager.prefill)
 
-    sequences = [decoder.start(prefix) for prefix in model.prefixes(embeddings)]
-    decoder.step([(sequence, None, range(10, 20)) for sequence in sequences])  # about as long as a prompt
+    def decode_seconds(prefixes: Sequence[PrefixCache]) -> float:
+        """Time a step of one token of each sequence."""
+        sequences = [decoder.start(prefix) for prefix in prefixes]
+        decoder.step([(sequence, None, range(10, 20)) for sequence in sequences])  # about as long as a prompt
 
-    def decode() -> None:
-        decoder.read([ReadToken()] * batch, decoder.step([(sequence, None, [20]) for sequence in sequences]))
+        def decode() -> None:
+            hidden = decoder.step([(sequence, None, [20]) for sequence in sequences])
+            decoder.read([ReadToken()] * len(sequences), hidden)
 
-    yield Step("decode, one token", median_seconds(decode, model.device, DECODE_STEPS), None, eager.decode)
+        return median_seconds(decode, model.device, DECODE_STEPS)
 
-    images = list(rng.integers(0, 256, (batch, vision.crop_size, vision.crop_size, 3), dtype=np.uint8))
+    prefixes = model.prefixes(embeddings)
+    yield Step("decode, one token", decode_seconds(prefixes), None, eager.decode)
+    if batch == 1:
+        for count in PROMPTS:
+            yield Step(f"decode, {count} prompts on one image", decode_seconds(prefixes * count))
+            yield Step(
+                f"decode, {count} prompts on an image each",
+                decode_seconds([copy.deepcopy(prefixes[0]) for _ in range(count)]),
+            )
+
+    def random_images(count: int) -> list[np.ndarray]:
+        return list(rng.integers(0, 256, (count, vision.crop_size, vision.crop_size, 3), dtype=np.uint8))
+
+    images = random_images(batch)
 
     def caption(images: Sequence[np.ndarray]) -> Any:
         return model.caption(model.encode(images), generation=CAPTION)
 
     yield timed("caption of 60 tokens, from pixels", lambda: caption(images))
-    if batch > 1:
+    if batch == 1:
+        folder = random_images(FOLDER)
+        name = f"the same, {FOLDER} images in a batch, per image"
+        yield Step(name, seconds(lambda: caption(folder), model.device) / FOLDER)
+    else:
         yield timed("the same, one by one", lambda: [caption([image]) for image in images])
 
     def detect(prompts: int) -> None:
@@ -233,6 +283,17 @@ def _steps(model: Moondream, batch: int, runs: int) -> Iterator[Step]:
 
     yield timed(f"detect, {OBJECTS} objects, from pixels", lambda: detect(1))
     yield timed(f"ten prompts, {OBJECTS} objects each, from pixels", lambda: detect(10))
+
+
+def _steps_beside_llama_cpp(model: Moondream, runs: int) -> list[Step]:
+    """Time the text model in turn with llama.cpp."""
+    side = model.config.vision.crop_size
+    prefill, decode = beside_llama_cpp(model, model.embed_images([np.zeros((side, side, 3), np.uint8)]), runs)
+    name = f"prefill, {model.config.prefix_length} tokens, in turn with llama.cpp"
+    return [
+        Step(name, prefill.ours, llama_cpp=prefill.llama_cpp),
+        Step("decode, one token, in turn with llama.cpp", decode.ours, llama_cpp=decode.llama_cpp),
+    ]
 
 
 def _cache_steps(model: Moondream, batch: int, runs: int) -> Iterator[Step]:
@@ -312,12 +373,21 @@ def table(timings: ModelTimings) -> Iterator[str]:
         f"the process {timings.memory_gb:.2f} GB; a GEMM of the prefill's shape {timings.tflops:.2f} TFLOP/s"
     )
     yield ""
-    yield "| step | time | share of the GEMM rate | eager PyTorch | speed-up |"
-    yield "|---|---|---|---|---|"
+    columns = ["step", "time", "share of the GEMM rate", "eager PyTorch", "speed-up"]
+    beside = any(step.llama_cpp for step in timings.steps)
+    columns += ["llama.cpp", "speed-up"] if beside else []
+    yield f"| {' | '.join(columns)} |"
+    yield "|---" * len(columns) + "|"
     for step in timings.steps:
         share = f"{step.tflop / step.seconds / timings.tflops:.0%}" if step.tflop else ""
-        eager, ratio = (_format_seconds(step.eager), f"{step.eager / step.seconds:.1f}x") if step.eager else ("", "")
-        yield f"| {step.name} | {_format_seconds(step.seconds)} | {share} | {eager} | {ratio} |"
+        cells = [step.name, _format_seconds(step.seconds), share, *_compared(step.seconds, step.eager)]
+        cells += _compared(step.seconds, step.llama_cpp) if beside else []
+        yield f"| {' | '.join(cells)} |"
+
+
+def _compared(seconds: float, other: float | None) -> tuple[str, str]:
+    """Return the time of another program, and how many times as long as ours it is; empty if it is unknown."""
+    return (_format_seconds(other), f"{other / seconds:.2f}x") if other else ("", "")
 
 
 def _format_seconds(seconds: float) -> str:

@@ -14,10 +14,11 @@ if sys.platform != "win32":
 
 def median_seconds(work: Callable[[], Any], device: str, runs: int) -> float:
     """Return the median time of `runs` runs, after one warm-up run, in seconds."""
-    return statistics.median([_seconds(work, device) for _ in range(runs + 1)][1:])
+    return statistics.median([seconds(work, device) for _ in range(runs + 1)][1:])
 
 
-def _seconds(work: Callable[[], Any], device: str) -> float:
+def seconds(work: Callable[[], Any], device: str) -> float:
+    """Return the time of one run, in seconds, until the device has nothing left to do."""
     since = time.perf_counter()
     work()
     if device.startswith("cuda"):

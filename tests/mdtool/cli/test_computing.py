@@ -33,8 +33,9 @@ COMMANDS = [
 
 def said_by_pocket(lines: list[str]) -> str:
     """What it computes with."""
-    line, kernels, compiled = (line for line in lines if line.startswith("mdtool: pocket: "))
+    line, kernels, on_cpu, compiled = (line for line in lines if line.startswith("mdtool: pocket: "))
     assert re.fullmatch(r"mdtool: pocket: vision by .+, text by .+", kernels)
+    assert re.fullmatch(r"mdtool: pocket: quantised weights on this CPU: (mdtool|torch)'s kernels[:,] .+", on_cpu)
     assert compiled.startswith("mdtool: pocket: not compiled: on a CPU ")
     return line.removeprefix("mdtool: pocket: ")
 

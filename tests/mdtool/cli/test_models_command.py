@@ -12,6 +12,8 @@ import pytest
 from cli_runner import ROOT, Outcome, running_program, spawn, wait_until
 from fake_hub import MIB, Hub, commit_of, serve_hub
 
+from engine.kernels.library import kernels
+
 Environment = Callable[..., dict[str, str]]
 STARMIE = ("moondream/starmie-v1", "35192e10a54e36eabe0a7cc57a2c1aab371cafc5")
 CURRENT = ("vikhyatk/moondream2", "2025-06-21")
@@ -277,3 +279,23 @@ def test_the_list(env: Environment) -> None:
     row = listed("moondream-0.5b", env(Hub({})))
     assert row["skills"]["caption"] == ["normal", "short"]
     assert row["skills"]["detect"] is None
+
+
+def test_a_list_tells_the_kernels_when_asked() -> None:
+    plain, verbose = spawn("models", "list", env=OFFLINE), spawn("models", "list", "-v", env=OFFLINE)
+    assert (plain.code, plain.err) == (0, "")
+    assert (verbose.code, verbose.out) == (0, plain.out)
+    said = "mdtool: quantised weights on this CPU: "
+    assert verbose.lines == [f"{said}{kernels().summary}"]
+    without = spawn("models", "list", "-v", "--json", env=OFFLINE | {"MDTOOL_KERNELS": "off"})
+    assert without.lines == [f"{said}torch's kernels: MDTOOL_KERNELS is off"]
+
+
+def test_a_command_tells_the_kernels_when_asked() -> None:
+    scene = Path(__file__).parents[3] / "sample_media" / "scenes" / "one.png"
+    command = ("caption", scene, "--model", "pocket", "--quantize", "int4", "-v")
+    wanted = f"mdtool: pocket: quantised weights on this CPU: {kernels().summary}"
+    assert wanted in spawn(*command).lines
+    off = spawn(*command, env={"MDTOOL_KERNELS": "off"})
+    assert off.code == 0, off.err
+    assert "mdtool: pocket: quantised weights on this CPU: torch's kernels: MDTOOL_KERNELS is off" in off.lines

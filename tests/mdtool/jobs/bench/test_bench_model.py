@@ -1,28 +1,43 @@
 """`mdtool bench model`: it runs, and its numbers are of the model that was asked for. Nothing is timed here."""
 
 import json
+import sys
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import ModuleType
 
+import gguf
+import numpy as np
 import pytest
 from cli_runner import ROOT, run
 from safetensors.numpy import load_file
+
+from engine.kernels.library import kernels
+from engine.moondream.config import TextConfig, read_config
+from mdtool.jobs.bench import model
+from mdtool.jobs.bench.random_gguf import write_random_gguf
 
 pytestmark = pytest.mark.posix("the resource usage that bench reads")
 
 GOLDEN = Path(__file__).parents[3] / "golden"
 
 
-def test_it_measures_every_step_of_a_model() -> None:
+def test_it_measures_every_step_of_a_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model, "FOLDER", 2)  # sixteen images take as long as all else together
     done = run("bench", "model", "--model", GOLDEN / "moondream2", "--runs", "1", "--dtype", "float32", "--json")
     assert done.code == 0, done.err
     [report] = done.json
     settings = {"device": "cpu", "dtype": "float32", "quantize": "none", "compile": False, "batch": 1}
-    assert report["settings"] == settings
+    assert report["settings"] == settings | {"kernels": kernels().summary}
     sizes = [tensor.nbytes for tensor in load_file(GOLDEN / "moondream2" / "model.safetensors").values()]
     assert round(report["weights_gb"] * 1e9) == sum(sizes)
     steps = {step["name"]: step for step in report["steps"]}
     assert steps["prefill, 730 tokens"]["eager"] > 0
     assert all(step["seconds"] > 0 for step in report["steps"])
+    assert "the same, 2 images in a batch, per image" in steps
+    assert {f"decode, {n} prompts on {images}" for n in (4, 8) for images in ("one image", "an image each")} < set(
+        steps
+    )
     # thirteen crops are thirteen times the work of one, but for the projection
     crops = [steps[name]["tflop"] for name in ("vision, two crops that differ", "vision, thirteen crops")]
     one = crops[0] - steps["vision, two equal crops (any image of one tile)"]["tflop"]
@@ -38,6 +53,67 @@ def test_it_measures_what_the_cache_saves() -> None:
     side = json.loads((ROOT / "engine" / "pocket" / "config.json").read_text())["vision"]["crop_size"]
     for size in (f"{side}x{side}", "2000x1500"):
         assert {f"encode {size}", f"encode {size}, known to the cache"} <= steps.keys()
+
+
+def golden_text() -> TextConfig:
+    path = GOLDEN / "moondream2" / "config.json"
+    return read_config(str(path), json.loads(path.read_text())).text
+
+
+def test_llama_cpp_gets_random_weights_of_the_same_shape(tmp_path: Path) -> None:
+    text, path = golden_text(), tmp_path / "random.gguf"
+    write_random_gguf(path, text)
+    tensors = {tensor.name: tensor for tensor in gguf.GGUFReader(path).tensors}
+    ours = load_file(GOLDEN / "moondream2" / "model.safetensors")
+    weights = sum(array.size for name, array in ours.items() if name.startswith("model.text"))
+    assert sum(int(tensor.n_elements) for tensor in tensors.values()) == weights
+    up = tensors["blk.0.ffn_up.weight"]
+    assert up.tensor_type == gguf.GGMLQuantizationType.Q4_0
+    values = gguf.quants.dequantize(up.data, up.tensor_type)
+    assert values.shape == (text.ff_dim, text.dim)
+    assert values.std() == pytest.approx(text.dim**-0.5, rel=0.02)
+    assert np.isfinite(values).all()
+
+
+def test_it_times_llama_cpp_in_turn() -> None:
+    pytest.importorskip("llama_cpp", reason="needs llama-cpp-python: pip install 'mdtool[bench]'")
+    pocket = ("--model", "pocket", "--runs", "1", "--dtype", "float32", "--device", "cpu")
+    done = run("bench", "model", *pocket, "--beside", "llama.cpp", "--json")
+    assert done.code == 0, done.err
+    [report] = done.json
+    steps = {step["name"]: step for step in report["steps"]}
+    for name in ("prefill, 101 tokens, in turn with llama.cpp", "decode, one token, in turn with llama.cpp"):
+        assert steps[name]["seconds"] > 0
+        assert steps[name]["llama_cpp"] > 0
+    assert report["machine"]["llama-cpp-python"]
+
+
+def test_it_says_why_llama_cpp_failed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "llama_cpp.py").write_text("raise ImportError('libllama.so is missing')")
+    monkeypatch.syspath_prepend(tmp_path)
+    done = run("bench", "model", "--model", "pocket", "--runs", "1", "--device", "cpu", "--beside", "llama.cpp")
+    assert done.code == 1
+    assert done.lines == ["mdtool: llama.cpp failed: ImportError: libllama.so is missing"]
+
+
+def test_it_says_what_a_comparison_with_llama_cpp_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "llama_cpp", None)
+    compared = ("bench", "model", "--model", "pocket", "--device", "cpu", "--beside", "llama.cpp")
+    done = run(*compared, "--embedding-cache")
+    assert done.code == 2
+    assert "give one of them" in done.err
+    done = run(*compared)
+    assert done.code == 2
+    assert "pip install 'mdtool[bench]'" in done.err
+    module = ModuleType("llama_cpp")
+    module.__spec__ = ModuleSpec("llama_cpp", None)
+    monkeypatch.setitem(sys.modules, "llama_cpp", module)
+    done = run(*compared, "--batch-size", "2")
+    assert done.code == 2
+    assert "--batch-size" in done.err
+    done = run("bench", "model", "--model", GOLDEN / "moondream3", "--device", "cpu", "--beside", "llama.cpp")
+    assert done.code == 2
+    assert "mixture of experts" in done.err
 
 
 def test_it_says_which_model_is_missing() -> None:

@@ -1,0 +1,143 @@
+"""Runs our CPU kernels on buffers between unmapped pages: reading or writing beyond one ends the process (SIGSEGV).
+
+`python guarded_kernels.py [instruction set]`
+"""
+
+import ctypes
+import mmap
+import sys
+from ctypes import POINTER, byref, c_int32, c_int64, c_void_p, cast
+from itertools import product
+
+import torch
+from kernel_reference import random, random_int4, random_int8
+from kernel_sets import using
+from torch import Tensor
+
+from engine.generation.fused_decoder import FusedNorm, sequence_table
+from engine.kernels.library import kernels
+from engine.kernels.packed import PackedMatrix, finish, linear_step, pack, quantize_rows, widen
+from engine.kernels.structures import DTYPES, GELU, MULTIPLY_BY_SILU, AttentionStep, CachedSequence, rows_of
+from engine.layers.attention import QuerySpan
+from engine.layers.kv_cache import KeyValueCache, KeyValues, SequenceCache
+
+PAGE = mmap.PAGESIZE
+PROT_NONE = 0
+LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+class Guarded:
+    """Copies of tensors that touch an unmapped page, at their end or at their start."""
+
+    def __init__(self, at_end: bool) -> None:
+        self.at_end = at_end
+        self._kept: list[mmap.mmap] = []
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Return a copy, rows and all heads without a gap."""
+        x = x.contiguous()
+        size = x.numel() * x.element_size()
+        pages = -(-size // PAGE)
+        memory = mmap.mmap(-1, (pages + 2) * PAGE)
+        self._kept.append(memory)
+        start = PAGE + (pages * PAGE - size if self.at_end else 0)
+        copy = torch.frombuffer(memory, dtype=x.dtype, count=x.numel(), offset=start).view(x.shape)
+        copy.copy_(x)
+        first = copy.data_ptr() - start
+        for page in (first, first + (pages + 1) * PAGE):
+            if LIBC.mprotect(c_void_p(page), ctypes.c_size_t(PAGE), PROT_NONE):
+                raise OSError(ctypes.get_errno(), "mprotect")
+        return copy
+
+    def optional(self, x: Tensor | None) -> Tensor | None:
+        """Return a copy; None of None."""
+        return None if x is None else self(x)
+
+    def matrix(self, weight: PackedMatrix) -> PackedMatrix:
+        """Return a copy."""
+        return PackedMatrix(
+            self(weight.values), self(weight.scales), self.optional(weight.zeros), weight.columns, weight.group
+        )
+
+
+def matrices(outputs: int) -> list[PackedMatrix]:
+    """In all formats, with and without padding, of one block and of many."""
+    int8 = [random_int8(outputs, columns, columns) for columns in (1, 127, 128, 300)]
+    int4 = [
+        random_int4(outputs, columns, group, columns)
+        for group, columns in ((32, 32), (32, 160), (64, 64), (64, 320), (128, 128), (128, 2176))
+    ]
+    return [*map(pack, int8), *map(pack, int4)]
+
+
+def run_linears(guarded: Guarded) -> None:
+    """Few rows and many, in each way that a layer ends."""
+    library = kernels().library
+    assert library is not None
+    for outputs, dtype in product((1, 3, 16, 37), DTYPES):
+        bias = guarded(random(outputs, seed=1, dtype=dtype))
+        for matrix in map(guarded.matrix, matrices(outputs)):
+            norm_weight, norm_bias = (guarded(random(matrix.columns, seed=s, dtype=dtype)) for s in (2, 3))
+            norm = FusedNorm(norm_weight, norm_bias, 1e-5).structure
+            for rows, activation in product((1, 2, 3, 4, 7), (GELU, MULTIPLY_BY_SILU)):
+                x, y, gate, residual = (
+                    guarded(random(rows, columns, seed=rows, dtype=dtype))
+                    for columns in (matrix.columns, outputs, outputs, outputs)
+                )
+                step = linear_step(matrix, bias, x, y, activation=activation, residual=residual)
+                step.gate, step.norm = rows_of(gate), norm
+                library.mdtool_run_linears(byref(step), c_int64(1), c_int64(rows), c_int32(2))
+            quantize_rows(guarded(random(5, matrix.columns, seed=1, dtype=dtype)), norm)
+            if matrix.zeros is not None:
+                values = guarded(torch.zeros(outputs, matrix.padded_columns, dtype=torch.int8))
+                widen(matrix, 0, outputs, values=values, scales=guarded(torch.zeros(outputs)))
+        sums = guarded(torch.ones(5, outputs, dtype=torch.int32))
+        y = guarded(torch.zeros(5, outputs, dtype=dtype))
+        scales = guarded(torch.ones(5)), guarded(torch.ones(outputs))
+        finish(sums, *scales, bias, y=y, column=0, activation=GELU)
+
+
+def run_attention(guarded: Guarded) -> None:
+    """Two sequences with a prefix of two segments, and caches without room."""
+    library = kernels().library
+    assert library is not None
+    for dim, (heads, kv_heads), dtype in product((8, 64, 72, 128), ((2, 2), (6, 2)), DTYPES):
+
+        def part(positions: int, kv_heads: int = kv_heads, dim: int = dim, dtype: torch.dtype = dtype) -> Tensor:
+            return guarded(random(kv_heads, positions, dim, seed=positions, dtype=dtype))
+
+        shared = tuple(KeyValues(part(positions), part(positions)) for positions in (1, 45))
+        spans = []
+        for first, rows in ((0, 1), (1, 3)):
+            cache = KeyValueCache(torch.empty(kv_heads, 0, dim, dtype=dtype), shared)
+            cache.keys, cache.values, cache.length = part(7 + rows), part(7 + rows), 7
+            spans.append(QuerySpan(SequenceCache([cache]), slice(first, first + rows)))
+        table = sequence_table(spans, 0)
+        qkv, output = (guarded(random(4, count * dim, seed=1, dtype=dtype)) for count in (heads + 2 * kv_heads, heads))
+        queries, cos, sin = (guarded(torch.ones(4, width)) for width in (heads * dim, dim // 2, dim // 2))
+        q_norm, k_norm = (guarded(torch.ones(dim, dtype=dtype)) for _ in range(2))
+        step = AttentionStep(
+            qkv=rows_of(qkv), output=rows_of(output), queries=queries.data_ptr(), cos=cos.data_ptr(),
+            sin=sin.data_ptr(), q_norm=q_norm.data_ptr(), k_norm=k_norm.data_ptr(), count=len(spans),
+            sequences=cast(table[0].buffer_info()[0], POINTER(CachedSequence)), heads=heads, kv_heads=kv_heads,
+            head_dim=dim, rotary_dim=dim, scale=dim**-0.5, epsilon=1e-6, cache_dtype=DTYPES[dtype],
+        )  # fmt: skip
+        library.mdtool_attend(byref(step), c_int32(2))
+        assert output.isfinite().all()
+
+
+def overrun() -> None:
+    """Read one byte too many, to show that the pages are guarded."""
+    x = Guarded(at_end=True)(torch.zeros(3))
+    ctypes.string_at(x.data_ptr(), 13)
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "overrun":
+        overrun()
+    else:
+        with using(sys.argv[1]):
+            for at_end in (True, False):
+                run_linears(Guarded(at_end))
+                run_attention(Guarded(at_end))
+        print("within bounds")

@@ -1,0 +1,71 @@
+"""Linear layers on activations rounded to int8, as our CPU kernels define them, in float64."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from engine.quantization.formats import Int4, Int8
+
+SMALLEST = torch.finfo(torch.float32).tiny
+
+
+def random(*shape: int, seed: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed)).to(dtype)
+
+
+def random_int4(rows: int, columns: int, group: int, seed: int) -> Int4:
+    """With any scales and zero points: also beside the grid, negative, zero."""
+    generator = torch.Generator().manual_seed(seed)
+    nibbles = torch.randint(0, 256, (rows, columns // 2), generator=generator, dtype=torch.uint8)
+    scale, zero = torch.randn(2, rows, columns // group, generator=generator)
+    scale[torch.rand(scale.shape, generator=generator) < 0.1] = 0
+    return Int4(nibbles, scale.bfloat16(), (zero * 4 + 7).bfloat16())
+
+
+def random_int8(rows: int, columns: int, seed: int) -> Int8:
+    generator = torch.Generator().manual_seed(seed)
+    scale = torch.randn(rows, generator=generator)
+    scale[torch.rand(rows, generator=generator) < 0.1] = 0
+    return Int8(torch.randint(-128, 128, (rows, columns), generator=generator, dtype=torch.int8), scale)
+
+
+def round_to_int8(x: Tensor, block: int | None) -> Tensor:
+    """x: (rows, columns), rounded with a scale a block of columns; None: a scale a row. Float64."""
+    size = x.shape[1] if block is None else block
+    blocks = F.pad(x.float(), (0, -x.shape[1] % size)).unflatten(1, (-1, size))
+    scale = (blocks.abs().amax(2, keepdim=True) / 127).clamp(min=SMALLEST)
+    rounded: Tensor = (blocks * (1 / scale)).round().clamp(-128, 127).double() * scale.double()
+    return rounded.flatten(1)[:, : x.shape[1]]
+
+
+def few_rows(weight: Int4 | Int8, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return x W^T, and the sum of the magnitudes that are added for each number: float32 rounds in proportion."""
+    rounded = round_to_int8(x, 128)
+    if isinstance(weight, Int8):
+        w = weight.values.double() * weight.scale.double()[:, None]
+        return rounded @ w.T, rounded.abs() @ w.abs().T
+    scale, zero = (part.double().repeat_interleave(weight.group_size, 1) for part in (weight.scale, weight.zero))
+    nibbles = weight.values().double()
+    magnitudes = (nibbles * scale).abs() + (zero * scale).abs()
+    return rounded @ ((nibbles - zero) * scale).T, rounded.abs() @ magnitudes.T
+
+
+def many_rows(weight: Int4 | Int8, x: Tensor) -> tuple[Tensor, Tensor]:
+    """As `few_rows`; int4 weights are rounded to int8 with a scale a row first."""
+    rounded = round_to_int8(x, None)
+    if isinstance(weight, Int8):
+        w = weight.values.double() * weight.scale.double()[:, None]
+    else:
+        scale, zero = weight.scale.float(), weight.zero.float()
+        most = torch.maximum((zero.abs() * scale.abs()), (15 - zero).abs() * scale.abs()).amax(1).clamp(min=1e-30)
+        unit = most / 127
+        factor = (scale / unit[:, None]).repeat_interleave(weight.group_size, 1)
+        values = weight.values().float() - zero.repeat_interleave(weight.group_size, 1)
+        w = (values * factor).round().clamp(-128, 127).double() * unit.double()[:, None]
+    y = rounded @ w.T
+    return y, y.abs()
+
+
+def tolerance(y: Tensor, magnitudes: Tensor, dtype: torch.dtype) -> Tensor:
+    """Most that float32 sums, rounded to dtype, may be off."""
+    return magnitudes * 2e-6 + y.abs() * (torch.finfo(dtype).eps / 2 + 2e-7) + 4 * SMALLEST

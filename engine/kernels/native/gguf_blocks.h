@@ -289,14 +289,21 @@ inline void large_blocks_tile(const Matrix& weight, int64_t row, const GroupedRo
 }
 
 template <int T, int R>
-inline void gguf_tile(const Matrix& weight, int64_t row, const GroupedRows& x, int64_t first, float (*out)[kChunkColumns],
-                      int column) {
+inline void small_blocks_tile(const Matrix& weight, int64_t row, const GroupedRows& x, int64_t first,
+                              float (*out)[kChunkColumns], int column) {
   switch (weight.format) {
     case kQ8_0: return small_blocks_tile<Q8_0, T, R>(weight, row, x, first, out, column);
     case kQ4_0: return small_blocks_tile<Q4_0, T, R>(weight, row, x, first, out, column);
     case kQ4_1: return small_blocks_tile<Q4_1, T, R>(weight, row, x, first, out, column);
     case kQ5_0: return small_blocks_tile<Q5_0, T, R>(weight, row, x, first, out, column);
-    case kQ5_1: return small_blocks_tile<Q5_1, T, R>(weight, row, x, first, out, column);
+    default: small_blocks_tile<Q5_1, T, R>(weight, row, x, first, out, column);
+  }
+}
+
+template <int T, int R>
+inline void large_blocks_tile(const Matrix& weight, int64_t row, const GroupedRows& x, int64_t first,
+                              float (*out)[kChunkColumns], int column) {
+  switch (weight.format) {
     case kQ4_K: return large_blocks_tile<Q4_K, T, R>(weight, row, x, first, out, column);
     case kQ5_K: return large_blocks_tile<Q5_K, T, R>(weight, row, x, first, out, column);
     default: large_blocks_tile<Q6_K, T, R>(weight, row, x, first, out, column);

@@ -216,11 +216,6 @@ struct Simd {
     __m256 floats = _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_srli_si128(six, 8)));
     return last ? Floats{_mm256_setzero_ps(), floats} : Floats{floats, _mm256_setzero_ps()};
   }
-  static Floats load(const int8_t* p) {
-    auto at = reinterpret_cast<const __m128i*>(p);
-    __m128i bytes = _mm_loadu_si128(at);
-    return to_floats({_mm256_cvtepi8_epi32(bytes), _mm256_cvtepi8_epi32(_mm_srli_si128(bytes, 8))});
-  }
   static void prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T1); }  // into L2
 };
 

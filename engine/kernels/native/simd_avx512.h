@@ -188,9 +188,6 @@ struct Simd {
     __m128i bytes = _mm_shuffle_epi8(six, _mm_loadu_si128(reinterpret_cast<const __m128i*>(places[last])));
     return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(bytes));
   }
-  static Floats load(const int8_t* p) {
-    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
-  }
   static void prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T1); }  // into L2
 };
 

@@ -213,14 +213,6 @@ struct Simd {
     float32x4_t none = vdupq_n_f32(0);
     return last ? Floats{{none, none, low, high}} : Floats{{low, high, none, none}};
   }
-  static Floats load(const int8_t* p) {
-    int8x16_t bytes = vld1q_s8(p);
-    int16x8_t words[2] = {vmovl_s8(vget_low_s8(bytes)), vmovl_s8(vget_high_s8(bytes))};
-    return each([&](int i) {
-      int16x4_t part = i % 2 ? vget_high_s16(words[i / 2]) : vget_low_s16(words[i / 2]);
-      return vcvtq_f32_s32(vmovl_s16(part));
-    });
-  }
   static void prefetch(const void* p) { __builtin_prefetch(p, 0, 2); }  // into L2
 };
 

@@ -224,9 +224,6 @@ struct Simd {
   static Floats minima(SixBits six, bool last) {
     return each([&](int i) { return i / 8 == int(last) ? float(six.minima[i % 8]) : 0; });
   }
-  static Floats load(const int8_t* p) {
-    return each([&](int i) { return float(p[i]); });
-  }
   static void prefetch(const void*) {}
 };
 

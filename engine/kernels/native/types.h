@@ -17,12 +17,12 @@ enum Dtype : int32_t { kFloat32 = 0, kBFloat16 = 1, kInt8Rows = 2 };  // the las
 enum Format : int32_t {
   kInt4 = 0,
   kInt8 = 1,
-  kQ8_0 = 2,
+  kQ8_0 = 2,  // in GGUF files: blocks of 32 columns
   kQ4_0 = 3,
   kQ4_1 = 4,
   kQ5_0 = 5,
   kQ5_1 = 6,
-  kQ4_K = 7,
+  kQ4_K = 7,  // blocks of 256 columns
   kQ5_K = 8,
   kQ6_K = 9,
 };
@@ -58,6 +58,7 @@ struct Matrix {
 };
 
 static inline bool is_gguf(const Matrix& weight) { return weight.format >= kQ8_0; }
+static inline bool has_small_blocks(const Matrix& weight) { return is_gguf(weight) && weight.format < kQ4_K; }
 
 // Rows of numbers in memory, with the distance between two rows in elements.
 struct Rows {

@@ -11,6 +11,7 @@ from engine.checkpoints.tensor_map import TensorMap
 from engine.compiling import compile_summary, set_compile_cache_dir
 from engine.contract import EngineError, LoadOptions
 from engine.devices import check_compiler, numerics_id, pick_device, pick_dtype
+from engine.kernels.library import kernels
 from engine.layers.linear import LinearLayer
 from engine.layers.linear_dispatch import benefits_from_compile, kernel_summary
 from engine.layers.parameters import ParameterReader
@@ -73,7 +74,8 @@ class ModelSetup:
 
     def numerics_key(self, *parts: object) -> str:
         """Return a digest of what the bits of results depend on: the setup, and the model's own `parts`."""
-        key = (self.options.quantize, self.options.kv, self.dtype, self.fused, numerics_id(self.device), *parts)
+        machine = numerics_id(self.device), kernels().summary
+        key = (self.options.quantize, self.options.kv, self.dtype, self.fused, *machine, *parts)
         return hashlib.sha256(repr(key).encode()).hexdigest()[:16]
 
     def _gains(self, linear: LinearLayer) -> bool:

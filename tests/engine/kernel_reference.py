@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from engine.quantization.formats import Int4, Int8
+from engine.quantization.gguf_blocks import BLOCK_TYPES, GgufBlocks
 
 SMALLEST = torch.finfo(torch.float32).tiny
 
@@ -29,6 +30,18 @@ def random_int8(rows: int, columns: int, seed: int) -> Int8:
     return Int8(torch.randint(-128, 128, (rows, columns), generator=generator, dtype=torch.int8), scale)
 
 
+def random_blocks(name: str, rows: int, columns: int, seed: int) -> GgufBlocks:
+    """Any bytes, with scales (float16, at these bytes of a block) of either sign, and zero."""
+    [kind] = (kind for kind in BLOCK_TYPES.values() if kind.name == name)
+    generator = torch.Generator().manual_seed(seed)
+    blocks = torch.randint(0, 256, (rows, columns // kind.weights, kind.bytes), generator=generator, dtype=torch.uint8)
+    for at in {"Q4_1": (0, 2), "Q5_1": (0, 2), "Q4_K": (0, 2), "Q5_K": (0, 2), "Q6_K": (208,)}.get(name, (0,)):
+        scales = torch.randn(*blocks.shape[:2], 1, generator=generator)
+        scales[torch.rand(scales.shape, generator=generator) < 0.1] = 0
+        blocks[..., at : at + 2] = scales.half().view(torch.uint8)
+    return GgufBlocks(blocks.flatten(1), kind, (rows, columns))
+
+
 def round_to_int8(x: Tensor, block: int | None) -> Tensor:
     """x: (rows, columns), rounded with a scale a block of columns; None: a scale a row. Float64."""
     size = x.shape[1] if block is None else block
@@ -38,12 +51,16 @@ def round_to_int8(x: Tensor, block: int | None) -> Tensor:
     return rounded.flatten(1)[:, : x.shape[1]]
 
 
-def few_rows(weight: Int4 | Int8, x: Tensor) -> tuple[Tensor, Tensor]:
+def few_rows(weight: Int4 | Int8 | GgufBlocks, x: Tensor) -> tuple[Tensor, Tensor]:
     """Return x W^T, and the sum of the magnitudes that are added for each number: float32 rounds in proportion."""
     rounded = round_to_int8(x, 128)
     if isinstance(weight, Int8):
         w = weight.values.double() * weight.scale.double()[:, None]
         return rounded @ w.T, rounded.abs() @ w.abs().T
+    if isinstance(weight, GgufBlocks):  # a product less a minimum may be larger than their difference
+        w = weight.dequantize(torch.float32).double()
+        most = w.abs().amax(1, keepdim=True).expand_as(w)
+        return rounded @ w.T, 2 * rounded.abs() @ most.T
     scale, zero = (part.double().repeat_interleave(weight.group_size, 1) for part in (weight.scale, weight.zero))
     nibbles = weight.values().double()
     magnitudes = (nibbles * scale).abs() + (zero * scale).abs()

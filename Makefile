@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-all lint docs kernels clean
+.PHONY: demo test test-all lint docs kernels sanitize neon clean
 
 demo: .venv/installed
 	@mkdir -p demo
@@ -32,6 +32,32 @@ docs: .venv/installed
 # The CPU kernels again, after a change in them.
 kernels: .venv/installed
 	$(BIN)/python setup.py --quiet build_ext --inplace
+
+# Tests of kernels built with sanitizers for addresses and undefined behaviour, by GCC on Linux, in a copy of the tree.
+SANITIZED := build/sanitized
+SANITIZE := -O1 -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
+
+sanitize: .venv/installed
+	rm -rf $(SANITIZED)
+	mkdir -p $(SANITIZED)
+	cp -r engine mdtool recipes configs tests sample_media setup.py pyproject.toml $(SANITIZED)
+	cd $(SANITIZED) && CC=gcc CXX=g++ CXXFLAGS="$(SANITIZE)" LDFLAGS="$(SANITIZE)" \
+		$(CURDIR)/$(BIN)/python setup.py --quiet build_ext --inplace --force
+	cd $(SANITIZED) && PYTHONPATH=. ASAN_OPTIONS=detect_leaks=0:handle_segv=0 UBSAN_OPTIONS=print_stacktrace=1 \
+		LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" \
+		$(CURDIR)/$(BIN)/python -m pytest tests/engine/kernels
+
+# NEON kernels against the portable ones on an emulator; needs Debian's g++-aarch64-linux-gnu and qemu-user.
+NATIVE := engine/kernels/native
+NEON := build/neon
+ARM_CXX := aarch64-linux-gnu-g++ -std=c++17 -O2 -ffp-contract=off
+
+neon:
+	mkdir -p $(NEON)
+	$(ARM_CXX) -march=armv8.2-a+dotprod -c $(NATIVE)/kernels_neon.cpp -o $(NEON)/kernels_neon.o
+	$(ARM_CXX) -static $(NATIVE)/api.cpp $(NATIVE)/parallel.cpp $(NATIVE)/kernels_portable.cpp $(NEON)/kernels_neon.o \
+		tests/engine/kernels/native/compare_with_portable.cpp -o $(NEON)/compare_with_portable
+	qemu-aarch64 $(NEON)/compare_with_portable
 
 .venv/installed: pyproject.toml setup.py $(wildcard engine/kernels/native/*)
 	$(PYTHON) -m venv .venv

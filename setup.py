@@ -1,5 +1,6 @@
 """Builds the CPU kernels of `engine.kernels` where there is a C++ compiler; everything else is in pyproject.toml."""
 
+import os
 import platform
 import sys
 from pathlib import Path
@@ -11,6 +12,8 @@ from setuptools.errors import CompileError
 
 NATIVE = Path("engine/kernels/native")
 ARM = platform.machine().lower() in ("aarch64", "arm64")
+
+AVX2 = ["-mavx2", "-mfma", "-mf16c"]
 
 # A file of kernels is compiled for its instruction set; whether the CPU has it is asked when the program runs.
 INSTRUCTION_SETS = {
@@ -28,8 +31,10 @@ INSTRUCTION_SETS = {
     "kernels_neon.cpp": [] if sys.platform == "darwin" else ["-march=armv8.2-a+dotprod"],
 }
 # -ffp-contract=off: all instruction sets round alike. GCC 12's own intrinsics headers use uninitialised vectors.
-FLAGS = ["-O3", "-std=c++17", "-fvisibility=hidden", "-ffp-contract=off", "-g0"]
+FLAGS = ["-std=c++17", "-fvisibility=hidden", "-ffp-contract=off", "-g0"]
 FLAGS += ["-Wno-maybe-uninitialized", "-Wno-uninitialized"]
+if "-O" not in os.environ.get("CXXFLAGS", ""):
+    FLAGS.append("-O3")
 
 
 class BuildKernels(build_ext):

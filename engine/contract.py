@@ -325,9 +325,11 @@ class LoadOptions:
         image_budget: Of images that are encoded without one.
         kv: "int8" keeps keys and values of the text model in 8 bits, half the memory; None: in `dtype`.
         mmproj: The vision part of a model in a GGUF file; None: the one beside the file, if there is one.
+        chat_template: "builtin" (the family's own), the name of a built-in one, or Jinja; None: that of the checkpoint.
         reduce_images: On a CPU, reduce large images for answers in text as the model's authors advise, unless detail or
             image_budget say how large they may be; without it every image is as in the reference implementation.
-        chat_template: "builtin" (the family's own), the name of a built-in one, or Jinja; None: that of the checkpoint.
+        kept_image_bytes: Memory for encoded images, which are then found again by their content, so that another
+            request on the same image starts at the text; 0: none are kept. For models that read images as tokens.
     """
 
     device: str = "auto"
@@ -342,6 +344,7 @@ class LoadOptions:
     chat_template: str | None = None
     reduce_images: bool = False
     kv: str | None = None
+    kept_image_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -465,6 +468,20 @@ class Landmarks(Protocol):
             Per image (faces, 5, 2) normalised x, y: eyes, nose, corners of the mouth. Of each pair, the one on the left
             in the image of an upright face is first.
         """
+
+
+@runtime_checkable
+class Budgeted(Protocol):
+    """The additional interface of a model for which an image becomes more or fewer tokens.
+
+    Attributes:
+        default_budget: Of images that are encoded without one.
+    """
+
+    default_budget: ImageBudget
+
+    def encode(self, images: Sequence[np.ndarray], budget: ImageBudget) -> Sequence[EncodedImage]:
+        """Encode images as `Model.encode` does; what the budget leaves open is as the model was loaded."""
 
 
 @runtime_checkable

@@ -10,7 +10,6 @@ from typing import TypeVar
 import torch
 
 from engine.contract import EngineError
-from engine.kernels.library import kernels
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -71,8 +70,8 @@ def numerics_id(device: str) -> str:
     """Return what the bits of results depend on: torch version, device or processor, and number of threads."""
     if device.startswith("cuda"):
         return f"{torch.__version__} {torch.cuda.get_device_name(device)}"
-    capability = torch.backends.cpu.get_cpu_capability()
-    return f"{torch.__version__} {device} {_processor()} {capability} {kernels().summary} {torch.get_num_threads()}"
+    kernels = torch.backends.cpu.get_cpu_capability()
+    return f"{torch.__version__} {device} {_processor()} {kernels} {torch.get_num_threads()}"
 
 
 def _processor() -> str:

@@ -6,6 +6,7 @@ A family is imported when it is first used: face detection starts without import
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
@@ -88,24 +89,24 @@ FAMILIES = {
         quantizable="engine.moondream.conversion:quantizable_model",
     ),
     "qwen3vl": Family(
-        load="engine.qwen3vl.model:load",
+        load="engine.qwen3vl.model:FAMILY.load",
         abilities="engine.qwen3vl.abilities:abilities",
         checkpoint_matcher="engine.qwen3vl.checkpoint_matcher",
-        quantizable="engine.qwen3vl.conversion:quantizable_model",
+        quantizable="engine.qwen3vl.model:FAMILY.quantizable_model",
         gguf="qwen3vl",
     ),
     "lfm2vl": Family(
-        load="engine.lfm2vl.model:load",
+        load="engine.lfm2vl.model:FAMILY.load",
         abilities="engine.lfm2vl.prompts:abilities",
         checkpoint_matcher="engine.lfm2vl.config:MATCHER",
-        quantizable="engine.lfm2vl.model:quantizable_model",
+        quantizable="engine.lfm2vl.model:FAMILY.quantizable_model",
         gguf="lfm2",
     ),
     "moondream_gguf": Family(
         load="engine.moondream_gguf.model:load",
         abilities="engine.moondream_gguf.prompts:abilities",
         checkpoint_matcher="engine.moondream_gguf.config:MATCHER",
-        quantizable="engine.moondream_gguf.model:quantizable_model",
+        quantizable="engine.moondream_gguf.model:FAMILY.quantizable_model",
         gguf="phi2",
     ),
 }
@@ -160,4 +161,4 @@ def embedded_summary(name: str) -> str:
 
 def _function(name: str) -> Callable[..., object]:
     module, _, attribute = name.partition(":")
-    return cast(Callable[..., object], getattr(import_module(module), attribute))
+    return cast(Callable[..., object], attrgetter(attribute)(import_module(module)))

@@ -29,6 +29,7 @@ from engine.contract import (
     Request,
 )
 from engine.generation.verbs import VisionModel
+from mdtool.combined_model import CombinedModel
 from mdtool.errors import ExitCode, MdtoolError, UsageError
 
 MessageCallback = Callable[[str], object]  # takes a line to print
@@ -36,6 +37,7 @@ T = TypeVar("T")
 
 PREFERRED = "moondream2"
 FACE_MODEL = "centerface"  # embedded; "auto" prefers it to downloaded models
+KEPT_IMAGE_BYTES = 1 << 29  # of encoded images, for who asks about the same image again
 SYNTHETIC_MODEL = "pocket"  # embedded; "auto" never selects it
 
 
@@ -86,6 +88,7 @@ class ComputeConfig:
     mmproj: str | None = None
     chat_template: str | None = None
     kv: str | None = None
+    kept_image_bytes: int = 0
 
     def load(self, name: str, callbacks: LoadCallbacks = LoadCallbacks()) -> VisionModel:
         """Load a model by name or path, and warm it up if it is compiled. Raises as `engine.load` does."""
@@ -94,7 +97,8 @@ class ComputeConfig:
         computing = self.device, self.dtype, quantize, self.compile
         chat = self.mmproj, _template(self.chat_template)
         images = self.resize, self.adapter, self.image_budget
-        options = LoadOptions(*computing, detail, *images, *chat, reduce_images=True, kv=self.kv)
+        kept = self.kept_image_bytes
+        options = LoadOptions(*computing, detail, *images, *chat, reduce_images=True, kv=self.kv, kept_image_bytes=kept)
         model = engine.load(name, options)
         for line in model.setup:
             callbacks.explain(f"{model.name}: {line}")
@@ -183,7 +187,8 @@ def load_gaze_model(
 
     Args:
         name: As for `load_model`; "auto" is the best one downloaded, else the embedded model for faces, which estimates
-            the direction of the head only (`Landmarks`). A notice says so whenever that model is used.
+            the direction of the head only (`Landmarks`). A notice says so whenever that model is used. It also serves
+            the faces where the model detects other prompts but estimates no gaze.
         prompts: What the model must detect.
         computing: How the model computes.
         accurate: Whether the direction of the head does not do.
@@ -198,6 +203,9 @@ def load_gaze_model(
             lambda: _load(_first_gazer(prompts, accurate) if name == "auto" else name, name, computing, callbacks),
             callbacks,
         )
+        can_see = "gaze" in model.abilities.prompts or isinstance(model, Landmarks)
+        if not can_see and not accurate and "detect" in model.abilities.prompts:
+            model = CombinedModel(engine.load(FACE_MODEL), model)
         for prompt in prompts:
             _check(model, "detect", prompt, threshold)
     if "gaze" in model.abilities.prompts:
@@ -207,7 +215,7 @@ def load_gaze_model(
     if accurate or not isinstance(model, Landmarks):
         _needs(model, "gaze")
     callbacks.selected(
-        f"{model.name} estimates the direction of the head, not of the eyes; {_how_to_get_one('estimates the latter')}"
+        f"{FACE_MODEL} estimates the direction of the head, not of the eyes; {_how_to_get_one('estimates the latter')}"
     )
     return model
 

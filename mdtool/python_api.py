@@ -8,6 +8,7 @@
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Literal, TypeGuard, TypeVar, cast, overload
 
 import engine
@@ -15,13 +16,16 @@ from engine.contract import (
     Abilities,
     Answer,
     Box,
+    Budgeted,
     CaptionRequest,
     Choices,
     Compilable,
     DetectRequest,
     EncodedImage,
+    EngineError,
     GazeRequest,
     Generation,
+    ImageBudget,
     LoadOptions,
     ModelUnavailable,
     Number,
@@ -32,6 +36,7 @@ from engine.contract import (
 )
 from engine.generation.verbs import VisionModel
 from mdtool.media.image.image_input import PixelSource, to_rgb
+from mdtool.model_selection import KEPT_IMAGE_BYTES
 
 ImageInput = PixelSource | EncodedImage
 AnyRequest = TypeVar("AnyRequest", bound=Request)
@@ -45,7 +50,7 @@ def load(
     dtype: str | None = None,
     quantize: str | None = None,
     compile: bool = False,
-    detail: str | int = "auto",
+    detail: str | int | ImageBudget = "auto",
     resize: Literal["vips", "pillow"] | None = None,
     adapter: str | os.PathLike[str] | None = None,
 ) -> "LoadedModel":
@@ -60,7 +65,8 @@ def load(
         quantize: "int8", "int4", or "int4-64" and "int4-32" with another group size; None: as stored.
         compile: Compile with torch.compile before returning, which takes up to a minute the first time.
         detail: Resolution at which images are encoded: "low", "auto", "high", or a number in the model's own unit
-            (centerface: pixels of the longer side of its input; Moondream: crops of a large image).
+            (centerface: pixels of the longer side of its input; Moondream: crops of a large image; others: image
+            tokens), or for the others a budget of image tokens.
         resize: Library that resizes images; None: libvips if it is installed.
         adapter: LoRA adapter to apply, by path or by the name of a variant in the hub's cache.
 
@@ -82,8 +88,11 @@ def load(
             '"auto" is for the command line, where the command decides; load a model by its name or path, '
             'as in mdtool.load("moondream2"); `mdtool models list` lists all'
         )
+    budget = detail if isinstance(detail, ImageBudget) else ImageBudget()
+    level = "auto" if isinstance(detail, ImageBudget) else detail
+    adapter = None if adapter is None else os.fspath(adapter)
     options = LoadOptions(
-        device, dtype, quantize, compile, detail, resize, None if adapter is None else os.fspath(adapter)
+        device, dtype, quantize, compile, level, resize, adapter, budget, kept_image_bytes=KEPT_IMAGE_BYTES
     )
     model = engine.load(os.fspath(name), options)
     if isinstance(model, Compilable) and model.compiled:
@@ -125,14 +134,19 @@ class LoadedModel:
         return self._model.abilities
 
     @overload
-    def encode_image(self, image: ImageInput) -> EncodedImage: ...  # type: ignore[overload-overlap]  # a str is one too
+    def encode_image(  # type: ignore[overload-overlap]  # a str is a sequence too
+        self, image: ImageInput, budget: ImageBudget | None = ...
+    ) -> EncodedImage: ...
     @overload
-    def encode_image(self, image: Sequence[ImageInput]) -> list[EncodedImage]: ...
-    def encode_image(self, image: ImageInput | Sequence[ImageInput]) -> EncodedImage | list[EncodedImage]:
+    def encode_image(self, image: Sequence[ImageInput], budget: ImageBudget | None = ...) -> list[EncodedImage]: ...
+    def encode_image(
+        self, image: ImageInput | Sequence[ImageInput], budget: ImageBudget | None = None
+    ) -> EncodedImage | list[EncodedImage]:
         """Encode an image once for any number of calls of this model; encoding is often their most costly part.
 
         Args:
             image: One image or a list. An encoded image is returned unchanged.
+            budget: How many tokens each may become; None: as the model was loaded.
 
         Returns:
             The encoded image, which every skill takes in place of the image. It holds the model's KV cache, for
@@ -142,7 +156,7 @@ class LoadedModel:
             >>> encoded = model.encode_image("photo.jpg")
             >>> faces, caption = model.detect(encoded, "face"), model.caption(encoded)
         """
-        return _like(image, list(self._encoded(_listed(image))))
+        return _like(image, list(self._encoded(_listed(image), budget)))
 
     @overload
     def caption(  # type: ignore[overload-overlap]
@@ -358,14 +372,16 @@ class LoadedModel:
         requests = (request(encoded) for encoded in self._encoded(_listed(image)))
         return requests if _is_list(image) else list(requests)
 
-    def _encoded(self, images: Sequence[ImageInput]) -> Iterator[EncodedImage]:
+    def _encoded(self, images: Sequence[ImageInput], budget: ImageBudget | None = None) -> Iterator[EncodedImage]:
         """Yield the encoded images in order, encoding them in batches."""
-        batch_size = self._model.image_batch_size
+        batch_size, encode = self._model.image_batch_size, self._model.encode
+        if budget is not None:
+            if not isinstance(self._model, Budgeted):
+                raise EngineError(f"{self.name} encodes every image to the same number of tokens: leave the budget out")
+            encode = partial(self._model.encode, budget=budget)
         for start in range(0, len(images), batch_size):
             batch = images[start : start + batch_size]
-            encoded = iter(
-                self._model.encode([to_rgb(image) for image in batch if not isinstance(image, EncodedImage)])
-            )
+            encoded = iter(encode([to_rgb(image) for image in batch if not isinstance(image, EncodedImage)]))
             for image in batch:
                 yield image if isinstance(image, EncodedImage) else next(encoded)
 

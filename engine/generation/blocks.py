@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -17,9 +17,11 @@ class Block:
 
     Attributes:
         name: Prefix of the layer's linears in the tensor names of a LoRA adapter.
+        adaptable: Whether the layer applies LoRA adapters.
     """
 
     name: str
+    adaptable: ClassVar[bool] = True
 
     @property
     def few_rows(self) -> int | None:

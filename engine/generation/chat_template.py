@@ -7,18 +7,15 @@ checkpoint; `engine.generation.jinja_sandbox` bounds what it can do.
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from jinja2.environment import Template
 
-from engine.checkpoints.gguf_files import open_gguf
-from engine.checkpoints.shards import is_gguf
 from engine.contract import EngineError, Message, ModelUnavailable
 from engine.error_text import quoted_name, reason
-from engine.generation.gguf_tokenizer import chat_template
 from engine.generation.jinja_sandbox import compile_template, render_template
 
 BUILTIN = "builtin"  # as the name of a template: the family's own
@@ -102,29 +99,6 @@ class ChatTemplate:
 
     def _described(self, problem: str) -> str:
         return f"{self.origin}: {problem}; --chat-template {BUILTIN} uses the model family's own"
-
-
-def select_template(own: ChatTemplate, weights: Path, requested: str | None) -> ChatTemplate:
-    """Return the template that a model is used with.
-
-    Args:
-        own: The family's.
-        weights: The file that the model is loaded from, which a template may be in or beside.
-        requested: "builtin" for the family's own, the name of a built-in one, or Jinja; None: the checkpoint's, or else
-            the family's own.
-
-    Raises:
-        ModelUnavailable: The template is broken, or can't be read.
-    """
-    if requested == BUILTIN:
-        return own
-    if requested is not None:
-        selected = replace(own, source=requested, origin="--chat-template")
-    else:
-        stored = chat_template(open_gguf(weights)) if is_gguf(weights) else template_in_folder(weights.parent)
-        selected = own if stored is None else replace(own, source=stored, origin=str(weights))
-    selected.check()
-    return selected
 
 
 def template_in_folder(folder: Path) -> str | None:

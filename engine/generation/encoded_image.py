@@ -36,6 +36,12 @@ class LazyImage(EncodedImage):
     prefix: tuple[Sequence[object], PrefixCache] | None = None
     _parts: dict[ImageBudget, Sequence[ImagePart]] = field(default_factory=dict)
 
+    @property
+    def nbytes(self) -> int:
+        """Size of its pixels and embeddings."""
+        features = [part for parts in self._parts.values() for part in parts if isinstance(part, ImageFeatures)]
+        return self.pixels.nbytes + sum(part.nbytes for part in features)
+
     def parts(self, min_tokens: int = 0) -> Sequence[ImagePart]:
         """Return what stands for the image in a prompt.
 

@@ -80,7 +80,7 @@ def _size(value: Any, limit: int) -> int:
     while open_values and size <= limit:
         item = open_values.pop()
         size += 1
-        if isinstance(item, str):
+        if isinstance(item, str | range):
             size += len(item) // UNIT_CHARACTERS
         elif isinstance(item, Namespace):  # it may contain itself
             raise SecurityError("it prints, stores or compares a namespace")
@@ -88,7 +88,7 @@ def _size(value: Any, limit: int) -> int:
             size += len(item)
             if size <= limit:
                 open_values.extend([*item.keys(), *item.values()])
-        elif isinstance(item, Sized) and isinstance(item, Iterable) and not isinstance(item, range):
+        elif isinstance(item, Sized) and isinstance(item, Iterable):
             if size + len(item) > limit:
                 return size + len(item)
             open_values.extend(item)  # not +=, which an undefined value would answer
@@ -173,6 +173,9 @@ def _charge_growth(budget: _Budget, name: str, value: Any, args: tuple[Any, ...]
         budget.spend(value.count(args[0]) * _size(args[1], 1 << 40))
     elif name == "join" and isinstance(value, Sized) and args:
         budget.spend(len(value) * _size(args[0], 1 << 40))
+    elif name in ("split", "rsplit", "splitlines") and isinstance(value, str):
+        separator = args[0] if args and isinstance(args[0], str) else ""
+        budget.spend(value.count(separator) if separator else len(value) // 8)
 
 
 def _metered_filter(name: str, linear: bool) -> Callable[..., Any]:
@@ -183,9 +186,11 @@ def _metered_filter(name: str, linear: bool) -> Callable[..., Any]:
     def metered(context: Context, value: Any, *args: Any, **kwargs: Any) -> Any:
         budget = _budget(context)
         if linear:
-            if name in ("join", "list") and not isinstance(value, Sized) and isinstance(value, Iterable):
+            if not isinstance(value, Sized) and isinstance(value, Iterable):
                 value = list(value)
             budget.charge(value, args, kwargs)
+            if not isinstance(value, str) and isinstance(value, Sized):  # an attribute is looked up for each item
+                budget.spend(len(value) * _size([args, kwargs], 1 << 40))
             _charge_growth(budget, name, value, (*args, *kwargs.values()))
         passed = {"context": context, "eval_context": context.eval_ctx, "environment": context.environment}
         result = function(passed[kind], value, *args, **kwargs) if kind else function(value, *args, **kwargs)

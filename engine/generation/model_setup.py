@@ -2,14 +2,16 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
+from engine.checkpoints.random_weights import RandomWeights
 from engine.checkpoints.tensor_map import TensorMap
 from engine.compiling import compile_summary, set_compile_cache_dir
 from engine.contract import EngineError, LoadOptions
 from engine.devices import check_compiler, numerics_id, pick_device, pick_dtype
+from engine.kernels.library import kernels
 from engine.layers.linear import LinearLayer
 from engine.layers.linear_dispatch import benefits_from_compile, kernel_summary
 from engine.layers.parameters import ParameterReader
@@ -27,6 +29,7 @@ class ModelSetup:
         dtype: Of parameters and activations.
         weights: Quantised as they are read, if the options require it.
         format_lines: On the format of the weights, for people.
+        shapes: Of all tensors, by name; empty if the source has none.
     """
 
     options: LoadOptions
@@ -34,6 +37,7 @@ class ModelSetup:
     dtype: torch.dtype
     weights: TensorSource
     format_lines: tuple[str, ...] = ()
+    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
     def reader(self, part: str) -> ParameterReader:
         """Return the parameters whose names begin with `part`."""
@@ -70,7 +74,8 @@ class ModelSetup:
 
     def numerics_key(self, *parts: object) -> str:
         """Return a digest of what the bits of results depend on: the setup, and the model's own `parts`."""
-        key = (self.options.quantize, self.options.kv, self.dtype, self.fused, numerics_id(self.device), *parts)
+        machine = numerics_id(self.device), kernels().summary
+        key = (self.options.quantize, self.options.kv, self.dtype, self.fused, *machine, *parts)
         return hashlib.sha256(repr(key).encode()).hexdigest()[:16]
 
     def _gains(self, linear: LinearLayer) -> bool:
@@ -99,6 +104,7 @@ def model_setup(name: str, weights: TensorSource, plan: QuantizationPlan, option
     if options.compile:
         check_compiler(device)
     lines = weights.checkpoint.summary(dtype) if isinstance(weights, TensorMap) else ()
+    shapes = weights.shapes if isinstance(weights, TensorMap | RandomWeights) else {}
     if quantize is not None:
         weights = QuantizedSource(weights, plan, quantize)
-    return ModelSetup(options, device, dtype, weights, lines)
+    return ModelSetup(options, device, dtype, weights, lines, shapes)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from engine.contract import Box, Generation, Point
+from engine.contract import Abilities, Box, Generation, Point
 from engine.generation.chat_template import ChatTemplate
 
 CAPTIONS = {
@@ -65,3 +65,15 @@ class PromptStyle:
     cpu_longest_side: int | None = None
     missing: Mapping[str, str] = field(default_factory=dict)
     strip: bool = False
+
+
+def abilities_of(style: PromptStyle, vision: bool = True) -> Abilities:
+    """Return the skills that a style has prompts for; those without an image if the model has no vision."""
+    objects = [skill for skill, question in (("detect", style.detect), ("point", style.point)) if question]
+    if not vision:
+        reason = "its vision is in an mmproj file, which was not found (--mmproj)"
+        return Abilities(
+            {"query": None, "chat": None}, {**style.missing, **dict.fromkeys(("caption", *objects), reason)}
+        )
+    prompts = {"caption": frozenset(style.captions), **dict.fromkeys(("query", "chat", *objects))}
+    return Abilities(prompts, dict(style.missing))

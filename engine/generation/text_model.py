@@ -9,8 +9,10 @@ from torch import Tensor
 from engine.generation.blocks import AttentionBlock
 from engine.generation.transformer import Transformer
 from engine.layers.linear import LinearLayer
+from engine.layers.linear_dispatch import make_linear
 from engine.layers.norms import rms_norm
-from engine.quantization.formats import Int8
+from engine.layers.parameters import ParameterReader
+from engine.quantization.formats import Int4, Int8
 from engine.quantization.gguf_blocks import GgufBlocks
 
 
@@ -32,6 +34,28 @@ class TextModel:
     head: LinearLayer
     eps: float
     max_context: int
+
+    @classmethod
+    def read(
+        cls, reader: ParameterReader, transformer: Transformer, norm: str, *, eps: float, max_context: int
+    ) -> "TextModel":
+        """Build a text model; its head is tied to the embeddings if there is no "lm_head.weight".
+
+        Args:
+            reader: Of the language model.
+            transformer: Its layers.
+            norm: Name of the final norm.
+            eps: Of the final norm.
+            max_context: Most tokens of a sequence.
+        """
+        embeddings = reader.matrix("embed_tokens.weight")
+        if isinstance(embeddings, Int4):
+            embeddings = embeddings.dequantize(reader.dtype)
+        if reader.has("lm_head.weight"):
+            head = reader.linear("lm_head")
+        else:
+            head = make_linear(embeddings, None, reader.dtype, packed=reader.packed, compiled=reader.compiled)
+        return cls(embeddings, transformer, reader(f"{norm}.weight"), head, eps, max_context)
 
     def embed(self, tokens: Sequence[int]) -> Tensor:
         """Embed token ids, (tokens, dim)."""

@@ -3,9 +3,10 @@
 A family adds its config, its image encoder, its text model and its prompts; everything else is here.
 """
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Protocol
 
 import numpy as np
@@ -36,8 +37,10 @@ from engine.generation.chat_prompt import ImagePart, prompt_pieces
 from engine.generation.constraints import ChoiceConstraint, Constraint, NumberConstraint
 from engine.generation.encoded_image import LazyImage, first_image_end
 from engine.generation.image_features import ImageFeatures
+from engine.generation.kept_images import KeptImages
 from engine.generation.model_setup import ModelSetup
-from engine.generation.prompt_style import ObjectQuestion, PromptStyle
+from engine.generation.peft_adapter import AdapterCache, adapter_file
+from engine.generation.prompt_style import ObjectQuestion, PromptStyle, abilities_of
 from engine.generation.scheduler import ContextFull, Flow, Job, Scheduler
 from engine.generation.steps import History
 from engine.generation.text_flows import constrained_text, decoding_params, free_text
@@ -48,6 +51,7 @@ from engine.generation.vlm_decoder import Pieces, VlmDecoder
 from engine.generation.vlm_flows import objects_flow
 from engine.layers.kv_cache import PrefixCache, SequenceCache
 from engine.layers.linear import LinearLayer
+from engine.layers.lora import LoraAdapter
 from engine.resize import check_image
 
 CPU_BATCH, GPU_BATCH = 16, 128  # most sequences in a step; larger batches gain little
@@ -59,11 +63,12 @@ AS_LOADED = ImageBudget()
 
 @dataclass(frozen=True, eq=False)
 class _Conversation:
-    """The content of a `ChatCache`: inputs of the model, its cache of them, and its key."""
+    """The content of a `ChatCache`: inputs of the model, its cache of them, its key, and the LoRA adapter."""
 
     pieces: Pieces
     cache: PrefixCache
     model_key: str
+    adapter: LoraAdapter | None
 
 
 class ImageEncoder(Protocol):
@@ -129,12 +134,15 @@ class VisionLanguageModel(VisionModel):
         self.name, self.revision = name, revision
         self.text, self.images, self.style, self.tokenizer = text, images, style, tokenizer
         options = setup.options
-        if options.adapter is not None:
-            raise EngineError(f"{name} takes no LoRA adapters")
         if options.resize == "vips":
             raise EngineError(f"{name} has its own resizing: leave resize out")
         self.image_batch_size = 1
         self.device, self.dtype = setup.device, setup.dtype
+        self.adapters = AdapterCache(
+            name, _adaptable(text, setup), options.adapter, dtype=self.dtype, device=self.device
+        )
+        if self.adapters.get(None) and options.adapter:  # a broken one must fail on load
+            self.revision += "+" + hashlib.sha256(adapter_file(options.adapter).read_bytes()).hexdigest()[:8]
         self.decoder = VlmDecoder(text)
         self.stop_ids = tuple(tokenizer.special(token) for token in style.stop)
         self.default_budget = self._whole_budget(options.image_budget, _detail_budget(options.detail))
@@ -143,6 +151,8 @@ class VisionLanguageModel(VisionModel):
             self.revision += f"+{self.longest_side}px"
         self.model_key = setup.numerics_key(name, self.revision)
         text.transformer.quantize_cache(setup.options.kv)
+        limit = options.kept_image_bytes
+        self._kept_images = KeptImages(limit, self._bytes) if limit else None
         self.compiled = setup.compiled(typical_linear)
         if setup.fused:
             if images:
@@ -178,7 +188,13 @@ class VisionLanguageModel(VisionModel):
             check_image(image)
         whole = self._whole_budget(budget, self.default_budget)
         longest = self.longest_side if budget == AS_LOADED else None
-        return [LazyImage(image.copy(), whole, self._encode, self.model_key, longest) for image in images]
+
+        def new(image: np.ndarray) -> LazyImage:
+            return LazyImage(image.copy(), whole, self._encode, self.model_key, longest)
+
+        if self._kept_images is None:
+            return [new(image) for image in images]
+        return [self._kept_images.get(image, (whole, longest), partial(new, image)) for image in images]
 
     def _whole_budget(self, budget: ImageBudget, default: ImageBudget) -> ImageBudget:
         if self.images is None:
@@ -213,6 +229,8 @@ class VisionLanguageModel(VisionModel):
 
     def _job(self, request: Request) -> Job:
         self.check(request)
+        assert not isinstance(request, GazeRequest)  # refused by `check`
+        adapter = self.adapters.get(request.adapter)
         messages, question = self._messages(request), self._object_question(request)
         images = [part for message in messages for part in message.parts if isinstance(part, EncodedImage)]
         least = question.min_image_tokens if question else 0
@@ -220,10 +238,12 @@ class VisionLanguageModel(VisionModel):
         if len(pieces) >= self.text.max_context:
             raise ContextFull
         chat_cache = request.cache if isinstance(request, ChatRequest) else None
-        prefix = self._kept(chat_cache, pieces) if chat_cache else None
+        prefix = self._kept(chat_cache, pieces, adapter) if chat_cache else None
         if images and prefix is None:
             end = first_image_end(pieces, self._own(images[0]).parts(least))
-            prefix = self._prefix(self._own(images[0]), pieces[:end])
+            prefix = self._prefix(self._own(images[0]), pieces[:end], adapter)
+        if self._kept_images:
+            self._kept_images.trim()
         done = prefix.length if prefix else 0
         image_tokens = sum(not isinstance(piece, int) for piece in pieces)
         history = History(done, [piece for piece in pieces[:done] if isinstance(piece, int)], image_tokens=image_tokens)
@@ -231,14 +251,14 @@ class VisionLanguageModel(VisionModel):
         def keep(cache: SequenceCache) -> None:
             if chat_cache:
                 sequence = [*pieces, *history.generated][: cache.length]
-                chat_cache.content = _Conversation(sequence, cache.freeze(), self.model_key)
+                chat_cache.content = _Conversation(sequence, cache.freeze(), self.model_key, adapter)
 
-        return Job(lambda: self._flow(request, pieces[done:], history), prefix, keep=keep)
+        return Job(lambda: self._flow(request, pieces[done:], history), prefix, adapter, keep=keep)
 
-    def _kept(self, chat_cache: ChatCache, pieces: Pieces) -> PrefixCache | None:
+    def _kept(self, chat_cache: ChatCache, pieces: Pieces, adapter: LoraAdapter | None) -> PrefixCache | None:
         """Return the cache of the beginning of a conversation, as far as it is that of the last request."""
         kept = chat_cache.content
-        if not isinstance(kept, _Conversation) or kept.model_key != self.model_key:
+        if not isinstance(kept, _Conversation) or (kept.model_key, kept.adapter) != (self.model_key, adapter):
             return None
         return self.decoder.common_prefix(kept.pieces, kept.cache, pieces)
 
@@ -257,16 +277,20 @@ class VisionLanguageModel(VisionModel):
         _check_messages(messages)
         return len(self._pieces(messages))
 
+    def _bytes(self, image: LazyImage) -> int:
+        return image.nbytes + (self.text.position_bytes * image.prefix[1].length if image.prefix else 0)
+
     def _own(self, image: EncodedImage) -> LazyImage:
         if not isinstance(image, LazyImage) or image.model_key != self.model_key:
             raise ValueError(f"the image was not encoded by this {self.name}")
         return image
 
-    def _prefix(self, image: LazyImage, pieces: Pieces) -> PrefixCache:
+    def _prefix(self, image: LazyImage, pieces: Pieces, adapter: LoraAdapter | None) -> PrefixCache:
         """Return the cache of a prompt up to the end of its first image, from the image if it was the same before."""
-        if image.prefix is None or image.prefix[0] != pieces:
+        key = [adapter, *pieces]
+        if image.prefix is None or image.prefix[0] != key:
             try:
-                image.prefix = pieces, self.decoder.prefill(pieces)
+                image.prefix = key, self.decoder.prefill(pieces, adapter)
             except Exception as error:
                 if is_out_of_memory(error):
                     raise OutOfMemory from error
@@ -300,8 +324,7 @@ class VisionLanguageModel(VisionModel):
         """Raise for a request that can't be served, whatever its image."""
         if isinstance(request, GazeRequest):
             return  # refused by the abilities
-        if request.adapter is not None:
-            raise EngineError(f"{self.name} takes no LoRA adapters")
+        self.adapters.get(request.adapter)
         if isinstance(request, DetectRequest | PointRequest):
             if isinstance(request, DetectRequest) and request.threshold is not None:
                 raise EngineError(f"{self.name} returns no scores: leave the threshold out")
@@ -353,16 +376,11 @@ class VisionLanguageModel(VisionModel):
         return self._number_constraint if allowed else None
 
 
-def abilities_of(style: PromptStyle, vision: bool = True) -> Abilities:
-    """Return the skills that a style has prompts for; those without an image if the model has no vision."""
-    objects = [skill for skill, question in (("detect", style.detect), ("point", style.point)) if question]
-    if not vision:
-        reason = "its vision is in an mmproj file, which was not found (--mmproj)"
-        return Abilities(
-            {"query": None, "chat": None}, {**style.missing, **dict.fromkeys(("caption", *objects), reason)}
-        )
-    prompts = {"caption": frozenset(style.captions), **dict.fromkeys(("query", "chat", *objects))}
-    return Abilities(prompts, dict(style.missing))
+def _adaptable(text: TextModel, setup: ModelSetup) -> dict[str, tuple[int, ...]]:
+    """Return (outputs, inputs) of the linear layers in the layers of the text model, by name."""
+    layers = tuple(f"{block.name}." for block in text.transformer.blocks if block.adaptable)
+    matrices = {name.removesuffix(".weight"): shape for name, shape in setup.shapes.items() if len(shape) == 2}
+    return {name: shape for name, shape in matrices.items() if name.startswith(layers)}
 
 
 def _check_messages(messages: Sequence[Message]) -> None:

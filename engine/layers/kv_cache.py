@@ -115,7 +115,8 @@ def as_floats(cached: Tensor, dtype: torch.dtype) -> Tensor:
     if cached.dtype != torch.int8:
         return cached
     values, scale = cached.split([cached.shape[-1] - SCALE_BYTES, SCALE_BYTES], -1)
-    return (values.float() * scale.contiguous().view(torch.float32)).to(dtype)
+    scales = scale.contiguous().view(torch.float32)
+    return torch.mul(values.float(), scales).to(dtype)
 
 
 class ConvCache:

@@ -11,6 +11,7 @@ from engine.contract import ImageBudget
 from engine.devices import in_chunks
 from engine.generation.chat_prompt import ImagePart, Special
 from engine.generation.image_features import ImageFeatures
+from engine.layers.parameters import ParameterReader
 from engine.lfm2vl.config import Config
 from engine.lfm2vl.preprocess import Size, split, within_budget
 from engine.lfm2vl.vision import Projector, VisionEncoder
@@ -21,9 +22,10 @@ GPU_BATCH = 16  # sub-images that are encoded together; a CPU gains nothing from
 class ImageEncoder:
     """Splits, encodes and projects images."""
 
-    def __init__(self, config: Config, vision: VisionEncoder, projector: Projector) -> None:
-        self.config, self.vision, self.projector = config, vision, projector
-        self.typical_linear = vision.encoder.blocks[0].qkv
+    def __init__(self, config: Config, vision: ParameterReader, projector: ParameterReader) -> None:
+        self.config = config
+        self.vision, self.projector = VisionEncoder(config, vision), Projector(config, projector)
+        self.typical_linear = self.vision.encoder.blocks[0].qkv
         images = config.preprocessor_config
         self.budget = ImageBudget(
             images.min_image_tokens,

@@ -4,8 +4,7 @@ from typing import Any
 
 from engine.contract import Abilities, Box, Generation
 from engine.generation.chat_template import ChatTemplate
-from engine.generation.prompt_style import ObjectQuestion, PromptStyle
-from engine.generation.vision_language_model import abilities_of
+from engine.generation.prompt_style import ObjectQuestion, PromptStyle, abilities_of
 from engine.lfm2vl.config import Config, read_config
 
 TEMPLATE = ChatTemplate("chatml", "LFM2-VL", {"bos_token": "<|startoftext|>", "image_token": "<image>"})

@@ -13,7 +13,7 @@ from engine.generation.text_model import TextModel
 from engine.generation.transformer import Transformer
 from engine.layers.kv_cache import ConvCache
 from engine.layers.linear import LinearLayer
-from engine.layers.linear_dispatch import few_rows, make_linear
+from engine.layers.linear_dispatch import few_rows
 from engine.layers.lora import RowAdapters
 from engine.layers.norms import rms_norm
 from engine.layers.parameters import ParameterReader
@@ -21,7 +21,6 @@ from engine.layers.rotary import rotary_table
 from engine.layers.short_conv import short_convolution
 from engine.layers.swiglu import SwiGlu
 from engine.lfm2vl.config import CONV, TextConfig
-from engine.quantization.formats import Int4
 
 # Names within a layer, in the checkpoint and in LoRA adapters.
 FEED_FORWARD = ("feed_forward.w1", "feed_forward.w3", "feed_forward.w2")
@@ -73,32 +72,13 @@ class ConvBlock(StatefulBlock):
         return x + self.feed_forward(rms_norm(x, self.norm2, self.eps), adapt)
 
 
-def text_model(text: TextConfig, reader: ParameterReader, head: ParameterReader) -> TextModel:
-    """Build the text model from its weights.
-
-    Args:
-        text: Its config.
-        reader: Of the language model.
-        head: Of "lm_head.weight", if the checkpoint has one; else the head is tied to the embeddings.
-    """
-    embeddings = reader.matrix("embed_tokens.weight")
-    cos, sin = rotary_table(text.head_dim, text.rope_base, text.max_position_embeddings, reader.device)
+def text_model(text: TextConfig, reader: ParameterReader) -> TextModel:
+    """Build the text model from its weights."""
+    context = text.max_position_embeddings
+    cos, sin = rotary_table(text.head_dim, text.rope_base, context, reader.device)
     blocks = [_block(text, reader, layer) for layer in range(text.num_hidden_layers)]
-    untied = head.has("weight")
-    return TextModel(
-        embeddings.dequantize(reader.dtype) if isinstance(embeddings, Int4) else embeddings,
-        Transformer(blocks, lambda positions: (cos[positions], sin[positions]), reader.dtype, reader.device),
-        reader("embedding_norm.weight"),
-        make_linear(
-            head.matrix("weight") if untied else embeddings,
-            None,
-            reader.dtype,
-            packed=reader.packed,
-            compiled=reader.compiled,
-        ),
-        text.norm_eps,
-        text.max_position_embeddings,
-    )
+    transformer = Transformer(blocks, lambda at: (cos[at], sin[at]), reader.dtype, reader.device)
+    return TextModel.read(reader, transformer, "embedding_norm", eps=text.norm_eps, max_context=context)
 
 
 def _block(text: TextConfig, reader: ParameterReader, layer: int) -> Block:

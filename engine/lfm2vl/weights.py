@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from engine.checkpoints.layer_shapes import linear_shapes, norm_shapes
 from engine.checkpoints.opening import open_tensors
 from engine.checkpoints.reader import Shape
 from engine.checkpoints.tensor_map import TensorLocation, TensorMap, locate_tensors, map_tensors
@@ -16,7 +17,7 @@ from engine.quantization.plan import QuantizationPlan
 # The patch embedding, whose inputs are pixels, is not quantised.
 QUANTIZATION_PLAN = QuantizationPlan(
     quantized=re.compile(
-        r"(language_model\.(embed_tokens|layers\.\d+\.(conv|self_attn|feed_forward)\.(\w+_proj|w[123]))|lm_head"
+        r"(language_model\.(embed_tokens|lm_head|layers\.\d+\.(conv|self_attn|feed_forward)\.(\w+_proj|w[123]))"
         r"|vision_tower\.encoder\.layers\.\d+\.(self_attn\.\w+_proj|mlp\.fc[12])|multi_modal_projector\.linear_[12])"
         r"\.weight"
     ),
@@ -45,29 +46,20 @@ def open_weights(path: Path, config: Config, mmproj: Path | None = None) -> Tens
 
     def canonical(stored: str) -> Iterator[tuple[str, TensorLocation]]:
         name = stored.removeprefix("model.").replace("vision_tower.vision_model.", "vision_tower.")
+        name = f"language_model.{name}" if name.startswith("lm_head.") else name
         layer = re.match(r"vision_tower\.encoder\.layers\.(\d+)\.", name)
         unused_norm = not config.projector_use_layernorm and name.startswith("multi_modal_projector.layer_norm.")
         if not unused_norm and not (layer and int(layer[1]) >= config.vision_layers):
             yield name, TensorLocation(stored)
 
     locations = locate_tensors(checkpoint, canonical)
-    if any(name.startswith("lm_head.weight") for name in locations):
-        expected["lm_head.weight"] = expected["language_model.embed_tokens.weight"]
+    if any(name.startswith("language_model.lm_head.") for name in locations):  # it is not tied to the embeddings
+        expected["language_model.lm_head.weight"] = expected["language_model.embed_tokens.weight"]
     return map_tensors(checkpoint, locations, expected)
 
 
 def _tensors(config: Config) -> Iterator[tuple[str, Shape]]:
     text, vision = config.text_config, config.vision_config
-
-    def linear(name: str, rows: int, columns: int, bias: bool = True) -> Iterator[tuple[str, Shape]]:
-        yield f"{name}.weight", (rows, columns)
-        if bias:
-            yield f"{name}.bias", (rows,)
-
-    def norm(name: str, size: int) -> Iterator[tuple[str, Shape]]:
-        yield f"{name}.weight", (size,)
-        yield f"{name}.bias", (size,)
-
     size = text.hidden_size
     yield "language_model.embed_tokens.weight", (text.vocab_size, size)
     yield "language_model.embedding_norm.weight", (size,)
@@ -75,9 +67,9 @@ def _tensors(config: Config) -> Iterator[tuple[str, Shape]]:
         layer = f"language_model.layers.{i}"
         yield f"{layer}.operator_norm.weight", (size,)
         yield f"{layer}.ffn_norm.weight", (size,)
-        for name in ("w1", "w3"):
-            yield f"{layer}.feed_forward.{name}.weight", (text.inner_dim, size)
-        yield f"{layer}.feed_forward.w2.weight", (size, text.inner_dim)
+        inner = text.inner_dim
+        for name, rows, columns in (("w1", inner, size), ("w3", inner, size), ("w2", size, inner)):
+            yield f"{layer}.feed_forward.{name}.weight", (rows, columns)
         if kind == CONV:
             yield f"{layer}.conv.in_proj.weight", (3 * size, size)
             yield f"{layer}.conv.conv.weight", (size, 1, text.conv_L_cache)
@@ -92,20 +84,20 @@ def _tensors(config: Config) -> Iterator[tuple[str, Shape]]:
         return
 
     width = vision.hidden_size
-    yield from linear("vision_tower.embeddings.patch_embedding", width, 3 * vision.patch_size**2)
+    yield from linear_shapes("vision_tower.embeddings.patch_embedding", width, 3 * vision.patch_size**2)
     yield "vision_tower.embeddings.position_embedding.weight", (vision.num_patches, width)
     for i in range(config.vision_layers):
         layer = f"vision_tower.encoder.layers.{i}"
-        yield from norm(f"{layer}.layer_norm1", width)
-        yield from norm(f"{layer}.layer_norm2", width)
+        yield from norm_shapes(f"{layer}.layer_norm1", width)
+        yield from norm_shapes(f"{layer}.layer_norm2", width)
         for name in ("q_proj", "k_proj", "v_proj", "out_proj"):
-            yield from linear(f"{layer}.self_attn.{name}", width, width)
-        yield from linear(f"{layer}.mlp.fc1", vision.intermediate_size, width)
-        yield from linear(f"{layer}.mlp.fc2", width, vision.intermediate_size)
-    yield from norm("vision_tower.post_layernorm", width)
+            yield from linear_shapes(f"{layer}.self_attn.{name}", width, width)
+        yield from linear_shapes(f"{layer}.mlp.fc1", vision.intermediate_size, width)
+        yield from linear_shapes(f"{layer}.mlp.fc2", width, vision.intermediate_size)
+    yield from norm_shapes("vision_tower.post_layernorm", width)
 
     inner, bias = config.downsample_factor**2 * width, config.projector_bias
     if config.projector_use_layernorm:
-        yield from norm("multi_modal_projector.layer_norm", inner)
-    yield from linear("multi_modal_projector.linear_1", config.projector_hidden_size, inner, bias)
-    yield from linear("multi_modal_projector.linear_2", size, config.projector_hidden_size, bias)
+        yield from norm_shapes("multi_modal_projector.layer_norm", inner)
+    yield from linear_shapes("multi_modal_projector.linear_1", config.projector_hidden_size, inner, bias)
+    yield from linear_shapes("multi_modal_projector.linear_2", size, config.projector_hidden_size, bias)

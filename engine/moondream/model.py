@@ -131,7 +131,9 @@ class Moondream(VisionModel):
         self._resize = resizer(options.resize)
         fused = options.compile and device != "cpu"  # on a CPU compiled code gives identical bits
         numerics = (revision, quantize, options.kv, config.vision, dtype, fused, self.max_crops, version(self._resize))
-        self.embedding_key = hashlib.sha256(repr((*numerics, numerics_id(device))).encode()).hexdigest()[:16]
+        self.embedding_key = hashlib.sha256(
+            repr((*numerics, numerics_id(device), cpu_kernels().summary)).encode()
+        ).hexdigest()[:16]
         packed = device == "cpu" or not options.compile  # torch.compile needs plain weights
         with torch.inference_mode():
             vision, text, region = (

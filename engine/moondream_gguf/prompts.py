@@ -4,8 +4,7 @@ from typing import Any
 
 from engine.contract import Abilities, Generation
 from engine.generation.chat_template import ChatTemplate
-from engine.generation.prompt_style import PromptStyle
-from engine.generation.vision_language_model import abilities_of
+from engine.generation.prompt_style import PromptStyle, abilities_of
 from engine.moondream_gguf.config import read_config
 
 IMAGE_TOKEN = "<image>"

@@ -1,6 +1,7 @@
 """The text model: Phi-1.5 (Li et al. 2023), with attention and MLP in parallel on the same normalised input."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -22,6 +23,8 @@ from engine.quantization.formats import Int4
 @dataclass(frozen=True)
 class PhiBlock(AttentionBlock):
     """A layer x + attention(h) + mlp(h), with h = norm(x)."""
+
+    adaptable: ClassVar[bool] = False
 
     name: str
     norm: Norm

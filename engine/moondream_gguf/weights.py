@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from engine.checkpoints.layer_shapes import linear_shapes, norm_shapes
 from engine.checkpoints.opening import open_tensors
 from engine.checkpoints.reader import Shape
 from engine.checkpoints.tensor_map import TensorLocation, TensorMap, locate_tensors, map_tensors
@@ -43,34 +44,29 @@ def open_weights(path: Path, config: Config, mmproj: Path | None = None) -> Tens
     return map_tensors(checkpoint, locate_tensors(checkpoint, canonical), shapes)
 
 
-def _affine(name: str, *shape: int) -> Iterator[tuple[str, Shape]]:
-    yield f"{name}.weight", shape
-    yield f"{name}.bias", shape[:1]
-
-
 def _block(name: str, dim: int, inner: int) -> Iterator[tuple[str, Shape]]:
-    yield from _affine(f"{name}.attn.qkv", 3 * dim, dim)
-    yield from _affine(f"{name}.attn.proj", dim, dim)
-    yield from _affine(f"{name}.mlp.fc1", inner, dim)
-    yield from _affine(f"{name}.mlp.fc2", dim, inner)
+    yield from linear_shapes(f"{name}.attn.qkv", 3 * dim, dim)
+    yield from linear_shapes(f"{name}.attn.proj", dim, dim)
+    yield from linear_shapes(f"{name}.mlp.fc1", inner, dim)
+    yield from linear_shapes(f"{name}.mlp.fc2", dim, inner)
 
 
 def _text_tensors(text: TextConfig) -> Iterator[tuple[str, Shape]]:
     yield "text.wte.weight", (text.vocab_size, text.dim)
     for layer in range(text.n_layers):
-        yield from _affine(f"text.blocks.{layer}.ln", text.dim)
+        yield from norm_shapes(f"text.blocks.{layer}.ln", text.dim)
         yield from _block(f"text.blocks.{layer}", text.dim, text.ff_dim)
-    yield from _affine("text.post_ln", text.dim)
-    yield from _affine("text.lm_head", text.vocab_size, text.dim)
+    yield from norm_shapes("text.post_ln", text.dim)
+    yield from linear_shapes("text.lm_head", text.vocab_size, text.dim)
 
 
 def _vision_tensors(vision: VisionConfig, text_dim: int) -> Iterator[tuple[str, Shape]]:
-    yield from _affine("vision.patch_emb", vision.dim, 3 * vision.patch_size**2)
+    yield from linear_shapes("vision.patch_emb", vision.dim, 3 * vision.patch_size**2)
     yield "vision.pos_emb.weight", (1, vision.grid**2, vision.dim)
     for layer in range(vision.n_layers):
         for norm in ("ln1", "ln2"):
-            yield from _affine(f"vision.blocks.{layer}.{norm}", vision.dim)
+            yield from norm_shapes(f"vision.blocks.{layer}.{norm}", vision.dim)
         yield from _block(f"vision.blocks.{layer}", vision.dim, vision.ff_dim)
-    yield from _affine("vision.post_ln", vision.dim)
-    yield from _affine("vision.proj_mlp.fc1", vision.inner_dim, vision.dim)
-    yield from _affine("vision.proj_mlp.fc2", text_dim, vision.inner_dim)
+    yield from norm_shapes("vision.post_ln", vision.dim)
+    yield from linear_shapes("vision.proj_mlp.fc1", vision.inner_dim, vision.dim)
+    yield from linear_shapes("vision.proj_mlp.fc2", text_dim, vision.inner_dim)

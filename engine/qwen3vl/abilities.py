@@ -3,7 +3,7 @@
 from typing import Any
 
 from engine.contract import Abilities
-from engine.generation.vision_language_model import abilities_of
+from engine.generation.prompt_style import abilities_of
 from engine.qwen3vl.config import read_config
 from engine.qwen3vl.prompts import STYLE
 

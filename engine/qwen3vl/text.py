@@ -5,24 +5,14 @@ from torch import Tensor
 from engine.generation.decoder_block import Attention, GroupedQueryBlock
 from engine.generation.text_model import TextModel
 from engine.generation.transformer import Transformer
-from engine.layers.linear_dispatch import make_linear
 from engine.layers.parameters import ParameterReader
 from engine.layers.rotary import interleaved_axes, rotary_angles, rotary_frequencies
 from engine.layers.swiglu import SwiGlu
-from engine.quantization.formats import Int4
 from engine.qwen3vl.config import TextConfig
 
 
 def text_model(config: TextConfig, reader: ParameterReader) -> TextModel:
     """Build the text model from its weights."""
-    embeddings = reader.matrix("embed_tokens.weight")
-    if isinstance(embeddings, Int4):
-        embeddings = embeddings.dequantize(reader.dtype)
-    head = (
-        make_linear(embeddings, None, reader.dtype, packed=reader.packed, compiled=reader.compiled)
-        if config.tie_word_embeddings
-        else reader.linear("lm_head")
-    )
     frequencies = rotary_frequencies(config.head_dim, config.rope_theta, reader.device)
     axes = interleaved_axes(config.mrope_section, len(frequencies), reader.device)
 
@@ -30,13 +20,9 @@ def text_model(config: TextConfig, reader: ParameterReader) -> TextModel:
         return rotary_angles(positions[:, axes], frequencies)
 
     blocks = [_block(config, reader, f"layers.{layer}") for layer in range(config.num_hidden_layers)]
-    return TextModel(
-        embeddings,
-        Transformer(blocks, rotary, reader.dtype, reader.device, position_axes=3),
-        reader("norm.weight"),
-        head,
-        config.rms_norm_eps,
-        config.max_position_embeddings,
+    transformer = Transformer(blocks, rotary, reader.dtype, reader.device, position_axes=3)
+    return TextModel.read(
+        reader, transformer, "norm", eps=config.rms_norm_eps, max_context=config.max_position_embeddings
     )
 
 

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from engine.checkpoints.layer_shapes import linear_shapes, norm_shapes
 from engine.checkpoints.opening import open_tensors
 from engine.checkpoints.reader import Shape
 from engine.checkpoints.tensor_map import TensorLocation, TensorMap, locate_tensors, map_tensors
@@ -52,16 +53,6 @@ def _canonical(name: str) -> Iterator[tuple[str, TensorLocation]]:
     yield (f"language_model.{renamed}" if renamed.startswith("lm_head.") else renamed), TensorLocation(name)
 
 
-def _linear(name: str, rows: int, columns: int) -> Iterator[tuple[str, Shape]]:
-    yield f"{name}.weight", (rows, columns)
-    yield f"{name}.bias", (rows,)
-
-
-def _norm(name: str, size: int) -> Iterator[tuple[str, Shape]]:
-    yield f"{name}.weight", (size,)
-    yield f"{name}.bias", (size,)
-
-
 def _text_tensors(config: Config) -> Iterator[tuple[str, Shape]]:
     text, part = config.text, "language_model"
     size, inner, head = text.hidden_size, text.intermediate_size, text.head_dim
@@ -91,14 +82,14 @@ def _vision_tensors(vision: VisionConfig) -> Iterator[tuple[str, Shape]]:
     yield f"{part}.pos_embed.weight", (vision.num_position_embeddings, size)
     for layer in range(vision.depth):
         block = f"{part}.blocks.{layer}"
-        yield from _norm(f"{block}.norm1", size)
-        yield from _linear(f"{block}.attn.qkv", 3 * size, size)
-        yield from _linear(f"{block}.attn.proj", size, size)
-        yield from _norm(f"{block}.norm2", size)
-        yield from _linear(f"{block}.mlp.linear_fc1", inner, size)
-        yield from _linear(f"{block}.mlp.linear_fc2", size, inner)
+        yield from norm_shapes(f"{block}.norm1", size)
+        yield from linear_shapes(f"{block}.attn.qkv", 3 * size, size)
+        yield from linear_shapes(f"{block}.attn.proj", size, size)
+        yield from norm_shapes(f"{block}.norm2", size)
+        yield from linear_shapes(f"{block}.mlp.linear_fc1", inner, size)
+        yield from linear_shapes(f"{block}.mlp.linear_fc2", size, inner)
     mergers = [f"deepstack_merger_list.{i}" for i in range(len(vision.deepstack_visual_indexes))]
     for merger, norm in (("merger", size), *((name, joined) for name in mergers)):
-        yield from _norm(f"{part}.{merger}.norm", norm)
-        yield from _linear(f"{part}.{merger}.linear_fc1", joined, joined)
-        yield from _linear(f"{part}.{merger}.linear_fc2", vision.out_hidden_size, joined)
+        yield from norm_shapes(f"{part}.{merger}.norm", norm)
+        yield from linear_shapes(f"{part}.{merger}.linear_fc1", joined, joined)
+        yield from linear_shapes(f"{part}.{merger}.linear_fc2", vision.out_hidden_size, joined)

@@ -234,7 +234,7 @@ def bench_model(
 @grouped
 def bench_dial(
     *,
-    image: Annotated[Path, typer.Argument(help="An image.", exists=True, dir_okay=False, metavar="IMAGE")],
+    image: Annotated[Path, typer.Argument(help="An image.", metavar="IMAGE")],
     model: Annotated[
         str | None,
         typer.Option(

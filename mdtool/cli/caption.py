@@ -7,7 +7,7 @@ import typer
 from mdtool.cli.options.batch import TextOptions
 from mdtool.cli.options.generation import GenerationOptions
 from mdtool.cli.options.grouped import grouped
-from mdtool.cli.options.images import Images
+from mdtool.cli.options.images import Images, Region
 from mdtool.cli.options.model import ModelOptions
 from mdtool.cli.options.printing import AnswerPrinting
 from mdtool.cli.run_task import InferenceTask, run_task
@@ -18,6 +18,7 @@ def caption(
     *,
     images: Images = [],
     length: Annotated[Literal["short", "normal", "long"], typer.Option(help="Length of the caption.")] = "normal",
+    region: Region = None,
     model: ModelOptions,
     generation: GenerationOptions,
     printing: AnswerPrinting,
@@ -35,5 +36,5 @@ def caption(
     from engine.contract import CaptionRequest
 
     request = CaptionRequest(None, length, generation.generation)
-    task = InferenceTask("caption", images, [request], prompts=[length])
+    task = InferenceTask("caption", images, [request], prompts=[length], region=region)
     raise typer.Exit(run_task(task, model, printing, batch))

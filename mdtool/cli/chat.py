@@ -1,5 +1,6 @@
 """`mdtool chat`: a conversation about images."""
 
+from dataclasses import replace
 from typing import Annotated
 
 import typer
@@ -48,12 +49,13 @@ def chat(
     from mdtool.console import Console
     from mdtool.jobs.chat.run import Cancellation, run_chat
     from mdtool.jobs.chat.session import ChatSettings, Session
-    from mdtool.model_selection import LoadCallbacks, load_model
+    from mdtool.model_selection import KEPT_IMAGE_BYTES, LoadCallbacks, load_model
 
     console = Console(quiet, verbose=verbose)
     may_pull = model.may_pull(console, ["-"])  # stdin is for messages
     callbacks = LoadCallbacks(console.note, console.note, console.explain, may_pull)
-    loaded = load_model(model.model, "chat", [""], model.computing, callbacks=callbacks)
+    computing = replace(model.computing, kept_image_bytes=KEPT_IMAGE_BYTES)
+    loaded = load_model(model.model, "chat", [""], computing, callbacks=callbacks)
     cancellation = Cancellation()
     session = Session(loaded, ChatSettings(system, context, generation.generation), console, cancellation.is_cancelled)
     session.attach(images)

@@ -9,7 +9,7 @@ import typer
 from mdtool.cli.options.batch import BoxOptions
 from mdtool.cli.options.frames import Threshold, TileGrid
 from mdtool.cli.options.grouped import grouped
-from mdtool.cli.options.images import Draw, ImagesAndPrompt, MaxObjects, Prompts
+from mdtool.cli.options.images import Draw, ImagesAndPrompt, MaxObjects, Prompts, Region
 from mdtool.cli.options.model import ModelOptions
 from mdtool.cli.options.printing import AnswerPrinting
 from mdtool.cli.run_task import InferenceTask, run_task
@@ -31,6 +31,7 @@ def detect(
     duration: Annotated[
         str | None, typer.Option(help="Live input, with --jsonl: stop after this time (10m).", metavar="TIME")
     ] = None,
+    region: Region = None,
     model: ModelOptions,
     printing: AnswerPrinting,
     batch: BoxOptions,
@@ -55,7 +56,9 @@ def detect(
         images, prompt, PROMPT, listed=bool(batch.files_from), preset=is_preset(ctx, "prompt")
     )
     requests = [DetectRequest(None, one, max_objects, threshold=threshold) for one in prompts]
-    task = InferenceTask("detect", named, requests, prompts, threshold, draw, unrecorded={"--max-objects": max_objects})
+    task = InferenceTask(
+        "detect", named, requests, prompts, threshold, draw, unrecorded={"--max-objects": max_objects}, region=region
+    )
     if batch.wanted:
         options = {"tiles": tiles, "duration": duration}
         task = replace(task, videos=_tracked(prompts, threshold, tiles, duration), options=options)

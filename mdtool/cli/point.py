@@ -4,7 +4,7 @@ import typer
 
 from mdtool.cli.options.batch import PointOptions
 from mdtool.cli.options.grouped import grouped
-from mdtool.cli.options.images import Draw, ImagesAndPrompt, MaxObjects, Prompts
+from mdtool.cli.options.images import Draw, ImagesAndPrompt, MaxObjects, Prompts, Region
 from mdtool.cli.options.model import ModelOptions
 from mdtool.cli.options.printing import AnswerPrinting
 from mdtool.cli.run_task import InferenceTask, run_task
@@ -18,6 +18,7 @@ def point(
     prompt: Prompts = [],
     max_objects: MaxObjects = None,
     draw: Draw = None,
+    region: Region = None,
     model: ModelOptions,
     printing: AnswerPrinting,
     batch: PointOptions,
@@ -38,4 +39,5 @@ def point(
         images, prompt, PROMPT, listed=bool(batch.files_from), preset=is_preset(ctx, "prompt")
     )
     requests = [PointRequest(None, one, max_objects) for one in prompts]
-    raise typer.Exit(run_task(InferenceTask("point", named, requests, prompts, draw=draw), model, printing, batch))
+    task = InferenceTask("point", named, requests, prompts, draw=draw, region=region)
+    raise typer.Exit(run_task(task, model, printing, batch))

@@ -5,7 +5,7 @@ import typer
 from mdtool.cli.options.batch import TextOptions
 from mdtool.cli.options.generation import GenerationOptions
 from mdtool.cli.options.grouped import grouped
-from mdtool.cli.options.images import ImagesAndQuestion
+from mdtool.cli.options.images import ImagesAndQuestion, Region
 from mdtool.cli.options.model import ModelOptions
 from mdtool.cli.options.printing import AnswerPrinting
 from mdtool.cli.options.questions import QuestionOptions
@@ -18,6 +18,7 @@ def query(
     ctx: typer.Context,
     images: ImagesAndQuestion = [],
     questions: QuestionOptions,
+    region: Region = None,
     model: ModelOptions,
     generation: GenerationOptions,
     printing: AnswerPrinting,
@@ -36,8 +37,10 @@ def query(
     """
     from mdtool.cli.arguments import is_preset
     from mdtool.cli.questions import query_requests
+    from mdtool.cli.values import check_exclusive
 
     listed, preset = bool(batch.files_from), is_preset(ctx, "question")
+    check_exclusive("--region", {"--at": questions.at} if region else {})
     inputs, requests = query_requests(images, questions, generation.generation, listed=listed, preset=preset)
-    task = InferenceTask("query", inputs, requests, prompts=[request.question for request in requests])
+    task = InferenceTask("query", inputs, requests, prompts=[request.question for request in requests], region=region)
     raise typer.Exit(run_task(task, model, printing, batch))

@@ -36,6 +36,7 @@ class InferenceTask:
         videos: Completes the task for videos; by default each request is run on each sampled frame.
         options: All other options that change the results, by their names in a BATCH fingerprint.
         unrecorded: Options, by name and value, that can't be used with records.
+        region: The only region that the model sees, as typed; None: whole images.
     """
 
     skill: str
@@ -47,6 +48,7 @@ class InferenceTask:
     videos: "Callable[[VideoTask], VideoTask]" = _sampled_frames
     options: Mapping[str, object] = field(default_factory=dict)
     unrecorded: Mapping[str, object] = field(default_factory=dict)
+    region: str | None = None
 
 
 def run_task(task: InferenceTask, model: ModelOptions, printing: AnswerPrinting, batch: BatchOptions) -> ExitCode:
@@ -57,11 +59,13 @@ def run_task(task: InferenceTask, model: ModelOptions, printing: AnswerPrinting,
         NoInputFound: No image matches.
     """
     from mdtool.cli.batch import BatchJob, run_batch, selection_of, video_task
-    from mdtool.cli.values import check_exclusive
+    from mdtool.cli.values import check_exclusive, parsed
     from mdtool.model_selection import LoadCallbacks, load_model, model_errors
+    from recipes.regions import parse_region
 
     console, computing = printing.console, model.computing
     selection = selection_of(batch, task.images)
+    area = parsed("--region", parse_region, task.region)
     may_pull = model.may_pull(console, [*task.images, batch.files_from or ""])
     load_any = partial(
         load_model, model.model, task.skill, task.prompts, computing,
@@ -73,13 +77,17 @@ def run_task(task: InferenceTask, model: ModelOptions, printing: AnswerPrinting,
         with model_errors():  # so that a request which no image could be asked fails at once
             for request in task.requests:
                 loaded.check(request)
-        return loaded
+        if area is None:
+            return loaded
+        from mdtool.jobs.inference.region import RegionModel
+
+        return RegionModel(loaded, area)
 
     if not batch.wanted:
         return _print_answers(task, selection, load, console, as_json=printing.json, overwrite=batch.overwrite)
     videos = task.videos(video_task(batch))
     check_exclusive("--jsonl", {"--json": printing.json, **task.unrecorded})
-    decides = {"computing": computing, **batch.sampling_settings, **task.options}
+    decides = {"computing": computing, "region": area, **batch.sampling_settings, **task.options}
     job = BatchJob(task.skill, task.requests, videos, load, decides, task.draw)
     return run_batch(batch, selection, job, console)
 

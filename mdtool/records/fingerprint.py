@@ -40,7 +40,7 @@ class FingerprintKind:
 BATCH = FingerprintKind(
     "batch", 1,
     ("command", "model", "revision", "requests", "computing", "sample", "start", "end", "tiles",
-     "duration"),
+     "duration", "region"),
 )  # fmt: skip
 RESUME = FingerprintKind(
     "resume", 1,

@@ -56,7 +56,12 @@ class Guarded:
     def matrix(self, weight: PackedMatrix) -> PackedMatrix:
         """Return a copy."""
         return PackedMatrix(
-            self(weight.values), self(weight.scales), self.optional(weight.zeros), weight.columns, weight.group
+            self(weight.values),
+            self.optional(weight.scales),
+            self.optional(weight.zeros),
+            weight.columns,
+            weight.format,
+            weight.group,
         )
 
 

@@ -29,6 +29,7 @@ ROOT = Path(__file__).parents[2]
 SCENES = ROOT / "sample_media" / "scenes"
 MANY, ONE, LOOK = SCENES / "many.png", SCENES / "one.png", SCENES / "look.png"
 PORTRAIT = ROOT / "sample_media" / "portrait.jpg"
+LFM = ROOT / "tests" / "golden" / "lfm2-vl"
 BATCH = 16  # requests that the engine serves together on a CPU
 
 
@@ -282,6 +283,19 @@ def test_options_reach_the_engine(options: LoadOptions) -> None:
     wanted = own.results([CaptionRequest(one) for one in own.encode([pixels(image) for image in images])])
     model = mdtool.load("pocket", device="cpu", quantize=options.quantize, detail=options.detail)
     assert model.caption(images) == wanted
+
+
+def test_an_image_has_a_budget_of_tokens_at_load_and_per_call() -> None:
+    wide = LFM / "image_c.png"
+    model = mdtool.load(LFM, device="cpu")
+    short = mdtool.Generation(max_tokens=2)
+    assert model.caption(wide, generation=short).image_tokens == 16
+    small = model.encode_image(wide, mdtool.ImageBudget(max_tokens=6))
+    assert model.query(small, "what?", generation=short).image_tokens == 3
+    untiled = mdtool.load(LFM, device="cpu", detail=mdtool.ImageBudget(tiles=False))
+    assert untiled.caption(wide, generation=short).image_tokens == 8
+    with pytest.raises(mdtool.EngineError, match="same number of tokens"):
+        mdtool.load("pocket").encode_image(wide, mdtool.ImageBudget(max_tokens=6))
 
 
 def test_faces_have_scores() -> None:

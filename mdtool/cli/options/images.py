@@ -30,6 +30,14 @@ MaxObjects = Annotated[
     int | None,
     typer.Option(min=1, help="Maximum number of objects per prompt and image. Default: the model's.", metavar="N"),
 ]
+Region = Annotated[
+    str | None,
+    typer.Option(
+        help="Show the model this region of each image alone, enlarged if it is small: fractions of the image from 0 "
+        "to 1, or pixels. Results are in coordinates of the whole image.",
+        metavar="X0,Y0,X1,Y1",
+    ),
+]
 Draw = Annotated[
     str | None,
     typer.Option(

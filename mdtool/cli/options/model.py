@@ -160,8 +160,9 @@ class ModelOptions(ImageTokenOptions, ComputingOptions, _Named):  # the fields o
     adapter: Annotated[
         str | None,
         typer.Option(
-            help="LoRA adapter for a Moondream: a safetensors file, or the name of a variant in the hub's cache.",
-            metavar="FILE|NAME",
+            help="LoRA adapter: a safetensors file; for a Moondream also the name of a variant in the hub's cache, "
+            "for LFM2-VL and Qwen3-VL the folder of an adapter that PEFT wrote.",
+            metavar="FILE|FOLDER|NAME",
         ),
     ] = None
     mmproj: Annotated[

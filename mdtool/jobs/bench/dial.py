@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from engine.contract import EngineError, Generation, ImageBudget
+from engine.contract import EngineError, Generation
 from engine.generation.verbs import VisionModel
 from engine.generation.vision_language_model import VisionLanguageModel
 from engine.pocket.evaluation import evaluate_model, seeds
@@ -66,15 +66,25 @@ def bench_dial(
     if "query" not in model.abilities.prompts:
         raise EngineError(f"{model.name} can't answer questions, which dial times")
     if isinstance(model, VisionLanguageModel):
-        settings = {f"--max-image-tokens {n}": replace(computing, image_budget=ImageBudget(None, n)) for n in tokens}
-        settings["default"] = computing
+        settings = _with_budgets(model, tokens)
     else:
-        settings = {f"--detail {level}": replace(computing, detail=level) for level in ("low", "auto", "high")}
-    del model  # one at a time is in memory
-    return [
-        _measured(setting, own.load(name_or_path, callbacks), image, answer_tokens, runs=runs, scenes=scenes)
-        for setting, own in settings.items()
-    ]
+        settings = _with_details(name_or_path, computing, callbacks)
+    return [_measured(setting, own, image, answer_tokens, runs=runs, scenes=scenes) for setting, own in settings]
+
+
+def _with_budgets(model: VisionLanguageModel, tokens: Sequence[int]) -> Iterator[tuple[str, VisionModel]]:
+    default = model.default_budget
+    for most in tokens:
+        least = min(default.min_tokens or 1, most)
+        model.default_budget = replace(default, min_tokens=least, max_tokens=most)
+        yield f"--max-image-tokens {most}", model
+    model.default_budget = default
+    yield "default", model
+
+
+def _with_details(name: str, computing: ComputeConfig, callbacks: LoadCallbacks) -> Iterator[tuple[str, VisionModel]]:
+    for level in ("low", "auto", "high"):
+        yield f"--detail {level}", replace(computing, detail=level).load(name, callbacks)
 
 
 def _measured(

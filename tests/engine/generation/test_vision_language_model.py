@@ -94,9 +94,9 @@ def test_the_prompt_up_to_the_image_is_computed_once_for_all_questions(monkeypat
     computed: list[int] = []
     prefill = model().decoder.prefill
 
-    def counted(pieces: Any) -> PrefixCache:
+    def counted(pieces: Any, adapter: Any) -> PrefixCache:
         computed.append(len(pieces))
-        return prefill(pieces)
+        return prefill(pieces, adapter)
 
     monkeypatch.setattr(model().decoder, "prefill", counted)
     seen = encoded()
@@ -155,7 +155,7 @@ def test_texts_of_messages_are_never_control_tokens() -> None:
         (QueryRequest(None, "what?", reasoning=True), "was not trained to reason"),
         (QueryRequest(None, "what?", references=((0.5, 0.5),)), "takes no references"),
         (QueryRequest(None, "what?", generation=Generation(temperature=-1)), "temperature must be 0 or more"),
-        (QueryRequest(None, "what?", adapter="x"), "takes no LoRA adapters"),
+        (QueryRequest(None, "what?", adapter="x"), "no adapter 'x'"),
         (QueryRequest(None, "\udc80?"), "not valid Unicode"),
         (QueryRequest(EncodedImage(), "what?"), "was not encoded by this"),
         (CaptionRequest(None, "normal"), "the request has no image"),
@@ -201,7 +201,7 @@ def test_what_can_be_served_passes_the_check() -> None:
     ("options", "message"),
     [
         (LoadOptions(quantize="int3"), "can't be quantised to 'int3'"),
-        (LoadOptions(adapter="x"), "takes no LoRA adapters"),
+        (LoadOptions(adapter="x"), "no adapter 'x'"),
         (LoadOptions(resize="vips"), "leave resize out"),
         (LoadOptions(detail="huge"), "detail must be low, auto, high or a number"),
         (LoadOptions(detail=0), "detail must be"),
@@ -223,7 +223,7 @@ def test_other_families_have_no_budget() -> None:
         engine.load("centerface", LoadOptions(image_budget=ImageBudget(5)))
 
 
-@pytest.mark.parametrize(("scheme", "similarity"), [("int8", 0.999), ("int4-32", 0.9)])
+@pytest.mark.parametrize(("scheme", "similarity"), [("int8", 0.995), ("int4-32", 0.9)])
 def test_quantised_weights_compute_nearly_the_same(scheme: str, similarity: float) -> None:
     prompt = list(range(40, 70))
     with torch.inference_mode():

@@ -32,7 +32,7 @@ from engine.generation.tokenizer import load_tokenizer
 from engine.generation.verbs import VisionModel
 from engine.generation.vision_language_model import VisionLanguageModel
 from engine.lfm2vl.config import Config
-from engine.lfm2vl.model import build, quantizable_model
+from engine.lfm2vl.model import FAMILY
 from engine.lfm2vl.weights import open_weights, shapes
 
 GREEDY = Generation(temperature=0, min_p=0, repetition_penalty=1, max_tokens=16)
@@ -42,7 +42,7 @@ END = 7
 def model(own: Config | None = None, **options: Any) -> VisionLanguageModel:
     tokenizer = load_tokenizer(GOLDEN / "tokenizer.json", 447)
     weights = open_weights(GOLDEN / "model.safetensors", config())
-    return build("tiny", own or config(), weights, tokenizer, options=LoadOptions("cpu", "float32", **options))
+    return FAMILY.build("tiny", own or config(), weights, tokenizer, options=LoadOptions("cpu", "float32", **options))
 
 
 MODEL = model()
@@ -113,7 +113,7 @@ def test_images_of_any_size_have_the_same_bits_in_a_batch_as_alone(quantize: str
                   vision_config=replace(config().vision_config, hidden_size=64, intermediate_size=96))  # fmt: skip
     options = LoadOptions("cpu", str(dtype).removeprefix("torch."), quantize)
     tokenizer = load_tokenizer(GOLDEN / "tokenizer.json", 447)
-    loaded = build("wide", own, RandomWeights(shapes(own), 1), tokenizer, options=options)
+    loaded = FAMILY.build("wide", own, RandomWeights(shapes(own), 1), tokenizer, options=options)
     short = replace(GREEDY, max_tokens=6)
     requests: list[Request] = [QueryRequest(one, "what?", generation=short) for one in loaded.encode(pictures())]
     requests += [CaptionRequest(one, "short", replace(short, temperature=None)) for one in loaded.encode(pictures())]
@@ -173,7 +173,7 @@ def test_quantised_weights_change_logits_a_little() -> None:
 
 @pytest.mark.parametrize("scheme", ["int8", "int4"])
 def test_a_checkpoint_can_be_quantised_once_and_for_all(tmp_path: Path, scheme: str) -> None:
-    write_quantized(quantizable_model(locate(str(GOLDEN))), scheme, tmp_path, lambda part: None)
+    write_quantized(FAMILY.quantizable_model(locate(str(GOLDEN))), scheme, tmp_path, lambda part: None)
     stored, at_load = engine.load(str(tmp_path), LoadOptions("cpu", "float32")), model(quantize=scheme)
     answers = [one.chat(conversation("two_images", one), GREEDY) for one in (stored, at_load)]
     assert answers[0].tokens == answers[1].tokens

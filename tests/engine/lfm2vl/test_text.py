@@ -20,10 +20,7 @@ CONV_LAYERS = (0, 1, 3, 4)
 @cache
 def text() -> TextModel:
     weights = open_weights(GOLDEN / "model.safetensors", config())
-    language, head = (
-        ParameterReader(weights, part, torch.float32, "cpu", True) for part in ("language_model", "lm_head")
-    )
-    return text_model(config().text_config, language, head)
+    return text_model(config().text_config, ParameterReader(weights, "language_model", torch.float32, "cpu", True))
 
 
 def extend(cache: SequenceCache, embeddings: Tensor) -> Tensor:
@@ -125,15 +122,16 @@ def test_the_head_is_tied_to_the_embeddings_unless_the_checkpoint_has_one() -> N
             self.tied = open_weights(GOLDEN / "model.safetensors", config())
 
         def has(self, name: str) -> bool:
-            return name == "lm_head.weight" or self.tied.has(name)
+            return name == "language_model.lm_head.weight" or self.tied.has(name)
 
         def tensor(self, name: str, dtype: torch.dtype, device: torch.device | str = "cpu") -> Tensor:
-            return self.tied.tensor(name, dtype, device) if name != "lm_head.weight" else torch.eye(447, 64)
+            return (
+                self.tied.tensor(name, dtype, device) if name != "language_model.lm_head.weight" else torch.eye(447, 64)
+            )
 
         matrix = tensor
 
-    language, head = (ParameterReader(Untied(), part, torch.float32, "cpu") for part in ("language_model", "lm_head"))
-    untied = text_model(config().text_config, language, head)
+    untied = text_model(config().text_config, ParameterReader(Untied(), "language_model", torch.float32, "cpu"))
     hidden = torch.randn(3, 64)
     assert torch.equal(untied.logits(hidden)[:, 64:], torch.zeros(3, 447 - 64))
     assert text().logits(hidden)[:, 64:].any()

@@ -1,5 +1,6 @@
 """Commands on a Qwen3-VL that gives the same answer to everything, and on the golden one, whose answers are noise."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 from answering_qwen import write_answering
 from cli_runner import run
 from golden_qwen import FOLDER
+from make_media import SAMPLES
 from PIL import Image
 
 A, B = FOLDER / "image_a.png", FOLDER / "image_b.png"
@@ -97,3 +99,22 @@ def test_a_model_without_system_messages_refuses_one_before_any_image() -> None:
     outcome = run("query", A, B, "what?", "--model", "pocket", "--system", "You measure.")
     assert outcome.code == 2
     assert outcome.lines == ["mdtool: pocket takes no system message: leave it out"]
+
+
+def test_gaze_takes_faces_from_the_embedded_model_and_targets_from_this_one(boxes: Path, tmp_path: Path) -> None:
+    findings = tmp_path / "findings.jsonl"
+    portrait = SAMPLES / "portrait.jpg"
+    outcome = run("gaze", portrait, "-t", "cup", "--model", boxes, "--report-only", "--findings", findings)
+    assert outcome.code == 0, outcome.err
+    assert "centerface estimates the direction of the head" in outcome.err
+    [frame] = [json.loads(line) for line in findings.read_text().splitlines() if '"objects"' in line]
+    found = {item["label"]: item for item in frame["objects"]}
+    assert found.keys() == {"face", "cup"}
+    assert found["cup"]["x_min"] == 0.25
+    assert found["face"]["score"] > 0.5
+
+
+def test_an_accurate_gaze_needs_a_model_with_that_skill(boxes: Path) -> None:
+    outcome = run("gaze", SAMPLES / "portrait.jpg", "--accurate", "--model", boxes, "--report-only")
+    assert outcome.code == 2
+    assert "can't gaze" in outcome.err

@@ -134,7 +134,7 @@ def test_models_that_can_not(tmp_path: Path, rounded: Path) -> None:
     (tmp_path / "broken/model.safetensors").write_bytes(b"words")
     offline = {"HF_HOME": str(tmp_path / "none"), "HF_HUB_CACHE": str(tmp_path / "none")}
     out = tmp_path / "out"
-    fails(quantize("centerface", out), "centerface can't be quantised; give a Moondream", 2)
+    fails(quantize("centerface", out), "centerface can't be quantised; give a language model", 2)
     fails(quantize("pocket", out, "int3"), "'int3' is not one of", 2)
     fails(quantize(rounded, out, "int8"), "already int4", 2)
     fails(quantize("moondreem2", out), "did you mean 'moondream2'?", 4)

@@ -1,0 +1,154 @@
+// Compares the best kernels of this CPU with the portable ones, bit by bit, without Python: for emulators.
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <random>
+#include <vector>
+
+#include "../../../../engine/kernels/native/types.h"
+
+using namespace kernels;
+
+extern "C" {
+const char* mdtool_select_kernels(const char* name);
+void mdtool_quantize_rows(const Rows*, int64_t, const Norm*, int64_t, int8_t*, int64_t, float*, int32_t);
+void mdtool_widen(const Matrix*, int64_t, int64_t, int8_t*, float*, int32_t);
+void mdtool_finish(const LinearStep*, const int32_t*, int64_t, int64_t, const float*, const float*, int64_t, int32_t);
+void mdtool_run_linears(const LinearStep*, int64_t, int64_t, int32_t);
+void mdtool_attend(const AttentionStep*, int32_t);
+}
+
+namespace {
+
+std::mt19937 generator(1);
+int comparisons = 0, differences = 0;
+
+// Numbers of a dtype in memory.
+struct Numbers {
+  int32_t dtype;
+  std::vector<uint8_t> bytes;
+
+  Numbers(int32_t dtype, int64_t count, float factor = 1) : dtype(dtype), bytes(size_t(count) * size()) {
+    std::normal_distribution<float> normal;
+    for (int64_t i = 0; i < count; i++) set(i, normal(generator) * factor);
+  }
+  size_t size() const { return dtype == kBFloat16 ? 2 : 4; }
+  void set(int64_t i, float x) {
+    uint32_t bits;
+    std::memcpy(&bits, &x, 4);
+    if (dtype == kBFloat16) bits >>= 16;
+    std::memcpy(bytes.data() + size_t(i) * size(), &bits, size());
+  }
+  Rows rows(int64_t stride) { return {bytes.data(), stride, dtype}; }
+};
+
+// Run with the best kernels and with the portable ones, and compare the bytes that they leave.
+template <typename Run>
+void compare(const char* what, const char* best, std::vector<std::vector<uint8_t>*> written, Run run) {
+  mdtool_select_kernels(best);
+  run();
+  std::vector<std::vector<uint8_t>> found;
+  for (auto* bytes : written) {
+    found.push_back(*bytes);
+    std::fill(bytes->begin(), bytes->end(), uint8_t(0));
+  }
+  mdtool_select_kernels("portable");
+  run();
+  comparisons++;
+  for (size_t i = 0; i < written.size(); i++)
+    if (found[i] != *written[i]) {
+      std::printf("%s differs\n", what);
+      differences++;
+    }
+}
+
+void compare_linears(const char* best, int64_t rows, int64_t outputs, int64_t columns, int32_t dtype) {
+  int64_t padded = (columns + kBlock - 1) / kBlock * kBlock;
+  std::vector<uint8_t> weights(size_t(outputs * padded));
+  for (auto& byte : weights) byte = uint8_t(generator());
+  Numbers x(dtype, rows * columns), bias(dtype, outputs), gate(dtype, rows * outputs), residual(dtype, rows * outputs);
+  Numbers y(dtype, rows * outputs), norm_weight(dtype, columns), norm_bias(dtype, columns);
+  Numbers row_scales(kFloat32, outputs);
+  for (int32_t group : {0, 32, 64, 128}) {  // 0: int8
+    int64_t groups = group ? padded / group : 1;
+    Numbers scales(kBFloat16, outputs * groups), zeros(kBFloat16, outputs * groups, 8);
+    Matrix matrix{group ? kInt4 : kInt8, group, outputs, padded, weights.data(),
+                  group ? scales.bytes.data() : row_scales.bytes.data(), zeros.bytes.data()};
+    for (int32_t activation : {kNone, kGelu, kMultiplyBySilu})
+      for (int32_t norm : {kNoNorm, kLayerNorm, kRmsNorm}) {
+        LinearStep step{x.rows(columns), columns, {norm, 1e-5f, norm_weight.bytes.data(), nullptr}, 0, activation,
+                        matrix, bias.bytes.data(), gate.rows(outputs), residual.rows(outputs), y.rows(outputs)};
+        if (norm == kLayerNorm) step.norm.bias = norm_bias.bytes.data();
+        compare("linear", best, {&y.bytes}, [&] { mdtool_run_linears(&step, 1, rows, 1); });
+        std::vector<uint8_t> values(size_t(rows * padded)), x_scales(size_t(rows) * 4);
+        compare("rounding", best, {&values, &x_scales}, [&] {
+          mdtool_quantize_rows(&step.x, columns, &step.norm, rows, reinterpret_cast<int8_t*>(values.data()), padded,
+                               reinterpret_cast<float*>(x_scales.data()), 1);
+        });
+        std::vector<int32_t> sums(size_t(rows * outputs));
+        for (auto& sum : sums) sum = int32_t(generator()) >> 8;
+        compare("finish", best, {&y.bytes}, [&] {
+          mdtool_finish(&step, sums.data(), rows, outputs, reinterpret_cast<float*>(x_scales.data()),
+                        reinterpret_cast<float*>(row_scales.bytes.data()), 0, 1);
+        });
+      }
+    if (!group) continue;
+    std::vector<uint8_t> wide(size_t(outputs * padded)), wide_scales(size_t(outputs) * 4);
+    compare("widening", best, {&wide, &wide_scales}, [&] {
+      mdtool_widen(&matrix, 0, outputs, reinterpret_cast<int8_t*>(wide.data()),
+                   reinterpret_cast<float*>(wide_scales.data()), 1);
+    });
+  }
+}
+
+void compare_attention(const char* best, int64_t heads, int64_t kv_heads, int64_t dim, int32_t dtype, bool interleaved) {
+  constexpr int64_t kRows = 4, kPrefix = 45, kOwn = 9;
+  int64_t width = (heads + 2 * kv_heads) * dim;
+  Numbers qkv(dtype, kRows * width), output(dtype, kRows * heads * dim), queries(kFloat32, kRows * heads * dim);
+  Numbers cos(kFloat32, kRows * dim / 2), sin(kFloat32, kRows * dim / 2), norm(dtype, dim);
+  Numbers keys(dtype, kv_heads * kPrefix * dim), values(dtype, kv_heads * kPrefix * dim);
+  KeyValues shared{keys.bytes.data(), values.bytes.data(), kPrefix * dim, kPrefix};
+  std::vector<Numbers> own;
+  for (int i = 0; i < 4; i++) own.emplace_back(dtype, kv_heads * kOwn * dim);
+  auto sequence = [&](int64_t first, int64_t rows, int32_t causal, int i) {
+    KeyValues cache{own[size_t(i)].bytes.data(), own[size_t(i) + 1].bytes.data(), kOwn * dim, 5};
+    return CachedSequence{first, rows, 5, causal, 1, &shared, cache};
+  };
+  CachedSequence sequences[] = {sequence(0, 1, 1, 0), sequence(1, 3, interleaved, 2)};
+  AttentionStep step{};
+  step.qkv = qkv.rows(width);
+  step.output = output.rows(heads * dim);
+  step.queries = reinterpret_cast<float*>(queries.bytes.data());
+  step.cos = reinterpret_cast<float*>(cos.bytes.data());
+  step.sin = reinterpret_cast<float*>(sin.bytes.data());
+  step.q_norm = step.k_norm = interleaved ? norm.bytes.data() : nullptr;
+  step.sequences = sequences;
+  step.count = 2;
+  step.heads = heads;
+  step.kv_heads = kv_heads;
+  step.head_dim = step.rotary_dim = dim;
+  step.scale = 1 / std::sqrt(float(dim));
+  step.epsilon = 1e-6f;
+  step.interleaved = interleaved;
+  step.cache_dtype = dtype;
+  compare("attention", best, {&output.bytes}, [&] { mdtool_attend(&step, 1); });
+}
+
+}  // namespace
+
+int main() {
+  const char* best = mdtool_select_kernels(nullptr);
+  for (int32_t dtype : {kFloat32, kBFloat16}) {
+    for (int64_t rows : {1, 2, 3, 4, 7})
+      for (int64_t outputs : {1, 16, 37})
+        for (int64_t columns : {1, 100, 128, 300, 2200}) compare_linears(best, rows, outputs, columns, dtype);
+    for (int64_t dim : {8, 64, 72, 128})
+      for (bool interleaved : {false, true}) {
+        compare_attention(best, 2, 2, dim, dtype, interleaved);
+        compare_attention(best, 6, 2, dim, dtype, interleaved);
+      }
+  }
+  std::printf("%s: %d comparisons with portable, %d differences\n", best, comparisons, differences);
+  return differences || !std::strcmp(best, "portable") ? EXIT_FAILURE : EXIT_SUCCESS;
+}

@@ -10,14 +10,23 @@ from ctypes import POINTER, byref, c_int32, c_int64, c_void_p, cast
 from itertools import product
 
 import torch
-from kernel_reference import random, random_int4, random_int8
+from kernel_reference import TYPES, random, random_blocks, random_int4, random_int8
 from kernel_sets import using
 from torch import Tensor
 
 from engine.generation.fused_decoder import FusedNorm, sequence_table
 from engine.kernels.library import kernels
 from engine.kernels.packed import PackedMatrix, finish, linear_step, pack, quantize_rows, widen
-from engine.kernels.structures import DTYPES, GELU, MULTIPLY_BY_SILU, AttentionStep, CachedSequence, rows_of
+from engine.kernels.structures import (
+    DTYPES,
+    GELU,
+    GGUF_FORMATS,
+    INT8,
+    MULTIPLY_BY_SILU,
+    AttentionStep,
+    CachedSequence,
+    rows_of,
+)
 from engine.layers.attention import QuerySpan
 from engine.layers.kv_cache import KeyValueCache, KeyValues, SequenceCache
 
@@ -72,7 +81,10 @@ def matrices(outputs: int) -> list[PackedMatrix]:
         random_int4(outputs, columns, group, columns)
         for group, columns in ((32, 32), (32, 160), (64, 64), (64, 320), (128, 128), (128, 2176))
     ]
-    return [*map(pack, int8), *map(pack, int4)]
+    blocks = [
+        random_blocks(name, outputs, units * TYPES[name].weights, units) for name in GGUF_FORMATS for units in (1, 2, 5)
+    ]
+    return [*map(pack, int8), *map(pack, int4), *map(pack, blocks)]
 
 
 def run_linears(guarded: Guarded) -> None:
@@ -93,7 +105,7 @@ def run_linears(guarded: Guarded) -> None:
                 step.gate, step.norm = rows_of(gate), norm
                 library.mdtool_run_linears(byref(step), c_int64(1), c_int64(rows), c_int32(2))
             quantize_rows(guarded(random(5, matrix.columns, seed=1, dtype=dtype)), norm)
-            if matrix.zeros is not None:
+            if matrix.format != INT8:
                 values = guarded(torch.zeros(outputs, matrix.padded_columns, dtype=torch.int8))
                 widen(matrix, 0, outputs, values=values, scales=guarded(torch.zeros(outputs)))
         sums = guarded(torch.ones(5, outputs, dtype=torch.int32))

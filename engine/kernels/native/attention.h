@@ -89,39 +89,52 @@ inline void begin_row(const AttentionStep& step, const CachedSequence& sequence,
   }
 }
 
-// Scores of T queries with consecutive keys of V vectors, the last of which may be a part: scores[t * stride + position].
+// Store the sums of the vectors of T queries as their scores of a position.
+template <int T>
+inline void store_scores(const Simd::Floats* sums, float scale, float* scores, int64_t stride) {
+  float each[T];
+  if constexpr (T == 4) Simd::sum4(sums, each);
+  else
+    for (int t = 0; t < T; t++) each[t] = Simd::sum(sums[t]);
+  for (int t = 0; t < T; t++) scores[t * stride] = each[t] * scale;
+}
+
+// Scores of T queries with consecutive keys of V whole vectors, which the registers hold: scores[t * stride + position].
 template <typename Number, int T, int V>
-inline void score_vectors(const Number* keys, int64_t positions, int64_t dim, const float* const* queries,
-                          float* scores, int64_t stride) {
-  int64_t last = dim - 16 * (V - 1);
+inline void score_vectors(const Number* keys, int64_t positions, const float* const* queries, float* scores,
+                          int64_t stride) {
+  constexpr int64_t dim = 16 * V;
   Simd::Floats q[T][V];
   for (int t = 0; t < T; t++)
-    for (int v = 0; v < V; v++) q[t][v] = load_part(queries[t] + 16 * v, v < V - 1 ? 16 : last);
+    for (int v = 0; v < V; v++) q[t][v] = Simd::load(queries[t] + 16 * v);
   for (int64_t p = 0; p < positions; p++) {
     const Number* key = keys + p * CacheRow<Number>::width(dim);
-    float scale = CacheRow<Number>::scale(key, dim);
     Simd::Floats sums[T];
     for (int v = 0; v < V; v++) {
       if (v * 16 * sizeof(Number) % 64 == 0)
         Simd::prefetch(reinterpret_cast<const char*>(key + 16 * v) + kPrefetchBytes);
-      Simd::Floats part = v < V - 1 ? Simd::load(key + 16 * v) : load_part(key + 16 * v, last);
-      for (int t = 0; t < T; t++) sums[t] = v ? Simd::fma(part, q[t][v], sums[t]) : Simd::mul(part, q[t][v]);
+      Simd::Floats part = Simd::load(key + 16 * v);
+      for (int t = 0; t < T; t++) sums[t] = Simd::fma(part, q[t][v], v ? sums[t] : Simd::zero());
     }
-    if constexpr (T == 4) {
-      float four[4];
-      Simd::sum4(sums, four);
-      for (int t = 0; t < T; t++) scores[t * stride + p] = four[t] * scale;
-    } else {
-      for (int t = 0; t < T; t++) scores[t * stride + p] = Simd::sum(sums[t]) * scale;
-    }
+    store_scores<T>(sums, CacheRow<Number>::scale(key, dim), scores + p, stride);
   }
 }
 
-template <typename Number, int T, int V = 1>
+template <typename Number, int T>
 inline void score_keys(const Number* keys, int64_t positions, int64_t dim, const float* const* queries, float* scores,
                        int64_t stride) {
-  if (dim <= 16 * V) return score_vectors<Number, T, V>(keys, positions, dim, queries, scores, stride);
-  if constexpr (16 * V < kMaxHeadDim) score_keys<Number, T, V + 1>(keys, positions, dim, queries, scores, stride);
+  if (dim == 64) return score_vectors<Number, T, 4>(keys, positions, queries, scores, stride);
+  if (dim == 128) return score_vectors<Number, T, 8>(keys, positions, queries, scores, stride);
+  for (int64_t p = 0; p < positions; p++) {
+    const Number* key = keys + p * CacheRow<Number>::width(dim);
+    Simd::Floats sums[T];
+    for (int t = 0; t < T; t++) sums[t] = Simd::zero();
+    for (int64_t i = 0; i < dim; i += 16) {
+      Simd::Floats part = load_part(key + i, dim - i);
+      for (int t = 0; t < T; t++) sums[t] = Simd::fma(part, load_part(queries[t] + i, dim - i), sums[t]);
+    }
+    store_scores<T>(sums, CacheRow<Number>::scale(key, dim), scores + p, stride);
+  }
 }
 
 // Add consecutive values, weighted, to V vectors of T outputs.

@@ -20,6 +20,9 @@ struct Simd {
     __m256i narrow = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(narrow), 16));
   }
+  static Floats load(const int8_t* p) {
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
+  }
   static void store(BFloat16* p, Floats x) {  // rounded to nearest, ties to even; NaN stays NaN
     Ints bits = _mm512_castps_si512(x);
     Ints odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));

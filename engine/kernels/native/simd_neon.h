@@ -36,6 +36,13 @@ struct Simd {
     auto at = reinterpret_cast<const uint16_t*>(p);
     return each([&](int i) { return vreinterpretq_f32_u32(vshll_n_u16(vld1_u16(at + 4 * i), 16)); });
   }
+  static Floats load(const int8_t* p) {
+    int16x8_t words[2] = {vmovl_s8(vld1_s8(p)), vmovl_s8(vld1_s8(p + 8))};
+    return each([&](int i) {
+      int16x4_t part = i % 2 ? vget_high_s16(words[i / 2]) : vget_low_s16(words[i / 2]);
+      return vcvtq_f32_s32(vmovl_s16(part));
+    });
+  }
   static void store(BFloat16* p, Floats x) {
     for (int i = 0; i < 4; i++) {
       uint32x4_t bits = vreinterpretq_u32_f32(x.v[i]);

@@ -49,6 +49,9 @@ struct Simd {
   static Floats load(const BFloat16* p) {
     return each([&](int i) { return widen(p[i]); });
   }
+  static Floats load(const int8_t* p) {
+    return each([&](int i) { return float(p[i]); });
+  }
   static void store(BFloat16* p, Floats x) {
     for (int i = 0; i < 16; i++) {
       uint32_t bits;

@@ -115,7 +115,8 @@ ALL: dict[type[Any], dict[str, st.SearchStrategy[Any]]] = {
     Rule: RULE,
     Thresholds: THRESHOLDS,
 }  # fmt: skip
-NO_SAY = {"image", "device", "compile"}  # what is asked about is the input; where it is computed changes no result
+# What is asked about is the input; where it is computed, and what is kept in memory, changes no result.
+NO_SAY = {"image", "device", "compile", "kept_image_bytes"}
 ASKED = {"action", "question", "answers"}  # of a rule: they go together, and are tried below
 
 

@@ -10,7 +10,7 @@ from ctypes import POINTER, byref, c_int32, c_int64, c_void_p, cast
 from itertools import product
 
 import torch
-from kernel_reference import random, random_blocks, random_int4, random_int8
+from kernel_reference import TYPES, random, random_blocks, random_int4, random_int8
 from kernel_sets import using
 from torch import Tensor
 
@@ -82,8 +82,9 @@ def matrices(outputs: int) -> list[PackedMatrix]:
         random_int4(outputs, columns, group, columns)
         for group, columns in ((32, 32), (32, 160), (64, 64), (64, 320), (128, 128), (128, 2176))
     ]
-    blocks = [random_blocks(name, outputs, columns, 1) for name in GGUF_FORMATS for columns in (256, 768)]
-    blocks += [random_blocks(name, outputs, 160, 2) for name in GGUF_FORMATS if not name.endswith("_K")]
+    blocks = [
+        random_blocks(name, outputs, units * TYPES[name].weights, units) for name in GGUF_FORMATS for units in (1, 2, 5)
+    ]
     return [*map(pack, int8), *map(pack, int4), *map(pack, blocks)]
 
 

@@ -8,6 +8,8 @@ from engine.quantization.formats import Int4, Int8
 from engine.quantization.gguf_blocks import BLOCK_TYPES, GgufBlocks
 
 SMALLEST = torch.finfo(torch.float32).tiny
+TYPES = {kind.name: kind for kind in BLOCK_TYPES.values()}
+HALVES = {"Q4_1": (0, 2), "Q5_1": (0, 2), "Q4_K": (0, 2), "Q5_K": (0, 2), "Q6_K": (208,)}  # else the first bytes
 
 
 def random(*shape: int, seed: int, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -31,15 +33,16 @@ def random_int8(rows: int, columns: int, seed: int) -> Int8:
 
 
 def random_blocks(name: str, rows: int, columns: int, seed: int) -> GgufBlocks:
-    """Any bytes, with scales (float16, at these bytes of a block) of either sign, and zero."""
-    [kind] = (kind for kind in BLOCK_TYPES.values() if kind.name == name)
-    generator = torch.Generator().manual_seed(seed)
-    blocks = torch.randint(0, 256, (rows, columns // kind.weights, kind.bytes), generator=generator, dtype=torch.uint8)
-    for at in {"Q4_1": (0, 2), "Q5_1": (0, 2), "Q4_K": (0, 2), "Q5_K": (0, 2), "Q6_K": (208,)}.get(name, (0,)):
-        scales = torch.randn(*blocks.shape[:2], 1, generator=generator)
-        scales[torch.rand(scales.shape, generator=generator) < 0.1] = 0
-        blocks[..., at : at + 2] = scales.half().view(torch.uint8)
-    return GgufBlocks(blocks.flatten(1), kind, (rows, columns))
+    """With any bytes, and half-precision scales of any sign that are sometimes denormal or zero."""
+    kind, generator = TYPES[name], torch.Generator().manual_seed(seed)
+    raw = torch.randint(0, 256, (rows, kind.row_bytes(columns)), generator=generator, dtype=torch.uint8)
+    blocks = raw.view(-1, kind.bytes)
+    for at in HALVES.get(name, (0,)):
+        scale = torch.randn(len(blocks), 1, generator=generator)
+        for factor, share in ((1e-6, 0.1), (0.0, 0.1)):
+            scale[torch.rand(scale.shape, generator=generator) < share] *= factor
+        blocks[:, at : at + 2] = scale.half().view(torch.uint8)
+    return GgufBlocks(raw, kind, (rows, columns))
 
 
 def round_to_int8(x: Tensor, block: int | None) -> Tensor:

@@ -1,13 +1,23 @@
 """Decoder steps in one call of our kernels: what the layers give one by one, and each sequence what it gets alone."""
 
+from collections.abc import Sequence
+
 import pytest
 import torch
 from caches import keys, values
 from golden import GOLDEN, built, config, image
+from golden_qwen import FOLDER as QWEN
+from golden_qwen import conversation
 from kernel_sets import assert_same_in_all_sets, needs_kernels, same_bits
 from torch import Tensor
 
+import engine
+from engine.contract import EncodedImage, LoadOptions
+from engine.generation.chat_prompt import ImagePart, prompt_pieces
+from engine.generation.encoded_image import LazyImage
 from engine.generation.fused_decoder import FusedLayer, FusedLinear, can_fuse
+from engine.generation.vision_language_model import VisionLanguageModel
+from engine.generation.vlm_decoder import Pieces
 from engine.kernels.structures import MAX_HEAD_DIM
 from engine.layers.kernel_linear import KernelLinear
 from engine.layers.kv_cache import SequenceCache
@@ -73,6 +83,69 @@ def test_each_sequence_gets_what_it_gets_alone_in_all_instruction_sets(kind: str
         for index, (cache, prompt) in enumerate(zip(fresh, PROMPTS, strict=True)):
             alone = [model.decoder.step([(cache, None, tokens)]) for tokens in (prompt, [20], [21])]
             assert same_bits(torch.cat(alone), batch[index :: len(PROMPTS)])
+
+
+MIXED = GOLDEN / "gguf" / "mix-Q4_K_M.gguf"  # q, k and v in different types
+
+
+def qwen(kind: str, dtype: torch.dtype) -> VisionLanguageModel:
+    if kind == "Q4_K_M":
+        model = engine.load(str(MIXED), LoadOptions("cpu", str(dtype).removeprefix("torch.")))
+    else:
+        model = engine.load(str(QWEN), LoadOptions("cpu", str(dtype).removeprefix("torch."), kind))
+    assert isinstance(model, VisionLanguageModel)
+    return model
+
+
+def after_prompts(model: VisionLanguageModel) -> list[SequenceCache]:
+    """Four sequences: after an image, if the model sees, and after texts; computed layer by layer."""
+
+    def parts_of(encoded: EncodedImage) -> Sequence[ImagePart]:
+        assert isinstance(encoded, LazyImage)
+        return encoded.parts()
+
+    style, decoder = model.style, model.decoder
+    prompts: list[Pieces] = [[5, 6, 7], [8, 9, 10, 11], [12], [13, 14]]
+    if model.images:
+        messages = conversation("one_image", model)
+        prompts[1] = prompt_pieces(messages, style.template, model.tokenizer, style.image_token, parts_of=parts_of)
+    caches = [decoder.start(None) for _ in prompts]
+    transformer = model.text.transformer
+    fused, transformer._fused = transformer._fused, None
+    for cache, prompt in zip(caches, prompts, strict=True):
+        decoder.step([(cache, None, prompt)])
+    transformer._fused = fused
+    return caches
+
+
+def continued(model: VisionLanguageModel, caches: list[SequenceCache]) -> Tensor:
+    """Hidden states of three more tokens for each sequence, in a batch, and of one more."""
+    rows = [model.decoder.step([(cache, None, tokens) for cache in caches]) for tokens in ([20], [21, 22, 23], [24])]
+    return torch.stack(rows, 1)
+
+
+@pytest.mark.parametrize(
+    ("kind", "dtype", "most"),
+    [("int8", torch.float32, 2e-3), ("int8", torch.bfloat16, 0.05), ("Q4_K_M", torch.bfloat16, 0.05)],
+)
+def test_grouped_query_layers(kind: str, dtype: torch.dtype, most: float) -> None:
+    """As in Qwen3-VL: separate matrices, norms of queries and keys, SwiGLU, M-RoPE after an image."""
+    model = qwen(kind, dtype)
+    transformer = model.text.transformer
+    assert transformer._fused
+    with torch.inference_mode():
+        fresh = [cache.freeze() for cache in after_prompts(model)]
+        mine, theirs = ([cache.fork() for cache in fresh] for _ in range(2))
+        hidden = continued(model, mine)
+        for index, cache in enumerate(fresh):
+            assert same_bits(continued(model, [cache.fork()])[0], hidden[index])
+        transformer._fused = None
+        wanted = continued(model, theirs)
+    assert off(hidden, wanted) < most
+    for own, other in zip(mine, theirs, strict=True):
+        assert own.length == other.length
+        assert off(keys(own), keys(other)) < most
+        assert off(values(own), values(other)) < most
 
 
 def test_only_layers_that_the_kernels_know_are_fused() -> None:

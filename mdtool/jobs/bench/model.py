@@ -133,12 +133,12 @@ def _write_weights(model: PublishedModel, file: BinaryIO) -> None:
 def _byte_tokenizer(config: dict[str, Any]) -> tokenizers.Tokenizer:
     """Return a byte-level tokenizer without merges, which is enough for random weights.
 
-    It has the control tokens of all families; that of images has the id in the config.
+    For a family with image tokens it has all families' control tokens; that of images has the id in the config.
     """
     letters = sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet())
-    vocabulary = {letter: 10 + i for i, letter in enumerate(letters)} | CONTROL_TOKENS
+    vocabulary = {letter: 10 + i for i, letter in enumerate(letters)}
     if image_token := config.get("image_token_id"):
-        vocabulary |= dict.fromkeys(("<image>", "<|image_pad|>"), image_token)
+        vocabulary |= CONTROL_TOKENS | dict.fromkeys(("<image>", "<|image_pad|>"), image_token)
         vocabulary.pop("<|image_pad|>" if config["family"] == "lfm2vl" else "<image>")
     tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE(vocabulary, []))
     tokenizer.add_special_tokens([token for token in vocabulary if len(token) > 1])

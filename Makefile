@@ -40,7 +40,7 @@ SANITIZE := -O1 -fsanitize=address,undefined -fno-sanitize-recover=undefined -fn
 sanitize: .venv/installed
 	rm -rf $(SANITIZED)
 	mkdir -p $(SANITIZED)
-	cp -r engine mdtool recipes configs tests sample_media setup.py pyproject.toml $(SANITIZED)
+	cp -r engine mdtool recipes configs tests sample_media setup.py pyproject.toml README.md LICENSE NOTICE $(SANITIZED)
 	cd $(SANITIZED) && CC=gcc CXX=g++ CXXFLAGS="$(SANITIZE)" LDFLAGS="$(SANITIZE)" \
 		$(CURDIR)/$(BIN)/python setup.py --quiet build_ext --inplace --force
 	cd $(SANITIZED) && PYTHONPATH=. ASAN_OPTIONS=detect_leaks=0:handle_segv=0 UBSAN_OPTIONS=print_stacktrace=1 \

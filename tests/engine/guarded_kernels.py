@@ -18,6 +18,7 @@ from engine.generation.fused_decoder import FusedNorm, sequence_table
 from engine.kernels.library import kernels
 from engine.kernels.packed import PackedMatrix, finish, linear_step, pack, quantize_rows, widen
 from engine.kernels.structures import (
+    CACHE_DTYPES,
     DTYPES,
     GELU,
     GGUF_FORMATS,
@@ -28,7 +29,7 @@ from engine.kernels.structures import (
     rows_of,
 )
 from engine.layers.attention import QuerySpan
-from engine.layers.kv_cache import KeyValueCache, KeyValues, SequenceCache
+from engine.layers.kv_cache import KeyValueCache, KeyValues, SequenceCache, quantize_heads
 
 PAGE = mmap.PAGESIZE
 PROT_NONE = 0
@@ -118,10 +119,12 @@ def run_attention(guarded: Guarded) -> None:
     """Two sequences with a prefix of two segments, and caches without room."""
     library = kernels().library
     assert library is not None
-    for dim, (heads, kv_heads), dtype in product((8, 64, 72, 128), ((2, 2), (6, 2)), DTYPES):
+    for dim, (heads, kv_heads), dtype, int8 in product((8, 64, 72, 128), ((2, 2), (6, 2)), DTYPES, (False, True)):
 
-        def part(positions: int, kv_heads: int = kv_heads, dim: int = dim, dtype: torch.dtype = dtype) -> Tensor:
-            return guarded(random(kv_heads, positions, dim, seed=positions, dtype=dtype))
+        def part(positions: int, like: tuple[int, int, torch.dtype, bool] = (kv_heads, dim, dtype, int8)) -> Tensor:
+            kv_heads, dim, dtype, int8 = like
+            numbers = random(kv_heads, positions, dim, seed=positions, dtype=dtype)
+            return guarded(quantize_heads(numbers) if int8 else numbers)
 
         shared = tuple(KeyValues(part(positions), part(positions)) for positions in (1, 45))
         spans = []
@@ -137,7 +140,8 @@ def run_attention(guarded: Guarded) -> None:
             qkv=rows_of(qkv), output=rows_of(output), queries=queries.data_ptr(), cos=cos.data_ptr(),
             sin=sin.data_ptr(), q_norm=q_norm.data_ptr(), k_norm=k_norm.data_ptr(), count=len(spans),
             sequences=cast(table[0].buffer_info()[0], POINTER(CachedSequence)), heads=heads, kv_heads=kv_heads,
-            head_dim=dim, rotary_dim=dim, scale=dim**-0.5, epsilon=1e-6, cache_dtype=DTYPES[dtype],
+            head_dim=dim, rotary_dim=dim, scale=dim**-0.5, epsilon=1e-6,
+            cache_dtype=CACHE_DTYPES[torch.int8 if int8 else dtype],
         )  # fmt: skip
         library.mdtool_attend(byref(step), c_int32(2))
         assert output.isfinite().all()

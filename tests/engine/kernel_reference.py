@@ -54,12 +54,16 @@ def round_to_int8(x: Tensor, block: int | None) -> Tensor:
     return rounded.flatten(1)[:, : x.shape[1]]
 
 
-def few_rows(weight: Int4 | Int8, x: Tensor) -> tuple[Tensor, Tensor]:
+def few_rows(weight: Int4 | Int8 | GgufBlocks, x: Tensor) -> tuple[Tensor, Tensor]:
     """Return x W^T, and the sum of the magnitudes that are added for each number: float32 rounds in proportion."""
     rounded = round_to_int8(x, 128)
     if isinstance(weight, Int8):
         w = weight.values.double() * weight.scale.double()[:, None]
         return rounded @ w.T, rounded.abs() @ w.abs().T
+    if isinstance(weight, GgufBlocks):  # a product less a minimum may be larger than their difference
+        w = weight.dequantize(torch.float32).double()
+        most = w.abs().amax(1, keepdim=True).expand_as(w)
+        return rounded @ w.T, 2 * rounded.abs() @ most.T
     scale, zero = (part.double().repeat_interleave(weight.group_size, 1) for part in (weight.scale, weight.zero))
     nibbles = weight.values().double()
     magnitudes = (nibbles * scale).abs() + (zero * scale).abs()

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from engine.generation.fused_decoder import sequence_table
 from engine.kernels.library import kernels
-from engine.kernels.structures import DTYPES, AttentionStep, CachedSequence, rows_of
+from engine.kernels.structures import CACHE_DTYPES, AttentionStep, CachedSequence, rows_of
 from engine.layers.attention import QuerySpan
-from engine.layers.kv_cache import KeyValueCache, KeyValues, SequenceCache
+from engine.layers.kv_cache import KeyValueCache, KeyValues, SequenceCache, as_floats, quantize_heads
 
 pytestmark = needs_kernels
 
@@ -34,6 +34,11 @@ class Layer:
     interleaved: bool = False
     norms: bool = False
     dtype: torch.dtype = torch.float32
+    int8_cache: bool = False
+
+    @property
+    def cache_dtype(self) -> torch.dtype:
+        return torch.int8 if self.int8_cache else self.dtype
 
     @property
     def width(self) -> int:
@@ -69,7 +74,7 @@ class Step:
             k_norm=k_norm.data_ptr() if layer.norms else None, count=len(self.spans),
             sequences=cast(table[0].buffer_info()[0], POINTER(CachedSequence)), heads=layer.heads,
             kv_heads=layer.kv_heads, head_dim=layer.dim, rotary_dim=layer.rotary_dim, scale=layer.dim**-0.5,
-            epsilon=EPS, interleaved=layer.interleaved, cache_dtype=DTYPES[layer.dtype],
+            epsilon=EPS, interleaved=layer.interleaved, cache_dtype=CACHE_DTYPES[layer.cache_dtype],
         )  # fmt: skip
         library.mdtool_attend(byref(step), c_int32(torch.get_num_threads()))
         return output
@@ -104,10 +109,10 @@ class Step:
             [cache] = span.cache.layers
             assert isinstance(cache, KeyValueCache)
             end = cache.length + span.count
-            k = torch.cat([*(part.keys for part in cache.shared), cache.keys[:, :end]], 1).double()
-            v = torch.cat([*(part.values for part in cache.shared), cache.values[:, :end]], 1).double()
+            k = torch.cat([*(part.keys for part in cache.shared), cache.keys[:, :end]], 1)
+            v = torch.cat([*(part.values for part in cache.shared), cache.values[:, :end]], 1)
             group = layer.heads // layer.kv_heads
-            k, v = (x.repeat_interleave(group, 0) for x in (k, v))
+            k, v = (as_floats(x, torch.float32).double().repeat_interleave(group, 0) for x in (k, v))
             scores = q[span.rows].transpose(0, 1) @ k.transpose(1, 2) / layer.dim**0.5
             if span.causal:
                 future = torch.ones(scores.shape[1:], dtype=torch.bool).triu(scores.shape[2] - span.count + 1)
@@ -119,14 +124,15 @@ class Step:
 def cached(layer: Layer, positions: int, seed: int, room: int = 0) -> KeyValues:
     """Random keys and values; with `room` between the heads, as in caches that have grown."""
     keys, values = random(2, layer.kv_heads, positions + room, layer.dim, seed=seed, dtype=layer.dtype)
+    if layer.int8_cache:
+        keys, values = quantize_heads(keys), quantize_heads(values)
     return KeyValues(keys[:, :positions], values[:, :positions])
 
 
 def sequence(layer: Layer, shared: tuple[KeyValues, ...], length: int, rows: int, seed: int) -> SequenceCache:
-    own = KeyValueCache(torch.empty(layer.kv_heads, 0, layer.dim, dtype=layer.dtype), shared)
+    own = KeyValueCache(KeyValueCache.new(layer.kv_heads, layer.dim, layer.cache_dtype, "cpu").keys, shared)
     own.reserve(length + rows)
-    before = cached(layer, length, seed)
-    own.write(before.keys, before.values)
+    own.write(*random(2, layer.kv_heads, length, layer.dim, seed=seed, dtype=layer.dtype))
     own.commit(length)
     return SequenceCache([own])
 
@@ -152,8 +158,10 @@ def check(step: Step) -> None:
         for span in step.spans:
             [cache] = span.cache.layers
             assert isinstance(cache, KeyValueCache)
-            written = getattr(cache, kind)[:, cache.length : cache.length + span.count].transpose(0, 1).double()
-            torch.testing.assert_close(written, new[span.rows], rtol=eps, atol=2e-6)
+            written = getattr(cache, kind)[:, cache.length : cache.length + span.count].transpose(0, 1)
+            off = (as_floats(written, torch.float32).double() - new[span.rows]).abs()
+            step_size = new[span.rows].abs().amax(2, keepdim=True) / 127 if step.layer.int8_cache else 0
+            assert (off <= new[span.rows].abs() * eps + step_size * 0.51 + 2e-6).all()
     torch.testing.assert_close(output.double(), step.wanted(), rtol=eps, atol=5e-6)
 
 
@@ -163,7 +171,8 @@ def layers(draw: st.DrawFn) -> Layer:
     dim = draw(st.sampled_from((8, 64, 72, 128)))
     rotary_dim = draw(st.sampled_from((dim, dim // 2)))
     dtype = draw(st.sampled_from((torch.float32, torch.bfloat16)))
-    return Layer(heads, kv_heads, dim, rotary_dim, draw(st.booleans()), draw(st.booleans()), dtype)
+    interleaved, norms, int8_cache = (draw(st.booleans()) for _ in range(3))
+    return Layer(heads, kv_heads, dim, rotary_dim, interleaved, norms, dtype, int8_cache)
 
 
 members = st.lists(st.tuples(st.integers(0, 40), st.integers(1, 4), st.booleans()), min_size=1, max_size=6)
@@ -202,9 +211,10 @@ def test_a_sequence_alone_is_the_sequence_in_a_batch(
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("int8_cache", [False, True])
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
-def test_a_broken_row_spoils_its_sequence_and_no_other(dtype: torch.dtype, bad: float) -> None:
-    layer = Layer(dtype=dtype)
+def test_a_broken_row_spoils_its_sequence_and_no_other(dtype: torch.dtype, int8_cache: bool, bad: float) -> None:
+    layer = Layer(dtype=dtype, int8_cache=int8_cache)
     step = step_of(layer, [[20, 3]], [[(0, 1, True), (4, 1, True), (9, 2, True)]], 1)
     clean = step.attend()
     step.qkv[1, :] = bad

@@ -5,9 +5,10 @@ import subprocess
 import sys
 
 import pytest
+from golden import needs_compiler
 from kernel_sets import available, needs_kernels
 
-from engine.kernels.library import PORTABLE, VARIABLE
+from engine.kernels.library import PORTABLE, VARIABLE, kernels
 
 SUMMARY = "from engine.kernels.library import kernels; print(kernels().library is not None, kernels().summary)"
 
@@ -40,6 +41,13 @@ def test_they_can_be_turned_off() -> None:
 def test_a_set_that_this_cpu_lacks_leaves_torchs() -> None:
     summary = "False torch's kernels: this CPU has no avx1024, which MDTOOL_KERNELS asks for"
     assert python(SUMMARY, **{VARIABLE: "avx1024"}) == summary
+
+
+@needs_compiler
+@pytest.mark.skipif(sys.platform == "win32", reason="they aren't built there")
+def test_they_are_built_where_there_is_a_compiler() -> None:
+    """Building them is optional, so that an error in their sources would go unnoticed."""
+    assert "not built" not in kernels().summary
 
 
 RUN = """

@@ -4,10 +4,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kernel_reference import few_rows, many_rows, random, random_int4, random_int8, tolerance
+from kernel_reference import few_rows, many_rows, random, random_blocks, random_int4, random_int8, tolerance
 from kernel_sets import assert_same_in_all_sets, needs_kernels, same_bits
 from torch import Tensor
 
+from engine.kernels.structures import GGUF_FORMATS
 from engine.layers.kernel_linear import LARGE_BATCH_ROWS, KernelLinear, has_kernel
 from engine.quantization.formats import Int4, Int8, quantize_int4, quantize_int8
 
@@ -126,3 +127,21 @@ def test_what_the_kernels_cannot_multiply_is_left_to_others() -> None:
     assert not has_kernel(Int4(weight.nibbles, weight.scale, weight.zero, exact=True))
     groups_of_16 = Int4(weight.nibbles, weight.scale.repeat(1, 2), weight.zero.repeat(1, 2))
     assert not has_kernel(groups_of_16)
+
+
+@repeat
+@given(st.data())
+def test_blocks_of_gguf_files(data: st.DataObject) -> None:
+    """Few rows multiply blocks as they lie, many rows bytes that they are rounded to."""
+    name = data.draw(st.sampled_from(tuple(GGUF_FORMATS)))
+    size = 256 if name.endswith("_K") else 32
+    rows, columns = data.draw(st.integers(1, 40)), size * data.draw(st.integers(1, 768 // size))
+    weight, dtype = random_blocks(name, rows, columns, data.draw(seeds)), data.draw(st.sampled_from(DTYPES))
+    x = data.draw(activations(columns, dtype))
+    linear = KernelLinear(weight, None)
+    y = assert_same_in_all_sets(lambda: linear(x))
+    if len(x) < LARGE_BATCH_ROWS:
+        wanted, magnitudes = few_rows(weight, x)
+        assert ((y.double() - wanted).abs() <= tolerance(wanted, magnitudes, dtype)).all()
+        row = data.draw(st.integers(0, len(x) - 1))
+        assert same_bits(linear(x[row : row + 1]), y[row : row + 1])

@@ -117,6 +117,7 @@ struct SixBitScales {
   using S = Simd;
   static constexpr int kHeader = 16, kBits = kFiveBits ? 32 : 0, kBytes = kHeader + kBits + 128;
   static constexpr bool kMinima = true;
+  static constexpr int kScaled = 2;  // groups of 16 columns that share a scale
   struct Block {
     S::Floats d, minima;
     S::Scales scales;
@@ -161,6 +162,7 @@ struct Q6_K {
   using S = Simd;
   static constexpr int kBits = 128, kScales = 192, kScale = 208, kBytes = 210;
   static constexpr bool kMinima = false;
+  static constexpr int kScaled = 1;
   struct Block {
     S::Floats d, minima;
     S::Scales scales[2];
@@ -324,9 +326,9 @@ inline void dequantize_small_blocks(const Matrix& weight, int64_t row, float* ou
     typename F::Weights weights = F::load(blocks);
     int8_t bytes[kBlock];
     for (int i = 0; i < 2; i++) S::store_bytes(bytes + 64 * i, weights.v[i]);
-    for (int group = 0; group < 8; group++) {
-      S::Floats part = S::load(bytes + F::place(group));
-      S::store(out + 16 * group, S::fma(part, F::scale(blocks, group), F::offset(blocks, group)));
+    for (int group = 0; group < 8; group += 2) {
+      S::Floats scale = F::scale(blocks, group), offset = F::offset(blocks, group);
+      for (int i = group; i < group + 2; i++) S::store(out + 16 * i, S::fma(S::load(bytes + F::place(i)), scale, offset));
     }
   }
 }
@@ -343,9 +345,10 @@ inline void dequantize_large_blocks(const Matrix& weight, int64_t row, float* ou
     F::load(block, half, weights);
     int8_t bytes[kBlock];
     for (int i = 0; i < 2; i++) S::store_bytes(bytes + 64 * i, weights[i]);
-    for (int group = 0; group < 8; group++) {
-      S::Floats part = S::load(bytes + F::place(group));
-      S::store(out + 16 * group, S::fma(part, F::scale(block, half, group), F::offset(block, half, group)));
+    for (int group = 0; group < 8; group += F::kScaled) {
+      S::Floats scale = F::scale(block, half, group), offset = F::offset(block, half, group);
+      for (int i = group; i < group + F::kScaled; i++)
+        S::store(out + 16 * i, S::fma(S::load(bytes + F::place(i)), scale, offset));
     }
   }
 }

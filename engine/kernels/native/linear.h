@@ -5,8 +5,12 @@ namespace kernels {
 namespace {
 
 constexpr int kTileRows = 4;   // rows of x that share one reading of the weights
-// Rows of weights that share one reading of x. Fewer for more rows of x: the sums must fit the registers.
-constexpr int tile_weights(int rows) { return rows <= 2 ? 4 : 2; }
+// Rows of weights that share one reading of x: as many as their sums fit the registers.
+// K-quants take registers for their scales.
+constexpr int tile_weights(Format format, int rows) {
+  if (format == kQ4_K) return rows > 1 ? 2 : 4;
+  return format == kInt8 && rows > 2 ? 2 : 4;
+}
 
 // Compute R x T numbers of y = x W^T with int4 weights. All sums of a number are in an order that depends on neither.
 template <int kGroup, int T, int R>
@@ -20,9 +24,10 @@ inline void int4_tile(const Matrix& weight, int64_t row, const GroupedRows& x, i
   const uint8_t* values = weight.values + row * row_bytes;
   int64_t ahead = R * row_bytes > kPrefetchBytes ? R * row_bytes : kPrefetchBytes;
   const int8_t* bytes = x.rows->values + first * x.rows->columns;
-  S::Floats sums[R][T], corrections[R][T];
+  S::Floats sums[R][T];
+  alignas(64) float corrections[R][T][16] = {};  // in memory, so that the registers are left to the sums
   for (int r = 0; r < R; r++)
-    for (int t = 0; t < T; t++) sums[r][t] = corrections[r][t] = S::zero();
+    for (int t = 0; t < T; t++) sums[r][t] = S::zero();
   for (int64_t group = 0; group < groups; group += 16) {
     int64_t count = groups - group < 16 ? groups - group : 16;
     alignas(64) float factors[R][T][16];
@@ -32,7 +37,8 @@ inline void int4_tile(const Matrix& weight, int64_t row, const GroupedRows& x, i
       for (int t = 0; t < T; t++) {
         int64_t at = (first + t) * x.stride + group;
         S::store(factors[r][t], S::mul(scale, S::load(x.scales + at)));
-        corrections[r][t] = S::fma(offset, S::load(x.sums + at), corrections[r][t]);
+        float* correction = corrections[r][t];
+        S::store(correction, S::fma(offset, S::load(x.sums + at), S::load(correction)));
       }
     }
     int64_t block = group / kGroupsPerBlock, last = (group + count) / kGroupsPerBlock;
@@ -66,7 +72,7 @@ inline void int4_tile(const Matrix& weight, int64_t row, const GroupedRows& x, i
     }
   }
   for (int t = 0; t < T; t++)
-    for (int r = 0; r < R; r++) out[t][column + r] = S::sum(S::sub(sums[r][t], corrections[r][t]));
+    for (int r = 0; r < R; r++) out[t][column + r] = S::sum(S::sub(sums[r][t], S::load(corrections[r][t])));
 }
 
 // As int4_tile, with int8 weights.
@@ -105,28 +111,38 @@ inline void int8_tile(const Matrix& weight, int64_t row, const GroupedRows& x, i
     for (int r = 0; r < R; r++) out[t][column + r] = S::sum(sums[r][t]) * scales[r];
 }
 
-template <int T, int R>
+// kInt4 stands for blocks of 32 columns too, kQ4_K for all of 256.
+template <Format kFormat, int T, int R>
 inline void tile(const Matrix& weight, int64_t row, const GroupedRows& x, int64_t first, float (*out)[kChunkColumns],
                  int column) {
-  if (weight.format == kInt8) return int8_tile<T, R>(weight, row, x, first, out, column);
-  if (has_small_blocks(weight)) return small_blocks_tile<T, R>(weight, row, x, first, out, column);
-  if (is_gguf(weight)) return large_blocks_tile<T, R>(weight, row, x, first, out, column);
-  if (weight.group == 128) return int4_tile<128, T, R>(weight, row, x, first, out, column);
-  if (weight.group == 64) return int4_tile<64, T, R>(weight, row, x, first, out, column);
-  int4_tile<32, T, R>(weight, row, x, first, out, column);
+  if constexpr (kFormat == kInt8) {
+    int8_tile<T, R>(weight, row, x, first, out, column);
+  } else if constexpr (kFormat == kQ4_K) {
+    large_blocks_tile<T, R>(weight, row, x, first, out, column);
+  } else {
+    if (has_small_blocks(weight)) return small_blocks_tile<T, R>(weight, row, x, first, out, column);
+    if (weight.group == 128) return int4_tile<128, T, R>(weight, row, x, first, out, column);
+    if (weight.group == 64) return int4_tile<64, T, R>(weight, row, x, first, out, column);
+    int4_tile<32, T, R>(weight, row, x, first, out, column);
+  }
 }
 
-// Compute up to kTileRows rows of a chunk of y, before bias and activation.
+// Compute T rows of a chunk of y, before bias and activation.
+template <Format kFormat, int T>
+inline void chunk_of(const Matrix& weight, int64_t row, int64_t count, const GroupedRows& x, int64_t first,
+                     float (*out)[kChunkColumns]) {
+  constexpr int R = tile_weights(kFormat, T);
+  int column = 0;
+  for (; column + R <= count; column += R) tile<kFormat, T, R>(weight, row + column, x, first, out, column);
+  for (; column < count; column++) tile<kFormat, T, 1>(weight, row + column, x, first, out, column);
+}
+
 template <int T>
 inline void chunk(const Matrix& weight, int64_t row, int64_t count, const GroupedRows& x, int64_t first,
                   float (*out)[kChunkColumns]) {
-  constexpr int R = tile_weights(T);
-  int column = 0;
-  if (T > 2 && has_small_blocks(weight))  // preparing x is most of their work
-    for (; column + 4 <= count; column += 4) small_blocks_tile<T, 4>(weight, row + column, x, first, out, column);
-  for (; column + R <= count; column += R)
-    tile<T, R>(weight, row + column, x, first, out, column);
-  for (; column < count; column++) tile<T, 1>(weight, row + column, x, first, out, column);
+  if (weight.format == kInt8) return chunk_of<kInt8, T>(weight, row, count, x, first, out);
+  if (weight.format >= kQ4_K) return chunk_of<kQ4_K, T>(weight, row, count, x, first, out);
+  chunk_of<kInt4, T>(weight, row, count, x, first, out);
 }
 
 // Add bias, activation and residual to `count` columns of a row, and store them.

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from engine.generation.blocks import AttentionBlock
 from engine.generation.transformer import Transformer
 from engine.layers.linear import LinearLayer
 from engine.layers.linear_dispatch import make_linear
@@ -67,9 +66,3 @@ class TextModel:
     def logits(self, hidden: Tensor) -> Tensor:
         """Compute logits (rows, vocabulary) from hidden states (rows, dim)."""
         return self.head(rms_norm(hidden, self.norm, self.eps))
-
-    @property
-    def position_bytes(self) -> int:
-        """Size of the key-value caches of one token."""
-        blocks = (block for block in self.transformer.blocks if isinstance(block, AttentionBlock))
-        return sum(2 * block.kv_heads * block.head_dim * self.transformer.dtype.itemsize for block in blocks)

@@ -15,7 +15,7 @@ from engine.generation.blocks import AttentionBlock, Block, StatefulBlock
 from engine.generation.cuda_graphs import CudaGraphs, Rotary
 from engine.generation.fused_decoder import FusedDecoder, can_fuse
 from engine.layers.attention import CachedAttention, QuerySpan
-from engine.layers.kv_cache import KeyValueCache, LayerCache, PrefixCache, SequenceCache
+from engine.layers.kv_cache import KeyValueCache, LayerCache, PrefixCache, SequenceCache, row_width
 from engine.layers.lora import LoraAdapter, RowAdapters
 
 
@@ -110,6 +110,13 @@ class Transformer:
         for group in self._split_by_kernel(runs):
             self._step(embeddings[_span(group)], group, False)
         _advance(runs)
+
+    @property
+    def position_bytes(self) -> int:
+        """Size of the key-value caches of one token."""
+        blocks = (block for block in self.blocks if isinstance(block, AttentionBlock))
+        elements = sum(2 * block.kv_heads * row_width(block.head_dim, self.kv_dtype) for block in blocks)
+        return elements * self.kv_dtype.itemsize
 
     def quantize_cache(self, kv: str | None) -> None:
         """Keep keys and values of new caches in int8 if `kv` is "int8".

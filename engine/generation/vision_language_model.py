@@ -224,7 +224,7 @@ class VisionLanguageModel(VisionModel):
 
     def _max_batch(self) -> int:
         limit, free = CPU_BATCH if self.device == "cpu" else GPU_BATCH, free_memory(self.device)
-        sequence = self.text.position_bytes * min(TYPICAL_TOKENS, self.text.max_context)
+        sequence = self.text.transformer.position_bytes * min(TYPICAL_TOKENS, self.text.max_context)
         return limit if free is None else max(1, min(limit, int(KV_CACHE_MEMORY_SHARE * free) // sequence))
 
     def _job(self, request: Request) -> Job:
@@ -278,7 +278,7 @@ class VisionLanguageModel(VisionModel):
         return len(self._pieces(messages))
 
     def _bytes(self, image: LazyImage) -> int:
-        return image.nbytes + (self.text.position_bytes * image.prefix[1].length if image.prefix else 0)
+        return image.nbytes + (self.text.transformer.position_bytes * image.prefix[1].length if image.prefix else 0)
 
     def _own(self, image: EncodedImage) -> LazyImage:
         if not isinstance(image, LazyImage) or image.model_key != self.model_key:

@@ -59,8 +59,7 @@ class KeyValueCache:
     @classmethod
     def new(cls, kv_heads: int, head_dim: int, dtype: torch.dtype, device: str) -> "KeyValueCache":
         """Return an empty cache; with int8, each head of a position is int8 numbers, then their float32 scale."""
-        width = head_dim + SCALE_BYTES if dtype == torch.int8 else head_dim
-        return cls(torch.empty(kv_heads, 0, width, dtype=dtype, device=device))
+        return cls(torch.empty(kv_heads, 0, row_width(head_dim, dtype), dtype=dtype, device=device))
 
     def reserve(self, rows: int, exact: bool = False) -> None:
         """Reserve capacity for `rows` more positions; with `exact`, no more than that."""
@@ -101,6 +100,11 @@ class KeyValueCache:
 
     def _written(self, length: int) -> KeyValues:
         return KeyValues(self.keys[:, :length], self.values[:, :length])
+
+
+def row_width(head_dim: int, dtype: torch.dtype) -> int:
+    """Return how many elements a head of a position takes in a cache of this dtype."""
+    return head_dim + SCALE_BYTES if dtype == torch.int8 else head_dim
 
 
 def quantize_heads(x: Tensor) -> Tensor:

@@ -285,9 +285,8 @@ class Moondream(VisionModel):
     @property
     def sequence_bytes(self) -> int:
         """Size of the key-value cache of an image and an answer."""
-        text = self.config.text
-        position_bytes = 2 * text.n_layers * text.n_kv_heads * text.head_dim * self.dtype.itemsize
-        return position_bytes * min(self.config.prefix_length + RESERVED_ANSWER_TOKENS, text.max_context)
+        tokens = min(self.config.prefix_length + RESERVED_ANSWER_TOKENS, self.config.text.max_context)
+        return self.text.transformer.position_bytes * tokens
 
     def _job(self, request: Request) -> Job:
         image = None if isinstance(request, ChatRequest) else request.image

@@ -1,5 +1,6 @@
 """`mdtool eval`: accuracy against ground truth."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -7,7 +8,7 @@ import typer
 
 from mdtool.cli.options.frames import Sample, Threshold
 from mdtool.cli.options.grouped import grouped
-from mdtool.cli.options.model import ComputingOptions, Device, Dtype, ModelName, QuantizationFormat
+from mdtool.cli.options.model import ComputingOptions, Device, Dtype, ModelName
 from mdtool.cli.options.printing import Json, Verbose
 from mdtool.errors import InputError
 from mdtool.stdout import write_json_record, write_stdout
@@ -20,6 +21,17 @@ Prompts = Annotated[
 ]
 Margin = Annotated[float | None, typer.Option(help="As for redact.", metavar="FRACTION")]
 Detail = Annotated[str, typer.Option(help="As for redact.", metavar="LEVEL|N")]
+
+
+class EvaluatedScheme(StrEnum):
+    """What `eval quantize` compares: the weights in one of the schemes, or the KV cache in int8."""
+
+    int8 = "int8"
+    int4 = "int4"
+    int4_64 = "int4-64"
+    int4_32 = "int4-32"
+    kv_int8 = "kv-int8"
+
 
 app = typer.Typer(help="Evaluate accuracy against ground truth.", no_args_is_help=True)
 
@@ -171,8 +183,11 @@ def evaluate_quantize(
     device: Device = "auto",
     dtype: Dtype = None,
     scheme: Annotated[
-        list[QuantizationFormat], typer.Option(help="Quantisation scheme to compare. Repeatable. Default: all of them.")
-    ] = list(QuantizationFormat),
+        list[EvaluatedScheme],
+        typer.Option(
+            help="Quantisation scheme to compare; kv-int8: the KV cache alone. Repeatable. Default: all of them."
+        ),
+    ] = list(EvaluatedScheme),
     scenes: Annotated[int, typer.Option(min=1, help="Number of synthetic scenes.", metavar="N")] = 40,
     json: Annotated[bool, typer.Option("--json", help="Print JSON Lines: one object per scheme.")] = False,
     verbose: Verbose = False,

@@ -14,6 +14,7 @@ from recipes.boxes import iou, match
 
 SAME_BOX = 0.5  # intersection over union from which two boxes match
 GREEDY = Generation(temperature=0)
+KV_INT8 = "kv-int8"  # the KV cache in int8, and the weights as they are
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ def compare_quantized(
 
     Args:
         name: The model.
-        kinds: Quantizations, as for `--quantize`.
+        kinds: Quantizations, as for `--quantize`, or KV_INT8.
         images: HxWx3 uint8 RGB; each is captioned, and each prompt is detected in it.
         prompts: What to detect.
         computing: How the models compute; its `quantize` is not used.
@@ -64,7 +65,8 @@ def compare_quantized(
     """
 
     def answers(kind: str) -> tuple[list[str], list[np.ndarray]]:
-        return _answers(load_language_model(name, replace(computing, quantize=kind), callbacks), images, prompts)
+        changed = replace(computing, kv="int8") if kind == KV_INT8 else replace(computing, quantize=kind)
+        return _answers(load_language_model(name, changed, callbacks), images, prompts)
 
     captions, boxes = answers("none")
     for kind in kinds:

@@ -231,15 +231,18 @@ def test_few_bits_change_little_and_none_change_nothing() -> None:
 
 def test_what_few_bits_change_on_photos() -> None:
     scenes = [SAMPLES / "scenes" / name for name in ("tall.png", "many.png")]
-    outcome = run("eval", "quantize", *scenes, "-p", "star", "--scheme", "int8", "--scheme", "int4", "--json")
+    schemes = [word for kind in ("int8", "int4", "kv-int8") for word in ("--scheme", kind)]
+    outcome = run("eval", "quantize", *scenes, "-p", "star", *schemes, "--json")
     assert outcome.code == 0, outcome.err
     assert [(one["model"], one["quantize"], one["asked"]) for one in outcome.json] == [
-        ("pocket", "int8", 2), ("pocket", "int4", 2),
+        ("pocket", "int8", 2), ("pocket", "int4", 2), ("pocket", "kv-int8", 2),
     ]  # fmt: skip
-    eight, four = outcome.json
+    eight, four, cache = outcome.json
     assert (eight["found"], eight["boxes"]) == (4, 1)
     assert eight["overlap"] > four["overlap"] > 0.75
     assert four["boxes"] >= 0.5
+    assert cache["boxes"] == 1
+    assert 0.95 < cache["overlap"] < 1
 
 
 def test_few_bits_of_what_is_no_photo(tmp_path: Path) -> None:

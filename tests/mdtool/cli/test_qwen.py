@@ -71,10 +71,10 @@ def test_a_batch_of_records(tmp_path: Path, boxes: Path) -> None:
     assert records.read_text().count('"x_min": 0.25') == 2 or records.read_text().count('"x_min":0.25') == 2
 
 
-@pytest.mark.parametrize("option", [("--threshold", "0.5"), ("--adapter", "x")])
-def test_options_that_it_has_not_are_refused(option: tuple[str, str], boxes: Path) -> None:
+@pytest.mark.parametrize(("option", "code"), [(("--threshold", "0.5"), 2), (("--adapter", "missing"), 4)])
+def test_options_that_cannot_be_honoured_are_refused(option: tuple[str, str], code: int, boxes: Path) -> None:
     outcome = run("detect", A, "face", "--model", boxes, *option)
-    assert outcome.code == 2
+    assert outcome.code == code
     assert len(outcome.lines) == 1
 
 

@@ -470,6 +470,7 @@ def test_show_of_a_group_of_commands() -> None:
         "bench live",
         "bench batch",
         "bench model",
+        "bench dial",
     }
     assert {command for command, _ in shown("bench", "redact")} == {"bench redact"}
 

@@ -26,6 +26,7 @@ from tiny_models import small_model
 
 from engine.contract import CaptionRequest, DetectRequest, Done, Generation, ObjectLimitWarning, QueryRequest, Request
 from engine.generation.steps import Coordinate, ModelInput, ReadToken, Size
+from engine.kernels.library import kernels
 from engine.layers.int8_linear import has_int8_gemm
 from engine.layers.kv_cache import SequenceCache
 from engine.layers.parameters import ParameterReader
@@ -75,7 +76,9 @@ def test_the_compiled_model_agrees_with_the_eager_one_and_is_never_compiled_agai
     plain = open_weights(GOLDEN / "moondream2" / "model.safetensors", config("moondream2"))
     weights = QuantizedSource(plain, QUANTIZATION_PLAN, kind) if kind else plain
     eager, compiled = (built("moondream2", weights, compile=compile) for compile in (False, True))
-    assert compiled.compiled == (kind is not None and has_int8_gemm())
+    assert compiled.compiled == (kind is not None and has_int8_gemm() and kernels().library is None)
+    if not compiled.compiled:
+        pytest.skip("nothing to compile: our own kernels round activations")
     assert compiled.embedding_key == eager.embedding_key
     compiled.warm_up()
     with torch.compiler.set_stance("fail_on_recompile"):

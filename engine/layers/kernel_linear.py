@@ -3,7 +3,7 @@
 Few rows are bound by memory bandwidth: one pass over the weights serves up to four of them. Many rows are bound by
 arithmetic: torch's int8 GEMM, with the weights widened to int8 before it, a chunk of output rows at a time so that it
 stays in the CPU cache. In both, activations are quantised to int8: for few rows with a scale a block of 128 columns,
-for many with one a row.
+for many with one a row. On a CPU without VNNI, whose int8 GEMM may saturate, many rows are multiplied as few.
 """
 
 import torch
@@ -13,6 +13,7 @@ from engine.kernels.library import kernels
 from engine.kernels.operators import few_rows_linear
 from engine.kernels.packed import finish, pack, quantize_rows, widen
 from engine.kernels.structures import GELU, GGUF_FORMATS, INT8, NO_ACTIVATION
+from engine.layers.int8_linear import has_int8_gemm
 from engine.quantization.formats import GROUP_SIZES, Int4, Int8
 from engine.quantization.gguf_blocks import GgufBlocks
 
@@ -47,7 +48,7 @@ class KernelLinear:
     def __call__(self, x: Tensor, gelu: bool = False) -> Tensor:
         """Return the output (rows, out) for x: (rows, in) bfloat16 or float32; with `gelu`, after GELU (tanh)."""
         activation = GELU if gelu else NO_ACTIVATION
-        if x.shape[0] < LARGE_BATCH_ROWS:
+        if x.shape[0] < LARGE_BATCH_ROWS or not has_int8_gemm():
             return few_rows_linear(self.weight, self.bias, x, activation)
         return self._large_batch(x, activation)
 

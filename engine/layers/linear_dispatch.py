@@ -40,7 +40,8 @@ def kernel_summary(linear: LinearLayer) -> str:
     """Describe the layer's kernel for humans."""
     if isinstance(linear, KernelLinear):
         name = FORMAT_NAMES[linear.weight.format]
-        return f"mdtool's {name} kernel (from {KERNEL_LARGE_BATCH_ROWS} rows: int8 GEMM)"
+        gemm = f" (from {KERNEL_LARGE_BATCH_ROWS} rows: int8 GEMM)" if has_int8_gemm() else ""
+        return f"mdtool's {name} kernel{gemm}"
     if isinstance(linear, Int8Linear):
         return "int8 GEMM"
     if isinstance(linear, Int4Linear):

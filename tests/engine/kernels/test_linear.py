@@ -9,6 +9,7 @@ from kernel_sets import assert_same_in_all_sets, needs_kernels, same_bits
 from torch import Tensor
 
 from engine.kernels.structures import GGUF_FORMATS
+from engine.layers import kernel_linear
 from engine.layers.kernel_linear import LARGE_BATCH_ROWS, KernelLinear, has_kernel
 from engine.quantization.formats import Int4, Int8, quantize_int4, quantize_int8
 
@@ -41,6 +42,14 @@ def activations(draw: st.DrawFn, columns: int, dtype: torch.dtype) -> Tensor:
 
 def reference(weight: Int4 | Int8, x: Tensor) -> tuple[Tensor, Tensor]:
     return (few_rows if len(x) < LARGE_BATCH_ROWS else many_rows)(weight, x)
+
+
+def test_without_fast_int8_gemm_many_rows_are_few_rows_many_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    linear = KernelLinear(random_int4(48, 256, 128, seed=0), None)
+    x = random(LARGE_BATCH_ROWS + 3, 256, seed=1)
+    wanted = torch.cat([linear(row) for row in x.split(1)])
+    monkeypatch.setattr(kernel_linear, "has_int8_gemm", lambda: False)
+    assert torch.equal(linear(x), wanted)
 
 
 @repeat

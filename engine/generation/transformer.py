@@ -16,7 +16,10 @@ from engine.generation.cuda_graphs import CudaGraphs, Rotary
 from engine.generation.fused_decoder import FusedDecoder, can_fuse
 from engine.layers.attention import CachedAttention, QuerySpan
 from engine.layers.kv_cache import KeyValueCache, LayerCache, PrefixCache, SequenceCache, row_width
+from engine.layers.linear import return_freed_memory
 from engine.layers.lora import LoraAdapter, RowAdapters
+
+TRIM_ROWS = 256  # of a prefill
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,6 +113,8 @@ class Transformer:
         for group in self._split_by_kernel(runs):
             self._step(embeddings[_span(group)], group, False)
         _advance(runs)
+        if self.device == "cpu" and len(embeddings) >= TRIM_ROWS:  # their intermediate results are 0.2 GB of a 2B model
+            return_freed_memory()
 
     @property
     def position_bytes(self) -> int:

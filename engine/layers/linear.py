@@ -63,8 +63,13 @@ def _packs(dtype: torch.dtype) -> bool:
 
 def trim_freed_memory(linear: LinearLayer) -> LinearLayer:
     """Return the layer, after giving the freed memory of its original weights back to the system."""
-    _malloc_trim()(0)
+    return_freed_memory()
     return linear
+
+
+def return_freed_memory() -> None:
+    """Give freed memory back to the system."""
+    _malloc_trim()(0)
 
 
 @cache

@@ -122,7 +122,7 @@ class _Prepared:
 
 
 class FusedDecoder:
-    """Runs consecutive decoder layers on few rows."""
+    """Runs all layers of a decoder on few rows."""
 
     def __init__(self, layers: Sequence[FusedLayer], dtype: torch.dtype) -> None:
         """Take layers that `can_fuse`."""
@@ -130,9 +130,7 @@ class FusedDecoder:
         self._prepared: dict[tuple[int, int], _Prepared] = {}
         self._lock = Lock()
 
-    def __call__(
-        self, x: Tensor, cos: Tensor, sin: Tensor, spans: Sequence[QuerySpan], *, first_layer: int = 0
-    ) -> Tensor:
+    def __call__(self, x: Tensor, cos: Tensor, sin: Tensor, spans: Sequence[QuerySpan]) -> Tensor:
         """Extend the caches of the spans' sequences, which have room reserved, and return the hidden states.
 
         Args:
@@ -140,7 +138,6 @@ class FusedDecoder:
             cos: Rotary cosines, (rows, rotary_dim / 2) float32.
             sin: Rotary sines, as cos.
             spans: Consecutive rows of x.
-            first_layer: Index of the first of these layers in the caches.
 
         Returns:
             (rows, dim).
@@ -150,11 +147,13 @@ class FusedDecoder:
         cos, sin = cos.contiguous(), sin.contiguous()
         with self._lock:
             key = len(x), cos.shape[1]
-            prepared = self._prepared.get(key) or self._prepared.setdefault(key, self._prepare(*key))
+            if key not in self._prepared:
+                self._prepared[key] = self._prepare(*key)
+            prepared = self._prepared[key]
             prepared.inputs.copy_(x)
             cache_dtype = first_kv_cache(spans[0].cache).keys.dtype
             tables = []
-            for layer, attention in enumerate(prepared.attention, first_layer):
+            for layer, attention in enumerate(prepared.attention):
                 table = sequence_table(spans, layer)
                 tables.append(table)
                 attention.sequences = cast(table[0].buffer_info()[0], POINTER(CachedSequence))
@@ -176,7 +175,9 @@ class FusedDecoder:
         attentions = []
 
         def buffer(name: str, width: int) -> Tensor:
-            return shared.setdefault((name, width), torch.zeros(rows, width, dtype=dtype))
+            if (name, width) not in shared:
+                shared[name, width] = torch.zeros(rows, width, dtype=dtype)
+            return shared[name, width]
 
         for index, layer in enumerate(self.layers):
             buffers = {"x": streams[index % 2], "y": streams[1 - index % 2]}

@@ -161,12 +161,13 @@ class Transformer:
         """Return the hidden states; if not `hidden`, stop once the last layer's cache is written."""
         if first := runs[0].rows.start:
             runs = [replace(run, rows=slice(run.rows.start - first, run.rows.stop - first)) for run in runs]
-        positions, attention = self._positions(runs), CachedAttention(runs)
+        positions = self._positions(runs)
         plain = hidden and all(run.plain for run in runs)
-        if self._graphs and plain and len(x) <= self._graphs.max_rows:
-            return self._graphs(x, positions, attention)
         if self._fused and plain and self._few_rows and len(x) < self._few_rows:
             return self._fused(x, *self.rotary(positions), runs)
+        attention = CachedAttention(runs)
+        if self._graphs and plain and len(x) <= self._graphs.max_rows:
+            return self._graphs(x, positions, attention)
         return self._forward(x, positions, runs, attention, hidden=hidden)
 
     def _positions(self, runs: Sequence[SequenceRun]) -> Tensor:

@@ -12,6 +12,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from engine.quantization.formats import quantize_int8
+
 GROWTH = 64  # positions
 SCALE_BYTES = 4
 
@@ -109,9 +111,10 @@ def row_width(head_dim: int, dtype: torch.dtype) -> int:
 
 def quantize_heads(x: Tensor) -> Tensor:
     """Quantise (..., head_dim) to int8 with a scale for each head of a position: (..., head_dim + SCALE_BYTES)."""
-    x = x.float()
-    scale = (x.abs().amax(-1, keepdim=True) / 127).clamp(min=torch.finfo(torch.float32).tiny)
-    return torch.cat([(x / scale).round().to(torch.int8), scale.view(torch.int8)], -1)
+    heads = quantize_int8(x.flatten(0, -2))
+    return torch.cat([heads.values, heads.scale[:, None].view(torch.int8)], 1).view(
+        *x.shape[:-1], x.shape[-1] + SCALE_BYTES
+    )
 
 
 def as_floats(cached: Tensor, dtype: torch.dtype) -> Tensor:

@@ -14,6 +14,12 @@ from mdtool.cli.options.printing import Verbose
 from mdtool.errors import UsageError
 from mdtool.stdout import write_json_record, write_stdout
 
+WeightsName = Annotated[
+    str | None,
+    typer.Option(
+        help="A name from `mdtool models list`, or a path to weights.", metavar="NAME|PATH", autocompletion=model_names
+    ),
+]
 app = typer.Typer(help="Benchmark speed on this machine.", no_args_is_help=True)
 
 
@@ -164,14 +170,7 @@ def bench_batch(
 @grouped
 def bench_model(
     *,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            help="A name from `mdtool models list`, or a path to weights.",
-            metavar="NAME|PATH",
-            autocompletion=model_names,
-        ),
-    ] = None,
+    model: WeightsName = None,
     config: Annotated[
         str | None,
         typer.Option(help="Published model config, for --random-weights; overrides --model.", metavar="NAME"),
@@ -235,14 +234,7 @@ def bench_model(
 def bench_dial(
     *,
     image: Annotated[Path, typer.Argument(help="An image.", metavar="IMAGE")],
-    model: Annotated[
-        str | None,
-        typer.Option(
-            help="A name from `mdtool models list`, or a path to weights.",
-            metavar="NAME|PATH",
-            autocompletion=model_names,
-        ),
-    ] = None,
+    model: WeightsName = None,
     config: Annotated[
         str | None, typer.Option(help="Published model config, to be timed with random weights.", metavar="NAME")
     ] = None,

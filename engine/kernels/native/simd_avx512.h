@@ -2,6 +2,7 @@
 #pragma once
 #include <immintrin.h>
 
+#include "six_bits_x86.h"
 #include "types.h"
 
 namespace kernels {
@@ -175,14 +176,7 @@ struct Simd {
   }
   // Eight scales and eight minima of six bits, in the 12 bytes at p; the 4 before them are read too.
   using SixBits = __m128i;
-  static SixBits load_six_bits(const uint8_t* p) {
-    // of each four bytes: scales 0 to 3, 4 to 7, minima 0 to 3, 4 to 7
-    __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p - 4));
-    __m128i low = _mm_srlv_epi32(_mm_shuffle_epi32(bytes, _MM_SHUFFLE(3, 2, 3, 1)), _mm_setr_epi32(0, 0, 0, 4));
-    __m128i high = _mm_srli_epi32(_mm_shuffle_epi32(bytes, _MM_SHUFFLE(2, 2, 1, 1)), 2);
-    low = _mm_and_si128(low, _mm_setr_epi32(0x3f3f3f3f, 0x0f0f0f0f, 0x3f3f3f3f, 0x0f0f0f0f));
-    return _mm_or_si128(low, _mm_and_si128(high, _mm_setr_epi32(0, 0x30303030, 0, 0x30303030)));
-  }
+  static SixBits load_six_bits(const uint8_t* p) { return unpack_six_bits(p); }
   static Scales scales(SixBits six) { return _mm512_broadcast_i32x4(_mm_cvtepi8_epi16(six)); }
   // The minima in the first or last eight lanes, and zeros.
   static Floats minima(SixBits six, bool last) {

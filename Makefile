@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-all lint docs kernels sanitize neon clean
+.PHONY: demo test test-all lint docs kernels sanitize neon gpu clean
 
 demo: .venv/installed
 	@mkdir -p demo
@@ -58,6 +58,10 @@ neon:
 	$(ARM_CXX) -static $(NATIVE)/api.cpp $(NATIVE)/parallel.cpp $(NATIVE)/kernels_portable.cpp $(NEON)/kernels_neon.o \
 		tests/engine/kernels/native/compare_with_portable.cpp -o $(NEON)/compare_with_portable
 	qemu-aarch64 $(NEON)/compare_with_portable
+
+# What a GPU computes and how fast, in less than eight minutes; the results are in gpu.json.
+gpu: .venv/installed
+	$(BIN)/python tests/engine/check_gpu.py --json gpu.json
 
 .venv/installed: pyproject.toml setup.py $(wildcard engine/kernels/native/*)
 	$(PYTHON) -m venv .venv

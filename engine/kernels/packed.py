@@ -173,12 +173,6 @@ def finish(
     )  # fmt: skip
 
 
-def softmax_(scores: Tensor) -> None:
-    """Replace contiguous scores (..., columns), float32 or bfloat16, by their softmax over the last dimension."""
-    rows = scores.view(-1, scores.shape[-1])
-    _library().mdtool_softmax(byref(rows_of(rows)), c_int64(len(rows)), c_int64(rows.shape[1]), _threads())
-
-
 def _library() -> CDLL:
     library = kernels().library
     assert library is not None

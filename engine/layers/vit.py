@@ -73,10 +73,9 @@ class Vit:
             angles: Of a rotary position embedding of queries and keys; None: the model has none.
         """
         for block in self.blocks:
-            qkv = self._before(block, x).view(x.shape[0], 3, self.heads, -1)
+            q, k, v = self._before(block, x).view(x.shape[0], 3, self.heads, -1).unbind(1)
             if angles:
-                rotated = (rotate(qkv[:, part], *angles) for part in (0, 1))
-                qkv = torch.stack([*rotated, qkv[:, 2]], 1)
-            q, k, v = qkv.unflatten(0, (n, -1)).permute(2, 0, 3, 1, 4).contiguous()
+                q, k = rotate(q, *angles), rotate(k, *angles)
+            q, k, v = (part.unflatten(0, (n, -1)).transpose(1, 2) for part in (q, k, v))
             x = self._after(block, x, full_attention(q, k, v))
             yield x

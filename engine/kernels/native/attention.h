@@ -190,15 +190,6 @@ inline float softmax(float* scores, int64_t count) {
   return 1 / (Simd::sum(total) + rest);
 }
 
-// Replace a row of scores by its softmax. `numbers` is room for it as floats.
-inline void softmax_row(const Rows& scores, int64_t row, int64_t columns, float* numbers) {
-  for (int64_t i = 0; i < columns; i += 16)
-    store_part(numbers + i, load_rows(scores, row, i, columns - i), columns - i);
-  Simd::Floats inverse = Simd::set(softmax(numbers, columns));
-  for (int64_t i = 0; i < columns; i += 16)
-    store_rows(scores, row, i, Simd::mul(load_part(numbers + i, columns - i), inverse), columns - i);
-}
-
 // One query: a row of a sequence and one of its heads.
 struct Query {
   const CachedSequence* sequence;

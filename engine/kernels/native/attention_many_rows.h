@@ -95,34 +95,47 @@ inline const Stored* row_of(const HeadRows& rows, int64_t row, int64_t head) {
   return static_cast<const Stored*>(rows.data) + row * rows.row_stride + head * rows.head_stride;
 }
 
-// Pack the keys and values of a head, padded with zeros to whole vectors and pairs.
+// Write a pair of rows of up to 16 columns of a packed matrix, padded with zeros.
+template <typename Products, typename Stored>
+inline void pack_pair(const Stored* first, const Stored* second, int64_t count, typename Products::Number* out) {
+  if (count < 16) {
+    Stored padded[2][16] = {};
+    for (int64_t i = 0; i < count; i++) padded[0][i] = first[i], padded[1][i] = second[i];
+    return pack_pair<Products>(padded[0], padded[1], 16, out);
+  }
+  for (int i = 0; i < 16; i++) {
+    out[Products::place(i, 0)] = Products::convert(first[i]);
+    out[Products::place(i, 1)] = Products::convert(second[i]);
+  }
+}
+
+// Pack the keys and values of a head.
 template <typename Products, typename Stored>
 inline void pack_head(const ManyRowsAttention& step, int64_t kv_head, const PackedHead<typename Products::Number>& out) {
-  using Number = typename Products::Number;
+  static const Stored zeros[kMaxHeadDim] = {};
   int64_t dim = step.head_dim, at = 0;
-  auto key_at = [&](int64_t position, int64_t i) {
-    return out.keys + position / 16 * out.key_vector + i / 2 * kPairNumbers + Products::place(position % 16, i % 2);
+  const Stored* former = nullptr;  // values of the position before
+  auto pack_values = [&](int64_t position, const Stored* first, const Stored* second) {
+    for (int64_t i = 0; i < dim; i += 16)
+      pack_pair<Products>(first + i, second + i, dim - i,
+                          out.values + i / 16 * out.value_vector + position / 2 * kPairNumbers);
   };
-  auto value_at = [&](int64_t position, int64_t i) {
-    return out.values + i / 16 * out.value_vector + position / 2 * kPairNumbers + Products::place(i % 16, position % 2);
+  auto pack_keys = [&](int64_t position, const Stored* keys) {
+    auto to = out.keys + position / 16 * out.key_vector;
+    for (int64_t i = 0; i < dim; i += 2, to += kPairNumbers)
+      for (int64_t j = 0; j < 2; j++) to[Products::place(position % 16, j)] = Products::convert(keys[i + j]);
   };
   for (int64_t part = 0; part < step.part_count; part++) {
     const KeyValueRows& rows = step.parts[part];
     for (int64_t p = 0; p < rows.positions; p++, at++) {
-      auto keys = row_of<Stored>(rows.keys, p, kv_head), values = row_of<Stored>(rows.values, p, kv_head);
-      Number* key = key_at(at, 0);
-      for (int64_t i = 0; i < dim; i += 2, key += kPairNumbers) {
-        key[Products::place(0, 0)] = Products::convert(keys[i]);
-        key[Products::place(0, 1)] = Products::convert(keys[i + 1]);
-      }
-      for (int64_t i = 0; i < dim; i++) *value_at(at, i) = Products::convert(values[i]);
+      pack_keys(at, row_of<Stored>(rows.keys, p, kv_head));
+      auto values = row_of<Stored>(rows.values, p, kv_head);
+      if (at % 2) pack_values(at, former, values);
+      former = values;
     }
   }
-  int64_t padded = (dim + 15) / 16 * 16;
-  for (int64_t p = at; p < (at + 15) / 16 * 16; p++)
-    for (int64_t i = 0; i < dim; i++) *key_at(p, i) = Number{};
-  for (int64_t p = 0; p < (at + 1) / 2 * 2; p++)
-    for (int64_t i = p < at ? dim : 0; i < padded; i++) *value_at(p, i) = Number{};
+  if (at % 2) pack_values(at, former, zeros);
+  for (; at % 16; at++) pack_keys(at, zeros);
 }
 
 // The state of the softmax of T rows.

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from engine.kernels.attention import attend_many_rows
+from engine.kernels.attention import attend_many_rows, rotate_rows
 from engine.kernels.packed import PackedMatrix, multiply_few_rows
 
 _LIBRARY = torch.library.Library("mdtool", "DEF")
@@ -14,6 +14,7 @@ _LIBRARY.define(
     " int group, int activation) -> Tensor"
 )
 _LIBRARY.define("many_rows_attention(Tensor q, Tensor[] keys, Tensor[] values, bool causal) -> Tensor")
+_LIBRARY.define("rotate(Tensor x, Tensor cos, Tensor sin, bool interleaved) -> Tensor")
 
 
 def few_rows_linear(weight: PackedMatrix, bias: Tensor | None, x: Tensor, activation: int) -> Tensor:
@@ -58,3 +59,21 @@ def _attention_shape(q: Tensor, *_: object) -> Tensor:
 
 
 torch.library.register_fake("mdtool::many_rows_attention", _attention_shape, lib=_LIBRARY)
+
+
+def rotated(x: Tensor, cos: Tensor, sin: Tensor, interleaved: bool) -> Tensor:
+    """Return heads after rotary embedding; see `attention.rotate_rows`."""
+    if torch.compiler.is_compiling():
+        output: Tensor = torch.ops.mdtool.rotate(x, cos, sin, interleaved)
+        return output
+    return rotate_rows(x, cos, sin, interleaved)
+
+
+torch.library.impl(_LIBRARY, "rotate", "CPU")(rotate_rows)
+
+
+def _rotated_shape(x: Tensor, *_: object) -> Tensor:
+    return x.new_empty(x.shape)
+
+
+torch.library.register_fake("mdtool::rotate", _rotated_shape, lib=_LIBRARY)

@@ -110,6 +110,23 @@ class HeadRows(Structure):
     _fields_ = (("data", c_void_p), ("row_stride", c_int64), ("head_stride", c_int64))
 
 
+class Rotation(Structure):
+    """Rotary embedding of all heads of rows."""
+
+    _fields_ = (
+        ("x", HeadRows),
+        ("y", HeadRows),
+        ("cos", c_void_p),
+        ("sin", c_void_p),
+        ("rows", c_int64),
+        ("heads", c_int64),
+        ("head_dim", c_int64),
+        ("rotary_dim", c_int64),
+        ("interleaved", c_int32),
+        ("dtype", c_int32),
+    )
+
+
 class KeyValueRows(Structure):
     """Keys and values of consecutive positions."""
 

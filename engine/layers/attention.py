@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from engine.kernels.attention import can_attend
+from engine.kernels.attention import has_head_kernels
 from engine.kernels.operators import many_rows_attention
 from engine.kernels.structures import DTYPES
 from engine.layers.kv_cache import KeyValueCache, SequenceCache, as_floats
@@ -38,7 +38,7 @@ def full_attention(q: Tensor, k: Tensor, v: Tensor, causal: bool = False) -> Ten
         (n * rows, heads * dim).
     """
     n, heads, rows, dim = q.shape
-    if can_attend(q.dtype, dim, q.device.type):
+    if has_head_kernels(q.dtype, dim, q.device.type):
         parts = [many_rows_attention(q, [k], [v], causal) for q, k, v in zip(q, k, v, strict=True)]
         return parts[0] if n == 1 else torch.cat(parts)
     q, k, v = q.contiguous(), k.contiguous(), v.contiguous()
@@ -134,7 +134,7 @@ def _uses_kernel(span: QuerySpan) -> bool:
     """Whether our kernel for many rows computes it, alone."""
     cache = first_kv_cache(span.cache)
     dtype = torch.float32 if cache.keys.dtype == torch.int8 else cache.keys.dtype
-    return span.count >= KERNEL_MIN_ROWS and can_attend(dtype, cache.head_dim, cache.keys.device.type)
+    return span.count >= KERNEL_MIN_ROWS and has_head_kernels(dtype, cache.head_dim, cache.keys.device.type)
 
 
 def _uses_full_attention(span: QuerySpan) -> bool:

@@ -15,6 +15,7 @@ from kernel_sets import using
 from torch import Tensor
 
 from engine.generation.fused_decoder import FusedNorm, sequence_table
+from engine.kernels.attention import attend_many_rows, rotate_rows
 from engine.kernels.library import kernels
 from engine.kernels.packed import PackedMatrix, finish, linear_step, pack, quantize_rows, widen
 from engine.kernels.structures import (
@@ -147,6 +148,20 @@ def run_attention(guarded: Guarded) -> None:
         assert output.isfinite().all()
 
 
+def run_attention_of_many_rows(guarded: Guarded) -> None:
+    """A sequence of two parts, with odd numbers of rows and positions; and its rotary embedding."""
+    for dim, (heads, kv_heads), dtype, causal in product((2, 64, 72), ((2, 2), (6, 2)), DTYPES, (False, True)):
+        q = guarded(random(heads, 55, dim, seed=1, dtype=dtype))
+        keys, values = (
+            [guarded(random(kv_heads, positions, dim, seed=seed, dtype=dtype)) for positions in (258, 55)]
+            for seed in (2, 3)
+        )
+        assert attend_many_rows(q, keys, values, causal).isfinite().all()
+        cos, sin = (guarded(torch.ones(heads, dim // 2)) for _ in range(2))
+        for interleaved in (True, False):
+            rotate_rows(q, cos, sin, interleaved)
+
+
 def overrun() -> None:
     """Read one byte too many, to show that the pages are guarded."""
     x = Guarded(at_end=True)(torch.zeros(3))
@@ -161,4 +176,5 @@ if __name__ == "__main__":
             for at_end in (True, False):
                 run_linears(Guarded(at_end))
                 run_attention(Guarded(at_end))
+                run_attention_of_many_rows(Guarded(at_end))
         print("within bounds")

@@ -200,6 +200,10 @@ EXPORT void mdtool_run_linears(const LinearStep* steps, int64_t count, int64_t r
 
 EXPORT void mdtool_attend(const AttentionStep* step, int32_t threads) { attend(step, threads); }
 
+EXPORT void mdtool_rotate(const Rotation* step, int32_t threads) {
+  parallel_for(step->rows, threads, [&](int, int64_t begin, int64_t end) { table->rotate(*step, begin, end); });
+}
+
 EXPORT void mdtool_attend_many(const ManyRowsAttention* step, int32_t threads) { attend_many(*step, threads); }
 
 // Run the layers of a decoder.

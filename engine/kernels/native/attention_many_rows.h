@@ -151,7 +151,7 @@ template <typename Products, int T>
 inline void weigh(float* scores, int64_t count, const int64_t* visible, float scale, OnlineSoftmax<T>& state,
                   typename Products::Number* weights, float* factors) {
   using S = Simd;
-  float greatest[16] = {}, shift[16] = {};
+  float greatest[16] = {};
   for (int t = 0; t < T; t++) {
     float* row = scores + t * kKeyBlock;
     int64_t padded = (visible[t] + 15) / 16 * 16;
@@ -160,10 +160,8 @@ inline void weigh(float* scores, int64_t count, const int64_t* visible, float sc
     for (int64_t i = 0; i < padded; i += 16) most = S::max(most, S::load(row + i));
     greatest[t] = S::largest(most);
   }
-  S::Floats scaled = S::mul(S::load(greatest), S::set(scale));
-  S::store(shift, scaled);
-  S::Floats former = S::mul(S::load(state.greatest), S::set(scale));
-  S::store(factors, power_of_two<Products::kTerms>(S::sub(former, scaled)));
+  S::Floats less = S::sub(S::load(state.greatest), S::load(greatest));
+  S::store(factors, power_of_two<Products::kTerms>(S::mul(less, S::set(scale))));
   for (int t = 0; t < T; t++) {
     state.greatest[t] = greatest[t];
     const float* row = scores + t * kKeyBlock;
@@ -171,7 +169,7 @@ inline void weigh(float* scores, int64_t count, const int64_t* visible, float sc
     int64_t padded = (visible[t] + 15) / 16 * 16;
     S::Floats total = S::mul(state.sums[t], S::set(factors[t]));
     for (int64_t i = 0; i < padded; i += 16) {
-      S::Floats x = S::fma(S::load(row + i), S::set(scale), S::set(-shift[t]));
+      S::Floats x = S::mul(S::sub(S::load(row + i), S::set(greatest[t])), S::set(scale));
       S::Floats weight = power_of_two<Products::kTerms>(x);
       total = S::add(total, weight);
       Products::store(out + i, weight);

@@ -20,6 +20,8 @@ struct KernelTable {
   // One row of a sequence; and all its queries of a kv head, with those of sequences that share its prefix.
   void (*begin_attention)(const AttentionStep&, const CachedSequence&, int64_t row);
   void (*attend)(const AttentionStep&, int64_t first, int64_t last, int64_t kv_head, float* scores, int64_t stride);
+  // Rows, which are rotated.
+  void (*rotate)(const Rotation&, int64_t begin, int64_t end);
   // Chunks of kRowChunk rows, of one head after the other; `room` is that for the keys and values of a head as floats.
   void (*attend_many)(const ManyRowsAttention&, int64_t begin, int64_t end, void* room);
 };

@@ -155,6 +155,20 @@ struct HeadRows {
   int64_t head_stride;
 };
 
+// Rotary embedding of the first `rotary_dim` numbers of each head, all of float or all of bfloat16.
+struct Rotation {
+  HeadRows x;
+  HeadRows y;
+  const float* cos;  // (rows, rotary_dim / 2)
+  const float* sin;
+  int64_t rows;
+  int64_t heads;
+  int64_t head_dim;
+  int64_t rotary_dim;
+  int32_t interleaved;  // whether a rotated pair (i, i + rotary_dim / 2) is written to 2 i and 2 i + 1
+  int32_t dtype;
+};
+
 // Keys and values of consecutive positions.
 struct KeyValueRows {
   HeadRows keys;

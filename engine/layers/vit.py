@@ -10,8 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from engine.layers.attention import full_attention
+from engine.layers.fused_linear import linear_of_norm, plus_linear
 from engine.layers.linear import LinearLayer
-from engine.layers.norms import Norm, layer_norm
+from engine.layers.norms import Norm
 from engine.layers.rotary import rotate
 
 Angles = tuple[Tensor, Tensor]  # cosines and sines of a rotary embedding, each (rows, head_dim / 2)
@@ -38,14 +39,13 @@ class VitBlock:
 
     def before_attention(self, x: Tensor) -> Tensor:
         """Return queries, keys and values, (rows, 3 * dim), for x: (rows, dim)."""
-        return self.qkv(layer_norm(x, self.norm1, self.eps))
+        return linear_of_norm(self.qkv, x, self.norm1, self.eps)
 
     def after_attention(self, x: Tensor, attn_output: Tensor) -> Tensor:
         """Return the block's output (rows, dim) for its input x and the output of attention, both (rows, dim)."""
-        x = x + self.proj(attn_output)
-        h = layer_norm(x, self.norm2, self.eps)
-        inner = self.fc1(h, gelu=True) if self.activation == "gelu_tanh" else F.gelu(self.fc1(h))
-        return x + self.fc2(inner)
+        x = plus_linear(x, self.proj, attn_output)
+        inner = linear_of_norm(self.fc1, x, self.norm2, self.eps, gelu=self.activation == "gelu_tanh")
+        return plus_linear(x, self.fc2, inner if self.activation == "gelu_tanh" else F.gelu(inner))
 
 
 class Vit:

@@ -111,9 +111,9 @@ def run_linears(guarded: Guarded) -> None:
                 values = guarded(torch.zeros(outputs, matrix.padded_columns, dtype=torch.int8))
                 widen(matrix, 0, outputs, values=values, scales=guarded(torch.zeros(outputs)))
         sums = guarded(torch.ones(5, outputs, dtype=torch.int32))
-        y = guarded(torch.zeros(5, outputs, dtype=dtype))
+        y, residual = (guarded(torch.zeros(5, outputs, dtype=dtype)) for _ in range(2))
         scales = guarded(torch.ones(5)), guarded(torch.ones(outputs))
-        finish(sums, *scales, bias, y=y, column=0, activation=GELU)
+        finish(sums, *scales, bias, y=y, column=0, activation=GELU, residual=residual)
 
 
 def run_attention(guarded: Guarded) -> None:

@@ -42,7 +42,8 @@ class Case:
         if self.causal:
             future = torch.ones(scores.shape[1:], dtype=torch.bool).triu(scores.shape[2] - rows + 1)
             scores.masked_fill_(future, -torch.inf)
-        return (scores.softmax(2) @ v).transpose(0, 1).flatten(1)
+        y: Tensor = (scores.softmax(2) @ v).transpose(0, 1).flatten(1)
+        return y
 
     def check(self) -> Tensor:
         """Weights are rounded to the dtype, and so is the output: at most the sum of both."""

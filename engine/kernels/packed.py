@@ -152,8 +152,9 @@ def finish(
     y: Tensor,
     column: int,
     activation: int,
+    residual: Tensor | None = None,
 ) -> None:
-    """Write activation(sums * scales + bias) to columns of y.
+    """Write activation(sums * scales + bias) + residual to columns of y.
 
     Args:
         sums: (rows, columns) int32, of an int8 GEMM.
@@ -163,20 +164,17 @@ def finish(
         y: (rows, out), written from `column` on.
         column: First column.
         activation: See `structures`.
+        residual: (rows, out) or None.
     """
     step = LinearStep(y=rows_of(y), activation=activation)
     if bias is not None:
         step.bias = bias.data_ptr()
+    if residual is not None:
+        step.residual = rows_of(residual)
     _library().mdtool_finish(
         byref(step), c_void_p(sums.data_ptr()), c_int64(sums.shape[0]), c_int64(sums.shape[1]),
         c_void_p(x_scales.data_ptr()), c_void_p(weight_scales.data_ptr()), c_int64(column), _threads(),
     )  # fmt: skip
-
-
-def softmax_(scores: Tensor) -> None:
-    """Replace contiguous scores (..., columns), float32 or bfloat16, by their softmax over the last dimension."""
-    rows = scores.view(-1, scores.shape[-1])
-    _library().mdtool_softmax(byref(rows_of(rows)), c_int64(len(rows)), c_int64(rows.shape[1]), _threads())
 
 
 def _library() -> CDLL:

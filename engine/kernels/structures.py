@@ -104,6 +104,53 @@ class AttentionStep(Structure):
     )
 
 
+class HeadRows(Structure):
+    """Numbers of all heads of rows."""
+
+    _fields_ = (("data", c_void_p), ("row_stride", c_int64), ("head_stride", c_int64))
+
+
+class Rotation(Structure):
+    """Rotary embedding of all heads of rows."""
+
+    _fields_ = (
+        ("x", HeadRows),
+        ("y", HeadRows),
+        ("cos", c_void_p),
+        ("sin", c_void_p),
+        ("rows", c_int64),
+        ("heads", c_int64),
+        ("head_dim", c_int64),
+        ("rotary_dim", c_int64),
+        ("interleaved", c_int32),
+        ("dtype", c_int32),
+    )
+
+
+class KeyValueRows(Structure):
+    """Keys and values of consecutive positions."""
+
+    _fields_ = (("keys", HeadRows), ("values", HeadRows), ("positions", c_int64))
+
+
+class ManyRowsAttention(Structure):
+    """Attention of many rows of a sequence."""
+
+    _fields_ = (
+        ("queries", HeadRows),
+        ("output", Rows),
+        ("parts", POINTER(KeyValueRows)),
+        ("part_count", c_int64),
+        ("positions", c_int64),
+        ("rows", c_int64),
+        ("heads", c_int64),
+        ("kv_heads", c_int64),
+        ("head_dim", c_int64),
+        ("scale", c_float),
+        ("causal", c_int32),
+    )
+
+
 class DecoderLayer(Structure):
     """A layer of a decoder for a step of few rows."""
 
@@ -119,3 +166,9 @@ class DecoderLayer(Structure):
 def rows_of(x: Tensor) -> Rows:
     """Describe a tensor (rows, columns) whose rows are contiguous."""
     return Rows(x.data_ptr(), x.stride(0), DTYPES[x.dtype])
+
+
+def heads_of(x: Tensor) -> HeadRows:
+    """Describe a tensor (heads, rows, dim) in which the numbers of a head of a row are contiguous."""
+    assert x.stride(2) == 1
+    return HeadRows(x.data_ptr(), x.stride(1), x.stride(0))

@@ -12,7 +12,7 @@ from torch import Tensor
 from engine.kernels.library import kernels
 from engine.kernels.operators import few_rows_linear
 from engine.kernels.packed import finish, pack, quantize_rows, widen
-from engine.kernels.structures import GELU, GGUF_FORMATS, INT8, NO_ACTIVATION
+from engine.kernels.structures import GELU, GGUF_FORMATS, INT8, NO_ACTIVATION, Norm
 from engine.layers.int8_linear import has_int8_gemm
 from engine.quantization.formats import GROUP_SIZES, Int4, Int8
 from engine.quantization.gguf_blocks import GgufBlocks
@@ -48,19 +48,39 @@ class KernelLinear:
     def __call__(self, x: Tensor, gelu: bool = False) -> Tensor:
         """Return the output (rows, out) for x: (rows, in) bfloat16 or float32; with `gelu`, after GELU (tanh)."""
         activation = GELU if gelu else NO_ACTIVATION
-        if x.shape[0] < LARGE_BATCH_ROWS or not has_int8_gemm():
+        if not self.uses_gemm(x):
             return few_rows_linear(self.weight, self.bias, x, activation)
-        return self._large_batch(x, activation)
+        return self.large_batch(x, activation)
 
-    def _large_batch(self, x: Tensor, activation: int) -> Tensor:
+    @staticmethod
+    def uses_gemm(x: Tensor) -> bool:
+        """Return whether x has enough rows for `large_batch`."""
+        return x.shape[0] >= LARGE_BATCH_ROWS and has_int8_gemm()
+
+    def large_batch(
+        self, x: Tensor, activation: int, *, norm: Norm | None = None, residual: Tensor | None = None
+    ) -> Tensor:
+        """Return activation(norm(x) W^T + b) + residual by int8 GEMM.
+
+        Args:
+            x: (rows, in), bfloat16 or float32.
+            activation: See `engine.kernels.structures`.
+            norm: None for no normalisation.
+            residual: (rows, out), of the dtype of x, or None.
+
+        Returns:
+            (rows, out).
+        """
         weight = self.weight
-        values, x_scales = quantize_rows(x)
+        values, x_scales = quantize_rows(x, norm)
         y = x.new_empty(x.shape[0], weight.rows)
         step = weight.rows if weight.format == INT8 else max(1, _CHUNK_WEIGHTS // weight.padded_columns)
         for first in range(0, weight.rows, step):
             chunk, scales = self._int8_rows(first, min(first + step, weight.rows))
             sums = torch._int_mm(values, chunk.T)
-            finish(sums, x_scales, scales, self.bias, y=y, column=first, activation=activation)
+            finish(
+                sums, x_scales, scales, self.bias, y=y, column=first, activation=activation, residual=residual
+            )  # fmt: skip
         return y
 
     def _int8_rows(self, begin: int, end: int) -> tuple[Tensor, Tensor]:

@@ -63,6 +63,12 @@ class KeyValueCache:
         """Return an empty cache; with int8, each head of a position is int8 numbers, then their float32 scale."""
         return cls(torch.empty(kv_heads, 0, row_width(head_dim, dtype), dtype=dtype, device=device))
 
+    @property
+    def head_dim(self) -> int:
+        """The width of a head."""
+        width = self.keys.shape[2]
+        return width - SCALE_BYTES if self.keys.dtype == torch.int8 else width
+
     def reserve(self, rows: int, exact: bool = False) -> None:
         """Reserve capacity for `rows` more positions; with `exact`, no more than that."""
         capacity = self.keys.shape[1]
@@ -88,19 +94,20 @@ class KeyValueCache:
         empty = self.keys[:, :0]
         if not self.length:
             return KeyValueCache(empty, self.shared)
-        return KeyValueCache(empty, (*self.shared, self._written(self.length)))
+        return KeyValueCache(empty, (*self.shared, self.written(self.length)))
 
     def truncated(self, length: int) -> "KeyValueCache":
         """Return a cache that shares the first `length` positions, without a copy."""
         parts: list[KeyValues] = []
-        for part in (*self.shared, self._written(self.length)):
+        for part in (*self.shared, self.written(self.length)):
             parts.append(KeyValues(part.keys[:, :length], part.values[:, :length]))
             length -= part.keys.shape[1]
             if length <= 0:
                 break
         return KeyValueCache(self.keys[:, :0], parts)
 
-    def _written(self, length: int) -> KeyValues:
+    def written(self, length: int) -> KeyValues:
+        """Return the first `length` positions of its own, without a copy."""
         return KeyValues(self.keys[:, :length], self.values[:, :length])
 
 

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from engine.kernels.attention import has_head_kernels
+from engine.kernels.operators import rotated
 from engine.layers.activations import by_row
 
 
@@ -23,20 +25,26 @@ def rotary_table(dim: int, base: float, positions: int, device: str) -> tuple[Te
     return angles.cos(), angles.sin()
 
 
-def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotate the pairs (x[i], x[i + dim / 2]) of each head, computed in float32.
+def rotate(x: Tensor, cos: Tensor, sin: Tensor, interleaved: bool = False) -> Tensor:
+    """Rotate the pairs (x[i], x[i + half]) of the first 2 * half dimensions of each head, computed in float32.
 
     Args:
         x: (rows, heads, dim).
-        cos: (rows, dim / 2).
-        sin: (rows, dim / 2).
+        cos: (rows, half), float32.
+        sin: As cos.
+        interleaved: Whether pair i is written to 2 i and 2 i + 1, as in Moondream; else to where it was.
 
     Returns:
         (rows, heads, dim), in the dtype of x.
     """
-    a, b = x.float().chunk(2, dim=-1)
+    if has_head_kernels(x.dtype, x.shape[2], x.device.type):
+        return rotated(x, cos, sin, interleaved)
+    half = cos.shape[1]
+    a, b = x[..., :half].float(), x[..., half : 2 * half].float()
     cos, sin = cos[:, None], sin[:, None]
-    return torch.cat([a * cos - b * sin, a * sin + b * cos], dim=-1).to(x.dtype)
+    pairs = a * cos - b * sin, a * sin + b * cos
+    turned = torch.stack(pairs, -1).flatten(-2) if interleaved else torch.cat(pairs, -1)
+    return torch.cat([turned.to(x.dtype), x[..., 2 * half :]], -1)
 
 
 def rotary_angles(positions: Tensor, frequencies: Tensor) -> tuple[Tensor, Tensor]:

@@ -10,8 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from engine.layers.attention import full_attention
+from engine.layers.fused_linear import linear_of_norm, plus_linear
 from engine.layers.linear import LinearLayer
-from engine.layers.norms import Norm, layer_norm
+from engine.layers.norms import Norm
 from engine.layers.rotary import rotate
 
 Angles = tuple[Tensor, Tensor]  # cosines and sines of a rotary embedding, each (rows, head_dim / 2)
@@ -38,14 +39,13 @@ class VitBlock:
 
     def before_attention(self, x: Tensor) -> Tensor:
         """Return queries, keys and values, (rows, 3 * dim), for x: (rows, dim)."""
-        return self.qkv(layer_norm(x, self.norm1, self.eps))
+        return linear_of_norm(self.qkv, x, self.norm1, self.eps)
 
     def after_attention(self, x: Tensor, attn_output: Tensor) -> Tensor:
         """Return the block's output (rows, dim) for its input x and the output of attention, both (rows, dim)."""
-        x = x + self.proj(attn_output)
-        h = layer_norm(x, self.norm2, self.eps)
-        inner = self.fc1(h, gelu=True) if self.activation == "gelu_tanh" else F.gelu(self.fc1(h))
-        return x + self.fc2(inner)
+        x = plus_linear(x, self.proj, attn_output)
+        inner = linear_of_norm(self.fc1, x, self.norm2, self.eps, gelu=self.activation == "gelu_tanh")
+        return plus_linear(x, self.fc2, inner if self.activation == "gelu_tanh" else F.gelu(inner))
 
 
 class Vit:
@@ -73,10 +73,9 @@ class Vit:
             angles: Of a rotary position embedding of queries and keys; None: the model has none.
         """
         for block in self.blocks:
-            qkv = self._before(block, x).view(x.shape[0], 3, self.heads, -1)
+            q, k, v = self._before(block, x).view(x.shape[0], 3, self.heads, -1).unbind(1)
             if angles:
-                rotated = (rotate(qkv[:, part], *angles) for part in (0, 1))
-                qkv = torch.stack([*rotated, qkv[:, 2]], 1)
-            q, k, v = qkv.unflatten(0, (n, -1)).permute(2, 0, 3, 1, 4).contiguous()
+                q, k = rotate(q, *angles), rotate(k, *angles)
+            q, k, v = (part.unflatten(0, (n, -1)).transpose(1, 2) for part in (q, k, v))
             x = self._after(block, x, full_attention(q, k, v))
             yield x

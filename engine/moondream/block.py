@@ -15,9 +15,9 @@ from engine.layers.linear_dispatch import few_rows
 from engine.layers.lora import RowAdapters
 from engine.layers.norms import NORM_EPS, Norm, layer_norm
 from engine.layers.parameters import ParameterReader
+from engine.layers.rotary import rotate
 from engine.moondream.config import TextConfig
 from engine.moondream.experts import Experts
-from engine.moondream.rotary import rotate
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class Block(AttentionBlock):
             by_position = tau.by_position[positions]
             qk[:, : self.heads] *= (q_scale + by_position)[..., None]
             v *= (v_scale + by_position)[..., None]
-        q, k = rotate(qk, cos, sin).transpose(0, 1).tensor_split([self.heads])
+        q, k = rotate(qk, cos, sin, interleaved=True).transpose(0, 1).tensor_split([self.heads])
         return h, q, k, v.transpose(0, 1)
 
     def after_attention(self, x: Tensor, h: Tensor, attn_output: Tensor, adapt: RowAdapters | None = None) -> Tensor:

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -34,7 +33,6 @@ class PhiBlock(AttentionBlock):
     fc2: LinearLayer
     kv_heads: int
     head_dim: int
-    rotary_dim: int
     eps: float
 
     @property
@@ -49,17 +47,12 @@ class PhiBlock(AttentionBlock):
         """Return the normalised input, q, k and v; see `AttentionBlock.before_attention`."""
         h = layer_norm(x, self.norm, self.eps)
         q, k, v = self.qkv(h).view(len(x), 3, self.kv_heads, self.head_dim).unbind(1)
-        q, k = (self._rotate(heads, cos, sin) for heads in (q, k))
+        q, k = rotate(q, cos, sin), rotate(k, cos, sin)
         return h, q.transpose(0, 1), k.transpose(0, 1), v.transpose(0, 1)
 
     def after_attention(self, x: Tensor, h: Tensor, attn_output: Tensor, adapt: RowAdapters | None = None) -> Tensor:
         """Return the layer's output; see `AttentionBlock.after_attention`."""
         return x + self.proj(attn_output) + self.fc2(self.fc1(h, gelu=True))
-
-    def _rotate(self, heads: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-        """Rotate the first dimensions of each head."""
-        rotated = rotate(heads[..., : self.rotary_dim], cos, sin)
-        return torch.cat([rotated, heads[..., self.rotary_dim :]], -1)
 
 
 @dataclass(frozen=True)
@@ -93,5 +86,5 @@ def text_model(text: TextConfig, reader: ParameterReader) -> PhiModel:
 def _block(text: TextConfig, reader: ParameterReader, name: str) -> PhiBlock:
     qkv, proj = reader.linear(f"{name}.attn.qkv"), reader.linear(f"{name}.attn.proj")
     fc1, fc2 = reader.linear(f"{name}.mlp.fc1"), reader.linear(f"{name}.mlp.fc2")
-    sizes = text.n_heads, text.head_dim, text.rotary_dim
+    sizes = text.n_heads, text.head_dim
     return PhiBlock(f"{reader.part}.{name}", reader.norm(f"{name}.ln"), qkv, proj, fc1, fc2, *sizes, text.eps)

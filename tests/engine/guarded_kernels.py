@@ -15,6 +15,7 @@ from kernel_sets import using
 from torch import Tensor
 
 from engine.generation.fused_decoder import FusedNorm, sequence_table
+from engine.kernels.attention import attend_many_rows, rotate_rows
 from engine.kernels.library import kernels
 from engine.kernels.packed import PackedMatrix, finish, linear_step, pack, quantize_rows, widen
 from engine.kernels.structures import (
@@ -110,9 +111,9 @@ def run_linears(guarded: Guarded) -> None:
                 values = guarded(torch.zeros(outputs, matrix.padded_columns, dtype=torch.int8))
                 widen(matrix, 0, outputs, values=values, scales=guarded(torch.zeros(outputs)))
         sums = guarded(torch.ones(5, outputs, dtype=torch.int32))
-        y = guarded(torch.zeros(5, outputs, dtype=dtype))
+        y, residual = (guarded(torch.zeros(5, outputs, dtype=dtype)) for _ in range(2))
         scales = guarded(torch.ones(5)), guarded(torch.ones(outputs))
-        finish(sums, *scales, bias, y=y, column=0, activation=GELU)
+        finish(sums, *scales, bias, y=y, column=0, activation=GELU, residual=residual)
 
 
 def run_attention(guarded: Guarded) -> None:
@@ -147,6 +148,20 @@ def run_attention(guarded: Guarded) -> None:
         assert output.isfinite().all()
 
 
+def run_attention_of_many_rows(guarded: Guarded) -> None:
+    """A sequence of two parts, with odd numbers of rows and positions; and its rotary embedding."""
+    for dim, (heads, kv_heads), dtype, causal in product((2, 64, 72), ((2, 2), (6, 2)), DTYPES, (False, True)):
+        q = guarded(random(heads, 55, dim, seed=1, dtype=dtype))
+        keys, values = (
+            [guarded(random(kv_heads, positions, dim, seed=seed, dtype=dtype)) for positions in (258, 55)]
+            for seed in (2, 3)
+        )
+        assert attend_many_rows(q, keys, values, causal).isfinite().all()
+        cos, sin = (guarded(torch.ones(heads, dim // 2)) for _ in range(2))
+        for interleaved in (True, False):
+            rotate_rows(q, cos, sin, interleaved)
+
+
 def overrun() -> None:
     """Read one byte too many, to show that the pages are guarded."""
     x = Guarded(at_end=True)(torch.zeros(3))
@@ -161,4 +176,5 @@ if __name__ == "__main__":
             for at_end in (True, False):
                 run_linears(Guarded(at_end))
                 run_attention(Guarded(at_end))
+                run_attention_of_many_rows(Guarded(at_end))
         print("within bounds")

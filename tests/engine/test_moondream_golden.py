@@ -46,10 +46,9 @@ from engine.contract import (
 from engine.generation.gaze import drop_outliers
 from engine.generation.sampling import top_p_filter
 from engine.generation.steps import ReadToken
-from engine.layers.rotary import rotary_table
+from engine.layers.rotary import rotary_table, rotate
 from engine.moondream.experts import Experts
 from engine.moondream.preprocess import make_crops
-from engine.moondream.rotary import rotate
 from engine.moondream.weights import open_weights
 
 both = pytest.mark.parametrize("family", FAMILIES)
@@ -294,9 +293,8 @@ def test_rotary_alone(family: str) -> None:
     close(torch.stack([cos[:8], sin[:8]], -1), wanted["rope/table_first_8"], 1e-5)
     positions = wanted["rope/positions"].long()
     x = wanted["rope/x"].view(-1, len(positions), 64).transpose(0, 1)
-    close(
-        rotate(x, cos[positions], sin[positions]).transpose(0, 1), wanted["rope/y"].view(-1, len(positions), 64), 1e-5
-    )
+    y = rotate(x, cos[positions], sin[positions], interleaved=True)
+    close(y.transpose(0, 1), wanted["rope/y"].view(-1, len(positions), 64), 1e-5)
 
 
 @both

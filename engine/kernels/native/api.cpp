@@ -17,6 +17,17 @@ namespace {
 
 const KernelTable* table = &portable_kernels;
 
+#if defined(__x86_64__)
+KernelTable with_bfloat16() {
+  KernelTable kernels = avx512_kernels;
+  kernels.name = "avx512-bf16";
+  kernels.attend_many = attend_many_rows_with_bfloat16;
+  return kernels;
+}
+
+const KernelTable avx512_bfloat16_kernels = with_bfloat16();
+#endif
+
 #if defined(__aarch64__)
 bool has_dot_products() {
 #if defined(__linux__)
@@ -36,7 +47,7 @@ T* room(std::vector<T>& vector, int64_t count) {
 }
 
 thread_local std::vector<int8_t> bytes_room;
-thread_local std::vector<float> scales_room, sums_room, numbers_room, grouped_room, scores_room;
+thread_local std::vector<float> scales_room, sums_room, numbers_room, grouped_room, scores_room, heads_room;
 
 int64_t padded(int64_t count, int64_t step) { return (count + step - 1) / step * step; }
 
@@ -108,6 +119,19 @@ void attend(const AttentionStep* step, int threads) {
   });
 }
 
+// Attend with many rows, whose keys and values are in the caches already.
+void attend_many(const ManyRowsAttention& step, int threads) {
+  constexpr int64_t kLine = 16;  // floats of a cache line
+  int64_t size = padded(step.positions, 16) * step.head_dim + (step.positions + 1) / 2 * 2 * padded(step.head_dim, 16);
+  size = padded(size, kLine);
+  float* heads = room(heads_room, threads * size + kLine);
+  heads += (kLine - reinterpret_cast<uintptr_t>(heads) / sizeof(float) % kLine) % kLine;
+  int64_t chunks = padded(step.rows, kRowChunk) / kRowChunk;
+  parallel_for(step.heads * chunks, threads, [&](int thread, int64_t begin, int64_t end) {
+    table->attend_many(step, begin, end, heads + thread * size);
+  });
+}
+
 }  // namespace
 }  // namespace kernels
 
@@ -115,7 +139,7 @@ using namespace kernels;
 
 // Use the kernels of an instruction set; null: the best that this CPU has. Returns their name, or null if it lacks it.
 EXPORT const char* mdtool_select_kernels(const char* name) {
-  const KernelTable* available[4];
+  const KernelTable* available[5];
   int count = 0;
 #if defined(__x86_64__)
   __builtin_cpu_init();
@@ -123,8 +147,10 @@ EXPORT const char* mdtool_select_kernels(const char* name) {
   avx2 = avx2 && __builtin_cpu_supports("f16c");
   if (avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
-      __builtin_cpu_supports("avx512vnni"))
+      __builtin_cpu_supports("avx512vnni")) {
+    if (__builtin_cpu_supports("avx512bf16")) available[count++] = &avx512_bfloat16_kernels;
     available[count++] = &avx512_kernels;
+  }
   if (avx2) available[count++] = &avx2_kernels;
 #elif defined(__aarch64__)
   if (has_dot_products()) available[count++] = &neon_kernels;
@@ -174,6 +200,12 @@ EXPORT void mdtool_run_linears(const LinearStep* steps, int64_t count, int64_t r
 
 EXPORT void mdtool_attend(const AttentionStep* step, int32_t threads) { attend(step, threads); }
 
+EXPORT void mdtool_rotate(const Rotation* step, int32_t threads) {
+  parallel_for(step->rows, threads, [&](int, int64_t begin, int64_t end) { table->rotate(*step, begin, end); });
+}
+
+EXPORT void mdtool_attend_many(const ManyRowsAttention* step, int32_t threads) { attend_many(*step, threads); }
+
 // Run the layers of a decoder.
 EXPORT void mdtool_run_decoder(const DecoderLayer* layers, int64_t count, int64_t rows, int32_t threads) {
   for (int64_t i = 0; i < count; i++) {
@@ -181,13 +213,4 @@ EXPORT void mdtool_run_decoder(const DecoderLayer* layers, int64_t count, int64_
     attend(layers[i].attention, threads);
     run_linears(layers[i].after, layers[i].after_count, rows, threads);
   }
-}
-
-// Replace rows of scores by their softmax.
-EXPORT void mdtool_softmax(const Rows* scores, int64_t rows, int64_t columns, int32_t threads) {
-  int64_t stride = padded(columns, 16);
-  float* numbers = room(numbers_room, threads * stride);
-  parallel_for(rows, threads, [&](int thread, int64_t begin, int64_t end) {
-    table->softmax(*scores, columns, begin, end, numbers + thread * stride);
-  });
 }

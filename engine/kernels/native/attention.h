@@ -38,6 +38,20 @@ inline void write_row(const void* cache, int64_t at, int64_t dim, int32_t dtype,
   for (int64_t i = 0; i < dim; i += 16) store_rows(rows, 0, at + i, load_part(numbers + i, dim - i), dim - i);
 }
 
+// Rotate `half` pairs of numbers.
+inline void rotate_pairs(float* numbers, const float* cos, const float* sin, int64_t half, bool interleaved) {
+  float first[kMaxHeadDim / 2], second[kMaxHeadDim / 2];
+  for (int64_t i = 0; i < half; i++) {
+    float a = numbers[i], b = numbers[i + half];
+    first[i] = a * cos[i] - b * sin[i];
+    second[i] = a * sin[i] + b * cos[i];
+  }
+  if (interleaved)
+    for (int64_t i = 0; i < half; i++) numbers[2 * i] = first[i], numbers[2 * i + 1] = second[i];
+  else
+    for (int64_t i = 0; i < half; i++) numbers[i] = first[i], numbers[i + half] = second[i];
+}
+
 // Normalise (RMSNorm) and rotate one head of a row: q or k of `dim` numbers, to floats.
 inline void rotate_head(const Rows& qkv, int64_t row, int64_t column, const AttentionStep& step, const void* weight,
                         float* out) {
@@ -53,17 +67,20 @@ inline void rotate_head(const Rows& qkv, int64_t row, int64_t column, const Atte
       store_part(out + i, Simd::mul(y, load_rows(weights, 0, i, dim - i)), dim - i);
     }
   }
-  const float* cos = step.cos + row * half;
-  const float* sin = step.sin + row * half;
-  float pairs[kMaxHeadDim];
-  for (int64_t i = 0; i < half; i++) {
-    float a = out[i], b = out[i + half];
-    pairs[2 * i] = a * cos[i] - b * sin[i];
-    pairs[2 * i + 1] = a * sin[i] + b * cos[i];
-  }
-  for (int64_t i = 0; i < half; i++) {
-    out[step.interleaved ? 2 * i : i] = pairs[2 * i];
-    out[step.interleaved ? 2 * i + 1 : i + half] = pairs[2 * i + 1];
+  rotate_pairs(out, step.cos + row * half, step.sin + row * half, half, step.interleaved);
+}
+
+// Rotate all heads of a row.
+inline void rotate_row(const Rotation& step, int64_t row) {
+  int64_t dim = step.head_dim, half = step.rotary_dim / 2;
+  float numbers[kMaxHeadDim];
+  for (int64_t head = 0; head < step.heads; head++) {
+    Rows x{const_cast<void*>(step.x.data), step.x.row_stride, step.dtype};
+    Rows y{const_cast<void*>(step.y.data), step.y.row_stride, step.dtype};
+    int64_t from = head * step.x.head_stride, to = head * step.y.head_stride;
+    for (int64_t i = 0; i < dim; i += 16) store_part(numbers + i, load_rows(x, row, from + i, dim - i), dim - i);
+    rotate_pairs(numbers, step.cos + row * half, step.sin + row * half, half, step.interleaved);
+    for (int64_t i = 0; i < dim; i += 16) store_rows(y, row, to + i, load_part(numbers + i, dim - i), dim - i);
   }
 }
 
@@ -188,15 +205,6 @@ inline float softmax(float* scores, int64_t count) {
   }
   for (int64_t i = whole; i < count; i++) rest += scores[i];
   return 1 / (Simd::sum(total) + rest);
-}
-
-// Replace a row of scores by its softmax. `numbers` is room for it as floats.
-inline void softmax_row(const Rows& scores, int64_t row, int64_t columns, float* numbers) {
-  for (int64_t i = 0; i < columns; i += 16)
-    store_part(numbers + i, load_rows(scores, row, i, columns - i), columns - i);
-  Simd::Floats inverse = Simd::set(softmax(numbers, columns));
-  for (int64_t i = 0; i < columns; i += 16)
-    store_rows(scores, row, i, Simd::mul(load_part(numbers + i, columns - i), inverse), columns - i);
 }
 
 // One query: a row of a sequence and one of its heads.

@@ -8,6 +8,7 @@
 #include "linear.h"
 #include "many_rows.h"
 #include "attention.h"
+#include "attention_many_rows.h"
 
 namespace kernels {
 namespace {
@@ -22,13 +23,19 @@ void quantize_whole_rows(const Rows& x, int64_t columns, const Norm& norm, int64
     quantize_whole_row(x, row, columns, norm, numbers, values + row * stride, stride, scales + row);
 }
 
-void softmax_rows(const Rows& scores, int64_t columns, int64_t begin, int64_t end, float* numbers) {
-  for (int64_t row = begin; row < end; row++) softmax_row(scores, row, columns, numbers);
+void rotate_rows(const Rotation& step, int64_t begin, int64_t end) {
+  for (int64_t row = begin; row < end; row++) rotate_row(step, row);
+}
+
+void attend_many_rows(const ManyRowsAttention& step, int64_t begin, int64_t end, void* room) {
+  constexpr int rows = Simd::kTileRows, vectors = Simd::kTileVectors;
+  if (step.output.dtype == kBFloat16) attend_chunks<WidenedProducts, BFloat16, rows, vectors>(step, begin, end, room);
+  else attend_chunks<FloatProducts, float, rows, vectors>(step, begin, end, room);
 }
 
 }  // namespace
 
-extern const KernelTable KERNELS = {KERNELS_NAME, quantize_rows, quantize_whole_rows, linear_chunks,
-                                    widen_rows,   finish_sums,   begin_row,           attend_group, softmax_rows};
+extern const KernelTable KERNELS = {KERNELS_NAME, quantize_rows, quantize_whole_rows, linear_chunks,   widen_rows,
+                                    finish_sums,  begin_row,     attend_group,        rotate_rows,     attend_many_rows};
 
 }  // namespace kernels

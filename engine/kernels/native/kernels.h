@@ -20,12 +20,17 @@ struct KernelTable {
   // One row of a sequence; and all its queries of a kv head, with those of sequences that share its prefix.
   void (*begin_attention)(const AttentionStep&, const CachedSequence&, int64_t row);
   void (*attend)(const AttentionStep&, int64_t first, int64_t last, int64_t kv_head, float* scores, int64_t stride);
-  // Rows of scores, in place; `numbers` is room for a row of floats.
-  void (*softmax)(const Rows&, int64_t columns, int64_t begin, int64_t end, float* numbers);
+  // Rows, which are rotated.
+  void (*rotate)(const Rotation&, int64_t begin, int64_t end);
+  // Chunks of kRowChunk rows, of one head after the other; `room` is that for the keys and values of a head as floats.
+  void (*attend_many)(const ManyRowsAttention&, int64_t begin, int64_t end, void* room);
 };
 
 constexpr int kMaxQueries = 4;  // rows of scores that `attend` needs room for
 
 extern const KernelTable portable_kernels, avx2_kernels, avx512_kernels, neon_kernels;
+
+// `attend_many` of avx512_kernels, with the dot products of bfloat16 numbers that some of these CPUs have.
+void attend_many_rows_with_bfloat16(const ManyRowsAttention&, int64_t begin, int64_t end, void* room);
 
 }  // namespace kernels

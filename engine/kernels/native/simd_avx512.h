@@ -9,6 +9,9 @@ namespace kernels {
 namespace {  // compiled once for each instruction set: no symbol may be shared
 
 struct Simd {
+  // Rows and vectors of a product of matrices that fit the registers.
+  static constexpr int kTileRows = 6, kTileVectors = 4;
+
   using Floats = __m512;
   using Ints = __m512i;
   using Bytes = __m512i;
@@ -45,8 +48,7 @@ struct Simd {
   static Floats round(Floats a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
   // a * 2^n for integral n from -126 to 127
   static Floats scale_by_power(Floats a, Floats n) {
-    Ints exponent = _mm512_slli_epi32(_mm512_add_epi32(_mm512_cvtps_epi32(n), _mm512_set1_epi32(127)), 23);
-    return _mm512_mul_ps(a, _mm512_castsi512_ps(exponent));
+    return _mm512_scalef_ps(a, n);
   }
   // Lanes 0-7 and 8-15; or four lanes each.
   static Floats spread2(const float* s) {

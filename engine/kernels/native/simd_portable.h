@@ -9,6 +9,9 @@ namespace kernels {
 namespace {  // compiled once for each instruction set: no symbol may be shared
 
 struct Simd {
+  // Rows and vectors of a product of matrices that fit the registers.
+  static constexpr int kTileRows = 4, kTileVectors = 1;
+
   struct Floats {
     float v[16];
   };

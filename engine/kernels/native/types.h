@@ -148,6 +148,51 @@ struct AttentionStep {
   int32_t cache_dtype;
 };
 
+// Numbers (rows, heads, head_dim) in memory, with the distances between two rows and two heads in elements.
+struct HeadRows {
+  const void* data;
+  int64_t row_stride;
+  int64_t head_stride;
+};
+
+// Rotary embedding of the first `rotary_dim` numbers of each head, all of float or all of bfloat16.
+struct Rotation {
+  HeadRows x;
+  HeadRows y;
+  const float* cos;  // (rows, rotary_dim / 2)
+  const float* sin;
+  int64_t rows;
+  int64_t heads;
+  int64_t head_dim;
+  int64_t rotary_dim;
+  int32_t interleaved;  // whether a rotated pair (i, i + rotary_dim / 2) is written to 2 i and 2 i + 1
+  int32_t dtype;
+};
+
+// Keys and values of consecutive positions.
+struct KeyValueRows {
+  HeadRows keys;
+  HeadRows values;
+  int64_t positions;
+};
+
+constexpr int64_t kRowChunk = 48;  // rows of ManyRowsAttention that a thread takes at a time
+
+// Attention of many rows of one sequence, all of float or all of bfloat16.
+struct ManyRowsAttention {
+  HeadRows queries;
+  Rows output;                // (rows, heads * head_dim)
+  const KeyValueRows* parts;  // the last positions are those of the rows themselves
+  int64_t part_count;
+  int64_t positions;  // of all parts
+  int64_t rows;
+  int64_t heads;
+  int64_t kv_heads;
+  int64_t head_dim;  // even
+  float scale;
+  int32_t causal;  // whether a row sees positions up to its own only
+};
+
 // A layer of a decoder for a step of few rows: linear layers, attention, linear layers.
 struct DecoderLayer {
   const LinearStep* before;

@@ -82,7 +82,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Apply the rotary embedding as `engine.moondream.rotary.rotate` does.
+    """Apply the rotary embedding as `engine.layers.rotary.rotate` does, interleaved.
 
     Args:
         x: (n, heads, rows, head_dim).

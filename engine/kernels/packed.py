@@ -127,6 +127,32 @@ def quantize_rows(x: Tensor, norm: Norm | None = None) -> tuple[Tensor, Tensor]:
     return values, scales
 
 
+def has_gemm() -> bool:
+    """Return whether `multiply_many_rows` is there, and faster than torch's int8 GEMM."""
+    return bool(_library().mdtool_has_gemm())
+
+
+def multiply_many_rows(
+    weight: PackedMatrix, bias: Tensor | None, values: Tensor, scales: Tensor, *, y: Tensor, activation: int
+) -> None:
+    """Write activation(x W^T + bias) to y for many rows of x.
+
+    Args:
+        weight: W, of any format.
+        bias: (out) or None.
+        values: Of x, (rows, padded columns), as `quantize_rows` returns them.
+        scales: Of x, (rows).
+        y: (rows, out), written.
+        activation: See `structures`.
+    """
+    step = LinearStep(columns=weight.columns, weight=weight.structure, y=rows_of(y), activation=activation)
+    if bias is not None:
+        step.bias = bias.data_ptr()
+    _library().mdtool_multiply_many_rows(
+        byref(step), c_void_p(values.data_ptr()), c_void_p(scales.data_ptr()), c_int64(len(values)), _threads()
+    )
+
+
 def widen(weight: PackedMatrix, begin: int, end: int, *, values: Tensor, scales: Tensor) -> None:
     """Convert rows of int4 weights or of blocks to int8 with a scale per row.
 

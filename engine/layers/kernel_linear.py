@@ -1,8 +1,9 @@
 """Linear layers with int4 or int8 weights, or blocks of a GGUF file, through our own CPU kernels (`engine.kernels`).
 
 Few rows are bound by memory bandwidth: one pass over the weights serves up to four of them. Many rows are bound by
-arithmetic: torch's int8 GEMM, with the weights widened to int8 before it, a chunk of output rows at a time so that it
-stays in the CPU cache. In both, activations are quantised to int8: for few rows with a scale a block of 128 columns,
+arithmetic: our int8 GEMM, which widens the weights as it goes, or without AVX-512, or with matrix units (AMX), torch's,
+with the weights widened before it, a chunk of output rows at a time so that it stays in the CPU cache; both give the
+same bits. For few and for many, activations are quantised to int8: for few rows with a scale a block of 128 columns,
 for many with one a row. On a CPU without VNNI, whose int8 GEMM may saturate, many rows are multiplied as few.
 """
 
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from engine.kernels.library import kernels
 from engine.kernels.operators import few_rows_linear
-from engine.kernels.packed import finish, pack, quantize_rows, widen
+from engine.kernels.packed import finish, has_gemm, multiply_many_rows, pack, quantize_rows, widen
 from engine.kernels.structures import GELU, GGUF_FORMATS, INT8, NO_ACTIVATION
 from engine.layers.int8_linear import has_int8_gemm
 from engine.quantization.formats import GROUP_SIZES, Int4, Int8
@@ -56,6 +57,9 @@ class KernelLinear:
         weight = self.weight
         values, x_scales = quantize_rows(x)
         y = x.new_empty(x.shape[0], weight.rows)
+        if has_gemm():
+            multiply_many_rows(weight, self.bias, values, x_scales, y=y, activation=activation)
+            return y
         step = weight.rows if weight.format == INT8 else max(1, _CHUNK_WEIGHTS // weight.padded_columns)
         for first in range(0, weight.rows, step):
             chunk, scales = self._int8_rows(first, min(first + step, weight.rows))

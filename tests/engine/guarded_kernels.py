@@ -16,7 +16,16 @@ from torch import Tensor
 
 from engine.generation.fused_decoder import FusedNorm, sequence_table
 from engine.kernels.library import kernels
-from engine.kernels.packed import PackedMatrix, finish, linear_step, pack, quantize_rows, widen
+from engine.kernels.packed import (
+    PackedMatrix,
+    finish,
+    has_gemm,
+    linear_step,
+    multiply_many_rows,
+    pack,
+    quantize_rows,
+    widen,
+)
 from engine.kernels.structures import (
     CACHE_DTYPES,
     DTYPES,
@@ -92,7 +101,7 @@ def run_linears(guarded: Guarded) -> None:
     """Few rows and many, in each way that a layer ends."""
     library = kernels().library
     assert library is not None
-    for outputs, dtype in product((1, 3, 16, 37), DTYPES):
+    for outputs, dtype in product((1, 3, 16, 37, 81), DTYPES):
         bias = guarded(random(outputs, seed=1, dtype=dtype))
         for matrix in map(guarded.matrix, matrices(outputs)):
             norm_weight, norm_bias = (guarded(random(matrix.columns, seed=s, dtype=dtype)) for s in (2, 3))
@@ -105,7 +114,10 @@ def run_linears(guarded: Guarded) -> None:
                 step = linear_step(matrix, bias, x, y, activation=activation, residual=residual)
                 step.gate, step.norm = rows_of(gate), norm
                 library.mdtool_run_linears(byref(step), c_int64(1), c_int64(rows), c_int32(2))
-            quantize_rows(guarded(random(5, matrix.columns, seed=1, dtype=dtype)), norm)
+            values, scales = map(guarded, quantize_rows(guarded(random(7, matrix.columns, seed=1, dtype=dtype)), norm))
+            if has_gemm():
+                y = guarded(torch.zeros(7, outputs, dtype=dtype))
+                multiply_many_rows(matrix, bias, values, scales, y=y, activation=GELU)
             if matrix.format != INT8:
                 values = guarded(torch.zeros(outputs, matrix.padded_columns, dtype=torch.int8))
                 widen(matrix, 0, outputs, values=values, scales=guarded(torch.zeros(outputs)))

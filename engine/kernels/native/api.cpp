@@ -1,10 +1,13 @@
 // The functions that Python calls.
 #include <algorithm>
 #include <cstring>
+#include <memory>
 #include <vector>
 
 #if defined(__aarch64__) && defined(__linux__)
 #include <sys/auxv.h>
+#elif defined(__x86_64__)
+#include <cpuid.h>
 #endif
 
 #include "kernels.h"
@@ -27,6 +30,16 @@ bool has_dot_products() {
 #endif
 }
 #endif
+
+// Whether the CPU has matrix units for bytes (AMX): torch's GEMM uses them.
+bool has_matrix_units() {
+#if defined(__x86_64__)
+  unsigned a, b, c, d;
+  return __get_cpuid_count(7, 0, &a, &b, &c, &d) && d >> 25 & 1;
+#else
+  return false;
+#endif
+}
 
 // Room that a calling thread keeps between calls.
 template <typename T>
@@ -165,6 +178,30 @@ EXPORT void mdtool_finish(const LinearStep* step, const int32_t* sums, int64_t r
                           const float* x_scales, const float* weight_scales, int64_t first_column, int32_t threads) {
   parallel_for(rows, threads, [&](int, int64_t begin, int64_t end) {
     table->finish(*step, sums, columns, x_scales, weight_scales, first_column, begin, end);
+  });
+}
+
+// Whether there is a GEMM of many rows that is faster than torch's.
+EXPORT int32_t mdtool_has_gemm() { return table->multiply_many && !has_matrix_units(); }
+
+// Compute y from rows that mdtool_quantize_rows has rounded. values: (rows, columns padded to kBlock).
+EXPORT void mdtool_multiply_many_rows(const LinearStep* step, const int8_t* values, const float* scales, int64_t rows,
+                                      int32_t threads) {
+  int64_t columns = padded(step->columns, kBlock), panels = padded(step->weight.rows, kPanelColumns) / kPanelColumns;
+  WholeRows x{rows, columns, values, scales};
+  int64_t bytes = (kPanelColumns + 16 + int64_t(sizeof(float))) * columns;  // of panel, rows and numbers
+  int64_t floats = kPanelColumns + padded(rows, 16), size = padded(bytes + floats * 4, 64);
+  std::unique_ptr<uint8_t[]> memory(new uint8_t[size_t(threads * size + 64)]);
+  auto begin_of = reinterpret_cast<uint8_t*>(padded(int64_t(memory.get()), 64));
+  parallel_for(panels, threads, [&](int thread, int64_t begin, int64_t end) {
+    uint8_t* at = begin_of + thread * size;
+    GemmRoom room{};
+    room.panel = at;
+    room.rows = reinterpret_cast<int8_t*>(at + kPanelColumns * columns);
+    room.numbers = reinterpret_cast<float*>(at + (kPanelColumns + 16) * columns);
+    room.scales = room.numbers + columns;
+    room.bias = reinterpret_cast<int32_t*>(room.scales + kPanelColumns);
+    table->multiply_many(*step, x, begin, end, room);
   });
 }
 

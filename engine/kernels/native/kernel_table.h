@@ -8,6 +8,9 @@
 #include "linear.h"
 #include "many_rows.h"
 #include "attention.h"
+#if defined(KERNELS_GEMM)
+#include KERNELS_GEMM
+#endif
 
 namespace kernels {
 namespace {
@@ -26,9 +29,15 @@ void softmax_rows(const Rows& scores, int64_t columns, int64_t begin, int64_t en
   for (int64_t row = begin; row < end; row++) softmax_row(scores, row, columns, numbers);
 }
 
+#if defined(KERNELS_GEMM)
+constexpr auto multiply_many = multiply_many_rows;
+#else
+constexpr decltype(KernelTable::multiply_many) multiply_many = nullptr;
+#endif
+
 }  // namespace
 
-extern const KernelTable KERNELS = {KERNELS_NAME, quantize_rows, quantize_whole_rows, linear_chunks,
-                                    widen_rows,   finish_sums,   begin_row,           attend_group, softmax_rows};
+extern const KernelTable KERNELS = {KERNELS_NAME, quantize_rows, quantize_whole_rows, linear_chunks, widen_rows,
+                                    finish_sums,  multiply_many, begin_row,           attend_group,  softmax_rows};
 
 }  // namespace kernels

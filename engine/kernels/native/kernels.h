@@ -17,6 +17,8 @@ struct KernelTable {
   // Rows of y.
   void (*finish)(const LinearStep&, const int32_t* sums, int64_t columns, const float* x_scales,
                  const float* weight_scales, int64_t first_column, int64_t begin, int64_t end);
+  // Panels of kPanelColumns columns of y from whole rows of x; null: there is no GEMM of many rows.
+  void (*multiply_many)(const LinearStep&, const WholeRows&, int64_t begin, int64_t end, const GemmRoom&);
   // One row of a sequence; and all its queries of a kv head, with those of sequences that share its prefix.
   void (*begin_attention)(const AttentionStep&, const CachedSequence&, int64_t row);
   void (*attend)(const AttentionStep&, int64_t first, int64_t last, int64_t kv_head, float* scores, int64_t stride);

@@ -84,6 +84,25 @@ struct QuantizedRows {
   float* sums;      // (rows, columns / kSumGroup): sums of x
 };
 
+// Rows of x, rounded to bytes with one scale each.
+struct WholeRows {
+  int64_t rows;
+  int64_t columns;  // padded with zeros to whole blocks
+  const int8_t* values;
+  const float* scales;
+};
+
+constexpr int kPanelColumns = 64;  // columns of y that a GEMM of many rows computes at a time
+
+// What a thread of it needs, for `columns` padded columns of x.
+struct GemmRoom {
+  uint8_t* panel;  // kPanelColumns * columns, aligned to 64 bytes
+  int8_t* rows;    // 16 * columns
+  float* numbers;  // columns
+  float* scales;   // kPanelColumns
+  int32_t* bias;   // rows of x
+};
+
 // The scales and sums of QuantizedRows for each group of a matrix, (rows, stride), padded to 16 groups.
 struct GroupedRows {
   const QuantizedRows* rows;

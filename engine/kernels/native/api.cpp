@@ -49,7 +49,7 @@ T* room(std::vector<T>& vector, int64_t count) {
 }
 
 thread_local std::vector<int8_t> bytes_room;
-thread_local std::vector<float> scales_room, sums_room, numbers_room, grouped_room, scores_room;
+thread_local std::vector<float> scales_room, sums_room, numbers_room, normalized_room, grouped_room, scores_room;
 
 int64_t padded(int64_t count, int64_t step) { return (count + step - 1) / step * step; }
 
@@ -77,16 +77,35 @@ GroupedRows grouped(const QuantizedRows& rows, int64_t group) {
       for (int64_t i = 0; i < group / kSumGroup; i++) sum += parts[i];
       sums[row * stride + g] = sum;
     }
-  return {&rows, scales, sums, stride};
+  return {&rows, scales, sums, stride, nullptr};
 }
 
 // Run linear layers one after the other on the same number of rows.
 void run_linears(const LinearStep* steps, int64_t count, int64_t rows, int threads) {
-  QuantizedRows x{};
+  QuantizedRows quantized{}, plain{};
+  float* numbers = nullptr;
   for (int64_t i = 0; i < count; i++) {
     const LinearStep& step = steps[i];
-    if (!step.same_input) x = quantize(step, rows, threads);
-    GroupedRows groups = grouped(x, step.weight.format == kInt8 ? kBlock : step.weight.group);
+    if (!step.same_input) {
+      quantized.values = nullptr;
+      numbers = nullptr;
+    }
+    GroupedRows groups{};
+    if (has_floats(step.weight)) {
+      if (!numbers) {
+        int64_t columns = padded(step.columns, kBlock);
+        plain = {rows, columns, nullptr, nullptr, nullptr};
+        numbers = room(normalized_room, rows * columns);
+        parallel_for(rows, threads, [&](int, int64_t begin, int64_t end) {
+          table->normalize(step, begin, end, numbers, columns);
+        });
+      }
+      groups.rows = &plain;
+      groups.numbers = numbers;
+    } else {
+      if (!quantized.values) quantized = quantize(step, rows, threads);
+      groups = grouped(quantized, step.weight.format == kInt8 ? kBlock : step.weight.group);
+    }
     int64_t chunks = padded(step.weight.rows, kChunkColumns) / kChunkColumns;
     parallel_for(chunks, threads, [&](int, int64_t begin, int64_t end) { table->linear(step, groups, begin, end); });
   }
@@ -170,6 +189,15 @@ EXPORT void mdtool_widen(const Matrix* weight, int64_t begin, int64_t end, int8_
   parallel_for(end - begin, threads, [&](int thread, int64_t first, int64_t last) {
     table->widen(*weight, begin + first, begin + last, numbers + thread * columns, values + first * columns,
                  scales + first);
+  });
+}
+
+// Convert rows `begin` to `end` of weights that are floats to the dtype of `out`.
+EXPORT void mdtool_convert(const Matrix* weight, int64_t begin, int64_t end, const Rows* out, int32_t threads) {
+  parallel_for(end - begin, threads, [&](int, int64_t first, int64_t last) {
+    Rows part = *out;
+    part.data = static_cast<uint8_t*>(out->data) + first * out->stride * (out->dtype == kBFloat16 ? 2 : 4);
+    table->convert(*weight, begin + first, begin + last, part);
   });
 }
 

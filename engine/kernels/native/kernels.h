@@ -8,12 +8,16 @@ struct KernelTable {
   const char* name;
   // Rows `begin` to `end` of x; `numbers` is room for a padded row of floats.
   void (*quantize)(const LinearStep&, int64_t begin, int64_t end, float* numbers, const QuantizedRows&);
+  // As floats, padded with zeros to `stride`.
+  void (*normalize)(const LinearStep&, int64_t begin, int64_t end, float* out, int64_t stride);
   void (*quantize_whole)(const Rows& x, int64_t columns, const Norm&, int64_t begin, int64_t end, float* numbers,
                          int8_t* values, int64_t stride, float* scales);
   // Chunks of kChunkColumns columns of y.
   void (*linear)(const LinearStep&, const GroupedRows&, int64_t begin, int64_t end);
   // Rows of the weights; `numbers` is room for a padded row of floats.
   void (*widen)(const Matrix&, int64_t begin, int64_t end, float* numbers, int8_t* values, float* scales);
+  // Rows of weights that are floats, to those of `out`, which begin with row `begin`.
+  void (*convert)(const Matrix&, int64_t begin, int64_t end, const Rows& out);
   // Rows of y.
   void (*finish)(const LinearStep&, const int32_t* sums, int64_t columns, const float* x_scales,
                  const float* weight_scales, int64_t first_column, int64_t begin, int64_t end);

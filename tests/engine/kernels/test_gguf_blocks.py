@@ -15,7 +15,7 @@ from torch import Tensor
 import engine
 from engine.contract import LoadOptions
 from engine.generation.vision_language_model import VisionLanguageModel
-from engine.kernels.structures import GGUF_FORMATS
+from engine.kernels.structures import FLOAT_FORMATS, GGUF_FORMATS
 from engine.layers.kernel_linear import LARGE_BATCH_ROWS, KernelLinear, has_kernel
 from engine.layers.linear_dispatch import kernel_summary, make_linear
 from engine.quantization.gguf_blocks import BLOCK_TYPES, GgufBlocks
@@ -47,7 +47,7 @@ def layers(draw: st.DrawFn, name: str) -> tuple[GgufBlocks, Tensor]:
 def reference(weight: GgufBlocks, x: Tensor) -> tuple[Tensor, Tensor]:
     """Return the product in float64, and the sum of the magnitudes that are added for each number.
 
-    For many rows the weights are rounded to int8 with a scale a row, which suits all weights that its blocks could have:
+    For many rows the weights are rounded to int8 with a scale a row, which suits whatever its blocks could have:
     each may be half a unit off, and where that is decided by the last bit of float32, a whole one.
     """
     if len(x) < LARGE_BATCH_ROWS:
@@ -153,8 +153,8 @@ def test_other_types_and_exact_products_are_left_to_others() -> None:
     for kind in BLOCK_TYPES.values():
         raw = torch.zeros(2, kind.row_bytes(256), dtype=torch.uint8)
         weight = GgufBlocks(raw, kind, (2, 256))
-        assert has_kernel(weight) == (kind.name in GGUF_FORMATS)
-        assert not has_kernel(GgufBlocks(raw, kind, (2, 256), exact=True))
+        assert has_kernel(weight) == (kind.name in GGUF_FORMATS or kind.name in FLOAT_FORMATS)
+        assert has_kernel(GgufBlocks(raw, kind, (2, 256), exact=True)) == (kind.name in FLOAT_FORMATS)
 
 
 @pytest.mark.parametrize("name", ["mix-Q4_K_M", "mix-Q3_K_M", "qwen3-vl-tiny-Q8_0"])

@@ -121,10 +121,10 @@ def run_linears(guarded: Guarded) -> None:
                 for converted in DTYPES:
                     convert(matrix, 0, outputs, guarded(torch.zeros(outputs, matrix.columns, dtype=converted)))
                 continue
-            values, scales = map(guarded, quantize_rows(guarded(random(7, matrix.columns, seed=1, dtype=dtype)), norm))
+            rounded = map(guarded, quantize_rows(guarded(random(7, matrix.columns, seed=1, dtype=dtype)), norm))
             if has_gemm():
                 y = guarded(torch.zeros(7, outputs, dtype=dtype))
-                multiply_many_rows(matrix, bias, values, scales, y=y, activation=GELU)
+                multiply_many_rows(matrix, bias, *rounded, y=y, activation=GELU)
             if matrix.format != INT8:
                 values = guarded(torch.zeros(outputs, matrix.padded_columns, dtype=torch.int8))
                 widen(matrix, 0, outputs, values=values, scales=guarded(torch.zeros(outputs)))

@@ -291,6 +291,7 @@ inline void large_blocks_tile(const Matrix& weight, int64_t row, const GroupedRo
       }
     }
     S::Floats parts[R][T];
+#pragma GCC unroll 2  // so that what depends on `half` is known
     for (int half = 0; half < 2; half++) {
       S::Bytes weights[R][2];
       S::Ints factors[R][2];
@@ -335,7 +336,13 @@ inline void large_blocks_tile(const Matrix& weight, int64_t row, const GroupedRo
                               float (*out)[kChunkColumns], int column) {
   switch (weight.format) {
     case kQ4_K: return large_blocks_tile<Q4_K, T, R>(weight, row, x, first, out, column);
-    case kQ5_K: return large_blocks_tile<Q5_K, T, R>(weight, row, x, first, out, column);
+    case kQ5_K:
+      if constexpr (R == 4) {  // their scales, minima and bits don't fit the registers: half as fast
+        large_blocks_tile<Q5_K, T, 2>(weight, row, x, first, out, column);
+        large_blocks_tile<Q5_K, T, 2>(weight, row + 2, x, first, out, column + 2);
+        return;
+      }
+      return large_blocks_tile<Q5_K, T, R>(weight, row, x, first, out, column);
     default: large_blocks_tile<Q6_K, T, R>(weight, row, x, first, out, column);
   }
 }

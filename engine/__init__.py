@@ -124,5 +124,7 @@ def load(name_or_path: str, options: LoadOptions = LoadOptions()) -> VisionModel
             raise EngineError(f"{name_or_path} takes neither an mmproj file nor a chat template: leave that out")
         return load_embedded(name_or_path, options)
     from engine.catalog.locate import locate
+    from engine.checkpoints.gguf import reading_headers_once
 
-    return load_model_files(locate(name_or_path, options.mmproj), options)
+    with reading_headers_once():
+        return load_model_files(locate(name_or_path, options.mmproj), options)

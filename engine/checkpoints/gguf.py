@@ -7,7 +7,9 @@ is not used: it takes 7 s for a header with 151,936 tokens and as many merges, w
 import math
 import mmap
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -93,7 +95,7 @@ class GgufFile:
         """Return the list of a key."""
         what = f"a list of {kind.__name__}"
         values: list[T] = self._value(
-            key, lambda value: type(value) is list and all(type(item) is kind for item in value), what, default
+            key, lambda value: type(value) is list and set(map(type, value)) <= {kind}, what, default
         )
         return values
 
@@ -108,12 +110,34 @@ class GgufFile:
         return value
 
 
+_KEPT: ContextVar[dict[Path, GgufFile] | None] = ContextVar("kept headers", default=None)
+
+
+@contextmanager
+def reading_headers_once() -> Iterator[None]:
+    """Keep headers that are read in this context: the parts of a model need the same ones, of some 30 MB each."""
+    token = _KEPT.set({})
+    try:
+        yield
+    finally:
+        _KEPT.reset(token)
+
+
 def read_gguf(path: Path) -> GgufFile:
     """Read the header of a file, and check that all of its tensors lie within the file.
 
     Raises:
         ModelUnavailable: The file can't be read, or is not a valid GGUF file; the message names key or tensor.
     """
+    kept = _KEPT.get()
+    if kept is None:
+        return _read(path)
+    if path not in kept:
+        kept[path] = _read(path)
+    return kept[path]
+
+
+def _read(path: Path) -> GgufFile:
     try:
         if not path.is_file():
             raise ModelUnavailable(f"{path}: no such file")

@@ -17,7 +17,7 @@ from engine.quantization.formats import Matrix
 from engine.quantization.gguf_blocks import GgufBlocks
 
 # Types of matrices that stay as they lie in the file; those of other types are widened as they are read.
-KEPT_TYPES = ("F16", "Q4_0", "Q4_1", "Q8_0", "Q4_K", "Q5_K", "Q6_K")
+KEPT_TYPES = ("F16", "BF16", "Q4_0", "Q4_1", "Q8_0", "Q4_K", "Q5_K", "Q6_K")
 _FLOATS = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
 

@@ -12,11 +12,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from engine.kernels.library import kernels
-from engine.kernels.structures import GGUF_FORMATS, INT4, INT8, LinearStep, Matrix, Norm, rows_of
+from engine.kernels.structures import FLOAT_FORMATS, GGUF_FORMATS, INT4, INT8, LinearStep, Matrix, Norm, rows_of
 from engine.quantization.formats import Int4, Int8
 from engine.quantization.gguf_blocks import GgufBlocks
 
 BLOCK = 128  # columns
+FORMATS = GGUF_FORMATS | FLOAT_FORMATS
 MINIMUM_COLUMNS = 32  # that share a minimum in GGUF's blocks
 
 
@@ -26,8 +27,8 @@ class PackedMatrix:
 
     Attributes:
         values: (rows, padded columns) int8; (rows, padded columns / 2) uint8 with two weights a byte, of int4;
-            (rows, bytes of a row) uint8, of GGUF's blocks.
-        scales: (rows) float32 of int8, (rows, groups) bfloat16 of int4; None of blocks.
+            (rows, bytes of a row) uint8, of GGUF's blocks and floats.
+        scales: (rows) float32 of int8, (rows, groups) bfloat16 of int4; None of all others.
         zeros: (rows, groups) bfloat16 of int4; else None.
         columns: Without padding.
         format: See `structures`.
@@ -60,13 +61,11 @@ class PackedMatrix:
 
 
 def pack(weight: Int4 | Int8 | GgufBlocks) -> PackedMatrix:
-    """Copy quantised weights into the kernels' layout; blocks of a GGUF file are not copied."""
+    """Copy quantised weights into the kernels' layout; what lies in a GGUF file is not copied."""
     rows, columns = weight.shape
     padding = -columns % BLOCK
     if isinstance(weight, GgufBlocks):
-        return PackedMatrix(
-            weight.raw.contiguous(), None, None, columns, GGUF_FORMATS[weight.type.name], MINIMUM_COLUMNS
-        )
+        return PackedMatrix(weight.raw.contiguous(), None, None, columns, FORMATS[weight.type.name], MINIMUM_COLUMNS)
     if isinstance(weight, Int8):
         values = F.pad(weight.values, (0, padding)) if padding else weight.values
         return PackedMatrix(values.contiguous(), weight.scale.float(), None, columns, INT8)
@@ -127,6 +126,42 @@ def quantize_rows(x: Tensor, norm: Norm | None = None) -> tuple[Tensor, Tensor]:
     return values, scales
 
 
+def has_gemm() -> bool:
+    """Return whether `multiply_many_rows` is there, and faster than torch's int8 GEMM."""
+    return bool(_library().mdtool_has_gemm())
+
+
+def multiply_many_rows(
+    weight: PackedMatrix,
+    bias: Tensor | None,
+    values: Tensor,
+    scales: Tensor,
+    *,
+    y: Tensor,
+    activation: int,
+    residual: Tensor | None = None,
+) -> None:
+    """Write activation(x W^T + bias) + residual to y for many rows of x.
+
+    Args:
+        weight: W, of any format.
+        bias: (out) or None.
+        values: Of x, (rows, padded columns), as `quantize_rows` returns them.
+        scales: Of x, (rows).
+        y: (rows, out), written.
+        activation: See `structures`.
+        residual: (rows, out) or None.
+    """
+    step = LinearStep(columns=weight.columns, weight=weight.structure, y=rows_of(y), activation=activation)
+    if residual is not None:
+        step.residual = rows_of(residual)
+    if bias is not None:
+        step.bias = bias.data_ptr()
+    _library().mdtool_multiply_many_rows(
+        byref(step), c_void_p(values.data_ptr()), c_void_p(scales.data_ptr()), c_int64(len(values)), _threads()
+    )
+
+
 def widen(weight: PackedMatrix, begin: int, end: int, *, values: Tensor, scales: Tensor) -> None:
     """Convert rows of int4 weights or of blocks to int8 with a scale per row.
 
@@ -141,6 +176,12 @@ def widen(weight: PackedMatrix, begin: int, end: int, *, values: Tensor, scales:
         byref(weight.structure), c_int64(begin), c_int64(end), c_void_p(values.data_ptr()),
         c_void_p(scales.data_ptr()), _threads(),
     )  # fmt: skip
+
+
+def convert(weight: PackedMatrix, begin: int, end: int, out: Tensor) -> Tensor:
+    """Return `out`, (end - begin, columns) bfloat16 or float32, with rows of weights in one of `FLOAT_FORMATS`."""
+    _library().mdtool_convert(byref(weight.structure), c_int64(begin), c_int64(end), byref(rows_of(out)), _threads())
+    return out
 
 
 def finish(

@@ -44,9 +44,20 @@ class Linear:
         rows = x.shape[0]
         if rows < MIN_ROWS:
             x = F.pad(x, (0, 0, 0, MIN_ROWS - rows))
-        attribute, algorithm = ("gelu", "tanh") if gelu else ("none", "")
-        padded: Tensor = torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, attribute, [], algorithm)
-        return padded[:rows]
+        return _pointwise(x, self.weight, self.bias, gelu)[:rows]
+
+
+def large_gemm(x: Tensor, weight: Tensor, bias: Tensor | None, gelu: bool) -> Tensor:
+    """Return what `Linear` does, for many rows of x and weights that are used once."""
+    if x.shape[0] >= MIN_ROWS and x.device.type == "cpu" and _packs(x.dtype):
+        return _pointwise(x, weight, bias, gelu)
+    return Linear(weight, bias)(x, gelu)
+
+
+def _pointwise(x: Tensor, weight: Tensor, bias: Tensor | None, gelu: bool) -> Tensor:
+    attribute, algorithm = ("gelu", "tanh") if gelu else ("none", "")
+    y: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, attribute, [], algorithm)
+    return y
 
 
 @cache

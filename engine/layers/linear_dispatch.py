@@ -10,6 +10,7 @@ from engine.layers.kernel_linear import LARGE_BATCH_ROWS as KERNEL_LARGE_BATCH_R
 from engine.layers.kernel_linear import KernelLinear, has_kernel
 from engine.layers.linear import Linear, LinearLayer, trim_freed_memory
 from engine.quantization.formats import Int4, Int8, Matrix
+from engine.quantization.gguf_blocks import GgufBlocks
 
 
 def make_linear(
@@ -28,7 +29,8 @@ def make_linear(
         return Linear(weight, bias, packed)
     if packed and dtype in (torch.float32, torch.bfloat16):
         if has_kernel(weight):
-            return trim_freed_memory(KernelLinear(weight, bias))
+            linear = KernelLinear(weight, bias)
+            return linear if isinstance(weight, GgufBlocks) else trim_freed_memory(linear)  # blocks are not copied
         if isinstance(weight, Int8) and weight.values.device.type == "cpu" and has_int8_gemm():
             return trim_freed_memory(Int8Linear(weight, bias, compiled))
         if isinstance(weight, Int4) and weight.nibbles.device.type == "cpu" and has_int4_gemm(weight):
@@ -40,6 +42,8 @@ def kernel_summary(linear: LinearLayer) -> str:
     """Describe the layer's kernel for humans."""
     if isinstance(linear, KernelLinear):
         name = FORMAT_NAMES[linear.weight.format]
+        if linear.has_floats:
+            return f"mdtool's {name} kernel (from {KERNEL_LARGE_BATCH_ROWS} rows: oneDNN)"
         gemm = f" (from {KERNEL_LARGE_BATCH_ROWS} rows: int8 GEMM)" if has_int8_gemm() else ""
         return f"mdtool's {name} kernel{gemm}"
     if isinstance(linear, Int8Linear):

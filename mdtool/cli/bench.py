@@ -173,7 +173,10 @@ def bench_model(
     model: WeightsName = None,
     config: Annotated[
         str | None,
-        typer.Option(help="Published model config, for --random-weights; overrides --model.", metavar="NAME"),
+        typer.Option(
+            help="Published model config, for --random-weights; overrides --model. Qwen3-VL as GGUF: NAME:q4_k_m.",
+            metavar="NAME[:TYPE]",
+        ),
     ] = None,
     random_weights: Annotated[
         bool,
@@ -188,7 +191,9 @@ def bench_model(
     ] = False,
     beside: Annotated[
         Literal["llama.cpp"] | None,
-        typer.Option(help="Time another engine on the same shape in turn: llama.cpp, with random weights in Q4_0."),
+        typer.Option(
+            help="Time another engine in turn: llama.cpp, on the same GGUF file or on random Q4_0 of the shape."
+        ),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the measurements as JSON.")] = False,
     verbose: Verbose = False,
@@ -201,6 +206,7 @@ def bench_model(
     mdtool bench model --model pocket
     mdtool bench model --config moondream2 --random-weights --quantize int8
     mdtool bench model --config moondream2 --random-weights --quantize int4 --beside llama.cpp
+    mdtool bench model --model qwen3-vl-8b-q4_k_m.gguf --device cpu --beside llama.cpp
     """
     from contextlib import nullcontext
     from dataclasses import asdict
@@ -208,6 +214,7 @@ def bench_model(
     from mdtool.console import Console
     from mdtool.jobs.bench import model as job
     from mdtool.jobs.bench.llama_cpp import check_llama_cpp
+    from mdtool.jobs.bench.model_timings import table
     from mdtool.model_selection import LoadCallbacks, model_errors
 
     if (config is not None) != random_weights or (config is None and model is None):
@@ -226,7 +233,7 @@ def bench_model(
     if json:
         write_json_record(asdict(timings))
     else:
-        write_stdout("\n".join(job.table(timings)) + "\n")
+        write_stdout("\n".join(table(timings)) + "\n")
 
 
 @app.command("dial")

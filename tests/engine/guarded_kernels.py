@@ -10,17 +10,28 @@ from ctypes import POINTER, byref, c_int32, c_int64, c_void_p, cast
 from itertools import product
 
 import torch
-from kernel_reference import TYPES, random, random_blocks, random_int4, random_int8
+from kernel_reference import TYPES, random, random_blocks, random_floats, random_int4, random_int8
 from kernel_sets import using
 from torch import Tensor
 
 from engine.generation.fused_decoder import FusedNorm, sequence_table
 from engine.kernels.attention import attend_many_rows, rotate_rows
 from engine.kernels.library import kernels
-from engine.kernels.packed import PackedMatrix, finish, linear_step, pack, quantize_rows, widen
+from engine.kernels.packed import (
+    PackedMatrix,
+    convert,
+    finish,
+    has_gemm,
+    linear_step,
+    multiply_many_rows,
+    pack,
+    quantize_rows,
+    widen,
+)
 from engine.kernels.structures import (
     CACHE_DTYPES,
     DTYPES,
+    FLOAT_FORMATS,
     GELU,
     GGUF_FORMATS,
     INT8,
@@ -86,14 +97,15 @@ def matrices(outputs: int) -> list[PackedMatrix]:
     blocks = [
         random_blocks(name, outputs, units * TYPES[name].weights, units) for name in GGUF_FORMATS for units in (1, 2, 5)
     ]
-    return [*map(pack, int8), *map(pack, int4), *map(pack, blocks)]
+    floats = [random_floats(name, outputs, columns, 1) for name in FLOAT_FORMATS for columns in (1, 15, 33, 128, 300)]
+    return [*map(pack, int8), *map(pack, int4), *map(pack, blocks), *map(pack, floats)]
 
 
 def run_linears(guarded: Guarded) -> None:
     """Few rows and many, in each way that a layer ends."""
     library = kernels().library
     assert library is not None
-    for outputs, dtype in product((1, 3, 16, 37), DTYPES):
+    for outputs, dtype in product((1, 3, 16, 37, 81), DTYPES):
         bias = guarded(random(outputs, seed=1, dtype=dtype))
         for matrix in map(guarded.matrix, matrices(outputs)):
             norm_weight, norm_bias = (guarded(random(matrix.columns, seed=s, dtype=dtype)) for s in (2, 3))
@@ -106,7 +118,14 @@ def run_linears(guarded: Guarded) -> None:
                 step = linear_step(matrix, bias, x, y, activation=activation, residual=residual)
                 step.gate, step.norm = rows_of(gate), norm
                 library.mdtool_run_linears(byref(step), c_int64(1), c_int64(rows), c_int32(2))
-            quantize_rows(guarded(random(5, matrix.columns, seed=1, dtype=dtype)), norm)
+            if matrix.format in FLOAT_FORMATS.values():
+                for converted in DTYPES:
+                    convert(matrix, 0, outputs, guarded(torch.zeros(outputs, matrix.columns, dtype=converted)))
+                continue
+            rounded = map(guarded, quantize_rows(guarded(random(7, matrix.columns, seed=1, dtype=dtype)), norm))
+            if has_gemm():
+                y = guarded(torch.zeros(7, outputs, dtype=dtype))
+                multiply_many_rows(matrix, bias, *rounded, y=y, activation=GELU)
             if matrix.format != INT8:
                 values = guarded(torch.zeros(outputs, matrix.padded_columns, dtype=torch.int8))
                 widen(matrix, 0, outputs, values=values, scales=guarded(torch.zeros(outputs)))

@@ -45,6 +45,15 @@ def random_blocks(name: str, rows: int, columns: int, seed: int) -> GgufBlocks:
     return GgufBlocks(raw, kind, (rows, columns))
 
 
+def random_floats(name: str, rows: int, columns: int, seed: int) -> GgufBlocks:
+    """In float16 ("F16") or bfloat16 ("BF16"), some of them denormal or zero."""
+    weights = random(rows, columns, seed=seed)
+    for factor, share in ((1e-6, 0.05), (1e-39, 0.05), (0.0, 0.05)):
+        weights[torch.rand(weights.shape, generator=torch.Generator().manual_seed(seed + 1)) < share] *= factor
+    raw = weights.to(torch.float16 if name == "F16" else torch.bfloat16).view(torch.uint8)
+    return GgufBlocks(raw, TYPES[name], (rows, columns))
+
+
 def round_to_int8(x: Tensor, block: int | None) -> Tensor:
     """x: (rows, columns), rounded with a scale a block of columns; None: a scale a row. Float64."""
     size = x.shape[1] if block is None else block

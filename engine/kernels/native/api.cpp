@@ -1,10 +1,13 @@
 // The functions that Python calls.
 #include <algorithm>
 #include <cstring>
+#include <memory>
 #include <vector>
 
 #if defined(__aarch64__) && defined(__linux__)
 #include <sys/auxv.h>
+#elif defined(__x86_64__)
+#include <cpuid.h>
 #endif
 
 #include "kernels.h"
@@ -39,6 +42,16 @@ bool has_dot_products() {
 }
 #endif
 
+// Whether the CPU has matrix units for bytes (AMX): torch's GEMM uses them.
+bool has_matrix_units() {
+#if defined(__x86_64__)
+  unsigned a, b, c, d;
+  return __get_cpuid_count(7, 0, &a, &b, &c, &d) && d >> 25 & 1;
+#else
+  return false;
+#endif
+}
+
 // Room that a calling thread keeps between calls.
 template <typename T>
 T* room(std::vector<T>& vector, int64_t count) {
@@ -47,7 +60,7 @@ T* room(std::vector<T>& vector, int64_t count) {
 }
 
 thread_local std::vector<int8_t> bytes_room;
-thread_local std::vector<float> scales_room, sums_room, numbers_room, grouped_room, scores_room, heads_room;
+thread_local std::vector<float> scales_room, sums_room, numbers_room, normalized_room, grouped_room, scores_room, heads_room;
 
 int64_t padded(int64_t count, int64_t step) { return (count + step - 1) / step * step; }
 
@@ -75,16 +88,35 @@ GroupedRows grouped(const QuantizedRows& rows, int64_t group) {
       for (int64_t i = 0; i < group / kSumGroup; i++) sum += parts[i];
       sums[row * stride + g] = sum;
     }
-  return {&rows, scales, sums, stride};
+  return {&rows, scales, sums, stride, nullptr};
 }
 
 // Run linear layers one after the other on the same number of rows.
 void run_linears(const LinearStep* steps, int64_t count, int64_t rows, int threads) {
-  QuantizedRows x{};
+  QuantizedRows quantized{}, plain{};
+  float* numbers = nullptr;
   for (int64_t i = 0; i < count; i++) {
     const LinearStep& step = steps[i];
-    if (!step.same_input) x = quantize(step, rows, threads);
-    GroupedRows groups = grouped(x, step.weight.format == kInt8 ? kBlock : step.weight.group);
+    if (!step.same_input) {
+      quantized.values = nullptr;
+      numbers = nullptr;
+    }
+    GroupedRows groups{};
+    if (has_floats(step.weight)) {
+      if (!numbers) {
+        int64_t columns = padded(step.columns, kBlock);
+        plain = {rows, columns, nullptr, nullptr, nullptr};
+        numbers = room(normalized_room, rows * columns);
+        parallel_for(rows, threads, [&](int, int64_t begin, int64_t end) {
+          table->normalize(step, begin, end, numbers, columns);
+        });
+      }
+      groups.rows = &plain;
+      groups.numbers = numbers;
+    } else {
+      if (!quantized.values) quantized = quantize(step, rows, threads);
+      groups = grouped(quantized, step.weight.format == kInt8 ? kBlock : step.weight.group);
+    }
     int64_t chunks = padded(step.weight.rows, kChunkColumns) / kChunkColumns;
     parallel_for(chunks, threads, [&](int, int64_t begin, int64_t end) { table->linear(step, groups, begin, end); });
   }
@@ -186,11 +218,44 @@ EXPORT void mdtool_widen(const Matrix* weight, int64_t begin, int64_t end, int8_
   });
 }
 
+// Convert rows `begin` to `end` of weights that are floats to the dtype of `out`.
+EXPORT void mdtool_convert(const Matrix* weight, int64_t begin, int64_t end, const Rows* out, int32_t threads) {
+  parallel_for(end - begin, threads, [&](int, int64_t first, int64_t last) {
+    Rows part = *out;
+    part.data = static_cast<uint8_t*>(out->data) + first * out->stride * (out->dtype == kBFloat16 ? 2 : 4);
+    table->convert(*weight, begin + first, begin + last, part);
+  });
+}
+
 // Finish `columns` columns of y, from `first_column` on, from the integer sums (rows, columns) of an int8 GEMM.
 EXPORT void mdtool_finish(const LinearStep* step, const int32_t* sums, int64_t rows, int64_t columns,
                           const float* x_scales, const float* weight_scales, int64_t first_column, int32_t threads) {
   parallel_for(rows, threads, [&](int, int64_t begin, int64_t end) {
     table->finish(*step, sums, columns, x_scales, weight_scales, first_column, begin, end);
+  });
+}
+
+// Whether there is a GEMM of many rows that is faster than torch's.
+EXPORT int32_t mdtool_has_gemm() { return table->multiply_many && !has_matrix_units(); }
+
+// Compute y from rows that mdtool_quantize_rows has rounded. values: (rows, columns padded to kBlock).
+EXPORT void mdtool_multiply_many_rows(const LinearStep* step, const int8_t* values, const float* scales, int64_t rows,
+                                      int32_t threads) {
+  int64_t columns = padded(step->columns, kBlock), panels = padded(step->weight.rows, kPanelColumns) / kPanelColumns;
+  WholeRows x{rows, columns, values, scales};
+  int64_t bytes = (kPanelColumns + 16 + int64_t(sizeof(float))) * columns;  // of panel, rows and numbers
+  int64_t floats = kPanelColumns + padded(rows, 16), size = padded(bytes + floats * 4, 64);
+  std::unique_ptr<uint8_t[]> memory(new uint8_t[size_t(threads * size + 64)]);
+  auto begin_of = reinterpret_cast<uint8_t*>(padded(int64_t(memory.get()), 64));
+  parallel_for(panels, threads, [&](int thread, int64_t begin, int64_t end) {
+    uint8_t* at = begin_of + thread * size;
+    GemmRoom room{};
+    room.panel = at;
+    room.rows = reinterpret_cast<int8_t*>(at + kPanelColumns * columns);
+    room.numbers = reinterpret_cast<float*>(at + (kPanelColumns + 16) * columns);
+    room.scales = room.numbers + columns;
+    room.bias = reinterpret_cast<int32_t*>(room.scales + kPanelColumns);
+    table->multiply_many(*step, x, begin, end, room);
   });
 }
 

@@ -14,6 +14,13 @@ inline uint32_t load_uint32(const uint8_t* p) {
   return x;
 }
 
+// Half precision to float.
+inline float half_at(const uint8_t* p) {
+  float lanes[16];
+  Simd::store(lanes, Simd::set_half(p));
+  return lanes[0];
+}
+
 inline uint64_t load_uint64(const uint8_t* p) {
   uint64_t x;
   std::memcpy(&x, p, 8);
@@ -23,7 +30,7 @@ inline uint64_t load_uint64(const uint8_t* p) {
 // Four blocks of 32 bytes each: columns in their order.
 struct Q8_0 {
   using S = Simd;
-  static constexpr int kBytes = 34;
+  static constexpr int kBytes = 34, kLow = -127, kHigh = 127;
   struct Weights {
     S::Bytes v[2];
     S::Floats scale[2];
@@ -46,10 +53,15 @@ struct Q8_0 {
     S::Floats high = S::to_floats(S::dot_bytes(x.bias[1], w.v[1], x.v[1]));
     return S::fma(high, w.scale[1], S::mul(low, w.scale[0]));
   }
-  // Where 16 columns of the 128 lie, and their scale and offset.
+  // Where 16 columns of the 128 lie, and weight = scale * q + offset of all blocks of a row; q is at least kLow, and at
+  // most kHigh. Arrays have room for 16 numbers more than there are.
   static int place(int group) { return 16 * group; }
-  static S::Floats scale(const uint8_t* at, int group) { return S::set_half(at + group / 2 * kBytes); }
-  static S::Floats offset(const uint8_t*, int) { return S::zero(); }
+  static void factors(const uint8_t* at, int64_t blocks, float* scales, float* offsets) {
+    for (int64_t i = 0; i < blocks; i++, at += kBytes) {
+      S::store(scales + i, S::set_half(at));
+      S::store(offsets + i, S::zero());
+    }
+  }
 };
 
 // Four blocks of 16 bytes each: the first 16 columns of each in low nibbles, then the others in high ones; with a fifth
@@ -58,7 +70,7 @@ template <bool kFiveBits, bool kMinimum>
 struct Nibbles {
   using S = Simd;
   static constexpr int kHeader = kMinimum ? 4 : 2, kBits = kFiveBits ? 4 : 0;
-  static constexpr int kBytes = kHeader + kBits + 16, kZero = kFiveBits ? 16 : 8;
+  static constexpr int kBytes = kHeader + kBits + 16, kZero = kFiveBits ? 16 : 8, kLow = 0, kHigh = 2 * kZero - 1;
   struct Weights {
     S::Bytes v[2];
     S::Floats scale, minimum;
@@ -98,10 +110,12 @@ struct Nibbles {
     return kMinimum ? S::fma(x.sum, w.minimum, scaled) : scaled;
   }
   static int place(int group) { return group % 2 * 64 + group / 2 * 16; }
-  static S::Floats scale(const uint8_t* at, int group) { return S::set_half(at + group / 2 * kBytes); }
-  static S::Floats offset(const uint8_t* at, int group) {
-    if (kMinimum) return S::set_half(at + group / 2 * kBytes + 2);
-    return S::mul(scale(at, group), S::set(-kZero));
+  static void factors(const uint8_t* at, int64_t blocks, float* scales, float* offsets) {
+    for (int64_t i = 0; i < blocks; i++, at += kBytes) {
+      S::Floats scale = S::set_half(at);
+      S::store(scales + i, scale);
+      S::store(offsets + i, kMinimum ? S::set_half(at + 2) : S::mul(scale, S::set(-kZero)));
+    }
   }
 };
 
@@ -118,6 +132,7 @@ struct SixBitScales {
   static constexpr int kHeader = 16, kBits = kFiveBits ? 32 : 0, kBytes = kHeader + kBits + 128;
   static constexpr bool kMinima = true;
   static constexpr int kScaled = 2;  // groups of 16 columns that share a scale
+  static constexpr int kLow = 0, kHigh = kFiveBits ? 31 : 15;
   struct Block {
     S::Floats d, minima;
     S::Scales scales;
@@ -143,13 +158,24 @@ struct SixBitScales {
   static S::Bytes input(const int8_t* x, int i) { return S::load_halves(x + 32 * i, x + 64 + 32 * i); }
   static S::Ints bias(S::Bytes) { return S::no_ints(); }
   static int place(int group) { return group / 2 % 2 * 64 + group / 4 * 32 + group % 2 * 16; }
-  static S::Floats scale(const uint8_t* at, int half, int group) {
-    int sub = 4 * half + group / 2, low = at[4 + sub % 4], high = at[12 + sub % 4];
-    return S::mul(S::set_half(at), S::set(float(half ? (high & 15) | (low >> 6) << 4 : low & 63)));
-  }
-  static S::Floats offset(const uint8_t* at, int half, int group) {
-    int sub = 4 * half + group / 2, low = at[8 + sub % 4], high = at[12 + sub % 4];
-    return S::mul(S::set_half(at + 2), S::set(-float(half ? high >> 4 | (low >> 6) << 4 : low & 63)));
+  static void factors(const uint8_t* at, int64_t blocks, float* scales, float* offsets) {
+    for (int64_t i = 0; i < blocks; i += 2) {
+      uint32_t six[2][4] = {};  // scales and minima of 32 columns each
+      float factors[2] = {0, 0}, others[2] = {0, 0};
+      for (int block = 0; block < 2 && i + block < blocks; block++, at += kBytes) {
+        factors[block] = half_at(at);
+        others[block] = -half_at(at + 2);
+        uint32_t low = load_uint32(at + 4), middle = load_uint32(at + 8), high = load_uint32(at + 12);
+        six[0][2 * block] = low & 0x3f3f3f3f;
+        six[0][2 * block + 1] = (high & 0x0f0f0f0f) | (low >> 6 & 0x03030303) << 4;
+        six[1][2 * block] = middle & 0x3f3f3f3f;
+        six[1][2 * block + 1] = (high >> 4 & 0x0f0f0f0f) | (middle >> 6 & 0x03030303) << 4;
+      }
+      int8_t bytes[2][16];
+      std::memcpy(bytes, six, sizeof(bytes));
+      S::store(scales + 8 * i, S::mul(S::load(bytes[0]), S::spread2(factors)));
+      S::store(offsets + 8 * i, S::mul(S::load(bytes[1]), S::spread2(others)));
+    }
   }
 };
 
@@ -163,6 +189,7 @@ struct Q6_K {
   static constexpr int kBits = 128, kScales = 192, kScale = 208, kBytes = 210;
   static constexpr bool kMinima = false;
   static constexpr int kScaled = 1;
+  static constexpr int kLow = 0, kHigh = 63;
   struct Block {
     S::Floats d, minima;
     S::Scales scales[2];
@@ -188,11 +215,12 @@ struct Q6_K {
     return S::sub(S::no_ints(), S::dot_nibbles(S::no_ints(), S::set_bytes(32), x));
   }
   static int place(int group) { return 16 * group; }
-  static S::Floats scale(const uint8_t* at, int half, int group) {
-    return S::mul(S::set_half(at + kScale), S::set(float(int8_t(at[kScales + 8 * half + group]))));
-  }
-  static S::Floats offset(const uint8_t* at, int half, int group) {
-    return S::mul(scale(at, half, group), S::set(-32));
+  static void factors(const uint8_t* at, int64_t blocks, float* scales, float* offsets) {
+    for (int64_t i = 0; i < blocks; i++, at += kBytes) {
+      S::Floats scale = S::mul(S::load(reinterpret_cast<const int8_t*>(at + kScales)), S::set_half(at + kScale));
+      S::store(scales + 16 * i, scale);
+      S::store(offsets + 16 * i, S::mul(scale, S::set(-32)));
+    }
   }
 };
 
@@ -263,6 +291,7 @@ inline void large_blocks_tile(const Matrix& weight, int64_t row, const GroupedRo
       }
     }
     S::Floats parts[R][T];
+#pragma GCC unroll 2  // so that what depends on `half` is known
     for (int half = 0; half < 2; half++) {
       S::Bytes weights[R][2];
       S::Ints factors[R][2];
@@ -307,62 +336,104 @@ inline void large_blocks_tile(const Matrix& weight, int64_t row, const GroupedRo
                               float (*out)[kChunkColumns], int column) {
   switch (weight.format) {
     case kQ4_K: return large_blocks_tile<Q4_K, T, R>(weight, row, x, first, out, column);
-    case kQ5_K: return large_blocks_tile<Q5_K, T, R>(weight, row, x, first, out, column);
+    case kQ5_K:
+      if constexpr (R == 4) {  // their scales, minima and bits don't fit the registers: half as fast
+        large_blocks_tile<Q5_K, T, 2>(weight, row, x, first, out, column);
+        large_blocks_tile<Q5_K, T, 2>(weight, row + 2, x, first, out, column + 2);
+        return;
+      }
+      return large_blocks_tile<Q5_K, T, R>(weight, row, x, first, out, column);
     default: large_blocks_tile<Q6_K, T, R>(weight, row, x, first, out, column);
   }
 }
 
-// Write the weights of a row with blocks of 32 columns, padded with zeros to whole units of 128.
-template <typename F>
-inline void dequantize_small_blocks(const Matrix& weight, int64_t row, float* out) {
+// Return the scale with which all weights of a row fit bytes, whatever the bits in its blocks are: of weights
+// scale * q + offset, with q from `low` to `high`. NaN if a scale or an offset is not finite.
+inline float bytes_scale(const float* scales, const float* offsets, int64_t count, int low, int high) {
   using S = Simd;
+  S::Floats most = S::zero(), poison = S::zero();
+  for (int64_t i = 0; i < count; i += 16) {
+    S::Floats scale = load_part(scales + i, count - i), offset = load_part(offsets + i, count - i);
+    most = S::max(most, S::abs(S::fma(S::set(float(low)), scale, offset)));
+    most = S::max(most, S::abs(S::fma(S::set(float(high)), scale, offset)));
+    poison = S::add(poison, S::add(S::sub(scale, scale), S::sub(offset, offset)));
+  }
+  constexpr float kSmallest = 1.17549435e-38f;  // its reciprocal is finite
+  float scale = S::largest(most) / 127;
+  return (scale > kSmallest ? scale : kSmallest) + S::sum(poison);
+}
+
+inline void multiply_all(float* x, int64_t count, float factor) {
+  for (int64_t i = 0; i < count; i += 16) store_part(x + i, Simd::mul(load_part(x + i, count - i), Simd::set(factor)), count - i);
+}
+
+// Round 128 columns, as a format lays them out, to bytes; each scale is that of `columns` columns.
+template <typename F>
+inline void round_weights(const Simd::Bytes* weights, const float* scales, const float* offsets, int columns, int8_t* out) {
+  using S = Simd;
+  int8_t bytes[kBlock];
+  for (int i = 0; i < 2; i++) S::store_bytes(bytes + 64 * i, weights[i]);
+  for (int group = 0; group < 8; group++) {
+    int i = 16 * group / columns;
+    S::Floats weight = S::fma(S::load(bytes + F::place(group)), S::set(scales[i]), S::set(offsets[i]));
+    S::store_bytes(out + 16 * group, weight);
+  }
+}
+
+// Round the weights of a row with blocks of 32 columns to bytes with one scale, padded with zeros to whole units of 128.
+// `numbers` is room for a padded row of floats.
+template <typename F>
+inline float widen_small_blocks(const Matrix& weight, int64_t row, float* numbers, int8_t* out) {
   constexpr int kUnit = 4 * F::kBytes;
-  int64_t row_bytes = weight.columns / 32 * F::kBytes;
+  int64_t blocks = weight.columns / 32, row_bytes = blocks * F::kBytes;
   const uint8_t* at = weight.values + row * row_bytes;
-  for (int64_t left = row_bytes; left > 0; left -= kUnit, at += kUnit, out += kBlock) {
+  float *scales = numbers, *offsets = numbers + blocks + 16;
+  F::factors(at, blocks, scales, offsets);
+  float scale = bytes_scale(scales, offsets, blocks, F::kLow, F::kHigh);
+  float* both[2] = {scales, offsets};
+  for (float* factors : both) {
+    multiply_all(factors, blocks, 1 / scale);
+    Simd::store(factors + blocks, Simd::zero());  // of the padding
+  }
+  for (int64_t left = row_bytes; left > 0; left -= kUnit, at += kUnit, out += kBlock, scales += 4, offsets += 4) {
     uint8_t last[kUnit] = {};
     if (left < kUnit) std::memcpy(last, at, size_t(left));
-    const uint8_t* blocks = left < kUnit ? last : at;
-    typename F::Weights weights = F::load(blocks);
-    int8_t bytes[kBlock];
-    for (int i = 0; i < 2; i++) S::store_bytes(bytes + 64 * i, weights.v[i]);
-    for (int group = 0; group < 8; group += 2) {
-      S::Floats scale = F::scale(blocks, group), offset = F::offset(blocks, group);
-      for (int i = group; i < group + 2; i++) S::store(out + 16 * i, S::fma(S::load(bytes + F::place(i)), scale, offset));
-    }
+    typename F::Weights weights = F::load(left < kUnit ? last : at);
+    round_weights<F>(weights.v, scales, offsets, 32, out);
   }
+  return scale;
 }
 
-// As dequantize_small_blocks, with blocks of 256 columns.
+// As widen_small_blocks, with blocks of 256 columns.
 template <typename F>
-inline void dequantize_large_blocks(const Matrix& weight, int64_t row, float* out) {
-  using S = Simd;
-  const uint8_t* at = weight.values + row * (weight.columns / 256 * F::kBytes);
-  for (int64_t unit = 0; unit < weight.columns / kBlock; unit++, out += kBlock) {
-    const uint8_t* block = at + unit / 2 * F::kBytes;
-    int half = int(unit % 2);
-    S::Bytes weights[2];
-    F::load(block, half, weights);
-    int8_t bytes[kBlock];
-    for (int i = 0; i < 2; i++) S::store_bytes(bytes + 64 * i, weights[i]);
-    for (int group = 0; group < 8; group += F::kScaled) {
-      S::Floats scale = F::scale(block, half, group), offset = F::offset(block, half, group);
-      for (int i = group; i < group + F::kScaled; i++)
-        S::store(out + 16 * i, S::fma(S::load(bytes + F::place(i)), scale, offset));
+inline float widen_large_blocks(const Matrix& weight, int64_t row, float* numbers, int8_t* out) {
+  constexpr int kColumns = 16 * F::kScaled, kScales = 256 / kColumns;
+  int64_t blocks = weight.columns / 256, count = blocks * kScales;
+  const uint8_t* at = weight.values + row * blocks * F::kBytes;
+  float *scales = numbers, *offsets = numbers + count + 16;
+  F::factors(at, blocks, scales, offsets);
+  float scale = bytes_scale(scales, offsets, count, F::kLow, F::kHigh);
+  multiply_all(scales, count, 1 / scale);
+  multiply_all(offsets, count, 1 / scale);
+  for (int64_t block = 0; block < blocks; block++, at += F::kBytes)
+    for (int half = 0; half < 2; half++, out += kBlock, scales += kScales / 2, offsets += kScales / 2) {
+      Simd::Bytes weights[2];
+      F::load(at, half, weights);
+      round_weights<F>(weights, scales, offsets, kColumns, out);
     }
-  }
+  return scale;
 }
 
-inline void dequantize_gguf_row(const Matrix& weight, int64_t row, float* out) {
+inline float widen_gguf_row(const Matrix& weight, int64_t row, float* numbers, int8_t* out) {
   switch (weight.format) {
-    case kQ8_0: return dequantize_small_blocks<Q8_0>(weight, row, out);
-    case kQ4_0: return dequantize_small_blocks<Q4_0>(weight, row, out);
-    case kQ4_1: return dequantize_small_blocks<Q4_1>(weight, row, out);
-    case kQ5_0: return dequantize_small_blocks<Q5_0>(weight, row, out);
-    case kQ5_1: return dequantize_small_blocks<Q5_1>(weight, row, out);
-    case kQ4_K: return dequantize_large_blocks<Q4_K>(weight, row, out);
-    case kQ5_K: return dequantize_large_blocks<Q5_K>(weight, row, out);
-    default: dequantize_large_blocks<Q6_K>(weight, row, out);
+    case kQ8_0: return widen_small_blocks<Q8_0>(weight, row, numbers, out);
+    case kQ4_0: return widen_small_blocks<Q4_0>(weight, row, numbers, out);
+    case kQ4_1: return widen_small_blocks<Q4_1>(weight, row, numbers, out);
+    case kQ5_0: return widen_small_blocks<Q5_0>(weight, row, numbers, out);
+    case kQ5_1: return widen_small_blocks<Q5_1>(weight, row, numbers, out);
+    case kQ4_K: return widen_large_blocks<Q4_K>(weight, row, numbers, out);
+    case kQ5_K: return widen_large_blocks<Q5_K>(weight, row, numbers, out);
+    default: return widen_large_blocks<Q6_K>(weight, row, numbers, out);
   }
 }
 

@@ -5,16 +5,24 @@
 // above first: the others use them
 #include "quantize.h"
 #include "gguf_blocks.h"
+#include "float_weights.h"
 #include "linear.h"
 #include "many_rows.h"
 #include "attention.h"
 #include "attention_many_rows.h"
+#if defined(KERNELS_GEMM)
+#include KERNELS_GEMM
+#endif
 
 namespace kernels {
 namespace {
 
 void quantize_rows(const LinearStep& step, int64_t begin, int64_t end, float* numbers, const QuantizedRows& out) {
   for (int64_t row = begin; row < end; row++) quantize_row(step.x, row, step.columns, step.norm, numbers, out);
+}
+
+void normalize_rows(const LinearStep& step, int64_t begin, int64_t end, float* out, int64_t stride) {
+  for (int64_t row = begin; row < end; row++) normalize_row(step.x, row, step.columns, step.norm, out + row * stride);
 }
 
 void quantize_whole_rows(const Rows& x, int64_t columns, const Norm& norm, int64_t begin, int64_t end, float* numbers,
@@ -33,9 +41,16 @@ void attend_many_rows(const ManyRowsAttention& step, int64_t begin, int64_t end,
   else attend_chunks<FloatProducts, float, rows, vectors>(step, begin, end, room);
 }
 
+#if defined(KERNELS_GEMM)
+constexpr auto multiply_many = multiply_many_rows;
+#else
+constexpr decltype(KernelTable::multiply_many) multiply_many = nullptr;
+#endif
+
 }  // namespace
 
-extern const KernelTable KERNELS = {KERNELS_NAME, quantize_rows, quantize_whole_rows, linear_chunks,   widen_rows,
-                                    finish_sums,  begin_row,     attend_group,        rotate_rows,     attend_many_rows};
+extern const KernelTable KERNELS = {KERNELS_NAME, quantize_rows, normalize_rows, quantize_whole_rows,
+                                    linear_chunks, widen_rows,   convert_rows,   finish_sums,
+                                    multiply_many, begin_row,    attend_group,   rotate_rows, attend_many_rows};
 
 }  // namespace kernels

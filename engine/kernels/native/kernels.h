@@ -8,15 +8,21 @@ struct KernelTable {
   const char* name;
   // Rows `begin` to `end` of x; `numbers` is room for a padded row of floats.
   void (*quantize)(const LinearStep&, int64_t begin, int64_t end, float* numbers, const QuantizedRows&);
+  // As floats, padded with zeros to `stride`.
+  void (*normalize)(const LinearStep&, int64_t begin, int64_t end, float* out, int64_t stride);
   void (*quantize_whole)(const Rows& x, int64_t columns, const Norm&, int64_t begin, int64_t end, float* numbers,
                          int8_t* values, int64_t stride, float* scales);
   // Chunks of kChunkColumns columns of y.
   void (*linear)(const LinearStep&, const GroupedRows&, int64_t begin, int64_t end);
   // Rows of the weights; `numbers` is room for a padded row of floats.
   void (*widen)(const Matrix&, int64_t begin, int64_t end, float* numbers, int8_t* values, float* scales);
+  // Rows of weights that are floats, to those of `out`, which begin with row `begin`.
+  void (*convert)(const Matrix&, int64_t begin, int64_t end, const Rows& out);
   // Rows of y.
   void (*finish)(const LinearStep&, const int32_t* sums, int64_t columns, const float* x_scales,
                  const float* weight_scales, int64_t first_column, int64_t begin, int64_t end);
+  // Panels of kPanelColumns columns of y from whole rows of x; null: there is no GEMM of many rows.
+  void (*multiply_many)(const LinearStep&, const WholeRows&, int64_t begin, int64_t end, const GemmRoom&);
   // One row of a sequence; and all its queries of a kv head, with those of sequences that share its prefix.
   void (*begin_attention)(const AttentionStep&, const CachedSequence&, int64_t row);
   void (*attend)(const AttentionStep&, int64_t first, int64_t last, int64_t kv_head, float* scores, int64_t stride);

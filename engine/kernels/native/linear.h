@@ -111,7 +111,7 @@ inline void int8_tile(const Matrix& weight, int64_t row, const GroupedRows& x, i
     for (int r = 0; r < R; r++) out[t][column + r] = S::sum(sums[r][t]) * scales[r];
 }
 
-// kInt4 stands for blocks of 32 columns too, kQ4_K for all of 256.
+// kInt4 stands for blocks of 32 columns too, kQ4_K for all of 256, kHalves for all floats.
 template <Format kFormat, int T, int R>
 inline void tile(const Matrix& weight, int64_t row, const GroupedRows& x, int64_t first, float (*out)[kChunkColumns],
                  int column) {
@@ -119,6 +119,8 @@ inline void tile(const Matrix& weight, int64_t row, const GroupedRows& x, int64_
     int8_tile<T, R>(weight, row, x, first, out, column);
   } else if constexpr (kFormat == kQ4_K) {
     large_blocks_tile<T, R>(weight, row, x, first, out, column);
+  } else if constexpr (kFormat == kHalves) {
+    float_tile<T, R>(weight, row, x, first, out, column);
   } else {
     if (has_small_blocks(weight)) return small_blocks_tile<T, R>(weight, row, x, first, out, column);
     if (weight.group == 128) return int4_tile<128, T, R>(weight, row, x, first, out, column);
@@ -141,6 +143,7 @@ template <int T>
 inline void chunk(const Matrix& weight, int64_t row, int64_t count, const GroupedRows& x, int64_t first,
                   float (*out)[kChunkColumns]) {
   if (weight.format == kInt8) return chunk_of<kInt8, T>(weight, row, count, x, first, out);
+  if (has_floats(weight)) return chunk_of<kHalves, T>(weight, row, count, x, first, out);
   if (weight.format >= kQ4_K) return chunk_of<kQ4_K, T>(weight, row, count, x, first, out);
   chunk_of<kInt4, T>(weight, row, count, x, first, out);
 }

@@ -51,32 +51,33 @@ inline void widen_int4(const Matrix& weight, int64_t begin, int64_t end, int8_t*
 inline void widen_rows(const Matrix& weight, int64_t begin, int64_t end, float* numbers, int8_t* out, float* out_scales) {
   if (!is_gguf(weight)) return widen_int4(weight, begin, end, out, out_scales);
   int64_t padded = (weight.columns + kBlock - 1) / kBlock * kBlock;
-  for (int64_t row = begin; row < end; row++, out += padded, out_scales++) {
-    dequantize_gguf_row(weight, row, numbers);
-    *out_scales = byte_scale(numbers, padded);
-    round_to_bytes(numbers, padded, *out_scales, out);
+  for (int64_t row = begin; row < end; row++, out += padded, out_scales++)
+    *out_scales = widen_gguf_row(weight, row, numbers, out);
+}
+
+// Finish columns of a row of y from integer sums of x and W: scales, bias, activation, residual.
+inline void finish_row(const LinearStep& step, int64_t row, const int32_t* sums, int64_t columns, float x_scale,
+                       const float* weight_scales, int64_t first_column) {
+  for (int64_t i = 0; i < columns; i += 16) {
+    int64_t count = columns - i;
+    Simd::Floats scale = Simd::mul(Simd::set(x_scale), load_part(weight_scales + i, count));
+    Simd::Floats products;
+    if (count >= 16) {
+      products = Simd::load_ints(sums + i);
+    } else {
+      int32_t part[16] = {};
+      for (int64_t j = 0; j < count; j++) part[j] = sums[i + j];
+      products = Simd::load_ints(part);
+    }
+    finish(step, row, first_column + i, Simd::mul(products, scale), count);
   }
 }
 
-// Finish rows of y from integer sums (rows, columns) of x and W: scales, bias, activation, residual.
+// Finish rows of y from integer sums (rows, columns).
 inline void finish_sums(const LinearStep& step, const int32_t* sums, int64_t columns, const float* x_scales,
                         const float* weight_scales, int64_t first_column, int64_t begin, int64_t end) {
-  for (int64_t row = begin; row < end; row++) {
-    Simd::Floats x_scale = Simd::set(x_scales[row]);
-    for (int64_t i = 0; i < columns; i += 16) {
-      int64_t count = columns - i;
-      Simd::Floats scale = Simd::mul(x_scale, load_part(weight_scales + i, count));
-      Simd::Floats products;
-      if (count >= 16) {
-        products = Simd::load_ints(sums + row * columns + i);
-      } else {
-        int32_t part[16] = {};
-        for (int64_t j = 0; j < count; j++) part[j] = sums[row * columns + i + j];
-        products = Simd::load_ints(part);
-      }
-      finish(step, row, first_column + i, Simd::mul(products, scale), count);
-    }
-  }
+  for (int64_t row = begin; row < end; row++)
+    finish_row(step, row, sums + row * columns, columns, x_scales[row], weight_scales, first_column);
 }
 
 }  // namespace

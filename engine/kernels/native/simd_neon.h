@@ -39,6 +39,10 @@ struct Simd {
     auto at = reinterpret_cast<const uint16_t*>(p);
     return each([&](int i) { return vreinterpretq_f32_u32(vshll_n_u16(vld1_u16(at + 4 * i), 16)); });
   }
+  static Floats load(const Half* p) {
+    auto at = reinterpret_cast<const uint16_t*>(p);
+    return each([&](int i) { return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(at + 4 * i))); });
+  }
   static Floats load(const int8_t* p) {
     int16x8_t words[2] = {vmovl_s8(vld1_s8(p)), vmovl_s8(vld1_s8(p + 8))};
     return each([&](int i) {

@@ -52,6 +52,9 @@ struct Simd {
   static Floats load(const BFloat16* p) {
     return each([&](int i) { return widen(p[i]); });
   }
+  static Floats load(const Half* p) {
+    return each([&](int i) { return half(reinterpret_cast<const uint8_t*>(p + i)); });
+  }
   static Floats load(const int8_t* p) {
     return each([&](int i) { return float(p[i]); });
   }

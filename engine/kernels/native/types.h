@@ -25,11 +25,17 @@ enum Format : int32_t {
   kQ4_K = 7,  // blocks of 256 columns
   kQ5_K = 8,
   kQ6_K = 9,
+  kHalves = 10,  // floats of 16 bits
+  kBFloat16s = 11,
 };
 enum Activation : int32_t { kNone = 0, kGelu = 1, kMultiplyBySilu = 2 };
 enum NormKind : int32_t { kNoNorm = 0, kLayerNorm = 1, kRmsNorm = 2 };
 
 struct BFloat16 {
+  uint16_t bits;
+};
+
+struct Half {  // half precision of IEEE 754
   uint16_t bits;
 };
 
@@ -46,7 +52,8 @@ static inline float widen(BFloat16 x) {
 //       weight = (nibble - zero) * scale, with bfloat16 scales and zeros (rows, groups).
 // int8: weight = byte * scale, with a float scale a row.
 // Rows of these are padded with zeros to whole blocks, and to whole groups.
-// Others: rows of blocks as they lie in GGUF files (gguf_blocks.h), without padding, and without `scales` and `zeros`.
+// Others: rows as they lie in GGUF files, of blocks (gguf_blocks.h) or floats of 16 bits, without padding, and without
+// `scales` and `zeros`.
 struct Matrix {
   int32_t format;
   int32_t group;  // columns that share a scale (int4)
@@ -58,6 +65,7 @@ struct Matrix {
 };
 
 static inline bool is_gguf(const Matrix& weight) { return weight.format >= kQ8_0; }
+static inline bool has_floats(const Matrix& weight) { return weight.format >= kHalves; }
 static inline bool has_small_blocks(const Matrix& weight) { return is_gguf(weight) && weight.format < kQ4_K; }
 
 // Rows of numbers in memory, with the distance between two rows in elements.
@@ -84,12 +92,33 @@ struct QuantizedRows {
   float* sums;      // (rows, columns / kSumGroup): sums of x
 };
 
-// The scales and sums of QuantizedRows for each group of a matrix, (rows, stride), padded to 16 groups.
+// Rows of x, rounded to bytes with one scale each.
+struct WholeRows {
+  int64_t rows;
+  int64_t columns;  // padded with zeros to whole blocks
+  const int8_t* values;
+  const float* scales;
+};
+
+constexpr int kPanelColumns = 64;  // columns of y that a GEMM of many rows computes at a time
+
+// What a thread of it needs, for `columns` padded columns of x.
+struct GemmRoom {
+  uint8_t* panel;  // kPanelColumns * columns, aligned to 64 bytes
+  int8_t* rows;    // 16 * columns
+  float* numbers;  // columns
+  float* scales;   // kPanelColumns
+  int32_t* bias;   // rows of x
+};
+
+// What a matrix is multiplied with: the scales and sums of QuantizedRows for each of its groups, (rows, stride), padded to
+// 16 groups.
 struct GroupedRows {
   const QuantizedRows* rows;
   const float* scales;
   const float* sums;
   int64_t stride;
+  const float* numbers;  // (rows, rows->columns): x itself, in place of all others, for weights that are floats
 };
 
 // One linear layer of a sequence: y = activation(norm(x) W^T + bias) + residual.

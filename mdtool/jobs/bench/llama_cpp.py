@@ -107,16 +107,25 @@ def _seconds(model: Moondream, embeddings: Sequence[Tensor], counts: Sequence[in
 
 
 @dataclass(frozen=True)
-class _Process:
+class LlamaCpp:
+    """llama.cpp in a process of its own; see `started`."""
+
     process: "subprocess.Popen[bytes]"
     log: TextIO
 
-    def seconds(self, counts: Sequence[int]) -> list[float]:
-        """Return the seconds of each number of tokens; they follow one another from an empty context on."""
+    def seconds(self, requests: Sequence[int | str]) -> list[float]:
+        """Return the seconds of each request; they follow one another from an empty context on.
+
+        Args:
+            requests: Numbers of tokens, or what else `llama_cpp_process` knows.
+
+        Raises:
+            MdtoolError: llama.cpp failed.
+        """
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         with suppress(BrokenPipeError):  # if it has ended, its log says why
-            self.process.stdin.write(json.dumps(counts).encode() + b"\n")
+            self.process.stdin.write(json.dumps(requests).encode() + b"\n")
         answer = self.process.stdout.readline()
         if not answer:
             self.log.seek(0)
@@ -127,17 +136,31 @@ class _Process:
 
 
 @contextmanager
-def _llama_cpp(model: Moondream, positions: int) -> Iterator[_Process]:
+def _llama_cpp(model: Moondream, positions: int) -> Iterator[LlamaCpp]:
     """Start llama.cpp on random weights of the text model's shape."""
     from mdtool.jobs.bench.random_gguf import write_random_gguf  # needs an optional package
 
-    with tempfile.TemporaryDirectory(prefix="mdtool-bench-") as folder, tempfile.TemporaryFile("w+") as log:
+    with tempfile.TemporaryDirectory(prefix="mdtool-bench-") as folder:
         path = Path(folder, "random.gguf")
         try:
             write_random_gguf(path, model.config.text)
         except OSError as error:
             raise OutputError(f"{write_error_message(error)} in {folder}; set TMPDIR to another folder") from error
-        arguments = [str(path), str(positions), str(torch.get_num_threads())]
+        with started(path, positions) as process:
+            yield process
+
+
+@contextmanager
+def started(path: Path, positions: int, mmproj: Path | None = None) -> Iterator[LlamaCpp]:
+    """Start llama.cpp.
+
+    Args:
+        path: A GGUF file.
+        positions: Most tokens of the context.
+        mmproj: The vision part of the file.
+    """
+    with tempfile.TemporaryFile("w+") as log:
+        arguments = [str(path), str(positions), str(torch.get_num_threads()), *([str(mmproj)] if mmproj else [])]
         command = [sys.executable, "-m", llama_cpp_process.__name__, *arguments]
         pipe = subprocess.PIPE
         paths = {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}  # it finds what this process does
@@ -145,4 +168,4 @@ def _llama_cpp(model: Moondream, positions: int) -> Iterator[_Process]:
         with subprocess.Popen(
             command, bufsize=0, stdin=pipe, stdout=pipe, stderr=log, env=os.environ | paths
         ) as process:
-            yield _Process(process, log)
+            yield LlamaCpp(process, log)

@@ -2,14 +2,21 @@
 
 Its OpenMP runtime is not torch's, and in one process the threads of the two would wait for one another.
 
-Arguments: the file, the positions of the context, the number of threads. It answers each line on stdin, a JSON list of
-numbers of tokens that follow one another from an empty context on, by the list of the seconds that each took.
+Arguments: the file, the positions of the context, the number of threads, and the mmproj file if there is one. It
+answers each line on stdin, a JSON list of requests that follow one another from an empty context on, by the list of the
+seconds that each took. A request is a number of tokens; "image", an image that is read at the beginning of the context;
+or "vision", an image that is only encoded.
 """
 
 import json
 import logging
+import random
 import sys
 import time
+from ctypes import byref, c_uint8
+from typing import Any
+
+SIDE = 768  # of the image, in pixels
 
 
 def main() -> None:
@@ -31,19 +38,70 @@ def main() -> None:
     if context is None:
         sys.exit("no context can be made")
 
-    def seconds(count: int) -> float:
+    image = _Image(model, context, sys.argv[4], threads) if len(sys.argv) > 4 else None
+
+    def decode(count: int) -> None:
         tokens = (llama_cpp.llama_token * count)(*(20 + i % 100 for i in range(count)))
-        since = time.perf_counter()
-        failed = llama_cpp.llama_decode(context, llama_cpp.llama_batch_get_one(tokens, count))
-        llama_cpp.llama_get_logits(context)  # waits for them
-        taken = time.perf_counter() - since
-        if failed:
+        if failed := llama_cpp.llama_decode(context, llama_cpp.llama_batch_get_one(tokens, count)):
             sys.exit(f"llama_decode returned {failed} for {count} tokens")
-        return taken
+        llama_cpp.llama_get_logits(context)  # waits for them
+
+    def seconds(request: int | str) -> float:
+        since = time.perf_counter()
+        if isinstance(request, int):
+            decode(request)
+        elif image is None:
+            sys.exit("an image needs an mmproj file")
+        elif request == "vision":
+            image.encode()
+        else:
+            image.decode()
+        return time.perf_counter() - since
 
     for line in sys.stdin:
         llama_cpp.llama_memory_clear(llama_cpp.llama_get_memory(context), True)
-        print(json.dumps([seconds(count) for count in json.loads(line)]), flush=True)
+        print(json.dumps([seconds(request) for request in json.loads(line)]), flush=True)
+
+
+class _Image:
+    """An image of noise for `libmtmd`, llama.cpp's library for images."""
+
+    def __init__(self, model: Any, context: Any, mmproj: str, threads: int) -> None:
+        from llama_cpp import mtmd_cpp
+
+        self.mtmd, self.context = mtmd_cpp, context
+        loading = mtmd_cpp.mtmd_context_params_default()
+        loading.use_gpu = loading.print_timings = loading.warmup = False
+        loading.n_threads = threads
+        self.vision = mtmd_cpp.mtmd_init_from_file(mmproj.encode(), model, loading)
+        if not self.vision:
+            sys.exit("the mmproj file can't be loaded")
+        marker = mtmd_cpp.mtmd_default_marker()
+        text = mtmd_cpp.mtmd_input_text(marker, len(marker), False, True)
+        pixels = (c_uint8 * (3 * SIDE * SIDE)).from_buffer_copy(random.Random(0).randbytes(3 * SIDE * SIDE))
+        bitmaps = (mtmd_cpp.mtmd_bitmap_p_ctypes * 1)(mtmd_cpp.mtmd_bitmap_init(SIDE, SIDE, pixels))
+        self.chunks = mtmd_cpp.mtmd_input_chunks_init()
+        if failed := mtmd_cpp.mtmd_tokenize(self.vision, self.chunks, byref(text), bitmaps, 1):
+            sys.exit(f"mtmd_tokenize returned {failed}")
+
+    def encode(self) -> None:
+        """Encode the image."""
+        for index in range(self.mtmd.mtmd_input_chunks_size(self.chunks)):
+            chunk = self.mtmd.mtmd_input_chunks_get(self.chunks, index)
+            is_text = self.mtmd.mtmd_input_chunk_get_type(chunk) == self.mtmd.MTMD_INPUT_CHUNK_TYPE_TEXT
+            if not is_text and self.mtmd.mtmd_encode_chunk(self.vision, chunk):
+                sys.exit("the image can't be encoded")
+
+    def decode(self) -> None:
+        """Encode the image, and read it into the empty context, between the tokens that mark its ends."""
+        import llama_cpp
+
+        positions = llama_cpp.llama_pos(0)
+        batch = llama_cpp.llama_n_batch(self.context)
+        arguments = self.vision, self.context, self.chunks, 0, 0, batch, True, byref(positions)
+        if self.mtmd.mtmd_helper_eval_chunks(*arguments):
+            sys.exit("the image can't be read")
+        llama_cpp.llama_get_logits(self.context)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,7 @@
-"""Times a Moondream model step by step: loading, vision encoder, prefill, decode, and whole requests."""
+"""Times a model step by step: loading, vision encoder, prefill, decode, and whole requests.
+
+Moondream's steps are here, those of other vision-language models in `mdtool.jobs.bench.vlm`.
+"""
 
 import copy
 import json
@@ -8,7 +11,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 from importlib.metadata import version
@@ -19,11 +21,13 @@ import numpy as np
 import tokenizers
 import torch
 
+from engine.catalog.locate import locate
 from engine.catalog.published import PublishedModel, published, unknown_model_error
 from engine.checkpoints.random_weights import RandomWeights
 from engine.checkpoints.writer import write_checkpoint
 from engine.contract import DetectRequest, EngineError, Generation
 from engine.generation.steps import ReadToken
+from engine.generation.vision_language_model import VisionLanguageModel
 from engine.kernels.library import kernels
 from engine.layers.kv_cache import PrefixCache
 from engine.layers.linear import Linear
@@ -32,11 +36,13 @@ from engine.moondream.model import Moondream
 from engine.moondream.preprocess import Crops
 from engine.moondream.weights import QUANTIZATION_PLAN, shapes
 from engine.quantization.plan import weights_bytes
-from mdtool.errors import OutputError, write_error_message
+from mdtool.errors import OutputError, UsageError, write_error_message
 from mdtool.jobs.bench.eager import eager_seconds
 from mdtool.jobs.bench.llama_cpp import beside_llama_cpp, check_shape
+from mdtool.jobs.bench.model_timings import ModelTimings, Step, memory_gb
 from mdtool.jobs.bench.recipe import machine
-from mdtool.jobs.bench.timing import median_seconds, peak_memory, seconds
+from mdtool.jobs.bench.timing import median_seconds, seconds
+from mdtool.jobs.bench.vlm import file_bytes, measure_memory, vlm_steps
 from mdtool.jobs.inference.embedding_cache import EmbeddingCache, encode
 from mdtool.model_selection import ComputeConfig, LoadCallbacks
 from mdtool.pipeline.prediction_log import digest_of
@@ -59,59 +65,28 @@ CONTROL_TOKENS = {  # of all families, with ids that are free in the tokenizer f
 }
 
 
-@dataclass(frozen=True)
-class Step:
-    """The time of a step.
-
-    Attributes:
-        seconds: The median.
-        tflop: Operations of its matrix multiplications, in 10^12, if known.
-        eager: Seconds of the same step in eager PyTorch, if known (`mdtool.jobs.bench.eager`).
-        llama_cpp: Seconds of the same step in llama.cpp, if the two were timed in turn (`mdtool.jobs.bench.llama_cpp`).
-    """
-
-    name: str
-    seconds: float
-    tflop: float | None = None
-    eager: float | None = None
-    llama_cpp: float | None = None
-
-
-@dataclass(frozen=True)
-class ModelTimings:
-    """Measurements of a model.
-
-    Attributes:
-        settings: How it was loaded.
-        machine: Where it ran.
-        memory_gb: Memory of the process after its first caption, in 10^9 bytes.
-        tflops: 10^12 operations per second in a matrix multiplication of the prefill's shape, the peak rate of steps.
-    """
-
-    model: str
-    settings: dict[str, Any]
-    machine: dict[str, Any]
-    load_seconds: float
-    weights_gb: float
-    memory_gb: float
-    tflops: float
-    steps: list[Step]
-
-
 @contextmanager
 def random_checkpoint(name: str) -> Iterator[Path]:
-    """Provide a checkpoint of a published model's shapes with random bfloat16 weights, in a temporary folder.
+    """Provide a checkpoint of a published model's shapes with random weights, in a temporary folder.
+
+    Args:
+        name: Of the model, for a folder with bfloat16 weights; of Qwen3-VL with a recipe after a colon
+            ("qwen3-vl-8b:q4_k_m"), for GGUF files.
 
     Raises:
         ModelUnavailable: There is no such model.
+        UsageError: There is no such recipe.
         OutputError: The temporary folder has no room for it.
     """
-    known = published()
+    known, (name, _, recipe) = published(), name.partition(":")
     if name not in known:
         raise unknown_model_error(name, known)
     with tempfile.TemporaryDirectory(prefix="mdtool-bench-") as temporary:
         folder = Path(temporary, name)
         try:
+            if recipe:
+                yield _random_gguf(known[name], recipe, Path(temporary))
+                return
             folder.mkdir()
             (folder / "config.json").write_text(json.dumps(known[name].config))
             _byte_tokenizer(known[name].config).save(str(folder / "tokenizer.json"))
@@ -120,6 +95,18 @@ def random_checkpoint(name: str) -> Iterator[Path]:
         except OSError as error:
             raise OutputError(f"{write_error_message(error)} in {temporary}; set TMPDIR to another folder") from error
         yield folder
+
+
+def _random_gguf(model: PublishedModel, recipe: str, folder: Path) -> Path:
+    """Write GGUF files of a model's shape, and return the text file."""
+    from engine.qwen3vl.config import read_config
+    from mdtool.jobs.bench.random_qwen3vl_gguf import RECIPES, write_random_qwen3vl  # needs an optional package
+
+    if model.family != "qwen3vl" or recipe not in RECIPES:
+        raise UsageError(
+            f"--config {model.name}:{recipe}: random GGUF files can be made of Qwen3-VL, in {', '.join(RECIPES)}"
+        )
+    return write_random_qwen3vl(folder, model.name, read_config(model.name, model.config), recipe)[0]
 
 
 def _write_weights(model: PublishedModel, file: BinaryIO) -> None:
@@ -169,22 +156,16 @@ def bench_model(
         beside: "llama.cpp": time it too; `mdtool.jobs.bench.llama_cpp.check_llama_cpp` has what it needs.
 
     Raises:
-        EngineError: The model can't be loaded, or is of another family.
-        UsageError: llama.cpp has no model of this shape.
+        EngineError: The model can't be loaded, or is of another kind.
+        UsageError: llama.cpp has no model of this shape, or the model's kind has no such option.
         MdtoolError: llama.cpp failed.
         OutputError: There is no room for the cache, or for llama.cpp's weights.
     """
     since = time.perf_counter()
     model = computing.load(name_or_path, callbacks)
     load_seconds = time.perf_counter() - since
-    if not isinstance(model, Moondream):
-        raise EngineError(f"{model.name} can't be timed step by step; give a Moondream model")
-    if beside:
-        check_shape(model.config.text)
-    side = model.config.vision.crop_size
-    model.caption(model.encode([np.zeros((side, side, 3), np.uint8)]), generation=CAPTION)
-    memory = _memory_gb()
-    rate = _matmul_rate(model)
+    if not isinstance(model, Moondream | VisionLanguageModel):
+        raise EngineError(f"{model.name} can't be timed step by step; give a Moondream or vision-language model")
     environment = machine() | {"torch": torch.__version__, "threads": torch.get_num_threads()}
     if model.device.startswith("cuda"):
         environment["gpu"] = torch.cuda.get_device_name(model.device)
@@ -196,6 +177,21 @@ def bench_model(
         "batch": batch,
         "kernels": kernels().summary if model.device == "cpu" else "torch's kernels",
     }
+    if isinstance(model, VisionLanguageModel):
+        if cache or batch > 1:
+            raise UsageError(f"{model.name}: --embedding-cache and --batch-size time Moondream models; leave them out")
+        files = locate(name_or_path, computing.mmproj)
+        memory, size = measure_memory(model), 1e-9 * file_bytes(files)
+        timed = list(vlm_steps(model, files, runs, beside is not None))
+        if beside:
+            environment["llama-cpp-python"] = version("llama-cpp-python")
+        return ModelTimings(model.name, settings, environment, load_seconds, size, memory, None, timed)
+    if beside:
+        check_shape(model.config.text)
+    side = model.config.vision.crop_size
+    model.caption(model.encode([np.zeros((side, side, 3), np.uint8)]), generation=CAPTION)
+    memory = memory_gb()
+    rate = _matmul_rate(model)
     if cache:
         steps = list(_cache_steps(model, batch, runs))
     else:
@@ -353,42 +349,3 @@ def _matmul_rate(model: Moondream) -> float:
     weight = torch.randn(text.ff_dim, text.dim, device=model.device).to(model.dtype)
     layer, x = Linear(weight, None, packed=True), torch.randn(rows, text.dim, device=model.device).to(model.dtype)
     return 2e-12 * rows * text.dim * text.ff_dim / median_seconds(lambda: layer(x), model.device, 10)
-
-
-def _memory_gb() -> float:
-    """Return the resident memory of the process, in 10^9 bytes; its peak, on systems without /proc."""
-    try:
-        status = Path("/proc/self/status").read_text()
-    except OSError:
-        return peak_memory() * 1e-9
-    return next(int(line.split()[1]) * 1024e-9 for line in status.splitlines() if line.startswith("VmRSS"))
-
-
-def table(timings: ModelTimings) -> Iterator[str]:
-    """Yield the measurements as lines of Markdown."""
-    for part in (timings.settings, timings.machine):
-        yield ", ".join(f"{name} {value}" for name, value in part.items())
-    yield (
-        f"{timings.model} loaded in {timings.load_seconds:.1f} s; weights {timings.weights_gb:.2f} GB, "
-        f"the process {timings.memory_gb:.2f} GB; a GEMM of the prefill's shape {timings.tflops:.2f} TFLOP/s"
-    )
-    yield ""
-    columns = ["step", "time", "share of the GEMM rate", "eager PyTorch", "speed-up"]
-    beside = any(step.llama_cpp for step in timings.steps)
-    columns += ["llama.cpp", "speed-up"] if beside else []
-    yield f"| {' | '.join(columns)} |"
-    yield "|---" * len(columns) + "|"
-    for step in timings.steps:
-        share = f"{step.tflop / step.seconds / timings.tflops:.0%}" if step.tflop else ""
-        cells = [step.name, _format_seconds(step.seconds), share, *_compared(step.seconds, step.eager)]
-        cells += _compared(step.seconds, step.llama_cpp) if beside else []
-        yield f"| {' | '.join(cells)} |"
-
-
-def _compared(seconds: float, other: float | None) -> tuple[str, str]:
-    """Return the time of another program, and how many times as long as ours it is; empty if it is unknown."""
-    return (_format_seconds(other), f"{other / seconds:.2f}x") if other else ("", "")
-
-
-def _format_seconds(seconds: float) -> str:
-    return f"{seconds:.2f} s" if seconds >= 1 else f"{seconds * 1e3:.1f} ms"

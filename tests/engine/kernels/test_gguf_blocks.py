@@ -1,5 +1,7 @@
 """Linear layers of our CPU kernels on the blocks of GGUF files, against float64 and between instruction sets."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from golden import GOLDEN
@@ -13,7 +15,7 @@ from torch import Tensor
 import engine
 from engine.contract import LoadOptions
 from engine.generation.vision_language_model import VisionLanguageModel
-from engine.kernels.structures import GGUF_FORMATS
+from engine.kernels.structures import FLOAT_FORMATS, GGUF_FORMATS
 from engine.layers.kernel_linear import LARGE_BATCH_ROWS, KernelLinear, has_kernel
 from engine.layers.linear_dispatch import kernel_summary, make_linear
 from engine.quantization.gguf_blocks import BLOCK_TYPES, GgufBlocks
@@ -24,6 +26,10 @@ DTYPES = (torch.float32, torch.bfloat16)
 BOTH_PATHS = (3, LARGE_BATCH_ROWS + 3)
 each_type = pytest.mark.parametrize("name", GGUF_FORMATS)
 seeds = st.integers(0, 2**31)
+QUANTS = {  # the bytes of a block without its scales and minima
+    "Q8_0": slice(2, None), "Q4_0": slice(2, None), "Q4_1": slice(4, None), "Q5_0": slice(2, None),
+    "Q5_1": slice(4, None), "Q4_K": slice(16, None), "Q5_K": slice(16, None), "Q6_K": slice(192),
+}  # fmt: skip
 
 
 @st.composite
@@ -41,8 +47,8 @@ def layers(draw: st.DrawFn, name: str) -> tuple[GgufBlocks, Tensor]:
 def reference(weight: GgufBlocks, x: Tensor) -> tuple[Tensor, Tensor]:
     """Return the product in float64, and the sum of the magnitudes that are added for each number.
 
-    For many rows the weights are rounded to int8 with a scale a row: each may be half a unit off, and where that is
-    decided by the last bit of float32, a whole one.
+    For many rows the weights are rounded to int8 with a scale a row, which suits whatever its blocks could have:
+    each may be half a unit off, and where that is decided by the last bit of float32, a whole one.
     """
     if len(x) < LARGE_BATCH_ROWS:
         w = weight.dequantize(torch.float64)
@@ -50,10 +56,20 @@ def reference(weight: GgufBlocks, x: Tensor) -> tuple[Tensor, Tensor]:
         rounded = round_to_int8(x, 128)
         return rounded @ w.T, rounded.abs() @ parts.T
     w = weight.dequantize(torch.float32)
-    unit = (w.abs().amax(1, keepdim=True) / 127).clamp(min=torch.finfo(torch.float32).tiny)
+    unit = (largest(weight) / 127).clamp(min=torch.finfo(torch.float32).tiny)
     w64 = (w * (1 / unit)).round().clamp(-128, 127).double() * unit.double()
     rounded = round_to_int8(x, None)
     return rounded @ w64.T, rounded.abs() @ w64.abs().T
+
+
+def largest(weight: GgufBlocks) -> Tensor:
+    """Return the largest magnitude that the scales of each row allow, (rows, 1) float32."""
+    extremes = []
+    for quants in (0x81, 0x7F) if weight.type.name == "Q8_0" else (0x00, 0xFF):
+        raw = weight.raw.clone()
+        raw.view(-1, weight.type.bytes)[:, QUANTS[weight.type.name]] = quants
+        extremes.append(replace(weight, raw=raw).dequantize(torch.float32).abs().amax(1, keepdim=True))
+    return torch.maximum(*extremes)
 
 
 def minima(weight: GgufBlocks) -> Tensor:
@@ -137,8 +153,8 @@ def test_other_types_and_exact_products_are_left_to_others() -> None:
     for kind in BLOCK_TYPES.values():
         raw = torch.zeros(2, kind.row_bytes(256), dtype=torch.uint8)
         weight = GgufBlocks(raw, kind, (2, 256))
-        assert has_kernel(weight) == (kind.name in GGUF_FORMATS)
-        assert not has_kernel(GgufBlocks(raw, kind, (2, 256), exact=True))
+        assert has_kernel(weight) == (kind.name in GGUF_FORMATS or kind.name in FLOAT_FORMATS)
+        assert has_kernel(GgufBlocks(raw, kind, (2, 256), exact=True)) == (kind.name in FLOAT_FORMATS)
 
 
 @pytest.mark.parametrize("name", ["mix-Q4_K_M", "mix-Q3_K_M", "qwen3-vl-tiny-Q8_0"])

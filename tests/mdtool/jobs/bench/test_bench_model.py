@@ -1,6 +1,7 @@
 """`mdtool bench model`: it runs, and its numbers are of the model that was asked for. Nothing is timed here."""
 
 import json
+import math
 import sys
 from importlib.machinery import ModuleSpec
 from pathlib import Path
@@ -12,10 +13,14 @@ import pytest
 from cli_runner import ROOT, run
 from safetensors.numpy import load_file
 
+import engine
+from engine.contract import Generation, LoadOptions
 from engine.kernels.library import kernels
 from engine.moondream.config import TextConfig, read_config
+from engine.qwen3vl import config as qwen_config
 from mdtool.jobs.bench import model
 from mdtool.jobs.bench.random_gguf import write_random_gguf
+from mdtool.jobs.bench.random_qwen3vl_gguf import write_random_qwen3vl
 
 pytestmark = pytest.mark.posix("the resource usage that bench reads")
 
@@ -127,3 +132,75 @@ def test_it_says_which_model_is_missing() -> None:
     done = run("bench", "model", "--model", "centerface")
     assert done.code == 2
     assert "Moondream" in done.err
+
+
+VLM_STEPS = {
+    "vision, an image of 768x768",
+    "prefill, 300 tokens",
+    "decode, one token after 300",
+    "prefill, 1000 tokens",
+    "decode, one token after 1000",
+    "first token of an answer, from an image of 768x768",
+    "each of its 100 tokens",
+    "first token of a second question on the image",
+}
+
+
+def test_it_measures_a_vision_language_model() -> None:
+    path = GOLDEN / "gguf" / "qwen3-vl-tiny-Q8_0.gguf"
+    done = run("bench", "model", "--model", path, "--runs", "1", "--device", "cpu", "--json")
+    assert done.code == 0, done.err
+    [report] = done.json
+    files = (path, path.with_name("mmproj-qwen3-vl-tiny-F16.gguf"))
+    assert round(report["weights_gb"] * 1e9) == sum(file.stat().st_size for file in files)
+    assert report["memory_gb"] > 0
+    steps = {step["name"]: step for step in report["steps"]}
+    assert set(steps) == VLM_STEPS
+    assert all(step["seconds"] > 0 and step["llama_cpp"] is None for step in steps.values())
+    again = steps["first token of a second question on the image"]["seconds"]
+    assert again < steps["first token of an answer, from an image of 768x768"]["seconds"]
+    table = run("bench", "model", "--model", path, "--runs", "1", "--device", "cpu")
+    assert all(f"| {name} |" in table.out.decode() for name in VLM_STEPS)
+
+
+def test_it_times_llama_cpp_on_the_same_gguf_file() -> None:
+    pytest.importorskip("llama_cpp", reason="needs llama-cpp-python: pip install 'mdtool[bench]'")
+    path = GOLDEN / "gguf" / "qwen3-vl-tiny-Q8_0.gguf"
+    done = run("bench", "model", "--model", path, "--runs", "1", "--device", "cpu", "--beside", "llama.cpp", "--json")
+    assert done.code == 0, done.err
+    [report] = done.json
+    steps = {step["name"]: step["llama_cpp"] for step in report["steps"]}
+    assert steps.pop("first token of a second question on the image") is None
+    assert all(seconds > 0 for seconds in steps.values())
+
+
+def test_it_says_what_a_vision_language_model_lacks() -> None:
+    path = GOLDEN / "gguf" / "qwen3-vl-tiny-Q8_0.gguf"
+    done = run("bench", "model", "--model", path, "--batch-size", "2")
+    assert done.code == 2
+    assert "--batch-size" in done.err
+    for config in ("moondream2:q4_k_m", "lfm2-vl-450m:f16"):
+        done = run("bench", "model", "--config", config, "--random-weights")
+        assert done.code == 2
+        assert "Qwen3-VL, in q4_k_m, q5_k_s" in done.err
+
+
+def test_random_gguf_files_of_a_qwen3_vl(tmp_path: Path) -> None:
+    text = qwen_config.TextConfig(256, 512, 9, 2, 1, 151_936)
+    vision = qwen_config.VisionConfig(64, 96, 4, 2, 256, deepstack_visual_indexes=(0, 1, 2))
+    config = qwen_config.Config(text, vision, qwen_config.ImageConfig(), qwen_config.SamplingConfig())
+    path, mmproj = write_random_qwen3vl(tmp_path, "tiny", config, "q4_k_m")
+    tensors = {tensor.name: tensor for tensor in gguf.GGUFReader(path).tensors}
+    types = {name: tensor.tensor_type.name for name, tensor in tensors.items()}
+    assert (types["output.weight"], types["token_embd.weight"], types["output_norm.weight"]) == ("Q6_K", "Q4_K", "F32")
+    better = [i for i in range(9) if types[f"blk.{i}.ffn_down.weight"] == "Q6_K"]
+    assert better == [i for i in range(9) if types[f"blk.{i}.attn_v.weight"] == "Q6_K"] == [0, 3, 6, 7, 8]
+    for name in ("blk.0.attn_q.weight", "blk.0.ffn_down.weight"):
+        values = gguf.quants.dequantize(tensors[name].data, tensors[name].tensor_type)
+        assert values.std() == pytest.approx(values.shape[1] ** -0.5, rel=0.05)
+        assert abs(values.mean()) < 0.05 * values.std()
+    loaded = engine.load(str(path), LoadOptions("cpu"))
+    assert any("vision from mmproj-tiny-q4_k_m.gguf" in line for line in loaded.setup)
+    [answer] = loaded.query(loaded.encode([np.zeros((64, 64, 3), np.uint8)]), "?", generation=Generation(max_tokens=3))
+    assert len(answer.tokens) == 3
+    assert mmproj.stat().st_size > sum(math.prod(shape) for shape in ((192, 64), (96, 64))) * 4 * 2

@@ -108,6 +108,15 @@ void attend(const AttentionStep* step, int threads) {
   });
 }
 
+// Convolve the rows of all sequences.
+void convolve(const ConvolutionStep* step, int threads) {
+  constexpr int64_t kWorthThreads = 1 << 14;  // numbers of the output
+  int64_t rows = 0;
+  for (int64_t s = 0; s < step->count; s++) rows += step->sequences[s].rows;
+  parallel_for(padded(step->channels, 16) / 16, rows * step->channels < kWorthThreads ? 1 : threads,
+               [&](int, int64_t begin, int64_t end) { table->convolve(*step, begin, end); });
+}
+
 }  // namespace
 }  // namespace kernels
 
@@ -174,11 +183,14 @@ EXPORT void mdtool_run_linears(const LinearStep* steps, int64_t count, int64_t r
 
 EXPORT void mdtool_attend(const AttentionStep* step, int32_t threads) { attend(step, threads); }
 
+EXPORT void mdtool_convolve(const ConvolutionStep* step, int32_t threads) { convolve(step, threads); }
+
 // Run the layers of a decoder.
 EXPORT void mdtool_run_decoder(const DecoderLayer* layers, int64_t count, int64_t rows, int32_t threads) {
   for (int64_t i = 0; i < count; i++) {
     run_linears(layers[i].before, layers[i].before_count, rows, threads);
-    attend(layers[i].attention, threads);
+    if (layers[i].attention) attend(layers[i].attention, threads);
+    if (layers[i].convolution) convolve(layers[i].convolution, threads);
     run_linears(layers[i].after, layers[i].after_count, rows, threads);
   }
 }

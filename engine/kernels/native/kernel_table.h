@@ -8,6 +8,7 @@
 #include "linear.h"
 #include "many_rows.h"
 #include "attention.h"
+#include "short_conv.h"
 
 namespace kernels {
 namespace {
@@ -29,6 +30,7 @@ void softmax_rows(const Rows& scores, int64_t columns, int64_t begin, int64_t en
 }  // namespace
 
 extern const KernelTable KERNELS = {KERNELS_NAME, quantize_rows, quantize_whole_rows, linear_chunks,
-                                    widen_rows,   finish_sums,   begin_row,           attend_group, softmax_rows};
+                                    widen_rows,   finish_sums,   begin_row,           attend_group, softmax_rows,
+                                    convolve_chunks};
 
 }  // namespace kernels

@@ -22,6 +22,8 @@ struct KernelTable {
   void (*attend)(const AttentionStep&, int64_t first, int64_t last, int64_t kv_head, float* scores, int64_t stride);
   // Rows of scores, in place; `numbers` is room for a row of floats.
   void (*softmax)(const Rows&, int64_t columns, int64_t begin, int64_t end, float* numbers);
+  // Chunks of 16 channels.
+  void (*convolve)(const ConvolutionStep&, int64_t begin, int64_t end);
 };
 
 constexpr int kMaxQueries = 4;  // rows of scores that `attend` needs room for

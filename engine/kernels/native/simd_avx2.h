@@ -9,6 +9,7 @@ namespace kernels {
 namespace {  // compiled once for each instruction set: no symbol may be shared
 
 struct Simd {
+  static constexpr int kRegisters = 8;  // that hold 16 floats
   struct Floats {
     __m256 a, b;
   };
@@ -29,6 +30,11 @@ struct Simd {
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(narrow), 16));
   }
   static Floats load(const BFloat16* p) { return {widened(p), widened(p + 8)}; }
+  static Floats load_first(const BFloat16* p, int64_t count) {  // the others are 0
+    BFloat16 part[16] = {};
+    for (int64_t i = 0; i < count; i++) part[i] = p[i];
+    return load(part);
+  }
   static Floats load(const int8_t* p) {
     __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
     return to_floats({_mm256_cvtepi8_epi32(bytes), _mm256_cvtepi8_epi32(_mm_srli_si128(bytes, 8))});

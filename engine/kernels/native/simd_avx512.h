@@ -9,6 +9,7 @@ namespace kernels {
 namespace {  // compiled once for each instruction set: no symbol may be shared
 
 struct Simd {
+  static constexpr int kRegisters = 32;  // that hold 16 floats
   using Floats = __m512;
   using Ints = __m512i;
   using Bytes = __m512i;
@@ -19,6 +20,10 @@ struct Simd {
   static void store(float* p, Floats x) { _mm512_storeu_ps(p, x); }
   static Floats load(const BFloat16* p) {
     __m256i narrow = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(narrow), 16));
+  }
+  static Floats load_first(const BFloat16* p, int64_t count) {  // the others are 0
+    __m256i narrow = _mm256_maskz_loadu_epi16(__mmask16((1u << count) - 1), p);
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(narrow), 16));
   }
   static Floats load(const int8_t* p) {

@@ -9,6 +9,7 @@ namespace kernels {
 namespace {  // compiled once for each instruction set: no symbol may be shared
 
 struct Simd {
+  static constexpr int kRegisters = 16;  // that hold 16 floats
   struct Floats {
     float v[16];
   };
@@ -48,6 +49,11 @@ struct Simd {
   static void store(float* p, Floats x) { std::copy(x.v, x.v + 16, p); }
   static Floats load(const BFloat16* p) {
     return each([&](int i) { return widen(p[i]); });
+  }
+  static Floats load_first(const BFloat16* p, int64_t count) {  // the others are 0
+    BFloat16 part[16] = {};
+    for (int64_t i = 0; i < count; i++) part[i] = p[i];
+    return load(part);
   }
   static Floats load(const int8_t* p) {
     return each([&](int i) { return float(p[i]); });

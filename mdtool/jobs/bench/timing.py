@@ -4,12 +4,31 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 if sys.platform != "win32":
     import resource
+
+
+@dataclass(frozen=True)
+class Step:
+    """The time of a step.
+
+    Attributes:
+        seconds: The median.
+        tflop: Operations of its matrix multiplications, in 10^12, if known.
+        eager: Seconds of the same step in eager PyTorch, if known (`mdtool.jobs.bench.eager`).
+        llama_cpp: Seconds of the same step in llama.cpp, if the two were timed in turn (`mdtool.jobs.bench.llama_cpp`).
+    """
+
+    name: str
+    seconds: float
+    tflop: float | None = None
+    eager: float | None = None
+    llama_cpp: float | None = None
 
 
 def median_seconds(work: Callable[[], Any], device: str, runs: int) -> float:

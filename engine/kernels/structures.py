@@ -117,7 +117,7 @@ class ConvolutionStep(Structure):
         ("gates", Rows),
         ("output", Rows),
         ("kernel", c_void_p),
-        ("sequences", POINTER(ConvolvedSequence)),
+        ("sequences", c_void_p),  # array of ConvolvedSequence
         ("count", c_int64),
         ("channels", c_int64),
         ("taps", c_int64),

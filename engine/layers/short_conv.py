@@ -2,7 +2,7 @@
 
 from array import array
 from collections.abc import Sequence
-from ctypes import POINTER, byref, c_int32, cast
+from ctypes import byref, c_int32
 
 import torch
 from torch import Tensor
@@ -75,6 +75,5 @@ def conv_table(sequences: ConvSequences) -> "array[int]":
 
 def set_sequences(step: ConvolutionStep, table: "array[int]") -> None:
     """Let a step use the sequences of a `conv_table`, which must outlive its use."""
-    address, numbers = table.buffer_info()
-    step.sequences = cast(address, POINTER(ConvolvedSequence))
+    step.sequences, numbers = table.buffer_info()
     step.count = numbers // len(ConvolvedSequence._fields_)

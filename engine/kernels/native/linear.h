@@ -31,6 +31,7 @@ inline void int4_tile(const Matrix& weight, int64_t row, const GroupedRows& x, i
   auto zeros = static_cast<const BFloat16*>(weight.zeros) + row * groups;
   const uint8_t* values = weight.values + row * row_bytes;
   int64_t ahead = R * row_bytes > kPrefetchBytes ? R * row_bytes : kPrefetchBytes;
+  int64_t scales_ahead = ahead / row_bytes * groups;
   const int8_t* bytes = x.rows->values + first * x.rows->columns;
   S::Floats sums[R][T];
   for (int r = 0; r < R; r++)
@@ -39,6 +40,8 @@ inline void int4_tile(const Matrix& weight, int64_t row, const GroupedRows& x, i
     int64_t count = groups - group < 16 ? groups - group : 16;
     alignas(64) float factors[R][T][16];
     for (int r = 0; r < R; r++) {
+      S::prefetch(scales + scales_ahead + r * groups + group);
+      S::prefetch(zeros + scales_ahead + r * groups + group);
       S::Floats scale = load_part(scales + r * groups + group, count);
       S::Floats offset = S::mul(scale, load_part(zeros + r * groups + group, count));
       for (int t = 0; t < T; t++) {

@@ -129,7 +129,7 @@ class Sampler:
 
 
 GREEDY = Sampler()
-_FEW = 64  # tokens, among which most nuclei are
+_BOUNDS = (-2.0, -4.0, -8.0, -16.0)  # of scores below the largest; a nucleus lies above one of them
 _ROUNDING = 1e-9  # more than the sums and logarithms here may be off
 
 
@@ -141,12 +141,10 @@ def _at_least(lowest: float | Tensor, tokens: Tensor, scores: Tensor) -> tuple[T
 
 def _nucleus_bound(scores: Tensor, mass: float) -> float:
     """Return a score that none of the most probable tokens, whose e^score make up `mass`, is below."""
-    count = _FEW
-    while count < len(scores):
-        likeliest = scores.topk(count).values
-        if float(likeliest.exp().sum()) > mass * (1 + _ROUNDING):
-            return float(likeliest[-1])
-        count *= 8
+    weights = scores.exp()
+    for bound in _BOUNDS:
+        if float((weights * (scores >= bound)).sum()) > mass * (1 + _ROUNDING):
+            return bound
     return -math.inf
 
 

@@ -28,6 +28,10 @@ class Block:
         """Rows from which its GEMMs use another kernel, which may round differently; None: one kernel for all."""
         return None
 
+    def fused(self) -> FusedLayer | None:
+        """Return the layer for our CPU kernels; None if they can't compute it."""
+        return None
+
 
 class AttentionBlock(Block, ABC):
     """A layer with self-attention over a key-value cache.
@@ -43,10 +47,6 @@ class AttentionBlock(Block, ABC):
     @property
     def static_rows(self) -> int | None:
         """Most rows for which no shape inside `after_attention` depends on tensor values; None: any number."""
-        return None
-
-    def fused(self) -> FusedLayer | None:
-        """Return the layer for our CPU kernels; None if they can't compute it."""
         return None
 
     @abstractmethod

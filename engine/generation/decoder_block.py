@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from engine.generation.blocks import AttentionBlock
-from engine.generation.fused_decoder import FusedLayer, FusedLinear, FusedNorm
+from engine.generation.fused_decoder import FusedAttention, FusedLayer, FusedLinear, FusedNorm
 from engine.kernels.structures import MULTIPLY_BY_SILU
 from engine.layers.kernel_linear import KernelLinear
 from engine.layers.linear import LinearLayer
@@ -66,30 +66,29 @@ class GroupedQueryBlock(AttentionBlock):
 
     def fused(self) -> FusedLayer | None:
         """Return the layer for our CPU kernels; see `AttentionBlock.fused`."""
-        q, k, v, o, gate, up, down = self._linears
+        q, k, v, o, *_ = self._linears
         if not isinstance(q, KernelLinear):
             return None
-        before, after = (FusedNorm(norm, None, self.eps) for norm in (self.norm1, self.norm2))
+        norm = FusedNorm(self.norm1, None, self.eps)
         queries, keys = q.weight.rows, self.kv_heads * self.head_dim
-        return FusedLayer(
-            before=[
-                FusedLinear(q, "x", "qkv", norm=before),
-                FusedLinear(k, "x", "qkv", column=queries, norm=before),
-                FusedLinear(v, "x", "qkv", column=queries + keys, norm=before),
-            ],
-            after=[
-                FusedLinear(o, "attention", "mid", residual="x"),
-                FusedLinear(gate, "mid", "gate", norm=after),
-                FusedLinear(up, "mid", "inner", norm=after, activation=MULTIPLY_BY_SILU, gate="gate"),
-                FusedLinear(down, "inner", "y", residual="mid"),
-            ],
-            heads=queries // self.head_dim,
-            kv_heads=self.kv_heads,
-            head_dim=self.head_dim,
+        before = [
+            FusedLinear(q, "x", "qkv", norm=norm),
+            FusedLinear(k, "x", "qkv", column=queries, norm=norm),
+            FusedLinear(v, "x", "qkv", column=queries + keys, norm=norm),
+        ]
+        mixer = FusedAttention(
+            queries // self.head_dim,
+            self.kv_heads,
+            self.head_dim,
             q_norm=self.attention.q_norm,
             k_norm=self.attention.k_norm,
             eps=self.eps,
         )
+        after = [
+            FusedLinear(o, "attention", "mid", residual="x"),
+            *fused_swiglu(self.feed_forward, self.norm2, self.eps),
+        ]
+        return FusedLayer(before, mixer, after)
 
     def before_attention(
         self, x: Tensor, positions: Tensor, cos: Tensor, sin: Tensor, *, adapt: RowAdapters | None = None
@@ -114,3 +113,13 @@ class GroupedQueryBlock(AttentionBlock):
             adapt(y, attn_output, self.attention.names[3])
         x = x + y
         return x + self.feed_forward(rms_norm(x, self.norm2, self.eps), adapt)
+
+
+def fused_swiglu(mlp: SwiGlu, norm: Tensor, eps: float) -> list[FusedLinear]:
+    """Describe a feed-forward layer after an RMSNorm, from the buffer mid to y, for our CPU kernels."""
+    normalized = FusedNorm(norm, None, eps)
+    return [
+        FusedLinear(mlp.gate, "mid", "gate", norm=normalized),
+        FusedLinear(mlp.up, "mid", "inner", norm=normalized, activation=MULTIPLY_BY_SILU, gate="gate"),
+        FusedLinear(mlp.down, "inner", "y", residual="mid"),
+    ]

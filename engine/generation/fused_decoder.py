@@ -2,8 +2,9 @@
 
 A block describes its layer as a `FusedLayer`. Its linear layers pass rows through named buffers:
 
-    x           the layer's input              qkv         queries, keys and values
-    attention   the output of attention        y           the layer's output
+    x           the layer's input              y           the layer's output
+    qkv         queries, keys and values       attention   the output of attention
+    gates       what a convolution reads       convolved   its output
     any other name                             a buffer of the layer's own
 """
 
@@ -28,15 +29,17 @@ from engine.kernels.structures import (
     RMS_NORM,
     AttentionStep,
     CachedSequence,
+    ConvolutionStep,
     DecoderLayer,
     LinearStep,
     Norm,
     rows_of,
 )
-from engine.layers.attention import QuerySpan, first_kv_cache
+from engine.layers.attention import QuerySpan
 from engine.layers.kernel_linear import KernelLinear
-from engine.layers.kv_cache import KeyValueCache, KeyValues
+from engine.layers.kv_cache import ConvCache, KeyValueCache, KeyValues
 from engine.layers.linear import LinearLayer
+from engine.layers.short_conv import conv_table, convolution_step, set_sequences
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,20 +79,16 @@ class FusedLinear:
 
 
 @dataclass(frozen=True, eq=False)
-class FusedLayer:
-    """A decoder layer.
+class FusedAttention:
+    """Grouped-query attention with rotary positions, from the buffer qkv to attention.
 
     Attributes:
-        before: Linear layers before attention, up to the buffer qkv.
-        after: Linear layers after it, up to the buffer y.
         interleaved: Whether rotated pairs are written to neighbouring dimensions.
         q_norm: Weight of an RMSNorm over each head of the queries, or None.
         k_norm: The same of the keys.
         eps: Of these norms.
     """
 
-    before: Sequence[FusedLinear]
-    after: Sequence[FusedLinear]
     heads: int
     kv_heads: int
     head_dim: int
@@ -99,6 +98,43 @@ class FusedLayer:
     eps: float = 0.0
 
     @property
+    def buffers(self) -> dict[str, int]:
+        """Widths of the buffers that it reads and writes."""
+        return {"qkv": (self.heads + 2 * self.kv_heads) * self.head_dim, "attention": self.heads * self.head_dim}
+
+
+@dataclass(frozen=True, eq=False)
+class FusedConvolution:
+    """A gated short convolution, from the buffer gates to convolved: see `engine.layers.short_conv`.
+
+    Attributes:
+        taps: (L, channels).
+    """
+
+    taps: Tensor
+
+    @property
+    def buffers(self) -> dict[str, int]:
+        """Widths of the buffers that it reads and writes."""
+        channels = self.taps.shape[1]
+        return {"gates": 3 * channels, "convolved": channels}
+
+
+@dataclass(frozen=True, eq=False)
+class FusedLayer:
+    """A decoder layer.
+
+    Attributes:
+        before: Linear layers before the mixer, up to the buffer that it reads.
+        mixer: What rows of a sequence pass on to later ones.
+        after: Linear layers after it, up to the buffer y.
+    """
+
+    before: Sequence[FusedLinear]
+    mixer: FusedAttention | FusedConvolution
+    after: Sequence[FusedLinear]
+
+    @property
     def linears(self) -> list[FusedLinear]:
         """All linear layers, in order."""
         return [*self.before, *self.after]
@@ -106,8 +142,8 @@ class FusedLayer:
 
 def can_fuse(layer: FusedLayer, dtype: torch.dtype) -> bool:
     """Return whether our kernels can compute all of a decoder layer, for activations of this dtype."""
-    known = dtype in DTYPES and layer.head_dim <= MAX_HEAD_DIM
-    return known and all(isinstance(fused.linear, KernelLinear) for fused in layer.linears)
+    too_wide = isinstance(layer.mixer, FusedAttention) and layer.mixer.head_dim > MAX_HEAD_DIM
+    return dtype in DTYPES and not too_wide and all(isinstance(fused.linear, KernelLinear) for fused in layer.linears)
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,7 +151,7 @@ class _Prepared:
     """The calls for one number of rows: descriptions, and the buffers that they point to."""
 
     layers: Any  # array of DecoderLayer
-    attention: list[AttentionStep]
+    mixers: list[AttentionStep | ConvolutionStep]
     inputs: Tensor
     output: Tensor
     keep_alive: list[Any] = field(default_factory=list)
@@ -151,53 +187,64 @@ class FusedDecoder:
                 self._prepared[key] = self._prepare(*key)
             prepared = self._prepared[key]
             prepared.inputs.copy_(x)
-            cache_dtype = first_kv_cache(spans[0].cache).keys.dtype
-            tables = []
-            for layer, attention in enumerate(prepared.attention):
-                table = sequence_table(spans, layer)
-                tables.append(table)
-                attention.sequences = cast(table[0].buffer_info()[0], POINTER(CachedSequence))
-                attention.count = len(spans)
-                attention.cache_dtype = CACHE_DTYPES[cache_dtype]
-                attention.cos, attention.sin = cos.data_ptr(), sin.data_ptr()
+            tables: list[Any] = []
+            for layer, mixer in enumerate(prepared.mixers):
+                if isinstance(mixer, ConvolutionStep):
+                    tables.append(conv_table([(_conv_cache(span, layer), span.rows) for span in spans]))
+                    set_sequences(mixer, tables[-1])
+                    continue
+                tables.append(sequence_table(spans, layer))
+                mixer.sequences = cast(tables[-1][0].buffer_info()[0], POINTER(CachedSequence))
+                mixer.count = len(spans)
+                mixer.cache_dtype = CACHE_DTYPES[_key_value_cache(spans[0], layer).keys.dtype]
+                mixer.cos, mixer.sin = cos.data_ptr(), sin.data_ptr()
             threads = c_int32(torch.get_num_threads())
             library.mdtool_run_decoder(prepared.layers, c_int64(len(self.layers)), c_int64(len(x)), threads)
             return prepared.output.clone()
 
     def _prepare(self, rows: int, half_rotary: int) -> _Prepared:
-        first = self.layers[0]
-        dim, dtype = _matrix(first.after[-1]).rows, self.dtype
+        dim, dtype = _matrix(self.layers[0].after[-1]).rows, self.dtype
         streams = [torch.zeros(rows, dim, dtype=dtype) for _ in range(2)]
-        queries = torch.zeros(rows, max(layer.heads * layer.head_dim for layer in self.layers))
         shared: dict[tuple[str, int], Tensor] = {}
-        keep_alive: list[Any] = [streams, queries, shared]
+        keep_alive: list[Any] = [streams, shared]
         calls = (DecoderLayer * len(self.layers))()
-        attentions = []
+        mixers: list[AttentionStep | ConvolutionStep] = []
 
-        def buffer(name: str, width: int) -> Tensor:
+        def buffer(name: str, width: int, dtype: torch.dtype = dtype) -> Tensor:
             if (name, width) not in shared:
                 shared[name, width] = torch.zeros(rows, width, dtype=dtype)
             return shared[name, width]
 
         for index, layer in enumerate(self.layers):
+            mixer = layer.mixer
             buffers = {"x": streams[index % 2], "y": streams[1 - index % 2]}
-            buffers["qkv"] = buffer("qkv", (layer.heads + 2 * layer.kv_heads) * layer.head_dim)
-            buffers["attention"] = buffer("attention", layer.heads * layer.head_dim)
+            buffers |= {name: buffer(name, width) for name, width in mixer.buffers.items()}
             for fused in layer.linears:
                 if fused.target not in buffers:
                     buffers[fused.target] = buffer(fused.target, _matrix(fused).rows)
             before, after = (_steps(linears, buffers) for linears in (layer.before, layer.after))
-            attention = AttentionStep(
-                qkv=rows_of(buffers["qkv"]), output=rows_of(buffers["attention"]), queries=queries.data_ptr(),
-                q_norm=None if layer.q_norm is None else layer.q_norm.data_ptr(),
-                k_norm=None if layer.k_norm is None else layer.k_norm.data_ptr(),
-                heads=layer.heads, kv_heads=layer.kv_heads, head_dim=layer.head_dim, rotary_dim=2 * half_rotary,
-                scale=layer.head_dim**-0.5, epsilon=layer.eps, interleaved=layer.interleaved,
-            )  # fmt: skip
-            calls[index] = DecoderLayer(before, after, pointer(attention), len(before), len(after))
-            attentions.append(attention)
-            keep_alive += [before, after, attention]
-        return _Prepared(calls, attentions, streams[0], streams[len(self.layers) % 2], keep_alive)
+            call = DecoderLayer(before, after, before_count=len(before), after_count=len(after))
+            if isinstance(mixer, FusedAttention):
+                queries = buffer("queries", mixer.heads * mixer.head_dim, torch.float32)
+                mixers.append(_attention_step(mixer, buffers, queries, rotary_dim=2 * half_rotary))
+                call.attention = pointer(mixers[-1])
+            else:
+                mixers.append(convolution_step(buffers["gates"], mixer.taps, buffers["convolved"]))
+                call.convolution = pointer(mixers[-1])
+            calls[index] = call
+            keep_alive += [before, after]
+        return _Prepared(calls, mixers, streams[0], streams[len(self.layers) % 2], keep_alive)
+
+
+def _attention_step(
+    attention: FusedAttention, buffers: dict[str, Tensor], queries: Tensor, *, rotary_dim: int
+) -> AttentionStep:
+    q_norm, k_norm = (None if norm is None else norm.data_ptr() for norm in (attention.q_norm, attention.k_norm))
+    return AttentionStep(
+        qkv=rows_of(buffers["qkv"]), output=rows_of(buffers["attention"]), queries=queries.data_ptr(), q_norm=q_norm,
+        k_norm=k_norm, heads=attention.heads, kv_heads=attention.kv_heads, head_dim=attention.head_dim,
+        rotary_dim=rotary_dim, scale=attention.head_dim**-0.5, epsilon=attention.eps, interleaved=attention.interleaved,
+    )  # fmt: skip
 
 
 def _matrix(fused: FusedLinear) -> Any:
@@ -231,8 +278,7 @@ def sequence_table(spans: Sequence[QuerySpan], layer: int) -> tuple["array[int]"
     table: list[int] = []
     shared: dict[tuple[int, ...], array[int]] = {}
     for span in spans:
-        cache = span.cache.layers[layer]
-        assert isinstance(cache, KeyValueCache)
+        cache = _key_value_cache(span, layer)
         parts = cache.shared
         key = tuple(map(id, parts))
         if key not in shared:
@@ -242,6 +288,18 @@ def sequence_table(spans: Sequence[QuerySpan], layer: int) -> tuple["array[int]"
         table += (span.rows.start, count, cache.length, span.causal | len(parts) << 32, address)
         table += _key_values(cache, cache.length)
     return array("q", table), list(shared.values())
+
+
+def _key_value_cache(span: QuerySpan, layer: int) -> KeyValueCache:
+    cache = span.cache.layers[layer]
+    assert isinstance(cache, KeyValueCache)
+    return cache
+
+
+def _conv_cache(span: QuerySpan, layer: int) -> ConvCache:
+    cache = span.cache.layers[layer]
+    assert isinstance(cache, ConvCache)
+    return cache
 
 
 def _key_values(part: KeyValues | KeyValueCache, positions: int) -> Iterator[int]:

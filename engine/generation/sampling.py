@@ -92,7 +92,8 @@ class Sampler:
 
     def draw(self, logits: Tensor) -> int:
         """Draw a token from logits (vocabulary,) at random."""
-        return int(torch.multinomial(self.probabilities(logits), 1, generator=self._generator))
+        tokens, probabilities = self._candidates(logits)
+        return int(tokens[torch.multinomial(probabilities, 1, generator=self._generator)])
 
     def probabilities(self, logits: Tensor) -> Tensor:
         """Compute the sampling distribution; the temperature must be over 0.
@@ -103,24 +104,48 @@ class Sampler:
         Returns:
             Unnormalised probabilities, (vocabulary,), float64.
         """
+        tokens, probabilities = self._candidates(logits)
+        return torch.zeros(len(logits), dtype=torch.float64).index_copy_(0, tokens, probabilities)
+
+    def _candidates(self, logits: Tensor) -> tuple[Tensor, Tensor]:
+        """Return tokens in ascending order, and their probabilities: of few, so that not all have to be sorted."""
         logits = logits.cpu().double()
         # the largest becomes 0, which any temperature leaves finite
         scores = (logits - logits.max()) / self.temperature
+        tokens = torch.arange(len(scores))
         if self._top_k is not None:
-            scores = top_k_filter(scores, self._top_k)
-        probabilities = top_p_filter(torch.softmax(scores, dim=-1), self.top_p)
+            tokens, scores = _at_least(scores.topk(min(self._top_k, len(scores))).values[-1], tokens, scores)
+        total = scores.exp().sum()
+        if self._min_p:  # who is dropped for it would come after all others in the nucleus
+            tokens, scores = _at_least(math.log(self._min_p) - _ROUNDING, tokens, scores)
+        elif self.top_p < 1:
+            tokens, scores = _at_least(_nucleus_bound(scores, float(total) * self.top_p), tokens, scores)
+        probabilities = scores.exp() / total
+        if self.top_p < 1:
+            probabilities = top_p_filter(probabilities, self.top_p)
         if self._min_p:
             probabilities = probabilities.masked_fill(probabilities < self._min_p * probabilities.max(), 0.0)
-        return probabilities
+        return tokens, probabilities
 
 
 GREEDY = Sampler()
+_BOUNDS = (-2.0, -4.0, -8.0, -16.0)  # of scores below the largest; a nucleus lies above one of them
+_ROUNDING = 1e-9  # more than the sums and logarithms here may be off
 
 
-def top_k_filter(scores: Tensor, count: int) -> Tensor:
-    """Set all but the highest `count` scores (n,) to -inf; ties with the lowest of these are retained."""
-    lowest = scores.topk(min(count, len(scores))).values[-1]
-    return scores.masked_fill(scores < lowest, -math.inf)
+def _at_least(lowest: float | Tensor, tokens: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
+    """Keep the tokens whose score is at least `lowest`, and their scores."""
+    kept = (scores >= lowest).nonzero()[:, 0]
+    return tokens[kept], scores[kept]
+
+
+def _nucleus_bound(scores: Tensor, mass: float) -> float:
+    """Return a score that none of the most probable tokens, whose e^score make up `mass`, is below."""
+    weights = scores.exp()
+    for bound in _BOUNDS:
+        if float((weights * (scores >= bound)).sum()) > mass * (1 + _ROUNDING):
+            return bound
+    return -math.inf
 
 
 def top_p_filter(probabilities: Tensor, top_p: float) -> Tensor:

@@ -211,7 +211,7 @@ class Transformer:
 
 def _fused_decoder(blocks: Sequence[Block], dtype: torch.dtype, device: str) -> FusedDecoder | None:
     """Return all layers for our CPU kernels; None if they can't compute one of them."""
-    layers = [block.fused() if isinstance(block, AttentionBlock) else None for block in blocks]
+    layers = [block.fused() for block in blocks]
     fused = [layer for layer in layers if layer and device == "cpu" and can_fuse(layer, dtype)]
     return FusedDecoder(fused, dtype) if len(fused) == len(blocks) else None
 

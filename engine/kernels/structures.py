@@ -152,6 +152,26 @@ class ManyRowsAttention(Structure):
     )
 
 
+class ConvolvedSequence(Structure):
+    """The next rows of a sequence, and the state of its convolution."""
+
+    _fields_ = (("first_row", c_int64), ("rows", c_int64), ("state", c_void_p), ("next_state", c_void_p))
+
+
+class ConvolutionStep(Structure):
+    """A gated short convolution."""
+
+    _fields_ = (
+        ("gates", Rows),
+        ("output", Rows),
+        ("kernel", c_void_p),
+        ("sequences", c_void_p),  # array of ConvolvedSequence
+        ("count", c_int64),
+        ("channels", c_int64),
+        ("taps", c_int64),
+    )
+
+
 class DecoderLayer(Structure):
     """A layer of a decoder for a step of few rows."""
 
@@ -159,6 +179,7 @@ class DecoderLayer(Structure):
         ("before", POINTER(LinearStep)),
         ("after", POINTER(LinearStep)),
         ("attention", POINTER(AttentionStep)),
+        ("convolution", POINTER(ConvolutionStep)),
         ("before_count", c_int32),
         ("after_count", c_int32),
     )

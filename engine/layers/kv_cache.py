@@ -158,8 +158,13 @@ class ConvCache:
         self._next = window[len(inputs) :].clone()
         return window
 
+    def next_inputs(self) -> Tensor:
+        """Return room for the inputs that are cached after this step, (L - 1, channels), in place of `window`."""
+        self._next = torch.empty_like(self.inputs)
+        return self._next
+
     def commit(self, rows: int) -> None:
-        """Replace the cached inputs by the last ones of `window`."""
+        """Replace the cached inputs by the last ones of `window`, or by what was written to `next_inputs`."""
         self.inputs = self._next
 
     def fork(self) -> "ConvCache":

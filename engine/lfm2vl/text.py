@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from engine.generation.blocks import Block, StatefulBlock
-from engine.generation.decoder_block import Attention, GroupedQueryBlock
+from engine.generation.decoder_block import Attention, GroupedQueryBlock, fused_swiglu
+from engine.generation.fused_decoder import FusedConvolution, FusedLayer, FusedLinear, FusedNorm
 from engine.generation.text_model import TextModel
 from engine.generation.transformer import Transformer
 from engine.layers.kv_cache import ConvCache
@@ -18,7 +19,7 @@ from engine.layers.lora import RowAdapters
 from engine.layers.norms import rms_norm
 from engine.layers.parameters import ParameterReader
 from engine.layers.rotary import rotary_table
-from engine.layers.short_conv import short_convolution
+from engine.layers.short_conv import gated_convolution
 from engine.layers.swiglu import SwiGlu
 from engine.lfm2vl.config import CONV, TextConfig
 
@@ -33,7 +34,7 @@ class ConvBlock(StatefulBlock):
 
     Attributes:
         norm1: Weight of the RMSNorm before the convolution.
-        kernel: (dim, L), of each channel; the last column multiplies the token itself.
+        taps: The kernel, (L, dim); the last row multiplies the token itself.
         norm2: Weight of the RMSNorm before the feed-forward layer.
         eps: Of both norms.
     """
@@ -41,7 +42,7 @@ class ConvBlock(StatefulBlock):
     name: str
     norm1: Tensor
     in_proj: LinearLayer
-    kernel: Tensor
+    taps: Tensor
     out_proj: LinearLayer
     norm2: Tensor
     feed_forward: SwiGlu
@@ -54,8 +55,15 @@ class ConvBlock(StatefulBlock):
 
     def new_cache(self, dtype: torch.dtype, device: str) -> ConvCache:
         """Return the state at the start of a sequence; see `StatefulBlock.new_cache`."""
-        channels, kernel = self.kernel.shape
+        kernel, channels = self.taps.shape
         return ConvCache.new(channels, kernel, dtype, device)
+
+    def fused(self) -> FusedLayer:
+        """Return the layer for our CPU kernels; see `engine.generation.blocks.Block`."""
+        before = [FusedLinear(self.in_proj, "x", "gates", norm=FusedNorm(self.norm1, None, self.eps))]
+        out = FusedLinear(self.out_proj, "convolved", "mid", residual="x")
+        after = [out, *fused_swiglu(self.feed_forward, self.norm2, self.eps)]
+        return FusedLayer(before, FusedConvolution(self.taps), after)
 
     def advance(self, x: Tensor, sequences: Sequence[tuple[Any, slice]], adapt: RowAdapters | None) -> Tensor:
         """Compute the layer's output; see `StatefulBlock.advance`."""
@@ -63,8 +71,7 @@ class ConvBlock(StatefulBlock):
         projected = self.in_proj(h)
         if adapt:
             adapt(projected, h, "conv.in_proj")
-        before, after, inputs = projected.chunk(3, dim=1)
-        h = after * short_convolution(before * inputs, self.kernel, sequences)
+        h = gated_convolution(projected, self.taps, sequences)
         y = self.out_proj(h)
         if adapt:
             adapt(y, h, "conv.out_proj")
@@ -89,8 +96,8 @@ def _block(text: TextConfig, reader: ParameterReader, layer: int) -> Block:
     full_name = f"{reader.part}.{name}"
     if text.kinds[layer] == CONV:
         in_proj, out_proj = reader.linear(f"{name}.conv.in_proj"), reader.linear(f"{name}.conv.out_proj")
-        kernel = reader(f"{name}.conv.conv.weight").flatten(1)
-        return ConvBlock(full_name, norm1, in_proj, kernel, out_proj, norm2, feed_forward, eps)
+        taps = reader(f"{name}.conv.conv.weight").flatten(1).T.contiguous()
+        return ConvBlock(full_name, norm1, in_proj, taps, out_proj, norm2, feed_forward, eps)
     q, k, v, o = (reader.linear(f"{name}.{part}") for part in PROJECTIONS)
     q_norm, k_norm = (reader(f"{name}.self_attn.{part}_layernorm.weight") for part in "qk")
     attention = Attention(q, k, v, o, q_norm, k_norm, PROJECTIONS)

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from engine.generation.blocks import AttentionBlock
-from engine.generation.fused_decoder import FusedLayer, FusedLinear, FusedNorm
+from engine.generation.fused_decoder import FusedAttention, FusedLayer, FusedLinear, FusedNorm
 from engine.kernels.structures import GELU
 from engine.layers.activations import by_row
 from engine.layers.linear import Linear, LinearLayer
@@ -78,7 +78,8 @@ class Block(AttentionBlock):
             FusedLinear(self.proj, "attention", "y", residual="x"),
             FusedLinear(self.mlp.fc2, "inner", "y", residual="y"),
         ]
-        return FusedLayer(before, after, self.heads, self.kv_heads, self.head_dim, interleaved=True)
+        mixer = FusedAttention(self.heads, self.kv_heads, self.head_dim, interleaved=True)
+        return FusedLayer(before, mixer, after)
 
     def before_attention(
         self, x: Tensor, positions: Tensor, cos: Tensor, sin: Tensor, *, adapt: RowAdapters | None = None

@@ -198,12 +198,13 @@ def bench_model(
     json: Annotated[bool, typer.Option("--json", help="Print the measurements as JSON.")] = False,
     verbose: Verbose = False,
 ) -> None:
-    """Measure a model step by step: vision encoder, prefill, decode, captions, detections, memory.
+    """Measure a Moondream or LFM2-VL step by step: vision encoder, prefill, decode, whole answers, memory.
 
     Prints a table.
 
     \b
     mdtool bench model --model pocket
+    mdtool bench model --config lfm2-vl-450m --random-weights --quantize int4
     mdtool bench model --config moondream2 --random-weights --quantize int8
     mdtool bench model --config moondream2 --random-weights --quantize int4 --beside llama.cpp
     mdtool bench model --model qwen3-vl-8b-q4_k_m.gguf --device cpu --beside llama.cpp

@@ -6,6 +6,7 @@
 import ctypes
 import mmap
 import sys
+from array import array
 from ctypes import POINTER, byref, c_int32, c_int64, c_void_p, cast
 from itertools import product
 
@@ -42,6 +43,7 @@ from engine.kernels.structures import (
 )
 from engine.layers.attention import QuerySpan
 from engine.layers.kv_cache import KeyValueCache, KeyValues, SequenceCache, quantize_heads
+from engine.layers.short_conv import convolution_step, set_sequences
 
 PAGE = mmap.PAGESIZE
 PROT_NONE = 0
@@ -181,6 +183,24 @@ def run_attention_of_many_rows(guarded: Guarded) -> None:
             rotate_rows(q, cos, sin, interleaved)
 
 
+def run_convolutions(guarded: Guarded) -> None:
+    """Sequences of fewer rows than the state has, and of more."""
+    library = kernels().library
+    assert library is not None
+    for channels, taps, dtype in product((1, 16, 37, 64), (2, 3, 5), DTYPES):
+        kernel, gates, output = (
+            guarded(random(*shape, seed=1, dtype=dtype))
+            for shape in ((taps, channels), (8, 3 * channels), (8, channels))
+        )
+        table = array("q")
+        for first, end in ((0, 1), (1, 3), (3, 8)):
+            states = [guarded(random(taps - 1, channels, seed=first, dtype=dtype)) for _ in range(2)]
+            table.extend([first, end - first, *(state.data_ptr() for state in states)])
+        step = convolution_step(gates, kernel, output)
+        set_sequences(step, table)
+        library.mdtool_convolve(byref(step), c_int32(2))
+
+
 def overrun() -> None:
     """Read one byte too many, to show that the pages are guarded."""
     x = Guarded(at_end=True)(torch.zeros(3))
@@ -196,4 +216,5 @@ if __name__ == "__main__":
                 run_linears(Guarded(at_end))
                 run_attention(Guarded(at_end))
                 run_attention_of_many_rows(Guarded(at_end))
+                run_convolutions(Guarded(at_end))
         print("within bounds")

@@ -164,6 +164,15 @@ void attend_many(const ManyRowsAttention& step, int threads) {
   });
 }
 
+// Convolve the rows of all sequences.
+void convolve(const ConvolutionStep* step, int threads) {
+  constexpr int64_t kWorthThreads = 1 << 14;  // numbers of the output
+  int64_t rows = 0;
+  for (int64_t s = 0; s < step->count; s++) rows += step->sequences[s].rows;
+  parallel_for(padded(step->channels, 16) / 16, rows * step->channels < kWorthThreads ? 1 : threads,
+               [&](int, int64_t begin, int64_t end) { table->convolve(*step, begin, end); });
+}
+
 }  // namespace
 }  // namespace kernels
 
@@ -271,11 +280,14 @@ EXPORT void mdtool_rotate(const Rotation* step, int32_t threads) {
 
 EXPORT void mdtool_attend_many(const ManyRowsAttention* step, int32_t threads) { attend_many(*step, threads); }
 
+EXPORT void mdtool_convolve(const ConvolutionStep* step, int32_t threads) { convolve(step, threads); }
+
 // Run the layers of a decoder.
 EXPORT void mdtool_run_decoder(const DecoderLayer* layers, int64_t count, int64_t rows, int32_t threads) {
   for (int64_t i = 0; i < count; i++) {
     run_linears(layers[i].before, layers[i].before_count, rows, threads);
-    attend(layers[i].attention, threads);
+    if (layers[i].attention) attend(layers[i].attention, threads);
+    if (layers[i].convolution) convolve(layers[i].convolution, threads);
     run_linears(layers[i].after, layers[i].after_count, rows, threads);
   }
 }

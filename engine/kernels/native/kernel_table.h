@@ -10,6 +10,7 @@
 #include "many_rows.h"
 #include "attention.h"
 #include "attention_many_rows.h"
+#include "short_conv.h"
 #if defined(KERNELS_GEMM)
 #include KERNELS_GEMM
 #endif
@@ -51,6 +52,7 @@ constexpr decltype(KernelTable::multiply_many) multiply_many = nullptr;
 
 extern const KernelTable KERNELS = {KERNELS_NAME, quantize_rows, normalize_rows, quantize_whole_rows,
                                     linear_chunks, widen_rows,   convert_rows,   finish_sums,
-                                    multiply_many, begin_row,    attend_group,   rotate_rows, attend_many_rows};
+                                    multiply_many, begin_row,    attend_group,   rotate_rows,
+                                    attend_many_rows, convolve_chunks};
 
 }  // namespace kernels

@@ -30,6 +30,8 @@ struct KernelTable {
   void (*rotate)(const Rotation&, int64_t begin, int64_t end);
   // Chunks of kRowChunk rows, of one head after the other; `room` is that for the keys and values of a head as floats.
   void (*attend_many)(const ManyRowsAttention&, int64_t begin, int64_t end, void* room);
+  // Chunks of 16 channels.
+  void (*convolve)(const ConvolutionStep&, int64_t begin, int64_t end);
 };
 
 constexpr int kMaxQueries = 4;  // rows of scores that `attend` needs room for

@@ -4,12 +4,20 @@
 namespace kernels {
 namespace {
 
+// Store the sums of the vectors of R rows of weights.
+template <int R>
+inline void store_sums(const Simd::Floats* sums, float* out) {
+  if constexpr (R == 4) Simd::sum4(sums, out);
+  else
+    for (int r = 0; r < R; r++) out[r] = Simd::sum(sums[r]);
+}
+
 constexpr int kTileRows = 4;   // rows of x that share one reading of the weights
 // Rows of weights that share one reading of x: as many as their sums fit the registers.
 // K-quants take registers for their scales.
 constexpr int tile_weights(Format format, int rows) {
   if (format == kQ4_K) return rows > 1 ? 2 : 4;
-  return format == kInt8 && rows > 2 ? 2 : 4;
+  return format == kInt8 && rows > 2 && Simd::kRegisters < 32 ? 2 : 4;
 }
 
 // Compute R x T numbers of y = x W^T with int4 weights. All sums of a number are in an order that depends on neither.
@@ -23,22 +31,23 @@ inline void int4_tile(const Matrix& weight, int64_t row, const GroupedRows& x, i
   auto zeros = static_cast<const BFloat16*>(weight.zeros) + row * groups;
   const uint8_t* values = weight.values + row * row_bytes;
   int64_t ahead = R * row_bytes > kPrefetchBytes ? R * row_bytes : kPrefetchBytes;
+  int64_t scales_ahead = ahead / row_bytes * groups;
   const int8_t* bytes = x.rows->values + first * x.rows->columns;
   S::Floats sums[R][T];
-  alignas(64) float corrections[R][T][16] = {};  // in memory, so that the registers are left to the sums
   for (int r = 0; r < R; r++)
     for (int t = 0; t < T; t++) sums[r][t] = S::zero();
   for (int64_t group = 0; group < groups; group += 16) {
     int64_t count = groups - group < 16 ? groups - group : 16;
     alignas(64) float factors[R][T][16];
     for (int r = 0; r < R; r++) {
+      S::prefetch(scales + scales_ahead + r * groups + group);
+      S::prefetch(zeros + scales_ahead + r * groups + group);
       S::Floats scale = load_part(scales + r * groups + group, count);
       S::Floats offset = S::mul(scale, load_part(zeros + r * groups + group, count));
       for (int t = 0; t < T; t++) {
         int64_t at = (first + t) * x.stride + group;
         S::store(factors[r][t], S::mul(scale, S::load(x.scales + at)));
-        float* correction = corrections[r][t];
-        S::store(correction, S::fma(offset, S::load(x.sums + at), S::load(correction)));
+        sums[r][t] = S::fnma(offset, S::load(x.sums + at), sums[r][t]);
       }
     }
     int64_t block = group / kGroupsPerBlock, last = (group + count) / kGroupsPerBlock;
@@ -71,8 +80,11 @@ inline void int4_tile(const Matrix& weight, int64_t row, const GroupedRows& x, i
       }
     }
   }
-  for (int t = 0; t < T; t++)
-    for (int r = 0; r < R; r++) out[t][column + r] = S::sum(S::sub(sums[r][t], S::load(corrections[r][t])));
+  for (int t = 0; t < T; t++) {
+    S::Floats of_row[R];
+    for (int r = 0; r < R; r++) of_row[r] = sums[r][t];
+    store_sums<R>(of_row, out[t] + column);
+  }
 }
 
 // As int4_tile, with int8 weights.

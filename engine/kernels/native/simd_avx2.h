@@ -9,6 +9,7 @@ namespace kernels {
 namespace {  // compiled once for each instruction set: no symbol may be shared
 
 struct Simd {
+  static constexpr int kRegisters = 8;  // that hold 16 floats
   // Rows and vectors of a product of matrices that fit the registers.
   static constexpr int kTileRows = 4, kTileVectors = 1;
 
@@ -35,6 +36,11 @@ struct Simd {
   static Floats load(const Half* p) {
     auto at = reinterpret_cast<const __m128i*>(p);
     return {_mm256_cvtph_ps(_mm_loadu_si128(at)), _mm256_cvtph_ps(_mm_loadu_si128(at + 1))};
+  }
+  static Floats load_first(const BFloat16* p, int64_t count) {  // the others are 0
+    BFloat16 part[16] = {};
+    for (int64_t i = 0; i < count; i++) part[i] = p[i];
+    return load(part);
   }
   static Floats load(const int8_t* p) {
     __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));

@@ -9,6 +9,7 @@ namespace kernels {
 namespace {  // compiled once for each instruction set: no symbol may be shared
 
 struct Simd {
+  static constexpr int kRegisters = 32;  // that hold 16 floats
   // Rows and vectors of a product of matrices that fit the registers.
   static constexpr int kTileRows = 6, kTileVectors = 4;
 
@@ -26,6 +27,10 @@ struct Simd {
   }
   static Floats load(const Half* p) {
     return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+  }
+  static Floats load_first(const BFloat16* p, int64_t count) {  // the others are 0
+    __m256i narrow = _mm256_maskz_loadu_epi16(__mmask16((1u << count) - 1), p);
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(narrow), 16));
   }
   static Floats load(const int8_t* p) {
     return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));

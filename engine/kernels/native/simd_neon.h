@@ -8,6 +8,7 @@ namespace kernels {
 namespace {  // compiled once for each instruction set: no symbol may be shared
 
 struct Simd {
+  static constexpr int kRegisters = 8;  // that hold 16 floats
   // Rows and vectors of a product of matrices that fit the registers.
   static constexpr int kTileRows = 4, kTileVectors = 1;
 
@@ -42,6 +43,11 @@ struct Simd {
   static Floats load(const Half* p) {
     auto at = reinterpret_cast<const uint16_t*>(p);
     return each([&](int i) { return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(at + 4 * i))); });
+  }
+  static Floats load_first(const BFloat16* p, int64_t count) {  // the others are 0
+    BFloat16 part[16] = {};
+    for (int64_t i = 0; i < count; i++) part[i] = p[i];
+    return load(part);
   }
   static Floats load(const int8_t* p) {
     int16x8_t words[2] = {vmovl_s8(vld1_s8(p)), vmovl_s8(vld1_s8(p + 8))};

@@ -9,6 +9,7 @@ namespace kernels {
 namespace {  // compiled once for each instruction set: no symbol may be shared
 
 struct Simd {
+  static constexpr int kRegisters = 16;  // that hold 16 floats
   // Rows and vectors of a product of matrices that fit the registers.
   static constexpr int kTileRows = 4, kTileVectors = 1;
 
@@ -54,6 +55,11 @@ struct Simd {
   }
   static Floats load(const Half* p) {
     return each([&](int i) { return half(reinterpret_cast<const uint8_t*>(p + i)); });
+  }
+  static Floats load_first(const BFloat16* p, int64_t count) {  // the others are 0
+    BFloat16 part[16] = {};
+    for (int64_t i = 0; i < count; i++) part[i] = p[i];
+    return load(part);
   }
   static Floats load(const int8_t* p) {
     return each([&](int i) { return float(p[i]); });

@@ -222,11 +222,31 @@ struct ManyRowsAttention {
   int32_t causal;  // whether a row sees positions up to its own only
 };
 
-// A layer of a decoder for a step of few rows: linear layers, attention, linear layers.
+// The next rows of one sequence, and the last inputs of its convolution, (taps - 1, channels), before and after them.
+struct ConvolvedSequence {
+  int64_t first_row;
+  int64_t rows;
+  const void* state;
+  void* next_state;
+};
+
+// A gated short convolution, output = after * convolution(before * inputs). All numbers are of the dtype of `gates`.
+struct ConvolutionStep {
+  Rows gates;          // (rows, 3 * channels): before, after, inputs
+  Rows output;         // (rows, channels)
+  const void* kernel;  // (taps, channels); the last tap multiplies the row itself
+  const ConvolvedSequence* sequences;
+  int64_t count;
+  int64_t channels;
+  int64_t taps;
+};
+
+// A layer of a decoder for a step of few rows: linear layers, attention or a convolution, linear layers.
 struct DecoderLayer {
   const LinearStep* before;
   const LinearStep* after;
-  const AttentionStep* attention;
+  const AttentionStep* attention;  // or null
+  const ConvolutionStep* convolution;  // or null
   int32_t before_count;
   int32_t after_count;
 };

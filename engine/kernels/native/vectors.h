@@ -12,6 +12,10 @@ inline Simd::Floats load_part(const T* p, int64_t count) {
   return Simd::load(part);
 }
 
+inline Simd::Floats load_part(const BFloat16* p, int64_t count) {
+  return count >= 16 ? Simd::load(p) : Simd::load_first(p, count);
+}
+
 template <typename T>
 inline void store_part(T* p, Simd::Floats x, int64_t count) {
   if (count >= 16) return Simd::store(p, x);

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -19,17 +19,20 @@ from pathlib import Path
 from typing import TextIO
 
 import torch
-from torch import Tensor
 
+from engine.contract import Answer
 from engine.devices import pick_device
+from engine.generation.scheduler import Decoder
 from engine.generation.steps import ReadToken
+from engine.layers.kv_cache import PrefixCache
 from engine.moondream.config import TextConfig
-from engine.moondream.model import Moondream
 from mdtool.errors import MdtoolError, OutputError, UsageError, write_error_message
 from mdtool.jobs.bench import llama_cpp_process
+from mdtool.jobs.bench.timing import seconds
 
 PROMPT = 10  # tokens after the prefix, about as many as a prompt has
 TOKENS = 10  # decode steps in a turn
+MARKS = 200  # positions for the control tokens around tiles
 PAUSE = 0.05  # seconds before a turn, in which the threads of the side before stop to spin
 
 
@@ -59,13 +62,17 @@ def check_shape(text: TextConfig) -> None:
         raise UsageError(f"--beside llama.cpp needs widths that are multiples of 32, not {text.dim} and {text.ff_dim}")
 
 
-def beside_llama_cpp(model: Moondream, embeddings: Sequence[Tensor], runs: int) -> tuple[SideBySide, SideBySide]:
+def beside_llama_cpp(
+    prefill: Callable[[], PrefixCache], decoder: Decoder, prefix: int, runs: int, *, write: Callable[[Path], None]
+) -> tuple[SideBySide, SideBySide]:
     """Time prefill and decode steps of a model and of llama.cpp in turn.
 
     Args:
-        model: Ours.
-        embeddings: Of one image, (grid * grid, dim).
+        prefill: Of our model.
+        decoder: Ours.
+        prefix: Tokens of the prefill.
         runs: Turns of each side, after one to warm up.
+        write: Writes random weights of its shape to a GGUF file.
 
     Returns:
         Of the prefill, and of one token.
@@ -74,31 +81,68 @@ def beside_llama_cpp(model: Moondream, embeddings: Sequence[Tensor], runs: int) 
         OutputError: There is no room for llama.cpp's weights.
         MdtoolError: llama.cpp failed.
     """
-    counts = [model.config.prefix_length, PROMPT, *[1] * (1 + TOKENS)]
-    ours, theirs = [], []
-    with _llama_cpp(model, sum(counts)) as process:
-        for _ in range(1 + runs):
-            time.sleep(PAUSE)
-            ours.append(_seconds(model, embeddings, counts[1:]))
-            time.sleep(PAUSE)
-            theirs.append(process.seconds(counts))
+    counts = [prefix, PROMPT, *[1] * (1 + TOKENS)]
+    ours, theirs = _in_turn(lambda: _seconds(prefill, decoder, counts[1:]), counts, runs, writers=[write])
 
     def median(part: slice) -> SideBySide:
-        sides = (statistics.median(taken for turn in side[1:] for taken in turn[part]) for side in (ours, theirs))
+        sides = (statistics.median(taken for turn in side for taken in turn[part]) for side in (ours, theirs))
         return SideBySide(*sides)
 
     # the first token of a turn reads weights that the other side has displaced from the cache
     return median(slice(1)), median(slice(3, None))
 
 
+def image_beside_llama_cpp(
+    answer: Callable[[], Answer], side: int, runs: int, *, writers: Sequence[Callable[[Path], None]]
+) -> SideBySide:
+    """Time an answer to a square image, from pixels to the last token, in turn with llama.cpp's mtmd.
+
+    Args:
+        answer: Ours.
+        side: Of the image, in pixels.
+        runs: Turns of each side, after one to warm up.
+        writers: Of the GGUF files of the text model and of the vision part.
+
+    Raises:
+        OutputError: There is no room for llama.cpp's weights.
+        MdtoolError: llama.cpp failed.
+    """
+    known = answer()
+    text = known.prompt_tokens - known.image_tokens
+    requests: list[int | str] = [f"image {side}", text, *[1] * (len(known.tokens) - 1)]
+    ours, theirs = _in_turn(
+        lambda: [seconds(answer, "cpu")], requests, runs, writers=writers, image_tokens=known.image_tokens
+    )
+    return SideBySide(*(statistics.median(map(sum, turns)) for turns in (ours, theirs)))
+
+
+def _in_turn(
+    ours: Callable[[], list[float]],
+    requests: Sequence[int | str],
+    runs: int,
+    *,
+    writers: Sequence[Callable[[Path], None]],
+    image_tokens: int = 0,
+) -> tuple[list[list[float]], list[list[float]]]:
+    """Return the seconds of each turn of both sides, without the first; requests: of llama.cpp."""
+    turns: list[tuple[list[float], list[float]]] = []
+    positions = sum(count for count in requests if isinstance(count, int)) + image_tokens + MARKS
+    with _llama_cpp(writers, positions) as process:
+        for _ in range(1 + runs):
+            time.sleep(PAUSE)
+            taken = ours()
+            time.sleep(PAUSE)
+            turns.append((taken, process.seconds(requests)))
+    mine, theirs = zip(*turns[1:], strict=True)
+    return list(mine), list(theirs)
+
+
 @torch.inference_mode()
-def _seconds(model: Moondream, embeddings: Sequence[Tensor], counts: Sequence[int]) -> list[float]:
+def _seconds(prefill: Callable[[], PrefixCache], decoder: Decoder, counts: Sequence[int]) -> list[float]:
     """Return the seconds of a prefill, and of each number of tokens that follow one another."""
-    decoder, taken = model.decoder, []
     since = time.perf_counter()
-    [prefix] = model.prefixes(embeddings)
-    taken.append(time.perf_counter() - since)
-    sequence = decoder.start(prefix)
+    sequence = decoder.start(prefill())
+    taken = [time.perf_counter() - since]
     for count in counts:
         since = time.perf_counter()
         decoder.read([ReadToken()], decoder.step([(sequence, None, [20 + i % 100 for i in range(count)])]))
@@ -136,17 +180,16 @@ class LlamaCpp:
 
 
 @contextmanager
-def _llama_cpp(model: Moondream, positions: int) -> Iterator[LlamaCpp]:
-    """Start llama.cpp on random weights of the text model's shape."""
-    from mdtool.jobs.bench.random_gguf import write_random_gguf  # needs an optional package
-
+def _llama_cpp(writers: Sequence[Callable[[Path], None]], positions: int) -> Iterator[LlamaCpp]:
+    """Start llama.cpp on the GGUF files that `writers` write: the text model, and perhaps the vision part."""
     with tempfile.TemporaryDirectory(prefix="mdtool-bench-") as folder:
-        path = Path(folder, "random.gguf")
+        paths = [Path(folder, f"random-{part}.gguf") for part in range(len(writers))]
         try:
-            write_random_gguf(path, model.config.text)
+            for write, path in zip(writers, paths, strict=True):
+                write(path)
         except OSError as error:
             raise OutputError(f"{write_error_message(error)} in {folder}; set TMPDIR to another folder") from error
-        with started(path, positions) as process:
+        with started(paths[0], positions, *paths[1:]) as process:
             yield process
 
 

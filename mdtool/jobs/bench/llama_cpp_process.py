@@ -4,8 +4,8 @@ Its OpenMP runtime is not torch's, and in one process the threads of the two wou
 
 Arguments: the file, the positions of the context, the number of threads, and the mmproj file if there is one. It
 answers each line on stdin, a JSON list of requests that follow one another from an empty context on, by the list of the
-seconds that each took. A request is a number of tokens; "image", an image that is read at the beginning of the context;
-or "vision", an image that is only encoded.
+seconds that each took. A request is a number of tokens; "image SIDE", a square image that is read at the beginning of
+the context; or "vision SIDE", one that is only encoded.
 """
 
 import json
@@ -15,8 +15,6 @@ import sys
 import time
 from ctypes import byref, c_uint8
 from typing import Any
-
-SIDE = 768  # of the image, in pixels
 
 
 def main() -> None:
@@ -38,7 +36,7 @@ def main() -> None:
     if context is None:
         sys.exit("no context can be made")
 
-    image = _Image(model, context, sys.argv[4], threads) if len(sys.argv) > 4 else None
+    vision = _Vision(model, context, sys.argv[4], threads) if len(sys.argv) > 4 else None
 
     def decode(count: int) -> None:
         tokens = (llama_cpp.llama_token * count)(*(20 + i % 100 for i in range(count)))
@@ -50,12 +48,11 @@ def main() -> None:
         since = time.perf_counter()
         if isinstance(request, int):
             decode(request)
-        elif image is None:
+        elif vision is None:
             sys.exit("an image needs an mmproj file")
-        elif request == "vision":
-            image.encode()
         else:
-            image.decode()
+            what, side = request.split()
+            (vision.encode if what == "vision" else vision.decode)(int(side))
         return time.perf_counter() - since
 
     for line in sys.stdin:
@@ -63,8 +60,8 @@ def main() -> None:
         print(json.dumps([seconds(request) for request in json.loads(line)]), flush=True)
 
 
-class _Image:
-    """An image of noise for `libmtmd`, llama.cpp's library for images."""
+class _Vision:
+    """Square images of noise for `libmtmd`, llama.cpp's library for images."""
 
     def __init__(self, model: Any, context: Any, mmproj: str, threads: int) -> None:
         from llama_cpp import mtmd_cpp
@@ -76,29 +73,36 @@ class _Image:
         self.vision = mtmd_cpp.mtmd_init_from_file(mmproj.encode(), model, loading)
         if not self.vision:
             sys.exit("the mmproj file can't be loaded")
-        marker = mtmd_cpp.mtmd_default_marker()
-        text = mtmd_cpp.mtmd_input_text(marker, len(marker), False, True)
-        pixels = (c_uint8 * (3 * SIDE * SIDE)).from_buffer_copy(random.Random(0).randbytes(3 * SIDE * SIDE))
-        bitmaps = (mtmd_cpp.mtmd_bitmap_p_ctypes * 1)(mtmd_cpp.mtmd_bitmap_init(SIDE, SIDE, pixels))
-        self.chunks = mtmd_cpp.mtmd_input_chunks_init()
-        if failed := mtmd_cpp.mtmd_tokenize(self.vision, self.chunks, byref(text), bitmaps, 1):
-            sys.exit(f"mtmd_tokenize returned {failed}")
+        self.images: dict[int, Any] = {}
 
-    def encode(self) -> None:
+    def chunks(self, side: int) -> Any:
+        """Return the chunks of a prompt that is an image of this side, in pixels."""
+        if side not in self.images:
+            marker = self.mtmd.mtmd_default_marker()
+            text = self.mtmd.mtmd_input_text(marker, len(marker), False, True)
+            pixels = (c_uint8 * (3 * side * side)).from_buffer_copy(random.Random(0).randbytes(3 * side * side))
+            bitmaps = (self.mtmd.mtmd_bitmap_p_ctypes * 1)(self.mtmd.mtmd_bitmap_init(side, side, pixels))
+            self.images[side] = chunks = self.mtmd.mtmd_input_chunks_init()
+            if failed := self.mtmd.mtmd_tokenize(self.vision, chunks, byref(text), bitmaps, 1):
+                sys.exit(f"mtmd_tokenize returned {failed}")
+        return self.images[side]
+
+    def encode(self, side: int) -> None:
         """Encode the image."""
-        for index in range(self.mtmd.mtmd_input_chunks_size(self.chunks)):
-            chunk = self.mtmd.mtmd_input_chunks_get(self.chunks, index)
+        chunks = self.chunks(side)
+        for index in range(self.mtmd.mtmd_input_chunks_size(chunks)):
+            chunk = self.mtmd.mtmd_input_chunks_get(chunks, index)
             is_text = self.mtmd.mtmd_input_chunk_get_type(chunk) == self.mtmd.MTMD_INPUT_CHUNK_TYPE_TEXT
             if not is_text and self.mtmd.mtmd_encode_chunk(self.vision, chunk):
                 sys.exit("the image can't be encoded")
 
-    def decode(self) -> None:
+    def decode(self, side: int) -> None:
         """Encode the image, and read it into the empty context, between the tokens that mark its ends."""
         import llama_cpp
 
         positions = llama_cpp.llama_pos(0)
         batch = llama_cpp.llama_n_batch(self.context)
-        arguments = self.vision, self.context, self.chunks, 0, 0, batch, True, byref(positions)
+        arguments = self.vision, self.context, self.chunks(side), 0, 0, batch, True, byref(positions)
         if self.mtmd.mtmd_helper_eval_chunks(*arguments):
             sys.exit("the image can't be read")
         llama_cpp.llama_get_logits(self.context)

@@ -1,6 +1,6 @@
 """Times a model step by step: loading, vision encoder, prefill, decode, and whole requests.
 
-Moondream's steps are here, those of other vision-language models in `mdtool.jobs.bench.vlm`.
+Moondream's steps are here, those of LFM2-VL in `lfm2vl`, and those of other vision-language models in `vlm`.
 """
 
 import copy
@@ -9,8 +9,9 @@ import math
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 from importlib.metadata import version
@@ -35,8 +36,9 @@ from engine.moondream.config import Config
 from engine.moondream.model import Moondream
 from engine.moondream.preprocess import Crops
 from engine.moondream.weights import QUANTIZATION_PLAN, shapes
-from engine.quantization.plan import weights_bytes
+from engine.quantization.plan import QuantizationPlan, weights_bytes
 from mdtool.errors import OutputError, UsageError, write_error_message
+from mdtool.jobs.bench import lfm2vl
 from mdtool.jobs.bench.eager import eager_seconds
 from mdtool.jobs.bench.llama_cpp import beside_llama_cpp, check_shape
 from mdtool.jobs.bench.model_timings import ModelTimings, Step, memory_gb
@@ -177,31 +179,76 @@ def bench_model(
         "batch": batch,
         "kernels": kernels().summary if model.device == "cpu" else "torch's kernels",
     }
-    if isinstance(model, VisionLanguageModel):
-        if cache or batch > 1:
-            raise UsageError(f"{model.name}: --embedding-cache and --batch-size time Moondream models; leave them out")
+    if isinstance(model, VisionLanguageModel) and (cache or batch > 1):
+        raise UsageError(f"{model.name}: --embedding-cache and --batch-size time Moondream models; leave them out")
+    if isinstance(model, VisionLanguageModel) and not isinstance(model.images, lfm2vl.ImageEncoder):
         files = locate(name_or_path, computing.mmproj)
         memory, size = measure_memory(model), 1e-9 * file_bytes(files)
-        timed = list(vlm_steps(model, files, runs, beside is not None))
+        steps = list(vlm_steps(model, files, runs, beside is not None))
         if beside:
             environment["llama-cpp-python"] = version("llama-cpp-python")
-        return ModelTimings(model.name, settings, environment, load_seconds, size, memory, None, timed)
-    if beside:
+        return ModelTimings(model.name, settings, environment, load_seconds, size, memory, None, steps)
+    timed = _moondream(model, batch, runs) if isinstance(model, Moondream) else _lfm2vl(model, runs)
+    if beside and isinstance(model, Moondream):
         check_shape(model.config.text)
-    side = model.config.vision.crop_size
-    model.caption(model.encode([np.zeros((side, side, 3), np.uint8)]), generation=CAPTION)
+    timed.first_answer()
     memory = memory_gb()
-    rate = _matmul_rate(model)
+    rate = _matmul_rate(*timed.gemm, device=model.device, dtype=model.dtype)
     if cache:
+        assert isinstance(model, Moondream)
         steps = list(_cache_steps(model, batch, runs))
     else:
-        steps = list(_steps(model, batch, runs))
+        steps = list(timed.steps())
         if beside:
-            steps += _steps_beside_llama_cpp(model, runs)
+            steps += timed.beside()
             environment["llama-cpp-python"] = version("llama-cpp-python")
     kind = None if computing.quantize == "none" else computing.quantize
-    weights = weights_bytes(shapes(model.config), model.dtype.itemsize, QUANTIZATION_PLAN, kind)
+    weights = weights_bytes(timed.shapes, model.dtype.itemsize, timed.plan, kind)
     return ModelTimings(model.name, settings, environment, load_seconds, 1e-9 * weights, memory, rate, steps)
+
+
+@dataclass(frozen=True)
+class _Timed:
+    """What is timed of a family.
+
+    Attributes:
+        shapes: Of all tensors, by name.
+        plan: What may be quantised.
+        first_answer: After which the memory is measured.
+        gemm: Rows, inputs and outputs of a large matrix multiplication of the prefill.
+        steps: Times them.
+        beside: Times steps in turn with llama.cpp.
+    """
+
+    shapes: Mapping[str, tuple[int, ...]]
+    plan: QuantizationPlan
+    first_answer: Callable[[], object]
+    gemm: tuple[int, int, int]
+    steps: Callable[[], Iterable[Step]]
+    beside: Callable[[], Iterable[Step]]
+
+
+def _moondream(model: Moondream, batch: int, runs: int) -> _Timed:
+    side, text = model.config.vision.crop_size, model.config.text
+    rows = model.config.prefix_length * (1 if model.device == "cpu" else 16)  # one image would not fill a GPU
+
+    def caption() -> None:
+        model.caption(model.encode([np.zeros((side, side, 3), np.uint8)]), generation=CAPTION)
+
+    return _Timed(
+        shapes(model.config), QUANTIZATION_PLAN, caption, (rows, text.dim, text.ff_dim),
+        steps=partial(_steps, model, batch, runs), beside=partial(_steps_beside_llama_cpp, model, runs),
+    )  # fmt: skip
+
+
+def _lfm2vl(model: VisionLanguageModel, runs: int) -> _Timed:
+    assert isinstance(model.images, lfm2vl.ImageEncoder)
+    config, text = model.images.config, model.images.config.text_config
+    return _Timed(
+        lfm2vl.shapes(config), lfm2vl.QUANTIZATION_PLAN, lambda: lfm2vl.answer(model, lfm2vl.SIDE),
+        (lfm2vl.DEPTH, text.hidden_size, text.inner_dim),
+        steps=partial(lfm2vl.steps, model, runs), beside=partial(lfm2vl.steps_beside_llama_cpp, model, config, runs),
+    )  # fmt: skip
 
 
 def _steps(model: Moondream, batch: int, runs: int) -> Iterator[Step]:
@@ -283,11 +330,16 @@ def _steps(model: Moondream, batch: int, runs: int) -> Iterator[Step]:
 
 def _steps_beside_llama_cpp(model: Moondream, runs: int) -> list[Step]:
     """Time the text model in turn with llama.cpp."""
-    side = model.config.vision.crop_size
-    prefill, decode = beside_llama_cpp(model, model.embed_images([np.zeros((side, side, 3), np.uint8)]), runs)
-    name = f"prefill, {model.config.prefix_length} tokens, in turn with llama.cpp"
+    from mdtool.jobs.bench.random_gguf import write_random_gguf  # needs an optional package
+
+    side, prefix = model.config.vision.crop_size, model.config.prefix_length
+    embeddings = model.embed_images([np.zeros((side, side, 3), np.uint8)])
+    prefill, decode = beside_llama_cpp(
+        lambda: model.prefixes(embeddings)[0], model.decoder, prefix, runs,
+        write=partial(write_random_gguf, text=model.config.text),
+    )  # fmt: skip
     return [
-        Step(name, prefill.ours, llama_cpp=prefill.llama_cpp),
+        Step(f"prefill, {prefix} tokens, in turn with llama.cpp", prefill.ours, llama_cpp=prefill.llama_cpp),
         Step("decode, one token, in turn with llama.cpp", decode.ours, llama_cpp=decode.llama_cpp),
     ]
 
@@ -342,10 +394,8 @@ def _tflop(config: Config) -> tuple[float, float, float]:
     return 2e-12 * encoder, 2e-12 * patches * used("vision.proj_mlp"), 2e-12 * (prefix * blocks + text_attention)
 
 
-def _matmul_rate(model: Moondream) -> float:
-    """Return the 10^12 operations per second of a matrix multiplication of the prefill's shape."""
-    text = model.config.text
-    rows = model.config.prefix_length * (1 if model.device == "cpu" else 16)  # one image would not fill a GPU
-    weight = torch.randn(text.ff_dim, text.dim, device=model.device).to(model.dtype)
-    layer, x = Linear(weight, None, packed=True), torch.randn(rows, text.dim, device=model.device).to(model.dtype)
-    return 2e-12 * rows * text.dim * text.ff_dim / median_seconds(lambda: layer(x), model.device, 10)
+def _matmul_rate(rows: int, columns: int, outputs: int, *, device: str, dtype: torch.dtype) -> float:
+    """Return the 10^12 operations per second of a matrix multiplication of this shape."""
+    weight = torch.randn(outputs, columns, device=device).to(dtype)
+    layer, x = Linear(weight, None, packed=True), torch.randn(rows, columns, device=device).to(dtype)
+    return 2e-12 * rows * columns * outputs / median_seconds(lambda: layer(x), device, 10)

@@ -1,26 +1,37 @@
-"""Writes a GGUF file of a Moondream text model's shape with random Q4_0 weights, for other engines to be timed with.
+"""Writes GGUF files of a model's shapes with random weights, for other engines to be timed with.
 
-The architecture is llama.cpp's `phi2`, which is what the text model of Moondream 2 is: one norm a layer, attention and
-feed-forward network beside each other, GELU without a gate, rotary embeddings of half a head.
+Text models have Q4_0. Moondream 2's is llama.cpp's `phi2`: one norm a layer, attention and feed-forward network beside
+each other, GELU without a gate, rotary embeddings of half a head. LFM2-VL's is `lfm2`, with its vision part in Q8_0.
 """
 
 import math
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import gguf
 import numpy as np
+from tokenizers.pre_tokenizers import ByteLevel
 
+from engine.checkpoints.gguf_names import ARCHITECTURES
 from engine.layers.norms import NORM_EPS
+from engine.lfm2vl.config import CONV
+from engine.lfm2vl.config import Config as LfmConfig
+from engine.lfm2vl.weights import shapes as lfm_shapes
 from engine.moondream.config import TextConfig
 
 BLOCK = 32  # weights that share a scale
-BLOCK_BYTES = 2 + BLOCK // 2  # a float16 scale, then 4 bits each
-NIBBLE_STD = math.sqrt((16**2 - 1) / 12)  # of numbers that are drawn uniformly from -8 to 7
+POSITIONS = "v.position_embd.weight"
+BLOCK_BYTES = {  # a float16 scale, then 4 or 8 bits each
+    gguf.GGMLQuantizationType.Q4_0: 2 + BLOCK // 2,
+    gguf.GGMLQuantizationType.Q8_0: 2 + BLOCK,
+}
 
 
 def write_random_gguf(path: Path, text: TextConfig) -> None:
-    """Write the file, one tensor at a time.
+    """Write the text model of a Moondream, one tensor at a time.
 
     Args:
         path: Of the file.
@@ -30,25 +41,112 @@ def write_random_gguf(path: Path, text: TextConfig) -> None:
     Raises:
         OSError: The file can't be written.
     """
-    writer = gguf.GGUFWriter(path, "phi2")
+    _write(path, "phi2", partial(_add_metadata, text=text), dict(_shapes(text)))
+
+
+def write_random_lfm2(path: Path, config: LfmConfig) -> None:
+    """Write the text model of an LFM2-VL, with a tokenizer of bytes. Raises OSError as `write_random_gguf`."""
+    names = ARCHITECTURES["lfm2"].text
+    shapes = {_gguf_name(name, names): shape for name, shape in lfm_shapes(replace(config, has_vision=False)).items()}
+    _write(path, "lfm2", partial(_add_lfm2_metadata, config=config), shapes)
+
+
+def write_random_mmproj(path: Path, config: LfmConfig) -> None:
+    """Write the vision part of an LFM2-VL. Raises OSError as `write_random_gguf`."""
+    names = ARCHITECTURES["lfm2"].vision
+    parts = ("vision_tower.", "multi_modal_projector.")
+    shapes = {_gguf_name(name, names): shape for name, shape in lfm_shapes(config).items() if name.startswith(parts)}
+    patch = config.vision_config.patch_size
+    shapes["v.patch_embd.weight"] = (config.vision_config.hidden_size, 3, patch, patch)
+    _write(path, "clip", partial(_add_clip_metadata, config=config), shapes, kind=gguf.GGMLQuantizationType.Q8_0)
+
+
+def _gguf_name(name: str, names: Mapping[str, str]) -> str:
+    """Return the name in a GGUF file of a tensor of an LFM2-VL checkpoint."""
+    layer = re.search(r"\.(\d+)\.", name)
+    stem, _, part = (name.replace(f".{layer[1]}.", ".{}.", 1) if layer else name).rpartition(".")
+    stem = f"model.{stem}".replace("vision_tower.", "vision_tower.vision_model.")
+    return f"{next(own for own, release in names.items() if release == stem)}.{part}".replace(
+        "{}", layer[1] if layer else ""
+    )
+
+
+def _write(
+    path: Path,
+    architecture: str,
+    add_metadata: Callable[[gguf.GGUFWriter], None],
+    shapes: Mapping[str, tuple[int, ...]],
+    *,
+    kind: gguf.GGMLQuantizationType = gguf.GGMLQuantizationType.Q4_0,
+) -> None:
+    writer = gguf.GGUFWriter(path, architecture)
     try:
-        _add_metadata(writer, text)
-        shapes = dict(_shapes(text))
+        add_metadata(writer)
+        arrays: dict[str, Callable[[], np.ndarray]] = {}
+        random = np.random.default_rng(0)
         for name, shape in shapes.items():
-            if len(shape) == 1:
-                writer.add_tensor_info(name, shape, np.dtype(np.float32), 4 * shape[0])
+            if len(shape) == 2 and shape[1] % BLOCK == 0 and name != POSITIONS:
+                stored = (shape[0], shape[1] // BLOCK * BLOCK_BYTES[kind])
+                writer.add_tensor_info(name, stored, np.dtype(np.uint8), math.prod(stored), kind)
+                arrays[name] = partial(_matrix, random, *shape, BLOCK_BYTES[kind])
             else:
-                stored = (shape[0], shape[1] // BLOCK * BLOCK_BYTES)
-                q4_0 = gguf.GGMLQuantizationType.Q4_0
-                writer.add_tensor_info(name, stored, np.dtype(np.uint8), math.prod(stored), q4_0)
+                plain = (shape[0], shape[2]) if len(shape) == 3 else shape  # of kernels over one channel
+                dtype = np.float32 if len(shape) in (1, 3) or name == POSITIONS else np.float16
+                writer.add_tensor_info(name, plain, np.dtype(dtype), math.prod(plain) * np.dtype(dtype).itemsize)
+                arrays[name] = partial(_floats, random, name, plain, dtype)
         writer.write_header_to_file()
         writer.write_kv_data_to_file()
         writer.write_ti_data_to_file()
-        random = np.random.default_rng(0)
-        for name, shape in shapes.items():
-            writer.write_tensor_data(_vector(name, shape[0]) if len(shape) == 1 else _matrix(random, *shape))
+        for make in arrays.values():
+            writer.write_tensor_data(make())
     finally:
         writer.close()
+
+
+def _add_lfm2_metadata(writer: gguf.GGUFWriter, config: LfmConfig) -> None:
+    text = config.text_config
+    writer.add_vocab_size(text.vocab_size)
+    writer.add_context_length(text.max_position_embeddings)
+    writer.add_embedding_length(text.hidden_size)
+    writer.add_block_count(text.num_hidden_layers)
+    writer.add_feed_forward_length(text.inner_dim)
+    writer.add_head_count(text.num_attention_heads)
+    writer.add_head_count_kv([0 if kind == CONV else text.num_key_value_heads for kind in text.kinds])
+    writer.add_rope_freq_base(text.rope_base)
+    writer.add_layer_norm_rms_eps(text.norm_eps)
+    writer.add_shortconv_l_cache(text.conv_L_cache)
+    writer.add_file_type(gguf.LlamaFileType.MOSTLY_Q4_0)
+    special = ["<|image_start|>", "<|image_end|>", "<image>", "<|img_thumbnail|>"]
+    special += [f"<|img_row_{row}_col_{column}|>" for row in range(1, 11) for column in range(1, 11)]
+    known = [*special, *sorted(ByteLevel.alphabet()), "ab"]
+    tokens = known + [f"<unused{number}>" for number in range(text.vocab_size - len(known))]
+    kinds = [gguf.TokenType.CONTROL] * len(special) + [gguf.TokenType.NORMAL] * (len(tokens) - len(special))
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("lfm2")
+    writer.add_token_list(tokens)
+    writer.add_token_types(kinds)
+    writer.add_token_merges(["a b"])  # it wants one
+    writer.add_eos_token_id(0)
+
+
+def _add_clip_metadata(writer: gguf.GGUFWriter, config: LfmConfig) -> None:
+    vision = config.vision_config
+    writer.add_type("mmproj")
+    writer.add_file_type(gguf.LlamaFileType.MOSTLY_Q8_0)
+    writer.add_clip_has_vision_encoder(True)
+    writer.add_clip_projector_type("lfm2")
+    writer.add_vision_projection_dim(config.text_config.hidden_size)
+    writer.add_vision_image_size(math.isqrt(vision.num_patches) * vision.patch_size)
+    writer.add_vision_patch_size(vision.patch_size)
+    writer.add_vision_embedding_length(vision.hidden_size)
+    writer.add_vision_feed_forward_length(vision.intermediate_size)
+    writer.add_vision_block_count(config.vision_layers)
+    writer.add_vision_head_count(vision.num_attention_heads)
+    writer.add_vision_image_mean([0.5] * 3)
+    writer.add_vision_image_std([0.5] * 3)
+    writer.add_vision_use_gelu(True)
+    writer.add_vision_attention_layernorm_eps(vision.layer_norm_eps)
+    writer.add_vision_projector_scale_factor(config.downsample_factor)
 
 
 def _add_metadata(writer: gguf.GGUFWriter, text: TextConfig) -> None:
@@ -88,14 +186,17 @@ def _shapes(text: TextConfig) -> Iterator[tuple[str, tuple[int, ...]]]:
         yield from layer(f"{block}.ffn_down", text.dim, text.ff_dim)
 
 
-def _vector(name: str, length: int) -> np.ndarray:
-    """Return the weights of an identity norm, or a bias of zeros."""
-    return np.full(length, float(name.endswith("norm.weight")), np.float32)
+def _floats(random: np.random.Generator, name: str, shape: tuple[int, ...], dtype: type) -> np.ndarray:
+    """Return the weights of an identity norm, a bias of zeros, or a random matrix or kernel."""
+    if len(shape) == 1:
+        return np.full(shape, float("norm" in name or ".ln" in name or "_ln" in name) * name.endswith("weight"), dtype)
+    return (random.standard_normal(shape, np.float32) / math.sqrt(math.prod(shape[1:]))).astype(dtype)
 
 
-def _matrix(random: np.random.Generator, out: int, columns: int) -> np.ndarray:
+def _matrix(random: np.random.Generator, out: int, columns: int, block_bytes: int) -> np.ndarray:
     """Return random blocks whose weights have the standard deviation 1 / sqrt(columns), uint8 (out, bytes of a row)."""
-    blocks = random.integers(0, 256, (out, columns // BLOCK, BLOCK_BYTES), np.uint8)
-    scale = np.array([1 / (NIBBLE_STD * math.sqrt(columns))], "<f2")
+    blocks = random.integers(0, 256, (out, columns // BLOCK, block_bytes), np.uint8)
+    levels = 16 if block_bytes < BLOCK else 256  # of numbers that are drawn uniformly
+    scale = np.array([1 / (math.sqrt((levels**2 - 1) / 12) * math.sqrt(columns))], "<f2")
     blocks[..., :2] = scale.view(np.uint8)
     return blocks.reshape(out, -1)

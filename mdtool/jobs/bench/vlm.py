@@ -99,7 +99,7 @@ def _turns(model: VisionLanguageModel) -> Iterator[_Turn]:
     room = model.text.max_context - TOKENS - 1
     if model.images:
         yield _Turn(
-            [f"vision, an image of {SIDE}x{SIDE}"], partial(_vision, model), ["vision"], lambda taken: taken[:1]
+            [f"vision, an image of {SIDE}x{SIDE}"], partial(_vision, model), [f"vision {SIDE}"], lambda taken: taken[:1]
         )
     for count in (min(count, room) for count in PREFILLS):
         yield _Turn(
@@ -117,7 +117,7 @@ def _turns(model: VisionLanguageModel) -> Iterator[_Turn]:
                 "first token of a second question on the image",
             ],
             partial(_answers, model),
-            ["image", QUESTION_TOKENS, *[1] * ANSWER],
+            [f"image {SIDE}", QUESTION_TOKENS, *[1] * ANSWER],
             lambda taken: [taken[0] + taken[1], statistics.mean(taken[2:]), None],
         )
 

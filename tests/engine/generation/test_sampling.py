@@ -194,6 +194,21 @@ def test_what_is_drawn_from_is_the_definitions(
     assert made[token] > 0
 
 
+@pytest.mark.parametrize("temperature", [0.1, 1.0, 5.0])
+@pytest.mark.parametrize(("top_p", "min_p"), [(0.0, None), (0.3, None), (0.95, None), (0.9, 0.15), (1.0, 0.15)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])  # with many ties in bfloat16
+def test_of_a_large_vocabulary_the_same_tokens_are_kept_as_by_sorting_all(
+    temperature: float, top_p: float, min_p: float | None, dtype: torch.dtype
+) -> None:
+    logits = (3 * torch.randn(65536, generator=torch.Generator().manual_seed(7))).to(dtype)
+    made = Sampler(temperature, top_p, min_p=min_p).probabilities(logits)
+    wanted = torch.softmax(logits.double() / temperature, -1)
+    wanted = top_p_filter(wanted, top_p) if top_p < 1 else wanted
+    wanted[wanted < (min_p or 0) * wanted.max()] = 0
+    assert torch.equal(made > 0, wanted > 0)
+    torch.testing.assert_close(made / made.sum(), wanted / wanted.sum())
+
+
 def test_what_changes_nothing_draws_the_same() -> None:
     generator = torch.Generator().manual_seed(2)
     logits = [4 * torch.randn(300, generator=generator) for _ in range(50)]

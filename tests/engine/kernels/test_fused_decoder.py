@@ -1,6 +1,7 @@
 """Decoder steps in one call of our kernels: what the layers give one by one, and each sequence what it gets alone."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,15 +13,16 @@ from kernel_sets import assert_same_in_all_sets, needs_kernels, same_bits
 from torch import Tensor
 
 import engine
-from engine.contract import EncodedImage, LoadOptions
+from engine.contract import EncodedImage, LoadOptions, Message
 from engine.generation.chat_prompt import ImagePart, prompt_pieces
 from engine.generation.encoded_image import LazyImage
-from engine.generation.fused_decoder import FusedLayer, FusedLinear, can_fuse
+from engine.generation.fused_decoder import FusedAttention, FusedConvolution, FusedLayer, FusedLinear, can_fuse
 from engine.generation.vision_language_model import VisionLanguageModel
 from engine.generation.vlm_decoder import Pieces
 from engine.kernels.structures import MAX_HEAD_DIM
 from engine.layers.kernel_linear import KernelLinear
-from engine.layers.kv_cache import SequenceCache
+from engine.layers.kv_cache import ConvCache, SequenceCache
+from engine.layers.linear import Linear
 from engine.moondream.model import Moondream
 from engine.moondream.weights import QUANTIZATION_PLAN, open_weights
 from engine.quantization.formats import quantize_int8
@@ -86,19 +88,19 @@ def test_each_sequence_gets_what_it_gets_alone_in_all_instruction_sets(kind: str
 
 
 MIXED = GOLDEN / "gguf" / "mix-Q4_K_M.gguf"  # q, k and v in different types
+LFM2, LFM2_GGUF = GOLDEN / "lfm2-vl", GOLDEN / "gguf" / "lfm2-vl-tiny-Q8_0.gguf"
 
 
-def qwen(kind: str, dtype: torch.dtype) -> VisionLanguageModel:
-    if kind == "Q4_K_M":
-        model = engine.load(str(MIXED), LoadOptions("cpu", str(dtype).removeprefix("torch.")))
-    else:
-        model = engine.load(str(QWEN), LoadOptions("cpu", str(dtype).removeprefix("torch."), kind))
+def loaded(path: Path, kind: str | None, dtype: torch.dtype) -> VisionLanguageModel:
+    """Load a model; a GGUF file has its own kind."""
+    own = None if path.suffix == ".gguf" else kind
+    model = engine.load(str(path), LoadOptions("cpu", str(dtype).removeprefix("torch."), own))
     assert isinstance(model, VisionLanguageModel)
     return model
 
 
-def after_prompts(model: VisionLanguageModel) -> list[SequenceCache]:
-    """Four sequences: after an image, if the model sees, and after texts; computed layer by layer."""
+def after_prompts(model: VisionLanguageModel, case: Sequence[Message] = ()) -> list[SequenceCache]:
+    """Four sequences: after a conversation, if there is one, and after texts; computed layer by layer."""
 
     def parts_of(encoded: EncodedImage) -> Sequence[ImagePart]:
         assert isinstance(encoded, LazyImage)
@@ -106,9 +108,8 @@ def after_prompts(model: VisionLanguageModel) -> list[SequenceCache]:
 
     style, decoder = model.style, model.decoder
     prompts: list[Pieces] = [[5, 6, 7], [8, 9, 10, 11], [12], [13, 14]]
-    if model.images:
-        messages = conversation("one_image", model)
-        prompts[1] = prompt_pieces(messages, style.template, model.tokenizer, style.image_token, parts_of=parts_of)
+    if case:
+        prompts[1] = prompt_pieces(case, style.template, model.tokenizer, style.image_token, parts_of=parts_of)
     caches = [decoder.start(None) for _ in prompts]
     transformer = model.text.transformer
     fused, transformer._fused = transformer._fused, None
@@ -130,11 +131,61 @@ def continued(model: VisionLanguageModel, caches: list[SequenceCache]) -> Tensor
 )
 def test_grouped_query_layers(kind: str, dtype: torch.dtype, most: float) -> None:
     """As in Qwen3-VL: separate matrices, norms of queries and keys, SwiGLU, M-RoPE after an image."""
-    model = qwen(kind, dtype)
+    model = loaded(MIXED if kind == "Q4_K_M" else QWEN, kind, dtype)
+    check(model, conversation("one_image", model) if model.images else (), most)
+
+
+# The gates of so narrow a layer multiply what roundings between the layers change.
+@pytest.mark.parametrize(
+    ("kind", "dtype", "most"),
+    [("int8", torch.float32, 2e-3), ("int4", torch.float32, 0.05)]
+    + [(kind, torch.bfloat16, 0.2) for kind in ("int8", "int4", "Q8_0")],
+)
+def test_layers_with_short_convolutions(kind: str, dtype: torch.dtype, most: float) -> None:
+    """As in LFM2: some layers have attention, others a gated convolution, whose states are checked too."""
+    check(loaded(LFM2_GGUF if kind == "Q8_0" else LFM2, kind, dtype), (), most)
+
+
+@pytest.mark.parametrize("kind", ["int8", "int4"])
+@torch.inference_mode()
+def test_short_convolutions_in_bfloat16_are_as_exact_as_the_layers_one_by_one(kind: str) -> None:
+    exact, rounded = (loaded(LFM2, kind, dtype) for dtype in (torch.float32, torch.bfloat16))
+    exact.text.transformer._fused = None
+    wanted, fused = (continued(model, after_prompts(model)) for model in (exact, rounded))
+    rounded.text.transformer._fused = None
+    assert off(fused, wanted) < 1.1 * off(continued(rounded, after_prompts(rounded)), wanted)
+
+
+def states(cache: SequenceCache) -> list[Tensor]:
+    return [layer.inputs for layer in cache.layers if isinstance(layer, ConvCache)]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@torch.inference_mode()
+def test_short_convolutions_are_the_same_in_all_instruction_sets(dtype: torch.dtype) -> None:
+    model = loaded(LFM2, "int4", dtype)
+    fresh = [cache.freeze() for cache in after_prompts(model)]
+    assert_same_in_all_sets(lambda: continued(model, [cache.fork() for cache in fresh]))
+
+
+@torch.inference_mode()
+def test_a_fork_and_a_repeated_step_go_on_from_the_state_before() -> None:
+    model = loaded(LFM2, "int4", torch.bfloat16)
+    cache = after_prompts(model)[1]
+    kept, before = cache.freeze(), [state.clone() for state in states(cache)]
+    first = continued(model, [cache])
+    again = continued(model, [kept.fork()])
+    assert same_bits(first, again)
+    assert all(map(torch.equal, states(kept.fork()), before))
+    assert not any(map(torch.equal, states(cache), before))
+
+
+def check(model: VisionLanguageModel, case: Sequence[Message], most: float) -> None:
+    """Compare a batch with its members, to the bit, and with the layers one by one."""
     transformer = model.text.transformer
     assert transformer._fused
     with torch.inference_mode():
-        fresh = [cache.freeze() for cache in after_prompts(model)]
+        fresh = [cache.freeze() for cache in after_prompts(model, case)]
         mine, theirs = ([cache.fork() for cache in fresh] for _ in range(2))
         hidden = continued(model, mine)
         for index, cache in enumerate(fresh):
@@ -146,12 +197,18 @@ def test_grouped_query_layers(kind: str, dtype: torch.dtype, most: float) -> Non
         assert own.length == other.length
         assert off(keys(own), keys(other)) < most
         assert off(values(own), values(other)) < most
+        for state, wanted_state in zip(states(own), states(other), strict=True):
+            assert off(state, wanted_state) < most
 
 
 def test_only_layers_that_the_kernels_know_are_fused() -> None:
     linear = KernelLinear(quantize_int8(torch.ones(16, 16)), None)
-    layer = FusedLayer([FusedLinear(linear, "x", "qkv")], [FusedLinear(linear, "attention", "y")], 1, 1, 16)
+    before, after = [FusedLinear(linear, "x", "qkv")], [FusedLinear(linear, "attention", "y")]
+    layer = FusedLayer(before, FusedAttention(1, 1, 16), after)
     assert can_fuse(layer, torch.bfloat16)
     assert not can_fuse(layer, torch.float16)
-    large = FusedLayer(layer.before, layer.after, 1, 1, MAX_HEAD_DIM + 8)
-    assert not can_fuse(large, torch.bfloat16)
+    assert not can_fuse(FusedLayer(before, FusedAttention(1, 1, MAX_HEAD_DIM + 8), after), torch.bfloat16)
+    convolution = FusedConvolution(torch.ones(3, 16))
+    assert can_fuse(FusedLayer(before, convolution, after), torch.float32)
+    plain = FusedLinear(Linear(torch.ones(16, 16), None), "x", "gates")
+    assert not can_fuse(FusedLayer([plain], convolution, after), torch.float32)

@@ -17,6 +17,7 @@ void mdtool_widen(const Matrix*, int64_t, int64_t, int8_t*, float*, int32_t);
 void mdtool_finish(const LinearStep*, const int32_t*, int64_t, int64_t, const float*, const float*, int64_t, int32_t);
 void mdtool_run_linears(const LinearStep*, int64_t, int64_t, int32_t);
 void mdtool_attend(const AttentionStep*, int32_t);
+void mdtool_convolve(const ConvolutionStep*, int32_t);
 }
 
 namespace {
@@ -168,6 +169,20 @@ void compare_attention(const char* best, int64_t heads, int64_t kv_heads, int64_
   compare("attention", best, {&output.bytes}, [&] { mdtool_attend(&step, 1); });
 }
 
+void compare_convolution(const char* best, int64_t channels, int64_t taps, int32_t dtype) {
+  constexpr int64_t kRows = 6;
+  Numbers gates(dtype, kRows * 3 * channels), output(dtype, kRows * channels), kernel(dtype, taps * channels);
+  Numbers states(dtype, 2 * taps * channels), next(dtype, 2 * taps * channels);
+  auto sequence = [&](int64_t first, int64_t rows, int64_t i) {
+    size_t at = size_t(i * taps * channels) * states.size();
+    return ConvolvedSequence{first, rows, states.bytes.data() + at, next.bytes.data() + at};
+  };
+  ConvolvedSequence sequences[] = {sequence(0, 1, 0), sequence(1, 5, 1)};
+  std::fill(next.bytes.begin(), next.bytes.end(), uint8_t(0));
+  ConvolutionStep step{gates.rows(3 * channels), output.rows(channels), kernel.bytes.data(), sequences, 2, channels, taps};
+  compare("convolution", best, {&output.bytes, &next.bytes}, [&] { mdtool_convolve(&step, 1); });
+}
+
 }  // namespace
 
 int main() {
@@ -183,6 +198,9 @@ int main() {
         compare_attention(best, 6, 2, dim, dtype, interleaved);
       }
   }
+  for (int32_t dtype : {kFloat32, kBFloat16})
+    for (int64_t channels : {16, 37, 128})
+      for (int64_t taps : {2, 3, 5}) compare_convolution(best, channels, taps, dtype);
   std::printf("%s: %d comparisons with portable, %d differences\n", best, comparisons, differences);
   return differences || !std::strcmp(best, "portable") ? EXIT_FAILURE : EXIT_SUCCESS;
 }

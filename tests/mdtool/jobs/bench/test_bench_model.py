@@ -10,16 +10,20 @@ from types import ModuleType
 import gguf
 import numpy as np
 import pytest
+import torch
 from cli_runner import ROOT, run
 from safetensors.numpy import load_file
 
 import engine
 from engine.contract import Generation, LoadOptions
 from engine.kernels.library import kernels
+from engine.lfm2vl.config import Config
+from engine.lfm2vl.config import read_config as read_lfm_config
+from engine.lfm2vl.weights import open_weights
 from engine.moondream.config import TextConfig, read_config
 from engine.qwen3vl import config as qwen_config
-from mdtool.jobs.bench import model
-from mdtool.jobs.bench.random_gguf import write_random_gguf
+from mdtool.jobs.bench import lfm2vl, model
+from mdtool.jobs.bench.random_gguf import write_random_gguf, write_random_lfm2, write_random_mmproj
 from mdtool.jobs.bench.random_qwen3vl_gguf import write_random_qwen3vl
 
 pytestmark = pytest.mark.posix("the resource usage that bench reads")
@@ -78,6 +82,43 @@ def test_llama_cpp_gets_random_weights_of_the_same_shape(tmp_path: Path) -> None
     assert values.shape == (text.ff_dim, text.dim)
     assert values.std() == pytest.approx(text.dim**-0.5, rel=0.02)
     assert np.isfinite(values).all()
+
+
+def lfm2vl_config() -> Config:
+    folder = GOLDEN / "lfm2-vl"
+    parts = {part: json.loads((folder / f"{part}.json").read_text()) for part in ("config", "preprocessor_config")}
+    return read_lfm_config("golden", parts.pop("config") | parts)
+
+
+def test_llama_cpp_gets_both_parts_of_an_lfm2vl_in_files_that_we_read_too(tmp_path: Path) -> None:
+    config, text, vision = lfm2vl_config(), tmp_path / "text.gguf", tmp_path / "mmproj.gguf"
+    write_random_lfm2(text, config)
+    write_random_mmproj(vision, config)
+    weights = open_weights(text, config, vision)  # every tensor, in its shape
+    for name in ("language_model.layers.0.conv.conv.weight", "vision_tower.embeddings.patch_embedding.weight"):
+        tensor = weights.tensor(name, torch.float32)
+        assert tensor.isfinite().all()
+        assert tensor.std() > 0
+    norm = weights.tensor("vision_tower.post_layernorm.weight", torch.float32)
+    assert torch.equal(norm, torch.ones_like(norm))
+    stored = {tensor.name: tensor.tensor_type for tensor in gguf.GGUFReader(text).tensors}
+    assert stored["blk.0.ffn_up.weight"] == gguf.GGMLQuantizationType.Q4_0
+
+
+def test_it_measures_every_step_of_an_lfm2vl(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lfm2vl, "LARGE_SIDE", 64)
+    monkeypatch.setattr(lfm2vl, "SIDE", 64)
+    done = run("bench", "model", "--model", GOLDEN / "lfm2-vl", "--runs", "1", "--dtype", "float32", "--json")
+    assert done.code == 0, done.err
+    [report] = done.json
+    steps = {step["name"]: step["seconds"] for step in report["steps"]}
+    assert all(seconds > 0 for seconds in steps.values())
+    expected = {"prefill, 730 tokens", "decode, 1 sequence", "decode, 16 sequences"}
+    expected |= {f"the first token with --max-image-tokens {most}" for most in (64, 256)}
+    assert expected < steps.keys()
+    done = run("bench", "model", "--model", GOLDEN / "lfm2-vl", "--embedding-cache")
+    assert done.code == 2
+    assert "leave --embedding-cache out" in done.err
 
 
 def test_it_times_llama_cpp_in_turn() -> None:

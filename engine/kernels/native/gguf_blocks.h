@@ -291,7 +291,9 @@ inline void large_blocks_tile(const Matrix& weight, int64_t row, const GroupedRo
       }
     }
     S::Floats parts[R][T];
-#pragma GCC unroll 2  // so that what depends on `half` is known
+#if defined(__AVX512F__)  // so that what depends on `half` is known; GCC 12 at -O1 computes other numbers then
+#pragma GCC unroll 2
+#endif
     for (int half = 0; half < 2; half++) {
       S::Bytes weights[R][2];
       S::Ints factors[R][2];

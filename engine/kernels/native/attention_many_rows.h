@@ -22,16 +22,20 @@ struct FloatProducts {
   }
   static Number convert(float x) { return x; }
   static Number convert(BFloat16 x) { return x.bits & 0x7f80 ? widen(x) : 0.0f; }
-  static void store(Number* p, Simd::Floats weights) { Simd::store(p, weights); }
+  // Returns the weights as they are stored.
+  static Simd::Floats store(Number* p, Simd::Floats weights) {
+    Simd::store(p, weights);
+    return weights;
+  }
 };
 
 // Of bfloat16 numbers where the CPU can't multiply these: weights are rounded as they are there.
 struct WidenedProducts : FloatProducts {
   static constexpr int kTerms = 4;
-  static void store(Number* p, Simd::Floats weights) {
+  static Simd::Floats store(Number* p, Simd::Floats weights) {
     BFloat16 rounded[16];
     Simd::store(rounded, weights);
-    Simd::store(p, Simd::load(rounded));
+    return FloatProducts::store(p, Simd::load(rounded));
   }
 };
 
@@ -171,8 +175,7 @@ inline void weigh(float* scores, int64_t count, const int64_t* visible, float sc
     for (int64_t i = 0; i < padded; i += 16) {
       S::Floats x = S::mul(S::sub(S::load(row + i), S::set(greatest[t])), S::set(scale));
       S::Floats weight = power_of_two<Products::kTerms>(x);
-      total = S::add(total, weight);
-      Products::store(out + i, weight);
+      total = S::add(total, Products::store(out + i, weight));  // so that what all values share stays exact
     }
     for (int64_t i = visible[t]; i < (count + 1) / 2 * 2; i++) out[i] = typename Products::Number{};
     state.sums[t] = total;

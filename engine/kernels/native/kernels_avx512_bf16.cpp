@@ -20,8 +20,10 @@ struct BFloat16Products {
     return _mm512_dpbf16_ps(sum, pair, __m512bh(_mm512_set1_epi32(both)));
   }
   static Number convert(BFloat16 x) { return x; }
-  static void store(Number* p, Simd::Floats weights) {
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), __m256i(_mm512_cvtneps_pbh(weights)));
+  static Simd::Floats store(Number* p, Simd::Floats weights) {
+    __m256i narrow = __m256i(_mm512_cvtneps_pbh(weights));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), narrow);
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(narrow), 16));
   }
 };
 

@@ -42,9 +42,11 @@ from engine.resize import resize_with_pillow
 both = pytest.mark.parametrize("family", FAMILIES)
 
 # Largest difference of any value from float32, over all golden prompts; the reference's own in bfloat16 is 0.28 and
-# 0.23 for moondream2, 0.48 and 1.14 for moondream3.
+# 0.23 for moondream2, 0.48 and 1.14 for moondream3. Which values one image's rounding errors add up to is chance: our
+# attention gives 0.24 and 0.33 for moondream2 here, torch's 0.16 and 0.30; over eight other images the mean of the
+# largest logit errors is 0.36 and 0.38.
 HALF_TOLERANCE = {
-    ("moondream2", torch.bfloat16): (0.3, 0.3),
+    ("moondream2", torch.bfloat16): (0.3, 0.4),
     ("moondream3", torch.bfloat16): (0.6, 1.5),
     ("moondream2", torch.float16): (0.05, 0.05),
     ("moondream3", torch.float16): (0.1, 0.2),

@@ -40,8 +40,10 @@ inline void int4_tile(const Matrix& weight, int64_t row, const GroupedRows& x, i
     int64_t count = groups - group < 16 ? groups - group : 16;
     alignas(64) float factors[R][T][16];
     for (int r = 0; r < R; r++) {
-      S::prefetch(scales + scales_ahead + r * groups + group);
-      S::prefetch(zeros + scales_ahead + r * groups + group);
+      if constexpr (T == 1) {  // more rows are bound by arithmetic
+        S::prefetch(scales + scales_ahead + r * groups + group);
+        S::prefetch(zeros + scales_ahead + r * groups + group);
+      }
       S::Floats scale = load_part(scales + r * groups + group, count);
       S::Floats offset = S::mul(scale, load_part(zeros + r * groups + group, count));
       for (int t = 0; t < T; t++) {

@@ -15,13 +15,15 @@ NATIVE = Path("engine/kernels/native")
 ARM = platform.machine().lower() in ("aarch64", "arm64")
 
 AVX2 = ["-mavx2", "-mfma", "-mf16c"]
+AVX512 = [*AVX2, "-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mavx512vnni"]
 OPTIMIZE = "-O" not in os.environ.get("CXXFLAGS", "")
 
 # A file of kernels is compiled for its instruction set; whether the CPU has it is asked when the program runs.
 INSTRUCTION_SETS = {
     "kernels_portable.cpp": ["-O1"] if OPTIMIZE else [],  # only compared with; O3 takes six times as long to compile
     "kernels_avx2.cpp": AVX2,
-    "kernels_avx512.cpp": [*AVX2, "-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mavx512vnni"],
+    "kernels_avx512.cpp": AVX512,
+    "bfloat16_linear_avx512.cpp": [*AVX512, "-mavx512bf16"],
     "kernels_neon.cpp": [] if sys.platform == "darwin" else ["-march=armv8.2-a+dotprod"],
 }
 # -ffp-contract=off: all instruction sets round alike. GCC 12's own intrinsics headers use uninitialised vectors.

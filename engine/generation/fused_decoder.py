@@ -9,7 +9,7 @@ A block describes its layer as a `FusedLayer`. Its linear layers pass rows throu
 
 from array import array
 from collections.abc import Iterator, Sequence
-from ctypes import POINTER, c_int32, c_int64, cast, pointer
+from ctypes import POINTER, byref, c_int32, c_int64, cast, pointer
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any
@@ -20,6 +20,7 @@ from torch import Tensor
 from engine.kernels.library import kernels
 from engine.kernels.packed import linear_step
 from engine.kernels.structures import (
+    BFLOAT16_PAIRS,
     CACHE_DTYPES,
     DTYPES,
     LAYER_NORM,
@@ -37,6 +38,8 @@ from engine.layers.attention import QuerySpan, first_kv_cache
 from engine.layers.kernel_linear import KernelLinear
 from engine.layers.kv_cache import KeyValueCache, KeyValues
 from engine.layers.linear import LinearLayer
+
+ROWS = 64  # buffers have room for a multiple of them
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,7 +115,7 @@ def can_fuse(layer: FusedLayer, dtype: torch.dtype) -> bool:
 
 @dataclass(frozen=True, eq=False)
 class _Prepared:
-    """The calls for one number of rows: descriptions, and the buffers that they point to."""
+    """The calls for up to a number of rows: descriptions, and the buffers that they point to."""
 
     layers: Any  # array of DecoderLayer
     attention: list[AttentionStep]
@@ -130,7 +133,9 @@ class FusedDecoder:
         self._prepared: dict[tuple[int, int], _Prepared] = {}
         self._lock = Lock()
 
-    def __call__(self, x: Tensor, cos: Tensor, sin: Tensor, spans: Sequence[QuerySpan]) -> Tensor:
+    def __call__(
+        self, x: Tensor, cos: Tensor, sin: Tensor, spans: Sequence[QuerySpan], *, hidden: bool = True
+    ) -> Tensor:
         """Extend the caches of the spans' sequences, which have room reserved, and return the hidden states.
 
         Args:
@@ -138,19 +143,20 @@ class FusedDecoder:
             cos: Rotary cosines, (rows, rotary_dim / 2) float32.
             sin: Rotary sines, as cos.
             spans: Consecutive rows of x.
+            hidden: Whether the hidden states are needed; if not, the last layer stops once its cache is written.
 
         Returns:
-            (rows, dim).
+            (rows, dim); of no meaning if not `hidden`.
         """
         library = kernels().library
         assert library is not None
         cos, sin = cos.contiguous(), sin.contiguous()
         with self._lock:
-            key = len(x), cos.shape[1]
+            key = -(-len(x) // ROWS) * ROWS, cos.shape[1]
             if key not in self._prepared:
                 self._prepared[key] = self._prepare(*key)
             prepared = self._prepared[key]
-            prepared.inputs.copy_(x)
+            prepared.inputs[: len(x)].copy_(x)
             cache_dtype = first_kv_cache(spans[0].cache).keys.dtype
             tables = []
             for layer, attention in enumerate(prepared.attention):
@@ -160,9 +166,13 @@ class FusedDecoder:
                 attention.count = len(spans)
                 attention.cache_dtype = CACHE_DTYPES[cache_dtype]
                 attention.cos, attention.sin = cos.data_ptr(), sin.data_ptr()
-            threads = c_int32(torch.get_num_threads())
-            library.mdtool_run_decoder(prepared.layers, c_int64(len(self.layers)), c_int64(len(x)), threads)
-            return prepared.output.clone()
+            rows, threads = c_int64(len(x)), c_int32(torch.get_num_threads())
+            library.mdtool_run_decoder(prepared.layers, c_int64(len(self.layers) - (not hidden)), rows, threads)
+            if not hidden:
+                count = sum(fused.target == "qkv" for fused in self.layers[-1].before)
+                library.mdtool_run_linears(prepared.layers[-1].before, c_int64(count), rows, threads)
+                library.mdtool_extend_caches(byref(prepared.attention[-1]), threads)
+            return prepared.output[: len(x)].clone()
 
     def _prepare(self, rows: int, half_rotary: int) -> _Prepared:
         first = self.layers[0]
@@ -200,6 +210,10 @@ class FusedDecoder:
         return _Prepared(calls, attentions, streams[0], streams[len(self.layers) % 2], keep_alive)
 
 
+def _reads_floats(fused: FusedLinear) -> bool:
+    return bool(_matrix(fused).format == BFLOAT16_PAIRS)
+
+
 def _matrix(fused: FusedLinear) -> Any:
     assert isinstance(fused.linear, KernelLinear)
     return fused.linear.weight
@@ -221,7 +235,8 @@ def _steps(linears: Sequence[FusedLinear], buffers: dict[str, Tensor]) -> Any:
         if fused.gate:
             step.gate = rows_of(buffers[fused.gate])
         before = linears[index - 1] if index else None
-        step.same_input = bool(before and before.source == fused.source and before.norm is fused.norm)
+        same_rows = before and before.source == fused.source and before.norm is fused.norm
+        step.same_input = bool(same_rows and before and _reads_floats(before) == _reads_floats(fused))
         steps[index] = step
     return steps
 

@@ -1,4 +1,4 @@
-"""Quantised weights in the kernels' layout, and the calls that multiply with them.
+"""Weights in the kernels' layout, and the calls that multiply with them.
 
 Layout: see `native/types.h`. Rows of int4 and int8 are padded with zeros to whole blocks of 128 columns.
 """
@@ -11,12 +11,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from engine.kernels import structures
 from engine.kernels.library import kernels
-from engine.kernels.structures import GGUF_FORMATS, INT4, INT8, LinearStep, Matrix, Norm, rows_of
-from engine.quantization.formats import Int4, Int8
+from engine.kernels.structures import BFLOAT16_PAIRS, GGUF_FORMATS, INT4, INT8, LinearStep, Norm, rows_of
+from engine.quantization.formats import Int8, Matrix
 from engine.quantization.gguf_blocks import GgufBlocks
 
 BLOCK = 128  # columns
+PANEL = 16  # rows of bfloat16 weights that lie together
 MINIMUM_COLUMNS = 32  # that share a minimum in GGUF's blocks
 
 
@@ -26,8 +28,8 @@ class PackedMatrix:
 
     Attributes:
         values: (rows, padded columns) int8; (rows, padded columns / 2) uint8 with two weights a byte, of int4;
-            (rows, bytes of a row) uint8, of GGUF's blocks.
-        scales: (rows) float32 of int8, (rows, groups) bfloat16 of int4; None of blocks.
+            (rows, bytes of a row) uint8, of GGUF's blocks; (rows, columns) bfloat16, in pairs.
+        scales: (rows) float32 of int8, (rows, groups) bfloat16 of int4; else None.
         zeros: (rows, groups) bfloat16 of int4; else None.
         columns: Without padding.
         format: See `structures`.
@@ -42,11 +44,11 @@ class PackedMatrix:
     group: int = BLOCK
 
     @cached_property
-    def structure(self) -> Matrix:
+    def structure(self) -> structures.Matrix:
         """The description for the kernels; valid as long as this object."""
         scales, zeros = (None if part is None else part.data_ptr() for part in (self.scales, self.zeros))
         columns = self.padded_columns if self.format in (INT4, INT8) else self.columns
-        return Matrix(self.format, self.group, self.rows, columns, self.values.data_ptr(), scales, zeros)
+        return structures.Matrix(self.format, self.group, self.rows, columns, self.values.data_ptr(), scales, zeros)
 
     @property
     def rows(self) -> int:
@@ -59,9 +61,12 @@ class PackedMatrix:
         return -(-self.columns // BLOCK) * BLOCK
 
 
-def pack(weight: Int4 | Int8 | GgufBlocks) -> PackedMatrix:
-    """Copy quantised weights into the kernels' layout; blocks of a GGUF file are not copied."""
+def pack(weight: Matrix) -> PackedMatrix:
+    """Copy weights into the kernels' layout; blocks of a GGUF file are not copied."""
     rows, columns = weight.shape
+    if isinstance(weight, Tensor):
+        pairs = weight.view(rows // PANEL, PANEL, columns // 2, 2).transpose(1, 2)
+        return PackedMatrix(pairs.contiguous().view(rows, columns), None, None, columns, BFLOAT16_PAIRS)
     padding = -columns % BLOCK
     if isinstance(weight, GgufBlocks):
         return PackedMatrix(

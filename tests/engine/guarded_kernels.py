@@ -16,8 +16,9 @@ from torch import Tensor
 
 from engine.generation.fused_decoder import FusedNorm, sequence_table
 from engine.kernels.library import kernels
-from engine.kernels.packed import PackedMatrix, finish, linear_step, pack, quantize_rows, widen
+from engine.kernels.packed import PANEL, PackedMatrix, finish, linear_step, pack, quantize_rows, widen
 from engine.kernels.structures import (
+    BFLOAT16_PAIRS,
     CACHE_DTYPES,
     DTYPES,
     GELU,
@@ -85,7 +86,8 @@ def matrices(outputs: int) -> list[PackedMatrix]:
     blocks = [
         random_blocks(name, outputs, units * TYPES[name].weights, units) for name in GGUF_FORMATS for units in (1, 2, 5)
     ]
-    return [*map(pack, int8), *map(pack, int4), *map(pack, blocks)]
+    pairs = [random(outputs, columns, seed=columns, dtype=torch.bfloat16) for columns in (2, 34, 130)]
+    return [*map(pack, int8), *map(pack, int4), *map(pack, blocks), *map(pack, pairs if outputs % PANEL == 0 else ())]
 
 
 def run_linears(guarded: Guarded) -> None:
@@ -105,6 +107,8 @@ def run_linears(guarded: Guarded) -> None:
                 step = linear_step(matrix, bias, x, y, activation=activation, residual=residual)
                 step.gate, step.norm = rows_of(gate), norm
                 library.mdtool_run_linears(byref(step), c_int64(1), c_int64(rows), c_int32(2))
+            if matrix.format == BFLOAT16_PAIRS:
+                continue
             quantize_rows(guarded(random(5, matrix.columns, seed=1, dtype=dtype)), norm)
             if matrix.format != INT8:
                 values = guarded(torch.zeros(outputs, matrix.padded_columns, dtype=torch.int8))

@@ -23,7 +23,7 @@ def available() -> list[str]:
     """All but `portable`, the best first."""
     if kernels().library is None:
         return []
-    names = [name for name in ("avx512-vnni", "avx2", "neon-dotprod") if _select(name)]
+    names = [name for name in ("avx512-bf16", "avx512-vnni", "avx2", "neon-dotprod") if _select(name)]
     _select(None)
     return names
 

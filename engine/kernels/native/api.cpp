@@ -17,6 +17,17 @@ namespace {
 
 const KernelTable* table = &portable_kernels;
 
+#if defined(__x86_64__)
+KernelTable with_bfloat16() {
+  KernelTable kernels = avx512_kernels;
+  kernels.name = "avx512-bf16";
+  kernels.bfloat16_linear = bfloat16_linear_with_bfloat16;
+  return kernels;
+}
+
+const KernelTable avx512_bfloat16_kernels = with_bfloat16();
+#endif
+
 #if defined(__aarch64__)
 bool has_dot_products() {
 #if defined(__linux__)
@@ -36,6 +47,7 @@ T* room(std::vector<T>& vector, int64_t count) {
 }
 
 thread_local std::vector<int8_t> bytes_room;
+thread_local std::vector<BFloat16> narrow_room;
 thread_local std::vector<float> scales_room, sums_room, numbers_room, grouped_room, scores_room;
 
 int64_t padded(int64_t count, int64_t step) { return (count + step - 1) / step * step; }
@@ -67,11 +79,31 @@ GroupedRows grouped(const QuantizedRows& rows, int64_t group) {
   return {&rows, scales, sums, stride};
 }
 
+// Return the rows that bfloat16 weights are multiplied with.
+Rows narrowed(const LinearStep& step, int64_t rows, int threads) {
+  if (step.norm.kind == kNoNorm && step.x.dtype == kBFloat16) return step.x;
+  Rows out{room(narrow_room, rows * step.columns), step.columns, kBFloat16};
+  int64_t columns = padded(step.columns, kBlock);
+  float* numbers = room(numbers_room, threads * columns);
+  parallel_for(rows, threads, [&](int thread, int64_t begin, int64_t end) {
+    table->narrow(step, begin, end, numbers + thread * columns, out);
+  });
+  return out;
+}
+
 // Run linear layers one after the other on the same number of rows.
 void run_linears(const LinearStep* steps, int64_t count, int64_t rows, int threads) {
   QuantizedRows x{};
+  Rows narrow{};
   for (int64_t i = 0; i < count; i++) {
     const LinearStep& step = steps[i];
+    if (step.weight.format == kBFloat16Pairs) {
+      if (!step.same_input) narrow = narrowed(step, rows, threads);
+      parallel_for(table->bfloat16_task_count(step, rows), threads, [&](int, int64_t begin, int64_t end) {
+        table->bfloat16_linear(step, narrow, rows, begin, end);
+      });
+      continue;
+    }
     if (!step.same_input) x = quantize(step, rows, threads);
     GroupedRows groups = grouped(x, step.weight.format == kInt8 ? kBlock : step.weight.group);
     int64_t chunks = padded(step.weight.rows, kChunkColumns) / kChunkColumns;
@@ -79,7 +111,19 @@ void run_linears(const LinearStep* steps, int64_t count, int64_t rows, int threa
   }
 }
 
-// Rotate queries and keys, extend the caches, and attend.
+// Rotate queries and keys, and extend the caches.
+void begin_attention(const AttentionStep* step, int threads) {
+  int64_t rows = 0;
+  for (int64_t s = 0; s < step->count; s++) rows += step->sequences[s].rows;
+  parallel_for(rows, rows < 4 ? 1 : threads, [&](int, int64_t begin, int64_t end) {
+    int64_t row = 0;  // of the batch
+    for (int64_t s = 0; s < step->count; s++)
+      for (int64_t r = 0; r < step->sequences[s].rows; r++, row++)
+        if (row >= begin && row < end) table->begin_attention(*step, step->sequences[s], r);
+  });
+}
+
+// Extend the caches, and attend.
 void attend(const AttentionStep* step, int threads) {
   std::vector<int64_t> groups;  // where sequences begin that share their prefix, and the end
   int64_t longest = 0;
@@ -91,11 +135,7 @@ void attend(const AttentionStep* step, int threads) {
     longest = std::max(longest, positions);
   }
   groups.push_back(step->count);
-  if (step->qkv.data)
-    parallel_for(step->count, step->count < 4 ? 1 : threads, [&](int, int64_t begin, int64_t end) {
-      for (int64_t s = begin; s < end; s++)
-        for (int64_t r = 0; r < step->sequences[s].rows; r++) table->begin_attention(*step, step->sequences[s], r);
-    });
+  if (step->qkv.data) begin_attention(step, threads);
   int64_t stride = padded(longest, 16);
   float* scores = room(scores_room, threads * kMaxQueries * stride);
   int64_t tasks = int64_t(groups.size() - 1) * step->kv_heads;
@@ -115,7 +155,7 @@ using namespace kernels;
 
 // Use the kernels of an instruction set; null: the best that this CPU has. Returns their name, or null if it lacks it.
 EXPORT const char* mdtool_select_kernels(const char* name) {
-  const KernelTable* available[4];
+  const KernelTable* available[5];
   int count = 0;
 #if defined(__x86_64__)
   __builtin_cpu_init();
@@ -123,8 +163,10 @@ EXPORT const char* mdtool_select_kernels(const char* name) {
   avx2 = avx2 && __builtin_cpu_supports("f16c");
   if (avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
-      __builtin_cpu_supports("avx512vnni"))
+      __builtin_cpu_supports("avx512vnni")) {
+    if (__builtin_cpu_supports("avx512bf16")) available[count++] = &avx512_bfloat16_kernels;
     available[count++] = &avx512_kernels;
+  }
   if (avx2) available[count++] = &avx2_kernels;
 #elif defined(__aarch64__)
   if (has_dot_products()) available[count++] = &neon_kernels;
@@ -173,6 +215,9 @@ EXPORT void mdtool_run_linears(const LinearStep* steps, int64_t count, int64_t r
 }
 
 EXPORT void mdtool_attend(const AttentionStep* step, int32_t threads) { attend(step, threads); }
+
+// Extend the caches only.
+EXPORT void mdtool_extend_caches(const AttentionStep* step, int32_t threads) { begin_attention(step, threads); }
 
 // Run the layers of a decoder.
 EXPORT void mdtool_run_decoder(const DecoderLayer* layers, int64_t count, int64_t rows, int32_t threads) {

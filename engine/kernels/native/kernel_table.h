@@ -7,6 +7,7 @@
 #include "gguf_blocks.h"
 #include "linear.h"
 #include "many_rows.h"
+#include "bfloat16_linear.h"
 #include "attention.h"
 
 namespace kernels {
@@ -29,6 +30,7 @@ void softmax_rows(const Rows& scores, int64_t columns, int64_t begin, int64_t en
 }  // namespace
 
 extern const KernelTable KERNELS = {KERNELS_NAME, quantize_rows, quantize_whole_rows, linear_chunks,
-                                    widen_rows,   finish_sums,   begin_row,           attend_group, softmax_rows};
+                                    widen_rows,   finish_sums,   begin_row,           attend_group, softmax_rows,
+                                    narrow_rows,  bfloat16_task_count, bfloat16_linear};
 
 }  // namespace kernels

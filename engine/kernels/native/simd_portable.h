@@ -9,6 +9,9 @@ namespace kernels {
 namespace {  // compiled once for each instruction set: no symbol may be shared
 
 struct Simd {
+  // Rows and vectors of a product of matrices that fit the registers.
+  static constexpr int kTileRows = 4, kTileVectors = 1;
+
   struct Floats {
     float v[16];
   };
@@ -226,6 +229,13 @@ struct Simd {
   }
   static Floats minima(SixBits six, bool last) {
     return each([&](int i) { return i / 8 == int(last) ? float(six.minima[i % 8]) : 0; });
+  }
+  static Floats dot_pairs(Floats sum, Bytes weights, int32_t x) {
+    int32_t pairs[16];
+    std::memcpy(pairs, weights.v, 64);
+    return each([&](int i) {
+      return std::fma(first_of(pairs[i]), first_of(x), std::fma(second_of(pairs[i]), second_of(x), sum.v[i]));
+    });
   }
   static void prefetch(const void*) {}
 };

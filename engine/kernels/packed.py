@@ -75,6 +75,7 @@ def pack(weight: Matrix) -> PackedMatrix:
     if isinstance(weight, Int8):
         values = F.pad(weight.values, (0, padding)) if padding else weight.values
         return PackedMatrix(values.contiguous(), weight.scale.float(), None, columns, INT8)
+    padding -= weight.padding  # it has some already
     group, count = weight.group_size, padding // weight.group_size
     values = F.pad(weight.values(), (0, padding)) if padding else weight.values()
     blocks = values.view(rows, -1, 2, BLOCK // 2)

@@ -56,8 +56,8 @@ class Int4:
 
     def rows(self, which: Tensor | slice, dtype: torch.dtype) -> Tensor:
         """Return some rows, dequantised."""
-        parts = {"nibbles": self.nibbles[which], "scale": self.scale[which], "zero": self.zero[which]}
-        return replace(self, **parts).dequantize(dtype)
+        kept = replace(self, nibbles=self.nibbles[which], scale=self.scale[which], zero=self.zero[which])
+        return kept.dequantize(dtype)
 
 
 @dataclass(frozen=True, eq=False)

@@ -24,6 +24,7 @@ INSTRUCTION_SETS = {
     "kernels_avx2.cpp": AVX2,
     "kernels_avx512.cpp": AVX512,
     "kernels_avx512_bf16.cpp": [*AVX512, "-mavx512bf16"],
+    "bfloat16_linear_avx512.cpp": [*AVX512, "-mavx512bf16"],
     "kernels_neon.cpp": [] if sys.platform == "darwin" else ["-march=armv8.2-a+dotprod"],
 }
 # -ffp-contract=off: all instruction sets round alike. GCC 12's own intrinsics headers use uninitialised vectors.

@@ -316,7 +316,7 @@ class LoadOptions:
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
         dtype: "float32", "bfloat16" or "float16"; None: the fastest for the device. With "float32" the weights of a
             GGUF file are dequantised, as the kernels that multiply its blocks round activations.
-        quantize: "int8", "int4", or "int4-64" and "int4-32" with another group size; None: as stored.
+        quantize: "int8", "int4", "int4-64" and "int4-32" with smaller groups, or "int4-all"; None: as stored.
         compile: Use torch.compile.
         detail: "low", "auto", "high", or a number in the model's own unit (centerface: pixels of the longer side of
             its input; Moondream: crops of a large image).

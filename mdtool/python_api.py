@@ -62,7 +62,7 @@ def load(
             which depends on the command.
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
         dtype: "float32", "bfloat16" or "float16"; None: the fastest for the device.
-        quantize: "int8", "int4", or "int4-64" and "int4-32" with another group size; None: as stored.
+        quantize: "int8", "int4", "int4-64" and "int4-32" with smaller groups, or "int4-all"; None: as stored.
         compile: Compile with torch.compile before returning, which takes up to a minute the first time.
         detail: Resolution at which images are encoded: "low", "auto", "high", or a number in the model's own unit
             (centerface: pixels of the longer side of its input; Moondream: crops of a large image; others: image

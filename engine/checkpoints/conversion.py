@@ -40,7 +40,6 @@ def write_quantized(model: QuantizableModel, scheme: str, folder: Path, progress
     Raises:
         ModelUnavailable: Weights can't be read.
         EngineError: They are quantised already, or in a GGUF file.
-        ValueError: No supported group size fits a matrix.
         OSError: The folder can't be written.
     """
     weights = model.weights

@@ -35,10 +35,17 @@ class Packing:
 
 def _int4_shapes(shape: Shape, stored: Mapping[str, Shape]) -> Mapping[str, Shape]:
     rows, columns = shape
-    sizes = [size for size in GROUP_SIZES if columns % size == 0] or [columns]
-    candidates = [(rows, columns // size) for size in sizes]
-    scales = next((groups for groups in candidates if groups == stored.get("scale")), candidates[0])
-    return {"nibbles": (rows, columns // 2), "scale": scales, "zero": scales}
+    sizes = [size for size in GROUP_SIZES if columns % size == 0] or GROUP_SIZES  # the latter with padding
+    candidates = [
+        {"nibbles": (rows, -(-columns // size) * size // 2), "scale": (rows, -(-columns // size))} for size in sizes
+    ]
+    fitting = next((shapes for shapes in candidates if shapes["scale"] == stored.get("scale")), candidates[0])
+    return {**fitting, "zero": fitting["scale"]}
+
+
+def _int4(parts: Mapping[str, Tensor], shape: Shape, dtype: torch.dtype) -> Matrix:
+    padding = 2 * parts["nibbles"].shape[1] - shape[1]
+    return Int4(parts["nibbles"], parts["scale"], parts["zero"], padding=padding)
 
 
 # Written by `engine.checkpoints.conversion`: the tensors of `Int4` and `Int8` under their attribute names.
@@ -46,7 +53,7 @@ INT4 = Packing(
     4,
     {"nibbles": torch.uint8, "scale": None, "zero": None},
     _int4_shapes,
-    lambda parts, shape, dtype: Int4(parts["nibbles"], parts["scale"], parts["zero"]),
+    _int4,
 )
 INT8 = Packing(
     8,

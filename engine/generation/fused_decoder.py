@@ -10,7 +10,7 @@ A block describes its layer as a `FusedLayer`. Its linear layers pass rows throu
 
 from array import array
 from collections.abc import Iterator, Sequence
-from ctypes import POINTER, c_int32, c_int64, cast, pointer
+from ctypes import POINTER, byref, c_int32, c_int64, cast, pointer
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any
@@ -21,6 +21,7 @@ from torch import Tensor
 from engine.kernels.library import kernels
 from engine.kernels.packed import linear_step
 from engine.kernels.structures import (
+    BFLOAT16_PAIRS,
     CACHE_DTYPES,
     DTYPES,
     LAYER_NORM,
@@ -40,6 +41,8 @@ from engine.layers.kernel_linear import KernelLinear
 from engine.layers.kv_cache import ConvCache, KeyValueCache, KeyValues
 from engine.layers.linear import LinearLayer
 from engine.layers.short_conv import conv_table, convolution_step, set_sequences
+
+ROWS = 64  # buffers have room for a multiple of them
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,7 +151,7 @@ def can_fuse(layer: FusedLayer, dtype: torch.dtype) -> bool:
 
 @dataclass(frozen=True, eq=False)
 class _Prepared:
-    """The calls for one number of rows: descriptions, and the buffers that they point to."""
+    """The calls for up to a number of rows: descriptions, and the buffers that they point to."""
 
     layers: Any  # array of DecoderLayer
     mixers: list[AttentionStep | ConvolutionStep]
@@ -166,7 +169,9 @@ class FusedDecoder:
         self._prepared: dict[tuple[int, int], _Prepared] = {}
         self._lock = Lock()
 
-    def __call__(self, x: Tensor, cos: Tensor, sin: Tensor, spans: Sequence[QuerySpan]) -> Tensor:
+    def __call__(
+        self, x: Tensor, cos: Tensor, sin: Tensor, spans: Sequence[QuerySpan], *, hidden: bool = True
+    ) -> Tensor:
         """Extend the caches of the spans' sequences, which have room reserved, and return the hidden states.
 
         Args:
@@ -174,19 +179,20 @@ class FusedDecoder:
             cos: Rotary cosines, (rows, rotary_dim / 2) float32.
             sin: Rotary sines, as cos.
             spans: Consecutive rows of x.
+            hidden: Whether the hidden states are needed; if not, the last layer stops once its cache is written.
 
         Returns:
-            (rows, dim).
+            (rows, dim); of no meaning if not `hidden`.
         """
         library = kernels().library
         assert library is not None
         cos, sin = cos.contiguous(), sin.contiguous()
         with self._lock:
-            key = len(x), cos.shape[1]
+            key = -(-len(x) // ROWS) * ROWS, cos.shape[1]
             if key not in self._prepared:
                 self._prepared[key] = self._prepare(*key)
             prepared = self._prepared[key]
-            prepared.inputs.copy_(x)
+            prepared.inputs[: len(x)].copy_(x)
             tables: list[Any] = []
             for layer, mixer in enumerate(prepared.mixers):
                 if isinstance(mixer, ConvolutionStep):
@@ -198,9 +204,15 @@ class FusedDecoder:
                 mixer.count = len(spans)
                 mixer.cache_dtype = CACHE_DTYPES[_key_value_cache(spans[0], layer).keys.dtype]
                 mixer.cos, mixer.sin = cos.data_ptr(), sin.data_ptr()
-            threads = c_int32(torch.get_num_threads())
-            library.mdtool_run_decoder(prepared.layers, c_int64(len(self.layers)), c_int64(len(x)), threads)
-            return prepared.output.clone()
+            last = prepared.mixers[-1]
+            stops_early = not hidden and isinstance(last, AttentionStep)
+            rows, threads = c_int64(len(x)), c_int32(torch.get_num_threads())
+            library.mdtool_run_decoder(prepared.layers, c_int64(len(self.layers) - stops_early), rows, threads)
+            if stops_early:
+                count = sum(fused.target == "qkv" for fused in self.layers[-1].before)
+                library.mdtool_run_linears(prepared.layers[-1].before, c_int64(count), rows, threads)
+                library.mdtool_extend_caches(byref(last), threads)
+            return prepared.output[: len(x)].clone()
 
     def _prepare(self, rows: int, half_rotary: int) -> _Prepared:
         dim, dtype = _matrix(self.layers[0].after[-1]).rows, self.dtype
@@ -247,6 +259,10 @@ def _attention_step(
     )  # fmt: skip
 
 
+def _reads_floats(fused: FusedLinear) -> bool:
+    return bool(_matrix(fused).format == BFLOAT16_PAIRS)
+
+
 def _matrix(fused: FusedLinear) -> Any:
     assert isinstance(fused.linear, KernelLinear)
     return fused.linear.weight
@@ -268,7 +284,8 @@ def _steps(linears: Sequence[FusedLinear], buffers: dict[str, Tensor]) -> Any:
         if fused.gate:
             step.gate = rows_of(buffers[fused.gate])
         before = linears[index - 1] if index else None
-        step.same_input = bool(before and before.source == fused.source and before.norm is fused.norm)
+        same_rows = before and before.source == fused.source and before.norm is fused.norm
+        step.same_input = bool(same_rows and before and _reads_floats(before) == _reads_floats(fused))
         steps[index] = step
     return steps
 

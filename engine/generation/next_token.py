@@ -26,7 +26,8 @@ def sample_tokens(reads: Sequence[ReadToken], logits: Tensor) -> list[int]:
     if suppressed:
         rows, tokens = zip(*suppressed, strict=True)
         logits[list(rows), list(tokens)] = float("-inf")
-    selected: list[int] = logits.max(-1).indices.tolist()  # the first of the largest, faster than argmax in bfloat16
+    # as argmax, which takes four times as long for bfloat16
+    selected: list[int] = logits.max(-1).indices.tolist()
     for row, read in enumerate(reads):
         if read.allowed_token_ids or not read.sampler.is_greedy:
             selected[row] = _sample(read, logits[row])

@@ -11,8 +11,7 @@ from engine.layers.linear import LinearLayer
 from engine.layers.linear_dispatch import make_linear
 from engine.layers.norms import rms_norm
 from engine.layers.parameters import ParameterReader
-from engine.quantization.formats import Int4, Int8
-from engine.quantization.gguf_blocks import GgufBlocks
+from engine.quantization.formats import Matrix
 
 
 @dataclass(frozen=True)
@@ -27,7 +26,7 @@ class TextModel:
         max_context: Most tokens of a sequence.
     """
 
-    embeddings: Tensor | Int8 | GgufBlocks
+    embeddings: Matrix
     transformer: Transformer
     norm: Tensor
     head: LinearLayer
@@ -48,8 +47,6 @@ class TextModel:
             max_context: Most tokens of a sequence.
         """
         embeddings = reader.matrix("embed_tokens.weight")
-        if isinstance(embeddings, Int4):
-            embeddings = embeddings.dequantize(reader.dtype)
         if reader.has("lm_head.weight"):
             head = reader.linear("lm_head")
         else:

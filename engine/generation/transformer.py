@@ -20,6 +20,7 @@ from engine.layers.linear import return_freed_memory
 from engine.layers.lora import LoraAdapter, RowAdapters
 
 TRIM_ROWS = 256  # of a prefill
+FUSED_ROWS = 256  # rows from which attention of many rows is faster
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,8 +78,9 @@ class Transformer:
         self.position_axes = position_axes
         self._before, self._after = _before_attention, _after_attention
         self._graphs: CudaGraphs | None = None
-        self._few_rows = min((block.few_rows for block in blocks if block.few_rows), default=None)
         self._fused = _fused_decoder(blocks, dtype, device)
+        few_rows = (block.few_rows for block in blocks if block.few_rows)
+        self._few_rows = min(few_rows, default=FUSED_ROWS if self._fused else None)
 
     def new_cache(self, prefix: PrefixCache | None = None) -> SequenceCache:
         """Return the cache of a sequence that continues a prefix; None: an empty one."""
@@ -162,11 +164,11 @@ class Transformer:
         if first := runs[0].rows.start:
             runs = [replace(run, rows=slice(run.rows.start - first, run.rows.stop - first)) for run in runs]
         positions = self._positions(runs)
-        plain = hidden and all(run.plain for run in runs)
+        plain = all(run.plain for run in runs)
         if self._fused and plain and self._few_rows and len(x) < self._few_rows:
-            return self._fused(x, *self.rotary(positions), runs)
+            return self._fused(x, *self.rotary(positions), runs, hidden=hidden)
         attention = CachedAttention(runs)
-        if self._graphs and plain and len(x) <= self._graphs.max_rows:
+        if self._graphs and hidden and plain and len(x) <= self._graphs.max_rows:
             return self._graphs(x, positions, attention)
         return self._forward(x, positions, runs, attention, hidden=hidden)
 

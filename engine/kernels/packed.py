@@ -1,4 +1,4 @@
-"""Quantised weights in the kernels' layout, and the calls that multiply with them.
+"""Weights in the kernels' layout, and the calls that multiply with them.
 
 Layout: see `native/types.h`. Rows of int4 and int8 are padded with zeros to whole blocks of 128 columns.
 """
@@ -11,13 +11,24 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from engine.kernels import structures
 from engine.kernels.library import kernels
-from engine.kernels.structures import FLOAT_FORMATS, GGUF_FORMATS, INT4, INT8, LinearStep, Matrix, Norm, rows_of
-from engine.quantization.formats import Int4, Int8
+from engine.kernels.structures import (
+    BFLOAT16_PAIRS,
+    FLOAT_FORMATS,
+    GGUF_FORMATS,
+    INT4,
+    INT8,
+    LinearStep,
+    Norm,
+    rows_of,
+)
+from engine.quantization.formats import Int8, Matrix
 from engine.quantization.gguf_blocks import GgufBlocks
 
 BLOCK = 128  # columns
 FORMATS = GGUF_FORMATS | FLOAT_FORMATS
+PANEL = 16  # rows of bfloat16 weights that lie together
 MINIMUM_COLUMNS = 32  # that share a minimum in GGUF's blocks
 
 
@@ -27,7 +38,7 @@ class PackedMatrix:
 
     Attributes:
         values: (rows, padded columns) int8; (rows, padded columns / 2) uint8 with two weights a byte, of int4;
-            (rows, bytes of a row) uint8, of GGUF's blocks and floats.
+            (rows, bytes of a row) uint8, of GGUF's blocks and floats; (rows, columns) bfloat16, in pairs.
         scales: (rows) float32 of int8, (rows, groups) bfloat16 of int4; None of all others.
         zeros: (rows, groups) bfloat16 of int4; else None.
         columns: Without padding.
@@ -43,11 +54,11 @@ class PackedMatrix:
     group: int = BLOCK
 
     @cached_property
-    def structure(self) -> Matrix:
+    def structure(self) -> structures.Matrix:
         """The description for the kernels; valid as long as this object."""
         scales, zeros = (None if part is None else part.data_ptr() for part in (self.scales, self.zeros))
         columns = self.padded_columns if self.format in (INT4, INT8) else self.columns
-        return Matrix(self.format, self.group, self.rows, columns, self.values.data_ptr(), scales, zeros)
+        return structures.Matrix(self.format, self.group, self.rows, columns, self.values.data_ptr(), scales, zeros)
 
     @property
     def rows(self) -> int:
@@ -60,15 +71,19 @@ class PackedMatrix:
         return -(-self.columns // BLOCK) * BLOCK
 
 
-def pack(weight: Int4 | Int8 | GgufBlocks) -> PackedMatrix:
-    """Copy quantised weights into the kernels' layout; what lies in a GGUF file is not copied."""
+def pack(weight: Matrix) -> PackedMatrix:
+    """Copy weights into the kernels' layout; what lies in a GGUF file is not copied."""
     rows, columns = weight.shape
+    if isinstance(weight, Tensor):
+        pairs = weight.view(rows // PANEL, PANEL, columns // 2, 2).transpose(1, 2)
+        return PackedMatrix(pairs.contiguous().view(rows, columns), None, None, columns, BFLOAT16_PAIRS)
     padding = -columns % BLOCK
     if isinstance(weight, GgufBlocks):
         return PackedMatrix(weight.raw.contiguous(), None, None, columns, FORMATS[weight.type.name], MINIMUM_COLUMNS)
     if isinstance(weight, Int8):
         values = F.pad(weight.values, (0, padding)) if padding else weight.values
         return PackedMatrix(values.contiguous(), weight.scale.float(), None, columns, INT8)
+    padding -= weight.padding  # it has some already
     group, count = weight.group_size, padding // weight.group_size
     values = F.pad(weight.values(), (0, padding)) if padding else weight.values()
     blocks = values.view(rows, -1, 2, BLOCK // 2)

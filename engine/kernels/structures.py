@@ -6,10 +6,12 @@ import torch
 from torch import Tensor
 
 FLOAT32, BFLOAT16, INT8_ROWS = 0, 1, 2  # the last: of caches
-INT4, INT8 = 0, 1
+BFLOAT16_PAIRS, INT4, INT8 = -1, 0, 1
 GGUF_FORMATS = {"Q8_0": 2, "Q4_0": 3, "Q4_1": 4, "Q5_0": 5, "Q5_1": 6, "Q4_K": 7, "Q5_K": 8, "Q6_K": 9}
 FLOAT_FORMATS = {"F16": 10, "BF16": 11}  # of weights in GGUF files
-FORMAT_NAMES = {number: name for name, number in {"int4": INT4, "int8": INT8, **GGUF_FORMATS, **FLOAT_FORMATS}.items()}
+FORMAT_NAMES = {BFLOAT16_PAIRS: "bfloat16", INT4: "int4", INT8: "int8"} | {
+    number: name for name, number in (GGUF_FORMATS | FLOAT_FORMATS).items()
+}
 NO_ACTIVATION, GELU, MULTIPLY_BY_SILU = 0, 1, 2
 NO_NORM, LAYER_NORM, RMS_NORM = 0, 1, 2
 MAX_HEAD_DIM = 256  # of attention

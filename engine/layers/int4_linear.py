@@ -8,6 +8,7 @@ in the CPU cache, for int8 GEMM with dynamic activation quantisation (`engine.la
 from functools import cache
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from engine.layers.activations import gelu_
@@ -53,10 +54,10 @@ class Int4Linear:
         """
         block = packed_block_rows()
         assert block is not None
-        self.bias, self.group_size = bias, weight.group_size
+        self.bias, self.group_size, self.padding = bias, weight.group_size, weight.padding
         self.quantize_rows = quantize_rows_compiled if compiled else quantize_rows
         self.int8_gemm = not weight.exact and has_int8_gemm()
-        rows, columns = weight.shape
+        rows, columns = weight.nibbles.shape[0], 2 * weight.nibbles.shape[1]
         self.blocks = _packed(weight.values(), block)
         self.packed = self.blocks.view(rows, columns // 2)
         scale, zero = weight.scale.float(), weight.zero.float()
@@ -74,6 +75,8 @@ class Int4Linear:
 
     def __call__(self, x: Tensor, gelu: bool = False) -> Tensor:
         """Return the output (rows, out) for x: (rows, in); with `gelu`, after GELU (tanh approximation)."""
+        if self.padding:
+            x = F.pad(x, (0, self.padding))
         if x.shape[0] >= LARGE_BATCH_ROWS:
             return self._large_batch(x, gelu)
         y = torch.ops.aten._weight_int4pack_mm_for_cpu(x.contiguous(), self.packed, self.group_size, self.affine)

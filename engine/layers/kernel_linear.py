@@ -1,4 +1,4 @@
-"""Linear layers with int4 or int8 weights, or as a GGUF file has them, through our own CPU kernels (`engine.kernels`).
+"""Linear layers through our own CPU kernels (`engine.kernels`): int4, int8, as a GGUF file has them, small bfloat16.
 
 Few rows are bound by memory bandwidth: one pass over the weights serves up to four of them. Many rows are bound by
 arithmetic: our int8 GEMM, which widens the weights as it goes, or without AVX-512, or with matrix units (AMX), torch's,
@@ -8,6 +8,8 @@ for many with one a row. On a CPU without VNNI, whose int8 GEMM may saturate, ma
 
 Weights in float16 or bfloat16 stay so in memory. Few rows are multiplied with them in float32; for many, a chunk of the
 weights at a time is converted to the dtype of the activations, for torch's GEMM.
+Small bfloat16 matrices have one kernel for any number of rows: a call takes less time than torch's, and a whole model's
+layers are one (`engine.generation.fused_decoder`).
 """
 
 import torch
@@ -15,22 +17,26 @@ from torch import Tensor
 
 from engine.kernels.library import kernels
 from engine.kernels.operators import few_rows_linear
-from engine.kernels.packed import convert, finish, has_gemm, multiply_many_rows, pack, quantize_rows, widen
-from engine.kernels.structures import FLOAT_FORMATS, GELU, GGUF_FORMATS, INT8, NO_ACTIVATION, Norm
+from engine.kernels.packed import PANEL, convert, finish, has_gemm, multiply_many_rows, pack, quantize_rows, widen
+from engine.kernels.structures import BFLOAT16_PAIRS, FLOAT_FORMATS, GELU, GGUF_FORMATS, INT8, NO_ACTIVATION, Norm
 from engine.layers.int8_linear import has_int8_gemm
 from engine.layers.linear import large_gemm
-from engine.quantization.formats import GROUP_SIZES, Int4, Int8
+from engine.quantization.formats import GROUP_SIZES, Int4, Matrix
 from engine.quantization.gguf_blocks import GgufBlocks
 
 LARGE_BATCH_ROWS = 64  # rows from which a GEMM is faster
+SMALL = 1 << 18  # weights of a bfloat16 matrix, up to which torch's overhead costs more than its kernels gain
 _CHUNK_WEIGHTS = 1 << 22  # weights that are widened before they are multiplied
 _CHUNK_FLOATS = 1 << 23  # the same of floats
 
 
-def has_kernel(weight: Int4 | Int8 | GgufBlocks) -> bool:
+def has_kernel(weight: Matrix) -> bool:
     """Return whether our kernels are in use, and multiply with this matrix."""
     if kernels().library is None:
         return False
+    if isinstance(weight, Tensor):
+        small = weight.dtype == torch.bfloat16 and weight.device.type == "cpu" and weight.numel() <= SMALL
+        return small and weight.shape[0] % PANEL == 0 and weight.shape[1] % 2 == 0
     if isinstance(weight, GgufBlocks):
         known = FLOAT_FORMATS if weight.exact else FLOAT_FORMATS | GGUF_FORMATS
         return weight.raw.device.type == "cpu" and weight.type.name in known
@@ -42,7 +48,7 @@ def has_kernel(weight: Int4 | Int8 | GgufBlocks) -> bool:
 class KernelLinear:
     """A linear layer y = x W^T + b; only for weights that `has_kernel` accepts."""
 
-    def __init__(self, weight: Int4 | Int8 | GgufBlocks, bias: Tensor | None) -> None:
+    def __init__(self, weight: Matrix, bias: Tensor | None) -> None:
         """Copy the weights into the kernels' layout; those of a GGUF file are read where they lie.
 
         Args:
@@ -68,7 +74,12 @@ class KernelLinear:
 
     def uses_gemm(self, x: Tensor) -> bool:
         """Return whether x has enough rows for `large_batch`."""
-        return x.shape[0] >= LARGE_BATCH_ROWS and has_int8_gemm() and not self.has_floats
+        return (
+            x.shape[0] >= LARGE_BATCH_ROWS
+            and has_int8_gemm()
+            and self.weight.format != BFLOAT16_PAIRS
+            and not self.has_floats
+        )
 
     def large_batch(
         self, x: Tensor, activation: int, *, norm: Norm | None = None, residual: Tensor | None = None

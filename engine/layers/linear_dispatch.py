@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from engine.kernels.structures import FORMAT_NAMES
+from engine.kernels.structures import BFLOAT16_PAIRS, FORMAT_NAMES
 from engine.layers.int4_linear import LARGE_BATCH_ROWS, Int4Linear, has_int4_gemm
 from engine.layers.int8_linear import Int8Linear, has_int8_gemm
 from engine.layers.kernel_linear import LARGE_BATCH_ROWS as KERNEL_LARGE_BATCH_ROWS
@@ -25,8 +25,6 @@ def make_linear(
         packed: Whether to use kernels with prepacked weights.
         compiled: Whether to compile activation quantisation.
     """
-    if isinstance(weight, Tensor):
-        return Linear(weight, bias, packed)
     if packed and dtype in (torch.float32, torch.bfloat16):
         if has_kernel(weight):
             linear = KernelLinear(weight, bias)
@@ -35,7 +33,7 @@ def make_linear(
             return trim_freed_memory(Int8Linear(weight, bias, compiled))
         if isinstance(weight, Int4) and weight.nibbles.device.type == "cpu" and has_int4_gemm(weight):
             return trim_freed_memory(Int4Linear(weight, bias, dtype, compiled))
-    return Linear(weight.dequantize(dtype), bias, packed)
+    return Linear(weight if isinstance(weight, Tensor) else weight.dequantize(dtype), bias, packed)
 
 
 def kernel_summary(linear: LinearLayer) -> str:
@@ -44,7 +42,7 @@ def kernel_summary(linear: LinearLayer) -> str:
         name = FORMAT_NAMES[linear.weight.format]
         if linear.has_floats:
             return f"mdtool's {name} kernel (from {KERNEL_LARGE_BATCH_ROWS} rows: oneDNN)"
-        gemm = f" (from {KERNEL_LARGE_BATCH_ROWS} rows: int8 GEMM)" if has_int8_gemm() else ""
+        gemm = f" (from {KERNEL_LARGE_BATCH_ROWS} rows: int8 GEMM)" if few_rows(linear) and has_int8_gemm() else ""
         return f"mdtool's {name} kernel{gemm}"
     if isinstance(linear, Int8Linear):
         return "int8 GEMM"
@@ -62,5 +60,7 @@ def benefits_from_compile(linear: LinearLayer) -> bool:
 def few_rows(linear: LinearLayer) -> int | None:
     """Return the number of rows from which the layer uses another kernel with other rounding; None: it has only one."""
     if isinstance(linear, KernelLinear):
+        if linear.weight.format == BFLOAT16_PAIRS:
+            return None
         return KERNEL_LARGE_BATCH_ROWS
     return LARGE_BATCH_ROWS if isinstance(linear, Int4Linear) else None

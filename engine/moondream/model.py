@@ -52,7 +52,8 @@ CPU_BATCH, GPU_BATCH = 16, 128  # most sequences in a step; larger batches gain 
 RESERVED_ANSWER_TOKENS = 256  # positions that the memory estimate allows for an answer
 MAX_CACHED_ADAPTERS = 5
 KV_CACHE_MEMORY_SHARE = 0.5  # of free memory
-GPU_CROP_BATCH, GPU_IMAGE_BATCH = 32, 16  # encoded together; a CPU gains nothing from batches here
+# encoded together; a CPU gains nothing from batches of images, nor of crops unless its kernels encode them in one call
+CROP_BATCH, GPU_IMAGE_BATCH = 32, 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -252,7 +253,7 @@ class Moondream(VisionModel):
     def embeddings(self, crops: Sequence[Crops]) -> list[torch.Tensor]:
         """Compute the embeddings of images from their crops, (grid * grid, dim) each."""
         pixels = [crop for image in crops for crop in image.pixels]
-        batch_size = 1 if self.device == "cpu" else GPU_CROP_BATCH
+        batch_size = CROP_BATCH if self.vision.fused or self.device != "cpu" else 1
         features = iter(in_chunks(pixels, batch_size, lambda chunk: list(self.vision.features(np.stack(chunk)))))
         return [
             self.vision.project(torch.stack([next(features) for _ in image.pixels]), image.tiling) for image in crops

@@ -13,7 +13,6 @@ from engine.layers.parameters import ParameterReader
 from engine.layers.rotary import rotary_table
 from engine.moondream.block import text_block
 from engine.moondream.config import TextConfig
-from engine.quantization.formats import Int4
 
 
 class TextModel:
@@ -22,8 +21,7 @@ class TextModel:
     def __init__(self, config: TextConfig, reader: ParameterReader) -> None:
         self.config = config
         self.dtype, self.device = reader.dtype, reader.device
-        embeddings = reader.matrix("wte")
-        self.embeddings = embeddings.dequantize(reader.dtype) if isinstance(embeddings, Int4) else embeddings
+        self.embeddings = reader.matrix("wte")
         self.blocks = [text_block(config, reader, layer) for layer in range(config.n_layers)]
         self.post_norm = reader.norm("post_ln")
         self.head = reader.linear("lm_head")

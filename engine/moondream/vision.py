@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from engine.generation.fused_vit import fused_vit
 from engine.layers.norms import layer_norm
 from engine.layers.parameters import ParameterReader
 from engine.layers.vit import Vit, VitBlock
@@ -31,6 +32,7 @@ class VisionEncoder:
             for i in range(config.enc_n_layers)
         ]
         self.encoder = Vit(blocks, config.enc_n_heads)
+        self.fused = fused_vit(self.encoder, config.grid**2, self.dtype, self.device)
         self.post_norm = reader.norm("post_ln")
         self.proj1 = reader.linear("proj_mlp.fc1")
         self.proj2 = reader.linear("proj_mlp.fc2")
@@ -41,7 +43,7 @@ class VisionEncoder:
         n = len(pixels)
         squares = normalize_pixels(pixels, self.dtype).to(self.device).view(n, -1, grid, patch, grid, patch)
         rows = squares.permute(0, 2, 4, 1, 3, 5).reshape(n * grid * grid, -1)
-        x = self.encoder(self.patches(rows) + self.positions.repeat(n, 1), n)
+        x = (self.fused or self.encoder)(self.patches(rows) + self.positions.repeat(n, 1), n)
         return layer_norm(x, self.post_norm).view(n, grid * grid, -1)
 
     def project(self, features: Tensor, tiling: tuple[int, int]) -> Tensor:

@@ -16,7 +16,6 @@ from engine.layers.norms import Norm, layer_norm
 from engine.layers.parameters import ParameterReader
 from engine.layers.rotary import rotary_table, rotate
 from engine.moondream_gguf.config import TextConfig
-from engine.quantization.formats import Int4
 
 
 @dataclass(frozen=True)
@@ -73,7 +72,7 @@ def text_model(text: TextConfig, reader: ParameterReader) -> PhiModel:
     blocks = [_block(text, reader, f"blocks.{layer}") for layer in range(text.n_layers)]
     norm, norm_bias = reader.norm("post_ln")
     return PhiModel(
-        embeddings.dequantize(reader.dtype) if isinstance(embeddings, Int4) else embeddings,
+        embeddings,
         Transformer(blocks, lambda positions: (cos[positions], sin[positions]), reader.dtype, reader.device),
         norm,
         reader.linear("lm_head"),

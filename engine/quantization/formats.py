@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from engine.quantization.gguf_blocks import GgufBlocks
@@ -23,6 +24,7 @@ class Int4:
         nibbles: (rows, columns / 2) uint8; low nibbles are the first half of a row, high nibbles the second.
         scale: (rows, groups), of any float type.
         zero: (rows, groups), of any float type.
+        padding: Columns at the end that are not part of the matrix: they complete a group.
         exact: Whether activations must not be quantised when they are multiplied with it.
     """
 
@@ -30,26 +32,32 @@ class Int4:
     scale: Tensor
     zero: Tensor
     exact: bool = False
+    padding: int = 0
 
     @property
     def shape(self) -> tuple[int, int]:
         """(rows, columns)."""
-        return self.nibbles.shape[0], 2 * self.nibbles.shape[1]
+        return self.nibbles.shape[0], 2 * self.nibbles.shape[1] - self.padding
 
     @property
     def group_size(self) -> int:
         """The number of weights in a group."""
-        return self.shape[1] // self.scale.shape[1]
+        return 2 * self.nibbles.shape[1] // self.scale.shape[1]
 
     def values(self) -> Tensor:
-        """Return the unpacked nibbles: (rows, columns) uint8."""
+        """Return the unpacked nibbles: (rows, columns with padding) uint8."""
         return torch.cat([self.nibbles & 15, self.nibbles >> 4], 1)
 
     def dequantize(self, dtype: torch.dtype) -> Tensor:
         """Return the weights (rows, columns), computed in this dtype."""
         rows, columns = self.shape
         weight = self.values().view(rows, -1, self.group_size).to(dtype)
-        return weight.sub_(self.zero[..., None]).mul_(self.scale[..., None]).view(rows, columns)
+        return weight.sub_(self.zero[..., None]).mul_(self.scale[..., None]).view(rows, -1)[:, :columns].contiguous()
+
+    def rows(self, which: Tensor | slice, dtype: torch.dtype) -> Tensor:
+        """Return some rows, dequantised."""
+        kept = replace(self, nibbles=self.nibbles[which], scale=self.scale[which], zero=self.zero[which])
+        return kept.dequantize(dtype)
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,16 +107,13 @@ def _block_type(matrix: Matrix) -> object:
     return matrix.type.name if isinstance(matrix, GgufBlocks) else None
 
 
-def group_size_for(columns: int, most: int) -> int:
-    """Return the largest group size up to `most` that divides a row.
+def groups_for(columns: int, most: int) -> tuple[int, int]:
+    """Return the size of groups up to `most`, and the padding of a row to whole groups.
 
-    Raises:
-        ValueError: No supported group size does.
+    The size is the largest that divides a row; where none does, `most`.
     """
-    for size in GROUP_SIZES:
-        if size <= most and columns % size == 0:
-            return size
-    raise ValueError(f"a row of {columns} weights can't be cut into groups of {GROUP_SIZES}")
+    size = next((size for size in GROUP_SIZES if size <= most and columns % size == 0), most)
+    return size, -columns % size
 
 
 def quantize_int4(weight: Tensor, group_size: int = GROUP_SIZES[0]) -> Int4:
@@ -116,23 +121,20 @@ def quantize_int4(weight: Tensor, group_size: int = GROUP_SIZES[0]) -> Int4:
 
     Args:
         weight: (rows, columns).
-        group_size: Largest group size; a smaller one is used if it does not divide a row.
-
-    Raises:
-        ValueError: No supported group size divides a row.
+        group_size: Largest group size; see `groups_for`.
     """
     rows, columns = weight.shape
-    size = group_size_for(columns, group_size)
-    groups = weight.float().view(rows, -1, size)
+    size, padding = groups_for(columns, group_size)
+    groups = F.pad(weight.float(), (0, padding)).view(rows, -1, size)
     low = groups.amin(2).clamp(max=0)
     high = groups.amax(2).clamp(min=0)
     # in bfloat16, as the bfloat16 kernels use it: rounding the scale first lets the nibbles compensate for its error
     scale = ((high - low) / 15).clamp(min=torch.finfo(torch.float32).tiny).bfloat16()
     step = scale.float()
     zero = (-low / step).round().clamp(0, 15)
-    values = (groups / step[..., None] + zero[..., None]).round_().clamp_(0, 15).to(torch.uint8).view(rows, columns)
+    values = (groups / step[..., None] + zero[..., None]).round_().clamp_(0, 15).to(torch.uint8).view(rows, -1)
     first, second = values.chunk(2, dim=1)
-    return Int4(first | second << 4, scale, zero.bfloat16())
+    return Int4(first | second << 4, scale, zero.bfloat16(), padding=padding)
 
 
 def quantize_int8(weight: Tensor) -> Int8:

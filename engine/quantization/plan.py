@@ -14,16 +14,20 @@ from engine.quantization.formats import (
     GROUP_SIZES,
     Int4,
     Matrix,
-    group_size_for,
+    groups_for,
     quantize_int4,
     quantize_int8,
 )
 from engine.quantization.gguf_blocks import GgufBlocks
 from engine.quantization.tensor_source import TensorSource
 
+INT4_ALL = "int4-all"  # all matrices that are quantised become int4
+
 # scheme -> largest group size of int4 matrices; None: int8
 QUANTIZATION_SCHEMES: Mapping[str, int | None] = (
-    {"int4": GROUP_SIZES[0]} | {f"int4-{size}": size for size in GROUP_SIZES[1:]} | {"int8": None}
+    {"int4": GROUP_SIZES[0]}
+    | {f"int4-{size}": size for size in GROUP_SIZES[1:]}
+    | {INT4_ALL: GROUP_SIZES[0], "int8": None}
 )
 
 
@@ -33,7 +37,7 @@ class QuantizationPlan:
 
     Attributes:
         quantised: Matrices that are quantised.
-        int4_names: Those of them that the int4 schemes quantise to int4; the others become int8.
+        int4_names: Those of them that the int4 schemes quantise to int4; the others become int8, except by `INT4_ALL`.
     """
 
     quantized: re.Pattern[str]
@@ -45,7 +49,7 @@ class QuantizationPlan:
 
     def group_size(self, name: str, scheme: str) -> int | None:
         """Return the largest group size of a quantised matrix under this scheme; None if it becomes int8."""
-        return QUANTIZATION_SCHEMES[scheme] if self.int4_names.fullmatch(name) else None
+        return QUANTIZATION_SCHEMES[scheme] if scheme == INT4_ALL or self.int4_names.fullmatch(name) else None
 
 
 @dataclass(frozen=True)
@@ -110,7 +114,9 @@ def weights_bytes(
         if scheme is None or not plan.quantizes(name):
             total += itemsize * math.prod(shape)
         elif size := plan.group_size(name, scheme):
-            total += math.prod(shape) // 2 + 2 * itemsize * shape[0] * (shape[1] // group_size_for(shape[1], size))
+            group, padding = groups_for(shape[1], size)
+            columns = shape[1] + padding
+            total += shape[0] * (columns // 2 + 2 * itemsize * (columns // group))
         else:
             total += math.prod(shape) + 4 * shape[0]
     return total

@@ -30,6 +30,7 @@ class EvaluatedScheme(StrEnum):
     int4 = "int4"
     int4_64 = "int4-64"
     int4_32 = "int4-32"
+    int4_all = "int4-all"
     kv_int8 = "kv-int8"
 
 

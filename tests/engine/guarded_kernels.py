@@ -19,6 +19,7 @@ from engine.generation.fused_decoder import FusedNorm, sequence_table
 from engine.kernels.attention import attend_many_rows, rotate_rows
 from engine.kernels.library import kernels
 from engine.kernels.packed import (
+    PANEL,
     PackedMatrix,
     convert,
     finish,
@@ -30,6 +31,7 @@ from engine.kernels.packed import (
     widen,
 )
 from engine.kernels.structures import (
+    BFLOAT16_PAIRS,
     CACHE_DTYPES,
     DTYPES,
     FLOAT_FORMATS,
@@ -100,7 +102,9 @@ def matrices(outputs: int) -> list[PackedMatrix]:
         random_blocks(name, outputs, units * TYPES[name].weights, units) for name in GGUF_FORMATS for units in (1, 2, 5)
     ]
     floats = [random_floats(name, outputs, columns, 1) for name in FLOAT_FORMATS for columns in (1, 15, 33, 128, 300)]
-    return [*map(pack, int8), *map(pack, int4), *map(pack, blocks), *map(pack, floats)]
+    pairs = [random(outputs, columns, seed=columns, dtype=torch.bfloat16) for columns in (2, 34, 130)]
+    wide = pairs if outputs % PANEL == 0 else []
+    return [pack(weight) for weight in (*int8, *int4, *blocks, *floats, *wide)]
 
 
 def run_linears(guarded: Guarded) -> None:
@@ -120,6 +124,8 @@ def run_linears(guarded: Guarded) -> None:
                 step = linear_step(matrix, bias, x, y, activation=activation, residual=residual)
                 step.gate, step.norm = rows_of(gate), norm
                 library.mdtool_run_linears(byref(step), c_int64(1), c_int64(rows), c_int32(2))
+            if matrix.format == BFLOAT16_PAIRS:
+                continue
             if matrix.format in FLOAT_FORMATS.values():
                 for converted in DTYPES:
                     convert(matrix, 0, outputs, guarded(torch.zeros(outputs, matrix.columns, dtype=converted)))

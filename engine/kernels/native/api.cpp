@@ -25,6 +25,7 @@ KernelTable with_bfloat16() {
   KernelTable kernels = avx512_kernels;
   kernels.name = "avx512-bf16";
   kernels.attend_many = attend_many_rows_with_bfloat16;
+  kernels.bfloat16_linear = bfloat16_linear_with_bfloat16;
   return kernels;
 }
 
@@ -60,6 +61,7 @@ T* room(std::vector<T>& vector, int64_t count) {
 }
 
 thread_local std::vector<int8_t> bytes_room;
+thread_local std::vector<BFloat16> narrow_room;
 thread_local std::vector<float> scales_room, sums_room, numbers_room, normalized_room, grouped_room, scores_room, heads_room;
 
 int64_t padded(int64_t count, int64_t step) { return (count + step - 1) / step * step; }
@@ -91,15 +93,36 @@ GroupedRows grouped(const QuantizedRows& rows, int64_t group) {
   return {&rows, scales, sums, stride, nullptr};
 }
 
+// Return the rows that bfloat16 weights are multiplied with.
+Rows narrowed(const LinearStep& step, int64_t rows, int threads) {
+  if (step.norm.kind == kNoNorm && step.x.dtype == kBFloat16) return step.x;
+  Rows out{room(narrow_room, rows * step.columns), step.columns, kBFloat16};
+  int64_t columns = padded(step.columns, kBlock);
+  float* numbers = room(numbers_room, threads * columns);
+  parallel_for(rows, threads, [&](int thread, int64_t begin, int64_t end) {
+    table->narrow(step, begin, end, numbers + thread * columns, out);
+  });
+  return out;
+}
+
 // Run linear layers one after the other on the same number of rows.
 void run_linears(const LinearStep* steps, int64_t count, int64_t rows, int threads) {
   QuantizedRows quantized{}, plain{};
+  Rows narrow{};
   float* numbers = nullptr;
   for (int64_t i = 0; i < count; i++) {
     const LinearStep& step = steps[i];
     if (!step.same_input) {
       quantized.values = nullptr;
       numbers = nullptr;
+      narrow.data = nullptr;
+    }
+    if (step.weight.format == kBFloat16Pairs) {
+      if (!narrow.data) narrow = narrowed(step, rows, threads);
+      parallel_for(table->bfloat16_task_count(step, rows), threads, [&](int, int64_t begin, int64_t end) {
+        table->bfloat16_linear(step, narrow, rows, begin, end);
+      });
+      continue;
     }
     GroupedRows groups{};
     if (has_floats(step.weight)) {
@@ -122,7 +145,19 @@ void run_linears(const LinearStep* steps, int64_t count, int64_t rows, int threa
   }
 }
 
-// Rotate queries and keys, extend the caches, and attend.
+// Rotate queries and keys, and extend the caches.
+void begin_attention(const AttentionStep* step, int threads) {
+  int64_t rows = 0;
+  for (int64_t s = 0; s < step->count; s++) rows += step->sequences[s].rows;
+  parallel_for(rows, rows < 4 ? 1 : threads, [&](int, int64_t begin, int64_t end) {
+    int64_t row = 0;  // of the batch
+    for (int64_t s = 0; s < step->count; s++)
+      for (int64_t r = 0; r < step->sequences[s].rows; r++, row++)
+        if (row >= begin && row < end) table->begin_attention(*step, step->sequences[s], r);
+  });
+}
+
+// Extend the caches, and attend.
 void attend(const AttentionStep* step, int threads) {
   std::vector<int64_t> groups;  // where sequences begin that share their prefix, and the end
   int64_t longest = 0;
@@ -134,11 +169,7 @@ void attend(const AttentionStep* step, int threads) {
     longest = std::max(longest, positions);
   }
   groups.push_back(step->count);
-  if (step->qkv.data)
-    parallel_for(step->count, step->count < 4 ? 1 : threads, [&](int, int64_t begin, int64_t end) {
-      for (int64_t s = begin; s < end; s++)
-        for (int64_t r = 0; r < step->sequences[s].rows; r++) table->begin_attention(*step, step->sequences[s], r);
-    });
+  if (step->qkv.data) begin_attention(step, threads);
   int64_t stride = padded(longest, 16);
   float* scores = room(scores_room, threads * kMaxQueries * stride);
   int64_t tasks = int64_t(groups.size() - 1) * step->kv_heads;
@@ -281,6 +312,9 @@ EXPORT void mdtool_rotate(const Rotation* step, int32_t threads) {
 EXPORT void mdtool_attend_many(const ManyRowsAttention* step, int32_t threads) { attend_many(*step, threads); }
 
 EXPORT void mdtool_convolve(const ConvolutionStep* step, int32_t threads) { convolve(step, threads); }
+
+// Extend the caches only.
+EXPORT void mdtool_extend_caches(const AttentionStep* step, int32_t threads) { begin_attention(step, threads); }
 
 // Run the layers of a decoder.
 EXPORT void mdtool_run_decoder(const DecoderLayer* layers, int64_t count, int64_t rows, int32_t threads) {

@@ -140,6 +140,7 @@ inline void score_vectors(const Number* keys, int64_t positions, const float* co
 template <typename Number, int T>
 inline void score_keys(const Number* keys, int64_t positions, int64_t dim, const float* const* queries, float* scores,
                        int64_t stride) {
+  if (dim == 32) return score_vectors<Number, T, 2>(keys, positions, queries, scores, stride);
   if (dim == 64) return score_vectors<Number, T, 4>(keys, positions, queries, scores, stride);
   if (dim == 128) return score_vectors<Number, T, 8>(keys, positions, queries, scores, stride);
   for (int64_t p = 0; p < positions; p++) {
@@ -185,6 +186,8 @@ inline void add_values(const Number* values, int64_t positions, int64_t dim, con
   int64_t i = 0;
   for (; i + 64 <= dim; i += 64)
     add_value_columns<Number, T, 4>(values, positions, dim, i, 64, weights, stride, outputs);
+  for (; i + 32 <= dim; i += 32)
+    add_value_columns<Number, T, 2>(values, positions, dim, i, 32, weights, stride, outputs);
   for (; i < dim; i += 16)
     add_value_columns<Number, T, 1>(values, positions, dim, i, dim - i, weights, stride, outputs);
 }
@@ -235,12 +238,19 @@ inline void attend(const AttentionStep& step, const Query* queries, int64_t kv_h
     score_keys<Number, T>(keys, part.positions, dim, q, scores + prefix, stride);
     prefix += part.positions;
   }
+  // Rows of one sequence share a reading of its own positions too, up to the last that the first of them attends to.
+  int64_t common = 0;
+  if (T > 1 && queries[T - 1].sequence == &first) common = queries[0].visible;
+  auto own_of = [&](int t, const void* numbers, int64_t from) {
+    const KeyValues& own = queries[t].sequence->own;
+    return static_cast<const Number*>(numbers) + kv_head * own.head_stride + from * CacheRow<Number>::width(dim);
+  };
+  score_keys<Number, T>(own_of(0, first.own.keys, 0), common, dim, q, scores + prefix, stride);
   float inverse[T];
   for (int t = 0; t < T; t++) {
-    const KeyValues& own = queries[t].sequence->own;
-    auto keys = static_cast<const Number*>(own.keys) + kv_head * own.head_stride;
     float* row = scores + t * stride;
-    score_keys<Number, 1>(keys, queries[t].visible, dim, q + t, row + prefix, stride);
+    score_keys<Number, 1>(own_of(t, queries[t].sequence->own.keys, common), queries[t].visible - common, dim, q + t,
+                          row + prefix + common, stride);
     inverse[t] = softmax(row, prefix + queries[t].visible);
   }
   int64_t at = 0;
@@ -250,10 +260,10 @@ inline void attend(const AttentionStep& step, const Query* queries, int64_t kv_h
     add_values<Number, T>(values, part.positions, dim, scores + at, stride, outputs);
     at += part.positions;
   }
+  add_values<Number, T>(own_of(0, first.own.values, 0), common, dim, scores + prefix, stride, outputs);
   for (int t = 0; t < T; t++) {
-    const KeyValues& own = queries[t].sequence->own;
-    auto values = static_cast<const Number*>(own.values) + kv_head * own.head_stride;
-    add_values<Number, 1>(values, queries[t].visible, dim, scores + t * stride + prefix, stride, outputs + t);
+    add_values<Number, 1>(own_of(t, queries[t].sequence->own.values, common), queries[t].visible - common, dim,
+                          scores + t * stride + prefix + common, stride, outputs + t);
     int64_t row = queries[t].sequence->first_row + queries[t].row;
     for (int64_t i = 0; i < dim; i += 16) {
       Simd::Floats y = Simd::mul(load_part(results[t] + i, dim - i), Simd::set(inverse[t]));

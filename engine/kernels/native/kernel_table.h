@@ -8,6 +8,7 @@
 #include "float_weights.h"
 #include "linear.h"
 #include "many_rows.h"
+#include "bfloat16_linear.h"
 #include "attention.h"
 #include "attention_many_rows.h"
 #include "short_conv.h"
@@ -50,9 +51,10 @@ constexpr decltype(KernelTable::multiply_many) multiply_many = nullptr;
 
 }  // namespace
 
-extern const KernelTable KERNELS = {KERNELS_NAME, quantize_rows, normalize_rows, quantize_whole_rows,
-                                    linear_chunks, widen_rows,   convert_rows,   finish_sums,
-                                    multiply_many, begin_row,    attend_group,   rotate_rows,
-                                    attend_many_rows, convolve_chunks};
+extern const KernelTable KERNELS = {KERNELS_NAME, quantize_rows,    normalize_rows,  quantize_whole_rows,
+                                    linear_chunks, widen_rows,       convert_rows,    finish_sums,
+                                    multiply_many, begin_row,        attend_group,    rotate_rows,
+                                    attend_many_rows, convolve_chunks, narrow_rows,   bfloat16_task_count,
+                                    bfloat16_linear};
 
 }  // namespace kernels

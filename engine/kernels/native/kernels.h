@@ -32,13 +32,19 @@ struct KernelTable {
   void (*attend_many)(const ManyRowsAttention&, int64_t begin, int64_t end, void* room);
   // Chunks of 16 channels.
   void (*convolve)(const ConvolutionStep&, int64_t begin, int64_t end);
+  // Linear layers with bfloat16 weights: rows of x; `numbers` is room for a padded row of floats. Then tasks on y.
+  void (*narrow)(const LinearStep&, int64_t begin, int64_t end, float* numbers, const Rows& out);
+  int64_t (*bfloat16_task_count)(const LinearStep&, int64_t rows);
+  void (*bfloat16_linear)(const LinearStep&, const Rows& x, int64_t rows, int64_t begin, int64_t end);
 };
 
 constexpr int kMaxQueries = 4;  // rows of scores that `attend` needs room for
 
 extern const KernelTable portable_kernels, avx2_kernels, avx512_kernels, neon_kernels;
 
-// `attend_many` of avx512_kernels, with the dot products of bfloat16 numbers that some of these CPUs have.
+// `attend_many` and `bfloat16_linear` of avx512_kernels, with the dot products of bfloat16 numbers that some of these
+// CPUs have.
 void attend_many_rows_with_bfloat16(const ManyRowsAttention&, int64_t begin, int64_t end, void* room);
+void bfloat16_linear_with_bfloat16(const LinearStep&, const Rows& x, int64_t rows, int64_t begin, int64_t end);
 
 }  // namespace kernels

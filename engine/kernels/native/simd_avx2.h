@@ -227,6 +227,15 @@ struct Simd {
     __m256 floats = _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_srli_si128(six, 8)));
     return last ? Floats{_mm256_setzero_ps(), floats} : Floats{floats, _mm256_setzero_ps()};
   }
+  static Floats dot_pairs(Floats sum, Bytes weights, int32_t x) {
+    Floats x_second = set(second_of(x)), x_first = set(first_of(x));
+    __m256i mask = _mm256_set1_epi32(int32_t(0xffff0000u));
+    Floats second{_mm256_castsi256_ps(_mm256_and_si256(weights.a, mask)),
+                  _mm256_castsi256_ps(_mm256_and_si256(weights.b, mask))};
+    Floats first{_mm256_castsi256_ps(_mm256_slli_epi32(weights.a, 16)),
+                 _mm256_castsi256_ps(_mm256_slli_epi32(weights.b, 16))};
+    return fma(first, x_first, fma(second, x_second, sum));
+  }
   static void prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T1); }  // into L2
 };
 

@@ -195,6 +195,17 @@ struct Simd {
     __m128i bytes = _mm_shuffle_epi8(six, _mm_loadu_si128(reinterpret_cast<const __m128i*>(places[last])));
     return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(bytes));
   }
+  // sum + a * b over two columns, in bfloat16: first the second column's, as AVX-512's own instruction rounds. A pair of
+  // x is multiplied with 16 pairs of weights.
+  static Floats dot_pairs(Floats sum, Bytes weights, int32_t x) {
+#if defined(__AVX512BF16__)
+    return _mm512_dpbf16_ps(sum, (__m512bh)weights, (__m512bh)_mm512_set1_epi32(x));
+#else
+    Ints second = _mm512_set1_epi32(int32_t(0xffff0000u));
+    sum = fma(_mm512_castsi512_ps(_mm512_and_si512(weights, second)), set(second_of(x)), sum);
+    return fma(_mm512_castsi512_ps(_mm512_slli_epi32(weights, 16)), set(first_of(x)), sum);
+#endif
+  }
   static void prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T1); }  // into L2
 };
 

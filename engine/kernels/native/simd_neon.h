@@ -233,6 +233,15 @@ struct Simd {
     float32x4_t none = vdupq_n_f32(0);
     return last ? Floats{{none, none, low, high}} : Floats{{low, high, none, none}};
   }
+  static Floats dot_pairs(Floats sum, Bytes weights, int32_t x) {
+    float x_second = second_of(x), x_first = first_of(x);
+    return each([&](int i) {
+      uint32x4_t pairs = vreinterpretq_u32_s8(weights.v[i]);
+      float32x4_t second = vreinterpretq_f32_u32(vandq_u32(pairs, vdupq_n_u32(0xffff0000u)));
+      float32x4_t first = vreinterpretq_f32_u32(vshlq_n_u32(pairs, 16));
+      return vfmaq_n_f32(vfmaq_n_f32(sum.v[i], second, x_second), first, x_first);
+    });
+  }
   static void prefetch(const void* p) { __builtin_prefetch(p, 0, 2); }  // into L2
 };
 

@@ -239,6 +239,13 @@ struct Simd {
   static Floats minima(SixBits six, bool last) {
     return each([&](int i) { return i / 8 == int(last) ? float(six.minima[i % 8]) : 0; });
   }
+  static Floats dot_pairs(Floats sum, Bytes weights, int32_t x) {
+    int32_t pairs[16];
+    std::memcpy(pairs, weights.v, 64);
+    return each([&](int i) {
+      return std::fma(first_of(pairs[i]), first_of(x), std::fma(second_of(pairs[i]), second_of(x), sum.v[i]));
+    });
+  }
   static void prefetch(const void*) {}
 };
 

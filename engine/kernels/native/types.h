@@ -15,6 +15,7 @@ constexpr int64_t kPrefetchBytes = 8192;
 
 enum Dtype : int32_t { kFloat32 = 0, kBFloat16 = 1, kInt8Rows = 2 };  // the last: of caches, see CacheRow
 enum Format : int32_t {
+  kBFloat16Pairs = -1,
   kInt4 = 0,
   kInt8 = 1,
   kQ8_0 = 2,  // in GGUF files: blocks of 32 columns
@@ -46,12 +47,18 @@ static inline float widen(BFloat16 x) {
   return wide;
 }
 
+// The numbers of a pair of bfloat16 in memory.
+static inline float first_of(int32_t pair) { return widen(BFloat16{uint16_t(pair)}); }
+static inline float second_of(int32_t pair) { return widen(BFloat16{uint16_t(uint32_t(pair) >> 16)}); }
+
 // Weights (rows, columns) of a linear layer.
 //
 // int4: blocks of 128 columns in 64 bytes; the low nibbles are the first 64 columns, the high ones the others.
 //       weight = (nibble - zero) * scale, with bfloat16 scales and zeros (rows, groups).
 // int8: weight = byte * scale, with a float scale a row.
 // Rows of these are padded with zeros to whole blocks, and to whole groups.
+// bfloat16 pairs: (panel, pair, 16, 2) in bfloat16: a panel is 16 rows, a pair two columns, and a number is w[16 panel + i,
+//       2 pair + j]. Without padding, `scales` and `zeros`.
 // Others: rows as they lie in GGUF files, of blocks (gguf_blocks.h) or floats of 16 bits, without padding, and without
 // `scales` and `zeros`.
 struct Matrix {

@@ -16,12 +16,13 @@ if TYPE_CHECKING:
 
 
 class QuantizationFormat(StrEnum):
-    """A quantisation scheme; the number after the dash is the group size."""
+    """A quantisation scheme; a number after the dash is the group size."""
 
     int8 = "int8"
     int4 = "int4"
     int4_64 = "int4-64"
     int4_32 = "int4-32"
+    int4_all = "int4-all"
 
 
 def model_names() -> list[str]:
@@ -66,10 +67,11 @@ class ComputingOptions:
     device: Device = "auto"
     dtype: Dtype = None
     quantize: Annotated[
-        Literal["none", "int8", "int4", "int4-64", "int4-32"],
+        Literal["none", "int8", "int4", "int4-64", "int4-32", "int4-all"],
         typer.Option(
-            help="Quantise the weights of a language model to 8 or 4 bits; int4-64 and int4-32 have smaller groups, "
-            "for higher accuracy."
+            help="Quantise the weights of a language model to 8 or 4 bits. int4: layers of the text model in 4, the "
+            "rest in 8; int4-64 and int4-32 have smaller groups, for higher accuracy; int4-all: vision encoder, "
+            "embeddings and output head in 4 bits too, for less memory."
         ),
     ] = "none"
     kv: Annotated[

@@ -239,3 +239,11 @@ def test_each_row_is_chosen_by_its_own_sampler_and_history() -> None:
     assert together[1:3] != best[1:3]
     assert together[4] != best[4]
     assert together[5] in (3, 7)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
+@pytest.mark.parametrize("size", [1, 17, 480, 51200])
+def test_of_equal_logits_the_first_is_taken(dtype: torch.dtype, size: int) -> None:
+    logits = torch.randint(0, 5, (4, size), generator=torch.Generator().manual_seed(size)).to(dtype)
+    first = [row.index(max(row)) for row in logits.tolist()]
+    assert sample_tokens([ReadToken()] * 4, logits) == first

@@ -21,7 +21,7 @@ from engine.generation.vision_language_model import VisionLanguageModel
 from engine.generation.vlm_decoder import Pieces
 from engine.kernels.structures import MAX_HEAD_DIM
 from engine.layers.kernel_linear import KernelLinear
-from engine.layers.kv_cache import ConvCache, SequenceCache
+from engine.layers.kv_cache import ConvCache, KeyValueCache, SequenceCache
 from engine.layers.linear import Linear
 from engine.moondream.model import Moondream
 from engine.moondream.weights import QUANTIZATION_PLAN, open_weights
@@ -34,7 +34,11 @@ FAMILY = "moondream2"
 PROMPTS = ([5, 6, 7, 8], [9], [10, 11], [12], [13])
 
 
-def quantised(kind: str, dtype: torch.dtype) -> Moondream:
+def quantised(kind: str | None, dtype: torch.dtype) -> Moondream:
+    if kind is None:  # the golden model's matrices don't have whole panels
+        pocket = engine.load("pocket", LoadOptions("cpu", str(dtype).removeprefix("torch.")))
+        assert isinstance(pocket, Moondream)
+        return pocket
     weights = open_weights(GOLDEN / FAMILY / "model.safetensors", config(FAMILY))
     return built(FAMILY, QuantizedSource(weights, QUANTIZATION_PLAN, kind), dtype)
 
@@ -57,9 +61,12 @@ def started(model: Moondream) -> list[SequenceCache]:
 
 
 # Of hidden states: flips of bytes that were near a half, and in bfloat16 the roundings between the layers.
-@pytest.mark.parametrize(("dtype", "most"), [(torch.float32, 2e-3), (torch.bfloat16, 0.03)])
-@pytest.mark.parametrize("kind", ["int4", "int8"])
-def test_agrees_with_the_layers_one_by_one(kind: str, dtype: torch.dtype, most: float) -> None:
+@pytest.mark.parametrize(
+    ("kind", "dtype", "most"),
+    [(kind, *rest) for kind in ("int4", "int8") for rest in ((torch.float32, 2e-3), (torch.bfloat16, 0.03))]
+    + [(None, torch.bfloat16, 0.03)],
+)
+def test_agrees_with_the_layers_one_by_one(kind: str | None, dtype: torch.dtype, most: float) -> None:
     model = quantised(kind, dtype)
     transformer = model.text.transformer
     fused = transformer._fused
@@ -75,9 +82,12 @@ def test_agrees_with_the_layers_one_by_one(kind: str, dtype: torch.dtype, most: 
         assert off(values(mine), values(theirs)) < most
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("kind", ["int4", "int8"])
-def test_each_sequence_gets_what_it_gets_alone_in_all_instruction_sets(kind: str, dtype: torch.dtype) -> None:
+@pytest.mark.parametrize(
+    ("kind", "dtype"),
+    [(kind, dtype) for kind in ("int4", "int8") for dtype in (torch.float32, torch.bfloat16)]
+    + [(None, torch.bfloat16)],
+)
+def test_each_sequence_gets_what_it_gets_alone_in_all_instruction_sets(kind: str | None, dtype: torch.dtype) -> None:
     model = quantised(kind, dtype)
     with torch.inference_mode():
         fresh = started(model)
@@ -85,6 +95,22 @@ def test_each_sequence_gets_what_it_gets_alone_in_all_instruction_sets(kind: str
         for index, (cache, prompt) in enumerate(zip(fresh, PROMPTS, strict=True)):
             alone = [model.decoder.step([(cache, None, tokens)]) for tokens in (prompt, [20], [21])]
             assert same_bits(torch.cat(alone), batch[index :: len(PROMPTS)])
+
+
+@torch.inference_mode()
+def test_a_prefix_of_small_layers_is_filled_in_one_call() -> None:
+    model = quantised(None, torch.bfloat16)
+    [embeddings] = model.embed_images([image("img_a")])
+    transformer = model.text.transformer
+    [mine] = model.prefixes([embeddings])
+    fused, transformer._fused = transformer._fused, None
+    [theirs] = model.prefixes([embeddings])
+    assert fused
+    for own, other in zip(mine.fork().layers, theirs.fork().layers, strict=True):
+        assert isinstance(own, KeyValueCache)
+        assert isinstance(other, KeyValueCache)
+        assert off(own.shared[0].keys, other.shared[0].keys) < 0.03
+        assert off(own.shared[0].values, other.shared[0].values) < 0.03
 
 
 MIXED = GOLDEN / "gguf" / "mix-Q4_K_M.gguf"  # q, k and v in different types

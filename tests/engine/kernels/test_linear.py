@@ -130,6 +130,16 @@ def test_quantised_weights_stay_near_the_float_product(rows: int, group: int) ->
         assert error < 0.012 * wanted.square().mean().sqrt()
 
 
+@pytest.mark.parametrize("rows", BOTH_PATHS)
+@pytest.mark.parametrize("group", [32, 64, 128])
+def test_rows_that_no_group_divides(rows: int, group: int) -> None:
+    weight, x = quantize_int4(random(40, 300, seed=1), group), random(rows, 300, seed=2)
+    assert weight.padding
+    y = assert_same_in_all_sets(lambda: KernelLinear(weight, None)(x))
+    wanted = x.double() @ weight.dequantize(torch.float64).T
+    assert (y.double() - wanted).square().mean() < (0.012 * wanted.square().mean().sqrt()) ** 2
+
+
 def test_what_the_kernels_cannot_multiply_is_left_to_others() -> None:
     weight = random_int4(8, 64, 32, 1)
     assert has_kernel(weight)

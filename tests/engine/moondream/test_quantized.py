@@ -20,7 +20,7 @@ from engine.layers.kernel_linear import KernelLinear
 from engine.moondream.model import Moondream
 from engine.moondream.preprocess import make_crops
 from engine.moondream.weights import QUANTIZATION_PLAN, open_weights
-from engine.quantization.plan import QUANTIZATION_SCHEMES, QuantizedSource
+from engine.quantization.plan import INT4_ALL, QUANTIZATION_SCHEMES, QuantizedSource
 from engine.resize import resize_with_pillow
 
 # Of features, keys and logits: the root of the mean square of what is off, as a part of the reference's own. The golden
@@ -28,6 +28,9 @@ from engine.resize import resize_with_pillow
 OFF = {
     ("moondream2", "int8"): (0.10, 0.08, 0.08),
     ("moondream2", "int4"): (0.10, 0.20, 0.24),
+    # 27 random layers of the vision encoder in 4 bits leave little: unrelated values would be off by 1.4
+    ("moondream2", "int4-all"): (0.9, 0.85, 0.85),
+    ("moondream3", "int4-all"): (1.0, 0.85, 0.8),
     ("moondream3", "int8"): (0.34, 0.45, 0.42),
     ("moondream3", "int4"): (0.34, 0.53, 0.60),
 }
@@ -52,7 +55,7 @@ def off(made: torch.Tensor, wanted: torch.Tensor) -> float:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_few_bits_stay_near_the_reference(family: str, kind: str, dtype: torch.dtype) -> None:
     own, wanted = quantised(family, kind, dtype), tensors(family)
-    features, cached, logits = OFF[family, kind.partition("-")[0]]
+    features, cached, logits = OFF[family, kind if kind == INT4_ALL else kind.partition("-")[0]]
     embedding = own.embeddings([make_crops(image("img_a"), own.config.vision, 12, resize_with_pillow)])[0]
     assert off(embedding[::10], wanted["img_a/projected_rows"]) < features
     [picture] = own.encode([image("img_a")])

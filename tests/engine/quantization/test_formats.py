@@ -15,7 +15,7 @@ from engine.moondream.config import Config
 from engine.moondream.weights import QUANTIZATION_PLAN, shapes
 from engine.quantization.formats import Int4, Int8, Matrix, concat_rows, quantize_int4, quantize_int8
 from engine.quantization.gguf_blocks import BLOCK_TYPES, GgufBlocks
-from engine.quantization.plan import QuantizedSource
+from engine.quantization.plan import QuantizedSource, weights_bytes
 
 F16 = next(kind for kind in BLOCK_TYPES.values() if kind.name == "F16")
 GOLDEN = Path(__file__).parents[2] / "golden" / "moondream2"
@@ -66,9 +66,25 @@ def test_eight_bits_of_a_row() -> None:
     assert torch.equal(quantize_int8(torch.tensor([[-127.0, 3.0, 64.0]])).values, torch.tensor([[-127, 3, 64]]))
 
 
-def test_rows_that_no_group_fits() -> None:
-    with pytest.raises(ValueError, match="a row of 100 weights"):
-        quantize_int4(drawn(2, 100))
+@pytest.mark.parametrize(("most", "groups"), [(128, 2), (64, 3), (32, 5)])
+def test_rows_that_no_group_divides_are_padded(most: int, groups: int) -> None:
+    weight = drawn(3, 132)
+    kept = quantize_int4(weight, most)
+    assert (kept.shape, kept.group_size, kept.scale.shape) == ((3, 132), most, (3, groups))
+    whole = quantize_int4(torch.nn.functional.pad(weight, (0, groups * most - 132)), most)
+    assert torch.equal(kept.dequantize(torch.float32), whole.dequantize(torch.float32)[:, :132])
+    assert torch.equal(kept.rows(torch.tensor([2, 0]), torch.float32), kept.dequantize(torch.float32)[[2, 0]])
+    stacked = concat_rows([kept, kept])
+    assert stacked is not None
+    assert stacked.shape == (6, 132)
+
+
+def test_a_plan_may_keep_all_in_four_bits() -> None:
+    name, shape = "vision.blocks.0.mlp.fc2.weight", (8, 132)
+    sizes = {
+        scheme: weights_bytes({name: shape}, 2, QUANTIZATION_PLAN, scheme) for scheme in (None, "int4", "int4-all")
+    }
+    assert sizes == {None: 2 * 8 * 132, "int4": 8 * 132 + 4 * 8, "int4-all": 8 * (256 // 2 + 2 * 2 * 2)}
 
 
 @pytest.mark.slow
@@ -107,7 +123,7 @@ def test_four_bits_are_not_made_eight() -> None:
 
 
 def test_bits_that_there_are_not() -> None:
-    with pytest.raises(EngineError, match=r"'int2'.*must be one of int4, int4-64, int4-32, int8"):
+    with pytest.raises(EngineError, match=r"'int2'.*must be one of int4, int4-64, int4-32, int4-all, int8"):
         engine.load(str(GOLDEN), LoadOptions(quantize="int2"))
 
 

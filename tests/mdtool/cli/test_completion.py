@@ -94,7 +94,7 @@ def test_a_path_of_weights_is_left_to_the_shell(complete: Complete) -> None:
         (["caption", "photo.jpg", "--device", ""], {"auto", "cpu", "cuda", "mps"}),
         (["bench", "model", "--device", "c"], {"cpu", "cuda"}),
         (["query", "--dtype", "b"], {"bfloat16"}),
-        (["caption", "--quantize", ""], {"none", "int8", "int4", "int4-64", "int4-32"}),
+        (["caption", "--quantize", ""], {"none", "int8", "int4", "int4-64", "int4-32", "int4-all"}),
         (["config", "show", "b"], {"bench"}),
         (["config", "show", "bench", ""], {"redact", "moderate", "live", "batch", "model", "dial"}),
         (["config", "show", "caption", ""], set()),

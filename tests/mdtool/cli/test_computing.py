@@ -95,7 +95,9 @@ def test_not_both_much_and_nothing(tmp_path: Path, quiet: str) -> None:
 def test_bits_that_there_are_not(value: str, named: str) -> None:
     outcome = run("caption", SCENE, *POCKET, "--quantize", value)
     assert (outcome.code, outcome.out, len(outcome.lines)) == (2, b"", 1)
-    assert f"'--quantize': '{named}' is not one of 'none', 'int8', 'int4', 'int4-64', 'int4-32'" in outcome.err
+    assert (
+        f"'--quantize': '{named}' is not one of 'none', 'int8', 'int4', 'int4-64', 'int4-32', 'int4-all'" in outcome.err
+    )
 
 
 def test_bits_that_there_are_not_in_the_environment() -> None:

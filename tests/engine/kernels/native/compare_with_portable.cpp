@@ -103,6 +103,23 @@ void compare_linears(const char* best, int64_t rows, int64_t outputs, int64_t co
   }
 }
 
+void compare_bfloat16(const char* best, int64_t rows) {
+  constexpr int64_t kOutputs = 80, kColumns = 130;
+  Numbers weights(kBFloat16, kOutputs * kColumns), x(kBFloat16, rows * kColumns), y(kBFloat16, rows * kOutputs);
+  Numbers norm_weight(kBFloat16, kColumns), norm_bias(kBFloat16, kColumns), bias(kBFloat16, kOutputs);
+  for (int32_t norm : {kNoNorm, kLayerNorm}) {
+    LinearStep step{};
+    step.x = x.rows(kColumns);
+    step.columns = kColumns;
+    step.norm = {norm, 1e-5f, norm_weight.bytes.data(), norm_bias.bytes.data()};
+    step.activation = kGelu;
+    step.weight = {kBFloat16Pairs, 0, kOutputs, kColumns, weights.bytes.data(), nullptr, nullptr};
+    step.bias = bias.bytes.data();
+    step.y = y.rows(kOutputs);
+    compare("bfloat16", best, {&y.bytes}, [&] { mdtool_run_linears(&step, 1, rows, 1); });
+  }
+}
+
 // Blocks of GGUF files: any bytes, with scales (float16, at these bytes of a block) from 1 to 2.
 void compare_blocks(const char* best, int64_t rows, int32_t dtype) {
   struct Type {
@@ -192,6 +209,7 @@ int main() {
       for (int64_t outputs : {1, 16, 37})
         for (int64_t columns : {1, 100, 128, 300, 2200}) compare_linears(best, rows, outputs, columns, dtype);
     for (int64_t rows : {1, 3, 4, 6}) compare_blocks(best, rows, dtype);
+    for (int64_t rows : {1, 5, 40}) compare_bfloat16(best, rows);
     for (int64_t dim : {8, 64, 72, 128})
       for (bool interleaved : {false, true}) {
         compare_attention(best, 2, 2, dim, dtype, interleaved);

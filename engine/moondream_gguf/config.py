@@ -69,10 +69,12 @@ class Config:
 def read_config(source: str, data: Any) -> Config:
     """Read and check a config, as `engine.checkpoints.gguf_config` makes it; source names it in errors.
 
+    Fields of the catalogue are ignored.
+
     Raises:
         ModelUnavailable: A field is missing or of the wrong type, or sizes do not fit together.
     """
-    config = read_dataclass(Config, json_object(data, source), source)
+    config = read_dataclass(Config, json_object(data, source), source, ignore_unknown=True)
     text, vision, need = config.text, config.vision, partial(require, source)
     check_sizes(text, "text", source)
     need(text.dim % text.n_heads == 0, "text.dim must be a multiple of n_heads")

@@ -73,7 +73,7 @@ def serve_hub(repos: dict[tuple[str, str], dict[str, bytes]], **how: Any) -> Ite
 
 
 def is_large(name: str) -> bool:
-    return name.endswith((".safetensors", ".bin"))
+    return name.endswith((".safetensors", ".bin", ".gguf"))
 
 
 class _Handler(BaseHTTPRequestHandler):

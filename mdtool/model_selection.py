@@ -96,7 +96,7 @@ class ComputeConfig:
         quantize = None if self.quantize == "none" else self.quantize
         detail = int(self.detail) if self.detail.isdecimal() else self.detail
         computing = self.device, self.dtype, quantize, self.compile
-        chat = self.mmproj, _template(self.chat_template)
+        chat = self.mmproj, read_template(self.chat_template)
         images = self.resize, self.adapter, self.image_budget
         kept = self.kept_image_bytes
         options = LoadOptions(*computing, detail, *images, *chat, reduce_images=True, kv=self.kv, kept_image_bytes=kept)
@@ -108,8 +108,12 @@ class ComputeConfig:
         return model
 
 
-def _template(name_or_file: str | None) -> str | None:
-    """Return the text of a file with a chat template; a name unchanged."""
+def read_template(name_or_file: str | None) -> str | None:
+    """Return the text of a file with a chat template; a name, or Jinja, unchanged.
+
+    Raises:
+        EngineError: The file can't be read.
+    """
     if name_or_file is None or not os.path.isfile(name_or_file):
         return name_or_file
     try:

@@ -93,7 +93,10 @@ class ImageConfig:
 
 @dataclass(frozen=True)
 class SamplingConfig:
-    """Default sampling parameters."""
+    """Default sampling parameters, those of the releases' generation_config.json.
+
+    The model card proposes a presence penalty of 1.5 besides, which that file and transformers do not have.
+    """
 
     do_sample: bool = True
     temperature: float = 0.7

@@ -43,7 +43,7 @@ AnyRequest = TypeVar("AnyRequest", bound=Request)
 T = TypeVar("T")
 
 
-def load(
+def load(  # noqa: PLR0913  the options of loading, all by name
     name: str | os.PathLike[str],
     *,
     device: str = "auto",

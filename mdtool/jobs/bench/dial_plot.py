@@ -33,7 +33,11 @@ def plot(points: Sequence[DialPoint], answer_tokens: int, model: str) -> Image.I
     """
     canvas = Image.new("RGB", (WIDTH * SCALE, HEIGHT * SCALE), "white")
     draw = _Pen(ImageDraw.Draw(canvas))
-    points = sorted(points, key=lambda point: point.image_tokens or 0)
+    # of settings that are the same number of tokens, such as the default, the first stands for all
+    unique: dict[int | str, DialPoint] = {}
+    for point in points:
+        unique.setdefault(point.image_tokens or point.setting, point)
+    points = sorted(unique.values(), key=lambda point: point.image_tokens or 0)
     across, seconds = _across(points), _seconds(max(point.answer_seconds for point in points))
     for value, text in seconds.marks:
         draw.line([(LEFT, seconds.place(value)), (WIDTH - RIGHT, seconds.place(value))], GRID, 1)

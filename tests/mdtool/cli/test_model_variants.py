@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from cli_runner import ROOT, Outcome, run, spawn
-from fake_hub import Hub, commit_of, serve_hub
+from fake_hub import MIB, Hub, commit_of, serve_hub
 
 from engine.catalog.published import GgufSource, Source, find_published
 
@@ -177,6 +177,35 @@ def test_moondream_in_gguf_says_that_another_is_better(pull: Callable[..., Outco
     assert row["model"] == "moondream2-gguf"
     refused = run("detect", IMAGE, "dog", "--model", "moondream2-gguf")
     assert (refused.code, "`moondream2` in safetensors has them" in refused.err) == (2, True)
+
+
+def test_a_text_file_goes_on_where_the_connection_was_cut(home: Path) -> None:
+    text = F16 + bytes(12 * MIB)
+    with serve_hub({QWEN: {**QWEN_FILES, "Qwen3VL-8B-Instruct-F16.gguf": text}}, cut=11 * MIB) as hub:
+        env = {"HF_ENDPOINT": hub.url, "HF_HUB_OFFLINE": "0"}
+        assert spawn("models", "pull", "qwen3-vl-8b:f16", env=env).code == 0
+        first, second = hub.fetched("Qwen3VL-8B-Instruct-F16.gguf")
+    assert (first.range, second.range) == (None, f"bytes={10 * MIB}-")  # what is read is written ten MiB at a time
+    [path] = home.rglob("snapshots/*/Qwen3VL-8B-Instruct-F16.gguf")
+    assert path.read_bytes() == text
+
+
+def test_a_variant_is_pulled_where_it_is_needed(hub: Hub) -> None:
+    ask = ("query", IMAGE, "what?", "--model", "qwen3-vl-8b:f16", *FEW)
+    told = run(*ask)
+    assert (told.code, len(told.lines)) == (4, 1)
+    assert "get it with `mdtool models pull qwen3-vl-8b:f16` (17.5 GB, licence Apache-2.0)" in told.err
+    outcome = spawn(*ask, "--pull", env={"HF_ENDPOINT": hub.url, "HF_HUB_OFFLINE": "0"})
+    assert outcome.code == 0, outcome.err
+    assert outcome.lines[0] == "mdtool: qwen3-vl-8b:f16: 17.5 GB, licence Apache-2.0"
+    assert outcome.lines[1].startswith("mdtool: qwen3-vl-8b:f16: on this machine, ")
+    assert outcome.out
+
+
+def test_a_chat_without_a_model_names_one_that_can() -> None:
+    outcome = run("chat", stdin=b"hello\n")
+    assert (outcome.code, len(outcome.lines)) == (4, 1)
+    assert "`mdtool models pull qwen3-vl-4b:q4_k_m` downloads one that can (3.3 GB, licence Apache-2.0)" in outcome.err
 
 
 def test_what_the_repository_does_not_have(home: Path) -> None:

@@ -6,6 +6,8 @@ boxes = model.detect(encoded, "face")   # one list of boxes per image
 texts = model.caption(encoded)
 """
 
+from dataclasses import replace
+
 from engine.contract import (
     UNLIMITED,
     Abilities,
@@ -93,25 +95,27 @@ __all__ = [
 
 
 def abilities(name: str) -> Abilities:
-    """Return the skills of an embedded or published model, without loading it.
+    """Return the skills of an embedded or published model, or a variant of one, without loading it.
 
     Raises:
         ModelUnavailable: No model has this name.
     """
     if name in EMBEDDED:
         return embedded_abilities(name)
-    from engine.catalog.published import published, unknown_model_error
+    from engine.catalog.published import find_published, published, unknown_model_error
 
-    if name not in published():
+    model = find_published(name)
+    if model is None:
         raise unknown_model_error(name, [*EMBEDDED, *published()])
-    return published()[name].abilities
+    return model.abilities
 
 
 def load(name_or_path: str, options: LoadOptions = LoadOptions()) -> VisionModel:
     """Load a model.
 
     Args:
-        name_or_path: An embedded model, a published model that was pulled, or a file or folder of weights.
+        name_or_path: An embedded model, a published model that was pulled or a variant of it ("moondream2:int8"), or a
+            file or folder of weights.
         options: Device, dtype, quantisation and more.
 
     Raises:
@@ -127,4 +131,11 @@ def load(name_or_path: str, options: LoadOptions = LoadOptions()) -> VisionModel
     from engine.checkpoints.gguf import reading_headers_once
 
     with reading_headers_once():
-        return load_model_files(locate(name_or_path, options.mmproj), options)
+        model_files = locate(name_or_path, options.mmproj)
+        if model_files.quantize is not None:
+            if options.quantize not in (None, model_files.quantize):
+                raise EngineError(
+                    f"{model_files.name} is quantised to {model_files.quantize} by its name: leave quantize out"
+                )
+            options = replace(options, quantize=model_files.quantize)
+        return load_model_files(model_files, options)

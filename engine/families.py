@@ -81,7 +81,7 @@ class EmbeddedModel:
     metadata_module: str
 
 
-FAMILIES = {
+FAMILIES = {  # of several that serve, the first is preferred
     "moondream": Family(
         load="engine.moondream.model:load",
         abilities="engine.moondream.abilities:abilities",

@@ -36,6 +36,7 @@ MessageCallback = Callable[[str], object]  # takes a line to print
 T = TypeVar("T")
 
 PREFERRED = "moondream2"
+PREFERRED_FOR_CHAT = "qwen3-vl-4b:q4_k_m"
 FACE_MODEL = "centerface"  # embedded; "auto" prefers it to downloaded models
 KEPT_IMAGE_BYTES = 1 << 29  # of encoded images, for who asks about the same image again
 SYNTHETIC_MODEL = "pocket"  # embedded; "auto" never selects it
@@ -95,7 +96,7 @@ class ComputeConfig:
         quantize = None if self.quantize == "none" else self.quantize
         detail = int(self.detail) if self.detail.isdecimal() else self.detail
         computing = self.device, self.dtype, quantize, self.compile
-        chat = self.mmproj, _template(self.chat_template)
+        chat = self.mmproj, read_template(self.chat_template)
         images = self.resize, self.adapter, self.image_budget
         kept = self.kept_image_bytes
         options = LoadOptions(*computing, detail, *images, *chat, reduce_images=True, kv=self.kv, kept_image_bytes=kept)
@@ -107,8 +108,12 @@ class ComputeConfig:
         return model
 
 
-def _template(name_or_file: str | None) -> str | None:
-    """Return the text of a file with a chat template; a name unchanged."""
+def read_template(name_or_file: str | None) -> str | None:
+    """Return the text of a file with a chat template; a name, or Jinja, unchanged.
+
+    Raises:
+        EngineError: The file can't be read.
+    """
     if name_or_file is None or not os.path.isfile(name_or_file):
         return name_or_file
     try:
@@ -228,9 +233,11 @@ def _or_pulled(load: Callable[[], T], callbacks: LoadCallbacks) -> T:
         if not callbacks.may_pull(error.name):
             raise
         from engine.catalog import hub
-        from engine.catalog.published import published
+        from engine.catalog.published import find_published
 
-        here = hub.pull(published()[error.name])
+        model = find_published(error.name)
+        assert model is not None  # as it was published when it was looked for
+        here = hub.pull(model)
         callbacks.note(f"{error.name}: on this machine, {here.bytes / 1e9:.1f} GB, commit {here.commit}")
     return load()
 
@@ -312,9 +319,8 @@ def _first_that_serves(skill: str, prompts: Sequence[str], questions: Sequence[s
     if downloaded := _best_downloaded(supports):
         return downloaded
     if skill == "chat":
-        raise ModelNotFound(
-            "no model on this machine can chat; give --model the folder or file of a Qwen3-VL or an LFM2-VL"
-        )
+        advice = _how_to_get_one(name=PREFERRED_FOR_CHAT)
+        raise NotDownloaded(f"no model on this machine can chat; {advice}", PREFERRED_FOR_CHAT)
     lacking = []
     if unserved := _unserved(skill, prompts):
         lacking += [f"{skill} {', '.join(map(repr, unserved))}" if skill in ("detect", "point") else skill]
@@ -352,16 +358,21 @@ def _unserved(skill: str, prompts: Sequence[str]) -> list[str]:
 def _best_downloaded(supports: Callable[[Abilities], bool]) -> str | None:
     """Return the best published model on this machine that serves."""
     from engine.catalog import hub
-    from engine.catalog.published import published
+    from engine.catalog.published import PublishedModel, downloads
+    from engine.families import FAMILIES
 
-    # Newest first: the names of later ones come later.
-    names = sorted(published(), key=lambda name: (name == PREFERRED, name), reverse=True)
-    models = (published()[name] for name in names)
+    families = list(FAMILIES)
+
+    def preference(model: PublishedModel) -> tuple[bool, int, str]:
+        return model.name == PREFERRED, -families.index(model.family), model.name  # names of later ones come later
+
+    models = sorted(downloads(), key=preference, reverse=True)
     return next((model.name for model in models if supports(model.abilities) and hub.local(model)), None)
 
 
-def _how_to_get_one(that: str = "can") -> str:
-    from engine.catalog.published import published
+def _how_to_get_one(that: str = "can", name: str = PREFERRED) -> str:
+    from engine.catalog.published import find_published
 
-    terms = published()[PREFERRED].size_and_licence
-    return f"`mdtool models pull {PREFERRED}` downloads one that {that} ({terms}), `mdtool models list` lists all"
+    model = find_published(name)
+    terms = model.size_and_licence if model else ""
+    return f"`mdtool models pull {name}` downloads one that {that} ({terms}), `mdtool models list` lists all"

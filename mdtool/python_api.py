@@ -36,14 +36,14 @@ from engine.contract import (
 )
 from engine.generation.verbs import VisionModel
 from mdtool.media.image.image_input import PixelSource, to_rgb
-from mdtool.model_selection import KEPT_IMAGE_BYTES
+from mdtool.model_selection import KEPT_IMAGE_BYTES, read_template
 
 ImageInput = PixelSource | EncodedImage
 AnyRequest = TypeVar("AnyRequest", bound=Request)
 T = TypeVar("T")
 
 
-def load(
+def load(  # noqa: PLR0913  the options of loading, all by name
     name: str | os.PathLike[str],
     *,
     device: str = "auto",
@@ -53,13 +53,16 @@ def load(
     detail: str | int | ImageBudget = "auto",
     resize: Literal["vips", "pillow"] | None = None,
     adapter: str | os.PathLike[str] | None = None,
+    kv: str | None = None,
+    mmproj: str | os.PathLike[str] | None = None,
+    chat_template: str | os.PathLike[str] | None = None,
 ) -> "LoadedModel":
     """Load a model.
 
     Args:
         name: An embedded model ("centerface" for faces, "pocket" for synthetic scenes), a published one that was pulled
-            ("moondream2": `mdtool models pull moondream2`), or the file or folder of its weights. There is no "auto",
-            which depends on the command.
+            ("moondream2": `mdtool models pull moondream2`) or a variant of it ("moondream2:int8"), or the file or
+            folder of its weights. There is no "auto", which depends on the command.
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
         dtype: "float32", "bfloat16" or "float16"; None: the fastest for the device.
         quantize: "int8", "int4", "int4-64" and "int4-32" with smaller groups, or "int4-all"; None: as stored.
@@ -69,6 +72,10 @@ def load(
             tokens), or for the others a budget of image tokens.
         resize: Library that resizes images; None: libvips if it is installed.
         adapter: LoRA adapter to apply, by path or by the name of a variant in the hub's cache.
+        kv: "int8" keeps the KV cache of a language model in 8 bits, half the memory; None: as it computes.
+        mmproj: Vision part of a model in a GGUF file; None: the mmproj file beside it, if there is one.
+        chat_template: "builtin" (the model family's own), the name of a built-in one, Jinja, or a file with Jinja;
+            None: that of the checkpoint.
 
     Returns:
         The model.
@@ -90,10 +97,10 @@ def load(
         )
     budget = detail if isinstance(detail, ImageBudget) else ImageBudget()
     level = "auto" if isinstance(detail, ImageBudget) else detail
-    adapter = None if adapter is None else os.fspath(adapter)
-    options = LoadOptions(
-        device, dtype, quantize, compile, level, resize, adapter, budget, kept_image_bytes=KEPT_IMAGE_BYTES
-    )
+    chat = _path(mmproj), read_template(_path(chat_template))
+    images = level, resize, _path(adapter), budget
+    kept = KEPT_IMAGE_BYTES
+    options = LoadOptions(device, dtype, quantize, compile, *images, *chat, kv=kv, kept_image_bytes=kept)
     model = engine.load(os.fspath(name), options)
     if isinstance(model, Compilable) and model.compiled:
         model.warm_up()
@@ -384,6 +391,10 @@ class LoadedModel:
             encoded = iter(encode([to_rgb(image) for image in batch if not isinstance(image, EncodedImage)]))
             for image in batch:
                 yield image if isinstance(image, EncodedImage) else next(encoded)
+
+
+def _path(path: str | os.PathLike[str] | None) -> str | None:
+    return None if path is None else os.fspath(path)
 
 
 def _is_list(image: ImageInput | Sequence[ImageInput] | None) -> TypeGuard[Sequence[ImageInput]]:

@@ -1,25 +1,39 @@
 """Download, lookup, verification and removal of published models in the cache of huggingface_hub.
 
-Only weights in safetensors, their index, configs and tokenizer are downloaded: never code, never pickles. The variables
-HF_ENDPOINT, HF_TOKEN, HF_HOME, HF_HUB_CACHE and HF_HUB_OFFLINE apply as in huggingface_hub. A tag or branch is resolved
-once: the cache stores its commit in `refs`, and a downloaded model stays at that commit until it is removed.
+Only weights in safetensors or GGUF, their index, configs and tokenizer are downloaded: never code, never pickles. The
+variables HF_ENDPOINT, HF_TOKEN, HF_HOME, HF_HUB_CACHE and HF_HUB_OFFLINE apply as in huggingface_hub. A tag or branch
+is resolved once: the cache stores its commit in `refs`, and a downloaded model stays at it until it is removed.
 """
 
-import errno
-import hashlib
-import os
-import re
-import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
 
-from engine.catalog.published import PublishedModel, Source, TokenizerSource, published
+from engine.catalog.hub_cache import (
+    cache_folder,
+    fault_of,
+    remove_file,
+    remove_partial,
+    remove_snapshots,
+    snapshot,
+)
+from engine.catalog.hub_download import download, download_errors
+from engine.catalog.published import GgufSource, PublishedModel, Source, TokenizerSource, downloads
 from engine.checkpoints.shards import weight_files, weights_in
 from engine.contract import ModelUnavailable, NotDownloaded
-from engine.error_text import reason
+
+__all__ = [
+    "LocalModel",
+    "cache_folder",
+    "cached_tokenizer",
+    "is_partially_downloaded",
+    "local",
+    "not_downloaded_error",
+    "pull",
+    "remove",
+    "verify",
+]
 
 _CONFIGS = ("config.json", "preprocessor_config.json", "processor_config.json", "generation_config.json")
 
@@ -30,26 +44,33 @@ class LocalModel:
 
     Attributes:
         commit: Of the hub's repository.
-        weights: The weight file, or the index of the shards.
-        tokenizer: The tokenizer file.
+        weights: The weight file, or the index of the shards; the text file of a model in GGUF.
+        tokenizer: The tokenizer file; the text file of a model in GGUF.
+        mmproj: The vision part of a model in GGUF.
     """
 
     commit: str
     weights: Path
     tokenizer: Path
+    mmproj: Path | None = None
 
     @property
     def bytes(self) -> int:
         """The size of all its files."""
-        return sum(path.stat().st_size for path in (*weight_files(self.weights), self.tokenizer))
+        files = {*weight_files(self.weights), self.tokenizer, *filter(None, [self.mmproj])}
+        return sum(path.stat().st_size for path in files)
 
 
 def local(model: PublishedModel) -> LocalModel | None:
     """Return the model in the cache if it is complete, without network access."""
-    folder = _snapshot(model.source) if model.source else None
-    if model.source is None or folder is None:
+    source = model.source
+    folder = snapshot(source.repo, source.revision) if source else None
+    if source is None or folder is None:
         return None
-    tokenizer = cached_tokenizer(model.source.tokenizer)
+    if isinstance(source, GgufSource):
+        text, mmproj = _gguf_files(folder, source)
+        return LocalModel(folder.name, text, text, mmproj) if text and mmproj else None
+    tokenizer = cached_tokenizer(source.tokenizer)
     try:
         return LocalModel(folder.name, weights_in(folder), tokenizer) if tokenizer else None
     except ModelUnavailable:
@@ -58,13 +79,17 @@ def local(model: PublishedModel) -> LocalModel | None:
 
 def is_partially_downloaded(model: PublishedModel) -> bool:
     """Return whether the cache contains any of the model's weights, complete or not."""
-    folder = _snapshot(model.source) if model.source else None
-    return folder is not None and any(folder.glob("*.safetensors*"))
+    source = model.source
+    folder = snapshot(source.repo, source.revision) if source else None
+    if source is None or folder is None:
+        return False
+    pattern = source.text if isinstance(source, GgufSource) else "*.safetensors*"
+    return any(_matches(path.name, pattern) for path in folder.iterdir())
 
 
 def cached_tokenizer(source: TokenizerSource) -> Path | None:
     """Return the tokenizer file if it is in the cache."""
-    folder = _snapshot(source)
+    folder = snapshot(source.repo, source.revision)
     return folder / source.file if folder and (folder / source.file).is_file() else None
 
 
@@ -80,11 +105,13 @@ def pull(model: PublishedModel) -> LocalModel:
     if downloaded is not None:
         return downloaded
     source = _source(model)
-    with _download_errors(model.name, source):
-        _download(source, _is_model_file)
-    with _download_errors(model.name, source.tokenizer):
-        if cached_tokenizer(source.tokenizer) is None:
-            _download(source.tokenizer, lambda name: name == source.tokenizer.file)
+    with download_errors(model.name, source.repo, source.revision):
+        download(source.repo, source.revision, lambda names: _chosen(names, source))
+    if isinstance(source, Source):
+        tokenizer = source.tokenizer
+        with download_errors(model.name, tokenizer.repo, tokenizer.revision):
+            if cached_tokenizer(tokenizer) is None:
+                download(tokenizer.repo, tokenizer.revision, lambda names: [tokenizer.file])
     downloaded = local(model)
     if downloaded is None:
         problem = "; ".join(_missing(model)) or "it changed meanwhile; pull it again"
@@ -93,26 +120,25 @@ def pull(model: PublishedModel) -> LocalModel:
 
 
 def verify(model: PublishedModel) -> list[str]:
-    """Check the files of a downloaded model and return the faults, one line each.
-
-    A blob in the cache is named by its checksum on the hub: SHA-256 for large files, git's SHA-1 for small ones.
+    """Compare the files of a downloaded model with their checksums, and return the faults, one line each.
 
     Raises:
         ModelUnavailable: The model is not downloaded.
     """
-    folder = _snapshot(_source(model))
-    if folder is None:
+    source = _source(model)
+    folder = snapshot(source.repo, source.revision)
+    if folder is None or (isinstance(source, GgufSource) and not is_partially_downloaded(model)):
         raise not_downloaded_error(model)
-    files = [path for path in folder.iterdir() if _is_model_file(path.name)]
-    tokenizer = _snapshot(_source(model).tokenizer)
-    if tokenizer is not None:
-        files += [tokenizer / _source(model).tokenizer.file]
-    checked = (_check(path) for path in sorted(files) if path.is_symlink() or path.exists())
+    files = [path for path in folder.iterdir() if _belongs(path.name, source)]
+    if isinstance(source, Source):
+        tokenizer = snapshot(source.tokenizer.repo, source.tokenizer.revision)
+        files += [tokenizer / source.tokenizer.file] if tokenizer else []
+    checked = (fault_of(path) for path in sorted(files) if path.is_symlink() or path.exists())
     return _missing(model) + [problem for problem in checked if problem]
 
 
 def remove(model: PublishedModel) -> int:
-    """Remove a model from the cache, and its tokenizer unless another downloaded model uses it.
+    """Remove a model from the cache, and its tokenizer or mmproj file unless another downloaded model uses it.
 
     Returns:
         The freed space in bytes.
@@ -122,15 +148,18 @@ def remove(model: PublishedModel) -> int:
         OSError: A file can't be deleted.
     """
     source = _source(model)
+    others = [other for other in downloads() if other.name != model.name and local(other)]
+    if isinstance(source, GgufSource):
+        return _remove_gguf(model, source, others)
+    freed = remove_partial(source.repo)
     tokenizer = source.tokenizer
-    others = [other for other in published().values() if other.source and other.name != model.name]
-    shared = any(other.source.tokenizer == tokenizer and local(other) for other in others if other.source)
-    snapshots = {folder for folder in (_snapshot(source), None if shared else _snapshot(tokenizer)) if folder}
-    freed = _remove_partial(source)
+    used = any(isinstance(other.source, Source) and other.source.tokenizer == tokenizer for other in others)
+    tokenizer_folder = None if used else snapshot(tokenizer.repo, tokenizer.revision)
+    snapshots = {found for found in (snapshot(source.repo, source.revision), tokenizer_folder) if found}
     if not snapshots and not freed:
         raise not_downloaded_error(model)
     if snapshots:
-        freed += _remove_snapshots(snapshots)
+        freed += remove_snapshots(snapshots)
     return freed
 
 
@@ -142,14 +171,7 @@ def not_downloaded_error(model: PublishedModel) -> NotDownloaded:
     )
 
 
-def cache_folder() -> Path:
-    """Return the cache folder of huggingface_hub, without importing it, which is slow."""
-    home = os.getenv("HF_HOME") or os.path.join(os.getenv("XDG_CACHE_HOME") or "~/.cache", "huggingface")
-    folder = os.getenv("HF_HUB_CACHE") or os.getenv("HUGGINGFACE_HUB_CACHE") or os.path.join(home, "hub")
-    return Path(os.path.expandvars(os.path.expanduser(folder)))
-
-
-def _source(model: PublishedModel) -> Source:
+def _source(model: PublishedModel) -> Source | GgufSource:
     if model.source is None:
         raise ModelUnavailable(
             f"{model.name}: its weights are not published in safetensors; "
@@ -158,29 +180,52 @@ def _source(model: PublishedModel) -> Source:
     return model.source
 
 
-def _repository(repo: str) -> Path:
-    return cache_folder() / f"models--{repo.replace('/', '--')}"
+def _matches(name: str, pattern: str) -> bool:
+    return fnmatchcase(name.lower(), pattern.lower())
 
 
-def _snapshot(source: Source | TokenizerSource) -> Path | None:
-    """Return the snapshot folder of the revision's commit, if there is one."""
-    root, commit = _repository(source.repo), source.revision
-    reference = root / "refs" / source.revision
-    if reference.is_file():
-        commit = reference.read_text("utf-8").strip()
-    folder = root / "snapshots" / commit
-    return folder if commit and folder.is_dir() else None
+def _belongs(name: str, source: Source | GgufSource) -> bool:
+    """Return whether a file of a repository is part of the model."""
+    if "/" in name:
+        return False
+    if isinstance(source, GgufSource):
+        return _matches(name, source.text) or _matches(name, source.mmproj)
+    return name.endswith((".safetensors", ".safetensors.index.json")) or name in _CONFIGS
 
 
-def _is_model_file(name: str) -> bool:
-    return "/" not in name and (name.endswith((".safetensors", ".safetensors.index.json")) or name in _CONFIGS)
+def _chosen(names: Sequence[str], source: Source | GgufSource) -> list[str]:
+    """Return the files of a repository to download.
+
+    Raises:
+        ModelUnavailable: There is not exactly one file for a pattern.
+    """
+    chosen = [name for name in names if _belongs(name, source)]
+    for pattern in (source.text, source.mmproj) if isinstance(source, GgufSource) else ():
+        found = [name for name in chosen if _matches(name, pattern)]
+        if len(found) != 1:
+            many = f"several files like {pattern}: {', '.join(found)}" if found else f"no file like {pattern}"
+            raise ModelUnavailable(f"{source.repo} has {many} at revision {source.revision}")
+    return chosen
+
+
+def _gguf_files(folder: Path, source: GgufSource) -> tuple[Path | None, Path | None]:
+    """Return the text file and the mmproj file in a snapshot."""
+    files = [path for path in folder.iterdir() if path.is_file()]
+    text, mmproj = (
+        next((path for path in files if _matches(path.name, pattern)), None) for pattern in (source.text, source.mmproj)
+    )
+    return text, mmproj
 
 
 def _missing(model: PublishedModel) -> list[str]:
     """Return the problems of an incomplete snapshot."""
     source = _source(model)
+    folder = snapshot(source.repo, source.revision)
+    if isinstance(source, GgufSource):
+        found = _gguf_files(folder, source) if folder else (None, None)
+        patterns = zip((source.text, source.mmproj), found, strict=True)
+        return [f"{pattern} of {source.repo} is missing" for pattern, path in patterns if path is None]
     problems = []
-    folder = _snapshot(source)
     try:
         if folder:
             weights_in(folder)
@@ -191,167 +236,15 @@ def _missing(model: PublishedModel) -> list[str]:
     return problems
 
 
-def _download(source: Source | TokenizerSource, selects: Callable[[str], bool]) -> None:
-    """Download the selected files of a repository, small ones first, so that an index precedes its shards."""
-    from huggingface_hub import HfApi, hf_hub_download
-
-    info = HfApi().model_info(source.repo, revision=source.revision, files_metadata=True)
-    files = sorted((file for file in info.siblings or () if selects(file.rfilename)), key=lambda file: file.size or 0)
-    if not files:
-        raise ModelUnavailable(f"{source.repo} has none of the required files at revision {source.revision}")
-    _check_space([file for file in files if file.lfs], _repository(source.repo) / "blobs")
-    for file in files:
-        if file.lfs:
-            _download_large(source.repo, str(info.sha), file.rfilename, sha256=file.lfs.sha256, size=file.lfs.size)
-        hf_hub_download(source.repo, file.rfilename, revision=source.revision, cache_dir=cache_folder())
-
-
-def _download_large(repo: str, commit: str, name: str, *, sha256: str, size: int) -> None:
-    """Download a file into the cache, resuming an earlier attempt.
-
-    huggingface_hub itself resumes only within one process: it deletes the partial files of an interrupted one.
-    """
-    from huggingface_hub import hf_hub_url
-    from huggingface_hub.file_download import http_get
-    from huggingface_hub.utils import WeakFileLock, build_hf_headers
-
-    blob = _repository(repo) / "blobs" / sha256
-    part = blob.with_name(f"{sha256}.incomplete")
-    blob.parent.mkdir(parents=True, exist_ok=True)
-    lock = _lock(part)
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    with WeakFileLock(lock):
-        if blob.exists():
-            return
-        if part.exists() and part.stat().st_size > size:
-            part.unlink()
-        with part.open("ab") as file:
-            http_get(
-                hf_hub_url(repo, name, revision=commit),
-                file,
-                resume_size=file.tell(),
-                headers=build_hf_headers(),
-                expected_size=size,
-                displayed_filename=name,
-            )
-        if _sha256(part) != sha256:
-            part.unlink()
-            raise ModelUnavailable(f"{name} was damaged during the download (wrong checksum); pull it again")
-        part.replace(blob)
-
-
-def _lock(part: Path) -> Path:
-    """Return the lock that huggingface_hub holds while it downloads a blob."""
-    return cache_folder() / ".locks" / part.parent.parent.name / f"{part.stem}.lock"
-
-
-def _check_space(files: list[Any], blobs: Path) -> None:
-    def remaining(file: Any) -> int:
-        part = blobs / f"{file.lfs.sha256}.incomplete"
-        if (blobs / file.lfs.sha256).exists():
-            return 0
-        return int(file.lfs.size) - (part.stat().st_size if part.exists() else 0)
-
-    needed = sum(map(remaining, files))
-    folder = next(path for path in (blobs, *blobs.parents) if path.exists())
-    free = shutil.disk_usage(folder).free
-    if needed > free:
-        raise OSError(errno.ENOSPC, f"{needed / 1e9:.1f} GB are needed, {free / 1e9:.1f} GB are free")
-
-
-@contextmanager
-def _download_errors(name: str, source: Source | TokenizerSource) -> Iterator[None]:
-    """Translate errors of the hub, the network and the disk to ModelUnavailable, with one line that says what to do."""
-    from huggingface_hub import constants, errors
-
-    def unavailable(why: str) -> ModelUnavailable:
-        return ModelUnavailable(f"{name}: {why}")
-
-    page = f"{constants.ENDPOINT}/{source.repo}"
-    try:
-        yield
-    except ModelUnavailable as error:
-        raise unavailable(str(error)) from error
-    except errors.GatedRepoError as error:
-        raise unavailable(
-            f"{page} requires you to accept its terms: do so there, then set HF_TOKEN to your token (or run "
-            "`hf auth login`) and pull again"
-        ) from error
-    except errors.RepositoryNotFoundError as error:
-        raise unavailable(f"there is no {page}, or it is private and needs a token with access in HF_TOKEN") from error
-    except errors.RevisionNotFoundError as error:
-        raise unavailable(f"{page} has no revision {source.revision!r}") from error
-    except errors.OfflineModeIsEnabled as error:
-        raise unavailable("not on this machine, and HF_HUB_OFFLINE forbids downloads; unset it and pull") from error
-    except errors.HfHubHTTPError as error:
-        status = error.response.status_code
-        advice = "check the token in HF_TOKEN" if status in (401, 403) else "try again later"
-        raise unavailable(f"{constants.ENDPOINT} answered with HTTP status {status}; {advice}") from error
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise unavailable(
-                f"not enough space in {cache_folder()} ({error.strerror}); free some, or set HF_HOME to another disk"
-            ) from error
-        if error.filename:
-            raise unavailable(f"cannot write {error.filename} ({error.strerror})") from error
-        raise unavailable(_connection_error(error)) from error
-    except errors.HTTPError as error:
-        raise unavailable(_connection_error(error)) from error
-    except ValueError as error:
-        raise unavailable(f"{constants.ENDPOINT} did not answer like a Hugging Face hub; check HF_ENDPOINT") from error
-
-
-def _connection_error(error: Exception) -> str:
-    from huggingface_hub import constants
-
-    return f"the connection to {constants.ENDPOINT} failed ({reason(error)}); pull again to resume"
-
-
-def _check(path: Path) -> str | None:
-    """Return the fault of a file of a snapshot, or None."""
-    if not path.exists():
-        return f"{path}: its blob is missing"
-    name = os.path.basename(os.readlink(path)) if path.is_symlink() else ""
-    if re.fullmatch("[0-9a-f]{64}", name):
-        actual = _sha256(path)
-    elif re.fullmatch("[0-9a-f]{40}", name):
-        content = path.read_bytes()
-        actual = hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
-    else:
-        return f"{path}: the cache has no checksum to compare with"
-    return None if actual == name else f"{path}: damaged: its checksum is {actual}"
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _remove_partial(source: Source) -> int:
-    """Delete partial files of interrupted downloads from this repository, except running ones; return freed bytes."""
-    from filelock import Timeout
-    from huggingface_hub.utils import WeakFileLock
-
-    freed = 0
-    for part in _repository(source.repo).glob("blobs/*.incomplete"):
-        try:
-            with WeakFileLock(_lock(part), timeout=0.1):
-                freed += part.stat().st_size
-                part.unlink()
-        except Timeout:
-            continue
-    return freed
-
-
-def _remove_snapshots(folders: set[Path]) -> int:
-    from huggingface_hub import scan_cache_dir
-
-    for path in (path for folder in folders for path in folder.rglob("*")):
-        if path.is_symlink() and not path.exists():  # scan_cache_dir skips a repository with broken links
-            path.unlink()
-    deletion = scan_cache_dir(cache_folder()).delete_revisions(*(folder.name for folder in folders))
-    deletion.execute()
-    for folder in folders:
-        if folder.exists():
-            raise OSError(f"{folder} could not be deleted; delete it yourself")
-    return deletion.expected_freed_size
+def _remove_gguf(model: PublishedModel, source: GgufSource, others: Sequence[PublishedModel]) -> int:
+    """Remove the files of a variant that no other one uses, or its whole snapshot if no other one is left there."""
+    folder = snapshot(source.repo, source.revision)
+    kept = [here for here in map(local, others) if here and here.weights.parent == folder]
+    in_use = {here.mmproj for here in kept}
+    own = [path for path in folder.iterdir() if _belongs(path.name, source) and path not in in_use] if folder else []
+    partial = remove_partial(source.repo)
+    if not own and not partial:
+        raise not_downloaded_error(model)
+    if folder and own and not kept:
+        return partial + remove_snapshots({folder})
+    return partial + sum(map(remove_file, own))

@@ -3,12 +3,19 @@
 import json
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from engine.catalog import hub
-from engine.catalog.published import PublishedModel, published, unknown_model_error
+from engine.catalog.published import (
+    GgufSource,
+    PublishedModel,
+    Source,
+    find_published,
+    published,
+    unknown_model_error,
+)
 from engine.catalog.revision import revision_of
 from engine.checkpoints.shards import is_gguf, weight_files, weights_in
 from engine.contract import ModelUnavailable
@@ -30,6 +37,7 @@ class ModelFiles:
         tokenizer: The tokenizer file; the GGUF file itself.
         commit: Of the hub's repository, if the model was pulled.
         mmproj: The vision part of a GGUF file; None: the file answers text only.
+        quantize: How the model's name wants it quantised; None: as stored, or as the options say.
     """
 
     name: str
@@ -40,6 +48,7 @@ class ModelFiles:
     tokenizer: Path
     commit: str | None = None
     mmproj: Path | None = None
+    quantize: str | None = None
 
     @property
     def revision(self) -> str:
@@ -48,7 +57,7 @@ class ModelFiles:
 
 
 def locate(name_or_path: str, mmproj: str | None = None) -> ModelFiles:
-    """Locate a published model that was pulled, or the weights in a file or folder.
+    """Locate a published model that was pulled, or a variant of it, or the weights in a file or folder.
 
     config.json and tokenizer.json are looked up in the folder of the weights. If no family
     recognises the config (as with the hub's own), the published model is recognised by the shapes of the tensors. A
@@ -61,19 +70,17 @@ def locate(name_or_path: str, mmproj: str | None = None) -> ModelFiles:
     Raises:
         ModelUnavailable: The model is unknown, not downloaded or incomplete, or its files do not belong together.
     """
-    known = published()
-    if name_or_path in known:
-        if mmproj is not None:
-            raise _no_mmproj(name_or_path)
-        return _located_published(known[name_or_path])
+    vision = Path(os.path.expanduser(mmproj)) if mmproj is not None else None
+    if model := find_published(name_or_path):
+        return _located_published(model, vision)
     path = Path(os.path.expanduser(name_or_path))
     if not name_or_path or not os.path.exists(path):  # unlike Path.exists, accepts impossible names
         if path.name != name_or_path or path.suffix in (".safetensors", ".json", ".gguf", *_OTHER_FORMATS):
             raise ModelUnavailable(f"{name_or_path}: no such file or folder")
-        raise unknown_model_error(name_or_path, [*EMBEDDED, *known])
+        raise unknown_model_error(name_or_path, [*EMBEDDED, *published()])
     weights = _gguf_in(path) if path.is_dir() else path
     if weights and (weights.suffix == ".gguf" or is_gguf(weights)):
-        return _located_gguf(weights, Path(os.path.expanduser(mmproj)) if mmproj is not None else None)
+        return _located_gguf(weights, vision)
     if mmproj is not None:
         raise _no_mmproj(name_or_path)
     return _located_path(path)
@@ -112,15 +119,23 @@ def _located_gguf(path: Path, mmproj: Path | None) -> ModelFiles:
     return ModelFiles(name, family, config, f"the metadata of {path}", path, path, mmproj=mmproj)
 
 
-def _located_published(model: PublishedModel) -> ModelFiles:
+def _located_published(model: PublishedModel, mmproj: Path | None) -> ModelFiles:
     files = hub.local(model) if model.source else hub.pull(model)  # pull raises: there is no source
     if files is None:
         raise hub.not_downloaded_error(model)
+    if isinstance(model.source, GgufSource):
+        located = _located_gguf(files.weights, mmproj or files.mmproj)
+        config = model.config | located.config  # what the files don't say, such as limits of image tokens
+        commit = None if mmproj else files.commit
+        return replace(located, name=model.name, config=config, commit=commit)
+    if mmproj is not None:
+        raise _no_mmproj(model.name)
     source, config = f"{model.name}.json", model.config
     path = files.weights.parent / "config.json"
     if checkpoint_matcher_of(model.family).SIDE_FILES and (downloaded := _read_config(path)):
         source, config = str(path), config | downloaded[1]  # what came with the weights counts
-    return ModelFiles(model.name, model.family, config, source, files.weights, files.tokenizer, files.commit)
+    files_and_commit = files.weights, files.tokenizer, files.commit
+    return ModelFiles(model.name, model.family, config, source, *files_and_commit, quantize=model.quantize)
 
 
 def _located_path(path: Path) -> ModelFiles:
@@ -218,7 +233,7 @@ def _tokenizer(folder: Path, family: str, config: dict[str, Any], model: Publish
     exists = path.is_file()
     if exists and checkpoint_matcher_of(family).tokenizer_matches(path, config):
         return path
-    source = model.source.tokenizer if model and model.source else None
+    source = model.source.tokenizer if model and isinstance(model.source, Source) else None
     cached = hub.cached_tokenizer(source) if source else None
     if cached:
         return cached

@@ -81,6 +81,36 @@ def check_sizes(part: Any, path: str, source: str, may_be_zero: Collection[str] 
             require(source, size < 2**31, f"{path}.{f.name} is far too large: {short_repr(size)}")
 
 
+def check_multiples(part: Any, path: str, source: str, **of: str) -> None:
+    """Check that fields of a dataclass are multiples of others, as of a size and the heads that share it.
+
+    Args:
+        part: The dataclass.
+        path: Of the dataclass in the file, for errors.
+        source: Names the file in errors.
+        of: Field -> the field that divides it.
+
+    Raises:
+        ModelUnavailable: One is not.
+    """
+    for multiple, name in of.items():
+        divides = getattr(part, multiple) % getattr(part, name) == 0
+        require(source, divides, f"{path}.{multiple} must be a multiple of {name}")
+
+
+def with_rope_fields(text: Any, source: str) -> Any:
+    """Return a text config with the fields of its rotary embedding beside the others.
+
+    Newer files of transformers have them in rope_parameters, older ones some of them in rope_scaling. Anything but an
+    object is returned unchanged, for `read_dataclass` to reject.
+    """
+    if not isinstance(text, dict):
+        return text
+    rope = text.get("rope_parameters", text.get("rope_scaling")) or {}
+    require(source, isinstance(rope, dict), "text_config.rope_scaling must be an object")
+    return text | rope
+
+
 def path_to(path: str, name: str) -> str:
     """Return the path of a field for errors; names that are no identifiers are quoted."""
     name = name if name.isidentifier() else short_repr(name)

@@ -12,6 +12,7 @@ from engine.layers.linear import LinearLayer
 from engine.layers.linear_dispatch import few_rows
 from engine.layers.lora import RowAdapters
 from engine.layers.norms import rms_norm
+from engine.layers.parameters import ParameterReader
 from engine.layers.rotary import rotate
 from engine.layers.swiglu import SwiGlu
 
@@ -33,6 +34,19 @@ class Attention:
     q_norm: Tensor
     k_norm: Tensor
     names: tuple[str, str, str, str] = tuple(f"self_attn.{part}_proj" for part in "qkvo")  # type: ignore[assignment]
+
+    @classmethod
+    def read(
+        cls,
+        reader: ParameterReader,
+        layer: str,
+        names: tuple[str, str, str, str] = names,
+        norms: tuple[str, str] = ("self_attn.q_norm", "self_attn.k_norm"),
+    ) -> "Attention":
+        """Read the parameters in the layer of this name in a checkpoint, which LoRA adapters name alike."""
+        q, k, v, o = (reader.linear(f"{layer}.{name}") for name in names)
+        q_norm, k_norm = (reader(f"{layer}.{name}.weight") for name in norms)
+        return cls(q, k, v, o, q_norm, k_norm, names)
 
 
 @dataclass(frozen=True)

@@ -74,12 +74,8 @@ class KernelLinear:
 
     def uses_gemm(self, x: Tensor) -> bool:
         """Return whether x has enough rows for `large_batch`."""
-        return (
-            x.shape[0] >= LARGE_BATCH_ROWS
-            and has_int8_gemm()
-            and self.weight.format != BFLOAT16_PAIRS
-            and not self.has_floats
-        )
+        is_float = self.has_floats or self.weight.format == BFLOAT16_PAIRS
+        return x.shape[0] >= LARGE_BATCH_ROWS and has_int8_gemm() and not is_float
 
     def large_batch(
         self, x: Tensor, activation: int, *, norm: Norm | None = None, residual: Tensor | None = None

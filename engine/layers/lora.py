@@ -11,6 +11,7 @@ from torch import Tensor
 from engine.checkpoints.reader import open_checkpoint
 from engine.contract import ModelUnavailable
 from engine.error_text import quoted_name, summarize_faults
+from engine.layers.linear import LinearLayer
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +38,14 @@ class RowAdapters:
         for rows, adapter in self.adapters:
             if pair := adapter.pairs.get(f"{self.block}.{linear}"):
                 y[rows] += x[rows] @ pair[0].T @ pair[1].T
+
+
+def adapted(linear: LinearLayer, x: Tensor, adapt: RowAdapters | None, name: str) -> Tensor:
+    """Return the output of a linear layer of this name, with the rows' adapters added: (rows, outputs)."""
+    y = linear(x)
+    if adapt:
+        adapt(y, x, name)
+    return y
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:

@@ -9,10 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from engine.checkpoints.layer_shapes import VitBlockNames
 from engine.layers.attention import full_attention
 from engine.layers.fused_linear import linear_of_norm, plus_linear
 from engine.layers.linear import LinearLayer
 from engine.layers.norms import Norm
+from engine.layers.parameters import ParameterReader
 from engine.layers.rotary import rotate
 
 Angles = tuple[Tensor, Tensor]  # cosines and sines of a rotary embedding, each (rows, head_dim / 2)
@@ -36,6 +38,20 @@ class VitBlock:
     fc2: LinearLayer
     activation: Literal["gelu_tanh", "gelu"] = "gelu_tanh"
     eps: float = 1e-5
+
+    @classmethod
+    def read(cls, reader: ParameterReader, block: str, names: VitBlockNames, eps: float = 1e-5) -> "VitBlock":
+        """Read the parameters of the block of this name in a checkpoint."""
+        qkv = [f"{block}.{name}" for name in names.qkv]
+        return cls(
+            reader.norm(f"{block}.{names.norm1}"),
+            reader.fused_linear(qkv) if len(qkv) > 1 else reader.linear(qkv[0]),
+            reader.linear(f"{block}.{names.proj}"),
+            reader.norm(f"{block}.{names.norm2}"),
+            reader.linear(f"{block}.{names.fc1}"),
+            reader.linear(f"{block}.{names.fc2}"),
+            eps=eps,
+        )
 
     def before_attention(self, x: Tensor) -> Tensor:
         """Return queries, keys and values, (rows, 3 * dim), for x: (rows, dim)."""

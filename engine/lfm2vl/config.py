@@ -10,17 +10,17 @@ from itertools import chain
 from typing import Any
 
 from engine.checkpoints.config_matcher import ConfigMatcher
-from engine.checkpoints.json_config import check_sizes, json_object, read_dataclass, require
+from engine.checkpoints.json_config import (
+    check_multiples,
+    check_sizes,
+    json_object,
+    read_dataclass,
+    require,
+    with_rope_fields,
+)
 
 CONV, ATTENTION = "conv", "full_attention"
 MATCHER = ConfigMatcher(("lfm2_vl", "lfm2-vl"), "<image>", ("preprocessor_config.json", "processor_config.json"))
-
-
-@dataclass(frozen=True)
-class RopeConfig:
-    """The rotary embedding, as newer releases have it."""
-
-    rope_theta: float = 1_000_000.0
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class TextConfig:
         conv_L_cache: Length of the convolution kernels.
         block_ff_dim: Inner width of the feed-forward layers before it is adjusted; newer name: intermediate_size.
         layer_types: "conv" or "full_attention" for each layer; older releases have full_attn_idxs.
-        rope_theta: Base of the rotary frequencies; newer releases have it in rope_parameters.
+        rope_theta: Base of the rotary frequencies.
     """
 
     hidden_size: int
@@ -51,7 +51,6 @@ class TextConfig:
     layer_types: tuple[str, ...] | None = None
     full_attn_idxs: tuple[int, ...] | None = None
     rope_theta: float = 1_000_000.0
-    rope_parameters: RopeConfig | None = None
 
     @property
     def head_dim(self) -> int:
@@ -74,11 +73,6 @@ class TextConfig:
             return size
         size = int((self.block_ffn_dim_multiplier or 1.0) * int(2 * size / 3))
         return -(-size // self.block_multiple_of) * self.block_multiple_of
-
-    @property
-    def rope_base(self) -> float:
-        """Base of the rotary frequencies."""
-        return self.rope_parameters.rope_theta if self.rope_parameters else self.rope_theta
 
 
 @dataclass(frozen=True)
@@ -187,6 +181,7 @@ def read_config(source: str, data: Any) -> Config:
         ModelUnavailable: A field is missing or of the wrong type, or sizes do not fit together.
     """
     parts = json_object(data, source) | {"preprocessor_config": _image_fields(data, source)}
+    parts["text_config"] = with_rope_fields(parts.get("text_config"), source)
     parts["has_vision"] = "vision_config" in parts
     config = read_dataclass(Config, parts, source, ignore_unknown=True)
     _check(config, source)
@@ -208,17 +203,15 @@ def _check(config: Config, source: str) -> None:
         check_sizes(part, name, source)
     need(0 < config.downsample_factor < 2**31, "downsample_factor must be positive")
     need(0 < config.projector_hidden_size < 2**31, "projector_hidden_size must be positive")
-    for part, name in ((text, "text_config"), (vision, "vision_config")):
-        divides = part.hidden_size % part.num_attention_heads == 0
-        need(divides, f"{name}.hidden_size must be a multiple of num_attention_heads")
+    heads = {"hidden_size": "num_attention_heads", "num_attention_heads": "num_key_value_heads"}
+    check_multiples(text, "text_config", source, **heads)
+    check_multiples(vision, "vision_config", source, hidden_size="num_attention_heads")
     need(text.head_dim % 2 == 0, "text_config.hidden_size / num_attention_heads must be even, for rotary pairs")
-    grouped = text.num_attention_heads % text.num_key_value_heads == 0
-    need(grouped, "text_config: heads must share key-value heads evenly")
     need(len(text.kinds) == text.num_hidden_layers, "text_config.layer_types must have num_hidden_layers entries")
     need({*text.kinds} <= {CONV, ATTENTION}, f"text_config.layer_types must be {CONV} or {ATTENTION}")
     need(0 < text.inner_dim < 2**31, "text_config: the feed-forward layers have an impossible width")
     need(not text.conv_bias, "text_config.conv_bias must be false")
-    need(text.rope_base > 0, "text_config.rope_theta must be positive")
+    need(text.rope_theta > 0, "text_config.rope_theta must be positive")
     need(config.projector_hidden_act == "gelu", "projector_hidden_act must be gelu")
     layers = vision.num_hidden_layers
     need(0 < config.vision_layers <= layers, f"vision_feature_layer must be in {-layers}..-1")

@@ -27,13 +27,8 @@ class ImageEncoder:
         self.vision, self.projector = VisionEncoder(config, vision), Projector(config, projector)
         self.typical_linear = self.vision.encoder.blocks[0].qkv
         images = config.preprocessor_config
-        self.budget = ImageBudget(
-            images.min_image_tokens,
-            config.max_tokens,
-            images.do_image_splitting,
-            images.max_tiles,
-            images.use_thumbnail,
-        )
+        tiles = images.do_image_splitting, images.max_tiles, images.use_thumbnail
+        self.budget = ImageBudget(images.min_image_tokens, config.max_tokens, *tiles)
 
     def encode(self, image: np.ndarray, budget: ImageBudget) -> list[ImagePart]:
         """Return the embeddings of an image's sub-images, each after its mark, between those of start and end."""

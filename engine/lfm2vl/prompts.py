@@ -1,4 +1,9 @@
-"""How LFM2-VL is asked: ChatML, with the sampling parameters of its model card, and its skills."""
+"""How LFM2-VL is asked: ChatML, with the sampling parameters of its model card, and its skills.
+
+Sources: the cards of LiquidAI/LFM2-VL-* and LiquidAI/LFM2.5-VL-450M on the Hugging Face hub, and Liquid AI's
+documentation (docs.liquid.ai, "LFM2.5-VL-450M"), for the sampling parameters; the card of LFM2.5-VL-450M for the
+instruction to detect. Its coordinates are fractions under "bbox"; those of the larger LFM2.5-VL-3B are not.
+"""
 
 from typing import Any
 

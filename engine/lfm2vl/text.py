@@ -15,17 +15,14 @@ from engine.generation.transformer import Transformer
 from engine.layers.kv_cache import ConvCache
 from engine.layers.linear import LinearLayer
 from engine.layers.linear_dispatch import few_rows
-from engine.layers.lora import RowAdapters
+from engine.layers.lora import RowAdapters, adapted
 from engine.layers.norms import rms_norm
 from engine.layers.parameters import ParameterReader
 from engine.layers.rotary import rotary_table
 from engine.layers.short_conv import gated_convolution
 from engine.layers.swiglu import SwiGlu
 from engine.lfm2vl.config import CONV, TextConfig
-
-# Names within a layer, in the checkpoint and in LoRA adapters.
-FEED_FORWARD = ("feed_forward.w1", "feed_forward.w3", "feed_forward.w2")
-PROJECTIONS = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.out_proj")
+from engine.lfm2vl.weights import FEED_FORWARD, HEAD_NORMS, PROJECTIONS
 
 
 @dataclass(frozen=True)
@@ -68,21 +65,15 @@ class ConvBlock(StatefulBlock):
     def advance(self, x: Tensor, sequences: Sequence[tuple[Any, slice]], adapt: RowAdapters | None) -> Tensor:
         """Compute the layer's output; see `StatefulBlock.advance`."""
         h = rms_norm(x, self.norm1, self.eps)
-        projected = self.in_proj(h)
-        if adapt:
-            adapt(projected, h, "conv.in_proj")
-        h = gated_convolution(projected, self.taps, sequences)
-        y = self.out_proj(h)
-        if adapt:
-            adapt(y, h, "conv.out_proj")
-        x = x + y
+        projected = adapted(self.in_proj, h, adapt, "conv.in_proj")
+        x = x + adapted(self.out_proj, gated_convolution(projected, self.taps, sequences), adapt, "conv.out_proj")
         return x + self.feed_forward(rms_norm(x, self.norm2, self.eps), adapt)
 
 
 def text_model(text: TextConfig, reader: ParameterReader) -> TextModel:
     """Build the text model from its weights."""
     context = text.max_position_embeddings
-    cos, sin = rotary_table(text.head_dim, text.rope_base, context, reader.device)
+    cos, sin = rotary_table(text.head_dim, text.rope_theta, context, reader.device)
     blocks = [_block(text, reader, layer) for layer in range(text.num_hidden_layers)]
     transformer = Transformer(blocks, lambda at: (cos[at], sin[at]), reader.dtype, reader.device)
     return TextModel.read(reader, transformer, "embedding_norm", eps=text.norm_eps, max_context=context)
@@ -91,15 +82,12 @@ def text_model(text: TextConfig, reader: ParameterReader) -> TextModel:
 def _block(text: TextConfig, reader: ParameterReader, layer: int) -> Block:
     name, eps = f"layers.{layer}", text.norm_eps
     norm1, norm2 = reader(f"{name}.operator_norm.weight"), reader(f"{name}.ffn_norm.weight")
-    gate, up, down = (reader.linear(f"{name}.{part}") for part in FEED_FORWARD)
-    feed_forward = SwiGlu(gate, up, down, FEED_FORWARD)
+    feed_forward = SwiGlu.read(reader, name, FEED_FORWARD)
     full_name = f"{reader.part}.{name}"
     if text.kinds[layer] == CONV:
         in_proj, out_proj = reader.linear(f"{name}.conv.in_proj"), reader.linear(f"{name}.conv.out_proj")
         taps = reader(f"{name}.conv.conv.weight").flatten(1).T.contiguous()
         return ConvBlock(full_name, norm1, in_proj, taps, out_proj, norm2, feed_forward, eps)
-    q, k, v, o = (reader.linear(f"{name}.{part}") for part in PROJECTIONS)
-    q_norm, k_norm = (reader(f"{name}.self_attn.{part}_layernorm.weight") for part in "qk")
-    attention = Attention(q, k, v, o, q_norm, k_norm, PROJECTIONS)
+    attention = Attention.read(reader, name, PROJECTIONS, HEAD_NORMS)
     heads = text.num_key_value_heads, text.head_dim
     return GroupedQueryBlock(full_name, norm1, attention, norm2, feed_forward, *heads, eps)

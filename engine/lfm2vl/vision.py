@@ -11,6 +11,7 @@ from engine.layers.parameters import ParameterReader
 from engine.layers.vit import Vit, VitBlock
 from engine.lfm2vl.config import Config
 from engine.lfm2vl.preprocess import Size
+from engine.lfm2vl.weights import VIT_BLOCK
 
 
 class VisionEncoder:
@@ -23,16 +24,7 @@ class VisionEncoder:
         side = round(vision.num_patches**0.5)
         self.positions = reader("embeddings.position_embedding.weight").float().T.view(1, -1, side, side)
         blocks = [
-            VitBlock(
-                reader.norm(f"encoder.layers.{i}.layer_norm1"),
-                reader.fused_linear([f"encoder.layers.{i}.self_attn.{part}_proj" for part in "qkv"]),
-                reader.linear(f"encoder.layers.{i}.self_attn.out_proj"),
-                reader.norm(f"encoder.layers.{i}.layer_norm2"),
-                reader.linear(f"encoder.layers.{i}.mlp.fc1"),
-                reader.linear(f"encoder.layers.{i}.mlp.fc2"),
-                eps=self.eps,
-            )
-            for i in range(config.vision_layers)
+            VitBlock.read(reader, f"encoder.layers.{i}", VIT_BLOCK, self.eps) for i in range(config.vision_layers)
         ]
         self.encoder = Vit(blocks, vision.num_attention_heads)
         self.post_norm = reader.norm("post_layernorm")

@@ -7,13 +7,25 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from engine.checkpoints.layer_shapes import linear_shapes, norm_shapes
+from engine.checkpoints.layer_shapes import (
+    VitBlockNames,
+    grouped_query_shapes,
+    linear_shapes,
+    norm_shapes,
+    swiglu_shapes,
+    vit_block_shapes,
+)
 from engine.checkpoints.opening import open_tensors
 from engine.checkpoints.reader import Shape
 from engine.checkpoints.tensor_map import TensorLocation, TensorMap, locate_tensors, map_tensors
 from engine.lfm2vl.config import CONV, Config
 from engine.quantization.plan import QuantizationPlan
 
+# Names within a layer, in the checkpoint and in LoRA adapters.
+FEED_FORWARD = ("feed_forward.w1", "feed_forward.w3", "feed_forward.w2")
+PROJECTIONS = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.out_proj")
+HEAD_NORMS = ("self_attn.q_layernorm", "self_attn.k_layernorm")
+VIT_BLOCK = VitBlockNames("layer_norm1", PROJECTIONS[:3], PROJECTIONS[3], "layer_norm2", "mlp.fc1", "mlp.fc2")
 # The patch embedding, whose inputs are pixels, is not quantised.
 QUANTIZATION_PLAN = QuantizationPlan(
     quantized=re.compile(
@@ -60,26 +72,22 @@ def open_weights(path: Path, config: Config, mmproj: Path | None = None) -> Tens
 
 def _tensors(config: Config) -> Iterator[tuple[str, Shape]]:
     text, vision = config.text_config, config.vision_config
-    size = text.hidden_size
+    size, kv = text.hidden_size, text.num_key_value_heads * text.head_dim
     yield "language_model.embed_tokens.weight", (text.vocab_size, size)
     yield "language_model.embedding_norm.weight", (size,)
     for i, kind in enumerate(text.kinds):
         layer = f"language_model.layers.{i}"
         yield f"{layer}.operator_norm.weight", (size,)
         yield f"{layer}.ffn_norm.weight", (size,)
-        inner = text.inner_dim
-        for name, rows, columns in (("w1", inner, size), ("w3", inner, size), ("w2", size, inner)):
-            yield f"{layer}.feed_forward.{name}.weight", (rows, columns)
+        yield from swiglu_shapes([f"{layer}.{name}" for name in FEED_FORWARD], size, text.inner_dim)
         if kind == CONV:
             yield f"{layer}.conv.in_proj.weight", (3 * size, size)
             yield f"{layer}.conv.conv.weight", (size, 1, text.conv_L_cache)
             yield f"{layer}.conv.out_proj.weight", (size, size)
         else:
-            kv = text.num_key_value_heads * text.head_dim
-            for name, rows in (("q_proj", size), ("k_proj", kv), ("v_proj", kv), ("out_proj", size)):
-                yield f"{layer}.self_attn.{name}.weight", (rows, size)
-            for name in ("q_layernorm", "k_layernorm"):
-                yield f"{layer}.self_attn.{name}.weight", (text.head_dim,)
+            yield from grouped_query_shapes([f"{layer}.{name}" for name in PROJECTIONS], size, size, kv)
+            for name in HEAD_NORMS:
+                yield f"{layer}.{name}.weight", (text.head_dim,)
     if not config.has_vision:
         return
 
@@ -87,13 +95,7 @@ def _tensors(config: Config) -> Iterator[tuple[str, Shape]]:
     yield from linear_shapes("vision_tower.embeddings.patch_embedding", width, 3 * vision.patch_size**2)
     yield "vision_tower.embeddings.position_embedding.weight", (vision.num_patches, width)
     for i in range(config.vision_layers):
-        layer = f"vision_tower.encoder.layers.{i}"
-        yield from norm_shapes(f"{layer}.layer_norm1", width)
-        yield from norm_shapes(f"{layer}.layer_norm2", width)
-        for name in ("q_proj", "k_proj", "v_proj", "out_proj"):
-            yield from linear_shapes(f"{layer}.self_attn.{name}", width, width)
-        yield from linear_shapes(f"{layer}.mlp.fc1", vision.intermediate_size, width)
-        yield from linear_shapes(f"{layer}.mlp.fc2", width, vision.intermediate_size)
+        yield from vit_block_shapes(f"vision_tower.encoder.layers.{i}", VIT_BLOCK, width, vision.intermediate_size)
     yield from norm_shapes("vision_tower.post_layernorm", width)
 
     inner, bias = config.downsample_factor**2 * width, config.projector_bias

@@ -11,6 +11,7 @@ from itertools import chain
 from typing import Any
 
 from engine.checkpoints.json_config import (
+    check_multiples,
     check_sizes,
     json_object,
     known_fields,
@@ -186,13 +187,11 @@ def _check(config: Config, source: str) -> None:
     for part, name in ((text, "text"), (vision, "vision"), (region, "region"), (text.moe, "text.moe")):
         if part:
             check_sizes(part, name, source, may_be_zero=("overlap_margin", "start_layer"))
-    need(text.dim % text.n_heads == 0, "text.dim must be a multiple of text.n_heads")
+    check_multiples(text, "text", source, dim="n_heads", n_heads="n_kv_heads")
     need(text.head_dim % 4 == 0, "text.dim / text.n_heads must be a multiple of 4, for rotary pairs in half of it")
-    need(text.n_heads % text.n_kv_heads == 0, "text.n_heads must be a multiple of text.n_kv_heads")
     need(text.rope_theta > 0, "text.rope_theta must be positive")
     need(not (text.tau and text.n_kv_heads != text.n_heads), "text.tau needs n_kv_heads equal to n_heads")
-    need(vision.enc_dim % vision.enc_n_heads == 0, "vision.enc_dim must be a multiple of vision.enc_n_heads")
-    need(vision.crop_size % vision.enc_patch_size == 0, "vision.crop_size must be a multiple of enc_patch_size")
+    check_multiples(vision, "vision", source, enc_dim="enc_n_heads", crop_size="enc_patch_size")
     need(vision.in_channels == 3, "vision.in_channels must be 3: images are RGB")
     need(2 * vision.overlap_margin < vision.grid, "vision.overlap_margin must be less than half of the grid")
     need(vision.proj_out_dim == text.dim, "vision.proj_out_dim must equal text.dim")

@@ -4,12 +4,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from engine.checkpoints.layer_shapes import VitBlockNames
 from engine.generation.fused_vit import fused_vit
 from engine.layers.norms import layer_norm
 from engine.layers.parameters import ParameterReader
 from engine.layers.vit import Vit, VitBlock
 from engine.moondream.config import VisionConfig
 from engine.moondream.preprocess import normalize_pixels, pool, stitch
+
+VIT_BLOCK = VitBlockNames("ln1", ("attn.qkv",), "attn.proj", "ln2", "mlp.fc1", "mlp.fc2")
 
 
 class VisionEncoder:
@@ -20,17 +23,7 @@ class VisionEncoder:
         self.dtype, self.device = reader.dtype, reader.device
         self.patches = reader.linear("patch_emb")
         self.positions = reader("pos_emb")[0]
-        blocks = [
-            VitBlock(
-                reader.norm(f"blocks.{i}.ln1"),
-                reader.linear(f"blocks.{i}.attn.qkv"),
-                reader.linear(f"blocks.{i}.attn.proj"),
-                reader.norm(f"blocks.{i}.ln2"),
-                reader.linear(f"blocks.{i}.mlp.fc1"),
-                reader.linear(f"blocks.{i}.mlp.fc2"),
-            )
-            for i in range(config.enc_n_layers)
-        ]
+        blocks = [VitBlock.read(reader, f"blocks.{i}", VIT_BLOCK) for i in range(config.enc_n_layers)]
         self.encoder = Vit(blocks, config.enc_n_heads)
         self.fused = fused_vit(self.encoder, config.grid**2, self.dtype, self.device)
         self.post_norm = reader.norm("post_ln")

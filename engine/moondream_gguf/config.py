@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any
 
 from engine.checkpoints.config_matcher import ConfigMatcher
-from engine.checkpoints.json_config import check_sizes, json_object, read_dataclass, require
+from engine.checkpoints.json_config import check_multiples, check_sizes, json_object, read_dataclass, require
 
 MATCHER = ConfigMatcher((), "")  # no config.json is of this family
 
@@ -69,17 +69,18 @@ class Config:
 def read_config(source: str, data: Any) -> Config:
     """Read and check a config, as `engine.checkpoints.gguf_config` makes it; source names it in errors.
 
+    Fields of the catalogue are ignored.
+
     Raises:
         ModelUnavailable: A field is missing or of the wrong type, or sizes do not fit together.
     """
-    config = read_dataclass(Config, json_object(data, source), source)
+    config = read_dataclass(Config, json_object(data, source), source, ignore_unknown=True)
     text, vision, need = config.text, config.vision, partial(require, source)
     check_sizes(text, "text", source)
-    need(text.dim % text.n_heads == 0, "text.dim must be a multiple of n_heads")
+    check_multiples(text, "text", source, dim="n_heads")
     need(text.rotary_dim % 2 == 0 and text.rotary_dim <= text.head_dim, "text.rotary_dim must be even, and fit a head")
     need(text.rope_base > 0, "text.rope_base must be positive")
     if vision:
         check_sizes(vision, "vision", source)
-        need(vision.dim % vision.n_heads == 0, "vision.dim must be a multiple of n_heads")
-        need(vision.image_size % vision.patch_size == 0, "vision.image_size must be a multiple of patch_size")
+        check_multiples(vision, "vision", source, dim="n_heads", image_size="patch_size")
     return config

@@ -12,6 +12,7 @@ from engine.layers.norms import layer_norm
 from engine.layers.parameters import ParameterReader
 from engine.layers.vit import Vit, VitBlock
 from engine.moondream_gguf.config import VisionConfig
+from engine.moondream_gguf.weights import VIT_BLOCK
 
 
 class VisionEncoder:
@@ -21,7 +22,7 @@ class VisionEncoder:
         self.config, self.dtype, self.device = config, reader.dtype, reader.device
         self.patches = reader.linear("patch_emb")
         self.positions = reader("pos_emb.weight")[0]
-        blocks = [_block(config, reader, f"blocks.{layer}") for layer in range(config.n_layers)]
+        blocks = [VitBlock.read(reader, f"blocks.{i}", VIT_BLOCK, config.eps) for i in range(config.n_layers)]
         self.encoder = Vit(blocks, config.n_heads)
         self.post_norm = reader.norm("post_ln")
         self.proj1, self.proj2 = reader.linear("proj_mlp.fc1"), reader.linear("proj_mlp.fc2")
@@ -56,10 +57,3 @@ class VisionEncoder:
     def project(self, features: Tensor) -> Tensor:
         """Project features into the text model, (grid * grid, text dim)."""
         return self.proj2(self.proj1(features, gelu=True))
-
-
-def _block(config: VisionConfig, reader: ParameterReader, name: str) -> VitBlock:
-    qkv, proj = reader.linear(f"{name}.attn.qkv"), reader.linear(f"{name}.attn.proj")
-    fc1, fc2 = reader.linear(f"{name}.mlp.fc1"), reader.linear(f"{name}.mlp.fc2")
-    norm1, norm2 = reader.norm(f"{name}.ln1"), reader.norm(f"{name}.ln2")
-    return VitBlock(norm1, qkv, proj, norm2, fc1, fc2, eps=config.eps)

@@ -4,13 +4,14 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from engine.checkpoints.layer_shapes import linear_shapes, norm_shapes
+from engine.checkpoints.layer_shapes import VitBlockNames, linear_shapes, norm_shapes, vit_block_shapes
 from engine.checkpoints.opening import open_tensors
 from engine.checkpoints.reader import Shape
 from engine.checkpoints.tensor_map import TensorLocation, TensorMap, locate_tensors, map_tensors
 from engine.moondream_gguf.config import Config, TextConfig, VisionConfig
 from engine.quantization.plan import QuantizationPlan
 
+VIT_BLOCK = VitBlockNames("ln1", ("attn.qkv",), "attn.proj", "ln2", "mlp.fc1", "mlp.fc2")
 QUANTIZATION_PLAN = QuantizationPlan(
     quantized=re.compile(
         r"((text|vision)\.blocks\.\d+\.(attn|mlp)\.(qkv|proj|fc1|fc2)|text\.lm_head|text\.wte|vision\.proj_mlp\.fc[12])"
@@ -44,18 +45,14 @@ def open_weights(path: Path, config: Config, mmproj: Path | None = None) -> Tens
     return map_tensors(checkpoint, locate_tensors(checkpoint, canonical), shapes)
 
 
-def _block(name: str, dim: int, inner: int) -> Iterator[tuple[str, Shape]]:
-    yield from linear_shapes(f"{name}.attn.qkv", 3 * dim, dim)
-    yield from linear_shapes(f"{name}.attn.proj", dim, dim)
-    yield from linear_shapes(f"{name}.mlp.fc1", inner, dim)
-    yield from linear_shapes(f"{name}.mlp.fc2", dim, inner)
-
-
 def _text_tensors(text: TextConfig) -> Iterator[tuple[str, Shape]]:
     yield "text.wte.weight", (text.vocab_size, text.dim)
     for layer in range(text.n_layers):
         yield from norm_shapes(f"text.blocks.{layer}.ln", text.dim)
-        yield from _block(f"text.blocks.{layer}", text.dim, text.ff_dim)
+        yield from linear_shapes(f"text.blocks.{layer}.attn.qkv", 3 * text.dim, text.dim)
+        yield from linear_shapes(f"text.blocks.{layer}.attn.proj", text.dim, text.dim)
+        yield from linear_shapes(f"text.blocks.{layer}.mlp.fc1", text.ff_dim, text.dim)
+        yield from linear_shapes(f"text.blocks.{layer}.mlp.fc2", text.dim, text.ff_dim)
     yield from norm_shapes("text.post_ln", text.dim)
     yield from linear_shapes("text.lm_head", text.vocab_size, text.dim)
 
@@ -64,9 +61,7 @@ def _vision_tensors(vision: VisionConfig, text_dim: int) -> Iterator[tuple[str, 
     yield from linear_shapes("vision.patch_emb", vision.dim, 3 * vision.patch_size**2)
     yield "vision.pos_emb.weight", (1, vision.grid**2, vision.dim)
     for layer in range(vision.n_layers):
-        for norm in ("ln1", "ln2"):
-            yield from norm_shapes(f"vision.blocks.{layer}.{norm}", vision.dim)
-        yield from _block(f"vision.blocks.{layer}", vision.dim, vision.ff_dim)
+        yield from vit_block_shapes(f"vision.blocks.{layer}", VIT_BLOCK, vision.dim, vision.ff_dim)
     yield from norm_shapes("vision.post_ln", vision.dim)
     yield from linear_shapes("vision.proj_mlp.fc1", vision.inner_dim, vision.dim)
     yield from linear_shapes("vision.proj_mlp.fc2", text_dim, vision.inner_dim)

@@ -10,11 +10,13 @@ from functools import partial
 from typing import Any, TypeVar
 
 from engine.checkpoints.json_config import (
+    check_multiples,
     check_sizes,
     json_object,
     known_fields,
     read_dataclass,
     require,
+    with_rope_fields,
 )
 from engine.contract import Generation
 
@@ -93,7 +95,10 @@ class ImageConfig:
 
 @dataclass(frozen=True)
 class SamplingConfig:
-    """Default sampling parameters."""
+    """Default sampling parameters, those of the releases' generation_config.json.
+
+    The model card proposes a presence penalty of 1.5 besides, which that file and transformers do not have.
+    """
 
     do_sample: bool = True
     temperature: float = 0.7
@@ -137,10 +142,7 @@ def read_config(source: str, data: Any) -> Config:
     """
     data = json_object(data, source)
     part = partial(_part, source, data)
-    text = part("text_config")
-    # older files have rope_theta beside rope_scaling, newer ones both in rope_parameters
-    rope = text.get("rope_parameters", text.get("rope_scaling")) or {}
-    require(source, isinstance(rope, dict), "text_config.rope_scaling must be an object")
+    text = with_rope_fields(part("text_config"), source)
     tied = {name: data[name] for name in ("tie_word_embeddings",) if name in data}
     image = part("preprocessor_config")
     size = image.get("size")
@@ -151,12 +153,12 @@ def read_config(source: str, data: Any) -> Config:
             if edge in size
         }
     config = Config(
-        _read(TextConfig, tied | text | rope, source),
+        _read(TextConfig, tied | text, source),
         _read(VisionConfig, part("vision_config"), source) if "vision_config" in data else None,
         _read(ImageConfig, image, source),
         _read(SamplingConfig, part("generation_config"), source),
     )
-    _check(config, source, rope)
+    _check(config, source, text)
     return config
 
 
@@ -181,10 +183,7 @@ def _check(config: Config, source: str, rope: Mapping[str, Any]) -> None:
     need(rope.get("mrope_interleaved", True) is True, "text_config: only interleaved M-RoPE is supported")
     need(len(text.mrope_section) == 3, "text_config: mrope_section must have three numbers")
     need(2 * sum(text.mrope_section) == text.head_dim, "text_config: mrope_section must add up to half of head_dim")
-    need(
-        text.num_attention_heads % text.num_key_value_heads == 0,
-        "text_config.num_attention_heads must be a multiple of num_key_value_heads",
-    )
+    check_multiples(text, "text_config", source, num_attention_heads="num_key_value_heads")
     need(text.rope_theta > 0, "text_config: rope_theta must be positive")
     if vision:
         _check_vision(vision, text, source)

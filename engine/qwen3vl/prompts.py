@@ -1,4 +1,8 @@
-"""How Qwen3-VL is asked: ChatML, and JSON with coordinates in 0..1000 for objects."""
+"""How Qwen3-VL is asked: ChatML, and JSON with coordinates in 0..1000 for objects.
+
+The instructions follow Qwen's cookbook on 2D grounding and the prompts of its evaluation (Qwen3-VL Technical Report,
+arXiv:2511.21631, appendix B), with an example of the form, and with what to answer if there is nothing.
+"""
 
 from dataclasses import replace
 
@@ -16,17 +20,16 @@ STYLE = PromptStyle(
     cpu_longest_side=1024,  # an answer to a large photo would take minutes
     detect=ObjectQuestion(
         Box,
-        'Locate every instance that belongs to the following category: "{prompt}". Report the bounding box '
-        'coordinates in JSON format like this: [{"bbox_2d": [x1, y1, x2, y2], "label": "label"}]. Answer [] if there '
-        "is none.",
+        'Locate every instance that belongs to the following categories: "{prompt}". Report bbox coordinates in JSON '
+        'format like this: [{"bbox_2d": [x1, y1, x2, y2], "label": "label"}]. Answer [] if there is none.',
         "bbox_2d",
         answer_start="```json\n",
         min_image_tokens=MIN_GROUNDING_TOKENS,
     ),
     point=ObjectQuestion(
         Point,
-        'Point at every instance that belongs to the following category: "{prompt}". Report the point coordinates in '
-        'JSON format like this: [{"point_2d": [x, y], "label": "label"}]. Answer [] if there is none.',
+        'Locate every instance that belongs to the following categories: "{prompt}". Output the point coordinates in '
+        'JSON format. For example: [{"point_2d": [x, y], "label": "point_1"}]. Answer [] if there is none.',
         "point_2d",
         answer_start="```json\n",
         min_image_tokens=MIN_GROUNDING_TOKENS,

@@ -27,15 +27,12 @@ def text_model(config: TextConfig, reader: ParameterReader) -> TextModel:
 
 
 def _block(config: TextConfig, reader: ParameterReader, name: str) -> GroupedQueryBlock:
-    q, k, v, o = (reader.linear(f"{name}.self_attn.{part}_proj") for part in "qkvo")
-    q_norm, k_norm = (reader(f"{name}.self_attn.{part}_norm.weight") for part in "qk")
-    gate, up, down = (reader.linear(f"{name}.mlp.{part}_proj") for part in ("gate", "up", "down"))
     return GroupedQueryBlock(
         f"{reader.part}.{name}",
         reader(f"{name}.input_layernorm.weight"),
-        Attention(q, k, v, o, q_norm, k_norm),
+        Attention.read(reader, name),
         reader(f"{name}.post_attention_layernorm.weight"),
-        SwiGlu(gate, up, down),
+        SwiGlu.read(reader, name),
         config.num_key_value_heads,
         config.head_dim,
         config.rms_norm_eps,

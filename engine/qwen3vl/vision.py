@@ -17,6 +17,7 @@ from engine.layers.rotary import rotary_angles, rotary_frequencies
 from engine.layers.vit import Angles, Vit, VitBlock
 from engine.qwen3vl.config import ImageConfig, VisionConfig
 from engine.qwen3vl.preprocess import block_order, make_patches
+from engine.qwen3vl.weights import VIT_BLOCK
 
 EPS = 1e-6
 ROTARY_BASE = 10_000.0
@@ -51,7 +52,8 @@ class VisionEncoder:
         kernel = exact("patch_embed.proj.weight").sum(2).flatten(1).to(self.dtype)
         self.patches = Linear(kernel, reader("patch_embed.proj.bias"), reader.packed)
         self.positions = exact("pos_embed.weight").unflatten(0, (vision.table_side, vision.table_side))
-        self.encoder = Vit([_block(reader, f"blocks.{i}") for i in range(vision.depth)], vision.num_heads)
+        blocks = [VitBlock.read(reader, f"blocks.{i}", VIT_BLOCK, EPS) for i in range(vision.depth)]
+        self.encoder = Vit(blocks, vision.num_heads)
         self.merger = _merger(reader, "merger")
         self.deepstack = {
             layer: _merger(reader, f"deepstack_merger_list.{i}")
@@ -117,18 +119,6 @@ class VisionEncoder:
         frequencies = self.frequencies
         positions = torch.stack([row, column], 1).repeat_interleave(len(frequencies), 1)
         return rotary_angles(positions, frequencies.repeat(2))
-
-
-def _block(reader: ParameterReader, name: str) -> VitBlock:
-    return VitBlock(
-        reader.norm(f"{name}.norm1"),
-        reader.linear(f"{name}.attn.qkv"),
-        reader.linear(f"{name}.attn.proj"),
-        reader.norm(f"{name}.norm2"),
-        reader.linear(f"{name}.mlp.linear_fc1"),
-        reader.linear(f"{name}.mlp.linear_fc2"),
-        eps=EPS,
-    )
 
 
 def _merger(reader: ParameterReader, name: str) -> Merger:

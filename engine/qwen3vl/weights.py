@@ -7,7 +7,14 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from engine.checkpoints.layer_shapes import linear_shapes, norm_shapes
+from engine.checkpoints.layer_shapes import (
+    VitBlockNames,
+    grouped_query_shapes,
+    linear_shapes,
+    norm_shapes,
+    swiglu_shapes,
+    vit_block_shapes,
+)
 from engine.checkpoints.opening import open_tensors
 from engine.checkpoints.reader import Shape
 from engine.checkpoints.tensor_map import TensorLocation, TensorMap, locate_tensors, map_tensors
@@ -15,6 +22,7 @@ from engine.quantization.plan import QuantizationPlan
 from engine.qwen3vl.config import Config, VisionConfig
 
 HEAD = "language_model.lm_head.weight"
+VIT_BLOCK = VitBlockNames("norm1", ("attn.qkv",), "attn.proj", "norm2", "mlp.linear_fc1", "mlp.linear_fc2")
 QUANTIZATION_PLAN = QuantizationPlan(
     quantized=re.compile(
         r"(language_model\.(layers\.\d+\.(self_attn\.[qkvo]_proj|mlp\.(gate|up|down)_proj)|embed_tokens|lm_head)"
@@ -65,12 +73,10 @@ def _text_tensors(config: Config) -> Iterator[tuple[str, Shape]]:
         block = f"{part}.layers.{layer}"
         for norm in ("input_layernorm", "post_attention_layernorm"):
             yield f"{block}.{norm}.weight", (size,)
-        for name, rows, columns in (("q", q, size), ("k", kv, size), ("v", kv, size), ("o", size, q)):
-            yield f"{block}.self_attn.{name}_proj.weight", (rows, columns)
+        yield from grouped_query_shapes([f"{block}.self_attn.{name}_proj" for name in "qkvo"], size, q, kv)
         for name in ("q", "k"):
             yield f"{block}.self_attn.{name}_norm.weight", (head,)
-        for name, rows, columns in (("gate", inner, size), ("up", inner, size), ("down", size, inner)):
-            yield f"{block}.mlp.{name}_proj.weight", (rows, columns)
+        yield from swiglu_shapes([f"{block}.mlp.{name}_proj" for name in ("gate", "up", "down")], size, inner)
 
 
 def _vision_tensors(vision: VisionConfig) -> Iterator[tuple[str, Shape]]:
@@ -81,13 +87,7 @@ def _vision_tensors(vision: VisionConfig) -> Iterator[tuple[str, Shape]]:
     yield f"{part}.patch_embed.proj.bias", (size,)
     yield f"{part}.pos_embed.weight", (vision.num_position_embeddings, size)
     for layer in range(vision.depth):
-        block = f"{part}.blocks.{layer}"
-        yield from norm_shapes(f"{block}.norm1", size)
-        yield from linear_shapes(f"{block}.attn.qkv", 3 * size, size)
-        yield from linear_shapes(f"{block}.attn.proj", size, size)
-        yield from norm_shapes(f"{block}.norm2", size)
-        yield from linear_shapes(f"{block}.mlp.linear_fc1", inner, size)
-        yield from linear_shapes(f"{block}.mlp.linear_fc2", size, inner)
+        yield from vit_block_shapes(f"{part}.blocks.{layer}", VIT_BLOCK, size, inner)
     mergers = [f"deepstack_merger_list.{i}" for i in range(len(vision.deepstack_visual_indexes))]
     for merger, norm in (("merger", size), *((name, joined) for name in mergers)):
         yield from norm_shapes(f"{part}.{merger}.norm", norm)

@@ -10,6 +10,7 @@ import typer
 
 from mdtool.cli.options.grouped import grouped
 from mdtool.cli.options.model import ComputingOptions, model_names
+from mdtool.cli.options.outputs import Overwrite
 from mdtool.cli.options.printing import Verbose
 from mdtool.errors import UsageError
 from mdtool.stdout import write_json_record, write_stdout
@@ -255,6 +256,10 @@ def bench_dial(
     scenes: Annotated[
         int, typer.Option(min=0, help="Measure quality on this many drawn scenes too (pocket).", metavar="N")
     ] = 0,
+    plot: Annotated[
+        Path | None, typer.Option(help="Draw tokens against time and quality into this PNG file.", metavar="FILE")
+    ] = None,
+    overwrite: Overwrite = False,
     json: AsJson = False,
     verbose: Verbose = False,
 ) -> None:
@@ -264,29 +269,42 @@ def bench_dial(
     Prints a table, and the time to the first token as a bar chart.
 
     \b
-    mdtool bench dial photo.jpg --config lfm2-vl-450m
+    mdtool bench dial photo.jpg --config lfm2-vl-450m --plot dial.png
     mdtool bench dial scene.png --model pocket --scenes 20
     """
-    from contextlib import nullcontext
+    from contextlib import ExitStack, nullcontext
     from dataclasses import asdict
 
     from mdtool.cli.values import parsed
     from mdtool.console import Console
+    from mdtool.errors import output_errors_for
     from mdtool.jobs.bench import dial as job
+    from mdtool.jobs.bench.dial_plot import plot as draw_plot
     from mdtool.jobs.bench.model import random_checkpoint
     from mdtool.jobs.bench.recipe import machine
+    from mdtool.media.files.atomic_file import AtomicFile
     from mdtool.media.image.image_input import to_rgb
     from mdtool.model_selection import LoadCallbacks, model_errors
 
     if (config is None) == (model is None):
         raise UsageError("give --model NAME|PATH, or --config NAME for random weights")
+    if plot and plot.suffix.lower() != ".png":
+        raise UsageError(f"--plot {plot}: the plot is a PNG file; let its name end in .png")
     limits, pixels = parsed("--tokens", _counts, tokens), to_rgb(image)
     callbacks = LoadCallbacks(explain=Console(verbose=verbose).explain)
-    with model_errors(), random_checkpoint(config) if config else nullcontext(model) as name:
-        points = job.bench_dial(
-            str(name), pixels, computing.computing, callbacks,
-            tokens=limits, answer_tokens=answer_tokens, runs=runs, scenes=scenes,
-        )  # fmt: skip
+    with ExitStack() as stack:
+        if plot:
+            with output_errors_for(plot):  # so that a plot which can't be written ends the run at once
+                file = stack.enter_context(AtomicFile(plot, overwrite))
+        with model_errors(), random_checkpoint(config) if config else nullcontext(model) as name:
+            points = job.bench_dial(
+                str(name), pixels, computing.computing, callbacks,
+                tokens=limits, answer_tokens=answer_tokens, runs=runs, scenes=scenes,
+            )  # fmt: skip
+        if plot:
+            with output_errors_for(plot):
+                draw_plot(points, answer_tokens, Path(str(name)).name).save(file.part, "PNG")
+                file.commit()
     if json:
         write_json_record({**machine(), "image": image.name, "points": [asdict(point) for point in points]})
     else:

@@ -42,9 +42,9 @@ def chat(
     encoded once, and a turn computes only what is new. The system message and the newest image are never dropped.
 
     \b
-    mdtool chat photo.jpg --model ./Qwen3-VL-2B-Instruct
-    mdtool chat --model ./Qwen3-VL-2B-Instruct --system "Answer in one sentence."
-    printf 'what is it?\\nwhat colour?\\n' | mdtool chat photo.jpg --model ./Qwen3-VL-2B-Instruct
+    mdtool chat photo.jpg --model qwen3-vl-4b:q4_k_m
+    mdtool chat --model qwen3-vl-4b:q4_k_m --system "Answer in one sentence."
+    printf 'what is it?\\nwhat colour?\\n' | mdtool chat photo.jpg --model qwen3-vl-4b:q4_k_m
     """
     from mdtool.console import Console
     from mdtool.jobs.chat.run import Cancellation, run_chat
@@ -52,7 +52,7 @@ def chat(
     from mdtool.model_selection import KEPT_IMAGE_BYTES, LoadCallbacks, load_model
 
     console = Console(quiet, verbose=verbose)
-    may_pull = model.may_pull(console, ["-"])  # stdin is for messages
+    may_pull = model.may_pull(console, images)  # which asks nobody where messages come through a pipe
     callbacks = LoadCallbacks(console.note, console.note, console.explain, may_pull)
     computing = replace(model.computing, kept_image_bytes=KEPT_IMAGE_BYTES)
     loaded = load_model(model.model, "chat", [""], computing, callbacks=callbacks)

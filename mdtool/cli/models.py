@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,9 +11,14 @@ from mdtool.console import Console
 from mdtool.errors import ExitCode, MdtoolError, UsageError
 from mdtool.stdout import write_json_record, write_stdout
 
+if TYPE_CHECKING:
+    from engine.catalog.published import PublishedModel
+
 app = typer.Typer(help="List, download, verify, quantise and remove models.", no_args_is_help=True)
 
-Name = Annotated[str, typer.Argument(help="A name from `mdtool models list`.", metavar="NAME")]
+_NAMES = "from `mdtool models list`, such as moondream2, or qwen3-vl-8b:q4_k_m with a variant"
+Name = Annotated[str, typer.Argument(help=f"A name {_NAMES}.", metavar="NAME", autocompletion=model_names)]
+Names = Annotated[list[str], typer.Argument(help=f"Names {_NAMES}.", metavar="NAME...", autocompletion=model_names)]
 
 
 @app.callback()
@@ -30,7 +35,8 @@ def list_models(
 ) -> None:
     """List all models.
 
-    Prints one line per model: name, whether it is on this machine, skills, and summary, separated by tabs.
+    Prints one line per model: name, whether it is on this machine, skills, summary, and variants, separated by tabs. A
+    variant follows the name: qwen3-vl-8b:q4_k_m. Those on this machine have a line of their own.
 
     \b
     mdtool models list
@@ -38,24 +44,17 @@ def list_models(
     mdtool models list -v
     """
     import engine
-    from engine.catalog import hub
-    from engine.catalog.published import published
+    from engine.catalog.published import downloads, published
 
     rows = [_row(name, "embedded", engine.abilities(name), engine.embedded_summary(name)) for name in engine.EMBEDDED]
-    for model in published().values():
-        here = hub.local(model)
-        where = "here" if here else "not here" if model.source else "not published"
-        row = _row(model.name, where, model.abilities, model.summary)
-        if here:
-            row |= {"bytes": here.bytes, "commit": here.commit, "weights": str(here.weights)}
-        rows.append(row)
+    rows += [row for row in map(_published_row, downloads()) if row["where"] == "here" or row["name"] in published()]
     for row in rows:
         if json:
             write_json_record(row)
             continue
-        size = f" ({row['bytes'] / 1e9:.1f} GB)" if "bytes" in row else ""
-        skills = ", ".join(_skill(skill, prompts) for skill, prompts in row["skills"].items())
-        write_stdout(f"{row['name']}\t{row['where']}{size}\t{skills}\t{row['summary']}\n")
+        size = f" ({_size(row['bytes'])})" if "bytes" in row else ""
+        variants = " ".join(f":{variant}" for variant in row["variants"])
+        write_stdout(f"{row['name']}\t{row['where']}{size}\t{_skills(row)}\t{row['summary']}\t{variants}\n")
     if verbose:
         from engine.kernels.library import kernels
 
@@ -65,20 +64,53 @@ def list_models(
 
 
 @app.command()
-def pull(
-    names: Annotated[list[str], typer.Argument(help="Names from `mdtool models list`.", metavar="NAME...")],
+def show(
+    name: Name,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Download models from the Hugging Face hub. An interrupted download is resumed.
+    """Show what a model is, its licence, where it is downloaded from, and the sizes of its variants.
+
+    \b
+    mdtool models show qwen3-vl-8b
+    mdtool models show qwen3-vl-8b:q4_k_m --json
+    """
+    import engine
+
+    if name in engine.EMBEDDED:
+        row = _row(name, "embedded", engine.abilities(name), engine.embedded_summary(name))
+    else:
+        [model] = _published([name])
+        row = _published_row(model) | _source_facts(model)
+    if json:
+        write_json_record(row)
+        return
+    row |= {"skills": _skills(row), "variants": " ".join(f":{variant}" for variant in row["variants"])}
+    row |= {key: _size(row[key]) for key in ("bytes", "download_bytes") if key in row}
+    for size in row.pop("variant_bytes", {}).items():
+        row[f":{size[0]}"] = _size(size[1])
+    for key, value in row.items():
+        if value:
+            write_stdout(f"{key.removesuffix('_bytes')}\t{value}\n")
+
+
+@app.command()
+def pull(
+    names: Names,
+) -> None:
+    """Download models from the Hugging Face hub, or from the mirror in HF_ENDPOINT.
+
+    The licence is shown before. An interrupted download is resumed.
 
     \b
     mdtool models pull moondream2
+    mdtool models pull qwen3-vl-8b:q4_k_m
     """
     from engine.catalog import hub
     from engine.contract import ModelUnavailable
 
     failed = False
     for model in _published(names):
-        if model.source and model.source.terms and not hub.local(model):
+        if model.source and not hub.local(model):
             Console().note(f"{model.name}: {model.size_and_licence}")
         try:
             here = hub.pull(model)
@@ -112,7 +144,9 @@ def verify(
     names: Annotated[
         list[str],
         typer.Argument(
-            help="Names from `mdtool models list`. Default: all models on this machine.", metavar="[NAME...]"
+            help=f"Names {_NAMES}. Default: all models on this machine.",
+            metavar="[NAME...]",
+            autocompletion=model_names,
         ),
     ] = [],
 ) -> None:
@@ -124,11 +158,11 @@ def verify(
     mdtool models verify
     """
     from engine.catalog import hub
-    from engine.catalog.published import published
+    from engine.catalog.published import downloads
     from engine.contract import ModelUnavailable
 
     failed = broken = False
-    for model in _published(names) if names else filter(hub.is_partially_downloaded, published().values()):
+    for model in _published(names) if names else filter(hub.is_partially_downloaded, downloads()):
         try:
             problems = hub.verify(model)
         except ModelUnavailable as error:
@@ -152,11 +186,15 @@ def remove(name: Name) -> None:
 
     \b
     mdtool models rm moondream2
+    mdtool models rm qwen3-vl-8b:q4_k_m
     """
     from engine.catalog import hub
     from engine.contract import ModelUnavailable
 
     [model] = _published([name])
+    if model.quantize:
+        base = name.partition(":")[0]
+        raise UsageError(f"{name} is made from {base} as it is loaded: there is nothing to delete but {base}")
     try:
         freed = hub.remove(model)
     except ModelUnavailable as error:
@@ -194,7 +232,7 @@ def quantize_model(
     console.note(f"{output}: weights quantised from {_size(before)} to {_size(after)}")
 
 
-def _published(names: list[str]) -> list[Any]:
+def _published(names: list[str]) -> list["PublishedModel"]:
     """Return the published models of these names.
 
     Raises:
@@ -202,15 +240,19 @@ def _published(names: list[str]) -> list[Any]:
         ModelNotFound: One does not exist.
     """
     import engine
-    from engine.catalog.published import published, unknown_model_error
+    from engine.catalog.published import find_published, published, unknown_model_error
+    from mdtool.model_selection import model_errors
 
-    known = published()
+    models = []
     for name in names:
-        if name in engine.EMBEDDED and name not in known:
+        if name in engine.EMBEDDED:
             raise UsageError(f"{name} is embedded in mdtool: there is nothing to download, verify or remove")
-        if name not in known:
-            raise _no_model(str(unknown_model_error(name, known)))
-    return [known[name] for name in names]
+        with model_errors():
+            model = find_published(name)
+        if model is None:
+            raise _no_model(str(unknown_model_error(name, published())))
+        models.append(model)
+    return models
 
 
 def _no_model(message: str) -> MdtoolError:
@@ -225,7 +267,32 @@ def _size(count: int) -> str:
 
 def _row(name: str, where: str, abilities: Any, summary: str) -> dict[str, Any]:
     skills = {skill: None if prompts is None else sorted(prompts) for skill, prompts in abilities.prompts.items()}
-    return {"name": name, "where": where, "skills": skills, "summary": summary}
+    return {"name": name, "where": where, "skills": skills, "summary": summary, "variants": []}
+
+
+def _published_row(model: "PublishedModel") -> dict[str, Any]:
+    from engine.catalog import hub
+
+    here = hub.local(model)
+    where = "here" if here else "not here" if model.source else "not published"
+    row = _row(model.name, where, model.abilities, model.summary) | {"variants": model.variant_names}
+    if here:
+        row |= {"bytes": here.bytes, "commit": here.commit, "weights": str(here.weights)}
+    return row
+
+
+def _source_facts(model: "PublishedModel") -> dict[str, Any]:
+    """Return what is known of a model's repository before it is downloaded."""
+    source = model.source
+    if source is None:
+        return {}
+    facts = {"repository": source.repo, "revision": source.revision, "licence": source.licence, "terms": source.terms}
+    sizes = {name: files.bytes for name, files in model.variants.items()}
+    return facts | {"download_bytes": source.bytes, "variant_bytes": sizes}
+
+
+def _skills(row: dict[str, Any]) -> str:
+    return ", ".join(_skill(skill, prompts) for skill, prompts in row["skills"].items())
 
 
 def _skill(skill: str, prompts: list[str] | None) -> str:

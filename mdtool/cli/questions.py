@@ -1,14 +1,14 @@
 """Make requests of the questions of `mdtool query`."""
 
 from collections.abc import Sequence
-from pathlib import Path
+from dataclasses import replace
 
 from engine.contract import Choices, Generation, Number, QueryRequest
 from mdtool.cli.arguments import QUESTION, split_arguments
 from mdtool.cli.options.questions import QuestionOptions
+from mdtool.cli.question_file import Question, read_questions
 from mdtool.cli.values import check_exclusive, parsed
-from mdtool.errors import NoInputFound, UsageError
-from mdtool.media.files import stdin
+from mdtool.errors import UsageError
 
 BLANK = "{}"  # where a template takes the question
 
@@ -46,14 +46,45 @@ def query_requests(
         raise UsageError("--questions -: questions and an image can't both come from stdin; give one of them as a file")
     if file == "":
         raise UsageError("--questions: empty; give the name of a file")
-    questions = [*typed, *(_read(file) if file is not None else [])]
-    if template is not None:
-        questions = [template.replace(BLANK, question) for question in questions]
     places = tuple(parsed("--at", parse_place, text) for text in options.at)
-    return inputs, [
-        QueryRequest(None, question, options.reasoning, places, generation, allowed=allowed, system=options.system)
-        for question in questions
-    ]
+    common = QueryRequest(None, "", options.reasoning, places, generation, allowed=allowed, system=options.system)
+    questions = [*map(Question, typed), *(read_questions(file) if file is not None else [])]
+    if template is not None:
+        questions = [replace(one, text=template.replace(BLANK, one.text)) for one in questions]
+    return inputs, [_request(one, common, f"--questions {file}") for one in questions]
+
+
+def _request(question: Question, common: QueryRequest, source: str) -> QueryRequest:
+    """Return the request for a question; what it leaves open is that of `common`. `source` names its file in errors."""
+    allowed, generation = common.allowed, common.generation
+    where = f"{source}: {question.text!r}"
+    try:
+        if question.choices is not None:
+            allowed = Choices(question.choices)
+        if question.number:
+            allowed = Number()
+        own = {name: getattr(question, name) for name in ("max_tokens", "temperature")}
+        generation = replace(generation, **{name: value for name, value in own.items() if value is not None})
+        references = common.references if question.at is None else tuple(map(check_place, question.at))
+    except ValueError as error:
+        raise UsageError(f"{where}: {error}") from error
+    if question.max_tokens is not None and question.max_tokens < 1:
+        raise UsageError(f"{where}: max_tokens must be 1 or more")
+    if question.temperature is not None and question.temperature < 0:
+        raise UsageError(f"{where}: temperature must be 0 or more")
+    if question.number and question.choices is not None:
+        raise UsageError(f"{where}: choices can't be used with number; leave one out")
+    if not question.text.strip():
+        raise UsageError(f"{source}: a question has no text")
+    return replace(
+        common,
+        question=question.text,
+        reasoning=common.reasoning if question.reasoning is None else question.reasoning,
+        references=references,
+        generation=generation,
+        allowed=allowed,
+        system=question.system or common.system,
+    )
 
 
 def parse_place(text: str) -> tuple[float, ...]:
@@ -62,10 +93,16 @@ def parse_place(text: str) -> tuple[float, ...]:
         numbers = tuple(float(part) for part in text.split(","))
     except ValueError:
         numbers = ()
+    return check_place(numbers, repr(text))
+
+
+def check_place(numbers: tuple[float, ...], text: str = "") -> tuple[float, ...]:
+    """Return a point or a box if it is one; ValueError if not. `text` is how it was written."""
+    text = text or str(list(numbers))
     if len(numbers) not in (2, 4) or not all(0 <= number <= 1 for number in numbers):
-        raise ValueError(f"{text!r} is not a point X,Y or a box X0,Y0,X1,Y1 in normalised coordinates, 0 to 1")
+        raise ValueError(f"{text} is not a point X,Y or a box X0,Y0,X1,Y1 in normalised coordinates, 0 to 1")
     if len(numbers) == 4 and not (numbers[0] < numbers[2] and numbers[1] < numbers[3]):
-        raise ValueError(f"{text!r} is not a box: give its top left corner first, then its bottom right one")
+        raise ValueError(f"{text} is not a box: give its top left corner first, then its bottom right one")
     return numbers
 
 
@@ -78,23 +115,3 @@ def _allowed(choices: Sequence[str], number: bool) -> Choices | Number | None:
 
 def _choices(text: str) -> Choices:
     return Choices(tuple(choice.strip() for choice in text.split(",")))
-
-
-def _read(file: str) -> list[str]:
-    """Return the lines of a file, or of stdin for "-", that are not blank."""
-    option = f"--questions {file}"
-    try:
-        data = stdin.open_stdin("questions").read() if file == "-" else Path(file).read_bytes()
-        text = data.decode("utf-8-sig")
-    except FileNotFoundError as error:
-        raise NoInputFound(f"{option}: there is no such file") from error
-    except OSError as error:
-        raise UsageError(f"{option}: can't be read: {(error.strerror or str(error)).lower()}") from error
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{option}: not text in UTF-8") from error
-    if "\0" in text:
-        raise UsageError(f"{option}: not text")
-    questions = [line.strip() for line in text.split("\n") if line.strip()]
-    if not questions:
-        raise NoInputFound(f"{option}: has no question; write one per line")
-    return questions

@@ -104,7 +104,7 @@ def matrices(outputs: int) -> list[PackedMatrix]:
     floats = [random_floats(name, outputs, columns, 1) for name in FLOAT_FORMATS for columns in (1, 15, 33, 128, 300)]
     pairs = [random(outputs, columns, seed=columns, dtype=torch.bfloat16) for columns in (2, 34, 130)]
     wide = pairs if outputs % PANEL == 0 else []
-    return [pack(weight) for weight in (*int8, *int4, *blocks, *floats, *wide)]
+    return [*map(pack, int8), *map(pack, int4), *map(pack, blocks), *map(pack, floats), *map(pack, wide)]
 
 
 def run_linears(guarded: Guarded) -> None:

@@ -73,7 +73,7 @@ def serve_hub(repos: dict[tuple[str, str], dict[str, bytes]], **how: Any) -> Ite
 
 
 def is_large(name: str) -> bool:
-    return name.endswith((".safetensors", ".bin"))
+    return name.endswith((".safetensors", ".bin", ".gguf"))
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -171,10 +171,12 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
         self.end_headers()
         ends = self.hub.cut if self.hub.cut is not None else self.hub.stall
+        if ends is not None and ends >= len(content):  # a smaller file comes whole
+            ends = None
         with contextlib.suppress(OSError):
             self.wfile.write(content[start:ends])
             self.wfile.flush()
-            if self.hub.stall is not None:
+            if ends is not None and self.hub.stall is not None:
                 self.hub.go_on.wait(30)
         if ends is not None:
             self.hub.cut = self.hub.stall = None

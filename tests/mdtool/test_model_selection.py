@@ -10,7 +10,7 @@ import pytest
 from cli_runner import redact, run
 from make_media import SAMPLES
 
-from engine.catalog.published import published
+from engine.catalog.published import Source, published
 from mdtool.errors import ExitCode, UsageError
 from mdtool.model_selection import ComputeConfig, LoadCallbacks, ModelNotFound, load_gaze_model, load_model
 
@@ -28,7 +28,7 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactor
 def put_into(hub: Path, name: str) -> None:
     """Something that looks pulled, under a published name; its weights are those of the small golden model."""
     source = published()[name].source
-    assert source
+    assert isinstance(source, Source)
     for repo, revision, files in (
         (source.repo, source.revision, ("model.safetensors", "config.json")),
         (source.tokenizer.repo, source.tokenizer.revision, ("tokenizer.json",)),

@@ -318,3 +318,23 @@ def test_an_import_loads_nothing_heavy_and_faces_need_no_torch() -> None:
     assert not loaded_by("import mdtool; mdtool.__version__; dir(mdtool)") & heavy
     faces = f"import mdtool; assert mdtool.load('centerface').detect({str(PORTRAIT)!r}, 'face')"
     assert not loaded_by(faces) & {"torch", "typer", "rich", "av", "safetensors", "huggingface_hub"}
+
+
+def test_a_model_in_gguf_takes_its_vision_part_and_a_chat_template(tmp_path: Path) -> None:
+    gguf = ROOT / "tests" / "golden" / "gguf"
+    text, vision = (gguf / f"{name}qwen3-vl-tiny-F16.gguf" for name in ("", "mmproj-"))
+    alone = tmp_path / "blob"  # as other programs store it
+    alone.write_bytes(text.read_bytes())
+    template = tmp_path / "mine.jinja"
+    template.write_text("{{ raise_exception('no such role') }}")
+    few = mdtool.Generation(temperature=0, max_tokens=4)
+    plain = mdtool.load(text, device="cpu").query(MANY, "what?", generation=few)
+    assert mdtool.load(alone, device="cpu", mmproj=vision).query(MANY, "what?", generation=few) == plain
+    with pytest.raises(engine.EngineError, match="its vision is in an mmproj file"):
+        mdtool.load(alone, device="cpu").query(MANY, "what?", generation=few)
+    for chat_template in (template, str(template), template.read_text()):
+        model = mdtool.load(text, device="cpu", chat_template=chat_template)
+        with pytest.raises(engine.EngineError, match="no such role"):
+            model.query(MANY, "what?", generation=few)
+    other = mdtool.load(text, device="cpu", chat_template="vicuna", kv="int8")
+    assert other.query(MANY, "what?", generation=few).text != plain.text

@@ -28,9 +28,9 @@ class QuantizationFormat(StrEnum):
 def model_names() -> list[str]:
     """Return the values of --model for shell completion. Paths are left to the shell."""
     from engine import EMBEDDED
-    from engine.catalog.published import published
+    from engine.catalog.published import downloads
 
-    return ["auto", *EMBEDDED, *published()]
+    return ["auto", *EMBEDDED, *(model.name for model in downloads())]
 
 
 def device_names() -> list[str]:
@@ -200,11 +200,13 @@ class ModelOptions(ImageTokenOptions, ComputingOptions, _Named):  # the fields o
         """
 
         def decide(name: str) -> bool:
-            from engine.catalog.published import published
+            from engine.catalog.published import find_published
 
+            model = find_published(name)
+            terms = model.size_and_licence if model else ""
             if self.pull:
+                console.note(f"{name}: {terms}")
                 return True
-            terms = published()[name].size_and_licence
             question = f"{name} is needed and not on this machine ({terms}); download it now?"
             return "-" not in inputs and console.ask(question)
 

@@ -16,7 +16,8 @@ class QuestionOptions:
     questions: Annotated[
         str | None,
         typer.Option(
-            help="Read questions from this file, or - for stdin, one per line. All arguments are then images.",
+            help="Read questions from this file, or - for stdin, one per line; from a .toml or .json file with "
+            "constraints of their own. All arguments are then images.",
             metavar="FILE|-",
         ),
     ] = None

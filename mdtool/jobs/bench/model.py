@@ -23,7 +23,7 @@ import tokenizers
 import torch
 
 from engine.catalog.locate import locate
-from engine.catalog.published import PublishedModel, published, unknown_model_error
+from engine.catalog.published import GgufSource, PublishedModel, published, unknown_model_error
 from engine.checkpoints.random_weights import RandomWeights
 from engine.checkpoints.writer import write_checkpoint
 from engine.contract import DetectRequest, EngineError, Generation
@@ -78,11 +78,14 @@ def random_checkpoint(name: str) -> Iterator[Path]:
     Raises:
         ModelUnavailable: There is no such model.
         UsageError: There is no such recipe.
+        EngineError: Its weights are not in safetensors.
         OutputError: The temporary folder has no room for it.
     """
     known, (name, _, recipe) = published(), name.partition(":")
     if name not in known:
         raise unknown_model_error(name, known)
+    if isinstance(known[name].source, GgufSource):
+        raise EngineError(f"{name} is published in GGUF only, of which there are no random weights")
     with tempfile.TemporaryDirectory(prefix="mdtool-bench-") as temporary:
         folder = Path(temporary, name)
         try:

@@ -14,7 +14,7 @@ from engine.catalog.published import PublishedModel, Source, TokenizerSource, pu
 from engine.contract import ModelUnavailable
 
 SHARDED = published()["moondream3-preview"]
-assert SHARDED.source
+assert isinstance(SHARDED.source, Source)
 SOURCE = SHARDED.source
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 INDEX = {"metadata": {}, "weight_map": {"a": "model-1.safetensors", "b": "model-2.safetensors"}}

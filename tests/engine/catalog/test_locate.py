@@ -10,13 +10,13 @@ from tokenizers import Tokenizer
 from tokenizers.models import BPE
 
 from engine.catalog.locate import locate
-from engine.catalog.published import TokenizerSource, published
+from engine.catalog.published import Source, TokenizerSource, published
 from engine.contract import ModelUnavailable
 from engine.moondream.config import read_config
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 SOURCE = published()["moondream2"].source
-assert SOURCE
+assert isinstance(SOURCE, Source)
 REVISION, STARMIE = SOURCE.revision, SOURCE.tokenizer
 
 

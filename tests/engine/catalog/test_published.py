@@ -7,10 +7,22 @@ from typing import Any, get_type_hints
 
 import pytest
 
-from engine.catalog.published import CONFIGS, PublishedModel, published, unknown_model_error
+from engine.catalog.published import (
+    CONFIGS,
+    PublishedModel,
+    Source,
+    downloads,
+    find_published,
+    published,
+    unknown_model_error,
+)
+from engine.contract import ModelUnavailable
 from engine.lfm2vl import config as lfm2vl
 from engine.lfm2vl.weights import shapes as lfm2vl_shapes
 from engine.moondream.config import Config, read_config
+from engine.moondream_gguf import config as moondream_gguf
+from engine.qwen3vl import config as qwen3vl
+from engine.qwen3vl.weights import shapes as qwen3vl_shapes
 
 PARTS = ("text", "vision", "region", "tokenizer", "defaults")
 
@@ -50,7 +62,7 @@ def test_says_what_it_is_and_where(model: PublishedModel) -> None:
     if model.name == "moondream-0.5b":
         assert model.source is None
     else:
-        assert model.source
+        assert isinstance(model.source, Source)
         assert model.source.repo.count("/") == 1
         new = model.config["tokenizer"]["bos_id"] == 0
         assert (model.source.tokenizer.repo == "moondream/starmie-v1") == new
@@ -118,3 +130,44 @@ def test_abilities_follow_the_templates(model: PublishedModel) -> None:
 def test_a_name_that_is_not_known() -> None:
     assert "did you mean 'moondream2'?" in str(unknown_model_error("moondraem2", published()))
     assert "did you mean" not in str(unknown_model_error("gemma", published()))
+
+
+QWENS = ["qwen3-vl-2b", "qwen3-vl-4b", "qwen3-vl-8b"]
+
+
+@pytest.mark.parametrize("name", QWENS)
+def test_each_qwen_is_read_and_has_its_size(name: str) -> None:
+    model = published()[name]
+    config = qwen3vl.read_config(name, model.config)
+    assert model.source
+    parameters = sum(math.prod(shape) for shape in qwen3vl_shapes(config).values())
+    assert abs(2 * parameters / model.source.bytes - 1) < 0.001  # bfloat16
+    released = {"qwen3-vl-2b": 2_127_532_032, "qwen3-vl-4b": 4_437_815_808, "qwen3-vl-8b": 8_767_123_696}
+    assert parameters == released[name]
+    assert {"chat", "detect", "point"} <= set(model.abilities.prompts)
+    assert list(model.variants) == ["q4_k_m", "q5_k_s", "q8_0", "f16"]
+    assert "licence Apache-2.0" in model.size_and_licence
+
+
+def test_variants() -> None:
+    base, gguf, int8 = (find_published(f"lfm2-vl-450m{variant}") for variant in ("", ":Q4_0", ":int8"))
+    assert base
+    assert gguf
+    assert int8
+    assert (gguf.name, gguf.quantize, gguf.variant_names) == ("lfm2-vl-450m:q4_0", None, [])
+    assert gguf.source == base.variants["q4_0"]
+    assert gguf.source.terms == "commercial use is free below 10 million USD of annual revenue"
+    assert (int8.name, int8.quantize, int8.source) == ("lfm2-vl-450m:int8", "int8", base.source)
+    assert find_published("./lfm2-vl-450m:q4_0") is None
+    with pytest.raises(ModelUnavailable, match=r"lfm2-vl-450m has no variant ''; it has q4_0, q8_0, f16, int8, int4"):
+        find_published("lfm2-vl-450m:")
+    names = [model.name for model in downloads()]
+    assert names[names.index("lfm2-vl-450m") :][:4] == [f"lfm2-vl-450m{v}" for v in ("", ":q4_0", ":q8_0", ":f16")]
+    assert len(names) == len(set(names)) == len(published()) + sum(len(one.variants) for one in published().values())
+
+
+def test_moondream_in_gguf_is_read_and_says_what_is_better() -> None:
+    model = published()["moondream2-gguf"]
+    assert moondream_gguf.read_config(model.name, model.config).vision
+    assert "`moondream2` is newer and better" in model.summary
+    assert "detect" not in model.abilities.prompts

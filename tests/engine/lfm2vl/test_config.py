@@ -62,9 +62,9 @@ def test_the_kinds_of_layers_have_two_spellings_and_are_attention_where_none_is_
 
 
 def test_the_rotary_base_has_two_spellings() -> None:
-    assert read(text_config__rope_theta=5e5).text_config.rope_base == 5e5
+    assert read(text_config__rope_theta=5e5).text_config.rope_theta == 5e5
     newer = {"rope_type": "default", "rope_theta": 2e5}
-    assert read(text_config__rope_theta=None, text_config__rope_parameters=newer).text_config.rope_base == 2e5
+    assert read(text_config__rope_theta=None, text_config__rope_parameters=newer).text_config.rope_theta == 2e5
 
 
 def test_the_settings_of_images_are_in_one_of_several_files() -> None:
@@ -95,7 +95,7 @@ def test_what_a_release_leaves_out_has_the_releases_value() -> None:
         ({"text_config": 3}, "text_config"),
         ({"text_config__hidden_size": None}, "text_config.hidden_size"),
         ({"text_config__num_attention_heads": 5}, "num_attention_heads"),
-        ({"text_config__num_key_value_heads": 3}, "key-value heads"),
+        ({"text_config__num_key_value_heads": 3}, "num_attention_heads must be a multiple of num_key_value_heads"),
         ({"text_config__layer_types": ["conv"]}, "layer_types"),
         ({"text_config__layer_types": ["mamba"] * 6}, "layer_types"),
         ({"text_config__conv_bias": True}, "conv_bias"),

@@ -129,7 +129,7 @@ def test_any_unknown_field_is_named(golden: dict[str, Any]) -> None:
         (("text", "dim"), 0, "text.dim must be positive"),
         (("text", "dim"), -128, "text.dim must be positive"),
         (("text", "n_heads"), 0, "text.n_heads must be positive"),
-        (("text", "n_heads"), 3, "multiple of text.n_heads"),
+        (("text", "n_heads"), 3, "text.dim must be a multiple of n_heads"),
         (("text", "n_heads"), 64, "multiple of 4"),
         (("text", "n_heads"), True, "text.n_heads must be an integer, not True"),
         (("text", "n_kv_heads"), 3, "n_kv_heads"),

@@ -54,6 +54,7 @@ REPOS = {
     STARMIE: TOKENIZER,
 }
 OFFLINE = {"HF_HUB_OFFLINE": "1"}
+LICENCE = "mdtool: moondream2: 3.9 GB, licence Apache-2.0"
 
 
 @pytest.fixture
@@ -82,7 +83,8 @@ def test_what_is_fetched_and_that_it_is_fetched_once(tmp_path: Path, env: Enviro
     with serve_hub(REPOS) as hub:
         outcome = models("pull", "moondream2", env=env(hub))
         assert (outcome.code, outcome.out) == (0, b""), outcome.err
-        [line] = outcome.lines
+        licence, line = outcome.lines
+        assert licence == LICENCE
         assert commit_of(*CURRENT) in line
         before = len(hub.asked)
         assert models("pull", "moondream2", env=env(hub, **OFFLINE)).code == 0
@@ -153,7 +155,7 @@ def test_goes_on_where_the_person_interrupted(tmp_path: Path, env: Environment) 
             wait_until(lambda: any(part.stat().st_size for part in tmp_path.rglob("*.incomplete")))
             pull.send_signal(signal.SIGINT)
             assert pull.wait(20) == 130
-            assert pull.stderr.read() == b"mdtool: interrupted\n"
+            assert pull.stderr.read().decode() == f"{LICENCE}\nmdtool: interrupted\n"
         hub.go_on.set()
         assert models("path", "moondream2", env=env(hub)).code == 4
         assert models("pull", "moondream2", env=env(hub)).code == 0
@@ -166,7 +168,8 @@ def test_damage_on_the_way_is_seen_and_thrown_away(tmp_path: Path, env: Environm
     with serve_hub(REPOS, corrupted={"model.safetensors"}) as hub:
         outcome = models("pull", "moondream2", env=env(hub))
         assert outcome.code == 4
-        [line] = outcome.lines
+        licence, line = outcome.lines
+        assert licence == LICENCE
         assert re.search(r"model.safetensors was damaged during the download .* pull it again", line)
         assert not list(tmp_path.rglob("*.incomplete"))
         hub.corrupted.clear()
@@ -209,8 +212,8 @@ def test_terms_that_are_not_accepted(env: Environment) -> None:
     with serve_hub(REPOS, gated={PREVIEW[0]: "secret"}) as hub:
         outcome = models("pull", "moondream3-preview", "moondream2-2025-04-14", env=env(hub))
         assert outcome.code == 4
-        assert re.search(rf"{hub.url}/{PREVIEW[0]} requires you to accept its terms.*HF_TOKEN", outcome.lines[0])
-        assert "moondream2-2025-04-14: on this machine" in outcome.lines[1]  # the others are fetched all the same
+        assert re.search(rf"{hub.url}/{PREVIEW[0]} requires you to accept its terms.*HF_TOKEN", outcome.lines[1])
+        assert "moondream2-2025-04-14: on this machine" in outcome.lines[3]  # the others are fetched all the same
         assert models("pull", "moondream3-preview", env=env(hub, HF_TOKEN="secret")).code == 0
         assert all(asked.token == "Bearer secret" for asked in hub.fetched("config.json")[-1:])
         assert not any(asked.token for asked in hub.asked if asked.path.startswith("/large/"))  # another host
@@ -228,12 +231,15 @@ def test_what_can_not_be_had(env: Environment, tmp_path: Path) -> None:
         }
         outcome = models("pull", *said, env=env(hub))
         assert outcome.code == 4
-        assert len(outcome.lines) == len(said)
-        for line, (name, reason) in zip(outcome.lines, said.items(), strict=True):
+        lines = [line for line in outcome.lines if ", licence " not in line]
+        assert len(lines) == len(said)
+        assert len(outcome.lines) == 2 * len(said) - 1  # of one that is not published there is no licence to show
+        for line, (name, reason) in zip(lines, said.items(), strict=True):
             assert re.match(f"mdtool: {name}: .*{reason}", line), line
-        [line] = models("pull", "moondream3.1", env=env(hub, **OFFLINE)).lines
+        [licence, line] = models("pull", "moondream3.1", env=env(hub, **OFFLINE)).lines
+        assert "licence see its page" in licence
         assert "HF_HUB_OFFLINE" in line
-    [line] = models("pull", "moondream2", env=env(hub)).lines  # nobody listens there any more
+    [_, line] = models("pull", "moondream2", env=env(hub)).lines  # nobody listens there any more
     assert re.search(f"connection to {hub.url} failed", line)
 
 
@@ -242,11 +248,11 @@ def test_no_room_and_no_permission(env: Environment, tmp_path: Path) -> None:
     with serve_hub(REPOS, sizes={"model.safetensors": 10**16}) as hub:
         outcome = models("pull", "moondream2", env=env(hub))
         assert outcome.code == 4
-        assert re.search(r"not enough space in .*/home/hub \(10000000.0 GB are needed, .*HF_HOME", outcome.lines[0])
+        assert re.search(r"not enough space in .*/home/hub \(10000000.0 GB are needed, .*HF_HOME", outcome.lines[1])
         assert not hub.fetched("model.safetensors")
         outcome = models("pull", "moondream3-preview", env=env(hub, HF_HUB_CACHE=str(tmp_path / "file/cache")))
         assert outcome.code == 4
-        [line] = outcome.lines
+        [_, line] = outcome.lines
         assert re.search(r"cannot write .*file/cache", line)
 
 

@@ -199,7 +199,8 @@ def test_pull_says_yes_beforehand(way: str, hub: Hub, tmp_path: Path) -> None:
     environment = {"MDTOOL_PULL": "1"} if way == "environment" else {}
     outcome = spawn(*CAPTION, *options, env=environment)
     assert "[y/N]" not in outcome.err
-    assert outcome.lines[0].startswith("mdtool: moondream2: on this machine, ")
+    assert outcome.lines[0] == "mdtool: moondream2: 3.9 GB, licence Apache-2.0"
+    assert outcome.lines[1].startswith("mdtool: moondream2: on this machine, ")
     assert pulled(hub)
 
 
@@ -213,7 +214,7 @@ def test_pull_on_a_terminal_is_not_asked_again(hub: Hub) -> None:
 def test_a_pull_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     outcome = spawn(*CAPTION, "--pull")
-    assert (outcome.code, len(outcome.lines)) == (ExitCode.MODEL, 1), outcome.err
+    assert (outcome.code, len(outcome.lines)) == (ExitCode.MODEL, 2), outcome.err
     assert "HF_HUB_OFFLINE forbids downloads" in outcome.err
 
 

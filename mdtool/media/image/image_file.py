@@ -18,7 +18,7 @@ import numpy as np
 from mdtool.errors import InputError
 from mdtool.media.image import exif, exif_orientation
 from mdtool.media.image.icc_profile import to_srgb
-from mdtool.media.image.libvips import reason, vips
+from mdtool.media.image.libvips import reason, tolerant_jpeg, vips
 from mdtool.media.image.palette import packed, rgba
 
 MAX_PIXELS = 250_000_000  # the largest phone cameras have 200 million
@@ -221,7 +221,6 @@ def _open(kind: str, data: bytes, **options: Any) -> Any:
     """Return a libvips image whose header is checked; its pixels are not decoded yet."""
     pyvips = vips()
     loader = getattr(pyvips.Image, {"avif": "heif"}.get(kind, kind) + "load_buffer")
-    # Of libjpeg's warnings "premature end" counts as an error: the rest of the image is grey.
     try:
         image = loader(data, fail_on="warning" if kind == "jpeg" else "error", **options)
     except pyvips.Error as error:
@@ -241,10 +240,10 @@ def _pixels(kind: str, data: bytes, image: Any, notes: list[str]) -> np.ndarray:
     try:
         pixels = image.numpy()
     except pyvips.Error as error:
-        if kind != "jpeg" or "premature end" in str(error):
+        if kind != "jpeg":
             raise InputError(f"damaged: {reason(error)}") from error
         try:
-            pixels = pyvips.Image.jpegload_buffer(data, fail_on="error").numpy()
+            pixels = tolerant_jpeg(data).numpy()
         except pyvips.Error as second:
             raise InputError(f"damaged: {reason(second)}") from second
         notes.append(f"is slightly damaged ({reason(error)})")

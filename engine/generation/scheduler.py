@@ -271,9 +271,8 @@ class Scheduler(Generic[R]):
         except (KeyboardInterrupt, GeneratorExit):
             raise
         except BaseException as error:  # an internal error, or a panic of the tokenizer, which is no Exception
-            is_exception = isinstance(error, Exception)
-            failure = error if is_exception else RuntimeError(f"{type(error).__name__}: {error}")
-            self._events.append(Failed(ticket, failure))
+            cause = error if isinstance(error, Exception) else RuntimeError(f"{type(error).__name__}: {error}")
+            self._events.append(Failed(ticket, cause))
         return None
 
 

@@ -21,7 +21,12 @@ def test_a_panic_is_an_error_without_its_trace(capfd: pytest.CaptureFixture[str]
 def test_other_messages_and_errors_pass(capfd: pytest.CaptureFixture[str]) -> None:
     with panics_as_errors():
         os.write(2, b"a message\n")
-    with pytest.raises(KeyboardInterrupt), panics_as_errors():
+
+    @panics_as_errors()
+    def interrupted() -> None:
         os.write(2, b"another\n")
         raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
     assert capfd.readouterr().err == "a message\nanother\n"

@@ -125,4 +125,5 @@ def test_an_index_that_names_a_file_with_too_long_a_name(letter: str, place: Pat
     outcome = run("caption", "a.png", "--model", folder, cwd=place)
     assert outcome.code == ExitCode.MODEL
     [line] = outcome.lines
-    assert line.startswith(f"mdtool: {index}: '") and line.endswith("is not the name of a file in its folder")
+    assert line.startswith(f"mdtool: {index}: '")
+    assert line.endswith("is not the name of a file in its folder")

@@ -173,6 +173,7 @@ def _interrupt(signum: int, frame: FrameType | None) -> None:
 
 
 def print_error(message: str) -> None:
-    """Print one line on stderr."""
+    """Print one line on stderr, or the lines of a help text."""
     with contextlib.suppress(OSError):  # stderr may be closed
-        print(message if "\n" in message else f"mdtool: {message}", file=sys.stderr, flush=True)
+        lines = message if "\n" in message else f"mdtool: {message}"
+        print("\n".join(map(one_line, lines.split("\n"))), file=sys.stderr, flush=True)

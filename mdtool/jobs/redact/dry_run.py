@@ -56,7 +56,7 @@ def print_plan(
             with library_faults(), ExitStack() as stack:
                 target = targets.for_input(source)
                 media = open_media(source, stack)
-                lines = [one_line(f"{source.name} -> {target or 'stdout'}")]
+                lines = [f"{source.name} -> {target or 'stdout'}"]
                 if isinstance(media, VideoReader):
                     lines += _streams(media, target, output_options)
                 lines += _frames(media, request, inference)
@@ -69,7 +69,7 @@ def print_plan(
             sys.stderr.write(one_line(f"mdtool: {source.name}: {error_message(error)}") + "\n")
             code = ExitCode.SOME_FAILED
         else:
-            sys.stdout.write("\n  ".join(lines) + "\n")
+            sys.stdout.write("\n  ".join(map(one_line, lines)) + "\n")
     return code
 
 

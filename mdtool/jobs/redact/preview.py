@@ -93,7 +93,7 @@ class PreviewJob:
         if cells:
             side = SHEET_SIDE / columns_of(len(cells))
             images = [(cell.image(side), cell.caption(len(sources) > 1)) for cell in cells]
-            _write(contact_sheet(images), target, self.targets.overwrite)
+            _write(contact_sheet(images), target, self.targets.overwrite, chosen)
             self._report(target, cells, time.perf_counter() - begin)
         return code
 
@@ -219,9 +219,9 @@ def _check_target(target: Path | None, sources: Sequence[Input], overwrite: bool
         raise OutputError(f"{target}: exists already; --overwrite replaces it")
 
 
-def _write(pixels: np.ndarray, target: Path | None, overwrite: bool) -> None:
+def _write(pixels: np.ndarray, target: Path | None, overwrite: bool, sources: Sequence[Input]) -> None:
     if target:
-        save_image(pixels, target, overwrite)
+        save_image(pixels, target, overwrite, sources)
         return
     data = io.BytesIO()
     pillow().fromarray(pixels).save(data, "JPEG", quality=QUALITY)

@@ -21,7 +21,7 @@ from av.container import InputContainer
 from mdtool.errors import InputError
 from mdtool.interruption import raise_if_interrupted
 from mdtool.media.image.display_matrix import UPRIGHT, from_display_matrix
-from mdtool.media.sources.address import Address
+from mdtool.media.sources.address import Address, without_secrets
 from mdtool.media.sources.rtsp_redirect import check_no_redirect
 from mdtool.media.video.frame import Frame, Packet
 from mdtool.media.video.frame_rate import frame_rate
@@ -80,7 +80,7 @@ def open_address(address: Address) -> InputContainer:
         timeouts = (OPEN_SECONDS, SILENT_SECONDS)
         return av.open(address.text, "r", options=options, timeout=timeouts, metadata_errors="replace")
     except (av.FFmpegError, OSError) as error:
-        raise InputError(explain(error)) from error
+        raise InputError(without_secrets(explain(error))) from error
 
 
 class NetworkStream:
@@ -123,7 +123,7 @@ class NetworkStream:
             except StopIteration:
                 return
             except (av.FFmpegError, OSError) as error:
-                raise InputError(explain(error)) from error
+                raise InputError(without_secrets(explain(error))) from error
             if time.monotonic() - begin >= SILENT_SECONDS:  # on a timeout FFmpeg returns what it has
                 raise InputError(f"no data arrived for {SILENT_SECONDS:.0f} seconds")
             if packet.size:

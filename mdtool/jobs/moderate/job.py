@@ -57,6 +57,7 @@ class ModerateJob:
         page: File of the HTML report, with a chapter for each input, if any.
         selection: Which objects of recorded findings count.
         force_findings: Use findings of other content too.
+        side_output: A file that is written even if nothing else is, next to which work is saved for resuming.
     """
 
     policy: Policy
@@ -72,6 +73,7 @@ class ModerateJob:
     page: Path | None = None
     selection: TrackSelection = TrackSelection()
     force_findings: bool = False
+    side_output: Path | None = None
     _chapters: list[Chapter] = field(default_factory=list)
 
     def run(self, sources: Sequence[Input], title: str) -> ExitCode:
@@ -118,7 +120,7 @@ class ModerateJob:
             },
             duration=seconds_of_file(source),
             console=self.console,
-            side_output=self.page,
+            side_output=self.page or self.side_output,
         )
         with resuming as (findings_source, work), ExitStack() as stack:
             local = spooled(source, stack) if writes or self.page else source

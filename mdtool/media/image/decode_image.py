@@ -9,7 +9,7 @@ import numpy as np
 
 from mdtool.errors import InputError
 from mdtool.media.image import exif_orientation
-from mdtool.media.image.image_file import StillImage, check_size, orientation, pillow, sniff
+from mdtool.media.image.image_file import StillImage, check_size, orientation, pillow, pixel_bytes, sniff
 from mdtool.media.image.libvips import reason, tolerant_jpeg, vips
 from mdtool.media.sources.inputs import STILL_SUFFIXES
 
@@ -77,7 +77,7 @@ def _read_by_vips(kind: str, data: bytes) -> np.ndarray:
     loader = getattr(pyvips.Image, {"avif": "heif"}.get(kind, kind) + "load_buffer")
     try:
         image = loader(data, access="sequential", fail_on="warning" if kind == "jpeg" else "error")
-        check_size(image.width, image.height)
+        check_size(image.width, image.height, pixel_bytes(image))
         try:
             pixels, mode = _pixels(image)
         except pyvips.Error:

@@ -2,9 +2,13 @@
 
 import os
 import stat
+import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from cli_runner import COMMAND, wait_until
+from make_media import make_video
 
 from mdtool.errors import OutputError
 from mdtool.media.files.atomic_file import AtomicFile
@@ -198,3 +202,27 @@ def test_a_spool_has_no_name_and_can_be_read_again(tmp_path: Path, monkeypatch: 
         assert not list(tmp_path.iterdir())
         assert (path.is_file(), path.read_bytes()) == (True, b"a frame")
         assert path.read_bytes() == b"a frame"
+
+
+def test_a_killed_run_leaves_no_copy_of_its_input(tmp_path: Path) -> None:
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    data = make_video(tmp_path / "in.mp4", 600, size=(640, 360)).read_bytes()
+    command = [*COMMAND, "moderate", "-", "-p", "face", "--report-only", "--report", str(tmp_path / "page.html")]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, env={**os.environ, "TMPDIR": str(temporary)}
+    ) as process:
+        assert process.stdin
+        process.stdin.write(data)
+        process.stdin.close()
+        wait_until(lambda: process.poll() is not None or _has_spool(process.pid))
+        assert process.poll() is None
+        process.kill()
+    assert not list(temporary.iterdir())
+
+
+def _has_spool(pid: int) -> bool:
+    """Return whether a process has a file open that has no name."""
+    with suppress(OSError):  # one that was closed meanwhile
+        return any("(deleted)" in os.readlink(link) for link in Path("/proc", str(pid), "fd").iterdir())
+    return False

@@ -67,7 +67,7 @@ class AtomicFile:
         leaves a file that is also the finished output: it is unlinked here, not written to.
         """
         try:
-            part = os.open(self._name, os.O_RDWR | os.O_CREAT | os.O_NONBLOCK | NO_FOLLOW, 0o666)
+            part = os.open(self._name, os.O_RDWR | os.O_CREAT | NO_FOLLOW, 0o666)
         except OSError as error:
             raise OutputError(self._open_error(error)) from error
         try:

@@ -12,7 +12,10 @@ from mdtool.errors import UsageError
 from mdtool.stdout import write_json_record
 
 SECONDS_BETWEEN_UPDATES = 0.1
+JOINERS = "\u200c\u200d"  # not printable by themselves, but needed in Persian words and many emoji
 CONTROL_CHARACTERS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # control characters, which a terminal obeys
+# These, what reorders the letters after it, other line breaks, and bytes of names that are not UTF-8.
+_OBEYED = re.compile(f"{CONTROL_CHARACTERS.pattern[:-1]}\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 class Console:
@@ -100,7 +103,7 @@ class Console:
         from rich.markup import escape
         from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-        columns = TextColumn(escape(label)), BarColumn(), TaskProgressColumn(), TimeRemainingColumn()
+        columns = TextColumn(escape(one_line(label))), BarColumn(), TaskProgressColumn(), TimeRemainingColumn()
         with Progress(*columns, console=RichConsole(stderr=True), transient=True) as shown:
             task = shown.add_task("", total=1.0)
             yield lambda fraction: shown.update(task, completed=fraction)
@@ -111,7 +114,7 @@ class Console:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
         columns = (
-            TextColumn(escape(source)),
+            TextColumn(escape(one_line(source))),
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("{task.fields[counts]}"),
@@ -144,7 +147,12 @@ class Console:
 
 def one_line(text: str) -> str:
     """Return text, such as a file name, with line breaks, control characters and undecodable bytes escaped."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return "".join(c if c.isprintable() or c in JOINERS else c.encode("unicode_escape").decode() for c in text)
+
+
+def several_lines(text: str) -> str:
+    """Return text, such as an answer of a model, with its line feeds and without what else a terminal obeys."""
+    return _OBEYED.sub("", text)
 
 
 def _in_foreground() -> bool:

@@ -62,6 +62,24 @@ class StdoutError(OutputError):
     """Stdout can't be written to, whatever became of other outputs."""
 
 
+class LibraryFault(Exception):
+    """A library raised something that is no Exception, such as SystemExit or a panic of a package in Rust."""
+
+
+@contextmanager
+def library_faults() -> Iterator[None]:
+    """Raise as a LibraryFault whatever is no Exception, except for an interruption and the end of a generator.
+
+    One such input would otherwise end the work on all others.
+    """
+    try:
+        yield
+    except (Exception, KeyboardInterrupt, GeneratorExit):
+        raise
+    except BaseException as error:
+        raise LibraryFault(f"{type(error).__name__}: {error}") from error
+
+
 def record_fault(error: Exception) -> str:
     """Return what is wrong with a record, read from JSON, by the error that it caused."""
     if isinstance(error, json.JSONDecodeError):

@@ -1,10 +1,13 @@
 """Results on stdout: UTF-8 whatever the locale, flushed after each write for the reader of a pipe."""
 
 import json
+import re
 import sys
 from typing import Any
 
 from mdtool.errors import StdoutError, write_error_message
+
+_OBEYED = re.compile("[\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")  # which JSON allows in its strings
 
 
 def write_stdout(text: str) -> None:
@@ -24,10 +27,20 @@ def write_stdout(text: str) -> None:
         raise StdoutError(f"stdout: {write_error_message(error)}") from error
 
 
+def json_text(record: Any, separators: tuple[str, str] | None = None) -> str:
+    """Return a record as JSON in one line, with whatever a terminal would obey escaped as JSON does.
+
+    Args:
+        record: The record.
+        separators: As of `json.dumps`.
+    """
+    text = json.dumps(record, ensure_ascii=False, separators=separators)
+    return _OBEYED.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+
+
 def write_json_record(record: dict[str, Any]) -> None:
-    """Write a record as one line of JSON; undecodable bytes of names are escaped as JSON does. Raises as
-    `write_stdout`."""
-    write_stdout(json.dumps(record, ensure_ascii=False) + "\n")
+    """Write a record as one line of JSON. Raises as `write_stdout`."""
+    write_stdout(json_text(record) + "\n")
 
 
 class Lines:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engine.contract import ModelUnavailable
+from engine.checkpoints.tokenizer_json import read_tokenizer
 
 if TYPE_CHECKING:
     from engine.catalog.published import PublishedModel
@@ -45,11 +45,6 @@ class ConfigMatcher:
         Raises:
             ModelUnavailable: The file is not a tokenizer.
         """
-        from tokenizers import Tokenizer
-
-        try:
-            tokenizer = Tokenizer.from_file(str(path))
-        except Exception as error:  # the library raises no subclass
-            raise ModelUnavailable(f"{path}: not a readable tokenizer ({error})") from error
+        tokenizer = read_tokenizer(path)
         expected = config.get("image_token_id", config.get("image_token_index"))
         return expected is None or tokenizer.token_to_id(self.image_token) == expected

@@ -1,6 +1,7 @@
 """Finding a model's weight files: safetensors, one or shards with an index as in releases on the hub, or GGUF."""
 
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from engine.error_text import quoted_name, reason
 INDEX = "model.safetensors.index.json"
 WEIGHTS = "model.safetensors"
 GGUF_MAGIC = b"GGUF"
+MAX_NAME_BYTES = 255  # of a file; the system raises an OSError for a longer one
 _SHARD = re.compile(r"-\d{5}-of-\d{5}$")
 
 
@@ -77,6 +79,7 @@ def weight_map(index: Path) -> dict[str, str]:
     if not isinstance(shard_of, dict) or not all(isinstance(shard, str) for shard in shard_of.values()):
         raise ModelUnavailable(f"{index}: its weight_map must be an object of tensor names and file names")
     for shard in shard_of.values():
-        if not re.fullmatch(r"[\w. -]+", shard) or shard in (".", ".."):
+        is_file_name = re.fullmatch(r"[\w. -]+", shard) and shard not in (".", "..")
+        if not is_file_name or len(os.fsencode(shard)) > MAX_NAME_BYTES:
             raise ModelUnavailable(f"{index}: {quoted_name(shard)} is not the name of a file in its folder")
     return shard_of

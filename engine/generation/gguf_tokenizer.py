@@ -13,6 +13,7 @@ from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tok
 from engine.checkpoints.gguf import GgufFile
 from engine.contract import ModelUnavailable
 from engine.error_text import quoted_name, reason
+from engine.rust_panics import panics_as_errors
 
 _NORMAL, _CONTROL, _USER_DEFINED = 1, 3, 4  # types of tokens
 _PADDING = re.compile(r"\[PAD\d+\]")  # rows that no text stands for, whatever their type is
@@ -74,7 +75,8 @@ def gguf_bpe(file: GgufFile) -> tokenizers.Tokenizer:
     if len(types) != len(tokens) or len(vocabulary) != len(tokens):
         raise ModelUnavailable(f"{file.path}: its tokenizer has a token twice, or not as many types as tokens")
     try:
-        bpe = tokenizers.Tokenizer(models.BPE(vocabulary, merges, ignore_merges=splitting.ignore_merges))
+        with panics_as_errors():
+            bpe = tokenizers.Tokenizer(models.BPE(vocabulary, merges, ignore_merges=splitting.ignore_merges))
     except Exception as error:  # the package raises no subclass
         raise ModelUnavailable(f"{file.path}: its tokenizer is broken: {reason(error)}") from error
     if splitting.nfc:

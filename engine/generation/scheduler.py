@@ -268,8 +268,11 @@ class Scheduler(Generic[R]):
         except (EngineError, ValueError) as error:
             # its traceback would keep the sequence and its image alive as long as the event
             self._events.append(Failed(ticket, error.with_traceback(None)))
-        except Exception as error:  # an internal error
-            self._events.append(Failed(ticket, error))
+        except (KeyboardInterrupt, GeneratorExit):
+            raise
+        except BaseException as error:  # an internal error, or a panic of the tokenizer, which is no Exception
+            cause = error if isinstance(error, Exception) else RuntimeError(f"{type(error).__name__}: {error}")
+            self._events.append(Failed(ticket, cause))
         return None
 
 

@@ -10,6 +10,7 @@ import tokenizers
 
 from engine.checkpoints.gguf_files import open_gguf
 from engine.checkpoints.shards import is_gguf
+from engine.checkpoints.tokenizer_json import read_tokenizer
 from engine.contract import ModelUnavailable
 from engine.generation.gguf_tokenizer import gguf_bpe
 
@@ -90,7 +91,7 @@ def load_tokenizer(path: Path, vocab_size: int) -> Tokenizer:
     Raises:
         ModelUnavailable: The file is missing or broken, or has an id that the model lacks.
     """
-    bpe = gguf_bpe(open_gguf(path)) if is_gguf(path) else _from_json(path)
+    bpe = gguf_bpe(open_gguf(path)) if is_gguf(path) else read_tokenizer(path)
     largest = max(bpe.get_vocab().values(), default=0)
     if largest >= vocab_size:
         raise ModelUnavailable(
@@ -100,15 +101,3 @@ def load_tokenizer(path: Path, vocab_size: int) -> Tokenizer:
     bpe.no_padding()
     bpe.encode_special_tokens = True  # as text, not as control tokens
     return Tokenizer(bpe)
-
-
-def _from_json(path: Path) -> tokenizers.Tokenizer:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not text"
-        raise ModelUnavailable(f"{path}: the tokenizer can't be read: {reason}") from error
-    try:
-        return tokenizers.Tokenizer.from_str(text)
-    except Exception as error:  # the package raises no subclass
-        raise ModelUnavailable(f"{path}: not a tokenizer.json: {error}") from error

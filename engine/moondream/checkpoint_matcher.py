@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engine.contract import ModelUnavailable
+from engine.checkpoints.tokenizer_json import read_tokenizer
 
 if TYPE_CHECKING:
     from engine.catalog.published import PublishedModel
@@ -62,12 +62,7 @@ def tokenizer_matches(path: Path, config: dict[str, Any]) -> bool:
     Raises:
         ModelUnavailable: The file is not a tokenizer.
     """
-    from tokenizers import Tokenizer
-
-    try:
-        tokenizer = Tokenizer.from_file(str(path))
-    except Exception as error:  # the library raises no subclass
-        raise ModelUnavailable(f"{path}: not a readable tokenizer ({error})") from error
+    tokenizer = read_tokenizer(path)
     ids, text = config.get("tokenizer"), config.get("text")
     expected = ids.get("bos_id", 0) if isinstance(ids, dict) else 0
     entries = text.get("vocab_size") if isinstance(text, dict) else None

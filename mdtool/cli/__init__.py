@@ -150,8 +150,8 @@ def run(arguments: list[str]) -> int:
             raise
         _drop_stdout()
         return ExitCode.CLOSED_PIPE
-    except Exception as error:
-        if os.environ.get("MDTOOL_DEBUG"):
+    except BaseException as error:  # such as a panic of a package in Rust, which is no Exception
+        if isinstance(error, KeyboardInterrupt) or os.environ.get("MDTOOL_DEBUG"):
             raise
         print_error(one_line(f"unexpected {type(error).__name__}: {error} (MDTOOL_DEBUG=1 shows where)"))
         return ExitCode.SOME_FAILED
@@ -173,6 +173,7 @@ def _interrupt(signum: int, frame: FrameType | None) -> None:
 
 
 def print_error(message: str) -> None:
-    """Print one line on stderr."""
+    """Print one line on stderr, or the lines of a help text."""
     with contextlib.suppress(OSError):  # stderr may be closed
-        print(message if "\n" in message else f"mdtool: {message}", file=sys.stderr, flush=True)
+        lines = message if "\n" in message else f"mdtool: {message}"
+        print("\n".join(map(one_line, lines.split("\n"))), file=sys.stderr, flush=True)

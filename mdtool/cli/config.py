@@ -226,7 +226,7 @@ def path() -> None:
     mdtool config path
     """
     found = settings.files()
-    write_stdout("".join(f"{file}\n" for file in found))
+    write_stdout("".join(f"{one_line(str(file))}\n" for file in found))
     if not found:
         user = settings.user_file()
         places = f"{settings.CONFIG_FILE} in this folder or one above" + (f", or {user}" if user else "")

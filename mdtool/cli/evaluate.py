@@ -10,6 +10,7 @@ from mdtool.cli.options.frames import Sample, Threshold
 from mdtool.cli.options.grouped import grouped
 from mdtool.cli.options.model import ComputingOptions, Device, Dtype, ModelName
 from mdtool.cli.options.printing import Json, Verbose
+from mdtool.console import one_line
 from mdtool.errors import InputError
 from mdtool.stdout import write_json_record, write_stdout
 
@@ -80,7 +81,7 @@ def evaluate_redact(
     if json:
         write_json_record(exposure.as_dict())
     else:
-        write_stdout("\n".join(table([exposure])) + "\n")
+        write_stdout("\n".join(map(one_line, table([exposure]))) + "\n")
 
 
 @app.command("sampling")
@@ -119,7 +120,7 @@ def evaluate_sampling(
             write_json_record(row.as_dict())
         rows.append(row)
     if not json:
-        write_stdout("\n".join(table(rows)) + "\n")
+        write_stdout("\n".join(map(one_line, table(rows))) + "\n")
 
 
 @app.command("pocket")
@@ -228,4 +229,4 @@ def evaluate_quantize(
             write_json_record({"model": model, **asdict(agreement)})
     else:
         for line in table(agreements):
-            write_stdout(line + "\n")
+            write_stdout(one_line(line) + "\n")

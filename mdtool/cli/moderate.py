@@ -264,6 +264,7 @@ def moderate(
             report,
             selection,
             force_findings,
+            side_output=Path(findings) if findings and findings != "-" else None,
         )
         code = moderating.run(sources, f"Moderation: {policy or ', '.join(prompt)}")
     raise typer.Exit(code)

@@ -55,7 +55,13 @@ def check_target(target: Path, overwrite: bool) -> None:
 
 
 def save_annotated(
-    pixels: np.ndarray, found: Sequence[Box | Point], target: Path, *, overwrite: bool, colours: Mapping[str, Colour]
+    pixels: np.ndarray,
+    found: Sequence[Box | Point],
+    target: Path,
+    *,
+    source: Input,
+    overwrite: bool,
+    colours: Mapping[str, Colour],
 ) -> None:
     """Save an image with boxes and points drawn on it, without metadata.
 
@@ -63,10 +69,11 @@ def save_annotated(
         pixels: (height, width, 3) uint8 RGB, upright.
         found: Detections in normalised coordinates.
         target: The file.
+        source: The input whose image it is.
         overwrite: Whether an existing file may be replaced.
         colours: Label -> colour.
 
     Raises:
         OutputError: The file can't be written.
     """
-    save_image(draw(pixels, found, colours), target, overwrite)
+    save_image(draw(pixels, found, colours), target, overwrite, [source])

@@ -11,7 +11,6 @@ Ids count from 1 in the order of the records, so that they are reproducible, and
 Images without boxes are listed; inputs without a detect answer are not. Boxes are clipped to the image.
 """
 
-import json
 import shutil
 import tempfile
 from collections.abc import Iterable
@@ -22,6 +21,7 @@ from mdtool.errors import output_errors_for
 from mdtool.exports.boxes import ClippedBox, clip_boxes, has_boxes
 from mdtool.media.files.atomic_file import AtomicFile
 from mdtool.records.batch import ExportCounts, Record, answered_records
+from mdtool.stdout import json_text
 
 DECIMALS = 2  # of a pixel
 HEAD = '{"info":{"description":"boxes that mdtool found"},"licenses":[],"images":['
@@ -98,4 +98,4 @@ def _annotation(box: ClippedBox, record: Record) -> dict[str, Any]:
 def _put(file: IO[str], entry: dict[str, Any], number: int) -> None:
     """Append an entry to a JSON list; number: its position, from 1."""
     comma = "" if number == 1 else ","
-    file.write(f"{comma}\n{json.dumps(entry, ensure_ascii=False, separators=(',', ':'))}")
+    file.write(f"{comma}\n{json_text(entry, (',', ':'))}")

@@ -17,10 +17,11 @@ import numpy as np
 from mdtool.exports.boxes import ClippedBox, clip_boxes
 from mdtool.exports.paths import folder_name, with_timestamp
 from mdtool.media.image.save_image import save_image
+from mdtool.media.sources.inputs import Input
 
 
 def write_crops(
-    pixels: np.ndarray, answers: Sequence[dict[str, Any]], folder: Path, relative: Path, *, time: float | None = None
+    pixels: np.ndarray, answers: Sequence[dict[str, Any]], folder: Path, source: Input, *, time: float | None = None
 ) -> list[Path]:
     """Write the crops of an image; existing ones are replaced.
 
@@ -28,7 +29,7 @@ def write_crops(
         pixels: (height, width, 3) uint8 RGB, upright.
         answers: Of the image's record.
         folder: Of the data set.
-        relative: Path of the image within its input folder; `check_distinct` finds two inputs that share one.
+        source: The input whose image it is; `check_distinct` finds two that share a path in the data set.
         time: Timestamp of a video frame in seconds.
 
     Returns:
@@ -37,11 +38,11 @@ def write_crops(
     Raises:
         OutputError: A crop can't be written.
     """
-    written = []
+    written, relative = [], source.relative
     for box in clip_boxes(answers):
         name = f"{with_timestamp(relative.name, time)}-{box.index}.jpg"
         target = folder / folder_name(box.label) / relative.parent / name
-        save_image(_crop(pixels, box), target, overwrite=True)
+        save_image(_crop(pixels, box), target, True, [source])
         written.append(target)
     return written
 

@@ -45,7 +45,7 @@ def sidecar_path(source: Input, folder: Path | None, time: float | None = None) 
     return image.with_name(with_timestamp(image.stem, time) + ".txt")
 
 
-def write_sidecar(target: Path, texts: Sequence[str], mode: Mode) -> bool:
+def write_sidecar(target: Path, texts: Sequence[str], mode: Mode, source: Input) -> bool:
     """Write a sidecar file; repeating a call changes nothing.
 
     Args:
@@ -53,6 +53,7 @@ def write_sidecar(target: Path, texts: Sequence[str], mode: Mode) -> bool:
         texts: Its lines.
         mode: For an existing file: "overwrite"; "append" or "prepend", unless it ends or begins with these lines;
             "skip" leaves it unchanged.
+        source: The input that the texts are of.
 
     Returns:
         Whether anything was written.
@@ -70,6 +71,7 @@ def write_sidecar(target: Path, texts: Sequence[str], mode: Mode) -> bool:
             return False
         target.parent.mkdir(parents=True, exist_ok=True)
         with AtomicFile(target, overwrite=True) as output:
+            output.restrict(source.path)
             output.part.write_bytes(content)
             output.commit()
     return True

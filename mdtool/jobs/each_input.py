@@ -6,7 +6,7 @@ from typing import Any
 
 from engine.contract import EngineError, ModelUnavailable
 from mdtool.console import Console
-from mdtool.errors import ExitCode, MdtoolError, OutputError, UsageError
+from mdtool.errors import ExitCode, LibraryFault, MdtoolError, OutputError, UsageError, library_faults
 from mdtool.interruption import deferred_interrupts, raise_if_interrupted
 from mdtool.media.sources.inputs import Input
 from mdtool.records.run_report import Report
@@ -34,7 +34,7 @@ def each_input(sources: Iterable[Input], work: Callable[[Input], ExitCode], cons
 def _attempt(source: Input, work: Callable[[Input], ExitCode], console: Console) -> ExitCode:
     """Run `work` on one input; report an error and return its exit code."""
     try:
-        with deferred_interrupts():
+        with deferred_interrupts(), library_faults():
             return work(source)
     except (BrokenPipeError, ModelUnavailable):  # which end all inputs
         raise
@@ -59,7 +59,8 @@ def error_message(error: Exception) -> str:
         return "out of memory; give a smaller input, or free memory"
     if isinstance(error, EXPECTED_ERRORS):
         return str(error)
-    return f"unexpected {type(error).__name__}: {error} ({DEBUG_HINT})"
+    what = str(error) if isinstance(error, LibraryFault) else f"{type(error).__name__}: {error}"
+    return f"unexpected {what} ({DEBUG_HINT})"
 
 
 def progress_reporter(console: Console, done: str = "") -> Callable[[Report, int | None], None]:

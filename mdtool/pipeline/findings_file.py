@@ -1,6 +1,5 @@
 """Write findings to a JSON Lines file or pipe, read them back, and spool those from stdin for a second reading."""
 
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from mdtool import stdout
 from mdtool.errors import InputError, OutputError, UsageError, output_errors_for
 from mdtool.media.files import stdin
 from mdtool.media.files.atomic_file import AtomicFile
+from mdtool.media.files.spool import spool
 from mdtool.records.findings import FrameFindings, Lines, Record, parse_record
 
 MAX_NAMED_SOURCES = 3  # in a message
@@ -249,15 +249,15 @@ def spooled(path: Path) -> Iterator[Path]:
     if not is_stdin(path):
         yield path
         return
-    with tempfile.NamedTemporaryFile("w", prefix="mdtool-", encoding="utf-8", errors="surrogateescape") as spool:
+    with spool("w", encoding="utf-8", errors="surrogateescape") as (file, copy):
         is_empty = True
         for number, line in enumerate(stdin.lines("findings"), 1):
             is_empty &= parse_record(line, f"{path}:{number}") is None
-            spool.write(line)
+            file.write(line)
         if is_empty:
             raise InputError(f"{path}: {NO_FINDINGS}")
-        spool.flush()
-        yield Path(spool.name)
+        file.flush()
+        yield copy
 
 
 @contextmanager

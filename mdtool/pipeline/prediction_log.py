@@ -59,7 +59,7 @@ class PredictionLog:
             try:
                 entry = json.loads(line)
                 self._known[entry["picture"]] = _findings(entry)
-            except (ValueError, KeyError, TypeError):
+            except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
                 break
             length = self._file.tell()
         return length

@@ -3,17 +3,17 @@
 import os
 import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO
 
 from mdtool.errors import OutputError, UsageError, output_errors_for, write_error_message
 from mdtool.interruption import raise_if_interrupted
 from mdtool.media.files.atomic_file import AtomicFile
 from mdtool.media.files.pipe import PipeWriter
+from mdtool.media.files.spool import spool
 from mdtool.media.image.animation import Animation
 from mdtool.media.image.image_file import StillImage
 from mdtool.media.sources.address import Address
@@ -75,6 +75,8 @@ def process_input(
             if target and run.verify:
                 _check_no_unverified(target, overwrite)
             atomic = stack.enter_context(AtomicFile(target, overwrite)) if target else None
+            if atomic:
+                atomic.restrict(source.path)
             _process_file(opened or open_media(source, stack), atomic, target, run, report=report)
     report.seconds = time.perf_counter() - begin
     report.stages = run.clock.seconds
@@ -141,8 +143,7 @@ def _process_to_stdout(media: Media, run: Run, report: Report) -> None:
     if isinstance(media, VideoReader) and run.verify is None:
         process_video(media, PipeWriter(sys.stdout.buffer), muxer, run, report=report)
         return
-    with tempfile.NamedTemporaryFile(prefix="mdtool-") as copy:
-        file = cast(BinaryIO, copy)
+    with spool() as (file, copy):
         if isinstance(media, VideoReader):
             process_video(media, PipeWriter(sys.stdout.buffer, file), muxer, run, report=report)
         else:
@@ -154,7 +155,7 @@ def _process_to_stdout(media: Media, run: Run, report: Report) -> None:
                 out.check()
         raise_if_interrupted()  # an interrupted reader looks like one at its end
         file.flush()
-        _verified(Path(copy.name), run, report)
+        _verified(copy, run, report)
 
 
 def _verified(output: Path, run: Run, report: Report) -> bool:

@@ -60,6 +60,8 @@ class Targets:
             if source.path is None:
                 what = "standard input" if source.address is None else "an address"
                 raise UsageError(f"{source.name}: is {what}; give -o with a file name, or -o - for stdout")
+            if not source.path.name:
+                raise InputError("is a folder")
             return source.path.with_name(f"{source.path.stem}{self.mark}{source.path.suffix}")
         output = Path(self.output)
         if self.many or self.output.endswith(os.sep) or os.path.isdir(output):

@@ -12,6 +12,7 @@ from mdtool.media.video.edits import FrameCutter, apply_edit
 from mdtool.media.video.frame import Frame
 from mdtool.media.video.reader import VideoReader
 from mdtool.media.video.writer import VideoWriter
+from mdtool.memory import budget, check_fits
 from mdtool.pipeline.annotate import AnnotatedEvent, Event, annotate
 from mdtool.pipeline.findings_file import RecordedFindings
 from mdtool.pipeline.run import ModelInference, Run
@@ -20,6 +21,8 @@ from mdtool.records.run_report import Report
 from mdtool.tracking.keyframe_sampler import AnnotatedFrame
 
 # As many frames as in a window of the sampler, so that the encoder has work during a model call.
+FEWEST_FRAMES = 48  # in decoder threads, queues and a window, where the last two are as short as can be
+QUEUE_SHARE = 32  # of the budget of memory, one part for each queue
 MAX_QUEUED_FRAMES, MIN_QUEUED_FRAMES, MAX_QUEUED_BYTES = 48, 2, 48 << 20
 
 
@@ -72,8 +75,14 @@ def process_video(reader: VideoReader, output: Path | PipeWriter, muxer: str, ru
 
 
 def queue_depth(reader: VideoReader) -> int:
-    """Return the most frames that may wait behind each stage, so that they fit into MAX_QUEUED_BYTES."""
-    return min(MAX_QUEUED_FRAMES, max(MIN_QUEUED_FRAMES, MAX_QUEUED_BYTES // reader.frame_bytes))
+    """Return the most frames that may wait behind each stage, so that they fit into MAX_QUEUED_BYTES.
+
+    Raises:
+        InputError: Even as few frames as possible would take more than the budget of memory.
+    """
+    check_fits(FEWEST_FRAMES * reader.frame_bytes)
+    limit = min(MAX_QUEUED_BYTES, budget() // QUEUE_SHARE)
+    return min(MAX_QUEUED_FRAMES, max(MIN_QUEUED_FRAMES, limit // reader.frame_bytes))
 
 
 def precompute_luma(events: Iterable[Event]) -> Iterator[Event]:

@@ -6,17 +6,21 @@ is complete, and reset for other settings or another input.
 
 import os
 import shutil
+import stat
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from mdtool.errors import OutputError, write_error_message
 from mdtool.media.files.atomic_file import create_new
+from mdtool.media.files.descriptor import is_named, path_of
 from mdtool.media.files.file_lock import lock_folder
 from mdtool.media.video.encoded_segments import EncodedSegments
 from mdtool.pipeline.prediction_log import PredictionLog
 from mdtool.tracking.detector import Detector
 
 MIN_SECONDS = 10.0  # less work than this is discarded
+OWNER_ONLY = 0o700  # predictions and segments tell what the source shows
 
 
 class WorkFolder:
@@ -32,7 +36,7 @@ class WorkFolder:
             target: The output file.
             settings: Fingerprint of the input and all settings; work of another fingerprint is discarded.
         """
-        self.folder = target.with_name(f".{target.name}.work")
+        self._name = target.with_name(f".{target.name}.work")
         self._settings = settings
         self._lock: int | None = None
         self._predictions: PredictionLog | None = None
@@ -43,30 +47,58 @@ class WorkFolder:
 
     def __enter__(self) -> "WorkFolder":
         try:
-            self.folder.mkdir(exist_ok=True)
-            self._lock = lock_folder(self.folder)
-            self._open_log()
-        except BlockingIOError as error:
+            self._open()
+        except BaseException as error:
             self._unlock()
-            raise OutputError("another run is writing it") from error
-        except OSError as error:
-            self._unlock()
-            raise OutputError(write_error_message(error)) from error
+            if isinstance(error, BlockingIOError):
+                raise OutputError("another run is writing it") from error
+            if isinstance(error, OSError):
+                message = f"its work folder {self._name.name} {write_error_message(error)}; remove that folder"
+                raise OutputError(message) from error
+            raise
         return self
 
+    def _open(self) -> None:
+        with suppress(FileExistsError):
+            self._name.mkdir(OWNER_ONLY)
+        if self._name.is_symlink() or not self._name.is_dir():
+            raise OutputError(f"its work folder {self._name.name} is a link or a file; remove it")
+        self._lock = lock_folder(self._name)
+        if self._lock is not None:
+            if os.fstat(self._lock).st_uid != os.geteuid():
+                raise OutputError(f"its work folder {self._name.name} belongs to another user; remove it")
+            os.fchmod(self._lock, OWNER_ONLY)
+        self._open_log()
+
+    @property
+    def folder(self) -> Path:
+        """The folder: a path to the one that is locked, whatever has its name by now."""
+        return path_of(self._lock, self._name)
+
     def _open_log(self) -> None:
-        """Open the log of predictions, after discarding work of other settings."""
+        """Open the log of predictions, after discarding work of other settings and what no run has put there."""
         settings_file = self.folder / "settings"
-        if not settings_file.exists() or settings_file.read_text("utf-8") != self._settings:
+        if not self._is_own_work():
             for path in self.folder.iterdir():
                 self.was_reset = True
-                path.unlink()
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink()
             part = settings_file.with_suffix(".part")
             with create_new(part) as file:
                 file.write(self._settings.encode())
             part.replace(settings_file)
         self._predictions = PredictionLog(self.folder / "journal.jsonl", self._settings)
         self._resumed = bool(len(self._predictions))
+
+    def _is_own_work(self) -> bool:
+        """Return whether the folder has files only, and work of these settings."""
+        try:
+            all_files = all(stat.S_ISREG(path.lstat().st_mode) for path in self.folder.iterdir())
+            return all_files and (self.folder / "settings").read_text("utf-8") == self._settings
+        except (FileNotFoundError, UnicodeDecodeError):
+            return False
 
     @property
     def segments(self) -> EncodedSegments:
@@ -95,8 +127,12 @@ class WorkFolder:
         if self._predictions is not None:
             self._predictions.__exit__()
         if self._done or isinstance(error, OutputError) or not self._worth_keeping:
-            shutil.rmtree(self.folder, ignore_errors=True)
+            self._delete()
         self._unlock()
+
+    def _delete(self) -> None:
+        if self._lock is None or is_named(self._lock, self._name):
+            shutil.rmtree(self._name, ignore_errors=True)
 
     @property
     def _worth_keeping(self) -> bool:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from mdtool.errors import InputError, output_errors_for, record_fault
+from mdtool.stdout import json_text
 from recipes.regions import GazeEstimate, Region
 
 SCHEMA = "mdtool.findings/1"
@@ -136,7 +137,7 @@ class FindingsWriter:
             **({"replies": findings.replies} if findings.replies else {}),
         }
         with output_errors_for("findings"):
-            self._file.write(json.dumps(entry, ensure_ascii=False, separators=(",", ":")) + "\n")
+            self._file.write(json_text(entry, (",", ":")) + "\n")
 
 
 def _object(region: Region) -> dict[str, Any]:

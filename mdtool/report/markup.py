@@ -6,12 +6,10 @@ from html import escape
 from mdtool.console import one_line
 from mdtool.report.contents import EmbeddedImage
 
-JOINERS = "\u200c\u200d"  # not printable by themselves, but needed in Persian words and many emoji
-
 
 def escape_attribute(text: str) -> str:
     """Escape text for attributes and titles; control characters and bidirectional overrides are spelt out."""
-    return escape("".join(letter if letter in JOINERS else one_line(letter) for letter in text))
+    return escape(one_line(text))
 
 
 def escape_text(text: str) -> str:

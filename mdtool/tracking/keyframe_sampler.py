@@ -13,6 +13,7 @@ from itertools import pairwise
 import numpy as np
 
 from mdtool.media.video.frame import Frame
+from mdtool.memory import budget
 from mdtool.records.findings import FrameFindings, FrameInfo
 from mdtool.tracking.detector import ImageFindings
 from mdtool.tracking.gap_check import doubtful_frames
@@ -27,6 +28,7 @@ from recipes.boxes import match, size
 WINDOW_FRAMES = 48  # annotated together
 MIN_WINDOW_FRAMES, MAX_WINDOW_FRAMES = 8, 160
 WINDOW_BYTES = 512 << 20
+WINDOW_SHARE = 4  # of the budget of memory: one part
 AGREEMENT_IOU = 0.6  # least IoU of a box propagated from one keyframe with the same object's box on the next
 MIN_MOTION = 0.5  # of its size: how far a low-score object must move to cause another keyframe
 DARK_CONTRAST = 15.0  # standard deviation in grey levels, under which noise makes the model unreliable
@@ -135,8 +137,8 @@ class KeyframeSampler:
         yield from map(_annotated_frame, self._window.release(0))
 
     def _window_size(self, frame: Frame) -> int:
-        """Return how many frames to annotate together, within MAX_WINDOW_FRAMES and WINDOW_BYTES."""
-        affordable = WINDOW_BYTES // max(1, frame.nbytes) - self._tracker.lookback
+        """Return how many frames to annotate together, within MAX_WINDOW_FRAMES, WINDOW_BYTES and WINDOW_SHARE."""
+        affordable = min(WINDOW_BYTES, budget() // WINDOW_SHARE) // max(1, frame.nbytes) - self._tracker.lookback
         if self.window is not None:
             return min(self.window, max(1, affordable))
         return min(max(self._stride, WINDOW_FRAMES), MAX_WINDOW_FRAMES, max(MIN_WINDOW_FRAMES, affordable))

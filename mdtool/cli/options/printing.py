@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mdtool.memory import choose_budget, parse_size
+
 if TYPE_CHECKING:
     from mdtool.console import Console
 
@@ -15,6 +17,26 @@ Verbose = Annotated[
 ]
 
 
+def _choose_budget(size: str | None) -> str | None:
+    try:
+        choose_budget(None if size is None else parse_size(size))
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+    return size
+
+
+Memory = Annotated[
+    str | None,
+    typer.Option(
+        "--memory",
+        callback=_choose_budget,
+        help="Most memory for the decoded frames or pictures of an input, which fails if it takes more. Default: a "
+        "quarter of that of the machine or the container.",
+        metavar="SIZE",
+    ),
+]
+
+
 @dataclass(frozen=True)
 class AnswerPrinting:
     """Options of commands that print answers on stdout."""
@@ -22,6 +44,7 @@ class AnswerPrinting:
     json: Json = False
     quiet: Quiet = False
     verbose: Verbose = False
+    memory: Memory = None
 
     @property
     def console(self) -> "Console":
@@ -39,6 +62,7 @@ class SummaryPrinting:
         False
     )
     quiet: Quiet = False
+    memory: Memory = None
 
     @property
     def console(self) -> "Console":

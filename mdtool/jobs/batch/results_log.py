@@ -26,6 +26,7 @@ from mdtool.media.files.file_lock import lock
 from mdtool.records import findings
 from mdtool.records.batch import Record
 from mdtool.records.fingerprint import BATCH, is_of
+from mdtool.stdout import json_text
 
 SECONDS_BETWEEN_SYNCS = 2.0
 COPY_CHUNK_BYTES = 1 << 20
@@ -36,7 +37,7 @@ ByteRange = tuple[int, int]  # offsets in the file: start, end
 
 def json_line(record: Record) -> str:
     """Return a record as a line of JSON."""
-    return json.dumps(record, ensure_ascii=False, separators=(",", ":")) + "\n"
+    return json_text(record, (",", ":")) + "\n"
 
 
 @dataclass(slots=True)

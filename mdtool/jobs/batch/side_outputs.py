@@ -98,23 +98,23 @@ class SideOutputs:
             OutputError: A file can't be written.
         """
         if self.sidecar:
-            write_sidecar(sidecar_path(source, None, time), caption_lines(answers), self.sidecar)
+            write_sidecar(sidecar_path(source, None, time), caption_lines(answers), self.sidecar, source)
         if self.crops and pixels is not None:
-            write_crops(pixels, answers, self.crops, source.relative, time=time)
+            write_crops(pixels, answers, self.crops, source, time=time)
         if self.draw and pixels is not None:
-            self._draw(pixels, answers, self.draw / with_timestamp(str(source.relative), time))
+            self._draw(pixels, answers, self.draw / with_timestamp(str(source.relative), time), source)
         if self.embed and source.path:
             return embed_caption(source.path, "\n".join(caption_lines(answers)))
         return False
 
-    def _draw(self, pixels: np.ndarray, answers: Answers, target: Path) -> None:
+    def _draw(self, pixels: np.ndarray, answers: Answers, target: Path, source: Input) -> None:
         objects: list[Box | Point] = []
         for answer in answers:
             objects += [Box(**fields) for fields in answer.get("objects", ())]
             objects += [Point(**fields) for fields in answer.get("points", ())]
         if target.suffix.lower() not in FORMATS:
             target = target.with_name(target.name + ".jpg")
-        save_annotated(pixels, objects, target, overwrite=True, colours=self.colours)
+        save_annotated(pixels, objects, target, source=source, overwrite=True, colours=self.colours)
 
 
 class OutputPathRegistry:

@@ -11,7 +11,7 @@ import numpy as np
 
 from engine.contract import Done, EngineError, Failed, ModelUnavailable, TextDelta
 from engine.generation.verbs import VisionModel
-from mdtool.errors import OutputError, ReadTimeout
+from mdtool.errors import OutputError, ReadTimeout, library_faults
 from mdtool.interruption import deferred_interrupts, raise_if_interrupted
 from mdtool.jobs.batch.content_version import ContentVersion, file_state
 from mdtool.jobs.batch.messages import (
@@ -251,7 +251,7 @@ class Worker:
             ahead = prefetch_with_idle(
                 sampled_frames(item.source, task.videos), FRAMES_AHEAD, task.timeout, self.poll_timeout.seconds
             )
-            with closing(ahead) as frames:
+            with library_faults(), closing(ahead) as frames:
                 for frame in self._timed(frames):
                     if self._is_late():
                         video.late = True
@@ -295,7 +295,10 @@ class Worker:
         answers = [answer_entry(request, each.result) for request, each in zip(requests, done, strict=True)]
         milliseconds = _milliseconds(submitted.since)
         try:
-            version = self._write_side_outputs(image.item, image.version, answers, pixels=image.pixels, time=image.time)
+            with library_faults():
+                version = self._write_side_outputs(
+                    image.item, image.version, answers, pixels=image.pixels, time=image.time
+                )
         except Exception as error:  # whatever its cause, the other inputs go on
             raise_if_interrupted()
             self._fail_image(image, error)
@@ -328,7 +331,8 @@ class Worker:
             self._results.append(Unchanged(item.number, version))
             return
         try:
-            version = self._write_side_outputs(item, version, item.prior.answers)
+            with library_faults():
+                version = self._write_side_outputs(item, version, item.prior.answers)
         except Exception as error:
             raise_if_interrupted()
             self._fail(item, error)
@@ -383,7 +387,7 @@ class Worker:
 
         try:
             live = is_live(item.source)
-            with deferred_interrupts():
+            with deferred_interrupts(), library_faults():
                 tick()
                 found = iter_findings(
                     item.source, inference, report, tick, live=videos.live, timeout=self._task.timeout

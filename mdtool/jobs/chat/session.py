@@ -6,7 +6,7 @@ from pathlib import Path
 
 from engine.contract import EncodedImage, EngineError, Generation
 from engine.generation.verbs import VisionModel
-from mdtool.console import CONTROL_CHARACTERS, Console, one_line
+from mdtool.console import Console, one_line, several_lines
 from mdtool.errors import InputError, MdtoolError, OutputError, StdoutError, output_errors_for
 from mdtool.jobs.chat.conversation import Conversation
 from mdtool.jobs.inference.run_and_print import find_images, read_rgb
@@ -163,4 +163,4 @@ class Session:
 
 
 def _print(text: str) -> None:
-    write_stdout(CONTROL_CHARACTERS.sub("", text))
+    write_stdout(several_lines(text))

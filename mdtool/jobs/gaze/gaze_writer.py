@@ -3,13 +3,13 @@
 `mdtool.records.schemas` describes the fields.
 """
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
 from engine.contract import Point
 from mdtool.errors import output_errors_for
 from mdtool.records.findings import SIDES, FrameInfo, Lines
+from mdtool.stdout import json_text
 from recipes.gaze import Gaze, mutual
 
 SCHEMA = "mdtool.gaze/1"
@@ -45,7 +45,7 @@ class GazeWriter:
             "mutual": mutual(people),
         }
         with output_errors_for("--jsonl"):
-            self._file.write(json.dumps(entry, ensure_ascii=False, separators=(",", ":")) + "\n")
+            self._file.write(json_text(entry, (",", ":")) + "\n")
 
 
 def _person(gaze: Gaze) -> dict[str, Any]:

@@ -70,7 +70,8 @@ class HeatmapOutput:
         """Write the heatmap over a frame from the middle of the input."""
         heat, midpoint = aggregator.heat, aggregator.midpoint
         if heat and midpoint:
-            save_image(heat.blend_onto(grab_frame(source, *midpoint)), self.path_for(source), self.overwrite)
+            image = heat.blend_onto(grab_frame(source, *midpoint))
+            save_image(image, self.path_for(source), self.overwrite, [source])
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from engine.contract import Box, DetectRequest, Done, Failed, ObjectList, Point, PointRequest, QueryRequest, TextDelta
-from mdtool.console import CONTROL_CHARACTERS, one_line
+from mdtool.console import one_line, several_lines
 from mdtool.jobs.inference.requests import Event, ImageRequest
 from mdtool.records.answers import DECIMALS, PLACE, SIDES, record
 from mdtool.stdout import write_json_record, write_stdout
@@ -49,7 +49,7 @@ class TextLines:
         return "".join(f"{one_line(column)}\t" for column in columns)
 
     def _stripped(self, text: str) -> str:
-        text = CONTROL_CHARACTERS.sub("", text)
+        text = several_lines(text)
         if self._with_name or self._with_question:
             text = re.sub(r"[\n\t]", " ", text)
         text = text.lstrip() if self._pending_space is None else self._pending_space + text

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from queue import SimpleQueue
 from typing import Generic, TypeVar
 
-from mdtool.errors import ReadTimeout
+from mdtool.errors import ReadTimeout, library_faults
 from mdtool.interruption import raise_if_interrupted
 from mdtool.pipeline.stages import POLL_SECONDS, Idle, prefetch_with_idle
 
@@ -63,7 +63,8 @@ class ReadResult(Generic[I, V]):
         """Read the item, and store the value or the error."""
         self.started = time.monotonic()
         try:
-            self.value = read(self.item)
+            with library_faults():
+                self.value = read(self.item)
         except Exception as error:  # whatever its cause, the other inputs go on
             self.error = error
         self.ended.set()

@@ -13,13 +13,14 @@ from engine.contract import (
     ChatRequest,
     Done,
     EncodedImage,
-    EngineError,
     Failed,
     Model,
     ModelUnavailable,
     Request,
     TextDelta,
 )
+from mdtool.errors import library_faults
+from mdtool.interruption import raise_if_interrupted
 from mdtool.jobs.inference.input_image import InputImage
 from mdtool.jobs.inference.read_ahead import PollTimeout
 from mdtool.media.sources.inputs import Input
@@ -183,8 +184,10 @@ def _encode_or_errors(images: Sequence[InputImage], encode: ImageEncoder) -> lis
 def _encode(images: Sequence[np.ndarray], encode: ImageEncoder) -> list[Any]:
     """Encode images together, or one by one if that fails; an error stands in the place of its image."""
     try:
-        return list(encode(images)) if images else []
+        with library_faults():
+            return list(encode(images)) if images else []
     except ModelUnavailable:  # whatever the image
         raise
-    except (EngineError, ValueError) as error:
+    except Exception as error:  # whatever its cause, the other images go on
+        raise_if_interrupted()
         return [error] if len(images) == 1 else [each for image in images for each in _encode([image], encode)]

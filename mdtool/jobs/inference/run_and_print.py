@@ -133,7 +133,9 @@ def run_and_print(
                     pixels = image_request.image.pixels
                     assert pixels is not None
                     try:
-                        save_annotated(pixels, objects, targets[source], overwrite=overwrite, colours=colours)
+                        save_annotated(
+                            pixels, objects, targets[source], source=source, overwrite=overwrite, colours=colours
+                        )
                     except OutputError as error:
                         failed(source, error)
                 objects = []

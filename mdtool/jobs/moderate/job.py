@@ -1,13 +1,12 @@
 """The job of `mdtool moderate`: a first pass evaluates a policy on each input, a second one applies its actions."""
 
 import os
-import tempfile
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TextIO, cast
+from typing import Any, TextIO
 
 from engine.contract import normalize_prompt
 from mdtool.console import Console
@@ -21,6 +20,7 @@ from mdtool.jobs.recorded_findings import content_check
 from mdtool.jobs.report.build_chapter import build_chapter
 from mdtool.media.canvas import Colour
 from mdtool.media.files.atomic_file import AtomicFile
+from mdtool.media.files.spool import spool
 from mdtool.media.sources.inputs import Input
 from mdtool.media.sources.open_media import content_digest, is_live, spooled
 from mdtool.media.video.writer import muxer_for
@@ -57,6 +57,7 @@ class ModerateJob:
         page: File of the HTML report, with a chapter for each input, if any.
         selection: Which objects of recorded findings count.
         force_findings: Use findings of other content too.
+        side_output: A file that is written even if nothing else is, next to which work is saved for resuming.
     """
 
     policy: Policy
@@ -72,6 +73,7 @@ class ModerateJob:
     page: Path | None = None
     selection: TrackSelection = TrackSelection()
     force_findings: bool = False
+    side_output: Path | None = None
     _chapters: list[Chapter] = field(default_factory=list)
 
     def run(self, sources: Sequence[Input], title: str) -> ExitCode:
@@ -84,6 +86,8 @@ class ModerateJob:
         if self.page is None:
             return each_input(sources, self._moderate, self.console)
         with output_errors_for(self.page), AtomicFile(self.page, self.targets.overwrite) as atomic:
+            for source in sources:
+                atomic.restrict(source.path)
             code = each_input(sources, self._moderate, self.console)
             if self._chapters:
                 atomic.part.write_text(page(title, self._chapters), "utf-8")
@@ -116,11 +120,11 @@ class ModerateJob:
             },
             duration=seconds_of_file(source),
             console=self.console,
-            side_output=self.page,
+            side_output=self.page or self.side_output,
         )
         with resuming as (findings_source, work), ExitStack() as stack:
             local = spooled(source, stack) if writes or self.page else source
-            file, findings_path = _temporary_file(stack)
+            file, findings_path = stack.enter_context(_findings_spool())
             report = self._find(local, findings_source, file)
             policy_result = evaluate_policy(records(findings_path), self.policy)
             if writes:
@@ -142,8 +146,8 @@ class ModerateJob:
             return ExitCode.OK
         moderation, evaluator = LiveModeration(self.policy, self.colour), PolicyEvaluator(self.policy)
         with ExitStack() as stack:
-            spool, findings_path = _temporary_file(stack)
-            outputs = [Tee(spool, self.findings)] if self.page else [self.findings] if self.findings else []
+            spooled_findings, findings_path = stack.enter_context(_findings_spool())
+            outputs = [Tee(spooled_findings, self.findings)] if self.page else [self.findings] if self.findings else []
             writers = [FindingsWriter(file, source.name, inference.model, self.policy.prompts) for file in outputs]
 
             def on_frame(info: FrameInfo, findings: FrameFindings) -> None:
@@ -168,7 +172,7 @@ class ModerateJob:
                 report = process_input(source, target, run, overwrite=self.targets.overwrite)
             report.hidden = report.hidden if self.policy.hides and not self.report_only else 0
             policy_result = evaluator.result()
-            spool.flush()
+            spooled_findings.flush()
             self._add_chapter(source, findings_path, report, policy_result.verdict)
         return self._report(report, policy_result.verdict)
 
@@ -292,11 +296,9 @@ def check_rules(policy: Policy, names: Sequence[str]) -> None:
             raise UsageError(f"--fail-on {name}: there is no such rule; give one of {', '.join(rule_names)}")
 
 
-def _temporary_file(stack: ExitStack) -> tuple[TextIO, Path]:
-    """Open a temporary file for findings, deleted with the stack."""
-    temporary = tempfile.NamedTemporaryFile("w", encoding="utf-8", errors="backslashreplace", prefix="mdtool-")  # noqa: SIM115
-    file = stack.enter_context(temporary)
-    return cast(TextIO, file), Path(file.name)
+def _findings_spool() -> AbstractContextManager[tuple[TextIO, Path]]:
+    """Open a temporary file for findings."""
+    return spool("w", encoding="utf-8", errors="backslashreplace")
 
 
 def _record(report: Report, verdict: Verdict) -> dict[str, Any]:

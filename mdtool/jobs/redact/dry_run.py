@@ -8,8 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
+from engine.contract import ModelUnavailable
 from mdtool.console import one_line
-from mdtool.errors import ExitCode, MdtoolError
+from mdtool.errors import ExitCode, library_faults
+from mdtool.interruption import raise_if_interrupted
+from mdtool.jobs.each_input import error_message
 from mdtool.media.image.animation import Animation
 from mdtool.media.sources.address import Address
 from mdtool.media.sources.inputs import Input
@@ -50,20 +53,23 @@ def print_plan(
     code = ExitCode.OK
     for source in sources:
         try:
-            with ExitStack() as stack:
+            with library_faults(), ExitStack() as stack:
                 target = targets.for_input(source)
                 media = open_media(source, stack)
-                lines = [one_line(f"{source.name} -> {target or 'stdout'}")]
+                lines = [f"{source.name} -> {target or 'stdout'}"]
                 if isinstance(media, VideoReader):
                     lines += _streams(media, target, output_options)
                 lines += _frames(media, request, inference)
                 if verified:
                     lines.append(_verification(verified))
-        except MdtoolError as error:
-            sys.stderr.write(one_line(f"mdtool: {source.name}: {error}") + "\n")
+        except ModelUnavailable:  # which ends all inputs
+            raise
+        except Exception as error:
+            raise_if_interrupted()
+            sys.stderr.write(one_line(f"mdtool: {source.name}: {error_message(error)}") + "\n")
             code = ExitCode.SOME_FAILED
         else:
-            sys.stdout.write("\n  ".join(lines) + "\n")
+            sys.stdout.write("\n  ".join(map(one_line, lines)) + "\n")
     return code
 
 

@@ -1,11 +1,9 @@
 """The job of `mdtool redact`: redacts each input."""
 
-import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO, cast
 
 from mdtool.console import Console
 from mdtool.errors import ExitCode, UsageError
@@ -14,6 +12,7 @@ from mdtool.jobs.recorded_findings import content_check, recorded
 from mdtool.jobs.redact.effect import Redaction
 from mdtool.jobs.redact.masked_frames import MaskedFrames
 from mdtool.jobs.redact.verify import OutputVerification, Verifier, report_verification
+from mdtool.media.files.spool import spool
 from mdtool.media.sources.address import Address
 from mdtool.media.sources.inputs import Input
 from mdtool.media.sources.open_media import content_digest, is_live
@@ -109,8 +108,7 @@ class RedactJob:
         span = (None, None) if isinstance(inference, Path) else (inference.request.start, inference.request.end)
         if isinstance(inference, Path) and self.selection:
             left_out = recorded(inference, source, self.targets, check=check, transform=self.selection.left_out)
-        temporary = tempfile.NamedTemporaryFile("w+", encoding="utf-8", errors="backslashreplace", prefix="mdtool-")  # noqa: SIM115
-        file = stack.enter_context(temporary)
-        masked = MaskedFrames(cast(TextIO, file), span)
+        file, _ = stack.enter_context(spool("w+", encoding="utf-8", errors="backslashreplace"))
+        masked = MaskedFrames(file, span)
         progress = progress_reporter(self.console, "verified")
         return OutputVerification(verifier, self.redaction, masked, left_out, work, progress)

@@ -12,10 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
+from engine.contract import ModelUnavailable
 from mdtool.console import Console
-from mdtool.errors import ExitCode, InputError, OutputError, UsageError, output_errors_for
+from mdtool.errors import ExitCode, InputError, OutputError, UsageError, library_faults, output_errors_for
 from mdtool.interruption import raise_if_interrupted
-from mdtool.jobs.each_input import EXPECTED_ERRORS, error_message
+from mdtool.jobs.each_input import error_message
 from mdtool.jobs.recorded_findings import content_check
 from mdtool.jobs.redact.effect import Redaction
 from mdtool.jobs.redact.preview_cell import Cell, Example, make_cell
@@ -78,19 +79,21 @@ class PreviewJob:
         for number, source in enumerate(chosen):
             share = MAX_CELLS // len(chosen) + (number < MAX_CELLS % len(chosen))
             try:
-                made = [make_cell(each, self.redaction, SHEET_SIDE) for each in self._examples(source, share)]
+                with library_faults():
+                    made = [make_cell(each, self.redaction, SHEET_SIDE) for each in self._examples(source, share)]
                 if not made:
                     raise InputError("has no frame to show; the time range or the findings are of others")
                 cells += made
-            except EXPECTED_ERRORS as error:
-                if isinstance(error, UsageError):
-                    raise
+            except (UsageError, ModelUnavailable):  # which end all inputs
+                raise
+            except Exception as error:
+                raise_if_interrupted()
                 self.console.error(f"{source.name}: {error_message(error)}")
                 code = ExitCode.SOME_FAILED
         if cells:
             side = SHEET_SIDE / columns_of(len(cells))
             images = [(cell.image(side), cell.caption(len(sources) > 1)) for cell in cells]
-            _write(contact_sheet(images), target, self.targets.overwrite)
+            _write(contact_sheet(images), target, self.targets.overwrite, chosen)
             self._report(target, cells, time.perf_counter() - begin)
         return code
 
@@ -216,9 +219,9 @@ def _check_target(target: Path | None, sources: Sequence[Input], overwrite: bool
         raise OutputError(f"{target}: exists already; --overwrite replaces it")
 
 
-def _write(pixels: np.ndarray, target: Path | None, overwrite: bool) -> None:
+def _write(pixels: np.ndarray, target: Path | None, overwrite: bool, sources: Sequence[Input]) -> None:
     if target:
-        save_image(pixels, target, overwrite)
+        save_image(pixels, target, overwrite, sources)
         return
     data = io.BytesIO()
     pillow().fromarray(pixels).save(data, "JPEG", quality=QUALITY)

@@ -8,8 +8,9 @@ from typing import Literal
 import cv2
 import numpy as np
 
-from engine.contract import EngineError
-from mdtool.errors import MdtoolError
+from mdtool.errors import library_faults
+from mdtool.interruption import raise_if_interrupted
+from mdtool.jobs.each_input import error_message
 from mdtool.jobs.report.findings_summary import ExampleCandidate, FindingsSummary
 from mdtool.media.image.image_file import pillow
 from mdtool.media.sources.inputs import Input
@@ -66,13 +67,14 @@ def chapter_from_summary(
     shows, heat_map = _heat_map(summary)
     colours = colours_of([*summary.prompts, *summary.label_statistics])
     try:
-        for candidate, image in _frames(source, summary.candidates.best(max_examples), summary.sha256):
-            examples.append(_example(candidate, image, summary.still, colours))
-            if heat is None and not summary.still and heat_map and heat_map.grid.any():
-                heat = _jpeg(heat_map.blend_onto(_downscaled(image, HEAT_SIDE)))
-    except (MdtoolError, EngineError, MemoryError) as error:
-        reason = str(error) or "out of memory"
-        notes.append(f"No images: the input can't be read any more: {reason}.")
+        with library_faults():
+            for candidate, image in _frames(source, summary.candidates.best(max_examples), summary.sha256):
+                examples.append(_example(candidate, image, summary.still, colours))
+                if heat is None and not summary.still and heat_map and heat_map.grid.any():
+                    heat = _jpeg(heat_map.blend_onto(_downscaled(image, HEAT_SIDE)))
+    except Exception as error:  # whatever its cause, the report of the others is made
+        raise_if_interrupted()
+        notes.append(f"No images: the input can't be read any more: {error_message(error)}.")
     else:
         input_changed = bool(summary.label_statistics and max_examples and not examples)
         if input_changed:

@@ -57,6 +57,8 @@ def write_report(findings: Path, target: Path | None, overwrite: bool) -> list[C
         return chapters
     with output_errors_for(target), AtomicFile(target, overwrite) as atomic:
         chapters = build_chapters(findings)
+        for path in (findings, *(Path(chapter.source) for chapter in chapters)):
+            atomic.restrict(path)
         atomic.part.write_text(page(title, chapters), "utf-8")
         atomic.commit()
     return chapters

@@ -4,11 +4,13 @@ import contextlib
 import errno
 import hashlib
 import os
+import stat
 import sys
 from pathlib import Path
 from typing import BinaryIO
 
 from mdtool.errors import OutputError, write_error_message
+from mdtool.media.files.descriptor import is_named, path_of
 from mdtool.media.files.file_lock import NO_FOLLOW, lock
 
 if sys.platform != "win32":
@@ -28,7 +30,9 @@ class AtomicFile:
 
     Write to `part`, the temporary file in the same folder. A lock on it keeps a second run away from the same output.
     What a killed run left there is overwritten; if it is also hard-linked under another name, as a finished output is,
-    it is only unlinked.
+    it is only unlinked. What takes its name meanwhile, such as a link, is never written to.
+
+    Nobody may read it who may not read the file that it replaces; see `restrict` for those that it is made from.
 
     Raises:
         OutputError: The target exists and `overwrite` is False, it is not a regular file, another run is writing it,
@@ -38,8 +42,13 @@ class AtomicFile:
     def __init__(self, target: Path, overwrite: bool) -> None:
         self.target = target
         self.overwrite = overwrite
-        self.part = temp_path(target)
+        self._name = temp_path(target)
         self._lock: int | None = None
+
+    @property
+    def part(self) -> Path:
+        """The temporary file: a path to the open file, where the system has such."""
+        return path_of(self._lock, self._name)
 
     def __enter__(self) -> "AtomicFile":
         if os.path.lexists(self.target):
@@ -58,27 +67,48 @@ class AtomicFile:
         leaves a file that is also the finished output: it is unlinked here, not written to.
         """
         try:
-            part = os.open(self.part, os.O_RDWR | os.O_CREAT | NO_FOLLOW, 0o666)
+            part = os.open(self._name, os.O_RDWR | os.O_CREAT | NO_FOLLOW, 0o666)
         except OSError as error:
-            raise OutputError(write_error_message(error)) from error
+            raise OutputError(self._open_error(error)) from error
         try:
             lock(part)
             state = os.fstat(part)
-            if not os.path.samestat(state, os.stat(self.part)):
+            if not stat.S_ISREG(state.st_mode):
+                raise OutputError(self._not_its_own())
+            if not is_named(part, self._name):
                 return
             if state.st_nlink > 1:
-                os.unlink(self.part)
+                os.unlink(self._name)
             else:
                 self._lock = part
+                self.restrict(self.target)
         except BlockingIOError as error:
             raise OutputError("another run is writing it") from error
-        except FileNotFoundError:
-            pass
         except OSError as error:
             raise OutputError(write_error_message(error)) from error
         finally:
             if self._lock is None:
                 os.close(part)
+
+    def _open_error(self, error: OSError) -> str:
+        is_link = error.errno in (errno.ELOOP, errno.EMLINK)
+        return self._not_its_own() if is_link or os.path.isdir(self._name) else write_error_message(error)
+
+    def _not_its_own(self) -> str:
+        return f"can't be written: its temporary file {self._name.name} is a link, a folder or a device; remove it"
+
+    def restrict(self, source: Path | None) -> None:
+        """Take the permissions from group and others that they don't have on a file that this one is made from.
+
+        Args:
+            source: The file; None, or a path that is no file, changes nothing.
+        """
+        assert self._lock is not None
+        if sys.platform != "win32" and source and os.path.isfile(source):
+            mode = os.fstat(self._lock).st_mode
+            restricted = mode & (source.stat().st_mode | stat.S_IRUSR | stat.S_IWUSR)
+            if restricted != mode:
+                os.fchmod(self._lock, stat.S_IMODE(restricted))
 
     def open_append(self) -> int:
         """Truncate the temporary file and open it for appending. Not on Windows, which can't rename an open file.
@@ -106,10 +136,12 @@ class AtomicFile:
         assert self._lock is not None
         try:
             os.fsync(self._lock)
+            if not is_named(self._lock, self._name):
+                raise OutputError(f"can't be written: something else has taken the place of {self._name.name}")
             if sys.platform == "win32":
                 self._unlock()  # for what is open can't be renamed there
             if self.overwrite:
-                os.replace(self.part, name or self.target)
+                os.replace(self._name, name or self.target)
             else:
                 self._rename_to_new(name or self.target)
             sync(self.target.parent)
@@ -120,20 +152,20 @@ class AtomicFile:
 
     def _rename_to_new(self, target: Path) -> None:
         if sys.platform == "win32":
-            os.rename(self.part, target)  # which refuses to replace anything there
+            os.rename(self._name, target)  # which refuses to replace anything there
             return
         try:
-            os.link(self.part, target)  # unlike rename, fails if the target exists by now
+            os.link(self._name, target)  # unlike rename, fails if the target exists by now
         except OSError as error:
             if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS):
                 raise
-            os.rename(self.part, target)
+            os.rename(self._name, target)
 
     def __exit__(self, *_: object) -> None:
         if sys.platform == "win32":
             self._unlock()  # nor can it be deleted
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(self.part)
+        with contextlib.suppress(OSError):  # there may be none, or a folder in its place
+            os.unlink(self._name)
         self._unlock()
 
     def _unlock(self) -> None:

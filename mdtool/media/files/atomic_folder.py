@@ -8,6 +8,7 @@ from pathlib import Path
 
 from mdtool.errors import OutputError, output_errors_for
 from mdtool.media.files.atomic_file import sync, temp_path
+from mdtool.media.files.descriptor import is_named, path_of
 from mdtool.media.files.file_lock import lock_folder
 
 
@@ -26,16 +27,20 @@ def atomic_folder(target: Path) -> Iterator[Path]:
         part = temp_path(target)
         part.mkdir(exist_ok=True)
         lock = _taken(part)
+        opened = path_of(lock, part)
         try:
             try:
-                for path in part.iterdir():
+                for path in opened.iterdir():
                     path.unlink()
-                yield part
-                for path in (*part.iterdir(), part):
+                yield opened
+                for path in (*opened.iterdir(), opened):
                     sync(path)
+                if lock is not None and not is_named(lock, part):
+                    raise OutputError(f"can't be written: something else has taken the place of {part.name}")
                 part.rename(target)
             except BaseException:
-                shutil.rmtree(part, ignore_errors=True)
+                if lock is None or is_named(lock, part):
+                    shutil.rmtree(part, ignore_errors=True)
                 raise
             sync(target.parent)
         finally:

@@ -17,7 +17,9 @@ from mdtool.media.image import exif, exif_orientation
 from mdtool.media.image.image_file import Source, StillImage, check_size, pillow, sniff
 from mdtool.media.image.libvips import reason, vips
 from mdtool.media.image.palette import rgba
+from mdtool.memory import check_fits
 
+FRAMES_TOGETHER = 32  # in RGBA and sRGB, in a window of frames and in the writer
 WEBP_SIDE = 16383  # pixels; the limit of a frame, though a canvas header could state more
 
 
@@ -150,8 +152,14 @@ def _opened(data: bytes) -> Any:
         image = pillow().open(io.BytesIO(data), formats=["PNG", "WEBP"])
     except Exception as error:  # Pillow's errors have no common base class
         raise InputError(f"damaged: {error}") from error
-    check_size(*image.size)
+    _check_size(*image.size)
     return image
+
+
+def _check_size(width: int, height: int) -> None:
+    """Raise InputError where a frame, or the fewest that are analysed together, are too large."""
+    check_size(width, height)
+    check_fits(width * height * 4 * FRAMES_TOGETHER)
 
 
 def _pillow_frames(animation: Animation) -> Iterator[tuple[np.ndarray, Fraction]]:
@@ -182,7 +190,7 @@ def _read_gif(data: bytes) -> Animation:
     if not delays:
         raise InputError("damaged: it has no frames")
     width, height = struct.unpack("<HH", data[6:10])
-    check_size(width, height)
+    _check_size(width, height)
     width, height = _gif_image(data).width, _gif_image(data).get("page-height")
     return Animation(
         "gif",

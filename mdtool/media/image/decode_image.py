@@ -9,8 +9,8 @@ import numpy as np
 
 from mdtool.errors import InputError
 from mdtool.media.image import exif_orientation
-from mdtool.media.image.image_file import StillImage, check_size, orientation, pillow, sniff
-from mdtool.media.image.libvips import reason, vips
+from mdtool.media.image.image_file import StillImage, check_size, orientation, pillow, pixel_bytes, sniff
+from mdtool.media.image.libvips import reason, tolerant_jpeg, vips
 from mdtool.media.sources.inputs import STILL_SUFFIXES
 
 # fmt: off
@@ -76,16 +76,14 @@ def _read_by_vips(kind: str, data: bytes) -> np.ndarray:
     pyvips = vips()
     loader = getattr(pyvips.Image, {"avif": "heif"}.get(kind, kind) + "load_buffer")
     try:
-        # Of libjpeg's warnings only "premature end" counts as an error: the rest of the image is grey.
-        options: dict[str, Any] = {"access": "sequential", "fail_on": "warning" if kind == "jpeg" else "error"}
-        image = loader(data, **options)
-        check_size(image.width, image.height)
+        image = loader(data, access="sequential", fail_on="warning" if kind == "jpeg" else "error")
+        check_size(image.width, image.height, pixel_bytes(image))
         try:
             pixels, mode = _pixels(image)
-        except pyvips.Error as error:
-            if kind != "jpeg" or "premature end" in str(error):
+        except pyvips.Error:
+            if kind != "jpeg":
                 raise
-            image = loader(data, **{**options, "fail_on": "error"})
+            image = tolerant_jpeg(data)
             pixels, mode = _pixels(image)
     except pyvips.Error as error:
         raise InputError(f"damaged: {reason(error)}") from error

@@ -55,7 +55,7 @@ def parsed(exif: bytes) -> Any:
         tags.load(exif)
         for table in (EXIF_IFD, GPS_IFD, INTEROP_IFD):
             tags.get_ifd(table)
-    except (SyntaxError, ValueError, TypeError, KeyError, OSError, struct.error):
+    except Exception:  # malformed tags can have Pillow raise any
         return Image.Exif()
     return tags
 
@@ -85,13 +85,17 @@ def sanitize_exif(exif: bytes, width: int, height: int) -> bytes:
             details[tag] = size
     try:
         data: bytes = tags.tobytes()
-    except (ValueError, TypeError, KeyError, struct.error):  # a malformed tag: better no EXIF than part of it
+    except Exception:  # a malformed tag can have Pillow raise any: better no EXIF than part of it
         return b""
     return data
 
 
 def sanitize_xmp(xmp: bytes) -> bytes:
-    """Remove embedded images (thumbnail, depth map, original) from an XMP packet; b"" if it can't be parsed."""
+    """Remove embedded images (thumbnail, depth map, original) from an XMP packet.
+
+    Returns:
+        The packet; empty if it can't be parsed, or is nested too deeply.
+    """
     from xml.dom import minidom
     from xml.parsers.expat import ExpatError
 
@@ -99,10 +103,10 @@ def sanitize_xmp(xmp: bytes) -> bytes:
         return b""
     try:
         document = minidom.parseString(xmp.strip(b"\0 \r\n\t"))
-    except (ExpatError, ValueError):
+        _strip_images(document)
+        return document.toxml("utf-8").split(b"?>", 1)[1].lstrip()
+    except (ExpatError, ValueError, RecursionError):
         return b""
-    _strip_images(document)
-    return document.toxml("utf-8").split(b"?>", 1)[1].lstrip()
 
 
 def png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
@@ -201,7 +205,7 @@ def _strip_images(node: Any) -> None:
                 node.removeChild(child)
                 continue
             if child.nodeName == "tiff:Orientation":
-                child.firstChild.data = "1"
+                child.childNodes[:] = [child.ownerDocument.createTextNode("1")]
             for name, value in list(child.attributes.items()):
                 if name.endswith((":Data", ":image")) or _looks_encoded(value):
                     child.removeAttribute(name)

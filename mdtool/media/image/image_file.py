@@ -18,13 +18,17 @@ import numpy as np
 from mdtool.errors import InputError
 from mdtool.media.image import exif, exif_orientation
 from mdtool.media.image.icc_profile import to_srgb
-from mdtool.media.image.libvips import reason, vips
+from mdtool.media.image.libvips import reason, tolerant_jpeg, vips
 from mdtool.media.image.palette import packed, rgba
+from mdtool.memory import check_fits
 
 MAX_PIXELS = 250_000_000  # the largest phone cameras have 200 million
 GREY_BACKGROUND = 128  # black and white drawings on a transparent background both show on it
 
 Source = bytes | Path
+
+COPIES, RGB_BYTES = 4, 6  # what a picture takes while it is decoded and written: its pixels and its sRGB, repeatedly
+SAMPLE_BYTES = {"uchar": 1, "char": 1, "ushort": 2, "short": 2, "uint": 4, "int": 4, "float": 4}  # by libvips' formats
 
 CHANNELS = {"L": 1, "LA": 2, "RGB": 3, "RGBA": 4, "CMYK": 4}
 
@@ -199,15 +203,26 @@ def pillow() -> Any:
     return Image
 
 
-def check_size(width: int, height: int) -> None:
+def check_size(width: int, height: int, pixel_bytes: int = 4) -> None:
     """Check that an image is small enough to decode safely.
 
+    Args:
+        width: In pixels.
+        height: In pixels.
+        pixel_bytes: Of all channels of a decoded pixel.
+
     Raises:
-        InputError: It has more than `MAX_PIXELS`.
+        InputError: It has more than `MAX_PIXELS`, or would take more memory than the budget.
     """
     if width * height > MAX_PIXELS:
         limit = MAX_PIXELS // 1_000_000
         raise InputError(f"too large: {width} x {height} pixels, the limit is {limit} million; scale it down first")
+    check_fits(width * height * (COPIES * pixel_bytes + RGB_BYTES))
+
+
+def pixel_bytes(image: Any) -> int:
+    """Return the bytes of all channels of a pixel of a libvips image."""
+    return int(image.bands) * SAMPLE_BYTES.get(image.format, 8)
 
 
 def orientation(kind: str, data: bytes, image: Any) -> int:
@@ -221,12 +236,11 @@ def _open(kind: str, data: bytes, **options: Any) -> Any:
     """Return a libvips image whose header is checked; its pixels are not decoded yet."""
     pyvips = vips()
     loader = getattr(pyvips.Image, {"avif": "heif"}.get(kind, kind) + "load_buffer")
-    # Of libjpeg's warnings "premature end" counts as an error: the rest of the image is grey.
     try:
         image = loader(data, fail_on="warning" if kind == "jpeg" else "error", **options)
     except pyvips.Error as error:
         raise InputError(f"damaged: {reason(error)}") from error
-    check_size(image.width, image.height)
+    check_size(image.width, image.height, pixel_bytes(image))
     if image.format not in ("uchar", "ushort") or image.interpretation in ("lab", "labs") or image.bands > 4:
         raise InputError(f"has a pixel format that mdtool can't redact ({image.bands} x {image.format}); convert it")
     if _count(image) > 1:
@@ -241,10 +255,10 @@ def _pixels(kind: str, data: bytes, image: Any, notes: list[str]) -> np.ndarray:
     try:
         pixels = image.numpy()
     except pyvips.Error as error:
-        if kind != "jpeg" or "premature end" in str(error):
+        if kind != "jpeg":
             raise InputError(f"damaged: {reason(error)}") from error
         try:
-            pixels = pyvips.Image.jpegload_buffer(data, fail_on="error").numpy()
+            pixels = tolerant_jpeg(data).numpy()
         except pyvips.Error as second:
             raise InputError(f"damaged: {reason(second)}") from second
         notes.append(f"is slightly damaged ({reason(error)})")

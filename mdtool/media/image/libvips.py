@@ -2,18 +2,49 @@
 
 import logging
 from functools import cache
+from threading import Lock
 from typing import Any
+
+_one_at_a_time = Lock()  # as libvips has one buffer of messages for all threads
 
 
 @cache
 def vips() -> Any:
     """Return pyvips with its unsafe loaders blocked and its operation cache off."""
     import pyvips
+    import pyvips.error
 
     pyvips.block_untrusted_set(True)
     pyvips.cache_set_max(0)
     logging.getLogger("pyvips").setLevel(logging.CRITICAL)  # it logs what it also raises
+
+    def text(message: Any) -> str:
+        return "" if message == pyvips.ffi.NULL else pyvips.ffi.string(message).decode("utf-8", "backslashreplace")
+
+    # A message quotes bytes of the file. pyvips expects UTF-8, and where it finds none, it raises UnicodeDecodeError
+    # and leaves the message in the process's buffer, which the next error of any other image would read again.
+    pyvips.error._to_string = pyvips._to_string = text
     return pyvips
+
+
+def tolerant_jpeg(data: bytes) -> Any:
+    """Decode a JPEG despite warnings, such as of a lost restart marker.
+
+    Returns:
+        A libvips image in memory.
+
+    Raises:
+        pyvips.Error: It is damaged, or its scan ends early, so that the rest of the image would be grey.
+    """
+    pyvips = vips()
+    with _one_at_a_time:
+        pyvips.vips_lib.vips_error_clear()
+        image = pyvips.Image.jpegload_buffer(data, fail_on="error").copy_memory()
+        warnings = pyvips.error._to_string(pyvips.vips_lib.vips_error_buffer())
+        pyvips.vips_lib.vips_error_clear()  # or they would be told of the next image that fails
+    if "premature end" in warnings:
+        raise pyvips.Error("unable to read it whole", warnings)
+    return image
 
 
 def reason(error: Exception) -> str:

@@ -1,8 +1,10 @@
 """Inputs and outputs that are not files: cameras and URLs."""
 
+import hashlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import unquote
 
 REAL_TIME = ("rtsp", "rtsps", "rtmp", "rtmps", "udp", "rtp", "tcp", "srt")  # protocols of live streams
 WEB = ("http", "https")
@@ -12,7 +14,10 @@ MUXERS = {
 }  # fmt: skip
 _ADDRESS = re.compile(rf"(?P<scheme>{'|'.join((*REAL_TIME, *WEB))})://\S+", re.IGNORECASE)
 _CAMERA = re.compile(r"camera:(\d{1,3})")
-_SECRET = re.compile(r"(?<=://)([^/:\s]*:)[^/\s]*(?=@)")
+_PASSWORD = re.compile(r"(?<=://)([^/:\s]*:)[^/\s]*(?=@)")
+_PARAMETER = re.compile(r"(?<=[?&;#])([^=?&;#\s]+)=([^&;#\s]+)")
+_SECRET_NAME = re.compile("token|key|sig|secret|pass|pwd|auth|cred|session|sid|jwt|hmac|ticket|policy|streamid", re.I)
+_STREAM_KEY = re.compile(r"""(\brtmps?://[^\s/?#]+/[^\s?#'"]+/)([^\s/?#'"]{8,})""", re.I)
 
 
 @dataclass(frozen=True)
@@ -28,8 +33,8 @@ class Address:
     camera: int | None = None
 
     def __str__(self) -> str:
-        """Return the text with its password masked, for messages and records."""
-        return _SECRET.sub(r"\1***", self.text)
+        """Return the text without passwords and tokens, for messages and records."""
+        return without_secrets(self.text)
 
     @property
     def scheme(self) -> str:
@@ -44,8 +49,27 @@ class Address:
     @property
     def file_name(self) -> Path:
         """A file name for outputs, made from the address without its password."""
-        place = _SECRET.sub("", self.text).partition("://")[2].rpartition("@")[2].partition("?")[0]
-        return Path(re.sub(r"[^\w.-]+", "-", place or self.text).strip("-.") or "stream")
+        masked = str(self)
+        place = masked.partition("://")[2].rpartition("@")[2].partition("?")[0]
+        return Path(re.sub(r"[^\w.-]+", "-", place or masked).strip("-.") or "stream")
+
+
+def without_secrets(text: str) -> str:
+    """Mask what gives access in the URLs of a text: passwords, tokens and signatures in queries, stream keys of RTMP.
+
+    A few digits of its SHA-256 stand for a masked token, so that two URLs that differ in what is masked have two names.
+    """
+    if "://" not in text:
+        return text
+    text = _PASSWORD.sub(r"\1***", text)
+    text = _STREAM_KEY.sub(lambda match: match[1] + _masked(match[2]), text)
+    return _PARAMETER.sub(
+        lambda match: f"{match[1]}={_masked(match[2])}" if _SECRET_NAME.search(unquote(match[1])) else match[0], text
+    )
+
+
+def _masked(secret: str) -> str:
+    return f"***{hashlib.sha256(secret.encode('utf-8', 'surrogateescape')).hexdigest()[:6]}"
 
 
 def parse_address(text: str) -> Address | None:

@@ -13,7 +13,7 @@ from mdtool.interruption import INTERRUPT_EVENT
 from mdtool.media.files.pipe import PipeReader
 from mdtool.media.files.stdin import open_stdin
 from mdtool.media.image.decode_image import IMAGE_SUFFIXES
-from mdtool.media.sources.address import parse_address
+from mdtool.media.sources.address import parse_address, without_secrets
 from mdtool.media.sources.archive import ARCHIVE_SUFFIXES, is_archive, members
 from mdtool.media.sources.inputs import OUTPUT_MARKS, VIDEO_SUFFIXES, Input
 from mdtool.media.sources.patterns import MAGIC, Filter, Glob
@@ -85,7 +85,7 @@ def _discover(selection: Selection, patterns: Filter, names: PipeReader | None, 
         yield from (Input(Path(name), Path(Path(name).name), name) for name in unmatched)
     else:
         searched = [*selection.named, *(["the list of files"] if selection.files_from else [])]
-        raise NoInputFound(f"no image or video in {', '.join(searched)}")
+        raise NoInputFound(f"no image or video in {', '.join(map(without_secrets, searched))}")
 
 
 def _from_arguments(named: Sequence[str], patterns: Filter, unmatched: list[str]) -> Iterator[Input]:

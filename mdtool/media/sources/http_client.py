@@ -7,7 +7,7 @@ import urllib.parse
 import urllib.request
 from typing import IO
 
-from mdtool.media.sources.address import WEB, Address
+from mdtool.media.sources.address import WEB, Address, without_secrets
 
 PORTS = {"http": 80, "https": 443}
 
@@ -47,7 +47,8 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
     ) -> urllib.request.Request | None:
         """Return the request of the next hop. A server that has been left does not get the password again."""
         if urllib.parse.urlsplit(newurl).scheme.lower() not in WEB:
-            raise urllib.error.HTTPError(newurl, code, f"redirects to {newurl}, which is not HTTP", headers, fp)
+            message = f"redirects to {without_secrets(newurl)}, which is not HTTP"
+            raise urllib.error.HTTPError(newurl, code, message, headers, fp)
         following = super().redirect_request(req, fp, code, msg, headers, newurl)
         login = req.unredirected_hdrs.get("Authorization")
         if following and login and _origin(req.full_url) == _origin(newurl):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mdtool.errors import NoInputFound, UsageError
-from mdtool.media.sources.address import Address, parse_address
+from mdtool.media.sources.address import Address, parse_address, without_secrets
 
 # fmt: off
 STILL_SUFFIXES = frozenset({".avif", ".gif", ".heic", ".heif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
@@ -60,7 +60,7 @@ class Input:
         """Its name in messages and records."""
         if self.address:
             return str(self.address)
-        name = "-" if self.path is None else self.named or str(self.path)
+        name = "-" if self.path is None else without_secrets(self.named or str(self.path))
         return f"{name}/{self.member.name}" if self.member else name
 
 
@@ -99,7 +99,7 @@ def find_inputs(named: Sequence[str]) -> list[Input]:
         for source in below:
             found.setdefault(Path(os.path.abspath(source.path or "")), source)
     if not found:
-        raise NoInputFound(f"no image or video in {', '.join(named)}")
+        raise NoInputFound(f"no image or video in {', '.join(map(without_secrets, named))}")
     return [*found.values(), *unmatched]
 
 

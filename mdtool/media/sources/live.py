@@ -21,9 +21,9 @@ from av.container import InputContainer
 from mdtool.errors import InputError
 from mdtool.interruption import raise_if_interrupted
 from mdtool.media.image.display_matrix import UPRIGHT, from_display_matrix
-from mdtool.media.sources.address import Address
+from mdtool.media.sources.address import Address, without_secrets
 from mdtool.media.sources.rtsp_redirect import check_no_redirect
-from mdtool.media.video.frame import Frame, Packet
+from mdtool.media.video.frame import Frame, Packet, pixel_aspect
 from mdtool.media.video.frame_rate import frame_rate
 from mdtool.media.video.reader import CONTAINERS, Damage, display_matrix, explain
 from mdtool.media.video.source_clock import SourceClock
@@ -80,7 +80,7 @@ def open_address(address: Address) -> InputContainer:
         timeouts = (OPEN_SECONDS, SILENT_SECONDS)
         return av.open(address.text, "r", options=options, timeout=timeouts, metadata_errors="replace")
     except (av.FFmpegError, OSError) as error:
-        raise InputError(explain(error)) from error
+        raise InputError(without_secrets(explain(error))) from error
 
 
 class NetworkStream:
@@ -123,7 +123,7 @@ class NetworkStream:
             except StopIteration:
                 return
             except (av.FFmpegError, OSError) as error:
-                raise InputError(explain(error)) from error
+                raise InputError(without_secrets(explain(error))) from error
             if time.monotonic() - begin >= SILENT_SECONDS:  # on a timeout FFmpeg returns what it has
                 raise InputError(f"no data arrived for {SILENT_SECONDS:.0f} seconds")
             if packet.size:
@@ -162,7 +162,7 @@ class Camera:
             sample_aspect_ratio=Fraction(1),
             disposition=0,
             metadata={},
-            codec_context=SimpleNamespace(color_range=0, field_order=0),
+            codec_context=SimpleNamespace(color_range=0, field_order=0, sample_aspect_ratio=Fraction(1)),
         )
         self.videos = self.streams = [stream]
 
@@ -414,7 +414,7 @@ class LiveReader:
             stream=self.videos[0].index,
             orientation=(from_display_matrix(self._matrix) if self._matrix else None) or UPRIGHT,
             matrix=self._matrix or None,
-            aspect=self.videos[0].sample_aspect_ratio or Fraction(1),
+            aspect=pixel_aspect(self.videos[0]),
         )
 
     def _put(self, event: Frame | Packet) -> None:

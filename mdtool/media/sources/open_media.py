@@ -5,7 +5,6 @@ import http.client
 import shutil
 import stat
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
@@ -19,6 +18,7 @@ import numpy as np
 from mdtool.errors import InputError
 from mdtool.interruption import raise_if_interrupted
 from mdtool.media.files.pipe import PipeReader
+from mdtool.media.files.spool import spool
 from mdtool.media.files.stdin import check_stdin_piped
 from mdtool.media.image.animation import Animation, is_animated, read_animation
 from mdtool.media.image.decode_image import decode_image, is_image_header
@@ -248,12 +248,12 @@ def spooled(source: Input, stack: ExitStack) -> Input:
         return source
     stream = _stdin()
     try:
-        file = stack.enter_context(tempfile.NamedTemporaryFile(prefix="mdtool-"))  # noqa: SIM115  the stack closes it
+        file, path = stack.enter_context(spool())
         shutil.copyfileobj(stream, file)
         file.flush()
     except OSError as error:
         raise InputError(f"can't be copied to a temporary file: {(error.strerror or str(error)).lower()}") from error
-    return replace(source, path=Path(file.name), named=source.name)
+    return replace(source, path=path, named=source.name)
 
 
 def _stdin() -> Any:
@@ -276,10 +276,10 @@ def _from_stdin(stack: ExitStack) -> Media:
         if sniff(head):
             return _still_or_animated(stream.read())
         if isinstance(stream, PipeReader) and _index_at_end(head):
-            spool = stack.enter_context(tempfile.TemporaryFile(prefix="mdtool-"))  # noqa: SIM115  the stack closes it
-            shutil.copyfileobj(stream, spool)
-            spool.seek(0)
-            stream = spool
+            file, _ = stack.enter_context(spool())
+            shutil.copyfileobj(stream, file)
+            file.seek(0)
+            stream = file
     except OSError as error:
         raise InputError(f"can't be read: {(error.strerror or str(error)).lower()}") from error
     return stack.enter_context(VideoReader(stream))

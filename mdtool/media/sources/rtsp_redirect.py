@@ -8,7 +8,7 @@ from contextlib import closing
 from urllib.parse import unquote, urlsplit
 
 from mdtool.errors import InputError
-from mdtool.media.sources.address import Address
+from mdtool.media.sources.address import Address, without_secrets
 
 PORTS = {"rtsp": 554, "rtsps": 322}
 MAX_REPLY_BYTES = 1 << 16
@@ -35,7 +35,7 @@ def check_no_redirect(address: Address, timeout: float) -> None:
         reply = _describe(address, timeout, f"Authorization: Basic {login}\r\n")
     place = re.search(r"^Location: *(\S+)", reply, re.M | re.I) if re.match(r"RTSP/\S+ 3\d\d", reply) else None
     if place and _origin(place[1]) != _origin(address.text):
-        raise InputError(f"redirects to {place[1]}, which would get the password; give that address")
+        raise InputError(f"redirects to {without_secrets(place[1])}, which would get the password; give that address")
 
 
 def _origin(url: str) -> tuple[str, str | None, int | None]:

@@ -8,6 +8,7 @@ from av.codec.codec import Capabilities
 from mdtool.errors import UsageError
 from mdtool.media.video.alpha import usual_codec
 from mdtool.media.video.frame import has_plain_planes
+from mdtool.memory import budget
 
 DEFAULT_CODEC = "libx264"
 # Codec -> default options; "crf" stands for its constant-quality option, whatever that is called.
@@ -24,6 +25,11 @@ DEFAULTS: dict[str, dict[str, str]] = {
 PRESETS = (  # of libx264 and libx265
     "ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow", "placebo",
 )  # fmt: skip
+# How many frames x264 looks ahead by default, how many more it keeps, and the bytes of a pixel of each.
+X264_LOOKAHEAD = {
+    "veryfast": 10, "faster": 20, "fast": 30, "medium": 40, "slow": 50, "slower": 60, "veryslow": 60, "placebo": 60,
+}  # fmt: skip
+X264_FRAMES, X264_BYTES, MIN_LOOKAHEAD = 15, 3, 5
 QUALITY_OPTION = {"_nvenc": "cq", "_qsv": "global_quality", "_vaapi": "qp", "_amf": "qp_i", "_videotoolbox": "q"}
 # Encoders of audio codecs for which FFmpeg's native one is missing or experimental.
 AUDIO_ENCODERS = {"mp3": "libmp3lame", "opus": "libopus", "vorbis": "libvorbis"}
@@ -70,9 +76,18 @@ class Encoding:
             raise UsageError(f"--preset {self.preset}: {codec} takes {', '.join(PRESETS)}")
         return codec
 
-    def options(self, codec: str, alpha: bool = False) -> dict[str, str]:
-        """Return the FFmpeg options of an encoder, which is given frames with or without alpha."""
+    def options(self, codec: str, alpha: bool = False, pixels: int = 0) -> dict[str, str]:
+        """Return the FFmpeg options of an encoder.
+
+        Args:
+            codec: Name of the encoder.
+            alpha: Whether frames have alpha.
+            pixels: Of a frame; x264 looks ahead less where as many frames as usual are more than half of the budget.
+        """
         options = dict(DEFAULTS.get(codec, {}))
+        affordable = budget() // 2 // max(1, X264_BYTES * pixels) - X264_FRAMES
+        if codec == "libx264" and affordable < X264_LOOKAHEAD.get(self.preset or "medium", 0):
+            options["rc-lookahead"] = str(max(MIN_LOOKAHEAD, affordable))
         if codec == "libvpx" and alpha:
             options["auto-alt-ref"] = "0"  # it refuses alpha otherwise
         if self.crf is not None:

@@ -20,6 +20,7 @@ else:
     Packet = av.Packet  # which is generic only in PyAV's type stubs
 
 MAX_PIXEL_ASPECT = 2  # a pixel aspect ratio from here on, or its inverse, is probably wrong
+MAX_DISPLAYED_WIDTH = 8192  # pixels, to which a frame is widened at most: the ratio may be anything
 LUMA_SIDE = 320  # approximate longer side, in pixels, of the grey image for motion estimation
 
 
@@ -84,7 +85,7 @@ class Frame:
     @property
     def stretched(self) -> bool:
         """Whether the pixel aspect ratio is so extreme that it is probably wrong."""
-        return not 1 / MAX_PIXEL_ASPECT < self.aspect < MAX_PIXEL_ASPECT
+        return is_stretched(self.aspect)
 
     def rgb(self, as_stored: bool = False) -> np.ndarray:
         """Convert to upright RGB with square pixels: the input of a model.
@@ -95,11 +96,28 @@ class Frame:
         Returns:
             HxWx3 uint8.
         """
-        image, width = self.image, self.image.width
+        image, width, height = self.image, self.image.width, self.image.height
         if self.aspect != 1 and not as_stored:
-            width = max(1, round(width * self.aspect))
-        pixels = reformatter().reformat(image, width, image.height, "rgb24").to_ndarray()
+            shrunk = min(Fraction(1), max(width, MAX_DISPLAYED_WIDTH) / (width * self.aspect))
+            width, height = (max(1, round(side * shrunk)) for side in (width * self.aspect, height))
+        pixels = reformatter().reformat(image, width, height, "rgb24").to_ndarray()
         return np.ascontiguousarray(self.orientation.show(pixels))
+
+
+def is_stretched(aspect: Fraction) -> bool:
+    """Return whether a pixel aspect ratio is so extreme that it is probably wrong."""
+    return not 1 / MAX_PIXEL_ASPECT < aspect < MAX_PIXEL_ASPECT
+
+
+def pixel_aspect(stream: Any) -> Fraction:
+    """Return the pixel aspect ratio of a video stream as decoded so far.
+
+    That of the container counts; but if it says 1:1 and the codec an extreme one, which some players follow, the
+    latter.
+    """
+    stated = stream.sample_aspect_ratio or Fraction(1)
+    coded = stream.codec_context.sample_aspect_ratio or Fraction(1)
+    return coded if stated == 1 and is_stretched(coded) else stated
 
 
 def reformatter() -> VideoReformatter:

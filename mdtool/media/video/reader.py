@@ -16,7 +16,7 @@ from mdtool.errors import InputError
 from mdtool.media.files.pipe import PipeReader
 from mdtool.media.image.display_matrix import UPRIGHT, from_display_matrix
 from mdtool.media.video.alpha import decoder_of
-from mdtool.media.video.frame import Frame, Packet
+from mdtool.media.video.frame import Frame, Packet, is_stretched, pixel_aspect
 from mdtool.media.video.frame_rate import frame_rate
 from mdtool.media.video.lost_packets import LostPackets
 from mdtool.media.video.source_clock import SourceClock, may_be_reset, shifted_chapters, start_of
@@ -138,10 +138,18 @@ class VideoReader:
     @property
     def notes(self) -> list[str]:
         """Sentences for the person about what was read."""
-        if not self.splices:
-            return []
-        jumps = "once" if self.splices == 1 else f"{self.splices} times"
-        return [f"its clock jumps {jumps}: from there on all streams are shifted, so that they go on without a gap"]
+        notes = [
+            f"its pixels are said to have sides of {aspect.numerator}:{aspect.denominator}, which is unusual: "
+            "frames are analysed as displayed and as stored"
+            for aspect in map(pixel_aspect, self.videos)
+            if is_stretched(aspect)
+        ]
+        if self.splices:
+            jumps = "once" if self.splices == 1 else f"{self.splices} times"
+            notes.append(
+                f"its clock jumps {jumps}: from there on all streams are shifted, so that they go on without a gap"
+            )
+        return notes
 
     def rate(self, stream: int) -> float:
         """Return the average frame rate, in frames per second, of the video stream with this index."""
@@ -315,7 +323,7 @@ class _Decoder:
             stream=self.stream.index,
             orientation=(from_display_matrix(self.matrix) if self.matrix else None) or UPRIGHT,
             matrix=self.matrix,
-            aspect=self.stream.sample_aspect_ratio or Fraction(1),
+            aspect=pixel_aspect(self.stream),
             corrupt=corrupt,
         )
 

@@ -382,8 +382,8 @@ class VideoWriter:
         self.convert(frame)
         stored, codec = self._formats[source.index], self._codec
         side_data, starts_interlaced = side_data_of(frame.image), frame.image.interlaced_frame
-        fields = stored.can_code_fields(codec)
-        options = joined(self._encoding.options(codec, stored.alpha), encoder_options(side_data, codec))
+        fields, pixels = stored.can_code_fields(codec), frame.image.width * frame.image.height
+        options = joined(self._encoding.options(codec, stored.alpha, pixels), encoder_options(side_data, codec))
         interlaced_options = joined(options, context_options(codec, fields, is_second=not starts_interlaced))
         first_options = interlaced_options if starts_interlaced else options
         try:

@@ -1,5 +1,6 @@
 """Weights that compute NaN: every command ends with exit code 4 and one line, and leaves nothing that looks done."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -91,3 +92,38 @@ def test_the_setting_that_names_the_model_is_named(damaged: Path, place: Path) -
     outcome = run("caption", "a.png", cwd=place)
     assert outcome.code == ExitCode.MODEL
     assert outcome.err.endswith("; model is set in " + str(place / "mdtool.toml") + ":2\n")
+
+
+# -- files of a model's folder that a package in Rust panics on, or that name others
+
+
+def folder_of_golden(place: Path) -> Path:
+    folder = place / "model"
+    shutil.copytree(GOLDEN, folder, ignore=shutil.ignore_patterns("expected*", "lora*"))
+    return folder
+
+
+def test_a_tokenizer_on_which_its_package_panics(place: Path) -> None:
+    """The prefix of inner pieces is longer than a piece."""
+    folder = folder_of_golden(place)
+    path = folder / "tokenizer.json"
+    tokenizer = json.loads(path.read_text())
+    tokenizer["model"]["continuing_subword_prefix"] = "#" * 400
+    path.write_text(json.dumps(tokenizer))
+    outcome = run("caption", "a.png", "--model", folder, cwd=place)
+    assert outcome.code == ExitCode.MODEL
+    [line] = outcome.lines
+    assert line.startswith(f"mdtool: {path}: not a readable tokenizer: range")
+
+
+@pytest.mark.parametrize("letter", ["x", "ä"])
+def test_an_index_that_names_a_file_with_too_long_a_name(letter: str, place: Path) -> None:
+    folder = folder_of_golden(place)
+    (folder / "model.safetensors").unlink()
+    index = folder / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": {"x": letter * 200 + ".safetensors" * (letter == "x") * 8}}))
+    outcome = run("caption", "a.png", "--model", folder, cwd=place)
+    assert outcome.code == ExitCode.MODEL
+    [line] = outcome.lines
+    assert line.startswith(f"mdtool: {index}: '")
+    assert line.endswith("is not the name of a file in its folder")

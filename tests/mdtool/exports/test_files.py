@@ -14,6 +14,12 @@ from mdtool.exports.paths import check_distinct, folder_name
 from mdtool.exports.sidecar import Mode, caption_lines, sidecar_path, write_sidecar
 from mdtool.media.sources.inputs import Input, find_inputs
 
+
+def source(relative: str = "a.jpg") -> Input:
+    """An input that is not there any more."""
+    return Input(None, Path(relative))
+
+
 A_CAT = ["A cat.", "It is 猫."]
 WRITTEN = "A cat.\nIt is 猫.\n"
 MODES: tuple[Mode, ...] = ("overwrite", "append", "prepend", "skip")
@@ -33,9 +39,9 @@ def test_texts_are_captions_and_replies_on_a_line_each() -> None:
 @pytest.mark.parametrize("mode", MODES)
 def test_a_new_text_is_the_same_in_all_modes(tmp_path: Path, mode: Mode) -> None:
     target = tmp_path / "deep" / "a.txt"
-    assert write_sidecar(target, A_CAT, mode)
+    assert write_sidecar(target, A_CAT, mode, source())
     assert target.read_text("utf-8") == WRITTEN
-    assert not write_sidecar(target, A_CAT, mode)
+    assert not write_sidecar(target, A_CAT, mode, source())
     assert target.read_text("utf-8") == WRITTEN
     assert [path.name for path in target.parent.iterdir()] == ["a.txt"]
 
@@ -49,10 +55,10 @@ def test_text_that_is_there(tmp_path: Path, mode: Mode, there: str) -> None:
     broken = b"" if old.endswith(b"\n") else b"\n"
     expected = {"overwrite": new, "append": old + broken + new, "prepend": new + old, "skip": old}[mode]
     target.write_bytes(old)
-    assert write_sidecar(target, A_CAT, mode) == (mode != "skip")
+    assert write_sidecar(target, A_CAT, mode, source()) == (mode != "skip")
     for _ in range(2):
         assert target.read_bytes() == expected
-        assert not write_sidecar(target, A_CAT, mode)
+        assert not write_sidecar(target, A_CAT, mode, source())
 
 
 @pytest.mark.parametrize(
@@ -62,7 +68,7 @@ def test_text_that_is_there(tmp_path: Path, mode: Mode, there: str) -> None:
 def test_text_that_is_there_already_is_not_doubled(tmp_path: Path, mode: Mode, there: str) -> None:
     target = tmp_path / "a.txt"
     target.write_bytes(there.encode())
-    assert not write_sidecar(target, A_CAT, mode)
+    assert not write_sidecar(target, A_CAT, mode, source())
     assert target.read_bytes() == there.encode()
 
 
@@ -70,15 +76,15 @@ def test_text_that_is_there_already_is_not_doubled(tmp_path: Path, mode: Mode, t
 def test_a_part_of_a_line_is_not_the_text(tmp_path: Path, mode: Mode, there: str) -> None:
     target = tmp_path / "a.txt"
     target.write_text(there)
-    assert write_sidecar(target, ["cat."], mode)
+    assert write_sidecar(target, ["cat."], mode, source())
     assert target.read_text() == (there + "cat.\n" if mode == "append" else "cat.\n" + there)
 
 
 def test_no_text_adds_nothing(tmp_path: Path) -> None:
     target = tmp_path / "a.txt"
     target.write_text("tag")
-    assert not write_sidecar(target, [], "prepend")
-    assert not write_sidecar(target, [], "append")
+    assert not write_sidecar(target, [], "prepend", source())
+    assert not write_sidecar(target, [], "append", source())
     assert target.read_text() == "tag"
 
 
@@ -106,7 +112,7 @@ def test_two_pictures_with_one_text_are_told() -> None:
 def test_a_text_that_cant_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "a.txt").mkdir()
     with pytest.raises(OutputError, match=r"a\.txt: is a folder"):
-        write_sidecar(tmp_path / "a.txt", A_CAT, "overwrite")
+        write_sidecar(tmp_path / "a.txt", A_CAT, "overwrite", source())
 
 
 def ramp() -> np.ndarray:
@@ -126,7 +132,7 @@ def test_crops_are_the_pixels_of_their_boxes(tmp_path: Path) -> None:
         detect_answer("face", *boxes[:2], box("face", 1.5, 0, 2, 1)),
         detect_answer("cat", boxes[2]),
     ]
-    written = write_crops(ramp(), answers, tmp_path, Path("sub/a.jpg"))
+    written = write_crops(ramp(), answers, tmp_path, source("sub/a.jpg"))
     names = ["face/sub/a.jpg-0.jpg", "face/sub/a.jpg-1.jpg", "cat/sub/a.jpg-3.jpg"]
     assert [str(path.relative_to(tmp_path)) for path in written] == names
     for path, (columns, rows) in zip(
@@ -138,14 +144,14 @@ def test_crops_are_the_pixels_of_their_boxes(tmp_path: Path) -> None:
         assert pixels.shape == expected.shape
         assert np.abs(pixels - expected).mean() < 4
     before = files(tmp_path)
-    write_crops(ramp(), answers, tmp_path, Path("sub/a.jpg"))
+    write_crops(ramp(), answers, tmp_path, source("sub/a.jpg"))
     assert files(tmp_path) == before
     assert sorted(before) == sorted(names)
 
 
 @pytest.mark.parametrize("sides", [(0.5, 0.5, 0.500001, 0.500001), (0.999999, 0.999999, 1, 1), (0, 0, 1e-9, 1e-9)])
 def test_a_crop_has_a_pixel_at_least(tmp_path: Path, sides: tuple[float, ...]) -> None:
-    (path,) = write_crops(ramp(), [detect_answer("x", box("x", *sides))], tmp_path, Path("a.png"))
+    (path,) = write_crops(ramp(), [detect_answer("x", box("x", *sides))], tmp_path, source("a.png"))
     with Image.open(path) as picture:
         assert picture.size == (1, 1)
 
@@ -170,7 +176,7 @@ LABELS = [
 @pytest.mark.parametrize("label", LABELS)
 def test_labels_stay_in_the_folder(tmp_path: Path, label: str) -> None:
     folder = tmp_path / "crops"
-    (path,) = write_crops(ramp(), [detect_answer("x", box(label, 0, 0, 1, 1))], folder, Path("a.jpg"))
+    (path,) = write_crops(ramp(), [detect_answer("x", box(label, 0, 0, 1, 1))], folder, source("a.jpg"))
     assert path.resolve().parents[1] == folder.resolve()
     assert os.listdir(tmp_path) == ["crops"]
     assert len(path.parent.name.encode()) <= 81
@@ -194,6 +200,8 @@ def test_crops_of_different_pictures_stay_apart(tmp_path: Path) -> None:
         (Path("a.mp4"), 1.0),
     ]
     written = [
-        path for relative, time in places for path in write_crops(ramp(), answers, tmp_path, relative, time=time)
+        path
+        for relative, time in places
+        for path in write_crops(ramp(), answers, tmp_path, source(str(relative)), time=time)
     ]
     assert len(set(written)) == len(files(tmp_path)) == 10

@@ -97,6 +97,21 @@ def test_of_every_recipe(clip: Path, tmp_path: Path, name: str) -> None:
         assert path.read_bytes() == (killed / path.name).read_bytes(), path.name
 
 
+@pytest.mark.posix("signals to a process")
+@pytest.mark.parametrize("output", ["--findings", "--report"])
+def test_a_run_that_writes_no_copy_resumes_too(clip: Path, tmp_path: Path, output: str) -> None:
+    command = ("moderate", clip, "-p", "face", "--report-only", output, "found")
+    log = tmp_path / ".found.long.mp4.work" / "journal.jsonl"
+    with running_program(*command, cwd=tmp_path) as process:
+        wait_until(lambda: log.exists() and log.read_bytes().count(b"\n") > 20, 60)
+        process.kill()
+        process.wait(20)
+    outcome = run(*command, cwd=tmp_path)
+    assert outcome.code == 0, outcome.err
+    assert "resuming the previous run" in outcome.err
+    assert [path.name for path in tmp_path.iterdir()] == ["found"]
+
+
 @pytest.mark.slow
 def test_what_was_encoded_is_not_encoded_again(clip: Path, tmp_path: Path) -> None:
     """The first stretch of a run in magenta, in the place of that of a blurred one, is in the result."""

@@ -1,5 +1,6 @@
 """Pixels far from square squeeze what a model is shown; what is there is found all the same."""
 
+import struct
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -12,6 +13,7 @@ from make_media import frames_of, is_face_visible, make_video
 
 from mdtool.media.image.display_matrix import Orientation
 from mdtool.media.video.frame import Frame
+from mdtool.media.video.reader import VideoReader
 from mdtool.tracking.detector import ImageFindings
 from mdtool.tracking.pixel_aspect import detect_both_aspects
 from recipes.regions import GazeEstimate, Region
@@ -96,3 +98,31 @@ def test_what_is_seen_in_both_shapes_becomes_one() -> None:
         Region(0.6, 0.6, 0.8, 0.8, "dog"),
         Region(0.6, 0.6, 0.8, 0.8, "cat"),
     ]
+
+
+# -- ratios that are said by the codec alone, or beyond all reason
+
+
+def test_a_ratio_that_only_the_codec_states(tmp_path: Path) -> None:
+    """Some players follow the container, which says 1:1, and some the codec."""
+    clip = make_video(tmp_path / "in.mp4", face=True, size=SIZE, sample_aspect_ratio=Fraction(1, 3))
+    data = clip.read_bytes()
+    at = data.index(b"pasp")
+    clip.write_bytes(data[: at + 4] + struct.pack(">II", 1, 1) + data[at + 12 :])
+    with av.open(str(clip)) as container:
+        assert container.streams.video[0].sample_aspect_ratio == 1
+    with VideoReader(clip) as reader:
+        assert {event.aspect for event in reader if isinstance(event, Frame)} == {Fraction(1, 3)}
+
+
+@pytest.mark.parametrize("aspect", [(1, 10_000), (10_000, 1), (2**31 - 1, 1), (100, 1)])
+def test_a_ratio_beyond_all_reason_takes_no_memory(aspect: tuple[int, int]) -> None:
+    displayed = frame(Fraction(*aspect)).rgb()
+    assert 3 <= displayed.nbytes < 3_000_000
+    assert displayed.shape[1] <= 8192
+
+
+def test_an_unusual_ratio_is_told(tmp_path: Path) -> None:
+    clip = make_video(tmp_path / "in.mp4", 3, size=SIZE, sample_aspect_ratio=Fraction(1, 17))
+    outcome = redact(clip, "-o", tmp_path / "out.mp4", *FAST_ENCODING)
+    assert "its pixels are said to have sides of 1:17, which is unusual" in outcome.err

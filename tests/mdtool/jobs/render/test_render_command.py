@@ -201,6 +201,16 @@ def test_where_nothing_is_here(here: Path) -> None:
     assert run("render", "f.jsonl", "nowhere/*.png").code == 3
 
 
+@pytest.mark.parametrize("source", ["/", "//", ".", "..", "", "a/", "/..", "\0"])
+def test_findings_of_what_is_no_file(source: str, here: Path) -> None:
+    (here / "found.jsonl").write_text(findings_jsonl(source, [FrameFindings([BOX])], still=True))
+    outcome = run("render", "found.jsonl")
+    assert outcome.code in (1, 3)
+    assert "is a folder" in outcome.err or "does not exist" in outcome.err
+    assert "Path(" not in outcome.err
+    assert [path.name for path in here.iterdir()] == ["found.jsonl"]
+
+
 def test_nothing_is_replaced_that_was_not_to_be(here: Path) -> None:
     source = photo(here / "a.png")
     findings = write(here / "f.jsonl", "a.png")

@@ -8,7 +8,7 @@ import struct
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from pathlib import Path
@@ -278,11 +278,33 @@ def test_what_is_cut_short_is_one_line(form: str) -> None:
             decode_image(data[: int(len(data) * share)])
 
 
+def avif_with_an_unknown_property() -> bytes:
+    """Of which libvips quotes the name, which is not UTF-8."""
+    data = bytearray(encode_image(smooth(), "AVIF"))
+    at = data.index(b"pixi")
+    data[at : at + 4] = b"pix\xf4"
+    at = data.index(b"ipma") + 15
+    data[at : at + data[at - 1]] = bytes(index | 0x80 for index in data[at : at + data[at - 1]])  # essential
+    return bytes(data)
+
+
+@pytest.mark.parametrize("read", [decode_image, read_image])
+def test_a_message_that_is_no_text_fails_its_own_image_only(read: Callable[[bytes], object]) -> None:
+    with pytest.raises(InputError, match=r"^damaged, or an|^damaged: .*pix.xf4") as caught:
+        read(avif_with_an_unknown_property())
+    assert str(caught.value).isprintable()
+    read(slightly_damaged_jpeg())
+
+
+def slightly_damaged_jpeg() -> bytes:
+    data = encode_image(smooth(200, 200), "JPEG", quality=90, restart_marker_blocks=4)
+    return data.replace(b"\xff\xd3", b"\xff\xd5", 1)
+
+
 def test_a_slightly_damaged_jpeg_is_read_as_read_photo_does() -> None:
-    data = bytearray(encode_image(smooth(200, 200), "JPEG", quality=90, restart_marker_blocks=4))
-    data[data.find(b"\xff\xd3") : data.find(b"\xff\xd3") + 2] = b"\xff\xd5"
-    assert read_image(bytes(data)).notes
-    assert far(decode_image(bytes(data)), read_image(bytes(data)).rgb()) == 0
+    data = slightly_damaged_jpeg()
+    assert read_image(data).notes
+    assert far(decode_image(data), read_image(data).rgb()) == 0
 
 
 def test_random_damage_gives_a_picture_or_one_line() -> None:

@@ -15,6 +15,7 @@ from PIL import Image, ImageOps, PngImagePlugin
 from PIL.JpegImagePlugin import get_sampling
 
 from mdtool.errors import InputError
+from mdtool.media.image.exif import Metadata, sanitize_exif, sanitize_xmp
 from mdtool.media.image.image_encoder import write_image
 from mdtool.media.image.image_file import StillImage, read_image, sniff
 
@@ -306,6 +307,35 @@ def test_keep_metadata_keeps_all_but_pictures(form: str) -> None:
     for picture in (b"THUMB-OF-FACE", b"QUJDQUJD", b"NOTE", thumbnail()[:20].hex().encode()):
         assert picture not in out
     assert out.count(b"\xff\xd8\xff") == (form == "JPEG")
+
+
+def packet(content: str) -> bytes:
+    return f'<x:xmpmeta xmlns:x="adobe:ns:meta/" xmlns:tiff="t">{content}</x:xmpmeta>'.encode()
+
+
+@pytest.mark.parametrize("depth", [300, 2_000, 20_000])
+def test_xmp_that_is_nested_too_deeply_is_left_out_and_said(depth: int) -> None:
+    photo = read_image(encode_image(smooth(), "JPEG"))
+    photo.metadata = Metadata(xmp=packet("<b>" * depth + "</b>" * depth))
+    data = written(photo, keep_metadata=True)
+    assert photo.notes == ([] if depth == 300 else ["its XMP could not be read and was left out"])
+    assert (b"<b><b>" in data) == (depth == 300)
+
+
+@pytest.mark.parametrize("stated", ["", "6", "<!--no-->6", "<b>6</b>"])
+def test_xmp_says_that_the_pixels_are_upright(stated: str) -> None:
+    sanitized = sanitize_xmp(packet(f"<tiff:Orientation>{stated}</tiff:Orientation>"))
+    assert b"<tiff:Orientation>1</tiff:Orientation>" in sanitized
+
+
+@pytest.mark.filterwarnings(r"ignore:::PIL\.")  # as the program does; pytest undoes that
+def test_damaged_exif_is_left_out_or_whole() -> None:
+    """Such as a text whose type is changed into that of a fraction."""
+    exif = camera_exif()
+    for at in range(6, 200):
+        for value in range(13):
+            bad = exif[:at] + bytes([value]) + exif[at + 1 :]
+            assert thumbnail()[:20] not in sanitize_exif(bad, 10, 10)
 
 
 def test_keep_metadata_in_tiff_keeps_xmp_and_says_what_is_lost() -> None:

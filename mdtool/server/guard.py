@@ -39,7 +39,7 @@ class Guard:
             await self._app(scope, receive, send)
             return
         path = re.sub("/{2,}", "/", scope["path"])  # clients join their base URL and a path with one slash too many
-        scope["path"] = path
+        scope["path"], scope["root_path"] = path, self._settings.root_path
         headers = Headers(scope=scope)
         record = RequestRecord(
             _request_id(headers), self._below_root(path), time.monotonic() + self._settings.request_timeout

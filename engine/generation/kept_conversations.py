@@ -13,12 +13,14 @@ class Conversation:
 
     Attributes:
         pieces: Inputs of the model.
+        prompt: How many of them are not of its last answer.
         cache: Of all of them.
         model_key: Of the model.
         adapter: With which they were computed.
     """
 
     pieces: Pieces
+    prompt: int
     cache: PrefixCache
     model_key: str
     adapter: LoraAdapter | None
@@ -29,9 +31,9 @@ class Conversation:
         return next((index for index in range(limit) if self.pieces[index] != pieces[index]), limit)
 
     def continues(self, other: "Conversation") -> bool:
-        """Whether it begins with all of another conversation."""
+        """Whether it begins as another one up to its last answer, whose tokens a client may split otherwise."""
         same = (self.model_key, self.adapter) == (other.model_key, other.adapter)
-        return same and self.pieces[: len(other.pieces)] == other.pieces
+        return same and self.pieces[: other.prompt] == other.pieces[: other.prompt]
 
 
 @dataclass

@@ -271,7 +271,8 @@ class VisionLanguageModel(VisionModel):
         def keep(cache: SequenceCache) -> None:
             if chat_cache:
                 sequence = [*pieces, *history.generated][: cache.length]
-                conversation = Conversation(sequence, cache.freeze(), self.model_key, prepared.adapter)
+                prompt = min(len(pieces), cache.length)
+                conversation = Conversation(sequence, prompt, cache.freeze(), self.model_key, prepared.adapter)
                 _kept_in(chat_cache).keep(conversation, chat_cache.limit_bytes)
 
         return Job(lambda: self._flow(prepared.request, pieces[done:], history), prefix, prepared.adapter, keep=keep)

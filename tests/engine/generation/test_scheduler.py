@@ -670,7 +670,7 @@ def test_a_long_prompt_is_read_in_chunks_while_others_go_on() -> None:
     flows = [partial(reads_long, 3 * CHUNK + 5, 2), partial(counting, 1, 12), partial(reads_long, 2 * CHUNK, 1)]
     alone = []
     for flow in flows:
-        single: Scheduler[int] = Scheduler(Checksums(context=10_000), 4, lambda request, flow=flow: Job(flow))
+        single: Scheduler[int] = Scheduler(Checksums(context=10_000), 4, partial(Job, flow))
         single.add(0)
         alone.append(results_of(single))
     scheduler: Scheduler[int] = Scheduler(decoder, 4, lambda request: Job(flows[request]))

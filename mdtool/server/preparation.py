@@ -11,9 +11,11 @@ from engine.contract import (
     ChatCache,
     ChatRequest,
     EncodedImage,
+    EngineError,
     ImageBudget,
     Request,
-    Stepwise,
+    StepwiseEncoder,
+    StepwiseStarter,
 )
 from engine.generation.kept_images import KeptImages, pixel_digest
 from engine.generation.verbs import VisionModel
@@ -95,7 +97,7 @@ class Preparation:
         request = submission.make_request(images)
         if isinstance(request, ChatRequest) and request.cache is None:
             request = replace(request, cache=self.conversations)
-        if isinstance(self.model, Stepwise):
+        if isinstance(self.model, StepwiseStarter):
             prepared = yield from self.model.prepare_in_steps(request)
             self.kept.trim()
             return prepared
@@ -109,10 +111,14 @@ class Preparation:
             self.counts.hits += 1
             return known
         self.counts.misses += 1
-        if isinstance(self.model, Stepwise):
-            encoded = yield from self.model.encode_in_steps(image, budget=submission.budget, adapter=submission.adapter)
-        elif submission.budget and isinstance(self.model, Budgeted):
-            [encoded] = self.model.encode([image], submission.budget)
+        encoded: EncodedImage
+        if isinstance(self.model, Budgeted):
+            budget = submission.budget
+            [encoded] = self.model.encode([image]) if budget is None else self.model.encode([image], budget)
+        elif submission.budget:
+            raise EngineError(f"{self.model.name} takes no limits of image tokens: leave them out")
+        elif isinstance(self.model, StepwiseEncoder):
+            encoded = yield from self.model.encode_in_steps(image, submission.adapter)
         else:
             [encoded] = self.model.encode([image])
         self.kept.put(key, encoded)

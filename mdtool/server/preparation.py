@@ -46,8 +46,16 @@ class Submission:
 
     @cached_property
     def image_keys(self) -> tuple[Hashable, ...]:
-        """What each encoded image depends on. Best read first in the thread that decodes the images: it reads them."""
+        """What each encoded image depends on, for the cache of them.
+
+        Reading it takes a few milliseconds the first time; the thread that decodes the images had better do it.
+        """
         return tuple((self.model, pixel_digest(image), self.budget, self.adapter) for image in self.images)
+
+    @property
+    def has_keys(self) -> bool:
+        """Whether `image_keys` was read."""
+        return "image_keys" in vars(self)
 
 
 @dataclass(eq=False)
@@ -97,11 +105,12 @@ class Preparation:
         request = submission.make_request(images)
         if isinstance(request, ChatRequest) and request.cache is None:
             request = replace(request, cache=self.conversations)
+        prepared: object = request
         if isinstance(self.model, StepwiseStarter):
             prepared = yield from self.model.prepare_in_steps(request)
-            self.kept.trim()
-            return prepared
-        return request
+        for key, image in zip(submission.image_keys, images, strict=True):
+            self.kept.put(key, image)
+        return prepared
 
     def _found_or_encoded(
         self, submission: Submission, image: np.ndarray, key: Hashable
@@ -121,5 +130,4 @@ class Preparation:
             encoded = yield from self.model.encode_in_steps(image, submission.adapter)
         else:
             [encoded] = self.model.encode([image])
-        self.kept.put(key, encoded)
         return encoded

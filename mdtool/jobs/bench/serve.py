@@ -78,7 +78,7 @@ class _Bench:
     load: Load
 
     def picture(self, seed: int) -> Picture:
-        return Picture.random(seed, self.load.side, self.load.side)
+        return Picture.drawn(seed, self.load.side, self.load.side)
 
 
 def bench_serve(
@@ -110,7 +110,7 @@ def bench_serve(
         client = Client(server.url)
         bench = _Bench(model, server, client, load)
         try:
-            await client.ask("caption", bench.picture(-1 % 2**31), settings={"max_tokens": 2})  # the model is loaded
+            await client.ask("caption", bench.picture(999), settings={"max_tokens": 2})  # the model is loaded
             for part in (part for part in PARTS if part in parts):
                 callbacks.note(f"measuring: {part}")
                 measurements.extend(await _MEASURE[part](bench))
@@ -141,7 +141,7 @@ async def _gap(bench: _Bench) -> list[Measurement]:
     readers = [asyncio.create_task(reader(seed)) for seed in range(STREAMS)]
     while await bench.client.metric("num_requests_decoding") < STREAMS and not all(map(asyncio.Task.done, readers)):
         await asyncio.sleep(0.05)
-    photo = Picture.random(1000, *LARGE)
+    photo = Picture.drawn(1000, *LARGE)
     begin = time.perf_counter()
     await bench.client.ask("caption", photo, settings={"max_tokens": 2})
     seconds = time.perf_counter() - begin

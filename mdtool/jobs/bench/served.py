@@ -19,6 +19,8 @@ import httpx
 import numpy as np
 from PIL import Image
 
+from engine.pocket.draw import draw
+from engine.pocket.scene import random_scene
 from mdtool.errors import MdtoolError
 
 QUALITY = 95  # of JPEG, as Moondream's client has it
@@ -33,11 +35,11 @@ class Picture:
     pixels: np.ndarray
 
     @classmethod
-    def random(cls, seed: int, width: int, height: int) -> "Picture":
-        """Return noise in blocks of 8 x 8 pixels, which no other seed gives."""
-        blocks = np.random.default_rng(seed).integers(0, 256, (-(-height // 8), -(-width // 8), 3), dtype=np.uint8)
+    def drawn(cls, seed: int, width: int, height: int) -> "Picture":
+        """Return a drawn scene, in which pocket finds objects; another seed gives another one."""
         file = io.BytesIO()
-        Image.fromarray(blocks.repeat(8, 0).repeat(8, 1)[:height, :width]).save(file, "jpeg", quality=QUALITY)
+        scene = Image.fromarray(draw(random_scene(seed)).pixels)
+        scene.resize((width, height), Image.Resampling.BICUBIC).save(file, "jpeg", quality=QUALITY)
         url = "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()
         return cls(url, np.array(Image.open(file).convert("RGB")))
 

@@ -35,7 +35,10 @@ class Process:
         command = [*COMMAND, "serve", "--port", "0", *options]
         self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
         self.lines: list[str] = []
+        self.url = ""
         threading.Thread(target=self._read, daemon=True).start()
+
+    def wait_until_ready(self) -> None:
         self.wait_for(lambda: any("serving" in line for line in self.lines))
         found = re.search(r"https?://\S+", next(line for line in self.lines if "serving" in line))
         assert found
@@ -70,6 +73,7 @@ class Process:
 def serving(*options: str, **environment: str) -> Iterator[Process]:
     server = Process(*options, **environment)
     try:
+        server.wait_until_ready()
         yield server
     finally:
         server.process.kill()

@@ -31,6 +31,7 @@ MAX_GAP = 0.2  # seconds from a decode step to the end of the next one, in which
 PIECE_DECAY = 0.9  # of the estimate of a piece's length, from one piece to the next
 RATE_SPAN = 32  # ended requests that the estimate of the waiting time is based on
 QUEUE_SIZE = 64
+KEPT_CONVERSATION_BYTES = 1 << 28
 
 
 @dataclass(eq=False)
@@ -91,6 +92,7 @@ class EngineLoop:
         *,
         queue_size: int = QUEUE_SIZE,
         kept_image_bytes: int = KEPT_IMAGE_BYTES,
+        kept_conversation_bytes: int = KEPT_CONVERSATION_BYTES,
         batch: int | None = None,
     ) -> None:
         """Create a loop that is not started.
@@ -99,6 +101,8 @@ class EngineLoop:
             models: That it serves.
             queue_size: Most requests that wait for their turn.
             kept_image_bytes: Memory for encoded images, which are found again by their content.
+            kept_conversation_bytes: Memory for the conversations of each model, whose next turn then computes only what
+                is new.
             batch: Most requests of a model at a time; None: as many as fit into memory.
 
         Raises:
@@ -109,6 +113,7 @@ class EngineLoop:
         self.models, self.counters = models, Counters()
         self.failure: str | None = None
         self._queue_size, self._batch = queue_size, batch
+        self._kept_conversation_bytes = kept_conversation_bytes
         self._kept = KeptImages[EncodedImage](kept_image_bytes)
         self._image_counts, self._kept_bytes = ImageCounts(), 0
         self._lock = threading.Condition()  # of the following three; notified when there are no entries
@@ -175,6 +180,11 @@ class EngineLoop:
         return len(self._entries) - len(self._waiting)
 
     @property
+    def decoding(self) -> int:
+        """The number of requests under way in the steps of a model."""
+        return sum(len(loaded.running) for loaded in list(self._loaded.values()))
+
+    @property
     def image_cache(self) -> tuple[int, int, int]:
         """Hits, misses and bytes of the encoded images."""
         return self._image_counts.hits, self._image_counts.misses, self._kept_bytes
@@ -231,7 +241,7 @@ class EngineLoop:
                 self._unload_idle()
                 self._end_cancelled_and_late()
                 self._start_waiting()
-                busy = self._preparing or self._any_running()
+                busy = bool(self._preparing) or self._any_running()
                 if busy:
                     self._prepare()
                     self._step()
@@ -255,7 +265,8 @@ class EngineLoop:
                 continue
             if "torch" in sys.modules:
                 sys.modules["torch"].get_num_threads()  # its first call in a thread applies the process's setting to it
-            preparation = Preparation(model, self._kept, self._image_counts, ChatCache())
+            conversations = ChatCache(self._kept_conversation_bytes)
+            preparation = Preparation(model, self._kept, self._image_counts, conversations)
             self._loaded[name] = _Loaded(model, model.scheduler(self._batch), preparation)
             self.models.loaded = frozenset(self._loaded)
 

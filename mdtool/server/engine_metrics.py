@@ -15,10 +15,12 @@ def engine_metrics(engine: EngineLoop) -> Iterable[Metric]:
     hits, misses, size = engine.image_cache
     yield gauge("num_requests_running", "Requests that are prepared or under way.", engine.running)
     yield gauge("num_requests_waiting", "Requests in the queue.", engine.waiting)
+    yield gauge("num_requests_decoding", "Requests under way in the steps of a model.", engine.decoding)
     yield counter("image_cache_hits", "Images that were encoded before.", hits)
     yield counter("image_cache_misses", "Images that had to be encoded.", misses)
     yield gauge("image_cache_bytes", "Memory of encoded images.", size)
     yield counter("engine_steps", "Steps of the engine.", engine.counters.steps)
+    yield gauge("longest_step_gap_seconds", "Longest time between two steps of a request.", engine.counters.longest_gap)
     yield _batch_sizes(dict(engine.counters.batch_sizes))
 
 

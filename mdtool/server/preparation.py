@@ -108,8 +108,8 @@ class Preparation:
         prepared: object = request
         if isinstance(self.model, StepwiseStarter):
             prepared = yield from self.model.prepare_in_steps(request)
-        for key, image in zip(submission.image_keys, images, strict=True):
-            self.kept.put(key, image)
+        for key, encoded_image in zip(submission.image_keys, images, strict=True):
+            self.kept.put(key, encoded_image)
         return prepared
 
     def _found_or_encoded(

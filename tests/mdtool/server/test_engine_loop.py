@@ -154,6 +154,9 @@ def detect(encoded: Sequence[EncodedImage]) -> Request:
     return DetectRequest(encoded[0], "red circle")
 
 
+MakeRequest = Callable[[Sequence[EncodedImage]], Request]
+
+
 def on(
     model: str, seed: int = 0, make: Callable[[Sequence[EncodedImage]], Request] = caption, **more: Any
 ) -> Submission:
@@ -179,6 +182,11 @@ async def last_event(running: Running) -> Done | Failed:
         if not isinstance(event, TextDelta):
             return event
     raise AssertionError
+
+
+async def all_done(running: Sequence[Running]) -> None:
+    for each in running:
+        assert isinstance(await last_event(each), Done)
 
 
 def error_of(event: Done | Failed) -> Exception:
@@ -286,10 +294,10 @@ def question(text: str, encoded: Sequence[EncodedImage]) -> Request:
 def test_models_side_by_side() -> None:
     pixels = np.zeros((48, 64, 3), np.uint8)
     models = POCKET | QWEN | {"faces": ServedModel("centerface", CPU)}
+    requests: dict[str, MakeRequest] = {"pocket": caption, "qwen": partial(question, "what?"), "faces": face}
     expected = {}
     for name, served in models.items():
         loaded = served.computing.load(served.name_or_path)
-        requests = {"pocket": caption, "qwen": partial(question, "what?"), "faces": face}
         expected[name] = loaded.results([requests[name](loaded.encode([pixels]))])
 
     with started(ServedModels(models)) as loop:
@@ -433,7 +441,7 @@ def test_a_full_queue_refuses() -> None:
                 loop.submit(on("gated", 3))
             assert 1 <= refused.value.retry_after <= 60
             model.may_step.set()
-            assert all(isinstance(await last_event(each), Done) for each in running)
+            await all_done(running)
             assert isinstance(await last_event(loop.submit(on("gated", 3))), Done)
 
         run(work)
@@ -479,7 +487,7 @@ def test_a_cancelled_request_frees_its_place(stage: str, how: str) -> None:
                 running = None
             else:
                 waits = last_event(running) if how == "iteration" else running.result()
-                task = asyncio.create_task(waits)  # type: ignore[arg-type, var-annotated]
+                task = asyncio.create_task(waits)
                 await asyncio.sleep(0.01)
                 task.cancel()
                 del waits, task
@@ -573,7 +581,7 @@ def test_draining_finishes_what_was_accepted() -> None:
                 loop.submit(on("gated"))
             model.may_step.set()
             assert await asyncio.to_thread(loop.drain, SOON)
-            assert all(isinstance(await last_event(each), Done) for each in running)
+            await all_done(running)
 
         run(work)
 

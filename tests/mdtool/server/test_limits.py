@@ -100,6 +100,7 @@ def test_images_are_turned_upright(server: Served) -> None:
         (b'{"image_url": "http://127.0.0.1/x.png"}', "fetches no URLs"),
         (b'{"image_url": "data:image/png;base64,iVBORw0KGgo="}', "the image can't be read: damaged"),
         (b'{"image_url": "", "settings": {"temperature": NaN}}', "settings.temperature"),
+        (rb'{"image_url": "\ud800"}', "not valid base64"),
         (b'{"image_url": "", "settings": {"max_tokens": "many"}}', "settings.max_tokens"),
     ],
 )

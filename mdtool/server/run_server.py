@@ -117,11 +117,13 @@ async def _serve(
     if active:
         note(f"ending; {active} running requests have {listening.drain:g} s; a second signal ends now")
     clean = await service.lifecycle.drained(listening.drain)
-    left = service.lifecycle.active
+    if not clean:
+        left = service.lifecycle.active
+        note(f"{left} requests were cut off after {listening.drain:g} s; --drain gives them longer")
+        await asyncio.to_thread(service.engine.close)  # so that they end with an error, and their clients can tell
+        await service.lifecycle.drained(LAST_BYTES)
     server.should_exit = True
     await serving
-    if not clean:
-        note(f"{left} requests were cut off after {listening.drain:g} s; --drain gives them longer")
     return ExitCode.OK if clean else ExitCode.SOME_FAILED
 
 

@@ -30,7 +30,7 @@ class AccessLog:
         """Write the line of a request that has ended."""
         if self._file is None:
             return
-        line = json.dumps(self._fields(scope, record, seconds), ensure_ascii=False) + "\n"
+        line = json.dumps(self._fields(scope, record, seconds)) + "\n"  # ASCII, which every file and terminal takes
         with self._lock:
             try:
                 self._file.write(line)

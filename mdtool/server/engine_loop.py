@@ -28,6 +28,7 @@ from mdtool.server.running import Mailbox, Running, Timings
 from mdtool.server.served_models import ServedModels
 
 MAX_GAP = 0.2  # seconds from a decode step to the end of the next one, in which other requests are prepared
+CHECK_SECONDS = 0.005  # of preparation, after which cancellations and arrivals are looked for: pieces may be shorter
 PIECE_DECAY = 0.9  # of the estimate of a piece's length, from one piece to the next
 RATE_SPAN = 32  # ended requests that the estimate of the waiting time is based on
 QUEUE_SIZE = 64
@@ -249,7 +250,7 @@ class EngineLoop:
                 if not busy:
                     self._wake.wait(self._seconds_to_wait())
                     self._wake.clear()
-        except Exception as error:  # of the loop itself: nothing can go on
+        except BaseException as error:  # of the loop itself, or a panic of a library: nothing can go on
             self.failure = f"the engine stopped: {type(error).__name__}: {error}"
         finally:
             self._end_all(self.failure or "the server was stopped")
@@ -318,7 +319,7 @@ class EngineLoop:
 
     def _prepare(self) -> None:
         """Run pieces of preparation for as long as the decode steps of others may wait."""
-        begin = now = time.monotonic()
+        begin = checked = now = time.monotonic()
         until = begin + MAX_GAP - self._step_seconds
         while self._preparing and (now == begin or now + self._piece_seconds < until):
             entry = min(self._preparing, key=lambda each: not each.is_short)
@@ -335,8 +336,10 @@ class EngineLoop:
                 self._end(entry, Failed(0, _without_traceback(error)))
             took, now = time.monotonic() - now, time.monotonic()
             self._piece_seconds = max(took, PIECE_DECAY * self._piece_seconds)
-            self._end_cancelled_and_late()
-            self._start_waiting()
+            if now - checked >= CHECK_SECONDS or not self._preparing:
+                checked = now
+                self._end_cancelled_and_late()
+                self._start_waiting()
 
     def _any_running(self) -> bool:
         return any(not loaded.scheduler.idle for loaded in self._loaded.values())

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import engine
-from engine.contract import Abilities
+from engine.contract import Abilities, EngineError
 from engine.generation.verbs import VisionModel
 from mdtool.model_selection import ComputeConfig
 from mdtool.server.refusals import UnknownModel
@@ -99,8 +99,8 @@ class ServedModels:
         def work() -> None:
             try:
                 done(self.load(name))
-            except Exception as error:
-                done(error)
+            except BaseException as error:  # whatever it is, its requests must not wait for ever
+                done(error if isinstance(error, Exception) else EngineError(f"{name} can't be loaded: {error}"))
 
         threading.Thread(target=work, name=f"load {name}", daemon=True).start()
 

@@ -123,6 +123,7 @@ def test_a_signal_under_load_loses_no_accepted_request() -> None:
         assert all(results[0].json()["usage"]["completion_tokens"] == 150 for _, results in whole)
 
 
+@pytest.mark.slow
 def test_what_takes_longer_than_the_drain_is_cut_off_and_counted() -> None:
     with serving("--model", CHAT, "--drain", "1s") as server:
         thread, results = in_background(lambda: server.post(CHAT_PATH, ENDLESS))
@@ -134,7 +135,7 @@ def test_what_takes_longer_than_the_drain_is_cut_off_and_counted() -> None:
         server.wait_for(lambda: message in server.lines)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM])
 def test_a_second_signal_ends_at_once(number: int) -> None:
     with serving("--model", CHAT) as server:
         thread, _ = in_background(lambda: server.post(CHAT_PATH, ENDLESS))
@@ -156,6 +157,7 @@ def test_keys_from_a_file_and_the_environment(tmp_path: Path) -> None:
             assert httpx.get(f"{server.url}/v1/models", headers=headers).status_code == status
 
 
+@pytest.mark.slow
 def test_tls(tmp_path: Path) -> None:
     certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
     openssl = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost",

@@ -320,7 +320,7 @@ def bench_serve(
 
     \b
     mdtool bench serve --model pocket
-    mdtool bench serve --config moondream-0.5b --quantize int8 --parts gap,throughput,questions
+    mdtool bench serve --config moondream-0.5b --quantize int8 --parts gap
     """
     from contextlib import nullcontext
     from dataclasses import asdict

@@ -7,7 +7,7 @@ Coordinates are normalised: fractions of the upright image's width and height, 0
 import sys
 import unicodedata
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
@@ -159,6 +159,11 @@ class Abilities:
 class EncodedImage:
     """An encoded image, reusable for any number of requests; its content is private to each model family."""
 
+    @property
+    def nbytes(self) -> int:
+        """Size of its tensors in memory, which may grow as requests use it."""
+        return 0
+
 
 # Requests. `adapter`: name or path of the LoRA adapter to apply; None: that of `LoadOptions`. `image`: None only in
 # `Model.check`, except for QueryRequest.
@@ -206,13 +211,16 @@ class Message:
 
 
 class ChatCache:
-    """What a model keeps of a conversation for its next turn.
+    """What a model keeps of conversations for their next turns.
 
     Attributes:
+        limit_bytes: Of all conversations; the latest is kept in any case.
         content: Private to each model family; None: nothing yet.
     """
 
-    content: Any = None
+    def __init__(self, limit_bytes: int = 0) -> None:
+        self.limit_bytes = limit_bytes
+        self.content: Any = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,8 +230,8 @@ class ChatRequest:
     Attributes:
         messages: The conversation so far.
         allowed: As in `QueryRequest`.
-        cache: Of this conversation: the model computes only what has changed since the last request with it, and
-            updates it. The last bits of results may depend on it. None: every request is computed anew.
+        cache: The model computes only what no conversation in it begins with, and adds this one. The last bits of
+            results may depend on it. None: every request is computed anew.
     """
 
     messages: tuple[Message, ...]
@@ -519,6 +527,42 @@ class Chatting(Protocol):
 
         Raises:
             EngineError, ValueError: It can't be served.
+        """
+
+
+@runtime_checkable
+class StepwiseEncoder(Protocol):
+    """The additional interface of a model that encodes an image piece by piece, so that others can run in between."""
+
+    def encode_in_steps(self, image: np.ndarray, adapter: str | None = None) -> Generator[None, None, EncodedImage]:
+        """Encode an image to what `Model.encode` gives, to the last bit on a CPU, and yield between pieces of the work.
+
+        Args:
+            image: (height, width, 3) uint8 RGB.
+            adapter: LoRA adapter of the requests that it is for; None: the default.
+
+        Returns:
+            The encoded image.
+
+        Raises:
+            ValueError: The image has another shape or dtype.
+            ModelUnavailable: There is no such adapter.
+        """
+
+
+@runtime_checkable
+class StepwiseStarter(Protocol):
+    """The additional interface of a model that starts a request piece by piece, so that others can run in between."""
+
+    def prepare_in_steps(self, request: Request) -> Generator[None, None, Any]:
+        """Do what the scheduler does before the first decode step of a request, and yield between pieces of the work.
+
+        Returns:
+            What `add` of the model's scheduler takes in place of the request, for the same result to the last bit on a
+            CPU.
+
+        Raises:
+            EngineError, ValueError: The request can't be served.
         """
 
 

@@ -311,6 +311,76 @@ def bench_dial(
         write_stdout("\n".join(job.table(points, answer_tokens)) + "\n")
 
 
+@app.command("serve")
+@grouped
+def bench_serve(
+    *,
+    model: WeightsName = None,
+    config: Annotated[
+        str | None, typer.Option(help="Published model config, to be measured with random weights.", metavar="NAME")
+    ] = None,
+    computing: ComputingOptions,
+    parts: Annotated[
+        str,
+        typer.Option(
+            help="What to measure, of: gap, overhead, throughput, questions, disconnect, memory, faults, "
+            "drain. Default: all.",
+            metavar="PART,PART,...",
+            show_default=False,
+        ),
+    ] = "gap,overhead,throughput,questions,disconnect,memory,faults,drain",
+    clients: Annotated[int, typer.Option(min=1, help="Clients that ask at the same time.", metavar="N")] = 16,
+    rounds: Annotated[int, typer.Option(min=1, help="Captions of each client.", metavar="N")] = 2,
+    pictures: Annotated[int, typer.Option(min=4, help="Distinct pictures, for memory.", metavar="N")] = 2000,
+    requests: Annotated[int, typer.Option(min=1, help="Requests, for faults.", metavar="N")] = 10_000,
+    size: Annotated[int, typer.Option(min=16, help="Side of a picture, in pixels.", metavar="N")] = 378,
+    json: AsJson = False,
+    verbose: Verbose = False,
+) -> None:
+    """Measure `mdtool serve` on this machine, beside the engine itself in the same run.
+
+    Starts a server of its own. gap: how long running streams stand still while a large photo is encoded. overhead: a
+    request over the engine itself. throughput: captions of all clients against a batch. questions: several on a
+    picture. disconnect: until the place of a client that went away is free. memory: whether it grows. faults: requests
+    that are cancelled or broken among others. drain: whether accepted requests are lost at the end. Prints a table.
+
+    \b
+    mdtool bench serve --model pocket
+    mdtool bench serve --config moondream-0.5b --quantize int8 --parts gap
+    """
+    from contextlib import nullcontext
+    from dataclasses import asdict
+
+    from mdtool.cli.values import parsed
+    from mdtool.console import Console
+    from mdtool.jobs.bench import serve as job
+    from mdtool.jobs.bench.model import random_checkpoint
+    from mdtool.model_selection import LoadCallbacks, model_errors
+
+    if (config is None) == (model is None):
+        raise UsageError("give --model NAME|PATH, or --config NAME for random weights")
+    chosen = parsed("--parts", _parts, parts)
+    load = job.Load(clients, rounds, pictures, requests, size)
+    console = Console(verbose=verbose)
+    callbacks = LoadCallbacks(note=console.note, explain=console.explain)
+    with model_errors(), random_checkpoint(config) if config else nullcontext(model) as name:
+        timings = job.bench_serve(str(name), computing.computing, callbacks, parts=chosen, load=load)
+    if json:
+        write_json_record(asdict(timings))
+    else:
+        write_stdout("\n".join(job.table(timings)) + "\n")
+
+
+def _parts(text: str) -> list[str]:
+    """Parse parts such as "gap,drain". Raises ValueError."""
+    from mdtool.jobs.bench.serve import PARTS
+
+    for part in (chosen := text.split(",")):
+        if part not in PARTS:
+            raise ValueError(f"{part!r} is no part; give some of {', '.join(PARTS)}")
+    return chosen
+
+
 def _counts(text: str) -> list[int]:
     """Parse numbers such as "64,256". Raises ValueError."""
     if not re.fullmatch(r"[1-9]\d{0,5}(,[1-9]\d{0,5})*", text):

@@ -203,20 +203,27 @@ def pillow() -> Any:
     return Image
 
 
-def check_size(width: int, height: int, pixel_bytes: int = 4) -> None:
+class ImageTooLarge(InputError):
+    """An image has more pixels than are decoded."""
+
+
+def check_size(width: int, height: int, pixel_bytes: int = 4, *, most: int = MAX_PIXELS) -> None:
     """Check that an image is small enough to decode safely.
 
     Args:
         width: In pixels.
         height: In pixels.
         pixel_bytes: Of all channels of a decoded pixel.
+        most: Pixels.
 
     Raises:
-        InputError: It has more than `MAX_PIXELS`, or would take more memory than the budget.
+        ImageTooLarge: It has more pixels than `most`.
+        InputError: It would take more memory than the budget.
     """
-    if width * height > MAX_PIXELS:
-        limit = MAX_PIXELS // 1_000_000
-        raise InputError(f"too large: {width} x {height} pixels, the limit is {limit} million; scale it down first")
+    if width * height > most:
+        raise ImageTooLarge(
+            f"too large: {width} x {height} pixels, the limit is {most / 1e6:g} million; scale it down first"
+        )
     check_fits(width * height * (COPIES * pixel_bytes + RGB_BYTES))
 
 

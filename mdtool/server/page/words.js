@@ -110,6 +110,6 @@ export function keepSetting(name, value) {
 
 /** Format a number of bytes. */
 export function bytes(count) {
-  const unit = count < 1e6 ? ["kB", 1e3] : ["MB", 1e6];
-  return `${(count / unit[1]).toFixed(count < 1e7 ? 1 : 0)} ${unit[0]}`;
+  const [unit, size] = count < 1e6 ? ["kB", 1e3] : count < 1e9 ? ["MB", 1e6] : ["GB", 1e9];
+  return `${(count / size).toFixed(1)} ${unit}`;
 }

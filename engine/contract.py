@@ -7,7 +7,7 @@ Coordinates are normalised: fractions of the upright image's width and height, 0
 import sys
 import unicodedata
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
@@ -158,6 +158,11 @@ class Abilities:
 
 class EncodedImage:
     """An encoded image, reusable for any number of requests; its content is private to each model family."""
+
+    @property
+    def nbytes(self) -> int:
+        """Size of its tensors in memory, which may grow as requests use it."""
+        return 0
 
 
 # Requests. `adapter`: name or path of the LoRA adapter to apply; None: that of `LoadOptions`. `image`: None only in
@@ -519,6 +524,42 @@ class Chatting(Protocol):
 
         Raises:
             EngineError, ValueError: It can't be served.
+        """
+
+
+@runtime_checkable
+class Stepwise(Protocol):
+    """The additional interface of a model whose long work comes in pieces, between which other requests can run.
+
+    Results are those of `encode` and of the scheduler alone, to the last bit on a CPU.
+    """
+
+    def encode_in_steps(
+        self, image: np.ndarray, *, budget: ImageBudget | None = None, adapter: str | None = None
+    ) -> Generator[None, None, EncodedImage]:
+        """Encode an image as `Model.encode` does, and yield between pieces of the work.
+
+        Args:
+            image: (height, width, 3) uint8 RGB.
+            budget: How many tokens it may become; None: as the model was loaded.
+            adapter: LoRA adapter of the requests that it is for; None: the default.
+
+        Returns:
+            The encoded image.
+
+        Raises:
+            ValueError: The image has another shape or dtype.
+            EngineError: The model takes no budget.
+        """
+
+    def prepare_in_steps(self, request: Request) -> Generator[None, None, Any]:
+        """Do what a request needs before its first decode step, and yield between pieces of the work.
+
+        Returns:
+            What `add` of the model's scheduler takes in place of the request.
+
+        Raises:
+            EngineError, ValueError: The request can't be served.
         """
 
 

@@ -38,9 +38,10 @@ class LazyImage(EncodedImage):
 
     @property
     def nbytes(self) -> int:
-        """Size of its pixels and embeddings."""
+        """Size of its pixels, embeddings and prefix."""
         features = [part for parts in self._parts.values() for part in parts if isinstance(part, ImageFeatures)]
-        return self.pixels.nbytes + sum(part.nbytes for part in features)
+        prefix = self.prefix[1].nbytes if self.prefix else 0
+        return self.pixels.nbytes + sum(part.nbytes for part in features) + prefix
 
     def parts(self, min_tokens: int = 0) -> Sequence[ImagePart]:
         """Return what stands for the image in a prompt.

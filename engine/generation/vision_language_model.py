@@ -6,7 +6,7 @@ A family adds its config, its image encoder, its text model and its prompts; eve
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -37,7 +37,7 @@ from engine.generation.chat_prompt import ImagePart, prompt_pieces
 from engine.generation.constraints import ChoiceConstraint, Constraint, NumberConstraint
 from engine.generation.encoded_image import LazyImage, first_image_end
 from engine.generation.image_features import ImageFeatures
-from engine.generation.kept_images import KeptImages
+from engine.generation.kept_images import KeptImages, pixel_digest
 from engine.generation.model_setup import ModelSetup
 from engine.generation.peft_adapter import AdapterCache, adapter_file
 from engine.generation.prompt_style import ObjectQuestion, PromptStyle, abilities_of
@@ -152,7 +152,7 @@ class VisionLanguageModel(VisionModel):
         self.model_key = setup.numerics_key(name, self.revision)
         text.transformer.quantize_cache(setup.options.kv)
         limit = options.kept_image_bytes
-        self._kept_images = KeptImages(limit, self._bytes) if limit else None
+        self._kept_images = KeptImages[LazyImage](limit) if limit else None
         self.compiled = setup.compiled(typical_linear)
         if setup.fused:
             if images:
@@ -192,9 +192,14 @@ class VisionLanguageModel(VisionModel):
         def new(image: np.ndarray) -> LazyImage:
             return LazyImage(image.copy(), whole, self._encode, self.model_key, longest)
 
-        if self._kept_images is None:
-            return [new(image) for image in images]
-        return [self._kept_images.get(image, (whole, longest), partial(new, image)) for image in images]
+        def found(image: np.ndarray, kept: KeptImages[LazyImage]) -> LazyImage:
+            key = pixel_digest(image), whole, longest
+            one = kept.get(key) or new(image)
+            kept.put(key, one)
+            return one
+
+        kept = self._kept_images
+        return [new(image) if kept is None else found(image, kept) for image in images]
 
     def _whole_budget(self, budget: ImageBudget, default: ImageBudget) -> ImageBudget:
         if self.images is None:
@@ -276,9 +281,6 @@ class VisionLanguageModel(VisionModel):
         """Return how many tokens a conversation has up to the assistant's next turn; see `Chatting`."""
         _check_messages(messages)
         return len(self._pieces(messages))
-
-    def _bytes(self, image: LazyImage) -> int:
-        return image.nbytes + (self.text.transformer.position_bytes * image.prefix[1].length if image.prefix else 0)
 
     def _own(self, image: EncodedImage) -> LazyImage:
         if not isinstance(image, LazyImage) or image.model_key != self.model_key:

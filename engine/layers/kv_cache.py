@@ -7,6 +7,7 @@ sequence.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import torch
@@ -26,6 +27,10 @@ class LayerCache(Protocol):
 
     def commit(self, rows: int) -> None:
         """Append the `rows` that the step has written."""
+
+    @property
+    def nbytes(self) -> int:
+        """Size of its tensors, those that it shares included."""
 
     def fork(self) -> "LayerCache":
         """Return an independent cache that continues from the committed rows."""
@@ -82,6 +87,11 @@ class KeyValueCache:
     def commit(self, rows: int) -> None:
         """Append the `rows` positions that were written."""
         self.length += rows
+
+    @property
+    def nbytes(self) -> int:
+        """Size of keys and values, those of the prefix included."""
+        return sum(part.keys.nbytes + part.values.nbytes for part in (*self.shared, self._written(self.length)))
 
     def fork(self) -> "KeyValueCache":
         """Return a cache that shares the committed positions, without a copy."""
@@ -155,6 +165,11 @@ class ConvCache:
         """Replace the cached inputs by the last ones of `window`."""
         self.inputs = self._next
 
+    @property
+    def nbytes(self) -> int:
+        """Size of the state."""
+        return self.inputs.nbytes
+
     def fork(self) -> "ConvCache":
         """Return a cache with the same inputs, which are replaced and never written to."""
         return ConvCache(self.inputs)
@@ -176,6 +191,11 @@ class PrefixCache:
     layers: Sequence[LayerCache]
     length: int
     next_position: int
+
+    @cached_property
+    def nbytes(self) -> int:
+        """Size of the caches of all layers, what they share with others included."""
+        return sum(layer.nbytes for layer in self.layers)
 
     def fork(self) -> "SequenceCache":
         """Return a sequence that continues from the prefix, without a copy."""

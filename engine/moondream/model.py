@@ -67,6 +67,11 @@ class EncodedPrefix(EncodedImage):
     prefix: PrefixCache
     embedding_key: str
 
+    @property
+    def nbytes(self) -> int:
+        """Size of the cache."""
+        return self.prefix.nbytes
+
 
 def load(model_files: ModelFiles, options: LoadOptions) -> "Moondream":
     """Load a model from its files. See `engine.load`.

@@ -1,0 +1,119 @@
+"""From a submission to what a scheduler runs, in pieces between which other requests run."""
+
+from collections.abc import Callable, Generator, Hashable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import numpy as np
+
+from engine.contract import (
+    Budgeted,
+    ChatCache,
+    ChatRequest,
+    EncodedImage,
+    ImageBudget,
+    Request,
+    Stepwise,
+)
+from engine.generation.kept_images import KeptImages, pixel_digest
+from engine.generation.verbs import VisionModel
+
+MakeRequest = Callable[[Sequence[EncodedImage]], Request]
+
+
+@dataclass(frozen=True, eq=False)
+class Submission:
+    """A request for the engine loop.
+
+    Attributes:
+        model: The name that it is served under.
+        images: Upright, (height, width, 3) uint8 RGB each.
+        make_request: Returns the request over the encoded images. It is called twice: first with images that have no
+            content, so that a request that can't be served fails before they are encoded.
+        deadline: When it fails at the latest, on the clock of `time.monotonic`; None: never.
+        budget: How many tokens each image may become; None: as the model was loaded.
+        adapter: LoRA adapter of the request, which the encoding of the images may depend on; None: the default.
+    """
+
+    model: str
+    images: tuple[np.ndarray, ...]
+    make_request: MakeRequest
+    deadline: float | None = None
+    budget: ImageBudget | None = None
+    adapter: str | None = None
+
+    @cached_property
+    def image_keys(self) -> tuple[Hashable, ...]:
+        """What each encoded image depends on. Best read first in the thread that decodes the images: it reads them."""
+        return tuple((self.model, pixel_digest(image), self.budget, self.adapter) for image in self.images)
+
+
+@dataclass(eq=False)
+class ImageCounts:
+    """How many images were encoded (misses), or found (hits)."""
+
+    hits: int = 0
+    misses: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Preparation:
+    """What the preparation of requests on one model needs.
+
+    Attributes:
+        kept: The encoded images of all models.
+        counts: Of all models.
+        conversations: Those of this model, for requests that bring no cache.
+    """
+
+    model: VisionModel
+    kept: KeptImages[EncodedImage]
+    counts: ImageCounts
+    conversations: ChatCache = field(default_factory=ChatCache)
+
+    def prepare(self, submission: Submission, encoded: Callable[[], object]) -> Generator[None, None, object]:
+        """Encode the images of a submission, and prepare its request.
+
+        Args:
+            submission: The submission.
+            encoded: Called when its images are encoded.
+
+        Yields:
+            Between pieces of the work.
+
+        Returns:
+            What the scheduler of the model takes.
+
+        Raises:
+            Exception: The request can't be served.
+        """
+        self.model.check(submission.make_request([EncodedImage() for _ in submission.images]))
+        images = []
+        for image, key in zip(submission.images, submission.image_keys, strict=True):
+            images.append((yield from self._found_or_encoded(submission, image, key)))
+        encoded()
+        request = submission.make_request(images)
+        if isinstance(request, ChatRequest) and request.cache is None:
+            request = replace(request, cache=self.conversations)
+        if isinstance(self.model, Stepwise):
+            prepared = yield from self.model.prepare_in_steps(request)
+            self.kept.trim()
+            return prepared
+        return request
+
+    def _found_or_encoded(
+        self, submission: Submission, image: np.ndarray, key: Hashable
+    ) -> Generator[None, None, EncodedImage]:
+        known = self.kept.get(key)
+        if known:
+            self.counts.hits += 1
+            return known
+        self.counts.misses += 1
+        if isinstance(self.model, Stepwise):
+            encoded = yield from self.model.encode_in_steps(image, budget=submission.budget, adapter=submission.adapter)
+        elif submission.budget and isinstance(self.model, Budgeted):
+            [encoded] = self.model.encode([image], submission.budget)
+        else:
+            [encoded] = self.model.encode([image])
+        self.kept.put(key, encoded)
+        return encoded

@@ -9,7 +9,7 @@ import numpy as np
 
 from mdtool.errors import InputError
 from mdtool.media.image import exif_orientation
-from mdtool.media.image.image_file import StillImage, check_size, orientation, pillow, sniff
+from mdtool.media.image.image_file import MAX_PIXELS, ImageTooLarge, StillImage, check_size, orientation, pillow, sniff
 from mdtool.media.image.libvips import reason, vips
 from mdtool.media.sources.inputs import STILL_SUFFIXES
 
@@ -30,16 +30,21 @@ JXL = (b"\xff\x0a", b"\0\0\0\x0cJXL ")
 HEAD_BYTES = 64
 
 
-def decode_image(source: bytes | Path) -> np.ndarray:
+def decode_image(source: bytes | Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """Decode the first or only image of a file, or of the bytes of one.
 
     Transparent pixels are composited over grey. Of 16 bits the upper 8 are kept; for other types see `_scaled`.
+
+    Args:
+        source: The file, or its bytes.
+        max_pixels: A larger image is not decoded.
 
     Returns:
         HxWx3 uint8 sRGB, upright.
 
     Raises:
-        InputError: It is no image, damaged, truncated or too large.
+        ImageTooLarge: It has more pixels.
+        InputError: It is no image, damaged or truncated.
         OSError: The file can't be opened.
     """
     if isinstance(source, Path):
@@ -56,15 +61,18 @@ def decode_image(source: bytes | Path) -> np.ndarray:
         raise InputError("empty")
     kind = sniff(head)
     if kind == "heic":
-        return _read_heic(data)
+        return _read_heic(data, max_pixels)
     if kind is None:
-        return _read_by_pillow(data, next((form for magic, form in _MAGIC.items() if head.startswith(magic)), "TGA"))
+        form = next((form for magic, form in _MAGIC.items() if head.startswith(magic)), "TGA")
+        return _read_by_pillow(data, form, max_pixels)
     try:
-        return _read_by_vips(kind, data)
+        return _read_by_vips(kind, data, max_pixels)
+    except ImageTooLarge:
+        raise
     except InputError:
         if kind not in ("tiff", "avif"):
             raise
-        return _read_by_pillow(data, kind.upper())  # which supports a few more variants
+        return _read_by_pillow(data, kind.upper(), max_pixels)  # which supports a few more variants
 
 
 def is_image_header(head: bytes) -> bool:
@@ -72,14 +80,14 @@ def is_image_header(head: bytes) -> bool:
     return sniff(head) is not None or head.startswith((*_MAGIC, *JXL))
 
 
-def _read_by_vips(kind: str, data: bytes) -> np.ndarray:
+def _read_by_vips(kind: str, data: bytes, max_pixels: int) -> np.ndarray:
     pyvips = vips()
     loader = getattr(pyvips.Image, {"avif": "heif"}.get(kind, kind) + "load_buffer")
     try:
         # Of libjpeg's warnings only "premature end" counts as an error: the rest of the image is grey.
         options: dict[str, Any] = {"access": "sequential", "fail_on": "warning" if kind == "jpeg" else "error"}
         image = loader(data, **options)
-        check_size(image.width, image.height)
+        check_size(image.width, image.height, max_pixels)
         try:
             pixels, mode = _pixels(image)
         except pyvips.Error as error:
@@ -121,10 +129,10 @@ def _scaled(pixels: np.ndarray) -> np.ndarray:
     return scaled.astype(np.uint8)
 
 
-def _read_by_pillow(data: bytes, form: str) -> np.ndarray:
+def _read_by_pillow(data: bytes, form: str, max_pixels: int) -> np.ndarray:
     try:
         image = pillow().open(io.BytesIO(data), formats=[form])
-        check_size(*image.size)
+        check_size(image.width, image.height, max_pixels)
         image.load()
     except (InputError, MemoryError):
         raise
@@ -161,7 +169,7 @@ def rgb_of_pillow(image: Any) -> np.ndarray:
     return shown if turn == 1 else exif_orientation.upright(shown, turn)
 
 
-def _read_heic(data: bytes) -> np.ndarray:
+def _read_heic(data: bytes, max_pixels: int) -> np.ndarray:
     try:
         reader = importlib.import_module("pi_heif")
     except ImportError as error:
@@ -169,8 +177,9 @@ def _read_heic(data: bytes) -> np.ndarray:
     try:
         container = reader.open_heif(data)
         image = container[container.primary_index]
-        check_size(*image.size)
-        pixels = np.array(image)[:, : image.size[0]]  # a copy, since the image's memory is freed with it
+        width, height = image.size
+        check_size(width, height, max_pixels)
+        pixels = np.array(image)[:, :width]  # a copy, since the image's memory is freed with it
     except (InputError, MemoryError):
         raise
     except Exception as error:  # its errors have no common base class

@@ -199,15 +199,20 @@ def pillow() -> Any:
     return Image
 
 
-def check_size(width: int, height: int) -> None:
+class ImageTooLarge(InputError):
+    """An image has more pixels than are decoded."""
+
+
+def check_size(width: int, height: int, most: int = MAX_PIXELS) -> None:
     """Check that an image is small enough to decode safely.
 
     Raises:
-        InputError: It has more than `MAX_PIXELS`.
+        ImageTooLarge: It has more pixels than the most that are allowed.
     """
-    if width * height > MAX_PIXELS:
-        limit = MAX_PIXELS // 1_000_000
-        raise InputError(f"too large: {width} x {height} pixels, the limit is {limit} million; scale it down first")
+    if width * height > most:
+        raise ImageTooLarge(
+            f"too large: {width} x {height} pixels, the limit is {most / 1e6:g} million; scale it down first"
+        )
 
 
 def orientation(kind: str, data: bytes, image: Any) -> int:

@@ -1,0 +1,17 @@
+"""API keys."""
+
+import hmac
+from collections.abc import Mapping, Sequence
+
+PUBLIC = frozenset({"/health", "/ready", "/docs", "/openapi.json"})  # say nothing about what is asked and answered
+
+
+def has_key(headers: Mapping[str, str], keys: Sequence[str]) -> bool:
+    """Return whether a request has one of the keys, as a bearer token or as Moondream's client sends it.
+
+    Every key is compared in constant time, so that the time tells nothing about them.
+    """
+    scheme, _, token = headers.get("authorization", "").partition(" ")
+    given = [headers.get("x-moondream-auth", ""), token.strip() if scheme.lower() == "bearer" else ""]
+    equal = [hmac.compare_digest(one.encode(), key.encode()) for one in given for key in keys]
+    return any(equal)

@@ -1,0 +1,56 @@
+"""Reading the body of a request: bounded while it arrives, parsed beside the event loop."""
+
+import asyncio
+import json
+from concurrent.futures import Executor
+from typing import Any
+
+from starlette.requests import Request
+
+from mdtool.server.api_error import ApiError, bad_request
+
+INLINE_BYTES = 1 << 16  # a larger body takes long enough to parse that others would notice
+
+
+async def read_json(request: Request, limit: int, executor: Executor) -> dict[str, Any]:
+    """Read the JSON object that a request has as its body, whatever content type it states.
+
+    Args:
+        request: A request whose body nobody has read.
+        limit: Most bytes.
+        executor: Parses large bodies.
+
+    Raises:
+        ApiError: The body is larger (413; the rest is not waited for), or no JSON object (400).
+        ClientDisconnect: The client went away.
+    """
+    if (length := request.headers.get("content-length", "")).isdecimal() and int(length) > limit:
+        raise _too_large(limit)
+    parts: list[bytes] = []
+    size = 0
+    async for part in request.stream():
+        size += len(part)
+        if size > limit:
+            raise _too_large(limit)
+        parts.append(part)
+    data = b"".join(parts)
+    del parts
+    if size <= INLINE_BYTES:
+        return _parsed(data)
+    return await asyncio.get_running_loop().run_in_executor(executor, _parsed, data)
+
+
+def _too_large(limit: int) -> ApiError:
+    message = f"the request is larger than {limit / 1e6:g} MB, the most this server reads; send a smaller image"
+    return ApiError(413, message, code="request_too_large", reason="body")
+
+
+def _parsed(data: bytes) -> dict[str, Any]:
+    try:
+        content = json.loads(data)
+    except (ValueError, RecursionError) as error:  # json's own errors quote nothing of the text
+        where = f": {error}" if isinstance(error, json.JSONDecodeError) else ""
+        raise bad_request(f"the body is not valid JSON{where}") from error
+    if not isinstance(content, dict):
+        raise bad_request("the body is not a JSON object")
+    return content

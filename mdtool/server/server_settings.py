@@ -1,0 +1,32 @@
+"""What the person who starts a server decides."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class ServerSettings:
+    """How a server answers.
+
+    Attributes:
+        api_keys: One of them is needed; empty: none.
+        cors: Origins of web pages that may call the server; "*": any.
+        root_path: Prefix of all paths behind a reverse proxy.
+        image_hosts: Hosts that images may be fetched from: "name", "*.name" or "*"; empty: images come in requests.
+        max_body_bytes: Largest body of a request.
+        max_pixels: Largest image, in pixels.
+        max_images: Most images of a request.
+        max_requests: Most requests that are read, wait or run at a time.
+        request_timeout: Seconds that a request may take.
+        log_prompts: Whether the access log has the prompts and the answers.
+    """
+
+    api_keys: tuple[str, ...] = ()
+    cors: tuple[str, ...] = ()
+    root_path: str = ""
+    image_hosts: tuple[str, ...] = ()
+    max_body_bytes: int = 64_000_000
+    max_pixels: int = 100_000_000
+    max_images: int = 16
+    max_requests: int = 128
+    request_timeout: float = 600.0
+    log_prompts: bool = False

@@ -1,0 +1,39 @@
+"""What the routes of one server share."""
+
+from concurrent.futures import Executor
+from dataclasses import dataclass
+
+from starlette.requests import Request
+
+from mdtool.server.engine_loop import EngineLoop
+from mdtool.server.lifecycle import Lifecycle
+from mdtool.server.metrics import Metrics
+from mdtool.server.served_models import ServedModels
+from mdtool.server.server_settings import ServerSettings
+
+
+@dataclass(frozen=True)
+class Service:
+    """A server's parts.
+
+    Attributes:
+        engine: Computes.
+        models: What it serves; the first is for requests that name none.
+        settings: What its owner decided.
+        lifecycle: Its accepted requests.
+        metrics: Its counters.
+        decoders: Threads that parse and decode.
+    """
+
+    engine: EngineLoop
+    models: ServedModels
+    settings: ServerSettings
+    lifecycle: Lifecycle
+    metrics: Metrics
+    decoders: Executor
+
+
+def service_of(request: Request) -> Service:
+    """Return the server that a request came to."""
+    service: Service = request.app.state.service
+    return service

@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mdtool.server.access_log import AccessLog
 from mdtool.server.api_error import ApiError
-from mdtool.server.auth import PUBLIC, has_key
+from mdtool.server.auth import has_key, is_public
 from mdtool.server.error_response import error_response
 from mdtool.server.request_record import RequestRecord
 from mdtool.server.service import Service
@@ -74,7 +74,7 @@ class Guard:
 
     def _refusal(self, scope: Scope, headers: Headers, record: RequestRecord) -> ApiError | None:
         keys = self._settings.api_keys
-        if keys and record.path not in PUBLIC and not has_key(headers, keys):
+        if keys and not is_public(record.path, scope["method"]) and not has_key(headers, keys):
             return ApiError(
                 401,
                 "a valid API key is needed; send it as Authorization: Bearer KEY, or as X-Moondream-Auth",

@@ -37,6 +37,10 @@ FRAME_QUALITY = 80  # of JPEG
 Progress = Callable[[Report, int | None], None]  # the report so far, and the number of frames if it is known
 
 
+def no_progress(report: Report, frames: int | None) -> None:
+    """Tell nobody."""
+
+
 @dataclass
 class ShownEffect:
     """An effect whose painted frames are shown to a person now and then.
@@ -66,6 +70,27 @@ def _small_jpeg(pixels: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
+@dataclass(frozen=True)
+class Detection:
+    """What is detected, and by which model.
+
+    Attributes:
+        model: Detects.
+        prompts: Names of the objects.
+        threshold: Least score, 0..1; None: the model's own.
+    """
+
+    model: VisionModel
+    prompts: tuple[str, ...]
+    threshold: float | None = None
+
+    @property
+    def inference(self) -> ModelInference:
+        """The same as the pipeline takes it."""
+        request = AnalysisRequest(self.prompts, self.threshold, view=_view_of(self.model))
+        return ModelInference(request, object_detector(self.model, self.prompts, self.threshold), self.model.name)
+
+
 def as_input(path: Path) -> Input:
     """Return a file as an input of the pipeline."""
     return Input(path, Path(path.name))
@@ -76,10 +101,9 @@ def redact_file(
     target: Path,
     findings: Path,
     *,
-    model: VisionModel,
-    request: AnalysisRequest,
+    detection: Detection,
     effect: Effect,
-    progress: Progress,
+    progress: Progress = no_progress,
 ) -> Report:
     """Redact a picture or video, and record the findings.
 
@@ -87,19 +111,16 @@ def redact_file(
         source: The file.
         target: The redacted file, which must not exist; it appears when it is complete.
         findings: The file of findings, which must not exist.
-        model: Detects.
-        request: What is detected.
+        detection: What is detected.
         effect: Masks it.
         progress: Called after every frame; an exception that it raises ends the work.
 
     Raises:
         InputError, OutputError, EngineError: As `process_input` raises.
     """
-    detect = object_detector(model, request.prompts, request.threshold)
-    run = Run(ModelInference(request, detect, model.name), effect, progress=progress)
-    entry = as_input(source)
+    run, entry = Run(detection.inference, effect, progress=progress), as_input(source)
     with findings.open("x", encoding="utf-8") as file:
-        run.findings = FindingsWriter(file, entry.name, model.name, request.prompts, sha256=content_digest(entry))
+        run.findings = FindingsWriter(file, entry.name, run.model, detection.prompts, sha256=content_digest(entry))
         return process_input(entry, target, run, overwrite=False)
 
 
@@ -110,7 +131,7 @@ def redact_again(
     *,
     without: Sequence[Track] = (),
     effect: Effect,
-    progress: Progress = lambda report, frames: None,
+    progress: Progress = no_progress,
 ) -> Report:
     """Redact a file from its findings, without a model; see `redact_file`.
 
@@ -132,14 +153,14 @@ def redact_again(
     return process_input(entry, target, Run(recorded, effect, progress=progress), overwrite=False)
 
 
-def judge_file(source: Path, *, model: VisionModel, policy: Policy, progress: Progress) -> dict[str, Any]:
+def judge_file(source: Path, *, model: VisionModel, policy: Policy, progress: Progress = no_progress) -> dict[str, Any]:
     """Judge a picture or video by a policy; return the verdict as `moderate --json` has it, without the run.
 
     Raises:
         InputError, EngineError: As `analyse` raises.
     """
     detect = detector_with_questions(model, policy.prompts, policy.questions)
-    request = AnalysisRequest(tuple(policy.prompts), view=view_of(model))
+    request = AnalysisRequest(tuple(policy.prompts), view=_view_of(model))
     evaluator, entry = PolicyEvaluator(policy), as_input(source)
     inference = ModelInference(request, detect, model.name)
     report = analyse(entry, inference, evaluator.add, progress, live=LiveSettings())
@@ -147,7 +168,7 @@ def judge_file(source: Path, *, model: VisionModel, policy: Policy, progress: Pr
     return {**verdict, "model": model.name, "incomplete": report.incomplete}
 
 
-def view_of(model: VisionModel) -> int | None:
+def _view_of(model: VisionModel) -> int | None:
     """Return the view in which a model sees pictures: only the face detector searches for one (None)."""
     return None if model.name == FACE_MODEL else 0
 

@@ -9,9 +9,9 @@ const STYLES = ["blur", "pixelate", "solid", "obfuscate"];
 const byId = (id) => document.getElementById(id);
 
 /** Hide objects in the picture in every style; the person chooses one to compare and download. */
-export async function hidePicture({ prompt, model }, signal, tell) {
-  const json = { image_url: await dataUrl(), prompts: [prompt], styles: STYLES, model };
-  const { objects, images } = await (await call("v1/redact", { json, signal }, tell)).json();
+export async function hidePicture({ prompt }, signal, tell) {
+  const json = { image_url: await dataUrl(), prompts: [prompt], styles: STYLES };
+  const { objects, images, model } = await (await call("v1/redact", { json, signal }, tell)).json();
   clearDrawing();
   for (const object of objects) drawBox(object, object.label, object.score ?? null);
   byId("hide-found").textContent = objects.length ? text("found", { count: objects.length }) : text("nothing");
@@ -21,6 +21,7 @@ export async function hidePicture({ prompt, model }, signal, tell) {
   const choices = STYLES.map((style) => choice(style, images[style]));
   byId("styles").replaceChildren(...choices);
   choices[0].querySelector("button").click();
+  return { by: model };
 }
 
 function choice(style, url) {
@@ -49,20 +50,23 @@ function downloadLink(url, name = "") {
 }
 
 /** Judge the picture by a policy. */
-export async function judgePicture({ policy, model }, signal, tell) {
-  const json = { image_url: await dataUrl(), policy, model };
+export async function judgePicture({ policy }, signal, tell) {
+  const json = { image_url: await dataUrl(), policy };
   const { verdict } = await (await call("v1/moderate", { json, signal }, tell)).json();
   showVerdict(verdict, policy);
+  return { by: verdict.model };
 }
 
 function showVerdict(verdict, policy) {
-  const labels = [...new Set(verdict.violations.map((one) => one.label))];
+  const hits = verdict.rules.filter((rule) => rule.hit);
+  const times = (rule) => rule.spans.filter(([from, to]) => to > from).map(([from, to]) => `${from.toFixed(1)}–${to.toFixed(1)} s`);
+  const labels = hits.map((rule) => [rule.rule, ...times(rule)].join(" "));
   byId("verdict").textContent = labels.length ? text("flagged", { labels: labels.join(", ") }) : text("allowed", { policy });
 }
 
 /** Redact the video as a job; afterwards its tracks can be unticked, and the video is redacted again without a model. */
-export async function hideVideo({ prompt, style, model }, signal, tell) {
-  const job = await start(`v1/redact?${new URLSearchParams({ prompt, style, model })}`, signal, tell);
+export async function hideVideo({ prompt, style }, signal, tell) {
+  const job = await start(`v1/redact?${new URLSearchParams({ prompt, style, name: chosenFile().name })}`, signal, tell);
   await finishHiding(job, signal, tell);
 }
 
@@ -71,6 +75,7 @@ async function finishHiding(job, signal, tell) {
   const end = await follow(job, view, signal, tell);
   const link = downloadLink(`v1/jobs/${end.id}/result`);
   view.replaceChildren(link);
+  if (end.warning) view.prepend(text("warning", end), " ");
   if (end.tracks.length) view.append(trackList(end, signal, tell));
 }
 
@@ -84,7 +89,7 @@ function trackList(job, signal, tell) {
     const box = document.createElement("input");
     box.type = "checkbox";
     box.checked = true;
-    box.value = track.track;
+    box.value = JSON.stringify({ track: track.track, stream: track.stream });
     const [from, to] = [track.first_seconds.toFixed(1), track.last_seconds.toFixed(1)];
     label.append(box, " ", text("track", { label: track.label, track: track.track, from, to }));
     const row = document.createElement("div");
@@ -96,7 +101,7 @@ function trackList(job, signal, tell) {
   again.textContent = text("again");
   again.addEventListener("click", async () => {
     again.disabled = true;
-    const left = [...group.querySelectorAll("input:not(:checked)")].map((one) => Number(one.value));
+    const left = [...group.querySelectorAll("input:not(:checked)")].map((one) => JSON.parse(one.value));
     try {
       const json = { without_tracks: left };
       await finishHiding(await (await call(`v1/jobs/${job.id}/again`, { json }, tell)).json(), undefined, tell);
@@ -110,11 +115,12 @@ function trackList(job, signal, tell) {
 }
 
 /** Judge the video as a job. */
-export async function judgeVideo({ policy, model }, signal, tell) {
-  const job = await start(`v1/moderate?${new URLSearchParams({ policy, model })}`, signal, tell);
+export async function judgeVideo({ policy }, signal, tell) {
+  const job = await start(`v1/moderate?${new URLSearchParams({ policy, name: chosenFile().name })}`, signal, tell);
   const end = await follow(job, byId("judge-job"), signal, tell);
   byId("judge-job").replaceChildren();
   showVerdict(end.verdict, policy);
+  return { by: end.verdict.model };
 }
 
 async function start(path, signal, tell) {

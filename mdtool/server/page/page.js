@@ -20,9 +20,9 @@ function tell(message) {
 
 const model = () => server.models.find((one) => one.id === byId("model").value);
 
-/** Whether a model has a skill; hiding and judging need one that detects. */
+/** Whether a model has a skill. For hiding and judging the server chooses among its models what finds all. */
 function able(one, name) {
-  if (name === "redact" || name === "moderate") return one.skills.includes("detect");
+  if (name === "redact" || name === "moderate") return server.models.some((each) => each.here && each.skills.includes("detect"));
   if (name === "query") return one.skills.includes("query") || one.skills.includes("chat");
   return one.skills.includes(name);
 }
@@ -71,7 +71,7 @@ function tellMissing(notice, missing) {
       const stream = await call(`v1/models/${encodeURIComponent(missing.id)}/pull`, { method: "POST" }, tell);
       for await (const { event, data } of events(stream)) {
         if (event === "error") throw new Error(data.message);
-        pull.textContent = text("running", { percent: Math.floor(100 * data.fraction) });
+        pull.textContent = text("pulling");
       }
       await readServer();
     } catch (error) {
@@ -113,9 +113,9 @@ async function run(form, work) {
   byId("status").textContent = "";
   const since = performance.now();
   try {
-    const { tokens, finish } = (await work(mine.signal)) ?? {};
+    const { tokens, finish, by } = (await work(mine.signal)) ?? {};
     const seconds = ((performance.now() - since) / 1000).toFixed(1);
-    const parts = [text("took", { model: model().id, seconds })];
+    const parts = [text("took", { model: by ?? model().id, seconds })];
     if (tokens) parts.push(text("tokens", { count: tokens }));
     if (finish === "length") parts.push(text("cut"));
     byId("status").textContent = parts.join(" · ");
@@ -281,30 +281,36 @@ function listObjects(items, label) {
 
 async function gaze(signal) {
   needPicture();
-  const { gazes } = await (await post("v1/gaze", { image_url: await dataUrl() }, signal)).json();
+  const image_url = await dataUrl();
+  const { objects: faces } = await (await post("v1/detect", { image_url, object: "face" }, signal)).json();
+  const targets = await Promise.all(
+    faces.map(async (face) => {
+      const eye = { x: (face.x_min + face.x_max) / 2, y: (face.y_min + face.y_max) / 2 };
+      return (await (await post("v1/gaze", { image_url, eye }, signal)).json()).gaze;
+    }),
+  );
   clearDrawing();
-  for (const { face, gaze: point } of gazes) {
-    if (face) drawBox(face);
-    if (point) {
-      if (face) drawLine(face, point);
-      drawPoint(point, "", "gaze");
-    }
+  for (const [index, face] of faces.entries()) {
+    drawBox(face);
+    if (!targets[index]) continue;
+    drawLine(face, targets[index]);
+    drawPoint(targets[index], "", "gaze");
   }
-  const looks = gazes.filter((one) => one.gaze).length;
-  byId("gaze-found").textContent = gazes.length ? text("faces", { count: gazes.length, looks }) : text("nothing");
+  const looks = targets.filter(Boolean).length;
+  byId("gaze-found").textContent = faces.length ? text("faces", { count: faces.length, looks }) : text("nothing");
 }
 
 async function hide(signal) {
   if (!chosenFile()) throw new Error(text("no-picture"));
   const prompt = byId("hidden-object").value.trim();
   const work = isVideo() ? hideVideo : hidePicture;
-  return work({ prompt, style: byId("style").value, model: model().id }, signal, tell);
+  return work({ prompt, style: byId("style").value }, signal, tell);
 }
 
 async function judge(signal) {
   if (!chosenFile()) throw new Error(text("no-picture"));
   const work = isVideo() ? judgeVideo : judgePicture;
-  return work({ policy: byId("policy").value, model: model().id }, signal, tell);
+  return work({ policy: byId("policy").value }, signal, tell);
 }
 
 function buildTabs() {

@@ -29,8 +29,8 @@ const ENGLISH = {
   interrupted: "The connection was lost in the middle of the answer. What had arrived is above; ask again for the rest.",
   busy: "The server is busy. Trying again in {seconds} s …", "too-large": "The file has {bytes}, and the server takes {limit} at most.",
   unauthorized: "The server wants an API key: write it at the top.", "no-models": "The server has no model.",
-  "not-here": "{model} isn't on this machine ({size}, {licence}). Get it with:", pull: "Get it now", "no-camera": "No camera can be used here.",
-  allowed: "Nothing found by the policy {policy}.", flagged: "Found: {labels}.", failed: "It failed: {error}", before: "before", after: "hidden",
+  "not-here": "{model} isn't on this machine ({size}, {licence}). Get it with:", pull: "Get it now", pulling: "Downloading …", "no-camera": "No camera can be used here.",
+  allowed: "The policy {policy} allows it: nothing found.", flagged: "Found: {labels}.", failed: "It failed: {error}", warning: "A part is missing: the video is {warning}.", before: "before", after: "hidden",
   "time-at": "at {seconds} s",
 };
 
@@ -62,8 +62,8 @@ const CHINESE = {
   interrupted: "回答中途连接断开。已收到的内容在上面；请再问一次。",
   busy: "服务器繁忙，{seconds} 秒后重试……", "too-large": "文件有 {bytes}，服务器最多接受 {limit}。",
   unauthorized: "服务器需要 API 密钥：请写在上方。", "no-models": "服务器没有模型。",
-  "not-here": "{model} 不在这台机器上（{size}，{licence}）。获取命令：", pull: "立即获取", "no-camera": "这里无法使用摄像头。",
-  allowed: "按策略 {policy} 没有发现问题。", flagged: "发现：{labels}。", failed: "失败：{error}", before: "原图", after: "遮挡后",
+  "not-here": "{model} 不在这台机器上（{size}，{licence}）。获取命令：", pull: "立即获取", pulling: "正在下载……", "no-camera": "这里无法使用摄像头。",
+  allowed: "按策略 {policy} 没有发现问题。", flagged: "发现：{labels}。", failed: "失败：{error}", warning: "有一部分缺失：视频{warning}。", before: "原图", after: "遮挡后",
   "time-at": "第 {seconds} 秒",
 };
 

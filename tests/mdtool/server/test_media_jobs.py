@@ -14,12 +14,12 @@ from PIL.ImageOps import exif_transpose
 
 from mdtool.errors import UsageError
 from mdtool.jobs.moderate.find_policy import load_policy
-from mdtool.pipeline.annotate import AnalysisRequest
 from mdtool.pipeline.track_selection import Track
 from mdtool.server.engine_loop import EngineLoop
 from mdtool.server.loop_model import LoopModel
 from mdtool.server.media_jobs import MAX_WAITING, MediaJob, MediaJobs, Outcome
 from mdtool.server.media_work import (
+    Detection,
     ShownEffect,
     first_that_serves,
     judge_file,
@@ -27,7 +27,6 @@ from mdtool.server.media_work import (
     redact_file,
     redaction,
     tracks_in,
-    view_of,
 )
 from mdtool.server.refusals import QueueFull
 from mdtool.server.served_models import ServedModel, ServedModels
@@ -49,10 +48,6 @@ def models() -> Iterator[dict[str, LoopModel]]:
     events.call_soon_threadsafe(events.stop)
     thread.join()
     events.close()
-
-
-def request(model: LoopModel, *prompts: str) -> AnalysisRequest:
-    return AnalysisRequest(prompts, view=view_of(model))
 
 
 def pixels(video: Path) -> list[np.ndarray]:
@@ -84,11 +79,7 @@ def test_a_picture_is_redacted_and_again_in_another_style_without_a_model(
 ) -> None:
     model, findings = models["centerface"], tmp_path / "findings.jsonl"
     blurred, solid = tmp_path / "blurred.jpg", tmp_path / "solid.jpg"
-    progress = lambda report, total: None  # noqa: E731
-    report = redact_file(
-        PORTRAIT, blurred, findings,
-        model=model, request=request(model, "face"), effect=redaction("blur"), progress=progress,
-    )  # fmt: skip
+    report = redact_file(PORTRAIT, blurred, findings, detection=Detection(model, ("face",)), effect=redaction("blur"))
     redact_again(PORTRAIT, solid, findings, effect=redaction("solid"))
     original, blurry, black = (
         np.array(exif_transpose(Image.open(path)).convert("RGB")).astype(int) for path in (PORTRAIT, blurred, solid)
@@ -124,7 +115,7 @@ def test_a_video_is_redacted_with_frames_to_show_and_a_track_can_be_left_out(
     steps: list[int] = []
     redact_file(
         shapes, tmp_path / "all.mp4", findings,
-        model=model, request=request(model, "red circle"),
+        detection=Detection(model, ("red circle",)),
         effect=ShownEffect(redaction("solid"), shown.append),
         progress=lambda report, total: steps.append(report.frames),
     )  # fmt: skip
@@ -150,9 +141,7 @@ def test_a_video_is_redacted_with_frames_to_show_and_a_track_can_be_left_out(
 def test_a_picture_is_judged_by_a_policy(models: dict[str, LoopModel], tmp_path: Path) -> None:
     policy = tmp_path / "policy.toml"
     policy.write_text('[[rule]]\nname = "faces"\nprompt = ["face"]\naction = "flag"\n')
-    verdict = judge_file(
-        PORTRAIT, model=models["centerface"], policy=load_policy(str(policy)), progress=lambda report, total: None
-    )
+    verdict = judge_file(PORTRAIT, model=models["centerface"], policy=load_policy(str(policy)))
     assert verdict["hit"]
     assert [rule["rule"] for rule in verdict["rules"] if rule["hit"]] == ["faces"]
     assert verdict["model"] == "centerface"

@@ -124,7 +124,6 @@ class MediaJobs:
 
     def find(self, id: str) -> MediaJob | None:
         """Return a job by its id; None if there is none, or it has expired."""
-        self.expire()
         with self._lock:
             return self._jobs.get(id)
 
@@ -141,13 +140,6 @@ class MediaJobs:
             has_ended = job.ended is not None
         if has_ended:
             shutil.rmtree(job.folder, ignore_errors=True)
-
-    def expire(self) -> None:
-        """Delete jobs that ended long ago."""
-        limit = time.monotonic() - self._ttl
-        for job in self._listed():
-            if job.ended is not None and job.ended < limit:
-                self.remove(job)
 
     def close(self) -> None:
         """Cancel all jobs, and delete their files."""
@@ -195,3 +187,7 @@ class MediaJobs:
             job.status, job.ended = status, time.monotonic()
         if job.cancelled:
             shutil.rmtree(job.folder, ignore_errors=True)
+            return
+        expiry = threading.Timer(self._ttl, self.remove, [job])
+        expiry.daemon = True
+        expiry.start()

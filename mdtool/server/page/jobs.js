@@ -73,8 +73,13 @@ export async function hideVideo({ prompt, style }, signal, tell) {
 async function finishHiding(job, signal, tell) {
   const view = byId("hide-job");
   const end = await follow(job, view, signal, tell);
-  const link = downloadLink(`v1/jobs/${end.id}/result`);
-  view.replaceChildren(link);
+  const result = `v1/jobs/${end.id}/result`;
+  const player = document.createElement("video");
+  player.src = result;
+  player.controls = player.muted = true;
+  player.className = "frame";
+  player.setAttribute("aria-label", text("after"));
+  view.replaceChildren(player, downloadLink(result));
   if (end.warning) view.prepend(text("warning", end), " ");
   if (end.tracks.length) view.append(trackList(end, signal, tell));
 }

@@ -35,7 +35,7 @@ function chooseSkill(name, focus = false) {
     tab.tabIndex = chosen ? 0 : -1;
     if (chosen && focus) tab.focus();
   }
-  for (const form of document.querySelectorAll("form")) form.hidden = form.dataset.skill !== name;
+  for (const form of document.querySelectorAll("form[data-skill]")) form.hidden = form.dataset.skill !== name;
   showAbility();
 }
 
@@ -371,7 +371,10 @@ function watchForms() {
     tellSize();
     showAbility();
   });
-  byId("key").addEventListener("change", readServer);
+  byId("key-label").addEventListener("submit", (event) => {
+    event.preventDefault();
+    readServer().catch((error) => tell(error.message));
+  });
 }
 
 function clearResults() {

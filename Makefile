@@ -66,6 +66,7 @@ gpu: .venv/installed
 .venv/installed: pyproject.toml setup.py $(wildcard engine/kernels/native/*)
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --no-deps 'moondream>=2.6,<3' # its HTTP client; the rest would bring its engine
 	@touch $@
 
 clean:

@@ -154,7 +154,7 @@ def load_model(
         UsageError: It does not support the options.
     """
     with model_errors():
-        model = _or_pulled(
+        model = or_pulled(
             lambda: _load(
                 _first_that_serves(skill, prompts, questions) if name == "auto" else name, name, computing, callbacks
             ),
@@ -199,7 +199,7 @@ def load_gaze_model(
         ModelNotFound, UsageError: As `load_model`.
     """
     with model_errors():
-        model = _or_pulled(
+        model = or_pulled(
             lambda: _load(_first_gazer(prompts, accurate) if name == "auto" else name, name, computing, callbacks),
             callbacks,
         )
@@ -220,7 +220,16 @@ def load_gaze_model(
     return model
 
 
-def _or_pulled(load: Callable[[], T], callbacks: LoadCallbacks) -> T:
+def first_that_describes() -> str:
+    """Return the name of the best model on this machine that captions images and answers any question.
+
+    Raises:
+        NotDownloaded: There is none.
+    """
+    return _first_that_serves("caption", ["normal"], ["what is this?"])
+
+
+def or_pulled(load: Callable[[], T], callbacks: LoadCallbacks) -> T:
     """Return `load()`; download the model that it lacks if that is wanted, and load again."""
     try:
         return load()

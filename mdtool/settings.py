@@ -39,7 +39,7 @@ from mdtool.errors import UsageError
 CONFIG_FILE = "mdtool.toml"
 DEFAULTS_TABLE = "defaults"  # the table for all commands
 PREFIX = "MDTOOL_"
-OTHER_VARIABLES = frozenset({"MDTOOL_DEBUG", "MDTOOL_KERNELS"})  # used by the program, but no options
+OTHER_VARIABLES = frozenset({"MDTOOL_API_KEY", "MDTOOL_DEBUG", "MDTOOL_KERNELS"})  # used by the program, but no options
 
 HIDING_COMMANDS = frozenset({"redact", "moderate", "render"})
 # Their options that do not change what is hidden.

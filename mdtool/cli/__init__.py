@@ -28,6 +28,7 @@ from mdtool.cli import (
     redact,
     render,
     report,
+    serve,
 )
 from mdtool.console import one_line
 from mdtool.errors import ExitCode, MdtoolError
@@ -58,6 +59,7 @@ app.command("query")(query.query)
 app.command("chat")(chat.chat)
 app.command("detect")(detect.detect)
 app.command("point")(point.point)
+app.command("serve")(serve.serve)
 app.add_typer(models.app, name="models")
 app.add_typer(evaluate.app, name="eval")
 app.add_typer(bench.app, name="bench")

@@ -119,9 +119,7 @@ async def _serve(
     server.should_exit = True
     await serving
     if not clean:
-        note(
-            f"{left} requests were cut off, as they ran for more than {listening.drain:g} s; --drain gives them longer"
-        )
+        note(f"{left} requests were cut off after {listening.drain:g} s; --drain gives them longer")
     return ExitCode.OK if clean else ExitCode.SOME_FAILED
 
 

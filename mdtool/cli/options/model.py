@@ -137,13 +137,8 @@ class ImageTokenOptions:
 
 
 @dataclass(frozen=True)
-class _Named:
-    model: ModelName = "auto"
-
-
-@dataclass(frozen=True)
-class ModelOptions(ImageTokenOptions, ComputingOptions, _Named):  # the fields of the last base come first
-    """The model that analyses images, and how."""
+class LoadingOptions(ImageTokenOptions, ComputingOptions):  # the fields of the last base come first
+    """How a model is loaded, whichever it is."""
 
     detail: Annotated[
         str,
@@ -207,3 +202,13 @@ class ModelOptions(ImageTokenOptions, ComputingOptions, _Named):  # the fields o
             return "-" not in inputs and console.ask(question)
 
         return decide
+
+
+@dataclass(frozen=True)
+class _Named:
+    model: ModelName = "auto"
+
+
+@dataclass(frozen=True)
+class ModelOptions(LoadingOptions, _Named):
+    """The model that analyses images, and how."""

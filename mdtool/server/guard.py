@@ -10,6 +10,7 @@ import uuid
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
+from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mdtool.server.access_log import AccessLog
@@ -40,6 +41,9 @@ class Guard:
             return
         path = re.sub("/{2,}", "/", scope["path"])  # clients join their base URL and a path with one slash too many
         scope["path"] = path
+        if self._settings.root_path and path == self._settings.root_path:  # the page's addresses are relative to it
+            await RedirectResponse(f"{path}/")(scope, receive, send)
+            return
         headers = Headers(scope=scope)
         record = RequestRecord(
             _request_id(headers), self._below_root(path), time.monotonic() + self._settings.request_timeout

@@ -42,7 +42,7 @@ from mdtool.server.schemas import AgainBody, ModerateBody, RedactBody, StyleName
 from mdtool.server.service import service_of
 from mdtool.server.streaming import sse
 from mdtool.server.uploads import Picture, as_picture, file_suffix, receive_file, result_suffix
-from recipes.policy import Policy
+from recipes.policy import Policy, policy_from_prompts
 from recipes.regions import Region
 
 router = APIRouter(tags=["Redaction and moderation"])
@@ -75,14 +75,21 @@ async def redact(
 
 
 @router.post("/v1/moderate", openapi_extra=body_of(ModerateBody))
-async def moderate(request: Request, policy: str = "", model: str | None = None, name: str = "") -> Response:
+async def moderate(
+    request: Request,
+    *,
+    policy: str | None = None,
+    prompt: Annotated[list[str] | None, Query()] = None,
+    model: str | None = None,
+    name: str = "",
+) -> Response:
     """Judge a picture in JSON at once; judge a video, which is the body itself, as a job."""
     if not _is_json(request):
-        rules = _policy(policy)
+        rules = _policy(policy, prompt or [])
         chosen = _model(request, model, rules.prompts, rules.questions)
         return await _start(request, "moderate", name, partial(_judge_video, chosen, rules))
     body = await read_body(request, ModerateBody)
-    rules = _policy(body.policy)
+    rules = _policy(body.policy, body.prompts)
     chosen = _model(request, body.model, rules.prompts, rules.questions)
     picture = await _picture(request, body.image_url)
     return await _answer(request, "moderate", chosen, partial(_judge_picture, chosen, rules, picture))
@@ -152,10 +159,15 @@ def _is_json(request: Request) -> bool:
     return "json" in request.headers.get("content-type", "application/json")
 
 
-def _policy(name: str) -> Policy:
-    if name not in presets():  # a path would be one on the server
+def _policy(name: str | None, prompts: Sequence[str]) -> Policy:
+    if name is not None and name not in presets():  # a path would be one on the server
         raise bad_request(f"policy: give one of {', '.join(presets())}", "policy")
-    return load_policy(name)
+    if (name is None) == (not prompts):
+        raise bad_request("give a policy, or prompts that name what is not allowed", "policy")
+    try:
+        return load_policy(name) if name is not None else policy_from_prompts(prompts)
+    except ValueError as error:
+        raise bad_request(f"prompts: {error}", "prompts") from error
 
 
 def _model(request: Request, name: str | None, prompts: Sequence[str], questions: Sequence[str] = ()) -> VisionModel:

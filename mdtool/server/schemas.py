@@ -121,10 +121,11 @@ class RedactBody(BaseModel):
 
 
 class ModerateBody(BaseModel):
-    """A picture to judge by a policy."""
+    """A picture to judge: by a policy, or by prompts that name what is not allowed."""
 
     image_url: str
-    policy: str
+    policy: str | None = None
+    prompts: Annotated[list[str], Field(max_length=16)] = []
     model: str | None = None
 
 

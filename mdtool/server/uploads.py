@@ -37,7 +37,7 @@ def result_suffix(suffix: str) -> str:
     if suffix in STILL_SUFFIXES:
         return suffix
     try:
-        muxer_for(suffix)
+        muxer_for(f"name{suffix}")
     except UsageError:
         return OTHER_VIDEO
     return suffix

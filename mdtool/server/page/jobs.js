@@ -50,18 +50,18 @@ function downloadLink(url, name = "") {
 }
 
 /** Judge the picture by a policy. */
-export async function judgePicture({ policy }, signal, tell) {
-  const json = { image_url: await dataUrl(), policy };
+export async function judgePicture({ policy, words }, signal, tell) {
+  const json = { image_url: await dataUrl(), ...(policy ? { policy } : { prompts: [words] }) };
   const { verdict } = await (await call("v1/moderate", { json, signal }, tell)).json();
-  showVerdict(verdict, policy);
+  showVerdict(verdict);
   return { by: verdict.model };
 }
 
-function showVerdict(verdict, policy) {
+function showVerdict(verdict) {
   const hits = verdict.rules.filter((rule) => rule.hit);
   const times = (rule) => rule.spans.filter(([from, to]) => to > from).map(([from, to]) => `${from.toFixed(1)}–${to.toFixed(1)} s`);
   const labels = hits.map((rule) => [rule.rule, ...times(rule)].join(" "));
-  byId("verdict").textContent = labels.length ? text("flagged", { labels: labels.join(", ") }) : text("allowed", { policy });
+  byId("verdict").textContent = labels.length ? text("flagged", { labels: labels.join(", ") }) : text("allowed");
 }
 
 /** Redact the video as a job; afterwards its tracks can be unticked, and the video is redacted again without a model. */
@@ -120,11 +120,12 @@ function trackList(job, signal, tell) {
 }
 
 /** Judge the video as a job. */
-export async function judgeVideo({ policy }, signal, tell) {
-  const job = await start(`v1/moderate?${new URLSearchParams({ policy, name: chosenFile().name })}`, signal, tell);
+export async function judgeVideo({ policy, words }, signal, tell) {
+  const rules = policy ? { policy } : { prompt: words };
+  const job = await start(`v1/moderate?${new URLSearchParams({ ...rules, name: chosenFile().name })}`, signal, tell);
   const end = await follow(job, byId("judge-job"), signal, tell);
   byId("judge-job").replaceChildren();
-  showVerdict(end.verdict, policy);
+  showVerdict(end.verdict);
   return { by: end.verdict.model };
 }
 

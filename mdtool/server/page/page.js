@@ -96,7 +96,7 @@ async function readServer() {
   const before = byId("model").value || readSetting("model");
   byId("model").replaceChildren(...server.models.map((one) => new Option(one.id, one.id)));
   if (server.models.some((one) => one.id === before)) byId("model").value = before;
-  byId("policy").replaceChildren(...server.policies.map((name) => new Option(name, name)));
+  byId("policy").replaceChildren(new Option(text("own-words"), ""), ...server.policies.map((name) => new Option(name, name)));
   tell(server.models.length ? "" : text("no-models"));
   showAbility();
 }
@@ -310,7 +310,7 @@ async function hide(signal) {
 async function judge(signal) {
   if (!chosenFile()) throw new Error(text("no-picture"));
   const work = isVideo() ? judgeVideo : judgePicture;
-  return work({ policy: byId("policy").value }, signal, tell);
+  return work({ policy: byId("policy").value, words: byId("not-allowed").value.trim() }, signal, tell);
 }
 
 function buildTabs() {
@@ -360,6 +360,9 @@ function watchForms() {
   byId("slider").addEventListener("input", (event) => {
     byId("compare").style.setProperty("--split", `${event.target.value}%`);
   });
+  byId("policy").addEventListener("change", (event) => {
+    byId("own-words").hidden = event.target.value !== "";
+  });
   byId("model").addEventListener("change", (event) => {
     keepSetting("model", event.target.value);
     newConversation();
@@ -368,6 +371,7 @@ function watchForms() {
   byId("language").addEventListener("change", (event) => {
     keepSetting("language", event.target.value);
     speak(event.target.value);
+    byId("policy").options[0].textContent = text("own-words");
     tellSize();
     showAbility();
   });

@@ -15,7 +15,7 @@ const ENGLISH = {
   "gaze-hint": "Finds the faces, and where each of them looks.", "gaze-button": "Show where people look",
   "hide-what": "What to hide", style: "Style", blur: "blur", pixelate: "pixelate", solid: "solid colour",
   obfuscate: "obfuscate", "hide-button": "Hide", slider: "Before and after",
-  policy: "Policy", "judge-button": "Judge", private: "Everything stays on the machine that serves this page.",
+  policy: "Policy", "own-words": "in my own words", "not-allowed": "What is not allowed", "judge-button": "Judge", private: "Everything stays on the machine that serves this page.",
   download: "Download", again: "Hide only the chosen ones", tracks: "What was hidden", track: "{label} {track}, {from} to {to} s",
   "no-picture": "Choose a picture first.", "no-video": "Only hiding and judging work on a video.",
   found: "{count} found.", nothing: "Nothing found.", faces: "{count} faces; {looks} look at a place in the picture.",
@@ -30,7 +30,7 @@ const ENGLISH = {
   busy: "The server is busy. Trying again in {seconds} s …", "too-large": "The file has {bytes}, and the server takes {limit} at most.",
   unauthorized: "The server wants an API key: write it at the top.", "no-models": "The server has no model.",
   "not-here": "{model} isn't on this machine ({size}, {licence}). Get it with:", pull: "Get it now", pulling: "Downloading …", "no-camera": "No camera can be used here.",
-  allowed: "The policy {policy} allows it: nothing found.", flagged: "Found: {labels}.", failed: "It failed: {error}", warning: "A part is missing: the video is {warning}.", before: "before", after: "hidden",
+  allowed: "Nothing that is not allowed was found.", flagged: "Found: {labels}.", failed: "It failed: {error}", warning: "A part is missing: the video is {warning}.", before: "before", after: "hidden",
   "time-at": "at {seconds} s",
 };
 
@@ -48,7 +48,7 @@ const CHINESE = {
   "gaze-hint": "找出每张脸，以及各自在看哪里。", "gaze-button": "显示视线",
   "hide-what": "要遮挡什么", style: "样式", blur: "模糊", pixelate: "马赛克", solid: "纯色", obfuscate: "近似色块",
   "hide-button": "遮挡", slider: "前后对比",
-  policy: "策略", "judge-button": "审核", private: "所有内容都留在提供此页面的机器上。",
+  policy: "策略", "own-words": "用自己的话", "not-allowed": "不允许什么", "judge-button": "审核", private: "所有内容都留在提供此页面的机器上。",
   download: "下载", again: "只遮挡选中的", tracks: "被遮挡的对象", track: "{label} {track}，{from} 至 {to} 秒",
   "no-picture": "请先选择一张图片。", "no-video": "视频只能遮挡或审核。",
   found: "找到 {count} 个。", nothing: "没有找到。", faces: "{count} 张脸，其中 {looks} 张看向图中某处。",
@@ -63,7 +63,7 @@ const CHINESE = {
   busy: "服务器繁忙，{seconds} 秒后重试……", "too-large": "文件有 {bytes}，服务器最多接受 {limit}。",
   unauthorized: "服务器需要 API 密钥：请写在上方。", "no-models": "服务器没有模型。",
   "not-here": "{model} 不在这台机器上（{size}，{licence}）。获取命令：", pull: "立即获取", pulling: "正在下载……", "no-camera": "这里无法使用摄像头。",
-  allowed: "按策略 {policy} 没有发现问题。", flagged: "发现：{labels}。", failed: "失败：{error}", warning: "有一部分缺失：视频{warning}。", before: "原图", after: "遮挡后",
+  allowed: "没有发现不允许的内容。", flagged: "发现：{labels}。", failed: "失败：{error}", warning: "有一部分缺失：视频{warning}。", before: "原图", after: "遮挡后",
   "time-at": "第 {seconds} 秒",
 };
 

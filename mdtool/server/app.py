@@ -62,7 +62,7 @@ def create_app(
         title="mdtool",
         version=__version__,
         description=DESCRIPTION,
-        root_path=settings.root_path,
+        servers=[{"url": settings.root_path}] if settings.root_path else None,
         docs_url=None,
         redoc_url=None,
         openapi_url=None,

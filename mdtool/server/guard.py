@@ -40,7 +40,7 @@ class Guard:
             await self._app(scope, receive, send)
             return
         path = re.sub("/{2,}", "/", scope["path"])  # clients join their base URL and a path with one slash too many
-        scope["path"] = path
+        scope["path"], scope["root_path"] = path, self._settings.root_path
         if self._settings.root_path and path == self._settings.root_path:  # the page's addresses are relative to it
             await RedirectResponse(f"{path}/")(scope, receive, send)
             return

@@ -74,11 +74,12 @@ def run_server(app: FastAPI, listening: Listening, note: Callable[[str], object]
     Raises:
         UsageError: It can't listen there, or the certificate can't be used.
     """
-    with _listener(listening) as listener:
+    with listener_at(listening) as listener:
         return asyncio.run(_serve(app, listening, listener, note))
 
 
-def _listener(listening: Listening) -> socket.socket:
+def listener_at(listening: Listening) -> socket.socket:
+    """Return a listening socket. Raises UsageError if that is not possible."""
     where = f"{listening.host}:{listening.port}"
     try:
         family, _, _, _, address = socket.getaddrinfo(listening.host, listening.port, type=socket.SOCK_STREAM)[0]
@@ -101,7 +102,7 @@ async def _serve(
     app: FastAPI, listening: Listening, listener: socket.socket, note: Callable[[str], object]
 ) -> ExitCode:
     service: Service = app.state.service
-    server = _Server(_config(app, listening))
+    server = _Server(uvicorn_config(app, listening))
     serving = asyncio.ensure_future(server.serve(sockets=[listener]))
     signalled = _on_signals()
     while not (server.started or serving.done()):
@@ -123,7 +124,8 @@ async def _serve(
     return ExitCode.OK if clean else ExitCode.SOME_FAILED
 
 
-def _config(app: FastAPI, listening: Listening) -> uvicorn.Config:
+def uvicorn_config(app: FastAPI, listening: Listening) -> uvicorn.Config:
+    """Return how uvicorn serves an app. Raises UsageError if the certificate can't be used."""
     logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL + 1)  # the access log has what matters
     config = uvicorn.Config(
         app,

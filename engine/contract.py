@@ -211,13 +211,16 @@ class Message:
 
 
 class ChatCache:
-    """What a model keeps of a conversation for its next turn.
+    """What a model keeps of conversations for their next turns.
 
     Attributes:
+        limit_bytes: Of all conversations; the latest is kept in any case.
         content: Private to each model family; None: nothing yet.
     """
 
-    content: Any = None
+    def __init__(self, limit_bytes: int = 0) -> None:
+        self.limit_bytes = limit_bytes
+        self.content: Any = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,8 +230,8 @@ class ChatRequest:
     Attributes:
         messages: The conversation so far.
         allowed: As in `QueryRequest`.
-        cache: Of this conversation: the model computes only what has changed since the last request with it, and
-            updates it. The last bits of results may depend on it. None: every request is computed anew.
+        cache: The model computes only what no conversation in it begins with, and adds this one. The last bits of
+            results may depend on it. None: every request is computed anew.
     """
 
     messages: tuple[Message, ...]
@@ -528,20 +531,14 @@ class Chatting(Protocol):
 
 
 @runtime_checkable
-class Stepwise(Protocol):
-    """The additional interface of a model whose long work comes in pieces, between which other requests can run.
+class StepwiseEncoder(Protocol):
+    """The additional interface of a model that encodes an image piece by piece, so that others can run in between."""
 
-    Results are those of `encode` and of the scheduler alone, to the last bit on a CPU.
-    """
-
-    def encode_in_steps(
-        self, image: np.ndarray, *, budget: ImageBudget | None = None, adapter: str | None = None
-    ) -> Generator[None, None, EncodedImage]:
-        """Encode an image as `Model.encode` does, and yield between pieces of the work.
+    def encode_in_steps(self, image: np.ndarray, adapter: str | None = None) -> Generator[None, None, EncodedImage]:
+        """Encode an image to what `Model.encode` gives, to the last bit on a CPU, and yield between pieces of the work.
 
         Args:
             image: (height, width, 3) uint8 RGB.
-            budget: How many tokens it may become; None: as the model was loaded.
             adapter: LoRA adapter of the requests that it is for; None: the default.
 
         Returns:
@@ -549,14 +546,20 @@ class Stepwise(Protocol):
 
         Raises:
             ValueError: The image has another shape or dtype.
-            EngineError: The model takes no budget.
+            ModelUnavailable: There is no such adapter.
         """
 
+
+@runtime_checkable
+class StepwiseStarter(Protocol):
+    """The additional interface of a model that starts a request piece by piece, so that others can run in between."""
+
     def prepare_in_steps(self, request: Request) -> Generator[None, None, Any]:
-        """Do what a request needs before its first decode step, and yield between pieces of the work.
+        """Do what the scheduler does before the first decode step of a request, and yield between pieces of the work.
 
         Returns:
-            What `add` of the model's scheduler takes in place of the request.
+            What `add` of the model's scheduler takes in place of the request, for the same result to the last bit on a
+            CPU.
 
         Raises:
             EngineError, ValueError: The request can't be served.

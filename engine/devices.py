@@ -3,13 +3,15 @@
 import os
 import platform
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
 import torch
 
 from engine.contract import EngineError
+from engine.stepwise import Stepwise, finished
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -134,6 +136,17 @@ _MEMORY_SIGNS = ("can't allocate memory", "not enough memory", "out of memory", 
 _ONEDNN_SIGNS = ("could not create a primitive", "could not execute a primitive", "could not create a memory object")
 
 
+@contextmanager
+def memory_errors() -> Iterator[None]:
+    """Raise what means that memory ran out as OutOfMemory."""
+    try:
+        yield
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise OutOfMemory from error
+        raise
+
+
 def in_chunks(items: Sequence[Item], size: int, work: Callable[[Sequence[Item]], Sequence[Result]]) -> list[Result]:
     """Apply a function to batches of items, halving the batch size whenever memory runs out.
 
@@ -145,10 +158,22 @@ def in_chunks(items: Sequence[Item], size: int, work: Callable[[Sequence[Item]],
     Raises:
         OutOfMemory: Memory does not suffice for a single item.
     """
+
+    def in_one_piece(chunk: Sequence[Item]) -> Stepwise[Sequence[Result]]:
+        return work(chunk)
+        yield
+
+    return finished(chunks_in_steps(items, size, in_one_piece))
+
+
+def chunks_in_steps(
+    items: Sequence[Item], size: int, work: Callable[[Sequence[Item]], Stepwise[Sequence[Result]]]
+) -> Stepwise[list[Result]]:
+    """Do what `in_chunks` does with work that comes in pieces, and yield between them."""
     results: list[Result] = []
     while len(results) < len(items):
         try:
-            results += work(items[len(results) : len(results) + size])
+            results += yield from work(items[len(results) : len(results) + size])
         except Exception as error:
             if not is_out_of_memory(error):
                 raise

@@ -1,17 +1,20 @@
 """An image that a VLM encodes when a request first needs it, and the prefixes of prompts that begin with it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from engine.contract import EncodedImage, ImageBudget
 from engine.generation.chat_prompt import ImagePart
-from engine.generation.image_features import ImageFeatures
+from engine.generation.image_features import ImageFeatures, image_spans
 from engine.layers.kv_cache import PrefixCache
 from engine.resize import resize_with_torch
+from engine.stepwise import Stepwise, finished
 
-Encode = Callable[[np.ndarray, ImageBudget], Sequence[ImagePart]]
+ROWS_BETWEEN_CUTS = 512  # at least: with fewer the matrix multiplications would become slower
+
+Encode = Callable[[np.ndarray, ImageBudget], Stepwise[Sequence[ImagePart]]]
 
 
 @dataclass(eq=False)
@@ -49,6 +52,10 @@ class LazyImage(EncodedImage):
         Args:
             min_tokens: Raises the budget's least number of tokens, up to its greatest.
         """
+        return finished(self.parts_in_steps(min_tokens))
+
+    def parts_in_steps(self, min_tokens: int = 0) -> Stepwise[Sequence[ImagePart]]:
+        """Do what `parts` does, and yield between pieces of the work."""
         least = max(self.budget.min_tokens or 1, min_tokens)
         if self.budget.max_tokens is not None:
             least = min(least, self.budget.max_tokens)
@@ -57,7 +64,7 @@ class LazyImage(EncodedImage):
             budget = replace(budget, max_tokens=least)
         if budget not in self._parts:
             pixels = self.pixels if min_tokens else _reduced(self.pixels, self.longest_side)
-            self._parts[budget] = self.encode(pixels, budget)
+            self._parts[budget] = yield from self.encode(pixels, budget)
         return self._parts[budget]
 
 
@@ -78,3 +85,12 @@ def first_image_end(pieces: Sequence[object], parts: Sequence[ImagePart]) -> int
     """
     last = [part for part in parts if isinstance(part, ImageFeatures)][-1]
     return next(index for index, piece in enumerate(pieces) if piece is last) + len(last)
+
+
+def later_image_ends(pieces: Sequence[object], start: int) -> Iterator[int]:
+    """Yield where to cut the inputs of a model after `start`: after images, some distance apart, and after the last."""
+    ends = [start + begin + len(image) for begin, image in image_spans(pieces[start:])]
+    for end in ends:
+        if end - start >= ROWS_BETWEEN_CUTS or end == ends[-1]:
+            yield end
+            start = end

@@ -22,6 +22,9 @@ from torch import Tensor
 from engine.contract import Cancelled, Done, EngineError, Event, Failed, TextDelta
 from engine.devices import OutOfMemory, in_chunks, is_out_of_memory
 
+CHUNK = 256  # pieces of a longer prompt that a step reads
+CPU_CHUNKS, GPU_CHUNKS = 1, 16  # of several prompts in a step: on a GPU they cost little more than one
+
 R = TypeVar("R")
 
 
@@ -112,6 +115,7 @@ class _Sequence(Generic[R]):
     cache: Any
     keep: Callable[[Any], object] | None
     waiting: Any = None  # the step that the flow has yielded; None at its end
+    fed: int = 0  # pieces of it that the model has read
     hidden: Tensor | None = None  # (dim)
     emitted: int = 0  # pieces
 
@@ -123,13 +127,14 @@ class Scheduler(Generic[R]):
     event; the others go on. Out of memory, half of the sequences are preempted and restarted later.
     """
 
-    def __init__(self, decoder: Decoder, batch: int, make_job: Callable[[R], Job]) -> None:
+    def __init__(self, decoder: Decoder, batch: int, make_job: Callable[[R], Job], *, chunks_per_step: int = 1) -> None:
         """Start with no requests.
 
         Args:
             decoder: The model.
             batch: Most sequences in a step.
             make_job: Returns the work for a request; called again where a preempted sequence is restarted.
+            chunks_per_step: Most sequences of a step that read a chunk of a long prompt.
 
         Raises:
             ValueError: Batch is below 1.
@@ -137,6 +142,7 @@ class Scheduler(Generic[R]):
         if batch < 1:
             raise ValueError(f"batch must be 1 or more, not {batch}")
         self._decoder, self._batch, self._make_job = decoder, batch, make_job
+        self._chunks_per_step = chunks_per_step
         self._tickets = count()
         self._waiting: deque[_Waiting[R]] = deque()
         self._active: list[_Sequence[R]] = []
@@ -210,8 +216,9 @@ class Scheduler(Generic[R]):
 
     def _decode(self) -> None:
         active = self._active
+        feeds = self._feeds()
         try:
-            hidden = self._decoder.step([(s.cache, s.adapter, s.waiting.pieces) for s in active])
+            hidden = self._decoder.step([(sequence.cache, sequence.adapter, pieces) for sequence, pieces in feeds])
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
@@ -222,10 +229,30 @@ class Scheduler(Generic[R]):
             del active[self._batch :]
             self._waiting.extendleft(reversed(preempted))
             return
-        for sequence, row in zip(active, hidden, strict=True):
-            sequence.hidden = row
-            self._advance(sequence, None)
+        for (sequence, pieces), row in zip(feeds, hidden, strict=True):
+            sequence.fed += len(pieces)
+            if sequence.fed == len(sequence.waiting.pieces):
+                sequence.fed, sequence.hidden = 0, row
+                self._advance(sequence, None)
         self._serve_reads()
+
+    def _feeds(self) -> list[tuple[_Sequence[R], Sequence[Any]]]:
+        """Return what the next step reads of each sequence: of a long prompt a chunk, and of few sequences at a time.
+
+        Chunks of a prefill among decode steps (Agrawal et al. 2023, Sarathi) keep the other sequences moving. Their
+        boundaries don't depend on the company, so neither does the rounding.
+        """
+        feeds: list[tuple[_Sequence[R], Sequence[Any]]] = []
+        chunks = 0
+        for sequence in self._active:
+            pieces = sequence.waiting.pieces
+            if len(pieces) > CHUNK:
+                chunks += 1
+                if chunks > self._chunks_per_step:
+                    continue
+                pieces = pieces[sequence.fed : sequence.fed + CHUNK]
+            feeds.append((sequence, pieces))
+        return feeds
 
     def _serve_reads(self) -> None:
         """Serve reads until every flow waits for a Forward or has ended, and drop those that have ended."""

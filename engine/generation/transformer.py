@@ -18,6 +18,7 @@ from engine.layers.attention import CachedAttention, QuerySpan
 from engine.layers.kv_cache import KeyValueCache, LayerCache, PrefixCache, SequenceCache, row_width
 from engine.layers.linear import return_freed_memory
 from engine.layers.lora import LoraAdapter, RowAdapters
+from engine.stepwise import Stepwise, finished
 
 TRIM_ROWS = 256  # of a prefill
 
@@ -102,16 +103,22 @@ class Transformer:
         """
         for run in runs:
             run.cache.reserve(run.count)
-        hidden = [self._step(embeddings[_span(group)], group, True) for group in self._split_by_kernel(runs)]
+        hidden = [self._step(embeddings[_span(group)], _from_zero(group)) for group in self._split_by_kernel(runs)]
         _advance(runs)
         return hidden[0] if len(hidden) == 1 else torch.cat(hidden)
 
     def prefill(self, embeddings: Tensor, runs: Sequence[SequenceRun]) -> None:
         """Fill caches as `extend` does, without hidden states; the caches are allocated without room to grow."""
+        finished(self.prefill_in_steps(embeddings, runs))
+
+    def prefill_in_steps(self, embeddings: Tensor, runs: Sequence[SequenceRun]) -> Stepwise[None]:
+        """Do what `prefill` does, and yield between layers."""
         for run in runs:
             run.cache.reserve(run.count, exact=True)
         for group in self._split_by_kernel(runs):
-            self._step(embeddings[_span(group)], group, False)
+            own = _from_zero(group)
+            x, positions = embeddings[_span(group)], self._positions(own)
+            yield from self._forward(x, positions, own, CachedAttention(own), hidden=False)
         _advance(runs)
         if self.device == "cpu" and len(embeddings) >= TRIM_ROWS:  # their intermediate results are 0.2 GB of a 2B model
             return_freed_memory()
@@ -157,18 +164,16 @@ class Transformer:
             rows += run.count
         return groups
 
-    def _step(self, x: Tensor, runs: Sequence[SequenceRun], hidden: bool) -> Tensor:
-        """Return the hidden states; if not `hidden`, stop once the last layer's cache is written."""
-        if first := runs[0].rows.start:
-            runs = [replace(run, rows=slice(run.rows.start - first, run.rows.stop - first)) for run in runs]
+    def _step(self, x: Tensor, runs: Sequence[SequenceRun]) -> Tensor:
+        """Return the hidden states."""
         positions = self._positions(runs)
-        plain = hidden and all(run.plain for run in runs)
+        plain = all(run.plain for run in runs)
         if self._fused and plain and self._few_rows and len(x) < self._few_rows:
             return self._fused(x, *self.rotary(positions), runs)
         attention = CachedAttention(runs)
         if self._graphs and plain and len(x) <= self._graphs.max_rows:
             return self._graphs(x, positions, attention)
-        return self._forward(x, positions, runs, attention, hidden=hidden)
+        return finished(self._forward(x, positions, runs, attention, hidden=True))
 
     def _positions(self, runs: Sequence[SequenceRun]) -> Tensor:
         """Return the positions of all rows, (rows,) or (rows, axes)."""
@@ -183,7 +188,8 @@ class Transformer:
 
     def _forward(
         self, x: Tensor, positions: Tensor, runs: Sequence[SequenceRun], attention: CachedAttention, *, hidden: bool
-    ) -> Tensor:
+    ) -> Stepwise[Tensor]:
+        """Return the hidden states, and yield after layers; if not `hidden`, stop once the last cache is written."""
         cos, sin = self.rotary(positions)
         adapters = [(run.rows, run.adapter) for run in runs if run.adapter]
         deepstack = [(run.deepstack.rows + run.rows.start, run.deepstack.states) for run in runs if run.deepstack]
@@ -203,6 +209,7 @@ class Transformer:
             for rows, states in deepstack:
                 if layer in states:
                     x[rows] += states[layer]
+            yield
         return x
 
     def _after_of(self, block: AttentionBlock) -> Callable[..., Tensor]:
@@ -224,6 +231,14 @@ def _before_attention(
 
 def _after_attention(block: AttentionBlock, *inputs: Any) -> Tensor:
     return block.after_attention(*inputs)
+
+
+def _from_zero(runs: Sequence[SequenceRun]) -> Sequence[SequenceRun]:
+    """Return consecutive runs with rows that begin at 0."""
+    first = runs[0].rows.start
+    if not first:
+        return runs
+    return [replace(run, rows=slice(run.rows.start - first, run.rows.stop - first)) for run in runs]
 
 
 def _span(runs: Sequence[SequenceRun]) -> slice:

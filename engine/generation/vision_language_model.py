@@ -32,16 +32,17 @@ from engine.contract import (
     UnsupportedPrompt,
     normalize_prompt,
 )
-from engine.devices import OutOfMemory, free_memory, is_out_of_memory
+from engine.devices import free_memory, memory_errors
 from engine.generation.chat_prompt import ImagePart, prompt_pieces
 from engine.generation.constraints import ChoiceConstraint, Constraint, NumberConstraint
-from engine.generation.encoded_image import LazyImage, first_image_end
+from engine.generation.encoded_image import LazyImage, first_image_end, later_image_ends
 from engine.generation.image_features import ImageFeatures
+from engine.generation.kept_conversations import Conversation, KeptConversations
 from engine.generation.kept_images import KeptImages, pixel_digest
 from engine.generation.model_setup import ModelSetup
 from engine.generation.peft_adapter import AdapterCache, adapter_file
 from engine.generation.prompt_style import ObjectQuestion, PromptStyle, abilities_of
-from engine.generation.scheduler import ContextFull, Flow, Job, Scheduler
+from engine.generation.scheduler import CPU_CHUNKS, GPU_CHUNKS, ContextFull, Flow, Job, Scheduler
 from engine.generation.steps import History
 from engine.generation.text_flows import constrained_text, decoding_params, free_text
 from engine.generation.text_model import TextModel
@@ -53,6 +54,7 @@ from engine.layers.kv_cache import PrefixCache, SequenceCache
 from engine.layers.linear import LinearLayer
 from engine.layers.lora import LoraAdapter
 from engine.resize import check_image
+from engine.stepwise import Stepwise, finished
 
 CPU_BATCH, GPU_BATCH = 16, 128  # most sequences in a step; larger batches gain little
 TYPICAL_TOKENS = 1280  # of a sequence, for the memory estimate: an image and an answer
@@ -62,12 +64,17 @@ AS_LOADED = ImageBudget()
 
 
 @dataclass(frozen=True, eq=False)
-class _Conversation:
-    """The content of a `ChatCache`: inputs of the model, its cache of them, its key, and the LoRA adapter."""
+class _Prepared:
+    """A request whose images are encoded and prefilled.
 
+    Attributes:
+        pieces: Its prompt, as inputs of the model.
+        prefix: Cache of the first of them, images included; None: of none.
+    """
+
+    request: Request
     pieces: Pieces
-    cache: PrefixCache
-    model_key: str
+    prefix: PrefixCache | None
     adapter: LoraAdapter | None
 
 
@@ -82,8 +89,8 @@ class ImageEncoder(Protocol):
     typical_linear: LinearLayer
     budget: ImageBudget
 
-    def encode(self, image: np.ndarray, budget: ImageBudget) -> list[ImagePart]:
-        """Encode an image.
+    def encode(self, image: np.ndarray, budget: ImageBudget) -> Stepwise[list[ImagePart]]:
+        """Encode an image, and yield between pieces of the work, such as layers.
 
         Args:
             image: (height, width, 3) uint8 RGB.
@@ -209,63 +216,72 @@ class VisionLanguageModel(VisionModel):
         return _filled(budget, default, self.images.budget)
 
     @torch.inference_mode()
-    def _encode(self, image: np.ndarray, budget: ImageBudget) -> Sequence[ImagePart]:
+    def _encode(self, image: np.ndarray, budget: ImageBudget) -> Stepwise[Sequence[ImagePart]]:
         assert self.images
-        try:
-            return self.images.encode(image, budget)
-        except Exception as error:
-            if is_out_of_memory(error):
-                raise OutOfMemory from error
-            raise
+        return (yield from self.images.encode(image, budget))
 
     def check(self, request: Request) -> None:
         """Raise the error that `run` would give as a Failed event, as far as it is known without running the model."""
         super().check(request)
         self._check(request)
 
-    def scheduler(self, batch: int | None = None) -> Scheduler[Request]:
+    def scheduler(self, batch: int | None = None) -> Scheduler[Request | _Prepared]:
         """Create a scheduler of at most `batch` sequences a step; None: as many as fit into memory."""
-        return Scheduler(self.decoder, self._max_batch() if batch is None else batch, self._job)
+        chunks, most = CPU_CHUNKS if self.device == "cpu" else GPU_CHUNKS, self._max_batch() if batch is None else batch
+        return Scheduler(self.decoder, most, self._job, chunks_per_step=chunks)
 
     def _max_batch(self) -> int:
         limit, free = CPU_BATCH if self.device == "cpu" else GPU_BATCH, free_memory(self.device)
         sequence = self.text.transformer.position_bytes * min(TYPICAL_TOKENS, self.text.max_context)
         return limit if free is None else max(1, min(limit, int(KV_CACHE_MEMORY_SHARE * free) // sequence))
 
-    def _job(self, request: Request) -> Job:
+    def prepare_in_steps(self, request: Request) -> Stepwise[_Prepared]:
+        """Encode and prefill the images of a request, and yield between layers; see `StepwiseStarter`."""
         self.check(request)
         assert not isinstance(request, GazeRequest)  # refused by `check`
         adapter = self.adapters.get(request.adapter)
         messages, question = self._messages(request), self._object_question(request)
-        images = [part for message in messages for part in message.parts if isinstance(part, EncodedImage)]
+        images = [self._own(part) for message in messages for part in message.parts if isinstance(part, EncodedImage)]
         least = question.min_image_tokens if question else 0
-        pieces = self._pieces(messages, least, question.answer_start if question else "")
-        if len(pieces) >= self.text.max_context:
-            raise ContextFull
-        chat_cache = request.cache if isinstance(request, ChatRequest) else None
-        prefix = self._kept(chat_cache, pieces, adapter) if chat_cache else None
-        if images and prefix is None:
-            end = first_image_end(pieces, self._own(images[0]).parts(least))
-            prefix = self._prefix(self._own(images[0]), pieces[:end], adapter)
+        with memory_errors():
+            for image in images:
+                yield from image.parts_in_steps(least)
+            pieces = self._pieces(messages, least, question.answer_start if question else "")
+            if len(pieces) >= self.text.max_context:
+                raise ContextFull
+            prefix = self._kept(request.cache, pieces, adapter) if isinstance(request, ChatRequest) else None
+            if images:
+                end = first_image_end(pieces, images[0].parts(least))
+                if prefix is None or prefix.length < end:
+                    prefix = yield from self._prefix_in_steps(images[0], pieces[:end], adapter)
+                for end in later_image_ends(pieces, prefix.length):
+                    prefix = yield from self.decoder.prefill_in_steps(pieces[prefix.length : end], adapter, prefix)
         if self._kept_images:
             self._kept_images.trim()
+        return _Prepared(request, pieces, prefix, adapter)
+
+    def _job(self, request: Request | _Prepared) -> Job:
+        prepared = request if isinstance(request, _Prepared) else finished(self.prepare_in_steps(request))
+        pieces, prefix = prepared.pieces, prepared.prefix
         done = prefix.length if prefix else 0
         image_tokens = sum(not isinstance(piece, int) for piece in pieces)
         history = History(done, [piece for piece in pieces[:done] if isinstance(piece, int)], image_tokens=image_tokens)
+        chat_cache = prepared.request.cache if isinstance(prepared.request, ChatRequest) else None
 
         def keep(cache: SequenceCache) -> None:
             if chat_cache:
                 sequence = [*pieces, *history.generated][: cache.length]
-                chat_cache.content = _Conversation(sequence, cache.freeze(), self.model_key, adapter)
+                prompt = min(len(pieces), cache.length)
+                conversation = Conversation(sequence, prompt, cache.freeze(), self.model_key, prepared.adapter)
+                _kept_in(chat_cache).keep(conversation, chat_cache.limit_bytes)
 
-        return Job(lambda: self._flow(request, pieces[done:], history), prefix, adapter, keep=keep)
+        return Job(lambda: self._flow(prepared.request, pieces[done:], history), prefix, prepared.adapter, keep=keep)
 
-    def _kept(self, chat_cache: ChatCache, pieces: Pieces, adapter: LoraAdapter | None) -> PrefixCache | None:
-        """Return the cache of the beginning of a conversation, as far as it is that of the last request."""
-        kept = chat_cache.content
-        if not isinstance(kept, _Conversation) or (kept.model_key, kept.adapter) != (self.model_key, adapter):
-            return None
-        return self.decoder.common_prefix(kept.pieces, kept.cache, pieces)
+    def _kept(self, chat_cache: ChatCache | None, pieces: Pieces, adapter: LoraAdapter | None) -> PrefixCache | None:
+        """Return the cache of the longest beginning of a conversation that is kept; None if there is none."""
+        kept = _kept_in(chat_cache).beginnings(pieces, self.model_key, adapter) if chat_cache else []
+        found = (self.decoder.beginning(each.pieces, each.cache, length) for length, each in kept)
+        return next((prefix for prefix in found if prefix), None)
 
     def _pieces(self, messages: Sequence[Message], least: int = 0, answer_start: str = "") -> list[int | ImageFeatures]:
         return prompt_pieces(
@@ -287,16 +303,11 @@ class VisionLanguageModel(VisionModel):
             raise ValueError(f"the image was not encoded by this {self.name}")
         return image
 
-    def _prefix(self, image: LazyImage, pieces: Pieces, adapter: LoraAdapter | None) -> PrefixCache:
+    def _prefix_in_steps(self, image: LazyImage, pieces: Pieces, adapter: LoraAdapter | None) -> Stepwise[PrefixCache]:
         """Return the cache of a prompt up to the end of its first image, from the image if it was the same before."""
         key = [adapter, *pieces]
         if image.prefix is None or image.prefix[0] != key:
-            try:
-                image.prefix = key, self.decoder.prefill(pieces, adapter)
-            except Exception as error:
-                if is_out_of_memory(error):
-                    raise OutOfMemory from error
-                raise
+            image.prefix = key, (yield from self.decoder.prefill_in_steps(pieces, adapter))
         return image.prefix[1]
 
     def _messages(self, request: Request) -> Sequence[Message]:
@@ -376,6 +387,12 @@ class VisionLanguageModel(VisionModel):
         if isinstance(allowed, Choices):
             return ChoiceConstraint(allowed, self.tokenizer, self.stop_ids[0])
         return self._number_constraint if allowed else None
+
+
+def _kept_in(chat_cache: ChatCache) -> KeptConversations:
+    if not isinstance(chat_cache.content, KeptConversations):
+        chat_cache.content = KeptConversations()
+    return chat_cache.content
 
 
 def _adaptable(text: TextModel, setup: ModelSetup) -> dict[str, tuple[int, ...]]:

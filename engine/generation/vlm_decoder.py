@@ -12,6 +12,7 @@ from engine.generation.text_model import TextModel
 from engine.generation.transformer import Deepstack, SequenceRun
 from engine.layers.kv_cache import PrefixCache, SequenceCache
 from engine.layers.lora import LoraAdapter
+from engine.stepwise import Stepwise
 
 Pieces = Sequence[int | ImageFeatures]
 
@@ -41,30 +42,32 @@ class VlmDecoder:
         return hidden[[run.rows.stop - 1 for run in runs]]
 
     @torch.inference_mode()
-    def prefill(self, pieces: Pieces, adapter: LoraAdapter | None = None) -> PrefixCache:
-        """Run the pieces of one sequence from its start, and return its cache."""
-        cache = self.start(None)
-        self.text.transformer.prefill(self.embed(pieces), [self._run(cache, 0, pieces, adapter)])
-        return cache.freeze()
-
-    def common_prefix(self, cached: Pieces, cache: PrefixCache, pieces: Pieces) -> PrefixCache | None:
-        """Return the cache of what two sequences have in common at their beginning.
-
-        Args:
-            cached: One of them.
-            cache: Of all of its pieces.
-            pieces: The other, whose last piece is left out: it is needed for its hidden state.
+    def prefill_in_steps(
+        self, pieces: Pieces, adapter: LoraAdapter | None = None, prefix: PrefixCache | None = None
+    ) -> Stepwise[PrefixCache]:
+        """Run the pieces of one sequence that continues a prefix, and yield between layers.
 
         Returns:
-            The cache; None: there is nothing, or the cache can't go back to it.
+            The cache of both.
         """
-        limit = min(len(cached), len(pieces) - 1)
-        common = next((index for index in range(limit) if cached[index] != pieces[index]), limit)
-        if not common:
-            return None
+        cache = self.start(prefix)
+        yield from self.text.transformer.prefill_in_steps(self.embed(pieces), [self._run(cache, 0, pieces, adapter)])
+        return cache.freeze()
+
+    def beginning(self, pieces: Pieces, cache: PrefixCache, length: int) -> PrefixCache | None:
+        """Return the cache of the first pieces of a sequence.
+
+        Args:
+            pieces: The sequence.
+            cache: Of at least those.
+            length: How many of them, at least one.
+
+        Returns:
+            The cache; None: it can't go back to them.
+        """
         multimodal = self.text.transformer.position_axes > 1
-        following = int(multimodal_positions(pieces[:common], 0).max()) + 1 if multimodal else common
-        return cache.truncated(common, following)
+        following = int(multimodal_positions(pieces[:length], 0).max()) + 1 if multimodal else length
+        return cache.truncated(length, following)
 
     def embed(self, pieces: Pieces) -> Tensor:
         """Embed tokens and images, (pieces, dim)."""

@@ -13,6 +13,7 @@ from engine.layers.attention import full_attention
 from engine.layers.linear import LinearLayer
 from engine.layers.norms import Norm, layer_norm
 from engine.layers.rotary import rotate
+from engine.stepwise import Stepwise
 
 Angles = tuple[Tensor, Tensor]  # cosines and sines of a rotary embedding, each (rows, head_dim / 2)
 
@@ -63,6 +64,13 @@ class Vit:
     def __call__(self, x: Tensor, n: int) -> Tensor:
         """Apply all blocks, without a final norm, to x: (n * patches, dim) of n images; return the same shape."""
         return deque(self.layers(x, n), maxlen=1)[0]
+
+    def in_steps(self, x: Tensor, n: int) -> Stepwise[Tensor]:
+        """Apply all blocks as a call does, and yield after each."""
+        for hidden in self.layers(x, n):
+            x = hidden
+            yield
+        return x
 
     def layers(self, x: Tensor, n: int, angles: Angles | None = None) -> Iterator[Tensor]:
         """Yield the output of each block, (n * patches, dim).

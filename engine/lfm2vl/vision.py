@@ -11,6 +11,7 @@ from engine.layers.parameters import ParameterReader
 from engine.layers.vit import Vit, VitBlock
 from engine.lfm2vl.config import Config
 from engine.lfm2vl.preprocess import Size
+from engine.stepwise import Stepwise
 
 
 class VisionEncoder:
@@ -42,8 +43,8 @@ class VisionEncoder:
         resized = F.interpolate(self.positions, grid, mode="bilinear", align_corners=False, antialias=True)
         return resized[0].flatten(1).T.to(self.dtype)
 
-    def __call__(self, pixels: Sequence[Tensor], grid: Size) -> Tensor:
-        """Encode sub-images of one size.
+    def features(self, pixels: Sequence[Tensor], grid: Size) -> Stepwise[Tensor]:
+        """Encode sub-images of one size, and yield between layers.
 
         Args:
             pixels: Of each, (rows * columns, patch * patch * 3).
@@ -54,7 +55,7 @@ class VisionEncoder:
         """
         n = len(pixels)
         rows = torch.cat([*pixels]).to(self.device, self.dtype)
-        x = self.encoder(self.patches(rows) + self.position_embeddings(grid).repeat(n, 1), n)
+        x = yield from self.encoder.in_steps(self.patches(rows) + self.position_embeddings(grid).repeat(n, 1), n)
         return layer_norm(x, self.post_norm, self.eps).view(n, grid[0] * grid[1], -1)
 
 

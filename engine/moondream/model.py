@@ -24,8 +24,8 @@ from engine.contract import (
     Request,
     UnsupportedPrompt,
 )
-from engine.devices import check_compiler, free_memory, in_chunks, numerics_id, pick_device, pick_dtype
-from engine.generation.scheduler import Flow, Job, Scheduler
+from engine.devices import check_compiler, chunks_in_steps, free_memory, in_chunks, numerics_id, pick_device, pick_dtype
+from engine.generation.scheduler import CPU_CHUNKS, GPU_CHUNKS, Flow, Job, Scheduler
 from engine.generation.tokenizer import Tokenizer, load_tokenizer
 from engine.generation.verbs import VisionModel
 from engine.kernels.library import kernels as cpu_kernels
@@ -47,6 +47,7 @@ from engine.moondream.weights import QUANTIZATION_PLAN, open_weights
 from engine.quantization.plan import QUANTIZATION_SCHEMES, QuantizedSource
 from engine.quantization.tensor_source import TensorSource
 from engine.resize import resizer, version
+from engine.stepwise import Stepwise, finished
 
 CPU_BATCH, GPU_BATCH = 16, 128  # most sequences in a step; larger batches gain little
 RESERVED_ANSWER_TOKENS = 256  # positions that the memory estimate allows for an answer
@@ -132,6 +133,7 @@ class Moondream(VisionModel):
             weights = QuantizedSource(weights, QUANTIZATION_PLAN, quantize)
         self._abilities = abilities_of(config)
         self.image_batch_size = 1 if device == "cpu" else GPU_IMAGE_BATCH
+        self._crop_batch = 1 if device == "cpu" else GPU_CROP_BATCH
         self.max_crops = max_crops(config, options.detail)
         self._resize = resizer(options.resize)
         fused = options.compile and device != "cpu"  # on a CPU compiled code gives identical bits
@@ -257,8 +259,7 @@ class Moondream(VisionModel):
     def embeddings(self, crops: Sequence[Crops]) -> list[torch.Tensor]:
         """Compute the embeddings of images from their crops, (grid * grid, dim) each."""
         pixels = [crop for image in crops for crop in image.pixels]
-        batch_size = 1 if self.device == "cpu" else GPU_CROP_BATCH
-        features = iter(in_chunks(pixels, batch_size, lambda chunk: list(self.vision.features(np.stack(chunk)))))
+        features = iter(finished(chunks_in_steps(pixels, self._crop_batch, self._features_in_steps)))
         return [
             self.vision.project(torch.stack([next(features) for _ in image.pixels]), image.tiling) for image in crops
         ]
@@ -266,8 +267,26 @@ class Moondream(VisionModel):
     @torch.inference_mode()
     def prefixes(self, embeddings: Sequence[torch.Tensor], adapter: LoraAdapter | None = None) -> list[PrefixCache]:
         """Prefill the text model with image embeddings, (grid * grid, dim) each; return the cache of each."""
+        return self.text.prefixes(self._prefix_inputs(embeddings), adapter)
+
+    def _prefix_inputs(self, embeddings: Sequence[torch.Tensor]) -> torch.Tensor:
         start = self.text.embed([self.config.tokenizer.bos_id])
-        return self.text.prefixes(torch.stack([torch.cat([start, image]) for image in embeddings]), adapter)
+        return torch.stack([torch.cat([start, image]) for image in embeddings])
+
+    @torch.inference_mode()
+    def encode_in_steps(self, image: np.ndarray, adapter: str | None = None) -> Stepwise[EncodedPrefix]:
+        """Encode an image as `encode` does, and yield between layers; see `StepwiseEncoder`."""
+        lora = self.adapter(adapter)
+        crops = make_crops(image, self.config.vision, self.max_crops, self._resize)
+        yield
+        features = yield from chunks_in_steps(list(crops.pixels), self._crop_batch, self._features_in_steps)
+        embedding = self.vision.project(torch.stack(features), crops.tiling)
+        yield
+        [prefix] = yield from self.text.prefixes_in_steps(self._prefix_inputs([embedding]), lora)
+        return EncodedPrefix(prefix, self.embedding_key)
+
+    def _features_in_steps(self, pixels: Sequence[np.ndarray]) -> Stepwise[list[torch.Tensor]]:
+        return list((yield from self.vision.features_in_steps(np.stack(pixels))))
 
     def check(self, request: Request) -> None:
         """Raise the error that `run` would give as a Failed event, as far as it is known without running the model."""
@@ -280,7 +299,8 @@ class Moondream(VisionModel):
 
     def scheduler(self, batch: int | None = None) -> Scheduler[Request]:
         """Create a scheduler of at most `batch` sequences a step; None: as many as fit into memory."""
-        return Scheduler(self.decoder, self._max_batch() if batch is None else batch, self._job)
+        chunks, most = CPU_CHUNKS if self.device == "cpu" else GPU_CHUNKS, self._max_batch() if batch is None else batch
+        return Scheduler(self.decoder, most, self._job, chunks_per_step=chunks)
 
     def _max_batch(self) -> int:
         """Return how many sequences fit into memory, each with an image of its own."""

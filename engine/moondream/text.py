@@ -14,6 +14,7 @@ from engine.layers.rotary import rotary_table
 from engine.moondream.block import text_block
 from engine.moondream.config import TextConfig
 from engine.quantization.formats import Int4
+from engine.stepwise import Stepwise, finished
 
 
 class TextModel:
@@ -53,11 +54,15 @@ class TextModel:
         Returns:
             The cache of each sequence.
         """
+        return finished(self.prefixes_in_steps(embeddings, adapter))
+
+    def prefixes_in_steps(self, embeddings: Tensor, adapter: LoraAdapter | None) -> Stepwise[list[PrefixCache]]:
+        """Do what `prefixes` does, and yield between layers."""
         n, rows, _ = embeddings.shape
         caches = [self.transformer.new_cache() for _ in range(n)]
         runs = [
             SequenceRun(cache, slice(i * rows, (i + 1) * rows), causal=False, adapter=adapter)
             for i, cache in enumerate(caches)
         ]
-        self.transformer.prefill(embeddings.flatten(0, 1), runs)
+        yield from self.transformer.prefill_in_steps(embeddings.flatten(0, 1), runs)
         return [cache.freeze() for cache in caches]

@@ -9,6 +9,7 @@ from engine.layers.parameters import ParameterReader
 from engine.layers.vit import Vit, VitBlock
 from engine.moondream.config import VisionConfig
 from engine.moondream.preprocess import normalize_pixels, pool, stitch
+from engine.stepwise import Stepwise, finished
 
 
 class VisionEncoder:
@@ -37,11 +38,15 @@ class VisionEncoder:
 
     def features(self, pixels: np.ndarray) -> Tensor:
         """Encode crops (n, S, S, 3) uint8, each on its own, to (n, grid * grid, enc_dim)."""
+        return finished(self.features_in_steps(pixels))
+
+    def features_in_steps(self, pixels: np.ndarray) -> Stepwise[Tensor]:
+        """Do what `features` does, and yield between layers."""
         grid, patch = self.config.grid, self.config.enc_patch_size
         n = len(pixels)
         squares = normalize_pixels(pixels, self.dtype).to(self.device).view(n, -1, grid, patch, grid, patch)
         rows = squares.permute(0, 2, 4, 1, 3, 5).reshape(n * grid * grid, -1)
-        x = self.encoder(self.patches(rows) + self.positions.repeat(n, 1), n)
+        x = yield from self.encoder.in_steps(self.patches(rows) + self.positions.repeat(n, 1), n)
         return layer_norm(x, self.post_norm).view(n, grid * grid, -1)
 
     def project(self, features: Tensor, tiling: tuple[int, int]) -> Tensor:

@@ -12,6 +12,7 @@ from engine.layers.norms import layer_norm
 from engine.layers.parameters import ParameterReader
 from engine.layers.vit import Vit, VitBlock
 from engine.moondream_gguf.config import VisionConfig
+from engine.stepwise import Stepwise
 
 
 class VisionEncoder:
@@ -32,25 +33,26 @@ class VisionEncoder:
         """Compile the ViT."""
         self.encoder.compile()
 
-    def encode(self, image: np.ndarray, budget: ImageBudget) -> list[ImagePart]:
+    def encode(self, image: np.ndarray, budget: ImageBudget) -> Stepwise[list[ImagePart]]:
         """Encode an image; see `ImageEncoder.encode`."""
         if budget != self.budget:
             raise EngineError("the model encodes every image to the same number of tokens: leave limits of tokens out")
         grid = self.config.grid
-        return [ImageFeatures(self.project(self.features(self.prepare(image))), (grid, grid))]
+        features = yield from self.features(self.prepare(image))
+        return [ImageFeatures(self.project(features), (grid, grid))]
 
     def prepare(self, image: np.ndarray) -> np.ndarray:
         """Resize an image to the square that the model was trained with, without keeping its aspect ratio."""
         side = self.config.image_size
         return np.array(Image.fromarray(image).resize((side, side), Image.Resampling.BICUBIC))
 
-    def features(self, pixels: np.ndarray) -> Tensor:
+    def features(self, pixels: np.ndarray) -> Stepwise[Tensor]:
         """Encode a square image (side, side, 3) uint8 to one vector for each patch, (grid * grid, dim)."""
         grid, patch = self.config.grid, self.config.patch_size
         normalized = torch.from_numpy(pixels).float().div_(255).sub_(0.5).div_(0.5)
         squares = normalized.to(self.device, self.dtype).view(grid, patch, grid, patch, 3)
         rows = squares.permute(0, 2, 4, 1, 3).reshape(grid * grid, -1)
-        x = self.encoder(self.patches(rows) + self.positions, 1)
+        x = yield from self.encoder.in_steps(self.patches(rows) + self.positions, 1)
         return layer_norm(x, self.post_norm, self.config.eps)
 
     def project(self, features: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from engine.layers.rotary import rotary_angles, rotary_frequencies
 from engine.layers.vit import Angles, Vit, VitBlock
 from engine.qwen3vl.config import ImageConfig, VisionConfig
 from engine.qwen3vl.preprocess import block_order, make_patches
+from engine.stepwise import Stepwise
 
 EPS = 1e-6
 ROTARY_BASE = 10_000.0
@@ -67,12 +68,13 @@ class VisionEncoder:
         """Compile the ViT."""
         self.encoder.compile()
 
-    def encode(self, image: np.ndarray, budget: ImageBudget) -> list[ImagePart]:
+    def encode(self, image: np.ndarray, budget: ImageBudget) -> Stepwise[list[ImagePart]]:
         """Encode an image; see `ImageEncoder.encode`."""
         patches, (rows, columns) = make_patches(image, self.config, self.image, budget)
-        return [self.features(patches, rows, columns)]
+        yield
+        return [(yield from self.features(patches, rows, columns))]
 
-    def features(self, patches: Tensor, rows: int, columns: int) -> ImageFeatures:
+    def features(self, patches: Tensor, rows: int, columns: int) -> Stepwise[ImageFeatures]:
         """Encode the patches of an image, (rows * columns, 3 * patch_size^2), to one embedding for each block."""
         merge = self.config.spatial_merge_size
         row, column = (x.to(self.device) for x in block_order(rows, columns, merge))
@@ -82,6 +84,7 @@ class VisionEncoder:
         for layer, hidden in enumerate(self.encoder.layers(x, 1, self.angles(row, column))):
             if layer in self.deepstack:
                 deepstack.append(self.deepstack[layer](hidden, merge**2))
+            yield
         return ImageFeatures(
             self.merger(hidden, merge**2), (rows // merge, columns // merge), dict(enumerate(deepstack))
         )

@@ -21,6 +21,7 @@ class Counters:
         image_hits: Images that were found.
         steps: Decode steps.
         batch_sizes: Requests under way in a step -> how many such steps there were.
+        longest_gap: Longest time from a decode step to the next one of the same request, in seconds.
     """
 
     submitted: int = 0
@@ -35,3 +36,4 @@ class Counters:
     image_hits: int = 0
     steps: int = 0
     batch_sizes: Counter[int] = field(default_factory=Counter)
+    longest_gap: float = 0.0

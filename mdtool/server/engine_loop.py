@@ -27,8 +27,8 @@ from mdtool.server.refusals import DeadlineExceeded, Draining, EngineStopped, Qu
 from mdtool.server.running import Mailbox, Running, Timings
 from mdtool.server.served_models import ServedModels
 
-MAX_GAP = 0.2  # seconds between two decode steps of a sequence, as far as the pieces of other work are short enough
-MIN_PREPARATION = 0.03  # seconds for it between two steps, however long these take
+MAX_GAP = 0.2  # seconds from a decode step to the end of the next one, in which other requests are prepared
+PIECE_DECAY = 0.9  # of the estimate of a piece's length, from one piece to the next
 RATE_SPAN = 32  # ended requests that the estimate of the waiting time is based on
 QUEUE_SIZE = 64
 
@@ -39,6 +39,7 @@ class _Entry:
 
     Attributes:
         work: Its preparation, once that has begun.
+        is_short: No image has to be encoded for it, so that it overtakes those of others.
         ticket: Of its model's scheduler, once it is there.
         ended: Its last event was put into the mailbox.
         cancelled: Set in any thread; the loop then ends it.
@@ -48,6 +49,7 @@ class _Entry:
     mailbox: Mailbox
     timings: Timings = field(default_factory=Timings)
     work: Generator[None, None, Any] | None = None
+    is_short: bool = False
     ticket: int | None = None
     ended: bool = False
     cancelled: bool = False
@@ -59,13 +61,20 @@ class _Entry:
 
 @dataclass(eq=False)
 class _Loaded:
-    """A model in memory, with its requests in the scheduler by ticket, and the time of its last request."""
+    """A model in memory.
+
+    Attributes:
+        running: Its requests in the scheduler, by ticket.
+        used: The time of its last request.
+        stepped: The time of its last step, if a request went on after it.
+    """
 
     model: VisionModel
     scheduler: Scheduler
     preparation: Preparation
     running: dict[int, _Entry] = field(default_factory=dict)
     used: float = field(default_factory=time.monotonic)
+    stepped: float | None = None
 
 
 class EngineLoop:
@@ -112,7 +121,7 @@ class EngineLoop:
         self._loaded: dict[str, _Loaded] = {}
         self._preparing: list[_Entry] = []
         self._outbox: defaultdict[asyncio.AbstractEventLoop, list[tuple[Mailbox, Event]]] = defaultdict(list)
-        self._step_seconds = 0.0
+        self._step_seconds = self._piece_seconds = 0.0
         self._ends: list[float] = []
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
 
@@ -219,13 +228,15 @@ class EngineLoop:
         try:
             while not self._closing:
                 self._take_models()
+                self._unload_idle()
                 self._end_cancelled_and_late()
                 self._start_waiting()
-                self._prepare()
-                self._step()
+                busy = self._preparing or self._any_running()
+                if busy:
+                    self._prepare()
+                    self._step()
                 self._flush()
-                self._unload_idle()
-                if not (self._preparing or self._any_running()):
+                if not busy:
                     self._wake.wait(self._seconds_to_wait())
                     self._wake.clear()
         except Exception as error:  # of the loop itself: nothing can go on
@@ -274,13 +285,20 @@ class EngineLoop:
                 continue
             if loaded.scheduler.free_slots <= sum(each.model == entry.model for each in self._preparing):
                 continue
-            if self._preparing:
-                return
+            entry.is_short = self._knows_images(entry.submission)
+            if not entry.is_short and not all(each.is_short for each in self._preparing):
+                continue
             with self._lock:
                 self._waiting.remove(entry)
             entry.timings.started = loaded.used = time.monotonic()
             entry.work = loaded.preparation.prepare(entry.submission, partial(_set_encoded, entry.timings))
             self._preparing.append(entry)
+
+    def _knows_images(self, submission: Submission) -> bool:
+        """Whether a request needs not wait for the images of others, as it has none that must be encoded."""
+        if not submission.images:
+            return True
+        return submission.has_keys and all(key in self._kept for key in submission.image_keys)
 
     def _arrive(self, name: str, model: VisionModel | Exception) -> None:
         with self._lock:
@@ -289,9 +307,10 @@ class EngineLoop:
 
     def _prepare(self) -> None:
         """Run pieces of preparation for as long as the decode steps of others may wait."""
-        until = time.monotonic() + max(MIN_PREPARATION, MAX_GAP - self._step_seconds)
-        while self._preparing and time.monotonic() < until:
-            entry = self._preparing[0]
+        begin = now = time.monotonic()
+        until = begin + MAX_GAP - self._step_seconds
+        while self._preparing and (now == begin or now + self._piece_seconds < until):
+            entry = min(self._preparing, key=lambda each: not each.is_short)
             assert entry.work
             try:
                 next(entry.work)
@@ -303,6 +322,8 @@ class EngineLoop:
                 self._kept_bytes = self._kept.nbytes
             except Exception as error:
                 self._end(entry, Failed(0, _without_traceback(error)))
+            took, now = time.monotonic() - now, time.monotonic()
+            self._piece_seconds = max(took, PIECE_DECAY * self._piece_seconds)
             self._end_cancelled_and_late()
             self._start_waiting()
 
@@ -322,11 +343,14 @@ class EngineLoop:
                 loaded.scheduler = loaded.model.scheduler(self._batch)
                 events = [Failed(ticket, error) for ticket in loaded.running]
             now = time.monotonic()
+            if loaded.stepped:
+                self.counters.longest_gap = max(self.counters.longest_gap, now - loaded.stepped)
             for entry in loaded.running.values():
                 entry.timings.prefilled = entry.timings.prefilled or now
             for event in events:
                 if running := loaded.running.get(event.index):
                     self._dispatch(running, event)
+            loaded.stepped = now if loaded.running else None
         self._step_seconds = time.monotonic() - begin
 
     def _dispatch(self, entry: _Entry, event: Event) -> None:
@@ -392,6 +416,7 @@ class EngineLoop:
                 del self._loaded[name]
                 self.models.loaded = frozenset(self._loaded)
                 self._kept.drop(partial(_is_of_model, name))
+                self._kept_bytes = self._kept.nbytes
                 gc.collect()
 
     def _seconds_to_wait(self) -> float | None:

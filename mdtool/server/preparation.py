@@ -11,9 +11,11 @@ from engine.contract import (
     ChatCache,
     ChatRequest,
     EncodedImage,
+    EngineError,
     ImageBudget,
     Request,
-    Stepwise,
+    StepwiseEncoder,
+    StepwiseStarter,
 )
 from engine.generation.kept_images import KeptImages, pixel_digest
 from engine.generation.verbs import VisionModel
@@ -44,8 +46,16 @@ class Submission:
 
     @cached_property
     def image_keys(self) -> tuple[Hashable, ...]:
-        """What each encoded image depends on. Best read first in the thread that decodes the images: it reads them."""
+        """What each encoded image depends on, for the cache of them.
+
+        Reading it takes a few milliseconds the first time; the thread that decodes the images had better do it.
+        """
         return tuple((self.model, pixel_digest(image), self.budget, self.adapter) for image in self.images)
+
+    @property
+    def has_keys(self) -> bool:
+        """Whether `image_keys` was read."""
+        return "image_keys" in vars(self)
 
 
 @dataclass(eq=False)
@@ -95,11 +105,12 @@ class Preparation:
         request = submission.make_request(images)
         if isinstance(request, ChatRequest) and request.cache is None:
             request = replace(request, cache=self.conversations)
-        if isinstance(self.model, Stepwise):
+        prepared: object = request
+        if isinstance(self.model, StepwiseStarter):
             prepared = yield from self.model.prepare_in_steps(request)
-            self.kept.trim()
-            return prepared
-        return request
+        for key, image in zip(submission.image_keys, images, strict=True):
+            self.kept.put(key, image)
+        return prepared
 
     def _found_or_encoded(
         self, submission: Submission, image: np.ndarray, key: Hashable
@@ -109,11 +120,14 @@ class Preparation:
             self.counts.hits += 1
             return known
         self.counts.misses += 1
-        if isinstance(self.model, Stepwise):
-            encoded = yield from self.model.encode_in_steps(image, budget=submission.budget, adapter=submission.adapter)
-        elif submission.budget and isinstance(self.model, Budgeted):
-            [encoded] = self.model.encode([image], submission.budget)
+        encoded: EncodedImage
+        if isinstance(self.model, Budgeted):
+            budget = submission.budget
+            [encoded] = self.model.encode([image]) if budget is None else self.model.encode([image], budget)
+        elif submission.budget:
+            raise EngineError(f"{self.model.name} takes no limits of image tokens: leave them out")
+        elif isinstance(self.model, StepwiseEncoder):
+            encoded = yield from self.model.encode_in_steps(image, submission.adapter)
         else:
             [encoded] = self.model.encode([image])
-        self.kept.put(key, encoded)
         return encoded

@@ -30,6 +30,7 @@ from engine.layers.rotary import rotary_table
 from engine.layers.swiglu import SwiGlu
 from engine.quantization.plan import QuantizationPlan
 from engine.resize import resize_with_torch
+from engine.stepwise import Stepwise
 
 SIDE = 16
 MATCHER = ConfigMatcher(("made_up",), "<image>")
@@ -83,9 +84,10 @@ class Images:
         self.typical_linear = reader.linear("patches")
         self.dtype, self.device = reader.dtype, reader.device
 
-    def encode(self, image: np.ndarray, budget: ImageBudget) -> list[ImagePart]:
+    def encode(self, image: np.ndarray, budget: ImageBudget) -> Stepwise[list[ImagePart]]:
         side = min(max(1, max(image.shape[:2]) // SIDE), int((budget.max_tokens or 1) ** 0.5))
         tiles = torch.from_numpy(resize_with_torch(image, side * SIDE, side * SIDE, "bilinear"))
+        yield  # others may run in between
         rows = tiles.view(side, SIDE, side, -1).transpose(1, 2).reshape(side * side, -1)
         return [ImageFeatures(self.typical_linear(rows.to(self.device, self.dtype) / 255), (side, side))]
 

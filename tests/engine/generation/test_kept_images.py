@@ -40,7 +40,7 @@ def test_a_second_question_starts_at_the_text(monkeypatch: pytest.MonkeyPatch) -
 
         return count
 
-    monkeypatch.setattr(loaded.decoder, "prefill", counted("prefix", loaded.decoder.prefill))
+    monkeypatch.setattr(loaded.decoder, "prefill_in_steps", counted("prefix", loaded.decoder.prefill_in_steps))
     monkeypatch.setattr(images, "encode", counted("image", images.encode))
     for question in ("what?", "who?", "what?"):
         assert ask(loaded, "a", question) == ask(plain, "a", question)

@@ -16,7 +16,7 @@ from torch import Tensor
 from engine.contract import Answer, Cancelled, Done, EngineError, Event, Failed, TextDelta
 from engine.generation import request_source
 from engine.generation.requests import run_requests
-from engine.generation.scheduler import ContextFull, Decoder, EmitText, Flow, Forward, Job, Scheduler
+from engine.generation.scheduler import CHUNK, ContextFull, Decoder, EmitText, Flow, Forward, Job, Scheduler
 
 ABSURD = 1 << 60  # bytes
 
@@ -653,3 +653,50 @@ def test_a_source_computes_with_as_many_threads_as_the_caller() -> None:
     finally:
         torch.set_num_threads(before)
     assert counts == [1, 2, 3]
+
+
+def reads_long(prompt: int, turns: int = 0) -> Flow:
+    """Feeds a long prompt at once, and tells its checksum."""
+    yield Forward(list(range(prompt)))
+    value = yield ReadSum()
+    for _ in range(turns):
+        yield Forward([value])
+        value = yield ReadSum()
+    return value
+
+
+def test_a_long_prompt_is_read_in_chunks_while_others_go_on() -> None:
+    decoder = Checksums(context=10_000)
+    flows = [partial(reads_long, 3 * CHUNK + 5, 2), partial(counting, 1, 12), partial(reads_long, 2 * CHUNK, 1)]
+    alone = []
+    for flow in flows:
+        single: Scheduler[int] = Scheduler(Checksums(context=10_000), 4, partial(Job, flow))
+        single.add(0)
+        alone.append(results_of(single))
+    scheduler: Scheduler[int] = Scheduler(decoder, 4, lambda request: Job(flows[request]))
+    for number in range(3):
+        scheduler.add(number)
+    together = results_of(scheduler)
+    assert [together[number] for number in range(3)] == [one[0] for one in alone]
+    assert decoder.fed[:4] == [2] * 4  # the first long prompt, and the one that is not long
+    assert decoder.fed[4] == 3
+
+
+def test_a_request_is_cancelled_between_the_chunks_of_its_prompt() -> None:
+    kept: list[int] = []
+    job = Job(partial(reads_long, 3 * CHUNK), keep=lambda cache: kept.append(len(cache)))
+    scheduler: Scheduler[int] = Scheduler(Checksums(context=10_000), 4, lambda request: job)
+    ticket = scheduler.add(0)
+    scheduler.step()
+    scheduler.cancel(ticket)
+    [event] = scheduler.step()
+    assert isinstance(event, Failed)
+    assert scheduler.idle
+    assert kept == [1 + CHUNK]
+
+
+def results_of(scheduler: Scheduler[int]) -> dict[int, Any]:
+    events: list[Event] = []
+    while not scheduler.idle:
+        events += scheduler.step()
+    return {event.index: event.result for event in events if isinstance(event, Done)}

@@ -38,6 +38,7 @@ from engine.generation.encoded_image import LazyImage
 from engine.generation.image_features import ImageFeatures
 from engine.generation.vision_language_model import VisionLanguageModel
 from engine.layers.kv_cache import PrefixCache
+from engine.stepwise import Stepwise
 
 GREEDY = Generation(temperature=0.0, max_tokens=10)
 
@@ -92,13 +93,13 @@ def test_images_encoded_alone_and_anew_give_the_same_bits() -> None:
 
 def test_the_prompt_up_to_the_image_is_computed_once_for_all_questions(monkeypatch: pytest.MonkeyPatch) -> None:
     computed: list[int] = []
-    prefill = model().decoder.prefill
+    prefill = model().decoder.prefill_in_steps
 
-    def counted(pieces: Any, adapter: Any) -> PrefixCache:
+    def counted(pieces: Any, adapter: Any) -> Stepwise[PrefixCache]:
         computed.append(len(pieces))
         return prefill(pieces, adapter)
 
-    monkeypatch.setattr(model().decoder, "prefill", counted)
+    monkeypatch.setattr(model().decoder, "prefill_in_steps", counted)
     seen = encoded()
     for question in ("what?", "who?"):
         model().query([seen], question, generation=GREEDY)
@@ -396,7 +397,8 @@ def test_images_are_as_they_are_elsewhere(options: dict[str, Any]) -> None:
 def test_a_reduced_image_has_the_tokens_of_its_size_and_more_for_objects() -> None:
     seen: list[tuple[tuple[int, ...], ImageBudget]] = []
 
-    def encode(pixels: np.ndarray, budget: ImageBudget) -> list[Any]:
+    def encode(pixels: np.ndarray, budget: ImageBudget) -> Stepwise[list[Any]]:
+        yield
         seen.append((pixels.shape, budget))
         return []
 

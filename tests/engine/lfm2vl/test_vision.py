@@ -9,6 +9,7 @@ from golden_lfm2vl import CASES, GOLDEN, WITH_IMAGES, close, config, tensors
 from engine.layers.parameters import ParameterReader
 from engine.lfm2vl.vision import Projector, VisionEncoder
 from engine.lfm2vl.weights import open_weights
+from engine.stepwise import finished
 
 
 def reader(part: str) -> ParameterReader:
@@ -37,7 +38,7 @@ def test_positions_features_and_projections_of_the_reference(case: str) -> None:
     """It pads its sub-images to one length; here none is padded."""
     parts, wanted = sub_images(case), tensors(case)
     close(torch.cat([encoder().position_embeddings(grid) for _, grid in parts]), wanted["vision_pos_embed"])
-    features = [encoder()([pixels], grid) for pixels, grid in parts]
+    features = [finished(encoder().features([pixels], grid)) for pixels, grid in parts]
     close(torch.cat([one[0] for one in features]), wanted["vision_hidden"])
     projected = [projector()(one, grid)[0] for one, (_, grid) in zip(features, parts, strict=True)]
     close(torch.cat(projected), wanted["image_embeds"])
@@ -47,9 +48,9 @@ def test_positions_features_and_projections_of_the_reference(case: str) -> None:
 def test_sub_images_of_one_size_can_be_encoded_together() -> None:
     (first, grid), (second, other), *_ = sub_images("two_images")
     assert grid == other
-    together = projector()(encoder()([first, second], grid), grid)
+    together = projector()(finished(encoder().features([first, second], grid)), grid)
     for pixels, both in zip((first, second), together, strict=True):
-        close(projector()(encoder()([pixels], grid), grid)[0], both, 1e-5)
+        close(projector()(finished(encoder().features([pixels], grid)), grid)[0], both, 1e-5)
 
 
 @torch.inference_mode()

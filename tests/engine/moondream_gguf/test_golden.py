@@ -30,6 +30,7 @@ from engine.generation.encoded_image import LazyImage
 from engine.generation.image_features import ImageFeatures
 from engine.generation.vision_language_model import VisionLanguageModel
 from engine.moondream_gguf.vision import VisionEncoder
+from engine.stepwise import finished
 
 FOLDER = GOLDEN / "moondream2-gguf"
 TOLERANCE = 5e-4
@@ -84,7 +85,7 @@ def picture(name: str) -> np.ndarray:
 @cache
 def features(name: str) -> ImageFeatures:
     encoder = vision()
-    [part] = encoder.encode(picture(name), encoder.budget)
+    [part] = finished(encoder.encode(picture(name), encoder.budget))
     assert isinstance(part, ImageFeatures)
     return part
 

@@ -19,6 +19,7 @@ from engine.generation.vision_language_model import VisionLanguageModel
 from engine.generation.vlm_decoder import VlmDecoder
 from engine.qwen3vl.preprocess import block_order, make_patches
 from engine.qwen3vl.vision import VisionEncoder
+from engine.stepwise import finished
 
 TOLERANCE = 2e-4  # of what is computed from the reference's pixels
 GREEDY = Generation(temperature=0.0, max_tokens=16)
@@ -96,7 +97,7 @@ def test_the_vision_encoder(case: str) -> None:
     hidden = encoder.encoder.layers(embedded + positions, 1, encoder.angles(row, column))
     for layer, states in enumerate(hidden):
         close(states, expected(case, f"vision_block_{layer}"))
-    features = encoder.features(patches, rows, columns)
+    features = finished(encoder.features(patches, rows, columns))
     assert features.grid == (rows // 2, columns // 2)
     close(features.embeddings, expected(case, "image_embeds"))
     for layer, states in features.deepstack.items():

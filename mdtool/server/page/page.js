@@ -382,6 +382,7 @@ function watchForms() {
 }
 
 function clearResults() {
+  running?.abort(); // what it finds would be drawn on the wrong picture
   newConversation();
   for (const id of ["caption-text", "found", "gaze-found", "hide-found", "verdict", "styles", "hide-job", "judge-job"]) {
     byId(id).replaceChildren();

@@ -24,6 +24,7 @@ export const isVideo = () => file?.type.startsWith("video/") ?? false;
 /** Show a file. */
 export async function show(chosen) {
   file = chosen;
+  for (const listener of listeners) listener();
   clearDrawing();
   byId("place").value = "";
   stopCamera();
@@ -41,7 +42,6 @@ export async function show(chosen) {
   if (!isVideo()) await image.decode().catch(() => {}); // a format that the server knows and the browser doesn't
   image.alt = file.name;
   tellSize();
-  for (const listener of listeners) listener();
 }
 
 /** Say how large the picture is, and as what it is sent. */

@@ -8,7 +8,7 @@ import typer
 from mdtool.cli.options.grouped import grouped
 from mdtool.cli.options.model import LoadingOptions, model_names
 from mdtool.cli.options.printing import Quiet, Verbose
-from mdtool.cli.options.serving import AccessOptions, LimitOptions, ListenOptions
+from mdtool.cli.options.serving import AccessOptions, JobOptions, LimitOptions, ListenOptions
 
 if TYPE_CHECKING:
     from mdtool.server.served_models import ServedModel
@@ -30,11 +30,12 @@ def serve(
     listen: ListenOptions,
     access: AccessOptions,
     limits: LimitOptions,
+    jobs: JobOptions,
     loading: LoadingOptions,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Serve models over HTTP to the clients of Moondream, OpenAI and Ollama.
+    """Serve models over HTTP: a web page at /, and the APIs of Moondream, OpenAI and Ollama.
 
     Requests of all clients are batched as they come. A model is loaded when it is first asked. The first Ctrl-C or
     SIGTERM ends the server once running requests are answered, the second at once. /docs lists the routes.
@@ -44,8 +45,9 @@ def serve(
     mdtool serve --model moondream2 --model ./Qwen3-VL-2B-Instruct --idle-unload 10m
     mdtool serve --model pocket --host 0.0.0.0 --api-key-file keys.txt
     """
+    from engine.contract import NotDownloaded
     from mdtool.console import Console
-    from mdtool.model_selection import LoadCallbacks, model_errors, or_pulled
+    from mdtool.model_selection import FACE_MODEL, LoadCallbacks, model_errors, or_pulled
     from mdtool.server.access_log import AccessLog
     from mdtool.server.app import create_app
     from mdtool.server.engine_loop import EngineLoop
@@ -53,7 +55,7 @@ def serve(
     from mdtool.server.served_models import ServedModels
 
     console = Console(quiet, verbose=verbose)
-    settings = limits.settings(access, listen.prefix)
+    settings = limits.settings(access, jobs, listen.prefix)
     listening = listen.listening
     if not (settings.api_keys or listening.local):
         console.error(
@@ -63,12 +65,19 @@ def serve(
     callbacks = LoadCallbacks(console.note, console.note, console.explain, loading.may_pull(console, []))
     idle_unload = limits.idle_unload_seconds
     with model_errors():
-        models = or_pulled(lambda: ServedModels(_served(model, loading), idle_unload=idle_unload), callbacks)
+        try:
+            models = or_pulled(lambda: ServedModels(_served(model, loading), idle_unload=idle_unload), callbacks)
+        except NotDownloaded as error:
+            if model:
+                raise
+            console.note(f"only faces can be found: {error}")
+            models = ServedModels(_served([FACE_MODEL], loading), idle_unload=idle_unload)
     with access.log_file(quiet=quiet) as file:
         engine = EngineLoop(models, queue_size=limits.queue, batch=limits.batch)
         app = create_app(engine, models, settings, AccessLog(file, settings.log_prompts))
         engine.start()
         code = run_server(app, listening, console.note)
+        app.state.service.jobs.close()
         engine.close()
     raise typer.Exit(code)
 
@@ -76,7 +85,7 @@ def serve(
 def _served(given: list[str], loading: LoadingOptions) -> "dict[str, ServedModel]":
     """Return the models by the names that they are served under."""
     from mdtool.errors import UsageError
-    from mdtool.model_selection import first_that_describes
+    from mdtool.model_selection import FACE_MODEL, ComputeConfig, first_that_describes
     from mdtool.server.served_models import ServedModel
 
     found: dict[str, ServedModel] = {}
@@ -85,5 +94,6 @@ def _served(given: list[str], loading: LoadingOptions) -> "dict[str, ServedModel
         name = Path(chosen).name or chosen
         if name in found:
             raise UsageError(f"--model {each}: another model is served as {name} already; rename one of them")
-        found[name] = ServedModel(chosen, loading.computing)
+        found[name] = ServedModel(chosen, ComputeConfig() if chosen == FACE_MODEL else loading.computing)
+    found.setdefault(FACE_MODEL, ServedModel(FACE_MODEL))  # embedded, and what finds faces best
     return found

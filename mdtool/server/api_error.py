@@ -27,6 +27,7 @@ class ApiError(Exception):
         code: A word for programs, such as "model_not_found".
         retry_after: Seconds after which to try again.
         reason: Why it was rejected, as the metrics count it; "": for nothing that the server limits.
+        limit_bytes: Most bytes of a request, if it has more.
         quotes: Whether the message may quote the prompt, and doesn't belong into a log.
     """
 
@@ -37,6 +38,7 @@ class ApiError(Exception):
     retry_after: float | None = None
     reason: str = field(default="", kw_only=True)
     quotes: bool = field(default=False, kw_only=True)
+    limit_bytes: int | None = field(default=None, kw_only=True)
 
     def __str__(self) -> str:
         return self.message
@@ -45,7 +47,8 @@ class ApiError(Exception):
     def content(self) -> dict[str, Any]:
         """The body of a response, as OpenAI's clients read it."""
         kind = _TYPES.get(self.status, "invalid_request_error")
-        return {"error": {"message": self.line, "type": kind, "param": self.param, "code": self.code}}
+        error = {"message": self.line, "type": kind, "param": self.param, "code": self.code}
+        return {"error": error if self.limit_bytes is None else error | {"limit_bytes": self.limit_bytes}}
 
     @property
     def line(self) -> str:

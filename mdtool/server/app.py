@@ -8,7 +8,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from mdtool import __version__
-from mdtool.server import moondream_routes, ollama_routes, openai_chat, openai_responses, server_routes
+from mdtool.server import (
+    media_routes,
+    moondream_routes,
+    ollama_routes,
+    openai_chat,
+    openai_responses,
+    page_routes,
+    server_routes,
+)
 from mdtool.server.access_log import AccessLog
 from mdtool.server.api_error import ApiError
 from mdtool.server.engine_loop import EngineLoop
@@ -17,6 +25,7 @@ from mdtool.server.error_response import error_response
 from mdtool.server.guard import Guard
 from mdtool.server.images import decoding_threads
 from mdtool.server.lifecycle import Lifecycle
+from mdtool.server.media_jobs import MediaJobs
 from mdtool.server.metrics import Metrics
 from mdtool.server.request_record import record_of
 from mdtool.server.served_models import ServedModels
@@ -24,7 +33,15 @@ from mdtool.server.server_settings import ServerSettings
 from mdtool.server.service import Service, service_of
 
 DESCRIPTION = "One engine behind the APIs of Moondream, OpenAI and Ollama."
-FAMILIES = (moondream_routes, openai_chat, openai_responses, ollama_routes, server_routes)
+FAMILIES = (
+    moondream_routes,
+    openai_chat,
+    openai_responses,
+    ollama_routes,
+    media_routes,
+    page_routes,
+    server_routes,
+)
 
 
 def create_app(
@@ -51,7 +68,9 @@ def create_app(
         openapi_url=None,
         redirect_slashes=False,  # Moondream's client fails on a redirect
     )
-    service = Service(engine, models, settings, Lifecycle(), Metrics(), decoding_threads())
+    service = Service(
+        engine, models, settings, Lifecycle(), Metrics(), MediaJobs(settings.jobs, settings.job_ttl), decoding_threads()
+    )
     service.metrics.observe(lambda: engine_metrics(engine))
     ProcessCollector(registry=service.metrics.registry)
     app.state.service = service

@@ -3,7 +3,18 @@
 import hmac
 from collections.abc import Mapping, Sequence
 
-PUBLIC = frozenset({"/health", "/ready", "/docs", "/openapi.json"})  # say nothing about what is asked and answered
+# What says nothing about what is asked and answered. A job's id can't be guessed, so that it is the key to its files,
+# which a browser downloads without headers.
+PUBLIC = frozenset(
+    {"/health", "/ready", "/docs", "/openapi.json", "/", "/page.css", "/icon.svg"}
+    | {f"/{name}.js" for name in ("api", "jobs", "page", "picture", "words")}
+)
+JOBS = "/v1/jobs/"
+
+
+def is_public(path: str, method: str) -> bool:
+    """Return whether a route needs no key."""
+    return path in PUBLIC or (method == "GET" and path.startswith(JOBS))
 
 
 def has_key(headers: Mapping[str, str], keys: Sequence[str]) -> bool:

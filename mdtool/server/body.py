@@ -42,7 +42,7 @@ async def read_json(request: Request, limit: int, executor: Executor) -> dict[st
 
 def _too_large(limit: int) -> ApiError:
     message = f"the request is larger than {limit / 1e6:g} MB, the most this server reads; send a smaller image"
-    return ApiError(413, message, code="request_too_large", reason="body")
+    return ApiError(413, message, code="request_too_large", reason="body", limit_bytes=limit)
 
 
 def _parsed(data: bytes) -> dict[str, Any]:

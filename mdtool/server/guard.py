@@ -10,11 +10,12 @@ import uuid
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
+from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mdtool.server.access_log import AccessLog
 from mdtool.server.api_error import ApiError
-from mdtool.server.auth import PUBLIC, has_key
+from mdtool.server.auth import has_key, is_public
 from mdtool.server.error_response import error_response
 from mdtool.server.request_record import RequestRecord
 from mdtool.server.service import Service
@@ -40,6 +41,9 @@ class Guard:
             return
         path = re.sub("/{2,}", "/", scope["path"])  # clients join their base URL and a path with one slash too many
         scope["path"], scope["root_path"] = path, self._settings.root_path
+        if self._settings.root_path and path == self._settings.root_path:  # the page's addresses are relative to it
+            await RedirectResponse(f"{path}/")(scope, receive, send)
+            return
         headers = Headers(scope=scope)
         record = RequestRecord(
             _request_id(headers), self._below_root(path), time.monotonic() + self._settings.request_timeout
@@ -74,7 +78,7 @@ class Guard:
 
     def _refusal(self, scope: Scope, headers: Headers, record: RequestRecord) -> ApiError | None:
         keys = self._settings.api_keys
-        if keys and record.path not in PUBLIC and not has_key(headers, keys):
+        if keys and not is_public(record.path, scope["method"]) and not has_key(headers, keys):
             return ApiError(
                 401,
                 "a valid API key is needed; send it as Authorization: Bearer KEY, or as X-Moondream-Auth",

@@ -50,6 +50,18 @@ async def read_images(
     return tuple([await loop.run_in_executor(executor, _read, one, settings, param) for one in references])
 
 
+async def image_bytes(reference: str, settings: ServerSettings, executor: Executor) -> bytes:
+    """Return an image as it is given, not decoded.
+
+    Raises:
+        ApiError: It can't be read (400).
+    """
+    try:
+        return await asyncio.get_running_loop().run_in_executor(executor, _bytes, reference, settings)
+    except InputError as error:
+        raise bad_request(f"the image can't be read: {error}", "image_url") from error
+
+
 def _read(reference: str, settings: ServerSettings, param: str) -> np.ndarray:
     try:
         return decode_image(_bytes(reference, settings), settings.max_pixels)

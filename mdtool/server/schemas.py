@@ -105,6 +105,44 @@ class GazeBody(MoondreamBody):
         return (self.eye.x, self.eye.y) if isinstance(self.eye, Eye) else (self.eye[0], self.eye[1])
 
 
+# Ours.
+
+StyleName = Literal["blur", "pixelate", "solid", "obfuscate"]
+
+
+class RedactBody(BaseModel):
+    """A picture to redact, in one or more styles."""
+
+    image_url: str
+    prompts: Annotated[list[str], Field(min_length=1, max_length=16)] = ["face"]
+    styles: Annotated[list[StyleName], Field(min_length=1, max_length=4)] = ["blur"]
+    model: str | None = None
+    threshold: Fraction | None = None
+
+
+class ModerateBody(BaseModel):
+    """A picture to judge: by a policy, or by prompts that name what is not allowed."""
+
+    image_url: str
+    policy: str | None = None
+    prompts: Annotated[list[str], Field(max_length=16)] = []
+    model: str | None = None
+
+
+class TrackBody(BaseModel):
+    """A track of a job's video."""
+
+    track: Annotated[int, Field(ge=0)]
+    stream: Annotated[int, Field(ge=0)] = 0
+
+
+class AgainBody(BaseModel):
+    """How a video is redacted again."""
+
+    without_tracks: list[TrackBody] = []
+    style: StyleName | None = None
+
+
 # OpenAI's API.
 
 

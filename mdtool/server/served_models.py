@@ -88,6 +88,11 @@ class ServedModels:
         description = self._descriptions[name]
         return ModelDescription(**{**vars(description), "loaded": name in self.loaded})
 
+    def add(self, name: str, model: ServedModel) -> None:
+        """Serve another model. Raises ModelUnavailable if it is unknown, not downloaded or incomplete."""
+        self._descriptions[name] = _describe(name, model)
+        self._models[name] = model
+
     def load(self, name: str) -> VisionModel:
         """Load a model. Raises as `engine.load` does."""
         model = self._models[name]

@@ -7,6 +7,7 @@ from starlette.requests import Request
 
 from mdtool.server.engine_loop import EngineLoop
 from mdtool.server.lifecycle import Lifecycle
+from mdtool.server.media_jobs import MediaJobs
 from mdtool.server.metrics import Metrics
 from mdtool.server.served_models import ServedModels
 from mdtool.server.server_settings import ServerSettings
@@ -22,6 +23,7 @@ class Service:
         settings: What its owner decided.
         lifecycle: Its accepted requests.
         metrics: Its counters.
+        jobs: Redactions and moderations of videos.
         decoders: Threads that parse and decode.
     """
 
@@ -30,6 +32,7 @@ class Service:
     settings: ServerSettings
     lifecycle: Lifecycle
     metrics: Metrics
+    jobs: MediaJobs
     decoders: Executor
 
 

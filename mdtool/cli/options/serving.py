@@ -134,6 +134,19 @@ class AccessOptions:
 
 
 @dataclass(frozen=True)
+class JobOptions:
+    """Videos that are redacted or moderated."""
+
+    jobs: Annotated[
+        int, typer.Option(min=1, help="Maximum number of videos that are redacted or moderated at a time.", metavar="N")
+    ] = 1
+    job_ttl: Annotated[
+        str, typer.Option(help="How long the result of such a job is kept after its end.", metavar="TIME")
+    ] = "1h"
+    max_upload: Annotated[str, typer.Option(help="Maximum size of a video that is uploaded.", metavar="SIZE")] = "4GB"
+
+
+@dataclass(frozen=True)
 class LimitOptions:
     """How much a server takes."""
 
@@ -166,7 +179,7 @@ class LimitOptions:
         """When a model is unloaded. Raises UsageError."""
         return parse_positive_seconds("--idle-unload", self.idle_unload)
 
-    def settings(self, access: AccessOptions, root_path: str) -> "ServerSettings":
+    def settings(self, access: AccessOptions, jobs: JobOptions, root_path: str) -> "ServerSettings":
         """Return the settings of a server. Raises UsageError."""
         from mdtool.server.server_settings import ServerSettings
 
@@ -181,4 +194,7 @@ class LimitOptions:
             max_requests=self.queue + max(self.batch or 0, READING),
             request_timeout=parse_positive_seconds("--request-timeout", self.request_timeout),
             log_prompts=access.log_prompts,
+            max_upload_bytes=parsed("--max-upload", size_in_bytes, jobs.max_upload),
+            jobs=jobs.jobs,
+            job_ttl=parse_positive_seconds("--job-ttl", jobs.job_ttl),
         )

@@ -1,0 +1,129 @@
+"""Pictures and videos that arrive as files: bounded while they arrive, written to a private folder."""
+
+import base64
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image, UnidentifiedImageError
+from starlette.requests import Request
+
+from mdtool.errors import UsageError, write_error_message
+from mdtool.media.sources.inputs import STILL_SUFFIXES, VIDEO_SUFFIXES
+from mdtool.media.video.writer import muxer_for
+from mdtool.server.api_error import ApiError, bad_request
+
+SUFFIXES = {  # of a content type, for a file without a name
+    "image/jpeg": ".jpg", "image/png": ".png", "image/gif": ".gif", "image/webp": ".webp", "video/mp4": ".mp4",
+    "video/quicktime": ".mov", "video/webm": ".webm", "video/x-matroska": ".mkv",
+}  # fmt: skip
+STILL_FORMATS = {  # Pillow's name of a format that is written -> (suffix, content type)
+    "JPEG": (".jpg", "image/jpeg"), "PNG": (".png", "image/png"), "WEBP": (".webp", "image/webp"),
+    "GIF": (".gif", "image/gif"), "TIFF": (".tif", "image/tiff"), "AVIF": (".avif", "image/avif"),
+}  # fmt: skip
+OTHER_VIDEO = ".mkv"  # for containers that can't be written
+
+
+def file_suffix(name: str, content_type: str) -> str:
+    """Return the suffix of an upload, from its name or else its content type; ".mp4" if neither tells."""
+    suffix = Path(name).suffix.lower()
+    if suffix in STILL_SUFFIXES | VIDEO_SUFFIXES:
+        return suffix
+    return SUFFIXES.get(content_type.partition(";")[0].strip().lower(), ".mp4")
+
+
+def result_suffix(suffix: str) -> str:
+    """Return the suffix of the redacted file: that of the upload, where such a file can be written."""
+    if suffix in STILL_SUFFIXES:
+        return suffix
+    try:
+        muxer_for(f"name{suffix}")
+    except UsageError:
+        return OTHER_VIDEO
+    return suffix
+
+
+async def receive_file(request: Request, path: Path, limit: int) -> None:
+    """Write the body of a request to a file.
+
+    Args:
+        request: A request whose body nobody has read.
+        path: The file, which must not exist.
+        limit: Most bytes.
+
+    Raises:
+        ApiError: The body is empty (400), larger (413; the rest is not waited for), or can't be stored (507).
+        ClientDisconnect: The client went away.
+    """
+    length = request.headers.get("content-length", "")
+    if length.isdecimal() and int(length) > limit:
+        raise _too_large(limit)
+    size = 0
+    try:
+        with path.open("xb") as file:
+            async for part in request.stream():
+                size += len(part)
+                if size > limit:
+                    raise _too_large(limit)
+                file.write(part)
+    except OSError as error:
+        raise ApiError(507, f"the file can't be stored: {write_error_message(error)}") from error
+    if not size:
+        raise bad_request("the body is empty: send the picture or video as the body")
+
+
+def _too_large(limit: int) -> ApiError:
+    message = f"the file is larger than {limit / 1e6:g} MB, the most this server takes"
+    return ApiError(413, message, code="request_too_large", reason="body", limit_bytes=limit)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture as it was sent.
+
+    Attributes:
+        data: The file.
+        suffix: Of its format.
+        content_type: Of its format.
+    """
+
+    data: bytes
+    suffix: str
+    content_type: str
+
+    def write(self, path: Path) -> Path:
+        """Write it to a file with this path and its suffix; return that."""
+        file = path.with_suffix(self.suffix)
+        file.write_bytes(self.data)
+        return file
+
+    def data_url(self, data: bytes) -> str:
+        """Return other data of its format as a data URL."""
+        return f"data:{self.content_type};base64,{base64.b64encode(data).decode()}"
+
+
+def as_picture(data: bytes, max_pixels: int) -> Picture:
+    """Recognise a picture, without decoding it.
+
+    Raises:
+        ApiError: It is no picture of a format that can be written (400), or larger than max_pixels (413).
+    """
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            width, height = image.size
+            known = STILL_FORMATS.get(image.format or "")
+    except Image.DecompressionBombError as error:
+        raise _too_many_pixels(max_pixels) from error
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
+        raise bad_request("the image can't be read: it is of no known format", "image_url") from error
+    if known is None:
+        formats = ", ".join(STILL_FORMATS)
+        raise bad_request(f"the image is of a format that can't be written; send one of {formats}", "image_url")
+    if width * height > max_pixels:
+        raise _too_many_pixels(max_pixels)
+    return Picture(data, *known)
+
+
+def _too_many_pixels(max_pixels: int) -> ApiError:
+    message = f"the image has more than {max_pixels / 1e6:g} million pixels, the most this server reads"
+    return ApiError(413, message, "image_url", "image_too_large", reason="pixels")

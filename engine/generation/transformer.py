@@ -105,7 +105,11 @@ class Transformer:
         """
         for run in runs:
             run.cache.reserve(run.count)
-        hidden = [self._step(embeddings[_span(group)], _from_zero(group)) for group in self._split_by_kernel(runs)]
+        steps = [
+            self._step(embeddings[_span(group)], _from_zero(group), hidden=True)
+            for group in self._split_by_kernel(runs)
+        ]
+        hidden = [finished(step) for step in steps]
         _advance(runs)
         return hidden[0] if len(hidden) == 1 else torch.cat(hidden)
 
@@ -118,9 +122,7 @@ class Transformer:
         for run in runs:
             run.cache.reserve(run.count, exact=True)
         for group in self._split_by_kernel(runs):
-            own = _from_zero(group)
-            x, positions = embeddings[_span(group)], self._positions(own)
-            yield from self._forward(x, positions, own, CachedAttention(own), hidden=False)
+            yield from self._step(embeddings[_span(group)], _from_zero(group), hidden=False)
         _advance(runs)
         if self.device == "cpu" and len(embeddings) >= TRIM_ROWS:  # their intermediate results are 0.2 GB of a 2B model
             return_freed_memory()
@@ -166,8 +168,8 @@ class Transformer:
             rows += run.count
         return groups
 
-    def _step(self, x: Tensor, runs: Sequence[SequenceRun]) -> Tensor:
-        """Return the hidden states."""
+    def _step(self, x: Tensor, runs: Sequence[SequenceRun], *, hidden: bool) -> Stepwise[Tensor]:
+        """Return the hidden states, by the kernels for these rows; if not `hidden`, see `_forward`."""
         positions = self._positions(runs)
         plain = all(run.plain for run in runs)
         if self._fused and plain and self._few_rows and len(x) < self._few_rows:
@@ -175,7 +177,7 @@ class Transformer:
         attention = CachedAttention(runs)
         if self._graphs and hidden and plain and len(x) <= self._graphs.max_rows:
             return self._graphs(x, positions, attention)
-        return finished(self._forward(x, positions, runs, attention, hidden=True))
+        return (yield from self._forward(x, positions, runs, attention, hidden=hidden))
 
     def _positions(self, runs: Sequence[SequenceRun]) -> Tensor:
         """Return the positions of all rows, (rows,) or (rows, axes)."""

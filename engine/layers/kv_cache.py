@@ -97,7 +97,7 @@ class KeyValueCache:
     @property
     def nbytes(self) -> int:
         """Size of keys and values, those of the prefix included."""
-        return sum(part.keys.nbytes + part.values.nbytes for part in (*self.shared, self._written(self.length)))
+        return sum(part.keys.nbytes + part.values.nbytes for part in (*self.shared, self.written(self.length)))
 
     def fork(self) -> "KeyValueCache":
         """Return a cache that shares the committed positions, without a copy."""

@@ -5,6 +5,7 @@ from dataclasses import replace
 from functools import partial
 
 import numpy as np
+import torch
 
 from engine.contract import Answer, Generation
 from engine.generation.steps import ReadToken
@@ -14,6 +15,7 @@ from engine.lfm2vl.config import Config
 from engine.lfm2vl.images import ImageEncoder as ImageEncoder
 from engine.lfm2vl.weights import QUANTIZATION_PLAN as QUANTIZATION_PLAN
 from engine.lfm2vl.weights import shapes as shapes
+from engine.stepwise import finished
 from mdtool.jobs.bench.llama_cpp import beside_llama_cpp, image_beside_llama_cpp
 from mdtool.jobs.bench.model_timings import Step
 from mdtool.jobs.bench.timing import median_seconds
@@ -77,4 +79,5 @@ def _decode(model: VisionLanguageModel, caches: Sequence[SequenceCache]) -> None
 
 
 def _prefill(model: VisionLanguageModel) -> PrefixCache:
-    return model.decoder.prefill([20 + i % 100 for i in range(DEPTH)])
+    with torch.inference_mode():
+        return finished(model.decoder.prefill_in_steps([20 + i % 100 for i in range(DEPTH)]))

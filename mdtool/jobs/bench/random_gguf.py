@@ -112,7 +112,7 @@ def _add_lfm2_metadata(writer: gguf.GGUFWriter, config: LfmConfig) -> None:
     writer.add_feed_forward_length(text.inner_dim)
     writer.add_head_count(text.num_attention_heads)
     writer.add_head_count_kv([0 if kind == CONV else text.num_key_value_heads for kind in text.kinds])
-    writer.add_rope_freq_base(text.rope_base)
+    writer.add_rope_freq_base(text.rope_theta)
     writer.add_layer_norm_rms_eps(text.norm_eps)
     writer.add_shortconv_l_cache(text.conv_L_cache)
     writer.add_file_type(gguf.LlamaFileType.MOSTLY_Q4_0)

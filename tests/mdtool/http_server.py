@@ -122,6 +122,7 @@ def served(
     finally:
         server.should_exit = True
         thread.join(SECONDS)
+        app.state.service.jobs.close()
         engine.close()
     assert not thread.is_alive()
 

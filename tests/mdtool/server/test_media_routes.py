@@ -135,8 +135,8 @@ def test_a_video_is_redacted_as_a_job_and_again_without_a_track(server: Served) 
     assert server.get(f"/v1/jobs/{job['id']}/frame").content[:2] == b"\xff\xd8"
     result = server.get(f"/v1/jobs/{job['id']}/result")
     assert "my%20clip.redacted.mp4" in result.headers["Content-Disposition"]
-    with av.open(io.BytesIO(result.content)) as container:
-        assert sum(1 for _ in container.decode(video=0)) == 24
+    with av.open(io.BytesIO(result.content), "r") as container:
+        assert len(list(container.decode(video=0))) == 24
     part = server.get(f"/v1/jobs/{job['id']}/result", headers={"Range": "bytes=0-9"})
     assert (part.status_code, part.content) == (206, result.content[:10])
     [track] = last["tracks"]

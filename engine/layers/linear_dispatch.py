@@ -28,7 +28,8 @@ def make_linear(
     if packed and dtype in (torch.float32, torch.bfloat16):
         if has_kernel(weight):
             linear = KernelLinear(weight, bias)
-            return linear if isinstance(weight, GgufBlocks) else trim_freed_memory(linear)  # blocks are not copied
+            # Blocks are not copied, and small floats leave little behind.
+            return linear if isinstance(weight, GgufBlocks | Tensor) else trim_freed_memory(linear)
         if isinstance(weight, Int8) and weight.values.device.type == "cpu" and has_int8_gemm():
             return trim_freed_memory(Int8Linear(weight, bias, compiled))
         if isinstance(weight, Int4) and weight.nibbles.device.type == "cpu" and has_int4_gemm(weight):

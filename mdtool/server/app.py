@@ -1,6 +1,7 @@
 """The ASGI app: routes, layers and error handlers put together."""
 
 from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
 from prometheus_client import ProcessCollector
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
@@ -18,7 +19,7 @@ from mdtool.server import (
     server_routes,
 )
 from mdtool.server.access_log import AccessLog
-from mdtool.server.api_error import ApiError
+from mdtool.server.api_error import ApiError, bad_request
 from mdtool.server.engine_loop import EngineLoop
 from mdtool.server.engine_metrics import engine_metrics
 from mdtool.server.error_response import error_response
@@ -78,12 +79,13 @@ def create_app(
         app.include_router(family.router)
     app.add_exception_handler(ApiError, _api_error)
     app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(RequestValidationError, _parameter_error)
     app.add_middleware(Guard, service=service, log=log or AccessLog(None))
     if settings.cors:  # outermost, so that errors have its headers too, and a preflight needs no key
         app.add_middleware(
             CORSMiddleware,
             allow_origins=list(settings.cors),
-            allow_methods=["GET", "POST"],
+            allow_methods=["GET", "POST", "DELETE"],
             allow_headers=["*"],
             expose_headers=["X-Request-ID", "Retry-After"],
         )
@@ -96,6 +98,13 @@ async def _api_error(request: Request, error: Exception) -> Response:
     record.fail(error)
     service_of(request).metrics.rejected(error)
     return error_response(error, record.path)
+
+
+async def _parameter_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    name = str(first["loc"][-1])
+    return await _api_error(request, bad_request(f"{name}: {first['msg']}", name))
 
 
 async def _http_error(request: Request, error: Exception) -> Response:

@@ -85,8 +85,10 @@ class Guard:
                 code="invalid_api_key",
                 reason="auth",
             )
-        if scope["method"] != "POST":
+        if scope["method"] not in ("POST", "DELETE"):
             return None
+        if headers.get("sec-fetch-site") == "cross-site" and not self._settings.cors:
+            return ApiError(403, "another web page may not use this server; --cors ORIGIN allows it", reason="origin")
         if self._lifecycle.draining:
             return ApiError(
                 503, "the server is ending and takes no new requests", retry_after=RETRY_DRAINING, reason="draining"

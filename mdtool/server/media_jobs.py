@@ -103,12 +103,15 @@ class MediaJobs:
         """
         self._ttl = ttl
         self._jobs: dict[str, MediaJob] = {}
+        self._folders: set[Path] = set()
         self._lock = threading.Lock()
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="job")
 
     def new_folder(self) -> Path:
         """Make a private folder for the input of a job."""
-        return Path(tempfile.mkdtemp(prefix="mdtool-job-"))
+        folder = Path(tempfile.mkdtemp(prefix="mdtool-job-"))
+        self._folders.add(folder)
+        return folder
 
     def check_room(self) -> None:
         """Raise QueueFull if as many jobs wait as may."""
@@ -139,7 +142,17 @@ class MediaJobs:
             self._jobs.pop(job.id, None)
             has_ended = job.ended is not None
         if has_ended:
-            shutil.rmtree(job.folder, ignore_errors=True)
+            self.delete_folder(job.folder)
+
+    def delete_folder(self, folder: Path) -> None:
+        """Delete a folder that `new_folder` made, with its files."""
+        shutil.rmtree(folder, ignore_errors=True)
+        self._folders.discard(folder)
+
+    def delete_files(self) -> None:
+        """Delete the files of all jobs at once, whatever runs: the process is about to end."""
+        for folder in list(self._folders):
+            shutil.rmtree(folder, ignore_errors=True)
 
     def close(self) -> None:
         """Cancel all jobs, and delete their files."""
@@ -186,7 +199,7 @@ class MediaJobs:
         with self._lock:
             job.status, job.ended = status, time.monotonic()
         if job.cancelled:
-            shutil.rmtree(job.folder, ignore_errors=True)
+            self.delete_folder(job.folder)
             return
         expiry = threading.Timer(self._ttl, self.remove, [job])
         expiry.daemon = True

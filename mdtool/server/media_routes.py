@@ -63,6 +63,7 @@ async def redact(
     name: str = "",
 ) -> Response:
     """Redact a picture in JSON at once, in each style; redact a video, which is the body itself, as a job."""
+    _check_parameters(request, {"prompt", "style", "model", "threshold", "name"})
     if not _is_json(request):
         prompts = tuple(prompt or ("face",))
         detection = Detection(_model(request, model, prompts), prompts, threshold)
@@ -84,6 +85,7 @@ async def moderate(
     name: str = "",
 ) -> Response:
     """Judge a picture in JSON at once; judge a video, which is the body itself, as a job."""
+    _check_parameters(request, {"policy", "prompt", "model", "name"})
     if not _is_json(request):
         rules = _policy(policy, prompt or [])
         chosen = _model(request, model, rules.prompts, rules.questions)
@@ -156,7 +158,22 @@ async def redact_job_again(request: Request, id: str) -> Response:
 
 
 def _is_json(request: Request) -> bool:
-    return "json" in request.headers.get("content-type", "application/json")
+    content_type = request.headers.get("content-type", "application/json")
+    if content_type.startswith("multipart/"):
+        raise bad_request("send the video itself as the body, not a form: curl --data-binary @in.mp4")
+    return "json" in content_type
+
+
+def _check_parameters(request: Request, known: set[str]) -> None:
+    """Refuse what is misspelt or given twice: it would leave something visible."""
+    given = request.query_params
+    if _is_json(request) and given:
+        raise bad_request("the address has parameters, but the body is JSON: put them there")
+    for name in given:
+        if name not in known:
+            raise bad_request(f"{name}: no such parameter; known: {', '.join(sorted(known))}", name)
+        if name != "prompt" and len(given.getlist(name)) > 1:
+            raise bad_request(f"{name}: given more than once", name)
 
 
 def _policy(name: str | None, prompts: Sequence[str]) -> Policy:
@@ -217,7 +234,7 @@ async def _start(
     try:
         await receive_file(request, source, service.settings.max_upload_bytes)
     except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
+        jobs.delete_folder(folder)
         raise
     return _accepted(request, jobs, MediaJob(kind, name, folder, source, settings, work))
 
@@ -227,7 +244,7 @@ def _accepted(request: Request, jobs: MediaJobs, job: MediaJob) -> Response:
     try:
         jobs.add(job)
     except QueueFull as error:
-        shutil.rmtree(job.folder, ignore_errors=True)
+        jobs.delete_folder(job.folder)
         raise known_error(error) from error
     return JSONResponse(jobs.as_dict(job), 202)
 
@@ -277,9 +294,12 @@ def _redact_picture(detection: Detection, styles: Sequence[StyleName], picture: 
                 if report.incomplete:
                     raise bad_request(f"the image is {report.incomplete}", "image_url")
             images[style] = picture.data_url(target.read_bytes())
-        [first, *_] = records(findings)
+        regions: dict[int, Region] = {}  # the first of each track: an animation has many frames
+        for record in records(findings):
+            for region in record.findings.regions:
+                regions.setdefault(region.track, region)
         return {
-            "objects": [_object(region) for region in first.findings.regions],
+            "objects": [_object(region) for region in regions.values()],
             "images": images,
             "model": detection.model.name,
         }

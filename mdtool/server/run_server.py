@@ -15,6 +15,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from mdtool.errors import ExitCode, UsageError
+from mdtool.server.media_jobs import MediaJobs
 from mdtool.server.service import Service
 
 KEEP_ALIVE = 75  # seconds; longer than the clients keep a connection, so that none is closed under a request
@@ -105,7 +106,7 @@ async def _serve(
     service: Service = app.state.service
     server = _Server(uvicorn_config(app, listening))
     serving = asyncio.ensure_future(server.serve(sockets=[listener]))
-    signalled = _on_signals()
+    signalled = _on_signals(service.jobs)
     while not (server.started or serving.done()):
         await asyncio.sleep(0.005)
     if not serving.done():
@@ -150,13 +151,14 @@ def uvicorn_config(app: FastAPI, listening: Listening) -> uvicorn.Config:
     return config
 
 
-def _on_signals() -> asyncio.Event:
+def _on_signals(jobs: MediaJobs) -> asyncio.Event:
     """Return an event that the first signal sets; the second one ends the process."""
     signalled = asyncio.Event()
     loop = asyncio.get_running_loop()
 
     def receive() -> None:
         if signalled.is_set():
+            jobs.delete_files()
             os._exit(ExitCode.INTERRUPTED)
         signalled.set()
 

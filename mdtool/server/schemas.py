@@ -3,7 +3,7 @@
 import math
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from engine.contract import Generation
 
@@ -110,7 +110,13 @@ class GazeBody(MoondreamBody):
 StyleName = Literal["blur", "pixelate", "solid", "obfuscate"]
 
 
-class RedactBody(BaseModel):
+class StrictBody(BaseModel):
+    """A body in which a field of another name is an error: a misspelt one would leave something visible."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class RedactBody(StrictBody):
     """A picture to redact, in one or more styles."""
 
     image_url: str
@@ -120,7 +126,7 @@ class RedactBody(BaseModel):
     threshold: Fraction | None = None
 
 
-class ModerateBody(BaseModel):
+class ModerateBody(StrictBody):
     """A picture to judge: by a policy, or by prompts that name what is not allowed."""
 
     image_url: str
@@ -129,14 +135,14 @@ class ModerateBody(BaseModel):
     model: str | None = None
 
 
-class TrackBody(BaseModel):
+class TrackBody(StrictBody):
     """A track of a job's video."""
 
     track: Annotated[int, Field(ge=0)]
     stream: Annotated[int, Field(ge=0)] = 0
 
 
-class AgainBody(BaseModel):
+class AgainBody(StrictBody):
     """How a video is redacted again."""
 
     without_tracks: list[TrackBody] = []

@@ -18,8 +18,9 @@ SUFFIXES = {  # of a content type, for a file without a name
     "video/quicktime": ".mov", "video/webm": ".webm", "video/x-matroska": ".mkv",
 }  # fmt: skip
 STILL_FORMATS = {  # Pillow's name of a format that is written -> (suffix, content type)
-    "JPEG": (".jpg", "image/jpeg"), "PNG": (".png", "image/png"), "WEBP": (".webp", "image/webp"),
-    "GIF": (".gif", "image/gif"), "TIFF": (".tif", "image/tiff"), "AVIF": (".avif", "image/avif"),
+    "JPEG": (".jpg", "image/jpeg"), "MPO": (".jpg", "image/jpeg"), "PNG": (".png", "image/png"),
+    "WEBP": (".webp", "image/webp"), "GIF": (".gif", "image/gif"), "TIFF": (".tif", "image/tiff"),
+    "AVIF": (".avif", "image/avif"),
 }  # fmt: skip
 OTHER_VIDEO = ".mkv"  # for containers that can't be written
 

@@ -23,6 +23,7 @@ from mdtool.media.image.palette import packed, rgba
 from mdtool.memory import check_fits
 
 MAX_PIXELS = 250_000_000  # the largest phone cameras have 200 million
+NEARLY_TRANSPARENT = 32  # of 255
 GREY_BACKGROUND = 128  # black and white drawings on a transparent background both show on it
 
 Source = bytes | Path
@@ -356,15 +357,16 @@ def _eight_bits(values: np.ndarray) -> np.ndarray:
 def _over_grey(colours: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     """Composite HxWxC uint8 colours over grey.
 
-    The colours of fully transparent pixels can be recovered from the file, so they are treated as visible unless they
-    are all the same.
+    The colours of pixels that are transparent, fully or nearly, can be recovered from the file, so they are treated as
+    visible unless they are all the same, as those of a shadow are.
     """
-    transparent = alpha[:, :, 0] == 0
-    hidden = colours[transparent]
     opacity = alpha.astype(np.uint16)
     visible = ((colours.astype(np.uint16) * opacity + GREY_BACKGROUND * (255 - opacity)) // 255).astype(np.uint8)
-    if len(hidden) and (hidden != hidden[0]).any():
-        visible[transparent] = hidden
+    fully, nearly = alpha[:, :, 0] == 0, alpha[:, :, 0] < NEARLY_TRANSPARENT
+    for transparent in (fully, nearly & ~fully):
+        hidden = colours[transparent]
+        if len(hidden) and (hidden != hidden[0]).any():
+            visible[transparent] = hidden
     return visible
 
 

@@ -117,6 +117,35 @@ def test_what_can_not_be_redacted_is_told(server: Served, body: Any, status: int
     assert "aGVsbG8" not in got[1]
 
 
+def test_what_is_misspelt_or_given_twice_is_no_redaction_of_something_else(server: Served) -> None:
+    picture, video = {"image_url": base64_of(MANY)}, {"content": b"x", "headers": {"Content-Type": "video/mp4"}}
+    for wrong in ({"prompt": "star"}, {"style": "solid"}, {"Prompts": ["star"]}):
+        status, message = error(server.post("/v1/redact", picture | wrong))
+        assert (status, next(iter(wrong)) in message) == (400, True)
+    for query in ("prompts=star", "style=blur&style=solid", "style=nope", "threshold=nan", "threshold=-1"):
+        status, message = error(server.post(f"/v1/redact?{query}", **video))
+        assert (status, query.partition("=")[0] in message) == (400, True)
+    assert error(server.post("/v1/redact?prompt=star", picture))[0] == 400
+    assert "a form" in error(server.post("/v1/redact", files={"file": b"x"}))[1]
+
+
+def test_another_web_page_may_not_use_the_server(server: Served) -> None:
+    headers = {"Sec-Fetch-Site": "cross-site"}
+    assert error(server.post("/v1/models/moondream2/pull", {}, headers=headers))[0] == 403
+    assert server.get("/v1/models", headers=headers).status_code == 200
+
+
+def test_the_faces_of_a_phones_jpeg_and_of_any_frame_of_an_animation_are_told(server: Served) -> None:
+    face = Image.open(PORTRAIT).convert("RGB").resize((240, 192)).rotate(-90, expand=True)
+    blank = Image.new("RGB", face.size, "white")
+    phone, animation = io.BytesIO(), io.BytesIO()
+    face.save(phone, "MPO", save_all=True, append_images=[blank])
+    blank.save(animation, "GIF", save_all=True, append_images=[face, face], duration=100)
+    for file in (phone, animation):
+        body = {"image_url": base64.b64encode(file.getvalue()).decode()}
+        assert len(server.post("/v1/redact", body).json()["objects"]) == 1
+
+
 def test_a_picture_with_too_many_pixels_is_refused_before_it_is_decoded(server: Served) -> None:
     buffer = io.BytesIO()
     Image.new("L", (1000, 600)).save(buffer, "PNG")

@@ -118,9 +118,13 @@ def test_the_model_sees_through_alpha() -> None:
     shape = read_image(encode_image(pixels, "PNG")).srgb()
     assert (shape[0, 0] == 128).all()
     assert (shape[6, 6] == 0).all()
-    hidden = noise(30, 40, 4)
-    hidden[:, :, 3] = 0
-    assert np.array_equal(read_image(encode_image(hidden, "PNG")).srgb(), hidden[:, :, :3])
+    for nearly in (0, 1, 31):
+        hidden = noise(30, 40, 4)
+        hidden[:, :, 3] = nearly
+        assert np.array_equal(read_image(encode_image(hidden, "PNG")).srgb(), hidden[:, :, :3])
+    shadow = np.zeros((30, 40, 4), np.uint8)
+    shadow[:, :20, 3] = 20
+    assert (read_image(encode_image(shadow, "PNG")).srgb() > 100).all()
 
 
 def test_colour_values_suit_the_mode() -> None:

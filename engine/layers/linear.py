@@ -17,6 +17,7 @@ from torch import Tensor
 MIN_ROWS = 4
 
 LinearLayer = Callable[..., Tensor]  # called as (x, gelu=False), like `Linear`
+TRIMMED_WEIGHTS = 1 << 19  # fewer are not worth the milliseconds that it takes in a process with much memory
 
 
 class Linear:
@@ -34,7 +35,7 @@ class Linear:
         self.packed = packed and _packs(weight.dtype) and weight.device.type == "cpu"
         self.weight = torch.ops.mkldnn._reorder_linear_weight(weight) if self.packed else weight
         if self.packed:
-            trim_freed_memory(self)
+            trim_freed_memory(self, weight.numel())
 
     def __call__(self, x: Tensor, gelu: bool = False) -> Tensor:
         """Return the output (rows, out) for x: (rows, in); with `gelu`, after GELU (tanh approximation)."""
@@ -72,9 +73,10 @@ def _packs(dtype: torch.dtype) -> bool:
     return dtype == torch.float32
 
 
-def trim_freed_memory(linear: LinearLayer) -> LinearLayer:
-    """Return the layer, after giving the freed memory of its original weights back to the system."""
-    return_freed_memory()
+def trim_freed_memory(linear: LinearLayer, weights: int) -> LinearLayer:
+    """Return the layer, after giving the freed memory of its original weights, if they are many, back to the system."""
+    if weights >= TRIMMED_WEIGHTS:
+        return_freed_memory()
     return linear
 
 

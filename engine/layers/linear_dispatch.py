@@ -1,5 +1,7 @@
 """Selection of the kernel of a linear layer: int4, int8 or float, by the format of its weights and the device."""
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -27,13 +29,12 @@ def make_linear(
     """
     if packed and dtype in (torch.float32, torch.bfloat16):
         if has_kernel(weight):
-            linear = KernelLinear(weight, bias)
-            # Blocks are not copied, and small floats leave little behind.
-            return linear if isinstance(weight, GgufBlocks | Tensor) else trim_freed_memory(linear)
+            copied = 0 if isinstance(weight, GgufBlocks) else math.prod(weight.shape)
+            return trim_freed_memory(KernelLinear(weight, bias), copied)
         if isinstance(weight, Int8) and weight.values.device.type == "cpu" and has_int8_gemm():
-            return trim_freed_memory(Int8Linear(weight, bias, compiled))
+            return trim_freed_memory(Int8Linear(weight, bias, compiled), math.prod(weight.shape))
         if isinstance(weight, Int4) and weight.nibbles.device.type == "cpu" and has_int4_gemm(weight):
-            return trim_freed_memory(Int4Linear(weight, bias, dtype, compiled))
+            return trim_freed_memory(Int4Linear(weight, bias, dtype, compiled), math.prod(weight.shape))
     return Linear(weight if isinstance(weight, Tensor) else weight.dequantize(dtype), bias, packed)
 
 

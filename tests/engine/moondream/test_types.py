@@ -262,7 +262,7 @@ def test_images_of_one_batch_equal_the_same_alone() -> None:
 def test_the_published_configs_read() -> None:
     folder = Path(__file__).parents[3] / "configs"
     configs = {path.name: json.loads(path.read_text()) for path in sorted(folder.glob("moondream*.json"))}
-    own = {name: config for name, config in configs.items() if config.get("family", "moondream") == "moondream"}
+    own = {name: data for name, data in configs.items() if data.get("family", "moondream") == "moondream"}
     assert len(own) > 2
-    for name, config in own.items():
-        assert read_config(name, config).prefix_length == 730
+    for name, data in own.items():
+        assert read_config(name, data).prefix_length == 730

@@ -61,7 +61,7 @@ def test_commands(complete: Complete) -> None:
     }
     assert every <= complete("mdtool", "")
     assert complete("mdtool", "re") & every == {"redact", "render", "report"}
-    assert complete("mdtool", "bench", "") == {"redact", "moderate", "live", "batch", "model", "dial"}
+    assert complete("mdtool", "bench", "") == {"redact", "moderate", "live", "batch", "model", "dial", "serve"}
     assert complete("mdtool", "config", "") == {"show", "path"}
 
 
@@ -96,7 +96,7 @@ def test_a_path_of_weights_is_left_to_the_shell(complete: Complete) -> None:
         (["query", "--dtype", "b"], {"bfloat16"}),
         (["caption", "--quantize", ""], {"none", "int8", "int4", "int4-64", "int4-32", "int4-all"}),
         (["config", "show", "b"], {"bench"}),
-        (["config", "show", "bench", ""], {"redact", "moderate", "live", "batch", "model", "dial"}),
+        (["config", "show", "bench", ""], {"redact", "moderate", "live", "batch", "model", "dial", "serve"}),
         (["config", "show", "caption", ""], set()),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

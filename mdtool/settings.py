@@ -290,12 +290,16 @@ def _read_shared(file: _File, table: Any, commands: Commands) -> dict[tuple[Comm
                     (DEFAULTS_TABLE,), key, f"only one command has this option; move it to {_head(users[0])}"
                 )
             raise file.wrong((DEFAULTS_TABLE,), key, f"commands share no such option; {suggestion(key, shared)}")
-        for words in users:
+        options = {words: options_of(commands[words])[key] for words in users}
+        takes_one = not all(option.multiple for option in options.values())
+        for words, option in options.items():
+            # One value that some commands take is a list of one for those that take several, as `serve` takes models.
+            own = [value] if takes_one and option.multiple and not isinstance(value, list) else value
             try:
-                name = _checked(commands[words], options_of(commands[words])[key], value)
+                name = _checked(commands[words], option, own)
             except ValueError as error:
                 raise file.wrong((DEFAULTS_TABLE,), key, f"{error} (for `mdtool {' '.join(words)}`)") from error
-            found[words, name] = Setting(value, file.location((DEFAULTS_TABLE,), key))
+            found[words, name] = Setting(own, file.location((DEFAULTS_TABLE,), key))
     return found
 
 

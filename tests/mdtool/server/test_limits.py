@@ -180,7 +180,7 @@ def test_more_requests_than_are_read_at_a_time() -> None:
 
 
 def test_a_deadline_ends_a_request(monkeypatch: pytest.MonkeyPatch) -> None:
-    with served(CHAT, ServerSettings(request_timeout=0.6)) as server:
+    with served(CHAT, ServerSettings(request_timeout=0.3)) as server:
         server.post("/v1/chat/completions", LONG | {"max_tokens": 1})
         begin = time.monotonic()
         reply = server.post("/v1/chat/completions", LONG)

@@ -180,8 +180,12 @@ def test_more_requests_than_are_read_at_a_time() -> None:
 
 
 def test_a_deadline_ends_a_request(monkeypatch: pytest.MonkeyPatch) -> None:
-    with served(CHAT, ServerSettings(request_timeout=0.3)) as server:
+    with served(CHAT, ServerSettings(request_timeout=0.1)) as server:  # its answer has 531 tokens
         server.post("/v1/chat/completions", LONG | {"max_tokens": 1})
+        until = time.monotonic() + SECONDS
+        while not server.service.models.loaded:
+            assert time.monotonic() < until
+            time.sleep(0.01)
         begin = time.monotonic()
         reply = server.post("/v1/chat/completions", LONG)
         assert reply.status_code == 504

@@ -321,7 +321,7 @@ class Proxy:
         self.server_port, self.context = port, context
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.port = self.listener.getsockname()[1]
-        self.cut_after = b""  # a server's bytes after which both sides are closed
+        self.cut_after = b""  # in a server's event, after which both sides are closed
         threading.Thread(target=self._accept, daemon=True).start()
 
     def _accept(self) -> None:
@@ -346,8 +346,12 @@ class Proxy:
     def _copy(self, source: socket.socket, target: socket.socket, from_server: bool) -> None:
         with suppress(OSError):
             while data := source.recv(65536):
+                cuts = from_server and self.cut_after and self.cut_after in data
+                if cuts:  # what else has arrived with this event is lost
+                    data = data[: data.index(b"\n\n", data.index(self.cut_after)) + 2]
                 target.sendall(data)
-                if from_server and self.cut_after and self.cut_after in data:
+                if cuts:
+                    time.sleep(0.5)  # in which the browser reads it
                     break
         for end in (source, target):
             with suppress(OSError):
